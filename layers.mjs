@@ -1,0 +1,16 @@
+// The dependency direction of src/, lowest layer first. One table feeds the layer check
+// (.dependency-cruiser.mjs) and the drawing in ARCHITECTURE.md.
+export const layers = {
+  base: [],
+  gen: [],
+  linux: ["base"],
+  wire: ["base", "gen"],
+  config: ["base"],
+  core: ["base", "gen"],
+  engine: ["base", "core"],
+  drivers: ["base", "gen", "linux", "wire", "core"],
+  cri: ["base", "gen", "core", "engine"],
+  client: ["base", "gen", "wire"],
+  daemon: ["base", "gen", "linux", "wire", "config", "core", "engine", "drivers", "cri"],
+  cli: ["base", "gen", "linux", "config", "client", "daemon"],
+};
