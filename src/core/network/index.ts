@@ -1,0 +1,11 @@
+// The pod network as the verbs see it: add, remove, status, and the record of each attachment.
+// Imports base and the neighbouring nouns. The CNI behind it is in drivers/cni.
+export type {
+  Attachment,
+  AttachmentRecords,
+  AttachmentRemoval,
+  NetworkRequest,
+  NetworkStatus,
+  PodNetwork,
+  PortForwarding,
+} from "./network.ts";

@@ -1,0 +1,160 @@
+import { kindOf, RuntimeError, wrap } from "../../base/errors.ts";
+import type { Logger } from "../../base/logger.ts";
+import type { Clock } from "../../base/time.ts";
+import type { CrashPoint, OperationName, Stage } from "./stages.ts";
+
+/**
+ * What a layer below the verbs sees of the request that it works for: when to give up, where to
+ * log, and whom to tell which stage begins.
+ */
+export interface Operation {
+  /** Aborted at the operation's deadline or when a Stop or Remove takes the object over. */
+  readonly signal: AbortSignal;
+  readonly log: Logger;
+  /**
+   * Says that a stage begins. Rejects when the operation was aborted, so that nothing more is
+   * built for an object that is being torn down.
+   */
+  enter(stage: Stage): Promise<void>;
+}
+
+/** Makes an operation fail on purpose. The product's one does nothing. */
+export interface Faults {
+  at(point: CrashPoint, signal: AbortSignal): Promise<void> | undefined;
+}
+
+/** No faults: what every daemon runs with outside tests. */
+export const noFaults: Faults = { at: () => undefined };
+
+/** One running operation, as `Status` shows it. */
+export interface OperationView {
+  readonly operation: OperationName;
+  readonly subject: string;
+  readonly stage: string;
+  /** How long the operation runs already. Milliseconds. */
+  readonly ageMs: number;
+  /** How long it is in this stage. Milliseconds. */
+  readonly stageAgeMs: number;
+}
+
+/** A stage that an operation went through, with when it began. Milliseconds since the operation began. */
+export interface StageMark {
+  readonly stage: Stage;
+  readonly atMs: number;
+}
+
+interface Options {
+  readonly name: OperationName;
+  readonly subject: string;
+  readonly timeoutMs: number;
+  readonly log: Logger;
+}
+
+/** An operation under way: the {@link Operation} of the lower layers, and its owner's handle. */
+export class RunningOperation implements Operation {
+  readonly name: OperationName;
+  readonly subject: string;
+  readonly signal: AbortSignal;
+  readonly log: Logger;
+  readonly marks: StageMark[] = [];
+  readonly #controller = new AbortController();
+  readonly #timer: NodeJS.Timeout;
+  readonly #faults: Faults;
+  readonly #clock: Clock;
+  readonly #startedMs: number;
+  readonly #onEnd: (operation: RunningOperation) => void;
+
+  constructor(
+    options: Options,
+    deps: {
+      readonly faults: Faults;
+      readonly clock: Clock;
+      readonly onEnd: (operation: RunningOperation) => void;
+    },
+  ) {
+    this.name = options.name;
+    this.subject = options.subject;
+    this.log = options.log;
+    this.#faults = deps.faults;
+    this.#clock = deps.clock;
+    this.#onEnd = deps.onEnd;
+    this.#startedMs = deps.clock.nowMs();
+    this.signal = this.#controller.signal;
+    this.#timer = setTimeout(() => {
+      this.abort(
+        new RuntimeError("deadline-exceeded", `took longer than ${String(options.timeoutMs / 1000)} s`),
+      );
+    }, options.timeoutMs);
+    this.#timer.unref();
+  }
+
+  async enter(stage: Stage): Promise<void> {
+    this.signal.throwIfAborted();
+    this.marks.push({ stage, atMs: this.#clock.nowMs() - this.#startedMs });
+    await this.#faults.at(`${this.name}/${stage}` as CrashPoint, this.signal);
+    this.signal.throwIfAborted();
+  }
+
+  /** Makes the operation stop at its next stage, and its waits end now. */
+  abort(reason: RuntimeError): void {
+    if (!this.signal.aborted) this.#controller.abort(reason);
+  }
+
+  /** The stage it is in. */
+  get stage(): string {
+    return this.marks.at(-1)?.stage ?? "begin";
+  }
+
+  view(): OperationView {
+    const ageMs = this.#clock.nowMs() - this.#startedMs;
+    return {
+      operation: this.name,
+      subject: this.subject,
+      stage: this.stage,
+      ageMs,
+      stageAgeMs: ageMs - (this.marks.at(-1)?.atMs ?? 0),
+    };
+  }
+
+  /** `error` with the operation, its subject and the stage that it failed in. */
+  explain(error: unknown): RuntimeError {
+    const cause = this.signal.aborted && kindOf(error) === "unknown" ? this.signal.reason : error;
+    const { stageAgeMs } = this.view();
+    const stage = `stage ${this.stage}, ${String(stageAgeMs)} ms`;
+    return wrap(`${this.name.replaceAll("-", " ")} "${this.subject}" (${stage})`, cause);
+  }
+
+  /** The operation is over, one way or the other. */
+  [Symbol.dispose](): void {
+    clearTimeout(this.#timer);
+    this.#onEnd(this);
+  }
+}
+
+/** The operations under way in this daemon. */
+export class Operations {
+  readonly #running = new Set<RunningOperation>();
+  readonly #faults: Faults;
+  readonly #clock: Clock;
+
+  constructor(deps: { readonly faults: Faults; readonly clock: Clock }) {
+    this.#faults = deps.faults;
+    this.#clock = deps.clock;
+  }
+
+  /** Begins an operation; dispose of it at its end (`using`). `timeoutMs` is its own deadline. */
+  begin(options: Options): RunningOperation {
+    const operation = new RunningOperation(options, {
+      faults: this.#faults,
+      clock: this.#clock,
+      onEnd: (ended) => this.#running.delete(ended),
+    });
+    this.#running.add(operation);
+    return operation;
+  }
+
+  /** All operations under way, oldest first. */
+  views(): readonly OperationView[] {
+    return [...this.#running].map((operation) => operation.view());
+  }
+}

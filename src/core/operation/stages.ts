@@ -1,0 +1,57 @@
+/**
+ * Every stage of every operation, in the order in which it is entered.
+ *
+ * A stage is one name for three things: what a deadline error blames, what `Status` shows of a
+ * request in flight, and where a test can make the operation throw, hang or lose its daemon. So
+ * a step that has no stage can be neither explained nor crash-tested; add it here first.
+ */
+export const stages = {
+  "run-pod-sandbox": [
+    "reserve-name",
+    "write-record",
+    "prepare-cgroup",
+    "make-folders",
+    "pin-namespaces",
+    "write-network-record",
+    "add-network",
+    "network-plugin-done",
+    "network-added",
+    "make-files",
+    "start-holder",
+    "write-sysctls",
+    "finish-record",
+    "answer",
+  ],
+  "stop-pod-sandbox": [
+    "end-processes",
+    "remove-network",
+    "network-plugin-done",
+    "network-removed",
+    "close-namespaces",
+    "write-record",
+    "answer",
+  ],
+  "remove-pod-sandbox": ["stop", "shut-down", "delete-record", "answer"],
+  recover: [
+    "read-records",
+    "load-sandboxes",
+    "tear-down-half-built",
+    "sweep-orphans",
+    "resume-network-teardown",
+    "ready",
+  ],
+} as const;
+
+/** The operations that have stages. */
+export type OperationName = keyof typeof stages;
+
+/** The stages of one operation, or of any. */
+export type Stage<Name extends OperationName = OperationName> = (typeof stages)[Name][number];
+
+/** A place where a fault can be injected: `operation/stage`. */
+export type CrashPoint = { [Name in OperationName]: `${Name}/${Stage<Name>}` }[OperationName];
+
+/** All places where a fault can be injected, in order. */
+export const crashPoints: readonly CrashPoint[] = Object.entries(stages).flatMap(([name, list]) =>
+  list.map((stage) => `${name}/${stage}` as CrashPoint),
+);

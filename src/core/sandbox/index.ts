@@ -1,0 +1,23 @@
+// The noun this runtime turns on: a pod sandbox, its states, its store, and the seam behind
+// which a controller keeps it. Imports base, gen and core/operation. Start with sandbox.ts.
+export type {
+  ControllerStatus,
+  CreatedSandbox,
+  SandboxController,
+  SandboxExit,
+  StartedSandbox,
+} from "./controller.ts";
+export { controllerNotReady, controllerReady } from "./controller.ts";
+export type { SandboxRecords, SetAsideRecord } from "./records.ts";
+export type {
+  BoundHandler,
+  PodCgroup,
+  ProcessIdentity,
+  Sandbox,
+  SandboxNetwork,
+} from "./sandbox.ts";
+export { namespaceModes, sandboxName, usesHostNetwork } from "./sandbox.ts";
+export type { SandboxState, SandboxStateName } from "./state.ts";
+export { checkSandboxTransition, sandboxTransitions } from "./state.ts";
+export type { SandboxListener } from "./store.ts";
+export { SandboxStore } from "./store.ts";

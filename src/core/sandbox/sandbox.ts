@@ -1,0 +1,97 @@
+import type { PodSandboxConfig, PodSandboxMetadata } from "../../gen/runtime/v1/api_pb.ts";
+import { NamespaceMode } from "../../gen/runtime/v1/api_pb.ts";
+import type { SandboxState } from "./state.ts";
+
+/**
+ * The handler that a sandbox runs under, as it was when the sandbox was made.
+ *
+ * It is kept with the sandbox, because a configuration that changes later must not change what
+ * an older pod is or who answers for it.
+ */
+export interface BoundHandler {
+  /** What the client asked for, "" for the default: what `runtime_handler` answers. */
+  readonly requested: string;
+  /** The handler's name in the configuration of that time. */
+  readonly name: string;
+  /** The controller that keeps the sandbox. */
+  readonly controller: string;
+  /** OCI runtime under the monitor, or undefined where a containerd shim serves. */
+  readonly path?: string;
+  /** Type of the containerd shim, where one serves. */
+  readonly runtimeType?: string;
+}
+
+/** A process that is known across restarts: the start time tells it from a later one with its pid. */
+export interface ProcessIdentity {
+  readonly pid: number;
+  /** Field 22 of /proc/PID/stat: clock ticks since the boot (proc_pid_stat(5)). */
+  readonly startTime: string;
+}
+
+/** The cgroup of the pod: kubelet's, or one that davit made since nobody gave one. */
+export interface PodCgroup {
+  /** Path below each hierarchy's root, e.g. "/kubepods/burstable/pod1". Never ends with "/". */
+  readonly parent: string;
+  /** True when the parent did not exist before: then davit writes it and removes it. */
+  readonly ownsParent: boolean;
+}
+
+/** Addresses and routes of a sandbox, as its CNI plugins answered. */
+export interface SandboxNetwork {
+  /** Addresses of the pod, the primary one first. Without prefix length. */
+  readonly ips: readonly string[];
+  /** The last plugin's result, as it came (CNI Success result). */
+  readonly result: string;
+}
+
+/**
+ * A pod sandbox: what the client asked for and what was made of it. An immutable value; the
+ * {@link SandboxStore} holds the newest one of each id.
+ */
+export interface Sandbox {
+  readonly id: string;
+  /** The reserved name: pod name, namespace, uid and attempt, which one sandbox at most has. */
+  readonly name: string;
+  /** The client's RunPodSandboxRequest, byte for byte. */
+  readonly requestBytes: Uint8Array;
+  /** The config in those bytes. */
+  readonly config: PodSandboxConfig;
+  /** The last UpdatePodSandboxResourcesRequest, byte for byte, if there was one. */
+  readonly resourcesBytes?: Uint8Array;
+  readonly handler: BoundHandler;
+  /** Wall clock, nanoseconds since 1970; undefined in a record that lost it. */
+  readonly createdAtNs: bigint | undefined;
+  /** /proc/sys/kernel/random/boot_id of the boot that it was made in. */
+  readonly bootId: string;
+  readonly state: SandboxState;
+  readonly cgroup?: PodCgroup;
+  /** The process that holds the pod's PID namespace, or the shim's; undefined where none is. */
+  readonly process?: ProcessIdentity;
+  /** Path of the pinned network namespace; undefined on host network. */
+  readonly netnsPath?: string;
+  readonly network?: SandboxNetwork;
+}
+
+/** The name that a pod's sandbox reserves: one attempt of one pod has one sandbox. */
+export function sandboxName(metadata: PodSandboxMetadata): string {
+  return [metadata.name, metadata.namespace, metadata.uid, String(metadata.attempt)].join("_");
+}
+
+/** The namespace modes that a config asks for. Absent options are the zero value, POD (api.proto). */
+export function namespaceModes(config: PodSandboxConfig): {
+  readonly network: NamespaceMode;
+  readonly pid: NamespaceMode;
+  readonly ipc: NamespaceMode;
+} {
+  const options = config.linux?.securityContext?.namespaceOptions;
+  return {
+    network: options?.network ?? NamespaceMode.POD,
+    pid: options?.pid ?? NamespaceMode.POD,
+    ipc: options?.ipc ?? NamespaceMode.POD,
+  };
+}
+
+/** True when the pod uses the node's own network. */
+export function usesHostNetwork(config: PodSandboxConfig): boolean {
+  return namespaceModes(config).network === NamespaceMode.NODE;
+}
