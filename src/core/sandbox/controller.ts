@@ -70,4 +70,9 @@ export interface SandboxController {
   load(sandbox: Sandbox, signal: AbortSignal): Promise<string | undefined>;
   /** New resources or overhead of the pod, already in the sandbox's value. */
   update(sandbox: Sandbox, signal: AbortSignal): Promise<void>;
+  /**
+   * Removes what a lost record left behind: everything of this controller's that belongs to no
+   * id in `known`. Answers with a line for each thing removed.
+   */
+  sweep(known: ReadonlySet<string>, signal: AbortSignal): Promise<readonly string[]>;
 }

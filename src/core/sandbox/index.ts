@@ -8,6 +8,12 @@ export type {
   StartedSandbox,
 } from "./controller.ts";
 export { controllerNotReady, controllerReady } from "./controller.ts";
+export type {
+  CgroupResources,
+  Handlers,
+  NamespaceStates,
+  PodCgroups,
+} from "./environment.ts";
 export type { SandboxRecords, SetAsideRecord } from "./records.ts";
 export type {
   BoundHandler,

@@ -32,8 +32,11 @@ export interface ProcessIdentity {
 export interface PodCgroup {
   /** Path below each hierarchy's root, e.g. "/kubepods/burstable/pod1". Never ends with "/". */
   readonly parent: string;
-  /** True when the parent did not exist before: then davit writes it and removes it. */
-  readonly ownsParent: boolean;
+  /**
+   * The topmost cgroup on the way to the parent that davit made, the parent itself included;
+   * undefined when the parent was there before. Only what davit made it writes and removes.
+   */
+  readonly ownedFrom: string | undefined;
 }
 
 /** Addresses and routes of a sandbox, as its CNI plugins answered. */
@@ -72,9 +75,14 @@ export interface Sandbox {
   readonly network?: SandboxNetwork;
 }
 
-/** The name that a pod's sandbox reserves: one attempt of one pod has one sandbox. */
+/**
+ * The name that a pod's sandbox reserves: one attempt of one pod has one sandbox. Kubernetes
+ * names hold no underscore; other clients' are doubled, so that two pods never share a name.
+ */
 export function sandboxName(metadata: PodSandboxMetadata): string {
-  return [metadata.name, metadata.namespace, metadata.uid, String(metadata.attempt)].join("_");
+  return [metadata.name, metadata.namespace, metadata.uid, String(metadata.attempt)]
+    .map((part) => part.replaceAll("_", "__"))
+    .join("_");
 }
 
 /** The namespace modes that a config asks for. Absent options are the zero value, POD (api.proto). */

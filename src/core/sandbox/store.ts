@@ -17,6 +17,7 @@ export class SandboxStore {
   readonly #records: SandboxRecords;
   readonly #byId = new Map<string, Sandbox>();
   readonly #listed = new Map<string, Sandbox>();
+  readonly #idByName = new Map<string, string>();
   readonly #index = new PrefixIndex("sandbox");
   readonly #listeners = new Set<SandboxListener>();
 
@@ -30,15 +31,24 @@ export class SandboxStore {
     return { [Symbol.dispose]: () => this.#listeners.delete(listener) };
   }
 
-  /** Takes a sandbox that is already on record, as after a restart. */
+  /** Takes a sandbox that is already on record, as after a restart. It reserves its name if that is free. */
   load(sandbox: Sandbox): void {
     this.#byId.set(sandbox.id, sandbox);
+    if (!this.#idByName.has(sandbox.name)) this.#idByName.set(sandbox.name, sandbox.id);
   }
 
-  /** Writes a new sandbox, unlisted. */
+  /** Writes a new sandbox, unlisted; its name is reserved until remove(). `already-exists` when it is taken. */
   add(sandbox: Sandbox): void {
+    const holder = this.#idByName.get(sandbox.name);
+    if (holder !== undefined) {
+      throw new RuntimeError(
+        "already-exists",
+        `reserve sandbox name "${sandbox.name}": sandbox "${holder}" has it`,
+      );
+    }
     this.#records.putSandbox(sandbox);
     this.#byId.set(sandbox.id, sandbox);
+    this.#idByName.set(sandbox.name, sandbox.id);
   }
 
   /** Shows the sandbox to clients from now on. */
@@ -73,6 +83,9 @@ export class SandboxStore {
     this.#records.deleteSandbox(id);
     const sandbox = this.#byId.get(id);
     this.#byId.delete(id);
+    if (sandbox !== undefined && this.#idByName.get(sandbox.name) === id) {
+      this.#idByName.delete(sandbox.name);
+    }
     if (!this.#listed.delete(id) || sandbox === undefined) return;
     this.#index.delete(id);
     this.#tell(sandbox, "removed");
@@ -104,6 +117,11 @@ export class SandboxStore {
   /** Like get(), but undefined when there is none. */
   peek(id: string): Sandbox | undefined {
     return this.#byId.get(id);
+  }
+
+  /** The id of the sandbox that has reserved `name`, listed or not. */
+  idOfName(name: string): string | undefined {
+    return this.#idByName.get(name);
   }
 
   /** True when clients see the sandbox. */

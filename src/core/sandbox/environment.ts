@@ -1,0 +1,44 @@
+import type { Sandbox, PodCgroup } from "./sandbox.ts";
+
+/** Whether pinned namespaces are still there, from memory. */
+export interface NamespaceStates {
+  /** True while `path` is a namespace mount. A path that nobody watches counts as closed. */
+  isOpen(path: string): boolean;
+}
+
+/** Limits as the CRI gives them (LinuxContainerResources); absent and zero mean "leave it". */
+export interface CgroupResources {
+  readonly cpuPeriod?: bigint;
+  readonly cpuQuota?: bigint;
+  readonly cpuShares?: bigint;
+  readonly memoryLimitBytes?: bigint;
+  readonly memorySwapLimitBytes?: bigint;
+  readonly cpusetCpus?: string;
+  readonly cpusetMems?: string;
+  readonly hugepageLimits?: readonly { readonly pageSize: string; readonly limit: bigint }[];
+  readonly unified?: Readonly<Record<string, string>>;
+}
+
+/** The cgroups of pods, in every hierarchy that this host has. */
+export interface PodCgroups {
+  /**
+   * What preparing `parent` would own: nothing when it exists, else the topmost missing cgroup.
+   * An empty parent becomes one of davit's own for sandbox `id`. `invalid-argument` for a path
+   * that could leave the hierarchy.
+   */
+  plan(parent: string, id: string): Promise<PodCgroup>;
+  /** Makes what the plan owns, with `resources` in it; nothing when it owns nothing. */
+  prepare(cgroup: PodCgroup, resources: CgroupResources | undefined): Promise<void>;
+  /** Writes limits to a parent that davit made; nothing to one that was there before. */
+  update(cgroup: PodCgroup, resources: CgroupResources): Promise<void>;
+  /** Removes what the plan owned. Idempotent; what others put into it stays. */
+  remove(cgroup: PodCgroup, signal: AbortSignal): Promise<void>;
+  /** Removes davit's own parents that belong to no id in `known`; a line for each. */
+  sweep(known: ReadonlySet<string>): Promise<readonly string[]>;
+}
+
+/** Which handlers there are. */
+export interface Handlers {
+  /** The handler that a request names, "" for the default; `invalid-argument` with the list for an unknown one. */
+  bind(requested: string): Sandbox["handler"];
+}
