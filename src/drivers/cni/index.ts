@@ -1,0 +1,8 @@
+/**
+ * The pod network by CNI plugins (specification 1.1.0 and the older 1.0.0, 0.4.0, 0.3.x): finds the
+ * configuration, executes the plugins, reads their answers. Imports base, core and linux. Start with
+ * cni-network.ts; conf-dir.ts is where a node's "network not ready" comes from.
+ */
+export type { CniNetworkOptions, ValidAttachment } from "./cni-network.ts";
+export { CniNetwork } from "./cni-network.ts";
+export type { PluginCall, PluginExec, PluginExit } from "./plugin-exec.ts";
