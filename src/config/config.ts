@@ -1,0 +1,76 @@
+import type { LogLevel } from "../base/logger.ts";
+
+/**
+ * The configuration of one davit daemon: every value present, checked and frozen.
+ *
+ * The fields mirror the keys of the TOML file (`maxMessageBytes` is `max_message_bytes`). What each
+ * one means, its default and its limits stand in `schema.ts`, and nowhere else.
+ */
+export interface Config {
+  readonly root: string;
+  readonly state: string;
+  readonly server: ServerConfig;
+  readonly log: LogConfig;
+  readonly images: ImagesConfig;
+  readonly cni: CniConfig;
+  readonly runtime: RuntimeConfig;
+}
+
+/** `[server]`: the socket that clients talk to. */
+export interface ServerConfig {
+  readonly listen: string;
+  readonly maxMessageBytes: number;
+}
+
+/** `[log]`: what the daemon says. */
+export interface LogConfig {
+  readonly level: LogLevel;
+}
+
+/** `[images]`: where images come from. */
+export interface ImagesConfig {
+  readonly registryConfigPath: string;
+}
+
+/** `[cni]`: the network of pods. */
+export interface CniConfig {
+  readonly confDir: string;
+  readonly binDirs: readonly string[];
+  readonly maxParallel: number;
+  readonly pluginTimeoutSeconds: number;
+}
+
+/** `[runtime]`: how pods and containers are run. */
+export interface RuntimeConfig {
+  readonly defaultHandler: string;
+  readonly cgroupDriver: "cgroupfs";
+  readonly monitorPath: string;
+  readonly createTimeoutSeconds: number;
+  readonly retryHoldSeconds: number;
+  /** By name; only those that are enabled. `defaultHandler` is always among them. */
+  readonly handlers: Readonly<Record<string, HandlerConfig>>;
+}
+
+/** `[runtime.handlers.NAME]`: what a RuntimeClass with this handler name gets. */
+export interface HandlerConfig {
+  readonly controller: "podsandbox" | "shim";
+  /** The OCI runtime under conmon. Empty exactly when `runtimeType` is set. */
+  readonly path: string;
+  /** The containerd shim. Empty exactly when `path` is set. */
+  readonly runtimeType: string;
+  readonly runtimePath: string;
+  readonly options: Options;
+  readonly podAnnotations: readonly string[];
+  readonly containerAnnotations: readonly string[];
+  readonly privilegedWithoutHostDevices: boolean;
+  readonly baseRuntimeSpec: string;
+  readonly cniConfDir: string;
+}
+
+/** A value inside `options`, which davit passes on without knowing its meaning. */
+export type OptionValue = string | number | boolean | readonly OptionValue[] | Options;
+
+/** The free-form table of options of a shim. */
+export interface Options {
+  readonly [name: string]: OptionValue;
+}

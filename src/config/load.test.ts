@@ -1,0 +1,246 @@
+import assert from "node:assert/strict";
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { test } from "node:test";
+import { kindOf } from "../base/errors.ts";
+import { ConfigError, defaultConfig, loadConfig, parseConfig } from "./load.ts";
+
+const FILE = "/etc/davit/davit.toml";
+
+function findings(toml: string): readonly string[] {
+  try {
+    parseConfig(toml, FILE);
+  } catch (error) {
+    assert.ok(error instanceof ConfigError);
+    assert.equal(error.kind, "invalid-argument");
+    return error.findings.map(({ line, message }) => `${line}: ${message}`);
+  }
+  return [];
+}
+
+test("defaultConfig() has the values that are the contract", () => {
+  const config = defaultConfig();
+  assert.equal(config.root, "/var/lib/davit");
+  assert.equal(config.state, "/run/davit");
+  assert.deepEqual(config.server, {
+    listen: "/run/davit/davit.sock",
+    maxMessageBytes: 16_777_216,
+  });
+  assert.deepEqual(config.log, { level: "info" });
+  assert.deepEqual(config.images, { registryConfigPath: "/etc/davit/certs.d" });
+  assert.deepEqual(config.cni, {
+    confDir: "/etc/cni/net.d",
+    binDirs: ["/opt/cni/bin", "/usr/lib/cni"],
+    maxParallel: 8,
+    pluginTimeoutSeconds: 60,
+  });
+  const { handlers, ...runtime } = config.runtime;
+  assert.deepEqual(runtime, {
+    defaultHandler: "crun",
+    cgroupDriver: "cgroupfs",
+    monitorPath: "conmon",
+    createTimeoutSeconds: 120,
+    retryHoldSeconds: 120,
+  });
+  assert.deepEqual(Object.keys(handlers), ["crun", "runc"]);
+  assert.deepEqual(handlers["runc"], {
+    controller: "podsandbox",
+    path: "runc",
+    runtimeType: "",
+    runtimePath: "",
+    options: {},
+    podAnnotations: [],
+    containerAnnotations: [],
+    privilegedWithoutHostDevices: false,
+    baseRuntimeSpec: "",
+    cniConfDir: "",
+  });
+});
+
+test("parseConfig() freezes all of it", () => {
+  const config = parseConfig(
+    'runtime.handlers.x = { runtime_type = "a.b", options = { o = { p = 1 } } }',
+    FILE,
+  );
+  const all: unknown[] = [config];
+  for (const value of all) {
+    assert.ok(Object.isFrozen(value));
+    if (typeof value === "object" && value !== null)
+      all.push(...(Object.values(value) as unknown[]));
+  }
+  assert.ok(all.length > 50);
+});
+
+test("parseConfig() takes each kind of value from the file", () => {
+  const config = parseConfig(
+    `root = "/data"
+    log.level = "debug"
+    [cni]
+    bin_dirs = ["/a", "/b"]
+    max_parallel = 2
+    [runtime]
+    default_handler = "kata"
+    [runtime.handlers.kata]
+    controller = "shim"
+    runtime_type = "io.containerd.kata.v2"
+    options = { ConfigPath = "/etc/kata.toml", n = 3, list = [1, "a"], deep = { on = true } }
+    privileged_without_host_devices = true`,
+    FILE,
+  );
+  assert.equal(config.root, "/data");
+  assert.equal(config.log.level, "debug");
+  assert.deepEqual(config.cni.binDirs, ["/a", "/b"]);
+  assert.equal(config.cni.maxParallel, 2);
+  const kata = config.runtime.handlers["kata"];
+  assert.equal(kata?.controller, "shim");
+  assert.equal(kata.path, "");
+  assert.equal(kata.privilegedWithoutHostDevices, true);
+  const options = { ConfigPath: "/etc/kata.toml", n: 3, list: [1, "a"], deep: { on: true } };
+  assert.deepEqual(kata.options, options);
+});
+
+test("parseConfig() adds handlers to crun and runc, changes those key by key, takes them away", () => {
+  const names = (toml: string): string[] => Object.keys(parseConfig(toml, FILE).runtime.handlers);
+  assert.deepEqual(names('[runtime.handlers.youki]\npath = "youki"'), ["crun", "runc", "youki"]);
+  assert.deepEqual(names("[runtime.handlers.runc]\nenabled = false"), ["crun"]);
+  const changed = parseConfig('[runtime.handlers.crun]\ncni_conf_dir = "/x"', FILE);
+  assert.equal(changed.runtime.handlers["crun"]?.path, "crun");
+  assert.equal(changed.runtime.handlers["crun"].cniConfDir, "/x");
+  const shim = parseConfig('[runtime.handlers.runc]\nruntime_type = "io.containerd.runc.v2"', FILE);
+  assert.equal(shim.runtime.handlers["runc"]?.path, "");
+  assert.equal(shim.runtime.handlers["constructor"], undefined);
+});
+
+test("parseConfig() names the key that an unknown one was meant to be", () => {
+  assert.throws(() => parseConfig('[cni]\nconfdir = "/x"', FILE), {
+    message: `read configuration "${FILE}": unknown key "cni.confdir", did you mean "cni.conf_dir"? (line 2)`,
+  });
+  assert.deepEqual(findings("[sevrer]\n[log]\nlevle = 1\n[runtime.handlers.crun]\npaht = 2"), [
+    '1: unknown key "sevrer", did you mean "server"?',
+    '3: unknown key "log.levle", did you mean "log.level"?',
+    '5: unknown key "runtime.handlers.crun.paht", did you mean "runtime.handlers.crun.path"?',
+  ]);
+  assert.deepEqual(findings('conf_dirs = "/x"\n[cni]\nlisten = "/y"\nzzzzzz = 1'), [
+    '1: unknown key "conf_dirs", did you mean "cni.conf_dir"?',
+    '3: unknown key "cni.listen", did you mean "server.listen"?',
+    '4: unknown key "cni.zzzzzz"',
+  ]);
+});
+
+test("parseConfig() refuses each wrong value with its key, the value and what is allowed", () => {
+  const path = 'an absolute path without "." or ".." or a slash at its end';
+  const cases: readonly (readonly [string, string])[] = [
+    ['root = ""', `"root" is "": must be ${path}`],
+    ['root = "/"', `"root" is "/": must be ${path}`],
+    ['state = "run/davit"', `"state" is "run/davit": must be ${path}`],
+    ['state = "/run/../davit"', `"state" is "/run/../davit": must be ${path}`],
+    ['state = "/var/lib/davit"', '"state" is "/var/lib/davit": must be another folder than root'],
+    ["root = 1", `"root" is 1: must be ${path}`],
+    ["server = 1", '"server" is 1: must be a table, written as [server]'],
+    [
+      'server.listen = "unix:///run/x"',
+      `"server.listen" is "unix:///run/x": must be ${path}, at most 107 bytes and without "unix://"`,
+    ],
+    [
+      "server.max_message_bytes = 1048575",
+      '"server.max_message_bytes" is 1048575: must be an integer from 1048576 (1 MiB) to 1073741824 (1 GiB)',
+    ],
+    [
+      "server.max_message_bytes = 1073741825",
+      '"server.max_message_bytes" is 1073741825: must be an integer from 1048576 (1 MiB) to 1073741824 (1 GiB)',
+    ],
+    ["cni.max_parallel = 8.0", '"cni.max_parallel" is 8.0: must be an integer from 1 to 256'],
+    [
+      "cni.bin_dirs = []",
+      `"cni.bin_dirs" is []: must be a list of one or more paths, each ${path}`,
+    ],
+    [
+      'log.level = "loud"',
+      '"log.level" is "loud": must be one of "debug", "info", "warn", "error"',
+    ],
+    [
+      'runtime.cgroup_driver = "systemd"',
+      `"runtime.cgroup_driver" is "systemd", which davit can't do yet: must be "cgroupfs"`,
+    ],
+    [
+      'runtime.monitor_path = "./conmon"',
+      `"runtime.monitor_path" is "./conmon": must be a command name that is looked up on PATH, or ${path}`,
+    ],
+    [
+      'runtime.default_handler = "kata"',
+      '"runtime.default_handler" is "kata": must be one of the handlers "crun", "runc"',
+    ],
+    [
+      "runtime.handlers.crun.enabled = false",
+      '"runtime.default_handler" is "crun": must be one of the handlers "runc"',
+    ],
+    [
+      'runtime.handlers.crun.controller = "vm"',
+      '"runtime.handlers.crun.controller" is "vm": must be one of "podsandbox", "shim"',
+    ],
+    [
+      "runtime.handlers.a = {}",
+      '"runtime.handlers.a" has neither path nor runtime_type: name an OCI runtime or a shim',
+    ],
+    [
+      'runtime.handlers.a = { path = "a", runtime_type = "b.c" }',
+      '"runtime.handlers.a" has both path = "a" and runtime_type = "b.c": keep the one that is meant',
+    ],
+    [
+      'runtime.handlers.a = { path = "a", controller = "shim" }',
+      `"runtime.handlers.a" has controller = "shim" and no runtime_type: only a shim can be the sandbox's controller`,
+    ],
+    [
+      'runtime.handlers.a = { path = "a", options = { x = 1 } }',
+      '"runtime.handlers.a.options" would do nothing: it goes with runtime_type, not with path',
+    ],
+    [
+      'runtime.handlers."a b" = { path = "a" }',
+      'handler name "a b": must be of letters, digits, "-", "_" and "."',
+    ],
+    [
+      'runtime.handlers.a = { runtime_type = "b.c", options = { t = 2020-01-01 } }',
+      '"runtime.handlers.a.options" is {"t":"2020-01-01"}: must be a table of strings, numbers, booleans, lists and tables',
+    ],
+  ];
+  for (const [toml, expected] of cases) {
+    const found = findings(toml);
+    assert.equal(found.length, 1, toml);
+    assert.equal(found[0]?.replace(/^(1|undefined): /, ""), expected);
+  }
+});
+
+test("parseConfig() reports all that is wrong, by line", () => {
+  const found = findings('root = 1\nstate = 2\n[log]\nlevel = 3\nx = """\nroot = 1\n"""\ny = 1');
+  assert.deepEqual(
+    found.map((finding) => finding.slice(0, 2)),
+    ["1:", "2:", "4:", "5:", "8:"],
+  );
+});
+
+test("parseConfig() says where a file is not TOML", () => {
+  const [finding, ...more] = findings('root = "/a"\nstate = /b\n');
+  assert.deepEqual(more, []);
+  assert.match(finding ?? "", /^2: not valid TOML: \S/);
+  assert.ok(!finding?.includes("\n"));
+});
+
+test("loadConfig() reads a file, and says when there is none", () => {
+  const folder = mkdtempSync(join(tmpdir(), "davit-config-"));
+  try {
+    const file = join(folder, "davit.toml");
+    writeFileSync(file, 'log.level = "warn"\n');
+    assert.equal(loadConfig(file).log.level, "warn");
+    assert.deepEqual(loadConfig(undefined), defaultConfig());
+    const absent = join(folder, "absent.toml");
+    assert.throws(
+      () => loadConfig(absent),
+      (error: Error) =>
+        kindOf(error) === "not-found" &&
+        error.message === `read configuration "${absent}": no such file`,
+    );
+  } finally {
+    rmSync(folder, { recursive: true });
+  }
+});

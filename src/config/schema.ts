@@ -1,0 +1,200 @@
+// The one table of all settings. Reading a file, the defaults, the commented output of
+// `davit config default` and the names that an unknown key is compared with all come from here; a
+// new setting is one line here and one field in config.ts. Start reading at `sections`.
+
+import type {
+  CniConfig,
+  Config,
+  HandlerConfig,
+  ImagesConfig,
+  LogConfig,
+  RuntimeConfig,
+  ServerConfig,
+} from "./config.ts";
+import {
+  absolutePath,
+  absolutePaths,
+  choice,
+  flag,
+  integer,
+  optionalPath,
+  optionalProgram,
+  options,
+  program,
+  type Section,
+  socketPath,
+  text,
+  texts,
+} from "./setting.ts";
+
+const MIB = 1024 * 1024;
+
+/** The keys above the first table. */
+export const topLevel: Section<Pick<Config, "root" | "state">> = {
+  root: absolutePath({
+    default: "/var/lib/davit",
+    doc: "What must survive a reboot: images, layers, records.",
+  }),
+  state: absolutePath({
+    default: "/run/davit",
+    doc: "What a reboot may take: sockets, pinned namespaces, bundles. Best on a tmpfs.",
+  }),
+};
+
+const server: Section<ServerConfig> = {
+  listen: socketPath({
+    default: "/run/davit/davit.sock",
+    doc: "The CRI socket. kubelet and crictl name it with unix:// before it.",
+  }),
+  maxMessageBytes: integer({
+    default: 16 * MIB,
+    min: MIB,
+    max: 1024 * MIB,
+    limits: `from ${MIB} (1 MiB) to ${1024 * MIB} (1 GiB)`,
+    doc: "The largest request that is read and answer that is sent, in bytes.",
+  }),
+};
+
+const log: Section<LogConfig> = {
+  level: choice({
+    of: ["debug", "info", "warn", "error"],
+    default: "info",
+    doc: "debug, info, warn or error. JSON lines on stderr; readable when stderr is a terminal.",
+  }),
+};
+
+const images: Section<ImagesConfig> = {
+  registryConfigPath: absolutePath({
+    default: "/etc/davit/certs.d",
+    doc: "A folder with one folder a registry, each with a hosts.toml: mirrors, certificates.",
+  }),
+};
+
+const cni: Section<CniConfig> = {
+  confDir: absolutePath({
+    default: "/etc/cni/net.d",
+    doc: "The first *.conflist, *.conf or *.json in lexical order is the network of pods. Watched.",
+  }),
+  binDirs: absolutePaths({
+    default: ["/opt/cni/bin", "/usr/lib/cni"],
+    doc: "Where CNI plugins are looked up, in this order.",
+  }),
+  maxParallel: integer({
+    default: 8,
+    min: 1,
+    max: 256,
+    doc: "How many pods' plugins run at once; others wait. More is slower: they share kernel locks.",
+  }),
+  pluginTimeoutSeconds: integer({
+    default: 60,
+    min: 1,
+    max: 3600,
+    doc: "A plugin that runs longer is killed, and its pod's call fails.",
+  }),
+};
+
+const runtime: Section<Omit<RuntimeConfig, "handlers">> = {
+  defaultHandler: text({
+    default: "crun",
+    pattern: /./,
+    allowed: "the name of a handler",
+    doc: "The handler of pods that name none. One of the [runtime.handlers] below.",
+  }),
+  cgroupDriver: choice({
+    of: ["cgroupfs"],
+    default: "cgroupfs",
+    doc: 'How cgroups are made; must be the kubelet\'s. "systemd" is not there yet.',
+  }),
+  monitorPath: program({
+    default: "conmon",
+    doc: "conmon, which holds a container's stdio and writes its log: a path, or a name on PATH.",
+  }),
+  createTimeoutSeconds: integer({
+    default: 120,
+    min: 1,
+    max: 3600,
+    doc: "How long making a pod or a container may take, also after its caller went away.",
+  }),
+  retryHoldSeconds: integer({
+    default: 120,
+    min: 0,
+    max: 3600,
+    doc: "How long a pod or container whose caller went away is held for the same call to come again.",
+  }),
+};
+
+/** A handler as the file writes it: `enabled` decides whether the Config has it at all. */
+export interface HandlerTable extends HandlerConfig {
+  readonly enabled: boolean;
+}
+
+/** The keys of each [runtime.handlers.NAME]. */
+export const handlerSection: Section<HandlerTable> = {
+  enabled: flag({
+    default: true,
+    doc: "false takes the handler away. crun and runc are there, also if not named, unless taken away so.",
+  }),
+  controller: choice({
+    of: ["podsandbox", "shim"],
+    default: "podsandbox",
+    doc: 'Who makes the sandbox: "podsandbox" (namespaces of this host), or "shim" (Kata and others).',
+  }),
+  path: optionalProgram({
+    default: "",
+    doc: "The OCI runtime that runs under conmon: a path, or a name on PATH. Or runtime_type.",
+  }),
+  runtimeType: text({
+    default: "",
+    pattern: /^$|^\/\S+$|^[a-z0-9][\w-]*(\.[\w-]+)+$/,
+    allowed: 'a shim\'s name as "io.containerd.runc.v2", its absolute path, or "" for none',
+    doc: 'Instead of path: the containerd shim that runs containers, as "io.containerd.runc.v2".',
+  }),
+  runtimePath: optionalPath({
+    default: "",
+    doc: "The shim's program, where the one on PATH that runtime_type stands for is not it.",
+  }),
+  options: options({
+    default: {},
+    doc: "Handed to the shim as they are.",
+  }),
+  podAnnotations: texts({
+    default: [],
+    doc: 'The pod annotations that the runtime is given, also by pattern: "io.katacontainers.*".',
+  }),
+  containerAnnotations: texts({
+    default: [],
+    doc: "The container annotations that the runtime is given, also by pattern.",
+  }),
+  privilegedWithoutHostDevices: flag({
+    default: false,
+    doc: "true keeps the host's devices from privileged containers.",
+  }),
+  baseRuntimeSpec: optionalPath({
+    default: "",
+    doc: "A config.json to start each container's OCI spec from.",
+  }),
+  cniConfDir: optionalPath({
+    default: "",
+    doc: "A CNI folder for this handler's pods alone, in place of cni.conf_dir.",
+  }),
+};
+
+/** Each table of the file, with the sentence that stands over it. Handlers apart: any name. */
+export const sections = {
+  server: { doc: "The socket that kubelet and crictl talk to.", settings: server },
+  log: { doc: "What the daemon says.", settings: log },
+  images: { doc: "Where images come from.", settings: images },
+  cni: { doc: "The network of pods, by CNI plugins.", settings: cni },
+  runtime: { doc: "How pods and containers are run.", settings: runtime },
+} as const;
+
+/** What [runtime.handlers] holds before a file is read; a file adds to it and changes it key by key. */
+export const builtInHandlers: Readonly<Record<string, Partial<HandlerTable>>> = {
+  crun: { path: "crun" },
+  runc: { path: "runc" },
+};
+
+/** The name in the file for a field of the Config: `maxMessageBytes` is `max_message_bytes`. */
+export function tomlKey(field: string): string {
+  return field.replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`);
+}
