@@ -9,3 +9,4 @@ export type {
   PodNetwork,
   PortForwarding,
 } from "./network.ts";
+export { podPortForwardings } from "./port-forwardings.ts";

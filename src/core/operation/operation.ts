@@ -153,6 +153,11 @@ export class Operations {
     return operation;
   }
 
+  /** Makes every operation stop at its next stage, as at the daemon's end. */
+  abortAll(reason: RuntimeError): void {
+    for (const operation of this.#running) operation.abort(reason);
+  }
+
   /** All operations under way, oldest first. */
   views(): readonly OperationView[] {
     return [...this.#running].map((operation) => operation.view());

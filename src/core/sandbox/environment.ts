@@ -15,7 +15,7 @@ export interface CgroupResources {
   readonly memorySwapLimitBytes?: bigint;
   readonly cpusetCpus?: string;
   readonly cpusetMems?: string;
-  readonly hugepageLimits?: readonly { readonly pageSize: string; readonly limit: bigint }[];
+  readonly hugepageLimits?: readonly { readonly pageSize: string; readonly limitBytes: bigint }[];
   readonly unified?: Readonly<Record<string, string>>;
 }
 

@@ -1,6 +1,12 @@
 // The noun this runtime turns on: a pod sandbox, its states, its store, and the seam behind
 // which a controller keeps it. Imports base, gen and core/operation. Start with sandbox.ts.
 export type {
+  RunPodSandboxRequest,
+  UpdatePodSandboxResourcesRequest,
+} from "../../gen/runtime/v1/api_pb.ts";
+export type { CheckedSandboxConfig } from "./check-config.ts";
+export { checkSandboxConfig } from "./check-config.ts";
+export type {
   ControllerStatus,
   CreatedSandbox,
   SandboxController,
@@ -14,6 +20,11 @@ export type {
   NamespaceStates,
   PodCgroups,
 } from "./environment.ts";
+export {
+  cgroupResources,
+  cgroupResourcesOf,
+  newSandboxId,
+} from "./from-request.ts";
 export type { SandboxRecords, SetAsideRecord } from "./records.ts";
 export type {
   BoundHandler,
@@ -27,3 +38,4 @@ export type { SandboxState, SandboxStateName } from "./state.ts";
 export { checkSandboxTransition, sandboxTransitions } from "./state.ts";
 export type { SandboxListener } from "./store.ts";
 export { SandboxStore } from "./store.ts";
+export { podSysctls } from "./sysctls.ts";

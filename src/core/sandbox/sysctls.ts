@@ -1,0 +1,53 @@
+import { RuntimeError } from "../../base/errors.ts";
+import type { PodSandboxConfig } from "../../gen/runtime/v1/api_pb.ts";
+import { NamespaceMode } from "../../gen/runtime/v1/api_pb.ts";
+import { namespaceModes } from "./sandbox.ts";
+
+// What belongs to an IPC namespace: ipc_namespaces(7).
+const ipcSysctl = /^(kernel\.(shm[a-z_]*|msg[a-z_]*|sem|auto_msgmni)|fs\.mqueue\..+)$/;
+const netSysctl = /^net\..+/;
+
+/** A sysctl's name with dots, as Kubernetes writes it; `net/ipv4/x` comes out as `net.ipv4.x`. */
+function dotted(key: string): string {
+  const dot = key.indexOf(".");
+  const slash = key.indexOf("/");
+  // sysctl(8): the first separator decides; in the slash form a dot is part of a name (eth0.1).
+  return slash >= 0 && (dot < 0 || slash < dot)
+    ? key.replace(/[./]/g, (separator) => (separator === "/" ? "." : "/"))
+    : key;
+}
+
+/** Refuses sysctls that would not be the pod's own: they would change the node. */
+export function checkSysctls(config: PodSandboxConfig): void {
+  const { network, ipc } = namespaceModes(config);
+  for (const [key, value] of Object.entries(config.linux?.sysctls ?? {})) {
+    const name = dotted(key);
+    const refuse = (why: string): never => {
+      throw new RuntimeError("invalid-argument", `check sandbox config: sysctl "${key}" ${why}`);
+    };
+    if (!/^[A-Za-z0-9._/-]+$/.test(key) || key.includes("..")) refuse("is not a sysctl's name");
+    if (/[\n\0]/.test(value)) refuse(`has a value of several lines: ${JSON.stringify(value)}`);
+    if (netSysctl.test(name)) {
+      if (network === NamespaceMode.NODE) refuse("cannot be set for a pod on the host network");
+    } else if (ipcSysctl.test(name)) {
+      if (ipc === NamespaceMode.NODE) refuse("cannot be set for a pod in the host's IPC namespace");
+    } else {
+      refuse("has no namespace of its own, only net.*, kernel.shm*, kernel.msg*, kernel.sem and fs.mqueue.* have");
+    }
+  }
+}
+
+/**
+ * The sysctls to write for a pod: its own over the defaults that every pod with its own network
+ * gets, as containerd's do (`enable_unprivileged_ports` and `enable_unprivileged_icmp`, both on).
+ */
+export function podSysctls(config: PodSandboxConfig): readonly (readonly [key: string, value: string])[] {
+  const wanted = new Map<string, string>();
+  if (namespaceModes(config).network !== NamespaceMode.NODE) {
+    wanted.set("net.ipv4.ip_unprivileged_port_start", "0");
+    // Every group may open ICMP echo sockets: icmp(7), ping_group_range.
+    wanted.set("net.ipv4.ping_group_range", "0 2147483647");
+  }
+  for (const [key, value] of Object.entries(config.linux?.sysctls ?? {})) wanted.set(dotted(key), value);
+  return [...wanted];
+}

@@ -1,0 +1,4 @@
+// The verbs of the pod network: who is attached, and how attachments end. Start with teardown.ts.
+export { Attachments } from "./attachments.ts";
+export type { PendingTeardown, TeardownPatience } from "./teardown.ts";
+export { defaultPatience, NetworkTeardown } from "./teardown.ts";

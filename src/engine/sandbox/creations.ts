@@ -1,0 +1,140 @@
+import { RuntimeError } from "../../base/errors.ts";
+import { beforeAbort } from "../../base/rollback.ts";
+import type { TaskGroup } from "../../base/task-group.ts";
+import type { Clock } from "../../base/time.ts";
+
+/** What makes an object for {@link Creations}, and what takes it away when nobody wants it. */
+export interface Creation {
+  /** Makes the object under its own clock and answers with its id; undoes its own failures. */
+  readonly build: () => Promise<string>;
+  /** The stage that build() is in, for the error that a different request gets. */
+  readonly stage: () => string;
+  /** Shows the finished object to clients. */
+  readonly publish: (id: string) => void;
+  /** Takes a finished object away again. */
+  readonly discard: (id: string) => void;
+}
+
+interface Entry {
+  readonly requestBytes: Uint8Array;
+  readonly creation: Creation;
+  readonly startedAtMs: number;
+  readonly done: Promise<string>;
+  waiters: number;
+  /** Set once the object is finished and its caller was gone: it waits for the retry. */
+  heldId: string | undefined;
+  timer: NodeJS.Timeout | undefined;
+}
+
+/**
+ * Creates that outlive their callers.
+ *
+ * A kubelet whose request timed out sends it again, byte for byte. Refusing the name while the
+ * first try still runs, or leaking what it makes, are the two classic faults; so a create runs
+ * under its own clock, an equal request joins it, and a finished object whose caller went away
+ * is held, unseen, until the retry comes or the hold time is over.
+ */
+export class Creations {
+  readonly #entries = new Map<string, Entry>();
+  readonly #tasks: TaskGroup;
+  readonly #clock: Clock;
+  readonly #holdMs: number;
+
+  constructor(deps: { readonly tasks: TaskGroup; readonly clock: Clock; readonly holdMs: number }) {
+    this.#tasks = deps.tasks;
+    this.#clock = deps.clock;
+    this.#holdMs = deps.holdMs;
+  }
+
+  /** True while `name` is being made or held. */
+  has(name: string): boolean {
+    return this.#entries.has(name);
+  }
+
+  /**
+   * The id of the object that this request asks for: made now, or by an equal request before.
+   *
+   * Rejects with `failed-precondition` when a different request is making or has made the object
+   * of this name, and with the caller's reason when the caller goes away first.
+   */
+  async run(
+    name: string,
+    requestBytes: Uint8Array,
+    caller: AbortSignal,
+    begin: () => Creation,
+  ): Promise<string> {
+    caller.throwIfAborted();
+    const entry = this.#entries.get(name) ?? this.#begin(name, requestBytes, begin());
+    this.#checkSame(name, entry, requestBytes);
+    if (entry.heldId !== undefined) return this.#claim(name, entry, entry.heldId);
+    entry.waiters++;
+    try {
+      return await beforeAbort(entry.done, caller);
+    } finally {
+      entry.waiters--;
+    }
+  }
+
+  #begin(name: string, requestBytes: Uint8Array, creation: Creation): Entry {
+    const { promise: done, resolve, reject } = Promise.withResolvers<string>();
+    const entry: Entry = {
+      requestBytes,
+      creation,
+      startedAtMs: this.#clock.nowMs(),
+      done,
+      waiters: 0,
+      heldId: undefined,
+      timer: undefined,
+    };
+    this.#entries.set(name, entry);
+    // The failure belongs to whoever waits; when nobody does any more it has been undone and logged.
+    done.catch(() => undefined);
+    this.#tasks.spawn(`create "${name}"`, async () => {
+      try {
+        const id = await creation.build();
+        if (entry.waiters > 0) this.#claim(name, entry, id);
+        else this.#hold(name, entry, id);
+        resolve(id);
+      } catch (error) {
+        this.#entries.delete(name);
+        reject(error);
+      }
+    });
+    return entry;
+  }
+
+  #claim(name: string, entry: Entry, id: string): string {
+    clearTimeout(entry.timer);
+    this.#entries.delete(name);
+    entry.creation.publish(id);
+    return id;
+  }
+
+  #hold(name: string, entry: Entry, id: string): void {
+    entry.heldId = id;
+    entry.timer = setTimeout(() => {
+      this.#entries.delete(name);
+      entry.creation.discard(id);
+    }, this.#holdMs);
+    entry.timer.unref();
+  }
+
+  #checkSame(name: string, entry: Entry, requestBytes: Uint8Array): void {
+    if (equalBytes(entry.requestBytes, requestBytes)) return;
+    const age = Math.round((this.#clock.nowMs() - entry.startedAtMs) / 1000);
+    const what =
+      entry.heldId === undefined
+        ? `a different request is making it, stage ${entry.creation.stage()}, for ${String(age)} s`
+        : `a different request made it ${String(age)} s ago and went away; it is taken back when nobody asks for it within ${String(this.#holdMs / 1000)} s`;
+    throw new RuntimeError("failed-precondition", `create "${name}": ${what}; try again`);
+  }
+
+  /** Forgets the timers, as at the daemon's end: what is held stays on record. */
+  [Symbol.dispose](): void {
+    for (const entry of this.#entries.values()) clearTimeout(entry.timer);
+  }
+}
+
+function equalBytes(a: Uint8Array, b: Uint8Array): boolean {
+  return a.length === b.length && a.every((byte, at) => byte === b[at]);
+}

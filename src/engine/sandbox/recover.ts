@@ -1,0 +1,142 @@
+import { Semaphore } from "../../base/semaphore.ts";
+import type { RunningOperation } from "../../core/operation/index.ts";
+import type { Sandbox, SandboxRecords } from "../../core/sandbox/index.ts";
+import { controllerOf, type SandboxContext } from "./context.ts";
+import { removeSandbox } from "./remove.ts";
+import { watchSandbox } from "./watch.ts";
+
+// One sandboxer that hangs must not keep the others from being asked.
+const parallelLoads = 16;
+const loadMs = 2_000;
+const recoverMs = 60_000;
+
+/**
+ * Takes up what an earlier daemon left. The records are a hint, the kernel is asked.
+ *
+ * - a finished sandbox is listed: ready when its controller finds it alive, dead otherwise;
+ * - a half-built one is taken down in the background, unlisted, holding its name until it is gone;
+ * - one of an earlier boot is dead, and its network is removed without its namespace;
+ * - what belongs to no record is swept away.
+ *
+ * Nothing that is wrong with one sandbox stops or delays the others; it rejects only when the
+ * records cannot be read at all.
+ */
+export async function recoverSandboxes(context: SandboxContext, records: SandboxRecords): Promise<void> {
+  using operation = context.operations.begin({
+    name: "recover",
+    subject: "the last daemon's sandboxes",
+    timeoutMs: recoverMs,
+    log: context.log,
+  });
+  await operation.enter("read-records");
+  context.attachments.load();
+  const sandboxes = inOrderOfClaim(context, records.loadSandboxes());
+  const seen = new Set<string>();
+  for (const sandbox of sandboxes) {
+    context.store.load(sandbox);
+    if (seen.has(sandbox.name)) loseName(context, sandbox);
+    seen.add(sandbox.name);
+  }
+
+  await operation.enter("load-sandboxes");
+  await loadAll(context, operation);
+
+  await operation.enter("tear-down-half-built");
+  for (const sandbox of [...context.store.all()]) {
+    if (sandbox.state.name === "creating") {
+      context.log.info("taking down a sandbox that the last daemon did not finish", { sandbox: sandbox.id });
+      context.janitor.adopt(sandbox.id, () => removeSandbox(context, sandbox.id));
+    } else {
+      context.store.list(sandbox.id);
+    }
+  }
+
+  await operation.enter("sweep-orphans");
+  await sweep(context, operation, records);
+
+  await operation.enter("resume-network-teardown");
+  for (const { sandboxId, bootId } of context.attachments.all()) {
+    if (context.store.peek(sandboxId) === undefined || bootId !== context.bootId) {
+      context.teardown.enqueue(sandboxId);
+    }
+  }
+  context.teardown.resume();
+  await operation.enter("ready");
+}
+
+/** Where two records have one name, the one that is more alive comes first and keeps it. */
+function inOrderOfClaim(context: SandboxContext, sandboxes: readonly Sandbox[]): readonly Sandbox[] {
+  const rank = (sandbox: Sandbox): number =>
+    (sandbox.bootId === context.bootId ? 2 : 0) + (sandbox.state.name === "ready" ? 1 : 0);
+  const order = new Map(sandboxes.map((sandbox, at) => [sandbox.id, at]));
+  const best = new Map<string, Sandbox>();
+  for (const sandbox of sandboxes) {
+    const rival = best.get(sandbox.name);
+    // Records come oldest first: of two equals the newer one wins.
+    if (rival === undefined || rank(sandbox) >= rank(rival)) best.set(sandbox.name, sandbox);
+  }
+  const place = (sandbox: Sandbox): number =>
+    (best.get(sandbox.name) === sandbox ? 0 : sandboxes.length) + (order.get(sandbox.id) ?? 0);
+  const claimed = sandboxes.toSorted((a, b) => place(a) - place(b));
+  return claimed;
+}
+
+function loseName(context: SandboxContext, sandbox: Sandbox): void {
+  context.log.error("two records have the name of one sandbox, the less alive one is dead", {
+    sandbox: sandbox.id,
+    name: sandbox.name,
+  });
+  if (sandbox.state.name === "ready") die(context, sandbox, `another record has its name, "${sandbox.name}"`);
+}
+
+function die(context: SandboxContext, sandbox: Sandbox, reason: string): void {
+  context.store.update(sandbox.id, (now) => ({
+    ...now,
+    state: { name: "dead", reason, atNs: context.clock.nowNs() },
+  }));
+}
+
+async function loadAll(context: SandboxContext, operation: RunningOperation): Promise<void> {
+  const turns = new Semaphore(parallelLoads);
+  const load = async (sandbox: Sandbox): Promise<void> => {
+    using _turn = await turns.acquire(operation.signal);
+    const reason = await whyDead(context, sandbox);
+    if (reason === undefined) {
+      watchSandbox(context, sandbox);
+      return;
+    }
+    operation.log.warn("a sandbox did not outlive the last daemon", { sandbox: sandbox.id, reason });
+    die(context, sandbox, reason);
+  };
+  const ready = [...context.store.all()].filter(({ state }) => state.name === "ready");
+  await Promise.all(ready.map(load));
+}
+
+async function whyDead(context: SandboxContext, sandbox: Sandbox): Promise<string | undefined> {
+  if (sandbox.bootId !== context.bootId) return "the machine has been rebooted";
+  const controller = controllerOf(context, sandbox);
+  // No controller of that name in this configuration: nobody can say, so what is on record stands.
+  return controller?.load(sandbox, AbortSignal.timeout(loadMs));
+}
+
+async function sweep(
+  context: SandboxContext,
+  operation: RunningOperation,
+  records: SandboxRecords,
+): Promise<void> {
+  // What a record that cannot be read belongs to is not known to be nobody's: it stays.
+  const known = new Set([
+    ...[...context.store.all()].map(({ id }) => id),
+    ...records.setAside().map(({ id }) => id),
+  ]);
+  for (const controller of context.controllers.values()) {
+    try {
+      const swept = await controller.sweep(known, operation.signal);
+      for (const line of swept) operation.log.warn(`swept away: ${line}`);
+    } catch (error) {
+      operation.log.error(`cannot sweep what ${controller.name} left behind`, { error });
+    }
+  }
+  const cgroups = await context.cgroups.sweep(known);
+  for (const line of cgroups) operation.log.warn(`swept away: ${line}`);
+}

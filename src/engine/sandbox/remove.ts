@@ -1,0 +1,46 @@
+import { controllerOf, type SandboxContext } from "./context.ts";
+import { stopLocked } from "./stop.ts";
+
+/**
+ * Removes the sandbox: stops it where that is not done, gives everything back that it had, and
+ * forgets it. Idempotent: no error when it is gone (api.proto, RemovePodSandbox).
+ */
+export async function removePodSandbox(context: SandboxContext, idOrPrefix: string, caller: AbortSignal): Promise<void> {
+  const id = context.store.find(idOrPrefix)?.id;
+  if (id !== undefined) await removeSandbox(context, id, caller);
+}
+
+/** Like {@link removePodSandbox}, for the full id of a sandbox that may be unlisted. */
+export async function removeSandbox(context: SandboxContext, id: string, caller?: AbortSignal): Promise<void> {
+  using _turn = await context.locks.acquire(id, caller);
+  if (context.store.peek(id) === undefined) return;
+  using operation = context.operations.begin({
+    name: "remove-pod-sandbox",
+    subject: id,
+    timeoutMs: context.times.stopMs,
+    log: context.log.with({ sandbox: id }),
+  });
+  try {
+    await operation.enter("stop");
+    if (context.store.get(id).state.name === "creating") await endHalfBuilt(context, id, operation.signal);
+    else await stopLocked(context, id);
+
+    await operation.enter("shut-down");
+    const sandbox = context.store.get(id);
+    await controllerOf(context, sandbox)?.shutdown(sandbox, operation.signal);
+    if (sandbox.cgroup !== undefined) await context.cgroups.remove(sandbox.cgroup, operation.signal);
+
+    await operation.enter("delete-record");
+    context.store.remove(id);
+    await operation.enter("answer");
+  } catch (error) {
+    throw operation.explain(error);
+  }
+}
+
+/** A sandbox that a crash left half-built: it never was ready, so there is no state to keep. */
+async function endHalfBuilt(context: SandboxContext, id: string, signal: AbortSignal): Promise<void> {
+  const sandbox = context.store.get(id);
+  await controllerOf(context, sandbox)?.stop(sandbox, signal);
+  await context.teardown.remove(id, signal);
+}

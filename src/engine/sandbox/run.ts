@@ -1,0 +1,214 @@
+import { messageOf, RuntimeError } from "../../base/errors.ts";
+import { Rollback } from "../../base/rollback.ts";
+import { type NetworkRequest, podPortForwardings } from "../../core/network/index.ts";
+import type { RunningOperation } from "../../core/operation/index.ts";
+import {
+  type BoundHandler,
+  checkSandboxConfig,
+  cgroupResourcesOf,
+  newSandboxId,
+  type RunPodSandboxRequest,
+  type Sandbox,
+  type SandboxController,
+  sandboxName,
+} from "../../core/sandbox/index.ts";
+import type { SandboxContext } from "./context.ts";
+import { removeSandbox } from "./remove.ts";
+import { watchSandbox } from "./watch.ts";
+
+/** A checked request, ready to be built. */
+interface Plan {
+  readonly id: string;
+  readonly name: string;
+  readonly request: RunPodSandboxRequest;
+  readonly requestBytes: Uint8Array;
+  readonly handler: BoundHandler;
+  readonly controller: SandboxController;
+}
+
+/**
+ * Makes a pod sandbox with its network and answers with its id.
+ *
+ * The making outlives a caller that goes away (see {@link Creations}); a request for a pod
+ * attempt that already has an answered sandbox gets `already-exists` naming its id. A failure
+ * takes back everything that was made; what cannot be taken back within 5 s becomes a dead,
+ * listed sandbox that is removed in the background or by the client, whoever comes first.
+ */
+export async function runPodSandbox(
+  context: SandboxContext,
+  input: { readonly request: RunPodSandboxRequest; readonly requestBytes: Uint8Array },
+  caller: AbortSignal,
+): Promise<string> {
+  const config = checkSandboxConfig(input.request.config);
+  const handler = context.handlers.bind(input.request.runtimeHandler);
+  const controller = context.controllers.get(handler.controller);
+  if (controller === undefined) {
+    throw new RuntimeError(
+      "unimplemented",
+      `run pod sandbox: handler "${handler.name}" wants controller "${handler.controller}", which this version does not have`,
+    );
+  }
+  const name = sandboxName(config.metadata);
+  if (!context.creations.has(name)) checkNameIsFree(context, name);
+  return context.creations.run(name, input.requestBytes, caller, () => {
+    const plan: Plan = { id: newSandboxId(), name, handler, controller, ...input };
+    const operation = context.operations.begin({
+      name: "run-pod-sandbox",
+      subject: name,
+      timeoutMs: context.times.createMs,
+      log: context.log.with({ sandbox: plan.id, pod: name }),
+    });
+    return {
+      build: () => build(context, plan, operation),
+      stage: () => operation.stage,
+      publish: (id) => {
+        context.store.list(id);
+      },
+      discard: (id) => {
+        discard(context, id);
+      },
+    };
+  });
+}
+
+function checkNameIsFree(context: SandboxContext, name: string): void {
+  const id = context.store.idOfName(name);
+  if (id === undefined) return;
+  if (context.store.isListed(id)) {
+    throw new RuntimeError(
+      "already-exists",
+      `run pod sandbox "${name}": sandbox "${id}" is this attempt of the pod, remove it or ask with the next attempt`,
+    );
+  }
+  throw new RuntimeError(
+    "unavailable",
+    `run pod sandbox "${name}": an unfinished sandbox of this name, "${id}", is being taken down; try again`,
+  );
+}
+
+async function build(context: SandboxContext, plan: Plan, operation: RunningOperation): Promise<string> {
+  using running = operation;
+  try {
+    await using undo = new Rollback({
+      onRetry: (what, error) => {
+        running.log.warn(`cannot ${what}`, { error: messageOf(error) });
+      },
+      onStuck: (what, error) => {
+        leaveBehind(context, plan.id, `its creation failed, and davit could not ${what}: ${messageOf(error)}`);
+      },
+    });
+    const sandbox = await assemble(context, plan, running, undo);
+    undo.commit();
+    watchSandbox(context, sandbox);
+    return sandbox.id;
+  } catch (error) {
+    const explained = running.explain(error);
+    running.log.warn(explained.message);
+    throw explained;
+  }
+}
+
+async function assemble(
+  context: SandboxContext,
+  plan: Plan,
+  operation: RunningOperation,
+  undo: Rollback,
+): Promise<Sandbox> {
+  const { store } = context;
+  const { id, controller } = plan;
+  const config = checkSandboxConfig(plan.request.config);
+  await operation.enter("reserve-name");
+  const cgroup = await context.cgroups.plan(config.linux?.cgroupParent ?? "", id);
+
+  await operation.enter("write-record");
+  undo.defer("forget its record", () => {
+    store.remove(id);
+  });
+  store.add({
+    id,
+    name: plan.name,
+    requestBytes: plan.requestBytes,
+    config,
+    handler: plan.handler,
+    createdAtNs: context.clock.nowNs(),
+    bootId: context.bootId,
+    state: { name: "creating" },
+    cgroup,
+  });
+
+  await operation.enter("prepare-cgroup");
+  undo.defer("remove its cgroup", (signal) => context.cgroups.remove(cgroup, signal));
+  await context.cgroups.prepare(cgroup, cgroupResourcesOf(config));
+
+  undo.defer("give back its namespaces and files", (signal) => controller.shutdown(store.get(id), signal));
+  const { netnsPath } = await controller.create(store.get(id), operation);
+  const created = netnsPath === undefined ? store.get(id) : store.update(id, (now) => ({ ...now, netnsPath }));
+
+  const networked = await addNetwork(context, created, operation, undo);
+  const { process, createdAtNs } = await controller.start(networked, operation);
+
+  await operation.enter("finish-record");
+  const ready = store.update(id, () => ({
+    ...networked,
+    state: { name: "ready" },
+    ...(process === undefined ? {} : { process }),
+    createdAtNs: createdAtNs ?? networked.createdAtNs,
+  }));
+  await operation.enter("answer");
+  return ready;
+}
+
+async function addNetwork(
+  context: SandboxContext,
+  sandbox: Sandbox,
+  operation: RunningOperation,
+  undo: Rollback,
+): Promise<Sandbox> {
+  if (sandbox.netnsPath === undefined) return sandbox;
+  await operation.enter("write-network-record");
+  undo.defer("remove its network", (signal) => context.teardown.remove(sandbox.id, signal));
+  const network = await context
+    .networkOf(sandbox.handler)
+    .add(networkRequest(sandbox, sandbox.netnsPath), operation, (attachment) => {
+      context.attachments.put(attachment);
+    });
+  await operation.enter("network-added");
+  return { ...sandbox, network };
+}
+
+function networkRequest(sandbox: Sandbox, netnsPath: string): NetworkRequest {
+  const { metadata, annotations, dnsConfig } = sandbox.config;
+  return {
+    sandboxId: sandbox.id,
+    netnsPath,
+    podName: metadata?.name ?? "",
+    podNamespace: metadata?.namespace ?? "",
+    podUid: metadata?.uid ?? "",
+    annotations,
+    portMappings: podPortForwardings(sandbox.config),
+    dns: {
+      servers: dnsConfig?.servers ?? [],
+      searches: dnsConfig?.searches ?? [],
+      options: dnsConfig?.options ?? [],
+    },
+    cgroupPath: sandbox.cgroup?.parent ?? "",
+  };
+}
+
+/** A creation that could not be undone becomes a dead sandbox that everybody can see and remove. */
+function leaveBehind(context: SandboxContext, id: string, reason: string): void {
+  const sandbox = context.store.peek(id);
+  if (sandbox === undefined) return;
+  context.log.error("an unfinished sandbox is left behind for now", { sandbox: id, reason });
+  context.store.update(id, (now) => ({
+    ...now,
+    state: { name: "dead", reason, atNs: context.clock.nowNs() },
+  }));
+  context.store.list(id);
+  context.janitor.adopt(id, () => removeSandbox(context, id), 1_000);
+}
+
+function discard(context: SandboxContext, id: string): void {
+  context.log.info("nobody came back for a finished sandbox, taking it down", { sandbox: id });
+  context.janitor.adopt(id, () => removeSandbox(context, id));
+}

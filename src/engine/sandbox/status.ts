@@ -1,0 +1,148 @@
+import { isKind, kindOf, messageOf } from "../../base/errors.ts";
+import {
+  type ControllerStatus,
+  controllerReady,
+  type Sandbox,
+  usesHostNetwork,
+} from "../../core/sandbox/index.ts";
+import { controllerOf, type SandboxContext } from "./context.ts";
+
+/** Everything that PodSandboxStatus answers with, as one snapshot. */
+export interface SandboxStatus {
+  readonly sandbox: Sandbox;
+  readonly ready: boolean;
+  /** Nanoseconds since 1970; always positive. */
+  readonly createdAtNs: bigint;
+  /** The primary address first; none on host network and when the network namespace is gone. */
+  readonly ips: readonly string[];
+  /** When the snapshot was taken. Nanoseconds since 1970. */
+  readonly timestampNs: bigint;
+  /** Verbose facts; undefined when they were not asked for. */
+  readonly info: SandboxInfo | undefined;
+}
+
+/** The verbose facts, under the names that containerd made known. */
+export interface SandboxInfo {
+  readonly pid: number;
+  readonly processStatus: string;
+  readonly netNamespaceClosed: boolean;
+  /** Facts of the controller's own. */
+  readonly extra: Readonly<Record<string, unknown>>;
+  /** What the controller complained of, when it could not be asked properly. */
+  readonly controllerError: string | undefined;
+}
+
+type Answer =
+  | { readonly kind: "known"; readonly status: ControllerStatus }
+  /** The sandboxer has no such sandbox, or is not there any more. */
+  | { readonly kind: "gone"; readonly error: string }
+  /** It did not answer, or not sensibly: what we last knew stands. */
+  | { readonly kind: "silent"; readonly error: string };
+
+/**
+ * How a sandbox is.
+ *
+ * Never fails for a sandbox that exists: a sandboxer that died makes it not ready, one that does
+ * not answer in time leaves it as it was last known, and a creation time that the sandboxer does
+ * not know comes from our own record. `not-found` for a missing sandbox, `invalid-argument` for
+ * an empty or ambiguous id.
+ */
+export async function podSandboxStatus(
+  context: SandboxContext,
+  idOrPrefix: string,
+  verbose: boolean,
+): Promise<SandboxStatus> {
+  const found = context.store.resolve(idOrPrefix);
+  const answer = await ask(context, found, verbose);
+  // What happened while the controller was asked counts: the answer must not be older than a stop.
+  const sandbox = context.store.peek(found.id) ?? found;
+  const networkClosed = isNetworkClosed(context, sandbox);
+  const status = answer.kind === "known" ? answer.status : undefined;
+  return {
+    sandbox,
+    ready: isReady(sandbox, answer),
+    createdAtNs: createdAt(context, sandbox, status),
+    ips: usesHostNetwork(sandbox.config) || networkClosed ? [] : (sandbox.network?.ips ?? []),
+    timestampNs: context.clock.nowNs(),
+    info: verbose ? infoOf(sandbox, answer, networkClosed) : undefined,
+  };
+}
+
+async function ask(context: SandboxContext, sandbox: Sandbox, verbose: boolean): Promise<Answer> {
+  const controller = controllerOf(context, sandbox);
+  if (controller === undefined) {
+    return { kind: "silent", error: `this daemon has no controller "${sandbox.handler.controller}"` };
+  }
+  const deadline = AbortSignal.timeout(context.times.statusMs);
+  try {
+    return { kind: "known", status: await inTime(controller.status(sandbox, { verbose, signal: deadline }), deadline) };
+  } catch (error) {
+    const gone = isKind(error, "not-found") || (isKind(error, "unavailable") && !deadline.aborted);
+    if (!gone) {
+      context.log.warn("a sandbox's controller did not say how it is, answering with its last known state", {
+        sandbox: sandbox.id,
+        controller: controller.name,
+        error: `${kindOf(error)}: ${messageOf(error)}`,
+      });
+    }
+    return { kind: gone ? "gone" : "silent", error: messageOf(error) };
+  }
+}
+
+async function inTime<T>(answer: Promise<T>, deadline: AbortSignal): Promise<T> {
+  const { promise: late, reject } = Promise.withResolvers<never>();
+  const onAbort = (): void => {
+    reject(deadline.reason);
+  };
+  deadline.addEventListener("abort", onAbort, { once: true });
+  answer.catch(() => undefined);
+  try {
+    return await Promise.race([answer, late]);
+  } finally {
+    deadline.removeEventListener("abort", onAbort);
+  }
+}
+
+function isReady(sandbox: Sandbox, answer: Answer): boolean {
+  if (sandbox.state.name !== "ready") return false;
+  switch (answer.kind) {
+    case "known":
+      return answer.status.state === controllerReady;
+    case "gone":
+      return false;
+    case "silent":
+      return true;
+  }
+}
+
+function createdAt(context: SandboxContext, sandbox: Sandbox, status: ControllerStatus | undefined): bigint {
+  // A sandboxer may leave the time out, or send the zero time of its language (year 1).
+  const fromController = status?.createdAtNs;
+  if (fromController !== undefined && fromController > 0n) return fromController;
+  const own = sandbox.createdAtNs;
+  return own !== undefined && own > 0n ? own : context.clock.nowNs();
+}
+
+/** True when the pod has no network namespace of its own any more. */
+function isNetworkClosed(context: SandboxContext, sandbox: Sandbox): boolean {
+  if (sandbox.netnsPath === undefined) return false;
+  return sandbox.state.name === "stopped" || !context.namespaces.isOpen(sandbox.netnsPath);
+}
+
+function infoOf(sandbox: Sandbox, answer: Answer, networkClosed: boolean): SandboxInfo {
+  const status = answer.kind === "known" ? answer.status : undefined;
+  return {
+    pid: status?.pid ?? 0,
+    processStatus: processStatus(sandbox, answer),
+    netNamespaceClosed: networkClosed,
+    extra: status?.info ?? {},
+    controllerError: answer.kind === "known" ? undefined : answer.error,
+  };
+}
+
+function processStatus(sandbox: Sandbox, answer: Answer): string {
+  if (answer.kind === "gone" || sandbox.state.name === "stopped") return "deleted";
+  if (answer.kind === "silent") return "unknown";
+  if (answer.status.state === controllerReady) return "running";
+  return "stopped";
+}

@@ -1,0 +1,25 @@
+import type { Sandbox } from "../../core/sandbox/index.ts";
+import { controllerOf, type SandboxContext } from "./context.ts";
+
+/**
+ * Waits in the background for the end of a sandbox, and makes it dead when it comes by itself.
+ * A stop does the same to the state before the controller hears of it.
+ */
+export function watchSandbox(context: SandboxContext, sandbox: Sandbox): void {
+  const controller = controllerOf(context, sandbox);
+  if (controller === undefined) return;
+  context.tasks.spawn(`wait for sandbox "${sandbox.id}"`, async (signal) => {
+    const { reason } = await controller.wait(sandbox, signal);
+    markDead(context, sandbox.id, reason);
+  });
+}
+
+/** Makes a ready sandbox dead. A sandbox in any other state stays as it is. */
+export function markDead(context: SandboxContext, id: string, reason: string): void {
+  if (context.store.peek(id)?.state.name !== "ready") return;
+  context.store.update(id, (now) => ({
+    ...now,
+    state: { name: "dead", reason, atNs: context.clock.nowNs() },
+  }));
+  context.log.warn("a sandbox died", { sandbox: id, reason });
+}
