@@ -1,0 +1,30 @@
+#!/bin/sh
+# The project speaks of itself only, and leaves nothing half-said: fails on paths of somebody's own
+# machine, on registry hosts, and on notes to finish something later.
+set -u
+cd "$(dirname "$0")/../.." || exit 1
+
+# Tracked files and new ones; without git (an unpacked archive) every file that is not built.
+list() {
+  if git rev-parse --git-dir >/dev/null 2>&1; then
+    git ls-files -z --cached --others --exclude-standard
+  else
+    find . -name node_modules -prune -o -name dist -prune -o -type f -print0
+  fi
+}
+
+# Written with brackets so that this file does not find itself.
+elsewhere='(^|[^A-Za-z0-9_.])/(work|tmp/h|farm)/[A-Za-z]|[.][.]/shared/|registry[.]npm|DEVELOPER[S][.]md|notes/style[.]md'
+later='(^|[^A-Za-z])(TOD[O]|FIXM[E]|XX[X])([^A-Za-z]|$)|not implemente[d]'
+
+found=0
+if list | xargs -0 grep -nIE "$elsewhere" -- 2>/dev/null; then
+  echo "words: the lines above name a place or a document that no reader of this repository has"
+  found=1
+fi
+if list | grep -zE '^(\./)?(src|native|scripts|test|bench)/.*\.(ts|c|h|sh|js|mjs)$' |
+  grep -zvE '^(\./)?src/gen/' | xargs -0 grep -nIE "$later" -- 2>/dev/null; then
+  echo "words: the lines above leave something open; do it, or file it"
+  found=1
+fi
+exit "$found"

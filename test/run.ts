@@ -1,0 +1,176 @@
+/**
+ * The test runner: `node test/run.ts PHASE... [options] [FILTER...]`.
+ *
+ * Phases: `gate` (scripts/ok.sh without the unit tests), `unit` (`*.test.ts`, no root), `kernel`
+ * (`*.kernel.test.ts`) and `integration` (test/integration); the last two need root, and each of
+ * their files runs in namespaces of its own (support/isolate.ts). A filter keeps the files whose
+ * path contains it. The last line is `N passed, N failed, N skipped`.
+ */
+import { spawn } from "node:child_process";
+import { once } from "node:events";
+import { globSync, mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import path from "node:path";
+import { parseArgs } from "node:util";
+import { type FileResult, killRunning, runIsolated } from "./support/isolate.ts";
+import type { Report } from "./support/reporter.ts";
+
+const phases = ["gate", "unit", "kernel", "integration"] as const;
+type Phase = (typeof phases)[number];
+
+const usage = `usage: node test/run.ts [${phases.join("|")}]... [options] [FILTER...]
+  --timeout SECONDS   how long one kernel or integration file may take (300)
+  --parallel N        how many of them run at once (1)
+  --shared            other test runs use this machine: judge only what bears our mark
+  --list              print the files and end`;
+
+const repo = path.resolve(import.meta.dirname, "..");
+process.chdir(repo);
+
+const { values, positionals } = parseArgs({
+  allowPositionals: true,
+  options: {
+    timeout: { type: "string", default: process.env["DAVIT_TEST_TIMEOUT"] ?? "300" },
+    parallel: { type: "string", default: "1" },
+    shared: { type: "boolean", default: process.env["DAVIT_TEST_SHARED"] !== undefined },
+    list: { type: "boolean", default: false },
+    help: { type: "boolean", short: "h", default: false },
+  },
+});
+
+const isPhase = (word: string): word is Phase => (phases as readonly string[]).includes(word);
+const firstFilter = positionals.findIndex((word) => !isPhase(word));
+const named = (firstFilter < 0 ? positionals : positionals.slice(0, firstFilter)).filter(isPhase);
+const filters = firstFilter < 0 ? [] : positionals.slice(firstFilter);
+const chosen = named.length > 0 ? named : phases;
+
+const total = { passed: 0, failed: 0, skipped: 0 };
+
+for (const signal of ["SIGINT", "SIGTERM"] as const) {
+  process.once(signal, () => {
+    killRunning();
+    process.exit(130);
+  });
+}
+
+if (values.help) {
+  print(usage);
+} else if (values.list) {
+  for (const phase of chosen) for (const file of filesOf(phase)) print(file);
+} else {
+  await main();
+}
+
+async function main(): Promise<void> {
+  let found = 0;
+  for (const phase of phases.filter((each) => chosen.includes(each))) {
+    if (phase === "gate") {
+      if (filters.length === 0) await runGate();
+      continue;
+    }
+    const files = filesOf(phase);
+    found += files.length;
+    if (files.length === 0) continue;
+    print(`\n${phase} tests: ${files.length} ${files.length === 1 ? "file" : "files"}`);
+    if (phase === "unit") add(await runUnit(files));
+    else await runFiles(phase, files);
+  }
+  if (filters.length > 0 && found === 0) {
+    print(`no test file has "${filters.join('" or "')}" in its path; see: node test/run.ts --list`);
+    total.failed += 1;
+  }
+  print(`\n${total.passed} passed, ${total.failed} failed, ${total.skipped} skipped`);
+  process.exitCode = total.failed > 0 ? 1 : 0;
+}
+
+function filesOf(phase: Phase): readonly string[] {
+  if (phase === "gate") return [];
+  const all = globSync(["src/**/*.test.ts", "native/**/*.test.ts", "test/**/*.test.ts"]).sort();
+  return all
+    .filter((file) => phaseOf(file) === phase)
+    .filter((file) => filters.length === 0 || filters.some((filter) => file.includes(filter)));
+}
+
+function phaseOf(file: string): Phase {
+  if (file.startsWith("test/integration/")) return "integration";
+  return file.endsWith(".kernel.test.ts") ? "kernel" : "unit";
+}
+
+/** The gate's checks; each one counts as a test. */
+async function runGate(): Promise<void> {
+  print("\ngate");
+  const checks = ["format", "types", "lint", "layers", "generated", "words"];
+  const { output } = await run("sh", ["scripts/ok.sh", ...checks], {});
+  process.stdout.write(output);
+  const count = (pattern: RegExp): number => output.match(pattern)?.length ?? 0;
+  const failed = count(/^FAILED /gm);
+  const passed = count(/^ok {6}/gm);
+  // A gate that could not even begin has not passed.
+  add({ passed, failed: Math.max(failed, checks.length - passed), skipped: 0 });
+}
+
+/** All unit tests under one `node --test`, two files at once, with a TMPDIR they must empty. */
+async function runUnit(files: readonly string[]): Promise<Omit<FileResult, "output">> {
+  const folder = mkdtempSync(path.join(tmpdir(), "davit-unit-"));
+  const reportFile = `${folder}.json`;
+  try {
+    const reporter = path.join(repo, "test/support/reporter.ts");
+    const args = ["--test", "--test-concurrency=2", `--test-reporter=${reporter}`, ...files];
+    const env = { TMPDIR: folder, DAVIT_TEST_REPORT: reportFile };
+    const { code, output } = await run(process.execPath, args, env);
+    process.stdout.write(output);
+    const report = JSON.parse(readFileSync(reportFile, "utf8")) as Report;
+    const left = readdirSync(folder);
+    if (left.length > 0) print(`FAILED  unit tests left in TMPDIR: ${left.join(", ")}`);
+    const silent = code !== 0 && report.failed === 0 ? 1 : 0;
+    if (silent > 0) print(`FAILED  node --test ended with ${code}`);
+    return { ...report, failed: report.failed + silent + (left.length > 0 ? 1 : 0) };
+  } finally {
+    rmSync(folder, { recursive: true, force: true });
+    rmSync(reportFile, { force: true });
+  }
+}
+
+async function runFiles(phase: Phase, files: readonly string[]): Promise<void> {
+  if (process.getuid?.() !== 0) {
+    print(`FAILED  ${phase} tests make namespaces and mounts and need root: sudo npm test`);
+    total.failed += 1;
+    return;
+  }
+  const options = { timeoutMs: Number(values.timeout) * 1000, shared: values.shared };
+  const queue = [...files];
+  const worker = async (): Promise<void> => {
+    for (let file = queue.shift(); file !== undefined; file = queue.shift()) {
+      const result = await runIsolated(path.join(repo, file), options);
+      process.stdout.write(result.output);
+      add(result);
+    }
+  };
+  await Promise.all(Array.from({ length: Number(values.parallel) }, worker));
+}
+
+async function run(
+  command: string,
+  args: readonly string[],
+  env: NodeJS.ProcessEnv,
+): Promise<{ code: number | null; output: string }> {
+  const child = spawn(command, args, {
+    stdio: ["ignore", "pipe", "pipe"],
+    env: { ...process.env, ...env },
+  });
+  const chunks: Buffer[] = [];
+  child.stdout.on("data", (chunk: Buffer) => chunks.push(chunk));
+  child.stderr.on("data", (chunk: Buffer) => chunks.push(chunk));
+  const [code] = (await once(child, "close")) as [number | null];
+  return { code, output: Buffer.concat(chunks).toString() };
+}
+
+function add(result: Omit<FileResult, "output">): void {
+  total.passed += result.passed;
+  total.failed += result.failed;
+  total.skipped += result.skipped;
+}
+
+function print(line: string): void {
+  process.stdout.write(`${line}\n`);
+}

@@ -1,0 +1,152 @@
+/**
+ * The reporter that `test/run.ts` gives to `node --test`: one line a file, failures in full, and
+ * the counts as JSON in the file that DAVIT_TEST_REPORT names (rewritten at every event, so that it
+ * tells which test was running when a file had to be killed).
+ */
+import { writeFileSync } from "node:fs";
+import path from "node:path";
+import type { TestEvent } from "node:test/reporters";
+import { inspect } from "node:util";
+
+/** What DAVIT_TEST_REPORT holds. Suites are not counted, only the tests in them. */
+export interface Report {
+  passed: number;
+  failed: number;
+  skipped: number;
+  /** Names of the tests that have begun and not ended. */
+  running: string[];
+}
+
+interface FileReport {
+  passed: number;
+  failed: number;
+  readonly skips: string[];
+  readonly failures: string[];
+  /** What the file itself printed: shown only where something failed. */
+  readonly output: string[];
+  /** How long the file took; unknown when it died before it could say. */
+  ms: number | undefined;
+}
+
+/** The undocumented parts of what node throws for a failed test. */
+interface NodeTestError extends Error {
+  readonly failureType?: string;
+  readonly exitCode?: number;
+  readonly signal?: string;
+}
+
+type Result = Extract<TestEvent, { type: "test:pass" | "test:fail" }>["data"];
+
+const reportFile = process.env["DAVIT_TEST_REPORT"];
+const cwd = process.cwd();
+
+/** Turns the events of `node --test` into the lines that a person reads. */
+export default async function* reporter(source: AsyncIterable<TestEvent>): AsyncIterable<string> {
+  const files = new Map<string, FileReport>();
+  const running = new Set<string>();
+
+  for await (const event of source) {
+    // At test:start the test may be over: that event waits for its turn in the output.
+    if (event.type === "test:dequeue" && !isFile(event.data)) running.add(event.data.name);
+    if (event.type === "test:pass" || event.type === "test:fail") {
+      running.delete(event.data.name);
+      count(fileOf(files, event.data.file), event.type === "test:pass", event.data);
+    }
+    if (event.type === "test:stdout" || event.type === "test:stderr") {
+      fileOf(files, event.data.file).output.push(event.data.message);
+    }
+    // How node tells of an error thrown after the test that caused it had ended.
+    if (event.type === "test:diagnostic" && event.data.file !== undefined) {
+      fileOf(files, event.data.file).output.push(`${event.data.message}\n`);
+    }
+    save(files, running);
+    if (event.type === "test:summary" && event.data.file !== undefined) {
+      fileOf(files, event.data.file).ms = event.data.duration_ms;
+    }
+  }
+  // Not at a file's own summary: a file that dies after its last test is told about later still.
+  for (const [name, file] of files) yield describeFile(name, file);
+}
+
+function fileOf(files: Map<string, FileReport>, file = "(no file)"): FileReport {
+  const known = files.get(file);
+  if (known !== undefined) return known;
+  const fresh = { passed: 0, failed: 0, skips: [], failures: [], output: [], ms: undefined };
+  files.set(file, fresh);
+  return fresh;
+}
+
+function count(file: FileReport, passed: boolean, result: Result): void {
+  if (!passed) {
+    countFailure(file, result);
+    return;
+  }
+  if (result.details.type === "suite") return;
+  // A file without any test is reported as one passed test that bears the file's name.
+  if (isFile(result)) {
+    file.failed += 1;
+    file.failures.push("the file holds no test");
+  } else if (result.skip !== undefined || result.todo !== undefined) {
+    file.skips.push(`${result.name}: ${reasonOf(result.skip ?? result.todo)}`);
+  } else {
+    file.passed += 1;
+  }
+}
+
+function countFailure(file: FileReport, result: Result): void {
+  const { error } = result.details as { error?: NodeTestError };
+  // A suite fails because a test in it did: that one is counted, and shown, by itself.
+  if (error?.failureType === "subtestsFailed") return;
+  file.failed += 1;
+  const shown = error?.cause instanceof Error ? error.cause : error;
+  const text = isFile(result)
+    ? `the file ended with ${inspect({ code: error?.exitCode, signal: error?.signal })}`
+    : typeof error?.cause === "string"
+      ? error.cause
+      : inspect(shown, { depth: 6 });
+  const at = result.line === undefined ? "" : ` (line ${result.line})`;
+  const ours = text.replaceAll(/^ +at .*\(?node:internal.*\n?/gm, "");
+  file.failures.push(`${result.name}${at}\n${indent(ours.trimEnd())}`);
+}
+
+/** True for the pseudo test by which node reports on a file as a whole. */
+function isFile({ name, file }: { readonly name: string; readonly file?: string }): boolean {
+  return path.resolve(cwd, name) === (file ?? path.resolve(cwd, name));
+}
+
+function reasonOf(mark: boolean | string | undefined): string {
+  return typeof mark === "string" ? mark : "no reason given";
+}
+
+function describeFile(name: string, file: FileReport): string {
+  const counts = [`${file.passed} passed`];
+  if (file.failed > 0) counts.push(`${file.failed} failed`);
+  if (file.skips.length > 0) counts.push(`${file.skips.length} skipped`);
+  const head = file.failed > 0 ? "FAILED " : "ok     ";
+  const lines = [`${head} ${path.relative(cwd, name)}  ${counts.join(", ")}  ${seconds(file.ms)}`];
+  for (const skip of file.skips) lines.push(`        skipped ${skip}`);
+  for (const failure of file.failures) lines.push(indent(`failed: ${failure}`));
+  if (file.failures.length > 0 && file.output.length > 0) {
+    lines.push(indent(`what the file printed:\n${indent(file.output.join("").trimEnd())}`));
+  }
+  return `${lines.join("\n")}\n`;
+}
+
+function indent(text: string): string {
+  return text.replaceAll(/^(?=.)/gm, "        ");
+}
+
+function seconds(ms: number | undefined): string {
+  return ms === undefined ? "died" : `${(ms / 1000).toFixed(1)} s`;
+}
+
+function save(files: ReadonlyMap<string, FileReport>, running: ReadonlySet<string>): void {
+  if (reportFile === undefined) return;
+  const report: Report = { passed: 0, failed: 0, skipped: 0, running: [...running] };
+  for (const file of files.values()) {
+    report.passed += file.passed;
+    report.failed += file.failed;
+    report.skipped += file.skips.length;
+  }
+  writeFileSync(reportFile, JSON.stringify(report));
+}
