@@ -1,0 +1,49 @@
+/**
+ * Runs one test file inside the namespaces that `enter.sh` readied, and looks there, before and
+ * after, for what the file left: processes, mounts, links, rules, files in TMPDIR.
+ * Called by `isolate.ts`; the exit code is that of `node --test`, or 3 when only something was left.
+ */
+import { spawn } from "node:child_process";
+import { once } from "node:events";
+import { tmpdir } from "node:os";
+import path from "node:path";
+import { describeLeaks, findLeaks, type LeakCheckOptions, takeSnapshot } from "./leaks.ts";
+
+const [file] = process.argv.slice(2);
+if (file === undefined) throw new Error("run a test file: want its path as argument");
+
+const options: LeakCheckOptions = {
+  processes: "namespace",
+  settleMs: Number(process.env["DAVIT_TEST_SETTLE_MS"] ?? 2000),
+  // What other runs on the same machine do in the shared parts is not this file's doing.
+  cgroups: (cgroup) => cgroup.includes(process.env["DAVIT_TEST_CGROUP"] ?? "davit"),
+  roots: [tmpdir()],
+  ignoreFiles: [/^\/tmp\/davit[^/]*$/],
+  allow: {
+    // The ipc namespace and /var/lib/cni are the host's: the look from outside judges them.
+    ipc: true,
+    cni: true,
+    // `ip netns add` makes its folder of names a mount at the first use, by design for ever.
+    mount: [/^\/run\/netns \(tmpfs /],
+    // Chains that CNI's portmap makes once and keeps; emptied, they do nothing.
+    iptables: [/^ip6?tables-save (nat|filter) (:|-A \S+ .*-j )CNI-(HOSTPORT|FORWARD|ADMIN)/],
+    nft: [/ \/ chain CNI-(HOSTPORT|FORWARD|ADMIN)/, /jump CNI-(HOSTPORT|FORWARD|ADMIN)/],
+  },
+};
+
+const before = await takeSnapshot(options);
+const args = ["--test", `--test-reporter=${path.join(import.meta.dirname, "reporter.ts")}`, file];
+const child = spawn(process.execPath, args, { stdio: ["ignore", "inherit", "inherit"] });
+const [code] = (await once(child, "exit")) as [number | null];
+
+const leaks = await findLeaks(before, options);
+if (leaks.length > 0) {
+  process.stdout.write(
+    `        left behind in the file's namespaces:\n${indent(describeLeaks(leaks))}\n`,
+  );
+}
+process.exitCode = code !== 0 ? (code ?? 1) : leaks.length > 0 ? 3 : 0;
+
+function indent(text: string): string {
+  return text.replaceAll(/^(?=.)/gm, "          ");
+}

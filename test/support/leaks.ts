@@ -1,0 +1,162 @@
+/**
+ * The leak harness: what processes, kernel and disk held before, what they hold after, and the
+ * difference by name.
+ *
+ * Suites wrap their work in `withLeakCheck`; the runner (test/run.ts) does the same around every
+ * file, inside the file's namespaces and outside them. Tests only, so it reads /proc and calls
+ * ip(8), iptables-save(8) and nft(8) by itself: product code must not be its own witness.
+ */
+import { randomUUID } from "node:crypto";
+import type { TestContext } from "node:test";
+import { setTimeout as sleep } from "node:timers/promises";
+import {
+  cgroupNames,
+  cniNames,
+  fileNames,
+  ipcNames,
+  isOurCgroup,
+  mountNames,
+  namespaceNames,
+  readMounts,
+  rowCounts,
+} from "./snapshot/files.ts";
+import { networkNames } from "./snapshot/network.ts";
+import { descriptorNames, processNames } from "./snapshot/processes.ts";
+import {
+  type Counts,
+  countNames,
+  type LeakKind,
+  leakKinds,
+  type Snapshot,
+  type SnapshotOptions,
+} from "./snapshot/shape.ts";
+
+export type { LeakKind, Snapshot, SnapshotOptions } from "./snapshot/shape.ts";
+
+// Children inherit it, so that a process can be told to be ours after its parent is gone.
+process.env["DAVIT_TEST_RUN"] ??= randomUUID();
+const marker = `DAVIT_TEST_RUN=${process.env["DAVIT_TEST_RUN"]}`;
+
+/** A thing that was not there before (count > 0), or is not there any more (count < 0). */
+export interface Difference {
+  readonly kind: LeakKind;
+  readonly name: string;
+  readonly count: number;
+}
+
+/** Differences that are no leak: a whole kind, or the names of a kind that match. */
+export type Allowed = Partial<Readonly<Record<LeakKind, true | readonly RegExp[]>>>;
+
+export interface LeakCheckOptions extends SnapshotOptions {
+  readonly allow?: Allowed;
+  /** How long an end that is still going on may take; the default is 2000. */
+  readonly settleMs?: number;
+}
+
+/** Takes a snapshot of everything that `options` asks for, in the namespaces of this process. */
+export async function takeSnapshot(options: SnapshotOptions = {}): Promise<Snapshot> {
+  const which = options.processes ?? defaultProcesses();
+  // Before the tools of networkNames() start, which would be seen as processes of ours.
+  const processes = which === "none" ? [] : processNames(which, marker);
+  const mounts = readMounts();
+  const { daemonPid, database } = options;
+  const daemon = typeof daemonPid === "function" ? daemonPid() : daemonPid;
+  const descriptors = daemon === undefined ? [] : descriptorNames(daemon);
+  const network = await networkNames();
+  return {
+    process: countNames(processes),
+    mount: countNames(mountNames(mounts)),
+    namespace: countNames(namespaceNames(mounts)),
+    cgroup: countNames(cgroupNames(mounts, options.cgroups ?? isOurCgroup)),
+    link: countNames(network.link),
+    address: countNames(network.address),
+    route: countNames(network.route),
+    iptables: countNames(network.iptables),
+    nft: countNames(network.nft),
+    cni: countNames(cniNames(["/var/lib/cni", ...(options.cniDirs ?? [])])),
+    fd: countNames(descriptors),
+    row: database === undefined ? new Map() : rowCounts(database),
+    file: countNames(fileNames(options.roots ?? [], options.ignoreFiles ?? [])),
+    ipc: countNames(ipcNames()),
+  };
+}
+
+/** The runner says so in the environment when the file has a pid namespace to itself. */
+function defaultProcesses(): "namespace" | "marked" {
+  return process.env["DAVIT_TEST_NAMESPACE"] === undefined ? "marked" : "namespace";
+}
+
+/**
+ * What differs, less what is allowed. Processes and descriptors that ended are no difference;
+ * anything else that is gone is one, since somebody removed what was not theirs.
+ */
+export function diffSnapshots(
+  before: Snapshot,
+  after: Snapshot,
+  allow: Allowed = {},
+): readonly Difference[] {
+  return leakKinds.flatMap((kind) => {
+    const allowed = allow[kind];
+    if (allowed === true) return [];
+    return diffCounts(before[kind], after[kind])
+      .filter(([, count]) => count > 0 || (kind !== "process" && kind !== "fd"))
+      .filter(([name]) => allowed?.some((pattern) => pattern.test(name)) !== true)
+      .map(([name, count]) => ({ kind, name, count }));
+  });
+}
+
+function diffCounts(before: Counts, after: Counts): readonly (readonly [string, number])[] {
+  const names = new Set([...before.keys(), ...after.keys()]);
+  return [...names]
+    .map((name) => [name, (after.get(name) ?? 0) - (before.get(name) ?? 0)] as const)
+    .filter(([, count]) => count !== 0);
+}
+
+/**
+ * The differences to `before` that are still there when `settleMs` is over: a process that is
+ * about to end and an unmount in progress are no leaks. Returns at once when nothing differs.
+ */
+export async function findLeaks(
+  before: Snapshot,
+  options: LeakCheckOptions = {},
+): Promise<readonly Difference[]> {
+  const deadline = Date.now() + (options.settleMs ?? 2000);
+  for (;;) {
+    const leaks = diffSnapshots(before, await takeSnapshot(options), options.allow);
+    if (leaks.length === 0 || Date.now() >= deadline) return leaks;
+    await sleep(50);
+  }
+}
+
+/** One line a difference: `+ mount /run/x (tmpfs tmpfs)`. */
+export function describeLeaks(leaks: readonly Difference[]): string {
+  return leaks
+    .map(({ kind, name, count }) => {
+      const times = Math.abs(count) > 1 ? ` (${Math.abs(count)} times)` : "";
+      return `${count > 0 ? "+" : "-"} ${kind} ${name}${times}`;
+    })
+    .join("\n");
+}
+
+/**
+ * Runs `fn` and fails if it left anything, or took anything away, naming each thing. An error of
+ * `fn` itself comes first: what it left behind is then only a diagnostic line of the test.
+ */
+export async function withLeakCheck<T>(
+  t: Pick<TestContext, "diagnostic">,
+  options: LeakCheckOptions,
+  fn: () => Promise<T>,
+): Promise<T> {
+  const before = await takeSnapshot(options);
+  let result: T;
+  try {
+    result = await fn();
+  } catch (error) {
+    const left = await findLeaks(before, options);
+    if (left.length > 0) t.diagnostic(`left behind by the failure:\n${describeLeaks(left)}`);
+    throw error;
+  }
+  const leaks = await findLeaks(before, options);
+  if (leaks.length > 0) throw new Error(`found what was left behind:\n${describeLeaks(leaks)}`);
+  return result;
+}

@@ -1,0 +1,144 @@
+import { type Dirent, lstatSync, readdirSync, readFileSync } from "node:fs";
+import path from "node:path";
+import { DatabaseSync } from "node:sqlite";
+
+/** One mount of this mount namespace (proc_pid_mountinfo(5)). */
+export interface MountEntry {
+  readonly root: string;
+  readonly target: string;
+  readonly type: string;
+  readonly source: string;
+}
+
+/** The mounts of this process's namespace. */
+export function readMounts(): readonly MountEntry[] {
+  const lines = readFileSync("/proc/self/mountinfo", "utf8").trim().split("\n");
+  return lines.map((line) => {
+    const fields = line.split(" ");
+    const dash = fields.indexOf("-", 6);
+    return {
+      root: fields[3] ?? "",
+      target: unescape(fields[4] ?? ""),
+      type: fields[dash + 1] ?? "",
+      source: unescape(fields[dash + 2] ?? ""),
+    };
+  });
+}
+
+/** mountinfo writes blanks, tabs, newlines and backslashes as three octal digits. */
+function unescape(field: string): string {
+  return field.replaceAll(/\\([0-7]{3})/g, (_, octal: string) =>
+    String.fromCharCode(Number.parseInt(octal, 8)),
+  );
+}
+
+/** Names of all mounts except pinned namespaces, which have a kind of their own. */
+export function mountNames(mounts: readonly MountEntry[]): readonly string[] {
+  return mounts
+    .filter(({ type }) => type !== "nsfs")
+    .map(({ root, target, type, source }) =>
+      root === "/" ? `${target} (${type} ${source})` : `${target} (${type} ${source} at ${root})`,
+    );
+}
+
+/** Pinned namespaces, and the names that ip-netns(8) shows. */
+export function namespaceNames(mounts: readonly MountEntry[]): readonly string[] {
+  const pinned = mounts.filter(({ type }) => type === "nsfs");
+  return [
+    ...pinned.map(({ target, root }) => `${target} (${root.split(":")[0] ?? ""})`),
+    ...entries("/run/netns").map(({ name }) => `/run/netns/${name} (name)`),
+  ];
+}
+
+/** The chosen cgroups of every mounted hierarchy, v1 and v2. */
+export function cgroupNames(
+  mounts: readonly MountEntry[],
+  chosen: (path: string) => boolean,
+): readonly string[] {
+  const names: string[] = [];
+  for (const { type, target } of mounts) {
+    if (type !== "cgroup" && type !== "cgroup2") continue;
+    for (const directory of walk(target).directories) {
+      if (chosen(directory.slice(target.length))) names.push(directory);
+    }
+  }
+  return names;
+}
+
+/** True for a cgroup that davit or its tests made: some part of its path begins with "davit". */
+export function isOurCgroup(cgroup: string): boolean {
+  return cgroup.split("/").some((part) => part.startsWith("davit"));
+}
+
+/** IPAM files and cached results. What host-local keeps for ever by design is left out. */
+export function cniNames(folders: readonly string[]): readonly string[] {
+  return folders
+    .flatMap((folder) => walk(folder).files)
+    .filter((file) => !/^(lock|last_reserved_ip\..*)$/.test(path.basename(file)));
+}
+
+/** Files and folders below the roots, and what begins with "davit" in /tmp. */
+export function fileNames(roots: readonly string[], ignored: readonly RegExp[]): readonly string[] {
+  const below = roots.flatMap((root) => {
+    const { files, directories } = walk(root);
+    return [...files, ...directories.map((directory) => `${directory}/`)];
+  });
+  const temporary = entries("/tmp").filter(({ name }) => name.startsWith("davit"));
+  return [...below, ...temporary.map(({ name }) => `/tmp/${name}`)].filter(
+    (name) => !ignored.some((pattern) => pattern.test(name)),
+  );
+}
+
+/** How many rows each table of a SQLite file holds; no file, no rows. */
+export function rowCounts(file: string): ReadonlyMap<string, number> {
+  if (lstatSync(file, { throwIfNoEntry: false }) === undefined) return new Map();
+  const database = new DatabaseSync(file, { readOnly: true });
+  try {
+    const tables = database.prepare("SELECT name FROM sqlite_master WHERE type = 'table'").all();
+    const counts = tables.map(({ name }) => {
+      const table = String(name).replaceAll('"', '""');
+      const row = database.prepare(`SELECT count(*) AS n FROM "${table}"`).get();
+      return [`table ${String(name)}`, Number(row?.["n"])] as const;
+    });
+    return new Map(counts.filter(([, rows]) => rows > 0));
+  } finally {
+    database.close();
+  }
+}
+
+/** System V objects of this ipc namespace, by kind, key and owner (proc(5), /proc/sysvipc). */
+export function ipcNames(): readonly string[] {
+  return ["shm", "msg", "sem"].flatMap((kind) => {
+    const lines = readFileSync(`/proc/sysvipc/${kind}`, "utf8").trim().split("\n").slice(1);
+    return lines.map((line) => {
+      const [key, id] = line.trim().split(/\s+/);
+      return `${kind} id ${id ?? ""} key ${key ?? ""}`;
+    });
+  });
+}
+
+/** What lies below a folder on its own file system; an absent folder is empty. */
+function walk(top: string): { files: string[]; directories: string[] } {
+  const files: string[] = [];
+  const directories: string[] = [];
+  const device = lstatSync(top, { throwIfNoEntry: false })?.dev;
+  const queue = device === undefined ? [] : [top];
+  for (let folder = queue.pop(); folder !== undefined; folder = queue.pop()) {
+    for (const entry of entries(folder)) {
+      const name = path.join(folder, entry.name);
+      (entry.isDirectory() ? directories : files).push(name);
+      if (!entry.isDirectory()) continue;
+      if (lstatSync(name, { throwIfNoEntry: false })?.dev === device) queue.push(name);
+    }
+  }
+  return { files, directories };
+}
+
+/** What is in a folder; nothing if it is absent or goes away meanwhile. */
+function entries(folder: string): readonly Dirent[] {
+  try {
+    return readdirSync(folder, { withFileTypes: true });
+  } catch {
+    return [];
+  }
+}

@@ -1,0 +1,121 @@
+import { readdirSync, readFileSync, readlinkSync } from "node:fs";
+
+/** One line of the process table, as /proc tells it (proc_pid_stat(5)). */
+export interface ProcessEntry {
+  readonly pid: number;
+  readonly ppid: number;
+  /** In clock ticks since the machine started: with the pid it names a process for ever. */
+  readonly startTime: string;
+  readonly comm: string;
+  readonly state: string;
+  readonly kernelThread: boolean;
+}
+
+/** PF_KTHREAD of include/linux/sched.h: what ps(1) goes by, too. */
+const kernelThreadFlag = 0x0020_0000;
+
+/** Every process that /proc shows; one that ends meanwhile is left out. */
+export function readProcesses(): readonly ProcessEntry[] {
+  return readdirSync("/proc")
+    .filter((name) => /^\d+$/.test(name))
+    .map((pid) => readProcess(Number(pid)))
+    .filter((entry) => entry !== undefined);
+}
+
+/** One process, or undefined if there is none of that number. */
+export function readProcess(pid: number): ProcessEntry | undefined {
+  const stat = readOrEmpty(`/proc/${pid}/stat`);
+  // The name is in brackets and may itself hold spaces and brackets.
+  const match = /^\d+ \((.*)\) (.*)$/s.exec(stat);
+  if (match === null) return undefined;
+  const fields = match[2]?.split(" ") ?? [];
+  return {
+    pid,
+    comm: match[1] ?? "",
+    state: fields[0] ?? "",
+    ppid: Number(fields[1]),
+    kernelThread: (Number(fields[6]) & kernelThreadFlag) !== 0,
+    startTime: fields[19] ?? "",
+  };
+}
+
+/**
+ * Names of the processes that the tests answer for. This process, the ones above it and kernel
+ * threads never count; zombies do, since somebody forgot to reap them.
+ */
+export function processNames(which: "namespace" | "marked", marker: string): readonly string[] {
+  const all = readProcesses();
+  const byPid = new Map(all.map((entry) => [entry.pid, entry]));
+  const above = new Set<number>();
+  for (let pid = process.pid; byPid.has(pid) && !above.has(pid); ) {
+    above.add(pid);
+    pid = byPid.get(pid)?.ppid ?? 0;
+  }
+  return all
+    .filter((entry) => !above.has(entry.pid) && !entry.kernelThread)
+    .filter((entry) => which === "namespace" || isOurs(entry, byPid, marker))
+    .map(describe);
+}
+
+function isOurs(
+  entry: ProcessEntry,
+  byPid: ReadonlyMap<number, ProcessEntry>,
+  marker: string,
+): boolean {
+  if (readOrEmpty(`/proc/${entry.pid}/environ`).split("\0").includes(marker)) return true;
+  const seen = new Set<number>();
+  for (let at = byPid.get(entry.ppid); at !== undefined && !seen.has(at.pid); ) {
+    if (at.pid === process.pid) return true;
+    seen.add(at.pid);
+    at = byPid.get(at.ppid);
+  }
+  return false;
+}
+
+function describe(entry: ProcessEntry): string {
+  const argv = readOrEmpty(`/proc/${entry.pid}/cmdline`).split("\0").join(" ").trim();
+  const shown = entry.state === "Z" ? "(zombie)" : argv.slice(0, 200);
+  return `${entry.comm} pid ${entry.pid} started ${entry.startTime}: ${shown}`;
+}
+
+/**
+ * The open descriptors of a process by what they lead to, numbers and inodes dropped: two pipes
+ * are "pipe" twice. A unix socket that has a path is named by it.
+ */
+export function descriptorNames(pid: number): readonly string[] {
+  const paths = unixSocketPaths(pid);
+  return readdirSync(`/proc/${pid}/fd`).flatMap((fd) => {
+    const target = readLinkOrEmpty(`/proc/${pid}/fd/${fd}`);
+    if (target === "") return [];
+    const [, type = "", inode = ""] =
+      /^(socket|pipe|net|ipc|uts|mnt|pid|user|cgroup):\[(\d+)\]$/.exec(target) ?? [];
+    if (type === "") return [target];
+    const path = type === "socket" ? paths.get(inode) : undefined;
+    return [path === undefined ? type : `${type} ${path}`];
+  });
+}
+
+function unixSocketPaths(pid: number): ReadonlyMap<string, string> {
+  const paths = new Map<string, string>();
+  for (const line of readOrEmpty(`/proc/${pid}/net/unix`).split("\n")) {
+    const [, , , , , , inode, path] = line.trim().split(/\s+/);
+    if (inode !== undefined && path !== undefined) paths.set(inode, path);
+  }
+  return paths;
+}
+
+function readOrEmpty(path: string): string {
+  try {
+    return readFileSync(path, "utf8");
+  } catch {
+    return ""; // The process ended between readdir and here, or it is a zombie.
+  }
+}
+
+function readLinkOrEmpty(path: string): string {
+  try {
+    return readlinkSync(path);
+  } catch {
+    return "";
+  }
+}

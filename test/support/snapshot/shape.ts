@@ -1,0 +1,57 @@
+/** The kinds of things that a test, or the daemon it drives, can leave behind. */
+export const leakKinds = [
+  "process",
+  "mount",
+  "namespace",
+  "cgroup",
+  "link",
+  "address",
+  "route",
+  "iptables",
+  "nft",
+  "cni",
+  "fd",
+  "row",
+  "file",
+  "ipc",
+] as const;
+
+export type LeakKind = (typeof leakKinds)[number];
+
+/**
+ * A multiset: how often each named thing is there. Names hold nothing that changes by itself
+ * (counters, handles, ids), so that equal states have equal snapshots.
+ */
+export type Counts = ReadonlyMap<string, number>;
+
+/** What the kernel and the disk held at one moment. */
+export type Snapshot = Readonly<Record<LeakKind, Counts>>;
+
+/** Where to look. What is not asked for is not compared. */
+export interface SnapshotOptions {
+  /**
+   * Which processes count: `namespace` is all of this pid namespace, `marked` those that carry this
+   * run's DAVIT_TEST_RUN in their environment or descend from this process. The default is
+   * `namespace` where the runner gave the file a pid namespace of its own, else `marked`.
+   */
+  readonly processes?: "namespace" | "marked" | "none";
+  /** Which cgroups count, by their path below the mount; the default: some part begins with "davit". */
+  readonly cgroups?: (path: string) => boolean;
+  /** Folders of IPAM files and of the CNI cache, besides /var/lib/cni. */
+  readonly cniDirs?: readonly string[];
+  /** A process whose open descriptors are compared; a function where it may be restarted. */
+  readonly daemonPid?: number | (() => number);
+  /** A SQLite file whose rows are counted, table by table. */
+  readonly database?: string;
+  /** Folders whose files are compared, all the way down on the same file system. */
+  readonly roots?: readonly string[];
+  /** Files below `roots` and in /tmp that do not count. */
+  readonly ignoreFiles?: readonly RegExp[];
+}
+
+/** Counts equal names. */
+export function countNames(names: Iterable<string>): Counts {
+  const counts = new Map<string, number>();
+  for (const name of names) counts.set(name, (counts.get(name) ?? 0) + 1);
+  return counts;
+}
