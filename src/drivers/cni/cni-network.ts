@@ -1,4 +1,6 @@
+import { type ErrorKind, messageOf, RuntimeError, wrap } from "../../base/errors.ts";
 import type { Logger } from "../../base/logger.ts";
+import { Semaphore } from "../../base/semaphore.ts";
 import type {
   Attachment,
   NetworkRequest,
@@ -7,7 +9,28 @@ import type {
 } from "../../core/network/index.ts";
 import type { Operation } from "../../core/operation/index.ts";
 import type { SandboxNetwork } from "../../core/sandbox/index.ts";
-import type { PluginExec } from "./plugin-exec.ts";
+import { isNamespaceMounted } from "../../linux/index.ts";
+import { attachmentArgs, parseAttachmentArgs, parsePodCidrs } from "./attachment-args.ts";
+import { ConfDir } from "./conf-dir.ts";
+import { type JsonObject, type NetworkList, parseNetworkList } from "./conflist.ts";
+import { codeUnknownContainer, PluginError } from "./plugin-error.ts";
+import { execOnHost, type PluginExec } from "./plugin-exec.ts";
+import { type CallTarget, PluginRunner } from "./plugin-runner.ts";
+import { parseResult, podAddresses } from "./result.ts";
+import { StatusProbe } from "./status-probe.ts";
+import { isAtLeast } from "./version.ts";
+
+// The name that kubelet, and everything else that looks into a pod, expects.
+const podInterface = "eth0";
+
+const defaults = {
+  // A whole RunPodSandbox has two minutes; one plugin must leave time to undo.
+  pluginTimeoutMs: 60_000,
+  // The kernel does one network change at a time (RTNL lock): more at once only wait there.
+  maxParallel: 8,
+  rescanIntervalMs: 5_000,
+  statusIntervalMs: 30_000,
+};
 
 /** What a {@link CniNetwork} is made of. */
 export interface CniNetworkOptions {
@@ -39,45 +62,269 @@ export interface ValidAttachment {
   readonly ifName: string;
 }
 
-/** The pod network of one configuration folder. */
+/**
+ * The pod network of one configuration folder, by executing CNI plugins. CHECK is never called, so
+ * `disableCheck` has nothing to disable. The daemon makes one for every folder that a handler
+ * names; any of them can remove an attachment of any other, which carries all that is needed.
+ */
 export class CniNetwork implements PodNetwork, AsyncDisposable {
-  private constructor(_options: CniNetworkOptions) {}
+  readonly #options: CniNetworkOptions;
+  readonly #runner: PluginRunner;
+  readonly #dir: ConfDir;
+  readonly #probe: StatusProbe;
+  readonly #maxParallel: number;
+  // Apart, so that DELs which hang cannot keep pods from starting.
+  readonly #adding: Semaphore;
+  readonly #deleting: Semaphore;
+  readonly #collecting = new Semaphore(1);
+  readonly #isNamespaceMounted: (path: string) => boolean;
+  #podCidrs: readonly string[] = [];
+  #missing: readonly string[] = [];
+
+  private constructor(options: CniNetworkOptions) {
+    this.#options = options;
+    this.#maxParallel = options.maxParallel ?? defaults.maxParallel;
+    this.#adding = new Semaphore(this.#maxParallel);
+    this.#deleting = new Semaphore(this.#maxParallel);
+    this.#isNamespaceMounted = options.isNamespaceMounted ?? isNamespaceMounted;
+    this.#runner = new PluginRunner({
+      binDirs: options.binDirs,
+      env: options.env ?? process.env,
+      exec: options.exec ?? execOnHost,
+      timeoutMs: options.pluginTimeoutMs ?? defaults.pluginTimeoutMs,
+    });
+    this.#probe = new StatusProbe({
+      runner: this.#runner,
+      log: options.log,
+      intervalMs: options.statusIntervalMs ?? defaults.statusIntervalMs,
+    });
+    this.#dir = new ConfDir({
+      dir: options.confDir,
+      log: options.log,
+      rescanIntervalMs: options.rescanIntervalMs ?? defaults.rescanIntervalMs,
+      onScan: () => this.#onScan(),
+    });
+  }
 
   /** Loads the configuration and begins to watch it. Never fails for a bad one: see status(). */
-  static open(options: CniNetworkOptions): Promise<CniNetwork> {
-    return Promise.resolve(new CniNetwork(options));
+  static async open(options: CniNetworkOptions): Promise<CniNetwork> {
+    const network = new CniNetwork(options);
+    await network.#dir.scan();
+    return network;
   }
-  /** Takes the pod CIDRs of the node (UpdateRuntimeConfig), comma separated, for capability ipRanges. */
-  setPodCidr(_cidrs: string): void {
-    throw new Error("not made yet");
+
+  /**
+   * Takes the node's pod CIDRs (UpdateRuntimeConfig; comma separated) for the plugins that declare
+   * the capability ipRanges. Throws `invalid-argument`.
+   */
+  setPodCidr(cidrs: string): void {
+    this.#podCidrs = parsePodCidrs(cidrs);
   }
-  add(
-    _request: NetworkRequest,
-    _operation: Operation,
-    _record: (attachment: Attachment) => Promise<void> | void,
+
+  async add(
+    request: NetworkRequest,
+    operation: Operation,
+    record: (attachment: Attachment) => Promise<void> | void,
   ): Promise<SandboxNetwork> {
-    throw new Error("not made yet");
+    const list = await this.#current();
+    const args = attachmentArgs(request, this.#podCidrs);
+    using _turn = await this.#adding.acquire(operation.signal);
+    const attachment: Attachment = {
+      sandboxId: request.sandboxId,
+      ifName: podInterface,
+      netnsPath: request.netnsPath,
+      conflist: list.text,
+      args: JSON.stringify(args),
+      result: undefined,
+      bootId: this.#options.bootId,
+      removal: undefined,
+    };
+    await record(attachment);
+    const { sandboxId, netnsPath, ifName } = attachment;
+    try {
+      const last = await this.#addAll(list, { sandboxId, netnsPath, ifName, args }, operation);
+      // Recorded before it is judged: what was made is taken down with the result of making it.
+      await record({ ...attachment, result: last.text });
+      return { ips: podAddresses(last.result, ifName), result: last.text };
+    } catch (error) {
+      throw wrap(`add network "${list.name}" to sandbox "${sandboxId}"`, error);
+    }
   }
-  remove(
-    _attachment: Attachment,
-    _options: { readonly signal: AbortSignal; readonly onPluginDone?: () => Promise<void> },
+
+  async #addAll(
+    list: NetworkList,
+    target: CallTarget,
+    operation: Operation,
+  ): Promise<{ readonly text: string; readonly result: JsonObject }> {
+    let text = "{}";
+    let result: JsonObject | undefined;
+    for (const plugin of list.plugins) {
+      const call = { command: "ADD", list, plugin, target, signal: operation.signal } as const;
+      text = (await this.#runner.run({ ...call, ...(result && { prevResult: result }) })).trim();
+      try {
+        result = parseResult(text, list.cniVersion);
+      } catch (error) {
+        throw rekind("internal", `plugin ${plugin.type}: read its result`, error);
+      }
+      await operation.enter("network-plugin-done");
+    }
+    return { text, result: result ?? {} };
+  }
+
+  async remove(
+    attachment: Attachment,
+    options: { readonly signal: AbortSignal; readonly onPluginDone?: () => Promise<void> },
   ): Promise<void> {
-    throw new Error("not made yet");
+    const { sandboxId, ifName } = attachment;
+    const { list, args, prevResult } = readRecord(attachment);
+    using _turn = await this.#deleting.acquire(options.signal);
+    const netnsPath = this.#isNamespaceGone(attachment) ? "" : attachment.netnsPath;
+    const target = { sandboxId, netnsPath, ifName, args };
+    // Past a failure as well: an address must come free even if the firewall's plugin is broken.
+    // The next try calls all of them again, which DEL must bear (specification, section 2).
+    let failure: { readonly error: unknown } | undefined;
+    for (const plugin of list.plugins.toReversed()) {
+      try {
+        const call = { command: "DEL", list, plugin, target, signal: options.signal } as const;
+        await this.#runner.run({ ...call, ...(prevResult && { prevResult }) });
+      } catch (error) {
+        const isClean = error instanceof PluginError && error.code === codeUnknownContainer;
+        if (!isClean) failure ??= { error };
+      }
+      if (options.signal.aborted) break;
+      await options.onPluginDone?.();
+    }
+    const doing = `remove network "${list.name}" from sandbox "${sandboxId}"`;
+    if (failure !== undefined) throw wrap(doing, failure.error);
+    if (options.signal.aborted) throw wrap(doing, options.signal.reason);
   }
-  /** Tells the plugins which attachments exist, so that they drop the rest (CNI GC, 1.1.0 or newer). */
-  collect(
-    _valid: readonly ValidAttachment[],
-    _options: { readonly signal: AbortSignal },
+
+  /**
+   * Tells the plugins which attachments exist, so that they drop what belongs to none of them (CNI
+   * GC). Does nothing when the configuration is older than 1.1.0 or says `disableGC`. ADD and DEL
+   * wait meanwhile. `valid` must name every attachment on record, of this network or not. Asks all
+   * plugins and then throws their errors as one.
+   */
+  async collect(
+    valid: readonly ValidAttachment[],
+    options: { readonly signal: AbortSignal },
   ): Promise<void> {
-    throw new Error("not made yet");
+    const list = this.#dir.state.network?.list;
+    if (list === undefined || list.disableGc || !isAtLeast(list.cniVersion, "1.1.0")) return;
+    await using _alone = await this.#waitUntilAlone(options.signal);
+    const attachments = valid.map(({ sandboxId, ifName }) => ({
+      containerID: sandboxId,
+      ifname: ifName,
+    }));
+    // The second name is that of the specification's first print; plugins were written to both.
+    const extra = { "cni.dev/valid-attachments": attachments, "cni.dev/attachments": attachments };
+    const errors: RuntimeError[] = [];
+    for (const plugin of list.plugins) {
+      try {
+        await this.#runner.run({ command: "GC", list, plugin, extra, signal: options.signal });
+      } catch (error) {
+        errors.push(wrap("", error));
+      }
+      if (options.signal.aborted) break;
+    }
+    const [first] = errors;
+    if (first === undefined) return;
+    const all = errors.map((error) => messageOf(error.cause)).join("; ");
+    throw new RuntimeError(first.kind, `collect garbage of network "${list.name}": ${all}`, {
+      cause: first.cause,
+    });
   }
+
+  // Specification 1.1.0, section 3, "Lifecycle & Ordering": GC never beside ADD or DEL.
+  async #waitUntilAlone(signal: AbortSignal): Promise<AsyncDisposable> {
+    await using held = new AsyncDisposableStack();
+    held.use(await this.#collecting.acquire(signal));
+    for (const turns of [this.#adding, this.#deleting]) {
+      for (let turn = 0; turn < this.#maxParallel; turn++) held.use(await turns.acquire(signal));
+    }
+    return held.move();
+  }
+
   status(): NetworkStatus {
-    return { ready: false, reason: "not made yet" };
+    const reason = this.#notReady();
+    return reason === undefined ? { ready: true } : { ready: false, reason };
   }
+
+  /** `cniconfig` and `lastCNILoadStatus` have the keys of containerd's, which tools read. */
   describe(): Readonly<Record<string, unknown>> {
-    return {};
+    const { network, reason, invalid } = this.#dir.state;
+    const plugins = network?.list.plugins.map(({ type, config, capabilities }) => ({
+      Network: { type, capabilities },
+      Source: JSON.stringify(config),
+    }));
+    const config = network && {
+      Name: network.list.name,
+      CNIVersion: network.list.cniVersion,
+      Plugins: plugins,
+      Source: network.list.text,
+      File: network.file,
+    };
+    return {
+      cniconfig: {
+        PluginDirs: this.#options.binDirs,
+        PluginConfDir: this.#options.confDir,
+        PluginMaxConfNum: 1,
+        Networks: config === undefined ? [] : [{ Config: config, IFName: podInterface }],
+      },
+      lastCNILoadStatus: reason ?? "OK",
+      invalidFiles: invalid,
+    };
   }
-  [Symbol.asyncDispose](): Promise<void> {
-    return Promise.resolve();
+
+  /** Ends the watching and a STATUS under way. ADD and DEL under way are their callers'. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#dir[Symbol.dispose]();
+    await this.#probe[Symbol.asyncDispose]();
+  }
+
+  async #current(): Promise<NetworkList> {
+    if (this.#dir.state.network === undefined) await this.#dir.scan();
+    const { network, reason } = this.#dir.state;
+    if (network !== undefined) return network.list;
+    throw new RuntimeError("unavailable", `find the pod network: ${reason ?? ""}`);
+  }
+
+  #notReady(): string | undefined {
+    const { network, reason } = this.#dir.state;
+    if (network === undefined) return reason ?? "no network configuration";
+    const [missing] = this.#missing;
+    if (missing === undefined) return this.#probe.failure;
+    return `network "${network.list.name}" ("${network.file}"): ${this.#runner.missing(missing)}`;
+  }
+
+  #onScan(): void {
+    const list = this.#dir.state.network?.list;
+    this.#missing = list === undefined ? [] : this.#runner.findMissing(list);
+    // A plugin that is not there cannot answer, and the reason would be said twice.
+    if (this.#missing.length === 0) this.#probe.watch(list);
+  }
+
+  #isNamespaceGone({ bootId, netnsPath }: Attachment): boolean {
+    return bootId !== this.#options.bootId || !this.#isNamespaceMounted(netnsPath);
+  }
+}
+
+function rekind(kind: ErrorKind, doing: string, cause: unknown): RuntimeError {
+  return new RuntimeError(kind, `${doing}: ${messageOf(cause)}`, { cause });
+}
+
+function readRecord({ sandboxId, conflist, args, result }: Attachment): {
+  readonly list: NetworkList;
+  readonly args: CallTarget["args"];
+  readonly prevResult: JsonObject | undefined;
+} {
+  try {
+    const list = parseNetworkList(conflist);
+    // DEL has the result of ADD since 0.4.0.
+    const hasResult = result !== undefined && isAtLeast(list.cniVersion, "0.4.0");
+    const prevResult = hasResult ? parseResult(result, list.cniVersion) : undefined;
+    return { list, args: parseAttachmentArgs(args), prevResult };
+  } catch (error) {
+    throw rekind("data-loss", `read the network record of sandbox "${sandboxId}"`, error);
   }
 }

@@ -1,3 +1,5 @@
+import { run } from "../../linux/index.ts";
+
 /** One execution of a plugin. */
 export interface PluginCall {
   /** Absolute path of the plugin. */
@@ -23,3 +25,10 @@ export interface PluginExit {
  * such file.
  */
 export type PluginExec = (call: PluginCall) => Promise<PluginExit>;
+
+// A result is some hundred bytes. Whatever a broken plugin prints beyond this is not read.
+const maxOutputBytes = 1 << 20;
+
+/** Runs plugins on this machine, each as the leader of a process group of its own. */
+export const execOnHost: PluginExec = (call) =>
+  run({ ...call, newSession: true, killGroup: true, maxOutputBytes });
