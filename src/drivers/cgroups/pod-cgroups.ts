@@ -1,0 +1,125 @@
+import { existsSync } from "node:fs";
+import { readdir } from "node:fs/promises";
+import { join } from "node:path";
+import { RuntimeError } from "../../base/errors.ts";
+import { KeyedLock } from "../../base/keyed-lock.ts";
+import { beforeAbort } from "../../base/rollback.ts";
+import type { CgroupResources, PodCgroup, PodCgroups } from "../../core/sandbox/index.ts";
+import {
+  type CgroupLayout,
+  createCgroup,
+  errnoCode,
+  killCgroup,
+  removeCgroup,
+  writeResources,
+} from "../../linux/index.ts";
+
+/** Parent of the cgroups of pods that came without one. */
+const ownRoot = "/davit";
+
+/**
+ * Pod cgroups by cgroupfs, v1 and v2.
+ *
+ * kubelet makes a pod's cgroup before it asks for the sandbox, writes it and removes it. Only for
+ * clients that leave that to the runtime does davit make one, and then owns it.
+ */
+export class FsPodCgroups implements PodCgroups {
+  readonly #layout: CgroupLayout;
+  readonly #roots: readonly string[];
+  /** Held while `/davit` is filled or may be removed: neither may happen in the middle of the other. */
+  readonly #lock = new KeyedLock();
+
+  constructor(layout: CgroupLayout) {
+    this.#layout = layout;
+    this.#roots =
+      layout.version === "v2" ? [layout.root] : layout.hierarchies.map((hierarchy) => hierarchy.path);
+  }
+
+  plan(parent: string, id: string): Promise<PodCgroup> {
+    const path = parent === "" ? `${ownRoot}/${id}` : normalPath(parent);
+    const steps = path.split("/").filter((step) => step !== "");
+    for (let depth = 1; depth <= steps.length; depth++) {
+      const upTo = `/${steps.slice(0, depth).join("/")}`;
+      if (upTo !== ownRoot && !this.#exists(upTo)) return Promise.resolve({ parent: path, ownedFrom: upTo });
+    }
+    return Promise.resolve({ parent: path, ownedFrom: undefined });
+  }
+
+  async prepare(cgroup: PodCgroup, resources: CgroupResources | undefined): Promise<void> {
+    if (cgroup.ownedFrom === undefined) return;
+    {
+      using _turn = await this.#lock.acquire(ownRoot);
+      await createCgroup(this.#layout, cgroup.parent);
+    }
+    if (resources !== undefined) await writeResources(this.#layout, cgroup.parent, resources);
+  }
+
+  async update(cgroup: PodCgroup, resources: CgroupResources): Promise<void> {
+    if (cgroup.ownedFrom !== undefined) await writeResources(this.#layout, cgroup.parent, resources);
+  }
+
+  async remove(cgroup: PodCgroup, signal: AbortSignal): Promise<void> {
+    const { parent, ownedFrom } = cgroup;
+    if (ownedFrom === undefined) return;
+    using _turn = await this.#lock.acquire(ownRoot, signal);
+    await beforeAbort(removeCgroup(this.#layout, parent), signal);
+    // The cgroups between: another pod may live below them by now, and then they stay.
+    for (let path = parent; path !== ownedFrom && path.startsWith(ownedFrom); ) {
+      path = path.slice(0, path.lastIndexOf("/"));
+      await this.#removeIfEmpty(path);
+    }
+    if (parent.startsWith(`${ownRoot}/`)) await this.#removeIfEmpty(ownRoot);
+  }
+
+  async sweep(known: ReadonlySet<string>): Promise<readonly string[]> {
+    const ids = new Set<string>();
+    for (const root of this.#roots) {
+      for (const entry of await childrenOf(join(root, ownRoot))) if (!known.has(entry)) ids.add(entry);
+    }
+    const swept: string[] = [];
+    for (const id of ids) {
+      const path = `${ownRoot}/${id}`;
+      for (const child of await childrenOf(join(this.#roots[0] ?? "", path))) {
+        await killCgroup(this.#layout, `${path}/${child}`);
+        await removeCgroup(this.#layout, `${path}/${child}`);
+      }
+      await killCgroup(this.#layout, path);
+      await removeCgroup(this.#layout, path);
+      swept.push(`cgroup ${path}`);
+    }
+    if (ids.size > 0) await this.#removeIfEmpty(ownRoot);
+    return swept;
+  }
+
+  #exists(path: string): boolean {
+    return this.#roots.some((root) => existsSync(join(root, path)));
+  }
+
+  async #removeIfEmpty(path: string): Promise<void> {
+    for (const root of this.#roots) {
+      if ((await childrenOf(join(root, path))).length > 0) return;
+    }
+    await removeCgroup(this.#layout, path);
+  }
+}
+
+function normalPath(parent: string): string {
+  const steps = parent.split("/").filter((step) => step !== "");
+  if (steps.length === 0 || steps.includes("..") || steps.includes(".")) {
+    throw new RuntimeError(
+      "invalid-argument",
+      `prepare pod cgroup: cgroup_parent must name a cgroup below the root, got ${JSON.stringify(parent)}`,
+    );
+  }
+  return `/${steps.join("/")}`;
+}
+
+async function childrenOf(folder: string): Promise<readonly string[]> {
+  try {
+    const entries = await readdir(folder, { withFileTypes: true });
+    return entries.filter((entry) => entry.isDirectory()).map((entry) => entry.name);
+  } catch (error) {
+    if (errnoCode(error) === "ENOENT") return [];
+    throw error;
+  }
+}

@@ -1,0 +1,247 @@
+import { mkdir, readdir, rm } from "node:fs/promises";
+import { join } from "node:path";
+import { RuntimeError } from "../../base/errors.ts";
+import { beforeAbort } from "../../base/rollback.ts";
+import type { Clock } from "../../base/time.ts";
+import type { Operation } from "../../core/operation/index.ts";
+import {
+  type ControllerStatus,
+  type CreatedSandbox,
+  controllerNotReady,
+  controllerReady,
+  podSysctls,
+  type Sandbox,
+  type SandboxController,
+  type SandboxExit,
+  type StartedSandbox,
+} from "../../core/sandbox/index.ts";
+import {
+  type CgroupLayout,
+  isNamespaceMounted,
+  makePrivateBind,
+  type NamespaceWatch,
+  pinNamespaces,
+  unmount,
+  unpinNamespace,
+  writeSysctls,
+} from "../../linux/index.ts";
+import { makeFiles, makeFolder } from "./files.ts";
+import { clearHolderCgroup, findHolder, type Holder, startHolder } from "./holder.ts";
+import { needsHolder, type PinnedPaths, Places } from "./places.ts";
+import { runtimeSpec, sandboxMetadata } from "./runtime-spec.ts";
+
+/** A sandbox that this daemon has started or taken up. */
+interface Kept {
+  readonly holder: Holder | undefined;
+  readonly exit: Promise<SandboxExit>;
+  readonly end: (reason: string) => void;
+  ended: boolean;
+}
+
+interface Deps {
+  readonly state: string;
+  readonly cgroups: CgroupLayout;
+  readonly namespaces: NamespaceWatch;
+  readonly clock: Clock;
+}
+
+/**
+ * The controller that builds a pod's namespaces itself.
+ *
+ * A sandbox is three bind-mounted namespaces, three files and a tmpfs; only a pod-wide PID
+ * namespace needs a process, which is then the sandbox's life. Without one the sandbox lives as
+ * long as its namespaces are mounted.
+ */
+export class PodSandboxController implements SandboxController {
+  readonly name = "podsandbox";
+  readonly #deps: Deps;
+  readonly #places: Places;
+  readonly #kept = new Map<string, Kept>();
+  /** Files being written while the network is added; shutdown must not overtake them. */
+  readonly #making = new Map<string, Promise<void>>();
+
+  private constructor(deps: Deps) {
+    this.#deps = deps;
+    this.#places = new Places(deps.state);
+  }
+
+  /** Makes the folders that all sandboxes share. Their mounts stay private to this mount namespace. */
+  static async open(deps: Deps): Promise<PodSandboxController> {
+    const controller = new PodSandboxController(deps);
+    const { namespaces, sandboxes } = controller.#places;
+    for (const folder of [namespaces, sandboxes]) {
+      await mkdir(folder, { recursive: true, mode: 0o711 });
+      await makePrivateBind(folder);
+    }
+    for (const kind of ["net", "ipc", "uts"]) await mkdir(join(namespaces, kind), { recursive: true });
+    return controller;
+  }
+
+  async create(sandbox: Sandbox, operation: Operation): Promise<CreatedSandbox> {
+    await operation.enter("make-folders");
+    await makeFolder(this.#places, sandbox.id);
+
+    await operation.enter("pin-namespaces");
+    const pins = this.#places.pinned(sandbox);
+    const { hostname } = sandbox.config;
+    await pinNamespaces({ ...pins, ...(pins.uts === undefined || hostname === "" ? {} : { hostname }) });
+
+    // Plugins take most of a start; the files are written meanwhile.
+    const making = makeFiles(this.#places, sandbox);
+    making.catch(() => undefined);
+    this.#making.set(sandbox.id, making);
+    return { netnsPath: pins.net };
+  }
+
+  async start(sandbox: Sandbox, operation: Operation): Promise<StartedSandbox> {
+    await operation.enter("make-files");
+    await this.#making.get(sandbox.id);
+    this.#making.delete(sandbox.id);
+    const pins = this.#places.pinned(sandbox);
+
+    await operation.enter("start-holder");
+    const holder = needsHolder(sandbox) ? await startHolder(this.#deps.cgroups, sandbox, pins) : undefined;
+
+    await operation.enter("write-sysctls");
+    await writeSysctls(
+      {
+        ...(pins.net === undefined ? {} : { net: pins.net }),
+        ...(pins.ipc === undefined ? {} : { ipc: pins.ipc }),
+      },
+      podSysctls(sandbox.config),
+    );
+    this.#keep(sandbox.id, holder, pins);
+    return { process: holder?.identity, createdAtNs: undefined };
+  }
+
+  async stop(sandbox: Sandbox, signal: AbortSignal): Promise<void> {
+    const kept = this.#kept.get(sandbox.id);
+    kept?.end("it was stopped");
+    if (!needsHolder(sandbox)) return;
+    const holder = kept?.holder ?? (sandbox.process === undefined ? undefined : findHolder(sandbox.process));
+    holder?.kill();
+    await beforeAbort(clearHolderCgroup(this.#deps.cgroups, sandbox), signal);
+    if (holder !== undefined) await beforeAbort(holder.exited, signal);
+  }
+
+  async closeNamespaces(sandbox: Sandbox, signal: AbortSignal): Promise<void> {
+    const pins = Object.values(this.#places.pins(sandbox.id));
+    for (const path of pins) this.#deps.namespaces.delete(path);
+    await beforeAbort(Promise.all(pins.map((path) => unpinNamespace(path))), signal);
+  }
+
+  async shutdown(sandbox: Sandbox, signal: AbortSignal): Promise<void> {
+    await this.#making.get(sandbox.id)?.catch(() => undefined);
+    this.#making.delete(sandbox.id);
+    await this.stop(sandbox, signal);
+    await this.closeNamespaces(sandbox, signal);
+    await beforeAbort(this.#removeFolder(sandbox.id), signal);
+    this.#kept.delete(sandbox.id);
+  }
+
+  status(sandbox: Sandbox, options: { readonly verbose: boolean }): Promise<ControllerStatus> {
+    const kept = this.#kept.get(sandbox.id);
+    if (kept === undefined) {
+      return Promise.reject(
+        new RuntimeError("not-found", `ask for sandbox "${sandbox.id}": it is not running here`),
+      );
+    }
+    return Promise.resolve({
+      state: kept.ended ? controllerNotReady : controllerReady,
+      pid: kept.ended ? 0 : (kept.holder?.identity.pid ?? 0),
+      createdAtNs: undefined,
+      info: options.verbose
+        ? {
+            runtimeSpec: runtimeSpec(sandbox, this.#places.pinned(sandbox)),
+            sandboxMetadata: sandboxMetadata(sandbox),
+          }
+        : {},
+    });
+  }
+
+  async wait(sandbox: Sandbox, signal: AbortSignal): Promise<SandboxExit> {
+    const kept = this.#kept.get(sandbox.id);
+    if (kept !== undefined) return beforeAbort(kept.exit, signal);
+    throw new RuntimeError("not-found", `wait for sandbox "${sandbox.id}": it is not running here`);
+  }
+
+  load(sandbox: Sandbox): Promise<string | undefined> {
+    const pins = this.#places.pinned(sandbox);
+    const unpinned = Object.entries(pins).find(([, path]) => !isNamespaceMounted(path));
+    if (unpinned !== undefined) {
+      return Promise.resolve(`its ${unpinned[0]} namespace is not mounted any more`);
+    }
+    const holder = sandbox.process === undefined ? undefined : findHolder(sandbox.process);
+    if (holder === undefined && needsHolder(sandbox)) {
+      return Promise.resolve("the process that held its PID namespace is gone");
+    }
+    this.#keep(sandbox.id, holder, pins);
+    return Promise.resolve(undefined);
+  }
+
+  async update(): Promise<void> {
+    // The sandbox has no process whose limits could change; its cgroup is written by the caller.
+  }
+
+  async sweep(known: ReadonlySet<string>): Promise<readonly string[]> {
+    const swept: string[] = [];
+    for (const kind of ["net", "ipc", "uts"]) {
+      const folder = join(this.#places.namespaces, kind);
+      for (const id of await unknownIn(folder, known)) {
+        await unpinNamespace(join(folder, id));
+        swept.push(`namespace ${join(folder, id)}`);
+      }
+    }
+    for (const id of await unknownIn(this.#places.sandboxes, known)) {
+      await this.#removeFolder(id);
+      swept.push(`folder ${this.#places.folder(id)}`);
+    }
+    return swept;
+  }
+
+  /** Takes the shared mounts away when no sandbox needs them, as at the end of a daemon without pods. */
+  async close(): Promise<void> {
+    const { namespaces, sandboxes } = this.#places;
+    const left = await Promise.all([
+      readdir(sandboxes),
+      ...["net", "ipc", "uts"].map((kind) => readdir(join(namespaces, kind))),
+    ]);
+    if (left.every((entries) => entries.length === 0)) {
+      await unmount(namespaces);
+      await unmount(sandboxes);
+    }
+  }
+
+  #keep(id: string, holder: Holder | undefined, pins: PinnedPaths): void {
+    const { promise: exit, resolve } = Promise.withResolvers<SandboxExit>();
+    const kept: Kept = {
+      holder,
+      exit,
+      ended: false,
+      end: (reason) => {
+        kept.ended = true;
+        resolve({ exitCode: 0, exitedAtNs: this.#deps.clock.nowNs(), reason });
+      },
+    };
+    this.#kept.set(id, kept);
+    void holder?.exited.then(() => {
+      kept.end("the process that held its PID namespace has ended");
+    });
+    for (const [kind, path] of Object.entries(pins) as [string, string][]) {
+      this.#deps.namespaces.add(path, () => {
+        kept.end(`its ${kind} namespace was unmounted`);
+      });
+    }
+  }
+
+  async #removeFolder(id: string): Promise<void> {
+    // Never remove files through a mount: if this fails, the folder stays.
+    await unmount(this.#places.shm(id));
+    await rm(this.#places.folder(id), { recursive: true, force: true });
+  }
+}
+
+async function unknownIn(folder: string, known: ReadonlySet<string>): Promise<readonly string[]> {
+  const entries = await readdir(folder);
+  return entries.filter((entry) => !known.has(entry));
+}

@@ -1,0 +1,85 @@
+import { RuntimeError } from "../../base/errors.ts";
+import type { ProcessIdentity, Sandbox } from "../../core/sandbox/index.ts";
+import {
+  type CgroupLayout,
+  cgroupProcsPaths,
+  createCgroup,
+  holderPath,
+  killCgroup,
+  openProcess,
+  processStartTime,
+  removeCgroup,
+  spawnChild,
+} from "../../linux/index.ts";
+import type { PinnedPaths } from "./places.ts";
+
+const sigkill = 9;
+const killMs = 5_000;
+
+/** The process that keeps a pod-wide PID namespace alive, as this daemon knows it. */
+export interface Holder {
+  readonly identity: ProcessIdentity;
+  readonly exited: Promise<unknown>;
+  kill(): void;
+}
+
+/** The cgroup that the holder lives in: `<pod's parent>/<sandbox id>`. */
+export function holderCgroup(sandbox: Sandbox): string {
+  return `${sandbox.cgroup?.parent ?? ""}/${sandbox.id}`;
+}
+
+/**
+ * Starts the holder: process 1 of a new PID namespace, in the pod's other namespaces and, before
+ * its first instruction, in the pod's cgroup. That cgroup is also how a holder is found that
+ * started just before the daemon died.
+ */
+export async function startHolder(
+  layout: CgroupLayout,
+  sandbox: Sandbox,
+  pins: PinnedPaths,
+): Promise<Holder> {
+  const cgroup = holderCgroup(sandbox);
+  await createCgroup(layout, cgroup);
+  const child = spawnChild({
+    file: holderPath(),
+    env: {},
+    cwd: "/",
+    newSession: true,
+    newPidNamespace: true,
+    joinNamespaces: [pins.net, pins.ipc, pins.uts].filter((path) => path !== undefined),
+    cgroupProcsPaths: cgroupProcsPaths(layout, cgroup),
+  });
+  const startTime = processStartTime(child.pid);
+  if (startTime === undefined) {
+    throw new RuntimeError("internal", `start holder of sandbox "${sandbox.id}": it ended at once`);
+  }
+  return {
+    identity: { pid: child.pid, startTime: String(startTime) },
+    exited: child.exited,
+    kill: () => {
+      child.kill(sigkill);
+    },
+  };
+}
+
+/** The holder that an earlier daemon started; undefined when it is gone. */
+export function findHolder(identity: ProcessIdentity): Holder | undefined {
+  const process = openProcess(identity.pid, BigInt(identity.startTime));
+  if (process === undefined) return undefined;
+  void process.exited.then(() => {
+    process.close();
+  });
+  return {
+    identity,
+    exited: process.exited,
+    kill: () => {
+      process.kill(sigkill);
+    },
+  };
+}
+
+/** Ends whatever is in the holder's cgroup, known or not, and removes the cgroup. Idempotent. */
+export async function clearHolderCgroup(layout: CgroupLayout, sandbox: Sandbox): Promise<void> {
+  await killCgroup(layout, holderCgroup(sandbox), { timeoutMs: killMs });
+  await removeCgroup(layout, holderCgroup(sandbox));
+}

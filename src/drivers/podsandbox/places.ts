@@ -1,0 +1,66 @@
+import { join } from "node:path";
+import {
+  namespaceModes,
+  type Sandbox,
+  usesHostNetwork,
+} from "../../core/sandbox/index.ts";
+import { NamespaceMode } from "../../gen/runtime/v1/api_pb.ts";
+
+/** The pinned namespaces of a sandbox; those that are the host's are left out. */
+export interface PinnedPaths {
+  readonly net?: string;
+  readonly ipc?: string;
+  readonly uts?: string;
+}
+
+/**
+ * Where everything of a sandbox lies. Each path follows from the id alone, so that whatever a
+ * crash left can be found without a record of it.
+ */
+export class Places {
+  /** Holds the namespace mounts, a folder a kind. */
+  readonly namespaces: string;
+  /** Holds a folder for each sandbox. */
+  readonly sandboxes: string;
+
+  /** `state` is the state folder of the configuration. */
+  constructor(state: string) {
+    this.namespaces = join(state, "ns");
+    this.sandboxes = join(state, "sandboxes");
+  }
+
+  folder(id: string): string {
+    return join(this.sandboxes, id);
+  }
+
+  shm(id: string): string {
+    return join(this.folder(id), "shm");
+  }
+
+  file(id: string, name: "resolv.conf" | "hosts" | "hostname"): string {
+    return join(this.folder(id), name);
+  }
+
+  /** All pin paths of the id, whether they are used or not. */
+  pins(id: string): Required<PinnedPaths> {
+    return {
+      net: join(this.namespaces, "net", id),
+      ipc: join(this.namespaces, "ipc", id),
+      uts: join(this.namespaces, "uts", id),
+    };
+  }
+
+  /** The pins that this sandbox's config asks for. A pod on the host's network has its host name, too. */
+  pinned(sandbox: Sandbox): PinnedPaths {
+    const { net, ipc, uts } = this.pins(sandbox.id);
+    return {
+      ...(usesHostNetwork(sandbox.config) ? {} : { net, uts }),
+      ...(namespaceModes(sandbox.config).ipc === NamespaceMode.NODE ? {} : { ipc }),
+    };
+  }
+}
+
+/** True when the pod's containers share a PID namespace, which needs a process to hold it. */
+export function needsHolder(sandbox: Sandbox): boolean {
+  return namespaceModes(sandbox.config).pid === NamespaceMode.POD;
+}

@@ -1,0 +1,49 @@
+import { type Sandbox, sandboxName } from "../../core/sandbox/index.ts";
+import { hostnameOf } from "./files.ts";
+import { holderCgroup } from "./holder.ts";
+import type { PinnedPaths } from "./places.ts";
+
+/**
+ * The sandbox as an OCI runtime spec, for tools that read `info.runtimeSpec`: there is no pause
+ * container that such a spec would run, but its namespaces and its cgroup are where a tool looks
+ * for them.
+ */
+export function runtimeSpec(sandbox: Sandbox, pins: PinnedPaths): Readonly<Record<string, unknown>> {
+  const { metadata, annotations, logDirectory } = sandbox.config;
+  const pid = sandbox.process?.pid;
+  return {
+    ociVersion: "1.2.0",
+    hostname: hostnameOf(sandbox),
+    annotations: {
+      ...annotations,
+      "io.kubernetes.cri.container-type": "sandbox",
+      "io.kubernetes.cri.sandbox-id": sandbox.id,
+      "io.kubernetes.cri.sandbox-name": metadata?.name ?? "",
+      "io.kubernetes.cri.sandbox-namespace": metadata?.namespace ?? "",
+      "io.kubernetes.cri.sandbox-uid": metadata?.uid ?? "",
+      "io.kubernetes.cri.sandbox-log-directory": logDirectory,
+    },
+    linux: {
+      cgroupsPath: holderCgroup(sandbox),
+      namespaces: [
+        ...(pins.net === undefined ? [] : [{ type: "network", path: pins.net }]),
+        ...(pins.ipc === undefined ? [] : [{ type: "ipc", path: pins.ipc }]),
+        ...(pins.uts === undefined ? [] : [{ type: "uts", path: pins.uts }]),
+        ...(pid === undefined ? [] : [{ type: "pid", path: `/proc/${String(pid)}/ns/pid` }]),
+      ],
+    },
+  };
+}
+
+/** The record of the sandbox as containerd's `info.sandboxMetadata` shows its own. */
+export function sandboxMetadata(sandbox: Sandbox): Readonly<Record<string, unknown>> {
+  const { metadata } = sandbox.config;
+  return {
+    ID: sandbox.id,
+    Name: metadata === undefined ? sandbox.name : sandboxName(metadata),
+    NetNSPath: sandbox.netnsPath ?? "",
+    IP: sandbox.network?.ips[0] ?? "",
+    AdditionalIPs: sandbox.network?.ips.slice(1) ?? [],
+    RuntimeHandler: sandbox.handler.requested,
+  };
+}
