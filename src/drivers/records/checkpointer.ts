@@ -1,0 +1,166 @@
+import { statSync } from "node:fs";
+import { type FileHandle, open } from "node:fs/promises";
+import { DatabaseSync } from "node:sqlite";
+import { setTimeout as sleep } from "node:timers/promises";
+import { messageOf } from "../../base/errors.ts";
+import type { Logger } from "../../base/logger.ts";
+
+/** When the write-ahead log is carried over into the database. */
+export interface CheckpointLimits {
+  /** Size of the log that starts a checkpoint at once. Bytes. */
+  readonly walBytes: number;
+  /** Time without a write after which one starts. Milliseconds. */
+  readonly quietMs: number;
+}
+
+/** A log of 500 pages is copied in some 2 ms; the rest of a checkpoint costs this thread nothing. */
+export const defaultLimits: CheckpointLimits = { walBytes: 2 << 20, quietMs: 5_000 };
+
+const roundPauseMs = 100;
+const maxRounds = 20;
+const maxRetryMs = 300_000;
+
+/**
+ * Carries the write-ahead log over into the database, so that this thread never waits for a disk.
+ *
+ * SQLite's own checkpoint syncs the log, copies its pages, and syncs the database; and the first
+ * write into a log that starts over syncs its header, also with synchronous=NORMAL (wal.c,
+ * sqlite3WalFrames). Here the writer runs with synchronous=OFF and the two syncs are asked of
+ * libuv's thread pool between the same steps, in the same order:
+ *
+ * 1. A second connection begins to read: a fence. No checkpoint goes beyond what it sees, and the
+ *    log is not started over while it reads (wal.c, walCheckpoint and walRestartLog).
+ * 2. The log is synced on the pool.
+ * 3. What lies before the fence is copied into the database, into the page cache: this thread.
+ * 4. The database is synced on the pool.
+ * 5. If nothing was written meanwhile, the log is cut to nothing. Otherwise another round follows.
+ *
+ * So a power cut finds a synced log beside any half-copied database. The log is cut, never
+ * overwritten in place: a journaling file system brings no new byte into a file before the cut, so
+ * the unsynced header of the next log cannot be mixed up with old pages.
+ *
+ * All this is done by the one process that has the database open; the daemon's lock sees to that.
+ */
+export class Checkpointer {
+  readonly #writer: DatabaseSync;
+  readonly #path: string;
+  readonly #logger: Logger;
+  readonly #limits: CheckpointLimits;
+  readonly #quiet: NodeJS.Timeout;
+  /** Held until release(): closing it drops SQLite's locks on the same file (fcntl(2)). */
+  #databaseFile: FileHandle | undefined;
+  #running: Promise<void> | undefined;
+  #writes = 0;
+  #thresholdBytes: number;
+  #failures = 0;
+  /** On performance.now()'s clock, which nobody sets. */
+  #notBeforeMs = 0;
+
+  constructor(
+    writer: DatabaseSync,
+    deps: { readonly path: string; readonly logger: Logger; readonly limits: CheckpointLimits },
+  ) {
+    this.#writer = writer;
+    this.#path = deps.path;
+    this.#logger = deps.logger;
+    this.#limits = deps.limits;
+    this.#thresholdBytes = deps.limits.walBytes;
+    // Armed from the beginning: an earlier daemon that was killed has left its log.
+    this.#quiet = setTimeout(() => {
+      if (performance.now() < this.#notBeforeMs) this.#quiet.refresh();
+      else this.#startAbove(1);
+    }, deps.limits.quietMs);
+    this.#quiet.unref();
+  }
+
+  /** To be called after every write. Costs one stat(2). */
+  written(): void {
+    this.#writes++;
+    this.#quiet.refresh();
+    this.#startAbove(this.#thresholdBytes);
+  }
+
+  /** Size of the write-ahead log. Bytes. */
+  walBytes(): number {
+    return statSync(`${this.#path}-wal`, { throwIfNoEntry: false })?.size ?? 0;
+  }
+
+  /**
+   * Empties the log for the last time; no write may follow. When that fails, the writer is left so
+   * that closing it makes the checkpoint, with its syncs, on this thread: late is better than torn.
+   */
+  async finish(): Promise<void> {
+    clearTimeout(this.#quiet);
+    await this.#running;
+    try {
+      if (this.walBytes() > 0) await this.#round();
+    } catch (error) {
+      this.#logger.warn("the last checkpoint of the records failed", { error });
+    }
+    if (this.walBytes() > 0) this.#writer.exec("PRAGMA synchronous = NORMAL");
+  }
+
+  /** Gives the file back; only after the writer is closed. */
+  async release(): Promise<void> {
+    await this.#databaseFile?.close();
+    this.#databaseFile = undefined;
+  }
+
+  #startAbove(bytes: number): void {
+    if (this.#running !== undefined || performance.now() < this.#notBeforeMs) return;
+    if (this.walBytes() < bytes) return;
+    this.#running = this.#run().finally(() => {
+      this.#running = undefined;
+    });
+  }
+
+  /** Never rejects: a log that grows is worth a line, not a daemon. */
+  async #run(): Promise<void> {
+    try {
+      let done = await this.#round();
+      for (let round = 2; !done && round <= maxRounds; round++) {
+        await sleep(roundPauseMs, undefined, { ref: false });
+        done = await this.#round();
+      }
+      // Somebody writes all the time: what is copied is copied, come again when it is worth it.
+      this.#thresholdBytes = this.#limits.walBytes + (done ? 0 : this.walBytes());
+      this.#failures = 0;
+    } catch (error) {
+      const retryMs = Math.min(this.#limits.quietMs * 2 ** this.#failures++, maxRetryMs);
+      this.#notBeforeMs = performance.now() + retryMs;
+      this.#quiet.refresh();
+      this.#logger.warn("a checkpoint of the records failed; the log grows until one works", {
+        path: this.#path,
+        walBytes: this.walBytes(),
+        retryMs,
+        error: messageOf(error),
+      });
+    }
+  }
+
+  /** True when the log is empty now. */
+  async #round(): Promise<boolean> {
+    const fence = new DatabaseSync(this.#path, { timeout: 0 });
+    try {
+      const writes = this.#writes;
+      // BEGIN alone takes no snapshot; the first read does.
+      fence.exec("BEGIN");
+      fence.prepare("SELECT schema FROM meta").get();
+      await syncFile(`${this.#path}-wal`);
+      this.#writer.exec("PRAGMA wal_checkpoint(PASSIVE)");
+      this.#databaseFile ??= await open(this.#path, "r");
+      await this.#databaseFile.datasync();
+      if (this.#writes !== writes) return false;
+      fence.exec("COMMIT");
+      return fence.prepare("PRAGMA wal_checkpoint(TRUNCATE)").get()?.["busy"] === 0;
+    } finally {
+      fence.close();
+    }
+  }
+}
+
+/** fdatasync(2) on the pool. Any descriptor of a file syncs all of it, so a reading one will do. */
+async function syncFile(path: string): Promise<void> {
+  await using file = await open(path, "r");
+  await file.datasync();
+}

@@ -1,0 +1,106 @@
+import { closeSync, existsSync, mkdirSync, openSync, renameSync } from "node:fs";
+import { dirname } from "node:path";
+import { DatabaseSync } from "node:sqlite";
+import { RuntimeError } from "../../base/errors.ts";
+import type { Logger } from "../../base/logger.ts";
+import type { Clock } from "../../base/time.ts";
+import { migrate, migrations, readSchema } from "./schema.ts";
+import { databaseError, isCorruption } from "./sqlite-error.ts";
+
+/** How long a statement waits for another process's lock before it fails. */
+const busyTimeoutMs = 2_000;
+
+/**
+ * Opens the database at `path` in the newest schema, and makes it (mode 0600) and its folder
+ * (0700) when they are missing.
+ *
+ * A damaged file is moved aside and a fresh one begun: the daemon must start, recovery finds what
+ * the lost records meant. `failed-precondition`, with nothing touched, for a database of a newer
+ * schema and for one that is not davit's; `permission-denied` for a disk that cannot be written;
+ * `resource-exhausted` for a full one. Makes no fsync: see {@link Checkpointer}.
+ */
+export function openDatabase(
+  path: string,
+  deps: { readonly logger: Logger; readonly clock: Clock },
+): DatabaseSync {
+  const doing = `open records "${path}"`;
+  try {
+    mkdirSync(dirname(path), { recursive: true, mode: 0o700 });
+    if (existsSync(path)) {
+      const damage = findDamage(path);
+      if (damage !== undefined) moveAside(path, damage, deps);
+    }
+    // SQLite would make it 0644. The descriptor must not outlive this line, and the file not be
+    // opened here when it exists: closing any descriptor of a file drops this process's locks on
+    // it (fcntl(2), "Advisory record locking"), SQLite's too.
+    if (!existsSync(path)) closeSync(openSync(path, "wx", 0o600));
+    return openWritable(path, deps.clock.nowMs());
+  } catch (error) {
+    throw databaseError(doing, error);
+  }
+}
+
+function openWritable(path: string, nowMs: number): DatabaseSync {
+  const db = new DatabaseSync(path, { timeout: busyTimeoutMs });
+  try {
+    // OFF first: turning a new file into a WAL database would be synced otherwise.
+    db.exec("PRAGMA synchronous = OFF");
+    db.exec("PRAGMA journal_mode = WAL");
+    db.exec("PRAGMA wal_autocheckpoint = 0");
+    migrate(db, nowMs);
+    return db;
+  } catch (error) {
+    db.close();
+    throw error;
+  }
+}
+
+/** Why the file cannot be used, or undefined when it can. Reads only. */
+function findDamage(path: string): string | undefined {
+  // Read-only, so that a database that is refused stays as it is, its write-ahead log included.
+  const db = new DatabaseSync(path, { readOnly: true, timeout: busyTimeoutMs });
+  try {
+    const check = db.prepare("PRAGMA quick_check(1)").get()?.["quick_check"];
+    if (check !== "ok") return String(check);
+    const schema = readSchema(db);
+    if (schema.kind === "damaged") return "its table meta names no schema version";
+    if (schema.kind === "foreign") {
+      throw new RuntimeError(
+        "failed-precondition",
+        `open records "${path}": it is a SQLite database, but not one of davit; move it away`,
+      );
+    }
+    if (schema.kind === "version" && schema.version > migrations.length) {
+      throw new RuntimeError(
+        "failed-precondition",
+        `open records "${path}": it has schema version ${schema.version}, this davit knows up to ` +
+          `${migrations.length}; start the newer davit again, or remove all pods with it and ` +
+          "move the file away",
+      );
+    }
+    return undefined;
+  } catch (error) {
+    if (isCorruption(error)) return error instanceof Error ? error.message : String(error);
+    throw error;
+  } finally {
+    db.close();
+  }
+}
+
+function moveAside(
+  path: string,
+  damage: string,
+  deps: { readonly logger: Logger; readonly clock: Clock },
+): void {
+  let stamp = deps.clock.nowMs();
+  while (existsSync(`${path}.corrupt-${stamp}`)) stamp++;
+  const aside = `${path}.corrupt-${stamp}`;
+  for (const suffix of ["-wal", "-shm", ""]) {
+    if (existsSync(path + suffix)) renameSync(path + suffix, aside + suffix);
+  }
+  deps.logger.error("the records are damaged: moved aside, beginning with fresh ones", {
+    path,
+    movedTo: aside,
+    damage,
+  });
+}

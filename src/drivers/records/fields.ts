@@ -1,0 +1,102 @@
+import { RuntimeError } from "../../base/errors.ts";
+
+/**
+ * The fields of a JSON object from disk. Every getter checks what it hands out and throws
+ * `data-loss` with the field's full name (`state.atNs`) and what was found there instead.
+ */
+export class Fields {
+  readonly #values: Readonly<Record<string, unknown>>;
+  readonly #prefix: string;
+
+  private constructor(values: Readonly<Record<string, unknown>>, prefix: string) {
+    this.#values = values;
+    this.#prefix = prefix;
+  }
+
+  /** Parses a text that must be a JSON object with the version `v`. */
+  static parse(text: string, v: number): Fields {
+    let value: unknown;
+    try {
+      value = JSON.parse(text);
+    } catch (cause) {
+      throw new RuntimeError("data-loss", `parse record: it is not JSON: ${String(cause)}`, {
+        cause,
+      });
+    }
+    if (!isObject(value)) throw new RuntimeError("data-loss", "parse record: it is no JSON object");
+    const fields = new Fields(value, "");
+    if (value["v"] !== v) throw fields.#wrong("v", `version ${v}`);
+    return fields;
+  }
+
+  has(name: string): boolean {
+    return this.#values[name] !== undefined;
+  }
+
+  string(name: string): string {
+    const value = this.#values[name];
+    if (typeof value !== "string") throw this.#wrong(name, "a string");
+    return value;
+  }
+
+  /** Undefined when it is absent. */
+  optionalString(name: string): string | undefined {
+    return this.has(name) ? this.string(name) : undefined;
+  }
+
+  strings(name: string): readonly string[] {
+    const value = this.#values[name];
+    if (!Array.isArray(value) || !value.every((item) => typeof item === "string")) {
+      throw this.#wrong(name, "an array of strings");
+    }
+    return value;
+  }
+
+  /** A whole number that JavaScript holds exactly. */
+  integer(name: string): number {
+    const value = this.#values[name];
+    if (typeof value !== "number" || !Number.isSafeInteger(value)) {
+      throw this.#wrong(name, "a whole number");
+    }
+    return value;
+  }
+
+  /** A whole number of any size, kept as a string of decimal digits. */
+  bigint(name: string): bigint {
+    const value = this.#values[name];
+    if (typeof value !== "string" || !/^-?[0-9]{1,30}$/.test(value)) {
+      throw this.#wrong(name, "a string of digits");
+    }
+    return BigInt(value);
+  }
+
+  boolean(name: string): boolean {
+    const value = this.#values[name];
+    if (typeof value !== "boolean") throw this.#wrong(name, "true or false");
+    return value;
+  }
+
+  object(name: string): Fields {
+    const value = this.#values[name];
+    if (!isObject(value)) throw this.#wrong(name, "an object");
+    return new Fields(value, `${this.#prefix}${name}.`);
+  }
+
+  /** Undefined when it is absent. */
+  optionalObject(name: string): Fields | undefined {
+    return this.has(name) ? this.object(name) : undefined;
+  }
+
+  #wrong(name: string, want: string): RuntimeError {
+    const found = this.has(name) ? JSON.stringify(this.#values[name]).slice(0, 80) : "nothing";
+    const field = this.#prefix + name;
+    return new RuntimeError(
+      "data-loss",
+      `parse record field "${field}": want ${want}, got ${found}`,
+    );
+  }
+}
+
+function isObject(value: unknown): value is Readonly<Record<string, unknown>> {
+  return typeof value === "object" && value !== null && !Array.isArray(value);
+}

@@ -1,0 +1,244 @@
+import type { DatabaseSync, StatementSync } from "node:sqlite";
+import { messageOf, RuntimeError } from "../../base/errors.ts";
+import type { Logger } from "../../base/logger.ts";
+import { type Clock, systemClock } from "../../base/time.ts";
+import type { Attachment, AttachmentRecords } from "../../core/network/index.ts";
+import type { Sandbox, SandboxRecords, SetAsideRecord } from "../../core/sandbox/index.ts";
+import { attachmentVersion, formatAttachment, parseAttachmentRow } from "./attachment-row.ts";
+import { Checkpointer, type CheckpointLimits, defaultLimits } from "./checkpointer.ts";
+import { openDatabase } from "./database.ts";
+import { dumpRow, type Row } from "./row.ts";
+import { formatSandboxState, parseSandboxRow, sandboxVersion } from "./sandbox-row.ts";
+import { databaseError } from "./sqlite-error.ts";
+
+/** What {@link Records} works with. */
+export interface RecordsDeps {
+  readonly logger: Logger;
+  readonly clock?: Clock;
+  readonly checkpoint?: Partial<CheckpointLimits>;
+}
+
+/** Rows of each table. */
+export interface RecordCounts {
+  readonly sandboxes: number;
+  readonly attachments: number;
+  readonly setAside: number;
+}
+
+type Kind = "sandbox" | "attachment";
+
+const keys = { sandbox: "id", attachment: "sandbox_id" } as const satisfies Record<Kind, string>;
+
+/**
+ * The records of this daemon in a SQLite database, `<root>/davit.db`.
+ *
+ * A write has happened when the call returns, for a crash of the daemon: it is in the page cache.
+ * It waits for no disk; a power cut may cost the last seconds and never leaves half a write (see
+ * {@link Checkpointer}). Errors name the path: `resource-exhausted` for a full disk,
+ * `permission-denied` for one that cannot be written; after an error the old state stands.
+ *
+ * One thread, one process: whoever opens the same database beside it sees its writes, but must not
+ * write much, since both would checkpoint.
+ */
+export class Records implements SandboxRecords, AttachmentRecords, AsyncDisposable {
+  readonly #path: string;
+  readonly #db: DatabaseSync;
+  readonly #logger: Logger;
+  readonly #clock: Clock;
+  readonly #checkpointer: Checkpointer;
+  readonly #statements = new Map<string, StatementSync>();
+  #closed = false;
+
+  private constructor(
+    path: string,
+    db: DatabaseSync,
+    deps: RecordsDeps & { readonly clock: Clock },
+  ) {
+    this.#path = path;
+    this.#db = db;
+    this.#logger = deps.logger;
+    this.#clock = deps.clock;
+    this.#checkpointer = new Checkpointer(db, {
+      path,
+      logger: deps.logger,
+      limits: { ...defaultLimits, ...deps.checkpoint },
+    });
+  }
+
+  /** Opens the database at `path`, or makes it; what can go wrong is at {@link openDatabase}. */
+  static open(path: string, deps: RecordsDeps): Records {
+    const clock = deps.clock ?? systemClock;
+    const db = openDatabase(path, { logger: deps.logger, clock });
+    return new Records(path, db, { ...deps, clock });
+  }
+
+  loadSandboxes(): readonly Sandbox[] {
+    return this.#load("sandbox", parseSandboxRow);
+  }
+
+  putSandbox(sandbox: Sandbox): void {
+    this.#write(`write sandbox "${sandbox.id}"`, () => {
+      // recorded_at stays that of the first write: it stands in for a creation time that got lost.
+      this.#statement(
+        `INSERT INTO sandbox (id, name, version, recorded_at, request, resources, state)
+         VALUES (?, ?, ?, ?, ?, ?, ?)
+         ON CONFLICT (id) DO UPDATE SET name = excluded.name, version = excluded.version,
+           request = excluded.request, resources = excluded.resources, state = excluded.state`,
+      ).run(
+        sandbox.id,
+        sandbox.name,
+        sandboxVersion,
+        this.#clock.nowMs(),
+        sandbox.requestBytes,
+        sandbox.resourcesBytes ?? null,
+        formatSandboxState(sandbox),
+      );
+    });
+  }
+
+  deleteSandbox(id: string): void {
+    this.#write(`delete sandbox "${id}"`, () => {
+      this.#statement("DELETE FROM sandbox WHERE id = ?").run(id);
+    });
+  }
+
+  /** No error and no effect when the sandbox is not there. */
+  setAsideSandbox(id: string, reason: string): void {
+    const row = this.#read("SELECT * FROM sandbox WHERE id = ?", id)[0];
+    if (row !== undefined) this.#setAsideRows("sandbox", [{ row, reason }]);
+  }
+
+  setAside(): readonly SetAsideRecord[] {
+    return this.#read("SELECT kind, id, reason FROM set_aside ORDER BY seq").map((row) => ({
+      kind: String(row["kind"]),
+      id: String(row["id"]),
+      reason: String(row["reason"]),
+    }));
+  }
+
+  loadAttachments(): readonly Attachment[] {
+    return this.#load("attachment", parseAttachmentRow);
+  }
+
+  putAttachment(attachment: Attachment): void {
+    this.#write(`write attachment of sandbox "${attachment.sandboxId}"`, () => {
+      this.#statement(
+        `INSERT INTO attachment (sandbox_id, version, body) VALUES (?, ?, ?)
+         ON CONFLICT (sandbox_id) DO UPDATE SET version = excluded.version, body = excluded.body`,
+      ).run(attachment.sandboxId, attachmentVersion, formatAttachment(attachment));
+    });
+  }
+
+  deleteAttachment(sandboxId: string): void {
+    this.#write(`delete attachment of sandbox "${sandboxId}"`, () => {
+      this.#statement("DELETE FROM attachment WHERE sandbox_id = ?").run(sandboxId);
+    });
+  }
+
+  /** How many rows each table has. */
+  counts(): RecordCounts {
+    const row = this.#read(
+      `SELECT (SELECT count(*) FROM sandbox) AS sandboxes,
+         (SELECT count(*) FROM attachment) AS attachments,
+         (SELECT count(*) FROM set_aside) AS aside`,
+    )[0];
+    return {
+      sandboxes: Number(row?.["sandboxes"]),
+      attachments: Number(row?.["attachments"]),
+      setAside: Number(row?.["aside"]),
+    };
+  }
+
+  /** Size of the write-ahead log: what a next start would have to read. Bytes. */
+  walBytes(): number {
+    return this.#checkpointer.walBytes();
+  }
+
+  /** Carries everything over into the one file and closes it. Calls after that fail. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    if (this.#closed) return;
+    this.#closed = true;
+    await this.#checkpointer.finish();
+    this.#statements.clear();
+    this.#db.close();
+    await this.#checkpointer.release();
+  }
+
+  #load<T>(kind: Kind, parse: (row: Row) => T): readonly T[] {
+    const records: T[] = [];
+    const unreadable: { row: Row; reason: string }[] = [];
+    // By rowid: in the order of the first writes, whatever the clock did.
+    for (const row of this.#read(`SELECT * FROM ${kind} ORDER BY rowid`)) {
+      try {
+        records.push(parse(row));
+      } catch (error) {
+        unreadable.push({ row, reason: messageOf(error) });
+      }
+    }
+    try {
+      if (unreadable.length > 0) this.#setAsideRows(kind, unreadable);
+    } catch (error) {
+      // They stay where they are and are tried again at the next start; the others must load.
+      this.#logger.error("records that cannot be read could not be set aside", { error });
+    }
+    return records;
+  }
+
+  #setAsideRows(kind: Kind, rows: readonly { readonly row: Row; readonly reason: string }[]): void {
+    this.#write(`set ${kind} records aside`, () => {
+      this.#db.exec("BEGIN IMMEDIATE");
+      try {
+        for (const { row, reason } of rows) {
+          const id = String(row[keys[kind]]);
+          this.#statement(
+            "INSERT INTO set_aside (kind, id, reason, at, body) VALUES (?, ?, ?, ?, ?)",
+          ).run(kind, id, reason, this.#clock.nowMs(), dumpRow(row));
+          this.#statement(`DELETE FROM ${kind} WHERE ${keys[kind]} = ?`).run(id);
+        }
+        this.#db.exec("COMMIT");
+      } catch (error) {
+        if (this.#db.isTransaction) this.#db.exec("ROLLBACK");
+        throw error;
+      }
+    });
+    for (const { row, reason } of rows) {
+      this.#logger.error("a record is set aside", { kind, id: row[keys[kind]], reason });
+    }
+  }
+
+  #read(sql: string, ...args: readonly string[]): Row[] {
+    this.#checkOpen();
+    try {
+      return this.#statement(sql).all(...args);
+    } catch (error) {
+      throw databaseError(`read records "${this.#path}"`, error);
+    }
+  }
+
+  #write(doing: string, write: () => void): void {
+    this.#checkOpen();
+    try {
+      write();
+    } catch (error) {
+      throw databaseError(`${doing} in records "${this.#path}"`, error);
+    } finally {
+      this.#checkpointer.written();
+    }
+  }
+
+  #checkOpen(): void {
+    if (!this.#closed) return;
+    throw new RuntimeError("failed-precondition", `use records "${this.#path}": they are closed`);
+  }
+
+  /** Prepared once. Integers come as bigints: an absurd one must not make a whole table unreadable. */
+  #statement(sql: string): StatementSync {
+    let statement = this.#statements.get(sql);
+    if (statement === undefined) {
+      statement = this.#db.prepare(sql);
+      statement.setReadBigInts(true);
+      this.#statements.set(sql, statement);
+    }
+    return statement;
+  }
+}

@@ -1,0 +1,48 @@
+import type { SQLOutputValue } from "node:sqlite";
+import { RuntimeError } from "../../base/errors.ts";
+
+/** A row as SQLite gave it. Integers are bigints: a damaged one may be larger than a number. */
+export type Row = Readonly<Record<string, SQLOutputValue>>;
+
+/** The text in a column; `data-loss` for anything else. */
+export function textOf(row: Row, column: string): string {
+  const value = row[column];
+  if (typeof value !== "string") throw wrongColumn(column, "text");
+  return value;
+}
+
+/** The bytes in a column; `data-loss` for anything else. */
+export function bytesOf(row: Row, column: string): Uint8Array {
+  const value = row[column];
+  if (!(value instanceof Uint8Array)) throw wrongColumn(column, "bytes");
+  return value;
+}
+
+/** The whole number in a column; `data-loss` for anything else. */
+export function integerOf(row: Row, column: string): bigint {
+  const value = row[column];
+  if (typeof value !== "bigint") throw wrongColumn(column, "a whole number");
+  return value;
+}
+
+/** Throws `data-loss` unless the row's record version is `version`. */
+export function checkVersion(row: Row, version: number): void {
+  const found = integerOf(row, "version");
+  if (found === BigInt(version)) return;
+  throw new RuntimeError("data-loss", `parse record: want record version ${version}, got ${found}`);
+}
+
+/** The whole row as JSON, for keeping what cannot be understood: bytes as `{"base64": ...}`. */
+export function dumpRow(row: Row): Uint8Array {
+  const columns = Object.entries(row).map(([column, value]) => {
+    if (value instanceof Uint8Array) {
+      return [column, { base64: Buffer.from(value).toString("base64") }];
+    }
+    return [column, typeof value === "bigint" ? String(value) : value];
+  });
+  return new TextEncoder().encode(JSON.stringify(Object.fromEntries(columns)));
+}
+
+function wrongColumn(column: string, want: string): RuntimeError {
+  return new RuntimeError("data-loss", `parse record column "${column}": want ${want}`);
+}

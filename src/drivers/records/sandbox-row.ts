@@ -1,0 +1,132 @@
+import { fromBinary } from "@bufbuild/protobuf";
+import { RuntimeError, wrap } from "../../base/errors.ts";
+import type {
+  BoundHandler,
+  Sandbox,
+  SandboxNetwork,
+  SandboxState,
+} from "../../core/sandbox/index.ts";
+import {
+  type PodSandboxConfig,
+  RunPodSandboxRequestSchema,
+  UpdatePodSandboxResourcesRequestSchema,
+} from "../../gen/runtime/v1/api_pb.ts";
+import { Fields } from "./fields.ts";
+import { bytesOf, checkVersion, integerOf, type Row, textOf } from "./row.ts";
+
+/** The version of the records that are written: the column `version`, and `v` in the JSON. */
+export const sandboxVersion = 1;
+
+/** The JSON of everything that is davit's own: not the request, not the columns. */
+export function formatSandboxState(sandbox: Sandbox): string {
+  const { state } = sandbox;
+  return JSON.stringify({
+    v: sandboxVersion,
+    createdAtNs: sandbox.createdAtNs?.toString(),
+    bootId: sandbox.bootId,
+    state: "atNs" in state ? { ...state, atNs: state.atNs.toString() } : state,
+    handler: sandbox.handler,
+    cgroup: sandbox.cgroup,
+    process: sandbox.process,
+    netnsPath: sandbox.netnsPath,
+    network: sandbox.network,
+  });
+}
+
+/**
+ * The sandbox in a row. A record that has lost createdAtNs takes the time when its row was first
+ * written. `data-loss`, naming the column or field, for a row that cannot be read.
+ */
+export function parseSandboxRow(row: Row): Sandbox {
+  checkVersion(row, sandboxVersion);
+  const requestBytes = bytesOf(row, "request");
+  const resourcesBytes = parseResources(row);
+  const recordedAtMs = integerOf(row, "recorded_at");
+  const fields = Fields.parse(textOf(row, "state"), sandboxVersion);
+  const cgroup = fields.optionalObject("cgroup");
+  const process = fields.optionalObject("process");
+  const network = fields.optionalObject("network");
+  return {
+    id: textOf(row, "id"),
+    name: textOf(row, "name"),
+    requestBytes,
+    config: parseConfig(requestBytes),
+    ...(resourcesBytes && { resourcesBytes }),
+    handler: parseHandler(fields.object("handler")),
+    createdAtNs: fields.has("createdAtNs")
+      ? fields.bigint("createdAtNs")
+      : recordedAtMs * 1_000_000n,
+    bootId: fields.string("bootId"),
+    state: parseState(fields.object("state")),
+    ...(cgroup && {
+      cgroup: { parent: cgroup.string("parent"), ownedFrom: cgroup.optionalString("ownedFrom") },
+    }),
+    ...(process && {
+      process: { pid: process.integer("pid"), startTime: process.string("startTime") },
+    }),
+    ...(fields.has("netnsPath") && { netnsPath: fields.string("netnsPath") }),
+    ...(network && { network: parseNetwork(network) }),
+  };
+}
+
+function parseConfig(bytes: Uint8Array): PodSandboxConfig {
+  const doing = 'parse record column "request"';
+  const request = decode(doing, () => fromBinary(RunPodSandboxRequestSchema, bytes));
+  if (request.config === undefined)
+    throw new RuntimeError("data-loss", `${doing}: it has no config`);
+  if (request.config.metadata === undefined) {
+    throw new RuntimeError("data-loss", `${doing}: its config has no metadata`);
+  }
+  return request.config;
+}
+
+function parseResources(row: Row): Uint8Array | undefined {
+  if (row["resources"] === null) return undefined;
+  const bytes = bytesOf(row, "resources");
+  decode('parse record column "resources"', () =>
+    fromBinary(UpdatePodSandboxResourcesRequestSchema, bytes),
+  );
+  return bytes;
+}
+
+function decode<T>(doing: string, read: () => T): T {
+  try {
+    return read();
+  } catch (cause) {
+    throw new RuntimeError("data-loss", wrap(doing, cause).message, { cause });
+  }
+}
+
+function parseHandler(fields: Fields): BoundHandler {
+  const path = fields.optionalString("path");
+  const runtimeType = fields.optionalString("runtimeType");
+  return {
+    requested: fields.string("requested"),
+    name: fields.string("name"),
+    controller: fields.string("controller"),
+    ...(path !== undefined && { path }),
+    ...(runtimeType !== undefined && { runtimeType }),
+  };
+}
+
+function parseNetwork(fields: Fields): SandboxNetwork {
+  return { ips: fields.strings("ips"), result: fields.string("result") };
+}
+
+function parseState(fields: Fields): SandboxState {
+  const name = fields.string("name");
+  switch (name) {
+    case "creating":
+    case "ready":
+      return { name };
+    case "dead":
+      return { name, reason: fields.string("reason"), atNs: fields.bigint("atNs") };
+    case "stopped":
+      return { name, atNs: fields.bigint("atNs") };
+    default:
+      throw new RuntimeError(
+        "data-loss",
+        `parse record field "state.name": unknown state "${name}"`,
+      );
+  }
+}
