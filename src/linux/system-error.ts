@@ -57,7 +57,11 @@ export class SystemError extends RuntimeError {
 
   constructor(doing: string, code: string, options?: { readonly cause?: unknown }) {
     const text = texts[code];
-    super(kindOfErrno(code), `${doing}: ${text === undefined ? code : `${text} (${code})`}`, options);
+    super(
+      kindOfErrno(code),
+      `${doing}: ${text === undefined ? code : `${text} (${code})`}`,
+      options,
+    );
     this.name = "SystemError";
     this.code = code;
   }

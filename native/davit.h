@@ -1,0 +1,80 @@
+/*
+ * What the addon's files share. Everything in a struct job or struct plan is plain C memory, so
+ * that the code which runs on another thread never touches N-API.
+ */
+#ifndef DAVIT_H
+#define DAVIT_H
+
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE
+#endif
+#define NAPI_VERSION 8
+#include <node_api.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+/* Which call failed, on what, and why. err == 0 means that nothing failed. */
+struct fault {
+  int err;
+  const char *call; /* a string literal */
+  char path[512];   /* cut when longer: it is for people */
+};
+
+/* Records the current errno. Returns -1, so that `return fault_set(...)` reads well. */
+int fault_set(struct fault *fault, const char *call, const char *path);
+int fault_set_errno(struct fault *fault, int err, const char *call, const char *path);
+
+/* An Error with errno, call and path as properties, which native.ts turns into a SystemError. */
+napi_value fault_error(napi_env env, const struct fault *fault);
+void fault_throw(napi_env env, const struct fault *fault);
+
+/*
+ * Copies a JS array of strings (null and undefined become NULL) into a NULL-terminated array, or
+ * throws and returns NULL. A string that holds a NUL byte is refused with EINVAL: the kernel would
+ * see a shorter one than the caller checked.
+ */
+char **take_strings(napi_env env, napi_value array, size_t *count);
+void free_strings(char **strings, size_t count);
+char *take_string(napi_env env, napi_value value);
+int64_t *take_numbers(napi_env env, napi_value array, size_t *count);
+
+/* One unit of work away from the event loop: strings and numbers in, a fault or nothing out. */
+struct job {
+  const struct job_kind *kind;
+  napi_async_work work;
+  napi_deferred deferred;
+  char **strings;
+  size_t string_count;
+  int64_t *numbers;
+  size_t number_count;
+  struct fault fault;
+};
+
+struct job_kind {
+  const char *name;
+  size_t min_strings;
+  size_t min_numbers;
+  /* Runs on a thread of libuv's pool, or on a thread of its own which then ends. */
+  void (*run)(struct job *job);
+  bool own_thread;
+};
+
+extern const struct job_kind namespace_jobs[];
+extern const struct job_kind mount_jobs[];
+
+/* Adds the functions that are not jobs: spawn, pidfds, the mount watch, flock. */
+napi_status add_function(napi_env env, napi_value exports, const char *name, napi_callback fn);
+napi_status spawn_init(napi_env env, napi_value exports);
+napi_status watch_init(napi_env env, napi_value exports);
+
+/* Something that an fd tells the event loop: a process that ends, a mount table that changes. */
+enum watch_kind { WATCH_CHILD, WATCH_PROCESS, WATCH_MOUNTS };
+
+/*
+ * Takes over `fd` (also on failure) and calls `callback` from the event loop. Returns a JS external
+ * for watchSignal, watchClose and watchRef, or NULL with an exception pending.
+ */
+napi_value watch_start(napi_env env, enum watch_kind kind, int fd, napi_value callback);
+
+#endif

@@ -1,0 +1,23 @@
+/**
+ * Control groups of the host, v1 and v2, below the hierarchies that are mounted: this folder never
+ * mounts one. It imports only node:fs and the rest of `linux/`; start at `layout.ts`. A cgroup is
+ * named by its path from the hierarchies' roots (`/davit/abc`), and the layout is a plain value, so
+ * that tests can point it to a folder of their own.
+ */
+export {
+  cgroupProcs,
+  cgroupProcsPaths,
+  type KillCgroupOptions,
+  killCgroup,
+} from "./kill.ts";
+export {
+  type CgroupHierarchy,
+  type CgroupLayout,
+  cgroupDirs,
+  controllerDir,
+  detectCgroups,
+  type LegacyCgroups,
+  type UnifiedCgroups,
+} from "./layout.ts";
+export { type CgroupResources, weightOfShares, writeResources } from "./resources.ts";
+export { createCgroup, removeCgroup, removeCgroupDirs } from "./tree.ts";

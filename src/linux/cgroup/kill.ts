@@ -1,0 +1,146 @@
+import { readFile } from "node:fs/promises";
+import { setTimeout as delay } from "node:timers/promises";
+
+import { RuntimeError } from "../../base/errors.ts";
+import { errnoCode, systemError } from "../system-error.ts";
+import { type CgroupLayout, cgroupDirs, controllerDir } from "./layout.ts";
+import { childDirs, writeCgroupFile } from "./tree.ts";
+
+const SIGKILL = 9;
+
+/** How `killCgroup` kills. */
+export interface KillCgroupOptions {
+  /** SIGKILL if not given; another one is sent once and not waited for. */
+  readonly signal?: number;
+  /** How long SIGKILL may take until the cgroup is empty; 10 s if not given. */
+  readonly timeoutMs?: number;
+}
+
+/** The cgroup.procs file of a cgroup in each hierarchy: what `SpawnOptions.cgroupProcsPaths` takes. */
+export function cgroupProcsPaths(layout: CgroupLayout, path: string): readonly string[] {
+  return cgroupDirs(layout, path).map((dir) => `${dir}/cgroup.procs`);
+}
+
+/** The processes in a cgroup and in those below it; none when it is gone. Zombies do not count. */
+export async function cgroupProcs(layout: CgroupLayout, path: string): Promise<readonly number[]> {
+  return procsOfTree(processDir(layout, path));
+}
+
+/**
+ * Sends a signal to every process in a cgroup and below. With SIGKILL it is done when the cgroup is
+ * empty (or gone) and rejects with `deadline-exceeded` when a process does not die in time, as one
+ * that hangs in the kernel.
+ *
+ * SIGKILL cannot be escaped by forking: v2 has cgroup.kill for it; on v1 the cgroup is frozen while
+ * its processes are signalled, again until none is left.
+ */
+export async function killCgroup(
+  layout: CgroupLayout,
+  path: string,
+  options: KillCgroupOptions = {},
+): Promise<void> {
+  const dir = processDir(layout, path);
+  const signal = options.signal ?? SIGKILL;
+  if (signal !== SIGKILL) {
+    for (const pid of await procsOfTree(dir)) sendSignal(pid, signal);
+    return;
+  }
+  const timeoutMs = options.timeoutMs ?? 10_000;
+  const deadline = performance.now() + timeoutMs;
+  for (let waitMs = 1; ; waitMs = Math.min(waitMs * 2, 50)) {
+    const pids = await procsOfTree(dir);
+    if (pids.length === 0) return;
+    if (performance.now() > deadline) {
+      throw new RuntimeError(
+        "deadline-exceeded",
+        `kill cgroup "${path}": ${pids.length} processes still there after ${timeoutMs} ms, ` +
+          `one is ${pids[0]}`,
+      );
+    }
+    await killAll(layout, path, dir, pids);
+    await delay(waitMs);
+  }
+}
+
+async function killAll(
+  layout: CgroupLayout,
+  path: string,
+  dir: string,
+  pids: readonly number[],
+): Promise<void> {
+  if (layout.version === "v2") {
+    if (await tryWrite(`${dir}/cgroup.kill`, "1")) return;
+    for (const pid of pids) sendSignal(pid, SIGKILL); // before Linux 5.14
+    return;
+  }
+  const freezer = controllerDir(layout, "freezer", path);
+  if (freezer === undefined || !(await tryWrite(`${freezer}/freezer.state`, "FROZEN"))) {
+    for (const pid of pids) sendSignal(pid, SIGKILL);
+    return;
+  }
+  try {
+    // Listed again: what was forked before the freeze took hold is in it, too. A frozen process
+    // does not die, so its pid cannot come to belong to another one before it is signalled.
+    for (const pid of await procsOfTree(dir)) sendSignal(pid, SIGKILL);
+  } finally {
+    await tryWrite(`${freezer}/freezer.state`, "THAWED");
+  }
+}
+
+/** The folder whose cgroup.procs counts: on v1 the freezer's, as killing works by it. */
+function processDir(layout: CgroupLayout, path: string): string {
+  const first = cgroupDirs(layout, path)[0] ?? "";
+  if (layout.version === "v2") return first;
+  return (
+    controllerDir(layout, "freezer", path) ??
+    controllerDir(layout, "pids", path) ??
+    controllerDir(layout, "memory", path) ??
+    first
+  );
+}
+
+async function procsOfTree(dir: string): Promise<readonly number[]> {
+  const own = await procsOf(dir);
+  const below = await Promise.all(
+    (await childDirs(dir)).map((child) => procsOfTree(`${dir}/${child}`)),
+  );
+  return [...own, ...below.flat()];
+}
+
+async function procsOf(dir: string): Promise<readonly number[]> {
+  try {
+    const text = await readFile(`${dir}/cgroup.procs`, "latin1");
+    // 0 is a process that our PID namespace does not see; signalling it would hit ourselves.
+    return text
+      .split("\n")
+      .map(Number)
+      .filter((pid) => pid > 0);
+  } catch (cause) {
+    const code = errnoCode(cause);
+    // ENODEV: removed while it was open. EOPNOTSUPP: a threaded cgroup, whose processes its parent lists.
+    if (code === "ENOENT" || code === "ENODEV" || code === "EOPNOTSUPP") return [];
+    throw systemError(`list processes of cgroup "${dir}"`, cause);
+  }
+}
+
+/** false when the file is not there: an old kernel, or the cgroup is gone. */
+async function tryWrite(path: string, value: string): Promise<boolean> {
+  try {
+    await writeCgroupFile(path, value);
+    return true;
+  } catch (cause) {
+    const code = errnoCode(cause);
+    if (code === "ENOENT" || code === "ENODEV") return false;
+    throw cause;
+  }
+}
+
+function sendSignal(pid: number, signal: number): void {
+  try {
+    process.kill(pid, signal);
+  } catch (cause) {
+    if (errnoCode(cause) !== "ESRCH") {
+      throw systemError(`send signal ${signal} to process ${pid}`, cause);
+    }
+  }
+}

@@ -1,0 +1,142 @@
+import { existsSync, readFileSync } from "node:fs";
+
+import { RuntimeError } from "../../base/errors.ts";
+import { type MountEntry, parseMountInfo } from "../mounts.ts";
+import { systemError } from "../system-error.ts";
+
+/** One mounted tree of cgroups. */
+export interface CgroupHierarchy {
+  /** Where it is mounted. */
+  readonly path: string;
+  /** `memory`, `name=systemd`...; empty for the v2 tree of a hybrid host. */
+  readonly controllers: readonly string[];
+}
+
+/** How this host's cgroups are mounted (cgroups(7)). */
+export type CgroupLayout = UnifiedCgroups | LegacyCgroups;
+
+/** cgroup v2: one tree, all controllers. */
+export interface UnifiedCgroups {
+  readonly version: "v2";
+  readonly root: string;
+  readonly controllers: readonly string[];
+}
+
+/** cgroup v1: a tree for each controller or group of controllers, perhaps a v2 tree beside them. */
+export interface LegacyCgroups {
+  readonly version: "v1";
+  readonly hierarchies: readonly CgroupHierarchy[];
+  /** Controllers that the v2 tree of a hybrid host still has. */
+  readonly ownedByV2: readonly string[];
+  /** What to do about `ownedByV2`, for a person; `undefined` when all is well. */
+  readonly advice: string | undefined;
+}
+
+/** Mount options of a v1 hierarchy that are not controllers (linux/Documentation cgroup-v1). */
+const notControllers =
+  /^(ro|rw|xattr|noprefix|clone_children|cpuset_v2_mode|favordynmods|release_agent=.*)$/;
+
+/**
+ * Finds out how cgroups are mounted, from the text of a mountinfo file (our own, if not given).
+ * Throws `failed-precondition` when they are not.
+ */
+export function detectCgroups(mountInfo = readText("/proc/self/mountinfo")): CgroupLayout {
+  const mounts = parseMountInfo(mountInfo);
+  const unified = mounts.find((mount) => mount.fsType === "cgroup2")?.mountPoint;
+  const hierarchies = legacyHierarchies(mounts);
+  if (hierarchies.some((h) => h.controllers.some((name) => !name.startsWith("name=")))) {
+    return legacyLayout(hierarchies, unified);
+  }
+  if (unified === undefined) {
+    throw new RuntimeError(
+      "failed-precondition",
+      "detect cgroups: none are mounted; run mount -t cgroup2 cgroup2 /sys/fs/cgroup",
+    );
+  }
+  return { version: "v2", root: unified, controllers: readControllers(unified) };
+}
+
+/**
+ * The folder of a cgroup in each hierarchy. A path is absolute, starts at the hierarchy's root and
+ * has no `.` or `..` (they could name a cgroup of the host); else `invalid-argument`. The root itself
+ * is refused, as nothing here may change it.
+ */
+export function cgroupDirs(layout: CgroupLayout, path: string): readonly string[] {
+  const relative = cgroupParts(path).join("/");
+  return hierarchiesOf(layout).map((hierarchy) => `${hierarchy.path}/${relative}`);
+}
+
+/** All trees of a layout; v2 has one. */
+export function hierarchiesOf(layout: CgroupLayout): readonly CgroupHierarchy[] {
+  if (layout.version === "v1") return layout.hierarchies;
+  return [{ path: layout.root, controllers: layout.controllers }];
+}
+
+/** The folder of a cgroup in the v1 hierarchy of one controller, `undefined` when there is none. */
+export function controllerDir(
+  layout: LegacyCgroups,
+  controller: string,
+  path: string,
+): string | undefined {
+  const hierarchy = layout.hierarchies.find((h) => h.controllers.includes(controller));
+  return hierarchy && `${hierarchy.path}/${cgroupParts(path).join("/")}`;
+}
+
+/** The names on the way to a cgroup; throws `invalid-argument` as `cgroupDirs` says. */
+export function cgroupParts(path: string): readonly string[] {
+  const parts = path.split("/").filter((part) => part !== "");
+  if (!path.startsWith("/") || parts.length === 0 || parts.some((p) => p === "." || p === "..")) {
+    throw new RuntimeError(
+      "invalid-argument",
+      `use cgroup: want an absolute path below the root without "..", got "${path}"`,
+    );
+  }
+  return parts;
+}
+
+function legacyHierarchies(mounts: readonly MountEntry[]): CgroupHierarchy[] {
+  const found = new Map<string, CgroupHierarchy>();
+  for (const mount of mounts) {
+    if (mount.fsType !== "cgroup") continue;
+    const controllers = mount.superOptions.filter((option) => !notControllers.test(option));
+    const key = controllers.join(",");
+    // The same tree may be mounted twice; cpu and cpuacct may be symbolic links to cpu,cpuacct.
+    if (!found.has(key)) found.set(key, { path: mount.mountPoint, controllers });
+  }
+  return [...found.values()];
+}
+
+function legacyLayout(hierarchies: CgroupHierarchy[], unified: string | undefined): LegacyCgroups {
+  const owned = unified === undefined ? [] : readControllers(unified);
+  const folder = "/sys/fs/cgroup";
+  const mends = owned.map(
+    (name) => `mkdir -p ${folder}/${name} && mount -t cgroup -o ${name} cgroup ${folder}/${name}`,
+  );
+  return {
+    version: "v1",
+    hierarchies:
+      unified === undefined ? hierarchies : [...hierarchies, { path: unified, controllers: [] }],
+    ownedByV2: owned,
+    advice:
+      owned.length === 0
+        ? undefined
+        : `cgroup v2 at "${unified}" owns ${owned.join(", ")} beside mounted v1 hierarchies, which ` +
+          `crun refuses ("drop all controllers from cgroupv2"); run ${mends.join("; ")}`,
+  };
+}
+
+function readControllers(root: string): readonly string[] {
+  const path = `${root}/cgroup.controllers`;
+  if (!existsSync(path)) return [];
+  return readText(path)
+    .split(/\s+/)
+    .filter((name) => name !== "");
+}
+
+function readText(path: string): string {
+  try {
+    return readFileSync(path, "utf8");
+  } catch (cause) {
+    throw systemError(`read "${path}"`, cause);
+  }
+}

@@ -1,0 +1,208 @@
+import { RuntimeError } from "../../base/errors.ts";
+import { errnoCode } from "../system-error.ts";
+import { type CgroupLayout, cgroupDirs, controllerDir, type LegacyCgroups } from "./layout.ts";
+import { readCgroupFile, writeCgroupFile } from "./tree.ts";
+
+/**
+ * Limits in the units of CRI's LinuxContainerResources. What is not given, 0 or empty stays as it
+ * is, since 0 means "not set" there; -1 takes a limit away.
+ */
+export interface CgroupResources {
+  readonly cpuShares?: bigint;
+  /** Microseconds of CPU in each period. */
+  readonly cpuQuota?: bigint;
+  readonly cpuPeriod?: bigint;
+  readonly memoryLimitBytes?: bigint;
+  /** Memory and swap together. Dropped on a host whose kernel does not count swap. */
+  readonly memorySwapLimitBytes?: bigint;
+  readonly cpusetCpus?: string;
+  readonly cpusetMems?: string;
+  /** `2MB`, `1GB`...; here 0 is a limit. Dropped when it is 0 and the host has no such pages. */
+  readonly hugepageLimits?: readonly { readonly pageSize: string; readonly limitBytes: bigint }[];
+  /** v2 files by name; `invalid-argument` on v1. */
+  readonly unified?: Readonly<Record<string, string>>;
+  readonly pids?: bigint;
+}
+
+/** Writes limits to a cgroup that is there. Rejects at the first that fails, naming its file. */
+export async function writeResources(
+  layout: CgroupLayout,
+  path: string,
+  resources: CgroupResources,
+): Promise<void> {
+  checkHugepages(resources);
+  if (layout.version === "v2") {
+    for (const dir of cgroupDirs(layout, path)) await writeV2(dir, resources);
+  } else {
+    await writeV1(layout, path, resources);
+  }
+}
+
+/** cpu.weight (1 to 10000) for cpu.shares (2 to 262144): the linear map that runc and crun use. */
+export function weightOfShares(shares: bigint): bigint {
+  const inRange = shares < 2n ? 2n : shares > 262144n ? 262144n : shares;
+  return 1n + ((inRange - 2n) * 9999n) / 262142n;
+}
+
+async function writeV2(dir: string, resources: CgroupResources): Promise<void> {
+  const write = (file: string, value: string): Promise<void> =>
+    writeCgroupFile(`${dir}/${file}`, value);
+  if (given(resources.cpuShares))
+    await write("cpu.weight", `${weightOfShares(resources.cpuShares)}`);
+  await writeCpuMax(dir, resources);
+  await writeV2Memory(dir, resources);
+  if (resources.cpusetCpus) await write("cpuset.cpus", resources.cpusetCpus);
+  if (resources.cpusetMems) await write("cpuset.mems", resources.cpusetMems);
+  if (given(resources.pids)) await write("pids.max", limit(resources.pids));
+  for (const { pageSize, limitBytes } of resources.hugepageLimits ?? []) {
+    await writeUnless(limitBytes === 0n, `${dir}/hugetlb.${pageSize}.max`, limit(limitBytes));
+  }
+  for (const [file, value] of Object.entries(resources.unified ?? {})) {
+    if (!/^[a-z0-9_]+(\.[a-zA-Z0-9_]+)+$/.test(file) || file.startsWith("cgroup.")) {
+      throw new RuntimeError("invalid-argument", `write cgroup file: not a resource: "${file}"`);
+    }
+    await write(file, value);
+  }
+}
+
+async function writeV2Memory(dir: string, resources: CgroupResources): Promise<void> {
+  const { memoryLimitBytes: memory, memorySwapLimitBytes: swap } = resources;
+  if (given(memory)) await writeCgroupFile(`${dir}/memory.max`, limit(memory));
+  if (!given(swap)) return;
+  // memory.swap.max counts swap alone, so it needs to know what part of the sum is memory.
+  if (swap > 0n && (!given(memory) || memory < 0n || swap < memory)) {
+    throw new RuntimeError(
+      "invalid-argument",
+      `limit swap of cgroup "${dir}": ${swap} is memory and swap together, want a memory limit up to that`,
+    );
+  }
+  await writeUnless(true, `${dir}/memory.swap.max`, swap < 0n ? "max" : `${swap - (memory ?? 0n)}`);
+}
+
+/** "QUOTA PERIOD"; what is not given is kept. */
+async function writeCpuMax(dir: string, resources: CgroupResources): Promise<void> {
+  const { cpuQuota, cpuPeriod } = resources;
+  if (!given(cpuQuota) && !given(cpuPeriod)) return;
+  const file = `${dir}/cpu.max`;
+  const [oldQuota, oldPeriod] = (await readCgroupFile(file)).split(" ");
+  const quota = given(cpuQuota) ? limit(cpuQuota) : (oldQuota ?? "max");
+  const period = given(cpuPeriod) ? `${cpuPeriod}` : (oldPeriod ?? "100000");
+  await writeCgroupFile(file, `${quota} ${period}`);
+}
+
+async function writeV1(
+  layout: LegacyCgroups,
+  path: string,
+  resources: CgroupResources,
+): Promise<void> {
+  if (Object.keys(resources.unified ?? {}).length > 0) {
+    throw new RuntimeError(
+      "invalid-argument",
+      `write resources of cgroup "${path}": unified resources need cgroup v2, this host has v1`,
+    );
+  }
+  const file = (controller: string, name: string): string => {
+    const dir = controllerDir(layout, controller, path);
+    if (dir !== undefined) return `${dir}/${name}`;
+    throw new RuntimeError(
+      "failed-precondition",
+      `write "${name}" of cgroup "${path}": no hierarchy with controller ${controller} is mounted`,
+    );
+  };
+  if (given(resources.cpuShares)) {
+    await writeCgroupFile(file("cpu", "cpu.shares"), `${resources.cpuShares}`);
+  }
+  await writeInEitherOrder([
+    pair(resources.cpuPeriod, () => file("cpu", "cpu.cfs_period_us")),
+    pair(resources.cpuQuota, () => file("cpu", "cpu.cfs_quota_us")),
+  ]);
+  await writeV1Memory(file, resources);
+  if (resources.cpusetCpus) {
+    await writeCgroupFile(file("cpuset", "cpuset.cpus"), resources.cpusetCpus);
+  }
+  if (resources.cpusetMems) {
+    await writeCgroupFile(file("cpuset", "cpuset.mems"), resources.cpusetMems);
+  }
+  if (given(resources.pids)) await writeCgroupFile(file("pids", "pids.max"), limit(resources.pids));
+  for (const { pageSize, limitBytes } of resources.hugepageLimits ?? []) {
+    if (limitBytes === 0n && controllerDir(layout, "hugetlb", path) === undefined) continue;
+    const name = `hugetlb.${pageSize}.limit_in_bytes`;
+    await writeUnless(limitBytes === 0n, file("hugetlb", name), `${limitBytes}`);
+  }
+}
+
+async function writeV1Memory(
+  file: (controller: string, name: string) => string,
+  resources: CgroupResources,
+): Promise<void> {
+  const memory = pair(resources.memoryLimitBytes, () => file("memory", "memory.limit_in_bytes"));
+  const swap = pair(resources.memorySwapLimitBytes, () =>
+    file("memory", "memory.memsw.limit_in_bytes"),
+  );
+  const counted = swap !== undefined && (await exists(swap.path));
+  await writeInEitherOrder([memory, counted ? swap : undefined]);
+}
+
+interface FileValue {
+  readonly path: string;
+  readonly value: string;
+}
+
+function pair(value: bigint | undefined, path: () => string): FileValue | undefined {
+  return given(value) ? { path: path(), value: `${value}` } : undefined;
+}
+
+/**
+ * Two limits of which the kernel checks one against the other at each write (EINVAL): raising both
+ * needs one order, lowering both the other. The first is written first, and last if it was refused.
+ */
+async function writeInEitherOrder(
+  values: readonly [FileValue | undefined, FileValue | undefined],
+): Promise<void> {
+  const [first, second] = values;
+  let refused = false;
+  if (first !== undefined) {
+    try {
+      await writeCgroupFile(first.path, first.value);
+    } catch (cause) {
+      if (second === undefined || errnoCode(cause) !== "EINVAL") throw cause;
+      refused = true;
+    }
+  }
+  if (second !== undefined) await writeCgroupFile(second.path, second.value);
+  if (first !== undefined && refused) await writeCgroupFile(first.path, first.value);
+}
+
+async function writeUnless(mayBeMissing: boolean, path: string, value: string): Promise<void> {
+  try {
+    await writeCgroupFile(path, value);
+  } catch (cause) {
+    if (!mayBeMissing || errnoCode(cause) !== "ENOENT") throw cause;
+  }
+}
+
+async function exists(path: string): Promise<boolean> {
+  try {
+    await readCgroupFile(path);
+    return true;
+  } catch (cause) {
+    if (errnoCode(cause) === "ENOENT") return false;
+    throw cause;
+  }
+}
+
+/** The page size becomes part of a file's name. */
+function checkHugepages(resources: CgroupResources): void {
+  for (const { pageSize } of resources.hugepageLimits ?? []) {
+    if (/^[0-9]+[KMG]B$/.test(pageSize)) continue;
+    throw new RuntimeError("invalid-argument", `limit huge pages: not a page size: "${pageSize}"`);
+  }
+}
+
+function given(value: bigint | undefined): value is bigint {
+  return value !== undefined && value !== 0n;
+}
+
+function limit(value: bigint): string {
+  return value < 0n ? "max" : `${value}`;
+}

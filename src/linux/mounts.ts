@@ -1,0 +1,146 @@
+import { readFile } from "node:fs/promises";
+
+import { RuntimeError } from "../base/errors.ts";
+import { bindFlags, native, nativeError, nativeJob } from "./native.ts";
+import { systemError } from "./system-error.ts";
+
+/** How a bind mount differs from its source. */
+export interface BindOptions {
+  /** Mounts made below it appear nowhere else. */
+  readonly private?: boolean;
+  /** With `recursive`, what is mounted below is read-only, too. */
+  readonly readonly?: boolean;
+  /** What is mounted below the source comes along. */
+  readonly recursive?: boolean;
+}
+
+/** A tmpfs, as /dev/shm of a pod is one. */
+export interface TmpfsOptions {
+  readonly sizeBytes: number;
+  /** Permissions of its root, 0o1777 for a shared one. */
+  readonly mode: number;
+  readonly uid?: number;
+  readonly gid?: number;
+}
+
+/** A line of /proc/self/mountinfo (proc_pid_mountinfo(5)), with its escapes resolved. */
+export interface MountEntry {
+  readonly id: number;
+  readonly parentId: number;
+  /** `major:minor`. */
+  readonly device: string;
+  /** What of the file system is mounted: `/`, or the source of a bind within it. */
+  readonly root: string;
+  readonly mountPoint: string;
+  readonly options: readonly string[];
+  /** `shared:N`, `master:N`...; empty for a private mount. */
+  readonly propagation: readonly string[];
+  readonly fsType: string;
+  readonly source: string;
+  readonly superOptions: readonly string[];
+}
+
+/** Binds a file or folder to an existing one. When it rejects, nothing is mounted. */
+export async function bindMount(
+  source: string,
+  target: string,
+  options: BindOptions = {},
+): Promise<void> {
+  const flags =
+    (options.private === true ? bindFlags.private : 0) |
+    (options.readonly === true ? bindFlags.readonly : 0) |
+    (options.recursive === true ? bindFlags.recursive : 0);
+  await nativeJob("bindMount", [source, target], [flags]);
+}
+
+/** Mounts a tmpfs (nosuid, nodev, noexec; source `shm`) on an existing folder. */
+export async function mountTmpfs(target: string, options: TmpfsOptions): Promise<void> {
+  const numbers = [options.sizeBytes, options.mode, options.uid ?? 0, options.gid ?? 0];
+  // size=0 means "no limit" to the kernel (tmpfs(5)), which nobody can want here.
+  if (!numbers.every((n) => Number.isSafeInteger(n) && n >= 0) || options.sizeBytes === 0) {
+    throw new RuntimeError(
+      "invalid-argument",
+      `mount tmpfs on "${target}": want a positive size and a mode, got ${numbers.join(", ")}`,
+    );
+  }
+  const [size, mode, uid, gid] = [numbers[0], options.mode.toString(8), numbers[2], numbers[3]];
+  await nativeJob("mountTmpfs", ["shm", target, `size=${size},mode=${mode},uid=${uid},gid=${gid}`]);
+}
+
+/**
+ * Takes the topmost mount on the path away, at once for new users (MNT_DETACH) and for good when
+ * its last file is closed. Done when nothing is mounted there.
+ */
+export async function unmount(target: string): Promise<void> {
+  await nativeJob("unmount", [target]);
+}
+
+/**
+ * Makes the folder a mount point whose inner mounts appear in no other mount namespace: systemd
+ * makes `/` shared, and what is mounted in a shared tree is copied to every peer and stays busy
+ * there. Done when it is one already.
+ */
+export async function makePrivateBind(dir: string): Promise<void> {
+  await nativeJob("makePrivateBind", [dir]);
+}
+
+/** All mounts of our mount namespace, parents before what is mounted on them. */
+export async function listMounts(): Promise<readonly MountEntry[]> {
+  const path = "/proc/self/mountinfo";
+  try {
+    return parseMountInfo(await readFile(path, "utf8"));
+  } catch (cause) {
+    throw systemError(`read "${path}"`, cause);
+  }
+}
+
+/**
+ * Calls back from the event loop after the mount table changed, once for any number of changes that
+ * happened together. What changed is not told: read it again. Disposing ends it.
+ */
+export function watchMounts(onChange: () => void): Disposable {
+  try {
+    const watch = native().watchMounts(onChange);
+    return { [Symbol.dispose]: () => native().watchClose(watch) };
+  } catch (cause) {
+    throw nativeError(cause, "watch the mount table");
+  }
+}
+
+/** Parses the text of a mountinfo file; lines that are not of its form are an error. */
+export function parseMountInfo(text: string): readonly MountEntry[] {
+  return text
+    .split("\n")
+    .filter((line) => line !== "")
+    .map(parseMountLine);
+}
+
+function parseMountLine(line: string): MountEntry {
+  const fields = line.split(" ");
+  // Any number of propagation fields stands before the separator.
+  const separator = fields.indexOf("-", 6);
+  const [id, parentId, device, root, mountPoint, options] = fields;
+  const [fsType, source, superOptions] = fields.slice(separator + 1);
+  if (separator < 0 || root === undefined || mountPoint === undefined || fsType === undefined) {
+    throw new RuntimeError("internal", `parse mountinfo: unknown form of line "${line}"`);
+  }
+  return {
+    id: Number(id),
+    parentId: Number(parentId),
+    device: device ?? "",
+    root: unescape(root),
+    mountPoint: unescape(mountPoint),
+    options: (options ?? "").split(","),
+    propagation: fields.slice(6, separator),
+    fsType: unescape(fsType),
+    source: unescape(source ?? ""),
+    superOptions: (superOptions ?? "").split(",").map(unescape),
+  };
+}
+
+/** The kernel writes space, tab, newline, backslash and # as three octal digits. */
+function unescape(text: string): string {
+  return text.replace(/\\([0-7]{3})/g, (_, digits: string) =>
+    String.fromCharCode(Number.parseInt(digits, 8)),
+  );
+}

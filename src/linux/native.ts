@@ -1,0 +1,155 @@
+import { existsSync } from "node:fs";
+import { createRequire } from "node:module";
+import { fileURLToPath } from "node:url";
+
+import { RuntimeError } from "../base/errors.ts";
+import { errnoName, SystemError } from "./system-error.ts";
+
+/** An fd that the event loop watches inside the addon. */
+export interface NativeWatch {
+  readonly __watch: never;
+}
+
+export interface NativeChild {
+  readonly pid: number;
+  readonly watch: NativeWatch;
+  readonly stdin: number;
+  readonly stdout: number;
+  readonly stderr: number;
+}
+
+type NativeJob = (strings: readonly (string | null)[], numbers: readonly number[]) => Promise<void>;
+type NativeExit = (code: number, signal: number) => void;
+
+/** The arguments of both spawn calls, in the order in which C takes them. */
+export type NativeSpawn = readonly [
+  file: string,
+  argv: readonly string[],
+  env: readonly string[],
+  cwd: string | null,
+  numbers: readonly number[],
+  namespaces: readonly string[],
+  cgroups: readonly string[],
+  onExit: NativeExit,
+];
+
+/**
+ * Everything that the addon in `native/` can do; no other file loads it. Three places a call runs:
+ *
+ *   main  on the calling thread, and returns at once
+ *   pool  on a thread of libuv's pool (UV_THREADPOOL_SIZE), for what may wait in the kernel
+ *   own   on a thread made for the call, which ends with it, as it changes its namespaces; a pool
+ *         thread waits for it
+ *
+ * A failing call throws (main) or rejects (pool, own) with `{errno, call, path}`; `native()` callers
+ * turn that into a SystemError through `nativeError`. Needs Linux 5.12 (mount_setattr; close_range
+ * 5.9, pidfds 5.4) and the main thread of the process: in a worker thread the watches are refused.
+ */
+interface Native {
+  /** main, blocked until the child's execve (0.1 to 0.3 ms). ENOENT, EACCES, ENOEXEC of the file; EAGAIN at a process limit; whatever open, setns and write say of namespaces and cgroups. */
+  spawn(...plan: NativeSpawn): NativeChild;
+  /** pool. The same: for children that enter a cgroup, which can wait 10 ms for the kernel on v1. */
+  spawnInPool(...plan: NativeSpawn): Promise<NativeChild>;
+  /** main. ESRCH: no such process; EINVAL: the id of a thread. */
+  watchProcess(pid: number, onExit: NativeExit): NativeWatch;
+  /** main. */
+  watchMounts(onChange: () => void): NativeWatch;
+  /** main. false for ESRCH: the process is gone. EINVAL: no such signal. */
+  watchSignal(watch: NativeWatch, signal: number): boolean;
+  /** main, idempotent. Not for children: an unwatched child is never reaped. */
+  watchClose(watch: NativeWatch): void;
+  /** main. The watch stops keeping the process alive. */
+  watchUnref(watch: NativeWatch): void;
+  /** main. -1 when another open file holds the lock. ELOOP: the path is a symbolic link. */
+  lockFile(path: string): number;
+  /** own. [net, ipc, uts, hostname]. EEXIST: a file is at the path. ENOSPC: too many namespaces. */
+  readonly pinNamespaces: NativeJob;
+  /** pool. [path]. EBUSY: what is there is a folder. Not there, or no mount: done. */
+  readonly unpinNamespace: NativeJob;
+  /** own. [net, ipc, file, value, ...]. ENOENT: no such sysctl here; EINVAL: its value is refused. */
+  readonly writeSysctls: NativeJob;
+  /** pool. [source, target], [flags]. ENOENT, ENOTDIR (a file on a folder or the reverse). */
+  readonly bindMount: NativeJob;
+  /** pool. [source, target, options]. */
+  readonly mountTmpfs: NativeJob;
+  /** pool. [target]. Not there, or no mount: done. */
+  readonly unmount: NativeJob;
+  /** pool. [dir]. */
+  readonly makePrivateBind: NativeJob;
+}
+
+/** Bits of the spawn call's fourth number, as in native/spawn.c. */
+export const spawnFlags = { newSession: 1, newPidNamespace: 2 } as const;
+/** What stands for a descriptor in the spawn call's first three numbers, as in native/spawn.c. */
+export const spawnStdio = { null: -1, pipe: -2 } as const;
+/** Bits of bindMount's number, as in native/mounts.c. */
+export const bindFlags = { private: 1, readonly: 2, recursive: 4 } as const;
+
+let loaded: Native | undefined;
+
+/** The addon, loaded at its first use so that commands without kernel work do not need it. */
+export function native(): Native {
+  loaded ??= load();
+  return loaded;
+}
+
+/**
+ * The path of the program that is PID 1 in a pod-wide PID namespace (native/holder.c). It takes no
+ * arguments and ends on SIGTERM.
+ */
+export function holderPath(): string {
+  return builtFile("davit-holder");
+}
+
+/** Turns what a native call threw into a SystemError that names call, object and errno. */
+export function nativeError(cause: unknown, doing?: string): RuntimeError {
+  if (cause instanceof RuntimeError) return cause;
+  if (!(cause instanceof Error) || !("errno" in cause) || typeof cause.errno !== "number") {
+    const text = cause instanceof Error ? cause.message : String(cause);
+    return new RuntimeError("internal", `${doing ?? "call the native addon"}: ${text}`, { cause });
+  }
+  const path = "path" in cause && typeof cause.path === "string" ? cause.path : "";
+  const call = path === "" ? cause.message : `${cause.message} "${path}"`;
+  const prefix = doing === undefined ? call : `${doing}: ${call}`;
+  return new SystemError(prefix, errnoName(cause.errno), { cause });
+}
+
+/** Runs one job of the addon and gives its failure as a SystemError. */
+export async function nativeJob(
+  name:
+    | "pinNamespaces"
+    | "unpinNamespace"
+    | "writeSysctls"
+    | "bindMount"
+    | "mountTmpfs"
+    | "unmount"
+    | "makePrivateBind",
+  strings: readonly (string | null)[],
+  numbers: readonly number[] = [],
+): Promise<void> {
+  try {
+    await native()[name](strings, numbers);
+  } catch (cause) {
+    throw nativeError(cause);
+  }
+}
+
+function load(): Native {
+  const path = builtFile("davit.node");
+  try {
+    // A .node file is opaque to the compiler: this cast is the edge between C and TypeScript.
+    return createRequire(import.meta.url)(path) as Native;
+  } catch (cause) {
+    const todo = existsSync(path) ? "" : "; it is not built: run sh scripts/build-native.sh";
+    const text = cause instanceof Error ? cause.message : String(cause);
+    throw new RuntimeError("failed-precondition", `load native addon "${path}": ${text}${todo}`, {
+      cause,
+    });
+  }
+}
+
+/** From source the built files are in dist/; in the bundle dist/davit.js they lie beside it. */
+function builtFile(name: string): string {
+  const fromSource = import.meta.url.endsWith("/src/linux/native.ts");
+  return fileURLToPath(new URL(fromSource ? `../../dist/${name}` : `./${name}`, import.meta.url));
+}

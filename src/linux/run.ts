@@ -1,0 +1,134 @@
+import type { Readable } from "node:stream";
+
+import { RuntimeError } from "../base/errors.ts";
+import {
+  type Child,
+  type ChildExit,
+  type SpawnOptions,
+  spawnChild,
+  spawnChildInPool,
+} from "./child.ts";
+
+/** A program to run to its end. */
+export interface RunOptions extends Omit<SpawnOptions, "stdin" | "stdout" | "stderr"> {
+  /** Written to its stdin, which is then closed; without it stdin is /dev/null. */
+  readonly input?: Buffer | string;
+  /** After this the program is killed, and `run` rejects with kind `deadline-exceeded`. */
+  readonly timeoutMs: number;
+  /** Aborting kills the program; `run` rejects with kind `canceled`. */
+  readonly signal?: AbortSignal;
+  /** How much is kept of stdout and of stderr, each; the rest is read and dropped. 1 MiB if not given. */
+  readonly maxOutputBytes?: number;
+  /** Run it in a session of its own and kill the whole process group where it is killed. */
+  readonly killGroup?: boolean;
+}
+
+/** What a program that ran to its end left. */
+export interface RunResult extends ChildExit {
+  readonly stdout: Buffer;
+  readonly stderr: Buffer;
+}
+
+const SIGKILL = 9;
+/** How long output is awaited after the exit: a grandchild may hold the pipes open for ever. */
+const DRAIN_MS = 250;
+
+/**
+ * Runs a program and gives its exit and output, whatever the exit code is. Rejects with SystemError
+ * when it cannot be started, and by the options' timeout and signal; the program is gone and reaped
+ * when `run` settles.
+ */
+export async function run(options: RunOptions): Promise<RunResult> {
+  if (aborted(options)) throw canceled(options);
+  const child = await start(options);
+  const stdout = new Collector(child.stdout, options.maxOutputBytes);
+  const stderr = new Collector(child.stderr, options.maxOutputBytes);
+  if (options.input !== undefined) child.stdin?.end(options.input);
+
+  let failure: RuntimeError | undefined;
+  const stop = (error: RuntimeError): void => {
+    failure ??= error;
+    if (options.killGroup === true) child.killGroup(SIGKILL);
+    else child.kill(SIGKILL);
+  };
+  const onAbort = (): void => stop(canceled(options));
+  const timer = setTimeout(() => stop(timedOut(options)), options.timeoutMs);
+  options.signal?.addEventListener("abort", onAbort, { once: true });
+  // It may have been aborted while the pool started the child.
+  if (aborted(options)) onAbort();
+  const release = (): void => {
+    clearTimeout(timer);
+    options.signal?.removeEventListener("abort", onAbort);
+  };
+  try {
+    const exit = await child.exited;
+    release();
+    if (failure !== undefined) throw failure;
+    await drained([stdout, stderr]);
+    return { ...exit, stdout: stdout.take(), stderr: stderr.take() };
+  } finally {
+    release();
+    child.stdin?.destroy();
+    child.stdout?.destroy();
+    child.stderr?.destroy();
+  }
+}
+
+function start(options: RunOptions): Child | Promise<Child> {
+  const spawn: SpawnOptions = {
+    ...options,
+    stdin: options.input === undefined ? "null" : "pipe",
+    stdout: "pipe",
+    stderr: "pipe",
+    newSession: options.newSession === true || options.killGroup === true,
+  };
+  return (options.cgroupProcsPaths?.length ?? 0) > 0 ? spawnChildInPool(spawn) : spawnChild(spawn);
+}
+
+async function drained(outputs: readonly Collector[]): Promise<void> {
+  const patience = Promise.withResolvers<void>();
+  const timer = setTimeout(patience.resolve, DRAIN_MS);
+  await Promise.race([Promise.all(outputs.map((output) => output.ended)), patience.promise]);
+  clearTimeout(timer);
+}
+
+/** Reads a stream to its end and keeps its first bytes, so that the writer never blocks. */
+class Collector {
+  readonly ended: Promise<void>;
+  readonly #chunks: Buffer[] = [];
+  #room: number;
+
+  constructor(stream: Readable | undefined, limit = 1024 * 1024) {
+    this.#room = limit;
+    const end = Promise.withResolvers<void>();
+    this.ended = end.promise;
+    stream?.on("close", end.resolve);
+    stream?.on("data", (chunk: Buffer) => this.#keep(chunk));
+  }
+
+  #keep(chunk: Buffer): void {
+    if (this.#room <= 0) return;
+    const kept = chunk.length > this.#room ? chunk.subarray(0, this.#room) : chunk;
+    this.#room -= kept.length;
+    this.#chunks.push(kept);
+  }
+
+  take(): Buffer {
+    return Buffer.concat(this.#chunks);
+  }
+}
+
+function aborted(options: RunOptions): boolean {
+  return options.signal?.aborted === true;
+}
+
+function timedOut(options: RunOptions): RuntimeError {
+  return new RuntimeError(
+    "deadline-exceeded",
+    `run "${options.file}": not done after ${options.timeoutMs} ms, killed`,
+  );
+}
+
+function canceled(options: RunOptions): RuntimeError {
+  return new RuntimeError("canceled", `run "${options.file}": canceled`);
+}
