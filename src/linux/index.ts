@@ -27,6 +27,7 @@ export {
   unmount,
   watchMounts,
 } from "./mounts.ts";
+export { NamespaceWatch } from "./namespace-watch.ts";
 export {
   isNamespaceMounted,
   type NamespacePins,
