@@ -9,7 +9,7 @@ export const layers = {
   core: ["base", "gen"],
   engine: ["base", "core"],
   drivers: ["base", "gen", "linux", "wire", "core"],
-  cri: ["base", "gen", "core", "engine"],
+  cri: ["base", "gen", "wire", "core", "engine"],
   client: ["base", "gen", "wire"],
   daemon: ["base", "gen", "linux", "wire", "config", "core", "engine", "drivers", "cri"],
   cli: ["base", "gen", "linux", "config", "client", "daemon"],

@@ -86,6 +86,11 @@ export interface PodNetwork {
     attachment: Attachment,
     options: { readonly signal: AbortSignal; readonly onPluginDone?: () => Promise<void> },
   ): Promise<void>;
+  /**
+   * Takes the node's pod CIDRs (UpdateRuntimeConfig, comma separated), for plugins that want to be
+   * told. `invalid-argument` for what is none.
+   */
+  setPodCidr(cidrs: string): void;
   /** From memory: no plugin runs and no file is read. */
   status(): NetworkStatus;
   /** Facts for the verbose Status: the configuration in use, and how the last load of it went. */

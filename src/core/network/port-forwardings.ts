@@ -15,7 +15,7 @@ export function podPortForwardings(config: PodSandboxConfig): readonly PortForwa
     .map((port) => ({
       hostPort: port.hostPort,
       containerPort: port.containerPort,
-      protocol: protocols[port.protocol],
+      protocol: protocols[port.protocol] ?? "tcp", // the zero value; others are refused before
       hostIp: port.hostIp,
     }));
 }

@@ -1,0 +1,34 @@
+import type { Logger } from "../base/logger.ts";
+import type { PodNetwork } from "../core/network/index.ts";
+import type { SandboxContext } from "../engine/sandbox/index.ts";
+
+/** A handler as the runtime's Status tells of it. */
+export interface HandlerFeatures {
+  readonly name: string;
+  readonly recursiveReadOnlyMounts: boolean;
+  readonly userNamespaces: boolean;
+}
+
+/** What the RPCs work with. Made once, in the composition root. */
+export interface CriContext {
+  /** Of this build of davit. */
+  readonly version: string;
+  readonly sandboxes: SandboxContext;
+  /** The network of the default handler: what the node's readiness depends on. */
+  readonly network: PodNetwork;
+  /** What each handler can do; nothing of it while the runtimes are still being asked. */
+  readonly handlers: () => readonly HandlerFeatures[];
+  /** Facts for the verbose Status, as JSON values by key. */
+  readonly describe: () => Readonly<Record<string, unknown>>;
+  /** False until recovery is through: until then every call is told to come back. */
+  readonly isReady: () => boolean;
+  readonly log: Logger;
+}
+
+/** What an RPC knows of the call that it serves. */
+export interface RpcCall {
+  /** Aborted when the caller is gone. */
+  readonly signal: AbortSignal;
+  /** The request as it came, for the record. */
+  readonly requestBytes: Uint8Array;
+}

@@ -1,0 +1,13 @@
+import { removePodSandbox as remove } from "../../engine/sandbox/index.ts";
+import type { RemovePodSandboxRequest } from "../../gen/runtime/v1/api_pb.ts";
+import type { CriContext, RpcCall } from "../context.ts";
+
+/** Removes the sandbox, stopping it first where need be. No error when it is not there. */
+export async function removePodSandbox(
+  context: CriContext,
+  request: RemovePodSandboxRequest,
+  call: RpcCall,
+): Promise<Record<string, never>> {
+  await remove(context.sandboxes, request.podSandboxId, call.signal);
+  return {};
+}

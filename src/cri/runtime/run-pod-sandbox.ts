@@ -1,0 +1,14 @@
+import { runPodSandbox as run } from "../../engine/sandbox/index.ts";
+import type { RunPodSandboxRequest } from "../../gen/runtime/v1/api_pb.ts";
+import type { CriContext, RpcCall } from "../context.ts";
+
+/** Creates and starts a pod sandbox; on success it is ready for containers. */
+export async function runPodSandbox(
+  context: CriContext,
+  request: RunPodSandboxRequest,
+  call: RpcCall,
+): Promise<{ podSandboxId: string }> {
+  const { requestBytes } = call;
+  const podSandboxId = await run(context.sandboxes, { request, requestBytes }, call.signal);
+  return { podSandboxId };
+}

@@ -1,0 +1,38 @@
+import type { MessageInitShape } from "@bufbuild/protobuf";
+import type { StatusRequest, StatusResponseSchema } from "../../gen/runtime/v1/api_pb.ts";
+import type { CriContext } from "../context.ts";
+
+/**
+ * Whether the node can run pods: the runtime can as soon as it answers at all, the network when it
+ * has a configuration that works. From memory; verbose adds what an operator looks for.
+ */
+export function status(context: CriContext, request: StatusRequest): MessageInitShape<typeof StatusResponseSchema> {
+  const network = context.network.status();
+  return {
+    status: {
+      conditions: [
+        { type: "RuntimeReady", status: true },
+        network.ready
+          ? { type: "NetworkReady", status: true }
+          : { type: "NetworkReady", status: false, reason: "NetworkPluginNotReady", message: network.reason },
+      ],
+    },
+    runtimeHandlers: context.handlers().map(({ name, ...features }) => ({ name, features })),
+    features: { supplementalGroupsPolicy: false },
+    info: request.verbose ? verboseInfo(context) : {},
+  };
+}
+
+function verboseInfo(context: CriContext): Record<string, string> {
+  const { sandboxes } = context;
+  const facts: Readonly<Record<string, unknown>> = {
+    ...context.describe(),
+    ...context.network.describe(),
+    inflight: sandboxes.operations.views(),
+    pendingNetworkRemovals: sandboxes.teardown.pending(),
+    unfinishedRemovals: sandboxes.janitor.owned(),
+  };
+  return Object.fromEntries(
+    Object.entries(facts).map(([key, fact]) => [key, typeof fact === "string" ? fact : JSON.stringify(fact)]),
+  );
+}

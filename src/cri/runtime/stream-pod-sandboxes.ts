@@ -1,0 +1,18 @@
+import type { StreamPodSandboxesRequest } from "../../gen/runtime/v1/api_pb.ts";
+import type { CriContext } from "../context.ts";
+import { joinFields } from "../convert/fields.ts";
+import { encodedListItem, passesFilter } from "../convert/sandbox.ts";
+
+// A sandbox is one to two KiB: a message of this many stays far below every message limit.
+const batch = 1000;
+
+/** The sandboxes that pass the filter, each once, as of the moment of the call (KEP-5825). */
+export async function* streamPodSandboxes(
+  context: CriContext,
+  request: StreamPodSandboxesRequest,
+): AsyncIterable<Uint8Array> {
+  const sandboxes = [...context.sandboxes.store.listed()].filter((sandbox) => passesFilter(sandbox, request.filter));
+  for (let from = 0; from < sandboxes.length; from += batch) {
+    yield joinFields(sandboxes.slice(from, from + batch).map(encodedListItem));
+  }
+}

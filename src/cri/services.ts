@@ -1,0 +1,131 @@
+import {
+  type DescMessage,
+  type DescMethod,
+  type DescService,
+  fromBinary,
+  type MessageInitShape,
+  type MessageShape,
+  toBinary,
+  create,
+} from "@bufbuild/protobuf";
+import { messageOf, RuntimeError } from "../base/errors.ts";
+import { ImageService, RuntimeService } from "../gen/runtime/v1/api_pb.ts";
+import type { Call, Method } from "../wire/grpc/index.ts";
+import type { CriContext, RpcCall } from "./context.ts";
+import { listPodSandbox } from "./runtime/list-pod-sandbox.ts";
+import { podSandboxStatus } from "./runtime/pod-sandbox-status.ts";
+import { removePodSandbox } from "./runtime/remove-pod-sandbox.ts";
+import { runPodSandbox } from "./runtime/run-pod-sandbox.ts";
+import { runtimeConfig } from "./runtime/runtime-config.ts";
+import { status } from "./runtime/status.ts";
+import { stopPodSandbox } from "./runtime/stop-pod-sandbox.ts";
+import { streamPodSandboxes } from "./runtime/stream-pod-sandboxes.ts";
+import { updatePodSandboxResources } from "./runtime/update-pod-sandbox-resources.ts";
+import { updateRuntimeConfig } from "./runtime/update-runtime-config.ts";
+import { version } from "./runtime/version.ts";
+
+/** Answers with a message, or with one that is encoded already. */
+type Answer<O extends DescMessage> = MessageInitShape<O> | Uint8Array;
+
+type Rpc<M> = M extends { methodKind: "unary"; input: infer I; output: infer O }
+  ? I extends DescMessage
+    ? O extends DescMessage
+      ? (context: CriContext, request: MessageShape<I>, call: RpcCall) => Promise<Answer<O>> | Answer<O>
+      : never
+    : never
+  : M extends { input: infer I; output: infer O }
+    ? I extends DescMessage
+      ? O extends DescMessage
+        ? (context: CriContext, request: MessageShape<I>, call: RpcCall) => AsyncIterable<Answer<O>>
+        : never
+      : never
+    : never;
+
+type Table<S extends DescService> = { readonly [Name in keyof S["method"]]?: Rpc<S["method"][Name]> };
+
+/** The RPCs that there are, by name. What is missing here answers Unimplemented. */
+const runtimeRpcs: Table<typeof RuntimeService> = {
+  version,
+  status,
+  runtimeConfig,
+  updateRuntimeConfig,
+  runPodSandbox,
+  stopPodSandbox,
+  removePodSandbox,
+  podSandboxStatus,
+  listPodSandbox,
+  streamPodSandboxes,
+  updatePodSandboxResources,
+};
+
+const imageRpcs: Table<typeof ImageService> = {};
+
+/** The one call that is answered before recovery is through: it tells nothing that could be wrong. */
+const alwaysServed: ReadonlySet<string> = new Set(["version"]);
+
+/** Both CRI services as the gRPC server wants them: every method of the contract has an entry. */
+export function criMethods(context: CriContext): ReadonlyMap<string, Method> {
+  return new Map([
+    ...serviceMethods(context, RuntimeService, runtimeRpcs),
+    ...serviceMethods(context, ImageService, imageRpcs),
+  ]);
+}
+
+function* serviceMethods<S extends DescService>(
+  context: CriContext,
+  service: S,
+  table: Table<S>,
+): Iterable<[string, Method]> {
+  for (const method of service.methods) {
+    const rpc = (table as Readonly<Record<string, unknown>>)[method.localName];
+    yield [`/${service.typeName}/${method.name}`, asMethod(context, method, rpc)];
+  }
+}
+
+type UnaryRpc = (context: CriContext, request: unknown, call: RpcCall) => Promise<Answer<DescMessage>>;
+type StreamRpc = (context: CriContext, request: unknown, call: RpcCall) => AsyncIterable<Answer<DescMessage>>;
+
+function asMethod(context: CriContext, method: DescMethod, rpc: unknown): Method {
+  const begin = (bytes: Uint8Array, call: Call): [unknown, RpcCall] => {
+    if (!context.isReady() && !alwaysServed.has(method.localName)) {
+      throw new RuntimeError(
+        "unavailable",
+        `${method.name}: davit is still taking up the sandboxes of its last run, try again in a moment`,
+      );
+    }
+    if (rpc === undefined) {
+      throw new RuntimeError("unimplemented", `${method.name}: this version of davit does not have it yet`);
+    }
+    return [decode(method, bytes), { signal: call.signal, requestBytes: bytes }];
+  };
+  if (method.methodKind === "unary") {
+    return {
+      kind: "unary",
+      handle: async (bytes, call) => {
+        const [request, rpcCall] = begin(bytes, call);
+        return encode(method, await (rpc as UnaryRpc)(context, request, rpcCall));
+      },
+    };
+  }
+  return {
+    kind: "server-stream",
+    handle: async function* (bytes, call) {
+      const [request, rpcCall] = begin(bytes, call);
+      for await (const answer of (rpc as StreamRpc)(context, request, rpcCall)) yield encode(method, answer);
+    },
+  };
+}
+
+function decode(method: DescMethod, bytes: Uint8Array): unknown {
+  try {
+    return fromBinary(method.input, bytes);
+  } catch (error) {
+    throw new RuntimeError("invalid-argument", `${method.name}: the request is no ${method.input.typeName}: ${messageOf(error)}`, {
+      cause: error,
+    });
+  }
+}
+
+function encode(method: DescMethod, answer: Answer<DescMessage>): Uint8Array {
+  return answer instanceof Uint8Array ? answer : toBinary(method.output, create(method.output, answer));
+}

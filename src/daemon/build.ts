@@ -1,0 +1,144 @@
+import { KeyedLock } from "../base/keyed-lock.ts";
+import type { Logger } from "../base/logger.ts";
+import { TaskGroup } from "../base/task-group.ts";
+import { type Clock, systemClock } from "../base/time.ts";
+import type { Config } from "../config/config.ts";
+import { type Faults, Operations } from "../core/operation/index.ts";
+import { type SandboxController, SandboxStore } from "../core/sandbox/index.ts";
+import type { CriContext } from "../cri/index.ts";
+import { FsPodCgroups } from "../drivers/cgroups/index.ts";
+import { PodSandboxController } from "../drivers/podsandbox/index.ts";
+import { Records } from "../drivers/records/index.ts";
+import { Attachments, defaultPatience, NetworkTeardown } from "../engine/network/index.ts";
+import {
+  Creations,
+  defaultTimes,
+  Janitor,
+  recoverSandboxes,
+  type SandboxContext,
+} from "../engine/sandbox/index.ts";
+import { detectCgroups, hostBootId, NamespaceWatch } from "../linux/index.ts";
+import { ConfiguredHandlers } from "./handlers.ts";
+import { Networks } from "./networks.ts";
+import { join } from "node:path";
+
+/** What a build can be given besides the configuration. */
+export interface BuildOptions {
+  readonly version: string;
+  readonly log: Logger;
+  readonly faults: Faults;
+  /** Controllers beside those of davit's own; one of the same name takes its place. */
+  readonly controllers?: readonly SandboxController[];
+  /** The boot to believe in; the kernel's own where not given. */
+  readonly bootId?: string;
+  /** Whether recovery is through. */
+  readonly isReady: () => boolean;
+}
+
+/** A daemon's parts, put together and not yet serving. */
+export interface Built extends AsyncDisposable {
+  readonly cri: CriContext;
+  /** Takes up what the last daemon left. */
+  recover(): Promise<void>;
+}
+
+/** Puts the daemon together: the only place that says which driver stands behind which interface. */
+export async function build(config: Config, options: BuildOptions): Promise<Built> {
+  await using undo = new AsyncDisposableStack();
+  const { log } = options;
+  const clock = systemClock;
+  const bootId = options.bootId ?? hostBootId();
+
+  const records = undo.use(Records.open(join(config.root, "davit.db"), { logger: log }));
+  const layout = detectCgroups();
+  if (layout.version === "v1" && layout.advice !== undefined) log.warn(layout.advice);
+  const namespaces = undo.use(new NamespaceWatch());
+  const podsandbox = await PodSandboxController.open({ state: config.state, cgroups: layout, namespaces, clock });
+  undo.defer(() => podsandbox.close());
+  const controllers = [podsandbox, ...(options.controllers ?? [])];
+  const networks = undo.use(await Networks.open(config, { bootId, log }));
+  const handlers = new ConfiguredHandlers(config.runtime);
+
+  const operations = new Operations({ faults: options.faults, clock });
+  const engine = buildEngine({ config, records, networks, operations, clock, log });
+  undo.use(engine);
+  const sandboxes: SandboxContext = {
+    ...engine.parts,
+    store: new SandboxStore(records),
+    controllers: new Map(controllers.map((controller) => [controller.name, controller])),
+    handlers,
+    networkOf: (handler) => networks.of(handler),
+    cgroups: new FsPodCgroups(layout),
+    namespaces,
+    operations,
+    locks: new KeyedLock(),
+    clock,
+    log,
+    bootId,
+  };
+  const describe = (): Readonly<Record<string, unknown>> => ({
+    config,
+    node: process.version,
+    records: records.counts(),
+    recordsSetAside: records.setAside(),
+    cgroups: layout,
+  });
+  engine.parts.tasks.spawn("ask the OCI runtimes for their features", () => handlers.probe(log));
+
+  const kept = undo.move();
+  return {
+    cri: {
+      version: options.version,
+      sandboxes,
+      network: networks.default,
+      handlers: () => handlers.features(),
+      describe,
+      isReady: options.isReady,
+      log,
+    },
+    recover: () => recoverSandboxes(sandboxes, records),
+    [Symbol.asyncDispose]: () => kept.disposeAsync(),
+  };
+}
+
+interface EngineDeps {
+  readonly config: Config;
+  readonly records: Records;
+  readonly networks: Networks;
+  readonly operations: Operations;
+  readonly clock: Clock;
+  readonly log: Logger;
+}
+
+type EngineParts = Pick<SandboxContext, "attachments" | "teardown" | "creations" | "janitor" | "tasks" | "times">;
+
+/** The parts of the engine that have a life: they end before the drivers that they use. */
+function buildEngine(deps: EngineDeps): AsyncDisposable & { readonly parts: EngineParts } {
+  const { config, clock, log } = deps;
+  const tasks = new TaskGroup(log);
+  const times = {
+    ...defaultTimes,
+    createMs: config.runtime.createTimeoutSeconds * 1000,
+    holdMs: config.runtime.retryHoldSeconds * 1000,
+  };
+  const attachments = new Attachments(deps.records);
+  const teardown = new NetworkTeardown({
+    network: deps.networks.default,
+    attachments,
+    tasks,
+    clock,
+    log,
+    patience: defaultPatience,
+  });
+  const creations = new Creations({ tasks, clock, holdMs: times.holdMs });
+  const janitor = new Janitor({ tasks, log });
+  return {
+    parts: { attachments, teardown, creations, janitor, tasks, times },
+    async [Symbol.asyncDispose]() {
+      creations[Symbol.dispose]();
+      janitor[Symbol.dispose]();
+      teardown[Symbol.dispose]();
+      await tasks[Symbol.asyncDispose]();
+    },
+  };
+}

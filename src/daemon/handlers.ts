@@ -1,0 +1,71 @@
+import { messageOf, RuntimeError } from "../base/errors.ts";
+import type { Logger } from "../base/logger.ts";
+import type { Config } from "../config/config.ts";
+import type { BoundHandler, Handlers } from "../core/sandbox/index.ts";
+import type { HandlerFeatures } from "../cri/index.ts";
+import { readRuntimeFeatures } from "../drivers/oci/index.ts";
+
+/** The handlers of the configuration, and what their runtimes can do. */
+export class ConfiguredHandlers implements Handlers {
+  readonly #config: Config["runtime"];
+  #features: readonly HandlerFeatures[];
+
+  constructor(config: Config["runtime"]) {
+    this.#config = config;
+    this.#features = this.#withDefault(() => nothing);
+  }
+
+  bind(requested: string): BoundHandler {
+    const name = requested === "" ? this.#config.defaultHandler : requested;
+    const handler = Object.hasOwn(this.#config.handlers, name) ? this.#config.handlers[name] : undefined;
+    if (handler === undefined) {
+      const known = Object.keys(this.#config.handlers).sort().join(", ");
+      throw new RuntimeError(
+        "invalid-argument",
+        `find runtime handler "${name}": there is none of this name in the configuration, there are: ${known}`,
+      );
+    }
+    return {
+      requested,
+      name,
+      controller: handler.controller,
+      ...(handler.path === "" ? {} : { path: handler.path }),
+      ...(handler.runtimeType === "" ? {} : { runtimeType: handler.runtimeType }),
+    };
+  }
+
+  /** What each handler can do, by name, with "" for the default one first. */
+  features(): readonly HandlerFeatures[] {
+    return this.#features;
+  }
+
+  /** Asks the runtimes. A runtime that does not answer has no features; pods without them still run. */
+  async probe(log: Logger): Promise<void> {
+    const asked = new Map<string, Features>();
+    const handlers = Object.entries(this.#config.handlers).filter(([, handler]) => handler.path !== "");
+    await Promise.all(
+      handlers.map(async ([name, { path }]) => {
+        try {
+          const { recursiveReadOnlyMounts } = await readRuntimeFeatures(path);
+          // User namespaces are refused at RunPodSandbox so far: the runtime alone does not make them.
+          asked.set(name, { recursiveReadOnlyMounts, userNamespaces: false });
+        } catch (error) {
+          log.warn("an OCI runtime does not say what it can do", { handler: name, error: messageOf(error) });
+        }
+      }),
+    );
+    this.#features = this.#withDefault((name) => asked.get(name) ?? nothing);
+  }
+
+  #withDefault(of: (name: string) => Features): readonly HandlerFeatures[] {
+    const names = Object.keys(this.#config.handlers).sort();
+    return [
+      { name: "", ...of(this.#config.defaultHandler) },
+      ...names.map((name) => ({ name, ...of(name) })),
+    ];
+  }
+}
+
+type Features = Omit<HandlerFeatures, "name">;
+
+const nothing: Features = { recursiveReadOnlyMounts: false, userNamespaces: false };

@@ -1,0 +1,119 @@
+import { mkdir } from "node:fs/promises";
+import { join } from "node:path";
+import { messageOf, RuntimeError } from "../base/errors.ts";
+import type { Logger } from "../base/logger.ts";
+import type { Config } from "../config/config.ts";
+import type { SandboxController } from "../core/sandbox/index.ts";
+import { criMethods, toStatus } from "../cri/index.ts";
+import { lockFile } from "../linux/index.ts";
+import { GrpcServer } from "../wire/grpc/index.ts";
+import { type Built, build } from "./build.ts";
+import { logCall } from "./call-log.ts";
+import { faultsFromEnvironment } from "./faults.ts";
+import { openLog } from "./log.ts";
+
+// Calls under way get this long to end when the daemon is told to; kubelet repeats the others.
+const graceMs = 5_000;
+
+/** A daemon that serves. */
+export interface Daemon {
+  /** Path of the socket that it serves. */
+  readonly socket: string;
+  /** Resolves when recovery is through; rejects when the records cannot be read. */
+  readonly ready: Promise<void>;
+  /** Resolves when the daemon has ended. */
+  readonly closed: Promise<void>;
+  /** Ends the daemon. The pods go on. */
+  close(): Promise<void>;
+}
+
+/** What a daemon can be given besides its configuration. */
+export interface DaemonOptions {
+  readonly version: string;
+  readonly controllers?: readonly SandboxController[];
+  readonly bootId?: string;
+  readonly log?: Logger;
+}
+
+/**
+ * Starts a daemon: locks root and state, serves the socket at once (every call is told
+ * `unavailable` at first), takes up what the last daemon left, and is ready then.
+ *
+ * `failed-precondition` when another daemon has the same root or state, or serves the socket.
+ */
+export async function runDaemon(config: Config, options: DaemonOptions): Promise<Daemon> {
+  await using undo = new AsyncDisposableStack();
+  const log = options.log ?? openLog(process.stderr, config.log.level);
+  for (const folder of [config.root, config.state]) {
+    await mkdir(folder, { recursive: true, mode: 0o711 });
+    undo.use(takeLock(folder));
+  }
+
+  let ready = false;
+  const built: Built = await build(config, {
+    ...options,
+    log,
+    faults: faultsFromEnvironment(process.env["DAVIT_FAULTS"]),
+    isReady: () => ready,
+  });
+  undo.use(built);
+  const server = new GrpcServer({
+    methods: criMethods(built.cri),
+    maxMessageBytes: config.server.maxMessageBytes,
+    toStatus,
+    logger: log,
+    onCall: (call) => logCall(log, call),
+  });
+  await server.listen(config.server.listen, { mode: 0o660 });
+  undo.defer(() => server.stop(graceMs));
+  log.info("serving", { socket: config.server.listen, version: options.version, pid: process.pid });
+
+  const recovered = built.recover().then(() => {
+    ready = true;
+    log.info("ready", { sandboxes: [...built.cri.sandboxes.store.listed()].length });
+  });
+  recovered.catch((error: unknown) => {
+    log.error(`cannot take up the last run: ${messageOf(error)}`);
+  });
+  const { operations } = built.cri.sandboxes;
+  const abortAll = (): void => {
+    operations.abortAll(new RuntimeError("unavailable", "davit is shutting down"));
+  };
+  return asDaemon(config.server.listen, recovered, abortAll, undo.move());
+}
+
+function asDaemon(
+  socket: string,
+  ready: Promise<void>,
+  abortAll: () => void,
+  parts: AsyncDisposableStack,
+): Daemon {
+  const { promise: closed, resolve } = Promise.withResolvers<undefined>();
+  let closing: Promise<void> | undefined;
+  const close = async (): Promise<void> => {
+    // What builds something is told to undo it, and gets its time for that as the parts end.
+    abortAll();
+    await ready.catch(() => undefined);
+    await parts.disposeAsync();
+    resolve(undefined);
+  };
+  return {
+    socket,
+    ready,
+    closed,
+    close: () => {
+      closing ??= close();
+      return closing;
+    },
+  };
+}
+
+function takeLock(folder: string): Disposable {
+  const path = join(folder, "davit.lock");
+  const lock = lockFile(path);
+  if (lock !== undefined) return lock;
+  throw new RuntimeError(
+    "failed-precondition",
+    `start davit: another davit daemon uses "${folder}" (it holds the lock ${path}, which names its pid); stop that one, or give this one a root and a state of its own`,
+  );
+}

@@ -1,0 +1,39 @@
+import { wrap } from "../../base/errors.ts";
+import { findProgram, run } from "../../linux/index.ts";
+
+/** What an OCI runtime says that it can do (OCI runtime spec, features.md). */
+export interface RuntimeFeatures {
+  /** Mount option "rro": a mount that is read-only all the way down. */
+  readonly recursiveReadOnlyMounts: boolean;
+  /** Id-mapped mounts, without which a user namespace cannot share an image. */
+  readonly idMappedMounts: boolean;
+}
+
+const askMs = 5_000;
+
+/** Asks the OCI runtime at `path` (a name is looked up on PATH) for its features. */
+export async function readRuntimeFeatures(path: string): Promise<RuntimeFeatures> {
+  try {
+    const { stdout } = await run({
+      file: findProgram(path, process.env["PATH"] ?? "") ?? path,
+      args: ["features"],
+      env: { PATH: process.env["PATH"] ?? "" },
+      timeoutMs: askMs,
+    });
+    return parseFeatures(JSON.parse(stdout.toString()));
+  } catch (error) {
+    throw wrap(`ask OCI runtime "${path}" for its features`, error);
+  }
+}
+
+/** Reads the JSON of `crun features` or `runc features`. What is absent there is not supported. */
+export function parseFeatures(json: unknown): RuntimeFeatures {
+  const features = json as {
+    readonly mountOptions?: readonly string[];
+    readonly linux?: { readonly mountExtensions?: { readonly idmap?: { readonly enabled?: boolean } } };
+  } | null;
+  return {
+    recursiveReadOnlyMounts: features?.mountOptions?.includes("rro") ?? false,
+    idMappedMounts: features?.linux?.mountExtensions?.idmap?.enabled ?? false,
+  };
+}
