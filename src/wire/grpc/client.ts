@@ -1,0 +1,322 @@
+import {
+  type ClientHttp2Session,
+  type ClientHttp2Stream,
+  connect as connectHttp2,
+  constants,
+  type IncomingHttpHeaders,
+  type IncomingHttpStatusHeader,
+} from "node:http2";
+import { connect as connectSocket } from "node:net";
+import { type ErrorKind, kindOf, messageOf } from "../../base/errors.ts";
+import { checkSocketPath, connectError } from "../unix-socket.ts";
+import { decodeStatusMessage, formatTimeout, frame, MessageReader } from "./codec.ts";
+import { type GrpcStatus, GrpcStatusError, grpcCodeOfKind, grpcOk, statusError } from "./status.ts";
+
+/** How a single call is made. */
+export interface CallOptions {
+  /** Cancels the call, on the server too. */
+  readonly signal?: AbortSignal;
+  /** The call fails with `deadline-exceeded` after this time; the server is told of it. */
+  readonly timeoutMs?: number;
+}
+
+/** What a GrpcClient is made of. */
+export interface GrpcClientOptions {
+  /** The server's unix socket. */
+  readonly path: string;
+  /** Largest answer accepted; 16 MiB, as kubelet's, unless given. */
+  readonly maxMessageBytes?: number;
+}
+
+const defaultMaxMessageBytes = 16 * 1024 * 1024;
+
+/** Window of a call and of the connection: large answers arrive without waiting for us. */
+const windowBytes = 4 * 1024 * 1024;
+
+const maxTimerMs = 2 ** 31 - 1;
+
+/**
+ * A gRPC client for one unix socket: bytes out, bytes in. It connects at the first call and again
+ * whenever the connection was lost. All its failures are GrpcStatusErrors.
+ */
+export class GrpcClient implements Disposable {
+  readonly #path: string;
+  readonly #maxMessageBytes: number;
+  #session: Promise<ClientHttp2Session> | undefined;
+  #closed = false;
+
+  /** @throws RuntimeError `invalid-argument` for a path that no socket can have. */
+  constructor(options: GrpcClientOptions) {
+    checkSocketPath(options.path);
+    this.#path = options.path;
+    this.#maxMessageBytes = options.maxMessageBytes ?? defaultMaxMessageBytes;
+  }
+
+  /**
+   * Calls a method with one answer.
+   *
+   * @param method path of the method, as `/runtime.v1.RuntimeService/Version`
+   * @throws GrpcStatusError the server's status; `unavailable` when it cannot be reached.
+   */
+  async unary(method: string, request: Uint8Array, options?: CallOptions): Promise<Uint8Array> {
+    let answer: Uint8Array | undefined;
+    for await (const message of this.serverStream(method, request, options)) {
+      if (answer !== undefined) {
+        throw statusError("internal", `call "${method}": want one answer, got more`);
+      }
+      answer = message;
+    }
+    if (answer === undefined) {
+      throw statusError("internal", `call "${method}": want one answer, got none`);
+    }
+    return answer;
+  }
+
+  /**
+   * Calls a method with a stream of answers. They are read as fast as the caller takes them;
+   * leaving the loop cancels the call.
+   *
+   * @throws GrpcStatusError as `unary()`, possibly after some answers.
+   */
+  async *serverStream(
+    method: string,
+    request: Uint8Array,
+    options: CallOptions = {},
+  ): AsyncGenerator<Uint8Array, void, undefined> {
+    using exchange = new Exchange(method, options);
+    const session = await exchange.unlessEnded(this.#connected());
+    exchange.send(session, request);
+    yield* exchange.answers(new MessageReader(this.#maxMessageBytes));
+  }
+
+  /** Ends the connection; calls that are under way fail, and so do later ones. */
+  close(): void {
+    this.#closed = true;
+    this.#session?.then(
+      (session) => session.destroy(),
+      () => undefined,
+    );
+  }
+
+  [Symbol.dispose](): void {
+    this.close();
+  }
+
+  #connected(): Promise<ClientHttp2Session> {
+    if (this.#closed) {
+      return Promise.reject(statusError("canceled", `call over "${this.#path}": client is closed`));
+    }
+    this.#session ??= this.#connect();
+    return this.#session;
+  }
+
+  #connect(): Promise<ClientHttp2Session> {
+    const { promise, resolve, reject } = Promise.withResolvers<ClientHttp2Session>();
+    const path = this.#path;
+    // The authority that kubelet sends; the path would be refused by servers on node:http2.
+    const session = connectHttp2("http://localhost", {
+      createConnection: () => connectSocket(path),
+      settings: { initialWindowSize: windowBytes, enablePush: false },
+    });
+    const forget = (): void => {
+      if (this.#session === promise) this.#session = undefined;
+    };
+    session.once("connect", () => {
+      session.setLocalWindowSize(windowBytes);
+      resolve(session);
+    });
+    session.on("goaway", forget);
+    session.on("error", (error) => {
+      forget();
+      const cause = connectError(path, error);
+      reject(statusError(cause.kind, cause.message, error));
+    });
+    session.on("close", () => {
+      forget();
+      reject(statusError("unavailable", `connect to "${path}": the connection was closed`));
+    });
+    // Whoever waits for it hears of a failure; perhaps nobody does any more.
+    promise.catch(() => undefined);
+    return promise;
+  }
+}
+
+type ResponseHeaders = IncomingHttpHeaders & IncomingHttpStatusHeader;
+
+/** One call as the client sees it, from before its connection to its status. */
+class Exchange implements Disposable {
+  readonly #method: string;
+  readonly #options: CallOptions;
+  readonly #begun = Date.now();
+  readonly #ending = Promise.withResolvers<never>();
+  readonly #onAbort = (): void => this.#abort();
+  #timer: NodeJS.Timeout | undefined;
+  #stream: ClientHttp2Stream | undefined;
+  /** Our own reason to give up, which counts more than what the stream says of it. */
+  #ended: GrpcStatusError | undefined;
+  #response: ResponseHeaders | undefined;
+  #trailers: IncomingHttpHeaders | undefined;
+
+  constructor(method: string, options: CallOptions) {
+    this.#method = method;
+    this.#options = options;
+    this.#ending.promise.catch(() => undefined);
+    const { signal, timeoutMs } = options;
+    if (timeoutMs !== undefined && timeoutMs <= maxTimerMs) {
+      this.#timer = setTimeout(() => {
+        this.#end("deadline-exceeded", `no answer within ${timeoutMs} ms`);
+      }, timeoutMs);
+    }
+    if (signal?.aborted === true) this.#abort();
+    else signal?.addEventListener("abort", this.#onAbort, { once: true });
+  }
+
+  /** The promise's outcome, or the failure by which this call ended first. */
+  async unlessEnded<T>(promise: Promise<T>): Promise<T> {
+    const value = await Promise.race([promise, this.#ending.promise]);
+    if (this.#ended !== undefined) throw this.#ended;
+    return value;
+  }
+
+  send(session: ClientHttp2Session, request: Uint8Array): void {
+    const headers: Record<string, string> = {
+      ":method": "POST",
+      ":path": this.#method,
+      "content-type": "application/grpc",
+      te: "trailers",
+    };
+    const { timeoutMs } = this.#options;
+    if (timeoutMs !== undefined) {
+      const leftMs = timeoutMs - (Date.now() - this.#begun);
+      headers["grpc-timeout"] = formatTimeout(leftMs);
+    }
+    let stream: ClientHttp2Stream;
+    try {
+      stream = session.request(headers, { endStream: false });
+    } catch (cause) {
+      // The connection went away a moment ago.
+      throw statusError("unavailable", `call "${this.#method}": ${messageOf(cause)}`, cause);
+    }
+    this.#stream = stream;
+    // Reading the stream reports it; without a listener it would be thrown when nobody reads.
+    stream.on("error", () => undefined);
+    stream.on("response", (response) => {
+      this.#response = response;
+    });
+    stream.on("trailers", (trailers: IncomingHttpHeaders) => {
+      this.#trailers = trailers;
+    });
+    stream.end(frame(request));
+  }
+
+  async *answers(reader: MessageReader): AsyncGenerator<Uint8Array, void, undefined> {
+    const stream = this.#stream;
+    if (stream === undefined) return;
+    let failure: unknown;
+    try {
+      for await (const chunk of stream as AsyncIterable<Buffer>) yield* reader.push(chunk);
+    } catch (error) {
+      failure = error;
+    }
+    if (this.#ended !== undefined) throw this.#ended;
+    const status = statusOf(this.#response, this.#trailers);
+    if (status === undefined) throw this.#lost(stream, failure);
+    if (status.code !== grpcOk) throw new GrpcStatusError(status);
+    if (failure !== undefined) {
+      throw statusError(kindOf(failure), `call "${this.#method}": ${messageOf(failure)}`, failure);
+    }
+    reader.end();
+  }
+
+  [Symbol.dispose](): void {
+    clearTimeout(this.#timer);
+    this.#options.signal?.removeEventListener("abort", this.#onAbort);
+    const stream = this.#stream;
+    if (stream !== undefined && !stream.closed) stream.close(constants.NGHTTP2_CANCEL);
+  }
+
+  #abort(): void {
+    const reason: unknown = this.#options.signal?.reason;
+    const kind = kindOf(reason);
+    this.#end(kind === "unknown" ? "canceled" : kind, messageOf(reason));
+  }
+
+  #end(kind: ErrorKind, message: string): void {
+    this.#ended ??= statusError(kind, `call "${this.#method}": ${message}`);
+    this.#ending.reject(this.#ended);
+    const stream = this.#stream;
+    if (stream === undefined) return;
+    stream.close(constants.NGHTTP2_CANCEL);
+    // Ends the loop of whoever reads, at once.
+    stream.destroy();
+  }
+
+  /** The error for a stream that ended without a status. */
+  #lost(stream: ClientHttp2Stream, failure: unknown): GrpcStatusError {
+    // A message that could not be read is our own finding.
+    const own = kindOf(failure);
+    if (own !== "unknown" && own !== "canceled") {
+      return statusError(own, `call "${this.#method}": ${messageOf(failure)}`, failure);
+    }
+    const kind = kindOfReset(stream.rstCode);
+    const what =
+      kind === "unavailable"
+        ? "the connection was lost before the answer"
+        : `the server reset the call (HTTP/2 error ${stream.rstCode})`;
+    return statusError(kind, `call "${this.#method}": ${what}`, failure);
+  }
+}
+
+/** PROTOCOL-HTTP2.md, "HTTP2 Transport Mapping", Errors. */
+function kindOfReset(rstCode: number | undefined): ErrorKind {
+  switch (rstCode) {
+    case undefined:
+    case constants.NGHTTP2_NO_ERROR:
+    case constants.NGHTTP2_REFUSED_STREAM:
+      return "unavailable";
+    case constants.NGHTTP2_CANCEL:
+      return "canceled";
+    case constants.NGHTTP2_ENHANCE_YOUR_CALM:
+      return "resource-exhausted";
+    case constants.NGHTTP2_INADEQUATE_SECURITY:
+      return "permission-denied";
+    default:
+      return "internal";
+  }
+}
+
+function statusOf(
+  response: ResponseHeaders | undefined,
+  trailers: IncomingHttpHeaders | undefined,
+): GrpcStatus | undefined {
+  // A status without an answer comes in the first and only header block.
+  const headers: IncomingHttpHeaders | undefined =
+    trailers?.["grpc-status"] !== undefined ? trailers : response;
+  const code = headers?.["grpc-status"];
+  if (headers === undefined || typeof code !== "string") return httpStatus(response);
+  const message = headers["grpc-message"];
+  const details = headers["grpc-status-details-bin"];
+  return {
+    code: /^\d+$/.test(code) ? Number(code) : grpcCodeOfKind.unknown,
+    message: typeof message === "string" ? decodeStatusMessage(message) : "",
+    ...(typeof details === "string" && { details: Buffer.from(details, "base64") }),
+  };
+}
+
+/** What an answer without a gRPC status means: doc/http-grpc-status-mapping.md. */
+function httpStatus(response: ResponseHeaders | undefined): GrpcStatus | undefined {
+  const status = response?.[":status"];
+  if (status === undefined || status === 200) return undefined;
+  const kinds: Readonly<Record<number, ErrorKind>> = {
+    400: "internal",
+    401: "unauthenticated",
+    403: "permission-denied",
+    404: "unimplemented",
+    429: "unavailable",
+    502: "unavailable",
+    503: "unavailable",
+    504: "unavailable",
+  };
+  const code = grpcCodeOfKind[kinds[status] ?? "unknown"];
+  return { code, message: `the server answered with HTTP status ${status}: is it a gRPC server?` };
+}

@@ -1,0 +1,175 @@
+// The gRPC wire format that lies on top of HTTP/2, as pure functions of bytes and strings:
+// doc/PROTOCOL-HTTP2.md of the gRPC project. No sockets here: server.ts and client.ts hold those.
+import { RuntimeError } from "../../base/errors.ts";
+
+/** Bytes before each message: one flag byte and the length, big-endian. */
+export const prefixBytes = 5;
+
+const compressedFlag = 1;
+
+/** The message with its prefix, uncompressed, in one buffer: one DATA frame if the window allows. */
+export function frame(message: Uint8Array): Buffer {
+  const framed = Buffer.allocUnsafe(prefixBytes + message.length);
+  framed[0] = 0;
+  framed.writeUInt32BE(message.length, 1);
+  framed.set(message, prefixBytes);
+  return framed;
+}
+
+/**
+ * Cuts a stream of chunks into messages, wherever the chunks happen to be split. Holds no more than
+ * the bytes of one unfinished message, and refuses a message by its prefix, before its bytes come.
+ */
+export class MessageReader {
+  readonly #maxBytes: number;
+  #chunks: Buffer[] = [];
+  #held = 0;
+
+  /** @param maxBytes the largest message accepted, without its prefix */
+  constructor(maxBytes: number) {
+    this.#maxBytes = maxBytes;
+  }
+
+  /** Bytes of the unfinished message that are held now. */
+  get heldBytes(): number {
+    return this.#held;
+  }
+
+  /**
+   * The messages that `chunk` completes, in order. They may share memory with the chunk.
+   *
+   * @throws RuntimeError `resource-exhausted` for a message over the limit, `unimplemented` for a
+   *   compressed one, `internal` for a prefix that is none. The reader is of no use afterwards.
+   */
+  push(chunk: Buffer): Buffer[] {
+    const messages: Buffer[] = [];
+    this.#chunks.push(chunk);
+    this.#held += chunk.length;
+    for (;;) {
+      if (this.#held < prefixBytes) return messages;
+      const size = this.#messageSize();
+      if (this.#held < prefixBytes + size) return messages;
+      const all = this.#joined();
+      messages.push(all.subarray(prefixBytes, prefixBytes + size));
+      const rest = all.subarray(prefixBytes + size);
+      this.#chunks = rest.length > 0 ? [rest] : [];
+      this.#held = rest.length;
+    }
+  }
+
+  /** @throws RuntimeError `internal` when the stream ended inside a message. */
+  end(): void {
+    if (this.#held === 0) return;
+    throw new RuntimeError(
+      "internal",
+      `read message: the stream ended inside one, after ${this.#held} bytes`,
+    );
+  }
+
+  #messageSize(): number {
+    const first = this.#chunks[0];
+    // The prefix itself may be split; joining is then cheap, since only its bytes are there.
+    const head = first !== undefined && first.length >= prefixBytes ? first : this.#joined();
+    const flag = head.readUInt8(0);
+    if (flag > compressedFlag) {
+      throw new RuntimeError("internal", `read message: want a flag byte 0 or 1, got ${flag}`);
+    }
+    if (flag === compressedFlag) {
+      throw new RuntimeError(
+        "unimplemented",
+        "read message: it is compressed, and only the encoding identity is supported",
+      );
+    }
+    const size = head.readUInt32BE(1);
+    if (size > this.#maxBytes) throw tooLarge("read message", size, this.#maxBytes);
+    return size;
+  }
+
+  #joined(): Buffer {
+    const [first] = this.#chunks;
+    if (first !== undefined && this.#chunks.length === 1) return first;
+    const all = Buffer.concat(this.#chunks, this.#held);
+    this.#chunks = [all];
+    return all;
+  }
+}
+
+/** The error for a message over the size limit, in either direction. */
+export function tooLarge(doing: string, size: number, limit: number): RuntimeError {
+  return new RuntimeError(
+    "resource-exhausted",
+    `${doing}: ${size} bytes are more than the limit of ${limit}`,
+  );
+}
+
+const unitMs: Readonly<Record<string, number>> = {
+  H: 3_600_000,
+  M: 60_000,
+  S: 1_000,
+  m: 1,
+  u: 1e-3,
+  n: 1e-6,
+};
+
+/**
+ * Milliseconds (with fractions) of a `grpc-timeout` header, as `5S` or `250m`.
+ *
+ * @throws RuntimeError `invalid-argument` for anything but 1 to 8 digits and a unit.
+ */
+export function parseTimeout(header: string): number {
+  const [, digits, unit] = /^(\d{1,8})([HMSmun])$/.exec(header) ?? [];
+  const factor = unit === undefined ? undefined : unitMs[unit];
+  if (digits === undefined || factor === undefined) {
+    throw new RuntimeError(
+      "invalid-argument",
+      `parse grpc-timeout: want digits and one of HMSmun, got "${header.slice(0, 32)}"`,
+    );
+  }
+  return Number(digits) * factor;
+}
+
+/** The `grpc-timeout` header for a time in milliseconds, rounded up; never more than 8 digits. */
+export function formatTimeout(timeoutMs: number): string {
+  const ms = Math.max(0, Math.ceil(timeoutMs));
+  if (ms < 1e8) return `${ms}m`;
+  const seconds = Math.ceil(ms / 1000);
+  return seconds < 1e8 ? `${seconds}S` : `${Math.min(Math.ceil(seconds / 3600), 99_999_999)}H`;
+}
+
+/**
+ * Longest `grpc-message` that is sent, in encoded characters: clients limit the size of a header
+ * block (grpc-js and Node: 64 KiB for all of it) and drop the whole answer when it is over.
+ */
+const maxStatusMessage = 8 * 1024;
+
+/** The message as `grpc-message` carries it: percent-encoded UTF-8, cut off when it is very long. */
+export function encodeStatusMessage(message: string): string {
+  if (message.length <= maxStatusMessage && /^(?:[!-$&-~](?:[ -$&-~]*[!-$&-~])?)?$/.test(message)) {
+    return message;
+  }
+  let encoded = "";
+  for (const character of message) {
+    // Spaces too: HTTP/2 forbids them at either end of a header value.
+    const next = /^[!-$&-~]$/.test(character) ? character : percentEncoded(character);
+    if (encoded.length + next.length > maxStatusMessage) return `${encoded}...`;
+    encoded += next;
+  }
+  return encoded;
+}
+
+function percentEncoded(character: string): string {
+  let encoded = "";
+  for (const byte of Buffer.from(character, "utf8")) {
+    encoded += `%${byte.toString(16).toUpperCase().padStart(2, "0")}`;
+  }
+  return encoded;
+}
+
+/** The text of a `grpc-message` header. What is not valid percent-encoding stays as it is. */
+export function decodeStatusMessage(header: string): string {
+  if (!header.includes("%")) return header;
+  const bytes = header.replaceAll(/%([0-9a-fA-F]{2})/g, (_, hex: string) =>
+    String.fromCharCode(Number.parseInt(hex, 16)),
+  );
+  return Buffer.from(bytes, "latin1").toString("utf8");
+}

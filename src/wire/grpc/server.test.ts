@@ -1,0 +1,429 @@
+import assert from "node:assert/strict";
+import { once } from "node:events";
+import { type ClientHttp2Session, connect, constants } from "node:http2";
+import { connect as connectSocket } from "node:net";
+import { describe, test } from "node:test";
+import { status as codes } from "@grpc/grpc-js";
+import { RuntimeError } from "../../base/errors.ts";
+import type { Call, CallEnd, Method } from "./call.ts";
+import { frame, MessageReader } from "./codec.ts";
+import { grpcCodeOfKind } from "./status.ts";
+import { echo, echoPath, ForeignClient, serve, testMessageLimit } from "./testing/serving.ts";
+
+const oneByte = Buffer.from([7]);
+
+/** What came back for a request made by hand. */
+interface RawAnswer {
+  readonly headers: Record<string, unknown>;
+  readonly trailers: Record<string, unknown>;
+  readonly messages: Buffer[];
+  readonly rstCode: number;
+}
+
+function rawSession(path: string): ClientHttp2Session & Disposable {
+  const session = connect("http://localhost", { createConnection: () => connectSocket(path) });
+  session.on("error", () => undefined);
+  return Object.assign(session, { [Symbol.dispose]: () => session.destroy() });
+}
+
+/** One request by hand; the body is sent as it is. */
+async function rawCall(
+  session: ClientHttp2Session,
+  headers: Record<string, string>,
+  body: Buffer = frame(oneByte),
+): Promise<RawAnswer> {
+  const stream = session.request({
+    ":method": "POST",
+    ":path": echoPath("Echo"),
+    "content-type": "application/grpc",
+    te: "trailers",
+    ...headers,
+  });
+  let got: Record<string, unknown> = {};
+  let trailers: Record<string, unknown> = {};
+  const chunks: Buffer[] = [];
+  stream.on("response", (response) => (got = response));
+  stream.on("trailers", (found: Record<string, unknown>) => (trailers = found));
+  stream.on("data", (chunk: Buffer) => chunks.push(chunk));
+  stream.on("error", () => undefined);
+  stream.end(body);
+  await new Promise((resolve) => stream.on("close", resolve));
+  const messages = new MessageReader(testMessageLimit).push(Buffer.concat(chunks));
+  return { headers: got, trailers, messages, rstCode: stream.rstCode };
+}
+
+/** A handler that never answers, and a promise of its call. */
+function stuck(): { readonly method: Method; readonly called: Promise<Call> } {
+  const { promise, resolve } = Promise.withResolvers<Call>();
+  return {
+    called: promise,
+    method: {
+      kind: "unary",
+      handle: (_, call) => {
+        resolve(call);
+        return new Promise<never>(() => undefined);
+      },
+    },
+  };
+}
+
+function aborted(call: Call): Promise<unknown> {
+  if (call.signal.aborted) return Promise.resolve(call.signal.reason);
+  return new Promise((resolve) => {
+    call.signal.addEventListener("abort", () => resolve(call.signal.reason));
+  });
+}
+
+describe("GrpcServer with a grpc-js client", () => {
+  test("answers unary calls, the empty message too", async () => {
+    await using serving = await serve({ Echo: echo });
+    using client = new ForeignClient(serving.path);
+    assert.deepEqual(await client.unary("Echo", Buffer.from("hello")).answer, Buffer.from("hello"));
+    assert.deepEqual(await client.unary("Echo", Buffer.alloc(0)).answer, Buffer.alloc(0));
+  });
+
+  test("passes 15.9 MB both ways, and many at once", async () => {
+    await using serving = await serve({ Echo: echo });
+    using client = new ForeignClient(serving.path);
+    const big = Buffer.alloc(15_900_000, "davit");
+    const answers = await Promise.all([1, 2, 3].map(() => client.unary("Echo", big).answer));
+    for (const answer of answers) assert.ok(answer.equals(big));
+  });
+
+  test("refuses a request and an answer over the limit, and goes on", async () => {
+    const grow: Method = { kind: "unary", handle: () => Promise.resolve(Buffer.alloc(1001)) };
+    await using serving = await serve({ Echo: echo, Grow: grow }, { maxMessageBytes: 1000 });
+    using client = new ForeignClient(serving.path);
+    for (const size of [1001, 5_000_000]) {
+      await assert.rejects(client.unary("Echo", Buffer.alloc(size)).answer, {
+        code: codes.RESOURCE_EXHAUSTED,
+        details: `read message: ${size} bytes are more than the limit of 1000`,
+      });
+    }
+    await assert.rejects(client.unary("Grow", oneByte).answer, {
+      code: codes.RESOURCE_EXHAUSTED,
+      details: "send answer: 1001 bytes are more than the limit of 1000",
+    });
+    assert.deepEqual(await client.unary("Echo", Buffer.alloc(1000)).answer, Buffer.alloc(1000));
+  });
+
+  test("names what is not implemented", async () => {
+    await using serving = await serve({ Echo: echo });
+    using client = new ForeignClient(serving.path);
+    await assert.rejects(client.unary("Nope", oneByte).answer, {
+      code: codes.UNIMPLEMENTED,
+      details: 'call "/test.Echo/Nope": the service has no such method',
+    });
+    using session = rawSession(serving.path);
+    const answer = await rawCall(session, { ":path": "/other.Service/Nope" });
+    assert.equal(answer.headers["grpc-status"], "12");
+    assert.match(String(answer.headers["grpc-message"]), /no such service: there are test.Echo/);
+  });
+
+  test("turns errors into status, message in any script, and details", async () => {
+    const details = Buffer.from([1, 2, 3, 4]);
+    const failing: Method = {
+      kind: "unary",
+      handle: () => Promise.reject(new RuntimeError("not-found", 'no pod "\u00fc\n%"')),
+    };
+    const throwing: Method = {
+      kind: "unary",
+      handle: () => {
+        throw new Error("at once");
+      },
+    };
+    await using serving = await serve(
+      { Failing: failing, Throwing: throwing },
+      {
+        toStatus: (error) => ({
+          code: error instanceof RuntimeError ? grpcCodeOfKind[error.kind] : codes.UNKNOWN,
+          message: String(error instanceof Error ? error.message : error),
+          details,
+        }),
+      },
+    );
+    using client = new ForeignClient(serving.path);
+    await assert.rejects(client.unary("Failing", oneByte).answer, {
+      code: codes.NOT_FOUND,
+      details: 'no pod "\u00fc\n%"',
+    });
+    await assert.rejects(client.unary("Throwing", oneByte).answer, (error) => {
+      assert.ok(error instanceof Error && "metadata" in error && "code" in error);
+      assert.equal(error.code, codes.UNKNOWN);
+      const metadata = error.metadata as { get: (key: string) => unknown[] };
+      assert.deepEqual(metadata.get("grpc-status-details-bin"), [details]);
+      return true;
+    });
+  });
+
+  test("streams answers in order, none too, and a failure after some", async () => {
+    const count: Method = {
+      kind: "server-stream",
+      async *handle(request) {
+        const end = request[0] ?? 0;
+        for (let i = 0; i < end; i++) yield Buffer.from([i]);
+        if (end === 3) throw new RuntimeError("unavailable", "out of numbers");
+      },
+    };
+    await using serving = await serve({ Count: count });
+    using client = new ForeignClient(serving.path);
+    assert.deepEqual(await client.stream("Count", Buffer.from([0])).toArray(), []);
+    assert.deepEqual(
+      Buffer.concat((await client.stream("Count", Buffer.from([200])).toArray()) as Buffer[]),
+      Buffer.from(Array.from({ length: 200 }, (_, i) => i)),
+    );
+    const got: Buffer[] = [];
+    await assert.rejects(
+      async () => {
+        for await (const message of client.stream("Count", Buffer.from([3]))) {
+          got.push(message as Buffer);
+        }
+      },
+      { code: codes.UNAVAILABLE, details: "out of numbers" },
+    );
+    assert.equal(got.length, 3);
+  });
+
+  test("sees the client cancel in mid-call, and drops the late answer", async () => {
+    const called = Promise.withResolvers<Call>();
+    const late = Promise.withResolvers<Uint8Array>();
+    const ends: CallEnd[] = [];
+    const method: Method = {
+      kind: "unary",
+      handle: (_, call) => {
+        called.resolve(call);
+        return late.promise;
+      },
+    };
+    await using serving = await serve(
+      { Late: method, Echo: echo },
+      { onCall: () => (end) => ends.push(end) },
+    );
+    using client = new ForeignClient(serving.path);
+    const { answer, cancel } = client.unary("Late", oneByte);
+    const call = await called.promise;
+    const reason = aborted(call);
+    cancel();
+    await assert.rejects(answer, { code: codes.CANCELLED });
+    assert.ok((await reason) instanceof RuntimeError);
+    assert.equal((call.signal.reason as RuntimeError).kind, "canceled");
+    late.resolve(oneByte);
+    assert.deepEqual(await client.unary("Echo", oneByte).answer, oneByte);
+    assert.deepEqual(
+      ends.map((end) => [end.code, end.requestBytes, end.responseBytes]),
+      [
+        [1, 1, 0],
+        [0, 1, 1],
+      ],
+    );
+  });
+
+  test("gives handlers the deadline, and the signal when it passes", async () => {
+    const { method, called } = stuck();
+    await using serving = await serve({ Stuck: method });
+    using client = new ForeignClient(serving.path);
+    const deadline = Date.now() + 60;
+    const { answer } = client.unary("Stuck", oneByte, { deadline });
+    const call = await called;
+    assert.ok(call.deadline !== undefined && Math.abs(call.deadline - deadline) < 50);
+    assert.equal(call.method, "/test.Echo/Stuck");
+    await assert.rejects(answer, { code: codes.DEADLINE_EXCEEDED });
+    const reason = await aborted(call);
+    // Client and server watch the same clock: either may be first.
+    assert.ok(reason instanceof RuntimeError);
+    assert.ok(reason.kind === "deadline-exceeded" || reason.kind === "canceled");
+  });
+
+  test("keeps a stalled reader from growing memory, beside calls that go on", async () => {
+    let produced = 0;
+    const finished = Promise.withResolvers<undefined>();
+    const flood: Method = {
+      kind: "server-stream",
+      async *handle() {
+        try {
+          for (;;) {
+            produced += 1;
+            yield Buffer.alloc(65_536);
+          }
+        } finally {
+          finished.resolve(undefined);
+        }
+      },
+    };
+    await using serving = await serve({ Flood: flood, Echo: echo });
+    using client = new ForeignClient(serving.path);
+    const stream = client.stream("Flood", oneByte);
+    stream.on("error", () => undefined);
+    await once(stream, "readable");
+    for (let i = 0; i < 300; i++) await client.unary("Echo", oneByte).answer;
+    assert.ok(produced < 20, `${produced} messages of 64 KiB produced for a stalled reader`);
+    stream.cancel();
+    await finished.promise;
+  });
+
+  test("stop() lets running calls end, refuses new ones, and cuts off what is left", async () => {
+    const gate = Promise.withResolvers<Uint8Array>();
+    const called = Promise.withResolvers<undefined>();
+    const slow: Method = {
+      kind: "unary",
+      handle: () => {
+        called.resolve(undefined);
+        return gate.promise;
+      },
+    };
+    const held = stuck();
+    await using serving = await serve({ Slow: slow, Stuck: held.method });
+    using client = new ForeignClient(serving.path);
+    const running = client.unary("Slow", oneByte).answer;
+    await called.promise;
+    const stopped = serving.server.stop(60_000);
+    gate.resolve(Buffer.from("done"));
+    assert.deepEqual(await running, Buffer.from("done"));
+    await stopped;
+    await assert.rejects(client.unary("Slow", oneByte).answer, { code: codes.UNAVAILABLE });
+
+    await using second = await serve({ Stuck: held.method });
+    using other = new ForeignClient(second.path);
+    const lost = other.unary("Stuck", oneByte).answer;
+    const call = await held.called;
+    const cut = assert.rejects(lost);
+    await second.server.stop(1);
+    await cut;
+    assert.equal(((await aborted(call)) as RuntimeError).kind, "canceled");
+    assert.equal(second.server.connections, 0);
+  });
+
+  test("keeps a connection that is pinged", async () => {
+    await using serving = await serve({ Echo: echo });
+    using session = rawSession(serving.path);
+    await once(session, "connect");
+    for (let i = 0; i < 200; i++) {
+      await new Promise((resolve, reject) => {
+        session.ping((error) => (error === null ? resolve(undefined) : reject(error)));
+      });
+    }
+    assert.equal((await rawCall(session, {})).trailers["grpc-status"], "0");
+  });
+});
+
+describe("GrpcServer on the wire", () => {
+  test("takes the authorities that gRPC clients send for a unix socket", async () => {
+    await using serving = await serve({ Echo: echo });
+    using session = rawSession(serving.path);
+    for (const authority of ["localhost", "%2Frun%2Fdavit.sock", "davit"]) {
+      const answer = await rawCall(session, { ":authority": authority });
+      assert.equal(answer.trailers["grpc-status"], "0", authority);
+      assert.deepEqual(answer.messages, [oneByte]);
+    }
+  });
+
+  test("answers at the deadline itself while the handler goes on", async () => {
+    const { method, called } = stuck();
+    await using serving = await serve({ Echo: method });
+    using session = rawSession(serving.path);
+    const answer = await rawCall(session, { "grpc-timeout": "20m" });
+    assert.equal(answer.headers["grpc-status"], "4");
+    assert.match(String(answer.headers["grpc-message"]), /deadline passed/);
+    const call = await called;
+    assert.equal((call.signal.reason as RuntimeError).kind, "deadline-exceeded");
+  });
+
+  test("answers at the deadline in mid-stream, whether the reader reads or not", async () => {
+    const drip: Method = {
+      kind: "server-stream",
+      async *handle(_, call) {
+        yield oneByte;
+        await aborted(call);
+      },
+    };
+    const flood: Method = {
+      kind: "server-stream",
+      async *handle() {
+        for (;;) yield Buffer.alloc(65_536);
+      },
+    };
+    await using serving = await serve({ Drip: drip, Flood: flood });
+    using session = rawSession(serving.path);
+    const answer = await rawCall(session, { ":path": echoPath("Drip"), "grpc-timeout": "20m" });
+    assert.deepEqual(answer.messages, [oneByte]);
+    assert.equal(answer.trailers["grpc-status"], "4");
+
+    const stalled = session.request({
+      ":method": "POST",
+      ":path": echoPath("Flood"),
+      "content-type": "application/grpc",
+      "grpc-timeout": "20m",
+    });
+    stalled.end(frame(oneByte));
+    await once(stalled, "close");
+    assert.equal(stalled.rstCode, constants.NGHTTP2_CANCEL);
+  });
+
+  test("refuses what is not gRPC with an HTTP status", async () => {
+    await using serving = await serve({ Echo: echo });
+    using session = rawSession(serving.path);
+    const typed = await rawCall(session, { "content-type": "application/json" });
+    assert.equal(typed.headers[":status"], 415);
+    const web = await rawCall(session, { "content-type": "application/grpc-web" });
+    assert.equal(web.headers[":status"], 415);
+    assert.equal((await rawCall(session, { ":method": "PUT" })).headers[":status"], 405);
+    const proto = await rawCall(session, { "content-type": "application/grpc+proto" });
+    assert.equal(proto.trailers["grpc-status"], "0");
+  });
+
+  test("refuses broken requests with the codes of the gRPC protocol", async () => {
+    await using serving = await serve({ Echo: echo });
+    using session = rawSession(serving.path);
+    const one = frame(oneByte);
+    const refusals: readonly (readonly [Record<string, string>, Buffer, string])[] = [
+      [{}, Buffer.alloc(0), "12"],
+      [{}, Buffer.concat([one, one]), "12"],
+      [{}, Buffer.from([1, 0, 0, 0, 0]), "12"],
+      [{ "grpc-encoding": "gzip" }, one, "12"],
+      [{}, one.subarray(0, 5), "13"],
+      [{}, Buffer.from([9, 0, 0, 0, 0]), "13"],
+      [{}, Buffer.from([0, 255, 255, 255, 255]), "8"],
+      [{ "grpc-timeout": "soon" }, one, "3"],
+    ];
+    for (const [headers, body, code] of refusals) {
+      const answer = await rawCall(session, headers, body);
+      assert.equal(answer.headers["grpc-status"], code, JSON.stringify([headers, body]));
+    }
+    const gzip = await rawCall(session, { "grpc-encoding": "gzip" });
+    assert.equal(gzip.headers["grpc-accept-encoding"], "identity");
+    assert.equal((await rawCall(session, {})).trailers["grpc-status"], "0");
+  });
+
+  test("sees a reset with any code as the caller leaving, and goes on", async () => {
+    const calls: Promise<unknown>[] = [];
+    const seen = Promise.withResolvers<undefined>();
+    const method: Method = {
+      kind: "unary",
+      handle: (_, call) => {
+        calls.push(aborted(call));
+        if (calls.length === 3) seen.resolve(undefined);
+        return new Promise<never>(() => undefined);
+      },
+    };
+    await using serving = await serve({ Stuck: method, Echo: echo });
+    using session = rawSession(serving.path);
+    const streams = [0, 1, 2].map(() => {
+      const stream = session.request({
+        ":method": "POST",
+        ":path": echoPath("Stuck"),
+        "content-type": "application/grpc",
+      });
+      stream.on("error", () => undefined);
+      stream.end(frame(oneByte));
+      return stream;
+    });
+    await seen.promise;
+    streams[0]?.close(constants.NGHTTP2_CANCEL);
+    streams[1]?.close(constants.NGHTTP2_INTERNAL_ERROR);
+    streams[2]?.close(constants.NGHTTP2_NO_ERROR);
+    for (const reason of await Promise.all(calls)) {
+      assert.equal((reason as RuntimeError).kind, "canceled");
+    }
+    assert.equal((await rawCall(session, {})).trailers["grpc-status"], "0");
+  });
+});

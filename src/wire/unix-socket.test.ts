@@ -1,0 +1,104 @@
+import assert from "node:assert/strict";
+import { spawn } from "node:child_process";
+import { once } from "node:events";
+import { lstat, readdir, rm, writeFile } from "node:fs/promises";
+import { connect, createServer } from "node:net";
+import { join } from "node:path";
+import { test } from "node:test";
+import { scratchFolder } from "./grpc/testing/serving.ts";
+import { checkSocketPath, connectError, listenUnix } from "./unix-socket.ts";
+
+/** Leaves a socket file that nobody serves, as a killed process does. */
+async function leaveStaleSocket(path: string): Promise<void> {
+  const program = `require("node:net").createServer().listen(process.argv[1], () => process.kill(process.pid, "SIGKILL"))`;
+  const child = spawn(process.execPath, ["-e", program, path]);
+  await once(child, "exit");
+  assert.ok((await lstat(path)).isSocket());
+}
+
+async function canConnect(path: string): Promise<boolean> {
+  const socket = connect(path);
+  try {
+    await once(socket, "connect");
+    return true;
+  } catch {
+    return false;
+  } finally {
+    socket.destroy();
+  }
+}
+
+test("listenUnix() makes the folder and the socket with its mode, and close() leaves neither socket nor trace", async () => {
+  await using folder = await scratchFolder();
+  const path = join(folder.path, "run", "s.sock");
+  const listener = await listenUnix(createServer(), path, { mode: 0o660 });
+  assert.equal((await lstat(path)).mode & 0o777, 0o660);
+  assert.equal((await lstat(join(folder.path, "run"))).mode & 0o777, 0o750);
+  assert.deepEqual(await readdir(join(folder.path, "run")), ["s.sock"]);
+  assert.ok(await canConnect(path));
+  await listener.close();
+  assert.deepEqual(await readdir(join(folder.path, "run")), []);
+});
+
+test("listenUnix() replaces a socket that nobody serves", async () => {
+  await using folder = await scratchFolder();
+  const path = join(folder.path, "s.sock");
+  await leaveStaleSocket(path);
+  const listener = await listenUnix(createServer(), path, { mode: 0o600 });
+  assert.ok(await canConnect(path));
+  await listener.close();
+});
+
+test("listenUnix() refuses a path that is served, and leaves it served", async () => {
+  await using folder = await scratchFolder();
+  const path = join(folder.path, "s.sock");
+  const first = await listenUnix(createServer(), path, { mode: 0o660 });
+  const second = createServer();
+  await assert.rejects(listenUnix(second, path, { mode: 0o660 }), {
+    kind: "failed-precondition",
+    message: `listen on "${path}": another process serves this socket: stop it or choose another path`,
+  });
+  assert.equal(second.listening, false);
+  assert.deepEqual(await readdir(folder.path), ["s.sock"]);
+  assert.ok(await canConnect(path));
+  await first.close();
+});
+
+test("listenUnix() refuses a path that is not a socket, and leaves it", async () => {
+  await using folder = await scratchFolder();
+  const path = join(folder.path, "file");
+  await writeFile(path, "precious");
+  await assert.rejects(listenUnix(createServer(), path, { mode: 0o660 }), {
+    kind: "failed-precondition",
+    message: /not a socket/,
+  });
+  assert.ok((await lstat(path)).isFile());
+});
+
+test("listenUnix() close() leaves a socket that another process put there meanwhile", async () => {
+  await using folder = await scratchFolder();
+  const path = join(folder.path, "s.sock");
+  const first = await listenUnix(createServer(), path, { mode: 0o660 });
+  await rm(path);
+  const second = await listenUnix(createServer(), path, { mode: 0o660 });
+  await first.close();
+  assert.ok(await canConnect(path));
+  await second.close();
+});
+
+test("checkSocketPath() takes 107 bytes and refuses more in clear words", () => {
+  checkSocketPath(`/${"x".repeat(106)}`);
+  assert.throws(() => checkSocketPath(`/${"x".repeat(107)}`), {
+    kind: "invalid-argument",
+    message: /at most 107 bytes, this one needs 108/,
+  });
+});
+
+test("connectError() says which socket and what to do", () => {
+  const refused = Object.assign(new Error("connect ECONNREFUSED"), { code: "ECONNREFUSED" });
+  const error = connectError("/run/x.sock", refused);
+  assert.equal(error.kind, "unavailable");
+  assert.match(error.message, /^connect to "\/run\/x.sock": nobody serves .* start it/);
+  const denied = Object.assign(new Error("connect EACCES"), { code: "EACCES" });
+  assert.equal(connectError("/run/x.sock", denied).kind, "permission-denied");
+});
