@@ -1,0 +1,66 @@
+// The command line of davit. This folder may import config, client, linux and daemon; nothing
+// imports it. Start here: the table of commands is `commands`, each one a file of its own.
+
+import process from "node:process";
+import { messageOf } from "../base/errors.ts";
+import { type Command, exitCode, parseCommandLine, UsageError } from "./command.ts";
+import { configCheck, configDefault, configShow } from "./config.ts";
+import { demo } from "./demo.ts";
+import { formatCommand, formatCommandList } from "./help.ts";
+import { serve } from "./serve.ts";
+import { createTerminal, type Terminal } from "./terminal.ts";
+import { formatVersion, version } from "./version.ts";
+
+// The build sets it; running from the sources there is none.
+declare const DAVIT_VERSION: string | undefined;
+
+const BUILD = typeof DAVIT_VERSION === "string" ? DAVIT_VERSION : "0.0.0-source";
+
+/** Every command, in the order of the help. */
+export const commands: readonly Command[] = [
+  serve,
+  configDefault,
+  configCheck,
+  configShow,
+  version,
+  demo,
+];
+
+/** Does what the words after "davit" ask for and says so on the terminal; the exit code. */
+export async function main(argv: readonly string[], terminal: Terminal): Promise<number> {
+  try {
+    const parsed = parseCommandLine(argv, commands);
+    switch (parsed.ask) {
+      case "help":
+        terminal.out(
+          parsed.command === undefined
+            ? formatCommandList(commands, terminal.style, parsed.group)
+            : formatCommand(parsed.command, terminal.style),
+        );
+        return exitCode.done;
+      case "version":
+        terminal.out(formatVersion(BUILD));
+        return exitCode.done;
+      case "run": {
+        const { command, options, operands } = parsed;
+        return await command.run({ options, operands, terminal, version: BUILD });
+      }
+    }
+  } catch (error) {
+    const red = terminal.errStyle.red;
+    terminal.err(`${red("davit:")} ${messageOf(error)}\n`);
+    if (!(error instanceof UsageError)) return exitCode.failed;
+    const topic = error.command === undefined ? "" : ` ${error.command.name}`;
+    terminal.err(`See: davit help${topic}\n`);
+    return exitCode.usage;
+  }
+}
+
+if (import.meta.main) {
+  // A reader that had enough (davit config default | head -1) is no failure.
+  process.stdout.on("error", (error: NodeJS.ErrnoException) => {
+    process.exit(error.code === "EPIPE" ? exitCode.done : exitCode.failed);
+  });
+  const terminal = createTerminal(process.stdout, process.stderr, process.env);
+  process.exit(await main(process.argv.slice(2), terminal));
+}
