@@ -10,7 +10,7 @@ import {
 } from "@bufbuild/protobuf";
 import { messageOf, RuntimeError } from "../base/errors.ts";
 import { ImageService, RuntimeService } from "../gen/runtime/v1/api_pb.ts";
-import type { Call, Method } from "../wire/grpc/index.ts";
+import type { Call, Method } from "../wire/grpc/call.ts";
 import type { CriContext, RpcCall } from "./context.ts";
 import { listPodSandbox } from "./runtime/list-pod-sandbox.ts";
 import { podSandboxStatus } from "./runtime/pod-sandbox-status.ts";

@@ -1,6 +1,6 @@
 import type { Logger } from "../base/logger.ts";
-import type { Call, CallEnd } from "../wire/grpc/index.ts";
-import { grpcOk } from "../wire/grpc/index.ts";
+import type { Call, CallEnd } from "../wire/grpc/call.ts";
+import { grpcOk } from "../wire/grpc/status.ts";
 
 // What kubelet asks every second or so: one line each would bury the rest.
 const polling = /\/(List|Stream)\w*$|(Status|Stats|Version|RuntimeConfig|FsInfo)$/;

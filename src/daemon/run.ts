@@ -6,7 +6,7 @@ import type { Config } from "../config/config.ts";
 import type { SandboxController } from "../core/sandbox/index.ts";
 import { criMethods, toStatus } from "../cri/index.ts";
 import { lockFile } from "../linux/index.ts";
-import { GrpcServer } from "../wire/grpc/index.ts";
+import { GrpcServer } from "../wire/grpc/server.ts";
 import { type Built, build } from "./build.ts";
 import { logCall } from "./call-log.ts";
 import { faultsFromEnvironment } from "./faults.ts";
