@@ -26,10 +26,10 @@ export interface ProcessRef extends Disposable {
  * `startTime`, from a record) when the pid belongs to another process by now.
  */
 export function openProcess(pid: number, startTime?: bigint): ProcessRef | undefined {
-  const exit = Promise.withResolvers<void>();
+  const exit = Promise.withResolvers<undefined>();
   let watch: NativeWatch;
   try {
-    watch = native().watchProcess(pid, () => exit.resolve());
+    watch = native().watchProcess(pid, () => exit.resolve(undefined));
   } catch (cause) {
     const error = nativeError(cause, `watch process ${pid}`);
     if (errnoCode(error) === "ESRCH") return undefined;

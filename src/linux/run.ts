@@ -86,8 +86,8 @@ function start(options: RunOptions): Child | Promise<Child> {
 }
 
 async function drained(outputs: readonly Collector[]): Promise<void> {
-  const patience = Promise.withResolvers<void>();
-  const timer = setTimeout(patience.resolve, DRAIN_MS);
+  const patience = Promise.withResolvers<undefined>();
+  const timer = setTimeout(() => patience.resolve(undefined), DRAIN_MS);
   await Promise.race([Promise.all(outputs.map((output) => output.ended)), patience.promise]);
   clearTimeout(timer);
 }
@@ -100,9 +100,9 @@ class Collector {
 
   constructor(stream: Readable | undefined, limit = 1024 * 1024) {
     this.#room = limit;
-    const end = Promise.withResolvers<void>();
+    const end = Promise.withResolvers<undefined>();
     this.ended = end.promise;
-    stream?.on("close", end.resolve);
+    stream?.on("close", () => end.resolve(undefined));
     stream?.on("data", (chunk: Buffer) => this.#keep(chunk));
   }
 

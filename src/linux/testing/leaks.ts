@@ -1,0 +1,35 @@
+import { readdirSync, readFileSync, readlinkSync } from "node:fs";
+import { setImmediate } from "node:timers/promises";
+
+/** What each open descriptor of a process is, by number. A process may look at its own. */
+export function openFds(pid: number | "self" = "self"): ReadonlyMap<number, string> {
+  const dir = `/proc/${pid}/fd`;
+  const found = new Map<number, string>();
+  for (const name of readdirSync(dir)) {
+    try {
+      found.set(Number(name), readlinkSync(`${dir}/${name}`));
+    } catch {
+      // The descriptor by which the folder itself was read is gone by now.
+    }
+  }
+  return found;
+}
+
+/** The pids of our children, zombies included, whichever thread started them. */
+export function childPids(): readonly number[] {
+  return readdirSync("/proc/self/task").flatMap((task) =>
+    readFileSync(`/proc/self/task/${task}/children`, "latin1")
+      .split(" ")
+      .map(Number)
+      .filter(Boolean),
+  );
+}
+
+/** Lets the event loop turn until the condition holds; throws, naming it, when it takes too long. */
+export async function until(what: string, holds: () => boolean, timeoutMs = 10_000): Promise<void> {
+  const deadline = performance.now() + timeoutMs;
+  while (!holds()) {
+    if (performance.now() > deadline) throw new Error(`not within ${timeoutMs} ms: ${what}`);
+    await setImmediate();
+  }
+}
