@@ -24,7 +24,7 @@ export const configDefault: Command = {
 export const configCheck: Command = {
   name: "config check",
   summary: "Say what is wrong with a configuration file",
-  details: `Finds everything at once, and changes nothing. ${whichFile}`,
+  details: `Finds everything at once, and changes nothing.\n${whichFile}`,
   operands: "[FILE]",
   options: {},
   examples: [{ line: "davit config check davit.toml", does: "Check a file before a restart" }],

@@ -162,9 +162,10 @@ export class Fields {
     this.#text.findings.push({ line, message: `${at === "" ? "the document" : at} ${problem}` });
   }
 
-  /** Notes that a field must be there, unless it is. */
+  /** Notes that a field must be there, unless it is; nothing where the object itself is absent. */
   require(name: string): void {
-    if (!this.has(name)) this.refuse(name, "is missing", this.#lineOf(undefined));
+    if (this.#node !== undefined && !this.has(name))
+      this.refuse(name, "is missing", this.#lineOf(undefined));
   }
 
   /** Refuses each field that was not asked for so far. */

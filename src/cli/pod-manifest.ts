@@ -1,6 +1,6 @@
 import { randomUUID } from "node:crypto";
 import { create, type MessageInitShape } from "@bufbuild/protobuf";
-import { LineCounter, parseAllDocuments } from "yaml";
+import { isScalar, LineCounter, parseAllDocuments } from "yaml";
 import { RuntimeError } from "../base/errors.ts";
 import {
   NamespaceMode,
@@ -60,7 +60,7 @@ export function parsePodManifests(yaml: string, file: string, node: PodNode): Po
       const message = error.message.split(/ at line |\n/)[0] ?? "";
       findings.push({ line: lines.linePos(error.pos[0]).line, message: `not YAML: ${message}` });
     }
-    if (document.errors.length > 0 || document.contents === null) continue;
+    if (document.errors.length > 0 || isEmpty(document.contents)) continue;
     pods.push(readPod({ document, lines, findings }, node));
   }
   if (findings.length > 0) {
@@ -74,6 +74,11 @@ export function parsePodManifests(yaml: string, file: string, node: PodNode): Po
     );
   }
   return pods;
+}
+
+/** As what follows a "---" at the end of a file. */
+function isEmpty(contents: unknown): boolean {
+  return contents === null || (isScalar(contents) && contents.value === null);
 }
 
 function readPod(text: ManifestText, node: PodNode): PodManifest {

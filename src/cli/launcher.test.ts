@@ -1,0 +1,84 @@
+import assert from "node:assert/strict";
+import { execFileSync, spawnSync } from "node:child_process";
+import {
+  chmodSync,
+  cpSync,
+  mkdirSync,
+  mkdtempSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from "node:fs";
+import { tmpdir } from "node:os";
+import { dirname, join } from "node:path";
+import { after, before, test } from "node:test";
+import { fileURLToPath } from "node:url";
+
+const LAUNCHER = fileURLToPath(new URL("../../bin/davit", import.meta.url));
+const PATH = "/usr/bin:/bin";
+let folder = "";
+
+/** A program that answers as a Node.js of this version, and else says how it was called. */
+function fakeNode(path: string, version: string): void {
+  mkdirSync(dirname(path), { recursive: true });
+  const answer = `[ "$1" = --version ] && { echo ${version}; exit; }`;
+  writeFileSync(path, `#!/bin/sh\n${answer}\necho "${version} pool=$UV_THREADPOOL_SIZE" "$@"\n`);
+  chmodSync(path, 0o755);
+}
+
+function run(file: string, env: Readonly<Record<string, string>>): string {
+  const { stdout, stderr, status } = spawnSync(file, ["a b"], { env, encoding: "utf8" });
+  return `${status} ${stdout}${stderr}`.trim();
+}
+
+before(() => {
+  folder = mkdtempSync(join(tmpdir(), "davit-launcher-"));
+  mkdirSync(join(folder, "home/bin"), { recursive: true });
+  cpSync(LAUNCHER, join(folder, "home/bin/davit"));
+});
+after(() => rmSync(folder, { recursive: true }));
+
+test("bin/davit says what to do when there is nothing to run, or nothing to run it with", () => {
+  const home = join(folder, "home");
+  const davit = join(home, "bin/davit");
+  fakeNode(join(folder, "old/node"), "v20.19.2");
+  fakeNode(join(folder, "new/node"), "v24.0.0");
+  assert.equal(
+    run(davit, { PATH: `${folder}/old:${PATH}` }),
+    `1 davit: no Node.js 24 or newer: run "npm ci --ignore-scripts" in ${home}, or set DAVIT_NODE`,
+  );
+  assert.equal(
+    run(davit, { PATH: `${folder}/new:${PATH}` }),
+    `1 davit: ${home}/dist/davit.js is missing: run "npm run build" in ${home}`,
+  );
+  const old = join(folder, "old/node");
+  assert.equal(
+    run(davit, { PATH, DAVIT_NODE: old }),
+    `1 davit: DAVIT_NODE=${old} is not a Node.js 24 or newer`,
+  );
+});
+
+test("bin/davit takes the checkout's Node, then DAVIT_NODE, then PATH, also through symlinks", () => {
+  const home = join(folder, "home");
+  mkdirSync(join(home, "dist"), { recursive: true });
+  writeFileSync(join(home, "dist/davit.js"), "");
+  fakeNode(join(folder, "path/node"), "v26.1.0");
+  fakeNode(join(folder, "named/node"), "v25.0.0");
+  symlinkSync("../home/bin/davit", join(folder, "path/relative"));
+  symlinkSync(join(folder, "path/relative"), join(folder, "link"));
+  const link = join(folder, "link");
+  const env = { PATH: `${folder}/path:${PATH}` };
+  const args = `pool=16 --disable-warning=ExperimentalWarning ${home}/dist/davit.js a b`;
+  assert.equal(run(link, env), `0 v26.1.0 ${args}`);
+  const named = { ...env, DAVIT_NODE: join(folder, "named/node") };
+  assert.equal(run(link, named), `0 v25.0.0 ${args}`);
+  fakeNode(join(home, "node_modules/.bin/node"), "v24.21.0");
+  assert.equal(run(link, named), `0 v24.21.0 ${args}`);
+});
+
+test("bin/davit and the scripts of npm start are sound shell", () => {
+  const root = dirname(dirname(LAUNCHER));
+  for (const script of ["bin/davit", "scripts/start.sh", "scripts/setup.sh", "scripts/build.sh"]) {
+    execFileSync("sh", ["-n", join(root, script)]);
+  }
+});

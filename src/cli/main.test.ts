@@ -1,0 +1,137 @@
+import assert from "node:assert/strict";
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { test } from "node:test";
+import { formatDefaultConfig } from "../config/format.ts";
+import { commands, main } from "./main.ts";
+import { recordedTerminal } from "./testing/recorded-terminal.ts";
+
+async function davit(...argv: string[]): Promise<{ code: number; out: string; err: string }> {
+  const terminal = recordedTerminal();
+  const code = await main(argv, terminal);
+  return { code, ...terminal.written };
+}
+
+async function withFile(text: string, use: (file: string) => Promise<void>): Promise<void> {
+  const folder = mkdtempSync(join(tmpdir(), "davit-cli-"));
+  try {
+    const file = join(folder, "davit.toml");
+    writeFileSync(file, text);
+    await use(file);
+  } finally {
+    rmSync(folder, { recursive: true });
+  }
+}
+
+test("main() lists the commands, and not the hidden ones", async () => {
+  for (const argv of [[], ["help"], ["--help"], ["-h"]]) {
+    const { code, out, err } = await davit(...argv);
+    assert.equal(code, 0);
+    assert.equal(err, "");
+    for (const name of ["serve", "config default", "config check", "config show", "version"]) {
+      assert.match(out, new RegExp(`^  ${name} `, "m"));
+    }
+    assert.doesNotMatch(out, /^ {2}demo/m);
+  }
+});
+
+test("main() helps with every command: usage, options, at least one example", async () => {
+  for (const { name, examples, options } of commands) {
+    const { code, out } = await davit("help", ...name.split(" "));
+    assert.equal(code, 0);
+    assert.deepEqual(await davit(...name.split(" "), "--help"), { code, out, err: "" });
+    assert.ok(examples.length > 0, name);
+    assert.match(out, new RegExp(`Usage: davit ${name} `));
+    for (const option of Object.keys(options)) assert.ok(out.includes(`--${option}`), option);
+    for (const example of examples) assert.ok(out.includes(example.line));
+    for (const line of out.split("\n")) assert.ok(line.length <= 110, line);
+  }
+  assert.match((await davit("config", "--help")).out, /Usage: davit config COMMAND/);
+  assert.match((await davit("help", "config")).out, /config check/);
+});
+
+test("main() says what a wrong command line probably meant, with exit code 2", async () => {
+  const cases: readonly (readonly [readonly string[], string])[] = [
+    [["sevre"], 'unknown command "sevre", did you mean "serve"?\nSee: davit help'],
+    [["pods"], 'unknown command "pods"\nSee: davit help'],
+    [["help", "confg"], 'unknown command "confg", did you mean "config"?\nSee: davit help'],
+    [
+      ["config", "shwo"],
+      'unknown command "config shwo", did you mean "config show"?\nSee: davit help',
+    ],
+    [["config"], '"davit config" needs one of: default, check, show\nSee: davit help'],
+    [["--serve"], 'unknown option "--serve": a command comes first\nSee: davit help'],
+    [
+      ["serve", "--confg", "x"],
+      'unknown option "--confg", did you mean "--config"?\nSee: davit help serve',
+    ],
+    [["serve", "--config"], 'option "--config" needs a value: FILE\nSee: davit help serve'],
+    [["serve", "--config="], 'option "--config" needs a value: FILE\nSee: davit help serve'],
+    [["serve", "x"], 'unexpected operand "x"\nSee: davit help serve'],
+    [["demo"], "FILE is missing\nSee: davit help demo"],
+    [["demo", "--once=1", "x"], 'option "--once" takes no value\nSee: davit help demo'],
+    [["version", "--x"], 'unknown option "--x"\nSee: davit help version'],
+  ];
+  for (const [argv, expected] of cases) {
+    assert.deepEqual(await davit(...argv), { code: 2, out: "", err: `davit: ${expected}\n` });
+  }
+});
+
+test("main() prints the version in one line", async () => {
+  const { code, out } = await davit("version");
+  assert.equal(code, 0);
+  assert.match(out, /^davit \S+ \(Node\.js v\d+\.\d+\.\d+, linux \w+\)\n$/);
+  assert.equal((await davit("--version")).out, out);
+});
+
+test("config default prints the file that formatDefaultConfig() makes", async () => {
+  assert.deepEqual(await davit("config", "default"), {
+    code: 0,
+    out: formatDefaultConfig(),
+    err: "",
+  });
+});
+
+test("config check prints one finding a line, with file and line", async () => {
+  await withFile('[cni]\nconfdir = "/x"\nmax_parallel = 0\n', async (file) => {
+    assert.deepEqual(await davit("config", "check", file), {
+      code: 1,
+      out: "",
+      err:
+        `${file}:2: unknown key "cni.confdir", did you mean "cni.conf_dir"?\n` +
+        `${file}:3: "cni.max_parallel" is 0: must be an integer from 1 to 256\n`,
+    });
+  });
+  await withFile("", async (file) => {
+    assert.deepEqual(await davit("config", "check", file), {
+      code: 0,
+      out: `${file}: ok\n`,
+      err: "",
+    });
+  });
+});
+
+test("config show prints what a file and the defaults make together", async () => {
+  await withFile('log.level = "warn"\n', async (file) => {
+    const { code, out } = await davit("config", "show", file);
+    assert.equal(code, 0);
+    assert.match(out, /^level = "warn"$/m);
+    assert.match(out, /^root = "\/var\/lib\/davit"$/m);
+  });
+});
+
+test("serve fails with one clear line when its configuration is wrong or absent", async () => {
+  await withFile("roots = 1\n", async (file) => {
+    assert.deepEqual(await davit("serve", "--config", file), {
+      code: 1,
+      out: "",
+      err: `davit: read configuration "${file}": unknown key "roots", did you mean "root"? (line 1)\n`,
+    });
+    assert.deepEqual(await davit("serve", `--config=${file}.not`), {
+      code: 1,
+      out: "",
+      err: `davit: read configuration "${file}.not": no such file\n`,
+    });
+  });
+});

@@ -1,0 +1,31 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { createTerminal } from "./terminal.ts";
+
+const RED_X = "\u001b[31mx\u001b[39m";
+
+function red(isTTY: boolean, env: Readonly<Record<string, string>>): readonly [string, string] {
+  const stream = { isTTY, write: () => true };
+  const other = { write: () => true };
+  const terminal = createTerminal(other, stream, env);
+  return [terminal.style.red("x"), terminal.errStyle.red("x")];
+}
+
+test("createTerminal() colours only the stream that is a terminal", () => {
+  assert.deepEqual(red(true, { TERM: "xterm" }), ["x", RED_X]);
+  assert.deepEqual(red(false, { TERM: "xterm" }), ["x", "x"]);
+});
+
+test("createTerminal() respects NO_COLOR unless it is empty, and dumb terminals", () => {
+  assert.deepEqual(red(true, { NO_COLOR: "1" }), ["x", "x"]);
+  assert.deepEqual(red(true, { NO_COLOR: "" }), ["x", RED_X]);
+  assert.deepEqual(red(true, { TERM: "dumb" }), ["x", "x"]);
+});
+
+test("createTerminal() is live where a line can be taken back", () => {
+  const live = (isTTY: boolean, TERM: string): boolean =>
+    createTerminal({ isTTY, write: () => true }, { write: () => true }, { TERM }).live;
+  assert.equal(live(true, "xterm"), true);
+  assert.equal(live(true, "dumb"), false);
+  assert.equal(live(false, "xterm"), false);
+});
