@@ -47,6 +47,7 @@ export class Checkpointer {
   readonly #logger: Logger;
   readonly #limits: CheckpointLimits;
   readonly #quiet: NodeJS.Timeout;
+  readonly #finishing = new AbortController();
   /** Held until release(): closing it drops SQLite's locks on the same file (fcntl(2)). */
   #databaseFile: FileHandle | undefined;
   #running: Promise<void> | undefined;
@@ -91,6 +92,7 @@ export class Checkpointer {
    */
   async finish(): Promise<void> {
     clearTimeout(this.#quiet);
+    this.#finishing.abort();
     await this.#running;
     try {
       if (this.walBytes() > 0) await this.#round();
@@ -119,7 +121,7 @@ export class Checkpointer {
     try {
       let done = await this.#round();
       for (let round = 2; !done && round <= maxRounds; round++) {
-        await sleep(roundPauseMs, undefined, { ref: false });
+        if (!(await this.#pause())) return;
         done = await this.#round();
       }
       // Somebody writes all the time: what is copied is copied, come again when it is worth it.
@@ -136,6 +138,13 @@ export class Checkpointer {
         error: messageOf(error),
       });
     }
+  }
+
+  /** False when the last checkpoint is wanted now: nobody waits for this one any more. */
+  async #pause(): Promise<boolean> {
+    const { signal } = this.#finishing;
+    await sleep(roundPauseMs, undefined, { ref: false, signal }).catch(() => undefined);
+    return !signal.aborted;
   }
 
   /** True when the log is empty now. */

@@ -25,7 +25,7 @@ export function openDatabase(
 ): DatabaseSync {
   const doing = `open records "${path}"`;
   try {
-    mkdirSync(dirname(path), { recursive: true, mode: 0o700 });
+    makeFolder(dirname(path));
     if (existsSync(path)) {
       const damage = findDamage(path);
       if (damage !== undefined) moveAside(path, damage, deps);
@@ -38,6 +38,13 @@ export function openDatabase(
   } catch (error) {
     throw databaseError(doing, error);
   }
+}
+
+/** Not mkdir's `recursive`: on a read-only file system that says ENOENT (Node 24). */
+function makeFolder(path: string): void {
+  if (existsSync(path)) return;
+  makeFolder(dirname(path));
+  mkdirSync(path, { mode: 0o700 });
 }
 
 function openWritable(path: string, nowMs: number): DatabaseSync {

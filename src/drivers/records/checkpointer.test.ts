@@ -1,0 +1,149 @@
+import assert from "node:assert/strict";
+import { readFileSync, statSync } from "node:fs";
+import { join } from "node:path";
+import { DatabaseSync } from "node:sqlite";
+import { describe, test } from "node:test";
+import { silentLogger } from "../../base/logger.ts";
+import { Records } from "./index.ts";
+import { fullSandbox, MemoryLogger, temporaryFolder, until } from "./testing/sample.ts";
+
+const never = 1 << 30;
+
+describe("Checkpointer", () => {
+  test("empties the log when it has grown", async () => {
+    using folder = temporaryFolder();
+    const path = join(folder.path, "davit.db");
+    await using records = Records.open(path, {
+      logger: silentLogger,
+      checkpoint: { walBytes: 50_000, quietMs: never },
+    });
+    records.putSandbox(fullSandbox("a"));
+    const little = records.walBytes();
+    assert.ok(little > 0 && little < 50_000);
+    for (let n = 0; records.walBytes() < 50_000; n++) records.putSandbox(fullSandbox(`${n}`));
+    await until("the log is empty", () => records.walBytes() === 0);
+    // It is all in the one file now.
+    assert.ok(readFileSync(path).includes("pod-a_default_uid-a_2"));
+  });
+
+  test("leaves the log alone below its limits", async () => {
+    using folder = temporaryFolder();
+    await using records = Records.open(join(folder.path, "davit.db"), {
+      logger: silentLogger,
+      checkpoint: { walBytes: never, quietMs: never },
+    });
+    for (let n = 0; n < 100; n++) {
+      records.putSandbox({ ...fullSandbox("a"), bootId: `${n}` });
+      await new Promise(setImmediate);
+    }
+    assert.ok(records.walBytes() > 100 * 4096);
+  });
+
+  test("empties the log after a quiet time", async () => {
+    using folder = temporaryFolder();
+    await using records = Records.open(join(folder.path, "davit.db"), {
+      logger: silentLogger,
+      checkpoint: { walBytes: never, quietMs: 10 },
+    });
+    for (let round = 0; round < 3; round++) {
+      records.putSandbox(fullSandbox(`${round}`));
+      assert.ok(records.walBytes() > 0);
+      await until("the log is empty", () => records.walBytes() === 0);
+    }
+    assert.equal(records.loadSandboxes().length, 3);
+  });
+
+  test("empties a log that it found at the start", async () => {
+    using folder = temporaryFolder();
+    const path = join(folder.path, "davit.db");
+    await using living = Records.open(path, {
+      logger: silentLogger,
+      checkpoint: { walBytes: never, quietMs: never },
+    });
+    living.putSandbox(fullSandbox("a"));
+    await using records = Records.open(path, {
+      logger: silentLogger,
+      checkpoint: { walBytes: never, quietMs: 1 },
+    });
+    await until("the log is empty", () => records.walBytes() === 0);
+  });
+
+  test("loses nothing that is written while it works, and cuts the log in the end", async () => {
+    using folder = temporaryFolder();
+    const path = join(folder.path, "davit.db");
+    const expected = new Map<string, string>();
+    {
+      await using records = Records.open(path, {
+        logger: silentLogger,
+        checkpoint: { walBytes: 20_000, quietMs: 5 },
+      });
+      for (let n = 0; n < 2_000; n++) {
+        const id = `sandbox-${n % 60}`;
+        records.putSandbox({ ...fullSandbox(id), bootId: `${n}` });
+        expected.set(id, `${n}`);
+        // Every write of a burst meets another point of the checkpoint that is under way.
+        if (n % 3 === 0) await new Promise(setImmediate);
+      }
+      await until("the log is empty", () => records.walBytes() === 0);
+      records.putSandbox({ ...fullSandbox("sandbox-0"), bootId: "last" });
+      expected.set("sandbox-0", "last");
+    }
+    await using records = Records.open(path, { logger: silentLogger });
+    const loaded = new Map(records.loadSandboxes().map(({ id, bootId }) => [id, bootId]));
+    assert.deepEqual([...loaded].sort(), [...expected].sort());
+    assert.ok(statSync(path).size > 0);
+  });
+
+  test("closes at once in the middle of its work", async () => {
+    using folder = temporaryFolder();
+    const path = join(folder.path, "davit.db");
+    const logger = new MemoryLogger();
+    for (let turns = 0; turns < 12; turns++) {
+      const records = Records.open(path, { logger, checkpoint: { walBytes: 1, quietMs: 1 } });
+      records.putSandbox(fullSandbox("a"));
+      for (let turn = 0; turn < turns; turn++) await new Promise(setImmediate);
+      records.putSandbox(fullSandbox(`${turns}`));
+      await records[Symbol.asyncDispose]();
+      assert.throws(() => statSync(`${path}-wal`), /ENOENT/);
+    }
+    await using records = Records.open(path, { logger });
+    assert.equal(records.counts().sandboxes, 13);
+    assert.deepEqual(logger.lines, []);
+  });
+
+  test("logs a failure, waits, and goes on when it works again", async () => {
+    using folder = temporaryFolder();
+    const path = join(folder.path, "davit.db");
+    const logger = new MemoryLogger();
+    await using records = Records.open(path, { logger, checkpoint: { walBytes: 1, quietMs: 5 } });
+    // A table that is gone makes the fence fail: it stands for whatever a disk can answer.
+    using raw = new DatabaseSync(path);
+    raw.exec("ALTER TABLE meta RENAME TO hidden");
+    records.putSandbox(fullSandbox("a"));
+    await until("two failures are logged", () => logger.of("warn").length >= 2);
+    const [first, second] = logger.of("warn");
+    assert.match(first?.message ?? "", /checkpoint of the records failed/);
+    assert.match(String(first?.fields["error"]), /meta/);
+    assert.ok(Number(second?.fields["retryMs"]) > Number(first?.fields["retryMs"]));
+    assert.ok(records.walBytes() > 0);
+    raw.exec("ALTER TABLE hidden RENAME TO meta");
+    await until("the log is empty", () => records.walBytes() === 0);
+    assert.equal(records.loadSandboxes().length, 1);
+  });
+
+  test("lets the close make the checkpoint when its own last one fails", async () => {
+    using folder = temporaryFolder();
+    const path = join(folder.path, "davit.db");
+    const logger = new MemoryLogger();
+    {
+      await using records = Records.open(path, { logger });
+      records.putSandbox(fullSandbox("a"));
+      using raw = new DatabaseSync(path);
+      raw.exec("ALTER TABLE meta RENAME TO hidden");
+    }
+    assert.equal(logger.of("warn").length, 1);
+    assert.throws(() => statSync(`${path}-wal`), /ENOENT/);
+    using raw = new DatabaseSync(path);
+    assert.equal(raw.prepare("SELECT count(*) AS n FROM sandbox").get()?.["n"], 1);
+  });
+});

@@ -1,0 +1,206 @@
+import assert from "node:assert/strict";
+import {
+  copyFileSync,
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  statSync,
+  truncateSync,
+  writeFileSync,
+} from "node:fs";
+import { join } from "node:path";
+import { DatabaseSync } from "node:sqlite";
+import { describe, test } from "node:test";
+import { isKind } from "../../base/errors.ts";
+import { silentLogger } from "../../base/logger.ts";
+import { Records } from "./index.ts";
+import { migrate, readSchema } from "./schema.ts";
+import { fullSandbox, MemoryLogger, temporaryFolder } from "./testing/sample.ts";
+
+async function filled(path: string, count = 60): Promise<void> {
+  await using records = Records.open(path, { logger: silentLogger });
+  for (let n = 0; n < count; n++) records.putSandbox(fullSandbox(`sandbox-${n}`));
+}
+
+function contents(folder: string): Record<string, string> {
+  return Object.fromEntries(
+    readdirSync(folder)
+      .sort()
+      .map((name) => [name, readFileSync(join(folder, name)).toString("base64")]),
+  );
+}
+
+describe("Records.open()", () => {
+  test("refuses a database of a newer schema and leaves it as it is", async () => {
+    using folder = temporaryFolder();
+    const source = join(folder.path, "source.db");
+    await filled(source, 3);
+    // As a newer davit that was killed leaves it: the last writes are in its log alone.
+    const newer = new DatabaseSync(source);
+    newer.exec("PRAGMA wal_autocheckpoint = 0; UPDATE meta SET schema = 99; CREATE TABLE more (x)");
+    const root = join(folder.path, "root");
+    const path = join(root, "davit.db");
+    mkdirSync(root);
+    for (const suffix of ["", "-wal"]) copyFileSync(source + suffix, path + suffix);
+    newer.close();
+    assert.ok(statSync(`${path}-wal`).size > 0);
+
+    const before = contents(root);
+    const logger = new MemoryLogger();
+    assert.throws(
+      () => Records.open(path, { logger }),
+      (error) =>
+        isKind(error, "failed-precondition") &&
+        /version 99, this davit knows up to 1; start the newer davit/.test(String(error)) &&
+        String(error).includes(path),
+    );
+    // The index of the log is no content; SQLite makes it anew whenever it is missing.
+    const { "davit.db-shm": _index, ...after } = contents(root);
+    assert.deepEqual(after, before);
+    assert.deepEqual(logger.lines, []);
+  });
+
+  test("refuses a SQLite database that is somebody else's", () => {
+    using folder = temporaryFolder();
+    const path = join(folder.path, "davit.db");
+    {
+      using foreign = new DatabaseSync(path);
+      foreign.exec("CREATE TABLE bookmarks (url TEXT)");
+    }
+    const before = contents(folder.path);
+    assert.throws(
+      () => Records.open(path, { logger: silentLogger }),
+      (error) => isKind(error, "failed-precondition") && /not one of davit/.test(String(error)),
+    );
+    assert.deepEqual(contents(folder.path), before);
+  });
+
+  const damages: Readonly<Record<string, (path: string) => void>> = {
+    "a garbage header": (path) => {
+      writeFileSync(path, Buffer.alloc(100, "garbage "), { flag: "r+" });
+    },
+    "nothing but garbage": (path) => {
+      writeFileSync(path, Buffer.alloc(50_000, "garbage "));
+    },
+    "its second half cut off": (path) => {
+      truncateSync(path, statSync(path).size / 2);
+    },
+    "all but 100 bytes cut off": (path) => {
+      truncateSync(path, 100);
+    },
+    "garbage in the middle": (path) => {
+      const bytes = readFileSync(path);
+      bytes.fill(0xa5, bytes.length / 2, bytes.length / 2 + 8192);
+      writeFileSync(path, bytes);
+    },
+    "no schema version": (path) => {
+      using db = new DatabaseSync(path);
+      db.exec("DELETE FROM meta");
+    },
+  };
+
+  for (const [what, damage] of Object.entries(damages)) {
+    test(`moves a database with ${what} aside and begins with a fresh one`, async () => {
+      using folder = temporaryFolder();
+      const path = join(folder.path, "davit.db");
+      await filled(path);
+      damage(path);
+      const bytes = readFileSync(path);
+      writeFileSync(`${path}-wal`, "");
+      const logger = new MemoryLogger();
+      const clock = { nowMs: () => 1234, nowNs: () => 0n };
+      {
+        await using records = Records.open(path, { logger, clock });
+        assert.deepEqual(records.counts(), { sandboxes: 0, attachments: 0, setAside: 0 });
+        records.putSandbox(fullSandbox("new"));
+      }
+      assert.deepEqual(readFileSync(`${path}.corrupt-1234`), bytes);
+      const [line, ...others] = logger.lines;
+      assert.deepEqual(others, []);
+      assert.equal(line?.level, "error");
+      assert.equal(line.fields["movedTo"], `${path}.corrupt-1234`);
+      assert.ok(line.fields["damage"]);
+      await using again = Records.open(path, { logger });
+      assert.equal(again.loadSandboxes().length, 1);
+    });
+  }
+
+  test("keeps the first damaged database when a second one follows in the same millisecond", async () => {
+    using folder = temporaryFolder();
+    const path = join(folder.path, "davit.db");
+    const clock = { nowMs: () => 7, nowNs: () => 0n };
+    for (const text of ["first ", "second "]) {
+      writeFileSync(path, text.repeat(1000));
+      await using _records = Records.open(path, { logger: silentLogger, clock });
+    }
+    assert.match(readFileSync(`${path}.corrupt-7`, "utf8"), /^first/);
+    assert.match(readFileSync(`${path}.corrupt-8`, "utf8"), /^second/);
+  });
+
+  test("takes an empty file, as a power cut may leave it, for a new database", async () => {
+    using folder = temporaryFolder();
+    const path = join(folder.path, "davit.db");
+    writeFileSync(path, "");
+    const logger = new MemoryLogger();
+    await using records = Records.open(path, { logger });
+    records.putSandbox(fullSandbox("a"));
+    assert.deepEqual(logger.lines, []);
+  });
+
+  test("takes up a log that a killed daemon left, also without its index", async () => {
+    using folder = temporaryFolder();
+    const source = join(folder.path, "source.db");
+    await using living = Records.open(source, { logger: silentLogger });
+    for (let n = 0; n < 9; n++) living.putSandbox(fullSandbox(`sandbox-${n}`));
+    const path = join(folder.path, "davit.db");
+    for (const suffix of ["", "-wal"]) copyFileSync(source + suffix, path + suffix);
+    await using records = Records.open(path, { logger: silentLogger });
+    assert.equal(records.loadSandboxes().length, 9);
+  });
+
+  test("says which path it could not make", () => {
+    using folder = temporaryFolder();
+    writeFileSync(join(folder.path, "file"), "");
+    const path = join(folder.path, "file/davit.db");
+    assert.throws(
+      () => Records.open(path, { logger: silentLogger }),
+      (error) =>
+        String(error).includes(`open records "${path}"`) && /ENOTDIR|EEXIST/.test(String(error)),
+    );
+    assert.ok(!existsSync(path));
+  });
+});
+
+describe("migrate()", () => {
+  const steps = [
+    `CREATE TABLE meta (one INTEGER PRIMARY KEY, schema INTEGER, created_at INTEGER);
+     CREATE TABLE pods (id TEXT); INSERT INTO pods VALUES ('a');`,
+    "ALTER TABLE pods ADD COLUMN colour TEXT; UPDATE pods SET colour = 'red';",
+    "ALTER TABLE pods ADD COLUMN size INTEGER;",
+  ];
+
+  test("takes only the steps that are missing, and keeps when the database began", () => {
+    using db = new DatabaseSync(":memory:");
+    migrate(db, 100, steps.slice(0, 1));
+    assert.deepEqual(readSchema(db), { kind: "version", version: 1 });
+    migrate(db, 200, steps);
+    migrate(db, 300, steps);
+    assert.deepEqual(readSchema(db), { kind: "version", version: 3 });
+    assert.deepEqual(
+      { ...db.prepare("SELECT * FROM pods").get() },
+      { id: "a", colour: "red", size: null },
+    );
+    assert.equal(db.prepare("SELECT created_at FROM meta").get()?.["created_at"], 100);
+  });
+
+  test("leaves the old schema when one step fails", () => {
+    using db = new DatabaseSync(":memory:");
+    migrate(db, 100, steps.slice(0, 1));
+    const broken = [...steps.slice(0, 2), "ALTER TABLE nowhere ADD COLUMN x"];
+    assert.throws(() => migrate(db, 200, broken), /nowhere/);
+    assert.deepEqual(readSchema(db), { kind: "version", version: 1 });
+    assert.deepEqual({ ...db.prepare("SELECT * FROM pods").get() }, { id: "a" });
+    assert.equal(db.isTransaction, false);
+  });
+});

@@ -1,0 +1,222 @@
+import assert from "node:assert/strict";
+import { execFileSync, spawnSync } from "node:child_process";
+import { mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { after, before, describe, test } from "node:test";
+import { isKind } from "../../base/errors.ts";
+import { silentLogger } from "../../base/logger.ts";
+import { Records } from "./index.ts";
+import { fullSandbox, MemoryLogger, temporaryFolder, until } from "./testing/sample.ts";
+
+const writer = join(import.meta.dirname, "testing/writer.ts");
+const hasStrace = spawnSync("strace", ["-V"]).status === 0;
+
+/** One system call that has ended, in the order of the ends. */
+interface Call {
+  readonly thread: number;
+  readonly name: string;
+  readonly file: "database" | "log" | "other";
+  readonly line: string;
+}
+
+/** Runs the writer under strace; the calls come with the writer's pid, which is its main thread. */
+function trace(path: string, count: number): { readonly main: number; readonly calls: Call[] } {
+  const output = `${path}.trace`;
+  const traced =
+    "fsync,fdatasync,sync,syncfs,sync_file_range,msync,ftruncate,pwrite64,pwritev,write";
+  const child = spawnSync(
+    "strace",
+    [
+      "-f",
+      "-y",
+      "-o",
+      output,
+      "-e",
+      `trace=${traced}`,
+      process.execPath,
+      writer,
+      path,
+      "churn",
+      `${count}`,
+    ],
+    { encoding: "utf8" },
+  );
+  assert.equal(child.status, 0, child.stderr);
+  const calls: Call[] = [];
+  const begun = new Map<number, string>();
+  let main = 0;
+  for (const text of readFileSync(output, "utf8").split("\n")) {
+    const [, id, rest = ""] = /^(\d+) +(.*)$/.exec(text) ?? [];
+    if (id === undefined) continue;
+    const thread = Number(id);
+    main ||= thread;
+    if (rest.endsWith("<unfinished ...>")) {
+      begun.set(thread, rest);
+      continue;
+    }
+    const line = rest.startsWith("<...") ? (begun.get(thread) ?? "") : rest;
+    const name = /^(\w+)\(/.exec(line)?.[1];
+    if (name === undefined) continue;
+    const file = line.includes(`<${path}-wal>`)
+      ? "log"
+      : line.includes(`<${path}>`)
+        ? "database"
+        : "other";
+    calls.push({ thread, name, file, line });
+  }
+  return { main, calls };
+}
+
+const isSync = (call: Call): boolean => call.name.includes("sync");
+
+describe("Records under strace", { skip: hasStrace ? false : "strace is not installed" }, () => {
+  test("never sync on the main thread: new database, 500 writes with checkpoints, close, again", () => {
+    using folder = temporaryFolder();
+    const path = join(folder.path, "davit.db");
+    for (let life = 0; life < 2; life++) {
+      const { main, calls } = trace(path, 500);
+      const onMain = calls.filter((call) => isSync(call) && call.thread === main);
+      assert.deepEqual(onMain, []);
+      // The trace sees syncs at all, and the main thread's writes.
+      assert.ok(calls.some((call) => isSync(call) && call.file === "log"));
+      assert.ok(calls.some((call) => isSync(call) && call.file === "database"));
+      assert.ok(calls.filter((call) => call.thread === main && call.file === "log").length > 500);
+    }
+  });
+
+  test("sync the log before a page of it reaches the database, and the database before the log is cut", () => {
+    using folder = temporaryFolder();
+    const path = join(folder.path, "davit.db");
+    // A first life for the tables: a new database is written without a log.
+    trace(path, 1);
+    const { calls } = trace(path, 500);
+    let logSynced = false;
+    let databaseSynced = true;
+    let copied = 0;
+    let cuts = 0;
+    for (const call of calls) {
+      if (call.file === "log" && isSync(call)) logSynced = true;
+      else if (call.file === "database" && isSync(call)) {
+        databaseSynced = true;
+        // What is copied next lies behind the next fence.
+        logSynced = false;
+      } else if (call.file === "database") {
+        assert.ok(logSynced, `before the log was synced: ${call.line}`);
+        databaseSynced = false;
+        copied++;
+      } else if (call.file === "log" && call.name === "ftruncate") {
+        assert.ok(databaseSynced, `before the database was synced: ${call.line}`);
+        cuts++;
+      }
+    }
+    assert.ok(copied > 10, `${copied} pages were copied`);
+    assert.ok(cuts > 1, `the log was cut ${cuts} times`);
+  });
+});
+
+describe("Records on a full disk", () => {
+  const folder = temporaryFolder();
+  const mountPoint = join(folder.path, "disk");
+  const mount = (...args: readonly string[]): void => {
+    execFileSync("mount", [...args, mountPoint]);
+  };
+
+  before(() => {
+    mkdirSync(mountPoint);
+    mount("-t", "tmpfs", "-o", "size=1m", "tmpfs");
+  });
+
+  after(() => {
+    execFileSync("umount", [mountPoint]);
+    folder[Symbol.dispose]();
+  });
+
+  test("refuse a write in clear words, keep the old state, and go on when there is room", async () => {
+    const path = join(mountPoint, "davit.db");
+    const logger = new MemoryLogger();
+    const written: string[] = [];
+    let failure: unknown;
+    await using records = Records.open(path, {
+      logger,
+      checkpoint: { walBytes: 1 << 30, quietMs: 20 },
+    });
+    while (failure === undefined && written.length < 10_000) {
+      const id = `sandbox-${written.length}`;
+      try {
+        records.putSandbox(fullSandbox(id));
+        written.push(id);
+      } catch (error) {
+        failure = error;
+      }
+    }
+    assert.ok(isKind(failure, "resource-exhausted"), String(failure));
+    assert.match(
+      String(failure),
+      new RegExp(`write sandbox "sandbox-${written.length}" in records "${path}"`),
+    );
+    assert.match(String(failure), /free space/);
+    // What room is left takes a few updates; the first that fails leaves the value before it.
+    let last = fullSandbox("sandbox-0").bootId;
+    assert.throws(() => {
+      for (let n = 0; n < 10_000; n++) {
+        records.putSandbox({ ...fullSandbox("sandbox-0"), bootId: `${n}` });
+        last = `${n}`;
+      }
+    }, /free space/);
+    const loaded = records.loadSandboxes();
+    assert.deepEqual(
+      loaded.map(({ id }) => id),
+      written,
+    );
+    assert.equal(loaded[0]?.bootId, last);
+
+    // Checkpoints want room, too: they fail, say so, and work as soon as there is some.
+    await until("a failed checkpoint is logged", () => logger.of("warn").length > 0);
+    mount("-o", "remount,size=8m");
+    records.putSandbox(fullSandbox("more"));
+    await until("the log is empty", () => records.walBytes() === 0);
+    assert.equal(records.loadSandboxes().length, written.length + 1);
+  });
+
+  test("cannot be opened, in clear words", async () => {
+    mount("-o", "remount,size=8m");
+    const filler = join(mountPoint, "filler");
+    const path = join(mountPoint, "other.db");
+    const mostly = spawnSync("dd", ["if=/dev/zero", `of=${filler}`, "bs=4096"], {
+      encoding: "utf8",
+    });
+    assert.match(mostly.stderr, /No space/);
+    assert.throws(
+      () => Records.open(path, { logger: silentLogger }),
+      (error) => isKind(error, "resource-exhausted") && String(error).includes(path),
+    );
+    // With room again the half-made file is no obstacle.
+    rmSync(filler);
+    await using records = Records.open(path, { logger: silentLogger });
+    records.putSandbox(fullSandbox("a"));
+  });
+
+  test("that is read-only cannot be opened, in clear words", async () => {
+    const path = join(mountPoint, "readonly.db");
+    const missing = join(mountPoint, "missing/davit.db");
+    {
+      await using records = Records.open(path, { logger: silentLogger });
+      records.putSandbox(fullSandbox("a"));
+    }
+    writeFileSync(join(folder.path, "keep"), "");
+    mount("-o", "remount,ro");
+    try {
+      for (const each of [path, missing, join(mountPoint, "new.db")]) {
+        assert.throws(
+          () => Records.open(each, { logger: silentLogger }),
+          (error) => isKind(error, "permission-denied") && String(error).includes(each),
+          each,
+        );
+      }
+    } finally {
+      mount("-o", "remount,rw");
+    }
+    await using records = Records.open(path, { logger: silentLogger });
+    assert.equal(records.counts().sandboxes, 1);
+  });
+});
