@@ -205,9 +205,16 @@ describe("CniNetwork on this kernel", () => {
       await remove(network, "a");
       assert.doesNotMatch(rules(), /18080|CNI-DN-|CNI-SN-/);
       assert.deepEqual(ipam(), []);
-      // The plugin keeps its top-level chains for the next port; they are not a pod's.
-      sh("iptables", "-t", "nat", "-F");
-      sh("iptables", "-t", "nat", "-X");
+    });
+
+    test("limits the bandwidth that the pod's annotations ask for", async () => {
+      const more = [{ type: "bandwidth", capabilities: { bandwidth: true } }];
+      use({ plugins: bridgeConflist({ ipamDir, subnets, more }).plugins });
+      const network = await open();
+      await add(network, "a", { annotations: { "kubernetes.io/ingress-bandwidth": "10M" } });
+      assert.match(sh("tc", "qdisc", "show"), /qdisc tbf .* rate 10Mbit/);
+      await remove(network, "a");
+      assert.doesNotMatch(sh("tc", "qdisc", "show"), /tbf/);
     });
 
     test("frees everything of an ADD whose second plugin failed", async () => {

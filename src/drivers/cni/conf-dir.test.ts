@@ -84,6 +84,31 @@ describe("ConfDir", () => {
     assert.match(warnings[0] ?? "", /skipped invalid.*1\.conflist.*parse JSON/);
   });
 
+  test("does not take the next file's network while the first is half written", async () => {
+    mkdirSync(dir);
+    writeFileSync(join(dir, "1.conflist"), conf("first"));
+    writeFileSync(join(dir, "2.conflist"), conf("second"));
+    await open();
+    writeFileSync(join(dir, "1.conflist"), "{");
+    await subject.scan();
+    assert.equal(name(), "first");
+    writeFileSync(join(dir, "1.conflist"), conf("whole"));
+    await subject.scan();
+    assert.equal(name(), "whole");
+    writeFileSync(join(dir, "1.conflist"), "{");
+    await untilName("second");
+  });
+
+  test("watches a folder that was made again, whatever its inode", async () => {
+    mkdirSync(dir);
+    await open();
+    rmSync(dir, { recursive: true });
+    mkdirSync(dir);
+    await subject.scan();
+    writeFileSync(join(dir, "1.conflist"), conf("again"));
+    await untilName("again");
+  });
+
   test("says in words why there is no network", async () => {
     await open();
     assert.match(

@@ -25,7 +25,10 @@ export interface InvalidFile {
 
 /** What a look at the folder found. */
 export interface ConfDirState {
-  /** The first valid file in lexical order; undefined when there is none. */
+  /**
+   * The first valid file in lexical order, so one invalid file does not take the network from a
+   * node (as with CRI-O; containerd stops at it). Undefined when there is none.
+   */
   readonly network: LoadedNetwork | undefined;
   /** Why there is none; undefined when there is one. */
   readonly reason: string | undefined;
@@ -128,6 +131,7 @@ export class ConfDir implements Disposable {
   #fingerprint: string | undefined;
   #scanning: Promise<void> | undefined;
   #again = false;
+  #doubted = false;
   #closed = false;
   #state: ConfDirState = { network: undefined, reason: "not read yet", invalid: [] };
 
@@ -166,10 +170,24 @@ export class ConfDir implements Disposable {
       // Taken before the files are read: a write in between is seen at the next look.
       const seen = await fingerprint(this.#dir);
       const changed = seen !== this.#fingerprint;
-      if (changed) this.#take(await loadDir(this.#dir));
+      const next = changed ? await loadDir(this.#dir) : this.#state;
+      if (this.#isHalfWritten(next)) {
+        this.#settle();
+        continue;
+      }
+      this.#take(next);
       this.#fingerprint = seen;
       if (!this.#isClosed()) this.#onScan(changed);
     }
+  }
+
+  // The file in use became invalid: most likely somebody is writing it, and no pod may get the next
+  // file's network for that. It is believed when it still is so at the next look.
+  #isHalfWritten(next: ConfDirState): boolean {
+    const file = this.#state.network?.file;
+    const isInvalid = next.invalid.some((entry) => entry.file === file);
+    this.#doubted = isInvalid && !this.#doubted;
+    return this.#doubted;
   }
 
   // Behind a method, so that the compiler does not take the value from before an await for granted.
@@ -202,8 +220,9 @@ export class ConfDir implements Disposable {
     const inodes = await Promise.all(
       paths.map(async (path) => {
         try {
-          const { dev, ino } = await stat(path, { bigint: true });
-          return `${dev}:${ino}`;
+          // File systems reuse inode numbers at once, so the birth says more than they.
+          const { dev, ino, birthtimeNs } = await stat(path, { bigint: true });
+          return `${dev}:${ino}:${birthtimeNs}`;
         } catch {
           return ""; // not there (yet)
         }
