@@ -205,6 +205,9 @@ describe("CniNetwork on this kernel", () => {
       await remove(network, "a");
       assert.doesNotMatch(rules(), /18080|CNI-DN-|CNI-SN-/);
       assert.deepEqual(ipam(), []);
+      // The plugin keeps its two rules for all ports; they are not a pod's.
+      sh("iptables", "-t", "nat", "-F", "CNI-HOSTPORT-MASQ");
+      sh("iptables", "-t", "nat", "-F", "CNI-HOSTPORT-SETMARK");
     });
 
     test("limits the bandwidth that the pod's annotations ask for", async () => {
