@@ -9,7 +9,7 @@ import {
 import { connect as connectSocket } from "node:net";
 import { type ErrorKind, kindOf, messageOf } from "../../base/errors.ts";
 import { checkSocketPath, connectError } from "../unix-socket.ts";
-import { decodeStatusMessage, formatTimeout, frame, MessageReader } from "./codec.ts";
+import { decodeStatusMessage, formatTimeout, MessageReader, writeMessage } from "./codec.ts";
 import { type GrpcStatus, GrpcStatusError, grpcCodeOfKind, grpcOk, statusError } from "./status.ts";
 
 /** How a single call is made. */
@@ -152,6 +152,7 @@ class Exchange implements Disposable {
   readonly #onAbort = (): void => this.#abort();
   #timer: NodeJS.Timeout | undefined;
   #stream: ClientHttp2Stream | undefined;
+  #session: ClientHttp2Session | undefined;
   /** Our own reason to give up, which counts more than what the stream says of it. */
   #ended: GrpcStatusError | undefined;
   #response: ResponseHeaders | undefined;
@@ -198,6 +199,7 @@ class Exchange implements Disposable {
       throw statusError("unavailable", `call "${this.#method}": ${messageOf(cause)}`, cause);
     }
     this.#stream = stream;
+    this.#session = session;
     // Reading the stream reports it; without a listener it would be thrown when nobody reads.
     stream.on("error", () => undefined);
     stream.on("response", (response) => {
@@ -206,7 +208,7 @@ class Exchange implements Disposable {
     stream.on("trailers", (trailers: IncomingHttpHeaders) => {
       this.#trailers = trailers;
     });
-    stream.end(frame(request));
+    writeMessage(stream, request, true);
   }
 
   async *answers(reader: MessageReader): AsyncGenerator<Uint8Array, void, undefined> {
@@ -258,7 +260,8 @@ class Exchange implements Disposable {
     if (own !== "unknown" && own !== "canceled") {
       return statusError(own, `call "${this.#method}": ${messageOf(failure)}`, failure);
     }
-    const kind = kindOfReset(stream.rstCode);
+    // Node ends the streams of a lost connection as if they had been reset with CANCEL.
+    const kind = this.#session?.destroyed === true ? "unavailable" : kindOfReset(stream.rstCode);
     const what =
       kind === "unavailable"
         ? "the connection was lost before the answer"

@@ -1,5 +1,6 @@
 // The gRPC wire format that lies on top of HTTP/2, as pure functions of bytes and strings:
 // doc/PROTOCOL-HTTP2.md of the gRPC project. No sockets here: server.ts and client.ts hold those.
+import type { Writable } from "node:stream";
 import { RuntimeError } from "../../base/errors.ts";
 
 /** Bytes before each message: one flag byte and the length, big-endian. */
@@ -14,6 +15,38 @@ export function frame(message: Uint8Array): Buffer {
   framed.writeUInt32BE(message.length, 1);
   framed.set(message, prefixBytes);
   return framed;
+}
+
+/** Messages from this size on are not worth copying next to their prefix. */
+const copyBelowBytes = 16 * 1024;
+
+/**
+ * Writes a framed message to a stream, and ends the stream with it if it is the `last`. Either way
+ * it is one write for the stream below, so one DATA frame as far as size and window allow.
+ *
+ * @returns what `write()` says: whether there is room for more
+ */
+export function writeMessage(stream: Writable, message: Uint8Array, last: boolean): boolean {
+  if (message.length < copyBelowBytes) {
+    const framed = frame(message);
+    if (!last) return stream.write(framed);
+    stream.end(framed);
+    return true;
+  }
+  stream.cork();
+  stream.write(prefix(message.length));
+  const room = stream.write(message);
+  // end() uncorks.
+  if (last) stream.end();
+  else stream.uncork();
+  return room;
+}
+
+function prefix(size: number): Buffer {
+  const bytes = Buffer.allocUnsafe(prefixBytes);
+  bytes[0] = 0;
+  bytes.writeUInt32BE(size, 1);
+  return bytes;
 }
 
 /**

@@ -3,7 +3,7 @@ import { performance } from "node:perf_hooks";
 import { messageOf, RuntimeError } from "../../base/errors.ts";
 import type { Logger } from "../../base/logger.ts";
 import type { Call, CallEnd, Method, ServerStreamMethod } from "./call.ts";
-import { encodeStatusMessage, frame, MessageReader, tooLarge } from "./codec.ts";
+import { encodeStatusMessage, MessageReader, tooLarge, writeMessage } from "./codec.ts";
 import { type GrpcStatus, grpcCodeOfKind, grpcOk } from "./status.ts";
 
 /** What a call needs from the server it came to. */
@@ -163,7 +163,7 @@ export class ServerCall implements Call {
       this.#checkSize(step.value);
       this.#responseBytes += step.value.length;
       if (!this.#stream.headersSent) this.#stream.respond(answerHeaders, answerOptions);
-      if (!this.#stream.write(frame(step.value))) await this.#drained();
+      if (!writeMessage(this.#stream, step.value, false)) await this.#drained();
       if (this.#gone()) return;
     }
     this.#answers = undefined;
@@ -215,7 +215,7 @@ export class ServerCall implements Call {
       });
       if (!stream.headersSent) stream.respond(answerHeaders, answerOptions);
       if (message === undefined) stream.end();
-      else stream.end(frame(message));
+      else writeMessage(stream, message, true);
     }
     this.#end(status);
   }

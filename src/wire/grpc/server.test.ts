@@ -197,7 +197,7 @@ describe("GrpcServer with a grpc-js client", () => {
     };
     await using serving = await serve(
       { Late: method, Echo: echo },
-      { onCall: () => (end) => ends.push(end) },
+      { onCall: () => (end) => void ends.push(end) },
     );
     using client = new ForeignClient(serving.path);
     const { answer, cancel } = client.unary("Late", oneByte);

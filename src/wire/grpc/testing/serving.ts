@@ -98,7 +98,7 @@ export class ForeignClient implements Disposable {
 /** A call under way. */
 export interface ForeignCall {
   readonly answer: Promise<Buffer>;
-  cancel(): void;
+  readonly cancel: () => void;
 }
 
 function statusOfKind(error: unknown): GrpcStatus {

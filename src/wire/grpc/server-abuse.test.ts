@@ -1,0 +1,175 @@
+// What a broken or hostile client does to a GrpcServer: nothing beyond its own connection.
+import assert from "node:assert/strict";
+import { once } from "node:events";
+import { connect, constants } from "node:http2";
+import { connect as connectSocket, type Socket } from "node:net";
+import { describe, test } from "node:test";
+import { GrpcClient } from "./client.ts";
+import { frame } from "./codec.ts";
+import { echo, echoPath, type Serving, serve } from "./testing/serving.ts";
+
+const preface = Buffer.from("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n");
+const frameTypes = { data: 0, headers: 1, rst: 3, settings: 4, ping: 6, continuation: 9 } as const;
+const endHeaders = 4;
+
+/** An HTTP/2 frame, RFC 9113 section 4.1. */
+function http2Frame(type: number, flags: number, streamId: number, payload: Buffer): Buffer {
+  const head = Buffer.alloc(9);
+  head.writeUIntBE(payload.length, 0, 3);
+  head[3] = type;
+  head[4] = flags;
+  head.writeUInt32BE(streamId, 5);
+  return Buffer.concat([head, payload]);
+}
+
+const greeting = Buffer.concat([preface, http2Frame(frameTypes.settings, 0, 0, Buffer.alloc(0))]);
+
+/** HPACK for the headers of a gRPC request, all as literals that are not indexed (RFC 7541, 6.2.2). */
+function requestHeaders(more: Readonly<Record<string, string>> = {}): Buffer {
+  const headers = {
+    ":method": "POST",
+    ":scheme": "http",
+    ":path": echoPath("Echo"),
+    ":authority": "localhost",
+    "content-type": "application/grpc",
+    ...more,
+  };
+  return Buffer.concat(
+    Object.entries(headers).map(([name, value]) =>
+      Buffer.concat([Buffer.from([0]), hpackString(name), hpackString(value)]),
+    ),
+  );
+}
+
+function hpackString(text: string): Buffer {
+  assert.ok(text.length < 127);
+  return Buffer.concat([Buffer.from([text.length]), Buffer.from(text)]);
+}
+
+function open(serving: Serving): { readonly socket: Socket; readonly closed: Promise<unknown> } {
+  const socket = connectSocket(serving.path);
+  socket.on("error", () => undefined);
+  socket.resume();
+  return { socket, closed: new Promise((resolve) => socket.once("close", resolve)) };
+}
+
+async function assertServes(serving: Serving): Promise<void> {
+  using client = new GrpcClient({ path: serving.path });
+  const answer = await client.unary(echoPath("Echo"), Buffer.from("still here"));
+  assert.equal(Buffer.from(answer).toString(), "still here");
+}
+
+/** Writes until the server closes the connection. */
+async function writeUntilClosed(serving: Serving, bytes: Buffer): Promise<void> {
+  const { socket, closed } = open(serving);
+  socket.write(greeting);
+  while (!socket.destroyed) {
+    socket.write(bytes);
+    // The server lives in this process: this is its turn. Writing on without waiting for "drain"
+    // is what a hostile client does too.
+    await new Promise((resolve) => setImmediate(resolve));
+  }
+  await closed;
+}
+
+describe("GrpcServer under abuse", () => {
+  test("closes a connection that speaks garbage, and only that one", async () => {
+    await using serving = await serve({ Echo: echo });
+    for (const garbage of ["GET / HTTP/1.1\r\nHost: x\r\n\r\n", "\0".repeat(100), "x".repeat(99)]) {
+      const { socket, closed } = open(serving);
+      socket.write(garbage);
+      await closed;
+    }
+    const framed = open(serving);
+    framed.socket.write(Buffer.concat([greeting, Buffer.alloc(5000, 0xff)]));
+    await framed.closed;
+    await assertServes(serving);
+  });
+
+  test("cuts off a client that never finishes its greeting", async () => {
+    await using serving = await serve({ Echo: echo }, { greetingTimeoutMs: 30 });
+    for (const start of [Buffer.alloc(0), preface.subarray(0, 9), preface]) {
+      const { socket, closed } = open(serving);
+      socket.write(start);
+      await closed;
+    }
+    await assertServes(serving);
+    assert.ok(serving.server.connections <= 1);
+  });
+
+  test("survives connections that end anywhere in a request", async () => {
+    await using serving = await serve({ Echo: echo });
+    const request = Buffer.concat([
+      greeting,
+      http2Frame(frameTypes.headers, endHeaders, 1, requestHeaders()),
+      http2Frame(frameTypes.data, 1, 1, frame(Buffer.from("hello"))),
+    ]);
+    for (let end = 0; end < request.length; end += 3) {
+      const { socket, closed } = open(serving);
+      socket.end(request.subarray(0, end));
+      await closed;
+    }
+    await assertServes(serving);
+  });
+
+  test("resets a call with too many or too long headers, and keeps the connection", async () => {
+    await using serving = await serve({ Echo: echo });
+    const session = connect("http://localhost", {
+      createConnection: () => connectSocket(serving.path),
+      maxSendHeaderBlockLength: 1_000_000,
+    });
+    const many = Object.fromEntries(Array.from({ length: 200 }, (_, i) => [`x-${i}`, "1"]));
+    const headers = {
+      ":method": "POST",
+      ":path": echoPath("Echo"),
+      "content-type": "application/grpc",
+    };
+    for (const bomb of [many, { "x-long": "x".repeat(60_000) }]) {
+      const stream = session.request({ ...headers, ...bomb });
+      const error: unknown[] = await once(stream, "error");
+      assert.match(String(error[0]), /NGHTTP2_ENHANCE_YOUR_CALM/);
+    }
+    const stream = session.request(headers);
+    stream.resume();
+    stream.end(frame(Buffer.alloc(1)));
+    const [trailers] = (await once(stream, "trailers")) as [Record<string, unknown>];
+    assert.equal(trailers["grpc-status"], "0");
+    session.destroy();
+  });
+
+  test("closes a connection that floods", async () => {
+    await using serving = await serve({ Echo: echo });
+    const headers = http2Frame(frameTypes.headers, 0, 1, requestHeaders());
+    const more = http2Frame(frameTypes.continuation, 0, 1, requestHeaders({ "x-more": "1" }));
+    const resets = Array.from({ length: 5000 }, (_, i) =>
+      Buffer.concat([
+        http2Frame(frameTypes.headers, endHeaders, 2 * i + 1, requestHeaders()),
+        http2Frame(frameTypes.rst, 0, 2 * i + 1, Buffer.from([0, 0, 0, constants.NGHTTP2_CANCEL])),
+      ]),
+    );
+    // Endless headers; rapid reset; frames on streams that were never opened.
+    await writeUntilClosed(serving, Buffer.concat([headers, ...Array<Buffer>(100).fill(more)]));
+    await writeUntilClosed(serving, Buffer.concat(resets));
+    await writeUntilClosed(serving, http2Frame(frameTypes.data, 0, 99, Buffer.alloc(10)));
+    await assertServes(serving);
+  });
+
+  test("answers pings and settings of a client that does not read, up to a bound", async () => {
+    await using serving = await serve({ Echo: echo });
+    const { socket, closed } = open(serving);
+    socket.pause();
+    socket.write(greeting);
+    const ping = http2Frame(frameTypes.ping, 0, 0, Buffer.alloc(8));
+    const settings = http2Frame(frameTypes.settings, 0, 0, Buffer.alloc(0));
+    const burst = Buffer.concat(Array<Buffer>(2000).fill(Buffer.concat([ping, settings])));
+    const before = process.memoryUsage().rss;
+    for (let i = 0; i < 50 && !socket.destroyed; i++) {
+      socket.write(burst);
+      await new Promise((resolve) => setImmediate(resolve));
+    }
+    assert.ok(process.memoryUsage().rss - before < 100 * 1024 * 1024);
+    await assertServes(serving);
+    socket.destroy();
+    await closed;
+  });
+});
