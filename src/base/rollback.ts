@@ -60,9 +60,18 @@ export class Rollback implements AsyncDisposable {
       const failure = await this.#try(step.what, step.undo, signal);
       if (failure !== undefined) {
         this.#steps.length = 0;
-        await this.#options.onStuck(step.what, failure.error);
+        await this.#handOver(step.what, failure.error);
         return;
       }
+    }
+  }
+
+  /** A failure of onStuck must not hide why the request failed: it is told like that of an undo. */
+  async #handOver(what: string, failure: unknown): Promise<void> {
+    try {
+      await this.#options.onStuck(what, failure);
+    } catch (error) {
+      this.#options.onRetry(`hand over "${what}"`, error);
     }
   }
 

@@ -118,7 +118,9 @@ export class RunningOperation implements Operation {
 
   /** `error` with the operation, its subject and the stage that it failed in. */
   explain(error: unknown): RuntimeError {
-    const cause = this.signal.aborted && kindOf(error) === "unknown" ? this.signal.reason : error;
+    // Node's own calls reject an aborted wait with an AbortError, whatever the reason was.
+    const isEcho = this.signal.aborted && ["unknown", "canceled"].includes(kindOf(error));
+    const cause: unknown = isEcho ? this.signal.reason : error;
     const { stageAgeMs } = this.view();
     const stage = `stage ${this.stage}, ${String(stageAgeMs)} ms`;
     return wrap(`${this.name.replaceAll("-", " ")} "${this.subject}" (${stage})`, cause);

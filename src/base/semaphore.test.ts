@@ -1,0 +1,83 @@
+import assert from "node:assert/strict";
+import { describe, test } from "node:test";
+import { setImmediate as turn } from "node:timers/promises";
+import { Semaphore } from "./semaphore.ts";
+
+describe("Semaphore", () => {
+  test("lets as many in as it has permits, in the order in which they came", async () => {
+    const semaphore = new Semaphore(3);
+    const order: number[] = [];
+    let inside = 0;
+    let most = 0;
+    const work = async (n: number): Promise<void> => {
+      using _held = await semaphore.acquire();
+      order.push(n);
+      most = Math.max(most, ++inside);
+      await turn();
+      inside--;
+    };
+    const all = Array.from({ length: 20 }, (_, n) => n);
+    await Promise.all(all.map(work));
+    assert.equal(most, 3);
+    assert.deepEqual(order, all);
+  });
+
+  test("a permit given back twice is one permit", async () => {
+    const semaphore = new Semaphore(1);
+    const held = await semaphore.acquire();
+    held[Symbol.dispose]();
+    held[Symbol.dispose]();
+    using _one = await semaphore.acquire();
+    await assert.rejects(soon(semaphore), /waits/);
+  });
+
+  test("a waiter that gives up takes no permit, and those behind it keep their order", async () => {
+    const semaphore = new Semaphore(1);
+    const held = await semaphore.acquire();
+    const controller = new AbortController();
+    const order: string[] = [];
+    const first = semaphore.acquire().then((it) => {
+      order.push("first");
+      return it;
+    });
+    const gaveUp = semaphore.acquire(controller.signal);
+    const last = semaphore.acquire().then((it) => {
+      order.push("last");
+      return it;
+    });
+    controller.abort(new Error("the client went away"));
+    await assert.rejects(gaveUp, /the client went away/);
+    held[Symbol.dispose]();
+    (await first)[Symbol.dispose]();
+    (await last)[Symbol.dispose]();
+    assert.deepEqual(order, ["first", "last"]);
+    using _free = await semaphore.acquire();
+  });
+
+  test("an abort that comes when the permit is handed over loses no permit", async () => {
+    const semaphore = new Semaphore(1);
+    const held = await semaphore.acquire();
+    const controller = new AbortController();
+    const waiting = semaphore.acquire(controller.signal);
+    held[Symbol.dispose]();
+    controller.abort();
+    (await waiting)[Symbol.dispose]();
+    using _free = await semaphore.acquire();
+  });
+
+  test("does not admit with a signal that is aborted already", async () => {
+    const semaphore = new Semaphore(1);
+    await assert.rejects(semaphore.acquire(AbortSignal.abort(new Error("late"))), /late/);
+    using _free = await semaphore.acquire();
+  });
+});
+
+/** Gives up after a turn of the event loop. */
+async function soon(semaphore: Semaphore): Promise<void> {
+  const controller = new AbortController();
+  const waiting = semaphore.acquire(controller.signal);
+  setImmediate(() => {
+    controller.abort(new Error("it waits"));
+  });
+  (await waiting)[Symbol.dispose]();
+}

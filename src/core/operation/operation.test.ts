@@ -1,0 +1,153 @@
+import assert from "node:assert/strict";
+import { describe, test } from "node:test";
+import { setTimeout as sleep } from "node:timers/promises";
+import { isKind, RuntimeError } from "../../base/errors.ts";
+import { silentLogger } from "../../base/logger.ts";
+import {
+  crashPoints,
+  type Faults,
+  noFaults,
+  Operations,
+  type RunningOperation,
+  stages,
+} from "./index.ts";
+
+function begin(
+  options: {
+    readonly timeoutMs?: number;
+    readonly faults?: Faults;
+    readonly nowMs?: () => number;
+  } = {},
+): { readonly operations: Operations; readonly operation: RunningOperation } {
+  const clock = { nowMs: options.nowMs ?? (() => 0), nowNs: () => 0n };
+  const operations = new Operations({ faults: options.faults ?? noFaults, clock });
+  const operation = operations.begin({
+    name: "run-pod-sandbox",
+    subject: "pod-a",
+    timeoutMs: options.timeoutMs ?? 60_000,
+    log: silentLogger,
+  });
+  return { operations, operation };
+}
+
+describe("RunningOperation", () => {
+  test("shows its stage, its age and the age of the stage", async () => {
+    let now = 1_000;
+    const { operations, operation } = begin({ nowMs: () => now });
+    now = 1_005;
+    assert.deepEqual(operations.views(), [
+      { operation: "run-pod-sandbox", subject: "pod-a", stage: "begin", ageMs: 5, stageAgeMs: 5 },
+    ]);
+    await operation.enter("write-record");
+    now = 1_020;
+    await operation.enter("add-network");
+    now = 1_120;
+    assert.deepEqual(operation.view(), {
+      operation: "run-pod-sandbox",
+      subject: "pod-a",
+      stage: "add-network",
+      ageMs: 120,
+      stageAgeMs: 100,
+    });
+    assert.deepEqual(operation.marks, [
+      { stage: "write-record", atMs: 5 },
+      { stage: "add-network", atMs: 20 },
+    ]);
+    operation[Symbol.dispose]();
+    assert.deepEqual(operations.views(), []);
+  });
+
+  test("explain() names the operation, its subject and the stage, and keeps the kind", async () => {
+    let now = 0;
+    const { operation } = begin({ nowMs: () => now });
+    using _end = operation;
+    await operation.enter("add-network");
+    now = 7;
+    const error = operation.explain(new RuntimeError("unavailable", "no plugin"));
+    assert.equal(error.kind, "unavailable");
+    assert.equal(error.message, 'run pod sandbox "pod-a" (stage add-network, 7 ms): no plugin');
+  });
+
+  test("ends its waits at the deadline, and blames the deadline and the stage", async (context) => {
+    context.mock.timers.enable({ apis: ["setTimeout"] });
+    const { operation } = begin({ timeoutMs: 2_500 });
+    using _end = operation;
+    await operation.enter("add-network");
+    context.mock.timers.tick(2_499);
+    assert.equal(operation.signal.aborted, false);
+    context.mock.timers.tick(1);
+    // What a plugin call, a fetch or a sleep of the platform rejects with.
+    const aborted = await sleep(1, undefined, { signal: operation.signal }).catch(
+      (error: unknown) => error,
+    );
+    for (const thrown of [operation.signal.reason, aborted, new Error("killed")]) {
+      const error = operation.explain(thrown);
+      assert.equal(error.kind, "deadline-exceeded");
+      assert.match(error.message, /\(stage add-network, 0 ms\): took longer than 2\.5 s$/);
+    }
+    await assert.rejects(operation.enter("make-files"), (error) =>
+      isKind(error, "deadline-exceeded"),
+    );
+    assert.equal(operation.stage, "add-network");
+  });
+
+  test("explain() lets an error of its own kind stand beside an abort", () => {
+    const { operation } = begin();
+    using _end = operation;
+    operation.abort(new RuntimeError("aborted", "stopped"));
+    const error = operation.explain(new RuntimeError("resource-exhausted", "disk full"));
+    assert.equal(error.kind, "resource-exhausted");
+  });
+
+  test("abort() keeps the first reason and lets nothing more begin", async () => {
+    const { operation } = begin();
+    using _end = operation;
+    operation.abort(new RuntimeError("aborted", "a stop came"));
+    operation.abort(new RuntimeError("deadline-exceeded", "late"));
+    await assert.rejects(operation.enter("write-record"), {
+      kind: "aborted",
+      message: "a stop came",
+    });
+    assert.deepEqual(operation.marks, []);
+  });
+
+  test("an abort while a fault holds the stage ends the stage's beginning", async () => {
+    const points: string[] = [];
+    const { promise: gate, resolve: open } = Promise.withResolvers<undefined>();
+    const faults: Faults = {
+      at: (point) => {
+        points.push(point);
+        return gate;
+      },
+    };
+    const { operation } = begin({ faults });
+    using _end = operation;
+    const entering = operation.enter("pin-namespaces");
+    operation.abort(new RuntimeError("aborted", "a stop came"));
+    open(undefined);
+    await assert.rejects(entering, /a stop came/);
+    assert.deepEqual(points, ["run-pod-sandbox/pin-namespaces"]);
+  });
+
+  test("a fault makes the stage fail after it was entered", async () => {
+    const { operation } = begin({ faults: { at: () => Promise.reject(new Error("on purpose")) } });
+    using _end = operation;
+    await assert.rejects(operation.enter("pin-namespaces"), /on purpose/);
+    assert.equal(operation.stage, "pin-namespaces");
+  });
+
+  test("has no deadline any more when it is over", (context) => {
+    context.mock.timers.enable({ apis: ["setTimeout"] });
+    const { operation } = begin({ timeoutMs: 10 });
+    operation[Symbol.dispose]();
+    context.mock.timers.tick(100);
+    assert.equal(operation.signal.aborted, false);
+  });
+});
+
+test("crashPoints name every stage of every operation once", () => {
+  const count = Object.values(stages).reduce((sum, list) => sum + list.length, 0);
+  assert.equal(crashPoints.length, count);
+  assert.equal(new Set(crashPoints).size, count);
+  assert.ok(crashPoints.includes("remove-pod-sandbox/delete-record"));
+});
