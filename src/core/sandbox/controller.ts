@@ -65,7 +65,8 @@ export interface SandboxController {
   wait(sandbox: Sandbox, signal: AbortSignal): Promise<SandboxExit>;
   /**
    * Takes up a sandbox that an earlier daemon started. Undefined when it lives; else why not.
-   * Never rejects for a sandbox that is broken: that is an answer.
+   * Never rejects for a sandbox that is broken: that is an answer. Also called for sandboxes that
+   * were dead already, for what they still have (an open network namespace, say).
    */
   load(sandbox: Sandbox, signal: AbortSignal): Promise<string | undefined>;
   /** New resources or overhead of the pod, already in the sandbox's value. */

@@ -167,16 +167,14 @@ export class PodSandboxController implements SandboxController {
 
   load(sandbox: Sandbox): Promise<string | undefined> {
     const pins = this.#places.pinned(sandbox);
-    const unpinned = Object.entries(pins).find(([, path]) => !isNamespaceMounted(path));
-    if (unpinned !== undefined) {
-      return Promise.resolve(`its ${unpinned[0]} namespace is not mounted any more`);
-    }
     const holder = sandbox.process === undefined ? undefined : findHolder(sandbox.process);
+    const kept = this.#keep(sandbox.id, holder, pins);
+    const unpinned = Object.entries(pins).find(([, path]) => !this.#deps.namespaces.isOpen(path));
+    if (unpinned !== undefined) kept.end(`its ${unpinned[0]} namespace is not mounted any more`);
     if (holder === undefined && needsHolder(sandbox)) {
-      return Promise.resolve("the process that held its PID namespace is gone");
+      kept.end("the process that held its PID namespace is gone");
     }
-    this.#keep(sandbox.id, holder, pins);
-    return Promise.resolve(undefined);
+    return kept.ended ? kept.exit.then(({ reason }) => reason) : Promise.resolve(undefined);
   }
 
   async update(): Promise<void> {
@@ -212,7 +210,8 @@ export class PodSandboxController implements SandboxController {
     }
   }
 
-  #keep(id: string, holder: Holder | undefined, pins: PinnedPaths): void {
+  /** Begins to look after a sandbox: the end of its holder or of one of its namespaces is its end. */
+  #keep(id: string, holder: Holder | undefined, pins: PinnedPaths): Kept {
     const { promise: exit, resolve } = Promise.withResolvers<SandboxExit>();
     const kept: Kept = {
       holder,
@@ -228,10 +227,12 @@ export class PodSandboxController implements SandboxController {
       kept.end("the process that held its PID namespace has ended");
     });
     for (const [kind, path] of Object.entries(pins) as [string, string][]) {
+      if (!isNamespaceMounted(path)) continue;
       this.#deps.namespaces.add(path, () => {
         kept.end(`its ${kind} namespace was unmounted`);
       });
     }
+    return kept;
   }
 
   async #removeFolder(id: string): Promise<void> {

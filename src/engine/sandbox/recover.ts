@@ -1,3 +1,5 @@
+import { messageOf } from "../../base/errors.ts";
+import { beforeAbort } from "../../base/rollback.ts";
 import { Semaphore } from "../../base/semaphore.ts";
 import type { RunningOperation } from "../../core/operation/index.ts";
 import type { Sandbox, SandboxRecords } from "../../core/sandbox/index.ts";
@@ -90,10 +92,16 @@ function loseName(context: SandboxContext, sandbox: Sandbox): void {
 }
 
 function die(context: SandboxContext, sandbox: Sandbox, reason: string): void {
-  context.store.update(sandbox.id, (now) => ({
-    ...now,
-    state: { name: "dead", reason, atNs: context.clock.nowNs() },
-  }));
+  context.store.update(sandbox.id, (now) => {
+    // A process of another boot is nobody's to signal: its pid may be anyone's by now.
+    const { process, ...rest } = now;
+    const keepsProcess = process !== undefined && now.bootId === context.bootId;
+    return {
+      ...rest,
+      ...(keepsProcess ? { process } : {}),
+      state: { name: "dead", reason, atNs: context.clock.nowNs() },
+    };
+  });
 }
 
 async function loadAll(context: SandboxContext, operation: RunningOperation): Promise<void> {
@@ -101,6 +109,7 @@ async function loadAll(context: SandboxContext, operation: RunningOperation): Pr
   const load = async (sandbox: Sandbox): Promise<void> => {
     using _turn = await turns.acquire(operation.signal);
     const reason = await whyDead(context, sandbox);
+    if (sandbox.state.name !== "ready") return;
     if (reason === undefined) {
       watchSandbox(context, sandbox);
       return;
@@ -108,15 +117,26 @@ async function loadAll(context: SandboxContext, operation: RunningOperation): Pr
     operation.log.warn("a sandbox did not outlive the last daemon", { sandbox: sandbox.id, reason });
     die(context, sandbox, reason);
   };
-  const ready = [...context.store.all()].filter(({ state }) => state.name === "ready");
-  await Promise.all(ready.map(load));
+  const alive = [...context.store.all()].filter(({ state }) => state.name === "ready" || state.name === "dead");
+  await Promise.all(alive.map(load));
 }
 
 async function whyDead(context: SandboxContext, sandbox: Sandbox): Promise<string | undefined> {
   if (sandbox.bootId !== context.bootId) return "the machine has been rebooted";
   const controller = controllerOf(context, sandbox);
-  // No controller of that name in this configuration: nobody can say, so what is on record stands.
-  return controller?.load(sandbox, AbortSignal.timeout(loadMs));
+  // No controller of that name in this daemon: nobody can say, so what is on record stands.
+  if (controller === undefined) return undefined;
+  const deadline = AbortSignal.timeout(loadMs);
+  try {
+    return await beforeAbort(controller.load(sandbox, deadline), deadline);
+  } catch (error) {
+    // One that cannot be asked may well be alive; its status will tell when it answers again.
+    context.log.warn("a sandbox could not be asked for after the restart", {
+      sandbox: sandbox.id,
+      error: messageOf(error),
+    });
+    return undefined;
+  }
 }
 
 async function sweep(

@@ -1,4 +1,5 @@
 import { isKind, kindOf, messageOf } from "../../base/errors.ts";
+import { beforeAbort } from "../../base/rollback.ts";
 import {
   type ControllerStatus,
   controllerReady,
@@ -75,7 +76,7 @@ async function ask(context: SandboxContext, sandbox: Sandbox, verbose: boolean):
   }
   const deadline = AbortSignal.timeout(context.times.statusMs);
   try {
-    return { kind: "known", status: await inTime(controller.status(sandbox, { verbose, signal: deadline }), deadline) };
+    return { kind: "known", status: await beforeAbort(controller.status(sandbox, { verbose, signal: deadline }), deadline) };
   } catch (error) {
     const gone = isKind(error, "not-found") || (isKind(error, "unavailable") && !deadline.aborted);
     if (!gone) {
@@ -86,20 +87,6 @@ async function ask(context: SandboxContext, sandbox: Sandbox, verbose: boolean):
       });
     }
     return { kind: gone ? "gone" : "silent", error: messageOf(error) };
-  }
-}
-
-async function inTime<T>(answer: Promise<T>, deadline: AbortSignal): Promise<T> {
-  const { promise: late, reject } = Promise.withResolvers<never>();
-  const onAbort = (): void => {
-    reject(deadline.reason);
-  };
-  deadline.addEventListener("abort", onAbort, { once: true });
-  answer.catch(() => undefined);
-  try {
-    return await Promise.race([answer, late]);
-  } finally {
-    deadline.removeEventListener("abort", onAbort);
   }
 }
 
