@@ -68,7 +68,8 @@ export class DemoHost {
       "[server]",
       `listen = ${text(this.socket)}`,
       "[log]",
-      'level = "warn"',
+      // What fails is told by the steps; the daemon's own lines would only run through them.
+      'level = "error"',
       "[cni]",
       `conf_dir = ${text(this.#cniFolder)}`,
     ].join("\n");
@@ -92,7 +93,9 @@ export class DemoHost {
 
   /** Removes the bridge, if it is there. Idempotent. */
   async removeBridge(): Promise<void> {
-    if (!existsSync(`/sys/class/net/${DEMO_BRIDGE}`)) return;
+    // Not from /sys, which shows the network namespace that it was mounted in.
+    const devices = await readFile("/proc/net/dev", "utf8");
+    if (!new RegExp(`^ *${DEMO_BRIDGE}:`, "m").test(devices)) return;
     await this.#command("ip", ["link", "delete", DEMO_BRIDGE]);
   }
 

@@ -117,7 +117,10 @@ async function bringUp(stage: Stage, signal: AbortSignal): Promise<Daemon> {
     title: "Stop and remove the pods",
     work: () => removePods(client).finally(() => client.close()),
   });
-  await progress.step("Wait until it can run pods", () => untilReady(client, signal));
+  await progress.step("Wait until it can run pods", async () => {
+    await daemon.ready;
+    await untilReady(client, signal);
+  });
   if (stage.leftovers) {
     const clear = async (): Promise<number> => {
       const count = await removePods(client);
@@ -161,7 +164,7 @@ async function untilReady(client: CriClient, signal: AbortSignal): Promise<void>
       if (status !== undefined && unmet === undefined) return;
       missing = `${unmet?.type ?? ""} is not true: ${unmet?.message ?? ""}`;
     } catch (error) {
-      missing = messageOf(error); // Unavailable while it recovers
+      missing = messageOf(error);
     }
     await sleep(READY_POLL_MS);
   }

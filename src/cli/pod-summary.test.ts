@@ -15,7 +15,7 @@ const INFO = JSON.stringify({
   pid: 0,
   runtimeSpec: {
     linux: {
-      cgroupsPath: "/davit/abc",
+      cgroupsPath: "/davit/x/abcdef",
       namespaces: [
         { type: "ipc", path: "/i" },
         { type: "network", path: "/run/n" },
@@ -48,20 +48,20 @@ test("formatPodSummary() prints one fact a line and leaves out what there is not
   assert.equal(
     formatPodSummary(answer, { ports, now: new Date(3000), style }),
     [
-      "  Pod         default/hello",
-      "  Id          abcdef",
-      "  State       ready, made 2.0 s ago",
-      "  Address     10.88.77.2",
-      "              fd00::2",
-      "  Host port   8077 -> 8080/tcp",
-      "  Runtime     crun",
-      "  Namespaces  network: the pod's own",
-      "              ipc: the pod's own",
-      "              processes: each container its own",
-      "  Network at  /run/n",
-      "  Cgroup      /davit/abc",
-      "  Labels      app = hello",
-      "              tier = web",
+      "  Pod          default/hello",
+      "  Id           abcdef",
+      "  State        ready, made 2.0 s ago",
+      "  Address      10.88.77.2",
+      "               fd00::2",
+      "  Host port    8077 -> 8080/tcp",
+      "  Runtime      crun",
+      "  Namespaces   network: the pod's own",
+      "               ipc: the pod's own",
+      "               processes: each container its own",
+      "  Network at   /run/n",
+      "  Cgroup       /davit/x",
+      "  Labels       app = hello",
+      "               tier = web",
       "",
     ].join("\n"),
   );
@@ -74,7 +74,7 @@ test("parseSandboxInfo() takes any info that a runtime may give", () => {
   }
   assert.deepEqual(parseSandboxInfo({}), nothing);
   assert.deepEqual(parseSandboxInfo({ info: INFO }), {
-    cgroup: "/davit/abc",
+    cgroup: "/davit/x/abcdef",
     networkNamespace: "/run/n",
   });
 });

@@ -9,7 +9,7 @@ import {
 import { formatDuration } from "./progress.ts";
 import type { Style } from "./terminal.ts";
 
-const KEY_WIDTH = 12;
+const KEY_WIDTH = 13;
 
 /** What the verbose info of a sandbox tells beyond its status; undefined where it does not. */
 export interface SandboxInfo {
@@ -36,10 +36,10 @@ export function formatPodSummary(
     ["State", [formatState(status, context.now, style)]],
     ["Address", addresses(status).map(style.bold)],
     ["Host port", context.ports.filter(({ hostPort }) => hostPort > 0).map(formatPort)],
-    ["Runtime", [status.runtimeHandler]],
+    ["Runtime", [status.runtimeHandler || "the default handler"]],
     ["Namespaces", formatNamespaces(status)],
     ["Network at", [info.networkNamespace ?? ""]],
-    ["Cgroup", [info.cgroup ?? ""]],
+    ["Cgroup", [podCgroup(info.cgroup ?? "", status.id)]],
     ["Labels", pairs(status.labels)],
     ["Annotations", pairs(status.annotations)],
   ];
@@ -50,6 +50,11 @@ function formatFact(key: string, values: readonly string[], style: Style): strin
   const shown = values.filter((value) => value !== "");
   const keyOf = (index: number): string => style.dim((index === 0 ? key : "").padEnd(KEY_WIDTH));
   return shown.map((value, index) => `  ${keyOf(index)}${value}\n`).join("");
+}
+
+/** The info has the sandbox's own cgroup, in which a holder would be; the pod's is around it. */
+function podCgroup(path: string, id: string): string {
+  return path.endsWith(`/${id}`) ? path.slice(0, -id.length - 1) : path;
 }
 
 function formatState(status: PodSandboxStatus, now: Date, style: Style): string {
