@@ -75,7 +75,11 @@ export class Rollback implements AsyncDisposable {
     }
   }
 
-  async #try(what: string, undo: Undo, signal: AbortSignal): Promise<{ error: unknown } | undefined> {
+  async #try(
+    what: string,
+    undo: Undo,
+    signal: AbortSignal,
+  ): Promise<{ error: unknown } | undefined> {
     for (let attempt = 1; ; attempt++) {
       try {
         await beforeAbort(Promise.resolve(undo(signal)), signal);

@@ -1,7 +1,8 @@
 /** Lets at most `permits` holders in at once, first come first served. */
 export class Semaphore {
   #free: number;
-  readonly #waiting: { readonly enter: () => void; readonly signal: AbortSignal | undefined }[] = [];
+  readonly #waiting: { readonly enter: () => void; readonly signal: AbortSignal | undefined }[] =
+    [];
 
   constructor(permits: number) {
     this.#free = permits;

@@ -30,7 +30,11 @@ type Answer<O extends DescMessage> = MessageInitShape<O> | Uint8Array;
 type Rpc<M> = M extends { methodKind: "unary"; input: infer I; output: infer O }
   ? I extends DescMessage
     ? O extends DescMessage
-      ? (context: CriContext, request: MessageShape<I>, call: RpcCall) => Promise<Answer<O>> | Answer<O>
+      ? (
+          context: CriContext,
+          request: MessageShape<I>,
+          call: RpcCall,
+        ) => Promise<Answer<O>> | Answer<O>
       : never
     : never
   : M extends { input: infer I; output: infer O }
@@ -41,7 +45,9 @@ type Rpc<M> = M extends { methodKind: "unary"; input: infer I; output: infer O }
       : never
     : never;
 
-type Table<S extends DescService> = { readonly [Name in keyof S["method"]]?: Rpc<S["method"][Name]> };
+type Table<S extends DescService> = {
+  readonly [Name in keyof S["method"]]?: Rpc<S["method"][Name]>;
+};
 
 /** The RPCs that there are, by name. What is missing here answers Unimplemented. */
 const runtimeRpcs: Table<typeof RuntimeService> = {
@@ -82,8 +88,16 @@ function* serviceMethods<S extends DescService>(
   }
 }
 
-type UnaryRpc = (context: CriContext, request: unknown, call: RpcCall) => Promise<Answer<DescMessage>>;
-type StreamRpc = (context: CriContext, request: unknown, call: RpcCall) => AsyncIterable<Answer<DescMessage>>;
+type UnaryRpc = (
+  context: CriContext,
+  request: unknown,
+  call: RpcCall,
+) => Promise<Answer<DescMessage>>;
+type StreamRpc = (
+  context: CriContext,
+  request: unknown,
+  call: RpcCall,
+) => AsyncIterable<Answer<DescMessage>>;
 
 function asMethod(context: CriContext, method: DescMethod, rpc: unknown): Method {
   const begin = (bytes: Uint8Array, call: Call): [unknown, RpcCall] => {
@@ -94,7 +108,10 @@ function asMethod(context: CriContext, method: DescMethod, rpc: unknown): Method
       );
     }
     if (rpc === undefined) {
-      throw new RuntimeError("unimplemented", `${method.name}: this version of davit does not have it yet`);
+      throw new RuntimeError(
+        "unimplemented",
+        `${method.name}: this version of davit does not have it yet`,
+      );
     }
     return [decode(method, bytes), { signal: call.signal, requestBytes: bytes }];
   };
@@ -111,7 +128,8 @@ function asMethod(context: CriContext, method: DescMethod, rpc: unknown): Method
     kind: "server-stream",
     handle: async function* (bytes, call) {
       const [request, rpcCall] = begin(bytes, call);
-      for await (const answer of (rpc as StreamRpc)(context, request, rpcCall)) yield encode(method, answer);
+      for await (const answer of (rpc as StreamRpc)(context, request, rpcCall))
+        yield encode(method, answer);
     },
   };
 }
@@ -120,12 +138,18 @@ function decode(method: DescMethod, bytes: Uint8Array): unknown {
   try {
     return fromBinary(method.input, bytes);
   } catch (error) {
-    throw new RuntimeError("invalid-argument", `${method.name}: the request is no ${method.input.typeName}: ${messageOf(error)}`, {
-      cause: error,
-    });
+    throw new RuntimeError(
+      "invalid-argument",
+      `${method.name}: the request is no ${method.input.typeName}: ${messageOf(error)}`,
+      {
+        cause: error,
+      },
+    );
   }
 }
 
 function encode(method: DescMethod, answer: Answer<DescMessage>): Uint8Array {
-  return answer instanceof Uint8Array ? answer : toBinary(method.output, create(method.output, answer));
+  return answer instanceof Uint8Array
+    ? answer
+    : toBinary(method.output, create(method.output, answer));
 }

@@ -53,7 +53,12 @@ export async function build(config: Config, options: BuildOptions): Promise<Buil
   const layout = detectCgroups();
   if (layout.version === "v1" && layout.advice !== undefined) log.warn(layout.advice);
   const namespaces = undo.use(new NamespaceWatch());
-  const podsandbox = await PodSandboxController.open({ state: config.state, cgroups: layout, namespaces, clock });
+  const podsandbox = await PodSandboxController.open({
+    state: config.state,
+    cgroups: layout,
+    namespaces,
+    clock,
+  });
   undo.defer(() => podsandbox.close());
   const controllers = [podsandbox, ...(options.controllers ?? [])];
   const networks = undo.use(await Networks.open(config, { bootId, log }));
@@ -110,7 +115,10 @@ interface EngineDeps {
   readonly log: Logger;
 }
 
-type EngineParts = Pick<SandboxContext, "attachments" | "teardown" | "creations" | "janitor" | "tasks" | "times">;
+type EngineParts = Pick<
+  SandboxContext,
+  "attachments" | "teardown" | "creations" | "janitor" | "tasks" | "times"
+>;
 
 /** The parts of the engine that have a life: they end before the drivers that they use. */
 function buildEngine(deps: EngineDeps): AsyncDisposable & { readonly parts: EngineParts } {

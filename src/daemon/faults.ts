@@ -23,7 +23,9 @@ export function faultsFromEnvironment(text: string | undefined): Faults {
     at: (point, signal) => {
       const visit = (visits.get(point) ?? 0) + 1;
       visits.set(point, visit);
-      const fault = faults.find((candidate) => candidate.point === point && candidate.visit === visit);
+      const fault = faults.find(
+        (candidate) => candidate.point === point && candidate.visit === visit,
+      );
       return fault === undefined ? undefined : strike(fault, signal);
     },
   };

@@ -17,7 +17,9 @@ export class ConfiguredHandlers implements Handlers {
 
   bind(requested: string): BoundHandler {
     const name = requested === "" ? this.#config.defaultHandler : requested;
-    const handler = Object.hasOwn(this.#config.handlers, name) ? this.#config.handlers[name] : undefined;
+    const handler = Object.hasOwn(this.#config.handlers, name)
+      ? this.#config.handlers[name]
+      : undefined;
     if (handler === undefined) {
       const known = Object.keys(this.#config.handlers).sort().join(", ");
       throw new RuntimeError(
@@ -42,7 +44,9 @@ export class ConfiguredHandlers implements Handlers {
   /** Asks the runtimes. A runtime that does not answer has no features; pods without them still run. */
   async probe(log: Logger): Promise<void> {
     const asked = new Map<string, Features>();
-    const handlers = Object.entries(this.#config.handlers).filter(([, handler]) => handler.path !== "");
+    const handlers = Object.entries(this.#config.handlers).filter(
+      ([, handler]) => handler.path !== "",
+    );
     await Promise.all(
       handlers.map(async ([name, { path }]) => {
         try {
@@ -50,7 +54,10 @@ export class ConfiguredHandlers implements Handlers {
           // User namespaces are refused at RunPodSandbox so far: the runtime alone does not make them.
           asked.set(name, { recursiveReadOnlyMounts, userNamespaces: false });
         } catch (error) {
-          log.warn("an OCI runtime does not say what it can do", { handler: name, error: messageOf(error) });
+          log.warn("an OCI runtime does not say what it can do", {
+            handler: name,
+            error: messageOf(error),
+          });
         }
       }),
     );

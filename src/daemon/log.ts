@@ -13,7 +13,9 @@ export function openLog(sink: LogSink, level: LogLevel, fields: LogFields = {}):
   const write = (lineLevel: LogLevel, message: string, own: LogFields = {}): void => {
     if (order[lineLevel] < order[level]) return;
     const all = { ...fields, ...own };
-    sink.write(sink.isTTY === true ? forPerson(lineLevel, message, all) : asJson(lineLevel, message, all));
+    sink.write(
+      sink.isTTY === true ? forPerson(lineLevel, message, all) : asJson(lineLevel, message, all),
+    );
   };
   return {
     debug: (message, own) => {

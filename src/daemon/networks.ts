@@ -17,7 +17,10 @@ export class Networks implements AsyncDisposable {
     this.#folderOf = (handler) => config.runtime.handlers[handler]?.cniConfDir ?? "";
   }
 
-  static async open(config: Config, deps: { readonly bootId: string; readonly log: Logger }): Promise<Networks> {
+  static async open(
+    config: Config,
+    deps: { readonly bootId: string; readonly log: Logger },
+  ): Promise<Networks> {
     const open = (confDir: string): Promise<CniNetwork> =>
       CniNetwork.open({
         confDir,
@@ -29,7 +32,8 @@ export class Networks implements AsyncDisposable {
     const main = await open(config.cni.confDir);
     const byFolder = new Map([[config.cni.confDir, main]]);
     for (const { cniConfDir } of Object.values(config.runtime.handlers)) {
-      if (cniConfDir !== "" && !byFolder.has(cniConfDir)) byFolder.set(cniConfDir, await open(cniConfDir));
+      if (cniConfDir !== "" && !byFolder.has(cniConfDir))
+        byFolder.set(cniConfDir, await open(cniConfDir));
     }
     return new Networks(byFolder, main, config);
   }

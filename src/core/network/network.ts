@@ -20,13 +20,19 @@ export interface NetworkRequest {
   readonly annotations: Readonly<Record<string, string>>;
   /** Only those with a host port; 0 means none (api.proto, PortMapping). */
   readonly portMappings: readonly PortForwarding[];
-  readonly dns: { readonly servers: readonly string[]; readonly searches: readonly string[]; readonly options: readonly string[] };
+  readonly dns: {
+    readonly servers: readonly string[];
+    readonly searches: readonly string[];
+    readonly options: readonly string[];
+  };
   /** The pod's cgroup parent, "" when unknown. */
   readonly cgroupPath: string;
 }
 
 /** Whether pods can be given a network, and if not, why. */
-export type NetworkStatus = { readonly ready: true } | { readonly ready: false; readonly reason: string };
+export type NetworkStatus =
+  | { readonly ready: true }
+  | { readonly ready: false; readonly reason: string };
 
 /**
  * An attachment of a sandbox to the pod network, as it is on record from before the first plugin

@@ -82,7 +82,10 @@ export class RunningOperation implements Operation {
     this.signal = this.#controller.signal;
     this.#timer = setTimeout(() => {
       this.abort(
-        new RuntimeError("deadline-exceeded", `took longer than ${String(options.timeoutMs / 1000)} s`),
+        new RuntimeError(
+          "deadline-exceeded",
+          `took longer than ${String(options.timeoutMs / 1000)} s`,
+        ),
       );
     }, options.timeoutMs);
     this.#timer.unref();

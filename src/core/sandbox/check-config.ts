@@ -41,7 +41,9 @@ function checkNamespaces(config: PodSandboxConfig): void {
     ["ipc", ipc],
   ] as const) {
     if (!podOrNode.includes(mode)) {
-      refuse(`check sandbox config: namespace_options.${field} is ${modeName(mode)}, a pod's can be POD or NODE`);
+      refuse(
+        `check sandbox config: namespace_options.${field} is ${modeName(mode)}, a pod's can be POD or NODE`,
+      );
     }
   }
   if (![...podOrNode, NamespaceMode.CONTAINER].includes(pid)) {
@@ -52,7 +54,9 @@ function checkNamespaces(config: PodSandboxConfig): void {
   const user = config.linux?.securityContext?.namespaceOptions?.usernsOptions;
   if (user === undefined || user.mode === NamespaceMode.NODE) return;
   if (user.mode !== NamespaceMode.POD) {
-    refuse(`check sandbox config: userns_options.mode is ${modeName(user.mode)}, it can be POD or NODE`);
+    refuse(
+      `check sandbox config: userns_options.mode is ${modeName(user.mode)}, it can be POD or NODE`,
+    );
   }
   throw new RuntimeError(
     "unimplemented",
@@ -68,9 +72,14 @@ function checkHostname(config: PodSandboxConfig): void {
   const { hostname } = config;
   if (hostname === "") return;
   if (usesHostNetwork(config)) {
-    refuse(`check sandbox config: hostname "${hostname}" cannot be set for a pod on the host network`);
+    refuse(
+      `check sandbox config: hostname "${hostname}" cannot be set for a pod on the host network`,
+    );
   }
-  if (hostname.length > maxHostname || !/^[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?$/.test(hostname)) {
+  if (
+    hostname.length > maxHostname ||
+    !/^[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?$/.test(hostname)
+  ) {
     refuse(
       `check sandbox config: hostname must be letters, digits, dots and dashes, ${String(maxHostname)} at most, got ${JSON.stringify(hostname)}`,
     );
@@ -88,7 +97,9 @@ function checkDns(config: PodSandboxConfig): void {
     // A line of resolv.conf(5) ends at white space: a value must not be able to begin another.
     const bad = values.find((value) => value === "" || /\s/.test(value));
     if (bad !== undefined) {
-      refuse(`check sandbox config: dns_config.${field} must be single words, got ${JSON.stringify(bad)}`);
+      refuse(
+        `check sandbox config: dns_config.${field} must be single words, got ${JSON.stringify(bad)}`,
+      );
     }
   }
 }
@@ -105,20 +116,28 @@ function checkPorts(config: PodSandboxConfig): void {
     }
     const known: readonly number[] = [Protocol.TCP, Protocol.UDP, Protocol.SCTP];
     if (!known.includes(port.protocol)) {
-      refuse(`check sandbox config: port protocol must be TCP, UDP or SCTP, got ${String(port.protocol)}`);
+      refuse(
+        `check sandbox config: port protocol must be TCP, UDP or SCTP, got ${String(port.protocol)}`,
+      );
     }
     if (port.hostIp !== "" && ipVersion(port.hostIp) === undefined) {
-      refuse(`check sandbox config: host_ip must be an IP address, got ${JSON.stringify(port.hostIp)}`);
+      refuse(
+        `check sandbox config: host_ip must be an IP address, got ${JSON.stringify(port.hostIp)}`,
+      );
     }
   }
 }
 
 function checkPaths(config: PodSandboxConfig): void {
   if (config.logDirectory !== "" && !config.logDirectory.startsWith("/")) {
-    refuse(`check sandbox config: log_directory must be absolute, got ${JSON.stringify(config.logDirectory)}`);
+    refuse(
+      `check sandbox config: log_directory must be absolute, got ${JSON.stringify(config.logDirectory)}`,
+    );
   }
   const parent = config.linux?.cgroupParent ?? "";
   if (parent.split("/").includes("..") || parent.includes("\0")) {
-    refuse(`check sandbox config: cgroup_parent must not leave its hierarchy, got ${JSON.stringify(parent)}`);
+    refuse(
+      `check sandbox config: cgroup_parent must not leave its hierarchy, got ${JSON.stringify(parent)}`,
+    );
   }
 }

@@ -60,7 +60,10 @@ export interface SandboxController {
   /** Gives everything back that create() and start() made, at whatever point they ended. Idempotent. */
   shutdown(sandbox: Sandbox, signal: AbortSignal): Promise<void>;
   /** How the sandbox is. */
-  status(sandbox: Sandbox, options: { readonly verbose: boolean; readonly signal: AbortSignal }): Promise<ControllerStatus>;
+  status(
+    sandbox: Sandbox,
+    options: { readonly verbose: boolean; readonly signal: AbortSignal },
+  ): Promise<ControllerStatus>;
   /** Resolves when a started sandbox ended by itself or was stopped. */
   wait(sandbox: Sandbox, signal: AbortSignal): Promise<SandboxExit>;
   /**

@@ -13,13 +13,18 @@ export function cgroupResources(resources: LinuxContainerResources): CgroupResou
     ...(resources.cpuPeriod === 0n ? {} : { cpuPeriod: resources.cpuPeriod }),
     ...(resources.cpuQuota === 0n ? {} : { cpuQuota: resources.cpuQuota }),
     ...(resources.cpuShares === 0n ? {} : { cpuShares: resources.cpuShares }),
-    ...(resources.memoryLimitInBytes === 0n ? {} : { memoryLimitBytes: resources.memoryLimitInBytes }),
+    ...(resources.memoryLimitInBytes === 0n
+      ? {}
+      : { memoryLimitBytes: resources.memoryLimitInBytes }),
     ...(resources.memorySwapLimitInBytes === 0n
       ? {}
       : { memorySwapLimitBytes: resources.memorySwapLimitInBytes }),
     ...(resources.cpusetCpus === "" ? {} : { cpusetCpus: resources.cpusetCpus }),
     ...(resources.cpusetMems === "" ? {} : { cpusetMems: resources.cpusetMems }),
-    hugepageLimits: resources.hugepageLimits.map(({ pageSize, limit }) => ({ pageSize, limitBytes: limit })),
+    hugepageLimits: resources.hugepageLimits.map(({ pageSize, limit }) => ({
+      pageSize,
+      limitBytes: limit,
+    })),
     unified: resources.unified,
   };
 }

@@ -37,8 +37,15 @@ export const sandboxTransitions = {
 } as const satisfies Record<SandboxStateName, readonly SandboxStateName[]>;
 
 /** Throws `failed-precondition` for a move that is not in the table. */
-export function checkSandboxTransition(id: string, from: SandboxStateName, to: SandboxStateName): void {
+export function checkSandboxTransition(
+  id: string,
+  from: SandboxStateName,
+  to: SandboxStateName,
+): void {
   const allowed: readonly SandboxStateName[] = sandboxTransitions[from];
   if (from === to || allowed.includes(to)) return;
-  throw new RuntimeError("failed-precondition", `change sandbox "${id}": it is ${from} and cannot become ${to}`);
+  throw new RuntimeError(
+    "failed-precondition",
+    `change sandbox "${id}": it is ${from} and cannot become ${to}`,
+  );
 }

@@ -32,7 +32,9 @@ export function checkSysctls(config: PodSandboxConfig): void {
     } else if (ipcSysctl.test(name)) {
       if (ipc === NamespaceMode.NODE) refuse("cannot be set for a pod in the host's IPC namespace");
     } else {
-      refuse("has no namespace of its own, only net.*, kernel.shm*, kernel.msg*, kernel.sem and fs.mqueue.* have");
+      refuse(
+        "has no namespace of its own, only net.*, kernel.shm*, kernel.msg*, kernel.sem and fs.mqueue.* have",
+      );
     }
   }
 }
@@ -41,13 +43,16 @@ export function checkSysctls(config: PodSandboxConfig): void {
  * The sysctls to write for a pod: its own over the defaults that every pod with its own network
  * gets, as containerd's do (`enable_unprivileged_ports` and `enable_unprivileged_icmp`, both on).
  */
-export function podSysctls(config: PodSandboxConfig): readonly (readonly [key: string, value: string])[] {
+export function podSysctls(
+  config: PodSandboxConfig,
+): readonly (readonly [key: string, value: string])[] {
   const wanted = new Map<string, string>();
   if (namespaceModes(config).network !== NamespaceMode.NODE) {
     wanted.set("net.ipv4.ip_unprivileged_port_start", "0");
     // Every group may open ICMP echo sockets: icmp(7), ping_group_range.
     wanted.set("net.ipv4.ping_group_range", "0 2147483647");
   }
-  for (const [key, value] of Object.entries(config.linux?.sysctls ?? {})) wanted.set(dotted(key), value);
+  for (const [key, value] of Object.entries(config.linux?.sysctls ?? {}))
+    wanted.set(dotted(key), value);
   return [...wanted];
 }

@@ -5,12 +5,18 @@ import { BinaryWriter } from "@bufbuild/protobuf/wire";
 /** The bytes of the length-delimited field `number` with `message` in it. */
 export function messageField(number: number, message: Uint8Array): Uint8Array {
   // Wire type 2, protobuf encoding guide, "Length-Delimited Records".
-  return new BinaryWriter().uint32((number << 3) | 2).bytes(message).finish();
+  return new BinaryWriter()
+    .uint32((number << 3) | 2)
+    .bytes(message)
+    .finish();
 }
 
 /** The bytes of the int64 field `number`. */
 export function int64Field(number: number, value: bigint): Uint8Array {
-  return new BinaryWriter().uint32(number << 3).int64(value).finish();
+  return new BinaryWriter()
+    .uint32(number << 3)
+    .int64(value)
+    .finish();
 }
 
 /** One message from the bytes of its fields (repeated fields concatenate, so do all others). */

@@ -40,6 +40,9 @@ export function encodedListItem(sandbox: Sandbox): Uint8Array {
 export function passesFilter(sandbox: Sandbox, filter: PodSandboxFilter | undefined): boolean {
   if (filter === undefined) return true;
   if (!sandbox.id.startsWith(filter.id)) return false;
-  if (filter.state !== undefined && filter.state.state !== criState(sandbox.state.name === "ready")) return false;
-  return Object.entries(filter.labelSelector).every(([key, value]) => sandbox.config.labels[key] === value);
+  if (filter.state !== undefined && filter.state.state !== criState(sandbox.state.name === "ready"))
+    return false;
+  return Object.entries(filter.labelSelector).every(
+    ([key, value]) => sandbox.config.labels[key] === value,
+  );
 }

@@ -16,7 +16,10 @@ import { criState } from "../convert/sandbox.ts";
  *
  * `timestamp` and `containers_statuses` are of one moment, as kubelet's evented PLEG relies on.
  */
-export async function podSandboxStatus(context: CriContext, request: PodSandboxStatusRequest): Promise<Uint8Array> {
+export async function podSandboxStatus(
+  context: CriContext,
+  request: PodSandboxStatusRequest,
+): Promise<Uint8Array> {
   const status = await statusOf(context.sandboxes, request.podSandboxId, request.verbose);
   // Fields of PodSandboxStatusResponse: 1 status, 2 info, 3 containers_statuses, 4 timestamp.
   const fields = [encodedStatus(status), int64Field(4, status.timestampNs)];
@@ -38,7 +41,8 @@ function encodedStatus(status: SandboxStatus): Uint8Array {
   const { sandbox, ready, createdAtNs } = status;
   const ips = status.ips.join();
   const known = cache.get(sandbox);
-  if (known?.ready === ready && known.createdAtNs === createdAtNs && known.ips === ips) return known.bytes;
+  if (known?.ready === ready && known.createdAtNs === createdAtNs && known.ips === ips)
+    return known.bytes;
   const bytes = messageField(1, encodeStatus(status));
   cache.set(sandbox, { ready, createdAtNs, ips, bytes });
   return bytes;
@@ -79,7 +83,8 @@ function encodedInfo({ sandbox, info }: SandboxStatus): Uint8Array {
     runtimeType: handler.runtimeType ?? handler.path ?? "",
     runtimeOptions: null,
     config: toJson(PodSandboxConfigSchema, sandbox.config, { useProtoFieldName: true }),
-    cniResult: sandbox.network === undefined ? null : (JSON.parse(sandbox.network.result) as unknown),
+    cniResult:
+      sandbox.network === undefined ? null : (JSON.parse(sandbox.network.result) as unknown),
     ...info?.extra,
     ...(sandbox.state.name === "dead" ? { reason: sandbox.state.reason } : {}),
     ...(info?.controllerError === undefined ? {} : { controllerError: info.controllerError }),

@@ -6,7 +6,10 @@ import type { CriContext } from "../context.ts";
  * Whether the node can run pods: the runtime can as soon as it answers at all, the network when it
  * has a configuration that works. From memory; verbose adds what an operator looks for.
  */
-export function status(context: CriContext, request: StatusRequest): MessageInitShape<typeof StatusResponseSchema> {
+export function status(
+  context: CriContext,
+  request: StatusRequest,
+): MessageInitShape<typeof StatusResponseSchema> {
   const network = context.network.status();
   return {
     status: {
@@ -14,7 +17,12 @@ export function status(context: CriContext, request: StatusRequest): MessageInit
         { type: "RuntimeReady", status: true },
         network.ready
           ? { type: "NetworkReady", status: true }
-          : { type: "NetworkReady", status: false, reason: "NetworkPluginNotReady", message: network.reason },
+          : {
+              type: "NetworkReady",
+              status: false,
+              reason: "NetworkPluginNotReady",
+              message: network.reason,
+            },
       ],
     },
     runtimeHandlers: context.handlers().map(({ name, ...features }) => ({ name, features })),
@@ -33,6 +41,9 @@ function verboseInfo(context: CriContext): Record<string, string> {
     unfinishedRemovals: sandboxes.janitor.owned(),
   };
   return Object.fromEntries(
-    Object.entries(facts).map(([key, fact]) => [key, typeof fact === "string" ? fact : JSON.stringify(fact)]),
+    Object.entries(facts).map(([key, fact]) => [
+      key,
+      typeof fact === "string" ? fact : JSON.stringify(fact),
+    ]),
   );
 }

@@ -11,7 +11,9 @@ export async function* streamPodSandboxes(
   context: CriContext,
   request: StreamPodSandboxesRequest,
 ): AsyncIterable<Uint8Array> {
-  const sandboxes = [...context.sandboxes.store.listed()].filter((sandbox) => passesFilter(sandbox, request.filter));
+  const sandboxes = [...context.sandboxes.store.listed()].filter((sandbox) =>
+    passesFilter(sandbox, request.filter),
+  );
   for (let from = 0; from < sandboxes.length; from += batch) {
     yield joinFields(sandboxes.slice(from, from + batch).map(encodedListItem));
   }

@@ -32,7 +32,9 @@ export class FsPodCgroups implements PodCgroups {
   constructor(layout: CgroupLayout) {
     this.#layout = layout;
     this.#roots =
-      layout.version === "v2" ? [layout.root] : layout.hierarchies.map((hierarchy) => hierarchy.path);
+      layout.version === "v2"
+        ? [layout.root]
+        : layout.hierarchies.map((hierarchy) => hierarchy.path);
   }
 
   plan(parent: string, id: string): Promise<PodCgroup> {
@@ -40,7 +42,8 @@ export class FsPodCgroups implements PodCgroups {
     const steps = path.split("/").filter((step) => step !== "");
     for (let depth = 1; depth <= steps.length; depth++) {
       const upTo = `/${steps.slice(0, depth).join("/")}`;
-      if (upTo !== ownRoot && !this.#exists(upTo)) return Promise.resolve({ parent: path, ownedFrom: upTo });
+      if (upTo !== ownRoot && !this.#exists(upTo))
+        return Promise.resolve({ parent: path, ownedFrom: upTo });
     }
     return Promise.resolve({ parent: path, ownedFrom: undefined });
   }
@@ -55,7 +58,8 @@ export class FsPodCgroups implements PodCgroups {
   }
 
   async update(cgroup: PodCgroup, resources: CgroupResources): Promise<void> {
-    if (cgroup.ownedFrom !== undefined) await writeResources(this.#layout, cgroup.parent, resources);
+    if (cgroup.ownedFrom !== undefined)
+      await writeResources(this.#layout, cgroup.parent, resources);
   }
 
   async remove(cgroup: PodCgroup, signal: AbortSignal): Promise<void> {
@@ -74,7 +78,8 @@ export class FsPodCgroups implements PodCgroups {
   async sweep(known: ReadonlySet<string>): Promise<readonly string[]> {
     const ids = new Set<string>();
     for (const root of this.#roots) {
-      for (const entry of await childrenOf(join(root, ownRoot))) if (!known.has(entry)) ids.add(entry);
+      for (const entry of await childrenOf(join(root, ownRoot)))
+        if (!known.has(entry)) ids.add(entry);
     }
     const swept: string[] = [];
     for (const id of ids) {

@@ -30,7 +30,9 @@ export async function readRuntimeFeatures(path: string): Promise<RuntimeFeatures
 export function parseFeatures(json: unknown): RuntimeFeatures {
   const features = json as {
     readonly mountOptions?: readonly string[];
-    readonly linux?: { readonly mountExtensions?: { readonly idmap?: { readonly enabled?: boolean } } };
+    readonly linux?: {
+      readonly mountExtensions?: { readonly idmap?: { readonly enabled?: boolean } };
+    };
   } | null;
   return {
     recursiveReadOnlyMounts: features?.mountOptions?.includes("rro") ?? false,

@@ -73,7 +73,8 @@ export class PodSandboxController implements SandboxController {
       await mkdir(folder, { recursive: true, mode: 0o711 });
       await makePrivateBind(folder);
     }
-    for (const kind of ["net", "ipc", "uts"]) await mkdir(join(namespaces, kind), { recursive: true });
+    for (const kind of ["net", "ipc", "uts"])
+      await mkdir(join(namespaces, kind), { recursive: true });
     return controller;
   }
 
@@ -84,7 +85,10 @@ export class PodSandboxController implements SandboxController {
     await operation.enter("pin-namespaces");
     const pins = this.#places.pinned(sandbox);
     const { hostname } = sandbox.config;
-    await pinNamespaces({ ...pins, ...(pins.uts === undefined || hostname === "" ? {} : { hostname }) });
+    await pinNamespaces({
+      ...pins,
+      ...(pins.uts === undefined || hostname === "" ? {} : { hostname }),
+    });
 
     // Plugins take most of a start; the files are written meanwhile.
     const making = makeFiles(this.#places, sandbox);
@@ -100,7 +104,9 @@ export class PodSandboxController implements SandboxController {
     const pins = this.#places.pinned(sandbox);
 
     await operation.enter("start-holder");
-    const holder = needsHolder(sandbox) ? await startHolder(this.#deps.cgroups, sandbox, pins) : undefined;
+    const holder = needsHolder(sandbox)
+      ? await startHolder(this.#deps.cgroups, sandbox, pins)
+      : undefined;
 
     await operation.enter("write-sysctls");
     await writeSysctls(
@@ -118,7 +124,8 @@ export class PodSandboxController implements SandboxController {
     const kept = this.#kept.get(sandbox.id);
     kept?.end("it was stopped");
     if (!needsHolder(sandbox)) return;
-    const holder = kept?.holder ?? (sandbox.process === undefined ? undefined : findHolder(sandbox.process));
+    const holder =
+      kept?.holder ?? (sandbox.process === undefined ? undefined : findHolder(sandbox.process));
     holder?.kill();
     await beforeAbort(clearHolderCgroup(this.#deps.cgroups, sandbox), signal);
     if (holder !== undefined) await beforeAbort(holder.exited, signal);

@@ -1,9 +1,5 @@
 import { join } from "node:path";
-import {
-  namespaceModes,
-  type Sandbox,
-  usesHostNetwork,
-} from "../../core/sandbox/index.ts";
+import { namespaceModes, type Sandbox, usesHostNetwork } from "../../core/sandbox/index.ts";
 import { NamespaceMode } from "../../gen/runtime/v1/api_pb.ts";
 
 /** The pinned namespaces of a sandbox; those that are the host's are left out. */

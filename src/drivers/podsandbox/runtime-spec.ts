@@ -8,7 +8,10 @@ import type { PinnedPaths } from "./places.ts";
  * container that such a spec would run, but its namespaces and its cgroup are where a tool looks
  * for them.
  */
-export function runtimeSpec(sandbox: Sandbox, pins: PinnedPaths): Readonly<Record<string, unknown>> {
+export function runtimeSpec(
+  sandbox: Sandbox,
+  pins: PinnedPaths,
+): Readonly<Record<string, unknown>> {
   const { metadata, annotations, logDirectory } = sandbox.config;
   const pid = sandbox.process?.pid;
   return {

@@ -60,7 +60,11 @@ export class NetworkTeardown {
    * Removes the sandbox's network; done when there is none. Rejects while the client should try
    * again; resolves when it is removed, or when the queue has taken it over.
    */
-  async remove(sandboxId: string, signal: AbortSignal, onPluginDone?: () => Promise<void>): Promise<void> {
+  async remove(
+    sandboxId: string,
+    signal: AbortSignal,
+    onPluginDone?: () => Promise<void>,
+  ): Promise<void> {
     const attachment = this.#deps.attachments.find(sandboxId);
     if (attachment === undefined || attachment.removal?.queued === true) return;
     try {
@@ -131,7 +135,10 @@ export class NetworkTeardown {
     this.#deps.attachments.delete(attachment.sandboxId);
   }
 
-  #recordFailure(attachment: Attachment, error: unknown): { tries: number; firstTriedAtMs: number } {
+  #recordFailure(
+    attachment: Attachment,
+    error: unknown,
+  ): { tries: number; firstTriedAtMs: number } {
     const before = this.#deps.attachments.find(attachment.sandboxId)?.removal ?? attachment.removal;
     const removal = {
       tries: (before?.tries ?? 0) + 1,
@@ -168,7 +175,9 @@ export class NetworkTeardown {
     try {
       await this.#removeNow(attachment, signal);
       this.#queue.delete(sandboxId);
-      this.#deps.log.info("removed the network of a sandbox that had been waiting for it", { sandboxId });
+      this.#deps.log.info("removed the network of a sandbox that had been waiting for it", {
+        sandboxId,
+      });
     } catch (error) {
       this.#queue.delete(sandboxId);
       if (signal.aborted) return;

@@ -62,6 +62,9 @@ export interface SandboxContext {
 }
 
 /** The controller that keeps the sandbox; undefined when this daemon has none of that name. */
-export function controllerOf(context: SandboxContext, sandbox: Sandbox): SandboxController | undefined {
+export function controllerOf(
+  context: SandboxContext,
+  sandbox: Sandbox,
+): SandboxController | undefined {
   return context.controllers.get(sandbox.handler.controller);
 }

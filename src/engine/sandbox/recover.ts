@@ -23,7 +23,10 @@ const recoverMs = 60_000;
  * Nothing that is wrong with one sandbox stops or delays the others; it rejects only when the
  * records cannot be read at all.
  */
-export async function recoverSandboxes(context: SandboxContext, records: SandboxRecords): Promise<void> {
+export async function recoverSandboxes(
+  context: SandboxContext,
+  records: SandboxRecords,
+): Promise<void> {
   using operation = context.operations.begin({
     name: "recover",
     subject: "the last daemon's sandboxes",
@@ -46,7 +49,9 @@ export async function recoverSandboxes(context: SandboxContext, records: Sandbox
   await operation.enter("tear-down-half-built");
   for (const sandbox of [...context.store.all()]) {
     if (sandbox.state.name === "creating") {
-      context.log.info("taking down a sandbox that the last daemon did not finish", { sandbox: sandbox.id });
+      context.log.info("taking down a sandbox that the last daemon did not finish", {
+        sandbox: sandbox.id,
+      });
       context.janitor.adopt(sandbox.id, () => removeSandbox(context, sandbox.id));
     } else {
       context.store.list(sandbox.id);
@@ -67,7 +72,10 @@ export async function recoverSandboxes(context: SandboxContext, records: Sandbox
 }
 
 /** Where two records have one name, the one that is more alive comes first and keeps it. */
-function inOrderOfClaim(context: SandboxContext, sandboxes: readonly Sandbox[]): readonly Sandbox[] {
+function inOrderOfClaim(
+  context: SandboxContext,
+  sandboxes: readonly Sandbox[],
+): readonly Sandbox[] {
   const rank = (sandbox: Sandbox): number =>
     (sandbox.bootId === context.bootId ? 2 : 0) + (sandbox.state.name === "ready" ? 1 : 0);
   const order = new Map(sandboxes.map((sandbox, at) => [sandbox.id, at]));
@@ -88,7 +96,8 @@ function loseName(context: SandboxContext, sandbox: Sandbox): void {
     sandbox: sandbox.id,
     name: sandbox.name,
   });
-  if (sandbox.state.name === "ready") die(context, sandbox, `another record has its name, "${sandbox.name}"`);
+  if (sandbox.state.name === "ready")
+    die(context, sandbox, `another record has its name, "${sandbox.name}"`);
 }
 
 function die(context: SandboxContext, sandbox: Sandbox, reason: string): void {
@@ -114,10 +123,15 @@ async function loadAll(context: SandboxContext, operation: RunningOperation): Pr
       watchSandbox(context, sandbox);
       return;
     }
-    operation.log.warn("a sandbox did not outlive the last daemon", { sandbox: sandbox.id, reason });
+    operation.log.warn("a sandbox did not outlive the last daemon", {
+      sandbox: sandbox.id,
+      reason,
+    });
     die(context, sandbox, reason);
   };
-  const alive = [...context.store.all()].filter(({ state }) => state.name === "ready" || state.name === "dead");
+  const alive = [...context.store.all()].filter(
+    ({ state }) => state.name === "ready" || state.name === "dead",
+  );
   await Promise.all(alive.map(load));
 }
 

@@ -5,13 +5,21 @@ import { stopLocked } from "./stop.ts";
  * Removes the sandbox: stops it where that is not done, gives everything back that it had, and
  * forgets it. Idempotent: no error when it is gone (api.proto, RemovePodSandbox).
  */
-export async function removePodSandbox(context: SandboxContext, idOrPrefix: string, caller: AbortSignal): Promise<void> {
+export async function removePodSandbox(
+  context: SandboxContext,
+  idOrPrefix: string,
+  caller: AbortSignal,
+): Promise<void> {
   const id = context.store.find(idOrPrefix)?.id;
   if (id !== undefined) await removeSandbox(context, id, caller);
 }
 
 /** Like {@link removePodSandbox}, for the full id of a sandbox that may be unlisted. */
-export async function removeSandbox(context: SandboxContext, id: string, caller?: AbortSignal): Promise<void> {
+export async function removeSandbox(
+  context: SandboxContext,
+  id: string,
+  caller?: AbortSignal,
+): Promise<void> {
   using _turn = await context.locks.acquire(id, caller);
   if (context.store.peek(id) === undefined) return;
   using operation = context.operations.begin({
@@ -22,13 +30,15 @@ export async function removeSandbox(context: SandboxContext, id: string, caller?
   });
   try {
     await operation.enter("stop");
-    if (context.store.get(id).state.name === "creating") await endHalfBuilt(context, id, operation.signal);
+    if (context.store.get(id).state.name === "creating")
+      await endHalfBuilt(context, id, operation.signal);
     else await stopLocked(context, id);
 
     await operation.enter("shut-down");
     const sandbox = context.store.get(id);
     await controllerOf(context, sandbox)?.shutdown(sandbox, operation.signal);
-    if (sandbox.cgroup !== undefined) await context.cgroups.remove(sandbox.cgroup, operation.signal);
+    if (sandbox.cgroup !== undefined)
+      await context.cgroups.remove(sandbox.cgroup, operation.signal);
 
     await operation.enter("delete-record");
     context.store.remove(id);
@@ -39,7 +49,11 @@ export async function removeSandbox(context: SandboxContext, id: string, caller?
 }
 
 /** A sandbox that a crash left half-built: it never was ready, so there is no state to keep. */
-async function endHalfBuilt(context: SandboxContext, id: string, signal: AbortSignal): Promise<void> {
+async function endHalfBuilt(
+  context: SandboxContext,
+  id: string,
+  signal: AbortSignal,
+): Promise<void> {
   const sandbox = context.store.get(id);
   await controllerOf(context, sandbox)?.stop(sandbox, signal);
   await context.teardown.remove(id, signal);

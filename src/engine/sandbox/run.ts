@@ -86,7 +86,11 @@ function checkNameIsFree(context: SandboxContext, name: string): void {
   );
 }
 
-async function build(context: SandboxContext, plan: Plan, operation: RunningOperation): Promise<string> {
+async function build(
+  context: SandboxContext,
+  plan: Plan,
+  operation: RunningOperation,
+): Promise<string> {
   using running = operation;
   try {
     await using undo = new Rollback({
@@ -94,7 +98,11 @@ async function build(context: SandboxContext, plan: Plan, operation: RunningOper
         running.log.warn(`cannot ${what}`, { error: messageOf(error) });
       },
       onStuck: (what, error) => {
-        leaveBehind(context, plan.id, `its creation failed, and davit could not ${what}: ${messageOf(error)}`);
+        leaveBehind(
+          context,
+          plan.id,
+          `its creation failed, and davit could not ${what}: ${messageOf(error)}`,
+        );
       },
     });
     const sandbox = await assemble(context, plan, running, undo);
@@ -140,9 +148,12 @@ async function assemble(
   undo.defer("remove its cgroup", (signal) => context.cgroups.remove(cgroup, signal));
   await context.cgroups.prepare(cgroup, cgroupResourcesOf(config));
 
-  undo.defer("give back its namespaces and files", (signal) => controller.shutdown(store.get(id), signal));
+  undo.defer("give back its namespaces and files", (signal) =>
+    controller.shutdown(store.get(id), signal),
+  );
   const { netnsPath } = await controller.create(store.get(id), operation);
-  const created = netnsPath === undefined ? store.get(id) : store.update(id, (now) => ({ ...now, netnsPath }));
+  const created =
+    netnsPath === undefined ? store.get(id) : store.update(id, (now) => ({ ...now, netnsPath }));
 
   const networked = await addNetwork(context, created, operation, undo);
   const { process, createdAtNs } = await controller.start(networked, operation);

@@ -72,19 +72,31 @@ export async function podSandboxStatus(
 async function ask(context: SandboxContext, sandbox: Sandbox, verbose: boolean): Promise<Answer> {
   const controller = controllerOf(context, sandbox);
   if (controller === undefined) {
-    return { kind: "silent", error: `this daemon has no controller "${sandbox.handler.controller}"` };
+    return {
+      kind: "silent",
+      error: `this daemon has no controller "${sandbox.handler.controller}"`,
+    };
   }
   const deadline = AbortSignal.timeout(context.times.statusMs);
   try {
-    return { kind: "known", status: await beforeAbort(controller.status(sandbox, { verbose, signal: deadline }), deadline) };
+    return {
+      kind: "known",
+      status: await beforeAbort(
+        controller.status(sandbox, { verbose, signal: deadline }),
+        deadline,
+      ),
+    };
   } catch (error) {
     const gone = isKind(error, "not-found") || (isKind(error, "unavailable") && !deadline.aborted);
     if (!gone) {
-      context.log.warn("a sandbox's controller did not say how it is, answering with its last known state", {
-        sandbox: sandbox.id,
-        controller: controller.name,
-        error: `${kindOf(error)}: ${messageOf(error)}`,
-      });
+      context.log.warn(
+        "a sandbox's controller did not say how it is, answering with its last known state",
+        {
+          sandbox: sandbox.id,
+          controller: controller.name,
+          error: `${kindOf(error)}: ${messageOf(error)}`,
+        },
+      );
     }
     return { kind: gone ? "gone" : "silent", error: messageOf(error) };
   }
@@ -102,7 +114,11 @@ function isReady(sandbox: Sandbox, answer: Answer): boolean {
   }
 }
 
-function createdAt(context: SandboxContext, sandbox: Sandbox, status: ControllerStatus | undefined): bigint {
+function createdAt(
+  context: SandboxContext,
+  sandbox: Sandbox,
+  status: ControllerStatus | undefined,
+): bigint {
   // A sandboxer may leave the time out, or send the zero time of its language (year 1).
   const fromController = status?.createdAtNs;
   if (fromController !== undefined && fromController > 0n) return fromController;

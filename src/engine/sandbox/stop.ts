@@ -10,7 +10,11 @@ import { controllerOf, type SandboxContext } from "./context.ts";
  * ({@link NetworkTeardown}); processes are ended first in any case. It runs under its own clock:
  * the caller's signal ends only the wait for an earlier stop or removal.
  */
-export async function stopPodSandbox(context: SandboxContext, idOrPrefix: string, caller: AbortSignal): Promise<void> {
+export async function stopPodSandbox(
+  context: SandboxContext,
+  idOrPrefix: string,
+  caller: AbortSignal,
+): Promise<void> {
   const id = context.store.find(idOrPrefix)?.id;
   if (id === undefined) return;
   using _turn = await context.locks.acquire(id, caller);

@@ -1,5 +1,8 @@
 import { RuntimeError } from "../../base/errors.ts";
-import { cgroupResources, type UpdatePodSandboxResourcesRequest } from "../../core/sandbox/index.ts";
+import {
+  cgroupResources,
+  type UpdatePodSandboxResourcesRequest,
+} from "../../core/sandbox/index.ts";
 import { controllerOf, type SandboxContext } from "./context.ts";
 
 /**
@@ -16,7 +19,10 @@ export async function updatePodSandboxResources(
   using _turn = await context.locks.acquire(id, caller);
   const before = context.store.get(id);
   if (before.state.name !== "ready") {
-    throw new RuntimeError("failed-precondition", `update resources of sandbox "${id}": it is not ready`);
+    throw new RuntimeError(
+      "failed-precondition",
+      `update resources of sandbox "${id}": it is not ready`,
+    );
   }
   const after = context.store.update(id, (now) => ({ ...now, resourcesBytes: input.requestBytes }));
   try {
@@ -29,7 +35,9 @@ export async function updatePodSandboxResources(
   } catch (error) {
     context.store.update(id, (now) => {
       const { resourcesBytes: _refused, ...rest } = now;
-      return before.resourcesBytes === undefined ? rest : { ...rest, resourcesBytes: before.resourcesBytes };
+      return before.resourcesBytes === undefined
+        ? rest
+        : { ...rest, resourcesBytes: before.resourcesBytes };
     });
     throw error;
   }
