@@ -1,7 +1,7 @@
 /**
  * What went wrong, as the callers of a function tell failures apart. The words are those of the
  * gRPC status codes, since every one of them must have exactly one code on the wire
- * (`cri/status.ts` holds the table).
+ * (`wire/grpc/status.ts` holds the table).
  */
 export type ErrorKind =
   | "canceled"

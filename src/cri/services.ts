@@ -40,7 +40,7 @@ type Rpc<M> = M extends { methodKind: "unary"; input: infer I; output: infer O }
   : M extends { input: infer I; output: infer O }
     ? I extends DescMessage
       ? O extends DescMessage
-        ? (context: CriContext, request: MessageShape<I>, call: RpcCall) => AsyncIterable<Answer<O>>
+        ? (context: CriContext, request: MessageShape<I>, call: RpcCall) => AsyncIterable<Answer<O>> | Iterable<Answer<O>>
         : never
       : never
     : never;
@@ -97,7 +97,7 @@ type StreamRpc = (
   context: CriContext,
   request: unknown,
   call: RpcCall,
-) => AsyncIterable<Answer<DescMessage>>;
+) => AsyncIterable<Answer<DescMessage>> | Iterable<Answer<DescMessage>>;
 
 function asMethod(context: CriContext, method: DescMethod, rpc: unknown): Method {
   const begin = (bytes: Uint8Array, call: Call): [unknown, RpcCall] => {

@@ -7,10 +7,10 @@ import { encodedListItem, passesFilter } from "../convert/sandbox.ts";
 const batch = 1000;
 
 /** The sandboxes that pass the filter, each once, as of the moment of the call (KEP-5825). */
-export async function* streamPodSandboxes(
+export function* streamPodSandboxes(
   context: CriContext,
   request: StreamPodSandboxesRequest,
-): AsyncIterable<Uint8Array> {
+): Iterable<Uint8Array> {
   const sandboxes = [...context.sandboxes.store.listed()].filter((sandbox) =>
     passesFilter(sandbox, request.filter),
   );

@@ -176,7 +176,7 @@ export class PodSandboxController implements SandboxController {
     const pins = this.#places.pinned(sandbox);
     const holder = sandbox.process === undefined ? undefined : findHolder(sandbox.process);
     const kept = this.#keep(sandbox.id, holder, pins);
-    const unpinned = Object.entries(pins).find(([, path]) => !this.#deps.namespaces.isOpen(path));
+    const unpinned = pinEntries(pins).find(([, path]) => !this.#deps.namespaces.isOpen(path));
     if (unpinned !== undefined) kept.end(`its ${unpinned[0]} namespace is not mounted any more`);
     if (holder === undefined && needsHolder(sandbox)) {
       kept.end("the process that held its PID namespace is gone");
@@ -233,7 +233,7 @@ export class PodSandboxController implements SandboxController {
     void holder?.exited.then(() => {
       kept.end("the process that held its PID namespace has ended");
     });
-    for (const [kind, path] of Object.entries(pins) as [string, string][]) {
+    for (const [kind, path] of pinEntries(pins)) {
       if (!isNamespaceMounted(path)) continue;
       this.#deps.namespaces.add(path, () => {
         kept.end(`its ${kind} namespace was unmounted`);
@@ -252,4 +252,8 @@ export class PodSandboxController implements SandboxController {
 async function unknownIn(folder: string, known: ReadonlySet<string>): Promise<readonly string[]> {
   const entries = await readdir(folder);
   return entries.filter((entry) => !known.has(entry));
+}
+
+function pinEntries(pins: PinnedPaths): readonly (readonly [kind: string, path: string])[] {
+  return Object.entries(pins) as [string, string][];
 }
