@@ -95,7 +95,8 @@ export function native(): Native {
 
 /**
  * The path of the program that is PID 1 in a pod-wide PID namespace (native/holder.c). It takes no
- * arguments and ends on SIGTERM.
+ * arguments and ends on SIGTERM; only SIGKILL is certain in its first moments, since the kernel
+ * drops a signal that PID 1 neither handles nor has blocked yet.
  */
 export function holderPath(): string {
   return builtFile("davit-holder");
