@@ -6,14 +6,18 @@
  * their files runs in namespaces of its own (support/isolate.ts). A filter keeps the files whose
  * path contains it. The last line is `N passed, N failed, N skipped`.
  */
-import { spawn } from "node:child_process";
+import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
-import { globSync, mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { globSync, readdirSync } from "node:fs";
 import path from "node:path";
 import { parseArgs } from "node:util";
-import { type FileResult, killRunning, runIsolated } from "./support/isolate.ts";
-import type { Report } from "./support/reporter.ts";
+import {
+  type FileResult,
+  killRunning,
+  readReport,
+  runIsolated,
+  Scratch,
+} from "./support/isolate.ts";
 
 const phases = ["gate", "unit", "kernel", "integration"] as const;
 type Phase = (typeof phases)[number];
@@ -46,8 +50,12 @@ const chosen = named.length > 0 ? named : phases;
 
 const total = { passed: 0, failed: 0, skipped: 0 };
 
+// The gate or the unit tests, while they run.
+const children = new Set<ChildProcess>();
+
 for (const signal of ["SIGINT", "SIGTERM"] as const) {
   process.once(signal, () => {
+    for (const child of children) child.kill(signal);
     killRunning();
     process.exit(130);
   });
@@ -111,24 +119,18 @@ async function runGate(): Promise<void> {
 
 /** All unit tests under one `node --test`, two files at once, with a TMPDIR they must empty. */
 async function runUnit(files: readonly string[]): Promise<Omit<FileResult, "output">> {
-  const folder = mkdtempSync(path.join(tmpdir(), "davit-unit-"));
-  const reportFile = `${folder}.json`;
-  try {
-    const reporter = path.join(repo, "test/support/reporter.ts");
-    const args = ["--test", "--test-concurrency=2", `--test-reporter=${reporter}`, ...files];
-    const env = { TMPDIR: folder, DAVIT_TEST_REPORT: reportFile };
-    const { code, output } = await run(process.execPath, args, env);
-    process.stdout.write(output);
-    const report = JSON.parse(readFileSync(reportFile, "utf8")) as Report;
-    const left = readdirSync(folder);
-    if (left.length > 0) print(`FAILED  unit tests left in TMPDIR: ${left.join(", ")}`);
-    const silent = code !== 0 && report.failed === 0 ? 1 : 0;
-    if (silent > 0) print(`FAILED  node --test ended with ${code}`);
-    return { ...report, failed: report.failed + silent + (left.length > 0 ? 1 : 0) };
-  } finally {
-    rmSync(folder, { recursive: true, force: true });
-    rmSync(reportFile, { force: true });
-  }
+  using scratch = new Scratch("davit-unit-");
+  const reporter = path.join(repo, "test/support/reporter.ts");
+  const args = ["--test", "--test-concurrency=2", `--test-reporter=${reporter}`, ...files];
+  const env = { TMPDIR: scratch.folder, DAVIT_TEST_REPORT: scratch.report };
+  const { code, output } = await run(process.execPath, args, env);
+  process.stdout.write(output);
+  const report = readReport(scratch.report);
+  const left = readdirSync(scratch.folder);
+  if (left.length > 0) print(`FAILED  unit tests left in TMPDIR: ${left.join(", ")}`);
+  const silent = code !== 0 && report.failed === 0 ? 1 : 0;
+  if (silent > 0) print(`FAILED  node --test ended with ${code}`);
+  return { ...report, failed: report.failed + silent + (left.length > 0 ? 1 : 0) };
 }
 
 async function runFiles(phase: Phase, files: readonly string[]): Promise<void> {
@@ -137,7 +139,10 @@ async function runFiles(phase: Phase, files: readonly string[]): Promise<void> {
     total.failed += 1;
     return;
   }
-  const options = { timeoutMs: Number(values.timeout) * 1000, shared: values.shared };
+  const options = {
+    timeoutMs: Number(values.timeout) * 1000,
+    shared: values.shared || Number(values.parallel) > 1,
+  };
   const queue = [...files];
   const worker = async (): Promise<void> => {
     for (let file = queue.shift(); file !== undefined; file = queue.shift()) {
@@ -158,10 +163,12 @@ async function run(
     stdio: ["ignore", "pipe", "pipe"],
     env: { ...process.env, ...env },
   });
+  children.add(child);
   const chunks: Buffer[] = [];
   child.stdout.on("data", (chunk: Buffer) => chunks.push(chunk));
   child.stderr.on("data", (chunk: Buffer) => chunks.push(chunk));
   const [code] = (await once(child, "close")) as [number | null];
+  children.delete(child);
   return { code, output: Buffer.concat(chunks).toString() };
 }
 

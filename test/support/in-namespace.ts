@@ -1,12 +1,13 @@
 /**
  * Runs one test file inside the namespaces that `enter.sh` readied, and looks there, before and
  * after, for what the file left: processes, mounts, links, rules, files in TMPDIR.
- * Called by `isolate.ts`; the exit code is that of `node --test`, or 3 when only something was left.
+ * Called by `isolate.ts`; the exit code is that of `node --test`, or `leftSomething` when only something was left.
  */
 import { spawn } from "node:child_process";
 import { once } from "node:events";
 import { tmpdir } from "node:os";
 import path from "node:path";
+import { leftSomething } from "./isolate.ts";
 import { describeLeaks, findLeaks, type LeakCheckOptions, takeSnapshot } from "./leaks.ts";
 
 const [file] = process.argv.slice(2);
@@ -42,7 +43,7 @@ if (leaks.length > 0) {
     `        left behind in the file's namespaces:\n${indent(describeLeaks(leaks))}\n`,
   );
 }
-process.exitCode = code !== 0 ? (code ?? 1) : leaks.length > 0 ? 3 : 0;
+process.exitCode = code !== 0 ? (code ?? 1) : leaks.length > 0 ? leftSomething : 0;
 
 function indent(text: string): string {
   return text.replaceAll(/^(?=.)/gm, "          ");

@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { after, describe, test } from "node:test";
@@ -19,7 +19,7 @@ const head = `
 async function runText(text: string, timeoutMs = 60_000): Promise<FileResult> {
   const file = path.join(folder, "planted.kernel.test.ts");
   writeFileSync(file, head + text);
-  return runIsolated(file, { timeoutMs, shared: false, settleMs: 300 });
+  return runIsolated(file, { timeoutMs, shared: true, settleMs: 300 });
 }
 
 describe("runIsolated()", () => {
@@ -88,11 +88,29 @@ describe("runIsolated()", () => {
 
   test("names what stayed on the host", async () => {
     const result = await runText(`
-      test("leaks", () => writeFileSync("/tmp/davit-left-on-host", ""));
+      test("leaks", () => writeFileSync("/tmp/" + process.env.DAVIT_TEST_CGROUP + "-left", ""));
     `);
-    rmSync("/tmp/davit-left-on-host");
+    const left = /left behind on the host:\n\+ file (\/tmp\/davit-\w+-left)\n/.exec(
+      result.output,
+    )?.[1];
+    assert.ok(left !== undefined, result.output);
+    rmSync(left);
     assert.equal(result.failed, 1);
-    assert.match(result.output, /left behind on the host:\n\+ file \/tmp\/davit-left-on-host/);
+  });
+
+  test("names a cgroup that stayed, and removes it", async () => {
+    const result = await runText(`
+      test("leaks", () => {
+        const v2 = execFileSync("stat", ["-fc", "%T", "/sys/fs/cgroup"]).toString().trim() === "cgroup2fs";
+        const parent = "/sys/fs/cgroup/" + (v2 ? "" : "pids/") + process.env.DAVIT_TEST_CGROUP;
+        execFileSync("mkdir", ["-p", parent + "/pod"]);
+      });
+    `);
+    const left = /left behind on the host:\n\+ cgroup (\S+)\n\+ cgroup (\S+)\/pod\n/.exec(
+      result.output,
+    );
+    assert.ok(left?.[1] !== undefined && left[1] === left[2], result.output);
+    assert.equal(existsSync(left[1]), false);
   });
 
   test("kills a file that hangs, with its children, and says which test hung", async () => {

@@ -1,15 +1,21 @@
 /** Runs one test file in namespaces of its own, and judges from outside that nothing stayed. */
 import { type ChildProcess, spawn } from "node:child_process";
 import { randomUUID } from "node:crypto";
-import { mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { mkdtempSync, readFileSync, rmdirSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import path from "node:path";
-import { describeLeaks, findLeaks, type LeakCheckOptions, takeSnapshot } from "./leaks.ts";
+import {
+  type Difference,
+  describeLeaks,
+  findLeaks,
+  type LeakCheckOptions,
+  takeSnapshot,
+} from "./leaks.ts";
 import type { Report } from "./reporter.ts";
 
 export interface IsolateOptions {
   readonly timeoutMs: number;
-  /** True where other runs share the machine: only cgroups that bear this file's mark count. */
+  /** True where other runs share the machine: only what bears this file's mark counts. */
   readonly shared: boolean;
   /** How long an end that is still going on may take before it counts as a leak; 2000. */
   readonly settleMs?: number;
@@ -23,28 +29,50 @@ export interface FileResult {
   readonly output: string;
 }
 
-/** What the running files are, so that an interrupted run takes them with it. */
-const running = new Set<ChildProcess>();
+/** The exit code of `in-namespace.ts` when all tests passed and something was left. */
+export const leftSomething = 3;
 
-/** Ends every file that runs now, with all of its processes. */
+// What runs and what it uses, so that an interrupted run takes them with it.
+const running = new Set<ChildProcess>();
+const scratches = new Set<Scratch>();
+
+/** Ends every isolated file that runs now, with all of its processes, and removes all folders. */
 export function killRunning(): void {
   for (const child of running) kill(child);
+  for (const scratch of scratches) scratch[Symbol.dispose]();
+}
+
+/** A TMPDIR for tests, and beside it the file that the reporter writes. */
+export class Scratch implements Disposable {
+  readonly folder: string;
+  readonly report: string;
+
+  constructor(prefix: "davit-test-" | "davit-unit-") {
+    this.folder = mkdtempSync(path.join(tmpdir(), prefix));
+    this.report = `${this.folder}.json`;
+    scratches.add(this);
+  }
+
+  [Symbol.dispose](): void {
+    scratches.delete(this);
+    rmSync(this.folder, { recursive: true, force: true, maxRetries: 5 });
+    rmSync(this.report, { force: true });
+  }
 }
 
 /**
  * Runs `file` under `unshare` with its own network, mount and pid namespace, lo up, an empty /run
- * and a private TMPDIR. DAVIT_TEST_RUN marks its processes, DAVIT_TEST_CGROUP is a name for cgroups
- * that no other file uses.
+ * and a private TMPDIR. DAVIT_TEST_RUN marks its processes, DAVIT_TEST_CGROUP is a name that
+ * no other file uses, for cgroups and for what must lie in /tmp itself.
  *
  * The pid namespace makes the end certain: when its first process is killed the kernel kills all
  * others (pid_namespaces(7)), containers and their monitors included.
  */
 export async function runIsolated(file: string, options: IsolateOptions): Promise<FileResult> {
   const id = randomUUID();
-  const folder = mkdtempSync(path.join(tmpdir(), "davit-test-"));
-  const reportFile = `${folder}.json`;
+  using scratch = new Scratch("davit-test-");
   const cgroup = `davit-${id.slice(0, 8)}`;
-  const check = outerCheck(cgroup, options);
+  const check = outerCheck(id, cgroup, options);
   const before = await takeSnapshot(check);
   const begin = Date.now();
 
@@ -55,33 +83,20 @@ export async function runIsolated(file: string, options: IsolateOptions): Promis
       ...process.env,
       // Else node takes this for a test that runs itself again, and silently runs nothing.
       NODE_TEST_CONTEXT: undefined,
-      TMPDIR: folder,
+      TMPDIR: scratch.folder,
       DAVIT_TEST_RUN: id,
       DAVIT_TEST_NAMESPACE: "1",
       DAVIT_TEST_CGROUP: cgroup,
-      DAVIT_TEST_REPORT: reportFile,
+      DAVIT_TEST_REPORT: scratch.report,
       DAVIT_TEST_SETTLE_MS: String(options.settleMs ?? 2000),
     },
   });
   const ended = await untilEnd(child, options.timeoutMs);
-  const report = readReport(reportFile);
-  rmSync(folder, { recursive: true, force: true });
-  rmSync(reportFile, { force: true });
-
-  const problems: string[] = [];
-  if (ended.timedOut) {
-    const names = report.running.map((name) => `"${name}"`).join(", ");
-    problems.push(
-      `killed after ${options.timeoutMs / 1000} s; still running: ${names || "nothing"}`,
-    );
-  } else if (ended.code === 3 || (ended.code !== 0 && report.failed === 0)) {
-    problems.push(ended.code === 3 ? "left something behind" : `ended with ${ended.code}`);
-  }
-  if (problems.length === 0 && report.passed + report.failed + report.skipped === 0) {
-    problems.push("ran no test");
-  }
+  const report = readReport(scratch.report);
+  const problems = [...judge(ended, report, options)];
   const leaks = await findLeaks(before, check);
   if (leaks.length > 0) problems.push(`left behind on the host:\n${describeLeaks(leaks)}`);
+  removeCgroups(leaks, cgroup);
 
   const name = path.relative(process.cwd(), file);
   const time = ((Date.now() - begin) / 1000).toFixed(1);
@@ -92,6 +107,31 @@ export async function runIsolated(file: string, options: IsolateOptions): Promis
     skipped: report.skipped,
     output: [ended.output, ...verdict].join(""),
   };
+}
+
+/** What is wrong with the end of a file beyond the failures that its report counts. */
+function judge(ended: End, report: Report, { timeoutMs }: IsolateOptions): readonly string[] {
+  const ran = report.passed + report.failed + report.skipped;
+  if (ended.timedOut) {
+    const names = report.running.map((name) => `"${name}"`).join(", ");
+    const still = names || `no test: it hung ${ran === 0 ? "before its first" : "after its last"}`;
+    return [`killed after ${timeoutMs / 1000} s; still running: ${still}`];
+  }
+  if (ended.code === leftSomething) return ["left something behind"];
+  if (ended.code !== 0 && report.failed === 0) return [`ended with ${ended.code}`];
+  return ran === 0 ? ["ran no test"] : [];
+}
+
+/** Takes the cgroups of a file that was killed off the machine: nobody else knows their names. */
+function removeCgroups(leaks: readonly Difference[], mark: string): void {
+  const left = leaks.filter(({ kind, name }) => kind === "cgroup" && name.includes(`/${mark}`));
+  for (const { name } of left.sort((a, b) => b.name.length - a.name.length)) {
+    try {
+      rmdirSync(name);
+    } catch {
+      // Reported already; one that cannot be removed is no second finding.
+    }
+  }
 }
 
 function unshareArgs(file: string): readonly string[] {
@@ -107,14 +147,20 @@ function unshareArgs(file: string): readonly string[] {
 }
 
 /** What the file must not change outside of its namespaces: nothing. */
-function outerCheck(cgroup: string, { shared, settleMs = 2000 }: IsolateOptions): LeakCheckOptions {
+function outerCheck(
+  run: string,
+  cgroup: string,
+  { shared, settleMs = 2000 }: IsolateOptions,
+): LeakCheckOptions {
   const mark = shared ? cgroup : "davit";
   return {
     settleMs,
-    processes: "marked",
+    processes: { run },
     cgroups: (path) => path.split("/").some((part) => part.startsWith(mark)),
     // The scratch files of this runner and of the gate; on a shared machine, everybody's.
-    ignoreFiles: [shared ? /^\/tmp\/davit/ : /^\/tmp\/davit-(test|unit)-|^\/tmp\/davit-ok\./],
+    ignoreFiles: shared
+      ? [new RegExp(`^/tmp/(?!${cgroup})`)]
+      : [/^\/tmp\/davit-(test|unit)-/, /^\/tmp\/davit-ok\./],
   };
 }
 
@@ -154,7 +200,8 @@ function kill(child: ChildProcess): void {
   }
 }
 
-function readReport(file: string): Report {
+/** The counts that the reporter wrote; zeros where it never got to it. */
+export function readReport(file: string): Report {
   try {
     return JSON.parse(readFileSync(file, "utf8")) as Report;
   } catch {

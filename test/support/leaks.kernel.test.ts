@@ -31,7 +31,7 @@ const root = path.join(folder, "root");
 const cni = path.join(folder, "cni");
 const database = path.join(folder, "records.db");
 const options: LeakCheckOptions = {
-  processes: "marked",
+  processes: "own",
   cgroups: (cgroup) => cgroup.includes(`davit-leaks-${process.pid}`),
   cniDirs: [cni],
   daemonPid: process.pid,

@@ -6,7 +6,6 @@
  * file, inside the file's namespaces and outside them. Tests only, so it reads /proc and calls
  * ip(8), iptables-save(8) and nft(8) by itself: product code must not be its own witness.
  */
-import { randomUUID } from "node:crypto";
 import type { TestContext } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
 import {
@@ -33,10 +32,6 @@ import {
 
 export type { LeakKind, Snapshot, SnapshotOptions } from "./snapshot/shape.ts";
 
-// Children inherit it, so that a process can be told to be ours after its parent is gone.
-process.env["DAVIT_TEST_RUN"] ??= randomUUID();
-const marker = `DAVIT_TEST_RUN=${process.env["DAVIT_TEST_RUN"]}`;
-
 /** A thing that was not there before (count > 0), or is not there any more (count < 0). */
 export interface Difference {
   readonly kind: LeakKind;
@@ -55,12 +50,11 @@ export interface LeakCheckOptions extends SnapshotOptions {
 
 /** Takes a snapshot of everything that `options` asks for, in the namespaces of this process. */
 export async function takeSnapshot(options: SnapshotOptions = {}): Promise<Snapshot> {
-  const which = options.processes ?? defaultProcesses();
   // Before the tools of networkNames() start, which would be seen as processes of ours.
-  const processes = which === "none" ? [] : processNames(which, marker);
+  const processes = processNames(options.processes ?? defaultProcesses());
   const mounts = readMounts();
-  const { daemonPid, database } = options;
-  const daemon = typeof daemonPid === "function" ? daemonPid() : daemonPid;
+  const daemon = valueOf(options.daemonPid);
+  const database = valueOf(options.database);
   const descriptors = daemon === undefined ? [] : descriptorNames(daemon);
   const network = await networkNames();
   return {
@@ -81,9 +75,13 @@ export async function takeSnapshot(options: SnapshotOptions = {}): Promise<Snaps
   };
 }
 
+function valueOf<T extends string | number>(given: T | (() => T | undefined) | undefined) {
+  return typeof given === "function" ? given() : given;
+}
+
 /** The runner says so in the environment when the file has a pid namespace to itself. */
-function defaultProcesses(): "namespace" | "marked" {
-  return process.env["DAVIT_TEST_NAMESPACE"] === undefined ? "marked" : "namespace";
+function defaultProcesses(): "namespace" | "own" {
+  return process.env["DAVIT_TEST_NAMESPACE"] === undefined ? "own" : "namespace";
 }
 
 /**

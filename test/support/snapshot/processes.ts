@@ -1,4 +1,8 @@
+import { randomUUID } from "node:crypto";
 import { readdirSync, readFileSync, readlinkSync } from "node:fs";
+
+// Children inherit it, so that a process can be told to be ours after its parent is gone.
+const ownRun = (process.env["DAVIT_TEST_RUN"] ??= randomUUID());
 
 /** One line of the process table, as /proc tells it (proc_pid_stat(5)). */
 export interface ProcessEntry {
@@ -43,7 +47,9 @@ export function readProcess(pid: number): ProcessEntry | undefined {
  * Names of the processes that the tests answer for. This process, the ones above it and kernel
  * threads never count; zombies do, since somebody forgot to reap them.
  */
-export function processNames(which: "namespace" | "marked", marker: string): readonly string[] {
+export function processNames(
+  which: "namespace" | "own" | { readonly run: string },
+): readonly string[] {
   const all = readProcesses();
   const byPid = new Map(all.map((entry) => [entry.pid, entry]));
   const above = new Set<number>();
@@ -53,16 +59,20 @@ export function processNames(which: "namespace" | "marked", marker: string): rea
   }
   return all
     .filter((entry) => !above.has(entry.pid) && !entry.kernelThread)
-    .filter((entry) => which === "namespace" || isOurs(entry, byPid, marker))
+    .filter((entry) => {
+      if (which === "namespace") return true;
+      if (which === "own") return isMarked(entry, ownRun) || isBelowUs(entry, byPid);
+      return isMarked(entry, which.run);
+    })
     .map(describe);
 }
 
-function isOurs(
-  entry: ProcessEntry,
-  byPid: ReadonlyMap<number, ProcessEntry>,
-  marker: string,
-): boolean {
-  if (readOrEmpty(`/proc/${entry.pid}/environ`).split("\0").includes(marker)) return true;
+/** True for a process that was started with this DAVIT_TEST_RUN and has not replaced it since. */
+function isMarked({ pid }: ProcessEntry, run: string): boolean {
+  return readOrEmpty(`/proc/${pid}/environ`).split("\0").includes(`DAVIT_TEST_RUN=${run}`);
+}
+
+function isBelowUs(entry: ProcessEntry, byPid: ReadonlyMap<number, ProcessEntry>): boolean {
   const seen = new Set<number>();
   for (let at = byPid.get(entry.ppid); at !== undefined && !seen.has(at.pid); ) {
     if (at.pid === process.pid) return true;

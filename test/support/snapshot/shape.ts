@@ -30,19 +30,20 @@ export type Snapshot = Readonly<Record<LeakKind, Counts>>;
 /** Where to look. What is not asked for is not compared. */
 export interface SnapshotOptions {
   /**
-   * Which processes count: `namespace` is all of this pid namespace, `marked` those that carry this
-   * run's DAVIT_TEST_RUN in their environment or descend from this process. The default is
-   * `namespace` where the runner gave the file a pid namespace of its own, else `marked`.
+   * Which processes count: `namespace` is all of this pid namespace, `own` those that carry our
+   * DAVIT_TEST_RUN in their environment or descend from this process, `{ run }` those that carry
+   * another one. The default is `namespace` where the runner gave the file a pid namespace of its
+   * own, else `own`.
    */
-  readonly processes?: "namespace" | "marked" | "none";
+  readonly processes?: "namespace" | "own" | { readonly run: string };
   /** Which cgroups count, by their path below the mount; the default: some part begins with "davit". */
   readonly cgroups?: (path: string) => boolean;
   /** Folders of IPAM files and of the CNI cache, besides /var/lib/cni. */
   readonly cniDirs?: readonly string[];
   /** A process whose open descriptors are compared; a function where it may be restarted. */
   readonly daemonPid?: number | (() => number);
-  /** A SQLite file whose rows are counted, table by table. */
-  readonly database?: string;
+  /** A SQLite file whose rows are counted, table by table; a function where it comes later. */
+  readonly database?: string | (() => string | undefined);
   /** Folders whose files are compared, all the way down on the same file system. */
   readonly roots?: readonly string[];
   /** Files below `roots` and in /tmp that do not count. */

@@ -1,0 +1,163 @@
+/** CNI for tests: the conflist that the budgets are measured with, and a plugin that obeys. */
+import { mkdirSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
+import path from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
+
+/** A network configuration list (CNI specification, section 1); plugins hold what they like. */
+export interface Conflist {
+  readonly cniVersion: string;
+  readonly name: string;
+  readonly plugins: readonly Readonly<Record<string, unknown>>[];
+}
+
+export interface BridgeOptions {
+  /** Where host-local keeps its addresses: a folder of the test's own. */
+  readonly ipamDir: string;
+  /** One range each; a second one of the other family makes the network dual stack. */
+  readonly subnets?: readonly string[];
+  readonly name?: string;
+  readonly bridge?: string;
+  readonly cniVersion?: string;
+  /** Plugins after bridge and portmap. */
+  readonly more?: Conflist["plugins"];
+}
+
+/** bridge (isGateway, hairpinMode, no masquerading) with host-local, then portmap. */
+export function bridgeConflist(options: BridgeOptions): Conflist {
+  const subnets = options.subnets ?? ["10.92.0.0/16"];
+  const anywhere = (subnet: string): string => (subnet.includes(":") ? "::/0" : "0.0.0.0/0");
+  return {
+    cniVersion: options.cniVersion ?? "1.0.0",
+    name: options.name ?? "davit-test",
+    plugins: [
+      {
+        type: "bridge",
+        bridge: options.bridge ?? "dvt0",
+        isGateway: true,
+        hairpinMode: true,
+        ipMasq: false,
+        ipam: {
+          type: "host-local",
+          dataDir: options.ipamDir,
+          ranges: subnets.map((subnet) => [{ subnet }]),
+          routes: subnets.map((subnet) => ({ dst: anywhere(subnet) })),
+        },
+      },
+      { type: "portmap", capabilities: { portMappings: true } },
+      ...(options.more ?? []),
+    ],
+  };
+}
+
+/** Puts a conflist into `confDir` by rename, as one event for whoever watches the folder. */
+export function writeConflist(confDir: string, file: string, conflist: Conflist): void {
+  mkdirSync(confDir, { recursive: true });
+  // A name that no runtime takes for a configuration.
+  const temporary = path.join(confDir, `.${file}.tmp`);
+  writeFileSync(temporary, `${JSON.stringify(conflist, null, 2)}\n`);
+  renameSync(temporary, path.join(confDir, file));
+}
+
+/** One call of a scripted plugin, as it saw it. */
+export interface PluginCall {
+  /** ADD, DEL, CHECK, VERSION, STATUS or GC. */
+  readonly command: string;
+  /** The CNI_* variables. */
+  readonly env: Readonly<Record<string, string>>;
+  readonly stdin: string;
+  /** `stdin`, parsed. */
+  readonly config: Readonly<Record<string, unknown>>;
+  readonly pid: number;
+}
+
+/** What a scripted plugin does when it is called. */
+export type PluginBehaviour =
+  | { readonly does: "succeed"; readonly result?: object }
+  | { readonly does: "fail"; readonly error: { code: number; msg: string; details?: string } }
+  | {
+      readonly does: "print";
+      readonly stdout: string;
+      readonly stderr?: string;
+      readonly exitCode: number;
+    }
+  /** Is killed by a signal, with nothing said. */
+  | { readonly does: "die" }
+  /** Never returns; `withGrandchild` leaves a child that holds its stdout. */
+  | { readonly does: "hang"; readonly withGrandchild?: boolean }
+  /** Returns only when `file` of its folder is gone: see `ScriptedPlugin.block`. */
+  | { readonly does: "wait"; readonly file: string; readonly then?: PluginBehaviour };
+
+/** What each command does; one that is not named succeeds. */
+export type PluginScript = Readonly<Partial<Record<string, PluginBehaviour>>>;
+
+/** A plugin in a folder of the test's own, which records its calls and does as it was told. */
+export class ScriptedPlugin {
+  /** To be the first of the runtime's plugin folders. */
+  readonly binDir: string;
+  /** What a conflist calls it. */
+  readonly type: string;
+  readonly #folder: string;
+  #script: PluginScript = {};
+  #gates = 0;
+
+  /** Writes the plugin as `<folder>/bin/<type>`. */
+  constructor(folder: string, type = "scripted") {
+    this.type = type;
+    this.binDir = path.join(folder, "bin");
+    this.#folder = path.join(folder, `${type}-plugin`);
+    mkdirSync(this.binDir, { recursive: true });
+    mkdirSync(path.join(this.#folder, "calls"), { recursive: true });
+    const program = path.join(import.meta.dirname, "scripted-plugin.ts");
+    const words = [process.execPath, program, this.#folder].map((word) => `'${word}'`).join(" ");
+    const script = `#!/bin/sh\nunset NODE_OPTIONS NODE_TEST_CONTEXT\nexec ${words}\n`;
+    writeFileSync(path.join(this.binDir, type), script, { mode: 0o755 });
+  }
+
+  /** From now on `command` does this. Calls that are under way go on as they began. */
+  on(command: string, behaviour: PluginBehaviour): void {
+    this.#script = { ...this.#script, [command]: behaviour };
+    const file = path.join(this.#folder, "script.json");
+    writeFileSync(`${file}.tmp`, JSON.stringify(this.#script));
+    renameSync(`${file}.tmp`, file);
+  }
+
+  /** Lets calls of `command` begin and not end until the returned function is called. */
+  block(command: string, then?: PluginBehaviour): () => void {
+    this.#gates += 1;
+    const file = `gate-${this.#gates}`;
+    writeFileSync(path.join(this.#folder, file), "");
+    this.on(command, { does: "wait", file, ...(then === undefined ? {} : { then }) });
+    return () => {
+      this.on(command, then ?? { does: "succeed" });
+      rmSync(path.join(this.#folder, file), { force: true });
+    };
+  }
+
+  /** The calls until now, oldest first; of one command if it is named. */
+  calls(command?: string): readonly PluginCall[] {
+    const folder = path.join(this.#folder, "calls");
+    return readdirSync(folder)
+      .filter((file) => file.endsWith(".json"))
+      .sort()
+      .map((file) => JSON.parse(readFileSync(path.join(folder, file), "utf8")) as PluginCall)
+      .filter((call) => command === undefined || call.command === command);
+  }
+
+  /** Resolves with the calls of `command` as soon as there are `count`; fails after `timeoutMs`. */
+  async waitForCalls(
+    command: string,
+    count = 1,
+    timeoutMs = 10_000,
+  ): Promise<readonly PluginCall[]> {
+    const deadline = Date.now() + timeoutMs;
+    for (;;) {
+      const calls = this.calls(command);
+      if (calls.length >= count) return calls;
+      if (Date.now() > deadline) {
+        const said = `saw ${calls.length} in ${timeoutMs / 1000} s`;
+        throw new Error(`wait for ${count} calls of ${command} to plugin "${this.type}": ${said}`);
+      }
+      await sleep(10);
+    }
+  }
+}

@@ -1,0 +1,94 @@
+/**
+ * A CNI plugin that does what a test says: the program behind `ScriptedPlugin` of cni.ts.
+ *
+ *   scripted-plugin.ts FOLDER
+ *
+ * Each call is recorded as FOLDER/calls/TIME-PID.json; FOLDER/script.json says what each command
+ * does. Without a word on it a command succeeds: ADD hands on `prevResult` or makes up an address,
+ * VERSION names all versions, the rest prints nothing.
+ */
+import { spawn } from "node:child_process";
+import { existsSync, readFileSync, renameSync, writeFileSync } from "node:fs";
+import path from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
+import type { PluginBehaviour, PluginCall, PluginScript } from "./cni.ts";
+
+const [folder = ""] = process.argv.slice(2);
+const stdin = readFileSync(0, "utf8");
+const command = process.env["CNI_COMMAND"] ?? "";
+
+record();
+await behave(readScript()[command] ?? { does: "succeed" });
+
+/** Whole or not at all: a reader never sees half of a call. */
+function record(): void {
+  const cniEnv = Object.entries(process.env).filter(([name]) => name.startsWith("CNI_"));
+  const env = Object.fromEntries(cniEnv.map(([name, value]) => [name, value ?? ""]));
+  const call: PluginCall = { command, env, stdin, pid: process.pid, config: parse(stdin) };
+  // Microseconds with a fixed width, so that the names sort as the calls came.
+  const time = Math.round((performance.timeOrigin + performance.now()) * 1000);
+  const file = path.join(folder, "calls", `${time}-${process.pid}.json`);
+  writeFileSync(`${file}.tmp`, JSON.stringify(call));
+  renameSync(`${file}.tmp`, file);
+}
+
+function readScript(): PluginScript {
+  const file = path.join(folder, "script.json");
+  return existsSync(file) ? (JSON.parse(readFileSync(file, "utf8")) as PluginScript) : {};
+}
+
+async function behave(behaviour: PluginBehaviour): Promise<void> {
+  switch (behaviour.does) {
+    case "succeed": {
+      const result = behaviour.result ?? defaultResult();
+      if (result !== undefined) process.stdout.write(JSON.stringify(result));
+      return;
+    }
+    case "fail":
+      process.stdout.write(JSON.stringify({ cniVersion: version(), ...behaviour.error }));
+      process.exitCode = 1;
+      return;
+    case "print":
+      process.stdout.write(behaviour.stdout);
+      process.stderr.write(behaviour.stderr ?? "");
+      process.exitCode = behaviour.exitCode;
+      return;
+    case "die":
+      process.kill(process.pid, "SIGKILL");
+      return;
+    case "hang":
+      // Held open by a grandchild, the pipe does not end with the plugin that is killed.
+      if (behaviour.withGrandchild === true) spawn("sleep", ["1000"], { stdio: "inherit" });
+      await sleep(1_000_000);
+      return;
+    case "wait":
+      // Goes on as told by the script of then.
+      while (existsSync(path.join(folder, behaviour.file))) await sleep(10);
+      return behave(behaviour.then ?? { does: "succeed" });
+  }
+}
+
+function defaultResult(): object | undefined {
+  if (command === "VERSION") {
+    return { cniVersion: version(), supportedVersions: ["0.4.0", "1.0.0", "1.1.0"] };
+  }
+  if (command !== "ADD") return undefined;
+  const { prevResult } = parse(stdin);
+  if (typeof prevResult === "object" && prevResult !== null) return prevResult;
+  const { CNI_IFNAME: name, CNI_NETNS: sandbox } = process.env;
+  return {
+    cniVersion: version(),
+    interfaces: [{ name, mac: "02:00:00:00:00:01", sandbox }],
+    ips: [{ address: "10.93.0.2/24", gateway: "10.93.0.1", interface: 0 }],
+    routes: [{ dst: "0.0.0.0/0" }],
+    dns: {},
+  };
+}
+
+function version(): unknown {
+  return parse(stdin)["cniVersion"] ?? "1.0.0";
+}
+
+function parse(text: string): Readonly<Record<string, unknown>> {
+  return text === "" ? {} : (JSON.parse(text) as Readonly<Record<string, unknown>>);
+}
