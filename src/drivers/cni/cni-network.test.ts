@@ -440,16 +440,22 @@ describe("CniNetwork", () => {
     test("waits for STATUS of 1.1.0, and says what it answered", async () => {
       write({ cniVersion: "1.1.0" });
       const answer = Promise.withResolvers<PluginExit>();
-      behave = () => answer.promise;
+      behave = (_call, raw) => {
+        raw.signal.addEventListener("abort", () => answer.resolve(fail(100, "killed")));
+        return answer.promise;
+      };
       const network = await open({ statusIntervalMs: 5 });
       const first = network.status();
       assert.ok(!first.ready);
       assert.match(first.reason, /waiting for the plugins/);
       answer.resolve(fail(50, "daemon is down"));
       const until = async (reason: string | undefined): Promise<void> => {
+        const deadline = Date.now() + 10_000;
         for (;;) {
           const status = network.status();
-          if ((status.ready ? undefined : status.reason) === reason) return;
+          const said = status.ready ? undefined : status.reason;
+          if (said === reason) return;
+          assert.ok(Date.now() < deadline, `still: ${String(said)}`);
           await new Promise((resolve) => setTimeout(resolve, 1));
         }
       };
@@ -458,7 +464,9 @@ describe("CniNetwork", () => {
       await until(undefined);
       assert.deepEqual(calls[0]?.config, { ...chain[0], name: "pods", cniVersion: "1.1.0" });
       assert.equal(calls[0].env["CNI_COMMAND"], "STATUS");
+      // Nothing of an attachment, not even from the environment of the daemon.
       assert.equal("CNI_CONTAINERID" in calls[0].env, false);
+      assert.equal("CNI_NETNS" in calls[0].env, false);
     });
   });
 
