@@ -10,6 +10,9 @@ export interface Conflist {
   readonly plugins: readonly Readonly<Record<string, unknown>>[];
 }
 
+/** The bridge of `bridgeConflist`. The plugin makes it with the first pod and never removes it. */
+export const testBridge = "dvt0";
+
 export interface BridgeOptions {
   /** Where host-local keeps its addresses: a folder of the test's own. */
   readonly ipamDir: string;
@@ -32,7 +35,7 @@ export function bridgeConflist(options: BridgeOptions): Conflist {
     plugins: [
       {
         type: "bridge",
-        bridge: options.bridge ?? "dvt0",
+        bridge: options.bridge ?? testBridge,
         isGateway: true,
         hairpinMode: true,
         ipMasq: false,

@@ -1,14 +1,14 @@
 /** A real daemon for integration tests: its own root, state, socket and network, in one folder. */
 import { type ChildProcess, spawn, spawnSync } from "node:child_process";
-import { globSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { existsSync, globSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { createInterface } from "node:readline";
 import { setTimeout as sleep } from "node:timers/promises";
 import { stringify } from "smol-toml";
 import { CriClient } from "../../src/client/cri-client.ts";
-import { bridgeConflist, type Conflist, writeConflist } from "./cni.ts";
-import type { LeakCheckOptions } from "./leaks.ts";
+import { bridgeConflist, type Conflist, testBridge, writeConflist } from "./cni.ts";
+import { type LeakCheckOptions, portmapKeeps } from "./leaks.ts";
 import { readMounts } from "./snapshot/files.ts";
 
 const repo = path.resolve(import.meta.dirname, "../..");
@@ -234,7 +234,10 @@ export class TestDaemon implements AsyncDisposable {
       .join("\n");
   }
 
-  /** For withLeakCheck around work with this daemon: descriptors, rows, files, addresses. */
+  /**
+   * For withLeakCheck around work with this daemon: its descriptors, rows, files and IPAM. What the
+   * plugins keep by design is allowed; disposal removes the bridge.
+   */
   leakOptions(): LeakCheckOptions {
     const { root, state, ipamDir } = this.paths;
     return {
@@ -244,10 +247,16 @@ export class TestDaemon implements AsyncDisposable {
       cniDirs: [ipamDir],
       // SQLite's own files come and go with connections and checkpoints.
       ignoreFiles: [/-(wal|shm|journal)$/],
+      allow: {
+        ...portmapKeeps,
+        link: [new RegExp(`^${testBridge} `)],
+        address: [new RegExp(` on ${testBridge}$`)],
+        route: [new RegExp(` dev ${testBridge} `)],
+      },
     };
   }
 
-  /** Ends the daemon, unmounts what is left in its folder and removes that. */
+  /** Ends the daemon, unmounts what is left in its folder, removes that and the test bridge. */
   async [Symbol.asyncDispose](): Promise<void> {
     try {
       await this.stop();
@@ -256,6 +265,9 @@ export class TestDaemon implements AsyncDisposable {
       // It leaves pods running, by design: what a failed test left must not fail the next one.
       for (const { target } of readMounts().toReversed()) {
         if (target.startsWith(`${this.paths.folder}/`)) spawnSync("umount", ["--lazy", target]);
+      }
+      if (existsSync(`/proc/sys/net/ipv4/conf/${testBridge}`)) {
+        spawnSync("ip", ["link", "delete", testBridge]);
       }
       rmSync(this.paths.folder, { recursive: true, force: true });
     }

@@ -8,7 +8,13 @@ import { once } from "node:events";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { leftSomething } from "./isolate.ts";
-import { describeLeaks, findLeaks, type LeakCheckOptions, takeSnapshot } from "./leaks.ts";
+import {
+  describeLeaks,
+  findLeaks,
+  type LeakCheckOptions,
+  portmapKeeps,
+  takeSnapshot,
+} from "./leaks.ts";
 
 const [file] = process.argv.slice(2);
 if (file === undefined) throw new Error("run a test file: want its path as argument");
@@ -26,9 +32,7 @@ const options: LeakCheckOptions = {
     cni: true,
     // `ip netns add` makes its folder of names a mount at the first use, by design for ever.
     mount: [/^\/run\/netns \(tmpfs /],
-    // Chains that CNI's portmap makes once and keeps; emptied, they do nothing.
-    iptables: [/^ip6?tables-save (nat|filter) (:|-A \S+ .*-j )CNI-(HOSTPORT|FORWARD|ADMIN)/],
-    nft: [/ \/ chain CNI-(HOSTPORT|FORWARD|ADMIN)/, /jump CNI-(HOSTPORT|FORWARD|ADMIN)/],
+    ...portmapKeeps,
   },
 };
 

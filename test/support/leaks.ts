@@ -42,6 +42,25 @@ export interface Difference {
 /** Differences that are no leak: a whole kind, or the names of a kind that match. */
 export type Allowed = Partial<Readonly<Record<LeakKind, true | readonly RegExp[]>>>;
 
+/**
+ * The chains that CNI's portmap makes at its first host port and keeps, emptied of pods: DEL removes
+ * only the pod's own chain and the rule that leads to it.
+ */
+export const portmapKeeps = {
+  iptables: [
+    /:CNI-HOSTPORT-(DNAT|MASQ|SETMARK) -$/,
+    /-j CNI-HOSTPORT-(DNAT|MASQ)$/,
+    /-A CNI-HOSTPORT-MASQ .*-j MASQUERADE$/,
+    /-A CNI-HOSTPORT-SETMARK .*-j MARK --set-xmark/,
+  ],
+  nft: [
+    /chain CNI-HOSTPORT-(DNAT|MASQ|SETMARK)$/,
+    /jump CNI-HOSTPORT-(DNAT|MASQ)$/,
+    /chain CNI-HOSTPORT-MASQ: .* (masquerade|xt target "MASQUERADE")$/,
+    /chain CNI-HOSTPORT-SETMARK: .* mark /,
+  ],
+} as const satisfies Allowed;
+
 export interface LeakCheckOptions extends SnapshotOptions {
   readonly allow?: Allowed;
   /** How long an end that is still going on may take; the default is 2000. */
