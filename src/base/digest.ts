@@ -1,0 +1,23 @@
+import { RuntimeError } from "./errors.ts";
+
+/** A content digest as OCI writes it: `sha256:` and 64 hexadecimal digits (image-spec, descriptor.md). */
+export type Digest = `sha256:${string}`;
+
+/** The digest in `text`; `invalid-argument` for anything that is none. Only sha256 is supported. */
+export function parseDigest(text: string): Digest {
+  if (isDigest(text)) return text;
+  throw new RuntimeError(
+    "invalid-argument",
+    `parse digest: want sha256: and 64 hexadecimal digits, got ${JSON.stringify(text)}`,
+  );
+}
+
+/** True for a sha256 digest in its one spelling. */
+export function isDigest(text: string): text is Digest {
+  return /^sha256:[0-9a-f]{64}$/.test(text);
+}
+
+/** The 64 digits without the algorithm. */
+export function hexOf(digest: Digest): string {
+  return digest.slice("sha256:".length);
+}

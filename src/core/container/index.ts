@@ -1,0 +1,17 @@
+// Containers: their states and the seam behind which a runtime keeps them. Imports base, gen and
+// the neighbouring nouns. Start with container.ts.
+export type {
+  Container,
+  ContainerImage,
+  ContainerRecords,
+  ContainerUser,
+} from "./container.ts";
+export type {
+  ContainerBundle,
+  ContainerExit,
+  ContainerRuntime,
+  ExecResult,
+  StartedContainer,
+} from "./runtime.ts";
+export type { ContainerState, ContainerStateName } from "./state.ts";
+export { checkContainerTransition, containerTransitions } from "./state.ts";

@@ -1,0 +1,90 @@
+import type { Operation } from "../operation/index.ts";
+import type { ProcessIdentity } from "../sandbox/index.ts";
+
+/** What a runtime needs to make a container of a spec. */
+export interface ContainerBundle {
+  readonly id: string;
+  /** OCI runtime of the container's handler: name or path. */
+  readonly runtimePath: string;
+  /** The runtime-spec, as JSON text. */
+  readonly spec: string;
+  /** Folder of the mounted root. */
+  readonly rootfs: string;
+  /** CRI log to write; undefined for none. */
+  readonly logPath: string | undefined;
+  readonly terminal: boolean;
+  readonly stdin: boolean;
+  readonly stdinOnce: boolean;
+}
+
+/** A container whose process runs. */
+export interface StartedContainer {
+  readonly process: ProcessIdentity;
+  readonly monitor: ProcessIdentity | undefined;
+  /** Nanoseconds since 1970. */
+  readonly startedAtNs: bigint;
+}
+
+/** How a container's process ended. */
+export interface ContainerExit {
+  readonly exitCode: number;
+  readonly finishedAtNs: bigint;
+  /** True when the kernel killed a process of it for want of memory. */
+  readonly oomKilled: boolean;
+  /** True when nobody recorded the exit: code 255, reason Unknown. */
+  readonly unknown: boolean;
+}
+
+/** What a synchronous exec gave. Each stream is cut at 16 MiB (api.proto, ExecSync). */
+export interface ExecResult {
+  readonly stdout: Uint8Array;
+  readonly stderr: Uint8Array;
+  readonly exitCode: number;
+}
+
+/**
+ * Runs containers. Two implementations: conmon with an OCI runtime, and a containerd shim.
+ *
+ * Every call names the container by its id and can follow an earlier daemon's start.
+ */
+export interface ContainerRuntime {
+  /**
+   * Creates and starts the container's process. On failure nothing of it stays; the message is
+   * the OCI runtime's own. What it builds goes with remove().
+   */
+  start(bundle: ContainerBundle, operation: Operation): Promise<StartedContainer>;
+  /** Resolves at the end of the container's process, with everything of its cgroup ended and deleted. */
+  wait(id: string, signal: AbortSignal): Promise<ContainerExit>;
+  /**
+   * Takes up a container that an earlier daemon started: afterwards wait() tells its end, also
+   * one that came meanwhile.
+   */
+  load(
+    id: string,
+    started: {
+      readonly runtimePath: string;
+      readonly process: ProcessIdentity;
+      readonly monitor: ProcessIdentity | undefined;
+      readonly cgroupPath: string;
+    },
+  ): Promise<void>;
+  /** Sends a signal to the container's process; done when it is gone already. */
+  kill(id: string, signalNumber: number): Promise<void>;
+  /** Ends every process of the container now, the monitor's help not needed. */
+  killAll(id: string): Promise<void>;
+  /** Runs a command in the container. `deadline-exceeded` at the timeout, its processes then killed. */
+  execSync(
+    id: string,
+    options: {
+      readonly spec: string;
+      readonly timeoutMs: number | undefined;
+      readonly signal: AbortSignal;
+    },
+  ): Promise<ExecResult>;
+  /** Writes limits to a running container, as OCI LinuxResources JSON text. */
+  update(id: string, resources: string): Promise<void>;
+  /** Closes the log and opens it anew at its path (kubelet has rotated it away). */
+  reopenLog(id: string, logPath: string): Promise<void>;
+  /** Removes everything of a container whose process has ended or never began. Idempotent. */
+  remove(id: string): Promise<void>;
+}

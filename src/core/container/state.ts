@@ -1,0 +1,62 @@
+import { RuntimeError } from "../../base/errors.ts";
+import type { ProcessIdentity } from "../sandbox/index.ts";
+
+/**
+ * Where a container is in its life.
+ *
+ * ```
+ *   creating --> created --> running --> exited
+ *                   |                       ^
+ *                   +-----------------------+   (start failed)
+ * ```
+ *
+ * - creating: being built, unlisted.
+ * - created: root mounted and record written; no process, no cgroup.
+ * - running: its process runs, or was last seen running.
+ * - exited: its process has ended, or it could not be started.
+ */
+export type ContainerState =
+  | { readonly name: "creating" }
+  | { readonly name: "created" }
+  | {
+      readonly name: "running";
+      readonly startedAtNs: bigint;
+      readonly process: ProcessIdentity;
+      /** The monitor (conmon) that outlives the daemon and records the exit. */
+      readonly monitor: ProcessIdentity | undefined;
+    }
+  | {
+      readonly name: "exited";
+      /** 0 when it never ran. */
+      readonly startedAtNs: bigint;
+      readonly finishedAtNs: bigint;
+      readonly exitCode: number;
+      /** Completed, Error, OOMKilled, StartError, Unknown: kubelet shows it. */
+      readonly reason: string;
+      readonly message: string;
+    };
+
+/** The names of the states. */
+export type ContainerStateName = ContainerState["name"];
+
+/** The moves there are. Staying in a state is always allowed. */
+export const containerTransitions = {
+  creating: ["created"],
+  created: ["running", "exited"],
+  running: ["exited"],
+  exited: [],
+} as const satisfies Record<ContainerStateName, readonly ContainerStateName[]>;
+
+/** Throws `failed-precondition` for a move that is not in the table. */
+export function checkContainerTransition(
+  id: string,
+  from: ContainerStateName,
+  to: ContainerStateName,
+): void {
+  const allowed: readonly ContainerStateName[] = containerTransitions[from];
+  if (from === to || allowed.includes(to)) return;
+  throw new RuntimeError(
+    "failed-precondition",
+    `change container "${id}": it is ${from} and cannot become ${to}`,
+  );
+}

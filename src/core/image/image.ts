@@ -1,0 +1,52 @@
+import type { Digest } from "../../base/digest.ts";
+
+/** What an image says about the containers that are made of it (image-spec, config.md). */
+export interface ImageConfig {
+  readonly entrypoint: readonly string[];
+  readonly cmd: readonly string[];
+  readonly env: readonly string[];
+  readonly workingDir: string;
+  /** `user`, `uid`, `user:group`, `uid:gid` or empty for root. */
+  readonly user: string;
+  /** A signal's name or number, empty for the default. */
+  readonly stopSignal: string;
+  readonly volumes: readonly string[];
+  readonly labels: Readonly<Record<string, string>>;
+}
+
+/** A layer of an image, lowest first in {@link Image.layers}. */
+export interface ImageLayer {
+  /** Digest of the uncompressed tar: what identifies the layer's content on this node. */
+  readonly diffId: Digest;
+  /** Digest of the blob as the registry has it. */
+  readonly digest: Digest;
+  /** Size of that blob. Bytes. */
+  readonly sizeBytes: bigint;
+}
+
+/** An image of this node. An immutable value; the store holds the newest one of each id. */
+export interface Image {
+  /** Digest of the config: what `image_ref`, `image_id` and `Image.id` are. */
+  readonly id: Digest;
+  /** Full names with a tag, sorted: `docker.io/library/busybox:latest`. */
+  readonly repoTags: readonly string[];
+  /** Full names with the digest that they were pulled by, sorted. */
+  readonly repoDigests: readonly string[];
+  /** Size of config, manifest and compressed layers. Bytes. */
+  readonly sizeBytes: bigint;
+  readonly layers: readonly ImageLayer[];
+  readonly config: ImageConfig;
+  /** The config as it came: verbose status shows it. */
+  readonly configJson: string;
+  /** Must not be collected by kubelet. */
+  readonly pinned: boolean;
+}
+
+/** Where images outlive the daemon. */
+export interface ImageRecords {
+  loadImages(): readonly Image[];
+  /** Writes the image whole, new or not. */
+  putImage(image: Image): void;
+  /** Forgets the image; no error when it is not there. */
+  deleteImage(id: Digest): void;
+}

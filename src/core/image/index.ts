@@ -1,0 +1,12 @@
+// Images: their names, their store, and where they come from. Imports base. Start with image.ts.
+export type { Image, ImageConfig, ImageLayer, ImageRecords } from "./image.ts";
+export type { ImageReference } from "./reference.ts";
+export { formatReference, parseReference, repositoryName } from "./reference.ts";
+export type {
+  BlobStream,
+  Descriptor,
+  ImageSource,
+  RegistryAuth,
+  ResolvedImage,
+} from "./source.ts";
+export { ImageStore } from "./store.ts";

@@ -1,0 +1,59 @@
+import { type Digest, isDigest } from "../../base/digest.ts";
+import { RuntimeError } from "../../base/errors.ts";
+
+/** A parsed image name. */
+export interface ImageReference {
+  /** Host, with a port where one is given: `registry.example:5000`. */
+  readonly registry: string;
+  /** Path in the registry: `library/busybox`. */
+  readonly repository: string;
+  /** Undefined only where a digest is given. */
+  readonly tag: string | undefined;
+  readonly digest: Digest | undefined;
+}
+
+// distribution/reference, grammar of a reference.
+const pathPart = "[a-z0-9]+(?:(?:\\.|_|__|-+)[a-z0-9]+)*";
+const hostPart = "(?:[a-zA-Z0-9]|[a-zA-Z0-9][a-zA-Z0-9-]*[a-zA-Z0-9])";
+const host = `(?:${hostPart}(?:\\.${hostPart})*|\\[[a-fA-F0-9:]+\\])(?::[0-9]+)?`;
+const grammar = new RegExp(
+  `^(?:(${host})/)?(${pathPart}(?:/${pathPart})*)(?::([\\w][\\w.-]{0,127}))?(?:@(.+))?$`,
+);
+
+/**
+ * Reads an image name as people write it. A name without a host is of docker.io, one without a
+ * path before it of its library, and one without tag and digest means `latest`.
+ *
+ * `invalid-argument` for a text that is no image name.
+ */
+export function parseReference(text: string): ImageReference {
+  const refuse = (why: string): never => {
+    throw new RuntimeError("invalid-argument", `parse image name ${JSON.stringify(text)}: ${why}`);
+  };
+  const match = grammar.exec(text);
+  if (match === null) return refuse("want [HOST/]PATH[:TAG][@DIGEST] with a lower-case path");
+  const [, givenHost, givenPath = "", tag, digest] = match;
+  if (digest !== undefined && !isDigest(digest)) return refuse(`"${digest}" is no sha256 digest`);
+  const isHost = givenHost !== undefined && /[.:]|^localhost$|[A-Z]/.test(givenHost);
+  const registry = isHost ? givenHost.replace(/^index\.docker\.io$/, "docker.io") : "docker.io";
+  const path = givenHost === undefined || isHost ? givenPath : `${givenHost}/${givenPath}`;
+  if (path.length + registry.length > 255) return refuse("it is longer than 255 characters");
+  return {
+    registry,
+    repository: registry === "docker.io" && !path.includes("/") ? `library/${path}` : path,
+    tag: tag ?? (digest === undefined ? "latest" : undefined),
+    digest: digest,
+  };
+}
+
+/** Registry and path, without tag and digest. */
+export function repositoryName(reference: ImageReference): string {
+  return `${reference.registry}/${reference.repository}`;
+}
+
+/** The whole name in its one spelling: what is kept in `repoTags` and `repoDigests`. */
+export function formatReference(reference: ImageReference): string {
+  const name = repositoryName(reference);
+  if (reference.digest !== undefined) return `${name}@${reference.digest}`;
+  return `${name}:${reference.tag ?? "latest"}`;
+}

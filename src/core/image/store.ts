@@ -1,0 +1,103 @@
+import { type Digest, isDigest } from "../../base/digest.ts";
+import { RuntimeError } from "../../base/errors.ts";
+import type { Image, ImageRecords } from "./image.ts";
+import { formatReference, parseReference } from "./reference.ts";
+
+const shortId = /^[0-9a-f]{1,64}$/;
+
+/** The images of this node: the truth in memory, written through to the records. */
+export class ImageStore {
+  readonly #records: ImageRecords;
+  readonly #byId = new Map<Digest, Image>();
+  /** Full names with tag or digest. */
+  readonly #byName = new Map<string, Digest>();
+
+  constructor(records: ImageRecords) {
+    this.#records = records;
+  }
+
+  /** Reads what an earlier daemon left. */
+  load(): void {
+    for (const image of this.#records.loadImages()) this.#remember(image);
+  }
+
+  /** All images, in the order in which they came. */
+  all(): IterableIterator<Image> {
+    return this.#byId.values();
+  }
+
+  /**
+   * The image that `text` names: an id, a unique beginning of its digits, a name with or without
+   * tag, a name with a digest. Undefined when there is none; `invalid-argument` when the text can
+   * be no image's or begins several ids.
+   */
+  find(text: string): Image | undefined {
+    if (text === "") throw new RuntimeError("invalid-argument", "find image: the name is empty");
+    if (isDigest(text)) return this.#byId.get(text);
+    const byPrefix = shortId.test(text) ? this.#findByPrefix(text) : undefined;
+    if (byPrefix !== undefined) return byPrefix;
+    const id = this.#byName.get(formatReference(parseReference(text)));
+    return id === undefined ? undefined : this.#byId.get(id);
+  }
+
+  /**
+   * Adds an image with the names that it was pulled by. A tag that another image has moves to
+   * this one; names that the image has already stay.
+   */
+  put(image: Image): Image {
+    const known = this.#byId.get(image.id);
+    const merged: Image = {
+      ...image,
+      repoTags: union(known?.repoTags, image.repoTags),
+      repoDigests: union(known?.repoDigests, image.repoDigests),
+      pinned: image.pinned || (known?.pinned ?? false),
+    };
+    this.#records.putImage(merged);
+    for (const tag of image.repoTags) this.#takeTag(tag, image.id);
+    this.#remember(merged);
+    return merged;
+  }
+
+  /** Forgets the image and all its names. No error when it is not there. */
+  remove(id: Digest): void {
+    this.#records.deleteImage(id);
+    const image = this.#byId.get(id);
+    this.#byId.delete(id);
+    for (const name of [...(image?.repoTags ?? []), ...(image?.repoDigests ?? [])]) {
+      if (this.#byName.get(name) === id) this.#byName.delete(name);
+    }
+  }
+
+  #remember(image: Image): void {
+    this.#byId.set(image.id, image);
+    for (const name of [...image.repoTags, ...image.repoDigests]) this.#byName.set(name, image.id);
+  }
+
+  #takeTag(tag: string, newOwner: Digest): void {
+    const owner = this.#byName.get(tag);
+    const image = owner === undefined || owner === newOwner ? undefined : this.#byId.get(owner);
+    if (image === undefined) return;
+    const without = { ...image, repoTags: image.repoTags.filter((other) => other !== tag) };
+    this.#records.putImage(without);
+    this.#byId.set(image.id, without);
+  }
+
+  #findByPrefix(text: string): Image | undefined {
+    let found: Image | undefined;
+    for (const image of this.#byId.values()) {
+      if (!image.id.startsWith(`sha256:${text}`)) continue;
+      if (found !== undefined) {
+        throw new RuntimeError(
+          "invalid-argument",
+          `find image "${text}": several ids begin with it, give more of the id`,
+        );
+      }
+      found = image;
+    }
+    return found;
+  }
+}
+
+function union(a: readonly string[] = [], b: readonly string[] = []): readonly string[] {
+  return [...new Set([...a, ...b])].sort();
+}

@@ -1,0 +1,54 @@
+import type { Digest } from "../../base/digest.ts";
+import type { Descriptor } from "../image/index.ts";
+
+/** A compressed layer to unpack, and what it must turn out to be. */
+export interface LayerSource {
+  readonly blob: Descriptor;
+  readonly diffId: Digest;
+  /** The blob's bytes, from the beginning. */
+  readonly chunks: AsyncIterable<Uint8Array>;
+}
+
+/** A mounted root file system of a container. */
+export interface RootFs {
+  /** Folder that the root is mounted at. */
+  readonly path: string;
+}
+
+/** Space that something takes. */
+export interface Usage {
+  readonly bytes: bigint;
+  readonly inodes: bigint;
+}
+
+/**
+ * Unpacked layers, and root file systems on top of them.
+ *
+ * A layer is known by its diff id alone, since each is unpacked by itself with its whiteouts in
+ * overlayfs' form. It appears under its name only when compressed and uncompressed digest are
+ * right and its files are durable.
+ */
+export interface Snapshots {
+  hasLayer(diffId: Digest): boolean;
+  /**
+   * Unpacks a layer. `data-loss` when a digest is not the expected one, `invalid-argument` for an
+   * archive that is broken or would write outside the layer. On failure nothing stays.
+   */
+  unpackLayer(layer: LayerSource, signal: AbortSignal): Promise<void>;
+  /** Removes a layer: its name at once, its files in the background. Idempotent. */
+  removeLayer(diffId: Digest): Promise<void>;
+  /** The layers that there are. */
+  layers(): readonly Digest[];
+  /** Mounts a writable root of these layers, lowest first, for a container. */
+  mount(containerId: string, layers: readonly Digest[]): Promise<RootFs>;
+  /** Unmounts and removes a container's root. Idempotent. */
+  remove(containerId: string): Promise<void>;
+  /** Space of the container's own writable layer, at most 10 s old. */
+  usage(containerId: string): Promise<Usage>;
+  /** Space of all layers, from memory. */
+  layersUsage(): Usage;
+  /** Folder of the file system that layers and roots are on. */
+  readonly folder: string;
+  /** Removes roots of containers that are not in `known`, and half-unpacked layers; a line for each. */
+  sweep(known: ReadonlySet<string>): Promise<readonly string[]>;
+}
