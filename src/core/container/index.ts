@@ -15,3 +15,5 @@ export type {
 } from "./runtime.ts";
 export type { ContainerState, ContainerStateName } from "./state.ts";
 export { checkContainerTransition, containerTransitions } from "./state.ts";
+export type { ContainerListener } from "./store.ts";
+export { ContainerStore } from "./store.ts";

@@ -74,6 +74,8 @@ export interface SandboxController {
   load(sandbox: Sandbox, signal: AbortSignal): Promise<string | undefined>;
   /** New resources or overhead of the pod, already in the sandbox's value. */
   update(sandbox: Sandbox, signal: AbortSignal): Promise<void>;
+  /** Ids, not in `known`, of which this controller still has something: their records were lost. */
+  orphans(known: ReadonlySet<string>): Promise<readonly string[]>;
   /**
    * Removes what a lost record left behind: everything of this controller's that belongs to no
    * id in `known`. Answers with a line for each thing removed.

@@ -33,8 +33,11 @@ export interface PodCgroups {
   update(cgroup: PodCgroup, resources: CgroupResources): Promise<void>;
   /** Removes what the plan owned. Idempotent; what others put into it stays. */
   remove(cgroup: PodCgroup, signal: AbortSignal): Promise<void>;
-  /** Removes davit's own parents that belong to no id in `known`; a line for each. */
-  sweep(known: ReadonlySet<string>): Promise<readonly string[]>;
+  /**
+   * Removes the parents that davit itself made for these sandboxes, with every process in them; a
+   * line for each. Only these: the hierarchies are shared with other daemons of this host.
+   */
+  sweep(ids: Iterable<string>): Promise<readonly string[]>;
 }
 
 /** Which handlers there are. */

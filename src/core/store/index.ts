@@ -1,0 +1,3 @@
+// The store that every noun with a life is kept in. Imports base. Start with object-store.ts.
+export type { StoredObject, StoreListener, StoreRules } from "./object-store.ts";
+export { ObjectStore } from "./object-store.ts";

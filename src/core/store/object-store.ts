@@ -1,0 +1,169 @@
+import { RuntimeError } from "../../base/errors.ts";
+import { PrefixIndex } from "../../base/prefix-index.ts";
+
+/** What every stored object has. Its other fields are its own. */
+export interface StoredObject {
+  readonly id: string;
+  /** Reserved by the object from its first write until its removal. */
+  readonly name: string;
+}
+
+/** Told of every change after it is on disk and visible. Must not throw. */
+export type StoreListener<T> = (object: T, change: "listed" | "updated" | "removed") => void;
+
+/** How a store writes, and what it allows. */
+export interface StoreRules<T> {
+  /** For messages: "sandbox". */
+  readonly noun: string;
+  /** Writes the object whole; done when it returns. */
+  readonly put: (object: T) => void;
+  /** Forgets the record; no error when there is none. */
+  readonly delete: (id: string) => void;
+  /** Throws `failed-precondition` for a change of state that is not allowed. */
+  readonly checkChange: (before: T, after: T) => void;
+}
+
+/**
+ * All objects of one kind: the truth in memory, written through to the records.
+ *
+ * An object is known from the first write on, and listed from list() on: what a client has not
+ * been given an id of is not shown to anybody.
+ */
+export class ObjectStore<T extends StoredObject> {
+  readonly #rules: StoreRules<T>;
+  readonly #byId = new Map<string, T>();
+  readonly #listed = new Map<string, T>();
+  readonly #idByName = new Map<string, string>();
+  readonly #index: PrefixIndex;
+  readonly #listeners = new Set<StoreListener<T>>();
+
+  constructor(rules: StoreRules<T>) {
+    this.#rules = rules;
+    this.#index = new PrefixIndex(rules.noun);
+  }
+
+  /** Calls `listener` after each change. The result ends that. */
+  listen(listener: StoreListener<T>): Disposable {
+    this.#listeners.add(listener);
+    return { [Symbol.dispose]: () => this.#listeners.delete(listener) };
+  }
+
+  /** Takes an object that is already on record, as after a restart. It reserves its name if that is free. */
+  load(object: T): void {
+    this.#byId.set(object.id, object);
+    if (!this.#idByName.has(object.name)) this.#idByName.set(object.name, object.id);
+  }
+
+  /** Writes a new object, unlisted; its name is reserved until remove(). `already-exists` when it is taken. */
+  add(object: T): void {
+    const holder = this.#idByName.get(object.name);
+    if (holder !== undefined) {
+      const { noun } = this.#rules;
+      throw new RuntimeError(
+        "already-exists",
+        `reserve ${noun} name "${object.name}": ${noun} "${holder}" has it`,
+      );
+    }
+    this.#rules.put(object);
+    this.#byId.set(object.id, object);
+    this.#idByName.set(object.name, object.id);
+  }
+
+  /** Shows the object to clients from now on. */
+  list(id: string): void {
+    const object = this.get(id);
+    if (this.#listed.has(id)) return;
+    this.#listed.set(id, object);
+    this.#index.add(id);
+    this.#tell(object, "listed");
+  }
+
+  /**
+   * Replaces the object by what `change` makes of it: on disk first, then in memory, then the
+   * listeners hear of it. An error on the way changes nothing.
+   */
+  update(id: string, change: (object: T) => T): T {
+    const before = this.get(id);
+    const after = change(before);
+    if (after === before) return before;
+    this.#rules.checkChange(before, after);
+    this.#rules.put(after);
+    this.#byId.set(id, after);
+    if (this.#listed.has(id)) {
+      this.#listed.set(id, after);
+      this.#tell(after, "updated");
+    }
+    return after;
+  }
+
+  /** Forgets the object, on disk and in memory. No error when it is not there. */
+  remove(id: string): void {
+    this.#rules.delete(id);
+    const object = this.#byId.get(id);
+    this.#byId.delete(id);
+    if (object !== undefined && this.#idByName.get(object.name) === id) {
+      this.#idByName.delete(object.name);
+    }
+    if (!this.#listed.delete(id) || object === undefined) return;
+    this.#index.delete(id);
+    this.#tell(object, "removed");
+  }
+
+  /**
+   * The listed object that `text` names: its id or a unique beginning of it.
+   * Undefined when there is none; `invalid-argument` for an empty or ambiguous text.
+   */
+  find(text: string): T | undefined {
+    const id = this.#index.find(text);
+    return id === undefined ? undefined : this.#listed.get(id);
+  }
+
+  /** Like find(), but `not-found` when there is none. */
+  resolve(text: string): T {
+    const object = this.find(text);
+    if (object !== undefined) return object;
+    throw new RuntimeError(
+      "not-found",
+      `find ${this.#rules.noun} "${text}": there is none with this id`,
+    );
+  }
+
+  /** The newest value of a object known by its full id, listed or not; `not-found` otherwise. */
+  get(id: string): T {
+    const object = this.#byId.get(id);
+    if (object !== undefined) return object;
+    throw new RuntimeError(
+      "not-found",
+      `find ${this.#rules.noun} "${id}": there is none with this id`,
+    );
+  }
+
+  /** Like get(), but undefined when there is none. */
+  peek(id: string): T | undefined {
+    return this.#byId.get(id);
+  }
+
+  /** The id of the object that has reserved `name`, listed or not. */
+  idOfName(name: string): string | undefined {
+    return this.#idByName.get(name);
+  }
+
+  /** True when clients see the object. */
+  isListed(id: string): boolean {
+    return this.#listed.has(id);
+  }
+
+  /** The objects that clients see, oldest first. */
+  listed(): IterableIterator<T> {
+    return this.#listed.values();
+  }
+
+  /** Every object, also those in the making. */
+  all(): IterableIterator<T> {
+    return this.#byId.values();
+  }
+
+  #tell(object: T, change: "listed" | "updated" | "removed"): void {
+    for (const listener of this.#listeners) listener(object, change);
+  }
+}
