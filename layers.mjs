@@ -7,10 +7,11 @@ export const layers = {
   wire: ["base", "gen"],
   config: ["base"],
   core: ["base", "gen"],
-  engine: ["base", "core"],
+  spec: ["base", "gen", "core"],
+  engine: ["base", "core", "spec"],
   drivers: ["base", "gen", "linux", "wire", "core"],
   cri: ["base", "gen", "wire", "core", "engine"],
   client: ["base", "gen", "wire"],
-  daemon: ["base", "gen", "linux", "wire", "config", "core", "engine", "drivers", "cri"],
+  daemon: ["base", "gen", "linux", "wire", "config", "core", "spec", "engine", "drivers", "cri"],
   cli: ["base", "gen", "linux", "config", "client", "daemon"],
 };
