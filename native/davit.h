@@ -71,6 +71,9 @@ napi_status watch_init(napi_env env, napi_value exports);
 /* Something that an fd tells the event loop: a process that ends, a mount table that changes. */
 enum watch_kind { WATCH_CHILD, WATCH_PROCESS, WATCH_MOUNTS };
 
+/* A worker's event loop ends before the process does, and libuv aborts when a watch is still open. */
+bool on_main_thread(napi_env env);
+
 /*
  * Takes over `fd` (also on failure) and calls `callback` from the event loop. Returns a JS external
  * for watchSignal, watchClose and watchRef, or NULL with an exception pending.

@@ -235,7 +235,7 @@ static napi_value plan_finish(napi_env env, struct plan *plan) {
   napi_get_reference_value(env, plan->callback, &callback);
   watch = watch_start(env, WATCH_CHILD, plan->pidfd, callback);
   if (watch == NULL) {
-    /* Only for lack of memory or from a worker thread; nobody would ever reap this child. */
+    /* Only for lack of memory; nobody would ever reap this child. */
     kill(plan->pid, SIGKILL);
     waitpid(plan->pid, NULL, 0);
     plan_free(env, plan);
@@ -269,6 +269,12 @@ static struct plan *take_plan(napi_env env, napi_callback_info info) {
   size_t argc = 8;
   napi_value argv[8];
   napi_valuetype cwd_type;
+  if (!on_main_thread(env)) {
+    struct fault fault;
+    fault_set_errno(&fault, EOPNOTSUPP, "spawn from a worker thread", "");
+    fault_throw(env, &fault);
+    return NULL;
+  }
   struct plan *plan = calloc(1, sizeof *plan);
   if (plan == NULL || napi_get_cb_info(env, info, &argc, argv, NULL, NULL) != napi_ok || argc < 8) {
     napi_throw_type_error(env, NULL, "spawn: want eight arguments");

@@ -92,14 +92,17 @@ static void watch_fired(uv_poll_t *poll, int status, int events) {
   napi_close_handle_scope(env, scope);
 }
 
+bool on_main_thread(napi_env env) {
+  uv_loop_t *loop = NULL;
+  return napi_get_uv_event_loop(env, &loop) == napi_ok && loop == uv_default_loop();
+}
+
 napi_value watch_start(napi_env env, enum watch_kind kind, int fd, napi_value callback) {
   struct fault fault = {0};
   napi_value external = NULL;
-  uv_loop_t *loop = NULL;
   struct watch *watch = calloc(1, sizeof *watch);
 
-  /* In a worker thread the loop would end with our handle open, and libuv would abort. */
-  if (napi_get_uv_event_loop(env, &loop) != napi_ok || loop != uv_default_loop()) {
+  if (!on_main_thread(env)) {
     fault_set_errno(&fault, EOPNOTSUPP, "watch from a worker thread", "");
     goto failed;
   }
@@ -110,7 +113,7 @@ napi_value watch_start(napi_env env, enum watch_kind kind, int fd, napi_value ca
   watch->kind = kind;
   watch->fd = fd;
   watch->env = env;
-  int err = uv_poll_init(loop, &watch->poll, fd);
+  int err = uv_poll_init(uv_default_loop(), &watch->poll, fd);
   if (err != 0) {
     fault_set_errno(&fault, -err, "uv_poll_init", "");
     goto failed;

@@ -257,7 +257,8 @@ describe("spawnChild()", () => {
       const options = { file: "sh", args: ["-c", `exit ${i % 200}`], env, stdout: "pipe" } as const;
       return i % 2 === 0 ? spawnChild(options) : spawnChildInPool(options);
     });
-    for (const [i, child] of (await Promise.all(children)).entries()) {
+    for (const [i, starting] of children.entries()) {
+      const child = await starting;
       child.stdout?.resume();
       assert.deepEqual(await child.exited, { code: i % 200, signal: null });
       child.stdout?.destroy();

@@ -88,7 +88,8 @@ export function spawnChild(options: SpawnOptions): Child {
 
 /**
  * The same as spawnChild, but waits on a thread of the pool. To be used with `cgroupProcsPaths`:
- * entering a cgroup v1 hierarchy can wait 10 ms or more for the kernel.
+ * entering a cgroup v1 hierarchy can wait 10 ms or more for the kernel, and a frozen cgroup stops
+ * the child, and with it the thread that waits, until it is thawed.
  */
 export async function spawnChildInPool(options: SpawnOptions): Promise<Child> {
   const exit = Promise.withResolvers<ChildExit>();

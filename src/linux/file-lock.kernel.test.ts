@@ -6,7 +6,7 @@ import { after, describe, test } from "node:test";
 
 import { spawnChild } from "./child.ts";
 import { lockFile } from "./file-lock.ts";
-import { openFds } from "./testing/leaks.ts";
+import { firstText, openFds } from "./testing/leaks.ts";
 
 const dir = mkdtempSync(join(tmpdir(), "davit-lock-"));
 after(() => rmSync(dir, { recursive: true }));
@@ -22,8 +22,7 @@ describe("lockFile()", () => {
     `;
     const args = ["--input-type=module", "-e", script];
     const child = spawnChild({ file: process.execPath, args, env: {}, stdout: "pipe" });
-    const [line] = (await child.stdout?.take(1).toArray()) ?? [];
-    assert.equal(String(line), "held\n");
+    assert.equal(await firstText(child.stdout), "held\n");
     assert.equal(lockFile(path), undefined);
     assert.equal(readFileSync(path, "utf8"), `${child.pid}\n`);
     child.kill(9);

@@ -1,7 +1,7 @@
 import { readFile } from "node:fs/promises";
 
 import { RuntimeError } from "../base/errors.ts";
-import { bindFlags, native, nativeError, nativeJob } from "./native.ts";
+import { bindFlags, type NativeWatch, native, nativeError, nativeJob } from "./native.ts";
 import { systemError } from "./system-error.ts";
 
 /** How a bind mount differs from its source. */
@@ -95,16 +95,30 @@ export async function listMounts(): Promise<readonly MountEntry[]> {
 }
 
 /**
- * Calls back from the event loop after the mount table changed, once for any number of changes that
- * happened together. What changed is not told: read it again. Disposing ends it.
+ * Calls back from the event loop once at first, and after each change of the mount table; changes
+ * that happen together are told once. What changed is not told: read it again. Disposing ends it.
+ *
+ * NOTE(kernel): mountinfo tells each change to the first poll after it and to no other
+ * (mounts_poll() in fs/proc_namespace.c). epoll polls when the fd is added and again when it
+ * reports, so a change before the fd was added is lost. libuv adds it at the start of its next poll
+ * phase, which the second of two immediates comes after: hence the first call.
  */
 export function watchMounts(onChange: () => void): Disposable {
+  let watch: NativeWatch;
   try {
-    const watch = native().watchMounts(onChange);
-    return { [Symbol.dispose]: () => native().watchClose(watch) };
+    watch = native().watchMounts(onChange);
   } catch (cause) {
     throw nativeError(cause, "watch the mount table");
   }
+  let first = setImmediate(() => {
+    first = setImmediate(onChange);
+  });
+  return {
+    [Symbol.dispose]: () => {
+      clearImmediate(first);
+      native().watchClose(watch);
+    },
+  };
 }
 
 /** Parses the text of a mountinfo file; lines that are not of its form are an error. */

@@ -1,5 +1,4 @@
 import { constants } from "node:os";
-import { getSystemErrorName } from "node:util";
 
 import { type ErrorKind, RuntimeError } from "../base/errors.ts";
 
@@ -74,11 +73,9 @@ export function kindOfErrno(code: string): ErrorKind {
 
 /** The name (`ENOENT`) of an errno number, `E<number>` for one that Node does not know. */
 export function errnoName(errno: number): string {
-  try {
-    return getSystemErrorName(-errno);
-  } catch {
-    return Object.entries(constants.errno).find(([, n]) => n === errno)?.[0] ?? `E${errno}`;
-  }
+  // ENOTSUP has the same number on Linux.
+  if (errno === constants.errno.EOPNOTSUPP) return "EOPNOTSUPP";
+  return Object.entries(constants.errno).find(([, number]) => number === errno)?.[0] ?? `E${errno}`;
 }
 
 /**

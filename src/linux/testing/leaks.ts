@@ -1,4 +1,5 @@
 import { readdirSync, readFileSync, readlinkSync } from "node:fs";
+import type { Readable } from "node:stream";
 import { setImmediate } from "node:timers/promises";
 
 /** What each open descriptor of a process is, by number. A process may look at its own. */
@@ -23,6 +24,13 @@ export function childPids(): readonly number[] {
       .map(Number)
       .filter(Boolean),
   );
+}
+
+/** The first thing that a stream gives, as text; empty when it ends without. */
+export async function firstText(stream: Readable | undefined): Promise<string> {
+  for await (const chunk of stream?.iterator({ destroyOnReturn: false }) ?? [])
+    return String(chunk);
+  return "";
 }
 
 /** Lets the event loop turn until the condition holds; throws, naming it, when it takes too long. */

@@ -1,0 +1,219 @@
+import assert from "node:assert/strict";
+import { existsSync, mkdirSync, readFileSync, rmdirSync } from "node:fs";
+import { afterEach, describe, test } from "node:test";
+
+import { isKind } from "../../base/errors.ts";
+import { spawnChild, spawnChildInPool } from "../child.ts";
+import { childPids, until } from "../testing/leaks.ts";
+import {
+  cgroupDirs,
+  cgroupProcs,
+  cgroupProcsPaths,
+  controllerDir,
+  createCgroup,
+  detectCgroups,
+  killCgroup,
+  removeCgroup,
+  removeCgroupDirs,
+  writeResources,
+} from "./index.ts";
+
+const env = { PATH: "/usr/bin:/bin" };
+const layout = detectCgroups();
+const parent = `/davit-test-${process.pid}`;
+const path = `${parent}/pod/container`;
+const all = (p: string): readonly boolean[] => cgroupDirs(layout, p).map((dir) => existsSync(dir));
+
+afterEach(async () => {
+  await killCgroup(layout, parent);
+  await removeCgroup(layout, parent);
+  assert.equal(all(parent).includes(true), false);
+});
+
+/** The value of a file of a v1 controller, or of the one tree of v2. */
+function value(controller: string, file: string, of = path): string {
+  const dir =
+    layout.version === "v1" ? controllerDir(layout, controller, of) : cgroupDirs(layout, of)[0];
+  assert.ok(dir !== undefined, `no controller ${controller}`);
+  return readFileSync(`${dir}/${file}`, "utf8").trim();
+}
+
+/** Starts a shell that has two children, all in the cgroup, and tells when all three run. */
+async function family(): Promise<void> {
+  const child = await spawnChildInPool({
+    file: "sh",
+    args: ["-c", "sleep 60 & sleep 60 & wait"],
+    env,
+    cgroupProcsPaths: cgroupProcsPaths(layout, path),
+  });
+  assert.ok((await cgroupProcs(layout, path)).includes(child.pid), "it never ran elsewhere");
+  let found = 0;
+  while (found < 3) found = (await cgroupProcs(layout, parent)).length;
+}
+
+describe("createCgroup()", () => {
+  test("makes the cgroup in every hierarchy, ready for processes, and tells what it made", async () => {
+    const made = await createCgroup(layout, path);
+    assert.equal(made.length, 3 * cgroupDirs(layout, path).length);
+    assert.equal(all(path).includes(false), false);
+    if (layout.version === "v1") {
+      const root = controllerDir(layout, "cpuset", parent)?.slice(0, -parent.length);
+      for (const file of ["cpuset.cpus", "cpuset.mems"]) {
+        assert.equal(value("cpuset", file), readFileSync(`${root}/${file}`, "utf8").trim());
+      }
+    }
+    assert.deepEqual(await createCgroup(layout, path), []);
+    await removeCgroupDirs(made);
+    await removeCgroupDirs(made);
+    assert.equal(all(parent).includes(true), false);
+  });
+
+  test("undoing removes neither a parent that existed nor one that others use now", async () => {
+    for (const dir of cgroupDirs(layout, parent)) mkdirSync(dir);
+    const made = await createCgroup(layout, path);
+    const other = await createCgroup(layout, `${parent}/pod/other`);
+    await removeCgroupDirs(made);
+    assert.equal(all(path).includes(true), false);
+    assert.equal(all(`${parent}/pod`).includes(false), false);
+    await removeCgroupDirs(other);
+    await removeCgroupDirs(made);
+    assert.equal(all(`${parent}/pod`).includes(true), false);
+    assert.equal(all(parent).includes(false), false);
+  });
+
+  test("removes what it made when a later hierarchy fails", async () => {
+    assert.ok(layout.version === "v1");
+    const broken = {
+      ...layout,
+      hierarchies: [...layout.hierarchies, { path: "/proc/self/fdinfo", controllers: [] }],
+    };
+    await assert.rejects(createCgroup(broken, path), /create cgroup "\/proc\/self\/fdinfo/);
+    assert.equal(all(parent).includes(true), false);
+  });
+});
+
+describe("killCgroup()", () => {
+  test("kills everything in it and below, and is done when it is empty or gone", async () => {
+    await createCgroup(layout, path);
+    await family();
+    await killCgroup(layout, `${parent}/pod`);
+    assert.deepEqual(await cgroupProcs(layout, parent), []);
+    await removeCgroup(layout, path);
+    await removeCgroup(layout, path);
+    await killCgroup(layout, path);
+    await until("our child is reaped", () => childPids().length === 0);
+  });
+
+  test("kills a family that forks as fast as it can", async () => {
+    await createCgroup(layout, path);
+    // Each shell replaces itself by a child, so no list of pids is true for long.
+    const script = "i=0; while [ $i -lt 20 ]; do (while :; do (:) & done) & i=$((i+1)); done; wait";
+    await writeResources(layout, path, { pids: 200n });
+    spawnChild({
+      file: "sh",
+      args: ["-c", script],
+      env,
+      cgroupProcsPaths: cgroupProcsPaths(layout, path),
+    });
+    while ((await cgroupProcs(layout, path)).length < 20);
+    await killCgroup(layout, path);
+    assert.deepEqual(await cgroupProcs(layout, path), []);
+    await until("our child is reaped", () => childPids().length === 0);
+  });
+
+  test("sends another signal once, and does not wait", async () => {
+    await createCgroup(layout, path);
+    await family();
+    await killCgroup(layout, path, { signal: 15 });
+    await until("our child is reaped", () => childPids().length === 0);
+  });
+});
+
+describe("removeCgroup()", () => {
+  test("refuses a cgroup with processes, whose removal it retried", async () => {
+    await createCgroup(layout, path);
+    const child = spawnChild({
+      file: "sleep",
+      args: ["60"],
+      env,
+      cgroupProcsPaths: cgroupProcsPaths(layout, path),
+    });
+    await assert.rejects(removeCgroup(layout, path), (error) => {
+      assert.match(String(error), /remove cgroup ".*container": .*EBUSY/);
+      return isKind(error, "failed-precondition");
+    });
+    child.kill(9);
+    await removeCgroup(layout, path); // it is retried until the child is gone
+    await child.exited;
+  });
+});
+
+describe("writeResources() on this host", () => {
+  test("raises and lowers memory with swap, and quota with period, in any order", async () => {
+    assert.ok(layout.version === "v1");
+    await createCgroup(layout, path);
+    const mib = 1024n * 1024n;
+    for (const size of [64n * mib, 256n * mib, 32n * mib]) {
+      await writeResources(layout, path, { memoryLimitBytes: size, memorySwapLimitBytes: size });
+      assert.equal(value("memory", "memory.limit_in_bytes"), String(size));
+    }
+    await writeResources(layout, path, { memoryLimitBytes: -1n, memorySwapLimitBytes: -1n });
+    assert.ok(BigInt(value("memory", "memory.limit_in_bytes")) > 2n ** 60n);
+    for (const [cpuQuota, cpuPeriod] of [
+      [50_000n, 100_000n],
+      [1000n, 1000n],
+      [2_000_000n, 1_000_000n],
+      [-1n, 100_000n],
+    ] as const) {
+      await writeResources(layout, path, { cpuQuota, cpuPeriod });
+      assert.deepEqual(
+        [value("cpu", "cpu.cfs_quota_us"), value("cpu", "cpu.cfs_period_us")],
+        [String(cpuQuota), String(cpuPeriod)],
+      );
+    }
+  });
+
+  test("writes shares, cpuset and pids, and leaves what is 0 or empty", async () => {
+    assert.ok(layout.version === "v1");
+    await createCgroup(layout, path);
+    await writeResources(layout, path, {
+      cpuShares: 512n,
+      cpusetCpus: "0",
+      cpusetMems: "0",
+      pids: 77n,
+    });
+    await writeResources(layout, path, {
+      cpuShares: 0n,
+      cpusetCpus: "",
+      pids: 0n,
+      memoryLimitBytes: 0n,
+      hugepageLimits: [{ pageSize: "2MB", limitBytes: 0n }],
+    });
+    assert.deepEqual(
+      [value("cpu", "cpu.shares"), value("cpuset", "cpuset.cpus"), value("pids", "pids.max")],
+      ["512", "0", "77"],
+    );
+    await writeResources(layout, path, { pids: -1n });
+    assert.equal(value("pids", "pids.max"), "max");
+    await assert.rejects(
+      writeResources(layout, path, { cpusetCpus: "999" }),
+      /"999" to ".*cpuset.cpus"/,
+    );
+    await assert.rejects(
+      writeResources(layout, path, { unified: { "memory.high": "1" } }),
+      (error) => isKind(error, "invalid-argument"),
+    );
+  });
+});
+
+test("a cgroup whose parent has an empty cpuset is made ready all the same", async () => {
+  assert.ok(layout.version === "v1");
+  const dir = controllerDir(layout, "cpuset", parent);
+  assert.ok(dir !== undefined);
+  mkdirSync(dir);
+  assert.equal(value("cpuset", "cpuset.cpus", parent), "");
+  await createCgroup(layout, path);
+  assert.notEqual(value("cpuset", "cpuset.cpus"), "");
+  await removeCgroup(layout, path);
+  rmdirSync(`${dir}/pod`);
+});
