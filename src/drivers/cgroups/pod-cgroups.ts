@@ -75,24 +75,19 @@ export class FsPodCgroups implements PodCgroups {
     if (parent.startsWith(`${ownRoot}/`)) await this.#removeIfEmpty(ownRoot);
   }
 
-  async sweep(known: ReadonlySet<string>): Promise<readonly string[]> {
-    const ids = new Set<string>();
-    for (const root of this.#roots) {
-      for (const entry of await childrenOf(join(root, ownRoot)))
-        if (!known.has(entry)) ids.add(entry);
-    }
+  async sweep(ids: Iterable<string>): Promise<readonly string[]> {
     const swept: string[] = [];
     for (const id of ids) {
       const path = `${ownRoot}/${id}`;
-      for (const child of await childrenOf(join(this.#roots[0] ?? "", path))) {
-        await killCgroup(this.#layout, `${path}/${child}`);
-        await removeCgroup(this.#layout, `${path}/${child}`);
-      }
+      if (!this.#exists(path)) continue;
       await killCgroup(this.#layout, path);
       await removeCgroup(this.#layout, path);
       swept.push(`cgroup ${path}`);
     }
-    if (ids.size > 0) await this.#removeIfEmpty(ownRoot);
+    if (swept.length > 0) {
+      using _turn = await this.#lock.acquire(ownRoot);
+      await this.#removeIfEmpty(ownRoot);
+    }
     return swept;
   }
 

@@ -1,6 +1,6 @@
 import { mkdir, readdir, rm } from "node:fs/promises";
 import { join } from "node:path";
-import { RuntimeError } from "../../base/errors.ts";
+import { isKind, messageOf, RuntimeError } from "../../base/errors.ts";
 import { beforeAbort } from "../../base/rollback.ts";
 import type { Clock } from "../../base/time.ts";
 import type { Operation } from "../../core/operation/index.ts";
@@ -26,7 +26,13 @@ import {
   writeSysctls,
 } from "../../linux/index.ts";
 import { makeFiles, makeFolder } from "./files.ts";
-import { clearHolderCgroup, findHolder, type Holder, startHolder } from "./holder.ts";
+import {
+  clearHolderCgroup,
+  endStrayHolders,
+  findHolder,
+  type Holder,
+  startHolder,
+} from "./holder.ts";
 import { needsHolder, type PinnedPaths, Places } from "./places.ts";
 import { runtimeSpec, sandboxMetadata } from "./runtime-spec.ts";
 
@@ -109,13 +115,7 @@ export class PodSandboxController implements SandboxController {
       : undefined;
 
     await operation.enter("write-sysctls");
-    await writeSysctls(
-      {
-        ...(pins.net === undefined ? {} : { net: pins.net }),
-        ...(pins.ipc === undefined ? {} : { ipc: pins.ipc }),
-      },
-      podSysctls(sandbox.config),
-    );
+    await setSysctls(sandbox, pins);
     this.#keep(sandbox.id, holder, pins);
     return { process: holder?.identity, createdAtNs: undefined };
   }
@@ -188,8 +188,15 @@ export class PodSandboxController implements SandboxController {
     // The sandbox has no process whose limits could change; its cgroup is written by the caller.
   }
 
+  async orphans(known: ReadonlySet<string>): Promise<readonly string[]> {
+    const { namespaces, sandboxes } = this.#places;
+    const folders = [sandboxes, ...["net", "ipc", "uts"].map((kind) => join(namespaces, kind))];
+    const found = await Promise.all(folders.map((folder) => unknownIn(folder, known)));
+    return [...new Set(found.flat())];
+  }
+
   async sweep(known: ReadonlySet<string>): Promise<readonly string[]> {
-    const swept: string[] = [];
+    const swept = [...(await endStrayHolders(this.#deps.cgroups, await this.orphans(known)))];
     for (const kind of ["net", "ipc", "uts"]) {
       const folder = join(this.#places.namespaces, kind);
       for (const id of await unknownIn(folder, known)) {
@@ -246,6 +253,22 @@ export class PodSandboxController implements SandboxController {
     // Never remove files through a mount: if this fails, the folder stays.
     await unmount(this.#places.shm(id));
     await rm(this.#places.folder(id), { recursive: true, force: true });
+  }
+}
+
+async function setSysctls(sandbox: Sandbox, { net, ipc }: PinnedPaths): Promise<void> {
+  const namespaces = {
+    ...(net === undefined ? {} : { net }),
+    ...(ipc === undefined ? {} : { ipc }),
+  };
+  try {
+    await writeSysctls(namespaces, podSysctls(sandbox.config));
+  } catch (error) {
+    // Its name is in order, but this kernel has no such setting: nothing else is "not found" here.
+    if (!isKind(error, "not-found")) throw error;
+    throw new RuntimeError("invalid-argument", `set sysctls: ${messageOf(error)}`, {
+      cause: error,
+    });
   }
 }
 

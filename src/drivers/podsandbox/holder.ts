@@ -1,3 +1,5 @@
+import { readdir, readFile } from "node:fs/promises";
+import { basename } from "node:path";
 import { RuntimeError } from "../../base/errors.ts";
 import type { ProcessIdentity, Sandbox } from "../../core/sandbox/index.ts";
 import {
@@ -82,4 +84,38 @@ export function findHolder(identity: ProcessIdentity): Holder | undefined {
 export async function clearHolderCgroup(layout: CgroupLayout, sandbox: Sandbox): Promise<void> {
   await killCgroup(layout, holderCgroup(sandbox), { timeoutMs: killMs });
   await removeCgroup(layout, holderCgroup(sandbox));
+}
+
+/**
+ * Ends the holders of sandboxes whose records, and with them the cgroups' parents, were lost. A
+ * holder's cgroup bears its sandbox's id wherever it is. Answers with a line for each.
+ */
+export async function endStrayHolders(
+  layout: CgroupLayout,
+  ids: readonly string[],
+): Promise<readonly string[]> {
+  if (ids.length === 0) return [];
+  const wanted = new Set(ids);
+  const found = new Set<string>();
+  for (const entry of await readdir("/proc")) {
+    if (!/^\d+$/.test(entry)) continue;
+    for (const cgroup of await cgroupsOf(entry)) {
+      if (wanted.has(basename(cgroup))) found.add(cgroup);
+    }
+  }
+  for (const cgroup of found) {
+    await killCgroup(layout, cgroup, { timeoutMs: killMs });
+    await removeCgroup(layout, cgroup);
+  }
+  return [...found].map((cgroup) => `holder in cgroup ${cgroup}`);
+}
+
+/** Lines of /proc/PID/cgroup: hierarchy, controllers, path (cgroups(7)). None for a process that ended. */
+async function cgroupsOf(pid: string): Promise<readonly string[]> {
+  try {
+    const text = await readFile(`/proc/${pid}/cgroup`, "utf8");
+    return text.split("\n").map((line) => line.split(":").slice(2).join(":"));
+  } catch {
+    return [];
+  }
 }

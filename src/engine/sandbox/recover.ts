@@ -165,12 +165,12 @@ async function sweep(
   ]);
   for (const controller of context.controllers.values()) {
     try {
+      // Their cgroups first: the controller's things are what says that they are ours.
+      const cgroups = await context.cgroups.sweep(await controller.orphans(known));
       const swept = await controller.sweep(known, operation.signal);
-      for (const line of swept) operation.log.warn(`swept away: ${line}`);
+      for (const line of [...cgroups, ...swept]) operation.log.warn(`swept away: ${line}`);
     } catch (error) {
       operation.log.error(`cannot sweep what ${controller.name} left behind`, { error });
     }
   }
-  const cgroups = await context.cgroups.sweep(known);
-  for (const line of cgroups) operation.log.warn(`swept away: ${line}`);
 }
