@@ -11,7 +11,7 @@ import {
   openProcess,
   processStartTime,
   removeCgroup,
-  spawnChild,
+  spawnChildInPool,
 } from "../../linux/index.ts";
 import type { PinnedPaths } from "./places.ts";
 
@@ -42,7 +42,7 @@ export async function startHolder(
 ): Promise<Holder> {
   const cgroup = holderCgroup(sandbox);
   await createCgroup(layout, cgroup);
-  const child = spawnChild({
+  const child = await spawnChildInPool({
     file: holderPath(),
     env: {},
     cwd: "/",
