@@ -1,0 +1,115 @@
+/**
+ * The daemon dies, fails or hangs at every stage of its operations, with one kind of pod and one
+ * repeated kill each. All combinations are walked by `npm run test:faults`.
+ */
+import assert from "node:assert/strict";
+import { after, describe, test } from "node:test";
+import { crashPoints } from "../../src/core/operation/index.ts";
+import { CrashSites, type PodKind, podKinds, type Spot, spotsOf } from "../support/crash.ts";
+import {
+  hangEnd,
+  hangRecover,
+  hangRun,
+  killRecover,
+  killRemove,
+  killRun,
+  killStop,
+  leavesHalfBuilt,
+  teardownSpots,
+  throwRecover,
+  throwRemove,
+  throwRun,
+  throwStop,
+} from "../support/crash-scenarios.ts";
+
+const sites = new CrashSites({ config: { runtime: { create_timeout_seconds: 3 } } });
+after(() => sites[Symbol.asyncDispose]());
+
+const run = spotsOf("run-pod-sandbox");
+const stop = spotsOf("stop-pod-sandbox");
+const remove = spotsOf("remove-pod-sandbox");
+const recover = spotsOf("recover");
+
+/** Takes turns, so that neighbours differ. */
+function turn<T>(list: readonly T[], at: number): T {
+  const item = list[at % list.length];
+  assert.ok(item !== undefined);
+  return item;
+}
+
+const kindAt = (at: number): PodKind => turn(podKinds, at);
+const nameOf = ({ point, visit }: Spot): string => (visit === 1 ? point : `${point}@${visit}`);
+
+test("every crash point belongs to an operation that is struck here", () => {
+  const struck = new Set([...run, ...stop, ...remove, ...recover].map(({ point }) => point));
+  assert.deepEqual([...struck].toSorted(), [...crashPoints].toSorted());
+});
+
+describe("kill -9 at every stage, and again in the recovery", () => {
+  for (const [at, spot] of run.entries()) {
+    const again = turn(recover, at);
+    test(`${nameOf(spot)}, then ${nameOf(again)}, ${kindAt(at)}`, () =>
+      sites.run((site) => killRun(site, spot, kindAt(at), [again])));
+  }
+  for (const [at, spot] of stop.entries()) {
+    const again = turn(recover, at);
+    const by = at % 3 === 2 ? "remove" : "stop";
+    test(`${nameOf(spot)} of a ${by}, then ${nameOf(again)}, ${kindAt(at + 1)}`, () =>
+      sites.run((site) => killStop(site, spot, kindAt(at + 1), [again], by)));
+  }
+  for (const [at, spot] of remove.entries()) {
+    const again = turn(recover, at + 1);
+    test(`${nameOf(spot)}, then ${nameOf(again)}, ${kindAt(at)}`, () =>
+      sites.run((site) => killRemove(site, spot, kindAt(at), [again])));
+  }
+  for (const [at, spot] of recover.entries()) {
+    const again = turn(recover, at + 1);
+    test(`${nameOf(spot)}, then ${nameOf(again)}, with pods in every state`, () =>
+      sites.run((site) => killRecover(site, spot, [again])));
+  }
+});
+
+test("kill -9 at every stage of taking a half-built sandbox down", () =>
+  sites.run(async (site) => {
+    const halves = run.filter(leavesHalfBuilt);
+    for (const [at, spot] of teardownSpots.entries()) {
+      await killRun(site, turn(halves, at * 3 + 2), kindAt(at), [spot]);
+    }
+  }));
+
+describe("a failure at every stage", () => {
+  for (const [at, spot] of run.entries()) {
+    test(`${nameOf(spot)}, ${kindAt(at + 1)}`, () =>
+      sites.run((site) => throwRun(site, spot, kindAt(at + 1))));
+  }
+  for (const [at, spot] of stop.entries()) {
+    test(`${nameOf(spot)}, ${kindAt(at)}`, () =>
+      sites.run((site) => throwStop(site, spot, kindAt(at))));
+  }
+  for (const [at, spot] of remove.entries()) {
+    test(`${nameOf(spot)}, ${kindAt(at + 1)}`, () =>
+      sites.run((site) => throwRemove(site, spot, kindAt(at + 1))));
+  }
+  for (const [at, spot] of recover.entries()) {
+    test(`${nameOf(spot)}, ${kindAt(at)}`, () =>
+      sites.run((site) => throwRecover(site, spot, kindAt(at))));
+  }
+});
+
+describe("a stage that hangs", () => {
+  const sample = (spots: readonly Spot[], ...stages: readonly string[]): readonly Spot[] =>
+    spots.filter(({ point }) => stages.some((stage) => point.endsWith(`/${stage}`)));
+
+  for (const spot of sample(run, "prepare-cgroup", "network-added", "finish-record")) {
+    test(nameOf(spot), () => sites.run((site) => hangRun(site, spot, "with a holder")));
+  }
+  for (const spot of sample(stop, "end-processes", "network-removed")) {
+    test(nameOf(spot), () => sites.run((site) => hangEnd(site, spot, "with a holder", "stop")));
+  }
+  for (const spot of sample(remove, "shut-down")) {
+    test(nameOf(spot), () => sites.run((site) => hangEnd(site, spot, "with a holder", "remove")));
+  }
+  for (const spot of sample(recover, "load-sandboxes", "resume-network-teardown")) {
+    test(nameOf(spot), () => sites.run((site) => hangRecover(site, spot, "with a holder")));
+  }
+});

@@ -1,0 +1,332 @@
+/** What the suites of pod sandboxes share: daemons that are through recovery, and looks from outside. */
+import assert from "node:assert/strict";
+import { execFile } from "node:child_process";
+import { chmodSync, existsSync, readFileSync, statSync } from "node:fs";
+import { tmpdir } from "node:os";
+import path from "node:path";
+import { DatabaseSync } from "node:sqlite";
+import type { TestContext } from "node:test";
+import { setTimeout as sleep } from "node:timers/promises";
+import { promisify } from "node:util";
+import type { MessageInitShape } from "@bufbuild/protobuf";
+import {
+  NamespaceMode,
+  type PodSandboxConfig,
+  type PodSandboxConfigSchema,
+  PodSandboxState,
+  type PodSandboxStatus,
+} from "../../src/gen/runtime/v1/api_pb.ts";
+import { GrpcStatusError } from "../../src/wire/grpc/status.ts";
+import { type DaemonOptions, TestDaemon } from "../support/daemon.ts";
+import { type LeakCheckOptions, withLeakCheck } from "../support/leaks.ts";
+import { cgroupMark, podConfig } from "../support/pod.ts";
+import { readMounts } from "../support/snapshot/files.ts";
+
+const execute = promisify(execFile);
+
+export const { POD, CONTAINER, NODE } = NamespaceMode;
+export const READY = PodSandboxState.SANDBOX_READY;
+export const NOTREADY = PodSandboxState.SANDBOX_NOTREADY;
+
+/** Status codes of gRPC, by the names that its documents use. */
+export const code = {
+  invalidArgument: 3,
+  deadlineExceeded: 4,
+  notFound: 5,
+  alreadyExists: 6,
+  failedPrecondition: 9,
+  unimplemented: 12,
+  internal: 13,
+  unavailable: 14,
+} as const;
+
+/** For assert.rejects: the code, and what the message must say. */
+export function failsWith(want: number, message = /./): (error: unknown) => true {
+  return (error) => {
+    assert.ok(error instanceof GrpcStatusError, String(error));
+    assert.equal(error.code, want, error.message);
+    assert.match(error.message, message);
+    return true;
+  };
+}
+
+// ---- daemons
+
+/** A daemon that has taken up its records: every RPC is served. */
+export async function startDaemon(options: DaemonOptions = {}): Promise<TestDaemon> {
+  const daemon = TestDaemon.prepare(options);
+  try {
+    await launchDaemon(daemon);
+    return daemon;
+  } catch (error) {
+    await daemon[Symbol.asyncDispose]();
+    throw error;
+  }
+}
+
+/** Starts a daemon that is stopped, and waits until it is through recovery. */
+export async function launchDaemon(
+  daemon: TestDaemon,
+  env: Readonly<Record<string, string>> = {},
+): Promise<void> {
+  const from = daemon.lines.length;
+  daemon.launch(env);
+  await daemon.ready();
+  await daemon.waitForLine(/"message":"ready"/, from, 20_000);
+}
+
+/** Removes all pods, ends the daemon and takes the bridge away, as a suite does at its end. */
+export async function endDaemon(daemon: TestDaemon | undefined): Promise<void> {
+  if (daemon === undefined) return;
+  try {
+    const { items } = await daemon.client.runtime.listPodSandbox({});
+    for (const { id } of items) await daemon.client.runtime.removePodSandbox({ podSandboxId: id });
+  } finally {
+    await daemon[Symbol.asyncDispose]();
+    await removeBridge();
+  }
+}
+
+/** The bridge plugin makes the bridge at the first pod and never takes it away. */
+export async function removeBridge(name = "dvt0"): Promise<void> {
+  const links = await output("ip", "-o", "link");
+  if (links.includes(` ${name}:`)) await output("ip", "link", "delete", name);
+}
+
+/** Everything that this machine could keep of a pod; what others do meanwhile is left out. */
+export function leakOptions(daemon: TestDaemon): LeakCheckOptions {
+  const own = daemon.leakOptions();
+  return {
+    ...own,
+    cgroups: (cgroup) => cgroup.includes(cgroupMark),
+    ignoreFiles: [...(own.ignoreFiles ?? []), /^\/tmp\/davit/],
+    allow: {
+      // Opened by the first checkpoint, and kept.
+      fd: [/\/davit\.db(-wal)?$/],
+      // The ipc namespace and /var/lib/cni are the host's: the look from outside judges them.
+      ipc: true,
+      cni: [/^\/var\/lib\/cni\//],
+      // Chains that portmap makes once and keeps; emptied, they do nothing.
+      iptables: [/^ip6?tables-save (nat|filter) (:|-A \S+ .*-j )CNI-(HOSTPORT|FORWARD|ADMIN)/],
+      nft: [/ \/ chain CNI-(HOSTPORT|FORWARD|ADMIN)/, /jump CNI-(HOSTPORT|FORWARD|ADMIN)/],
+    },
+  };
+}
+
+/** The body of a test that must leave everything as it was, with a daemon that serves throughout. */
+export function leakless(
+  daemon: () => TestDaemon,
+  run: () => Promise<void>,
+): (t: TestContext) => Promise<void> {
+  return async (t) => {
+    // The connection itself is no leak.
+    await daemon().client.runtime.version({});
+    await withLeakCheck(t, leakOptions(daemon()), run);
+  };
+}
+
+// ---- pods
+
+type Init = MessageInitShape<typeof PodSandboxConfigSchema>;
+
+/** Namespaces of a pod, as far as they are not kubelet's usual ones. */
+export interface Modes {
+  readonly network?: NamespaceMode;
+  readonly pid?: NamespaceMode;
+  readonly ipc?: NamespaceMode;
+}
+
+/** A pod's config with these namespaces; on the host's network it cannot have a hostname. */
+export function pod(modes: Modes = {}, changes: Init = {}): PodSandboxConfig {
+  const { network = POD, pid = CONTAINER, ipc = POD } = modes;
+  const config = podConfig(changes);
+  if (network === NODE && changes.hostname === undefined) config.hostname = "";
+  const options = config.linux?.securityContext?.namespaceOptions;
+  if (options !== undefined) Object.assign(options, { network, pid, ipc });
+  return config;
+}
+
+/** The cheapest pod there is: no network, no process, no tmpfs. */
+export function bare(changes: Init = {}): PodSandboxConfig {
+  return pod({ network: NODE, ipc: NODE }, changes);
+}
+
+export async function runPod(
+  daemon: TestDaemon,
+  config: PodSandboxConfig,
+  runtimeHandler = "",
+): Promise<string> {
+  const { podSandboxId } = await daemon.client.runtime.runPodSandbox({ config, runtimeHandler });
+  return podSandboxId;
+}
+
+export async function stopPod(daemon: TestDaemon, podSandboxId: string): Promise<void> {
+  await daemon.client.runtime.stopPodSandbox({ podSandboxId });
+}
+
+export async function removePod(daemon: TestDaemon, podSandboxId: string): Promise<void> {
+  await daemon.client.runtime.removePodSandbox({ podSandboxId });
+}
+
+/** Runs a pod for as long as `use` takes. */
+export async function withPod(
+  daemon: TestDaemon,
+  config: PodSandboxConfig,
+  use: (id: string) => Promise<void>,
+  runtimeHandler = "",
+): Promise<void> {
+  const id = await runPod(daemon, config, runtimeHandler);
+  try {
+    await use(id);
+  } finally {
+    await removePod(daemon, id);
+  }
+}
+
+export async function statusOf(
+  daemon: TestDaemon,
+  podSandboxId: string,
+): Promise<PodSandboxStatus> {
+  const { status } = await daemon.client.runtime.podSandboxStatus({ podSandboxId });
+  assert.ok(status !== undefined);
+  return status;
+}
+
+/** The one JSON text of the verbose status. */
+export async function infoOf(
+  daemon: TestDaemon,
+  podSandboxId: string,
+): Promise<Readonly<Record<string, unknown>>> {
+  const answer = await daemon.client.runtime.podSandboxStatus({ podSandboxId, verbose: true });
+  assert.deepEqual(Object.keys(answer.info), ["info"]);
+  return JSON.parse(answer.info["info"] ?? "") as Record<string, unknown>;
+}
+
+/** The pid of the pod's holder. */
+export async function holderOf(daemon: TestDaemon, podSandboxId: string): Promise<number> {
+  const { pid } = await infoOf(daemon, podSandboxId);
+  assert.ok(typeof pid === "number" && pid > 0, `the pid is ${String(pid)}`);
+  return pid;
+}
+
+export async function listIds(daemon: TestDaemon): Promise<readonly string[]> {
+  const { items } = await daemon.client.runtime.listPodSandbox({});
+  return items.map(({ id }) => id);
+}
+
+/** One fact of the verbose runtime Status, parsed. */
+export async function runtimeFact(daemon: TestDaemon, key: string): Promise<unknown> {
+  const { info } = await daemon.client.runtime.status({ verbose: true });
+  const text = info[key];
+  assert.ok(text !== undefined, `verbose Status has no "${key}"`);
+  return JSON.parse(text);
+}
+
+// ---- looks from outside
+
+/** Asks again until `look` gives something else than undefined or false. */
+export async function until<T>(
+  what: string,
+  look: () => T | undefined | false | Promise<T | undefined | false>,
+  timeoutMs = 10_000,
+): Promise<T> {
+  const deadline = performance.now() + timeoutMs;
+  for (;;) {
+    const found = await look();
+    if (found !== undefined && found !== false) return found;
+    if (performance.now() > deadline) throw new Error(`waited ${timeoutMs} ms: ${what}`);
+    await sleep(20);
+  }
+}
+
+/** Where the pod's namespaces are pinned. */
+export function pinsOf(
+  daemon: TestDaemon,
+  id: string,
+): Readonly<Record<"net" | "ipc" | "uts", string>> {
+  const at = (kind: string): string => path.join(daemon.paths.state, "ns", kind, id);
+  return { net: at("net"), ipc: at("ipc"), uts: at("uts") };
+}
+
+/** The file of a sandbox. */
+export function fileOf(daemon: TestDaemon, id: string, name: string): string {
+  return path.join(daemon.paths.state, "sandboxes", id, name);
+}
+
+/** The namespace behind a path, as the kernel numbers it. */
+export function inodeOf(file: string): number {
+  return statSync(file).ino;
+}
+
+/** The mount at a path, if there is one. */
+export function mountAt(target: string): { readonly type: string } | undefined {
+  return readMounts().find((mount) => mount.target === target);
+}
+
+/** The namespace that this test, and so the daemon, is in. */
+export function hostInode(kind: "net" | "ipc" | "uts" | "pid"): number {
+  return inodeOf(`/proc/self/ns/${kind}`);
+}
+
+export async function output(command: string, ...args: readonly string[]): Promise<string> {
+  return (await execute(command, [...args])).stdout;
+}
+
+/** Runs a command in the pod's pinned namespaces. */
+export async function inside(
+  daemon: TestDaemon,
+  id: string,
+  kinds: readonly ("net" | "ipc" | "uts")[],
+  ...command: readonly string[]
+): Promise<string> {
+  const pins = pinsOf(daemon, id);
+  return output("nsenter", ...kinds.map((kind) => `--${kind}=${pins[kind]}`), ...command);
+}
+
+/** The folders of a cgroup in all hierarchies, whether they are there or not. */
+export function cgroupFolders(cgroup: string): readonly string[] {
+  const roots = readMounts().filter(({ type }) => type === "cgroup" || type === "cgroup2");
+  return roots.map(({ target }) => path.join(target, cgroup));
+}
+
+/** The hierarchy folders in which the cgroup is. */
+export function cgroupsThere(cgroup: string): readonly string[] {
+  return cgroupFolders(cgroup).filter((folder) => existsSync(folder));
+}
+
+/** The text of a cgroup's file in whichever hierarchy has it. */
+export function cgroupValue(cgroup: string, ...names: readonly string[]): string {
+  for (const folder of cgroupFolders(cgroup)) {
+    for (const name of names) {
+      const file = path.join(folder, name);
+      if (existsSync(file)) return readFileSync(file, "utf8").trim();
+    }
+  }
+  throw new Error(`cgroup ${cgroup} has none of ${names.join(", ")}`);
+}
+
+/** The process's cgroup in each hierarchy (cgroups(7), /proc/PID/cgroup). */
+export function cgroupsOfProcess(pid: number): readonly string[] {
+  const lines = readFileSync(`/proc/${pid}/cgroup`, "utf8").trim().split("\n");
+  return lines.map((line) => line.split(":").slice(2).join(":"));
+}
+
+export function parentOf(config: PodSandboxConfig): string {
+  return config.linux?.cgroupParent ?? "";
+}
+
+/** The addresses that host-local has given out: files named by them. */
+export async function takenAddresses(daemon: TestDaemon): Promise<readonly string[]> {
+  const found = await output("find", daemon.paths.ipamDir, "-type", "f", "-printf", "%f\\n");
+  return found.split("\n").filter((name) => /^[0-9a-f.:]*[.:][0-9a-f.:]*$/.test(name));
+}
+
+/** Lets everybody walk the test's own folders, so that what is left to see is the daemon's modes. */
+export function openFolders(daemon: TestDaemon): void {
+  for (const folder of [tmpdir(), daemon.paths.folder]) chmodSync(folder, 0o755);
+}
+
+/** The daemon's database, for a daemon that is stopped. */
+export function openDatabase(daemon: TestDaemon): DatabaseSync {
+  return new DatabaseSync(path.join(daemon.paths.root, "davit.db"));
+}

@@ -1,0 +1,235 @@
+/** The cgroups of pods: whose they are, and who writes them. */
+import assert from "node:assert/strict";
+import { mkdirSync, readFileSync, rmdirSync, writeFileSync } from "node:fs";
+import path from "node:path";
+import { after, before, describe, test } from "node:test";
+import { create, fromBinary, type MessageInitShape } from "@bufbuild/protobuf";
+import {
+  type LinuxContainerResourcesSchema,
+  LinuxPodSandboxConfigSchema,
+  type PodSandboxConfig,
+  UpdatePodSandboxResourcesRequestSchema,
+} from "../../src/gen/runtime/v1/api_pb.ts";
+import type { TestDaemon } from "../support/daemon.ts";
+import { cgroupMark } from "../support/pod.ts";
+import {
+  bare,
+  cgroupFolders,
+  cgroupsOfProcess,
+  cgroupsThere,
+  cgroupValue,
+  code,
+  endDaemon,
+  failsWith,
+  holderOf,
+  launchDaemon,
+  leakless,
+  NODE,
+  openDatabase,
+  POD,
+  pod,
+  removePod,
+  runPod,
+  startDaemon,
+  stopPod,
+} from "./pods.ts";
+
+let daemon: TestDaemon;
+const served = (): TestDaemon => daemon;
+
+before(async () => {
+  daemon = await startDaemon();
+});
+after(() => endDaemon(daemon));
+
+type Resources = MessageInitShape<typeof LinuxContainerResourcesSchema>;
+
+const mib = 1024n * 1024n;
+const memoryLimit = (cgroup: string): string =>
+  cgroupValue(cgroup, "memory.limit_in_bytes", "memory.max");
+
+/** A pod on the host's network whose cgroup parent is `cgroupParent`. */
+function podIn(cgroupParent: string, resources?: Resources, modes = {}): PodSandboxConfig {
+  const config = pod({ network: NODE, ipc: NODE, ...modes });
+  const { securityContext } = config.linux ?? {};
+  config.linux = create(LinuxPodSandboxConfigSchema, {
+    cgroupParent,
+    ...(securityContext === undefined ? {} : { securityContext }),
+    ...(resources === undefined ? {} : { resources }),
+  });
+  return config;
+}
+
+/** What kubelet does before it asks for a sandbox. */
+function makeCgroup(cgroup: string): Disposable {
+  for (const folder of cgroupFolders(cgroup)) {
+    mkdirSync(folder);
+    for (const file of ["cpuset.cpus", "cpuset.mems"]) copyDown(folder, file);
+  }
+  return {
+    [Symbol.dispose]: () => {
+      for (const folder of cgroupsThere(cgroup)) rmdirSync(folder);
+    },
+  };
+}
+
+function copyDown(folder: string, file: string): void {
+  if (!folder.includes("/cpuset/")) return;
+  writeFileSync(path.join(folder, file), readFileSync(path.join(folder, "..", file)));
+}
+
+describe("cgroup_parent", () => {
+  test(
+    "that exists is entered, and neither written nor removed",
+    leakless(served, async () => {
+      const cgroup = `/${cgroupMark}-kubelet`;
+      using _made = makeCgroup(cgroup);
+      const limit = memoryLimit(cgroup);
+      const config = podIn(cgroup, { memoryLimitInBytes: 64n * mib, cpuShares: 77n }, { pid: POD });
+      const id = await runPod(daemon, config);
+      assert.equal(memoryLimit(cgroup), limit);
+      const holder = await holderOf(daemon, id);
+      for (const entered of cgroupsOfProcess(holder)) assert.equal(entered, `${cgroup}/${id}`);
+
+      await daemon.client.runtime.updatePodSandboxResources({
+        podSandboxId: id,
+        resources: { memoryLimitInBytes: 32n * mib },
+      });
+      assert.equal(memoryLimit(cgroup), limit);
+      await stopPod(daemon, id);
+      await removePod(daemon, id);
+      assert.deepEqual(cgroupsThere(cgroup), cgroupFolders(cgroup));
+      assert.deepEqual(cgroupsThere(`${cgroup}/${id}`), []);
+      assert.equal(memoryLimit(cgroup), limit);
+    }),
+  );
+
+  test(
+    "that is missing is made with its limits in every hierarchy, and removed",
+    leakless(served, async () => {
+      const cgroup = `/${cgroupMark}-missing/of/davit`;
+      const config = podIn(cgroup, { memoryLimitInBytes: 64n * mib });
+      const id = await runPod(daemon, config);
+      assert.deepEqual(cgroupsThere(cgroup), cgroupFolders(cgroup));
+      assert.equal(memoryLimit(cgroup), String(64n * mib));
+      await stopPod(daemon, id);
+      await removePod(daemon, id);
+      assert.deepEqual(cgroupsThere(`/${cgroupMark}-missing`), []);
+    }),
+  );
+
+  test(
+    "that is missing below one that exists is removed, and the one above stays",
+    leakless(served, async () => {
+      using _made = makeCgroup(`/${cgroupMark}-above`);
+      const cgroup = `/${cgroupMark}-above/missing`;
+      await removePod(daemon, await runPod(daemon, podIn(cgroup)));
+      assert.deepEqual(cgroupsThere(cgroup), []);
+      assert.equal(
+        cgroupsThere(`/${cgroupMark}-above`).length,
+        cgroupFolders(`/${cgroupMark}-above`).length,
+      );
+    }),
+  );
+
+  test(
+    "that davit made is kept while another pod lives in it",
+    leakless(served, async () => {
+      const top = `/${cgroupMark}-shared`;
+      const first = await runPod(daemon, podIn(`${top}/a`));
+      const second = await runPod(daemon, podIn(`${top}/b`));
+      await removePod(daemon, first);
+      assert.deepEqual(cgroupsThere(`${top}/a`), []);
+      assert.deepEqual(cgroupsThere(`${top}/b`), cgroupFolders(`${top}/b`));
+      await removePod(daemon, second);
+      assert.deepEqual(cgroupsThere(`${top}/b`), []);
+      for (const left of cgroupsThere(top)) rmdirSync(left);
+    }),
+  );
+
+  test(
+    "that is empty becomes /davit/ID",
+    leakless(served, async () => {
+      const id = await runPod(daemon, podIn("", { memoryLimitInBytes: 64n * mib }, { pid: POD }));
+      const cgroup = `/davit/${id}`;
+      assert.deepEqual(cgroupsThere(cgroup), cgroupFolders(cgroup));
+      assert.equal(memoryLimit(cgroup), String(64n * mib));
+      for (const entered of cgroupsOfProcess(await holderOf(daemon, id))) {
+        assert.equal(entered, `${cgroup}/${id}`);
+      }
+      await removePod(daemon, id);
+      assert.deepEqual(cgroupsThere(cgroup), []);
+    }),
+  );
+
+  test("that is empty belongs to this daemon alone: another one leaves it in peace", async () => {
+    const id = await runPod(daemon, podIn("", undefined, { pid: POD }));
+    const holder = await holderOf(daemon, id);
+    {
+      await using other = await startDaemon();
+      assert.deepEqual((await other.client.runtime.listPodSandbox({})).items, []);
+    }
+    assert.deepEqual(cgroupsThere(`/davit/${id}`), cgroupFolders(`/davit/${id}`));
+    assert.equal(await holderOf(daemon, id), holder);
+    await removePod(daemon, id);
+  });
+});
+
+describe("UpdatePodSandboxResources", () => {
+  test(
+    "writes the pod's cgroup where it is davit's own",
+    leakless(served, async () => {
+      const config = bare();
+      const cgroup = config.linux?.cgroupParent ?? "";
+      const id = await runPod(daemon, config);
+      await daemon.client.runtime.updatePodSandboxResources({
+        podSandboxId: id.slice(0, 50),
+        overhead: { memoryLimitInBytes: mib },
+        resources: { memoryLimitInBytes: 48n * mib, cpuShares: 512n },
+      });
+      assert.equal(memoryLimit(cgroup), String(48n * mib));
+      assert.match(cgroupValue(cgroup, "cpu.shares", "cpu.weight"), /^(512|20)$/);
+      await removePod(daemon, id);
+    }),
+  );
+
+  test("is kept, byte for byte, over a restart", async () => {
+    const id = await runPod(daemon, bare());
+    const request = create(UpdatePodSandboxResourcesRequestSchema, {
+      podSandboxId: id,
+      overhead: { cpuShares: 3n },
+      resources: { cpuShares: 5n, unified: { a: "b" } },
+    });
+    delete request.resources?.unified["a"];
+    await daemon.client.runtime.updatePodSandboxResources(request);
+    for (let restarts = 0; restarts < 2; restarts++) {
+      await daemon.stop();
+      using database = openDatabase(daemon);
+      const row = database.prepare("SELECT resources FROM sandbox WHERE id = ?").get(id);
+      const bytes = row?.["resources"];
+      assert.ok(bytes instanceof Uint8Array);
+      assert.deepEqual(fromBinary(UpdatePodSandboxResourcesRequestSchema, bytes), request);
+      await launchDaemon(daemon);
+    }
+    await removePod(daemon, id);
+  });
+
+  test(
+    "refuses a pod that is not there and one that does not run, and changes nothing when it fails",
+    leakless(served, async () => {
+      const update = (podSandboxId: string, resources: Resources) =>
+        daemon.client.runtime.updatePodSandboxResources({ podSandboxId, resources });
+      await assert.rejects(update("0".repeat(64), {}), failsWith(code.notFound));
+
+      const config = bare();
+      const cgroup = config.linux?.cgroupParent ?? "";
+      const id = await runPod(daemon, config);
+      await update(id, { memoryLimitInBytes: 48n * mib });
+      await assert.rejects(update(id, { cpusetCpus: "9999" }), /cpuset/);
+      assert.equal(memoryLimit(cgroup), String(48n * mib));
+      await stopPod(daemon, id);
+      await assert.rejects(update(id, {}), failsWith(code.failedPrecondition, /not ready/));
+      await removePod(daemon, id);
+    }),
+  );
+});

@@ -1,0 +1,508 @@
+/** A pod sandbox's whole life through the socket, judged from the kernel's side. */
+import assert from "node:assert/strict";
+import { existsSync, readFileSync, statfsSync, statSync } from "node:fs";
+import { hostname } from "node:os";
+import { after, before, describe, test } from "node:test";
+import type {
+  NamespaceMode,
+  PodSandboxFilter,
+  PodSandboxState,
+} from "../../src/gen/runtime/v1/api_pb.ts";
+import type { TestDaemon } from "../support/daemon.ts";
+import { readProcesses } from "../support/snapshot/processes.ts";
+import {
+  bare,
+  CONTAINER,
+  cgroupFolders,
+  cgroupsOfProcess,
+  cgroupsThere,
+  code,
+  endDaemon,
+  failsWith,
+  fileOf,
+  holderOf,
+  hostInode,
+  inodeOf,
+  infoOf,
+  inside,
+  leakless,
+  listIds,
+  mountAt,
+  NODE,
+  NOTREADY,
+  openFolders,
+  output,
+  parentOf,
+  pinsOf,
+  POD,
+  pod,
+  READY,
+  removePod,
+  runPod,
+  startDaemon,
+  statusOf,
+  stopPod,
+  until,
+  withPod,
+} from "./pods.ts";
+
+let daemon: TestDaemon;
+const served = (): TestDaemon => daemon;
+
+before(async () => {
+  daemon = await startDaemon();
+  openFolders(daemon);
+  // The first pod makes the bridge, which stays.
+  await withPod(daemon, pod(), async () => undefined);
+});
+after(() => endDaemon(daemon));
+
+const modeNames = { [POD]: "POD", [CONTAINER]: "CONTAINER", [NODE]: "NODE" };
+const nobody = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"] as const;
+
+describe("RunPodSandbox", () => {
+  for (const network of [POD, NODE] as const) {
+    for (const ipc of [POD, NODE] as const) {
+      for (const pid of [POD, CONTAINER, NODE] as const) {
+        const name = [network, pid, ipc].map((mode) => modeNames[mode]).join(", ");
+        test(
+          `makes the namespaces that are asked for: network, pid, ipc ${name}`,
+          leakless(served, () => checkLife({ network, pid, ipc })),
+        );
+      }
+    }
+  }
+
+  test(
+    "brings lo up, gives eth0 the address of the status and a way out",
+    leakless(served, () =>
+      withPod(daemon, pod(), async (id) => {
+        const { network } = await statusOf(daemon, id);
+        assert.match(network?.ip ?? "", /^10\.92\.\d+\.\d+$/);
+        const links = await inside(daemon, id, ["net"], "ip", "-json", "address");
+        const found = JSON.parse(links) as {
+          ifname: string;
+          flags: string[];
+          addr_info: { local: string }[];
+        }[];
+        const lo = found.find(({ ifname }) => ifname === "lo");
+        assert.ok(lo?.flags.includes("UP"));
+        assert.ok(lo?.addr_info.some(({ local }) => local === "127.0.0.1"));
+        const eth0 = found.find(({ ifname }) => ifname === "eth0");
+        assert.ok(eth0?.flags.includes("UP"));
+        assert.ok(eth0?.addr_info.some(({ local }) => local === network?.ip));
+        assert.match(
+          await inside(daemon, id, ["net"], "ip", "route"),
+          /^default via 10\.92\.0\.1/m,
+        );
+      }),
+    ),
+  );
+
+  test(
+    "sets the hostname inside, and nobody else's",
+    leakless(served, () =>
+      withPod(daemon, pod({}, { hostname: "inside-1" }), async (id) => {
+        assert.equal((await inside(daemon, id, ["uts"], "hostname")).trim(), "inside-1");
+        assert.equal((await output("hostname")).trim(), hostname());
+        assert.equal(readFileSync(fileOf(daemon, id, "hostname"), "utf8"), "inside-1\n");
+      }),
+    ),
+  );
+
+  test(
+    "gives a pod without a hostname the node's",
+    leakless(served, () =>
+      withPod(daemon, pod({}, { hostname: "" }), async (id) => {
+        assert.equal((await inside(daemon, id, ["uts"], "hostname")).trim(), hostname());
+        assert.equal(readFileSync(fileOf(daemon, id, "hostname"), "utf8"), `${hostname()}\n`);
+      }),
+    ),
+  );
+
+  test(
+    "writes sysctls into the pod's namespaces and leaves the host's alone",
+    leakless(served, async () => {
+      const names = ["net.ipv4.ip_unprivileged_port_start", "net.ipv4.ping_group_range"];
+      const mine = {
+        "net.ipv4.tcp_syncookies": "0",
+        "net/ipv4/ip_forward": "1",
+        "kernel.shmmax": "65536",
+      };
+      const look = ["net.ipv4.tcp_syncookies", "kernel.shmmax", ...names];
+      const beforehand = await output("sysctl", "-n", ...look);
+      const config = pod();
+      assert.ok(config.linux !== undefined);
+      config.linux.sysctls = mine;
+      await withPod(daemon, config, async (id) => {
+        const within = await inside(daemon, id, ["net", "ipc"], "sysctl", "-n", ...look);
+        assert.deepEqual(within.trim().split("\n"), ["0", "65536", "0", "0\t2147483647"]);
+        assert.equal(await output("sysctl", "-n", ...look), beforehand);
+      });
+    }),
+  );
+
+  test(
+    "writes resolv.conf from the DNS config, 0644, readable for anybody",
+    leakless(served, () =>
+      withPod(
+        daemon,
+        pod(
+          {},
+          {
+            dnsConfig: {
+              servers: ["10.96.0.10", "fd00::a"],
+              searches: ["a.example", "b.example"],
+              options: ["ndots:5"],
+            },
+          },
+        ),
+        async (id) => {
+          const file = fileOf(daemon, id, "resolv.conf");
+          const text = await output(...nobody, "cat", file);
+          assert.deepEqual(text.trim().split("\n"), [
+            "search a.example b.example",
+            "nameserver 10.96.0.10",
+            "nameserver fd00::a",
+            "options ndots:5",
+          ]);
+          assert.equal(statSync(file).mode & 0o7777, 0o644);
+        },
+      ),
+    ),
+  );
+
+  test(
+    "copies the host's resolv.conf and hosts where nothing else is said",
+    leakless(served, () =>
+      withPod(daemon, pod(), async (id) => {
+        for (const name of ["resolv.conf", "hosts"]) {
+          const file = fileOf(daemon, id, name);
+          const host = existsSync(`/etc/${name}`) ? readFileSync(`/etc/${name}`, "utf8") : "";
+          assert.equal(await output(...nobody, "cat", file), host);
+          assert.equal(statSync(file).mode & 0o7777, 0o644);
+        }
+        const file = fileOf(daemon, id, "hostname");
+        assert.notEqual(await output(...nobody, "cat", file), "");
+        assert.equal(statSync(file).mode & 0o7777, 0o644);
+        // Walked, but not read: the ids of a node's pods are nobody's business.
+        await assert.rejects(
+          output(...nobody, "ls", fileOf(daemon, id, "..")),
+          /Permission denied/,
+        );
+      }),
+    ),
+  );
+
+  test(
+    "mounts a /dev/shm of 64 MiB that anybody may write to",
+    leakless(served, () =>
+      withPod(daemon, pod(), async (id) => {
+        const shm = fileOf(daemon, id, "shm");
+        assert.equal(mountAt(shm)?.type, "tmpfs");
+        const { blocks, bsize } = statfsSync(shm);
+        assert.equal(blocks * bsize, 64 * 1024 * 1024);
+        assert.equal(statSync(shm).mode & 0o7777, 0o1777);
+        await output(...nobody, "touch", `${shm}/mine`);
+      }),
+    ),
+  );
+
+  test(
+    "holds a pod-wide PID namespace by a process that is its init and reaps",
+    leakless(served, async () => {
+      const config = pod({ pid: POD });
+      await withPod(daemon, config, async (id) => {
+        const pid = await holderOf(daemon, id);
+        const numbers = /^NSpid:\s+(.*)$/m.exec(readFileSync(`/proc/${pid}/status`, "utf8"))?.[1];
+        assert.equal(numbers?.split(/\s+/).at(-1), "1");
+        assert.notEqual(inodeOf(`/proc/${pid}/ns/pid`), hostInode("pid"));
+        for (const cgroup of cgroupsOfProcess(pid)) {
+          assert.equal(cgroup, `${parentOf(config)}/${id}`);
+        }
+        const children = (): number[] =>
+          readProcesses()
+            .filter(({ ppid }) => ppid === pid)
+            .map((entry) => entry.pid);
+        assert.deepEqual(children(), []);
+        await output(
+          "nsenter",
+          `--pid=/proc/${pid}/ns/pid`,
+          "sh",
+          "-c",
+          "sleep 0.3 >/dev/null 2>&1 &",
+        );
+        await until("the orphan is the holder's child", () => children().length === 1);
+        await until("the holder has reaped it", () => children().length === 0);
+      });
+    }),
+  );
+
+  test(
+    "starts its holder in a session of its own, with nothing open and nothing in its environment",
+    leakless(served, () =>
+      withPod(daemon, pod({ pid: POD }), async (id) => {
+        const pid = await holderOf(daemon, id);
+        assert.equal(readFileSync(`/proc/${pid}/environ`, "utf8"), "");
+        const open = await output("find", `/proc/${pid}/fd`, "-type", "l", "-printf", "%l\\n");
+        assert.deepEqual(
+          [
+            ...new Set(
+              open
+                .trim()
+                .split("\n")
+                .filter((line) => line !== ""),
+            ),
+          ].filter((line) => line !== "/dev/null"),
+          [],
+        );
+        const session = readFileSync(`/proc/${pid}/stat`, "utf8").split(") ")[1]?.split(" ")[3];
+        assert.equal(session, String(pid));
+      }),
+    ),
+  );
+
+  test(
+    "refuses a name that a sandbox has, naming its id; another attempt is another name",
+    leakless(served, async () => {
+      const config = bare();
+      const id = await runPod(daemon, config);
+      await assert.rejects(runPod(daemon, config), failsWith(code.alreadyExists, new RegExp(id)));
+      assert.ok(config.metadata !== undefined);
+      const retried = { ...config, metadata: { ...config.metadata, attempt: 1 } };
+      const second = await runPod(daemon, retried);
+      assert.deepEqual(await listIds(daemon), [id, second]);
+      await removePod(daemon, id);
+      // The name is free again, whatever became of the other attempt.
+      const third = await runPod(daemon, config);
+      assert.notEqual(third, id);
+      for (const each of [second, third]) await removePod(daemon, each);
+    }),
+  );
+
+  test(
+    "keeps apart pods whose names differ only in where an underscore is",
+    leakless(served, async () => {
+      const names = [
+        { name: "a_b", namespace: "c", uid: "u", attempt: 0 },
+        { name: "a", namespace: "b_c", uid: "u", attempt: 0 },
+      ];
+      const ids: string[] = [];
+      for (const metadata of names) ids.push(await runPod(daemon, bare({ metadata })));
+      for (const id of ids) await removePod(daemon, id);
+    }),
+  );
+
+  test(
+    "runs many pods at once, each with an address of its own",
+    leakless(served, async () => {
+      const ids = await Promise.all(
+        Array.from({ length: 8 }, () => runPod(daemon, pod({ pid: POD }))),
+      );
+      const ips = await Promise.all(
+        ids.map(async (id) => (await statusOf(daemon, id)).network?.ip),
+      );
+      assert.equal(new Set(ips).size, 8);
+      await Promise.all(ids.map((id) => removePod(daemon, id)));
+    }),
+  );
+});
+
+describe("StopPodSandbox and RemovePodSandbox", () => {
+  test(
+    "do nothing the second time, and nothing for an id that is not there",
+    leakless(served, async () => {
+      const id = await runPod(daemon, pod({ pid: POD }));
+      for (let time = 0; time < 2; time++) {
+        await stopPod(daemon, id);
+        assert.equal((await statusOf(daemon, id)).state, NOTREADY);
+      }
+      for (let time = 0; time < 2; time++) {
+        await removePod(daemon, id);
+        await assert.rejects(statusOf(daemon, id), failsWith(code.notFound));
+      }
+      await stopPod(daemon, id);
+      await stopPod(daemon, "0".repeat(64));
+      await removePod(daemon, "nonsense");
+    }),
+  );
+
+  test(
+    "share the work when they come at the same time",
+    leakless(served, async () => {
+      const id = await runPod(daemon, pod({ pid: POD }));
+      await Promise.all([
+        stopPod(daemon, id),
+        stopPod(daemon, id),
+        removePod(daemon, id),
+        removePod(daemon, id),
+      ]);
+      assert.deepEqual(await listIds(daemon), []);
+    }),
+  );
+
+  test(
+    "Remove stops what runs",
+    leakless(served, async () => {
+      const id = await runPod(daemon, pod({ pid: POD }));
+      const pid = await holderOf(daemon, id);
+      await removePod(daemon, id);
+      assert.equal(existsSync(`/proc/${pid}`), false);
+    }),
+  );
+});
+
+describe("ids", () => {
+  test(
+    "may be shortened as long as one sandbox alone begins so",
+    leakless(served, async () => {
+      const ids: string[] = [];
+      // Ids are hexadecimal: of 17 two begin with the same digit.
+      for (let count = 0; count < 17; count++) ids.push(await runPod(daemon, bare()));
+      const shared = ids
+        .map((id) => id.slice(0, 1))
+        .find((digit, at, all) => all.indexOf(digit) !== at);
+      assert.ok(shared !== undefined);
+      for (const wrong of ["", shared]) {
+        const fails = failsWith(code.invalidArgument, wrong === "" ? /empty/ : /several ids/);
+        await assert.rejects(statusOf(daemon, wrong), fails);
+        await assert.rejects(stopPod(daemon, wrong), fails);
+        await assert.rejects(removePod(daemon, wrong), fails);
+        const update = daemon.client.runtime.updatePodSandboxResources({ podSandboxId: wrong });
+        await assert.rejects(update, fails);
+      }
+      const [first = ""] = ids;
+      const prefix = first.slice(0, 40);
+      assert.equal((await statusOf(daemon, prefix)).id, first);
+      await stopPod(daemon, prefix);
+      assert.equal((await statusOf(daemon, first)).state, NOTREADY);
+      await removePod(daemon, prefix);
+      await assert.rejects(statusOf(daemon, first), failsWith(code.notFound, new RegExp(first)));
+      for (const id of ids) await removePod(daemon, id);
+    }),
+  );
+});
+
+describe("ListPodSandbox and StreamPodSandboxes", () => {
+  test(
+    "pass what the filter asks for, and tell the same",
+    leakless(served, async () => {
+      const labelled = (labels: Record<string, string>) => bare({ labels });
+      const red = await runPod(daemon, labelled({ colour: "red", size: "s" }));
+      const blue = await runPod(daemon, labelled({ colour: "blue", size: "s" }));
+      const stopped = await runPod(daemon, labelled({ colour: "red", size: "l" }));
+      await stopPod(daemon, stopped);
+
+      const list = async (filter?: Partial<Omit<PodSandboxFilter, "$typeName" | "$unknown">>) => {
+        const request = filter === undefined ? {} : { filter };
+        const { items } = await daemon.client.runtime.listPodSandbox(request);
+        const streamed: typeof items = [];
+        for await (const answer of daemon.client.runtime.streamPodSandboxes(request)) {
+          streamed.push(...answer.podSandboxes);
+        }
+        assert.deepEqual(streamed, items);
+        return items.map(({ id }) => id);
+      };
+      assert.deepEqual(await list(), [red, blue, stopped]);
+      assert.deepEqual(await list({}), [red, blue, stopped]);
+      assert.deepEqual(await list({ id: blue }), [blue]);
+      assert.deepEqual(await list({ id: blue.slice(0, 40) }), [blue]);
+      assert.deepEqual(await list({ id: "nobody" }), []);
+      const state = (each: PodSandboxState) =>
+        ({ state: { state: each } }) as Partial<PodSandboxFilter>;
+      assert.deepEqual(await list(state(READY)), [red, blue]);
+      assert.deepEqual(await list(state(NOTREADY)), [stopped]);
+      assert.deepEqual(await list({ labelSelector: { colour: "red" } }), [red, stopped]);
+      assert.deepEqual(await list({ labelSelector: { colour: "red", size: "s" } }), [red]);
+      assert.deepEqual(await list({ labelSelector: { colour: "green" } }), []);
+      assert.deepEqual(await list({ labelSelector: { toString: "x" } }), []);
+      assert.deepEqual(
+        await list({ labelSelector: { colour: "red" }, ...state(NOTREADY), id: stopped }),
+        [stopped],
+      );
+      for (const id of [red, blue, stopped]) await removePod(daemon, id);
+      assert.deepEqual(await list(), []);
+    }),
+  );
+
+  test(
+    "hand back metadata, labels, annotations and handler as they came",
+    leakless(served, async () => {
+      const config = bare({
+        metadata: { name: "näme", uid: "uid/1", namespace: "ns", attempt: 4_294_967_295 },
+        labels: { "a.b/c": "d", empty: "", __proto__x: "y" },
+        annotations: { "e.f/g": "line 1\nline 2", unicode: "✓" },
+      });
+      for (const handler of ["", "crun", "runc"]) {
+        const begin = BigInt(Date.now()) * 1_000_000n;
+        await withPod(
+          daemon,
+          config,
+          async (id) => {
+            const { items } = await daemon.client.runtime.listPodSandbox({ filter: { id } });
+            const status = await statusOf(daemon, id);
+            assert.equal(items.length, 1);
+            for (const seen of [items[0], status]) {
+              assert.deepEqual(seen?.metadata, config.metadata);
+              assert.deepEqual(seen?.labels, config.labels);
+              assert.deepEqual(seen?.annotations, config.annotations);
+              assert.equal(seen?.runtimeHandler, handler);
+              assert.equal(seen?.state, READY);
+            }
+            assert.equal(items[0]?.createdAt, status.createdAt);
+            assert.ok(status.createdAt >= begin && status.createdAt <= begin + 10_000_000_000n);
+          },
+          handler,
+        );
+      }
+    }),
+  );
+});
+
+async function checkLife(modes: {
+  network: NamespaceMode;
+  pid: NamespaceMode;
+  ipc: NamespaceMode;
+}): Promise<void> {
+  const config = pod(modes);
+  const id = await runPod(daemon, config);
+  const pins = pinsOf(daemon, id);
+  const own = { net: modes.network === POD, uts: modes.network === POD, ipc: modes.ipc === POD };
+  for (const kind of ["net", "uts", "ipc"] as const) {
+    const pinned = mountAt(pins[kind])?.type === "nsfs";
+    assert.equal(pinned, own[kind], `${kind} namespace pinned`);
+    if (pinned) assert.notEqual(inodeOf(pins[kind]), hostInode(kind));
+    else assert.equal(existsSync(pins[kind]), false);
+  }
+  assert.equal(mountAt(fileOf(daemon, id, "shm"))?.type, own.ipc ? "tmpfs" : undefined);
+
+  const status = await statusOf(daemon, id);
+  assert.equal(status.state, READY);
+  assert.equal(status.network?.ip !== "", own.net);
+  const info = await infoOf(daemon, id);
+  if (modes.pid === POD) await checkHolder(await holderOf(daemon, id), pins, own);
+  else assert.equal(info["pid"], 0);
+  assert.equal(cgroupsThere(parentOf(config)).length, cgroupFolders("/").length);
+
+  await stopPod(daemon, id);
+  const stopped = await statusOf(daemon, id);
+  assert.equal(stopped.state, NOTREADY);
+  assert.equal(stopped.network?.ip, "");
+  assert.equal(stopped.createdAt, status.createdAt);
+  for (const pin of Object.values(pins)) assert.equal(existsSync(pin), false);
+  if (modes.pid === POD) assert.equal(existsSync(`/proc/${String(info["pid"])}`), false);
+  await removePod(daemon, id);
+  await assert.rejects(statusOf(daemon, id), failsWith(code.notFound, new RegExp(id)));
+  assert.deepEqual(cgroupsThere(parentOf(config)), []);
+}
+
+async function checkHolder(
+  pid: number,
+  pins: ReturnType<typeof pinsOf>,
+  own: Readonly<Record<"net" | "uts" | "ipc", boolean>>,
+): Promise<void> {
+  for (const kind of ["net", "uts", "ipc"] as const) {
+    const wanted = own[kind] ? inodeOf(pins[kind]) : hostInode(kind);
+    assert.equal(inodeOf(`/proc/${pid}/ns/${kind}`), wanted, `${kind} namespace of the holder`);
+  }
+}
