@@ -1,0 +1,87 @@
+/** Debian's containerd under measurement, with crun below its runc v2 shim. */
+import { execFile } from "node:child_process";
+import { mkdir, writeFile } from "node:fs/promises";
+import path from "node:path";
+import { promisify } from "node:util";
+import { pluginDir, writeNetwork } from "./network.ts";
+import { pauseImageName, writePauseImage } from "./pause-image.ts";
+import { Server } from "./server.ts";
+
+const run = promisify(execFile);
+
+/** containerd with files of its own, not started yet. */
+export async function prepareContainerd(options: {
+  readonly folder: string;
+  readonly network: string;
+}): Promise<Server> {
+  const name = "containerd";
+  const folder = path.join(options.folder, name);
+  const state = `/run/${name}`;
+  const socket = `${state}/${name}.sock`;
+  const confDir = path.join(folder, "net.d");
+  await mkdir(folder, { recursive: true });
+  await writeNetwork({
+    confDir,
+    bridge: "bench-containerd".slice(0, 15),
+    subnet: `${options.network}.0.0/16`,
+    ipamDir: path.join(folder, "ipam"),
+  });
+  const config = path.join(folder, "config.toml");
+  await writeFile(config, configuration({ folder, state, socket, confDir }));
+  return new Server({
+    name,
+    command: ["/usr/bin/containerd", "--config", config],
+    socket,
+    mark: `${state}/`,
+    logFile: path.join(folder, "log"),
+  });
+}
+
+/** Gives a running containerd the image of its pause processes, whose program is `pause`. */
+export async function importPauseImage(
+  server: Server,
+  options: { readonly folder: string; readonly pause: string },
+): Promise<void> {
+  const archive = path.join(options.folder, "pause.tar");
+  await writePauseImage(archive, options.pause);
+  await run("ctr", ["--address", server.socket, "-n", "k8s.io", "images", "import", archive]);
+}
+
+interface Places {
+  readonly folder: string;
+  readonly state: string;
+  readonly socket: string;
+  readonly confDir: string;
+}
+
+/** Debian's defaults but for places, crun, and what no kubelet needs. */
+function configuration({ folder, state, socket, confDir }: Places): string {
+  const text = JSON.stringify;
+  return `
+version = 2
+root = ${text(path.join(folder, "root"))}
+state = ${text(state)}
+disabled_plugins = ["io.containerd.internal.v1.restart", "io.containerd.nri.v1.nri"]
+[grpc]
+  address = ${text(socket)}
+[plugins."io.containerd.internal.v1.opt"]
+  path = ${text(path.join(folder, "opt"))}
+[plugins."io.containerd.monitor.v1.cgroups"]
+  no_prometheus = true
+[plugins."io.containerd.grpc.v1.cri"]
+  sandbox_image = ${text(pauseImageName)}
+  # A machine may lack CAP_SYS_RESOURCE, without which the pause process gets no negative score.
+  restrict_oom_score_adj = true
+  [plugins."io.containerd.grpc.v1.cri".cni]
+    bin_dir = ${text(pluginDir)}
+    conf_dir = ${text(confDir)}
+  [plugins."io.containerd.grpc.v1.cri".containerd]
+    default_runtime_name = "crun"
+    snapshotter = "overlayfs"
+    [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.crun]
+      runtime_type = "io.containerd.runc.v2"
+      [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.crun.options]
+        BinaryName = "/usr/bin/crun"
+        SystemdCgroup = false
+`;
+}

@@ -1,0 +1,64 @@
+/** davit under measurement. */
+import { cp, mkdir, realpath, writeFile } from "node:fs/promises";
+import path from "node:path";
+import { pluginDir, writeNetwork } from "./network.ts";
+import { Server } from "./server.ts";
+
+/** What tells one davit from another. */
+export interface DavitOptions {
+  readonly name: string;
+  /** The checkout whose build is measured. */
+  readonly home: string;
+  /** Its files go here, below a folder of its name. */
+  readonly folder: string;
+  /** The first two numbers of its pods' addresses. */
+  readonly network: string;
+}
+
+/**
+ * A davit with files of its own, not started yet. It runs from a copy of bin/, dist/ and node: what
+ * it maps is shared with no other process of the machine, the bench's own node above all, so that
+ * its proportional set size is what it would be alone. And a build does not disturb it.
+ */
+export async function prepareDavit(options: DavitOptions): Promise<Server> {
+  const { name, home, network } = options;
+  const folder = path.join(options.folder, name);
+  const copy = path.join(folder, "home");
+  const node = path.join(home, "node_modules/.bin/node");
+  await mkdir(path.join(copy, "node_modules/.bin"), { recursive: true });
+  await cp(await realpath(node), path.join(copy, "node_modules/.bin/node"));
+  for (const part of ["bin", "dist"]) {
+    await cp(path.join(home, part), path.join(copy, part), { recursive: true });
+  }
+
+  const state = `/run/${name}`;
+  const socket = `${state}/davit.sock`;
+  const confDir = path.join(folder, "net.d");
+  await writeNetwork({
+    confDir,
+    bridge: `bench-${name}`.slice(0, 15),
+    subnet: `${network}.0.0/16`,
+    ipamDir: path.join(folder, "ipam"),
+  });
+  const config = path.join(folder, "davit.toml");
+  const text = JSON.stringify;
+  const lines = [
+    `root = ${text(path.join(folder, "root"))}`,
+    `state = ${text(state)}`,
+    "[server]",
+    `listen = ${text(socket)}`,
+    "[cni]",
+    `conf_dir = ${text(confDir)}`,
+    `bin_dirs = [${text(pluginDir)}]`,
+    "[runtime]",
+    'default_handler = "crun"',
+  ];
+  await writeFile(config, `${lines.join("\n")}\n`);
+  return new Server({
+    name,
+    command: [path.join(copy, "bin/davit"), "serve", "--config", config],
+    socket,
+    mark: `${state}/`,
+    logFile: path.join(folder, "log"),
+  });
+}

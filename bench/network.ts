@@ -1,0 +1,37 @@
+/** The network of the measured pods: one conflist for both servers, each with a bridge of its own. */
+import { mkdir, writeFile } from "node:fs/promises";
+import path from "node:path";
+
+/** Where Debian's containernetworking-plugins lie. */
+export const pluginDir = "/usr/lib/cni";
+
+/** Where a server's pods get their addresses. */
+export interface NetworkPlace {
+  /** Folder of the configuration; made here. */
+  readonly confDir: string;
+  readonly bridge: string;
+  readonly subnet: string;
+  /** Where host-local keeps which address is whose. */
+  readonly ipamDir: string;
+}
+
+/** Writes the conflist: a bridge without masquerading, and host ports. */
+export async function writeNetwork(place: NetworkPlace): Promise<void> {
+  const bridge = {
+    type: "bridge",
+    bridge: place.bridge,
+    isGateway: true,
+    hairpinMode: true,
+    ipMasq: false,
+    ipam: {
+      type: "host-local",
+      dataDir: place.ipamDir,
+      ranges: [[{ subnet: place.subnet }]],
+      routes: [{ dst: "0.0.0.0/0" }],
+    },
+  };
+  const portmap = { type: "portmap", capabilities: { portMappings: true } };
+  const conflist = { cniVersion: "1.0.0", name: place.bridge, plugins: [bridge, portmap] };
+  await mkdir(place.confDir, { recursive: true });
+  await writeFile(path.join(place.confDir, "10-bench.conflist"), JSON.stringify(conflist));
+}

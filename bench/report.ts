@@ -1,0 +1,105 @@
+/** The table of a run, for the terminal and for RESULTS.md. */
+import type { Budget, Row } from "./row.ts";
+import { type Summary, summarize } from "./statistics.ts";
+
+/** What was measured on. */
+export interface Setting {
+  readonly date: string;
+  readonly peer: string;
+  readonly versions: readonly string[];
+  readonly rounds: number;
+}
+
+const columns = ["", "p50", "p99", "p50", "p99", "ratio", "budget", ""];
+
+/** The rows as a Markdown table, which reads well on a terminal too. */
+export function table(rows: readonly Row[], peer: string): string {
+  const titles = columns.map((name, at) =>
+    at === 1 || at === 2 ? `${peer} ${name}` : at === 3 || at === 4 ? `davit ${name}` : name,
+  );
+  const cells = [titles, ...rows.map(rowCells)];
+  const widths = titles.map((_, at) => Math.max(...cells.map((line) => (line[at] ?? "").length)));
+  const lines = cells.map((line) => {
+    const padded = line.map((cell, at) => {
+      const width = widths[at] ?? 0;
+      return at === 0 || at > 5 ? cell.padEnd(width) : cell.padStart(width);
+    });
+    return `| ${padded.join(" | ")} |`;
+  });
+  const rule = widths.map((width, at) =>
+    at === 0 || at > 5 ? "-".repeat(width) : `${"-".repeat(width - 1)}:`,
+  );
+  return [lines[0], `| ${rule.join(" | ")} |`, ...lines.slice(1)].join("\n");
+}
+
+/** True when the row keeps its budget, or has none. */
+export function passes(row: Row): boolean {
+  if (row.budget === undefined) return true;
+  const { budget } = row;
+  const value = budget.of === "ratio" ? ratio(row) : summarize(row.davit)[budget.of];
+  return "atMost" in budget ? value <= budget.atMost : value >= budget.atLeast;
+}
+
+/** davit's p50 divided by the peer's; NaN without a peer. */
+export function ratio(row: Row): number {
+  return summarize(row.davit).p50 / summarize(row.peer).p50;
+}
+
+/** The whole of RESULTS.md. */
+export function results(rows: readonly Row[], setting: Setting): string {
+  const notes = rows
+    .filter(({ note }) => note !== undefined)
+    .map(({ title, note }) => `- ${title}: ${note ?? ""}.`);
+  return `# davit beside ${setting.peer}
+
+Written by \`npm run bench\` (${setting.date}, ${setting.rounds} rounds). ${setting.versions.join(", ")}.
+
+${table(rows, setting.peer)}
+
+Only the ratios, davit's p50 divided by ${setting.peer}'s, mean something elsewhere: both were
+measured in the same minutes on the same machine, in alternating rounds. The times themselves are
+of a small virtual machine and for orientation only. p99 is the largest of fewer than 100 samples.
+
+How: both servers run in one network and mount namespace of their own, their root folders on the
+disk and their state on a tmpfs. Both call the same CNI plugins with the same configuration (bridge
+with isGateway, hairpinMode and host-local, without masquerading, then portmap), each on a bridge of
+its own. One client sends both the same requests, as a kubelet would: a fresh cgroup with CPU and
+memory limits in every hierarchy for each pod, made before the call and not timed, a log directory,
+a PID namespace for each container. ${setting.peer} runs Debian's package with crun below its runc
+v2 shim, and a pause image of one static program. Calls are timed in the client; the rows of many
+callers have a client that only sends and counts frames, so that the rate is the server's.
+
+${notes.join("\n")}
+`;
+}
+
+function rowCells(row: Row): readonly string[] {
+  const peer = row.peer.length === 0 ? undefined : summarize(row.peer);
+  const davit = row.davit.length === 0 ? undefined : summarize(row.davit);
+  const verdict = row.budget === undefined ? "" : passes(row) ? "ok" : "MISSED";
+  return [
+    `${row.title} (${row.unit})`,
+    ...pair(peer),
+    ...pair(davit),
+    peer === undefined || davit === undefined ? "" : number(ratio(row)),
+    budgetText(row.budget),
+    verdict,
+  ];
+}
+
+function pair(summary: Summary | undefined): readonly [string, string] {
+  if (summary === undefined) return ["", ""];
+  return [number(summary.p50), summary.count > 1 ? number(summary.p99) : ""];
+}
+
+function budgetText(budget: Budget | undefined): string {
+  if (budget === undefined) return "";
+  const what = budget.of === "ratio" ? "" : `${budget.of} `;
+  return "atMost" in budget ? `${what}<= ${budget.atMost}` : `${what}>= ${budget.atLeast}`;
+}
+
+function number(value: number): string {
+  if (Number.isNaN(value)) return "";
+  if (Math.abs(value) >= 100) return value.toFixed(0);
+  return value.toFixed(Math.abs(value) >= 10 ? 1 : Math.abs(value) >= 0.1 ? 2 : 3);
+}

@@ -1,0 +1,73 @@
+/** What the bench hands from those who measure to those who report. */
+import type { Pods } from "./pods.ts";
+import type { Server } from "./server.ts";
+
+/** What a row promises: davit's p50 divided by the peer's, or davit's own p50 or p99. */
+export type Budget =
+  | { readonly of: "ratio"; readonly atMost: number }
+  | { readonly of: "ratio"; readonly atLeast: number }
+  | { readonly of: "p50" | "p99"; readonly atMost: number };
+
+/** One thing that was measured. */
+export interface Row {
+  readonly title: string;
+  readonly unit: string;
+  /** None where there is nothing to compare with. */
+  readonly peer: readonly number[];
+  readonly davit: readonly number[];
+  readonly budget?: Budget;
+  /** How it was measured, where the title does not say it. */
+  readonly note?: string;
+}
+
+/** One of the two servers that are compared, with its pods. */
+export interface Side {
+  readonly server: Server;
+  readonly pods: Pods;
+}
+
+/** What every group of rows has to work with. */
+export interface Bench {
+  readonly peer: Side;
+  readonly davit: Side;
+  readonly rounds: number;
+  /** Says what is going on, on one line. */
+  say(what: string): void;
+}
+
+/** Rows that are measured together. They leave both servers running and without pods. */
+export interface RowGroup {
+  readonly name: string;
+  readonly measure: (bench: Bench) => Promise<readonly Row[]>;
+}
+
+/** Samples of both sides under one name for each thing that is measured. */
+export class Samples<Name extends string> {
+  readonly #values = new Map<string, number[]>();
+
+  add(side: Side, name: Name, value: number): void {
+    const key = `${side.server.name} ${name}`;
+    const values = this.#values.get(key) ?? [];
+    values.push(value);
+    this.#values.set(key, values);
+  }
+
+  /** The two halves of a row. */
+  of(bench: Bench, name: Name): Pick<Row, "peer" | "davit"> {
+    const values = (side: Side): readonly number[] =>
+      this.#values.get(`${side.server.name} ${name}`) ?? [];
+    return { peer: values(bench.peer), davit: values(bench.davit) };
+  }
+}
+
+/** Does `work` on the peer, then on davit, and so on: what the machine does meanwhile hits both. */
+export async function alternate(
+  bench: Bench,
+  rounds: number,
+  work: (side: Side, round: number) => Promise<void>,
+): Promise<void> {
+  for (let round = 0; round < rounds; round++) {
+    bench.say(`round ${round + 1} of ${rounds}`);
+    for (const side of [bench.peer, bench.davit]) await work(side, round);
+  }
+}

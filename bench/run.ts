@@ -1,0 +1,150 @@
+/**
+ * Measures davit beside containerd and reports ratios. Started by scripts/bench.sh, which makes the
+ * namespaces that this runs in and takes down whatever it leaves. A row is added in rows/.
+ */
+import { execFileSync } from "node:child_process";
+import { mkdirSync, writeFileSync } from "node:fs";
+import { release } from "node:os";
+import path from "node:path";
+import { parseArgs } from "node:util";
+import { importPauseImage, prepareContainerd } from "./containerd.ts";
+import { prepareDavit } from "./davit.ts";
+import { Pods } from "./pods.ts";
+import { passes, results, type Setting, table } from "./report.ts";
+import type { Bench, Row, RowGroup, Side } from "./row.ts";
+import { answers } from "./rows/answers.ts";
+import { atOnce } from "./rows/at-once.ts";
+import { hostPort, lifecycle } from "./rows/lifecycle.ts";
+import { memory } from "./rows/memory.ts";
+import { startUp } from "./rows/start-up.ts";
+import type { Server } from "./server.ts";
+
+const groups: readonly RowGroup[] = [lifecycle, hostPort, atOnce, answers, memory, startUp];
+
+const repo = path.resolve(import.meta.dirname, "..");
+const names = groups.map(({ name }) => name).join(" ");
+const usage = `npm run bench -- [--rounds N] [--only GROUP,GROUP...] [--home DIR] [--against DIR]
+
+  --rounds N      alternating rounds of the lifecycle; the others follow from it (50)
+  --only GROUPS   only these groups of rows, of: ${names}
+  --home DIR      measure the build of another checkout of davit
+  --against DIR   compare with the build of this checkout of davit instead of containerd
+
+A whole run of 50 rounds also writes bench/RESULTS.md. Every run writes its numbers to bench/out/.`;
+
+interface Arguments {
+  readonly rounds: number;
+  readonly chosen: readonly RowGroup[];
+  readonly home: string;
+  readonly against: string | undefined;
+}
+
+async function main(): Promise<void> {
+  const args = readArguments();
+  const folder = fromEnvironment("DAVIT_BENCH_FOLDER");
+  const cgroup = fromEnvironment("DAVIT_BENCH_CGROUP");
+  const begun = new Date();
+  const { peer, davit } = await startBoth(args, folder);
+  const side = (server: Server): Side => ({ server, pods: new Pods(server, { cgroup, folder }) });
+  const bench: Bench = { rounds: args.rounds, peer: side(peer), davit: side(davit), say: progress };
+  const rows: Row[] = [];
+  for (const { name, measure } of args.chosen) {
+    progressPrefix = name;
+    rows.push(...(await measure(bench)));
+  }
+  progress("");
+  await peer.stop();
+  await davit.stop();
+  report(args, rows, { begun, peer, davit });
+}
+
+async function startBoth(
+  { home, against }: Arguments,
+  folder: string,
+): Promise<{ readonly peer: Server; readonly davit: Server }> {
+  progress("starting the servers");
+  const davit = await prepareDavit({ name: "davit", home, folder, network: "10.201" });
+  await davit.start();
+  if (against !== undefined) {
+    const place = { folder, network: "10.202" };
+    const peer = await prepareDavit({ name: "other", home: against, ...place });
+    await peer.start();
+    return { peer, davit };
+  }
+  const peer = await prepareContainerd({ folder, network: "10.202" });
+  await peer.start();
+  await importPauseImage(peer, { folder, pause: path.join(folder, "pause") });
+  return { peer, davit };
+}
+
+function report(
+  args: Arguments,
+  rows: readonly Row[],
+  run: { readonly begun: Date; readonly peer: Server; readonly davit: Server },
+): void {
+  const peerName = run.peer.name;
+  console.log(`${table(rows, peerName)}\n`);
+  const missed = rows.filter((row) => !passes(row));
+  console.log(missed.length === 0 ? "all budgets kept" : `${missed.length} budgets missed`);
+  const setting: Setting = {
+    date: run.begun.toISOString().slice(0, 10),
+    peer: args.against === undefined ? "containerd" : peerName,
+    versions: versions(),
+    rounds: args.rounds,
+  };
+  const out = path.join(repo, "bench/out");
+  mkdirSync(out, { recursive: true });
+  const stamp = run.begun.toISOString().replaceAll(/[:.]/g, "-");
+  writeFileSync(path.join(out, `${stamp}.json`), JSON.stringify({ setting, rows }, null, 1));
+  // Part of a run, or a comparison of two davits, must not take the place of the whole.
+  if (args.chosen.length === groups.length && args.against === undefined && args.rounds >= 50) {
+    writeFileSync(path.join(repo, "bench/RESULTS.md"), results(rows, setting));
+    console.log("written to bench/RESULTS.md");
+  }
+}
+
+function versions(): readonly string[] {
+  const debian = (name: string): string =>
+    `${name} ${execFileSync("dpkg-query", ["-W", "-f", `\${Version}`, name], { encoding: "utf8" })}`;
+  const packages = ["containerd", "crun", "containernetworking-plugins"];
+  return [`Linux ${release()}`, `Node ${process.version}`, ...packages.map(debian)];
+}
+
+let progressPrefix = "";
+
+/** One line that is written over, or nothing where nobody watches. */
+function progress(what: string): void {
+  if (!process.stderr.isTTY) return;
+  process.stderr.write(`\r\x1b[2K${what === "" ? "" : `${progressPrefix} ${what}`}`);
+}
+
+function readArguments(): Arguments {
+  const { values } = parseArgs({
+    options: {
+      rounds: { type: "string", default: "50" },
+      only: { type: "string" },
+      home: { type: "string", default: repo },
+      against: { type: "string" },
+      help: { type: "boolean", default: false },
+    },
+  });
+  if (values.help) {
+    console.log(usage);
+    process.exit(0);
+  }
+  const rounds = Number(values.rounds);
+  if (!Number.isInteger(rounds) || rounds < 1) throw new Error(`--rounds: want 1 or more`);
+  const wanted = values.only?.split(",");
+  const unknown = wanted?.find((name) => groups.every((group) => group.name !== name));
+  if (unknown !== undefined) throw new Error(`--only: there is no "${unknown}", but ${names}`);
+  const chosen = groups.filter(({ name }) => wanted?.includes(name) ?? true);
+  return { rounds, chosen, home: path.resolve(values.home), against: values.against };
+}
+
+function fromEnvironment(name: string): string {
+  const value = process.env[name];
+  if (value === undefined) throw new Error(`${name} is not set: start it with npm run bench`);
+  return value;
+}
+
+await main();

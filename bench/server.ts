@@ -1,0 +1,116 @@
+/** A CRI server under measurement: started, asked, looked at and stopped in one way for both. */
+import { type ChildProcess, spawn } from "node:child_process";
+import { existsSync, openSync } from "node:fs";
+import { readFile, rm } from "node:fs/promises";
+import { setTimeout as sleep } from "node:timers/promises";
+import { CriClient } from "../src/client/cri-client.ts";
+import { processTree } from "./procfs.ts";
+
+const startTimeoutMs = 30_000;
+const stopTimeoutMs = 15_000;
+
+/** The environment of both servers; davit's plugins inherit it as containerd's do. */
+export const environment = { PATH: "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin" };
+
+/** How a server is run. */
+export interface ServerOptions {
+  readonly name: string;
+  readonly command: readonly [program: string, ...args: string[]];
+  readonly socket: string;
+  /** In the command line of its processes that are not its descendants, such as shims. */
+  readonly mark: string;
+  /** Its stderr is appended to this. */
+  readonly logFile: string;
+}
+
+/** One server, on the same files over all its starts. */
+export class Server {
+  readonly #options: ServerOptions;
+  #client: CriClient;
+  #child: ChildProcess | undefined;
+
+  constructor(options: ServerOptions) {
+    this.#options = options;
+    this.#client = new CriClient(options.socket);
+  }
+
+  get name(): string {
+    return this.#options.name;
+  }
+
+  get socket(): string {
+    return this.#options.socket;
+  }
+
+  get client(): CriClient {
+    return this.#client;
+  }
+
+  /** Its processes: itself, what it started, and its monitors. */
+  pids(): readonly number[] {
+    return processTree(this.mainPid, this.#options.mark);
+  }
+
+  get mainPid(): number {
+    const pid = this.#child?.pid;
+    if (pid === undefined) throw new Error(`${this.name} is not running`);
+    return pid;
+  }
+
+  /** Starts it and waits until it answers Version; how long that took, in milliseconds. */
+  async start(env: Readonly<Record<string, string>> = {}): Promise<number> {
+    const { command, logFile, socket } = this.#options;
+    const [program, ...args] = command;
+    // So that the socket of an earlier run is not taken for the new one's.
+    await rm(socket, { force: true });
+    const log = openSync(logFile, "a");
+    const begin = performance.now();
+    const child = spawn(program, args, {
+      stdio: ["ignore", log, log],
+      env: { ...environment, ...env },
+    });
+    this.#child = child;
+    child.once("exit", () => {
+      if (this.#child === child) this.#child = undefined;
+    });
+    child.once("error", () => undefined);
+    for (;;) {
+      if (existsSync(socket) && (await this.#answers())) return performance.now() - begin;
+      if (
+        child.exitCode !== null ||
+        child.signalCode !== null ||
+        performance.now() - begin > startTimeoutMs
+      ) {
+        const log = await readFile(logFile, "utf8");
+        throw new Error(`${this.name} does not answer:\n${log.slice(-4000)}`);
+      }
+      await sleep(1);
+    }
+  }
+
+  /** Ends it as the service manager does; its pods stay. */
+  async stop(): Promise<void> {
+    const child = this.#child;
+    if (child === undefined) return;
+    const ended = new Promise((resolve) => child.once("exit", resolve));
+    const timer = setTimeout(() => child.kill("SIGKILL"), stopTimeoutMs);
+    child.kill("SIGTERM");
+    await ended;
+    clearTimeout(timer);
+    this.#client.close();
+    this.#client = new CriClient(this.#options.socket);
+  }
+
+  signal(signal: NodeJS.Signals): void {
+    this.#child?.kill(signal);
+  }
+
+  async #answers(): Promise<boolean> {
+    try {
+      await this.#client.runtime.version({}, { timeoutMs: 5000 });
+      return true;
+    } catch {
+      return false; // It listens, and is not ready yet.
+    }
+  }
+}

@@ -1,0 +1,75 @@
+#!/bin/sh
+# Measures davit beside Debian's containerd, as root, and writes bench/RESULTS.md.
+#
+#   npm run bench                        everything, 50 rounds
+#   npm run bench -- --rounds 10         quicker
+#   npm run bench -- --only lifecycle    see: npm run bench -- --help
+#
+# Both servers run in a network, mount and pid namespace of their own. Whatever way the bench ends,
+# its processes and mounts go with the pid namespace; the folder and the cgroups go here.
+set -eu
+cd "$(dirname "$0")/.."
+
+if [ "$(id -u)" != 0 ]; then
+  echo "bench: it makes mounts, namespaces and cgroups: run it as root" >&2
+  exit 1
+fi
+
+sh scripts/setup.sh --test
+sh scripts/build.sh
+
+# On the disk, where a node has its container runtimes: /tmp and /run may be in memory.
+folder=$(mktemp -d "${DAVIT_BENCH_DIR:-/var/tmp}/davit-bench.XXXXXX")
+name=$(basename "$folder")
+cgroup=davit-bench-${name#*.}
+# containerd keeps CNI results in /var/lib/cni, and cannot be told another place.
+made_cni=
+if [ ! -d /var/lib/cni ]; then
+  mkdir -p /var/lib/cni
+  made_cni=1
+fi
+child=
+
+clean_up() {
+  trap '' INT TERM HUP
+  if [ -n "$child" ]; then
+    kill -KILL "$child" 2>/dev/null || true
+    wait "$child" 2>/dev/null || true
+    child=
+  fi
+  # What was killed needs a moment until its cgroups and mounts are free.
+  for attempt in 1 2 3 4 5 6 7 8 9 10; do
+    find /sys/fs/cgroup -mindepth 1 -depth -type d -path "*/$cgroup*" -exec rmdir {} + 2>/dev/null || true
+    rm -rf --one-file-system "$folder" 2>/dev/null || true
+    if [ ! -e "$folder" ] && [ -z "$(find /sys/fs/cgroup -type d -name "$cgroup*" 2>/dev/null)" ]; then
+      break
+    fi
+    [ "$attempt" != 10 ] || echo "bench: could not remove all of $folder and cgroups $cgroup" >&2
+    sleep 0.5
+  done
+  [ -z "$made_cni" ] || rmdir /var/lib/cni 2>/dev/null || true
+}
+trap clean_up EXIT
+trap 'exit 130' INT TERM HUP
+
+cc -static -Os -s -o "$folder/pause" bench/pause.c
+
+# shellcheck disable=SC2016 # expanded by the inner shell
+inside='
+  ip link set lo up
+  mount -t tmpfs -o mode=0755 davit-bench-run /run
+  mkdir "$DAVIT_BENCH_FOLDER/cni"
+  mount --bind "$DAVIT_BENCH_FOLDER/cni" /var/lib/cni
+  # No exec: the shell is process 1 and reaps the shims.
+  "$@"
+  exit $?
+'
+DAVIT_BENCH_FOLDER=$folder DAVIT_BENCH_CGROUP=/$cgroup \
+  unshare --net --mount --propagation private --pid --fork --kill-child=KILL --mount-proc \
+  sh -euc "$inside" bench node_modules/.bin/node --disable-warning=ExperimentalWarning \
+  bench/run.ts "$@" &
+child=$!
+code=0
+wait "$child" || code=$?
+child=
+exit "$code"
