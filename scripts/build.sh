@@ -5,7 +5,7 @@ set -eu
 cd "$(dirname "$0")/.."
 
 if [ ! -x node_modules/.bin/esbuild ]; then
-  echo "build: node_modules is missing: run npm ci --ignore-scripts" >&2
+  echo "build: node_modules is missing: run npm install --ignore-scripts" >&2
   exit 1
 fi
 

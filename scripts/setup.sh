@@ -40,10 +40,12 @@ quietly() {
 }
 
 # npm writes .package-lock.json last: one that is older than ours, or absent, is not of this lock file.
+# Not npm ci, which refuses a lock file that was written where the registry has not the packages of
+# every platform; install --no-save takes the locked versions as well, and changes no file of ours.
 npm_packages() {
   installed=node_modules/.package-lock.json
   if [ -f "$installed" ] && [ ! package-lock.json -nt "$installed" ]; then return 0; fi
-  quietly npm ci --ignore-scripts --no-audit --no-fund
+  quietly npm install --no-save --ignore-scripts --no-audit --no-fund
   echo "installed the npm packages"
 }
 

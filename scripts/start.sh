@@ -16,6 +16,10 @@ log=$(mktemp "${TMPDIR:-/tmp}/davit-start.XXXXXX")
 trap 'rm -f "$log"' EXIT
 trap 'exit 130' INT TERM
 
+tick=$(printf '\342\234\223')
+cross=$(printf '\342\234\227')
+dots=$(printf '\342\200\246')
+
 now_ms() { echo $(($(date +%s%N) / 1000000)); }
 
 # step TITLE COMMAND...: runs it with a line as those of "davit demo"; what it says comes below.
@@ -25,9 +29,9 @@ step() {
   begun=$(now_ms)
   live=
   if [ -t 1 ] && [ "${TERM:-dumb}" != dumb ]; then live=1; fi
-  [ -z "$live" ] || printf '  … %s' "$title"
-  mark='✓'
-  "$@" >"$log" 2>&1 </dev/null || mark='✗'
+  [ -z "$live" ] || printf '  %s %s' "$dots" "$title"
+  mark=$tick
+  "$@" >"$log" 2>&1 </dev/null || mark=$cross
   ms=$(($(now_ms) - begun))
   if [ $ms -lt 1000 ]; then
     time="$ms ms"
@@ -37,7 +41,7 @@ step() {
   [ -z "$live" ] || printf '\r\033[2K'
   printf '  %s %s%*s %8s\n' "$mark" "$title" $((48 - ${#title})) '' "$time"
   sed 's/^/    /' "$log"
-  [ "$mark" = '✓' ]
+  [ "$mark" = "$tick" ]
 }
 
 echo "davit: a pod from its manifest to its address"

@@ -45,7 +45,7 @@ test("bin/davit says what to do when there is nothing to run, or nothing to run 
   fakeNode(join(folder, "new/node"), "v24.0.0");
   assert.equal(
     run(davit, { PATH: `${folder}/old:${PATH}` }),
-    `1 davit: no Node.js 24 or newer: run "npm ci --ignore-scripts" in ${home}, or set DAVIT_NODE`,
+    `1 davit: no Node.js 24 or newer: run "npm install --ignore-scripts" in ${home}, or set DAVIT_NODE`,
   );
   assert.equal(
     run(davit, { PATH: `${folder}/new:${PATH}` }),
