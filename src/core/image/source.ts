@@ -31,6 +31,7 @@ export interface ResolvedImage {
 
 /** A blob on its way. Its digest is not checked yet. */
 export interface BlobStream extends AsyncDisposable {
+  /** Size of the whole blob, whatever offset it was opened at. Undefined where nobody says it. */
   readonly sizeBytes: bigint | undefined;
   readonly chunks: AsyncIterable<Uint8Array>;
 }
@@ -47,6 +48,13 @@ export interface ImageSource {
     auth: RegistryAuth | undefined,
     signal: AbortSignal,
   ): Promise<ResolvedImage>;
+  /** The bytes of an image's config, their digest checked. Errors as {@link resolve}. */
+  fetchConfig(
+    reference: ImageReference,
+    config: Descriptor,
+    auth: RegistryAuth | undefined,
+    signal: AbortSignal,
+  ): Promise<Uint8Array>;
   /** Opens a blob from byte `offset` on. The caller checks its digest. */
   openBlob(
     reference: ImageReference,
