@@ -68,12 +68,15 @@ test("bin/davit takes the checkout's Node, then DAVIT_NODE, then PATH, also thro
   symlinkSync(join(folder, "path/relative"), join(folder, "link"));
   const link = join(folder, "link");
   const env = { PATH: `${folder}/path:${PATH}` };
-  const args = `pool=16 --disable-warning=ExperimentalWarning ${home}/dist/davit.js a b`;
-  assert.equal(run(link, env), `0 v26.1.0 ${args}`);
+  // The flags of Node in between are the launcher's own business.
+  const called = (variables: Readonly<Record<string, string>>): string =>
+    run(link, variables).replace(/( --\S+)+/, "");
+  const args = `pool=16 ${home}/dist/davit.js a b`;
+  assert.equal(called(env), `0 v26.1.0 ${args}`);
   const named = { ...env, DAVIT_NODE: join(folder, "named/node") };
-  assert.equal(run(link, named), `0 v25.0.0 ${args}`);
+  assert.equal(called(named), `0 v25.0.0 ${args}`);
   fakeNode(join(home, "node_modules/.bin/node"), "v24.21.0");
-  assert.equal(run(link, named), `0 v24.21.0 ${args}`);
+  assert.equal(called(named), `0 v24.21.0 ${args}`);
 });
 
 test("bin/davit and the scripts of npm start are sound shell", () => {
