@@ -104,13 +104,13 @@ function asMethod(context: CriContext, method: DescMethod, rpc: unknown): Method
     if (!context.isReady() && !alwaysServed.has(method.localName)) {
       throw new RuntimeError(
         "unavailable",
-        `${method.name}: davit is still taking up the sandboxes of its last run, try again in a moment`,
+        `serve ${method.name}: davit is still taking up the sandboxes of its last run, try again in a moment`,
       );
     }
     if (rpc === undefined) {
       throw new RuntimeError(
         "unimplemented",
-        `${method.name}: this version of davit does not have it yet`,
+        `serve ${method.name}: this version of davit does not have it yet`,
       );
     }
     return [decode(method, bytes), { signal: call.signal, requestBytes: bytes }];
@@ -140,7 +140,7 @@ function decode(method: DescMethod, bytes: Uint8Array): unknown {
   } catch (error) {
     throw new RuntimeError(
       "invalid-argument",
-      `${method.name}: the request is no ${method.input.typeName}: ${messageOf(error)}`,
+      `read ${method.name}: the request is no ${method.input.typeName}: ${messageOf(error)}`,
       {
         cause: error,
       },

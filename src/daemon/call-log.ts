@@ -10,7 +10,7 @@ export function logCall(log: Logger, call: Call): (end: CallEnd) => void {
   return (end) => {
     const method = call.method.slice(call.method.lastIndexOf("/") + 1);
     const fields = { call: call.id, code: end.code, ms: Math.round(end.durationMs * 10) / 10 };
-    if (end.code !== grpcOk) log.warn(`${method}: ${end.message}`, fields);
+    if (end.code !== grpcOk) log.warn(`${method} failed: ${end.message}`, fields);
     else if (polling.test(call.method)) log.debug(method, fields);
     else log.info(method, fields);
   };

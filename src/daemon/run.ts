@@ -1,11 +1,11 @@
 import { mkdir } from "node:fs/promises";
 import { join } from "node:path";
-import { messageOf, RuntimeError } from "../base/errors.ts";
+import { messageOf, RuntimeError, wrap } from "../base/errors.ts";
 import type { Logger } from "../base/logger.ts";
 import type { Config } from "../config/config.ts";
 import type { SandboxController } from "../core/sandbox/index.ts";
 import { criMethods, toStatus } from "../cri/index.ts";
-import { lockFile } from "../linux/index.ts";
+import { errnoCode, lockFile } from "../linux/index.ts";
 import { GrpcServer } from "../wire/grpc/server.ts";
 import { type Built, build } from "./build.ts";
 import { logCall } from "./call-log.ts";
@@ -21,7 +21,7 @@ export interface Daemon {
   readonly socket: string;
   /** Resolves when recovery is through; rejects when the records cannot be read. */
   readonly ready: Promise<void>;
-  /** Resolves when the daemon has ended. */
+  /** Resolves when the daemon has ended; rejects when it ended because `ready` did. */
   readonly closed: Promise<void>;
   /** Ends the daemon. The pods go on. */
   close(): Promise<void>;
@@ -45,7 +45,7 @@ export async function runDaemon(config: Config, options: DaemonOptions): Promise
   await using undo = new AsyncDisposableStack();
   const log = options.log ?? openLog(process.stderr, config.log.level);
   for (const folder of [config.root, config.state]) {
-    await mkdir(folder, { recursive: true, mode: 0o711 });
+    await makeFolder(folder);
     undo.use(takeLock(folder));
   }
 
@@ -91,24 +91,48 @@ function asDaemon(
   abortAll: () => void,
   parts: AsyncDisposableStack,
 ): Daemon {
-  const { promise: closed, resolve } = Promise.withResolvers<undefined>();
+  const { promise: closed, resolve, reject } = Promise.withResolvers<undefined>();
+  // Not everybody who has a daemon waits for its end.
+  closed.catch(() => undefined);
   let closing: Promise<void> | undefined;
   const close = async (): Promise<void> => {
     // What builds something is told to undo it, and gets its time for that as the parts end.
     abortAll();
     await ready.catch(() => undefined);
     await parts.disposeAsync();
-    resolve(undefined);
   };
+  ready.catch((error: unknown) => {
+    if (closing !== undefined) return;
+    // Serving nothing but Unavailable helps nobody: who started it can start it again.
+    closing = close();
+    closing.then(() => {
+      reject(error);
+    }, reject);
+  });
   return {
     socket,
     ready,
     closed,
     close: () => {
-      closing ??= close();
+      closing ??= close().finally(() => {
+        resolve(undefined);
+      });
       return closing;
     },
   };
+}
+
+/** Like mkdir -p, a step at a time: Node's own recursion never returns below /proc (Node 24). */
+async function makeFolder(folder: string): Promise<void> {
+  const steps = folder.split("/").filter((step) => step !== "");
+  for (let depth = 1; depth <= steps.length; depth++) {
+    const path = `/${steps.slice(0, depth).join("/")}`;
+    try {
+      await mkdir(path, { mode: 0o711 });
+    } catch (error) {
+      if (errnoCode(error) !== "EEXIST") throw wrap(`make folder "${path}"`, error);
+    }
+  }
 }
 
 function takeLock(folder: string): Disposable {
