@@ -12,7 +12,7 @@ export PATH
 case $(node --version 2>/dev/null) in
 v2[4-9].* | v[3-9][0-9].*) ;;
 *)
-  echo "ok: Node 24 or newer is missing in node_modules/.bin; run: npm ci" >&2
+  echo "ok: Node 24 or newer is missing in node_modules/.bin; run: npm install --ignore-scripts" >&2
   exit 1
   ;;
 esac
