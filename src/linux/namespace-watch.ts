@@ -46,7 +46,7 @@ export class NamespaceWatch implements Disposable {
 
   #check(): void {
     for (const [path, onClosed] of this.#open) {
-      if (isNamespaceMounted(path)) continue;
+      if (isStillMounted(path)) continue;
       this.#open.delete(path);
       onClosed();
     }
@@ -57,5 +57,14 @@ export class NamespaceWatch implements Disposable {
     clearInterval(this.#interval);
     clearTimeout(this.#settling);
     this.#open.clear();
+  }
+}
+
+/** What cannot be looked at now (EIO, say) is as it was; the next look comes soon. */
+function isStillMounted(path: string): boolean {
+  try {
+    return isNamespaceMounted(path);
+  } catch {
+    return true;
   }
 }

@@ -54,7 +54,7 @@ export function isNamespaceMounted(path: string): boolean {
     return statfsSync(path).type === NSFS_MAGIC;
   } catch (cause) {
     const code = errnoCode(cause);
-    if (code === "ENOENT" || code === "ENOTDIR") return false;
+    if (code === "ENOENT" || code === "ENOTDIR" || code === "ELOOP") return false;
     throw systemError(`look at namespace "${path}"`, cause);
   }
 }
