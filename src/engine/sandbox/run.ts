@@ -163,7 +163,9 @@ async function assemble(
     ...networked,
     state: { name: "ready" },
     ...(process === undefined ? {} : { process }),
-    createdAtNs: createdAtNs ?? networked.createdAtNs,
+    // A sandboxer without a clock says 0, or the zero time of its language (year 1).
+    createdAtNs:
+      createdAtNs !== undefined && createdAtNs > 0n ? createdAtNs : networked.createdAtNs,
   }));
   await operation.enter("answer");
   return ready;
