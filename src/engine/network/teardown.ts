@@ -151,8 +151,10 @@ export class NetworkTeardown {
   }
 
   #pause(tries: number): number {
-    const { firstPauseMs, maxPauseMs } = this.#deps.patience;
-    return Math.min(firstPauseMs * 2 ** Math.min(tries, 20), maxPauseMs);
+    const { firstPauseMs, maxPauseMs, tries: reported } = this.#deps.patience;
+    // The tries that a Stop has reported were the client's, and are no reason to wait longer.
+    const doublings = Math.min(Math.max(tries - reported, 0), 20);
+    return Math.min(firstPauseMs * 2 ** doublings, maxPauseMs);
   }
 
   #schedule(sandboxId: string, delayMs: number): void {
