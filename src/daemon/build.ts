@@ -22,13 +22,21 @@ import { ConfiguredHandlers } from "./handlers.ts";
 import { Networks } from "./networks.ts";
 import { join } from "node:path";
 
+/** What a controller from outside of this build can work with. */
+export interface ControllerParts {
+  /** The state folder of the configuration. */
+  readonly state: string;
+  /** Where it must tell of the network namespaces that it pins: a pod's address depends on it. */
+  readonly namespaces: NamespaceWatch;
+}
+
 /** What a build can be given besides the configuration. */
 export interface BuildOptions {
   readonly version: string;
   readonly log: Logger;
   readonly faults: Faults;
-  /** Controllers beside those of davit's own; one of the same name takes its place. */
-  readonly controllers?: readonly SandboxController[];
+  /** Makes controllers beside those of davit's own; one of the same name takes its place. */
+  readonly controllers?: (parts: ControllerParts) => readonly SandboxController[];
   /** The boot to believe in; the kernel's own where not given. */
   readonly bootId?: string;
   /** Whether recovery is through. */
@@ -60,7 +68,10 @@ export async function build(config: Config, options: BuildOptions): Promise<Buil
     clock,
   });
   undo.defer(() => podsandbox.close());
-  const controllers = [podsandbox, ...(options.controllers ?? [])];
+  const controllers = [
+    podsandbox,
+    ...(options.controllers?.({ state: config.state, namespaces }) ?? []),
+  ];
   const networks = undo.use(await Networks.open(config, { bootId, log }));
   const handlers = new ConfiguredHandlers(config.runtime);
 

@@ -7,7 +7,7 @@ import type { SandboxController } from "../core/sandbox/index.ts";
 import { criMethods, toStatus } from "../cri/index.ts";
 import { errnoCode, lockFile } from "../linux/index.ts";
 import { GrpcServer } from "../wire/grpc/server.ts";
-import { type Built, build } from "./build.ts";
+import { type Built, build, type ControllerParts } from "./build.ts";
 import { logCall } from "./call-log.ts";
 import { faultsFromEnvironment } from "./faults.ts";
 import { openLog } from "./log.ts";
@@ -30,7 +30,8 @@ export interface Daemon {
 /** What a daemon can be given besides its configuration. */
 export interface DaemonOptions {
   readonly version: string;
-  readonly controllers?: readonly SandboxController[];
+  /** Makes controllers beside those of davit's own; one of the same name takes its place. */
+  readonly controllers?: (parts: ControllerParts) => readonly SandboxController[];
   readonly bootId?: string;
   readonly log?: Logger;
 }

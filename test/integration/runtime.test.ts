@@ -1,0 +1,225 @@
+/** The runtime's own RPCs, and the daemon as its clients and its neighbours meet it. */
+import assert from "node:assert/strict";
+import { existsSync, readFileSync, statSync, writeFileSync } from "node:fs";
+import path from "node:path";
+import { after, before, describe, test } from "node:test";
+import { CgroupDriver, ImageService, RuntimeService } from "../../src/gen/runtime/v1/api_pb.ts";
+import { TestDaemon } from "../support/daemon.ts";
+import { GrpcJsClient } from "../support/grpc-js-client.ts";
+import {
+  bare,
+  code,
+  endDaemon,
+  failsWith,
+  launchDaemon,
+  leakless,
+  runPod,
+  startDaemon,
+  statusOf,
+  until,
+  withPod,
+} from "./pods.ts";
+
+let daemon: TestDaemon;
+const served = (): TestDaemon => daemon;
+
+before(async () => {
+  daemon = await startDaemon();
+});
+after(() => endDaemon(daemon));
+
+describe("Version", () => {
+  test("names davit and the API", async () => {
+    const answer = await daemon.client.runtime.version({ version: "anything" });
+    assert.equal(answer.version, "0.1.0");
+    assert.equal(answer.runtimeName, "davit");
+    assert.equal(answer.runtimeApiVersion, "v1");
+    const manifest = JSON.parse(
+      readFileSync(path.join(import.meta.dirname, "../../package.json"), "utf8"),
+    ) as { version: string };
+    assert.equal(answer.runtimeVersion, manifest.version);
+  });
+
+  test("is told to grpc-js, too", async () => {
+    using client = new GrpcJsClient(daemon.paths.socket);
+    const answer = await client.unary(RuntimeService.method.version, {});
+    assert.equal(answer.runtimeName, "davit");
+  });
+});
+
+describe("Status", () => {
+  test("says that runtime and network are ready, and what the handlers can do", async () => {
+    const answer = await until("the runtimes were asked", async () => {
+      const status = await daemon.client.runtime.status({});
+      const crun = status.runtimeHandlers.find(({ name }) => name === "crun");
+      return crun?.features?.recursiveReadOnlyMounts === true && status;
+    });
+    const conditions = answer.status?.conditions.map(({ type, status }) => [type, status]);
+    assert.deepEqual(conditions, [
+      ["RuntimeReady", true],
+      ["NetworkReady", true],
+    ]);
+    assert.deepEqual(answer.info, {});
+    const handlers = answer.runtimeHandlers;
+    assert.deepEqual(
+      handlers.map(({ name }) => name),
+      ["", "crun", "runc"],
+    );
+    // The default one under its own name and under none.
+    assert.deepEqual(handlers[0]?.features, handlers[1]?.features);
+    for (const { features } of handlers) assert.equal(features?.userNamespaces, false);
+  });
+
+  test("tells what an operator looks for when it is verbose, each a JSON text", async () => {
+    const { info } = await daemon.client.runtime.status({ verbose: true });
+    for (const key of ["config", "node", "cniconfig", "lastCNILoadStatus"]) {
+      assert.ok(info[key] !== undefined, `verbose Status has no "${key}"`);
+    }
+    const config = JSON.parse(info["config"] ?? "") as {
+      root: string;
+      runtime: { defaultHandler: string };
+    };
+    assert.equal(config.root, daemon.paths.root);
+    assert.equal(config.runtime.defaultHandler, "crun");
+    const cni = JSON.parse(info["cniconfig"] ?? "") as {
+      PluginConfDir: string;
+      Networks: { Config: { Name: string } }[];
+    };
+    assert.equal(cni.PluginConfDir, daemon.paths.confDir);
+    assert.equal(cni.Networks[0]?.Config.Name, "davit-test");
+    assert.equal(info["lastCNILoadStatus"], "OK");
+    for (const key of ["inflight", "pendingNetworkRemovals", "recordsSetAside"]) {
+      assert.deepEqual(JSON.parse(info[key] ?? ""), [], key);
+    }
+  });
+});
+
+describe("RuntimeConfig and UpdateRuntimeConfig", () => {
+  test("tell the cgroup driver, and take what kubelet sends", async () => {
+    const { linux } = await daemon.client.runtime.runtimeConfig({});
+    assert.equal(linux?.cgroupDriver, CgroupDriver.CGROUPFS);
+    await daemon.client.runtime.updateRuntimeConfig({});
+    await daemon.client.runtime.updateRuntimeConfig({
+      runtimeConfig: { networkConfig: { podCidr: "10.244.0.0/24" } },
+    });
+  });
+});
+
+describe("RPCs that are not there yet", () => {
+  const there = new Set([
+    "version",
+    "status",
+    "runtimeConfig",
+    "updateRuntimeConfig",
+    "runPodSandbox",
+    "stopPodSandbox",
+    "removePodSandbox",
+    "podSandboxStatus",
+    "listPodSandbox",
+    "streamPodSandboxes",
+    "updatePodSandboxResources",
+  ]);
+  type Call = (request: object) => Promise<unknown> | AsyncIterable<unknown>;
+
+  for (const service of [RuntimeService, ImageService]) {
+    test(`answer Unimplemented and their name: ${service.typeName}`, async () => {
+      const { runtime, image } = daemon.client;
+      const client = (service === RuntimeService ? runtime : image) as unknown as Record<
+        string,
+        Call
+      >;
+      let missing = 0;
+      for (const { localName, name } of service.methods) {
+        const call = client[localName];
+        assert.ok(call !== undefined);
+        if (service === RuntimeService && there.has(localName)) continue;
+        missing += 1;
+        await assert.rejects(
+          drain(call({})),
+          failsWith(code.unimplemented, new RegExp(`^${name}: `)),
+        );
+      }
+      const wanted = service.methods.length - (service === RuntimeService ? there.size : 0);
+      assert.equal(missing, wanted);
+    });
+  }
+
+  async function drain(answer: Promise<unknown> | AsyncIterable<unknown>): Promise<void> {
+    if (answer instanceof Promise) await answer;
+    else for await (const _ of answer);
+  }
+});
+
+describe("the daemon", () => {
+  test("serves a socket for its owner and group alone", () => {
+    assert.equal(statSync(daemon.paths.socket).mode & 0o7777, 0o660);
+  });
+
+  test("keeps what is on disk from other users", () => {
+    const { root } = daemon.paths;
+    assert.equal(statSync(path.join(root, "davit.db")).mode & 0o777, 0o600);
+  });
+
+  for (const shared of ["root", "state"] as const) {
+    test(
+      `refuses to start beside another one on the same ${shared}, in clear words`,
+      leakless(served, async () => {
+        await using second = TestDaemon.prepare();
+        second.writeConfig({ [shared]: daemon.paths[shared] });
+        second.launch();
+        const { code: exit } = await second.exited;
+        assert.notEqual(exit, 0);
+        const said = second.lines.map(({ text }) => text).join("\n");
+        assert.match(said, /another davit daemon uses/);
+        assert.ok(said.includes(daemon.paths[shared]), said);
+        assert.doesNotMatch(said, /\n\s+at /);
+        await daemon.client.runtime.version({});
+      }),
+    );
+  }
+
+  test(
+    "refuses to take another daemon's socket away",
+    leakless(served, async () => {
+      await using second = TestDaemon.prepare();
+      second.writeConfig({ server: { listen: daemon.paths.socket } });
+      second.launch();
+      const { code: exit } = await second.exited;
+      assert.notEqual(exit, 0);
+      const said = second.lines.map(({ text }) => text).join("\n");
+      assert.ok(said.includes(daemon.paths.socket), said);
+      await daemon.client.runtime.version({});
+      await withPod(daemon, bare(), async () => undefined);
+    }),
+  );
+
+  test("replaces a socket that nobody serves any more", async () => {
+    await daemon.kill9();
+    assert.ok(existsSync(daemon.paths.socket));
+    await launchDaemon(daemon);
+    assert.equal(statSync(daemon.paths.socket).mode & 0o7777, 0o660);
+    await daemon.client.runtime.version({});
+  });
+
+  test("does not replace a file that is no socket", async () => {
+    await using other = TestDaemon.prepare();
+    const file = path.join(other.paths.folder, "precious");
+    writeFileSync(file, "keep me");
+    other.writeConfig({ server: { listen: file } });
+    other.launch();
+    const { code: exit } = await other.exited;
+    assert.notEqual(exit, 0);
+    assert.equal(readFileSync(file, "utf8"), "keep me");
+  });
+
+  test("takes its socket away when it ends, and does not wait for idle clients", async () => {
+    const id = await runPod(daemon, bare());
+    const begin = performance.now();
+    assert.deepEqual(await daemon.stop(), { code: 0, signal: null });
+    assert.ok(performance.now() - begin < 5000);
+    assert.equal(existsSync(daemon.paths.socket), false);
+    await launchDaemon(daemon);
+    assert.equal((await statusOf(daemon, id)).id, id);
+    await daemon.client.runtime.removePodSandbox({ podSandboxId: id });
+  });
+});

@@ -1,0 +1,651 @@
+/**
+ * PodSandboxStatus, branch by branch and bug by bug of the program that its meaning comes from
+ * (containerd's sandbox_status.go): each with its real cause, and what davit makes of it.
+ */
+import assert from "node:assert/strict";
+import { existsSync, mkdtempSync, rmSync, symlinkSync, unlinkSync } from "node:fs";
+import { tmpdir } from "node:os";
+import path from "node:path";
+import { after, before, describe, test } from "node:test";
+import type { PodSandboxStatus } from "../../src/gen/runtime/v1/api_pb.ts";
+import { NamespaceMode } from "../../src/gen/runtime/v1/api_pb.ts";
+import type { ConfigTable, TestDaemon } from "../support/daemon.ts";
+import { type ControllerScript, writeScript } from "../support/test-controller.ts";
+import {
+  bare,
+  code,
+  endDaemon,
+  failsWith,
+  holderOf,
+  infoOf,
+  inside,
+  launchDaemon,
+  leakless,
+  NODE,
+  NOTREADY,
+  openDatabase,
+  output,
+  pinsOf,
+  POD,
+  pod,
+  READY,
+  removePod,
+  runPod,
+  startDaemon,
+  statusOf,
+  stopPod,
+  takenAddresses,
+  until,
+  withPod,
+} from "./pods.ts";
+
+const shimHandler = { kata: { controller: "shim", runtime_type: "io.containerd.kata.v2" } };
+const infoKeys = [
+  "pid",
+  "processStatus",
+  "netNamespaceClosed",
+  "image",
+  "snapshotKey",
+  "snapshotter",
+  "runtimeHandler",
+  "runtimeType",
+  "runtimeOptions",
+  "config",
+  "runtimeSpec",
+  "cniResult",
+  "sandboxMetadata",
+];
+
+/** The zero time of Go, as nanoseconds since 1970: what a shim without a creation time sends. */
+const zeroTime = "-6795364578871345152";
+
+const plainConfig: ConfigTable = { runtime: { handlers: { extra: { path: "crun" } } } };
+let plain: TestDaemon;
+let shim: TestDaemon;
+let scriptFolder: string;
+let script: string;
+
+before(async () => {
+  scriptFolder = mkdtempSync(path.join(tmpdir(), "davit-script-"));
+  script = path.join(scriptFolder, "script.json");
+  writeScript(script, {});
+  plain = await startDaemon({ config: plainConfig, subnets: ["10.92.0.0/16", "fd00:92::/64"] });
+  shim = await startDaemon({
+    entry: [path.join(import.meta.dirname, "../support/test-controller-daemon.ts")],
+    env: { DAVIT_TEST_CONTROLLER: script },
+    config: { runtime: { handlers: shimHandler } },
+  });
+  await withPod(plain, pod(), async () => undefined);
+});
+after(async () => {
+  writeScript(script, {});
+  await endDaemon(shim);
+  await endDaemon(plain);
+  rmSync(scriptFolder, { recursive: true });
+});
+
+const ofPlain = (): TestDaemon => plain;
+const ofShim = (): TestDaemon => shim;
+
+/** Runs a pod of the scripted controller, changes the script, and looks. */
+function scripted(
+  change: ControllerScript,
+  look: (id: string, begun: PodSandboxStatus) => Promise<void>,
+): (t: Parameters<ReturnType<typeof leakless>>[0]) => Promise<void> {
+  return leakless(ofShim, () =>
+    withPod(
+      shim,
+      pod(),
+      async (id) => {
+        const begun = await statusOf(shim, id);
+        assert.equal(begun.state, READY);
+        try {
+          writeScript(script, change);
+          await look(id, begun);
+        } finally {
+          writeScript(script, {});
+        }
+      },
+      "kata",
+    ),
+  );
+}
+
+/** What every branch keeps, whatever the controller says. */
+function checkKept(status: PodSandboxStatus, begun: PodSandboxStatus): void {
+  assert.deepEqual({ ...status, state: begun.state }, begun);
+}
+
+async function unmountByHand(daemon: TestDaemon, target: string): Promise<void> {
+  await output("nsenter", `--mount=/proc/${daemon.pid}/ns/mnt`, "umount", target);
+}
+
+async function untilNotReady(daemon: TestDaemon, id: string): Promise<PodSandboxStatus> {
+  return until(
+    "the sandbox is NOTREADY",
+    async () => {
+      const status = await statusOf(daemon, id);
+      return status.state === NOTREADY && status;
+    },
+    2000,
+  );
+}
+
+describe("PodSandboxStatus", () => {
+  test(
+    "branch 1: a missing sandbox is NotFound; an empty or ambiguous id InvalidArgument; a prefix does",
+    leakless(ofPlain, async () => {
+      await assert.rejects(statusOf(plain, "f".repeat(64)), failsWith(code.notFound, /"f{64}"/));
+      await assert.rejects(statusOf(plain, ""), failsWith(code.invalidArgument, /empty/));
+      const ids: string[] = [];
+      for (let count = 0; count < 17; count++) ids.push(await runPod(plain, bare()));
+      const digits = ids.map((id) => id.slice(0, 1));
+      const shared = digits.find((digit, at) => digits.indexOf(digit) !== at) ?? "";
+      await assert.rejects(statusOf(plain, shared), failsWith(code.invalidArgument, /several/));
+      assert.equal((await statusOf(plain, ids[0]?.slice(0, 30) ?? "")).id, ids[0]);
+      for (const id of ids) await removePod(plain, id);
+    }),
+  );
+
+  test(
+    "branch 2: a pod on the host's network has no address, and no namespace to look at",
+    leakless(ofPlain, () =>
+      withPod(plain, pod({ network: NODE, pid: POD }), async (id) => {
+        const status = await statusOf(plain, id);
+        assert.equal(status.state, READY);
+        assert.equal(status.network?.ip, "");
+        assert.deepEqual(status.network?.additionalIps, []);
+        assert.equal((await infoOf(plain, id))["netNamespaceClosed"], false);
+      }),
+    ),
+  );
+
+  test(
+    "branch 3: a namespace that cannot be looked at fails nothing: it is closed",
+    leakless(ofPlain, () =>
+      withPod(plain, pod(), async (id) => {
+        const { net } = pinsOf(plain, id);
+        await unmountByHand(plain, net);
+        // From here on looking at it is an error (ELOOP).
+        unlinkSync(net);
+        symlinkSync(net, net);
+        const status = await untilNotReady(plain, id);
+        assert.equal(status.network?.ip, "");
+        unlinkSync(net);
+      }),
+    ),
+  );
+
+  test(
+    "branch 4: a namespace that was unmounted means no address and NOTREADY within 2 s",
+    leakless(ofPlain, async () => {
+      for (const pid of [POD, NODE]) {
+        const id = await runPod(plain, pod({ pid }));
+        assert.notEqual((await statusOf(plain, id)).network?.ip, "");
+        await unmountByHand(plain, pinsOf(plain, id).net);
+        const status = await untilNotReady(plain, id);
+        assert.equal(status.network?.ip, "");
+        assert.deepEqual(status.network?.additionalIps, []);
+        const info = await infoOf(plain, id);
+        assert.equal(info["netNamespaceClosed"], true);
+        await stopPod(plain, id);
+        await removePod(plain, id);
+      }
+      assert.deepEqual(await takenAddresses(plain), []);
+    }),
+  );
+
+  test(
+    "branch 4: after a Stop there is no address either",
+    leakless(ofPlain, async () => {
+      const id = await runPod(plain, pod());
+      await stopPod(plain, id);
+      const status = await statusOf(plain, id);
+      assert.equal(status.network?.ip, "");
+      assert.deepEqual(status.network?.additionalIps, []);
+      assert.equal((await infoOf(plain, id))["netNamespaceClosed"], true);
+      await removePod(plain, id);
+    }),
+  );
+
+  test(
+    "branch 4: of a pod whose sandboxer says that it runs, the address alone is gone",
+    scripted({}, async (id, begun) => {
+      assert.match(begun.network?.ip ?? "", /^10\.92\./);
+      await unmountByHand(shim, path.join(shim.paths.state, "test-controller", id));
+      const status = await until("the address is gone", async () => {
+        const now = await statusOf(shim, id);
+        return now.network?.ip === "" && now;
+      });
+      assert.equal(status.state, READY);
+    }),
+  );
+
+  test(
+    "branch 5: the addresses are those of the day it was made, whatever became of them",
+    leakless(ofPlain, () =>
+      withPod(plain, pod(), async (id) => {
+        const begun = await statusOf(plain, id);
+        assert.equal(begun.network?.additionalIps.length, 1);
+        await inside(plain, id, ["net"], "ip", "address", "flush", "dev", "eth0");
+        checkKept(await statusOf(plain, id), begun);
+      }),
+    ),
+  );
+
+  test("branch 6: a handler that is no longer configured breaks nothing", async () => {
+    const config = pod({ pid: POD });
+    const id = await runPod(plain, config, "extra");
+    const begun = await statusOf(plain, id);
+    assert.equal(begun.runtimeHandler, "extra");
+    const stopped = await runPod(plain, pod(), "extra");
+    await plain.stop();
+    plain.writeConfig({});
+    await launchDaemon(plain);
+    await assert.rejects(runPod(plain, pod(), "extra"), failsWith(code.invalidArgument, /"extra"/));
+    checkKept(await statusOf(plain, id), begun);
+    assert.equal((await statusOf(plain, id)).state, READY);
+    assert.equal((await infoOf(plain, id))["runtimeHandler"], "extra");
+    await stopPod(plain, stopped);
+    for (const each of [id, stopped]) await removePod(plain, each);
+    assert.deepEqual(await takenAddresses(plain), []);
+    await plain.stop();
+    plain.writeConfig(plainConfig);
+    await launchDaemon(plain);
+  });
+
+  test(
+    "branch 7: a sandboxer that does not know it means NOTREADY, with everything else told",
+    scripted({ status: { does: "not-found" } }, async (id, begun) => {
+      const status = await statusOf(shim, id);
+      assert.equal(status.state, NOTREADY);
+      checkKept(status, begun);
+      const info = await infoOf(shim, id);
+      assert.equal(info["pid"], 0);
+      assert.equal(info["processStatus"], "deleted");
+      assert.match(String(info["controllerError"]), /no such sandbox/);
+    }),
+  );
+
+  test(
+    "branch 8: another failure of the sandboxer leaves what was known last",
+    scripted({ status: { does: "fail", message: "out of cheese" } }, async (id, begun) => {
+      const from = shim.lines.length;
+      checkKept(await statusOf(shim, id), begun);
+      assert.equal((await statusOf(shim, id)).state, READY);
+      await shim.waitForLine(/out of cheese/, from);
+      const info = await infoOf(shim, id);
+      assert.equal(info["processStatus"], "unknown");
+      assert.match(String(info["controllerError"]), /out of cheese/);
+    }),
+  );
+
+  test(
+    "branch 8: a sandboxer that hangs does not hang the call: what was known last is told within 3 s",
+    scripted({ status: { does: "hang" } }, async (id, begun) => {
+      const begin = performance.now();
+      const status = await statusOf(shim, id);
+      assert.ok(performance.now() - begin < 3000);
+      assert.equal(status.state, READY);
+      checkKept(status, begun);
+    }),
+  );
+
+  test(
+    "branch 9: state, creation time and info are the sandboxer's",
+    scripted(
+      {
+        status: {
+          does: "answer",
+          state: "SANDBOX_READY",
+          createdAtNs: "1700000000000000001",
+          pid: 4711,
+          info: { vm: "v-1" },
+        },
+      },
+      async (id, begun) => {
+        const status = await statusOf(shim, id);
+        assert.equal(status.createdAt, 1_700_000_000_000_000_001n);
+        checkKept({ ...status, createdAt: begun.createdAt }, begun);
+        const info = await infoOf(shim, id);
+        assert.equal(info["pid"], 4711);
+        assert.equal(info["processStatus"], "running");
+        assert.equal(info["vm"], "v-1");
+      },
+    ),
+  );
+
+  for (const [state, wanted] of [
+    ["SANDBOX_READY", READY],
+    ["SANDBOX_NOTREADY", NOTREADY],
+    ["SANDBOX_UNKNOWN", NOTREADY],
+    ["", NOTREADY],
+    ["sandbox_ready", NOTREADY],
+  ] as const) {
+    test(
+      `branch 10: state "${state}" is ${wanted === READY ? "READY" : "NOTREADY"}`,
+      scripted({ status: { does: "answer", state } }, async (id, begun) => {
+        const status = await statusOf(shim, id);
+        assert.equal(status.state, wanted);
+        checkKept(status, begun);
+      }),
+    );
+  }
+
+  for (const createdAtNs of [undefined, "0"]) {
+    test(
+      `branch 11: creation time ${createdAtNs ?? "left out"} by the sandboxer comes from our record`,
+      scripted(
+        {
+          status: {
+            does: "answer",
+            state: "SANDBOX_READY",
+            ...(createdAtNs === undefined ? {} : { createdAtNs }),
+          },
+        },
+        async (id, begun) => {
+          checkKept(await statusOf(shim, id), begun);
+          assert.ok(begun.createdAt > 1_600_000_000_000_000_000n);
+        },
+      ),
+    );
+  }
+
+  test("branch 11: a record that lost its creation time has that of its first write", async () => {
+    const id = await runPod(plain, pod({ pid: POD }));
+    const begun = await statusOf(plain, id);
+    await plain.stop();
+    {
+      using database = openDatabase(plain);
+      database
+        .prepare("UPDATE sandbox SET state = json_remove(state, '$.createdAtNs') WHERE id = ?")
+        .run(id);
+    }
+    await launchDaemon(plain);
+    const status = await statusOf(plain, id);
+    assert.equal(status.state, READY);
+    const shift = status.createdAt - begun.createdAt;
+    assert.ok(shift > -1_000_000_000n && shift < 1_000_000_000n, String(status.createdAt));
+    const { items } = await plain.client.runtime.listPodSandbox({ filter: { id } });
+    assert.equal(items[0]?.createdAt, status.createdAt);
+    checkKept({ ...status, createdAt: begun.createdAt }, begun);
+    await removePod(plain, id);
+  });
+
+  test(
+    "branch 12: all namespace options come back, target and user namespace included",
+    leakless(ofPlain, async () => {
+      for (const [network, pid, ipc] of [
+        [POD, POD, POD],
+        [NODE, NODE, NODE],
+        [NODE, NamespaceMode.CONTAINER, POD],
+      ] as const) {
+        const config = pod({ network, pid, ipc });
+        const options = config.linux?.securityContext?.namespaceOptions;
+        assert.ok(options !== undefined);
+        options.targetId = "0123";
+        const mapping = {
+          $typeName: "runtime.v1.IDMapping",
+          hostId: 1,
+          containerId: 2,
+          length: 3,
+        } as const;
+        options.usernsOptions = {
+          $typeName: "runtime.v1.UserNamespace",
+          mode: NODE,
+          uids: [mapping],
+          gids: [],
+        };
+        await withPod(plain, config, async (id) => {
+          const { linux } = await statusOf(plain, id);
+          assert.deepEqual(linux?.namespaces?.options, options);
+        });
+      }
+    }),
+  );
+
+  test(
+    "branch 13: who and what it is comes from what was asked for, timestamp and containers from now",
+    leakless(ofPlain, async () => {
+      const config = bare({ labels: { a: "b" }, annotations: { c: "d" } });
+      await withPod(
+        plain,
+        config,
+        async (podSandboxId) => {
+          const begin = BigInt(Date.now()) * 1_000_000n;
+          const answer = await plain.client.runtime.podSandboxStatus({ podSandboxId });
+          const { status } = answer;
+          assert.equal(status?.id, podSandboxId);
+          assert.deepEqual(status.metadata, config.metadata);
+          assert.deepEqual(status.labels, config.labels);
+          assert.deepEqual(status.annotations, config.annotations);
+          assert.equal(status.runtimeHandler, "runc");
+          assert.ok(answer.timestamp >= begin && answer.timestamp < begin + 10_000_000_000n);
+          assert.deepEqual(answer.containersStatuses, []);
+        },
+        "runc",
+      );
+    }),
+  );
+
+  test(
+    "branch 14: info comes only when asked for: one JSON text with containerd's keys",
+    leakless(ofPlain, async () => {
+      const config = pod({ pid: POD });
+      await withPod(plain, config, async (id) => {
+        const quiet = await plain.client.runtime.podSandboxStatus({ podSandboxId: id });
+        assert.deepEqual(quiet.info, {});
+        const info = await infoOf(plain, id);
+        for (const key of infoKeys) assert.ok(key in info, `info has no "${key}"`);
+        const pid = await holderOf(plain, id);
+        const { ip } = (await statusOf(plain, id)).network ?? {};
+        assert.equal(info["processStatus"], "running");
+        assert.equal(info["netNamespaceClosed"], false);
+        assert.equal(info["runtimeHandler"], "crun");
+        assert.equal(
+          (info["config"] as { metadata: { name: string } }).metadata.name,
+          config.metadata?.name,
+        );
+        const spec = info["runtimeSpec"] as {
+          linux: { cgroupsPath: string; namespaces: { type: string; path: string }[] };
+        };
+        assert.equal(spec.linux.cgroupsPath, `${config.linux?.cgroupParent ?? ""}/${id}`);
+        const paths = Object.fromEntries(
+          spec.linux.namespaces.map(({ type, path: at }) => [type, at]),
+        );
+        const { net, ipc, uts } = pinsOf(plain, id);
+        assert.deepEqual(paths, { network: net, ipc, uts, pid: `/proc/${pid}/ns/pid` });
+        for (const at of Object.values(paths)) assert.ok(existsSync(at), at);
+        const result = info["cniResult"] as { ips: { address: string }[] };
+        assert.ok(result.ips.some(({ address }) => address.startsWith(`${ip ?? "?"}/`)));
+        assert.equal((info["sandboxMetadata"] as { IP: string }).IP, ip);
+      });
+    }),
+  );
+
+  test(
+    "branch 14: a pod without a holder has pid 0, and all keys also after its Stop",
+    leakless(ofPlain, async () => {
+      const id = await runPod(plain, pod());
+      assert.equal((await infoOf(plain, id))["pid"], 0);
+      await stopPod(plain, id);
+      const info = await infoOf(plain, id);
+      assert.equal(info["processStatus"], "deleted");
+      assert.equal(info["netNamespaceClosed"], true);
+      assert.ok("config" in info && "cniResult" in info);
+      await removePod(plain, id);
+    }),
+  );
+});
+
+describe("bugs of the model that are not copied", () => {
+  for (const createdAtNs of [zeroTime, "0", "-1"]) {
+    test(
+      `bug 1: a creation time of ${createdAtNs} is none`,
+      scripted(
+        { status: { does: "answer", state: "SANDBOX_NOTREADY", createdAtNs } },
+        async (id, begun) => {
+          const status = await statusOf(shim, id);
+          assert.equal(status.createdAt, begun.createdAt);
+          assert.ok(status.createdAt > 1_600_000_000_000_000_000n);
+        },
+      ),
+    );
+
+    test(
+      `bug 1: a creation time of ${createdAtNs} at the start is none, in lists too`,
+      leakless(ofShim, async () => {
+        writeScript(script, { startedAtNs: createdAtNs });
+        try {
+          await withPod(
+            shim,
+            pod(),
+            async (id) => {
+              const { items } = await shim.client.runtime.listPodSandbox({ filter: { id } });
+              for (const { createdAt } of [
+                await statusOf(shim, id),
+                items[0] ?? { createdAt: 0n },
+              ]) {
+                assert.ok(createdAt > 1_600_000_000_000_000_000n, String(createdAt));
+              }
+            },
+            "kata",
+          );
+        } finally {
+          writeScript(script, {});
+        }
+      }),
+    );
+  }
+
+  test(
+    "bug 2: a sandboxer that answers for one it does not know, with nothing, means NOTREADY",
+    scripted(
+      { status: { does: "answer", state: "", createdAtNs: zeroTime } },
+      async (id, begun) => {
+        const status = await statusOf(shim, id);
+        assert.equal(status.state, NOTREADY);
+        checkKept(status, begun);
+      },
+    ),
+  );
+
+  test(
+    "bug 3: a connection that is dropped means NOTREADY, no error",
+    scripted({ status: { does: "drop" } }, async (id, begun) => {
+      const status = await statusOf(shim, id);
+      assert.equal(status.state, NOTREADY);
+      checkKept(status, begun);
+      assert.equal((await infoOf(shim, id))["processStatus"], "deleted");
+    }),
+  );
+
+  test(
+    "bug 4: looking at a closed namespace deletes nothing",
+    leakless(ofPlain, () =>
+      withPod(plain, pod(), async (id) => {
+        const { net } = pinsOf(plain, id);
+        await unmountByHand(plain, net);
+        await untilNotReady(plain, id);
+        await infoOf(plain, id);
+        assert.ok(existsSync(net));
+      }),
+    ),
+  );
+
+  test("bug 5: sandboxes of a shim keep their creation time over a restart, in lists too", async () => {
+    writeScript(script, { startedAtNs: "1700000000000000002" });
+    const ids = [await runPod(shim, pod(), "kata")];
+    writeScript(script, {});
+    ids.push(await runPod(shim, pod(), "kata"));
+    const list = async () => {
+      const { items } = await shim.client.runtime.listPodSandbox({});
+      return items.map(({ id, createdAt, state }) => ({ id, createdAt, state }));
+    };
+    const begun = await list();
+    assert.equal(begun[0]?.createdAt, 1_700_000_000_000_000_002n);
+    await shim.kill9();
+    await launchDaemon(shim);
+    assert.deepEqual(await list(), begun);
+    for (const id of ids) await removePod(shim, id);
+  });
+
+  test("bug 6: a pod's controller and runtime are those it was started with", async () => {
+    const id = await runPod(plain, pod({ pid: POD }), "extra");
+    const info = await infoOf(plain, id);
+    await plain.stop();
+    const changed = { path: "", controller: "shim", runtime_type: "io.containerd.kata.v2" };
+    plain.writeConfig({ runtime: { handlers: { extra: changed } } });
+    await launchDaemon(plain);
+    assert.equal((await statusOf(plain, id)).state, READY);
+    const now = await infoOf(plain, id);
+    assert.equal(now["runtimeType"], info["runtimeType"]);
+    assert.equal(now["pid"], info["pid"]);
+    await removePod(plain, id);
+    await plain.stop();
+    plain.writeConfig(plainConfig);
+    await launchDaemon(plain);
+  });
+
+  test(
+    "bug 7: timestamp and container statuses come together, later each time",
+    leakless(ofPlain, () =>
+      withPod(plain, bare(), async (podSandboxId) => {
+        let last = 0n;
+        for (let count = 0; count < 3; count++) {
+          const answer = await plain.client.runtime.podSandboxStatus({ podSandboxId });
+          assert.ok(answer.timestamp > last);
+          assert.deepEqual(answer.containersStatuses, []);
+          last = answer.timestamp;
+        }
+      }),
+    ),
+  );
+});
+
+describe("the sandbox's death", () => {
+  test(
+    "a holder that is killed makes it NOTREADY within 2 s, and keeps the address until the Stop",
+    leakless(ofPlain, async () => {
+      const id = await runPod(plain, pod({ pid: POD }));
+      const begun = await statusOf(plain, id);
+      process.kill(await holderOf(plain, id), "SIGKILL");
+      const status = await untilNotReady(plain, id);
+      checkKept(status, begun);
+      const info = await infoOf(plain, id);
+      assert.equal(info["pid"], 0);
+      assert.match(String(info["reason"]), /PID namespace/);
+      const { items } = await plain.client.runtime.listPodSandbox({ filter: { id } });
+      assert.equal(items[0]?.state, NOTREADY);
+      await stopPod(plain, id);
+      await removePod(plain, id);
+    }),
+  );
+
+  test("a pod of a controller that this daemon does not have stays as it was known last", async () => {
+    const id = await runPod(shim, pod(), "kata");
+    await shim.stop();
+    // The same files, served by the real program, which has no driver of shims.
+    const begun = shim.lines.length;
+    await using other = await servePlainly(shim);
+    assert.equal((await statusOf(other, id)).state, READY);
+    assert.equal((await infoOf(other, id))["processStatus"], "unknown");
+    await other.stop();
+    await launchDaemon(shim);
+    assert.equal((await statusOf(shim, id)).state, READY, shim.tail(shim.lines.length - begun));
+    await removePod(shim, id);
+  });
+});
+
+/** A second daemon on the files of a first one that is stopped. */
+async function servePlainly(first: TestDaemon): Promise<TestDaemon> {
+  const { paths } = first;
+  return startDaemon({
+    config: {
+      root: paths.root,
+      state: paths.state,
+      cni: { conf_dir: paths.confDir },
+      runtime: { handlers: shimHandler },
+    },
+  });
+}

@@ -1,0 +1,192 @@
+/**
+ * A sandbox controller that does what a test says: what a shim that dies, hangs or talks nonsense
+ * looks like to the daemon. It stands behind the name "shim", as the driver of such shims would.
+ *
+ * The script is a JSON file that is read at every call, so that a test changes it while the daemon
+ * runs; test-controller-daemon.ts puts the controller into a daemon.
+ */
+import { mkdirSync, readdirSync, readFileSync, renameSync, writeFileSync } from "node:fs";
+import path from "node:path";
+import { RuntimeError } from "../../src/base/errors.ts";
+import type { Operation } from "../../src/core/operation/index.ts";
+import {
+  type ControllerStatus,
+  type CreatedSandbox,
+  controllerReady,
+  type Sandbox,
+  type SandboxController,
+  type SandboxExit,
+  type StartedSandbox,
+  usesHostNetwork,
+} from "../../src/core/sandbox/index.ts";
+import {
+  isNamespaceMounted,
+  type NamespaceWatch,
+  pinNamespaces,
+  unpinNamespace,
+} from "../../src/linux/index.ts";
+
+/** How a call of a sandboxer goes wrong. */
+export type ControllerFault =
+  | { readonly does: "not-found" }
+  /** Never answers, and does not look at its signal either. */
+  | { readonly does: "hang" }
+  /** The connection is closed in the middle of the call. */
+  | { readonly does: "drop" }
+  | { readonly does: "fail"; readonly message: string };
+
+/** What status() answers with. */
+export interface ScriptedStatus {
+  readonly does: "answer";
+  readonly state: string;
+  readonly pid?: number;
+  /** Digits; absent when the sandboxer says nothing of it. */
+  readonly createdAtNs?: string;
+  readonly info?: Readonly<Record<string, unknown>>;
+}
+
+/** What each call does; one that is not named works as it should. */
+export interface ControllerScript {
+  readonly status?: ScriptedStatus | ControllerFault;
+  /** What start() says of the creation time; digits. */
+  readonly startedAtNs?: string;
+  readonly load?: ControllerFault;
+  readonly update?: ControllerFault;
+  readonly stop?: ControllerFault;
+}
+
+/** Replaces the script in one step: a call sees the old one or the new one. */
+export function writeScript(file: string, script: ControllerScript): void {
+  writeFileSync(`${file}.tmp`, JSON.stringify(script));
+  renameSync(`${file}.tmp`, file);
+}
+
+/** The controller. Its sandboxes are a pinned network namespace each, and no process. */
+export class TestController implements SandboxController {
+  readonly name = "shim";
+  readonly #script: string;
+  readonly #folder: string;
+  readonly #namespaces: NamespaceWatch;
+  readonly #ends = new Map<string, (exit: SandboxExit) => void>();
+  /** Counts status() calls; verbose info shows it. */
+  #asked = 0;
+
+  constructor(deps: {
+    readonly script: string;
+    readonly state: string;
+    readonly namespaces: NamespaceWatch;
+  }) {
+    this.#script = deps.script;
+    this.#folder = path.join(deps.state, "test-controller");
+    this.#namespaces = deps.namespaces;
+    mkdirSync(this.#folder, { recursive: true });
+  }
+
+  async create(sandbox: Sandbox, operation: Operation): Promise<CreatedSandbox> {
+    await operation.enter("pin-namespaces");
+    if (usesHostNetwork(sandbox.config)) return { netnsPath: undefined };
+    const netnsPath = this.#pin(sandbox.id);
+    await pinNamespaces({ net: netnsPath });
+    this.#watch(netnsPath);
+    return { netnsPath };
+  }
+
+  async start(): Promise<StartedSandbox> {
+    const { startedAtNs } = this.#read();
+    return {
+      process: undefined,
+      createdAtNs: startedAtNs === undefined ? undefined : BigInt(startedAtNs),
+    };
+  }
+
+  async status(
+    sandbox: Sandbox,
+    options: { readonly verbose: boolean },
+  ): Promise<ControllerStatus> {
+    this.#asked += 1;
+    const { status } = this.#read();
+    if (status !== undefined && status.does !== "answer") return misbehave(status, sandbox.id);
+    const { createdAtNs, info } = status ?? {};
+    return {
+      state: status?.state ?? controllerReady,
+      pid: status?.pid ?? 0,
+      createdAtNs: createdAtNs === undefined ? undefined : BigInt(createdAtNs),
+      info: options.verbose ? { asked: this.#asked, ...info } : {},
+    };
+  }
+
+  async stop(sandbox: Sandbox): Promise<void> {
+    const { stop } = this.#read();
+    if (stop !== undefined) await misbehave(stop, sandbox.id);
+    this.#ends.get(sandbox.id)?.({ exitCode: 0, exitedAtNs: 0n, reason: "it was stopped" });
+  }
+
+  async closeNamespaces(sandbox: Sandbox): Promise<void> {
+    this.#namespaces.delete(this.#pin(sandbox.id));
+    await unpinNamespace(this.#pin(sandbox.id));
+  }
+
+  async shutdown(sandbox: Sandbox): Promise<void> {
+    await this.closeNamespaces(sandbox);
+  }
+
+  async wait(sandbox: Sandbox, signal: AbortSignal): Promise<SandboxExit> {
+    return new Promise((resolve, reject) => {
+      this.#ends.set(sandbox.id, resolve);
+      signal.addEventListener("abort", () => {
+        reject(new RuntimeError("canceled", "the daemon ends"));
+      });
+    });
+  }
+
+  async load(sandbox: Sandbox): Promise<string | undefined> {
+    const { load } = this.#read();
+    if (isNamespaceMounted(this.#pin(sandbox.id))) this.#watch(this.#pin(sandbox.id));
+    if (load !== undefined) await misbehave(load, sandbox.id);
+    return undefined;
+  }
+
+  async update(sandbox: Sandbox): Promise<void> {
+    const { update } = this.#read();
+    if (update !== undefined) await misbehave(update, sandbox.id);
+  }
+
+  async orphans(known: ReadonlySet<string>): Promise<readonly string[]> {
+    return readdirSync(this.#folder).filter((id) => !known.has(id));
+  }
+
+  async sweep(known: ReadonlySet<string>): Promise<readonly string[]> {
+    const ids = await this.orphans(known);
+    for (const id of ids) await unpinNamespace(this.#pin(id));
+    return ids.map((id) => `namespace ${this.#pin(id)}`);
+  }
+
+  #pin(id: string): string {
+    return path.join(this.#folder, id);
+  }
+
+  /** A network namespace that goes is no end of a sandbox here: such a sandboxer has a VM. */
+  #watch(netnsPath: string): void {
+    this.#namespaces.add(netnsPath, () => undefined);
+  }
+
+  #read(): ControllerScript {
+    return JSON.parse(readFileSync(this.#script, "utf8")) as ControllerScript;
+  }
+}
+
+async function misbehave(fault: ControllerFault, id: string): Promise<never> {
+  switch (fault.does) {
+    case "not-found":
+      throw new RuntimeError(
+        "not-found",
+        `ask the shim of sandbox "${id}": it knows no such sandbox`,
+      );
+    case "hang":
+      return new Promise(() => undefined);
+    case "drop":
+      throw new RuntimeError("unavailable", `ask the shim of sandbox "${id}": connection closed`);
+    case "fail":
+      throw new RuntimeError("internal", fault.message);
+  }
+}
