@@ -33,6 +33,18 @@ export async function recoverSandboxes(
     timeoutMs: recoverMs,
     log: context.log,
   });
+  try {
+    await takeUp(context, records, operation);
+  } catch (error) {
+    throw operation.explain(error);
+  }
+}
+
+async function takeUp(
+  context: SandboxContext,
+  records: SandboxRecords,
+  operation: RunningOperation,
+): Promise<void> {
   await operation.enter("read-records");
   context.attachments.load();
   const sandboxes = inOrderOfClaim(context, records.loadSandboxes());
@@ -62,10 +74,11 @@ export async function recoverSandboxes(
   await sweep(context, operation, records);
 
   await operation.enter("resume-network-teardown");
+  const setAside = new Set(records.setAside().map(({ id }) => id));
   for (const { sandboxId, bootId } of context.attachments.all()) {
-    if (context.store.peek(sandboxId) === undefined || bootId !== context.bootId) {
-      context.teardown.enqueue(sandboxId);
-    }
+    // A pod whose record cannot be read may be alive, and needs its network then.
+    const isOrphan = context.store.peek(sandboxId) === undefined && !setAside.has(sandboxId);
+    if (isOrphan || bootId !== context.bootId) context.teardown.enqueue(sandboxId);
   }
   context.teardown.resume();
   await operation.enter("ready");

@@ -182,8 +182,10 @@ async function addNetwork(
   undo.defer("remove its network", (signal) => context.teardown.remove(sandbox.id, signal));
   const network = await context
     .networkOf(sandbox.handler)
-    .add(networkRequest(sandbox, sandbox.netnsPath), operation, (attachment) => {
+    .add(networkRequest(sandbox, sandbox.netnsPath), operation, async (attachment) => {
       context.attachments.put(attachment);
+      // The first record, before any plugin has run.
+      if (attachment.result === undefined) await operation.enter("add-network");
     });
   await operation.enter("network-added");
   return { ...sandbox, network };

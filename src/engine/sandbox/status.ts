@@ -63,7 +63,7 @@ export async function podSandboxStatus(
     sandbox,
     ready: isReady(sandbox, answer),
     createdAtNs: createdAt(context, sandbox, status),
-    ips: usesHostNetwork(sandbox.config) || networkClosed ? [] : (sandbox.network?.ips ?? []),
+    ips: hasAddress(context, sandbox, networkClosed) ? (sandbox.network?.ips ?? []) : [],
     timestampNs: context.clock.nowNs(),
     info: verbose ? infoOf(sandbox, answer, networkClosed) : undefined,
   };
@@ -124,6 +124,13 @@ function createdAt(
   if (fromController !== undefined && fromController > 0n) return fromController;
   const own = sandbox.createdAtNs;
   return own !== undefined && own > 0n ? own : context.clock.nowNs();
+}
+
+function hasAddress(context: SandboxContext, sandbox: Sandbox, networkClosed: boolean): boolean {
+  if (usesHostNetwork(sandbox.config) || networkClosed) return false;
+  // A stop gives the address back before it closes the namespace, and may fail in between: by
+  // then the address may be another pod's.
+  return sandbox.state.name === "ready" || context.attachments.find(sandbox.id) !== undefined;
 }
 
 /** True when the pod has no network namespace of its own any more. */
