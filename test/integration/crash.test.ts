@@ -5,7 +5,14 @@
 import assert from "node:assert/strict";
 import { after, describe, test } from "node:test";
 import { crashPoints } from "../../src/core/operation/index.ts";
-import { CrashSites, type PodKind, podKinds, type Spot, spotsOf } from "../support/crash.ts";
+import {
+  CrashSites,
+  nameOf,
+  type PodKind,
+  podKinds,
+  type Spot,
+  spotsOf,
+} from "../support/crash.ts";
 import {
   hangEnd,
   hangRecover,
@@ -38,7 +45,6 @@ function turn<T>(list: readonly T[], at: number): T {
 }
 
 const kindAt = (at: number): PodKind => turn(podKinds, at);
-const nameOf = ({ point, visit }: Spot): string => (visit === 1 ? point : `${point}@${visit}`);
 
 test("every crash point belongs to an operation that is struck here", () => {
   const struck = new Set([...run, ...stop, ...remove, ...recover].map(({ point }) => point));

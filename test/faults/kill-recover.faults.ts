@@ -1,0 +1,16 @@
+/** The daemon dies at every stage of a recovery that has everything to do, and of the one after it. */
+import { after, test } from "node:test";
+import { CrashSites, nameOf, spotsOf } from "../support/crash.ts";
+import { killRecover } from "../support/crash-scenarios.ts";
+
+const sites = new CrashSites();
+after(() => sites[Symbol.asyncDispose]());
+
+const recover = spotsOf("recover");
+
+for (const spot of recover) {
+  for (const again of [[], ...recover.map((each) => [each]), recover]) {
+    test(`${nameOf(spot)}, then ${again.map(nameOf).join(", ") || "a restart"}`, () =>
+      sites.run((site) => killRecover(site, spot, again)));
+  }
+}

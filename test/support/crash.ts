@@ -1,0 +1,309 @@
+/**
+ * The ground that crash tests stand on: a daemon with two pods that must notice nothing while other
+ * pods' operations are killed, made to fail or held up at a named stage.
+ */
+import assert from "node:assert/strict";
+import { existsSync, readFileSync } from "node:fs";
+import path from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
+import { type CrashPoint, crashPoints } from "../../src/core/operation/index.ts";
+import type { PodSandboxConfig, PodSandboxStatus } from "../../src/gen/runtime/v1/api_pb.ts";
+import { GrpcStatusError } from "../../src/wire/grpc/status.ts";
+import {
+  CONTAINER,
+  cgroupFolders,
+  code,
+  endDaemon,
+  inside,
+  launchDaemon,
+  leakOptions,
+  mountAt,
+  NOTREADY,
+  parentOf,
+  pinsOf,
+  POD,
+  pod,
+  READY,
+  runPod,
+  runtimeFact,
+  startDaemon,
+  statusOf,
+  until,
+} from "../integration/pods.ts";
+import type { DaemonOptions, TestDaemon } from "./daemon.ts";
+import { describeLeaks, findLeaks, type Snapshot, takeSnapshot } from "./leaks.ts";
+
+/** A place to strike at: a crash point, and which visit of it within one operation. */
+export interface Spot {
+  readonly point: CrashPoint;
+  readonly visit: number;
+}
+
+/** What DAVIT_FAULTS can do at a spot. */
+export type FaultAction = "kill" | "throw" | "hang";
+
+/** Plugins of the test network, bridge and portmap: each has a visit of its own. */
+const pluginCount = 2;
+
+/** All spots of one operation, in order. */
+export function spotsOf(operation: string): readonly Spot[] {
+  return crashPoints
+    .filter((point) => point.startsWith(`${operation}/`))
+    .flatMap((point) => {
+      const visits = point.endsWith("/network-plugin-done") ? pluginCount : 1;
+      return Array.from({ length: visits }, (_, at) => ({ point, visit: at + 1 }));
+    });
+}
+
+/** As DAVIT_FAULTS writes it. */
+export function faultAt({ point, visit }: Spot, action: FaultAction): string {
+  return `${point}=${action}@${visit}`;
+}
+
+/** The stage of a point, as errors name it. */
+export function stageOf(point: CrashPoint): string {
+  return point.slice(point.indexOf("/") + 1);
+}
+
+/** For the names of tests. */
+export function nameOf({ point, visit }: Spot): string {
+  return visit === 1 ? point : `${point}@${visit}`;
+}
+
+/** The kinds of pods that differ in what they are made of: with a process of their own, or without. */
+export type PodKind = "with a holder" | "without a holder";
+
+export const podKinds: readonly PodKind[] = ["without a holder", "with a holder"];
+
+/** A pod of this kind, with a name and a cgroup parent of its own. */
+export function podOf(kind: PodKind): PodSandboxConfig {
+  return pod({ pid: kind === "with a holder" ? POD : CONTAINER });
+}
+
+/** A pod that runs, and what must not change of it. */
+interface Bystander {
+  readonly id: string;
+  readonly config: PodSandboxConfig;
+  readonly ip: string;
+  readonly holders: readonly number[];
+}
+
+/** A daemon, its bystanders, and how everything was before anything struck. */
+export class CrashSite {
+  readonly daemon: TestDaemon;
+  readonly #bystanders: readonly Bystander[];
+  readonly #before: Snapshot;
+
+  private constructor(daemon: TestDaemon, bystanders: readonly Bystander[], before: Snapshot) {
+    this.daemon = daemon;
+    this.#bystanders = bystanders;
+    this.#before = before;
+  }
+
+  static async open(options: DaemonOptions = {}): Promise<CrashSite> {
+    const daemon = await startDaemon(options);
+    try {
+      const bystanders = await Promise.all(podKinds.map((kind) => startBystander(daemon, kind)));
+      return new CrashSite(daemon, bystanders, await takeSnapshot(optionsOf(daemon)));
+    } catch (error) {
+      await endDaemon(daemon);
+      throw error;
+    }
+  }
+
+  /** Starts the daemon anew, with these faults, and waits until it is through recovery. */
+  async begin(...faults: readonly string[]): Promise<void> {
+    await this.daemon.stop();
+    await launchDaemon(this.daemon, { DAVIT_FAULTS: faults.join(",") });
+  }
+
+  /** Makes a call that the daemon must not outlive, because of a fault that kills it. */
+  async killedBy(spot: Spot, call: Promise<unknown>): Promise<void> {
+    const [answer] = await Promise.allSettled([call]);
+    const answered = answer.status === "fulfilled" ? "answered" : String(answer.reason);
+    await this.#dead(spot, `the call ended with: ${answered}`);
+  }
+
+  /** Starts the daemon, which is down, with a fault that kills it during recovery. */
+  async killedInRecovery(spot: Spot): Promise<void> {
+    this.daemon.launch({ DAVIT_FAULTS: faultAt(spot, "kill") });
+    await this.#dead(spot, "the daemon recovered");
+  }
+
+  /** Starts the daemon, which is down, without faults. */
+  async recover(): Promise<void> {
+    await launchDaemon(this.daemon);
+  }
+
+  /** Resolves when an operation is seen in the stage of the point. */
+  async reached({ point }: Spot): Promise<void> {
+    const [operation, stage] = point.split("/");
+    await until(`an operation is at ${point}`, async () => {
+      const views = (await runtimeFact(this.daemon, "inflight")) as Record<string, unknown>[];
+      return views.some((view) => view["operation"] === operation && view["stage"] === stage);
+    });
+  }
+
+  /** The others are as they were, by the daemon's word and the kernel's. */
+  async checkBystanders(): Promise<void> {
+    for (const { id, config, ip, holders } of this.#bystanders) {
+      const status = await checkTrue(this.daemon, id, config, "ready");
+      assert.equal(status.network?.ip, ip);
+      assert.deepEqual(holdersOf(id, config), holders);
+    }
+  }
+
+  /** Nothing but the bystanders is there: on the machine, on disk, in the list. */
+  async checkNothingLeft(): Promise<void> {
+    await this.checkBystanders();
+    const { items } = await this.daemon.client.runtime.listPodSandbox({});
+    const ids = this.#bystanders.map(({ id }) => id);
+    assert.deepEqual(items.map(({ id }) => id).toSorted(), ids.toSorted(), "listed pods");
+    const leaks = await findLeaks(this.#before, optionsOf(this.daemon));
+    assert.equal(leaks.length, 0, `found what was left behind:\n${describeLeaks(leaks)}`);
+  }
+
+  /** Whatever state the site is in: takes all pods and the daemon away. */
+  async close(): Promise<void> {
+    await this.daemon.kill9();
+    await this.recover();
+    await endDaemon(this.daemon);
+  }
+
+  async #dead({ point, visit }: Spot, otherwise: string): Promise<void> {
+    const exit = await Promise.race([this.daemon.exited, sleep(10_000, undefined, { ref: false })]);
+    const what = `${point}, visit ${visit}, was never hit: ${otherwise}\n${this.daemon.tail(10)}`;
+    assert.equal(exit?.signal, "SIGKILL", what);
+  }
+}
+
+/**
+ * Runs scenarios on one site. A scenario that fails spoils the site: the next one gets another, so
+ * that each failure is its own.
+ */
+export class CrashSites implements AsyncDisposable {
+  readonly #options: DaemonOptions;
+  #site: CrashSite | undefined;
+
+  constructor(options: DaemonOptions = {}) {
+    this.#options = options;
+  }
+
+  async run(scenario: (site: CrashSite) => Promise<void>): Promise<void> {
+    this.#site ??= await CrashSite.open(this.#options);
+    try {
+      await scenario(this.#site);
+    } catch (error) {
+      await this[Symbol.asyncDispose]();
+      throw error;
+    }
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    const site = this.#site;
+    this.#site = undefined;
+    await site?.close();
+  }
+}
+
+/** Makes the call again as kubelet does while it is told `Unavailable`; other errors are final. */
+export async function retry<T>(what: string, call: () => Promise<T>): Promise<T> {
+  return until(what, async () => {
+    try {
+      return { answer: await call() };
+    } catch (error) {
+      if (error instanceof GrpcStatusError && error.code === code.unavailable) return undefined;
+      throw error;
+    }
+  }).then(({ answer }) => answer);
+}
+
+/**
+ * Sends the same RunPodSandbox until there is a sandbox: made now, or answered before and named by
+ * AlreadyExists.
+ */
+export async function retryRun(
+  daemon: TestDaemon,
+  config: PodSandboxConfig,
+): Promise<{ readonly id: string; readonly existed: boolean }> {
+  try {
+    return { id: await retry("a pod runs", () => runPod(daemon, config)), existed: false };
+  } catch (error) {
+    if (!(error instanceof GrpcStatusError) || error.code !== code.alreadyExists) throw error;
+    const id = await idOf(daemon, config);
+    assert.ok(id !== undefined, `not listed, and yet: ${error.message}`);
+    assert.ok(error.message.includes(id), `does not name ${id}: ${error.message}`);
+    return { id, existed: true };
+  }
+}
+
+/** The id of the listed sandbox of this pod. */
+export async function idOf(
+  daemon: TestDaemon,
+  config: PodSandboxConfig,
+): Promise<string | undefined> {
+  const { items } = await daemon.client.runtime.listPodSandbox({});
+  return items.find(({ metadata }) => metadata?.uid === config.metadata?.uid)?.id;
+}
+
+/** The status of a sandbox, after it was held against what the kernel has of it. */
+export async function checkTrue(
+  daemon: TestDaemon,
+  id: string,
+  config: PodSandboxConfig,
+  want: "ready" | "not ready",
+): Promise<PodSandboxStatus> {
+  const status = await statusOf(daemon, id);
+  assert.equal(status.state, want === "ready" ? READY : NOTREADY, `state of ${id}`);
+  const ip = status.network?.ip ?? "";
+  const hasNetwork = mountAt(pinsOf(daemon, id).net) !== undefined;
+  if (want === "ready") {
+    assert.ok(hasNetwork, `${id} is READY without a network namespace`);
+    const wantHolders = needsHolder(config) ? 1 : 0;
+    assert.equal(holdersOf(id, config).length, wantHolders, `holders of ${id}`);
+    const addresses = await inside(daemon, id, ["net"], "ip", "-o", "addr", "show", "dev", "eth0");
+    assert.ok(addresses.includes(` ${ip}/`), `${id} says ${ip}, its eth0 has: ${addresses}`);
+  } else if (!hasNetwork) {
+    assert.equal(ip, "", `${id} has an address and no network namespace`);
+  }
+  return status;
+}
+
+/** Nothing of the sandbox runs, and it has no network any more. */
+export function checkStopped(daemon: TestDaemon, id: string, config: PodSandboxConfig): void {
+  assert.deepEqual(holdersOf(id, config), [], `processes of ${id}`);
+  for (const pin of Object.values(pinsOf(daemon, id))) {
+    assert.equal(mountAt(pin), undefined, `${pin} is still mounted`);
+  }
+}
+
+/** The processes in the sandbox's own cgroup. */
+export function holdersOf(id: string, config: PodSandboxConfig): readonly number[] {
+  const pids = cgroupFolders(`${parentOf(config)}/${id}`)
+    .map((folder) => path.join(folder, "cgroup.procs"))
+    .filter((file) => existsSync(file))
+    .flatMap((file) => readFileSync(file, "utf8").split("\n"))
+    .filter((line) => line !== "");
+  return [...new Set(pids)].map(Number);
+}
+
+function needsHolder(config: PodSandboxConfig): boolean {
+  return config.linux?.securityContext?.namespaceOptions?.pid === POD;
+}
+
+async function startBystander(daemon: TestDaemon, kind: PodKind): Promise<Bystander> {
+  const config = podOf(kind);
+  const id = await runPod(daemon, config);
+  const status = await checkTrue(daemon, id, config, "ready");
+  return { id, config, ip: status.network?.ip ?? "", holders: holdersOf(id, config) };
+}
+
+/**
+ * What may differ after a restart: the daemon is another process. Descriptors are compared over
+ * one life of a daemon (load.test.ts), not over its deaths.
+ */
+function optionsOf(daemon: TestDaemon): ReturnType<typeof leakOptions> {
+  const options = leakOptions(daemon);
+  const itself = new RegExp(` serve --config ${daemon.paths.config}$`);
+  return { ...options, allow: { ...options.allow, fd: true, process: [itself] } };
+}
