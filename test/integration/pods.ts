@@ -125,6 +125,19 @@ export function leakless(
   };
 }
 
+/** Like leakless(), for a test in which the daemon starts anew: its own process is another then. */
+export function leaklessAcross(
+  daemon: () => TestDaemon,
+  run: () => Promise<void>,
+): (t: TestContext) => Promise<void> {
+  return async (t) => {
+    const { daemonPid: _, ...options } = leakOptions(daemon());
+    const serving = [new RegExp(`serve --config ${daemon().paths.config}$`)];
+    const allow = { ...options.allow, process: serving };
+    await withLeakCheck(t, { ...options, allow }, run);
+  };
+}
+
 // ---- pods
 
 type Init = MessageInitShape<typeof PodSandboxConfigSchema>;

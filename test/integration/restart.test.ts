@@ -1,0 +1,489 @@
+/** What a daemon finds when it starts again: pods that went on, pods that died, records that are damaged. */
+import assert from "node:assert/strict";
+import { existsSync, readdirSync, readFileSync, rmdirSync, writeFileSync } from "node:fs";
+import path from "node:path";
+import { after, before, describe, test } from "node:test";
+import { ImageService, RuntimeService } from "../../src/gen/runtime/v1/api_pb.ts";
+import { bridgeConflist, ScriptedPlugin } from "../support/cni.ts";
+import { TestDaemon } from "../support/daemon.ts";
+import { mountNames, readMounts } from "../support/snapshot/files.ts";
+import {
+  CONTAINER,
+  cgroupsThere,
+  code,
+  endDaemon,
+  failsWith,
+  fileOf,
+  holderOf,
+  infoOf,
+  launchDaemon,
+  leaklessAcross,
+  listIds,
+  mountAt,
+  NODE,
+  NOTREADY,
+  openDatabase,
+  output,
+  parentOf,
+  pinsOf,
+  POD,
+  pod,
+  READY,
+  removeBridge,
+  removePod,
+  runPod,
+  runtimeFact,
+  startDaemon,
+  statusOf,
+  stopPod,
+  takenAddresses,
+  until,
+  withPod,
+} from "./pods.ts";
+
+let daemon: TestDaemon;
+const served = (): TestDaemon => daemon;
+
+before(async () => {
+  daemon = await startDaemon();
+  await withPod(daemon, pod(), async () => undefined);
+});
+after(() => endDaemon(daemon));
+
+const kinds = {
+  "network, holder": { pid: POD },
+  "network, no holder": { pid: CONTAINER },
+  "host network, holder": { network: NODE, pid: POD },
+  "host network, no process": { network: NODE, pid: NODE },
+  "nothing of its own": { network: NODE, pid: CONTAINER, ipc: NODE },
+} as const;
+
+/** The whole list and every status, as a client sees them. */
+async function seen(): Promise<unknown> {
+  const { items } = await daemon.client.runtime.listPodSandbox({});
+  return Promise.all(items.map(async (item) => [item, await statusOf(daemon, item.id)]));
+}
+
+async function end(how: "stop" | "kill -9"): Promise<void> {
+  if (how === "stop") await daemon.stop();
+  else await daemon.kill9();
+}
+
+async function removeAll(): Promise<void> {
+  for (const id of await listIds(daemon)) {
+    await stopPod(daemon, id);
+    await removePod(daemon, id);
+  }
+}
+
+describe("after a restart", () => {
+  for (const how of ["stop", "kill -9"] as const) {
+    test(
+      `by ${how} every pod is what it was, and is still looked after`,
+      leaklessAcross(served, async () => {
+        const ids: string[] = [];
+        for (const modes of Object.values(kinds)) ids.push(await runPod(daemon, pod(modes)));
+        const stopped = await runPod(daemon, pod({ pid: POD }));
+        await stopPod(daemon, stopped);
+        const [first = "", second = ""] = ids;
+        const holder = await holderOf(daemon, first);
+        const beforehand = await seen();
+        await end(how);
+        assert.ok(existsSync(`/proc/${holder}`));
+        await launchDaemon(daemon);
+        assert.deepEqual(await seen(), beforehand);
+        assert.equal(await holderOf(daemon, first), holder);
+
+        // Both ways of dying are noticed as before.
+        process.kill(holder, "SIGKILL");
+        await until(
+          "its death is seen",
+          async () => (await statusOf(daemon, first)).state === NOTREADY,
+          2000,
+        );
+        await output(
+          "nsenter",
+          `--mount=/proc/${daemon.pid}/ns/mnt`,
+          "umount",
+          pinsOf(daemon, second).net,
+        );
+        await until(
+          "its end is seen",
+          async () => (await statusOf(daemon, second)).state === NOTREADY,
+          2000,
+        );
+        assert.equal((await statusOf(daemon, second)).network?.ip, "");
+        await removeAll();
+        assert.deepEqual(await takenAddresses(daemon), []);
+      }),
+    );
+  }
+
+  test(
+    "a pod whose holder died meanwhile is NOTREADY at once, and its address is not another's",
+    leaklessAcross(served, async () => {
+      const id = await runPod(daemon, pod({ pid: POD }));
+      const begun = await statusOf(daemon, id);
+      const holder = await holderOf(daemon, id);
+      await daemon.kill9();
+      process.kill(holder, "SIGKILL");
+      await until("the holder is gone", () => !existsSync(`/proc/${holder}`));
+      await launchDaemon(daemon);
+      const status = await statusOf(daemon, id);
+      assert.deepEqual({ ...status, state: READY }, begun);
+      assert.equal(status.state, NOTREADY);
+      assert.match(String((await infoOf(daemon, id))["reason"]), /PID namespace/);
+      // And dead it stays, whatever starts again.
+      await daemon.stop();
+      await launchDaemon(daemon);
+      assert.deepEqual(await statusOf(daemon, id), status);
+      await withPod(daemon, pod(), async (other) => {
+        assert.notEqual((await statusOf(daemon, other)).network?.ip, begun.network?.ip);
+      });
+      await removeAll();
+    }),
+  );
+
+  test(
+    "a pod whose network namespace went meanwhile is NOTREADY without an address",
+    leaklessAcross(served, async () => {
+      const id = await runPod(daemon, pod());
+      await daemon.stop();
+      await output("umount", pinsOf(daemon, id).net);
+      await launchDaemon(daemon);
+      const status = await statusOf(daemon, id);
+      assert.equal(status.state, NOTREADY);
+      assert.equal(status.network?.ip, "");
+      assert.match(String((await infoOf(daemon, id))["reason"]), /net namespace/);
+      await removeAll();
+      assert.deepEqual(await takenAddresses(daemon), []);
+    }),
+  );
+
+  test(
+    "a name that is taken stays taken",
+    leaklessAcross(served, async () => {
+      const config = pod({ network: NODE });
+      const id = await runPod(daemon, config);
+      await daemon.kill9();
+      await launchDaemon(daemon);
+      await assert.rejects(runPod(daemon, config), failsWith(code.alreadyExists, new RegExp(id)));
+      await removeAll();
+    }),
+  );
+
+  test(
+    "the last daemon's shared mounts are used again, not stacked",
+    leaklessAcross(served, async () => {
+      const id = await runPod(daemon, pod());
+      const mounts = (): readonly string[] =>
+        mountNames(readMounts()).filter((name) => name.includes(daemon.paths.state));
+      const beforehand = mounts();
+      for (let count = 0; count < 3; count++) {
+        await daemon.kill9();
+        await launchDaemon(daemon);
+      }
+      assert.deepEqual(mounts(), beforehand);
+      await removePod(daemon, id);
+    }),
+  );
+});
+
+describe("after a reboot", () => {
+  const rebooted = { DAVIT_BOOT_ID: "01234567-89ab-cdef-0123-456789abcdef" };
+
+  /** Takes away what no reboot spares: processes, mounts and cgroups. Files stay, as on a real disk. */
+  async function powerCut(ids: readonly string[]): Promise<void> {
+    const holders = await Promise.all(ids.map(async (id) => (await infoOf(daemon, id))["pid"]));
+    await daemon.kill9();
+    for (const pid of holders) if (typeof pid === "number" && pid > 0) process.kill(pid, "SIGKILL");
+    for (const id of ids) {
+      for (const target of [...Object.values(pinsOf(daemon, id)), fileOf(daemon, id, "shm")]) {
+        if (mountAt(target) !== undefined) await output("umount", target);
+      }
+    }
+  }
+
+  test(
+    "all pods are NOTREADY, their addresses are free, and Stop and Remove work",
+    leaklessAcross(served, async () => {
+      const ids: string[] = [];
+      for (const modes of Object.values(kinds)) ids.push(await runPod(daemon, pod(modes)));
+      assert.equal((await takenAddresses(daemon)).length, 2);
+      const created = await Promise.all(
+        ids.map(async (id) => (await statusOf(daemon, id)).createdAt),
+      );
+      await powerCut(ids);
+      for (const id of ids.slice(0, 2)) {
+        assert.ok(existsSync(pinsOf(daemon, id).net), "the file of the pin outlives the mount");
+      }
+      await launchDaemon(daemon, rebooted);
+      for (const [at, id] of ids.entries()) {
+        const status = await statusOf(daemon, id);
+        assert.equal(status.state, NOTREADY);
+        assert.equal(status.network?.ip, "");
+        assert.equal(status.createdAt, created[at]);
+        assert.match(String((await infoOf(daemon, id))["reason"]), /rebooted/);
+      }
+      await until(
+        "the addresses are free",
+        async () => (await takenAddresses(daemon)).length === 0,
+      );
+      await withPod(daemon, pod(), async (id) => {
+        assert.equal((await statusOf(daemon, id)).state, READY);
+      });
+      await removeAll();
+      await daemon.stop();
+      await launchDaemon(daemon);
+    }),
+  );
+
+  test("the network is removed with an empty CNI_NETNS, by the configuration of then", async () => {
+    await using own = await startWithScripted();
+    const { plugin, other } = own;
+    const id = await runPod(other, pod({ pid: POD }));
+    const holder = await holderOf(other, id);
+    await other.kill9();
+    process.kill(holder, "SIGKILL");
+    await launchDaemon(other, rebooted);
+    const [call] = await plugin.waitForCalls("DEL");
+    assert.equal(call?.env["CNI_NETNS"], "");
+    assert.equal(call.env["CNI_CONTAINERID"], id);
+    assert.equal((await statusOf(other, id)).state, NOTREADY);
+    await until("the queue is empty", async () => {
+      const pending = (await runtimeFact(other, "pendingNetworkRemovals")) as unknown[];
+      return pending.length === 0;
+    });
+    await stopPod(other, id);
+    await removePod(other, id);
+    assert.equal(plugin.calls("DEL").length, 1);
+  });
+});
+
+async function startWithScripted() {
+  const folder = await output("mktemp", "-d", "-t", "davit-plugin-XXXXXX");
+  const plugin = new ScriptedPlugin(folder.trim());
+  const other = await startDaemon({
+    pluginDirs: [plugin.binDir],
+    conflist: { cniVersion: "1.0.0", name: "scripted", plugins: [{ type: plugin.type }] },
+  });
+  return {
+    plugin,
+    other,
+    [Symbol.asyncDispose]: async () => {
+      await endDaemon(other);
+      await output("rm", "-r", folder.trim());
+    },
+  };
+}
+
+describe("damaged records", () => {
+  test("one that cannot be read is set aside and told of; the others live", async () => {
+    const config = pod({ pid: POD });
+    const broken = await runPod(daemon, config);
+    const id = await runPod(daemon, pod({ pid: POD }));
+    const begun = await statusOf(daemon, id);
+    const holder = await holderOf(daemon, broken);
+    await daemon.stop();
+    {
+      using database = openDatabase(daemon);
+      database.prepare("UPDATE sandbox SET request = x'0aff' WHERE id = ?").run(broken);
+    }
+    await launchDaemon(daemon);
+    assert.deepEqual(await statusOf(daemon, id), begun);
+    assert.deepEqual(await listIds(daemon), [id]);
+    await assert.rejects(statusOf(daemon, broken), failsWith(code.notFound));
+    const aside = (await runtimeFact(daemon, "recordsSetAside")) as {
+      id: string;
+      reason: string;
+    }[];
+    assert.deepEqual(
+      aside.map((each) => each.id),
+      [broken],
+    );
+    assert.match(aside[0]?.reason ?? "", /request/);
+    // It may be alive, and nobody knows: nothing of it is touched.
+    assert.ok(existsSync(`/proc/${holder}`));
+    assert.equal(mountAt(pinsOf(daemon, broken).net)?.type, "nsfs");
+    assert.equal((await takenAddresses(daemon)).length, 2);
+    // The pod itself can run again.
+    const again = await runPod(daemon, config);
+    for (const each of [again, id]) await removePod(daemon, each);
+
+    // What a person does about it: end it, and forget its record; the next start sweeps the rest.
+    await daemon.stop();
+    {
+      using database = openDatabase(daemon);
+      database.exec("DELETE FROM set_aside");
+    }
+    await launchDaemon(daemon);
+    await untilNothingOf(broken, holder);
+    await until("its address is free", async () => (await takenAddresses(daemon)).length === 0);
+    for (const folder of cgroupsThere(parentOf(config))) rmdirSync(folder);
+  });
+
+  test(
+    "two with one name: one stays, the other is NOTREADY and can be removed",
+    leaklessAcross(served, async () => {
+      const config = pod({ pid: POD });
+      const first = await runPod(daemon, config);
+      const second = await runPod(daemon, pod({ pid: POD }));
+      await daemon.stop();
+      {
+        using database = openDatabase(daemon);
+        const row = database.prepare("SELECT name, request FROM sandbox WHERE id = ?").get(first);
+        database
+          .prepare("UPDATE sandbox SET name = ?, request = ? WHERE id = ?")
+          .run(row?.["name"] ?? null, row?.["request"] ?? null, second);
+      }
+      const from = daemon.lines.length;
+      await launchDaemon(daemon);
+      await daemon.waitForLine(/two records have the name/, from);
+      const states = [
+        (await statusOf(daemon, first)).state,
+        (await statusOf(daemon, second)).state,
+      ];
+      assert.deepEqual(states, [NOTREADY, READY]);
+      assert.match(String((await infoOf(daemon, first))["reason"]), /another record has its name/);
+      await assert.rejects(
+        runPod(daemon, config),
+        failsWith(code.alreadyExists, new RegExp(second)),
+      );
+      await removePod(daemon, first);
+      await assert.rejects(
+        runPod(daemon, config),
+        failsWith(code.alreadyExists, new RegExp(second)),
+      );
+      await removePod(daemon, second);
+      await withPod(daemon, config, async () => undefined);
+    }),
+  );
+
+  test("a whole database that is damaged: the daemon starts, and sweeps what belongs to no record", async () => {
+    const folders: string[] = [];
+    const pods: { id: string; holder: number }[] = [];
+    for (const modes of Object.values(kinds)) {
+      const config = pod(modes);
+      if (config.linux !== undefined && pods.length === 0) config.linux.cgroupParent = "";
+      const id = await runPod(daemon, config);
+      const { pid } = await infoOf(daemon, id);
+      pods.push({ id, holder: Number(pid) });
+      if (parentOf(config) !== "") folders.push(parentOf(config));
+    }
+    await daemon.kill9();
+    const { root } = daemon.paths;
+    for (const name of ["davit.db", "davit.db-wal"]) {
+      if (existsSync(path.join(root, name)))
+        writeFileSync(path.join(root, name), "garbage ".repeat(5000));
+    }
+    await launchDaemon(daemon);
+    assert.deepEqual(await listIds(daemon), []);
+    assert.ok(readdirSync(root).some((name) => name.startsWith("davit.db.corrupt-")));
+    for (const { id, holder } of pods) await untilNothingOf(id, holder);
+    assert.deepEqual(cgroupsThere(`/davit/${pods[0]?.id ?? ""}`), []);
+    // Nobody knows any more who made these; empty they are, and whoever owns them can remove them.
+    for (const folder of folders.flatMap(cgroupsThere)) rmdirSync(folder);
+    await withPod(daemon, pod({ pid: POD }), async (id) => {
+      assert.equal((await statusOf(daemon, id)).state, READY);
+    });
+  });
+
+  test("a database of a newer davit is refused in clear words, and left as it is", async () => {
+    const id = await runPod(daemon, pod({ network: NODE }));
+    await daemon.stop();
+    const setSchema = (schema: number): void => {
+      using database = openDatabase(daemon);
+      database.prepare("UPDATE meta SET schema = ?").run(schema);
+    };
+    const [{ schema }] = readSchema();
+    setSchema(99);
+    const bytes = readFileSync(path.join(daemon.paths.root, "davit.db"));
+    const from = daemon.lines.length;
+    daemon.launch();
+    assert.notEqual((await daemon.exited).code, 0);
+    const said = daemon.lines
+      .slice(from)
+      .map(({ text }) => text)
+      .join("\n");
+    assert.match(said, /schema version 99.*newer davit/);
+    assert.doesNotMatch(said, /\n\s+at /);
+    assert.deepEqual(readFileSync(path.join(daemon.paths.root, "davit.db")), bytes);
+    setSchema(schema);
+    await launchDaemon(daemon);
+    assert.equal((await statusOf(daemon, id)).state, READY);
+    await removePod(daemon, id);
+  });
+
+  function readSchema(): readonly [{ readonly schema: number }] {
+    using database = openDatabase(daemon);
+    return [{ schema: Number(database.prepare("SELECT schema FROM meta").get()?.["schema"]) }];
+  }
+
+  async function untilNothingOf(id: string, holder: number): Promise<void> {
+    if (holder > 0) await until("its holder is gone", () => !existsSync(`/proc/${holder}`));
+    for (const file of [...Object.values(pinsOf(daemon, id)), fileOf(daemon, id, "")]) {
+      assert.equal(existsSync(file), false, file);
+    }
+    assert.deepEqual(
+      readMounts().filter(({ target }) => target.includes(id)),
+      [],
+    );
+  }
+});
+
+describe("until recovery is through", () => {
+  test("every RPC but Version is Unavailable, and says why", async () => {
+    const id = await runPod(daemon, pod({ network: NODE }));
+    await daemon.stop();
+    const from = daemon.lines.length;
+    daemon.launch({ DAVIT_FAULTS: "recover/load-sandboxes=hang" });
+    await daemon.ready();
+    type Call = (request: object) => Promise<unknown> | AsyncIterable<unknown>;
+    for (const [service, methods] of [
+      [RuntimeService, daemon.client.runtime],
+      [ImageService, daemon.client.image],
+    ] as const) {
+      for (const { localName, name } of service.methods) {
+        if (localName === "version") continue;
+        const call = (methods as unknown as Record<string, Call>)[localName];
+        assert.ok(call !== undefined);
+        const answer = call({});
+        const ended = answer instanceof Promise ? answer : drain(answer);
+        await assert.rejects(
+          ended,
+          failsWith(code.unavailable, new RegExp(`\\b${name}: .*try again`)),
+        );
+      }
+    }
+    assert.equal((await daemon.client.runtime.version({})).runtimeName, "davit");
+    assert.ok(!daemon.lines.slice(from).some(({ text }) => text.includes('"message":"ready"')));
+    // A daemon that is still busy with its start ends as fast as any other.
+    const begin = performance.now();
+    await daemon.stop();
+    assert.ok(performance.now() - begin < 5000);
+    await launchDaemon(daemon);
+    assert.equal((await statusOf(daemon, id)).state, READY);
+    await removePod(daemon, id);
+  });
+
+  async function drain(answers: AsyncIterable<unknown>): Promise<void> {
+    for await (const _ of answers);
+  }
+});
+
+describe("a daemon that ends", () => {
+  test("leaves no mount, no process and no file of its own in the state folder", async () => {
+    const other = TestDaemon.prepare({
+      conflist: bridgeConflist({ ipamDir: daemon.paths.ipamDir, bridge: "dvt1" }),
+    });
+    await launchDaemon(other);
+    await withPod(other, pod({ pid: POD }), async () => undefined);
+    await other.stop();
+    assert.deepEqual(
+      readMounts().filter(({ target }) => target.startsWith(other.paths.folder)),
+      [],
+    );
+    await other[Symbol.asyncDispose]();
+    await removeBridge("dvt1");
+  });
+});
