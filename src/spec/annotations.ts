@@ -1,0 +1,22 @@
+import type { SpecInput } from "./input.ts";
+
+/**
+ * The annotations of a spec: what the handler lets through of the request, and under containerd's
+ * names what tools and containerd's shims look for (io.kubernetes.cri.*). Ours win, so that a
+ * request cannot pass a container off as another pod's.
+ */
+export function specAnnotations(
+  input: Pick<SpecInput, "sandbox" | "config" | "imageName" | "annotations">,
+): Readonly<Record<string, string>> {
+  const pod = input.sandbox.config.metadata;
+  return {
+    ...input.annotations,
+    "io.kubernetes.cri.container-type": "container",
+    "io.kubernetes.cri.sandbox-id": input.sandbox.id,
+    "io.kubernetes.cri.sandbox-name": pod?.name ?? "",
+    "io.kubernetes.cri.sandbox-namespace": pod?.namespace ?? "",
+    "io.kubernetes.cri.sandbox-uid": pod?.uid ?? "",
+    "io.kubernetes.cri.container-name": input.config.metadata?.name ?? "",
+    "io.kubernetes.cri.image-name": input.imageName,
+  };
+}

@@ -1,0 +1,63 @@
+import { posix } from "node:path";
+import { specAnnotations } from "./annotations.ts";
+import { containerDevices } from "./devices.ts";
+import type { SpecInput } from "./input.ts";
+import { containerMounts } from "./mounts.ts";
+import { containerNamespaces } from "./namespaces.ts";
+import { containerProcess } from "./process.ts";
+import { linuxResources } from "./resources.ts";
+import type { OciLinux, OciProcess, OciResources, OciSpec } from "./runtime-spec.ts";
+import { containerSecurity } from "./security.ts";
+
+/**
+ * The OCI runtime-spec of a container: the same input always gives the same spec, and nothing
+ * outside of the input is looked at.
+ *
+ * Errors are those of its parts: `invalid-argument` for a request that cannot be meant,
+ * `failed-precondition` for one that this pod, node or OCI runtime cannot carry out.
+ */
+export function containerSpec(input: SpecInput): OciSpec {
+  const { config, rootfs } = input;
+  if (!posix.isAbsolute(rootfs)) {
+    throw new RangeError(`make spec of "${input.containerId}": rootfs "${rootfs}" is not absolute`);
+  }
+  const process = containerProcess(input);
+  const { mounts, rootfsPropagation } = containerMounts(input);
+  const readonly = config.linux?.securityContext?.readonlyRootfs === true;
+  return {
+    // crun 1.21 and runc 1.1 know 1.1, and nothing newer is used.
+    ociVersion: "1.1.0",
+    root: { path: rootfs, ...(readonly ? { readonly } : {}) },
+    process,
+    mounts,
+    annotations: specAnnotations(input),
+    linux: {
+      ...linuxPart(input, process),
+      ...(rootfsPropagation === undefined ? {} : { rootfsPropagation }),
+    },
+  };
+}
+
+function linuxPart(input: SpecInput, process: OciProcess): OciLinux {
+  const privileged = input.config.linux?.securityContext?.privileged ?? false;
+  const { devices, rules } = containerDevices(
+    input.devices,
+    privileged ? input.hostDevices : undefined,
+  );
+  return {
+    namespaces: containerNamespaces(input),
+    cgroupsPath: input.cgroupPath,
+    resources: { devices: rules, ...limits(input) },
+    ...(devices.length === 0 ? {} : { devices }),
+    ...containerSecurity(input, process.capabilities.bounding),
+    ...(input.selinux === undefined ? {} : { mountLabel: input.selinux.mount }),
+  };
+}
+
+function limits(input: SpecInput): OciResources {
+  const resources = input.resources ?? input.config.linux?.resources;
+  return {
+    ...(resources === undefined ? {} : linuxResources(resources, input.host)),
+    ...(input.pidsLimit === undefined ? {} : { pids: { limit: input.pidsLimit } }),
+  };
+}

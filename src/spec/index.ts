@@ -1,0 +1,26 @@
+// OCI runtime-specs, made of a CRI request, the image's config and the pod: pure functions that
+// import base, gen and core and do no I/O. Start with generate.ts; what the caller has to find out
+// first stands in input.ts.
+export type { HostDevice, GrantedDevice } from "./devices.ts";
+export { containerSpec } from "./generate.ts";
+export type {
+  NamespacePins,
+  RuntimeFeatures,
+  SandboxFiles,
+  SpecHost,
+  SpecInput,
+} from "./input.ts";
+export { processOfSpecText, specText } from "./json.ts";
+export { checkPropagation } from "./mounts.ts";
+export type { ExecRequest } from "./process.ts";
+export { processSpec } from "./process.ts";
+export type { ResourceHost } from "./resources.ts";
+export { checkResources, linuxResources } from "./resources.ts";
+export type { OciProcess, OciResources, OciSeccomp, OciSpec } from "./runtime-spec.ts";
+export { parseSeccompProfile } from "./seccomp-profile.ts";
+export type { ProfileChoice } from "./security.ts";
+export { apparmorChoice, seccompChoice } from "./security.ts";
+export type { StopSignal } from "./stop-signal.ts";
+export { criSignal, parseSignal, signalOfCri, stopSignal } from "./stop-signal.ts";
+export type { CheckedContainerConfig } from "./validate.ts";
+export { checkContainerConfig, containerLogPath } from "./validate.ts";

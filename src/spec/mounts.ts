@@ -1,0 +1,194 @@
+import { posix } from "node:path";
+import { namespaceModes } from "../core/sandbox/index.ts";
+import type { IDMapping, Mount } from "../gen/runtime/v1/api_pb.ts";
+import { MountPropagation, NamespaceMode } from "../gen/runtime/v1/api_pb.ts";
+import type { RuntimeFeatures, SpecInput } from "./input.ts";
+import { quoted, refuse, refuseHere } from "./refuse.ts";
+import type { OciIdMapping, OciLinux, OciMount } from "./runtime-spec.ts";
+
+/** Mounts of a container, and what they need of the propagation of its root. */
+export interface ContainerMounts {
+  readonly mounts: readonly OciMount[];
+  readonly rootfsPropagation?: NonNullable<OciLinux["rootfsPropagation"]>;
+}
+
+/**
+ * What is mounted in a container, in this order: the kernel's file systems; then the request's
+ * mounts and the pod's own files together, those with fewer path parts first, so that none hides
+ * another. A mount of the request takes the place of ours at the same path, and of the kernel's
+ * file systems below it.
+ */
+export function containerMounts(
+  input: Pick<
+    SpecInput,
+    "config" | "sandbox" | "sandboxFiles" | "mountSources" | "host" | "runtime"
+  >,
+): ContainerMounts {
+  const { config, mountSources, runtime } = input;
+  const requested = config.mounts.map((mount, index) =>
+    requestedMount(mount, mountSources[index], runtime),
+  );
+  const taken = new Set(requested.map((mount) => mount.destination));
+  const ours = sandboxMounts(input).filter((mount) => !taken.has(mount.destination));
+  const privileged = config.linux?.securityContext?.privileged ?? false;
+  const kernel = kernelMounts(privileged).filter((mount) => !isHiddenBy(mount.destination, taken));
+  const binds = [...requested, ...ours].toSorted(
+    (a, b) => depth(a.destination) - depth(b.destination),
+  );
+  const propagation = rootfsPropagation(config.mounts);
+  return {
+    mounts: [...kernel, ...binds],
+    ...(propagation === undefined ? {} : { rootfsPropagation: propagation }),
+  };
+}
+
+/** Path in the container as it is compared and mounted: absolute, without `.`, `..` and double slashes. */
+export function mountDestination(mount: Pick<Mount, "containerPath">): string {
+  const path = posix.normalize(mount.containerPath);
+  return path.length > 1 && path.endsWith("/") ? path.slice(0, -1) : path;
+}
+
+function depth(path: string): number {
+  return path.split("/").length;
+}
+
+function isHiddenBy(path: string, taken: ReadonlySet<string>): boolean {
+  return [...taken].some((above) => path === above || path.startsWith(`${above}/`));
+}
+
+/**
+ * The kernel's file systems, with the options that the peers give. cgroup is of type `cgroup` on
+ * v1 and v2: the OCI runtime mounts what the node has. Only a privileged container may write to
+ * sysfs and cgroups.
+ */
+function kernelMounts(privileged: boolean): readonly OciMount[] {
+  const access = privileged ? "rw" : "ro";
+  const noneOfThem = ["nosuid", "noexec", "nodev"];
+  return [
+    { destination: "/proc", type: "proc", source: "proc", options: noneOfThem },
+    {
+      destination: "/dev",
+      type: "tmpfs",
+      source: "tmpfs",
+      options: ["nosuid", "strictatime", "mode=755", "size=65536k"],
+    },
+    {
+      destination: "/dev/pts",
+      type: "devpts",
+      source: "devpts",
+      // gid 5 is tty in every distribution's /etc/group; grantpt(3) expects it.
+      options: ["nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620", "gid=5"],
+    },
+    { destination: "/dev/mqueue", type: "mqueue", source: "mqueue", options: noneOfThem },
+    { destination: "/sys", type: "sysfs", source: "sysfs", options: [...noneOfThem, access] },
+    {
+      destination: "/sys/fs/cgroup",
+      type: "cgroup",
+      source: "cgroup",
+      options: [...noneOfThem, "relatime", access],
+    },
+  ];
+}
+
+/** The pod's files, not writable where the root is not; /dev/shm always is. */
+function sandboxMounts(
+  input: Pick<SpecInput, "config" | "sandbox" | "sandboxFiles">,
+): readonly OciMount[] {
+  const { config, sandbox, sandboxFiles: files } = input;
+  const access = config.linux?.securityContext?.readonlyRootfs === true ? "ro" : "rw";
+  const hostIpc = namespaceModes(sandbox.config).ipc === NamespaceMode.NODE;
+  const places = [
+    ["/etc/hostname", files.hostname, access],
+    ["/etc/hosts", files.hosts, access],
+    ["/etc/resolv.conf", files.resolvConf, access],
+    ["/dev/shm", hostIpc ? "/dev/shm" : files.shm, "rw"],
+  ] as const;
+  return places.flatMap(([destination, source, mode]) =>
+    source === undefined
+      ? []
+      : [{ destination, type: "bind", source, options: ["rbind", "rprivate", mode] }],
+  );
+}
+
+function requestedMount(
+  mount: Mount,
+  source: string | undefined,
+  runtime: RuntimeFeatures,
+): OciMount {
+  if (source === undefined) {
+    throw new RangeError(`make spec: mount ${quoted(mount.containerPath)} has no source`);
+  }
+  checkMountFeatures(mount, runtime);
+  return {
+    destination: mountDestination(mount),
+    type: "bind",
+    source,
+    options: ["rbind", propagationOption(mount.propagation), accessOption(mount)],
+    ...(mount.uidMappings.length === 0 ? {} : { uidMappings: mappings(mount.uidMappings) }),
+    ...(mount.gidMappings.length === 0 ? {} : { gidMappings: mappings(mount.gidMappings) }),
+  };
+}
+
+function mappings(requested: readonly IDMapping[]): readonly OciIdMapping[] {
+  return requested.map(({ containerId, hostId, length }) => ({
+    containerID: containerId,
+    hostID: hostId,
+    size: length,
+  }));
+}
+
+function accessOption(mount: Mount): string {
+  // api.proto, Mount.image: image mounts are read-only.
+  if (mount.image !== undefined) return "ro";
+  if (!mount.readonly) return "rw";
+  return mount.recursiveReadOnly ? "rro" : "ro";
+}
+
+function propagationOption(propagation: MountPropagation): string {
+  if (propagation === MountPropagation.PROPAGATION_BIDIRECTIONAL) return "rshared";
+  if (propagation === MountPropagation.PROPAGATION_HOST_TO_CONTAINER) return "rslave";
+  return "rprivate";
+}
+
+/** The root must pass on at least what one of its mounts does (mount_namespaces(7)). */
+function rootfsPropagation(mounts: readonly Mount[]): "rshared" | "rslave" | undefined {
+  const options = mounts.map((mount) => propagationOption(mount.propagation));
+  if (options.includes("rshared")) return "rshared";
+  return options.includes("rslave") ? "rslave" : undefined;
+}
+
+/**
+ * Refuses with `failed-precondition` what the OCI runtime cannot mount. kubelet knows the marker
+ * `RROUnsupported` (cri-api, pkg/errors).
+ */
+function checkMountFeatures(mount: Mount, runtime: RuntimeFeatures): void {
+  if (mount.recursiveReadOnly && !runtime.mountOptions.includes("rro")) {
+    refuseHere(
+      `RROUnsupported: the OCI runtime cannot make mount ${quoted(mount.containerPath)} recursively read-only`,
+    );
+  }
+  if (mount.uidMappings.length + mount.gidMappings.length > 0 && !runtime.idmapMounts) {
+    refuseHere(`the OCI runtime cannot map the ids of mount ${quoted(mount.containerPath)}`);
+  }
+}
+
+/**
+ * Refuses a propagation that the node's mounts cannot give: BIDIRECTIONAL needs a shared mount
+ * under the source, HOST_TO_CONTAINER a shared or a slave one. `invalid-argument`.
+ *
+ * @param mountPoint where the mount that holds the source lies
+ * @param optional its optional fields in /proc/self/mountinfo: `shared:N`, `master:N`
+ */
+export function checkPropagation(
+  mount: Pick<Mount, "propagation" | "hostPath">,
+  mountPoint: string,
+  optional: readonly string[],
+): void {
+  const option = propagationOption(mount.propagation);
+  const has = (field: string): boolean => optional.some((one) => one.startsWith(`${field}:`));
+  if (option === "rprivate" || has("shared") || (option === "rslave" && has("master"))) return;
+  const wanted = option === "rshared" ? "shared" : "shared or slave";
+  refuse(
+    `mount of ${quoted(mount.hostPath)} needs a ${wanted} mount, but ${quoted(mountPoint)} is not one; run: mount --make-rshared ${mountPoint}`,
+  );
+}
