@@ -9,7 +9,7 @@ import { CriClient } from "../../src/client/cri-client.ts";
 import { type PodSandboxConfig, PodSandboxConfigSchema } from "../../src/gen/runtime/v1/api_pb.ts";
 import { bridgeConflist, type PluginCall, ScriptedPlugin } from "../support/cni.ts";
 import { idOf } from "../support/crash.ts";
-import { TestDaemon } from "../support/daemon.ts";
+import type { TestDaemon } from "../support/daemon.ts";
 import {
   CONTAINER,
   code,
