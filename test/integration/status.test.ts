@@ -1,20 +1,15 @@
 /**
- * PodSandboxStatus, branch by branch and bug by bug of the program that its meaning comes from
+ * PodSandboxStatus, branch by branch of the program that its meaning comes from
  * (containerd's sandbox_status.go): each with its real cause, and what davit makes of it.
  */
 import assert from "node:assert/strict";
-import { existsSync, mkdtempSync, rmSync, symlinkSync, unlinkSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { existsSync, symlinkSync, unlinkSync } from "node:fs";
 import path from "node:path";
-import { after, before, describe, test } from "node:test";
-import type { PodSandboxStatus } from "../../src/gen/runtime/v1/api_pb.ts";
+import { describe, test } from "node:test";
 import { NamespaceMode } from "../../src/gen/runtime/v1/api_pb.ts";
-import type { ConfigTable, TestDaemon } from "../support/daemon.ts";
-import { type ControllerScript, writeScript } from "../support/test-controller.ts";
 import {
   bare,
   code,
-  endDaemon,
   failsWith,
   holderOf,
   infoOf,
@@ -24,112 +19,32 @@ import {
   NODE,
   NOTREADY,
   openDatabase,
-  output,
   pinsOf,
   POD,
   pod,
   READY,
   removePod,
   runPod,
-  startDaemon,
   statusOf,
   stopPod,
   takenAddresses,
   until,
   withPod,
 } from "./pods.ts";
+import {
+  infoKeys,
+  plainConfig,
+  plain,
+  shim,
+  serveBoth,
+  ofPlain,
+  scripted,
+  checkKept,
+  unmountByHand,
+  untilNotReady,
+} from "./two-daemons.ts";
 
-const shimHandler = { kata: { controller: "shim", runtime_type: "io.containerd.kata.v2" } };
-const infoKeys = [
-  "pid",
-  "processStatus",
-  "netNamespaceClosed",
-  "image",
-  "snapshotKey",
-  "snapshotter",
-  "runtimeHandler",
-  "runtimeType",
-  "runtimeOptions",
-  "config",
-  "runtimeSpec",
-  "cniResult",
-  "sandboxMetadata",
-];
-
-/** The zero time of Go, as nanoseconds since 1970: what a shim without a creation time sends. */
-const zeroTime = "-6795364578871345152";
-
-const plainConfig: ConfigTable = { runtime: { handlers: { extra: { path: "crun" } } } };
-let plain: TestDaemon;
-let shim: TestDaemon;
-let scriptFolder: string;
-let script: string;
-
-before(async () => {
-  scriptFolder = mkdtempSync(path.join(tmpdir(), "davit-script-"));
-  script = path.join(scriptFolder, "script.json");
-  writeScript(script, {});
-  plain = await startDaemon({ config: plainConfig, subnets: ["10.92.0.0/16", "fd00:92::/64"] });
-  shim = await startDaemon({
-    entry: [path.join(import.meta.dirname, "../support/test-controller-daemon.ts")],
-    env: { DAVIT_TEST_CONTROLLER: script },
-    config: { runtime: { handlers: shimHandler } },
-  });
-  await withPod(plain, pod(), async () => undefined);
-});
-after(async () => {
-  writeScript(script, {});
-  await endDaemon(shim);
-  await endDaemon(plain);
-  rmSync(scriptFolder, { recursive: true });
-});
-
-const ofPlain = (): TestDaemon => plain;
-const ofShim = (): TestDaemon => shim;
-
-/** Runs a pod of the scripted controller, changes the script, and looks. */
-function scripted(
-  change: ControllerScript,
-  look: (id: string, begun: PodSandboxStatus) => Promise<void>,
-): (t: Parameters<ReturnType<typeof leakless>>[0]) => Promise<void> {
-  return leakless(ofShim, () =>
-    withPod(
-      shim,
-      pod(),
-      async (id) => {
-        const begun = await statusOf(shim, id);
-        assert.equal(begun.state, READY);
-        try {
-          writeScript(script, change);
-          await look(id, begun);
-        } finally {
-          writeScript(script, {});
-        }
-      },
-      "kata",
-    ),
-  );
-}
-
-/** What every branch keeps, whatever the controller says. */
-function checkKept(status: PodSandboxStatus, begun: PodSandboxStatus): void {
-  assert.deepEqual({ ...status, state: begun.state }, begun);
-}
-
-async function unmountByHand(daemon: TestDaemon, target: string): Promise<void> {
-  await output("nsenter", `--mount=/proc/${daemon.pid}/ns/mnt`, "umount", target);
-}
-
-async function untilNotReady(daemon: TestDaemon, id: string): Promise<PodSandboxStatus> {
-  return until(
-    "the sandbox is NOTREADY",
-    async () => {
-      const status = await statusOf(daemon, id);
-      return status.state === NOTREADY && status;
-    },
-    2000,
-  );
-}
+serveBoth();
 
 describe("PodSandboxStatus", () => {
   test(
@@ -154,7 +69,7 @@ describe("PodSandboxStatus", () => {
         const status = await statusOf(plain, id);
         assert.equal(status.state, READY);
         assert.equal(status.network?.ip, "");
-        assert.deepEqual(status.network?.additionalIps, []);
+        assert.deepEqual(status.network.additionalIps, []);
         assert.equal((await infoOf(plain, id))["netNamespaceClosed"], false);
       }),
     ),
@@ -185,7 +100,7 @@ describe("PodSandboxStatus", () => {
         await unmountByHand(plain, pinsOf(plain, id).net);
         const status = await untilNotReady(plain, id);
         assert.equal(status.network?.ip, "");
-        assert.deepEqual(status.network?.additionalIps, []);
+        assert.deepEqual(status.network.additionalIps, []);
         const info = await infoOf(plain, id);
         assert.equal(info["netNamespaceClosed"], true);
         await stopPod(plain, id);
@@ -202,7 +117,7 @@ describe("PodSandboxStatus", () => {
       await stopPod(plain, id);
       const status = await statusOf(plain, id);
       assert.equal(status.network?.ip, "");
-      assert.deepEqual(status.network?.additionalIps, []);
+      assert.deepEqual(status.network.additionalIps, []);
       assert.equal((await infoOf(plain, id))["netNamespaceClosed"], true);
       await removePod(plain, id);
     }),
@@ -477,175 +392,3 @@ describe("PodSandboxStatus", () => {
     }),
   );
 });
-
-describe("bugs of the model that are not copied", () => {
-  for (const createdAtNs of [zeroTime, "0", "-1"]) {
-    test(
-      `bug 1: a creation time of ${createdAtNs} is none`,
-      scripted(
-        { status: { does: "answer", state: "SANDBOX_NOTREADY", createdAtNs } },
-        async (id, begun) => {
-          const status = await statusOf(shim, id);
-          assert.equal(status.createdAt, begun.createdAt);
-          assert.ok(status.createdAt > 1_600_000_000_000_000_000n);
-        },
-      ),
-    );
-
-    test(
-      `bug 1: a creation time of ${createdAtNs} at the start is none, in lists too`,
-      leakless(ofShim, async () => {
-        writeScript(script, { startedAtNs: createdAtNs });
-        try {
-          await withPod(
-            shim,
-            pod(),
-            async (id) => {
-              const { items } = await shim.client.runtime.listPodSandbox({ filter: { id } });
-              for (const { createdAt } of [
-                await statusOf(shim, id),
-                items[0] ?? { createdAt: 0n },
-              ]) {
-                assert.ok(createdAt > 1_600_000_000_000_000_000n, String(createdAt));
-              }
-            },
-            "kata",
-          );
-        } finally {
-          writeScript(script, {});
-        }
-      }),
-    );
-  }
-
-  test(
-    "bug 2: a sandboxer that answers for one it does not know, with nothing, means NOTREADY",
-    scripted(
-      { status: { does: "answer", state: "", createdAtNs: zeroTime } },
-      async (id, begun) => {
-        const status = await statusOf(shim, id);
-        assert.equal(status.state, NOTREADY);
-        checkKept(status, begun);
-      },
-    ),
-  );
-
-  test(
-    "bug 3: a connection that is dropped means NOTREADY, no error",
-    scripted({ status: { does: "drop" } }, async (id, begun) => {
-      const status = await statusOf(shim, id);
-      assert.equal(status.state, NOTREADY);
-      checkKept(status, begun);
-      assert.equal((await infoOf(shim, id))["processStatus"], "deleted");
-    }),
-  );
-
-  test(
-    "bug 4: looking at a closed namespace deletes nothing",
-    leakless(ofPlain, () =>
-      withPod(plain, pod(), async (id) => {
-        const { net } = pinsOf(plain, id);
-        await unmountByHand(plain, net);
-        await untilNotReady(plain, id);
-        await infoOf(plain, id);
-        assert.ok(existsSync(net));
-      }),
-    ),
-  );
-
-  test("bug 5: sandboxes of a shim keep their creation time over a restart, in lists too", async () => {
-    writeScript(script, { startedAtNs: "1700000000000000002" });
-    const ids = [await runPod(shim, pod(), "kata")];
-    writeScript(script, {});
-    ids.push(await runPod(shim, pod(), "kata"));
-    const list = async () => {
-      const { items } = await shim.client.runtime.listPodSandbox({});
-      return items.map(({ id, createdAt, state }) => ({ id, createdAt, state }));
-    };
-    const begun = await list();
-    assert.equal(begun[0]?.createdAt, 1_700_000_000_000_000_002n);
-    await shim.kill9();
-    await launchDaemon(shim);
-    assert.deepEqual(await list(), begun);
-    for (const id of ids) await removePod(shim, id);
-  });
-
-  test("bug 6: a pod's controller and runtime are those it was started with", async () => {
-    const id = await runPod(plain, pod({ pid: POD }), "extra");
-    const info = await infoOf(plain, id);
-    await plain.stop();
-    const changed = { path: "", controller: "shim", runtime_type: "io.containerd.kata.v2" };
-    plain.writeConfig({ runtime: { handlers: { extra: changed } } });
-    await launchDaemon(plain);
-    assert.equal((await statusOf(plain, id)).state, READY);
-    const now = await infoOf(plain, id);
-    assert.equal(now["runtimeType"], info["runtimeType"]);
-    assert.equal(now["pid"], info["pid"]);
-    await removePod(plain, id);
-    await plain.stop();
-    plain.writeConfig(plainConfig);
-    await launchDaemon(plain);
-  });
-
-  test(
-    "bug 7: timestamp and container statuses come together, later each time",
-    leakless(ofPlain, () =>
-      withPod(plain, bare(), async (podSandboxId) => {
-        let last = 0n;
-        for (let count = 0; count < 3; count++) {
-          const answer = await plain.client.runtime.podSandboxStatus({ podSandboxId });
-          assert.ok(answer.timestamp > last);
-          assert.deepEqual(answer.containersStatuses, []);
-          last = answer.timestamp;
-        }
-      }),
-    ),
-  );
-});
-
-describe("the sandbox's death", () => {
-  test(
-    "a holder that is killed makes it NOTREADY within 2 s, and keeps the address until the Stop",
-    leakless(ofPlain, async () => {
-      const id = await runPod(plain, pod({ pid: POD }));
-      const begun = await statusOf(plain, id);
-      process.kill(await holderOf(plain, id), "SIGKILL");
-      const status = await untilNotReady(plain, id);
-      checkKept(status, begun);
-      const info = await infoOf(plain, id);
-      assert.equal(info["pid"], 0);
-      assert.match(String(info["reason"]), /PID namespace/);
-      const { items } = await plain.client.runtime.listPodSandbox({ filter: { id } });
-      assert.equal(items[0]?.state, NOTREADY);
-      await stopPod(plain, id);
-      await removePod(plain, id);
-    }),
-  );
-
-  test("a pod of a controller that this daemon does not have stays as it was known last", async () => {
-    const id = await runPod(shim, pod(), "kata");
-    await shim.stop();
-    // The same files, served by the real program, which has no driver of shims.
-    const begun = shim.lines.length;
-    await using other = await servePlainly(shim);
-    assert.equal((await statusOf(other, id)).state, READY);
-    assert.equal((await infoOf(other, id))["processStatus"], "unknown");
-    await other.stop();
-    await launchDaemon(shim);
-    assert.equal((await statusOf(shim, id)).state, READY, shim.tail(shim.lines.length - begun));
-    await removePod(shim, id);
-  });
-});
-
-/** A second daemon on the files of a first one that is stopped. */
-async function servePlainly(first: TestDaemon): Promise<TestDaemon> {
-  const { paths } = first;
-  return startDaemon({
-    config: {
-      root: paths.root,
-      state: paths.state,
-      cni: { conf_dir: paths.confDir },
-      runtime: { handlers: shimHandler },
-    },
-  });
-}

@@ -1,0 +1,125 @@
+/** A daemon as it is, a daemon with a scripted controller, and looks at the statuses of both. */
+import assert from "node:assert/strict";
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import path from "node:path";
+import { after, before } from "node:test";
+import type { PodSandboxStatus } from "../../src/gen/runtime/v1/api_pb.ts";
+import type { ConfigTable, TestDaemon } from "../support/daemon.ts";
+import { type ControllerScript, writeScript } from "../support/test-controller.ts";
+import {
+  endDaemon,
+  leakless,
+  NOTREADY,
+  output,
+  pod,
+  READY,
+  startDaemon,
+  statusOf,
+  until,
+  withPod,
+} from "./pods.ts";
+
+/** A handler whose pods the controller "shim" keeps. */
+export const shimHandler = { kata: { controller: "shim", runtime_type: "io.containerd.kata.v2" } };
+/** What tools read of the verbose info. */
+export const infoKeys = [
+  "pid",
+  "processStatus",
+  "netNamespaceClosed",
+  "image",
+  "snapshotKey",
+  "snapshotter",
+  "runtimeHandler",
+  "runtimeType",
+  "runtimeOptions",
+  "config",
+  "runtimeSpec",
+  "cniResult",
+  "sandboxMetadata",
+];
+
+/** The zero time of Go, as nanoseconds since 1970: what a shim without a creation time sends. */
+export const zeroTime = "-6795364578871345152";
+
+/** Adds a handler to those of the default, to be taken away again. */
+export const plainConfig: ConfigTable = { runtime: { handlers: { extra: { path: "crun" } } } };
+/** davit as it is. */
+export let plain: TestDaemon;
+/** davit with the scripted controller, for pods of the handler "kata". */
+export let shim: TestDaemon;
+let scriptFolder: string;
+/** What that controller does: {@link writeScript}. */
+export let script: string;
+
+/** Starts both before the tests of a file, and ends them after. */
+export function serveBoth(): void {
+  before(async () => {
+    scriptFolder = mkdtempSync(path.join(tmpdir(), "davit-script-"));
+    script = path.join(scriptFolder, "script.json");
+    writeScript(script, {});
+    plain = await startDaemon({ config: plainConfig, subnets: ["10.92.0.0/16", "fd00:92::/64"] });
+    shim = await startDaemon({
+      entry: [path.join(import.meta.dirname, "../support/test-controller-daemon.ts")],
+      env: { DAVIT_TEST_CONTROLLER: script },
+      config: { runtime: { handlers: shimHandler } },
+    });
+    await withPod(plain, pod(), async () => undefined);
+  });
+  after(async () => {
+    writeScript(script, {});
+    await endDaemon(shim);
+    await endDaemon(plain);
+    rmSync(scriptFolder, { recursive: true });
+  });
+}
+
+// Only there when the tests run.
+export const ofPlain = (): TestDaemon => plain;
+export const ofShim = (): TestDaemon => shim;
+
+/** Runs a pod of the scripted controller, changes the script, and looks. */
+export function scripted(
+  change: ControllerScript,
+  look: (id: string, begun: PodSandboxStatus) => Promise<void>,
+): (t: Parameters<ReturnType<typeof leakless>>[0]) => Promise<void> {
+  return leakless(ofShim, () =>
+    withPod(
+      shim,
+      pod(),
+      async (id) => {
+        const begun = await statusOf(shim, id);
+        assert.equal(begun.state, READY);
+        try {
+          writeScript(script, change);
+          await look(id, begun);
+        } finally {
+          writeScript(script, {});
+        }
+      },
+      "kata",
+    ),
+  );
+}
+
+/** What every branch keeps, whatever the controller says. */
+export function checkKept(status: PodSandboxStatus, begun: PodSandboxStatus): void {
+  assert.deepEqual({ ...status, state: begun.state }, begun);
+}
+
+/** Unmounts where the daemon sees it, behind its back. */
+export async function unmountByHand(daemon: TestDaemon, target: string): Promise<void> {
+  await output("nsenter", `--mount=/proc/${daemon.pid}/ns/mnt`, "umount", target);
+}
+
+/** The status as soon as it says NOTREADY, which must be within 2 s. */
+export async function untilNotReady(daemon: TestDaemon, id: string): Promise<PodSandboxStatus> {
+  return until(
+    "the sandbox is NOTREADY",
+    async () => {
+      const status = await statusOf(daemon, id);
+      return status.state === NOTREADY && status;
+    },
+    2000,
+  );
+}
