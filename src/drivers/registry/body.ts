@@ -1,0 +1,102 @@
+import type { IncomingMessage } from "node:http";
+
+import { kindOf, RuntimeError } from "../../base/errors.ts";
+import { connectionFailure, HostFailure } from "./failure.ts";
+
+/** How slow a body may come. */
+export interface BodyPace {
+  /** Longest wait for the next byte. */
+  readonly idleTimeoutMs: number;
+  /** A body that brings less than `minBytesPerSecond` over so much waiting is given up. */
+  readonly rateWindowMs: number;
+  readonly minBytesPerSecond: number;
+}
+
+/**
+ * The bytes of an answer as they come. Reads no faster than it is read, and only the time spent
+ * waiting for the server counts against `pace`. Closes the connection when left early.
+ *
+ * A {@link HostFailure} of kind `unavailable` for a body that stops, trickles or breaks off; only
+ * the last is worth another try at once, since the others have cost their time already.
+ */
+export async function* readBody(
+  message: IncomingMessage,
+  pace: BodyPace,
+): AsyncGenerator<Uint8Array, void, undefined> {
+  const idle = (): void => {
+    const why = `sent nothing for ${pace.idleTimeoutMs / 1000} s`;
+    message.destroy(new HostFailure("unavailable", why));
+  };
+  let timer = setTimeout(idle, pace.idleTimeoutMs);
+  let waitingSince = performance.now();
+  let waitedMs = 0;
+  let bytes = 0;
+  try {
+    // The stream gives bytes, since no encoding was set.
+    for await (const chunk of message as AsyncIterable<Uint8Array>) {
+      clearTimeout(timer);
+      waitedMs += performance.now() - waitingSince;
+      bytes += chunk.length;
+      if (waitedMs >= pace.rateWindowMs) {
+        checkRate(bytes, waitedMs, pace);
+        waitedMs = 0;
+        bytes = 0;
+      }
+      yield chunk;
+      waitingSince = performance.now();
+      timer = setTimeout(idle, pace.idleTimeoutMs);
+    }
+  } catch (error) {
+    // RuntimeErrors are what the timer, the signal or the check above destroyed the stream with.
+    throw error instanceof RuntimeError ? error : connectionFailure(error);
+  } finally {
+    clearTimeout(timer);
+    message.destroy();
+  }
+}
+
+function checkRate(bytes: number, waitedMs: number, pace: BodyPace): void {
+  if ((bytes * 1000) / waitedMs >= pace.minBytesPerSecond) return;
+  const seconds = (waitedMs / 1000).toFixed(1);
+  throw new HostFailure(
+    "unavailable",
+    `is too slow: ${bytes} bytes in ${seconds} s, less than ${pace.minBytesPerSecond} bytes a second`,
+  );
+}
+
+/** The whole body. `failed-precondition` for one that is larger than `maxBytes`; else as {@link readBody}. */
+export async function readWhole(
+  message: IncomingMessage,
+  maxBytes: number,
+  pace: BodyPace,
+): Promise<Uint8Array> {
+  const chunks: Uint8Array[] = [];
+  let size = 0;
+  for await (const chunk of readBody(message, pace)) {
+    size += chunk.length;
+    if (size > maxBytes) {
+      throw new HostFailure("failed-precondition", `sent more than ${maxBytes} bytes`);
+    }
+    chunks.push(chunk);
+  }
+  return Buffer.concat(chunks, size);
+}
+
+/**
+ * The beginning of an error answer's body as text. Never fails for what the server does, since
+ * the status is what matters; only an abort is thrown.
+ */
+export async function readErrorText(message: IncomingMessage, pace: BodyPace): Promise<string> {
+  const chunks: Uint8Array[] = [];
+  let size = 0;
+  try {
+    for await (const chunk of readBody(message, pace)) {
+      chunks.push(chunk);
+      size += chunk.length;
+      if (size > 64 * 1024) break;
+    }
+  } catch (error) {
+    if (kindOf(error) === "canceled" || kindOf(error) === "deadline-exceeded") throw error;
+  }
+  return Buffer.concat(chunks).toString("utf8");
+}

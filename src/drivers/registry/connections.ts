@@ -1,0 +1,181 @@
+import { createHash } from "node:crypto";
+import { readFileSync } from "node:fs";
+import * as http from "node:http";
+import * as https from "node:https";
+import * as tls from "node:tls";
+
+import { abortedError, connectionFailure, HostFailure } from "./failure.ts";
+
+/** How to trust a server and be trusted by it. Certificates and keys are PEM texts. */
+export interface TlsSettings {
+  /** Trusted in addition to the system's. */
+  readonly ca: readonly string[];
+  readonly client: readonly { readonly cert: string; readonly key: string }[];
+  readonly skipVerify: boolean;
+}
+
+/** One HTTP request. */
+export interface Exchange {
+  readonly url: URL;
+  readonly method: "GET" | "POST";
+  readonly headers: Readonly<Record<string, string | readonly string[]>>;
+  readonly body: string | undefined;
+  readonly tls: TlsSettings;
+  /** Time for the connection, with TLS. */
+  readonly dialTimeoutMs: number;
+  /** Time from the connection to the head of the answer. */
+  readonly answerTimeoutMs: number;
+  readonly signal: AbortSignal;
+}
+
+// More registries than that at once are certificates that were replaced.
+const maxAgents = 64;
+const idleConnectionMs = 15_000;
+
+/** Connections to registries, kept open between requests. */
+export class Connections implements Disposable {
+  readonly #plain: http.Agent;
+  readonly #secure = new Map<string, https.Agent>();
+
+  constructor() {
+    this.#plain = new http.Agent({ keepAlive: true, timeout: idleConnectionMs });
+  }
+
+  /**
+   * Sends a request and resolves with the head of the answer; its body must be read or destroyed.
+   * A {@link HostFailure} of kind `unavailable` when there is no answer. The signal ends the
+   * request and, until the body's end, the reading of it; the socket is closed at once.
+   */
+  send(exchange: Exchange): Promise<http.IncomingMessage> {
+    const { signal, body } = exchange;
+    if (signal.aborted) return Promise.reject(abortedError(signal));
+    return new Promise((resolve, reject) => {
+      const request = this.#open(exchange);
+      const stop = (error: Error): void => {
+        reject(error);
+        request.destroy(error);
+      };
+      const onAbort = (): void => stop(abortedError(signal));
+      const clock = limitTimes(request, exchange, stop);
+      signal.addEventListener("abort", onAbort, { once: true });
+      request.on("error", (error) => {
+        clock.stop();
+        signal.removeEventListener("abort", onAbort);
+        reject(signal.aborted ? abortedError(signal) : connectionFailure(error));
+      });
+      request.on("response", (message) => {
+        clock.stop();
+        signal.removeEventListener("abort", onAbort);
+        const onLateAbort = (): void => void message.destroy(abortedError(signal));
+        if (signal.aborted) onLateAbort();
+        signal.addEventListener("abort", onLateAbort, { once: true });
+        message.once("close", () => signal.removeEventListener("abort", onLateAbort));
+        // Whoever reads the body gets its errors; one that comes before or after is nobody's.
+        message.on("error", () => undefined);
+        resolve(message);
+      });
+      request.end(body);
+    });
+  }
+
+  /** Closes all connections. */
+  [Symbol.dispose](): void {
+    this.#plain.destroy();
+    for (const agent of this.#secure.values()) agent.destroy();
+    this.#secure.clear();
+  }
+
+  #open({ url, method, headers, tls: settings }: Exchange): http.ClientRequest {
+    // Node wants lists that may be written to.
+    const sent = Object.fromEntries(
+      Object.entries(headers).map(([name, value]) => [
+        name,
+        typeof value === "string" ? value : [...value],
+      ]),
+    );
+    return url.protocol === "http:"
+      ? http.request(url, { method, headers: sent, agent: this.#plain })
+      : https.request(url, { method, headers: sent, agent: this.#agentFor(settings) });
+  }
+
+  #agentFor(settings: TlsSettings): https.Agent {
+    const key = createHash("sha256").update(JSON.stringify(settings)).digest("hex");
+    const known = this.#secure.get(key);
+    if (known !== undefined) return known;
+    const [oldest] = this.#secure.keys();
+    // Its requests go on, and its idle connections end by themselves.
+    if (this.#secure.size >= maxAgents && oldest !== undefined) this.#secure.delete(oldest);
+    const agent = new https.Agent({
+      keepAlive: true,
+      timeout: idleConnectionMs,
+      rejectUnauthorized: !settings.skipVerify,
+      // Made once: the system's certificates are some 150, and each connection would read them.
+      secureContext: secureContextOf(settings),
+    });
+    this.#secure.set(key, agent);
+    return agent;
+  }
+}
+
+// Where Debian, Fedora and its kin, SUSE and Alpine keep what the system trusts, in one file. Node's
+// own tls.getCACertificates("system") reads each certificate several times and takes 150 ms.
+const systemBundles = [
+  "/etc/ssl/certs/ca-certificates.crt",
+  "/etc/pki/ca-trust/extracted/pem/tls-ca-bundle.pem",
+  "/etc/pki/tls/certs/ca-bundle.crt",
+  "/etc/ssl/ca-bundle.pem",
+  "/etc/ssl/cert.pem",
+];
+
+/** As other runtimes do it: what the system trusts, and only without that Node's own list. */
+function systemCertificates(): readonly string[] {
+  for (const file of [process.env["SSL_CERT_FILE"] ?? "", ...systemBundles]) {
+    try {
+      return [readFileSync(file, "utf8")];
+    } catch {
+      // Of another distribution.
+    }
+  }
+  return tls.getCACertificates("bundled");
+}
+
+function secureContextOf(settings: TlsSettings): tls.SecureContext {
+  try {
+    return tls.createSecureContext({
+      // Reading the system's takes some time, for nothing where nothing is verified.
+      ca: settings.skipVerify ? [] : [...systemCertificates(), ...settings.ca],
+      cert: settings.client.map(({ cert }) => cert),
+      key: settings.client.map(({ key }) => key),
+    });
+  } catch (cause) {
+    const why = cause instanceof Error ? cause.message : String(cause);
+    throw new HostFailure(
+      "failed-precondition",
+      `has certificates in its configuration that cannot be used: ${why}`,
+      { cause },
+    );
+  }
+}
+
+/** Ends a request that takes too long to connect, or to answer once it is connected. */
+function limitTimes(
+  request: http.ClientRequest,
+  { url, dialTimeoutMs, answerTimeoutMs }: Exchange,
+  stop: (error: Error) => void,
+): { stop(): void } {
+  let timer: NodeJS.Timeout | undefined;
+  const within = (ms: number, what: string): void => {
+    clearTimeout(timer);
+    timer = setTimeout(() => {
+      stop(new HostFailure("unavailable", `${what} within ${ms / 1000} s`));
+    }, ms);
+  };
+  const connected = (): void => within(answerTimeoutMs, "did not answer");
+  within(dialTimeoutMs, "did not take the connection");
+  request.once("socket", (socket) => {
+    const event = url.protocol === "https:" ? "secureConnect" : "connect";
+    if (socket.connecting) socket.once(event, connected);
+    else connected(); // kept open from an earlier request
+  });
+  return { stop: () => clearTimeout(timer) };
+}

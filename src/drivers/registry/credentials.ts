@@ -1,0 +1,88 @@
+import { createHash } from "node:crypto";
+
+import { RuntimeError } from "../../base/errors.ts";
+import type { RegistryAuth } from "../../core/image/index.ts";
+
+/** What a request may prove who it is with. Never logged but for {@link Credentials.source}. */
+export interface Credentials {
+  readonly kind: "none" | "password" | "identity-token" | "registry-token";
+  readonly username: string;
+  readonly secret: string;
+  /** Where they are from, or why there are none: for people, holds no secret. */
+  readonly source: string;
+  /** Tells credentials apart without holding them. */
+  readonly key: string;
+}
+
+/**
+ * The credentials of a request that may go to `host` (`registry.example:5000`). Those with a
+ * server address go to that server only, to none of its mirrors; those without go wherever the
+ * image is looked for, as kubelet gives them.
+ *
+ * `invalid-argument` for an `auth` that is not base64 of `username:password`.
+ */
+export function credentialsFor(auth: RegistryAuth | undefined, host: string): Credentials {
+  if (auth === undefined) return none("none");
+  const found = readAuth(auth);
+  if (found.kind === "none") return found;
+  const server = auth.serverAddress;
+  if (server !== "" && serverName(server) !== serverName(host)) {
+    return none(`none (the request's are for ${JSON.stringify(serverName(server))} only)`);
+  }
+  return found;
+}
+
+function readAuth(auth: RegistryAuth): Credentials {
+  if (auth.registryToken !== "") return some("registry-token", "", auth.registryToken);
+  if (auth.username !== "") return some("password", auth.username, auth.password);
+  if (auth.identityToken !== "") return some("identity-token", "", auth.identityToken);
+  if (auth.auth === "") return none("none");
+  const text = Buffer.from(auth.auth, "base64").toString("utf8").replace(/\0+$/, "");
+  const colon = text.indexOf(":");
+  if (colon < 0) {
+    throw new RuntimeError(
+      "invalid-argument",
+      'read registry credentials: "auth" is not base64 of USERNAME:PASSWORD; make the pull secret again',
+    );
+  }
+  return some("password", text.slice(0, colon), text.slice(colon + 1));
+}
+
+function some(
+  kind: "password" | "identity-token" | "registry-token",
+  username: string,
+  secret: string,
+): Credentials {
+  const key = createHash("sha256")
+    .update(JSON.stringify([kind, username, secret]))
+    .digest("hex");
+  return { kind, username, secret, source: `${kind.replace("-", " ")} of the request`, key };
+}
+
+function none(source: string): Credentials {
+  return { kind: "none", username: "", secret: "", source, key: "" };
+}
+
+/** The value of a Basic authorization (RFC 7617). */
+export function basicAuthorization(credentials: Credentials): string {
+  const pair = `${credentials.username}:${credentials.secret}`;
+  return `Basic ${Buffer.from(pair, "utf8").toString("base64")}`;
+}
+
+/** Every spelling of the secret that a careless server could repeat in its error. */
+export function secretsOf(credentials: Credentials): readonly string[] {
+  if (credentials.kind === "none") return [];
+  return [credentials.secret, basicAuthorization(credentials).slice("Basic ".length)];
+}
+
+// Docker's own registry answers to several names, and its pull secrets say the oldest of them.
+const dockerNames = new Set(["docker.io", "index.docker.io", "registry-1.docker.io"]);
+
+function serverName(address: string): string {
+  const host = address
+    .replace(/^https?:\/\//i, "")
+    .replace(/[/?#].*$/s, "")
+    .toLowerCase()
+    .replace(/:443$/, "");
+  return dockerNames.has(host) ? "docker.io" : host;
+}

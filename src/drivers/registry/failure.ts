@@ -1,0 +1,213 @@
+import { type ErrorKind, kindOf, messageOf, RuntimeError } from "../../base/errors.ts";
+
+/** Why one host did not give what it was asked for. {@link failedPull} makes the caller's error of it. */
+export class HostFailure extends RuntimeError {
+  /** True when the same request may well succeed a moment later. */
+  readonly retryable: boolean;
+
+  constructor(
+    kind: ErrorKind,
+    message: string,
+    options: { readonly retryable?: boolean; readonly cause?: unknown } = {},
+  ) {
+    super(kind, message, { cause: options.cause });
+    this.name = "HostFailure";
+    this.retryable = options.retryable ?? false;
+  }
+}
+
+const shownCharacters = 300;
+
+/**
+ * What a registry said about an error: the codes and messages of its JSON (distribution-spec,
+ * "Error Codes"), else the text itself; in one line, shortened, with none of the `secrets` in it.
+ */
+export function registryText(body: string, secrets: readonly string[]): RegistryText {
+  const errors = parseErrors(body);
+  const said = errors.map(({ code, message }) => [code, message].filter(Boolean).join(": "));
+  let text = said.length > 0 ? said.join("; ") : withoutMarkup(body);
+  for (const secret of secrets) if (secret.length > 3) text = text.replaceAll(secret, "***");
+  // biome-ignore lint/suspicious/noControlCharactersInRegex: they must not reach a terminal
+  text = text.replace(/[\u0000-\u001f\u007f-\u009f\s]+/g, " ").trim();
+  const short = text.length > shownCharacters ? `${text.slice(0, shownCharacters)}...` : text;
+  return { codes: errors.map(({ code }) => code), text: short };
+}
+
+/** The part of an error answer that people and {@link statusFailure} read. */
+export interface RegistryText {
+  readonly codes: readonly string[];
+  readonly text: string;
+}
+
+/** What an HTTP answer other than the wanted one means. */
+export function statusFailure(
+  status: number,
+  said: RegistryText,
+  headers: { readonly "retry-after"?: string | undefined },
+): HostFailure {
+  const kind = kindOfAnswer(status, said.codes);
+  const retryAfter = headers["retry-after"]?.slice(0, 40);
+  const wait =
+    retryAfter === undefined
+      ? ""
+      : /^\d+$/.test(retryAfter)
+        ? `, asks to wait ${retryAfter} s`
+        : `, asks to wait until ${JSON.stringify(retryAfter)}`;
+  const text = said.text === "" ? "" : ` ${JSON.stringify(said.text)}`;
+  return new HostFailure(kind, `answered ${status}${text}${wait}`, {
+    retryable: kind === "unavailable",
+  });
+}
+
+const kindOfStatus: Readonly<Record<number, ErrorKind>> = {
+  401: "unauthenticated",
+  403: "permission-denied",
+  404: "not-found",
+  408: "unavailable",
+  410: "not-found",
+  416: "out-of-range",
+  429: "resource-exhausted",
+};
+
+const kindOfCode: Readonly<Record<string, ErrorKind>> = {
+  BLOB_UNKNOWN: "not-found",
+  DENIED: "permission-denied",
+  MANIFEST_UNKNOWN: "not-found",
+  NAME_UNKNOWN: "not-found",
+  TOOMANYREQUESTS: "resource-exhausted",
+  UNAUTHORIZED: "unauthenticated",
+};
+
+function kindOfAnswer(status: number, codes: readonly string[]): ErrorKind {
+  const byStatus = kindOfStatus[status];
+  if (byStatus !== undefined) return byStatus;
+  if (status >= 500) return "unavailable";
+  const known = codes.find((code) => Object.hasOwn(kindOfCode, code));
+  return (known === undefined ? undefined : kindOfCode[known]) ?? "failed-precondition";
+}
+
+function parseErrors(body: string): readonly { code: string; message: string }[] {
+  let parsed: unknown;
+  try {
+    parsed = JSON.parse(body);
+  } catch {
+    return []; // a proxy's page, or nothing at all
+  }
+  const record = asRecord(parsed);
+  const list = record?.["errors"];
+  if (Array.isArray(list)) return list.slice(0, 5).map(parseError);
+  // Token services answer {"details": ...} or OAuth2's {"error": ..., "error_description": ...}.
+  const message = ["error_description", "details", "message", "error"]
+    .map((key) => record?.[key])
+    .find((value) => typeof value === "string");
+  return typeof message === "string" ? [{ code: "", message }] : [];
+}
+
+function parseError(raw: unknown): { code: string; message: string } {
+  const record = asRecord(raw);
+  const text = (value: unknown): string => (typeof value === "string" ? value : "");
+  return { code: text(record?.["code"]), message: text(record?.["message"]) };
+}
+
+function withoutMarkup(body: string): string {
+  return body.replace(/<(style|script)[\s\S]*?<\/\1>/gi, " ").replace(/<[^>]{0,500}>/g, " ");
+}
+
+/** `raw` as a JSON object, or undefined for anything else. */
+export function asRecord(raw: unknown): Readonly<Record<string, unknown>> | undefined {
+  // An object that is neither null nor a list came out of a JSON object.
+  return typeof raw === "object" && raw !== null && !Array.isArray(raw)
+    ? (raw as Record<string, unknown>)
+    : undefined;
+}
+
+// kubelet tells an unreachable registry from other failures by this word at the beginning of the
+// message (cri-api, pkg/errors: ErrRegistryUnavailable).
+const unavailableMarker = "RegistryUnavailable";
+
+/** A host with why it failed, in the order of the tries. */
+export interface HostTry {
+  readonly host: string;
+  readonly error: unknown;
+}
+
+/**
+ * The error of a request that no host granted. Its kind is that of the last host, which is the
+ * registry itself wherever there are mirrors.
+ */
+export function failedPull(
+  doing: string,
+  tries: readonly HostTry[],
+  advice: Partial<Record<ErrorKind, string>>,
+): RuntimeError {
+  const last = tries.at(-1);
+  const kind = kindOf(last?.error);
+  const reasons = tries.map(({ host, error }) => `"${host}" ${messageOf(error)}`).join("; ");
+  const next = advice[kind];
+  const marker = kind === "unavailable" ? `${unavailableMarker}: ` : "";
+  const message = `${marker}${doing}: ${reasons}${next === undefined ? "" : `; ${next}`}`;
+  return new RuntimeError(kind, message, { cause: last?.error });
+}
+
+/** The error of a caller that gave up: `deadline-exceeded` for its timeout, else `canceled`. */
+export function abortedError(signal: AbortSignal): RuntimeError {
+  const { reason } = signal as { readonly reason: unknown };
+  const kind = kindOf(reason);
+  return new RuntimeError(
+    kind === "unknown" ? "canceled" : kind,
+    `stopped by its caller: ${messageOf(reason)}`,
+    { cause: reason },
+  );
+}
+
+/** What people call the errno and OpenSSL codes of a connection that did not come about. */
+const connectionReasons: Readonly<Record<string, string>> = {
+  EAI_AGAIN: "its name could not be resolved for now",
+  ECONNREFUSED: "refused the connection",
+  ECONNRESET: "closed the connection",
+  EHOSTUNREACH: "cannot be reached",
+  ENETUNREACH: "cannot be reached: there is no route",
+  ENOTFOUND: "has no address by that name",
+  EPIPE: "closed the connection",
+  ETIMEDOUT: "did not answer",
+};
+
+const trustCodes =
+  /^(CERT_|ERR_TLS_|UNABLE_TO_|SELF_SIGNED_|DEPTH_ZERO_|HOSTNAME_MISMATCH|INVALID_CA)/;
+
+/** What a failed connection or a connection that broke means. */
+export function connectionFailure(cause: unknown): HostFailure {
+  if (cause instanceof HostFailure) return cause;
+  const code = codeOf(cause);
+  const detail = `${reasonOf(cause)}${code === "" ? "" : ` (${code})`}`;
+  if (trustCodes.test(code)) {
+    const mend = 'name its CA with "ca" in hosts.toml';
+    return new HostFailure(
+      "unavailable",
+      `has a certificate that is not trusted: ${detail}; ${mend}`,
+      {
+        cause,
+      },
+    );
+  }
+  const reason = connectionReasons[code] ?? "failed";
+  return new HostFailure("unavailable", `${reason}: ${detail}`, {
+    retryable: code !== "ENOTFOUND",
+    cause,
+  });
+}
+
+// OpenSSL's messages are a line of its source's places; the reason stands beside them.
+function reasonOf(error: unknown): string {
+  if (!(error instanceof Error)) return String(error);
+  if (error instanceof AggregateError && error.message === "") return reasonOf(error.errors.at(-1));
+  return "reason" in error && typeof error.reason === "string" ? error.reason : error.message;
+}
+
+/** The code that Node gave an error: an errno name, or OpenSSL's. Empty where there is none. */
+export function codeOf(error: unknown): string {
+  // A connection tried on several addresses fails with all their errors at once.
+  if (error instanceof AggregateError) return codeOf(error.errors.at(-1));
+  if (!(error instanceof Error) || !("code" in error)) return "";
+  return typeof error.code === "string" ? error.code : "";
+}

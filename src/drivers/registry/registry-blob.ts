@@ -1,0 +1,169 @@
+import type { IncomingMessage } from "node:http";
+
+import { isKind, messageOf } from "../../base/errors.ts";
+import type { Logger } from "../../base/logger.ts";
+import type { BlobStream, Descriptor } from "../../core/image/index.ts";
+import { type BodyPace, readBody } from "./body.ts";
+import { HostFailure } from "./failure.ts";
+import type { RegistryHost } from "./registry-hosts.ts";
+
+/** What a blob needs from the registry that it is read from. */
+export interface BlobRequests {
+  readonly pace: BodyPace;
+  readonly log: Logger;
+  readonly signal: AbortSignal;
+  /** Asks the hosts for the blob from byte `at` on; `use` refuses an answer by throwing. */
+  request(
+    at: bigint,
+    use: (message: IncomingMessage, host: RegistryHost) => OpenAnswer,
+  ): Promise<OpenAnswer>;
+  /** Has the host asked after the others from now on. */
+  avoid(host: RegistryHost): void;
+  /** The error for the reader. */
+  fail(host: string, error: unknown): Error;
+}
+
+/** An answer that begins at byte `begin` of the blob. */
+interface OpenAnswer {
+  readonly message: IncomingMessage;
+  readonly host: RegistryHost;
+  readonly begin: bigint;
+}
+
+/** How often in a row a blob is taken up again with less than this gained in between. */
+const maxResumes = 3;
+const worthwhileBytes = 1024n * 1024n;
+
+/**
+ * A blob on its way from a registry. When a host stops, trickles or breaks off, the rest is
+ * asked for by Range, of the next host where there is one; from a host that cannot do that the
+ * blob is read from its beginning, and what is there already is dropped.
+ */
+export class RegistryBlob implements BlobStream {
+  readonly sizeBytes: bigint;
+  readonly chunks: AsyncIterable<Uint8Array>;
+  readonly #blob: Descriptor;
+  readonly #requests: BlobRequests;
+  #answer: OpenAnswer | undefined;
+
+  /** Resolves once a host has begun to answer with what the descriptor says. */
+  static async open(
+    blob: Descriptor,
+    offset: bigint,
+    requests: BlobRequests,
+  ): Promise<RegistryBlob> {
+    if (offset < 0n || offset > blob.sizeBytes) {
+      const why = `offset ${offset} is not within its ${blob.sizeBytes} bytes`;
+      throw new HostFailure("out-of-range", `open blob ${blob.digest}: ${why}`);
+    }
+    const stream = new RegistryBlob(blob, offset, requests);
+    // A registry answers 416 to a request for nothing.
+    if (offset < blob.sizeBytes || offset === 0n) stream.#answer = await stream.#request(offset);
+    return stream;
+  }
+
+  private constructor(blob: Descriptor, offset: bigint, requests: BlobRequests) {
+    this.sizeBytes = blob.sizeBytes;
+    this.#blob = blob;
+    this.#requests = requests;
+    this.chunks = this.#read(offset);
+  }
+
+  /** Closes the connection if the blob was not read to its end. */
+  [Symbol.asyncDispose](): Promise<void> {
+    this.#answer?.message.destroy();
+    return Promise.resolve();
+  }
+
+  async *#read(offset: bigint): AsyncGenerator<Uint8Array, void, undefined> {
+    let position = offset;
+    let resumes = 0;
+    let gained = 0n;
+    for (let answer = this.#answer; answer !== undefined; answer = this.#answer) {
+      try {
+        for await (const chunk of this.#rest(answer, position)) {
+          position += BigInt(chunk.length);
+          gained += BigInt(chunk.length);
+          yield chunk;
+        }
+        return;
+      } catch (error) {
+        const host = answer.host;
+        resumes = gained >= worthwhileBytes ? 1 : resumes + 1;
+        gained = 0n;
+        const isOver = this.#requests.signal.aborted || resumes > maxResumes;
+        if (isOver || !isKind(error, "unavailable")) throw this.#requests.fail(host.name, error);
+        this.#requests.log.warn("taking up a broken download again", {
+          host: host.name,
+          blob: this.#blob.digest,
+          position: Number(position),
+          reason: messageOf(error),
+        });
+        this.#requests.avoid(host);
+        this.#answer = await this.#request(position);
+      }
+    }
+  }
+
+  /** The bytes of an answer from `position` on. Fails unless they end where the blob does. */
+  async *#rest(
+    { message, begin, host }: OpenAnswer,
+    position: bigint,
+  ): AsyncGenerator<Uint8Array, void, undefined> {
+    let at = begin;
+    for await (const chunk of readBody(message, this.#requests.pace)) {
+      const start = at;
+      at += BigInt(chunk.length);
+      if (at > this.sizeBytes) {
+        throw new HostFailure("data-loss", `sent more than the blob's ${this.sizeBytes} bytes`);
+      }
+      if (at > position) yield start < position ? chunk.subarray(Number(position - start)) : chunk;
+    }
+    if (at === this.sizeBytes) return;
+    const why = `ended after ${at} of ${this.sizeBytes} bytes`;
+    throw new HostFailure("unavailable", why, { retryable: true, cause: host.name });
+  }
+
+  #request(offset: bigint): Promise<OpenAnswer> {
+    return this.#requests.request(offset, (message, host) => {
+      const isPart = message.statusCode === 206;
+      const begin = isPart ? this.#rangeOf(message, offset) : 0n;
+      const length = lengthOf(message);
+      const wanted = this.sizeBytes - begin;
+      // A part may end early, and the rest be asked for; the whole may not differ.
+      const isWrong = isPart ? (length ?? 0n) > wanted : length !== wanted;
+      if (length !== undefined && isWrong) {
+        throw new HostFailure(
+          "data-loss",
+          `has ${length} bytes for a blob of ${this.sizeBytes} bytes (from byte ${begin})`,
+        );
+      }
+      if (offset > 0n && !isPart) {
+        this.#requests.log.warn("registry cannot resume, reading the blob from its beginning", {
+          host: host.name,
+          blob: this.#blob.digest,
+          droppedBytes: Number(offset),
+        });
+      }
+      return { message, host, begin };
+    });
+  }
+
+  /** Where a partial answer begins (RFC 9110, section 14.4): at `offset`, or it is refused. */
+  #rangeOf(message: IncomingMessage, offset: bigint): bigint {
+    const header = message.headers["content-range"] ?? "";
+    const [, begin = "", , total = ""] =
+      /^bytes (\d{1,18})-(\d{1,18})\/(\d{1,18}|\*)$/.exec(header) ?? [];
+    const isTotal = total === "*" || total === String(this.sizeBytes);
+    if (begin === String(offset) && isTotal) return offset;
+    throw new HostFailure(
+      "data-loss",
+      `sent ${JSON.stringify(header.slice(0, 80))} for bytes from ${offset} of ${this.sizeBytes}`,
+    );
+  }
+}
+
+function lengthOf(message: IncomingMessage): bigint | undefined {
+  const header = message.headers["content-length"];
+  return header !== undefined && /^\d{1,18}$/.test(header) ? BigInt(header) : undefined;
+}
