@@ -4,7 +4,7 @@ import { existsSync, readdirSync, readFileSync, rmdirSync, writeFileSync } from 
 import path from "node:path";
 import { after, before, describe, test } from "node:test";
 import { ImageService, RuntimeService } from "../../src/gen/runtime/v1/api_pb.ts";
-import { TestDaemon } from "../support/daemon.ts";
+import type { TestDaemon } from "../support/daemon.ts";
 import { readMounts } from "../support/snapshot/files.ts";
 import {
   CONTAINER,
