@@ -95,7 +95,7 @@ describe("bridge and portmap", () => {
           ["fd00:92:"],
         );
         const addresses = await inside(daemon, id, ["net"], "ip", "-6", "address", "show", "eth0");
-        assert.ok(addresses.includes(network?.additionalIps[0]?.ip ?? "nothing"));
+        assert.ok(addresses.includes(network.additionalIps[0]?.ip ?? "nothing"));
         assert.equal((await takenAddresses(daemon)).length, 2);
       }),
     ),
@@ -107,7 +107,7 @@ describe("bridge and portmap", () => {
       withPod(daemon, pod({ network: NODE }), async (id) => {
         const { network } = await statusOf(daemon, id);
         assert.equal(network?.ip, "");
-        assert.deepEqual(network?.additionalIps, []);
+        assert.deepEqual(network.additionalIps, []);
         assert.deepEqual(await takenAddresses(daemon), []);
       }),
     ),
@@ -289,7 +289,7 @@ describe("a plugin that misbehaves", () => {
         assert.equal((await statusOf(daemon, id)).state, NOTREADY);
         const [owed] = await pending();
         assert.equal(owed?.sandboxId, id);
-        assert.equal(owed?.tries, count);
+        assert.equal(owed.tries, count);
       }
       await stopPod(daemon, id);
       assert.equal(existsSync(pinsOf(daemon, id).net), false);
