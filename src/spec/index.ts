@@ -15,7 +15,7 @@ export { checkPropagation } from "./mounts.ts";
 export type { ExecRequest } from "./process.ts";
 export { processSpec } from "./process.ts";
 export type { ResourceHost } from "./resources.ts";
-export { checkResources, linuxResources } from "./resources.ts";
+export { checkResources, linuxResources, mergedResources } from "./resources.ts";
 export type { OciProcess, OciResources, OciSeccomp, OciSpec } from "./runtime-spec.ts";
 export { parseSeccompProfile } from "./seccomp-profile.ts";
 export type { ProfileChoice } from "./security.ts";

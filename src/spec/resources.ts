@@ -69,6 +69,37 @@ function hugepages(
   });
 }
 
+/**
+ * The resources in force after an update: what the update leaves at 0 or empty stays. Memory and
+ * swap go together: a new memory limit brings its own swap limit, or none. The OOM score is that of
+ * the start, since a running process keeps it (api.proto, UpdateContainerResources).
+ */
+export function mergedResources(
+  before: LinuxContainerResources | undefined,
+  update: LinuxContainerResources,
+): LinuxContainerResources {
+  if (before === undefined) return update;
+  const newMemory = update.memoryLimitInBytes !== 0n;
+  const sizes = new Set(update.hugepageLimits.map(({ pageSize }) => pageSize));
+  return {
+    ...before,
+    cpuPeriod: update.cpuPeriod || before.cpuPeriod,
+    cpuQuota: update.cpuQuota || before.cpuQuota,
+    cpuShares: update.cpuShares || before.cpuShares,
+    cpusetCpus: update.cpusetCpus || before.cpusetCpus,
+    cpusetMems: update.cpusetMems || before.cpusetMems,
+    memoryLimitInBytes: update.memoryLimitInBytes || before.memoryLimitInBytes,
+    memorySwapLimitInBytes: newMemory
+      ? update.memorySwapLimitInBytes
+      : update.memorySwapLimitInBytes || before.memorySwapLimitInBytes,
+    hugepageLimits: [
+      ...before.hugepageLimits.filter(({ pageSize }) => !sizes.has(pageSize)),
+      ...update.hugepageLimits,
+    ],
+    unified: { ...before.unified, ...update.unified },
+  };
+}
+
 /** Refuses limits that the kernel would refuse later, or that contradict each other. `invalid-argument`. */
 export function checkResources(resources: LinuxContainerResources, cgroupVersion: 1 | 2): void {
   checkCpu(resources);

@@ -1,0 +1,23 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { specAnnotations } from "./annotations.ts";
+import { specInput } from "./testing/spec-input.ts";
+
+test("specAnnotations() names pod and container, whatever the request says", () => {
+  const annotations = specAnnotations(
+    specInput(
+      { annotations: { "example.org/of-the-request": "x" } },
+      { annotations: { "example.org/let-through": "y", "io.kubernetes.cri.sandbox-name": "z" } },
+    ),
+  );
+  assert.deepEqual(annotations, {
+    "example.org/let-through": "y",
+    "io.kubernetes.cri.container-type": "container",
+    "io.kubernetes.cri.sandbox-id": "s1",
+    "io.kubernetes.cri.sandbox-name": "pod-1",
+    "io.kubernetes.cri.sandbox-namespace": "default",
+    "io.kubernetes.cri.sandbox-uid": "uid-1",
+    "io.kubernetes.cri.container-name": "web",
+    "io.kubernetes.cri.image-name": "example.org/app:1",
+  });
+});
