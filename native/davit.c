@@ -13,6 +13,8 @@
 #include <sys/file.h>
 #include <unistd.h>
 
+#include "files.c" /* scripts/build-native.sh names the files that are compiled alone */
+
 int fault_set_errno(struct fault *fault, int err, const char *call, const char *path) {
   fault->err = err;
   fault->call = call;
@@ -172,6 +174,20 @@ static void free_job(struct job *job) {
   free(job);
 }
 
+static napi_value job_result(napi_env env, const struct job *job) {
+  napi_value result, value;
+  if (job->result_count == 0) {
+    napi_get_undefined(env, &result);
+    return result;
+  }
+  napi_create_array_with_length(env, job->result_count, &result);
+  for (size_t i = 0; i < job->result_count; i++) {
+    napi_create_int64(env, job->results[i], &value);
+    napi_set_element(env, result, (uint32_t)i, value);
+  }
+  return result;
+}
+
 /* status is napi_cancelled only when the environment goes down: the promise is then of no use. */
 static void complete_job(napi_env env, napi_status status, void *data) {
   struct job *job = data;
@@ -179,15 +195,13 @@ static void complete_job(napi_env env, napi_status status, void *data) {
   if (job->fault.err != 0) {
     napi_reject_deferred(env, job->deferred, fault_error(env, &job->fault));
   } else {
-    napi_value undefined;
-    napi_get_undefined(env, &undefined);
-    napi_resolve_deferred(env, job->deferred, undefined);
+    napi_resolve_deferred(env, job->deferred, job_result(env, job));
   }
   napi_delete_async_work(env, job->work);
   free_job(job);
 }
 
-/* JS: name(strings: (string | null)[], numbers: number[]): Promise<void> */
+/* JS: name(strings: (string | null)[], numbers: number[]): Promise<undefined | number[]> */
 static napi_value start_job(napi_env env, napi_callback_info info) {
   size_t argc = 2;
   napi_value argv[2], promise = NULL, name;
@@ -272,6 +286,7 @@ static napi_value lock_file(napi_env env, napi_callback_info info) {
 NAPI_MODULE_INIT() {
   if (add_jobs(env, exports, namespace_jobs) != napi_ok ||
       add_jobs(env, exports, mount_jobs) != napi_ok ||
+      add_jobs(env, exports, file_jobs) != napi_ok || files_init(env, exports) != napi_ok ||
       add_function(env, exports, "lockFile", lock_file) != napi_ok ||
       spawn_init(env, exports) != napi_ok || watch_init(env, exports) != napi_ok) {
     napi_throw_error(env, NULL, "davit.node: cannot register its functions");

@@ -39,7 +39,7 @@ void free_strings(char **strings, size_t count);
 char *take_string(napi_env env, napi_value value);
 int64_t *take_numbers(napi_env env, napi_value array, size_t *count);
 
-/* One unit of work away from the event loop: strings and numbers in, a fault or nothing out. */
+/* One unit of work away from the event loop: strings and numbers in, a fault or numbers out. */
 struct job {
   const struct job_kind *kind;
   napi_async_work work;
@@ -48,6 +48,8 @@ struct job {
   size_t string_count;
   int64_t *numbers;
   size_t number_count;
+  int64_t results[2];
+  size_t result_count; /* 0: the promise gives undefined */
   struct fault fault;
 };
 
@@ -62,11 +64,13 @@ struct job_kind {
 
 extern const struct job_kind namespace_jobs[];
 extern const struct job_kind mount_jobs[];
+extern const struct job_kind file_jobs[];
 
-/* Adds the functions that are not jobs: spawn, pidfds, the mount watch, flock. */
+/* Adds the functions that are not jobs: spawn, pidfds, the mount watch, flock, attributes. */
 napi_status add_function(napi_env env, napi_value exports, const char *name, napi_callback fn);
 napi_status spawn_init(napi_env env, napi_value exports);
 napi_status watch_init(napi_env env, napi_value exports);
+napi_status files_init(napi_env env, napi_value exports);
 
 /* Something that an fd tells the event loop: a process that ends, a mount table that changes. */
 enum watch_kind { WATCH_CHILD, WATCH_PROCESS, WATCH_MOUNTS };

@@ -7,6 +7,9 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/mount.h>
+#include <sched.h>
+#include <stdio.h>
+#include <string.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -96,10 +99,136 @@ static void make_private_bind(struct job *job) {
   }
 }
 
+struct overlay {
+  struct fault *fault;
+  const char *target, *upper, *work;
+  char **lower; /* topmost first */
+  size_t count;
+};
+
+/* The kernel says in words what it does not like of an overlay; errno alone is EINVAL for most. */
+static int overlay_fault(struct overlay *overlay, int fs, const char *what) {
+  char message[256];
+  int err = errno;
+  ssize_t length = read(fs, message, sizeof message - 1);
+  if (length > 0) {
+    message[length] = '\0';
+    char *end = strchr(message, '\n');
+    if (end != NULL) *end = '\0';
+    return fault_set_errno(overlay->fault, err, what, message);
+  }
+  return fault_set_errno(overlay->fault, err, what, overlay->target);
+}
+
+static int fsconfig_string(int fs, const char *key, const char *value) {
+  return (int)syscall(SYS_fsconfig, fs, value == NULL ? FSCONFIG_SET_FLAG : FSCONFIG_SET_STRING, key,
+                      value, 0);
+}
+
+/*
+ * Each lower layer is a parameter of its own, so that their number is not bounded by the page that
+ * mount(2) has for options. Returns 1 where the kernel does not know "lowerdir+" (before 6.7).
+ */
+static int overlay_by_fsopen(struct overlay *overlay) {
+  int fs = (int)syscall(SYS_fsopen, "overlay", FSOPEN_CLOEXEC), result = -1, mnt = -1;
+  if (fs < 0) return fault_set(overlay->fault, "fsopen", "overlay");
+  for (size_t i = 0; i < overlay->count; i++) {
+    if (fsconfig_string(fs, "lowerdir+", overlay->lower[i]) < 0) {
+      result = i == 0 && errno == EINVAL ? 1 : overlay_fault(overlay, fs, "add layer to overlay");
+      goto done;
+    }
+  }
+  if (fsconfig_string(fs, "source", "overlay") < 0 ||
+      fsconfig_string(fs, "upperdir", overlay->upper) < 0 ||
+      fsconfig_string(fs, "workdir", overlay->work) < 0 ||
+      fsconfig_string(fs, "index", "off") < 0 || fsconfig_string(fs, "volatile", NULL) < 0 ||
+      syscall(SYS_fsconfig, fs, FSCONFIG_CMD_CREATE, NULL, NULL, 0) < 0) {
+    overlay_fault(overlay, fs, "create overlay");
+    goto done;
+  }
+  mnt = (int)syscall(SYS_fsmount, fs, FSMOUNT_CLOEXEC, 0);
+  if (mnt < 0) {
+    overlay_fault(overlay, fs, "fsmount overlay");
+  } else if (syscall(SYS_move_mount, mnt, "", AT_FDCWD, overlay->target, MOVE_MOUNT_F_EMPTY_PATH) < 0) {
+    fault_set(overlay->fault, "move_mount", overlay->target);
+  } else {
+    result = 0;
+  }
+done:
+  if (mnt >= 0) close(mnt);
+  close(fs);
+  return result;
+}
+
+/* 127 names of layers do not fit into a page, 127 symbolic links named by a number do. */
+static int overlay_by_mount(struct overlay *overlay) {
+  char options[4096], name[24];
+  size_t length = 0, made = 0;
+  int result = -1;
+  length += (size_t)snprintf(options, sizeof options, "lowerdir=");
+  for (; made < overlay->count; made++) {
+    snprintf(name, sizeof name, "%zu", made);
+    if (symlink(overlay->lower[made], name) < 0) {
+      fault_set(overlay->fault, "symlink", overlay->lower[made]);
+      goto done;
+    }
+    length += (size_t)snprintf(options + length, sizeof options - length, "%s%s", made == 0 ? "" : ":",
+                               name);
+    if (length >= sizeof options - 512) {
+      fault_set_errno(overlay->fault, E2BIG, "mount overlay on", overlay->target);
+      goto done;
+    }
+  }
+  snprintf(options + length, sizeof options - length, ",upperdir=%s,workdir=%s,index=off,volatile",
+           overlay->upper, overlay->work);
+  if (mount("overlay", overlay->target, "overlay", 0, options) < 0) {
+    fault_set(overlay->fault, "mount overlay on", overlay->target);
+  } else {
+    result = 0;
+  }
+done:
+  for (size_t i = 0; i <= made && i < overlay->count; i++) {
+    snprintf(name, sizeof name, "%zu", i);
+    unlink(name);
+  }
+  return result;
+}
+
+/*
+ * strings: a folder, then names that are short as they are relative to it: target, upper, work, the
+ * lower layers with the topmost first; numbers: 1 to do as on an old kernel. The thread's working
+ * folder is its own, and ends with it.
+ *
+ * volatile: umount would sync the upper layer, and no container survives a power loss. index=off:
+ * a kernel may have it on, and then refuses layers that two overlays share at different places.
+ */
+static void mount_overlay(struct job *job) {
+  struct overlay overlay = {
+      .fault = &job->fault,
+      .target = job->strings[1],
+      .upper = job->strings[2],
+      .work = job->strings[3],
+      .lower = job->strings + 4,
+      .count = job->string_count - 4,
+  };
+  for (size_t i = 0; i < job->string_count; i++) {
+    if (job->strings[i] == NULL) {
+      fault_set_errno(&job->fault, EINVAL, "mount overlay on", overlay.target);
+      return;
+    }
+  }
+  if (unshare(CLONE_FS) < 0 || chdir(job->strings[0]) < 0) {
+    fault_set(&job->fault, "chdir", job->strings[0]);
+    return;
+  }
+  if (job->numbers[0] == 1 || overlay_by_fsopen(&overlay) == 1) overlay_by_mount(&overlay);
+}
+
 const struct job_kind mount_jobs[] = {
     {"bindMount", 2, 1, bind_mount, false},
     {"mountTmpfs", 3, 0, mount_tmpfs, false},
     {"unmount", 1, 0, unmount, false},
     {"makePrivateBind", 1, 0, make_private_bind, false},
+    {"mountOverlay", 5, 1, mount_overlay, true},
     {NULL, 0, 0, NULL, false},
 };

@@ -14,6 +14,14 @@ export {
   spawnChild,
   spawnChildInPool,
 } from "./child.ts";
+export {
+  enterRoot,
+  type FileAttributes,
+  type FileTime,
+  makeNode,
+  setAttributes,
+  setXattr,
+} from "./entries.ts";
 export { type FileLock, lockFile } from "./file-lock.ts";
 export { hostBootId, kernelRelease } from "./host.ts";
 export {
@@ -36,7 +44,10 @@ export {
   unpinNamespace,
 } from "./namespaces.ts";
 export { holderPath } from "./native.ts";
+export { mountOverlay, type OverlayOptions } from "./overlay.ts";
 export { openProcess, type ProcessRef, processStartTime } from "./process-ref.ts";
+export { killProcessTree } from "./process-tree.ts";
 export { type RunOptions, type RunResult, run } from "./run.ts";
 export { type SysctlNamespaces, writeSysctls } from "./sysctls.ts";
-export { errnoCode, SystemError } from "./system-error.ts";
+export { errnoCode, SystemError, systemError } from "./system-error.ts";
+export { diskUsage, removeTree, syncFileSystem, type TreeUsage } from "./trees.ts";

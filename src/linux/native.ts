@@ -19,6 +19,10 @@ export interface NativeChild {
 }
 
 type NativeJob = (strings: readonly (string | null)[], numbers: readonly number[]) => Promise<void>;
+type NativeCount = (
+  strings: readonly string[],
+  numbers: readonly number[],
+) => Promise<readonly number[]>;
 type NativeExit = (code: number, signal: number) => void;
 
 /** The arguments of both spawn calls, in the order in which C takes them. */
@@ -76,6 +80,29 @@ interface Native {
   readonly unmount: NativeJob;
   /** pool. [dir]. */
   readonly makePrivateBind: NativeJob;
+  /** own. [dir, target, upper, work, lower, ...] relative to dir, topmost first; [1 as before 6.7]. EINVAL, ESTALE, ENOENT: what overlayfs does not take. */
+  readonly mountOverlay: NativeJob;
+  /** pool. [path], [entries at most]: [1 when there is more]. EPERM: an immutable file; EXDEV, EBUSY: a mount in it. */
+  readonly removeTree: NativeCount;
+  /** pool. [dir]: [bytes, inodes]. */
+  readonly diskUsage: NativeCount;
+  /** pool. [path]. EIO, ENOSPC: what was written is not all on the disk. */
+  readonly syncFileSystem: NativeJob;
+  /** main; names from here on have one byte a character. [folder]. */
+  enterRoot(folder: string): void;
+  /** main. mode < 0 and nanoseconds < 0: left as they are. */
+  setAttributes(
+    path: string,
+    uid: number,
+    gid: number,
+    mode: number,
+    seconds: number,
+    nanoseconds: number,
+  ): void;
+  /** main. mode with the type. */
+  makeNode(path: string, mode: number, major: number, minor: number): void;
+  /** main. EOPNOTSUPP: not this name on this file system; EPERM: user.* on no file or folder. */
+  setXattr(path: string, name: string, value: string): void;
 }
 
 /** Bits of the spawn call's fourth number, as in native/spawn.c. */
@@ -124,12 +151,27 @@ export async function nativeJob(
     | "bindMount"
     | "mountTmpfs"
     | "unmount"
-    | "makePrivateBind",
+    | "makePrivateBind"
+    | "mountOverlay"
+    | "syncFileSystem",
   strings: readonly (string | null)[],
   numbers: readonly number[] = [],
 ): Promise<void> {
   try {
     await native()[name](strings, numbers);
+  } catch (cause) {
+    throw nativeError(cause);
+  }
+}
+
+/** The same, for the jobs that answer with numbers. */
+export async function nativeCount(
+  name: "removeTree" | "diskUsage",
+  path: string,
+  numbers: readonly number[] = [],
+): Promise<readonly number[]> {
+  try {
+    return await native()[name]([path], numbers);
   } catch (cause) {
     throw nativeError(cause);
   }

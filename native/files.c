@@ -1,0 +1,354 @@
+/*
+ * Files in great numbers, and attributes that node:fs cannot set. The walks run on a thread of the
+ * pool; what makes one entry of a layer runs on the calling thread, for the unpacker has no other
+ * work. A walk never follows a symbolic link and never enters another mount, bind mounts included.
+ */
+#include "davit.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/openat2.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/sysmacros.h>
+#include <sys/xattr.h>
+#include <unistd.h>
+
+/* Each level holds an fd and a stack frame; a process may make folders far deeper than PATH_MAX. */
+enum { MAX_DEPTH = 64 };
+
+static bool is_dots(const char *name) {
+  return name[0] == '.' && (name[1] == '\0' || (name[1] == '.' && name[2] == '\0'));
+}
+
+static int open_folder(int parent, const char *name) {
+  struct open_how how = {
+      .flags = O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC | O_NOATIME,
+      .resolve = RESOLVE_NO_XDEV | RESOLVE_NO_SYMLINKS | RESOLVE_BENEATH,
+  };
+  return (int)syscall(SYS_openat2, parent, name, &how, sizeof how);
+}
+
+struct removal {
+  int top;
+  int64_t left; /* how many more entries this call may remove */
+  unsigned moved, suffix;
+  bool stuck; /* something could not be removed: the fault has the first of it */
+  struct fault *fault;
+};
+
+static void removal_stuck(struct removal *removal, const char *call, const char *name) {
+  if (!removal->stuck) fault_set(removal->fault, call, name);
+  removal->stuck = true;
+}
+
+/* Moves a folder that lies too deep to the top. A rename there takes no space: names went before. */
+static void move_to_top(struct removal *removal, int parent, const char *name) {
+  char target[32];
+  for (int attempt = 0; attempt < 1000; attempt++) {
+    snprintf(target, sizeof target, ".deep-%u", removal->suffix++);
+    if (syscall(SYS_renameat2, parent, name, removal->top, target, 1 /* RENAME_NOREPLACE */) == 0) {
+      removal->moved++;
+      return;
+    }
+    if (errno != EEXIST) break;
+  }
+  removal_stuck(removal, "rename", name);
+}
+
+static void empty_folder(struct removal *removal, DIR *dir, int depth);
+
+static void remove_folder(struct removal *removal, int parent, const char *name, int depth) {
+  int fd = open_folder(parent, name);
+  DIR *dir = fd < 0 ? NULL : fdopendir(fd);
+  if (dir == NULL) {
+    removal_stuck(removal, "open folder", name);
+    if (fd >= 0) close(fd);
+    return;
+  }
+  empty_folder(removal, dir, depth);
+  closedir(dir);
+  if (removal->left <= 0) return;
+  if (unlinkat(parent, name, AT_REMOVEDIR) == 0) {
+    removal->left--;
+  } else if (!removal->stuck) {
+    removal_stuck(removal, "rmdir", name);
+  }
+}
+
+/* One that cannot be removed does not keep the others. */
+static void empty_folder(struct removal *removal, DIR *dir, int depth) {
+  struct dirent *entry;
+  int fd = dirfd(dir);
+  while (removal->left > 0 && (entry = readdir(dir)) != NULL) {
+    const char *name = entry->d_name;
+    if (is_dots(name)) continue;
+    if (unlinkat(fd, name, 0) == 0) {
+      removal->left--;
+    } else if (errno == EISDIR) { /* Linux's answer for a folder, see unlink(2) */
+      if (depth < MAX_DEPTH) {
+        remove_folder(removal, fd, name, depth + 1);
+      } else {
+        move_to_top(removal, fd, name);
+      }
+    } else if (errno != ENOENT) {
+      removal_stuck(removal, "unlink", name);
+    }
+  }
+}
+
+/*
+ * strings: a path; numbers: how many entries to remove at most. Result: 1 when more are left. A
+ * fault comes when nothing is left but what could not be removed.
+ */
+static void remove_tree(struct job *job) {
+  const char *path = job->strings[0];
+  struct removal removal = {.left = job->numbers[0], .fault = &job->fault};
+  job->result_count = 1;
+  if (path == NULL) {
+    fault_set_errno(&job->fault, EINVAL, "remove", "");
+    return;
+  }
+  if (unlink(path) == 0 || errno == ENOENT) return;
+  if (errno != EISDIR) {
+    fault_set(&job->fault, "unlink", path);
+    return;
+  }
+  removal.top = open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+  if (removal.top < 0) {
+    fault_set(&job->fault, "open folder", path);
+    return;
+  }
+  unsigned moved;
+  do {
+    moved = removal.moved;
+    int fd = fcntl(removal.top, F_DUPFD_CLOEXEC, 0);
+    DIR *dir = fd < 0 ? NULL : fdopendir(fd);
+    if (dir == NULL) {
+      removal_stuck(&removal, "open folder", path);
+      if (fd >= 0) close(fd);
+      break;
+    }
+    rewinddir(dir);
+    empty_folder(&removal, dir, 0);
+    closedir(dir);
+  } while (removal.left > 0 && removal.moved != moved);
+  close(removal.top);
+  if (removal.left <= 0) {
+    memset(&job->fault, 0, sizeof job->fault); /* it is met again by the call that finds no more */
+    job->results[0] = 1;
+  } else if (!removal.stuck && rmdir(path) < 0 && errno != ENOENT) {
+    fault_set(&job->fault, "rmdir", path);
+  }
+}
+
+struct inode_set {
+  uint64_t *slots; /* 0 is free: no file has inode 0 */
+  size_t size, used;
+};
+
+/* 1 when the inode is new, 0 when it was there, -1 without memory. */
+static int inode_add(struct inode_set *set, uint64_t inode) {
+  if (set->used * 2 >= set->size) {
+    struct inode_set bigger = {.size = set->size == 0 ? 1024 : set->size * 2};
+    bigger.slots = calloc(bigger.size, sizeof *bigger.slots);
+    if (bigger.slots == NULL) return -1;
+    for (size_t i = 0; i < set->size; i++) {
+      if (set->slots[i] != 0) inode_add(&bigger, set->slots[i]);
+    }
+    free(set->slots);
+    *set = bigger;
+  }
+  size_t at = (inode * 0x9e3779b97f4a7c15u) & (set->size - 1);
+  while (set->slots[at] != 0) {
+    if (set->slots[at] == inode) return 0;
+    at = (at + 1) & (set->size - 1);
+  }
+  set->slots[at] = inode;
+  set->used++;
+  return 1;
+}
+
+struct usage {
+  int64_t bytes, inodes;
+  struct inode_set linked;
+};
+
+/* What vanishes while it is looked at belongs to a running container, and is no error. */
+static bool add_usage(struct usage *usage, DIR *dir, int depth) {
+  struct dirent *entry;
+  struct stat info;
+  bool complete = true;
+  while (complete && (entry = readdir(dir)) != NULL) {
+    if (is_dots(entry->d_name)) continue;
+    if (fstatat(dirfd(dir), entry->d_name, &info, AT_SYMLINK_NOFOLLOW) < 0) continue;
+    if (!S_ISDIR(info.st_mode) && info.st_nlink > 1) {
+      int added = inode_add(&usage->linked, info.st_ino);
+      if (added < 0) return false;
+      if (added == 0) continue;
+    }
+    usage->bytes += (int64_t)info.st_blocks * 512;
+    usage->inodes++;
+    if (!S_ISDIR(info.st_mode) || depth >= MAX_DEPTH * 4) continue;
+    int fd = open_folder(dirfd(dir), entry->d_name);
+    DIR *below = fd < 0 ? NULL : fdopendir(fd);
+    if (below != NULL) {
+      complete = add_usage(usage, below, depth + 1);
+      closedir(below);
+    } else if (fd >= 0) {
+      close(fd);
+    }
+  }
+  return complete;
+}
+
+/* strings: a folder. Results: bytes on disk and inodes of it and of what is in it. */
+static void disk_usage(struct job *job) {
+  const char *path = job->strings[0];
+  struct usage usage = {0};
+  struct stat info;
+  int fd = path == NULL ? -1 : open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+  DIR *dir = fd < 0 ? NULL : fdopendir(fd);
+  if (dir == NULL || fstat(fd, &info) < 0) {
+    fault_set(&job->fault, "open folder", path);
+    if (dir != NULL) closedir(dir);
+    else if (fd >= 0) close(fd);
+    return;
+  }
+  usage.bytes = (int64_t)info.st_blocks * 512;
+  usage.inodes = 1;
+  if (!add_usage(&usage, dir, 0)) fault_set_errno(&job->fault, ENOMEM, "count", path);
+  closedir(dir);
+  free(usage.linked.slots);
+  job->results[0] = usage.bytes;
+  job->results[1] = usage.inodes;
+  job->result_count = 2;
+}
+
+/* strings: a path. Everything on its file system is on the disk afterwards (syncfs(2)). */
+static void sync_file_system(struct job *job) {
+  const char *path = job->strings[0];
+  int fd = path == NULL ? -1 : open(path, O_RDONLY | O_CLOEXEC);
+  if (fd < 0 || syncfs(fd) < 0) fault_set(&job->fault, fd < 0 ? "open" : "syncfs", path);
+  if (fd >= 0) close(fd);
+}
+
+const struct job_kind file_jobs[] = {
+    {"removeTree", 1, 1, remove_tree, false},
+    {"diskUsage", 1, 0, disk_usage, false},
+    {"syncFileSystem", 1, 0, sync_file_system, false},
+    {NULL, 0, 0, NULL, false},
+};
+
+/* A file name is bytes to the kernel: JS gives one byte a character. Throws and gives NULL. */
+static char *take_bytes(napi_env env, napi_value value) {
+  size_t length = 0, copied = 0;
+  char *bytes = NULL;
+  if (napi_get_value_string_latin1(env, value, NULL, 0, &length) == napi_ok &&
+      (bytes = malloc(length + 1)) != NULL) {
+    napi_get_value_string_latin1(env, value, bytes, length + 1, &copied);
+    if (strlen(bytes) == length) return bytes;
+    free(bytes);
+  }
+  struct fault fault;
+  fault_set_errno(&fault, EINVAL, "read file name", "");
+  fault_throw(env, &fault);
+  return NULL;
+}
+
+/* The arguments of the functions below: a path, then numbers. NULL with an exception pending. */
+static char *take_path(napi_env env, napi_callback_info info, size_t count, int64_t *numbers) {
+  size_t argc = 8;
+  napi_value argv[8];
+  if (napi_get_cb_info(env, info, &argc, argv, NULL, NULL) != napi_ok) return NULL;
+  for (size_t i = 0; i < count; i++) {
+    if (argc < count + 1 || napi_get_value_int64(env, argv[i + 1], &numbers[i]) != napi_ok) {
+      napi_throw_type_error(env, NULL, "want a path and numbers");
+      return NULL;
+    }
+  }
+  return take_bytes(env, argv[0]);
+}
+
+static napi_value finish(napi_env env, char *path, const struct fault *fault) {
+  if (fault->err != 0) fault_throw(env, fault);
+  free(path);
+  return NULL;
+}
+
+/* JS: enterRoot(folder): void. The folder is this process's root from now on (chroot(2)). */
+static napi_value enter_root(napi_env env, napi_callback_info info) {
+  struct fault fault = {0};
+  char *path = take_path(env, info, 0, NULL);
+  if (path == NULL) return NULL;
+  if (chdir(path) < 0 || chroot(".") < 0 || chdir("/") < 0) fault_set(&fault, "chroot", path);
+  return finish(env, path, &fault);
+}
+
+/*
+ * JS: setAttributes(path, uid, gid, mode, seconds, nanoseconds): void. mode < 0 leaves it, for a
+ * symbolic link has none; nanoseconds < 0 leaves the times. In this order: chown(2) clears setuid.
+ */
+static napi_value set_attributes(napi_env env, napi_callback_info info) {
+  struct fault fault = {0};
+  int64_t n[5];
+  char *path = take_path(env, info, 5, n);
+  if (path == NULL) return NULL;
+  struct timespec times[2] = {{.tv_sec = n[3], .tv_nsec = n[4]}, {.tv_sec = n[3], .tv_nsec = n[4]}};
+  if (lchown(path, (uid_t)n[0], (gid_t)n[1]) < 0) {
+    fault_set(&fault, "chown", path);
+  } else if (n[2] >= 0 && chmod(path, (mode_t)n[2]) < 0) {
+    fault_set(&fault, "chmod", path);
+  } else if (n[4] >= 0 && utimensat(AT_FDCWD, path, times, AT_SYMLINK_NOFOLLOW) < 0) {
+    fault_set(&fault, "utimensat", path);
+  }
+  return finish(env, path, &fault);
+}
+
+/* JS: makeNode(path, mode, major, minor): void. mode holds the type, see mknod(2). */
+static napi_value make_node(napi_env env, napi_callback_info info) {
+  struct fault fault = {0};
+  int64_t n[3];
+  char *path = take_path(env, info, 3, n);
+  if (path == NULL) return NULL;
+  if (mknod(path, (mode_t)n[0], makedev((unsigned)n[1], (unsigned)n[2])) < 0) {
+    fault_set(&fault, "mknod", path);
+  }
+  return finish(env, path, &fault);
+}
+
+/* JS: setXattr(path, name, value): void; one byte a character in all three. */
+static napi_value set_xattr(napi_env env, napi_callback_info info) {
+  struct fault fault = {0};
+  size_t argc = 3, length = 0;
+  napi_value argv[3];
+  char *value = NULL, *name = NULL, *path = NULL;
+  if (napi_get_cb_info(env, info, &argc, argv, NULL, NULL) != napi_ok || argc < 3) return NULL;
+  if ((path = take_bytes(env, argv[0])) == NULL || (name = take_bytes(env, argv[1])) == NULL) {
+    free(path);
+    return NULL;
+  }
+  /* The value may hold any byte. */
+  if (napi_get_value_string_latin1(env, argv[2], NULL, 0, &length) == napi_ok &&
+      (value = malloc(length + 1)) != NULL) {
+    napi_get_value_string_latin1(env, argv[2], value, length + 1, &length);
+    if (lsetxattr(path, name, value, length, 0) < 0) fault_set(&fault, "set xattr of", path);
+  } else {
+    fault_set_errno(&fault, EINVAL, "read xattr of", path);
+  }
+  free(value);
+  free(name);
+  return finish(env, path, &fault);
+}
+
+napi_status files_init(napi_env env, napi_value exports) {
+  napi_status status = add_function(env, exports, "enterRoot", enter_root);
+  if (status == napi_ok) status = add_function(env, exports, "setAttributes", set_attributes);
+  if (status == napi_ok) status = add_function(env, exports, "makeNode", make_node);
+  if (status == napi_ok) status = add_function(env, exports, "setXattr", set_xattr);
+  return status;
+}
