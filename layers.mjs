@@ -4,6 +4,7 @@ export const layers = {
   base: [],
   gen: [],
   linux: ["base"],
+  unpack: ["base", "linux"],
   wire: ["base", "gen"],
   config: ["base"],
   core: ["base", "gen"],
@@ -13,5 +14,5 @@ export const layers = {
   cri: ["base", "gen", "wire", "core", "engine"],
   client: ["base", "gen", "wire"],
   daemon: ["base", "gen", "linux", "wire", "config", "core", "spec", "engine", "drivers", "cri"],
-  cli: ["base", "gen", "linux", "config", "client", "daemon"],
+  cli: ["base", "gen", "linux", "unpack", "config", "client", "daemon"],
 };

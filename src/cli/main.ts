@@ -3,6 +3,7 @@
 
 import process from "node:process";
 import { messageOf } from "../base/errors.ts";
+import { runUnpacker, unpackCommand } from "../unpack/main.ts";
 import { type Command, exitCode, parseCommandLine, UsageError } from "./command.ts";
 import { configCheck, configDefault, configShow } from "./config.ts";
 import { demo } from "./demo.ts";
@@ -57,6 +58,8 @@ export async function main(argv: readonly string[], terminal: Terminal): Promise
 }
 
 if (import.meta.main) {
+  // No command for people: the daemon starts it, once for each layer.
+  if (process.argv[2] === unpackCommand) process.exit(await runUnpacker(process.argv.slice(3)));
   // A reader that had enough (davit config default | head -1) is no failure.
   process.stdout.on("error", (error: NodeJS.ErrnoException) => {
     process.exit(error.code === "EPIPE" ? exitCode.done : exitCode.failed);

@@ -1,0 +1,39 @@
+import { syncFileSystem } from "../../linux/index.ts";
+
+/**
+ * Makes a file system durable for any number of callers at once. Each waits for a sync that began
+ * after it asked; those who ask while one is under way share the next one.
+ */
+export class GroupSync {
+  readonly #sync: () => Promise<void>;
+  #running: Promise<void> | undefined;
+  #next: Promise<void> | undefined;
+
+  constructor(folder: string, sync = () => syncFileSystem(folder)) {
+    this.#sync = sync;
+  }
+
+  /** Resolves when everything written before the call is on the disk. */
+  async sync(): Promise<void> {
+    if (this.#running === undefined) {
+      await this.#start();
+      return;
+    }
+    this.#next ??= this.#running.then(
+      () => this.#start(),
+      () => this.#start(),
+    );
+    await this.#next;
+  }
+
+  async #start(): Promise<void> {
+    this.#next = undefined;
+    const running = this.#sync();
+    this.#running = running;
+    try {
+      await running;
+    } finally {
+      if (this.#running === running) this.#running = undefined;
+    }
+  }
+}

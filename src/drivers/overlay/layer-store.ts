@@ -1,0 +1,190 @@
+import { chmod, mkdir, open, readdir, readFile, rename, writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import { type Digest, hexOf, isDigest } from "../../base/digest.ts";
+import { messageOf, wrap } from "../../base/errors.ts";
+import { KeyedLock } from "../../base/keyed-lock.ts";
+import type { Logger } from "../../base/logger.ts";
+import { Semaphore } from "../../base/semaphore.ts";
+import type { LayerSource, Usage } from "../../core/snapshot/index.ts";
+import { errnoCode, removeTree, SystemError } from "../../linux/index.ts";
+import { GroupSync } from "./group-sync.ts";
+import { asideOf, GONE_PREFIX, NEW_PREFIX, type Places } from "./places.ts";
+import type { Trash } from "./trash.ts";
+import { type UnpackerCommand, unpackBlob } from "./unpacker.ts";
+
+/** What is known of a layer without looking at its files; kept beside them in `layer.json`. */
+export interface LayerFacts {
+  readonly bytes: number;
+  readonly inodes: number;
+  /** It hides everything below it: overlayfs has no mark for that on a root. */
+  readonly rootOpaque: boolean;
+}
+
+/** What the layers need. */
+export interface LayerStoreDeps {
+  readonly places: Places;
+  readonly trash: Trash;
+  readonly log: Logger;
+  readonly unpacker: UnpackerCommand;
+  /** Unpackers at once. */
+  readonly unpackers: number;
+  readonly stallMs: number;
+}
+
+/** The unpacked layers on disk, with an index in memory. */
+export class LayerStore {
+  readonly #deps: LayerStoreDeps;
+  readonly #layers = new Map<Digest, LayerFacts>();
+  readonly #locks = new KeyedLock();
+  readonly #permits: Semaphore;
+  readonly #durable: GroupSync;
+  /** Folders of unpacks under way. */
+  readonly #making = new Set<string>();
+
+  private constructor(deps: LayerStoreDeps) {
+    this.#deps = deps;
+    this.#permits = new Semaphore(deps.unpackers);
+    this.#durable = new GroupSync(deps.places.layers);
+  }
+
+  /** Finds the layers that are there. One without readable facts counts as missing, with a warning. */
+  static async open(deps: LayerStoreDeps): Promise<LayerStore> {
+    const store = new LayerStore(deps);
+    const { places, log } = deps;
+    // Files of images with setuid bits are nobody's business on the host.
+    await mkdir(places.empty, { recursive: true, mode: 0o700 });
+    await chmod(places.layers, 0o700);
+    for (const name of await readdir(places.layers)) {
+      const diffId = `sha256:${name}`;
+      if (!isDigest(diffId)) continue;
+      try {
+        store.#layers.set(diffId, await readFacts(places.layer(diffId)));
+      } catch (cause) {
+        log.warn(`layer "${diffId}" is left out until it is pulled again: ${messageOf(cause)}`);
+      }
+    }
+    return store;
+  }
+
+  find(diffId: Digest): LayerFacts | undefined {
+    return this.#layers.get(diffId);
+  }
+
+  list(): readonly Digest[] {
+    return [...this.#layers.keys()];
+  }
+
+  usage(): Usage {
+    let [bytes, inodes] = [0, 0];
+    for (const layer of this.#layers.values()) {
+      bytes += layer.bytes;
+      inodes += layer.inodes;
+    }
+    return { bytes: BigInt(bytes), inodes: BigInt(inodes) };
+  }
+
+  /** See Snapshots.unpackLayer. A layer that another call unpacks meanwhile is waited for. */
+  async unpack(layer: LayerSource, signal: AbortSignal): Promise<void> {
+    const { diffId } = layer;
+    using _turn = await this.#locks.acquire(diffId, signal);
+    if (this.#layers.has(diffId)) return;
+    using _permit = await this.#permits.acquire(signal);
+    const { layers } = this.#deps.places;
+    const folder = asideOf(layers, NEW_PREFIX);
+    this.#making.add(folder);
+    try {
+      const facts = await this.#make(folder, layer, signal);
+      await this.#publish(folder, diffId);
+      this.#layers.set(diffId, facts);
+    } catch (cause) {
+      await this.#discard(folder);
+      throw cause;
+    } finally {
+      this.#making.delete(folder);
+    }
+  }
+
+  async remove(diffId: Digest): Promise<void> {
+    using _turn = await this.#locks.acquire(diffId);
+    this.#layers.delete(diffId);
+    await this.#deps.trash.take(this.#deps.places.layers, hexOf(diffId));
+  }
+
+  /** Deletes what an earlier daemon left half-made or half-deleted; a line for each half-made one. */
+  async sweep(): Promise<readonly string[]> {
+    const lines: string[] = [];
+    const { places, trash } = this.#deps;
+    for (const name of await readdir(places.layers)) {
+      const path = join(places.layers, name);
+      if (this.#making.has(path)) continue;
+      if (name.startsWith(GONE_PREFIX)) trash.delete(path);
+      if (name.startsWith(NEW_PREFIX)) {
+        lines.push(`removed half-unpacked layer "${path}"`);
+        await trash.take(places.layers, name);
+      }
+    }
+    return lines;
+  }
+
+  async #make(folder: string, layer: LayerSource, signal: AbortSignal): Promise<LayerFacts> {
+    const files = join(folder, "fs");
+    try {
+      await mkdir(files, { recursive: true });
+      await chmod(files, 0o755); // whatever the umask is
+    } catch (cause) {
+      throw failure(`make folder "${files}"`, cause);
+    }
+    const { unpacker, stallMs } = this.#deps;
+    const options = { command: unpacker, folder: files, layer, signal, stallMs };
+    const { bytes, inodes, rootOpaque } = await unpackBlob(options);
+    const facts: LayerFacts = { bytes, inodes, rootOpaque };
+    try {
+      await writeFile(join(folder, "layer.json"), `${JSON.stringify({ version: 1, ...facts })}\n`);
+    } catch (cause) {
+      throw failure(`write facts of the layer in "${folder}"`, cause);
+    }
+    await this.#durable.sync();
+    signal.throwIfAborted();
+    return facts;
+  }
+
+  /** Gives the layer its name, durably: a record of its image may follow. */
+  async #publish(folder: string, diffId: Digest): Promise<void> {
+    const { places, trash } = this.#deps;
+    // One that was left out at the start may be in the place.
+    await trash.take(places.layers, hexOf(diffId));
+    try {
+      await rename(folder, places.layer(diffId));
+      await using names = await open(places.layers);
+      await names.sync();
+    } catch (cause) {
+      throw failure(`publish layer "${diffId}"`, cause);
+    }
+  }
+
+  /** When even that fails, the next start's sweep finds the folder. */
+  async #discard(folder: string): Promise<void> {
+    try {
+      await removeTree(folder);
+    } catch (cause) {
+      this.#deps.log.warn(`cannot remove half-unpacked layer "${folder}": ${messageOf(cause)}`);
+    }
+  }
+}
+
+async function readFacts(folder: string): Promise<LayerFacts> {
+  const value: unknown = JSON.parse(await readFile(join(folder, "layer.json"), "utf8"));
+  if (typeof value === "object" && value !== null && "bytes" in value && "inodes" in value) {
+    const { bytes, inodes } = value;
+    const rootOpaque = "rootOpaque" in value && value.rootOpaque === true;
+    if (typeof bytes === "number" && typeof inodes === "number" && bytes >= 0 && inodes >= 0) {
+      return { bytes, inodes, rootOpaque };
+    }
+  }
+  throw new Error(`"${folder}/layer.json" has no sizes`);
+}
+
+function failure(doing: string, cause: unknown): Error {
+  const code = errnoCode(cause);
+  return code === undefined ? wrap(doing, cause) : new SystemError(doing, code, { cause });
+}

@@ -1,0 +1,105 @@
+import type { Digest } from "../../base/digest.ts";
+import type { Logger } from "../../base/logger.ts";
+import type { TaskGroup } from "../../base/task-group.ts";
+import type { LayerSource, RootFs, Snapshots, Usage } from "../../core/snapshot/index.ts";
+import { LayerStore } from "./layer-store.ts";
+import { Places } from "./places.ts";
+import { Roots } from "./roots.ts";
+import { Trash } from "./trash.ts";
+import { defaultUnpackerCommand, type UnpackerCommand } from "./unpacker.ts";
+
+/** What the snapshots need. */
+export interface OverlaySnapshotsDeps {
+  /** Folder for layers and roots, on one file system that overlayfs takes as its upper one. */
+  readonly root: string;
+  /** Deletes in the background. To be closed before {@link OverlaySnapshots.close}. */
+  readonly tasks: TaskGroup;
+  readonly log: Logger;
+  /** How to start the unpacker; this same program if not given. */
+  readonly unpacker?: UnpackerCommand;
+  /** Unpackers at once, 2 if not given: each takes a core and some 120 MB. */
+  readonly unpackers?: number;
+  /** How long an unpacker may stand still, 300 s if not given. */
+  readonly stallMs?: number;
+  /** Mounts as on a kernel before 6.7, for tests. */
+  readonly asOldKernel?: boolean;
+}
+
+/**
+ * Layers as folders and roots as overlay mounts (volatile: nothing is synced when one goes). Pulls
+ * cost one syncfs a layer, shared by layers that end together; mounting and removing a root cost
+ * none. Needs Linux 5.12; from 6.7 on layers are given to the kernel one by one.
+ */
+export class OverlaySnapshots implements Snapshots {
+  readonly folder: string;
+  readonly #layers: LayerStore;
+  readonly #roots: Roots;
+
+  private constructor(folder: string, layers: LayerStore, roots: Roots) {
+    this.folder = folder;
+    this.#layers = layers;
+    this.#roots = roots;
+  }
+
+  /** Makes the folders and finds the layers that are there. Nothing is removed before `sweep`. */
+  static async open(deps: OverlaySnapshotsDeps): Promise<OverlaySnapshots> {
+    const places = new Places(deps.root);
+    const trash = new Trash(deps.tasks);
+    const layers = await LayerStore.open({
+      places,
+      trash,
+      log: deps.log,
+      unpacker: deps.unpacker ?? defaultUnpackerCommand(),
+      unpackers: deps.unpackers ?? 2,
+      stallMs: deps.stallMs ?? 300_000,
+    });
+    const roots = await Roots.open({
+      places,
+      trash,
+      findLayer: (diffId) => layers.find(diffId),
+      asOldKernel: deps.asOldKernel ?? false,
+    });
+    return new OverlaySnapshots(deps.root, layers, roots);
+  }
+
+  hasLayer(diffId: Digest): boolean {
+    return this.#layers.find(diffId) !== undefined;
+  }
+
+  async unpackLayer(layer: LayerSource, signal: AbortSignal): Promise<void> {
+    await this.#layers.unpack(layer, signal);
+  }
+
+  async removeLayer(diffId: Digest): Promise<void> {
+    await this.#layers.remove(diffId);
+  }
+
+  layers(): readonly Digest[] {
+    return this.#layers.list();
+  }
+
+  async mount(containerId: string, layers: readonly Digest[]): Promise<RootFs> {
+    return await this.#roots.mount(containerId, layers);
+  }
+
+  async remove(containerId: string): Promise<void> {
+    await this.#roots.remove(containerId);
+  }
+
+  async usage(containerId: string): Promise<Usage> {
+    return await this.#roots.usage(containerId);
+  }
+
+  layersUsage(): Usage {
+    return this.#layers.usage();
+  }
+
+  async sweep(known: ReadonlySet<string>): Promise<readonly string[]> {
+    return [...(await this.#roots.sweep(known)), ...(await this.#layers.sweep())];
+  }
+
+  /** Takes the mount under all roots away when there is none, as at the end of a daemon without pods. */
+  async close(): Promise<void> {
+    await this.#roots.close();
+  }
+}

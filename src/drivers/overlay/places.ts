@@ -1,0 +1,47 @@
+import { randomUUID } from "node:crypto";
+import { join } from "node:path";
+import { type Digest, hexOf } from "../../base/digest.ts";
+import { RuntimeError } from "../../base/errors.ts";
+
+/** Begins the name of what is being made; a crash leaves it. */
+export const NEW_PREFIX = ".new-";
+/** Begins the name of what is being deleted. */
+export const GONE_PREFIX = ".gone-";
+
+/**
+ * Where layers and roots lie:
+ *
+ *   layers/<hex of the diff id>/{fs,layer.json}
+ *   layers/.empty                                   what is below a root without layers
+ *   roots/<container id>/{upper,work,merged}
+ */
+export class Places {
+  readonly root: string;
+  readonly layers: string;
+  readonly roots: string;
+  readonly empty: string;
+
+  constructor(root: string) {
+    this.root = root;
+    this.layers = join(root, "layers");
+    this.roots = join(root, "roots");
+    this.empty = join(this.layers, ".empty");
+  }
+
+  layer(diffId: Digest): string {
+    return join(this.layers, hexOf(diffId));
+  }
+
+  /** The folder of a container's root. `invalid-argument` for an id that is no plain name. */
+  container(id: string): string {
+    if (!/^[A-Za-z0-9][\w.-]{0,200}$/.test(id)) {
+      throw new RuntimeError("invalid-argument", `find root of container "${id}": no such id`);
+    }
+    return join(this.roots, id);
+  }
+}
+
+/** A name beside `path` that nobody else has. */
+export function asideOf(folder: string, prefix: string): string {
+  return join(folder, `${prefix}${randomUUID()}`);
+}

@@ -1,0 +1,174 @@
+import { chmod, chown, mkdir, readdir, stat } from "node:fs/promises";
+import { join } from "node:path";
+import { type Digest, hexOf } from "../../base/digest.ts";
+import { messageOf, RuntimeError, wrap } from "../../base/errors.ts";
+import { Semaphore } from "../../base/semaphore.ts";
+import type { RootFs, Usage } from "../../core/snapshot/index.ts";
+import {
+  diskUsage,
+  errnoCode,
+  makePrivateBind,
+  mountOverlay,
+  removeTree,
+  SystemError,
+  unmount,
+} from "../../linux/index.ts";
+import type { LayerFacts } from "./layer-store.ts";
+import { GONE_PREFIX, type Places } from "./places.ts";
+import type { Trash } from "./trash.ts";
+
+/** What the roots need. */
+export interface RootsDeps {
+  readonly places: Places;
+  readonly trash: Trash;
+  readonly findLayer: (diffId: Digest) => LayerFacts | undefined;
+  /** Mounts as on a kernel before 6.7, for tests. */
+  readonly asOldKernel?: boolean;
+}
+
+/** How long a walk's result holds. */
+const USAGE_MS = 10_000;
+/** Walks at once: each one holds a thread of the pool. */
+const WALKS = 2;
+
+interface KnownUsage {
+  readonly at: number;
+  readonly value: Promise<Usage>;
+}
+
+/** Writable roots of containers. */
+export class Roots {
+  readonly #deps: RootsDeps;
+  readonly #walks = new Semaphore(WALKS);
+  readonly #usage = new Map<string, KnownUsage>();
+
+  private constructor(deps: RootsDeps) {
+    this.#deps = deps;
+  }
+
+  /**
+   * Makes the folder of all roots a private mount, so that no other mount namespace gets a copy of
+   * a root and keeps it busy.
+   */
+  static async open(deps: RootsDeps): Promise<Roots> {
+    await mkdir(deps.places.roots, { recursive: true, mode: 0o711 });
+    await makePrivateBind(deps.places.roots);
+    return new Roots(deps);
+  }
+
+  async mount(containerId: string, layers: readonly Digest[]): Promise<RootFs> {
+    const folder = this.#deps.places.container(containerId);
+    const lower = this.#lowerOf(layers);
+    try {
+      await mkdir(folder, { mode: 0o700 });
+    } catch (cause) {
+      throw failure(`make root of container "${containerId}"`, cause);
+    }
+    try {
+      await this.#makeUpper(folder, layers.at(-1));
+      for (const name of ["work", "merged"]) await mkdir(join(folder, name));
+      const { asOldKernel = false } = this.#deps;
+      const names = { target: "merged", upper: "upper", work: "work" };
+      await mountOverlay({ folder, ...names, lower, asOldKernel });
+    } catch (cause) {
+      await removeTree(folder);
+      throw failure(`mount root of container "${containerId}"`, cause);
+    }
+    return { path: join(folder, "merged") };
+  }
+
+  async remove(containerId: string): Promise<void> {
+    const { places, trash } = this.#deps;
+    const folder = places.container(containerId);
+    // Never delete files through a mount: if this fails, the folder stays.
+    await unmount(join(folder, "merged"));
+    await trash.take(places.roots, containerId);
+    this.#usage.delete(containerId);
+  }
+
+  async usage(containerId: string): Promise<Usage> {
+    const now = performance.now();
+    const known = this.#usage.get(containerId);
+    if (known !== undefined && now - known.at < USAGE_MS) return await known.value;
+    const value = this.#walk(containerId);
+    const mine = { at: now, value };
+    this.#usage.set(containerId, mine);
+    try {
+      return await value;
+    } catch (cause) {
+      if (this.#usage.get(containerId) === mine) this.#usage.delete(containerId);
+      throw wrap(`count files of container "${containerId}"`, cause);
+    }
+  }
+
+  /** Removes the roots of all containers that are not known; a line for each. */
+  async sweep(known: ReadonlySet<string>): Promise<readonly string[]> {
+    const lines: string[] = [];
+    const { places, trash } = this.#deps;
+    for (const name of await readdir(places.roots)) {
+      if (name.startsWith(GONE_PREFIX)) {
+        trash.delete(join(places.roots, name));
+      } else if (!known.has(name)) {
+        try {
+          await this.remove(name);
+          lines.push(`removed root of unknown container "${name}"`);
+        } catch (cause) {
+          // One that stays must not keep the daemon from its work.
+          lines.push(`cannot remove root of unknown container "${name}": ${messageOf(cause)}`);
+        }
+      }
+    }
+    return lines;
+  }
+
+  /** Takes the private mount away when there is no root any more. */
+  async close(): Promise<void> {
+    const { roots } = this.#deps.places;
+    if ((await readdir(roots)).length === 0) await unmount(roots);
+  }
+
+  async #walk(containerId: string): Promise<Usage> {
+    using _turn = await this.#walks.acquire();
+    return await diskUsage(join(this.#deps.places.container(containerId), "upper"));
+  }
+
+  /** The names of the lower layers for overlayfs, topmost first, relative to a root's folder. */
+  #lowerOf(layers: readonly Digest[]): readonly [string, ...string[]] {
+    const names: string[] = [];
+    for (const diffId of layers.toReversed()) {
+      const facts = this.#deps.findLayer(diffId);
+      if (facts === undefined) {
+        throw new RuntimeError(
+          "not-found",
+          `mount root: layer "${diffId}" is not here, pull the image again`,
+        );
+      }
+      const name = `../../layers/${hexOf(diffId)}/fs`;
+      // The kernel refuses a layer that is there twice (ELOOP). The upper one hides the lower one
+      // wholly: all that the lower one has, it has too.
+      if (!names.includes(name)) names.push(name);
+      if (facts.rootOpaque) break;
+    }
+    const [top = "../../layers/.empty", ...others] = names;
+    return [top, ...others];
+  }
+
+  /** The root folder's own mode and owner come from the upper layer alone. */
+  async #makeUpper(folder: string, topmost: Digest | undefined): Promise<void> {
+    const upper = join(folder, "upper");
+    await mkdir(upper);
+    if (topmost === undefined) {
+      await chmod(upper, 0o755);
+      return;
+    }
+    const { uid, gid, mode } = await stat(join(this.#deps.places.layer(topmost), "fs"));
+    await chown(upper, uid, gid);
+    await chmod(upper, mode & 0o7777);
+  }
+}
+
+function failure(doing: string, cause: unknown): RuntimeError {
+  const code = errnoCode(cause);
+  if (code === undefined || cause instanceof RuntimeError) return wrap(doing, cause);
+  return new SystemError(doing, code, { cause });
+}

@@ -1,0 +1,45 @@
+import { rename } from "node:fs/promises";
+import { messageOf } from "../../base/errors.ts";
+import { Semaphore } from "../../base/semaphore.ts";
+import type { TaskGroup } from "../../base/task-group.ts";
+import { errnoCode, removeTree, SystemError } from "../../linux/index.ts";
+import { asideOf, GONE_PREFIX } from "./places.ts";
+
+/** Deletions at once: they wait for the disk that containers wait for, too. */
+const AT_ONCE = 1;
+
+/**
+ * Deletes trees in the background. A tree loses its name at once, by a rename in its own folder;
+ * what the daemon does not get to is found by that new name at the next start.
+ */
+export class Trash {
+  readonly #tasks: TaskGroup;
+  readonly #turns = new Semaphore(AT_ONCE);
+
+  constructor(tasks: TaskGroup) {
+    this.#tasks = tasks;
+  }
+
+  /** Takes `name` in `folder` away. Done when it is not there. */
+  async take(folder: string, name: string): Promise<void> {
+    const path = `${folder}/${name}`;
+    const aside = asideOf(folder, GONE_PREFIX);
+    try {
+      await rename(path, aside);
+    } catch (cause) {
+      const code = errnoCode(cause);
+      if (code === "ENOENT") return;
+      if (code === undefined) throw cause;
+      throw new SystemError(`rename "${path}" to delete it: ${messageOf(cause)}`, code, { cause });
+    }
+    this.delete(aside);
+  }
+
+  /** Deletes a tree that nobody has a use for. */
+  delete(path: string): void {
+    this.#tasks.spawn(`delete "${path}"`, async (signal) => {
+      using _turn = await this.#turns.acquire(signal);
+      await removeTree(path, signal);
+    });
+  }
+}

@@ -1,0 +1,245 @@
+import type { Socket } from "node:net";
+import process from "node:process";
+import { fileURLToPath } from "node:url";
+import { type Digest, isDigest } from "../../base/digest.ts";
+import { type ErrorKind, RuntimeError } from "../../base/errors.ts";
+import type { LayerSource } from "../../core/snapshot/index.ts";
+import { type Child, type ChildExit, spawnChild } from "../../linux/index.ts";
+
+/** The program that unpacks: it gets the folder as its last argument and the blob on stdin. */
+export interface UnpackerCommand {
+  readonly file: string;
+  readonly args: readonly string[];
+}
+
+/** A layer in a folder, its digests as found. They are not compared with anything yet. */
+export interface Unpacked {
+  readonly blobDigest: Digest;
+  readonly diffId: Digest;
+  readonly bytes: number;
+  readonly inodes: number;
+  readonly rootOpaque: boolean;
+}
+
+/** What goes into one run of the unpacker. */
+export interface UnpackOptions {
+  readonly command: UnpackerCommand;
+  readonly folder: string;
+  readonly layer: LayerSource;
+  readonly signal: AbortSignal;
+  /** How long the unpacker may take nothing, and how long it may need after the last byte. */
+  readonly stallMs: number;
+}
+
+const SIGKILL = 9;
+const REPORT_MAX = 64 * 1024;
+/** The heap holds names only, buffers are outside of it; a broken archive must not grow it. */
+const NODE_OPTIONS = ["--disable-warning=ExperimentalWarning", "--max-old-space-size=384"];
+
+/** This same program, as it runs now: the bundle, or the command line's source. */
+export function defaultUnpackerCommand(): UnpackerCommand {
+  const fromSource = import.meta.url.endsWith("/src/drivers/overlay/unpacker.ts");
+  const main = fileURLToPath(new URL(fromSource ? "../../cli/main.ts" : "", import.meta.url));
+  return { file: process.execPath, args: [...NODE_OPTIONS, main, "unpack-layer"] };
+}
+
+/**
+ * Unpacks a blob into a folder by a process of its own, which sees nothing but that folder, and
+ * settles when the process is gone. The daemon only passes the bytes on, as fast as they are taken.
+ *
+ * Rejects with what the unpacker says, `data-loss` when a digest or the size is not the described
+ * one, `deadline-exceeded` when the unpacker stands still, and with the failure of the blob's source
+ * or the signal's reason as they are. The folder then holds whatever there is.
+ */
+export async function unpackBlob(options: UnpackOptions): Promise<Unpacked> {
+  const { command, folder, layer, signal, stallMs } = options;
+  signal.throwIfAborted();
+  const child = spawnChild({
+    file: command.file,
+    args: [...command.args, folder],
+    env: {},
+    stdin: "pipe",
+    stdout: "pipe",
+    stderr: "pipe",
+  });
+  const report = keepText(child.stdout);
+  const complaint = keepText(child.stderr);
+  using wait = new Wait({ child, layer, signal, stallMs });
+  try {
+    await passOn(layer, child, wait);
+    await wait.until(child.exited, "patient");
+  } finally {
+    child.kill(SIGKILL); // no more than a word where it ended by itself
+    await child.exited;
+    child.stdin?.destroy();
+  }
+  const said = parseReport(await report);
+  if (said === undefined) {
+    const [how, words] = [describeExit(await child.exited), (await complaint).trim().slice(-500)];
+    throw failed(layer, "internal", `unpacker ended with ${how} and no report: ${words}`);
+  }
+  return checkDigests(said, layer);
+}
+
+async function passOn(layer: LayerSource, child: Child, wait: Wait): Promise<void> {
+  const { stdin } = child;
+  const chunks = layer.chunks[Symbol.asyncIterator]();
+  let sent = 0n;
+  let ended = false;
+  try {
+    for (;;) {
+      const next = await wait.until(chunks.next(), "endless");
+      if (next === gone) return; // its report says why
+      if (next.done === true) break;
+      sent += BigInt(next.value.length);
+      if (sent > layer.blob.sizeBytes) {
+        throw failed(layer, "data-loss", `blob is longer than its ${layer.blob.sizeBytes} bytes`);
+      }
+      if (stdin?.write(next.value) === false) await wait.until(drained(stdin), "patient");
+    }
+    ended = true;
+    stdin?.end();
+  } finally {
+    // Not awaited: a source that hangs does not come back for this either.
+    if (!ended) chunks.return?.().catch(() => undefined);
+  }
+}
+
+function drained(stdin: Socket): Promise<void> {
+  const { promise, resolve } = Promise.withResolvers<undefined>();
+  stdin.once("drain", () => resolve(undefined));
+  return promise;
+}
+
+/** The answer of a wait that the end of the process cut short. */
+const gone = Symbol("the process is gone");
+
+interface Waited {
+  readonly child: Child;
+  readonly layer: LayerSource;
+  readonly signal: AbortSignal;
+  readonly stallMs: number;
+}
+
+/** Waits for one thing at a time, and no longer than process, signal and patience allow. */
+class Wait implements Disposable {
+  readonly #of: Waited;
+  #isGone = false;
+  #cut: { readonly gone: () => void; readonly fail: (reason: unknown) => void } | undefined;
+
+  constructor(of: Waited) {
+    this.#of = of;
+    of.signal.addEventListener("abort", this.#onAbort, { once: true });
+    void of.child.exited.then(() => {
+      this.#isGone = true;
+      this.#cut?.gone();
+    });
+  }
+
+  [Symbol.dispose](): void {
+    this.#of.signal.removeEventListener("abort", this.#onAbort);
+  }
+
+  /** Gives `gone` when the process ends first; rejects by the signal, and by the clock if patient. */
+  async until<T>(promise: Promise<T>, how: "patient" | "endless"): Promise<T | typeof gone> {
+    const { layer, stallMs } = this.#of;
+    const { promise: answer, resolve, reject } = Promise.withResolvers<T | typeof gone>();
+    promise.then(resolve, reject);
+    this.#of.signal.throwIfAborted();
+    if (this.#isGone) return gone;
+    this.#cut = { gone: () => resolve(gone), fail: reject };
+    const onStall = (): void => {
+      reject(failed(layer, "deadline-exceeded", `unpacker stood still for ${stallMs} ms: killed`));
+    };
+    const timer = how === "patient" ? setTimeout(onStall, stallMs) : undefined;
+    try {
+      return await answer;
+    } finally {
+      clearTimeout(timer);
+      this.#cut = undefined;
+    }
+  }
+
+  readonly #onAbort = (): void => this.#cut?.fail(this.#of.signal.reason);
+}
+
+async function keepText(stream: Socket | undefined): Promise<string> {
+  const parts: Buffer[] = [];
+  let room = REPORT_MAX;
+  const { promise, resolve } = Promise.withResolvers<undefined>();
+  stream?.on("close", () => resolve(undefined));
+  stream?.on("data", (part: Buffer) => {
+    if (room > 0) parts.push(part.subarray(0, room));
+    room -= part.length;
+  });
+  await promise;
+  return Buffer.concat(parts).toString("utf8");
+}
+
+function describeExit(exit: ChildExit): string {
+  return exit.signal === null ? `code ${exit.code ?? "unknown"}` : `signal ${exit.signal}`;
+}
+
+interface Refusal {
+  readonly error: string;
+  readonly kind: ErrorKind;
+  readonly blobDigest: string | undefined;
+}
+
+const kinds: readonly ErrorKind[] = [
+  "invalid-argument",
+  "resource-exhausted",
+  "unimplemented",
+  "permission-denied",
+  "failed-precondition",
+];
+
+/** Reads what the unpacker said; `undefined` for what is no report. */
+export function parseReport(text: string): Unpacked | Refusal | undefined {
+  let value: unknown;
+  try {
+    value = JSON.parse(text);
+  } catch {
+    return undefined;
+  }
+  if (typeof value !== "object" || value === null) return undefined;
+  const fields = value as Readonly<Record<string, unknown>>;
+  const { blobDigest, diffId, bytes, inodes, rootOpaque, error, kind } = fields;
+  if (typeof error === "string") {
+    return {
+      error,
+      kind: kinds.find((known) => known === kind) ?? "internal",
+      blobDigest: typeof blobDigest === "string" ? blobDigest : undefined,
+    };
+  }
+  if (typeof blobDigest !== "string" || typeof diffId !== "string") return undefined;
+  if (!isDigest(blobDigest) || !isDigest(diffId) || typeof rootOpaque !== "boolean")
+    return undefined;
+  if (!Number.isSafeInteger(bytes) || !Number.isSafeInteger(inodes)) return undefined;
+  return { blobDigest, diffId, bytes: Number(bytes), inodes: Number(inodes), rootOpaque };
+}
+
+/** A blob that came wrong explains whatever else went wrong with it. */
+function checkDigests(said: Unpacked | Refusal, layer: LayerSource): Unpacked {
+  const { blob, diffId } = layer;
+  if (said.blobDigest !== undefined && said.blobDigest !== blob.digest) {
+    throw failed(
+      layer,
+      "data-loss",
+      `blob "${blob.digest}" came with other bytes: they are "${said.blobDigest}"`,
+    );
+  }
+  if ("error" in said) throw failed(layer, said.kind, said.error);
+  if (said.diffId !== diffId) {
+    throw failed(
+      layer,
+      "data-loss",
+      `blob "${blob.digest}" does not hold the layer that the image names: it is "${said.diffId}"`,
+    );
+  }
+  return said;
+}
+
+function failed(layer: LayerSource, kind: ErrorKind, what: string): RuntimeError {
+  return new RuntimeError(kind, `unpack layer "${layer.diffId}": ${what}`);
+}

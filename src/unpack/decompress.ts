@@ -1,0 +1,106 @@
+import { once } from "node:events";
+import { PassThrough, type Transform } from "node:stream";
+import { createGunzip, createZstdDecompress } from "node:zlib";
+
+import { RuntimeError } from "../base/errors.ts";
+import { brokenArchive } from "./tar-header.ts";
+import { ZstdFrames } from "./zstd-frames.ts";
+
+/** How a blob is compressed. */
+export type Compression = "gzip" | "zstd" | "none";
+
+/** How many bytes {@link detectCompression} looks at. */
+export const MAGIC_BYTES = 4;
+/** Output comes in pieces of this size; up to four wait while the next is made on another thread. */
+const PIECE = 256 * 1024;
+
+/** Tells by the first bytes; media types are wrong too often to be believed. */
+export function detectCompression(head: Buffer): Compression {
+  if (head[0] === 0x1f && head[1] === 0x8b) return "gzip";
+  if (head.length < MAGIC_BYTES) return "none";
+  const magic = head.readUInt32LE(0);
+  // A stream may begin with a skippable frame (RFC 8878, 3.1.2).
+  if (magic === 0xfd2fb528 || (magic & 0xffff_fff0) >>> 0 === 0x184d2a50) return "zstd";
+  return "none";
+}
+
+/**
+ * Decompresses what is written to it; `output` gives the plain bytes, or fails with
+ * `invalid-argument`. After a failure, or when the reader of `output` left, writes are dropped.
+ */
+export class Decompressor {
+  readonly output: AsyncIterable<Buffer>;
+  readonly #stream: Transform;
+  readonly #frames: ZstdFrames | undefined;
+
+  constructor(compression: Compression) {
+    this.#frames = compression === "zstd" ? new ZstdFrames() : undefined;
+    this.#stream = transformFor(compression);
+    // Failures are told to the reader of `output`.
+    this.#stream.on("error", () => undefined);
+    this.output = readAll(this.#stream);
+  }
+
+  /** Waits until there is room. */
+  async write(bytes: Buffer): Promise<void> {
+    if (this.#frames === undefined) {
+      await this.#push(bytes);
+      return;
+    }
+    try {
+      for (const part of this.#frames.split(bytes)) await this.#push(part);
+    } catch (error) {
+      this.#fail(error);
+    }
+  }
+
+  /** There are no more bytes. */
+  end(): void {
+    try {
+      this.#frames?.end();
+      this.#stream.end();
+    } catch (error) {
+      this.#fail(error);
+    }
+  }
+
+  #fail(error: unknown): void {
+    this.#stream.destroy(error instanceof Error ? error : new Error(String(error)));
+  }
+
+  async #push(bytes: Buffer): Promise<void> {
+    const stream = this.#stream;
+    if (stream.destroyed || stream.write(bytes)) return;
+    const left = new AbortController();
+    const { signal } = left;
+    // once() of "drain" would fail with the stream's error, which is not ours to tell.
+    const ignore = (): void => undefined;
+    await Promise.race([
+      once(stream, "drain", { signal }).catch(ignore),
+      once(stream, "close", { signal }).catch(ignore),
+    ]);
+    left.abort();
+  }
+}
+
+function transformFor(compression: Compression): Transform {
+  const options = { chunkSize: PIECE, highWaterMark: 4 * PIECE };
+  switch (compression) {
+    case "gzip":
+      return createGunzip(options);
+    case "zstd":
+      return createZstdDecompress(options);
+    case "none":
+      return new PassThrough({ highWaterMark: PIECE });
+  }
+}
+
+async function* readAll(stream: Transform): AsyncGenerator<Buffer> {
+  try {
+    for await (const piece of stream) yield piece as Buffer;
+  } catch (cause) {
+    if (cause instanceof RuntimeError) throw cause;
+    const text = cause instanceof Error ? cause.message : String(cause);
+    throw brokenArchive(`decompress: ${text}`);
+  }
+}

@@ -1,0 +1,171 @@
+/**
+ * Unpacks one layer: a process of its own, started by the daemon, so that decompression and what an
+ * archive may try never touch the daemon. The compressed blob comes on stdin; the process shuts
+ * itself into the layer's folder (chroot) before it reads a byte, and says on stdout, in one line
+ * of JSON, what it made. It imports base and linux. Start here; `tar-reader.ts` reads the
+ * archive, `layer-writer.ts` makes the files.
+ */
+import { createHash, type Hash } from "node:crypto";
+import { statfsSync, writeSync } from "node:fs";
+import process from "node:process";
+import { gunzipSync, gzipSync, zstdCompressSync, zstdDecompressSync } from "node:zlib";
+
+import { isKind, kindOf, messageOf, RuntimeError } from "../base/errors.ts";
+import { diskUsage, enterRoot } from "../linux/index.ts";
+import { Decompressor, detectCompression, MAGIC_BYTES } from "./decompress.ts";
+import { LayerWriter } from "./layer-writer.ts";
+import { TarReader } from "./tar-reader.ts";
+
+/** The words of the command line that start it: `davit unpack-layer FOLDER < blob`. */
+export const unpackCommand = "unpack-layer";
+
+/** What the process says of a layer that it unpacked. */
+export interface UnpackedLayer {
+  /** Digests of the blob and of the archive in it: the caller knows which are right. */
+  readonly blobDigest: string;
+  readonly diffId: string;
+  readonly bytes: number;
+  readonly inodes: number;
+  /** The layer hides everything below it. */
+  readonly rootOpaque: boolean;
+}
+
+/** What it says when it could not. Then the folder holds what was made so far. */
+export interface UnpackFailure {
+  readonly error: string;
+  readonly kind: string;
+  /** Only where the blob was read to its end: a wrong one explains the failure. */
+  readonly blobDigest?: string;
+}
+
+/**
+ * Unpacks stdin into the folder that `args` name and reports on stdout; gives the exit code. The
+ * process is of no other use afterwards.
+ */
+export async function runUnpacker(args: readonly string[]): Promise<number> {
+  const hash = createHash("sha256");
+  let report: UnpackedLayer | UnpackFailure;
+  try {
+    report = await unpack(args, hash);
+  } catch (error) {
+    report = { error: messageOf(error), kind: kindOf(error) };
+    // The blob may have come broken: that is for its digest to tell, and so it is read to its end.
+    if (isKind(error, "invalid-argument") && process.stdin.readableEnded) {
+      report = { ...report, blobDigest: digestOf(hash) };
+    }
+  }
+  try {
+    writeSync(1, `${JSON.stringify(report)}\n`);
+  } catch {
+    return 1; // nobody is there any more who would read it
+  }
+  return "error" in report ? 1 : 0;
+}
+
+async function unpack(args: readonly string[], blobHash: Hash): Promise<UnpackedLayer> {
+  const [folder] = args;
+  if (folder === undefined || args.length !== 1) {
+    throw new RuntimeError("invalid-argument", `unpack layer: want one folder, got ${args.length}`);
+  }
+  warmUp();
+  process.umask(0);
+  enterRoot(folder);
+
+  const blob = process.stdin.iterator({ destroyOnReturn: false }) as BlobBytes;
+  const head = await readHead(blob, blobHash);
+  const decompressor = new Decompressor(detectCompression(head));
+  const feeding = feed(decompressor, head, blob, blobHash);
+  // It is awaited below, but may fail before.
+  feeding.catch(() => undefined);
+  const diffHash = createHash("sha256");
+  const writer = new LayerWriter();
+  try {
+    await extract(decompressor.output, diffHash, writer);
+  } catch (error) {
+    if (isKind(error, "invalid-argument")) await feeding;
+    throw error;
+  }
+  await feeding;
+  writer.finish();
+  const { bytes, inodes } = await diskUsage("/");
+  return {
+    blobDigest: digestOf(blobHash),
+    diffId: digestOf(diffHash),
+    bytes: Number(bytes),
+    inodes: Number(inodes),
+    rootOpaque: writer.isRootOpaque,
+  };
+}
+
+type BlobBytes = AsyncIterator<Buffer, undefined>;
+
+/** Whatever a library loads at its first use, it loads now: later the files would be the image's. */
+function warmUp(): void {
+  gunzipSync(gzipSync("x"));
+  zstdDecompressSync(zstdCompressSync("x"));
+  createHash("sha256").update("x").digest("hex");
+  messageOf(new RuntimeError("unknown", "x"));
+}
+
+async function readHead(blob: BlobBytes, hash: Hash): Promise<Buffer> {
+  let head: Buffer = Buffer.alloc(0);
+  while (head.length < MAGIC_BYTES) {
+    const next = await blob.next();
+    if (next.done === true) break;
+    hash.update(next.value);
+    head = Buffer.concat([head, next.value]);
+  }
+  return head;
+}
+
+/** Passes the blob on to its end, and so gives the hash all of it, also when nobody reads any more. */
+async function feed(
+  decompressor: Decompressor,
+  head: Buffer,
+  blob: BlobBytes,
+  hash: Hash,
+): Promise<void> {
+  try {
+    await decompressor.write(head);
+    for (;;) {
+      const next = await blob.next();
+      if (next.done === true) break;
+      hash.update(next.value);
+      await decompressor.write(next.value);
+    }
+  } finally {
+    decompressor.end();
+  }
+}
+
+async function extract(
+  output: AsyncIterable<Buffer>,
+  hash: Hash,
+  writer: LayerWriter,
+): Promise<void> {
+  const reader = new TarReader(writer);
+  const room = freeSpace();
+  let total = 0;
+  for await (const piece of output) {
+    total += piece.length;
+    if (total > room) {
+      throw new RuntimeError(
+        "resource-exhausted",
+        `unpack layer: it is larger than the ${Math.floor(room / 2 ** 20)} MiB that may be filled: free space on the file system of the images`,
+      );
+    }
+    hash.update(piece);
+    reader.write(piece);
+  }
+  reader.end();
+}
+
+/** Bytes that a layer may take: a part stays free, so that no layer stops the node. */
+function freeSpace(): number {
+  const { bsize, blocks, bavail } = statfsSync("/");
+  return bavail * bsize - Math.min(2 ** 30, (blocks * bsize) / 20);
+}
+
+function digestOf(hash: Hash): string {
+  return `sha256:${hash.digest("hex")}`;
+}
