@@ -142,8 +142,20 @@ describe("cgroup_parent", () => {
       assert.deepEqual(cgroupsThere(`${top}/a`), []);
       assert.deepEqual(cgroupsThere(`${top}/b`), cgroupFolders(`${top}/b`));
       await removePod(daemon, second);
-      assert.deepEqual(cgroupsThere(`${top}/b`), []);
-      for (const left of cgroupsThere(top)) rmdirSync(left);
+      assert.deepEqual(cgroupsThere(top), []);
+    }),
+  );
+
+  test(
+    "that davit made is kept while another pod has the same one",
+    leakless(served, async () => {
+      const cgroup = `/${cgroupMark}-same`;
+      const first = await runPod(daemon, podIn(cgroup));
+      const second = await runPod(daemon, podIn(cgroup));
+      await removePod(daemon, first);
+      assert.deepEqual(cgroupsThere(cgroup), cgroupFolders(cgroup));
+      await removePod(daemon, second);
+      assert.deepEqual(cgroupsThere(cgroup), []);
     }),
   );
 

@@ -22,17 +22,17 @@ export interface CgroupResources {
 /** The cgroups of pods, in every hierarchy that this host has. */
 export interface PodCgroups {
   /**
-   * What preparing `parent` would own: nothing when it exists, else the topmost missing cgroup.
-   * An empty parent becomes one of davit's own for sandbox `id`. `invalid-argument` for a path
-   * that could leave the hierarchy.
+   * What preparing `parent` would own: nothing when it exists, else the topmost missing cgroup; of
+   * what davit made for one of the `others`, this pod is an owner, too. An empty parent becomes one
+   * of davit's own for sandbox `id`. `invalid-argument` for a path that could leave the hierarchy.
    */
-  plan(parent: string, id: string): Promise<PodCgroup>;
+  plan(parent: string, id: string, others: readonly PodCgroup[]): PodCgroup;
   /** Makes what the plan owns, with `resources` in it; nothing when it owns nothing. */
   prepare(cgroup: PodCgroup, resources: CgroupResources | undefined): Promise<void>;
   /** Writes limits to a parent that davit made; nothing to one that was there before. */
   update(cgroup: PodCgroup, resources: CgroupResources): Promise<void>;
-  /** Removes what the plan owned. Idempotent; what others put into it stays. */
-  remove(cgroup: PodCgroup, signal: AbortSignal): Promise<void>;
+  /** Removes what the plan owned, but for what the `others` live in. Idempotent. */
+  remove(cgroup: PodCgroup, others: readonly PodCgroup[], signal: AbortSignal): Promise<void>;
   /**
    * Removes the parents that davit itself made for these sandboxes, with every process in them; a
    * line for each. Only these: the hierarchies are shared with other daemons of this host.

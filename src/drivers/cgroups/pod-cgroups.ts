@@ -37,15 +37,16 @@ export class FsPodCgroups implements PodCgroups {
         : layout.hierarchies.map((hierarchy) => hierarchy.path);
   }
 
-  plan(parent: string, id: string): Promise<PodCgroup> {
+  plan(parent: string, id: string, others: readonly PodCgroup[]): PodCgroup {
     const path = parent === "" ? `${ownRoot}/${id}` : normalPath(parent);
     const steps = path.split("/").filter((step) => step !== "");
     for (let depth = 1; depth <= steps.length; depth++) {
       const upTo = `/${steps.slice(0, depth).join("/")}`;
-      if (upTo !== ownRoot && !this.#exists(upTo))
-        return Promise.resolve({ parent: path, ownedFrom: upTo });
+      const owner = others.find((other) => isOwned(other, upTo));
+      if (owner !== undefined) return { parent: path, ownedFrom: owner.ownedFrom };
+      if (upTo !== ownRoot && !this.#exists(upTo)) return { parent: path, ownedFrom: upTo };
     }
-    return Promise.resolve({ parent: path, ownedFrom: undefined });
+    return { parent: path, ownedFrom: undefined };
   }
 
   async prepare(cgroup: PodCgroup, resources: CgroupResources | undefined): Promise<void> {
@@ -62,14 +63,20 @@ export class FsPodCgroups implements PodCgroups {
       await writeResources(this.#layout, cgroup.parent, resources);
   }
 
-  async remove(cgroup: PodCgroup, signal: AbortSignal): Promise<void> {
+  async remove(
+    cgroup: PodCgroup,
+    others: readonly PodCgroup[],
+    signal: AbortSignal,
+  ): Promise<void> {
     const { parent, ownedFrom } = cgroup;
     if (ownedFrom === undefined) return;
     using _turn = await this.#lock.acquire(ownRoot, signal);
+    if (others.some((other) => isWithin(other.parent, parent))) return;
     await beforeAbort(removeCgroup(this.#layout, parent), signal);
     // The cgroups between: another pod may live below them by now, and then they stay.
-    for (let path = parent; path !== ownedFrom && path.startsWith(ownedFrom); ) {
+    for (let path = parent; path !== ownedFrom && isWithin(path, ownedFrom); ) {
       path = path.slice(0, path.lastIndexOf("/"));
+      if (others.some((other) => isWithin(other.parent, path))) return;
       await this.#removeIfEmpty(path);
     }
     if (parent.startsWith(`${ownRoot}/`)) await this.#removeIfEmpty(ownRoot);
@@ -101,6 +108,16 @@ export class FsPodCgroups implements PodCgroups {
     }
     await removeCgroup(this.#layout, path);
   }
+}
+
+/** True when `path` is `ancestor` or below it. */
+function isWithin(path: string, ancestor: string): boolean {
+  return path === ancestor || path.startsWith(`${ancestor}/`);
+}
+
+/** True when davit made the cgroup at `path` for this pod. */
+function isOwned({ parent, ownedFrom }: PodCgroup, path: string): boolean {
+  return ownedFrom !== undefined && isWithin(path, ownedFrom) && isWithin(parent, path);
 }
 
 function normalPath(parent: string): string {

@@ -187,12 +187,12 @@ export class CniNetwork implements PodNetwork, AsyncDisposable {
       try {
         const call = { command: "DEL", list, plugin, target, signal: options.signal } as const;
         await this.#runner.run({ ...call, ...(prevResult && { prevResult }) });
+        await options.onPluginDone?.();
       } catch (error) {
         const isClean = error instanceof PluginError && error.code === codeUnknownContainer;
         if (!isClean) failure ??= { error };
       }
       if (options.signal.aborted) break;
-      await options.onPluginDone?.();
     }
     const doing = `remove network "${list.name}" from sandbox "${sandboxId}"`;
     if (failure !== undefined) throw wrap(doing, failure.error);

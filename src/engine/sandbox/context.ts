@@ -8,6 +8,7 @@ import type {
   BoundHandler,
   Handlers,
   NamespaceStates,
+  PodCgroup,
   PodCgroups,
   Sandbox,
   SandboxController,
@@ -67,4 +68,13 @@ export function controllerOf(
   sandbox: Sandbox,
 ): SandboxController | undefined {
   return context.controllers.get(sandbox.handler.controller);
+}
+
+/** The pod cgroups of all sandboxes but `id`. */
+export function otherCgroups(context: SandboxContext, id: string): readonly PodCgroup[] {
+  const cgroups: PodCgroup[] = [];
+  for (const sandbox of context.store.all()) {
+    if (sandbox.id !== id && sandbox.cgroup !== undefined) cgroups.push(sandbox.cgroup);
+  }
+  return cgroups;
 }

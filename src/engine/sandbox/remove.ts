@@ -1,4 +1,4 @@
-import { controllerOf, type SandboxContext } from "./context.ts";
+import { controllerOf, otherCgroups, type SandboxContext } from "./context.ts";
 import { stopLocked } from "./stop.ts";
 
 /**
@@ -38,7 +38,7 @@ export async function removeSandbox(
     const sandbox = context.store.get(id);
     await controllerOf(context, sandbox)?.shutdown(sandbox, operation.signal);
     if (sandbox.cgroup !== undefined)
-      await context.cgroups.remove(sandbox.cgroup, operation.signal);
+      await context.cgroups.remove(sandbox.cgroup, otherCgroups(context, id), operation.signal);
 
     await operation.enter("delete-record");
     context.store.remove(id);

@@ -12,7 +12,7 @@ import {
   type SandboxController,
   sandboxName,
 } from "../../core/sandbox/index.ts";
-import type { SandboxContext } from "./context.ts";
+import { otherCgroups, type SandboxContext } from "./context.ts";
 import { removeSandbox } from "./remove.ts";
 import { watchSandbox } from "./watch.ts";
 
@@ -126,7 +126,11 @@ async function assemble(
   const { id, controller } = plan;
   const config = checkSandboxConfig(plan.request.config);
   await operation.enter("reserve-name");
-  const cgroup = await context.cgroups.plan(config.linux?.cgroupParent ?? "", id);
+  const cgroup = context.cgroups.plan(
+    config.linux?.cgroupParent ?? "",
+    id,
+    otherCgroups(context, id),
+  );
 
   await operation.enter("write-record");
   undo.defer("forget its record", () => {
@@ -145,7 +149,9 @@ async function assemble(
   });
 
   await operation.enter("prepare-cgroup");
-  undo.defer("remove its cgroup", (signal) => context.cgroups.remove(cgroup, signal));
+  undo.defer("remove its cgroup", (signal) =>
+    context.cgroups.remove(cgroup, otherCgroups(context, id), signal),
+  );
   await context.cgroups.prepare(cgroup, cgroupResourcesOf(config));
 
   undo.defer("give back its namespaces and files", (signal) =>
