@@ -14,6 +14,9 @@ export interface TlsSettings {
   readonly skipVerify: boolean;
 }
 
+/** The variables that name a proxy: `HTTPS_PROXY`, `HTTP_PROXY`, `NO_PROXY`, or in lower case. */
+export type ProxyEnv = Readonly<Record<string, string | undefined>>;
+
 /** One HTTP request. */
 export interface Exchange {
   readonly url: URL;
@@ -34,11 +37,12 @@ const idleConnectionMs = 15_000;
 
 /** Connections to registries, kept open between requests. */
 export class Connections implements Disposable {
-  readonly #plain: http.Agent;
-  readonly #secure = new Map<string, https.Agent>();
+  readonly #proxyEnv: ProxyEnv;
+  /** By what their connections have in common. */
+  readonly #agents = new Map<string, http.Agent>();
 
-  constructor() {
-    this.#plain = new http.Agent({ keepAlive: true, timeout: idleConnectionMs });
+  constructor(proxyEnv: ProxyEnv) {
+    this.#proxyEnv = proxyEnv;
   }
 
   /**
@@ -80,9 +84,8 @@ export class Connections implements Disposable {
 
   /** Closes all connections. */
   [Symbol.dispose](): void {
-    this.#plain.destroy();
-    for (const agent of this.#secure.values()) agent.destroy();
-    this.#secure.clear();
+    for (const agent of this.#agents.values()) agent.destroy();
+    this.#agents.clear();
   }
 
   #open({ url, method, headers, tls: settings }: Exchange): http.ClientRequest {
@@ -93,26 +96,35 @@ export class Connections implements Disposable {
         typeof value === "string" ? value : [...value],
       ]),
     );
-    return url.protocol === "http:"
-      ? http.request(url, { method, headers: sent, agent: this.#plain })
-      : https.request(url, { method, headers: sent, agent: this.#agentFor(settings) });
+    const isPlain = url.protocol === "http:";
+    const agent = this.#agentFor(isPlain ? undefined : settings, isThisMachine(url.hostname));
+    return (isPlain ? http : https).request(url, { method, headers: sent, agent });
   }
 
-  #agentFor(settings: TlsSettings): https.Agent {
-    const key = createHash("sha256").update(JSON.stringify(settings)).digest("hex");
-    const known = this.#secure.get(key);
+  /** `settings` are undefined for plain HTTP. Nothing on this machine is asked through a proxy. */
+  #agentFor(settings: TlsSettings | undefined, isDirect: boolean): http.Agent {
+    const text = JSON.stringify([settings, isDirect]);
+    const key = createHash("sha256").update(text).digest("hex");
+    const known = this.#agents.get(key);
     if (known !== undefined) return known;
-    const [oldest] = this.#secure.keys();
+    const [oldest] = this.#agents.keys();
     // Its requests go on, and its idle connections end by themselves.
-    if (this.#secure.size >= maxAgents && oldest !== undefined) this.#secure.delete(oldest);
-    const agent = new https.Agent({
+    if (this.#agents.size >= maxAgents && oldest !== undefined) this.#agents.delete(oldest);
+    const options = {
       keepAlive: true,
       timeout: idleConnectionMs,
-      rejectUnauthorized: !settings.skipVerify,
-      // Made once: the system's certificates are some 150, and each connection would read them.
-      secureContext: secureContextOf(settings),
-    });
-    this.#secure.set(key, agent);
+      ...(isDirect ? {} : { proxyEnv: this.#proxyEnv }),
+    };
+    const agent =
+      settings === undefined
+        ? new http.Agent(options)
+        : new https.Agent({
+            ...options,
+            rejectUnauthorized: !settings.skipVerify,
+            // Made once: each connection would read the system's certificates, some 150.
+            secureContext: secureContextOf(settings),
+          });
+    this.#agents.set(key, agent);
     return agent;
   }
 }
@@ -178,4 +190,9 @@ function limitTimes(
     else connected(); // kept open from an earlier request
   });
   return { stop: () => clearTimeout(timer) };
+}
+
+/** True for `localhost` and addresses of the loopback, as a URL writes them. */
+export function isThisMachine(hostname: string): boolean {
+  return hostname === "localhost" || hostname === "[::1]" || /^127(\.\d+){3}$/.test(hostname);
 }

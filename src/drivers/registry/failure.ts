@@ -179,7 +179,9 @@ const trustCodes =
 export function connectionFailure(cause: unknown): HostFailure {
   if (cause instanceof HostFailure) return cause;
   const code = codeOf(cause);
-  const detail = `${reasonOf(cause)}${code === "" ? "" : ` (${code})`}`;
+  // A proxy's address may hold a password.
+  const reason = reasonOf(cause).replace(/\/\/[^\s/@]*@/g, "//***@");
+  const detail = `${reason}${code === "" ? "" : ` (${code})`}`;
   if (trustCodes.test(code)) {
     const mend = 'name its CA with "ca" in hosts.toml';
     return new HostFailure(
@@ -190,8 +192,8 @@ export function connectionFailure(cause: unknown): HostFailure {
       },
     );
   }
-  const reason = connectionReasons[code] ?? "failed";
-  return new HostFailure("unavailable", `${reason}: ${detail}`, {
+  const what = connectionReasons[code] ?? "failed";
+  return new HostFailure("unavailable", `${what}: ${detail}`, {
     retryable: code !== "ENOTFOUND",
     cause,
   });

@@ -2,7 +2,7 @@ import { readdir, readFile, stat } from "node:fs/promises";
 import { dirname, isAbsolute, join } from "node:path";
 
 import { messageOf, RuntimeError } from "../../base/errors.ts";
-import type { TlsSettings } from "./connections.ts";
+import { isThisMachine, type TlsSettings } from "./connections.ts";
 import { codeOf } from "./failure.ts";
 import { type Capability, type HostEntry, parseHostsFile } from "./hosts-file.ts";
 
@@ -147,10 +147,6 @@ function mirrorAt(url: URL, isTlsSaid: boolean): Address {
   const secure = new URL(url);
   secure.protocol = "https:";
   return { url: secure, mayBePlain: true, skipVerify: false };
-}
-
-function isThisMachine(hostname: string): boolean {
-  return hostname === "localhost" || hostname === "[::1]" || /^127(\.\d+){3}$/.test(hostname);
 }
 
 function isSameServer(host: string, registry: string): boolean {

@@ -1,7 +1,8 @@
 import assert from "node:assert/strict";
 import { once } from "node:events";
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
-import { createServer } from "node:net";
+import { createServer as createHttpServer, type IncomingMessage } from "node:http";
+import { connect, createServer, type Socket } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, afterEach, before, beforeEach, describe, test } from "node:test";
@@ -340,12 +341,13 @@ describe("Registry.resolve()", () => {
     const silent = await server(() => undefined);
     const timing = { ...fast, answerTimeoutMs: 30 };
     const waiting = client({ timing });
+    const lines = log.lines.length;
     await fails(
       resolve(waiting, `${silent.host}/app`),
       "unavailable",
       /did not answer within 0\.03 s/,
     );
-    assert.equal(silent.seen.length, 1, "a timeout is not waited for three times");
+    assert.equal(log.lines.length, lines + 1, "a timeout is not waited for three times");
   });
 
   test("gives up a connection that is taken and goes no further", async () => {
@@ -554,15 +556,11 @@ describe("Registry.openBlob()", () => {
 
   test("takes the time that its reader needs for no fault of the server", async () => {
     const host = await server(ranged);
-    const timing = { ...fast, idleTimeoutMs: 200, rateWindowMs: 50, minBytesPerSecond: 1e9 };
-    const stream = await openBlob(
-      client({ timing: { ...timing, rateWindowMs: 1e6 } }),
-      host.host,
-      bytes,
-    );
+    const timing = { ...fast, idleTimeoutMs: 500 };
+    const stream = await openBlob(client({ timing }), host.host, bytes);
     let size = 0;
     for await (const chunk of stream.chunks) {
-      if (size === 0) await new Promise((resolve) => setTimeout(resolve, 300));
+      if (size === 0) await new Promise((resolve) => setTimeout(resolve, 700));
       size += chunk.length;
     }
     assert.equal(size, bytes.length);
@@ -836,5 +834,44 @@ describe("Registry and the hosts of hosts.toml", () => {
     await resolve(registry, `localhost:${plain.port}/app`);
     await resolve(registry, `localhost:${plain.port}/app`);
     assert.equal(plain.seen.length, 2);
+  });
+});
+
+describe("Registry behind a proxy", () => {
+  test("goes through it, but not to this machine, and hides its password", async () => {
+    const image = tinyImage("app");
+    const host = await server(serve(image.content), certificates);
+    const asked: string[] = [];
+    const proxy = createHttpServer();
+    let isOpen = true;
+    proxy.on("connect", (request: IncomingMessage, socket: Socket) => {
+      asked.push(`${request.url ?? ""} ${request.headers["proxy-authorization"] ?? ""}`);
+      if (!isOpen) return void socket.end("HTTP/1.1 502 Bad Gateway\r\n\r\n");
+      const behind = connect(host.port, "127.0.0.1", () => {
+        socket.write("HTTP/1.1 200 OK\r\n\r\n");
+        socket.pipe(behind).pipe(socket);
+      });
+      behind.on("error", () => socket.destroy());
+      socket.on("error", () => behind.destroy());
+      stack.defer(() => void socket.destroy());
+    });
+    proxy.listen(0, "127.0.0.1");
+    await once(proxy, "listening");
+    stack.defer(() => void proxy.close());
+    const address = proxy.address();
+    assert.ok(typeof address === "object" && address !== null);
+    const proxyEnv = { HTTPS_PROXY: `http://u:s3cret@127.0.0.1:${address.port}` };
+    const configDir = hostsToml("registry.test", 'ca = "ca.pem"');
+    writeFileSync(join(configDir, "registry.test", "ca.pem"), certificates.ca);
+    const registry = client({ configDir, proxyEnv });
+    await resolve(registry, "registry.test/app");
+    await resolve(registry, `${host.host}/app`);
+    assert.deepEqual(asked, [
+      `registry.test:443 Basic ${Buffer.from("u:s3cret").toString("base64")}`,
+    ]);
+
+    isOpen = false;
+    const other = client({ configDir, proxyEnv });
+    await fails(resolve(other, "registry.test/app"), "unavailable", /ERR_PROXY_TUNNEL/);
   });
 });

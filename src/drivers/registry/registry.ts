@@ -16,7 +16,7 @@ import { formatReference, repositoryName } from "../../core/image/index.ts";
 import { Authorizer } from "./authorizer.ts";
 import { RegistryBlob } from "./registry-blob.ts";
 import { readWhole } from "./body.ts";
-import { Connections } from "./connections.ts";
+import { Connections, type ProxyEnv } from "./connections.ts";
 import { type Credentials, credentialsFor } from "./credentials.ts";
 import { failedPull, HostFailure, type HostTry } from "./failure.ts";
 import { HostClient, type RegistryTiming } from "./host-client.ts";
@@ -57,6 +57,8 @@ export interface RegistryOptions {
   /** Whose images are chosen from an index. This machine's, if not given. */
   readonly platform?: Platform;
   readonly timing?: Partial<RegistryTiming>;
+  /** The daemon's environment, for `HTTPS_PROXY` and its kin. No proxy, if not given. */
+  readonly proxyEnv?: ProxyEnv;
 }
 
 /** Everything that the requests of one call have in common. */
@@ -95,7 +97,7 @@ export class Registry implements ImageSource, Disposable {
   readonly #clock: Clock;
   readonly #platform: Platform;
   readonly #timing: RegistryTiming;
-  readonly #connections = new Connections();
+  readonly #connections: Connections;
   readonly #client: HostClient;
   /** Until when a host is asked last, by its root. Milliseconds of the clock. */
   readonly #avoided = new Map<string, number>();
@@ -106,7 +108,8 @@ export class Registry implements ImageSource, Disposable {
     this.#clock = options.clock ?? systemClock;
     this.#platform = options.platform ?? thisPlatform();
     this.#timing = { ...defaultTiming, ...options.timing };
-    const connections = this.#connections;
+    const connections = new Connections(options.proxyEnv ?? {});
+    this.#connections = connections;
     const userAgent = "davit";
     const limits = { timeoutMs: this.#timing.answerTimeoutMs, pace: this.#timing };
     const authorizer = new Authorizer({ connections, clock: this.#clock, userAgent, limits });

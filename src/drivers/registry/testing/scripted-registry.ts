@@ -232,7 +232,7 @@ export function makeCertificates(dir: string): Certificates {
       ...["-keyout", `${name}.key`, "-out", `${name}.crt`],
     );
   };
-  issue("server", "subjectAltName=IP:127.0.0.1,DNS:localhost");
+  issue("server", "subjectAltName=IP:127.0.0.1,DNS:localhost,DNS:registry.test");
   issue("client", "extendedKeyUsage=clientAuth");
   const read = (name: string): string => readFileSync(join(dir, name), "utf8");
   return {
