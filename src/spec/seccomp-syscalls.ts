@@ -1,6 +1,5 @@
-// The syscalls that every container may make, by what they are about. Names of all the ABIs that
-// the default profile filters stand together (the 32-bit ones have `32`, `64` or `_time64` ends);
-// an ABI that lacks one does not mind.
+// The syscalls that every container may make, by what they are about; names of all the ABIs that the
+// default profile filters stand together, since an ABI that lacks one does not mind.
 
 const files = [
   "access",
@@ -194,8 +193,7 @@ const sockets = [
   "sendto",
   "setsockopt",
   "shutdown",
-  // The 32-bit x86 way to all of these. Its arguments lie in memory: the rules of socket do not
-  // reach it, and old 32-bit programs have no other way.
+  // 32-bit x86: the arguments lie in memory, so the rules of socket do not reach it.
   "socketcall",
   "socketpair",
 ];
