@@ -27,7 +27,7 @@ export function registryText(body: string, secrets: readonly string[]): Registry
   const said = errors.map(({ code, message }) => [code, message].filter(Boolean).join(": "));
   let text = said.length > 0 ? said.join("; ") : withoutMarkup(body);
   for (const secret of secrets) if (secret.length > 3) text = text.replaceAll(secret, "***");
-  // biome-ignore lint/suspicious/noControlCharactersInRegex: they must not reach a terminal
+  // Control characters must not reach a terminal.
   text = text.replace(/[\u0000-\u001f\u007f-\u009f\s]+/g, " ").trim();
   const short = text.length > shownCharacters ? `${text.slice(0, shownCharacters)}...` : text;
   return { codes: errors.map(({ code }) => code), text: short };
