@@ -11,7 +11,7 @@ import {
   throwStop,
 } from "../support/crash-scenarios.ts";
 
-const sites = new CrashSites({ config: { runtime: { create_timeout_seconds: 3 } } });
+const sites = new CrashSites();
 after(() => sites[Symbol.asyncDispose]());
 
 for (const kind of podKinds) {

@@ -29,7 +29,7 @@ import {
   throwStop,
 } from "../support/crash-scenarios.ts";
 
-const sites = new CrashSites({ config: { runtime: { create_timeout_seconds: 3 } } });
+const sites = new CrashSites();
 after(() => sites[Symbol.asyncDispose]());
 
 const run = spotsOf("run-pod-sandbox");
@@ -46,9 +46,10 @@ function turn<T>(list: readonly T[], at: number): T {
 
 const kindAt = (at: number): PodKind => turn(podKinds, at);
 
-test("every crash point belongs to an operation that is struck here", () => {
+test("every crash point of the sandboxes' operations is struck here", () => {
   const struck = new Set([...run, ...stop, ...remove, ...recover].map(({ point }) => point));
-  assert.deepEqual([...struck].toSorted(), [...crashPoints].toSorted());
+  const ours = crashPoints.filter((point) => /^(recover|.*-sandbox)\//.test(point));
+  assert.deepEqual([...struck].toSorted(), [...ours].toSorted());
 });
 
 describe("kill -9 at every stage, and again in the recovery", () => {

@@ -193,11 +193,16 @@ export async function throwRecover(site: CrashSite, spot: Spot, kind: PodKind): 
 
 // ---- hang
 
-/** A RunPodSandbox hangs at `spot` until its own deadline; wants a site with a short one. */
+/** Time to look at others while a create hangs, on a busy machine. */
+const hangSeconds = 4;
+
+/** A RunPodSandbox hangs at `spot` until its own deadline, which is a short one here. */
 export async function hangRun(site: CrashSite, spot: Spot, kind: PodKind): Promise<void> {
   const { daemon } = site;
   const config = podOf(kind);
+  daemon.writeConfig({ runtime: { create_timeout_seconds: hangSeconds } });
   await site.begin(faultAt(spot, "hang"));
+  daemon.writeConfig({}); // for the next start
   let hangs = true;
   const failed = assert
     .rejects(runPod(daemon, config), failsAt(spot, code.deadlineExceeded, /took longer than/))

@@ -30,7 +30,7 @@ import {
   statusOf,
   until,
 } from "../integration/pods.ts";
-import type { DaemonOptions, TestDaemon } from "./daemon.ts";
+import type { TestDaemon } from "./daemon.ts";
 import { describeLeaks, findLeaks, type Snapshot, takeSnapshot } from "./leaks.ts";
 
 /** A place to strike at: a crash point, and which visit of it within one operation. */
@@ -100,8 +100,8 @@ export class CrashSite {
     this.#before = before;
   }
 
-  static async open(options: DaemonOptions = {}): Promise<CrashSite> {
-    const daemon = await startDaemon(options);
+  static async open(): Promise<CrashSite> {
+    const daemon = await startDaemon();
     try {
       const bystanders = await Promise.all(podKinds.map((kind) => startBystander(daemon, kind)));
       return new CrashSite(daemon, bystanders, await takeSnapshot(optionsOf(daemon)));
@@ -182,15 +182,10 @@ export class CrashSite {
  * that each failure is its own.
  */
 export class CrashSites implements AsyncDisposable {
-  readonly #options: DaemonOptions;
   #site: CrashSite | undefined;
 
-  constructor(options: DaemonOptions = {}) {
-    this.#options = options;
-  }
-
   async run(scenario: (site: CrashSite) => Promise<void>): Promise<void> {
-    this.#site ??= await CrashSite.open(this.#options);
+    this.#site ??= await CrashSite.open();
     try {
       await scenario(this.#site);
     } catch (error) {
@@ -295,7 +290,11 @@ async function startBystander(daemon: TestDaemon, kind: PodKind): Promise<Bystan
   const config = podOf(kind);
   const id = await runPod(daemon, config);
   const status = await checkTrue(daemon, id, config, "ready");
-  return { id, config, ip: status.network?.ip ?? "", holders: holdersOf(id, config) };
+  const holders = holdersOf(id, config);
+  // vfork's parent goes on when the child has its new memory, a moment before it has its new name.
+  const isNamed = (pid: number): boolean => readFileSync(`/proc/${pid}/cmdline`, "utf8") !== "";
+  await until("the holder has its name", () => holders.every(isNamed));
+  return { id, config, ip: status.network?.ip ?? "", holders };
 }
 
 /**

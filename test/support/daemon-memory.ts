@@ -1,5 +1,5 @@
 /**
- * The daemon's memory from outside: what its heap holds after a full collection, by the inspector
+ * The daemon's memory from outside: what it holds after a full collection, by the inspector
  * that SIGUSR1 opens in any Node (on 127.0.0.1:9229, so only in a network namespace of one's own).
  */
 import { once } from "node:events";
@@ -16,7 +16,10 @@ interface Answer {
 
 /** What a process holds. Bytes. */
 export interface MemoryUse {
-  /** Objects, and buffers outside of the heap, that are in use after a collection. */
+  /**
+   * Objects that are in use, and buffers outside of the heap. Without compiled code, which V8 adds
+   * and drops as it likes: some 100 KiB in the first few hundred pods.
+   */
   readonly heap: number;
   /** Memory of its own that the process keeps, used or not (RssAnon, proc_pid_status(5)). */
   readonly resident: number;
@@ -50,8 +53,10 @@ export class DaemonMemory implements Disposable {
     // Twice: finalizers of the first collection let go of what the second one takes.
     await this.#call("HeapProfiler.collectGarbage");
     await this.#call("HeapProfiler.collectGarbage");
-    const expression = "(({ heapUsed, external }) => heapUsed + external)(process.memoryUsage())";
-    const { result } = await this.#call("Runtime.evaluate", { expression, returnByValue: true });
+    const { result } = await this.#call("Runtime.evaluate", {
+      expression: `(${String(usedByObjects)})()`,
+      returnByValue: true,
+    });
     const heap = result?.result?.value;
     if (typeof heap !== "number") throw new Error(`read the heap: got ${JSON.stringify(result)}`);
     const status = readFileSync(`/proc/${this.#pid}/status`, "utf8");
@@ -74,6 +79,14 @@ export class DaemonMemory implements Disposable {
   [Symbol.dispose](): void {
     this.#socket.close();
   }
+}
+
+/** Runs in the daemon, so it uses nothing from here. */
+function usedByObjects(): number {
+  const { getHeapSpaceStatistics } = process.getBuiltinModule("node:v8");
+  return getHeapSpaceStatistics()
+    .filter(({ space_name: name }) => !/code|trusted|read_only/.test(name))
+    .reduce((sum, space) => sum + space.space_used_size, process.memoryUsage().external);
 }
 
 async function inspectorUrl(): Promise<string> {
