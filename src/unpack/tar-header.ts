@@ -80,7 +80,9 @@ function number(block: Buffer, start: number, length: number, field: string): nu
   const first = block[start] ?? 0;
   if ((first & 0x80) !== 0) return base256(block, start, length, field);
   const digits = block.toString("latin1", start, start + length).replace(/^[ \0]+|[ \0].*$/gs, "");
-  if (!/^[0-7]*$/.test(digits)) throw brokenArchive(`a header has no number as its ${field}`);
+  if (!/^[0-7]*$/.test(digits)) {
+    throw brokenArchive(`a header has no number as its ${field}; is it a tar archive?`);
+  }
   return digits === "" ? 0 : Number.parseInt(digits, 8);
 }
 

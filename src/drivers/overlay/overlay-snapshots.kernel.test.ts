@@ -1,0 +1,390 @@
+import assert from "node:assert/strict";
+import { execFileSync } from "node:child_process";
+import {
+  existsSync,
+  lstatSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { after, afterEach, beforeEach, describe, test } from "node:test";
+
+import { type Digest, hexOf } from "../../base/digest.ts";
+import { isKind } from "../../base/errors.ts";
+import { listMounts, mountTmpfs, unmount } from "../../linux/index.ts";
+import { until } from "../../linux/testing/leaks.ts";
+import type { BuiltEntry } from "../../unpack/testing/tar-builder.ts";
+import { digestOf, TestSnapshots } from "./testing/layers.ts";
+
+const folder = mkdtempSync(join(tmpdir(), "davit-roots-"));
+let fixture: TestSnapshots;
+let count = 0;
+
+beforeEach(async () => {
+  fixture = await TestSnapshots.open(join(folder, `root-${count++}`));
+});
+afterEach(async () => {
+  for (const name of readdirSync(join(fixture.root, "roots"))) {
+    if (!name.startsWith(".")) await fixture.snapshots.remove(name);
+  }
+  await fixture[Symbol.asyncDispose]();
+  assert.deepEqual(
+    (await listMounts()).filter(({ mountPoint }) => mountPoint.startsWith(folder)),
+    [],
+  );
+});
+after(() => rmSync(folder, { recursive: true }));
+
+const file = (name: string, data = name): BuiltEntry => ({ name, data });
+const dir = (name: string, mode = 0o755): BuiltEntry => ({ name, type: "5", mode });
+const read = (root: string, name: string): string => readFileSync(join(root, name), "utf8");
+
+/** Deletions run in the background: waits until the folder holds just these. */
+async function untilHolds(name: "layers" | "roots", entries: readonly string[]): Promise<void> {
+  const path = join(fixture.root, name);
+  await until(
+    `${path} holds ${entries.join()}`,
+    () => readdirSync(path).sort().join() === entries.join(),
+  );
+}
+
+describe("mount()", () => {
+  test("whiteouts and opaque folders hide what is below, and nothing of their own layer", async () => {
+    const lower = await fixture.layer(
+      file("gone"),
+      dir("emptied"),
+      file("emptied/old"),
+      dir("replaced"),
+      file("replaced/old"),
+      dir("kept"),
+      file("kept/old"),
+      dir("whole"),
+      file("whole/old"),
+      file("changed", "old"),
+      dir("marked-after"),
+      file("marked-after/old"),
+      file("deep-gone"),
+      dir("unlisted"),
+      file("unlisted/old"),
+    );
+    const upper = await fixture.layer(
+      file(".wh.gone", ""),
+      dir("emptied"),
+      file("emptied/.wh..wh..opq", ""),
+      file("emptied/new"),
+      // Removed and made again, in both orders.
+      file(".wh.replaced", ""),
+      dir("replaced"),
+      file("replaced/new"),
+      dir("marked-after"),
+      file("marked-after/new"),
+      file(".wh.marked-after", ""),
+      dir("kept"),
+      file("kept/new"),
+      file(".wh.whole", ""),
+      file(".wh.changed", ""),
+      file("changed", "new"),
+      // Without an entry for the folder.
+      file(".wh.unlisted", ""),
+      file("unlisted/new"),
+      file(".wh..wh.aufs", "aufs"),
+      dir(".wh..wh.plnk"),
+      file("never/.wh.there", ""),
+    );
+    const { path } = await fixture.snapshots.mount("c1", [lower, upper]);
+    assert.equal(path, join(fixture.root, "roots/c1/merged"));
+    assert.deepEqual(readdirSync(path).sort(), [
+      "changed",
+      "deep-gone",
+      "emptied",
+      "kept",
+      "marked-after",
+      "never",
+      "replaced",
+      "unlisted",
+    ]);
+    for (const name of ["emptied", "replaced", "marked-after", "unlisted"]) {
+      assert.deepEqual(readdirSync(join(path, name)), ["new"], name);
+    }
+    assert.deepEqual(readdirSync(join(path, "kept")).sort(), ["new", "old"]);
+    // A folder that one layer alone has is listed by overlayfs as it is, marks included.
+    assert.equal(existsSync(join(path, "never/there")), false);
+    assert.equal(read(path, "changed"), "new");
+    // The layer itself holds overlayfs' mark.
+    const mark = lstatSync(join(fixture.root, "layers", hexOf(upper), "fs/gone"));
+    assert.ok(mark.isCharacterDevice() && mark.rdev === 0);
+  });
+
+  test("an opaque mark of the root hides all layers below, also after a restart", async () => {
+    const layers = [
+      await fixture.layer(file("lowest")),
+      await fixture.layer(file(".wh..wh..opq", ""), file("middle")),
+      await fixture.layer(file("top")),
+    ];
+    await using again = await TestSnapshots.open(fixture.root);
+    for (const [id, snapshots] of [
+      ["c1", fixture.snapshots],
+      ["c2", again.snapshots],
+    ] as const) {
+      const { path } = await snapshots.mount(id, layers);
+      assert.deepEqual(readdirSync(path).sort(), ["middle", "top"]);
+      await snapshots.remove(id);
+    }
+  });
+
+  test("is writable, and writes reach no layer and no other container", async () => {
+    const layer = await fixture.layer(file("file", "image"));
+    const one = await fixture.snapshots.mount("one", [layer]);
+    const two = await fixture.snapshots.mount("two", [layer]);
+    writeFileSync(join(one.path, "file"), "changed");
+    assert.equal(read(two.path, "file"), "image");
+    assert.equal(read(join(fixture.root, "layers", hexOf(layer), "fs"), "file"), "image");
+  });
+
+  test("no layer, one layer, the same layer again and again", async () => {
+    const [a, b] = [
+      await fixture.layer(file("x", "a")),
+      await fixture.layer(file("x", "b"), file("y")),
+    ];
+    const roots: readonly (readonly [string, readonly Digest[], readonly string[]])[] = [
+      ["none", [], []],
+      ["one", [b], ["x", "y"]],
+      ["twice", [a, b, a, b, a], ["x", "y"]],
+    ];
+    for (const [id, layers, names] of roots) {
+      const { path } = await fixture.snapshots.mount(id, layers);
+      assert.deepEqual(readdirSync(path).sort(), names);
+      writeFileSync(join(path, "new"), "");
+    }
+    assert.equal(read(join(fixture.root, "roots/twice/merged"), "x"), "a");
+    assert.equal(statSync(join(fixture.root, "roots/none/merged")).mode & 0o7777, 0o755);
+  });
+
+  test("the root's mode and owner are those of the topmost layer", async () => {
+    const lower = await fixture.layer({ ...dir("./", 0o700), uid: 9 });
+    const upper = await fixture.layer({ ...dir("./", 0o1711), uid: 5, gid: 6 });
+    const bare = await fixture.layer(file("x"));
+    const attributes = async (
+      id: string,
+      layers: readonly Digest[],
+    ): Promise<readonly number[]> => {
+      const { path } = await fixture.snapshots.mount(id, layers);
+      const { mode, uid, gid } = statSync(path);
+      return [mode & 0o7777, uid, gid];
+    };
+    assert.deepEqual(await attributes("a", [lower, upper]), [0o1711, 5, 6]);
+    assert.deepEqual(await attributes("b", [lower, bare]), [0o755, 0, 0]);
+  });
+
+  for (const asOldKernel of [false, true]) {
+    test(`127 layers ${asOldKernel ? "as before 6.7" : "one by one"}, volatile and private`, async () => {
+      const layers: Digest[] = [];
+      // Unpacked once is enough: what counts is how many names the kernel takes.
+      const template = await fixture.layer(file("template"));
+      for (let at = 0; at < 127; at++) {
+        const diffId = digestOf(Buffer.from(String(at)));
+        const path = join(fixture.root, "layers", hexOf(diffId));
+        mkdirSync(join(path, "fs"), { recursive: true });
+        writeFileSync(join(path, "fs", `file-${at}`), "");
+        writeFileSync(join(path, "fs", "which"), String(at));
+        writeFileSync(join(path, "layer.json"), '{"version":1,"bytes":1,"inodes":1}');
+        layers.push(diffId);
+      }
+      await using many = await TestSnapshots.open(fixture.root, { asOldKernel });
+      assert.ok(many.snapshots.hasLayer(template));
+      const { path } = await many.snapshots.mount("many", layers);
+      assert.equal(readdirSync(path).length, 128);
+      assert.equal(read(path, "which"), "126");
+      const mount = (await listMounts()).find(({ mountPoint }) => mountPoint === path);
+      assert.equal(mount?.fsType, "overlay");
+      // "volatile", or "fsync=volatile" on newer kernels.
+      assert.match(mount.superOptions.join(), /[,=]volatile/);
+      assert.deepEqual(mount.propagation, []);
+      assert.deepEqual(readdirSync(join(fixture.root, "roots/many")).sort(), [
+        "merged",
+        "upper",
+        "work",
+      ]);
+    });
+  }
+
+  test("a layer that is not here, a root that is, an id that is no name", async () => {
+    const layer = await fixture.layer(file("x"));
+    const missing = digestOf(Buffer.from("missing"));
+    await assert.rejects(fixture.snapshots.mount("c", [layer, missing]), (error) => {
+      assert.match(String(error), /layer "sha256:.*" is not here, pull the image again/);
+      return isKind(error, "not-found");
+    });
+    assert.deepEqual(readdirSync(join(fixture.root, "roots")), []);
+    await fixture.snapshots.mount("c", [layer]);
+    await assert.rejects(fixture.snapshots.mount("c", [layer]), (error) =>
+      isKind(error, "already-exists"),
+    );
+    assert.equal(read(join(fixture.root, "roots/c/merged"), "x"), "x");
+    for (const id of ["", "..", "a/b", ".gone-x"]) {
+      await assert.rejects(fixture.snapshots.mount(id, []), (error) =>
+        isKind(error, "invalid-argument"),
+      );
+      await assert.rejects(fixture.snapshots.remove(id), (error) =>
+        isKind(error, "invalid-argument"),
+      );
+    }
+  });
+
+  test("what overlayfs does not take is told in its words, and leaves nothing", async () => {
+    const layer = await fixture.layer(file("x"));
+    rmSync(join(fixture.root, "layers", hexOf(layer)), { recursive: true });
+    await assert.rejects(fixture.snapshots.mount("c", [layer]), /mount root of container "c"/);
+    assert.deepEqual(readdirSync(join(fixture.root, "roots")), []);
+  });
+});
+
+describe("remove()", () => {
+  test("unmounts and deletes everything, once and again", async () => {
+    const { path } = await fixture.snapshots.mount("c", [await fixture.layer(file("x"))]);
+    mkdirSync(join(path, "deep/er"), { recursive: true });
+    writeFileSync(join(path, "deep/er/file"), "x");
+    await fixture.snapshots.remove("c");
+    assert.equal(existsSync(path), false);
+    await fixture.snapshots.remove("c");
+    await fixture.snapshots.remove("never-was");
+    await untilHolds("roots", []);
+  });
+
+  test("goes on while a file of the root is open", async () => {
+    const { path } = await fixture.snapshots.mount("c", [await fixture.layer(file("x"))]);
+    const reader = execFileSync.bind(undefined, "sh");
+    const output = reader(["-c", `exec 3<"$1/x"; echo open; cat <&3`, "sh", path], {
+      encoding: "utf8",
+    });
+    assert.equal(output, "open\nx");
+    await fixture.snapshots.remove("c");
+    await untilHolds("roots", []);
+  });
+
+  test("needs no free space, and never deletes through a mount", async () => {
+    const small = join(folder, "small");
+    const volume = join(folder, "volume");
+    mkdirSync(small);
+    mkdirSync(volume);
+    writeFileSync(join(volume, "precious"), "");
+    await mountTmpfs(small, { sizeBytes: 2 * 2 ** 20, mode: 0o700 });
+    {
+      await using full = await TestSnapshots.open(small);
+      const layer = await full.layer(file("x"));
+      const { path } = await full.snapshots.mount("c", [layer]);
+      assert.throws(() => writeFileSync(join(path, "fill"), Buffer.alloc(4 * 2 ** 20)), /ENOSPC/);
+      await full.snapshots.remove("c");
+      await full.snapshots.removeLayer(layer);
+      const left = (): number => readdirSync(join(small, "roots")).length;
+      await until("the root is deleted", () => left() === 0);
+      await until("the layer is", () => readdirSync(join(small, "layers")).join() === ".empty");
+
+      // Somebody's mount inside of what is deleted.
+      await full.snapshots.mount("d", []);
+      const inner = join(small, "roots/d/upper/volume");
+      mkdirSync(inner);
+      execFileSync("mount", ["--bind", volume, inner]);
+      await full.snapshots.remove("d");
+      await until("all else is deleted", () => {
+        const [name = ""] = readdirSync(join(small, "roots"));
+        return readdirSync(join(small, "roots", name)).join() === "upper";
+      });
+      assert.deepEqual(readdirSync(volume), ["precious"]);
+      const [name = ""] = readdirSync(join(small, "roots"));
+      await unmount(join(small, "roots", name, "upper/volume"));
+    }
+    await unmount(small);
+  });
+});
+
+describe("layers", () => {
+  test("are found again by the next daemon; a broken one is left out and can be unpacked anew", async () => {
+    const [a, b] = [await fixture.layer(file("a")), await fixture.layer(file("b"), file("c"))];
+    const usage = fixture.snapshots.layersUsage();
+    writeFileSync(join(fixture.root, "layers", hexOf(b), "layer.json"), "{");
+    await using again = await TestSnapshots.open(fixture.root);
+    assert.deepEqual(again.snapshots.layers(), [a]);
+    assert.equal(await again.layer(file("b"), file("c")), b);
+    assert.deepEqual(new Set(again.snapshots.layers()), new Set([a, b]));
+    assert.deepEqual(again.snapshots.layersUsage(), usage);
+    await untilHolds("layers", [".empty", ...[a, b].map(hexOf).sort()]);
+  });
+
+  test("a removed one is gone at once, and its space from the sum", async () => {
+    const layer = await fixture.layer(file("x", "x".repeat(10_000)));
+    assert.ok(fixture.snapshots.layersUsage().bytes >= 12_288n);
+    await fixture.snapshots.removeLayer(layer);
+    assert.equal(fixture.snapshots.hasLayer(layer), false);
+    assert.deepEqual(fixture.snapshots.layersUsage(), { bytes: 0n, inodes: 0n });
+    await fixture.snapshots.removeLayer(layer);
+    await untilHolds("layers", [".empty"]);
+  });
+
+  test("are closed to others on the host", () => {
+    assert.equal(statSync(join(fixture.root, "layers")).mode & 0o7777, 0o700);
+  });
+});
+
+describe("sweep()", () => {
+  test("removes what nobody knows, and what was half-made, and says so", async () => {
+    const layer = await fixture.layer(file("x"));
+    for (const id of ["known", "unknown"]) await fixture.snapshots.mount(id, [layer]);
+    mkdirSync(join(fixture.root, "layers/.new-1/fs"), { recursive: true });
+    mkdirSync(join(fixture.root, "layers/.gone-1"));
+    mkdirSync(join(fixture.root, "roots/.gone-2/upper"), { recursive: true });
+    await using next = await TestSnapshots.open(fixture.root);
+    const lines = await next.snapshots.sweep(new Set(["known"]));
+    assert.deepEqual([...lines].sort(), [
+      `removed half-unpacked layer "${fixture.root}/layers/.new-1"`,
+      'removed root of unknown container "unknown"',
+    ]);
+    await untilHolds("roots", ["known"]);
+    await untilHolds("layers", [".empty", hexOf(layer)]);
+    assert.equal(read(join(fixture.root, "roots/known/merged"), "x"), "x");
+    assert.deepEqual(await next.snapshots.sweep(new Set(["known"])), []);
+  });
+});
+
+describe("usage()", () => {
+  test("counts the writable layer alone, hard links once, and holds for a while", async () => {
+    const layer = await fixture.layer(file("image", "x".repeat(100_000)));
+    const { path } = await fixture.snapshots.mount("c", [layer]);
+    const before = await fixture.snapshots.usage("c");
+    assert.deepEqual([before.inodes, before.bytes <= 4096n], [1n, true]);
+    writeFileSync(join(path, "big"), Buffer.alloc(1_000_000, 1));
+    execFileSync("ln", [join(path, "big"), join(path, "hard")]);
+    assert.deepEqual(await fixture.snapshots.usage("c"), before);
+
+    await using other = await TestSnapshots.open(fixture.root);
+    const now = await other.snapshots.usage("c");
+    const upper = join(fixture.root, "roots/c/upper");
+    const du = execFileSync("du", ["-s", "--block-size=1", upper], { encoding: "utf8" });
+    assert.deepEqual(now, { bytes: BigInt(Number.parseInt(du, 10)), inodes: 2n });
+  });
+
+  test("of a container without a root is not found", async () => {
+    await assert.rejects(fixture.snapshots.usage("nobody"), (error) => isKind(error, "not-found"));
+  });
+});
+
+describe("close()", () => {
+  test("takes the private mount away when there is no root", async () => {
+    const mounts = async (): Promise<number> =>
+      (await listMounts()).filter(({ mountPoint }) => mountPoint === join(fixture.root, "roots"))
+        .length;
+    await fixture.snapshots.mount("c", []);
+    await fixture.snapshots.close();
+    assert.equal(await mounts(), 1);
+    await fixture.snapshots.remove("c");
+    await untilHolds("roots", []);
+    await fixture.snapshots.close();
+    assert.equal(await mounts(), 0);
+  });
+});

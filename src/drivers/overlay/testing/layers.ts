@@ -1,0 +1,70 @@
+import { createHash } from "node:crypto";
+import { fileURLToPath } from "node:url";
+import type { Digest } from "../../../base/digest.ts";
+import { silentLogger } from "../../../base/logger.ts";
+import { TaskGroup } from "../../../base/task-group.ts";
+import type { LayerSource } from "../../../core/snapshot/index.ts";
+import { unmount } from "../../../linux/index.ts";
+import { type BuiltEntry, buildTar } from "../../../unpack/testing/tar-builder.ts";
+import { OverlaySnapshots, type OverlaySnapshotsDeps } from "../overlay-snapshots.ts";
+import type { UnpackerCommand } from "../unpacker.ts";
+
+/** The unpacker without the command line around it. */
+export const bareUnpacker: UnpackerCommand = {
+  file: process.execPath,
+  args: [
+    "--disable-warning=ExperimentalWarning",
+    fileURLToPath(new URL("../../../unpack/testing/unpack.ts", import.meta.url)),
+  ],
+};
+
+export function digestOf(bytes: Buffer): Digest {
+  return `sha256:${createHash("sha256").update(bytes).digest("hex")}`;
+}
+
+/** A blob of an archive that is described as it is, in pieces of 64 KiB. */
+export function sourceOf(tar: Buffer, blob = tar): LayerSource {
+  return {
+    blob: { mediaType: "any", digest: digestOf(blob), sizeBytes: BigInt(blob.length) },
+    diffId: digestOf(tar),
+    chunks: piecesOf(blob),
+  };
+}
+
+async function* piecesOf(blob: Buffer): AsyncGenerator<Buffer> {
+  for (let at = 0; at < blob.length; at += 65_536) yield blob.subarray(at, at + 65_536);
+}
+
+/** Snapshots in a folder, and what they need; `dispose` waits for their deletions. */
+export class TestSnapshots implements AsyncDisposable {
+  readonly snapshots: OverlaySnapshots;
+  readonly root: string;
+  readonly #tasks: TaskGroup;
+
+  private constructor(snapshots: OverlaySnapshots, tasks: TaskGroup) {
+    this.snapshots = snapshots;
+    this.root = snapshots.folder;
+    this.#tasks = tasks;
+  }
+
+  static async open(
+    root: string,
+    options: Partial<OverlaySnapshotsDeps> = {},
+  ): Promise<TestSnapshots> {
+    const tasks = new TaskGroup(silentLogger);
+    const deps = { root, tasks, log: silentLogger, unpacker: bareUnpacker, ...options };
+    return new TestSnapshots(await OverlaySnapshots.open(deps), tasks);
+  }
+
+  /** Unpacks an archive of these entries and gives its diff id. */
+  async layer(...entries: readonly BuiltEntry[]): Promise<Digest> {
+    const source = sourceOf(buildTar(entries));
+    await this.snapshots.unpackLayer(source, new AbortController().signal);
+    return source.diffId;
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.#tasks[Symbol.asyncDispose]();
+    await unmount(`${this.root}/roots`);
+  }
+}

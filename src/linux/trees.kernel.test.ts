@@ -1,0 +1,118 @@
+import assert from "node:assert/strict";
+import { execFileSync } from "node:child_process";
+import {
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { after, before, describe, test } from "node:test";
+
+import { isKind } from "../base/errors.ts";
+import { bindMount, unmount } from "./mounts.ts";
+import { diskUsage, removeTree, syncFileSystem } from "./trees.ts";
+
+const folder = mkdtempSync(join(tmpdir(), "davit-trees-"));
+const other = join(folder, "other");
+const tree = join(folder, "tree");
+
+before(() => {
+  mkdirSync(other);
+  writeFileSync(join(other, "precious"), "");
+});
+after(() => rmSync(folder, { recursive: true }));
+
+function sh(script: string): void {
+  execFileSync("sh", ["-euc", script, "sh", tree]);
+}
+
+describe("removeTree()", () => {
+  test("takes any names, devices and links, and follows no link", async () => {
+    sh('mkdir -p "$1/a/b"; cd "$1"; mkfifo pipe; mknod null c 1 3; : > ".deep-0"; : > "\t\n"');
+    symlinkSync(other, join(tree, "link"));
+    writeFileSync(Buffer.concat([Buffer.from(`${tree}/`), Buffer.from([0xff])]), "");
+    await removeTree(tree);
+    assert.equal(existsSync(tree), false);
+    assert.deepEqual(readdirSync(other), ["precious"]);
+    symlinkSync(other, tree);
+    await removeTree(tree);
+    assert.deepEqual(readdirSync(other), ["precious"]);
+    await removeTree(tree);
+  });
+
+  test("takes folders far deeper than a path can be long", async () => {
+    // Three chains of 3,000 folders; no path leads to their ends.
+    const script = `
+      import os, sys
+      os.mkdir(sys.argv[1])
+      for chain in range(3):
+          os.chdir(sys.argv[1])
+          for _ in range(3000):
+              os.mkdir("d%d" % chain); os.chdir("d%d" % chain)
+          open("file", "w").close()
+    `.replaceAll("\n      ", "\n");
+    execFileSync("python3", ["-c", script, tree]);
+    await removeTree(tree);
+    assert.equal(existsSync(tree), false);
+  });
+
+  test("takes more entries than one batch, and stops between batches", async () => {
+    sh('mkdir "$1"; cd "$1"; seq 12000 | xargs touch');
+    const controller = new AbortController();
+    const call = removeTree(tree, controller.signal);
+    controller.abort(new Error("enough"));
+    await assert.rejects(call, /enough/);
+    const left = readdirSync(tree).length;
+    assert.ok(left > 0 && left < 12_000, String(left));
+    await removeTree(tree);
+    assert.equal(existsSync(tree), false);
+  });
+
+  test("enters no mount, and removes all else before it says so", async () => {
+    mkdirSync(join(tree, "bound"), { recursive: true });
+    await bindMount(other, join(tree, "bound"));
+    mkdirSync(join(tree, "z"));
+    writeFileSync(join(tree, "z/file"), "");
+    await assert.rejects(removeTree(tree), /open folder "bound": EXDEV/);
+    assert.deepEqual(readdirSync(tree), ["bound"]);
+    assert.deepEqual(readdirSync(other), ["precious"]);
+    await unmount(join(tree, "bound"));
+    await removeTree(tree);
+  });
+});
+
+describe("diskUsage()", () => {
+  test("is what du says, hard links once, without what is mounted in it", async () => {
+    sh('mkdir -p "$1/a/b"; cd "$1"; head -c 100000 /dev/zero > file; ln file a/hard; ln -s x y');
+    writeFileSync(join(tree, "a/b/other"), Buffer.alloc(5000));
+    const du = (...args: readonly string[]): bigint =>
+      BigInt(Number.parseInt(execFileSync("du", ["-s", ...args, tree], { encoding: "utf8" }), 10));
+    const usage = await diskUsage(tree);
+    assert.deepEqual(usage, { bytes: du("--block-size=1"), inodes: du("--inodes") });
+    mkdirSync(join(tree, "bound"));
+    const withFolder = await diskUsage(tree);
+    writeFileSync(join(other, "large"), Buffer.alloc(100_000));
+    await bindMount(other, join(tree, "bound"));
+    const { inodes } = await diskUsage(tree);
+    assert.equal(inodes, withFolder.inodes);
+    await unmount(join(tree, "bound"));
+    await removeTree(tree);
+    rmSync(join(other, "large"));
+  });
+
+  test("of what is not there is not found", async () => {
+    await assert.rejects(diskUsage(tree), (error) => isKind(error, "not-found"));
+  });
+});
+
+describe("syncFileSystem()", () => {
+  test("waits for the disk, and names what is not there", async () => {
+    await syncFileSystem(other);
+    await assert.rejects(syncFileSystem(tree), /open ".*tree": no such file/);
+  });
+});

@@ -1,0 +1,131 @@
+import assert from "node:assert/strict";
+import { describe, test } from "node:test";
+import { constants, gzipSync, zstdCompressSync } from "node:zlib";
+
+import { isKind } from "../base/errors.ts";
+import { Decompressor, detectCompression } from "./decompress.ts";
+import { Random } from "./testing/random.ts";
+import { ZstdFrames } from "./zstd-frames.ts";
+
+async function decompress(pieces: readonly Buffer[]): Promise<Buffer> {
+  const decompressor = new Decompressor(detectCompression(Buffer.concat(pieces)));
+  const feeding = (async () => {
+    for (const piece of pieces) await decompressor.write(piece);
+    decompressor.end();
+  })();
+  const output: Buffer[] = [];
+  for await (const piece of decompressor.output) output.push(piece);
+  await feeding;
+  return Buffer.concat(output);
+}
+
+const random = new Random(1);
+/** Compresses well here and badly there, and is longer than a window of blocks. */
+const content = Buffer.concat([
+  Buffer.alloc(300_000, "ab"),
+  random.bytes(200_000),
+  Buffer.alloc(500_000),
+]);
+const withChecksum = { params: { [constants.ZSTD_c_checksumFlag]: 1 } };
+
+function skippable(length: number): Buffer {
+  const frame = Buffer.alloc(8 + length, 0x28);
+  frame.writeUInt32LE(0x184d2a5e, 0);
+  frame.writeUInt32LE(length, 4);
+  return frame;
+}
+
+/** Many frames of all kinds, as tools write them that compress in parallel or with an index. */
+function framesOf(bytes: Buffer): Buffer {
+  const frames = [skippable(3)];
+  for (let at = 0; at < bytes.length; at += 77_777) {
+    const part = bytes.subarray(at, at + 77_777);
+    frames.push(zstdCompressSync(part, at % 2 === 0 ? withChecksum : {}), skippable(at % 9));
+  }
+  return Buffer.concat([...frames, zstdCompressSync(Buffer.alloc(0))]);
+}
+
+describe("detectCompression()", () => {
+  test("goes by the first bytes", () => {
+    assert.equal(detectCompression(gzipSync("a")), "gzip");
+    assert.equal(detectCompression(zstdCompressSync("a")), "zstd");
+    assert.equal(detectCompression(skippable(0)), "zstd");
+    assert.equal(detectCompression(Buffer.from("file\0")), "none");
+    assert.equal(detectCompression(Buffer.alloc(0)), "none");
+  });
+});
+
+describe("Decompressor", () => {
+  const half = content.length / 2;
+  const blobs: readonly (readonly [string, Buffer])[] = [
+    ["plain", content],
+    ["gzip", gzipSync(content)],
+    [
+      "gzip of two members",
+      Buffer.concat([gzipSync(content.subarray(0, half)), gzipSync(content.subarray(half))]),
+    ],
+    ["zstd", zstdCompressSync(content)],
+    ["zstd of many frames", framesOf(content)],
+  ];
+  for (const [name, blob] of blobs) {
+    test(`${name}, in pieces of any size`, async () => {
+      assert.ok((await decompress([blob])).equals(content));
+      for (let seed = 1; seed <= 6; seed++) {
+        const longest = [100, 1000, 65_536, 400_000][seed % 4] ?? 100;
+        const pieces = new Random(seed).split(blob, longest);
+        assert.ok((await decompress(pieces)).equals(content), `seed ${seed}`);
+      }
+    });
+
+    if (name === "plain") continue;
+    test(`${name}, cut off or damaged`, async () => {
+      for (const length of [5, 30, Math.floor(blob.length / 2), blob.length - 1]) {
+        await assert.rejects(decompress([blob.subarray(0, length)]), (error) =>
+          isKind(error, "invalid-argument"),
+        );
+      }
+      const garbage = Buffer.concat([blob, Buffer.from("garbage")]);
+      await assert.rejects(decompress([garbage]), (error) => isKind(error, "invalid-argument"));
+    });
+  }
+
+  test("takes a single byte at a time", async () => {
+    const small = Buffer.concat([zstdCompressSync("a"), skippable(2), zstdCompressSync("b")]);
+    assert.equal(
+      (await decompress([...small].map((byte) => Buffer.from([byte])))).toString(),
+      "ab",
+    );
+  });
+
+  test("drops what is written after its reader left", async () => {
+    const decompressor = new Decompressor("gzip");
+    const blob = gzipSync(random.bytes(300_000));
+    await decompressor.write(blob.subarray(0, 200_000));
+    for await (const piece of decompressor.output) {
+      assert.ok(piece.length > 0);
+      break;
+    }
+    for (let count = 0; count < 50; count++) await decompressor.write(blob);
+    decompressor.end();
+  });
+});
+
+describe("ZstdFrames", () => {
+  test("ends no piece later than its frame", () => {
+    const frames = Array.from({ length: 20 }, (_, at) => zstdCompressSync(random.bytes(at * 10)));
+    const blob = Buffer.concat(frames.flatMap((frame, at) => [frame, skippable(at)]));
+    for (const longest of [1, 3, 50, blob.length]) {
+      const splitter = new ZstdFrames();
+      const pieces = new Random(longest)
+        .split(blob, longest)
+        .flatMap((piece) => [...splitter.split(piece)].map((part) => Buffer.from(part)));
+      splitter.end();
+      assert.ok(Buffer.concat(pieces).equals(Buffer.concat(frames)));
+      const ends = new Set<number>();
+      let at = 0;
+      for (const piece of pieces) ends.add((at += piece.length));
+      at = 0;
+      for (const frame of frames) assert.ok(ends.has((at += frame.length)));
+    }
+  });
+});
