@@ -17,7 +17,7 @@ export interface OverlaySnapshotsDeps {
   readonly log: Logger;
   /** How to start the unpacker; this same program if not given. */
   readonly unpacker?: UnpackerCommand;
-  /** Unpackers at once, 2 if not given: each takes a core and some 120 MB. */
+  /** Unpackers at once, 2 if not given: each takes a core and some 100 MB. */
   readonly unpackers?: number;
   /** How long an unpacker may stand still, 300 s if not given. */
   readonly stallMs?: number;

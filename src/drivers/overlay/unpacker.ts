@@ -33,8 +33,15 @@ export interface UnpackOptions {
 
 const SIGKILL = 9;
 const REPORT_MAX = 64 * 1024;
-/** The heap holds names only, buffers are outside of it; a broken archive must not grow it. */
-const NODE_OPTIONS = ["--disable-warning=ExperimentalWarning", "--max-old-space-size=384"];
+/**
+ * The heap holds names only, buffers are outside of it; a broken archive must not grow it. The small
+ * young space makes 100 MB of memory out of 150, at the same speed.
+ */
+const NODE_OPTIONS = [
+  "--disable-warning=ExperimentalWarning",
+  "--max-old-space-size=384",
+  "--max-semi-space-size=1",
+];
 
 /** This same program, as it runs now: the bundle, or the command line's source. */
 export function defaultUnpackerCommand(): UnpackerCommand {
@@ -57,6 +64,8 @@ export async function unpackBlob(options: UnpackOptions): Promise<Unpacked> {
   const child = spawnChild({
     file: command.file,
     args: [...command.args, folder],
+    // Nothing of ours: NODE_EXTRA_CA_CERTS, for one, makes a thread of Node open files, and later on
+    // the files would be the image's.
     env: {},
     stdin: "pipe",
     stdout: "pipe",
