@@ -13,7 +13,6 @@
 #include <sys/file.h>
 #include <unistd.h>
 
-#include "files.c" /* scripts/build-native.sh names the files that are compiled alone */
 
 int fault_set_errno(struct fault *fault, int err, const char *call, const char *path) {
   fault->err = err;

@@ -31,12 +31,12 @@ newer() {
 
 cc=${CC:-cc}
 mkdir -p dist
+sources="native/davit.c native/spawn.c native/watch.c native/namespaces.c native/mounts.c native/files.c"
 # Each output appears by rename, so that a build under way never breaks a daemon that starts.
-if ! newer dist/davit.node native/davit.h native/davit.c native/spawn.c native/watch.c \
-  native/namespaces.c native/mounts.c scripts/build-native.sh; then
+# shellcheck disable=SC2086 # a list of words
+if ! newer dist/davit.node native/davit.h $sources scripts/build-native.sh; then
   $cc -std=gnu11 -shared -fPIC -O2 -g1 -Wall -Wextra -Werror -fvisibility=hidden -pthread \
-    -I"$headers" -o "dist/davit.node.$$" \
-    native/davit.c native/spawn.c native/watch.c native/namespaces.c native/mounts.c
+    -I"$headers" -o "dist/davit.node.$$" $sources
   mv -f "dist/davit.node.$$" dist/davit.node
   echo "built dist/davit.node"
 fi
