@@ -6,14 +6,16 @@ export interface ContainerBundle {
   readonly id: string;
   /** OCI runtime of the container's handler: name or path. */
   readonly runtimePath: string;
-  /** The runtime-spec, as JSON text. */
+  /** The runtime-spec, as JSON text. Its `root.path` is an absolute path. */
   readonly spec: string;
-  /** Folder of the mounted root. */
-  readonly rootfs: string;
-  /** CRI log to write; undefined for none. */
+  /** cgroupfs path of the container below each hierarchy's root: the spec's `linux.cgroupsPath`. */
+  readonly cgroupPath: string;
+  /** CRI log to write, in a folder that is there; undefined for none. */
   readonly logPath: string | undefined;
   readonly terminal: boolean;
+  /** False: the process reads end of file. */
   readonly stdin: boolean;
+  /** The process's stdin ends with the first client that attached to it. */
   readonly stdinOnce: boolean;
 }
 
@@ -50,10 +52,15 @@ export interface ExecResult {
 export interface ContainerRuntime {
   /**
    * Creates and starts the container's process. On failure nothing of it stays; the message is
-   * the OCI runtime's own. What it builds goes with remove().
+   * the OCI runtime's own. What it builds goes with remove(). A caller that gave up says so by
+   * `operation.signal`; the undoing takes 5 s at most, what then still hangs goes with remove().
    */
   start(bundle: ContainerBundle, operation: Operation): Promise<StartedContainer>;
-  /** Resolves at the end of the container's process, with everything of its cgroup ended and deleted. */
+  /**
+   * Resolves at the end of the container's process, with everything of its cgroup ended and deleted
+   * (what hangs in the kernel is logged and left to remove()). `not-found` for a container that was
+   * neither started nor loaded here.
+   */
   wait(id: string, signal: AbortSignal): Promise<ContainerExit>;
   /**
    * Takes up a container that an earlier daemon started: afterwards wait() tells its end, also
@@ -70,9 +77,17 @@ export interface ContainerRuntime {
   ): Promise<void>;
   /** Sends a signal to the container's process; done when it is gone already. */
   kill(id: string, signalNumber: number): Promise<void>;
-  /** Ends every process of the container now, the monitor's help not needed. */
+  /**
+   * Ends every process of the container now, the monitor's help not needed. `deadline-exceeded` for
+   * one that hangs in the kernel.
+   */
   killAll(id: string): Promise<void>;
-  /** Runs a command in the container. `deadline-exceeded` at the timeout, its processes then killed. */
+  /**
+   * Runs a command in the container. `spec` is an OCI process, as JSON text. Resolves when the
+   * command itself has ended, whatever it left in the background. A command that cannot be started
+   * is an error with the OCI runtime's words. `deadline-exceeded` at the timeout, its processes
+   * then killed.
+   */
   execSync(
     id: string,
     options: {
@@ -83,8 +98,16 @@ export interface ContainerRuntime {
   ): Promise<ExecResult>;
   /** Writes limits to a running container, as OCI LinuxResources JSON text. */
   update(id: string, resources: string): Promise<void>;
-  /** Closes the log and opens it anew at its path (kubelet has rotated it away). */
+  /**
+   * Closes the log and opens it anew at its path (kubelet has rotated it away). Does nothing while
+   * the open log is still there. On failure there is no new file.
+   */
   reopenLog(id: string, logPath: string): Promise<void>;
-  /** Removes everything of a container whose process has ended or never began. Idempotent. */
+  /**
+   * Removes everything of a container, at whatever point its start, its end or an earlier removal
+   * stopped, also in another daemon; what still runs of it is killed. Idempotent.
+   */
   remove(id: string): Promise<void>;
+  /** The ids of containers that something is left of here and that are not `known`, for remove(). */
+  orphans(known: ReadonlySet<string>): Promise<readonly string[]>;
 }

@@ -32,6 +32,8 @@ export const stages = {
     "answer",
   ],
   "remove-pod-sandbox": ["stop", "shut-down", "delete-record", "answer"],
+  // As the runtime's driver goes through them.
+  "start-container": ["write-bundle", "start-monitor", "create-process", "start-process"],
   recover: [
     "read-records",
     "load-sandboxes",

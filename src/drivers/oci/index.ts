@@ -1,3 +1,5 @@
-// The OCI runtimes under davit. So far: what they say that they can do. Imports core and linux.
+// Containers by conmon and an OCI runtime (crun, runc), and what such a runtime can do. Imports core
+// and linux. Start with oci-runtime.ts.
 export type { RuntimeFeatures } from "./features.ts";
 export { readRuntimeFeatures } from "./features.ts";
+export { OciRuntime } from "./oci-runtime.ts";

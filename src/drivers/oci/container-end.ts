@@ -1,0 +1,128 @@
+import { readFile, stat } from "node:fs/promises";
+import { setTimeout as delay } from "node:timers/promises";
+
+import type { Logger } from "../../base/logger.ts";
+import type { Clock } from "../../base/time.ts";
+import {
+  type CgroupLayout,
+  cgroupDirs,
+  controllerDir,
+  errnoCode,
+  type LegacyCgroups,
+} from "../../linux/index.ts";
+
+/** A process whose end can be awaited: our child, or one held by a pidfd. */
+export interface Watched {
+  readonly pid: number;
+  readonly exited: Promise<unknown>;
+  kill(signal: number): void;
+}
+
+/** What conmon recorded of an end. */
+export interface RecordedEnd {
+  readonly exitCode: number;
+  readonly finishedAtNs: bigint;
+  readonly unknown: boolean;
+}
+
+const SIGKILL = 9;
+/** How long conmon may take to write down what it has reaped. A full disk or a stuck log can stop it. */
+const monitorPatienceMs = 10_000;
+/** How long the kernel may take to end a killed conmon. */
+const killPatienceMs = 2_000;
+const unknownExitCode = 255;
+
+/**
+ * Waits for a container's process and for its record. conmon reaps the process, writes the exit file
+ * and ends, so its end says that the file is there or never will be: no watch of the folder is needed.
+ */
+export async function awaitEnd(options: {
+  /** Undefined: gone already. */
+  readonly process: Watched | undefined;
+  readonly monitor: Watched | undefined;
+  readonly startedAtNs?: bigint;
+  readonly exitFile: string;
+  readonly clock: Clock;
+  readonly log: Logger;
+}): Promise<RecordedEnd> {
+  const { process, monitor, exitFile, clock, log } = options;
+  await process?.exited;
+  if (monitor !== undefined && !(await within(monitor.exited, monitorPatienceMs))) {
+    log.warn(
+      `conmon ${monitor.pid} has not recorded the exit after ${monitorPatienceMs} ms, killing it`,
+    );
+    monitor.kill(SIGKILL);
+    await within(monitor.exited, killPatienceMs);
+  }
+  const end = await readExitFile(exitFile);
+  if (end === undefined) {
+    return { exitCode: unknownExitCode, finishedAtNs: clock.nowNs(), unknown: true };
+  }
+  // The kernel stamps files by a clock that moves once a tick, up to 10 ms late.
+  const { startedAtNs = 0n } = options;
+  return end.finishedAtNs < startedAtNs ? { ...end, finishedAtNs: startedAtNs } : end;
+}
+
+/** What an exit file says, with the file's time as the time of the end; undefined when there is none. */
+export async function readExitFile(path: string): Promise<RecordedEnd | undefined> {
+  try {
+    const [text, { mtimeNs }] = await Promise.all([
+      readFile(path, "latin1"),
+      stat(path, { bigint: true }),
+    ]);
+    const exitCode = Number.parseInt(text, 10);
+    // conmon writes -1 for a process whose status it never learnt.
+    if (exitCode >= 0) return { exitCode, finishedAtNs: mtimeNs, unknown: false };
+    return { exitCode: unknownExitCode, finishedAtNs: mtimeNs, unknown: true };
+  } catch (cause) {
+    if (errnoCode(cause) === "ENOENT") return undefined;
+    throw cause;
+  }
+}
+
+/**
+ * True when the kernel killed a process in the cgroup, or below it, for want of memory: of the
+ * container's own limit or of one above. To be asked before the cgroup goes; undefined after.
+ */
+export async function ranOutOfMemory(
+  layout: CgroupLayout,
+  cgroupPath: string,
+): Promise<boolean | undefined> {
+  const path =
+    layout.version === "v2" ? unifiedEvents(layout, cgroupPath) : legacyEvents(layout, cgroupPath);
+  if (path === undefined) return undefined;
+  try {
+    return parseOomKills(await readFile(path, "latin1")) > 0;
+  } catch (cause) {
+    const code = errnoCode(cause);
+    if (code === "ENOENT" || code === "ENODEV") return undefined;
+    throw cause;
+  }
+}
+
+function unifiedEvents(layout: CgroupLayout, cgroupPath: string): string | undefined {
+  const dir = cgroupDirs(layout, cgroupPath)[0];
+  return dir === undefined ? undefined : `${dir}/memory.events`;
+}
+
+function legacyEvents(layout: LegacyCgroups, cgroupPath: string): string | undefined {
+  const dir = controllerDir(layout, "memory", cgroupPath);
+  return dir === undefined ? undefined : `${dir}/memory.oom_control`;
+}
+
+/** The sum of the lines `oom_kill N` and `oom_group_kill N` (linux/Documentation, cgroup-v1/memory, cgroup-v2). */
+export function parseOomKills(text: string): number {
+  return [...text.matchAll(/^oom_(?:group_)?kill (\d+)$/gm)].reduce(
+    (sum, match) => sum + Number(match[1]),
+    0,
+  );
+}
+
+/** True when the promise settled in time. */
+export async function within(promise: Promise<unknown>, timeoutMs: number): Promise<boolean> {
+  const timer = new AbortController();
+  const late = delay(timeoutMs, false, { signal: timer.signal }).catch(() => false);
+  const done = await Promise.race([promise.then(() => true), late]);
+  timer.abort();
+  return done;
+}

@@ -1,0 +1,39 @@
+import { readFile, writeFile } from "node:fs/promises";
+
+import { errnoCode, systemError } from "../../linux/index.ts";
+
+/** What a later daemon must know of a container to end it, and cannot tell from its id. */
+export interface Facts {
+  readonly runtimePath: string;
+  readonly cgroupPath: string;
+}
+
+/** Written before anything of the container is started. */
+export async function writeFacts(path: string, facts: Facts): Promise<void> {
+  await writeFile(path, JSON.stringify(facts), { mode: 0o600 });
+}
+
+/** Undefined when there are none, or none that can be read: then nothing was started. */
+export async function readFacts(path: string): Promise<Facts | undefined> {
+  try {
+    return parseFacts(await readFile(path, "utf8"));
+  } catch (cause) {
+    if (errnoCode(cause) === "ENOENT") return undefined;
+    throw systemError(`read "${path}"`, cause);
+  }
+}
+
+function parseFacts(text: string): Facts | undefined {
+  try {
+    const { runtimePath, cgroupPath } = JSON.parse(text) as {
+      readonly runtimePath?: unknown;
+      readonly cgroupPath?: unknown;
+    };
+    if (typeof runtimePath === "string" && typeof cgroupPath === "string") {
+      return { runtimePath, cgroupPath };
+    }
+  } catch {
+    // Half-written: the daemon died at it.
+  }
+  return undefined;
+}

@@ -1,0 +1,142 @@
+import { symlink } from "node:fs/promises";
+import { basename, dirname, join } from "node:path";
+import type { Readable } from "node:stream";
+
+import { RuntimeError } from "../../base/errors.ts";
+import type { ContainerBundle } from "../../core/container/index.ts";
+import { type Child, spawnChild } from "../../linux/index.ts";
+import type { Places } from "./places.ts";
+import {
+  parseSyncMessage,
+  programPath,
+  runtimeEnv,
+  runtimeWords,
+  type SyncMessage,
+} from "./runtime-command.ts";
+
+/** A conmon that makes its container now. */
+export interface StartingMonitor {
+  readonly child: Child;
+  /** The pid of the container's process, which waits to be started; or the runtime's failure. */
+  readonly answer: Promise<number>;
+}
+
+/** The room that sockaddr_un leaves for a folder before "/conmon-term.XXXXXX" (unix(7)). */
+const longestConsoleFolder = 85;
+
+/**
+ * Starts conmon for a bundle. conmon runs the OCI runtime's `create`, tells how that went by the
+ * sync pipe, then writes the log, reaps the container's process and writes its exit code to
+ * `<exits>/<id>` by rename before it ends.
+ *
+ * `--sync` makes it our child rather than a daemon by double fork, so that its pid is known before
+ * it does anything; it outlives us all the same, in a session of its own.
+ *
+ * NOTE(conmon): its cwd and `--persist-dir` are where it leaves a file `oom` and a copy of the exit
+ * code; with `--full-attach` its socket is `<bundle>/attach`, however long that path is.
+ */
+export async function startMonitor(options: {
+  readonly conmonPath: string;
+  readonly runtimePath: string;
+  readonly places: Places;
+  readonly bundle: ContainerBundle;
+}): Promise<StartingMonitor> {
+  const { places, bundle } = options;
+  const folder = places.bundle(bundle.id);
+  const args = [
+    ...["--sync", "--full-attach", "--no-sync-log"],
+    ...["--cid", bundle.id, "--cuuid", bundle.id, "--bundle", folder],
+    ...["--runtime", options.runtimePath],
+    `--runtime-arg=--root=${places.runtimeRoot(options.runtimePath)}`,
+    ...["--container-pidfile", places.file(bundle.id, "pid")],
+    ...["--exit-dir", places.exits, "--persist-dir", folder],
+    ...["--log-path", await logArgument(places, bundle)],
+    ...(bundle.terminal ? ["--terminal"] : []),
+    ...(bundle.stdin ? ["--stdin"] : []),
+    ...(bundle.stdin && !bundle.stdinOnce ? ["--leave-stdin-open"] : []),
+  ];
+  // conmon puts /dev/null over its first three descriptors, so the shell moves our pipe to a fourth.
+  const child = spawnChild({
+    file: "/bin/sh",
+    args: ["-c", 'exec "$0" "$@" 3>&1 >/dev/null', programPath(options.conmonPath), ...args],
+    env: { ...runtimeEnv, ...consoleEnv(places), _OCI_SYNCPIPE: "3" },
+    cwd: folder,
+    newSession: true,
+    stdout: "pipe",
+    stderr: "pipe",
+  });
+  const answer = readAnswer(child);
+  answer.catch(() => undefined);
+  return { child, answer };
+}
+
+/**
+ * What conmon takes for a log. It cuts the argument at every ":" and drops the rest, so a folder
+ * with one is reached by a link in the bundle. A link to the file itself would not do: conmon
+ * renames a new file over it when it reopens the log.
+ */
+async function logArgument(places: Places, bundle: ContainerBundle): Promise<string> {
+  if (bundle.logPath === undefined) return "none";
+  let path = bundle.logPath;
+  if (dirname(path).includes(":")) {
+    const link = places.file(bundle.id, "log");
+    await symlink(dirname(path), link);
+    path = join(link, basename(path));
+  }
+  if (!path.includes(":")) return `k8s-file:${path}`;
+  throw new RuntimeError(
+    "invalid-argument",
+    `write log "${bundle.logPath}": conmon cannot take a file name with ":"; use another log_path`,
+  );
+}
+
+/** Where conmon makes its console socket: in our state if that path is short enough, else in /tmp. */
+function consoleEnv(places: Places): Readonly<Record<string, string>> {
+  const fits = Buffer.byteLength(places.consoles) <= longestConsoleFolder;
+  return fits ? { TMPDIR: places.consoles } : {};
+}
+
+async function readAnswer(child: Child): Promise<number> {
+  const errors = textOf(child.stderr);
+  let message: SyncMessage | undefined;
+  try {
+    const line = await firstLine(child.stdout);
+    if (line !== "") message = parseSyncMessage(line);
+  } finally {
+    child.stdout?.destroy();
+  }
+  if (message === undefined) {
+    const said = await errors;
+    throw new RuntimeError(
+      "unknown",
+      `start conmon: ${said === "" ? "it ended before the OCI runtime told of a process" : said}`,
+    );
+  }
+  child.stderr?.destroy();
+  if (message.pid > 0) return message.pid;
+  throw new RuntimeError(
+    "unknown",
+    `OCI runtime create: ${runtimeWords(message.message) || "failed"}`,
+  );
+}
+
+/** Up to the first newline, or all there is. conmon holds its end of the pipe for its whole life. */
+async function firstLine(stream: Readable | undefined): Promise<string> {
+  let text = "";
+  for await (const chunk of stream ?? []) {
+    text += String(chunk);
+    const end = text.indexOf("\n");
+    if (end >= 0) return text.slice(0, end);
+  }
+  return text;
+}
+
+async function textOf(stream: Readable | undefined): Promise<string> {
+  let text = "";
+  try {
+    for await (const chunk of stream ?? []) text += String(chunk);
+  } catch {
+    // Destroyed when it is of no use any more.
+  }
+  return text.trim();
+}

@@ -1,0 +1,423 @@
+import { existsSync, readlinkSync } from "node:fs";
+import { access, mkdir, readdir, rm, writeFile } from "node:fs/promises";
+import { join } from "node:path";
+
+import { messageOf, RuntimeError } from "../../base/errors.ts";
+import type { Logger } from "../../base/logger.ts";
+import { beforeAbort } from "../../base/rollback.ts";
+import type { Clock } from "../../base/time.ts";
+import type {
+  ContainerBundle,
+  ContainerExit,
+  ContainerRuntime,
+  ExecResult,
+  StartedContainer,
+} from "../../core/container/index.ts";
+import type { Operation } from "../../core/operation/index.ts";
+import type { ProcessIdentity } from "../../core/sandbox/index.ts";
+import {
+  type CgroupLayout,
+  type Child,
+  cgroupDirs,
+  killCgroup,
+  openProcess,
+  type ProcessRef,
+  processStartTime,
+  removeCgroup,
+  systemError,
+} from "../../linux/index.ts";
+import { awaitEnd, ranOutOfMemory, type Watched, within } from "./container-end.ts";
+import { endTree } from "./end-tree.ts";
+import { execSync } from "./exec-sync.ts";
+import { type Facts, readFacts, writeFacts } from "./facts.ts";
+import { startMonitor } from "./monitor.ts";
+import { Places } from "./places.ts";
+import { reopenLog } from "./reopen-log.ts";
+import { callRuntime, programPath } from "./runtime-command.ts";
+import { endCommands, endMonitors, findMonitors } from "./strays.ts";
+
+interface Deps {
+  /** The state folder of the configuration. */
+  readonly state: string;
+  readonly cgroups: CgroupLayout;
+  readonly clock: Clock;
+  readonly log: Logger;
+  /** conmon if not given. */
+  readonly conmonPath?: string;
+}
+
+/** A container that this daemon has started or taken up. */
+interface Kept {
+  readonly facts: Facts;
+  /** Undefined: ended before it was taken up. */
+  readonly process: Watched | undefined;
+  /** Undefined: ended before the container was taken up. */
+  readonly monitor: Watched | undefined;
+  readonly hostPids: boolean;
+  readonly exit: Promise<ContainerExit>;
+  /** True when the process has ended and nothing but files is left of the container. */
+  cleared: boolean;
+  /** Lets go of what is watched. */
+  release(): void;
+}
+
+/** How long a verb of the OCI runtime may take that no caller's deadline bounds. */
+const verbMs = 10_000;
+/** How long each part of an undoing may take, so that all of it stays below 5 s. */
+const undoMs = 1_500;
+
+/**
+ * Runs containers by conmon and an OCI runtime (crun, runc).
+ *
+ * A container's conmon and its processes outlive the daemon. What is in memory here is only how
+ * they are watched; everything that ending and removing them needs follows from the id, the bundle
+ * and /proc.
+ */
+export class OciRuntime implements ContainerRuntime {
+  readonly #deps: Deps;
+  readonly #places: Places;
+  readonly #kept = new Map<string, Kept>();
+  /** conmons that were there before us, for containers that nobody loads. */
+  readonly #earlier: ReadonlyMap<string, readonly ProcessIdentity[]>;
+
+  private constructor(
+    deps: Deps,
+    places: Places,
+    earlier: ReadonlyMap<string, readonly ProcessIdentity[]>,
+  ) {
+    this.#deps = deps;
+    this.#places = places;
+    this.#earlier = earlier;
+  }
+
+  /** Makes the folders of the state, and ends the ExecSync commands that an earlier daemon left. */
+  static async open(deps: Deps): Promise<OciRuntime> {
+    const places = new Places(deps.state);
+    for (const folder of [places.containers, places.exits, places.execs, places.consoles]) {
+      await mkdir(folder, { recursive: true, mode: 0o700 });
+    }
+    await endCommands(places.execs);
+    return new OciRuntime(deps, places, await findMonitors(places.exits));
+  }
+
+  async start(bundle: ContainerBundle, operation: Operation): Promise<StartedContainer> {
+    const { id } = bundle;
+    if (this.#kept.has(id)) {
+      throw new RuntimeError("already-exists", `start container "${id}": it was started already`);
+    }
+    const facts = {
+      runtimePath: programPath(bundle.runtimePath),
+      cgroupPath: bundle.cgroupPath,
+    };
+    await operation.enter("write-bundle");
+    try {
+      await mkdir(this.#places.bundle(id), { mode: 0o700 });
+    } catch (cause) {
+      throw systemError(`make bundle of container "${id}"`, cause);
+    }
+    let monitor: Child | undefined;
+    let created: ProcessRef | undefined;
+    try {
+      await writeFacts(this.#places.file(id, "facts.json"), facts);
+      await writeFile(this.#places.file(id, "config.json"), bundle.spec, { mode: 0o600 });
+
+      await operation.enter("start-monitor");
+      const starting = await startMonitor({
+        conmonPath: this.#deps.conmonPath ?? "conmon",
+        runtimePath: facts.runtimePath,
+        places: this.#places,
+        bundle,
+      });
+      monitor = starting.child;
+
+      await operation.enter("create-process");
+      const pid = await beforeAbort(starting.answer, operation.signal);
+      created = openProcess(pid);
+      if (created === undefined) {
+        throw new RuntimeError("unknown", "its process ended before it was started");
+      }
+      await operation.enter("start-process");
+      // Before the call: a short process has ended when it returns.
+      const startedAtNs = this.#deps.clock.nowNs();
+      await this.#call(facts, ["start", id], { signal: operation.signal });
+      return this.#started(id, facts, { process: created, monitor, startedAtNs });
+    } catch (error) {
+      created?.close();
+      await this.#undo(id, facts, monitor);
+      throw error;
+    }
+  }
+
+  async wait(id: string, signal: AbortSignal): Promise<ContainerExit> {
+    return beforeAbort(this.#get(id, "wait for").exit, signal);
+  }
+
+  async load(
+    id: string,
+    started: {
+      readonly runtimePath: string;
+      readonly process: ProcessIdentity;
+      readonly monitor: ProcessIdentity | undefined;
+      readonly cgroupPath: string;
+    },
+  ): Promise<void> {
+    if (this.#kept.has(id)) return;
+    const { cgroupPath } = started;
+    const facts = { runtimePath: programPath(started.runtimePath), cgroupPath };
+    const { process, monitor } = started;
+    this.#keep(id, facts, { process: found(process), monitor: found(monitor) });
+  }
+
+  async kill(id: string, signalNumber: number): Promise<void> {
+    this.#get(id, "signal").process?.kill(signalNumber);
+  }
+
+  async killAll(id: string): Promise<void> {
+    const facts = await this.#facts(id);
+    if (facts !== undefined) await killCgroup(this.#deps.cgroups, facts.cgroupPath);
+  }
+
+  async execSync(
+    id: string,
+    options: {
+      readonly spec: string;
+      readonly timeoutMs: number | undefined;
+      readonly signal: AbortSignal;
+    },
+  ): Promise<ExecResult> {
+    const { facts, hostPids } = this.#get(id, "run command in");
+    const { cgroups, log } = this.#deps;
+    const runtimeRoot = this.#places.runtimeRoot(facts.runtimePath);
+    const deps = { folder: this.#places.execs, cgroups, log };
+    return execSync(deps, { id, ...facts, runtimeRoot, hostPids }, options);
+  }
+
+  async update(id: string, resources: string): Promise<void> {
+    const { facts } = this.#get(id, "update");
+    await this.#call(facts, ["update", "--resources", "-", id], { input: resources });
+  }
+
+  async reopenLog(id: string, logPath: string): Promise<void> {
+    const { monitor } = this.#get(id, "reopen log of");
+    if (monitor === undefined) {
+      throw new RuntimeError(
+        "failed-precondition",
+        `reopen log of container "${id}": its conmon has ended, so nothing is logged any more`,
+      );
+    }
+    const control = this.#places.file(id, "ctl");
+    await reopenLog({ monitorPid: monitor.pid, control, logPath });
+  }
+
+  async remove(id: string): Promise<void> {
+    const kept = this.#kept.get(id);
+    if (kept === undefined) await endMonitors(this.#earlier.get(id) ?? []);
+    if (kept?.cleared !== true) {
+      const facts = await this.#facts(id);
+      if (facts !== undefined) await this.#destroy(id, facts, verbMs);
+      // conmon's files must not be taken away under it.
+      if (kept !== undefined) await within(kept.exit, verbMs);
+    }
+    await this.#removeFiles(id);
+    this.#kept.delete(id);
+  }
+
+  async orphans(known: ReadonlySet<string>): Promise<readonly string[]> {
+    const { containers, exits } = this.#places;
+    const ids = [
+      ...(await readdir(containers)),
+      ...(await readdir(exits)),
+      ...this.#earlier.keys(),
+    ];
+    return [...new Set(ids)].filter((id) => !known.has(id));
+  }
+
+  /** Lets go of all that is watched: the containers go on without this daemon. */
+  close(): void {
+    for (const kept of this.#kept.values()) kept.release();
+  }
+
+  #started(
+    id: string,
+    facts: Facts,
+    running: {
+      readonly process: ProcessRef;
+      readonly monitor: Child;
+      readonly startedAtNs: bigint;
+    },
+  ): StartedContainer {
+    const { process, monitor, startedAtNs } = running;
+    const monitorStart = processStartTime(monitor.pid);
+    this.#keep(id, facts, running);
+    return {
+      process: { pid: process.pid, startTime: String(process.startTime) },
+      monitor:
+        monitorStart === undefined
+          ? undefined
+          : { pid: monitor.pid, startTime: String(monitorStart) },
+      startedAtNs,
+    };
+  }
+
+  #keep(
+    id: string,
+    facts: Facts,
+    running: {
+      readonly process: ProcessRef | undefined;
+      readonly monitor: ProcessRef | Child | undefined;
+      readonly startedAtNs?: bigint;
+    },
+  ): void {
+    const { process, monitor } = running;
+    const kept: Kept = {
+      facts,
+      process,
+      monitor,
+      hostPids: process !== undefined && sharesHostPids(process.pid),
+      exit: this.#end(id, facts, running),
+      cleared: false,
+      release: () => {
+        process?.close();
+        if (monitor !== undefined && "close" in monitor) monitor.close();
+        else monitor?.unref();
+      },
+    };
+    void kept.exit.then(() => {
+      kept.release();
+    });
+    this.#kept.set(id, kept);
+  }
+
+  /** Waits for a container's end and clears up after it. Never rejects: an end is always told. */
+  async #end(
+    id: string,
+    facts: Facts,
+    running: {
+      readonly process: Watched | undefined;
+      readonly monitor: Watched | undefined;
+      readonly startedAtNs?: bigint;
+    },
+  ): Promise<ContainerExit> {
+    const { clock } = this.#deps;
+    const log = this.#deps.log.with({ container: id });
+    try {
+      const end = await awaitEnd({
+        ...running,
+        exitFile: this.#places.exit(id),
+        clock,
+        log,
+      });
+      const oomKilled = await this.#markOutOfMemory(id, facts.cgroupPath);
+      try {
+        await this.#destroy(id, facts, verbMs);
+        const kept = this.#kept.get(id);
+        if (kept !== undefined) kept.cleared = true;
+      } catch (error) {
+        log.warn(`clear up after container "${id}": ${messageOf(error)}`, { error });
+      }
+      return { ...end, oomKilled };
+    } catch (error) {
+      log.error(`learn how container "${id}" ended: ${messageOf(error)}`, { error });
+      return { exitCode: 255, finishedAtNs: clock.nowNs(), oomKilled: false, unknown: true };
+    }
+  }
+
+  /**
+   * Whether the container ran out of memory. A mark in the bundle tells it to a later daemon when the
+   * cgroup is gone; conmon leaves the same one.
+   */
+  async #markOutOfMemory(id: string, cgroupPath: string): Promise<boolean> {
+    const mark = this.#places.file(id, "oom");
+    const counted = await ranOutOfMemory(this.#deps.cgroups, cgroupPath);
+    if (counted === true) await writeFile(mark, "");
+    if (counted !== undefined) return counted;
+    try {
+      await access(mark);
+      return true;
+    } catch {
+      return false;
+    }
+  }
+
+  /** Ends what a failed start made. What cannot be undone in time goes with remove(). */
+  async #undo(id: string, facts: Facts, monitor: Child | undefined): Promise<void> {
+    try {
+      if (monitor !== undefined) {
+        if (!(await endTree(monitor, undoMs))) monitor.unref();
+        monitor.stdout?.destroy();
+        monitor.stderr?.destroy();
+        await this.#destroy(id, facts, undoMs);
+      }
+      await this.#removeFiles(id);
+    } catch (error) {
+      this.#deps.log.warn(`undo start of container "${id}": ${messageOf(error)}`, { error });
+    }
+  }
+
+  /** Ends every process and takes away the cgroup and the runtime's own files. Idempotent. */
+  async #destroy(id: string, facts: Facts, timeoutMs: number): Promise<void> {
+    const { cgroups } = this.#deps;
+    await killCgroup(cgroups, facts.cgroupPath, { timeoutMs });
+    try {
+      await this.#call(facts, ["delete", "--force", id], { timeoutMs });
+    } catch (error) {
+      // It runs the poststop hooks and forgets the container, which we do anyway.
+      this.#deps.log.warn(`container "${id}": ${messageOf(error)}`);
+    }
+    // The runtime has done this, too, if it could.
+    const dirs = cgroupDirs(cgroups, facts.cgroupPath);
+    if (dirs.some((dir) => existsSync(dir))) await removeCgroup(cgroups, facts.cgroupPath);
+    const own = join(this.#places.runtimeRoot(facts.runtimePath), id);
+    if (existsSync(own)) await rm(own, { recursive: true, force: true });
+  }
+
+  /** The bundle goes last: it tells a later daemon that something is left. */
+  async #removeFiles(id: string): Promise<void> {
+    await rm(this.#places.exit(id), { force: true });
+    await rm(this.#places.bundle(id), { recursive: true, force: true });
+  }
+
+  #call(
+    facts: Facts,
+    args: readonly string[],
+    options: {
+      readonly input?: string;
+      readonly signal?: AbortSignal;
+      readonly timeoutMs?: number;
+    } = {},
+  ): Promise<void> {
+    const root = this.#places.runtimeRoot(facts.runtimePath);
+    return callRuntime({
+      runtimePath: facts.runtimePath,
+      root,
+      args,
+      timeoutMs: verbMs,
+      ...options,
+    });
+  }
+
+  async #facts(id: string): Promise<Facts | undefined> {
+    return this.#kept.get(id)?.facts ?? readFacts(this.#places.file(id, "facts.json"));
+  }
+
+  #get(id: string, doing: string): Kept {
+    const kept = this.#kept.get(id);
+    if (kept !== undefined) return kept;
+    throw new RuntimeError("not-found", `${doing} container "${id}": it is not running here`);
+  }
+}
+
+/** The process of a record, if it still is that process. */
+function found(identity: ProcessIdentity | undefined): ProcessRef | undefined {
+  if (identity === undefined) return undefined;
+  return openProcess(identity.pid, BigInt(identity.startTime));
+}
+
+/** True when the process is in our own PID namespace, and so its orphans are not its init's. */
+function sharesHostPids(pid: number): boolean {
+  try {
+    return readlinkSync(`/proc/${pid}/ns/pid`) === readlinkSync("/proc/self/ns/pid");
+  } catch {
+    return false;
+  }
+}

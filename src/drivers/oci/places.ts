@@ -1,0 +1,48 @@
+import { basename, join } from "node:path";
+
+/**
+ * Where everything of a container lies. Each path follows from the id alone, so that whatever a
+ * crash left can be found without a record of it.
+ */
+export class Places {
+  /** Holds the bundle of each container: spec, facts, conmon's fifos and socket. */
+  readonly containers: string;
+  /** Holds a file for each container that has ended, written by conmon: the exit code as text. */
+  readonly exits: string;
+  /** Holds what runs of ExecSync need while they run. */
+  readonly execs: string;
+  /** Where conmon makes the socket by which it is handed a terminal. */
+  readonly consoles: string;
+  readonly #state: string;
+
+  /** `state` is the state folder of the configuration. */
+  constructor(state: string) {
+    this.#state = state;
+    this.containers = join(state, "containers");
+    this.exits = join(state, "exits");
+    this.execs = join(state, "execs");
+    this.consoles = join(state, "consoles");
+  }
+
+  bundle(id: string): string {
+    return join(this.containers, id);
+  }
+
+  /**
+   * A file of the bundle: `config.json` is the spec (OCI runtime spec, bundle.md), `facts.json` what
+   * a later daemon must know, `pid` and `ctl` conmon's, `oom` a mark that the container ran out of
+   * memory, `log` a link to the folder of the log.
+   */
+  file(id: string, name: "config.json" | "facts.json" | "pid" | "ctl" | "oom" | "log"): string {
+    return join(this.bundle(id), name);
+  }
+
+  exit(id: string): string {
+    return join(this.exits, id);
+  }
+
+  /** The `--root` of an OCI runtime. Two runtimes do not understand each other's files. */
+  runtimeRoot(runtimePath: string): string {
+    return join(this.#state, basename(runtimePath));
+  }
+}

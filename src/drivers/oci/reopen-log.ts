@@ -1,0 +1,94 @@
+import { constants } from "node:fs";
+import { open, readdir, stat, unlink } from "node:fs/promises";
+import { basename, dirname, join } from "node:path";
+import { setTimeout as delay } from "node:timers/promises";
+
+import { RuntimeError } from "../../base/errors.ts";
+import { errnoCode, systemError } from "../../linux/index.ts";
+
+/** conmon's control message: type 2 is "reopen logs"; the two numbers belong to type 1, a resize. */
+const reopenMessage = "2 0 0\n";
+const patienceMs = 5_000;
+
+/**
+ * Has conmon open its log anew, and waits until it writes there; see ContainerRuntime.reopenLog.
+ *
+ * NOTE(conmon): it makes `<path>.tmp`, renames it over the path, and ends when it cannot make it,
+ * which would cut the container's output off for good. So whether a file can be made there is tried
+ * first; and while the path still names the file that conmon writes to, nothing is done, as its
+ * lines would be lost.
+ */
+export async function reopenLog(options: {
+  readonly monitorPid: number;
+  /** conmon's control fifo. */
+  readonly control: string;
+  readonly logPath: string;
+}): Promise<void> {
+  const { monitorPid, control, logPath } = options;
+  if (await hasOpen(monitorPid, logPath)) return;
+  await tryToCreate(logPath);
+  await tell(control);
+  const deadline = performance.now() + patienceMs;
+  for (let waitMs = 1; !(await hasOpen(monitorPid, logPath)); waitMs = Math.min(waitMs * 2, 50)) {
+    if (performance.now() > deadline) {
+      throw new RuntimeError(
+        "deadline-exceeded",
+        `reopen log "${logPath}": conmon ${monitorPid} has not done it after ${patienceMs} ms`,
+      );
+    }
+    await delay(waitMs);
+  }
+}
+
+/** True when the process has the file at `path` open, as that file and not only by that name. */
+async function hasOpen(pid: number, path: string): Promise<boolean> {
+  const file = await statOf(path);
+  if (file === undefined) return false;
+  const folder = `/proc/${pid}/fd`;
+  let names: readonly string[];
+  try {
+    names = await readdir(folder);
+  } catch (cause) {
+    if (errnoCode(cause) !== "ENOENT") throw systemError(`look for log "${path}"`, cause);
+    throw new RuntimeError("failed-precondition", `reopen log "${path}": conmon has ended`);
+  }
+  const opened = await Promise.all(names.map((name) => statOf(join(folder, name))));
+  return opened.some((other) => other?.ino === file.ino && other.dev === file.dev);
+}
+
+async function statOf(
+  path: string,
+): Promise<{ readonly dev: bigint; readonly ino: bigint } | undefined> {
+  try {
+    return await stat(path, { bigint: true });
+  } catch (cause) {
+    const code = errnoCode(cause);
+    if (code === "ENOENT" || code === "ENOTDIR") return undefined;
+    throw systemError(`look at "${path}"`, cause);
+  }
+}
+
+/** Under a name that no log has, so that a reader of logs does not take it for one. */
+async function tryToCreate(logPath: string): Promise<void> {
+  const probe = join(dirname(logPath), `.${basename(logPath)}.probe`);
+  try {
+    await (await open(probe, "w", 0o600)).close();
+    await unlink(probe);
+  } catch (cause) {
+    throw systemError(`reopen log "${logPath}"`, cause);
+  }
+}
+
+/** O_NONBLOCK: with no conmon at the other end, opening fails (ENXIO, fifo(7)) and does not wait. */
+async function tell(control: string): Promise<void> {
+  try {
+    const fifo = await open(control, constants.O_WRONLY | constants.O_NONBLOCK);
+    try {
+      await fifo.writeFile(reopenMessage);
+    } finally {
+      await fifo.close();
+    }
+  } catch (cause) {
+    throw systemError(`tell conmon by "${control}"`, cause);
+  }
+}

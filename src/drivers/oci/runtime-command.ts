@@ -1,0 +1,105 @@
+import { messageOf, RuntimeError } from "../../base/errors.ts";
+import { findProgram, type RunResult, run } from "../../linux/index.ts";
+
+/** The environment of conmon and of OCI runtimes: nothing of ours reaches a container. */
+export const runtimeEnv: Readonly<Record<string, string>> = {
+  PATH: process.env["PATH"] ?? "/usr/sbin:/usr/bin:/sbin:/bin",
+};
+
+/** The path of a program that is named by path or by name on PATH; `not-found` without one. */
+export function programPath(name: string): string {
+  const path = findProgram(name, runtimeEnv["PATH"] ?? "");
+  if (path !== undefined) return path;
+  throw new RuntimeError(
+    "not-found",
+    `find program "${name}": it is not on PATH "${runtimeEnv["PATH"] ?? ""}"; install it, or give its path`,
+  );
+}
+
+/** A verb of an OCI runtime to run to its end. */
+export interface RuntimeCall {
+  readonly runtimePath: string;
+  readonly root: string;
+  /** The verb with its arguments. */
+  readonly args: readonly string[];
+  readonly input?: string;
+  readonly timeoutMs: number;
+  readonly signal?: AbortSignal;
+}
+
+/**
+ * Runs a verb of an OCI runtime. Rejects with the runtime's own words when it fails, and by timeout
+ * and signal; the runtime is then killed. crun and runc take the same command line here; both use
+ * cgroupfs when they are told nothing else.
+ */
+export async function callRuntime(call: RuntimeCall): Promise<void> {
+  const result = await run({
+    file: call.runtimePath,
+    args: ["--root", call.root, ...call.args],
+    env: runtimeEnv,
+    timeoutMs: call.timeoutMs,
+    killGroup: true,
+    ...(call.input === undefined ? {} : { input: call.input }),
+    ...(call.signal === undefined ? {} : { signal: call.signal }),
+  });
+  if (result.code === 0) return;
+  throw runtimeFailure(call.args[0] ?? "", result);
+}
+
+/** The error of a runtime that failed. Its kind is `unknown`: runtimes tell failures by words alone. */
+export function runtimeFailure(
+  verb: string,
+  result: Pick<RunResult, "code" | "signal"> & { readonly stderr: Uint8Array },
+): RuntimeError {
+  const said = runtimeWords(new TextDecoder().decode(result.stderr));
+  const end =
+    result.signal === null ? `exit code ${result.code ?? "?"}` : `signal ${result.signal}`;
+  return new RuntimeError("unknown", `OCI runtime ${verb}: ${said === "" ? end : said}`);
+}
+
+/**
+ * What a runtime said, as one line. crun prints the message alone when stderr is no terminal; runc
+ * prints logfmt lines, of which `msg` is the message.
+ */
+export function runtimeWords(stderr: string): string {
+  const lines = stderr
+    .split("\n")
+    .map((line) => unquoted(/\bmsg=("(?:[^"\\]|\\.)*")/.exec(line)?.[1]) ?? line.trim())
+    .filter((line) => line !== "");
+  return lines.join("; ");
+}
+
+function unquoted(quoted: string | undefined): string | undefined {
+  if (quoted === undefined) return undefined;
+  try {
+    return String(JSON.parse(quoted));
+  } catch {
+    return quoted.slice(1, -1);
+  }
+}
+
+/** A line of JSON that conmon wrote to its sync pipe. */
+export interface SyncMessage {
+  /** -1: the runtime failed. */
+  readonly pid: number;
+  readonly message: string;
+}
+
+/** Reads conmon's answer (`{"pid": 12}` or `{"pid": -1, "message": "..."}`); throws `internal` for another. */
+export function parseSyncMessage(line: string): SyncMessage {
+  try {
+    const json = JSON.parse(line) as {
+      readonly pid?: unknown;
+      readonly message?: unknown;
+    } | null;
+    if (typeof json?.pid === "number" && Number.isInteger(json.pid)) {
+      return { pid: json.pid, message: typeof json.message === "string" ? json.message : "" };
+    }
+  } catch (cause) {
+    // conmon 2.1 escapes with rules of its own; a message that is not JSON is still worth reading.
+    const broken = /^\{"pid": (-?\d+), "message": "(.*)"\}$/s.exec(line);
+    if (broken !== null) return { pid: Number(broken[1]), message: broken[2] ?? "" };
+    throw new RuntimeError("internal", `read answer of conmon: ${messageOf(cause)}: "${line}"`);
+  }
+  throw new RuntimeError("internal", `read answer of conmon: want a pid, got "${line}"`);
+}

@@ -1,0 +1,73 @@
+import { readdir, readFile, rm } from "node:fs/promises";
+import { join } from "node:path";
+
+import type { ProcessIdentity } from "../../core/sandbox/index.ts";
+import { errnoCode, killProcessTree, openProcess, processStartTime } from "../../linux/index.ts";
+import { endTree } from "./end-tree.ts";
+
+const killMs = 1_000;
+
+/**
+ * The conmons of an earlier daemon on the same state, by container id. A daemon can die between
+ * starting a conmon and recording it, so that only the process itself tells of it.
+ */
+export async function findMonitors(
+  exits: string,
+): Promise<ReadonlyMap<string, readonly ProcessIdentity[]>> {
+  const found = new Map<string, ProcessIdentity[]>();
+  const pids = (await readdir("/proc")).filter((name) => /^\d+$/.test(name)).map(Number);
+  const read = async (pid: number): Promise<void> => {
+    const id = monitoredId((await textOf(`/proc/${pid}/cmdline`)).split("\0"), exits);
+    const startTime = id === undefined ? undefined : processStartTime(pid);
+    if (id === undefined || startTime === undefined) return;
+    const others = found.get(id) ?? [];
+    found.set(id, [...others, { pid, startTime: String(startTime) }]);
+  };
+  await Promise.all(pids.map(read));
+  return found;
+}
+
+/** The container that a command line of ours (`startMonitor`) is for. */
+export function monitoredId(args: readonly string[], exits: string): string | undefined {
+  const valueOf = (name: string): string | undefined => {
+    const at = args.indexOf(name);
+    return at < 0 ? undefined : args[at + 1];
+  };
+  return valueOf("--exit-dir") === exits ? valueOf("--cid") : undefined;
+}
+
+/** Kills conmons with whatever they were just making. */
+export async function endMonitors(monitors: readonly ProcessIdentity[]): Promise<void> {
+  for (const { pid, startTime } of monitors) {
+    using process = openProcess(pid, BigInt(startTime));
+    if (process !== undefined) await endTree(process, killMs);
+  }
+}
+
+/**
+ * Ends the commands that an earlier daemon ran for ExecSync and removes their files: nobody waits
+ * for them. A pid may be another process's by now, so its cgroup must name the container.
+ */
+export async function endCommands(folder: string): Promise<void> {
+  for (const name of await readdir(folder)) {
+    const path = join(folder, name);
+    const id = /^(.+)-[0-9a-f]+\.pid$/.exec(name)?.[1];
+    const pid = id === undefined ? 0 : Number.parseInt(await textOf(path), 10);
+    if (id !== undefined && pid > 0) {
+      const cgroups = await textOf(`/proc/${pid}/cgroup`);
+      if (cgroups.split(/[/\n]/).includes(id)) killProcessTree(pid);
+    }
+    await rm(path, { force: true });
+  }
+}
+
+/** Empty for a file that is gone, or whose process is. */
+async function textOf(path: string): Promise<string> {
+  try {
+    return await readFile(path, "latin1");
+  } catch (cause) {
+    const code = errnoCode(cause);
+    if (code === "ENOENT" || code === "ESRCH") return "";
+    throw cause;
+  }
+}

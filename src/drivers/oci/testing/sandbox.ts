@@ -1,0 +1,222 @@
+import assert from "node:assert/strict";
+import { randomBytes } from "node:crypto";
+import {
+  chmodSync,
+  copyFileSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  symlinkSync,
+} from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+
+import { silentLogger } from "../../../base/logger.ts";
+import { systemClock } from "../../../base/time.ts";
+import type { ContainerBundle, StartedContainer } from "../../../core/container/index.ts";
+import type { Operation } from "../../../core/operation/index.ts";
+import {
+  type CgroupLayout,
+  cgroupDirs,
+  createCgroup,
+  detectCgroups,
+  killCgroup,
+  removeCgroup,
+} from "../../../linux/index.ts";
+import { childPids, openFds, until } from "../../../linux/testing/leaks.ts";
+import { OciRuntime } from "../index.ts";
+
+/** What a test may change of a container. */
+export interface ContainerOptions {
+  readonly args: readonly string[];
+  readonly id?: string;
+  readonly log?: boolean;
+  readonly logPath?: string;
+  readonly terminal?: boolean;
+  readonly stdin?: boolean;
+  readonly stdinOnce?: boolean;
+  readonly memoryBytes?: number;
+  readonly hostPids?: boolean;
+  readonly runtimePath?: string;
+}
+
+const applets = ["sh", "sleep", "true", "cat", "setsid", "tail", "dd", "kill", "seq", "nohup"];
+
+/** A state folder, a root filesystem of busybox and a cgroup, for containers of one test file. */
+export class TestHost implements AsyncDisposable {
+  readonly folder = mkdtempSync(join(tmpdir(), "davit-oci-"));
+  readonly state = join(this.folder, "state");
+  readonly logs = join(this.folder, "logs");
+  readonly cgroups: CgroupLayout;
+  readonly parent = `/davit-test-oci-${process.pid}`;
+  readonly #rootfs = join(this.folder, "rootfs");
+  readonly #runtimes: OciRuntime[] = [];
+
+  private constructor(cgroups: CgroupLayout) {
+    this.cgroups = cgroups;
+    for (const name of ["bin", "proc", "dev", "sys", "tmp"]) {
+      mkdirSync(join(this.#rootfs, name), { recursive: true });
+    }
+    mkdirSync(this.state);
+    mkdirSync(this.logs);
+    copyFileSync("/usr/bin/busybox", join(this.#rootfs, "bin/busybox"));
+    chmodSync(join(this.#rootfs, "bin/busybox"), 0o755);
+    for (const name of applets) symlinkSync("busybox", join(this.#rootfs, "bin", name));
+  }
+
+  static async open(cgroups = detectCgroups()): Promise<TestHost> {
+    const host = new TestHost(cgroups);
+    await createCgroup(cgroups, host.parent);
+    return host;
+  }
+
+  async runtime(options: { readonly conmonPath?: string } = {}): Promise<OciRuntime> {
+    const runtime = await OciRuntime.open({
+      state: this.state,
+      cgroups: this.cgroups,
+      clock: systemClock,
+      log: silentLogger,
+      ...options,
+    });
+    this.#runtimes.push(runtime);
+    return runtime;
+  }
+
+  bundle(options: ContainerOptions): ContainerBundle {
+    const id = options.id ?? randomBytes(32).toString("hex");
+    const terminal = options.terminal ?? false;
+    return {
+      id,
+      runtimePath: options.runtimePath ?? "crun",
+      spec: JSON.stringify(spec(this.#rootfs, this.cgroupPath(id), { ...options, terminal })),
+      cgroupPath: this.cgroupPath(id),
+      logPath: options.log === false ? undefined : (options.logPath ?? this.logPath(id)),
+      terminal,
+      stdin: options.stdin ?? false,
+      stdinOnce: options.stdinOnce ?? false,
+    };
+  }
+
+  cgroupPath(id: string): string {
+    return `${this.parent}/${id}`;
+  }
+
+  logPath(id: string): string {
+    return join(this.logs, `${id}.log`);
+  }
+
+  /** Starts a container and gives its id and what start() told. */
+  async start(
+    runtime: OciRuntime,
+    options: ContainerOptions,
+  ): Promise<StartedContainer & { readonly id: string }> {
+    const bundle = this.bundle(options);
+    return { id: bundle.id, ...(await runtime.start(bundle, operation())) };
+  }
+
+  /** The log's lines as [stream, tag, text], each with a time before it (CRI logging, kubelet). */
+  log(id: string, path = this.logPath(id)): readonly (readonly [string, string, string])[] {
+    const lines = readFileSync(path, "utf8").split("\n").slice(0, -1);
+    return lines.map((line) => {
+      const match = /^(\S+) (stdout|stderr) ([FP]) (.*)$/s.exec(line);
+      assert.ok(match !== null, `a CRI log line: ${line}`);
+      assert.ok(!Number.isNaN(Date.parse(match[1] ?? "")), `a time: ${line}`);
+      return [match[2] ?? "", match[3] ?? "", match[4] ?? ""];
+    });
+  }
+
+  /** Fails when anything of a container is left. */
+  assertGone(id: string): void {
+    const files = ["containers", "exits", "execs", "consoles", "crun", "runc"].flatMap((name) => {
+      const folder = join(this.state, name);
+      return existsSync(folder) ? readdirSync(folder).map((file) => `${name}/${file}`) : [];
+    });
+    assert.deepEqual(
+      files.filter((file) => file.includes(id)),
+      [],
+    );
+    const cgroups = cgroupDirs(this.cgroups, this.cgroupPath(id)).filter((dir) => existsSync(dir));
+    assert.deepEqual(cgroups, []);
+    assert.deepEqual(processesOf(id), []);
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    for (const runtime of this.#runtimes) {
+      for (const id of await runtime.orphans(new Set())) await runtime.remove(id);
+      runtime.close();
+    }
+    await killCgroup(this.cgroups, this.parent);
+    await removeCgroup(this.cgroups, this.parent);
+    rmSync(this.folder, { recursive: true, force: true });
+    await until("no child is left", () => childPids().length === 0);
+  }
+}
+
+/** An operation without stages that anybody sees; `signal` ends it. */
+export function operation(signal: AbortSignal = new AbortController().signal): Operation {
+  return {
+    signal,
+    log: silentLogger,
+    enter: () => {
+      signal.throwIfAborted();
+      return Promise.resolve();
+    },
+  };
+}
+
+/** The processes that bear an id in their command line: conmon, the runtime. */
+export function processesOf(id: string): readonly string[] {
+  return readdirSync("/proc")
+    .filter((name) => /^\d+$/.test(name) && Number(name) !== process.pid)
+    .map((pid) => `${pid} ${textOf(`/proc/${pid}/cmdline`).replaceAll("\0", " ")}`)
+    .filter((line) => line.includes(id));
+}
+
+/** What must stay the same over many calls: our descriptors (without pipes of a moment) and children. */
+export function holdings(): { readonly fds: number; readonly children: number } {
+  return { fds: openFds().size, children: childPids().length };
+}
+
+function textOf(path: string): string {
+  try {
+    return readFileSync(path, "latin1");
+  } catch {
+    return "";
+  }
+}
+
+/** The text of a process, for execSync. */
+export function processSpec(args: readonly string[]): string {
+  return JSON.stringify(processOf(args, false));
+}
+
+function processOf(args: readonly string[], terminal: boolean): object {
+  return { terminal, user: { uid: 0, gid: 0 }, args, env: ["PATH=/bin", "HOME=/"], cwd: "/" };
+}
+
+function spec(
+  rootfs: string,
+  cgroupsPath: string,
+  options: ContainerOptions & { readonly terminal: boolean },
+): object {
+  const kinds = ["mount", "ipc", "uts", ...(options.hostPids === true ? [] : ["pid"])];
+  return {
+    ociVersion: "1.0.2",
+    process: processOf(options.args, options.terminal),
+    root: { path: rootfs, readonly: false },
+    mounts: [
+      { destination: "/proc", type: "proc", source: "proc" },
+      { destination: "/dev", type: "tmpfs", source: "tmpfs", options: ["nosuid", "mode=755"] },
+      { destination: "/dev/pts", type: "devpts", source: "devpts", options: ["newinstance"] },
+    ],
+    linux: {
+      cgroupsPath,
+      namespaces: kinds.map((type) => ({ type })),
+      resources:
+        options.memoryBytes === undefined ? {} : { memory: { limit: options.memoryBytes } },
+    },
+  };
+}
