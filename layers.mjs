@@ -10,7 +10,7 @@ export const layers = {
   core: ["base", "gen"],
   spec: ["base", "gen", "core"],
   engine: ["base", "core", "spec"],
-  drivers: ["base", "gen", "linux", "wire", "core"],
+  drivers: ["base", "gen", "linux", "wire", "core", "spec"],
   cri: ["base", "gen", "wire", "core", "engine"],
   client: ["base", "gen", "wire"],
   daemon: ["base", "gen", "linux", "wire", "config", "core", "spec", "engine", "drivers", "cri"],

@@ -169,12 +169,29 @@ static void execute_job(napi_env env, void *data) {
 
 static void free_job(struct job *job) {
   free_strings(job->strings, job->string_count);
+  free_strings(job->texts, job->text_count);
   free(job->numbers);
   free(job);
 }
 
+/* One byte a character: what the kernel writes is ASCII, but for names which programs chose. */
+static napi_value job_texts(napi_env env, const struct job *job) {
+  napi_value result, value;
+  napi_create_array_with_length(env, job->text_count, &result);
+  for (size_t i = 0; i < job->text_count; i++) {
+    if (job->texts[i] == NULL) {
+      napi_get_null(env, &value);
+    } else {
+      napi_create_string_latin1(env, job->texts[i], NAPI_AUTO_LENGTH, &value);
+    }
+    napi_set_element(env, result, (uint32_t)i, value);
+  }
+  return result;
+}
+
 static napi_value job_result(napi_env env, const struct job *job) {
   napi_value result, value;
+  if (job->texts != NULL) return job_texts(env, job);
   if (job->result_count == 0) {
     napi_get_undefined(env, &result);
     return result;
@@ -200,7 +217,7 @@ static void complete_job(napi_env env, napi_status status, void *data) {
   free_job(job);
 }
 
-/* JS: name(strings: (string | null)[], numbers: number[]): Promise<undefined | number[]> */
+/* JS: name(strings: (string | null)[], numbers: number[]): Promise<undefined | number[] | (string | null)[]> */
 static napi_value start_job(napi_env env, napi_callback_info info) {
   size_t argc = 2;
   napi_value argv[2], promise = NULL, name;

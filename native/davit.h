@@ -39,7 +39,7 @@ void free_strings(char **strings, size_t count);
 char *take_string(napi_env env, napi_value value);
 int64_t *take_numbers(napi_env env, napi_value array, size_t *count);
 
-/* One unit of work away from the event loop: strings and numbers in, a fault or numbers out. */
+/* One unit of work away from the event loop: strings and numbers in, a fault or a result out. */
 struct job {
   const struct job_kind *kind;
   napi_async_work work;
@@ -50,6 +50,8 @@ struct job {
   size_t number_count;
   int64_t results[2];
   size_t result_count; /* 0: the promise gives undefined */
+  char **texts;        /* an array of strings to give instead, malloced each; NULL gives null */
+  size_t text_count;
   struct fault fault;
 };
 

@@ -70,9 +70,22 @@ export class DemoHost {
       "[log]",
       // What fails is told by the steps; the daemon's own lines would only run through them.
       'level = "error"',
+      "[images]",
+      `registry_config_path = ${text(this.#registryFolder)}`,
       "[cni]",
       `conf_dir = ${text(this.#cniFolder)}`,
     ].join("\n");
+  }
+
+  /** Makes docker.io a name of the registry at `url`, for this demo's daemon alone (hosts.toml). */
+  async useRegistry(url: string): Promise<void> {
+    const folder = `${this.#registryFolder}/docker.io`;
+    await mkdir(folder, { recursive: true });
+    const capabilities = 'capabilities = ["pull", "resolve"]';
+    await writeFile(
+      `${folder}/hosts.toml`,
+      `server = "${url}"\n[host."${url}"]\n${capabilities}\n`,
+    );
   }
 
   /** Chooses a free subnet and writes the conflist; the subnet. */
@@ -118,6 +131,10 @@ export class DemoHost {
 
   get #stateFolder(): string {
     return `${this.#folders.run}/state`;
+  }
+
+  get #registryFolder(): string {
+    return `${this.#folders.run}/certs.d`;
   }
 
   get #cniFolder(): string {

@@ -8,7 +8,9 @@ import { parseConfig } from "../config/load.ts";
 import { type Daemon, runDaemon } from "../daemon/run.ts";
 import { exitCode } from "./command.ts";
 import { DemoHost } from "./demo-host.ts";
+import { type DemoContainer, runContainers, showLogs } from "./demo-containers.ts";
 import { DEMO_BRIDGE } from "./demo-network.ts";
+import { openDemoRegistry } from "./demo-registry.ts";
 import { type PodManifest, parsePodManifests } from "./pod-manifest.ts";
 import { formatPodSummary } from "./pod-summary.ts";
 import { Progress } from "./progress.ts";
@@ -21,6 +23,8 @@ const RUN_POD_TIMEOUT_MS = 120_000;
 const CALL_TIMEOUT_MS = 60_000;
 const READY_TIMEOUT_MS = 20_000;
 const READY_POLL_MS = 20;
+// How long --once shows the log.
+const onceMs = 1_000;
 
 /** What `davit demo` was asked for. */
 export interface DemoOptions {
@@ -54,11 +58,19 @@ export async function runDemo(options: DemoOptions): Promise<number> {
   const takeDown: TakeDown[] = [{ title: "Remove its folders", work: () => host.removeFolders() }];
   let failed = false;
   try {
-    const daemon = await bringUp(
+    const { daemon, containers } = await bringUp(
       { options, progress, host, pods, takeDown, ...claim },
       signals.signal,
     );
-    if (!options.once) await serveUntil(signals.stopped, daemon, terminal);
+    terminal.out("\n  Its log:\n");
+    const enough = AbortSignal.any([
+      signals.signal,
+      ...(options.once ? [AbortSignal.timeout(onceMs)] : []),
+    ]);
+    const shown = showLogs(containers, terminal, enough);
+    if (options.once) await shown;
+    else await serveUntil(signals.stopped, daemon, terminal);
+    await shown;
   } catch (error) {
     // Ctrl-C in the middle is a wish, not a failure.
     failed = !signals.signal.aborted;
@@ -91,7 +103,10 @@ interface Stage {
   readonly leftovers: boolean;
 }
 
-async function bringUp(stage: Stage, signal: AbortSignal): Promise<Daemon> {
+async function bringUp(
+  stage: Stage,
+  signal: AbortSignal,
+): Promise<{ readonly daemon: Daemon; readonly containers: readonly DemoContainer[] }> {
   const { options, progress, host, pods, takeDown } = stage;
   const tellSubnet = (subnet: string): string => `${subnet} on ${DEMO_BRIDGE}`;
   await progress.step("Choose a network", () => host.prepareNetwork(), tellSubnet);
@@ -104,6 +119,14 @@ async function bringUp(stage: Stage, signal: AbortSignal): Promise<Daemon> {
   });
 
   signal.throwIfAborted();
+  const registry = await openDemoRegistry();
+  takeDown.push({
+    title: "Close its registry",
+    work: async () => {
+      await registry[Symbol.asyncDispose]();
+    },
+  });
+  await host.useRegistry(registry.url);
   const config = parseConfig(host.configuration(), "of the demo");
   const daemon = await progress.step(
     "Start the server",
@@ -130,11 +153,14 @@ async function bringUp(stage: Stage, signal: AbortSignal): Promise<Daemon> {
     await progress.step("Clear what an earlier demo left", clear, tellRemoved);
   }
 
+  const containers: DemoContainer[] = [];
   for (const pod of pods) {
     signal.throwIfAborted();
-    await showPod(await runPod(client, pod, progress), pod, stage, client);
+    const podSandboxId = await runPod(client, pod, progress);
+    containers.push(...(await runContainers(client, podSandboxId, pod, progress)));
+    await showPod(podSandboxId, pod, stage, client);
   }
-  return daemon;
+  return { daemon, containers };
 }
 
 function readManifest(file: string): PodManifest[] {
@@ -149,8 +175,8 @@ function readManifest(file: string): PodManifest[] {
 }
 
 function tellPods(pods: readonly PodManifest[]): string {
-  const containers = pods.flatMap((pod) => pod.containers.map(({ name }) => `"${name}"`));
-  return `containers are not run yet: ${containers.join(", ")}`;
+  const names = pods.flatMap((pod) => pod.containers.map(({ name }) => name));
+  return `${names.length === 1 ? "container" : "containers"} ${names.join(", ")}`;
 }
 
 async function untilReady(client: CriClient, signal: AbortSignal): Promise<void> {
@@ -201,7 +227,8 @@ async function showPod(
   terminal.out(`\n${formatPodSummary(answer, { ports, now: new Date(), style })}\n`);
   const crictl = `crictl --runtime-endpoint unix://${host.socket}`;
   terminal.out("  From another terminal:\n");
-  terminal.out(`    ${crictl} pods\n`);
+  terminal.out(`    ${crictl} ps\n`);
+  terminal.out(`    ${crictl} logs -f $(${crictl} ps -q --pod ${podSandboxId.slice(0, 12)})\n`);
   terminal.out(`    ${crictl} inspectp ${podSandboxId.slice(0, 12)}\n`);
 }
 

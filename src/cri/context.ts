@@ -1,5 +1,7 @@
 import type { Logger } from "../base/logger.ts";
 import type { PodNetwork } from "../core/network/index.ts";
+import type { ContainerContext } from "../engine/container/index.ts";
+import type { ImageContext } from "../engine/image/index.ts";
 import type { SandboxContext } from "../engine/sandbox/index.ts";
 
 /** A handler as the runtime's Status tells of it. */
@@ -14,6 +16,8 @@ export interface CriContext {
   /** Of this build of davit. */
   readonly version: string;
   readonly sandboxes: SandboxContext;
+  readonly containers: ContainerContext;
+  readonly images: ImageContext;
   /** The network of the default handler: what the node's readiness depends on. */
   readonly network: PodNetwork;
   /** What each handler can do; nothing of it while the runtimes are still being asked. */

@@ -12,13 +12,28 @@ import { messageOf, RuntimeError } from "../base/errors.ts";
 import { ImageService, RuntimeService } from "../gen/runtime/v1/api_pb.ts";
 import type { Call, Method } from "../wire/grpc/call.ts";
 import type { CriContext, RpcCall } from "./context.ts";
+import { imageFsInfo } from "./image/image-fs-info.ts";
+import { imageStatus } from "./image/image-status.ts";
+import { listImages } from "./image/list-images.ts";
+import { pullImage } from "./image/pull-image.ts";
+import { removeImage } from "./image/remove-image.ts";
+import { streamImages } from "./image/stream-images.ts";
+import { containerStatus } from "./runtime/container-status.ts";
+import { createContainer } from "./runtime/create-container.ts";
+import { execSync } from "./runtime/exec-sync.ts";
+import { listContainers } from "./runtime/list-containers.ts";
 import { listPodSandbox } from "./runtime/list-pod-sandbox.ts";
 import { podSandboxStatus } from "./runtime/pod-sandbox-status.ts";
+import { removeContainer } from "./runtime/remove-container.ts";
 import { removePodSandbox } from "./runtime/remove-pod-sandbox.ts";
+import { reopenContainerLog } from "./runtime/reopen-container-log.ts";
 import { runPodSandbox } from "./runtime/run-pod-sandbox.ts";
 import { runtimeConfig } from "./runtime/runtime-config.ts";
+import { startContainer } from "./runtime/start-container.ts";
 import { status } from "./runtime/status.ts";
+import { stopContainer } from "./runtime/stop-container.ts";
 import { stopPodSandbox } from "./runtime/stop-pod-sandbox.ts";
+import { streamContainers } from "./runtime/stream-containers.ts";
 import { streamPodSandboxes } from "./runtime/stream-pod-sandboxes.ts";
 import { updatePodSandboxResources } from "./runtime/update-pod-sandbox-resources.ts";
 import { updateRuntimeConfig } from "./runtime/update-runtime-config.ts";
@@ -40,7 +55,11 @@ type Rpc<M> = M extends { methodKind: "unary"; input: infer I; output: infer O }
   : M extends { input: infer I; output: infer O }
     ? I extends DescMessage
       ? O extends DescMessage
-        ? (context: CriContext, request: MessageShape<I>, call: RpcCall) => AsyncIterable<Answer<O>> | Iterable<Answer<O>>
+        ? (
+            context: CriContext,
+            request: MessageShape<I>,
+            call: RpcCall,
+          ) => AsyncIterable<Answer<O>> | Iterable<Answer<O>>
         : never
       : never
     : never;
@@ -62,9 +81,25 @@ const runtimeRpcs: Table<typeof RuntimeService> = {
   listPodSandbox,
   streamPodSandboxes,
   updatePodSandboxResources,
+  createContainer,
+  startContainer,
+  stopContainer,
+  removeContainer,
+  listContainers,
+  streamContainers,
+  containerStatus,
+  execSync,
+  reopenContainerLog,
 };
 
-const imageRpcs: Table<typeof ImageService> = {};
+const imageRpcs: Table<typeof ImageService> = {
+  listImages,
+  streamImages,
+  imageStatus,
+  pullImage,
+  removeImage,
+  imageFsInfo,
+};
 
 /** The one call that is answered before recovery is through: it tells nothing that could be wrong. */
 const alwaysServed: ReadonlySet<string> = new Set(["version"]);

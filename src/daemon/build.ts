@@ -1,3 +1,4 @@
+import { join } from "node:path";
 import { KeyedLock } from "../base/keyed-lock.ts";
 import type { Logger } from "../base/logger.ts";
 import { TaskGroup } from "../base/task-group.ts";
@@ -11,16 +12,18 @@ import { PodSandboxController } from "../drivers/podsandbox/index.ts";
 import { Records } from "../drivers/records/index.ts";
 import { Attachments, defaultPatience, NetworkTeardown } from "../engine/network/index.ts";
 import {
-  Creations,
-  defaultTimes,
-  Janitor,
-  recoverSandboxes,
-  type SandboxContext,
-} from "../engine/sandbox/index.ts";
+  recoverContainers,
+  removeContainersOf,
+  stopContainersOf,
+} from "../engine/container/index.ts";
+import { Creations } from "../engine/creations.ts";
+import { sweepLayers } from "../engine/image/index.ts";
+import { Janitor } from "../engine/janitor.ts";
+import { defaultTimes, recoverSandboxes, type SandboxContext } from "../engine/sandbox/index.ts";
 import { detectCgroups, hostBootId, NamespaceWatch } from "../linux/index.ts";
+import { buildContainers } from "./build-containers.ts";
 import { ConfiguredHandlers } from "./handlers.ts";
 import { Networks } from "./networks.ts";
-import { join } from "node:path";
 
 /** What a controller from outside of this build can work with. */
 export interface ControllerParts {
@@ -78,19 +81,25 @@ export async function build(config: Config, options: BuildOptions): Promise<Buil
   const operations = new Operations({ faults: options.faults, clock });
   const engine = buildEngine({ config, records, networks, operations, clock, log });
   undo.use(engine);
+  const store = new SandboxStore(records);
+  const byName = new Map(controllers.map((controller) => [controller.name, controller]));
+  const shared = { ...engine.parts, operations, locks: new KeyedLock(), clock, log, bootId };
+  const { images, containers } = await buildContainers(
+    { config, records, layout, handlers, sandboxes: store, controllers: byName, undo },
+    shared,
+  );
   const sandboxes: SandboxContext = {
-    ...engine.parts,
-    store: new SandboxStore(records),
-    controllers: new Map(controllers.map((controller) => [controller.name, controller])),
+    ...shared,
+    store,
+    controllers: byName,
     handlers,
+    containers: {
+      stopAll: (id) => stopContainersOf(containers, id),
+      removeAll: (id) => removeContainersOf(containers, id),
+    },
     networkOf: (handler) => networks.of(handler),
     cgroups: new FsPodCgroups(layout),
     namespaces,
-    operations,
-    locks: new KeyedLock(),
-    clock,
-    log,
-    bootId,
   };
   const describe = (): Readonly<Record<string, unknown>> => ({
     config,
@@ -106,13 +115,20 @@ export async function build(config: Config, options: BuildOptions): Promise<Buil
     cri: {
       version: options.version,
       sandboxes,
+      containers,
+      images,
       network: networks.default,
       handlers: () => handlers.features(),
       describe,
       isReady: options.isReady,
       log,
     },
-    recover: () => recoverSandboxes(sandboxes, records),
+    recover: async () => {
+      images.store.load();
+      await recoverSandboxes(sandboxes, records);
+      await recoverContainers(containers, records);
+      await sweepLayers(images);
+    },
     [Symbol.asyncDispose]: () => kept.disposeAsync(),
   };
 }

@@ -3,12 +3,13 @@ import type { Logger } from "../base/logger.ts";
 import type { Config } from "../config/config.ts";
 import type { BoundHandler, Handlers } from "../core/sandbox/index.ts";
 import type { HandlerFeatures } from "../cri/index.ts";
-import { readRuntimeFeatures } from "../drivers/oci/index.ts";
+import { type RuntimeFeatures, readRuntimeFeatures } from "../drivers/oci/index.ts";
 
 /** The handlers of the configuration, and what their runtimes can do. */
 export class ConfiguredHandlers implements Handlers {
   readonly #config: Config["runtime"];
   #features: readonly HandlerFeatures[];
+  readonly #runtimes = new Map<string, RuntimeFeatures>();
 
   constructor(config: Config["runtime"]) {
     this.#config = config;
@@ -41,6 +42,11 @@ export class ConfiguredHandlers implements Handlers {
     return this.#features;
   }
 
+  /** What the OCI runtime of a sandbox's handler said; nothing special until it has been asked. */
+  runtimeFeatures(handler: BoundHandler): RuntimeFeatures {
+    return this.#runtimes.get(handler.name) ?? silentRuntime;
+  }
+
   /** Asks the runtimes. A runtime that does not answer has no features; pods without them still run. */
   async probe(log: Logger): Promise<void> {
     const asked = new Map<string, Features>();
@@ -50,7 +56,9 @@ export class ConfiguredHandlers implements Handlers {
     await Promise.all(
       handlers.map(async ([name, { path }]) => {
         try {
-          const { recursiveReadOnlyMounts } = await readRuntimeFeatures(path);
+          const features = await readRuntimeFeatures(path);
+          this.#runtimes.set(name, features);
+          const { recursiveReadOnlyMounts } = features;
           // User namespaces are refused at RunPodSandbox so far: the runtime alone does not make them.
           asked.set(name, { recursiveReadOnlyMounts, userNamespaces: false });
         } catch (error) {
@@ -74,5 +82,13 @@ export class ConfiguredHandlers implements Handlers {
 }
 
 type Features = Omit<HandlerFeatures, "name">;
+
+// Every runtime that davit supports has seccomp and knows the mount options of mount(8).
+const silentRuntime: RuntimeFeatures = {
+  recursiveReadOnlyMounts: false,
+  idMappedMounts: false,
+  mountOptions: [],
+  seccomp: true,
+};
 
 const nothing: Features = { recursiveReadOnlyMounts: false, userNamespaces: false };

@@ -23,6 +23,10 @@ type NativeCount = (
   strings: readonly string[],
   numbers: readonly number[],
 ) => Promise<readonly number[]>;
+type NativeTexts = (
+  strings: readonly (string | null)[],
+  numbers: readonly number[],
+) => Promise<readonly (string | null)[]>;
 type NativeExit = (code: number, signal: number) => void;
 
 /** The arguments of both spawn calls, in the order in which C takes them. */
@@ -72,6 +76,10 @@ interface Native {
   readonly unpinNamespace: NativeJob;
   /** own. [net, ipc, file, value, ...]. ENOENT: no such sysctl here; EINVAL: its value is refused. */
   readonly writeSysctls: NativeJob;
+  /** pool. [null, file, ...]: what each says, null for one that cannot be read or is over 64 KiB. */
+  readonly readFiles: NativeTexts;
+  /** own. [net, file, ...]: the same. */
+  readonly readFilesInNamespace: NativeTexts;
   /** pool. [source, target], [flags]. ENOENT, ENOTDIR (a file on a folder or the reverse). */
   readonly bindMount: NativeJob;
   /** pool. [source, target, options]. */
@@ -172,6 +180,18 @@ export async function nativeCount(
 ): Promise<readonly number[]> {
   try {
     return await native()[name]([path], numbers);
+  } catch (cause) {
+    throw nativeError(cause);
+  }
+}
+
+/** The same, for the jobs that answer with texts. */
+export async function nativeTexts(
+  name: "readFiles" | "readFilesInNamespace",
+  strings: readonly (string | null)[],
+): Promise<readonly (string | null)[]> {
+  try {
+    return await native()[name](strings, []);
   } catch (cause) {
     throw nativeError(cause);
   }

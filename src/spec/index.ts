@@ -1,6 +1,7 @@
 // OCI runtime-specs, made of a CRI request, the image's config and the pod: pure functions that
 // import base, gen and core and do no I/O. Start with generate.ts; what the caller has to find out
 // first stands in input.ts.
+export { linuxCapabilities } from "./capabilities.ts";
 export type { HostDevice, GrantedDevice } from "./devices.ts";
 export { containerSpec } from "./generate.ts";
 export type {

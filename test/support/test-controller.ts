@@ -15,6 +15,7 @@ import {
   controllerReady,
   type Sandbox,
   type SandboxController,
+  type SandboxEnvironment,
   type SandboxExit,
   type StartedSandbox,
   usesHostNetwork,
@@ -80,6 +81,10 @@ export class TestController implements SandboxController {
     this.#folder = path.join(deps.state, "test-controller");
     this.#namespaces = deps.namespaces;
     mkdirSync(this.#folder, { recursive: true });
+  }
+
+  environment(): SandboxEnvironment {
+    return { pins: {}, files: {} };
   }
 
   async create(sandbox: Sandbox, operation: Operation): Promise<CreatedSandbox> {

@@ -1,5 +1,6 @@
 import type { Digest } from "../../base/digest.ts";
 import type { ContainerConfig, LinuxContainerResources } from "../../gen/runtime/v1/api_pb.ts";
+import type { ImageConfig } from "../image/index.ts";
 import type { ContainerState } from "./state.ts";
 
 /** The image that a container was made of, as it was then: it may be removed meanwhile. */
@@ -13,6 +14,8 @@ export interface ContainerImage {
   /** `image_ref` of ContainerStatus: the first repo digest, else the id. */
   readonly ref: string;
   readonly layers: readonly Digest[];
+  /** What the image says of its containers. */
+  readonly config: ImageConfig;
 }
 
 /** The user that the container's process runs as, resolved in its image. */

@@ -31,6 +31,21 @@ export interface StartedSandbox {
   readonly createdAtNs: bigint | undefined;
 }
 
+/** What the containers of a sandbox share: paths to join and to mount. */
+export interface SandboxEnvironment {
+  /** Pinned namespaces; one is missing where the pod uses the host's. */
+  readonly pins: { readonly net?: string; readonly ipc?: string; readonly uts?: string };
+  /** Process that holds the pod's PID namespace, where there is one. */
+  readonly pid?: number;
+  /** Files of the pod; one that is missing is not mounted. */
+  readonly files: {
+    readonly resolvConf?: string;
+    readonly hosts?: string;
+    readonly hostname?: string;
+    readonly shm?: string;
+  };
+}
+
 /** How a sandbox ended. */
 export interface SandboxExit {
   readonly exitCode: number;
@@ -64,6 +79,8 @@ export interface SandboxController {
     sandbox: Sandbox,
     options: { readonly verbose: boolean; readonly signal: AbortSignal },
   ): Promise<ControllerStatus>;
+  /** What its containers share. From memory. */
+  environment(sandbox: Sandbox): SandboxEnvironment;
   /** Resolves when a started sandbox ended by itself or was stopped. */
   wait(sandbox: Sandbox, signal: AbortSignal): Promise<SandboxExit>;
   /**

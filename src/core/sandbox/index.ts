@@ -10,6 +10,7 @@ export type {
   ControllerStatus,
   CreatedSandbox,
   SandboxController,
+  SandboxEnvironment,
   SandboxExit,
   StartedSandbox,
 } from "./controller.ts";

@@ -41,6 +41,8 @@ export interface Snapshots {
   layers(): readonly Digest[];
   /** Mounts a writable root of these layers, lowest first, for a container. */
   mount(containerId: string, layers: readonly Digest[]): Promise<RootFs>;
+  /** Folder that a container's root is mounted at. */
+  rootOf(containerId: string): string;
   /** Unmounts and removes a container's root. Idempotent. */
   remove(containerId: string): Promise<void>;
   /** Space of the container's own writable layer, at most 10 s old. */

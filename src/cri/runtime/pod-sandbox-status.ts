@@ -8,6 +8,7 @@ import {
   PodSandboxStatusSchema,
 } from "../../gen/runtime/v1/api_pb.ts";
 import type { CriContext } from "../context.ts";
+import { encodedContainerStatus } from "../convert/container-status.ts";
 import { int64Field, joinFields, messageField } from "../convert/fields.ts";
 import { criState } from "../convert/sandbox.ts";
 
@@ -23,6 +24,9 @@ export async function podSandboxStatus(
   const status = await statusOf(context.sandboxes, request.podSandboxId, request.verbose);
   // Fields of PodSandboxStatusResponse: 1 status, 2 info, 3 containers_statuses, 4 timestamp.
   const fields = [encodedStatus(status), int64Field(4, status.timestampNs)];
+  for (const container of context.containers.store.listed()) {
+    if (container.sandboxId === status.sandbox.id) fields.push(encodedContainerStatus(container));
+  }
   if (status.info !== undefined) fields.push(encodedInfo(status));
   return joinFields(fields);
 }

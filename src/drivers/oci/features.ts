@@ -7,6 +7,9 @@ export interface RuntimeFeatures {
   readonly recursiveReadOnlyMounts: boolean;
   /** Id-mapped mounts, without which a user namespace cannot share an image. */
   readonly idMappedMounts: boolean;
+  /** Every mount option that it knows. */
+  readonly mountOptions: readonly string[];
+  readonly seccomp: boolean;
 }
 
 const askMs = 5_000;
@@ -31,11 +34,14 @@ export function parseFeatures(json: unknown): RuntimeFeatures {
   const features = json as {
     readonly mountOptions?: readonly string[];
     readonly linux?: {
+      readonly seccomp?: { readonly enabled?: boolean };
       readonly mountExtensions?: { readonly idmap?: { readonly enabled?: boolean } };
     };
   } | null;
   return {
     recursiveReadOnlyMounts: features?.mountOptions?.includes("rro") ?? false,
+    mountOptions: features?.mountOptions ?? [],
+    seccomp: features?.linux?.seccomp?.enabled ?? false,
     idMappedMounts: features?.linux?.mountExtensions?.idmap?.enabled ?? false,
   };
 }

@@ -82,6 +82,10 @@ export class OverlaySnapshots implements Snapshots {
     return await this.#roots.mount(containerId, layers);
   }
 
+  rootOf(containerId: string): string {
+    return this.#roots.folderOf(containerId);
+  }
+
   async remove(containerId: string): Promise<void> {
     await this.#roots.remove(containerId);
   }

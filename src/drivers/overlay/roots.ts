@@ -56,6 +56,11 @@ export class Roots {
     return new Roots(deps);
   }
 
+  /** Folder that the container's root is mounted at. */
+  folderOf(containerId: string): string {
+    return join(this.#deps.places.container(containerId), "merged");
+  }
+
   async mount(containerId: string, layers: readonly Digest[]): Promise<RootFs> {
     const folder = this.#deps.places.container(containerId);
     const lower = this.#lowerOf(layers);

@@ -12,6 +12,7 @@ import {
   podSysctls,
   type Sandbox,
   type SandboxController,
+  type SandboxEnvironment,
   type SandboxExit,
   type StartedSandbox,
 } from "../../core/sandbox/index.ts";
@@ -164,6 +165,21 @@ export class PodSandboxController implements SandboxController {
           }
         : {},
     });
+  }
+
+  environment(sandbox: Sandbox): SandboxEnvironment {
+    const { id } = sandbox;
+    const pins = this.#places.pinned(sandbox);
+    return {
+      pins,
+      ...(sandbox.process === undefined ? {} : { pid: sandbox.process.pid }),
+      files: {
+        resolvConf: this.#places.file(id, "resolv.conf"),
+        hosts: this.#places.file(id, "hosts"),
+        hostname: this.#places.file(id, "hostname"),
+        shm: pins.ipc === undefined ? "/dev/shm" : this.#places.shm(id),
+      },
+    };
   }
 
   async wait(sandbox: Sandbox, signal: AbortSignal): Promise<SandboxExit> {

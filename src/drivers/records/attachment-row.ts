@@ -1,19 +1,28 @@
 import type { Attachment } from "../../core/network/index.ts";
 import { Fields } from "./fields.ts";
 import { checkVersion, type Row, textOf } from "./row.ts";
+import type { RecordTable } from "./table.ts";
 
 /** The version of the records that are written: the column `version`, and `v` in the JSON. */
-export const attachmentVersion = 1;
+const version = 1;
 
-/** The JSON of an attachment; its sandbox's id is the row's key. */
-export function formatAttachment(attachment: Attachment): string {
-  return JSON.stringify({ v: attachmentVersion, ...attachment, sandboxId: undefined });
-}
+/** Attachments: one JSON text each; their sandbox's id is the row's key. */
+export const attachmentTable: RecordTable<Attachment> = {
+  kind: "attachment",
+  noun: "attachment of sandbox",
+  key: "sandbox_id",
+  keyOf: (attachment) => attachment.sandboxId,
+  columns: (attachment) => ({
+    sandbox_id: attachment.sandboxId,
+    version,
+    body: JSON.stringify({ v: version, ...attachment, sandboxId: undefined }),
+  }),
+  parse,
+};
 
-/** The attachment in a row. `data-loss`, naming the column or field, for one that cannot be read. */
-export function parseAttachmentRow(row: Row): Attachment {
-  checkVersion(row, attachmentVersion);
-  const fields = Fields.parse(textOf(row, "body"), attachmentVersion);
+function parse(row: Row): Attachment {
+  checkVersion(row, version);
+  const fields = Fields.parse(textOf(row, "body"), version);
   const removal = fields.optionalObject("removal");
   return {
     sandboxId: textOf(row, "sandbox_id"),

@@ -15,12 +15,12 @@ describe("Checkpointer", () => {
     const path = join(folder.path, "davit.db");
     await using records = Records.open(path, {
       logger: silentLogger,
-      checkpoint: { walBytes: 50_000, quietMs: never },
+      checkpoint: { walBytes: 100_000, quietMs: never },
     });
     records.putSandbox(fullSandbox("a"));
     const little = records.walBytes();
-    assert.ok(little > 0 && little < 50_000);
-    for (let n = 0; records.walBytes() < 50_000; n++) records.putSandbox(fullSandbox(`${n}`));
+    assert.ok(little > 0 && little < 100_000);
+    for (let n = 0; records.walBytes() < 100_000; n++) records.putSandbox(fullSandbox(`${n}`));
     await until("the log is empty", () => records.walBytes() === 0);
     // It is all in the one file now.
     assert.ok(readFileSync(path).includes("pod-a_default_uid-a_2"));

@@ -15,8 +15,15 @@ import { describe, test } from "node:test";
 import { isKind } from "../../base/errors.ts";
 import { silentLogger } from "../../base/logger.ts";
 import { Records } from "./index.ts";
-import { migrate, readSchema } from "./schema.ts";
-import { fullSandbox, MemoryLogger, temporaryFolder } from "./testing/sample.ts";
+import { migrate, migrations, readSchema } from "./schema.ts";
+import {
+  fullAttachment,
+  fullContainer,
+  fullImage,
+  fullSandbox,
+  MemoryLogger,
+  temporaryFolder,
+} from "./testing/sample.ts";
 
 async function filled(path: string, count = 60): Promise<void> {
   await using records = Records.open(path, { logger: silentLogger });
@@ -52,7 +59,7 @@ describe("Records.open()", () => {
       () => Records.open(path, { logger }),
       (error) =>
         isKind(error, "failed-precondition") &&
-        /version 99, this davit knows up to 1; start the newer davit/.test(String(error)) &&
+        /version 99, this davit knows up to 2; start the newer davit/.test(String(error)) &&
         String(error).includes(path),
     );
     // The index of the log is no content; SQLite makes it anew whenever it is missing.
@@ -112,7 +119,7 @@ describe("Records.open()", () => {
       const clock = { nowMs: () => 1234, nowNs: () => 0n };
       {
         await using records = Records.open(path, { logger, clock });
-        assert.deepEqual(records.counts(), { sandboxes: 0, attachments: 0, setAside: 0 });
+        assert.deepEqual(new Set(Object.values(records.counts())), new Set([0]));
         records.putSandbox(fullSandbox("new"));
       }
       assert.deepEqual(readFileSync(`${path}.corrupt-1234`), bytes);
@@ -157,6 +164,52 @@ describe("Records.open()", () => {
     for (const suffix of ["", "-wal"]) copyFileSync(source + suffix, path + suffix);
     await using records = Records.open(path, { logger: silentLogger });
     assert.equal(records.loadSandboxes().length, 9);
+  });
+
+  test("takes up a database of schema 1 with all its rows, and gives it the new tables", async () => {
+    using folder = temporaryFolder();
+    const path = join(folder.path, "davit.db");
+    const { requestBytes, resourcesBytes, ...sandbox } = fullSandbox("a");
+    const { sandboxId, ...attachment } = fullAttachment("a");
+    {
+      // In words of its own, not those of the row files: this is what is on disks.
+      using old = new DatabaseSync(path);
+      migrate(old, 100, migrations.slice(0, 1));
+      const { createdAtNs, bootId, state, handler, cgroup, process, netnsPath, network } = sandbox;
+      const own = { bootId, state, handler, cgroup, process, netnsPath, network };
+      const json = JSON.stringify({ v: 1, createdAtNs: String(createdAtNs), ...own });
+      old
+        .prepare("INSERT INTO sandbox VALUES (?, ?, 1, 5, ?, ?, ?)")
+        .run("a", sandbox.name, requestBytes, resourcesBytes, json);
+      old
+        .prepare("INSERT INTO attachment VALUES (?, 1, ?)")
+        .run(sandboxId, JSON.stringify({ v: 1, ...attachment }));
+      old.exec("INSERT INTO set_aside VALUES (7, 'sandbox', 'lost', 'why', 9, x'7b7d')");
+    }
+    const logger = new MemoryLogger();
+    for (let twice = 0; twice < 2; twice++) {
+      await using records = Records.open(path, { logger });
+      const [loaded] = records.loadSandboxes();
+      assert.ok(loaded);
+      assert.deepEqual(
+        { ...loaded, config: 0, requestBytes: 0, resourcesBytes: 0 },
+        { ...sandbox, config: 0, requestBytes: 0, resourcesBytes: 0 },
+      );
+      assert.deepEqual([...loaded.requestBytes], [...requestBytes]);
+      assert.deepEqual([...(loaded.resourcesBytes ?? [])], [...resourcesBytes]);
+      assert.deepEqual(records.loadAttachments(), [fullAttachment("a")]);
+      assert.deepEqual(records.setAside(), [{ kind: "sandbox", id: "lost", reason: "why" }]);
+      records.putContainer(fullContainer("c"));
+      records.putImage(fullImage("1"));
+      assert.equal(records.loadContainers().length, 1);
+      assert.equal(records.loadImages().length, 1);
+    }
+    assert.deepEqual(logger.lines, []);
+    using raw = new DatabaseSync(path);
+    assert.deepEqual(readSchema(raw), { kind: "version", version: 2 });
+    assert.equal(raw.prepare("SELECT created_at FROM meta").get()?.["created_at"], 100);
+    const kept = raw.prepare("SELECT recorded_at FROM sandbox").get();
+    assert.equal(kept?.["recorded_at"], 5);
   });
 
   test("says which path it could not make", () => {

@@ -1,3 +1,4 @@
+import { type Digest, isDigest } from "../../base/digest.ts";
 import { RuntimeError } from "../../base/errors.ts";
 
 /**
@@ -64,10 +65,30 @@ export class Fields {
   /** A whole number of any size, kept as a string of decimal digits. */
   bigint(name: string): bigint {
     const value = this.#values[name];
-    if (typeof value !== "string" || !/^-?[0-9]{1,30}$/.test(value)) {
-      throw this.#wrong(name, "a string of digits");
-    }
+    if (!isDigits(value)) throw this.#wrong(name, "a string of digits");
     return BigInt(value);
+  }
+
+  bigints(name: string): readonly bigint[] {
+    const value = this.#values[name];
+    if (!Array.isArray(value) || !value.every(isDigits)) {
+      throw this.#wrong(name, "an array of strings of digits");
+    }
+    return value.map(BigInt);
+  }
+
+  digest(name: string): Digest {
+    const value = this.#values[name];
+    if (!isDigestValue(value)) throw this.#wrong(name, "a sha256 digest");
+    return value;
+  }
+
+  digests(name: string): readonly Digest[] {
+    const value = this.#values[name];
+    if (!Array.isArray(value) || !value.every(isDigestValue)) {
+      throw this.#wrong(name, "an array of sha256 digests");
+    }
+    return value;
   }
 
   boolean(name: string): boolean {
@@ -80,6 +101,21 @@ export class Fields {
     const value = this.#values[name];
     if (!isObject(value)) throw this.#wrong(name, "an object");
     return new Fields(value, `${this.#prefix}${name}.`);
+  }
+
+  objects(name: string): readonly Fields[] {
+    const value = this.#values[name];
+    if (!Array.isArray(value) || !value.every(isObject)) {
+      throw this.#wrong(name, "an array of objects");
+    }
+    return value.map((item, index) => new Fields(item, `${this.#prefix}${name}[${index}].`));
+  }
+
+  /** An object whose values are all strings. */
+  stringMap(name: string): Readonly<Record<string, string>> {
+    const value = this.#values[name];
+    if (!isStringMap(value)) throw this.#wrong(name, "an object of strings");
+    return value;
   }
 
   /** Undefined when it is absent. */
@@ -99,4 +135,16 @@ export class Fields {
 
 function isObject(value: unknown): value is Readonly<Record<string, unknown>> {
   return typeof value === "object" && value !== null && !Array.isArray(value);
+}
+
+function isStringMap(value: unknown): value is Readonly<Record<string, string>> {
+  return isObject(value) && Object.values(value).every((item) => typeof item === "string");
+}
+
+function isDigits(value: unknown): value is string {
+  return typeof value === "string" && /^-?[0-9]{1,30}$/.test(value);
+}
+
+function isDigestValue(value: unknown): value is Digest {
+  return typeof value === "string" && isDigest(value);
 }

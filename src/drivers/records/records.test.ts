@@ -16,8 +16,11 @@ import { Records } from "./index.ts";
 import {
   bareSandbox,
   fullAttachment,
+  fullContainer,
+  fullImage,
   fullSandbox,
   MemoryLogger,
+  sampleDigest,
   temporaryFolder,
   until,
 } from "./testing/sample.ts";
@@ -119,11 +122,27 @@ describe("Records", () => {
     records.putSandbox(fullSandbox("a"));
     records.putSandbox(fullSandbox("b"));
     records.putAttachment(fullAttachment("a"));
-    assert.deepEqual(records.counts(), { sandboxes: 2, attachments: 1, setAside: 0 });
+    for (const id of ["a", "b", "c"]) records.putContainer(fullContainer(id));
+    for (const digit of ["1", "2", "3", "4"]) records.putImage(fullImage(digit));
+    assert.deepEqual(records.counts(), {
+      sandboxes: 2,
+      attachments: 1,
+      containers: 3,
+      images: 4,
+      setAside: 0,
+    });
     for (let twice = 0; twice < 2; twice++) {
       records.deleteSandbox("a");
       records.deleteAttachment("a");
-      assert.deepEqual(records.counts(), { sandboxes: 1, attachments: 0, setAside: 0 });
+      records.deleteContainer("a");
+      records.deleteImage(sampleDigest("1"));
+      assert.deepEqual(records.counts(), {
+        sandboxes: 1,
+        attachments: 0,
+        containers: 2,
+        images: 3,
+        setAside: 0,
+      });
     }
   });
 
@@ -146,7 +165,8 @@ describe("Records", () => {
       records.putSandbox(fullSandbox("b"));
       records.setAsideSandbox("a", "two sandboxes have its name");
       records.setAsideSandbox("missing", "never was");
-      assert.deepEqual(records.counts(), { sandboxes: 1, attachments: 0, setAside: 1 });
+      const { sandboxes, setAside } = records.counts();
+      assert.deepEqual({ sandboxes, setAside }, { sandboxes: 1, setAside: 1 });
     }
     assert.deepEqual(
       logger.of("error").map((line) => line.fields),

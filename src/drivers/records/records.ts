@@ -1,15 +1,21 @@
 import type { DatabaseSync, StatementSync } from "node:sqlite";
+import type { Digest } from "../../base/digest.ts";
 import { messageOf, RuntimeError } from "../../base/errors.ts";
 import type { Logger } from "../../base/logger.ts";
 import { type Clock, systemClock } from "../../base/time.ts";
+import type { Container, ContainerRecords } from "../../core/container/index.ts";
+import type { Image, ImageRecords } from "../../core/image/index.ts";
 import type { Attachment, AttachmentRecords } from "../../core/network/index.ts";
 import type { Sandbox, SandboxRecords, SetAsideRecord } from "../../core/sandbox/index.ts";
-import { attachmentVersion, formatAttachment, parseAttachmentRow } from "./attachment-row.ts";
+import { attachmentTable } from "./attachment-row.ts";
 import { Checkpointer, type CheckpointLimits, defaultLimits } from "./checkpointer.ts";
+import { containerTable } from "./container-row.ts";
 import { openDatabase } from "./database.ts";
+import { imageTable } from "./image-row.ts";
 import { dumpRow, type Row } from "./row.ts";
-import { formatSandboxState, parseSandboxRow, sandboxVersion } from "./sandbox-row.ts";
+import { sandboxTable } from "./sandbox-row.ts";
 import { databaseError } from "./sqlite-error.ts";
+import { type RecordTable, type TableName, upsert } from "./table.ts";
 
 /** What {@link Records} works with. */
 export interface RecordsDeps {
@@ -22,12 +28,10 @@ export interface RecordsDeps {
 export interface RecordCounts {
   readonly sandboxes: number;
   readonly attachments: number;
+  readonly containers: number;
+  readonly images: number;
   readonly setAside: number;
 }
-
-type Kind = "sandbox" | "attachment";
-
-const keys = { sandbox: "id", attachment: "sandbox_id" } as const satisfies Record<Kind, string>;
 
 /**
  * The records of this daemon in a SQLite database, `<root>/davit.db`.
@@ -40,7 +44,9 @@ const keys = { sandbox: "id", attachment: "sandbox_id" } as const satisfies Reco
  * One thread, one process: whoever opens the same database beside it sees its writes, but must not
  * write much, since both would checkpoint.
  */
-export class Records implements SandboxRecords, AttachmentRecords, AsyncDisposable {
+export class Records
+  implements SandboxRecords, AttachmentRecords, ContainerRecords, ImageRecords, AsyncDisposable
+{
   readonly #path: string;
   readonly #db: DatabaseSync;
   readonly #logger: Logger;
@@ -73,39 +79,21 @@ export class Records implements SandboxRecords, AttachmentRecords, AsyncDisposab
   }
 
   loadSandboxes(): readonly Sandbox[] {
-    return this.#load("sandbox", parseSandboxRow);
+    return this.#load(sandboxTable);
   }
 
   putSandbox(sandbox: Sandbox): void {
-    this.#write(`write sandbox "${sandbox.id}"`, () => {
-      // recorded_at stays that of the first write: it stands in for a creation time that got lost.
-      this.#statement(
-        `INSERT INTO sandbox (id, name, version, recorded_at, request, resources, state)
-         VALUES (?, ?, ?, ?, ?, ?, ?)
-         ON CONFLICT (id) DO UPDATE SET name = excluded.name, version = excluded.version,
-           request = excluded.request, resources = excluded.resources, state = excluded.state`,
-      ).run(
-        sandbox.id,
-        sandbox.name,
-        sandboxVersion,
-        this.#clock.nowMs(),
-        sandbox.requestBytes,
-        sandbox.resourcesBytes ?? null,
-        formatSandboxState(sandbox),
-      );
-    });
+    this.#put(sandboxTable, sandbox);
   }
 
   deleteSandbox(id: string): void {
-    this.#write(`delete sandbox "${id}"`, () => {
-      this.#statement("DELETE FROM sandbox WHERE id = ?").run(id);
-    });
+    this.#delete(sandboxTable, id);
   }
 
   /** No error and no effect when the sandbox is not there. */
   setAsideSandbox(id: string, reason: string): void {
     const row = this.#read("SELECT * FROM sandbox WHERE id = ?", id)[0];
-    if (row !== undefined) this.#setAsideRows("sandbox", [{ row, reason }]);
+    if (row !== undefined) this.#setAsideRows(sandboxTable, [{ row, reason }]);
   }
 
   setAside(): readonly SetAsideRecord[] {
@@ -117,22 +105,40 @@ export class Records implements SandboxRecords, AttachmentRecords, AsyncDisposab
   }
 
   loadAttachments(): readonly Attachment[] {
-    return this.#load("attachment", parseAttachmentRow);
+    return this.#load(attachmentTable);
   }
 
   putAttachment(attachment: Attachment): void {
-    this.#write(`write attachment of sandbox "${attachment.sandboxId}"`, () => {
-      this.#statement(
-        `INSERT INTO attachment (sandbox_id, version, body) VALUES (?, ?, ?)
-         ON CONFLICT (sandbox_id) DO UPDATE SET version = excluded.version, body = excluded.body`,
-      ).run(attachment.sandboxId, attachmentVersion, formatAttachment(attachment));
-    });
+    this.#put(attachmentTable, attachment);
   }
 
   deleteAttachment(sandboxId: string): void {
-    this.#write(`delete attachment of sandbox "${sandboxId}"`, () => {
-      this.#statement("DELETE FROM attachment WHERE sandbox_id = ?").run(sandboxId);
-    });
+    this.#delete(attachmentTable, sandboxId);
+  }
+
+  loadContainers(): readonly Container[] {
+    return this.#load(containerTable);
+  }
+
+  putContainer(container: Container): void {
+    this.#put(containerTable, container);
+  }
+
+  deleteContainer(id: string): void {
+    this.#delete(containerTable, id);
+  }
+
+  /** Oldest first. Those that cannot be read are set aside and reported. */
+  loadImages(): readonly Image[] {
+    return this.#load(imageTable);
+  }
+
+  putImage(image: Image): void {
+    this.#put(imageTable, image);
+  }
+
+  deleteImage(id: Digest): void {
+    this.#delete(imageTable, id);
   }
 
   /** How many rows each table has. */
@@ -140,11 +146,15 @@ export class Records implements SandboxRecords, AttachmentRecords, AsyncDisposab
     const row = this.#read(
       `SELECT (SELECT count(*) FROM sandbox) AS sandboxes,
          (SELECT count(*) FROM attachment) AS attachments,
+         (SELECT count(*) FROM container) AS containers,
+         (SELECT count(*) FROM image) AS images,
          (SELECT count(*) FROM set_aside) AS aside`,
     )[0];
     return {
       sandboxes: Number(row?.["sandboxes"]),
       attachments: Number(row?.["attachments"]),
+      containers: Number(row?.["containers"]),
+      images: Number(row?.["images"]),
       setAside: Number(row?.["aside"]),
     };
   }
@@ -164,19 +174,19 @@ export class Records implements SandboxRecords, AttachmentRecords, AsyncDisposab
     await this.#checkpointer.release();
   }
 
-  #load<T>(kind: Kind, parse: (row: Row) => T): readonly T[] {
+  #load<T>(table: RecordTable<T>): readonly T[] {
     const records: T[] = [];
     const unreadable: { row: Row; reason: string }[] = [];
     // By rowid: in the order of the first writes, whatever the clock did.
-    for (const row of this.#read(`SELECT * FROM ${kind} ORDER BY rowid`)) {
+    for (const row of this.#read(`SELECT * FROM ${table.kind} ORDER BY rowid`)) {
       try {
-        records.push(parse(row));
+        records.push(table.parse(row));
       } catch (error) {
         unreadable.push({ row, reason: messageOf(error) });
       }
     }
     try {
-      if (unreadable.length > 0) this.#setAsideRows(kind, unreadable);
+      if (unreadable.length > 0) this.#setAsideRows(table, unreadable);
     } catch (error) {
       // They stay where they are and are tried again at the next start; the others must load.
       this.#logger.error("records that cannot be read could not be set aside", { error });
@@ -184,16 +194,32 @@ export class Records implements SandboxRecords, AttachmentRecords, AsyncDisposab
     return records;
   }
 
-  #setAsideRows(kind: Kind, rows: readonly { readonly row: Row; readonly reason: string }[]): void {
+  #put<T>(table: RecordTable<T>, record: T): void {
+    this.#write(`write ${table.noun} "${table.keyOf(record)}"`, () => {
+      const columns = table.columns(record, this.#clock.nowMs());
+      this.#statement(upsert(table, Object.keys(columns))).run(...Object.values(columns));
+    });
+  }
+
+  #delete(table: TableName, id: string): void {
+    this.#write(`delete ${table.noun} "${id}"`, () => {
+      this.#statement(`DELETE FROM ${table.kind} WHERE ${table.key} = ?`).run(id);
+    });
+  }
+
+  #setAsideRows(
+    { kind, key }: TableName,
+    rows: readonly { readonly row: Row; readonly reason: string }[],
+  ): void {
     this.#write(`set ${kind} records aside`, () => {
       this.#db.exec("BEGIN IMMEDIATE");
       try {
         for (const { row, reason } of rows) {
-          const id = String(row[keys[kind]]);
+          const id = String(row[key]);
           this.#statement(
             "INSERT INTO set_aside (kind, id, reason, at, body) VALUES (?, ?, ?, ?, ?)",
           ).run(kind, id, reason, this.#clock.nowMs(), dumpRow(row));
-          this.#statement(`DELETE FROM ${kind} WHERE ${keys[kind]} = ?`).run(id);
+          this.#statement(`DELETE FROM ${kind} WHERE ${key} = ?`).run(id);
         }
         this.#db.exec("COMMIT");
       } catch (error) {
@@ -202,7 +228,7 @@ export class Records implements SandboxRecords, AttachmentRecords, AsyncDisposab
       }
     });
     for (const { row, reason } of rows) {
-      this.#logger.error("a record is set aside", { kind, id: row[keys[kind]], reason });
+      this.#logger.error("a record is set aside", { kind, id: row[key], reason });
     }
   }
 

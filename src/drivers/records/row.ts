@@ -1,5 +1,6 @@
 import type { SQLOutputValue } from "node:sqlite";
-import { RuntimeError } from "../../base/errors.ts";
+import { type Digest, isDigest } from "../../base/digest.ts";
+import { RuntimeError, wrap } from "../../base/errors.ts";
 
 /** A row as SQLite gave it. Integers are bigints: a damaged one may be larger than a number. */
 export type Row = Readonly<Record<string, SQLOutputValue>>;
@@ -8,6 +9,13 @@ export type Row = Readonly<Record<string, SQLOutputValue>>;
 export function textOf(row: Row, column: string): string {
   const value = row[column];
   if (typeof value !== "string") throw wrongColumn(column, "text");
+  return value;
+}
+
+/** The digest in a column; `data-loss` for anything else. */
+export function digestOf(row: Row, column: string): Digest {
+  const value = textOf(row, column);
+  if (!isDigest(value)) throw wrongColumn(column, "a sha256 digest");
   return value;
 }
 
@@ -30,6 +38,16 @@ export function checkVersion(row: Row, version: number): void {
   const found = integerOf(row, "version");
   if (found === BigInt(version)) return;
   throw new RuntimeError("data-loss", `parse record: want record version ${version}, got ${found}`);
+}
+
+/** What `read` decodes from a column's bytes; `data-loss`, naming the column, when it throws. */
+export function decodeColumn<T>(column: string, read: () => T): T {
+  try {
+    return read();
+  } catch (cause) {
+    const doing = `parse record column "${column}"`;
+    throw new RuntimeError("data-loss", wrap(doing, cause).message, { cause });
+  }
 }
 
 /** The whole row as JSON, for keeping what cannot be understood: bytes as `{"base64": ...}`. */

@@ -1,7 +1,8 @@
 import { fromBinary } from "@bufbuild/protobuf";
-import { RuntimeError, wrap } from "../../base/errors.ts";
+import { RuntimeError } from "../../base/errors.ts";
 import type {
   BoundHandler,
+  ProcessIdentity,
   Sandbox,
   SandboxNetwork,
   SandboxState,
@@ -12,16 +13,37 @@ import {
   UpdatePodSandboxResourcesRequestSchema,
 } from "../../gen/runtime/v1/api_pb.ts";
 import { Fields } from "./fields.ts";
-import { bytesOf, checkVersion, integerOf, type Row, textOf } from "./row.ts";
+import { bytesOf, checkVersion, decodeColumn, integerOf, type Row, textOf } from "./row.ts";
+import type { RecordTable } from "./table.ts";
 
 /** The version of the records that are written: the column `version`, and `v` in the JSON. */
-export const sandboxVersion = 1;
+const version = 1;
 
-/** The JSON of everything that is davit's own: not the request, not the columns. */
-export function formatSandboxState(sandbox: Sandbox): string {
+/**
+ * Sandboxes: the client's bytes in columns of their own, all that is davit's own in the JSON. A
+ * record that has lost createdAtNs takes the time when its row was first written.
+ */
+export const sandboxTable: RecordTable<Sandbox> = {
+  kind: "sandbox",
+  noun: "sandbox",
+  key: "id",
+  keyOf: (sandbox) => sandbox.id,
+  columns: (sandbox, nowMs) => ({
+    id: sandbox.id,
+    name: sandbox.name,
+    version,
+    recorded_at: nowMs,
+    request: sandbox.requestBytes,
+    resources: sandbox.resourcesBytes ?? null,
+    state: formatState(sandbox),
+  }),
+  parse,
+};
+
+function formatState(sandbox: Sandbox): string {
   const { state } = sandbox;
   return JSON.stringify({
-    v: sandboxVersion,
+    v: version,
     createdAtNs: sandbox.createdAtNs?.toString(),
     bootId: sandbox.bootId,
     state: "atNs" in state ? { ...state, atNs: state.atNs.toString() } : state,
@@ -33,16 +55,12 @@ export function formatSandboxState(sandbox: Sandbox): string {
   });
 }
 
-/**
- * The sandbox in a row. A record that has lost createdAtNs takes the time when its row was first
- * written. `data-loss`, naming the column or field, for a row that cannot be read.
- */
-export function parseSandboxRow(row: Row): Sandbox {
-  checkVersion(row, sandboxVersion);
+function parse(row: Row): Sandbox {
+  checkVersion(row, version);
   const requestBytes = bytesOf(row, "request");
   const resourcesBytes = parseResources(row);
   const recordedAtMs = integerOf(row, "recorded_at");
-  const fields = Fields.parse(textOf(row, "state"), sandboxVersion);
+  const fields = Fields.parse(textOf(row, "state"), version);
   const cgroup = fields.optionalObject("cgroup");
   const process = fields.optionalObject("process");
   const network = fields.optionalObject("network");
@@ -61,19 +79,23 @@ export function parseSandboxRow(row: Row): Sandbox {
     ...(cgroup && {
       cgroup: { parent: cgroup.string("parent"), ownedFrom: cgroup.optionalString("ownedFrom") },
     }),
-    ...(process && {
-      process: { pid: process.integer("pid"), startTime: process.string("startTime") },
-    }),
+    ...(process && { process: parseProcess(process) }),
     ...(fields.has("netnsPath") && { netnsPath: fields.string("netnsPath") }),
     ...(network && { network: parseNetwork(network) }),
   };
 }
 
+/** A process in a record. */
+export function parseProcess(fields: Fields): ProcessIdentity {
+  return { pid: fields.integer("pid"), startTime: fields.string("startTime") };
+}
+
 function parseConfig(bytes: Uint8Array): PodSandboxConfig {
   const doing = 'parse record column "request"';
-  const request = decode(doing, () => fromBinary(RunPodSandboxRequestSchema, bytes));
-  if (request.config === undefined)
+  const request = decodeColumn("request", () => fromBinary(RunPodSandboxRequestSchema, bytes));
+  if (request.config === undefined) {
     throw new RuntimeError("data-loss", `${doing}: it has no config`);
+  }
   if (request.config.metadata === undefined) {
     throw new RuntimeError("data-loss", `${doing}: its config has no metadata`);
   }
@@ -83,18 +105,8 @@ function parseConfig(bytes: Uint8Array): PodSandboxConfig {
 function parseResources(row: Row): Uint8Array | undefined {
   if (row["resources"] === null) return undefined;
   const bytes = bytesOf(row, "resources");
-  decode('parse record column "resources"', () =>
-    fromBinary(UpdatePodSandboxResourcesRequestSchema, bytes),
-  );
+  decodeColumn("resources", () => fromBinary(UpdatePodSandboxResourcesRequestSchema, bytes));
   return bytes;
-}
-
-function decode<T>(doing: string, read: () => T): T {
-  try {
-    return read();
-  } catch (cause) {
-    throw new RuntimeError("data-loss", wrap(doing, cause).message, { cause });
-  }
 }
 
 function parseHandler(fields: Fields): BoundHandler {

@@ -33,6 +33,21 @@ export const migrations: readonly string[] = [
      at INTEGER NOT NULL,
      body BLOB NOT NULL
    ) STRICT;`,
+  `CREATE TABLE container (
+     id TEXT NOT NULL PRIMARY KEY,
+     name TEXT NOT NULL,
+     sandbox_id TEXT NOT NULL,
+     version INTEGER NOT NULL,
+     recorded_at INTEGER NOT NULL,
+     request BLOB NOT NULL,
+     resources BLOB,
+     state TEXT NOT NULL
+   ) STRICT;
+   CREATE TABLE image (
+     id TEXT NOT NULL PRIMARY KEY,
+     version INTEGER NOT NULL,
+     body TEXT NOT NULL
+   ) STRICT;`,
 ];
 
 /** What a database says of itself. `foreign`: tables, but none that names a schema version. */

@@ -1,23 +1,14 @@
 import assert from "node:assert/strict";
 import { join } from "node:path";
-import { DatabaseSync, type SQLInputValue } from "node:sqlite";
 import { describe, test } from "node:test";
 import { create, toBinary } from "@bufbuild/protobuf";
 import { silentLogger } from "../../base/logger.ts";
 import { RunPodSandboxRequestSchema } from "../../gen/runtime/v1/api_pb.ts";
+import { attachmentTable } from "./attachment-row.ts";
 import { Records } from "./index.ts";
+import { sandboxTable } from "./sandbox-row.ts";
+import { type Damage, damage, sub } from "./testing/damage.ts";
 import { fullAttachment, fullSandbox, MemoryLogger, temporaryFolder } from "./testing/sample.ts";
-
-interface Damage {
-  readonly what: string;
-  readonly column: string;
-  /** The new value, or a change of the JSON that is there. */
-  readonly to: SQLInputValue | ((json: Record<string, unknown>) => void);
-  readonly reason: RegExp;
-}
-
-const sub = (json: Record<string, unknown>, name: string): Record<string, unknown> =>
-  json[name] as Record<string, unknown>;
 
 const noMetadata = toBinary(
   RunPodSandboxRequestSchema,
@@ -164,28 +155,6 @@ const attachmentDamages: readonly Damage[] = [
   },
 ];
 
-/** Changes one column of the row with this id, past all of our code. */
-function damage(
-  path: string,
-  table: string,
-  key: string,
-  id: string,
-  { column, to }: Damage,
-): void {
-  using db = new DatabaseSync(path);
-  let value: SQLInputValue;
-  if (typeof to === "function") {
-    const row = db.prepare(`SELECT ${column} FROM ${table} WHERE ${key} = ?`).get(id);
-    const json = JSON.parse(String(row?.[column])) as Record<string, unknown>;
-    to(json);
-    value = JSON.stringify(json);
-  } else value = to;
-  const { changes } = db
-    .prepare(`UPDATE ${table} SET ${column} = ? WHERE ${key} = ?`)
-    .run(value, id);
-  assert.equal(changes, 1);
-}
-
 async function prepared(path: string): Promise<void> {
   await using records = Records.open(path, { logger: silentLogger });
   for (const id of ["before", "bad", "after"]) {
@@ -201,14 +170,18 @@ describe("loadSandboxes()", () => {
       const path = join(folder.path, "davit.db");
       const logger = new MemoryLogger();
       await prepared(path);
-      damage(path, "sandbox", "id", "bad", one);
+      damage(path, sandboxTable, "bad", one);
       {
         await using records = Records.open(path, { logger });
         assert.deepEqual(
           records.loadSandboxes().map(({ id }) => id),
           ["before", "after"],
         );
-        assert.deepEqual(records.counts(), { sandboxes: 2, attachments: 3, setAside: 1 });
+        const { sandboxes, attachments, setAside } = records.counts();
+        assert.deepEqual(
+          { sandboxes, attachments, setAside },
+          { sandboxes: 2, attachments: 3, setAside: 1 },
+        );
         // The second time there is nothing left to be set aside.
         assert.equal(records.loadSandboxes().length, 2);
       }
@@ -247,7 +220,7 @@ describe("loadSandboxes()", () => {
     const to = (json: Record<string, unknown>): void => {
       json["later"] = { x: 1 };
     };
-    damage(path, "sandbox", "id", "bad", { what: "", column: "state", to, reason: /./ });
+    damage(path, sandboxTable, "bad", { column: "state", to });
     await using records = Records.open(path, { logger: silentLogger });
     assert.equal(records.loadSandboxes().length, 3);
   });
@@ -259,7 +232,7 @@ describe("loadAttachments()", () => {
       using folder = temporaryFolder();
       const path = join(folder.path, "davit.db");
       await prepared(path);
-      damage(path, "attachment", "sandbox_id", "bad", one);
+      damage(path, attachmentTable, "bad", one);
       await using records = Records.open(path, { logger: silentLogger });
       assert.deepEqual(
         records.loadAttachments().map(({ sandboxId }) => sandboxId),

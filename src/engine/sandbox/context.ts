@@ -16,8 +16,8 @@ import type {
 } from "../../core/sandbox/index.ts";
 import type { Attachments } from "../network/attachments.ts";
 import type { NetworkTeardown } from "../network/teardown.ts";
-import type { Creations } from "./creations.ts";
-import type { Janitor } from "./janitor.ts";
+import type { Creations } from "../creations.ts";
+import type { Janitor } from "../janitor.ts";
 
 /** How long things may take. Milliseconds. */
 export interface SandboxTimes {
@@ -39,6 +39,14 @@ export const defaultTimes: SandboxTimes = {
   statusMs: 2_000,
 };
 
+/** The containers of a sandbox, as far as its own verbs concern them. */
+export interface SandboxContainers {
+  /** Ends all of them, without grace. */
+  stopAll(sandboxId: string): Promise<void>;
+  /** Removes all of them, also those in the making. */
+  removeAll(sandboxId: string): Promise<void>;
+}
+
 /** What the verbs of a sandbox work with. Made once, in the composition root. */
 export interface SandboxContext {
   readonly store: SandboxStore;
@@ -49,6 +57,7 @@ export interface SandboxContext {
   readonly networkOf: (handler: BoundHandler) => PodNetwork;
   readonly attachments: Attachments;
   readonly teardown: NetworkTeardown;
+  readonly containers: SandboxContainers;
   readonly cgroups: PodCgroups;
   readonly namespaces: NamespaceStates;
   readonly operations: Operations;

@@ -1,9 +1,7 @@
 // The verbs of a pod sandbox: run, stop, remove, status, update, and recovery after a restart.
 // They work on the interfaces of core alone. Start with run.ts.
-export type { SandboxContext, SandboxTimes } from "./context.ts";
+export type { SandboxContainers, SandboxContext, SandboxTimes } from "./context.ts";
 export { controllerOf, defaultTimes } from "./context.ts";
-export { Creations } from "./creations.ts";
-export { Janitor } from "./janitor.ts";
 export { recoverSandboxes } from "./recover.ts";
 export { removePodSandbox, removeSandbox } from "./remove.ts";
 export { runPodSandbox } from "./run.ts";

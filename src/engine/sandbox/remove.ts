@@ -35,6 +35,7 @@ export async function removeSandbox(
     else await stopLocked(context, id);
 
     await operation.enter("shut-down");
+    await context.containers.removeAll(id);
     const sandbox = context.store.get(id);
     await controllerOf(context, sandbox)?.shutdown(sandbox, operation.signal);
     if (sandbox.cgroup !== undefined)

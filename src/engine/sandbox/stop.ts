@@ -52,6 +52,7 @@ async function endAndRelease(
     state: { name: "dead", reason: "it is being stopped", atNs: context.clock.nowNs() },
   }));
   await operation.enter("end-processes");
+  await context.containers.stopAll(id);
   await controller?.stop(sandbox, operation.signal);
 
   await operation.enter("remove-network");

@@ -3,14 +3,31 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { create, toBinary } from "@bufbuild/protobuf";
+import { type Digest, parseDigest } from "../../../base/digest.ts";
 import type { LogFields, Logger, LogLevel } from "../../../base/logger.ts";
+import type { Container, ContainerUser } from "../../../core/container/index.ts";
+import type { Image, ImageConfig, ImageLayer } from "../../../core/image/index.ts";
 import type { Attachment } from "../../../core/network/index.ts";
 import type { Sandbox } from "../../../core/sandbox/index.ts";
 import {
+  ContainerConfigSchema,
+  CreateContainerRequestSchema,
+  LinuxContainerResourcesSchema,
   PodSandboxConfigSchema,
   RunPodSandboxRequestSchema,
   UpdatePodSandboxResourcesRequestSchema,
 } from "../../../gen/runtime/v1/api_pb.ts";
+
+const sampleImageConfig: Required<ImageConfig> = {
+  entrypoint: ["/bin/sh", "-c"],
+  cmd: ["sleep", ""],
+  env: ["PATH=/bin", "EMPTY="],
+  workingDir: "/work",
+  user: "1000:users",
+  stopSignal: "SIGQUIT",
+  volumes: ["/data"],
+  labels: JSON.parse('{"a.b/c":"d","__proto__":"e"}') as Record<string, string>,
+};
 
 /** A sandbox with every field that there is: a new one does not compile until it is here. */
 export function fullSandbox(id: string): Required<Sandbox> {
@@ -76,6 +93,128 @@ export function fullAttachment(sandboxId: string): Attachment {
     result: '{"ips":[]}',
     bootId: "0d4f6b1e-0000-4000-8000-000000000000",
     removal: { tries: 3, firstTriedAtMs: 1_764_000_000_123, lastError: "no plugin", queued: true },
+  };
+}
+
+/** A digest whose digits are all `digit`. */
+export function sampleDigest(digit: string): Digest {
+  return parseDigest(`sha256:${digit.repeat(64)}`);
+}
+
+/** A container with every field, all of them unlike the defaults; its resources were updated. */
+export function fullContainer(id: string): Required<Container> {
+  const config = create(ContainerConfigSchema, {
+    metadata: { name: `ctr-${id}`, attempt: 3 },
+    image: { image: "busybox", userSpecifiedImage: "busybox:latest" },
+    command: ["sh", "-c"],
+    envs: [{ key: "KEY", value: Uint8Array.of(0x76, 0xff, 0) }],
+    annotations: { key: "value" },
+    logPath: "ctr/3.log",
+    linux: { resources: { cpuShares: 2n, memoryLimitInBytes: 1n << 40n } },
+  });
+  const request = create(CreateContainerRequestSchema, {
+    podSandboxId: `pod-of-${id}`,
+    config,
+    sandboxConfig: { hostname: "h", metadata: { name: "pod" } },
+  });
+  const user: Required<ContainerUser> = {
+    uid: 4_294_967_294n,
+    gid: 9_007_199_254_740_993n,
+    supplementalGroups: [5n, 9_007_199_254_740_995n],
+  };
+  return {
+    id,
+    name: `ctr-${id}_3_pod-${id}_default_uid-${id}_2`,
+    sandboxId: `pod-of-${id}`,
+    requestBytes: toBinary(CreateContainerRequestSchema, request),
+    config,
+    resources: create(LinuxContainerResourcesSchema, {
+      cpuShares: 5n,
+      memoryLimitInBytes: 9_007_199_254_740_993n,
+      unified: { "memory.high": "max" },
+    }),
+    image: {
+      id: sampleDigest("a"),
+      requested: "busybox",
+      shown: "docker.io/library/busybox:latest",
+      ref: `docker.io/library/busybox@${sampleDigest("b")}`,
+      layers: [sampleDigest("d"), sampleDigest("c")],
+      config: sampleImageConfig,
+    },
+    user,
+    stopSignal: "SIGQUIT",
+    logPath: "/var/log/pods/p/ctr/3.log",
+    hasLog: true,
+    cgroupPath: `/kubepods/pod1/davit-${id}`,
+    createdAtNs: 1_764_000_000_123_456_789n,
+    bootId: "0d4f6b1e-0000-4000-8000-000000000000",
+    state: { name: "created" },
+  };
+}
+
+/** A container with nothing that may be absent. */
+export function bareContainer(id: string): Container {
+  const config = create(ContainerConfigSchema, { metadata: { name: "c" } });
+  const request = create(CreateContainerRequestSchema, { config });
+  return {
+    ...fullContainer(id),
+    requestBytes: toBinary(CreateContainerRequestSchema, request),
+    config,
+    resources: undefined,
+    image: {
+      id: sampleDigest("a"),
+      requested: "",
+      shown: "",
+      ref: "",
+      layers: [],
+      config: sampleImageConfig,
+    },
+    user: { uid: 0n, gid: 0n, supplementalGroups: [] },
+    hasLog: false,
+    state: { name: "creating" },
+  };
+}
+
+/** An image with every field, all of them unlike the defaults. Its id is all `digit`. */
+export function fullImage(digit: string): Required<Image> {
+  const layer: Required<ImageLayer> = {
+    diffId: sampleDigest("d"),
+    digest: sampleDigest("e"),
+    sizeBytes: 9_007_199_254_740_993n,
+  };
+  const config = sampleImageConfig;
+  return {
+    id: sampleDigest(digit),
+    repoTags: [`docker.io/library/busybox:${digit}`, "registry.example:5000/b:1"],
+    repoDigests: [`docker.io/library/busybox@${sampleDigest(digit)}`],
+    sizeBytes: 9_007_199_254_740_995n,
+    layers: [layer, { ...layer, diffId: sampleDigest("f"), sizeBytes: 0n }],
+    config,
+    configJson: '{ "architecture": "amd64", "author": "\\u0000 \u00e9 \ud83d\ude00" }\n',
+    pinned: true,
+  };
+}
+
+/** An image with nothing that may be empty. */
+export function bareImage(digit: string): Image {
+  return {
+    id: sampleDigest(digit),
+    repoTags: [],
+    repoDigests: [],
+    sizeBytes: 0n,
+    layers: [],
+    config: {
+      entrypoint: [],
+      cmd: [],
+      env: [],
+      workingDir: "",
+      user: "",
+      stopSignal: "",
+      volumes: [],
+      labels: {},
+    },
+    configJson: "",
+    pinned: false,
   };
 }
 

@@ -1,6 +1,6 @@
-import { messageOf } from "../../base/errors.ts";
-import type { Logger } from "../../base/logger.ts";
-import type { TaskGroup } from "../../base/task-group.ts";
+import { messageOf } from "../base/errors.ts";
+import type { Logger } from "../base/logger.ts";
+import type { TaskGroup } from "../base/task-group.ts";
 
 const firstPauseMs = 1_000;
 const maxPauseMs = 60_000;

@@ -1,7 +1,7 @@
-import { RuntimeError } from "../../base/errors.ts";
-import { beforeAbort } from "../../base/rollback.ts";
-import type { TaskGroup } from "../../base/task-group.ts";
-import type { Clock } from "../../base/time.ts";
+import { RuntimeError } from "../base/errors.ts";
+import { beforeAbort } from "../base/rollback.ts";
+import type { TaskGroup } from "../base/task-group.ts";
+import type { Clock } from "../base/time.ts";
 
 /** What makes an object for {@link Creations}, and what takes it away when nobody wants it. */
 export interface Creation {

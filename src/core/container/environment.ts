@@ -1,0 +1,54 @@
+import type { Sandbox, SandboxEnvironment } from "../sandbox/index.ts";
+import type { Container, ContainerUser } from "./container.ts";
+
+/** Looks into a mounted root without ever being led out of it. */
+export interface RootFiles {
+  /**
+   * The user that a container runs as: from numbers, or by name from the root's own passwd and
+   * group files. `not-found` for a name that they do not have.
+   */
+  resolveUser(
+    rootfs: string,
+    wanted: {
+      /** `user`, `uid`, `user:group` or `uid:gid` as images write it; empty for root. */
+      readonly user: string;
+      /** Groups on top of those that the user has. */
+      readonly supplementalGroups: readonly bigint[];
+      /** False to leave out the groups that the image's group file gives the user. */
+      readonly mergeImageGroups: boolean;
+    },
+  ): Promise<ContainerUser>;
+}
+
+/** What a container's spec is made of, as it is on record and in memory. */
+export interface SpecSubject {
+  readonly container: Container;
+  readonly sandbox: Sandbox;
+  readonly environment: SandboxEnvironment;
+  /** Folder of the mounted root. */
+  readonly rootfs: string;
+  /** First process of the container that `target_id` names, where one is named. */
+  readonly targetPid: number | undefined;
+}
+
+/** Makes OCI runtime specs from what is on record and from what the host is now. */
+export interface ContainerSpecs {
+  /**
+   * Refuses a request that cannot be carried out, before anything is made of it.
+   * `invalid-argument` names field and value.
+   */
+  check(config: Container["config"] | undefined, sandbox: Sandbox): CheckedConfig;
+  /**
+   * The runtime spec, as JSON text. Host folders that a mount or the log needs and that are missing
+   * are made, as the peers do.
+   */
+  build(subject: SpecSubject): Promise<string>;
+  /** The process of an exec in the container, as JSON text (runtime-spec, config.md, process). */
+  process(subject: SpecSubject, command: readonly string[]): Promise<string>;
+}
+
+/** A config whose indispensable parts are there. */
+export type CheckedConfig = Container["config"] & {
+  readonly metadata: NonNullable<Container["config"]["metadata"]>;
+  readonly image: NonNullable<Container["config"]["image"]>;
+};

@@ -1,0 +1,32 @@
+import { randomBytes } from "node:crypto";
+import type { ContainerConfig, ContainerMetadata } from "../../gen/runtime/v1/api_pb.ts";
+import type { Sandbox } from "../sandbox/index.ts";
+
+/** A new container id: 64 hexadecimal digits, as the peers' ids are. */
+export function newContainerId(): string {
+  return randomBytes(32).toString("hex");
+}
+
+/** The name that a container reserves: one attempt of one container of a sandbox. */
+export function containerName(metadata: ContainerMetadata, sandboxName: string): string {
+  const own = [metadata.name, String(metadata.attempt)].map((part) => part.replaceAll("_", "__"));
+  return [...own, sandboxName].join("_");
+}
+
+/** Where a container's log and its cgroup are. */
+export function placeOf(
+  id: string,
+  config: ContainerConfig,
+  sandbox: Sandbox,
+): { readonly logPath: string; readonly hasLog: boolean; readonly cgroupPath: string } {
+  const folder = sandbox.config.logDirectory;
+  const hasLog = config.logPath !== "" && folder !== "";
+  // NOTE(kubelet): it removes the folder of a dead container's log; from an empty path one has
+  // come to remove the host's root. So the path is absolute and this container's alone, always.
+  const file = hasLog ? config.logPath.replace(/^\/+/, "") : `${id}.log`;
+  return {
+    logPath: `${folder === "" ? "/var/log/pods" : folder.replace(/\/+$/, "")}/${file}`,
+    hasLog,
+    cgroupPath: `${sandbox.cgroup?.parent ?? ""}/${id}`,
+  };
+}

@@ -1,0 +1,51 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { isKind } from "../../base/errors.ts";
+import { formatReference, parseReference } from "./reference.ts";
+
+const digest = `sha256:${"a".repeat(64)}`;
+
+test("parseReference() fills in what people leave out", () => {
+  for (const [text, full] of [
+    ["busybox", "docker.io/library/busybox:latest"],
+    ["busybox:1.37", "docker.io/library/busybox:1.37"],
+    ["team/app", "docker.io/team/app:latest"],
+    ["docker.io/busybox", "docker.io/library/busybox:latest"],
+    ["index.docker.io/busybox", "docker.io/library/busybox:latest"],
+    ["localhost/app", "localhost/app:latest"],
+    ["localhost:5000/app:v1", "localhost:5000/app:v1"],
+    ["registry.k8s.io/e2e/busybox:1.29-2", "registry.k8s.io/e2e/busybox:1.29-2"],
+    [`quay.io/a/b@${digest}`, `quay.io/a/b@${digest}`],
+    [`quay.io/a/b:v1@${digest}`, `quay.io/a/b@${digest}`],
+    ["[::1]:5000/app", "[::1]:5000/app:latest"],
+  ] as const) {
+    assert.equal(formatReference(parseReference(text)), full, text);
+  }
+});
+
+test("parseReference() keeps tag and digest apart", () => {
+  const reference = parseReference(`quay.io/a/b:v1@${digest}`);
+  assert.equal(reference.tag, "v1");
+  assert.equal(reference.digest, digest);
+});
+
+test("parseReference() refuses what is no image name", () => {
+  for (const text of [
+    "",
+    "UPPER",
+    "a//b",
+    "a:b:c",
+    "a@sha256:12",
+    "a b",
+    "-a",
+    "a:",
+    "http://a/b",
+    "../a",
+  ]) {
+    assert.throws(
+      () => parseReference(text),
+      (error) => isKind(error, "invalid-argument"),
+      JSON.stringify(text),
+    );
+  }
+});

@@ -1,0 +1,103 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import type { Digest } from "../../base/digest.ts";
+import { isKind } from "../../base/errors.ts";
+import type { Image, ImageRecords } from "./image.ts";
+import { ImageStore } from "./store.ts";
+
+const id = (digit: string): Digest => `sha256:${digit.repeat(64)}`;
+
+function image(digit: string, names: Partial<Pick<Image, "repoTags" | "repoDigests">>): Image {
+  return {
+    id: id(digit),
+    repoTags: [],
+    repoDigests: [],
+    sizeBytes: 1n,
+    layers: [],
+    config: {
+      entrypoint: [],
+      cmd: [],
+      env: [],
+      workingDir: "",
+      user: "",
+      stopSignal: "",
+      volumes: [],
+      labels: {},
+    },
+    configJson: "{}",
+    pinned: false,
+    ...names,
+  };
+}
+
+function records(): ImageRecords & { readonly kept: Map<string, Image> } {
+  const kept = new Map<string, Image>();
+  return {
+    kept,
+    loadImages: () => [...kept.values()],
+    putImage: (one) => {
+      kept.set(one.id, one);
+    },
+    deleteImage: (one) => {
+      kept.delete(one);
+    },
+  };
+}
+
+test("find() knows an image by id, short id, tag, name without tag, and digest", () => {
+  const store = new ImageStore(records());
+  const repoDigests = [`docker.io/library/busybox@${id("d")}`];
+  store.put(image("a", { repoTags: ["docker.io/library/busybox:latest"], repoDigests }));
+  for (const name of [id("a"), "aaaa", "busybox", "busybox:latest", `busybox@${id("d")}`]) {
+    assert.equal(store.find(name)?.id, id("a"), name);
+  }
+  assert.equal(store.find("busybox:other"), undefined);
+  assert.equal(store.find(id("b")), undefined);
+});
+
+test("find() refuses an empty name and a beginning of several ids", () => {
+  const store = new ImageStore(records());
+  store.put({ ...image("a", {}), id: `sha256:ab${"0".repeat(62)}` });
+  store.put({ ...image("a", {}), id: `sha256:ab${"1".repeat(62)}` });
+  assert.throws(
+    () => store.find(""),
+    (error) => isKind(error, "invalid-argument"),
+  );
+  assert.throws(
+    () => store.find("ab"),
+    (error) => isKind(error, "invalid-argument"),
+  );
+  assert.equal(store.find("ab0")?.id, `sha256:ab${"0".repeat(62)}`);
+});
+
+test("put() moves a tag to the newer image, on record too, and keeps an image's other names", () => {
+  const disk = records();
+  const store = new ImageStore(disk);
+  store.put(image("a", { repoTags: ["docker.io/library/x:1", "docker.io/library/x:2"] }));
+  store.put(image("b", { repoTags: ["docker.io/library/x:1"] }));
+  assert.equal(store.find("x:1")?.id, id("b"));
+  assert.deepEqual(store.find(id("a"))?.repoTags, ["docker.io/library/x:2"]);
+  assert.deepEqual(disk.kept.get(id("a"))?.repoTags, ["docker.io/library/x:2"]);
+  store.put(image("a", { repoTags: ["docker.io/library/y:1"] }));
+  assert.deepEqual(store.find(id("a"))?.repoTags, [
+    "docker.io/library/x:2",
+    "docker.io/library/y:1",
+  ]);
+});
+
+test("remove() takes all names away; load() brings back what is on record", () => {
+  const disk = records();
+  const store = new ImageStore(disk);
+  store.put(image("a", { repoTags: ["docker.io/library/x:1", "docker.io/library/x:2"] }));
+  store.put(image("b", { repoTags: ["docker.io/library/z:1"] }));
+  store.remove(id("a"));
+  assert.equal(store.find("x:1"), undefined);
+  assert.equal(store.find("x:2"), undefined);
+  const later = new ImageStore(disk);
+  later.load();
+  assert.deepEqual(
+    [...later.all()].map((one) => one.id),
+    [id("b")],
+  );
+  assert.equal(later.find("z:1")?.id, id("b"));
+});

@@ -1,0 +1,58 @@
+import { create, type MessageInitShape, toBinary } from "@bufbuild/protobuf";
+import type { Container } from "../../core/container/index.ts";
+import { ContainerStatusSchema, Signal } from "../../gen/runtime/v1/api_pb.ts";
+import { criContainerState } from "./container.ts";
+import { messageField } from "./fields.ts";
+
+/** The container as ContainerStatus shows it, from memory. */
+export function criContainerStatus(
+  container: Container,
+): MessageInitShape<typeof ContainerStatusSchema> {
+  const { config, image, state, resources, user } = container;
+  const exited = state.name === "exited" ? state : undefined;
+  return {
+    id: container.id,
+    ...(config.metadata === undefined ? {} : { metadata: config.metadata }),
+    state: criContainerState(container),
+    createdAt: container.createdAtNs,
+    startedAt: state.name === "running" || state.name === "exited" ? state.startedAtNs : 0n,
+    finishedAt: exited?.finishedAtNs ?? 0n,
+    exitCode: exited?.exitCode ?? 0,
+    reason: exited?.reason ?? "",
+    message: exited?.message ?? "",
+    image: { image: image.shown, userSpecifiedImage: image.requested },
+    imageRef: image.ref,
+    imageId: image.id,
+    labels: config.labels,
+    annotations: config.annotations,
+    mounts: config.mounts,
+    logPath: container.logPath,
+    ...(resources === undefined ? {} : { resources: { linux: resources } }),
+    user: {
+      linux: {
+        uid: user.uid,
+        gid: user.gid,
+        supplementalGroups: [...user.supplementalGroups],
+      },
+    },
+    stopSignal: signalByName(container.stopSignal),
+  };
+}
+
+function signalByName(name: string): Signal {
+  // The CRI writes SIGRTMIN+1 as SIGRTMINPLUS1, and the like.
+  const key = name.replace("+", "PLUS").replace("-", "MINUS");
+  return (Signal as Readonly<Record<string, Signal>>)[key] ?? Signal.RUNTIME_DEFAULT;
+}
+
+const encoded = new WeakMap<Container, Uint8Array>();
+
+/** The status as an element of PodSandboxStatusResponse.containers_statuses (field 3). */
+export function encodedContainerStatus(container: Container): Uint8Array {
+  const known = encoded.get(container);
+  if (known !== undefined) return known;
+  const message = create(ContainerStatusSchema, criContainerStatus(container));
+  const bytes = messageField(3, toBinary(ContainerStatusSchema, message));
+  encoded.set(container, bytes);
+  return bytes;
+}

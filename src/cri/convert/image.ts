@@ -1,0 +1,23 @@
+import type { MessageInitShape } from "@bufbuild/protobuf";
+import type { Image } from "../../core/image/index.ts";
+import type { ImageSchema } from "../../gen/runtime/v1/api_pb.ts";
+
+/** An image as the CRI shows it. Either `uid` or `username` is set, as kubelet wants (runAsNonRoot). */
+export function criImage(image: Image): MessageInitShape<typeof ImageSchema> {
+  return {
+    id: image.id,
+    repoTags: [...image.repoTags],
+    repoDigests: [...image.repoDigests],
+    size: image.sizeBytes,
+    ...criUser(image.config.user),
+    spec: { image: image.repoTags[0] ?? image.repoDigests[0] ?? image.id },
+    pinned: image.pinned,
+  };
+}
+
+/** The user of `USER`, without its group: a number is a uid, empty is root, anything else a name. */
+function criUser(user: string): { uid: { value: bigint } } | { username: string } {
+  const name = user.split(":")[0] ?? "";
+  if (name === "") return { uid: { value: 0n } };
+  return /^\d+$/.test(name) ? { uid: { value: BigInt(name) } } : { username: name };
+}

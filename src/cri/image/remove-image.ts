@@ -1,0 +1,15 @@
+import { RuntimeError } from "../../base/errors.ts";
+import { removeImage as remove } from "../../engine/image/index.ts";
+import type { RemoveImageRequest } from "../../gen/runtime/v1/api_pb.ts";
+import type { CriContext } from "../context.ts";
+
+/** Removes an image with all its names. No error when it is not here. */
+export async function removeImage(
+  context: CriContext,
+  request: RemoveImageRequest,
+): Promise<Record<string, never>> {
+  const name = request.image?.image ?? "";
+  if (name === "") throw new RuntimeError("invalid-argument", "remove image: the image is missing");
+  await remove(context.images, name);
+  return {};
+}

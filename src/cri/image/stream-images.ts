@@ -1,0 +1,22 @@
+import type { MessageInitShape } from "@bufbuild/protobuf";
+import type {
+  StreamImagesRequest,
+  StreamImagesResponseSchema,
+} from "../../gen/runtime/v1/api_pb.ts";
+import type { CriContext } from "../context.ts";
+import { criImage } from "../convert/image.ts";
+import { imagesFor } from "./list-images.ts";
+
+// An image is about half a KiB, with many names more: far below every message limit.
+const batch = 1000;
+
+/** The images that pass the filter, each once, as of the moment of the call (KEP-5825). */
+export function* streamImages(
+  context: CriContext,
+  request: StreamImagesRequest,
+): Iterable<MessageInitShape<typeof StreamImagesResponseSchema>> {
+  const images = imagesFor(context, request.filter?.image?.image ?? "");
+  for (let from = 0; from < images.length; from += batch) {
+    yield { images: images.slice(from, from + batch).map(criImage) };
+  }
+}

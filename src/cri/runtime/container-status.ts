@@ -1,0 +1,38 @@
+import { type MessageInitShape, toJson } from "@bufbuild/protobuf";
+import type { Container } from "../../core/container/index.ts";
+import {
+  ContainerConfigSchema,
+  type ContainerStatusRequest,
+  type ContainerStatusResponseSchema,
+} from "../../gen/runtime/v1/api_pb.ts";
+import type { CriContext } from "../context.ts";
+import { containerSpecText } from "../../engine/container/index.ts";
+import { criContainerStatus } from "../convert/container-status.ts";
+
+/** How a container is, from memory; verbose adds containerd's keys as one JSON text. */
+export async function containerStatus(
+  context: CriContext,
+  request: ContainerStatusRequest,
+): Promise<MessageInitShape<typeof ContainerStatusResponseSchema>> {
+  const container = context.containers.store.resolve(request.containerId);
+  return {
+    status: criContainerStatus(container),
+    info: request.verbose ? { info: await verboseInfo(context, container) } : {},
+  };
+}
+
+async function verboseInfo(context: CriContext, container: Container): Promise<string> {
+  const sandbox = context.containers.sandboxes.peek(container.sandboxId);
+  const spec = await containerSpecText(context.containers, container).catch(() => "null");
+  return JSON.stringify({
+    sandboxID: container.sandboxId,
+    pid: container.state.name === "running" ? container.state.process.pid : 0,
+    removing: false,
+    snapshotKey: container.id,
+    snapshotter: "overlay",
+    runtimeType: sandbox?.handler.runtimeType ?? sandbox?.handler.path ?? "",
+    runtimeOptions: null,
+    config: toJson(ContainerConfigSchema, container.config, { useProtoFieldName: true }),
+    runtimeSpec: JSON.parse(spec) as unknown,
+  });
+}

@@ -1,0 +1,96 @@
+import { RuntimeError } from "../base/errors.ts";
+import type { Config } from "../config/config.ts";
+import { ContainerStore } from "../core/container/index.ts";
+import { ImageStore } from "../core/image/index.ts";
+import type { Sandbox, SandboxController, SandboxStore } from "../core/sandbox/index.ts";
+import { OciRuntime } from "../drivers/oci/index.ts";
+import { OverlaySnapshots } from "../drivers/overlay/index.ts";
+import type { Records } from "../drivers/records/index.ts";
+import { Registry } from "../drivers/registry/index.ts";
+import { HostContainerSpecs, readSpecHost, rootUsers } from "../drivers/specs/index.ts";
+import {
+  type ContainerContext,
+  defaultContainerTimes,
+  Starting,
+} from "../engine/container/index.ts";
+import { type ImageContext, Pulls, removeUnusedLayers } from "../engine/image/index.ts";
+import type { CgroupLayout } from "../linux/index.ts";
+import type { ConfiguredHandlers } from "./handlers.ts";
+
+interface Parts {
+  readonly config: Config;
+  readonly records: Records;
+  readonly layout: CgroupLayout;
+  readonly handlers: ConfiguredHandlers;
+  readonly sandboxes: SandboxStore;
+  readonly controllers: ReadonlyMap<string, SandboxController>;
+  /** Takes the parts that end with the daemon. */
+  readonly undo: AsyncDisposableStack;
+}
+
+type Shared = Pick<
+  ContainerContext,
+  "operations" | "creations" | "janitor" | "locks" | "tasks" | "clock" | "log" | "bootId"
+>;
+
+/** Puts together what images and containers need. */
+export async function buildContainers(
+  parts: Parts,
+  shared: Shared,
+): Promise<{ readonly images: ImageContext; readonly containers: ContainerContext }> {
+  const { config, records, layout, handlers } = parts;
+  const { clock, log, tasks, operations } = shared;
+  const snapshots = await OverlaySnapshots.open({ root: config.root, log, tasks });
+  parts.undo.defer(() => snapshots.close());
+  const runtime = await OciRuntime.open({
+    state: config.state,
+    cgroups: layout,
+    clock,
+    log,
+    conmonPath: config.runtime.monitorPath,
+  });
+  const store = new ContainerStore(records);
+  const images: ImageContext = {
+    store: new ImageStore(records),
+    source: new Registry({ configDir: config.images.registryConfigPath, log, clock }),
+    snapshots,
+    pulls: new Pulls(tasks),
+    operations,
+    tasks,
+    clock,
+    log,
+    layersInUse: () => [...store.all()].flatMap(({ image }) => image.layers),
+  };
+  const containers: ContainerContext = {
+    ...shared,
+    store,
+    sandboxes: parts.sandboxes,
+    images: images.store,
+    snapshots,
+    rootFiles: rootUsers,
+    specs: new HostContainerSpecs({
+      host: readSpecHost(layout),
+      featuresOf: (sandbox) => {
+        const features = handlers.runtimeFeatures(sandbox.handler);
+        return { ...features, idmapMounts: features.idMappedMounts };
+      },
+    }),
+    runtimeOf: () => runtime,
+    environmentOf: (sandbox) => controllerOf(parts, sandbox).environment(sandbox),
+    starting: new Starting(),
+    onRemoved: ({ image }) => {
+      tasks.spawn("remove layers that nobody uses", () => removeUnusedLayers(images, image.layers));
+    },
+    times: defaultContainerTimes,
+  };
+  return { images, containers };
+}
+
+function controllerOf({ controllers }: Parts, sandbox: Sandbox): SandboxController {
+  const controller = controllers.get(sandbox.handler.controller);
+  if (controller !== undefined) return controller;
+  throw new RuntimeError(
+    "failed-precondition",
+    `find controller of sandbox "${sandbox.id}": this daemon has no "${sandbox.handler.controller}"`,
+  );
+}

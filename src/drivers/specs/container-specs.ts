@@ -1,0 +1,112 @@
+import { mkdir, readFile } from "node:fs/promises";
+import { dirname } from "node:path";
+import { RuntimeError, wrap } from "../../base/errors.ts";
+import type {
+  CheckedConfig,
+  Container,
+  ContainerSpecs,
+  SpecSubject,
+} from "../../core/container/index.ts";
+import type { Sandbox } from "../../core/sandbox/index.ts";
+import {
+  apparmorChoice,
+  checkContainerConfig,
+  containerSpec,
+  type OciSeccomp,
+  parseSeccompProfile,
+  processSpec,
+  type RuntimeFeatures,
+  seccompChoice,
+  type SpecHost,
+  type SpecInput,
+  specText,
+} from "../../spec/index.ts";
+import { allHostDevices, requestedDevices } from "./host-devices.ts";
+import { mountSources } from "./mount-sources.ts";
+
+/** Makes specs: finds out what the pure generator must know, and calls it. */
+export class HostContainerSpecs implements ContainerSpecs {
+  readonly #host: SpecHost;
+  readonly #featuresOf: (sandbox: Sandbox) => RuntimeFeatures;
+
+  constructor(deps: {
+    readonly host: SpecHost;
+    /** What the OCI runtime of a sandbox's handler can do. */
+    readonly featuresOf: (sandbox: Sandbox) => RuntimeFeatures;
+  }) {
+    this.#host = deps.host;
+    this.#featuresOf = deps.featuresOf;
+  }
+
+  check(config: Container["config"] | undefined, sandbox: Sandbox): CheckedConfig {
+    return checkContainerConfig(config, sandbox.config, this.#host);
+  }
+
+  async build(subject: SpecSubject): Promise<string> {
+    await makeLogFolder(subject.container);
+    return specText(containerSpec(await this.#input(subject)));
+  }
+
+  async process(subject: SpecSubject, command: readonly string[]): Promise<string> {
+    const { process } = containerSpec(await this.#input(subject));
+    return specText(processSpec(process, { args: command, terminal: false }));
+  }
+
+  async #input(subject: SpecSubject): Promise<SpecInput> {
+    const { container, sandbox, environment } = subject;
+    const { config } = container;
+    const context = config.linux?.securityContext;
+    refuseApparmor(config);
+    return {
+      containerId: container.id,
+      sandbox,
+      sandboxPins: environment.pins,
+      sandboxPid: environment.pid,
+      targetPid: subject.targetPid,
+      sandboxFiles: environment.files,
+      config,
+      resources: container.resources,
+      image: container.image.config,
+      imageName: container.image.shown,
+      rootfs: subject.rootfs,
+      user: container.user,
+      cgroupPath: container.cgroupPath,
+      mountSources: await mountSources(config),
+      devices: await requestedDevices(config),
+      hostDevices: context?.privileged === true ? await allHostDevices() : undefined,
+      localhostSeccomp: await localhostSeccomp(config),
+      host: this.#host,
+      runtime: this.#featuresOf(sandbox),
+    };
+  }
+}
+
+/** kubelet makes the folder of a log itself; for other clients it is made here. */
+async function makeLogFolder({ hasLog, logPath }: Container): Promise<void> {
+  if (!hasLog) return;
+  try {
+    await mkdir(dirname(logPath), { recursive: true, mode: 0o755 });
+  } catch (error) {
+    throw wrap(`make folder of log "${logPath}"`, error);
+  }
+}
+
+async function localhostSeccomp(config: Container["config"]): Promise<OciSeccomp | undefined> {
+  const choice = seccompChoice(config.linux?.securityContext);
+  if (choice.name !== "localhost") return undefined;
+  try {
+    return parseSeccompProfile(await readFile(choice.ref, "utf8"), choice.ref);
+  } catch (error) {
+    throw wrap(`read seccomp profile "${choice.ref}"`, error);
+  }
+}
+
+/** No host with AppArmor is served yet: a profile that is asked for by name cannot be given. */
+function refuseApparmor(config: Container["config"]): void {
+  const choice = apparmorChoice(config.linux?.securityContext);
+  if (choice.name !== "localhost") return;
+  throw new RuntimeError(
+    "failed-precondition",
+    `apply AppArmor profile "${choice.ref}": davit does not apply AppArmor profiles yet`,
+  );
+}

@@ -1,0 +1,60 @@
+import { readdir, realpath, stat } from "node:fs/promises";
+import type { Stats } from "node:fs";
+import { join } from "node:path";
+import { RuntimeError, wrap } from "../../base/errors.ts";
+import type { ContainerConfig } from "../../gen/runtime/v1/api_pb.ts";
+import type { GrantedDevice, HostDevice } from "../../spec/index.ts";
+
+/** The devices that a request names: links followed, a folder standing for all devices in it. */
+export async function requestedDevices(config: ContainerConfig): Promise<readonly GrantedDevice[]> {
+  const granted: GrantedDevice[] = [];
+  for (const { hostPath, containerPath, permissions } of config.devices) {
+    try {
+      const target = containerPath === "" ? hostPath : containerPath;
+      const devices = await devicesAt(await realpath(hostPath), target);
+      if (devices.length === 0) throw new RuntimeError("invalid-argument", "it is no device");
+      for (const device of devices) granted.push({ device, access: permissions });
+    } catch (error) {
+      throw wrap(`pass device "${hostPath}" to the container`, error);
+    }
+  }
+  return granted;
+}
+
+/** All devices of the host, for a privileged container. */
+export function allHostDevices(): Promise<readonly HostDevice[]> {
+  return devicesAt("/dev", "/dev");
+}
+
+async function devicesAt(path: string, target: string): Promise<readonly HostDevice[]> {
+  const stats = await stat(path).catch(() => undefined);
+  if (stats === undefined) return []; // gone since its folder was read
+  if (stats.isDirectory()) {
+    const entries = await readdir(path, { withFileTypes: true });
+    const below = await Promise.all(
+      entries
+        .filter(
+          (entry) => entry.isDirectory() || entry.isCharacterDevice() || entry.isBlockDevice(),
+        )
+        .map((entry) => devicesAt(join(path, entry.name), join(target, entry.name))),
+    );
+    return below.flat();
+  }
+  return stats.isCharacterDevice() || stats.isBlockDevice() ? [deviceOf(stats, target)] : [];
+}
+
+function deviceOf(stats: Stats, path: string): HostDevice {
+  const number = BigInt(stats.rdev);
+  // The kernel's huge_encode_dev as glibc's gnu_dev_major(3) and gnu_dev_minor(3) take it apart.
+  const major = ((number >> 8n) & 0xfffn) | ((number >> 32n) & ~0xfffn);
+  const minor = (number & 0xffn) | ((number >> 12n) & ~0xffn);
+  return {
+    path,
+    type: stats.isBlockDevice() ? "b" : "c",
+    major: Number(major),
+    minor: Number(minor & 0xffff_ffffn),
+    fileMode: stats.mode & 0o7777,
+    uid: stats.uid,
+    gid: stats.gid,
+  };
+}

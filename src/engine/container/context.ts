@@ -1,0 +1,85 @@
+import type { KeyedLock } from "../../base/keyed-lock.ts";
+import type { Logger } from "../../base/logger.ts";
+import type { TaskGroup } from "../../base/task-group.ts";
+import type { Clock } from "../../base/time.ts";
+import type {
+  Container,
+  ContainerRuntime,
+  ContainerSpecs,
+  ContainerStore,
+  RootFiles,
+  SpecSubject,
+} from "../../core/container/index.ts";
+import type { ImageStore } from "../../core/image/index.ts";
+import type { Operations } from "../../core/operation/index.ts";
+import type {
+  BoundHandler,
+  Sandbox,
+  SandboxEnvironment,
+  SandboxStore,
+} from "../../core/sandbox/index.ts";
+import type { Snapshots } from "../../core/snapshot/index.ts";
+import type { Creations } from "../creations.ts";
+import type { Janitor } from "../janitor.ts";
+import type { Starting } from "./starting.ts";
+
+/** How long things may take. Milliseconds. */
+export interface ContainerTimes {
+  /** A create's own clock, whatever its caller's is. */
+  readonly createMs: number;
+  readonly startMs: number;
+  /** A removal's own clock, and that of the end of a stop once its grace period is over. */
+  readonly endMs: number;
+}
+
+/** The times that the design settles on. */
+export const defaultContainerTimes: ContainerTimes = {
+  createMs: 120_000,
+  startMs: 120_000,
+  endMs: 30_000,
+};
+
+/** What the verbs of a container work with. Made once, in the composition root. */
+export interface ContainerContext {
+  readonly store: ContainerStore;
+  readonly sandboxes: SandboxStore;
+  readonly images: ImageStore;
+  readonly snapshots: Snapshots;
+  readonly rootFiles: RootFiles;
+  readonly specs: ContainerSpecs;
+  /** The runtime that containers of a handler run in. */
+  readonly runtimeOf: (handler: BoundHandler) => ContainerRuntime;
+  /** What the containers of a sandbox share. */
+  readonly environmentOf: (sandbox: Sandbox) => SandboxEnvironment;
+  readonly operations: Operations;
+  readonly creations: Creations;
+  readonly janitor: Janitor;
+  readonly starting: Starting;
+  /** Called when a container is gone: its layers may be nobody's now. */
+  readonly onRemoved: (container: Container) => void;
+  readonly locks: KeyedLock;
+  readonly tasks: TaskGroup;
+  readonly clock: Clock;
+  readonly log: Logger;
+  readonly bootId: string;
+  readonly times: ContainerTimes;
+}
+
+/** The runtime that a container of this daemon runs in. Its sandbox outlives it on record. */
+export function runtimeOf(context: ContainerContext, container: Container): ContainerRuntime {
+  return context.runtimeOf(context.sandboxes.get(container.sandboxId).handler);
+}
+
+/** What the spec of a container is made of now. */
+export function specSubject(context: ContainerContext, container: Container): SpecSubject {
+  const sandbox = context.sandboxes.get(container.sandboxId);
+  const target = container.config.linux?.securityContext?.namespaceOptions?.targetId ?? "";
+  const targetState = target === "" ? undefined : context.store.resolve(target).state;
+  return {
+    container,
+    sandbox,
+    environment: context.environmentOf(sandbox),
+    rootfs: context.snapshots.rootOf(container.id),
+    targetPid: targetState?.name === "running" ? targetState.process.pid : undefined,
+  };
+}

@@ -1,0 +1,196 @@
+import { messageOf, RuntimeError } from "../../base/errors.ts";
+import { Rollback } from "../../base/rollback.ts";
+import {
+  type CheckedConfig,
+  type ContainerImage,
+  containerName,
+  type CreateContainerRequest,
+  newContainerId,
+  placeOf,
+} from "../../core/container/index.ts";
+import type { Image } from "../../core/image/index.ts";
+import type { RunningOperation } from "../../core/operation/index.ts";
+import type { Sandbox } from "../../core/sandbox/index.ts";
+import { stopSignal } from "../../spec/index.ts";
+import { type ContainerContext, specSubject } from "./context.ts";
+import { userOf } from "./user.ts";
+import { removeContainerById } from "./remove.ts";
+
+interface Plan {
+  readonly id: string;
+  readonly name: string;
+  readonly request: CreateContainerRequest;
+  readonly requestBytes: Uint8Array;
+  readonly config: CheckedConfig;
+  readonly sandbox: Sandbox;
+  readonly image: Image;
+}
+
+/**
+ * Makes a container in a ready sandbox: its root is mounted, its request checked and on record. No
+ * process and no cgroup yet, those come with the start. It outlives its caller as a sandbox's
+ * creation does.
+ */
+export async function createContainer(
+  context: ContainerContext,
+  input: { readonly request: CreateContainerRequest; readonly requestBytes: Uint8Array },
+  caller: AbortSignal,
+): Promise<string> {
+  const { request, requestBytes } = input;
+  const sandbox = context.sandboxes.resolve(request.podSandboxId);
+  const config = context.specs.check(request.config, sandbox);
+  const name = containerName(config.metadata, sandbox.name);
+  if (!context.creations.has(name)) {
+    checkNameIsFree(context, name);
+    checkSandboxReady(sandbox);
+  }
+  return context.creations.run(name, requestBytes, caller, () => {
+    const image = findImage(context, config.image.image);
+    const plan: Plan = {
+      id: newContainerId(),
+      name,
+      request,
+      requestBytes,
+      config,
+      sandbox,
+      image,
+    };
+    const operation = context.operations.begin({
+      name: "create-container",
+      subject: name,
+      timeoutMs: context.times.createMs,
+      log: context.log.with({ container: plan.id, sandbox: sandbox.id }),
+    });
+    return {
+      build: () => build(context, plan, operation),
+      stage: () => operation.stage,
+      publish: (id) => {
+        context.store.list(id);
+      },
+      discard: (id) => {
+        context.janitor.adopt(id, () => removeContainerById(context, id));
+      },
+    };
+  });
+}
+
+function checkSandboxReady(sandbox: Sandbox): void {
+  if (sandbox.state.name === "ready") return;
+  const reason = sandbox.state.name === "dead" ? `: ${sandbox.state.reason}` : "";
+  throw new RuntimeError(
+    "failed-precondition",
+    `create container: sandbox "${sandbox.id}" is not ready${reason}; run a new one`,
+  );
+}
+
+function checkNameIsFree(context: ContainerContext, name: string): void {
+  const id = context.store.idOfName(name);
+  if (id === undefined) return;
+  if (context.store.isListed(id)) {
+    throw new RuntimeError(
+      "already-exists",
+      `create container "${name}": container "${id}" is this attempt, remove it or ask with the next attempt`,
+    );
+  }
+  throw new RuntimeError(
+    "unavailable",
+    `create container "${name}": an unfinished container of this name, "${id}", is being taken down; try again`,
+  );
+}
+
+function findImage(context: ContainerContext, name: string): Image {
+  const image = context.images.find(name);
+  if (image !== undefined) return image;
+  throw new RuntimeError(
+    "not-found",
+    `create container: image "${name}" is not on this node, pull it first`,
+  );
+}
+
+async function build(
+  context: ContainerContext,
+  plan: Plan,
+  operation: RunningOperation,
+): Promise<string> {
+  using running = operation;
+  try {
+    await using undo = new Rollback({
+      onRetry: (what, error) => {
+        running.log.warn(`cannot ${what}`, { error: messageOf(error) });
+      },
+      onStuck: () => {
+        context.janitor.adopt(plan.id, () => removeContainerById(context, plan.id), 1_000);
+      },
+    });
+    await assemble(context, plan, running, undo);
+    undo.commit();
+    return plan.id;
+  } catch (error) {
+    const explained = running.explain(error);
+    running.log.warn(explained.message);
+    throw explained;
+  }
+}
+
+async function assemble(
+  context: ContainerContext,
+  plan: Plan,
+  operation: RunningOperation,
+  undo: Rollback,
+): Promise<void> {
+  const { store, snapshots } = context;
+  const { id, config, sandbox, image } = plan;
+  await operation.enter("reserve-name");
+  const layers = image.layers.map(({ diffId }) => diffId);
+
+  await operation.enter("write-record");
+  undo.defer("forget its record", () => {
+    store.remove(id);
+  });
+  store.add({
+    id,
+    name: plan.name,
+    sandboxId: sandbox.id,
+    requestBytes: plan.requestBytes,
+    config,
+    resources: config.linux?.resources,
+    image: imageOf(image, config.image.image, layers),
+    user: { uid: 0n, gid: 0n, supplementalGroups: [] },
+    stopSignal: stopSignal(config.stopSignal, image.config.stopSignal).name,
+    ...placeOf(id, config, sandbox),
+    createdAtNs: context.clock.nowNs(),
+    bootId: context.bootId,
+    state: { name: "creating" },
+  });
+
+  await operation.enter("mount-root");
+  undo.defer("remove its root", () => snapshots.remove(id));
+  const { path } = await snapshots.mount(id, layers);
+
+  await operation.enter("resolve-user");
+  const user = await context.rootFiles.resolveUser(path, userOf(config, image.config.user));
+  const resolved = store.update(id, (now) => ({ ...now, user }));
+
+  await operation.enter("prepare-spec");
+  // Made anew at the start, since resources may change until then; here it shows what is wrong.
+  await context.specs.build(specSubject(context, resolved));
+
+  await operation.enter("finish-record");
+  store.update(id, (now) => ({ ...now, state: { name: "created" } }));
+  await operation.enter("answer");
+}
+
+function imageOf(
+  image: Image,
+  requested: string,
+  layers: ContainerImage["layers"],
+): ContainerImage {
+  return {
+    id: image.id,
+    requested,
+    shown: image.repoTags[0] ?? image.repoDigests[0] ?? image.id,
+    ref: image.repoDigests[0] ?? image.id,
+    layers,
+    config: image.config,
+  };
+}

@@ -1,0 +1,37 @@
+import { RuntimeError } from "../../base/errors.ts";
+import type { ExecResult } from "../../core/container/index.ts";
+import { type ContainerContext, runtimeOf, specSubject } from "./context.ts";
+
+/**
+ * Runs a command in a running container and answers with its output and exit code.
+ * `deadline-exceeded` when it takes longer than `timeoutSeconds` (0: no limit): its processes are
+ * killed then. `failed-precondition` for a container that does not run.
+ */
+export async function execSync(
+  context: ContainerContext,
+  input: {
+    readonly containerId: string;
+    readonly command: readonly string[];
+    readonly timeoutSeconds: bigint;
+  },
+  caller: AbortSignal,
+): Promise<ExecResult> {
+  const container = context.store.resolve(input.containerId);
+  if (input.command.length === 0) {
+    throw new RuntimeError(
+      "invalid-argument",
+      `exec in container "${container.id}": the command is empty`,
+    );
+  }
+  if (container.state.name !== "running") {
+    throw new RuntimeError(
+      "failed-precondition",
+      `exec in container "${container.id}": it is ${container.state.name}, not running`,
+    );
+  }
+  return runtimeOf(context, container).execSync(container.id, {
+    spec: await context.specs.process(specSubject(context, container), input.command),
+    timeoutMs: input.timeoutSeconds > 0n ? Number(input.timeoutSeconds) * 1000 : undefined,
+    signal: caller,
+  });
+}

@@ -1,0 +1,82 @@
+import { messageOf } from "../../base/errors.ts";
+import { Semaphore } from "../../base/semaphore.ts";
+import type { Container, ContainerRecords } from "../../core/container/index.ts";
+import { type ContainerContext, runtimeOf } from "./context.ts";
+import { removeContainerById } from "./remove.ts";
+import { watchContainer } from "./watch.ts";
+
+const parallelLoads = 32;
+
+/**
+ * Takes up the containers that an earlier daemon left: those that run go on being watched, with
+ * exits that came meanwhile; those of another boot are exited, 255, Unknown; half-built ones are
+ * taken down. What is wrong with one of them stops none of the others.
+ */
+export async function recoverContainers(
+  context: ContainerContext,
+  records: ContainerRecords,
+): Promise<void> {
+  for (const container of records.loadContainers()) context.store.load(container);
+  const turns = new Semaphore(parallelLoads);
+  await Promise.all(
+    [...context.store.all()].map(async (container) => {
+      using _turn = await turns.acquire();
+      try {
+        await takeUp(context, container);
+      } catch (error) {
+        context.log.error("a container could not be taken up", {
+          container: container.id,
+          error: messageOf(error),
+        });
+      }
+    }),
+  );
+  const known = new Set([...context.store.all()].map(({ id }) => id));
+  for (const line of await context.snapshots.sweep(known)) context.log.warn(`swept away: ${line}`);
+}
+
+async function takeUp(context: ContainerContext, container: Container): Promise<void> {
+  const { id, state } = container;
+  const orphaned = context.sandboxes.peek(container.sandboxId) === undefined;
+  if (state.name === "creating" || orphaned) {
+    context.log.info("taking down a container that the last daemon did not finish", {
+      container: id,
+    });
+    context.janitor.adopt(id, () => removeContainerById(context, id));
+    return;
+  }
+  context.store.list(id);
+  if (container.bootId !== context.bootId) {
+    if (state.name === "running" || state.name === "created") endUnknown(context, container);
+    return;
+  }
+  if (state.name === "created") {
+    // A start may have been under way: nothing of it must live on unseen.
+    await runtimeOf(context, container).remove(id);
+    return;
+  }
+  if (state.name !== "running") return;
+  const sandbox = context.sandboxes.get(container.sandboxId);
+  await runtimeOf(context, container).load(id, {
+    runtimePath: sandbox.handler.path ?? sandbox.handler.name,
+    process: state.process,
+    monitor: state.monitor,
+    cgroupPath: container.cgroupPath,
+  });
+  watchContainer(context, id);
+}
+
+function endUnknown(context: ContainerContext, container: Container): void {
+  const startedAtNs = container.state.name === "running" ? container.state.startedAtNs : 0n;
+  context.store.update(container.id, (now) => ({
+    ...now,
+    state: {
+      name: "exited",
+      startedAtNs,
+      finishedAtNs: context.clock.nowNs(),
+      exitCode: 255,
+      reason: "Unknown",
+      message: "the machine has been rebooted",
+    },
+  }));
+}

@@ -1,0 +1,49 @@
+import type { ContainerContext } from "./context.ts";
+import { runtimeOf } from "./context.ts";
+import { stopById } from "./stop.ts";
+
+/**
+ * Removes a container, ending it first where it runs. Its log stays: it is kubelet's. Idempotent:
+ * no error when it is gone (api.proto, RemoveContainer).
+ */
+export async function removeContainer(
+  context: ContainerContext,
+  idOrPrefix: string,
+  caller: AbortSignal,
+): Promise<void> {
+  const id = context.store.find(idOrPrefix)?.id;
+  if (id !== undefined) await removeContainerById(context, id, caller);
+}
+
+/** Like {@link removeContainer}, for the full id of a container that may be unlisted. */
+export async function removeContainerById(
+  context: ContainerContext,
+  id: string,
+  caller?: AbortSignal,
+): Promise<void> {
+  if (context.store.peek(id) === undefined) return;
+  context.starting.abort(id, "removed");
+  using _turn = await context.locks.acquire(`remove ${id}`, caller);
+  const container = context.store.peek(id);
+  if (container === undefined) return; // removed while we waited
+  using operation = context.operations.begin({
+    name: "remove-container",
+    subject: id,
+    timeoutMs: context.times.endMs,
+    log: context.log.with({ container: id, sandbox: container.sandboxId }),
+  });
+  try {
+    await operation.enter("stop");
+    await stopById(context, id, 0);
+    await operation.enter("remove-runtime-state");
+    await runtimeOf(context, container).remove(id);
+    await operation.enter("remove-root");
+    await context.snapshots.remove(id);
+    await operation.enter("delete-record");
+    context.store.remove(id);
+    context.onRemoved(container);
+    await operation.enter("answer");
+  } catch (error) {
+    throw operation.explain(error);
+  }
+}

@@ -1,0 +1,21 @@
+import { RuntimeError } from "../../base/errors.ts";
+import { type ContainerContext, runtimeOf } from "./context.ts";
+
+/**
+ * Makes the container's log be opened anew at its path, after kubelet has rotated it away. On an
+ * error no new file exists (api.proto, ReopenContainerLog).
+ */
+export async function reopenContainerLog(
+  context: ContainerContext,
+  idOrPrefix: string,
+): Promise<void> {
+  const container = context.store.resolve(idOrPrefix);
+  if (container.state.name !== "running") {
+    throw new RuntimeError(
+      "failed-precondition",
+      `reopen log of container "${container.id}": it is ${container.state.name}, not running`,
+    );
+  }
+  if (container.hasLog)
+    await runtimeOf(context, container).reopenLog(container.id, container.logPath);
+}

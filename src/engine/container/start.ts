@@ -1,0 +1,113 @@
+import { messageOf, RuntimeError } from "../../base/errors.ts";
+import type { Container } from "../../core/container/index.ts";
+import type { RunningOperation } from "../../core/operation/index.ts";
+import { type ContainerContext, runtimeOf, specSubject } from "./context.ts";
+import { watchContainer } from "./watch.ts";
+
+// What a shell says when a command cannot be run, taken by containerd for every failed start.
+const startErrorCode = 128;
+
+/**
+ * Starts a created container. A failure makes it exited, reason StartError, code 128, with the
+ * runtime's words, and is the call's error, too; nothing of the attempt stays.
+ *
+ * `failed-precondition` when it is not in state created, or its sandbox is not ready.
+ */
+export async function startContainer(
+  context: ContainerContext,
+  idOrPrefix: string,
+  caller: AbortSignal,
+): Promise<void> {
+  const { id } = context.store.resolve(idOrPrefix);
+  using _turn = await context.locks.acquire(id, caller);
+  const container = context.store.get(id);
+  checkCanStart(context, container);
+  using operation = context.operations.begin({
+    name: "start-container",
+    subject: id,
+    timeoutMs: context.times.startMs,
+    log: context.log.with({ container: id, sandbox: container.sandboxId }),
+  });
+  // Stop and Remove do not wait for the lock: they abort this.
+  using _abortable = context.starting.add(id, operation);
+  try {
+    await start(context, container, operation);
+  } catch (error) {
+    const explained = operation.explain(error);
+    failStart(context, id, explained.message);
+    throw explained;
+  }
+}
+
+function checkCanStart(context: ContainerContext, container: Container): void {
+  const { id, state, sandboxId } = container;
+  if (state.name !== "created") {
+    throw new RuntimeError(
+      "failed-precondition",
+      `start container "${id}": it is ${state.name}, not created`,
+    );
+  }
+  if (context.sandboxes.get(sandboxId).state.name !== "ready") {
+    throw new RuntimeError(
+      "failed-precondition",
+      `start container "${id}": its sandbox "${sandboxId}" is not ready`,
+    );
+  }
+}
+
+async function start(
+  context: ContainerContext,
+  container: Container,
+  operation: RunningOperation,
+): Promise<void> {
+  const { id, config } = container;
+  const sandbox = context.sandboxes.get(container.sandboxId);
+  const runtime = runtimeOf(context, container);
+  await operation.enter("build-spec");
+  const spec = await context.specs.build(specSubject(context, container));
+  const started = await runtime.start(
+    {
+      id,
+      runtimePath: sandbox.handler.path ?? sandbox.handler.name,
+      spec,
+      logPath: container.hasLog ? container.logPath : undefined,
+      cgroupPath: container.cgroupPath,
+      terminal: config.tty,
+      stdin: config.stdin,
+      stdinOnce: config.stdinOnce,
+    },
+    operation,
+  );
+  try {
+    await operation.enter("finish-record");
+    context.store.update(id, (now) => ({ ...now, state: { name: "running", ...started } }));
+  } catch (error) {
+    await runtime.remove(id);
+    throw error;
+  }
+  watchContainer(context, id);
+  await operation.enter("answer");
+}
+
+function failStart(context: ContainerContext, id: string, message: string): void {
+  // A start that got as far as running ends as any container does.
+  if (context.store.peek(id)?.state.name !== "created") return;
+  try {
+    context.store.update(id, (now) => ({
+      ...now,
+      state: {
+        name: "exited",
+        startedAtNs: 0n,
+        finishedAtNs: context.clock.nowNs(),
+        exitCode: startErrorCode,
+        reason: "StartError",
+        message,
+      },
+    }));
+  } catch (error) {
+    context.log.error("a failed start could not be recorded", {
+      container: id,
+      error: messageOf(error),
+    });
+  }
+}

@@ -1,0 +1,37 @@
+import type { Container, ContainerExit } from "../../core/container/index.ts";
+import { type ContainerContext, runtimeOf } from "./context.ts";
+
+/** Waits in the background for the end of a running container's process, and puts it on record. */
+export function watchContainer(context: ContainerContext, id: string): void {
+  const runtime = runtimeOf(context, context.store.get(id));
+  context.tasks.spawn(`wait for container "${id}"`, async (signal) => {
+    recordExit(context, id, await runtime.wait(id, signal));
+  });
+}
+
+/** Makes a running container exited. One in any other state stays as it is. */
+export function recordExit(context: ContainerContext, id: string, exit: ContainerExit): void {
+  const container = context.store.peek(id);
+  if (container?.state.name !== "running") return;
+  const { startedAtNs } = container.state;
+  context.store.update(id, (now) => ({ ...now, state: exitedState(startedAtNs, exit) }));
+}
+
+/** The state after `exit`, with the reasons that kubelet shows and acts on. */
+export function exitedState(startedAtNs: bigint, exit: ContainerExit): Container["state"] {
+  return {
+    name: "exited",
+    startedAtNs,
+    finishedAtNs: exit.finishedAtNs,
+    exitCode: exit.exitCode,
+    reason: reasonOf(exit),
+    message: exit.unknown ? "nobody recorded how its process ended" : "",
+  };
+}
+
+function reasonOf(exit: ContainerExit): string {
+  if (exit.unknown) return "Unknown";
+  // api.proto, ContainerStatus.reason: must be exactly this for a container out of memory.
+  if (exit.oomKilled) return "OOMKilled";
+  return exit.exitCode === 0 ? "Completed" : "Error";
+}

@@ -1,0 +1,73 @@
+import { type Digest, isDigest } from "../../base/digest.ts";
+import { RuntimeError } from "../../base/errors.ts";
+import type { ImageConfig } from "../../core/image/index.ts";
+
+/** What an image's config says of the image, and of its layers. */
+export interface ParsedImageConfig {
+  readonly config: ImageConfig;
+  /** Digests of the uncompressed layers, lowest first. */
+  readonly diffIds: readonly Digest[];
+}
+
+type Json = Readonly<Record<string, unknown>>;
+
+/**
+ * Reads an image config (image-spec, config.md; Docker's is a superset). `data-loss` naming the
+ * field for a config that cannot be used; fields that are absent mean nothing special.
+ */
+export function parseImageConfig(json: string): ParsedImageConfig {
+  const root = object(parse(json), "the config");
+  const config = object(root["config"] ?? {}, "config");
+  const rootfs = object(root["rootfs"] ?? {}, "rootfs");
+  return {
+    config: {
+      entrypoint: texts(config["Entrypoint"], "config.Entrypoint"),
+      cmd: texts(config["Cmd"], "config.Cmd"),
+      env: texts(config["Env"], "config.Env"),
+      workingDir: text(config["WorkingDir"], "config.WorkingDir"),
+      user: text(config["User"], "config.User"),
+      stopSignal: text(config["StopSignal"], "config.StopSignal"),
+      volumes: Object.keys(object(config["Volumes"] ?? {}, "config.Volumes")),
+      labels: labels(config["Labels"]),
+    },
+    diffIds: texts(rootfs["diff_ids"], "rootfs.diff_ids").map((id) => {
+      if (isDigest(id)) return id;
+      return refuse(`rootfs.diff_ids has "${id}", which is no sha256 digest`);
+    }),
+  };
+}
+
+function parse(json: string): unknown {
+  try {
+    return JSON.parse(json);
+  } catch {
+    return refuse("it is not JSON");
+  }
+}
+
+function refuse(why: string): never {
+  throw new RuntimeError("data-loss", `read image config: ${why}`);
+}
+
+function object(value: unknown, field: string): Json {
+  if (typeof value === "object" && value !== null && !Array.isArray(value)) return value as Json;
+  return refuse(`${field} is not an object`);
+}
+
+function text(value: unknown, field: string): string {
+  if (value === undefined || value === null) return "";
+  return typeof value === "string" ? value : refuse(`${field} is not a text`);
+}
+
+function texts(value: unknown, field: string): readonly string[] {
+  if (value === undefined || value === null) return [];
+  if (Array.isArray(value) && value.every((item) => typeof item === "string")) return value;
+  return refuse(`${field} is not a list of texts`);
+}
+
+function labels(value: unknown): Readonly<Record<string, string>> {
+  const entries = Object.entries(object(value ?? {}, "config.Labels"));
+  return Object.fromEntries(
+    entries.map(([key, label]) => [key, text(label, `config.Labels.${key}`)]),
+  );
+}
