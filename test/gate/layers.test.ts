@@ -48,6 +48,8 @@ const planted: readonly (readonly [rule: string, file: string, text: string])[] 
   ["layer-wire", "src/wire/planted.ts", 'import "../linux/spawn.ts";'],
   ["layer-config", "src/config/planted.ts", 'import "../core/sandbox/index.ts";'],
   ["layer-core", "src/core/sandbox/planted.ts", 'import "../../linux/spawn.ts";'],
+  ["layer-spec", "src/spec/planted.ts", 'import "../linux/spawn.ts";'],
+  ["layer-unpack", "src/unpack/planted.ts", 'import "../core/sandbox/index.ts";'],
   ["layer-engine", "src/engine/planted.ts", 'import "../gen/api_pb.ts";'],
   ["layer-drivers", "src/drivers/oci/planted-layer.ts", 'import "../../cri/image/pull.ts";'],
   ["layer-cri", "src/cri/planted.ts", 'import "../drivers/oci/index.ts";'],
