@@ -75,6 +75,7 @@ export async function buildContainers(
         return { ...features, idmapMounts: features.idMappedMounts };
       },
     }),
+    runtimes: [runtime],
     runtimeOf: () => runtime,
     environmentOf: (sandbox) => controllerOf(parts, sandbox).environment(sandbox),
     starting: new Starting(),

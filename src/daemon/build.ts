@@ -127,7 +127,11 @@ export async function build(config: Config, options: BuildOptions): Promise<Buil
       images.store.load();
       await recoverSandboxes(sandboxes, records);
       await recoverContainers(containers, records);
-      await sweepLayers(images);
+      // The layers of an image or a container whose record cannot be read are not known: keep all.
+      const unread = records
+        .setAside()
+        .some(({ kind }) => kind === "image" || kind === "container");
+      if (!unread) await sweepLayers(images);
     },
     [Symbol.asyncDispose]: () => kept.disposeAsync(),
   };

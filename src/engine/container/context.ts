@@ -47,7 +47,9 @@ export interface ContainerContext {
   readonly snapshots: Snapshots;
   readonly rootFiles: RootFiles;
   readonly specs: ContainerSpecs;
-  /** The runtime that containers of a handler run in. */
+  /** All runtimes that containers run in. */
+  readonly runtimes: readonly ContainerRuntime[];
+  /** The one that containers of a handler run in. */
   readonly runtimeOf: (handler: BoundHandler) => ContainerRuntime;
   /** What the containers of a sandbox share. */
   readonly environmentOf: (sandbox: Sandbox) => SandboxEnvironment;

@@ -1,6 +1,7 @@
 import { messageOf } from "../../base/errors.ts";
 import { Semaphore } from "../../base/semaphore.ts";
-import type { Container, ContainerRecords } from "../../core/container/index.ts";
+import type { Container, ContainerRecords, ContainerRuntime } from "../../core/container/index.ts";
+import type { SandboxRecords } from "../../core/sandbox/index.ts";
 import { type ContainerContext, runtimeOf } from "./context.ts";
 import { removeContainerById } from "./remove.ts";
 import { watchContainer } from "./watch.ts";
@@ -14,7 +15,7 @@ const parallelLoads = 32;
  */
 export async function recoverContainers(
   context: ContainerContext,
-  records: ContainerRecords,
+  records: Pick<ContainerRecords, "loadContainers"> & Pick<SandboxRecords, "setAside">,
 ): Promise<void> {
   for (const container of records.loadContainers()) context.store.load(container);
   const turns = new Semaphore(parallelLoads);
@@ -31,8 +32,30 @@ export async function recoverContainers(
       }
     }),
   );
-  const known = new Set([...context.store.all()].map(({ id }) => id));
+  // What belongs to a record that cannot be read is not known to be nobody's: it stays.
+  const known = new Set([...context.store.all(), ...records.setAside()].map(({ id }) => id));
+  for (const runtime of context.runtimes) await endOrphans(context, runtime, known);
   for (const line of await context.snapshots.sweep(known)) context.log.warn(`swept away: ${line}`);
+}
+
+/** Ends containers that no record knows: a start that a dead daemon left, a record that was lost. */
+async function endOrphans(
+  context: ContainerContext,
+  runtime: ContainerRuntime,
+  known: ReadonlySet<string>,
+): Promise<void> {
+  for (const id of await runtime.orphans(known)) {
+    context.log.warn("ending a container that no record knows", { container: id });
+    try {
+      await runtime.killAll(id);
+      await runtime.remove(id);
+    } catch (error) {
+      context.log.error("a container that no record knows could not be ended", {
+        container: id,
+        error: messageOf(error),
+      });
+    }
+  }
 }
 
 async function takeUp(context: ContainerContext, container: Container): Promise<void> {

@@ -114,16 +114,24 @@ function loseName(context: SandboxContext, sandbox: Sandbox): void {
 }
 
 function die(context: SandboxContext, sandbox: Sandbox, reason: string): void {
-  context.store.update(sandbox.id, (now) => {
-    // A process of another boot is nobody's to signal: its pid may be anyone's by now.
-    const { process, ...rest } = now;
-    const keepsProcess = process !== undefined && now.bootId === context.bootId;
-    return {
-      ...rest,
-      ...(keepsProcess ? { process } : {}),
-      state: { name: "dead", reason, atNs: context.clock.nowNs() },
-    };
-  });
+  try {
+    context.store.update(sandbox.id, (now) => {
+      // A process of another boot is nobody's to signal: its pid may be anyone's by now.
+      const { process, ...rest } = now;
+      const keepsProcess = process !== undefined && now.bootId === context.bootId;
+      return {
+        ...rest,
+        ...(keepsProcess ? { process } : {}),
+        state: { name: "dead", reason, atNs: context.clock.nowNs() },
+      };
+    });
+  } catch (error) {
+    // A full disk must not keep the daemon from starting: the status asks the controller anyway.
+    context.log.error("the death of a sandbox could not be recorded", {
+      sandbox: sandbox.id,
+      error: messageOf(error),
+    });
+  }
 }
 
 async function loadAll(context: SandboxContext, operation: RunningOperation): Promise<void> {
