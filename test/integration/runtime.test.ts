@@ -106,43 +106,47 @@ describe("RuntimeConfig and UpdateRuntimeConfig", () => {
 });
 
 describe("RPCs that are not there yet", () => {
-  const there = new Set([
-    "version",
-    "status",
-    "runtimeConfig",
-    "updateRuntimeConfig",
-    "runPodSandbox",
-    "stopPodSandbox",
-    "removePodSandbox",
-    "podSandboxStatus",
-    "listPodSandbox",
-    "streamPodSandboxes",
-    "updatePodSandboxResources",
+  const missing = new Set([
+    "updateContainerResources",
+    "exec",
+    "attach",
+    "portForward",
+    "containerStats",
+    "listContainerStats",
+    "streamContainerStats",
+    "podSandboxStats",
+    "listPodSandboxStats",
+    "streamPodSandboxStats",
+    "checkpointContainer",
+    "getContainerEvents",
+    "listMetricDescriptors",
+    "listPodSandboxMetrics",
+    "streamPodSandboxMetrics",
   ]);
   type Call = (request: object) => Promise<unknown> | AsyncIterable<unknown>;
 
-  for (const service of [RuntimeService, ImageService]) {
-    test(`answer Unimplemented and their name: ${service.typeName}`, async () => {
+  test("answer Unimplemented and their name, and all others do not", async () => {
+    for (const service of [RuntimeService, ImageService]) {
       const { runtime, image } = daemon.client;
       const client = (service === RuntimeService ? runtime : image) as unknown as Record<
         string,
         Call
       >;
-      let missing = 0;
       for (const { localName, name } of service.methods) {
         const call = client[localName];
         assert.ok(call !== undefined);
-        if (service === RuntimeService && there.has(localName)) continue;
-        missing += 1;
-        await assert.rejects(
-          drain(call({})),
-          failsWith(code.unimplemented, new RegExp(`\\b${name}: `)),
+        const failure = await drain(call({})).then(
+          () => undefined,
+          (error: unknown) => error,
         );
+        if (missing.has(localName)) {
+          failsWith(code.unimplemented, new RegExp(`\\b${name}: `))(failure);
+          continue;
+        } else
+          assert.notEqual((failure as { code?: number } | undefined)?.code, code.unimplemented);
       }
-      const wanted = service.methods.length - (service === RuntimeService ? there.size : 0);
-      assert.equal(missing, wanted);
-    });
-  }
+    }
+  });
 
   async function drain(answer: Promise<unknown> | AsyncIterable<unknown>): Promise<void> {
     if (answer instanceof Promise) await answer;

@@ -78,7 +78,7 @@ export class OciRuntime implements ContainerRuntime {
   readonly #places: Places;
   readonly #kept = new Map<string, Kept>();
   /** conmons that were there before us, for containers that nobody loads. */
-  readonly #earlier: ReadonlyMap<string, readonly ProcessIdentity[]>;
+  readonly #earlier: Map<string, readonly ProcessIdentity[]>;
 
   private constructor(
     deps: Deps,
@@ -87,7 +87,7 @@ export class OciRuntime implements ContainerRuntime {
   ) {
     this.#deps = deps;
     this.#places = places;
-    this.#earlier = earlier;
+    this.#earlier = new Map(earlier);
   }
 
   /** Makes the folders of the state, and ends the ExecSync commands that an earlier daemon left. */
@@ -152,7 +152,7 @@ export class OciRuntime implements ContainerRuntime {
     return beforeAbort(this.#get(id, "wait for").exit, signal);
   }
 
-  async load(
+  load(
     id: string,
     started: {
       readonly runtimePath: string;
@@ -161,15 +161,18 @@ export class OciRuntime implements ContainerRuntime {
       readonly cgroupPath: string;
     },
   ): Promise<void> {
-    if (this.#kept.has(id)) return;
-    const { cgroupPath } = started;
-    const facts = { runtimePath: programPath(started.runtimePath), cgroupPath };
-    const { process, monitor } = started;
-    this.#keep(id, facts, { process: found(process), monitor: found(monitor) });
+    return Promise.resolve().then(() => {
+      if (this.#kept.has(id)) return;
+      const { cgroupPath, process, monitor } = started;
+      const facts = { runtimePath: programPath(started.runtimePath), cgroupPath };
+      this.#keep(id, facts, { process: found(process), monitor: found(monitor) });
+    });
   }
 
-  async kill(id: string, signalNumber: number): Promise<void> {
-    this.#get(id, "signal").process?.kill(signalNumber);
+  kill(id: string, signalNumber: number): Promise<void> {
+    return Promise.resolve().then(() => {
+      this.#get(id, "signal").process?.kill(signalNumber);
+    });
   }
 
   async killAll(id: string): Promise<void> {
@@ -220,6 +223,7 @@ export class OciRuntime implements ContainerRuntime {
     }
     await this.#removeFiles(id);
     this.#kept.delete(id);
+    this.#earlier.delete(id);
   }
 
   async orphans(known: ReadonlySet<string>): Promise<readonly string[]> {
