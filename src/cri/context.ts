@@ -1,5 +1,6 @@
 import type { Logger } from "../base/logger.ts";
 import type { PodNetwork } from "../core/network/index.ts";
+import type { StatsReader } from "../core/stats/index.ts";
 import type { ContainerContext } from "../engine/container/index.ts";
 import type { ImageContext } from "../engine/image/index.ts";
 import type { SandboxContext } from "../engine/sandbox/index.ts";
@@ -18,6 +19,7 @@ export interface CriContext {
   readonly sandboxes: SandboxContext;
   readonly containers: ContainerContext;
   readonly images: ImageContext;
+  readonly stats: StatsReader;
   /** The network of the default handler: what the node's readiness depends on. */
   readonly network: PodNetwork;
   /** What each handler can do; nothing of it while the runtimes are still being asked. */

@@ -18,11 +18,15 @@ import { listImages } from "./image/list-images.ts";
 import { pullImage } from "./image/pull-image.ts";
 import { removeImage } from "./image/remove-image.ts";
 import { streamImages } from "./image/stream-images.ts";
+import { containerStats } from "./runtime/container-stats.ts";
 import { containerStatus } from "./runtime/container-status.ts";
 import { createContainer } from "./runtime/create-container.ts";
 import { execSync } from "./runtime/exec-sync.ts";
+import { listContainerStats } from "./runtime/list-container-stats.ts";
 import { listContainers } from "./runtime/list-containers.ts";
 import { listPodSandbox } from "./runtime/list-pod-sandbox.ts";
+import { listPodSandboxStats } from "./runtime/list-pod-sandbox-stats.ts";
+import { podSandboxStats } from "./runtime/pod-sandbox-stats.ts";
 import { podSandboxStatus } from "./runtime/pod-sandbox-status.ts";
 import { removeContainer } from "./runtime/remove-container.ts";
 import { removePodSandbox } from "./runtime/remove-pod-sandbox.ts";
@@ -33,7 +37,9 @@ import { startContainer } from "./runtime/start-container.ts";
 import { status } from "./runtime/status.ts";
 import { stopContainer } from "./runtime/stop-container.ts";
 import { stopPodSandbox } from "./runtime/stop-pod-sandbox.ts";
+import { streamContainerStats } from "./runtime/stream-container-stats.ts";
 import { streamContainers } from "./runtime/stream-containers.ts";
+import { streamPodSandboxStats } from "./runtime/stream-pod-sandbox-stats.ts";
 import { streamPodSandboxes } from "./runtime/stream-pod-sandboxes.ts";
 import { updatePodSandboxResources } from "./runtime/update-pod-sandbox-resources.ts";
 import { updateRuntimeConfig } from "./runtime/update-runtime-config.ts";
@@ -81,6 +87,9 @@ const runtimeRpcs: Table<typeof RuntimeService> = {
   listPodSandbox,
   streamPodSandboxes,
   updatePodSandboxResources,
+  podSandboxStats,
+  listPodSandboxStats,
+  streamPodSandboxStats,
   createContainer,
   startContainer,
   stopContainer,
@@ -88,6 +97,9 @@ const runtimeRpcs: Table<typeof RuntimeService> = {
   listContainers,
   streamContainers,
   containerStatus,
+  containerStats,
+  listContainerStats,
+  streamContainerStats,
   execSync,
   reopenContainerLog,
 };

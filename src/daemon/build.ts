@@ -10,6 +10,7 @@ import type { CriContext } from "../cri/index.ts";
 import { FsPodCgroups } from "../drivers/cgroups/index.ts";
 import { PodSandboxController } from "../drivers/podsandbox/index.ts";
 import { Records } from "../drivers/records/index.ts";
+import { HostStats } from "../drivers/stats/index.ts";
 import { Attachments, defaultPatience, NetworkTeardown } from "../engine/network/index.ts";
 import {
   recoverContainers,
@@ -117,6 +118,7 @@ export async function build(config: Config, options: BuildOptions): Promise<Buil
       sandboxes,
       containers,
       images,
+      stats: new HostStats({ cgroups: layout, snapshots: images.snapshots, clock }),
       network: networks.default,
       handlers: () => handlers.features(),
       describe,

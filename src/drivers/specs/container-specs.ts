@@ -21,6 +21,7 @@ import {
   type SpecInput,
   specText,
 } from "../../spec/index.ts";
+import { errnoCode } from "../../linux/index.ts";
 import { allHostDevices, requestedDevices } from "./host-devices.ts";
 import { mountSources } from "./mount-sources.ts";
 
@@ -97,6 +98,13 @@ async function localhostSeccomp(config: Container["config"]): Promise<OciSeccomp
   try {
     return parseSeccompProfile(await readFile(choice.ref, "utf8"), choice.ref);
   } catch (error) {
+    if (errnoCode(error) === "ENOENT") {
+      throw new RuntimeError(
+        "failed-precondition",
+        `read seccomp profile "${choice.ref}": this node does not have it; put it there`,
+        { cause: error },
+      );
+    }
     throw wrap(`read seccomp profile "${choice.ref}"`, error);
   }
 }

@@ -1,0 +1,144 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+
+import type { Container } from "../../core/container/index.ts";
+import type { Sandbox } from "../../core/sandbox/index.ts";
+import { HostStats, type HostStatsDeps } from "./host-stats.ts";
+
+const netDevText = "  eth0: 10 1 2 0 0 0 0 0 30 1 4 0 0 0 0 0\n";
+
+interface Host {
+  now: number;
+  readonly reads: string[];
+  readonly texts: Map<string, string>;
+  /** Cgroups and namespaces whose reading never ends. */
+  readonly hung: Set<string>;
+}
+
+function hostStats(more: Partial<HostStatsDeps> = {}): { host: Host; stats: HostStats } {
+  const host: Host = { now: 0, reads: [], texts: new Map(), hung: new Set() };
+  const answer = <T>(key: string, value: T): Promise<T> => {
+    host.reads.push(key);
+    return host.hung.has(key) ? Promise.withResolvers<T>().promise : Promise.resolve(value);
+  };
+  const stats = new HostStats({
+    cgroups: { version: "v2", root: "", controllers: [] },
+    snapshots: {
+      folder: "/var/lib/davit",
+      usage: (id) => answer(`layer ${id}`, { bytes: 4096n, inodes: 2n }),
+    },
+    clock: { nowMs: () => host.now, nowNs: () => BigInt(host.now) * 1_000_000n },
+    nowMs: () => host.now,
+    patienceMs: 20,
+    layerPatienceMs: 20,
+    files: {
+      read: (paths) =>
+        answer(
+          paths[0]?.replace("/cpu.stat", "") ?? "",
+          paths.map((path) => host.texts.get(path) ?? null),
+        ),
+      readInNamespace: ({ net }) => answer(net, [netDevText]),
+    },
+    ...more,
+  });
+  return { host, stats };
+}
+
+const container = (id: string, name: "created" | "running" = "running"): Container =>
+  ({ id, cgroupPath: `/pod/${id}`, state: { name } }) as Container;
+const sandbox = (id: string, more: Partial<Sandbox> = {}): Sandbox =>
+  ({ id, cgroup: { parent: "/pod" }, netnsPath: `/run/${id}`, ...more }) as Sandbox;
+
+void test("containers() reads a container once a second, with the time of the reading", async () => {
+  const { host, stats } = hostStats();
+  host.texts.set("/pod/a/cpu.stat", "usage_usec 1000\n");
+  host.now = 5000;
+  const first = (await stats.containers([container("a")])).get("a");
+  host.now = 5900;
+  host.texts.set("/pod/a/cpu.stat", "usage_usec 2000\n");
+  const same = (await stats.containers([container("a")])).get("a");
+  assert.equal(same, first);
+  assert.equal(first?.resources?.takenAtNs, 5_000_000_000n);
+  assert.equal(first.resources.cpu?.usageNanoCores, undefined);
+  host.now = 7000;
+  const later = (await stats.containers([container("a")])).get("a");
+  // One millisecond of processor time in two seconds.
+  assert.deepEqual(later?.resources?.cpu, {
+    usageNs: 2_000_000n,
+    usageNanoCores: 500_000n,
+    pressure: undefined,
+  });
+  assert.equal(later.resources.takenAtNs, 7_000_000_000n);
+  assert.deepEqual(later.writableLayer, {
+    takenAtNs: 5_000_000_000n,
+    mountpoint: "/var/lib/davit",
+    bytes: 4096n,
+    inodes: 2n,
+  });
+  assert.deepEqual(host.reads, ["/pod/a", "layer a", "/pod/a"]);
+});
+
+void test("containers() gives a created container its layer alone, and asks no cgroup", async () => {
+  const { host, stats } = hostStats();
+  const found = (await stats.containers([container("a", "created")])).get("a");
+  assert.equal(found?.resources, undefined);
+  assert.equal(found?.writableLayer?.bytes, 4096n);
+  assert.deepEqual(host.reads, ["layer a"]);
+});
+
+void test("containers() gives a running container whose cgroup just went no resources", async () => {
+  const { stats } = hostStats();
+  const found = await stats.containers([container("a")]);
+  assert.equal(found.has("a"), true);
+  assert.equal(found.get("a")?.resources, undefined);
+});
+
+void test("containers() leaves out a cgroup that hangs, and next time does not wait for it", async () => {
+  const { host, stats } = hostStats();
+  host.texts.set("/pod/a/cpu.stat", "usage_usec 1000\n");
+  host.hung.add("/pod/stuck");
+  const both = [container("stuck"), container("a")];
+  assert.deepEqual([...(await stats.containers(both)).keys()], ["a"]);
+  host.now = 600_000;
+  assert.deepEqual([...(await stats.containers(both)).keys()], ["a"]);
+  assert.equal(host.reads.filter((read) => read === "/pod/stuck").length, 1);
+});
+
+void test("containers() answers without a layer that takes long to count", async () => {
+  const { host, stats } = hostStats();
+  host.texts.set("/pod/a/cpu.stat", "usage_usec 1000\n");
+  host.hung.add("layer a");
+  const found = (await stats.containers([container("a")])).get("a");
+  assert.equal(found?.writableLayer, undefined);
+  assert.equal(found?.resources?.cpu?.usageNs, 1_000_000n);
+});
+
+void test("pods() gives cgroup and network, and a pod on the host's network none", async () => {
+  const { host, stats } = hostStats();
+  host.now = 3;
+  host.texts.set("/pod/cpu.stat", "usage_usec 7\n");
+  host.texts.set("/pod/pids.current", "5\n");
+  const { netnsPath: _own, ...onHost } = sandbox("h");
+  const found = await stats.pods([sandbox("p"), onHost]);
+  assert.equal(found.get("p")?.resources?.cpu?.usageNs, 7_000n);
+  assert.equal(found.get("p")?.resources?.tasks, 5n);
+  assert.deepEqual(found.get("p")?.network, {
+    takenAtNs: 3_000_000n,
+    interfaces: [{ name: "eth0", rxBytes: 10n, rxErrors: 2n, txBytes: 30n, txErrors: 4n }],
+  });
+  assert.equal(found.get("h")?.network, undefined);
+  assert.equal(found.get("h")?.resources?.tasks, 5n);
+});
+
+void test("pods() tells a pod's cgroup when its namespace does not answer, and leaves a hung cgroup out", async () => {
+  const { host, stats } = hostStats();
+  host.texts.set("/pod/cpu.stat", "usage_usec 7\n");
+  host.hung.add("/run/p").add("/stuck");
+  const found = await stats.pods([
+    sandbox("p"),
+    sandbox("s", { cgroup: { parent: "/stuck", ownedFrom: undefined } }),
+  ]);
+  assert.deepEqual([...found.keys()], ["p"]);
+  assert.equal(found.get("p")?.network, undefined);
+  assert.equal(found.get("p")?.resources?.cpu?.usageNs, 7_000n);
+});

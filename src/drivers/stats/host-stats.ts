@@ -1,0 +1,175 @@
+import type { Clock } from "../../base/time.ts";
+import type { Container } from "../../core/container/index.ts";
+import type { Sandbox } from "../../core/sandbox/index.ts";
+import type { Snapshots } from "../../core/snapshot/index.ts";
+import type {
+  ContainerStats,
+  LayerUsage,
+  NetworkUsage,
+  PodStats,
+  ResourceUsage,
+  StatsReader,
+} from "../../core/stats/index.ts";
+import { type CgroupLayout, readFiles, readFilesInNamespace } from "../../linux/index.ts";
+import { type CgroupFiles, cgroupFiles } from "./cgroup-usage.ts";
+import { CpuRate } from "./cpu-rate.ts";
+import { parseNetDev } from "./net-dev.ts";
+import { Samples, settled } from "./samples.ts";
+
+/** How the files of the kernel are read. */
+export interface KernelFiles {
+  readonly read: (paths: readonly string[]) => Promise<readonly (string | null)[]>;
+  readonly readInNamespace: (
+    namespace: { readonly net: string },
+    paths: readonly string[],
+  ) => Promise<readonly (string | null)[]>;
+}
+
+/** What the stats need. */
+export interface HostStatsDeps {
+  readonly cgroups: CgroupLayout;
+  readonly snapshots: Pick<Snapshots, "usage" | "folder">;
+  readonly clock: Clock;
+  /** Milliseconds that never go back; performance.now if not given. */
+  readonly nowMs?: () => number;
+  /** The kernel's own if not given. */
+  readonly files?: KernelFiles;
+  /** How long a call waits for what does not come, 500 ms if not given. */
+  readonly patienceMs?: number;
+  /** How long it waits for the files of writable layers to be counted, 100 ms if not given. */
+  readonly layerPatienceMs?: number;
+}
+
+/** A cgroup that is watched: where its files are, and how its processor time moves. */
+interface Watched {
+  readonly files: CgroupFiles;
+  readonly rate: CpuRate;
+}
+
+interface Measured {
+  readonly usage: ResourceUsage | undefined;
+  readonly watched: Watched;
+}
+
+/** The folder of files under `/proc` which follows the namespaces of the thread that opens it. */
+const netDev = "/proc/thread-self/net/dev";
+
+/** A walk over a writable layer costs as much as the layer has files; the kernel's files cost 50 us. */
+const layerMs = 10_000;
+const sampleMs = 1000;
+
+/**
+ * Stats from cgroupfs and from the pinned network namespaces: no process is asked and none is
+ * started. Each cgroup is one job of the thread pool, so what hangs in the kernel stops neither the
+ * event loop nor the others; a sample serves everybody for 1 s.
+ */
+export class HostStats implements StatsReader {
+  readonly #deps: HostStatsDeps;
+  readonly #nowMs: () => number;
+  readonly #kernel: KernelFiles;
+  readonly #patienceMs: number;
+  readonly #layerPatienceMs: number;
+  readonly #cgroups: Samples<Measured>;
+  readonly #networks: Samples<NetworkUsage>;
+  readonly #layers: Samples<LayerUsage>;
+  readonly #answers = new WeakMap<Measured, ContainerStats>();
+
+  constructor(deps: HostStatsDeps) {
+    this.#deps = deps;
+    this.#nowMs = deps.nowMs ?? (() => performance.now());
+    this.#kernel = deps.files ?? { read: readFiles, readInNamespace: readFilesInNamespace };
+    this.#patienceMs = deps.patienceMs ?? 500;
+    this.#layerPatienceMs = deps.layerPatienceMs ?? 100;
+    const times = { freshMs: sampleMs, patienceMs: this.#patienceMs };
+    this.#cgroups = new Samples(times, this.#nowMs);
+    this.#networks = new Samples(times, this.#nowMs);
+    this.#layers = new Samples(
+      { freshMs: layerMs, patienceMs: this.#layerPatienceMs },
+      this.#nowMs,
+    );
+  }
+
+  async containers(containers: readonly Container[]): Promise<ReadonlyMap<string, ContainerStats>> {
+    const sinceMs = this.#nowMs();
+    const running = containers.filter(({ state }) => state.name === "running");
+    // Before the layers, whose walks can hold threads of the pool for long.
+    const cgroups = running.map(({ id, cgroupPath }) => this.#refreshCgroup(id, cgroupPath));
+    const layers = containers.map(({ id }) =>
+      this.#layers.refresh(id, () => this.#measureLayer(id)),
+    );
+    await Promise.all([settled(layers, this.#layerPatienceMs), settled(cgroups, this.#patienceMs)]);
+    const found = new Map<string, ContainerStats>();
+    for (const { id, state } of containers) {
+      const writableLayer = this.#layers.last(id);
+      if (state.name !== "running") {
+        found.set(id, { resources: undefined, writableLayer });
+        continue;
+      }
+      const measured = this.#cgroups.fresh(id, sinceMs);
+      if (measured !== undefined) found.set(id, this.#answer(measured, writableLayer));
+    }
+    return found;
+  }
+
+  async pods(sandboxes: readonly Sandbox[]): Promise<ReadonlyMap<string, PodStats>> {
+    const sinceMs = this.#nowMs();
+    const work = sandboxes.flatMap(({ id, cgroup, netnsPath }) => [
+      cgroup && this.#refreshCgroup(id, cgroup.parent),
+      netnsPath === undefined
+        ? undefined
+        : this.#networks.refresh(id, () => this.#measureNetwork(netnsPath)),
+    ]);
+    await settled(work, this.#patienceMs);
+    const found = new Map<string, PodStats>();
+    for (const { id, cgroup } of sandboxes) {
+      const measured = this.#cgroups.fresh(id, sinceMs);
+      if (cgroup !== undefined && measured === undefined) continue;
+      found.set(id, {
+        resources: measured?.usage,
+        network: this.#networks.fresh(id, sinceMs),
+      });
+    }
+    return found;
+  }
+
+  /** The same value as long as neither part is newer: what is encoded of it can be kept. */
+  #answer(measured: Measured, writableLayer: LayerUsage | undefined): ContainerStats {
+    const known = this.#answers.get(measured);
+    if (known !== undefined && known.writableLayer === writableLayer) return known;
+    const answer = { resources: measured.usage, writableLayer };
+    this.#answers.set(measured, answer);
+    return answer;
+  }
+
+  #refreshCgroup(id: string, path: string): Promise<void> | undefined {
+    return this.#cgroups.refresh(id, async () => {
+      const watched = this.#cgroups.last(id)?.watched ?? {
+        files: cgroupFiles(this.#deps.cgroups, path),
+        rate: new CpuRate(),
+      };
+      const texts = await this.#kernel.read(watched.files.paths);
+      const usage = watched.files.parse(texts);
+      return { watched, usage: usage && this.#stamp(usage, watched.rate) };
+    });
+  }
+
+  #stamp(usage: NonNullable<ReturnType<CgroupFiles["parse"]>>, rate: CpuRate): ResourceUsage {
+    const { cpu } = usage;
+    return {
+      ...usage,
+      takenAtNs: this.#deps.clock.nowNs(),
+      cpu: cpu && { ...cpu, usageNanoCores: rate.add(cpu.usageNs, this.#nowMs()) },
+    };
+  }
+
+  async #measureNetwork(net: string): Promise<NetworkUsage> {
+    const [text] = await this.#kernel.readInNamespace({ net }, [netDev]);
+    return { takenAtNs: this.#deps.clock.nowNs(), interfaces: parseNetDev(text ?? "") };
+  }
+
+  async #measureLayer(id: string): Promise<LayerUsage> {
+    const { snapshots, clock } = this.#deps;
+    const { bytes, inodes } = await snapshots.usage(id);
+    return { takenAtNs: clock.nowNs(), mountpoint: snapshots.folder, bytes, inodes };
+  }
+}

@@ -1,0 +1,119 @@
+interface Entry<T> {
+  value: T | undefined;
+  /** When the value was complete, and when it was last asked for; milliseconds of the clock. */
+  at: number;
+  usedAt: number;
+  /** The measuring under way. */
+  pending: { readonly promise: Promise<void>; readonly since: number } | undefined;
+}
+
+/** How long values live. Milliseconds. */
+export interface SampleTimes {
+  /** For how long a value is good. */
+  readonly freshMs: number;
+  /** For how long a measuring is waited for: one that takes longer is stuck. */
+  readonly patienceMs: number;
+}
+
+/** A value that nobody asked for during this time is forgotten. */
+const forgetMs = 300_000;
+
+/**
+ * Values that cost something to measure, by key. A value is measured anew when it is asked for and
+ * older than `freshMs`, and never twice at once: a measuring that hangs in the kernel holds one
+ * thread, however often it is asked for.
+ */
+export class Samples<T> {
+  readonly #entries = new Map<string, Entry<T>>();
+  readonly #times: SampleTimes;
+  readonly #nowMs: () => number;
+  #sweptAt = 0;
+
+  /** `nowMs` never goes back. */
+  constructor(times: SampleTimes, nowMs: () => number) {
+    this.#times = times;
+    this.#nowMs = nowMs;
+  }
+
+  /** Values in memory, for tests. */
+  get size(): number {
+    return this.#entries.size;
+  }
+
+  /** The last value, however old. */
+  last(key: string): T | undefined {
+    return this.#entries.get(key)?.value;
+  }
+
+  /** The last value if it is no older than `freshMs` was at `sinceMs`. */
+  fresh(key: string, sinceMs: number): T | undefined {
+    const entry = this.#entries.get(key);
+    return entry !== undefined && sinceMs - entry.at < this.#times.freshMs
+      ? entry.value
+      : undefined;
+  }
+
+  /**
+   * Has a value measured if there is none that is fresh. The result is what to wait for, undefined
+   * when there is nothing to wait for, be it that the value is fresh or that its measuring is stuck.
+   * It never rejects: a failed measuring leaves the last value and its age.
+   */
+  refresh(key: string, measure: () => Promise<T>): Promise<void> | undefined {
+    const now = this.#nowMs();
+    this.#sweep(now);
+    const entry = this.#entryOf(key, now);
+    const { pending } = entry;
+    if (pending !== undefined) {
+      return now - pending.since < this.#times.patienceMs ? pending.promise : undefined;
+    }
+    if (entry.value !== undefined && now - entry.at < this.#times.freshMs) return undefined;
+    const promise = this.#measure(entry, measure);
+    entry.pending = { promise, since: now };
+    return promise;
+  }
+
+  async #measure(entry: Entry<T>, measure: () => Promise<T>): Promise<void> {
+    try {
+      entry.value = await measure();
+      entry.at = this.#nowMs();
+    } catch {
+      // Nobody is told: the value is missing, which every reader has to expect anyway.
+    } finally {
+      entry.pending = undefined;
+    }
+  }
+
+  #entryOf(key: string, now: number): Entry<T> {
+    const known = this.#entries.get(key);
+    if (known !== undefined) {
+      known.usedAt = now;
+      return known;
+    }
+    const entry: Entry<T> = { value: undefined, at: 0, usedAt: now, pending: undefined };
+    this.#entries.set(key, entry);
+    return entry;
+  }
+
+  #sweep(now: number): void {
+    if (now - this.#sweptAt < forgetMs) return;
+    this.#sweptAt = now;
+    for (const [key, { usedAt, pending }] of this.#entries) {
+      if (now - usedAt >= forgetMs && pending === undefined) this.#entries.delete(key);
+    }
+  }
+}
+
+/** Waits until all of the work is done, but not longer than `limitMs`. None of it may reject. */
+export async function settled(
+  work: readonly (Promise<void> | undefined)[],
+  limitMs: number,
+): Promise<void> {
+  const waiting = work.filter((promise) => promise !== undefined);
+  if (waiting.length === 0) return;
+  const { promise: late, resolve } = Promise.withResolvers<undefined>();
+  const timer = setTimeout(() => {
+    resolve(undefined);
+  }, limitMs);
+  await Promise.race([Promise.all(waiting), late]);
+  clearTimeout(timer);
+}
