@@ -1,5 +1,6 @@
 import { constants } from "node:os";
 import process from "node:process";
+import { RuntimeError } from "../base/errors.ts";
 import { loadConfig } from "../config/load.ts";
 import { type Command, exitCode } from "./command.ts";
 import { DEFAULT_CONFIG_FILE, findConfigFile } from "./config-file.ts";
@@ -25,6 +26,12 @@ export const serve: Command = {
   ],
   run: async ({ options, version }) => {
     const config = loadConfig(findConfigFile(options["config"]));
+    if (process.geteuid?.() !== 0) {
+      throw new RuntimeError(
+        "permission-denied",
+        "start davit: namespaces, mounts and cgroups need root; run it as root",
+      );
+    }
     // Only here, so that the other commands do not wait for the whole daemon to be read.
     const { runDaemon } = await import("../daemon/run.ts");
     using signals = onStopSignals((signal) => process.exit(128 + constants.signals[signal]));

@@ -76,6 +76,10 @@ function readText(path: string): string {
     if (code === "ENOENT") {
       throw new RuntimeError("not-found", `read configuration "${path}": no such file`, { cause });
     }
+    if (code === "EISDIR") {
+      const text = `read configuration "${path}": it is a folder; name the file in it`;
+      throw new RuntimeError("invalid-argument", text, { cause });
+    }
     const kind = code === "EACCES" || code === "EPERM" ? "permission-denied" : "unknown";
     throw new RuntimeError(kind, `read configuration "${path}": ${messageOf(cause)}`, { cause });
   }

@@ -116,6 +116,13 @@ const imageRpcs: Table<typeof ImageService> = {
 /** The one call that is answered before recovery is through: it tells nothing that could be wrong. */
 const alwaysServed: ReadonlySet<string> = new Set(["version"]);
 
+/** What to do without an RPC that is not there yet. */
+const instead: ReadonlyMap<string, string> = new Map([
+  ["exec", "; use ExecSync (crictl exec --sync)"],
+  ["attach", "; what the container writes is in its log (crictl logs)"],
+  ["portForward", "; the pod's address is reachable from its node (crictl inspectp)"],
+]);
+
 /** Both CRI services as the gRPC server wants them: every method of the contract has an entry. */
 export function criMethods(context: CriContext): ReadonlyMap<string, Method> {
   return new Map([
@@ -157,7 +164,7 @@ function asMethod(context: CriContext, method: DescMethod, rpc: unknown): Method
     if (rpc === undefined) {
       throw new RuntimeError(
         "unimplemented",
-        `serve ${method.name}: this version of davit does not have it yet`,
+        `serve ${method.name}: this version of davit does not have it yet${instead.get(method.localName) ?? ""}`,
       );
     }
     return [decode(method, bytes), { signal: call.signal, requestBytes: bytes }];

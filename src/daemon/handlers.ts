@@ -62,10 +62,10 @@ export class ConfiguredHandlers implements Handlers {
           // User namespaces are refused at RunPodSandbox so far: the runtime alone does not make them.
           asked.set(name, { recursiveReadOnlyMounts, userNamespaces: false });
         } catch (error) {
-          log.warn("an OCI runtime does not say what it can do", {
-            handler: name,
-            error: messageOf(error),
-          });
+          log.warn(
+            `handler "${name}" may start no containers: install its OCI runtime, or set runtime.handlers.${name}`,
+            { handler: name, error: messageOf(error) },
+          );
         }
       }),
     );

@@ -1,11 +1,11 @@
 import { mkdir } from "node:fs/promises";
 import { join } from "node:path";
-import { messageOf, RuntimeError, wrap } from "../base/errors.ts";
+import { isKind, kindOf, messageOf, RuntimeError } from "../base/errors.ts";
 import type { Logger } from "../base/logger.ts";
 import type { Config } from "../config/config.ts";
 import type { SandboxController } from "../core/sandbox/index.ts";
 import { criMethods, toStatus } from "../cri/index.ts";
-import { errnoCode, lockFile } from "../linux/index.ts";
+import { errnoCode, lockFile, systemError } from "../linux/index.ts";
 import { GrpcServer } from "../wire/grpc/server.ts";
 import { type Built, build, type ControllerParts } from "./build.ts";
 import { logCall } from "./call-log.ts";
@@ -45,9 +45,8 @@ export interface DaemonOptions {
 export async function runDaemon(config: Config, options: DaemonOptions): Promise<Daemon> {
   await using undo = new AsyncDisposableStack();
   const log = options.log ?? openLog(process.stderr, config.log.level);
-  for (const folder of [config.root, config.state]) {
-    await makeFolder(folder);
-    undo.use(takeLock(folder));
+  for (const key of ["root", "state"] as const) {
+    undo.use(await takeFolder(key, config[key]));
   }
 
   let ready = false;
@@ -123,6 +122,22 @@ function asDaemon(
   };
 }
 
+/** Makes a folder of the configuration ours; an error says which key can name another one. */
+async function takeFolder(key: "root" | "state", folder: string): Promise<Disposable> {
+  try {
+    await makeFolder(folder);
+    return takeLock(folder);
+  } catch (error) {
+    if (isKind(error, "failed-precondition")) throw error;
+    const todo = isKind(error, "resource-exhausted") ? "make room there" : "make it writable";
+    throw new RuntimeError(
+      kindOf(error),
+      `use folder "${folder}": ${messageOf(error)}; ${todo}, or set ${key} to another folder in the configuration`,
+      { cause: error },
+    );
+  }
+}
+
 /** Like mkdir -p, a step at a time: Node's own recursion never returns below /proc (Node 24). */
 async function makeFolder(folder: string): Promise<void> {
   const steps = folder.split("/").filter((step) => step !== "");
@@ -131,7 +146,7 @@ async function makeFolder(folder: string): Promise<void> {
     try {
       await mkdir(path, { mode: 0o711 });
     } catch (error) {
-      if (errnoCode(error) !== "EEXIST") throw wrap(`make folder "${path}"`, error);
+      if (errnoCode(error) !== "EEXIST") throw systemError(`make folder "${path}"`, error);
     }
   }
 }

@@ -3,7 +3,7 @@ import { mkdir, readFile, rmdir, unlink, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
 
-import { messageOf, RuntimeError } from "../../base/errors.ts";
+import { messageOf, RuntimeError, wrap } from "../../base/errors.ts";
 import type { Logger } from "../../base/logger.ts";
 import type { ExecResult } from "../../core/container/index.ts";
 import {
@@ -168,7 +168,8 @@ class Command {
   async #answer(exit: ChildExit): Promise<ExecResult> {
     const stderr = this.#stderr.bytes();
     if (exit.code === null || (exit.code !== 0 && (await readPid(this.#pidFile)) === undefined)) {
-      throw runtimeFailure("exec", { ...exit, stderr });
+      const failure = runtimeFailure("exec", { ...exit, stderr });
+      throw wrap(`run command in container "${this.#target.id}"`, failure);
     }
     return { stdout: this.#stdout.bytes(), stderr, exitCode: exit.code };
   }

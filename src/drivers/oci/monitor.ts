@@ -1,8 +1,10 @@
+import { accessSync, constants } from "node:fs";
 import { symlink } from "node:fs/promises";
 import { basename, dirname, join } from "node:path";
 import type { Readable } from "node:stream";
 
-import { RuntimeError } from "../../base/errors.ts";
+import { messageOf, RuntimeError } from "../../base/errors.ts";
+import type { Logger } from "../../base/logger.ts";
 import type { ContainerBundle } from "../../core/container/index.ts";
 import { type Child, spawnChild } from "../../linux/index.ts";
 import type { Places } from "./places.ts";
@@ -19,6 +21,17 @@ export interface StartingMonitor {
   readonly child: Child;
   /** The pid of the container's process, which waits to be started; or the runtime's failure. */
   readonly answer: Promise<number>;
+}
+
+/** Says early what would fail the start of every container. */
+export function warnWithoutMonitor(conmonPath: string, log: Logger): void {
+  try {
+    accessSync(programPath(conmonPath), constants.X_OK);
+  } catch (error) {
+    log.warn("no container can be started: install conmon, or set runtime.monitor_path", {
+      error: messageOf(error),
+    });
+  }
 }
 
 /** The room that sockaddr_un leaves for a folder before "/conmon-term.XXXXXX" (unix(7)). */

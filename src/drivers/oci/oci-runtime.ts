@@ -30,7 +30,7 @@ import { awaitEnd, ranOutOfMemory, type Watched, within } from "./container-end.
 import { endTree } from "./end-tree.ts";
 import { execSync } from "./exec-sync.ts";
 import { type Facts, readFacts, writeFacts } from "./facts.ts";
-import { startMonitor } from "./monitor.ts";
+import { startMonitor, warnWithoutMonitor } from "./monitor.ts";
 import { Places } from "./places.ts";
 import { reopenLog } from "./reopen-log.ts";
 import { callRuntime, programPath } from "./runtime-command.ts";
@@ -97,6 +97,7 @@ export class OciRuntime implements ContainerRuntime {
       await mkdir(folder, { recursive: true, mode: 0o700 });
     }
     await endCommands(places.execs);
+    warnWithoutMonitor(deps.conmonPath ?? "conmon", deps.log);
     return new OciRuntime(deps, places, await findMonitors(places.exits));
   }
 

@@ -162,7 +162,7 @@ export function abortedError(signal: AbortSignal): RuntimeError {
 
 /** What people call the errno and OpenSSL codes of a connection that did not come about. */
 const connectionReasons: Readonly<Record<string, string>> = {
-  EAI_AGAIN: "its name could not be resolved for now",
+  EAI_AGAIN: "has a name that could not be resolved for now",
   ECONNREFUSED: "refused the connection",
   ECONNRESET: "closed the connection",
   EHOSTUNREACH: "cannot be reached",

@@ -1,8 +1,9 @@
 import { readdir, realpath, stat } from "node:fs/promises";
 import type { Stats } from "node:fs";
 import { join } from "node:path";
-import { RuntimeError, wrap } from "../../base/errors.ts";
+import { RuntimeError } from "../../base/errors.ts";
 import type { ContainerConfig } from "../../gen/runtime/v1/api_pb.ts";
+import { systemError } from "../../linux/index.ts";
 import type { GrantedDevice, HostDevice } from "../../spec/index.ts";
 
 /** The devices that a request names: links followed, a folder standing for all devices in it. */
@@ -12,10 +13,13 @@ export async function requestedDevices(config: ContainerConfig): Promise<readonl
     try {
       const target = containerPath === "" ? hostPath : containerPath;
       const devices = await devicesAt(await realpath(hostPath), target);
-      if (devices.length === 0) throw new RuntimeError("invalid-argument", "it is no device");
+      if (devices.length === 0) {
+        const text = `pass device "${hostPath}" to the container: it is no device`;
+        throw new RuntimeError("invalid-argument", text);
+      }
       for (const device of devices) granted.push({ device, access: permissions });
     } catch (error) {
-      throw wrap(`pass device "${hostPath}" to the container`, error);
+      throw systemError(`pass device "${hostPath}" to the container`, error);
     }
   }
   return granted;

@@ -1,3 +1,4 @@
+import { wrap } from "../../base/errors.ts";
 import type { KeyedLock } from "../../base/keyed-lock.ts";
 import type { Logger } from "../../base/logger.ts";
 import type { TaskGroup } from "../../base/task-group.ts";
@@ -76,7 +77,7 @@ export function runtimeOf(context: ContainerContext, container: Container): Cont
 export function specSubject(context: ContainerContext, container: Container): SpecSubject {
   const sandbox = context.sandboxes.get(container.sandboxId);
   const target = container.config.linux?.securityContext?.namespaceOptions?.targetId ?? "";
-  const targetState = target === "" ? undefined : context.store.resolve(target).state;
+  const targetState = target === "" ? undefined : findTarget(context, target).state;
   return {
     container,
     sandbox,
@@ -84,4 +85,12 @@ export function specSubject(context: ContainerContext, container: Container): Sp
     rootfs: context.snapshots.rootOf(container.id),
     targetPid: targetState?.name === "running" ? targetState.process.pid : undefined,
   };
+}
+
+function findTarget(context: ContainerContext, target: string): Container {
+  try {
+    return context.store.resolve(target);
+  } catch (error) {
+    throw wrap("find the container whose processes are to be seen (target_id)", error);
+  }
 }
