@@ -141,8 +141,12 @@ class Caller {
       this.#out.push(makeFrame(frame.settings, acknowledge, 0, Buffer.alloc(0)));
     } else if (type === frame.ping && (flags & acknowledge) === 0) {
       this.#out.push(makeFrame(frame.ping, acknowledge, 0, bytes.subarray(headerBytes)));
+    } else if (type === frame.reset && !this.#sentAtMs.has(stream)) {
+      // A server may close a stream that it has answered (RFC 9113, section 8.1).
     } else if (type === frame.reset || type === frame.goAway) {
-      this.#done.reject(new Error(`${this.#options.method}: the server broke off`));
+      const what = type === frame.reset ? "reset the stream" : "is going away";
+      const detail = bytes.subarray(headerBytes).toString("latin1");
+      this.#done.reject(new Error(`${this.#options.method}: the server ${what}: ${detail}`));
     }
   }
 

@@ -14,12 +14,21 @@ import { passes, results, type Setting, table } from "./report.ts";
 import type { Bench, Row, RowGroup, Side } from "./row.ts";
 import { answers } from "./rows/answers.ts";
 import { atOnce } from "./rows/at-once.ts";
+import { containers } from "./rows/containers.ts";
 import { hostPort, lifecycle } from "./rows/lifecycle.ts";
 import { memory } from "./rows/memory.ts";
 import { startUp } from "./rows/start-up.ts";
 import type { Server } from "./server.ts";
 
-const groups: readonly RowGroup[] = [lifecycle, hostPort, atOnce, answers, memory, startUp];
+const groups: readonly RowGroup[] = [
+  lifecycle,
+  hostPort,
+  containers,
+  atOnce,
+  answers,
+  memory,
+  startUp,
+];
 
 const repo = path.resolve(import.meta.dirname, "..");
 const names = groups.map(({ name }) => name).join(" ");

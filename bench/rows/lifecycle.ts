@@ -2,12 +2,13 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import { alternate, type Bench, type Row, type RowGroup, Samples, type Side } from "../row.ts";
 import type { PodOptions } from "../pods.ts";
+import { timed } from "../statistics.ts";
 
 // Until what a server still does after its answer is over, so that it does not count for the other.
 const restMs = 50;
 const firstHostPort = 20_000;
 
-type Verb = "run" | "stop" | "remove";
+type Verb = "version" | "run" | "stop" | "remove";
 
 export const lifecycle: RowGroup = {
   name: "lifecycle",
@@ -18,6 +19,12 @@ export const lifecycle: RowGroup = {
       row(bench, samples, "run", "RunPodSandbox", 0.32),
       row(bench, samples, "stop", "StopPodSandbox", 0.5),
       row(bench, samples, "remove", "RemovePodSandbox", 0.3),
+      {
+        title: "Version after a rest",
+        unit: "ms",
+        ...samples.of(bench, "version"),
+        note: "what connection, client and wake-up cost every call above",
+      },
     ];
   },
 };
@@ -48,6 +55,8 @@ async function lives(
 async function life(side: Side, samples: Samples<Verb>, options: PodOptions): Promise<void> {
   const { pods } = side;
   const prepared = await pods.prepare(options);
+  await sleep(restMs);
+  samples.add(side, "version", await timed(() => side.server.client.runtime.version({})));
   await sleep(restMs);
   const pod = await pods.run(prepared);
   samples.add(side, "run", pod.runMs);

@@ -3882,7 +3882,7 @@ export const PsiStatsSchema: GenMessage<PsiStats> = /*@__PURE__*/
  */
 export type PsiData = Message<"runtime.v1.PsiData"> & {
   /**
-   * Microseconds stalled in all.
+   * Nanoseconds stalled in all.
    *
    * @generated from field: uint64 Total = 1;
    */
