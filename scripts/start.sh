@@ -1,6 +1,6 @@
 #!/bin/sh
 # npm start: installs what is missing, builds, and runs examples/hello.yaml in a server of its own
-# until Ctrl-C. Arguments go to "davit demo": npm start -- --once ends after the status.
+# until Ctrl-C. Arguments go to "davit demo": npm start -- --once ends by itself.
 set -eu
 cd "$(dirname "$0")/.."
 

@@ -11,10 +11,10 @@ export const demo: Command = {
     "server. Ctrl-C ends it.",
   operands: "FILE",
   options: {
-    once: { doc: "End after the pod's status was printed" },
+    once: { doc: "End after the first second of the containers' log" },
   },
   examples: [
-    { line: "davit demo examples/hello.yaml", does: "Run the pod, print its status, keep serving" },
+    { line: "davit demo examples/hello.yaml", does: "Run the pod, print its status and log, keep serving" },
   ],
   hidden: true,
   run: async ({ options, operands, terminal, version }) => {
