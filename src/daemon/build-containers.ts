@@ -52,7 +52,12 @@ export async function buildContainers(
   const store = new ContainerStore(records);
   const images: ImageContext = {
     store: new ImageStore(records),
-    source: new Registry({ configDir: config.images.registryConfigPath, log, clock }),
+    source: new Registry({
+      configDir: config.images.registryConfigPath,
+      log,
+      clock,
+      proxyEnv: process.env,
+    }),
     snapshots,
     pulls: new Pulls(tasks),
     operations,
