@@ -14,7 +14,10 @@ export const demo: Command = {
     once: { doc: "End after the first second of the containers' log" },
   },
   examples: [
-    { line: "davit demo examples/hello.yaml", does: "Run the pod, print its status and log, keep serving" },
+    {
+      line: "davit demo examples/hello.yaml",
+      does: "Run the pod, print its status and log, keep serving",
+    },
   ],
   hidden: true,
   run: async ({ options, operands, terminal, version }) => {

@@ -26,20 +26,17 @@ export { type FileLock, lockFile } from "./file-lock.ts";
 export { hostBootId, kernelRelease } from "./host.ts";
 export {
   type BindOptions,
-  bindMount,
   listMounts,
   type MountEntry,
   makePrivateBind,
   mountTmpfs,
   type TmpfsOptions,
   unmount,
-  watchMounts,
 } from "./mounts.ts";
 export { NamespaceWatch } from "./namespace-watch.ts";
 export {
   isNamespaceMounted,
   type NamespacePins,
-  namespaceInode,
   pinNamespaces,
   unpinNamespace,
 } from "./namespaces.ts";

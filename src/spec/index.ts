@@ -11,17 +11,17 @@ export type {
   SpecHost,
   SpecInput,
 } from "./input.ts";
-export { processOfSpecText, specText } from "./json.ts";
+export { specText } from "./json.ts";
 export { checkPropagation } from "./mounts.ts";
 export type { ExecRequest } from "./process.ts";
 export { processSpec } from "./process.ts";
 export type { ResourceHost } from "./resources.ts";
-export { checkResources, linuxResources, mergedResources } from "./resources.ts";
+export { mergedResources } from "./resources.ts";
 export type { OciProcess, OciResources, OciSeccomp, OciSpec } from "./runtime-spec.ts";
 export { parseSeccompProfile } from "./seccomp-profile.ts";
 export type { ProfileChoice } from "./security.ts";
 export { apparmorChoice, seccompChoice } from "./security.ts";
 export type { StopSignal } from "./stop-signal.ts";
-export { criSignal, parseSignal, signalOfCri, stopSignal } from "./stop-signal.ts";
+export { parseSignal, stopSignal } from "./stop-signal.ts";
 export type { CheckedContainerConfig } from "./validate.ts";
-export { checkContainerConfig, containerLogPath } from "./validate.ts";
+export { checkContainerConfig } from "./validate.ts";

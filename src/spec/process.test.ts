@@ -4,7 +4,7 @@ import { create } from "@bufbuild/protobuf";
 import { isKind } from "../base/errors.ts";
 import { type KeyValue, KeyValueSchema } from "../gen/runtime/v1/api_pb.ts";
 import { configEnv, containerEnv, defaultPath } from "./env.ts";
-import { processOfSpecText, specText } from "./json.ts";
+import { specText } from "./json.ts";
 import {
   clampedOomScoreAdj,
   containerProcess,
@@ -12,7 +12,6 @@ import {
   processSpec,
   processUser,
 } from "./process.ts";
-import { containerSpec } from "./generate.ts";
 import { podConfig, specInput } from "./testing/spec-input.ts";
 
 const kv = (key: string, value: string | Uint8Array): KeyValue =>
@@ -152,17 +151,6 @@ test("processSpec() gives a terminal a TERM unless there is one", () => {
   const own = containerProcess(specInput({ envs: [kv("TERM", "vt100")] }));
   assert.deepEqual(processSpec(own, { args: ["sh"], terminal: true }).env, own.env);
   assert.throws(() => processSpec(plain, { args: [], terminal: false }), invalid(/empty/));
-});
-
-test("processOfSpecText() reads back the process of specText()", () => {
-  const spec = containerSpec(specInput());
-  assert.deepEqual(processOfSpecText(specText(spec)), spec.process);
-  for (const text of ["", "[]", "null", "{}"]) {
-    assert.throws(
-      () => processOfSpecText(text),
-      (error) => isKind(error, "data-loss"),
-    );
-  }
 });
 
 test("specText() writes all digits of a bigint", () => {

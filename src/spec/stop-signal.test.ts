@@ -2,13 +2,7 @@ import assert from "node:assert/strict";
 import { constants } from "node:os";
 import { test } from "node:test";
 import { Signal } from "../gen/runtime/v1/api_pb.ts";
-import {
-  criSignal,
-  defaultStopSignal,
-  parseSignal,
-  signalOfCri,
-  stopSignal,
-} from "./stop-signal.ts";
+import { defaultStopSignal, parseSignal, signalOfCri, stopSignal } from "./stop-signal.ts";
 
 test("parseSignal() knows the machine's signals by name, with and without SIG, and by number", () => {
   for (const [name, number] of Object.entries(constants.signals)) {
@@ -52,22 +46,17 @@ test("parseSignal() knows nothing else", () => {
   }
 });
 
-test("signalOfCri() and criSignal() are inverse over the whole enum but for aliases", () => {
+test("signalOfCri() knows the whole enum, a number each but for aliases", () => {
   const seen = new Set<number>();
   for (const value of Object.values(Signal)) {
     if (value === Signal.RUNTIME_DEFAULT) continue;
     const signal = signalOfCri(value);
     assert.ok(signal !== undefined, String(value));
-    assert.deepEqual(signalOfCri(criSignal(signal.name)), signal);
     seen.add(signal.number);
   }
   assert.equal(seen.size, 62); // 1 to 31 and 34 to 64
   assert.equal(signalOfCri(Signal.RUNTIME_DEFAULT), undefined);
   assert.equal(signalOfCri(99 as Signal), undefined);
-  assert.equal(criSignal("SIGTERM"), Signal.SIGTERM);
-  assert.equal(criSignal("SIGRTMIN+3"), Signal.SIGRTMINPLUS3);
-  assert.equal(criSignal("SIGRTMAX-1"), Signal.SIGRTMAXMINUS1);
-  assert.equal(criSignal("SIGWHAT"), Signal.RUNTIME_DEFAULT);
 });
 
 test("stopSignal() takes the request's, else the image's, else SIGTERM", () => {

@@ -107,9 +107,3 @@ export function signalOfCri(value: Signal): StopSignal | undefined {
     ? undefined
     : parseSignal(name.replace("PLUS", "+").replace("MINUS", "-"));
 }
-
-/** The value of the CRI's enum for a signal's name; RUNTIME_DEFAULT for a name that it lacks. */
-export function criSignal(name: string): Signal {
-  const key = name.replace("+", "PLUS").replace("-", "MINUS");
-  return Object.entries(Signal).find(([known]) => known === key)?.[1] ?? Signal.RUNTIME_DEFAULT;
-}

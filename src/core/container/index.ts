@@ -17,6 +17,4 @@ export type {
   StartedContainer,
 } from "./runtime.ts";
 export type { ContainerState, ContainerStateName } from "./state.ts";
-export { checkContainerTransition, containerTransitions } from "./state.ts";
-export type { ContainerListener } from "./store.ts";
 export { ContainerStore } from "./store.ts";

@@ -1,9 +1,6 @@
-import { ObjectStore, type StoreListener } from "../store/index.ts";
+import { ObjectStore } from "../store/index.ts";
 import type { Container, ContainerRecords } from "./container.ts";
 import { checkContainerTransition } from "./state.ts";
-
-/** Told of every change of a container after it is on disk and visible. */
-export type ContainerListener = StoreListener<Container>;
 
 /** All containers of this daemon. */
 export class ContainerStore extends ObjectStore<Container> {

@@ -36,7 +36,5 @@ export type {
 } from "./sandbox.ts";
 export { namespaceModes, sandboxName, usesHostNetwork } from "./sandbox.ts";
 export type { SandboxState, SandboxStateName } from "./state.ts";
-export { checkSandboxTransition, sandboxTransitions } from "./state.ts";
-export type { SandboxListener } from "./store.ts";
 export { SandboxStore } from "./store.ts";
 export { podSysctls } from "./sysctls.ts";

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { isKind } from "../../base/errors.ts";
-import { checkSandboxTransition, type SandboxStateName } from "./index.ts";
+import { checkSandboxTransition, type SandboxStateName } from "./state.ts";
 
 test("checkSandboxTransition() allows the arrows of the diagram and standing still, nothing else", () => {
   const names: readonly SandboxStateName[] = ["creating", "ready", "dead", "stopped"];

@@ -1,10 +1,7 @@
-import { ObjectStore, type StoreListener } from "../store/index.ts";
+import { ObjectStore } from "../store/index.ts";
 import type { SandboxRecords } from "./records.ts";
 import type { Sandbox } from "./sandbox.ts";
 import { checkSandboxTransition } from "./state.ts";
-
-/** Told of every change of a sandbox after it is on disk and visible. */
-export type SandboxListener = StoreListener<Sandbox>;
 
 /** All sandboxes of this daemon. */
 export class SandboxStore extends ObjectStore<Sandbox> {

@@ -4,4 +4,4 @@
  * the process that unpacks one, `roots.ts` the mounts.
  */
 export { OverlaySnapshots, type OverlaySnapshotsDeps } from "./overlay-snapshots.ts";
-export { defaultUnpackerCommand, type UnpackerCommand } from "./unpacker.ts";
+export { type UnpackerCommand } from "./unpacker.ts";

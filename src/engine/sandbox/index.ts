@@ -3,10 +3,9 @@
 export type { SandboxContainers, SandboxContext, SandboxTimes } from "./context.ts";
 export { controllerOf, defaultTimes } from "./context.ts";
 export { recoverSandboxes } from "./recover.ts";
-export { removePodSandbox, removeSandbox } from "./remove.ts";
+export { removePodSandbox } from "./remove.ts";
 export { runPodSandbox } from "./run.ts";
 export type { SandboxInfo, SandboxStatus } from "./status.ts";
 export { podSandboxStatus } from "./status.ts";
 export { stopPodSandbox } from "./stop.ts";
 export { updatePodSandboxResources } from "./update-resources.ts";
-export { markDead } from "./watch.ts";

@@ -14,9 +14,9 @@ import {
   detectCgroups,
   killCgroup,
   removeCgroup,
-  removeCgroupDirs,
   writeResources,
 } from "./index.ts";
+import { removeCgroupDirs } from "./tree.ts";
 
 const env = { PATH: "/usr/bin:/bin" };
 const layout = detectCgroups();

@@ -19,5 +19,5 @@ export {
   type LegacyCgroups,
   type UnifiedCgroups,
 } from "./layout.ts";
-export { type CgroupResources, weightOfShares, writeResources } from "./resources.ts";
-export { createCgroup, removeCgroup, removeCgroupDirs } from "./tree.ts";
+export { type CgroupResources, writeResources } from "./resources.ts";
+export { createCgroup, removeCgroup } from "./tree.ts";
