@@ -18,7 +18,7 @@ banner='import { createRequire as requireFor } from "node:module"; const require
 mkdir -p dist
 # By rename, so that a daemon that starts meanwhile reads the old file or the new one.
 node_modules/.bin/esbuild src/cli/main.ts --bundle --outfile=dist/davit.new.js --format=esm \
-  --platform=node --target=node24 --sourcemap=linked --legal-comments=none --charset=utf8 \
+  --platform=node --target=node24 --sourcemap=linked --minify-whitespace --minify-syntax --legal-comments=none --charset=utf8 \
   --log-level=warning "--banner:js=$banner" "--define:DAVIT_VERSION=\"$version\""
 sed -i 's/davit\.new\.js\.map/davit.js.map/' dist/davit.new.js
 mv -f dist/davit.new.js.map dist/davit.js.map
