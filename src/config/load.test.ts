@@ -112,6 +112,20 @@ test("parseConfig() adds handlers to crun and runc, changes those key by key, ta
   assert.equal(shim.runtime.handlers["constructor"], undefined);
 });
 
+test("parseConfig() refuses what containers of this version would not be given", () => {
+  const handler = "[runtime.handlers.crun]\n";
+  for (const [key, value] of [
+    ["privileged_without_host_devices", "true"],
+    ["pod_annotations", '["x"]'],
+    ["container_annotations", '["x"]'],
+    ["base_runtime_spec", '"/x.json"'],
+  ] as const) {
+    assert.deepEqual(findings(`${handler}${key} = ${value}`), [
+      `2: "runtime.handlers.crun.${key}" is not carried out yet: leave it out`,
+    ]);
+  }
+});
+
 test("parseConfig() names the key that an unknown one was meant to be", () => {
   assert.throws(() => parseConfig('[cni]\nconfdir = "/x"', FILE), {
     message: `read configuration "${FILE}": unknown key "cni.confdir", did you mean "cni.conf_dir"? (line 2)`,

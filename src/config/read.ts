@@ -47,6 +47,24 @@ export function checkTogether(config: Config, findings: Finding[]): void {
     });
   }
   checkDefaultHandler(config.runtime, findings);
+  refuseWithoutEffect(config.runtime, findings);
+}
+
+/** Settings that this version reads and does not carry out: taking them silently would be a lie. */
+function refuseWithoutEffect({ handlers }: RuntimeConfig, findings: Finding[]): void {
+  for (const [name, handler] of Object.entries(handlers)) {
+    if (handler.controller === "shim") continue; // its pods are refused as a whole so far
+    const set = {
+      privilegedWithoutHostDevices: handler.privilegedWithoutHostDevices,
+      podAnnotations: handler.podAnnotations.length > 0,
+      containerAnnotations: handler.containerAnnotations.length > 0,
+      baseRuntimeSpec: handler.baseRuntimeSpec !== "",
+    };
+    for (const [field, isSet] of Object.entries(set)) {
+      const key = `runtime.handlers.${name}.${tomlKey(field)}`;
+      if (isSet) findings.push({ key, message: `"${key}" is not carried out yet: leave it out` });
+    }
+  }
 }
 
 function checkDefaultHandler(runtime: RuntimeConfig, findings: Finding[]): void {

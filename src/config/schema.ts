@@ -137,7 +137,7 @@ export const handlerSection: Section<HandlerTable> = {
   controller: choice({
     of: ["podsandbox", "shim"],
     default: "podsandbox",
-    doc: 'Who makes the sandbox: "podsandbox" (namespaces of this host), or "shim" (Kata and others).',
+    doc: 'Who makes the sandbox: "podsandbox" (namespaces of this host), or "shim" (Kata and others; not there yet).',
   }),
   path: optionalProgram({
     default: "",
@@ -159,19 +159,19 @@ export const handlerSection: Section<HandlerTable> = {
   }),
   podAnnotations: texts({
     default: [],
-    doc: 'The pod annotations that the runtime is given, also by pattern: "io.katacontainers.*".',
+    doc: 'The pod annotations that the runtime is given, also by pattern: "io.katacontainers.*". Not carried out yet.',
   }),
   containerAnnotations: texts({
     default: [],
-    doc: "The container annotations that the runtime is given, also by pattern.",
+    doc: "The container annotations that the runtime is given, also by pattern. Not carried out yet.",
   }),
   privilegedWithoutHostDevices: flag({
     default: false,
-    doc: "true keeps the host's devices from privileged containers.",
+    doc: "true keeps the host's devices from privileged containers. Not carried out yet.",
   }),
   baseRuntimeSpec: optionalPath({
     default: "",
-    doc: "A config.json to start each container's OCI spec from.",
+    doc: "A config.json to start each container's OCI spec from. Not carried out yet.",
   }),
   cniConfDir: optionalPath({
     default: "",
