@@ -83,11 +83,11 @@ export class OciRuntime implements ContainerRuntime {
   private constructor(
     deps: Deps,
     places: Places,
-    earlier: ReadonlyMap<string, readonly ProcessIdentity[]>,
+    earlier: Map<string, readonly ProcessIdentity[]>,
   ) {
     this.#deps = deps;
     this.#places = places;
-    this.#earlier = new Map(earlier);
+    this.#earlier = earlier;
   }
 
   /** Makes the folders of the state, and ends the ExecSync commands that an earlier daemon left. */

@@ -13,8 +13,8 @@ const killMs = 1_000;
  */
 export async function findMonitors(
   exits: string,
-): Promise<ReadonlyMap<string, readonly ProcessIdentity[]>> {
-  const found = new Map<string, ProcessIdentity[]>();
+): Promise<Map<string, readonly ProcessIdentity[]>> {
+  const found = new Map<string, readonly ProcessIdentity[]>();
   const pids = (await readdir("/proc")).filter((name) => /^\d+$/.test(name)).map(Number);
   const read = async (pid: number): Promise<void> => {
     const id = monitoredId((await textOf(`/proc/${pid}/cmdline`)).split("\0"), exits);

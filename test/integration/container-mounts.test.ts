@@ -1,0 +1,173 @@
+/** Mounts of a container: the host's folders and files in it. */
+import assert from "node:assert/strict";
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import path from "node:path";
+import { after, before, describe, test } from "node:test";
+import { MountPropagation } from "../../src/gen/runtime/v1/api_pb.ts";
+import type { TestDaemon } from "../support/daemon.ts";
+import {
+  type ContainerInit,
+  container,
+  createIn,
+  exec,
+  inPod,
+  Node,
+  runIn,
+  sh,
+} from "./containers.ts";
+import { bare, code, failsWith, leakless, output } from "./pods.ts";
+
+let node: Node;
+let daemon: TestDaemon;
+const served = (): TestDaemon => daemon;
+const folder = mkdtempSync(path.join(tmpdir(), "davit-mounts-"));
+
+before(async () => {
+  node = await Node.startWithBusybox();
+  daemon = node.daemon;
+});
+after(async () => {
+  await node[Symbol.asyncDispose]();
+  rmSync(folder, { recursive: true });
+});
+
+/** The body of a test with one running container. */
+function running(config: () => ContainerInit, look: (id: string) => Promise<void>) {
+  return leakless(served, () =>
+    inPod(daemon, bare(), async (pod) => {
+      await look(await runIn(pod, config()));
+    }),
+  );
+}
+
+describe("mounts", () => {
+  const at = (name: string): string => path.join(folder, name);
+
+  test(
+    "give the host's folders, writable or not",
+    running(
+      () => {
+        for (const name of ["rw", "ro"]) mkdirSync(at(name), { recursive: true });
+        writeFileSync(at("ro/file"), "hello");
+        const mounts = [
+          { hostPath: at("rw"), containerPath: "/rw" },
+          { hostPath: at("ro"), containerPath: "/deep/ro", readonly: true },
+          { hostPath: at("ro/file"), containerPath: "/etc/one-file", readonly: true },
+        ];
+        return container({ mounts });
+      },
+      async (id) => {
+        await sh(daemon, id, "echo from inside > /rw/file");
+        assert.equal(readFileSync(at("rw/file"), "utf8"), "from inside\n");
+        assert.equal(await sh(daemon, id, "cat /deep/ro/file /etc/one-file"), "hellohello");
+        const said = await exec(daemon, id, ["touch", "/deep/ro/new"]);
+        assert.match(said.stderr, /Read-only file system/);
+      },
+    ),
+  );
+
+  test(
+    "follow a link on the host, and make a folder that is missing there",
+    running(
+      () => {
+        mkdirSync(at("real"));
+        writeFileSync(at("real/file"), "real");
+        symlinkSync(at("real"), at("link"));
+        const mounts = [
+          { hostPath: at("link"), containerPath: "/link" },
+          { hostPath: at("missing/folder"), containerPath: "/missing" },
+        ];
+        return container({ mounts });
+      },
+      async (id) => {
+        assert.equal(await sh(daemon, id, "cat /link/file"), "real");
+        await sh(daemon, id, "touch /missing/file");
+        assert.equal(readFileSync(at("missing/folder/file"), "utf8"), "");
+      },
+    ),
+  );
+
+  test(
+    "may stand over the pod's own files, and over a folder inside another mount",
+    running(
+      () => {
+        mkdirSync(at("outer/inner"), { recursive: true });
+        mkdirSync(at("other"));
+        writeFileSync(at("other/file"), "other");
+        writeFileSync(at("hosts"), "127.9.9.9 own\n");
+        const mounts = [
+          { hostPath: at("other"), containerPath: "/m/inner" },
+          { hostPath: at("outer"), containerPath: "/m" },
+          { hostPath: at("hosts"), containerPath: "/etc/hosts" },
+        ];
+        return container({ mounts });
+      },
+      async (id) => {
+        assert.equal(await sh(daemon, id, "cat /m/inner/file"), "other");
+        assert.equal(await sh(daemon, id, "cat /etc/hosts"), "127.9.9.9 own");
+      },
+    ),
+  );
+
+  test(
+    "see what the host mounts later, and show it what they mount, as their propagation says",
+    leakless(served, async () => {
+      mkdirSync(at("shared"));
+      await output("mount", "-t", "tmpfs", "tmpfs", at("shared"));
+      await output("mount", "--make-shared", at("shared"));
+      try {
+        await inPod(daemon, bare(), async (pod) => {
+          const mountOf = (propagation: MountPropagation): ContainerInit =>
+            container({
+              mounts: [{ hostPath: at("shared"), containerPath: "/m", propagation }],
+              linux: { securityContext: { capabilities: { addCapabilities: ["SYS_ADMIN"] } } },
+            });
+          const own = await runIn(pod, mountOf(MountPropagation.PROPAGATION_PRIVATE));
+          const slave = await runIn(pod, mountOf(MountPropagation.PROPAGATION_HOST_TO_CONTAINER));
+          const both = await runIn(pod, mountOf(MountPropagation.PROPAGATION_BIDIRECTIONAL));
+          const seenIn = async (id: string, name: string): Promise<boolean> =>
+            (await sh(daemon, id, "cat /proc/mounts")).includes(` /m/${name} `);
+          mkdirSync(at("shared/host"));
+          await output("mount", "-t", "tmpfs", "tmpfs", at("shared/host"));
+          const seen = await Promise.all([own, slave, both].map((id) => seenIn(id, "host")));
+          assert.deepEqual(seen, [false, true, true]);
+          await output("umount", at("shared/host"));
+          for (const [id, name] of [
+            [slave, "slave"],
+            [both, "both"],
+          ] as const) {
+            await sh(daemon, id, `mkdir /m/${name} && mount -t tmpfs tmpfs /m/${name}`);
+          }
+          const mounts = readFileSync("/proc/self/mounts", "utf8");
+          assert.doesNotMatch(mounts, /shared\/slave /);
+          assert.match(mounts, /shared\/both /);
+          await output("umount", at("shared/both"));
+        });
+      } finally {
+        await output("umount", at("shared"));
+      }
+    }),
+  );
+
+  test(
+    "whose propagation the host's folder cannot give are refused",
+    leakless(served, async () => {
+      mkdirSync(at("private"));
+      await output("mount", "--bind", at("private"), at("private"));
+      await output("mount", "--make-private", at("private"));
+      try {
+        await inPod(daemon, bare(), async (pod) => {
+          const { PROPAGATION_BIDIRECTIONAL: propagation } = MountPropagation;
+          const mounts = [{ hostPath: at("private"), containerPath: "/m", propagation }];
+          await assert.rejects(
+            createIn(pod, container({ mounts })),
+            failsWith(code.invalidArgument, /needs a shared mount.*make-rshared/),
+          );
+        });
+      } finally {
+        await output("umount", at("private"));
+      }
+    }),
+  );
+});

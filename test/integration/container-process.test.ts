@@ -1,0 +1,323 @@
+/** What a container's process is given, judged from the kernel's side: /proc and cgroups. */
+import assert from "node:assert/strict";
+import { readFileSync, readlinkSync } from "node:fs";
+import { after, before, describe, test } from "node:test";
+import type { TestDaemon } from "../support/daemon.ts";
+import { busyboxLayer, imageOf, type RunConfig } from "../support/images.ts";
+import {
+  type ContainerInit,
+  container,
+  createIn,
+  exec,
+  inPod,
+  Node,
+  pidOf,
+  pull,
+  runIn,
+  sh,
+} from "./containers.ts";
+import { bare, cgroupsOfProcess, cgroupValue, code, failsWith, leakless } from "./pods.ts";
+
+let node: Node;
+let daemon: TestDaemon;
+const served = (): TestDaemon => daemon;
+
+const images = {
+  entry: { Entrypoint: ["/bin/busybox"], Cmd: ["sleep", "100001"] },
+  cmd: { Cmd: ["sleep", "100002"], WorkingDir: "/made/here" },
+  none: {},
+  app: { User: "app", Cmd: ["sleep", "100003"] },
+  numbers: { User: "1234:4321", Cmd: ["sleep", "100004"] },
+  stranger: { User: "stranger", Cmd: ["sleep", "100005"] },
+  env: { Env: ["PATH=/bin", "A=image", "B=image"], Cmd: ["sleep", "100006"] },
+  volume: { Volumes: { "/home": {} }, Cmd: ["sleep", "100007"] },
+} satisfies Record<string, RunConfig>;
+
+before(async () => {
+  node = await Node.startWithBusybox();
+  daemon = node.daemon;
+  const layer = busyboxLayer();
+  for (const [name, run] of Object.entries(images)) {
+    await node.registry.push(`t/${name}`, imageOf([layer], run), ["1"]);
+    await pull(daemon, `registry.k8s.io/t/${name}:1`);
+  }
+});
+after(async () => {
+  await node[Symbol.asyncDispose]();
+});
+
+/** A container of one of the images above, with nothing else asked for. */
+function of(image: keyof typeof images, changes: ContainerInit = {}): ContainerInit {
+  const { command: _, ...config } = container({ image: { image: `registry.k8s.io/t/${image}:1` } });
+  return { ...config, ...changes };
+}
+
+/** The body of a test with one running container. */
+function running(
+  config: () => ContainerInit,
+  look: (pid: number, id: string) => Promise<void> | void,
+) {
+  return leakless(served, () =>
+    inPod(daemon, bare(), async (pod) => {
+      const id = await runIn(pod, config());
+      await look(await pidOf(daemon, id), id);
+    }),
+  );
+}
+
+function procFile(pid: number, name: string): string {
+  return readFileSync(`/proc/${pid}/${name}`, "utf8");
+}
+
+/** A line of /proc/PID/status. */
+function statusLine(pid: number, name: string): string {
+  return new RegExp(`^${name}:\\s*(.*?)\\s*$`, "m").exec(procFile(pid, "status"))?.[1] ?? "";
+}
+
+function environ(pid: number): ReadonlyMap<string, string> {
+  const pairs = procFile(pid, "environ")
+    .split("\0")
+    .filter((line) => line !== "");
+  return new Map(pairs.map((line) => [line.replace(/=.*/s, ""), line.replace(/^[^=]*=/, "")]));
+}
+
+describe("the command line", () => {
+  const cases: Record<string, readonly [ContainerInit, string]> = {
+    "is entrypoint and cmd of the image": [of("entry"), "/bin/busybox sleep 100001"],
+    "is the entrypoint with the request's args": [
+      of("entry", { args: ["sleep", "100011"] }),
+      "/bin/busybox sleep 100011",
+    ],
+    "is the request's command alone, without the image's cmd": [
+      of("entry", { command: ["/bin/sleep", "100012"] }),
+      "/bin/sleep 100012",
+    ],
+    "is the request's command and args": [
+      of("entry", { command: ["/bin/sleep"], args: ["100013"] }),
+      "/bin/sleep 100013",
+    ],
+    "is the image's cmd": [of("cmd"), "sleep 100002"],
+  };
+  for (const [what, [config, want]] of Object.entries(cases)) {
+    test(
+      what,
+      running(
+        () => config,
+        (pid) => {
+          assert.equal(procFile(pid, "cmdline").replaceAll("\0", " ").trim(), want);
+        },
+      ),
+    );
+  }
+
+  test(
+    "must come from somewhere",
+    leakless(served, () =>
+      inPod(daemon, bare(), async (pod) => {
+        await assert.rejects(createIn(pod, of("none")), failsWith(code.invalidArgument, /command/));
+      }),
+    ),
+  );
+});
+
+test(
+  "the environment is the image's, with the request's over it, and a HOSTNAME",
+  running(
+    () =>
+      of("env", {
+        envs: [
+          { key: "B", value: Buffer.from("request") },
+          { key: "EMPTY", value: Buffer.from("") },
+        ],
+      }),
+    (pid) => {
+      const env = environ(pid);
+      assert.equal(env.get("PATH"), "/bin");
+      assert.equal(env.get("A"), "image");
+      assert.equal(env.get("B"), "request");
+      assert.equal(env.get("EMPTY"), "");
+      assert.ok(env.get("HOSTNAME") !== undefined);
+    },
+  ),
+);
+
+test(
+  "an environment that a runtime spec cannot hold is refused, naming the variable",
+  leakless(served, () =>
+    inPod(daemon, bare(), async (pod) => {
+      const envs = [{ key: "BYTES", value: Uint8Array.of(0xff, 0x3d) }];
+      await assert.rejects(
+        createIn(pod, container({ envs })),
+        failsWith(code.invalidArgument, /BYTES/),
+      );
+    }),
+  ),
+);
+
+describe("the working folder", () => {
+  for (const [what, config, want] of [
+    ["is / where nobody says otherwise", () => container(), "/"],
+    ["is the image's, and made", () => of("cmd"), "/made/here"],
+    ["is the request's, and made", () => of("cmd", { workingDir: "/a/b" }), "/a/b"],
+  ] as const) {
+    test(
+      what,
+      running(config, (pid) => {
+        assert.equal(readlinkSync(`/proc/${pid}/cwd`), want);
+      }),
+    );
+  }
+});
+
+describe("the user", () => {
+  const context = (securityContext: object): ContainerInit => ({ linux: { securityContext } });
+  const cases: readonly (readonly [string, () => ContainerInit, string, string, string])[] = [
+    ["is root where nobody says otherwise", () => container(), "0", "0", "0"],
+    ["is the image's by name, with its groups", () => of("app"), "1000", "1000", "1000 2000"],
+    ["is the image's by numbers", () => of("numbers"), "1234", "4321", "4321"],
+    [
+      "is the request's by name",
+      () => container(context({ runAsUsername: "app" })),
+      "1000",
+      "1000",
+      "1000 2000",
+    ],
+    [
+      "is the request's by uid, with its group from the image",
+      () => container(context({ runAsUser: { value: 1000n } })),
+      "1000",
+      "1000",
+      "1000 2000",
+    ],
+    [
+      "is a uid that nobody has, with group 0",
+      () => container(context({ runAsUser: { value: 4242n } })),
+      "4242",
+      "0",
+      "0",
+    ],
+    [
+      "is the request's over the image's",
+      () => of("app", context({ runAsUser: { value: 0n } })),
+      "0",
+      "0",
+      "0",
+    ],
+    [
+      "has the request's group",
+      () => container(context({ runAsUser: { value: 5n }, runAsGroup: { value: 6n } })),
+      "5",
+      "6",
+      "6",
+    ],
+    [
+      "has supplemental groups",
+      () => container(context({ supplementalGroups: [3000n, 2999n] })),
+      "0",
+      "0",
+      "0 2999 3000",
+    ],
+    [
+      "has no groups of the image with policy Strict",
+      () =>
+        container(
+          context({ runAsUsername: "app", supplementalGroupsPolicy: 1, supplementalGroups: [7n] }),
+        ),
+      "1000",
+      "1000",
+      "7 1000",
+    ],
+  ];
+  for (const [what, config, uid, gid, groups] of cases) {
+    test(
+      what,
+      running(config, (pid) => {
+        assert.equal(statusLine(pid, "Uid"), Array(4).fill(uid).join("\t"));
+        assert.equal(statusLine(pid, "Gid"), Array(4).fill(gid).join("\t"));
+        assert.equal(statusLine(pid, "Groups"), groups);
+      }),
+    );
+  }
+
+  test(
+    "that the image does not have fails the create",
+    leakless(served, () =>
+      inPod(daemon, bare(), async (pod) => {
+        await assert.rejects(createIn(pod, of("stranger")), failsWith(code.notFound, /stranger/));
+      }),
+    ),
+  );
+});
+
+describe("the root", () => {
+  test(
+    "can be written to, and is the container's alone",
+    leakless(served, () =>
+      inPod(daemon, bare(), async (pod) => {
+        const [a, b] = [await runIn(pod), await runIn(pod)];
+        await sh(daemon, a, "echo mine > /file; rm /etc/passwd");
+        assert.equal((await exec(daemon, b, ["cat", "/file"])).exitCode, 1);
+        await sh(daemon, b, "cat /etc/passwd");
+      }),
+    ),
+  );
+
+  test(
+    "is read-only where that is asked for",
+    running(
+      () => container({ linux: { securityContext: { readonlyRootfs: true } } }),
+      async (_pid, id) => {
+        const said = await exec(daemon, id, ["touch", "/file"]);
+        assert.equal(said.exitCode, 1);
+        assert.match(said.stderr, /Read-only file system/);
+        await sh(daemon, id, "touch /dev/shm/file");
+      },
+    ),
+  );
+});
+
+describe("resources", () => {
+  test(
+    "are in the container's cgroup",
+    running(
+      () =>
+        container({
+          linux: {
+            resources: {
+              memoryLimitInBytes: 64n << 20n,
+              cpuShares: 512n,
+              cpuQuota: 50_000n,
+              cpuPeriod: 100_000n,
+            },
+          },
+        }),
+      (pid) => {
+        const cgroup = cgroupsOfProcess(pid).find((each) => each !== "/" && each !== "") ?? "";
+        assert.equal(cgroupValue(cgroup, "memory.limit_in_bytes", "memory.max"), String(64 << 20));
+        assert.match(cgroupValue(cgroup, "cpu.shares", "cpu.weight"), /^(512|20)$/);
+        assert.match(cgroupValue(cgroup, "cpu.cfs_quota_us", "cpu.max"), /^50000/);
+      },
+    ),
+  );
+
+  test(
+    "oom_score_adj is given, but not below the daemon's own where that cannot be",
+    leakless(served, () =>
+      inPod(daemon, bare(), async (pod) => {
+        const scoreOf = async (oomScoreAdj: bigint): Promise<number> => {
+          const id = await runIn(pod, container({ linux: { resources: { oomScoreAdj } } }));
+          return Number(procFile(await pidOf(daemon, id), "oom_score_adj"));
+        };
+        assert.equal(await scoreOf(1000n), 1000);
+        assert.equal(await scoreOf(300n), 300);
+        // Bit 24 is CAP_SYS_RESOURCE (capabilities(7)).
+        const bounding = BigInt(`0x${statusLine(daemon.pid, "CapBnd")}`);
+        const own = Number(procFile(daemon.pid, "oom_score_adj"));
+        assert.equal(
+          await scoreOf(-998n),
+          (bounding & (1n << 24n)) === 0n ? Math.max(own, -998) : -998,
+        );
+      }),
+    ),
+  );
+});

@@ -1,0 +1,227 @@
+/** StopContainer's grace, ends from outside, and creates whose caller goes away. */
+import assert from "node:assert/strict";
+import { after, before, describe, test } from "node:test";
+import { Signal } from "../../src/gen/runtime/v1/api_pb.ts";
+import type { TestDaemon } from "../support/daemon.ts";
+import { busyboxLayer, imageOf } from "../support/images.ts";
+import {
+  container,
+  containerStatus,
+  createIn,
+  EXITED,
+  exec,
+  exited,
+  inPod,
+  Node,
+  type Pod,
+  pidOf,
+  pull,
+  remove,
+  requestIn,
+  RUNNING,
+  runIn,
+  script,
+  start,
+  stop,
+} from "./containers.ts";
+import { bare, code, failsWith, leakless, until } from "./pods.ts";
+
+const usr1Image = "registry.k8s.io/t/signal:1";
+
+let node: Node;
+let daemon: TestDaemon;
+const served = (): TestDaemon => daemon;
+
+before(async () => {
+  node = await Node.startWithBusybox();
+  daemon = node.daemon;
+  const image = imageOf([busyboxLayer()], { StopSignal: "SIGUSR1" });
+  await node.registry.push("t/signal", image, ["1"]);
+  await pull(daemon, usr1Image);
+});
+after(() => node[Symbol.asyncDispose]());
+
+/** Runs a container whose process does `text` at a signal, once it is ready for that. */
+async function runTrapping(
+  pod: Pod,
+  signal: string,
+  text: string,
+  changes: Parameters<typeof script>[1] = {},
+): Promise<string> {
+  const wait = "touch /ready; while :; do sleep 0.05; done";
+  const id = await runIn(pod, script(`trap '${text}' ${signal}; ${wait}`, changes));
+  await until("it is ready", async () => (await exec(daemon, id, ["ls", "/ready"])).exitCode === 0);
+  return id;
+}
+
+async function timed(run: Promise<unknown>): Promise<number> {
+  const begin = performance.now();
+  await run;
+  return performance.now() - begin;
+}
+
+describe("StopContainer", () => {
+  test(
+    "lets a process end by itself at TERM",
+    leakless(served, () =>
+      inPod(daemon, bare(), async (pod) => {
+        const id = await runTrapping(pod, "TERM", "exit 5");
+        assert.ok((await timed(stop(daemon, id, 20))) < 5000);
+        const { state, exitCode, reason } = await containerStatus(daemon, id);
+        assert.deepEqual([state, exitCode, reason], [EXITED, 5, "Error"]);
+      }),
+    ),
+  );
+
+  test(
+    "kills what ignores TERM when the grace period is over",
+    leakless(served, () =>
+      inPod(daemon, bare(), async (pod) => {
+        const id = await runTrapping(pod, "TERM", ":");
+        const took = await timed(stop(daemon, id, 1));
+        assert.ok(took >= 1000 && took < 4000, `it took ${took} ms`);
+        assert.equal((await containerStatus(daemon, id)).exitCode, 137);
+      }),
+    ),
+  );
+
+  test(
+    "with a shorter grace shortens a stop under way; both answer",
+    leakless(served, () =>
+      inPod(daemon, bare(), async (pod) => {
+        const id = await runTrapping(pod, "TERM", ":");
+        const long = timed(stop(daemon, id, 60));
+        const short = timed(stop(daemon, id, 1));
+        assert.ok((await short) < 4000);
+        assert.ok((await long) < 5000);
+        assert.equal((await containerStatus(daemon, id)).exitCode, 137);
+      }),
+    ),
+  );
+
+  test(
+    "with 0 kills at once, also while a longer stop is under way",
+    leakless(served, () =>
+      inPod(daemon, bare(), async (pod) => {
+        const id = await runTrapping(pod, "TERM", ":");
+        const long = stop(daemon, id, 60);
+        assert.ok((await timed(stop(daemon, id, 0))) < 2000);
+        await long;
+      }),
+    ),
+  );
+
+  test(
+    "goes on when its caller goes away",
+    leakless(served, () =>
+      inPod(daemon, bare(), async (pod) => {
+        const id = await runTrapping(pod, "TERM", ":");
+        const request = { containerId: id, timeout: 2n };
+        const call = daemon.client.runtime.stopContainer(request, { timeoutMs: 500 });
+        await assert.rejects(call, failsWith(code.deadlineExceeded));
+        assert.equal((await containerStatus(daemon, id)).state, RUNNING);
+        assert.equal((await exited(daemon, id)).exitCode, 137);
+      }),
+    ),
+  );
+
+  test(
+    "sends the image's stop signal, the request's before that",
+    leakless(served, () =>
+      inPod(daemon, bare(), async (pod) => {
+        const changes = { image: { image: usr1Image } };
+        const usr1 = await runTrapping(pod, "USR1", "exit 10", changes);
+        const usr2 = await runTrapping(pod, "USR2", "exit 12", {
+          ...changes,
+          stopSignal: Signal.SIGUSR2,
+        });
+        assert.equal((await containerStatus(daemon, usr1)).stopSignal, Signal.SIGUSR1);
+        await Promise.all([stop(daemon, usr1, 20), stop(daemon, usr2, 20)]);
+        assert.equal((await containerStatus(daemon, usr1)).exitCode, 10);
+        assert.equal((await containerStatus(daemon, usr2)).exitCode, 12);
+      }),
+    ),
+  );
+
+  test(
+    "may come again, for every state, and for a container that is gone",
+    leakless(served, () =>
+      inPod(daemon, bare(), async (pod) => {
+        const id = await createIn(pod);
+        await stop(daemon, id);
+        await start(daemon, id);
+        await Promise.all([stop(daemon, id), stop(daemon, id, 1), stop(daemon, id)]);
+        const { finishedAt } = await containerStatus(daemon, id);
+        await stop(daemon, id);
+        assert.equal((await containerStatus(daemon, id)).finishedAt, finishedAt);
+        await Promise.all([remove(daemon, id), remove(daemon, id), stop(daemon, id)]);
+        await stop(daemon, id);
+        await remove(daemon, id);
+        await stop(daemon, "0".repeat(64));
+        await remove(daemon, "0".repeat(64));
+      }),
+    ),
+  );
+
+  test(
+    "and RemoveContainer during a start leave a container that has ended, or none",
+    leakless(served, () =>
+      inPod(daemon, bare(), async (pod) => {
+        for (const end of [stop, remove]) {
+          const id = await createIn(pod);
+          const started = start(daemon, id).catch(() => undefined);
+          await end(daemon, id);
+          await started;
+          const { containers } = await daemon.client.runtime.listContainers({ filter: { id } });
+          // A stop that came before the start had begun is no reason not to start.
+          if (end === remove) assert.deepEqual(containers, []);
+          await remove(daemon, id);
+        }
+      }),
+    ),
+  );
+});
+
+test(
+  "a container that is killed from outside is seen to have ended",
+  leakless(served, () =>
+    inPod(daemon, bare(), async (pod) => {
+      const id = await runIn(pod);
+      process.kill(await pidOf(daemon, id), "SIGKILL");
+      const { exitCode, reason } = await exited(daemon, id);
+      assert.deepEqual([exitCode, reason], [137, "Error"]);
+    }),
+  ),
+);
+
+test(
+  "creates whose caller went away are joined by their retries: one container each",
+  leakless(served, () =>
+    inPod(daemon, bare(), async (pod) => {
+      const requests = Array.from({ length: 20 }, () => requestIn(pod, container()));
+      let gone = 0;
+      const first = await Promise.all(
+        requests.map(async (request) => {
+          try {
+            return await daemon.client.runtime.createContainer(request, { timeoutMs: 10 });
+          } catch (error) {
+            failsWith(code.deadlineExceeded)(error);
+            gone += 1;
+            return undefined;
+          }
+        }),
+      );
+      assert.ok(gone > 0, "no caller went away");
+      const ids = await Promise.all(
+        requests.map(async (request, at) => {
+          return first[at] ?? (await daemon.client.runtime.createContainer(request));
+        }),
+      );
+      const { containers } = await daemon.client.runtime.listContainers({});
+      assert.deepEqual(
+        containers.map(({ id }) => id).sort(),
+        ids.map(({ containerId }) => containerId).sort(),
+      );
+    }),
+  ),
+);

@@ -1,0 +1,225 @@
+/**
+ * A real registry for tests (Debian's docker-registry) on 127.0.0.1, and in front of it a proxy
+ * that counts what is asked for, holds answers back and fails on demand.
+ */
+import { type ChildProcess, spawn } from "node:child_process";
+import { once } from "node:events";
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import {
+  createServer,
+  type IncomingMessage,
+  request as httpRequest,
+  type Server,
+  type ServerResponse,
+} from "node:http";
+import { type AddressInfo, createServer as createTcpServer } from "node:net";
+import { tmpdir } from "node:os";
+import path from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
+import { type Blob, digestOf, type TestImage } from "./images.ts";
+
+/** The names under which images are pulled: the daemon is told to look for them in the registry. */
+export const registryNames = ["registry.k8s.io", "docker.io", "images.test"] as const;
+
+/** A registry with its own storage; everything of it goes at disposal. */
+export class TestRegistry implements AsyncDisposable {
+  /** For `[images] registry_config_path`: all of `registryNames` lead to this registry. */
+  readonly certsDir: string;
+  /** `GET /v2/NAME/blobs/DIGEST` and the like, as the daemon asked, in that order. */
+  readonly requests: string[] = [];
+  readonly #folder: string;
+  readonly #process: ChildProcess;
+  readonly #port: number;
+  readonly #front: Server;
+  #hold:
+    | { readonly match: RegExp; readonly until: Promise<void>; readonly bytes: number }
+    | undefined;
+
+  #corrupt: RegExp | undefined;
+
+  private constructor(folder: string, child: ChildProcess, port: number) {
+    this.#folder = folder;
+    this.#process = child;
+    this.#port = port;
+    this.certsDir = path.join(folder, "certs.d");
+    this.#front = createServer((request, response) => {
+      this.#forward(request, response).catch(() => response.destroy());
+    });
+  }
+
+  static async start(): Promise<TestRegistry> {
+    const folder = mkdtempSync(path.join(tmpdir(), "davit-registry-"));
+    const port = await freePort();
+    const config = path.join(folder, "config.yml");
+    writeFileSync(config, configText(path.join(folder, "storage"), port));
+    const child = spawn("docker-registry", ["serve", config], { stdio: "ignore" });
+    const registry = new TestRegistry(folder, child, port);
+    try {
+      await registry.#answers();
+      registry.#front.listen(0, "127.0.0.1");
+      await once(registry.#front, "listening");
+      for (const name of registryNames) registry.mirror(name);
+      return registry;
+    } catch (error) {
+      await registry[Symbol.asyncDispose]();
+      throw error;
+    }
+  }
+
+  /** Host and port of the proxy. */
+  get address(): string {
+    return `127.0.0.1:${(this.#front.address() as AddressInfo).port}`;
+  }
+
+  /** Lets images of `name` be looked for here, or at another URL. */
+  mirror(name: string, url = `http://${this.address}`): void {
+    mkdirSync(path.join(this.certsDir, name), { recursive: true });
+    const lines = [
+      `server = "${url}"`,
+      "",
+      `[host."${url}"]`,
+      '  capabilities = ["pull", "resolve"]',
+      "",
+    ];
+    writeFileSync(path.join(this.certsDir, name, "hosts.toml"), lines.join("\n"));
+  }
+
+  /** Brings an image there under tags. `index`: what the tags name instead of its manifest. */
+  async push(
+    repository: string,
+    image: TestImage,
+    tags: readonly string[],
+    index?: Blob,
+  ): Promise<void> {
+    for (const blob of [image.config, ...image.layers]) await this.#pushBlob(repository, blob);
+    await this.#pushManifest(repository, image.manifest, image.manifest.digest);
+    for (const tag of tags) await this.#pushManifest(repository, index ?? image.manifest, tag);
+  }
+
+  /** How often the daemon has asked for what matches, e.g. `GET .../blobs/sha256:...`. */
+  count(match: RegExp): number {
+    return this.requests.filter((line) => match.test(line)).length;
+  }
+
+  /**
+   * Holds back the answers to GETs that match, after their first `bytes`, until the returned
+   * function is called.
+   */
+  hold(match: RegExp, bytes = 1000): () => void {
+    const { promise, resolve } = Promise.withResolvers<undefined>();
+    const hold = { match, until: promise, bytes };
+    this.#hold = hold;
+    return () => {
+      if (this.#hold === hold) this.#hold = undefined;
+      resolve(undefined);
+    };
+  }
+
+  /** Changes a byte of answers to GETs that match, until told otherwise. */
+  corrupt(match: RegExp | undefined): void {
+    this.#corrupt = match;
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#front.closeAllConnections();
+    this.#front.close();
+    if (this.#process.exitCode === null && this.#process.signalCode === null) {
+      const exited = once(this.#process, "exit");
+      this.#process.kill("SIGKILL");
+      await exited;
+    }
+    rmSync(this.#folder, { recursive: true, force: true });
+  }
+
+  async #answers(): Promise<void> {
+    const deadline = Date.now() + 20_000;
+    for (;;) {
+      try {
+        await this.#call("GET", "/v2/");
+        return;
+      } catch (error) {
+        if (Date.now() > deadline || this.#process.exitCode !== null) {
+          throw new Error("start docker-registry: it does not answer", { cause: error });
+        }
+      }
+      await sleep(20);
+    }
+  }
+
+  async #pushBlob(repository: string, { digest, bytes }: Blob): Promise<void> {
+    const there = await this.#call("HEAD", `/v2/${repository}/blobs/${digest}`);
+    if (there.status === 200) return;
+    const begun = await this.#call("POST", `/v2/${repository}/blobs/uploads/`);
+    const location = new URL(begun.headers.get("location") ?? "", `http://127.0.0.1:${this.#port}`);
+    location.searchParams.set("digest", digest);
+    await this.#upload(`${location.pathname}${location.search}`, bytes, "application/octet-stream");
+  }
+
+  async #pushManifest(repository: string, manifest: Blob, reference: string): Promise<void> {
+    const target = `/v2/${repository}/manifests/${reference}`;
+    await this.#upload(target, manifest.bytes, manifest.mediaType);
+  }
+
+  async #upload(target: string, bytes: Buffer, type: string): Promise<void> {
+    const { status, text } = await this.#call("PUT", target, bytes, type);
+    if (status !== 201) throw new Error(`push ${digestOf(bytes)} to ${target}: ${status} ${text}`);
+  }
+
+  async #call(method: string, target: string, body?: Buffer, type?: string) {
+    const answer = await fetch(`http://127.0.0.1:${this.#port}${target}`, {
+      method,
+      ...(body === undefined ? {} : { body: new Uint8Array(body) }),
+      ...(type === undefined ? {} : { headers: { "content-type": type } }),
+    });
+    return { status: answer.status, headers: answer.headers, text: await answer.text() };
+  }
+
+  async #forward(request: IncomingMessage, response: ServerResponse): Promise<void> {
+    const { method = "GET", url = "/", headers } = request;
+    const line = `${method} ${url}`;
+    this.requests.push(line);
+    const behind = httpRequest({ host: "127.0.0.1", port: this.#port, method, path: url, headers });
+    behind.end();
+    const [answer] = (await once(behind, "response")) as [IncomingMessage];
+    response.on("close", () => answer.destroy());
+    response.writeHead(answer.statusCode ?? 502, answer.headers);
+    const hold = this.#hold?.match.test(line) === true ? this.#hold : undefined;
+    let left = hold?.bytes ?? Number.POSITIVE_INFINITY;
+    let corrupt = this.#corrupt?.test(line) === true;
+    for await (const chunk of answer as AsyncIterable<Buffer>) {
+      if (corrupt)
+        chunk.writeUInt8((chunk.readUInt8(chunk.length - 1) + 1) % 256, chunk.length - 1);
+      corrupt = false;
+      if (chunk.length > left && hold !== undefined) {
+        response.write(chunk.subarray(0, left));
+        await hold.until;
+        response.write(chunk.subarray(left));
+        left = Number.POSITIVE_INFINITY;
+        continue;
+      }
+      left -= chunk.length;
+      if (!response.write(chunk)) await once(response, "drain");
+    }
+    response.end();
+  }
+}
+
+function configText(storage: string, port: number): string {
+  return [
+    "version: 0.1",
+    "log: {level: error, accesslog: {disabled: true}}",
+    `storage: {filesystem: {rootdirectory: ${JSON.stringify(storage)}}, delete: {enabled: true}}`,
+    `http: {addr: "127.0.0.1:${port}", secret: davit-test}`,
+    "",
+  ].join("\n");
+}
+
+/** A port of 127.0.0.1 that nobody listens on now. */
+export async function freePort(): Promise<number> {
+  const server = createTcpServer().listen(0, "127.0.0.1");
+  await once(server, "listening");
+  const { port } = server.address() as AddressInfo;
+  server.close();
+  await once(server, "close");
+  return port;
+}
