@@ -10,7 +10,7 @@ const passwd = parsePasswd(
   "root:x:0:0:root:/root:/bin/sh\nweb:x:33:44::/var/www:/bin/false\n\nbroken line\n1000:x:7:8:::\nbad:x:a:b:::\n",
 );
 const groups = parseGroups(
-  "root:x:0:\nweb:x:44:\nusers:x:100:web,other\nempty:x:101:\nmore:x:102:web\n",
+  "root:x:0:\nweb:x:44:\n200:x:0:\nusers:x:100:web,other\nempty:x:101:\nmore:x:102:web\n",
 );
 const wanted = (user: string, mergeImageGroups = true) => ({
   user,
@@ -27,7 +27,8 @@ test("resolveUser() takes names and numbers, with and without a group", () => {
     ["web:7", 33n, 7n, [100n, 102n]],
     ["4711", 4711n, 0n, []],
     ["4711:users", 4711n, 100n, []],
-    ["1000", 7n, 8n, []], // somebody's name
+    ["1000", 1000n, 0n, []], // a number is no name, even where a user is called by it
+    ["33:200", 33n, 200n, [100n, 102n]],
   ] as const) {
     const found = resolveUser(wanted(user), passwd, groups);
     assert.deepEqual(found, { uid, gid, supplementalGroups: [...more, 5n] }, user);

@@ -55,10 +55,11 @@ function findUser(
   passwd: readonly PasswdEntry[],
 ): { readonly name: string | undefined; readonly uid: bigint; readonly gid: bigint } {
   const wanted = text === "" ? "0" : text;
-  // A name wins over a number, as in useradd's world a user may be called 1000.
-  const named = passwd.find(({ name }) => name === wanted);
-  if (named !== undefined) return named;
+  // A number is an id, even where the image calls a user by it: kubelet has checked the number
+  // (runAsNonRoot), and an image's "1000:x:0:0" must not make it another.
   if (!/^\d+$/.test(wanted)) {
+    const named = passwd.find(({ name }) => name === wanted);
+    if (named !== undefined) return named;
     throw new RuntimeError(
       "not-found",
       `resolve user "${wanted}": the image's /etc/passwd has no such user`,
@@ -69,9 +70,9 @@ function findUser(
 }
 
 function findGroup(text: string, groups: readonly GroupEntry[]): bigint {
+  if (/^\d+$/.test(text)) return idOf(text, "group");
   const named = groups.find(({ name }) => name === text);
   if (named !== undefined) return named.gid;
-  if (/^\d+$/.test(text)) return idOf(text, "group");
   throw new RuntimeError(
     "not-found",
     `resolve group "${text}": the image's /etc/group has no such group`,
