@@ -15,9 +15,14 @@ export function criImage(image: Image): MessageInitShape<typeof ImageSchema> {
   };
 }
 
+// -1 means "leave it" to setresuid(2).
+const maxUid = 0xffff_fffen;
+
 /** The user of `USER`, without its group: a number is a uid, empty is root, anything else a name. */
 function criUser(user: string): { uid: { value: bigint } } | { username: string } {
   const name = user.split(":")[0] ?? "";
   if (name === "") return { uid: { value: 0n } };
-  return /^\d+$/.test(name) ? { uid: { value: BigInt(name) } } : { username: name };
+  // A number beyond all ids fits no int64, and must not keep the other images from being listed.
+  const isUid = /^\d+$/.test(name) && BigInt(name) <= maxUid;
+  return isUid ? { uid: { value: BigInt(name) } } : { username: name };
 }
