@@ -23,7 +23,9 @@ export async function removeUnusedLayers(
 ): Promise<void> {
   const used = layersInUse(context);
   for (const layer of new Set(layers)) {
-    if (!used.has(layer)) await context.snapshots.removeLayer(layer);
+    // While one was being removed a pull may have come to count on the next, so it is asked again.
+    if (!used.has(layer) && !layersInUse(context).has(layer))
+      await context.snapshots.removeLayer(layer);
   }
 }
 
