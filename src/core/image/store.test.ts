@@ -68,6 +68,8 @@ test("find() refuses an empty name and a beginning of several ids", () => {
     (error) => isKind(error, "invalid-argument"),
   );
   assert.equal(store.find("ab0")?.id, `sha256:ab${"0".repeat(62)}`);
+  store.put(image("c", { repoTags: ["docker.io/library/ab0:latest"] }));
+  assert.equal(store.find("ab0")?.id, id("c"));
 });
 
 test("put() moves a tag to the newer image, on record too, and keeps an image's other names", () => {

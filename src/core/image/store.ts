@@ -27,17 +27,17 @@ export class ImageStore {
   }
 
   /**
-   * The image that `text` names: an id, a unique beginning of its digits, a name with or without
-   * tag, a name with a digest. Undefined when there is none; `invalid-argument` when the text can
+   * The image that `text` names: an id, a name with or without tag, a name with a digest, a
+   * unique beginning of an id's digits. Undefined when there is none; `invalid-argument` when the text can
    * be no image's or begins several ids.
    */
   find(text: string): Image | undefined {
     if (text === "") throw new RuntimeError("invalid-argument", "find image: the name is empty");
     if (isDigest(text)) return this.#byId.get(text);
-    const byPrefix = shortId.test(text) ? this.#findByPrefix(text) : undefined;
-    if (byPrefix !== undefined) return byPrefix;
     const id = this.#byName.get(formatReference(parseReference(text)));
-    return id === undefined ? undefined : this.#byId.get(id);
+    if (id !== undefined) return this.#byId.get(id);
+    // After the names: "ada" may be an image's name, and the beginning of another's digits.
+    return shortId.test(text) ? this.#findByPrefix(text) : undefined;
   }
 
   /**
