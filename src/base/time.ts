@@ -6,6 +6,9 @@ export interface Clock {
   nowMs(): number;
 }
 
+/** The longest delay that a timer takes; a longer one would fire at once (Node, timers). */
+export const maxTimerMs = 2 ** 31 - 1;
+
 let last = 0n;
 
 /** The machine's clock. */

@@ -30,6 +30,8 @@ export interface LogConfig {
 /** `[images]`: where images come from. */
 export interface ImagesConfig {
   readonly registryConfigPath: string;
+  /** Names of images that kubelet must not collect. */
+  readonly pinned: readonly string[];
 }
 
 /** `[cni]`: the network of pods. */

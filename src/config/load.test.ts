@@ -28,7 +28,10 @@ test("defaultConfig() has the values that are the contract", () => {
     maxMessageBytes: 16_777_216,
   });
   assert.deepEqual(config.log, { level: "info" });
-  assert.deepEqual(config.images, { registryConfigPath: "/etc/davit/certs.d" });
+  assert.deepEqual(config.images, {
+    registryConfigPath: "/etc/davit/certs.d",
+    pinned: [],
+  });
   assert.deepEqual(config.cni, {
     confDir: "/etc/cni/net.d",
     binDirs: ["/opt/cni/bin", "/usr/lib/cni"],

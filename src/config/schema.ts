@@ -68,6 +68,10 @@ const images: Section<ImagesConfig> = {
     default: "/etc/davit/certs.d",
     doc: "A folder with one folder a registry, each with a hosts.toml: mirrors, certificates.",
   }),
+  pinned: texts({
+    default: [],
+    doc: "Names of images that kubelet must never collect, as pull takes them: busybox:1.37.",
+  }),
 };
 
 const cni: Section<CniConfig> = {

@@ -51,7 +51,7 @@ export async function buildContainers(
   });
   const store = new ContainerStore(records);
   const images: ImageContext = {
-    store: new ImageStore(records),
+    store: new ImageStore(records, config.images.pinned),
     source: new Registry({
       configDir: config.images.registryConfigPath,
       log,

@@ -103,3 +103,15 @@ test("remove() takes all names away; load() brings back what is on record", () =
   );
   assert.equal(later.find("z:1")?.id, id("b"));
 });
+
+test("an image is pinned by its names and the configuration of the day", () => {
+  const disk = records();
+  const first = new ImageStore(disk, ["busybox"]);
+  const tag = "docker.io/library/busybox:latest";
+  assert.equal(first.put(image("a", { repoTags: [tag] })).pinned, true);
+  assert.equal(first.put(image("b", { repoTags: ["docker.io/library/other:1"] })).pinned, false);
+  const later = new ImageStore(disk, ["other:1"]);
+  later.load();
+  assert.equal(later.find("busybox")?.pinned, false);
+  assert.equal(later.find("other:1")?.pinned, true);
+});

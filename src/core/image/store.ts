@@ -8,12 +8,15 @@ const shortId = /^[0-9a-f]{1,64}$/;
 /** The images of this node: the truth in memory, written through to the records. */
 export class ImageStore {
   readonly #records: ImageRecords;
+  readonly #pinned: ReadonlySet<string>;
   readonly #byId = new Map<Digest, Image>();
   /** Full names with tag or digest. */
   readonly #byName = new Map<string, Digest>();
 
-  constructor(records: ImageRecords) {
+  /** `pinned`: names of images that kubelet must not collect, as people write them. */
+  constructor(records: ImageRecords, pinned: readonly string[] = []) {
     this.#records = records;
+    this.#pinned = new Set(pinned.map((name) => formatReference(parseReference(name))));
   }
 
   /** Reads what an earlier daemon left. */
@@ -50,12 +53,10 @@ export class ImageStore {
       ...image,
       repoTags: union(known?.repoTags, image.repoTags),
       repoDigests: union(known?.repoDigests, image.repoDigests),
-      pinned: image.pinned || (known?.pinned ?? false),
     };
     this.#records.putImage(merged);
     for (const tag of image.repoTags) this.#takeTag(tag, image.id);
-    this.#remember(merged);
-    return merged;
+    return this.#remember(merged);
   }
 
   /** Forgets the image and all its names. No error when it is not there. */
@@ -68,9 +69,13 @@ export class ImageStore {
     }
   }
 
-  #remember(image: Image): void {
+  #remember(recorded: Image): Image {
+    // By today's configuration, whatever the record says.
+    const names = [...recorded.repoTags, ...recorded.repoDigests];
+    const image = { ...recorded, pinned: names.some((name) => this.#pinned.has(name)) };
     this.#byId.set(image.id, image);
     for (const name of [...image.repoTags, ...image.repoDigests]) this.#byName.set(name, image.id);
+    return image;
   }
 
   #takeTag(tag: string, newOwner: Digest): void {
@@ -79,7 +84,7 @@ export class ImageStore {
     if (image === undefined) return;
     const without = { ...image, repoTags: image.repoTags.filter((other) => other !== tag) };
     this.#records.putImage(without);
-    this.#byId.set(image.id, without);
+    this.#remember(without);
   }
 
   #findByPrefix(text: string): Image | undefined {

@@ -1,6 +1,6 @@
 import { kindOf, RuntimeError, wrap } from "../../base/errors.ts";
 import type { Logger } from "../../base/logger.ts";
-import type { Clock } from "../../base/time.ts";
+import { type Clock, maxTimerMs } from "../../base/time.ts";
 import type { CrashPoint, OperationName, Stage } from "./stages.ts";
 
 /**
@@ -80,14 +80,17 @@ export class RunningOperation implements Operation {
     this.#onEnd = deps.onEnd;
     this.#startedMs = deps.clock.nowMs();
     this.signal = this.#controller.signal;
-    this.#timer = setTimeout(() => {
-      this.abort(
-        new RuntimeError(
-          "deadline-exceeded",
-          `took longer than ${String(options.timeoutMs / 1000)} s`,
-        ),
-      );
-    }, options.timeoutMs);
+    this.#timer = setTimeout(
+      () => {
+        this.abort(
+          new RuntimeError(
+            "deadline-exceeded",
+            `took longer than ${String(options.timeoutMs / 1000)} s`,
+          ),
+        );
+      },
+      Math.min(options.timeoutMs, maxTimerMs),
+    );
     this.#timer.unref();
   }
 
@@ -141,6 +144,8 @@ export class Operations {
   readonly #running = new Set<RunningOperation>();
   readonly #faults: Faults;
   readonly #clock: Clock;
+  /** Set at the daemon's end: what would begin then must not keep it waiting. */
+  #over: RuntimeError | undefined;
 
   constructor(deps: { readonly faults: Faults; readonly clock: Clock }) {
     this.#faults = deps.faults;
@@ -155,11 +160,13 @@ export class Operations {
       onEnd: (ended) => this.#running.delete(ended),
     });
     this.#running.add(operation);
+    if (this.#over !== undefined) operation.abort(this.#over);
     return operation;
   }
 
-  /** Makes every operation stop at its next stage, as at the daemon's end. */
+  /** Makes every operation stop at its next stage, also those that begin later: the daemon's end. */
   abortAll(reason: RuntimeError): void {
+    this.#over = reason;
     for (const operation of this.#running) operation.abort(reason);
   }
 

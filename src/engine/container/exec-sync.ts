@@ -1,4 +1,5 @@
 import { RuntimeError } from "../../base/errors.ts";
+import { maxTimerMs } from "../../base/time.ts";
 import type { ExecResult } from "../../core/container/index.ts";
 import { type ContainerContext, runtimeOf, specSubject } from "./context.ts";
 
@@ -31,7 +32,11 @@ export async function execSync(
   }
   return runtimeOf(context, container).execSync(container.id, {
     spec: await context.specs.process(specSubject(context, container), input.command),
-    timeoutMs: input.timeoutSeconds > 0n ? Number(input.timeoutSeconds) * 1000 : undefined,
+    timeoutMs: timeoutMsOf(input.timeoutSeconds),
     signal: caller,
   });
+}
+
+function timeoutMsOf(seconds: bigint): number | undefined {
+  return seconds > 0n ? Math.min(Number(seconds) * 1000, maxTimerMs) : undefined;
 }

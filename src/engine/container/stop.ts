@@ -1,6 +1,7 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import { wrap } from "../../base/errors.ts";
 import { beforeAbort } from "../../base/rollback.ts";
+import { maxTimerMs } from "../../base/time.ts";
 import type { Container, ContainerRuntime } from "../../core/container/index.ts";
 import { parseSignal } from "../../spec/index.ts";
 import type { RunningOperation } from "../../core/operation/index.ts";
@@ -27,7 +28,9 @@ export async function stopContainer(
 ): Promise<void> {
   const id = context.store.find(idOrPrefix)?.id;
   if (id === undefined) return;
-  await beforeAbort(stopById(context, id, Number(timeoutSeconds) * 1000), caller);
+  // Pods with a year of grace exist: more than a timer takes, which would then end it at once.
+  const graceMs = Math.min(Number(timeoutSeconds) * 1000, maxTimerMs);
+  await beforeAbort(stopById(context, id, graceMs), caller);
 }
 
 /** The stop itself, by full id, under its own clock. */
