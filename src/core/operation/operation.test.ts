@@ -151,3 +151,21 @@ test("crashPoints name every stage of every operation once", () => {
   assert.equal(new Set(crashPoints).size, count);
   assert.ok(crashPoints.includes("remove-pod-sandbox/delete-record"));
 });
+
+test("abortAll() ends what runs, and what begins later", () => {
+  const { operations, operation } = begin();
+  operations.abortAll(new RuntimeError("unavailable", "the end"));
+  const options = { name: "recover", subject: "x", timeoutMs: 1_000, log: silentLogger } as const;
+  using later = operations.begin(options);
+  for (const one of [operation, later]) {
+    assert.equal(isKind(one.signal.reason, "unavailable"), true);
+    one[Symbol.dispose]();
+  }
+});
+
+test("a deadline beyond what a timer takes does not pass at once", async () => {
+  const { operation } = begin({ timeoutMs: 2 ** 40 });
+  using _over = operation;
+  await sleep(5);
+  assert.equal(operation.signal.aborted, false);
+});
