@@ -113,6 +113,9 @@ async function build(
   operation: RunningOperation,
 ): Promise<string> {
   using running = operation;
+  // A removal of the sandbox aborts this and waits a moment for it, undoing included.
+  using _turn = await context.locks.acquire(plan.id);
+  using _abortable = context.starting.add(plan.id, operation);
   try {
     await using undo = new Rollback({
       onRetry: (what, error) => {
@@ -145,7 +148,10 @@ async function assemble(
 
   await operation.enter("write-record");
   undo.defer("forget its record", () => {
+    const gone = store.peek(id);
     store.remove(id);
+    // Its image may have been removed meanwhile.
+    if (gone !== undefined) context.onRemoved(gone);
   });
   store.add({
     id,

@@ -22,6 +22,7 @@ export async function removeContainerById(
   caller?: AbortSignal,
 ): Promise<void> {
   if (context.store.peek(id) === undefined) return;
+  using _forbidden = context.starting.forbid(id);
   context.starting.abort(id, "removed");
   using _turn = await context.locks.acquire(`remove ${id}`, caller);
   const container = context.store.peek(id);

@@ -1,14 +1,33 @@
 import { RuntimeError } from "../../base/errors.ts";
 import type { RunningOperation } from "../../core/operation/index.ts";
 
-/** The starts under way, so that a stop can end one instead of waiting for it. */
+/** The creations and starts under way, so that a stop can end one instead of waiting for it. */
 export class Starting {
   readonly #byId = new Map<string, RunningOperation>();
+  readonly #forbidden = new Map<string, number>();
 
-  /** Until the result is disposed of, abort(id) aborts this operation. */
+  /**
+   * Until the result is disposed of, abort(id) aborts this operation. `failed-precondition` while
+   * the container is being removed.
+   */
   add(id: string, operation: RunningOperation): Disposable {
+    if (this.#forbidden.has(id)) {
+      throw new RuntimeError("failed-precondition", `container "${id}" is being removed`);
+    }
     this.#byId.set(id, operation);
     return { [Symbol.dispose]: () => this.#byId.delete(id) };
+  }
+
+  /** Lets none begin until the result is disposed of: what a removal takes apart must not start. */
+  forbid(id: string): Disposable {
+    this.#forbidden.set(id, (this.#forbidden.get(id) ?? 0) + 1);
+    return {
+      [Symbol.dispose]: () => {
+        const left = (this.#forbidden.get(id) ?? 1) - 1;
+        if (left > 0) this.#forbidden.set(id, left);
+        else this.#forbidden.delete(id);
+      },
+    };
   }
 
   /** Tells a start of this container, if there is one, to give up. */
