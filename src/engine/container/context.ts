@@ -1,4 +1,5 @@
 import { wrap } from "../../base/errors.ts";
+import { RuntimeError } from "../../base/errors.ts";
 import type { KeyedLock } from "../../base/keyed-lock.ts";
 import type { Logger } from "../../base/logger.ts";
 import type { TaskGroup } from "../../base/task-group.ts";
@@ -70,7 +71,11 @@ export interface ContainerContext {
 
 /** The runtime that a container of this daemon runs in. Its sandbox outlives it on record. */
 export function runtimeOf(context: ContainerContext, container: Container): ContainerRuntime {
-  return context.runtimeOf(context.sandboxes.get(container.sandboxId).handler);
+  const sandbox = context.sandboxes.peek(container.sandboxId);
+  // A sandbox's record may be lost: its containers must still be removable.
+  const runtime = sandbox === undefined ? context.runtimes[0] : context.runtimeOf(sandbox.handler);
+  if (runtime !== undefined) return runtime;
+  throw new RuntimeError("not-found", `find runtime of container "${container.id}": there is none`);
 }
 
 /** What the spec of a container is made of now. */

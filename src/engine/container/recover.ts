@@ -34,8 +34,14 @@ export async function recoverContainers(
   );
   // What belongs to a record that cannot be read is not known to be nobody's: it stays.
   const known = new Set([...context.store.all(), ...records.setAside()].map(({ id }) => id));
-  for (const runtime of context.runtimes) await endOrphans(context, runtime, known);
-  for (const line of await context.snapshots.sweep(known)) context.log.warn(`swept away: ${line}`);
+  try {
+    for (const runtime of context.runtimes) await endOrphans(context, runtime, known);
+    for (const line of await context.snapshots.sweep(known))
+      context.log.warn(`swept away: ${line}`);
+  } catch (error) {
+    // Rubbish that stays must not keep the daemon from serving the containers that there are.
+    context.log.error("cannot sweep what belongs to no container", { error: messageOf(error) });
+  }
 }
 
 /** Ends containers that no record knows: a start that a dead daemon left, a record that was lost. */
@@ -65,12 +71,16 @@ async function takeUp(context: ContainerContext, container: Container): Promise<
     context.log.info("taking down a container that the last daemon did not finish", {
       container: id,
     });
+    // Nobody watches it, so a stop would wait in vain: the removal ends whatever is left of it.
+    if (state.name === "running") endUnknown(context, container, "its sandbox is gone");
     context.janitor.adopt(id, () => removeContainerById(context, id));
     return;
   }
   context.store.list(id);
   if (container.bootId !== context.bootId) {
-    if (state.name === "running" || state.name === "created") endUnknown(context, container);
+    if (state.name === "running" || state.name === "created") {
+      endUnknown(context, container, "the machine has been rebooted");
+    }
     return;
   }
   if (state.name === "created") {
@@ -89,7 +99,7 @@ async function takeUp(context: ContainerContext, container: Container): Promise<
   watchContainer(context, id);
 }
 
-function endUnknown(context: ContainerContext, container: Container): void {
+function endUnknown(context: ContainerContext, container: Container, message: string): void {
   const startedAtNs = container.state.name === "running" ? container.state.startedAtNs : 0n;
   context.store.update(container.id, (now) => ({
     ...now,
@@ -99,7 +109,7 @@ function endUnknown(context: ContainerContext, container: Container): void {
       finishedAtNs: context.clock.nowNs(),
       exitCode: 255,
       reason: "Unknown",
-      message: "the machine has been rebooted",
+      message,
     },
   }));
 }

@@ -1,5 +1,5 @@
 import type { Digest } from "../../base/digest.ts";
-import { RuntimeError, wrap } from "../../base/errors.ts";
+import { messageOf, RuntimeError, wrap } from "../../base/errors.ts";
 import {
   type Descriptor,
   formatReference,
@@ -178,7 +178,11 @@ function imageOf(
   };
 }
 
-/** Removes layers that no image and no container needs: what a daemon that died in a pull left. */
+/** Removes layers that no image and no container needs: what a daemon that died in a pull left. One that stays is logged. */
 export async function sweepLayers(context: ImageContext): Promise<void> {
-  await removeUnusedLayers(context, context.snapshots.layers());
+  try {
+    await removeUnusedLayers(context, context.snapshots.layers());
+  } catch (error) {
+    context.log.error("cannot remove layers that nobody uses", { error: messageOf(error) });
+  }
 }
