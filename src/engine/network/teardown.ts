@@ -150,6 +150,19 @@ export class NetworkTeardown {
     return removal;
   }
 
+  /** The tries so far. A full disk, which keeps them from the record, must not end them. */
+  #countFailure(attachment: Attachment, error: unknown): number {
+    try {
+      return this.#recordFailure(attachment, error).tries;
+    } catch (cause) {
+      this.#deps.log.error("a failed removal of a network could not be recorded", {
+        sandboxId: attachment.sandboxId,
+        error: messageOf(cause),
+      });
+      return attachment.removal?.tries ?? 0;
+    }
+  }
+
   #pause(tries: number): number {
     const { firstPauseMs, maxPauseMs, tries: reported } = this.#deps.patience;
     // The tries that a Stop has reported were the client's, and are no reason to wait longer.
@@ -183,7 +196,7 @@ export class NetworkTeardown {
     } catch (error) {
       this.#queue.delete(sandboxId);
       if (signal.aborted) return;
-      const { tries } = this.#recordFailure(attachment, error);
+      const tries = this.#countFailure(attachment, error);
       const pauseMs = this.#pause(tries);
       this.#deps.log.warn("network of a sandbox could not be removed, its address is still taken", {
         sandboxId,

@@ -221,12 +221,13 @@ function leaveBehind(context: SandboxContext, id: string, reason: string): void 
   const sandbox = context.store.peek(id);
   if (sandbox === undefined) return;
   context.log.error("an unfinished sandbox is left behind for now", { sandbox: id, reason });
+  // Before the record is written: on a full disk that fails, and nobody would own the sandbox.
+  context.janitor.adopt(id, () => removeSandbox(context, id), 1_000);
   context.store.update(id, (now) => ({
     ...now,
     state: { name: "dead", reason, atNs: context.clock.nowNs() },
   }));
   context.store.list(id);
-  context.janitor.adopt(id, () => removeSandbox(context, id), 1_000);
 }
 
 function discard(context: SandboxContext, id: string): void {
