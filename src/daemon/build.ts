@@ -81,12 +81,14 @@ export async function build(config: Config, options: BuildOptions): Promise<Buil
 
   const operations = new Operations({ faults: options.faults, clock });
   const engine = buildEngine({ config, records, networks, operations, clock, log });
+  // What the engine's background work still uses while it ends.
+  const ends = undo.use(new AsyncDisposableStack());
   undo.use(engine);
   const store = new SandboxStore(records);
   const byName = new Map(controllers.map((controller) => [controller.name, controller]));
   const shared = { ...engine.parts, operations, locks: new KeyedLock(), clock, log, bootId };
   const { images, containers } = await buildContainers(
-    { config, records, layout, handlers, sandboxes: store, controllers: byName, undo },
+    { config, records, layout, handlers, sandboxes: store, controllers: byName, undo: ends },
     shared,
   );
   const sandboxes: SandboxContext = {

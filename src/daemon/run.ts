@@ -10,7 +10,7 @@ import { GrpcServer } from "../wire/grpc/server.ts";
 import { type Built, build, type ControllerParts } from "./build.ts";
 import { logCall } from "./call-log.ts";
 import { faultsFromEnvironment } from "./faults.ts";
-import { openLog } from "./log.ts";
+import { type LogSink, openLog } from "./log.ts";
 
 // Calls under way get this long to end when the daemon is told to; kubelet repeats the others.
 const graceMs = 5_000;
@@ -44,7 +44,7 @@ export interface DaemonOptions {
  */
 export async function runDaemon(config: Config, options: DaemonOptions): Promise<Daemon> {
   await using undo = new AsyncDisposableStack();
-  const log = options.log ?? openLog(process.stderr, config.log.level);
+  const log = options.log ?? openLog(stderrSink(), config.log.level);
   for (const key of ["root", "state"] as const) {
     undo.use(await takeFolder(key, config[key]));
   }
@@ -136,6 +136,17 @@ async function takeFolder(key: "root" | "state", folder: string): Promise<Dispos
       { cause: error },
     );
   }
+}
+
+/** stderr; its reader may go away (EPIPE) without taking the daemon along. */
+function stderrSink(): LogSink {
+  process.stderr.removeListener("error", ignoreLostLog);
+  process.stderr.on("error", ignoreLostLog);
+  return process.stderr;
+}
+
+function ignoreLostLog(): void {
+  // There is nowhere left to tell it.
 }
 
 /** Like mkdir -p, a step at a time: Node's own recursion never returns below /proc (Node 24). */
