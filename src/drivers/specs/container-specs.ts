@@ -49,15 +49,35 @@ export class HostContainerSpecs implements ContainerSpecs {
   }
 
   async process(subject: SpecSubject, command: readonly string[]): Promise<string> {
-    const { process } = containerSpec(await this.#input(subject));
+    // The process alone: a probe must neither wait for a mount's server nor make folders.
+    const { container } = subject;
+    const config = { ...container.config, mounts: [], devices: [] };
+    const input = this.#facts({ ...subject, container: { ...container, config } });
+    const found = {
+      mountSources: [],
+      devices: [],
+      localhostSeccomp: await localhostSeccomp(config),
+    };
+    const { process } = containerSpec({ ...input, ...found });
     return specText(processSpec(process, { args: command, terminal: false }));
   }
 
   async #input(subject: SpecSubject): Promise<SpecInput> {
-    const { container, sandbox, environment } = subject;
-    const { config } = container;
-    const context = config.linux?.securityContext;
+    const { config } = subject.container;
+    const privileged = config.linux?.securityContext?.privileged === true;
     refuseApparmor(config);
+    return {
+      ...this.#facts(subject),
+      mountSources: await mountSources(config),
+      devices: await requestedDevices(config),
+      hostDevices: privileged ? await allHostDevices() : undefined,
+      localhostSeccomp: await localhostSeccomp(config),
+    };
+  }
+
+  /** What is known without looking at the host's files. */
+  #facts(subject: SpecSubject): Omit<SpecInput, "mountSources" | "devices"> {
+    const { container, sandbox, environment } = subject;
     return {
       containerId: container.id,
       sandbox,
@@ -65,17 +85,13 @@ export class HostContainerSpecs implements ContainerSpecs {
       sandboxPid: environment.pid,
       targetPid: subject.targetPid,
       sandboxFiles: environment.files,
-      config,
+      config: container.config,
       resources: container.resources,
       image: container.image.config,
       imageName: container.image.shown,
       rootfs: subject.rootfs,
       user: container.user,
       cgroupPath: container.cgroupPath,
-      mountSources: await mountSources(config),
-      devices: await requestedDevices(config),
-      hostDevices: context?.privileged === true ? await allHostDevices() : undefined,
-      localhostSeccomp: await localhostSeccomp(config),
       host: this.#host,
       runtime: this.#featuresOf(sandbox),
     };
