@@ -372,6 +372,30 @@ describe("OciRuntime.reopenLog()", () => {
     await endOf(id);
   });
 
+  test("loses no line when the container ends in the middle of it", async () => {
+    const script = "n=0; while [ $n -lt 500 ]; do n=$((n+1)); echo $n; done; echo end";
+    for (let round = 0; round < 5; round++) {
+      const { id } = await host.start(runtime, { args: ["sh", "-c", script] });
+      const path = host.logPath(id);
+      const paths: string[] = [];
+      let failed = false;
+      while (!failed) {
+        const rotated = `${path}.${String(paths.length)}`;
+        renameSync(path, rotated);
+        paths.push(rotated);
+        failed = await runtime.reopenLog(id, path).then(
+          () => false,
+          () => true,
+        );
+      }
+      await runtime.wait(id, soon());
+      assert.equal(existsSync(path), false, "a failed reopening leaves no new file");
+      const texts = paths.flatMap((file) => host.log(id, file).map(([, , text]) => text));
+      assert.deepEqual(texts, [...Array.from({ length: 500 }, (_, n) => String(n + 1)), "end"]);
+      await endOf(id);
+    }
+  });
+
   test("does nothing while the log is where it was", async () => {
     const args = ["sh", "-c", "echo one; trap 'echo two; exit' TERM; while :; do sleep 0.05; done"];
     const { id } = await host.start(runtime, { args });

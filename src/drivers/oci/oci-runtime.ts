@@ -1,6 +1,5 @@
-import { existsSync, readlinkSync } from "node:fs";
-import { access, mkdir, readdir, rm, writeFile } from "node:fs/promises";
-import { join } from "node:path";
+import { readlinkSync } from "node:fs";
+import { mkdir, readdir, writeFile } from "node:fs/promises";
 
 import { messageOf, RuntimeError } from "../../base/errors.ts";
 import type { Logger } from "../../base/logger.ts";
@@ -18,23 +17,28 @@ import type { ProcessIdentity } from "../../core/sandbox/index.ts";
 import {
   type CgroupLayout,
   type Child,
-  cgroupDirs,
   killCgroup,
   openProcess,
   type ProcessRef,
   processStartTime,
-  removeCgroup,
   systemError,
 } from "../../linux/index.ts";
-import { awaitEnd, ranOutOfMemory, type Watched, within } from "./container-end.ts";
+import { awaitEnd, type Watched, within } from "./container-end.ts";
 import { endTree } from "./end-tree.ts";
 import { execSync } from "./exec-sync.ts";
 import { type Facts, readFacts, writeFacts } from "./facts.ts";
 import { startMonitor, warnWithoutMonitor } from "./monitor.ts";
 import { Places } from "./places.ts";
+import { Remains, verbMs } from "./remains.ts";
 import { reopenLog } from "./reopen-log.ts";
-import { callRuntime, programPath } from "./runtime-command.ts";
-import { endCommands, endMonitors, findMonitors } from "./strays.ts";
+import { programPath } from "./runtime-command.ts";
+import {
+  endCommands,
+  endMonitors,
+  findMonitors,
+  idOfExitFile,
+  removeUnfinished,
+} from "./strays.ts";
 
 interface Deps {
   /** The state folder of the configuration. */
@@ -61,8 +65,6 @@ interface Kept {
   release(): void;
 }
 
-/** How long a verb of the OCI runtime may take that no caller's deadline bounds. */
-const verbMs = 10_000;
 /** How long each part of an undoing may take, so that all of it stays below 5 s. */
 const undoMs = 1_500;
 
@@ -76,6 +78,7 @@ const undoMs = 1_500;
 export class OciRuntime implements ContainerRuntime {
   readonly #deps: Deps;
   readonly #places: Places;
+  readonly #remains: Remains;
   readonly #kept = new Map<string, Kept>();
   /** conmons that were there before us, for containers that nobody loads. */
   readonly #earlier: Map<string, readonly ProcessIdentity[]>;
@@ -87,6 +90,7 @@ export class OciRuntime implements ContainerRuntime {
   ) {
     this.#deps = deps;
     this.#places = places;
+    this.#remains = new Remains(deps, places);
     this.#earlier = earlier;
   }
 
@@ -98,7 +102,9 @@ export class OciRuntime implements ContainerRuntime {
     }
     await endCommands(places.execs);
     warnWithoutMonitor(deps.conmonPath ?? "conmon", deps.log);
-    return new OciRuntime(deps, places, await findMonitors(places.exits));
+    const monitors = await findMonitors(places.exits);
+    await removeUnfinished(places.exits, monitors);
+    return new OciRuntime(deps, places, monitors);
   }
 
   async start(bundle: ContainerBundle, operation: Operation): Promise<StartedContainer> {
@@ -140,7 +146,7 @@ export class OciRuntime implements ContainerRuntime {
       await operation.enter("start-process");
       // Before the call: a short process has ended when it returns.
       const startedAtNs = this.#deps.clock.nowNs();
-      await this.#call(facts, ["start", id], { signal: operation.signal });
+      await this.#remains.call(facts, ["start", id], { signal: operation.signal });
       return this.#started(id, facts, { process: created, monitor, startedAtNs });
     } catch (error) {
       created?.close();
@@ -198,7 +204,7 @@ export class OciRuntime implements ContainerRuntime {
 
   async update(id: string, resources: string): Promise<void> {
     const { facts } = this.#get(id, "update");
-    await this.#call(facts, ["update", "--resources", "-", id], { input: resources });
+    await this.#remains.call(facts, ["update", "--resources", "-", id], { input: resources });
   }
 
   async reopenLog(id: string, logPath: string): Promise<void> {
@@ -218,11 +224,11 @@ export class OciRuntime implements ContainerRuntime {
     if (kept === undefined) await endMonitors(this.#earlier.get(id) ?? []);
     if (kept?.cleared !== true) {
       const facts = await this.#facts(id);
-      if (facts !== undefined) await this.#destroy(id, facts, verbMs);
+      if (facts !== undefined) await this.#remains.destroy(id, facts, verbMs);
       // conmon's files must not be taken away under it.
       if (kept !== undefined) await within(kept.exit, verbMs);
     }
-    await this.#removeFiles(id);
+    await this.#remains.removeFiles(id);
     this.#kept.delete(id);
     this.#earlier.delete(id);
   }
@@ -231,7 +237,7 @@ export class OciRuntime implements ContainerRuntime {
     const { containers, exits } = this.#places;
     const ids = [
       ...(await readdir(containers)),
-      ...(await readdir(exits)),
+      ...(await readdir(exits)).map(idOfExitFile),
       ...this.#earlier.keys(),
     ];
     return [...new Set(ids)].filter((id) => !known.has(id));
@@ -312,9 +318,9 @@ export class OciRuntime implements ContainerRuntime {
         clock,
         log,
       });
-      const oomKilled = await this.#markOutOfMemory(id, facts.cgroupPath);
+      const oomKilled = await this.#remains.ranOutOfMemory(id, facts.cgroupPath);
       try {
-        await this.#destroy(id, facts, verbMs);
+        await this.#remains.destroy(id, facts, verbMs);
         const kept = this.#kept.get(id);
         if (kept !== undefined) kept.cleared = true;
       } catch (error) {
@@ -327,23 +333,6 @@ export class OciRuntime implements ContainerRuntime {
     }
   }
 
-  /**
-   * Whether the container ran out of memory. A mark in the bundle tells it to a later daemon when the
-   * cgroup is gone; conmon leaves the same one.
-   */
-  async #markOutOfMemory(id: string, cgroupPath: string): Promise<boolean> {
-    const mark = this.#places.file(id, "oom");
-    const counted = await ranOutOfMemory(this.#deps.cgroups, cgroupPath);
-    if (counted === true) await writeFile(mark, "");
-    if (counted !== undefined) return counted;
-    try {
-      await access(mark);
-      return true;
-    } catch {
-      return false;
-    }
-  }
-
   /** Ends what a failed start made. What cannot be undone in time goes with remove(). */
   async #undo(id: string, facts: Facts, monitor: Child | undefined): Promise<void> {
     try {
@@ -351,54 +340,12 @@ export class OciRuntime implements ContainerRuntime {
         if (!(await endTree(monitor, undoMs))) monitor.unref();
         monitor.stdout?.destroy();
         monitor.stderr?.destroy();
-        await this.#destroy(id, facts, undoMs);
+        await this.#remains.destroy(id, facts, undoMs);
       }
-      await this.#removeFiles(id);
+      await this.#remains.removeFiles(id);
     } catch (error) {
       this.#deps.log.warn(`undo start of container "${id}": ${messageOf(error)}`, { error });
     }
-  }
-
-  /** Ends every process and takes away the cgroup and the runtime's own files. Idempotent. */
-  async #destroy(id: string, facts: Facts, timeoutMs: number): Promise<void> {
-    const { cgroups } = this.#deps;
-    await killCgroup(cgroups, facts.cgroupPath, { timeoutMs });
-    try {
-      await this.#call(facts, ["delete", "--force", id], { timeoutMs });
-    } catch (error) {
-      // It runs the poststop hooks and forgets the container, which we do anyway.
-      this.#deps.log.warn(`container "${id}": ${messageOf(error)}`);
-    }
-    // The runtime has done this, too, if it could.
-    const dirs = cgroupDirs(cgroups, facts.cgroupPath);
-    if (dirs.some((dir) => existsSync(dir))) await removeCgroup(cgroups, facts.cgroupPath);
-    const own = join(this.#places.runtimeRoot(facts.runtimePath), id);
-    if (existsSync(own)) await rm(own, { recursive: true, force: true });
-  }
-
-  /** The bundle goes last: it tells a later daemon that something is left. */
-  async #removeFiles(id: string): Promise<void> {
-    await rm(this.#places.exit(id), { force: true });
-    await rm(this.#places.bundle(id), { recursive: true, force: true });
-  }
-
-  #call(
-    facts: Facts,
-    args: readonly string[],
-    options: {
-      readonly input?: string;
-      readonly signal?: AbortSignal;
-      readonly timeoutMs?: number;
-    } = {},
-  ): Promise<void> {
-    const root = this.#places.runtimeRoot(facts.runtimePath);
-    return callRuntime({
-      runtimePath: facts.runtimePath,
-      root,
-      args,
-      timeoutMs: verbMs,
-      ...options,
-    });
   }
 
   async #facts(id: string): Promise<Facts | undefined> {

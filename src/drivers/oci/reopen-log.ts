@@ -25,35 +25,48 @@ export async function reopenLog(options: {
   readonly logPath: string;
 }): Promise<void> {
   const { monitorPid, control, logPath } = options;
-  if (await hasOpen(monitorPid, logPath)) return;
+  const before = await logState(monitorPid, logPath);
+  if (before === "open") return;
+  if (before === "ended") {
+    throw new RuntimeError("failed-precondition", `reopen log "${logPath}": conmon has ended`);
+  }
   await tryToCreate(logPath);
   await tell(control);
   const deadline = performance.now() + patienceMs;
-  for (let waitMs = 1; !(await hasOpen(monitorPid, logPath)); waitMs = Math.min(waitMs * 2, 50)) {
-    if (performance.now() > deadline) {
+  for (let waitMs = 1; ; waitMs = Math.min(waitMs * 2, 50)) {
+    const state = await logState(monitorPid, logPath);
+    // It may have ended with the container just after it made the file, or just before.
+    if (state === "open" || (state === "ended" && (await statOf(logPath)) !== undefined)) return;
+    if (state === "ended" || performance.now() > deadline) {
+      const why = state === "ended" ? "has ended" : `has not done it after ${patienceMs} ms`;
       throw new RuntimeError(
-        "deadline-exceeded",
-        `reopen log "${logPath}": conmon ${monitorPid} has not done it after ${patienceMs} ms`,
+        state === "ended" ? "failed-precondition" : "deadline-exceeded",
+        `reopen log "${logPath}": conmon ${monitorPid} ${why}`,
       );
     }
     await delay(waitMs);
   }
 }
 
-/** True when the process has the file at `path` open, as that file and not only by that name. */
-async function hasOpen(pid: number, path: string): Promise<boolean> {
+/**
+ * "open" when the process has the file at `path` open, as that file and not only by that name;
+ * "ended" when the process is gone, or has closed everything on its way out.
+ */
+async function logState(pid: number, path: string): Promise<"open" | "elsewhere" | "ended"> {
   const file = await statOf(path);
-  if (file === undefined) return false;
   const folder = `/proc/${pid}/fd`;
   let names: readonly string[];
   try {
     names = await readdir(folder);
   } catch (cause) {
-    if (errnoCode(cause) !== "ENOENT") throw systemError(`look for log "${path}"`, cause);
-    throw new RuntimeError("failed-precondition", `reopen log "${path}": conmon has ended`);
+    if (errnoCode(cause) === "ENOENT") return "ended";
+    throw systemError(`look for log "${path}"`, cause);
   }
+  if (names.length === 0) return "ended";
+  if (file === undefined) return "elsewhere";
   const opened = await Promise.all(names.map((name) => statOf(join(folder, name))));
-  return opened.some((other) => other?.ino === file.ino && other.dev === file.dev);
+  const isOpen = opened.some((other) => other?.ino === file.ino && other.dev === file.dev);
+  return isOpen ? "open" : "elsewhere";
 }
 
 async function statOf(

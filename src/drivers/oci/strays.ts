@@ -61,6 +61,25 @@ export async function endCommands(folder: string): Promise<void> {
   }
 }
 
+/**
+ * The container that a file in the folder of exits is for. conmon writes `<id>.XXXXXX` and renames
+ * it; an id itself has no dot.
+ */
+export function idOfExitFile(name: string): string {
+  return name.split(".", 1)[0] ?? name;
+}
+
+/** Removes the exit files that a conmon began and did not live to rename. */
+export async function removeUnfinished(
+  exits: string,
+  monitors: ReadonlyMap<string, unknown>,
+): Promise<void> {
+  for (const name of await readdir(exits)) {
+    const id = idOfExitFile(name);
+    if (name !== id && !monitors.has(id)) await rm(join(exits, name), { force: true });
+  }
+}
+
 /** Empty for a file that is gone, or whose process is. */
 async function textOf(path: string): Promise<string> {
   try {

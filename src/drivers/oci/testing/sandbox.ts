@@ -51,7 +51,7 @@ export class TestHost implements AsyncDisposable {
   readonly state = join(this.folder, "state");
   readonly logs = join(this.folder, "logs");
   readonly cgroups: CgroupLayout;
-  readonly parent = `/davit-test-oci-${process.pid}`;
+  readonly parent = `/${process.env["DAVIT_TEST_CGROUP"] ?? `davit-test-oci-${process.pid}`}`;
   readonly #rootfs = join(this.folder, "rootfs");
   readonly #runtimes: OciRuntime[] = [];
 

@@ -1,0 +1,80 @@
+import assert from "node:assert/strict";
+import { mkdtempSync, rmSync, utimesSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { after, describe, test } from "node:test";
+
+import { silentLogger } from "../../base/logger.ts";
+import { awaitEnd, parseOomKills, readExitFile, type Watched } from "./container-end.ts";
+
+const folder = mkdtempSync(join(tmpdir(), "davit-end-"));
+const exitFile = join(folder, "id");
+const clock = { nowNs: () => 77n, nowMs: () => 0 };
+
+after(() => {
+  rmSync(folder, { recursive: true, force: true });
+});
+
+function watched(): Watched & { readonly signals: readonly number[]; end(): void } {
+  const { promise: exited, resolve } = Promise.withResolvers<undefined>();
+  const signals: number[] = [];
+  const end = (): void => {
+    resolve(undefined);
+  };
+  const kill = (signal: number): void => {
+    signals.push(signal);
+    end();
+  };
+  return { pid: 1, exited, kill, signals, end };
+}
+
+describe("awaitEnd()", () => {
+  test("is unknown, and now, when conmon ended without a record", async () => {
+    const [process, monitor] = [watched(), watched()];
+    const end = awaitEnd({ process, monitor, exitFile, clock, log: silentLogger });
+    monitor.end();
+    process.end();
+    assert.deepEqual(await end, { exitCode: 255, finishedAtNs: 77n, unknown: true });
+    assert.deepEqual(monitor.signals, []);
+  });
+
+  test("kills a conmon that does not record the end", async (context) => {
+    context.mock.timers.enable({ apis: ["setTimeout"] });
+    const monitor = watched();
+    const process = undefined;
+    const end = awaitEnd({ process, monitor, exitFile, clock, log: silentLogger });
+    // One turn for each await on the way to the timer.
+    for (let turn = 0; turn < 5; turn++) await Promise.resolve();
+    context.mock.timers.tick(9_999);
+    for (let turn = 0; turn < 5; turn++) await Promise.resolve();
+    assert.deepEqual(monitor.signals, []);
+    context.mock.timers.tick(1);
+    assert.equal((await end).unknown, true);
+    assert.deepEqual(monitor.signals, [9]);
+  });
+});
+
+test("readExitFile() takes the time from the file; what is no exit code is unknown", async () => {
+  const path = join(folder, "other");
+  assert.equal(await readExitFile(path), undefined);
+  for (const [content, exitCode, unknown] of [
+    ["0", 0, false],
+    ["137", 137, false],
+    ["-1", 255, true],
+    ["", 255, true],
+  ] as const) {
+    writeFileSync(path, content);
+    utimesSync(path, 5, 5);
+    assert.deepEqual(await readExitFile(path), {
+      exitCode,
+      finishedAtNs: 5_000_000_000n,
+      unknown,
+    });
+  }
+});
+
+test("parseOomKills() counts kills in both versions' files, and nothing else", () => {
+  assert.equal(parseOomKills("oom_kill_disable 0\nunder_oom 1\noom_kill 2\n"), 2);
+  assert.equal(parseOomKills("low 0\nhigh 9\nmax 8\noom 7\noom_kill 0\noom_group_kill 1\n"), 1);
+  assert.equal(parseOomKills(""), 0);
+});

@@ -1,0 +1,56 @@
+import assert from "node:assert/strict";
+import { describe, test } from "node:test";
+
+import { isKind } from "../../base/errors.ts";
+import { parseSyncMessage, programPath, runtimeFailure, runtimeWords } from "./runtime-command.ts";
+
+describe("parseSyncMessage()", () => {
+  test("reads a pid, and a failure with the runtime's words", () => {
+    assert.deepEqual(parseSyncMessage('{"pid": 1234}'), { pid: 1234, message: "" });
+    const line = '{"pid": -1, "message": "exec `a\\"b` failed\\n"}';
+    assert.deepEqual(parseSyncMessage(line), { pid: -1, message: 'exec `a"b` failed\n' });
+  });
+
+  test("still reads the words that conmon did not escape as JSON wants it", () => {
+    const line = '{"pid": -1, "message": "no \\x file: \u0001"}';
+    assert.deepEqual(parseSyncMessage(line), { pid: -1, message: "no \\x file: \u0001" });
+  });
+
+  test("refuses what is no answer", () => {
+    for (const line of ["", "hello", "{}", '{"pid": "1"}', '{"pid": 1.5}', "null"]) {
+      assert.throws(
+        () => parseSyncMessage(line),
+        (error) => isKind(error, "internal"),
+        line,
+      );
+    }
+  });
+});
+
+describe("runtimeWords()", () => {
+  test("takes crun's lines as they are and the messages out of runc's", () => {
+    assert.equal(runtimeWords("open `x`: No such file\n"), "open `x`: No such file");
+    const runc = 'time="2026-01-01T00:00:00Z" level=error msg="exec: \\"x\\": not found"\n';
+    assert.equal(runtimeWords(runc), 'exec: "x": not found');
+    assert.equal(runtimeWords("one\n\n two \n"), "one; two");
+    assert.equal(runtimeWords(""), "");
+  });
+});
+
+test("runtimeFailure() says the exit code or the signal of a runtime that said nothing", () => {
+  const stderr = new Uint8Array();
+  assert.equal(
+    runtimeFailure("start", { code: 3, signal: null, stderr }).message,
+    "OCI runtime start: exit code 3",
+  );
+  assert.equal(
+    runtimeFailure("start", { code: null, signal: 9, stderr }).message,
+    "OCI runtime start: signal 9",
+  );
+});
+
+test("programPath() finds a program, or says what to do", () => {
+  assert.match(programPath("sh"), /\/sh$/);
+  assert.equal(programPath("/opt/crun"), "/opt/crun");
+  assert.throws(() => programPath("no-such-runtime"), /find program "no-such-runtime".*install/);
+});

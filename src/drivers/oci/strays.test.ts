@@ -1,0 +1,17 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+
+import { idOfExitFile, monitoredId } from "./strays.ts";
+
+test("monitoredId() knows a conmon of this state by its command line, and no other", () => {
+  const args = ["/usr/bin/conmon", "--cid", "abc", "--exit-dir", "/run/davit/exits", ""];
+  assert.equal(monitoredId(args, "/run/davit/exits"), "abc");
+  assert.equal(monitoredId(args, "/run/other/exits"), undefined);
+  assert.equal(monitoredId(["/usr/bin/conmon", "--exit-dir"], "/run/davit/exits"), undefined);
+  assert.equal(monitoredId([""], "/run/davit/exits"), undefined);
+});
+
+test("idOfExitFile() takes the id also of a file that conmon has not renamed yet", () => {
+  assert.equal(idOfExitFile("abc"), "abc");
+  assert.equal(idOfExitFile("abc.GO6DZ3"), "abc");
+});
