@@ -4,7 +4,7 @@ import type { Container, ContainerRecords, ContainerRuntime } from "../../core/c
 import type { SandboxRecords } from "../../core/sandbox/index.ts";
 import { type ContainerContext, runtimeOf } from "./context.ts";
 import { removeContainerById } from "./remove.ts";
-import { watchContainer } from "./watch.ts";
+import { takeUpProcess, watchContainer } from "./watch.ts";
 
 const parallelLoads = 32;
 
@@ -89,13 +89,7 @@ async function takeUp(context: ContainerContext, container: Container): Promise<
     return;
   }
   if (state.name !== "running") return;
-  const sandbox = context.sandboxes.get(container.sandboxId);
-  await runtimeOf(context, container).load(id, {
-    runtimePath: sandbox.handler.path ?? sandbox.handler.name,
-    process: state.process,
-    monitor: state.monitor,
-    cgroupPath: container.cgroupPath,
-  });
+  await takeUpProcess(context, container, state);
   watchContainer(context, id);
 }
 

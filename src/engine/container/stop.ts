@@ -6,7 +6,7 @@ import type { Container, ContainerRuntime } from "../../core/container/index.ts"
 import { parseSignal } from "../../spec/index.ts";
 import type { RunningOperation } from "../../core/operation/index.ts";
 import { type ContainerContext, runtimeOf } from "./context.ts";
-import { recordExit } from "./watch.ts";
+import { recordExit, takeUpProcess } from "./watch.ts";
 
 // A start that was told to give up must have by then.
 const giveUpMs = 5_000;
@@ -72,8 +72,10 @@ async function end(
   graceMs: number,
   operation: RunningOperation,
 ): Promise<void> {
-  const { id } = container;
+  const { id, state } = container;
   const runtime = runtimeOf(context, container);
+  // The recovery may not have been able to.
+  if (state.name === "running") await takeUpProcess(context, container, state);
   if (graceMs > 0) {
     await operation.enter("send-signal");
     await runtime.kill(id, parseSignal(container.stopSignal)?.number ?? defaultSignal);

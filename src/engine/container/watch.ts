@@ -1,3 +1,4 @@
+import { isKind, messageOf, RuntimeError } from "../../base/errors.ts";
 import type { Container, ContainerExit } from "../../core/container/index.ts";
 import { untilRecorded } from "../until-recorded.ts";
 import { type ContainerContext, runtimeOf } from "./context.ts";
@@ -16,6 +17,30 @@ export function watchContainer(context: ContainerContext, id: string): void {
       signal,
     );
   });
+}
+
+/**
+ * Makes the runtime know the process of a running container; nothing when it does. Never fails with
+ * `not-found` (a runtime that is not installed any more, say): to kubelet that would mean that the
+ * container is gone.
+ */
+export async function takeUpProcess(
+  context: ContainerContext,
+  container: Container,
+  running: Extract<Container["state"], { readonly name: "running" }>,
+): Promise<void> {
+  const { handler } = context.sandboxes.get(container.sandboxId);
+  try {
+    await runtimeOf(context, container).load(container.id, {
+      runtimePath: handler.path ?? handler.name,
+      process: running.process,
+      monitor: running.monitor,
+      cgroupPath: container.cgroupPath,
+    });
+  } catch (error) {
+    if (!isKind(error, "not-found")) throw error;
+    throw new RuntimeError("failed-precondition", messageOf(error), { cause: error });
+  }
 }
 
 /** Makes a running container exited. One in any other state stays as it is. */
