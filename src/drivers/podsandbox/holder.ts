@@ -95,7 +95,8 @@ export async function endStrayHolders(
   ids: readonly string[],
 ): Promise<readonly string[]> {
   if (ids.length === 0) return [];
-  const wanted = new Set(ids);
+  // Whatever else lies in the state folder must not name a cgroup of the system's ("init.scope").
+  const wanted = new Set(ids.filter((id) => /^[0-9a-f]{64}$/.test(id)));
   const found = new Set<string>();
   for (const entry of await readdir("/proc")) {
     if (!/^\d+$/.test(entry)) continue;
