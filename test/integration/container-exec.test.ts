@@ -34,11 +34,22 @@ before(async () => {
   // A shell, since the first process must reap what its children leave.
   const envs = [{ key: "ASKED", value: Buffer.from("for") }];
   id = await runIn(pod, script("while :; do sleep 100000; done", { envs }));
+  // What the container itself runs must be there before any test counts processes.
+  await pidOf(daemon, id);
+  await until("the container's own sleep runs", () => readProcesses().some(isOwnSleep));
 });
 after(async () => {
   await closePod(pod);
   await node[Symbol.asyncDispose]();
 });
+
+function isOwnSleep({ pid }: { readonly pid: number }): boolean {
+  try {
+    return readFileSync(`/proc/${pid}/cmdline`, "utf8") === "sleep\0100000\0";
+  } catch {
+    return false; // It has ended.
+  }
+}
 
 /** The commands that run in the container, beside its own. */
 function others(cgroups: readonly string[]): readonly string[] {
