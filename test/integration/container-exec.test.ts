@@ -45,7 +45,7 @@ after(async () => {
 
 function isOwnSleep({ pid }: { readonly pid: number }): boolean {
   try {
-    return readFileSync(`/proc/${pid}/cmdline`, "utf8") === "sleep\0100000\0";
+    return readFileSync(`/proc/${pid}/cmdline`, "utf8") === ["sleep", "100000", ""].join("\0");
   } catch {
     return false; // It has ended.
   }
