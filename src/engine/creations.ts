@@ -1,7 +1,9 @@
-import { RuntimeError } from "../base/errors.ts";
-import { beforeAbort } from "../base/rollback.ts";
+import { messageOf, RuntimeError } from "../base/errors.ts";
+import { beforeAbort, Rollback } from "../base/rollback.ts";
 import type { TaskGroup } from "../base/task-group.ts";
 import type { Clock } from "../base/time.ts";
+import type { RunningOperation } from "../core/operation/index.ts";
+import type { ObjectStore, StoredObject } from "../core/store/index.ts";
 
 /** What makes an object for {@link Creations}, and what takes it away when nobody wants it. */
 export interface Creation {
@@ -132,6 +134,56 @@ export class Creations {
   /** Forgets the timers, as at the daemon's end: what is held stays on record. */
   [Symbol.dispose](): void {
     for (const entry of this.#entries.values()) clearTimeout(entry.timer);
+  }
+}
+
+/**
+ * Refuses a name that an object has: `already-exists` naming the id of one that was answered,
+ * `unavailable` for one that is unfinished and being taken down.
+ */
+export function checkNameIsFree(
+  store: Pick<ObjectStore<StoredObject>, "idOfName" | "isListed">,
+  name: string,
+  words: { readonly doing: string; readonly noun: string; readonly attempt: string },
+): void {
+  const id = store.idOfName(name);
+  if (id === undefined) return;
+  const { doing, noun, attempt } = words;
+  if (store.isListed(id)) {
+    throw new RuntimeError(
+      "already-exists",
+      `${doing} "${name}": ${noun} "${id}" is ${attempt}, remove it or ask with the next attempt`,
+    );
+  }
+  throw new RuntimeError(
+    "unavailable",
+    `${doing} "${name}": an unfinished ${noun} of this name, "${id}", is being taken down; try again`,
+  );
+}
+
+/**
+ * Builds an object for an operation. A failure takes back what was made, newest first, and is
+ * then explained and logged; `onStuck` is told of what could not be taken back in time.
+ */
+export async function buildOrUndo<T>(
+  operation: RunningOperation,
+  onStuck: (what: string, error: unknown) => void,
+  assemble: (undo: Rollback) => Promise<T>,
+): Promise<T> {
+  try {
+    await using undo = new Rollback({
+      onRetry: (what, error) => {
+        operation.log.warn(`cannot ${what}`, { error: messageOf(error) });
+      },
+      onStuck,
+    });
+    const made = await assemble(undo);
+    undo.commit();
+    return made;
+  } catch (error) {
+    const explained = operation.explain(error);
+    operation.log.warn(explained.message);
+    throw explained;
   }
 }
 

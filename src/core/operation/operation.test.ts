@@ -169,3 +169,26 @@ test("a deadline beyond what a timer takes does not pass at once", async () => {
   await sleep(5);
   assert.equal(operation.signal.aborted, false);
 });
+
+test("run() ends its operation whatever happens, and explains a failure by its stage", async () => {
+  const clock = { nowMs: () => 0, nowNs: () => 0n };
+  const operations = new Operations({ faults: noFaults, clock });
+  const options = {
+    name: "stop-pod-sandbox",
+    subject: "pod-a",
+    timeoutMs: 1_000,
+    log: silentLogger,
+  } as const;
+  assert.equal(await operations.run(options, () => Promise.resolve("done")), "done");
+  await assert.rejects(
+    operations.run(options, async (operation) => {
+      assert.equal(operations.views().length, 1);
+      await operation.enter("remove-network");
+      throw new RuntimeError("not-found", "no such plugin");
+    }),
+    (error) =>
+      isKind(error, "not-found") &&
+      /stop pod sandbox "pod-a" \(stage remove-network, .*no such plugin/.test(String(error)),
+  );
+  assert.deepEqual(operations.views(), []);
+});

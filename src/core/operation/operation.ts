@@ -164,6 +164,19 @@ export class Operations {
     return operation;
   }
 
+  /**
+   * Does `work` as an operation with stages: ended whatever happens, a failure explained by what
+   * was being done, to what, and at which stage.
+   */
+  async run<T>(options: Options, work: (operation: RunningOperation) => Promise<T>): Promise<T> {
+    using operation = this.begin(options);
+    try {
+      return await work(operation);
+    } catch (error) {
+      throw operation.explain(error);
+    }
+  }
+
   /** Makes every operation stop at its next stage, also those that begin later: the daemon's end. */
   abortAll(reason: RuntimeError): void {
     this.#over = reason;

@@ -1,5 +1,5 @@
-import { messageOf, RuntimeError } from "../../base/errors.ts";
-import { Rollback } from "../../base/rollback.ts";
+import { RuntimeError } from "../../base/errors.ts";
+import type { Rollback } from "../../base/rollback.ts";
 import {
   type CheckedConfig,
   type ContainerImage,
@@ -12,6 +12,7 @@ import type { Image } from "../../core/image/index.ts";
 import type { RunningOperation } from "../../core/operation/index.ts";
 import type { Sandbox } from "../../core/sandbox/index.ts";
 import { stopSignal } from "../../spec/index.ts";
+import { buildOrUndo, checkNameIsFree } from "../creations.ts";
 import { type ContainerContext, specSubject } from "./context.ts";
 import { userOf } from "./user.ts";
 import { removeContainerById } from "./remove.ts";
@@ -19,7 +20,6 @@ import { removeContainerById } from "./remove.ts";
 interface Plan {
   readonly id: string;
   readonly name: string;
-  readonly request: CreateContainerRequest;
   readonly requestBytes: Uint8Array;
   readonly config: CheckedConfig;
   readonly sandbox: Sandbox;
@@ -41,7 +41,8 @@ export async function createContainer(
   const config = context.specs.check(request.config, sandbox);
   const name = containerName(config.metadata, sandbox.name);
   if (!context.creations.has(name)) {
-    checkNameIsFree(context, name);
+    const words = { doing: "create container", noun: "container", attempt: "this attempt" };
+    checkNameIsFree(context.store, name, words);
     checkSandboxReady(sandbox);
   }
   return context.creations.run(name, requestBytes, caller, () => {
@@ -49,7 +50,6 @@ export async function createContainer(
     const plan: Plan = {
       id: newContainerId(),
       name,
-      request,
       requestBytes,
       config,
       sandbox,
@@ -83,21 +83,6 @@ function checkSandboxReady(sandbox: Sandbox): void {
   );
 }
 
-function checkNameIsFree(context: ContainerContext, name: string): void {
-  const id = context.store.idOfName(name);
-  if (id === undefined) return;
-  if (context.store.isListed(id)) {
-    throw new RuntimeError(
-      "already-exists",
-      `create container "${name}": container "${id}" is this attempt, remove it or ask with the next attempt`,
-    );
-  }
-  throw new RuntimeError(
-    "unavailable",
-    `create container "${name}": an unfinished container of this name, "${id}", is being taken down; try again`,
-  );
-}
-
 function findImage(context: ContainerContext, name: string): Image {
   const image = context.images.find(name);
   if (image !== undefined) return image;
@@ -116,23 +101,11 @@ async function build(
   // A removal of the sandbox aborts this and waits a moment for it, undoing included.
   using _turn = await context.locks.acquire(plan.id);
   using _abortable = context.starting.add(plan.id, operation);
-  try {
-    await using undo = new Rollback({
-      onRetry: (what, error) => {
-        running.log.warn(`cannot ${what}`, { error: messageOf(error) });
-      },
-      onStuck: () => {
-        context.janitor.adopt(plan.id, () => removeContainerById(context, plan.id), 1_000);
-      },
-    });
-    await assemble(context, plan, running, undo);
-    undo.commit();
-    return plan.id;
-  } catch (error) {
-    const explained = running.explain(error);
-    running.log.warn(explained.message);
-    throw explained;
-  }
+  const onStuck = (): void => {
+    context.janitor.adopt(plan.id, () => removeContainerById(context, plan.id), 1_000);
+  };
+  await buildOrUndo(running, onStuck, (undo) => assemble(context, plan, running, undo));
+  return plan.id;
 }
 
 async function assemble(

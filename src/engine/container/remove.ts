@@ -1,5 +1,6 @@
-import type { ContainerContext } from "./context.ts";
-import { runtimeOf } from "./context.ts";
+import type { Container } from "../../core/container/index.ts";
+import type { RunningOperation } from "../../core/operation/index.ts";
+import { type ContainerContext, runtimeOf } from "./context.ts";
 import { stopById } from "./stop.ts";
 
 /**
@@ -27,24 +28,31 @@ export async function removeContainerById(
   using _turn = await context.locks.acquire(`remove ${id}`, caller);
   const container = context.store.peek(id);
   if (container === undefined) return; // removed while we waited
-  using operation = context.operations.begin({
-    name: "remove-container",
-    subject: id,
-    timeoutMs: context.times.endMs,
-    log: context.log.with({ container: id, sandbox: container.sandboxId }),
-  });
-  try {
-    await operation.enter("stop");
-    await stopById(context, id, 0);
-    await operation.enter("remove-runtime-state");
-    await runtimeOf(context, container).remove(id);
-    await operation.enter("remove-root");
-    await context.snapshots.remove(id);
-    await operation.enter("delete-record");
-    context.store.remove(id);
-    context.onRemoved(container);
-    await operation.enter("answer");
-  } catch (error) {
-    throw operation.explain(error);
-  }
+  await context.operations.run(
+    {
+      name: "remove-container",
+      subject: id,
+      timeoutMs: context.times.endMs,
+      log: context.log.with({ container: id, sandbox: container.sandboxId }),
+    },
+    (operation) => takeApart(context, container, operation),
+  );
+}
+
+async function takeApart(
+  context: ContainerContext,
+  container: Container,
+  operation: RunningOperation,
+): Promise<void> {
+  const { id } = container;
+  await operation.enter("stop");
+  await stopById(context, id, 0);
+  await operation.enter("remove-runtime-state");
+  await runtimeOf(context, container).remove(id);
+  await operation.enter("remove-root");
+  await context.snapshots.remove(id);
+  await operation.enter("delete-record");
+  context.store.remove(id);
+  context.onRemoved(container);
+  await operation.enter("answer");
 }

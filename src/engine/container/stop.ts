@@ -43,18 +43,15 @@ export async function stopById(
   await leaveTimeToGiveUp(context, id);
   const container = context.store.peek(id);
   if (container?.state.name !== "running") return;
-  using operation = context.operations.begin({
-    name: "stop-container",
-    subject: id,
-    timeoutMs: Math.max(graceMs, 0) + context.times.endMs,
-    log: context.log.with({ container: id }),
-  });
-  try {
-    await end(context, container, graceMs, operation);
-    await operation.enter("answer");
-  } catch (error) {
-    throw operation.explain(error);
-  }
+  await context.operations.run(
+    {
+      name: "stop-container",
+      subject: id,
+      timeoutMs: Math.max(graceMs, 0) + context.times.endMs,
+      log: context.log.with({ container: id }),
+    },
+    (operation) => end(context, container, graceMs, operation),
+  );
 }
 
 async function leaveTimeToGiveUp(context: ContainerContext, id: string): Promise<void> {
@@ -76,15 +73,28 @@ async function end(
   const runtime = runtimeOf(context, container);
   // The recovery may not have been able to.
   if (state.name === "running") await takeUpProcess(context, container, state);
-  if (graceMs > 0) {
-    await operation.enter("send-signal");
-    await runtime.kill(id, parseSignal(container.stopSignal)?.number ?? defaultSignal);
-    await operation.enter("wait-for-end");
-    if (await endsWithin(context, runtime, id, graceMs, operation.signal)) return;
+  const ended = graceMs > 0 && (await endGently(context, container, graceMs, operation));
+  if (!ended) {
+    await operation.enter("kill-all");
+    await runtime.killAll(id);
+    await untilExited(context, runtime, id, operation.signal);
   }
-  await operation.enter("kill-all");
-  await runtime.killAll(id);
-  await untilExited(context, runtime, id, operation.signal);
+  await operation.enter("answer");
+}
+
+/** Sends the stop signal; true when the process has ended within its grace. */
+async function endGently(
+  context: ContainerContext,
+  container: Container,
+  graceMs: number,
+  operation: RunningOperation,
+): Promise<boolean> {
+  const { id } = container;
+  const runtime = runtimeOf(context, container);
+  await operation.enter("send-signal");
+  await runtime.kill(id, parseSignal(container.stopSignal)?.number ?? defaultSignal);
+  await operation.enter("wait-for-end");
+  return endsWithin(context, runtime, id, graceMs, operation.signal);
 }
 
 async function endsWithin(

@@ -45,26 +45,24 @@ async function pull(
   signal: AbortSignal,
 ): Promise<Digest> {
   const subject = formatReference(reference);
-  using operation = context.operations.begin({
-    name: "pull-image",
-    subject,
-    timeoutMs: pullMs,
-    log: context.log.with({ image: subject }),
-  });
-  const onAbort = (): void => {
-    operation.abort(
-      signal.reason instanceof RuntimeError ? signal.reason : wrap("pull", signal.reason),
-    );
-  };
-  signal.addEventListener("abort", onAbort, { once: true });
-  if (signal.aborted) onAbort();
-  try {
-    return await fetchImage(context, reference, auth, operation);
-  } catch (error) {
-    throw operation.explain(error);
-  } finally {
-    signal.removeEventListener("abort", onAbort);
-  }
+  const log = context.log.with({ image: subject });
+  return context.operations.run(
+    { name: "pull-image", subject, timeoutMs: pullMs, log },
+    async (operation) => {
+      const onAbort = (): void => {
+        operation.abort(
+          signal.reason instanceof RuntimeError ? signal.reason : wrap("pull", signal.reason),
+        );
+      };
+      signal.addEventListener("abort", onAbort, { once: true });
+      if (signal.aborted) onAbort();
+      try {
+        return await fetchImage(context, reference, auth, operation);
+      } finally {
+        signal.removeEventListener("abort", onAbort);
+      }
+    },
+  );
 }
 
 async function fetchImage(

@@ -27,17 +27,15 @@ export async function recoverSandboxes(
   context: SandboxContext,
   records: SandboxRecords,
 ): Promise<void> {
-  using operation = context.operations.begin({
-    name: "recover",
-    subject: "the last daemon's sandboxes",
-    timeoutMs: recoverMs,
-    log: context.log,
-  });
-  try {
-    await takeUp(context, records, operation);
-  } catch (error) {
-    throw operation.explain(error);
-  }
+  await context.operations.run(
+    {
+      name: "recover",
+      subject: "the last daemon's sandboxes",
+      timeoutMs: recoverMs,
+      log: context.log,
+    },
+    (operation) => takeUp(context, records, operation),
+  );
 }
 
 async function takeUp(

@@ -1,3 +1,4 @@
+import type { RunningOperation } from "../../core/operation/index.ts";
 import { controllerOf, otherCgroups, type SandboxContext } from "./context.ts";
 import { stopLocked } from "./stop.ts";
 
@@ -22,31 +23,37 @@ export async function removeSandbox(
 ): Promise<void> {
   using _turn = await context.locks.acquire(id, caller);
   if (context.store.peek(id) === undefined) return;
-  using operation = context.operations.begin({
-    name: "remove-pod-sandbox",
-    subject: id,
-    timeoutMs: context.times.stopMs,
-    log: context.log.with({ sandbox: id }),
-  });
-  try {
-    await operation.enter("stop");
-    if (context.store.get(id).state.name === "creating")
-      await endHalfBuilt(context, id, operation.signal);
-    else await stopLocked(context, id);
+  await context.operations.run(
+    {
+      name: "remove-pod-sandbox",
+      subject: id,
+      timeoutMs: context.times.stopMs,
+      log: context.log.with({ sandbox: id }),
+    },
+    (operation) => takeApart(context, id, operation),
+  );
+}
 
-    await operation.enter("shut-down");
-    await context.containers.removeAll(id);
-    const sandbox = context.store.get(id);
-    await controllerOf(context, sandbox)?.shutdown(sandbox, operation.signal);
-    if (sandbox.cgroup !== undefined)
-      await context.cgroups.remove(sandbox.cgroup, otherCgroups(context, id), operation.signal);
+async function takeApart(
+  context: SandboxContext,
+  id: string,
+  operation: RunningOperation,
+): Promise<void> {
+  await operation.enter("stop");
+  if (context.store.get(id).state.name === "creating")
+    await endHalfBuilt(context, id, operation.signal);
+  else await stopLocked(context, id);
 
-    await operation.enter("delete-record");
-    context.store.remove(id);
-    await operation.enter("answer");
-  } catch (error) {
-    throw operation.explain(error);
-  }
+  await operation.enter("shut-down");
+  await context.containers.removeAll(id);
+  const sandbox = context.store.get(id);
+  await controllerOf(context, sandbox)?.shutdown(sandbox, operation.signal);
+  if (sandbox.cgroup !== undefined)
+    await context.cgroups.remove(sandbox.cgroup, otherCgroups(context, id), operation.signal);
+
+  await operation.enter("delete-record");
+  context.store.remove(id);
+  await operation.enter("answer");
 }
 
 /** A sandbox that a crash left half-built: it never was ready, so there is no state to keep. */

@@ -1,9 +1,10 @@
 import { messageOf, RuntimeError } from "../../base/errors.ts";
-import { Rollback } from "../../base/rollback.ts";
+import type { Rollback } from "../../base/rollback.ts";
 import { type NetworkRequest, podPortForwardings } from "../../core/network/index.ts";
 import type { RunningOperation } from "../../core/operation/index.ts";
 import {
   type BoundHandler,
+  type CheckedSandboxConfig,
   checkSandboxConfig,
   cgroupResourcesOf,
   newSandboxId,
@@ -12,6 +13,7 @@ import {
   type SandboxController,
   sandboxName,
 } from "../../core/sandbox/index.ts";
+import { buildOrUndo, checkNameIsFree } from "../creations.ts";
 import { otherCgroups, type SandboxContext } from "./context.ts";
 import { removeSandbox } from "./remove.ts";
 import { watchSandbox } from "./watch.ts";
@@ -20,7 +22,8 @@ import { watchSandbox } from "./watch.ts";
 interface Plan {
   readonly id: string;
   readonly name: string;
-  readonly request: RunPodSandboxRequest;
+  /** The request's config, checked. */
+  readonly config: CheckedSandboxConfig;
   readonly requestBytes: Uint8Array;
   readonly handler: BoundHandler;
   readonly controller: SandboxController;
@@ -49,9 +52,13 @@ export async function runPodSandbox(
     );
   }
   const name = sandboxName(config.metadata);
-  if (!context.creations.has(name)) checkNameIsFree(context, name);
+  if (!context.creations.has(name)) {
+    const words = { doing: "run pod sandbox", noun: "sandbox", attempt: "this attempt of the pod" };
+    checkNameIsFree(context.store, name, words);
+  }
   return context.creations.run(name, input.requestBytes, caller, () => {
-    const plan: Plan = { id: newSandboxId(), name, handler, controller, ...input };
+    const { requestBytes } = input;
+    const plan: Plan = { id: newSandboxId(), name, config, requestBytes, handler, controller };
     const operation = context.operations.begin({
       name: "run-pod-sandbox",
       subject: name,
@@ -71,49 +78,21 @@ export async function runPodSandbox(
   });
 }
 
-function checkNameIsFree(context: SandboxContext, name: string): void {
-  const id = context.store.idOfName(name);
-  if (id === undefined) return;
-  if (context.store.isListed(id)) {
-    throw new RuntimeError(
-      "already-exists",
-      `run pod sandbox "${name}": sandbox "${id}" is this attempt of the pod, remove it or ask with the next attempt`,
-    );
-  }
-  throw new RuntimeError(
-    "unavailable",
-    `run pod sandbox "${name}": an unfinished sandbox of this name, "${id}", is being taken down; try again`,
-  );
-}
-
 async function build(
   context: SandboxContext,
   plan: Plan,
   operation: RunningOperation,
 ): Promise<string> {
   using running = operation;
-  try {
-    await using undo = new Rollback({
-      onRetry: (what, error) => {
-        running.log.warn(`cannot ${what}`, { error: messageOf(error) });
-      },
-      onStuck: (what, error) => {
-        leaveBehind(
-          context,
-          plan.id,
-          `its creation failed, and davit could not ${what}: ${messageOf(error)}`,
-        );
-      },
-    });
-    const sandbox = await assemble(context, plan, running, undo);
-    undo.commit();
-    watchSandbox(context, sandbox);
-    return sandbox.id;
-  } catch (error) {
-    const explained = running.explain(error);
-    running.log.warn(explained.message);
-    throw explained;
-  }
+  const onStuck = (what: string, error: unknown): void => {
+    const reason = `its creation failed, and davit could not ${what}: ${messageOf(error)}`;
+    leaveBehind(context, plan.id, reason);
+  };
+  const sandbox = await buildOrUndo(running, onStuck, (undo) =>
+    assemble(context, plan, running, undo),
+  );
+  watchSandbox(context, sandbox);
+  return sandbox.id;
 }
 
 async function assemble(
@@ -123,8 +102,7 @@ async function assemble(
   undo: Rollback,
 ): Promise<Sandbox> {
   const { store } = context;
-  const { id, controller } = plan;
-  const config = checkSandboxConfig(plan.request.config);
+  const { id, config, controller } = plan;
   await operation.enter("reserve-name");
   const cgroup = context.cgroups.plan(
     config.linux?.cgroupParent ?? "",

@@ -26,17 +26,15 @@ export async function stopPodSandbox(
 export async function stopLocked(context: SandboxContext, id: string): Promise<void> {
   const sandbox = context.store.get(id);
   if (sandbox.state.name === "stopped") return;
-  using operation = context.operations.begin({
-    name: "stop-pod-sandbox",
-    subject: id,
-    timeoutMs: context.times.stopMs,
-    log: context.log.with({ sandbox: id }),
-  });
-  try {
-    await endAndRelease(context, sandbox, operation);
-  } catch (error) {
-    throw operation.explain(error);
-  }
+  await context.operations.run(
+    {
+      name: "stop-pod-sandbox",
+      subject: id,
+      timeoutMs: context.times.stopMs,
+      log: context.log.with({ sandbox: id }),
+    },
+    (operation) => endAndRelease(context, sandbox, operation),
+  );
 }
 
 async function endAndRelease(
