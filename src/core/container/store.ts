@@ -4,6 +4,9 @@ import { checkContainerTransition } from "./state.ts";
 
 /** All containers of this daemon. */
 export class ContainerStore extends ObjectStore<Container> {
+  /** The listed ones by sandbox and id: a pod's status must not walk the containers of all pods. */
+  readonly #bySandbox = new Map<string, Map<string, Container>>();
+
   constructor(records: Pick<ContainerRecords, "putContainer" | "deleteContainer">) {
     super({
       noun: "container",
@@ -17,5 +20,26 @@ export class ContainerStore extends ObjectStore<Container> {
         checkContainerTransition(before.id, before.state.name, after.state.name);
       },
     });
+    this.listen((container, change) => {
+      if (change === "removed") this.#forget(container);
+      else this.#remember(container);
+    });
+  }
+
+  /** The containers of a sandbox that clients see, oldest first. */
+  listedOf(sandboxId: string): Iterable<Container> {
+    return this.#bySandbox.get(sandboxId)?.values() ?? [];
+  }
+
+  #remember(container: Container): void {
+    const siblings = this.#bySandbox.get(container.sandboxId) ?? new Map<string, Container>();
+    siblings.set(container.id, container);
+    this.#bySandbox.set(container.sandboxId, siblings);
+  }
+
+  #forget({ id, sandboxId }: Container): void {
+    const siblings = this.#bySandbox.get(sandboxId);
+    siblings?.delete(id);
+    if (siblings?.size === 0) this.#bySandbox.delete(sandboxId);
   }
 }

@@ -13,6 +13,14 @@ export interface ControllerStatus {
   readonly info: Readonly<Record<string, unknown>>;
 }
 
+/** What a controller is asked with. */
+export interface StatusQuestion {
+  /** Whether `info` is wanted. */
+  readonly verbose: boolean;
+  /** Aborted when nobody waits for the answer any more. Costs nothing while nobody asks for it. */
+  readonly signal: AbortSignal;
+}
+
 /** The state that means ready (containerd.runtime.sandbox.v1, SandboxStatus). */
 export const controllerReady = "SANDBOX_READY";
 /** The state that means not ready. */
@@ -74,11 +82,8 @@ export interface SandboxController {
   closeNamespaces(sandbox: Sandbox, signal: AbortSignal): Promise<void>;
   /** Gives everything back that create() and start() made, at whatever point they ended. Idempotent. */
   shutdown(sandbox: Sandbox, signal: AbortSignal): Promise<void>;
-  /** How the sandbox is. */
-  status(
-    sandbox: Sandbox,
-    options: { readonly verbose: boolean; readonly signal: AbortSignal },
-  ): Promise<ControllerStatus>;
+  /** How the sandbox is; at once from a controller that knows it from memory. */
+  status(sandbox: Sandbox, question: StatusQuestion): Promise<ControllerStatus> | ControllerStatus;
   /** What its containers share. From memory. */
   environment(sandbox: Sandbox): SandboxEnvironment;
   /** Resolves when a started sandbox ended by itself or was stopped. */

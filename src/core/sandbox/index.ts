@@ -13,6 +13,7 @@ export type {
   SandboxEnvironment,
   SandboxExit,
   StartedSandbox,
+  StatusQuestion,
 } from "./controller.ts";
 export { controllerNotReady, controllerReady } from "./controller.ts";
 export type {

@@ -24,8 +24,8 @@ export async function podSandboxStatus(
   const status = await statusOf(context.sandboxes, request.podSandboxId, request.verbose);
   // Fields of PodSandboxStatusResponse: 1 status, 2 info, 3 containers_statuses, 4 timestamp.
   const fields = [encodedStatus(status), int64Field(4, status.timestampNs)];
-  for (const container of context.containers.store.listed()) {
-    if (container.sandboxId === status.sandbox.id) fields.push(encodedContainerStatus(container));
+  for (const container of context.containers.store.listedOf(status.sandbox.id)) {
+    fields.push(encodedContainerStatus(container));
   }
   if (status.info !== undefined) fields.push(encodedInfo(status));
   return joinFields(fields);

@@ -15,6 +15,7 @@ import {
   type SandboxEnvironment,
   type SandboxExit,
   type StartedSandbox,
+  type StatusQuestion,
 } from "../../core/sandbox/index.ts";
 import {
   type CgroupLayout,
@@ -147,24 +148,25 @@ export class PodSandboxController implements SandboxController {
     this.#kept.delete(sandbox.id);
   }
 
-  status(sandbox: Sandbox, options: { readonly verbose: boolean }): Promise<ControllerStatus> {
+  status(sandbox: Sandbox, question: Pick<StatusQuestion, "verbose">): ControllerStatus {
     const kept = this.#kept.get(sandbox.id);
     if (kept === undefined) {
-      return Promise.reject(
-        new RuntimeError("not-found", `ask for sandbox "${sandbox.id}": it is not running here`),
+      throw new RuntimeError(
+        "not-found",
+        `ask for sandbox "${sandbox.id}": it is not running here`,
       );
     }
-    return Promise.resolve({
+    return {
       state: kept.ended ? controllerNotReady : controllerReady,
       pid: kept.ended ? 0 : (kept.holder?.identity.pid ?? 0),
       createdAtNs: undefined,
-      info: options.verbose
+      info: question.verbose
         ? {
             runtimeSpec: runtimeSpec(sandbox, this.#places.pinned(sandbox)),
             sandboxMetadata: sandboxMetadata(sandbox),
           }
         : {},
-    });
+    };
   }
 
   environment(sandbox: Sandbox): SandboxEnvironment {
