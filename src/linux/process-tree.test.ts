@@ -31,8 +31,9 @@ test("killProcessTree() spares the root, which then reaps its children", async (
 test("killProcessTree() kills those of the candidates that follow a session's leader", async () => {
   const leader = spawnChild({
     file: "sh",
-    // Its child is an orphan, and so not found through it, but in its session.
-    args: ["-c", "(sleep 60 & echo $!); exec sleep 60"],
+    // The substitution's shell is reaped before the line is written, and leaves its child an orphan
+    // that is not found through the leader, but in its session.
+    args: ["-c", "orphan=$(sleep 60 >/dev/null & echo $!); echo $orphan; exec sleep 60"],
     env,
     newSession: true,
     stdout: "pipe",
