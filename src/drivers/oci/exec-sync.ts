@@ -7,6 +7,7 @@ import { messageOf, RuntimeError, wrap } from "../../base/errors.ts";
 import type { Logger } from "../../base/logger.ts";
 import type { ExecResult } from "../../core/container/index.ts";
 import {
+  announceAttach,
   type CgroupLayout,
   type Child,
   type ChildExit,
@@ -56,6 +57,7 @@ export async function execSync(
   },
 ): Promise<ExecResult> {
   options.signal.throwIfAborted();
+  void announceAttach(deps.cgroups);
   const name = `${target.id}-${randomBytes(6).toString("hex")}`;
   const specFile = join(deps.folder, `${name}.json`);
   const pidFile = join(deps.folder, `${name}.pid`);

@@ -15,6 +15,7 @@ import type {
 import type { Operation } from "../../core/operation/index.ts";
 import type { ProcessIdentity } from "../../core/sandbox/index.ts";
 import {
+  announceAttach,
   type CgroupLayout,
   type Child,
   killCgroup,
@@ -116,6 +117,7 @@ export class OciRuntime implements ContainerRuntime {
       runtimePath: programPath(bundle.runtimePath),
       cgroupPath: bundle.cgroupPath,
     };
+    void announceAttach(this.#deps.cgroups);
     await operation.enter("write-bundle");
     try {
       await mkdir(this.#places.bundle(id), { mode: 0o700 });

@@ -1,0 +1,36 @@
+import assert from "node:assert/strict";
+import { readFileSync } from "node:fs";
+import { test } from "node:test";
+
+import { announceAttach, ownCgroupProcs } from "./attach.ts";
+import { detectCgroups, type LegacyCgroups } from "./layout.ts";
+
+const layout: LegacyCgroups = {
+  version: "v1",
+  hierarchies: [
+    { path: "/cg/cpu", controllers: ["cpu", "cpuacct"] },
+    { path: "/cg/systemd", controllers: ["name=systemd"] },
+    { path: "/cg/unified", controllers: [] },
+  ],
+  ownedByV2: [],
+  advice: undefined,
+};
+
+test("ownCgroupProcs() takes the first hierarchy that is mounted, and never the v2 tree", () => {
+  const unified = "0::/user.slice\n";
+  assert.equal(ownCgroupProcs(layout, unified), undefined);
+  assert.equal(ownCgroupProcs(layout, `7:hugetlb:/\n${unified}`), undefined);
+  assert.equal(
+    ownCgroupProcs(layout, `7:hugetlb:/x\n3:cpu,cpuacct:/a:b/c\n${unified}`),
+    "/cg/cpu/a:b/c/cgroup.procs",
+  );
+  assert.equal(ownCgroupProcs(layout, "1:name=systemd:/\n"), "/cg/systemd/cgroup.procs");
+  assert.equal(ownCgroupProcs(layout, ""), undefined);
+});
+
+test("announceAttach() leaves us where we are, also when there is nothing to write", async () => {
+  const before = readFileSync("/proc/self/cgroup", "utf8");
+  await Promise.all([announceAttach(detectCgroups()), announceAttach(layout)]);
+  await announceAttach(layout);
+  assert.equal(readFileSync("/proc/self/cgroup", "utf8"), before);
+});

@@ -1,0 +1,42 @@
+import { readFile, writeFile } from "node:fs/promises";
+
+import type { CgroupLayout, LegacyCgroups } from "./layout.ts";
+
+let underWay = false;
+
+/**
+ * Tells the kernel that processes will soon be moved into cgroups. Call it without waiting for it,
+ * some milliseconds ahead; it changes nothing, never fails, and does nothing on v2, where a child is
+ * born in its cgroup.
+ *
+ * NOTE(kernel): the first move after a quiet moment waits for an RCU grace period, as it makes every
+ * fork and exit take the slow path of `cgroup_threadgroup_rwsem` (kernel/cgroup/cgroup.c and
+ * kernel/rcu/sync.c): 4 to 25 ms, all of it in the first of an OCI runtime's writes to cgroup.procs.
+ * Moves that follow within the next grace period are free. So we are the first, with a move of this
+ * process to where it is, and the wait passes while the runtime is still being loaded.
+ */
+export async function announceAttach(layout: CgroupLayout): Promise<void> {
+  if (layout.version === "v2" || underWay) return;
+  underWay = true;
+  try {
+    // Read each time: somebody may have moved us, and is not to be contradicted.
+    const path = ownCgroupProcs(layout, await readFile("/proc/self/cgroup", "latin1"));
+    if (path !== undefined) await writeFile(path, "0", { flag: "r+" });
+  } catch {
+    // Then the move that matters waits, as it would have without us.
+  } finally {
+    underWay = false;
+  }
+}
+
+/** The cgroup.procs that we are in, in the first v1 hierarchy that a text of /proc/PID/cgroup names. */
+export function ownCgroupProcs(layout: LegacyCgroups, text: string): string | undefined {
+  for (const line of text.split("\n")) {
+    const match = /^\d+:([^:]+):(\/.*)$/.exec(line);
+    const hierarchy = layout.hierarchies.find((h) => h.controllers.join(",") === match?.[1]);
+    if (match !== null && hierarchy !== undefined) {
+      return `${hierarchy.path}${match[2] === "/" ? "" : match[2]}/cgroup.procs`;
+    }
+  }
+  return undefined;
+}
