@@ -5,7 +5,6 @@ import { ImageStore } from "../core/image/index.ts";
 import type { Sandbox, SandboxController, SandboxStore } from "../core/sandbox/index.ts";
 import { OciRuntime } from "../drivers/oci/index.ts";
 import { OverlaySnapshots } from "../drivers/overlay/index.ts";
-import type { Records } from "../drivers/records/index.ts";
 import { Registry } from "../drivers/registry/index.ts";
 import { HostContainerSpecs, readSpecHost, rootUsers } from "../drivers/specs/index.ts";
 import {
@@ -13,13 +12,14 @@ import {
   defaultContainerTimes,
   Starting,
 } from "../engine/container/index.ts";
+import type { LateRecords } from "../engine/late-records.ts";
 import { type ImageContext, Pulls, removeUnusedLayers } from "../engine/image/index.ts";
 import type { CgroupLayout } from "../linux/index.ts";
 import type { ConfiguredHandlers } from "./handlers.ts";
 
 interface Parts {
   readonly config: Config;
-  readonly records: Records;
+  readonly records: LateRecords;
   readonly layout: CgroupLayout;
   readonly handlers: ConfiguredHandlers;
   readonly sandboxes: SandboxStore;

@@ -20,6 +20,7 @@ import {
 import { Creations } from "../engine/creations.ts";
 import { sweepLayers } from "../engine/image/index.ts";
 import { Janitor } from "../engine/janitor.ts";
+import { LateRecords } from "../engine/late-records.ts";
 import { defaultTimes, recoverSandboxes, type SandboxContext } from "../engine/sandbox/index.ts";
 import { detectCgroups, hostBootId, NamespaceWatch } from "../linux/index.ts";
 import { buildContainers } from "./build-containers.ts";
@@ -61,7 +62,8 @@ export async function build(config: Config, options: BuildOptions): Promise<Buil
   const clock = systemClock;
   const bootId = options.bootId ?? hostBootId();
 
-  const records = undo.use(Records.open(join(config.root, "davit.db"), { logger: log }));
+  const database = undo.use(Records.open(join(config.root, "davit.db"), { logger: log }));
+  const records = undo.use(new LateRecords(database, log));
   const layout = detectCgroups();
   if (layout.version === "v1" && layout.advice !== undefined) log.warn(layout.advice);
   const namespaces = undo.use(new NamespaceWatch());
@@ -104,13 +106,6 @@ export async function build(config: Config, options: BuildOptions): Promise<Buil
     cgroups: new FsPodCgroups(layout),
     namespaces,
   };
-  const describe = (): Readonly<Record<string, unknown>> => ({
-    config,
-    node: process.version,
-    records: records.counts(),
-    recordsSetAside: records.setAside(),
-    cgroups: layout,
-  });
   engine.parts.tasks.spawn("ask the OCI runtimes for their features", () => handlers.probe(log));
 
   const kept = undo.move();
@@ -123,7 +118,7 @@ export async function build(config: Config, options: BuildOptions): Promise<Buil
       stats: new HostStats({ cgroups: layout, snapshots: images.snapshots, clock }),
       network: networks.default,
       handlers: () => handlers.features(),
-      describe,
+      describe: () => ({ ...recordFacts(database, records), config, cgroups: layout }),
       isReady: options.isReady,
       log,
     },
@@ -141,9 +136,19 @@ export async function build(config: Config, options: BuildOptions): Promise<Buil
   };
 }
 
+/** What the verbose Status tells of the records. */
+function recordFacts(database: Records, late: LateRecords): Readonly<Record<string, unknown>> {
+  return {
+    node: process.version,
+    records: database.counts(),
+    recordsOwed: late.owed(),
+    recordsSetAside: database.setAside(),
+  };
+}
+
 interface EngineDeps {
   readonly config: Config;
-  readonly records: Records;
+  readonly records: LateRecords;
   readonly networks: Networks;
   readonly operations: Operations;
   readonly clock: Clock;

@@ -1,6 +1,6 @@
 /** What lists and statuses tell of containers. */
 import assert from "node:assert/strict";
-import { existsSync } from "node:fs";
+import { existsSync, rmSync } from "node:fs";
 import path from "node:path";
 import { after, before, describe, test } from "node:test";
 import {
@@ -118,6 +118,13 @@ describe("ContainerStatus", () => {
         assert.deepEqual(spec.process.args, ["sleep", "100000"]);
         assert.ok(cgroupsOfProcess(Number(info["pid"])).includes(spec.linux.cgroupsPath));
         assert.equal((info["config"] as { command: string[] }).command[0], "sleep");
+        // Asking makes nothing: a spec there is from the start on.
+        const source = path.join(daemon.paths.folder, "made-at-the-start");
+        const mounts = [{ containerPath: "/m", hostPath: source }];
+        const created = await createIn(pod, container({ mounts }));
+        rmSync(source, { recursive: true, force: true });
+        assert.equal((await containerInfo(daemon, created))["runtimeSpec"], null);
+        assert.equal(existsSync(source), false);
       }),
     ),
   );

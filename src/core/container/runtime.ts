@@ -75,6 +75,8 @@ export interface ContainerRuntime {
       readonly cgroupPath: string;
     },
   ): Promise<void>;
+  /** The runtime-spec that the container was started with, as JSON text; undefined before. Reads only. */
+  spec(id: string): Promise<string | undefined>;
   /** Sends a signal to the container's process; done when it is gone already. */
   kill(id: string, signalNumber: number): Promise<void>;
   /**

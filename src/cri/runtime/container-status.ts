@@ -6,7 +6,7 @@ import {
   type ContainerStatusResponseSchema,
 } from "../../gen/runtime/v1/api_pb.ts";
 import type { CriContext } from "../context.ts";
-import { containerSpecText } from "../../engine/container/index.ts";
+import { runtimeOf } from "../../engine/container/index.ts";
 import { criContainerStatus } from "../convert/container-status.ts";
 
 /** How a container is, from memory; verbose adds containerd's keys as one JSON text. */
@@ -23,7 +23,6 @@ export async function containerStatus(
 
 async function verboseInfo(context: CriContext, container: Container): Promise<string> {
   const sandbox = context.containers.sandboxes.peek(container.sandboxId);
-  const spec = await containerSpecText(context.containers, container).catch(() => "null");
   return JSON.stringify({
     sandboxID: container.sandboxId,
     pid: container.state.name === "running" ? container.state.process.pid : 0,
@@ -33,6 +32,16 @@ async function verboseInfo(context: CriContext, container: Container): Promise<s
     runtimeType: sandbox?.handler.runtimeType ?? sandbox?.handler.path ?? "",
     runtimeOptions: null,
     config: toJson(ContainerConfigSchema, container.config, { useProtoFieldName: true }),
-    runtimeSpec: JSON.parse(spec) as unknown,
+    runtimeSpec: await specOf(context, container),
   });
+}
+
+/** The spec that it was started with; null before that, and when its bundle is lost or damaged. */
+async function specOf({ containers }: CriContext, container: Container): Promise<unknown> {
+  try {
+    const text = await runtimeOf(containers, container).spec(container.id);
+    return text === undefined ? null : (JSON.parse(text) as unknown);
+  } catch {
+    return null;
+  }
 }

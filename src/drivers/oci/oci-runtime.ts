@@ -1,5 +1,5 @@
 import { readlinkSync } from "node:fs";
-import { mkdir, readdir, writeFile } from "node:fs/promises";
+import { mkdir, readdir, readFile, writeFile } from "node:fs/promises";
 
 import { messageOf, RuntimeError } from "../../base/errors.ts";
 import type { Logger } from "../../base/logger.ts";
@@ -18,6 +18,7 @@ import {
   announceAttach,
   type CgroupLayout,
   type Child,
+  errnoCode,
   killCgroup,
   openProcess,
   type ProcessRef,
@@ -176,6 +177,16 @@ export class OciRuntime implements ContainerRuntime {
       const facts = { runtimePath: programPath(started.runtimePath), cgroupPath };
       this.#keep(id, facts, { process: found(process), monitor: found(monitor) });
     });
+  }
+
+  async spec(id: string): Promise<string | undefined> {
+    const path = this.#places.file(id, "config.json");
+    try {
+      return await readFile(path, "utf8");
+    } catch (cause) {
+      if (errnoCode(cause) === "ENOENT") return undefined;
+      throw systemError(`read "${path}"`, cause);
+    }
   }
 
   kill(id: string, signalNumber: number): Promise<void> {

@@ -2,6 +2,7 @@ import { chmod, chown, mkdir, readdir, stat } from "node:fs/promises";
 import { join } from "node:path";
 import { type Digest, hexOf } from "../../base/digest.ts";
 import { messageOf, RuntimeError, wrap } from "../../base/errors.ts";
+import { KeyedLock } from "../../base/keyed-lock.ts";
 import { Semaphore } from "../../base/semaphore.ts";
 import type { RootFs, Usage } from "../../core/snapshot/index.ts";
 import {
@@ -40,6 +41,8 @@ interface KnownUsage {
 export class Roots {
   readonly #deps: RootsDeps;
   readonly #walks = new Semaphore(WALKS);
+  /** Held while a root is made or taken away: neither may meet the other half-way. */
+  readonly #locks = new KeyedLock();
   readonly #usage = new Map<string, KnownUsage>();
 
   private constructor(deps: RootsDeps) {
@@ -63,6 +66,7 @@ export class Roots {
 
   async mount(containerId: string, layers: readonly Digest[]): Promise<RootFs> {
     const folder = this.#deps.places.container(containerId);
+    using _turn = await this.#locks.acquire(containerId);
     const lower = this.#lowerOf(layers);
     try {
       await mkdir(folder, { mode: 0o700 });
@@ -85,6 +89,7 @@ export class Roots {
   async remove(containerId: string): Promise<void> {
     const { places, trash } = this.#deps;
     const folder = places.container(containerId);
+    using _turn = await this.#locks.acquire(containerId);
     // Never delete files through a mount: if this fails, the folder stays.
     await unmount(join(folder, "merged"));
     await trash.take(places.roots, containerId);

@@ -1,14 +1,13 @@
 // The verbs of a container: create, start, stop, remove, exec, and recovery after a restart. They
 // work on the interfaces of core alone. Start with create.ts.
 export type { ContainerContext, ContainerTimes } from "./context.ts";
-export { defaultContainerTimes } from "./context.ts";
+export { defaultContainerTimes, runtimeOf } from "./context.ts";
 export { createContainer } from "./create.ts";
 export { execSync } from "./exec-sync.ts";
 export { removeContainersOf, stopContainersOf } from "./of-sandbox.ts";
 export { recoverContainers } from "./recover.ts";
 export { removeContainer } from "./remove.ts";
 export { reopenContainerLog } from "./reopen-log.ts";
-export { containerSpecText } from "./spec-text.ts";
 export { startContainer } from "./start.ts";
 export { Starting } from "./starting.ts";
 export { stopContainer } from "./stop.ts";

@@ -1,21 +1,12 @@
 import { isKind, messageOf, RuntimeError } from "../../base/errors.ts";
 import type { Container, ContainerExit } from "../../core/container/index.ts";
-import { untilRecorded } from "../until-recorded.ts";
 import { type ContainerContext, runtimeOf } from "./context.ts";
 
 /** Waits in the background for the end of a running container's process, and puts it on record. */
 export function watchContainer(context: ContainerContext, id: string): void {
   const runtime = runtimeOf(context, context.store.get(id));
   context.tasks.spawn(`wait for container "${id}"`, async (signal) => {
-    const exit = await runtime.wait(id, signal);
-    const log = context.log.with({ container: id });
-    await untilRecorded(
-      () => {
-        recordExit(context, id, exit);
-      },
-      log,
-      signal,
-    );
+    recordExit(context, id, await runtime.wait(id, signal));
   });
 }
 

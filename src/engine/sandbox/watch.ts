@@ -1,5 +1,4 @@
 import type { Sandbox } from "../../core/sandbox/index.ts";
-import { untilRecorded } from "../until-recorded.ts";
 import { controllerOf, type SandboxContext } from "./context.ts";
 
 /**
@@ -11,14 +10,7 @@ export function watchSandbox(context: SandboxContext, sandbox: Sandbox): void {
   if (controller === undefined) return;
   context.tasks.spawn(`wait for sandbox "${sandbox.id}"`, async (signal) => {
     const { reason } = await controller.wait(sandbox, signal);
-    const log = context.log.with({ sandbox: sandbox.id });
-    await untilRecorded(
-      () => {
-        markDead(context, sandbox.id, reason);
-      },
-      log,
-      signal,
-    );
+    markDead(context, sandbox.id, reason);
   });
 }
 
