@@ -4,7 +4,7 @@ import { mkdir } from "node:fs/promises";
 import path from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import type { MessageInitShape } from "@bufbuild/protobuf";
-import { openDemoRegistry } from "../../src/cli/demo-registry.ts";
+import { openDemoRegistry } from "../../src/cli/demo/registry.ts";
 import {
   type ContainerConfigSchema,
   ContainerState,

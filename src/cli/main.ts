@@ -1,31 +1,21 @@
 // The command line of davit. This folder may import config, client, linux and daemon; nothing
-// imports it. Start here: the table of commands is `commands`, each one a file of its own.
+// imports it. Start here: the table of commands is `commands/index.ts`, each one a file of its own.
 
 import process from "node:process";
 import { messageOf } from "../base/errors.ts";
 import { runUnpacker, unpackCommand } from "../unpack/main.ts";
-import { type Command, exitCode, parseCommandLine, UsageError } from "./command.ts";
-import { configCheck, configDefault, configShow } from "./config.ts";
-import { demo } from "./demo.ts";
-import { formatCommand, formatCommandList } from "./help.ts";
-import { serve } from "./serve.ts";
-import { createTerminal, type Terminal } from "./terminal.ts";
-import { formatVersion, version } from "./version.ts";
+import { CommandFailure, exitCode } from "./command-line/exit-code.ts";
+import { formatCommand, formatCommandList } from "./command-line/help.ts";
+import { parseCommandLine } from "./command-line/parse.ts";
+import { UsageError } from "./command-line/usage-error.ts";
+import { commands } from "./commands/index.ts";
+import { formatVersion } from "./commands/version.ts";
+import { createTerminal, type Terminal } from "./output/terminal.ts";
 
 // The build sets it; running from the sources there is none.
 declare const DAVIT_VERSION: string | undefined;
 
 const BUILD = typeof DAVIT_VERSION === "string" ? DAVIT_VERSION : "0.0.0-source";
-
-/** Every command, in the order of the help. */
-export const commands: readonly Command[] = [
-  serve,
-  configDefault,
-  configCheck,
-  configShow,
-  version,
-  demo,
-];
 
 /** Does what the words after "davit" ask for and says so on the terminal; the exit code. */
 export async function main(argv: readonly string[], terminal: Terminal): Promise<number> {
@@ -50,6 +40,7 @@ export async function main(argv: readonly string[], terminal: Terminal): Promise
   } catch (error) {
     const red = terminal.errStyle.red;
     terminal.err(`${red("davit:")} ${messageOf(error)}\n`);
+    if (error instanceof CommandFailure) return error.exitCode;
     if (!(error instanceof UsageError)) return exitCode.failed;
     const topic = error.command === undefined ? "" : ` ${error.command.name}`;
     terminal.err(`See: davit help${topic}\n`);
@@ -60,7 +51,7 @@ export async function main(argv: readonly string[], terminal: Terminal): Promise
 if (import.meta.main) {
   // No command for people: the daemon starts it, once for each layer.
   if (process.argv[2] === unpackCommand) process.exit(await runUnpacker(process.argv.slice(3)));
-  // A reader that had enough (davit config default | head -1) is no failure.
+  // A reader that had enough (davit ps | head -1) is no failure.
   process.stdout.on("error", (error: NodeJS.ErrnoException) => {
     process.exit(error.code === "EPIPE" ? exitCode.done : exitCode.failed);
   });

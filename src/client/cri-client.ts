@@ -49,10 +49,11 @@ export class CriClient implements Disposable {
 
   /**
    * @param endpoint `unix:///run/x.sock`, as kubelet and crictl write it, or the absolute path
+   * @param options.maxMessageBytes largest answer accepted; 16 MiB, as kubelet's, unless given
    * @throws RuntimeError `invalid-argument` for any other endpoint
    */
-  constructor(endpoint: string) {
-    this.#grpc = new GrpcClient({ path: parseEndpoint(endpoint) });
+  constructor(endpoint: string, options: { readonly maxMessageBytes?: number } = {}) {
+    this.#grpc = new GrpcClient({ path: parseEndpoint(endpoint), ...options });
     this.runtime = serviceClient(this.#grpc, RuntimeService);
     this.image = serviceClient(this.#grpc, ImageService);
   }

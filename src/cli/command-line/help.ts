@@ -1,0 +1,100 @@
+import {
+  type Command,
+  formatOperands,
+  type OptionSpec,
+  sections,
+  serverOptions,
+} from "./command.ts";
+import { exitCodeDocs } from "./exit-code.ts";
+import type { Style } from "../output/terminal.ts";
+
+type Row = readonly [string, string];
+
+/** The list of commands: all of them, or those of a group such as "config". */
+export function formatCommandList(
+  commands: readonly Command[],
+  style: Style,
+  group?: string,
+): string {
+  const shown = commands.filter(
+    ({ name, hidden }) => hidden !== true && (group === undefined || name.startsWith(`${group} `)),
+  );
+  const width = widthOf(shown.map(summaryRow));
+  const lists = sections.flatMap((section) => {
+    const rows = shown.filter((command) => command.section === section).map(summaryRow);
+    return rows.length === 0 ? [] : [style.bold(`${section}:`), ...table(rows, width), ""];
+  });
+  const lines = [
+    "davit runs the pods and containers of a Kubernetes node (CRI runtime.v1).",
+    "",
+    `${style.bold("Usage:")} davit ${group ?? "COMMAND"} ${group === undefined ? "" : "COMMAND "}[OPTIONS]`,
+    "",
+    ...lists,
+    ...(group === undefined ? generalHelp(style) : []),
+    "davit help COMMAND tells more, with examples.",
+  ];
+  return `${lines.join("\n")}\n`;
+}
+
+function generalHelp(style: Style): readonly string[] {
+  const variables: readonly Row[] = [
+    ["DAVIT_ENDPOINT", "The socket to speak to where no --endpoint is given"],
+    ["NO_COLOR", "No colours (there are none in pipes and files anyway)"],
+  ];
+  return [
+    style.bold("Options of all commands that speak to a server:"),
+    ...table(Object.entries(serverOptions).map(optionRow)),
+    "",
+    style.bold("Environment:"),
+    ...table(variables),
+    "",
+    style.bold("Exit codes:"),
+    ...table(exitCodeDocs.map(([code, doc]) => [String(code).padStart(3), doc])),
+    "",
+  ];
+}
+
+/** What there is to know about one command. */
+export function formatCommand(command: Command, style: Style): string {
+  const operands = command.operands.length === 0 ? "" : ` ${formatOperands(command)}`;
+  const own = Object.entries(command.options).map(optionRow);
+  const general = command.client === true ? Object.entries(serverOptions).map(optionRow) : [];
+  const help: Row = ["-h, --help", "Show this"];
+  const width = widthOf([...own, ...general, help]);
+  const lines = [
+    `${command.summary}.`,
+    ...(command.details === undefined ? [] : ["", command.details]),
+    "",
+    `${style.bold("Usage:")} davit ${command.name} [OPTIONS]${operands}`,
+    "",
+    style.bold("Options:"),
+    ...table([...own, ...general, help], width),
+    "",
+    style.bold("Examples:"),
+    ...command.examples.flatMap(({ line, does }) => [`  ${style.dim(`# ${does}`)}`, `  ${line}`]),
+  ];
+  return `${lines.join("\n")}\n`;
+}
+
+function summaryRow({ name, summary }: Command): Row {
+  return [name, summary];
+}
+
+/** An option as help and reference show it: `-n, --namespace NAME`. */
+export function optionUsage(name: string, { short, value }: OptionSpec): string {
+  const long = value === undefined ? `--${name}` : `--${name} ${value}`;
+  return short === undefined ? long : `-${short}, ${long}`;
+}
+
+function optionRow([name, spec]: readonly [string, OptionSpec]): Row {
+  const words = typeof spec.complete === "object" ? `: ${spec.complete.join(", ")}` : "";
+  return [optionUsage(name, spec), `${spec.doc}${words}`];
+}
+
+function widthOf(rows: readonly Row[]): number {
+  return Math.max(0, ...rows.map(([left]) => left.length));
+}
+
+function table(rows: readonly Row[], width = widthOf(rows)): readonly string[] {
+  return rows.map(([left, right]) => `  ${left.padEnd(width)}  ${right}`);
+}

@@ -1,0 +1,130 @@
+import assert from "node:assert/strict";
+import { describe, test } from "node:test";
+import type { Command } from "./command.ts";
+import { parseDurationMs } from "./options.ts";
+import { parseCommandLine } from "./parse.ts";
+
+function command(changes: Partial<Command>): Command {
+  return {
+    name: "do",
+    section: "The server",
+    summary: "Do it",
+    operands: [],
+    options: {},
+    examples: [],
+    run: () => Promise.resolve(0),
+    ...changes,
+  };
+}
+
+const exec = command({
+  name: "exec",
+  operands: [{ name: "CONTAINER" }, { name: "COMMAND", rest: true }],
+  options: {
+    tty: { short: "t", doc: "" },
+    stdin: { short: "i", doc: "" },
+    tail: { short: "n", value: "LINES", doc: "" },
+    label: { value: "KEY=VALUE", many: true, doc: "" },
+    output: { short: "o", value: "FORMAT", doc: "", complete: ["table", "json"] },
+  },
+  client: true,
+});
+const list = command({ name: "list", operands: [{ name: "X", optional: true, many: true }] });
+
+function parse(...argv: string[]) {
+  const parsed = parseCommandLine(argv, [exec, list]);
+  assert.ok(parsed.ask === "run", parsed.ask);
+  return parsed;
+}
+
+function refusal(...argv: string[]): string {
+  try {
+    parseCommandLine(argv, [exec, list]);
+  } catch (error) {
+    return (error as Error).message;
+  }
+  return assert.fail("was not refused");
+}
+
+describe("parseCommandLine()", () => {
+  test("takes values after a blank or an equals sign, and letters together", () => {
+    for (const words of [
+      ["-it", "-n", "5", "--output", "json"],
+      ["-itn5", "--output=json"],
+      ["-i", "-t", "-n=5", "-ojson"],
+    ]) {
+      const { options, operands } = parse("exec", ...words, "web", "ls");
+      assert.deepEqual(
+        [options.has("tty"), options.has("stdin"), options.count("tail"), options.text("output")],
+        [true, true, 5, "json"],
+        words.join(" "),
+      );
+      assert.deepEqual(operands, ["web", "ls"]);
+    }
+  });
+
+  test("leaves the words of another program alone, with and without --", () => {
+    assert.deepEqual(parse("exec", "web", "ls", "-la", "--", "-h").operands, [
+      "web",
+      "ls",
+      "-la",
+      "--",
+      "-h",
+    ]);
+    assert.deepEqual(parse("exec", "web", "--", "-x", "--tty").operands, ["web", "-x", "--tty"]);
+    const { options, operands } = parse("exec", "web", "-t", "sh", "-i");
+    assert.deepEqual([options.has("tty"), options.has("stdin")], [true, false]);
+    assert.deepEqual(operands, ["web", "sh", "-i"]);
+  });
+
+  test("takes the server's options before the command and after it, the last one counts", () => {
+    const early = parse("--endpoint", "/a", "--timeout=3s", "exec", "web", "ls");
+    assert.equal(early.options.text("endpoint"), "/a");
+    assert.equal(early.options.durationMs("timeout"), 3000);
+    const late = parse("--endpoint=/a", "exec", "--endpoint", "/b", "web", "ls");
+    assert.equal(late.options.text("endpoint"), "/b");
+    assert.deepEqual(parse("--endpoint", "/a", "list").operands, [], "no client, nothing to say");
+  });
+
+  test("keeps what may be given more than once", () => {
+    const { options } = parse("exec", "--label", "a=b", "--label=c=d=e", "w", "x");
+    assert.deepEqual(options.pairs("label"), { a: "b", c: "d=e" });
+  });
+
+  test("refuses what is missing, unknown, or of no use, and says which", () => {
+    assert.equal(refusal("exec"), "CONTAINER is missing");
+    assert.equal(refusal("exec", "web"), "COMMAND is missing");
+    assert.equal(refusal("exec", "-x", "web"), 'unknown option "-x"');
+    assert.equal(refusal("exec", "--ttty", "w"), 'unknown option "--ttty", did you mean "--tty"?');
+    assert.equal(refusal("exec", "-n"), 'option "--tail" needs a value: LINES');
+    assert.equal(
+      refusal("exec", "-o", "xml", "w", "c"),
+      'option "--output" is "xml": want one of table, json',
+    );
+    assert.deepEqual(parse("list", "a", "b").operands, ["a", "b"]);
+    assert.deepEqual(parse("list").operands, []);
+    assert.throws(() => parse("exec", "-n", "x", "w", "c").options.count("tail"), /"x": want a/);
+  });
+
+  test("helps wherever it is asked, but not inside another program's words", () => {
+    assert.equal(parseCommandLine(["exec", "web", "-h"], [exec]).ask, "help");
+    assert.equal(parseCommandLine(["exec", "--help"], [exec]).ask, "help");
+    assert.deepEqual(parse("exec", "web", "ls", "--help").operands, ["web", "ls", "--help"]);
+  });
+});
+
+test("parseDurationMs() reads times as people write them", () => {
+  const times: readonly (readonly [string, number | undefined])[] = [
+    ["500ms", 500],
+    ["2", 2000],
+    ["1.5s", 1500],
+    ["1h30m", 5_400_000],
+    ["2d", 172_800_000],
+    ["", undefined],
+    ["m", undefined],
+    ["5 m", undefined],
+    ["-1s", undefined],
+    ["1m2", undefined],
+  ];
+  for (const [text, ms] of times) assert.equal(parseDurationMs(text), ms, text);
+});

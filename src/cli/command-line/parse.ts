@@ -1,0 +1,221 @@
+import { nearest } from "../../config/nearest.ts";
+import { type Command, type OptionSpec, optionsOf, serverOptions } from "./command.ts";
+import { Options } from "./options.ts";
+import { UsageError } from "./usage-error.ts";
+
+/** What a command line asks for. */
+export type Parsed =
+  | { readonly ask: "help"; readonly command?: Command; readonly group?: string }
+  | { readonly ask: "version" }
+  | {
+      readonly ask: "run";
+      readonly command: Command;
+      readonly options: Options;
+      readonly operands: readonly string[];
+    };
+
+/** Reads the words after "davit". Throws a UsageError that says what was probably meant. */
+export function parseCommandLine(argv: readonly string[], commands: readonly Command[]): Parsed {
+  const { before, words } = leadingOptions(argv);
+  const [first, ...rest] = words;
+  if (first === undefined || first === "--help" || first === "-h") return { ask: "help" };
+  if (first === "--version" || first === "-V") return { ask: "version" };
+  if (first === "help") return helpFor(rest, commands);
+  if (first.startsWith("-")) {
+    throw new UsageError(`unknown option "${first}": a command comes first`);
+  }
+  const command = findCommand(words, commands);
+  if (command !== undefined) {
+    const own = words.slice(wordsOf(command));
+    return parseCall(command, command.client === true ? [...before, ...own] : own);
+  }
+  if (isGroup(first, commands) && asksHelp(rest[0])) return { ask: "help", group: first };
+  throw unknownCommand(words, commands);
+}
+
+/** Options of the server may stand before the command: an alias of the shell can hold them. */
+function leadingOptions(argv: readonly string[]): {
+  readonly before: readonly string[];
+  readonly words: readonly string[];
+} {
+  let at = 0;
+  for (;;) {
+    const word = argv[at] ?? "";
+    const name = word.startsWith("--") ? (word.slice(2).split("=")[0] ?? "") : "";
+    if (!Object.hasOwn(serverOptions, name)) break;
+    at += word.includes("=") ? 1 : 2;
+  }
+  return { before: argv.slice(0, at), words: argv.slice(at) };
+}
+
+function asksHelp(word: string | undefined): boolean {
+  return word === "--help" || word === "-h";
+}
+
+function helpFor(words: readonly string[], commands: readonly Command[]): Parsed {
+  const [first] = words;
+  if (first === undefined) return { ask: "help" };
+  const command = findCommand(words, commands);
+  if (command !== undefined) return { ask: "help", command };
+  if (words.length === 1 && isGroup(first, commands)) return { ask: "help", group: first };
+  throw unknownCommand(words, commands);
+}
+
+/** The command that these words begin with. */
+export function findCommand(
+  words: readonly string[],
+  commands: readonly Command[],
+): Command | undefined {
+  return commands.find((command) => words.slice(0, wordsOf(command)).join(" ") === command.name);
+}
+
+function wordsOf(command: Command): number {
+  return command.name.split(" ").length;
+}
+
+/** True for a word that is no command by itself, only the start of several. */
+export function isGroup(word: string, commands: readonly Command[]): boolean {
+  return commands.some((command) => command.name.startsWith(`${word} `));
+}
+
+function unknownCommand(words: readonly string[], commands: readonly Command[]): UsageError {
+  const visible = commands.filter((command) => command.hidden !== true);
+  const names = visible.map((command) => command.name);
+  const [first = "", second] = words;
+  if (isGroup(first, commands)) {
+    const all = names.filter((name) => name.startsWith(`${first} `));
+    const known = all.map((name) => name.slice(first.length + 1));
+    if (second === undefined || second.startsWith("-")) {
+      return new UsageError(`"davit ${first}" needs one of: ${known.join(", ")}`);
+    }
+    return new UsageError(
+      `unknown command "${first} ${second}"${hint(second, known, (word) => `${first} ${word}`)}`,
+    );
+  }
+  const firsts = new Set(names.flatMap((name) => [name, name.split(" ")[0] ?? name]));
+  return new UsageError(`unknown command "${first}"${hint(first, firsts)}`);
+}
+
+function hint(
+  word: string,
+  candidates: Iterable<string>,
+  show: (meant: string) => string = (meant) => meant,
+): string {
+  const meant = nearest(word, candidates);
+  return meant === undefined ? "" : `, did you mean "${show(meant)}"?`;
+}
+
+function parseCall(command: Command, words: readonly string[]): Parsed {
+  const reader = new CallReader(command, words);
+  if (reader.asksHelp()) return { ask: "help", command };
+  reader.checkOperands();
+  return {
+    ask: "run",
+    command,
+    options: new Options(reader.options, (message) => new UsageError(message, command)),
+    operands: reader.operands,
+  };
+}
+
+/** Reads the words of one call, in their order. */
+class CallReader {
+  readonly options = new Map<string, string[]>();
+  readonly operands: string[] = [];
+  readonly #command: Command;
+  readonly #specs: Readonly<Record<string, OptionSpec>>;
+  readonly #words: string[];
+  /** Where words stop to be options: the first word of another program's. */
+  readonly #restAt: number;
+  #helpWanted = false;
+
+  constructor(command: Command, words: readonly string[]) {
+    this.#command = command;
+    this.#specs = optionsOf(command);
+    this.#words = [...words];
+    this.#restAt = command.operands.findIndex(({ rest }) => rest === true);
+    for (let word = this.#words.shift(); word !== undefined; word = this.#words.shift()) {
+      if (this.#inRest()) this.operands.push(word);
+      else if (word === "--") this.operands.push(...this.#words.splice(0));
+      else if (word.startsWith("--")) this.#readLong(word);
+      else if (word.startsWith("-") && word !== "-") this.#readShorts(word);
+      else this.operands.push(word);
+    }
+  }
+
+  asksHelp(): boolean {
+    return this.#helpWanted;
+  }
+
+  checkOperands(): void {
+    const { operands: specs } = this.#command;
+    const missing = specs.slice(this.operands.length).find(({ optional }) => optional !== true);
+    if (missing !== undefined) throw this.#wrong(`${missing.name} is missing`);
+    const last = specs.at(-1);
+    if (last?.many === true || last?.rest === true) return;
+    const extra = this.operands[specs.length];
+    if (extra !== undefined) throw this.#wrong(`unexpected operand "${extra}"`);
+  }
+
+  /** The first word of the rest may still be an option of ours; from the second on none is. */
+  #inRest(): boolean {
+    return this.#restAt >= 0 && this.operands.length > this.#restAt;
+  }
+
+  #readLong(word: string): void {
+    const [rawName = word] = word.split("=");
+    const given = word.length > rawName.length ? word.slice(rawName.length + 1) : undefined;
+    const name = rawName.slice(2);
+    if (name === "help") {
+      this.#helpWanted = true;
+      return;
+    }
+    const spec = Object.hasOwn(this.#specs, name) ? this.#specs[name] : undefined;
+    if (spec === undefined) throw this.#unknown(rawName);
+    if (spec.value === undefined && given !== undefined) {
+      throw this.#wrong(`option "--${name}" takes no value`);
+    }
+    this.#add(name, spec, given);
+  }
+
+  /** `-it`, `-n5`, `-n 5`, `-n=5`. */
+  #readShorts(word: string): void {
+    let letters = word.slice(1);
+    while (letters !== "") {
+      const letter = letters[0] ?? "";
+      letters = letters.slice(1);
+      if (letter === "h") {
+        this.#helpWanted = true;
+        continue;
+      }
+      const found = Object.entries(this.#specs).find(([, { short }]) => short === letter);
+      if (found === undefined) throw this.#unknown(`-${letter}`);
+      const [name, spec] = found;
+      const takesRest = spec.value !== undefined && letters !== "";
+      this.#add(name, spec, takesRest ? letters.replace(/^=/, "") : undefined);
+      if (takesRest) return;
+    }
+  }
+
+  #add(name: string, spec: OptionSpec, given: string | undefined): void {
+    if (spec.value === undefined) {
+      this.options.set(name, []);
+      return;
+    }
+    const value = given ?? this.#words.shift() ?? "";
+    if (value === "") throw this.#wrong(`option "--${name}" needs a value: ${spec.value}`);
+    if (typeof spec.complete === "object" && !spec.complete.includes(value)) {
+      const all = spec.complete.join(", ");
+      throw this.#wrong(`option "--${name}" is "${value}": want one of ${all}`);
+    }
+    this.options.set(name, [...(this.options.get(name) ?? []), value]);
+  }
+
+  #unknown(rawName: string): UsageError {
+    const known = ["help", ...Object.keys(this.#specs)].map((name) => `--${name}`);
+    return this.#wrong(`unknown option "${rawName}"${hint(rawName, known)}`);
+  }
+
+  #wrong(message: string): UsageError {
+    return new UsageError(message, this.#command);
+  }
+}

@@ -1,0 +1,84 @@
+import { create } from "@bufbuild/protobuf";
+import { type Image, ListImagesResponseSchema } from "../../gen/runtime/v1/api_pb.ts";
+import type { Call, Command } from "../command-line/command.ts";
+import { exitCode } from "../command-line/exit-code.ts";
+import { findImages, imageNames } from "../objects/find.ts";
+import { Objects } from "../objects/objects.ts";
+import { messageToJson } from "../output/cri-message.ts";
+import { formatBytes, shortId } from "../output/figures.ts";
+import { listingOptions, printListing } from "../output/listing.ts";
+import type { Column } from "../output/table.ts";
+import { type Server, withServer } from "../server/session.ts";
+
+/** One name of an image: an image of two names has two lines, as people look for names. */
+interface NamedImage {
+  readonly image: Image;
+  readonly name: string;
+  readonly tag: string;
+}
+
+/** `davit images`. */
+export const images: Command = {
+  name: "images",
+  section: "Images",
+  summary: "List images",
+  operands: [{ name: "IMAGE", optional: true, complete: "image" }],
+  options: listingOptions,
+  examples: [
+    { line: "davit images", does: "All images with their sizes on disk" },
+    { line: "davit images busybox -o wide", does: "One image, with its digest" },
+  ],
+  client: true,
+  run: (call) => withServer(call, (server) => list(call, server)),
+};
+
+async function list(call: Call, server: Server): Promise<number> {
+  const all = await new Objects(server).images();
+  const [word] = call.operands;
+  const items = word === undefined ? all : chosen(word, all);
+  const quiet = call.options.has("quiet");
+  printListing(call, {
+    items: quiet ? items.map((image) => ({ image, name: "", tag: "" })) : items.flatMap(named),
+    idOf: ({ image }) => image.id,
+    columns,
+    message: () =>
+      messageToJson(
+        ListImagesResponseSchema,
+        create(ListImagesResponseSchema, { images: [...items] }),
+      ),
+  });
+  return exitCode.done;
+}
+
+/** A name without a tag means all tags here. */
+function chosen(word: string, all: readonly Image[]): readonly Image[] {
+  const exact = findImages(word, all);
+  if (exact.length > 0 || word.includes("@")) return exact;
+  const repositories = imageNames(word).map((name) => name.replace(/:latest$/, ""));
+  return all.filter((image) => named(image).some(({ name }) => repositories.includes(name)));
+}
+
+const columns: readonly Column<NamedImage>[] = [
+  { title: "IMAGE", of: ({ name }) => name },
+  { title: "TAG", of: ({ tag }) => tag },
+  { title: "IMAGE ID", of: ({ image }) => shortId(image.id) },
+  { title: "SIZE", of: ({ image }) => formatBytes(image.size), right: true },
+  { title: "PINNED", of: ({ image }) => (image.pinned ? "yes" : ""), wide: true },
+  {
+    title: "USER",
+    of: ({ image }) => image.username || String(image.uid?.value ?? ""),
+    wide: true,
+  },
+  { title: "DIGEST", of: ({ image }) => image.repoDigests[0]?.split("@")[1] ?? "", wide: true },
+];
+
+function named(image: Image): readonly NamedImage[] {
+  if (image.repoTags.length === 0) {
+    const name = image.repoDigests[0]?.split("@")[0] ?? "<none>";
+    return [{ image, name, tag: "<none>" }];
+  }
+  return image.repoTags.map((whole) => {
+    const at = whole.lastIndexOf(":");
+    return { image, name: whole.slice(0, at), tag: whole.slice(at + 1) };
+  });
+}

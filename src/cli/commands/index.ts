@@ -1,0 +1,33 @@
+// The table of commands. Help, completions and docs/cli.md are made of it; a new command is a file
+// here and its line below.
+import type { Command } from "../command-line/command.ts";
+import { configCheck, configDefault, configShow } from "./config.ts";
+import { demo } from "./demo.ts";
+import { images } from "./images.ts";
+import { info } from "./info.ts";
+import { inspect } from "./inspect.ts";
+import { pods } from "./pods.ts";
+import { ps } from "./ps.ts";
+import { rm } from "./rm.ts";
+import { rmi } from "./rmi.ts";
+import { serve } from "./serve.ts";
+import { stop } from "./stop.ts";
+import { version } from "./version.ts";
+
+/** Every command, in the order of the help. */
+export const commands: readonly Command[] = [
+  pods,
+  ps,
+  stop,
+  rm,
+  images,
+  rmi,
+  inspect,
+  serve,
+  configDefault,
+  configCheck,
+  configShow,
+  info,
+  version,
+  demo,
+];

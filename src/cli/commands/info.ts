@@ -1,0 +1,100 @@
+import type { JsonObject, JsonValue } from "@bufbuild/protobuf";
+import { type StatusResponse, StatusResponseSchema } from "../../gen/runtime/v1/api_pb.ts";
+import type { Call, Command } from "../command-line/command.ts";
+import { exitCode } from "../command-line/exit-code.ts";
+import { Objects } from "../objects/objects.ts";
+import { formatValue, messageToJson, readInfo } from "../output/cri-message.ts";
+import { outputFormat, outputOption } from "../output/listing.ts";
+import type { Style } from "../output/terminal.ts";
+import { doing } from "../server/explain.ts";
+import { type Server, withServer } from "../server/session.ts";
+
+/** `davit info`. */
+export const info: Command = {
+  name: "info",
+  section: "The server",
+  summary: "Print whether the server can run pods, and what it can do",
+  details:
+    "With -o json or yaml: the CRI's verbose Status. Exit code 1 when the server is not ready to\n" +
+    "run pods, so that a script can wait for it.",
+  operands: [],
+  options: outputOption,
+  examples: [
+    { line: "davit info", does: "The state of the server, for a person" },
+    {
+      line: "until davit info >/dev/null 2>&1; do sleep 1; done",
+      does: "Wait until it can run pods",
+    },
+    { line: "davit info -o json | jq .info", does: "All that the server tells" },
+  ],
+  client: true,
+  run: (call) => withServer(call, (server) => show(call, server)),
+};
+
+async function show(call: Call, server: Server): Promise<number> {
+  const { client, limit } = server;
+  const verbose = client.runtime.status({ verbose: true }, limit());
+  const status = await doing("ask for the status", verbose);
+  const format = outputFormat(call);
+  const ready = status.status?.conditions.every((condition) => condition.status) === true;
+  if (format === "json" || format === "yaml") {
+    const json = messageToJson(StatusResponseSchema, status) as JsonObject;
+    call.terminal.out(formatValue({ ...json, info: readInfo(status.info) }, format));
+  } else {
+    const facts = await describe(status, server, call.terminal.style);
+    const width = Math.max(...facts.map(([key]) => key.length));
+    const line = ([key, value]: Fact): string =>
+      `${call.terminal.style.bold(key.padEnd(width))}   ${value}\n`;
+    call.terminal.out(facts.map(line).join(""));
+  }
+  return ready ? exitCode.done : exitCode.failed;
+}
+
+type Fact = readonly [string, string];
+
+async function describe(
+  answer: StatusResponse,
+  server: Server,
+  style: Style,
+): Promise<readonly Fact[]> {
+  const objects = new Objects(server);
+  const [version, pods, containers, images] = await Promise.all([
+    server.client.runtime.version({}, server.limit()),
+    objects.pods(),
+    objects.containers(),
+    objects.images(),
+  ]);
+  const conditions = answer.status?.conditions ?? [];
+  const running = containers.filter(({ container }) => container.state === 1).length;
+  return [
+    ["Server", `${version.runtimeName} ${version.runtimeVersion}`],
+    ["Socket", server.endpoint.address],
+    ...conditions.map(({ type, status, reason, message }): Fact => {
+      const why = [reason, message].filter((text) => text !== "").join(": ");
+      return [type, status ? style.green("yes") : `${style.red("no")}  ${why}`];
+    }),
+    ["Pods", String(pods.length)],
+    ["Containers", `${containers.length}, ${running} running`],
+    ["Images", String(images.length)],
+    ["Handlers", handlersOf(answer)],
+    ...inflight(readInfo(answer.info)["inflight"]),
+  ];
+}
+
+function handlersOf({ runtimeHandlers }: StatusResponse): string {
+  const text = runtimeHandlers.map(({ name, features }) => {
+    const can = [
+      features?.recursiveReadOnlyMounts === true ? "recursive read-only mounts" : "",
+      features?.userNamespaces === true ? "user namespaces" : "",
+    ].filter((word) => word !== "");
+    return `${name || "(default)"}${can.length === 0 ? "" : ` (${can.join(", ")})`}`;
+  });
+  return text.join(", ");
+}
+
+/** davit's own: what is being done at this moment. */
+function inflight(value: JsonValue | undefined): readonly Fact[] {
+  return Array.isArray(value) && value.length > 0
+    ? [["Requests", `${value.length} under way`]]
+    : [];
+}

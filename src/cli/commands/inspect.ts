@@ -1,0 +1,89 @@
+import type { JsonValue } from "@bufbuild/protobuf";
+import {
+  ContainerStatusSchema,
+  ImageSchema,
+  PodSandboxStatusSchema,
+} from "../../gen/runtime/v1/api_pb.ts";
+import type { Call, Command } from "../command-line/command.ts";
+import { CommandFailure, exitCode } from "../command-line/exit-code.ts";
+import { Objects } from "../objects/objects.ts";
+import { type Found, type Kind, pick } from "../objects/pick.ts";
+import { formatValue, messageToJson, readInfo } from "../output/cri-message.ts";
+import { doing } from "../server/explain.ts";
+import { type Server, withServer } from "../server/session.ts";
+
+const kinds: readonly Kind[] = ["pod", "container", "image"];
+
+/** `davit inspect`. */
+export const inspect: Command = {
+  name: "inspect",
+  section: "Look inside",
+  summary: "Print all that is known of a pod, a container or an image",
+  details: "The CRI's status and the server's verbose info, as JSON or YAML.",
+  operands: [{ name: "OBJECT", many: true, complete: "object" }],
+  options: {
+    output: {
+      short: "o",
+      value: "FORMAT",
+      doc: "How to print, json where nothing is said",
+      complete: ["json", "yaml"],
+    },
+    type: { value: "KIND", doc: "What it is, where a name could be several", complete: kinds },
+  },
+  examples: [
+    { line: "davit inspect web", does: "The pod or the container of that name" },
+    { line: "davit inspect --type image busybox -o yaml", does: "An image" },
+    { line: "davit inspect web/nginx | jq .info.pid", does: "The process of a container" },
+  ],
+  client: true,
+  run: (call) => withServer(call, (server) => inspectAll(call, server)),
+};
+
+async function inspectAll(call: Call, server: Server): Promise<number> {
+  const objects = new Objects(server);
+  const wanted = kinds.filter((kind) => (call.options.text("type") ?? kind) === kind);
+  const found: Found[] = [];
+  for (const word of call.operands) found.push(await pick(word, wanted, objects));
+  const values = await Promise.all(found.map((each) => statusOf(each, server)));
+  const [first = null] = values;
+  const format = call.options.text("output") === "yaml" ? "yaml" : "json";
+  call.terminal.out(formatValue(values.length === 1 ? first : values, format));
+  return exitCode.done;
+}
+
+async function statusOf(found: Found, { client, limit }: Server): Promise<JsonValue> {
+  switch (found.kind) {
+    case "pod": {
+      const request = { podSandboxId: found.pod.id, verbose: true };
+      const call = client.runtime.podSandboxStatus(request, limit());
+      const { status, info } = await doing(`inspect pod "${found.pod.id}"`, call);
+      return withInfo(status && messageToJson(PodSandboxStatusSchema, status), info);
+    }
+    case "container": {
+      const request = { containerId: found.container.id, verbose: true };
+      const call = client.runtime.containerStatus(request, limit());
+      const { status, info } = await doing(`inspect container "${found.container.id}"`, call);
+      return withInfo(status && messageToJson(ContainerStatusSchema, status), info);
+    }
+    case "image": {
+      const request = { image: { image: found.image.id }, verbose: true };
+      const call = client.image.imageStatus(request, limit());
+      const { image, info } = await doing(`inspect image "${found.image.id}"`, call);
+      return withInfo(image && messageToJson(ImageSchema, image), info);
+    }
+  }
+}
+
+/** As crictl prints it. Containers' and pods' info is one JSON text under the key "info". */
+function withInfo(
+  status: JsonValue | undefined,
+  info: Readonly<Record<string, string>>,
+): JsonValue {
+  if (status === undefined) {
+    throw new CommandFailure(exitCode.notFound, "inspect: the server has no status of it any more");
+  }
+  const { info: own, ...rest } = readInfo(info);
+  const facts = typeof own === "object" && own !== null && !Array.isArray(own) ? own : {};
+  const text = own === undefined || own === facts ? {} : { info: own };
+  return { status, info: { ...facts, ...text, ...rest } };
+}

@@ -1,0 +1,167 @@
+import { create } from "@bufbuild/protobuf";
+import {
+  ContainerState,
+  type ContainerStatus,
+  ListContainersResponseSchema,
+} from "../../gen/runtime/v1/api_pb.ts";
+import type { Call, Command } from "../command-line/command.ts";
+import { exitCode } from "../command-line/exit-code.ts";
+import { filterOptions, readFilter } from "../objects/filter.ts";
+import { containerPath, type PodContainer, podName } from "../objects/find.ts";
+import { Objects } from "../objects/objects.ts";
+import { pickPod } from "../objects/pick.ts";
+import { containerStateName, containerStates } from "../objects/state.ts";
+import { messageToJson } from "../output/cri-message.ts";
+import { formatAge, shortId } from "../output/figures.ts";
+import { listingOptions, printListing } from "../output/listing.ts";
+import type { Column } from "../output/table.ts";
+import { type Server, withServer } from "../server/session.ts";
+
+/** `davit ps`. */
+export const ps: Command = {
+  name: "ps",
+  section: "Pods and containers",
+  summary: "List containers: those that run, or all",
+  operands: [],
+  options: {
+    all: { short: "a", doc: "Also those that do not run" },
+    ...listingOptions,
+    state: { value: "STATE", doc: "Only those in this state", complete: containerStates },
+    pod: { value: "POD", doc: "Only those of this pod", complete: "pod" },
+    ...filterOptions,
+  },
+  examples: [
+    { line: "davit ps", does: "What runs" },
+    {
+      line: "davit ps -a --pod web",
+      does: "All containers of a pod, with the codes they ended with",
+    },
+    { line: "davit ps -q --state exited", does: "Ids of containers that ended, for a script" },
+  ],
+  client: true,
+  run: (call) => withServer(call, (server) => list(call, server)),
+};
+
+async function list(call: Call, server: Server): Promise<number> {
+  const objects = new Objects(server);
+  const items = await chosen(call, objects);
+  const ends = call.options.has("quiet")
+    ? new Map<string, ContainerStatus>()
+    : await endsOf(items, server);
+  const now = Date.now();
+  printListing(call, {
+    items,
+    idOf: ({ container }) => container.id,
+    columns: columns(await imageNamesOf(objects), ends, now),
+    message: () =>
+      messageToJson(
+        ListContainersResponseSchema,
+        create(ListContainersResponseSchema, {
+          containers: items.map(({ container }) => container),
+        }),
+      ),
+  });
+  return exitCode.done;
+}
+
+async function chosen(call: Call, objects: Objects): Promise<readonly PodContainer[]> {
+  const filter = readFilter(call);
+  const state = call.options.text("state");
+  const podWord = call.options.text("pod");
+  const podId = podWord === undefined ? undefined : (await pickPod(podWord, objects)).id;
+  const all = call.options.has("all");
+  return (await objects.containers()).filter(({ container, pod }) => {
+    const own = containerStateName(container.state);
+    if (state === undefined ? !all && own !== "running" : own !== state) return false;
+    if (podId !== undefined && container.podSandboxId !== podId) return false;
+    return filter({
+      name: container.metadata?.name ?? "",
+      namespace: pod?.metadata?.namespace ?? container.labels["io.kubernetes.pod.namespace"] ?? "",
+      labels: container.labels,
+    });
+  });
+}
+
+function columns(
+  images: ReadonlyMap<string, string>,
+  ends: ReadonlyMap<string, ContainerStatus>,
+  nowMs: number,
+): readonly Column<PodContainer>[] {
+  return [
+    { title: "CONTAINER", of: ({ container }) => shortId(container.id) },
+    {
+      title: "POD",
+      of: (each) => podName(each.pod) || containerPath(each).split("/").at(-2) || "",
+    },
+    { title: "NAME", of: ({ container }) => container.metadata?.name ?? "" },
+    { title: "IMAGE", of: ({ container }) => imageOf(container, images) },
+    {
+      title: "STATE",
+      of: ({ container }) => stateText(container.state, ends.get(container.id)),
+      paint: ({ container }, style) => {
+        if (container.state === ContainerState.CONTAINER_RUNNING) return style.green;
+        const failed = (ends.get(container.id)?.exitCode ?? 0) !== 0;
+        return failed ? style.red : style.yellow;
+      },
+    },
+    { title: "CREATED", of: ({ container }) => formatAge(container.createdAt, nowMs) },
+    {
+      title: "ENDED",
+      of: ({ container }) => formatAge(ends.get(container.id)?.finishedAt ?? 0n, nowMs),
+      wide: true,
+    },
+    {
+      title: "ATTEMPT",
+      of: ({ container }) => String(container.metadata?.attempt ?? 0),
+      wide: true,
+    },
+    { title: "POD ID", of: ({ container }) => shortId(container.podSandboxId), wide: true },
+    { title: "NAMESPACE", of: ({ pod }) => pod?.metadata?.namespace ?? "", wide: true },
+    {
+      title: "REASON",
+      of: ({ container }) => ends.get(container.id)?.reason ?? "",
+      wide: true,
+    },
+  ];
+}
+
+function stateText(state: ContainerState, end: ContainerStatus | undefined): string {
+  const name = containerStateName(state);
+  return end === undefined ? name : `${name} (${end.exitCode})`;
+}
+
+function imageOf(
+  container: PodContainer["container"],
+  images: ReadonlyMap<string, string>,
+): string {
+  const { imageId, imageRef, image } = container;
+  const asked = image?.userSpecifiedImage || image?.image || "";
+  if (asked !== "" && !/^(sha256:)?[0-9a-f]{64}$/.test(asked)) return asked;
+  return images.get(imageId) ?? images.get(imageRef) ?? shortId(asked || imageRef);
+}
+
+/** Names of images by id: clients often ask for an image by the id that a pull has told them. */
+async function imageNamesOf(objects: Objects): Promise<ReadonlyMap<string, string>> {
+  const images = await objects.images().catch(() => []);
+  return new Map(images.map(({ id, repoTags }) => [id, repoTags[0] ?? ""] as const));
+}
+
+/** How the containers ended that did; a container that goes meanwhile is not asked twice. */
+async function endsOf(
+  items: readonly PodContainer[],
+  server: Server,
+): Promise<ReadonlyMap<string, ContainerStatus>> {
+  const ended = items.filter(
+    ({ container }) => container.state === ContainerState.CONTAINER_EXITED,
+  );
+  const ends = new Map<string, ContainerStatus>();
+  await Promise.all(
+    ended.map(async ({ container: { id } }) => {
+      const answer = await server.client.runtime
+        .containerStatus({ containerId: id }, server.limit())
+        .catch(() => undefined);
+      if (answer?.status !== undefined) ends.set(id, answer.status);
+    }),
+  );
+  return ends;
+}

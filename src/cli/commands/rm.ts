@@ -1,0 +1,99 @@
+import { ContainerState, PodSandboxState } from "../../gen/runtime/v1/api_pb.ts";
+import type { Call, Command } from "../command-line/command.ts";
+import { UsageError } from "../command-line/usage-error.ts";
+import { forEach, refusal, type Task } from "../lifecycle/each.ts";
+import { removeContainer, removePod, stopContainer, stopPod } from "../lifecycle/stop.ts";
+import { containerPath, podPath } from "../objects/find.ts";
+import { Objects } from "../objects/objects.ts";
+import type { Found } from "../objects/pick.ts";
+import { type Server, withServer } from "../server/session.ts";
+import { findAll, typeOption } from "./stop.ts";
+
+/** `davit rm`. */
+export const rm: Command = {
+  name: "rm",
+  section: "Pods and containers",
+  summary: "Remove pods or containers",
+  details:
+    "A pod goes with its containers. What runs is only removed with --force, which stops it\n" +
+    "first, with its time of grace. What davit run has written for a pod (logs, emptyDir\n" +
+    "volumes) goes with davit down.",
+  operands: [{ name: "POD|CONTAINER", many: true, optional: true, complete: "pod-or-container" }],
+  options: {
+    force: { short: "f", doc: "Stop what runs, then remove it" },
+    time: { short: "t", value: "SECONDS", doc: "The time of grace for --force; 0 kills at once" },
+    stopped: { doc: "All pods that are not ready and all containers that have ended" },
+    type: typeOption,
+  },
+  examples: [
+    { line: "davit rm web", does: "Remove a pod that is stopped" },
+    { line: "davit rm -f web", does: "Stop and remove a pod" },
+    { line: "davit rm --stopped", does: "Clear up what does not run" },
+  ],
+  client: true,
+  run: (call) => withServer(call, (server) => removeAll(call, server)),
+};
+
+async function removeAll(call: Call, server: Server): Promise<number> {
+  const objects = new Objects(server);
+  const stopped = call.options.has("stopped");
+  if (stopped === call.operands.length > 0) {
+    throw new UsageError(
+      stopped ? "name pods, or use --stopped: not both" : "POD|CONTAINER is missing",
+      rm,
+    );
+  }
+  const found = stopped ? await allStopped(objects) : await findAll(call, objects);
+  const force = call.options.has("force");
+  const seconds = call.options.count("time");
+  const containers = (await objects.containers()).map(({ container }) => container);
+  const tasks = found.map(({ word, ...object }): Task => {
+    const work = async (): Promise<void> => {
+      if (!force) refuseRunning(object);
+      if (object.kind === "pod") {
+        if (force) await stopPod(server, object.pod, containers, seconds);
+        await removePod(server, object.pod);
+      }
+      if (object.kind === "container") {
+        if (force) await stopContainer(server, object, seconds);
+        await removeContainer(server, object);
+      }
+    };
+    return { name: word, work };
+  });
+  return forEach(call, tasks);
+}
+
+async function allStopped(
+  objects: Objects,
+): Promise<readonly (Found & { readonly word: string })[]> {
+  const pods = (await objects.pods()).filter(
+    ({ state }) => state !== PodSandboxState.SANDBOX_READY,
+  );
+  const gone = new Set(pods.map(({ id }) => id));
+  const containers = (await objects.containers()).filter(
+    ({ container }) =>
+      container.state === ContainerState.CONTAINER_EXITED && !gone.has(container.podSandboxId),
+  );
+  return [
+    ...pods.map((pod) => ({ kind: "pod" as const, pod, word: podPath(pod) })),
+    ...containers.map((each) => ({
+      kind: "container" as const,
+      ...each,
+      word: containerPath(each),
+    })),
+  ];
+}
+
+function refuseRunning(object: Found): void {
+  if (object.kind === "pod" && object.pod.state === PodSandboxState.SANDBOX_READY) {
+    throw refusal(
+      `remove pod "${podPath(object.pod)}": it is ready; stop it first, or use --force`,
+    );
+  }
+  if (object.kind === "container" && object.container.state === ContainerState.CONTAINER_RUNNING) {
+    throw refusal(
+      `remove container "${containerPath(object)}": it is running; stop it first, or use --force`,
+    );
+  }
+}

@@ -1,0 +1,80 @@
+import type { Image } from "../../gen/runtime/v1/api_pb.ts";
+import type { Call, Command } from "../command-line/command.ts";
+import { UsageError } from "../command-line/usage-error.ts";
+import { forEach, refusal, type Task } from "../lifecycle/each.ts";
+import { containerPath, type PodContainer } from "../objects/find.ts";
+import { Objects } from "../objects/objects.ts";
+import { pick } from "../objects/pick.ts";
+import { shortId } from "../output/figures.ts";
+import { doing } from "../server/explain.ts";
+import { type Server, withServer } from "../server/session.ts";
+
+/** `davit rmi`. */
+export const rmi: Command = {
+  name: "rmi",
+  section: "Images",
+  summary: "Remove images",
+  details:
+    "An image goes with all of its names. One that a container uses is only removed with\n" +
+    "--force: the container goes on, and the layers go when the container does.",
+  operands: [{ name: "IMAGE", many: true, optional: true, complete: "image" }],
+  options: {
+    force: { short: "f", doc: "Also images that containers use" },
+    unused: { doc: "All images that no container uses, but for pinned ones" },
+  },
+  examples: [
+    { line: "davit rmi busybox", does: "Remove docker.io/library/busybox:latest" },
+    { line: "davit rmi --unused", does: "Make room" },
+  ],
+  client: true,
+  run: (call) => withServer(call, (server) => removeAll(call, server)),
+};
+
+async function removeAll(call: Call, server: Server): Promise<number> {
+  const unused = call.options.has("unused");
+  if (unused === call.operands.length > 0) {
+    throw new UsageError(
+      unused ? "name images, or use --unused: not both" : "IMAGE is missing",
+      rmi,
+    );
+  }
+  const objects = new Objects(server);
+  const containers = await objects.containers();
+  const chosen: { readonly word: string; readonly image: Image }[] = [];
+  if (unused) {
+    for (const image of await objects.images()) {
+      if (image.pinned || userOf(image, containers) !== undefined) continue;
+      chosen.push({ word: image.repoTags[0] ?? shortId(image.id), image });
+    }
+  }
+  for (const word of new Set(call.operands)) {
+    const found = await pick(word, ["image"], objects);
+    if (found.kind === "image") chosen.push({ word, image: found.image });
+  }
+  const force = call.options.has("force");
+  const tasks = chosen.map(({ word, image }): Task => {
+    const work = async (): Promise<void> => {
+      const user = userOf(image, containers);
+      if (!force && user !== undefined) {
+        throw refusal(
+          `remove image "${word}": container "${containerPath(user)}" uses it; ` +
+            "remove that first, or use --force",
+        );
+      }
+      const request = { image: { image: image.id } };
+      const removal = server.client.image.removeImage(request, server.limit(60_000));
+      await doing(`remove image "${word}"`, removal);
+    };
+    return { name: word, work };
+  });
+  return forEach(call, tasks);
+}
+
+function userOf(image: Image, containers: readonly PodContainer[]): PodContainer | undefined {
+  const names = new Set([image.id, ...image.repoTags, ...image.repoDigests]);
+  return containers.find(({ container }) =>
+    [container.imageId, container.imageRef, container.image?.image ?? ""].some((name) =>
+      names.has(name),
+    ),
+  );
+}

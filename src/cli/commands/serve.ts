@@ -1,0 +1,46 @@
+import { constants } from "node:os";
+import process from "node:process";
+import { RuntimeError } from "../../base/errors.ts";
+import { loadConfig } from "../../config/load.ts";
+import type { Command } from "../command-line/command.ts";
+import { exitCode } from "../command-line/exit-code.ts";
+import { DEFAULT_CONFIG_FILE, findConfigFile } from "./config-file.ts";
+import { onStopSignals } from "../stop-signals.ts";
+
+/** `davit serve`: the daemon, until a signal ends it. */
+export const serve: Command = {
+  name: "serve",
+  section: "The server",
+  summary: "Run the CRI server in the foreground",
+  details:
+    "SIGTERM and SIGINT end it and leave pods and containers running; a second signal ends it at\n" +
+    "once. It logs to stderr. kubelet and crictl reach it at the socket that server.listen names.",
+  operands: [],
+  options: {
+    config: {
+      value: "FILE",
+      doc: `The configuration; without it ${DEFAULT_CONFIG_FILE} if that is there, else the defaults`,
+      complete: "file",
+    },
+  },
+  examples: [
+    { line: "davit serve", does: "Serve with /etc/davit/davit.toml, or the defaults" },
+    { line: "davit serve --config davit.toml", does: "Serve with a configuration of your own" },
+  ],
+  run: async ({ options, version }) => {
+    const config = loadConfig(findConfigFile(options.text("config")));
+    if (process.geteuid?.() !== 0) {
+      throw new RuntimeError(
+        "permission-denied",
+        "start davit: namespaces, mounts and cgroups need root; run it as root",
+      );
+    }
+    // Only here, so that the other commands do not wait for the whole daemon to be read.
+    const { runDaemon } = await import("../../daemon/run.ts");
+    using signals = onStopSignals((signal) => process.exit(128 + constants.signals[signal]));
+    const daemon = await runDaemon(config, { version });
+    await Promise.race([daemon.closed, signals.stopped]);
+    await daemon.close();
+    return exitCode.done;
+  },
+};

@@ -1,0 +1,67 @@
+import type { Call, Command } from "../command-line/command.ts";
+import { forEach, type Task } from "../lifecycle/each.ts";
+import { stopContainer, stopPod } from "../lifecycle/stop.ts";
+import { Objects } from "../objects/objects.ts";
+import { type Found, type Kind, pick } from "../objects/pick.ts";
+import { type Server, withServer } from "../server/session.ts";
+
+/** What stop and rm take. */
+export const stoppable: readonly Kind[] = ["pod", "container"];
+
+/** The option that tells pods and containers of the same name apart. */
+export const typeOption = {
+  value: "KIND",
+  doc: "What the names are, where they could be both",
+  complete: stoppable,
+} as const;
+
+/** `davit stop`. */
+export const stop: Command = {
+  name: "stop",
+  section: "Pods and containers",
+  summary: "Stop pods or containers",
+  details:
+    "A container gets its stop signal and, when its time of grace is over, SIGKILL. The time is\n" +
+    "that of its manifest, else 10 s. A pod is stopped with all of its containers, and its\n" +
+    "address is given back; it stays listed until davit rm.",
+  operands: [{ name: "POD|CONTAINER", many: true, complete: "pod-or-container" }],
+  options: {
+    time: { short: "t", value: "SECONDS", doc: "The time of grace; 0 kills at once" },
+    type: typeOption,
+  },
+  examples: [
+    { line: "davit stop web", does: "Stop a pod, or a container" },
+    { line: "davit stop -t 0 web/nginx", does: "Kill one container" },
+  ],
+  client: true,
+  run: (call) => withServer(call, (server) => stopAll(call, server)),
+};
+
+async function stopAll(call: Call, server: Server): Promise<number> {
+  const seconds = call.options.count("time");
+  const objects = new Objects(server);
+  const found = await findAll(call, objects);
+  const containers = (await objects.containers()).map(({ container }) => container);
+  const tasks = found.map(({ word, ...object }): Task => {
+    const work = async (): Promise<void> => {
+      if (object.kind === "pod") await stopPod(server, object.pod, containers, seconds);
+      if (object.kind === "container") await stopContainer(server, object, seconds);
+    };
+    return { name: word, work };
+  });
+  return forEach(call, tasks);
+}
+
+/** What each operand means, before anything is done to the first. */
+export async function findAll(
+  call: Call,
+  objects: Objects,
+): Promise<readonly (Found & { readonly word: string })[]> {
+  const type = call.options.text("type");
+  const kinds = stoppable.filter((kind) => type === undefined || type === kind);
+  const found: (Found & { readonly word: string })[] = [];
+  for (const word of new Set(call.operands)) {
+    found.push({ ...(await pick(word, kinds, objects)), word });
+  }
+  return found;
+}

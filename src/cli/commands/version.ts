@@ -1,0 +1,47 @@
+import process from "node:process";
+import { VersionResponseSchema } from "../../gen/runtime/v1/api_pb.ts";
+import type { Call, Command } from "../command-line/command.ts";
+import { exitCode } from "../command-line/exit-code.ts";
+import { formatValue, messageToJson } from "../output/cri-message.ts";
+import { outputFormat, outputOption } from "../output/listing.ts";
+import { type Server, withServer } from "../server/session.ts";
+
+/** `davit version`. */
+export const version: Command = {
+  name: "version",
+  section: "The server",
+  summary: "Print the versions of this command and of the server",
+  details: "With -o json or yaml: the CRI's own answer. davit --version asks no server.",
+  operands: [],
+  options: outputOption,
+  examples: [
+    { line: "davit version", does: "Both versions" },
+    { line: "davit --version", does: "That of this command alone" },
+  ],
+  client: true,
+  run: async (call) => {
+    const structured = ["json", "yaml"].includes(outputFormat(call));
+    // Before the server is asked: whoever has no server still gets this one.
+    if (!structured) call.terminal.out(formatVersion(call.version));
+    return withServer(call, (server) => show(call, server));
+  },
+};
+
+async function show(call: Call, { client, endpoint, limit }: Server): Promise<number> {
+  const answer = await client.runtime.version({}, limit());
+  const format = outputFormat(call);
+  if (format === "json" || format === "yaml") {
+    call.terminal.out(formatValue(messageToJson(VersionResponseSchema, answer), format));
+    return exitCode.done;
+  }
+  const { runtimeName, runtimeVersion, runtimeApiVersion } = answer;
+  call.terminal.out(
+    `server ${runtimeName} ${runtimeVersion} (CRI ${runtimeApiVersion}, ${endpoint.address})\n`,
+  );
+  return exitCode.done;
+}
+
+/** The line that `davit version` and `davit --version` print. */
+export function formatVersion(build: string): string {
+  return `davit ${build} (Node.js ${process.version}, ${process.platform} ${process.arch})\n`;
+}

@@ -1,0 +1,164 @@
+import { existsSync } from "node:fs";
+import { mkdir, readFile, rm, writeFile } from "node:fs/promises";
+import process from "node:process";
+import { RuntimeError } from "../../base/errors.ts";
+import { findProgram, listMounts, lockFile, run, unmount } from "../../linux/index.ts";
+import { chainRemoval, DEMO_BRIDGE, demoConflist, freeSubnet, portmapChains } from "./network.ts";
+
+/** Where the demo keeps what it has; all of it goes with the demo. */
+export interface DemoFolders {
+  /** For images and records. */
+  readonly root: string;
+  /** For everything else: socket, namespaces, network configuration, addresses in use. */
+  readonly run: string;
+}
+
+const COMMAND_TIMEOUT_MS = 30_000;
+const SEARCH_PATH = "/usr/sbin:/usr/bin:/sbin:/bin";
+
+/** What the demo does to the host beside its daemon, and how that is taken back. */
+export class DemoHost {
+  readonly #folders: DemoFolders;
+
+  constructor(folders: DemoFolders) {
+    this.#folders = folders;
+  }
+
+  /** The socket of the demo's daemon. */
+  get socket(): string {
+    return `${this.#folders.run}/davit.sock`;
+  }
+
+  /**
+   * Makes the folders and takes the demo for this process alone, until it is disposed. `leftovers`
+   * is true when an earlier demo did not take itself down.
+   *
+   * Throws `failed-precondition` while another demo runs, saying how to reach or end it.
+   */
+  async claim(): Promise<Disposable & { readonly leftovers: boolean }> {
+    const { root, run: runFolder } = this.#folders;
+    const leftovers = existsSync(this.#stateFolder) || existsSync(root);
+    await mkdir(runFolder, { recursive: true, mode: 0o711 });
+    const path = `${runFolder}/demo.lock`;
+    const lock = lockFile(path);
+    if (lock === undefined) {
+      const pid = (await readFile(path, "utf8").catch(() => "")).trim();
+      throw new RuntimeError(
+        "failed-precondition",
+        `start the demo: it runs already, as process ${pid}, and serves unix://${this.socket}; ` +
+          `end that one first (Ctrl-C there, or kill ${pid})`,
+      );
+    }
+    return { leftovers, [Symbol.dispose]: () => lock[Symbol.dispose]() };
+  }
+
+  /** The configuration of the demo's daemon, as TOML. */
+  configuration(): string {
+    const { root } = this.#folders;
+    const text = JSON.stringify;
+    return [
+      `root = ${text(root)}`,
+      `state = ${text(this.#stateFolder)}`,
+      "[server]",
+      `listen = ${text(this.socket)}`,
+      "[log]",
+      // What fails is told by the steps; the daemon's own lines would only run through them.
+      'level = "error"',
+      "[images]",
+      `registry_config_path = ${text(this.#registryFolder)}`,
+      "[cni]",
+      `conf_dir = ${text(this.#cniFolder)}`,
+    ].join("\n");
+  }
+
+  /** Makes docker.io a name of the registry at `url`, for this demo's daemon alone (hosts.toml). */
+  async useRegistry(url: string): Promise<void> {
+    const folder = `${this.#registryFolder}/docker.io`;
+    await mkdir(folder, { recursive: true });
+    const capabilities = 'capabilities = ["pull", "resolve"]';
+    await writeFile(
+      `${folder}/hosts.toml`,
+      `server = "${url}"\n[host."${url}"]\n${capabilities}\n`,
+    );
+  }
+
+  /** Chooses a free subnet and writes the conflist; the subnet. */
+  async prepareNetwork(): Promise<string> {
+    const subnet = freeSubnet(await readFile("/proc/net/route", "utf8"));
+    if (subnet === undefined) {
+      throw new RuntimeError(
+        "resource-exhausted",
+        "choose a network: every /24 from 10.88.77.0 to 10.88.126.0 overlaps a route of this host",
+      );
+    }
+    await this.#rememberChains();
+    await mkdir(this.#cniFolder, { recursive: true });
+    const conflist = demoConflist(subnet, `${this.#folders.run}/ipam`);
+    await writeFile(`${this.#cniFolder}/10-davit-demo.conflist`, conflist);
+    return subnet;
+  }
+
+  /** Removes the bridge, if it is there. Idempotent. */
+  async removeBridge(): Promise<void> {
+    // Not from /sys, which shows the network namespace that it was mounted in.
+    const devices = await readFile("/proc/net/dev", "utf8");
+    if (!new RegExp(`^ *${DEMO_BRIDGE}:`, "m").test(devices)) return;
+    await this.#command("ip", ["link", "delete", DEMO_BRIDGE]);
+  }
+
+  /** Removes the portmap plugin's chains that came with the demo, unless others' pods use them. */
+  async removeChains(): Promise<void> {
+    const before = (await readFile(this.#chainsFile, "utf8").catch(() => "")).split("\n");
+    for (const args of chainRemoval(await this.#natRules(), before)) {
+      await this.#command("iptables", ["-w", "-t", "nat", ...args]);
+    }
+  }
+
+  /** Removes the demo's folders and what is still mounted in them. */
+  async removeFolders(): Promise<void> {
+    const folders = [this.#folders.root, this.#folders.run];
+    const mounts = (await listMounts()).map(({ mountPoint }) => mountPoint);
+    const inside = mounts.filter((path) => folders.some((folder) => path.startsWith(`${folder}/`)));
+    for (const path of inside.toReversed()) await unmount(path);
+    for (const folder of folders) await rm(folder, { recursive: true, force: true });
+  }
+
+  get #stateFolder(): string {
+    return `${this.#folders.run}/state`;
+  }
+
+  get #registryFolder(): string {
+    return `${this.#folders.run}/certs.d`;
+  }
+
+  get #cniFolder(): string {
+    return `${this.#folders.run}/net.d`;
+  }
+
+  get #chainsFile(): string {
+    return `${this.#folders.run}/chains-before`;
+  }
+
+  /** Only the first time: what a killed demo left must not count as the host's own. */
+  async #rememberChains(): Promise<void> {
+    if (existsSync(this.#chainsFile)) return;
+    await writeFile(this.#chainsFile, portmapChains(await this.#natRules()).join("\n"));
+  }
+
+  async #natRules(): Promise<string> {
+    return await this.#command("iptables", ["-w", "-t", "nat", "-S"]);
+  }
+
+  async #command(name: string, args: readonly string[]): Promise<string> {
+    const line = [name, ...args].join(" ");
+    const file = findProgram(name, SEARCH_PATH);
+    if (file === undefined) {
+      throw new RuntimeError("failed-precondition", `run "${line}": ${name} is not installed`);
+    }
+    const env = { PATH: process.env["PATH"] ?? SEARCH_PATH, LC_ALL: "C" };
+    const result = await run({ file, args, env, timeoutMs: COMMAND_TIMEOUT_MS });
+    if (result.code === 0) return result.stdout.toString();
+    const why = result.stderr.toString().trim().split("\n")[0] ?? "";
+    throw new RuntimeError("unknown", `run "${line}": ${why}`);
+  }
+}

@@ -1,0 +1,272 @@
+import { readFileSync } from "node:fs";
+import { constants } from "node:os";
+import process from "node:process";
+import { setTimeout as sleep } from "node:timers/promises";
+import { messageOf, RuntimeError, wrap } from "../../base/errors.ts";
+import { CriClient } from "../../client/cri-client.ts";
+import { parseConfig } from "../../config/load.ts";
+import { type Daemon, runDaemon } from "../../daemon/run.ts";
+import { exitCode } from "../command-line/exit-code.ts";
+import { DemoHost } from "./host.ts";
+import { type DemoContainer, runContainers, showLogs } from "./containers.ts";
+import { DEMO_BRIDGE } from "./network.ts";
+import { openDemoRegistry } from "./registry.ts";
+import { type PodManifest, parsePodManifests } from "../manifest/pod.ts";
+import { formatPodSummary } from "../output/pod-summary.ts";
+import { Progress } from "../output/progress.ts";
+import { onStopSignals } from "../stop-signals.ts";
+import type { Terminal } from "../output/terminal.ts";
+
+const RUN_FOLDER = "/run/davit-demo";
+const ROOT_FOLDER = "/var/lib/davit-demo";
+const RUN_POD_TIMEOUT_MS = 120_000;
+const CALL_TIMEOUT_MS = 60_000;
+const READY_TIMEOUT_MS = 20_000;
+const READY_POLL_MS = 20;
+// How long --once shows the log.
+const onceMs = 1_000;
+
+/** What `davit demo` was asked for. */
+export interface DemoOptions {
+  readonly file: string;
+  readonly once: boolean;
+  readonly terminal: Terminal;
+  readonly version: string;
+}
+
+/** What is to be taken down, the last first. */
+type TakeDown = { readonly title: string; readonly work: () => Promise<unknown> };
+
+/**
+ * Starts a daemon, runs the pods of a manifest in it, shows their status and serves until a signal
+ * comes; then, or when something fails, takes down all that it made. The exit code.
+ */
+export async function runDemo(options: DemoOptions): Promise<number> {
+  const { terminal } = options;
+  using signals = onStopSignals((signal) => {
+    terminal.err("\nLeft as it is. Run npm start again to have it cleared up.\n");
+    process.exit(128 + constants.signals[signal]);
+  });
+  const progress = new Progress(terminal);
+  const host = new DemoHost({ root: ROOT_FOLDER, run: RUN_FOLDER });
+  const pods = await progress.step(
+    `Read ${options.file}`,
+    () => readManifest(options.file),
+    tellPods,
+  );
+  using claim = await host.claim();
+  const takeDown: TakeDown[] = [{ title: "Remove its folders", work: () => host.removeFolders() }];
+  let failed = false;
+  try {
+    const { daemon, containers } = await bringUp(
+      { options, progress, host, pods, takeDown, ...claim },
+      signals.signal,
+    );
+    terminal.out("\n  Its log:\n");
+    const enough = AbortSignal.any([
+      signals.signal,
+      ...(options.once ? [AbortSignal.timeout(onceMs)] : []),
+    ]);
+    const shown = showLogs(containers, terminal, enough);
+    if (options.once) await shown;
+    else await serveUntil(signals.stopped, daemon, terminal);
+    await shown;
+  } catch (error) {
+    // Ctrl-C in the middle is a wish, not a failure.
+    failed = !signals.signal.aborted;
+    if (failed) terminal.err(`\n${terminal.errStyle.red("davit:")} ${messageOf(error)}\n`);
+  }
+  const clean = await takeAllDown(takeDown, progress, terminal);
+  return clean && !failed ? exitCode.done : exitCode.failed;
+}
+
+async function serveUntil(
+  stopped: Promise<unknown>,
+  daemon: Daemon,
+  terminal: Terminal,
+): Promise<void> {
+  terminal.out("\n  Serving. Ctrl-C takes all of it down.\n");
+  const ended = daemon.closed.then(() => {
+    throw new RuntimeError("aborted", "serve: the server ended by itself");
+  });
+  await Promise.race([stopped, ended]);
+  // Closing it on purpose, later, is no failure.
+  ended.catch(() => undefined);
+}
+
+interface Stage {
+  readonly options: DemoOptions;
+  readonly progress: Progress;
+  readonly host: DemoHost;
+  readonly pods: readonly PodManifest[];
+  readonly takeDown: TakeDown[];
+  readonly leftovers: boolean;
+}
+
+async function bringUp(
+  stage: Stage,
+  signal: AbortSignal,
+): Promise<{ readonly daemon: Daemon; readonly containers: readonly DemoContainer[] }> {
+  const { options, progress, host, pods, takeDown } = stage;
+  const tellSubnet = (subnet: string): string => `${subnet} on ${DEMO_BRIDGE}`;
+  await progress.step("Choose a network", () => host.prepareNetwork(), tellSubnet);
+  takeDown.push({
+    title: "Remove the bridge and the port forwarding chains",
+    work: async () => {
+      await host.removeBridge();
+      await host.removeChains();
+    },
+  });
+
+  signal.throwIfAborted();
+  const registry = await openDemoRegistry();
+  takeDown.push({
+    title: "Close its registry",
+    work: async () => {
+      await registry[Symbol.asyncDispose]();
+    },
+  });
+  await host.useRegistry(registry.url);
+  const config = parseConfig(host.configuration(), "of the demo");
+  const daemon = await progress.step(
+    "Start the server",
+    () => runDaemon(config, { version: options.version }),
+    ({ socket }) => `unix://${socket}`,
+  );
+  takeDown.push({ title: "Stop the server", work: () => daemon.close() });
+  const client = new CriClient(`unix://${daemon.socket}`);
+  const tellRemoved = (count: number): string => `${count} ${count === 1 ? "pod" : "pods"}`;
+  takeDown.push({
+    title: "Stop and remove the pods",
+    work: () => removePods(client).finally(() => client.close()),
+  });
+  await progress.step("Wait until it can run pods", async () => {
+    await daemon.ready;
+    await untilReady(client, signal);
+  });
+  if (stage.leftovers) {
+    const clear = async (): Promise<number> => {
+      const count = await removePods(client);
+      await host.removeBridge();
+      return count;
+    };
+    await progress.step("Clear what an earlier demo left", clear, tellRemoved);
+  }
+
+  const containers: DemoContainer[] = [];
+  for (const pod of pods) {
+    signal.throwIfAborted();
+    const podSandboxId = await runPod(client, pod, progress);
+    containers.push(...(await runContainers(client, podSandboxId, pod, progress)));
+    await showPod(podSandboxId, pod, stage, client);
+  }
+  return { daemon, containers };
+}
+
+function readManifest(file: string): PodManifest[] {
+  let yaml: string;
+  try {
+    yaml = readFileSync(file, "utf8");
+  } catch (cause) {
+    throw wrap(`read pod manifest "${file}"`, cause);
+  }
+  const resolvConf = readFileSync("/etc/resolv.conf", "utf8");
+  return parsePodManifests(yaml, file, { logRoot: `${ROOT_FOLDER}/logs`, resolvConf });
+}
+
+function tellPods(pods: readonly PodManifest[]): string {
+  const names = pods.flatMap((pod) => pod.containers.map(({ name }) => name));
+  return `${names.length === 1 ? "container" : "containers"} ${names.join(", ")}`;
+}
+
+async function untilReady(client: CriClient, signal: AbortSignal): Promise<void> {
+  const deadline = performance.now() + READY_TIMEOUT_MS;
+  let missing = "it does not answer";
+  while (performance.now() < deadline) {
+    signal.throwIfAborted();
+    try {
+      const { status } = await client.runtime.status({}, { timeoutMs: CALL_TIMEOUT_MS });
+      const unmet = status?.conditions.find((condition) => !condition.status);
+      if (status !== undefined && unmet === undefined) return;
+      missing = `${unmet?.type ?? ""} is not true: ${unmet?.message ?? ""}`;
+    } catch (error) {
+      missing = messageOf(error);
+    }
+    await sleep(READY_POLL_MS);
+  }
+  throw new RuntimeError("unavailable", `wait for the server: ${missing}`);
+}
+
+/**
+ * Not cancelled by Ctrl-C: a create outlives its caller, and a pod that has an id is taken down
+ * more simply than one that is still being made.
+ */
+async function runPod(client: CriClient, pod: PodManifest, progress: Progress): Promise<string> {
+  const request = { config: pod.sandbox, runtimeHandler: pod.runtimeHandler };
+  const { podSandboxId } = await progress.step(
+    `Run pod ${pod.sandbox.metadata?.name ?? ""}`,
+    () => client.runtime.runPodSandbox(request, { timeoutMs: RUN_POD_TIMEOUT_MS }),
+    (answer) => answer.podSandboxId.slice(0, 12),
+  );
+  return podSandboxId;
+}
+
+async function showPod(
+  podSandboxId: string,
+  pod: PodManifest,
+  { options, progress, host }: Stage,
+  client: CriClient,
+): Promise<void> {
+  const request = { podSandboxId, verbose: true };
+  const answer = await progress.step("Ask for its status", () =>
+    client.runtime.podSandboxStatus(request, { timeoutMs: CALL_TIMEOUT_MS }),
+  );
+  const { terminal } = options;
+  const { style } = terminal;
+  const ports = pod.sandbox.portMappings;
+  terminal.out(`\n${formatPodSummary(answer, { ports, now: new Date(), style })}\n`);
+  const crictl = `crictl --runtime-endpoint unix://${host.socket}`;
+  terminal.out("  From another terminal:\n");
+  terminal.out(`    ${crictl} ps\n`);
+  terminal.out(`    ${crictl} logs -f $(${crictl} ps -q --pod ${podSandboxId.slice(0, 12)})\n`);
+  terminal.out(`    ${crictl} inspectp ${podSandboxId.slice(0, 12)}\n`);
+}
+
+/** Stops and removes every pod of the demo's daemon, also those that somebody added; how many. */
+async function removePods(client: CriClient): Promise<number> {
+  const options = { timeoutMs: CALL_TIMEOUT_MS };
+  const { items } = await client.runtime.listPodSandbox({}, options);
+  for (const { id: podSandboxId } of items) {
+    await client.runtime.stopPodSandbox({ podSandboxId }, options);
+    await client.runtime.removePodSandbox({ podSandboxId }, options);
+  }
+  return items.length;
+}
+
+/** True when nothing was left. After a failure the folders stay: the next demo needs what they say. */
+async function takeAllDown(
+  takeDown: readonly TakeDown[],
+  progress: Progress,
+  terminal: Terminal,
+): Promise<boolean> {
+  terminal.out("\n");
+  let clean = true;
+  for (const { title, work } of takeDown.toReversed()) {
+    const last = takeDown[0]?.title === title;
+    if (last && !clean) break;
+    try {
+      await progress.step(title, work);
+    } catch (error) {
+      clean = false;
+      terminal.err(`    ${messageOf(error)}\n`);
+    }
+  }
+  terminal.out(
+    clean
+      ? "\n  What stays: the installed packages, net.ipv4.ip_forward = 1, and a cgroup hierarchy\n" +
+          "  if setup had to mount one. A reboot undoes the last two.\n"
+      : `\n  Not all could be taken down. ${RUN_FOLDER} and ${ROOT_FOLDER} stay, so that the next\n` +
+          "  npm start can finish it.\n",
+  );
+  return clean;
+}

@@ -1,0 +1,122 @@
+import { nearest } from "../../config/nearest.ts";
+import type { Image, PodSandbox } from "../../gen/runtime/v1/api_pb.ts";
+import { CommandFailure, exitCode } from "../command-line/exit-code.ts";
+import { shortId } from "../output/figures.ts";
+import {
+  containerPath,
+  findContainers,
+  findImages,
+  findPods,
+  type PodContainer,
+  podName,
+  podPath,
+} from "./find.ts";
+import type { Objects } from "./objects.ts";
+
+/** A pod, container or image that a word was found to mean. */
+export type Found =
+  | { readonly kind: "pod"; readonly pod: PodSandbox }
+  | ({ readonly kind: "container" } & PodContainer)
+  | { readonly kind: "image"; readonly image: Image };
+
+/** What a command takes: its operand may mean any of these. */
+export type Kind = Found["kind"];
+
+/**
+ * The one object of these kinds that a word means. Fails with the exit code for "not found" when
+ * there is none, naming the nearest one, or when there are several, with the list of them.
+ */
+export async function pick(word: string, kinds: readonly Kind[], objects: Objects): Promise<Found> {
+  const found: Found[] = [];
+  if (kinds.includes("pod")) {
+    found.push(...findPods(word, await objects.pods()).map(asPod));
+  }
+  if (kinds.includes("container")) {
+    const containers = findContainers(word, await objects.containers());
+    found.push(...containers.map((each) => ({ kind: "container" as const, ...each })));
+  }
+  if (kinds.includes("image")) {
+    const images = findImages(word, await objects.images());
+    found.push(...images.map((image) => ({ kind: "image" as const, image })));
+  }
+  const [only, ...more] = found;
+  const what = kinds.join(" or ");
+  if (only === undefined) throw await notFound(word, what, kinds, objects);
+  if (more.length === 0) return only;
+  throw new CommandFailure(
+    exitCode.notFound,
+    `"${word}" means more than one ${what}; name one of them:\n${found.map(describe).join("\n")}`,
+  );
+}
+
+/** As `pick`, of one kind. */
+export async function pickPod(word: string, objects: Objects): Promise<PodSandbox> {
+  const found = await pick(word, ["pod"], objects);
+  if (found.kind !== "pod") throw new TypeError("a pod was asked for");
+  return found.pod;
+}
+
+/** As `pick`, of one kind. A pod of one container stands for that container. */
+export async function pickContainer(word: string, objects: Objects): Promise<PodContainer> {
+  const containers = await objects.containers();
+  if (findContainers(word, containers).length === 0) {
+    const [pod, ...more] = findPods(word, await objects.pods());
+    const inPod = containers.filter(({ container }) => container.podSandboxId === pod?.id);
+    const names = new Set(inPod.map(({ container }) => container.metadata?.name ?? ""));
+    const [name = ""] = names;
+    if (pod !== undefined && more.length === 0 && names.size === 1) {
+      const [newest] = findContainers(name, inPod);
+      if (newest !== undefined) return newest;
+    }
+    if (pod !== undefined && more.length === 0) {
+      const list = [...names].map((each) => `  ${podName(pod)}/${each}`).join("\n");
+      throw new CommandFailure(
+        exitCode.notFound,
+        names.size === 0
+          ? `pod "${podPath(pod)}" has no container`
+          : `pod "${podPath(pod)}" has ${names.size} containers; name one of them:\n${list}`,
+      );
+    }
+  }
+  const found = await pick(word, ["container"], objects);
+  if (found.kind !== "container") throw new TypeError("a container was asked for");
+  return found;
+}
+
+function asPod(pod: PodSandbox): Found {
+  return { kind: "pod", pod };
+}
+
+function describe(found: Found): string {
+  switch (found.kind) {
+    case "pod":
+      return `  ${shortId(found.pod.id)}  pod ${podPath(found.pod)}`;
+    case "container":
+      return `  ${shortId(found.container.id)}  container ${containerPath(found)}`;
+    case "image":
+      return `  ${shortId(found.image.id)}  image ${found.image.repoTags.join(", ")}`;
+  }
+}
+
+async function notFound(
+  word: string,
+  what: string,
+  kinds: readonly Kind[],
+  objects: Objects,
+): Promise<CommandFailure> {
+  const names = new Set<string>();
+  if (kinds.includes("pod")) for (const pod of await objects.pods()) names.add(podName(pod));
+  if (kinds.includes("container")) {
+    for (const { container } of await objects.containers()) {
+      names.add(container.metadata?.name ?? "");
+    }
+  }
+  const meant = nearest(word, names);
+  const listed = { pod: "pods", container: "ps -a", image: "images" } as const;
+  const lists = kinds.map((kind) => `"davit ${listed[kind]}"`).join(" and ");
+  return new CommandFailure(
+    exitCode.notFound,
+    `there is no ${what} "${word}"${meant === undefined ? "" : `, did you mean "${meant}"?`}` +
+      `; ${lists} ${kinds.length === 1 ? "lists" : "list"} what there is`,
+  );
+}

@@ -1,0 +1,124 @@
+import {
+  NamespaceMode,
+  PodSandboxState,
+  type PodSandboxStatus,
+  type PodSandboxStatusResponse,
+  type PortMapping,
+  Protocol,
+} from "../../gen/runtime/v1/api_pb.ts";
+import { formatDuration } from "./figures.ts";
+import type { Style } from "./terminal.ts";
+
+const KEY_WIDTH = 13;
+
+/** What the verbose info of a sandbox tells beyond its status; undefined where it does not. */
+export interface SandboxInfo {
+  readonly cgroup: string | undefined;
+  readonly networkNamespace: string | undefined;
+}
+
+/**
+ * A PodSandboxStatus as a person wants to read it: one fact a line. `ports` are those of the
+ * request, since the status has none; `now` is the time for ages.
+ */
+export function formatPodSummary(
+  answer: PodSandboxStatusResponse,
+  context: { readonly ports: readonly PortMapping[]; readonly now: Date; readonly style: Style },
+): string {
+  const { status } = answer;
+  if (status === undefined) return "";
+  const { style } = context;
+  const info = parseSandboxInfo(answer.info);
+  const { name = "", namespace = "" } = status.metadata ?? {};
+  const facts: readonly (readonly [string, readonly string[]])[] = [
+    ["Pod", [`${namespace}/${style.bold(name)}`]],
+    ["Id", [status.id]],
+    ["State", [formatState(status, context.now, style)]],
+    ["Address", addresses(status).map(style.bold)],
+    ["Host port", context.ports.filter(({ hostPort }) => hostPort > 0).map(formatPort)],
+    ["Runtime", [status.runtimeHandler || "the default handler"]],
+    ["Namespaces", formatNamespaces(status)],
+    ["Network at", [info.networkNamespace ?? ""]],
+    ["Cgroup", [podCgroup(info.cgroup ?? "", status.id)]],
+    ["Labels", pairs(status.labels)],
+    ["Annotations", pairs(status.annotations)],
+  ];
+  return facts.map(([key, values]) => formatFact(key, values, style)).join("");
+}
+
+function formatFact(key: string, values: readonly string[], style: Style): string {
+  const shown = values.filter((value) => value !== "");
+  const keyOf = (index: number): string => style.dim((index === 0 ? key : "").padEnd(KEY_WIDTH));
+  return shown.map((value, index) => `  ${keyOf(index)}${value}\n`).join("");
+}
+
+/** The info has the sandbox's own cgroup, in which a holder would be; the pod's is around it. */
+function podCgroup(path: string, id: string): string {
+  return path.endsWith(`/${id}`) ? path.slice(0, -id.length - 1) : path;
+}
+
+function formatState(status: PodSandboxStatus, now: Date, style: Style): string {
+  const ready = status.state === PodSandboxState.SANDBOX_READY;
+  const createdMs = Number(status.createdAt / 1_000_000n);
+  const age = formatDuration(Math.max(0, now.getTime() - createdMs));
+  return `${ready ? style.green("ready") : style.red("not ready")}, made ${age} ago`;
+}
+
+function addresses({ network }: PodSandboxStatus): readonly string[] {
+  const all = [network?.ip ?? "", ...(network?.additionalIps ?? []).map(({ ip }) => ip)];
+  return all.filter((ip) => ip !== "");
+}
+
+function formatNamespaces(status: PodSandboxStatus): readonly string[] {
+  const options = status.linux?.namespaces?.options;
+  return [
+    `network: ${modeName(options?.network)}`,
+    `ipc: ${modeName(options?.ipc)}`,
+    `processes: ${modeName(options?.pid)}`,
+  ];
+}
+
+/** Reads the JSON under `info` that verbose statuses have, with containerd's keys. */
+export function parseSandboxInfo(info: Readonly<Record<string, string>>): SandboxInfo {
+  const spec = member(parseJson(info["info"] ?? ""), "runtimeSpec");
+  const linux = member(spec, "linux");
+  const namespaces = member(linux, "namespaces");
+  const network: unknown = Array.isArray(namespaces)
+    ? namespaces.find((entry) => member(entry, "type") === "network")
+    : undefined;
+  return {
+    cgroup: asText(member(linux, "cgroupsPath")),
+    networkNamespace: asText(member(network, "path")),
+  };
+}
+
+function parseJson(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return undefined; // another runtime's info may be anything
+  }
+}
+
+function member(value: unknown, name: string): unknown {
+  return typeof value === "object" && value !== null ? Reflect.get(value, name) : undefined;
+}
+
+function asText(value: unknown): string | undefined {
+  return typeof value === "string" && value !== "" ? value : undefined;
+}
+
+function modeName(mode: NamespaceMode | undefined): string {
+  if (mode === NamespaceMode.NODE) return "the host's";
+  if (mode === NamespaceMode.CONTAINER) return "each container its own";
+  return "the pod's own";
+}
+
+function formatPort({ protocol, hostIp, hostPort, containerPort }: PortMapping): string {
+  const name = Object.entries(Protocol).find(([, value]) => value === protocol)?.[0] ?? "";
+  return `${hostIp === "" ? "" : `${hostIp}:`}${hostPort} -> ${containerPort}/${name.toLowerCase()}`;
+}
+
+function pairs(map: Readonly<Record<string, string>>): readonly string[] {
+  return Object.entries(map).map(([key, value]) => `${key} = ${value}`);
+}

@@ -1,0 +1,49 @@
+import { formatDuration } from "./figures.ts";
+import type { Terminal } from "./terminal.ts";
+
+const TITLE_WIDTH = 48;
+const TICK = "\u2713";
+const CROSS = "\u2717";
+const ELLIPSIS = "\u2026";
+
+/** Shows work as a list of steps, each a line with a tick and the time it took. */
+export class Progress {
+  readonly #terminal: Terminal;
+  readonly #nowMs: () => number;
+
+  constructor(terminal: Terminal, nowMs: () => number = () => performance.now()) {
+    this.#terminal = terminal;
+    this.#nowMs = nowMs;
+  }
+
+  /**
+   * Does `work` and shows its line; what `tell` makes of the result stands behind the time. A
+   * failure gets a cross, and is thrown on: who called it says why.
+   */
+  async step<T>(
+    title: string,
+    work: () => T | Promise<T>,
+    tell: (result: T) => string = () => "",
+  ): Promise<T> {
+    const { style, live } = this.#terminal;
+    if (live) this.#terminal.out(`  ${style.dim(ELLIPSIS)} ${title}`);
+    const begun = this.#nowMs();
+    try {
+      const result = await work();
+      this.#line(style.green(TICK), title, begun, tell(result));
+      return result;
+    } catch (error) {
+      this.#line(style.red(CROSS), title, begun, "");
+      throw error;
+    }
+  }
+
+  #line(mark: string, title: string, begunMs: number, told: string): void {
+    const { style, live } = this.#terminal;
+    const time = formatDuration(this.#nowMs() - begunMs).padStart(8);
+    const rest = told === "" ? "" : `  ${told}`;
+    // Carriage return, erase line (ECMA-48 EL): the waiting line makes room for the done one.
+    const back = live ? "\r\u001b[2K" : "";
+    this.#terminal.out(`${back}  ${mark} ${title.padEnd(TITLE_WIDTH)} ${style.dim(time)}${rest}\n`);
+  }
+}

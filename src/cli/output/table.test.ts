@@ -1,0 +1,47 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { stripVTControlCharacters } from "node:util";
+import { type Column, formatTable } from "./table.ts";
+import { recordedTerminal } from "./testing/recorded-terminal.ts";
+
+interface Row {
+  readonly name: string;
+  readonly size: string;
+}
+
+const columns: readonly Column<Row>[] = [
+  { title: "NAME", of: ({ name }) => name, paint: (_, style) => style.green },
+  { title: "SIZE", of: ({ size }) => size, right: true },
+  { title: "MORE", of: ({ name }) => name.toUpperCase(), wide: true },
+];
+const rows: readonly Row[] = [
+  { name: "a", size: "12345" },
+  { name: "longer", size: "1" },
+];
+
+test("formatTable() gives each column the room of its widest text", () => {
+  const { style } = recordedTerminal();
+  assert.equal(
+    formatTable(rows, columns, { style }),
+    "NAME      SIZE\na        12345\nlonger       1\n",
+  );
+  assert.equal(
+    formatTable(rows, columns, { style, wide: true }),
+    "NAME      SIZE   MORE\na        12345   A\nlonger       1   LONGER\n",
+  );
+  assert.equal(formatTable([], columns, { style }), "NAME   SIZE\n");
+});
+
+test("formatTable() is as wide with colours as without", () => {
+  const { style } = recordedTerminal({ isTTY: true });
+  const coloured = formatTable(rows, columns, { style });
+  assert.ok(coloured.includes("\u001b[32mlonger\u001b[39m"));
+  const plain = formatTable(rows, columns, { style: recordedTerminal().style });
+  assert.equal(stripVTControlCharacters(coloured), plain);
+});
+
+test("formatTable() lets no text of a client's move the cursor", () => {
+  const { style } = recordedTerminal();
+  const text = formatTable([{ name: "a\u001b[2J\nb", size: "" }], columns, { style });
+  assert.equal(text, "NAME      SIZE\na?[2J?b\n");
+});

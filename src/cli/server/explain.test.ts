@@ -1,0 +1,71 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { RuntimeError } from "../../base/errors.ts";
+import { connectError } from "../../wire/unix-socket.ts";
+import { CommandFailure, exitCode } from "../command-line/exit-code.ts";
+import { chooseEndpoint, type Endpoint } from "./endpoint.ts";
+import { doing, explainFailure } from "./explain.ts";
+
+const endpoint: Endpoint = { address: "unix:///run/x.sock", chosenBy: "DAVIT_ENDPOINT" };
+
+function refused(code: string): RuntimeError {
+  const cause = Object.assign(new Error(code), { code, syscall: "connect" });
+  return connectError("/run/x.sock", cause);
+}
+
+function explained(error: unknown, there: readonly string[] = []): CommandFailure {
+  const failure = explainFailure(error, endpoint, (path) => there.includes(path));
+  assert.ok(failure instanceof CommandFailure);
+  return failure;
+}
+
+test("explainFailure() says what to start, and which other socket is there", () => {
+  const nothing = explained(refused("ENOENT"));
+  assert.equal(nothing.exitCode, exitCode.unreachable);
+  assert.equal(
+    nothing.message,
+    "cannot reach a server at unix:///run/x.sock (from DAVIT_ENDPOINT): there is no such socket; " +
+      'start davit with "davit serve" (as root), or "npm start" for a first look, ' +
+      "or name another socket with --endpoint or DAVIT_ENDPOINT",
+  );
+  const demo = explained(refused("ECONNREFUSED"), ["/run/davit-demo/davit.sock"]);
+  assert.match(demo.message, /nobody serves this socket any more/);
+  assert.match(demo.message, /--endpoint unix:\/\/\/run\/davit-demo\/davit\.sock$/);
+  assert.match(explained(refused("EACCES")).message, /no permission; run it as root/);
+  assert.match(explained(refused("ENOTSOCK")).message, /no stream socket/);
+});
+
+test("explainFailure() gives each kind of failure its exit code", () => {
+  const cases = [
+    ["not-found", exitCode.notFound],
+    ["unavailable", exitCode.unreachable],
+    ["unimplemented", exitCode.unsupported],
+    ["deadline-exceeded", exitCode.timeout],
+    ["internal", exitCode.failed],
+  ] as const;
+  for (const [kind, code] of cases) {
+    assert.equal(explained(new RuntimeError(kind, "no")).exitCode, code, kind);
+  }
+  const own = new CommandFailure(exitCode.notFound, "there is none");
+  assert.equal(explained(own), own);
+});
+
+test("doing() says what was being done once", async () => {
+  const failing = (message: string) =>
+    doing('pull image "x"', Promise.reject(new RuntimeError("not-found", message)));
+  await assert.rejects(failing("no such tag"), { message: 'pull image "x": no such tag' });
+  await assert.rejects(failing('pull image "y": no such tag'), {
+    message: 'pull image "y": no such tag',
+  });
+});
+
+test("chooseEndpoint() takes the option, the variable, the configuration, the default", () => {
+  const env = { DAVIT_ENDPOINT: "/b" };
+  assert.equal(chooseEndpoint("/a", env, undefined).address, "/a");
+  assert.deepEqual(chooseEndpoint(undefined, env, undefined), {
+    address: "/b",
+    chosenBy: "DAVIT_ENDPOINT",
+  });
+  const { address, chosenBy } = chooseEndpoint(undefined, {}, "/nowhere/davit.toml");
+  assert.deepEqual([address, chosenBy], ["unix:///run/davit/davit.sock", "default"]);
+});

@@ -1,0 +1,93 @@
+import { existsSync } from "node:fs";
+import { isKind, messageOf } from "../../base/errors.ts";
+import { parseEndpoint } from "../../client/cri-client.ts";
+import { CommandFailure, exitCode, exitCodeOf } from "../command-line/exit-code.ts";
+import { UsageError } from "../command-line/usage-error.ts";
+import type { Endpoint } from "./endpoint.ts";
+
+/** Other sockets that people have; one that is there is named when the chosen one is not. */
+const knownSockets = [
+  "/run/davit/davit.sock",
+  "/run/davit-demo/davit.sock",
+  "/run/containerd/containerd.sock",
+  "/run/crio/crio.sock",
+];
+
+/**
+ * What a person should read of a failed call: what was being done, why it failed, and what to do
+ * next. The result's exit code tells a script the same.
+ *
+ * @param isThere whether a socket file exists, for tests
+ */
+export function explainFailure(
+  error: unknown,
+  endpoint: Endpoint,
+  isThere: (path: string) => boolean = existsSync,
+): Error {
+  if (error instanceof CommandFailure || error instanceof UsageError) return error;
+  const reach = (why: string): CommandFailure =>
+    new CommandFailure(
+      exitCode.unreachable,
+      `cannot reach a server at ${endpoint.address}${chosen(endpoint)}: ${why}`,
+      { cause: error },
+    );
+  switch (errnoUnder(error)) {
+    case "ENOENT":
+      return reach(`there is no such socket; ${whatToStart(endpoint, isThere)}`);
+    case "ECONNREFUSED":
+      return reach(`nobody serves this socket any more; ${whatToStart(endpoint, isThere)}`);
+    case "EACCES":
+      return reach("no permission; run it as root, or as a member of the socket's group");
+    case "ENOTSOCK":
+    case "EPROTOTYPE":
+      return reach("this is no stream socket; name another one with --endpoint");
+    case undefined:
+    default:
+      return new CommandFailure(exitCodeOf(error), `${messageOf(error)}${advice(error)}`, {
+        cause: error,
+      });
+  }
+}
+
+/**
+ * Does `work` and, when it fails, says what was being done, unless the server's own words begin
+ * with that already: davit's do.
+ */
+export async function doing<T>(what: string, work: Promise<T>): Promise<T> {
+  try {
+    return await work;
+  } catch (error) {
+    if (error instanceof CommandFailure || errnoUnder(error) !== undefined) throw error;
+    const [verb = ""] = what.split(" ");
+    const message = messageOf(error);
+    if (message.startsWith(`${verb} `) || isKind(error, "canceled")) throw error;
+    throw new CommandFailure(exitCodeOf(error), `${what}: ${message}${advice(error)}`, {
+      cause: error,
+    });
+  }
+}
+
+function chosen({ chosenBy }: Endpoint): string {
+  return chosenBy === "default" || chosenBy === "--endpoint" ? "" : ` (from ${chosenBy})`;
+}
+
+function whatToStart(endpoint: Endpoint, isThere: (path: string) => boolean): string {
+  const path = parseEndpoint(endpoint.address);
+  const other = knownSockets.find((socket) => socket !== path && isThere(socket));
+  const start = 'start davit with "davit serve" (as root), or "npm start" for a first look';
+  return other === undefined
+    ? `${start}, or name another socket with --endpoint or DAVIT_ENDPOINT`
+    : `${start}; there is a server's socket at ${other}: --endpoint unix://${other}`;
+}
+
+function advice(error: unknown): string {
+  if (isKind(error, "unimplemented")) return "; this server does not have that call";
+  return isKind(error, "deadline-exceeded") ? "; --timeout gives it longer" : "";
+}
+
+function errnoUnder(error: unknown): string | undefined {
+  for (let cause = error; cause instanceof Error; cause = cause.cause) {
+    if ("code" in cause && typeof cause.code === "string" && "syscall" in cause) return cause.code;
+  }
+  return undefined;
+}
