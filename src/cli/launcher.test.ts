@@ -49,7 +49,7 @@ test("bin/davit says what to do when there is nothing to run, or nothing to run 
   );
   assert.equal(
     run(davit, { PATH: `${folder}/new:${PATH}` }),
-    `1 davit: ${home}/dist/davit.js is missing: run "npm run build" in ${home}`,
+    `1 davit: ${home}/dist/davit.cjs is missing: run "npm run build" in ${home}`,
   );
   const old = join(folder, "old/node");
   assert.equal(
@@ -61,7 +61,7 @@ test("bin/davit says what to do when there is nothing to run, or nothing to run 
 test("bin/davit takes the checkout's Node, then DAVIT_NODE, then PATH, also through symlinks", () => {
   const home = join(folder, "home");
   mkdirSync(join(home, "dist"), { recursive: true });
-  writeFileSync(join(home, "dist/davit.js"), "");
+  writeFileSync(join(home, "dist/davit.cjs"), "");
   fakeNode(join(folder, "path/node"), "v26.1.0");
   fakeNode(join(folder, "named/node"), "v25.0.0");
   symlinkSync("../home/bin/davit", join(folder, "path/relative"));
@@ -71,7 +71,7 @@ test("bin/davit takes the checkout's Node, then DAVIT_NODE, then PATH, also thro
   // The flags of Node in between are the launcher's own business.
   const called = (variables: Readonly<Record<string, string>>): string =>
     run(link, variables).replace(/( --\S+)+/, "");
-  const args = `pool=16 ${home}/dist/davit.js a b`;
+  const args = `pool=16 ${home}/dist/davit.cjs a b`;
   assert.equal(called(env), `0 v26.1.0 ${args}`);
   const named = { ...env, DAVIT_NODE: join(folder, "named/node") };
   assert.equal(called(named), `0 v25.0.0 ${args}`);

@@ -48,13 +48,16 @@ export async function main(argv: readonly string[], terminal: Terminal): Promise
   }
 }
 
-if (import.meta.main) {
+/** The process that `bin/davit` becomes. */
+async function run(argv: readonly string[]): Promise<never> {
   // No command for people: the daemon starts it, once for each layer.
-  if (process.argv[2] === unpackCommand) process.exit(await runUnpacker(process.argv.slice(3)));
+  if (argv[0] === unpackCommand) process.exit(await runUnpacker(argv.slice(1)));
   // A reader that had enough (davit ps | head -1) is no failure.
   process.stdout.on("error", (error: NodeJS.ErrnoException) => {
     process.exit(error.code === "EPIPE" ? exitCode.done : exitCode.failed);
   });
   const terminal = createTerminal(process.stdout, process.stderr, process.env);
-  process.exit(await main(process.argv.slice(2), terminal));
+  process.exit(await main(argv, terminal));
 }
+
+if (import.meta.main) void run(process.argv.slice(2));

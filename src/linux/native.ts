@@ -211,7 +211,7 @@ function load(): Native {
   }
 }
 
-/** From source the built files are in dist/; in the bundle dist/davit.js they lie beside it. */
+/** From source the built files are in dist/; in the bundle dist/davit.cjs they lie beside it. */
 function builtFile(name: string): string {
   const fromSource = import.meta.url.endsWith("/src/linux/native.ts");
   return fileURLToPath(new URL(fromSource ? `../../dist/${name}` : `./${name}`, import.meta.url));

@@ -84,7 +84,7 @@ function isBelowUs(entry: ProcessEntry, byPid: ReadonlyMap<number, ProcessEntry>
 
 function describe(entry: ProcessEntry): string {
   const argv = readOrEmpty(`/proc/${entry.pid}/cmdline`).split("\0").join(" ").trim();
-  const shown = entry.state === "Z" ? "(zombie)" : argv.slice(0, 200);
+  const shown = entry.state === "Z" ? "(zombie)" : argv.slice(0, 400);
   return `${entry.comm} pid ${entry.pid} started ${entry.startTime}: ${shown}`;
 }
 
