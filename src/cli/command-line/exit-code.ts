@@ -1,4 +1,4 @@
-import { type ErrorKind, kindOf } from "../../base/errors.ts";
+import { type ErrorKind, kindOf, RuntimeError } from "../../base/errors.ts";
 
 /** What the process ends with; docs/cli.md has them for scripts. */
 export const exitCode = {
@@ -33,12 +33,12 @@ export const exitCodeDocs: readonly (readonly [number, string])[] = [
   [exitCode.interrupted, "interrupted by Ctrl-C; what was begun is undone"],
 ];
 
-/** A command that failed in a way that a script can tell from others. */
-export class CommandFailure extends Error {
+/** A command that failed in a way that a script can tell from others. Its kind is its cause's. */
+export class CommandFailure extends RuntimeError {
   readonly exitCode: number;
 
   constructor(code: number, message: string, options?: { readonly cause?: unknown }) {
-    super(message, options);
+    super(kindOf(options?.cause), message, options);
     this.name = "CommandFailure";
     this.exitCode = code;
   }

@@ -3,9 +3,11 @@
 import type { Command } from "../command-line/command.ts";
 import { configCheck, configDefault, configShow } from "./config.ts";
 import { demo } from "./demo.ts";
+import { exec } from "./exec.ts";
 import { images } from "./images.ts";
 import { info } from "./info.ts";
 import { inspect } from "./inspect.ts";
+import { logs } from "./logs.ts";
 import { pods } from "./pods.ts";
 import { ps } from "./ps.ts";
 import { rm } from "./rm.ts";
@@ -22,6 +24,8 @@ export const commands: readonly Command[] = [
   rm,
   images,
   rmi,
+  logs,
+  exec,
   inspect,
   serve,
   configDefault,

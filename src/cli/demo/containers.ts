@@ -1,6 +1,7 @@
 import type { CriClient } from "../../client/cri-client.ts";
 import { containerConfig } from "../manifest/request.ts";
-import { followLog } from "../logs/follow.ts";
+import { readLog } from "../logs/read-log.ts";
+import { LogPrinter } from "../logs/print-log.ts";
 import type { PodManifest } from "../manifest/pod.ts";
 import type { Progress } from "../output/progress.ts";
 import type { Terminal } from "../output/terminal.ts";
@@ -55,8 +56,11 @@ export async function showLogs(
   signal: AbortSignal,
 ): Promise<void> {
   const follow = async ({ name, logPath }: DemoContainer): Promise<void> => {
-    for await (const line of followLog(logPath, signal)) {
-      terminal.out(`  ${terminal.style.dim(`${name}:`)} ${line.text}\n`);
+    const hasEnded = (): Promise<boolean> => Promise.resolve(false);
+    const printer = new LogPrinter(terminal, () => `  ${terminal.style.dim(`${name}:`)} `);
+    for await (const lines of readLog(logPath, { follow: { hasEnded }, signal })) {
+      // In the demo's story there is one stream.
+      printer.print(lines.map((line) => ({ ...line, stream: "stdout" })));
     }
   };
   await Promise.all(containers.map(follow));

@@ -12,9 +12,9 @@ export interface Style {
 /** Where a command speaks to the person (or the pipe) that started it. */
 export interface Terminal {
   /** Writes to stdout: what the command was asked for. */
-  out(text: string): void;
+  out(text: string | Uint8Array): void;
   /** Writes to stderr: why it was not done, and what else a person should know. */
-  err(text: string): void;
+  err(text: string | Uint8Array): void;
   /** For `out`. */
   readonly style: Style;
   /** For `err`. */
@@ -26,7 +26,7 @@ export interface Terminal {
 /** As much of process.stdout as a Terminal needs. */
 export interface Output {
   readonly isTTY?: boolean | undefined;
-  write(text: string): unknown;
+  write(text: string | Uint8Array): unknown;
 }
 
 /**

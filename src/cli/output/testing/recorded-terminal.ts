@@ -10,9 +10,14 @@ export function recordedTerminal(options: { readonly isTTY?: boolean } = {}): Re
   const written = { out: "", err: "" };
   const { isTTY = false } = options;
   const terminal = createTerminal(
-    { isTTY, write: (text) => (written.out += text) },
-    { isTTY, write: (text) => (written.err += text) },
+    { isTTY, write: (text) => (written.out += textOf(text)) },
+    { isTTY, write: (text) => (written.err += textOf(text)) },
     {},
   );
   return { ...terminal, written };
+}
+
+/** Bytes that are no UTF-8 become what a terminal would show. */
+function textOf(text: string | Uint8Array): string {
+  return typeof text === "string" ? text : Buffer.from(text).toString();
 }

@@ -1,0 +1,83 @@
+import { isKind } from "../../base/errors.ts";
+import type { Call, Command } from "../command-line/command.ts";
+import { CommandFailure, exitCode, exitCodeOf } from "../command-line/exit-code.ts";
+import { UsageError } from "../command-line/usage-error.ts";
+import { containerPath } from "../objects/find.ts";
+import { Objects } from "../objects/objects.ts";
+import { pickContainer } from "../objects/pick.ts";
+import { doing } from "../server/explain.ts";
+import { type Server, withServer } from "../server/session.ts";
+
+// What the server may need to end the command after its time is over.
+const endMs = 10_000;
+
+/** `davit exec`. */
+export const exec: Command = {
+  name: "exec",
+  section: "Look inside",
+  summary: "Run a command in a container and print what it wrote",
+  details:
+    "By ExecSync: the output comes when the command has ended, up to 16 MiB of each stream, and\n" +
+    "the command has no input. The exit code is the command's own; 125 says that davit failed\n" +
+    "to run it, 124 that its time was over. A pod of one container stands for it.",
+  operands: [
+    { name: "CONTAINER", complete: "container" },
+    { name: "COMMAND", rest: true },
+  ],
+  options: {
+    interactive: { short: "i", doc: "Not there yet: it needs streaming" },
+    tty: { short: "t", doc: "Not there yet: it needs streaming" },
+  },
+  examples: [
+    { line: "davit exec web ls -l /", does: "Run one program" },
+    { line: "davit exec --timeout 5s web/nginx sh -c 'ps | wc -l'", does: "A shell, for 5 s" },
+  ],
+  client: true,
+  run: async (call) => {
+    refuseStreaming(call);
+    try {
+      return await withServer(call, (server) => run(call, server));
+    } catch (error) {
+      if (error instanceof UsageError) throw error;
+      const code = exitCodeOf(error);
+      const own = code === exitCode.timeout || code === exitCode.interrupted;
+      const message = error instanceof Error ? error.message : String(error);
+      throw new CommandFailure(own ? code : exitCode.execFailed, message, { cause: error });
+    }
+  },
+};
+
+function refuseStreaming(call: Call): void {
+  if (!call.options.has("interactive") && !call.options.has("tty")) return;
+  throw new UsageError(
+    "-i and -t need streaming (the CRI's Exec), which is not there yet: without them davit exec " +
+      "runs the command and prints its output when it has ended",
+    exec,
+  );
+}
+
+async function run(call: Call, server: Server): Promise<number> {
+  const [word = "", ...cmd] = call.operands;
+  const found = await pickContainer(word, new Objects(server));
+  const timeoutMs = call.options.durationMs("timeout");
+  const timeout = BigInt(Math.ceil((timeoutMs ?? 0) / 1000));
+  const request = { containerId: found.container.id, cmd, timeout };
+  const { signal } = server;
+  const options =
+    timeoutMs === undefined ? { signal } : { signal, timeoutMs: Number(timeout) * 1000 + endMs };
+  const what = `run ${JSON.stringify(cmd[0])} in container "${containerPath(found)}"`;
+  try {
+    const answer = await doing(what, server.client.runtime.execSync(request, options));
+    call.terminal.out(answer.stdout);
+    call.terminal.err(answer.stderr);
+    // Codes are bytes for whoever waits for this process: 256 must not become 0.
+    return answer.exitCode > 255 ? exitCode.execFailed : answer.exitCode;
+  } catch (error) {
+    if (!isKind(error, "deadline-exceeded") || timeoutMs === undefined) throw error;
+    throw new CommandFailure(
+      exitCode.timeout,
+      `${what}: it took longer than ${timeoutMs / 1000} s, and was killed`,
+      { cause: error },
+    );
+  }
+}

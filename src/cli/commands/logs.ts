@@ -1,0 +1,99 @@
+import { ContainerState } from "../../gen/runtime/v1/api_pb.ts";
+import { isKind, kindOf } from "../../base/errors.ts";
+import type { Call, Command } from "../command-line/command.ts";
+import { CommandFailure, exitCode } from "../command-line/exit-code.ts";
+import { parseDurationMs } from "../command-line/options.ts";
+import { LogPrinter } from "../logs/print-log.ts";
+import { readLog } from "../logs/read-log.ts";
+import { containerPath } from "../objects/find.ts";
+import { Objects } from "../objects/objects.ts";
+import { pickContainer } from "../objects/pick.ts";
+import { doing } from "../server/explain.ts";
+import { type Server, withServer } from "../server/session.ts";
+
+/** `davit logs`. */
+export const logs: Command = {
+  name: "logs",
+  section: "Look inside",
+  summary: "Print what a container has written",
+  details:
+    "Its stdout to stdout and its stderr to stderr, byte by byte. Reads the log file that the\n" +
+    "server names, so it must run where the server does. A pod of one container stands for it.",
+  operands: [{ name: "CONTAINER", complete: "container" }],
+  options: {
+    follow: { short: "f", doc: "Go on until the container ends; follows rotations of the log" },
+    since: {
+      value: "TIME",
+      doc: "Only what is not older: 5m, or a time as 2026-01-31T12:00:00Z",
+    },
+    tail: { short: "n", value: "LINES", doc: "Only so many lines from the end" },
+    timestamps: { short: "t", doc: "The time before each line" },
+  },
+  examples: [
+    { line: "davit logs web", does: "All that the only container of a pod has written" },
+    { line: "davit logs -f --tail 20 web/nginx", does: "The end, and what comes" },
+    { line: "davit logs --since 10m -t web/nginx 2>errors.txt", does: "Errors aside" },
+  ],
+  client: true,
+  run: (call) => withServer(call, (server) => print(call, server)),
+};
+
+async function print(call: Call, server: Server): Promise<number> {
+  const [word = ""] = call.operands;
+  const tail = call.options.count("tail");
+  const sinceMs = readSince(call);
+  const found = await pickContainer(word, new Objects(server));
+  const containerId = found.container.id;
+  const name = containerPath(found);
+  const stateOf = async () => {
+    const request = { containerId };
+    const answer = server.client.runtime.containerStatus(request, server.limit());
+    return (await doing(`ask for the status of container "${name}"`, answer)).status;
+  };
+  const logPath = (await stateOf())?.logPath ?? "";
+  if (logPath === "") {
+    throw new CommandFailure(
+      exitCode.failed,
+      `container "${name}" has no log: it was created without a log path`,
+    );
+  }
+  const hasEnded = async (): Promise<boolean> => {
+    try {
+      const state = (await stateOf())?.state;
+      return state === undefined || state === ContainerState.CONTAINER_EXITED;
+    } catch (error) {
+      if (isKind(error, "not-found")) return true;
+      throw error;
+    }
+  };
+  const timestamps = call.options.has("timestamps");
+  const printer = new LogPrinter(call.terminal, ({ time }) => (timestamps ? `${time} ` : ""));
+  const options = {
+    signal: server.signal,
+    ...(tail === undefined ? {} : { tail }),
+    ...(sinceMs === undefined ? {} : { sinceMs }),
+    ...(call.options.has("follow") ? { follow: { hasEnded } } : {}),
+  };
+  try {
+    for await (const lines of readLog(logPath, options)) printer.print(lines);
+  } catch (error) {
+    if (kindOf(error) !== "not-found") throw error;
+    throw new CommandFailure(
+      exitCode.failed,
+      `container "${name}" has no log at "${logPath}": it has not started yet, ` +
+        "or the file is on another machine or in another mount namespace",
+    );
+  }
+  return server.signal.aborted ? exitCode.interrupted : exitCode.done;
+}
+
+function readSince(call: Call): number | undefined {
+  const text = call.options.text("since");
+  if (text === undefined) return undefined;
+  const ago = parseDurationMs(text);
+  const ms = ago === undefined ? Date.parse(text) : Date.now() - ago;
+  if (Number.isNaN(ms)) {
+    throw call.options.wrong("since", `is "${text}": want a time, as 5m or 2026-01-31T12:00:00Z`);
+  }
+  return ms;
+}
