@@ -72,7 +72,7 @@ describe("run()", () => {
       run({ ...sh(family(file)), timeoutMs: 1000, killGroup: true }),
       (error) => {
         assert.ok(isKind(error, "deadline-exceeded"));
-        assert.match(String(error), /run "sh": not done after 1000 ms/);
+        assert.match(String(error), /run "sh": did not end within 1 s/);
         return true;
       },
     );

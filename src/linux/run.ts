@@ -8,6 +8,7 @@ import {
   spawnChild,
   spawnChildInPool,
 } from "./child.ts";
+import { describeWait, processWait } from "./process-wait.ts";
 
 /** A program to run to its end. */
 export interface RunOptions extends Omit<SpawnOptions, "stdin" | "stdout" | "stderr"> {
@@ -32,11 +33,14 @@ export interface RunResult extends ChildExit {
 const SIGKILL = 9;
 /** How long output is awaited after the exit: a grandchild may hold the pipes open for ever. */
 const DRAIN_MS = 250;
+/** How long a killed program may take to end. Only one that hangs in the kernel takes as long. */
+const KILL_MS = 2_000;
 
 /**
  * Runs a program and gives its exit and output, whatever the exit code is. Rejects with SystemError
  * when it cannot be started, and by the options' timeout and signal; the program is gone and reaped
- * when `run` settles.
+ * when `run` settles, but for one that hangs in the kernel and cannot be killed: nobody waits for
+ * that, and the error says where it hangs.
  */
 export async function run(options: RunOptions): Promise<RunResult> {
   if (aborted(options)) throw canceled(options);
@@ -46,10 +50,13 @@ export async function run(options: RunOptions): Promise<RunResult> {
   if (options.input !== undefined) child.stdin?.end(options.input);
 
   let failure: RuntimeError | undefined;
+  let patience: NodeJS.Timeout | undefined;
+  const unkillable = Promise.withResolvers<undefined>();
   const stop = (error: RuntimeError): void => {
     failure ??= error;
     if (options.killGroup === true) child.killGroup(SIGKILL);
     else child.kill(SIGKILL);
+    patience ??= setTimeout(() => unkillable.resolve(undefined), KILL_MS);
   };
   const onAbort = (): void => stop(canceled(options));
   const timer = setTimeout(() => stop(timedOut(options)), options.timeoutMs);
@@ -58,11 +65,13 @@ export async function run(options: RunOptions): Promise<RunResult> {
   if (aborted(options)) onAbort();
   const release = (): void => {
     clearTimeout(timer);
+    clearTimeout(patience);
     options.signal?.removeEventListener("abort", onAbort);
   };
   try {
-    const exit = await child.exited;
+    const exit = await Promise.race([child.exited, unkillable.promise]);
     release();
+    if (exit === undefined) throw await hanging(failure ?? timedOut(options), child);
     if (failure !== undefined) throw failure;
     await drained([stdout, stderr]);
     return { ...exit, stdout: stdout.take(), stderr: stderr.take() };
@@ -83,6 +92,16 @@ function start(options: RunOptions): Child | Promise<Child> {
     newSession: options.newSession === true || options.killGroup === true,
   };
   return (options.cgroupProcsPaths?.length ?? 0) > 0 ? spawnChildInPool(spawn) : spawnChild(spawn);
+}
+
+/** Lets go of a child that SIGKILL does not end; it is reaped whenever it ends. */
+async function hanging(failure: RuntimeError, child: Child): Promise<RuntimeError> {
+  child.unref();
+  const wait = await processWait(child.pid);
+  const where = wait === undefined ? "" : `: ${describeWait(wait)}`;
+  return new RuntimeError(failure.kind, `${failure.message}; it does not end${where}`, {
+    cause: failure,
+  });
 }
 
 async function drained(outputs: readonly Collector[]): Promise<void> {
@@ -125,7 +144,7 @@ function aborted(options: RunOptions): boolean {
 function timedOut(options: RunOptions): RuntimeError {
   return new RuntimeError(
     "deadline-exceeded",
-    `run "${options.file}": not done after ${options.timeoutMs} ms, killed`,
+    `run "${options.file}": did not end within ${options.timeoutMs / 1000} s and was killed`,
   );
 }
 

@@ -119,11 +119,6 @@ export class PluginRunner {
   #explain(type: string, error: unknown, signal: AbortSignal): RuntimeError {
     const doing = `plugin ${type}`;
     if (signal.aborted) return wrap(doing, signal.reason);
-    if (isKind(error, "deadline-exceeded")) {
-      const seconds = this.#timeoutMs / 1000;
-      const message = `plugin ${type}: did not end within ${seconds} s and was killed`;
-      return new RuntimeError("deadline-exceeded", message, { cause: error });
-    }
     // Not NotFound, which tells kubelet that its pod is gone. A script without its shell ends here.
     if (isKind(error, "not-found")) {
       return new RuntimeError("failed-precondition", `${doing}: ${messageOf(error)}`, {

@@ -2,11 +2,14 @@ import { readFile } from "node:fs/promises";
 import { setTimeout as delay } from "node:timers/promises";
 
 import { RuntimeError } from "../../base/errors.ts";
+import { describeWait, processWait } from "../process-wait.ts";
 import { errnoCode, systemError } from "../system-error.ts";
 import { type CgroupLayout, cgroupDirs, controllerDir } from "./layout.ts";
 import { childDirs, writeCgroupFile } from "./tree.ts";
 
 const SIGKILL = 9;
+/** How many processes an error names. */
+const shownProcesses = 3;
 
 /** How `killCgroup` kills. */
 export interface KillCgroupOptions {
@@ -29,10 +32,11 @@ export async function cgroupProcs(layout: CgroupLayout, path: string): Promise<r
 /**
  * Sends a signal to every process in a cgroup and below. With SIGKILL it is done when the cgroup is
  * empty (or gone) and rejects with `deadline-exceeded` when a process does not die in time, as one
- * that hangs in the kernel.
+ * that hangs in the kernel: the error names it, its state and where it waits. Its SIGKILL stays
+ * pending, so it ends as soon as it can.
  *
  * SIGKILL cannot be escaped by forking: v2 has cgroup.kill for it; on v1 the cgroup is frozen while
- * its processes are signalled, again until none is left.
+ * its processes are signalled, again until none is left. A cgroup that was frozen is thawed.
  */
 export async function killCgroup(
   layout: CgroupLayout,
@@ -51,11 +55,7 @@ export async function killCgroup(
     const pids = await procsOfTree(dir);
     if (pids.length === 0) return;
     if (performance.now() > deadline) {
-      throw new RuntimeError(
-        "deadline-exceeded",
-        `kill cgroup "${path}": ${pids.length} processes still there after ${timeoutMs} ms, ` +
-          `one is ${pids[0]}`,
-      );
+      throw await stillThere(path, pids, timeoutMs);
     }
     await killAll(layout, path, dir, pids);
     await delay(waitMs);
@@ -83,8 +83,36 @@ async function killAll(
     // does not die, so its pid cannot come to belong to another one before it is signalled.
     for (const pid of await procsOfTree(dir)) sendSignal(pid, SIGKILL);
   } finally {
-    await tryWrite(`${freezer}/freezer.state`, "THAWED");
+    await thaw(freezer);
   }
+}
+
+/** With those below: a container may have frozen one of its own, whose processes could not die. */
+async function thaw(freezer: string): Promise<void> {
+  await tryWrite(`${freezer}/freezer.state`, "THAWED");
+  for (const child of await childDirs(freezer)) await thaw(`${freezer}/${child}`);
+}
+
+/** The error about processes that do not die, with what a person needs to find out why. */
+async function stillThere(
+  path: string,
+  pids: readonly number[],
+  timeoutMs: number,
+): Promise<RuntimeError> {
+  const found = (await Promise.all(pids.map(processWait))).filter((wait) => wait !== undefined);
+  // Those that hang come first: others, like the first process of their namespace, wait for them.
+  const waits = found.toSorted((a, b) => Number(b.state === "D") - Number(a.state === "D"));
+  const shown = waits.slice(0, shownProcesses).map(describeWait).join("; ");
+  const more = waits.length > shownProcesses ? `; and ${waits.length - shownProcesses} more` : "";
+  const isFrozen = waits.some(({ channel }) => /refrigerator|freezer/.test(channel));
+  const todo = isFrozen
+    ? "a cgroup above it is frozen: thaw that"
+    : "it ends when the storage, network file system or device that it waits for answers: mend " +
+      "that, or restart the node";
+  return new RuntimeError(
+    "deadline-exceeded",
+    `kill cgroup "${path}": still there ${timeoutMs} ms after SIGKILL: ${shown}${more}; ${todo}`,
+  );
 }
 
 /** The folder whose cgroup.procs counts: on v1 the freezer's, as killing works by it. */
