@@ -30,7 +30,15 @@ interface Parts {
 
 type Shared = Pick<
   ContainerContext,
-  "operations" | "creations" | "janitor" | "locks" | "tasks" | "clock" | "log" | "bootId"
+  | "operations"
+  | "creations"
+  | "janitor"
+  | "failedEnds"
+  | "locks"
+  | "tasks"
+  | "clock"
+  | "log"
+  | "bootId"
 >;
 
 /** Puts together what images and containers need. */

@@ -19,6 +19,7 @@ import {
 } from "../engine/container/index.ts";
 import { Creations } from "../engine/creations.ts";
 import { sweepLayers } from "../engine/image/index.ts";
+import { FailedEnds } from "../engine/failed-ends.ts";
 import { Janitor } from "../engine/janitor.ts";
 import { LateRecords } from "../engine/late-records.ts";
 import { defaultTimes, recoverSandboxes, type SandboxContext } from "../engine/sandbox/index.ts";
@@ -157,7 +158,7 @@ interface EngineDeps {
 
 type EngineParts = Pick<
   SandboxContext,
-  "attachments" | "teardown" | "creations" | "janitor" | "tasks" | "times"
+  "attachments" | "teardown" | "creations" | "janitor" | "failedEnds" | "tasks" | "times"
 >;
 
 /** The parts of the engine that have a life: they end before the drivers that they use. */
@@ -180,8 +181,9 @@ function buildEngine(deps: EngineDeps): AsyncDisposable & { readonly parts: Engi
   });
   const creations = new Creations({ tasks, clock, holdMs: times.holdMs });
   const janitor = new Janitor({ tasks, log });
+  const failedEnds = new FailedEnds(clock);
   return {
-    parts: { attachments, teardown, creations, janitor, tasks, times },
+    parts: { attachments, teardown, creations, janitor, failedEnds, tasks, times },
     async [Symbol.asyncDispose]() {
       creations[Symbol.dispose]();
       janitor[Symbol.dispose]();

@@ -40,7 +40,10 @@ describe("a process that hangs in the kernel", { skip: noStuckDisk }, () => {
     });
     const wait = await processWait(child.pid);
     assert.equal(wait?.state, "D");
-    assert.ok(wait.stack.some((frame) => frame.includes("fuse")), wait.stack.join());
+    assert.ok(
+      wait.stack.some((frame) => frame.includes("fuse")),
+      wait.stack.join(),
+    );
     await disk.release();
     await child.exited;
     await killCgroup(layout, path);
@@ -53,7 +56,10 @@ describe("a process that hangs in the kernel", { skip: noStuckDisk }, () => {
     const running = run({ file: "ls", args: [`${disk.folder}/hang`], env, timeoutMs: 1000 });
     await assert.rejects(running, (error) => {
       assert.ok(isKind(error, "deadline-exceeded"));
-      assert.match(String(error), /within 1 s and was killed; it does not end: process \d+ \("ls"\)/);
+      assert.match(
+        String(error),
+        /within 1 s and was killed; it does not end: process \d+ \("ls"\)/,
+      );
       return true;
     });
   });

@@ -29,10 +29,16 @@ export interface PodCgroups {
   plan(parent: string, id: string, others: readonly PodCgroup[]): PodCgroup;
   /** Makes what the plan owns, with `resources` in it; nothing when it owns nothing. */
   prepare(cgroup: PodCgroup, resources: CgroupResources | undefined): Promise<void>;
-  /** Writes limits to a parent that davit made; nothing to one that was there before. */
-  update(cgroup: PodCgroup, resources: CgroupResources): Promise<void>;
-  /** Removes what the plan owned, but for what the `others` live in. Idempotent. */
-  remove(cgroup: PodCgroup, others: readonly PodCgroup[], signal: AbortSignal): Promise<void>;
+  /**
+   * Writes limits to a parent that davit made; nothing to one that was there before. All of them or,
+   * when it rejects, none. The result takes them back.
+   */
+  update(cgroup: PodCgroup, resources: CgroupResources): Promise<() => Promise<void>>;
+  /**
+   * Removes what the plan owned, but for what the `others` live in, which are asked for when nobody
+   * makes or removes a cgroup beside this. Idempotent.
+   */
+  remove(cgroup: PodCgroup, others: () => readonly PodCgroup[], signal: AbortSignal): Promise<void>;
   /**
    * Removes the parents that davit itself made for these sandboxes, with every process in them; a
    * line for each. Only these: the hierarchies are shared with other daemons of this host.

@@ -39,6 +39,7 @@ function verboseInfo(context: CriContext): Record<string, string> {
     inflight: sandboxes.operations.views(),
     pendingNetworkRemovals: sandboxes.teardown.pending(),
     unfinishedRemovals: sandboxes.janitor.owned(),
+    failedEnds: sandboxes.failedEnds.all(),
   };
   return Object.fromEntries(
     Object.entries(facts).map(([key, fact]) => [

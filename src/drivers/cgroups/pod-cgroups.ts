@@ -58,19 +58,20 @@ export class FsPodCgroups implements PodCgroups {
     if (resources !== undefined) await writeResources(this.#layout, cgroup.parent, resources);
   }
 
-  async update(cgroup: PodCgroup, resources: CgroupResources): Promise<void> {
-    if (cgroup.ownedFrom !== undefined)
-      await writeResources(this.#layout, cgroup.parent, resources);
+  async update(cgroup: PodCgroup, resources: CgroupResources): Promise<() => Promise<void>> {
+    if (cgroup.ownedFrom === undefined) return () => Promise.resolve();
+    return writeResources(this.#layout, cgroup.parent, resources);
   }
 
   async remove(
     cgroup: PodCgroup,
-    others: readonly PodCgroup[],
+    listOthers: () => readonly PodCgroup[],
     signal: AbortSignal,
   ): Promise<void> {
     const { parent, ownedFrom } = cgroup;
     if (ownedFrom === undefined) return;
     using _turn = await this.#lock.acquire(ownRoot, signal);
+    const others = listOthers();
     if (others.some((other) => isWithin(other.parent, parent))) return;
     await beforeAbort(removeCgroup(this.#layout, parent), signal);
     // The cgroups between: another pod may live below them by now, and then they stay.

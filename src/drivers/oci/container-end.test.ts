@@ -15,7 +15,7 @@ after(() => {
   rmSync(folder, { recursive: true, force: true });
 });
 
-function watched(): Watched & { readonly signals: readonly number[]; end(): void } {
+function watched(endsAt = 9): Watched & { readonly signals: readonly number[]; end(): void } {
   const { promise: exited, resolve } = Promise.withResolvers<undefined>();
   const signals: number[] = [];
   const end = (): void => {
@@ -23,7 +23,7 @@ function watched(): Watched & { readonly signals: readonly number[]; end(): void
   };
   const kill = (signal: number): void => {
     signals.push(signal);
-    end();
+    if (signal === endsAt) end();
   };
   return { pid: 1, exited, kill, signals, end };
 }
@@ -38,19 +38,21 @@ describe("awaitEnd()", () => {
     assert.deepEqual(monitor.signals, []);
   });
 
-  test("kills a conmon that does not record the end", async (context) => {
-    context.mock.timers.enable({ apis: ["setTimeout"] });
+  test("tells a conmon that does not record the end to go on, and then kills it", async () => {
     const monitor = watched();
+    const patience = { continueMs: 1, killMs: 20 };
     const process = undefined;
-    const end = awaitEnd({ process, monitor, exitFile, clock, log: silentLogger });
-    // One turn for each await on the way to the timer.
-    for (let turn = 0; turn < 5; turn++) await Promise.resolve();
-    context.mock.timers.tick(9_999);
-    for (let turn = 0; turn < 5; turn++) await Promise.resolve();
-    assert.deepEqual(monitor.signals, []);
-    context.mock.timers.tick(1);
-    assert.equal((await end).unknown, true);
-    assert.deepEqual(monitor.signals, [9]);
+    const end = await awaitEnd({ process, monitor, exitFile, clock, log: silentLogger, patience });
+    assert.equal(end.unknown, true);
+    assert.deepEqual(monitor.signals, [18, 9]);
+  });
+
+  test("does not kill a stopped conmon that goes on", async () => {
+    const monitor = watched(18);
+    const patience = { continueMs: 1, killMs: 60_000 };
+    const process = undefined;
+    await awaitEnd({ process, monitor, exitFile, clock, log: silentLogger, patience });
+    assert.deepEqual(monitor.signals, [18]);
   });
 });
 

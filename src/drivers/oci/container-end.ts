@@ -26,8 +26,17 @@ export interface RecordedEnd {
 }
 
 const SIGKILL = 9;
-/** How long conmon may take to write down what it has reaped. A full disk or a stuck log can stop it. */
-const monitorPatienceMs = 10_000;
+const SIGCONT = 18;
+
+/** How long conmon may take to write down what it has reaped. Milliseconds. */
+interface MonitorPatience {
+  /** Then it is told to go on, in case that somebody stopped it: the exit code that it knows is the true one. */
+  readonly continueMs: number;
+  /** After that it is killed. A full disk or a stuck log can stop it. */
+  readonly killMs: number;
+}
+
+const defaultPatience: MonitorPatience = { continueMs: 500, killMs: 10_000 };
 /** How long the kernel may take to end a killed conmon. */
 const killPatienceMs = 2_000;
 const unknownExitCode = 255;
@@ -44,12 +53,13 @@ export async function awaitEnd(options: {
   readonly exitFile: string;
   readonly clock: Clock;
   readonly log: Logger;
+  readonly patience?: MonitorPatience;
 }): Promise<RecordedEnd> {
-  const { process, monitor, exitFile, clock, log } = options;
+  const { process, monitor, exitFile, clock, log, patience = defaultPatience } = options;
   await process?.exited;
-  if (monitor !== undefined && !(await within(monitor.exited, monitorPatienceMs))) {
+  if (monitor !== undefined && !(await hasRecorded(monitor, patience))) {
     log.warn(
-      `conmon ${monitor.pid} has not recorded the exit after ${monitorPatienceMs} ms, killing it`,
+      `conmon ${monitor.pid} has not recorded the exit after ${patience.killMs} ms, killing it`,
     );
     monitor.kill(SIGKILL);
     await within(monitor.exited, killPatienceMs);
@@ -61,6 +71,12 @@ export async function awaitEnd(options: {
   // The kernel stamps files by a clock that moves once a tick, up to 10 ms late.
   const { startedAtNs = 0n } = options;
   return end.finishedAtNs < startedAtNs ? { ...end, finishedAtNs: startedAtNs } : end;
+}
+
+async function hasRecorded(monitor: Watched, patience: MonitorPatience): Promise<boolean> {
+  if (await within(monitor.exited, patience.continueMs)) return true;
+  monitor.kill(SIGCONT);
+  return within(monitor.exited, patience.killMs);
 }
 
 /** What an exit file says, with the file's time as the time of the end; undefined when there is none. */

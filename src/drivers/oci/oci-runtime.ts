@@ -4,6 +4,7 @@ import { mkdir, readdir, readFile, writeFile } from "node:fs/promises";
 import { messageOf, RuntimeError } from "../../base/errors.ts";
 import type { Logger } from "../../base/logger.ts";
 import { beforeAbort } from "../../base/rollback.ts";
+import { SingleFlight } from "../../base/single-flight.ts";
 import type { Clock } from "../../base/time.ts";
 import type {
   ContainerBundle,
@@ -82,6 +83,7 @@ export class OciRuntime implements ContainerRuntime {
   readonly #places: Places;
   readonly #remains: Remains;
   readonly #kept = new Map<string, Kept>();
+  readonly #killing = new SingleFlight();
   /** conmons that were there before us, for containers that nobody loads. */
   readonly #earlier: Map<string, readonly ProcessIdentity[]>;
 
@@ -197,7 +199,10 @@ export class OciRuntime implements ContainerRuntime {
 
   async killAll(id: string): Promise<void> {
     const facts = await this.#facts(id);
-    if (facts !== undefined) await killCgroup(this.#deps.cgroups, facts.cgroupPath);
+    if (facts === undefined) return;
+    const { cgroupPath } = facts;
+    // Clients repeat a stop that fails: they must not come to kill beside each other.
+    await this.#killing.do(cgroupPath, () => killCgroup(this.#deps.cgroups, cgroupPath));
   }
 
   async execSync(

@@ -22,6 +22,7 @@ import type {
 } from "../../core/sandbox/index.ts";
 import type { Snapshots } from "../../core/snapshot/index.ts";
 import type { Creations } from "../creations.ts";
+import type { FailedEnds } from "../failed-ends.ts";
 import type { Janitor } from "../janitor.ts";
 import type { Starting } from "./starting.ts";
 
@@ -58,6 +59,7 @@ export interface ContainerContext {
   readonly operations: Operations;
   readonly creations: Creations;
   readonly janitor: Janitor;
+  readonly failedEnds: FailedEnds;
   readonly starting: Starting;
   /** Called when a container is gone: its layers may be nobody's now. */
   readonly onRemoved: (container: Container) => void;

@@ -3,12 +3,15 @@ import type { ContainerContext } from "./context.ts";
 import { removeContainerById } from "./remove.ts";
 import { stopById } from "./stop.ts";
 
-/** Ends all containers of a sandbox at once, without grace (api.proto, StopPodSandbox: forcibly). */
+/**
+ * Ends all containers of a sandbox at once, without grace (api.proto, StopPodSandbox: forcibly).
+ * One that cannot be ended keeps none of the others; its error is told when they have ended.
+ */
 export async function stopContainersOf(
   context: ContainerContext,
   sandboxId: string,
 ): Promise<void> {
-  await Promise.all(containersOf(context, sandboxId).map(({ id }) => stopById(context, id, 0)));
+  await all(containersOf(context, sandboxId).map(({ id }) => stopById(context, id, 0)));
 }
 
 /** Removes all containers of a sandbox, also those in the making. */
@@ -16,9 +19,14 @@ export async function removeContainersOf(
   context: ContainerContext,
   sandboxId: string,
 ): Promise<void> {
-  await Promise.all(
-    containersOf(context, sandboxId).map(({ id }) => removeContainerById(context, id)),
-  );
+  await all(containersOf(context, sandboxId).map(({ id }) => removeContainerById(context, id)));
+}
+
+/** Waits for all of them, then throws the first failure. */
+async function all(ends: readonly Promise<void>[]): Promise<void> {
+  const results = await Promise.allSettled(ends);
+  const failed = results.find((result) => result.status === "rejected");
+  if (failed !== undefined) throw failed.reason;
 }
 
 function containersOf(context: ContainerContext, sandboxId: string): readonly Container[] {

@@ -1,7 +1,8 @@
+import { beforeAbort } from "../../base/rollback.ts";
 import type { Container } from "../../core/container/index.ts";
 import type { RunningOperation } from "../../core/operation/index.ts";
 import { type ContainerContext, runtimeOf } from "./context.ts";
-import { stopById } from "./stop.ts";
+import { endById } from "./stop.ts";
 
 /**
  * Removes a container, ending it first where it runs. Its log stays: it is kubelet's. Idempotent:
@@ -28,14 +29,16 @@ export async function removeContainerById(
   using _turn = await context.locks.acquire(`remove ${id}`, caller);
   const container = context.store.peek(id);
   if (container === undefined) return; // removed while we waited
-  await context.operations.run(
-    {
-      name: "remove-container",
-      subject: id,
-      timeoutMs: context.times.endMs,
-      log: context.log.with({ container: id, sandbox: container.sandboxId }),
-    },
-    (operation) => takeApart(context, container, operation),
+  await context.failedEnds.keep(id, () =>
+    context.operations.run(
+      {
+        name: "remove-container",
+        subject: id,
+        timeoutMs: context.times.endMs,
+        log: context.log.with({ container: id, sandbox: container.sandboxId }),
+      },
+      (operation) => takeApart(context, container, operation),
+    ),
   );
 }
 
@@ -46,11 +49,12 @@ async function takeApart(
 ): Promise<void> {
   const { id } = container;
   await operation.enter("stop");
-  await stopById(context, id, 0);
+  await endById(context, id, 0);
   await operation.enter("remove-runtime-state");
-  await runtimeOf(context, container).remove(id);
+  await beforeAbort(runtimeOf(context, container).remove(id), operation.signal);
   await operation.enter("remove-root");
-  await context.snapshots.remove(id);
+  // An unmount can wait in the kernel for a disk, for ever.
+  await beforeAbort(context.snapshots.remove(id), operation.signal);
   await operation.enter("delete-record");
   context.store.remove(id);
   context.onRemoved(container);

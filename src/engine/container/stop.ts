@@ -33,8 +33,13 @@ export async function stopContainer(
   await beforeAbort(stopById(context, id, graceMs), caller);
 }
 
-/** The stop itself, by full id, under its own clock. */
-export async function stopById(
+/** The stop itself, by full id; a failure is kept for the verbose Status. */
+export function stopById(context: ContainerContext, id: string, graceMs: number): Promise<void> {
+  return context.failedEnds.keep(id, () => endById(context, id, graceMs));
+}
+
+/** Like {@link stopById}, as a part of a removal, under its own clock. */
+export async function endById(
   context: ContainerContext,
   id: string,
   graceMs: number,

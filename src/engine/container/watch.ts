@@ -40,6 +40,7 @@ export function recordExit(context: ContainerContext, id: string, exit: Containe
   if (container?.state.name !== "running") return;
   const { startedAtNs } = container.state;
   context.store.update(id, (now) => ({ ...now, state: exitedState(startedAtNs, exit) }));
+  context.failedEnds.ended(id);
 }
 
 /** The state after `exit`, with the reasons that kubelet shows and acts on. */

@@ -17,6 +17,7 @@ import type {
 import type { Attachments } from "../network/attachments.ts";
 import type { NetworkTeardown } from "../network/teardown.ts";
 import type { Creations } from "../creations.ts";
+import type { FailedEnds } from "../failed-ends.ts";
 import type { Janitor } from "../janitor.ts";
 
 /** How long things may take. Milliseconds. */
@@ -63,6 +64,7 @@ export interface SandboxContext {
   readonly operations: Operations;
   readonly creations: Creations;
   readonly janitor: Janitor;
+  readonly failedEnds: FailedEnds;
   readonly locks: KeyedLock;
   readonly tasks: TaskGroup;
   readonly clock: Clock;

@@ -23,14 +23,16 @@ export async function removeSandbox(
 ): Promise<void> {
   using _turn = await context.locks.acquire(id, caller);
   if (context.store.peek(id) === undefined) return;
-  await context.operations.run(
-    {
-      name: "remove-pod-sandbox",
-      subject: id,
-      timeoutMs: context.times.stopMs,
-      log: context.log.with({ sandbox: id }),
-    },
-    (operation) => takeApart(context, id, operation),
+  await context.failedEnds.keep(id, () =>
+    context.operations.run(
+      {
+        name: "remove-pod-sandbox",
+        subject: id,
+        timeoutMs: context.times.stopMs,
+        log: context.log.with({ sandbox: id }),
+      },
+      (operation) => takeApart(context, id, operation),
+    ),
   );
 }
 
@@ -49,7 +51,7 @@ async function takeApart(
   const sandbox = context.store.get(id);
   await controllerOf(context, sandbox)?.shutdown(sandbox, operation.signal);
   if (sandbox.cgroup !== undefined)
-    await context.cgroups.remove(sandbox.cgroup, otherCgroups(context, id), operation.signal);
+    await context.cgroups.remove(sandbox.cgroup, () => otherCgroups(context, id), operation.signal);
 
   await operation.enter("delete-record");
   context.store.remove(id);

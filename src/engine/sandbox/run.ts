@@ -128,7 +128,7 @@ async function assemble(
 
   await operation.enter("prepare-cgroup");
   undo.defer("remove its cgroup", (signal) =>
-    context.cgroups.remove(cgroup, otherCgroups(context, id), signal),
+    context.cgroups.remove(cgroup, () => otherCgroups(context, id), signal),
   );
   await context.cgroups.prepare(cgroup, cgroupResourcesOf(config));
 

@@ -25,14 +25,18 @@ export async function updatePodSandboxResources(
     );
   }
   const after = context.store.update(id, (now) => ({ ...now, resourcesBytes: input.requestBytes }));
+  let takeBack = (): Promise<void> => Promise.resolve();
   try {
     const signal = AbortSignal.timeout(context.times.statusMs * 5);
     const { resources } = input.request;
     if (resources !== undefined && after.cgroup !== undefined) {
-      await context.cgroups.update(after.cgroup, cgroupResources(resources));
+      takeBack = await context.cgroups.update(after.cgroup, cgroupResources(resources));
     }
     await controllerOf(context, after)?.update(after, signal);
   } catch (error) {
+    await takeBack().catch((cause: unknown) => {
+      context.log.error("limits of a pod could not be taken back", { sandbox: id, error: cause });
+    });
     context.store.update(id, (now) => {
       const { resourcesBytes: _refused, ...rest } = now;
       return before.resourcesBytes === undefined

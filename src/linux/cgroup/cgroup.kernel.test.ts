@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { existsSync, mkdirSync, readFileSync, rmdirSync } from "node:fs";
+import { existsSync, mkdirSync, readFileSync, rmdirSync, writeFileSync } from "node:fs";
 import { afterEach, describe, test } from "node:test";
 
 import { isKind } from "../../base/errors.ts";
@@ -121,6 +121,23 @@ describe("killCgroup()", () => {
     await until("our child is reaped", () => childPids().length === 0);
   });
 
+  test("kills what froze a cgroup of its own to be spared", async () => {
+    assert.ok(layout.version === "v1");
+    const own = `${path}/own`;
+    await createCgroup(layout, own);
+    const child = await spawnChildInPool({
+      file: "sleep",
+      args: ["60"],
+      env,
+      cgroupProcsPaths: cgroupProcsPaths(layout, own),
+    });
+    const freezer = controllerDir(layout, "freezer", own);
+    writeFileSync(`${freezer}/freezer.state`, "FROZEN");
+    await until("it is frozen", () => value("freezer", "freezer.state", own) === "FROZEN");
+    await killCgroup(layout, path);
+    assert.equal((await child.exited).signal, 9);
+  });
+
   test("sends another signal once, and does not wait", async () => {
     await createCgroup(layout, path);
     await family();
@@ -171,6 +188,25 @@ describe("writeResources() on this host", () => {
         [String(cpuQuota), String(cpuPeriod)],
       );
     }
+  });
+
+  test("takes back what it wrote before a failure, and all of it when it is told to", async () => {
+    assert.ok(layout.version === "v1");
+    await createCgroup(layout, path);
+    const mib = 1024n * 1024n;
+    const limits = (): readonly string[] => [
+      value("cpu", "cpu.shares"),
+      value("memory", "memory.limit_in_bytes"),
+      value("cpuset", "cpuset.cpus"),
+    ];
+    const before = limits();
+    const wanted = { cpuShares: 77n, memoryLimitBytes: 64n * mib, cpusetCpus: "0" };
+    await assert.rejects(writeResources(layout, path, { ...wanted, cpusetCpus: "999" }));
+    assert.deepEqual(limits(), before);
+    const takeBack = await writeResources(layout, path, wanted);
+    assert.deepEqual(limits(), ["77", String(64n * mib), "0"]);
+    await takeBack();
+    assert.deepEqual(limits(), before);
   });
 
   test("writes shares, cpuset and pids, and leaves what is 0 or empty", async () => {

@@ -24,17 +24,47 @@ export interface CgroupResources {
   readonly pids?: bigint;
 }
 
-/** Writes limits to a cgroup that is there. Rejects at the first that fails, naming its file. */
+/**
+ * Writes limits to a cgroup that is there. Rejects at the first that fails, naming its file; those
+ * written before it are as they were then. The result takes all of them back.
+ */
 export async function writeResources(
   layout: CgroupLayout,
   path: string,
   resources: CgroupResources,
-): Promise<void> {
+): Promise<() => Promise<void>> {
   checkHugepages(resources);
-  if (layout.version === "v2") {
-    for (const dir of cgroupDirs(layout, path)) await writeV2(dir, resources);
-  } else {
-    await writeV1(layout, path, resources);
+  const files = new CgroupFiles();
+  try {
+    if (layout.version === "v2") {
+      for (const dir of cgroupDirs(layout, path)) await writeV2(files, dir, resources);
+    } else {
+      await writeV1(files, layout, path, resources);
+    }
+  } catch (cause) {
+    await files.takeBack().catch(() => undefined); // the first failure is the one to tell
+    throw cause;
+  }
+  return () => files.takeBack();
+}
+
+/** Writes files, and knows what was in them. */
+class CgroupFiles {
+  readonly #before: FileValue[] = [];
+
+  async write(path: string, value: string): Promise<void> {
+    const before = await readCgroupFile(path);
+    await writeCgroupFile(path, value);
+    this.#before.push({ path, value: before });
+  }
+
+  /** Last first: the limits that the kernel checks against each other then pass the same states. */
+  async takeBack(): Promise<void> {
+    for (const { path, value } of this.#before.toReversed()) {
+      // Nothing at all would not be written: an empty cpuset is a newline.
+      await writeCgroupFile(path, value === "" ? "\n" : value);
+    }
+    this.#before.length = 0;
   }
 }
 
@@ -44,18 +74,23 @@ export function weightOfShares(shares: bigint): bigint {
   return 1n + ((inRange - 2n) * 9999n) / 262142n;
 }
 
-async function writeV2(dir: string, resources: CgroupResources): Promise<void> {
+async function writeV2(files: CgroupFiles, dir: string, resources: CgroupResources): Promise<void> {
   const write = (file: string, value: string): Promise<void> =>
-    writeCgroupFile(`${dir}/${file}`, value);
+    files.write(`${dir}/${file}`, value);
   if (given(resources.cpuShares))
     await write("cpu.weight", `${weightOfShares(resources.cpuShares)}`);
-  await writeCpuMax(dir, resources);
-  await writeV2Memory(dir, resources);
+  await writeCpuMax(files, dir, resources);
+  await writeV2Memory(files, dir, resources);
   if (resources.cpusetCpus) await write("cpuset.cpus", resources.cpusetCpus);
   if (resources.cpusetMems) await write("cpuset.mems", resources.cpusetMems);
   if (given(resources.pids)) await write("pids.max", limit(resources.pids));
   for (const { pageSize, limitBytes } of resources.hugepageLimits ?? []) {
-    await writeUnless(limitBytes === 0n, `${dir}/hugetlb.${pageSize}.max`, limit(limitBytes));
+    await writeUnless(
+      files,
+      limitBytes === 0n,
+      `${dir}/hugetlb.${pageSize}.max`,
+      limit(limitBytes),
+    );
   }
   for (const [file, value] of Object.entries(resources.unified ?? {})) {
     if (!/^[a-z0-9_]+(\.[a-zA-Z0-9_]+)+$/.test(file) || file.startsWith("cgroup.")) {
@@ -65,9 +100,13 @@ async function writeV2(dir: string, resources: CgroupResources): Promise<void> {
   }
 }
 
-async function writeV2Memory(dir: string, resources: CgroupResources): Promise<void> {
+async function writeV2Memory(
+  files: CgroupFiles,
+  dir: string,
+  resources: CgroupResources,
+): Promise<void> {
   const { memoryLimitBytes: memory, memorySwapLimitBytes: swap } = resources;
-  if (given(memory)) await writeCgroupFile(`${dir}/memory.max`, limit(memory));
+  if (given(memory)) await files.write(`${dir}/memory.max`, limit(memory));
   if (!given(swap)) return;
   // memory.swap.max counts swap alone, so it needs to know what part of the sum is memory.
   if (swap > 0n && (!given(memory) || memory < 0n || swap < memory)) {
@@ -76,21 +115,31 @@ async function writeV2Memory(dir: string, resources: CgroupResources): Promise<v
       `limit swap of cgroup "${dir}": ${swap} is memory and swap together, want a memory limit up to that`,
     );
   }
-  await writeUnless(true, `${dir}/memory.swap.max`, swap < 0n ? "max" : `${swap - (memory ?? 0n)}`);
+  await writeUnless(
+    files,
+    true,
+    `${dir}/memory.swap.max`,
+    swap < 0n ? "max" : `${swap - (memory ?? 0n)}`,
+  );
 }
 
 /** "QUOTA PERIOD"; what is not given is kept. */
-async function writeCpuMax(dir: string, resources: CgroupResources): Promise<void> {
+async function writeCpuMax(
+  files: CgroupFiles,
+  dir: string,
+  resources: CgroupResources,
+): Promise<void> {
   const { cpuQuota, cpuPeriod } = resources;
   if (!given(cpuQuota) && !given(cpuPeriod)) return;
   const file = `${dir}/cpu.max`;
   const [oldQuota, oldPeriod] = (await readCgroupFile(file)).split(" ");
   const quota = given(cpuQuota) ? limit(cpuQuota) : (oldQuota ?? "max");
   const period = given(cpuPeriod) ? `${cpuPeriod}` : (oldPeriod ?? "100000");
-  await writeCgroupFile(file, `${quota} ${period}`);
+  await files.write(file, `${quota} ${period}`);
 }
 
 async function writeV1(
+  files: CgroupFiles,
   layout: LegacyCgroups,
   path: string,
   resources: CgroupResources,
@@ -110,28 +159,29 @@ async function writeV1(
     );
   };
   if (given(resources.cpuShares)) {
-    await writeCgroupFile(file("cpu", "cpu.shares"), `${resources.cpuShares}`);
+    await files.write(file("cpu", "cpu.shares"), `${resources.cpuShares}`);
   }
-  await writeInEitherOrder([
+  await writeInEitherOrder(files, [
     pair(resources.cpuPeriod, () => file("cpu", "cpu.cfs_period_us")),
     pair(resources.cpuQuota, () => file("cpu", "cpu.cfs_quota_us")),
   ]);
-  await writeV1Memory(file, resources);
+  await writeV1Memory(files, file, resources);
   if (resources.cpusetCpus) {
-    await writeCgroupFile(file("cpuset", "cpuset.cpus"), resources.cpusetCpus);
+    await files.write(file("cpuset", "cpuset.cpus"), resources.cpusetCpus);
   }
   if (resources.cpusetMems) {
-    await writeCgroupFile(file("cpuset", "cpuset.mems"), resources.cpusetMems);
+    await files.write(file("cpuset", "cpuset.mems"), resources.cpusetMems);
   }
-  if (given(resources.pids)) await writeCgroupFile(file("pids", "pids.max"), limit(resources.pids));
+  if (given(resources.pids)) await files.write(file("pids", "pids.max"), limit(resources.pids));
   for (const { pageSize, limitBytes } of resources.hugepageLimits ?? []) {
     if (limitBytes === 0n && controllerDir(layout, "hugetlb", path) === undefined) continue;
     const name = `hugetlb.${pageSize}.limit_in_bytes`;
-    await writeUnless(limitBytes === 0n, file("hugetlb", name), `${limitBytes}`);
+    await writeUnless(files, limitBytes === 0n, file("hugetlb", name), `${limitBytes}`);
   }
 }
 
 async function writeV1Memory(
+  files: CgroupFiles,
   file: (controller: string, name: string) => string,
   resources: CgroupResources,
 ): Promise<void> {
@@ -140,7 +190,7 @@ async function writeV1Memory(
     file("memory", "memory.memsw.limit_in_bytes"),
   );
   const counted = swap !== undefined && (await exists(swap.path));
-  await writeInEitherOrder([memory, counted ? swap : undefined]);
+  await writeInEitherOrder(files, [memory, counted ? swap : undefined]);
 }
 
 interface FileValue {
@@ -157,25 +207,31 @@ function pair(value: bigint | undefined, path: () => string): FileValue | undefi
  * needs one order, lowering both the other. The first is written first, and last if it was refused.
  */
 async function writeInEitherOrder(
+  files: CgroupFiles,
   values: readonly [FileValue | undefined, FileValue | undefined],
 ): Promise<void> {
   const [first, second] = values;
   let refused = false;
   if (first !== undefined) {
     try {
-      await writeCgroupFile(first.path, first.value);
+      await files.write(first.path, first.value);
     } catch (cause) {
       if (second === undefined || errnoCode(cause) !== "EINVAL") throw cause;
       refused = true;
     }
   }
-  if (second !== undefined) await writeCgroupFile(second.path, second.value);
-  if (first !== undefined && refused) await writeCgroupFile(first.path, first.value);
+  if (second !== undefined) await files.write(second.path, second.value);
+  if (first !== undefined && refused) await files.write(first.path, first.value);
 }
 
-async function writeUnless(mayBeMissing: boolean, path: string, value: string): Promise<void> {
+async function writeUnless(
+  files: CgroupFiles,
+  mayBeMissing: boolean,
+  path: string,
+  value: string,
+): Promise<void> {
   try {
-    await writeCgroupFile(path, value);
+    await files.write(path, value);
   } catch (cause) {
     if (!mayBeMissing || errnoCode(cause) !== "ENOENT") throw cause;
   }
