@@ -1,0 +1,146 @@
+/** Stop and Remove of containers with a process that not even SIGKILL ends. */
+import assert from "node:assert/strict";
+import { after, before, describe, test } from "node:test";
+import type { TestDaemon } from "../support/daemon.ts";
+import { noStuckDisk, StuckDisk } from "../support/stuck-disk.ts";
+import {
+  closePod,
+  containerStatus,
+  EXITED,
+  exited,
+  type Pod,
+  Node,
+  openPod,
+  remove,
+  RUNNING,
+  runIn,
+  script,
+  stop,
+} from "./containers.ts";
+import {
+  bare,
+  code,
+  failsWith,
+  leakless,
+  NODE,
+  NOTREADY,
+  pod,
+  READY,
+  removePod,
+  runtimeFact,
+  statusOf,
+  stopPod,
+  until,
+  withPod,
+} from "./pods.ts";
+
+interface FailedEnd {
+  readonly subject: string;
+  readonly tries: number;
+  readonly lastError: string;
+}
+
+// Which process, in which state, where in the kernel, and what to do next.
+const named =
+  /process \d+ \("\w+"\) in state D \(uninterruptible sleep\), waiting in \w+.*restart the node/;
+
+let node: Node;
+let daemon: TestDaemon;
+const served = (): TestDaemon => daemon;
+
+async function failedEnds(): Promise<readonly FailedEnd[]> {
+  return (await runtimeFact(daemon, "failedEnds")) as readonly FailedEnd[];
+}
+
+/** Runs a container that has a process waiting for the disk. */
+async function runHanging(inPod: Pod, disk: StuckDisk, text: string): Promise<string> {
+  const before = disk.hanging;
+  const mounts = [{ containerPath: "/disk", hostPath: disk.folder }];
+  const id = await runIn(inPod, script(text, { mounts }));
+  await until("a process hangs", () => disk.hanging > before);
+  return id;
+}
+
+describe("a process that hangs in the kernel", { skip: noStuckDisk }, () => {
+  before(async () => {
+    node = await Node.startWithBusybox();
+    daemon = node.daemon;
+    // Else the first pod's bridge would be taken for a leak.
+    await withPod(daemon, pod(), async () => undefined);
+  });
+  after(() => node[Symbol.asyncDispose]());
+
+  test(
+    "is named by Stop and Remove, which end, delays no other pod, and lets them succeed later",
+    leakless(served, async () => {
+      await using disk = await StuckDisk.mount();
+      const stuck = await openPod(daemon, pod());
+      const other = await runIn(stuck);
+      const id = await runHanging(stuck, disk, "cat /disk/hang & wait");
+
+      let stopped = false;
+      const failed = assert
+        .rejects(stop(daemon, id), failsWith(code.deadlineExceeded, named))
+        .finally(() => {
+          stopped = true;
+        });
+      const alsoFailed = Promise.all([
+        assert.rejects(stop(daemon, id, 1), failsWith(code.deadlineExceeded, named)),
+        assert.rejects(remove(daemon, id), failsWith(code.deadlineExceeded, named)),
+        assert.rejects(stopPod(daemon, stuck.id), failsWith(code.deadlineExceeded, named)),
+      ]);
+      await withPod(daemon, pod(), async (free) => {
+        const config = pod();
+        await stop(daemon, await runIn({ daemon, id: free, config }));
+        assert.equal((await statusOf(daemon, free)).state, READY);
+      });
+      assert.equal(stopped, false, "the other pod had to wait");
+      await Promise.all([failed, alsoFailed]);
+
+      assert.equal((await containerStatus(daemon, id)).state, RUNNING);
+      assert.equal((await containerStatus(daemon, other)).state, EXITED);
+      assert.equal((await statusOf(daemon, stuck.id)).state, NOTREADY);
+      await assert.rejects(removePod(daemon, stuck.id), failsWith(code.deadlineExceeded, named));
+      const failures = await failedEnds();
+      assert.deepEqual(failures.map(({ subject }) => subject).sort(), [id, stuck.id].sort());
+      for (const { tries, lastError } of failures) {
+        assert.ok(tries >= 2);
+        assert.match(lastError, named);
+      }
+
+      await disk.release();
+      assert.equal((await exited(daemon, id)).exitCode, 137);
+      await stop(daemon, id);
+      await stopPod(daemon, stuck.id);
+      await closePod(stuck);
+      assert.deepEqual(await failedEnds(), []);
+    }),
+  );
+
+  test(
+    "and outlives its container's first process keeps only the removal waiting",
+    leakless(served, async () => {
+      await using disk = await StuckDisk.mount();
+      const modes = bare();
+      const options = modes.linux?.securityContext?.namespaceOptions;
+      if (options !== undefined) options.pid = NODE;
+      const stuck = await openPod(daemon, modes);
+      const text = "cat /disk/hang & until [ -e /go ]; do sleep 0.05; done; exit 3";
+      const id = await runHanging(stuck, disk, text);
+      await daemon.client.runtime.execSync({
+        containerId: id,
+        cmd: ["touch", "/go"],
+        timeout: 10n,
+      });
+      assert.equal((await exited(daemon, id)).exitCode, 3);
+      await stop(daemon, id);
+      await assert.rejects(remove(daemon, id), failsWith(code.deadlineExceeded, named));
+      const [failure] = await failedEnds();
+      assert.equal(failure?.subject, id);
+      await disk.release();
+      await remove(daemon, id);
+      await closePod(stuck);
+      assert.deepEqual(await failedEnds(), []);
+    }),
+  );
+});
