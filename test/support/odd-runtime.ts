@@ -1,0 +1,46 @@
+/** An OCI runtime and a conmon that a test can make hang or fail, in front of the real ones. */
+import { existsSync, mkdirSync, rmSync, writeFileSync } from "node:fs";
+import path from "node:path";
+
+/** What can be told to misbehave: verbs of the OCI runtime, or conmon itself. */
+export type OddVerb = "create" | "start" | "delete" | "conmon";
+
+/** Scripts that stand in for crun and conmon, and do as they were told. */
+export class OddRuntime {
+  /** For `runtime.handlers.NAME.path`. */
+  readonly runtimePath: string;
+  /** For `runtime.monitor_path`. */
+  readonly monitorPath: string;
+  readonly #folder: string;
+
+  constructor(folder: string) {
+    this.#folder = folder;
+    mkdirSync(folder, { recursive: true });
+    this.runtimePath = path.join(folder, "odd-crun");
+    this.monitorPath = path.join(folder, "odd-conmon");
+    // A hanging one has a child that hangs, too: who ends it must end both.
+    const behave = `
+case "$(cat "${folder}/$verb" 2>/dev/null)" in
+  hang) touch "${folder}/$verb.called"; sleep 100000; exit 1 ;;
+  fail) touch "${folder}/$verb.called"; echo "$verb was told to fail" >&2; exit 1 ;;
+esac`;
+    const verbs = `verb=none
+for word; do case $word in create|start|delete) verb=$word; break ;; esac; done`;
+    const write = (file: string, lines: string): void => {
+      writeFileSync(file, `#!/bin/sh\n${lines}\n`, { mode: 0o755 });
+    };
+    write(this.runtimePath, `${verbs}${behave}\nexec crun "$@"`);
+    write(this.monitorPath, `verb=conmon${behave}\nexec conmon "$@"`);
+  }
+
+  /** From now on the verb does this. */
+  on(verb: OddVerb, does: "hang" | "fail" | "work"): void {
+    rmSync(path.join(this.#folder, `${verb}.called`), { force: true });
+    writeFileSync(path.join(this.#folder, verb), does);
+  }
+
+  /** Whether the verb has misbehaved since it was told to. */
+  called(verb: OddVerb): boolean {
+    return existsSync(path.join(this.#folder, `${verb}.called`));
+  }
+}
