@@ -25,6 +25,7 @@ import { LateRecords } from "../engine/late-records.ts";
 import { defaultTimes, recoverSandboxes, type SandboxContext } from "../engine/sandbox/index.ts";
 import { detectCgroups, hostBootId, NamespaceWatch } from "../linux/index.ts";
 import { buildContainers } from "./build-containers.ts";
+import type { CallView } from "./calls.ts";
 import { ConfiguredHandlers } from "./handlers.ts";
 import { Networks } from "./networks.ts";
 
@@ -47,6 +48,8 @@ export interface BuildOptions {
   readonly bootId?: string;
   /** Whether recovery is through. */
   readonly isReady: () => boolean;
+  /** The calls that clients wait for now. */
+  readonly calls: () => readonly CallView[];
 }
 
 /** A daemon's parts, put together and not yet serving. */
@@ -119,7 +122,12 @@ export async function build(config: Config, options: BuildOptions): Promise<Buil
       stats: new HostStats({ cgroups: layout, snapshots: images.snapshots, clock }),
       network: networks.default,
       handlers: () => handlers.features(),
-      describe: () => ({ ...recordFacts(database, records), config, cgroups: layout }),
+      describe: () => ({
+        ...recordFacts(database, records),
+        config,
+        cgroups: layout,
+        calls: options.calls(),
+      }),
       isReady: options.isReady,
       log,
     },

@@ -2,6 +2,7 @@ import { mkdir } from "node:fs/promises";
 import { join } from "node:path";
 import { isKind, kindOf, messageOf, RuntimeError } from "../base/errors.ts";
 import type { Logger } from "../base/logger.ts";
+import { systemClock } from "../base/time.ts";
 import type { Config } from "../config/config.ts";
 import type { SandboxController } from "../core/sandbox/index.ts";
 import { criMethods, toStatus } from "../cri/index.ts";
@@ -9,6 +10,7 @@ import { errnoCode, lockFile, systemError } from "../linux/index.ts";
 import { GrpcServer } from "../wire/grpc/server.ts";
 import { type Built, build, type ControllerParts } from "./build.ts";
 import { logCall } from "./call-log.ts";
+import { Calls } from "./calls.ts";
 import { faultsFromEnvironment } from "./faults.ts";
 import { type LogSink, openLog } from "./log.ts";
 
@@ -50,6 +52,7 @@ export async function runDaemon(config: Config, options: DaemonOptions): Promise
   }
 
   let ready = false;
+  const calls = new Calls(() => systemClock.nowMs());
   // Two doors for tests, said in CONTRIBUTING.md: faults at named points, and another boot's id.
   const bootId = options.bootId ?? process.env["DAVIT_BOOT_ID"];
   const built: Built = await build(config, {
@@ -58,6 +61,7 @@ export async function runDaemon(config: Config, options: DaemonOptions): Promise
     log,
     faults: faultsFromEnvironment(process.env["DAVIT_FAULTS"]),
     isReady: () => ready,
+    calls: () => calls.views(),
   });
   undo.use(built);
   const server = new GrpcServer({
@@ -65,7 +69,14 @@ export async function runDaemon(config: Config, options: DaemonOptions): Promise
     maxMessageBytes: config.server.maxMessageBytes,
     toStatus,
     logger: log,
-    onCall: (call) => logCall(log, call),
+    onCall: (call) => {
+      const ended = calls.begin(call);
+      const tell = logCall(log, call);
+      return (end) => {
+        ended();
+        tell(end);
+      };
+    },
   });
   await server.listen(config.server.listen, { mode: 0o660 });
   undo.defer(() => server.stop(graceMs));

@@ -90,7 +90,10 @@ export interface PodNetwork {
    */
   remove(
     attachment: Attachment,
-    options: { readonly signal: AbortSignal; readonly onPluginDone?: () => Promise<void> },
+    options: {
+      readonly signal: AbortSignal;
+      readonly onPluginDone?: (plugin: string) => Promise<void>;
+    },
   ): Promise<void>;
   /**
    * Takes the node's pod CIDRs (UpdateRuntimeConfig, comma separated), for plugins that want to be

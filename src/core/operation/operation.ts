@@ -1,6 +1,7 @@
 import { kindOf, RuntimeError, wrap } from "../../base/errors.ts";
 import type { Logger } from "../../base/logger.ts";
 import { type Clock, maxTimerMs } from "../../base/time.ts";
+import { OperationHistory, type StageMark } from "./history.ts";
 import type { CrashPoint, OperationName, Stage } from "./stages.ts";
 
 /**
@@ -13,9 +14,10 @@ export interface Operation {
   readonly log: Logger;
   /**
    * Says that a stage begins. Rejects when the operation was aborted, so that nothing more is
-   * built for an object that is being torn down.
+   * built for an object that is being torn down. `detail` says what of several it is done to or by,
+   * for a stage that is entered more than once.
    */
-  enter(stage: Stage): Promise<void>;
+  enter(stage: Stage, detail?: string): Promise<void>;
 }
 
 /** Makes an operation fail on purpose. The product's one does nothing. */
@@ -37,15 +39,11 @@ export interface OperationView {
   readonly stageAgeMs: number;
 }
 
-/** A stage that an operation went through, with when it began. Milliseconds since the operation began. */
-export interface StageMark {
-  readonly stage: Stage;
-  readonly atMs: number;
-}
-
 interface Options {
   readonly name: OperationName;
   readonly subject: string;
+  /** The id under which its history is kept, where the subject is not one. */
+  readonly object?: string;
   readonly timeoutMs: number;
   readonly log: Logger;
 }
@@ -61,7 +59,9 @@ export class RunningOperation implements Operation {
   readonly #timer: NodeJS.Timeout;
   readonly #faults: Faults;
   readonly #clock: Clock;
+  readonly #object: string;
   readonly #startedMs: number;
+  #error: string | undefined;
   readonly #onEnd: (operation: RunningOperation) => void;
 
   constructor(
@@ -74,6 +74,7 @@ export class RunningOperation implements Operation {
   ) {
     this.name = options.name;
     this.subject = options.subject;
+    this.#object = options.object ?? options.subject;
     this.log = options.log;
     this.#faults = deps.faults;
     this.#clock = deps.clock;
@@ -94,9 +95,10 @@ export class RunningOperation implements Operation {
     this.#timer.unref();
   }
 
-  async enter(stage: Stage): Promise<void> {
+  async enter(stage: Stage, detail?: string): Promise<void> {
     this.signal.throwIfAborted();
-    this.marks.push({ stage, atMs: this.#clock.nowMs() - this.#startedMs });
+    const atMs = this.#clock.nowMs() - this.#startedMs;
+    this.marks.push(detail === undefined ? { stage, atMs } : { stage, atMs, detail });
     await this.#faults.at(`${this.name}/${stage}` as CrashPoint, this.signal);
     this.signal.throwIfAborted();
   }
@@ -129,7 +131,21 @@ export class RunningOperation implements Operation {
     const cause: unknown = isEcho ? this.signal.reason : error;
     const { stageAgeMs } = this.view();
     const stage = `stage ${this.stage}, ${String(stageAgeMs)} ms`;
-    return wrap(`${this.name.replaceAll("-", " ")} "${this.subject}" (${stage})`, cause);
+    const explained = wrap(`${this.name.replaceAll("-", " ")} "${this.subject}" (${stage})`, cause);
+    this.#error = explained.message;
+    return explained;
+  }
+
+  /** Tells the history what became of it; a failure is one that was explained. */
+  tell(history: OperationHistory): void {
+    history.add(this.#object, {
+      operation: this.name,
+      subject: this.subject,
+      startedMs: this.#startedMs,
+      tookMs: this.#clock.nowMs() - this.#startedMs,
+      stages: this.marks,
+      ...(this.#error === undefined ? {} : { error: this.#error }),
+    });
   }
 
   /** The operation is over, one way or the other. */
@@ -141,6 +157,8 @@ export class RunningOperation implements Operation {
 
 /** The operations under way in this daemon. */
 export class Operations {
+  /** Those that are over. */
+  readonly history = new OperationHistory();
   readonly #running = new Set<RunningOperation>();
   readonly #faults: Faults;
   readonly #clock: Clock;
@@ -157,7 +175,10 @@ export class Operations {
     const operation = new RunningOperation(options, {
       faults: this.#faults,
       clock: this.#clock,
-      onEnd: (ended) => this.#running.delete(ended),
+      onEnd: (ended) => {
+        this.#running.delete(ended);
+        ended.tell(this.history);
+      },
     });
     this.#running.add(operation);
     if (this.#over !== undefined) operation.abort(this.#over);

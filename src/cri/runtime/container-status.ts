@@ -33,6 +33,7 @@ async function verboseInfo(context: CriContext, container: Container): Promise<s
     runtimeOptions: null,
     config: toJson(ContainerConfigSchema, container.config, { useProtoFieldName: true }),
     runtimeSpec: await specOf(context, container),
+    history: context.containers.operations.history.of(container.id),
   });
 }
 

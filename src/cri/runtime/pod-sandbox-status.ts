@@ -27,7 +27,7 @@ export async function podSandboxStatus(
   for (const container of context.containers.store.listedOf(status.sandbox.id)) {
     fields.push(encodedContainerStatus(container));
   }
-  if (status.info !== undefined) fields.push(encodedInfo(status));
+  if (status.info !== undefined) fields.push(encodedInfo(context, status));
   return joinFields(fields);
 }
 
@@ -73,7 +73,7 @@ function encodeStatus({ sandbox, ready, createdAtNs, ips }: SandboxStatus): Uint
 }
 
 /** Field 2: one entry, "info", with everything as one JSON text under containerd's keys. */
-function encodedInfo({ sandbox, info }: SandboxStatus): Uint8Array {
+function encodedInfo(context: CriContext, { sandbox, info }: SandboxStatus): Uint8Array {
   const { handler } = sandbox;
   const json = JSON.stringify({
     pid: info?.pid,
@@ -90,6 +90,7 @@ function encodedInfo({ sandbox, info }: SandboxStatus): Uint8Array {
     cniResult:
       sandbox.network === undefined ? null : (JSON.parse(sandbox.network.result) as unknown),
     ...info?.extra,
+    history: context.sandboxes.operations.history.of(sandbox.id),
     ...(sandbox.state.name === "dead" ? { reason: sandbox.state.reason } : {}),
     ...(info?.controllerError === undefined ? {} : { controllerError: info.controllerError }),
   });

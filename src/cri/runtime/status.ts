@@ -37,6 +37,7 @@ function verboseInfo(context: CriContext): Record<string, string> {
     ...context.describe(),
     ...context.network.describe(),
     inflight: sandboxes.operations.views(),
+    lastFailures: sandboxes.operations.history.failures(),
     pendingNetworkRemovals: sandboxes.teardown.pending(),
     unfinishedRemovals: sandboxes.janitor.owned(),
     failedEnds: sandboxes.failedEnds.all(),

@@ -166,14 +166,17 @@ export class CniNetwork implements PodNetwork, AsyncDisposable {
       } catch (error) {
         throw rekind("internal", `plugin ${plugin.type}: read its result`, error);
       }
-      await operation.enter("network-plugin-done");
+      await operation.enter("network-plugin-done", plugin.type);
     }
     return { text, result: result ?? {} };
   }
 
   async remove(
     attachment: Attachment,
-    options: { readonly signal: AbortSignal; readonly onPluginDone?: () => Promise<void> },
+    options: {
+      readonly signal: AbortSignal;
+      readonly onPluginDone?: (plugin: string) => Promise<void>;
+    },
   ): Promise<void> {
     const { sandboxId, ifName } = attachment;
     const { list, args, prevResult } = readRecord(attachment);
@@ -187,7 +190,7 @@ export class CniNetwork implements PodNetwork, AsyncDisposable {
       try {
         const call = { command: "DEL", list, plugin, target, signal: options.signal } as const;
         await this.#runner.run({ ...call, ...(prevResult && { prevResult }) });
-        await options.onPluginDone?.();
+        await options.onPluginDone?.(plugin.type);
       } catch (error) {
         const isClean = error instanceof PluginError && error.code === codeUnknownContainer;
         if (!isClean) failure ??= { error };

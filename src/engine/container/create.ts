@@ -58,6 +58,7 @@ export async function createContainer(
     const operation = context.operations.begin({
       name: "create-container",
       subject: name,
+      object: plan.id,
       timeoutMs: context.times.createMs,
       log: context.log.with({ container: plan.id, sandbox: sandbox.id }),
     });

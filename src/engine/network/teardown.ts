@@ -63,7 +63,7 @@ export class NetworkTeardown {
   async remove(
     sandboxId: string,
     signal: AbortSignal,
-    onPluginDone?: () => Promise<void>,
+    onPluginDone?: (plugin: string) => Promise<void>,
   ): Promise<void> {
     const attachment = this.#deps.attachments.find(sandboxId);
     if (attachment === undefined || attachment.removal?.queued === true) return;
@@ -126,7 +126,7 @@ export class NetworkTeardown {
   async #removeNow(
     attachment: Attachment,
     signal: AbortSignal,
-    onPluginDone?: () => Promise<void>,
+    onPluginDone?: (plugin: string) => Promise<void>,
   ): Promise<void> {
     await this.#deps.network.remove(attachment, {
       signal,

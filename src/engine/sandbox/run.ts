@@ -62,6 +62,7 @@ export async function runPodSandbox(
     const operation = context.operations.begin({
       name: "run-pod-sandbox",
       subject: name,
+      object: plan.id,
       timeoutMs: context.times.createMs,
       log: context.log.with({ sandbox: plan.id, pod: name }),
     });

@@ -54,7 +54,9 @@ async function endAndRelease(
   await controller?.stop(sandbox, operation.signal);
 
   await operation.enter("remove-network");
-  await context.teardown.remove(id, operation.signal, () => operation.enter("network-plugin-done"));
+  await context.teardown.remove(id, operation.signal, (plugin) =>
+    operation.enter("network-plugin-done", plugin),
+  );
   await operation.enter("network-removed");
 
   await operation.enter("close-namespaces");

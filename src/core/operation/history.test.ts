@@ -1,0 +1,51 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { OperationHistory, type PastOperation } from "./history.ts";
+
+function past(operation: string, error?: string): PastOperation {
+  const rest = error === undefined ? {} : { error };
+  return { operation, subject: "s", startedMs: 0, tookMs: 1, stages: [], ...rest };
+}
+
+const names = (history: OperationHistory, object: string): readonly string[] =>
+  history.of(object).map(({ operation, error = "" }) => `${operation}${error}`);
+
+test("OperationHistory keeps how an object came to be, and the newest of what came after", () => {
+  const history = new OperationHistory();
+  history.add("a", past("create-container"));
+  history.add("a", past("start-container"));
+  for (let turn = 0; turn < 30; turn++) history.add("a", past("stop-container", ` ${turn}`));
+  const all = names(history, "a");
+  assert.equal(all.length, 12);
+  assert.deepEqual(all.slice(0, 3), ["create-container", "start-container", "stop-container 20"]);
+  assert.equal(all.at(-1), "stop-container 29");
+  assert.deepEqual(history.of("b"), []);
+});
+
+test("OperationHistory forgets removed objects first", () => {
+  const history = new OperationHistory({ objects: 2, removed: 1 });
+  history.add("a", past("run-pod-sandbox"));
+  history.add("b", past("run-pod-sandbox"));
+  history.add("b", past("remove-pod-sandbox"));
+  history.add("c", past("run-pod-sandbox"));
+  assert.deepEqual(names(history, "b"), ["run-pod-sandbox", "remove-pod-sandbox"]);
+  history.add("c", past("remove-pod-sandbox"));
+  assert.deepEqual(history.of("b"), []);
+  assert.equal(names(history, "a").length, 1);
+  history.add("d", past("run-pod-sandbox"));
+  history.add("e", past("run-pod-sandbox"));
+  assert.deepEqual(history.of("a"), []);
+  assert.equal(names(history, "c").length, 2);
+});
+
+test("OperationHistory keeps failures of all objects, and only failures of execs", () => {
+  const history = new OperationHistory();
+  history.add("a", past("exec-sync"));
+  assert.deepEqual(history.of("a"), []);
+  history.add("a", past("exec-sync", " failed"));
+  for (let turn = 0; turn < 70; turn++)
+    history.add(`p${turn}`, past("run-pod-sandbox", ` ${turn}`));
+  assert.deepEqual(names(history, "a"), ["exec-sync failed"]);
+  assert.equal(history.failures().length, 64);
+  assert.equal(history.failures().at(-1)?.error, " 69");
+});
