@@ -233,6 +233,20 @@ function suite(version: CgroupLayout["version"], cgroups: () => Promise<CgroupLa
     host.assertGone(short);
   });
 
+  test("says so when the container ends before the command has begun", async () => {
+    const { id: short } = await host.start(runtime, { args: ["sleep", "1000"] });
+    const execs = Array.from({ length: 8 }, () => exec(["true"], { id: short }));
+    const answers = Promise.allSettled(execs);
+    await runtime.killAll(short);
+    for (const answer of await answers) {
+      // It may have been quicker than the kill.
+      if (answer.status === "fulfilled") assert.ok([0, 137].includes(answer.value.exitCode));
+      else assert.ok(isKind(answer.reason, "failed-precondition"), String(answer.reason));
+    }
+    await runtime.remove(short);
+    host.assertGone(short);
+  });
+
   test("is swept when the daemon died meanwhile, but never by another's pid", async () => {
     const running = exec(["sleep", "38"]).then(
       ({ exitCode }) => `exit code ${String(exitCode)}`,

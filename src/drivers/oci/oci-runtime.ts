@@ -1,7 +1,7 @@
 import { readlinkSync } from "node:fs";
 import { mkdir, readdir, readFile, writeFile } from "node:fs/promises";
 
-import { messageOf, RuntimeError } from "../../base/errors.ts";
+import { kindOf, messageOf, RuntimeError } from "../../base/errors.ts";
 import type { Logger } from "../../base/logger.ts";
 import { beforeAbort } from "../../base/rollback.ts";
 import { SingleFlight } from "../../base/single-flight.ts";
@@ -64,10 +64,14 @@ interface Kept {
   readonly exit: Promise<ContainerExit>;
   /** True when the process has ended and nothing but files is left of the container. */
   cleared: boolean;
+  /** True from the moment on in which all of it was to be killed. */
+  killed: boolean;
   /** Lets go of what is watched. */
   release(): void;
 }
 
+/** A container that ends takes its commands along, and these may be seen to end before it. */
+const execEndMs = 100;
 /** How long each part of an undoing may take, so that all of it stays below 5 s. */
 const undoMs = 1_500;
 
@@ -198,6 +202,8 @@ export class OciRuntime implements ContainerRuntime {
   }
 
   async killAll(id: string): Promise<void> {
+    const kept = this.#kept.get(id);
+    if (kept !== undefined) kept.killed = true;
     const facts = await this.#facts(id);
     if (facts === undefined) return;
     const { cgroupPath } = facts;
@@ -213,11 +219,21 @@ export class OciRuntime implements ContainerRuntime {
       readonly signal: AbortSignal;
     },
   ): Promise<ExecResult> {
-    const { facts, hostPids } = this.#get(id, "run command in");
+    const kept = this.#get(id, "run command in");
+    const { facts, hostPids, process } = kept;
     const { cgroups, log } = this.#deps;
     const runtimeRoot = this.#places.runtimeRoot(facts.runtimePath);
     const deps = { folder: this.#places.execs, cgroups, log };
-    return execSync(deps, { id, ...facts, runtimeRoot, hostPids }, options);
+    try {
+      return await execSync(deps, { id, ...facts, runtimeRoot, hostPids }, options);
+    } catch (cause) {
+      // The runtime of a container that is killed finds its cgroup, namespaces or command gone.
+      if (kindOf(cause) !== "unknown") throw cause;
+      const ended = process === undefined || kept.killed;
+      if (!ended && !(await within(process.exited, execEndMs))) throw cause;
+      const text = `run command in container "${id}": the container has ended meanwhile`;
+      throw new RuntimeError("failed-precondition", text, { cause });
+    }
   }
 
   async update(id: string, resources: string): Promise<void> {
@@ -305,6 +321,7 @@ export class OciRuntime implements ContainerRuntime {
       hostPids: process !== undefined && sharesHostPids(process.pid),
       exit: this.#end(id, facts, running),
       cleared: false,
+      killed: false,
       release: () => {
         process?.close();
         if (monitor !== undefined && "close" in monitor) monitor.close();
