@@ -4,6 +4,7 @@ import type { Logger } from "../base/logger.ts";
 import { TaskGroup } from "../base/task-group.ts";
 import { type Clock, systemClock } from "../base/time.ts";
 import type { Config } from "../config/config.ts";
+import type { ContainerStore } from "../core/container/index.ts";
 import { type Faults, Operations } from "../core/operation/index.ts";
 import { type SandboxController, SandboxStore } from "../core/sandbox/index.ts";
 import type { CriContext } from "../cri/index.ts";
@@ -18,12 +19,12 @@ import {
   stopContainersOf,
 } from "../engine/container/index.ts";
 import { Creations } from "../engine/creations.ts";
-import { sweepLayers } from "../engine/image/index.ts";
+import { type ImageContext, sweepLayers } from "../engine/image/index.ts";
 import { FailedEnds } from "../engine/failed-ends.ts";
 import { Janitor } from "../engine/janitor.ts";
 import { LateRecords } from "../engine/late-records.ts";
 import { defaultTimes, recoverSandboxes, type SandboxContext } from "../engine/sandbox/index.ts";
-import { detectCgroups, hostBootId, NamespaceWatch } from "../linux/index.ts";
+import { type CgroupLayout, detectCgroups, hostBootId, NamespaceWatch } from "../linux/index.ts";
 import { buildContainers } from "./build-containers.ts";
 import type { CallView } from "./calls.ts";
 import { ConfiguredHandlers } from "./handlers.ts";
@@ -119,7 +120,7 @@ export async function build(config: Config, options: BuildOptions): Promise<Buil
       sandboxes,
       containers,
       images,
-      stats: new HostStats({ cgroups: layout, snapshots: images.snapshots, clock }),
+      stats: statsOf({ cgroups: layout, images, clock }, [store, containers.store]),
       network: networks.default,
       handlers: () => handlers.features(),
       describe: () => ({
@@ -153,6 +154,20 @@ function recordFacts(database: Records, late: LateRecords): Readonly<Record<stri
     recordsOwed: late.owed(),
     recordsSetAside: database.setAside(),
   };
+}
+
+/** Stats of what the stores hold; what is kept of an object goes with it. */
+function statsOf(
+  deps: { cgroups: CgroupLayout; images: ImageContext; clock: Clock },
+  stores: readonly Pick<SandboxStore | ContainerStore, "listen">[],
+): HostStats {
+  const stats = new HostStats({ ...deps, snapshots: deps.images.snapshots });
+  for (const store of stores) {
+    store.listen(({ id }, change) => {
+      if (change === "removed") stats.forget(id);
+    });
+  }
+  return stats;
 }
 
 interface EngineDeps {

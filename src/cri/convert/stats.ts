@@ -11,7 +11,7 @@ import {
   type PodSandboxStatsFilter,
 } from "../../gen/runtime/v1/api_pb.ts";
 import { matchesLabels } from "./container.ts";
-import { joinFields, messageField } from "./fields.ts";
+import { joinFields, keptFields, messageField } from "./fields.ts";
 import { criCpu, criIo, criLayer, criMemory, criNetwork, criSwap } from "./stats-resources.ts";
 
 /** Messages of a stream hold this many objects: with 2 KiB each they stay far below every limit. */
@@ -35,7 +35,7 @@ export function encodedContainerStats(container: Container, stats: ContainerStat
     ...(ioPressure && { io: criIo(atNs, ioPressure) }),
     ...(writableLayer && { writableLayer: criLayer(writableLayer) }),
   });
-  const bytes = joinFields([containerAttributes(container), toBinary(ContainerStatsSchema, usage)]);
+  const bytes = keptFields([containerAttributes(container), toBinary(ContainerStatsSchema, usage)]);
   encoded.set(stats, bytes);
   return bytes;
 }

@@ -132,6 +132,11 @@ export class HostStats implements StatsReader {
     return found;
   }
 
+  /** Drops what is kept of a container or sandbox that is gone. */
+  forget(id: string): void {
+    for (const samples of [this.#cgroups, this.#networks, this.#layers]) samples.forget(id);
+  }
+
   /** The same value as long as neither part is newer: what is encoded of it can be kept. */
   #answer(measured: Measured, writableLayer: LayerUsage | undefined): ContainerStats {
     const known = this.#answers.get(measured);

@@ -70,3 +70,15 @@ void test("settled() ends with the work, and at its limit without it", async () 
   await settled([undefined, Promise.resolve()], 1_000_000);
   await settled([Promise.withResolvers<undefined>().promise], 1);
 });
+
+void test("Samples.forget() drops a value, and what is under way does not bring it back", async () => {
+  const samples = new Samples<number>(times, () => 0);
+  await samples.refresh("a", () => Promise.resolve(1));
+  const under = Promise.withResolvers<number>();
+  const pending = samples.refresh("b", () => under.promise);
+  samples.forget("a");
+  samples.forget("b");
+  under.resolve(2);
+  await pending;
+  assert.equal(samples.size, 0);
+});

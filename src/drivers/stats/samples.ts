@@ -72,6 +72,11 @@ export class Samples<T> {
     return promise;
   }
 
+  /** Drops what is known of a key. A measuring under way ends for nobody. */
+  forget(key: string): void {
+    this.#entries.delete(key);
+  }
+
   async #measure(entry: Entry<T>, measure: () => Promise<T>): Promise<void> {
     try {
       entry.value = await measure();
