@@ -53,6 +53,19 @@ export class Creations {
     return this.#entries.has(name);
   }
 
+  /** Names of the finished objects that wait, unseen, for their retry or the end of their hold. */
+  held(): readonly string[] {
+    return [...this.#entries].flatMap(([name, { heldId }]) => (heldId === undefined ? [] : [name]));
+  }
+
+  /** Lets go of a held object that was removed with what it belongs to: its name is free again. */
+  forget(name: string, id: string): void {
+    const entry = this.#entries.get(name);
+    if (entry?.heldId !== id) return;
+    clearTimeout(entry.timer);
+    this.#entries.delete(name);
+  }
+
   /**
    * The id of the object that this request asks for: made now, or by an equal request before.
    *

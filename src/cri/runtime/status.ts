@@ -38,6 +38,7 @@ function verboseInfo(context: CriContext): Record<string, string> {
     ...context.network.describe(),
     inflight: sandboxes.operations.views(),
     lastFailures: sandboxes.operations.history.failures(),
+    heldCreates: sandboxes.creations.held(),
     pendingNetworkRemovals: sandboxes.teardown.pending(),
     unfinishedRemovals: sandboxes.janitor.owned(),
     failedEnds: sandboxes.failedEnds.all(),

@@ -57,6 +57,7 @@ async function takeApart(
   await beforeAbort(context.snapshots.remove(id), operation.signal);
   await operation.enter("delete-record");
   context.store.remove(id);
+  context.creations.forget(container.name, id);
   context.onRemoved(container);
   await operation.enter("answer");
 }

@@ -55,6 +55,7 @@ async function takeApart(
 
   await operation.enter("delete-record");
   context.store.remove(id);
+  context.creations.forget(sandbox.name, id);
   await operation.enter("answer");
 }
 
