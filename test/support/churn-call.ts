@@ -1,0 +1,168 @@
+/**
+ * One call of a kubelet that has bad days: with a short deadline, cancelled, sent twice, or crossed
+ * by somebody else's stop or removal; and what it may be answered with.
+ */
+import { setTimeout as sleep } from "node:timers/promises";
+import type { CallOptions } from "../../src/client/cri-client.ts";
+import { type ErrorKind, kindOf, messageOf } from "../../src/base/errors.ts";
+import type { Random } from "./random.ts";
+
+/**
+ * The errors that a kubelet mends by asking again, and why it does. `internal` and `unknown` are
+ * not among them: they say that something is broken, and kubelet can only repeat itself.
+ */
+export const retryable = {
+  canceled: "the caller went away itself",
+  "deadline-exceeded": "the caller's own deadline; the retry joins the create or finds its result",
+  unavailable: "an unfinished object of this name is being taken down: the name is free soon",
+  "already-exists": "the answer to an earlier try got lost: the list has the object, by its name",
+  "failed-precondition": "the sandbox or container is in another state than thought: look again",
+  "not-found": "the sandbox or container was removed meanwhile: look again",
+  aborted: "a stop or a removal ended this create or start: look again",
+} as const satisfies Partial<Record<ErrorKind, string>>;
+
+type Retryable = keyof typeof retryable;
+
+const ownFault = ["canceled", "deadline-exceeded"] as const;
+const crossed = ["failed-precondition", "not-found", "aborted"] as const;
+
+/** What each method may fail with here: a kubelet sends the same bytes for the same attempt. */
+const allowed = {
+  runPodSandbox: [...ownFault, "unavailable", "already-exists"],
+  createContainer: [...ownFault, ...crossed, "unavailable", "already-exists"],
+  startContainer: [...ownFault, ...crossed],
+  execSync: [...ownFault, ...crossed],
+  // Idempotent: what is gone or stopped already is a success.
+  stopContainer: ownFault,
+  removeContainer: ownFault,
+  stopPodSandbox: ownFault,
+  removePodSandbox: ownFault,
+  // Never too early and never in the wrong state, but perhaps too late.
+  containerStatus: ["not-found"],
+  podSandboxStatus: ["not-found"],
+  listPodSandbox: [],
+  listContainers: [],
+  listContainerStats: [],
+  listPodSandboxStats: [],
+  status: [],
+} as const satisfies Record<string, readonly Retryable[]>;
+
+/** The methods that churn calls. */
+export type Method = keyof typeof allowed;
+
+/** What is done to one call. */
+export interface Trouble {
+  readonly deadlineMs?: number;
+  /** The client goes away after this time. */
+  readonly cancelAfterMs?: number;
+  /** The same bytes are sent again after this time, without trouble of their own. */
+  readonly againAfterMs?: number;
+}
+
+/** Half of all calls are left alone. */
+export function chooseTrouble(random: Random): Trouble {
+  const deadlineMs = (): number => random.spread(50, 5_000);
+  const cancelAfterMs = (): number => random.spread(1, 400);
+  const againAfterMs = (): number => random.between(0, 30);
+  const dice = random.next();
+  if (dice < 0.5) return {};
+  if (dice < 0.65) return { deadlineMs: deadlineMs() };
+  if (dice < 0.8) return { cancelAfterMs: cancelAfterMs() };
+  if (dice < 0.9) return { againAfterMs: againAfterMs() };
+  return { cancelAfterMs: cancelAfterMs(), againAfterMs: againAfterMs() };
+}
+
+/** How many calls ended how, and what must not have happened. */
+export class Ledger {
+  readonly violations: string[] = [];
+  readonly #outcomes = new Map<string, number>();
+
+  count(method: Method, outcome: ErrorKind | "ok"): void {
+    const name = `${method} ${outcome}`;
+    this.#outcomes.set(name, (this.#outcomes.get(name) ?? 0) + 1);
+  }
+
+  violate(what: string): void {
+    this.violations.push(what);
+  }
+
+  /** `runPodSandbox: ok 950, canceled 31`, one line a method. */
+  summary(): string {
+    const lines = Map.groupBy(
+      [...this.#outcomes].toSorted(([a], [b]) => a.localeCompare(b)),
+      ([name]) => name.split(" ")[0] ?? "",
+    );
+    return [...lines]
+      .map(([method, outcomes]) => {
+        const counts = outcomes.map(([name, count]) => `${name.split(" ")[1] ?? ""} ${count}`);
+        return `${method}: ${counts.join(", ")}`;
+      })
+      .join("\n");
+  }
+}
+
+/** Longer than any call here takes, also on a busy machine: kubelet's own patience. */
+const calmMs = 120_000;
+
+/** Makes calls for one pod of the churn, and judges their ends. */
+export class Caller {
+  readonly #ledger: Ledger;
+  readonly #who: string;
+
+  constructor(ledger: Ledger, who: string) {
+    this.#ledger = ledger;
+    this.#who = who;
+  }
+
+  violate(what: string): void {
+    this.#ledger.violate(`${this.#who}: ${what}`);
+  }
+
+  /**
+   * Makes a call, once or twice, with this trouble. undefined when no answer came, for whatever
+   * reason a kubelet can live with; any other reason is noted as a violation.
+   */
+  async call<T>(
+    method: Method,
+    send: (options: CallOptions) => Promise<T>,
+    trouble: Trouble = {},
+  ): Promise<T | undefined> {
+    const { againAfterMs, ...first } = trouble;
+    const calls = [this.#once(method, send, first)];
+    if (againAfterMs !== undefined) {
+      calls.push(sleep(againAfterMs).then(() => this.#once(method, send, {})));
+    }
+    const answers = (await Promise.all(calls)).filter((answer) => answer !== undefined);
+    if (method === "runPodSandbox" || method === "createContainer") {
+      const ids = new Set(answers.map((answer) => JSON.stringify(answer)));
+      if (ids.size > 1) this.violate(`${method} twice made two: ${[...ids].join(" ")}`);
+    }
+    return answers[0];
+  }
+
+  async #once<T>(
+    method: Method,
+    send: (options: CallOptions) => Promise<T>,
+    { deadlineMs, cancelAfterMs }: Trouble,
+  ): Promise<T | undefined> {
+    const caller = new AbortController();
+    const timer =
+      cancelAfterMs === undefined ? undefined : setTimeout(() => caller.abort(), cancelAfterMs);
+    try {
+      const answer = await send({ timeoutMs: deadlineMs ?? calmMs, signal: caller.signal });
+      this.#ledger.count(method, "ok");
+      return answer;
+    } catch (error) {
+      const kind = kindOf(error);
+      this.#ledger.count(method, kind);
+      const expected =
+        (kind !== "canceled" || caller.signal.aborted) &&
+        (kind !== "deadline-exceeded" || deadlineMs !== undefined) &&
+        (allowed[method] as readonly ErrorKind[]).includes(kind);
+      if (!expected) this.violate(`${method} failed: ${kind}: ${messageOf(error)}`);
+      return undefined;
+    } finally {
+      clearTimeout(timer);
+    }
+  }
+}
