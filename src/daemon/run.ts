@@ -6,7 +6,7 @@ import { systemClock } from "../base/time.ts";
 import type { Config } from "../config/config.ts";
 import type { SandboxController } from "../core/sandbox/index.ts";
 import { criMethods, toStatus } from "../cri/index.ts";
-import { errnoCode, lockFile, systemError } from "../linux/index.ts";
+import { errnoCode, lockFile, releaseMemory, systemError } from "../linux/index.ts";
 import { GrpcServer } from "../wire/grpc/server.ts";
 import { type Built, build, type ControllerParts } from "./build.ts";
 import { logCall } from "./call-log.ts";
@@ -16,6 +16,8 @@ import { type LogSink, openLog } from "./log.ts";
 
 // Calls under way get this long to end when the daemon is told to; kubelet repeats the others.
 const graceMs = 5_000;
+// After this the start is over, and what only it needed is given back.
+const settleMs = 1_000;
 
 /** A daemon that serves. */
 export interface Daemon {
@@ -82,8 +84,11 @@ export async function runDaemon(config: Config, options: DaemonOptions): Promise
   undo.defer(() => server.stop(graceMs));
   log.info("serving", { socket: config.server.listen, version: options.version, pid: process.pid });
 
+  let settling: NodeJS.Timeout | undefined;
+  undo.defer(() => clearTimeout(settling));
   const recovered = built.recover().then(() => {
     ready = true;
+    settling = setTimeout(releaseMemory, settleMs).unref();
     log.info("ready", { sandboxes: [...built.cri.sandboxes.store.listed()].length });
   });
   recovered.catch((error: unknown) => {

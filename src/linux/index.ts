@@ -24,6 +24,7 @@ export {
 } from "./entries.ts";
 export { type FileLock, lockFile } from "./file-lock.ts";
 export { hostBootId, kernelRelease } from "./host.ts";
+export { releaseMemory } from "./memory.ts";
 export {
   type BindOptions,
   listMounts,

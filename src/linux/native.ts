@@ -70,6 +70,8 @@ interface Native {
   watchUnref(watch: NativeWatch): void;
   /** main. -1 when another open file holds the lock. ELOOP: the path is a symbolic link. */
   lockFile(path: string): number;
+  /** main, 1 to 3 ms. Never fails. */
+  releaseMemory(): void;
   /** own. [net, ipc, uts, hostname]. EEXIST: a file is at the path. ENOSPC: too many namespaces. */
   readonly pinNamespaces: NativeJob;
   /** pool. [path]. EBUSY: what is there is a folder. Not there, or no mount: done. */
