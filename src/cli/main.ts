@@ -6,10 +6,10 @@ import { messageOf } from "../base/errors.ts";
 import { runUnpacker, unpackCommand } from "../unpack/main.ts";
 import { CommandFailure, exitCode } from "./command-line/exit-code.ts";
 import { formatCommand, formatCommandList } from "./command-line/help.ts";
+import type { Command } from "./command-line/command.ts";
 import { parseCommandLine } from "./command-line/parse.ts";
 import { UsageError } from "./command-line/usage-error.ts";
-import { commands } from "./commands/index.ts";
-import { formatVersion } from "./commands/version.ts";
+import { serve } from "./commands/serve.ts";
 import { createTerminal, type Terminal } from "./output/terminal.ts";
 
 // The build sets it; running from the sources there is none.
@@ -20,6 +20,7 @@ const BUILD = typeof DAVIT_VERSION === "string" ? DAVIT_VERSION : "0.0.0-source"
 /** Does what the words after "davit" ask for and says so on the terminal; the exit code. */
 export async function main(argv: readonly string[], terminal: Terminal): Promise<number> {
   try {
+    const commands = await commandsFor(argv);
     const parsed = parseCommandLine(argv, commands);
     switch (parsed.ask) {
       case "help":
@@ -29,9 +30,11 @@ export async function main(argv: readonly string[], terminal: Terminal): Promise
             : formatCommand(parsed.command, terminal.style),
         );
         return exitCode.done;
-      case "version":
+      case "version": {
+        const { formatVersion } = await import("./commands/version.ts");
         terminal.out(formatVersion(BUILD));
         return exitCode.done;
+      }
       case "run": {
         const { command, options, operands } = parsed;
         return await command.run({ options, operands, terminal, version: BUILD });
@@ -46,6 +49,12 @@ export async function main(argv: readonly string[], terminal: Terminal): Promise
     terminal.err(`See: davit help${topic}\n`);
     return exitCode.usage;
   }
+}
+
+/** The daemon does not wait, at its start, for the code of all other commands to be read. */
+async function commandsFor([name]: readonly string[]): Promise<readonly Command[]> {
+  if (name === serve.name) return [serve];
+  return (await import("./commands/index.ts")).commands;
 }
 
 /** The process that `bin/davit` becomes. */

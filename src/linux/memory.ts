@@ -6,7 +6,21 @@ import { native } from "./native.ts";
  * event loop for 10 to 30 ms; what is used again comes back by itself, a minor fault each 64 KiB.
  */
 export function releaseMemory(): void {
-  // There with --expose-gc, which bin/davit gives.
-  void globalThis.gc?.({ type: "major", flavor: "last-resort" });
+  collectAll();
   native().releaseMemory();
+}
+
+/**
+ * NOTE(node): the flag `--expose-gc` on the command line would cost every start 20 ms, as code that
+ * was compiled under other flags is not taken from the cache; hence for this moment only.
+ */
+function collectAll(): void {
+  const v8 = process.getBuiltinModule("node:v8");
+  const vm = process.getBuiltinModule("node:vm");
+  v8.setFlagsFromString("--expose-gc");
+  try {
+    vm.runInNewContext('gc({ type: "major", flavor: "last-resort" })');
+  } finally {
+    v8.setFlagsFromString("--no-expose-gc");
+  }
 }
