@@ -5,6 +5,7 @@ import { configCheck, configDefault, configShow } from "./config.ts";
 import { demo } from "./demo.ts";
 import { exec } from "./exec.ts";
 import { images } from "./images.ts";
+import { inflight } from "./inflight.ts";
 import { info } from "./info.ts";
 import { inspect } from "./inspect.ts";
 import { logs } from "./logs.ts";
@@ -15,6 +16,7 @@ import { rmi } from "./rmi.ts";
 import { serve } from "./serve.ts";
 import { stop } from "./stop.ts";
 import { version } from "./version.ts";
+import { why } from "./why.ts";
 
 /** Every command, in the order of the help. */
 export const commands: readonly Command[] = [
@@ -27,6 +29,8 @@ export const commands: readonly Command[] = [
   logs,
   exec,
   inspect,
+  why,
+  inflight,
   serve,
   configDefault,
   configCheck,

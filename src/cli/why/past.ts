@@ -1,0 +1,80 @@
+import type { JsonValue } from "@bufbuild/protobuf";
+
+/** An operation that davit did to an object, as its verbose statuses tell of it. */
+export interface Past {
+  readonly operation: string;
+  readonly subject: string;
+  /** Milliseconds since 1970. */
+  readonly startedMs: number;
+  readonly tookMs: number;
+  readonly stages: readonly Mark[];
+  readonly error: string | undefined;
+}
+
+interface Mark {
+  readonly stage: string;
+  readonly atMs: number;
+  readonly detail: string | undefined;
+}
+
+/** One bar of the waterfall. Milliseconds from the operation's begin. */
+export interface Phase {
+  readonly name: string;
+  readonly fromMs: number;
+  readonly toMs: number;
+}
+
+/** Reads a history; undefined where the server keeps none, as other runtimes do. */
+export function readHistory(value: JsonValue | undefined): readonly Past[] | undefined {
+  if (!Array.isArray(value)) return undefined;
+  return value.flatMap((each) => {
+    const fields = objectOf(each);
+    const { operation, subject, startedMs, tookMs, stages, error } = fields;
+    if (typeof operation !== "string" || typeof startedMs !== "number") return [];
+    return [
+      {
+        operation,
+        subject: typeof subject === "string" ? subject : "",
+        startedMs,
+        tookMs: typeof tookMs === "number" ? tookMs : 0,
+        stages: Array.isArray(stages) ? stages.flatMap(readMark) : [],
+        error: typeof error === "string" ? error : undefined,
+      },
+    ];
+  });
+}
+
+function readMark(value: JsonValue): readonly Mark[] {
+  const { stage, atMs, detail } = objectOf(value);
+  if (typeof stage !== "string" || typeof atMs !== "number") return [];
+  return [{ stage, atMs, detail: typeof detail === "string" ? detail : undefined }];
+}
+
+function objectOf(value: JsonValue): Readonly<Record<string, JsonValue>> {
+  return typeof value === "object" && value !== null && !Array.isArray(value) ? value : {};
+}
+
+/** What says that something is over rather than that it begins. */
+const endings: readonly string[] = [
+  "network-plugin-done",
+  "network-added",
+  "network-removed",
+  "answer",
+];
+
+/**
+ * The phases of an operation, from the moments at which its stages began. What a CNI plugin took
+ * ends with its own mark, so the phase before that is named after the plugin.
+ */
+export function phasesOf({ stages, tookMs }: Past): readonly Phase[] {
+  return stages.flatMap(({ stage, atMs }, at) => {
+    const next = stages[at + 1];
+    const toMs = next?.atMs ?? Math.max(tookMs, atMs);
+    if (next?.detail !== undefined) {
+      return [{ name: `network plugin ${next.detail}`, fromMs: atMs, toMs }];
+    }
+    // What comes after these is too little to be worth a line, unless something was slow there.
+    if (endings.includes(stage) && toMs - atMs < 5) return [];
+    return [{ name: stage.replaceAll("-", " "), fromMs: atMs, toMs }];
+  });
+}
