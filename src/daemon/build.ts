@@ -9,10 +9,16 @@ import { type Faults, Operations } from "../core/operation/index.ts";
 import { type SandboxController, SandboxStore } from "../core/sandbox/index.ts";
 import type { CriContext } from "../cri/index.ts";
 import { FsPodCgroups } from "../drivers/cgroups/index.ts";
+import { AttachmentNotes } from "../drivers/cni/index.ts";
 import { PodSandboxController } from "../drivers/podsandbox/index.ts";
 import { Records } from "../drivers/records/index.ts";
 import { HostStats } from "../drivers/stats/index.ts";
-import { Attachments, defaultPatience, NetworkTeardown } from "../engine/network/index.ts";
+import {
+  Attachments,
+  collectGarbage,
+  defaultPatience,
+  NetworkTeardown,
+} from "../engine/network/index.ts";
 import {
   recoverContainers,
   removeContainersOf,
@@ -136,11 +142,11 @@ export async function build(config: Config, options: BuildOptions): Promise<Buil
       images.store.load();
       await recoverSandboxes(sandboxes, records);
       await recoverContainers(containers, records);
+      const unread = new Set(records.setAside().map(({ kind }) => kind));
       // The layers of an image or a container whose record cannot be read are not known: keep all.
-      const unread = records
-        .setAside()
-        .some(({ kind }) => kind === "image" || kind === "container");
-      if (!unread) await sweepLayers(images);
+      if (!unread.has("image") && !unread.has("container")) await sweepLayers(images);
+      if (!unread.has("sandbox") && !unread.has("attachment"))
+        collectGarbage({ ...engine.parts, networks: networks.all(), log });
     },
     [Symbol.asyncDispose]: () => kept.disposeAsync(),
   };
@@ -193,7 +199,8 @@ function buildEngine(deps: EngineDeps): AsyncDisposable & { readonly parts: Engi
     createMs: config.runtime.createTimeoutSeconds * 1000,
     holdMs: config.runtime.retryHoldSeconds * 1000,
   };
-  const attachments = new Attachments(deps.records);
+  const folder = join(config.root, "attachments");
+  const attachments = new Attachments(new AttachmentNotes({ records: deps.records, folder, log }));
   const teardown = new NetworkTeardown({
     network: deps.networks.default,
     attachments,

@@ -43,6 +43,11 @@ export class Networks implements AsyncDisposable {
     return this.#byFolder.get(this.#folderOf(handler.name)) ?? this.default;
   }
 
+  /** One for each folder. */
+  all(): readonly PodNetwork[] {
+    return [...this.#byFolder.values()];
+  }
+
   async [Symbol.asyncDispose](): Promise<void> {
     for (const network of this.#byFolder.values()) await network[Symbol.asyncDispose]();
   }

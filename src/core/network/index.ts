@@ -8,5 +8,6 @@ export type {
   NetworkStatus,
   PodNetwork,
   PortForwarding,
+  ValidAttachment,
 } from "./network.ts";
 export { podPortForwardings } from "./port-forwardings.ts";

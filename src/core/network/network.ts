@@ -65,6 +65,9 @@ export interface AttachmentRemoval {
   readonly queued: boolean;
 }
 
+/** What names an attachment that garbage collection must not touch. */
+export type ValidAttachment = Pick<Attachment, "sandboxId" | "ifName">;
+
 /** Where attachments outlive the daemon. */
 export interface AttachmentRecords {
   loadAttachments(): readonly Attachment[];
@@ -94,6 +97,15 @@ export interface PodNetwork {
       readonly signal: AbortSignal;
       readonly onPluginDone?: (plugin: string) => Promise<void>;
     },
+  ): Promise<void>;
+  /**
+   * Has the network drop what belongs to none of the `valid` attachments (CNI GC), where its plugins
+   * know how to; elsewhere nothing happens. `valid` is asked for when nothing is added or removed,
+   * and names every attachment on record, whatever its network.
+   */
+  collect(
+    valid: () => readonly ValidAttachment[],
+    options: { readonly signal: AbortSignal },
   ): Promise<void>;
   /**
    * Takes the node's pod CIDRs (UpdateRuntimeConfig, comma separated), for plugins that want to be

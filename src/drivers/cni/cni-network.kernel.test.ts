@@ -371,7 +371,7 @@ describe("CniNetwork on this kernel", () => {
     test("tells GC the attachments that are valid", async () => {
       use("1.1.0");
       const network = await openScripted();
-      await network.collect([{ sandboxId: "a", ifName: "eth0" }], { signal: anySignal });
+      await network.collect(() => [{ sandboxId: "a", ifName: "eth0" }], { signal: anySignal });
       const [call] = plugin.calls("GC");
       assert.deepEqual(call?.config["cni.dev/valid-attachments"], [
         { containerID: "a", ifname: "eth0" },

@@ -479,11 +479,14 @@ describe("CniNetwork", () => {
       calls.length = 0;
       behave = ({ command, plugin }) =>
         command === "GC" ? fail(100, `${plugin} broke`) : exit(0, "");
-      await assert.rejects(network.collect(valid, { signal }), {
-        kind: "internal",
-        message:
-          'collect garbage of network "pods": plugin bridge: bridge broke; plugin portmap: portmap broke',
-      });
+      await assert.rejects(
+        network.collect(() => valid, { signal }),
+        {
+          kind: "internal",
+          message:
+            'collect garbage of network "pods": plugin bridge: bridge broke; plugin portmap: portmap broke',
+        },
+      );
       const gc = calls.filter(({ command }) => command === "GC");
       assert.deepEqual(
         gc.map(({ plugin }) => plugin),
@@ -495,9 +498,9 @@ describe("CniNetwork", () => {
     });
 
     test("is not called before 1.1.0, nor where it is disabled", async () => {
-      await (await open()).collect(valid, { signal });
+      await (await open()).collect(() => valid, { signal });
       write({ cniVersion: "1.1.0", disableGC: true });
-      await (await open()).collect(valid, { signal });
+      await (await open()).collect(() => valid, { signal });
       assert.equal(calls.filter(({ command }) => command === "GC").length, 0);
     });
 
@@ -517,7 +520,7 @@ describe("CniNetwork", () => {
         return exit(0, "");
       };
       const first = add(network);
-      const collected = network.collect(valid, { signal });
+      const collected = network.collect(() => valid, { signal });
       await new Promise(setImmediate); // the collection waits for the place now
       const second = add(network, { sandboxId: "s2" });
       await new Promise(setImmediate);

@@ -6,6 +6,7 @@ import type {
   NetworkRequest,
   NetworkStatus,
   PodNetwork,
+  ValidAttachment,
 } from "../../core/network/index.ts";
 import type { Operation } from "../../core/operation/index.ts";
 import type { SandboxNetwork } from "../../core/sandbox/index.ts";
@@ -54,12 +55,6 @@ export interface CniNetworkOptions {
   readonly exec?: PluginExec;
   /** Whether a namespace is mounted at the path. */
   readonly isNamespaceMounted?: (path: string) => boolean;
-}
-
-/** An attachment that garbage collection must not touch. */
-export interface ValidAttachment {
-  readonly sandboxId: string;
-  readonly ifName: string;
 }
 
 /**
@@ -205,17 +200,16 @@ export class CniNetwork implements PodNetwork, AsyncDisposable {
   /**
    * Tells the plugins which attachments exist, so that they drop what belongs to none of them (CNI
    * GC). Does nothing when the configuration is older than 1.1.0 or says `disableGC`. ADD and DEL
-   * wait meanwhile. `valid` must name every attachment on record, of this network or not. Asks all
-   * plugins and then throws their errors as one.
+   * wait meanwhile. Asks all plugins and then throws their errors as one.
    */
   async collect(
-    valid: readonly ValidAttachment[],
+    valid: () => readonly ValidAttachment[],
     options: { readonly signal: AbortSignal },
   ): Promise<void> {
     const list = this.#dir.state.network?.list;
     if (list === undefined || list.disableGc || !isAtLeast(list.cniVersion, "1.1.0")) return;
     await using _alone = await this.#waitUntilAlone(options.signal);
-    const attachments = valid.map(({ sandboxId, ifName }) => ({
+    const attachments = valid().map(({ sandboxId, ifName }) => ({
       containerID: sandboxId,
       ifname: ifName,
     }));

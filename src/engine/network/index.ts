@@ -1,4 +1,6 @@
 // The verbs of the pod network: who is attached, and how attachments end. Start with teardown.ts.
 export { Attachments } from "./attachments.ts";
+export type { CollectDeps } from "./collect.ts";
+export { collectGarbage } from "./collect.ts";
 export type { PendingTeardown, TeardownPatience } from "./teardown.ts";
 export { defaultPatience, NetworkTeardown } from "./teardown.ts";

@@ -1,5 +1,6 @@
 import { messageOf, wrap } from "../../base/errors.ts";
 import type { Logger } from "../../base/logger.ts";
+import { beforeAbort } from "../../base/rollback.ts";
 import type { TaskGroup } from "../../base/task-group.ts";
 import type { Clock } from "../../base/time.ts";
 import type { Attachment, PodNetwork } from "../../core/network/index.ts";
@@ -51,6 +52,7 @@ export interface PendingTeardown {
 export class NetworkTeardown {
   readonly #deps: Deps;
   readonly #queue = new Map<string, NodeJS.Timeout | undefined>();
+  #emptied: PromiseWithResolvers<undefined> | undefined;
 
   constructor(deps: Deps) {
     this.#deps = deps;
@@ -98,6 +100,14 @@ export class NetworkTeardown {
   resume(): void {
     for (const { sandboxId, removal } of this.#deps.attachments.all()) {
       if (removal?.queued === true) this.#schedule(sandboxId, 0);
+    }
+  }
+
+  /** Resolves when the queue is empty; rejects when the signal is aborted before that. */
+  async whenNothingIsOwed(signal: AbortSignal): Promise<void> {
+    while (this.#queue.size > 0) {
+      this.#emptied ??= Promise.withResolvers<undefined>();
+      await beforeAbort(this.#emptied.promise, signal);
     }
   }
 
@@ -181,15 +191,22 @@ export class NetworkTeardown {
     this.#queue.set(sandboxId, timer);
   }
 
+  #leaveQueue(sandboxId: string): void {
+    this.#queue.delete(sandboxId);
+    if (this.#queue.size > 0) return;
+    this.#emptied?.resolve(undefined);
+    this.#emptied = undefined;
+  }
+
   async #retry(sandboxId: string, signal: AbortSignal): Promise<void> {
     const attachment = this.#deps.attachments.find(sandboxId);
     if (attachment === undefined) {
-      this.#queue.delete(sandboxId);
+      this.#leaveQueue(sandboxId);
       return;
     }
     try {
       await this.#removeNow(attachment, signal);
-      this.#queue.delete(sandboxId);
+      this.#leaveQueue(sandboxId);
       this.#deps.log.info("removed the network of a sandbox that had been waiting for it", {
         sandboxId,
       });

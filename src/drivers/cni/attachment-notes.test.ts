@@ -1,0 +1,78 @@
+import assert from "node:assert/strict";
+import { existsSync, mkdtempSync, readdirSync, rmSync, truncateSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterEach, beforeEach, describe, test } from "node:test";
+import { silentLogger } from "../../base/logger.ts";
+import type { Attachment, AttachmentRecords } from "../../core/network/index.ts";
+import { AttachmentNotes } from "./attachment-notes.ts";
+
+let folder: string;
+let rows: Map<string, Attachment>;
+let notes: AttachmentNotes;
+
+const attachment: Attachment = {
+  sandboxId: "a",
+  ifName: "eth0",
+  netnsPath: "/run/ns/a",
+  conflist: "{}",
+  args: "{}",
+  result: undefined,
+  bootId: "boot",
+  removal: undefined,
+};
+
+beforeEach(() => {
+  folder = join(mkdtempSync(join(tmpdir(), "davit-notes-")), "attachments");
+  rows = new Map();
+  const records: AttachmentRecords = {
+    loadAttachments: () => [...rows.values()],
+    putAttachment: (each) => void rows.set(each.sandboxId, each),
+    deleteAttachment: (id) => void rows.delete(id),
+  };
+  notes = new AttachmentNotes({ records, folder, log: silentLogger });
+});
+afterEach(() => {
+  rmSync(join(folder, ".."), { recursive: true });
+});
+
+describe("AttachmentNotes", () => {
+  test("tell of what the database has lost, with the last result, until it is deleted", () => {
+    assert.deepEqual(notes.loadAttachments(), []);
+    notes.putAttachment(attachment);
+    notes.putAttachment({ ...attachment, result: "done" });
+    rows.clear();
+    assert.deepEqual(notes.loadAttachments(), [{ ...attachment, result: "done" }]);
+    notes.deleteAttachment("a");
+    assert.deepEqual(readdirSync(folder), []);
+    notes.deleteAttachment("a");
+  });
+
+  test("never replace what the database knows", () => {
+    notes.putAttachment(attachment);
+    const removal = { tries: 2, firstTriedAtMs: 1, lastError: "no", queued: true };
+    notes.putAttachment({ ...attachment, removal });
+    assert.deepEqual(notes.loadAttachments(), [{ ...attachment, removal }]);
+  });
+
+  test("take the last whole line of one that was cut short, and leave rubbish where it is", () => {
+    notes.putAttachment(attachment);
+    notes.putAttachment({ ...attachment, result: "done" });
+    const path = join(folder, "a");
+    truncateSync(path, JSON.stringify(attachment).length + 5);
+    writeFileSync(join(folder, "b"), "rubbish\n");
+    writeFileSync(join(folder, "c"), "");
+    writeFileSync(join(folder, "d"), "{}\n");
+    rows.clear();
+    assert.deepEqual(notes.loadAttachments(), [attachment]);
+    assert.ok(existsSync(join(folder, "b")));
+  });
+
+  test("record nothing when the note cannot be written", () => {
+    writeFileSync(folder, "in the way");
+    assert.throws(() => {
+      notes.putAttachment(attachment);
+    }, /note network of sandbox "a"/);
+    assert.equal(rows.size, 0);
+  });
+});

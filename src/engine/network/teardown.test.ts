@@ -1,0 +1,180 @@
+import assert from "node:assert/strict";
+import { afterEach, beforeEach, describe, test } from "node:test";
+import { RuntimeError } from "../../base/errors.ts";
+import { silentLogger } from "../../base/logger.ts";
+import { TaskGroup } from "../../base/task-group.ts";
+import type { Attachment, PodNetwork } from "../../core/network/index.ts";
+import { Attachments } from "./attachments.ts";
+import { collectGarbage } from "./collect.ts";
+import { NetworkTeardown, type TeardownPatience } from "./teardown.ts";
+
+const never = new AbortController().signal;
+const patience: TeardownPatience = { tries: 3, totalMs: 1000, firstPauseMs: 1, maxPauseMs: 4 };
+
+let nowMs: number;
+let rows: Map<string, Attachment>;
+let attachments: Attachments;
+let tasks: TaskGroup;
+let teardown: NetworkTeardown;
+/** Sandboxes whose removal was tried, in order. */
+let tried: string[];
+let collected: string[][];
+let behave: (sandboxId: string) => Promise<void>;
+let waiting: (() => void)[];
+
+const network: PodNetwork = {
+  add: () => assert.fail("not here"),
+  remove: ({ sandboxId }) => {
+    tried.push(sandboxId);
+    for (const wake of waiting.splice(0)) wake();
+    return behave(sandboxId);
+  },
+  collect: (valid) => {
+    collected.push(valid().map(({ sandboxId }) => sandboxId));
+    for (const wake of waiting.splice(0)) wake();
+    return Promise.resolve();
+  },
+  setPodCidr: () => undefined,
+  status: () => ({ ready: true }),
+  describe: () => ({}),
+};
+
+/** Waits for something that happens in the background. */
+async function until(what: () => boolean): Promise<void> {
+  while (!what()) await new Promise<void>((resolve) => waiting.push(resolve));
+}
+
+function attach(sandboxId: string): void {
+  attachments.put({
+    sandboxId,
+    ifName: "eth0",
+    netnsPath: "",
+    conflist: "",
+    args: "",
+    result: undefined,
+    bootId: "",
+    removal: undefined,
+  });
+}
+
+function open(): void {
+  attachments = new Attachments({
+    loadAttachments: () => [...rows.values()],
+    putAttachment: (attachment) => void rows.set(attachment.sandboxId, attachment),
+    deleteAttachment: (id) => void rows.delete(id),
+  });
+  attachments.load();
+  tasks = new TaskGroup(silentLogger);
+  const clock = { nowMs: () => nowMs, nowNs: () => 0n };
+  teardown = new NetworkTeardown({
+    network,
+    attachments,
+    tasks,
+    clock,
+    log: silentLogger,
+    patience,
+  });
+}
+
+async function close(): Promise<void> {
+  teardown[Symbol.dispose]();
+  await tasks[Symbol.asyncDispose]();
+}
+
+const broken = (): Promise<void> => Promise.reject(new RuntimeError("unavailable", "broken"));
+const works = (): Promise<void> => Promise.resolve();
+const fails = { kind: "unavailable", message: /broken/ };
+
+beforeEach(() => {
+  nowMs = 0;
+  rows = new Map();
+  tried = [];
+  collected = [];
+  waiting = [];
+  behave = works;
+  open();
+});
+afterEach(() => close());
+
+describe("NetworkTeardown", () => {
+  test("reports two failures, and leaves the third one to the queue until it works", async () => {
+    attach("a");
+    behave = broken;
+    await assert.rejects(teardown.remove("a", never), fails);
+    await assert.rejects(teardown.remove("a", never), fails);
+    assert.equal(teardown.pending()[0]?.tries, 2);
+    await teardown.remove("a", never);
+    await until(() => tried.length >= 6);
+    assert.equal(teardown.pending()[0]?.lastError, "broken");
+    // Nobody waits for it any more.
+    await teardown.remove("a", never);
+    behave = works;
+    await teardown.whenNothingIsOwed(never);
+    assert.deepEqual([teardown.pending(), rows.size], [[], 0]);
+  });
+
+  test("reports no failure later than five minutes (here a second) after the first", async () => {
+    attach("a");
+    behave = broken;
+    await assert.rejects(teardown.remove("a", never), fails);
+    nowMs = patience.totalMs;
+    await teardown.remove("a", never);
+    assert.equal(rows.get("a")?.removal?.queued, true);
+  });
+
+  test("goes on after a restart with what is queued, and with that alone", async () => {
+    attach("a");
+    attach("b");
+    attach("c");
+    behave = broken;
+    teardown.enqueue("a");
+    await assert.rejects(teardown.remove("b", never), fails);
+    await close();
+    open();
+    behave = works;
+    tried = [];
+    teardown.resume();
+    await teardown.whenNothingIsOwed(never);
+    assert.deepEqual(tried, ["a"]);
+    assert.deepEqual([...rows.keys()], ["b", "c"]);
+    assert.equal(rows.get("b")?.removal?.tries, 1);
+  });
+
+  test("does not wait for one that fails before it tries the others", async () => {
+    attach("bad");
+    attach("good");
+    behave = (id) => (id === "bad" ? broken() : works());
+    teardown.enqueue("bad");
+    teardown.enqueue("good");
+    await until(() => tried.includes("good") && tried.filter((id) => id === "bad").length > 2);
+    assert.deepEqual([...rows.keys()], ["bad"]);
+  });
+});
+
+describe("collectGarbage()", () => {
+  const collect = (): void => {
+    collectGarbage({ networks: [network], attachments, teardown, tasks, log: silentLogger });
+  };
+
+  test("waits for what is owed, and names what there is then", async () => {
+    attach("owed");
+    attach("alive");
+    const gate = Promise.withResolvers<undefined>();
+    behave = () => gate.promise;
+    teardown.enqueue("owed");
+    collect();
+    await until(() => tried.length === 1);
+    attach("new");
+    assert.deepEqual(collected, []);
+    gate.resolve(undefined);
+    await until(() => collected.length === 1);
+    assert.deepEqual(collected, [["alive", "new"]]);
+  });
+
+  test("leaves a network alone of which this daemon knows nothing", async () => {
+    collect();
+    await teardown.whenNothingIsOwed(never);
+    await new Promise(setImmediate);
+    assert.deepEqual(collected, []);
+  });
+});
