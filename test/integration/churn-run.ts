@@ -41,6 +41,11 @@ export interface ChurnSize {
   readonly parallel: number;
   /** After so many pods memory and descriptors are looked at. */
   readonly lookEvery: number;
+  /** How the daemon is run, if not as usual. */
+  readonly entry?: readonly string[];
+  /** Called with the daemon's pid when its image is there, and when all pods have been. */
+  readonly onBegin?: (daemonPid: number) => void;
+  readonly onEnd?: (daemonPid: number) => void;
 }
 
 /**
@@ -52,8 +57,10 @@ export async function churn(t: TestContext, size: ChurnSize): Promise<readonly L
   t.diagnostic(`seed ${seed} (DAVIT_TEST_SEED)`);
   await using node = await Node.startWithBusybox({
     config: { runtime: { retry_hold_seconds: holdSeconds } },
+    ...(size.entry === undefined ? {} : { entry: size.entry }),
   });
   const { daemon } = node;
+  size.onBegin?.(daemon.pid);
   const logs = path.join(daemon.paths.folder, "pod-logs");
   const run = new Churn({
     client: daemon.client,
@@ -79,6 +86,7 @@ export async function churn(t: TestContext, size: ChurnSize): Promise<readonly L
     }
     rmSync(logs, { recursive: true, force: true });
   });
+  size.onEnd?.(daemon.pid);
   t.diagnostic(run.ledger.summary());
   for (const look of looks) t.diagnostic(JSON.stringify(look));
   assert.deepEqual(run.ledger.violations, [], `seed ${seed}`);

@@ -1,0 +1,30 @@
+/** 300 pods with containers, under every trouble that callers can make: none of them waits for a disk. */
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import path from "node:path";
+import { after, test } from "node:test";
+import { churn } from "../integration/churn-run.ts";
+import { SyncTrace, withoutStrace } from "../support/sync-trace.ts";
+
+const folder = mkdtempSync(path.join(tmpdir(), "davit-disk-"));
+after(() => {
+  rmSync(folder, { recursive: true });
+});
+
+test("300 pods sync nothing but the database, at its checkpoints", {
+  skip: withoutStrace,
+}, async (t) => {
+  const trace = new SyncTrace(folder);
+  await churn(t, {
+    pods: 300,
+    parallel: 8,
+    lookEvery: 50,
+    entry: trace.entry,
+    onBegin: () => {
+      trace.begin();
+    },
+    onEnd: (pid) => {
+      trace.assertOnlyCheckpoints(pid);
+    },
+  });
+});

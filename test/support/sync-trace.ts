@@ -1,0 +1,70 @@
+/** What a daemon and all that it starts say to the disk: the calls that wait for it, seen by strace. */
+import assert from "node:assert/strict";
+import { spawnSync } from "node:child_process";
+import { readdirSync, readFileSync } from "node:fs";
+import path from "node:path";
+
+const syncCalls = ["fsync", "fdatasync", "sync", "syncfs", "sync_file_range", "msync"];
+
+/** For the `skip` of a test: false where strace is installed. */
+export const withoutStrace =
+  spawnSync("strace", ["--version"]).status === 0 ? false : "strace is not installed";
+
+/** A sync call that strace saw: `1234 fdatasync(21</x/davit.db-wal>) = 0`. */
+interface SyncCall {
+  readonly thread: number;
+  readonly text: string;
+}
+
+/** The trace of one daemon, from its start on. */
+export class SyncTrace {
+  readonly #file: string;
+  #from = 0;
+
+  /** `folder`: where strace writes. */
+  constructor(folder: string) {
+    this.#file = path.join(folder, "sync-calls");
+  }
+
+  /**
+   * For DaemonOptions.entry: the daemon as a child of ours, with its own pid, and strace as a
+   * stranger beside it (-D). Only the traced calls stop it (--seccomp-bpf). Without strace, as usual.
+   */
+  get entry(): readonly string[] {
+    const davit = path.resolve(import.meta.dirname, "../../bin/davit");
+    const own = process.env["DAVIT_TEST_ENTRY"] ?? davit;
+    if (withoutStrace !== false) return [own];
+    const flags = ["-D", "-f", "--seccomp-bpf", "-y", "-e", `trace=${syncCalls.join(",")}`];
+    return ["strace", ...flags, "-o", this.#file, own];
+  }
+
+  /** Leaves out what came before: a pull makes its layers durable. */
+  begin(): void {
+    this.#from = this.#calls().length;
+  }
+
+  /**
+   * Fails when anything but a checkpoint of the database waited for the disk, or when there was no
+   * checkpoint, since the trace would have seen nothing at all then. The daemon must run.
+   */
+  assertOnlyCheckpoints(daemonPid: number): void {
+    const calls = this.#calls().slice(this.#from);
+    const threads = new Set(readdirSync(`/proc/${daemonPid}/task`).map(Number));
+    threads.delete(daemonPid);
+    const isCheckpoint = ({ thread, text }: SyncCall): boolean =>
+      threads.has(thread) && /^fdatasync\(\d+<[^>]*\/davit\.db(-wal)?>/.test(text);
+    assert.ok(calls.some(isCheckpoint), `no checkpoint among ${calls.length} calls`);
+    const others = calls.filter((call) => !isCheckpoint(call));
+    assert.deepEqual(others, [], `calls that sync, beside the checkpoints' (main: ${daemonPid})`);
+  }
+
+  #calls(): readonly SyncCall[] {
+    const call = new RegExp(`^(\\d+)\\s+((?:${syncCalls.join("|")})\\(.*)$`);
+    return readFileSync(this.#file, "utf8")
+      .split("\n")
+      .flatMap((line) => {
+        const [, thread, text] = call.exec(line) ?? [];
+        return thread === undefined || text === undefined ? [] : [{ thread: Number(thread), text }];
+      });
+  }
+}
