@@ -132,7 +132,7 @@ export function leaklessAcross(
 ): (t: TestContext) => Promise<void> {
   return async (t) => {
     const { daemonPid: _, ...options } = leakOptions(daemon());
-    const serving = [new RegExp(`serve --config ${daemon().paths.config}$`)];
+    const serving = [new RegExp(`serve --config ${daemon().paths.folder}/`)];
     const allow = { ...options.allow, process: serving };
     await withLeakCheck(t, { ...options, allow }, run);
   };

@@ -27,6 +27,8 @@ import {
   statusOf,
   stopPod,
   withPod,
+  runtimeFact,
+  until,
 } from "./pods.ts";
 import {
   shimHandler,
@@ -207,6 +209,10 @@ describe("the sandbox's death", () => {
         writeScript(script, {});
       }
       assert.deepEqual(await statusOf(shim, silent), begun);
+      await until("it is taken up after all", async () => {
+        const owed = (await runtimeFact(shim, "unfinishedRemovals")) as string[];
+        return owed.length === 0;
+      });
       for (const id of [silent, other]) await removePod(shim, id);
     });
   }

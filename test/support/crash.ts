@@ -303,6 +303,6 @@ async function startBystander(daemon: TestDaemon, kind: PodKind): Promise<Bystan
  */
 function optionsOf(daemon: TestDaemon): ReturnType<typeof leakOptions> {
   const options = leakOptions(daemon);
-  const itself = new RegExp(` serve --config ${daemon.paths.config}$`);
+  const itself = new RegExp(` serve --config ${daemon.paths.folder}/`);
   return { ...options, allow: { ...options.allow, fd: true, process: [itself] } };
 }

@@ -5,6 +5,7 @@
  * The script is a JSON file that is read at every call, so that a test changes it while the daemon
  * runs; test-controller-daemon.ts puts the controller into a daemon.
  */
+import type { KnownIds } from "../../src/core/store/index.ts";
 import { mkdirSync, readdirSync, readFileSync, renameSync, writeFileSync } from "node:fs";
 import path from "node:path";
 import { RuntimeError } from "../../src/base/errors.ts";
@@ -156,11 +157,11 @@ export class TestController implements SandboxController {
     if (update !== undefined) await misbehave(update, sandbox.id);
   }
 
-  async orphans(known: ReadonlySet<string>): Promise<readonly string[]> {
+  async orphans(known: KnownIds): Promise<readonly string[]> {
     return readdirSync(this.#folder).filter((id) => !known.has(id));
   }
 
-  async sweep(known: ReadonlySet<string>): Promise<readonly string[]> {
+  async sweep(known: KnownIds): Promise<readonly string[]> {
     const ids = await this.orphans(known);
     for (const id of ids) await unpinNamespace(this.#pin(id));
     return ids.map((id) => `namespace ${this.#pin(id)}`);

@@ -1,5 +1,6 @@
 import type { Operation } from "../operation/index.ts";
 import type { ProcessIdentity } from "../sandbox/index.ts";
+import type { KnownIds } from "../store/index.ts";
 
 /** What a runtime needs to make a container of a spec. */
 export interface ContainerBundle {
@@ -111,5 +112,5 @@ export interface ContainerRuntime {
    */
   remove(id: string): Promise<void>;
   /** The ids of containers that something is left of here and that are not `known`, for remove(). */
-  orphans(known: ReadonlySet<string>): Promise<readonly string[]>;
+  orphans(known: KnownIds): Promise<readonly string[]>;
 }

@@ -1,4 +1,5 @@
 import type { Operation } from "../operation/index.ts";
+import type { KnownIds } from "../store/index.ts";
 import type { ProcessIdentity, Sandbox } from "./sandbox.ts";
 
 /** What a controller knows of one of its sandboxes. */
@@ -97,10 +98,10 @@ export interface SandboxController {
   /** New resources or overhead of the pod, already in the sandbox's value. */
   update(sandbox: Sandbox, signal: AbortSignal): Promise<void>;
   /** Ids, not in `known`, of which this controller still has something: their records were lost. */
-  orphans(known: ReadonlySet<string>): Promise<readonly string[]>;
+  orphans(known: KnownIds): Promise<readonly string[]>;
   /**
    * Removes what a lost record left behind: everything of this controller's that belongs to no
    * id in `known`. Answers with a line for each thing removed.
    */
-  sweep(known: ReadonlySet<string>, signal: AbortSignal): Promise<readonly string[]>;
+  sweep(known: KnownIds, signal: AbortSignal): Promise<readonly string[]>;
 }

@@ -1,5 +1,6 @@
 import type { Digest } from "../../base/digest.ts";
 import type { Descriptor } from "../image/index.ts";
+import type { KnownIds } from "../store/index.ts";
 
 /** A compressed layer to unpack, and what it must turn out to be. */
 export interface LayerSource {
@@ -52,5 +53,5 @@ export interface Snapshots {
   /** Folder of the file system that layers and roots are on. */
   readonly folder: string;
   /** Removes roots of containers that are not in `known`, and half-unpacked layers; a line for each. */
-  sweep(known: ReadonlySet<string>): Promise<readonly string[]>;
+  sweep(known: KnownIds): Promise<readonly string[]>;
 }

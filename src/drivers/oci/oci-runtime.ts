@@ -15,6 +15,7 @@ import type {
 } from "../../core/container/index.ts";
 import type { Operation } from "../../core/operation/index.ts";
 import type { ProcessIdentity } from "../../core/sandbox/index.ts";
+import type { KnownIds } from "../../core/store/index.ts";
 import {
   announceAttach,
   type CgroupLayout,
@@ -72,6 +73,7 @@ interface Kept {
 
 /** A container that ends takes its commands along, and these may be seen to end before it. */
 const execEndMs = 100;
+const SIGKILL = 9;
 /** How long each part of an undoing may take, so that all of it stays below 5 s. */
 const undoMs = 1_500;
 
@@ -180,7 +182,8 @@ export class OciRuntime implements ContainerRuntime {
     return Promise.resolve().then(() => {
       if (this.#kept.has(id)) return;
       const { cgroupPath, process, monitor } = started;
-      const facts = { runtimePath: programPath(started.runtimePath), cgroupPath };
+      // A runtime that is not installed any more must not hide how its containers end.
+      const facts = { runtimePath: pathOrName(started.runtimePath), cgroupPath };
       this.#keep(id, facts, { process: found(process), monitor: found(monitor) });
     });
   }
@@ -205,10 +208,13 @@ export class OciRuntime implements ContainerRuntime {
     const kept = this.#kept.get(id);
     if (kept !== undefined) kept.killed = true;
     const facts = await this.#facts(id);
-    if (facts === undefined) return;
-    const { cgroupPath } = facts;
-    // Clients repeat a stop that fails: they must not come to kill beside each other.
-    await this.#killing.do(cgroupPath, () => killCgroup(this.#deps.cgroups, cgroupPath));
+    if (facts !== undefined) {
+      const { cgroupPath } = facts;
+      // Clients repeat a stop that fails: they must not come to kill beside each other.
+      await this.#killing.do(cgroupPath, () => killCgroup(this.#deps.cgroups, cgroupPath));
+    }
+    // It may have been moved out of its cgroup; with the first process goes its PID namespace.
+    kept?.process?.kill(SIGKILL);
   }
 
   async execSync(
@@ -267,7 +273,7 @@ export class OciRuntime implements ContainerRuntime {
     this.#earlier.delete(id);
   }
 
-  async orphans(known: ReadonlySet<string>): Promise<readonly string[]> {
+  async orphans(known: KnownIds): Promise<readonly string[]> {
     const { containers, exits } = this.#places;
     const ids = [
       ...(await readdir(containers)),
@@ -391,6 +397,14 @@ export class OciRuntime implements ContainerRuntime {
     const kept = this.#kept.get(id);
     if (kept !== undefined) return kept;
     throw new RuntimeError("not-found", `${doing} container "${id}": it is not running here`);
+  }
+}
+
+function pathOrName(program: string): string {
+  try {
+    return programPath(program);
+  } catch {
+    return program;
   }
 }
 

@@ -2,6 +2,7 @@ import type { Digest } from "../../base/digest.ts";
 import type { Logger } from "../../base/logger.ts";
 import type { TaskGroup } from "../../base/task-group.ts";
 import type { LayerSource, RootFs, Snapshots, Usage } from "../../core/snapshot/index.ts";
+import type { KnownIds } from "../../core/store/index.ts";
 import { LayerStore } from "./layer-store.ts";
 import { Places } from "./places.ts";
 import { Roots } from "./roots.ts";
@@ -98,7 +99,7 @@ export class OverlaySnapshots implements Snapshots {
     return this.#layers.usage();
   }
 
-  async sweep(known: ReadonlySet<string>): Promise<readonly string[]> {
+  async sweep(known: KnownIds): Promise<readonly string[]> {
     return [...(await this.#roots.sweep(known)), ...(await this.#layers.sweep())];
   }
 

@@ -5,6 +5,7 @@ import { messageOf, RuntimeError, wrap } from "../../base/errors.ts";
 import { KeyedLock } from "../../base/keyed-lock.ts";
 import { Semaphore } from "../../base/semaphore.ts";
 import type { RootFs, Usage } from "../../core/snapshot/index.ts";
+import type { KnownIds } from "../../core/store/index.ts";
 import {
   diskUsage,
   errnoCode,
@@ -112,7 +113,7 @@ export class Roots {
   }
 
   /** Removes the roots of all containers that are not known; a line for each. */
-  async sweep(known: ReadonlySet<string>): Promise<readonly string[]> {
+  async sweep(known: KnownIds): Promise<readonly string[]> {
     const lines: string[] = [];
     const { places, trash } = this.#deps;
     for (const name of await readdir(places.roots)) {

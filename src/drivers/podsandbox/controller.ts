@@ -17,6 +17,7 @@ import {
   type StartedSandbox,
   type StatusQuestion,
 } from "../../core/sandbox/index.ts";
+import type { KnownIds } from "../../core/store/index.ts";
 import {
   type CgroupLayout,
   isNamespaceMounted,
@@ -206,26 +207,35 @@ export class PodSandboxController implements SandboxController {
     // The sandbox has no process whose limits could change; its cgroup is written by the caller.
   }
 
-  async orphans(known: ReadonlySet<string>): Promise<readonly string[]> {
+  async orphans(known: KnownIds): Promise<readonly string[]> {
     const { namespaces, sandboxes } = this.#places;
     const folders = [sandboxes, ...["net", "ipc", "uts"].map((kind) => join(namespaces, kind))];
     const found = await Promise.all(folders.map((folder) => unknownIn(folder, known)));
     return [...new Set(found.flat())];
   }
 
-  async sweep(known: ReadonlySet<string>): Promise<readonly string[]> {
+  async sweep(known: KnownIds): Promise<readonly string[]> {
     const swept = [...(await endStrayHolders(this.#deps.cgroups, await this.orphans(known)))];
+    const failures: unknown[] = [];
+    const take = async (what: string, remove: () => Promise<void>): Promise<void> => {
+      try {
+        await remove();
+        swept.push(what);
+      } catch (error) {
+        // What will not go must not keep the rest.
+        failures.push(error);
+      }
+    };
     for (const kind of ["net", "ipc", "uts"]) {
       const folder = join(this.#places.namespaces, kind);
       for (const id of await unknownIn(folder, known)) {
-        await unpinNamespace(join(folder, id));
-        swept.push(`namespace ${join(folder, id)}`);
+        await take(`namespace ${join(folder, id)}`, () => unpinNamespace(join(folder, id)));
       }
     }
     for (const id of await unknownIn(this.#places.sandboxes, known)) {
-      await this.#removeFolder(id);
-      swept.push(`folder ${this.#places.folder(id)}`);
+      await take(`folder ${this.#places.folder(id)}`, () => this.#removeFolder(id));
     }
+    if (failures.length > 0) throw failures[0];
     return swept;
   }
 
@@ -290,7 +300,7 @@ async function setSysctls(sandbox: Sandbox, { net, ipc }: PinnedPaths): Promise<
   }
 }
 
-async function unknownIn(folder: string, known: ReadonlySet<string>): Promise<readonly string[]> {
+async function unknownIn(folder: string, known: KnownIds): Promise<readonly string[]> {
   const entries = await readdir(folder);
   return entries.filter((entry) => !known.has(entry));
 }

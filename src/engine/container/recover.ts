@@ -2,16 +2,20 @@ import { messageOf } from "../../base/errors.ts";
 import { Semaphore } from "../../base/semaphore.ts";
 import type { Container, ContainerRecords, ContainerRuntime } from "../../core/container/index.ts";
 import type { SandboxRecords } from "../../core/sandbox/index.ts";
+import type { KnownIds } from "../../core/store/index.ts";
+import { headStart } from "../head-start.ts";
 import { type ContainerContext, runtimeOf } from "./context.ts";
 import { removeContainerById } from "./remove.ts";
 import { takeUpProcess, watchContainer } from "./watch.ts";
 
-const parallelLoads = 32;
+const parallelLoads = 64;
+const clearMs = 2_000;
+const sweepMs = 2_000;
 
 /**
  * Takes up the containers that an earlier daemon left: those that run go on being watched, with
  * exits that came meanwhile; those of another boot are exited, 255, Unknown; half-built ones are
- * taken down. What is wrong with one of them stops none of the others.
+ * taken down. What is wrong with one of them neither stops nor delays the others.
  */
 export async function recoverContainers(
   context: ContainerContext,
@@ -22,46 +26,40 @@ export async function recoverContainers(
   await Promise.all(
     [...context.store.all()].map(async (container) => {
       using _turn = await turns.acquire();
-      try {
-        await takeUp(context, container);
-      } catch (error) {
-        context.log.error("a container could not be taken up", {
-          container: container.id,
-          error: messageOf(error),
-        });
-      }
+      await takeUp(context, container);
     }),
   );
   // What belongs to a record that cannot be read is not known to be nobody's: it stays.
-  const known = new Set([...context.store.all(), ...records.setAside()].map(({ id }) => id));
-  try {
-    for (const runtime of context.runtimes) await endOrphans(context, runtime, known);
-    for (const line of await context.snapshots.sweep(known))
-      context.log.warn(`swept away: ${line}`);
-  } catch (error) {
-    // Rubbish that stays must not keep the daemon from serving the containers that there are.
-    context.log.error("cannot sweep what belongs to no container", { error: messageOf(error) });
-  }
+  const setAside = new Set(records.setAside().map(({ id }) => id));
+  const known: KnownIds = {
+    has: (id) => setAside.has(id) || context.store.peek(id) !== undefined,
+  };
+  await headStart(context, "sweep what belongs to no container", sweepMs, () =>
+    sweep(context, known),
+  );
 }
 
-/** Ends containers that no record knows: a start that a dead daemon left, a record that was lost. */
-async function endOrphans(
-  context: ContainerContext,
-  runtime: ContainerRuntime,
-  known: ReadonlySet<string>,
-): Promise<void> {
-  for (const id of await runtime.orphans(known)) {
-    context.log.warn("ending a container that no record knows", { container: id });
-    try {
-      await runtime.killAll(id);
-      await runtime.remove(id);
-    } catch (error) {
-      context.log.error("a container that no record knows could not be ended", {
-        container: id,
-        error: messageOf(error),
-      });
+/** Processes before roots, which they keep busy. */
+async function sweep(context: ContainerContext, known: KnownIds): Promise<void> {
+  const failures: unknown[] = [];
+  for (const runtime of context.runtimes) {
+    for (const id of await runtime.orphans(known)) {
+      await endOrphan(context, runtime, id).catch((error: unknown) => failures.push(error));
     }
   }
+  for (const line of await context.snapshots.sweep(known)) context.log.warn(`swept away: ${line}`);
+  if (failures.length > 0) throw failures[0];
+}
+
+/** Ends a container that no record knows: a start that a dead daemon left, a record that was lost. */
+async function endOrphan(
+  context: ContainerContext,
+  runtime: ContainerRuntime,
+  id: string,
+): Promise<void> {
+  context.log.warn("ending a container that no record knows", { container: id });
+  await runtime.killAll(id);
+  await runtime.remove(id);
 }
 
 async function takeUp(context: ContainerContext, container: Container): Promise<void> {
@@ -76,21 +74,45 @@ async function takeUp(context: ContainerContext, container: Container): Promise<
     context.janitor.adopt(id, () => removeContainerById(context, id));
     return;
   }
-  context.store.list(id);
   if (container.bootId !== context.bootId) {
     if (state.name === "running" || state.name === "created") {
       endUnknown(context, container, "the machine has been rebooted");
     }
-    return;
+  } else if (state.name === "created") {
+    await headStart(context, `clear up for container ${id}`, clearMs, () => clear(context, id));
+  } else if (state.name === "running") {
+    await watchAgain(context, container, state);
   }
-  if (state.name === "created") {
-    // A start may have been under way: nothing of it must live on unseen.
-    await runtimeOf(context, container).remove(id);
-    return;
+  context.store.list(id);
+}
+
+/** A start may have been under way: nothing of it must live on unseen, nor meet the next one. */
+async function clear(context: ContainerContext, id: string): Promise<void> {
+  using _turn = await context.locks.acquire(id);
+  const container = context.store.peek(id);
+  if (container?.state.name === "created") await runtimeOf(context, container).remove(id);
+}
+
+async function watchAgain(
+  context: ContainerContext,
+  container: Container,
+  running: Extract<Container["state"], { readonly name: "running" }>,
+): Promise<void> {
+  const { id } = container;
+  const attempt = async (): Promise<void> => {
+    if (context.store.peek(id)?.state !== running) return;
+    await takeUpProcess(context, container, running);
+    watchContainer(context, id);
+  };
+  try {
+    await attempt();
+  } catch (error) {
+    context.log.error("a container could not be taken up; it is tried again", {
+      container: id,
+      error: messageOf(error),
+    });
+    context.janitor.adopt(`take up container ${id}`, attempt, clearMs);
   }
-  if (state.name !== "running") return;
-  await takeUpProcess(context, container, state);
-  watchContainer(context, id);
 }
 
 function endUnknown(context: ContainerContext, container: Container, message: string): void {

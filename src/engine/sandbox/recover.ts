@@ -2,20 +2,25 @@ import { messageOf } from "../../base/errors.ts";
 import { beforeAbort } from "../../base/rollback.ts";
 import { Semaphore } from "../../base/semaphore.ts";
 import type { RunningOperation } from "../../core/operation/index.ts";
-import type { Sandbox, SandboxRecords } from "../../core/sandbox/index.ts";
+import type { Sandbox, SandboxController, SandboxRecords } from "../../core/sandbox/index.ts";
+import type { KnownIds } from "../../core/store/index.ts";
+import { headStart } from "../head-start.ts";
 import { controllerOf, type SandboxContext } from "./context.ts";
 import { removeSandbox } from "./remove.ts";
-import { watchSandbox } from "./watch.ts";
+import { markDead, watchSandbox } from "./watch.ts";
 
 // One sandboxer that hangs must not keep the others from being asked.
-const parallelLoads = 16;
+const parallelLoads = 64;
 const loadMs = 2_000;
+const sweepMs = 2_000;
+// For faults that are injected: nothing below waits without a limit of its own.
 const recoverMs = 60_000;
 
 /**
  * Takes up what an earlier daemon left. The records are a hint, the kernel is asked.
  *
- * - a finished sandbox is listed: ready when its controller finds it alive, dead otherwise;
+ * - a finished sandbox is listed: ready when its controller finds it alive, dead otherwise, and as
+ *   it was known last when the controller does not answer, which is then asked again;
  * - a half-built one is taken down in the background, unlisted, holding its name until it is gone;
  * - one of an earlier boot is dead, and its network is removed without its namespace;
  * - what belongs to no record is swept away.
@@ -69,10 +74,13 @@ async function takeUp(
   }
 
   await operation.enter("sweep-orphans");
-  await sweep(context, operation, records);
+  // What a record that cannot be read belongs to is not known to be nobody's: it stays.
+  const setAside = new Set(records.setAside().map(({ id }) => id));
+  await sweepAll(context, {
+    has: (id) => setAside.has(id) || context.store.peek(id) !== undefined,
+  });
 
   await operation.enter("resume-network-teardown");
-  const setAside = new Set(records.setAside().map(({ id }) => id));
   for (const { sandboxId, bootId } of context.attachments.all()) {
     // A pod whose record cannot be read may be alive, and needs its network then.
     const isOrphan = context.store.peek(sandboxId) === undefined && !setAside.has(sandboxId);
@@ -112,84 +120,82 @@ function loseName(context: SandboxContext, sandbox: Sandbox): void {
 }
 
 function die(context: SandboxContext, sandbox: Sandbox, reason: string): void {
-  try {
-    context.store.update(sandbox.id, (now) => {
-      // A process of another boot is nobody's to signal: its pid may be anyone's by now.
-      const { process, ...rest } = now;
-      const keepsProcess = process !== undefined && now.bootId === context.bootId;
-      return {
-        ...rest,
-        ...(keepsProcess ? { process } : {}),
-        state: { name: "dead", reason, atNs: context.clock.nowNs() },
-      };
-    });
-  } catch (error) {
-    // A full disk must not keep the daemon from starting: the status asks the controller anyway.
-    context.log.error("the death of a sandbox could not be recorded", {
-      sandbox: sandbox.id,
-      error: messageOf(error),
-    });
-  }
+  context.store.update(sandbox.id, (now) => {
+    // A process of another boot is nobody's to signal: its pid may be anyone's by now.
+    const { process, ...rest } = now;
+    const keepsProcess = process !== undefined && now.bootId === context.bootId;
+    return {
+      ...rest,
+      ...(keepsProcess ? { process } : {}),
+      state: { name: "dead", reason, atNs: context.clock.nowNs() },
+    };
+  });
 }
 
 async function loadAll(context: SandboxContext, operation: RunningOperation): Promise<void> {
   const turns = new Semaphore(parallelLoads);
-  const load = async (sandbox: Sandbox): Promise<void> => {
-    using _turn = await turns.acquire(operation.signal);
-    const reason = await whyDead(context, sandbox);
-    if (sandbox.state.name !== "ready") return;
-    if (reason === undefined) {
-      watchSandbox(context, sandbox);
-      return;
-    }
-    operation.log.warn("a sandbox did not outlive the last daemon", {
-      sandbox: sandbox.id,
-      reason,
-    });
-    die(context, sandbox, reason);
-  };
   const alive = [...context.store.all()].filter(
     ({ state }) => state.name === "ready" || state.name === "dead",
   );
-  await Promise.all(alive.map(load));
+  await Promise.all(
+    alive.map(async (sandbox) => {
+      using _turn = await turns.acquire(operation.signal);
+      await loadFirst(context, sandbox);
+    }),
+  );
 }
 
-async function whyDead(context: SandboxContext, sandbox: Sandbox): Promise<string | undefined> {
-  if (sandbox.bootId !== context.bootId) return "the machine has been rebooted";
-  const controller = controllerOf(context, sandbox);
-  // No controller of that name in this daemon: nobody can say, so what is on record stands.
-  if (controller === undefined) return undefined;
-  const deadline = AbortSignal.timeout(loadMs);
+/** Never rejects: what is wrong with one sandbox is told of that one. */
+async function loadFirst(context: SandboxContext, sandbox: Sandbox): Promise<void> {
+  const { id } = sandbox;
   try {
-    return await beforeAbort(controller.load(sandbox, deadline), deadline);
+    if (sandbox.bootId === context.bootId) {
+      await load(context, id);
+    } else if (sandbox.state.name === "ready") {
+      die(context, sandbox, "the machine has been rebooted");
+    }
   } catch (error) {
-    // One that cannot be asked may well be alive; its status will tell when it answers again.
-    context.log.warn("a sandbox could not be asked for after the restart", {
-      sandbox: sandbox.id,
+    // It may well be alive: what was known last stands until its controller says something.
+    context.log.warn("a sandbox could not be asked for after the restart; it is asked again", {
+      sandbox: id,
       error: messageOf(error),
     });
-    return undefined;
+    context.janitor.adopt(`take up sandbox ${id}`, () => load(context, id), loadMs);
   }
+}
+
+/** Asks the controller for a sandbox of this boot and acts on what it says; rejects when it says nothing. */
+async function load(context: SandboxContext, id: string): Promise<void> {
+  const sandbox = context.store.peek(id);
+  if (sandbox === undefined) return;
+  const controller = controllerOf(context, sandbox);
+  // No controller of that name in this daemon: nobody can say, so what is on record stands.
+  if (controller === undefined) return;
+  const deadline = AbortSignal.timeout(loadMs);
+  const reason = await beforeAbort(controller.load(sandbox, deadline), deadline);
+  if (context.store.peek(id)?.state.name !== "ready") return;
+  if (reason === undefined) watchSandbox(context, sandbox);
+  else markDead(context, id, reason);
+}
+
+/** Each controller by itself: one that hangs keeps neither the others nor the start. */
+async function sweepAll(context: SandboxContext, known: KnownIds): Promise<void> {
+  await Promise.all(
+    [...context.controllers.values()].map((controller) =>
+      headStart(context, `sweep what ${controller.name} left behind`, sweepMs, () =>
+        sweep(context, controller, known),
+      ),
+    ),
+  );
 }
 
 async function sweep(
   context: SandboxContext,
-  operation: RunningOperation,
-  records: SandboxRecords,
+  controller: SandboxController,
+  known: KnownIds,
 ): Promise<void> {
-  // What a record that cannot be read belongs to is not known to be nobody's: it stays.
-  const known = new Set([
-    ...[...context.store.all()].map(({ id }) => id),
-    ...records.setAside().map(({ id }) => id),
-  ]);
-  for (const controller of context.controllers.values()) {
-    try {
-      // Their cgroups first: the controller's things are what says that they are ours.
-      const cgroups = await context.cgroups.sweep(await controller.orphans(known));
-      const swept = await controller.sweep(known, operation.signal);
-      for (const line of [...cgroups, ...swept]) operation.log.warn(`swept away: ${line}`);
-    } catch (error) {
-      operation.log.error(`cannot sweep what ${controller.name} left behind`, { error });
-    }
-  }
+  // Their cgroups first: the controller's things are what says that they are ours.
+  const cgroups = await context.cgroups.sweep(await controller.orphans(known));
+  const swept = await controller.sweep(known, context.tasks.signal);
+  for (const line of [...cgroups, ...swept]) context.log.warn(`swept away: ${line}`);
 }
