@@ -57,6 +57,7 @@ export async function buildContainers(
     log,
     conmonPath: config.runtime.monitorPath,
   });
+  parts.undo.defer(() => runtime.close());
   const store = new ContainerStore(records);
   const images: ImageContext = {
     store: new ImageStore(records, config.images.pinned),

@@ -157,6 +157,7 @@ function recordFacts(database: Records, late: LateRecords): Readonly<Record<stri
   return {
     node: process.version,
     records: database.counts(),
+    recordsCanBeWritten: database.canBeWritten(),
     recordsOwed: late.owed(),
     recordsSetAside: database.setAside(),
   };

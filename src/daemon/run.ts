@@ -1,3 +1,4 @@
+import { existsSync } from "node:fs";
 import { mkdir } from "node:fs/promises";
 import { join } from "node:path";
 import { isKind, kindOf, messageOf, RuntimeError } from "../base/errors.ts";
@@ -50,7 +51,7 @@ export async function runDaemon(config: Config, options: DaemonOptions): Promise
   await using undo = new AsyncDisposableStack();
   const log = options.log ?? openLog(stderrSink(), config.log.level);
   for (const key of ["root", "state"] as const) {
-    undo.use(await takeFolder(key, config[key]));
+    undo.use(await takeFolder(key, config[key], log));
   }
 
   let ready = false;
@@ -139,12 +140,18 @@ function asDaemon(
 }
 
 /** Makes a folder of the configuration ours; an error says which key can name another one. */
-async function takeFolder(key: "root" | "state", folder: string): Promise<Disposable> {
+async function takeFolder(key: "root" | "state", folder: string, log: Logger): Promise<Disposable> {
   try {
     await makeFolder(folder);
     return takeLock(folder);
   } catch (error) {
     if (isKind(error, "failed-precondition")) throw error;
+    if (key === "root" && errnoCode(error) === "EROFS" && existsSync(folder)) {
+      // What runs must be served all the same; the state's lock keeps a second daemon out.
+      const advice = "nothing new can be made until it can be written: mount it read-write";
+      log.error(`the disk of root "${folder}" is read-only; ${advice}`);
+      return { [Symbol.dispose]: () => undefined };
+    }
     const todo = isKind(error, "resource-exhausted") ? "make room there" : "make it writable";
     throw new RuntimeError(
       kindOf(error),

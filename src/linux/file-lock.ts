@@ -1,7 +1,6 @@
 import { closeSync, ftruncateSync, writeSync } from "node:fs";
 
 import { native, nativeError } from "./native.ts";
-import { systemError } from "./system-error.ts";
 
 /** A lock that we hold until it is disposed of or this process ends, however it ends. */
 export interface FileLock extends Disposable {
@@ -24,9 +23,8 @@ export function lockFile(path: string): FileLock | undefined {
   try {
     ftruncateSync(fd);
     writeSync(fd, `${process.pid}\n`);
-  } catch (cause) {
-    closeSync(fd);
-    throw systemError(`write pid to lock "${path}"`, cause);
+  } catch {
+    // A full disk: the lock is held all the same, only nobody can read by whom.
   }
   let held = true;
   return {

@@ -35,6 +35,8 @@ export const code = {
   notFound: 5,
   alreadyExists: 6,
   failedPrecondition: 9,
+  permissionDenied: 7,
+  resourceExhausted: 8,
   unimplemented: 12,
   internal: 13,
   unavailable: 14,

@@ -1,5 +1,5 @@
 /** A real daemon for integration tests: its own root, state, socket and network, in one folder. */
-import { type ChildProcess, spawn, spawnSync } from "node:child_process";
+import { type ChildProcess, execFileSync, spawn, spawnSync } from "node:child_process";
 import { existsSync, globSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import path from "node:path";
@@ -34,6 +34,10 @@ export interface DaemonOptions {
    * node. The default is what DAVIT_TEST_ENTRY names, else bin/davit, which wants a build.
    */
   readonly entry?: readonly string[];
+  /** Root lies on a tmpfs of this many MiB, at `<folder>/disk`; and so does the state. */
+  readonly diskMiB?: number;
+  /** With `diskMiB`: the state lies elsewhere. */
+  readonly stateElsewhere?: boolean;
   /** How long the first answer may take; 20000. */
   readonly readyTimeoutMs?: number;
 }
@@ -76,10 +80,17 @@ export class TestDaemon implements AsyncDisposable {
   private constructor(options: DaemonOptions) {
     const folder = mkdtempSync(path.join(tmpdir(), "davit-d-"));
     const at = (name: string): string => path.join(folder, name);
-    const state = at("state");
+    const disk = at("disk");
+    if (options.diskMiB !== undefined) {
+      mkdirSync(disk);
+      const size = `size=${options.diskMiB}m`;
+      execFileSync("mount", ["-t", "tmpfs", "-o", size, "davit-test-disk", disk]);
+    }
+    const on = options.diskMiB === undefined ? folder : disk;
+    const state = path.join(options.stateElsewhere === true ? folder : on, "state");
     this.paths = {
       folder,
-      root: at("root"),
+      root: path.join(on, "root"),
       state,
       socket: path.join(state, "davit.sock"),
       config: at("davit.toml"),

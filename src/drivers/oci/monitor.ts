@@ -45,8 +45,9 @@ const longestConsoleFolder = 85;
  * `--sync` makes it our child rather than a daemon by double fork, so that its pid is known before
  * it does anything; it outlives us all the same, in a session of its own.
  *
- * NOTE(conmon): its cwd and `--persist-dir` are where it leaves a file `oom` and a copy of the exit
- * code; with `--full-attach` its socket is `<bundle>/attach`, however long that path is.
+ * NOTE(conmon): its cwd is where it leaves a file `oom`; with `--full-attach` its socket is
+ * `<bundle>/attach`, however long that path is. There is no `--persist-dir`: conmon would write a copy
+ * of the exit code there first, and end without the exit file when that disk is full.
  */
 export async function startMonitor(options: {
   readonly conmonPath: string;
@@ -62,7 +63,7 @@ export async function startMonitor(options: {
     ...["--runtime", options.runtimePath],
     `--runtime-arg=--root=${places.runtimeRoot(options.runtimePath)}`,
     ...["--container-pidfile", places.file(bundle.id, "pid")],
-    ...["--exit-dir", places.exits, "--persist-dir", folder],
+    ...["--exit-dir", places.exits],
     ...["--log-path", await logArgument(places, bundle)],
     ...(bundle.terminal ? ["--terminal"] : []),
     ...(bundle.stdin ? ["--stdin"] : []),

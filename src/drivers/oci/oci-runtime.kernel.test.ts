@@ -312,7 +312,7 @@ describe("OciRuntime after a restart of the daemon", () => {
     const first = await host.runtime();
     const on = await host.start(first, { args: ["sh", "-c", "while :; do sleep 0.05; done"] });
     const done = await host.start(first, { args: ["sh", "-c", "exit 9"] });
-    first.close();
+    await first.close();
     const exitFile = join(host.state, "exits", done.id);
     await until("the exit is recorded", () => existsSync(exitFile));
     const { mtimeNs } = statSync(exitFile, { bigint: true });
@@ -338,7 +338,7 @@ describe("OciRuntime after a restart of the daemon", () => {
   test("removes what it never heard of: a start that a dead daemon left half-way", async () => {
     const first = await host.runtime();
     const { id } = await host.start(first, { args: ["sleep", "1000"] });
-    first.close();
+    await first.close();
     const second = await host.runtime();
     assert.deepEqual(await second.orphans(new Set()), [id]);
     assert.deepEqual(await second.orphans(new Set([id])), []);

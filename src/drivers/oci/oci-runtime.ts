@@ -30,6 +30,7 @@ import {
 import { awaitEnd, type Watched, within } from "./container-end.ts";
 import { endTree } from "./end-tree.ts";
 import { execSync } from "./exec-sync.ts";
+import { giveUpRoomForExits, keepRoomForExits } from "./exits.ts";
 import { type Facts, readFacts, writeFacts } from "./facts.ts";
 import { startMonitor, warnWithoutMonitor } from "./monitor.ts";
 import { Places } from "./places.ts";
@@ -110,6 +111,7 @@ export class OciRuntime implements ContainerRuntime {
     for (const folder of [places.containers, places.exits, places.execs, places.consoles]) {
       await mkdir(folder, { recursive: true, mode: 0o700 });
     }
+    await keepRoomForExits(places, deps.log);
     await endCommands(places.execs);
     warnWithoutMonitor(deps.conmonPath ?? "conmon", deps.log);
     const monitors = await findMonitors(places.exits);
@@ -136,8 +138,12 @@ export class OciRuntime implements ContainerRuntime {
     let monitor: Child | undefined;
     let created: ProcessRef | undefined;
     try {
-      await writeFacts(this.#places.file(id, "facts.json"), facts);
-      await writeFile(this.#places.file(id, "config.json"), bundle.spec, { mode: 0o600 });
+      try {
+        await writeFacts(this.#places.file(id, "facts.json"), facts);
+        await writeFile(this.#places.file(id, "config.json"), bundle.spec, { mode: 0o600 });
+      } catch (cause) {
+        throw systemError(`write bundle of container "${id}"`, cause);
+      }
 
       await operation.enter("start-monitor");
       const starting = await startMonitor({
@@ -284,8 +290,9 @@ export class OciRuntime implements ContainerRuntime {
   }
 
   /** Lets go of all that is watched: the containers go on without this daemon. */
-  close(): void {
+  async close(): Promise<void> {
     for (const kept of this.#kept.values()) kept.release();
+    await giveUpRoomForExits(this.#places);
   }
 
   #started(

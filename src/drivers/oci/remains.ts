@@ -47,8 +47,11 @@ export class Remains {
   async ranOutOfMemory(id: string, cgroupPath: string): Promise<boolean> {
     const mark = this.#places.file(id, "oom");
     const counted = await ranOutOfMemory(this.#cgroups, cgroupPath);
-    if (counted === true) await writeFile(mark, "");
-    if (counted !== undefined) return counted;
+    if (counted !== undefined) {
+      // On a full disk a later daemon does not hear of it; this one still tells it.
+      if (counted) await writeFile(mark, "").catch(() => undefined);
+      return counted;
+    }
     try {
       await access(mark);
       return true;

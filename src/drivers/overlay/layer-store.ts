@@ -53,7 +53,7 @@ export class LayerStore {
     const { places, log } = deps;
     // Files of images with setuid bits are nobody's business on the host.
     await mkdir(places.empty, { recursive: true, mode: 0o700 });
-    await chmod(places.layers, 0o700);
+    await chmod(places.layers, 0o700).catch(unlessReadOnly);
     for (const name of await readdir(places.layers)) {
       const diffId = `sha256:${name}`;
       if (!isDigest(diffId)) continue;
@@ -182,6 +182,11 @@ async function readFacts(folder: string): Promise<LayerFacts> {
     }
   }
   throw new Error(`"${folder}/layer.json" has no sizes`);
+}
+
+/** On a read-only disk what is there must do. */
+function unlessReadOnly(cause: unknown): void {
+  if (errnoCode(cause) !== "EROFS") throw cause;
 }
 
 function failure(doing: string, cause: unknown): Error {

@@ -45,7 +45,7 @@ export class OverlaySnapshots implements Snapshots {
   /** Makes the folders and finds the layers that are there. Nothing is removed before `sweep`. */
   static async open(deps: OverlaySnapshotsDeps): Promise<OverlaySnapshots> {
     const places = new Places(deps.root);
-    const trash = new Trash(deps.tasks);
+    const trash = new Trash(deps.tasks, deps.log);
     const layers = await LayerStore.open({
       places,
       trash,

@@ -93,7 +93,7 @@ export class Roots {
     using _turn = await this.#locks.acquire(containerId);
     // Never delete files through a mount: if this fails, the folder stays.
     await unmount(join(folder, "merged"));
-    await trash.take(places.roots, containerId);
+    await trash.takeOrLeave(places.roots, containerId);
     this.#usage.delete(containerId);
   }
 

@@ -1,5 +1,6 @@
 import { rename } from "node:fs/promises";
 import { messageOf } from "../../base/errors.ts";
+import type { Logger } from "../../base/logger.ts";
 import { Semaphore } from "../../base/semaphore.ts";
 import type { TaskGroup } from "../../base/task-group.ts";
 import { errnoCode, removeTree, SystemError } from "../../linux/index.ts";
@@ -14,10 +15,12 @@ const AT_ONCE = 1;
  */
 export class Trash {
   readonly #tasks: TaskGroup;
+  readonly #log: Logger;
   readonly #turns = new Semaphore(AT_ONCE);
 
-  constructor(tasks: TaskGroup) {
+  constructor(tasks: TaskGroup, log: Logger) {
     this.#tasks = tasks;
+    this.#log = log;
   }
 
   /** Takes `name` in `folder` away. Done when it is not there. */
@@ -33,6 +36,20 @@ export class Trash {
       throw new SystemError(`rename "${path}" to delete it: ${messageOf(cause)}`, code, { cause });
     }
     this.delete(aside);
+  }
+
+  /**
+   * Like take(), for a name that never comes again: a disk that cannot be written now keeps the tree
+   * for the next start's sweep, and nobody waiting.
+   */
+  async takeOrLeave(folder: string, name: string): Promise<void> {
+    try {
+      await this.take(folder, name);
+    } catch (cause) {
+      const code = errnoCode(cause);
+      if (code !== "EROFS" && code !== "ENOSPC" && code !== "EDQUOT") throw cause;
+      this.#log.warn(`"${folder}/${name}" stays until the next start: ${messageOf(cause)}`);
+    }
   }
 
   /** Deletes a tree that nobody has a use for. */

@@ -1,5 +1,15 @@
-import { closeSync, existsSync, mkdirSync, openSync, renameSync } from "node:fs";
-import { dirname } from "node:path";
+import {
+  closeSync,
+  copyFileSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  openSync,
+  renameSync,
+  rmSync,
+} from "node:fs";
+import { tmpdir } from "node:os";
+import { dirname, join } from "node:path";
 import { DatabaseSync } from "node:sqlite";
 import { RuntimeError } from "../../base/errors.ts";
 import type { Logger } from "../../base/logger.ts";
@@ -37,6 +47,55 @@ export function openDatabase(
     return openWritable(path, deps.clock.nowMs());
   } catch (error) {
     throw databaseError(doing, error);
+  }
+}
+
+/** Where a copy for reading may find room: none of these is usually on the disk of the records. */
+const copyFolders: readonly string[] = ["/dev/shm", "/run", tmpdir()];
+
+/**
+ * What the database at `path` holds, for reading alone: for a disk on which SQLite cannot even open
+ * it, since that takes room for its index. What is written to it is lost. Errors as of
+ * {@link openDatabase}; a damaged one is left where it is, and nothing is in the answer.
+ */
+export function openCopy(
+  path: string,
+  deps: { readonly logger: Logger; readonly clock: Clock },
+  folders: readonly string[] = copyFolders,
+): DatabaseSync {
+  let failure: unknown;
+  for (const parent of folders) {
+    try {
+      return copyIn(parent, path, deps);
+    } catch (error) {
+      if (error instanceof RuntimeError) throw error;
+      failure = error;
+    }
+  }
+  throw databaseError(`copy records "${path}" to read them`, failure);
+}
+
+function copyIn(
+  parent: string,
+  path: string,
+  { logger, clock }: { readonly logger: Logger; readonly clock: Clock },
+): DatabaseSync {
+  const folder = mkdtempSync(join(parent, "davit-records-"));
+  const copy = join(folder, "davit.db");
+  try {
+    for (const suffix of ["", "-wal"]) {
+      if (existsSync(path + suffix)) copyFileSync(path + suffix, copy + suffix);
+    }
+    const damage = existsSync(copy) ? findDamage(copy) : undefined;
+    if (damage === undefined) return openWritable(copy, clock.nowMs());
+    logger.error("the records are damaged, and their disk cannot be written: begin without them", {
+      path,
+      damage,
+    });
+    return openWritable(":memory:", clock.nowMs());
+  } finally {
+    // The open files are all that is used from here on.
+    rmSync(folder, { recursive: true, force: true });
   }
 }
 

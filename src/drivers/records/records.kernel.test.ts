@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { execFileSync, spawnSync } from "node:child_process";
-import { mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { copyFileSync, mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { after, before, describe, test } from "node:test";
 import { isKind } from "../../base/errors.ts";
@@ -178,37 +178,66 @@ describe("Records on a full disk", () => {
     assert.equal(records.loadSandboxes().length, written.length + 1);
   });
 
-  test("cannot be opened, in clear words", async () => {
+  test("can be opened to be read, and written as soon as there is room", async () => {
     mount("-o", "remount,size=8m");
     const filler = join(mountPoint, "filler");
     const path = join(mountPoint, "other.db");
-    const mostly = spawnSync("dd", ["if=/dev/zero", `of=${filler}`, "bs=4096"], {
-      encoding: "utf8",
-    });
-    assert.match(mostly.stderr, /No space/);
-    assert.throws(
-      () => Records.open(path, { logger: silentLogger }),
-      (error) => isKind(error, "resource-exhausted") && String(error).includes(path),
-    );
-    // With room again the half-made file is no obstacle.
-    rmSync(filler);
-    await using records = Records.open(path, { logger: silentLogger });
-    records.putSandbox(fullSandbox("a"));
-  });
-
-  test("that is read-only cannot be opened, in clear words", async () => {
-    const path = join(mountPoint, "readonly.db");
-    const missing = join(mountPoint, "missing/davit.db");
     {
       await using records = Records.open(path, { logger: silentLogger });
       records.putSandbox(fullSandbox("a"));
     }
-    writeFileSync(join(folder.path, "keep"), "");
+    const mostly = spawnSync("dd", ["if=/dev/zero", `of=${filler}`, "bs=4096"], {
+      encoding: "utf8",
+    });
+    assert.match(mostly.stderr, /No space/);
+    const logger = new MemoryLogger();
+    {
+      await using records = Records.open(path, { logger });
+      assert.match(String(logger.of("error")[0]?.fields["error"]), /the disk is full; free space/);
+      assert.equal(records.canBeWritten(), false);
+      assert.deepEqual(
+        records.loadSandboxes().map(({ id }) => id),
+        ["a"],
+      );
+      assert.throws(
+        () => {
+          records.putSandbox(fullSandbox("b"));
+        },
+        (error) => isKind(error, "resource-exhausted") && String(error).includes(path),
+      );
+      rmSync(filler);
+      records.putSandbox(fullSandbox("c"));
+      assert.equal(records.canBeWritten(), true);
+    }
+    await using records = Records.open(path, { logger: silentLogger });
+    assert.deepEqual(
+      records.loadSandboxes().map(({ id }) => id),
+      ["a", "c"],
+    );
+  });
+
+  test("that is read-only can be read, its log included, and refuses writes in clear words", async () => {
+    const path = join(mountPoint, "readonly.db");
+    const crashed = join(mountPoint, "crashed.db");
+    const missing = join(mountPoint, "missing/davit.db");
+    {
+      await using records = Records.open(path, { logger: silentLogger });
+      records.putSandbox(fullSandbox("a"));
+      for (const suffix of ["", "-wal"]) copyFileSync(path + suffix, crashed + suffix);
+    }
     mount("-o", "remount,ro");
     try {
-      for (const each of [path, missing, join(mountPoint, "new.db")]) {
+      for (const [each, count] of [
+        [path, 1],
+        [crashed, 1],
+        [missing, 0],
+      ] as const) {
+        await using records = Records.open(each, { logger: silentLogger });
+        assert.equal(records.counts().sandboxes, count, each);
         assert.throws(
-          () => Records.open(each, { logger: silentLogger }),
+          () => {
+            records.putSandbox(fullSandbox("b"));
+          },
           (error) => isKind(error, "permission-denied") && String(error).includes(each),
           each,
         );
@@ -218,5 +247,22 @@ describe("Records on a full disk", () => {
     }
     await using records = Records.open(path, { logger: silentLogger });
     assert.equal(records.counts().sandboxes, 1);
+  });
+
+  test("that is full or read-only and has damaged records begins without them", async () => {
+    const path = join(mountPoint, "damaged.db");
+    writeFileSync(path, "garbage ".repeat(1000));
+    mount("-o", "remount,ro");
+    const logger = new MemoryLogger();
+    try {
+      await using records = Records.open(path, { logger });
+      assert.deepEqual(records.loadSandboxes(), []);
+      assert.match(
+        logger.of("error")[0]?.message ?? "",
+        /damaged, and their disk cannot be written/,
+      );
+    } finally {
+      mount("-o", "remount,rw");
+    }
   });
 });

@@ -1,6 +1,6 @@
 import type { DatabaseSync, StatementSync } from "node:sqlite";
 import type { Digest } from "../../base/digest.ts";
-import { messageOf, RuntimeError } from "../../base/errors.ts";
+import { isKind, messageOf, RuntimeError } from "../../base/errors.ts";
 import type { Logger } from "../../base/logger.ts";
 import { type Clock, systemClock } from "../../base/time.ts";
 import type { Container, ContainerRecords } from "../../core/container/index.ts";
@@ -10,7 +10,7 @@ import type { Sandbox, SandboxRecords, SetAsideRecord } from "../../core/sandbox
 import { attachmentTable } from "./attachment-row.ts";
 import { Checkpointer, type CheckpointLimits, defaultLimits } from "./checkpointer.ts";
 import { containerTable } from "./container-row.ts";
-import { openDatabase } from "./database.ts";
+import { openCopy, openDatabase } from "./database.ts";
 import { imageTable } from "./image-row.ts";
 import { dumpRow, type Row } from "./row.ts";
 import { sandboxTable } from "./sandbox-row.ts";
@@ -48,34 +48,50 @@ export class Records
   implements SandboxRecords, AttachmentRecords, ContainerRecords, ImageRecords, AsyncDisposable
 {
   readonly #path: string;
-  readonly #db: DatabaseSync;
+  #db: DatabaseSync;
   readonly #logger: Logger;
   readonly #clock: Clock;
-  readonly #checkpointer: Checkpointer;
+  readonly #limits: CheckpointLimits;
+  /** Undefined while the database is only a copy for reading. */
+  #checkpointer: Checkpointer | undefined;
   readonly #statements = new Map<string, StatementSync>();
   #closed = false;
 
   private constructor(
     path: string,
     db: DatabaseSync,
-    deps: RecordsDeps & { readonly clock: Clock },
+    deps: RecordsDeps & { readonly clock: Clock; readonly isCopy: boolean },
   ) {
     this.#path = path;
     this.#db = db;
     this.#logger = deps.logger;
     this.#clock = deps.clock;
-    this.#checkpointer = new Checkpointer(db, {
-      path,
-      logger: deps.logger,
-      limits: { ...defaultLimits, ...deps.checkpoint },
-    });
+    this.#limits = { ...defaultLimits, ...deps.checkpoint };
+    if (!deps.isCopy) this.#checkpointer = this.#newCheckpointer();
   }
 
-  /** Opens the database at `path`, or makes it; what can go wrong is at {@link openDatabase}. */
+  /**
+   * Opens the database at `path`, or makes it; what can go wrong is at {@link openDatabase}. Where its
+   * disk is full or read-only it is read all the same: each write then tries to open it anew.
+   */
   static open(path: string, deps: RecordsDeps): Records {
     const clock = deps.clock ?? systemClock;
-    const db = openDatabase(path, { logger: deps.logger, clock });
-    return new Records(path, db, { ...deps, clock });
+    const { logger } = deps;
+    try {
+      const db = openDatabase(path, { logger, clock });
+      return new Records(path, db, { ...deps, clock, isCopy: false });
+    } catch (error) {
+      if (!isKind(error, "resource-exhausted") && !isKind(error, "permission-denied")) throw error;
+      const db = openCopy(path, { logger, clock });
+      logger.error(
+        "the records can only be read: nothing new can be made until they can be written",
+        {
+          path,
+          error: messageOf(error),
+        },
+      );
+      return new Records(path, db, { ...deps, clock, isCopy: true });
+    }
   }
 
   loadSandboxes(): readonly Sandbox[] {
@@ -161,17 +177,22 @@ export class Records
 
   /** Size of the write-ahead log: what a next start would have to read. Bytes. */
   walBytes(): number {
-    return this.#checkpointer.walBytes();
+    return this.#checkpointer?.walBytes() ?? 0;
+  }
+
+  /** False while the disk of the records is full or read-only since before they were opened. */
+  canBeWritten(): boolean {
+    return this.#checkpointer !== undefined;
   }
 
   /** Carries everything over into the one file and closes it. Calls after that fail. */
   async [Symbol.asyncDispose](): Promise<void> {
     if (this.#closed) return;
     this.#closed = true;
-    await this.#checkpointer.finish();
+    await this.#checkpointer?.finish();
     this.#statements.clear();
     this.#db.close();
-    await this.#checkpointer.release();
+    await this.#checkpointer?.release();
   }
 
   #load<T>(table: RecordTable<T>): readonly T[] {
@@ -244,12 +265,31 @@ export class Records
   #write(doing: string, write: () => void): void {
     this.#checkOpen();
     try {
+      if (this.#checkpointer === undefined) this.#openForWriting();
       write();
     } catch (error) {
       throw databaseError(`${doing} in records "${this.#path}"`, error);
     } finally {
-      this.#checkpointer.written();
+      this.#checkpointer?.written();
     }
+  }
+
+  /** Leaves the copy for the database itself; rejects, and changes nothing, when that is not possible yet. */
+  #openForWriting(): void {
+    const db = openDatabase(this.#path, { logger: this.#logger, clock: this.#clock });
+    this.#statements.clear();
+    this.#db.close();
+    this.#db = db;
+    this.#checkpointer = this.#newCheckpointer();
+    this.#logger.info("the records can be written again", { path: this.#path });
+  }
+
+  #newCheckpointer(): Checkpointer {
+    return new Checkpointer(this.#db, {
+      path: this.#path,
+      logger: this.#logger,
+      limits: this.#limits,
+    });
   }
 
   #checkOpen(): void {

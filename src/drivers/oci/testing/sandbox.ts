@@ -146,7 +146,7 @@ export class TestHost implements AsyncDisposable {
   async [Symbol.asyncDispose](): Promise<void> {
     for (const runtime of this.#runtimes) {
       for (const id of await runtime.orphans(new Set())) await runtime.remove(id);
-      runtime.close();
+      await runtime.close();
     }
     await killCgroup(this.cgroups, this.parent);
     await removeCgroup(this.cgroups, this.parent);
