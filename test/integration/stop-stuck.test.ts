@@ -5,8 +5,11 @@ import type { TestDaemon } from "../support/daemon.ts";
 import { noStuckDisk, StuckDisk } from "../support/stuck-disk.ts";
 import {
   closePod,
+  container,
   containerStatus,
+  createIn,
   EXITED,
+  exec,
   exited,
   type Pod,
   Node,
@@ -141,6 +144,38 @@ describe("a process that hangs in the kernel", { skip: noStuckDisk }, () => {
       await remove(daemon, id);
       await closePod(stuck);
       assert.deepEqual(await failedEnds(), []);
+    }),
+  );
+
+  test(
+    "as whoever looks at a volume there: creates say which, and take no thread more than they may",
+    leakless(served, async () => {
+      await using disk = await StuckDisk.mount();
+      const stuck = await openPod(daemon, bare());
+      // More than the pool has threads.
+      const volumes = Array.from({ length: 24 }, (_, at) => `${disk.folder}/hang/${at}`);
+      const create = (hostPath: string) =>
+        createIn(stuck, container({ mounts: [{ containerPath: "/disk", hostPath }] }));
+      let failed = 0;
+      const failures = volumes.map((volume) =>
+        assert
+          .rejects(create(volume), (error) => {
+            failsWith(code.unavailable, /file system.* not answer/)(error);
+            assert.ok(String(error).includes(`"${volume}"`));
+            return true;
+          })
+          .finally(() => (failed += 1)),
+      );
+      await until("one hangs", () => disk.hanging > 0);
+      await withPod(daemon, pod(), async (free) => {
+        const id = await runIn({ daemon, id: free, config: pod() });
+        assert.equal((await exec(daemon, id, ["true"])).exitCode, 0);
+        await stop(daemon, id);
+      });
+      assert.equal(failed, 0, "the other pod had to wait");
+      await Promise.all(failures);
+      await closePod(stuck);
+      await disk.release();
     }),
   );
 });

@@ -22,6 +22,7 @@ import {
   specText,
 } from "../../spec/index.ts";
 import { errnoCode } from "../../linux/index.ts";
+import { ClientPaths } from "./client-paths.ts";
 import { allHostDevices, requestedDevices } from "./host-devices.ts";
 import { mountSources } from "./mount-sources.ts";
 
@@ -29,6 +30,7 @@ import { mountSources } from "./mount-sources.ts";
 export class HostContainerSpecs implements ContainerSpecs {
   readonly #host: SpecHost;
   readonly #featuresOf: (sandbox: Sandbox) => RuntimeFeatures;
+  readonly #paths = new ClientPaths();
 
   constructor(deps: {
     readonly host: SpecHost;
@@ -68,8 +70,8 @@ export class HostContainerSpecs implements ContainerSpecs {
     refuseApparmor(config);
     return {
       ...this.#facts(subject),
-      mountSources: await mountSources(config),
-      devices: await requestedDevices(config),
+      mountSources: await mountSources(config, this.#paths),
+      devices: await requestedDevices(config, this.#paths),
       hostDevices: privileged ? await allHostDevices() : undefined,
       localhostSeccomp: await localhostSeccomp(config),
     };

@@ -5,22 +5,28 @@ import { RuntimeError } from "../../base/errors.ts";
 import type { ContainerConfig } from "../../gen/runtime/v1/api_pb.ts";
 import { systemError } from "../../linux/index.ts";
 import type { GrantedDevice, HostDevice } from "../../spec/index.ts";
+import type { ClientPaths } from "./client-paths.ts";
 
 /** The devices that a request names: links followed, a folder standing for all devices in it. */
-export async function requestedDevices(config: ContainerConfig): Promise<readonly GrantedDevice[]> {
+export async function requestedDevices(
+  config: ContainerConfig,
+  paths: ClientPaths,
+): Promise<readonly GrantedDevice[]> {
   const granted: GrantedDevice[] = [];
   for (const { hostPath, containerPath, permissions } of config.devices) {
-    try {
-      const target = containerPath === "" ? hostPath : containerPath;
-      const devices = await devicesAt(await realpath(hostPath), target);
-      if (devices.length === 0) {
-        const text = `pass device "${hostPath}" to the container: it is no device`;
-        throw new RuntimeError("invalid-argument", text);
+    const doing = `pass device "${hostPath}" to the container`;
+    const target = containerPath === "" ? hostPath : containerPath;
+    const devices = await paths.look(hostPath, doing, async () => {
+      try {
+        return await devicesAt(await realpath(hostPath), target);
+      } catch (error) {
+        throw systemError("find it", error);
       }
-      for (const device of devices) granted.push({ device, access: permissions });
-    } catch (error) {
-      throw systemError(`pass device "${hostPath}" to the container`, error);
+    });
+    if (devices.length === 0) {
+      throw new RuntimeError("invalid-argument", `${doing}: it is no device`);
     }
+    for (const device of devices) granted.push({ device, access: permissions });
   }
   return granted;
 }

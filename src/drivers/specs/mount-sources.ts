@@ -1,35 +1,25 @@
 import { mkdir, realpath } from "node:fs/promises";
-import { RuntimeError, wrap } from "../../base/errors.ts";
-import { beforeAbort } from "../../base/rollback.ts";
 import type { ContainerConfig, Mount } from "../../gen/runtime/v1/api_pb.ts";
 import { MountPropagation } from "../../gen/runtime/v1/api_pb.ts";
 import { errnoCode, listMounts } from "../../linux/index.ts";
 import { checkPropagation } from "../../spec/index.ts";
-
-// A path that a client gave may lie on a server that does not answer.
-const deadlineMs = 10_000;
+import type { ClientPaths } from "./client-paths.ts";
 
 /**
  * The host's side of each mount, in the order of the config: links followed, missing folders made
- * as the peers do. `unavailable` naming the path when the file system does not answer in 10 s.
+ * as the peers do. `unavailable` naming the path when its file system does not answer.
  */
-export async function mountSources(config: ContainerConfig): Promise<readonly string[]> {
+export async function mountSources(
+  config: ContainerConfig,
+  paths: ClientPaths,
+): Promise<readonly string[]> {
   const sources: string[] = [];
-  for (const mount of config.mounts) sources.push(await inTime(mount));
-  return sources;
-}
-
-async function inTime(mount: Mount): Promise<string> {
-  const deadline = AbortSignal.timeout(deadlineMs);
-  try {
-    return await beforeAbort(sourceOf(mount), deadline);
-  } catch (error) {
-    if (!deadline.aborted) throw wrap(`prepare mount of "${mount.hostPath}"`, error);
-    throw new RuntimeError(
-      "unavailable",
-      `prepare mount of "${mount.hostPath}": its file system has not answered for ${String(deadlineMs / 1000)} s`,
-    );
+  for (const mount of config.mounts) {
+    const { hostPath } = mount;
+    const doing = `prepare mount of "${hostPath}"`;
+    sources.push(await paths.look(hostPath, doing, () => sourceOf(mount)));
   }
+  return sources;
 }
 
 async function sourceOf(mount: Mount): Promise<string> {
