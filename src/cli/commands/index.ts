@@ -3,6 +3,7 @@
 import type { Command } from "../command-line/command.ts";
 import { configCheck, configDefault, configShow } from "./config.ts";
 import { demo } from "./demo.ts";
+import { doctor } from "./doctor.ts";
 import { exec } from "./exec.ts";
 import { images } from "./images.ts";
 import { inflight } from "./inflight.ts";
@@ -35,6 +36,7 @@ export const commands: readonly Command[] = [
   configDefault,
   configCheck,
   configShow,
+  doctor,
   info,
   version,
   demo,

@@ -41,6 +41,11 @@ const extensions: readonly string[] = [".conflist", ".conf", ".json"];
 // Writers rename or write in bursts; one look after the burst is enough.
 const settleMs = 50;
 
+/** The network configurations of a folder in the order in which they are looked at. */
+export async function listConfigurations(dir: string): Promise<readonly string[]> {
+  return await listFiles(dir, extensions);
+}
+
 async function listFiles(dir: string, wanted: readonly string[]): Promise<readonly string[]> {
   const entries = await readdir(dir, { withFileTypes: true });
   return entries
@@ -66,10 +71,11 @@ async function loadFile(file: string): Promise<NetworkList> {
   return withPluginFiles(list, await Promise.all(more.map((path) => readFile(path, "utf8"))));
 }
 
-async function loadDir(dir: string): Promise<ConfDirState> {
+/** Reads the folder once. Never rejects: what is wrong is in the state. */
+export async function loadDir(dir: string): Promise<ConfDirState> {
   let files: readonly string[];
   try {
-    files = await listFiles(dir, extensions);
+    files = await listConfigurations(dir);
   } catch (error) {
     const code = error instanceof Error && "code" in error ? error.code : undefined;
     const why = code === "ENOENT" ? "it does not exist" : messageOf(error);

@@ -8,3 +8,10 @@ export { AttachmentNotes } from "./attachment-notes.ts";
 export type { CniNetworkOptions } from "./cni-network.ts";
 export { CniNetwork } from "./cni-network.ts";
 export type { PluginCall, PluginExec, PluginExit } from "./plugin-exec.ts";
+export {
+  type NetworkReading,
+  type PluginStep,
+  readNetwork,
+  tryPlugins,
+  trialInterface,
+} from "./trial.ts";

@@ -9,3 +9,4 @@ export type { Platform } from "./platform.ts";
 export type { RegistryOptions } from "./registry.ts";
 export { Registry } from "./registry.ts";
 export type { RegistryHost } from "./registry-hosts.ts";
+export { type HostTrial, type RegistryTrial, tryRegistry } from "./trial.ts";

@@ -1,0 +1,163 @@
+import { parseConfig } from "../../../config/load.ts";
+import { type Check, type Subject } from "../check.ts";
+import { catalogue, type Finding } from "../finding.ts";
+import type { CriAnswer } from "../host.ts";
+
+const kinds = catalogue("daemon", {
+  fine: ["ok", ""],
+  recovering: ["note", "it takes up what the last daemon left, and then serves"],
+  "not-ready": ["error", "kubelet puts no pods on this node"],
+  "network-not-ready": ["error", "kubelet puts no pods on this node but those of the host network"],
+  "records-set-aside": ["warning", "these records could not be read: davit knows nothing of them"],
+  "records-owed": [
+    "warning",
+    "these changes could not be written: a restart now would forget them",
+  ],
+  "network-removals-pending": ["warning", "addresses and rules of pods that are gone stay taken"],
+  "removals-unfinished": ["warning", "something of these pods or containers cannot be taken down"],
+  "request-stuck": ["warning", "it holds up the pod or container that it is about"],
+  "other-version": ["note", "the daemon goes on with the program that it was started from"],
+  "configuration-changed": ["note", "the daemon goes on with what it read when it started"],
+});
+
+/** A request that is older than the time which kubelet gives it. */
+const stuckMs = 240_000;
+
+/** What a running daemon says of itself: its verbose Status. */
+export const daemonCheck: Check = {
+  group: kinds.group,
+  title: "The running daemon",
+  catalogue: kinds,
+  examine: async (subject: Subject) => {
+    const { host, config, leaveOut } = subject;
+    const path = config.server.listen;
+    if ((await host.look(path))?.kind !== "socket" || (await host.knock(path)) !== "open") {
+      leaveOut("daemon: none runs, or it cannot be reached");
+      return [];
+    }
+    const answer = await host.askCri(path);
+    if (answer.version !== undefined && answer.version.runtimeName !== "davit") {
+      leaveOut("daemon: another server answers");
+      return [];
+    }
+    if (answer.recovering === true) return [kinds.report("recovering", "not ready yet")];
+    if (answer.status === undefined) return []; // what the sockets say of it is enough
+    const found = [...conditions(answer), ...debts(answer), ...differences(subject, answer)];
+    if (found.some(({ severity }) => severity !== "note")) return found;
+    const counts = readInfo(answer, "records");
+    return [kinds.report("fine", `ready${describeCounts(counts)}`), ...found];
+  },
+};
+
+function conditions({ status }: CriAnswer): readonly Finding[] {
+  const bad = (status?.status?.conditions ?? []).filter((condition) => !condition.status);
+  return bad.map(({ type, reason, message }) => {
+    const text = [type, reason, message].filter((part) => part !== "").join(": ");
+    return type === "NetworkReady"
+      ? kinds.report("network-not-ready", text, "see what the checks of the network say")
+      : kinds.report("not-ready", text, "look at davit's log");
+  });
+}
+
+function debts(answer: CriAnswer): readonly Finding[] {
+  const found: Finding[] = [];
+  const setAside = listOf(readInfo(answer, "recordsSetAside"));
+  if (setAside.length > 0) {
+    const mend =
+      "what ran for them goes on unseen: find it with ps and ip netns, or reboot the node";
+    found.push(kinds.report("records-set-aside", tell(setAside), mend));
+  }
+  const owed = listOf(readInfo(answer, "recordsOwed"));
+  if (owed.length > 0) {
+    found.push(
+      kinds.report("records-owed", tell(owed), "make room on the disk of root; davit tries on"),
+    );
+  }
+  const removals = listOf(readInfo(answer, "pendingNetworkRemovals"));
+  if (removals.length > 0) {
+    const mend = "davit tries on; mend what the plugin says in lastError";
+    found.push(kinds.report("network-removals-pending", tell(removals), mend));
+  }
+  const unfinished = listOf(readInfo(answer, "unfinishedRemovals"));
+  if (unfinished.length > 0) {
+    const mend = "davit tries on; its log says what is in the way";
+    found.push(kinds.report("removals-unfinished", tell(unfinished), mend));
+  }
+  for (const item of listOf(readInfo(answer, "inflight"))) {
+    const { operation, subject, stage, ageMs } = item as Readonly<Record<string, unknown>>;
+    if (typeof ageMs !== "number" || ageMs < stuckMs) continue;
+    const text = `${String(operation)} of ${String(subject)} is at ${String(stage)} for ${Math.round(ageMs / 1000)} s`;
+    found.push(
+      kinds.report("request-stuck", text, "davit inflight shows where; the log shows why"),
+    );
+  }
+  return found;
+}
+
+function differences(
+  { version, config, configFile, configProblems }: Subject,
+  answer: CriAnswer,
+): readonly Finding[] {
+  const found: Finding[] = [];
+  const running = answer.version?.runtimeVersion ?? version;
+  if (running !== version) {
+    const text = `the daemon is davit ${running}, this is ${version}`;
+    found.push(kinds.report("other-version", text, "systemctl restart davit; pods go on"));
+  }
+  const loaded = readInfo(answer, "config");
+  if (loaded === undefined || configProblems.length > 0) return found;
+  const keys = differingKeys(JSON.parse(JSON.stringify(config)), loaded);
+  if (keys.length > 0) {
+    const text = `${keys.join(", ")} in ${configFile ?? "the defaults"} and in the daemon`;
+    const mend = "systemctl restart davit; or name the daemon's file with --config";
+    found.push(kinds.report("configuration-changed", text, mend));
+  }
+  return found;
+}
+
+/** The top-level keys and tables of two configurations that differ. */
+function differingKeys(ours: unknown, theirs: unknown): readonly string[] {
+  const [left, right] = [asTable(ours), asTable(theirs)];
+  const known = Object.keys(asTable(JSON.parse(JSON.stringify(parseConfig("", "the defaults")))));
+  return known.filter((key) => canonical(left[key]) !== canonical(right[key]));
+}
+
+function asTable(value: unknown): Readonly<Record<string, unknown>> {
+  return typeof value === "object" && value !== null ? (value as Record<string, unknown>) : {};
+}
+
+/** JSON with the keys in order. */
+function canonical(value: unknown): string {
+  if (Array.isArray(value)) return `[${value.map(canonical).join(",")}]`;
+  if (typeof value !== "object" || value === null)
+    return value === undefined ? "" : JSON.stringify(value);
+  const table = asTable(value);
+  const keys = Object.keys(table).sort();
+  return `{${keys.map((key) => `${key}:${canonical(table[key])}`).join(",")}}`;
+}
+
+function readInfo({ status }: CriAnswer, key: string): unknown {
+  const text = status?.info[key];
+  if (text === undefined) return undefined;
+  try {
+    return JSON.parse(text) as unknown;
+  } catch {
+    return text;
+  }
+}
+
+function listOf(value: unknown): readonly unknown[] {
+  return Array.isArray(value) ? value : [];
+}
+
+/** The first few of a list, for a sentence. */
+function tell(items: readonly unknown[]): string {
+  const words = items.map((item) => (typeof item === "string" ? item : JSON.stringify(item)));
+  const more = words.length > 3 ? ` and ${words.length - 3} more` : "";
+  return `${words.slice(0, 3).join("; ")}${more}`;
+}
+
+function describeCounts(counts: unknown): string {
+  const words = Object.entries(asTable(counts)).map(([name, count]) => `${String(count)} ${name}`);
+  return words.length === 0 ? "" : `, on record: ${words.join(", ")}`;
+}
