@@ -64,6 +64,103 @@ async function runHanging(inPod: Pod, disk: StuckDisk, text: string): Promise<st
   return id;
 }
 
+/** Stop and Remove name the process and end, delay no other pod, and succeed later. */
+async function stopAndRemove(): Promise<void> {
+  await using disk = await StuckDisk.mount();
+  const stuck = await openPod(daemon, pod());
+  const other = await runIn(stuck);
+  const id = await runHanging(stuck, disk, "cat /disk/hang & wait");
+
+  let stopped = false;
+  const failed = assert
+    .rejects(stop(daemon, id), failsWith(code.deadlineExceeded, named))
+    .finally(() => {
+      stopped = true;
+    });
+  const alsoFailed = Promise.all([
+    assert.rejects(stop(daemon, id, 1), failsWith(code.deadlineExceeded, named)),
+    assert.rejects(remove(daemon, id), failsWith(code.deadlineExceeded, named)),
+    assert.rejects(stopPod(daemon, stuck.id), failsWith(code.deadlineExceeded, named)),
+  ]);
+  await withPod(daemon, pod(), async (free) => {
+    const config = pod();
+    await stop(daemon, await runIn({ daemon, id: free, config }));
+    assert.equal((await statusOf(daemon, free)).state, READY);
+  });
+  assert.equal(stopped, false, "the other pod had to wait");
+  await Promise.all([failed, alsoFailed]);
+
+  assert.equal((await containerStatus(daemon, id)).state, RUNNING);
+  assert.equal((await containerStatus(daemon, other)).state, EXITED);
+  assert.equal((await statusOf(daemon, stuck.id)).state, NOTREADY);
+  await assert.rejects(removePod(daemon, stuck.id), failsWith(code.deadlineExceeded, named));
+  const failures = (await failedEnds()).filter(({ subject }) => [id, stuck.id].includes(subject));
+  assert.equal(failures.length, 2);
+  for (const { tries, lastError } of failures) {
+    assert.ok(tries >= 2);
+    assert.match(lastError, named);
+  }
+
+  await disk.release();
+  assert.equal((await exited(daemon, id)).exitCode, 137);
+  await stop(daemon, id);
+  await stopPod(daemon, stuck.id);
+  await closePod(stuck);
+}
+
+/** A process that outlives its container's first one keeps only the removal waiting. */
+async function outliveFirstProcess(): Promise<void> {
+  await using disk = await StuckDisk.mount();
+  const modes = bare();
+  const options = modes.linux?.securityContext?.namespaceOptions;
+  if (options !== undefined) options.pid = NODE;
+  const stuck = await openPod(daemon, modes);
+  const text = "cat /disk/hang & until [ -e /go ]; do sleep 0.05; done; exit 3";
+  const id = await runHanging(stuck, disk, text);
+  await daemon.client.runtime.execSync({
+    containerId: id,
+    cmd: ["touch", "/go"],
+    timeout: 10n,
+  });
+  assert.equal((await exited(daemon, id)).exitCode, 3);
+  await stop(daemon, id);
+  await assert.rejects(remove(daemon, id), failsWith(code.deadlineExceeded, named));
+  assert.ok((await failedEnds()).some(({ subject }) => subject === id));
+  await disk.release();
+  await remove(daemon, id);
+  await closePod(stuck);
+}
+
+/** Creates that look at volumes there say which, and take no more threads than they may. */
+async function lookAtVolumes(): Promise<void> {
+  await using disk = await StuckDisk.mount();
+  const stuck = await openPod(daemon, bare());
+  // More than the pool has threads.
+  const volumes = Array.from({ length: 24 }, (_, at) => `${disk.folder}/hang/${at}`);
+  const create = (hostPath: string) =>
+    createIn(stuck, container({ mounts: [{ containerPath: "/disk", hostPath }] }));
+  let failed = 0;
+  const failures = volumes.map((volume) =>
+    assert
+      .rejects(create(volume), (error) => {
+        failsWith(code.unavailable, /file system.* not answer/)(error);
+        assert.ok(String(error).includes(`"${volume}"`));
+        return true;
+      })
+      .finally(() => (failed += 1)),
+  );
+  await until("one hangs", () => disk.hanging > 0);
+  await withPod(daemon, pod(), async (free) => {
+    const id = await runIn({ daemon, id: free, config: pod() });
+    assert.equal((await exec(daemon, id, ["true"])).exitCode, 0);
+    await stop(daemon, id);
+  });
+  assert.equal(failed, 0, "the other pod had to wait");
+  await Promise.all(failures);
+  await closePod(stuck);
+  await disk.release();
+}
+
 describe("a process that hangs in the kernel", { skip: noStuckDisk }, () => {
   before(async () => {
     node = await Node.startWithBusybox();
@@ -73,109 +170,12 @@ describe("a process that hangs in the kernel", { skip: noStuckDisk }, () => {
   });
   after(() => node[Symbol.asyncDispose]());
 
+  // At once: most of the time is the patience of kills that fail.
   test(
-    "is named by Stop and Remove, which end, delays no other pod, and lets them succeed later",
+    "is named by what it keeps from ending, delays nothing else, and leaves nothing when it goes on",
     leakless(served, async () => {
-      await using disk = await StuckDisk.mount();
-      const stuck = await openPod(daemon, pod());
-      const other = await runIn(stuck);
-      const id = await runHanging(stuck, disk, "cat /disk/hang & wait");
-
-      let stopped = false;
-      const failed = assert
-        .rejects(stop(daemon, id), failsWith(code.deadlineExceeded, named))
-        .finally(() => {
-          stopped = true;
-        });
-      const alsoFailed = Promise.all([
-        assert.rejects(stop(daemon, id, 1), failsWith(code.deadlineExceeded, named)),
-        assert.rejects(remove(daemon, id), failsWith(code.deadlineExceeded, named)),
-        assert.rejects(stopPod(daemon, stuck.id), failsWith(code.deadlineExceeded, named)),
-      ]);
-      await withPod(daemon, pod(), async (free) => {
-        const config = pod();
-        await stop(daemon, await runIn({ daemon, id: free, config }));
-        assert.equal((await statusOf(daemon, free)).state, READY);
-      });
-      assert.equal(stopped, false, "the other pod had to wait");
-      await Promise.all([failed, alsoFailed]);
-
-      assert.equal((await containerStatus(daemon, id)).state, RUNNING);
-      assert.equal((await containerStatus(daemon, other)).state, EXITED);
-      assert.equal((await statusOf(daemon, stuck.id)).state, NOTREADY);
-      await assert.rejects(removePod(daemon, stuck.id), failsWith(code.deadlineExceeded, named));
-      const failures = await failedEnds();
-      assert.deepEqual(failures.map(({ subject }) => subject).sort(), [id, stuck.id].sort());
-      for (const { tries, lastError } of failures) {
-        assert.ok(tries >= 2);
-        assert.match(lastError, named);
-      }
-
-      await disk.release();
-      assert.equal((await exited(daemon, id)).exitCode, 137);
-      await stop(daemon, id);
-      await stopPod(daemon, stuck.id);
-      await closePod(stuck);
+      await Promise.all([stopAndRemove(), outliveFirstProcess(), lookAtVolumes()]);
       assert.deepEqual(await failedEnds(), []);
-    }),
-  );
-
-  test(
-    "and outlives its container's first process keeps only the removal waiting",
-    leakless(served, async () => {
-      await using disk = await StuckDisk.mount();
-      const modes = bare();
-      const options = modes.linux?.securityContext?.namespaceOptions;
-      if (options !== undefined) options.pid = NODE;
-      const stuck = await openPod(daemon, modes);
-      const text = "cat /disk/hang & until [ -e /go ]; do sleep 0.05; done; exit 3";
-      const id = await runHanging(stuck, disk, text);
-      await daemon.client.runtime.execSync({
-        containerId: id,
-        cmd: ["touch", "/go"],
-        timeout: 10n,
-      });
-      assert.equal((await exited(daemon, id)).exitCode, 3);
-      await stop(daemon, id);
-      await assert.rejects(remove(daemon, id), failsWith(code.deadlineExceeded, named));
-      const [failure] = await failedEnds();
-      assert.equal(failure?.subject, id);
-      await disk.release();
-      await remove(daemon, id);
-      await closePod(stuck);
-      assert.deepEqual(await failedEnds(), []);
-    }),
-  );
-
-  test(
-    "as whoever looks at a volume there: creates say which, and take no thread more than they may",
-    leakless(served, async () => {
-      await using disk = await StuckDisk.mount();
-      const stuck = await openPod(daemon, bare());
-      // More than the pool has threads.
-      const volumes = Array.from({ length: 24 }, (_, at) => `${disk.folder}/hang/${at}`);
-      const create = (hostPath: string) =>
-        createIn(stuck, container({ mounts: [{ containerPath: "/disk", hostPath }] }));
-      let failed = 0;
-      const failures = volumes.map((volume) =>
-        assert
-          .rejects(create(volume), (error) => {
-            failsWith(code.unavailable, /file system.* not answer/)(error);
-            assert.ok(String(error).includes(`"${volume}"`));
-            return true;
-          })
-          .finally(() => (failed += 1)),
-      );
-      await until("one hangs", () => disk.hanging > 0);
-      await withPod(daemon, pod(), async (free) => {
-        const id = await runIn({ daemon, id: free, config: pod() });
-        assert.equal((await exec(daemon, id, ["true"])).exitCode, 0);
-        await stop(daemon, id);
-      });
-      assert.equal(failed, 0, "the other pod had to wait");
-      await Promise.all(failures);
-      await closePod(stuck);
-      await disk.release();
     }),
   );
 });

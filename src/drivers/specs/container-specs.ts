@@ -24,13 +24,13 @@ import {
 import { errnoCode } from "../../linux/index.ts";
 import { ClientPaths } from "./client-paths.ts";
 import { allHostDevices, requestedDevices } from "./host-devices.ts";
-import { mountSources } from "./mount-sources.ts";
+import { mountHolding, mountSources } from "./mount-sources.ts";
 
 /** Makes specs: finds out what the pure generator must know, and calls it. */
 export class HostContainerSpecs implements ContainerSpecs {
   readonly #host: SpecHost;
   readonly #featuresOf: (sandbox: Sandbox) => RuntimeFeatures;
-  readonly #paths = new ClientPaths();
+  readonly #paths = new ClientPaths(async (path) => (await mountHolding(path)).mountPoint);
 
   constructor(deps: {
     readonly host: SpecHost;

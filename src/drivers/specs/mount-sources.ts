@@ -41,7 +41,8 @@ async function existing(path: string): Promise<string> {
   return realpath(path);
 }
 
-async function mountHolding(
+/** The mount that a path lies on, by its name alone: the path itself is not looked at. */
+export async function mountHolding(
   path: string,
 ): Promise<{ readonly mountPoint: string; readonly propagation: readonly string[] }> {
   const holds = (mountPoint: string): boolean =>
