@@ -25,7 +25,7 @@ import {
   stopContainersOf,
 } from "../engine/container/index.ts";
 import { Creations } from "../engine/creations.ts";
-import { type ImageContext, sweepLayers } from "../engine/image/index.ts";
+import { forgetIncompleteImages, type ImageContext, sweepLayers } from "../engine/image/index.ts";
 import { FailedEnds } from "../engine/failed-ends.ts";
 import { Janitor } from "../engine/janitor.ts";
 import { LateRecords } from "../engine/late-records.ts";
@@ -140,6 +140,7 @@ export async function build(config: Config, options: BuildOptions): Promise<Buil
     },
     recover: async () => {
       images.store.load();
+      forgetIncompleteImages(images);
       await recoverSandboxes(sandboxes, records);
       await recoverContainers(containers, records);
       const unread = new Set(records.setAside().map(({ kind }) => kind));

@@ -2,4 +2,4 @@
 export type { ImageContext } from "./context.ts";
 export { pullImage, sweepLayers } from "./pull.ts";
 export { Pulls } from "./pulls.ts";
-export { removeImage, removeUnusedLayers } from "./remove.ts";
+export { forgetIncompleteImages, removeImage, removeUnusedLayers } from "./remove.ts";

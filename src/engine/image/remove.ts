@@ -16,6 +16,23 @@ export async function removeImage(context: ImageContext, name: string): Promise<
   );
 }
 
+/**
+ * Forgets the images that lack a layer: somebody deleted it, or its facts cannot be read. A client
+ * that finds no image pulls it again; one that found it could never make a container of it.
+ */
+export function forgetIncompleteImages({ store, snapshots, log }: ImageContext): void {
+  for (const { id, repoTags, layers } of [...store.all()]) {
+    const gone = layers.find(({ diffId }) => !snapshots.hasLayer(diffId));
+    if (gone === undefined) continue;
+    log.error("a layer of an image is gone, so the image counts as not there: pull it again", {
+      image: id,
+      tags: repoTags,
+      layer: gone.diffId,
+    });
+    store.remove(id);
+  }
+}
+
 /** Removes those of `layers` that no image and no container needs any more. */
 export async function removeUnusedLayers(
   context: ImageContext,
