@@ -124,7 +124,7 @@ describe("a plugin at the end of a pod", () => {
     plugin = new ScriptedPlugin(folder);
     daemon = await startDaemon({
       pluginDirs: [plugin.binDir],
-      config: { cni: { plugin_timeout_seconds: 1 } },
+      config: { cni: { plugin_timeout_seconds: 2 } },
       conflist: conflist("1.0.0"),
     });
   });
@@ -153,7 +153,7 @@ describe("a plugin at the end of a pod", () => {
     leakless(served, async () => {
       const id = await runPod(daemon, pod());
       plugin.on("DEL", { does: "hang", withGrandchild: true });
-      await untilQueued(id, /did not end within 1 s and was killed/, () => {
+      await untilQueued(id, /did not end within 2 s and was killed/, () => {
         plugin.on("DEL", { does: "succeed" });
       });
     }),
@@ -167,7 +167,7 @@ describe("a plugin at the end of a pod", () => {
       const from = plugin.calls("DEL").length;
       let stopped = 0;
       const stops = ids.map((id) =>
-        assert.rejects(stopPod(daemon, id), /did not end within 1 s/).finally(() => (stopped += 1)),
+        assert.rejects(stopPod(daemon, id), /did not end within 2 s/).finally(() => (stopped += 1)),
       );
       await until("some hang", () => plugin.calls("DEL").length > from);
       const fresh = await runPod(daemon, pod());
@@ -328,7 +328,7 @@ describe("a plugin at the end of a pod", () => {
         await daemon.kill9();
         await launchDaemon(daemon);
         await withPod(daemon, pod(), async () => undefined);
-        await daemon.waitForLine(/could not drop what belongs to no pod.*did not end within 1 s/);
+        await daemon.waitForLine(/could not drop what belongs to no pod.*did not end within 2 s/);
       });
     });
   });

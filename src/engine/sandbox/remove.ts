@@ -1,3 +1,4 @@
+import { beforeAbort } from "../../base/rollback.ts";
 import type { RunningOperation } from "../../core/operation/index.ts";
 import { controllerOf, otherCgroups, type SandboxContext } from "./context.ts";
 import { stopLocked } from "./stop.ts";
@@ -49,7 +50,10 @@ async function takeApart(
   await operation.enter("shut-down");
   await context.containers.removeAll(id);
   const sandbox = context.store.get(id);
-  await controllerOf(context, sandbox)?.shutdown(sandbox, operation.signal);
+  const controller = controllerOf(context, sandbox);
+  if (controller !== undefined) {
+    await beforeAbort(controller.shutdown(sandbox, operation.signal), operation.signal);
+  }
   if (sandbox.cgroup !== undefined)
     await context.cgroups.remove(sandbox.cgroup, () => otherCgroups(context, id), operation.signal);
 

@@ -1,3 +1,4 @@
+import { beforeAbort } from "../../base/rollback.ts";
 import type { RunningOperation } from "../../core/operation/index.ts";
 import type { Sandbox } from "../../core/sandbox/index.ts";
 import { controllerOf, type SandboxContext } from "./context.ts";
@@ -7,7 +8,8 @@ import { controllerOf, type SandboxContext } from "./context.ts";
  *
  * Idempotent: no error when the sandbox is gone or stopped (api.proto, StopPodSandbox). A network
  * that cannot be removed is reported for a while, then left to the background
- * ({@link NetworkTeardown}); processes are ended first in any case. It runs under its own clock:
+ * ({@link NetworkTeardown}); processes are ended first in any case. It runs under its own clock, also
+ * where a controller does not keep to it:
  * the caller's signal ends only the wait for an earlier stop or removal.
  */
 export async function stopPodSandbox(
@@ -51,7 +53,9 @@ async function endAndRelease(
   }));
   await operation.enter("end-processes");
   await context.containers.stopAll(id);
-  await controller?.stop(sandbox, operation.signal);
+  if (controller !== undefined) {
+    await beforeAbort(controller.stop(sandbox, operation.signal), operation.signal);
+  }
 
   await operation.enter("remove-network");
   await context.teardown.remove(id, operation.signal, (plugin) =>
@@ -60,7 +64,9 @@ async function endAndRelease(
   await operation.enter("network-removed");
 
   await operation.enter("close-namespaces");
-  await controller?.closeNamespaces(sandbox, operation.signal);
+  if (controller !== undefined) {
+    await beforeAbort(controller.closeNamespaces(sandbox, operation.signal), operation.signal);
+  }
 
   await operation.enter("write-record");
   context.store.update(id, (now) => ({
