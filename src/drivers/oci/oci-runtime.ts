@@ -64,8 +64,11 @@ interface Kept {
   readonly monitor: Watched | undefined;
   readonly hostPids: boolean;
   readonly exit: Promise<ContainerExit>;
-  /** True when the process has ended and nothing but files is left of the container. */
-  cleared: boolean;
+  /**
+   * Set when no process is left: true when nothing but files is. Nobody who waits for the end waits
+   * for this, too: it is the OCI runtime's own record, which takes a process to remove.
+   */
+  cleared: Promise<boolean> | undefined;
   /** True from the moment on in which all of it was to be killed. */
   killed: boolean;
   /** Lets go of what is watched. */
@@ -139,8 +142,10 @@ export class OciRuntime implements ContainerRuntime {
     let created: ProcessRef | undefined;
     try {
       try {
-        await writeFacts(this.#places.file(id, "facts.json"), facts);
-        await writeFile(this.#places.file(id, "config.json"), bundle.spec, { mode: 0o600 });
+        await Promise.all([
+          writeFacts(this.#places.file(id, "facts.json"), facts),
+          writeFile(this.#places.file(id, "config.json"), bundle.spec, { mode: 0o600 }),
+        ]);
       } catch (cause) {
         throw systemError(`write bundle of container "${id}"`, cause);
       }
@@ -268,11 +273,12 @@ export class OciRuntime implements ContainerRuntime {
   async remove(id: string): Promise<void> {
     const kept = this.#kept.get(id);
     if (kept === undefined) await endMonitors(this.#earlier.get(id) ?? []);
-    if (kept?.cleared !== true) {
+    if ((await kept?.cleared) !== true) {
       const facts = await this.#facts(id);
       if (facts !== undefined) await this.#remains.destroy(id, facts, verbMs);
-      // conmon's files must not be taken away under it.
+      // conmon's files must not be taken away under it, nor the runtime's.
       if (kept !== undefined) await within(kept.exit, verbMs);
+      if (kept?.cleared !== undefined) await within(kept.cleared, verbMs);
     }
     await this.#remains.removeFiles(id);
     this.#kept.delete(id);
@@ -333,7 +339,7 @@ export class OciRuntime implements ContainerRuntime {
       monitor,
       hostPids: process !== undefined && sharesHostPids(process.pid),
       exit: this.#end(id, facts, running),
-      cleared: false,
+      cleared: undefined,
       killed: false,
       release: () => {
         process?.close();
@@ -368,9 +374,10 @@ export class OciRuntime implements ContainerRuntime {
       });
       const oomKilled = await this.#remains.ranOutOfMemory(id, facts.cgroupPath);
       try {
-        await this.#remains.destroy(id, facts, verbMs);
+        await this.#remains.endProcesses(facts, verbMs);
+        const cleared = this.#forget(id, facts, log);
         const kept = this.#kept.get(id);
-        if (kept !== undefined) kept.cleared = true;
+        if (kept !== undefined) kept.cleared = cleared;
       } catch (error) {
         log.warn(`clear up after container "${id}": ${messageOf(error)}`, { error });
       }
@@ -378,6 +385,17 @@ export class OciRuntime implements ContainerRuntime {
     } catch (error) {
       log.error(`learn how container "${id}" ended: ${messageOf(error)}`, { error });
       return { exitCode: 255, finishedAtNs: clock.nowNs(), oomKilled: false, unknown: true };
+    }
+  }
+
+  /** Never rejects: what stays is taken away by remove(). */
+  async #forget(id: string, facts: Facts, log: Logger): Promise<boolean> {
+    try {
+      await this.#remains.forget(id, facts, verbMs);
+      return true;
+    } catch (error) {
+      log.warn(`clear up after container "${id}": ${messageOf(error)}`, { error });
+      return false;
     }
   }
 

@@ -66,17 +66,32 @@ export class Remains {
    */
   async destroy(id: string, facts: Facts, timeoutMs: number): Promise<void> {
     await killCgroup(this.#cgroups, facts.cgroupPath, { timeoutMs });
+    // Before the cgroup: the runtime also ends a process that was moved out of it.
+    await this.forget(id, facts, timeoutMs);
+    await this.#removeCgroup(facts);
+  }
+
+  /** After the end of the container's first process: ends the others, and takes away the cgroup. */
+  async endProcesses(facts: Facts, timeoutMs: number): Promise<void> {
+    await killCgroup(this.#cgroups, facts.cgroupPath, { timeoutMs });
+    await this.#removeCgroup(facts);
+  }
+
+  /** Lets the runtime forget the container: its hooks after the end, its files. */
+  async forget(id: string, facts: Facts, timeoutMs: number): Promise<void> {
     try {
       await this.call(facts, ["delete", "--force", id], { timeoutMs });
     } catch (error) {
       // It runs the poststop hooks and forgets the container, which we do anyway.
       this.#log.warn(`container "${id}": ${messageOf(error)}`);
     }
-    // The runtime has done this, too, if it could.
-    const dirs = cgroupDirs(this.#cgroups, facts.cgroupPath);
-    if (dirs.some((dir) => existsSync(dir))) await removeCgroup(this.#cgroups, facts.cgroupPath);
     const own = join(this.#places.runtimeRoot(facts.runtimePath), id);
     if (existsSync(own)) await rm(own, { recursive: true, force: true });
+  }
+
+  async #removeCgroup({ cgroupPath }: Facts): Promise<void> {
+    const dirs = cgroupDirs(this.#cgroups, cgroupPath);
+    if (dirs.some((dir) => existsSync(dir))) await removeCgroup(this.#cgroups, cgroupPath);
   }
 
   /** The bundle goes last: it tells a later daemon that something is left. */

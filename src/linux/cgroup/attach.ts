@@ -1,7 +1,9 @@
-import { readFile, writeFile } from "node:fs/promises";
+import { closeSync, openSync, readFileSync, write } from "node:fs";
+import { promisify } from "node:util";
 
 import type { CgroupLayout, LegacyCgroups } from "./layout.ts";
 
+const writeInPool = promisify(write);
 let underWay = false;
 
 /**
@@ -18,14 +20,19 @@ let underWay = false;
 export async function announceAttach(layout: CgroupLayout): Promise<void> {
   if (layout.version === "v2" || underWay) return;
   underWay = true;
+  let fd: number | undefined;
   try {
-    // Read each time: somebody may have moved us, and is not to be contradicted.
-    const path = ownCgroupProcs(layout, await readFile("/proc/self/cgroup", "latin1"));
-    if (path !== undefined) await writeFile(path, "0", { flag: "r+" });
+    // Read each time: somebody may have moved us, and is not to be contradicted. Not in the pool,
+    // where each of these steps would begin some milliseconds later than the last one ended.
+    const path = ownCgroupProcs(layout, readFileSync("/proc/self/cgroup", "latin1"));
+    if (path === undefined) return;
+    fd = openSync(path, "r+");
+    await writeInPool(fd, "0");
   } catch {
     // Then the move that matters waits, as it would have without us.
   } finally {
     underWay = false;
+    if (fd !== undefined) closeSync(fd);
   }
 }
 
