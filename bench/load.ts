@@ -17,6 +17,8 @@ export interface LoadOptions {
   /** Each calls again as soon as it has its answer. */
   readonly callers: number;
   readonly durationMs: number;
+  /** An empty message is an answer, too, as that of a list without items. */
+  readonly answersMayBeEmpty?: boolean;
 }
 
 /** What came of it. */
@@ -156,7 +158,8 @@ class Caller {
     this.#sentAtMs.delete(stream);
     const length = this.#bytes.get(stream) ?? 0;
     this.#bytes.delete(stream);
-    if (length <= grpcPrefixBytes) {
+    const least = this.#options.answersMayBeEmpty === true ? grpcPrefixBytes : grpcPrefixBytes + 1;
+    if (length < least) {
       this.#done.reject(new Error(`${this.#options.method}: answered with an error`));
     } else if (now < this.#endMs) {
       this.#begin(this.#call);

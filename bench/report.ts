@@ -1,4 +1,5 @@
 /** The table of a run, for the terminal and for RESULTS.md. */
+import { whatWasDone } from "./done.ts";
 import type { Budget, Row } from "./row.ts";
 import { type Summary, summarize } from "./statistics.ts";
 
@@ -70,6 +71,10 @@ v2 shim, and a pause image of one static program. Calls are timed in the client;
 callers have a client that only sends and counts frames, so that the rate is the server's.
 
 ${notes.join("\n")}
+
+## What was done for each row
+
+${whatWasDone(rows.map(({ title }) => title))}
 `;
 }
 

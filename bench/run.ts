@@ -14,9 +14,12 @@ import { passes, results, type Setting, table } from "./report.ts";
 import type { Bench, Row, RowGroup, Side } from "./row.ts";
 import { answers } from "./rows/answers.ts";
 import { atOnce } from "./rows/at-once.ts";
+import { churn } from "./rows/churn.ts";
 import { containers } from "./rows/containers.ts";
 import { hostPort, lifecycle } from "./rows/lifecycle.ts";
 import { memory } from "./rows/memory.ts";
+import { pull } from "./rows/pull.ts";
+import { restart } from "./rows/restart.ts";
 import { startUp } from "./rows/start-up.ts";
 import type { Server } from "./server.ts";
 
@@ -28,13 +31,17 @@ const groups: readonly RowGroup[] = [
   answers,
   memory,
   startUp,
+  restart,
+  pull,
+  churn,
 ];
 
 const repo = path.resolve(import.meta.dirname, "..");
 const names = groups.map(({ name }) => name).join(" ");
 const usage = `npm run bench -- [--rounds N] [--only GROUP,GROUP...] [--home DIR] [--against DIR]
 
-  --rounds N      alternating rounds of the lifecycle; the others follow from it (50)
+  --rounds N      alternating rounds of the lifecycle; the others follow from it (50):
+                  the churn, say, has 20 pods a round
   --only GROUPS   only these groups of rows, of: ${names}
   --home DIR      measure the build of another checkout of davit
   --against DIR   compare with the build of this checkout of davit instead of containerd

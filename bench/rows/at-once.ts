@@ -1,51 +1,73 @@
-/** Many sandboxes at once, and how well the server answers others meanwhile. */
-import { readFile, rm } from "node:fs/promises";
-import path from "node:path";
+/** Many pods at once, and how well the server answers others meanwhile. */
 import { setTimeout as sleep } from "node:timers/promises";
+import { prepareLog, startContainer } from "../containers.ts";
+import { withBusybox } from "../images.ts";
+import { watchedDavit } from "../loop-watch.ts";
 import { alternate, type Bench, type Row, type RowGroup, Samples, type Side } from "../row.ts";
 import { percentile, timed } from "../statistics.ts";
 
 const pingIntervalMs = 5;
 const burstPods = 50;
 
+type Figure = "8 pods" | "8" | "50" | "ping";
+
 export const atOnce: RowGroup = {
   name: "at-once",
-  measure: async (bench) => {
-    const samples = new Samples<"8" | "50" | "ping">();
-    await alternate(bench, Math.max(5, Math.ceil(bench.rounds / 5)), async (side) => {
-      samples.add(side, "8", await burst(side, 8));
-    });
-    const loopDelays: number[] = [];
-    await alternate(bench, Math.max(3, Math.ceil(bench.rounds / 15)), async (side) => {
-      samples.add(side, "50", await burst(side, burstPods));
-    });
-    await alternate(bench, 3, async (side) => {
-      samples.add(side, "ping", await pingDelayMs(side));
-    });
-    await watchedDavit(bench, async (loopDelayMs) => {
-      for (let round = 0; round < 3; round++) {
-        await loopDelayMs();
-        await burst(bench.davit, burstPods);
-        loopDelays.push(await loopDelayMs());
-      }
-    });
-    return rows(bench, samples, loopDelays);
-  },
+  measure: (bench) => withBusybox(bench, (image) => measure(bench, image)),
 };
+
+async function measure(bench: Bench, image: string): Promise<readonly Row[]> {
+  const samples = new Samples<Figure>();
+  const some = Math.max(5, Math.ceil(bench.rounds / 3));
+  for (const side of [bench.peer, bench.davit]) await burst(side, 8, image);
+  await alternate(bench, some, async (side) => {
+    samples.add(side, "8 pods", await burst(side, 8, image));
+  });
+  await alternate(bench, some, async (side) => {
+    samples.add(side, "8", await burst(side, 8));
+  });
+  await alternate(bench, Math.max(3, Math.ceil(bench.rounds / 15)), async (side) => {
+    samples.add(side, "50", await burst(side, burstPods));
+  });
+  await alternate(bench, 3, async (side) => {
+    samples.add(side, "ping", await pingDelayMs(side));
+  });
+  const delays = { sandboxes: [] as number[], pods: [] as number[] };
+  await watchedDavit(bench, async (loopDelayMs) => {
+    const bursts = Math.max(3, Math.ceil(bench.rounds / 10));
+    for (let round = 0; round < bursts; round++) {
+      await loopDelayMs();
+      await burst(bench.davit, burstPods);
+      delays.sandboxes.push(await loopDelayMs());
+      await burst(bench.davit, burstPods, image);
+      delays.pods.push(await loopDelayMs());
+    }
+  });
+  return rows(bench, samples, delays);
+}
 
 function rows(
   bench: Bench,
-  samples: Samples<"8" | "50" | "ping">,
-  loopDelays: readonly number[],
+  samples: Samples<Figure>,
+  delays: { readonly sandboxes: readonly number[]; readonly pods: readonly number[] },
 ): readonly Row[] {
+  const loop = (what: string, davit: readonly number[]): Row => ({
+    title: `event-loop delay p99, ${burstPods} ${what} at once`,
+    unit: "ms",
+    peer: [],
+    davit,
+    budget: { of: "p50", atMost: 10 },
+    note: "monitorEventLoopDelay inside davit, 1 ms resolution subtracted; start and end of the pods",
+  });
   return [
     {
-      title: "8 sandboxes at once, all ready",
+      title: "8 pods at once, all up",
       unit: "ms",
-      ...samples.of(bench, "8"),
+      ...samples.of(bench, "8 pods"),
       budget: { of: "ratio", atMost: 0.38 },
-      note: "sandboxes only; the budget is that of pods with a container",
+      note: "each with a container that runs, from the first call to the last answer",
     },
+    { title: "8 sandboxes at once, all ready", unit: "ms", ...samples.of(bench, "8") },
     { title: `${burstPods} sandboxes at once, all ready`, unit: "ms", ...samples.of(bench, "50") },
     {
       title: `Version during ${burstPods} at once: p99 above idle`,
@@ -53,25 +75,29 @@ function rows(
       ...samples.of(bench, "ping"),
       note: `asked every ${pingIntervalMs} ms from outside, so the wait for a CPU counts; 3 bursts`,
     },
-    {
-      title: `event-loop delay p99 during ${burstPods} at once`,
-      unit: "ms",
-      peer: [],
-      davit: loopDelays,
-      budget: { of: "p50", atMost: 10 },
-      note: "monitorEventLoopDelay inside davit, 1 ms resolution subtracted; 3 bursts",
-    },
+    loop("sandboxes", delays.sandboxes),
+    loop("pods with a container", delays.pods),
   ];
 }
 
-/** Time from the first call to the last answer; every pod is checked, and all are gone after it. */
-async function burst(side: Side, count: number): Promise<number> {
+/**
+ * Time from the first call to the last answer; every pod is checked, and all are gone after it. With
+ * an image each pod has a container that runs.
+ */
+async function burst(side: Side, count: number, image?: string): Promise<number> {
   const { pods } = side;
   const prepared = await Promise.all(Array.from({ length: count }, () => pods.prepare()));
+  for (const pod of prepared) await prepareLog(pod);
   await sleep(300);
   let running: Awaited<ReturnType<typeof pods.run>>[] = [];
   const ms = await timed(async () => {
-    running = await Promise.all(prepared.map((pod) => pods.run(pod)));
+    running = await Promise.all(
+      prepared.map(async (each) => {
+        const pod = await pods.run(each);
+        if (image !== undefined) await startContainer(side, pod, image);
+        return pod;
+      }),
+    );
   });
   for (const pod of running) await pods.check(pod);
   await pods.clear(running);
@@ -108,32 +134,4 @@ async function pinged(
   const result = await Promise.all(latencies);
   await after?.();
   return result;
-}
-
-/** Runs davit with loop-delay.ts inside it, and as before afterwards. */
-async function watchedDavit(
-  bench: Bench,
-  work: (loopDelayMs: () => Promise<number>) => Promise<void>,
-): Promise<void> {
-  const { server } = bench.davit;
-  const file = `/run/${server.name}-loop-delay`;
-  await server.stop();
-  await server.start({
-    NODE_OPTIONS: `--import=${path.join(import.meta.dirname, "../loop-delay.ts")}`,
-    DAVIT_BENCH_LOOP_DELAY: file,
-  });
-  await work(async () => {
-    server.signal("SIGUSR2");
-    for (let wait = 0; wait < 500; wait++) {
-      const text = await readFile(file, "utf8").catch(() => "");
-      if (text !== "") {
-        await rm(file);
-        return Number(text);
-      }
-      await sleep(10);
-    }
-    throw new Error("loop-delay.ts does not answer");
-  });
-  await server.stop();
-  await server.start();
 }

@@ -1,0 +1,95 @@
+/** What was done in davit for each row, for RESULTS.md: by the beginning of the row's title. */
+const done: readonly (readonly [title: string, text: string])[] = [
+  [
+    "RunPodSandbox with one host port",
+    "as RunPodSandbox; portmap's iptables are most of it, and nobody's to shorten",
+  ],
+  [
+    "RunPodSandbox",
+    "no pause process; namespaces and `lo` by one native call; files are written while the plugins run; records wait for no disk; plugins are started by vfork, not by fork",
+  ],
+  [
+    "StopPodSandbox",
+    "no process to end; what is left is CNI DEL, whose iptables calls are the plugins'",
+  ],
+  ["RemovePodSandbox", "everything was given back at the stop: a record and a folder"],
+  ["Version after a rest", "nothing: it shows what every call costs before davit does anything"],
+  [
+    "CreateContainer + StartContainer",
+    "one overlay mount by the new mount API; conmon without a sync of its log; the kernel's wait for the first move into a cgroup of v1 is let pass while the OCI runtime is being loaded",
+  ],
+  ["the three together: p99", "no disk to wait for, and nothing that is done for all pods at once"],
+  ["the three together", "all of the above"],
+  [
+    "ExecSync",
+    "`crun exec` by itself with pipes, no conmon, no mounts looked at; a spec of the process alone",
+  ],
+  [
+    "StopContainer",
+    "kill and wait by pidfd and by the cgroup, without an OCI runtime's `kill` and `state`",
+  ],
+  ["RemoveContainer", "the OCI runtime's state is deleted at the exit already"],
+  [
+    "ListContainerStats",
+    "cgroup files read by one native call a container, many at once; a sample serves everybody for 1 s, with its own time; encoded once",
+  ],
+  ["8 pods at once", "CNI calls side by side, at most 8; no process but conmon and crun for a pod"],
+  ["8 sandboxes at once", "as RunPodSandbox"],
+  ["50 sandboxes at once", "CNI calls bounded, so that the machine is not flooded with plugins"],
+  [
+    "Version during",
+    "kernel work on threads of the pool; children by vfork, which does not hold the loop up by their memory",
+  ],
+  [
+    "event-loop delay p99 in that pull",
+    "decompression and files in an unpacker process; the daemon hands bytes on",
+  ],
+  [
+    "event-loop delay",
+    "kernel work on threads of the pool, children by vfork, records without a sync",
+  ],
+  [
+    "PodSandboxStatus",
+    "encoded once for each value of a sandbox; no timer and no promise where memory has the answer",
+  ],
+  ["ListPodSandbox", "encoded once for each value of a sandbox; a list is their concatenation"],
+  [
+    "memory with",
+    "no process for a pod, conmon (C) for a container; after the start the memory that only the start needed is given back",
+  ],
+  ["memory a sandbox", "no process for a pod"],
+  [
+    "start of the server",
+    "one bundle, compiled code kept beside it; code of other commands is not loaded",
+  ],
+  [
+    "restart",
+    "records read at once, the kernel asked for many pods side by side, sweeps after that",
+  ],
+  [
+    "PullImage",
+    "layers side by side, digests and decompression in one pass, no blob written to disk",
+  ],
+  [
+    "the daemon's memory",
+    "big buffers live in the unpacker; what stats keep of a container goes with it",
+  ],
+  [
+    "churn: memory",
+    "found by the churn: stats of containers that are gone were kept for 5 minutes, each with a slab of 64 KiB",
+  ],
+  ["churn: heap", "as above: what is kept of an object goes with the object"],
+  ["churn: descriptors", "nothing: none was lost"],
+  ["churn: nothing left", "a held create goes with its pod; the janitor begins at once"],
+  ["churn: p99", "nothing: no list or lock grows with the pods that there have been"],
+];
+
+/** One line a row: its title and what was done for it. */
+export function whatWasDone(titles: readonly string[]): string {
+  return titles
+    .map((title) => {
+      const text = done.find(([beginning]) => title.startsWith(beginning))?.[1];
+      return `- ${title}: ${text ?? "nothing of its own"}.`;
+    })
+    .join("\n");
+}

@@ -1,0 +1,116 @@
+/** A large image, and what is left in memory of it and of much else. */
+import { setTimeout as sleep } from "node:timers/promises";
+import { create, toBinary } from "@bufbuild/protobuf";
+import { ListPodSandboxRequestSchema } from "../../src/gen/runtime/v1/api_pb.ts";
+import { fillWithContainers } from "../containers.ts";
+import { openLargeImage, pullImage, removeImage, withBusybox } from "../images.ts";
+import { load } from "../load.ts";
+import { watchedDavit } from "../loop-watch.ts";
+import { pssKib } from "../procfs.ts";
+import { alternate, type Bench, type Row, type RowGroup, Samples, type Side } from "../row.ts";
+import { timed } from "../statistics.ts";
+
+const calls = 40_000;
+const podsInAll = 200;
+const podsAtATime = 20;
+const restMs = 60_000;
+
+export const pull: RowGroup = {
+  name: "pull",
+  measure: async (bench) => {
+    bench.say("making an image of 1 GiB");
+    await using image = await openLargeImage();
+    const samples = new Samples<"pull" | "after">();
+    await alternate(bench, Math.max(2, Math.ceil(bench.rounds / 20)), async (side) => {
+      samples.add(side, "pull", await timed(() => pullImage(side, image.name)));
+      await removeImage(side, image.name);
+      await sleep(3_000);
+    });
+    const delays: number[] = [];
+    await watchedDavit(bench, async (loopDelayMs) => {
+      for (let round = 0; round < Math.max(2, Math.ceil(bench.rounds / 20)); round++) {
+        await loopDelayMs();
+        await pullImage(bench.davit, image.name);
+        delays.push(await loopDelayMs());
+        await removeImage(bench.davit, image.name);
+        await sleep(3_000);
+      }
+    });
+    await withBusybox(bench, (busybox) => workHard(bench, busybox, image.name, samples));
+    return rows(bench, samples, delays);
+  },
+};
+
+/** Both at the same time, so that the rest is theirs together; nothing here is timed. */
+async function workHard(
+  bench: Bench,
+  busybox: string,
+  large: string,
+  samples: Samples<"pull" | "after">,
+): Promise<void> {
+  for (const side of [bench.peer, bench.davit]) {
+    bench.say(`${calls} calls, ${podsInAll} pods and a pull of ${side.server.name}`);
+    await side.server.stop();
+    await side.server.start();
+    for (let pods = 0; pods < podsInAll; pods += podsAtATime) {
+      await side.pods.clear(await fillWithContainers(side, podsAtATime, busybox));
+    }
+    await callOften(side);
+    await pullImage(side, large);
+  }
+  bench.say(`at rest for ${restMs / 1000} s`);
+  await sleep(restMs);
+  for (const side of [bench.peer, bench.davit]) {
+    samples.add(side, "after", pssKib([side.server.mainPid]) / 1024);
+    await removeImage(side, large);
+  }
+}
+
+async function callOften({ server }: Side): Promise<void> {
+  const request = toBinary(ListPodSandboxRequestSchema, create(ListPodSandboxRequestSchema, {}));
+  const methods = ["ListPodSandbox", "ListContainers", "Version", "Status"];
+  for (const method of methods) {
+    for (let made = 0; made < calls / methods.length; ) {
+      const { latenciesMs } = await load({
+        socket: server.socket,
+        method: `/runtime.v1.RuntimeService/${method}`,
+        // An empty message is one of every method.
+        request,
+        callers: 16,
+        durationMs: 250,
+        answersMayBeEmpty: true,
+      });
+      made += latenciesMs.length;
+    }
+  }
+}
+
+function rows(
+  bench: Bench,
+  samples: Samples<"pull" | "after">,
+  delays: readonly number[],
+): readonly Row[] {
+  return [
+    {
+      title: "PullImage, 1 GiB in 8 gzipped layers",
+      unit: "ms",
+      ...samples.of(bench, "pull"),
+      note: "from a registry on loopback; half of it is noise that gzip cannot shrink",
+    },
+    {
+      title: "event-loop delay p99 in that pull",
+      unit: "ms",
+      peer: [],
+      davit: delays,
+      budget: { of: "p50", atMost: 10 },
+      note: "monitorEventLoopDelay inside davit, 1 ms resolution subtracted",
+    },
+    {
+      title: `the daemon's memory after ${calls} calls, ${podsInAll} pods and that pull`,
+      unit: "MB",
+      ...samples.of(bench, "after"),
+      budget: { of: "p50", atMost: 100 },
+      note: `PSS of the daemon alone, ${restMs / 1000} s later; pods with a container each`,
+    },
+  ];
+}
