@@ -2,7 +2,7 @@
 // whether it works. Nothing of it is part of a daemon that runs.
 import { randomBytes } from "node:crypto";
 import { existsSync } from "node:fs";
-import { mkdir, mkdtemp, readdir, rm, rmdir } from "node:fs/promises";
+import { mkdir, mkdtemp, readdir, readFile, rm, rmdir, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { messageOf } from "../base/errors.ts";
 import { type NetworkReading, type PluginStep, tryPlugins } from "../drivers/cni/index.ts";
@@ -26,7 +26,14 @@ export interface NetworkTrial {
   readonly ips: readonly string[];
   /** What the plugins did not take away again, for a person. */
   readonly left: readonly string[];
+  /** A plugin turned IPv4 forwarding on, which was off; it is off again. */
+  readonly turnsForwardingOn: boolean;
 }
+
+const forwardingFiles = [
+  "/proc/sys/net/ipv4/ip_forward",
+  "/proc/sys/net/ipv6/conf/all/forwarding",
+] as const;
 
 /**
  * A network namespace for a trial, pinned in a scratch folder. Only its own: mounts in it reach no
@@ -53,8 +60,9 @@ export async function withScratchNamespace<T>(
 
 /**
  * Attaches a scratch namespace to the network on this host, and detaches it: exactly the calls of a
- * pod's life. What the plugins keep by design and was not there before is taken away, too: a bridge
- * without ports, and the folder of host-local.
+ * pod's life. What the plugins keep by design and was not there before is taken back, too: a bridge
+ * without ports, the folder of host-local, and forwarding. Chains that plugins share between pods
+ * stay (CNI-FORWARD of the firewall plugin), as after the last pod.
  */
 export async function tryNetwork(
   reading: NetworkReading,
@@ -70,6 +78,7 @@ export async function tryNetwork(
   const ipams = ipamFoldersOf(reading);
   const linksBefore = await linkNames();
   const ipamsBefore = ipams.filter(existsSync);
+  const forwardingBefore = await readForwarding();
   const id = `davit-doctor-${randomBytes(8).toString("hex")}`;
   const left: string[] = [];
   const trial = await withScratchNamespace(options.folder, async (netnsPath) => {
@@ -92,7 +101,32 @@ export async function tryNetwork(
   for (const folder of ipams.filter((each) => !ipamsBefore.includes(each))) {
     await removeIpamFolder(folder);
   }
-  return { ...trial, left };
+  const [turnsForwardingOn] = await restoreForwarding(forwardingBefore);
+  return { ...trial, left, turnsForwardingOn: turnsForwardingOn === true };
+}
+
+async function readForwarding(): Promise<readonly string[]> {
+  return await Promise.all(
+    forwardingFiles.map((file) =>
+      readFile(file, "latin1").then(
+        (text) => text.trim(),
+        () => "", // no IPv6
+      ),
+    ),
+  );
+}
+
+/** Puts forwarding back to what it was, and says for which family that was needed. */
+async function restoreForwarding(before: readonly string[]): Promise<readonly boolean[]> {
+  const after = await readForwarding();
+  return await Promise.all(
+    forwardingFiles.map(async (file, index) => {
+      const old = before[index] ?? "";
+      if (after[index] === old) return false;
+      await writeFile(file, old);
+      return true;
+    }),
+  );
 }
 
 /** The interfaces of a network namespace; of ours, if none is named. */

@@ -122,6 +122,7 @@ describe("examine() with fix", () => {
     ],
     "disk.folder-missing": ["make /var/lib/davit"],
     "network.forwarding-off": ["write /proc/sys/net/ipv4/ip_forward"],
+    "network.forwarding-later": ["write /proc/sys/net/ipv4/ip_forward"],
     "sockets.stale": ["remove /run/davit/davit.sock"],
     "leftovers.doctor-scratch": [
       "umount -l /tmp/davit-doctor-4242-abc/ns",

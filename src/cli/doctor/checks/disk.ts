@@ -70,6 +70,7 @@ async function examineFolder(
     const mend = `mount -o remount,rw ${mount.mountPoint}, or set ${key} to another folder`;
     return [kinds.report("read-only", `${text} is on a read-only file system`, mend)];
   }
+  const space = await host.space(place.path);
   const found = [
     ...missingFolder(host, key, folder, place.path),
     ...(place.path === folder && (place.mode & 0o022) !== 0
@@ -81,13 +82,15 @@ async function examineFolder(
           ),
         ]
       : []),
-    ...room(text, key, await host.space(place.path)),
+    ...room(text, key, space),
     ...(key === "root"
-      ? await upperLayer(subject, text, place.path, mount)
+      ? hasRoomForTrial(space)
+        ? await upperLayer(subject, text, place.path, mount)
+        : []
       : stateOnDisk(text, mount)),
   ];
   if (found.some(({ severity }) => severity !== "note")) return found;
-  const free = (await host.space(place.path))?.freeBytes ?? 0;
+  const free = space?.freeBytes ?? 0;
   return [
     kinds.report("fine", `${text}: ${bytes(free)} free on ${mount?.fsType ?? "its file system"}`),
     ...found,
@@ -132,6 +135,13 @@ function room(text: string, key: "root" | "state", space: Space | undefined): re
     found.push(kinds.report("inodes-low", inodes, "df -i shows who has them; remove files"));
   }
   return found;
+}
+
+/** Without room a trial would fail for that, and say something else. */
+function hasRoomForTrial(space: Space | undefined): boolean {
+  if (space === undefined) return true;
+  const { freeBytes, totalInodes, freeInodes } = space;
+  return freeBytes > mib && (totalInodes === 0 || freeInodes > 50);
 }
 
 async function upperLayer(

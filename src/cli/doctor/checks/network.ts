@@ -28,6 +28,10 @@ const kinds = catalogue("network", {
   "del-failed": ["warning", "pods go, but their addresses and rules stay until a DEL succeeds"],
   "left-behind": ["warning", "DEL took not all that ADD made: it will pile up with the pods"],
   "forwarding-off": ["error", "packets between pods and other machines are dropped"],
+  "forwarding-later": [
+    "note",
+    "a plugin of this network turns it on with the first pod; until the next sysctl --system",
+  ],
   "forwarding6-off": ["error", "IPv6 packets between pods and other machines are dropped"],
   "bridge-skips-iptables": [
     "warning",
@@ -55,7 +59,7 @@ export const networkCheck: Check = {
     const folders = new Set([config.cni.confDir, ...handlers.filter((folder) => folder !== "")]);
     const found: Finding[] = [];
     const readings: NetworkReading[] = [];
-    let ips: readonly string[] = [];
+    const trials: NetworkTrial[] = [];
     for (const folder of folders) {
       const reading = await host.readNetwork(folder, config.cni.binDirs);
       readings.push(reading);
@@ -68,9 +72,9 @@ export const networkCheck: Check = {
       const limitMs = Math.min(config.cni.pluginTimeoutSeconds * 1000, pluginTimeoutMs);
       const trial = await host.tryNetwork(reading, limitMs);
       found.push(...describeTrial(reading.network.name, trial));
-      ips = [...ips, ...trial.ips];
+      trials.push(trial);
     }
-    return [...found, ...(await kernel(subject, readings, ips))];
+    return [...found, ...(await kernel(subject, readings, trials))];
   },
 };
 
@@ -149,14 +153,17 @@ function said({ command, plugin, ms }: PluginStep): string {
 async function kernel(
   { host }: Subject,
   readings: readonly NetworkReading[],
-  ips: readonly string[],
+  trials: readonly NetworkTrial[],
 ): Promise<readonly Finding[]> {
+  const ips = trials.flatMap((trial) => trial.ips);
   const plugins = readings.flatMap(({ network }) => network?.plugins ?? []);
   const text = JSON.stringify(plugins.map(({ config }) => config));
   const found: Finding[] = [];
   const forward = "/proc/sys/net/ipv4/ip_forward";
   if (numberOf(await host.read(forward)) === 0) {
-    found.push(kinds.report("forwarding-off", "net.ipv4.ip_forward is 0", turnOn(host, forward)));
+    const isLater = trials.some(({ turnsForwardingOn }) => turnsForwardingOn);
+    const name = isLater ? "forwarding-later" : "forwarding-off";
+    found.push(kinds.report(name, "net.ipv4.ip_forward is 0", turnOn(host, forward)));
   }
   const hasV6 =
     ips.some((ip) => ip.includes(":")) || /"subnet":"[0-9a-f]*:[0-9a-f:]*\//i.test(text);

@@ -1,0 +1,492 @@
+/** `davit doctor` on the real machine: what can be brought about in namespaces of the test's own. */
+import assert from "node:assert/strict";
+import { execFile, spawn, spawnSync } from "node:child_process";
+import { once } from "node:events";
+import {
+  copyFileSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  writeFileSync,
+} from "node:fs";
+import { createServer, type Server } from "node:net";
+import { tmpdir } from "node:os";
+import path from "node:path";
+import { after, afterEach, before, beforeEach, describe, test } from "node:test";
+import { type Conflist, ScriptedPlugin, testBridge, writeConflist } from "../support/cni.ts";
+import { type ConfigTable, TestDaemon } from "../support/daemon.ts";
+import { podConfig } from "../support/pod.ts";
+import { endDaemon, launchDaemon, runPod } from "./pods.ts";
+
+const repo = path.resolve(import.meta.dirname, "../..");
+const forward = "/proc/sys/net/ipv4/ip_forward";
+
+interface Found {
+  readonly id: string;
+  readonly severity: string;
+  readonly found: string;
+  readonly mend?: string;
+}
+
+interface Outcome {
+  readonly code: number | null;
+  readonly findings: readonly Found[];
+  readonly ids: readonly string[];
+  readonly leftOut: readonly string[];
+  readonly fixed: readonly string[];
+}
+
+/** Runs a command line to its end; the doctor's answer is the JSON that it prints. */
+async function outcomeOf(
+  program: string,
+  args: readonly string[],
+  env: NodeJS.ProcessEnv = {},
+): Promise<Outcome> {
+  const child = execFile(program, args, {
+    env: { ...process.env, NODE_TEST_CONTEXT: undefined, ...env },
+    timeout: 120_000,
+  });
+  let out = "";
+  let err = "";
+  child.stdout?.on("data", (text: string) => (out += text));
+  child.stderr?.on("data", (text: string) => (err += text));
+  const [code] = (await once(child, "close")) as [number | null];
+  assert.ok(out.startsWith("{"), `${program} ${args.join(" ")}: ${code ?? ""} ${err}${out}`);
+  const report = JSON.parse(out) as Omit<Outcome, "code" | "ids">;
+  return { ...report, code, ids: report.findings.map(({ id }) => id) };
+}
+
+function quoted(words: readonly string[]): string {
+  return words.map((word) => `'${word}'`).join(" ");
+}
+
+let daemon: TestDaemon;
+let plugin: ScriptedPlugin;
+
+function command(only: string, ...more: readonly string[]): readonly string[] {
+  const groups = only.split(" ").flatMap((group) => ["--only", group]);
+  return ["doctor", "--config", daemon.paths.config, "-o", "json", ...groups, ...more];
+}
+
+const davit = path.join(repo, "bin/davit");
+const doctor = (only: string, ...more: readonly string[]): Promise<Outcome> =>
+  outcomeOf(davit, command(only, ...more));
+
+/** The same in a mount namespace of its own, which `script` changes first. */
+const doctorAfter = (script: string, only: string): Promise<Outcome> =>
+  outcomeOf("unshare", [
+    ...["--mount", "--propagation", "private", "sh", "-c"],
+    `set -e\n${script}\nexec ${quoted([davit, ...command(only)])}`,
+  ]);
+
+function conflist(plugins: Conflist["plugins"], cniVersion = "1.0.0"): void {
+  rmSync(daemon.paths.confDir, { recursive: true, force: true });
+  writeConflist(daemon.paths.confDir, "10-test.conflist", { cniVersion, name: "odd", plugins });
+}
+
+function assertFinds({ ids, findings }: Outcome, ...wanted: readonly string[]): void {
+  for (const id of wanted) assert.ok(ids.includes(id), `no ${id} in ${JSON.stringify(findings)}`);
+}
+
+/** A socket file that nobody serves, as a killed daemon leaves it. */
+async function leaveSocket(file: string): Promise<void> {
+  const script = `require("net").createServer().listen(${JSON.stringify(file)}, () => process.kill(process.pid, 9))`;
+  const child = spawn(process.execPath, ["-e", script], { stdio: "ignore" });
+  await once(child, "exit");
+  assert.ok(existsSync(file));
+}
+
+function listen(server: Server, at: string | number): Promise<unknown> {
+  server.listen(at);
+  return once(server, "listening");
+}
+
+before(() => {
+  writeFileSync(forward, "1");
+});
+
+beforeEach(() => {
+  daemon = TestDaemon.prepare({ config: {} });
+  plugin = new ScriptedPlugin(daemon.paths.folder);
+  mkdirSync(daemon.paths.root);
+  mkdirSync(daemon.paths.state);
+  configure({});
+});
+
+afterEach(async () => {
+  if (existsSync(daemon.paths.socket) && daemon.lines.length > 0) await endDaemon(daemon);
+  else await daemon[Symbol.asyncDispose]();
+});
+
+function configure(changes: ConfigTable): void {
+  const bins = { cni: { bin_dirs: [plugin.binDir, "/usr/lib/cni"] } };
+  daemon.writeConfig({ ...bins, ...changes });
+}
+
+describe("davit doctor", () => {
+  test("tries the network as a pod would be attached, and leaves nothing", async () => {
+    const outcome = await doctor("configuration programs disk network");
+    assertFinds(outcome, "network.configuration", "network.trial", "network.iptables");
+    assertFinds(outcome, "configuration.fine", "programs.addon", "programs.monitor", "disk.fine");
+    const trial = outcome.findings.find(({ id }) => id === "network.trial");
+    assert.match(trial?.found ?? "", /gave 10\.92\.0\.\d+, .*ADD bridge .* ms, .*DEL bridge .* ms/);
+    assert.deepEqual(readdirSync(daemon.paths.ipamDir), []);
+    assert.equal(existsSync(`/proc/sys/net/ipv4/conf/${testBridge}`), false);
+    assert.deepEqual(readdirSync(daemon.paths.root), []);
+    const scratch = readdirSync(tmpdir()).filter((name) => name.startsWith("davit-doctor-"));
+    assert.deepEqual(scratch, []);
+  });
+
+  test("keeps the bridge that pods use", async () => {
+    await launchDaemon(daemon);
+    const podSandboxId = await runPod(daemon, podConfig());
+    assertFinds(await doctor("network"), "network.trial");
+    assert.ok(existsSync(`/proc/sys/net/ipv4/conf/${testBridge}`));
+    const { status } = await daemon.client.runtime.podSandboxStatus({ podSandboxId });
+    assert.ok(
+      readdirSync(path.join(daemon.paths.ipamDir, "davit-test")).includes(
+        status?.network?.ip ?? "?",
+      ),
+    );
+  });
+
+  test("turns ip_forward on when it is asked to", async () => {
+    writeFileSync(forward, "0");
+    // The bridge plugin turns it on by itself; a trial must not.
+    assertFinds(await doctor("network"), "network.forwarding-later");
+    assert.equal(readFileSync(forward, "utf8"), "0\n");
+    conflist([{ type: "scripted" }]);
+    const before = await doctor("network");
+    assertFinds(before, "network.forwarding-off");
+    assert.equal(before.code, 1);
+    assert.equal(readFileSync(forward, "utf8"), "0\n");
+    const after = await doctor("network", "--fix");
+    assert.deepEqual(after.fixed, ["set net.ipv4.ip_forward = 1"]);
+    assert.equal(after.ids.includes("network.forwarding-off"), false);
+    assert.equal(readFileSync(forward, "utf8"), "1\n");
+  });
+
+  test("says what is wrong with the folder of network configurations", async () => {
+    const { confDir } = daemon.paths;
+    const file = path.join(confDir, "05-broken.conflist");
+    writeFileSync(path.join(confDir, "99-last.conf"), "{}");
+    writeFileSync(file, "{");
+    assertFinds(await doctor("network"), "network.file-invalid", "network.file-ignored");
+    rmSync(path.join(confDir, "10-test.conflist"));
+    rmSync(path.join(confDir, "99-last.conf"));
+    const broken = await doctor("network");
+    assertFinds(broken, "network.file-invalid", "network.no-valid-file");
+    assert.equal(broken.code, 1);
+    rmSync(file);
+    assertFinds(await doctor("network"), "network.no-configuration");
+    rmSync(confDir, { recursive: true });
+    assertFinds(await doctor("network"), "network.no-folder");
+    conflist([{ type: "scripted" }], "9.9.9");
+    assertFinds(await doctor("network"), "network.version-unknown");
+    conflist([{ type: "nowhere" }]);
+    assertFinds(await doctor("network"), "network.plugin-missing");
+  });
+
+  test("says which plugin fails, and how", async () => {
+    conflist([{ type: "scripted" }]);
+    const result = { cniVersion: "1.0.0", ips: [{ address: "10.9.0.2/24" }] };
+    plugin.on("ADD", { does: "succeed", result });
+    assertFinds(await doctor("network"), "network.trial");
+    plugin.on("DEL", { does: "fail", error: { code: 100, msg: "cannot let go" } });
+    const failed = await doctor("network");
+    assertFinds(failed, "network.del-failed");
+    assert.equal(failed.code, 0, "a warning is no error");
+    plugin.on("ADD", { does: "succeed", result: { cniVersion: "1.0.0" } });
+    assertFinds(await doctor("network"), "network.no-address");
+    plugin.on("ADD", { does: "fail", error: { code: 100, msg: "the bridge is broken" } });
+    const broken = await doctor("network");
+    assertFinds(broken, "network.add-failed");
+    assert.match(JSON.stringify(broken.findings), /the bridge is broken/);
+    conflist([{ type: "scripted" }], "1.1.0");
+    plugin.on("STATUS", { does: "fail", error: { code: 50, msg: "no room" } });
+    assertFinds(await doctor("network"), "network.plugin-not-ready");
+  });
+
+  test("ends a plugin that hangs, with all of its processes, and still calls DEL", async () => {
+    conflist([{ type: "scripted" }]);
+    configure({
+      cni: { bin_dirs: [plugin.binDir], plugin_timeout_seconds: 1, conf_dir: daemon.paths.confDir },
+    });
+    plugin.on("ADD", { does: "hang", withGrandchild: true });
+    const outcome = await doctor("network");
+    assertFinds(outcome, "network.plugin-hangs");
+    assert.equal(plugin.calls("DEL").length, 1);
+  });
+
+  test("frees what a plugin forgets", async () => {
+    conflist([
+      {
+        type: "scripted",
+        ipam: { type: "host-local", dataDir: daemon.paths.ipamDir },
+      },
+    ]);
+    const folder = path.join(daemon.paths.ipamDir, "odd");
+    mkdirSync(folder);
+    const result = { cniVersion: "1.0.0", ips: [{ address: "10.9.0.2/24" }] };
+    const release = plugin.block("ADD", { does: "succeed", result });
+    const running = doctor("network");
+    const [call] = await plugin.waitForCalls("ADD");
+    writeFileSync(path.join(folder, "10.9.0.2"), `${call?.env["CNI_CONTAINERID"] ?? ""}\r\neth0`);
+    release();
+    assertFinds(await running, "network.left-behind");
+    assert.deepEqual(readdirSync(folder), []);
+  });
+
+  test("takes the trial down when it is interrupted", async () => {
+    conflist([{ type: "scripted" }]);
+    const release = plugin.block("ADD");
+    const child = spawn(davit, command("network"), { stdio: "ignore" });
+    await plugin.waitForCalls("ADD");
+    child.kill("SIGINT");
+    const [code] = (await once(child, "exit")) as [number | null];
+    release();
+    assert.equal(code, 130);
+    assert.equal(plugin.calls("DEL").length, 1);
+  });
+});
+
+describe("davit doctor on disks", () => {
+  const mounted = (options: string, only = "disk"): Promise<Outcome> =>
+    doctorAfter(`mount -t ${options} ${daemon.paths.root}`, only);
+
+  test("says what is wrong with the file system of root", async () => {
+    const { root } = daemon.paths;
+    const fill = `for i in $(seq 38); do : >${root}/$i; done`;
+    const [readOnly, full, inodes, open] = await Promise.all([
+      mounted("tmpfs -o ro,mode=0711 t"),
+      mounted("tmpfs -o size=1m,mode=0711 t"),
+      doctorAfter(`mount -t tmpfs -o nr_inodes=40,mode=0711 t ${root}; ${fill}`, "disk"),
+      mounted("tmpfs -o mode=0777 t"),
+    ]);
+    assertFinds(readOnly, "disk.read-only");
+    assertFinds(full, "disk.full");
+    assertFinds(inodes, "disk.inodes-low");
+    assertFinds(open, "disk.open-to-others");
+    const { folder } = daemon.paths;
+    for (const name of ["lower", "upper", "work"]) mkdirSync(path.join(folder, name));
+    const layers = `lowerdir=${folder}/lower,upperdir=${folder}/upper,workdir=${folder}/work`;
+    assertFinds(await mounted(`overlay -o ${layers} o`), "disk.overlay-refused");
+  });
+
+  test("makes folders that are missing, when it is asked to", async () => {
+    rmSync(daemon.paths.root, { recursive: true });
+    assertFinds(await doctor("disk"), "disk.folder-missing");
+    const fixed = await doctor("disk", "--fix");
+    assert.deepEqual(fixed.fixed, [`made the folder ${daemon.paths.root}`]);
+    rmSync(daemon.paths.root, { recursive: true });
+    writeFileSync(daemon.paths.root, "");
+    assertFinds(await doctor("disk"), "disk.not-a-folder");
+  });
+});
+
+describe("davit doctor on the kernel's mounts", () => {
+  test("sees cgroups that are not mounted, or read-only", async () => {
+    assertFinds(await doctorAfter("umount -R /sys/fs/cgroup", "cgroups"), "cgroups.none");
+    const readOnly = `for m in $(grep -o ' /sys/fs/cgroup[^ ]* cgroup' /proc/mounts | cut -d' ' -f2); do
+      mount -o remount,bind,ro $m; done`;
+    assertFinds(await doctorAfter(readOnly, "cgroups"), "cgroups.read-only");
+  });
+
+  test("sees how mounts propagate, and /sys read-only", async () => {
+    assertFinds(await doctorAfter("mount --make-rprivate /", "mounts"), "mounts.root-not-shared");
+    const shared = await doctorAfter("mount --make-shared /", "mounts");
+    assert.equal(shared.ids.includes("mounts.root-not-shared"), false);
+    const pins = path.join(daemon.paths.state, "ns");
+    mkdirSync(pins);
+    const script = `mount -t tmpfs t ${pins}; mount --make-shared ${pins}`;
+    assertFinds(await doctorAfter(script, "mounts"), "mounts.namespaces-shared");
+    const sys = await doctorAfter("mount -o remount,bind,ro /sys", "mounts");
+    assertFinds(sys, "mounts.sys-read-only");
+  });
+});
+
+describe("davit doctor on capabilities", () => {
+  const without = (...flags: readonly string[]): Promise<Outcome> =>
+    outcomeOf("setpriv", [...flags, davit, ...command("capabilities")]);
+
+  test("sees what was taken from root", async () => {
+    const [network, resource, boot, noNew] = await Promise.all([
+      without("--bounding-set", "-net_admin"),
+      without("--bounding-set", "-sys_resource"),
+      without("--bounding-set", "-sys_boot"),
+      without("--no-new-privs"),
+    ]);
+    assertFinds(network, "capabilities.missing");
+    assertFinds(resource, "capabilities.no-sys-resource");
+    assertFinds(boot, "capabilities.bounded");
+    assertFinds(noNew, "capabilities.no-new-privs");
+  });
+});
+
+describe("davit doctor on programs", () => {
+  test("sees programs that are missing, broken or old", async () => {
+    const script = (name: string, text: string): string => {
+      const file = path.join(daemon.paths.folder, name);
+      writeFileSync(file, `#!/bin/sh\n${text}\n`, { mode: 0o755 });
+      return file;
+    };
+    const paths = (monitor: string, crun: string, runc: string): void =>
+      configure({
+        runtime: {
+          monitor_path: monitor,
+          handlers: { crun: { path: crun }, runc: { path: runc } },
+        },
+      });
+    paths("/nowhere/conmon", "/nowhere/crun", "/nowhere/runc");
+    assertFinds(
+      await doctor("programs"),
+      ...[
+        "programs.monitor-missing",
+        "programs.default-runtime-missing",
+        "programs.runtime-missing",
+      ],
+    );
+    const broken = script("broken", "echo cannot load a library >&2; exit 127");
+    const old = script("old", 'echo "an old one"; [ "$1" != features ]');
+    const plain = script("plain", "echo '{}'");
+    paths(broken, broken, old);
+    assertFinds(
+      await doctor("programs"),
+      ...["programs.monitor-broken", "programs.runtime-broken", "programs.runtime-old"],
+    );
+    paths(old, plain, plain);
+    assertFinds(await doctor("programs"), "programs.monitor-old", "programs.runtime-no-seccomp");
+  });
+
+  test("sees an addon that is not there", async () => {
+    const alone = path.join(daemon.paths.folder, "davit.js");
+    copyFileSync(path.join(repo, "dist/davit.js"), alone);
+    const outcome = await outcomeOf(process.execPath, [alone, ...command("programs")]);
+    assertFinds(outcome, "programs.addon-broken");
+    assert.equal(outcome.code, 1);
+  });
+});
+
+describe("davit doctor on sockets and the daemon", () => {
+  test("removes a stale socket when it is asked to, and no other", async () => {
+    const { socket } = daemon.paths;
+    assertFinds(await doctor("sockets"), "sockets.absent");
+    await leaveSocket(socket);
+    assertFinds(await doctor("sockets"), "sockets.stale");
+    const fixed = await doctor("sockets", "--fix");
+    assert.deepEqual(fixed.fixed, [`removed the socket ${socket}, which nobody served`]);
+    assert.equal(existsSync(socket), false);
+    writeFileSync(socket, "");
+    assertFinds(await doctor("sockets", "--fix"), "sockets.not-a-socket");
+    assert.ok(existsSync(socket));
+  });
+
+  test("sees a server that does not answer", async () => {
+    const server = createServer(() => undefined);
+    await listen(server, daemon.paths.socket);
+    const outcome = await doctor("sockets daemon");
+    assertFinds(outcome, "sockets.silent");
+    server.close();
+  });
+
+  test("tells what a daemon that runs says of itself, and what one that is gone leaves", async () => {
+    await launchDaemon(daemon);
+    const running = await doctor("sockets daemon leftovers configuration");
+    assertFinds(running, "sockets.davit", "daemon.fine", "leftovers.fine");
+    assert.equal(running.code, 0);
+    configure({ cni: { conf_dir: daemon.paths.confDir, max_parallel: 3 } });
+    assertFinds(await doctor("daemon"), "daemon.configuration-changed");
+    configure({});
+    await runPod(daemon, podConfig());
+    // The socket goes, and whoever holds the lock does not serve it.
+    rmSync(daemon.paths.socket);
+    assertFinds(await doctor("sockets"), "sockets.daemon-unreachable");
+    await daemon.kill9();
+    assertFinds(await doctor("sockets leftovers"), "leftovers.pods-without-daemon");
+    const pins = readdirSync(path.join(daemon.paths.state, "ns/net"));
+    for (const id of pins) spawnSync("umount", [path.join(daemon.paths.state, "ns/net", id)]);
+    assertFinds(await doctor("leftovers"), "leftovers.stale-namespaces");
+    await launchDaemon(daemon);
+  });
+
+  test("says that the network of a running daemon is not ready", async () => {
+    await launchDaemon(daemon);
+    rmSync(path.join(daemon.paths.confDir, "10-test.conflist"));
+    await daemon.waitForLine(/no pod network/);
+    const outcome = await doctor("daemon");
+    assertFinds(outcome, "daemon.network-not-ready");
+    assert.equal(outcome.code, 1);
+  });
+
+  test("clears the scratch folder of a doctor that was killed", async () => {
+    const gone = spawnSync("true").pid;
+    const scratch = mkdtempSync(path.join(tmpdir(), `davit-doctor-${gone}-`));
+    assertFinds(await doctor("leftovers"), "leftovers.doctor-scratch");
+    const fixed = await doctor("leftovers", "--fix");
+    assert.deepEqual(fixed.fixed, [`removed ${scratch}`]);
+    assert.equal(existsSync(scratch), false);
+  });
+});
+
+describe("davit doctor on the configuration and registries", () => {
+  test("names each problem of the file, and goes on with the defaults", async () => {
+    writeFileSync(daemon.paths.config, 'roott = "/x"\n[cni]\nmax_parallel = 0\n');
+    const outcome = await doctor("configuration");
+    assert.deepEqual(outcome.ids, ["configuration.invalid", "configuration.invalid"]);
+    assert.match(outcome.findings[0]?.found ?? "", /davit\.toml:1: .*roott.*"root"/);
+    assert.equal(outcome.code, 1);
+    rmSync(daemon.paths.config);
+    assertFinds(await doctor("configuration"), "configuration.invalid");
+  });
+
+  test("asks the registries that it is told to, and none else", async () => {
+    const certs = path.join(daemon.paths.folder, "certs.d");
+    configure({ images: { registry_config_path: certs } });
+    const write = (name: string, text: string): void => {
+      mkdirSync(path.join(certs, name), { recursive: true });
+      writeFileSync(path.join(certs, name, "hosts.toml"), text);
+    };
+    // Accepts, and says nothing for ever.
+    const mute = createServer(() => undefined);
+    const well = createServer((client) => client.end("HTTP/1.1 401 Unauthorized\r\n\r\n"));
+    const ill = createServer((client) => client.end("HTTP/1.1 503 Unavailable\r\n\r\n"));
+    for (const server of [mute, well, ill]) {
+      server.on("connection", (client) => client.on("error", () => undefined));
+      await listen(server, 0);
+    }
+    const at = (server: Server): string => {
+      const address = server.address();
+      assert.ok(address !== null && typeof address === "object");
+      return `http://127.0.0.1:${address.port}`;
+    };
+    write("well.test", `server = "${at(well)}"\n`);
+    write("ill.test", `server = "${at(ill)}"\n[host."http://127.0.0.1:1"]\n`);
+    write("mute.test", `server = "${at(mute)}"\n`);
+    write("wrong.test", "srever = 3\n");
+    write("nowhere.test", 'server = "https://nowhere.invalid"\n');
+    const asleep = await doctor("registries");
+    assert.deepEqual(asleep.ids, []);
+    const outcome = await doctor("registries", "--registries", "--image", "127.0.0.1:1/a:b");
+    assertFinds(outcome, "registries.reachable", "registries.server-error");
+    assertFinds(outcome, "registries.mirror-unreachable", "registries.host-unreachable");
+    assertFinds(outcome, "registries.file-invalid", "registries.image-missing");
+    assertFinds(outcome, "registries.name-unknown");
+    for (const server of [mute, well, ill]) server.close();
+  });
+
+  test("ends although a file that it reads never answers", async () => {
+    const fifo = path.join(daemon.paths.state, "davit.lock");
+    assert.equal(spawnSync("mkfifo", [fifo]).status, 0);
+    const outcome = await doctor("sockets clock");
+    assertFinds(outcome, "doctor.late");
+    assert.equal(outcome.code, 1);
+    rmSync(fifo);
+  });
+});
+
+after(() => {
+  spawnSync("ip", ["link", "delete", testBridge], { stdio: "ignore" });
+});
