@@ -1,6 +1,6 @@
 /** A disk that is full or cannot be written: what ends can end, what is new is refused in clear words. */
 import assert from "node:assert/strict";
-import { closeSync, openSync, readdirSync, rmSync, statfsSync, writeSync } from "node:fs";
+import { closeSync, openSync, readdirSync, rmSync, statfsSync, statSync, writeSync } from "node:fs";
 import path from "node:path";
 import { after, before, describe, test } from "node:test";
 import type { TestDaemon } from "../support/daemon.ts";
@@ -217,6 +217,30 @@ describe("a full disk", () => {
         await remove(daemon, id);
       }
       await closePod(pod);
+    }),
+  );
+
+  test(
+    "under a container's log loses lines and nothing else",
+    leaklessAcross(served, async () => {
+      const logDirectory = path.join(path.dirname(daemon.paths.root), "logs");
+      const pod = await openPod(daemon, podOf({}, { logDirectory }));
+      const text = 'trap "exit 5" TERM; while :; do echo line; sleep 0.01; done';
+      const id = await runIn(pod, script(text, { logPath: "0.log" }));
+      const log = path.join(logDirectory, "0.log");
+      const size = (): number => statSync(log).size;
+      await until("it writes", () => size() > 0);
+      {
+        using _full = fullDisk();
+        await until("its last page is full", () => size() % 4096 === 0);
+        assert.equal((await containerStatus(daemon, id)).state, RUNNING);
+      }
+      const then = size();
+      await until("it goes on", () => size() > then);
+      await stop(daemon, id, 10);
+      assert.equal((await containerStatus(daemon, id)).exitCode, 5);
+      await closePod(pod);
+      rmSync(logDirectory, { recursive: true });
     }),
   );
 });
