@@ -13,7 +13,12 @@ import {
   Starting,
 } from "../engine/container/index.ts";
 import type { LateRecords } from "../engine/late-records.ts";
-import { type ImageContext, Pulls, removeUnusedLayers } from "../engine/image/index.ts";
+import {
+  type ImageContext,
+  PullProgress,
+  Pulls,
+  removeUnusedLayers,
+} from "../engine/image/index.ts";
 import type { CgroupLayout } from "../linux/index.ts";
 import type { ConfiguredHandlers } from "./handlers.ts";
 
@@ -69,6 +74,7 @@ export async function buildContainers(
     }),
     snapshots,
     pulls: new Pulls(tasks),
+    progress: new PullProgress((diffId) => snapshots.hasLayer(diffId)),
     operations,
     tasks,
     clock,

@@ -19,7 +19,8 @@ export const exec: Command = {
   details:
     "By ExecSync: the output comes when the command has ended, up to 16 MiB of each stream, and\n" +
     "the command has no input. The exit code is the command's own; 125 says that davit failed\n" +
-    "to run it, 124 that its time was over. A pod of one container stands for it.",
+    "to run it, 124 that its time was over. A pod stands for its only container, or the\n" +
+    "only one that runs.",
   operands: [
     { name: "CONTAINER", complete: "container" },
     { name: "COMMAND", rest: true },

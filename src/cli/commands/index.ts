@@ -1,9 +1,11 @@
 // The table of commands. Help, completions and docs/cli.md are made of it; a new command is a file
 // here and its line below.
 import type { Command } from "../command-line/command.ts";
+import { completeFor, completion } from "./completion.ts";
 import { configCheck, configDefault, configShow } from "./config.ts";
 import { demo } from "./demo.ts";
 import { doctor } from "./doctor.ts";
+import { down } from "./down.ts";
 import { exec } from "./exec.ts";
 import { images } from "./images.ts";
 import { inflight } from "./inflight.ts";
@@ -12,26 +14,33 @@ import { inspect } from "./inspect.ts";
 import { logs } from "./logs.ts";
 import { pods } from "./pods.ts";
 import { ps } from "./ps.ts";
+import { pull } from "./pull.ts";
 import { rm } from "./rm.ts";
 import { rmi } from "./rmi.ts";
+import { run } from "./run.ts";
 import { serve } from "./serve.ts";
+import { stats } from "./stats.ts";
 import { stop } from "./stop.ts";
 import { version } from "./version.ts";
 import { why } from "./why.ts";
 
 /** Every command, in the order of the help. */
 export const commands: readonly Command[] = [
+  run,
+  down,
   pods,
   ps,
   stop,
   rm,
   images,
+  pull,
   rmi,
   logs,
   exec,
   inspect,
   why,
   inflight,
+  stats,
   serve,
   configDefault,
   configCheck,
@@ -39,5 +48,7 @@ export const commands: readonly Command[] = [
   doctor,
   info,
   version,
+  completion,
   demo,
+  completeFor(() => commands),
 ];

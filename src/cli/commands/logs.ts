@@ -18,7 +18,8 @@ export const logs: Command = {
   summary: "Print what a container has written",
   details:
     "Its stdout to stdout and its stderr to stderr, byte by byte. Reads the log file that the\n" +
-    "server names, so it must run where the server does. A pod of one container stands for it.",
+    "server names, so it must run where the server does. A pod stands for its only container, or the\n" +
+    "only one that runs.",
   operands: [{ name: "CONTAINER", complete: "container" }],
   options: {
     follow: { short: "f", doc: "Go on until the container ends; follows rotations of the log" },

@@ -1,7 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { gunzipSync } from "node:zlib";
-import { quantity } from "../manifest/request.ts";
 import { busyboxImage, digestOf } from "./image.ts";
 
 interface Manifest {
@@ -21,17 +20,4 @@ test("busyboxImage() makes an image whose digests are right", () => {
   assert.deepEqual(rootfs.diff_ids, [digestOf(tar)]);
   assert.equal(tar.length % 512, 0);
   assert.equal(tar.subarray(257, 262).toString(), "ustar");
-});
-
-test("quantity() reads Kubernetes' quantities", () => {
-  for (const [text, value] of [
-    ["100m", 0.1],
-    ["2", 2],
-    ["1.5", 1.5],
-    ["64Mi", 64 * 2 ** 20],
-    ["1k", 1000],
-    ["2e3", 2000],
-  ] as const) {
-    assert.equal(quantity(text), value, text);
-  }
 });

@@ -1,26 +1,32 @@
 import { readFileSync } from "node:fs";
+import { mkdir } from "node:fs/promises";
 import { constants } from "node:os";
 import process from "node:process";
 import { setTimeout as sleep } from "node:timers/promises";
 import { messageOf, RuntimeError, wrap } from "../../base/errors.ts";
+import { Rollback } from "../../base/rollback.ts";
 import { CriClient } from "../../client/cri-client.ts";
 import { parseConfig } from "../../config/load.ts";
 import { type Daemon, runDaemon } from "../../daemon/run.ts";
 import { exitCode } from "../command-line/exit-code.ts";
 import { DemoHost } from "./host.ts";
-import { type DemoContainer, runContainers, showLogs } from "./containers.ts";
 import { DEMO_BRIDGE } from "./network.ts";
 import { openDemoRegistry } from "./registry.ts";
-import { type PodManifest, parsePodManifests } from "../manifest/pod.ts";
+import { runPod, type RunContext, type RunningPod } from "../lifecycle/run-pod.ts";
+import { thisNode } from "../lifecycle/read-manifests.ts";
+import { parsePodManifests } from "../manifest/parse.ts";
+import type { PodManifest, PodNode } from "../manifest/pod.ts";
+import type { Server } from "../server/session.ts";
+import { podLogs, type PodLog, showLogs } from "./logs.ts";
 import { formatPodSummary } from "../output/pod-summary.ts";
-import { Progress } from "../output/progress.ts";
+import { Progress, StepLines } from "../output/progress.ts";
 import { onStopSignals } from "../stop-signals.ts";
 import type { Terminal } from "../output/terminal.ts";
 
 const RUN_FOLDER = "/run/davit-demo";
 const ROOT_FOLDER = "/var/lib/davit-demo";
-const RUN_POD_TIMEOUT_MS = 120_000;
 const CALL_TIMEOUT_MS = 60_000;
+const demoNode: PodNode = thisNode(`${ROOT_FOLDER}/pods`);
 const READY_TIMEOUT_MS = 20_000;
 const READY_POLL_MS = 20;
 // How long --once shows the log.
@@ -58,7 +64,7 @@ export async function runDemo(options: DemoOptions): Promise<number> {
   const takeDown: TakeDown[] = [{ title: "Remove its folders", work: () => host.removeFolders() }];
   let failed = false;
   try {
-    const { daemon, containers } = await bringUp(
+    const { daemon, logs } = await bringUp(
       { options, progress, host, pods, takeDown, ...claim },
       signals.signal,
     );
@@ -67,7 +73,7 @@ export async function runDemo(options: DemoOptions): Promise<number> {
       signals.signal,
       ...(options.once ? [AbortSignal.timeout(onceMs)] : []),
     ]);
-    const shown = showLogs(containers, terminal, enough);
+    const shown = showLogs(logs, terminal, enough);
     if (options.once) await shown;
     else await serveUntil(signals.stopped, daemon, terminal);
     await shown;
@@ -106,7 +112,7 @@ interface Stage {
 async function bringUp(
   stage: Stage,
   signal: AbortSignal,
-): Promise<{ readonly daemon: Daemon; readonly containers: readonly DemoContainer[] }> {
+): Promise<{ readonly daemon: Daemon; readonly logs: readonly PodLog[] }> {
   const { options, progress, host, pods, takeDown } = stage;
   const tellSubnet = (subnet: string): string => `${subnet} on ${DEMO_BRIDGE}`;
   await progress.step("Choose a network", () => host.prepareNetwork(), tellSubnet);
@@ -153,14 +159,15 @@ async function bringUp(
     await progress.step("Clear what an earlier demo left", clear, tellRemoved);
   }
 
-  const containers: DemoContainer[] = [];
+  const context = runContext(client, `unix://${daemon.socket}`);
+  const logs: PodLog[] = [];
   for (const pod of pods) {
     signal.throwIfAborted();
-    const podSandboxId = await runPod(client, pod, progress);
-    containers.push(...(await runContainers(client, podSandboxId, pod, progress)));
-    await showPod(podSandboxId, pod, stage, client);
+    const running = await runInSteps(context, pod, options.terminal);
+    logs.push(...(await podLogs(client, running)));
+    await showPod(running, stage, client);
   }
-  return { daemon, containers };
+  return { daemon, logs };
 }
 
 function readManifest(file: string): PodManifest[] {
@@ -170,8 +177,7 @@ function readManifest(file: string): PodManifest[] {
   } catch (cause) {
     throw wrap(`read pod manifest "${file}"`, cause);
   }
-  const resolvConf = readFileSync("/etc/resolv.conf", "utf8");
-  return parsePodManifests(yaml, file, { logRoot: `${ROOT_FOLDER}/logs`, resolvConf });
+  return parsePodManifests(yaml, file, demoNode);
 }
 
 function tellPods(pods: readonly PodManifest[]): string {
@@ -201,19 +207,45 @@ async function untilReady(client: CriClient, signal: AbortSignal): Promise<void>
  * Not cancelled by Ctrl-C: a create outlives its caller, and a pod that has an id is taken down
  * more simply than one that is still being made.
  */
-async function runPod(client: CriClient, pod: PodManifest, progress: Progress): Promise<string> {
-  const request = { config: pod.sandbox, runtimeHandler: pod.runtimeHandler };
-  const { podSandboxId } = await progress.step(
-    `Run pod ${pod.sandbox.metadata?.name ?? ""}`,
-    () => client.runtime.runPodSandbox(request, { timeoutMs: RUN_POD_TIMEOUT_MS }),
-    (answer) => answer.podSandboxId.slice(0, 12),
-  );
-  return podSandboxId;
+function runContext(client: CriClient, address: string): RunContext {
+  const { signal } = new AbortController();
+  const server: Server = {
+    client,
+    endpoint: { address, chosenBy: "default" },
+    signal,
+    limit: (timeoutMs = CALL_TIMEOUT_MS) => ({ timeoutMs }),
+    patient: () => ({ timeoutMs: CALL_TIMEOUT_MS }),
+  };
+  return { server, node: demoNode, pulls: new Map(), signal };
+}
+
+/** The pod as davit run would run it, its steps as lines. The demo's end takes all of it down. */
+async function runInSteps(
+  context: RunContext,
+  pod: PodManifest,
+  terminal: Terminal,
+): Promise<RunningPod> {
+  const lines = new StepLines(terminal);
+  await using undo = new Rollback();
+  await mkdir(pod.folder, { recursive: true, mode: 0o755 });
+  const report = {
+    step: (text: string) => lines.begin(`${text.slice(0, 1).toUpperCase()}${text.slice(1)}`),
+    warn: (text: string) => terminal.err(`${text}\n`),
+  };
+  try {
+    const running = await runPod(context, pod, undo, report);
+    lines.end(true);
+    return running;
+  } catch (error) {
+    lines.end(false);
+    throw error;
+  } finally {
+    undo.commit();
+  }
 }
 
 async function showPod(
-  podSandboxId: string,
-  pod: PodManifest,
+  { id: podSandboxId, manifest }: RunningPod,
   { options, progress, host }: Stage,
   client: CriClient,
 ): Promise<void> {
@@ -223,13 +255,13 @@ async function showPod(
   );
   const { terminal } = options;
   const { style } = terminal;
-  const ports = pod.sandbox.portMappings;
+  const ports = manifest.sandbox.portMappings;
   terminal.out(`\n${formatPodSummary(answer, { ports, now: new Date(), style })}\n`);
-  const crictl = `crictl --runtime-endpoint unix://${host.socket}`;
   terminal.out("  From another terminal:\n");
-  terminal.out(`    ${crictl} ps\n`);
-  terminal.out(`    ${crictl} logs -f $(${crictl} ps -q --pod ${podSandboxId.slice(0, 12)})\n`);
-  terminal.out(`    ${crictl} inspectp ${podSandboxId.slice(0, 12)}\n`);
+  terminal.out(`    export DAVIT_ENDPOINT=unix://${host.socket}\n`);
+  terminal.out("    bin/davit ps\n");
+  terminal.out(`    bin/davit logs -f ${manifest.name}\n`);
+  terminal.out(`    bin/davit inspect ${manifest.name}\n`);
 }
 
 /** Stops and removes every pod of the demo's daemon, also those that somebody added; how many. */

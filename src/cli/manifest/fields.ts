@@ -8,6 +8,7 @@ import {
   type YAMLMap,
 } from "yaml";
 import { nearest } from "../../config/nearest.ts";
+import { parseQuantity } from "./quantity.ts";
 
 /** One thing in a manifest that is wrong, or that davit does not do. */
 export interface ManifestFinding {
@@ -22,6 +23,9 @@ export interface ManifestText {
   readonly findings: ManifestFinding[];
 }
 
+/** Why fields that Kubernetes knows are not done here, by their names. */
+export type Reasons = Readonly<Record<string, string>>;
+
 /**
  * Reads the fields of one object of a manifest, each by its type, and in the end refuses those that
  * nobody asked for: what davit does not do must not look as if it were done.
@@ -35,6 +39,7 @@ export class Fields {
   readonly #node: unknown;
   readonly #values = new Map<string, { readonly value: unknown; readonly line: number }>();
   readonly #asked = new Set<string>();
+  readonly #emptyObjects = new Set<string>();
 
   /** The fields of `node`, which stands at `path` (as "spec.dnsConfig"); undefined has none. */
   constructor(text: ManifestText, path: string, node: unknown) {
@@ -53,6 +58,7 @@ export class Fields {
     for (const { key, value } of node.items) {
       const resolved = isAlias(value) ? value.resolve(this.#text.document) : value;
       const name = isScalar(key) ? String(key.value) : "";
+      if (isMap(resolved) && resolved.items.length === 0) this.#emptyObjects.add(name);
       if (isNothing(resolved)) continue;
       this.#values.set(name, { value: resolved, line: lineOf(this.#text, key) });
     }
@@ -61,6 +67,11 @@ export class Fields {
   /** True when the field is there. */
   has(name: string): boolean {
     return this.#values.has(name);
+  }
+
+  /** True for `name: {}`, which says something where the presence alone does: `emptyDir: {}`. */
+  isEmptyObject(name: string): boolean {
+    return this.#emptyObjects.has(name);
   }
 
   /** A string; `pattern` and `allowed` say which. */
@@ -105,6 +116,20 @@ export class Fields {
     return items;
   }
 
+  /** A list of whole numbers, zero or more; empty when absent. */
+  integers(name: string, max: number): number[] {
+    const items: number[] = [];
+    for (const item of this.#items(name)) {
+      const value = isScalar(item) ? item.value : undefined;
+      if (typeof value === "number" && Number.isInteger(value) && value >= 0 && value <= max) {
+        items.push(value);
+      } else {
+        this.refuse(name, `must hold integers from 0 to ${max}`, lineOf(this.#text, item));
+      }
+    }
+    return items;
+  }
+
   /** An object of strings, such as labels; empty when absent. */
   stringMap(name: string): Record<string, string> {
     const result: Record<string, string> = {};
@@ -116,26 +141,14 @@ export class Fields {
     return result;
   }
 
-  /** An object of quantities: strings as "64Mi", or plain numbers, which become strings. */
-  quantities(name: string): Record<string, string> {
-    const result: Record<string, string> = {};
-    const fields = this.object(name);
-    for (const key of fields?.names() ?? []) {
-      const value = fields?.quantity(key);
-      if (value !== undefined) result[key] = value;
-    }
-    return result;
-  }
-
-  /** One quantity. */
-  quantity(name: string): string | undefined {
+  /** A quantity, as 250m or 64Mi or a plain number. */
+  quantity(name: string): number | undefined {
     this.#asked.add(name);
     const node = this.#values.get(name)?.value;
-    const value = isScalar(node) ? String(node.value) : "";
-    // Kubernetes' resource.Quantity: a decimal number with a suffix of 1000 or 1024 to some power.
-    if (/^[0-9]+(\.[0-9]+)?(m|[kKMGTPE]i?|e[0-9]+)?$/.test(value)) return value;
-    if (node !== undefined) this.refuse(name, "must be a quantity, as 250m or 64Mi");
-    return undefined;
+    if (node === undefined) return undefined;
+    const value = isScalar(node) ? parseQuantity(String(node.value)) : undefined;
+    if (value === undefined) this.refuse(name, "must be a quantity, as 250m or 64Mi");
+    return value;
   }
 
   /** A nested object, or undefined when absent. The caller reads it and calls its `refuseRest`. */
@@ -143,6 +156,11 @@ export class Fields {
     this.#asked.add(name);
     const found = this.#values.get(name);
     return found && new Fields(this.#text, this.#at(name), found.value);
+  }
+
+  /** A nested object; one without fields when it is absent. */
+  objectOrEmpty(name: string): Fields {
+    return this.object(name) ?? new Fields(this.#text, this.#at(name), undefined);
   }
 
   /** The objects of a list; empty when absent. */
@@ -159,7 +177,7 @@ export class Fields {
   /** Notes that something is wrong with a field, or with the object itself. */
   refuse(name: string | undefined, problem: string, line = this.#lineOf(name)): void {
     const at = name === undefined ? this.#path : this.#at(name);
-    this.#text.findings.push({ line, message: `${at === "" ? "the document" : at} ${problem}` });
+    this.#text.findings.push({ line, message: `${at === "" ? "the document" : at}: ${problem}` });
   }
 
   /** Notes that a field must be there, unless it is; nothing where the object itself is absent. */
@@ -168,13 +186,18 @@ export class Fields {
       this.refuse(name, "is missing", this.#lineOf(undefined));
   }
 
-  /** Refuses each field that was not asked for so far. */
-  refuseRest(): void {
+  /** Refuses each field that was not asked for so far, with the reason where one is known. */
+  refuseRest(reasons: Reasons = {}): void {
     for (const name of this.names()) {
       if (this.#asked.has(name)) continue;
-      const meant = nearest(name, this.#asked);
+      const reason = Object.hasOwn(reasons, name) ? reasons[name] : undefined;
+      if (reason !== undefined) {
+        this.refuse(name, `not supported by davit run: ${reason}`);
+        continue;
+      }
+      const meant = nearest(name, [...this.#asked, ...Object.keys(reasons)]);
       const hint = meant === undefined ? "" : `, did you mean ${this.#at(meant)}?`;
-      this.refuse(name, `is not something davit does${hint}`);
+      this.refuse(name, `not supported by davit run${hint}`);
     }
   }
 

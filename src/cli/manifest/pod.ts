@@ -1,7 +1,5 @@
-import { randomUUID } from "node:crypto";
+import { createHash } from "node:crypto";
 import { create, type MessageInitShape } from "@bufbuild/protobuf";
-import { isScalar, LineCounter, parseAllDocuments } from "yaml";
-import { RuntimeError } from "../../base/errors.ts";
 import {
   NamespaceMode,
   type PodSandboxConfig,
@@ -10,32 +8,39 @@ import {
   SecurityProfile_ProfileType,
 } from "../../gen/runtime/v1/api_pb.ts";
 import { type ContainerManifest, type PortManifest, readContainers } from "./container.ts";
-import { Fields, type ManifestFinding, type ManifestText } from "./fields.ts";
+import { readDns } from "./dns.ts";
+import { Fields, type ManifestText, type Reasons } from "./fields.ts";
+import { type PodSecurity, readPodSecurity } from "./security.ts";
+import { readVolumes, type VolumeManifest } from "./volumes.ts";
 
 /** A Kubernetes Pod as davit runs it. */
 export interface PodManifest {
+  readonly name: string;
+  readonly namespace: string;
+  readonly uid: string;
   readonly sandbox: PodSandboxConfig;
   /** spec.runtimeClassName, taken as the name of a handler; "" for the default one. */
   readonly runtimeHandler: string;
   readonly containers: readonly ContainerManifest[];
+  readonly initContainers: readonly ContainerManifest[];
+  readonly volumes: readonly VolumeManifest[];
+  readonly security: PodSecurity;
   readonly restartPolicy: "Always" | "OnFailure" | "Never";
   readonly terminationGracePeriodSeconds: number;
+  /** The folder for what davit run writes for this pod: its logs and emptyDir volumes. */
+  readonly folder: string;
 }
 
 /** What a manifest leaves to the node. */
 export interface PodNode {
-  /** The folder for logs of pods; each gets one in it, named as kubelet does. */
-  readonly logRoot: string;
+  /** The folder in which each pod gets one of its own. */
+  readonly podsRoot: string;
   /** The text of the node's resolv.conf, which spec.dnsConfig adds to. */
   readonly resolvConf: string;
-  /** Makes the uid of a pod that has none. */
-  readonly newUid?: () => string;
-}
-
-interface Dns {
-  readonly servers: string[];
-  readonly searches: string[];
-  readonly options: string[];
+  /** What a variable from spec.nodeName holds. */
+  readonly nodeName: string;
+  /** Of the whole node. */
+  readonly memoryBytes: number;
 }
 
 // RFC 1123, as Kubernetes checks names: at most 253 and 63 letters.
@@ -43,104 +48,141 @@ const SUBDOMAIN = /^(?=.{1,253}$)[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-
 const LABEL = /^(?=.{1,63}$)[a-z0-9]([a-z0-9-]*[a-z0-9])?$/;
 const LOWER_CASE = 'lower-case letters, digits and "-"';
 
-/**
- * Reads the Pods of a YAML text (more than one are separated by `---`) and makes of each what
- * kubelet would ask the runtime for: see kubelet's generatePodSandboxConfig.
- *
- * Throws `invalid-argument` naming every field that is wrong or that davit does not do, with its
- * line. `file` is what the error calls the text.
- */
-export function parsePodManifests(yaml: string, file: string, node: PodNode): PodManifest[] {
-  const lines = new LineCounter();
-  const documents = parseAllDocuments(yaml, { lineCounter: lines, uniqueKeys: true });
-  const findings: ManifestFinding[] = [];
-  const pods: PodManifest[] = [];
-  for (const document of documents) {
-    for (const error of document.errors) {
-      const message = error.message.split(/ at line |\n/)[0] ?? "";
-      findings.push({ line: lines.linePos(error.pos[0]).line, message: `not YAML: ${message}` });
-    }
-    if (document.errors.length > 0 || isEmpty(document.contents)) continue;
-    pods.push(readPod({ document, lines, findings }, node));
-  }
-  if (findings.length > 0) {
-    const all = findings.map(({ line, message }) => `${message} (line ${line})`);
-    throw new RuntimeError("invalid-argument", `read pod manifest "${file}": ${all.join("; ")}`);
-  }
-  if (pods.length === 0) {
-    throw new RuntimeError(
-      "invalid-argument",
-      `read pod manifest "${file}": there is no Pod in it`,
-    );
-  }
-  return pods;
+const oneNode = "there is one node, nothing is scheduled";
+const noServer = "there is no API server";
+const exported = "the API server writes it: take it out of the file";
+const specReasons: Reasons = {
+  affinity: oneNode,
+  nodeName: oneNode,
+  nodeSelector: oneNode,
+  preemptionPolicy: oneNode,
+  priority: oneNode,
+  priorityClassName: oneNode,
+  schedulerName: oneNode,
+  schedulingGates: oneNode,
+  tolerations: oneNode,
+  topologySpreadConstraints: oneNode,
+  serviceAccount: noServer,
+  serviceAccountName: noServer,
+  readinessGates: noServer,
+  resourceClaims: noServer,
+  imagePullSecrets: "pull the image first: davit pull --creds",
+  activeDeadlineSeconds: "nothing looks after pods while they run; that is kubelet's work",
+  ephemeralContainers: "use davit exec",
+  hostAliases: "the pod's hosts file is the runtime's",
+  subdomain: "there is no cluster to serve names",
+  setHostnameAsFQDN: "there is no cluster to serve names",
+  hostnameOverride: "use hostname",
+  overhead: "it is of a RuntimeClass, which the API server knows",
+  resources: "give each container its own",
+};
+const metadataReasons: Reasons = {
+  creationTimestamp: exported,
+  generateName: "give it a name",
+  generation: exported,
+  managedFields: exported,
+  ownerReferences: exported,
+  resourceVersion: exported,
+  selfLink: exported,
+  finalizers: noServer,
+};
+
+/** The names of the Pod in a document: all that taking it down again needs. */
+export interface PodNames {
+  readonly name: string;
+  readonly namespace: string;
+  readonly uid: string;
 }
 
-/** As what follows a "---" at the end of a file. */
-function isEmpty(contents: unknown): boolean {
-  return contents === null || (isScalar(contents) && contents.value === null);
-}
-
-function readPod(text: ManifestText, node: PodNode): PodManifest {
+/** Reads one document and makes of it what kubelet would ask the runtime for. */
+export function readPod(text: ManifestText, node: PodNode): PodManifest {
   const top = new Fields(text, "", text.document.contents);
-  for (const name of ["apiVersion", "kind", "metadata", "spec"]) top.require(name);
-  top.choice("apiVersion", ["v1"]);
-  top.choice("kind", ["Pod"]);
-  const metadata = readMetadata(
-    top.object("metadata") ?? new Fields(text, "metadata", undefined),
-    node,
-  );
+  const { names, labels, annotations } = readHead(top, text);
   const spec = top.object("spec") ?? new Fields(text, "spec", undefined);
-  const containers = readContainers(spec);
+  top.require("spec");
+  const volumes = readVolumes(spec, node.memoryBytes);
+  const { containers, initContainers } = readContainers(spec, volumes);
+  const security = readPodSecurity(spec.objectOrEmpty("securityContext"));
+  const folder = podFolder(node.podsRoot, names);
   const sandbox = create(PodSandboxConfigSchema, {
-    metadata: { ...metadata.id, attempt: 0 },
-    hostname: readHostname(spec, metadata.id.name),
-    // The layout that kubelet and log collectors know.
-    logDirectory: `${node.logRoot}/${metadata.id.namespace}_${metadata.id.name}_${metadata.id.uid}`,
-    labels: metadata.labels,
-    annotations: metadata.annotations,
+    metadata: { ...names, attempt: 0 },
+    hostname: readHostname(spec, names.name),
+    logDirectory: `${folder}/logs`,
+    labels,
+    annotations,
     portMappings: containers.flatMap(({ ports }) => ports.map(asPortMapping)),
     linux: {
       securityContext: {
+        ...sandboxSecurity(security),
         namespaceOptions: readNamespaces(spec),
-        seccomp: { profileType: SecurityProfile_ProfileType.RuntimeDefault },
+        privileged: [...containers, ...initContainers].some((each) => each.security.privileged),
       },
-      sysctls: readSysctls(spec),
+      sysctls: { ...security.sysctls },
     },
     ...readDns(spec, node.resolvConf),
   });
   const pod: PodManifest = {
+    ...names,
     sandbox,
     runtimeHandler: spec.string("runtimeClassName", SUBDOMAIN, LOWER_CASE) ?? "",
     containers,
+    initContainers,
+    volumes,
+    security,
     restartPolicy: spec.choice("restartPolicy", ["Always", "OnFailure", "Never"]) ?? "Always",
     terminationGracePeriodSeconds: spec.integer("terminationGracePeriodSeconds", 0, 2 ** 31) ?? 30,
+    folder,
   };
   acceptIfFalse(spec, "automountServiceAccountToken", "there is no API server to give a token");
   acceptIfFalse(spec, "enableServiceLinks", "there are no services");
-  spec.refuseRest();
-  top.refuseRest();
+  const os = spec.object("os");
+  os?.choice("name", ["linux"]);
+  os?.refuseRest();
+  spec.refuseRest(specReasons);
+  top.refuseRest({ status: exported });
   return pod;
 }
 
-function readMetadata(
-  fields: Fields,
-  node: PodNode,
+/** Reads only which Pod a document is about: what else is in it does not matter. */
+export function readPodNames(text: ManifestText): PodNames {
+  return readHead(new Fields(text, "", text.document.contents), text).names;
+}
+
+/** Where davit run keeps what it writes for a pod. */
+export function podFolder(podsRoot: string, { namespace, name, uid }: PodNames): string {
+  // The layout that kubelet and log collectors know.
+  return `${podsRoot}/${namespace}_${name}_${uid}`;
+}
+
+function readHead(
+  top: Fields,
+  text: ManifestText,
 ): {
-  readonly id: { readonly name: string; readonly namespace: string; readonly uid: string };
+  readonly names: PodNames;
   readonly labels: Record<string, string>;
   readonly annotations: Record<string, string>;
 } {
+  for (const name of ["apiVersion", "kind", "metadata"]) top.require(name);
+  const kind = top.string("kind");
+  if (kind !== undefined && kind !== "Pod") {
+    top.refuse(
+      "kind",
+      `is "${kind}": davit run takes Pods only (a Deployment's or Job's pod is its spec.template)`,
+    );
+  }
+  if (kind === "Pod") top.choice("apiVersion", ["v1"]);
+  else top.string("apiVersion");
+  const fields = top.object("metadata") ?? new Fields(text, "metadata", undefined);
   fields.require("name");
   const name = fields.string("name", SUBDOMAIN, LOWER_CASE) ?? "";
   const namespace = fields.string("namespace", LABEL, LOWER_CASE) ?? "default";
-  const newUid = node.newUid ?? randomUUID;
-  const uid = fields.string("uid", /^[\w.-]+$/, 'letters, digits, "-", "_" and "."') ?? newUid();
+  const uidRule = 'letters, digits, "-", "_" and "."';
+  const uid = fields.string("uid", /^[\w-][\w.-]{0,62}$/, uidRule) ?? uidOf(namespace, name);
   const labels = fields.stringMap("labels");
   const annotations = fields.stringMap("annotations");
-  fields.refuseRest();
+  fields.refuseRest(metadataReasons);
   return {
-    id: { name, namespace, uid },
+    names: { name, namespace, uid },
     // kubelet adds these three; crictl and metrics agents look pods up by them.
     labels: {
       ...labels,
@@ -150,6 +192,16 @@ function readMetadata(
     },
     annotations,
   };
+}
+
+/**
+ * The uid of a pod whose manifest has none: always the same for the same name. So the runtime
+ * itself refuses a second one, and a retry after an interruption is the same request.
+ */
+function uidOf(namespace: string, name: string): string {
+  const hex = createHash("sha256").update(`davit run ${namespace}/${name}`).digest("hex");
+  // RFC 9562, version 8 (made by a rule of one's own) and its variant.
+  return `${hex.slice(0, 8)}-${hex.slice(8, 12)}-8${hex.slice(13, 16)}-a${hex.slice(17, 20)}-${hex.slice(20, 32)}`;
 }
 
 /** A pod on the host's network has the host's name, and the runtime is told none. */
@@ -177,7 +229,7 @@ function readNamespaces(spec: Fields): {
     spec.refuse("shareProcessNamespace", "cannot be combined with hostPID");
   }
   if (spec.boolean("hostUsers") === false) {
-    spec.refuse("hostUsers", "is false: davit has no user namespaces yet");
+    spec.refuse("hostUsers", "is false: davit run gives no user namespaces");
   }
   const ownPid = shared ? NamespaceMode.POD : NamespaceMode.CONTAINER;
   return {
@@ -187,77 +239,24 @@ function readNamespaces(spec: Fields): {
   };
 }
 
-function readSysctls(spec: Fields): Record<string, string> {
-  const sysctls: Record<string, string> = {};
-  const context = spec.object("securityContext");
-  for (const entry of context?.objects("sysctls") ?? []) {
-    entry.require("name");
-    entry.require("value");
-    const name = entry.string("name", /^[\w./-]+$/, "a sysctl's name, as net.core.somaxconn") ?? "";
-    if (Object.hasOwn(sysctls, name)) entry.refuse("name", `is "${name}": it is there twice`);
-    sysctls[name] = entry.string("value") ?? "";
-    entry.refuseRest();
-  }
-  context?.refuseRest();
-  return sysctls;
-}
-
-/** No dns_config makes the runtime copy the node's resolv.conf. There is no cluster to serve names. */
-function readDns(spec: Fields, resolvConf: string): { readonly dnsConfig?: Dns } {
-  const policies = ["ClusterFirst", "ClusterFirstWithHostNet", "Default", "None"] as const;
-  const policy = spec.choice("dnsPolicy", policies) ?? "ClusterFirst";
-  const fields = spec.object("dnsConfig");
-  const own = readDnsConfig(fields);
-  if (policy === "None") {
-    if (own.servers.length === 0) {
-      const line = fields === undefined ? "dnsPolicy" : "dnsConfig";
-      spec.refuse(line, "needs dnsConfig.nameservers with dnsPolicy None");
-    }
-    return { dnsConfig: own };
-  }
-  return fields === undefined ? {} : { dnsConfig: mergeDns(parseResolvConf(resolvConf), own) };
-}
-
-function readDnsConfig(fields: Fields | undefined): Dns {
-  const options = (fields?.objects("options") ?? []).map((option) => {
-    option.require("name");
-    const name = option.string("name") ?? "";
-    const value = option.string("value");
-    option.refuseRest();
-    return value === undefined ? name : `${name}:${value}`;
-  });
-  const own = {
-    servers: fields?.strings("nameservers") ?? [],
-    searches: fields?.strings("searches") ?? [],
-    options,
-  };
-  fields?.refuseRest();
-  return own;
-}
-
-/** As kubelet: the pod's servers and searches after the node's, its options over the node's. */
-function mergeDns(node: Dns, own: Dns): Dns {
-  const optionName = (option: string): string => option.split(":")[0] ?? option;
-  const overridden = new Set(own.options.map(optionName));
+function sandboxSecurity(security: PodSecurity) {
+  const { runAsUser, runAsGroup, selinux, supplementalGroupsPolicy } = security;
   return {
-    servers: [...new Set([...node.servers, ...own.servers])],
-    searches: [...new Set([...node.searches, ...own.searches])],
-    options: [...node.options.filter((o) => !overridden.has(optionName(o))), ...own.options],
+    ...(runAsUser === undefined ? {} : { runAsUser: { value: BigInt(runAsUser) } }),
+    ...(runAsUser === undefined || runAsGroup === undefined
+      ? {}
+      : { runAsGroup: { value: BigInt(runAsGroup) } }),
+    ...(selinux === undefined ? {} : { selinuxOptions: selinux }),
+    supplementalGroups: supplementalGroupsOf(security),
+    supplementalGroupsPolicy,
+    // As kubelet: what there is of a sandbox of its own needs no more.
+    seccomp: { profileType: SecurityProfile_ProfileType.RuntimeDefault },
   };
 }
 
-/** resolv.conf(5): the last of several search lines counts, and so does domain as a search. */
-function parseResolvConf(text: string): Dns {
-  const dns: Dns = { servers: [], searches: [], options: [] };
-  for (const line of text.split("\n")) {
-    const [keyword, ...words] = line.trim().split(/\s+/);
-    if (keyword === "nameserver") dns.servers.push(...words.slice(0, 1));
-    if (keyword === "search" || keyword === "domain") {
-      dns.searches.splice(0, dns.searches.length, ...words);
-    }
-    if (keyword === "options") dns.options.push(...words);
-  }
-  return dns;
+/** fsGroup is a group of the pod's processes, too. */
+export function supplementalGroupsOf({ supplementalGroups, fsGroup }: PodSecurity): bigint[] {
+  return [...supplementalGroups, ...(fsGroup === undefined ? [] : [fsGroup])].map(BigInt);
 }
 
 /** kubelet sends every port; one without a host port only documents what a container listens on. */

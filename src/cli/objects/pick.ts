@@ -1,5 +1,5 @@
 import { nearest } from "../../config/nearest.ts";
-import type { Image, PodSandbox } from "../../gen/runtime/v1/api_pb.ts";
+import { ContainerState, type Image, type PodSandbox } from "../../gen/runtime/v1/api_pb.ts";
 import { CommandFailure, exitCode } from "../command-line/exit-code.ts";
 import { shortId } from "../output/figures.ts";
 import {
@@ -56,17 +56,20 @@ export async function pickPod(word: string, objects: Objects): Promise<PodSandbo
   return found.pod;
 }
 
-/** As `pick`, of one kind. A pod of one container stands for that container. */
+/** As `pick`, of one kind. A pod stands for its only container, or the only one that runs. */
 export async function pickContainer(word: string, objects: Objects): Promise<PodContainer> {
   const containers = await objects.containers();
   if (findContainers(word, containers).length === 0) {
     const [pod, ...more] = findPods(word, await objects.pods());
     const inPod = containers.filter(({ container }) => container.podSandboxId === pod?.id);
     const names = new Set(inPod.map(({ container }) => container.metadata?.name ?? ""));
+    const running = inPod.filter(
+      ({ container }) => container.state === ContainerState.CONTAINER_RUNNING,
+    );
     const [name = ""] = names;
-    if (pod !== undefined && more.length === 0 && names.size === 1) {
-      const [newest] = findContainers(name, inPod);
-      if (newest !== undefined) return newest;
+    const only = names.size === 1 ? findContainers(name, inPod) : running;
+    if (pod !== undefined && more.length === 0 && only[0] !== undefined && only.length === 1) {
+      return only[0];
     }
     if (pod !== undefined && more.length === 0) {
       const list = [...names].map((each) => `  ${podName(pod)}/${each}`).join("\n");

@@ -25,22 +25,46 @@ export class Progress {
     work: () => T | Promise<T>,
     tell: (result: T) => string = () => "",
   ): Promise<T> {
-    const { style, live } = this.#terminal;
-    if (live) this.#terminal.out(`  ${style.dim(ELLIPSIS)} ${title}`);
-    const begun = this.#nowMs();
+    const lines = new StepLines(this.#terminal, this.#nowMs);
+    lines.begin(title);
     try {
       const result = await work();
-      this.#line(style.green(TICK), title, begun, tell(result));
+      lines.end(true, tell(result));
       return result;
     } catch (error) {
-      this.#line(style.red(CROSS), title, begun, "");
+      lines.end(false);
       throw error;
     }
   }
+}
 
-  #line(mark: string, title: string, begunMs: number, told: string): void {
+/** Steps that follow one another: each ends when the next one begins. */
+export class StepLines {
+  readonly #terminal: Terminal;
+  readonly #nowMs: () => number;
+  #open: { readonly title: string; readonly begunMs: number } | undefined;
+
+  constructor(terminal: Terminal, nowMs: () => number = () => performance.now()) {
+    this.#terminal = terminal;
+    this.#nowMs = nowMs;
+  }
+
+  /** The step before this one is done, and this one begins. */
+  begin(title: string): void {
+    this.end(true);
+    const { style, live } = this.#terminal;
+    if (live) this.#terminal.out(`  ${style.dim(ELLIPSIS)} ${title}`);
+    this.#open = { title, begunMs: this.#nowMs() };
+  }
+
+  /** The last step is over; `told` stands behind its time. Nothing when none is under way. */
+  end(done: boolean, told = ""): void {
+    if (this.#open === undefined) return;
+    const { title, begunMs } = this.#open;
+    this.#open = undefined;
     const { style, live } = this.#terminal;
     const time = formatDuration(this.#nowMs() - begunMs).padStart(8);
+    const mark = done ? style.green(TICK) : style.red(CROSS);
     const rest = told === "" ? "" : `  ${told}`;
     // Carriage return, erase line (ECMA-48 EL): the waiting line makes room for the done one.
     const back = live ? "\r\u001b[2K" : "";

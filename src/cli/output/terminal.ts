@@ -21,11 +21,16 @@ export interface Terminal {
   readonly errStyle: Style;
   /** True when stdout can take a line back, that is, when it is a terminal that is not dumb. */
   readonly live: boolean;
+  /** The same for stderr, where progress is shown: pipes of stdout do not get it. */
+  readonly errLive: boolean;
+  /** How many letters a line of the terminal has. */
+  readonly columns: () => number;
 }
 
 /** As much of process.stdout as a Terminal needs. */
 export interface Output {
   readonly isTTY?: boolean | undefined;
+  readonly columns?: number | undefined;
   write(text: string | Uint8Array): unknown;
 }
 
@@ -46,6 +51,8 @@ export function createTerminal(
     style: createStyle(wanted && stdout.isTTY === true),
     errStyle: createStyle(wanted && stderr.isTTY === true),
     live: !plain && stdout.isTTY === true,
+    errLive: !plain && stderr.isTTY === true,
+    columns: () => stderr.columns ?? stdout.columns ?? 80,
   };
 }
 

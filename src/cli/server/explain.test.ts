@@ -54,8 +54,11 @@ test("doing() says what was being done once", async () => {
   const failing = (message: string) =>
     doing('pull image "x"', Promise.reject(new RuntimeError("not-found", message)));
   await assert.rejects(failing("no such tag"), { message: 'pull image "x": no such tag' });
-  await assert.rejects(failing('pull image "y": no such tag'), {
-    message: 'pull image "y": no such tag',
+  await assert.rejects(failing('pull image "docker.io/x" (stage resolve): no such tag'), {
+    message: 'pull image "x" (stage resolve): no such tag',
+  });
+  await assert.rejects(failing('find image "y": there is none'), {
+    message: 'pull image "x": find image "y": there is none',
   });
 });
 

@@ -50,21 +50,26 @@ export function explainFailure(
 }
 
 /**
- * Does `work` and, when it fails, says what was being done, unless the server's own words begin
- * with that already: davit's do.
+ * Does `work` and, when it fails, says what was being done. davit's own messages begin with that,
+ * and name the object by its id: it gets the name that the person knows instead.
  */
 export async function doing<T>(what: string, work: Promise<T>): Promise<T> {
   try {
     return await work;
   } catch (error) {
     if (error instanceof CommandFailure || errnoUnder(error) !== undefined) throw error;
-    const [verb = ""] = what.split(" ");
-    const message = messageOf(error);
-    if (message.startsWith(`${verb} `) || isKind(error, "canceled")) throw error;
-    throw new CommandFailure(exitCodeOf(error), `${what}: ${message}${advice(error)}`, {
-      cause: error,
-    });
+    if (isKind(error, "canceled")) throw error;
+    const message = `${inOurWords(what, messageOf(error))}${advice(error)}`;
+    throw new CommandFailure(exitCodeOf(error), message, { cause: error });
   }
+}
+
+function inOurWords(what: string, message: string): string {
+  const [verb = ""] = what.split(" ");
+  const [theirs = ""] = /^(\w+ ){1,3}"[^"]*"/.exec(message) ?? [];
+  return theirs.startsWith(`${verb} `)
+    ? `${what}${message.slice(theirs.length)}`
+    : `${what}: ${message}`;
 }
 
 function chosen({ chosenBy }: Endpoint): string {

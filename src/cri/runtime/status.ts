@@ -32,13 +32,14 @@ export function status(
 }
 
 function verboseInfo(context: CriContext): Record<string, string> {
-  const { sandboxes } = context;
+  const { sandboxes, images } = context;
   const facts: Readonly<Record<string, unknown>> = {
     ...context.describe(),
     ...context.network.describe(),
     inflight: sandboxes.operations.views(),
     lastFailures: sandboxes.operations.history.failures(),
     heldCreates: sandboxes.creations.held(),
+    pulls: images.progress.views(),
     pendingNetworkRemovals: sandboxes.teardown.pending(),
     unfinishedRemovals: sandboxes.janitor.owned(),
     failedEnds: sandboxes.failedEnds.all(),

@@ -5,6 +5,7 @@ import type { Digest } from "../../base/digest.ts";
 import type { ImageSource, ImageStore } from "../../core/image/index.ts";
 import type { Operations } from "../../core/operation/index.ts";
 import type { Snapshots } from "../../core/snapshot/index.ts";
+import type { PullProgress } from "./progress.ts";
 import type { Pulls } from "./pulls.ts";
 
 /** What the verbs of an image work with. Made once, in the composition root. */
@@ -13,6 +14,7 @@ export interface ImageContext {
   readonly source: ImageSource;
   readonly snapshots: Snapshots;
   readonly pulls: Pulls;
+  readonly progress: PullProgress;
   readonly operations: Operations;
   readonly tasks: TaskGroup;
   readonly clock: Clock;

@@ -90,6 +90,13 @@ async function fetchImage(
   }
   // From here on no removal of another image may take these layers away.
   using _claim = context.pulls.claim(parsed.diffIds);
+  using _shown = context.progress.watch(
+    formatReference(reference),
+    resolved.layers.flatMap(({ digest, sizeBytes }, at) => {
+      const diffId = parsed.diffIds[at];
+      return diffId === undefined ? [] : [{ digest, diffId, sizeBytes }];
+    }),
+  );
   await operation.enter("fetch-layers");
   await fetchLayers(context, { reference, auth, resolved, parsed }, operation);
   await operation.enter("write-record");
@@ -149,7 +156,8 @@ async function fetchLayer(
       offset: 0n,
       signal: joined,
     });
-    await context.snapshots.unpackLayer({ blob, diffId, chunks: stream.chunks }, joined);
+    const chunks = context.progress.count(diffId, stream.chunks);
+    await context.snapshots.unpackLayer({ blob, diffId, chunks }, joined);
   });
 }
 

@@ -1,0 +1,189 @@
+import {
+  type Command,
+  type Completion,
+  type OptionSpec,
+  optionsOf,
+  serverOptions,
+} from "./command.ts";
+import { findCommand, isGroup } from "./parse.ts";
+
+/** The shells that completions are made for. */
+export const shells = ["bash", "zsh", "fish"] as const;
+
+/** The hidden command that the scripts of all shells ask what can stand at the cursor. */
+export const completeCommand = "__complete";
+
+/**
+ * What can stand at the end of a command line: words that are known, and what a server or the
+ * shell itself must be asked for.
+ */
+export interface Candidates {
+  readonly words: readonly string[];
+  /** Names of the server's objects, or files, which are the shell's business. */
+  readonly kind?: Exclude<Completion, readonly string[]>;
+}
+
+/**
+ * The candidates for the last one of the words after "davit", which is the beginning of a word or
+ * "". The words before it are taken as they are.
+ */
+export function candidatesFor(words: readonly string[], commands: readonly Command[]): Candidates {
+  const visible = commands.filter(({ hidden }) => hidden !== true);
+  const current = words.at(-1) ?? "";
+  const before = withoutServerOptions(words.slice(0, -1));
+  const command = findCommand(before, visible);
+  if (command === undefined) return commandWords(before, current, visible);
+  const own = before.slice(command.name.split(" ").length);
+  return inCommand(command, own, current, visible);
+}
+
+function withoutServerOptions(words: readonly string[]): readonly string[] {
+  const left = [...words];
+  while (left[0]?.startsWith("--") === true) {
+    const [name = "", value] = left[0].slice(2).split("=");
+    if (!Object.hasOwn(serverOptions, name)) break;
+    left.splice(0, value === undefined ? 2 : 1);
+  }
+  return left;
+}
+
+function commandWords(
+  before: readonly string[],
+  current: string,
+  commands: readonly Command[],
+): Candidates {
+  const [group] = before;
+  if (group !== undefined && group !== "help") {
+    if (!isGroup(group, commands) || before.length > 1) return { words: [] };
+    const own = commands.filter(({ name }) => name.startsWith(`${group} `));
+    return { words: own.map(({ name }) => name.slice(group.length + 1)) };
+  }
+  if (current.startsWith("-"))
+    return { words: ["--help", "--version", ...optionWords(serverOptions)] };
+  const names = new Set(commands.map(({ name }) => name.split(" ")[0] ?? name));
+  return { words: group === "help" ? [...names] : [...names, "help"] };
+}
+
+function inCommand(
+  command: Command,
+  words: readonly string[],
+  current: string,
+  commands: readonly Command[],
+): Candidates {
+  const specs = optionsOf(command);
+  const { operands, open, inRest } = readWords(command, words);
+  // The words of another program are the shell's business.
+  if (inRest) return { words: [], kind: "file" };
+  if (open !== undefined) return fromCompletion(open.complete, commands);
+  const [name = "", value] = current.split("=");
+  if (current.startsWith("--") && value !== undefined) {
+    const { words: known, ...rest } = fromCompletion(specs[name.slice(2)]?.complete, commands);
+    return { words: known.map((word) => `${name}=${word}`), ...rest };
+  }
+  if (current.startsWith("-")) return { words: ["--help", ...optionWords(specs)] };
+  const last = command.operands.at(-1);
+  const spec = command.operands[operands] ?? (last?.many === true ? last : undefined);
+  return fromCompletion(spec?.complete, commands);
+}
+
+/** How many operands are there, and which option waits for its value. */
+function readWords(
+  command: Command,
+  words: readonly string[],
+): {
+  readonly operands: number;
+  readonly open: OptionSpec | undefined;
+  readonly inRest: boolean;
+} {
+  const specs = optionsOf(command);
+  let operands = 0;
+  let open: OptionSpec | undefined;
+  for (const word of words) {
+    const isValue = open !== undefined;
+    open = isValue || !word.startsWith("-") ? undefined : openOption(word, specs);
+    if (!isValue && (!word.startsWith("-") || word === "-")) operands += 1;
+    if (command.operands[operands - 1]?.rest === true) return { operands, open, inRest: true };
+  }
+  return { operands, open, inRest: false };
+}
+
+/** The option that waits for its value after this word, if one does. */
+function openOption(
+  word: string,
+  specs: Readonly<Record<string, OptionSpec>>,
+): OptionSpec | undefined {
+  if (word.includes("=")) return undefined;
+  const spec = word.startsWith("--")
+    ? specs[word.slice(2)]
+    : Object.values(specs).find(({ short }) => short === word.at(-1));
+  return spec?.value === undefined ? undefined : spec;
+}
+
+function optionWords(specs: Readonly<Record<string, OptionSpec>>): readonly string[] {
+  return Object.keys(specs).map((name) => `--${name}`);
+}
+
+function fromCompletion(
+  completion: Completion | undefined,
+  commands: readonly Command[],
+): Candidates {
+  if (completion === undefined) return { words: [] };
+  if (typeof completion === "object") return { words: completion };
+  if (completion === "command") return { words: commands.map(({ name }) => name) };
+  return { words: [], kind: completion };
+}
+
+/** The script that a shell reads once. It asks `davit __complete WORDS...` at each Tab. */
+export function completionScript(shell: (typeof shells)[number]): string {
+  return scripts[shell];
+}
+
+// A first line of ":file" asks the shell to complete file names itself.
+const scripts = {
+  bash: `# bash completion of davit: source <(davit completion bash)
+_davit() {
+  local IFS=$'\\n' answers
+  COMP_WORDBREAKS=\${COMP_WORDBREAKS//[:=]/}
+  local line=\${COMP_LINE:0:COMP_POINT} words
+  IFS=$' \\t' read -ra words <<<"$line"
+  [[ $line == *[[:blank:]] ]] && words+=("")
+  answers=$("\${words[0]}" ${completeCommand} "\${words[@]:1}" 2>/dev/null) || return
+  if [[ $answers == :file* ]]; then
+    compopt -o filenames 2>/dev/null
+    COMPREPLY=($(compgen -f -- "\${words[-1]}"))
+  else
+    COMPREPLY=($(compgen -W "$answers" -- "\${words[-1]}"))
+  fi
+}
+complete -F _davit davit
+`,
+  zsh: `#compdef davit
+# zsh completion of davit: source <(davit completion zsh), or a file _davit on $fpath
+_davit() {
+  local -a answers
+  answers=("\${(@f)$("\${words[1]}" ${completeCommand} "\${(@)words[2,$CURRENT]}" 2>/dev/null)}")
+  if [[ \${answers[1]} == :file ]]; then
+    _files
+  else
+    compadd -a answers
+  fi
+}
+if [[ $zsh_eval_context[-1] == loadautofunc ]]; then
+  _davit "$@"
+else
+  compdef _davit davit
+fi
+`,
+  fish: `# fish completion of davit: davit completion fish | source
+function __davit_complete
+  set -l words (commandline -opc) (commandline -ct)
+  set -l answers ($words[1] ${completeCommand} $words[2..-1] 2>/dev/null)
+  if test "$answers[1]" = ":file"
+    __fish_complete_path (commandline -ct)
+  else
+    printf '%s\\n' $answers
+  end
+end
+complete -c davit -f -a '(__davit_complete)'
+`,
+} as const;

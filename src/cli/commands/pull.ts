@@ -1,0 +1,95 @@
+import { readFileSync } from "node:fs";
+import { messageOf } from "../../base/errors.ts";
+import type { Call, Command } from "../command-line/command.ts";
+import { CommandFailure, exitCode, exitCodeOf } from "../command-line/exit-code.ts";
+import { PullWatch } from "../lifecycle/pull-watch.ts";
+import { imageNames } from "../objects/find.ts";
+import { formatBytes, formatDuration, shortId } from "../output/figures.ts";
+import { LiveLines } from "../output/live-lines.ts";
+import { progressOutput } from "../output/progress-output.ts";
+import { showPull } from "../output/pull-lines.ts";
+import { doing } from "../server/explain.ts";
+import { type Server, withServer } from "../server/session.ts";
+
+/** `davit pull`. */
+export const pull: Command = {
+  name: "pull",
+  section: "Images",
+  summary: "Pull images from their registries",
+  details:
+    "On a terminal each layer has a bar. The bytes are davit's own figures; another CRI server\n" +
+    "does not tell them, so there is only the time. Short names mean docker.io, as everywhere.",
+  operands: [{ name: "IMAGE", many: true }],
+  options: {
+    quiet: { short: "q", doc: "Only the ids of the images, one a line" },
+    creds: {
+      value: "USER:PASSWORD",
+      doc: "Credentials for the registry; - reads them from stdin, where ps does not show them",
+    },
+  },
+  examples: [
+    { line: "davit pull busybox:1.37", does: "docker.io/library/busybox:1.37" },
+    { line: "davit pull --creds - registry.example.com/app <creds.txt", does: "A private image" },
+  ],
+  client: true,
+  run: (call) => withServer(call, (server) => pullAll(call, server)),
+};
+
+interface Credentials {
+  readonly username: string;
+  readonly password: string;
+}
+
+async function pullAll(call: Call, server: Server): Promise<number> {
+  const { terminal } = call;
+  const auth = readCredentials(call);
+  const quiet = call.options.has("quiet");
+  using lines = new LiveLines(progressOutput(terminal, quiet));
+  using watch = lines.live ? new PullWatch(server) : undefined;
+  let code: number = exitCode.done;
+  const names = [...new Set(call.operands)];
+  const texts = await Promise.all(
+    names.map(async (name) => {
+      const begun = performance.now();
+      using _shown = showPull(lines, terminal.errStyle, name, () => watch?.layersOf(name));
+      try {
+        const image = { image: name };
+        const request = auth === undefined ? { image } : { image, auth };
+        const answer = server.client.image.pullImage(request, server.patient());
+        const { imageRef } = await doing(`pull image "${name}"`, answer);
+        if (quiet) return `${imageRef}\n`;
+        return `${await describe(name, imageRef, server)}, ${formatDuration(performance.now() - begun)}\n`;
+      } catch (error) {
+        if (names.length === 1 || server.signal.aborted) throw error;
+        lines.print(`${terminal.errStyle.red("davit:")} ${messageOf(error)}`);
+        if (code === exitCode.done) code = exitCodeOf(error);
+        return "";
+      }
+    }),
+  );
+  lines[Symbol.dispose]();
+  terminal.out(texts.join(""));
+  return code;
+}
+
+/** The name that the image has now, its id and its size. */
+async function describe(name: string, imageRef: string, server: Server): Promise<string> {
+  const request = { image: { image: imageRef } };
+  const { image } = await server.client.image
+    .imageStatus(request, server.limit())
+    .catch(() => ({ image: undefined }));
+  const names = imageNames(name);
+  const full = image?.repoTags.find((tag) => names.includes(tag)) ?? image?.repoTags[0] ?? name;
+  const size = image === undefined ? "" : `, ${formatBytes(image.size)}`;
+  return `${full}: ${shortId(image?.id ?? imageRef)}${size}`;
+}
+
+function readCredentials(call: Call): Credentials | undefined {
+  const given = call.options.text("creds");
+  if (given === undefined) return undefined;
+  // 0: the descriptor of stdin.
+  const text = (given === "-" ? readFileSync(0, "utf8") : given).trim();
+  const at = text.indexOf(":");
+  if (at > 0) return { username: text.slice(0, at), password: text.slice(at + 1) };
+  throw new CommandFailure(exitCode.usage, "read the credentials: want USER:PASSWORD");
+}

@@ -1,0 +1,40 @@
+import type { CriClient } from "../../client/cri-client.ts";
+import type { RunningPod } from "../lifecycle/run-pod.ts";
+import { LogPrinter } from "../logs/print-log.ts";
+import { readLog } from "../logs/read-log.ts";
+import type { Terminal } from "../output/terminal.ts";
+
+const callMs = 60_000;
+
+/** The log of a container, and whose it is. */
+export interface PodLog {
+  readonly name: string;
+  readonly path: string;
+}
+
+/** The logs of a pod's containers. */
+export async function podLogs(client: CriClient, pod: RunningPod): Promise<readonly PodLog[]> {
+  const logs: PodLog[] = [];
+  for (const [name, containerId] of pod.containers) {
+    const { status } = await client.runtime.containerStatus({ containerId }, { timeoutMs: callMs });
+    logs.push({ name, path: status?.logPath ?? "" });
+  }
+  return logs;
+}
+
+/** Prints what the containers write until `signal` is aborted. */
+export async function showLogs(
+  logs: readonly PodLog[],
+  terminal: Terminal,
+  signal: AbortSignal,
+): Promise<void> {
+  const hasEnded = (): Promise<boolean> => Promise.resolve(false);
+  const follow = async ({ name, path }: PodLog): Promise<void> => {
+    const printer = new LogPrinter(terminal, () => `  ${terminal.style.dim(`${name}:`)} `);
+    for await (const lines of readLog(path, { follow: { hasEnded }, signal })) {
+      // In the demo's story there is one stream.
+      printer.print(lines.map((line) => ({ ...line, stream: "stdout" })));
+    }
+  };
+  await Promise.all(logs.map(follow));
+}

@@ -1,0 +1,62 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import type { Digest } from "../../base/digest.ts";
+import { PullProgress } from "./progress.ts";
+
+const digest = (letter: string): Digest => `sha256:${letter.repeat(64)}`;
+
+test("PullProgress shows each layer of the pulls under way, and shared ones in all of them", async () => {
+  const there = new Set([digest("1")]);
+  const progress = new PullProgress((diffId) => there.has(diffId));
+  const layer = (blob: string, diff: string) => ({
+    digest: digest(blob),
+    diffId: digest(diff),
+    sizeBytes: 10n,
+  });
+  const first = progress.watch("a", [layer("a", "1"), layer("b", "2"), layer("c", "3")]);
+  const second = progress.watch("b", [layer("b", "2")]);
+  const states = () =>
+    progress
+      .views()
+      .map(({ image, layers }) => [
+        image,
+        ...layers.map(({ state, fetchedBytes }) => `${state} ${fetchedBytes}`),
+      ]);
+  assert.deepEqual(states(), [
+    ["a", "done 10", "waiting 0", "waiting 0"],
+    ["b", "waiting 0"],
+  ]);
+
+  async function* chunks(): AsyncGenerator<Uint8Array> {
+    yield new Uint8Array(4);
+    yield new Uint8Array(6);
+  }
+  const counted = progress.count(digest("2"), chunks());
+  await counted.next();
+  await counted.next();
+  assert.deepEqual(states(), [
+    ["a", "done 10", "fetching 4", "waiting 0"],
+    ["b", "fetching 4"],
+  ]);
+  await counted.next();
+  first[Symbol.dispose]();
+  assert.deepEqual(states(), [["b", "waiting 0"]], "fetched, and not there yet");
+  there.add(digest("2"));
+  assert.deepEqual(states(), [["b", "done 10"]]);
+  second[Symbol.dispose]();
+  assert.deepEqual(states(), []);
+});
+
+test("PullProgress.count() lets go of its source when its reader does", async () => {
+  const progress = new PullProgress(() => false);
+  let ended = false;
+  async function* chunks(): AsyncGenerator<Uint8Array> {
+    try {
+      for (;;) yield new Uint8Array(1);
+    } finally {
+      ended = true;
+    }
+  }
+  for await (const _ of progress.count(digest("1"), chunks())) break;
+  assert.equal(ended, true);
+});

@@ -1,0 +1,392 @@
+/** The davit command against a real daemon and registry: each command, its output and exit code. */
+import assert from "node:assert/strict";
+import { execFile } from "node:child_process";
+import { existsSync, readdirSync, readFileSync, renameSync } from "node:fs";
+import { after, before, describe, test } from "node:test";
+import { promisify } from "node:util";
+import { Davit, program } from "./cli-run.ts";
+import { busybox, Node } from "./containers.ts";
+import { until } from "./pods.ts";
+import { busyboxLayer, imageOf, layerOf } from "../support/images.ts";
+
+const execute = promisify(execFile);
+
+let node: Node;
+let davit: Davit;
+before(async () => {
+  node = await Node.startWithBusybox();
+  davit = new Davit(node.daemon);
+});
+after(async () => {
+  await node[Symbol.asyncDispose]();
+});
+
+/** A Pod of one container that runs a shell script. */
+function pod(
+  name: string,
+  script: string,
+  more: { spec?: string; container?: string } = {},
+): string {
+  return `
+apiVersion: v1
+kind: Pod
+metadata: {name: ${name}, labels: {app: ${name}}}
+spec:
+  restartPolicy: Never
+  terminationGracePeriodSeconds: 1
+${more.spec ?? ""}
+  containers:
+    - name: main
+      image: ${busybox}
+      imagePullPolicy: IfNotPresent
+      command: [/bin/sh, -c, ${JSON.stringify(script)}]
+${more.container ?? ""}
+`;
+}
+
+/** Runs pods for as long as `use` takes. */
+async function withPods(yaml: string, use: () => Promise<void>): Promise<void> {
+  const file = davit.manifest(yaml);
+  await davit.done("run", "--wait", file);
+  try {
+    await use();
+  } finally {
+    await davit.done("down", "-t", "0", file);
+  }
+}
+
+const sleeper = "trap 'exit 0' TERM; while :; do sleep 0.1; done";
+
+describe("davit run and down", () => {
+  test("run a pod with volumes, init container and variables, and leave nothing", async () => {
+    const file = davit.manifest(
+      pod("full", `cat /data/first; echo $WHO at $IP; id -G; ${sleeper}`, {
+        spec: `
+  securityContext: {fsGroup: 4321}
+  volumes: [{name: data, emptyDir: {}}, {name: mem, emptyDir: {medium: Memory, sizeLimit: 1Mi}}]
+  initContainers:
+    - name: first
+      image: ${busybox}
+      imagePullPolicy: Never
+      command: [/bin/sh, -c, "echo from init >/data/first; stat -c %g /data/first"]
+      volumeMounts: [{name: data, mountPath: /data}]`,
+        container: `
+      env:
+        - {name: WHO, valueFrom: {fieldRef: {fieldPath: metadata.name}}}
+        - {name: IP, valueFrom: {fieldRef: {fieldPath: status.podIP}}}
+      volumeMounts:
+        - {name: data, mountPath: /data, readOnly: true}
+        - {name: mem, mountPath: /mem, subPath: a/b}`,
+      }),
+    );
+    const out = await davit.done("run", "-w", file);
+    assert.match(out, /^POD ID +NAMESPACE +NAME +ADDRESS +CONTAINERS\n\w{12} +default +full +10\./);
+    const [, address = ""] = / (10\.\S+) /.exec(out) ?? [];
+    await until("its log is written", async () =>
+      (await davit.done("logs", "full")).includes("4321"),
+    );
+    assert.equal(await davit.done("logs", "full/main"), `from init\nfull at ${address}\n0 4321\n`);
+    assert.equal(await davit.done("logs", "full/first"), "4321\n");
+    assert.equal(
+      await davit
+        .done("exec", "full/main", "df", "-P", "/mem")
+        .then((text) => /^shm +1024 /m.test(text)),
+      true,
+    );
+
+    const again = await davit.run("run", file);
+    assert.equal(again.code, 1);
+    assert.match(
+      again.err,
+      /this pod is there already:\n {2}\w{12} {2}default\/full, ready, made \d+ s ago/,
+    );
+    assert.match(again.err, /davit down .*manifest.* takes it down/);
+
+    assert.match(await davit.done("run", "--replace", "-q", file), /^[0-9a-f]{64}\n$/);
+    assert.equal(await davit.done("down", file), "default/full\n");
+    assert.equal(await davit.done("down", file), "default/full was not there\n");
+    assert.deepEqual(readdirSync(davit.podsFolder), []);
+  });
+
+  test("refuse a field by file and line before anything is made, on stdin too", async () => {
+    const yaml = `${pod("fine", "true")}\n---${pod("wrong", "true", { container: "      livenessProbe: {exec: {}, periodSeconds: 1}" })}`;
+    const line = yaml.slice(0, yaml.indexOf("livenessProbe")).split("\n").length;
+    const { code, err, out } = await davit.start(["run", "-"], yaml).ended;
+    assert.deepEqual([code, out], [2, ""]);
+    assert.match(
+      err,
+      new RegExp(`^stdin:${line}: spec\\.containers\\[0\\]\\.livenessProbe: not supp`, "m"),
+    );
+    assert.equal(await davit.done("pods", "-q"), "");
+  });
+
+  test("take everything back when one of several pods fails, and show why", async () => {
+    const yaml = `${pod("good", sleeper)}\n---${pod("bad", "true", {
+      spec: `
+  initContainers:
+    - {name: init, image: ${busybox}, command: [sh, -c, "echo nothing to do here >&2; exit 7"]}`,
+    })}`;
+    const { code, err } = await davit.run("run", davit.manifest(yaml));
+    assert.equal(code, 1);
+    assert.match(
+      err,
+      /"default\/bad\/init" ended with code 7 .*the end of its log:\n {2}nothing to do/s,
+    );
+    assert.equal(await davit.done("pods", "-q"), "");
+    assert.deepEqual(readdirSync(davit.podsFolder), []);
+  });
+
+  test("say what is wrong with a command, an image, a crash, a host path and a user", async () => {
+    const cases: readonly (readonly [string, RegExp, number?])[] = [
+      [
+        pod("a", "true").replace("/bin/sh", "/bin/none"),
+        /start container "default\/a\/main".*none/,
+      ],
+      [pod("a", "true").replace(busybox, "registry.k8s.io/e2e/none:1"), /pull image.*none/, 3],
+      [
+        pod("a", "echo so bad; exit 3"),
+        /ended with code 3 \(Error\); the end of its log:\n {2}so bad/,
+      ],
+      [
+        pod("a", "true", {
+          spec: "  volumes: [{name: h, hostPath: {path: /nowhere/x, type: File}}]",
+        }),
+        /make volume "h" of pod "default\/a": look for File "\/nowhere\/x"/,
+      ],
+      [pod("a", "true", { spec: "  securityContext: {runAsNonRoot: true}" }), /runs as root: set/],
+    ];
+    for (const [yaml, expected, exitCode = 1] of cases) {
+      const { code, err } = await davit.run("run", "--wait", davit.manifest(yaml));
+      assert.equal(code, exitCode, err);
+      assert.match(err, expected);
+    }
+    assert.equal(await davit.done("pods", "-q"), "");
+  });
+
+  test("are undone by Ctrl-C", async () => {
+    const release = node.registry.hold(/blobs/);
+    try {
+      await node.registry.push(
+        "e2e/slow",
+        imageOf([layerOf([{ path: "slow", body: "x".repeat(9999) }], "none")]),
+        ["1"],
+      );
+      const yaml = pod("slow", "true").replace(busybox, "registry.k8s.io/e2e/slow:1");
+      const { child, ended } = davit.start(["run", davit.manifest(yaml)]);
+      await until("it pulls", () => node.registry.count(/e2e\/slow\/blobs/) > 0);
+      child.kill("SIGINT");
+      const { code, err } = await ended;
+      assert.equal(code, 130, err);
+      assert.match(err, /interrupted; what was made is removed/);
+      assert.equal(await davit.done("pods", "-q"), "");
+      assert.deepEqual(readdirSync(davit.podsFolder), []);
+    } finally {
+      release();
+    }
+  });
+});
+
+describe("davit's lists", () => {
+  test("show pods and containers, filtered, as tables, ids, JSON and YAML", async () => {
+    await withPods(`${pod("one", sleeper)}\n---${pod("two", "exit 0")}`, async () => {
+      const all = await davit.done("pods");
+      assert.match(all, /^POD ID +NAMESPACE +NAME +STATE +CREATED\n/);
+      assert.match(all, /default +one +ready +\d+ s ago/);
+      assert.match(
+        await davit.done("pods", "-o", "wide", "--label", "app=one"),
+        / 10\.\d+\.\d+\.\d+ /,
+      );
+      assert.equal((await davit.done("pods", "-q", "--name", "^t")).trim().length, 64);
+      assert.equal(await davit.done("pods", "-q", "--namespace", "other"), "");
+      const json = JSON.parse(await davit.done("pods", "-o", "json")) as {
+        items: { metadata: { name: string }; state: string; createdAt: string }[];
+      };
+      assert.deepEqual(json.items.map(({ metadata }) => metadata.name).sort(), ["one", "two"]);
+      assert.equal(json.items[0]?.state, "SANDBOX_READY");
+      assert.match(json.items[0].createdAt, /^\d+$/);
+
+      await until(
+        "two has ended",
+        async () => (await davit.done("ps", "-aq", "--state", "exited")) !== "",
+      );
+      const running = await davit.done("ps");
+      assert.match(running, /one +main +registry\.k8s\.io\/e2e\/busybox:1 +running/);
+      assert.doesNotMatch(running, /two/);
+      assert.match(await davit.done("ps", "-a", "-o", "wide"), /two +main +\S+ +exited \(0\)/);
+      assert.match(
+        await davit.done("ps", "-a", "-o", "yaml", "--pod", "two"),
+        /^containers:\n {2}- id:/,
+      );
+      assert.match(await davit.done("images"), /registry\.k8s\.io\/e2e\/busybox +1 +\w{12} +\d/);
+      const { code, err } = await davit.run("ps", "--label", "x");
+      assert.deepEqual([code, /want KEY=VALUE/.test(err)], [2, true]);
+    });
+  });
+
+  test("find objects by name, path and id, and refuse what is ambiguous or absent", async () => {
+    await withPods(`${pod("one", sleeper)}\n---${pod("two", sleeper)}`, async () => {
+      const status = JSON.parse(await davit.done("inspect", "one/main")) as {
+        status: { id: string; metadata: { name: string } };
+        info: { pid: number };
+      };
+      assert.equal(status.status.metadata.name, "main");
+      assert.ok(status.info.pid > 0);
+      const byId = await davit.done("inspect", status.status.id.slice(0, 9));
+      assert.equal((JSON.parse(byId) as typeof status).status.id, status.status.id);
+      assert.match(await davit.done("inspect", "one", "-o", "yaml"), /^status:\n {2}id:/);
+      assert.match(await davit.done("inspect", "--type", "image", busybox), /"repoTags": \[/);
+      const many = await davit.run("logs", "main");
+      assert.equal(many.code, 3);
+      assert.match(
+        many.err,
+        /more than one container; name one of them:\n {2}\w{12} {2}container default\//,
+      );
+      const none = await davit.run("stop", "tow");
+      assert.equal(none.code, 3);
+      assert.match(none.err, /there is no pod or container "tow", did you mean "two"\?/);
+    });
+  });
+});
+
+describe("davit logs", () => {
+  test("keep streams apart, take the end, a time and timestamps", async () => {
+    const script = "echo a; echo b >&2; printf 'no newline'; sleep 1000";
+    await withPods(pod("log", script), async () => {
+      await until("all is written", async () => (await davit.done("logs", "log")).includes("no"));
+      const { out, err } = await davit.run("logs", "log");
+      assert.deepEqual([out.startsWith("a\nno newline"), err], [true, "b\n"]);
+      assert.match(await davit.done("logs", "-t", "log"), /^\d{4}-\d\d-\d\dT\S+ a\n/);
+      assert.equal((await davit.run("logs", "-n", "0", "log")).out, "");
+      assert.equal(await davit.done("logs", "--since", "2099-01-01T00:00:00Z", "log"), "");
+      const { code } = await davit.run("logs", "--since", "yesterday", "log");
+      assert.equal(code, 2);
+    });
+  });
+
+  test("follow a log over a rotation until the container ends", async () => {
+    await withPods(
+      pod("follow", `echo first; while [ ! -e /end ]; do sleep 0.1; done; echo last`),
+      async () => {
+        const id = (await davit.done("ps", "-q", "--pod", "follow")).trim();
+        const { child, ended } = davit.start(["logs", "-f", "follow"]);
+        let seen = "";
+        child.stdout?.on("data", (chunk: Buffer) => (seen += String(chunk)));
+        await until("the first line came", () => seen.includes("first"));
+        const { status } = await node.daemon.client.runtime.containerStatus({ containerId: id });
+        const logPath = status?.logPath ?? "";
+        renameSync(logPath, `${logPath}.1`);
+        await node.daemon.client.runtime.reopenContainerLog({ containerId: id });
+        await davit.done("exec", "follow", "touch", "/end");
+        const { code, out } = await ended;
+        assert.deepEqual([code, out], [0, "first\nlast\n"]);
+        assert.equal(readFileSync(logPath, "utf8").includes("first"), false);
+      },
+    );
+  });
+});
+
+describe("davit exec, stop, rm", () => {
+  test("exec passes bytes and exit codes on, and its own failures as 125, 124 and 2", async () => {
+    await withPods(pod("exec", sleeper), async () => {
+      const run = await davit.run(
+        "exec",
+        "exec",
+        "sh",
+        "-c",
+        "printf 'a\\377'; echo e >&2; exit 42",
+      );
+      assert.deepEqual([run.code, run.err], [42, "e\n"]);
+      assert.equal(await davit.done("exec", "exec/main", "--", "echo", "-n", "--help"), "--help");
+      assert.equal((await davit.run("exec", "nothing", "true")).code, 125);
+      const late = await davit.run("exec", "--timeout", "1s", "exec", "sleep", "100");
+      assert.equal(late.code, 124, late.err);
+      const streaming = await davit.run("exec", "-it", "exec", "sh");
+      assert.equal(streaming.code, 2);
+      assert.match(streaming.err, /needs? streaming/);
+    });
+  });
+
+  test("stop ends containers in their time, rm takes only what is stopped unless forced", async () => {
+    const file = davit.manifest(pod("end", sleeper));
+    await davit.done("run", file);
+    const refused = await davit.run("rm", "end");
+    assert.equal(refused.code, 1);
+    assert.match(
+      refused.err,
+      /remove pod "default\/end": it is ready; stop it first, or use --force/,
+    );
+    assert.equal(await davit.done("stop", "end/main"), "end/main\n");
+    assert.match(await davit.done("ps", "-a"), /exited \(0\)/, "it had time to end by itself");
+    assert.equal(await davit.done("stop", "end"), "end\n");
+    assert.match(await davit.done("pods"), /notready/);
+    assert.equal(await davit.done("rm", "--stopped"), "default/end\n");
+    await davit.done("run", "--wait", file);
+    assert.equal(await davit.done("rm", "-f", "-t", "0", "end"), "end\n");
+    assert.equal(await davit.done("pods", "-q"), "");
+    await davit.done("down", file);
+    assert.equal(existsSync(davit.podsFolder) && readdirSync(davit.podsFolder).length > 0, false);
+  });
+});
+
+describe("davit pull, images, rmi", () => {
+  test("pull and remove images, refuse one in use, and clear up the unused", async () => {
+    await node.registry.push(
+      "e2e/other",
+      imageOf([busyboxLayer(), layerOf([{ path: "x", body: "1" }])]),
+      ["a", "b"],
+    );
+    const out = await davit.done(
+      "pull",
+      "registry.k8s.io/e2e/other:a",
+      "registry.k8s.io/e2e/other:b",
+    );
+    assert.match(out, /^registry\.k8s\.io\/e2e\/other:a: \w{12}, \S+B, /m);
+    assert.match(
+      await davit.done("pull", "-q", "registry.k8s.io/e2e/other:a"),
+      /^sha256:[0-9a-f]{64}\n$/,
+    );
+    const missing = await davit.run(
+      "pull",
+      "registry.k8s.io/e2e/none:1",
+      "registry.k8s.io/e2e/other:a",
+    );
+    assert.equal(missing.code, 3, missing.err);
+    assert.match(missing.out, /other:a/);
+    assert.match(
+      await davit.done("images", "registry.k8s.io/e2e/other"),
+      /other +a[^\n]*\n[^\n]*other +b/,
+    );
+    await withPods(pod("user", sleeper), async () => {
+      const { code, err } = await davit.run("rmi", busybox);
+      assert.equal(code, 1);
+      assert.match(err, /container "default\/user\/main" uses it/);
+      assert.equal(await davit.done("rmi", "--unused"), "registry.k8s.io/e2e/other:a\n");
+    });
+    assert.equal((await davit.run("rmi", "registry.k8s.io/e2e/other:a")).code, 3);
+  });
+});
+
+describe("davit and its server", () => {
+  test("version and info say what there is", async () => {
+    assert.match(await davit.done("version"), /^davit \S+ .*\nserver davit \S+ \(CRI v1, unix:/);
+    assert.match(await davit.done("version", "-o", "json"), /"runtimeName": "davit"/);
+    const { code, out } = await davit.run("info");
+    assert.equal(code, 0, out);
+    assert.match(out, /^RuntimeReady +yes$/m);
+    assert.match(await davit.done("info", "-o", "json"), /"pulls": \[\]/);
+  });
+
+  test("without a server the exit code is 4, and the message says what to do", async () => {
+    const { code, err, out } = await davit.run("pods", "--endpoint", "/nowhere/x.sock");
+    assert.deepEqual([code, out], [4, ""]);
+    assert.match(
+      err,
+      /cannot reach a server at \/nowhere\/x\.sock: there is no such socket; start davit/,
+    );
+  });
+
+  test("a reader that has had enough is no failure", async () => {
+    const { stdout, stderr } = await execute("sh", ["-c", `"$0" help | head -n 1`, program]);
+    assert.deepEqual([/^davit runs/.test(stdout), stderr], [true, ""]);
+  });
+});
