@@ -1,13 +1,7 @@
 import type { Readable } from "node:stream";
 
 import { RuntimeError } from "../base/errors.ts";
-import {
-  type Child,
-  type ChildExit,
-  type SpawnOptions,
-  spawnChild,
-  spawnChildInPool,
-} from "./child.ts";
+import { type Child, type ChildExit, type SpawnOptions, spawnChildInPool } from "./child.ts";
 import { describeWait, processWait } from "./process-wait.ts";
 
 /** A program to run to its end. */
@@ -83,7 +77,7 @@ export async function run(options: RunOptions): Promise<RunResult> {
   }
 }
 
-function start(options: RunOptions): Child | Promise<Child> {
+function start(options: RunOptions): Promise<Child> {
   const spawn: SpawnOptions = {
     ...options,
     stdin: options.input === undefined ? "null" : "pipe",
@@ -91,7 +85,8 @@ function start(options: RunOptions): Child | Promise<Child> {
     stderr: "pipe",
     newSession: options.newSession === true || options.killGroup === true,
   };
-  return (options.cgroupProcsPaths?.length ?? 0) > 0 ? spawnChildInPool(spawn) : spawnChild(spawn);
+  // Not on the event loop: on a busy machine a child waits for a CPU before it gets to its execve.
+  return spawnChildInPool(spawn);
 }
 
 /** Lets go of a child that SIGKILL does not end; it is reaped whenever it ends. */
