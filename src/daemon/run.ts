@@ -7,13 +7,14 @@ import { systemClock } from "../base/time.ts";
 import type { Config } from "../config/config.ts";
 import type { SandboxController } from "../core/sandbox/index.ts";
 import { criMethods, toStatus } from "../cri/index.ts";
-import { errnoCode, lockFile, releaseMemory, systemError } from "../linux/index.ts";
+import { errnoCode, lockFile, notifyService, releaseMemory, systemError } from "../linux/index.ts";
 import { GrpcServer } from "../wire/grpc/server.ts";
 import { type Built, build, type ControllerParts } from "./build.ts";
 import { logCall } from "./call-log.ts";
 import { Calls } from "./calls.ts";
 import { faultsFromEnvironment } from "./faults.ts";
 import { type LogSink, openLog } from "./log.ts";
+import { ServiceManager } from "./service-manager.ts";
 
 // Calls under way get this long to end when the daemon is told to; kubelet repeats the others.
 const graceMs = 5_000;
@@ -50,6 +51,8 @@ export interface DaemonOptions {
 export async function runDaemon(config: Config, options: DaemonOptions): Promise<Daemon> {
   await using undo = new AsyncDisposableStack();
   const log = options.log ?? openLog(stderrSink(), config.log.level);
+  const { env, pid } = process;
+  const service = undo.use(new ServiceManager({ env, pid, send: notifyService, log }));
   for (const key of ["root", "state"] as const) {
     undo.use(await takeFolder(key, config[key], log));
   }
@@ -83,29 +86,33 @@ export async function runDaemon(config: Config, options: DaemonOptions): Promise
   });
   await server.listen(config.server.listen, { mode: 0o660 });
   undo.defer(() => server.stop(graceMs));
-  log.info("serving", { socket: config.server.listen, version: options.version, pid: process.pid });
+  log.info("serving", { socket: config.server.listen, version: options.version, pid });
+  service.starting("taking up what the last run left");
 
   let settling: NodeJS.Timeout | undefined;
   undo.defer(() => clearTimeout(settling));
   const recovered = built.recover().then(() => {
     ready = true;
     settling = setTimeout(releaseMemory, settleMs).unref();
-    log.info("ready", { sandboxes: [...built.cri.sandboxes.store.listed()].length });
+    const sandboxes = [...built.cri.sandboxes.store.listed()].length;
+    service.ready(`serving ${config.server.listen}`);
+    log.info("ready", { sandboxes });
   });
   recovered.catch((error: unknown) => {
     log.error(`cannot take up the last run: ${messageOf(error)}`);
   });
   const { operations } = built.cri.sandboxes;
-  const abortAll = (): void => {
+  const beginEnd = (): void => {
+    service.stopping();
     operations.abortAll(new RuntimeError("unavailable", "davit is shutting down"));
   };
-  return asDaemon(config.server.listen, recovered, abortAll, undo.move());
+  return asDaemon(config.server.listen, recovered, beginEnd, undo.move());
 }
 
 function asDaemon(
   socket: string,
   ready: Promise<void>,
-  abortAll: () => void,
+  beginEnd: () => void,
   parts: AsyncDisposableStack,
 ): Daemon {
   const { promise: closed, resolve, reject } = Promise.withResolvers<undefined>();
@@ -114,7 +121,7 @@ function asDaemon(
   let closing: Promise<void> | undefined;
   const close = async (): Promise<void> => {
     // What builds something is told to undo it, and gets its time for that as the parts end.
-    abortAll();
+    beginEnd();
     await ready.catch(() => undefined);
     await parts.disposeAsync();
   };

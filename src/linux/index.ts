@@ -42,6 +42,7 @@ export {
   unpinNamespace,
 } from "./namespaces.ts";
 export { holderPath } from "./native.ts";
+export { notifyService } from "./notify.ts";
 export { mountOverlay, type OverlayOptions } from "./overlay.ts";
 export { openProcess, type ProcessRef, processStartTime } from "./process-ref.ts";
 export { killProcessTree } from "./process-tree.ts";

@@ -72,6 +72,8 @@ interface Native {
   lockFile(path: string): number;
   /** main, 1 to 3 ms. Never fails. */
   releaseMemory(): void;
+  /** main, never waits. A path, or "@" and an abstract name. ENOENT, ECONNREFUSED: nobody listens; EAGAIN: its queue is full. */
+  notifyService(socket: string, text: string): void;
   /** own. [net, ipc, uts, hostname]. EEXIST: a file is at the path. ENOSPC: too many namespaces. */
   readonly pinNamespaces: NativeJob;
   /** pool. [path]. EBUSY: what is there is a folder. Not there, or no mount: done. */

@@ -1,0 +1,42 @@
+/** What docs/operations.md promises a service manager: Type=notify and WatchdogSec are served. */
+import assert from "node:assert/strict";
+import { readFileSync } from "node:fs";
+import path from "node:path";
+import { test } from "node:test";
+import { DatagramListener } from "../../src/linux/testing/datagrams.ts";
+import { TestDaemon } from "../support/daemon.ts";
+
+test("a service manager is told when davit serves, is ready, lives and ends", async () => {
+  const socket = "@davit-test-manager";
+  await using manager = await DatagramListener.start(socket);
+  const env = { NOTIFY_SOCKET: socket, WATCHDOG_USEC: "400000" };
+  await using daemon = await TestDaemon.start({ env });
+  // A beat may come before the daemon is ready.
+  const next = async (): Promise<string> => {
+    for (;;) {
+      const text = await manager.next();
+      if (text !== "WATCHDOG=1") return text;
+    }
+  };
+  assert.equal(await next(), "STATUS=taking up what the last run left");
+  assert.equal(await next(), `READY=1\nSTATUS=serving ${daemon.paths.socket}`);
+  assert.equal(await manager.next(), "WATCHDOG=1");
+  assert.equal(await manager.next(), "WATCHDOG=1");
+
+  assert.deepEqual(await daemon.stop(), { code: 0, signal: null });
+  assert.equal(await next(), "STOPPING=1\nSTATUS=ending; pods go on");
+});
+
+test("the unit that is shipped keeps pods and state over a restart", () => {
+  const file = path.join(import.meta.dirname, "../../packaging/davit.service");
+  const lines = readFileSync(file, "utf8").split("\n");
+  for (const line of ["Type=notify", "KillMode=process", "Delegate=yes", "Restart=always"]) {
+    assert.ok(lines.includes(line), line);
+  }
+  // A private mount namespace or a runtime folder that systemd empties would take the pods' state.
+  const forbidden = /^(RuntimeDirectory|PrivateMounts|PrivateTmp|ProtectSystem|MountFlags)\b/;
+  assert.deepEqual(
+    lines.filter((line) => forbidden.test(line)),
+    [],
+  );
+});
