@@ -213,7 +213,7 @@ describe("davit doctor", () => {
   test("ends a plugin that hangs, with all of its processes, and still calls DEL", async () => {
     conflist([{ type: "scripted" }]);
     configure({
-      cni: { bin_dirs: [plugin.binDir], plugin_timeout_seconds: 1, conf_dir: daemon.paths.confDir },
+      cni: { bin_dirs: [plugin.binDir], plugin_timeout_seconds: 4, conf_dir: daemon.paths.confDir },
     });
     plugin.on("ADD", { does: "hang", withGrandchild: true });
     const outcome = await doctor("network");

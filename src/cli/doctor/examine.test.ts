@@ -1,8 +1,10 @@
 import assert from "node:assert/strict";
+import { readFileSync } from "node:fs";
 import { describe, test } from "node:test";
 import { defaultConfig } from "../../config/load.ts";
 import type { Check, Subject } from "./check.ts";
 import { allFindings, checks, examine, ownKinds, type Report } from "./examine.ts";
+import type { Catalogue } from "./finding.ts";
 import { FixtureHost } from "./testing/fixture-host.ts";
 import { oddChecks, provocations } from "./testing/provocations.ts";
 
@@ -23,6 +25,13 @@ function subjectOf(host: FixtureHost, changes: Partial<Subject> = {}): Given {
 
 function idsIn({ groups }: Report): readonly string[] {
   return groups.flatMap(({ findings }) => findings.map(({ id }) => id));
+}
+
+/** The rows of a catalogue in docs/doctor.md. */
+function documentation({ group, kinds }: Catalogue): readonly string[] {
+  return Object.entries(kinds)
+    .filter(([, { severity }]) => severity !== "ok")
+    .map(([name, { severity, why }]) => `| \`${group}.${name}\` | ${severity} | ${why} |`);
 }
 
 async function provoke(
@@ -46,6 +55,15 @@ describe("examine()", () => {
   test("has a way to provoke every finding, and none for what is no finding", () => {
     const known = [...Object.keys(provocations), ...Object.keys(oddChecks)];
     assert.deepEqual(known.toSorted(), [...allFindings].sort());
+  });
+
+  test("has every finding in docs/doctor.md, with its severity and reason", () => {
+    const text = readFileSync(new URL("../../../docs/doctor.md", import.meta.url), "utf8");
+    const rows = text.split("\n").filter((line) => /^\| `[a-z]+\.[a-z0-9-]+` /.test(line));
+    assert.deepEqual(
+      rows.map((row) => row.replace(/ +/g, " ")),
+      [...checks.map(({ catalogue: kinds }) => kinds), ownKinds].flatMap(documentation),
+    );
   });
 
   for (const id of allFindings.filter((each) => !each.startsWith("doctor."))) {

@@ -13,15 +13,24 @@ const kinds = catalogue("daemon", {
     "warning",
     "these changes could not be written: a restart now would forget them",
   ],
+  "records-unwritable": [
+    "error",
+    "davit can make, start and remove nothing while it cannot note it",
+  ],
   "network-removals-pending": ["warning", "addresses and rules of pods that are gone stay taken"],
   "removals-unfinished": ["warning", "something of these pods or containers cannot be taken down"],
+  "ends-failed": ["warning", "kubelet asks again and again, and the pod stays until it ends"],
   "request-stuck": ["warning", "it holds up the pod or container that it is about"],
+  "requests-failed": ["note", "kubelet asks again; pods that it asked for may be missing"],
   "other-version": ["note", "the daemon goes on with the program that it was started from"],
   "configuration-changed": ["note", "the daemon goes on with what it read when it started"],
 });
 
 /** A request that is older than the time which kubelet gives it. */
 const stuckMs = 240_000;
+
+/** Failures of that time are told. */
+const recentMs = 600_000;
 
 /** What a running daemon says of itself: its verbose Status. */
 export const daemonCheck: Check = {
@@ -42,7 +51,12 @@ export const daemonCheck: Check = {
     }
     if (answer.recovering === true) return [kinds.report("recovering", "not ready yet")];
     if (answer.status === undefined) return []; // what the sockets say of it is enough
-    const found = [...conditions(answer), ...debts(answer), ...differences(subject, answer)];
+    const found = [
+      ...conditions(answer),
+      ...debts(answer),
+      ...failures(answer, host.nowMs()),
+      ...differences(subject, answer),
+    ];
     if (found.some(({ severity }) => severity !== "note")) return found;
     const counts = readInfo(answer, "records");
     return [kinds.report("fine", `ready${describeCounts(counts)}`), ...found];
@@ -61,6 +75,10 @@ function conditions({ status }: CriAnswer): readonly Finding[] {
 
 function debts(answer: CriAnswer): readonly Finding[] {
   const found: Finding[] = [];
+  if (readInfo(answer, "recordsCanBeWritten") === false) {
+    const mend = "see what the checks of the disk say; restart davit when root can be written";
+    found.push(kinds.report("records-unwritable", "its database cannot be written", mend));
+  }
   const setAside = listOf(readInfo(answer, "recordsSetAside"));
   if (setAside.length > 0) {
     const mend =
@@ -83,8 +101,15 @@ function debts(answer: CriAnswer): readonly Finding[] {
     const mend = "davit tries on; its log says what is in the way";
     found.push(kinds.report("removals-unfinished", tell(unfinished), mend));
   }
+  for (const item of listOf(readInfo(answer, "failedEnds"))) {
+    const { subject, tries, since, lastError } = asTable(item);
+    const text = `${String(subject)} does not end since ${String(since)}, ${String(tries)} tries: ${String(lastError)}`;
+    const mend =
+      "a process in state D waits for a disk or a network mount: mend that, or reboot the node";
+    found.push(kinds.report("ends-failed", text, mend));
+  }
   for (const item of listOf(readInfo(answer, "inflight"))) {
-    const { operation, subject, stage, ageMs } = item as Readonly<Record<string, unknown>>;
+    const { operation, subject, stage, ageMs } = asTable(item);
     if (typeof ageMs !== "number" || ageMs < stuckMs) continue;
     const text = `${String(operation)} of ${String(subject)} is at ${String(stage)} for ${Math.round(ageMs / 1000)} s`;
     found.push(
@@ -92,6 +117,17 @@ function debts(answer: CriAnswer): readonly Finding[] {
     );
   }
   return found;
+}
+
+function failures(answer: CriAnswer, nowMs: number): readonly Finding[] {
+  const recent = listOf(readInfo(answer, "lastFailures"))
+    .map(asTable)
+    .filter(({ startedMs }) => typeof startedMs === "number" && startedMs > nowMs - recentMs);
+  const last = recent.at(-1);
+  if (last === undefined) return [];
+  const which = `${String(last["operation"])} of ${String(last["subject"])}`;
+  const text = `${recent.length} in the last ${recentMs / 60_000} minutes, the last: ${which}: ${String(last["error"])}`;
+  return [kinds.report("requests-failed", text, "davit why NAME tells more of one")];
 }
 
 function differences(

@@ -286,6 +286,16 @@ export const provocations: Readonly<Record<string, Provocation>> = {
     recordsSetAside: [{ kind: "sandbox", id: "a", reason: "cut off" }],
   }),
   "daemon.records-owed": answer({ recordsOwed: ['container "a"'] }),
+  "daemon.records-unwritable": answer({ recordsCanBeWritten: false }),
+  "daemon.requests-failed": (machine) => {
+    const startedMs = machine.timeMs - 60_000;
+    const failure = { operation: "run-pod-sandbox", subject: "a", startedMs, error: "no address" };
+    machine.cri = criAnswer({ lastFailures: [failure] });
+    return undefined;
+  },
+  "daemon.ends-failed": answer({
+    failedEnds: [{ subject: "sandbox a", tries: 3, since: "2026-05-31", lastError: "state D" }],
+  }),
   "daemon.network-removals-pending": answer({
     pendingNetworkRemovals: [{ sandboxId: "a", tries: 4 }],
   }),
