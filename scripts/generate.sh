@@ -1,6 +1,7 @@
 #!/bin/sh
-# Turns proto/ into src/gen/. With --check it writes nothing and fails when src/gen/ is not what
-# proto/ and the installed generator give.
+# Turns proto/ into src/gen/, and the schema of the configuration into its reference. With --check it
+# writes nothing and fails when src/gen/ is not what proto/ and the installed generator give; the
+# reference is compared by a unit test.
 set -eu
 cd "$(dirname "$0")/.."
 # buf finds its plugin, and the plugin its node (>= 22), by PATH: ours come first.
@@ -12,6 +13,7 @@ case "${1:-}" in
     buf lint
     rm -rf src/gen
     buf generate
+    node scripts/configuration.ts
     ;;
   --check)
     fresh=$(mktemp -d)

@@ -88,7 +88,7 @@ function comment(doc: string, style: Style): readonly string[] {
 }
 
 /** A value as it stands behind "=": tables in one line, which `stringify` would not do by itself. */
-function toml(value: unknown): string {
+export function toml(value: unknown): string {
   if (Array.isArray(value)) return `[${value.map(toml).join(", ")}]`;
   if (typeof value === "object" && value !== null) {
     const items = Object.entries(value).map(([name, item]) => `${keyText(name)} = ${toml(item)}`);
