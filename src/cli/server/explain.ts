@@ -31,7 +31,7 @@ export function explainFailure(
       `cannot reach a server at ${endpoint.address}${chosen(endpoint)}: ${why}`,
       { cause: error },
     );
-  switch (errnoUnder(error)) {
+  switch (connectErrno(error)) {
     case "ENOENT":
       return reach(`there is no such socket; ${whatToStart(endpoint, isThere)}`);
     case "ECONNREFUSED":
@@ -57,7 +57,7 @@ export async function doing<T>(what: string, work: Promise<T>): Promise<T> {
   try {
     return await work;
   } catch (error) {
-    if (error instanceof CommandFailure || errnoUnder(error) !== undefined) throw error;
+    if (error instanceof CommandFailure || connectErrno(error) !== undefined) throw error;
     if (isKind(error, "canceled")) throw error;
     const message = `${inOurWords(what, messageOf(error))}${advice(error)}`;
     throw new CommandFailure(exitCodeOf(error), message, { cause: error });
@@ -90,9 +90,11 @@ function advice(error: unknown): string {
   return isKind(error, "deadline-exceeded") ? "; --timeout gives it longer" : "";
 }
 
-function errnoUnder(error: unknown): string | undefined {
+/** The errno of a connect that failed; files have the same ones, and other advice. */
+function connectErrno(error: unknown): string | undefined {
   for (let cause = error; cause instanceof Error; cause = cause.cause) {
-    if ("code" in cause && typeof cause.code === "string" && "syscall" in cause) return cause.code;
+    if (!("code" in cause) || typeof cause.code !== "string") continue;
+    if ("syscall" in cause && cause.syscall === "connect") return cause.code;
   }
   return undefined;
 }
