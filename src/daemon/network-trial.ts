@@ -26,8 +26,8 @@ export interface NetworkTrial {
   readonly ips: readonly string[];
   /** What the plugins did not take away again, for a person. */
   readonly left: readonly string[];
-  /** A plugin turned IPv4 forwarding on, which was off; it is off again. */
-  readonly turnsForwardingOn: boolean;
+  /** Where a plugin turned forwarding on; it is off again. */
+  readonly turnsForwardingOn: readonly ("ipv4" | "ipv6")[];
 }
 
 const forwardingFiles = [
@@ -101,8 +101,7 @@ export async function tryNetwork(
   for (const folder of ipams.filter((each) => !ipamsBefore.includes(each))) {
     await removeIpamFolder(folder);
   }
-  const [turnsForwardingOn] = await restoreForwarding(forwardingBefore);
-  return { ...trial, left, turnsForwardingOn: turnsForwardingOn === true };
+  return { ...trial, left, turnsForwardingOn: await restoreForwarding(forwardingBefore) };
 }
 
 async function readForwarding(): Promise<readonly string[]> {
@@ -116,17 +115,19 @@ async function readForwarding(): Promise<readonly string[]> {
   );
 }
 
-/** Puts forwarding back to what it was, and says for which family that was needed. */
-async function restoreForwarding(before: readonly string[]): Promise<readonly boolean[]> {
+/** Puts forwarding back to what it was, and says for which families that was needed. */
+async function restoreForwarding(
+  before: readonly string[],
+): Promise<NetworkTrial["turnsForwardingOn"]> {
   const after = await readForwarding();
-  return await Promise.all(
-    forwardingFiles.map(async (file, index) => {
-      const old = before[index] ?? "";
-      if (after[index] === old) return false;
-      await writeFile(file, old);
-      return true;
-    }),
-  );
+  const changed: ("ipv4" | "ipv6")[] = [];
+  for (const [index, file] of forwardingFiles.entries()) {
+    const old = before[index] ?? "";
+    if (after[index] === old) continue;
+    await writeFile(file, old);
+    changed.push(index === 0 ? "ipv4" : "ipv6");
+  }
+  return changed;
 }
 
 /** The interfaces of a network namespace; of ours, if none is named. */

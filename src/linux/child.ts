@@ -106,17 +106,27 @@ export async function spawnChildInPool(options: SpawnOptions): Promise<Child> {
 /**
  * The path of the program `name` on a colon-separated search path, as execvp(3) finds it; a name
  * with a slash is returned as it is. Folders that are not absolute are skipped: which file runs
- * must not depend on our working folder. `undefined` when there is none.
+ * must not depend on our working folder, and those that may not be searched hide nothing behind
+ * them. `undefined` when there is none.
  */
 export function findProgram(name: string, searchPath: string): string | undefined {
   if (name.includes("/")) return name;
   for (const dir of searchPath.split(":")) {
     if (!dir.startsWith("/") || name === "") continue;
     const path = `${dir}/${name}`;
-    const info = statSync(path, { throwIfNoEntry: false });
-    if (info?.isFile() === true && (info.mode & 0o111) !== 0) return path;
+    if (isProgram(path)) return path;
   }
   return undefined;
+}
+
+function isProgram(path: string): boolean {
+  try {
+    const info = statSync(path, { throwIfNoEntry: false });
+    return info?.isFile() === true && (info.mode & 0o111) !== 0;
+  } catch (cause) {
+    if (errnoCode(cause) === "EACCES") return false;
+    throw cause;
+  }
 }
 
 function planOf(options: SpawnOptions, onExit: (exit: ChildExit) => void): NativeSpawn {

@@ -3,6 +3,7 @@ import assert from "node:assert/strict";
 import { execFile, spawn, spawnSync } from "node:child_process";
 import { once } from "node:events";
 import {
+  chmodSync,
   copyFileSync,
   existsSync,
   mkdirSync,
@@ -10,6 +11,7 @@ import {
   readdirSync,
   readFileSync,
   rmSync,
+  utimesSync,
   writeFileSync,
 } from "node:fs";
 import { createServer, type Server } from "node:net";
@@ -19,7 +21,7 @@ import { after, afterEach, before, beforeEach, describe, test } from "node:test"
 import { type Conflist, ScriptedPlugin, testBridge, writeConflist } from "../support/cni.ts";
 import { type ConfigTable, TestDaemon } from "../support/daemon.ts";
 import { podConfig } from "../support/pod.ts";
-import { endDaemon, launchDaemon, runPod } from "./pods.ts";
+import { code, endDaemon, failsWith, launchDaemon, runPod } from "./pods.ts";
 
 const repo = path.resolve(import.meta.dirname, "../..");
 const forward = "/proc/sys/net/ipv4/ip_forward";
@@ -169,6 +171,25 @@ describe("davit doctor", () => {
     assert.equal(readFileSync(forward, "utf8"), "1\n");
   });
 
+  test("sees what the plugins need of the kernel and of iptables", async () => {
+    const bridge = "/proc/sys/net/bridge/bridge-nf-call-iptables";
+    if (existsSync(bridge)) writeFileSync(bridge, "0");
+    const programs = path.join(daemon.paths.folder, "programs");
+    mkdirSync(programs);
+    const search = `${programs}:/usr/bin:/bin`;
+    const missing = await outcomeOf(davit, command("network"), { PATH: search });
+    assertFinds(missing, "network.bridge-skips-iptables", "network.iptables-missing");
+    const fake = path.join(programs, "iptables");
+    writeFileSync(fake, "#!/bin/sh\necho no such table >&2\n[ $1 = --version ]\n", { mode: 0o755 });
+    const broken = await outcomeOf(davit, command("network"), { PATH: search });
+    assertFinds(broken, "network.iptables-broken");
+    assert.match(JSON.stringify(broken.findings), /-t nat -N DAVIT-TRIAL: no such table/);
+    conflist([{ type: "scripted" }]);
+    const result = { cniVersion: "1.0.0", ips: [{ address: "fd00::2/64" }] };
+    plugin.on("ADD", { does: "succeed", result });
+    assertFinds(await doctor("network"), "network.forwarding6-off");
+  });
+
   test("says what is wrong with the folder of network configurations", async () => {
     const { confDir } = daemon.paths;
     const file = path.join(confDir, "05-broken.conflist");
@@ -276,6 +297,12 @@ describe("davit doctor on disks", () => {
     assertFinds(await mounted(`overlay -o ${layers} o`), "disk.overlay-refused");
   });
 
+  test("sees a state folder with little room", async () => {
+    const { state } = daemon.paths;
+    const script = `mount -t tmpfs -o size=90m t ${state}; fallocate -l 60m ${state}/file`;
+    assertFinds(await doctorAfter(script, "disk"), "disk.space-low");
+  });
+
   test("makes folders that are missing, when it is asked to", async () => {
     rmSync(daemon.paths.root, { recursive: true });
     assertFinds(await doctor("disk"), "disk.folder-missing");
@@ -303,6 +330,8 @@ describe("davit doctor on the kernel's mounts", () => {
     mkdirSync(pins);
     const script = `mount -t tmpfs t ${pins}; mount --make-shared ${pins}`;
     assertFinds(await doctorAfter(script, "mounts"), "mounts.namespaces-shared");
+    const hidden = await doctorAfter("mount -t proc -o hidepid=4 proc /proc", "mounts");
+    assertFinds(hidden, "mounts.proc-hidden");
     const sys = await doctorAfter("mount -o remount,bind,ro /sys", "mounts");
     assertFinds(sys, "mounts.sys-read-only");
   });
@@ -387,9 +416,29 @@ describe("davit doctor on sockets and the daemon", () => {
   test("sees a server that does not answer", async () => {
     const server = createServer(() => undefined);
     await listen(server, daemon.paths.socket);
+    chmodSync(daemon.paths.socket, 0o666);
+    // The test's own /run.
+    mkdirSync("/run/containerd");
+    const other = createServer(() => undefined);
+    await listen(other, "/run/containerd/containerd.sock");
     const outcome = await doctor("sockets daemon");
-    assertFinds(outcome, "sockets.silent");
+    assertFinds(outcome, "sockets.silent", "sockets.open-to-others", "sockets.other-runtime");
     server.close();
+    other.close();
+    rmSync("/run/containerd", { recursive: true });
+  });
+
+  test("sees kubelet and crictl that are set to another runtime", async () => {
+    const { folder } = daemon.paths;
+    for (const name of ["upper", "work"]) mkdirSync(path.join(folder, name));
+    const script = `mount -t overlay -o lowerdir=/etc,upperdir=${folder}/upper,workdir=${folder}/work o /etc
+      echo 'runtime-endpoint: unix:///run/x.sock' >/etc/crictl.yaml
+      mount -t tmpfs t /var/lib; mkdir /var/lib/kubelet
+      printf '%s\\n' 'cgroupDriver: systemd' 'containerRuntimeEndpoint: "unix:///run/x.sock"' \
+        >/var/lib/kubelet/config.yaml`;
+    const outcome = await doctorAfter(script, "sockets cgroups");
+    assertFinds(outcome, "sockets.crictl-elsewhere", "sockets.kubelet-elsewhere");
+    assertFinds(outcome, "cgroups.kubelet-driver");
   });
 
   test("tells what a daemon that runs says of itself, and what one that is gone leaves", async () => {
@@ -416,9 +465,20 @@ describe("davit doctor on sockets and the daemon", () => {
     await launchDaemon(daemon);
     rmSync(path.join(daemon.paths.confDir, "10-test.conflist"));
     await daemon.waitForLine(/no pod network/);
+    await assert.rejects(runPod(daemon, podConfig()), failsWith(code.unavailable));
     const outcome = await doctor("daemon");
-    assertFinds(outcome, "daemon.network-not-ready");
+    assertFinds(outcome, "daemon.network-not-ready", "daemon.requests-failed");
     assert.equal(outcome.code, 1);
+  });
+
+  test("sees what is older than this boot, and what is newer than the clock", async () => {
+    const lock = path.join(daemon.paths.state, "davit.lock");
+    const database = path.join(daemon.paths.root, "davit.db");
+    for (const file of [lock, database]) writeFileSync(file, "");
+    utimesSync(lock, 1e9, 1e9);
+    const inTwoYears = Date.now() / 1000 + 6e7;
+    utimesSync(database, inTwoYears, inTwoYears);
+    assertFinds(await doctor("leftovers clock"), "leftovers.previous-boot", "clock.went-back");
   });
 
   test("clears the scratch folder of a doctor that was killed", async () => {
@@ -438,6 +498,14 @@ describe("davit doctor on the configuration and registries", () => {
     assert.deepEqual(outcome.ids, ["configuration.invalid", "configuration.invalid"]);
     assert.match(outcome.findings[0]?.found ?? "", /davit\.toml:1: .*roott.*"root"/);
     assert.equal(outcome.code, 1);
+    configure({
+      root: path.join(daemon.paths.state, "root"),
+      runtime: {
+        handlers: { kata: { controller: "shim", runtime_type: "io.containerd.kata.v2" } },
+      },
+    });
+    const odd = await doctor("configuration");
+    assertFinds(odd, "configuration.shim-handler", "configuration.root-in-state");
     rmSync(daemon.paths.config);
     assertFinds(await doctor("configuration"), "configuration.invalid");
   });

@@ -194,6 +194,9 @@ function tell(items: readonly unknown[]): string {
 }
 
 function describeCounts(counts: unknown): string {
-  const words = Object.entries(asTable(counts)).map(([name, count]) => `${String(count)} ${name}`);
+  const table = asTable(counts);
+  const words = ["sandboxes", "containers", "images"]
+    .filter((name) => typeof table[name] === "number")
+    .map((name) => `${String(table[name])} ${name}`);
   return words.length === 0 ? "" : `, on record: ${words.join(", ")}`;
 }

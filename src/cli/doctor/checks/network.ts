@@ -159,10 +159,11 @@ async function kernel(
   const plugins = readings.flatMap(({ network }) => network?.plugins ?? []);
   const text = JSON.stringify(plugins.map(({ config }) => config));
   const found: Finding[] = [];
+  const isLater = (family: "ipv4" | "ipv6"): boolean =>
+    trials.some(({ turnsForwardingOn }) => turnsForwardingOn.includes(family));
   const forward = "/proc/sys/net/ipv4/ip_forward";
   if (numberOf(await host.read(forward)) === 0) {
-    const isLater = trials.some(({ turnsForwardingOn }) => turnsForwardingOn);
-    const name = isLater ? "forwarding-later" : "forwarding-off";
+    const name = isLater("ipv4") ? "forwarding-later" : "forwarding-off";
     found.push(kinds.report(name, "net.ipv4.ip_forward is 0", turnOn(host, forward)));
   }
   const hasV6 =
@@ -173,7 +174,8 @@ async function kernel(
     const mend =
       "sysctl -w net.ipv6.conf.all.forwarding=1; where the host has its address by router " +
       "advertisements, net.ipv6.conf.IFACE.accept_ra=2 first";
-    found.push(kinds.report("forwarding6-off", "net.ipv6.conf.all.forwarding is 0", mend));
+    const name = isLater("ipv6") ? "forwarding-later" : "forwarding6-off";
+    found.push(kinds.report(name, "net.ipv6.conf.all.forwarding is 0", mend));
   }
   if (plugins.some(({ type }) => type === "bridge")) found.push(...(await bridgeRules(host)));
   const callers = plugins.filter(usesIptables).map(({ type }) => type);

@@ -60,7 +60,7 @@ export const healthyTrial: NetworkTrial = {
   ],
   ips: ["10.1.0.2"],
   left: [],
-  turnsForwardingOn: false,
+  turnsForwardingOn: [],
 };
 
 /** A program that ended well. */

@@ -235,7 +235,7 @@ export const provocations: Readonly<Record<string, Provocation>> = {
   "network.forwarding-off": file("/proc/sys/net/ipv4/ip_forward", "0\n"),
   "network.forwarding-later": host((machine) => {
     machine.files.set("/proc/sys/net/ipv4/ip_forward", "0\n");
-    machine.trial = { ...healthyTrial, turnsForwardingOn: true };
+    machine.trial = { ...healthyTrial, turnsForwardingOn: ["ipv4"] };
   }),
   "network.forwarding6-off": trial({ ips: ["10.1.0.2", "fd00::2"] }),
   "network.bridge-skips-iptables": noFile("/proc/sys/net/bridge/bridge-nf-call-iptables"),
