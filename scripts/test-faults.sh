@@ -1,7 +1,7 @@
 #!/bin/sh
 # The full walk over the crash points: at each of them the daemon is killed, the call fails, and the
 # call hangs, for every kind of pod, and each kill is repeated at every stage of the recovery. As
-# root; takes about a quarter of an hour. And the churn: 1,000 pods whose callers go away, ask twice
+# root; takes about three quarters of an hour. And the churn: 1,000 pods whose callers go away, ask twice
 # and interfere. A sample of both is part of npm test.
 #
 #   npm run test:faults              everything

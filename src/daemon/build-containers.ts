@@ -53,6 +53,7 @@ export async function buildContainers(
 ): Promise<{ readonly images: ImageContext; readonly containers: ContainerContext }> {
   const { config, records, layout, handlers } = parts;
   const { clock, log, tasks, operations } = shared;
+  const createMs = config.runtime.createTimeoutSeconds * 1000;
   const snapshots = await OverlaySnapshots.open({ root: config.root, log, tasks });
   parts.undo.defer(() => snapshots.close());
   const runtime = await OciRuntime.open({
@@ -76,6 +77,7 @@ export async function buildContainers(
     pulls: new Pulls(tasks),
     progress: new PullProgress((diffId) => snapshots.hasLayer(diffId)),
     operations,
+    janitor: shared.janitor,
     tasks,
     clock,
     log,
@@ -102,7 +104,7 @@ export async function buildContainers(
     onRemoved: ({ image }) => {
       tasks.spawn("remove layers that nobody uses", () => removeUnusedLayers(images, image.layers));
     },
-    times: defaultContainerTimes,
+    times: { ...defaultContainerTimes, createMs, startMs: createMs },
   };
   return { images, containers };
 }

@@ -36,6 +36,9 @@ import type { CallView } from "./calls.ts";
 import { ConfiguredHandlers } from "./handlers.ts";
 import { Networks } from "./networks.ts";
 
+/** How long it may take to take up containers. Milliseconds. */
+const recoverMs = 120_000;
+
 /** What a controller from outside of this build can work with. */
 export interface ControllerParts {
   /** The state folder of the configuration. */
@@ -142,10 +145,8 @@ export async function build(config: Config, options: BuildOptions): Promise<Buil
       images.store.load();
       forgetIncompleteImages(images);
       await recoverSandboxes(sandboxes, records);
-      await recoverContainers(containers, records);
       const unread = new Set(records.setAside().map(({ kind }) => kind));
-      // The layers of an image or a container whose record cannot be read are not known: keep all.
-      if (!unread.has("image") && !unread.has("container")) await sweepLayers(images);
+      await recoverAllContainers({ containers, images }, records);
       if (!unread.has("sandbox") && !unread.has("attachment"))
         collectGarbage({ ...engine.parts, networks: networks.all(), log });
     },
@@ -176,6 +177,28 @@ function statsOf(
     });
   }
   return stats;
+}
+
+/** Takes up containers, and then the layers that they stand on. */
+async function recoverAllContainers(
+  { containers, images }: Pick<CriContext, "containers" | "images">,
+  records: LateRecords,
+): Promise<void> {
+  const { operations, log } = containers;
+  const last = "the last daemon's containers";
+  await operations.run(
+    { name: "recover-containers", subject: last, timeoutMs: recoverMs, log },
+    async (operation) => {
+      await recoverContainers(containers, records, operation);
+      await operation.enter("sweep-layers");
+      // The layers of an image or a container whose record cannot be read are not known: keep all.
+      const unread = records
+        .setAside()
+        .some(({ kind }) => kind === "image" || kind === "container");
+      if (!unread) await sweepLayers(images);
+      await operation.enter("ready");
+    },
+  );
 }
 
 interface EngineDeps {

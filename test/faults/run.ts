@@ -7,7 +7,7 @@ import path from "node:path";
 import { killRunning, runIsolated } from "../support/isolate.ts";
 
 const parallel = 2;
-const timeoutMs = 1_800_000;
+const timeoutMs = 3_600_000;
 
 const filters = process.argv.slice(2);
 const files = globSync(path.join(import.meta.dirname, "*.faults.ts"))

@@ -12,6 +12,7 @@ import {
   podKinds,
   type Spot,
   spotsOf,
+  turn,
 } from "../support/crash.ts";
 import {
   hangEnd,
@@ -36,13 +37,6 @@ const run = spotsOf("run-pod-sandbox");
 const stop = spotsOf("stop-pod-sandbox");
 const remove = spotsOf("remove-pod-sandbox");
 const recover = spotsOf("recover");
-
-/** Takes turns, so that neighbours differ. */
-function turn<T>(list: readonly T[], at: number): T {
-  const item = list[at % list.length];
-  assert.ok(item !== undefined);
-  return item;
-}
 
 const kindAt = (at: number): PodKind => turn(podKinds, at);
 

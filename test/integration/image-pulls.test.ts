@@ -198,7 +198,7 @@ describe("a daemon that is killed", () => {
       letGo();
       await launchDaemon(daemon);
       assert.deepEqual(await listImages(daemon), []);
-      await until("what was begun is swept", () => layersThere(daemon).length === 0);
+      await until("what was begun is swept", () => halfMade().length === 0);
       await pull(daemon, name);
       assert.equal((await imageStatus(daemon, name))?.id, image.config.digest);
     }),

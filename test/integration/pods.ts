@@ -30,11 +30,13 @@ export const NOTREADY = PodSandboxState.SANDBOX_NOTREADY;
 
 /** Status codes of gRPC, by the names that its documents use. */
 export const code = {
+  canceled: 1,
   invalidArgument: 3,
   deadlineExceeded: 4,
   notFound: 5,
   alreadyExists: 6,
   failedPrecondition: 9,
+  aborted: 10,
   permissionDenied: 7,
   resourceExhausted: 8,
   unimplemented: 12,

@@ -308,7 +308,7 @@ async function leaveHalfBuilt(site: CrashSite, kind: PodKind): Promise<PodSandbo
   return config;
 }
 
-async function recoverAfter(site: CrashSite, recoveries: Recoveries): Promise<void> {
+export async function recoverAfter(site: CrashSite, recoveries: Recoveries): Promise<void> {
   for (const spot of recoveries) await site.killedInRecovery(spot);
   await launchDaemon(site.daemon);
 }
@@ -377,7 +377,7 @@ async function livePod(site: CrashSite, kind: PodKind): Promise<void> {
   await endAndRemove(site, id, config);
 }
 
-function failsAt(
+export function failsAt(
   { point }: Spot,
   want: number = code.internal,
   why = /a fault was injected at/,

@@ -42,16 +42,23 @@ export interface Spot {
 /** What DAVIT_FAULTS can do at a spot. */
 export type FaultAction = "kill" | "throw" | "hang";
 
-/** Plugins of the test network, bridge and portmap: each has a visit of its own. */
-const pluginCount = 2;
+/** How often a stage is entered in one operation, where that is not once. */
+const visitsOf: Partial<Readonly<Record<CrashPoint, number>>> = {
+  // Plugins of the test network: bridge and portmap.
+  "run-pod-sandbox/network-plugin-done": 2,
+  "stop-pod-sandbox/network-plugin-done": 2,
+  // The layers that a test's image has for itself.
+  "pull-layer/publish": 2,
+  "pull-layer/answer": 2,
+  "remove-image/remove-layer": 2,
+};
 
 /** All spots of one operation, in order. */
 export function spotsOf(operation: string): readonly Spot[] {
   return crashPoints
     .filter((point) => point.startsWith(`${operation}/`))
     .flatMap((point) => {
-      const visits = point.endsWith("/network-plugin-done") ? pluginCount : 1;
-      return Array.from({ length: visits }, (_, at) => ({ point, visit: at + 1 }));
+      return Array.from({ length: visitsOf[point] ?? 1 }, (_, at) => ({ point, visit: at + 1 }));
     });
 }
 
@@ -70,6 +77,13 @@ export function nameOf({ point, visit }: Spot): string {
   return visit === 1 ? point : `${point}@${visit}`;
 }
 
+/** Takes turns, so that neighbours differ. */
+export function turn<T>(list: readonly T[], at: number): T {
+  const item = list[at % list.length];
+  assert.ok(item !== undefined);
+  return item;
+}
+
 /** The kinds of pods that differ in what they are made of: with a process of their own, or without. */
 export type PodKind = "with a holder" | "without a holder";
 
@@ -81,32 +95,59 @@ export function podOf(kind: PodKind): PodSandboxConfig {
 }
 
 /** A pod that runs, and what must not change of it. */
-interface Bystander {
+export interface Bystander {
+  readonly kind: PodKind;
   readonly id: string;
   readonly config: PodSandboxConfig;
   readonly ip: string;
   readonly holders: readonly number[];
 }
 
+/** What a site stands on, and what stands beside its bystanders. */
+export interface Ground {
+  readonly daemon: TestDaemon;
+  /** Puts more bystanders into the pods; the result checks that they are as they were. */
+  readonly populate?: (pods: readonly Bystander[]) => Promise<() => Promise<void>>;
+  /** Takes all pods and the daemon away. */
+  readonly end: () => Promise<void>;
+}
+
+/** A daemon alone. */
+async function bareGround(): Promise<Ground> {
+  const daemon = await startDaemon();
+  return { daemon, end: () => endDaemon(daemon) };
+}
+
 /** A daemon, its bystanders, and how everything was before anything struck. */
 export class CrashSite {
   readonly daemon: TestDaemon;
-  readonly #bystanders: readonly Bystander[];
+  readonly bystanders: readonly Bystander[];
   readonly #before: Snapshot;
+  readonly #ground: Ground;
+  readonly #checkPopulation: () => Promise<void>;
 
-  private constructor(daemon: TestDaemon, bystanders: readonly Bystander[], before: Snapshot) {
-    this.daemon = daemon;
-    this.#bystanders = bystanders;
+  private constructor(
+    ground: Ground,
+    bystanders: readonly Bystander[],
+    checkPopulation: () => Promise<void>,
+    before: Snapshot,
+  ) {
+    this.daemon = ground.daemon;
+    this.bystanders = bystanders;
     this.#before = before;
+    this.#ground = ground;
+    this.#checkPopulation = checkPopulation;
   }
 
-  static async open(): Promise<CrashSite> {
-    const daemon = await startDaemon();
+  static async open(ground: Ground): Promise<CrashSite> {
+    const { daemon } = ground;
     try {
       const bystanders = await Promise.all(podKinds.map((kind) => startBystander(daemon, kind)));
-      return new CrashSite(daemon, bystanders, await takeSnapshot(optionsOf(daemon)));
+      const check = (await ground.populate?.(bystanders)) ?? (() => Promise.resolve());
+      const before = await takeSnapshot(optionsOf(daemon));
+      return new CrashSite(ground, bystanders, check, before);
     } catch (error) {
-      await endDaemon(daemon);
+      await ground.end();
       throw error;
     }
   }
@@ -136,17 +177,19 @@ export class CrashSite {
   }
 
   /** Resolves when an operation is seen in the stage of the point. */
-  async reached({ point }: Spot): Promise<void> {
-    const [operation, stage] = point.split("/");
-    await until(`an operation is at ${point}`, async () => {
-      const views = (await runtimeFact(this.daemon, "inflight")) as Record<string, unknown>[];
-      return views.some((view) => view["operation"] === operation && view["stage"] === stage);
-    });
+  async reached(spot: Spot): Promise<void> {
+    await until(`an operation is at ${spot.point}`, () => this.#isAt(spot));
+  }
+
+  /** Resolves when no operation is in the stage of the point any more. */
+  async left(spot: Spot): Promise<void> {
+    await until(`no operation is at ${spot.point}`, async () => !(await this.#isAt(spot)));
   }
 
   /** The others are as they were, by the daemon's word and the kernel's. */
   async checkBystanders(): Promise<void> {
-    for (const { id, config, ip, holders } of this.#bystanders) {
+    await this.#checkPopulation();
+    for (const { id, config, ip, holders } of this.bystanders) {
       const status = await checkTrue(this.daemon, id, config, "ready");
       assert.equal(status.network?.ip, ip);
       assert.deepEqual(holdersOf(id, config), holders);
@@ -157,7 +200,7 @@ export class CrashSite {
   async checkNothingLeft(): Promise<void> {
     await this.checkBystanders();
     const { items } = await this.daemon.client.runtime.listPodSandbox({});
-    const ids = this.#bystanders.map(({ id }) => id);
+    const ids = this.bystanders.map(({ id }) => id);
     assert.deepEqual(items.map(({ id }) => id).toSorted(), ids.toSorted(), "listed pods");
     const leaks = await findLeaks(this.#before, optionsOf(this.daemon));
     assert.equal(leaks.length, 0, `found what was left behind:\n${describeLeaks(leaks)}`);
@@ -167,7 +210,13 @@ export class CrashSite {
   async close(): Promise<void> {
     await this.daemon.kill9();
     await this.recover();
-    await endDaemon(this.daemon);
+    await this.#ground.end();
+  }
+
+  async #isAt({ point }: Spot): Promise<boolean> {
+    const [operation, stage] = point.split("/");
+    const views = (await runtimeFact(this.daemon, "inflight")) as Record<string, unknown>[];
+    return views.some((view) => view["operation"] === operation && view["stage"] === stage);
   }
 
   async #dead({ point, visit }: Spot, otherwise: string): Promise<void> {
@@ -182,10 +231,15 @@ export class CrashSite {
  * that each failure is its own.
  */
 export class CrashSites implements AsyncDisposable {
+  readonly #open: () => Promise<Ground>;
   #site: CrashSite | undefined;
 
+  constructor(open: () => Promise<Ground> = bareGround) {
+    this.#open = open;
+  }
+
   async run(scenario: (site: CrashSite) => Promise<void>): Promise<void> {
-    this.#site ??= await CrashSite.open();
+    this.#site ??= await CrashSite.open(await this.#open());
     try {
       await scenario(this.#site);
     } catch (error) {
@@ -288,13 +342,14 @@ function needsHolder(config: PodSandboxConfig): boolean {
 
 async function startBystander(daemon: TestDaemon, kind: PodKind): Promise<Bystander> {
   const config = podOf(kind);
+  config.logDirectory = path.join(daemon.paths.folder, "logs", config.metadata?.uid ?? "");
   const id = await runPod(daemon, config);
   const status = await checkTrue(daemon, id, config, "ready");
   const holders = holdersOf(id, config);
   // vfork's parent goes on when the child has its new memory, a moment before it has its new name.
   const isNamed = (pid: number): boolean => readFileSync(`/proc/${pid}/cmdline`, "utf8") !== "";
   await until("the holder has its name", () => holders.every(isNamed));
-  return { id, config, ip: status.network?.ip ?? "", holders };
+  return { kind, id, config, ip: status.network?.ip ?? "", holders };
 }
 
 /**

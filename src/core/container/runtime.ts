@@ -78,6 +78,12 @@ export interface ContainerRuntime {
   ): Promise<void>;
   /** The runtime-spec that the container was started with, as JSON text; undefined before. Reads only. */
   spec(id: string): Promise<string | undefined>;
+  /**
+   * Looks for a start that an earlier daemon did not live to record. A container whose command was
+   * told to run is taken up as by load(), also when it has ended since; of one whose command never
+   * ran nothing stays, and undefined is told.
+   */
+  loadUnrecorded(id: string): Promise<StartedContainer | undefined>;
   /** Sends a signal to the container's process; done when it is gone already. */
   kill(id: string, signalNumber: number): Promise<void>;
   /**
@@ -88,17 +94,9 @@ export interface ContainerRuntime {
   /**
    * Runs a command in the container. `spec` is an OCI process, as JSON text. Resolves when the
    * command itself has ended, whatever it left in the background. A command that cannot be started
-   * is an error with the OCI runtime's words. `deadline-exceeded` at the timeout, its processes
-   * then killed.
+   * is an error with the OCI runtime's words. When the operation is aborted its processes are killed.
    */
-  execSync(
-    id: string,
-    options: {
-      readonly spec: string;
-      readonly timeoutMs: number | undefined;
-      readonly signal: AbortSignal;
-    },
-  ): Promise<ExecResult>;
+  execSync(id: string, spec: string, operation: Operation): Promise<ExecResult>;
   /** Writes limits to a running container, as OCI LinuxResources JSON text. */
   update(id: string, resources: string): Promise<void>;
   /**
@@ -108,9 +106,10 @@ export interface ContainerRuntime {
   reopenLog(id: string, logPath: string): Promise<void>;
   /**
    * Removes everything of a container, at whatever point its start, its end or an earlier removal
-   * stopped, also in another daemon; what still runs of it is killed. Idempotent.
+   * stopped, also in another daemon; what still runs of it is killed. Idempotent. `operation`, where
+   * there is one, hears of the stages.
    */
-  remove(id: string): Promise<void>;
+  remove(id: string, operation?: Pick<Operation, "enter">): Promise<void>;
   /** The ids of containers that something is left of here and that are not `known`, for remove(). */
   orphans(known: KnownIds): Promise<readonly string[]>;
 }

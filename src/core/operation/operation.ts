@@ -18,7 +18,12 @@ export interface Operation {
    * for a stage that is entered more than once.
    */
   enter(stage: Stage, detail?: string): Promise<void>;
+  /** Says that a stage of taking back begins, which goes on in spite of an abort. */
+  undoing(stage: Stage): Promise<void>;
 }
+
+/** How long a fault can hold a stage of taking back. Milliseconds. */
+const undoMs = 1_000;
 
 /** Makes an operation fail on purpose. The product's one does nothing. */
 export interface Faults {
@@ -63,6 +68,8 @@ export class RunningOperation implements Operation {
   readonly #startedMs: number;
   #error: string | undefined;
   readonly #onEnd: (operation: RunningOperation) => void;
+  /** Where it was when it was aborted or began to take back: what comes then is not what failed. */
+  #failedAt: OperationView | undefined;
 
   constructor(
     options: Options,
@@ -103,9 +110,40 @@ export class RunningOperation implements Operation {
     this.signal.throwIfAborted();
   }
 
+  async undoing(stage: Stage): Promise<void> {
+    this.#failedAt ??= this.view();
+    this.marks.push({ stage, atMs: this.#clock.nowMs() - this.#startedMs });
+    const patience = new AbortController();
+    const timer = setTimeout(() => {
+      patience.abort(new RuntimeError("deadline-exceeded", `took longer than ${undoMs / 1000} s`));
+    }, undoMs);
+    try {
+      await this.#faults.at(`${this.name}/${stage}` as CrashPoint, patience.signal);
+    } finally {
+      clearTimeout(timer);
+    }
+  }
+
   /** Makes the operation stop at its next stage, and its waits end now. */
   abort(reason: RuntimeError): void {
-    if (!this.signal.aborted) this.#controller.abort(reason);
+    if (this.signal.aborted) return;
+    this.#failedAt ??= this.view();
+    this.#controller.abort(reason);
+  }
+
+  /** Aborts the operation when `signal` is, a caller's say, until the result is disposed of. */
+  follow(signal: AbortSignal): Disposable {
+    const onAbort = (): void => {
+      const { reason } = signal as { readonly reason: unknown };
+      this.abort(reason instanceof RuntimeError ? reason : wrap("wait for the answer", reason));
+    };
+    signal.addEventListener("abort", onAbort, { once: true });
+    if (signal.aborted) onAbort();
+    return {
+      [Symbol.dispose]: () => {
+        signal.removeEventListener("abort", onAbort);
+      },
+    };
   }
 
   /** The stage it is in. */
@@ -129,9 +167,9 @@ export class RunningOperation implements Operation {
     // Node's own calls reject an aborted wait with an AbortError, whatever the reason was.
     const isEcho = this.signal.aborted && ["unknown", "canceled"].includes(kindOf(error));
     const cause: unknown = isEcho ? this.signal.reason : error;
-    const { stageAgeMs } = this.view();
-    const stage = `stage ${this.stage}, ${String(stageAgeMs)} ms`;
-    const explained = wrap(`${this.name.replaceAll("-", " ")} "${this.subject}" (${stage})`, cause);
+    const { stage, stageAgeMs } = this.#failedAt ?? this.view();
+    const where = `stage ${stage}, ${String(stageAgeMs)} ms`;
+    const explained = wrap(`${this.name.replaceAll("-", " ")} "${this.subject}" (${where})`, cause);
     this.#error = explained.message;
     return explained;
   }

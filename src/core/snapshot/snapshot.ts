@@ -1,5 +1,6 @@
 import type { Digest } from "../../base/digest.ts";
 import type { Descriptor } from "../image/index.ts";
+import type { Operation } from "../operation/index.ts";
 import type { KnownIds } from "../store/index.ts";
 
 /** A compressed layer to unpack, and what it must turn out to be. */
@@ -27,7 +28,7 @@ export interface Usage {
  *
  * A layer is known by its diff id alone, since each is unpacked by itself with its whiteouts in
  * overlayfs' form. It appears under its name only when compressed and uncompressed digest are
- * right and its files are durable.
+ * right and its files are durable. An `operation`, where one is given, hears of the stages.
  */
 export interface Snapshots {
   hasLayer(diffId: Digest): boolean;
@@ -35,17 +36,32 @@ export interface Snapshots {
    * Unpacks a layer. `data-loss` when a digest is not the expected one, `invalid-argument` for an
    * archive that is broken or would write outside the layer. On failure nothing stays.
    */
-  unpackLayer(layer: LayerSource, signal: AbortSignal): Promise<void>;
+  unpackLayer(
+    layer: LayerSource,
+    signal: AbortSignal,
+    operation?: Pick<Operation, "enter">,
+  ): Promise<void>;
   /** Removes a layer: its name at once, its files in the background. Idempotent. */
   removeLayer(diffId: Digest): Promise<void>;
   /** The layers that there are. */
   layers(): readonly Digest[];
+  /**
+   * Of the layers those that no image has stood on yet, with when they were unpacked: what a pull
+   * that did not end well leaves to the next one. Nanoseconds since 1970.
+   */
+  unclaimedLayers(): ReadonlyMap<Digest, bigint>;
+  /** Says that an image stands on these layers now. Idempotent. */
+  claimLayers(layers: Iterable<Digest>): Promise<void>;
   /** Mounts a writable root of these layers, lowest first, for a container. */
-  mount(containerId: string, layers: readonly Digest[]): Promise<RootFs>;
+  mount(
+    containerId: string,
+    layers: readonly Digest[],
+    operation?: Pick<Operation, "enter">,
+  ): Promise<RootFs>;
   /** Folder that a container's root is mounted at. */
   rootOf(containerId: string): string;
   /** Unmounts and removes a container's root. Idempotent. */
-  remove(containerId: string): Promise<void>;
+  remove(containerId: string, operation?: Pick<Operation, "enter">): Promise<void>;
   /** Space of the container's own writable layer, at most 10 s old. */
   usage(containerId: string): Promise<Usage>;
   /** Space of all layers, from memory. */

@@ -106,7 +106,12 @@ describe("CniNetwork on this kernel", () => {
         cgroupPath: "",
         ...more,
       },
-      { signal, log: silentLogger, enter: () => Promise.resolve() },
+      {
+        signal,
+        log: silentLogger,
+        enter: () => Promise.resolve(),
+        undoing: () => Promise.resolve(),
+      },
       (attachment) => void records.set(attachment.sandboxId, attachment),
     );
   };

@@ -94,6 +94,7 @@ describe("CniNetwork", () => {
   const operation = (signal = new AbortController().signal): Operation => ({
     signal,
     log: silentLogger,
+    undoing: () => Promise.resolve(),
     enter: async (stage) => {
       signal.throwIfAborted();
       marks.push(stage);

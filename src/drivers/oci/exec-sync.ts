@@ -1,12 +1,14 @@
 import { randomBytes } from "node:crypto";
-import { rmSync, writeFileSync } from "node:fs";
+import { existsSync, rmSync, writeFileSync } from "node:fs";
 import { mkdir, readFile, rmdir } from "node:fs/promises";
 import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
 
-import { messageOf, RuntimeError, wrap } from "../../base/errors.ts";
+import { messageOf } from "../../base/errors.ts";
 import type { Logger } from "../../base/logger.ts";
+import { beforeAbort } from "../../base/rollback.ts";
 import type { ExecResult } from "../../core/container/index.ts";
+import type { Operation } from "../../core/operation/index.ts";
 import {
   announceAttach,
   type CgroupLayout,
@@ -18,6 +20,7 @@ import {
   killCgroup,
   killProcessTree,
   openProcess,
+  removeCgroup,
   spawnChild,
 } from "../../linux/index.ts";
 import { within } from "./container-end.ts";
@@ -46,18 +49,15 @@ interface Deps {
 const drainMs = 250;
 /** How long the answer to a timeout waits for the killed processes to be gone. */
 const killMs = 1_000;
+const killTries = 2;
 
 /** Runs a command in a container; see ContainerRuntime.execSync. */
 export async function execSync(
   deps: Deps,
   target: ExecTarget,
-  options: {
-    readonly spec: string;
-    readonly timeoutMs: number | undefined;
-    readonly signal: AbortSignal;
-  },
+  spec: string,
+  operation: Operation,
 ): Promise<ExecResult> {
-  options.signal.throwIfAborted();
   void announceAttach(deps.cgroups);
   const name = `${target.id}-${randomBytes(6).toString("hex")}`;
   const specFile = join(deps.folder, `${name}.json`);
@@ -66,15 +66,30 @@ export async function execSync(
   const group = deps.cgroups.version === "v2" ? `${target.cgroupPath}/exec-${name}` : undefined;
   const groupDir = group === undefined ? undefined : cgroupDirs(deps.cgroups, group)[0];
   try {
+    await operation.enter("write-spec");
     // At once: a kilobyte in the state folder takes less than three turns through the pool do.
-    writeFileSync(specFile, options.spec, { mode: 0o600 });
+    writeFileSync(specFile, spec, { mode: 0o600 });
+    // On v1, where there is none, a stage all the same: the list of stages is one for all hosts.
+    await operation.enter("make-cgroup");
     if (groupDir !== undefined) await mkdir(groupDir);
-    const command = new Command(deps, target, { specFile, pidFile, group });
-    return await command.result(options);
+    await operation.enter("start-process");
+    const command = new Command(deps, target, { specFile, pidFile, group }, operation);
+    return await command.result();
   } finally {
     for (const file of [specFile, pidFile]) rmSync(file, { force: true });
-    // Not empty: the command left a process in the background, which stays until the container ends.
-    if (groupDir !== undefined) await remove(rmdir(groupDir), "EBUSY");
+    if (group !== undefined && groupDir !== undefined) await removeGroup(deps, group, groupDir);
+  }
+}
+
+/**
+ * Removes a command's cgroup. One with a process that the command left in the background stays
+ * until the container ends.
+ */
+async function removeGroup({ cgroups }: Deps, group: string, dir: string): Promise<void> {
+  await remove(rmdir(dir), "EBUSY");
+  // A process that is ending is not listed any more, and holds the cgroup a moment longer.
+  if (existsSync(dir) && (await cgroupProcs(cgroups, group)).length === 0) {
+    await removeCgroup(cgroups, group);
   }
 }
 
@@ -87,6 +102,7 @@ class Command {
   readonly #child: Child;
   readonly #stdout: Output;
   readonly #stderr: Output;
+  readonly #operation: Operation;
   #runs = true;
 
   constructor(
@@ -97,7 +113,9 @@ class Command {
       readonly pidFile: string;
       readonly group: string | undefined;
     },
+    operation: Operation,
   ) {
+    this.#operation = operation;
     this.#deps = deps;
     this.#target = target;
     this.#pidFile = files.pidFile;
@@ -123,57 +141,29 @@ class Command {
     this.#stderr = new Output(this.#child.stderr, maxOutputBytes);
   }
 
-  async result(options: {
-    readonly timeoutMs: number | undefined;
-    readonly signal: AbortSignal;
-  }): Promise<ExecResult> {
-    const given = this.#giveUp(options);
+  /** Rejects when the operation is aborted, the command then killed. */
+  async result(): Promise<ExecResult> {
     if (this.#target.hostPids) void this.#endBackground();
     try {
-      const exit = await Promise.race([this.#child.exited, given.up]);
+      await this.#operation.enter("wait-for-end");
+      const exit = await beforeAbort(this.#child.exited, this.#operation.signal);
+      await this.#operation.enter("drain-output");
       await within(Promise.all([this.#stdout.ended, this.#stderr.ended]), drainMs);
       return await this.#answer(exit);
     } catch (error) {
       await this.#kill();
       throw error;
     } finally {
-      given.release();
       this.#child.stdout?.destroy();
       this.#child.stderr?.destroy();
     }
-  }
-
-  /** A promise that rejects at the timeout, or when nobody waits for the command any more. */
-  #giveUp(options: { readonly timeoutMs: number | undefined; readonly signal: AbortSignal }): {
-    readonly up: Promise<never>;
-    readonly release: () => void;
-  } {
-    const { timeoutMs, signal } = options;
-    const { promise: up, reject } = Promise.withResolvers<never>();
-    up.catch(() => undefined);
-    const onAbort = (): void => {
-      reject(signal.reason);
-    };
-    signal.addEventListener("abort", onAbort, { once: true });
-    if (signal.aborted) onAbort();
-    const onTimeout = (): void => {
-      const text = `run command in container "${this.#target.id}": not done after ${timeoutMs} ms, killed`;
-      reject(new RuntimeError("deadline-exceeded", text));
-    };
-    const timer = timeoutMs === undefined ? undefined : setTimeout(onTimeout, timeoutMs);
-    const release = (): void => {
-      clearTimeout(timer);
-      signal.removeEventListener("abort", onAbort);
-    };
-    return { up, release };
   }
 
   /** The runtime ends with the command's exit code, or with its own: then it wrote no pid file. */
   async #answer(exit: ChildExit): Promise<ExecResult> {
     const stderr = this.#stderr.bytes();
     if (exit.code === null || (exit.code !== 0 && (await readPid(this.#pidFile)) === undefined)) {
-      const failure = runtimeFailure("exec", { ...exit, stderr });
-      throw wrap(`run command in container "${this.#target.id}"`, failure);
+      throw runtimeFailure("exec", { ...exit, stderr });
     }
     return { stdout: this.#stdout.bytes(), stderr, exitCode: exit.code };
   }
@@ -183,22 +173,27 @@ class Command {
    * inside: the command is in a session of its own.
    */
   async #kill(): Promise<void> {
-    if (!this.#runs) return;
-    const { cgroups, log } = this.#deps;
-    try {
-      const candidates = await cgroupProcs(cgroups, this.#target.cgroupPath);
-      const ended = await endTree(this.#child, killMs, candidates);
-      if (!ended) {
-        log.warn(
-          `a command in container "${this.#target.id}" is still there ${killMs} ms after it was killed`,
-        );
+    const { log } = this.#deps;
+    for (let triesLeft = killTries; this.#runs && triesLeft > 0; triesLeft--) {
+      try {
+        await this.#operation.undoing("kill-command");
+        await this.#killNow();
+        return;
+      } catch (error) {
+        log.warn(`end command in container "${this.#target.id}": ${messageOf(error)}`);
       }
-      if (this.#group !== undefined) {
-        await killCgroup(cgroups, this.#group, { timeoutMs: killMs });
-      }
-    } catch (error) {
-      log.warn(`end command in container "${this.#target.id}": ${messageOf(error)}`);
     }
+  }
+
+  async #killNow(): Promise<void> {
+    const { cgroups, log } = this.#deps;
+    const candidates = await cgroupProcs(cgroups, this.#target.cgroupPath);
+    if (!(await endTree(this.#child, killMs, candidates))) {
+      log.warn(
+        `a command in container "${this.#target.id}" is still there ${killMs} ms after it was killed`,
+      );
+    }
+    if (this.#group !== undefined) await killCgroup(cgroups, this.#group, { timeoutMs: killMs });
   }
 
   /**

@@ -1,4 +1,4 @@
-import { readlinkSync } from "node:fs";
+import { writeFileSync } from "node:fs";
 import { mkdir, readdir, readFile, writeFile } from "node:fs/promises";
 
 import { kindOf, messageOf, RuntimeError } from "../../base/errors.ts";
@@ -34,16 +34,11 @@ import { giveUpRoomForExits, keepRoomForExits } from "./exits.ts";
 import { type Facts, readFacts, writeFacts } from "./facts.ts";
 import { startMonitor, warnWithoutMonitor } from "./monitor.ts";
 import { Places } from "./places.ts";
+import { findRun, found, sharesHostPids } from "./find-run.ts";
 import { Remains, verbMs } from "./remains.ts";
 import { reopenLog } from "./reopen-log.ts";
 import { programPath } from "./runtime-command.ts";
-import {
-  endCommands,
-  endMonitors,
-  findMonitors,
-  idOfExitFile,
-  removeUnfinished,
-} from "./strays.ts";
+import { endCommands, endStrays, findStrays, idOfExitFile, removeUnfinished } from "./strays.ts";
 
 interface Deps {
   /** The state folder of the configuration. */
@@ -115,9 +110,11 @@ export class OciRuntime implements ContainerRuntime {
       await mkdir(folder, { recursive: true, mode: 0o700 });
     }
     await keepRoomForExits(places, deps.log);
+    const { monitors, execs } = await findStrays(places);
+    // The runtimes first: one of them may be about to write the pid file of its command.
+    await endStrays(execs);
     await endCommands(places.execs);
     warnWithoutMonitor(deps.conmonPath ?? "conmon", deps.log);
-    const monitors = await findMonitors(places.exits);
     await removeUnfinished(places.exits, monitors);
     return new OciRuntime(deps, places, monitors);
   }
@@ -127,12 +124,10 @@ export class OciRuntime implements ContainerRuntime {
     if (this.#kept.has(id)) {
       throw new RuntimeError("already-exists", `start container "${id}": it was started already`);
     }
-    const facts = {
-      runtimePath: programPath(bundle.runtimePath),
-      cgroupPath: bundle.cgroupPath,
-    };
+    const { cgroupPath } = bundle;
+    const facts = { runtimePath: programPath(bundle.runtimePath), cgroupPath };
     void announceAttach(this.#deps.cgroups);
-    await operation.enter("write-bundle");
+    await operation.enter("make-bundle");
     try {
       await mkdir(this.#places.bundle(id), { mode: 0o700 });
     } catch (cause) {
@@ -141,6 +136,7 @@ export class OciRuntime implements ContainerRuntime {
     let monitor: Child | undefined;
     let created: ProcessRef | undefined;
     try {
+      await operation.enter("write-bundle");
       try {
         await Promise.all([
           writeFacts(this.#places.file(id, "facts.json"), facts),
@@ -165,9 +161,11 @@ export class OciRuntime implements ContainerRuntime {
       if (created === undefined) {
         throw new RuntimeError("unknown", "its process ended before it was started");
       }
-      await operation.enter("start-process");
+      await operation.enter("mark-start");
       // Before the call: a short process has ended when it returns.
       const startedAtNs = this.#deps.clock.nowNs();
+      writeFileSync(this.#places.file(id, "started"), String(startedAtNs), { mode: 0o600 });
+      await operation.enter("start-process");
       await this.#remains.call(facts, ["start", id], { signal: operation.signal });
       return this.#started(id, facts, { process: created, monitor, startedAtNs });
     } catch (error) {
@@ -209,6 +207,19 @@ export class OciRuntime implements ContainerRuntime {
     }
   }
 
+  async loadUnrecorded(id: string): Promise<StartedContainer | undefined> {
+    const facts = await this.#facts(id);
+    const monitor = this.#earlier.get(id)?.[0];
+    const run = facts && (await findRun({ id, facts, monitor, places: this.#places }));
+    if (facts === undefined || run === undefined) {
+      await this.remove(id);
+      return undefined;
+    }
+    const { process, started } = run;
+    this.#keep(id, facts, { ...started, process, monitor: found(monitor) });
+    return started;
+  }
+
   kill(id: string, signalNumber: number): Promise<void> {
     return Promise.resolve().then(() => {
       this.#get(id, "signal").process?.kill(signalNumber);
@@ -228,21 +239,14 @@ export class OciRuntime implements ContainerRuntime {
     kept?.process?.kill(SIGKILL);
   }
 
-  async execSync(
-    id: string,
-    options: {
-      readonly spec: string;
-      readonly timeoutMs: number | undefined;
-      readonly signal: AbortSignal;
-    },
-  ): Promise<ExecResult> {
+  async execSync(id: string, spec: string, operation: Operation): Promise<ExecResult> {
     const kept = this.#get(id, "run command in");
     const { facts, hostPids, process } = kept;
     const { cgroups, log } = this.#deps;
     const runtimeRoot = this.#places.runtimeRoot(facts.runtimePath);
     const deps = { folder: this.#places.execs, cgroups, log };
     try {
-      return await execSync(deps, { id, ...facts, runtimeRoot, hostPids }, options);
+      return await execSync(deps, { id, ...facts, runtimeRoot, hostPids }, spec, operation);
     } catch (cause) {
       // The runtime of a container that is killed finds its cgroup, namespaces or command gone.
       if (kindOf(cause) !== "unknown") throw cause;
@@ -270,9 +274,9 @@ export class OciRuntime implements ContainerRuntime {
     await reopenLog({ monitorPid: monitor.pid, control, logPath });
   }
 
-  async remove(id: string): Promise<void> {
+  async remove(id: string, operation?: Pick<Operation, "enter">): Promise<void> {
     const kept = this.#kept.get(id);
-    if (kept === undefined) await endMonitors(this.#earlier.get(id) ?? []);
+    if (kept === undefined) await endStrays(this.#earlier.get(id) ?? []);
     if ((await kept?.cleared) !== true) {
       const facts = await this.#facts(id);
       if (facts !== undefined) await this.#remains.destroy(id, facts, verbMs);
@@ -280,6 +284,7 @@ export class OciRuntime implements ContainerRuntime {
       if (kept !== undefined) await within(kept.exit, verbMs);
       if (kept?.cleared !== undefined) await within(kept.cleared, verbMs);
     }
+    await operation?.enter("remove-files");
     await this.#remains.removeFiles(id);
     this.#kept.delete(id);
     this.#earlier.delete(id);
@@ -430,20 +435,5 @@ function pathOrName(program: string): string {
     return programPath(program);
   } catch {
     return program;
-  }
-}
-
-/** The process of a record, if it still is that process. */
-function found(identity: ProcessIdentity | undefined): ProcessRef | undefined {
-  if (identity === undefined) return undefined;
-  return openProcess(identity.pid, BigInt(identity.startTime));
-}
-
-/** True when the process is in our own PID namespace, and so its orphans are not its init's. */
-function sharesHostPids(pid: number): boolean {
-  try {
-    return readlinkSync(`/proc/${pid}/ns/pid`) === readlinkSync("/proc/self/ns/pid");
-  } catch {
-    return false;
   }
 }

@@ -1,6 +1,9 @@
 import { messageOf, RuntimeError } from "../../base/errors.ts";
 import { findProgram, type RunResult, run } from "../../linux/index.ts";
 
+/** How long a runtime may take to read its own files. */
+const stateMs = 5_000;
+
 /** The environment of conmon and of OCI runtimes: nothing of ours reaches a container. */
 export const runtimeEnv: Readonly<Record<string, string>> = {
   PATH: process.env["PATH"] ?? "/usr/sbin:/usr/bin:/sbin:/bin",
@@ -44,6 +47,26 @@ export async function callRuntime(call: RuntimeCall): Promise<void> {
   });
   if (result.code === 0) return;
   throw runtimeFailure(call.args[0] ?? "", result);
+}
+
+/**
+ * The status of a container as its OCI runtime tells it (runtime-spec, runtime.md, State): creating,
+ * created, running, stopped. Undefined when the runtime does not know it.
+ */
+export async function runtimeStatus(
+  runtimePath: string,
+  root: string,
+  id: string,
+): Promise<string | undefined> {
+  const args = ["--root", root, "state", id];
+  const result = await run({ file: runtimePath, args, env: runtimeEnv, timeoutMs: stateMs });
+  if (result.code !== 0) return undefined;
+  try {
+    const { status } = JSON.parse(result.stdout.toString("utf8")) as { readonly status?: unknown };
+    return typeof status === "string" ? status : undefined;
+  } catch {
+    return undefined;
+  }
 }
 
 /** The error of a runtime that failed. Its kind is `unknown`: runtimes tell failures by words alone. */

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import { idOfExitFile, monitoredId } from "./strays.ts";
+import { idOfExitFile, monitoredId, runsCommand } from "./strays.ts";
 
 test("monitoredId() knows a conmon of this state by its command line, and no other", () => {
   const args = ["/usr/bin/conmon", "--cid", "abc", "--exit-dir", "/run/davit/exits", ""];
@@ -9,6 +9,14 @@ test("monitoredId() knows a conmon of this state by its command line, and no oth
   assert.equal(monitoredId(args, "/run/other/exits"), undefined);
   assert.equal(monitoredId(["/usr/bin/conmon", "--exit-dir"], "/run/davit/exits"), undefined);
   assert.equal(monitoredId([""], "/run/davit/exits"), undefined);
+});
+
+test("runsCommand() knows an exec of this state, and no other verb or state", () => {
+  const args = ["crun", "--root", "/r", "exec", "--process", "/e/a.json", "--pid-file", "/e/a.pid"];
+  assert.equal(runsCommand(args, "/e"), true);
+  assert.equal(runsCommand(args, "/other"), false);
+  assert.equal(runsCommand(["crun", "create", "--pid-file", "/e/a.pid"], "/e"), false);
+  assert.equal(runsCommand(["crun", "exec", "--pid-file"], "/e"), false);
 });
 
 test("idOfExitFile() takes the id also of a file that conmon has not renamed yet", () => {

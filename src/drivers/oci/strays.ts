@@ -4,27 +4,44 @@ import { join } from "node:path";
 import type { ProcessIdentity } from "../../core/sandbox/index.ts";
 import { errnoCode, killProcessTree, openProcess, processStartTime } from "../../linux/index.ts";
 import { endTree } from "./end-tree.ts";
+import type { Places } from "./places.ts";
 
 const killMs = 1_000;
 
+/** Processes of an earlier daemon on the same state. */
+export interface Strays {
+  /** The conmons, by container id. */
+  readonly monitors: Map<string, readonly ProcessIdentity[]>;
+  /** OCI runtimes that run commands of ExecSync. */
+  readonly execs: readonly ProcessIdentity[];
+}
+
 /**
- * The conmons of an earlier daemon on the same state, by container id. A daemon can die between
- * starting a conmon and recording it, so that only the process itself tells of it.
+ * Finds them by their command lines: a daemon can die between starting a process and recording it,
+ * so that only the process itself tells of it.
  */
-export async function findMonitors(
-  exits: string,
-): Promise<Map<string, readonly ProcessIdentity[]>> {
-  const found = new Map<string, readonly ProcessIdentity[]>();
+export async function findStrays(places: Pick<Places, "exits" | "execs">): Promise<Strays> {
+  const monitors = new Map<string, readonly ProcessIdentity[]>();
+  const execs: ProcessIdentity[] = [];
   const pids = (await readdir("/proc")).filter((name) => /^\d+$/.test(name)).map(Number);
   const read = async (pid: number): Promise<void> => {
-    const id = monitoredId((await textOf(`/proc/${pid}/cmdline`)).split("\0"), exits);
-    const startTime = id === undefined ? undefined : processStartTime(pid);
-    if (id === undefined || startTime === undefined) return;
-    const others = found.get(id) ?? [];
-    found.set(id, [...others, { pid, startTime: String(startTime) }]);
+    const args = (await textOf(`/proc/${pid}/cmdline`)).split("\0");
+    const id = monitoredId(args, places.exits);
+    const startTime =
+      id !== undefined || runsCommand(args, places.execs) ? processStartTime(pid) : undefined;
+    if (startTime === undefined) return;
+    const identity = { pid, startTime: String(startTime) };
+    if (id === undefined) execs.push(identity);
+    else monitors.set(id, [...(monitors.get(id) ?? []), identity]);
   };
   await Promise.all(pids.map(read));
-  return found;
+  return { monitors, execs };
+}
+
+/** Whether a command line is that of an OCI runtime's exec of ours (`execSync`). */
+export function runsCommand(args: readonly string[], execs: string): boolean {
+  const at = args.indexOf("--pid-file");
+  return at >= 0 && args.includes("exec") && args[at + 1]?.startsWith(`${execs}/`) === true;
 }
 
 /** The container that a command line of ours (`startMonitor`) is for. */
@@ -36,9 +53,9 @@ export function monitoredId(args: readonly string[], exits: string): string | un
   return valueOf("--exit-dir") === exits ? valueOf("--cid") : undefined;
 }
 
-/** Kills conmons with whatever they were just making. */
-export async function endMonitors(monitors: readonly ProcessIdentity[]): Promise<void> {
-  for (const { pid, startTime } of monitors) {
+/** Kills conmons and OCI runtimes with whatever they were just making. */
+export async function endStrays(strays: readonly ProcessIdentity[]): Promise<void> {
+  for (const { pid, startTime } of strays) {
     using process = openProcess(pid, BigInt(startTime));
     if (process !== undefined) await endTree(process, killMs);
   }
@@ -81,7 +98,7 @@ export async function removeUnfinished(
 }
 
 /** Empty for a file that is gone, or whose process is. */
-async function textOf(path: string): Promise<string> {
+export async function textOf(path: string): Promise<string> {
   try {
     return await readFile(path, "latin1");
   } catch (cause) {

@@ -1,14 +1,25 @@
-import { chmod, mkdir, open, readdir, readFile, rename, writeFile } from "node:fs/promises";
+import {
+  chmod,
+  mkdir,
+  open,
+  readdir,
+  readFile,
+  rename,
+  rm,
+  stat,
+  writeFile,
+} from "node:fs/promises";
 import { join } from "node:path";
 import { type Digest, hexOf, isDigest } from "../../base/digest.ts";
 import { messageOf, wrap } from "../../base/errors.ts";
 import { KeyedLock } from "../../base/keyed-lock.ts";
 import type { Logger } from "../../base/logger.ts";
 import { Semaphore } from "../../base/semaphore.ts";
+import type { Operation } from "../../core/operation/index.ts";
 import type { LayerSource, Usage } from "../../core/snapshot/index.ts";
 import { errnoCode, removeTree, SystemError } from "../../linux/index.ts";
 import { GroupSync } from "./group-sync.ts";
-import { asideOf, GONE_PREFIX, NEW_PREFIX, type Places } from "./places.ts";
+import { asideOf, GONE_PREFIX, NEW_PREFIX, type Places, UNCLAIMED } from "./places.ts";
 import type { Trash } from "./trash.ts";
 import { type UnpackerCommand, unpackBlob } from "./unpacker.ts";
 
@@ -35,6 +46,8 @@ export interface LayerStoreDeps {
 export class LayerStore {
   readonly #deps: LayerStoreDeps;
   readonly #layers = new Map<Digest, LayerFacts>();
+  /** Those with a mark that no image has stood on them yet, and since when. */
+  readonly #unclaimed = new Map<Digest, bigint>();
   readonly #locks = new KeyedLock();
   readonly #permits: Semaphore;
   readonly #durable: GroupSync;
@@ -58,7 +71,10 @@ export class LayerStore {
       const diffId = `sha256:${name}`;
       if (!isDigest(diffId)) continue;
       try {
-        store.#layers.set(diffId, await readFacts(places.layer(diffId)));
+        const folder = places.layer(diffId);
+        store.#layers.set(diffId, await readFacts(folder));
+        const mark = await stat(join(folder, UNCLAIMED), { bigint: true }).catch(() => undefined);
+        if (mark !== undefined) store.#unclaimed.set(diffId, mark.mtimeNs);
       } catch (cause) {
         log.warn(`layer "${diffId}" is left out until it is pulled again: ${messageOf(cause)}`);
       }
@@ -68,6 +84,20 @@ export class LayerStore {
 
   find(diffId: Digest): LayerFacts | undefined {
     return this.#layers.get(diffId);
+  }
+
+  unclaimed(): ReadonlyMap<Digest, bigint> {
+    return this.#unclaimed;
+  }
+
+  /** A mark that stays, as on a disk that is read-only, only lets an unused layer live longer. */
+  async claim(diffId: Digest): Promise<void> {
+    if (!this.#unclaimed.delete(diffId)) return;
+    try {
+      await rm(join(this.#deps.places.layer(diffId), UNCLAIMED), { force: true });
+    } catch (cause) {
+      this.#deps.log.warn(`cannot take the mark off layer "${diffId}": ${messageOf(cause)}`);
+    }
   }
 
   list(): readonly Digest[] {
@@ -84,7 +114,11 @@ export class LayerStore {
   }
 
   /** See Snapshots.unpackLayer. A layer that another call unpacks meanwhile is waited for. */
-  async unpack(layer: LayerSource, signal: AbortSignal): Promise<void> {
+  async unpack(
+    layer: LayerSource,
+    signal: AbortSignal,
+    operation?: Pick<Operation, "enter">,
+  ): Promise<void> {
     const { diffId } = layer;
     using _turn = await this.#locks.acquire(diffId, signal);
     if (this.#layers.has(diffId)) return;
@@ -93,9 +127,11 @@ export class LayerStore {
     const folder = asideOf(layers, NEW_PREFIX);
     this.#making.add(folder);
     try {
-      const facts = await this.#make(folder, layer, signal);
+      const facts = await this.#make(folder, layer, signal, operation);
+      await operation?.enter("publish");
       await this.#publish(folder, diffId);
       this.#layers.set(diffId, facts);
+      this.#unclaimed.set(diffId, BigInt(Date.now()) * 1_000_000n);
     } catch (cause) {
       await this.#discard(folder);
       throw cause;
@@ -107,6 +143,7 @@ export class LayerStore {
   async remove(diffId: Digest): Promise<void> {
     using _turn = await this.#locks.acquire(diffId);
     this.#layers.delete(diffId);
+    this.#unclaimed.delete(diffId);
     await this.#deps.trash.take(this.#deps.places.layers, hexOf(diffId));
   }
 
@@ -126,20 +163,28 @@ export class LayerStore {
     return lines;
   }
 
-  async #make(folder: string, layer: LayerSource, signal: AbortSignal): Promise<LayerFacts> {
+  async #make(
+    folder: string,
+    layer: LayerSource,
+    signal: AbortSignal,
+    operation?: Pick<Operation, "enter">,
+  ): Promise<LayerFacts> {
     const files = join(folder, "fs");
+    await operation?.enter("make-folder");
     try {
       await mkdir(files, { recursive: true });
       await chmod(files, 0o755); // whatever the umask is
     } catch (cause) {
       throw failure(`make folder "${files}"`, cause);
     }
+    await operation?.enter("unpack");
     const { unpacker, stallMs } = this.#deps;
     const options = { command: unpacker, folder: files, layer, signal, stallMs };
     const { bytes, inodes, rootOpaque } = await unpackBlob(options);
     const facts: LayerFacts = { bytes, inodes, rootOpaque };
     try {
       await writeFile(join(folder, "layer.json"), `${JSON.stringify({ version: 1, ...facts })}\n`);
+      await writeFile(join(folder, UNCLAIMED), "");
     } catch (cause) {
       throw failure(`write facts of the layer in "${folder}"`, cause);
     }

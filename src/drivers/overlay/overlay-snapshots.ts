@@ -1,6 +1,7 @@
 import type { Digest } from "../../base/digest.ts";
 import type { Logger } from "../../base/logger.ts";
 import type { TaskGroup } from "../../base/task-group.ts";
+import type { Operation } from "../../core/operation/index.ts";
 import type { LayerSource, RootFs, Snapshots, Usage } from "../../core/snapshot/index.ts";
 import type { KnownIds } from "../../core/store/index.ts";
 import { LayerStore } from "./layer-store.ts";
@@ -67,8 +68,12 @@ export class OverlaySnapshots implements Snapshots {
     return this.#layers.find(diffId) !== undefined;
   }
 
-  async unpackLayer(layer: LayerSource, signal: AbortSignal): Promise<void> {
-    await this.#layers.unpack(layer, signal);
+  async unpackLayer(
+    layer: LayerSource,
+    signal: AbortSignal,
+    operation?: Pick<Operation, "enter">,
+  ): Promise<void> {
+    await this.#layers.unpack(layer, signal, operation);
   }
 
   async removeLayer(diffId: Digest): Promise<void> {
@@ -79,16 +84,28 @@ export class OverlaySnapshots implements Snapshots {
     return this.#layers.list();
   }
 
-  async mount(containerId: string, layers: readonly Digest[]): Promise<RootFs> {
-    return await this.#roots.mount(containerId, layers);
+  unclaimedLayers(): ReadonlyMap<Digest, bigint> {
+    return this.#layers.unclaimed();
+  }
+
+  async claimLayers(layers: Iterable<Digest>): Promise<void> {
+    for (const diffId of layers) await this.#layers.claim(diffId);
+  }
+
+  async mount(
+    containerId: string,
+    layers: readonly Digest[],
+    operation?: Pick<Operation, "enter">,
+  ): Promise<RootFs> {
+    return await this.#roots.mount(containerId, layers, operation);
   }
 
   rootOf(containerId: string): string {
     return this.#roots.folderOf(containerId);
   }
 
-  async remove(containerId: string): Promise<void> {
-    await this.#roots.remove(containerId);
+  async remove(containerId: string, operation?: Pick<Operation, "enter">): Promise<void> {
+    await this.#roots.remove(containerId, operation);
   }
 
   async usage(containerId: string): Promise<Usage> {

@@ -8,10 +8,13 @@ export const NEW_PREFIX = ".new-";
 /** Begins the name of what is being deleted. */
 export const GONE_PREFIX = ".gone-";
 
+/** In a layer's folder: no image has stood on it yet. */
+export const UNCLAIMED = "unclaimed";
+
 /**
  * Where layers and roots lie:
  *
- *   layers/<hex of the diff id>/{fs,layer.json}
+ *   layers/<hex of the diff id>/{fs,layer.json,unclaimed}
  *   layers/.empty                                   what is below a root without layers
  *   roots/<container id>/{upper,work,merged}
  */

@@ -4,6 +4,7 @@ import { type Digest, hexOf } from "../../base/digest.ts";
 import { messageOf, RuntimeError, wrap } from "../../base/errors.ts";
 import { KeyedLock } from "../../base/keyed-lock.ts";
 import { Semaphore } from "../../base/semaphore.ts";
+import type { Operation } from "../../core/operation/index.ts";
 import type { RootFs, Usage } from "../../core/snapshot/index.ts";
 import type { KnownIds } from "../../core/store/index.ts";
 import {
@@ -65,10 +66,15 @@ export class Roots {
     return join(this.#deps.places.container(containerId), "merged");
   }
 
-  async mount(containerId: string, layers: readonly Digest[]): Promise<RootFs> {
+  async mount(
+    containerId: string,
+    layers: readonly Digest[],
+    operation?: Pick<Operation, "enter">,
+  ): Promise<RootFs> {
     const folder = this.#deps.places.container(containerId);
     using _turn = await this.#locks.acquire(containerId);
     const lower = this.#lowerOf(layers);
+    await operation?.enter("make-root-folder");
     try {
       await mkdir(folder, { mode: 0o700 });
     } catch (cause) {
@@ -77,6 +83,7 @@ export class Roots {
     try {
       await this.#makeUpper(folder, layers.at(-1));
       for (const name of ["work", "merged"]) await mkdir(join(folder, name));
+      await operation?.enter("mount-root");
       const { asOldKernel = false } = this.#deps;
       const names = { target: "merged", upper: "upper", work: "work" };
       await mountOverlay({ folder, ...names, lower, asOldKernel });
@@ -87,12 +94,14 @@ export class Roots {
     return { path: join(folder, "merged") };
   }
 
-  async remove(containerId: string): Promise<void> {
+  async remove(containerId: string, operation?: Pick<Operation, "enter">): Promise<void> {
     const { places, trash } = this.#deps;
     const folder = places.container(containerId);
+    await operation?.enter("unmount-root");
     using _turn = await this.#locks.acquire(containerId);
     // Never delete files through a mount: if this fails, the folder stays.
     await unmount(join(folder, "merged"));
+    await operation?.enter("delete-root");
     await trash.takeOrLeave(places.roots, containerId);
     this.#usage.delete(containerId);
   }

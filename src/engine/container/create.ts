@@ -101,7 +101,7 @@ async function build(
   using running = operation;
   // A removal of the sandbox aborts this and waits a moment for it, undoing included.
   using _turn = await context.locks.acquire(plan.id);
-  using _abortable = context.starting.add(plan.id, operation);
+  using _abortable = context.starting.add(plan.id, operation, plan.sandbox.id);
   const onStuck = (): void => {
     context.janitor.adopt(plan.id, () => removeContainerById(context, plan.id), 1_000);
   };
@@ -121,6 +121,8 @@ async function assemble(
   const layers = image.layers.map(({ diffId }) => diffId);
 
   await operation.enter("write-record");
+  // What is not on record yet is not ended with its sandbox.
+  checkSandboxReady(context.sandboxes.get(sandbox.id));
   undo.defer("forget its record", () => {
     const gone = store.peek(id);
     store.remove(id);
@@ -143,9 +145,8 @@ async function assemble(
     state: { name: "creating" },
   });
 
-  await operation.enter("mount-root");
   undo.defer("remove its root", () => snapshots.remove(id));
-  const { path } = await snapshots.mount(id, layers);
+  const { path } = await snapshots.mount(id, layers, operation);
 
   await operation.enter("resolve-user");
   const user = await context.rootFiles.resolveUser(path, userOf(config, image.config.user));

@@ -30,13 +30,22 @@ export async function execSync(
       `exec in container "${container.id}": it is ${container.state.name}, not running`,
     );
   }
-  return runtimeOf(context, container).execSync(container.id, {
-    spec: await context.specs.process(specSubject(context, container), input.command),
-    timeoutMs: timeoutMsOf(input.timeoutSeconds),
-    signal: caller,
-  });
-}
-
-function timeoutMsOf(seconds: bigint): number | undefined {
-  return seconds > 0n ? Math.min(Number(seconds) * 1000, maxTimerMs) : undefined;
+  const { id, sandboxId } = container;
+  const { timeoutSeconds } = input;
+  return context.operations.run(
+    {
+      name: "exec-sync",
+      subject: id,
+      timeoutMs: timeoutSeconds > 0n ? Number(timeoutSeconds) * 1000 : maxTimerMs,
+      log: context.log.with({ container: id, sandbox: sandboxId }),
+    },
+    async (operation) => {
+      using _caller = operation.follow(caller);
+      await operation.enter("build-spec");
+      const spec = await context.specs.process(specSubject(context, container), input.command);
+      const result = await runtimeOf(context, container).execSync(id, spec, operation);
+      await operation.enter("answer");
+      return result;
+    },
+  );
 }

@@ -11,7 +11,11 @@ export async function stopContainersOf(
   context: ContainerContext,
   sandboxId: string,
 ): Promise<void> {
-  await all(containersOf(context, sandboxId).map(({ id }) => stopById(context, id, 0)));
+  const ids = new Set([
+    ...containersOf(context, sandboxId).map(({ id }) => id),
+    ...context.starting.madeIn(sandboxId),
+  ]);
+  await all([...ids].map((id) => stopById(context, id, 0)));
 }
 
 /** Removes all containers of a sandbox, also those in the making. */
@@ -19,6 +23,7 @@ export async function removeContainersOf(
   context: ContainerContext,
   sandboxId: string,
 ): Promise<void> {
+  await all(context.starting.madeIn(sandboxId).map((id) => stopById(context, id, 0)));
   await all(containersOf(context, sandboxId).map(({ id }) => removeContainerById(context, id)));
 }
 

@@ -1,6 +1,7 @@
 import { messageOf } from "../../base/errors.ts";
 import { Semaphore } from "../../base/semaphore.ts";
 import type { Container, ContainerRecords, ContainerRuntime } from "../../core/container/index.ts";
+import type { RunningOperation } from "../../core/operation/index.ts";
 import type { SandboxRecords } from "../../core/sandbox/index.ts";
 import type { KnownIds } from "../../core/store/index.ts";
 import { headStart } from "../head-start.ts";
@@ -14,14 +15,18 @@ const sweepMs = 2_000;
 
 /**
  * Takes up the containers that an earlier daemon left: those that run go on being watched, with
- * exits that came meanwhile; those of another boot are exited, 255, Unknown; half-built ones are
+ * exits that came meanwhile, also where the start itself was not recorded yet; one whose start did
+ * not get as far as its command is created as before, and nothing runs of it; those of another boot are exited, 255, Unknown; half-built ones are
  * taken down. What is wrong with one of them neither stops nor delays the others.
  */
 export async function recoverContainers(
   context: ContainerContext,
   records: Pick<ContainerRecords, "loadContainers"> & Pick<SandboxRecords, "setAside">,
+  operation: RunningOperation,
 ): Promise<void> {
+  await operation.enter("read-records");
   for (const container of records.loadContainers()) context.store.load(container);
+  await operation.enter("take-up");
   const turns = new Semaphore(parallelLoads);
   await Promise.all(
     [...context.store.all()].map(async (container) => {
@@ -34,24 +39,41 @@ export async function recoverContainers(
   const known: KnownIds = {
     has: (id) => setAside.has(id) || context.store.peek(id) !== undefined,
   };
-  await headStart(context, "sweep what belongs to no container", sweepMs, () =>
-    sweep(context, known),
+  // Processes before roots, which they keep busy; the root of one that hangs goes with it.
+  const ending = new Set<string>();
+  await operation.enter("end-orphans");
+  await headStart(context, "end what belongs to no container", sweepMs, () =>
+    endOrphans(context, known, ending),
   );
+  await operation.enter("sweep-roots");
+  const kept: KnownIds = { has: (id) => known.has(id) || ending.has(id) };
+  await headStart(context, "sweep what belongs to no container", sweepMs, async () => {
+    for (const line of await context.snapshots.sweep(kept)) context.log.warn(`swept away: ${line}`);
+  });
 }
 
-/** Processes before roots, which they keep busy. */
-async function sweep(context: ContainerContext, known: KnownIds): Promise<void> {
+async function endOrphans(
+  context: ContainerContext,
+  known: KnownIds,
+  ending: Set<string>,
+): Promise<void> {
   const failures: unknown[] = [];
   for (const runtime of context.runtimes) {
-    for (const id of await runtime.orphans(known)) {
-      await endOrphan(context, runtime, id).catch((error: unknown) => failures.push(error));
+    const ids = await runtime.orphans(known);
+    for (const id of ids) ending.add(id);
+    for (const id of ids) {
+      try {
+        await endOrphan(context, runtime, id);
+        ending.delete(id);
+      } catch (error) {
+        failures.push(error);
+      }
     }
   }
-  for (const line of await context.snapshots.sweep(known)) context.log.warn(`swept away: ${line}`);
   if (failures.length > 0) throw failures[0];
 }
 
-/** Ends a container that no record knows: a start that a dead daemon left, a record that was lost. */
+/** Ends a container that no record knows: one whose record was lost. */
 async function endOrphan(
   context: ContainerContext,
   runtime: ContainerRuntime,
@@ -60,6 +82,7 @@ async function endOrphan(
   context.log.warn("ending a container that no record knows", { container: id });
   await runtime.killAll(id);
   await runtime.remove(id);
+  await context.snapshots.remove(id);
 }
 
 async function takeUp(context: ContainerContext, container: Container): Promise<void> {
@@ -86,11 +109,19 @@ async function takeUp(context: ContainerContext, container: Container): Promise<
   context.store.list(id);
 }
 
-/** A start may have been under way: nothing of it must live on unseen, nor meet the next one. */
+/**
+ * A start may have been under way: it has worked and is put on record, or nothing of it must live
+ * on unseen, nor meet the next one.
+ */
 async function clear(context: ContainerContext, id: string): Promise<void> {
   using _turn = await context.locks.acquire(id);
   const container = context.store.peek(id);
-  if (container?.state.name === "created") await runtimeOf(context, container).remove(id);
+  if (container?.state.name !== "created") return;
+  const started = await runtimeOf(context, container).loadUnrecorded(id);
+  if (started === undefined) return;
+  context.log.info("a start that the last daemon did not record has worked", { container: id });
+  context.store.update(id, (now) => ({ ...now, state: { name: "running", ...started } }));
+  watchContainer(context, id);
 }
 
 async function watchAgain(

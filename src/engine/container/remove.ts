@@ -51,10 +51,9 @@ async function takeApart(
   await operation.enter("stop");
   await endById(context, id, 0);
   await operation.enter("remove-runtime-state");
-  await beforeAbort(runtimeOf(context, container).remove(id), operation.signal);
-  await operation.enter("remove-root");
+  await beforeAbort(runtimeOf(context, container).remove(id, operation), operation.signal);
   // An unmount can wait in the kernel for a disk, for ever.
-  await beforeAbort(context.snapshots.remove(id), operation.signal);
+  await beforeAbort(context.snapshots.remove(id, operation), operation.signal);
   await operation.enter("delete-record");
   context.store.remove(id);
   context.creations.forget(container.name, id);

@@ -22,6 +22,8 @@ test("abort() ends the start of this container alone, while it is under way", ()
   const starting = new Starting();
   using start = operation();
   const added = starting.add("a", start);
+  using _made = starting.add("c", start, "pod");
+  assert.deepEqual(starting.madeIn("pod"), ["c"]);
   starting.abort("b", "removed");
   assert.equal(start.signal.aborted, false);
   starting.abort("a", "removed");

@@ -4,18 +4,31 @@ import type { RunningOperation } from "../../core/operation/index.ts";
 /** The creations and starts under way, so that a stop can end one instead of waiting for it. */
 export class Starting {
   readonly #byId = new Map<string, RunningOperation>();
+  /** The creations, by container, with their sandboxes. */
+  readonly #sandboxes = new Map<string, string>();
   readonly #forbidden = new Map<string, number>();
 
   /**
    * Until the result is disposed of, abort(id) aborts this operation. `failed-precondition` while
-   * the container is being removed.
+   * the container is being removed. A creation names its sandbox: it begins before its record.
    */
-  add(id: string, operation: RunningOperation): Disposable {
+  add(id: string, operation: RunningOperation, sandboxId?: string): Disposable {
     if (this.#forbidden.has(id)) {
       throw new RuntimeError("failed-precondition", `container "${id}" is being removed`);
     }
     this.#byId.set(id, operation);
-    return { [Symbol.dispose]: () => this.#byId.delete(id) };
+    if (sandboxId !== undefined) this.#sandboxes.set(id, sandboxId);
+    return {
+      [Symbol.dispose]: () => {
+        this.#byId.delete(id);
+        this.#sandboxes.delete(id);
+      },
+    };
+  }
+
+  /** The containers that are being made in a sandbox, on record or not yet. */
+  madeIn(sandboxId: string): readonly string[] {
+    return [...this.#sandboxes].filter(([, of]) => of === sandboxId).map(([id]) => id);
   }
 
   /** Lets none begin until the result is disposed of: what a removal takes apart must not start. */

@@ -82,6 +82,7 @@ async function end(
   if (!ended) {
     await operation.enter("kill-all");
     await runtime.killAll(id);
+    await operation.enter("wait-for-exit");
     await untilExited(context, runtime, id, operation.signal);
   }
   await operation.enter("answer");

@@ -5,6 +5,7 @@ import type { Digest } from "../../base/digest.ts";
 import type { ImageSource, ImageStore } from "../../core/image/index.ts";
 import type { Operations } from "../../core/operation/index.ts";
 import type { Snapshots } from "../../core/snapshot/index.ts";
+import type { Janitor } from "../janitor.ts";
 import type { PullProgress } from "./progress.ts";
 import type { Pulls } from "./pulls.ts";
 
@@ -16,6 +17,7 @@ export interface ImageContext {
   readonly pulls: Pulls;
   readonly progress: PullProgress;
   readonly operations: Operations;
+  readonly janitor: Janitor;
   readonly tasks: TaskGroup;
   readonly clock: Clock;
   readonly log: Logger;

@@ -1,6 +1,7 @@
 // The verbs of an image: pull and remove. They work on the interfaces of core alone. Start with pull.ts.
 export type { ImageContext } from "./context.ts";
-export { pullImage, sweepLayers } from "./pull.ts";
+export { pullImage } from "./pull.ts";
 export { PullProgress } from "./progress.ts";
 export { Pulls } from "./pulls.ts";
 export { forgetIncompleteImages, removeImage, removeUnusedLayers } from "./remove.ts";
+export { sweepLayers } from "./sweep.ts";

@@ -1,5 +1,5 @@
 import type { Digest } from "../../base/digest.ts";
-import { messageOf, RuntimeError, wrap } from "../../base/errors.ts";
+import { RuntimeError } from "../../base/errors.ts";
 import {
   type Descriptor,
   formatReference,
@@ -13,7 +13,7 @@ import {
 import type { RunningOperation } from "../../core/operation/index.ts";
 import type { ImageContext } from "./context.ts";
 import { type ParsedImageConfig, parseImageConfig } from "./parse-config.ts";
-import { removeUnusedLayers } from "./remove.ts";
+import { sweepLater } from "./sweep.ts";
 
 // Under the caller's deadline as well; this one ends a pull that nobody gave any.
 const pullMs = 3_600_000;
@@ -24,7 +24,7 @@ const parallelLayers = 3;
  * Pulls an image and answers with its id. What is here already is not fetched again; the same
  * pull asked for twice at once runs once. A layer appears only when its digests are right, the
  * image only when all its layers are there; a pull that fails leaves the layers that are whole to
- * the next one and removes nothing that was there before.
+ * the next one, for a while, and removes nothing that was there before.
  */
 export async function pullImage(
   context: ImageContext,
@@ -49,18 +49,8 @@ async function pull(
   return context.operations.run(
     { name: "pull-image", subject, timeoutMs: pullMs, log },
     async (operation) => {
-      const onAbort = (): void => {
-        operation.abort(
-          signal.reason instanceof RuntimeError ? signal.reason : wrap("pull", signal.reason),
-        );
-      };
-      signal.addEventListener("abort", onAbort, { once: true });
-      if (signal.aborted) onAbort();
-      try {
-        return await fetchImage(context, reference, auth, operation);
-      } finally {
-        signal.removeEventListener("abort", onAbort);
-      }
+      using _caller = operation.follow(signal);
+      return await fetchImage(context, reference, auth, operation);
     },
   );
 }
@@ -98,9 +88,15 @@ async function fetchImage(
     }),
   );
   await operation.enter("fetch-layers");
-  await fetchLayers(context, { reference, auth, resolved, parsed }, operation);
-  await operation.enter("write-record");
+  try {
+    await fetchLayers(context, { reference, auth, resolved, parsed }, operation);
+    await operation.enter("write-record");
+  } catch (error) {
+    sweepLater(context, formatReference(reference));
+    throw error;
+  }
   context.store.put(imageOf(reference, resolved, parsed, configJson));
+  await context.snapshots.claimLayers(parsed.diffIds);
   await operation.enter("answer");
   return resolved.config.digest;
 }
@@ -140,10 +136,10 @@ async function fetchLayers(
   if (failure !== undefined) throw (failed.signal.reason ?? failure.reason) as Error;
 }
 
-/** One layer, once: images that share it wait for the same unpacking. */
+/** One layer, once: images that share it wait for the same fetching, whoever began it. */
 async function fetchLayer(
   context: ImageContext,
-  { reference, auth }: Fetch,
+  fetch: Fetch,
   blob: Descriptor,
   diffId: Digest,
   signal: AbortSignal,
@@ -151,14 +147,33 @@ async function fetchLayer(
   if (context.snapshots.hasLayer(diffId)) return;
   await context.pulls.join(`layer ${diffId}`, signal, async (joined) => {
     if (context.snapshots.hasLayer(diffId)) return;
-    await using stream = await context.source.openBlob(reference, blob, {
-      auth,
-      offset: 0n,
-      signal: joined,
-    });
-    const chunks = context.progress.count(diffId, stream.chunks);
-    await context.snapshots.unpackLayer({ blob, diffId, chunks }, joined);
+    const log = context.log.with({ image: formatReference(fetch.reference) });
+    await context.operations.run(
+      { name: "pull-layer", subject: diffId, timeoutMs: pullMs, log },
+      async (operation) => {
+        using _callers = operation.follow(joined);
+        await unpackBlob(context, fetch, { blob, diffId }, operation);
+        await operation.enter("answer");
+      },
+    );
   });
+}
+
+async function unpackBlob(
+  context: ImageContext,
+  { reference, auth }: Fetch,
+  { blob, diffId }: { readonly blob: Descriptor; readonly diffId: Digest },
+  operation: RunningOperation,
+): Promise<void> {
+  const { signal } = operation;
+  await operation.enter("open-blob");
+  await using stream = await context.source.openBlob(reference, blob, {
+    auth,
+    offset: 0n,
+    signal,
+  });
+  const layer = { blob, diffId, chunks: context.progress.count(diffId, stream.chunks) };
+  await context.snapshots.unpackLayer(layer, signal, operation);
 }
 
 function imageOf(
@@ -182,13 +197,4 @@ function imageOf(
     configJson,
     pinned: false,
   };
-}
-
-/** Removes layers that no image and no container needs: what a daemon that died in a pull left. One that stays is logged. */
-export async function sweepLayers(context: ImageContext): Promise<void> {
-  try {
-    await removeUnusedLayers(context, context.snapshots.layers());
-  } catch (error) {
-    context.log.error("cannot remove layers that nobody uses", { error: messageOf(error) });
-  }
 }

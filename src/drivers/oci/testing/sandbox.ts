@@ -164,6 +164,7 @@ export function operation(signal: AbortSignal = new AbortController().signal): O
       signal.throwIfAborted();
       return Promise.resolve();
     },
+    undoing: () => Promise.resolve(),
   };
 }
 

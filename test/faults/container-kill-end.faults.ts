@@ -1,0 +1,38 @@
+/**
+ * The daemon dies at every stage of StopContainer, RemoveContainer and ExecSync, and of the recovery
+ * after it.
+ */
+import { after, test } from "node:test";
+import { nameOf, podKinds, spotsOf } from "../support/crash.ts";
+import { killExec, killRemove, killStop } from "../support/crash-container-scenarios.ts";
+import { containerSites } from "../support/crash-containers.ts";
+
+const sites = containerSites();
+after(() => sites[Symbol.asyncDispose]());
+
+const recover = spotsOf("recover-containers");
+
+/** What is killed after the first kill: nothing, each stage of recovery, all of them in turn. */
+const repeats = [[], ...recover.map((spot) => [spot]), recover];
+
+for (const kind of podKinds) {
+  for (const again of repeats) {
+    const then = again.map(nameOf).join(", ") || "a restart";
+    for (const spot of spotsOf("stop-container")) {
+      test(`${nameOf(spot)}, ${kind}, then ${then}`, () =>
+        sites.run((site) => killStop(site, spot, kind, again)));
+    }
+    for (const spot of spotsOf("remove-container")) {
+      test(`${nameOf(spot)}, ${kind}, then ${then}`, () =>
+        sites.run((site) => killRemove(site, spot, kind, again)));
+    }
+    for (const spot of spotsOf("exec-sync")) {
+      test(`${nameOf(spot)}, ${kind}, then ${then}`, () =>
+        sites.run((site) => killExec(site, spot, kind, again)));
+    }
+  }
+  for (const spot of spotsOf("remove-container")) {
+    test(`${nameOf(spot)} of one that never ran, ${kind}`, () =>
+      sites.run((site) => killRemove(site, spot, kind, [], "created")));
+  }
+}

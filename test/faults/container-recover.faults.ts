@@ -1,0 +1,25 @@
+/** The daemon dies, fails or hangs at every stage of taking containers up, and dies in the next one. */
+import { after, test } from "node:test";
+import { nameOf, podKinds, spotsOf } from "../support/crash.ts";
+import { killRecoverContainers } from "../support/crash-container-scenarios.ts";
+import { containerSites } from "../support/crash-containers.ts";
+import { hangRecover, throwRecover } from "../support/crash-scenarios.ts";
+
+const sites = containerSites();
+after(() => sites[Symbol.asyncDispose]());
+
+const recover = spotsOf("recover-containers");
+
+for (const [at, spot] of recover.entries()) {
+  for (const [turn, again] of [[], ...recover.map((each) => [each]), recover].entries()) {
+    const kind = podKinds[(at + turn) % podKinds.length] ?? "with a holder";
+    test(`${nameOf(spot)}, then ${again.map(nameOf).join(", ") || "a restart"}, ${kind}`, () =>
+      sites.run((site) => killRecoverContainers(site, spot, kind, again)));
+  }
+  for (const kind of podKinds) {
+    test(`${nameOf(spot)}, ${kind}, fails`, () =>
+      sites.run((site) => throwRecover(site, spot, kind)));
+    test(`${nameOf(spot)}, ${kind}, hangs`, () =>
+      sites.run((site) => hangRecover(site, spot, kind)));
+  }
+}

@@ -1,0 +1,40 @@
+/** Every stage of the containers' operations fails, and hangs at the daemon's end, in each kind of pod. */
+import { after, test } from "node:test";
+import { nameOf, podKinds, spotsOf } from "../support/crash.ts";
+import {
+  throwCreate,
+  throwExec,
+  throwRemove,
+  throwStart,
+  throwStop,
+} from "../support/crash-container-scenarios.ts";
+import { containerSites } from "../support/crash-containers.ts";
+import { hangAtShutdown } from "../support/crash-hangs.ts";
+
+const sites = containerSites();
+after(() => sites[Symbol.asyncDispose]());
+
+const cases = [
+  ["create-container", "fails", throwCreate],
+  ["create-container", "hangs at the daemon's end", hangAtShutdown],
+  ["start-container", "fails", throwStart],
+  ["start-container", "hangs at the daemon's end", hangAtShutdown],
+  ["stop-container", "fails", throwStop],
+  ["stop-container", "hangs at the daemon's end", hangAtShutdown],
+  ["remove-container", "fails", throwRemove],
+  ["exec-sync", "fails", throwExec],
+  ["exec-sync", "hangs at the daemon's end", hangAtShutdown],
+] as const;
+
+/** A stage of taking back has a clock of its own, and what it takes back is over when it hangs. */
+const endsByItself = "exec-sync/kill-command";
+
+for (const kind of podKinds) {
+  for (const [operation, what, strike] of cases) {
+    for (const spot of spotsOf(operation)) {
+      if (strike === hangAtShutdown && spot.point === endsByItself) continue;
+      test(`${nameOf(spot)}, ${kind}, ${what}`, () =>
+        sites.run((site) => strike(site, spot, kind)));
+    }
+  }
+}

@@ -1,0 +1,116 @@
+/**
+ * The daemon dies, fails or hangs at every stage of its containers' operations, with one kind of pod
+ * and one repeated kill each. All combinations are walked by `npm run test:faults`.
+ */
+import assert from "node:assert/strict";
+import { after, describe, test } from "node:test";
+import { crashPoints } from "../../src/core/operation/index.ts";
+import { nameOf, type PodKind, podKinds, type Spot, spotsOf, turn } from "../support/crash.ts";
+import {
+  killCreate,
+  killExec,
+  killRecoverContainers,
+  killRemove,
+  killStart,
+  killStop,
+  throwCreate,
+  throwExec,
+  throwRemove,
+  throwStart,
+  throwStop,
+} from "../support/crash-container-scenarios.ts";
+import { containerSites } from "../support/crash-containers.ts";
+import {
+  endHungCreate,
+  endHungStart,
+  hangAtShutdown,
+  hangExec,
+  hangRemove,
+  hangStop,
+} from "../support/crash-hangs.ts";
+import { hangRecover, throwRecover } from "../support/crash-scenarios.ts";
+
+const sites = containerSites();
+after(() => sites[Symbol.asyncDispose]());
+
+const create = spotsOf("create-container");
+const start = spotsOf("start-container");
+const stop = spotsOf("stop-container");
+const remove = spotsOf("remove-container");
+const exec = spotsOf("exec-sync");
+const recover = spotsOf("recover-containers");
+
+const kindAt = (at: number): PodKind => turn(podKinds, at);
+
+test("every crash point of the containers' operations is struck here", () => {
+  const all = [create, start, stop, remove, exec, recover].flat();
+  const struck = new Set(all.map(({ point }) => point));
+  const ours = crashPoints.filter((point) => /^(.*-containers?|exec-sync)\//.test(point));
+  assert.deepEqual([...struck].toSorted(), [...ours].toSorted());
+});
+
+describe("kill -9 at every stage, and for some again in the recovery", () => {
+  const kills = [
+    [create, killCreate],
+    [start, killStart],
+    [stop, killStop],
+    [remove, killRemove],
+    [exec, killExec],
+    [recover, killRecoverContainers],
+  ] as const;
+  for (const [spots, kill] of kills) {
+    for (const [at, spot] of spots.entries()) {
+      const again = at % 2 === 0 ? [turn(recover, at)] : [];
+      test([spot, ...again].map(nameOf).join(", then "), () =>
+        sites.run((site) => kill(site, spot, kindAt(at), again)),
+      );
+    }
+  }
+});
+
+describe("a failure at every stage", () => {
+  const throws = [
+    [create, throwCreate],
+    [start, throwStart],
+    [stop, throwStop],
+    [remove, throwRemove],
+    [exec, throwExec],
+    [recover, throwRecover],
+  ] as const;
+  for (const [spots, fail] of throws) {
+    for (const [at, spot] of spots.entries()) {
+      test(nameOf(spot), () => sites.run((site) => fail(site, spot, kindAt(at + 1))));
+    }
+  }
+});
+
+describe("a stage that hangs", () => {
+  const at = (spots: readonly Spot[], ...stages: readonly string[]): readonly Spot[] =>
+    spots.filter(({ point }) => stages.some((stage) => point.endsWith(`/${stage}`)));
+  for (const spot of at(create, "mount-root")) {
+    test(`${nameOf(spot)}, and its pod is stopped`, () =>
+      sites.run((site) => endHungCreate(site, spot, "with a holder", "StopPodSandbox")));
+  }
+  for (const spot of at(start, "create-process")) {
+    for (const by of ["StopContainer", "RemoveContainer", "StopPodSandbox"] as const) {
+      test(`${nameOf(spot)}, and then ${by}`, () =>
+        sites.run((site) => endHungStart(site, spot, "with a holder", by)));
+    }
+  }
+  for (const spot of at(start, "finish-record")) {
+    test(`${nameOf(spot)}, and the daemon is stopped`, () =>
+      sites.run((site) => hangAtShutdown(site, spot, "without a holder")));
+  }
+  for (const spot of at(stop, "wait-for-end")) {
+    test(nameOf(spot), () => sites.run((site) => hangStop(site, spot, "with a holder")));
+  }
+  for (const spot of at(remove, "unmount-root")) {
+    test(nameOf(spot), () => sites.run((site) => hangRemove(site, spot, "with a holder")));
+  }
+  for (const spot of at(exec, "start-process", "kill-command")) {
+    test(nameOf(spot), () => sites.run((site) => hangExec(site, spot, "with a holder")));
+  }
+  for (const spot of at(recover, "take-up")) {
+    test(nameOf(spot), () => sites.run((site) => hangRecover(site, spot, "with a holder")));
+  }
+});

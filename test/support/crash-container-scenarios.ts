@@ -1,0 +1,412 @@
+/**
+ * What a crash test does at one spot of a container's operation: strike, look, do
+ * what a kubelet would do, and look again. Each ends with nothing left but the site's bystanders.
+ */
+import assert from "node:assert/strict";
+import { readdirSync } from "node:fs";
+import path from "node:path";
+import {
+  type ContainerInit,
+  CREATED,
+  containerInfo,
+  containerStatus,
+  createIn,
+  EXITED,
+  exec,
+  exited,
+  type Pod,
+  pull,
+  remove,
+  removeImage,
+  RUNNING,
+  runIn,
+  sh,
+  start,
+  stop,
+} from "../integration/containers.ts";
+import { code, failsWith, until } from "../integration/pods.ts";
+import {
+  type CrashSite,
+  type FaultAction,
+  faultAt,
+  type PodKind,
+  retry,
+  type Spot,
+  stageOf,
+} from "./crash.ts";
+import {
+  checkContainer,
+  checkImage,
+  checkRemoved,
+  endContainer,
+  freshImage,
+  homeOf,
+  listedContainer,
+  listener,
+  processesOf,
+  retryCreate,
+  untilUp,
+} from "./crash-containers.ts";
+import { failsAt, type Recoveries, recoverAfter } from "./crash-scenarios.ts";
+import type { TestDaemon } from "./daemon.ts";
+
+/** How a kubelet goes on with a container whose start was cut: the same call, or a new container. */
+export type Retry = "again" | "anew";
+
+// ---- kill
+
+/** The daemon dies at `spot` of a CreateContainer. */
+export async function killCreate(
+  site: CrashSite,
+  spot: Spot,
+  kind: PodKind,
+  recoveries: Recoveries = [],
+): Promise<void> {
+  await site.begin(faultAt(spot, "kill"));
+  const pod = homeOf(site, kind);
+  const config = listener();
+  await site.killedBy(spot, createIn(pod, config));
+  await recoverAfter(site, recoveries);
+  await site.checkBystanders();
+
+  // Half-built is unlisted; finished and only not answered is listed, and true.
+  const finished = stageOf(spot.point) === "answer";
+  const listed = await listedContainer(site.daemon, config);
+  assert.equal(listed !== undefined, finished, `listed after the restart: ${listed ?? "no"}`);
+  const { id, existed } = await retryCreate(pod, config);
+  assert.equal(existed, finished);
+  await checkContainer(pod, id, CREATED);
+  await startAndEnd(site, pod, id, config);
+}
+
+/** The daemon dies at `spot` of a StartContainer. */
+export async function killStart(
+  site: CrashSite,
+  spot: Spot,
+  kind: PodKind,
+  recoveries: Recoveries = [],
+  how: Retry = "again",
+): Promise<void> {
+  const { daemon } = site;
+  await site.begin(faultAt(spot, "kill"));
+  const pod = homeOf(site, kind);
+  const config = listener();
+  const id = await createIn(pod, config);
+  await site.killedBy(spot, start(daemon, id));
+  await recoverAfter(site, recoveries);
+  await site.checkBystanders();
+
+  // Its command runs, and then is the container's; or it never ran, and nothing is there of it.
+  if (["finish-record", "answer"].includes(stageOf(spot.point))) {
+    await untilTakenUp(daemon, id);
+    await checkContainer(pod, id, RUNNING);
+    await untilUp(pod, config);
+    await assert.rejects(start(daemon, id), failsWith(code.failedPrecondition, /running/));
+    await endContainer(site, pod, id);
+    return;
+  }
+  await checkContainer(pod, id, CREATED);
+  if (how === "again") {
+    await startAndEnd(site, pod, id, config);
+    return;
+  }
+  await remove(daemon, id);
+  const next = { ...config, metadata: { ...config.metadata, attempt: 1 } } as ContainerInit;
+  await startAndEnd(site, pod, await createIn(pod, next), next);
+}
+
+/** The daemon dies at `spot` of a StopContainer. */
+export async function killStop(
+  site: CrashSite,
+  spot: Spot,
+  kind: PodKind,
+  recoveries: Recoveries = [],
+): Promise<void> {
+  const { daemon } = site;
+  const { pod, id } = await beginWithContainer(site, spot, "kill", kind);
+  const { pid } = await containerInfo(daemon, id);
+  await site.killedBy(spot, stop(daemon, id, graceFor(spot)));
+  await recoverAfter(site, recoveries);
+  await site.checkBystanders();
+
+  // What was sent was sent; what was not has changed nothing.
+  const code = exitCodeAfter(spot);
+  if (code === undefined) {
+    await checkContainer(pod, id, RUNNING);
+    assert.equal((await containerInfo(daemon, id))["pid"], pid);
+    await stop(daemon, id, 20);
+  }
+  const status = await exited(daemon, id);
+  assert.equal(status.exitCode, code ?? 3, status.reason);
+  assert.ok(status.finishedAt >= status.startedAt && status.startedAt > 0n);
+  await endContainer(site, pod, id);
+}
+
+/** The daemon dies at `spot` of a RemoveContainer, of one that runs or of one that never did. */
+export async function killRemove(
+  site: CrashSite,
+  spot: Spot,
+  kind: PodKind,
+  recoveries: Recoveries = [],
+  state: "running" | "created" = "running",
+): Promise<void> {
+  const { daemon } = site;
+  const { pod, id } = await beginWithContainer(site, spot, "kill", kind, state);
+  await site.killedBy(spot, remove(daemon, id));
+  await recoverAfter(site, recoveries);
+  await site.checkBystanders();
+  await checkDuringRemoval(pod, id, spot, state);
+  await remove(daemon, id);
+  await checkRemoved(site, pod, id);
+}
+
+/** The daemon dies at `spot` of an ExecSync: the command goes with it, the container does not. */
+export async function killExec(
+  site: CrashSite,
+  spot: Spot,
+  kind: PodKind,
+  recoveries: Recoveries = [],
+): Promise<void> {
+  const { daemon } = site;
+  const { pod, id } = await beginWithContainer(site, spot, "kill", kind);
+  const before = processesOf(pod, id);
+  await site.killedBy(spot, execFor(daemon, id, spot));
+  await recoverAfter(site, recoveries);
+  await site.checkBystanders();
+  await checkContainer(pod, id, RUNNING);
+  await checkNoCommand(pod, id, before);
+  assert.equal(await sh(daemon, id, "echo again"), "again");
+  await endContainer(site, pod, id);
+}
+
+/**
+ * The daemon dies at `spot` of a recovery that has containers to take up in every state: half-built,
+ * half-started, running with a command in it, ended, half-removed, and an image that is half here.
+ */
+export async function killRecoverContainers(
+  site: CrashSite,
+  spot: Spot,
+  kind: PodKind,
+  recoveries: Recoveries = [],
+): Promise<void> {
+  const { daemon } = site;
+  const pod = homeOf(site, kind);
+  // The fourth start to get here is one of those that are under way all at once.
+  const half: Spot = { point: "start-container/finish-record", visit: 4 };
+  await site.begin(faultAt(half, "kill"));
+  const image = await freshImage(daemon);
+  const [running, ended, leaving] = [await runIn(pod), await runIn(pod), await runIn(pod)];
+  await stop(daemon, ended);
+  const configs = Array.from({ length: 3 }, () => listener());
+  const ids = await Promise.all(configs.map((config) => createIn(pod, config)));
+  const making = Array.from({ length: 3 }, () => listener());
+  const calls: Promise<unknown>[] = [
+    ...ids.map((id) => start(daemon, id)),
+    ...making.map((config) => createIn(pod, config)),
+    exec(daemon, running, ["sleep", "1000"]),
+    remove(daemon, leaving),
+    pull(daemon, image.name),
+  ];
+  await site.killedBy(half, Promise.all(calls));
+  await Promise.allSettled(calls);
+
+  await site.killedInRecovery(spot);
+  await recoverAfter(site, recoveries);
+  await site.checkBystanders();
+  await checkContainer(pod, running, RUNNING);
+  await checkNoCommand(pod, running, processesOf(pod, running).slice(0, 1));
+  await checkContainer(pod, ended, EXITED);
+  await remove(daemon, leaving);
+  for (const [at, id] of ids.entries()) {
+    // One whose start worked says so, now or, if it takes long to find out, as it is started again.
+    await start(daemon, id).catch(failsWith(code.failedPrecondition, /running/));
+    await checkContainer(pod, id, RUNNING);
+    await untilUp(pod, configs[at] ?? {});
+  }
+  for (const config of making) {
+    const { id } = await retryCreate(pod, config);
+    await checkContainer(pod, id, CREATED);
+    await remove(daemon, id);
+  }
+  for (const id of [running, ended, ...ids]) await remove(daemon, id);
+  await pull(daemon, image.name);
+  await checkImage(pod, image);
+  await removeImage(daemon, image.name);
+  await site.checkNothingLeft();
+}
+
+// ---- throw
+
+/** A CreateContainer fails at `spot`: it is undone when the caller hears of it. */
+export async function throwCreate(site: CrashSite, spot: Spot, kind: PodKind): Promise<void> {
+  await site.begin(faultAt(spot, "throw"));
+  const pod = homeOf(site, kind);
+  const config = listener();
+  await assert.rejects(createIn(pod, config), failsAt(spot));
+  await site.checkNothingLeft();
+  await startAndEnd(site, pod, await createIn(pod, config), config);
+}
+
+/** A StartContainer fails at `spot`: nothing runs, and the status says why. */
+export async function throwStart(site: CrashSite, spot: Spot, kind: PodKind): Promise<void> {
+  const { daemon } = site;
+  await site.begin(faultAt(spot, "throw"));
+  const pod = homeOf(site, kind);
+  const config = listener();
+  const id = await createIn(pod, config);
+  await assert.rejects(start(daemon, id), failsAt(spot));
+  await site.checkBystanders();
+  await checkStartFailed(pod, id, spot, /a fault was injected/);
+  await remove(daemon, id);
+  await checkRemoved(site, pod, id);
+  const next = listener();
+  await startAndEnd(site, pod, await createIn(pod, next), next);
+}
+
+/** A StopContainer fails at `spot`. */
+export async function throwStop(site: CrashSite, spot: Spot, kind: PodKind): Promise<void> {
+  const { daemon } = site;
+  const { pod, id } = await beginWithContainer(site, spot, "throw", kind);
+  await assert.rejects(stop(daemon, id, graceFor(spot)), failsAt(spot));
+  await site.checkBystanders();
+  await stop(daemon, id, graceFor(spot));
+  const status = await checkContainer(pod, id, EXITED);
+  assert.equal(status.exitCode, graceFor(spot) === 0 ? 137 : 3);
+  await endContainer(site, pod, id);
+}
+
+/** A RemoveContainer of a running container fails at `spot`. */
+export async function throwRemove(site: CrashSite, spot: Spot, kind: PodKind): Promise<void> {
+  const { daemon } = site;
+  const { pod, id } = await beginWithContainer(site, spot, "throw", kind);
+  await assert.rejects(remove(daemon, id), failsAt(spot));
+  await site.checkBystanders();
+  await checkDuringRemoval(pod, id, spot, "running");
+  await remove(daemon, id);
+  await checkRemoved(site, pod, id);
+}
+
+/** An ExecSync fails at `spot`: its command is gone, its container goes on. */
+export async function throwExec(site: CrashSite, spot: Spot, kind: PodKind): Promise<void> {
+  const { daemon } = site;
+  const { pod, id } = await beginWithContainer(site, spot, "throw", kind);
+  const before = processesOf(pod, id);
+  // A command that cannot be killed at once is killed again; its caller hears of the timeout.
+  const isKill = spot.point === "exec-sync/kill-command";
+  const fails = isKill ? failsWith(code.deadlineExceeded, /stage wait-for-end/) : failsAt(spot);
+  await assert.rejects(execFor(daemon, id, spot), fails);
+  await checkNoCommand(pod, id, before);
+  assert.equal(await sh(daemon, id, "echo again"), "again");
+  await endContainer(site, pod, id);
+}
+
+// ---- steps
+
+/** What takes long to look at is listed first as it was on record. */
+async function untilTakenUp(daemon: TestDaemon, id: string): Promise<void> {
+  await until("the start is found", async () => {
+    return (await containerStatus(daemon, id)).state !== CREATED;
+  });
+}
+
+/** Starts the daemon with a fault, and a container for it to strike at. */
+export async function beginWithContainer(
+  site: CrashSite,
+  spot: Spot,
+  action: FaultAction,
+  kind: PodKind,
+  state: "running" | "created" = "running",
+): Promise<{ readonly pod: Pod; readonly id: string }> {
+  await site.begin(faultAt(spot, action));
+  const pod = homeOf(site, kind);
+  const config = listener();
+  const id = await createIn(pod, config);
+  if (state === "created") return { pod, id };
+  await start(site.daemon, id);
+  await untilUp(pod, config);
+  // The sleep that it waits for.
+  await until("its child is there", () => processesOf(pod, id).length === 2);
+  return { pod, id };
+}
+
+/** Starts a created container, sees it run once, and ends it. */
+export async function startAndEnd(
+  site: CrashSite,
+  pod: Pod,
+  id: string,
+  config: ContainerInit,
+): Promise<void> {
+  await retry("the container starts", () => start(pod.daemon, id));
+  await untilUp(pod, config);
+  await checkContainer(pod, id, RUNNING);
+  await endContainer(site, pod, id);
+}
+
+/** A grace period with which a stop passes the spot. Seconds. */
+export function graceFor({ point }: Spot): number {
+  return /(send-signal|wait-for-end|answer)$/.test(point) ? 20 : 0;
+}
+
+/** The code of the process that a stop had ended when its daemon died; undefined: it runs on. */
+function exitCodeAfter({ point }: Spot): number | undefined {
+  const codes: Readonly<Record<string, number>> = {
+    "wait-for-end": 3,
+    "wait-for-exit": 137,
+    answer: 3,
+  };
+  return codes[stageOf(point)];
+}
+
+async function checkDuringRemoval(
+  pod: Pod,
+  id: string,
+  { point }: Spot,
+  state: "running" | "created",
+): Promise<void> {
+  if (point === "remove-container/answer") {
+    await assert.rejects(containerStatus(pod.daemon, id), failsWith(code.notFound));
+  } else if (state === "created") {
+    await checkContainer(pod, id, CREATED);
+  } else if (point === "remove-container/stop") {
+    await checkContainer(pod, id, RUNNING);
+  } else {
+    assert.equal((await checkContainer(pod, id, EXITED)).exitCode, 137);
+  }
+}
+
+/** A failed start is an end: StartError, 128, with the words that its caller got. */
+export async function checkStartFailed(
+  pod: Pod,
+  id: string,
+  { point }: Spot,
+  why: RegExp,
+): Promise<void> {
+  if (point === "start-container/answer") {
+    await checkContainer(pod, id, RUNNING);
+    return;
+  }
+  const status = await checkContainer(pod, id, EXITED);
+  assert.deepEqual([status.exitCode, status.reason], [128, "StartError"]);
+  assert.match(status.message, why);
+  assert.match(status.message, new RegExp(`stage ${stageOf(point)}`));
+}
+
+/** An ExecSync that passes the spot: with a command that lasts where one must be under way. */
+export function execFor(daemon: TestDaemon, id: string, { point }: Spot): Promise<unknown> {
+  if (point === "exec-sync/kill-command") return exec(daemon, id, ["sleep", "1000"], 1);
+  const lasts = /(start-process|wait-for-end)$/.test(point);
+  return exec(daemon, id, lasts ? ["sleep", "1000"] : ["echo", "hi"]);
+}
+
+/** Nothing of a command is left in the container, nor of its files. */
+export async function checkNoCommand(
+  pod: Pod,
+  id: string,
+  before: readonly number[],
+): Promise<void> {
+  await until("no process of a command is left", () => {
+    return processesOf(pod, id).every((pid) => before.includes(pid));
+  });
+  assert.deepEqual(processesOf(pod, id), before);
+  assert.deepEqual(readdirSync(path.join(pod.daemon.paths.state, "execs")), []);
+}
