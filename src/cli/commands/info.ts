@@ -76,12 +76,12 @@ async function describe(
     ["Pods", String(pods.length)],
     ["Containers", `${containers.length}, ${running} running`],
     ["Images", String(images.length)],
-    ["Handlers", handlersOf(answer)],
+    ...handlersOf(answer),
     ...inflight(readInfo(answer.info)["inflight"]),
   ];
 }
 
-function handlersOf({ runtimeHandlers }: StatusResponse): string {
+function handlersOf({ runtimeHandlers }: StatusResponse): readonly Fact[] {
   const text = runtimeHandlers.map(({ name, features }) => {
     const can = [
       features?.recursiveReadOnlyMounts === true ? "recursive read-only mounts" : "",
@@ -89,7 +89,8 @@ function handlersOf({ runtimeHandlers }: StatusResponse): string {
     ].filter((word) => word !== "");
     return `${name || "(default)"}${can.length === 0 ? "" : ` (${can.join(", ")})`}`;
   });
-  return text.join(", ");
+  // Older servers do not tell.
+  return text.length === 0 ? [] : [["Handlers", text.join(", ")]];
 }
 
 /** davit's own: what is being done at this moment. */

@@ -1,6 +1,7 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import { create } from "@bufbuild/protobuf";
 import {
+  ContainerState,
   type ContainerStats,
   ListContainerStatsResponseSchema,
   type PodSandboxStats,
@@ -87,9 +88,15 @@ async function sample({ client, limit }: Server): Promise<Sample> {
   return { containers, pods };
 }
 
-/** Which containers are asked for: those named, those of pods named, or all. */
+/** Which containers are asked for: those named, those of pods named, or all that run. */
 async function chosen(call: Call, objects: Objects): Promise<(id: string) => boolean> {
-  if (call.operands.length === 0) return () => true;
+  if (call.operands.length === 0) {
+    const ended = (await objects.containers()).filter(
+      ({ container }) => container.state !== ContainerState.CONTAINER_RUNNING,
+    );
+    const left = new Set(ended.map(({ container }) => container.id));
+    return (id) => !left.has(id);
+  }
   const ids = new Set<string>();
   for (const word of call.operands) {
     const found = await pick(word, ["pod", "container"], objects);

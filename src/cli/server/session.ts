@@ -1,6 +1,6 @@
 import { constants } from "node:os";
 import process from "node:process";
-import { kindOf } from "../../base/errors.ts";
+import { kindOf, messageOf } from "../../base/errors.ts";
 import { type CallOptions, CriClient } from "../../client/cri-client.ts";
 import type { Call } from "../command-line/command.ts";
 import { CommandFailure, exitCode } from "../command-line/exit-code.ts";
@@ -26,6 +26,15 @@ export interface Server {
   readonly patient: () => CallOptions;
 }
 
+function openClient({ address, chosenBy }: Endpoint): CriClient {
+  try {
+    return new CriClient(address, { maxMessageBytes });
+  } catch (cause) {
+    const from = chosenBy === "default" ? "" : ` (from ${chosenBy})`;
+    throw new CommandFailure(exitCode.usage, `${messageOf(cause)}${from}`, { cause });
+  }
+}
+
 /**
  * Does `use` with a client of the server that the command line names. Ctrl-C cancels the call that
  * is under way, and a second one ends the process at once. Failures are explained to a person.
@@ -39,7 +48,7 @@ export async function withServer(
   using signals = onStopSignals((signal) => process.exit(128 + constants.signals[signal]));
   const { signal } = signals;
   try {
-    using client = new CriClient(endpoint.address, { maxMessageBytes });
+    using client = openClient(endpoint);
     return await use({
       client,
       endpoint,
