@@ -20,7 +20,12 @@ export const leftoversCheck: Check = {
   catalogue: kinds,
   examine: async (subject: Subject) => {
     const { host, config } = subject;
-    const found = [...(await scratch(host)), ...(await stateOf(subject))];
+    // Where trials have their folders: that of overlays is on the file system of root.
+    const { root } = config;
+    const parent = root.slice(0, root.lastIndexOf("/"));
+    const places = new Set([host.env["TMPDIR"] ?? "/tmp", root, parent]);
+    const scratches = await Promise.all([...places].map((folder) => scratch(host, folder)));
+    const found = [...scratches.flat(), ...(await stateOf(subject))];
     return found.length > 0 ? found : [kinds.report("fine", `nothing in ${config.state}`)];
   },
 };
@@ -64,11 +69,7 @@ function bootTime(stat: string | undefined): number | undefined {
   return seconds === undefined ? undefined : Number(seconds) * 1000;
 }
 
-/** What the name of a doctor's scratch folder begins with; its pid follows. */
-export const scratchPrefix = "davit-doctor-";
-
-async function scratch(host: Host): Promise<readonly Finding[]> {
-  const folder = host.env["TMPDIR"] ?? "/tmp";
+async function scratch(host: Host, folder: string): Promise<readonly Finding[]> {
   const left = ((await host.list(folder)) ?? []).filter((name) => {
     const pid = /^davit-doctor-(\d+)-/.exec(name)?.[1];
     return pid !== undefined && !host.lives(Number(pid));
