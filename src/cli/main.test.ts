@@ -140,7 +140,7 @@ test("serve fails with one clear line when its configuration is wrong or absent"
     assert.deepEqual(await davit("serve", `--config=${file}.not`), {
       code: 1,
       out: "",
-      err: `davit: read configuration "${file}.not": no such file\n`,
+      err: `davit: read configuration "${file}.not": no such file; "davit config default" prints one to begin with\n`,
     });
   });
 });

@@ -255,7 +255,8 @@ test("loadConfig() reads a file, and says when there is none", () => {
       () => loadConfig(absent),
       (error: Error) =>
         kindOf(error) === "not-found" &&
-        error.message === `read configuration "${absent}": no such file`,
+        error.message ===
+          `read configuration "${absent}": no such file; "davit config default" prints one to begin with`,
     );
   } finally {
     rmSync(folder, { recursive: true });

@@ -74,7 +74,13 @@ function readText(path: string): string {
   } catch (cause) {
     const code = cause instanceof Error && "code" in cause ? cause.code : undefined;
     if (code === "ENOENT") {
-      throw new RuntimeError("not-found", `read configuration "${path}": no such file`, { cause });
+      throw new RuntimeError(
+        "not-found",
+        `read configuration "${path}": no such file; "davit config default" prints one to begin with`,
+        {
+          cause,
+        },
+      );
     }
     if (code === "EISDIR") {
       const text = `read configuration "${path}": it is a folder; name the file in it`;

@@ -25,7 +25,7 @@ export class ConfiguredHandlers implements Handlers {
       const known = Object.keys(this.#config.handlers).sort().join(", ");
       throw new RuntimeError(
         "invalid-argument",
-        `find runtime handler "${name}": there is none of this name in the configuration, there are: ${known}`,
+        `find runtime handler "${name}": there is none of this name in the configuration, there are: ${known}; name one of them in the RuntimeClass, or add [runtime.handlers.${name}]`,
       );
     }
     return {

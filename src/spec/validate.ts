@@ -137,7 +137,7 @@ function checkUnimplemented(config: ContainerConfig): void {
   if (cdi.length > 0) {
     throw new RuntimeError(
       "unimplemented",
-      `check container config: CDI devices are not there yet, asked for ${cdi.map(quoted).join(", ")}`,
+      `check container config: CDI devices are not there yet, asked for ${cdi.map(quoted).join(", ")}; leave them out`,
     );
   }
   const user = config.linux?.securityContext?.namespaceOptions?.usernsOptions;

@@ -67,7 +67,9 @@ function readText(file: string, otherwise?: string): string {
     return readFileSync(file === "-" ? 0 : file, "utf8");
   } catch (cause) {
     if (otherwise !== undefined) return otherwise;
-    const { message } = wrap(`read pod manifest "${file}"`, cause);
+    const doing = `read pod manifest "${file}"`;
+    const isThere = !(cause instanceof Error && "code" in cause && cause.code === "ENOENT");
+    const message = isThere ? wrap(doing, cause).message : `${doing}: there is no such file`;
     throw new CommandFailure(exitCode.usage, message, { cause });
   }
 }

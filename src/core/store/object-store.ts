@@ -61,7 +61,7 @@ export class ObjectStore<T extends StoredObject> {
       const { noun } = this.#rules;
       throw new RuntimeError(
         "already-exists",
-        `reserve ${noun} name "${object.name}": ${noun} "${holder}" has it`,
+        `reserve ${noun} name "${object.name}": ${noun} "${holder}" has it; remove that one first, or choose another name`,
       );
     }
     this.#rules.put(object);

@@ -133,6 +133,6 @@ function refuseApparmor(config: Container["config"]): void {
   if (choice.name !== "localhost") return;
   throw new RuntimeError(
     "failed-precondition",
-    `apply AppArmor profile "${choice.ref}": davit does not apply AppArmor profiles yet`,
+    `apply AppArmor profile "${choice.ref}": davit does not apply AppArmor profiles yet; set appArmorProfile.type to Unconfined`,
   );
 }

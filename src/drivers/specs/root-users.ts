@@ -62,7 +62,7 @@ function findUser(
     if (named !== undefined) return named;
     throw new RuntimeError(
       "not-found",
-      `resolve user "${wanted}": the image's /etc/passwd has no such user`,
+      `resolve user "${wanted}": the image's /etc/passwd has no such user; name one that it has, or a number`,
     );
   }
   const uid = idOf(wanted, "user");
@@ -75,7 +75,7 @@ function findGroup(text: string, groups: readonly GroupEntry[]): bigint {
   if (named !== undefined) return named.gid;
   throw new RuntimeError(
     "not-found",
-    `resolve group "${text}": the image's /etc/group has no such group`,
+    `resolve group "${text}": the image's /etc/group has no such group; name one that it has, or a number`,
   );
 }
 

@@ -50,7 +50,7 @@ function checkCanStart(context: ContainerContext, container: Container): void {
   if (context.sandboxes.get(sandboxId).state.name !== "ready") {
     throw new RuntimeError(
       "failed-precondition",
-      `start container "${id}": its sandbox "${sandboxId}" is not ready`,
+      `start container "${id}": its sandbox "${sandboxId}" is not ready; run a new sandbox and make the container there`,
     );
   }
 }

@@ -48,7 +48,7 @@ export async function runPodSandbox(
   if (controller === undefined) {
     throw new RuntimeError(
       "unimplemented",
-      `run pod sandbox: handler "${handler.name}" wants controller "${handler.controller}", which this version does not have`,
+      `run pod sandbox: handler "${handler.name}" wants controller "${handler.controller}", which this version does not have; set controller = "podsandbox" in [runtime.handlers.${handler.name}]`,
     );
   }
   const name = sandboxName(config.metadata);

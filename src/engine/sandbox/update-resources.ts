@@ -21,7 +21,7 @@ export async function updatePodSandboxResources(
   if (before.state.name !== "ready") {
     throw new RuntimeError(
       "failed-precondition",
-      `update resources of sandbox "${id}": it is not ready`,
+      `update resources of sandbox "${id}": it is not ready; run a new one`,
     );
   }
   const after = context.store.update(id, (now) => ({ ...now, resourcesBytes: input.requestBytes }));
