@@ -68,13 +68,15 @@ extern const struct job_kind namespace_jobs[];
 extern const struct job_kind mount_jobs[];
 extern const struct job_kind file_jobs[];
 
-/* Adds the functions that are not jobs: spawn, pidfds, the mount watch, flock, attributes, memory, notify. */
+/* Adds the functions that are not jobs: spawn, pidfds, the mount watch, flock, attributes, memory, notify,
+   copies of programs. */
 napi_status add_function(napi_env env, napi_value exports, const char *name, napi_callback fn);
 napi_status spawn_init(napi_env env, napi_value exports);
 napi_status watch_init(napi_env env, napi_value exports);
 napi_status files_init(napi_env env, napi_value exports);
 napi_status memory_init(napi_env env, napi_value exports);
 napi_status notify_init(napi_env env, napi_value exports);
+napi_status programs_init(napi_env env, napi_value exports);
 
 /* Something that an fd tells the event loop: a process that ends, a mount table that changes. */
 enum watch_kind { WATCH_CHILD, WATCH_PROCESS, WATCH_MOUNTS };

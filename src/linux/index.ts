@@ -43,6 +43,7 @@ export {
 } from "./namespaces.ts";
 export { holderPath } from "./native.ts";
 export { notifyService } from "./notify.ts";
+export { sealedProgram } from "./sealed-program.ts";
 export { mountOverlay, type OverlayOptions } from "./overlay.ts";
 export { openProcess, type ProcessRef, processStartTime } from "./process-ref.ts";
 export { killProcessTree } from "./process-tree.ts";

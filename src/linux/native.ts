@@ -74,6 +74,8 @@ interface Native {
   releaseMemory(): void;
   /** main, never waits. A path, or "@" and an abstract name. ENOENT, ECONNREFUSED: nobody listens; EAGAIN: its queue is full. */
   notifyService(socket: string, text: string): void;
+  /** main, 0.3 ms for 600 KB. [path, limit]. -1: no ELF program, or larger than the limit. */
+  sealedCopy(path: string, limitBytes: number): number;
   /** own. [net, ipc, uts, hostname]. EEXIST: a file is at the path. ENOSPC: too many namespaces. */
   readonly pinNamespaces: NativeJob;
   /** pool. [path]. EBUSY: what is there is a folder. Not there, or no mount: done. */

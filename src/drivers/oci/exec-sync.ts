@@ -21,6 +21,7 @@ import {
   killProcessTree,
   openProcess,
   removeCgroup,
+  sealedProgram,
   spawnChild,
 } from "../../linux/index.ts";
 import { within } from "./container-end.ts";
@@ -122,7 +123,7 @@ class Command {
     this.#group = files.group;
     const subgroup = files.group?.slice(target.cgroupPath.length + 1);
     this.#child = spawnChild({
-      file: target.runtimePath,
+      file: sealedProgram(target.runtimePath),
       args: [
         ...["--root", target.runtimeRoot, "exec"],
         ...["--process", files.specFile, "--pid-file", files.pidFile],

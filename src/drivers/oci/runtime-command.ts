@@ -1,5 +1,5 @@
 import { messageOf, RuntimeError } from "../../base/errors.ts";
-import { findProgram, type RunResult, run } from "../../linux/index.ts";
+import { findProgram, type RunResult, run, sealedProgram } from "../../linux/index.ts";
 
 /** How long a runtime may take to read its own files. */
 const stateMs = 5_000;
@@ -37,7 +37,7 @@ export interface RuntimeCall {
  */
 export async function callRuntime(call: RuntimeCall): Promise<void> {
   const result = await run({
-    file: call.runtimePath,
+    file: sealedProgram(call.runtimePath),
     args: ["--root", call.root, ...call.args],
     env: runtimeEnv,
     timeoutMs: call.timeoutMs,

@@ -102,8 +102,10 @@ async function stillThere(
   const found = (await Promise.all(pids.map(processWait))).filter((wait) => wait !== undefined);
   // Those that hang come first: others, like the first process of their namespace, wait for them.
   const waits = found.toSorted((a, b) => Number(b.state === "D") - Number(a.state === "D"));
-  const shown = waits.slice(0, shownProcesses).map(describeWait).join("; ");
-  const more = waits.length > shownProcesses ? `; and ${waits.length - shownProcesses} more` : "";
+  // What cannot be looked at any more has ended in this moment, or is hidden: its pid at least.
+  const named = waits.length > 0 ? waits.map(describeWait) : pids.map((pid) => `process ${pid}`);
+  const shown = named.slice(0, shownProcesses).join("; ");
+  const more = named.length > shownProcesses ? `; and ${named.length - shownProcesses} more` : "";
   const isFrozen = waits.some(({ channel }) => /refrigerator|freezer/.test(channel));
   const todo = isFrozen
     ? "a cgroup above it is frozen: thaw that"

@@ -67,7 +67,7 @@ describe("killCgroup() on v2", () => {
     await assert.rejects(killCgroup(layout, "/pod", { timeoutMs: 20 }), (error) => {
       assert.match(
         String(error),
-        /kill cgroup "\/pod": 1 processes still there after 20 ms, one is 4194301/,
+        /kill cgroup "\/pod": still there 20 ms after SIGKILL: process 4194301; /,
       );
       return isKind(error, "deadline-exceeded");
     });
