@@ -25,7 +25,7 @@
 #define P_PIDFD 3
 #endif
 
-enum { STACK_SIZE = 64 * 1024, STDIO_NULL = -1, STDIO_PIPE = -2 };
+enum { STACK_SIZE = 64 * 1024, STDIO_NULL = -1, STDIO_PIPE = -2, STDIO_AS_STDOUT = -3 };
 enum { FLAG_NEW_SESSION = 1, FLAG_NEW_PID_NAMESPACE = 2 };
 
 /* What the child did last when it failed. It lies at the low end of the child's stack mapping. */
@@ -47,7 +47,7 @@ struct plan {
   char **argv;
   char **envp;
   size_t argc, envc;
-  int64_t *numbers; /* stdin, stdout, stderr, flags, then the extra fds */
+  int64_t *numbers; /* stdin, stdout, stderr, flags, then the extra fds, which may be as stdout */
   size_t number_count;
   struct fd_list namespaces; /* nsfs files to enter */
   struct fd_list cgroups;    /* cgroup.procs files to write "0" to */
@@ -126,6 +126,8 @@ static void child_place_fds(struct plan *plan) {
       if (fd < 0) child_fail(plan, "open", "/dev/null");
     } else if (wanted == STDIO_PIPE) {
       fd = plan->child_end[i];
+    } else if (wanted == STDIO_AS_STDOUT) {
+      fd = (int)plan->numbers[1]; /* its copy by now */
     }
     fd = fcntl(fd, F_DUPFD_CLOEXEC, copies_from);
     if (fd < 0) child_fail(plan, "pass a descriptor to", plan->file);

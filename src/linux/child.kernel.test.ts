@@ -89,6 +89,20 @@ describe("spawnChild()", () => {
     await new Promise((resolve) => server.close(resolve));
   });
 
+  test("passes the pipe of stdout a second time", async () => {
+    const child = spawnChild({
+      file: "sh",
+      args: ["-c", "echo three >&3; echo one"],
+      env: { PATH: "/usr/bin:/bin" },
+      stdout: "pipe",
+      extraFds: ["stdout"],
+    });
+    let said = "";
+    for await (const chunk of child.stdout ?? []) said += String(chunk);
+    assert.equal(said, "three\none\n");
+    await ended(child);
+  });
+
   test("passes on nothing of a parent that has descriptors without close-on-exec", async () => {
     const file = openSync(join(dir, "careless"), "w+");
     // The middle process gets 3 to 8 as plain descriptors, as a careless library would leave them.

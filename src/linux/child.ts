@@ -28,8 +28,8 @@ export interface SpawnOptions {
   readonly stdin?: ChildStdio;
   readonly stdout?: ChildStdio;
   readonly stderr?: ChildStdio;
-  /** These descriptors of ours become 3, 4, 5... in the child. */
-  readonly extraFds?: readonly number[];
+  /** These become 3, 4, 5... in the child: descriptors of ours, or once more what its stdout is. */
+  readonly extraFds?: readonly (number | "stdout")[];
   /** The child leads a session (and so a process group) of its own. */
   readonly newSession?: boolean;
   /** The child is PID 1 of a new PID namespace. */
@@ -146,7 +146,9 @@ function planOf(options: SpawnOptions, onExit: (exit: ChildExit) => void): Nativ
     stdioNumber(options.stdout),
     stdioNumber(options.stderr),
     flags,
-    ...(options.extraFds ?? []).map(checkedFd),
+    ...(options.extraFds ?? []).map((fd) =>
+      fd === "stdout" ? spawnStdio.asStdout : checkedFd(fd),
+    ),
   ];
   return [
     file,

@@ -122,7 +122,7 @@ interface Native {
 /** Bits of the spawn call's fourth number, as in native/spawn.c. */
 export const spawnFlags = { newSession: 1, newPidNamespace: 2 } as const;
 /** What stands for a descriptor in the spawn call's first three numbers, as in native/spawn.c. */
-export const spawnStdio = { null: -1, pipe: -2 } as const;
+export const spawnStdio = { null: -1, pipe: -2, asStdout: -3 } as const;
 /** Bits of bindMount's number, as in native/mounts.c. */
 export const bindFlags = { private: 1, readonly: 2, recursive: 4 } as const;
 

@@ -69,14 +69,15 @@ export async function startMonitor(options: {
     ...(bundle.stdin ? ["--stdin"] : []),
     ...(bundle.stdin && !bundle.stdinOnce ? ["--leave-stdin-open"] : []),
   ];
-  // conmon puts /dev/null over its first three descriptors, so the shell moves our pipe to a fourth.
   const child = spawnChild({
-    file: "/bin/sh",
-    args: ["-c", 'exec "$0" "$@" 3>&1 >/dev/null', programPath(options.conmonPath), ...args],
+    file: programPath(options.conmonPath),
+    args,
     env: { ...runtimeEnv, ...consoleEnv(places), _OCI_SYNCPIPE: "3" },
     cwd: folder,
     newSession: true,
+    // conmon puts /dev/null over its first three descriptors before it runs anything.
     stdout: "pipe",
+    extraFds: ["stdout"],
     stderr: "pipe",
   });
   const answer = readAnswer(child);
