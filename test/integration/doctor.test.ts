@@ -10,6 +10,7 @@ import {
   mkdtempSync,
   readdirSync,
   readFileSync,
+  rmdirSync,
   rmSync,
   utimesSync,
   writeFileSync,
@@ -21,7 +22,17 @@ import { after, afterEach, before, beforeEach, describe, test } from "node:test"
 import { type Conflist, ScriptedPlugin, testBridge, writeConflist } from "../support/cni.ts";
 import { type ConfigTable, TestDaemon } from "../support/daemon.ts";
 import { podConfig } from "../support/pod.ts";
-import { code, endDaemon, failsWith, launchDaemon, runPod } from "./pods.ts";
+import {
+  bare,
+  cgroupsThere,
+  code,
+  endDaemon,
+  failsWith,
+  launchDaemon,
+  openDatabase,
+  parentOf,
+  runPod,
+} from "./pods.ts";
 
 const repo = path.resolve(import.meta.dirname, "../..");
 const forward = "/proc/sys/net/ipv4/ip_forward";
@@ -322,6 +333,41 @@ describe("davit doctor on the kernel's mounts", () => {
     assertFinds(await doctorAfter(readOnly, "cgroups"), "cgroups.read-only");
   });
 
+  test("sees what cgroup v2 alone, and what v1 with a gap, does not offer", async () => {
+    const alone = "umount -R /sys/fs/cgroup; mount -t cgroup2 cgroup2 /sys/fs/cgroup";
+    const found = await doctorAfter(alone, "cgroups");
+    const isV2 = existsSync("/sys/fs/cgroup/cgroup.controllers");
+    // Where the host has its controllers on v1, v2 has none of them.
+    assertFinds(found, isV2 ? "cgroups.fine" : "cgroups.controller-missing");
+    const cpuset = "/sys/fs/cgroup/cpuset";
+    if (existsSync(cpuset)) {
+      const gap = await doctorAfter(`umount ${cpuset}`, "cgroups");
+      assertFinds(gap, "cgroups.v1-in-use", "cgroups.controller-wanted");
+    }
+  });
+
+  test("reads the kernel's own files", async () => {
+    const files: Readonly<Record<string, readonly [file: string, text: string]>> = {
+      "kernel.pid-max-low": ["/proc/sys/kernel/pid_max", "32768"],
+      "kernel.inotify-instances-low": ["/proc/sys/fs/inotify/max_user_instances", "128"],
+      "kernel.inotify-watches-low": ["/proc/sys/fs/inotify/max_user_watches", "8192"],
+      "kernel.userns-off": ["/proc/sys/user/max_user_namespaces", "0"],
+      "kernel.namespaces-few": ["/proc/sys/user/max_net_namespaces", "10"],
+      "kernel.seccomp-missing": ["/proc/sys/kernel/seccomp/actions_avail", "allow"],
+      "kernel.overlay-missing": ["/proc/filesystems", "ext4"],
+      "kernel.erofs-missing": ["/proc/filesystems", "ext4"],
+    };
+    const other = path.join(daemon.paths.folder, "modules");
+    mkdirSync(other);
+    const modules = `if [ -d /lib/modules ]; then mount --bind ${other} /lib/modules; fi`;
+    const binds = Object.entries(files).map(([id, [file, text]]) => {
+      const fake = path.join(daemon.paths.folder, id);
+      writeFileSync(fake, `${text}\n`);
+      return `mount --bind ${fake} ${file}`;
+    });
+    assertFinds(await doctorAfter([modules, ...binds].join("\n"), "kernel"), ...Object.keys(files));
+  });
+
   test("sees how mounts propagate, and /sys read-only", async () => {
     assertFinds(await doctorAfter("mount --make-rprivate /", "mounts"), "mounts.root-not-shared");
     const shared = await doctorAfter("mount --make-shared /", "mounts");
@@ -469,6 +515,31 @@ describe("davit doctor on sockets and the daemon", () => {
     const outcome = await doctor("daemon");
     assertFinds(outcome, "daemon.network-not-ready", "daemon.requests-failed");
     assert.equal(outcome.code, 1);
+  });
+
+  test("tells of records that were set aside, and of networks that are still to be removed", async () => {
+    await launchDaemon(daemon);
+    const config = bare();
+    const broken = await runPod(daemon, config);
+    await daemon.stop();
+    {
+      using database = openDatabase(daemon);
+      database.prepare("UPDATE sandbox SET request = x'0aff' WHERE id = ?").run(broken);
+    }
+    conflist([{ type: "scripted" }]);
+    const result = { cniVersion: "1.0.0", ips: [{ address: "10.9.0.2/24" }] };
+    plugin.on("ADD", { does: "succeed", result });
+    plugin.on("DEL", { does: "fail", error: { code: 100, msg: "cannot let go" } });
+    await launchDaemon(daemon);
+    const podSandboxId = await runPod(daemon, podConfig());
+    await assert.rejects(daemon.client.runtime.stopPodSandbox({ podSandboxId }), /cannot let go/);
+    const outcome = await doctor("daemon");
+    assertFinds(outcome, "daemon.records-set-aside", "daemon.network-removals-pending");
+    assert.match(JSON.stringify(outcome.findings), /cannot let go/);
+    plugin.on("DEL", { does: "succeed" });
+    await daemon.client.runtime.stopPodSandbox({ podSandboxId });
+    // Of the other pod nothing is left but its cgroup, which nobody knows any more.
+    for (const folder of cgroupsThere(parentOf(config))) rmdirSync(folder);
   });
 
   test("sees what is older than this boot, and what is newer than the clock", async () => {

@@ -82,7 +82,8 @@ function debts(answer: CriAnswer): readonly Finding[] {
   const setAside = listOf(readInfo(answer, "recordsSetAside"));
   if (setAside.length > 0) {
     const mend =
-      "what ran for them goes on unseen: find it with ps and ip netns, or reboot the node";
+      "end what still runs of them (ps, systemd-cgls), stop davit, DELETE FROM set_aside in the " +
+      "davit.db of its root (sqlite3), start it: it sweeps the rest";
     found.push(kinds.report("records-set-aside", tell(setAside), mend));
   }
   const owed = listOf(readInfo(answer, "recordsOwed"));
