@@ -102,7 +102,7 @@ describe("davit run and down", () => {
     );
     assert.match(again.err, /davit down .*manifest.* takes it down/);
 
-    assert.match(await davit.done("run", "--replace", "-q", file), /^[0-9a-f]{64}\n$/);
+    assert.match(await davit.done("run", "--replace", "-q", "-f", file), /^[0-9a-f]{64}\n$/);
     assert.equal(await davit.done("down", file), "default/full\n");
     assert.equal(await davit.done("down", file), "default/full was not there\n");
     assert.deepEqual(readdirSync(davit.podsFolder), []);
@@ -376,7 +376,10 @@ describe("davit and its server", () => {
     assert.match(await davit.done("info", "-o", "json"), /"pulls": \[\]/);
   });
 
-  test("without a server the exit code is 4, and the message says what to do", async () => {
+  test("without a server the exit code is 4, the message says what to do, and nothing is made", async () => {
+    const file = davit.manifest(pod("never", "true"));
+    assert.equal((await davit.run("run", "--endpoint", "/nowhere/x.sock", file)).code, 4);
+    assert.equal(readdirSync(davit.podsFolder).length, 0);
     const { code, err, out } = await davit.run("pods", "--endpoint", "/nowhere/x.sock");
     assert.deepEqual([code, out], [4, ""]);
     assert.match(

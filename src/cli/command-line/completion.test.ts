@@ -54,7 +54,7 @@ test("the script of bash is one, and asks davit for the words at the cursor", (t
   const script = join(folder, "davit.bash");
   writeFileSync(script, completionScript("bash"));
   const test = `
-    davit() { [ "$1" = __complete ] && printf '%s\\n' "web/main" "web" "--x=$2 $3."; }
+    davit() { [ "$1" = __complete ] && printf '%s\\n' "web/main" "web" "--x=$3 $4."; }
     source ${script}
     COMP_LINE="davit logs we" COMP_POINT=13 COMP_WORDS=(davit logs we) COMP_CWORD=2
     _davit; printf '%s,' "\${COMPREPLY[@]}"

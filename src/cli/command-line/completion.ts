@@ -133,7 +133,7 @@ function fromCompletion(
   return { words: [], kind: completion };
 }
 
-/** The script that a shell reads once. It asks `davit __complete WORDS...` at each Tab. */
+/** The script that a shell reads once. It asks `davit __complete -- WORDS...` at each Tab. */
 export function completionScript(shell: (typeof shells)[number]): string {
   return scripts[shell];
 }
@@ -147,7 +147,7 @@ _davit() {
   local line=\${COMP_LINE:0:COMP_POINT} words
   IFS=$' \\t' read -ra words <<<"$line"
   [[ $line == *[[:blank:]] ]] && words+=("")
-  answers=$("\${words[0]}" ${completeCommand} "\${words[@]:1}" 2>/dev/null) || return
+  answers=$("\${words[0]}" ${completeCommand} -- "\${words[@]:1}" 2>/dev/null) || return
   if [[ $answers == :file* ]]; then
     compopt -o filenames 2>/dev/null
     COMPREPLY=($(compgen -f -- "\${words[-1]}"))
@@ -161,7 +161,7 @@ complete -F _davit davit
 # zsh completion of davit: source <(davit completion zsh), or a file _davit on $fpath
 _davit() {
   local -a answers
-  answers=("\${(@f)$("\${words[1]}" ${completeCommand} "\${(@)words[2,$CURRENT]}" 2>/dev/null)}")
+  answers=("\${(@f)$("\${words[1]}" ${completeCommand} -- "\${(@)words[2,$CURRENT]}" 2>/dev/null)}")
   if [[ \${answers[1]} == :file ]]; then
     _files
   else
@@ -177,7 +177,7 @@ fi
   fish: `# fish completion of davit: davit completion fish | source
 function __davit_complete
   set -l words (commandline -opc) (commandline -ct)
-  set -l answers ($words[1] ${completeCommand} $words[2..-1] 2>/dev/null)
+  set -l answers ($words[1] ${completeCommand} -- $words[2..-1] 2>/dev/null)
   if test "$answers[1]" = ":file"
     __fish_complete_path (commandline -ct)
   else

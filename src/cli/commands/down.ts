@@ -1,6 +1,12 @@
 import type { Call, Command } from "../command-line/command.ts";
 import { forEach, type Task } from "../lifecycle/each.ts";
-import { defaultPodsFolder, podsFolderOption, readPodNames } from "../lifecycle/read-manifests.ts";
+import {
+  defaultPodsFolder,
+  fileOption,
+  filesOf,
+  podsFolderOption,
+  readPodNames,
+} from "../lifecycle/read-manifests.ts";
 import { takeDown } from "../lifecycle/take-down.ts";
 import { removePodFolder } from "../lifecycle/volumes.ts";
 import { podFolder, type PodNames } from "../manifest/pod.ts";
@@ -16,9 +22,10 @@ export const down: Command = {
   details:
     "The pods of the names in the files, with their containers, logs and emptyDir volumes.\n" +
     "Containers get their time of grace. What is not there is no error; images stay.",
-  operands: [{ name: "FILE", many: true, complete: "file" }],
+  operands: [{ name: "FILE", many: true, optional: true, complete: "file" }],
   options: {
     time: { short: "t", value: "SECONDS", doc: "The time of grace; 0 kills at once" },
+    file: fileOption,
     "pods-folder": podsFolderOption,
   },
   examples: [
@@ -27,7 +34,7 @@ export const down: Command = {
   ],
   client: true,
   run: (call) => {
-    const names = readPodNames(call.operands);
+    const names = readPodNames(filesOf(call, down));
     return withServer(call, (server) => downAll(call, server, names));
   },
 };

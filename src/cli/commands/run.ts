@@ -7,6 +7,8 @@ import { takeDown } from "../lifecycle/take-down.ts";
 import { PullWatch } from "../lifecycle/pull-watch.ts";
 import {
   defaultPodsFolder,
+  fileOption,
+  filesOf,
   podsFolderOption,
   readPods,
   thisNode,
@@ -43,7 +45,7 @@ export const run: Command = {
     "or on Ctrl-C, all that it made is removed, but for pulled images.\n" +
     "It is no supervisor: whatever restartPolicy says, nothing restarts a container that ends\n" +
     "(kubelet would). seccomp is RuntimeDefault unless the manifest says another profile.",
-  operands: [{ name: "FILE", many: true, complete: "file" }],
+  operands: [{ name: "FILE", many: true, optional: true, complete: "file" }],
   options: {
     wait: {
       short: "w",
@@ -51,6 +53,7 @@ export const run: Command = {
     },
     replace: { doc: "Take down pods of the same names first" },
     quiet: { short: "q", doc: "Only the ids of the pods, one a line" },
+    file: fileOption,
     "pods-folder": podsFolderOption,
   },
   examples: [
@@ -61,13 +64,15 @@ export const run: Command = {
   client: true,
   run: (call) => {
     const node = thisNode(call.options.text("pods-folder") ?? defaultPodsFolder);
-    const pods = readPods(call.operands, node);
+    const pods = readPods(filesOf(call, run), node);
     return withServer(call, (server) => runAll(call, server, pods));
   },
 };
 
 async function runAll(call: Call, server: Server, pods: readonly PodManifest[]): Promise<number> {
   const { terminal } = call;
+  // Before anything is made: whether there is a server at all.
+  await new Objects(server).pods();
   using claims = new DisposableStack();
   const isNew = new Map<PodManifest, boolean>();
   for (const pod of pods) isNew.set(pod, claims.use(await claimPodFolder(pod)).isNew);
@@ -146,7 +151,7 @@ async function makeRoom(call: Call, server: Server, pods: readonly PodManifest[]
     exitCode.failed,
     `nothing was done: ${one ? "this pod is" : "these pods are"} there already:\n` +
       `${there.map(describe).join("\n")}\n` +
-      `"davit down ${call.operands.join(" ")}" takes ${one ? "it" : "them"} down, ` +
+      `"davit down ${filesOf(call, run).join(" ")}" takes ${one ? "it" : "them"} down, ` +
       "davit run --replace puts new ones in their place",
   );
 }

@@ -1,8 +1,9 @@
 import { readFileSync } from "node:fs";
 import { hostname, totalmem } from "node:os";
-import { wrap } from "../../base/errors.ts";
-import type { OptionSpec } from "../command-line/command.ts";
+import type { Call, Command, OptionSpec } from "../command-line/command.ts";
 import { CommandFailure, exitCode } from "../command-line/exit-code.ts";
+import { UsageError } from "../command-line/usage-error.ts";
+import { systemError } from "../../linux/index.ts";
 import { ManifestError, parsePodManifests, parsePodNames } from "../manifest/parse.ts";
 import type { PodManifest, PodNames, PodNode } from "../manifest/pod.ts";
 
@@ -12,6 +13,22 @@ export const podsFolderOption = {
   doc: "Where logs and emptyDirs are kept; /var/lib/davit-run without it",
   complete: "file",
 } as const satisfies OptionSpec;
+
+/** Files as kubectl takes them; operands do as well. */
+export const fileOption = {
+  short: "f",
+  value: "FILE",
+  many: true,
+  doc: "The same as the operand, as kubectl has it",
+  complete: "file",
+} as const satisfies OptionSpec;
+
+/** The files that a command was given, either way. Throws a UsageError when there are none. */
+export function filesOf(call: Call, command: Command): readonly string[] {
+  const files = [...call.operands, ...call.options.texts("file")];
+  if (files.length === 0) throw new UsageError("FILE is missing", command);
+  return files;
+}
 
 /** Where they are when nobody says another place. */
 export const defaultPodsFolder = "/var/lib/davit-run";
@@ -67,9 +84,7 @@ function readText(file: string, otherwise?: string): string {
     return readFileSync(file === "-" ? 0 : file, "utf8");
   } catch (cause) {
     if (otherwise !== undefined) return otherwise;
-    const doing = `read pod manifest "${file}"`;
-    const isThere = !(cause instanceof Error && "code" in cause && cause.code === "ENOENT");
-    const message = isThere ? wrap(doing, cause).message : `${doing}: there is no such file`;
+    const { message } = systemError(`read pod manifest "${file}"`, cause);
     throw new CommandFailure(exitCode.usage, message, { cause });
   }
 }

@@ -47,7 +47,7 @@ export async function claimPodFolder({
   }
   throw new RuntimeError(
     "failed-precondition",
-    `run pod "${namespace}/${name}": another davit run or down is at work on it; wait for that one`,
+    `run pod "${namespace}/${name}": another davit run is at work on it; wait for that one`,
   );
 }
 
