@@ -298,6 +298,7 @@ describe("davit exec, stop, rm", () => {
       assert.deepEqual([run.code, run.err], [42, "e\n"]);
       assert.equal(await davit.done("exec", "exec/main", "--", "echo", "-n", "--help"), "--help");
       assert.equal((await davit.run("exec", "nothing", "true")).code, 125);
+      assert.equal((await davit.run("exec", "exec", "no-such-program")).code, 127);
       const late = await davit.run("exec", "--timeout", "1s", "exec", "sleep", "100");
       assert.equal(late.code, 124, late.err);
       const streaming = await davit.run("exec", "-it", "exec", "sh");

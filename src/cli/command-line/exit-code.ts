@@ -16,6 +16,8 @@ export const exitCode = {
   timeout: 124,
   /** Of `davit exec`: davit's own failure, so that every other code is the command's (docker). */
   execFailed: 125,
+  /** Of `davit exec`: the container has no such program, as a shell says it. */
+  noProgram: 127,
   /** 128 and SIGINT. */
   interrupted: 130,
 } as const;
@@ -30,6 +32,7 @@ export const exitCodeDocs: readonly (readonly [number, string])[] = [
   [exitCode.unsupported, "the server does not offer this"],
   [exitCode.timeout, "took longer than allowed"],
   [exitCode.execFailed, "davit exec itself failed; any other code of it is the command's own"],
+  [exitCode.noProgram, "davit exec: there is no such program in the container"],
   [exitCode.interrupted, "interrupted by Ctrl-C; what was begun is undone"],
 ];
 

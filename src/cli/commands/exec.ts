@@ -1,4 +1,4 @@
-import { isKind } from "../../base/errors.ts";
+import { isKind, messageOf } from "../../base/errors.ts";
 import type { Call, Command } from "../command-line/command.ts";
 import { CommandFailure, exitCode, exitCodeOf } from "../command-line/exit-code.ts";
 import { UsageError } from "../command-line/usage-error.ts";
@@ -17,10 +17,10 @@ export const exec: Command = {
   section: "Look inside",
   summary: "Run a command in a container and print what it wrote",
   details:
-    "By ExecSync: the output comes when the command has ended, up to 16 MiB of each stream, and\n" +
-    "the command has no input. The exit code is the command's own; 125 says that davit failed\n" +
-    "to run it, 124 that its time was over. A pod stands for its only container, or the\n" +
-    "only one that runs.",
+    "By ExecSync: the output comes when the command has ended, up to 16 MiB of it, and the command\n" +
+    "has no input. The exit code is the command's own. Of davit are 125, it failed to run it; 127,\n" +
+    "there is no such program in the container; 124, its time was over. A pod stands for its only\n" +
+    "container, or the only one that runs.",
   operands: [
     { name: "CONTAINER", complete: "container" },
     { name: "COMMAND", rest: true },
@@ -42,8 +42,11 @@ export const exec: Command = {
       if (error instanceof UsageError) throw error;
       const code = exitCodeOf(error);
       const own = code === exitCode.timeout || code === exitCode.interrupted;
-      const message = error instanceof Error ? error.message : String(error);
-      throw new CommandFailure(own ? code : exitCode.execFailed, message, { cause: error });
+      const message = messageOf(error);
+      // The words of crun and of runc.
+      const noProgram = /executable file .*not found/.test(message);
+      const failed = noProgram ? exitCode.noProgram : exitCode.execFailed;
+      throw new CommandFailure(own ? code : failed, message, { cause: error });
     }
   },
 };
