@@ -1,7 +1,7 @@
 #!/bin/sh
-# Turns proto/ into src/gen/, and the schema of the configuration into its reference. With --check it
-# writes nothing and fails when src/gen/ is not what proto/ and the installed generator give; the
-# reference is compared by a unit test.
+# Turns proto/ into src/gen/, the schema of the configuration into its reference, and bench/RESULTS.md
+# into the figures of README.md. With --check it writes nothing and fails when src/gen/ is not what
+# proto/ and the installed generator give; the reference is compared by a unit test.
 set -eu
 cd "$(dirname "$0")/.."
 # buf finds its plugin, and the plugin its node (>= 22), by PATH: ours come first.
@@ -14,6 +14,7 @@ case "${1:-}" in
     rm -rf src/gen
     buf generate
     node scripts/configuration.ts
+    node scripts/figures.ts
     ;;
   --check)
     fresh=$(mktemp -d)
