@@ -16,6 +16,8 @@ export interface HandlerFeatures {
 export interface CriContext {
   /** Of this build of davit. */
   readonly version: string;
+  /** No answer may be longer: clients refuse it (gRPC's limit, 16 MiB in kubelet and crictl). */
+  readonly maxMessageBytes: number;
   readonly sandboxes: SandboxContext;
   readonly containers: ContainerContext;
   readonly images: ImageContext;

@@ -126,6 +126,7 @@ export async function build(config: Config, options: BuildOptions): Promise<Buil
   return {
     cri: {
       version: options.version,
+      maxMessageBytes: config.server.maxMessageBytes,
       sandboxes,
       containers,
       images,

@@ -69,6 +69,18 @@ function sameCgroup(pid: number, cgroups: readonly string[]): boolean {
 
 describe("ExecSync", () => {
   test(
+    "cuts output that no answer can hold, where every client could refuse it",
+    leakless(served, async () => {
+      const long = "head -c 20000000 /dev/zero; head -c 20000000 /dev/zero >&2; exit 3";
+      const { stdout, stderr, exitCode } = await exec(daemon, id, ["sh", "-c", long]);
+      assert.equal(exitCode, 3);
+      const limit = 16 * 1024 * 1024;
+      assert.ok(stdout.length + stderr.length <= limit);
+      assert.ok(stdout.length > limit / 2 - 100 && stderr.length > limit / 2 - 100);
+    }),
+  );
+
+  test(
     "gives stdout, stderr and exit code",
     leakless(served, async () => {
       const said = await exec(daemon, id, ["sh", "-c", "echo out; echo err >&2; exit 7"]);

@@ -2,13 +2,39 @@ import { execSync as exec } from "../../engine/container/index.ts";
 import type { ExecSyncRequest } from "../../gen/runtime/v1/api_pb.ts";
 import type { CriContext, RpcCall } from "../context.ts";
 
-/** Runs a command in a container; each stream of its output is cut at 16 MiB. */
+/** Tags and lengths of the two streams and the exit code. */
+const framingBytes = 64;
+
+interface Answer {
+  readonly stdout: Uint8Array;
+  readonly stderr: Uint8Array;
+  readonly exitCode: number;
+}
+
+/** Runs a command in a container; its output is cut to what fits into an answer. */
 export async function execSync(
   context: CriContext,
   request: ExecSyncRequest,
   call: RpcCall,
-): Promise<{ stdout: Uint8Array; stderr: Uint8Array; exitCode: number }> {
+): Promise<Answer> {
   const { containerId, cmd, timeout } = request;
   const input = { containerId, command: cmd, timeoutSeconds: timeout };
-  return exec(context.containers, input, call.signal);
+  const answer = await exec(context.containers, input, call.signal);
+  return cutToFit(answer, context.maxMessageBytes - framingBytes);
+}
+
+/**
+ * As much of both streams as `room` bytes hold: what is too much is to be dropped and is no error
+ * (api.proto, ExecSyncResponse). Each has half of it, and what the other one leaves.
+ */
+export function cutToFit(answer: Answer, room: number): Answer {
+  const { stdout, stderr } = answer;
+  if (stdout.length + stderr.length <= room) return answer;
+  const half = Math.floor(room / 2);
+  const ofStderr = Math.min(stderr.length, Math.max(half, room - stdout.length));
+  return {
+    ...answer,
+    stdout: stdout.subarray(0, room - ofStderr),
+    stderr: stderr.subarray(0, ofStderr),
+  };
 }
