@@ -93,9 +93,11 @@ function debts(answer: CriAnswer): readonly Finding[] {
     );
   }
   const removals = listOf(readInfo(answer, "pendingNetworkRemovals"));
-  if (removals.length > 0) {
-    const mend = "davit tries on; mend what the plugin says in lastError";
-    found.push(kinds.report("network-removals-pending", tell(removals), mend));
+  for (const item of removals) {
+    const { sandboxId, tries, lastError } = asTable(item);
+    const text = `${String(sandboxId)}, ${String(tries)} tries: ${String(lastError)}`;
+    const mend = "davit tries on; mend what the plugin says";
+    found.push(kinds.report("network-removals-pending", text, mend));
   }
   const unfinished = listOf(readInfo(answer, "unfinishedRemovals"));
   if (unfinished.length > 0) {
@@ -106,7 +108,7 @@ function debts(answer: CriAnswer): readonly Finding[] {
     const { subject, tries, since, lastError } = asTable(item);
     const text = `${String(subject)} does not end since ${String(since)}, ${String(tries)} tries: ${String(lastError)}`;
     const mend =
-      "a process in state D waits for a disk or a network mount: mend that, or reboot the node";
+      "mend what it says; a process in state D waits for a disk or a network mount: mend that, or reboot the node";
     found.push(kinds.report("ends-failed", text, mend));
   }
   for (const item of listOf(readInfo(answer, "inflight"))) {
