@@ -1,0 +1,108 @@
+/** davit why and davit inflight against a real daemon: what they tell of what was done and is being done. */
+import assert from "node:assert/strict";
+import { after, before, describe, test } from "node:test";
+import { Davit } from "./cli-run.ts";
+import {
+  container,
+  createIn,
+  Node,
+  openPod,
+  closePod,
+  type Pod,
+  runIn,
+  script,
+  stop,
+} from "./containers.ts";
+import { launchDaemon, pod as podConfig, removePod, runPod, until } from "./pods.ts";
+
+let node: Node;
+let davit: Davit;
+before(async () => {
+  node = await Node.startWithBusybox();
+  davit = new Davit(node.daemon);
+});
+after(async () => {
+  await node[Symbol.asyncDispose]();
+});
+
+describe("davit why", () => {
+  let pod: Pod;
+  before(async () => {
+    pod = await openPod(node.daemon, podConfig());
+  });
+  after(() => closePod(pod));
+
+  test("draws the phases of a pod and its containers, plugin by plugin", async () => {
+    const id = await runIn(pod, script("while :; do sleep 1000; done"));
+    const text = await davit.done("why", pod.id);
+    assert.match(text, /^pod \S+\/\S+ {2}ready, made \d+ s ago, address 10\./);
+    assert.match(text, /\n {2}run pod sandbox {2}.* ago\n/);
+    for (const phase of ["pin namespaces", "network plugin bridge", "network plugin portmap"]) {
+      assert.match(text, new RegExp(`\\n {4}${phase} +(<1|\\d+) ms +[|#]+\\n`));
+    }
+    assert.match(text, /\ncontainer \S+ {2}running, started \d+ s ago, pid \d+\n/);
+    for (const phase of ["mount root", "build spec", "start monitor", "create process"]) {
+      assert.match(text, new RegExp(`\\n {4}${phase} +(<1|\\d+) ms +[|#]+\\n`));
+    }
+    await stop(node.daemon, id, 0);
+    const ended = await davit.done("why", id.slice(0, 12));
+    assert.match(ended, /exited, Error with code 137, \d+ s ago\n/);
+    assert.match(ended, /\n {2}stop container {2}/);
+  });
+
+  test("says why a container did not start, once", async () => {
+    const id = await createIn(pod, container({ command: ["/no-such-program"] }));
+    await assert.rejects(node.daemon.client.runtime.startContainer({ containerId: id }));
+    const text = await davit.done("why", id);
+    assert.match(text, /exited, StartError with code 128, \d+ s ago\n/);
+    assert.match(text, /\n {2}start container {2}.*, failed\n/);
+    assert.equal(text.split("no-such-program").length - 1, 1);
+  });
+
+  test("knows the state, and says that it knows no more, after a restart", async () => {
+    await node.daemon.stop();
+    await launchDaemon(node.daemon);
+    const text = await davit.done("why", pod.id);
+    assert.match(text, /^pod .* ready, /);
+    assert.match(text, /before this server's start/);
+  });
+});
+
+test("davit why tells of a pod that never came to be, and davit inflight of what hangs", async () => {
+  await node.daemon.stop();
+  const faults = "run-pod-sandbox/pin-namespaces=throw,run-pod-sandbox/make-files=hang";
+  await launchDaemon(node.daemon, { DAVIT_FAULTS: faults });
+  const failing = podConfig();
+  await assert.rejects(runPod(node.daemon, failing));
+  const { name = "" } = failing.metadata ?? {};
+  const text = await davit.done("why", name);
+  assert.match(
+    text,
+    /^there is no ".*"; what failed under this name:\n\nrun pod sandbox {2}.*, failed\n/,
+  );
+  assert.match(text, /stage pin-namespaces.* a fault was injected/);
+  assert.equal((await davit.run("why", "nobody-of-this-name")).code, 3);
+
+  assert.match(await davit.done("inflight"), /^nothing is being done at this moment\n$/);
+  const hanging = runPod(node.daemon, podConfig());
+  hanging.catch(() => undefined);
+  let seen = "";
+  await until("the create hangs", async () => {
+    seen = await davit.done("inflight");
+    return / make-files /.test(seen);
+  });
+  assert.match(
+    seen,
+    /^OPERATION +SUBJECT +STAGE +IN STAGE +IN ALL\nrun-pod-sandbox +\S+ +make-files /,
+  );
+  assert.match(seen, /\nCALL +WAITS +GIVES UP IN\nRunPodSandbox /);
+  const json = JSON.parse(await davit.done("inflight", "-o", "json")) as {
+    readonly operations: readonly { readonly stage: string }[];
+  };
+  assert.equal(json.operations[0]?.stage, "make-files");
+  await node.daemon.stop();
+  await assert.rejects(hanging);
+  await launchDaemon(node.daemon);
+  const { items } = await node.daemon.client.runtime.listPodSandbox({});
+  for (const { id } of items) await removePod(node.daemon, id);
+});
