@@ -437,8 +437,8 @@ describe("davit doctor on programs", () => {
   });
 
   test("sees an addon that is not there", async () => {
-    const alone = path.join(daemon.paths.folder, "davit.js");
-    copyFileSync(path.join(repo, "dist/davit.js"), alone);
+    const alone = path.join(daemon.paths.folder, "davit.cjs");
+    copyFileSync(path.join(repo, "dist/davit.cjs"), alone);
     const outcome = await outcomeOf(process.execPath, [alone, ...command("programs")]);
     assertFinds(outcome, "programs.addon-broken");
     assert.equal(outcome.code, 1);
