@@ -88,6 +88,18 @@ static napi_value sealed_copy(napi_env env, napi_callback_info info) {
   return result;
 }
 
+/* JS: exitNow(code). exit(3) would join the threads of the pool, one of which may hang in the kernel. */
+static napi_value exit_now(napi_env env, napi_callback_info info) {
+  size_t argc = 1;
+  napi_value argv[1];
+  int32_t code = 1;
+  if (napi_get_cb_info(env, info, &argc, argv, NULL, NULL) == napi_ok && argc >= 1) {
+    napi_get_value_int32(env, argv[0], &code);
+  }
+  _exit(code);
+}
+
 napi_status programs_init(napi_env env, napi_value exports) {
-  return add_function(env, exports, "sealedCopy", sealed_copy);
+  napi_status status = add_function(env, exports, "exitNow", exit_now);
+  return status != napi_ok ? status : add_function(env, exports, "sealedCopy", sealed_copy);
 }

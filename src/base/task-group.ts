@@ -1,6 +1,8 @@
 import { messageOf } from "./errors.ts";
 import type { Logger } from "./logger.ts";
 
+const patienceMs = 5_000;
+
 /**
  * Owns the promises that nobody awaits: each has a name, its failure is logged, and all of them
  * end with the daemon.
@@ -32,9 +34,15 @@ export class TaskGroup implements AsyncDisposable {
     this.#running.add(promise);
   }
 
-  /** Aborts what runs and waits for its end. */
+  /** Aborts what runs and waits for its end, 5 s at most: a task may hang in the kernel. */
   async [Symbol.asyncDispose](): Promise<void> {
     this.#controller.abort(new Error("the daemon is shutting down"));
-    await Promise.all(this.#running);
+    const late = Promise.withResolvers<undefined>();
+    const timer = setTimeout(late.resolve, patienceMs, undefined);
+    await Promise.race([Promise.all(this.#running), late.promise]);
+    clearTimeout(timer);
+    if (this.#running.size > 0) {
+      this.#log.warn("tasks do not end and are left behind", { tasks: this.#running.size });
+    }
   }
 }

@@ -93,7 +93,7 @@ export async function runDaemon(config: Config, options: DaemonOptions): Promise
   undo.defer(() => clearTimeout(settling));
   const recovered = built.recover().then(() => {
     ready = true;
-    settling = setTimeout(releaseMemory, settleMs).unref();
+    settling = setTimeout(settle, settleMs, log).unref();
     const sandboxes = [...built.cri.sandboxes.store.listed()].length;
     service.ready(`serving ${config.server.listen}`);
     log.info("ready", { sandboxes });
@@ -107,6 +107,15 @@ export async function runDaemon(config: Config, options: DaemonOptions): Promise
     operations.abortAll(new RuntimeError("unavailable", "davit is shutting down"));
   };
   return asDaemon(config.server.listen, recovered, beginEnd, undo.move());
+}
+
+/** Memory that is not given back is no reason to end. */
+function settle(log: Logger): void {
+  try {
+    releaseMemory();
+  } catch (error) {
+    log.warn(`give back memory of the start: ${messageOf(error)}`);
+  }
 }
 
 function asDaemon(

@@ -22,6 +22,7 @@ export {
   setAttributes,
   setXattr,
 } from "./entries.ts";
+export { exitNow } from "./exit-now.ts";
 export { type FileLock, lockFile } from "./file-lock.ts";
 export { hostBootId, kernelRelease } from "./host.ts";
 export { releaseMemory } from "./memory.ts";

@@ -7,7 +7,9 @@ import { native } from "./native.ts";
  */
 export function releaseMemory(): void {
   collectAll();
-  native().releaseMemory();
+  // With large pages the code is a copy in anonymous memory, which would be lost (Node, cli.md).
+  const flags = [...process.execArgv, process.env["NODE_OPTIONS"] ?? ""].join(" ");
+  if (!flags.includes("largepages")) native().releaseMemory();
 }
 
 /**

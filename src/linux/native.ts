@@ -76,6 +76,8 @@ interface Native {
   notifyService(socket: string, text: string): void;
   /** main, 0.3 ms for 600 KB. [path, limit]. -1: no ELF program, or larger than the limit. */
   sealedCopy(path: string, limitBytes: number): number;
+  /** _exit(2). */
+  exitNow(code: number): never;
   /** own. [net, ipc, uts, hostname]. EEXIST: a file is at the path. ENOSPC: too many namespaces. */
   readonly pinNamespaces: NativeJob;
   /** pool. [path]. EBUSY: what is there is a folder. Not there, or no mount: done. */

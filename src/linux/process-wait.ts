@@ -15,6 +15,9 @@ export interface ProcessWait {
 
 // The innermost frames say what is waited for; the last ones are the same for every system call.
 const shownFrames = 8;
+const patienceMs = 1_000;
+// Threads of one process; a thread takes three files.
+const lookedAt = 64;
 const stateNames: Readonly<Record<string, string>> = {
   D: "uninterruptible sleep",
   S: "sleep",
@@ -26,11 +29,23 @@ const stateNames: Readonly<Record<string, string>> = {
 
 /**
  * Where a process waits; of one with threads, the thread that keeps it most. Undefined when it is
- * gone. Reads only files that never wait for the process itself: `cmdline` and `environ` need its
- * memory map, whose lock a process that hangs in the kernel may hold.
+ * gone, or when even that is not told within a second. Never reads `cmdline` and `environ`, which need
+ * its memory map, whose lock a process that hangs in the kernel may hold; `stack` can wait for an
+ * execve that hangs.
  */
 export async function processWait(pid: number): Promise<ProcessWait | undefined> {
-  const waits = await Promise.all((await tasksOf(pid)).map((task) => taskWait(pid, task)));
+  const late = Promise.withResolvers<undefined>();
+  const timer = setTimeout(late.resolve, patienceMs, undefined);
+  try {
+    return await Promise.race([lookAt(pid), late.promise]);
+  } finally {
+    clearTimeout(timer);
+  }
+}
+
+async function lookAt(pid: number): Promise<ProcessWait | undefined> {
+  const tasks = (await tasksOf(pid)).slice(0, lookedAt);
+  const waits = await Promise.all(tasks.map((task) => taskWait(pid, task)));
   const found = waits.filter((wait) => wait !== undefined);
   // A leader that has ended stays a zombie for as long as one of its threads hangs.
   return found.toSorted((a, b) => urgency(a) - urgency(b))[0];

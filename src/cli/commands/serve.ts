@@ -2,6 +2,7 @@ import { constants } from "node:os";
 import process from "node:process";
 import { RuntimeError } from "../../base/errors.ts";
 import { loadConfig } from "../../config/load.ts";
+import { exitNow } from "../../linux/index.ts";
 import type { Command } from "../command-line/command.ts";
 import { exitCode } from "../command-line/exit-code.ts";
 import { DEFAULT_CONFIG_FILE, findConfigFile } from "./config-file.ts";
@@ -37,10 +38,11 @@ export const serve: Command = {
     }
     // Only here, so that the other commands do not wait for the whole daemon to be read.
     const { runDaemon } = await import("../../daemon/run.ts");
-    using signals = onStopSignals((signal) => process.exit(128 + constants.signals[signal]));
+    using signals = onStopSignals((signal) => exitNow(128 + constants.signals[signal]));
     const daemon = await runDaemon(config, { version });
     await Promise.race([daemon.closed, signals.stopped]);
     await daemon.close();
-    return exitCode.done;
+    // Whatever hangs in the kernel must not keep the next daemon from starting.
+    return exitNow(exitCode.done);
   },
 };

@@ -49,3 +49,13 @@ test("OperationHistory keeps failures of all objects, and only failures of execs
   assert.equal(history.failures().length, 64);
   assert.equal(history.failures().at(-1)?.error, " 69");
 });
+
+test("OperationHistory forgets what never came to be before what is there", () => {
+  const history = new OperationHistory({ objects: 2, removed: 2 });
+  history.add("a", past("run-pod-sandbox"));
+  for (let turn = 0; turn < 9; turn++) history.add(`failed${turn}`, past("run-pod-sandbox", " no"));
+  history.add("image", past("pull-image"));
+  assert.deepEqual(names(history, "a"), ["run-pod-sandbox"]);
+  assert.deepEqual(history.of("failed0"), []);
+  assert.deepEqual(names(history, "failed8"), ["run-pod-sandbox no"]);
+});

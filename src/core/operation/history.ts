@@ -59,7 +59,7 @@ export class OperationHistory {
     const list = this.#objects.get(object) ?? this.#removed.get(object) ?? [];
     list.push(past);
     if (list.length > perObject) dropOne(list);
-    const isRemoval = past.operation.startsWith("remove-") && past.error === undefined;
+    const isRemoval = this.#removed.has(object) || leavesNothing(past);
     const [to, from] = isRemoval ? [this.#removed, this.#objects] : [this.#objects, this.#removed];
     from.delete(object);
     to.set(object, list);
@@ -76,6 +76,12 @@ export class OperationHistory {
   failures(): readonly PastOperation[] {
     return [...this.#failed];
   }
+}
+
+/** What is gone, or never came to be, or is no object of its own: forgotten before what is there. */
+function leavesNothing({ operation, error }: PastOperation): boolean {
+  if (operation.startsWith("pull-")) return true;
+  return error === undefined ? operation.startsWith("remove-") : /^(run|create)-/.test(operation);
 }
 
 /** How an object came to be is what people ask for most: what came after it goes first. */

@@ -21,13 +21,12 @@ import {
   killProcessTree,
   openProcess,
   removeCgroup,
-  sealedProgram,
   spawnChild,
 } from "../../linux/index.ts";
 import { within } from "./container-end.ts";
 import { endTree } from "./end-tree.ts";
 import { maxOutputBytes, Output } from "./output.ts";
-import { runtimeEnv, runtimeFailure } from "./runtime-command.ts";
+import { runtimeEnv, runtimeFailure, runtimeProgram } from "./runtime-command.ts";
 
 /** The container that a command is run in. */
 export interface ExecTarget {
@@ -76,9 +75,28 @@ export async function execSync(
     await operation.enter("start-process");
     const command = new Command(deps, target, { specFile, pidFile, group }, operation);
     return await command.result();
+  } catch (error) {
+    // What failed leaves nothing in the background: a child of the runtime may only still be dying.
+    if (group !== undefined) await killGroupOf(deps, target.id, group);
+    throw error;
   } finally {
     for (const file of [specFile, pidFile]) rmSync(file, { force: true });
-    if (group !== undefined && groupDir !== undefined) await removeGroup(deps, group, groupDir);
+    if (group !== undefined && groupDir !== undefined) {
+      // The answer counts, whatever becomes of this; what stays goes with the container.
+      await removeGroup(deps, group, groupDir).catch((error: unknown) => {
+        deps.log.warn(
+          `remove cgroup of a command in container "${target.id}": ${messageOf(error)}`,
+        );
+      });
+    }
+  }
+}
+
+async function killGroupOf({ cgroups, log }: Deps, id: string, group: string): Promise<void> {
+  try {
+    await killCgroup(cgroups, group, { timeoutMs: killMs });
+  } catch (error) {
+    log.warn(`end what is left of a command in container "${id}": ${messageOf(error)}`);
   }
 }
 
@@ -123,7 +141,7 @@ class Command {
     this.#group = files.group;
     const subgroup = files.group?.slice(target.cgroupPath.length + 1);
     this.#child = spawnChild({
-      file: sealedProgram(target.runtimePath),
+      file: runtimeProgram(target.runtimePath),
       args: [
         ...["--root", target.runtimeRoot, "exec"],
         ...["--process", files.specFile, "--pid-file", files.pidFile],

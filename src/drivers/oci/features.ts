@@ -1,5 +1,6 @@
 import { wrap } from "../../base/errors.ts";
-import { findProgram, run, sealedProgram } from "../../linux/index.ts";
+import { findProgram, run } from "../../linux/index.ts";
+import { runtimeProgram } from "./runtime-command.ts";
 
 /** What an OCI runtime says that it can do (OCI runtime spec, features.md). */
 export interface RuntimeFeatures {
@@ -18,7 +19,7 @@ const askMs = 5_000;
 export async function readRuntimeFeatures(path: string): Promise<RuntimeFeatures> {
   try {
     const { stdout } = await run({
-      file: sealedProgram(findProgram(path, process.env["PATH"] ?? "") ?? path),
+      file: runtimeProgram(findProgram(path, process.env["PATH"] ?? "") ?? path),
       args: ["features"],
       env: { PATH: process.env["PATH"] ?? "" },
       timeoutMs: askMs,

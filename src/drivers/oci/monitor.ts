@@ -6,11 +6,12 @@ import type { Readable } from "node:stream";
 import { messageOf, RuntimeError } from "../../base/errors.ts";
 import type { Logger } from "../../base/logger.ts";
 import type { ContainerBundle } from "../../core/container/index.ts";
-import { type Child, sealedProgram, spawnChild } from "../../linux/index.ts";
+import { type Child, spawnChild } from "../../linux/index.ts";
 import type { Places } from "./places.ts";
 import {
   parseSyncMessage,
   programPath,
+  runtimeProgram,
   runtimeEnv,
   runtimeWords,
   type SyncMessage,
@@ -60,7 +61,7 @@ export async function startMonitor(options: {
   const args = [
     ...["--sync", "--full-attach", "--no-sync-log"],
     ...["--cid", bundle.id, "--cuuid", bundle.id, "--bundle", folder],
-    ...["--runtime", sealedProgram(options.runtimePath)],
+    ...["--runtime", runtimeProgram(options.runtimePath)],
     `--runtime-arg=--root=${places.runtimeRoot(options.runtimePath)}`,
     ...["--container-pidfile", places.file(bundle.id, "pid")],
     ...["--exit-dir", places.exits],

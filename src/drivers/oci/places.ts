@@ -1,5 +1,7 @@
 import { basename, join } from "node:path";
 
+import { RuntimeError } from "../../base/errors.ts";
+
 /**
  * Where everything of a container lies. Each path follows from the id alone, so that whatever a
  * crash left can be found without a record of it.
@@ -25,7 +27,7 @@ export class Places {
   }
 
   bundle(id: string): string {
-    return join(this.containers, id);
+    return join(this.containers, plainName(id));
   }
 
   /**
@@ -42,11 +44,17 @@ export class Places {
   }
 
   exit(id: string): string {
-    return join(this.exits, id);
+    return join(this.exits, plainName(id));
   }
 
   /** The `--root` of an OCI runtime. Two runtimes do not understand each other's files. */
   runtimeRoot(runtimePath: string): string {
     return join(this.#state, basename(runtimePath));
   }
+}
+
+/** An id that is no plain file name would lead out of our folders. No id of ours is one. */
+function plainName(id: string): string {
+  if (/^[A-Za-z0-9][A-Za-z0-9_-]*$/.test(id)) return id;
+  throw new RuntimeError("invalid-argument", `find files of container "${id}": this is no id`);
 }

@@ -1,3 +1,5 @@
+import { basename } from "node:path";
+
 import { messageOf, RuntimeError } from "../../base/errors.ts";
 import { findProgram, type RunResult, run, sealedProgram } from "../../linux/index.ts";
 
@@ -19,6 +21,14 @@ export function programPath(name: string): string {
   );
 }
 
+/**
+ * What to start for an OCI runtime. crun is started from a sealed copy (`sealedProgram`), but only
+ * under its own name: as `krun` or `crun-wasm`, links to it, it takes its handler from that name.
+ */
+export function runtimeProgram(path: string): string {
+  return basename(path) === "crun" ? sealedProgram(path) : path;
+}
+
 /** A verb of an OCI runtime to run to its end. */
 export interface RuntimeCall {
   readonly runtimePath: string;
@@ -37,7 +47,7 @@ export interface RuntimeCall {
  */
 export async function callRuntime(call: RuntimeCall): Promise<void> {
   const result = await run({
-    file: sealedProgram(call.runtimePath),
+    file: runtimeProgram(call.runtimePath),
     args: ["--root", call.root, ...call.args],
     env: runtimeEnv,
     timeoutMs: call.timeoutMs,

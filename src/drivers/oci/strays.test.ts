@@ -4,9 +4,15 @@ import { test } from "node:test";
 import { idOfExitFile, monitoredId, runsCommand } from "./strays.ts";
 
 test("monitoredId() knows a conmon of this state by its command line, and no other", () => {
-  const args = ["/usr/bin/conmon", "--cid", "abc", "--exit-dir", "/run/davit/exits", ""];
-  assert.equal(monitoredId(args, "/run/davit/exits"), "abc");
+  const id = "0a".repeat(32);
+  const args = ["/usr/bin/conmon", "--cid", id, "--exit-dir", "/run/davit/exits", ""];
+  assert.equal(monitoredId(args, "/run/davit/exits"), id);
   assert.equal(monitoredId(args, "/run/other/exits"), undefined);
+  // What a container may say of itself: paths are made of the id.
+  for (const cid of ["../../victim", "abc", `${id}/..`, ""]) {
+    const other = ["sh", "--exit-dir", "/run/davit/exits", "--cid", cid];
+    assert.equal(monitoredId(other, "/run/davit/exits"), undefined);
+  }
   assert.equal(monitoredId(["/usr/bin/conmon", "--exit-dir"], "/run/davit/exits"), undefined);
   assert.equal(monitoredId([""], "/run/davit/exits"), undefined);
 });

@@ -1,5 +1,6 @@
-import { readdir, readFile, rm } from "node:fs/promises";
+import { readdir, readFile, rm, stat } from "node:fs/promises";
 import { join } from "node:path";
+import { setTimeout as delay } from "node:timers/promises";
 
 import type { ProcessIdentity } from "../../core/sandbox/index.ts";
 import { errnoCode, killProcessTree, openProcess, processStartTime } from "../../linux/index.ts";
@@ -7,6 +8,8 @@ import { endTree } from "./end-tree.ts";
 import type { Places } from "./places.ts";
 
 const killMs = 1_000;
+// A command line lies in the process's memory, whose lock a process that hangs in the kernel may hold.
+const readMs = 1_000;
 
 /** Processes of an earlier daemon on the same state. */
 export interface Strays {
@@ -18,18 +21,20 @@ export interface Strays {
 
 /**
  * Finds them by their command lines: a daemon can die between starting a process and recording it,
- * so that only the process itself tells of it.
+ * so that only the process itself tells of it. A container's process can have whatever command line
+ * it likes, but not our root folder: it is not believed.
  */
 export async function findStrays(places: Pick<Places, "exits" | "execs">): Promise<Strays> {
   const monitors = new Map<string, readonly ProcessIdentity[]>();
   const execs: ProcessIdentity[] = [];
   const pids = (await readdir("/proc")).filter((name) => /^\d+$/.test(name)).map(Number);
+  const root = await rootOf("self");
   const read = async (pid: number): Promise<void> => {
-    const args = (await textOf(`/proc/${pid}/cmdline`)).split("\0");
+    const args = (await commandLineOf(pid)).split("\0");
     const id = monitoredId(args, places.exits);
-    const startTime =
-      id !== undefined || runsCommand(args, places.execs) ? processStartTime(pid) : undefined;
-    if (startTime === undefined) return;
+    if (id === undefined && !runsCommand(args, places.execs)) return;
+    const startTime = processStartTime(pid);
+    if (startTime === undefined || (await rootOf(String(pid))) !== root) return;
     const identity = { pid, startTime: String(startTime) };
     if (id === undefined) execs.push(identity);
     else monitors.set(id, [...(monitors.get(id) ?? []), identity]);
@@ -38,19 +43,44 @@ export async function findStrays(places: Pick<Places, "exits" | "execs">): Promi
   return { monitors, execs };
 }
 
+/** "" for a process that is gone, or that does not answer. */
+async function commandLineOf(pid: number): Promise<string> {
+  const timer = new AbortController();
+  const late = delay(readMs, "", { signal: timer.signal, ref: false }).catch(() => "");
+  try {
+    return await Promise.race([textOf(`/proc/${pid}/cmdline`), late]);
+  } finally {
+    timer.abort();
+  }
+}
+
+/** What the process has for its root folder, whatever its mount namespace (proc_pid_root(5)). */
+async function rootOf(pid: string): Promise<string> {
+  try {
+    const { dev, ino } = await stat(`/proc/${pid}/root`, { bigint: true });
+    return `${dev} ${ino}`;
+  } catch {
+    return "gone";
+  }
+}
+
 /** Whether a command line is that of an OCI runtime's exec of ours (`execSync`). */
 export function runsCommand(args: readonly string[], execs: string): boolean {
   const at = args.indexOf("--pid-file");
   return at >= 0 && args.includes("exec") && args[at + 1]?.startsWith(`${execs}/`) === true;
 }
 
-/** The container that a command line of ours (`startMonitor`) is for. */
+/**
+ * The container that a command line of ours (`startMonitor`) is for. Paths are made of the id, so
+ * nothing else than an id (`newContainerId`) is taken for one.
+ */
 export function monitoredId(args: readonly string[], exits: string): string | undefined {
   const valueOf = (name: string): string | undefined => {
     const at = args.indexOf(name);
     return at < 0 ? undefined : args[at + 1];
   };
-  return valueOf("--exit-dir") === exits ? valueOf("--cid") : undefined;
+  const id = valueOf("--exit-dir") === exits ? valueOf("--cid") : undefined;
+  return id !== undefined && /^[0-9a-f]{64}$/.test(id) ? id : undefined;
 }
 
 /** Kills conmons and OCI runtimes with whatever they were just making. */

@@ -77,7 +77,12 @@ export class ClientPaths {
     try {
       for (;;) {
         const turn = await this.#turns.acquire(deadline);
-        blocker = await this.#blocker(path);
+        try {
+          blocker = await this.#blocker(path);
+        } catch (error) {
+          turn[Symbol.dispose]();
+          throw error;
+        }
         if (blocker === undefined) return turn;
         turn[Symbol.dispose]();
         await beforeAbort(blocker.settled, deadline);
@@ -92,7 +97,11 @@ export class ClientPaths {
     if (this.#slow.size === 0) return undefined;
     const mountPoint = await this.#mountPointOf(path);
     const all = [...this.#slow];
-    const same = all.find((slow) => slow.mountPoint === mountPoint);
+    // By its name a path seems to lie on "/" though a symlink on the way leads elsewhere; most others
+    // do lie there and must not wait for it.
+    const same = all.find(
+      (slow) => slow.path === path || (slow.mountPoint === mountPoint && mountPoint !== "/"),
+    );
     return same ?? (all.length < this.#limits.slowAtOnce ? undefined : all[0]);
   }
 

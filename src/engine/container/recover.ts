@@ -120,7 +120,13 @@ async function clear(context: ContainerContext, id: string): Promise<void> {
   const started = await runtimeOf(context, container).loadUnrecorded(id);
   if (started === undefined) return;
   context.log.info("a start that the last daemon did not record has worked", { container: id });
-  context.store.update(id, (now) => ({ ...now, state: { name: "running", ...started } }));
+  try {
+    context.store.update(id, (now) => ({ ...now, state: { name: "running", ...started } }));
+  } catch (error) {
+    // As when a start cannot be recorded: nothing of it must live on unseen.
+    await runtimeOf(context, container).remove(id);
+    throw error;
+  }
   watchContainer(context, id);
 }
 

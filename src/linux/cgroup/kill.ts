@@ -10,6 +10,8 @@ import { childDirs, writeCgroupFile } from "./tree.ts";
 const SIGKILL = 9;
 /** How many processes an error names. */
 const shownProcesses = 3;
+/** How many are looked at for that: there may be thousands. */
+const lookedAt = 64;
 
 /** How `killCgroup` kills. */
 export interface KillCgroupOptions {
@@ -99,7 +101,8 @@ async function stillThere(
   pids: readonly number[],
   timeoutMs: number,
 ): Promise<RuntimeError> {
-  const found = (await Promise.all(pids.map(processWait))).filter((wait) => wait !== undefined);
+  const looks = pids.slice(0, lookedAt).map((pid) => processWait(pid));
+  const found = (await Promise.all(looks)).filter((wait) => wait !== undefined);
   // Those that hang come first: others, like the first process of their namespace, wait for them.
   const waits = found.toSorted((a, b) => Number(b.state === "D") - Number(a.state === "D"));
   // What cannot be looked at any more has ended in this moment, or is hidden: its pid at least.

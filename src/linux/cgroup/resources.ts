@@ -53,18 +53,26 @@ class CgroupFiles {
   readonly #before: FileValue[] = [];
 
   async write(path: string, value: string): Promise<void> {
-    const before = await readCgroupFile(path);
+    // A file that can only be written, as memory.reclaim, holds nothing to take back.
+    const before = await readCgroupFile(path).catch(() => undefined);
     await writeCgroupFile(path, value);
-    this.#before.push({ path, value: before });
+    if (before !== undefined) this.#before.push({ path, value: before });
   }
 
-  /** Last first: the limits that the kernel checks against each other then pass the same states. */
+  /** All that can be; the first failure is thrown. Last first: the limits that the kernel checks against each other then pass the same states. */
   async takeBack(): Promise<void> {
+    let failure: { readonly error: unknown } | undefined;
     for (const { path, value } of this.#before.toReversed()) {
-      // Nothing at all would not be written: an empty cpuset is a newline.
-      await writeCgroupFile(path, value === "" ? "\n" : value);
+      try {
+        // Nothing at all would not be written: an empty cpuset is a newline.
+        await writeCgroupFile(path, value === "" ? "\n" : value);
+      } catch (error) {
+        // The others are taken back all the same.
+        failure ??= { error };
+      }
     }
     this.#before.length = 0;
+    if (failure !== undefined) throw failure.error;
   }
 }
 
