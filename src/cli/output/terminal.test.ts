@@ -29,3 +29,9 @@ test("createTerminal() is live where a line can be taken back", () => {
   assert.equal(live(true, "dumb"), false);
   assert.equal(live(false, "xterm"), false);
 });
+
+test("createTerminal() takes 80 columns for a terminal that knows no size", () => {
+  const columns = (known?: number): number =>
+    createTerminal({ columns: known, write: () => true }, { write: () => true }, {}).columns();
+  assert.deepEqual([columns(0), columns(), columns(120)], [80, 80, 120]);
+});

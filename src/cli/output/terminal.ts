@@ -52,7 +52,8 @@ export function createTerminal(
     errStyle: createStyle(wanted && stderr.isTTY === true),
     live: !plain && stdout.isTTY === true,
     errLive: !plain && stderr.isTTY === true,
-    columns: () => stderr.columns ?? stdout.columns ?? 80,
+    // A terminal that does not know its size says 0.
+    columns: () => stderr.columns || stdout.columns || 80,
   };
 }
 
