@@ -249,7 +249,9 @@ export async function pidOf(daemon: TestDaemon, containerId: string): Promise<nu
   assert.ok(typeof pid === "number" && pid > 0, `the pid is ${String(pid)}`);
   // A start is over when the OCI runtime's own process is told to go on: its execve comes after.
   await until(`process ${pid} runs its command`, () => {
-    return !readFileSync(`/proc/${pid}/cmdline`, "utf8").includes(containerId);
+    const line = readFileSync(`/proc/${pid}/cmdline`, "utf8");
+    // In the middle of its execve it has none.
+    return line !== "" && !line.includes(containerId);
   });
   return pid;
 }
