@@ -223,7 +223,7 @@ test("GrpcClient says so when the server does not speak gRPC", async () => {
   await listener.close();
 });
 
-test("20,000 calls of every ending leave memory and descriptors as they were", async () => {
+test("thousands of calls of every ending leave memory and descriptors as they were", async () => {
   setFlagsFromString("--expose-gc");
   const collect = runInNewContext("gc") as () => void;
   await using serving = await serve({ Echo: echo, Failing: failing, Count: count });
@@ -247,9 +247,16 @@ test("20,000 calls of every ending leave memory and descriptors as they were", a
     const { heapUsed, external } = process.memoryUsage();
     return { bytes: heapUsed + external, descriptors: readdirSync("/proc/self/fd").length };
   }
-  const before = await run(4000);
-  const after = await run(16_000);
-  assert.equal(after.descriptors, before.descriptors);
-  const grown = after.bytes - before.bytes;
-  assert.ok(grown < 2 * 1024 * 1024, `${grown} bytes more after 16,000 calls`);
+  // A leak grows with every round. What the engine sets aside once (compiled code, buffers in
+  // reserve) comes at any time on a busy machine, but not round after round.
+  let before = await run(4000);
+  const grown: number[] = [];
+  do {
+    const after = await run(8000);
+    assert.equal(after.descriptors, before.descriptors);
+    grown.push(after.bytes - before.bytes);
+    before = after;
+  } while ((grown.at(-1) ?? 0) > 1024 * 1024 && grown.length < 6);
+  const text = `bytes more after each 8,000 calls: ${grown.join(", ")}`;
+  assert.ok((grown.at(-1) ?? 0) <= 1024 * 1024, text);
 });
