@@ -41,6 +41,7 @@ import { streamContainerStats } from "./runtime/stream-container-stats.ts";
 import { streamContainers } from "./runtime/stream-containers.ts";
 import { streamPodSandboxStats } from "./runtime/stream-pod-sandbox-stats.ts";
 import { streamPodSandboxes } from "./runtime/stream-pod-sandboxes.ts";
+import { updateContainerResources } from "./runtime/update-container-resources.ts";
 import { updatePodSandboxResources } from "./runtime/update-pod-sandbox-resources.ts";
 import { updateRuntimeConfig } from "./runtime/update-runtime-config.ts";
 import { version } from "./runtime/version.ts";
@@ -97,6 +98,7 @@ const runtimeRpcs: Table<typeof RuntimeService> = {
   listContainers,
   streamContainers,
   containerStatus,
+  updateContainerResources,
   containerStats,
   listContainerStats,
   streamContainerStats,

@@ -5,6 +5,11 @@ export function refuse(why: string): never {
   throw new RuntimeError("invalid-argument", `check container config: ${why}`);
 }
 
+/** Refuses limits of a container or pod with `invalid-argument`; `why` names field and value. */
+export function refuseLimit(why: string): never {
+  throw new RuntimeError("invalid-argument", `check resources: ${why}`);
+}
+
 /** Refuses what this node or pod cannot do with `failed-precondition`. */
 export function refuseHere(why: string): never {
   throw new RuntimeError("failed-precondition", `check container config: ${why}`);

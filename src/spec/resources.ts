@@ -1,6 +1,6 @@
 import type { LinuxContainerResources } from "../gen/runtime/v1/api_pb.ts";
 import type { SpecHost } from "./input.ts";
-import { quoted, refuse, refuseHere } from "./refuse.ts";
+import { quoted, refuseHere, refuseLimit } from "./refuse.ts";
 import type { OciCpu, OciMemory, OciResources } from "./runtime-spec.ts";
 
 /** What limits depend on of the machine. */
@@ -105,53 +105,53 @@ export function checkResources(resources: LinuxContainerResources, cgroupVersion
   checkCpu(resources);
   checkMemory(resources, cgroupVersion);
   if (resources.oomScoreAdj < -1000n || resources.oomScoreAdj > 1000n) {
-    refuse(`resources.oom_score_adj must be -1000 to 1000, got ${resources.oomScoreAdj}`);
+    refuseLimit(`oom_score_adj must be -1000 to 1000, got ${resources.oomScoreAdj}`);
   }
   for (const { pageSize } of resources.hugepageLimits) {
     if (!/^[1-9][0-9]*(KB|MB|GB)$/.test(pageSize)) {
-      refuse(`resources.hugepage_limits: page_size must be as 2MB, got ${quoted(pageSize)}`);
+      refuseLimit(`hugepage_limits: page_size must be as 2MB, got ${quoted(pageSize)}`);
     }
   }
   for (const file of Object.keys(resources.unified)) {
-    if (cgroupVersion === 1) refuse("resources.unified is for cgroup v2, this node has v1");
+    if (cgroupVersion === 1) refuseLimit("unified is for cgroup v2, this node has v1");
     if (!/^[a-z0-9_]+(\.[a-zA-Z0-9_]+)+$/.test(file) || file.startsWith("cgroup.")) {
-      refuse(`resources.unified: ${quoted(file)} is no resource of cgroup v2`);
+      refuseLimit(`unified: ${quoted(file)} is no resource of cgroup v2`);
     }
   }
 }
 
 function checkCpu(resources: LinuxContainerResources): void {
   const { cpuShares, cpuQuota, cpuPeriod } = resources;
-  if (cpuShares < 0n) refuse(`resources.cpu_shares cannot be negative, got ${cpuShares}`);
+  if (cpuShares < 0n) refuseLimit(`cpu_shares cannot be negative, got ${cpuShares}`);
   // kernel/sched/core.c, tg_set_cfs_bandwidth: at least 1 ms of each, at most 1 s of period.
   if (cpuQuota !== 0n && cpuQuota !== -1n && cpuQuota < 1000n) {
-    refuse(`resources.cpu_quota must be -1 or at least 1000 (microseconds), got ${cpuQuota}`);
+    refuseLimit(`cpu_quota must be -1 or at least 1000 (microseconds), got ${cpuQuota}`);
   }
   if (cpuPeriod !== 0n && (cpuPeriod < 1000n || cpuPeriod > 1_000_000n)) {
-    refuse(`resources.cpu_period must be 1000 to 1000000 (microseconds), got ${cpuPeriod}`);
+    refuseLimit(`cpu_period must be 1000 to 1000000 (microseconds), got ${cpuPeriod}`);
   }
   for (const [field, list] of [
     ["cpuset_cpus", resources.cpusetCpus],
     ["cpuset_mems", resources.cpusetMems],
   ] as const) {
     if (!/^([0-9]+(-[0-9]+)?(,[0-9]+(-[0-9]+)?)*)?$/.test(list)) {
-      refuse(`resources.${field} must be a list as 0-2,4 (cpuset(7)), got ${quoted(list)}`);
+      refuseLimit(`${field} must be a list as 0-2,4 (cpuset(7)), got ${quoted(list)}`);
     }
   }
 }
 
 function checkMemory(resources: LinuxContainerResources, cgroupVersion: 1 | 2): void {
   const { memoryLimitInBytes: limit, memorySwapLimitInBytes: swap } = resources;
-  if (limit < -1n) refuse(`resources.memory_limit_in_bytes cannot be negative, got ${limit}`);
-  if (swap < -1n) refuse(`resources.memory_swap_limit_in_bytes cannot be negative, got ${swap}`);
+  if (limit < -1n) refuseLimit(`memory_limit_in_bytes cannot be negative, got ${limit}`);
+  if (swap < -1n) refuseLimit(`memory_swap_limit_in_bytes cannot be negative, got ${swap}`);
   if (swap <= 0n) return;
   if (limit > swap || limit === -1n) {
-    refuse(
-      `resources.memory_swap_limit_in_bytes is memory and swap together and cannot be less than memory_limit_in_bytes ${limit}, got ${swap}`,
+    refuseLimit(
+      `memory_swap_limit_in_bytes is memory and swap together and cannot be less than memory_limit_in_bytes ${limit}, got ${swap}`,
     );
   }
   // memory.swap.max counts swap alone: without a memory limit there is nothing to take off.
   if (limit === 0n && cgroupVersion === 2) {
-    refuse("resources.memory_swap_limit_in_bytes needs memory_limit_in_bytes on cgroup v2");
+    refuseLimit("memory_swap_limit_in_bytes needs memory_limit_in_bytes on cgroup v2");
   }
 }

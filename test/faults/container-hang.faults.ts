@@ -11,6 +11,7 @@ import {
   hangStart,
   hangStop,
 } from "../support/crash-hangs.ts";
+import { hangUpdate } from "../support/crash-updates.ts";
 
 const sites = containerSites();
 after(() => sites[Symbol.asyncDispose]());
@@ -20,6 +21,7 @@ const cases = [
   ["start-container", "hangs", hangStart],
   ["stop-container", "hangs", hangStop],
   ["remove-container", "hangs", hangRemove],
+  ["update-container-resources", "hangs", hangUpdate],
   ["exec-sync", "hangs", hangExec],
 ] as const;
 

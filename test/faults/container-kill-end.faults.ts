@@ -1,11 +1,13 @@
 /**
- * The daemon dies at every stage of StopContainer, RemoveContainer and ExecSync, and of the recovery
+ * The daemon dies at every stage of StopContainer, RemoveContainer, UpdateContainerResources and
+ * ExecSync, and of the recovery
  * after it.
  */
 import { after, test } from "node:test";
 import { nameOf, podKinds, spotsOf } from "../support/crash.ts";
 import { killExec, killRemove, killStop } from "../support/crash-container-scenarios.ts";
 import { containerSites } from "../support/crash-containers.ts";
+import { killUpdate } from "../support/crash-updates.ts";
 
 const sites = containerSites();
 after(() => sites[Symbol.asyncDispose]());
@@ -25,6 +27,10 @@ for (const kind of podKinds) {
     for (const spot of spotsOf("remove-container")) {
       test(`${nameOf(spot)}, ${kind}, then ${then}`, () =>
         sites.run((site) => killRemove(site, spot, kind, again)));
+    }
+    for (const spot of spotsOf("update-container-resources")) {
+      test(`${nameOf(spot)}, ${kind}, then ${then}`, () =>
+        sites.run((site) => killUpdate(site, spot, kind, again)));
     }
     for (const spot of spotsOf("exec-sync")) {
       test(`${nameOf(spot)}, ${kind}, then ${then}`, () =>

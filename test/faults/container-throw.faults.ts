@@ -10,6 +10,7 @@ import {
 } from "../support/crash-container-scenarios.ts";
 import { containerSites } from "../support/crash-containers.ts";
 import { hangAtShutdown } from "../support/crash-hangs.ts";
+import { throwUpdate } from "../support/crash-updates.ts";
 
 const sites = containerSites();
 after(() => sites[Symbol.asyncDispose]());
@@ -22,6 +23,7 @@ const cases = [
   ["stop-container", "fails", throwStop],
   ["stop-container", "hangs at the daemon's end", hangAtShutdown],
   ["remove-container", "fails", throwRemove],
+  ["update-container-resources", "fails", throwUpdate],
   ["exec-sync", "fails", throwExec],
   ["exec-sync", "hangs at the daemon's end", hangAtShutdown],
 ] as const;

@@ -2,6 +2,7 @@
 import { after, describe, test } from "node:test";
 import { CrashSites, nameOf, podKinds, spotsOf } from "../support/crash.ts";
 import { killRemove, killStop } from "../support/crash-scenarios.ts";
+import { killUpdatePod } from "../support/crash-updates.ts";
 
 const sites = new CrashSites();
 after(() => sites[Symbol.asyncDispose]());
@@ -20,6 +21,14 @@ for (const kind of podKinds) {
         }
       });
     }
+  }
+  for (const spot of spotsOf("update-pod-sandbox-resources")) {
+    describe(`${nameOf(spot)}, ${kind}`, () => {
+      for (const again of repeats) {
+        test(`then ${again.map(nameOf).join(", ") || "a restart"}`, () =>
+          sites.run((site) => killUpdatePod(site, spot, kind, again)));
+      }
+    });
   }
   for (const spot of spotsOf("remove-pod-sandbox")) {
     describe(`${nameOf(spot)}, ${kind}`, () => {

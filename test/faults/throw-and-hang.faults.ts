@@ -10,6 +10,7 @@ import {
   throwRun,
   throwStop,
 } from "../support/crash-scenarios.ts";
+import { hangUpdatePod, throwUpdatePod } from "../support/crash-updates.ts";
 
 const sites = new CrashSites();
 after(() => sites[Symbol.asyncDispose]());
@@ -31,6 +32,11 @@ for (const kind of podKinds) {
     const name = `${nameOf(spot)}, ${kind}`;
     test(`${name}, fails`, () => sites.run((site) => throwRemove(site, spot, kind)));
     test(`${name}, hangs`, () => sites.run((site) => hangEnd(site, spot, kind, "remove")));
+  }
+  for (const spot of spotsOf("update-pod-sandbox-resources")) {
+    const name = `${nameOf(spot)}, ${kind}`;
+    test(`${name}, fails`, () => sites.run((site) => throwUpdatePod(site, spot, kind)));
+    test(`${name}, hangs`, () => sites.run((site) => hangUpdatePod(site, spot, kind)));
   }
   for (const spot of spotsOf("recover")) {
     const name = `${nameOf(spot)}, ${kind}`;

@@ -29,6 +29,7 @@ import {
   hangStop,
 } from "../support/crash-hangs.ts";
 import { hangRecover, throwRecover } from "../support/crash-scenarios.ts";
+import { hangUpdate, killUpdate, throwUpdate } from "../support/crash-updates.ts";
 
 const sites = containerSites();
 after(() => sites[Symbol.asyncDispose]());
@@ -37,15 +38,18 @@ const create = spotsOf("create-container");
 const start = spotsOf("start-container");
 const stop = spotsOf("stop-container");
 const remove = spotsOf("remove-container");
+const update = spotsOf("update-container-resources");
 const exec = spotsOf("exec-sync");
 const recover = spotsOf("recover-containers");
 
 const kindAt = (at: number): PodKind => turn(podKinds, at);
 
 test("every crash point of the containers' operations is struck here", () => {
-  const all = [create, start, stop, remove, exec, recover].flat();
+  const all = [create, start, stop, remove, update, exec, recover].flat();
   const struck = new Set(all.map(({ point }) => point));
-  const ours = crashPoints.filter((point) => /^(.*-containers?|exec-sync)\//.test(point));
+  const ours = crashPoints.filter((point) =>
+    /^(.*-containers?(-resources)?|exec-sync)\//.test(point),
+  );
   assert.deepEqual([...struck].toSorted(), [...ours].toSorted());
 });
 
@@ -55,6 +59,7 @@ describe("kill -9 at every stage, and for some again in the recovery", () => {
     [start, killStart],
     [stop, killStop],
     [remove, killRemove],
+    [update, killUpdate],
     [exec, killExec],
     [recover, killRecoverContainers],
   ] as const;
@@ -74,6 +79,7 @@ describe("a failure at every stage", () => {
     [start, throwStart],
     [stop, throwStop],
     [remove, throwRemove],
+    [update, throwUpdate],
     [exec, throwExec],
     [recover, throwRecover],
   ] as const;
@@ -106,6 +112,10 @@ describe("a stage that hangs", () => {
   }
   for (const spot of at(remove, "unmount-root")) {
     test(nameOf(spot), () => sites.run((site) => hangRemove(site, spot, "with a holder")));
+  }
+  for (const spot of at(update, "write-record")) {
+    test(`${nameOf(spot)}, and then StopContainer`, () =>
+      sites.run((site) => hangUpdate(site, spot, "with a holder")));
   }
   for (const spot of at(exec, "start-process", "kill-command")) {
     test(nameOf(spot), () => sites.run((site) => hangExec(site, spot, "with a holder")));

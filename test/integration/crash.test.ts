@@ -29,6 +29,7 @@ import {
   throwRun,
   throwStop,
 } from "../support/crash-scenarios.ts";
+import { hangUpdatePod, killUpdatePod, throwUpdatePod } from "../support/crash-updates.ts";
 
 const sites = new CrashSites();
 after(() => sites[Symbol.asyncDispose]());
@@ -36,13 +37,15 @@ after(() => sites[Symbol.asyncDispose]());
 const run = spotsOf("run-pod-sandbox");
 const stop = spotsOf("stop-pod-sandbox");
 const remove = spotsOf("remove-pod-sandbox");
+const update = spotsOf("update-pod-sandbox-resources");
 const recover = spotsOf("recover");
 
 const kindAt = (at: number): PodKind => turn(podKinds, at);
 
 test("every crash point of the sandboxes' operations is struck here", () => {
-  const struck = new Set([...run, ...stop, ...remove, ...recover].map(({ point }) => point));
-  const ours = crashPoints.filter((point) => /^(recover|.*-sandbox)\//.test(point));
+  const all = [run, stop, remove, update, recover].flat();
+  const struck = new Set(all.map(({ point }) => point));
+  const ours = crashPoints.filter((point) => /^(recover|.*-sandbox(-resources)?)\//.test(point));
   assert.deepEqual([...struck].toSorted(), [...ours].toSorted());
 });
 
@@ -62,6 +65,11 @@ describe("kill -9 at every stage, and again in the recovery", () => {
     const again = turn(recover, at + 1);
     test(`${nameOf(spot)}, then ${nameOf(again)}, ${kindAt(at)}`, () =>
       sites.run((site) => killRemove(site, spot, kindAt(at), [again])));
+  }
+  for (const [at, spot] of update.entries()) {
+    const again = turn(recover, at);
+    test(`${nameOf(spot)}, then ${nameOf(again)}, ${kindAt(at)}`, () =>
+      sites.run((site) => killUpdatePod(site, spot, kindAt(at), [again])));
   }
   for (const [at, spot] of recover.entries()) {
     const again = turn(recover, at + 1);
@@ -91,6 +99,10 @@ describe("a failure at every stage", () => {
     test(`${nameOf(spot)}, ${kindAt(at + 1)}`, () =>
       sites.run((site) => throwRemove(site, spot, kindAt(at + 1))));
   }
+  for (const [at, spot] of update.entries()) {
+    test(`${nameOf(spot)}, ${kindAt(at)}`, () =>
+      sites.run((site) => throwUpdatePod(site, spot, kindAt(at))));
+  }
   for (const [at, spot] of recover.entries()) {
     test(`${nameOf(spot)}, ${kindAt(at)}`, () =>
       sites.run((site) => throwRecover(site, spot, kindAt(at))));
@@ -109,6 +121,9 @@ describe("a stage that hangs", () => {
   }
   for (const spot of sample(remove, "shut-down")) {
     test(nameOf(spot), () => sites.run((site) => hangEnd(site, spot, "with a holder", "remove")));
+  }
+  for (const spot of sample(update, "tell-controller")) {
+    test(nameOf(spot), () => sites.run((site) => hangUpdatePod(site, spot, "with a holder")));
   }
   for (const spot of sample(recover, "load-sandboxes", "resume-network-teardown")) {
     test(nameOf(spot), () => sites.run((site) => hangRecover(site, spot, "with a holder")));

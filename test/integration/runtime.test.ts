@@ -107,7 +107,6 @@ describe("RuntimeConfig and UpdateRuntimeConfig", () => {
 
 describe("RPCs that are not there yet", () => {
   const missing = new Set([
-    "updateContainerResources",
     "exec",
     "attach",
     "portForward",

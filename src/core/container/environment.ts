@@ -1,5 +1,7 @@
+import type { LinuxContainerResources } from "../../gen/runtime/v1/api_pb.ts";
 import type { Sandbox, SandboxEnvironment } from "../sandbox/index.ts";
 import type { Container, ContainerUser } from "./container.ts";
+import type { ContainerLimits } from "./runtime.ts";
 
 /** Looks into a mounted root without ever being led out of it. */
 export interface RootFiles {
@@ -31,6 +33,14 @@ export interface SpecSubject {
   readonly targetPid: number | undefined;
 }
 
+/** What an update of a container's resources comes to. */
+export interface ResourceUpdate {
+  /** The resources in force afterwards. */
+  readonly inForce: LinuxContainerResources;
+  /** What is to be written to a container that runs; undefined when the update names nothing. */
+  readonly limits: ContainerLimits | undefined;
+}
+
 /** Makes OCI runtime specs from what is on record and from what the host is now. */
 export interface ContainerSpecs {
   /**
@@ -43,6 +53,11 @@ export interface ContainerSpecs {
    * are made, as the peers do.
    */
   build(subject: SpecSubject): Promise<string>;
+  /**
+   * An update of resources, merged with those in force. `invalid-argument` for limits that cannot be
+   * meant, `failed-precondition` for those that this host cannot keep. Touches nothing.
+   */
+  update(before: Container["resources"], update: LinuxContainerResources): ResourceUpdate;
   /** The process of an exec in the container, as JSON text (runtime-spec, config.md, process). */
   process(subject: SpecSubject, command: readonly string[]): Promise<string>;
 }

@@ -6,12 +6,22 @@ export type {
   ContainerRecords,
   ContainerUser,
 } from "./container.ts";
-export type { CheckedConfig, ContainerSpecs, RootFiles, SpecSubject } from "./environment.ts";
-export type { CreateContainerRequest } from "../../gen/runtime/v1/api_pb.ts";
+export type {
+  CheckedConfig,
+  ContainerSpecs,
+  ResourceUpdate,
+  RootFiles,
+  SpecSubject,
+} from "./environment.ts";
+export type {
+  CreateContainerRequest,
+  UpdateContainerResourcesRequest,
+} from "../../gen/runtime/v1/api_pb.ts";
 export { containerName, newContainerId, placeOf } from "./from-request.ts";
 export type {
   ContainerBundle,
   ContainerExit,
+  ContainerLimits,
   ContainerRuntime,
   ExecResult,
   StartedContainer,

@@ -1,3 +1,4 @@
+import type { LinuxContainerResources } from "../../gen/runtime/v1/api_pb.ts";
 import type { Operation } from "../operation/index.ts";
 import type { ProcessIdentity } from "../sandbox/index.ts";
 import type { KnownIds } from "../store/index.ts";
@@ -43,6 +44,14 @@ export interface ExecResult {
   readonly stdout: Uint8Array;
   readonly stderr: Uint8Array;
   readonly exitCode: number;
+}
+
+/** New limits of a running container. */
+export interface ContainerLimits {
+  /** In the CRI's words: 0 and empty leave what there is, -1 takes a limit away. */
+  readonly resources: LinuxContainerResources;
+  /** The same as OCI LinuxResources, JSON text. */
+  readonly spec: string;
 }
 
 /**
@@ -97,8 +106,12 @@ export interface ContainerRuntime {
    * is an error with the OCI runtime's words. When the operation is aborted its processes are killed.
    */
   execSync(id: string, spec: string, operation: Operation): Promise<ExecResult>;
-  /** Writes limits to a running container, as OCI LinuxResources JSON text. */
-  update(id: string, resources: string): Promise<void>;
+  /**
+   * Writes limits to a running container: all of them or, when it rejects, none. The result takes
+   * them back. `failed-precondition` for less memory than the container uses now, naming both, and
+   * for one that has ended. An aborted signal ends it as a failure does.
+   */
+  update(id: string, limits: ContainerLimits, signal: AbortSignal): Promise<() => Promise<void>>;
   /**
    * Closes the log and opens it anew at its path (kubelet has rotated it away). Does nothing while
    * the open log is still there. On failure there is no new file.

@@ -32,6 +32,7 @@ export const stages = {
     "answer",
   ],
   "remove-pod-sandbox": ["stop", "shut-down", "delete-record", "answer"],
+  "update-pod-sandbox-resources": ["write-limits", "tell-controller", "write-record", "answer"],
   "create-container": [
     "reserve-name",
     "write-record",
@@ -63,6 +64,7 @@ export const stages = {
     "delete-record",
     "answer",
   ],
+  "update-container-resources": ["write-limits", "write-record", "answer"],
   "exec-sync": [
     "build-spec",
     "write-spec",

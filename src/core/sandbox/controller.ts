@@ -95,7 +95,10 @@ export interface SandboxController {
    * were dead already, for what they still have (an open network namespace, say).
    */
   load(sandbox: Sandbox, signal: AbortSignal): Promise<string | undefined>;
-  /** New resources or overhead of the pod, already in the sandbox's value. */
+  /**
+   * New resources or overhead of the pod, already in the sandbox's value and not yet on record. An
+   * update that is taken back comes as another one, with the earlier ones.
+   */
   update(sandbox: Sandbox, signal: AbortSignal): Promise<void>;
   /** Ids, not in `known`, of which this controller still has something: their records were lost. */
   orphans(known: KnownIds): Promise<readonly string[]>;

@@ -1,3 +1,4 @@
+import type { LinuxContainerResources } from "../../gen/runtime/v1/api_pb.ts";
 import type { Sandbox, PodCgroup } from "./sandbox.ts";
 
 /** Whether pinned namespaces are still there, from memory. */
@@ -29,6 +30,8 @@ export interface PodCgroups {
   plan(parent: string, id: string, others: readonly PodCgroup[]): PodCgroup;
   /** Makes what the plan owns, with `resources` in it; nothing when it owns nothing. */
   prepare(cgroup: PodCgroup, resources: CgroupResources | undefined): Promise<void>;
+  /** Refuses limits that cannot be meant: `invalid-argument`, naming field and value. */
+  check(resources: LinuxContainerResources): void;
   /**
    * Writes limits to a parent that davit made; nothing to one that was there before. All of them or,
    * when it rejects, none. The result takes them back.

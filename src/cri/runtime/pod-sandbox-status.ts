@@ -1,11 +1,14 @@
-import { create, toBinary, toJson } from "@bufbuild/protobuf";
+import { create, fromBinary, toBinary, toJson } from "@bufbuild/protobuf";
 import { type SandboxStatus, podSandboxStatus as statusOf } from "../../engine/sandbox/index.ts";
 import type { Sandbox } from "../../core/sandbox/index.ts";
 import {
+  type LinuxContainerResources,
+  LinuxContainerResourcesSchema,
   PodSandboxConfigSchema,
   type PodSandboxStatusRequest,
   PodSandboxStatusResponseSchema,
   PodSandboxStatusSchema,
+  UpdatePodSandboxResourcesRequestSchema,
 } from "../../gen/runtime/v1/api_pb.ts";
 import type { CriContext } from "../context.ts";
 import { encodedContainerStatus } from "../convert/container-status.ts";
@@ -89,6 +92,7 @@ function encodedInfo(context: CriContext, { sandbox, info }: SandboxStatus): Uin
     config: toJson(PodSandboxConfigSchema, sandbox.config, { useProtoFieldName: true }),
     cniResult:
       sandbox.network === undefined ? null : (JSON.parse(sandbox.network.result) as unknown),
+    ...updatedResources(sandbox),
     ...info?.extra,
     history: context.sandboxes.operations.history.of(sandbox.id),
     ...(sandbox.state.name === "dead" ? { reason: sandbox.state.reason } : {}),
@@ -98,4 +102,16 @@ function encodedInfo(context: CriContext, { sandbox, info }: SandboxStatus): Uin
     PodSandboxStatusResponseSchema,
     create(PodSandboxStatusResponseSchema, { info: { info: json } }),
   );
+}
+
+/** The last update of the pod's resources, under the keys of containerd 2.3. */
+function updatedResources({ resourcesBytes }: Sandbox): Readonly<Record<string, unknown>> {
+  if (resourcesBytes === undefined) return {};
+  const request = fromBinary(UpdatePodSandboxResourcesRequestSchema, resourcesBytes);
+  const json = (resources: LinuxContainerResources): unknown =>
+    toJson(LinuxContainerResourcesSchema, resources, { useProtoFieldName: true });
+  return {
+    ...(request.overhead === undefined ? {} : { overhead: json(request.overhead) }),
+    ...(request.resources === undefined ? {} : { resources: json(request.resources) }),
+  };
 }

@@ -13,6 +13,7 @@ import {
   removeCgroup,
   writeResources,
 } from "../../linux/index.ts";
+import { checkResources } from "../../spec/index.ts";
 
 /** Parent of the cgroups of pods that came without one. */
 const ownRoot = "/davit";
@@ -56,6 +57,10 @@ export class FsPodCgroups implements PodCgroups {
       await createCgroup(this.#layout, cgroup.parent);
     }
     if (resources !== undefined) await writeResources(this.#layout, cgroup.parent, resources);
+  }
+
+  check(resources: Parameters<PodCgroups["check"]>[0]): void {
+    checkResources(resources, this.#layout.version === "v2" ? 2 : 1);
   }
 
   async update(cgroup: PodCgroup, resources: CgroupResources): Promise<() => Promise<void>> {

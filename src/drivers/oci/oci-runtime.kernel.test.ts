@@ -428,15 +428,3 @@ describe("OciRuntime.reopenLog()", () => {
     await endOf(id);
   });
 });
-
-test("OciRuntime.update() writes limits to a running container", async () => {
-  const { id } = await host.start(runtime, { args: ["sleep", "1000"] });
-  await runtime.update(id, JSON.stringify({ cpu: { shares: 512 } }));
-  if (host.cgroups.version === "v1") {
-    const shares = `/sys/fs/cgroup/cpu${host.cgroupPath(id)}/cpu.shares`;
-    assert.equal(readFileSync(shares, "utf8"), "512\n");
-  }
-  await assert.rejects(runtime.update(id, "not json"), /OCI runtime update/);
-  await runtime.killAll(id);
-  await endOf(id);
-});

@@ -9,6 +9,7 @@ import type { Clock } from "../../base/time.ts";
 import type {
   ContainerBundle,
   ContainerExit,
+  ContainerLimits,
   ContainerRuntime,
   ExecResult,
   StartedContainer,
@@ -38,6 +39,7 @@ import { findRun, found, sharesHostPids } from "./find-run.ts";
 import { Remains, verbMs } from "./remains.ts";
 import { reopenLog } from "./reopen-log.ts";
 import { programPath } from "./runtime-command.ts";
+import { updateLimits } from "./update.ts";
 import { endCommands, endStrays, findStrays, idOfExitFile, removeUnfinished } from "./strays.ts";
 
 interface Deps {
@@ -241,25 +243,28 @@ export class OciRuntime implements ContainerRuntime {
 
   async execSync(id: string, spec: string, operation: Operation): Promise<ExecResult> {
     const kept = this.#get(id, "run command in");
-    const { facts, hostPids, process } = kept;
+    const { facts, hostPids } = kept;
     const { cgroups, log } = this.#deps;
     const runtimeRoot = this.#places.runtimeRoot(facts.runtimePath);
     const deps = { folder: this.#places.execs, cgroups, log };
-    try {
-      return await execSync(deps, { id, ...facts, runtimeRoot, hostPids }, spec, operation);
-    } catch (cause) {
-      // The runtime of a container that is killed finds its cgroup, namespaces or command gone.
-      if (kindOf(cause) !== "unknown") throw cause;
-      const ended = process === undefined || kept.killed;
-      if (!ended && !(await within(process.exited, execEndMs))) throw cause;
-      const text = `run command in container "${id}": the container has ended meanwhile`;
-      throw new RuntimeError("failed-precondition", text, { cause });
-    }
+    return explainEnd(kept, `run command in container "${id}"`, () =>
+      execSync(deps, { id, ...facts, runtimeRoot, hostPids }, spec, operation),
+    );
   }
 
-  async update(id: string, resources: string): Promise<void> {
-    const { facts } = this.#get(id, "update");
-    await this.#remains.call(facts, ["update", "--resources", "-", id], { input: resources });
+  async update(
+    id: string,
+    limits: ContainerLimits,
+    signal: AbortSignal,
+  ): Promise<() => Promise<void>> {
+    const kept = this.#get(id, "update");
+    const { facts } = kept;
+    const { cgroups, log } = this.#deps;
+    const callRuntime = (input: string): Promise<void> =>
+      this.#remains.call(facts, ["update", "--resources", "-", id], { input, signal });
+    return explainEnd(kept, `update resources of container "${id}"`, () =>
+      updateLimits({ cgroups, log, callRuntime }, facts.cgroupPath, limits),
+    );
   }
 
   async reopenLog(id: string, logPath: string): Promise<void> {
@@ -427,6 +432,19 @@ export class OciRuntime implements ContainerRuntime {
     const kept = this.#kept.get(id);
     if (kept !== undefined) return kept;
     throw new RuntimeError("not-found", `${doing} container "${id}": it is not running here`);
+  }
+}
+
+/** A runtime that works on a container that is killed finds its cgroup, namespaces or command gone. */
+async function explainEnd<T>(kept: Kept, doing: string, work: () => Promise<T>): Promise<T> {
+  try {
+    return await work();
+  } catch (cause) {
+    if (!["unknown", "not-found"].includes(kindOf(cause))) throw cause;
+    const ended = kept.process === undefined || kept.killed;
+    if (!ended && !(await within(kept.process.exited, execEndMs))) throw cause;
+    const text = `${doing}: the container has ended meanwhile`;
+    throw new RuntimeError("failed-precondition", text, { cause });
   }
 }
 

@@ -5,6 +5,7 @@ import type {
   CheckedConfig,
   Container,
   ContainerSpecs,
+  ResourceUpdate,
   SpecSubject,
 } from "../../core/container/index.ts";
 import type { Sandbox } from "../../core/sandbox/index.ts";
@@ -15,6 +16,7 @@ import {
   type OciSeccomp,
   parseSeccompProfile,
   processSpec,
+  resourceUpdate,
   type RuntimeFeatures,
   seccompChoice,
   type SpecHost,
@@ -43,6 +45,15 @@ export class HostContainerSpecs implements ContainerSpecs {
 
   check(config: Container["config"] | undefined, sandbox: Sandbox): CheckedConfig {
     return checkContainerConfig(config, sandbox.config, this.#host);
+  }
+
+  update(
+    before: Container["resources"],
+    update: NonNullable<Container["resources"]>,
+  ): ResourceUpdate {
+    const { inForce, limits, spec } = resourceUpdate(before, update, this.#host);
+    const isEmpty = Object.keys(spec).length === 0;
+    return { inForce, limits: isEmpty ? undefined : { resources: limits, spec: specText(spec) } };
   }
 
   async build(subject: SpecSubject): Promise<string> {

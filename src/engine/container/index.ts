@@ -11,3 +11,4 @@ export { reopenContainerLog } from "./reopen-log.ts";
 export { startContainer } from "./start.ts";
 export { Starting } from "./starting.ts";
 export { stopContainer } from "./stop.ts";
+export { updateContainerResources } from "./update.ts";

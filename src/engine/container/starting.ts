@@ -1,7 +1,9 @@
 import { RuntimeError } from "../../base/errors.ts";
 import type { RunningOperation } from "../../core/operation/index.ts";
 
-/** The creations and starts under way, so that a stop can end one instead of waiting for it. */
+/**
+ * The creations, starts and updates under way, so that a stop can end one instead of waiting for it.
+ */
 export class Starting {
   readonly #byId = new Map<string, RunningOperation>();
   /** The creations, by container, with their sandboxes. */

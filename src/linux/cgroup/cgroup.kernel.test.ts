@@ -13,6 +13,8 @@ import {
   createCgroup,
   detectCgroups,
   killCgroup,
+  memoryInUse,
+  rememberLimits,
   removeCgroup,
   writeResources,
 } from "./index.ts";
@@ -252,4 +254,63 @@ test("a cgroup whose parent has an empty cpuset is made ready all the same", asy
   assert.notEqual(value("cpuset", "cpuset.cpus"), "");
   await removeCgroup(layout, path);
   rmdirSync(`${dir}/pod`);
+});
+
+describe("rememberLimits()", () => {
+  const limits = (): readonly string[] =>
+    layout.version === "v1"
+      ? [
+          value("cpu", "cpu.shares"),
+          value("cpu", "cpu.cfs_period_us"),
+          value("cpu", "cpu.cfs_quota_us"),
+          value("cpuset", "cpuset.cpus"),
+          value("memory", "memory.limit_in_bytes"),
+        ]
+      : ["cpu.weight", "cpu.max", "cpuset.cpus", "memory.max"].map((file) => value("", file));
+  const all = {
+    cpuShares: 77n,
+    cpuQuota: 20_000n,
+    cpuPeriod: 50_000n,
+    cpusetCpus: "0",
+    memoryLimitBytes: 64n << 20n,
+    memorySwapLimitBytes: 64n << 20n,
+  };
+
+  test("writes back what was there, given or not, raised or lowered", async () => {
+    await createCgroup(layout, path);
+    for (const more of [all, { memoryLimitBytes: 32n << 20n, memorySwapLimitBytes: 48n << 20n }]) {
+      const before = limits();
+      const takeBack = await rememberLimits(layout, path);
+      await writeResources(layout, path, more);
+      assert.notDeepEqual(limits(), before);
+      await takeBack();
+      assert.deepEqual(limits(), before);
+      await writeResources(layout, path, all);
+    }
+  });
+
+  test("is content with a cgroup that is gone", async () => {
+    await createCgroup(layout, path);
+    const takeBack = await rememberLimits(layout, path);
+    await writeResources(layout, path, all);
+    await removeCgroup(layout, path);
+    await takeBack();
+    await (await rememberLimits(layout, path))();
+  });
+});
+
+test("memoryInUse() is what the processes use, and 0 or nothing without any", async () => {
+  await createCgroup(layout, path);
+  assert.equal(await memoryInUse(layout, path), 0n);
+  await spawnChildInPool({
+    file: "sh",
+    args: ["-c", "x=$(head -c 20000000 /dev/zero | tr '\\0' x); echo up > /dev/null; sleep 60"],
+    env,
+    cgroupProcsPaths: cgroupProcsPaths(layout, path),
+  });
+  let used = 0n;
+  while (used < 20_000_000n) used = (await memoryInUse(layout, path)) ?? 0n;
+  await killCgroup(layout, path);
+  await removeCgroup(layout, path);
+  assert.equal(await memoryInUse(layout, path), undefined);
 });

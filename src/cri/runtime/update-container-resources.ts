@@ -1,0 +1,16 @@
+import { updateContainerResources as update } from "../../engine/container/index.ts";
+import type { UpdateContainerResourcesRequest } from "../../gen/runtime/v1/api_pb.ts";
+import type { CriContext, RpcCall } from "../context.ts";
+
+/**
+ * Changes the resources of a created or running container. The request's annotations are for
+ * plugins of the runtime (NRI); davit has none, so nobody reads them.
+ */
+export async function updateContainerResources(
+  context: CriContext,
+  request: UpdateContainerResourcesRequest,
+  call: RpcCall,
+): Promise<Record<string, never>> {
+  await update(context.containers, request, call.signal);
+  return {};
+}

@@ -1,0 +1,108 @@
+import assert from "node:assert/strict";
+import { readFileSync } from "node:fs";
+import { after, describe, test } from "node:test";
+import { create, type MessageInitShape } from "@bufbuild/protobuf";
+
+import { kindOf, messageOf } from "../../base/errors.ts";
+import type { ContainerLimits } from "../../core/container/index.ts";
+import { LinuxContainerResourcesSchema } from "../../gen/runtime/v1/api_pb.ts";
+import { memoryInUse } from "../../linux/index.ts";
+import { TestHost } from "./testing/sandbox.ts";
+
+type Limits = Pick<
+  Exclude<MessageInitShape<typeof LinuxContainerResourcesSchema>, { $typeName: string }>,
+  "cpuShares" | "memoryLimitInBytes"
+>;
+
+const host = await TestHost.open();
+const runtime = await host.runtime();
+const soon = (): AbortSignal => AbortSignal.timeout(20_000);
+
+after(async () => {
+  await host[Symbol.asyncDispose]();
+});
+
+async function endOf(id: string): Promise<void> {
+  await runtime.killAll(id);
+  await runtime.wait(id, soon());
+  await runtime.remove(id);
+  host.assertGone(id);
+}
+
+describe("OciRuntime.update()", () => {
+  const limits = (init: Limits): ContainerLimits => ({
+    resources: create(LinuxContainerResourcesSchema, init),
+    spec: JSON.stringify({
+      cpu: { shares: Number(init.cpuShares ?? 1024n) },
+      memory: { limit: Number(init.memoryLimitInBytes ?? -1n) },
+    }),
+  });
+  const value = (id: string, legacy: string, unified: string): string => {
+    const { version } = host.cgroups;
+    const folder =
+      version === "v1" ? `/sys/fs/cgroup/${legacy.split(".")[0] ?? ""}` : "/sys/fs/cgroup";
+    return readFileSync(
+      `${folder}${host.cgroupPath(id)}/${version === "v1" ? legacy : unified}`,
+      "utf8",
+    ).trim();
+  };
+  const shares = (id: string): string => value(id, "cpu.shares", "cpu.weight");
+  const memory = (id: string): string => value(id, "memory.limit_in_bytes", "memory.max");
+
+  test("writes limits to a running container, and takes them back", async () => {
+    const { id } = await host.start(runtime, { args: ["sleep", "1000"] });
+    const before = [shares(id), memory(id)];
+    const takeBack = await runtime.update(
+      id,
+      limits({ cpuShares: 512n, memoryLimitInBytes: 64n << 20n }),
+      soon(),
+    );
+    assert.match(shares(id), /^(512|20)$/);
+    assert.equal(memory(id), String(64 << 20));
+    await takeBack();
+    assert.deepEqual([shares(id), memory(id)], before);
+    await endOf(id);
+  });
+
+  test("leaves all as it was when the runtime or the kernel refuses a part", async () => {
+    const { id } = await host.start(runtime, { args: ["sleep", "1000"] });
+    const before = [shares(id), memory(id)];
+    const wrong = { ...limits({}), spec: "not json" };
+    await assert.rejects(runtime.update(id, wrong, soon()), /OCI runtime update/);
+    // The shares are written before the CPUs, which nobody has.
+    const spec = JSON.stringify({ cpu: { shares: 512, cpus: "4000" } });
+    await assert.rejects(runtime.update(id, { ...limits({}), spec }, soon()), (error) =>
+      ["invalid-argument", "failed-precondition"].includes(kindOf(error)),
+    );
+    assert.deepEqual([shares(id), memory(id)], before);
+    await endOf(id);
+  });
+
+  test("refuses less memory than is in use, naming both figures", async () => {
+    const args = ["sh", "-c", "x=$(seq 1 1500000); sleep 1000; echo $x"];
+    const { id } = await host.start(runtime, { args });
+    const cgroup = host.cgroupPath(id);
+    let used = 0n;
+    while (used < 10_000_000n) used = (await memoryInUse(host.cgroups, cgroup)) ?? 0n;
+    const before = memory(id);
+    await assert.rejects(
+      runtime.update(id, limits({ memoryLimitInBytes: 1n << 20n }), soon()),
+      (error) =>
+        kindOf(error) === "failed-precondition" &&
+        /memory to 1048576 bytes: [1-9][0-9]{7,} bytes are in use/.test(messageOf(error)),
+    );
+    assert.equal(memory(id), before);
+    await endOf(id);
+  });
+
+  test("of a container that has just ended says so", async () => {
+    const { id } = await host.start(runtime, { args: ["sleep", "1000"] });
+    await runtime.killAll(id);
+    await runtime.wait(id, soon());
+    await assert.rejects(
+      runtime.update(id, limits({ cpuShares: 512n }), soon()),
+      (error) => kindOf(error) === "failed-precondition" && /has ended/.test(messageOf(error)),
+    );
+    await endOf(id);
+  });
+});

@@ -1,0 +1,85 @@
+import { type ErrorKind, kindOf, messageOf, RuntimeError } from "../../base/errors.ts";
+import type { Logger } from "../../base/logger.ts";
+import type { ContainerLimits } from "../../core/container/index.ts";
+import {
+  type CgroupLayout,
+  memoryInUse,
+  rememberLimits,
+  writeResources,
+} from "../../linux/index.ts";
+
+interface Deps {
+  readonly cgroups: CgroupLayout;
+  readonly log: Logger;
+  /** Runs `update` of the container's OCI runtime with LinuxResources as JSON text. */
+  readonly callRuntime: (resources: string) => Promise<void>;
+}
+
+/**
+ * Writes limits to the cgroup of a running container: all of them or, when it rejects, none. The
+ * result takes them back.
+ *
+ * The OCI runtime writes them, as it wrote those of the start: its own rules for weights and for the
+ * order of memory and swap hold, and with systemd the scope's properties change, too. What it does
+ * not know of (runc: huge pages) is written here. Taking back goes by the files alone: they hold
+ * also what nobody asked for, as a cpuset that was inherited.
+ */
+export async function updateLimits(
+  deps: Deps,
+  cgroupPath: string,
+  { resources, spec }: ContainerLimits,
+): Promise<() => Promise<void>> {
+  const { cgroups, log } = deps;
+  await refuseBelowUse(cgroups, cgroupPath, resources.memoryLimitInBytes);
+  const takeBack = await rememberLimits(cgroups, cgroupPath, Object.keys(resources.unified));
+  try {
+    await deps.callRuntime(spec);
+    await writeResources(cgroups, cgroupPath, {
+      hugepageLimits: resources.hugepageLimits.map(({ pageSize, limit }) => ({
+        pageSize,
+        limitBytes: limit,
+      })),
+    });
+  } catch (error) {
+    await takeBack().catch((cause: unknown) => {
+      log.error(`take back limits of cgroup "${cgroupPath}": ${messageOf(cause)}`);
+    });
+    throw refusal(error);
+  }
+  return takeBack;
+}
+
+/**
+ * v2 takes any limit and kills until the rest fits (Documentation/admin-guide/cgroup-v2, memory.max);
+ * v1 refuses it in words that name no figure.
+ */
+async function refuseBelowUse(
+  cgroups: CgroupLayout,
+  cgroupPath: string,
+  limit: bigint,
+): Promise<void> {
+  if (limit <= 0n) return;
+  const used = await memoryInUse(cgroups, cgroupPath);
+  if (used === undefined || used <= limit) return;
+  throw new RuntimeError(
+    "failed-precondition",
+    `limit memory to ${limit} bytes: ${used} bytes are in use; free memory in the container first, or ask for more`,
+  );
+}
+
+const kernelWords: readonly (readonly [RegExp, ErrorKind])[] = [
+  // EBUSY: memory that cannot be freed (v1). EACCES: CPUs that the cgroup above does not have (v1).
+  [/resource busy|permission denied/i, "failed-precondition"],
+  [/invalid argument|out of range/i, "invalid-argument"],
+];
+
+/** Runtimes tell the kernel's answers by words alone. */
+function refusal(error: unknown): unknown {
+  if (kindOf(error) !== "unknown") return error;
+  for (const [words, kind] of kernelWords) {
+    if (words.test(messageOf(error))) {
+      return new RuntimeError(kind, messageOf(error), { cause: error });
+    }
+  }
+  return error;
+}

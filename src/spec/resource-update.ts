@@ -1,0 +1,38 @@
+import type { LinuxContainerResources } from "../gen/runtime/v1/api_pb.ts";
+import { linuxResources, mergedResources, type ResourceHost } from "./resources.ts";
+import type { OciResources } from "./runtime-spec.ts";
+
+/** What an update of resources comes to. */
+export interface LimitUpdate {
+  /** The resources in force afterwards. */
+  readonly inForce: LinuxContainerResources;
+  /** What is to be written: the update, with what a limit of it cannot be written without. */
+  readonly limits: LinuxContainerResources;
+  /** The same for an OCI runtime; without members when there is nothing to write. */
+  readonly spec: OciResources;
+}
+
+/**
+ * Merges an update with the resources in force. Memory and swap are written together, since the
+ * kernel checks one against the other (v1) or counts them apart (v2). The OOM score is not a limit of
+ * the cgroup: a running process keeps its own.
+ *
+ * `invalid-argument` and `failed-precondition` as linuxResources(), for the update and for what
+ * comes of it together with what was there before.
+ */
+export function resourceUpdate(
+  before: LinuxContainerResources | undefined,
+  update: LinuxContainerResources,
+  host: ResourceHost,
+): LimitUpdate {
+  const inForce = mergedResources(before, update);
+  const isMemory = update.memoryLimitInBytes !== 0n || update.memorySwapLimitInBytes !== 0n;
+  const limits: LinuxContainerResources = {
+    ...update,
+    memoryLimitInBytes: isMemory ? inForce.memoryLimitInBytes : 0n,
+    memorySwapLimitInBytes: isMemory ? inForce.memorySwapLimitInBytes : 0n,
+  };
+  const spec = linuxResources(limits, host);
+  linuxResources(inForce, host);
+  return { inForce, limits, spec };
+}
