@@ -4,6 +4,7 @@
 #
 #   scripts/setup.sh           what davit needs
 #   scripts/setup.sh --test    what its tests need as well
+#   scripts/setup.sh --vm      what npm run test:vm needs as well
 set -eu
 cd "$(dirname "$0")/.."
 
@@ -11,12 +12,15 @@ cd "$(dirname "$0")/.."
 packages="crun runc conmon containernetworking-plugins iptables busybox-static
   gcc libc6-dev iproute2 util-linux procps"
 test_packages="docker-registry containerd skopeo strace nftables tmux"
+# The kernel of the virtual machine is downloaded, not installed: test/vm/kernel.ts.
+vm_packages="docker-registry qemu-system-x86 nftables xz-utils e2fsprogs"
 
 case "${1:-}" in
   "") ;;
   --test) packages="$packages $test_packages" ;;
+  --vm) packages="$packages $vm_packages" ;;
   *)
-    echo "usage: scripts/setup.sh [--test]" >&2
+    echo "usage: scripts/setup.sh [--test | --vm]" >&2
     exit 2
     ;;
 esac

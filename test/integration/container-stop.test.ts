@@ -3,6 +3,7 @@ import assert from "node:assert/strict";
 import { after, before, describe, test } from "node:test";
 import { Signal } from "../../src/gen/runtime/v1/api_pb.ts";
 import type { TestDaemon } from "../support/daemon.ts";
+import { patient } from "../support/patience.ts";
 import { busyboxLayer, imageOf } from "../support/images.ts";
 import {
   container,
@@ -66,7 +67,7 @@ describe("StopContainer", () => {
     leakless(served, () =>
       inPod(daemon, bare(), async (pod) => {
         const id = await runTrapping(pod, "TERM", "exit 5");
-        assert.ok((await timed(stop(daemon, id, 20))) < 5000);
+        assert.ok((await timed(stop(daemon, id, 20))) < patient(5000));
         const { state, exitCode, reason } = await containerStatus(daemon, id);
         assert.deepEqual([state, exitCode, reason], [EXITED, 5, "Error"]);
       }),
@@ -79,7 +80,7 @@ describe("StopContainer", () => {
       inPod(daemon, bare(), async (pod) => {
         const id = await runTrapping(pod, "TERM", ":");
         const took = await timed(stop(daemon, id, 1));
-        assert.ok(took >= 1000 && took < 4000, `it took ${took} ms`);
+        assert.ok(took >= 1000 && took < patient(4000), `it took ${took} ms`);
         assert.equal((await containerStatus(daemon, id)).exitCode, 137);
       }),
     ),
@@ -92,8 +93,8 @@ describe("StopContainer", () => {
         const id = await runTrapping(pod, "TERM", ":");
         const long = timed(stop(daemon, id, 60));
         const short = timed(stop(daemon, id, 1));
-        assert.ok((await short) < 4000);
-        assert.ok((await long) < 5000);
+        assert.ok((await short) < patient(4000));
+        assert.ok((await long) < patient(5000));
         assert.equal((await containerStatus(daemon, id)).exitCode, 137);
       }),
     ),
@@ -105,7 +106,7 @@ describe("StopContainer", () => {
       inPod(daemon, bare(), async (pod) => {
         const id = await runTrapping(pod, "TERM", ":");
         const long = stop(daemon, id, 60);
-        assert.ok((await timed(stop(daemon, id, 0))) < 2000);
+        assert.ok((await timed(stop(daemon, id, 0))) < patient(2000));
         await long;
       }),
     ),

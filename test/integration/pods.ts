@@ -19,6 +19,7 @@ import {
 import { GrpcStatusError } from "../../src/wire/grpc/status.ts";
 import { type DaemonOptions, TestDaemon } from "../support/daemon.ts";
 import { type LeakCheckOptions, withLeakCheck } from "../support/leaks.ts";
+import { patient } from "../support/patience.ts";
 import { cgroupMark, podConfig } from "../support/pod.ts";
 import { readMounts } from "../support/snapshot/files.ts";
 
@@ -241,13 +242,13 @@ export async function runtimeFact(daemon: TestDaemon, key: string): Promise<unkn
 
 // ---- looks from outside
 
-/** Asks again until `look` gives something else than undefined or false. */
+/** Asks again until `look` gives something else than undefined or false; see `patient`. */
 export async function until<T>(
   what: string,
   look: () => T | undefined | false | Promise<T | undefined | false>,
   timeoutMs = 10_000,
 ): Promise<T> {
-  const deadline = performance.now() + timeoutMs;
+  const deadline = performance.now() + patient(timeoutMs);
   for (;;) {
     const found = await look();
     if (found !== undefined && found !== false) return found;

@@ -9,6 +9,7 @@ import { stringify } from "smol-toml";
 import { CriClient } from "../../src/client/cri-client.ts";
 import { bridgeConflist, type Conflist, testBridge, writeConflist } from "./cni.ts";
 import { type LeakCheckOptions, portmapKeeps } from "./leaks.ts";
+import { patient } from "./patience.ts";
 import { readMounts } from "./snapshot/files.ts";
 
 const repo = path.resolve(import.meta.dirname, "../..");
@@ -179,7 +180,7 @@ export class TestDaemon implements AsyncDisposable {
 
   /** Resolves when Version is answered; fails, with the end of the log, when that cannot be. */
   async ready(): Promise<void> {
-    const timeoutMs = this.#options.readyTimeoutMs ?? 20_000;
+    const timeoutMs = patient(this.#options.readyTimeoutMs ?? 20_000);
     const deadline = Date.now() + timeoutMs;
     for (;;) {
       if (this.#child === undefined) {
@@ -187,7 +188,7 @@ export class TestDaemon implements AsyncDisposable {
         throw new Error(`wait for the daemon: it ended (${code ?? signal ?? ""})\n${this.tail()}`);
       }
       try {
-        await this.client.runtime.version({}, { timeoutMs: 2000 });
+        await this.client.runtime.version({}, { timeoutMs: patient(2000) });
         return;
       } catch (error) {
         if (Date.now() > deadline) {
@@ -209,7 +210,7 @@ export class TestDaemon implements AsyncDisposable {
   async stop(): Promise<Exit> {
     const child = this.#child;
     if (child === undefined) return this.#exited;
-    const timer = setTimeout(() => child.kill("SIGKILL"), 15_000);
+    const timer = setTimeout(() => child.kill("SIGKILL"), patient(15_000));
     child.kill("SIGTERM");
     const exit = await this.#exited;
     clearTimeout(timer);
@@ -228,7 +229,7 @@ export class TestDaemon implements AsyncDisposable {
 
   /** Resolves with the first line that matches, of those from `from` on; fails after `timeoutMs`. */
   async waitForLine(pattern: RegExp, from = 0, timeoutMs = 10_000): Promise<LogLine> {
-    const deadline = Date.now() + timeoutMs;
+    const deadline = Date.now() + patient(timeoutMs);
     for (;;) {
       const line = this.lines.slice(from).find(({ text }) => pattern.test(text));
       if (line !== undefined) return line;

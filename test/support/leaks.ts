@@ -19,6 +19,7 @@ import {
   readMounts,
   rowCounts,
 } from "./snapshot/files.ts";
+import { patient } from "./patience.ts";
 import { networkNames } from "./snapshot/network.ts";
 import { descriptorNames, processNames } from "./snapshot/processes.ts";
 import {
@@ -63,7 +64,7 @@ export const portmapKeeps = {
 
 export interface LeakCheckOptions extends SnapshotOptions {
   readonly allow?: Allowed;
-  /** How long an end that is still going on may take; the default is 2000. */
+  /** How long an end that is still going on may take; the default is 2000. See `patient`. */
   readonly settleMs?: number;
 }
 
@@ -137,7 +138,7 @@ export async function findLeaks(
   before: Snapshot,
   options: LeakCheckOptions = {},
 ): Promise<readonly Difference[]> {
-  const deadline = Date.now() + (options.settleMs ?? 2000);
+  const deadline = Date.now() + patient(options.settleMs ?? 2000);
   for (;;) {
     const leaks = diffSnapshots(before, await takeSnapshot(options), options.allow);
     if (leaks.length === 0 || Date.now() >= deadline) return leaks;

@@ -1,6 +1,7 @@
 import { mkdir, readdir, readFile, rmdir, writeFile } from "node:fs/promises";
 import { setTimeout as delay } from "node:timers/promises";
 
+import { RuntimeError } from "../../base/errors.ts";
 import { errnoCode, systemError } from "../system-error.ts";
 import {
   type CgroupHierarchy,
@@ -99,14 +100,25 @@ async function inheritCpuset(parent: string, dir: string, file: string): Promise
 
 /**
  * Only what is missing is written. EBUSY says that processes are directly in `dir`, which v2 does
- * not allow beside cgroups with controllers ("no internal processes", cgroups(7)).
+ * not allow beside cgroups with controllers ("no internal processes", cgroups(7)): it becomes
+ * `failed-precondition`.
  */
 async function enableControllers(dir: string): Promise<void> {
   const available = (await readCgroupFile(`${dir}/cgroup.controllers`)).split(" ");
   const enabled = (await readCgroupFile(`${dir}/cgroup.subtree_control`)).split(" ");
   const missing = wantedControllers.filter((c) => available.includes(c) && !enabled.includes(c));
   if (missing.length === 0) return;
-  await writeCgroupFile(`${dir}/cgroup.subtree_control`, missing.map((c) => `+${c}`).join(" "));
+  try {
+    await writeCgroupFile(`${dir}/cgroup.subtree_control`, missing.map((c) => `+${c}`).join(" "));
+  } catch (cause) {
+    if (errnoCode(cause) !== "EBUSY") throw cause;
+    throw new RuntimeError(
+      "failed-precondition",
+      `hand on ${missing.join(", ")} of cgroup "${dir}": it has processes itself, and v2 allows ` +
+        "either; move them into a cgroup of their own, or name another cgroup_parent",
+      { cause },
+    );
+  }
 }
 
 async function removeTree(dir: string): Promise<void> {

@@ -1,0 +1,170 @@
+// cgroup v2 as the kernel has it; unified.test.ts has the same on a plain folder, for machines with v1.
+import assert from "node:assert/strict";
+import { existsSync, mkdirSync, readFileSync, rmdirSync, writeFileSync } from "node:fs";
+import { afterEach, describe, test } from "node:test";
+
+import { isKind } from "../../base/errors.ts";
+import { spawnChildInPool } from "../child.ts";
+import { childPids, until } from "../testing/leaks.ts";
+import {
+  cgroupProcs,
+  cgroupProcsPaths,
+  createCgroup,
+  detectCgroups,
+  killCgroup,
+  removeCgroup,
+  writeResources,
+} from "./index.ts";
+
+const layout = detectCgroups();
+// Of each test, not of a suite: what is skipped is to be counted.
+const onV2 = { skip: layout.version !== "v2" && "this host has cgroup v1" };
+const root = layout.version === "v2" ? layout.root : "";
+const parent = `/davit-test-${process.pid}`;
+const path = `${parent}/pod/container`;
+const mib = 1024n * 1024n;
+const controllers = ["cpu", "cpuset", "io", "memory", "pids"];
+
+afterEach(async () => {
+  if (layout.version !== "v2") return;
+  await killCgroup(layout, parent);
+  await removeCgroup(layout, parent);
+  assert.equal(existsSync(`${root}${parent}`), false);
+  await until("our children are reaped", () => childPids().length === 0);
+});
+
+const value = (file: string, of = path): string =>
+  readFileSync(`${root}${of}/${file}`, "utf8").trim();
+const values = (...files: readonly string[]): readonly string[] => files.map((file) => value(file));
+
+async function startIn(cgroup: string, script = "sleep 60"): Promise<number> {
+  const child = await spawnChildInPool({
+    file: "sh",
+    args: ["-c", `${script}; :`],
+    env: { PATH: "/usr/bin:/bin" },
+    cgroupProcsPaths: cgroupProcsPaths(layout, cgroup),
+  });
+  return child.pid;
+}
+
+describe("createCgroup() on v2, by the kernel", () => {
+  test("hands the controllers down to the last level, which keeps them to itself", onV2, async () => {
+    await createCgroup(layout, path);
+    const handedOn = (of: string): readonly string[] =>
+      value("cgroup.subtree_control", of).split(" ");
+    for (const level of [parent, `${parent}/pod`]) {
+      for (const name of controllers) assert.ok(handedOn(level).includes(name), `${level} ${name}`);
+    }
+    assert.equal(value("cgroup.subtree_control"), "");
+    assert.ok(value("cgroup.controllers").includes("memory"));
+  });
+
+  test("says what is in the way of a parent that has processes, and leaves nothing", onV2, async () => {
+    mkdirSync(`${root}${parent}`);
+    await startIn(parent);
+    await assert.rejects(createCgroup(layout, path), (error) => {
+      assert.match(String(error), /hand on cpu.* it has processes itself/);
+      return isKind(error, "failed-precondition");
+    });
+    assert.equal(existsSync(`${root}${parent}/pod`), false);
+  });
+});
+
+describe("killCgroup() on v2, by the kernel", () => {
+  test("kills what is frozen, by itself or from above, and what is threaded", onV2, async () => {
+    const own = `${path}/own`;
+    await createCgroup(layout, path);
+    mkdirSync(`${root}${own}`);
+    await startIn(own);
+    await startIn(path);
+    writeFileSync(`${root}${own}/cgroup.freeze`, "1");
+    await until("it is frozen", () => value("cgroup.events", own).includes("frozen 1"));
+    writeFileSync(`${root}${parent}/cgroup.freeze`, "1");
+    await killCgroup(layout, path);
+    assert.deepEqual(await cgroupProcs(layout, path), []);
+  });
+
+  test("finds the processes of a cgroup with threaded ones below", onV2, async () => {
+    await createCgroup(layout, path);
+    const pid = await startIn(path);
+    mkdirSync(`${root}${path}/threads`);
+    writeFileSync(`${root}${path}/threads/cgroup.type`, "threaded");
+    assert.ok((await cgroupProcs(layout, path)).includes(pid));
+    await killCgroup(layout, path);
+    rmdirSync(`${root}${path}/threads`);
+  });
+});
+
+describe("writeResources() on v2, by the kernel", () => {
+  test("raises and lowers memory with swap, and quota with period, in any order", onV2, async () => {
+    await createCgroup(layout, path);
+    for (const size of [64n * mib, 256n * mib, 32n * mib]) {
+      await writeResources(layout, path, {
+        memoryLimitBytes: size,
+        memorySwapLimitBytes: size + mib,
+      });
+      assert.deepEqual(values("memory.max", "memory.swap.max"), [String(size), String(mib)]);
+    }
+    await writeResources(layout, path, { memoryLimitBytes: -1n, memorySwapLimitBytes: -1n });
+    assert.deepEqual(values("memory.max", "memory.swap.max"), ["max", "max"]);
+    for (const [cpuQuota, cpuPeriod] of [
+      [50_000n, 100_000n],
+      [1000n, 1000n],
+      [2_000_000n, 1_000_000n],
+      [-1n, 100_000n],
+    ] as const) {
+      await writeResources(layout, path, { cpuQuota, cpuPeriod });
+      assert.equal(value("cpu.max"), `${cpuQuota < 0n ? "max" : cpuQuota} ${cpuPeriod}`);
+    }
+    await writeResources(layout, path, { cpuQuota: 20_000n });
+    assert.equal(value("cpu.max"), "20000 100000");
+  });
+
+  test("takes back what it wrote before a failure, and all of it when it is told to", onV2, async () => {
+    await createCgroup(layout, path);
+    const files = ["cpu.weight", "cpu.max", "memory.max", "memory.high", "cpuset.cpus", "pids.max"];
+    const before = values(...files);
+    const wanted = {
+      cpuShares: 512n,
+      cpuQuota: 50_000n,
+      memoryLimitBytes: 64n * mib,
+      cpusetCpus: "0",
+      pids: 77n,
+      unified: { "memory.high": String(32n * mib) },
+    };
+    for (const wrong of [
+      { cpusetCpus: "nonsense" },
+      { unified: { "memory.high": "much" } },
+      { unified: { "memory.nothing": "1" } },
+    ]) {
+      await assert.rejects(writeResources(layout, path, { ...wanted, ...wrong }));
+      assert.deepEqual(values(...files), before);
+    }
+    const takeBack = await writeResources(layout, path, wanted);
+    assert.deepEqual(values(...files), [
+      "20",
+      "50000 100000",
+      String(64n * mib),
+      String(32n * mib),
+      "0",
+      "77",
+    ]);
+    await takeBack();
+    assert.deepEqual(values(...files), before);
+  });
+
+  test("limits huge pages of the kernel's sizes, and refuses others", onV2, async () => {
+    await createCgroup(layout, path);
+    await writeResources(layout, path, {
+      hugepageLimits: [
+        { pageSize: "2MB", limitBytes: 4n * mib },
+        { pageSize: "512MB", limitBytes: 0n },
+      ],
+    });
+    assert.equal(value("hugetlb.2MB.max"), String(4n * mib));
+    await writeResources(layout, path, { hugepageLimits: [{ pageSize: "2MB", limitBytes: 0n }] });
+    assert.equal(value("hugetlb.2MB.max"), "0");
+    const missing = { hugepageLimits: [{ pageSize: "512MB", limitBytes: mib }] };
+    await assert.rejects(writeResources(layout, path, missing), /hugetlb.512MB.max/);
+  });
+});

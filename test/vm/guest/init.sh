@@ -1,0 +1,51 @@
+#!/bin/busybox sh
+# The first process of the virtual machine, in its initramfs: loads the modules, makes the host's root
+# (read-only, by 9p) writable with a tmpfs over it, mounts what a machine has, and goes on there with
+# the job that the kernel's command line names: davit.repo, davit.job, davit.init.
+export PATH=/bin
+/bin/busybox --install -s /bin
+mount -t proc proc /proc
+mount -t sysfs sysfs /sys
+mount -t devtmpfs devtmpfs /dev
+
+fail() {
+  echo "davit-vm: $*" >/dev/console
+  poweroff -f
+}
+
+while read -r module; do
+  insmod "/modules/$module.ko" || echo "davit-vm: no module $module" >/dev/console
+done </modules/order
+
+for word in $(cat /proc/cmdline); do
+  case "$word" in
+    davit.repo=*) repo=${word#*=} ;;
+    davit.init=*) init=${word#*=} ;;
+  esac
+done
+
+mount -t 9p -o trans=virtio,version=9p2000.L,msize=262144,cache=loose,ro host /lower ||
+  fail "the host's root cannot be mounted"
+mount -t tmpfs -o mode=0755 upper /upper
+mkdir /upper/files /upper/work
+mount -t overlay -o lowerdir=/lower,upperdir=/upper/files,workdir=/upper/work root /root ||
+  fail "no overlay over the host's root"
+
+# What changes lies on a tmpfs of its own: an overlay cannot lie on this overlay.
+for folder in tmp run var/tmp/davit-vm var/lib/davit var/lib/cni; do
+  mkdir -p "/root/$folder"
+  mount -t tmpfs -o mode=0755 "davit-vm" "/root/$folder"
+done
+chmod 1777 /root/tmp
+if [ -b /dev/vda ]; then
+  mkdir -p /root/disk
+  mount -t ext4 /dev/vda /root/disk || fail "the disk cannot be mounted"
+fi
+
+mount --move /proc /root/proc
+mount --move /sys /root/sys
+mount --move /dev /root/dev
+mkdir -p /root/dev/pts /root/dev/shm
+mount -t devpts -o gid=5,mode=620,ptmxmode=666 devpts /root/dev/pts
+mount -t tmpfs -o mode=1777 shm /root/dev/shm
+exec switch_root /root "${init:-$repo/test/vm/guest/main.sh}"

@@ -1,0 +1,70 @@
+/** The node of the reboot test: records and addresses on the disk, the rest on a tmpfs, as on any node. */
+import { spawn } from "node:child_process";
+import { closeSync, mkdirSync, openSync, readFileSync, writeFileSync } from "node:fs";
+import path from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
+import { stringify } from "smol-toml";
+import { CriClient } from "../../../src/client/cri-client.ts";
+import { bridgeConflist, writeConflist } from "../../support/cni.ts";
+
+const repo = path.resolve(import.meta.dirname, "../../..");
+const disk = "/disk";
+
+export const ipamDir = path.join(disk, "ipam");
+/** Written last before the reset: what the boot after it is to find. */
+export const expectationFile = path.join(disk, "before-reset.json");
+
+/** What the first boot leaves behind. */
+export interface Expectation {
+  readonly bootId: string;
+  readonly image: string;
+  readonly pods: readonly string[];
+  /** Containers by what they were when the machine stopped. */
+  readonly running: readonly string[];
+  readonly exited: string;
+  readonly created: string;
+}
+
+export function bootId(): string {
+  return readFileSync("/proc/sys/kernel/random/boot_id", "utf8").trim();
+}
+
+/** A daemon that outlives the test process, or is ended by `stop`. */
+export interface RunningNode {
+  readonly client: CriClient;
+  readonly stop: () => void;
+}
+
+/** Starts the daemon on the disk's files and waits until it has taken up its records. */
+export async function startNode(registryConfigPath: string): Promise<RunningNode> {
+  const state = "/run/davit";
+  const listen = path.join(state, "davit.sock");
+  const confDir = path.join(disk, "net.d");
+  const config = path.join(disk, "davit.toml");
+  const log = path.join(disk, `daemon-${bootId()}.log`);
+  mkdirSync(ipamDir, { recursive: true });
+  writeConflist(confDir, "10-test.conflist", bridgeConflist({ ipamDir }));
+  const values = {
+    root: path.join(disk, "root"),
+    state,
+    server: { listen },
+    images: { registry_config_path: registryConfigPath },
+    cni: { conf_dir: confDir, bin_dirs: ["/usr/lib/cni"] },
+  };
+  writeFileSync(config, stringify(values));
+  const stderr = openSync(log, "a");
+  const daemon = spawn(path.join(repo, "bin/davit"), ["serve", "--config", config], {
+    stdio: ["ignore", "ignore", stderr],
+    detached: true,
+  });
+  closeSync(stderr);
+  daemon.unref();
+  const deadline = Date.now() + 120_000;
+  while (!readFileSync(log, "utf8").includes('"message":"ready"')) {
+    if (Date.now() > deadline || daemon.exitCode !== null) {
+      throw new Error(`start davit: it does not get ready\n${readFileSync(log, "utf8")}`);
+    }
+    await sleep(50);
+  }
+  return { client: new CriClient(`unix://${listen}`), stop: () => daemon.kill("SIGTERM") };
+}

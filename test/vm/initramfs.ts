@@ -1,0 +1,63 @@
+/** The first root of the virtual machine: busybox, kernel modules and `guest/init.sh`, as a cpio archive. */
+import { readFileSync, writeFileSync } from "node:fs";
+import path from "node:path";
+import { type Kernel, loadOrder } from "./kernel.ts";
+
+/** What the machine itself needs, then what pods and their networks do. */
+const wanted = [
+  ...[
+    "crc32c_generic",
+    "9p",
+    "9pnet_virtio",
+    "virtio_blk",
+    "virtio_rng",
+    "ext4",
+    "overlay",
+    "erofs",
+    "loop",
+  ],
+  ...["veth", "bridge", "br_netfilter", "nf_tables", "nft_compat", "nft_chain_nat", "xt_nat"],
+  ...["xt_MASQUERADE", "xt_comment", "xt_mark", "xt_multiport", "xt_addrtype", "xt_conntrack"],
+  ...["xt_tcpudp", "xt_limit", "nft_masq", "nft_ct", "nft_fib_inet", "nfnetlink_queue", "tun"],
+];
+
+/** Writes the archive to `file`; the guest's scripts are those of this working copy. */
+export function writeInitramfs(file: string, kernel: Kernel): void {
+  const modules = loadOrder(kernel, wanted);
+  const archive = new Cpio();
+  for (const name of ["bin", "dev", "lower", "modules", "proc", "root", "sys", "upper"]) {
+    archive.add(name, 0o040755);
+  }
+  archive.add("bin/busybox", 0o100755, readFileSync("/bin/busybox"));
+  const init = readFileSync(path.join(import.meta.dirname, "guest/init.sh"));
+  archive.add("init", 0o100755, init);
+  for (const { name, content } of modules) archive.add(`modules/${name}.ko`, 0o100644, content);
+  const order = modules.map(({ name }) => `${name}\n`).join("");
+  archive.add("modules/order", 0o100644, Buffer.from(order));
+  writeFileSync(file, archive.end());
+}
+
+/** The format that the kernel unpacks: "newc", linux/Documentation/driver-api/early-userspace/buffer-format. */
+class Cpio {
+  readonly #parts: Buffer[] = [];
+  #inode = 0;
+
+  add(name: string, mode: number, content: Buffer = Buffer.alloc(0)): void {
+    this.#inode += 1;
+    const nameSize = Buffer.byteLength(name) + 1;
+    // inode, mode, uid, gid, links, mtime, size, device, device of a node (twice two), length, checksum.
+    const fields = [this.#inode, mode, 0, 0, 1, 0, content.length, 0, 0, 0, 0, nameSize, 0];
+    const header = fields.map((field) => field.toString(16).padStart(8, "0")).join("");
+    this.#parts.push(padded(Buffer.from(`070701${header}${name}\0`)), padded(content));
+  }
+
+  end(): Buffer {
+    this.add("TRAILER!!!", 0);
+    return Buffer.concat(this.#parts);
+  }
+}
+
+/** To a multiple of four bytes. */
+function padded(part: Buffer): Buffer {
+  return Buffer.concat([part, Buffer.alloc(-part.length & 3)]);
+}

@@ -1,0 +1,115 @@
+/** The kernel of the virtual machine: Debian's own, unpacked beside the host's own and never installed. */
+import { execFileSync } from "node:child_process";
+import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync } from "node:fs";
+import path from "node:path";
+
+/** A kernel image and the folder of its modules. */
+export interface Kernel {
+  readonly release: string;
+  readonly image: string;
+  readonly modules: string;
+}
+
+/** A module as it is loaded: its name, and what `init_module(2)` takes. */
+export interface KernelModule {
+  readonly name: string;
+  readonly content: Buffer;
+}
+
+/** The package that depends on the newest kernel of the kind. */
+const metaPackage = "linux-image-amd64";
+
+/**
+ * The newest kernel in `cache`, downloaded and unpacked there when there is none. Undefined where it
+ * cannot be had: no apt-get, or no archive that answers.
+ */
+export function findKernel(cache: string): Kernel | undefined {
+  const folder = path.join(cache, "kernel");
+  if (!existsSync(folder) && !download(cache, folder)) return undefined;
+  const boot = path.join(folder, "boot");
+  const name = readdirSync(boot).find((file) => file.startsWith("vmlinuz-"));
+  if (name === undefined) return undefined;
+  const release = name.slice("vmlinuz-".length);
+  return {
+    release,
+    image: path.join(boot, name),
+    modules: path.join(folder, "usr/lib/modules", release),
+  };
+}
+
+function download(cache: string, folder: string): boolean {
+  const fresh = path.join(cache, "kernel.new");
+  rmSync(fresh, { recursive: true, force: true });
+  mkdirSync(fresh, { recursive: true });
+  try {
+    const depends = run("apt-cache", ["depends", metaPackage]);
+    const [, name] = /Depends: (linux-image-\S+)/.exec(depends) ?? [];
+    if (name === undefined) return false;
+    run("apt-get", ["download", "-qq", name], fresh);
+    const file = readdirSync(fresh).find((entry) => entry.endsWith(".deb"));
+    if (file === undefined) return false;
+    run("dpkg-deb", ["-x", path.join(fresh, file), fresh]);
+    rmSync(path.join(fresh, file));
+    renameSync(fresh, folder);
+    return true;
+  } catch {
+    return false;
+  } finally {
+    rmSync(fresh, { recursive: true, force: true });
+  }
+}
+
+function run(command: string, args: readonly string[], cwd?: string): string {
+  const stdio = ["ignore", "pipe", "ignore"] as const;
+  return execFileSync(command, args, { encoding: "utf8", cwd, stdio: [...stdio] });
+}
+
+/**
+ * The modules that were asked for with those that they depend on, in an order in which they can be
+ * loaded. What is built into the kernel is left out; throws for a name that the kernel has not.
+ */
+export function loadOrder(kernel: Kernel, names: readonly string[]): readonly KernelModule[] {
+  const builtin = new Set(
+    readFileSync(path.join(kernel.modules, "modules.builtin"), "utf8").split("\n").map(moduleName),
+  );
+  const files = new Map(
+    readdirSync(kernel.modules, { recursive: true, encoding: "utf8" })
+      .filter((file) => /\.ko(\.xz)?$/.test(file))
+      .map((file) => [moduleName(file), path.join(kernel.modules, file)]),
+  );
+  const order = new Map<string, KernelModule>();
+  const visit = (name: string): void => {
+    if (order.has(name) || builtin.has(name)) return;
+    const file = files.get(name);
+    if (file === undefined) throw new Error(`kernel ${kernel.release} has no module ${name}`);
+    const content = readModule(file);
+    for (const needed of dependencies(content)) visit(moduleName(needed));
+    order.set(name, { name, content });
+  };
+  for (const name of names) visit(name);
+  return [...order.values()];
+}
+
+/** As lsmod has it: without folder and ending, and "_" for "-". */
+function moduleName(file: string): string {
+  return path
+    .basename(file)
+    .replace(/\.ko(\.xz)?$/, "")
+    .replaceAll("-", "_");
+}
+
+/** Without its compression, which busybox' insmod does not undo. */
+function readModule(file: string): Buffer {
+  if (!file.endsWith(".xz")) return readFileSync(file);
+  return execFileSync("xz", ["-dc", file], { maxBuffer: 64 << 20 });
+}
+
+/** From the section .modinfo, which is a list of NAME=VALUE with a zero after each. */
+function dependencies(module: Buffer): readonly string[] {
+  const key = "\0depends=";
+  const at = module.indexOf(key);
+  if (at < 0) return [];
+  const begin = at + key.length;
+  const list = module.toString("latin1", begin, module.indexOf(0, begin));
+  return list.split(",").filter((name) => name !== "");
+}

@@ -1,0 +1,153 @@
+/**
+ * davit in virtual machines: `node test/vm/run.ts [MACHINE...] [--tests WORD,WORD...]`.
+ *
+ * qemu emulates the processor, so no host needs to lend one; the guest's root is the host's, read-only,
+ * under a tmpfs. The last line is `N passed, N failed, N skipped`. See CONTRIBUTING.md.
+ */
+import { execFileSync, spawnSync } from "node:child_process";
+import { mkdirSync, rmSync, truncateSync, writeFileSync } from "node:fs";
+import path from "node:path";
+import { parseArgs } from "node:util";
+import { writeInitramfs } from "./initramfs.ts";
+import { findKernel, type Kernel } from "./kernel.ts";
+import { killMachines, type MachineEnd, runMachine } from "./machine.ts";
+
+/** A machine's life: what it is started with, and how often. */
+interface Machine {
+  /** The guest's script, `guest/<job>.sh`. */
+  readonly job: string;
+  readonly what: string;
+  readonly minutes: number;
+  /** Boots with an empty disk that the boots share; 1 and none if not given. */
+  readonly bootsWithDisk?: number;
+  readonly words?: readonly string[];
+}
+
+/** What the suites are run of: the words of test/run.ts. */
+const suites = [
+  ...["kernel", "integration"],
+  ...["linux/cgroup", "drivers/stats", "drivers/oci"],
+  ...["sandbox-cgroup", "container-stats", "container.test", "container-process", "container-exec"],
+  ...["container-stop", "container-status", "container-restart", "container-pod", "stop-container"],
+];
+
+const machines: readonly Machine[] = [
+  {
+    job: "suites",
+    what: "cgroup v2, cgroupfs driver: kernel and integration tests",
+    minutes: 60,
+  },
+  {
+    job: "reboot",
+    what: "a machine that is reset under its pods, and boots again",
+    minutes: 10,
+    bootsWithDisk: 2,
+  },
+];
+
+const repo = path.resolve(import.meta.dirname, "../..");
+const { values, positionals } = parseArgs({
+  allowPositionals: true,
+  options: { tests: { type: "string", default: suites.join(",") } },
+});
+const out = path.join(import.meta.dirname, "out");
+const total = { passed: 0, failed: 0, skipped: 0 };
+
+for (const signal of ["SIGINT", "SIGTERM"] as const) {
+  process.once(signal, () => {
+    killMachines();
+    process.exit(130);
+  });
+}
+await main();
+
+async function main(): Promise<void> {
+  const chosen = machines.filter(
+    ({ job }) => positionals.length === 0 || positionals.includes(job),
+  );
+  if (chosen.length === 0) {
+    print(`there is no such machine; choose from: ${machines.map(({ job }) => job).join(" ")}`);
+    process.exitCode = 2;
+    return;
+  }
+  const kernel = prepare();
+  if (typeof kernel === "string") {
+    print(`skipped: ${kernel}`);
+    print(`\n0 passed, 0 failed, ${chosen.length} skipped`);
+    return;
+  }
+  for (const machine of chosen) await runBoots(machine, kernel);
+  print(`\n${total.passed} passed, ${total.failed} failed, ${total.skipped} skipped`);
+  process.exitCode = total.failed > 0 ? 1 : 0;
+}
+
+/** The kernel to boot, or why there cannot be a machine. */
+function prepare(): Kernel | string {
+  if (spawnSync("qemu-system-x86_64", ["--version"]).status !== 0) {
+    return "qemu is missing: run scripts/setup.sh --vm";
+  }
+  const cache = path.join(repo, "node_modules/.cache/davit-vm");
+  mkdirSync(cache, { recursive: true });
+  const kernel = findKernel(cache);
+  return kernel ?? "Debian's package linux-image-amd64 cannot be had: no apt-get, or no network";
+}
+
+async function runBoots(machine: Machine, kernel: Kernel): Promise<void> {
+  const { job, what, bootsWithDisk, words = [] } = machine;
+  print(`\n${job}: ${what}`);
+  rmSync(path.join(out, job), { recursive: true, force: true });
+  mkdirSync(path.join(out, job), { recursive: true });
+  const at = (name: string): string => path.join(out, job, name);
+  const initramfs = at("initramfs.cpio");
+  writeInitramfs(initramfs, kernel);
+  const disk = bootsWithDisk === undefined ? undefined : makeDisk(at("disk.img"));
+  try {
+    for (let boot = 1; boot <= (bootsWithDisk ?? 1); boot++) {
+      const end = await runMachine({
+        kernel,
+        initramfs,
+        consoleLog: at(`console-${boot}.log`),
+        outputLog: at(`output-${boot}.log`),
+        words: [`davit.repo=${repo}`, `davit.job=${job}`, `davit.tests=${values.tests}`, ...words],
+        ...(disk === undefined ? {} : { disk }),
+        timeoutMs: machine.minutes * 60_000,
+        onOutput: (part) => process.stdout.write(part),
+      });
+      judge(job, end);
+    }
+  } finally {
+    for (const file of [initramfs, disk]) if (file !== undefined) rmSync(file, { force: true });
+  }
+}
+
+/** An ext4 of 1 GiB in a sparse file. */
+function makeDisk(file: string): string {
+  writeFileSync(file, "");
+  truncateSync(file, 2 ** 30);
+  execFileSync("mkfs.ext4", ["-q", "-F", file]);
+  return file;
+}
+
+/** Adds up what the job told; a machine that told nothing has failed. */
+function judge(job: string, { code, timedOut, output }: MachineEnd): void {
+  const lines = output.matchAll(/^(\d+) passed, (\d+) failed, (\d+) skipped$/gm);
+  let failed = 0;
+  let told = false;
+  for (const [, passes, failures, skips] of lines) {
+    told = true;
+    total.passed += Number(passes);
+    failed += Number(failures);
+    total.skipped += Number(skips);
+  }
+  const wasReset = /^davit-vm: reset$/m.test(output);
+  if (failed === 0 && (!told || timedOut || (code !== 0 && !wasReset))) {
+    const how = timedOut ? "was killed at its deadline" : `ended with ${code ?? "no word"}`;
+    print(`FAILED  ${job}: the machine ${how}; see ${path.relative(repo, path.join(out, job))}`);
+    failed = 1;
+  }
+  total.failed += failed;
+}
+
+function print(line: string): void {
+  process.stdout.write(`${line}\n`);
+}
