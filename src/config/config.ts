@@ -14,6 +14,7 @@ export interface Config {
   readonly images: ImagesConfig;
   readonly cni: CniConfig;
   readonly runtime: RuntimeConfig;
+  readonly streaming: StreamingConfig;
 }
 
 /** `[server]`: the socket that clients talk to. */
@@ -51,6 +52,19 @@ export interface RuntimeConfig {
   readonly retryHoldSeconds: number;
   /** By name; only those that are enabled. `defaultHandler` is always among them. */
   readonly handlers: Readonly<Record<string, HandlerConfig>>;
+}
+
+/** `[streaming]`: where exec, attach and port-forward connect to. */
+export interface StreamingConfig {
+  readonly address: string;
+  /** 0 for a free one. */
+  readonly port: number;
+  readonly tls: boolean;
+  /** Both or none; without them a certificate is made. */
+  readonly tlsCertFile: string;
+  readonly tlsKeyFile: string;
+  readonly idleTimeoutSeconds: number;
+  readonly creationTimeoutSeconds: number;
 }
 
 /** `[runtime.handlers.NAME]`: what a RuntimeClass with this handler name gets. */

@@ -1,4 +1,4 @@
-import type { Config, HandlerConfig, RuntimeConfig } from "./config.ts";
+import type { Config, HandlerConfig, RuntimeConfig, StreamingConfig } from "./config.ts";
 import { nearest } from "./nearest.ts";
 import { builtInHandlers, handlerSection, type HandlerTable } from "./schema.ts";
 import { sections, tomlKey, topLevel } from "./schema.ts";
@@ -35,6 +35,7 @@ export function readConfig(raw: Table, findings: Finding[]): Config {
       ...readWhole(sections.runtime.settings, runtimeRaw, "runtime", findings),
       handlers: readHandlers(asTable(rawHandlers, "runtime.handlers", findings), findings),
     },
+    streaming: readWhole(sections.streaming.settings, table("streaming"), "streaming", findings),
   };
 }
 
@@ -47,6 +48,7 @@ export function checkTogether(config: Config, findings: Finding[]): void {
     });
   }
   checkDefaultHandler(config.runtime, findings);
+  checkCertificate(config.streaming, findings);
   refuseWithoutEffect(config.runtime, findings);
 }
 
@@ -64,6 +66,18 @@ function refuseWithoutEffect({ handlers }: RuntimeConfig, findings: Finding[]): 
       const key = `runtime.handlers.${name}.${tomlKey(field)}`;
       if (isSet) findings.push({ key, message: `"${key}" is not carried out yet: leave it out` });
     }
+  }
+}
+
+function checkCertificate(streaming: StreamingConfig, findings: Finding[]): void {
+  const { tls, tlsCertFile, tlsKeyFile } = streaming;
+  const given = tlsCertFile !== "" ? "tls_cert_file" : "tls_key_file";
+  const missing = tlsCertFile !== "" ? "tls_key_file" : "tls_cert_file";
+  const key = `streaming.${given}`;
+  if ((tlsCertFile === "") !== (tlsKeyFile === "")) {
+    findings.push({ key, message: `"${key}" is of no use alone: set streaming.${missing} too` });
+  } else if (tlsCertFile !== "" && !tls) {
+    findings.push({ key, message: `"${key}" would do nothing: set streaming.tls to true` });
   }
 }
 

@@ -10,6 +10,7 @@ import type {
   LogConfig,
   RuntimeConfig,
   ServerConfig,
+  StreamingConfig,
 } from "./config.ts";
 import {
   absolutePath,
@@ -17,6 +18,7 @@ import {
   choice,
   flag,
   integer,
+  ipAddress,
   optionalPath,
   optionalProgram,
   options,
@@ -127,6 +129,35 @@ const runtime: Section<Omit<RuntimeConfig, "handlers">> = {
   }),
 };
 
+const streaming: Section<StreamingConfig> = {
+  address: ipAddress({
+    default: "127.0.0.1",
+    doc: "Where exec, attach and port-forward connect to. kubelet is on the same machine; whoever else reaches it needs a token.",
+  }),
+  port: integer({ default: 0, min: 0, max: 65535, doc: "0 takes a free one at each start." }),
+  tls: flag({
+    default: false,
+    doc: "true serves https, with a certificate made at each start unless one is given.",
+  }),
+  tlsCertFile: optionalPath({
+    default: "",
+    doc: "A PEM file with the certificate and what stands between it and its root. Read at the start.",
+  }),
+  tlsKeyFile: optionalPath({ default: "", doc: "A PEM file with the certificate's private key." }),
+  idleTimeoutSeconds: integer({
+    default: 4 * 60 * 60,
+    min: 1,
+    max: 7 * 24 * 60 * 60,
+    doc: "A connection on which nothing comes and goes for so long is closed.",
+  }),
+  creationTimeoutSeconds: integer({
+    default: 30,
+    min: 1,
+    max: 3600,
+    doc: "How long a client may take to open its streams once it is connected.",
+  }),
+};
+
 /** A handler as the file writes it: `enabled` decides whether the Config has it at all. */
 export interface HandlerTable extends HandlerConfig {
   readonly enabled: boolean;
@@ -190,6 +221,7 @@ export const sections = {
   images: { doc: "Where images come from.", settings: images },
   cni: { doc: "The network of pods, by CNI plugins.", settings: cni },
   runtime: { doc: "How pods and containers are run.", settings: runtime },
+  streaming: { doc: "The server behind exec, attach and port-forward.", settings: streaming },
 } as const;
 
 /** What [runtime.handlers] holds before a file is read; a file adds to it and changes it key by key. */

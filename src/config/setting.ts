@@ -1,4 +1,5 @@
 import { posix } from "node:path";
+import { ipVersion } from "../base/ip-address.ts";
 import type { Options, OptionValue } from "./config.ts";
 
 /** The answer to reading one value: the value itself, or in words what would have been allowed. */
@@ -83,6 +84,17 @@ export function text(
     doc: about.doc,
     default: about.default,
     read: (raw) => (typeof raw === "string" && pattern.test(raw) ? { value: raw } : { allowed }),
+  };
+}
+
+/** An IP address of either version, without a port. */
+export function ipAddress(about: About<string>): Setting<string> {
+  const isAddress = (raw: unknown): raw is string =>
+    typeof raw === "string" && ipVersion(raw) !== undefined;
+  return {
+    ...about,
+    read: (raw) =>
+      isAddress(raw) ? { value: raw } : { allowed: "an IP address, as 127.0.0.1 or ::1" },
   };
 }
 

@@ -53,6 +53,7 @@ const planted: readonly (readonly [rule: string, file: string, text: string])[] 
   ["layer-engine", "src/engine/planted.ts", 'import "../gen/api_pb.ts";'],
   ["layer-drivers", "src/drivers/oci/planted-layer.ts", 'import "../../cri/image/pull.ts";'],
   ["layer-cri", "src/cri/planted.ts", 'import "../drivers/oci/index.ts";'],
+  ["layer-streaming", "src/streaming/planted.ts", 'import "../cri/image/pull.ts";'],
   ["layer-client", "src/client/planted.ts", 'import "../core/sandbox/index.ts";'],
   ["layer-daemon", "src/daemon/planted.ts", 'import "../cli/main.ts";'],
   ["layer-cli", "src/cli/planted.ts", 'import "../cri/image/pull.ts";'],

@@ -1,0 +1,165 @@
+import assert from "node:assert/strict";
+import { Readable } from "node:stream";
+import { buffer, text } from "node:stream/consumers";
+import { finished } from "node:stream/promises";
+import { describe, test } from "node:test";
+import { openRemoteCommand, type RemoteCommand } from "../client/streaming/index.ts";
+import { dial } from "../client/streaming/dial.ts";
+import { SpdySession } from "../wire/spdy/session.ts";
+import { openServer } from "./testing/open-server.ts";
+
+const all = { stdin: true, stdout: true, stderr: true, terminal: false };
+const transports: readonly ("spdy" | "websocket")[] = ["spdy"];
+
+const readAll = (stream: Readable | undefined): Promise<string> =>
+  text(stream ?? Readable.from([]));
+
+for (const transport of transports) {
+  describe(`exec and attach by ${transport}`, () => {
+    const run = (url: string, choice = all): Promise<RemoteCommand> =>
+      openRemoteCommand(url, { ...choice, transport });
+
+    test("carry both outputs and the exit code", async () => {
+      await using opened = await openServer();
+      const command = { containerId: "c", command: ["echo", "a", "b"], terminal: false };
+      const remote = await run(opened.server.exec(command, all));
+      const [out, err] = await Promise.all([readAll(remote.stdout), readAll(remote.stderr)]);
+      assert.deepEqual([out, err], ["a b\n", "err a b\n"]);
+      assert.deepEqual(await remote.end, { exitCode: 0 });
+      for (const code of [1, 130, 255]) {
+        const failing = { ...command, command: ["exit", String(code)] };
+        const ended = await run(opened.server.exec(failing, all));
+        ended.stdout?.resume();
+        ended.stderr?.resume();
+        assert.deepEqual(await ended.end, { exitCode: code });
+      }
+    });
+
+    test("tell why a command did not run", async () => {
+      await using opened = await openServer();
+      const command = { containerId: "c", command: ["nope"], terminal: false };
+      const remote = await run(opened.server.exec(command, all));
+      remote.stdout?.resume();
+      remote.stderr?.resume();
+      const failure = 'run "nope" in container "c": no such file';
+      assert.deepEqual(await remote.end, { failure });
+    });
+
+    test("carry stdin to its end, and answer after it", async () => {
+      await using opened = await openServer();
+      for (const url of [
+        opened.server.exec({ containerId: "c", command: ["cat"], terminal: false }, all),
+        opened.server.attach({ containerId: "c", terminal: false }, all),
+      ]) {
+        const remote = await run(url);
+        remote.stderr?.resume();
+        const block = Buffer.alloc(300_000, "0123456789");
+        remote.stdin?.write(block);
+        remote.stdin?.end(block);
+        const back = await buffer(remote.stdout ?? Readable.from([]));
+        assert.ok(back.equals(Buffer.concat([block, block])));
+        assert.deepEqual(await remote.end, { exitCode: 0 });
+      }
+    });
+
+    test("carry the sizes of a terminal, which has no stderr", async () => {
+      const { promise: resized, resolve } = Promise.withResolvers<undefined>();
+      await using opened = await openServer({
+        programs: {
+          shell: async ({ stdin, stderr }) => {
+            assert.equal(stderr, undefined);
+            stdin?.resume();
+            await resized;
+            return { exitCode: 0 };
+          },
+        },
+      });
+      const choice = { ...all, stderr: false, terminal: true };
+      const command = { containerId: "c", command: ["shell"], terminal: true };
+      const remote = await run(opened.server.exec(command, choice), choice);
+      remote.stdout?.resume();
+      remote.resize({ width: 80, height: 24 });
+      remote.resize({ width: 120, height: 50 });
+      while (opened.targets.sizes.length < 2) await new Promise((next) => setImmediate(next));
+      resolve(undefined);
+      await remote.end;
+      assert.deepEqual(opened.targets.sizes, [
+        { width: 80, height: 24 },
+        { width: 120, height: 50 },
+      ]);
+    });
+
+    test("lose nothing of a large output, and hold little of it for a slow reader", async () => {
+      await using opened = await openServer();
+      const blocks = 640;
+      const command = { containerId: "c", command: ["flood", String(blocks)], terminal: false };
+      const remote = await run(opened.server.exec(command, all));
+      remote.stderr?.resume();
+      let total = 0;
+      let sum = 0;
+      for await (const chunk of (remote.stdout ?? []) as AsyncIterable<Buffer>) {
+        total += chunk.length;
+        for (let i = 0; i < chunk.length; i += 1024) sum += chunk.readUInt8(i);
+        await new Promise((next) => setImmediate(next));
+      }
+      assert.equal(total, blocks * 64 * 1024);
+      assert.ok(sum > 0);
+      assert.deepEqual(await remote.end, { exitCode: 0 });
+    });
+
+    test("tell the command that its client left", async () => {
+      await using opened = await openServer();
+      const command = { containerId: "c", command: ["sleep"], terminal: false };
+      const remote = await run(opened.server.exec(command, all));
+      const end = assert.rejects(remote.end, { kind: "unavailable" });
+      remote.close();
+      await end;
+      while (opened.targets.aborted.length === 0) await new Promise((next) => setImmediate(next));
+    });
+
+    test("do not run a command before all of its streams are there", async () => {
+      const { promise: started, resolve } = Promise.withResolvers<boolean>();
+      await using opened = await openServer({
+        programs: {
+          look: async ({ stdin, stdout, stderr }) => {
+            resolve(stdin !== undefined && stdout !== undefined && stderr !== undefined);
+            return { exitCode: 0 };
+          },
+        },
+      });
+      const url = opened.server.exec({ containerId: "c", command: ["look"], terminal: false }, all);
+      const remote = await run(url);
+      assert.equal(await started, true);
+      remote.stdout?.resume();
+      remote.stderr?.resume();
+      await remote.end;
+    });
+  });
+}
+
+test("exec: an output whose client has closed it alone does not end the command", async () => {
+  await using opened = await openServer({
+    programs: {
+      half: async ({ stdout, stderr }) => {
+        if (stdout !== undefined) await finished(stdout).catch(() => undefined);
+        stderr?.write("still here");
+        return { exitCode: 3 };
+      },
+    },
+  });
+  const url = opened.server.exec({ containerId: "c", command: ["half"], terminal: false }, all);
+  const remote = await openRemoteCommand(url, all);
+  remote.stdout?.destroy();
+  assert.equal(await readAll(remote.stderr), "still here");
+  assert.deepEqual(await remote.end, { exitCode: 3 });
+});
+
+test("exec by spdy: a client that opens too few streams in time is cut off", async () => {
+  await using opened = await openServer({ config: { creationTimeoutSeconds: 0.01 } });
+  const url = opened.server.exec({ containerId: "c", command: ["sleep"], terminal: false }, all);
+  const { transport } = await dial(url, { method: "POST", headers: { upgrade: "SPDY/3.1" } });
+  const session = new SpdySession({ transport, role: "client" });
+  await session.openStream(new Map([["streamtype", "error"]])).catch(() => undefined);
+  await session.closed;
+  assert.deepEqual(opened.targets.aborted, []);
+});

@@ -1,0 +1,63 @@
+// Exec and attach: the connection becomes the streams of a command, and its end is told.
+import { isKind, messageOf } from "../base/errors.ts";
+import type { ClientStreams } from "../core/streaming/index.ts";
+import type { CommandChoice, CommandPeer } from "../wire/remote-command/peer.ts";
+import { acceptSpdyCommand, spdyCommandProtocols } from "../wire/remote-command/spdy-peer.ts";
+import type { CommandEnd } from "../wire/remote-command/status.ts";
+import {
+  chooseProtocol,
+  headerWords,
+  refuseUpgrade,
+  switchProtocols,
+  type Upgrade,
+} from "./upgrade.ts";
+
+/** Carries a client's streams to what was asked for; resolves to how that ended. */
+export type RunCommand = (streams: ClientStreams, signal: AbortSignal) => Promise<CommandEnd>;
+
+/** What a command's connection is served with. */
+export interface ServeCommandOptions {
+  readonly choice: CommandChoice;
+  readonly creationTimeoutMs: number;
+  readonly run: RunCommand;
+}
+
+/** Serves exec or attach over SPDY. Resolves when the client was told the end, or is gone. */
+export async function serveSpdyCommand(
+  upgrade: Upgrade,
+  options: ServeCommandOptions,
+): Promise<void> {
+  const name = "x-stream-protocol-version";
+  const wanted = headerWords(upgrade.request, name);
+  const protocol = chooseProtocol(wanted, spdyCommandProtocols, "channel.k8s.io");
+  if (protocol === undefined) {
+    const accepted = spdyCommandProtocols.map(
+      (word) => `X-Accepted-Stream-Protocol-Versions: ${word}`,
+    );
+    const why = `none of the protocols ${wanted.join(", ")} is served`;
+    refuseUpgrade(upgrade, 403, why, accepted);
+    return;
+  }
+  const chosen = wanted.length === 0 ? [] : [`X-Stream-Protocol-Version: ${protocol}`];
+  switchProtocols(upgrade, ["Upgrade: SPDY/3.1", ...chosen]);
+  const { choice, creationTimeoutMs } = options;
+  const { transport } = upgrade;
+  const peer = await acceptSpdyCommand({ transport, protocol, choice, creationTimeoutMs });
+  await runFor(peer, options.run);
+}
+
+/** Runs what was asked for and tells the client how it ended. */
+export async function runFor(peer: CommandPeer, run: RunCommand): Promise<void> {
+  await peer.finish(await endOf(peer, run));
+}
+
+async function endOf(peer: CommandPeer, run: RunCommand): Promise<CommandEnd> {
+  try {
+    return await run(peer.streams, peer.signal);
+  } catch (error) {
+    // A command that did not run has an end too, and the user reads why.
+    if (isKind(error, "canceled") && peer.signal.aborted)
+      return { failure: "the client went away" };
+    return { failure: messageOf(error) };
+  }
+}

@@ -1,0 +1,153 @@
+import assert from "node:assert/strict";
+import { once } from "node:events";
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { connect } from "node:net";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { Readable } from "node:stream";
+import { text } from "node:stream/consumers";
+import { test } from "node:test";
+import { checkServerIdentity, connect as connectTls } from "node:tls";
+import { openRemoteCommand } from "../client/streaming/index.ts";
+import { makeCertificate } from "./certificate.ts";
+import { openServer } from "./testing/open-server.ts";
+import { maxTokens, tokenLifeMs } from "./tokens.ts";
+
+const all = { stdin: true, stdout: true, stderr: true, terminal: false };
+const echo = { containerId: "c", command: ["echo", "hi"], terminal: false };
+
+test("StreamingServer hands out addresses on loopback with tokens of 128 bits", async () => {
+  await using opened = await openServer();
+  const url = opened.server.exec(echo, all);
+  assert.match(url, /^http:\/\/127\.0\.0\.1:\d+\/exec\/[\w-]{22}$/);
+  assert.match(opened.server.attach({ containerId: "c", terminal: false }, all), /\/attach\//);
+  assert.match(opened.server.portForward("s", [80]), /\/portforward\//);
+});
+
+test("StreamingServer: a token is good once, under its verb, for one minute", async () => {
+  let now = 0;
+  const clock = { nowMs: () => now, nowNs: () => 0n };
+  await using opened = await openServer({ clock });
+  const { server } = opened;
+  const used = server.exec(echo, all);
+  const command = await openRemoteCommand(used, all);
+  command.stdout?.resume();
+  command.stderr?.resume();
+  await command.end;
+  const guessed = server.exec(echo, all).replace(/[^/]+$/, "A".repeat(22));
+  const otherVerb = server.exec(echo, all).replace("/exec/", "/attach/");
+  const late = server.exec(echo, all);
+  now += tokenLifeMs;
+  for (const url of [used, guessed, otherVerb, late, `${server.address}/metrics`]) {
+    await assert.rejects(openRemoteCommand(url, all), { kind: "not-found" });
+  }
+});
+
+test("StreamingServer: the thousand-and-first waiting address is refused, until the others are late", async () => {
+  let now = 0;
+  await using opened = await openServer({ clock: { nowMs: () => now, nowNs: () => 0n } });
+  for (let i = 0; i < maxTokens; i++) opened.server.portForward("s", []);
+  assert.throws(() => opened.server.exec(echo, all), { kind: "resource-exhausted" });
+  now += tokenLifeMs;
+  opened.server.exec(echo, all);
+});
+
+test("StreamingServer answers plain HTTP in HTTP, and nothing else on its paths", async () => {
+  await using opened = await openServer();
+  const { server } = opened;
+  const known = await fetch(server.exec(echo, all));
+  assert.equal(known.status, 400);
+  await known.text();
+  for (const [path, method] of [
+    ["/", "GET"],
+    ["/exec/", "GET"],
+    ["/exec/../x", "POST"],
+    ["/exec/abc", "DELETE"],
+  ] as const) {
+    const answer = await fetch(`${server.address}${path}`, { method });
+    assert.equal(answer.status, 404, path);
+    await answer.text();
+  }
+});
+
+test("StreamingServer refuses protocols that it has not, and says which it has", async () => {
+  await using opened = await openServer();
+  const ask = async (lines: string[]): Promise<string> => {
+    const { pathname, port } = new URL(opened.server.exec(echo, all));
+    const socket = connect(Number(port), "127.0.0.1");
+    const request = [`POST ${pathname} HTTP/1.1`, "Host: x", "Connection: Upgrade", ...lines];
+    socket.write(`${request.join("\r\n")}\r\n\r\n`);
+    return await text(socket);
+  };
+  const none = await ask(["Upgrade: SPDY/3.1", "X-Stream-Protocol-Version: v9.channel.k8s.io"]);
+  assert.match(none, /^HTTP\/1\.1 403 /);
+  assert.match(none, /X-Accepted-Stream-Protocol-Versions: v4\.channel\.k8s\.io\r\n/);
+  assert.match(await ask(["Upgrade: h2c"]), /^HTTP\/1\.1 400 /);
+});
+
+test("StreamingServer serves TLS with a certificate of its own for its address", async () => {
+  for (const address of ["127.0.0.1", "::1"]) {
+    await using opened = await openServer({ config: { tls: true, address } });
+    const url = opened.server.exec(echo, { ...all, stdin: false });
+    assert.match(url, /^https:/);
+    const command = await openRemoteCommand(url, { ...all, stdin: false });
+    command.stderr?.resume();
+    assert.equal(await text(command.stdout ?? Readable.from([])), "hi\n");
+    assert.deepEqual(await command.end, { exitCode: 0 });
+    const { port } = new URL(opened.server.address);
+    const socket = connectTls({ host: address, port: Number(port), rejectUnauthorized: false });
+    await once(socket, "secureConnect");
+    const cert = socket.getPeerCertificate();
+    assert.equal(checkServerIdentity(address, cert), undefined);
+    assert.equal(checkServerIdentity("localhost", cert), undefined);
+    socket.destroy();
+  }
+});
+
+test("StreamingServer serves TLS with a certificate that it is given, and says what it cannot read", async () => {
+  const folder = mkdtempSync(join(tmpdir(), "davit-streaming-"));
+  try {
+    const given = makeCertificate("10.1.2.3", Date.now());
+    const [tlsCertFile, tlsKeyFile] = [join(folder, "cert.pem"), join(folder, "key.pem")];
+    const config = { tls: true, tlsCertFile, tlsKeyFile };
+    await assert.rejects(
+      openServer({ config }),
+      /read ".*cert\.pem" for streaming over TLS: ENOENT/,
+    );
+    writeFileSync(tlsCertFile, given.cert);
+    writeFileSync(tlsKeyFile, given.key);
+    await using opened = await openServer({ config });
+    const { port } = new URL(opened.server.address);
+    // With the certificate as its own root the whole chain is checked, signature included.
+    const socket = connectTls({
+      host: "127.0.0.1",
+      port: Number(port),
+      ca: given.cert,
+      checkServerIdentity: (_host, cert) => checkServerIdentity("10.1.2.3", cert),
+    });
+    await once(socket, "secureConnect");
+    assert.equal(socket.authorized, true);
+    socket.destroy();
+  } finally {
+    rmSync(folder, { recursive: true });
+  }
+});
+
+test("StreamingServer says where it cannot listen", async () => {
+  await using first = await openServer();
+  const port = Number(new URL(first.server.address).port);
+  await assert.rejects(
+    openServer({ config: { port } }),
+    /listen for streams on "127\.0\.0\.1" port/,
+  );
+});
+
+test("StreamingServer ends what runs when it is closed", async () => {
+  const opened = await openServer();
+  const url = opened.server.exec({ ...echo, command: ["sleep"] }, all);
+  const command = await openRemoteCommand(url, all);
+  const end = assert.rejects(command.end, { kind: "unavailable" });
+  await opened[Symbol.asyncDispose]();
+  await end;
+  assert.equal(opened.targets.aborted.length, 1);
+});

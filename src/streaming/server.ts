@@ -1,0 +1,222 @@
+// The server that kubelet's and crictl's clients connect to for exec, attach and port-forward. An RPC
+// hands out an address with a token, the connection to it leaves HTTP for SPDY or WebSocket, and its
+// streams are carried to the StreamTargets. Imports base, wire and core. Start at StreamingServer.
+import { readFile } from "node:fs/promises";
+import { createServer as createHttpServer, type IncomingMessage, type Server } from "node:http";
+import { createServer as createHttpsServer } from "node:https";
+import { isIPv6, type Socket } from "node:net";
+import type { Duplex } from "node:stream";
+import { kindOf, messageOf, RuntimeError, wrap } from "../base/errors.ts";
+import type { Logger } from "../base/logger.ts";
+import { type Clock, maxTimerMs } from "../base/time.ts";
+import type {
+  AttachRequest,
+  ExecRequest,
+  StreamChoice,
+  StreamTargets,
+  StreamUrls,
+} from "../core/streaming/index.ts";
+import { makeCertificate } from "./certificate.ts";
+import { type RunCommand, serveSpdyCommand } from "./command.ts";
+import { Tokens } from "./tokens.ts";
+import { refuseUpgrade, type Upgrade, upgradeTo } from "./upgrade.ts";
+
+/** Where and how a StreamingServer serves: the section `streaming` of the configuration. */
+export interface StreamingSettings {
+  readonly address: string;
+  readonly port: number;
+  readonly tls: boolean;
+  readonly tlsCertFile: string;
+  readonly tlsKeyFile: string;
+  readonly idleTimeoutSeconds: number;
+  readonly creationTimeoutSeconds: number;
+}
+
+/** What a StreamingServer is made of. */
+export interface StreamingServerOptions {
+  readonly config: StreamingSettings;
+  readonly targets: StreamTargets;
+  readonly log: Logger;
+  readonly clock: Clock;
+}
+
+type Verb = "exec" | "attach" | "portforward";
+
+/** What a token stands for. */
+type Asked =
+  | { readonly verb: "exec"; readonly request: ExecRequest; readonly choice: StreamChoice }
+  | { readonly verb: "attach"; readonly request: AttachRequest; readonly choice: StreamChoice }
+  | { readonly verb: "portforward"; readonly sandboxId: string; readonly ports: readonly number[] };
+
+/** Sockets at once; more are closed as they come. A kubelet has a handful. */
+const maxConnections = 4096;
+/** A client that has not sent its request after this long is cut off. */
+const requestTimeoutMs = 10_000;
+
+/** Hands out addresses and serves the connections that are made to them. */
+export class StreamingServer implements StreamUrls, AsyncDisposable {
+  readonly #options: StreamingServerOptions;
+  readonly #server: Server;
+  readonly #tokens: Tokens<Asked>;
+  readonly #sockets = new Set<Socket>();
+  readonly #serving = new Set<Promise<void>>();
+  #base = "";
+
+  /** Listens. Throws when the address can't be had, or a certificate can't be read. */
+  static async open(options: StreamingServerOptions): Promise<StreamingServer> {
+    const { config, clock } = options;
+    const server = config.tls
+      ? createHttpsServer(await certificateOf(config, clock))
+      : createHttpServer();
+    const streaming = new StreamingServer(options, server);
+    await streaming.#listen();
+    return streaming;
+  }
+
+  private constructor(options: StreamingServerOptions, server: Server) {
+    this.#options = options;
+    this.#server = server;
+    this.#tokens = new Tokens(options.clock);
+    server.maxConnections = maxConnections;
+    server.headersTimeout = requestTimeoutMs;
+    server.requestTimeout = requestTimeoutMs;
+    const idleMs = Math.min(options.config.idleTimeoutSeconds * 1000, maxTimerMs);
+    server.on("connection", (socket: Socket) => {
+      this.#sockets.add(socket);
+      socket.on("close", () => this.#sockets.delete(socket));
+      // Ends what an upgraded connection carries, too: the client is as good as gone.
+      socket.setTimeout(idleMs, () => socket.destroy());
+    });
+    server.on("upgrade", (request: IncomingMessage, transport: Duplex, head: Buffer) => {
+      if (head.length > 0) transport.unshift(head);
+      this.#upgraded({ request, transport });
+    });
+    server.on("request", (request, response) => {
+      const known = this.#take(request) !== undefined;
+      response.writeHead(known ? 400 : 404, { "content-type": "text/plain", connection: "close" });
+      response.end(known ? "an upgrade to SPDY/3.1 or WebSocket is required\n" : "not found\n");
+    });
+  }
+
+  /** Where it serves, as `http://127.0.0.1:34567`. */
+  get address(): string {
+    return this.#base;
+  }
+
+  exec(request: ExecRequest, choice: StreamChoice): string {
+    return this.#url({ verb: "exec", request, choice });
+  }
+
+  attach(request: AttachRequest, choice: StreamChoice): string {
+    return this.#url({ verb: "attach", request, choice });
+  }
+
+  portForward(sandboxId: string, ports: readonly number[]): string {
+    return this.#url({ verb: "portforward", sandboxId, ports });
+  }
+
+  /** Cuts all connections off, which ends what they carry, and waits for that. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    const closed = new Promise<void>((resolve) => this.#server.close(() => resolve()));
+    for (const socket of this.#sockets) socket.destroy();
+    await closed;
+    await Promise.all(this.#serving);
+  }
+
+  #url(asked: Asked): string {
+    return `${this.#base}/${asked.verb}/${this.#tokens.add(asked)}`;
+  }
+
+  async #listen(): Promise<void> {
+    const { address, port, tls } = this.#options.config;
+    await new Promise<void>((resolve, reject) => {
+      this.#server.once("error", (cause) => {
+        reject(wrap(`listen for streams on "${address}" port ${port}`, cause));
+      });
+      this.#server.listen(port, address, () => resolve());
+    });
+    const bound = this.#server.address();
+    if (bound === null || typeof bound === "string") {
+      throw new RuntimeError("internal", "listen for streams: the socket has no port");
+    }
+    const host = reachable(address);
+    this.#base = `${tls ? "https" : "http"}://${isIPv6(host) ? `[${host}]` : host}:${bound.port}`;
+  }
+
+  /** What the request's token stands for: once, and only under its verb. */
+  #take(request: IncomingMessage): Asked | undefined {
+    const path = (request.url ?? "").split("?")[0] ?? "";
+    const [, verb = "", token = ""] = /^\/(exec|attach|portforward)\/([\w-]+)$/.exec(path) ?? [];
+    if (request.method !== "GET" && request.method !== "POST") return undefined;
+    const asked = this.#tokens.take(token);
+    return asked?.verb === (verb as Verb) ? asked : undefined;
+  }
+
+  #upgraded(upgrade: Upgrade): void {
+    // NOTE(node): an "error" without a listener would end the daemon.
+    upgrade.transport.on("error", () => undefined);
+    const asked = this.#take(upgrade.request);
+    if (asked === undefined) {
+      refuseUpgrade(upgrade, 404, "not found");
+      return;
+    }
+    const serving = this.#serve(upgrade, asked).catch((error: unknown) => {
+      const { log } = this.#options;
+      log.debug("stream ended", {
+        verb: asked.verb,
+        kind: kindOf(error),
+        reason: messageOf(error),
+      });
+      upgrade.transport.destroy();
+    });
+    this.#serving.add(serving);
+    void serving.then(() => this.#serving.delete(serving));
+  }
+
+  async #serve(upgrade: Upgrade, asked: Asked): Promise<void> {
+    const to = upgradeTo(upgrade.request);
+    if (to === undefined) {
+      refuseUpgrade(upgrade, 400, "an upgrade to SPDY/3.1 or WebSocket is required");
+      return;
+    }
+    const creationTimeoutMs = this.#options.config.creationTimeoutSeconds * 1000;
+    if (asked.verb === "portforward") {
+      refuseUpgrade(upgrade, 501, "not served yet");
+      return;
+    }
+    const options = { choice: asked.choice, creationTimeoutMs, run: this.#run(asked) };
+    await serveSpdyCommand(upgrade, options);
+  }
+
+  #run(asked: Asked & { verb: "exec" | "attach" }): RunCommand {
+    const { targets } = this.#options;
+    if (asked.verb === "exec") {
+      return (streams, signal) => targets.exec(asked.request, streams, signal);
+    }
+    return async (streams, signal) => {
+      await targets.attach(asked.request, streams, signal);
+      return { exitCode: 0 };
+    };
+  }
+}
+
+/** A server on all addresses is reached by the loopback one. */
+function reachable(address: string): string {
+  if (address === "0.0.0.0") return "127.0.0.1";
+  return isIPv6(address) && /^[0:]+$/.test(address) ? "::1" : address;
+}
+
+async function certificateOf(
+  { address, tlsCertFile, tlsKeyFile }: StreamingSettings,
+  clock: Clock,
+): Promise<{ cert: string; key: string }> {
+  if (tlsCertFile === "") return makeCertificate(reachable(address), clock.nowMs());
+  const read = async (path: string): Promise<string> => {
+    try {
+      return await readFile(path, "utf8");
+    } catch (cause) {
+      throw wrap(`read "${path}" for streaming over TLS`, cause);
+    }
+  };
+  return { cert: await read(tlsCertFile), key: await read(tlsKeyFile) };
+}

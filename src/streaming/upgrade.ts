@@ -1,0 +1,64 @@
+import { type IncomingMessage, STATUS_CODES } from "node:http";
+import type { Duplex } from "node:stream";
+
+/** A request that wants to leave HTTP, with the connection it came on. */
+export interface Upgrade {
+  readonly request: IncomingMessage;
+  readonly transport: Duplex;
+}
+
+/** The protocols that a client may ask for in `Upgrade`. */
+export type UpgradeTo = "spdy" | "websocket";
+
+/** What the request asks for; undefined for anything else. */
+export function upgradeTo(request: IncomingMessage): UpgradeTo | undefined {
+  const wanted = (request.headers.upgrade ?? "").toLowerCase();
+  if (wanted === "spdy/3.1") return "spdy";
+  return wanted === "websocket" ? "websocket" : undefined;
+}
+
+/** Words of a header that may come more than once and as a list with commas. */
+export function headerWords(request: IncomingMessage, name: string): readonly string[] {
+  const lines = request.headersDistinct[name] ?? [];
+  return lines.flatMap((line) => line.split(",")).map((word) => word.trim());
+}
+
+/** The client's first that the server has. undefined when there is none; `fallback` when it named none. */
+export function chooseProtocol<T extends string>(
+  wanted: readonly string[],
+  served: readonly T[],
+  fallback: T,
+): T | undefined {
+  if (wanted.length === 0) return fallback;
+  for (const word of wanted) {
+    const found = served.find((protocol) => protocol === word);
+    if (found !== undefined) return found;
+  }
+  return undefined;
+}
+
+/** Leaves HTTP: what follows on the connection is the other protocol. */
+export function switchProtocols({ transport }: Upgrade, headers: readonly string[]): void {
+  transport.write(
+    ["HTTP/1.1 101 Switching Protocols", "Connection: Upgrade", ...headers, "", ""].join("\r\n"),
+  );
+}
+
+/** Answers in HTTP after all and closes the connection. */
+export function refuseUpgrade(
+  { transport }: Upgrade,
+  code: number,
+  reason: string,
+  headers: readonly string[] = [],
+): void {
+  const body = `${reason}\n`;
+  const head = [
+    `HTTP/1.1 ${code} ${STATUS_CODES[code] ?? ""}`,
+    "Connection: close",
+    "Content-Type: text/plain; charset=utf-8",
+    `Content-Length: ${Buffer.byteLength(body)}`,
+    ...headers,
+  ];
+  transport.on("error", () => undefined);
+  transport.end(`${head.join("\r\n")}\r\n\r\n${body}`);
+}

@@ -1,0 +1,465 @@
+// One SPDY/3.1 connection, of either side. Kubernetes carries exec, attach and port-forward over it;
+// its implementation is moby/spdystream.
+//
+// NOTE(spdystream): it sends no SETTINGS, no WINDOW_UPDATE and heeds none, and reads on only while
+// all of its streams are read. So windows are kept only with peers that send SETTINGS, as this one
+// does as client; with the others TCP alone holds back whoever is too fast.
+import type { Duplex } from "node:stream";
+import { RuntimeError } from "../../base/errors.ts";
+import { Intake } from "../mux/intake.ts";
+import { Outbox } from "../mux/outbox.ts";
+import {
+  type ControlFrame,
+  dataHead,
+  flagFin,
+  FrameParser,
+  frameType,
+  goAwayFrame,
+  goAwayStatus,
+  initialWindowSetting,
+  pingFrame,
+  protocolError,
+  resetFrame,
+  resetStatus,
+  settingsFrame,
+  synReplyFrame,
+  synStreamFrame,
+  windowUpdateFrame,
+} from "./frames.ts";
+import { HeaderReader, HeaderWriter, type SpdyHeaders } from "./headers.ts";
+import { type SpdyCarrier, SpdyStream } from "./stream.ts";
+
+/** What a session is made of. */
+export interface SpdySessionOptions {
+  readonly transport: Duplex;
+  readonly role: "client" | "server";
+  /** Told of each stream that the peer opens; its headers decide what it is. Destroy it to refuse. */
+  readonly onStream?: (stream: SpdyStream) => void;
+  /** Streams at once, of both sides; more are refused one by one. 1024. */
+  readonly maxStreams?: number;
+  /** Unread bytes of all streams above which nothing is read. 4 MiB; 16 where windows are kept. */
+  readonly maxUnreadBytes?: number;
+  /** How long a peer may take to close its end after this side has; 5 s. */
+  readonly lingerMs?: number;
+}
+
+const defaultWindow = 64 * 1024;
+const receiveWindow = 256 * 1024;
+const sessionWindow = 16 * 1024 * 1024;
+const maxWindow = 2 ** 31 - 1;
+const maxStreamId = 2 ** 31 - 1;
+/** The largest data frame that is sent: others get their turn between two of them. */
+const maxDataBytes = 64 * 1024;
+
+interface Opening {
+  readonly resolve: (stream: SpdyStream) => void;
+  readonly reject: (error: Error) => void;
+}
+
+/** One connection and its streams. */
+export class SpdySession {
+  /** Resolves when the connection is gone; to the reason, unless it ended as it should. */
+  readonly closed: Promise<Error | undefined>;
+
+  readonly #options: SpdySessionOptions;
+  readonly #transport: Duplex;
+  readonly #outbox: Outbox;
+  readonly #intake: Intake;
+  readonly #streams = new Map<number, SpdyStream>();
+  readonly #openings = new Map<number, Opening>();
+  readonly #reader = new HeaderReader();
+  readonly #writer = new HeaderWriter();
+  readonly #resolveClosed: (reason: Error | undefined) => void;
+  readonly #carrier: SpdyCarrier = {
+    sendOn: (stream) => this.#pump(stream),
+    sendEndOf: (stream, sent) => this.#outbox.send([dataHead(stream.id, 0, true)], sent),
+    takenFrom: (stream, bytes) => this.#credit(stream, bytes),
+    goneFrom: (stream, whole) => this.#forget(stream, whole),
+  };
+
+  /** The peer keeps windows: it has sent SETTINGS. */
+  #windows = false;
+  #peerInitialWindow = defaultWindow;
+  #sendWindow = defaultWindow;
+  #uncredited = 0;
+  #lastPeerId = 0;
+  #nextId: number;
+  #nextPing: number;
+  #ending = false;
+  #peerLeaves = false;
+  #gone = false;
+
+  constructor(options: SpdySessionOptions) {
+    this.#options = options;
+    this.#transport = options.transport;
+    this.#nextId = options.role === "client" ? 1 : 2;
+    this.#nextPing = this.#nextId;
+    ({ promise: this.closed, resolve: this.#resolveClosed } = Promise.withResolvers());
+    this.#outbox = new Outbox(this.#transport);
+    this.#intake = new Intake({
+      transport: this.#transport,
+      limitBytes: options.maxUnreadBytes ?? 4 * 1024 * 1024,
+      probe: () => this.ping(),
+    });
+    const parser = new FrameParser({
+      control: (frame) => this.#control(frame),
+      data: (id, piece, fin) => this.#data(id, piece, fin),
+    });
+    this.#transport.on("data", (chunk: Buffer) => this.#receive(parser, chunk));
+    this.#transport.on("end", () => this.#lose(undefined));
+    this.#transport.on("error", (error) => this.#lose(error));
+    this.#transport.on("close", () => this.#lose(undefined));
+    if (options.role === "client") this.#announceWindows();
+  }
+
+  /** Bytes that came in and were not read. */
+  get unreadBytes(): number {
+    return this.#intake.heldBytes;
+  }
+
+  /** Streams that are open. */
+  get streamCount(): number {
+    return this.#streams.size;
+  }
+
+  /** Opens a stream. Resolves when the peer has accepted it; `unavailable` when it refuses or leaves. */
+  openStream(headers: SpdyHeaders): Promise<SpdyStream> {
+    if (this.#gone || this.#ending || this.#peerLeaves || this.#nextId > maxStreamId) {
+      return Promise.reject(
+        new RuntimeError("unavailable", "open SPDY stream: connection is closed"),
+      );
+    }
+    const id = this.#nextId;
+    this.#nextId += 2;
+    this.#makeStream(id, headers);
+    const { promise, resolve, reject } = Promise.withResolvers<SpdyStream>();
+    this.#openings.set(id, { resolve, reject });
+    this.#now(synStreamFrame(id, this.#writer.write(headers)));
+    return promise;
+  }
+
+  /** Sends a PING; the answer is not waited for. */
+  ping(): void {
+    this.#now(pingFrame(this.#nextPing));
+    this.#nextPing =
+      this.#nextPing + 2 > maxStreamId ? 2 - (this.#nextPing & 1) : this.#nextPing + 2;
+  }
+
+  /**
+   * Says good-bye behind what was written and closes. What the peer still sends is read and dropped
+   * until it closes too: closing on unread bytes would take away from it what it has not read yet.
+   */
+  end(): void {
+    if (this.#ending || this.#gone) return;
+    this.#ending = true;
+    this.#linger();
+    const farewell = goAwayFrame(this.#lastPeerId, goAwayStatus.ok);
+    this.#outbox.send([farewell], () => this.#transport.end());
+    for (const stream of [...this.#streams.values()]) stream.lose(closedError());
+  }
+
+  /** Cuts the connection off. */
+  destroy(reason?: Error): void {
+    this.#lose(reason);
+    this.#transport.destroy();
+  }
+
+  /** The peer gets a while to close its end; what it sends meanwhile is dropped. */
+  #linger(): void {
+    if (this.#transport.destroyed) return;
+    const timer = setTimeout(() => this.#transport.destroy(), this.#options.lingerMs ?? 5_000);
+    timer.unref();
+    this.#transport.once("close", () => clearTimeout(timer));
+    this.#intake.end();
+    this.#transport.resume();
+  }
+
+  #receive(parser: FrameParser, chunk: Buffer): void {
+    if (this.#gone || this.#ending) return;
+    try {
+      parser.push(chunk);
+    } catch (error) {
+      this.#fail(error instanceof Error ? error : new Error(String(error)));
+    }
+  }
+
+  /** The peer broke the protocol: it is told, and cut off. */
+  #fail(error: Error): void {
+    if (this.#gone) return;
+    this.#outbox.sendNow(goAwayFrame(this.#lastPeerId, goAwayStatus.protocolError));
+    this.#lose(error);
+  }
+
+  #lose(reason: Error | undefined): void {
+    if (this.#gone) return;
+    this.#gone = true;
+    const error = reason instanceof RuntimeError ? reason : closedError(reason);
+    this.#intake.end();
+    this.#outbox.lose(error);
+    for (const opening of this.#openings.values()) opening.reject(error);
+    this.#openings.clear();
+    for (const stream of [...this.#streams.values()]) stream.lose(error);
+    if (!this.#ending) this.#linger();
+    this.#ending = true;
+    this.#transport.end();
+    this.#resolveClosed(reason);
+  }
+
+  #now(frame: Buffer): void {
+    if (this.#gone || this.#transport.writableEnded) return;
+    if (this.#outbox.sendNow(frame)) return;
+    const why = "close SPDY connection: the peer reads none of its answers";
+    this.destroy(new RuntimeError("resource-exhausted", why));
+  }
+
+  #control(frame: ControlFrame): void {
+    if (this.#gone) return;
+    const { type, payload } = frame;
+    switch (type) {
+      case frameType.synStream: {
+        this.#synStream(frame);
+        return;
+      }
+      case frameType.synReply: {
+        this.#synReply(frame);
+        return;
+      }
+      case frameType.headers:
+        number(payload, 0);
+        this.#reader.read(payload.subarray(4)); // only to keep the compression in step
+        if ((frame.flags & flagFin) !== 0) this.#streams.get(streamId(payload))?.receiveEnd();
+        return;
+      case frameType.rstStream: {
+        this.#rstStream(payload);
+        return;
+      }
+      case frameType.settings: {
+        this.#settings(payload);
+        return;
+      }
+      case frameType.ping:
+        // Pings of the own parity are answers (SPDY draft 3, 2.6.5).
+        if (number(payload, 0) % 2 !== this.#nextPing % 2) this.#now(pingFrame(number(payload, 0)));
+        return;
+      case frameType.goAway:
+        number(payload, 0);
+        this.#peerLeaves = true;
+        this.#endWhenEmpty();
+        return;
+      case frameType.windowUpdate: {
+        this.#windowUpdate(payload);
+        return;
+      }
+      default:
+        return; // frames of types that one does not know are skipped (SPDY draft 3, 2.2.1)
+    }
+  }
+
+  #synStream({ payload, flags }: ControlFrame): void {
+    const id = streamId(payload);
+    number(payload, 4);
+    const headers = this.#reader.read(payload.subarray(10));
+    const ofPeer = id % 2 !== this.#nextId % 2;
+    if (id === 0 || !ofPeer) throw protocolError(`a stream opened as ${id}`);
+    if (id <= this.#lastPeerId) throw protocolError(`stream ${id} opened again`);
+    this.#lastPeerId = id;
+    const { onStream, maxStreams } = this.#options;
+    if (onStream === undefined || this.#peerLeaves || this.#streams.size >= (maxStreams ?? 1024)) {
+      this.#now(resetFrame(id, resetStatus.refusedStream));
+      return;
+    }
+    const stream = this.#makeStream(id, headers);
+    if ((flags & flagFin) !== 0) stream.receiveEnd();
+    this.#now(synReplyFrame(id, this.#writer.write(new Map())));
+    onStream(stream);
+  }
+
+  #synReply({ payload, flags }: ControlFrame): void {
+    const id = streamId(payload);
+    this.#reader.read(payload.subarray(4));
+    const opening = this.#openings.get(id);
+    const stream = this.#streams.get(id);
+    if (opening === undefined || stream === undefined) return;
+    this.#openings.delete(id);
+    if ((flags & flagFin) !== 0) stream.receiveEnd();
+    opening.resolve(stream);
+  }
+
+  #rstStream(payload: Buffer): void {
+    const id = streamId(payload);
+    const status = number(payload, 4);
+    const stream = this.#streams.get(id);
+    if (stream === undefined) return;
+    const error = new RuntimeError(
+      "unavailable",
+      `use SPDY stream: the peer reset it (status ${status})`,
+    );
+    this.#streams.delete(id); // no reset in answer to a reset
+    this.#openings.get(id)?.reject(error);
+    this.#openings.delete(id);
+    stream.destroy(error);
+    this.#endWhenEmpty();
+  }
+
+  #settings(payload: Buffer): void {
+    const count = number(payload, 0);
+    if (payload.length !== 4 + 8 * count) throw protocolError("settings of another length");
+    const first = !this.#windows;
+    this.#windows = true;
+    this.#intake.limitBytes = this.#options.maxUnreadBytes ?? sessionWindow;
+    for (let offset = 4; offset < payload.length; offset += 8) {
+      if ((number(payload, offset) & 0xffffff) !== initialWindowSetting) continue;
+      const size = number(payload, offset + 4);
+      if (size > maxWindow) throw protocolError("a window too large");
+      for (const stream of this.#streams.values()) {
+        stream.sendWindow += size - this.#peerInitialWindow;
+      }
+      this.#peerInitialWindow = size;
+    }
+    if (first && this.#options.role === "server") this.#announceWindows();
+    for (const stream of this.#streams.values()) this.#pump(stream);
+  }
+
+  #announceWindows(): void {
+    this.#now(settingsFrame(receiveWindow));
+    this.#now(windowUpdateFrame(0, sessionWindow - defaultWindow));
+  }
+
+  #windowUpdate(payload: Buffer): void {
+    const id = number(payload, 0) & 0x7fffffff;
+    const bytes = number(payload, 4) & 0x7fffffff;
+    if (id === 0) {
+      this.#sendWindow += bytes;
+      if (this.#sendWindow > maxWindow) throw protocolError("a window that overflows");
+      for (const stream of this.#streams.values()) this.#pump(stream);
+      return;
+    }
+    const stream = this.#streams.get(id);
+    if (stream === undefined) return;
+    stream.sendWindow += bytes;
+    if (stream.sendWindow > maxWindow) {
+      this.#reset(stream, resetStatus.flowControlError);
+      return;
+    }
+    this.#pump(stream);
+  }
+
+  #data(id: number, piece: Buffer, fin: boolean): void {
+    if (this.#gone) return;
+    if (this.#windows) this.#creditSession(piece.length);
+    const stream = this.#streams.get(id);
+    if (stream === undefined) {
+      // Data that was under way when the stream ended here is dropped without a word.
+      const known = id % 2 === this.#nextId % 2 ? id < this.#nextId : id <= this.#lastPeerId;
+      if (!known) throw protocolError(`data on stream ${id}, which nobody opened`);
+      return;
+    }
+    if (this.#windows) {
+      stream.receiveWindow -= piece.length;
+      if (stream.receiveWindow < 0) {
+        this.#reset(stream, resetStatus.flowControlError);
+        return;
+      }
+    }
+    if (piece.length > 0) {
+      this.#intake.add(piece.length);
+      if (!stream.receive(piece)) {
+        this.#reset(stream, resetStatus.protocolError);
+        return;
+      }
+    }
+    if (fin) stream.receiveEnd();
+  }
+
+  /** Sends what a stream has, as far as windows and connection allow. */
+  #pump(stream: SpdyStream): void {
+    for (;;) {
+      const out = stream.outgoing;
+      if (out === undefined || out.inFlight) return;
+      const left = out.chunk.length - out.offset;
+      if (left === 0) {
+        stream.outgoing = undefined;
+        out.sent();
+        return;
+      }
+      const allowed = this.#windows ? Math.min(stream.sendWindow, this.#sendWindow) : maxDataBytes;
+      const length = Math.min(left, allowed, maxDataBytes);
+      if (length <= 0) return;
+      stream.sendWindow -= length;
+      this.#sendWindow -= length;
+      const piece = out.chunk.subarray(out.offset, out.offset + length);
+      out.offset += length;
+      out.inFlight = true;
+      this.#outbox.send([dataHead(stream.id, length, false), piece], (error) => {
+        if (stream.outgoing !== out) return; // the stream is gone, and its writer was told
+        out.inFlight = false;
+        if (error === undefined) {
+          this.#pump(stream);
+          return;
+        }
+        stream.outgoing = undefined;
+        out.sent(error);
+      });
+    }
+  }
+
+  #credit(stream: SpdyStream, bytes: number): void {
+    this.#intake.take(bytes);
+    if (!this.#windows || this.#gone || stream.peerEnded || stream.destroyed) return;
+    stream.receiveWindow += bytes;
+    // Told in large steps: an update for each read would double the number of frames.
+    stream.uncredited += bytes;
+    if (stream.uncredited < receiveWindow / 4) return;
+    this.#now(windowUpdateFrame(stream.id, stream.uncredited));
+    stream.uncredited = 0;
+  }
+
+  /** The window of the connection is given back at once: that of each stream holds its sender back. */
+  #creditSession(bytes: number): void {
+    this.#uncredited += bytes;
+    if (this.#uncredited < sessionWindow / 4) return;
+    this.#now(windowUpdateFrame(0, this.#uncredited));
+    this.#uncredited = 0;
+  }
+
+  #reset(stream: SpdyStream, status: number): void {
+    this.#streams.delete(stream.id);
+    this.#now(resetFrame(stream.id, status));
+    stream.destroy(protocolError(`stream ${stream.id} broke its limits`));
+    this.#endWhenEmpty();
+  }
+
+  #forget(stream: SpdyStream, whole: boolean): void {
+    stream.outgoing?.sent(closedError());
+    stream.outgoing = undefined;
+    if (!this.#streams.delete(stream.id)) return;
+    this.#openings.get(stream.id)?.reject(closedError());
+    this.#openings.delete(stream.id);
+    if (!whole) this.#now(resetFrame(stream.id, resetStatus.cancel));
+    this.#endWhenEmpty();
+  }
+
+  #endWhenEmpty(): void {
+    if (this.#peerLeaves && this.#streams.size === 0) this.end();
+  }
+
+  #makeStream(id: number, headers: SpdyHeaders): SpdyStream {
+    const windows = { sendWindow: this.#peerInitialWindow, receiveWindow };
+    const stream = new SpdyStream(this.#carrier, { id, headers, ...windows });
+    this.#streams.set(id, stream);
+    return stream;
+  }
+}
+
+function closedError(cause?: Error): RuntimeError {
+  return new RuntimeError("unavailable", "use SPDY stream: the connection is closed", { cause });
+}
+
+function number(payload: Buffer, offset: number): number {
+  if (offset + 4 > payload.length) throw protocolError("a frame that is cut off");
+  return payload.readUInt32BE(offset);
+}
+
+function streamId(payload: Buffer): number {
+  return number(payload, 0) & 0x7fffffff;
+}
