@@ -67,6 +67,7 @@ struct job_kind {
 extern const struct job_kind namespace_jobs[];
 extern const struct job_kind mount_jobs[];
 extern const struct job_kind file_jobs[];
+extern const struct job_kind in_root_jobs[];
 
 /* Adds the functions that are not jobs: spawn, pidfds, the mount watch, flock, attributes, memory, notify,
    copies of programs. */

@@ -101,7 +101,7 @@ static void make_private_bind(struct job *job) {
 
 struct overlay {
   struct fault *fault;
-  const char *target, *upper, *work;
+  const char *target, *upper, *work; /* no upper: read-only */
   char **lower; /* topmost first */
   size_t count;
 };
@@ -139,14 +139,16 @@ static int overlay_by_fsopen(struct overlay *overlay) {
     }
   }
   if (fsconfig_string(fs, "source", "overlay") < 0 ||
-      fsconfig_string(fs, "upperdir", overlay->upper) < 0 ||
-      fsconfig_string(fs, "workdir", overlay->work) < 0 ||
-      fsconfig_string(fs, "index", "off") < 0 || fsconfig_string(fs, "volatile", NULL) < 0 ||
+      (overlay->upper != NULL && (fsconfig_string(fs, "upperdir", overlay->upper) < 0 ||
+                                  fsconfig_string(fs, "workdir", overlay->work) < 0 ||
+                                  fsconfig_string(fs, "volatile", NULL) < 0)) ||
+      fsconfig_string(fs, "index", "off") < 0 ||
       syscall(SYS_fsconfig, fs, FSCONFIG_CMD_CREATE, NULL, NULL, 0) < 0) {
     overlay_fault(overlay, fs, "create overlay");
     goto done;
   }
-  mnt = (int)syscall(SYS_fsmount, fs, FSMOUNT_CLOEXEC, 0);
+  mnt = (int)syscall(SYS_fsmount, fs, FSMOUNT_CLOEXEC,
+                     overlay->upper == NULL ? MOUNT_ATTR_RDONLY : 0);
   if (mnt < 0) {
     overlay_fault(overlay, fs, "fsmount overlay");
   } else if (syscall(SYS_move_mount, mnt, "", AT_FDCWD, overlay->target, MOVE_MOUNT_F_EMPTY_PATH) < 0) {
@@ -179,9 +181,13 @@ static int overlay_by_mount(struct overlay *overlay) {
       goto done;
     }
   }
-  snprintf(options + length, sizeof options - length, ",upperdir=%s,workdir=%s,index=off,volatile",
-           overlay->upper, overlay->work);
-  if (mount("overlay", overlay->target, "overlay", 0, options) < 0) {
+  length += (size_t)snprintf(options + length, sizeof options - length, ",index=off");
+  if (overlay->upper != NULL) {
+    snprintf(options + length, sizeof options - length, ",upperdir=%s,workdir=%s,volatile",
+             overlay->upper, overlay->work);
+  }
+  unsigned long flags = overlay->upper == NULL ? MS_RDONLY : 0;
+  if (mount("overlay", overlay->target, "overlay", flags, options) < 0) {
     fault_set(overlay->fault, "mount overlay on", overlay->target);
   } else {
     result = 0;
@@ -196,8 +202,8 @@ done:
 
 /*
  * strings: a folder, then names that are short as they are relative to it: target, upper, work, the
- * lower layers with the topmost first; numbers: 1 to do as on an old kernel. The thread's working
- * folder is its own, and ends with it.
+ * lower layers with the topmost first; numbers: 1 to do as on an old kernel. An empty upper: a
+ * read-only overlay, of two layers at least. The thread's working folder is its own, and ends with it.
  *
  * volatile: umount would sync the upper layer, and no container survives a power loss. index=off:
  * a kernel may have it on, and then refuses layers that two overlays share at different places.
@@ -217,6 +223,7 @@ static void mount_overlay(struct job *job) {
       return;
     }
   }
+  if (overlay.upper[0] == '\0') overlay.upper = overlay.work = NULL;
   if (unshare(CLONE_FS) < 0 || chdir(job->strings[0]) < 0) {
     fault_set(&job->fault, "chdir", job->strings[0]);
     return;

@@ -33,6 +33,7 @@ export interface ImagesConfig {
   readonly registryConfigPath: string;
   /** Names of images that kubelet must not collect. */
   readonly pinned: readonly string[];
+  readonly volumes: "copy" | "ignore";
 }
 
 /** `[cni]`: the network of pods. */

@@ -31,6 +31,7 @@ test("defaultConfig() has the values that are the contract", () => {
   assert.deepEqual(config.images, {
     registryConfigPath: "/etc/davit/certs.d",
     pinned: [],
+    volumes: "copy",
   });
   assert.deepEqual(config.cni, {
     confDir: "/etc/cni/net.d",

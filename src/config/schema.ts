@@ -74,6 +74,11 @@ const images: Section<ImagesConfig> = {
     default: [],
     doc: "Names of images that kubelet must never collect, as pull takes them: busybox:1.37.",
   }),
+  volumes: choice({
+    of: ["copy", "ignore"],
+    default: "copy",
+    doc: '"copy" gives a container a folder where its image has a VOLUME, with what the image has there; "ignore" does not.',
+  }),
 };
 
 const cni: Section<CniConfig> = {

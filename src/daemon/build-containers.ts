@@ -1,6 +1,6 @@
 import { RuntimeError } from "../base/errors.ts";
 import type { Config } from "../config/config.ts";
-import { ContainerStore } from "../core/container/index.ts";
+import { ContainerStore, layersOf } from "../core/container/index.ts";
 import { ImageStore } from "../core/image/index.ts";
 import type { Sandbox, SandboxController, SandboxStore } from "../core/sandbox/index.ts";
 import { OciRuntime } from "../drivers/oci/index.ts";
@@ -81,7 +81,7 @@ export async function buildContainers(
     tasks,
     clock,
     log,
-    layersInUse: () => [...store.all()].flatMap(({ image }) => image.layers),
+    layersInUse: () => [...store.all()].flatMap(layersOf),
   };
   const containers: ContainerContext = {
     ...shared,
@@ -97,12 +97,14 @@ export async function buildContainers(
         return { ...features, idmapMounts: features.idMappedMounts };
       },
     }),
+    ignoreVolumes: config.images.volumes === "ignore",
     runtimes: [runtime],
     runtimeOf: () => runtime,
     environmentOf: (sandbox) => controllerOf(parts, sandbox).environment(sandbox),
     starting: new Starting(),
-    onRemoved: ({ image }) => {
-      tasks.spawn("remove layers that nobody uses", () => removeUnusedLayers(images, image.layers));
+    onRemoved: (container) => {
+      const layers = layersOf(container);
+      tasks.spawn("remove layers that nobody uses", () => removeUnusedLayers(images, layers));
     },
     times: { ...defaultContainerTimes, createMs, startMs: createMs },
   };

@@ -3,6 +3,7 @@ import { lstat, open, readlink } from "node:fs/promises";
 import { constants } from "node:fs";
 import { join } from "node:path";
 import { RuntimeError } from "../base/errors.ts";
+import { nativeCount, nativeJob } from "./native.ts";
 import { errnoCode, systemError } from "./system-error.ts";
 
 // Linux: MAXSYMLINKS, path_resolution(7).
@@ -42,6 +43,27 @@ export async function readFileInRoot(
   } finally {
     await file.close();
   }
+}
+
+/**
+ * Mounts the folder at `path` in `root` on `target`, read-only and private, without what is mounted
+ * below it. Symbolic links are followed as a process inside would, by the kernel alone (openat2,
+ * RESOLVE_IN_ROOT). An empty path is the root itself. ENOENT, ENOTDIR and ELOOP mean that no folder is
+ * there; when it rejects, nothing is mounted.
+ */
+export async function bindInRoot(root: string, path: string, target: string): Promise<void> {
+  await nativeJob("bindInRoot", [root, path, target]);
+}
+
+/**
+ * Copies what is in the folder at `path` in `root` to the empty folder `target`, with owners, modes,
+ * times, extended attributes, hard links and device nodes, and gives `target` the folder's own.
+ * `path` is found as by {@link bindInRoot}. False when nothing is there; ENOTDIR when it is no folder.
+ * It can take long, and goes on when its caller has given up.
+ */
+export async function copyInRoot(root: string, path: string, target: string): Promise<boolean> {
+  const [copied] = await nativeCount("copyInRoot", [root, path, target]);
+  return copied === 1;
 }
 
 /** Where `path` leads inside `root`; undefined when it leads nowhere. */

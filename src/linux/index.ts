@@ -28,6 +28,7 @@ export { hostBootId, kernelRelease } from "./host.ts";
 export { releaseMemory } from "./memory.ts";
 export {
   type BindOptions,
+  bindMount,
   listMounts,
   type MountEntry,
   makePrivateBind,
@@ -53,4 +54,4 @@ export { type RunOptions, type RunResult, run } from "./run.ts";
 export { type SysctlNamespaces, writeSysctls } from "./sysctls.ts";
 export { errnoCode, SystemError, systemError } from "./system-error.ts";
 export { diskUsage, removeTree, syncFileSystem, type TreeUsage } from "./trees.ts";
-export { readFileInRoot } from "./in-root.ts";
+export { bindInRoot, copyInRoot, readFileInRoot } from "./in-root.ts";

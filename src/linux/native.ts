@@ -96,8 +96,12 @@ interface Native {
   readonly unmount: NativeJob;
   /** pool. [dir]. */
   readonly makePrivateBind: NativeJob;
-  /** own. [dir, target, upper, work, lower, ...] relative to dir, topmost first; [1 as before 6.7]. EINVAL, ESTALE, ENOENT: what overlayfs does not take. */
+  /** own. [dir, target, upper, work, lower, ...] relative to dir, topmost first; [1 as before 6.7]. upper "": read-only. EINVAL, ESTALE, ENOENT: what overlayfs does not take. */
   readonly mountOverlay: NativeJob;
+  /** pool. [root, path in it, target], read-only. ENOENT, ENOTDIR, ELOOP: no folder is there. */
+  readonly bindInRoot: NativeJob;
+  /** pool. [root, path in it, empty target]: [1, or 0 when nothing is there]. ENOTDIR: no folder. */
+  readonly copyInRoot: NativeCount;
   /** pool. [path], [entries at most]: [1 when there is more]. EPERM: an immutable file; EXDEV, EBUSY: a mount in it. */
   readonly removeTree: NativeCount;
   /** pool. [dir]: [bytes, inodes]. */
@@ -169,6 +173,7 @@ export async function nativeJob(
     | "unmount"
     | "makePrivateBind"
     | "mountOverlay"
+    | "bindInRoot"
     | "syncFileSystem",
   strings: readonly (string | null)[],
   numbers: readonly number[] = [],
@@ -182,12 +187,12 @@ export async function nativeJob(
 
 /** The same, for the jobs that answer with numbers. */
 export async function nativeCount(
-  name: "removeTree" | "diskUsage",
-  path: string,
+  name: "removeTree" | "diskUsage" | "copyInRoot",
+  strings: readonly string[],
   numbers: readonly number[] = [],
 ): Promise<readonly number[]> {
   try {
-    return await native()[name]([path], numbers);
+    return await native()[name](strings, numbers);
   } catch (cause) {
     throw nativeError(cause);
   }

@@ -4,9 +4,12 @@ import { nativeJob } from "./native.ts";
 export interface OverlayOptions {
   readonly folder: string;
   readonly target: string;
-  /** Writable layer and scratch folder: on one file system, for this mount alone and for once. */
-  readonly upper: string;
-  readonly work: string;
+  /**
+   * Writable layer and scratch folder: on one file system, for this mount alone and for once. Without
+   * them it is read-only, and takes two layers at least.
+   */
+  readonly upper?: string;
+  readonly work?: string;
   /** Read-only layers, topmost first; at least one. */
   readonly lower: readonly [string, ...string[]];
   /** Mounts as on a kernel before 6.7, for tests. */
@@ -21,7 +24,7 @@ export interface OverlayOptions {
  * A SystemError gives overlayfs' own words, where it has any.
  */
 export async function mountOverlay(options: OverlayOptions): Promise<void> {
-  const { folder, target, upper, work, lower, asOldKernel } = options;
+  const { folder, target, upper = "", work = "", lower, asOldKernel } = options;
   await nativeJob(
     "mountOverlay",
     [folder, target, upper, work, ...lower],

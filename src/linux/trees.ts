@@ -22,7 +22,7 @@ const REMOVE_AT_ONCE = 5_000;
 export async function removeTree(path: string, signal?: AbortSignal): Promise<void> {
   for (;;) {
     signal?.throwIfAborted();
-    const [more] = await nativeCount("removeTree", path, [REMOVE_AT_ONCE]);
+    const [more] = await nativeCount("removeTree", [path], [REMOVE_AT_ONCE]);
     if (more !== 1) return;
   }
 }
@@ -33,7 +33,7 @@ export async function removeTree(path: string, signal?: AbortSignal): Promise<vo
  * is in them.
  */
 export async function diskUsage(folder: string): Promise<TreeUsage> {
-  const [bytes = 0, inodes = 0] = await nativeCount("diskUsage", folder);
+  const [bytes = 0, inodes = 0] = await nativeCount("diskUsage", [folder]);
   return { bytes: BigInt(bytes), inodes: BigInt(inodes) };
 }
 

@@ -25,5 +25,6 @@ export type { ProfileChoice } from "./security.ts";
 export { apparmorChoice, seccompChoice } from "./security.ts";
 export type { StopSignal } from "./stop-signal.ts";
 export { parseSignal, stopSignal } from "./stop-signal.ts";
+export { declaredVolumes } from "./volumes.ts";
 export type { CheckedContainerConfig } from "./validate.ts";
 export { checkContainerConfig } from "./validate.ts";

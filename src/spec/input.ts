@@ -39,6 +39,8 @@ export interface SpecInput {
    * (checkPropagation()), and where SELinux is on it was labelled.
    */
   readonly mountSources: readonly string[];
+  /** Volumes that the image declares and that are there: the folder of each on the host. */
+  readonly volumes: readonly { readonly path: string; readonly source: string }[];
   /** The devices of the config: links followed, folders expanded, numbers read. */
   readonly devices: readonly GrantedDevice[];
   /** All devices of the host for a privileged container; undefined withholds them. */

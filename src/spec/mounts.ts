@@ -14,14 +14,14 @@ export interface ContainerMounts {
 
 /**
  * What is mounted in a container, in this order: the kernel's file systems; then the request's
- * mounts and the pod's own files together, those with fewer path parts first, so that none hides
- * another. A mount of the request takes the place of ours at the same path, and of the kernel's
+ * mounts, the pod's own files and the image's volumes together, those with fewer path parts first, so that none hides
+ * another. A volume gives way to a file of the pod. A mount of the request takes the place of ours at the same path, and of the kernel's
  * file systems below it.
  */
 export function containerMounts(
   input: Pick<
     SpecInput,
-    "config" | "sandbox" | "sandboxFiles" | "mountSources" | "host" | "runtime"
+    "config" | "sandbox" | "sandboxFiles" | "mountSources" | "volumes" | "host" | "runtime"
   >,
 ): ContainerMounts {
   const { config, mountSources, runtime } = input;
@@ -29,7 +29,10 @@ export function containerMounts(
     requestedMount(mount, mountSources[index], runtime),
   );
   const taken = new Set(requested.map((mount) => mount.destination));
-  const ours = sandboxMounts(input).filter((mount) => !taken.has(mount.destination));
+  const files = sandboxMounts(input);
+  const places = new Set(files.map((mount) => mount.destination));
+  const volumes = input.volumes.filter(({ path }) => !places.has(path)).map(volumeMount);
+  const ours = [...files, ...volumes].filter((mount) => !taken.has(mount.destination));
   const privileged = config.linux?.securityContext?.privileged ?? false;
   const kernel = kernelMounts(privileged).filter((mount) => !isHiddenBy(mount.destination, taken));
   const binds = [...requested, ...ours].toSorted(
@@ -108,6 +111,11 @@ function sandboxMounts(
       ? []
       : [{ destination, type: "bind", source, options: ["rbind", "rprivate", mode] }],
   );
+}
+
+/** Writable also where the root is not: that is what an image declares it for. */
+function volumeMount({ path, source }: SpecInput["volumes"][number]): OciMount {
+  return { destination: path, type: "bind", source, options: ["rbind", "rprivate", "rw"] };
 }
 
 function requestedMount(

@@ -13,7 +13,7 @@ import {
   type Image,
   type PodSandboxConfig,
 } from "../../src/gen/runtime/v1/api_pb.ts";
-import { type DaemonOptions, TestDaemon } from "../support/daemon.ts";
+import { type ConfigTable, type DaemonOptions, TestDaemon } from "../support/daemon.ts";
 import { busyboxLayer, imageOf, type RunConfig } from "../support/images.ts";
 import { TestRegistry } from "../support/registry.ts";
 import { withLeakCheck } from "../support/leaks.ts";
@@ -31,6 +31,12 @@ const runConfig: RunConfig = {
   Env: ["PATH=/bin:/usr/bin", "FROM_IMAGE=yes"],
 };
 
+/** How a {@link Node} is started. */
+export interface NodeOptions extends DaemonOptions {
+  /** The table "images" of the configuration, beside where the registry is. */
+  readonly images?: ConfigTable;
+}
+
 /** A daemon that finds images in a registry of its own. */
 export class Node implements AsyncDisposable {
   readonly daemon: TestDaemon;
@@ -41,9 +47,12 @@ export class Node implements AsyncDisposable {
     this.registry = registry;
   }
 
-  static async start(options: DaemonOptions = {}): Promise<Node> {
+  static async start(options: NodeOptions = {}): Promise<Node> {
     const registry = await TestRegistry.start();
-    const config = { ...options.config, images: { registry_config_path: registry.certsDir } };
+    const config = {
+      ...options.config,
+      images: { ...options.images, registry_config_path: registry.certsDir },
+    };
     const daemon = TestDaemon.prepare({ ...options, config });
     const node = new Node(daemon, registry);
     try {
@@ -56,7 +65,7 @@ export class Node implements AsyncDisposable {
   }
 
   /** A daemon whose bridge is there, and with the image `busybox`. */
-  static async startWithBusybox(options: DaemonOptions = {}): Promise<Node> {
+  static async startWithBusybox(options: NodeOptions = {}): Promise<Node> {
     const node = await Node.start(options);
     try {
       await node.registry.push("e2e/busybox", imageOf([busyboxLayer()], runConfig), ["1"]);

@@ -21,6 +21,7 @@ import {
   logLines,
   Node,
   type Pod,
+  pull,
   remove,
   requestIn,
   RUNNING,
@@ -33,6 +34,9 @@ import { type CrashSite, CrashSites, type PodKind, retry } from "./crash.ts";
 import type { TestDaemon } from "./daemon.ts";
 import { busyboxLayer, imageOf, type Layer, layerOf } from "./images.ts";
 
+/** Busybox with a volume. What is struck at has it as its image, and mounted as an image volume. */
+const withVolume = "registry.k8s.io/e2e/volume:1";
+
 /** The registry of a site's daemon. */
 const nodes = new WeakMap<TestDaemon, Node>();
 
@@ -42,6 +46,16 @@ export function containerSites(): CrashSites {
     const node = await Node.startWithBusybox();
     const { daemon } = node;
     nodes.set(daemon, node);
+    const layers = [
+      base,
+      layerOf([
+        { path: "volume/", uid: 7 },
+        { path: "volume/file", body: "f" },
+      ]),
+    ];
+    const image = imageOf(layers, { Env: ["PATH=/bin"], Volumes: { "/volume": {} } });
+    await node.registry.push("e2e/volume", image, ["1"]);
+    await pull(daemon, withVolume);
     return {
       daemon,
       populate: async (pods) => {
@@ -91,10 +105,16 @@ async function populate(pod: Pod): Promise<() => Promise<void>> {
   };
 }
 
-/** Says it is up, ends with 3 when it is told to by SIGTERM, and never by itself. */
+/**
+ * Says it is up, ends with 3 when it is told to by SIGTERM, and never by itself. It sees its volumes,
+ * or it does not say so.
+ */
 export function listener(changes: ContainerInit = {}): ContainerInit {
-  const text = 'trap "exit 3" TERM; echo up; while :; do sleep 1000 & wait; done';
-  return script(text, { logPath: `${randomUUID()}.log`, ...changes });
+  const text =
+    'trap "exit 3" TERM; cat /volume/file /image/file >/dev/null && echo up; while :; do sleep 1000 & wait; done';
+  const image = { image: withVolume };
+  const mounts = [{ containerPath: "/image", image, imageSubPath: "volume", readonly: true }];
+  return script(text, { logPath: `${randomUUID()}.log`, image, mounts, ...changes });
 }
 
 /** The pid and the start of a process, which no other shares. */

@@ -18,6 +18,15 @@ export interface ContainerImage {
   readonly config: ImageConfig;
 }
 
+/** An image whose files are mounted in a container, as it was when the container was made. */
+export interface ContainerImageVolume {
+  /** `Image.id`. */
+  readonly image: Digest;
+  /** `image_ref` of the mount in ContainerStatus: the first repo digest, else the id. */
+  readonly ref: string;
+  readonly layers: readonly Digest[];
+}
+
 /** The user that the container's process runs as, resolved in its image. */
 export interface ContainerUser {
   readonly uid: bigint;
@@ -41,6 +50,10 @@ export interface Container {
   /** The resources in force: those of the config until they are updated. */
   readonly resources: LinuxContainerResources | undefined;
   readonly image: ContainerImage;
+  /** One for each mount of the config that has an image, in its order. */
+  readonly imageVolumes: readonly ContainerImageVolume[];
+  /** Paths in the container where its image declares a volume and the request mounts nothing. */
+  readonly volumes: readonly string[];
   readonly user: ContainerUser;
   /** Name of the stop signal, from the CRI, else the image, else SIGTERM. */
   readonly stopSignal: string;
@@ -53,6 +66,14 @@ export interface Container {
   readonly createdAtNs: bigint;
   readonly bootId: string;
   readonly state: ContainerState;
+}
+
+/** The layers that a container stands on: its image's, and those of its image volumes. */
+export function layersOf({
+  image,
+  imageVolumes,
+}: Pick<Container, "image" | "imageVolumes">): readonly Digest[] {
+  return [...image.layers, ...imageVolumes.flatMap(({ layers }) => layers)];
 }
 
 /** Where containers outlive the daemon. */

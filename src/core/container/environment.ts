@@ -29,6 +29,10 @@ export interface SpecSubject {
   readonly environment: SandboxEnvironment;
   /** Folder of the mounted root. */
   readonly rootfs: string;
+  /** Folders that show the config's image mounts, in its order. */
+  readonly imageVolumes: readonly string[];
+  /** Folders of `container.volumes`, in its order. */
+  readonly volumes: readonly string[];
   /** First process of the container that `target_id` names, where one is named. */
   readonly targetPid: number | undefined;
 }

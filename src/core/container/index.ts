@@ -3,9 +3,11 @@
 export type {
   Container,
   ContainerImage,
+  ContainerImageVolume,
   ContainerRecords,
   ContainerUser,
 } from "./container.ts";
+export { layersOf } from "./container.ts";
 export type {
   CheckedConfig,
   ContainerSpecs,

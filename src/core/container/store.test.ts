@@ -22,6 +22,8 @@ function container(id: string, sandboxId: string): Container {
       layers: [],
       config: { ...config, stopSignal: "", volumes: [], labels: {} },
     },
+    imageVolumes: [],
+    volumes: [],
     user: { uid: 0n, gid: 0n, supplementalGroups: [] },
     stopSignal: "SIGTERM",
     logPath: "/log",

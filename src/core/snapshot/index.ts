@@ -1,2 +1,9 @@
 // Unpacked layers and the root file systems on them. Imports base and core/image.
-export type { LayerSource, RootFs, Snapshots, Usage } from "./snapshot.ts";
+export type {
+  ImageVolume,
+  LayerSource,
+  RootFs,
+  Snapshots,
+  Usage,
+  VolumeOwner,
+} from "./snapshot.ts";

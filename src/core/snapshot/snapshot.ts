@@ -17,6 +17,24 @@ export interface RootFs {
   readonly path: string;
 }
 
+/** Files of an image that are mounted into a container, read-only. */
+export interface ImageVolume {
+  /** What errors call the image. */
+  readonly name: string;
+  /** `Image.id`: what is of one image is mounted once. */
+  readonly image: Digest;
+  /** Its layers, lowest first. */
+  readonly layers: readonly Digest[];
+  /** Folder in the image to show; empty for all of it. */
+  readonly subPath: string;
+}
+
+/** Whom a new folder of a container belongs to, as the host numbers it. */
+export interface VolumeOwner {
+  readonly uid: number;
+  readonly gid: number;
+}
+
 /** Space that something takes. */
 export interface Usage {
   readonly bytes: bigint;
@@ -60,9 +78,25 @@ export interface Snapshots {
   ): Promise<RootFs>;
   /** Folder that a container's root is mounted at. */
   rootOf(containerId: string): string;
-  /** Unmounts and removes a container's root. Idempotent. */
+  /**
+   * Mounts images beside the root of a container, which is there already. `not-found` for a layer
+   * that is not here, `invalid-argument` for a sub path that is no folder of its image: no symbolic
+   * link leads out of it. What a failure leaves goes with remove(), as all of it does.
+   */
+  mountImages(containerId: string, volumes: readonly ImageVolume[]): Promise<void>;
+  /** Folder that shows number `index` of what mountImages() was given. */
+  imageVolumeOf(containerId: string, index: number): string;
+  /**
+   * Makes a writable folder for each path, with a copy of what the container's mounted root has
+   * there: owners, modes, extended attributes. Where it has nothing, the folder is empty and belongs
+   * to `owner`. They go with remove(). `failed-precondition` where the root has something else there.
+   */
+  copyVolumes(containerId: string, paths: readonly string[], owner: VolumeOwner): Promise<void>;
+  /** Folder of number `index` of what copyVolumes() was given. */
+  volumeOf(containerId: string, index: number): string;
+  /** Unmounts and removes a container's root, with its images and volumes. Idempotent. */
   remove(containerId: string, operation?: Pick<Operation, "enter">): Promise<void>;
-  /** Space of the container's own writable layer, at most 10 s old. */
+  /** Space of the container's own writable layer and volumes, at most 10 s old. */
   usage(containerId: string): Promise<Usage>;
   /** Space of all layers, from memory. */
   layersUsage(): Usage;

@@ -1,6 +1,6 @@
 import { create, type MessageInitShape, toBinary } from "@bufbuild/protobuf";
 import type { Container } from "../../core/container/index.ts";
-import { ContainerStatusSchema, Signal } from "../../gen/runtime/v1/api_pb.ts";
+import { ContainerStatusSchema, type Mount, Signal } from "../../gen/runtime/v1/api_pb.ts";
 import { criContainerState } from "./container.ts";
 import { messageField } from "./fields.ts";
 
@@ -25,7 +25,7 @@ export function criContainerStatus(
     imageId: image.id,
     labels: config.labels,
     annotations: config.annotations,
-    mounts: config.mounts,
+    mounts: mountsOf(container),
     logPath: container.logPath,
     ...(resources === undefined ? {} : { resources: { linux: resources } }),
     user: {
@@ -37,6 +37,17 @@ export function criContainerStatus(
     },
     stopSignal: signalByName(container.stopSignal),
   };
+}
+
+/** The mounts as they were asked for; those of images say which image it is. */
+function mountsOf({ config, imageVolumes }: Container): Mount[] {
+  if (imageVolumes.length === 0) return config.mounts;
+  const volumes = imageVolumes.values();
+  return config.mounts.map((mount) => {
+    if (mount.image === undefined) return mount;
+    const imageRef = volumes.next().value?.ref ?? "";
+    return { ...mount, image: { ...mount.image, imageRef } };
+  });
 }
 
 function signalByName(name: string): Signal {

@@ -388,3 +388,107 @@ describe("close()", () => {
     assert.equal(await mounts(), 0);
   });
 });
+
+describe("mountImages()", () => {
+  const image = digestOf(Buffer.from("an image"));
+
+  for (const asOldKernel of [false, true]) {
+    test(`shows images whole and in part, read-only${asOldKernel ? ", before Linux 6.7" : ""}`, async () => {
+      await using own = await TestSnapshots.open(join(folder, `images-${asOldKernel}`), {
+        asOldKernel,
+      });
+      const { snapshots } = own;
+      const lower = await own.layer(dir("a"), file("a/old"), file("a/gone"));
+      const upper = await own.layer(dir("a"), file("a/.wh.gone", ""), file("a/new"));
+      await snapshots.mount("c1", [lower]);
+      const volumes = [
+        { name: "two", image, layers: [lower, upper], subPath: "" },
+        { name: "two", image, layers: [lower, upper], subPath: "a" },
+        { name: "one", image: digestOf(Buffer.from("other")), layers: [lower], subPath: "" },
+      ];
+      await snapshots.mountImages("c1", volumes);
+      const at = (index: number, name: string): string =>
+        join(snapshots.imageVolumeOf("c1", index), name);
+      assert.deepEqual(readdirSync(at(0, "a")).toSorted(), ["new", "old"]);
+      assert.deepEqual(readdirSync(at(1, "")).toSorted(), ["new", "old"]);
+      assert.deepEqual(readdirSync(at(2, "a")).toSorted(), ["gone", "old"]);
+      for (const index of [0, 1, 2]) {
+        assert.throws(() => {
+          writeFileSync(at(index, "made"), "");
+        }, /EROFS/);
+      }
+      const images = join(own.root, "roots/c1/images");
+      const whole = (await listMounts()).filter(({ mountPoint }) =>
+        mountPoint.startsWith(`${images}/whole-`),
+      );
+      assert.equal(whole.length, 2, "one mount for each image");
+      await snapshots.remove("c1");
+      assert.deepEqual(
+        (await listMounts()).filter(({ mountPoint }) => mountPoint.startsWith(images)),
+        [],
+      );
+    });
+  }
+
+  test("says which sub path its image lacks; what is mounted goes with the root", async () => {
+    const layer = await fixture.layer(dir("a"), file("a/f"), {
+      name: "out",
+      type: "2",
+      linkName: folder,
+    });
+    for (const [id, subPath, why] of [
+      ["c1", "b", /mount image "model:1": image_sub_path "b" does not exist/],
+      ["c2", "a/f", /"a\/f" is not a folder/],
+      ["c3", "out", /"out" does not exist/],
+    ] as const) {
+      await fixture.snapshots.mount(id, [layer]);
+      const volumes = [{ name: "model:1", image, layers: [layer], subPath }];
+      await assert.rejects(
+        fixture.snapshots.mountImages(id, volumes),
+        (error) => isKind(error, "invalid-argument") && why.test(String(error)),
+      );
+      await fixture.snapshots.remove(id);
+    }
+  });
+
+  test("is swept away with the root of a container that nobody knows", async () => {
+    const layer = await fixture.layer(dir("a"));
+    await fixture.snapshots.mount("c1", [layer]);
+    await fixture.snapshots.mountImages("c1", [
+      { name: "i", image, layers: [layer], subPath: "a" },
+    ]);
+    const lines = await fixture.snapshots.sweep({ has: () => false });
+    assert.deepEqual(lines, ['removed root of unknown container "c1"']);
+    await untilHolds("roots", []);
+    assert.ok(existsSync(join(fixture.root, "layers", hexOf(layer), "fs", "a")));
+  });
+});
+
+describe("copyVolumes()", () => {
+  test("copies what the root has there, and makes an empty folder where it has nothing", async () => {
+    const layer = await fixture.layer(
+      { ...dir("data", 0o770), uid: 1000, gid: 2000 },
+      { ...file("data/f"), uid: 5, gid: 6 },
+      file("not-a-folder"),
+    );
+    await fixture.snapshots.mount("c1", [layer]);
+    await fixture.snapshots.copyVolumes("c1", ["/data", "/new"], { uid: 3, gid: 4 });
+    const [data, empty] = [0, 1].map((index) => fixture.snapshots.volumeOf("c1", index));
+    assert.ok(data !== undefined && empty !== undefined);
+    const facts = (path: string): readonly number[] => {
+      const { uid, gid, mode } = statSync(path);
+      return [uid, gid, mode & 0o7777];
+    };
+    assert.deepEqual(facts(data), [1000, 2000, 0o770]);
+    assert.deepEqual(facts(join(data, "f")), [5, 6, 0o644]);
+    assert.deepEqual(facts(empty), [3, 4, 0o755]);
+    assert.deepEqual(readdirSync(empty), []);
+    const before = await fixture.snapshots.usage("c1");
+    assert.ok(before.inodes >= 4n, "volumes count as space of the container");
+    await fixture.snapshots.mount("c2", [layer]);
+    await assert.rejects(
+      fixture.snapshots.copyVolumes("c2", ["/not-a-folder"], { uid: 0, gid: 0 }),
+      (error) => isKind(error, "failed-precondition") && /"\/not-a-folder"/.test(String(error)),
+    );
+  });
+});

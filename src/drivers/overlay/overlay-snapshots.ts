@@ -2,7 +2,14 @@ import type { Digest } from "../../base/digest.ts";
 import type { Logger } from "../../base/logger.ts";
 import type { TaskGroup } from "../../base/task-group.ts";
 import type { Operation } from "../../core/operation/index.ts";
-import type { LayerSource, RootFs, Snapshots, Usage } from "../../core/snapshot/index.ts";
+import type {
+  ImageVolume,
+  LayerSource,
+  RootFs,
+  Snapshots,
+  Usage,
+  VolumeOwner,
+} from "../../core/snapshot/index.ts";
 import type { KnownIds } from "../../core/store/index.ts";
 import { LayerStore } from "./layer-store.ts";
 import { Places } from "./places.ts";
@@ -102,6 +109,26 @@ export class OverlaySnapshots implements Snapshots {
 
   rootOf(containerId: string): string {
     return this.#roots.folderOf(containerId);
+  }
+
+  async mountImages(containerId: string, volumes: readonly ImageVolume[]): Promise<void> {
+    await this.#roots.mountImages(containerId, volumes);
+  }
+
+  imageVolumeOf(containerId: string, index: number): string {
+    return this.#roots.imageVolumeOf(containerId, index);
+  }
+
+  async copyVolumes(
+    containerId: string,
+    paths: readonly string[],
+    owner: VolumeOwner,
+  ): Promise<void> {
+    await this.#roots.copyVolumes(containerId, paths, owner);
+  }
+
+  volumeOf(containerId: string, index: number): string {
+    return this.#roots.volumeOf(containerId, index);
   }
 
   async remove(containerId: string, operation?: Pick<Operation, "enter">): Promise<void> {

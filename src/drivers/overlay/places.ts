@@ -17,6 +17,8 @@ export const UNCLAIMED = "unclaimed";
  *   layers/<hex of the diff id>/{fs,layer.json,unclaimed}
  *   layers/.empty                                   what is below a root without layers
  *   roots/<container id>/{upper,work,merged}
+ *   roots/<container id>/images/{whole-<n>,<n>}     images of image volumes, and what each one shows
+ *   roots/<container id>/volumes/<n>                volumes that the container's image declares
  */
 export class Places {
   readonly root: string;

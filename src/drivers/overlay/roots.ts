@@ -5,7 +5,7 @@ import { messageOf, RuntimeError, wrap } from "../../base/errors.ts";
 import { KeyedLock } from "../../base/keyed-lock.ts";
 import { Semaphore } from "../../base/semaphore.ts";
 import type { Operation } from "../../core/operation/index.ts";
-import type { RootFs, Usage } from "../../core/snapshot/index.ts";
+import type { ImageVolume, RootFs, Usage, VolumeOwner } from "../../core/snapshot/index.ts";
 import type { KnownIds } from "../../core/store/index.ts";
 import {
   diskUsage,
@@ -19,6 +19,7 @@ import {
 import type { LayerFacts } from "./layer-store.ts";
 import { GONE_PREFIX, type Places } from "./places.ts";
 import type { Trash } from "./trash.ts";
+import { copyVolumes, imageVolumePath, mountImages, unmountImages, volumePath } from "./volumes.ts";
 
 /** What the roots need. */
 export interface RootsDeps {
@@ -94,12 +95,39 @@ export class Roots {
     return { path: join(folder, "merged") };
   }
 
+  /** See Snapshots.mountImages(). */
+  async mountImages(containerId: string, images: readonly ImageVolume[]): Promise<void> {
+    const folder = this.#deps.places.container(containerId);
+    using _turn = await this.#locks.acquire(containerId);
+    const volumes = images.map((image) => ({ ...image, lower: this.#lowerOf(image.layers) }));
+    await mountImages({ folder, volumes, asOldKernel: this.#deps.asOldKernel ?? false });
+  }
+
+  imageVolumeOf(containerId: string, index: number): string {
+    return imageVolumePath(this.#deps.places.container(containerId), index);
+  }
+
+  /** See Snapshots.copyVolumes(). */
+  async copyVolumes(
+    containerId: string,
+    paths: readonly string[],
+    owner: VolumeOwner,
+  ): Promise<void> {
+    using _turn = await this.#locks.acquire(containerId);
+    await copyVolumes(this.#deps.places.container(containerId), paths, owner);
+  }
+
+  volumeOf(containerId: string, index: number): string {
+    return volumePath(this.#deps.places.container(containerId), index);
+  }
+
   async remove(containerId: string, operation?: Pick<Operation, "enter">): Promise<void> {
     const { places, trash } = this.#deps;
     const folder = places.container(containerId);
     await operation?.enter("unmount-root");
     using _turn = await this.#locks.acquire(containerId);
     // Never delete files through a mount: if this fails, the folder stays.
+    await unmountImages(folder, operation);
     await unmount(join(folder, "merged"));
     await operation?.enter("delete-root");
     await trash.takeOrLeave(places.roots, containerId);
@@ -149,7 +177,13 @@ export class Roots {
 
   async #walk(containerId: string): Promise<Usage> {
     using _turn = await this.#walks.acquire();
-    return await diskUsage(join(this.#deps.places.container(containerId), "upper"));
+    const folder = this.#deps.places.container(containerId);
+    const upper = await diskUsage(join(folder, "upper"));
+    const volumes = await diskUsage(join(folder, "volumes")).catch((cause: unknown) => {
+      if (errnoCode(cause) !== "ENOENT") throw cause;
+      return { bytes: 0n, inodes: 0n };
+    });
+    return { bytes: upper.bytes + volumes.bytes, inodes: upper.inodes + volumes.inodes };
   }
 
   /** The names of the lower layers for overlayfs, topmost first, relative to a root's folder. */

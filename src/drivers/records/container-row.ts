@@ -3,6 +3,7 @@ import { RuntimeError } from "../../base/errors.ts";
 import type {
   Container,
   ContainerImage,
+  ContainerImageVolume,
   ContainerState,
   ContainerUser,
 } from "../../core/container/index.ts";
@@ -49,6 +50,8 @@ export const containerTable: RecordTable<Container> = {
       bootId: container.bootId,
       state: formatState(container.state),
       image: container.image,
+      imageVolumes: container.imageVolumes,
+      volumes: container.volumes,
       user: formatUser(container.user),
       stopSignal: container.stopSignal,
       logPath: container.logPath,
@@ -72,6 +75,11 @@ function parse(row: Row): Container {
     config: parseConfig(requestBytes),
     resources: parseResources(row),
     image: parseImage(fields.object("image")),
+    // Earlier daemons had neither.
+    imageVolumes: fields.has("imageVolumes")
+      ? fields.objects("imageVolumes").map(parseImageVolume)
+      : [],
+    volumes: fields.has("volumes") ? fields.strings("volumes") : [],
     user: parseUser(fields.object("user")),
     stopSignal: fields.string("stopSignal"),
     logPath: fields.string("logPath"),
@@ -111,6 +119,14 @@ function parseImage(fields: Fields): ContainerImage {
     ref: fields.string("ref"),
     layers: fields.digests("layers"),
     config: parseImageConfigFields(fields.object("config")),
+  };
+}
+
+function parseImageVolume(fields: Fields): ContainerImageVolume {
+  return {
+    image: fields.digest("image"),
+    ref: fields.string("ref"),
+    layers: fields.digests("layers"),
   };
 }
 

@@ -68,6 +68,7 @@ export class HostContainerSpecs implements ContainerSpecs {
     const input = this.#facts({ ...subject, container: { ...container, config } });
     const found = {
       mountSources: [],
+      volumes: [],
       devices: [],
       localhostSeccomp: await localhostSeccomp(config),
     };
@@ -81,7 +82,7 @@ export class HostContainerSpecs implements ContainerSpecs {
     refuseApparmor(config);
     return {
       ...this.#facts(subject),
-      mountSources: await mountSources(config, this.#paths),
+      mountSources: await mountSources(config, subject.imageVolumes, this.#paths),
       devices: await requestedDevices(config, this.#paths),
       hostDevices: privileged ? await allHostDevices() : undefined,
       localhostSeccomp: await localhostSeccomp(config),
@@ -103,6 +104,10 @@ export class HostContainerSpecs implements ContainerSpecs {
       image: container.image.config,
       imageName: container.image.shown,
       rootfs: subject.rootfs,
+      volumes: container.volumes.map((path, index) => ({
+        path,
+        source: subject.volumes[index] ?? "",
+      })),
       user: container.user,
       cgroupPath: container.cgroupPath,
       host: this.#host,

@@ -7,14 +7,20 @@ import type { ClientPaths } from "./client-paths.ts";
 
 /**
  * The host's side of each mount, in the order of the config: links followed, missing folders made
- * as the peers do. `unavailable` naming the path when its file system does not answer.
+ * as the peers do; `images` are the folders of its image mounts. `unavailable` naming the path when its file system does not answer.
  */
 export async function mountSources(
   config: ContainerConfig,
+  images: readonly string[],
   paths: ClientPaths,
 ): Promise<readonly string[]> {
   const sources: string[] = [];
+  const ofImages = images.values();
   for (const mount of config.mounts) {
+    if (mount.image !== undefined) {
+      sources.push(ofImages.next().value ?? "");
+      continue;
+    }
     const { hostPath } = mount;
     const doing = `prepare mount of "${hostPath}"`;
     sources.push(await paths.look(hostPath, doing, () => sourceOf(mount)));

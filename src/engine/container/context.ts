@@ -50,6 +50,8 @@ export interface ContainerContext {
   readonly snapshots: Snapshots;
   readonly rootFiles: RootFiles;
   readonly specs: ContainerSpecs;
+  /** The volumes that images declare are not made. */
+  readonly ignoreVolumes: boolean;
   /** All runtimes that containers run in. */
   readonly runtimes: readonly ContainerRuntime[];
   /** The one that containers of a handler run in. */
@@ -90,6 +92,12 @@ export function specSubject(context: ContainerContext, container: Container): Sp
     sandbox,
     environment: context.environmentOf(sandbox),
     rootfs: context.snapshots.rootOf(container.id),
+    imageVolumes: container.imageVolumes.map((_image, index) =>
+      context.snapshots.imageVolumeOf(container.id, index),
+    ),
+    volumes: container.volumes.map((_path, index) =>
+      context.snapshots.volumeOf(container.id, index),
+    ),
     targetPid: targetState?.name === "running" ? targetState.process.pid : undefined,
   };
 }

@@ -11,10 +11,11 @@ import {
 import type { Image } from "../../core/image/index.ts";
 import type { RunningOperation } from "../../core/operation/index.ts";
 import type { Sandbox } from "../../core/sandbox/index.ts";
-import { stopSignal } from "../../spec/index.ts";
+import { declaredVolumes, stopSignal } from "../../spec/index.ts";
 import { buildOrUndo, checkNameIsFree } from "../creations.ts";
 import { type ContainerContext, specSubject } from "./context.ts";
 import { userOf } from "./user.ts";
+import { findImageVolumes, type FoundVolumes, makeVolumes } from "./volumes.ts";
 import { removeContainerById } from "./remove.ts";
 
 interface Plan {
@@ -24,6 +25,7 @@ interface Plan {
   readonly config: CheckedConfig;
   readonly sandbox: Sandbox;
   readonly image: Image;
+  readonly volumes: FoundVolumes;
 }
 
 /**
@@ -54,6 +56,10 @@ export async function createContainer(
       config,
       sandbox,
       image,
+      volumes: {
+        images: findImageVolumes(context, config),
+        paths: context.ignoreVolumes ? [] : declaredVolumes(image.config, config),
+      },
     };
     const operation = context.operations.begin({
       name: "create-container",
@@ -116,7 +122,7 @@ async function assemble(
   undo: Rollback,
 ): Promise<void> {
   const { store, snapshots } = context;
-  const { id, config, sandbox, image } = plan;
+  const { id, config, sandbox, image, volumes } = plan;
   await operation.enter("reserve-name");
   const layers = image.layers.map(({ diffId }) => diffId);
 
@@ -137,6 +143,8 @@ async function assemble(
     config,
     resources: config.linux?.resources,
     image: imageOf(image, config.image.image, layers),
+    imageVolumes: volumes.images,
+    volumes: volumes.paths,
     user: { uid: 0n, gid: 0n, supplementalGroups: [] },
     stopSignal: stopSignal(config.stopSignal, image.config.stopSignal).name,
     ...placeOf(id, config, sandbox),
@@ -147,6 +155,8 @@ async function assemble(
 
   undo.defer("remove its root", () => snapshots.remove(id));
   const { path } = await snapshots.mount(id, layers, operation);
+
+  await makeVolumes(context, store.get(id), operation);
 
   await operation.enter("resolve-user");
   const user = await context.rootFiles.resolveUser(path, userOf(config, image.config.user));

@@ -204,6 +204,26 @@ export const goldenRequests: Readonly<Record<string, SpecInput>> = {
       { containerPath: "/rro", hostPath: "/mnt/c", readonly: true, recursiveReadOnly: true },
     ],
   }),
+  "mounts-images-and-volumes": specInput(
+    {
+      mounts: [
+        {
+          containerPath: "/models/one",
+          image: { image: "example.org/model:1" },
+          imageSubPath: "weights",
+          readonly: true,
+        },
+      ],
+      linux: { securityContext: { readonlyRootfs: true } },
+    },
+    {
+      mountSources: ["/var/lib/davit/roots/c1/images/0"],
+      volumes: [
+        { path: "/data", source: "/var/lib/davit/roots/c1/volumes/0" },
+        { path: "/etc/hosts", source: "/var/lib/davit/roots/c1/volumes/1" },
+      ],
+    },
+  ),
   "resources-v1": specInput(
     {
       linux: {

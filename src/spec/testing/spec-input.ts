@@ -102,6 +102,7 @@ export function specInput(
     user: { uid: 0n, gid: 0n, supplementalGroups: [] },
     cgroupPath: "/kubepods/pod-uid-1/c1",
     mountSources: config.mounts.map((mount) => mount.hostPath),
+    volumes: [],
     devices: [],
     host: testHost,
     runtime: { mountOptions: ["ro", "rro"], idmapMounts: true, seccomp: true },

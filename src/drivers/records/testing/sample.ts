@@ -141,6 +141,14 @@ export function fullContainer(id: string): Required<Container> {
       layers: [sampleDigest("d"), sampleDigest("c")],
       config: sampleImageConfig,
     },
+    imageVolumes: [
+      {
+        image: sampleDigest("e"),
+        ref: `docker.io/library/model@${sampleDigest("f")}`,
+        layers: [sampleDigest("1"), sampleDigest("2")],
+      },
+    ],
+    volumes: ["/data"],
     user,
     stopSignal: "SIGQUIT",
     logPath: "/var/log/pods/p/ctr/3.log",
@@ -169,6 +177,8 @@ export function bareContainer(id: string): Container {
       layers: [],
       config: sampleImageConfig,
     },
+    imageVolumes: [],
+    volumes: [],
     user: { uid: 0n, gid: 0n, supplementalGroups: [] },
     hasLog: false,
     state: { name: "creating" },

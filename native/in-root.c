@@ -1,0 +1,290 @@
+/*
+ * Files of an image by paths that the image or a client wrote: found by openat2 with RESOLVE_IN_ROOT,
+ * so that no symbolic link and no ".." leads out of the image. On a thread of libuv's pool.
+ */
+#include "davit.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <linux/fs.h>
+#include <linux/mount.h>
+#include <linux/openat2.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/xattr.h>
+#include <unistd.h>
+
+enum { MAX_DEPTH = 256, BUFFER = 1 << 18 };
+
+/* A rename or mount anywhere on the machine can make a walk uncertain: the kernel says EAGAIN. */
+static int open_in_root(const char *root, const char *path, uint64_t flags) {
+  struct open_how how = {
+      .flags = flags | O_CLOEXEC,
+      .resolve = RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS,
+  };
+  int top = open(root, O_PATH | O_DIRECTORY | O_CLOEXEC), fd = -1;
+  if (top < 0) return -1;
+  for (int attempt = 0; attempt < 32; attempt++) {
+    fd = (int)syscall(SYS_openat2, top, path[0] == '\0' ? "." : path, &how, sizeof how);
+    if (fd >= 0 || errno != EAGAIN) break;
+  }
+  int err = errno;
+  close(top);
+  errno = err;
+  return fd;
+}
+
+/*
+ * strings: root, path in it, target. Mounts the folder at the path on the target, read-only, without
+ * what is mounted below it. A job that fails leaves nothing mounted.
+ */
+static void bind_in_root(struct job *job) {
+  const char *root = job->strings[0], *path = job->strings[1], *target = job->strings[2];
+  struct mount_attr attr = {.attr_set = MOUNT_ATTR_RDONLY, .propagation = MS_PRIVATE};
+  int tree = -1;
+  if (root == NULL || path == NULL || target == NULL) {
+    fault_set_errno(&job->fault, EINVAL, "bind", path);
+    return;
+  }
+  int found = open_in_root(root, path, O_PATH | O_DIRECTORY);
+  if (found < 0) {
+    fault_set(&job->fault, "find folder", path);
+  } else if ((tree = (int)syscall(SYS_open_tree, found, "",
+                                  OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_EMPTY_PATH)) < 0) {
+    fault_set(&job->fault, "open_tree", path);
+  } else if (syscall(SYS_mount_setattr, tree, "", AT_EMPTY_PATH, &attr, sizeof attr) < 0) {
+    fault_set(&job->fault, "make read-only", path);
+  } else if (syscall(SYS_move_mount, tree, "", AT_FDCWD, target, MOVE_MOUNT_F_EMPTY_PATH) < 0) {
+    fault_set(&job->fault, "move_mount", target);
+  }
+  if (tree >= 0) close(tree);
+  if (found >= 0) close(found);
+}
+
+/* Where a file with more than one name has been copied to, below the target. */
+struct link {
+  dev_t device;
+  ino_t inode;
+  char *path;
+};
+
+struct copy {
+  int target;
+  struct link *links;
+  size_t link_count, link_size;
+  char path[PATH_MAX]; /* of the entry at hand, below the target */
+  char *buffer;
+  struct fault *fault;
+};
+
+static int copy_fault(struct copy *copy, const char *call) {
+  return fault_set(copy->fault, call, copy->path);
+}
+
+static const char *known_link(const struct copy *copy, const struct stat *info) {
+  for (size_t i = 0; i < copy->link_count; i++) {
+    if (copy->links[i].inode == info->st_ino && copy->links[i].device == info->st_dev) {
+      return copy->links[i].path;
+    }
+  }
+  return NULL;
+}
+
+static int remember_link(struct copy *copy, const struct stat *info) {
+  if (copy->link_count == copy->link_size) {
+    size_t size = copy->link_size == 0 ? 16 : copy->link_size * 2;
+    struct link *bigger = realloc(copy->links, size * sizeof *bigger);
+    if (bigger == NULL) return copy_fault(copy, "remember link");
+    copy->links = bigger;
+    copy->link_size = size;
+  }
+  char *path = strdup(copy->path);
+  if (path == NULL) return copy_fault(copy, "remember link");
+  copy->links[copy->link_count++] = (struct link){info->st_dev, info->st_ino, path};
+  return 0;
+}
+
+/* What overlayfs and the node's own policy keep in attributes is not the image's. */
+static bool is_private_xattr(const char *name) {
+  return strncmp(name, "trusted.overlay.", 16) == 0 || strcmp(name, "security.selinux") == 0;
+}
+
+/* By the parent's descriptor: l*xattr(2) takes paths alone, and its last step follows no link. */
+static int copy_xattrs(struct copy *copy, int from, int to, const char *name) {
+  char source[64 + NAME_MAX], target[64 + NAME_MAX], *names = copy->buffer;
+  char *value = copy->buffer + BUFFER / 2;
+  snprintf(source, sizeof source, "/proc/self/fd/%d/%s", from, name);
+  snprintf(target, sizeof target, "/proc/self/fd/%d/%s", to, name);
+  ssize_t length = llistxattr(source, names, BUFFER / 2);
+  if (length < 0) return errno == EOPNOTSUPP ? 0 : copy_fault(copy, "list xattrs of");
+  for (char *each = names; each < names + length; each += strlen(each) + 1) {
+    if (is_private_xattr(each)) continue;
+    ssize_t size = lgetxattr(source, each, value, BUFFER / 2);
+    if (size < 0) return copy_fault(copy, "read xattr of");
+    if (lsetxattr(target, each, value, (size_t)size, 0) < 0 && errno != EOPNOTSUPP) {
+      return copy_fault(copy, "set xattr of");
+    }
+  }
+  return 0;
+}
+
+/* In this order: chown(2) clears setuid bits and file capabilities. */
+static int copy_attributes(struct copy *copy, int from, int to, const char *name,
+                           const struct stat *info) {
+  struct timespec times[2] = {info->st_atim, info->st_mtim};
+  if (fchownat(to, name, info->st_uid, info->st_gid, AT_SYMLINK_NOFOLLOW) < 0) {
+    return copy_fault(copy, "chown");
+  }
+  if (copy_xattrs(copy, from, to, name) < 0) return -1;
+  if (!S_ISLNK(info->st_mode) && fchmodat(to, name, info->st_mode & 07777, 0) < 0) {
+    return copy_fault(copy, "chmod");
+  }
+  if (utimensat(to, name, times, AT_SYMLINK_NOFOLLOW) < 0) return copy_fault(copy, "set times of");
+  return 0;
+}
+
+static int copy_bytes(struct copy *copy, int in, int out) {
+  if (ioctl(out, FICLONE, in) == 0) return 0;
+  for (;;) {
+    ssize_t length = read(in, copy->buffer, BUFFER);
+    if (length == 0) return 0;
+    if (length < 0) {
+      if (errno == EINTR) continue;
+      return copy_fault(copy, "read");
+    }
+    for (ssize_t done = 0; done < length;) {
+      ssize_t written = write(out, copy->buffer + done, (size_t)(length - done));
+      if (written < 0) {
+        if (errno == EINTR) continue;
+        return copy_fault(copy, "write");
+      }
+      done += written;
+    }
+  }
+}
+
+static int copy_file(struct copy *copy, int from, int to, const char *name) {
+  int in = openat(from, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC), out = -1, result = -1;
+  if (in < 0) return copy_fault(copy, "open");
+  out = openat(to, name, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
+  if (out < 0) {
+    copy_fault(copy, "create");
+  } else {
+    result = copy_bytes(copy, in, out);
+    close(out);
+  }
+  close(in);
+  return result;
+}
+
+static int copy_symlink(struct copy *copy, int from, int to, const char *name) {
+  ssize_t length = readlinkat(from, name, copy->buffer, PATH_MAX);
+  if (length < 0) return copy_fault(copy, "readlink");
+  copy->buffer[length] = '\0';
+  return symlinkat(copy->buffer, to, name) < 0 ? copy_fault(copy, "symlink") : 0;
+}
+
+static int copy_folder(struct copy *copy, int from, int to, size_t length, int depth);
+
+static int copy_subfolder(struct copy *copy, int from, int to, const char *name, int depth) {
+  const int flags = O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC;
+  if (depth >= MAX_DEPTH) return fault_set_errno(copy->fault, ELOOP, "copy folder", copy->path);
+  if (mkdirat(to, name, 0700) < 0) return copy_fault(copy, "mkdir");
+  int below = openat(from, name, flags), target = openat(to, name, flags);
+  int result = below < 0 || target < 0 ? copy_fault(copy, "open folder")
+                                       : copy_folder(copy, below, target, strlen(copy->path), depth);
+  if (below >= 0) close(below);
+  if (target >= 0) close(target);
+  return result;
+}
+
+static int copy_entry(struct copy *copy, int from, int to, const char *name, int depth) {
+  struct stat info;
+  if (fstatat(from, name, &info, AT_SYMLINK_NOFOLLOW) < 0) return copy_fault(copy, "stat");
+  bool linked = !S_ISDIR(info.st_mode) && info.st_nlink > 1;
+  const char *first = linked ? known_link(copy, &info) : NULL;
+  if (first != NULL) {
+    return linkat(copy->target, first, to, name, 0) < 0 ? copy_fault(copy, "link") : 0;
+  }
+  int result;
+  if (S_ISREG(info.st_mode)) {
+    result = copy_file(copy, from, to, name);
+  } else if (S_ISDIR(info.st_mode)) {
+    result = copy_subfolder(copy, from, to, name, depth + 1);
+  } else if (S_ISLNK(info.st_mode)) {
+    result = copy_symlink(copy, from, to, name);
+  } else {
+    result = mknodat(to, name, info.st_mode, info.st_rdev) < 0 ? copy_fault(copy, "mknod") : 0;
+  }
+  if (result == 0) result = copy_attributes(copy, from, to, name, &info);
+  return result == 0 && linked ? remember_link(copy, &info) : result;
+}
+
+/* `length` is that of the folder's own path. */
+static int copy_folder(struct copy *copy, int from, int to, size_t length, int depth) {
+  int fd = fcntl(from, F_DUPFD_CLOEXEC, 0), result = 0;
+  DIR *dir = fd < 0 ? NULL : fdopendir(fd);
+  struct dirent *entry;
+  if (dir == NULL) {
+    if (fd >= 0) close(fd);
+    return copy_fault(copy, "open folder");
+  }
+  while (result == 0 && (errno = 0, entry = readdir(dir)) != NULL) {
+    const char *name = entry->d_name;
+    if (strcmp(name, ".") == 0 || strcmp(name, "..") == 0) continue;
+    size_t left = sizeof copy->path - length;
+    int used = snprintf(copy->path + length, left, "%s%s", length == 0 ? "" : "/", name);
+    result = (size_t)used >= left ? fault_set_errno(copy->fault, ENAMETOOLONG, "copy", name)
+                                  : copy_entry(copy, from, to, name, depth);
+    copy->path[length] = '\0';
+  }
+  if (result == 0 && errno != 0) result = copy_fault(copy, "read folder");
+  closedir(dir);
+  return result;
+}
+
+/*
+ * strings: root, path in it, target: an empty folder. Copies what is in the folder at the path, and
+ * the folder's own attributes. Result: 1, or 0 when there is nothing at the path.
+ */
+static void copy_in_root(struct job *job) {
+  const char *root = job->strings[0], *path = job->strings[1], *target = job->strings[2];
+  struct copy copy = {.target = -1, .fault = &job->fault};
+  struct stat info;
+  job->result_count = 1;
+  if (root == NULL || path == NULL || target == NULL) {
+    fault_set_errno(&job->fault, EINVAL, "copy", path);
+    return;
+  }
+  int from = open_in_root(root, path, O_RDONLY | O_DIRECTORY);
+  if (from < 0) {
+    if (errno != ENOENT) fault_set(&job->fault, "find folder", path);
+    return;
+  }
+  copy.buffer = malloc(BUFFER);
+  copy.target = open(target, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+  if (copy.buffer == NULL || copy.target < 0 || fstat(from, &info) < 0) {
+    fault_set(&job->fault, "open folder", target);
+  } else if (copy_folder(&copy, from, copy.target, 0, 0) == 0 &&
+             copy_attributes(&copy, from, copy.target, ".", &info) == 0) {
+    job->results[0] = 1;
+  }
+  for (size_t i = 0; i < copy.link_count; i++) free(copy.links[i].path);
+  free(copy.links);
+  free(copy.buffer);
+  if (copy.target >= 0) close(copy.target);
+  close(from);
+}
+
+const struct job_kind in_root_jobs[] = {
+    {"bindInRoot", 3, 0, bind_in_root, false},
+    {"copyInRoot", 3, 0, copy_in_root, false},
+    {NULL, 0, 0, NULL, false},
+};

@@ -1,0 +1,145 @@
+import { chmod, chown, mkdir, readdir } from "node:fs/promises";
+import { join } from "node:path";
+import { RuntimeError, wrap } from "../../base/errors.ts";
+import type { Operation } from "../../core/operation/index.ts";
+import type { ImageVolume, VolumeOwner } from "../../core/snapshot/index.ts";
+import {
+  bindInRoot,
+  bindMount,
+  copyInRoot,
+  errnoCode,
+  mountOverlay,
+  SystemError,
+  unmount,
+} from "../../linux/index.ts";
+
+// User namespaces: the container's root must be able to walk to what is mounted from here.
+const folderMode = 0o711;
+
+/** Where image volume number `index` of a container lies; `folder` is the container's. */
+export function imageVolumePath(folder: string, index: number): string {
+  return join(folder, "images", String(index));
+}
+
+/** Where volume number `index` that the container's own image declares lies. */
+export function volumePath(folder: string, index: number): string {
+  return join(folder, "volumes", String(index));
+}
+
+/** Image volumes to mount, each with the names of its layers for overlayfs, topmost first. */
+export interface ImageMounts {
+  readonly folder: string;
+  readonly volumes: readonly (ImageVolume & { readonly lower: readonly [string, ...string[]] })[];
+  readonly asOldKernel: boolean;
+}
+
+/**
+ * Mounts each image once, whole, and then what each volume shows of it. What a failure leaves
+ * mounted goes with {@link unmountImages}.
+ */
+export async function mountImages({ folder, volumes, asOldKernel }: ImageMounts): Promise<void> {
+  await makeFolder(join(folder, "images"));
+  const whole = new Map<string, string>();
+  for (const [index, volume] of volumes.entries()) {
+    const { image, lower } = volume;
+    let root = whole.get(image);
+    if (root === undefined) {
+      const target = `images/whole-${whole.size}`;
+      root = join(folder, target);
+      await makeFolder(root);
+      const [only, second] = lower;
+      if (second === undefined) await bindMount(join(folder, only), root, readonlyBind);
+      else await mountOverlay({ folder, target, lower, asOldKernel });
+      whole.set(image, root);
+    }
+    await showPart(root, volume, imageVolumePath(folder, index));
+  }
+}
+
+const readonlyBind = { private: true, readonly: true } as const;
+
+async function showPart(
+  root: string,
+  { name, subPath }: ImageVolume,
+  target: string,
+): Promise<void> {
+  await makeFolder(target);
+  try {
+    await bindInRoot(root, subPath, target);
+  } catch (cause) {
+    const code = errnoCode(cause);
+    const problem = code === undefined ? undefined : subPathProblems[code];
+    if (problem === undefined) throw cause;
+    throw new RuntimeError(
+      "invalid-argument",
+      `mount image "${name}": image_sub_path ${JSON.stringify(subPath)} ${problem}; name a folder that the image has`,
+      { cause },
+    );
+  }
+}
+
+const subPathProblems: Readonly<Record<string, string>> = {
+  ENOENT: "does not exist in the image",
+  ENOTDIR: "is not a folder in the image",
+  ELOOP: "is a loop of symbolic links in the image",
+};
+
+/** Unmounts all image volumes of a container, whatever of them was mounted. Idempotent. */
+export async function unmountImages(
+  folder: string,
+  operation?: Pick<Operation, "enter">,
+): Promise<void> {
+  const images = join(folder, "images");
+  const names = await entries(images);
+  if (names.length === 0) return;
+  await operation?.enter("unmount-images");
+  for (const name of names) await unmount(join(images, name));
+}
+
+/**
+ * Makes a folder for each path with what the root has at it: owners, modes, attributes. One that the
+ * root does not have is empty and belongs to `owner`.
+ */
+export async function copyVolumes(
+  folder: string,
+  paths: readonly string[],
+  owner: VolumeOwner,
+): Promise<void> {
+  await makeFolder(join(folder, "volumes"));
+  for (const [index, path] of paths.entries()) {
+    const target = volumePath(folder, index);
+    try {
+      await mkdir(target);
+      if (await copyInRoot(join(folder, "merged"), path, target)) continue;
+      await chown(target, owner.uid, owner.gid);
+      await chmod(target, 0o755);
+    } catch (cause) {
+      throw volumeFailure(path, cause);
+    }
+  }
+}
+
+function volumeFailure(path: string, cause: unknown): RuntimeError {
+  const doing = `make volume "${path}" that the image declares`;
+  const code = errnoCode(cause);
+  if (code === "ENOTDIR") {
+    const why = "in the image it is not a folder; mend the image, or mount something there";
+    return new RuntimeError("failed-precondition", `${doing}: ${why}`, { cause });
+  }
+  const words = wrap(doing, cause);
+  return code === undefined ? words : new SystemError(words.message, code, { cause });
+}
+
+/** Names in a folder that may not be there. */
+async function entries(folder: string): Promise<readonly string[]> {
+  try {
+    return await readdir(folder);
+  } catch (cause) {
+    if (errnoCode(cause) === "ENOENT") return [];
+    throw cause;
+  }
+}
+
+async function makeFolder(path: string): Promise<void> {
+  await mkdir(path, { mode: folderMode });
+}

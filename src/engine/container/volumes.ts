@@ -1,0 +1,66 @@
+import { RuntimeError, wrap } from "../../base/errors.ts";
+import type { CheckedConfig, Container, ContainerImageVolume } from "../../core/container/index.ts";
+import type { RunningOperation } from "../../core/operation/index.ts";
+import type { ContainerContext } from "./context.ts";
+
+/** What a new container gets beside its root. */
+export interface FoundVolumes {
+  readonly images: readonly ContainerImageVolume[];
+  /** Volumes that its image declares. */
+  readonly paths: readonly string[];
+}
+
+/**
+ * The images that mounts of the config name, in its order. `not-found` for one that is not on this
+ * node: kubelet pulls it before.
+ */
+export function findImageVolumes(
+  context: ContainerContext,
+  { mounts }: CheckedConfig,
+): readonly ContainerImageVolume[] {
+  return mounts.flatMap(({ image: wanted, containerPath }) => {
+    if (wanted === undefined) return [];
+    const image = context.images.find(wanted.image);
+    if (image === undefined) {
+      throw new RuntimeError(
+        "not-found",
+        `create container: image "${wanted.image}" of mount "${containerPath}" is not on this node, pull it first`,
+      );
+    }
+    const layers = image.layers.map(({ diffId }) => diffId);
+    return [{ image: image.id, ref: image.repoDigests[0] ?? image.id, layers }];
+  });
+}
+
+/** Mounts the container's image volumes and makes those that its image declares. */
+export async function makeVolumes(
+  context: ContainerContext,
+  container: Container,
+  operation: RunningOperation,
+): Promise<void> {
+  const { id, imageVolumes, volumes } = container;
+  if (imageVolumes.length > 0) {
+    await operation.enter("mount-images");
+    await mountImages(context, container);
+  }
+  if (volumes.length > 0) {
+    await operation.enter("copy-volumes");
+    await context.snapshots.copyVolumes(id, volumes, { uid: 0, gid: 0 });
+  }
+}
+
+async function mountImages(context: ContainerContext, container: Container): Promise<void> {
+  const mounts = container.config.mounts.filter(({ image }) => image !== undefined);
+  const volumes = container.imageVolumes.map(({ image, layers }, index) => ({
+    name: mounts[index]?.image?.image ?? image,
+    image,
+    layers,
+    subPath: mounts[index]?.imageSubPath ?? "",
+  }));
+  try {
+    await context.snapshots.mountImages(container.id, volumes);
+  } catch (error) {
+    // kubelet knows the word (cri-api, pkg/errors).
+    throw wrap("ImageVolumeMountFailed", error);
+  }
+}

@@ -1,0 +1,30 @@
+import assert from "node:assert/strict";
+import { describe, test } from "node:test";
+import { isKind } from "../base/errors.ts";
+import { containerConfig } from "./testing/spec-input.ts";
+import { declaredVolumes } from "./volumes.ts";
+
+describe("declaredVolumes()", () => {
+  test("gives each path once, sorted, and leaves out what the request mounts", () => {
+    const config = containerConfig({
+      mounts: [
+        { containerPath: "/taken/", hostPath: "/a" },
+        { containerPath: "/above", hostPath: "/b" },
+      ],
+    });
+    const volumes = ["/z/../y/", "relative", "/y", "/taken", "/above/below", "../up"];
+    assert.deepEqual(declaredVolumes({ volumes }, config), [
+      "/above/below",
+      "/relative",
+      "/up",
+      "/y",
+    ]);
+  });
+
+  test("refuses the root", () => {
+    assert.throws(
+      () => declaredVolumes({ volumes: ["/a/.."] }, containerConfig()),
+      (error) => isKind(error, "failed-precondition"),
+    );
+  });
+});
