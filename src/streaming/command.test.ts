@@ -9,7 +9,7 @@ import { SpdySession } from "../wire/spdy/session.ts";
 import { openServer } from "./testing/open-server.ts";
 
 const all = { stdin: true, stdout: true, stderr: true, terminal: false };
-const transports: readonly ("spdy" | "websocket")[] = ["spdy"];
+const transports: readonly ("spdy" | "websocket")[] = ["spdy", "websocket"];
 
 const readAll = (stream: Readable | undefined): Promise<string> =>
   text(stream ?? Readable.from([]));

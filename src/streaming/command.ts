@@ -4,6 +4,9 @@ import type { ClientStreams } from "../core/streaming/index.ts";
 import type { CommandChoice, CommandPeer } from "../wire/remote-command/peer.ts";
 import { acceptSpdyCommand, spdyCommandProtocols } from "../wire/remote-command/spdy-peer.ts";
 import type { CommandEnd } from "../wire/remote-command/status.ts";
+import { channelProtocols } from "../wire/remote-command/channels.ts";
+import { acceptWebSocketCommand } from "../wire/remote-command/websocket-peer.ts";
+import { acceptWebSocket } from "./websocket.ts";
 import {
   chooseProtocol,
   headerWords,
@@ -44,6 +47,17 @@ export async function serveSpdyCommand(
   const { transport } = upgrade;
   const peer = await acceptSpdyCommand({ transport, protocol, choice, creationTimeoutMs });
   await runFor(peer, options.run);
+}
+
+/** Serves exec or attach over WebSocket; as above. */
+export async function serveWebSocketCommand(
+  upgrade: Upgrade,
+  { choice, run }: ServeCommandOptions,
+): Promise<void> {
+  const name = acceptWebSocket(upgrade, [...channelProtocols.keys()], "channel.k8s.io");
+  const protocol = channelProtocols.get(name ?? "");
+  if (protocol === undefined) return;
+  await runFor(acceptWebSocketCommand(upgrade.transport, protocol, choice), run);
 }
 
 /** Runs what was asked for and tells the client how it ended. */

@@ -17,7 +17,8 @@ import type {
   StreamUrls,
 } from "../core/streaming/index.ts";
 import { makeCertificate } from "./certificate.ts";
-import { type RunCommand, serveSpdyCommand } from "./command.ts";
+import { type RunCommand, serveSpdyCommand, serveWebSocketCommand } from "./command.ts";
+import { type ForwardOptions, serveSpdyForward, serveWebSocketForward } from "./port-forward.ts";
 import { Tokens } from "./tokens.ts";
 import { refuseUpgrade, type Upgrade, upgradeTo } from "./upgrade.ts";
 
@@ -181,11 +182,15 @@ export class StreamingServer implements StreamUrls, AsyncDisposable {
     }
     const creationTimeoutMs = this.#options.config.creationTimeoutSeconds * 1000;
     if (asked.verb === "portforward") {
-      refuseUpgrade(upgrade, 501, "not served yet");
+      const { sandboxId, ports } = asked;
+      const connect: ForwardOptions["connect"] = (port, signal) =>
+        this.#options.targets.connect(sandboxId, port, signal);
+      const serve = to === "spdy" ? serveSpdyForward : serveWebSocketForward;
+      await serve(upgrade, { ports, connect, creationTimeoutMs });
       return;
     }
     const options = { choice: asked.choice, creationTimeoutMs, run: this.#run(asked) };
-    await serveSpdyCommand(upgrade, options);
+    await (to === "spdy" ? serveSpdyCommand : serveWebSocketCommand)(upgrade, options);
   }
 
   #run(asked: Asked & { verb: "exec" | "attach" }): RunCommand {

@@ -2,6 +2,7 @@ import { type IncomingMessage, request as httpRequest } from "node:http";
 import { request as httpsRequest } from "node:https";
 import type { Duplex } from "node:stream";
 import { text } from "node:stream/consumers";
+import { acceptKey, makeKey } from "../../wire/websocket/handshake.ts";
 import { type ErrorKind, RuntimeError, wrap } from "../../base/errors.ts";
 
 /** A connection that has left HTTP. */
@@ -55,6 +56,30 @@ export function dial(url: string, { method, headers, signal }: DialOptions): Pro
   sent.on("error", (cause) => reject(failed(url, cause)));
   sent.end();
   return promise;
+}
+
+/** As dial(), for a WebSocket; with the sub-protocol that the server chose, "" for none. */
+export async function dialWebSocket(
+  url: string,
+  protocols: readonly string[],
+  signal?: AbortSignal,
+): Promise<{ readonly transport: Duplex; readonly protocol: string }> {
+  const key = makeKey();
+  const { transport, headers } = await dial(url, {
+    method: "GET",
+    headers: {
+      upgrade: "websocket",
+      "sec-websocket-version": "13",
+      "sec-websocket-key": key,
+      "sec-websocket-protocol": protocols.join(", "),
+    },
+    signal,
+  });
+  if (headers["sec-websocket-accept"] !== acceptKey(key)) {
+    transport.destroy();
+    throw new RuntimeError("internal", `connect to "${url}": the server speaks no WebSocket`);
+  }
+  return { transport, protocol: headers["sec-websocket-protocol"] ?? "" };
 }
 
 function refused(url: string, code: number, body: string): RuntimeError {

@@ -4,3 +4,9 @@ export {
   type RemoteCommand,
   type RemoteCommandOptions,
 } from "./remote-command.ts";
+export {
+  type ForwardedConnection,
+  openPortForward,
+  type PortForward,
+  type PortForwardOptions,
+} from "./port-forward.ts";

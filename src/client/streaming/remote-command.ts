@@ -6,7 +6,10 @@ import { formatSize, type Size } from "../../wire/remote-command/sizes.ts";
 import { type CommandEnd, parseStatus } from "../../wire/remote-command/status.ts";
 import { SpdySession } from "../../wire/spdy/session.ts";
 import type { SpdyStream } from "../../wire/spdy/stream.ts";
-import { dial } from "./dial.ts";
+import type { MuxStream } from "../../wire/mux/mux-stream.ts";
+import { channelProtocols, Channels } from "../../wire/remote-command/channels.ts";
+import { commandChannel } from "../../wire/remote-command/websocket-peer.ts";
+import { dial, dialWebSocket } from "./dial.ts";
 
 /** How to connect, and which streams. They must be those that the address was asked for with. */
 export interface RemoteCommandOptions {
@@ -43,7 +46,9 @@ export function openRemoteCommand(
   url: string,
   options: RemoteCommandOptions,
 ): Promise<RemoteCommand> {
-  return openBySpdy(url, options);
+  return options.transport === "websocket"
+    ? openByWebSocket(url, options)
+    : openBySpdy(url, options);
 }
 
 const protocols = ["v4.channel.k8s.io", "v3.channel.k8s.io", "v2.channel.k8s.io", "channel.k8s.io"];
@@ -80,12 +85,44 @@ async function openBySpdy(url: string, options: RemoteCommandOptions): Promise<R
         if (resize?.writable === true) resize.write(formatSize(size));
       },
       end,
-      close: () => session.end(),
+      close: () => session.destroy(),
     };
   } catch (cause) {
     session.destroy();
     throw cause;
   }
+}
+
+async function openByWebSocket(url: string, options: RemoteCommandOptions): Promise<RemoteCommand> {
+  const { transport, protocol } = await dialWebSocket(
+    url,
+    ["v5.channel.k8s.io", "v4.channel.k8s.io"],
+    options.signal,
+  );
+  const spoken = channelProtocols.get(protocol);
+  if (spoken === undefined) {
+    transport.destroy();
+    throw new RuntimeError("unimplemented", `connect to "${url}": the server speaks "${protocol}"`);
+  }
+  const channels = new Channels(transport, "client", spoken);
+  options.signal?.addEventListener("abort", () => channels.connection.destroy(), { once: true });
+  const openIf = (wanted: boolean, channel: number): MuxStream | undefined =>
+    wanted ? channels.open(channel) : undefined;
+  const stdin = openIf(options.stdin, commandChannel.stdin);
+  const resize = openIf(options.terminal, commandChannel.resize);
+  stdin?.resume();
+  const end = endOf(channels.open(commandChannel.error), spoken.status);
+  end.catch(() => undefined);
+  return {
+    stdin,
+    stdout: openIf(options.stdout, commandChannel.stdout),
+    stderr: openIf(options.stderr && !options.terminal, commandChannel.stderr),
+    resize: (size) => {
+      if (resize?.writable === true) resize.write(formatSize(size));
+    },
+    end,
+    close: () => channels.connection.destroy(),
+  };
 }
 
 /** Reads how the command ended: a status from v4 on, a sentence about a failure before. */

@@ -48,26 +48,35 @@ async function startIn(cgroup: string, script = "sleep 60"): Promise<number> {
 }
 
 describe("createCgroup() on v2, by the kernel", () => {
-  test("hands the controllers down to the last level, which keeps them to itself", onV2, async () => {
-    await createCgroup(layout, path);
-    const handedOn = (of: string): readonly string[] =>
-      value("cgroup.subtree_control", of).split(" ");
-    for (const level of [parent, `${parent}/pod`]) {
-      for (const name of controllers) assert.ok(handedOn(level).includes(name), `${level} ${name}`);
-    }
-    assert.equal(value("cgroup.subtree_control"), "");
-    assert.ok(value("cgroup.controllers").includes("memory"));
-  });
+  test(
+    "hands the controllers down to the last level, which keeps them to itself",
+    onV2,
+    async () => {
+      await createCgroup(layout, path);
+      const handedOn = (of: string): readonly string[] =>
+        value("cgroup.subtree_control", of).split(" ");
+      for (const level of [parent, `${parent}/pod`]) {
+        for (const name of controllers)
+          assert.ok(handedOn(level).includes(name), `${level} ${name}`);
+      }
+      assert.equal(value("cgroup.subtree_control"), "");
+      assert.ok(value("cgroup.controllers").includes("memory"));
+    },
+  );
 
-  test("says what is in the way of a parent that has processes, and leaves nothing", onV2, async () => {
-    mkdirSync(`${root}${parent}`);
-    await startIn(parent);
-    await assert.rejects(createCgroup(layout, path), (error) => {
-      assert.match(String(error), /hand on cpu.* it has processes itself/);
-      return isKind(error, "failed-precondition");
-    });
-    assert.equal(existsSync(`${root}${parent}/pod`), false);
-  });
+  test(
+    "says what is in the way of a parent that has processes, and leaves nothing",
+    onV2,
+    async () => {
+      mkdirSync(`${root}${parent}`);
+      await startIn(parent);
+      await assert.rejects(createCgroup(layout, path), (error) => {
+        assert.match(String(error), /hand on cpu.* it has processes itself/);
+        return isKind(error, "failed-precondition");
+      });
+      assert.equal(existsSync(`${root}${parent}/pod`), false);
+    },
+  );
 });
 
 describe("killCgroup() on v2, by the kernel", () => {
@@ -96,62 +105,77 @@ describe("killCgroup() on v2, by the kernel", () => {
 });
 
 describe("writeResources() on v2, by the kernel", () => {
-  test("raises and lowers memory with swap, and quota with period, in any order", onV2, async () => {
-    await createCgroup(layout, path);
-    for (const size of [64n * mib, 256n * mib, 32n * mib]) {
-      await writeResources(layout, path, {
-        memoryLimitBytes: size,
-        memorySwapLimitBytes: size + mib,
-      });
-      assert.deepEqual(values("memory.max", "memory.swap.max"), [String(size), String(mib)]);
-    }
-    await writeResources(layout, path, { memoryLimitBytes: -1n, memorySwapLimitBytes: -1n });
-    assert.deepEqual(values("memory.max", "memory.swap.max"), ["max", "max"]);
-    for (const [cpuQuota, cpuPeriod] of [
-      [50_000n, 100_000n],
-      [1000n, 1000n],
-      [2_000_000n, 1_000_000n],
-      [-1n, 100_000n],
-    ] as const) {
-      await writeResources(layout, path, { cpuQuota, cpuPeriod });
-      assert.equal(value("cpu.max"), `${cpuQuota < 0n ? "max" : cpuQuota} ${cpuPeriod}`);
-    }
-    await writeResources(layout, path, { cpuQuota: 20_000n });
-    assert.equal(value("cpu.max"), "20000 100000");
-  });
+  test(
+    "raises and lowers memory with swap, and quota with period, in any order",
+    onV2,
+    async () => {
+      await createCgroup(layout, path);
+      for (const size of [64n * mib, 256n * mib, 32n * mib]) {
+        await writeResources(layout, path, {
+          memoryLimitBytes: size,
+          memorySwapLimitBytes: size + mib,
+        });
+        assert.deepEqual(values("memory.max", "memory.swap.max"), [String(size), String(mib)]);
+      }
+      await writeResources(layout, path, { memoryLimitBytes: -1n, memorySwapLimitBytes: -1n });
+      assert.deepEqual(values("memory.max", "memory.swap.max"), ["max", "max"]);
+      for (const [cpuQuota, cpuPeriod] of [
+        [50_000n, 100_000n],
+        [1000n, 1000n],
+        [2_000_000n, 1_000_000n],
+        [-1n, 100_000n],
+      ] as const) {
+        await writeResources(layout, path, { cpuQuota, cpuPeriod });
+        assert.equal(value("cpu.max"), `${cpuQuota < 0n ? "max" : cpuQuota} ${cpuPeriod}`);
+      }
+      await writeResources(layout, path, { cpuQuota: 20_000n });
+      assert.equal(value("cpu.max"), "20000 100000");
+    },
+  );
 
-  test("takes back what it wrote before a failure, and all of it when it is told to", onV2, async () => {
-    await createCgroup(layout, path);
-    const files = ["cpu.weight", "cpu.max", "memory.max", "memory.high", "cpuset.cpus", "pids.max"];
-    const before = values(...files);
-    const wanted = {
-      cpuShares: 512n,
-      cpuQuota: 50_000n,
-      memoryLimitBytes: 64n * mib,
-      cpusetCpus: "0",
-      pids: 77n,
-      unified: { "memory.high": String(32n * mib) },
-    };
-    for (const wrong of [
-      { cpusetCpus: "nonsense" },
-      { unified: { "memory.high": "much" } },
-      { unified: { "memory.nothing": "1" } },
-    ]) {
-      await assert.rejects(writeResources(layout, path, { ...wanted, ...wrong }));
+  test(
+    "takes back what it wrote before a failure, and all of it when it is told to",
+    onV2,
+    async () => {
+      await createCgroup(layout, path);
+      const files = [
+        "cpu.weight",
+        "cpu.max",
+        "memory.max",
+        "memory.high",
+        "cpuset.cpus",
+        "pids.max",
+      ];
+      const before = values(...files);
+      const wanted = {
+        cpuShares: 512n,
+        cpuQuota: 50_000n,
+        memoryLimitBytes: 64n * mib,
+        cpusetCpus: "0",
+        pids: 77n,
+        unified: { "memory.high": String(32n * mib) },
+      };
+      for (const wrong of [
+        { cpusetCpus: "nonsense" },
+        { unified: { "memory.high": "much" } },
+        { unified: { "memory.nothing": "1" } },
+      ]) {
+        await assert.rejects(writeResources(layout, path, { ...wanted, ...wrong }));
+        assert.deepEqual(values(...files), before);
+      }
+      const takeBack = await writeResources(layout, path, wanted);
+      assert.deepEqual(values(...files), [
+        "20",
+        "50000 100000",
+        String(64n * mib),
+        String(32n * mib),
+        "0",
+        "77",
+      ]);
+      await takeBack();
       assert.deepEqual(values(...files), before);
-    }
-    const takeBack = await writeResources(layout, path, wanted);
-    assert.deepEqual(values(...files), [
-      "20",
-      "50000 100000",
-      String(64n * mib),
-      String(32n * mib),
-      "0",
-      "77",
-    ]);
-    await takeBack();
-    assert.deepEqual(values(...files), before);
-  });
+    },
+  );
 
   test("limits huge pages of the kernel's sizes, and refuses others", onV2, async () => {
     await createCgroup(layout, path);

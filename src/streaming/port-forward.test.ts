@@ -1,0 +1,167 @@
+import assert from "node:assert/strict";
+import { once } from "node:events";
+import { createServer, type Server, type Socket } from "node:net";
+import { buffer, text } from "node:stream/consumers";
+import { describe, test } from "node:test";
+import { dialWebSocket } from "../client/streaming/dial.ts";
+import { openPortForward, type PortForward } from "../client/streaming/index.ts";
+import { channelProtocols, Channels } from "../wire/remote-command/channels.ts";
+import { openServer } from "./testing/open-server.ts";
+
+/** A program in the pod: what it does with each connection. */
+async function listen(
+  serve: (socket: Socket) => void,
+): Promise<{ port: number; server: Server } & AsyncDisposable> {
+  const sockets = new Set<Socket>();
+  const server = createServer({ allowHalfOpen: true }, (socket) => {
+    sockets.add(socket);
+    socket.on("error", () => undefined);
+    serve(socket);
+  });
+  server.listen(0, "127.0.0.1");
+  await once(server, "listening");
+  const address = server.address();
+  assert.ok(typeof address === "object" && address !== null);
+  return {
+    port: address.port,
+    server,
+    [Symbol.asyncDispose]: async () => {
+      for (const socket of sockets) socket.destroy();
+      server.close();
+      await once(server, "close");
+    },
+  };
+}
+
+for (const transport of ["spdy", "websocket"] as const) {
+  describe(`port-forward by ${transport}`, () => {
+    const open = (url: string): Promise<PortForward> => openPortForward(url, { transport });
+
+    test("carries many connections to many ports, each direction with an end of its own", async () => {
+      await using opened = await openServer();
+      // Answers only after the end of what it is asked: without half-close nothing comes back.
+      await using first = await listen((socket) => {
+        void text(socket).then((asked) => socket.end(`first:${asked}`));
+      });
+      await using second = await listen((socket) => {
+        void text(socket).then((asked) => socket.end(`second:${asked}`));
+      });
+      const forward = await open(opened.server.portForward("s", []));
+      const asked = Array.from({ length: 20 }, async (_, index) => {
+        const target = index % 2 === 0 ? first : second;
+        const { data, failure } = await forward.connect(target.port);
+        data.end(String(index));
+        const answer = await text(data);
+        assert.equal(answer, `${index % 2 === 0 ? "first" : "second"}:${index}`);
+        assert.equal(await failure, undefined);
+      });
+      await Promise.all(asked);
+      forward.close();
+      await forward.closed;
+    });
+
+    test("says why a port has no connection, and goes on with others", async () => {
+      await using opened = await openServer();
+      const gone = await listen(() => undefined);
+      const { port } = gone;
+      await gone[Symbol.asyncDispose]();
+      await using echo = await listen((socket) => void socket.pipe(socket));
+      const forward = await open(opened.server.portForward("s", []));
+      const refused = await forward.connect(port);
+      assert.equal(await refused.failure, `connect to port ${port} of "s": refused`);
+      assert.equal(await text(refused.data), "");
+      const { data } = await forward.connect(echo.port);
+      data.end("on");
+      assert.equal(await text(data), "on");
+      forward.close();
+    });
+
+    test("the reset of a connection, by either side, ends no other", async () => {
+      await using opened = await openServer();
+      await using resetting = await listen((socket) => void socket.resetAndDestroy());
+      const closed = Promise.withResolvers<undefined>();
+      await using echo = await listen((socket) => {
+        socket.on("close", () => closed.resolve(undefined));
+        socket.pipe(socket);
+      });
+      const forward = await open(opened.server.portForward("s", []));
+      const kept = await forward.connect(echo.port);
+      kept.data.write("a");
+      await once(kept.data, "readable");
+      const byPod = await forward.connect(resetting.port);
+      await buffer(byPod.data).catch(() => undefined);
+      const byClient = await forward.connect(echo.port);
+      byClient.data.write("x");
+      await once(byClient.data, "readable");
+      byClient.data.destroy();
+      await closed.promise;
+      kept.data.end("b");
+      assert.equal(await text(kept.data), "ab");
+      forward.close();
+    });
+
+    test("a client that leaves takes its connections with it", async () => {
+      await using opened = await openServer();
+      const closed = Promise.withResolvers<undefined>();
+      await using echo = await listen((socket) => {
+        socket.on("close", () => closed.resolve(undefined));
+        socket.pipe(socket);
+      });
+      const forward = await open(opened.server.portForward("s", []));
+      const { data } = await forward.connect(echo.port);
+      data.write("x");
+      await once(data, "readable");
+      forward.close();
+      await closed.promise;
+    });
+
+    test("loses nothing of 32 MiB there and back", async () => {
+      await using opened = await openServer();
+      await using echo = await listen((socket) => void socket.pipe(socket));
+      const forward = await open(opened.server.portForward("s", []));
+      const { data } = await forward.connect(echo.port);
+      const block = Buffer.alloc(32 * 1024 * 1024, "0123456789abcdef!");
+      data.end(block);
+      assert.ok((await buffer(data)).equals(block));
+      forward.close();
+    });
+  });
+}
+
+test("port-forward by channels: each port has two, which begin with its number", async () => {
+  for (const name of ["v4.channel.k8s.io", "v4.base64.channel.k8s.io"]) {
+    for (const named of [true, false]) {
+      await using opened = await openServer();
+      await using echo = await listen((socket) => {
+        socket.once("data", (chunk) => socket.end(`echo:${chunk.toString()}`));
+      });
+      const gone = await listen(() => undefined);
+      await gone[Symbol.asyncDispose]();
+      const ports = [echo.port, gone.port];
+      const url = opened.server.portForward("s", named ? ports : []);
+      const query = named ? "" : `?port=${echo.port}&port=${gone.port}`;
+      const { transport, protocol } = await dialWebSocket(`${url}${query}`, [name]);
+      assert.equal(protocol, name);
+      const spoken = channelProtocols.get(name);
+      assert.ok(spoken);
+      const channels = new Channels(transport, "client", spoken);
+      const streams = [0, 1, 2, 3].map((channel) => channels.open(channel));
+      streams[0]?.write("hi");
+      const said = await Promise.all(streams.map((stream) => buffer(stream)));
+      for (const [index, bytes] of said.entries()) {
+        assert.equal(bytes.readUInt16LE(0), ports[index >> 1]);
+      }
+      const texts = said.map((bytes) => bytes.toString("utf8", 2));
+      assert.deepEqual(texts, ["echo:hi", "", "", `connect to port ${gone.port} of "s": refused`]);
+      assert.equal(await channels.connection.closed, undefined);
+    }
+  }
+});
+
+test("port-forward by channels refuses ports that are none", async () => {
+  await using opened = await openServer();
+  for (const query of ["", "?port=", "?port=0", "?port=65536", "?port=80,x"]) {
+    const url = `${opened.server.portForward("s", [])}${query}`;
+    await assert.rejects(dialWebSocket(url, ["v4.channel.k8s.io"]), /answered 400: .*ports/);
+  }
+});

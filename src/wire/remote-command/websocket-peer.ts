@@ -1,0 +1,44 @@
+// The server's side of remote commands over WebSocket: a channel a stream, all of them there from
+// the start.
+import type { Duplex } from "node:stream";
+import { RuntimeError } from "../../base/errors.ts";
+import { type ChannelProtocol, Channels } from "./channels.ts";
+import { type CommandChoice, type CommandPeer, endAndFlush, noSizes } from "./peer.ts";
+import { readSizes } from "./sizes.ts";
+import { formatEnd, formatStatus } from "./status.ts";
+
+/** The channels of a command, by the numbers of its file descriptors and two more. */
+export const commandChannel = { stdin: 0, stdout: 1, stderr: 2, error: 3, resize: 4 } as const;
+
+/** Makes a command's peer of a connection that has left HTTP. */
+export function acceptWebSocketCommand(
+  transport: Duplex,
+  protocol: ChannelProtocol,
+  choice: CommandChoice,
+): CommandPeer {
+  const channels = new Channels(transport, "server", protocol);
+  const stdin = choice.stdin ? channels.open(commandChannel.stdin) : undefined;
+  const stdout = choice.stdout ? channels.open(commandChannel.stdout) : undefined;
+  const hasStderr = choice.stderr && !choice.terminal;
+  const stderr = hasStderr ? channels.open(commandChannel.stderr) : undefined;
+  const error = channels.open(commandChannel.error);
+  for (const output of [stdout, stderr, error]) output?.resume(); // clients send nothing there
+  const sizes = choice.terminal ? readSizes(channels.open(commandChannel.resize)) : noSizes();
+  if (stdout !== undefined) channels.greet(commandChannel.stdout);
+  else channels.greet(hasStderr ? commandChannel.stderr : commandChannel.error);
+  const gone = new AbortController();
+  void channels.connection.closed.then((reason) => {
+    gone.abort(
+      new RuntimeError("unavailable", "serve command: the client went away", { cause: reason }),
+    );
+  });
+  return {
+    streams: { stdin, stdout, stderr, sizes },
+    signal: gone.signal,
+    finish: async (end) => {
+      await Promise.all([endAndFlush(stdout), endAndFlush(stderr)]);
+      await endAndFlush(error, protocol.status ? formatStatus(end) : formatEnd(end));
+      channels.connection.close();
+    },
+  };
+}

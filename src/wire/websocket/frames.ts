@@ -1,0 +1,200 @@
+// The frames of WebSocket (RFC 6455): bytes to calls, values to bytes. No message is ever held: its
+// pieces are handed on as they come, since a message may be larger than what should be in memory.
+import { randomBytes } from "node:crypto";
+import { RuntimeError } from "../../base/errors.ts";
+
+/** What a frame is (RFC 6455, 5.2). */
+export const opcode = { continuation: 0, text: 1, binary: 2, close: 8, ping: 9, pong: 10 } as const;
+
+/** Why a connection is closed (RFC 6455, 7.4.1). */
+export const closeCode = {
+  normal: 1000,
+  protocolError: 1002,
+  invalidData: 1007,
+  tooBig: 1009,
+} as const;
+
+/** A piece of a message. */
+export interface MessagePiece {
+  readonly text: boolean;
+  readonly piece: Buffer;
+  /** The first piece of its message, and the last; a message has one piece at least. */
+  readonly first: boolean;
+  readonly last: boolean;
+}
+
+/** Who is told of what comes in, in order. What it throws ends the parsing. */
+export interface WebSocketSink {
+  message(piece: MessagePiece): void;
+  /** A close, ping or pong; 125 bytes at most. */
+  control(code: number, payload: Buffer): void;
+}
+
+/** What the peer did that is not WebSocket, with the code that it is closed with. */
+export class WebSocketError extends RuntimeError {
+  readonly code: number;
+
+  constructor(code: number, what: string) {
+    super("invalid-argument", `read WebSocket frame: ${what}; the peer breaks RFC 6455`);
+    this.code = code;
+  }
+}
+
+interface Current {
+  readonly control: boolean;
+  readonly code: number;
+  readonly fin: boolean;
+  readonly mask: Buffer | undefined;
+  left: number;
+  at: number;
+}
+
+/** Which frames are taken. */
+export interface WebSocketParserOptions {
+  /** Clients mask what they send, servers do not (RFC 6455, 5.1). */
+  readonly masked: boolean;
+  readonly maxMessageBytes: number;
+}
+
+/** Cuts a connection's bytes into frames. Holds 125 bytes and a head at most. */
+export class WebSocketParser {
+  readonly #options: WebSocketParserOptions;
+  readonly #sink: WebSocketSink;
+  #held: Buffer = Buffer.alloc(0);
+  #frame: Current | undefined;
+  /** The message that is under way: a text one? how many bytes so far? */
+  #message: { readonly text: boolean; bytes: number; begun: boolean } | undefined;
+
+  constructor(options: WebSocketParserOptions, sink: WebSocketSink) {
+    this.#options = options;
+    this.#sink = sink;
+  }
+
+  /** Throws a WebSocketError at the first byte that is against the protocol or its limits. */
+  push(chunk: Buffer): void {
+    let rest = this.#held.length === 0 ? chunk : Buffer.concat([this.#held, chunk]);
+    for (;;) {
+      const used = this.#frame === undefined ? this.#head(rest) : this.#body(this.#frame, rest);
+      if (used === undefined) break;
+      rest = rest.subarray(used);
+    }
+    this.#held = Buffer.from(rest);
+  }
+
+  #head(bytes: Buffer): number | undefined {
+    if (bytes.length < 2) return undefined;
+    const [first, second] = [bytes.readUInt8(0), bytes.readUInt8(1)];
+    const code = first & 0x0f;
+    const fin = (first & 0x80) !== 0;
+    const masked = (second & 0x80) !== 0;
+    if ((first & 0x70) !== 0) throw new WebSocketError(closeCode.protocolError, "an extension");
+    if (masked !== this.#options.masked)
+      throw new WebSocketError(closeCode.protocolError, "the mask");
+    const short = second & 0x7f;
+    const control = code >= 8;
+    if (control && (short > 125 || !fin)) {
+      throw new WebSocketError(closeCode.protocolError, "a control frame too long or in pieces");
+    }
+    const lengthBytes = short === 126 ? 2 : short === 127 ? 8 : 0;
+    const headBytes = 2 + lengthBytes + (masked ? 4 : 0);
+    if (bytes.length < headBytes) return undefined;
+    const left = lengthBytes === 0 ? short : longLength(bytes, lengthBytes);
+    if (control) checkControl(code);
+    else this.#begin(code, left);
+    const mask = masked ? Buffer.from(bytes.subarray(headBytes - 4, headBytes)) : undefined;
+    this.#frame = { control, code, fin, mask, left, at: 0 };
+    return headBytes;
+  }
+
+  #begin(code: number, length: number): void {
+    if (code === opcode.continuation) {
+      if (this.#message === undefined) {
+        throw new WebSocketError(closeCode.protocolError, "a continuation of nothing");
+      }
+    } else if (code === opcode.text || code === opcode.binary) {
+      if (this.#message !== undefined) {
+        throw new WebSocketError(closeCode.protocolError, "a message inside another");
+      }
+      this.#message = { text: code === opcode.text, bytes: 0, begun: false };
+    } else {
+      throw new WebSocketError(closeCode.protocolError, `opcode ${code}`);
+    }
+    this.#message.bytes += length;
+    if (this.#message.bytes > this.#options.maxMessageBytes) {
+      throw new WebSocketError(closeCode.tooBig, `over ${this.#options.maxMessageBytes} bytes`);
+    }
+  }
+
+  #body(frame: Current, bytes: Buffer): number | undefined {
+    if (frame.control) {
+      if (bytes.length < frame.left) return undefined;
+      const payload = unmask(frame, bytes.subarray(0, frame.left));
+      this.#frame = undefined;
+      this.#sink.control(frame.code, payload);
+      return payload.length;
+    }
+    if (bytes.length === 0 && frame.left > 0) return undefined;
+    const piece = unmask(frame, bytes.subarray(0, frame.left));
+    frame.left -= piece.length;
+    const message = this.#message;
+    const last = frame.fin && frame.left === 0;
+    if (frame.left === 0) this.#frame = undefined;
+    if (message !== undefined) {
+      if (last) this.#message = undefined;
+      const first = !message.begun;
+      message.begun = true;
+      this.#sink.message({ text: message.text, piece, first, last });
+    }
+    return piece.length;
+  }
+}
+
+function checkControl(code: number): void {
+  if (code > opcode.pong) throw new WebSocketError(closeCode.protocolError, `opcode ${code}`);
+}
+
+function longLength(bytes: Buffer, lengthBytes: 2 | 8): number {
+  if (lengthBytes === 2) return bytes.readUInt16BE(2);
+  const length = bytes.readBigUInt64BE(2);
+  return length > Number.MAX_SAFE_INTEGER ? Number.MAX_SAFE_INTEGER : Number(length);
+}
+
+/** In place: the bytes are this connection's own. */
+function unmask(frame: Current, bytes: Buffer): Buffer {
+  if (frame.mask !== undefined) applyMask(bytes, frame.mask, frame.at);
+  frame.at = (frame.at + bytes.length) & 3;
+  return bytes;
+}
+
+function applyMask(bytes: Buffer, mask: Buffer, at: number): void {
+  for (let i = 0; i < bytes.length; i++) {
+    bytes[i] = (bytes[i] ?? 0) ^ (mask[(i + at) & 3] ?? 0);
+  }
+}
+
+/** A whole frame in its parts. A client's is masked, which takes a copy; a server's is not. */
+export function frameParts(
+  code: number,
+  parts: readonly Buffer[],
+  masked: boolean,
+): readonly Buffer[] {
+  const length = parts.reduce((sum, part) => sum + part.length, 0);
+  const head = frameHead(code, length, masked);
+  if (!masked) return [head, ...parts];
+  const mask = randomBytes(4);
+  const payload = Buffer.concat(parts);
+  applyMask(payload, mask, 0);
+  return [head, mask, payload];
+}
+
+function frameHead(code: number, length: number, masked: boolean): Buffer {
+  const maskBit = masked ? 0x80 : 0;
+  if (length < 126) return Buffer.from([0x80 | code, maskBit | length]);
+  if (length < 0x10000)
+    return Buffer.from([0x80 | code, maskBit | 126, length >> 8, length & 0xff]);
+  const head = Buffer.alloc(10);
+  head.writeUInt8(0x80 | code, 0);
+  head.writeUInt8(maskBit | 127, 1);
+  head.writeBigUInt64BE(BigInt(length), 2);
+  return head;
+}
