@@ -302,11 +302,11 @@ static napi_value lock_file(napi_env env, napi_callback_info info) {
 NAPI_MODULE_INIT() {
   if (add_jobs(env, exports, namespace_jobs) != napi_ok ||
       add_jobs(env, exports, mount_jobs) != napi_ok ||
-      add_jobs(env, exports, file_jobs) != napi_ok ||
+      add_jobs(env, exports, file_jobs) != napi_ok || add_jobs(env, exports, socket_jobs) != napi_ok ||
       add_jobs(env, exports, in_root_jobs) != napi_ok || files_init(env, exports) != napi_ok ||
       add_function(env, exports, "lockFile", lock_file) != napi_ok ||
       memory_init(env, exports) != napi_ok || notify_init(env, exports) != napi_ok ||
-      programs_init(env, exports) != napi_ok ||
+      programs_init(env, exports) != napi_ok || sockets_init(env, exports) != napi_ok ||
       spawn_init(env, exports) != napi_ok || watch_init(env, exports) != napi_ok) {
     napi_throw_error(env, NULL, "davit.node: cannot register its functions");
   }

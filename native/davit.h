@@ -68,9 +68,10 @@ extern const struct job_kind namespace_jobs[];
 extern const struct job_kind mount_jobs[];
 extern const struct job_kind file_jobs[];
 extern const struct job_kind in_root_jobs[];
+extern const struct job_kind socket_jobs[];
 
 /* Adds the functions that are not jobs: spawn, pidfds, the mount watch, flock, attributes, memory, notify,
-   copies of programs. */
+   copies of programs, sockets and terminals. */
 napi_status add_function(napi_env env, napi_value exports, const char *name, napi_callback fn);
 napi_status spawn_init(napi_env env, napi_value exports);
 napi_status watch_init(napi_env env, napi_value exports);
@@ -78,9 +79,11 @@ napi_status files_init(napi_env env, napi_value exports);
 napi_status memory_init(napi_env env, napi_value exports);
 napi_status notify_init(napi_env env, napi_value exports);
 napi_status programs_init(napi_env env, napi_value exports);
+napi_status sockets_init(napi_env env, napi_value exports);
 
-/* Something that an fd tells the event loop: a process that ends, a mount table that changes. */
-enum watch_kind { WATCH_CHILD, WATCH_PROCESS, WATCH_MOUNTS };
+/* Something that an fd tells the event loop: a process that ends, a mount table that changes, a descriptor
+   that can be read or written. */
+enum watch_kind { WATCH_CHILD, WATCH_PROCESS, WATCH_MOUNTS, WATCH_DESCRIPTOR };
 
 /* A worker's event loop ends before the process does, and libuv aborts when a watch is still open. */
 bool on_main_thread(napi_env env);
@@ -90,5 +93,9 @@ bool on_main_thread(napi_env env);
  * for watchSignal, watchClose and watchRef, or NULL with an exception pending.
  */
 napi_value watch_start(napi_env env, enum watch_kind kind, int fd, napi_value callback);
+
+/* The open descriptor of a WATCH_DESCRIPTOR that is the call's first argument, and its second argument
+   where that is wanted; -1 with an exception pending. */
+int watched_fd(napi_env env, napi_callback_info info, napi_value *second);
 
 #endif

@@ -1,6 +1,7 @@
 /*
- * Fds that tell the event loop something: pidfds (a process ended) and /proc/self/mountinfo (the
- * mount table changed). All of this file runs on the main thread.
+ * Fds that tell the event loop something: pidfds (a process ended), /proc/self/mountinfo (the mount
+ * table changed), and sockets and terminals that can be read or written (sockets.c does that). All of
+ * this file runs on the main thread.
  */
 #include "davit.h"
 
@@ -69,21 +70,22 @@ static bool reap(int pidfd, int32_t *code, int32_t *signal) {
 }
 
 static void watch_fired(uv_poll_t *poll, int status, int events) {
-  (void)status;
-  (void)events;
   struct watch *watch = (struct watch *)poll;
   napi_env env = watch->env;
   int32_t code = -1, signal = -1;
   napi_handle_scope scope;
   napi_value callback, global, argv[2];
 
+  /* POLLERR stops the poll: reading or writing then tells what it was. */
+  if (watch->kind == WATCH_DESCRIPTOR) code = status < 0 ? UV_READABLE | UV_WRITABLE : events;
   if (watch->kind == WATCH_CHILD && !reap(watch->fd, &code, &signal)) return;
   if (napi_open_handle_scope(env, &scope) != napi_ok) return;
   napi_get_reference_value(env, watch->callback, &callback);
   napi_get_global(env, &global);
   napi_create_int32(env, code, &argv[0]);
   napi_create_int32(env, signal, &argv[1]);
-  if (watch->kind != WATCH_MOUNTS) watch_stop(watch); /* a process ends once */
+  /* a process ends once */
+  if (watch->kind == WATCH_CHILD || watch->kind == WATCH_PROCESS) watch_stop(watch);
   if (napi_make_callback(env, NULL, global, callback, 2, argv, NULL) == napi_pending_exception) {
     napi_value exception;
     napi_get_and_clear_last_exception(env, &exception);
@@ -127,6 +129,7 @@ napi_value watch_start(napi_env env, enum watch_kind kind, int fd, napi_value ca
     return NULL;
   }
   watch->owners = 2;
+  if (kind == WATCH_DESCRIPTOR) return external; /* watchEvents starts it */
   /*
    * A pidfd is readable when the process is a zombie (pidfd_open(2)); mountinfo answers POLLPRI and
    * POLLERR once after each change (proc_pid_mountinfo(5)), and is always readable.
@@ -236,11 +239,82 @@ static napi_value watch_mounts(napi_env env, napi_callback_info info) {
   return watch_start(env, WATCH_MOUNTS, fd, argv[0]);
 }
 
+int watched_fd(napi_env env, napi_callback_info info, napi_value *second) {
+  struct watch *watch = watch_of(env, info, second);
+  if (watch == NULL) return -1;
+  if (watch->fd < 0 || watch->kind != WATCH_DESCRIPTOR) {
+    struct fault fault;
+    fault_set_errno(&fault, EBADF, "use descriptor", "");
+    fault_throw(env, &fault);
+    return -1;
+  }
+  return watch->fd;
+}
+
+/*
+ * JS: watchDescriptor(fd, onEvent): watch. Takes over the fd, also when it throws. Nothing is watched
+ * for until watchEvents says so.
+ */
+static napi_value watch_descriptor(napi_env env, napi_callback_info info) {
+  size_t argc = 2;
+  napi_value argv[2];
+  int32_t fd = -1;
+  if (napi_get_cb_info(env, info, &argc, argv, NULL, NULL) != napi_ok || argc < 2 ||
+      napi_get_value_int32(env, argv[0], &fd) != napi_ok || fd < 0) {
+    napi_throw_type_error(env, NULL, "want a descriptor and a callback");
+    return NULL;
+  }
+  return watch_start(env, WATCH_DESCRIPTOR, fd, argv[1]);
+}
+
+/*
+ * JS: watchEvents(watch, events): void. 1: can be read or is at its end, 2: can be written; 0: neither.
+ * A watch that watches for nothing does not keep the event loop running.
+ */
+static napi_value watch_events(napi_env env, napi_callback_info info) {
+  napi_value second;
+  int32_t events = 0;
+  struct watch *watch = watch_of(env, info, &second);
+  if (watch == NULL || watch->fd < 0) return NULL;
+  if (watch->kind != WATCH_DESCRIPTOR || napi_get_value_int32(env, second, &events) != napi_ok) {
+    napi_throw_type_error(env, NULL, "want a watch of a descriptor and events");
+    return NULL;
+  }
+  events &= UV_READABLE | UV_WRITABLE;
+  int err = events == 0 ? uv_poll_stop(&watch->poll) : uv_poll_start(&watch->poll, events, watch_fired);
+  if (err != 0) {
+    struct fault fault;
+    fault_set_errno(&fault, -err, "uv_poll_start", "");
+    fault_throw(env, &fault);
+  }
+  return NULL;
+}
+
+/* JS: watchRelease(watch): number. Ends the watch and gives the descriptor back, open; once. */
+static napi_value watch_release(napi_env env, napi_callback_info info) {
+  napi_value result = NULL;
+  struct watch *watch = watch_of(env, info, NULL);
+  if (watch == NULL) return NULL;
+  int fd = watch->fd < 0 ? -1 : fcntl(watch->fd, F_DUPFD_CLOEXEC, 3);
+  if (fd < 0) {
+    struct fault fault;
+    fault_set(&fault, "release descriptor", "");
+    fault_throw(env, &fault);
+    return NULL;
+  }
+  watch_stop(watch);
+  napi_create_int32(env, fd, &result);
+  return result;
+}
+
 napi_status watch_init(napi_env env, napi_value exports) {
   napi_status status = add_function(env, exports, "watchSignal", watch_signal);
   if (status == napi_ok) status = add_function(env, exports, "watchClose", watch_close);
   if (status == napi_ok) status = add_function(env, exports, "watchUnref", watch_unref);
   if (status == napi_ok) status = add_function(env, exports, "watchProcess", watch_process);
   if (status == napi_ok) status = add_function(env, exports, "watchMounts", watch_mounts);
+  if (status == napi_ok) status = add_function(env, exports, "watchDescriptor", watch_descriptor);
+  if (status == napi_ok) status = add_function(env, exports, "watchEvents", watch_events);
+  if (status == napi_ok) status = add_function(env, exports, "watchRelease", watch_release);
   return status;
 }

@@ -14,6 +14,7 @@ export {
   spawnChild,
   spawnChildInPool,
 } from "./child.ts";
+export { DescriptorStream } from "./descriptor-stream.ts";
 export {
   enterRoot,
   type FileAttributes,
@@ -46,6 +47,7 @@ export {
 export { holderPath } from "./native.ts";
 export { notifyService } from "./notify.ts";
 export { sealedProgram } from "./sealed-program.ts";
+export { ConsoleSocket, connectLoopback, connectPackets } from "./sockets.ts";
 export { mountOverlay, type OverlayOptions } from "./overlay.ts";
 export { openProcess, type ProcessRef, processStartTime } from "./process-ref.ts";
 export { killProcessTree } from "./process-tree.ts";

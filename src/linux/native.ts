@@ -23,6 +23,10 @@ type NativeCount = (
   strings: readonly string[],
   numbers: readonly number[],
 ) => Promise<readonly number[]>;
+type NativeNullableCount = (
+  strings: readonly (string | null)[],
+  numbers: readonly number[],
+) => Promise<readonly number[]>;
 type NativeTexts = (
   strings: readonly (string | null)[],
   numbers: readonly number[],
@@ -68,6 +72,34 @@ interface Native {
   watchClose(watch: NativeWatch): void;
   /** main. The watch stops keeping the process alive. */
   watchUnref(watch: NativeWatch): void;
+  /** main. Takes the fd over. `onEvent(events)`: 1 can be read, 2 can be written; after an error both. */
+  watchDescriptor(fd: number, onEvent: NativeExit): NativeWatch;
+  /** main. What a descriptor's watch calls for; nothing at first. */
+  watchEvents(watch: NativeWatch, events: number): void;
+  /** main, once. Ends a descriptor's watch and gives the descriptor back, under another number. */
+  watchRelease(watch: NativeWatch): number;
+  /** main. A unix stream socket that listens. ENAMETOOLONG: over 107 bytes; EADDRINUSE: a file is there. */
+  socketListen(path: string): number;
+  /** main. SOCK_SEQPACKET. ENOENT, ECONNREFUSED: nobody listens; EAGAIN: its queue is full. */
+  socketConnectPackets(path: string): number;
+  /** main. -1: nobody is there. */
+  socketAccept(watch: NativeWatch): number;
+  /** main. The descriptor in the next message, non-blocking; -1: none came yet. ECONNRESET: the end; EPROTO: a message without, or with two. */
+  socketReceive(watch: NativeWatch): number;
+  /** main. shutdown(2) of our direction. */
+  socketEnd(watch: NativeWatch): void;
+  /** main. To the loopback of the socket's family; false: under way. */
+  socketConnectLoopback(watch: NativeWatch, port: number): boolean;
+  /** main. ECONNREFUSED and others: what became of a connect that was under way. */
+  socketError(watch: NativeWatch): void;
+  /** main. 0: the end; -1: nothing there yet. EIO: nobody has the terminal open. */
+  descriptorRead(watch: NativeWatch, bytes: Uint8Array): number;
+  /** main. -1: no room yet. EPIPE, EIO: nobody reads. */
+  descriptorWrite(watch: NativeWatch, bytes: Uint8Array): number;
+  /** main. rows * 65536 + columns. ENOTTY. */
+  terminalResize(watch: NativeWatch, size: number): void;
+  /** own. [net or null]: an IPv4 and an IPv6 socket for TCP, -1 for a family that is not there. */
+  readonly socketsInNamespace: NativeNullableCount;
   /** main. -1 when another open file holds the lock. ELOOP: the path is a symbolic link. */
   lockFile(path: string): number;
   /** main, 1 to 3 ms. Never fails. */
@@ -129,6 +161,8 @@ interface Native {
 export const spawnFlags = { newSession: 1, newPidNamespace: 2 } as const;
 /** What stands for a descriptor in the spawn call's first three numbers, as in native/spawn.c. */
 export const spawnStdio = { null: -1, pipe: -2, asStdout: -3 } as const;
+/** Bits of watchEvents' second argument (uv_poll_event). */
+export const watchedEvents = { readable: 1, writable: 2 } as const;
 /** Bits of bindMount's number, as in native/mounts.c. */
 export const bindFlags = { private: 1, readonly: 2, recursive: 4 } as const;
 

@@ -45,6 +45,10 @@ const texts: Readonly<Record<string, string>> = {
   ELOOP: "too many symbolic links",
   ENAMETOOLONG: "name too long",
   EIO: "input/output error",
+  ECONNREFUSED: "connection refused",
+  ECONNRESET: "connection reset by peer",
+  ETIMEDOUT: "connection timed out",
+  ENETUNREACH: "network is unreachable",
 };
 
 /**

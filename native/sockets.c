@@ -1,0 +1,323 @@
+/*
+ * What node:net cannot do with sockets and terminals: SOCK_SEQPACKET (conmon's attach socket), a
+ * descriptor that comes over a socket (SCM_RIGHTS: a console socket), terminals' sizes, and sockets
+ * of another network namespace. All descriptors are non-blocking and close-on-exec. But for
+ * sockets_in_namespace, all of this file runs on the main thread and never waits.
+ */
+#include "davit.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <netinet/in.h>
+#include <sched.h>
+#include <string.h>
+#include <stdlib.h>
+#include <sys/ioctl.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+enum { RECEIVED_MAX = 8 };
+
+/* -1 with the fault set when the path does not fit: callers reach long ones by /proc/self/fd. */
+static int unix_address(struct sockaddr_un *address, const char *path, struct fault *fault) {
+  size_t length = strlen(path);
+  if (length == 0 || length >= sizeof address->sun_path) {
+    return fault_set_errno(fault, ENAMETOOLONG, "socket", path);
+  }
+  memset(address, 0, sizeof *address);
+  address->sun_family = AF_UNIX;
+  memcpy(address->sun_path, path, length);
+  return 0;
+}
+
+/* One connection at a time is all that a console socket gets. */
+static int listen_at(const char *path, struct fault *fault) {
+  struct sockaddr_un address;
+  if (unix_address(&address, path, fault) < 0) return -1;
+  int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+  if (fd < 0) return fault_set(fault, "socket", path);
+  if (bind(fd, (const struct sockaddr *)&address, sizeof address) < 0) {
+    fault_set(fault, "bind", path);
+  } else if (listen(fd, 1) < 0) {
+    fault_set(fault, "listen", path);
+  } else {
+    return fd;
+  }
+  close(fd);
+  return -1;
+}
+
+/* EAGAIN: the listener's queue is full (unix(7)); connecting to a unix socket never is "in progress". */
+static int connect_packets(const char *path, struct fault *fault) {
+  struct sockaddr_un address;
+  if (unix_address(&address, path, fault) < 0) return -1;
+  int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+  if (fd < 0) return fault_set(fault, "socket", path);
+  if (connect(fd, (const struct sockaddr *)&address, sizeof address) < 0) {
+    fault_set(fault, "connect", path);
+    close(fd);
+    return -1;
+  }
+  return fd;
+}
+
+static napi_value open_at(napi_env env, napi_callback_info info,
+                          int (*open_socket)(const char *, struct fault *)) {
+  size_t argc = 1;
+  napi_value argv[1], result = NULL;
+  struct fault fault = {0};
+  if (napi_get_cb_info(env, info, &argc, argv, NULL, NULL) != napi_ok) return NULL;
+  char *path = take_string(env, argv[0]);
+  if (path == NULL) return NULL;
+  int fd = open_socket(path, &fault);
+  free(path);
+  if (fd < 0) {
+    fault_throw(env, &fault);
+    return NULL;
+  }
+  napi_create_int32(env, fd, &result);
+  return result;
+}
+
+/* JS: socketListen(path): number */
+static napi_value socket_listen(napi_env env, napi_callback_info info) {
+  return open_at(env, info, listen_at);
+}
+
+/* JS: socketConnectPackets(path): number */
+static napi_value socket_connect_packets(napi_env env, napi_callback_info info) {
+  return open_at(env, info, connect_packets);
+}
+
+/* A count, -1 for "would block" and "interrupted", or an exception. */
+static napi_value count_result(napi_env env, ssize_t count, const char *call) {
+  napi_value result = NULL;
+  if (count < 0 && errno != EAGAIN && errno != EWOULDBLOCK && errno != EINTR) {
+    struct fault fault;
+    fault_set(&fault, call, "");
+    fault_throw(env, &fault);
+    return NULL;
+  }
+  napi_create_int64(env, count, &result);
+  return result;
+}
+
+/* JS: socketAccept(watch): number. -1: nobody is there (any more). */
+static napi_value socket_accept(napi_env env, napi_callback_info info) {
+  int fd = watched_fd(env, info, NULL);
+  if (fd < 0) return NULL;
+  return count_result(env, accept4(fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK), "accept");
+}
+
+/*
+ * JS: socketReceive(watch): number. The descriptor that the next message carries, made non-blocking;
+ * -1: nothing came yet. ECONNRESET: the other end left without one. More than one is refused.
+ */
+static napi_value socket_receive(napi_env env, napi_callback_info info) {
+  char byte[64];
+  union {
+    struct cmsghdr header; /* for its alignment */
+    char room[CMSG_SPACE(RECEIVED_MAX * sizeof(int))];
+  } control;
+  struct iovec piece = {byte, sizeof byte};
+  struct msghdr message = {0};
+  int fds[RECEIVED_MAX];
+  size_t count = 0;
+  int fd = watched_fd(env, info, NULL);
+  if (fd < 0) return NULL;
+  message.msg_iov = &piece;
+  message.msg_iovlen = 1;
+  message.msg_control = control.room;
+  message.msg_controllen = sizeof control.room;
+  ssize_t length = recvmsg(fd, &message, MSG_CMSG_CLOEXEC | MSG_DONTWAIT);
+  if (length < 0) return count_result(env, length, "recvmsg");
+  for (struct cmsghdr *item = CMSG_FIRSTHDR(&message); item != NULL; item = CMSG_NXTHDR(&message, item)) {
+    if (item->cmsg_level != SOL_SOCKET || item->cmsg_type != SCM_RIGHTS) continue;
+    size_t carried = (item->cmsg_len - CMSG_LEN(0)) / sizeof(int);
+    for (size_t i = 0; i < carried && count < RECEIVED_MAX; i++, count++) {
+      memcpy(&fds[count], CMSG_DATA(item) + i * sizeof(int), sizeof(int));
+    }
+  }
+  if (count != 1) {
+    while (count > 0) close(fds[--count]);
+    errno = length == 0 ? ECONNRESET : EPROTO;
+    return count_result(env, -1, "receive descriptor");
+  }
+  int flags = fcntl(fds[0], F_GETFL);
+  if (flags < 0 || fcntl(fds[0], F_SETFL, flags | O_NONBLOCK) < 0) {
+    int err = errno;
+    close(fds[0]);
+    errno = err;
+    return count_result(env, -1, "fcntl");
+  }
+  return count_result(env, fds[0], "recvmsg");
+}
+
+/* The bytes of a Uint8Array from `offset` on; NULL with an exception pending. */
+static char *bytes_of(napi_env env, napi_value array, int64_t offset, size_t *length) {
+  napi_typedarray_type type;
+  void *data = NULL;
+  if (napi_get_typedarray_info(env, array, &type, length, &data, NULL, NULL) != napi_ok ||
+      type != napi_uint8_array || offset < 0 || (uint64_t)offset > *length) {
+    napi_throw_type_error(env, NULL, "want bytes and an offset in them");
+    return NULL;
+  }
+  *length -= (size_t)offset;
+  return (char *)data + offset;
+}
+
+/* JS: descriptorRead(watch, bytes): number. 0: the end. */
+static napi_value descriptor_read(napi_env env, napi_callback_info info) {
+  napi_value array[1];
+  size_t length = 0;
+  int fd = watched_fd(env, info, array);
+  if (fd < 0) return NULL;
+  char *bytes = bytes_of(env, array[0], 0, &length);
+  if (bytes == NULL) return NULL;
+  return count_result(env, read(fd, bytes, length), "read");
+}
+
+/* JS: descriptorWrite(watch, bytes): number. Node ignores SIGPIPE, so that a lost reader is EPIPE. */
+static napi_value descriptor_write(napi_env env, napi_callback_info info) {
+  napi_value array[1];
+  size_t length = 0;
+  int fd = watched_fd(env, info, array);
+  if (fd < 0) return NULL;
+  char *bytes = bytes_of(env, array[0], 0, &length);
+  if (bytes == NULL) return NULL;
+  return count_result(env, write(fd, bytes, length), "write");
+}
+
+/* JS: socketEnd(watch): void. Nothing more comes from us; ENOTCONN: the other end is gone already. */
+static napi_value socket_end(napi_env env, napi_callback_info info) {
+  int fd = watched_fd(env, info, NULL);
+  if (fd < 0) return NULL;
+  if (shutdown(fd, SHUT_WR) < 0 && errno != ENOTCONN) return count_result(env, -1, "shutdown");
+  return NULL;
+}
+
+static int64_t number_of(napi_env env, napi_value value) {
+  int64_t number = -1;
+  return napi_get_value_int64(env, value, &number) == napi_ok ? number : -1;
+}
+
+/* JS: terminalResize(watch, rows * 65536 + columns): void. The processes of the terminal get SIGWINCH. */
+static napi_value terminal_resize(napi_env env, napi_callback_info info) {
+  napi_value second[1];
+  int fd = watched_fd(env, info, second);
+  if (fd < 0) return NULL;
+  int64_t size = number_of(env, second[0]);
+  struct winsize window = {0};
+  window.ws_row = (unsigned short)(size >> 16);
+  window.ws_col = (unsigned short)(size & 0xffff);
+  if (size < 0 || ioctl(fd, TIOCSWINSZ, &window) < 0) return count_result(env, -1, "TIOCSWINSZ");
+  return NULL;
+}
+
+/*
+ * JS: socketConnectLoopback(watch, port): boolean. To the loopback address of the socket's own
+ * family; false: under way, which the socket tells by being writable, and socketError.
+ */
+static napi_value socket_connect_loopback(napi_env env, napi_callback_info info) {
+  napi_value second[1], result = NULL;
+  int fd = watched_fd(env, info, second);
+  if (fd < 0) return NULL;
+  int64_t port = number_of(env, second[0]);
+  int family = 0, rc = -1;
+  socklen_t length = sizeof family;
+  if (port < 1 || port > 65535) {
+    errno = EINVAL;
+  } else if (getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &family, &length) == 0) {
+    struct sockaddr_in v4 = {0};
+    struct sockaddr_in6 v6 = {0};
+    v4.sin_family = AF_INET;
+    v4.sin_port = htons((uint16_t)port);
+    v4.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    v6.sin6_family = AF_INET6;
+    v6.sin6_port = htons((uint16_t)port);
+    v6.sin6_addr = in6addr_loopback;
+    rc = family == AF_INET6 ? connect(fd, (const struct sockaddr *)&v6, sizeof v6)
+                            : connect(fd, (const struct sockaddr *)&v4, sizeof v4);
+  }
+  if (rc < 0 && errno != EINPROGRESS) {
+    struct fault fault;
+    fault_set(&fault, "connect", "");
+    fault_throw(env, &fault);
+    return NULL;
+  }
+  napi_get_boolean(env, rc == 0, &result);
+  return result;
+}
+
+/* JS: socketError(watch): void. Throws what became of a connect that was under way, once. */
+static napi_value socket_error(napi_env env, napi_callback_info info) {
+  int fd = watched_fd(env, info, NULL);
+  if (fd < 0) return NULL;
+  int err = 0;
+  socklen_t length = sizeof err;
+  if (getsockopt(fd, SOL_SOCKET, SO_ERROR, &err, &length) < 0) err = errno;
+  if (err == 0) return NULL;
+  struct fault fault;
+  fault_set_errno(&fault, err, "connect", "");
+  fault_throw(env, &fault);
+  return NULL;
+}
+
+/*
+ * strings: net path, or null for the host's. Results: an IPv4 and an IPv6 socket for TCP; -1 for a
+ * family that this kernel does not have. A socket stays in the namespace that it was made in
+ * (network_namespaces(7)), whoever uses it then.
+ */
+static void sockets_in_namespace(struct job *job) {
+  static const int families[] = {AF_INET, AF_INET6};
+  if (job->strings[0] != NULL) {
+    int fd = open(job->strings[0], O_RDONLY | O_CLOEXEC);
+    if (fd < 0) {
+      fault_set(&job->fault, "open namespace", job->strings[0]);
+      return;
+    }
+    int rc = setns(fd, CLONE_NEWNET);
+    if (rc < 0) fault_set(&job->fault, "setns", job->strings[0]);
+    close(fd);
+    if (rc < 0) return;
+  }
+  for (size_t i = 0; i < 2; i++) {
+    int fd = socket(families[i], SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    if (fd < 0 && errno != EAFNOSUPPORT) {
+      fault_set(&job->fault, "socket", job->strings[0]);
+      if (i == 1 && job->results[0] >= 0) close((int)job->results[0]);
+      return;
+    }
+    job->results[i] = fd;
+  }
+  job->result_count = 2;
+}
+
+const struct job_kind socket_jobs[] = {
+    {"socketsInNamespace", 1, 0, sockets_in_namespace, true},
+    {NULL, 0, 0, NULL, false},
+};
+
+napi_status sockets_init(napi_env env, napi_value exports) {
+  static const struct {
+    const char *name;
+    napi_callback call;
+  } calls[] = {
+      {"socketListen", socket_listen},
+      {"socketConnectPackets", socket_connect_packets},
+      {"socketAccept", socket_accept},
+      {"socketReceive", socket_receive},
+      {"socketEnd", socket_end},
+      {"socketConnectLoopback", socket_connect_loopback},
+      {"socketError", socket_error},
+      {"descriptorRead", descriptor_read},
+      {"descriptorWrite", descriptor_write},
+      {"terminalResize", terminal_resize},
+  };
+  napi_status status = napi_ok;
+  for (size_t i = 0; i < sizeof calls / sizeof *calls && status == napi_ok; i++) {
+    status = add_function(env, exports, calls[i].name, calls[i].call);
+  }
+  return status;
+}
