@@ -1,5 +1,6 @@
 import type { Logger } from "../base/logger.ts";
 import type { PodNetwork } from "../core/network/index.ts";
+import type { StreamUrls } from "../core/streaming/index.ts";
 import type { StatsReader } from "../core/stats/index.ts";
 import type { ContainerContext } from "../engine/container/index.ts";
 import type { ImageContext } from "../engine/image/index.ts";
@@ -21,6 +22,8 @@ export interface CriContext {
   readonly sandboxes: SandboxContext;
   readonly containers: ContainerContext;
   readonly images: ImageContext;
+  /** Hands out the addresses of the streaming server. */
+  readonly urls: StreamUrls;
   readonly stats: StatsReader;
   /** The network of the default handler: what the node's readiness depends on. */
   readonly network: PodNetwork;

@@ -18,9 +18,11 @@ import { listImages } from "./image/list-images.ts";
 import { pullImage } from "./image/pull-image.ts";
 import { removeImage } from "./image/remove-image.ts";
 import { streamImages } from "./image/stream-images.ts";
+import { attach } from "./runtime/attach.ts";
 import { containerStats } from "./runtime/container-stats.ts";
 import { containerStatus } from "./runtime/container-status.ts";
 import { createContainer } from "./runtime/create-container.ts";
+import { exec } from "./runtime/exec.ts";
 import { execSync } from "./runtime/exec-sync.ts";
 import { listContainerStats } from "./runtime/list-container-stats.ts";
 import { listContainers } from "./runtime/list-containers.ts";
@@ -28,6 +30,7 @@ import { listPodSandbox } from "./runtime/list-pod-sandbox.ts";
 import { listPodSandboxStats } from "./runtime/list-pod-sandbox-stats.ts";
 import { podSandboxStats } from "./runtime/pod-sandbox-stats.ts";
 import { podSandboxStatus } from "./runtime/pod-sandbox-status.ts";
+import { portForward } from "./runtime/port-forward.ts";
 import { removeContainer } from "./runtime/remove-container.ts";
 import { removePodSandbox } from "./runtime/remove-pod-sandbox.ts";
 import { reopenContainerLog } from "./runtime/reopen-container-log.ts";
@@ -103,6 +106,9 @@ const runtimeRpcs: Table<typeof RuntimeService> = {
   listContainerStats,
   streamContainerStats,
   execSync,
+  exec,
+  attach,
+  portForward,
   reopenContainerLog,
 };
 
@@ -117,13 +123,6 @@ const imageRpcs: Table<typeof ImageService> = {
 
 /** The one call that is answered before recovery is through: it tells nothing that could be wrong. */
 const alwaysServed: ReadonlySet<string> = new Set(["version"]);
-
-/** What to do without an RPC that is not there yet. */
-const instead: ReadonlyMap<string, string> = new Map([
-  ["exec", "; use ExecSync (crictl exec --sync)"],
-  ["attach", "; what the container writes is in its log (crictl logs)"],
-  ["portForward", "; the pod's address is reachable from its node (crictl inspectp)"],
-]);
 
 /** Both CRI services as the gRPC server wants them: every method of the contract has an entry. */
 export function criMethods(context: CriContext): ReadonlyMap<string, Method> {
@@ -166,7 +165,7 @@ function asMethod(context: CriContext, method: DescMethod, rpc: unknown): Method
     if (rpc === undefined) {
       throw new RuntimeError(
         "unimplemented",
-        `serve ${method.name}: this version of davit does not have it yet${instead.get(method.localName) ?? ""}`,
+        `serve ${method.name}: this version of davit does not have it yet`,
       );
     }
     return [decode(method, bytes), { signal: call.signal, requestBytes: bytes }];

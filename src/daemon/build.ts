@@ -32,6 +32,7 @@ import { LateRecords } from "../engine/late-records.ts";
 import { defaultTimes, recoverSandboxes, type SandboxContext } from "../engine/sandbox/index.ts";
 import { type CgroupLayout, detectCgroups, hostBootId, NamespaceWatch } from "../linux/index.ts";
 import { buildContainers } from "./build-containers.ts";
+import { openStreaming } from "./build-streaming.ts";
 import type { CallView } from "./calls.ts";
 import { ConfiguredHandlers } from "./handlers.ts";
 import { Networks } from "./networks.ts";
@@ -122,6 +123,7 @@ export async function build(config: Config, options: BuildOptions): Promise<Buil
   };
   engine.parts.tasks.spawn("ask the OCI runtimes for their features", () => handlers.probe(log));
 
+  const urls = undo.use(await openStreaming(config, { containers, sandboxes }));
   const kept = undo.move();
   return {
     cri: {
@@ -130,6 +132,7 @@ export async function build(config: Config, options: BuildOptions): Promise<Buil
       sandboxes,
       containers,
       images,
+      urls,
       stats: statsOf({ cgroups: layout, images, clock }, [store, containers.store]),
       network: networks.default,
       handlers: () => handlers.features(),
@@ -142,17 +145,24 @@ export async function build(config: Config, options: BuildOptions): Promise<Buil
       isReady: options.isReady,
       log,
     },
-    recover: async () => {
-      images.store.load();
-      forgetIncompleteImages(images);
-      await recoverSandboxes(sandboxes, records);
-      const unread = new Set(records.setAside().map(({ kind }) => kind));
-      await recoverAllContainers({ containers, images }, records);
-      if (!unread.has("sandbox") && !unread.has("attachment"))
-        collectGarbage({ ...engine.parts, networks: networks.all(), log });
-    },
+    recover: () => recoverAll({ sandboxes, containers, images }, { records, networks }),
     [Symbol.asyncDispose]: () => kept.disposeAsync(),
   };
+}
+
+/** Takes up what the last daemon left, and gives back what nobody owns. */
+async function recoverAll(
+  contexts: Pick<CriContext, "sandboxes" | "containers" | "images">,
+  { records, networks }: Pick<EngineDeps, "records" | "networks">,
+): Promise<void> {
+  const { images, sandboxes } = contexts;
+  images.store.load();
+  forgetIncompleteImages(images);
+  await recoverSandboxes(sandboxes, records);
+  const unread = new Set(records.setAside().map(({ kind }) => kind));
+  await recoverAllContainers(contexts, records);
+  if (unread.has("sandbox") || unread.has("attachment")) return;
+  collectGarbage({ ...sandboxes, networks: networks.all() });
 }
 
 /** What the verbose Status tells of the records. */

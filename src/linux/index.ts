@@ -50,7 +50,7 @@ export { sealedProgram } from "./sealed-program.ts";
 export { ConsoleSocket, connectLoopback, connectPackets } from "./sockets.ts";
 export { mountOverlay, type OverlayOptions } from "./overlay.ts";
 export { openProcess, type ProcessRef, processStartTime } from "./process-ref.ts";
-export { killProcessTree } from "./process-tree.ts";
+export { killProcessTree, killSession } from "./process-tree.ts";
 export { readFiles, readFilesInNamespace } from "./read-files.ts";
 export { type RunOptions, type RunResult, run } from "./run.ts";
 export { type SysctlNamespaces, writeSysctls } from "./sysctls.ts";

@@ -38,6 +38,16 @@ export function killProcessTree(
   return [...found];
 }
 
+/**
+ * Kills those of `candidates` that are in the session which `leader` led, also when that is gone: its
+ * pid is nobody else's as long as the session has a process.
+ */
+export function killSession(leader: number, candidates: readonly number[]): void {
+  for (const pid of candidates) {
+    if (sessionOf(pid) === leader) signalProcess(pid, SIGKILL);
+  }
+}
+
 /** The children of all threads of a process (proc_pid_task_tid_children(5)); none when it is gone. */
 function childrenOf(pid: number): readonly number[] {
   return orGone([], () =>

@@ -144,6 +144,7 @@ describe("ConsoleSocket", () => {
     let said = "";
     for await (const chunk of terminal) said += String(chunk);
     assert.equal(said, "hello\r\nhello (43, 132)\r\n");
+    terminal.destroy();
     assert.equal((await child.exited).code, 0);
     await until("descriptors are closed", () => openFds().size <= fds);
   });
@@ -223,7 +224,7 @@ describe("connectLoopback()", () => {
     const text = [
       "import socket",
       "s = socket.socket(); s.bind(('127.0.0.1', 4000)); s.listen(); print('up', flush=True)",
-      "c, _ = s.accept(); c.sendall(b'in the pod'); c.close()",
+      "c, _ = s.accept(); c.recv(99); c.sendall(b'in the pod'); c.close()",
     ].join("\n");
     const joinNamespaces = [net];
     const args = ["-c", text];

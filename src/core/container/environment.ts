@@ -63,7 +63,10 @@ export interface ContainerSpecs {
    */
   update(before: Container["resources"], update: LinuxContainerResources): ResourceUpdate;
   /** The process of an exec in the container, as JSON text (runtime-spec, config.md, process). */
-  process(subject: SpecSubject, command: readonly string[]): Promise<string>;
+  process(
+    subject: SpecSubject,
+    exec: { readonly args: readonly string[]; readonly terminal: boolean },
+  ): Promise<string>;
 }
 
 /** A config whose indispensable parts are there. */

@@ -21,11 +21,13 @@ export type {
 } from "../../gen/runtime/v1/api_pb.ts";
 export { containerName, newContainerId, placeOf } from "./from-request.ts";
 export type {
+  AttachedClient,
   ContainerBundle,
   ContainerExit,
   ContainerLimits,
   ContainerRuntime,
   ExecResult,
+  ProcessClient,
   StartedContainer,
 } from "./runtime.ts";
 export type { ContainerState, ContainerStateName } from "./state.ts";

@@ -1,6 +1,7 @@
 import type { LinuxContainerResources } from "../../gen/runtime/v1/api_pb.ts";
 import type { Operation } from "../operation/index.ts";
 import type { ProcessIdentity } from "../sandbox/index.ts";
+import type { ClientStreams, ExecEnd } from "../streaming/index.ts";
 import type { KnownIds } from "../store/index.ts";
 
 /** What a runtime needs to make a container of a spec. */
@@ -52,6 +53,19 @@ export interface ContainerLimits {
   readonly resources: LinuxContainerResources;
   /** The same as OCI LinuxResources, JSON text. */
   readonly spec: string;
+}
+
+/** A client at the streams of a command. */
+export interface ProcessClient {
+  readonly streams: ClientStreams;
+  /** The command gets a terminal of its own; there is no stderr then. */
+  readonly terminal: boolean;
+}
+
+/** A client at the streams of a container's own process. */
+export interface AttachedClient extends ProcessClient {
+  /** Whether the process has a stdin, and one that ends with the first client that wrote to it. */
+  readonly stdin: "none" | "once" | "open";
 }
 
 /**
@@ -106,6 +120,20 @@ export interface ContainerRuntime {
    * is an error with the OCI runtime's words. When the operation is aborted its processes are killed.
    */
   execSync(id: string, spec: string, operation: Operation): Promise<ExecResult>;
+  /**
+   * Runs a command in the container with a client at its streams, both ways with back-pressure.
+   * Resolves when the command has ended and the client has taken all that it wrote; what it left in the
+   * background is not waited for. When the operation is aborted (the client is gone), the command
+   * gets SIGHUP and, half a second later, all of its session SIGKILL.
+   */
+  exec(id: string, spec: string, client: ProcessClient, operation: Operation): Promise<ExecEnd>;
+  /**
+   * Joins a client to the container's streams, from now on; others may be there, too. Resolves at the
+   * container's end, when the client has taken everything. Rejects when the operation is aborted, and
+   * with `resource-exhausted` for a client that does not keep up: the container never waits for one.
+   * Neither touches the container.
+   */
+  attach(id: string, client: AttachedClient, operation: Operation): Promise<void>;
   /**
    * Writes limits to a running container: all of them or, when it rejects, none. The result takes
    * them back. `failed-precondition` for less memory than the container uses now, naming both, and

@@ -7,16 +7,19 @@ import { beforeAbort } from "../../base/rollback.ts";
 import { SingleFlight } from "../../base/single-flight.ts";
 import type { Clock } from "../../base/time.ts";
 import type {
+  AttachedClient,
   ContainerBundle,
   ContainerExit,
   ContainerLimits,
   ContainerRuntime,
   ExecResult,
+  ProcessClient,
   StartedContainer,
 } from "../../core/container/index.ts";
 import type { Operation } from "../../core/operation/index.ts";
 import type { ProcessIdentity } from "../../core/sandbox/index.ts";
 import type { KnownIds } from "../../core/store/index.ts";
+import type { ExecEnd } from "../../core/streaming/index.ts";
 import {
   announceAttach,
   type CgroupLayout,
@@ -28,8 +31,11 @@ import {
   processStartTime,
   systemError,
 } from "../../linux/index.ts";
+import { attach, IdleAttachments } from "./attach.ts";
+import type { ExecTarget } from "./command.ts";
 import { awaitEnd, type Watched, within } from "./container-end.ts";
 import { endTree } from "./end-tree.ts";
+import { execStream } from "./exec-stream.ts";
 import { execSync } from "./exec-sync.ts";
 import { giveUpRoomForExits, keepRoomForExits } from "./exits.ts";
 import { type Facts, readFacts, writeFacts } from "./facts.ts";
@@ -90,6 +96,7 @@ export class OciRuntime implements ContainerRuntime {
   readonly #places: Places;
   readonly #remains: Remains;
   readonly #kept = new Map<string, Kept>();
+  readonly #idle = new IdleAttachments();
   readonly #killing = new SingleFlight();
   /** conmons that were there before us, for containers that nobody loads. */
   readonly #earlier: Map<string, readonly ProcessIdentity[]>;
@@ -242,14 +249,30 @@ export class OciRuntime implements ContainerRuntime {
   }
 
   async execSync(id: string, spec: string, operation: Operation): Promise<ExecResult> {
-    const kept = this.#get(id, "run command in");
-    const { facts, hostPids } = kept;
-    const { cgroups, log } = this.#deps;
-    const runtimeRoot = this.#places.runtimeRoot(facts.runtimePath);
-    const deps = { folder: this.#places.execs, cgroups, log };
-    return explainEnd(kept, `run command in container "${id}"`, () =>
-      execSync(deps, { id, ...facts, runtimeRoot, hostPids }, spec, operation),
+    return this.#inContainer(id, (target) => execSync(this.#execDeps(), target, spec, operation));
+  }
+
+  async exec(
+    id: string,
+    spec: string,
+    client: ProcessClient,
+    operation: Operation,
+  ): Promise<ExecEnd> {
+    return this.#inContainer(id, (target) =>
+      execStream(this.#execDeps(), { target, spec, client }, operation),
     );
+  }
+
+  async attach(id: string, client: AttachedClient, operation: Operation): Promise<void> {
+    const { monitor, exit } = this.#get(id, "attach to");
+    if (monitor === undefined) {
+      const text = `attach to container "${id}": its conmon has ended, so nobody has its streams`;
+      throw new RuntimeError("failed-precondition", text);
+    }
+    const socket = this.#places.file(id, "attach");
+    const target = { id, socket, control: this.#places.file(id, "ctl"), ended: exit };
+    const deps = { idle: this.#idle, log: this.#deps.log };
+    await attach(deps, target, client, operation);
   }
 
   async update(
@@ -307,6 +330,7 @@ export class OciRuntime implements ContainerRuntime {
 
   /** Lets go of all that is watched: the containers go on without this daemon. */
   async close(): Promise<void> {
+    this.#idle.close();
     for (const kept of this.#kept.values()) kept.release();
     await giveUpRoomForExits(this.#places);
   }
@@ -422,6 +446,22 @@ export class OciRuntime implements ContainerRuntime {
     } catch (error) {
       this.#deps.log.warn(`undo start of container "${id}": ${messageOf(error)}`, { error });
     }
+  }
+
+  /** Runs a command; its failure is told as what it is when the container has ended meanwhile. */
+  async #inContainer<T>(id: string, run: (target: ExecTarget) => Promise<T>): Promise<T> {
+    const kept = this.#get(id, "run command in");
+    const { facts, hostPids } = kept;
+    const runtimeRoot = this.#places.runtimeRoot(facts.runtimePath);
+    return explainEnd(kept, `run command in container "${id}"`, () =>
+      run({ id, ...facts, runtimeRoot, hostPids }),
+    );
+  }
+
+  #execDeps(): Parameters<typeof execStream>[0] {
+    const { cgroups, log } = this.#deps;
+    const { execs, consoles } = this.#places;
+    return { folder: execs, consoles, cgroups, log };
   }
 
   async #facts(id: string): Promise<Facts | undefined> {

@@ -32,13 +32,13 @@ export class Places {
 
   /**
    * A file of the bundle: `config.json` is the spec (OCI runtime spec, bundle.md), `facts.json` what
-   * a later daemon must know, `pid` and `ctl` conmon's, `oom` a mark that the container ran out of
+   * a later daemon must know, `pid`, `ctl` and `attach` conmon's, `oom` a mark that the container ran out of
    * memory, `log` a link to the folder of the log, `started` when its command was told to run, in
    * nanoseconds since 1970: written before that.
    */
   file(
     id: string,
-    name: "config.json" | "facts.json" | "pid" | "ctl" | "oom" | "log" | "started",
+    name: "config.json" | "facts.json" | "pid" | "ctl" | "attach" | "oom" | "log" | "started",
   ): string {
     return join(this.bundle(id), name);
   }

@@ -1,10 +1,10 @@
-import { constants } from "node:fs";
 import { open, readdir, stat, unlink } from "node:fs/promises";
 import { basename, dirname, join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
 
 import { RuntimeError } from "../../base/errors.ts";
 import { errnoCode, systemError } from "../../linux/index.ts";
+import { tellMonitor } from "./control-fifo.ts";
 
 /** conmon's control message: type 2 is "reopen logs"; the two numbers belong to type 1, a resize. */
 const reopenMessage = "2 0 0\n";
@@ -31,7 +31,7 @@ export async function reopenLog(options: {
     throw new RuntimeError("failed-precondition", `reopen log "${logPath}": conmon has ended`);
   }
   await tryToCreate(logPath);
-  await tell(control);
+  await tellMonitor(control, reopenMessage);
   const deadline = performance.now() + patienceMs;
   for (let waitMs = 1; ; waitMs = Math.min(waitMs * 2, 50)) {
     const state = await logState(monitorPid, logPath);
@@ -89,19 +89,5 @@ async function tryToCreate(logPath: string): Promise<void> {
     await unlink(probe);
   } catch (cause) {
     throw systemError(`reopen log "${logPath}"`, cause);
-  }
-}
-
-/** O_NONBLOCK: with no conmon at the other end, opening fails (ENXIO, fifo(7)) and does not wait. */
-async function tell(control: string): Promise<void> {
-  try {
-    const fifo = await open(control, constants.O_WRONLY | constants.O_NONBLOCK);
-    try {
-      await fifo.writeFile(reopenMessage);
-    } finally {
-      await fifo.close();
-    }
-  } catch (cause) {
-    throw systemError(`tell conmon by "${control}"`, cause);
   }
 }

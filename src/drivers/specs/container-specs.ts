@@ -13,6 +13,7 @@ import {
   apparmorChoice,
   checkContainerConfig,
   containerSpec,
+  type ExecRequest,
   type OciSeccomp,
   parseSeccompProfile,
   processSpec,
@@ -61,7 +62,7 @@ export class HostContainerSpecs implements ContainerSpecs {
     return specText(containerSpec(await this.#input(subject)));
   }
 
-  async process(subject: SpecSubject, command: readonly string[]): Promise<string> {
+  async process(subject: SpecSubject, exec: ExecRequest): Promise<string> {
     // The process alone: a probe must neither wait for a mount's server nor make folders.
     const { container } = subject;
     const config = { ...container.config, mounts: [], devices: [] };
@@ -73,7 +74,7 @@ export class HostContainerSpecs implements ContainerSpecs {
       localhostSeccomp: await localhostSeccomp(config),
     };
     const { process } = containerSpec({ ...input, ...found });
-    return specText(processSpec(process, { args: command, terminal: false }));
+    return specText(processSpec(process, exec));
   }
 
   async #input(subject: SpecSubject): Promise<SpecInput> {

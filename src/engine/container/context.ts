@@ -82,6 +82,27 @@ export function runtimeOf(context: ContainerContext, container: Container): Cont
   throw new RuntimeError("not-found", `find runtime of container "${container.id}": there is none`);
 }
 
+/** `failed-precondition` for a container that does not run; `doing` says what for ("exec in"). */
+export function runningContainer(
+  context: ContainerContext,
+  idOrPrefix: string,
+  doing: string,
+): Container {
+  const container = context.store.resolve(idOrPrefix);
+  if (container.state.name === "running") return container;
+  throw new RuntimeError(
+    "failed-precondition",
+    `${doing} container "${container.id}": it is ${container.state.name}, not running`,
+  );
+}
+
+/** `invalid-argument` for a command that nothing can be made of. */
+export function checkCommand(containerId: string, command: readonly string[]): void {
+  if (command.length > 0) return;
+  const text = `exec in container "${containerId}": the command is empty`;
+  throw new RuntimeError("invalid-argument", text);
+}
+
 /** What the spec of a container is made of now. */
 export function specSubject(context: ContainerContext, container: Container): SpecSubject {
   const sandbox = context.sandboxes.get(container.sandboxId);

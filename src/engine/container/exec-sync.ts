@@ -1,7 +1,12 @@
-import { RuntimeError } from "../../base/errors.ts";
 import { maxTimerMs } from "../../base/time.ts";
 import type { ExecResult } from "../../core/container/index.ts";
-import { type ContainerContext, runtimeOf, specSubject } from "./context.ts";
+import {
+  checkCommand,
+  type ContainerContext,
+  runningContainer,
+  runtimeOf,
+  specSubject,
+} from "./context.ts";
 
 /**
  * Runs a command in a running container and answers with its output and exit code.
@@ -17,19 +22,8 @@ export async function execSync(
   },
   caller: AbortSignal,
 ): Promise<ExecResult> {
-  const container = context.store.resolve(input.containerId);
-  if (input.command.length === 0) {
-    throw new RuntimeError(
-      "invalid-argument",
-      `exec in container "${container.id}": the command is empty`,
-    );
-  }
-  if (container.state.name !== "running") {
-    throw new RuntimeError(
-      "failed-precondition",
-      `exec in container "${container.id}": it is ${container.state.name}, not running`,
-    );
-  }
+  const container = runningContainer(context, input.containerId, "exec in");
+  checkCommand(container.id, input.command);
   const { id, sandboxId } = container;
   const { timeoutSeconds } = input;
   return context.operations.run(
@@ -42,7 +36,10 @@ export async function execSync(
     async (operation) => {
       using _caller = operation.follow(caller);
       await operation.enter("build-spec");
-      const spec = await context.specs.process(specSubject(context, container), input.command);
+      const spec = await context.specs.process(specSubject(context, container), {
+        args: input.command,
+        terminal: false,
+      });
       const result = await runtimeOf(context, container).execSync(id, spec, operation);
       await operation.enter("answer");
       return result;

@@ -1,7 +1,13 @@
 // The verbs of a container: create, start, stop, remove, exec, and recovery after a restart. They
 // work on the interfaces of core alone. Start with create.ts.
 export type { ContainerContext, ContainerTimes } from "./context.ts";
-export { defaultContainerTimes, runtimeOf } from "./context.ts";
+export {
+  checkCommand,
+  defaultContainerTimes,
+  runningContainer,
+  runtimeOf,
+  specSubject,
+} from "./context.ts";
 export { createContainer } from "./create.ts";
 export { execSync } from "./exec-sync.ts";
 export { removeContainersOf, stopContainersOf } from "./of-sandbox.ts";

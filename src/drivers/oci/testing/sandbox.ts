@@ -43,7 +43,19 @@ export interface ContainerOptions {
   readonly runtimePath?: string;
 }
 
-const applets = ["sh", "sleep", "true", "cat", "setsid", "tail", "dd", "kill", "seq", "nohup"];
+const applets = [
+  "sh",
+  "sleep",
+  "true",
+  "cat",
+  "setsid",
+  "tail",
+  "dd",
+  "kill",
+  "seq",
+  "nohup",
+  "stty",
+];
 
 /** A state folder, a root filesystem of busybox and a cgroup, for containers of one test file. */
 export class TestHost implements AsyncDisposable {
@@ -189,9 +201,9 @@ function textOf(path: string): string {
   }
 }
 
-/** The text of a process, for execSync. */
-export function processSpec(args: readonly string[]): string {
-  return JSON.stringify(processOf(args, false));
+/** The text of a process, for execSync and exec. */
+export function processSpec(args: readonly string[], terminal = false): string {
+  return JSON.stringify(processOf(args, terminal));
 }
 
 function processOf(args: readonly string[], terminal: boolean): object {

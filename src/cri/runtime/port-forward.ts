@@ -1,0 +1,12 @@
+import { requestPortForward } from "../../engine/streaming/index.ts";
+import type { PortForwardRequest } from "../../gen/runtime/v1/api_pb.ts";
+import type { CriContext } from "../context.ts";
+
+/** The address at which a client may reach ports of a pod, once and soon. */
+export function portForward(
+  context: CriContext,
+  request: PortForwardRequest,
+): { readonly url: string } {
+  const { podSandboxId: sandboxId, port: ports } = request;
+  return { url: requestPortForward(context, { sandboxId, ports }) };
+}
