@@ -1,5 +1,7 @@
 /** The cgroups of pods: whose they are, and who writes them. */
 import assert from "node:assert/strict";
+import { type ChildProcess, spawn } from "node:child_process";
+import { once } from "node:events";
 import { mkdirSync, readFileSync, rmdirSync, writeFileSync } from "node:fs";
 import path from "node:path";
 import { after, before, describe, test } from "node:test";
@@ -76,6 +78,17 @@ function makeCgroup(cgroup: string): Disposable {
 function copyDown(folder: string, file: string): void {
   if (!folder.includes("/cpuset/")) return;
   writeFileSync(path.join(folder, file), readFileSync(path.join(folder, "..", file)));
+}
+
+/** A process with ten megabytes and more, in the cgroup of a pod. */
+async function memoryUser(cgroup: string): Promise<ChildProcess> {
+  const enter = cgroupFolders(cgroup).map((folder) => `echo $$ >${folder}/cgroup.procs`);
+  const fill = "x=$(seq 1 1500000); echo up; read never; echo $x";
+  const user = spawn("sh", ["-ec", [...enter, fill].join("; ")], {
+    stdio: ["pipe", "pipe", "inherit"],
+  });
+  await once(user.stdout, "data");
+  return user;
 }
 
 describe("cgroup_parent", () => {
@@ -225,6 +238,30 @@ describe("UpdatePodSandboxResources", () => {
     }
     await removePod(daemon, id);
   });
+
+  test(
+    "refuses less memory than the pod uses, with both figures",
+    leakless(served, async () => {
+      const config = bare();
+      const cgroup = config.linux?.cgroupParent ?? "";
+      const id = await runPod(daemon, config);
+      const limit = memoryLimit(cgroup);
+      const user = await memoryUser(cgroup);
+      const update = daemon.client.runtime.updatePodSandboxResources({
+        podSandboxId: id,
+        resources: { memoryLimitInBytes: mib, cpuShares: 512n },
+      });
+      const why = /memory to 1048576 bytes: [1-9]\d{7,} bytes are in use/;
+      await assert.rejects(update, failsWith(code.failedPrecondition, why));
+      assert.equal(memoryLimit(cgroup), limit);
+      assert.doesNotMatch(cgroupValue(cgroup, "cpu.shares", "cpu.weight"), /^(512|20)$/);
+      assert.equal(user.signalCode, null);
+      const ended = once(user, "exit");
+      user.kill("SIGKILL");
+      await ended;
+      await removePod(daemon, id);
+    }),
+  );
 
   test(
     "refuses a pod that is not there and one that does not run, and changes nothing when it fails",

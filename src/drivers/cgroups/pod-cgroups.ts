@@ -10,6 +10,7 @@ import {
   createCgroup,
   errnoCode,
   killCgroup,
+  refuseBelowUse,
   removeCgroup,
   writeResources,
 } from "../../linux/index.ts";
@@ -65,6 +66,7 @@ export class FsPodCgroups implements PodCgroups {
 
   async update(cgroup: PodCgroup, resources: CgroupResources): Promise<() => Promise<void>> {
     if (cgroup.ownedFrom === undefined) return () => Promise.resolve();
+    await refuseBelowUse(this.#layout, cgroup.parent, resources.memoryLimitBytes ?? 0n);
     return writeResources(this.#layout, cgroup.parent, resources);
   }
 

@@ -3,7 +3,7 @@ import type { Logger } from "../../base/logger.ts";
 import type { ContainerLimits } from "../../core/container/index.ts";
 import {
   type CgroupLayout,
-  memoryInUse,
+  refuseBelowUse,
   rememberLimits,
   writeResources,
 } from "../../linux/index.ts";
@@ -47,24 +47,6 @@ export async function updateLimits(
     throw refusal(error);
   }
   return takeBack;
-}
-
-/**
- * v2 takes any limit and kills until the rest fits (Documentation/admin-guide/cgroup-v2, memory.max);
- * v1 refuses it in words that name no figure.
- */
-async function refuseBelowUse(
-  cgroups: CgroupLayout,
-  cgroupPath: string,
-  limit: bigint,
-): Promise<void> {
-  if (limit <= 0n) return;
-  const used = await memoryInUse(cgroups, cgroupPath);
-  if (used === undefined || used <= limit) return;
-  throw new RuntimeError(
-    "failed-precondition",
-    `limit memory to ${limit} bytes: ${used} bytes are in use; free memory in the container first, or ask for more`,
-  );
 }
 
 const kernelWords: readonly (readonly [RegExp, ErrorKind])[] = [

@@ -20,7 +20,7 @@ export {
   type LegacyCgroups,
   type UnifiedCgroups,
 } from "./layout.ts";
-export { memoryInUse } from "./memory-use.ts";
+export { memoryInUse, refuseBelowUse } from "./memory-use.ts";
 export { rememberLimits } from "./remember.ts";
 export { type CgroupResources, writeResources } from "./resources.ts";
 export { createCgroup, removeCgroup } from "./tree.ts";

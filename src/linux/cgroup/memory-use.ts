@@ -1,3 +1,4 @@
+import { RuntimeError } from "../../base/errors.ts";
 import { type CgroupLayout, cgroupDirs, controllerDir } from "./layout.ts";
 import { readCgroupFile } from "./tree.ts";
 
@@ -21,4 +22,23 @@ export async function memoryInUse(layout: CgroupLayout, path: string): Promise<b
   const total = /^total_inactive_file (\d+)$/m.exec(stat) ?? cache.exec(stat);
   const rest = BigInt(used) - BigInt(total?.[1] ?? 0);
   return rest > 0n ? rest : 0n;
+}
+
+/**
+ * Refuses a memory limit in bytes below what is in use, with both figures; 0 and less are no limit.
+ * v2 takes any limit and kills until the rest fits (Documentation/admin-guide/cgroup-v2, memory.max);
+ * v1 refuses it in words that name no figure. `failed-precondition`.
+ */
+export async function refuseBelowUse(
+  layout: CgroupLayout,
+  path: string,
+  limit: bigint,
+): Promise<void> {
+  if (limit <= 0n) return;
+  const used = await memoryInUse(layout, path);
+  if (used === undefined || used <= limit) return;
+  throw new RuntimeError(
+    "failed-precondition",
+    `limit memory to ${limit} bytes: ${used} bytes are in use; free memory in the container first, or ask for more`,
+  );
 }

@@ -87,6 +87,11 @@ test("the image is there without its registry, and runs in a new pod", async () 
       metadata: { name: "new", attempt: 0 },
       image: { image: expected.image },
       command: ["/bin/sleep", "100000"],
+      linux: {
+        securityContext: {
+          namespaceOptions: config.linux?.securityContext?.namespaceOptions ?? {},
+        },
+      },
     },
   });
   await client.runtime.startContainer({ containerId });
