@@ -43,6 +43,21 @@ const machines: readonly Machine[] = [
     minutes: 10,
     bootsWithDisk: 2,
   },
+  {
+    job: "systemd",
+    what: "systemd as init, davit as the unit that is shipped, AppArmor in the kernel",
+    minutes: 15,
+    words: [
+      ...[
+        "davit.init=/lib/systemd/systemd",
+        "systemd.unit=davit-vm.target",
+        "fstab=no",
+        "systemd.show_status=error",
+      ],
+      // It looks through all libraries where /usr is newer than a file that nobody here writes.
+      ...["systemd.mask=ldconfig.service", "apparmor=1", "security=apparmor"],
+    ],
+  },
 ];
 
 const repo = path.resolve(import.meta.dirname, "../..");

@@ -150,8 +150,9 @@ async function procsOf(dir: string): Promise<readonly number[]> {
       .filter((pid) => pid > 0);
   } catch (cause) {
     const code = errnoCode(cause);
-    // ENODEV: removed while it was open. EOPNOTSUPP: a threaded cgroup, whose processes its parent lists.
-    if (code === "ENOENT" || code === "ENODEV" || code === "EOPNOTSUPP") return [];
+    // ENODEV: removed while it was open. EOPNOTSUPP, as node names it: a threaded cgroup, whose
+    // processes its parent lists.
+    if (code === "ENOENT" || code === "ENODEV" || code === "ENOTSUP") return [];
     throw systemError(`list processes of cgroup "${dir}"`, cause);
   }
 }

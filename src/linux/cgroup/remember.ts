@@ -2,7 +2,7 @@ import { readdir } from "node:fs/promises";
 
 import { errnoCode, systemError } from "../system-error.ts";
 import { type CgroupLayout, cgroupDirs, controllerDir } from "./layout.ts";
-import { readCgroupFile, writeCgroupFile } from "./tree.ts";
+import { readCgroupFile, restoreCgroupFile } from "./tree.ts";
 
 /** The limits that CRI resources are about, by the v1 controller that has them. */
 const legacyFiles: readonly (readonly [controller: string, file: RegExp])[] = [
@@ -50,8 +50,7 @@ async function writeBack(
   const refused: { readonly file: FileValue; readonly error: unknown }[] = [];
   for (const [file, value] of files) {
     try {
-      // Nothing at all would not be written: an empty cpuset is a newline.
-      if ((await readCgroupFile(file)) !== value) await writeCgroupFile(file, value || "\n");
+      if ((await readCgroupFile(file)) !== value) await restoreCgroupFile(file, value);
     } catch (error) {
       const code = errnoCode(error);
       if (code !== "ENOENT" && code !== "ENODEV") refused.push({ file: [file, value], error });

@@ -1,7 +1,7 @@
 import { RuntimeError } from "../../base/errors.ts";
 import { errnoCode } from "../system-error.ts";
 import { type CgroupLayout, cgroupDirs, controllerDir, type LegacyCgroups } from "./layout.ts";
-import { readCgroupFile, writeCgroupFile } from "./tree.ts";
+import { readCgroupFile, restoreCgroupFile, writeCgroupFile } from "./tree.ts";
 
 /**
  * Limits in the units of CRI's LinuxContainerResources. What is not given, 0 or empty stays as it
@@ -64,8 +64,7 @@ class CgroupFiles {
     let failure: { readonly error: unknown } | undefined;
     for (const { path, value } of this.#before.toReversed()) {
       try {
-        // Nothing at all would not be written: an empty cpuset is a newline.
-        await writeCgroupFile(path, value === "" ? "\n" : value);
+        await restoreCgroupFile(path, value);
       } catch (error) {
         // The others are taken back all the same.
         failure ??= { error };

@@ -1,4 +1,5 @@
 import { mkdir, readdir, readFile, rmdir, writeFile } from "node:fs/promises";
+import { basename, dirname, join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
 
 import { RuntimeError } from "../../base/errors.ts";
@@ -159,5 +160,26 @@ export async function writeCgroupFile(path: string, value: string): Promise<void
     await writeFile(path, value, { flag: "r+" });
   } catch (cause) {
     throw systemError(`write "${value}" to "${path}"`, cause);
+  }
+}
+
+/**
+ * Writes back what `readCgroupFile` read.
+ *
+ * NOTE(kernel): a cpuset that was empty on v2, which stands for all that the level above has, cannot
+ * be made empty again while processes are in the cgroup (ENOSPC; validate_change() in
+ * kernel/cgroup/cpuset.c). Then it gets what the level above has now, which is the same for them.
+ */
+export async function restoreCgroupFile(path: string, value: string): Promise<void> {
+  try {
+    // Nothing at all would not be written: an empty cpuset is a newline.
+    await writeCgroupFile(path, value === "" ? "\n" : value);
+  } catch (cause) {
+    const name = basename(path);
+    if (value !== "" || errnoCode(cause) !== "ENOSPC" || !/^cpuset\.(cpus|mems)$/.test(name)) {
+      throw cause;
+    }
+    const above = await readCgroupFile(join(dirname(dirname(path)), `${name}.effective`));
+    await writeCgroupFile(path, above);
   }
 }

@@ -12,6 +12,7 @@ import {
   createCgroup,
   detectCgroups,
   killCgroup,
+  rememberLimits,
   removeCgroup,
   writeResources,
 } from "./index.ts";
@@ -176,6 +177,20 @@ describe("writeResources() on v2, by the kernel", () => {
       assert.deepEqual(values(...files), before);
     },
   );
+
+  test("gives processes all CPUs back where none were named before", onV2, async () => {
+    await createCgroup(layout, path);
+    await startIn(path);
+    const all = value("cpuset.cpus.effective");
+    const takeBack = await writeResources(layout, path, { cpusetCpus: "0", cpusetMems: "0" });
+    assert.equal(value("cpuset.cpus.effective"), "0");
+    await takeBack();
+    assert.equal(value("cpuset.cpus.effective"), all);
+    const restore = await rememberLimits(layout, path);
+    await writeResources(layout, path, { cpusetCpus: "0" });
+    await restore();
+    assert.equal(value("cpuset.cpus.effective"), all);
+  });
 
   test("limits huge pages of the kernel's sizes, and refuses others", onV2, async () => {
     await createCgroup(layout, path);

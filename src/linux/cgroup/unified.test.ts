@@ -1,5 +1,13 @@
 import assert from "node:assert/strict";
-import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import {
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, test } from "node:test";
@@ -8,7 +16,7 @@ import { isKind } from "../../base/errors.ts";
 import { cgroupProcs, cgroupProcsPaths, killCgroup } from "./kill.ts";
 import type { CgroupLayout } from "./layout.ts";
 import { weightOfShares, writeResources } from "./resources.ts";
-import { createCgroup, removeCgroup, removeCgroupDirs } from "./tree.ts";
+import { createCgroup, removeCgroup, removeCgroupDirs, restoreCgroupFile } from "./tree.ts";
 
 // A plain folder stands for a v2 tree: its files are there, but nobody acts on what is written.
 let root = "";
@@ -173,6 +181,18 @@ describe("writeResources() on v2", () => {
       );
     }
   });
+});
+
+test("restoreCgroupFile() names all CPUs where the kernel does not let them be unnamed", async () => {
+  fake("", { "cpuset.cpus.effective": "0-3\n" });
+  fake("pod", { "cpuset.cpus": "1", "cpuset.mems": "0" });
+  await restoreCgroupFile(join(root, "pod/cpuset.cpus"), "");
+  assert.equal(read("pod/cpuset.cpus"), "\n");
+  // A device that answers every write with ENOSPC, as the kernel does while processes are there.
+  rmSync(join(root, "pod/cpuset.cpus"));
+  symlinkSync("/dev/full", join(root, "pod/cpuset.cpus"));
+  const restored = restoreCgroupFile(join(root, "pod/cpuset.cpus"), "");
+  await assert.rejects(restored, /write "0-3" to ".*cpuset.cpus"/);
 });
 
 test("weightOfShares() maps the range of shares to the range of weights", () => {

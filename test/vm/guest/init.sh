@@ -42,10 +42,21 @@ if [ -b /dev/vda ]; then
   mount -t ext4 /dev/vda /root/disk || fail "the disk cannot be mounted"
 fi
 
+# Where the shipped unit looks for it.
+mkdir -p /root/opt/davit
+mount --bind "/root$repo" /root/opt/davit
+if [ -n "${init:-}" ]; then
+  # systemd starts what the test needs, and nothing of what the host has enabled.
+  mount -t tmpfs -o mode=0755 davit-vm /root/etc/systemd/system
+  cp "/root$repo/packaging/davit.service" "/root$repo"/test/vm/guest/davit-vm.* \
+    /root/etc/systemd/system
+  tr -d - </proc/sys/kernel/random/uuid >/root/etc/machine-id
+fi
+
 mount --move /proc /root/proc
 mount --move /sys /root/sys
 mount --move /dev /root/dev
 mkdir -p /root/dev/pts /root/dev/shm
 mount -t devpts -o gid=5,mode=620,ptmxmode=666 devpts /root/dev/pts
 mount -t tmpfs -o mode=1777 shm /root/dev/shm
-exec switch_root /root "${init:-$repo/test/vm/guest/main.sh}"
+exec switch_root /root "${init:-/opt/davit/test/vm/guest/main.sh}"
