@@ -151,3 +151,13 @@ test("StreamingServer ends what runs when it is closed", async () => {
   await end;
   assert.equal(opened.targets.aborted.length, 1);
 });
+
+test("StreamingServer closes a connection on which nothing comes and goes, and tells what it carried", async () => {
+  for (const tls of [false, true]) {
+    await using opened = await openServer({ config: { tls, idleTimeoutSeconds: 0.05 } });
+    const sleep = { ...echo, command: ["sleep"] };
+    const command = await openRemoteCommand(opened.server.exec(sleep, all), all);
+    await assert.rejects(command.end, { kind: "unavailable" });
+    while (opened.targets.aborted.length === 0) await new Promise((next) => setImmediate(next));
+  }
+});

@@ -6,6 +6,7 @@ import { createServer as createHttpServer, type IncomingMessage, type Server } f
 import { createServer as createHttpsServer } from "node:https";
 import { isIPv6, type Socket } from "node:net";
 import type { Duplex } from "node:stream";
+import { setTimeout as sleep } from "node:timers/promises";
 import { kindOf, messageOf, RuntimeError, wrap } from "../base/errors.ts";
 import type { Logger } from "../base/logger.ts";
 import { type Clock, maxTimerMs } from "../base/time.ts";
@@ -53,6 +54,8 @@ type Asked =
 const maxConnections = 4096;
 /** A client that has not sent its request after this long is cut off. */
 const requestTimeoutMs = 10_000;
+/** How long commands may take to end once their connections are cut off. */
+const closeTimeoutMs = 5_000;
 
 /** Hands out addresses and serves the connections that are made to them. */
 export class StreamingServer implements StreamUrls, AsyncDisposable {
@@ -85,6 +88,9 @@ export class StreamingServer implements StreamUrls, AsyncDisposable {
     server.on("connection", (socket: Socket) => {
       this.#sockets.add(socket);
       socket.on("close", () => this.#sockets.delete(socket));
+    });
+    // NOTE(node): under TLS the socket below does not see what comes and goes.
+    server.on(options.config.tls ? "secureConnection" : "connection", (socket: Socket) => {
       // Ends what an upgraded connection carries, too: the client is as good as gone.
       socket.setTimeout(idleMs, () => socket.destroy());
     });
@@ -116,12 +122,18 @@ export class StreamingServer implements StreamUrls, AsyncDisposable {
     return this.#url({ verb: "portforward", sandboxId, ports });
   }
 
-  /** Cuts all connections off, which ends what they carry, and waits for that. */
+  /** Cuts all connections off, which ends what they carry, and waits for that; 5 s at most. */
   async [Symbol.asyncDispose](): Promise<void> {
     const closed = new Promise<void>((resolve) => this.#server.close(() => resolve()));
     for (const socket of this.#sockets) socket.destroy();
     await closed;
-    await Promise.all(this.#serving);
+    const late = new AbortController();
+    const served = Promise.all(this.#serving);
+    await Promise.race([
+      served,
+      sleep(closeTimeoutMs, undefined, { signal: late.signal }).catch(() => undefined),
+    ]);
+    late.abort();
   }
 
   #url(asked: Asked): string {
