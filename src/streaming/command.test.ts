@@ -6,6 +6,7 @@ import { describe, test } from "node:test";
 import { openRemoteCommand, type RemoteCommand } from "../client/streaming/index.ts";
 import { dial } from "../client/streaming/dial.ts";
 import { SpdySession } from "../wire/spdy/session.ts";
+import { formatStatus } from "../wire/remote-command/status.ts";
 import { openServer } from "./testing/open-server.ts";
 
 const all = { stdin: true, stdout: true, stderr: true, terminal: false };
@@ -162,4 +163,30 @@ test("exec by spdy: a client that opens too few streams in time is cut off", asy
   await session.openStream(new Map([["streamtype", "error"]])).catch(() => undefined);
   await session.closed;
   assert.deepEqual(opened.targets.aborted, []);
+});
+
+test("exec by spdy: each protocol tells the end in its own words", async () => {
+  await using opened = await openServer();
+  const command = { containerId: "c", command: ["exit", "4"], terminal: false };
+  const sentence = "command terminated with non-zero exit code: 4";
+  const words: readonly (readonly [protocol: string | undefined, end: string])[] = [
+    [undefined, sentence],
+    ["channel.k8s.io", sentence],
+    ["v2.channel.k8s.io", sentence],
+    ["v3.channel.k8s.io", sentence],
+    ["v4.channel.k8s.io", formatStatus({ exitCode: 4 })],
+    ["v5.channel.k8s.io", formatStatus({ exitCode: 4 })],
+  ];
+  for (const [protocol, end] of words) {
+    const url = opened.server.exec(command, { ...all, stdin: false, stderr: false });
+    const named = protocol === undefined ? {} : { "x-stream-protocol-version": protocol };
+    const dialed = await dial(url, { method: "POST", headers: { upgrade: "SPDY/3.1", ...named } });
+    assert.equal(dialed.headers["x-stream-protocol-version"], protocol);
+    const session = new SpdySession({ transport: dialed.transport, role: "client" });
+    const error = await session.openStream(new Map([["streamtype", "error"]]));
+    const stdout = await session.openStream(new Map([["streamtype", "stdout"]]));
+    stdout.resume();
+    assert.equal(await text(error), end);
+    session.destroy();
+  }
 });
