@@ -13,6 +13,7 @@ export interface Config {
   readonly log: LogConfig;
   readonly images: ImagesConfig;
   readonly cni: CniConfig;
+  readonly cdi: CdiConfig;
   readonly runtime: RuntimeConfig;
   readonly streaming: StreamingConfig;
 }
@@ -44,6 +45,12 @@ export interface CniConfig {
   readonly pluginTimeoutSeconds: number;
 }
 
+/** `[cdi]`: devices by the Container Device Interface. */
+export interface CdiConfig {
+  readonly enable: boolean;
+  readonly specDirs: readonly string[];
+}
+
 /** `[runtime]`: how pods and containers are run. */
 export interface RuntimeConfig {
   readonly defaultHandler: string;
@@ -51,6 +58,7 @@ export interface RuntimeConfig {
   readonly monitorPath: string;
   readonly createTimeoutSeconds: number;
   readonly retryHoldSeconds: number;
+  readonly deviceOwnershipFromSecurityContext: boolean;
   /** By name; only those that are enabled. `defaultHandler` is always among them. */
   readonly handlers: Readonly<Record<string, HandlerConfig>>;
 }

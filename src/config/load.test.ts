@@ -39,6 +39,7 @@ test("defaultConfig() has the values that are the contract", () => {
     maxParallel: 8,
     pluginTimeoutSeconds: 60,
   });
+  assert.deepEqual(config.cdi, { enable: true, specDirs: ["/etc/cdi", "/var/run/cdi"] });
   const { handlers, ...runtime } = config.runtime;
   assert.deepEqual(runtime, {
     defaultHandler: "crun",
@@ -46,6 +47,7 @@ test("defaultConfig() has the values that are the contract", () => {
     monitorPath: "conmon",
     createTimeoutSeconds: 120,
     retryHoldSeconds: 120,
+    deviceOwnershipFromSecurityContext: false,
   });
   assert.deepEqual(Object.keys(handlers), ["crun", "runc"]);
   assert.deepEqual(handlers["runc"], {

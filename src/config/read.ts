@@ -31,6 +31,7 @@ export function readConfig(raw: Table, findings: Finding[]): Config {
     log: readWhole(sections.log.settings, table("log"), "log", findings),
     images: readWhole(sections.images.settings, table("images"), "images", findings),
     cni: readWhole(sections.cni.settings, table("cni"), "cni", findings),
+    cdi: readWhole(sections.cdi.settings, table("cdi"), "cdi", findings),
     runtime: {
       ...readWhole(sections.runtime.settings, runtimeRaw, "runtime", findings),
       handlers: readHandlers(asTable(rawHandlers, "runtime.handlers", findings), findings),

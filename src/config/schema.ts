@@ -3,6 +3,7 @@
 // new setting is one line here and one field in config.ts. Start reading at `sections`.
 
 import type {
+  CdiConfig,
   CniConfig,
   Config,
   HandlerConfig,
@@ -104,6 +105,17 @@ const cni: Section<CniConfig> = {
   }),
 };
 
+const cdi: Section<CdiConfig> = {
+  enable: flag({
+    default: true,
+    doc: "false refuses devices of the Container Device Interface (CDI).",
+  }),
+  specDirs: absolutePaths({
+    default: ["/etc/cdi", "/var/run/cdi"],
+    doc: "Folders with CDI files, *.json and *.yaml. A device in a later folder wins over an earlier one's.",
+  }),
+};
+
 const runtime: Section<Omit<RuntimeConfig, "handlers">> = {
   defaultHandler: text({
     default: "crun",
@@ -131,6 +143,10 @@ const runtime: Section<Omit<RuntimeConfig, "handlers">> = {
     min: 0,
     max: 3600,
     doc: "How long a pod or container whose caller went away is held for the same call to come again.",
+  }),
+  deviceOwnershipFromSecurityContext: flag({
+    default: false,
+    doc: "true gives the devices of a container that is not privileged to its run_as_user and run_as_group.",
   }),
 };
 
@@ -225,6 +241,7 @@ export const sections = {
   log: { doc: "What the daemon says.", settings: log },
   images: { doc: "Where images come from.", settings: images },
   cni: { doc: "The network of pods, by CNI plugins.", settings: cni },
+  cdi: { doc: "Devices of vendors, by the Container Device Interface.", settings: cdi },
   runtime: { doc: "How pods and containers are run.", settings: runtime },
   streaming: { doc: "The server behind exec, attach and port-forward.", settings: streaming },
 } as const;

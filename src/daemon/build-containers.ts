@@ -92,6 +92,8 @@ export async function buildContainers(
     rootFiles: rootUsers,
     specs: new HostContainerSpecs({
       host: readSpecHost(layout),
+      cdiFolders: config.cdi.enable ? config.cdi.specDirs : undefined,
+      devicesOfUser: config.runtime.deviceOwnershipFromSecurityContext,
       featuresOf: (sandbox) => {
         const features = handlers.runtimeFeatures(sandbox.handler);
         return { ...features, idmapMounts: features.idMappedMounts };

@@ -46,6 +46,21 @@ export function containerDevices(
   return { devices: requested, rules: [{ allow: false, access: "rwm" }, ...rules] };
 }
 
+/** The request's devices with the request's user and group as their owner, where it names them. */
+export function ownedDevices(
+  config: Pick<ContainerConfig, "linux">,
+  devices: readonly GrantedDevice[],
+): readonly GrantedDevice[] {
+  const context = config.linux?.securityContext;
+  const uid = context?.runAsUser?.value;
+  const gid = context?.runAsGroup?.value;
+  const owner = {
+    ...(uid === undefined ? {} : { uid: Number(uid) }),
+    ...(gid === undefined ? {} : { gid: Number(gid) }),
+  };
+  return devices.map(({ device, access }) => ({ device: { ...device, ...owner }, access }));
+}
+
 function allowRule(device: OciDevice, access: string): OciDeviceRule {
   return {
     allow: true,

@@ -1,6 +1,7 @@
 import { posix } from "node:path";
 import { specAnnotations } from "./annotations.ts";
-import { containerDevices } from "./devices.ts";
+import { withCdiEdits } from "./cdi-apply.ts";
+import { containerDevices, ownedDevices } from "./devices.ts";
 import type { SpecInput } from "./input.ts";
 import { containerMounts } from "./mounts.ts";
 import { containerNamespaces } from "./namespaces.ts";
@@ -24,7 +25,7 @@ export function containerSpec(input: SpecInput): OciSpec {
   const process = containerProcess(input);
   const { mounts, rootfsPropagation } = containerMounts(input);
   const readonly = config.linux?.securityContext?.readonlyRootfs === true;
-  return {
+  const spec: OciSpec = {
     // crun 1.21 and runc 1.1 know 1.1, and nothing newer is used.
     ociVersion: "1.1.0",
     root: { path: rootfs, ...(readonly ? { readonly } : {}) },
@@ -36,12 +37,15 @@ export function containerSpec(input: SpecInput): OciSpec {
       ...(rootfsPropagation === undefined ? {} : { rootfsPropagation }),
     },
   };
+  return input.cdi === undefined ? spec : withCdiEdits(spec, input.cdi);
 }
 
 function linuxPart(input: SpecInput, process: OciProcess): OciLinux {
   const privileged = input.config.linux?.securityContext?.privileged ?? false;
   const { devices, rules } = containerDevices(
-    input.devices,
+    input.devicesOfUser === true && !privileged
+      ? ownedDevices(input.config, input.devices)
+      : input.devices,
     privileged ? input.hostDevices : undefined,
   );
   return {

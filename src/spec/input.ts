@@ -2,6 +2,7 @@ import type { ContainerUser } from "../core/container/index.ts";
 import type { ImageConfig } from "../core/image/index.ts";
 import type { Sandbox } from "../core/sandbox/index.ts";
 import type { ContainerConfig, LinuxContainerResources } from "../gen/runtime/v1/api_pb.ts";
+import type { CdiEdits } from "./cdi.ts";
 import type { GrantedDevice, HostDevice } from "./devices.ts";
 import type { OciRlimit, OciSeccomp } from "./runtime-spec.ts";
 
@@ -41,6 +42,10 @@ export interface SpecInput {
   readonly mountSources: readonly string[];
   /** Volumes that the image declares and that are there: the folder of each on the host. */
   readonly volumes: readonly { readonly path: string; readonly source: string }[];
+  /** What the CDI devices of the request add, with the numbers of their nodes. */
+  readonly cdi?: CdiEdits | undefined;
+  /** The request's devices belong to the request's user (run_as_user, run_as_group). */
+  readonly devicesOfUser?: boolean | undefined;
   /** The devices of the config: links followed, folders expanded, numbers read. */
   readonly devices: readonly GrantedDevice[];
   /** All devices of the host for a privileged container; undefined withholds them. */

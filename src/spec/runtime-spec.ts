@@ -9,7 +9,27 @@ export interface OciSpec {
   readonly process: OciProcess;
   readonly mounts: readonly OciMount[];
   readonly annotations: Readonly<Record<string, string>>;
+  readonly hooks?: OciHooks;
   readonly linux: OciLinux;
+}
+
+/** Programs that the runtime runs on the way, by when they run. */
+export interface OciHooks {
+  readonly prestart?: readonly OciHook[];
+  readonly createRuntime?: readonly OciHook[];
+  readonly createContainer?: readonly OciHook[];
+  readonly startContainer?: readonly OciHook[];
+  readonly poststart?: readonly OciHook[];
+  readonly poststop?: readonly OciHook[];
+}
+
+/** A program, by its absolute path on the host; `args` begins with its name. */
+export interface OciHook {
+  readonly path: string;
+  readonly args?: readonly string[];
+  readonly env?: readonly string[];
+  /** Seconds. */
+  readonly timeout?: number;
 }
 
 /** A process of a container: its first one, or one that joins it (exec). */
@@ -80,6 +100,7 @@ export interface OciLinux {
   readonly readonlyPaths?: readonly string[];
   readonly rootfsPropagation?: "rshared" | "rslave";
   readonly mountLabel?: string;
+  readonly intelRdt?: Readonly<Record<string, string | boolean>>;
 }
 
 /** A namespace other than the runtime's own: joined at `path`, new without one. */

@@ -54,8 +54,8 @@ test("checkContainerConfig() refuses what cannot be meant, naming the field", ()
       /no AppArmor/,
       "failed-precondition",
     ],
-    [{ CDIDevices: [{ name: "v/c=d" }] }, /CDI devices .* "v\/c=d"/, "unimplemented"],
-    [{ annotations: { "cdi.k8s.io/x": "v/c=d" } }, /CDI/, "unimplemented"],
+    [{ CDIDevices: [{ name: "v/c" }] }, /CDI_devices: .*vendor\/class=name, got "v\/c"/],
+    [{ annotations: { "cdi.k8s.io/x": "d" } }, /annotation "cdi.k8s.io\/x"/],
     [
       security({ namespaceOptions: { usernsOptions: { mode: NamespaceMode.POD } } }),
       /user namespaces/,

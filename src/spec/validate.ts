@@ -9,6 +9,7 @@ import type {
 } from "../gen/runtime/v1/api_pb.ts";
 import { NamespaceMode, Signal, SupplementalGroupsPolicy } from "../gen/runtime/v1/api_pb.ts";
 import { grantedCapabilities } from "./capabilities.ts";
+import { requestedCdiDevices } from "./cdi.ts";
 import { checkMounts } from "./check-mounts.ts";
 import { checkDevices } from "./devices.ts";
 import { configEnv } from "./env.ts";
@@ -55,6 +56,7 @@ export function checkContainerConfig(
   configEnv(config.envs);
   checkMounts(config);
   checkDevices(config);
+  requestedCdiDevices(config);
   checkNamespaceOptions(config, sandbox);
   if (config.linux?.resources) checkResources(config.linux.resources, host.cgroupVersion);
   const context = config.linux?.securityContext;
@@ -130,16 +132,6 @@ function checkUser(context: LinuxContainerSecurityContext): void {
 
 /** Nothing that a client asks for is passed over in silence. */
 function checkUnimplemented(config: ContainerConfig): void {
-  const cdi = [
-    ...config.CDIDevices.map((device) => device.name),
-    ...Object.keys(config.annotations).filter((key) => key.startsWith("cdi.k8s.io/")),
-  ];
-  if (cdi.length > 0) {
-    throw new RuntimeError(
-      "unimplemented",
-      `check container config: CDI devices are not there yet, asked for ${cdi.map(quoted).join(", ")}; leave them out`,
-    );
-  }
   const user = config.linux?.securityContext?.namespaceOptions?.usernsOptions;
   if (user !== undefined && user.mode !== NamespaceMode.NODE) {
     throw new RuntimeError(

@@ -1,6 +1,14 @@
 /** Mounts of a container: the host's folders and files in it. */
 import assert from "node:assert/strict";
-import { mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
+import {
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  symlinkSync,
+  writeFileSync,
+} from "node:fs";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { after, before, describe, test } from "node:test";
@@ -83,9 +91,54 @@ describe("mounts", () => {
       async (id) => {
         assert.equal(await sh(daemon, id, "cat /link/file"), "real");
         await sh(daemon, id, "touch /missing/file");
+        for (const made of ["missing", "missing/folder"]) {
+          const { mode, uid, gid } = statSync(at(made));
+          assert.deepEqual([mode & 0o7777, uid, gid], [0o755, 0, 0]);
+        }
         assert.equal(readFileSync(at("missing/folder/file"), "utf8"), "");
       },
     ),
+  );
+
+  test(
+    "are read-only themselves, and with all that is mounted below where that is asked for",
+    leakless(served, async () => {
+      mkdirSync(at("outer-ro/inner"), { recursive: true });
+      await output("mount", "-t", "tmpfs", "tmpfs", at("outer-ro/inner"));
+      try {
+        await inPod(daemon, bare(), async (pod) => {
+          const readonly = { hostPath: at("outer-ro"), readonly: true };
+          const mounts = [
+            { ...readonly, containerPath: "/ro" },
+            { ...readonly, containerPath: "/rro", recursiveReadOnly: true },
+          ];
+          const id = await runIn(pod, container({ mounts }));
+          const refuses = async (folder: string): Promise<boolean> => {
+            const said = await exec(daemon, id, ["touch", `${folder}/new`]);
+            return said.exitCode !== 0 && said.stderr.includes("Read-only file system");
+          };
+          const folders = ["/ro", "/ro/inner", "/rro", "/rro/inner"];
+          const refused = await Promise.all(folders.map(refuses));
+          assert.deepEqual(refused, [true, false, true, true]);
+          for (const [change, why] of [
+            [{ readonly: false }, /not readonly/],
+            [
+              { propagation: MountPropagation.PROPAGATION_HOST_TO_CONTAINER },
+              /private propagation/,
+            ],
+            [{ propagation: MountPropagation.PROPAGATION_BIDIRECTIONAL }, /private propagation/],
+          ] as const) {
+            const mount = { ...readonly, containerPath: "/m", recursiveReadOnly: true, ...change };
+            await assert.rejects(
+              createIn(pod, container({ mounts: [mount] })),
+              failsWith(code.invalidArgument, why),
+            );
+          }
+        });
+      } finally {
+        await output("umount", at("outer-ro/inner"));
+      }
+    }),
   );
 
   test(

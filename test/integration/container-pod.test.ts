@@ -141,6 +141,8 @@ describe("names", () => {
         assert.match(resolv, /^options ndots:5$/m);
         assert.match(await sh(daemon, id, "cat /etc/hosts"), /localhost/);
         assert.equal(await sh(daemon, id, "echo $HOSTNAME"), "my-host");
+        const files = "/etc/hosts /etc/hostname /etc/resolv.conf";
+        assert.equal(await sh(daemon, id, `stat -c %a ${files}`), "644\n644\n644");
       },
     ),
   );
@@ -161,6 +163,7 @@ describe("IPC", () => {
       const nobody = { securityContext: { runAsUser: { value: 65_534n } } };
       const c = await runIn(pod, container({ linux: nobody }));
       await sh(daemon, c, "touch /dev/shm/mine");
+      assert.match(await sh(daemon, c, "df -k /dev/shm"), / 65536 .* \/dev\/shm$/m);
     }),
   );
 });

@@ -14,9 +14,13 @@ import {
   checkContainerConfig,
   containerSpec,
   type ExecRequest,
+  type OciProcess,
   type OciSeccomp,
+  type OciSpec,
   parseSeccompProfile,
   processSpec,
+  refuseCdi,
+  requestedCdiDevices,
   resourceUpdate,
   type RuntimeFeatures,
   seccompChoice,
@@ -25,6 +29,7 @@ import {
   specText,
 } from "../../spec/index.ts";
 import { errnoCode } from "../../linux/index.ts";
+import { CdiFiles } from "./cdi-files.ts";
 import { ClientPaths } from "./client-paths.ts";
 import { allHostDevices, requestedDevices } from "./host-devices.ts";
 import { mountHolding, mountSources } from "./mount-sources.ts";
@@ -33,19 +38,29 @@ import { mountHolding, mountSources } from "./mount-sources.ts";
 export class HostContainerSpecs implements ContainerSpecs {
   readonly #host: SpecHost;
   readonly #featuresOf: (sandbox: Sandbox) => RuntimeFeatures;
+  readonly #cdi: CdiFiles | undefined;
+  readonly #devicesOfUser: boolean;
   readonly #paths = new ClientPaths(async (path) => (await mountHolding(path)).mountPoint);
 
   constructor(deps: {
     readonly host: SpecHost;
     /** What the OCI runtime of a sandbox's handler can do. */
     readonly featuresOf: (sandbox: Sandbox) => RuntimeFeatures;
+    /** Folders with CDI files; undefined where CDI is switched off. */
+    readonly cdiFolders?: readonly string[] | undefined;
+    /** Devices of a request belong to the user that it names. */
+    readonly devicesOfUser?: boolean;
   }) {
     this.#host = deps.host;
+    this.#cdi = deps.cdiFolders === undefined ? undefined : new CdiFiles(deps.cdiFolders);
+    this.#devicesOfUser = deps.devicesOfUser === true;
     this.#featuresOf = deps.featuresOf;
   }
 
   check(config: Container["config"] | undefined, sandbox: Sandbox): CheckedConfig {
-    return checkContainerConfig(config, sandbox.config, this.#host);
+    const checked = checkContainerConfig(config, sandbox.config, this.#host);
+    if (this.#cdi === undefined) refuseCdi(requestedCdiDevices(checked));
+    return checked;
   }
 
   update(
@@ -74,17 +89,20 @@ export class HostContainerSpecs implements ContainerSpecs {
       localhostSeccomp: await localhostSeccomp(config),
     };
     const { process } = containerSpec({ ...input, ...found });
-    return specText(processSpec(process, exec));
+    return specText(processSpec(startedProcess(subject.startedSpec, process), exec));
   }
 
   async #input(subject: SpecSubject): Promise<SpecInput> {
     const { config } = subject.container;
+    const cdi = requestedCdiDevices(config);
     const privileged = config.linux?.securityContext?.privileged === true;
     refuseApparmor(config);
     return {
       ...this.#facts(subject),
       mountSources: await mountSources(config, subject.imageVolumes, this.#paths),
       devices: await requestedDevices(config, this.#paths),
+      devicesOfUser: this.#devicesOfUser,
+      ...(cdi.length === 0 ? {} : { cdi: await this.#cdi?.edits(cdi) }),
       hostDevices: privileged ? await allHostDevices() : undefined,
       localhostSeccomp: await localhostSeccomp(config),
     };
@@ -115,6 +133,13 @@ export class HostContainerSpecs implements ContainerSpecs {
       runtime: this.#featuresOf(sandbox),
     };
   }
+}
+
+/** A process with the variables and the groups that the container's first one was started with. */
+function startedProcess(spec: string | undefined, process: OciProcess): OciProcess {
+  if (spec === undefined) return process;
+  const { env, user } = (JSON.parse(spec) as OciSpec).process;
+  return { ...process, env, user };
 }
 
 /** kubelet makes the folder of a log itself; for other clients it is made here. */

@@ -53,7 +53,8 @@ async function devicesAt(path: string, target: string): Promise<readonly HostDev
   return stats.isCharacterDevice() || stats.isBlockDevice() ? [deviceOf(stats, target)] : [];
 }
 
-function deviceOf(stats: Stats, path: string): HostDevice {
+/** A device node as it is, for `path` in the container. */
+export function deviceOf(stats: Stats, path: string): HostDevice {
   const number = BigInt(stats.rdev);
   // The kernel's huge_encode_dev as glibc's gnu_dev_major(3) and gnu_dev_minor(3) take it apart.
   const major = ((number >> 8n) & 0xfffn) | ((number >> 32n) & ~0xfffn);

@@ -20,6 +20,7 @@ import type {
   SandboxEnvironment,
   SandboxStore,
 } from "../../core/sandbox/index.ts";
+import { requestedCdiDevices } from "../../spec/index.ts";
 import type { Snapshots } from "../../core/snapshot/index.ts";
 import type { Creations } from "../creations.ts";
 import type { FailedEnds } from "../failed-ends.ts";
@@ -121,6 +122,16 @@ export function specSubject(context: ContainerContext, container: Container): Sp
     ),
     targetPid: targetState?.name === "running" ? targetState.process.pid : undefined,
   };
+}
+
+/** The same for a command in a running container. Reads a file for one with CDI devices only. */
+export async function execSubject(
+  context: ContainerContext,
+  container: Container,
+): Promise<SpecSubject> {
+  const subject = specSubject(context, container);
+  if (requestedCdiDevices(container.config).length === 0) return subject;
+  return { ...subject, startedSpec: await runtimeOf(context, container).spec(container.id) };
 }
 
 function findTarget(context: ContainerContext, target: string): Container {

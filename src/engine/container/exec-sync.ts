@@ -3,9 +3,9 @@ import type { ExecResult } from "../../core/container/index.ts";
 import {
   checkCommand,
   type ContainerContext,
+  execSubject,
   runningContainer,
   runtimeOf,
-  specSubject,
 } from "./context.ts";
 
 /**
@@ -36,7 +36,7 @@ export async function execSync(
     async (operation) => {
       using _caller = operation.follow(caller);
       await operation.enter("build-spec");
-      const spec = await context.specs.process(specSubject(context, container), {
+      const spec = await context.specs.process(await execSubject(context, container), {
         args: input.command,
         terminal: false,
       });

@@ -6,7 +6,7 @@ export {
   defaultContainerTimes,
   runningContainer,
   runtimeOf,
-  specSubject,
+  execSubject,
 } from "./context.ts";
 export { createContainer } from "./create.ts";
 export { execSync } from "./exec-sync.ts";

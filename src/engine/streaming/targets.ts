@@ -15,7 +15,7 @@ import {
   type ContainerContext,
   runningContainer,
   runtimeOf,
-  specSubject,
+  execSubject,
 } from "../container/index.ts";
 import type { SandboxContext } from "../sandbox/index.ts";
 import { readySandbox } from "./requests.ts";
@@ -55,7 +55,7 @@ export class EngineTargets implements StreamTargets {
       checkCommand(container.id, command);
       const context = this.#containers;
       await operation.enter("build-spec");
-      const subject = specSubject(context, container);
+      const subject = await execSubject(context, container);
       const spec = await context.specs.process(subject, { args: command, terminal });
       const client = { streams, terminal };
       const end = await runtimeOf(context, container).exec(container.id, spec, client, operation);
