@@ -54,6 +54,7 @@ test("checkContainerConfig() refuses what cannot be meant, naming the field", ()
       /no AppArmor/,
       "failed-precondition",
     ],
+    [{ windows: {} }, /windows is set/],
     [{ CDIDevices: [{ name: "v/c" }] }, /CDI_devices: .*vendor\/class=name, got "v\/c"/],
     [{ annotations: { "cdi.k8s.io/x": "d" } }, /annotation "cdi.k8s.io\/x"/],
     [

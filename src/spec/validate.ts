@@ -52,6 +52,7 @@ export function checkContainerConfig(
   ) {
     refuse(`stop_signal is ${config.stopSignal}, which is no signal`);
   }
+  if (config.windows !== undefined) refuse("windows is set, this node runs Linux containers");
   containerLogPath(config, sandbox);
   configEnv(config.envs);
   checkMounts(config);

@@ -104,6 +104,7 @@ const refused: Readonly<Record<string, readonly [Request, RegExp]>> = {
   "pid TARGET": [{ config: pod({ pid: Mode.TARGET }) }, /pid is TARGET/],
   "an unknown pid mode": [{ config: pod({ pid: unknownMode }) }, /pid is 9/],
   "a user namespace mode that pods cannot have": [userns(CONTAINER), /userns_options\.mode/],
+  "a pod of Windows": [{ config: pod({}, { windows: {} }) }, /windows/],
   "a hostname on the host network": [
     { config: pod({ network: NODE }, { hostname: "mine" }) },
     /"mine" cannot be set for a pod on the host network/,

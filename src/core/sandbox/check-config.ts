@@ -24,6 +24,9 @@ export function checkSandboxConfig(config: PodSandboxConfig | undefined): Checke
   const { metadata } = config;
   if (metadata === undefined) refuse("check sandbox config: metadata is missing");
   if (metadata.name === "") refuse("check sandbox config: metadata.name is empty");
+  if (config.windows !== undefined) {
+    refuse("check sandbox config: windows is set, this node runs Linux containers");
+  }
   checkNamespaces(config);
   checkHostname(config);
   checkDns(config);
