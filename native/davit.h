@@ -69,6 +69,22 @@ extern const struct job_kind mount_jobs[];
 extern const struct job_kind file_jobs[];
 extern const struct job_kind in_root_jobs[];
 extern const struct job_kind socket_jobs[];
+extern const struct job_kind user_jobs[];
+
+/* The namespaces of a pod that are pinned beside its user namespace: what makes one, and its file. */
+enum { PIN_NET, PIN_IPC, PIN_UTS, PIN_COUNT };
+struct pin_kind {
+  int flag;
+  const char *source;
+};
+extern const struct pin_kind pin_kinds[PIN_COUNT];
+
+/* Steps of namespace jobs: 0, or -1 with the fault set. Also for a child that may not allocate. */
+int lo_up(struct fault *fault);
+int pin_one(struct fault *fault, const char *source, const char *path);
+void unpin_one(const char *path);
+int enter_namespace(struct fault *fault, const char *path, int kind);
+int write_file(struct fault *fault, const char *path, const char *value);
 
 /* Adds the functions that are not jobs: spawn, pidfds, the mount watch, flock, attributes, memory, notify,
    copies of programs, sockets and terminals. */

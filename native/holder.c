@@ -2,8 +2,15 @@
  * PID 1 of a pod-wide PID namespace: it reaps what is orphaned there and ends on SIGTERM or SIGINT,
  * and the kernel then kills everything else in the namespace (pid_namespaces(7)). One copy runs per
  * pod, so it has no C library: its private memory is a page or two.
+ *
+ * With arguments, one for each namespace file open from descriptor 3 on, the user namespace's first,
+ * it joins those, becomes root there, starts PID 1 as a child of its own, writes the child's pid to
+ * stdout and ends. The program was executed as the node's root before: its memory belongs to the
+ * node's user namespace, and is not "dumpable" once it is another user, so that no process of the
+ * pod, root included, can trace PID 1, which still sees the node's files (ptrace(2)).
  */
 #include <asm/unistd.h>
+#include <linux/sched.h>
 #include <linux/signal.h>
 
 #define WNOHANG 1
@@ -32,11 +39,43 @@ static long call4(long number, long a, long b, long c, long d) {
 
 static unsigned long bit(int signal) { return 1UL << (signal - 1); }
 
-#if defined(__x86_64__)
-__attribute__((force_align_arg_pointer))
-#endif
-__attribute__((noreturn, used)) void
-_start(void) {
+__attribute__((noreturn)) static void end(int code) {
+  for (;;) call4(__NR_exit_group, code, 0, 0, 0);
+}
+
+static void write_number(long number) {
+  char text[24];
+  int at = sizeof text;
+  text[--at] = '\n';
+  do {
+    text[--at] = (char)('0' + number % 10);
+    number /= 10;
+  } while (number > 0);
+  call4(__NR_write, 1, (long)(text + at), (long)sizeof text - at, 0);
+}
+
+/* Returns in PID 1 alone. A step that fails ends it with the number of the step. */
+static void start_in(int namespaces) {
+  for (int i = 0; i < namespaces; i++) {
+    if (call4(__NR_setns, 3 + i, 0, 0, 0) < 0) end(2);
+  }
+  if (call4(__NR_setgroups, 0, 0, 0, 0) < 0 || call4(__NR_setresgid, 0, 0, 0, 0) < 0 ||
+      call4(__NR_setresuid, 0, 0, 0, 0) < 0) {
+    end(3);
+  }
+  if (call4(__NR_unshare, CLONE_NEWPID, 0, 0, 0) < 0) end(4);
+  long pid = call4(__NR_clone, SIGCHLD, 0, 0, 0);
+  if (pid < 0) end(5);
+  if (pid > 0) {
+    write_number(pid);
+    end(0);
+  }
+  call4(__NR_dup3, 0, 1, 0, 0); /* the reader waits for the end of stdout */
+  call4(__NR_close_range, 3, -1, 0, 0);
+}
+
+/* The stack at the start of a program begins with the number of its arguments. */
+__attribute__((noreturn, used)) static void holder_main(const long *stack) {
   /*
    * All signals stay blocked, which for PID 1 has a second use: the kernel drops a signal that init
    * has no handler for, but never a blocked one (sig_ignored() in kernel/signal.c).
@@ -44,6 +83,7 @@ _start(void) {
   unsigned long all = ~0UL;
   unsigned long awaited = bit(SIGCHLD) | bit(SIGTERM) | bit(SIGINT);
   call4(__NR_rt_sigprocmask, SIG_SETMASK, (long)&all, 0, sizeof all);
+  if (stack[0] > 1) start_in((int)stack[0] - 1);
   call4(__NR_setsid, 0, 0, 0, 0); /* fails only when we lead a session already */
 
   for (;;) {
@@ -53,5 +93,11 @@ _start(void) {
     while (call4(__NR_wait4, -1, 0, WNOHANG, 0) > 0) {
     }
   }
-  for (;;) call4(__NR_exit_group, 0, 0, 0, 0);
+  end(0);
 }
+
+#if defined(__x86_64__)
+__asm__(".globl _start\n_start: mov %rsp, %rdi\n and $-16, %rsp\n call holder_main\n");
+#else
+__asm__(".globl _start\n_start: mov x0, sp\n bl holder_main\n");
+#endif

@@ -65,11 +65,14 @@ static void mount_tmpfs(struct job *job) {
   }
 }
 
-/* The topmost mount on the path goes; ENOENT and EINVAL mean that there was none. */
+/* strings: folders. The topmost mount on each goes; ENOENT and EINVAL mean that there was none. */
 static void unmount(struct job *job) {
-  const char *target = job->strings[0];
-  if (umount2(target, MNT_DETACH | UMOUNT_NOFOLLOW) < 0 && errno != ENOENT && errno != EINVAL) {
-    fault_set(&job->fault, "umount2", target);
+  for (size_t i = 0; i < job->string_count; i++) {
+    const char *target = job->strings[i];
+    if (umount2(target, MNT_DETACH | UMOUNT_NOFOLLOW) < 0 && errno != ENOENT && errno != EINVAL) {
+      fault_set(&job->fault, "umount2", target);
+      return;
+    }
   }
 }
 
@@ -102,9 +105,17 @@ static void make_private_bind(struct job *job) {
 struct overlay {
   struct fault *fault;
   const char *target, *upper, *work; /* no upper: read-only */
-  char **lower; /* topmost first */
+  const char *users; /* folder of the id-mapped layers, NULL where the layers are taken as they are */
+  char **lower;      /* topmost first */
   size_t count;
 };
+
+/* The name that overlayfs is given for a layer. */
+static const char *layer_name(const struct overlay *overlay, size_t i, char *buffer, size_t size) {
+  if (overlay->users == NULL) return overlay->lower[i];
+  snprintf(buffer, size, "%s/%zu", overlay->users, i);
+  return buffer;
+}
 
 /* The kernel says in words what it does not like of an overlay; errno alone is EINVAL for most. */
 static int overlay_fault(struct overlay *overlay, int fs, const char *what) {
@@ -131,9 +142,11 @@ static int fsconfig_string(int fs, const char *key, const char *value) {
  */
 static int overlay_by_fsopen(struct overlay *overlay) {
   int fs = (int)syscall(SYS_fsopen, "overlay", FSOPEN_CLOEXEC), result = -1, mnt = -1;
+  char buffer[64];
   if (fs < 0) return fault_set(overlay->fault, "fsopen", "overlay");
   for (size_t i = 0; i < overlay->count; i++) {
-    if (fsconfig_string(fs, "lowerdir+", overlay->lower[i]) < 0) {
+    const char *layer = layer_name(overlay, i, buffer, sizeof buffer);
+    if (fsconfig_string(fs, "lowerdir+", layer) < 0) {
       result = i == 0 && errno == EINVAL ? 1 : overlay_fault(overlay, fs, "add layer to overlay");
       goto done;
     }
@@ -164,14 +177,15 @@ done:
 
 /* 127 names of layers do not fit into a page, 127 symbolic links named by a number do. */
 static int overlay_by_mount(struct overlay *overlay) {
-  char options[4096], name[24];
+  char options[4096], name[24], buffer[64];
   size_t length = 0, made = 0;
   int result = -1;
   length += (size_t)snprintf(options, sizeof options, "lowerdir=");
   for (; made < overlay->count; made++) {
     snprintf(name, sizeof name, "%zu", made);
-    if (symlink(overlay->lower[made], name) < 0) {
-      fault_set(overlay->fault, "symlink", overlay->lower[made]);
+    const char *layer = layer_name(overlay, made, buffer, sizeof buffer);
+    if (symlink(layer, name) < 0) {
+      fault_set(overlay->fault, "symlink", layer);
       goto done;
     }
     length += (size_t)snprintf(options + length, sizeof options - length, "%s%s", made == 0 ? "" : ":",
@@ -200,35 +214,93 @@ done:
   return result;
 }
 
+/* A layer as a mount of its own on which the user namespace's ids stand for those in the files. */
+static int map_layer(struct overlay *overlay, size_t i, int users) {
+  char target[64];
+  struct mount_attr attr = {.attr_set = MOUNT_ATTR_IDMAP, .userns_fd = (uint64_t)users};
+  const char *layer = overlay->lower[i];
+  int result = -1;
+  snprintf(target, sizeof target, "%s/%zu", overlay->users, i);
+  int tree = (int)syscall(SYS_open_tree, AT_FDCWD, layer, OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC);
+  if (tree < 0) return fault_set(overlay->fault, "open_tree", layer);
+  if (syscall(SYS_mount_setattr, tree, "", AT_EMPTY_PATH, &attr, sizeof attr) < 0) {
+    fault_set(overlay->fault, "map the ids of layer", layer);
+  } else if (mkdir(target, 0700) < 0) {
+    fault_set(overlay->fault, "mkdir", target);
+  } else if (syscall(SYS_move_mount, tree, "", AT_FDCWD, target, MOVE_MOUNT_F_EMPTY_PATH) < 0) {
+    fault_set(overlay->fault, "move_mount", target);
+  } else {
+    result = 0;
+  }
+  close(tree);
+  return result;
+}
+
 /*
- * strings: a folder, then names that are short as they are relative to it: target, upper, work, the
- * lower layers with the topmost first; numbers: 1 to do as on an old kernel. An empty upper: a
- * read-only overlay, of two layers at least. The thread's working folder is its own, and ends with it.
+ * overlayfs takes layers by name and makes mounts of its own of them, so the mapped ones need a place
+ * for a moment. They lie on a tmpfs, so that one umount takes them all, also after a crash.
+ */
+static int mount_mapped_overlay(struct overlay *overlay, const char *namespace, bool as_old_kernel) {
+  int result = -1;
+  int users = open(namespace, O_RDONLY | O_CLOEXEC);
+  if (users < 0) return fault_set(overlay->fault, "open namespace", namespace);
+  if (mkdir(overlay->users, 0700) < 0) {
+    fault_set(overlay->fault, "mkdir", overlay->users);
+  } else if (mount("layers", overlay->users, "tmpfs", MS_NOSUID | MS_NODEV | MS_NOEXEC,
+                   "size=64k,mode=700") < 0) {
+    fault_set(overlay->fault, "mount tmpfs on", overlay->users);
+  } else {
+    size_t made = 0;
+    while (made < overlay->count && map_layer(overlay, made, users) == 0) made++;
+    if (made == overlay->count) {
+      result = as_old_kernel ? 1 : overlay_by_fsopen(overlay);
+      if (result == 1) result = overlay_by_mount(overlay);
+    }
+    umount2(overlay->users, MNT_DETACH | UMOUNT_NOFOLLOW);
+  }
+  rmdir(overlay->users);
+  close(users);
+  return result;
+}
+
+/*
+ * strings: a folder, the path of a user namespace or null, then names that are short as they are
+ * relative to the folder: where id-mapped layers may lie meanwhile, target, upper, work, the lower
+ * layers with the topmost first; numbers: 1 to do as on an old kernel. An empty upper: a read-only
+ * overlay, of two layers at least. The thread's working folder is its own, and ends with it.
  *
  * volatile: umount would sync the upper layer, and no container survives a power loss. index=off:
  * a kernel may have it on, and then refuses layers that two overlays share at different places.
  */
 static void mount_overlay(struct job *job) {
+  enum { FOLDER, NAMESPACE, USERS, TARGET, UPPER, WORK, LOWER };
+  const char *namespace = job->strings[NAMESPACE];
   struct overlay overlay = {
       .fault = &job->fault,
-      .target = job->strings[1],
-      .upper = job->strings[2],
-      .work = job->strings[3],
-      .lower = job->strings + 4,
-      .count = job->string_count - 4,
+      .users = namespace == NULL ? NULL : job->strings[USERS],
+      .target = job->strings[TARGET],
+      .upper = job->strings[UPPER],
+      .work = job->strings[WORK],
+      .lower = job->strings + LOWER,
+      .count = job->string_count - LOWER,
   };
   for (size_t i = 0; i < job->string_count; i++) {
-    if (job->strings[i] == NULL) {
+    if (job->strings[i] == NULL && i != NAMESPACE) {
       fault_set_errno(&job->fault, EINVAL, "mount overlay on", overlay.target);
       return;
     }
   }
   if (overlay.upper[0] == '\0') overlay.upper = overlay.work = NULL;
-  if (unshare(CLONE_FS) < 0 || chdir(job->strings[0]) < 0) {
-    fault_set(&job->fault, "chdir", job->strings[0]);
+  if (unshare(CLONE_FS) < 0 || chdir(job->strings[FOLDER]) < 0) {
+    fault_set(&job->fault, "chdir", job->strings[FOLDER]);
     return;
   }
-  if (job->numbers[0] == 1 || overlay_by_fsopen(&overlay) == 1) overlay_by_mount(&overlay);
+  bool as_old_kernel = job->numbers[0] == 1;
+  if (namespace != NULL) {
+    mount_mapped_overlay(&overlay, namespace, as_old_kernel);
+  } else if (as_old_kernel || overlay_by_fsopen(&overlay) == 1) {
+    overlay_by_mount(&overlay);
+  }
 }
 
 const struct job_kind mount_jobs[] = {
@@ -236,6 +308,6 @@ const struct job_kind mount_jobs[] = {
     {"mountTmpfs", 3, 0, mount_tmpfs, false},
     {"unmount", 1, 0, unmount, false},
     {"makePrivateBind", 1, 0, make_private_bind, false},
-    {"mountOverlay", 5, 1, mount_overlay, true},
+    {"mountOverlay", 7, 1, mount_overlay, true},
     {NULL, 0, 0, NULL, false},
 };

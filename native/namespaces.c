@@ -16,18 +16,14 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-enum { PIN_NET, PIN_IPC, PIN_UTS, PIN_COUNT };
-static const struct {
-  int flag;
-  const char *source;
-} pin_kinds[PIN_COUNT] = {
+const struct pin_kind pin_kinds[PIN_COUNT] = {
     {CLONE_NEWNET, "/proc/thread-self/ns/net"},
     {CLONE_NEWIPC, "/proc/thread-self/ns/ipc"},
     {CLONE_NEWUTS, "/proc/thread-self/ns/uts"},
 };
 
 /* A new network namespace has only `lo`, and it is down (network_namespaces(7)). */
-static int lo_up(struct fault *fault) {
+int lo_up(struct fault *fault) {
   struct ifreq request;
   int rc = 0;
   int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0); /* any socket takes interface ioctls */
@@ -45,7 +41,7 @@ static int lo_up(struct fault *fault) {
 }
 
 /* O_EXCL: a file that is there belongs to another sandbox, and must not be covered or unlinked. */
-static int pin_one(struct fault *fault, const char *source, const char *path) {
+int pin_one(struct fault *fault, const char *source, const char *path) {
   int fd = open(path, O_RDONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0444);
   if (fd < 0) return fault_set(fault, "create", path);
   close(fd);
@@ -55,6 +51,11 @@ static int pin_one(struct fault *fault, const char *source, const char *path) {
     return -1;
   }
   return 0;
+}
+
+void unpin_one(const char *path) {
+  umount2(path, MNT_DETACH | UMOUNT_NOFOLLOW);
+  unlink(path);
 }
 
 /* strings: net, ipc, uts paths and the hostname, each or null */
@@ -85,9 +86,7 @@ static void pin_namespaces(struct job *job) {
   }
   if (job->fault.err == 0) return;
   for (int i = 0; i < PIN_COUNT; i++) {
-    if (!(pinned & (1 << i))) continue;
-    umount2(job->strings[i], MNT_DETACH | UMOUNT_NOFOLLOW);
-    unlink(job->strings[i]);
+    if (pinned & (1 << i)) unpin_one(job->strings[i]);
   }
 }
 
@@ -101,7 +100,7 @@ static void unpin_namespace(struct job *job) {
   if (unlink(path) < 0 && errno != ENOENT) fault_set(&job->fault, "unlink", path);
 }
 
-static int enter_namespace(struct fault *fault, const char *path, int kind) {
+int enter_namespace(struct fault *fault, const char *path, int kind) {
   if (path == NULL) return 0;
   int fd = open(path, O_RDONLY | O_CLOEXEC);
   if (fd < 0) return fault_set(fault, "open namespace", path);
@@ -111,7 +110,7 @@ static int enter_namespace(struct fault *fault, const char *path, int kind) {
   return rc;
 }
 
-static int write_file(struct fault *fault, const char *path, const char *value) {
+int write_file(struct fault *fault, const char *path, const char *value) {
   int fd = open(path, O_WRONLY | O_CLOEXEC);
   if (fd < 0) return fault_set(fault, "open", path);
   size_t length = strlen(value);

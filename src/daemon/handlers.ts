@@ -4,12 +4,14 @@ import type { Config } from "../config/config.ts";
 import type { BoundHandler, Handlers } from "../core/sandbox/index.ts";
 import type { HandlerFeatures } from "../cri/index.ts";
 import { type RuntimeFeatures, readRuntimeFeatures } from "../drivers/oci/index.ts";
+import { userNamespaceObstacle } from "../linux/index.ts";
 
 /** The handlers of the configuration, and what their runtimes can do. */
 export class ConfiguredHandlers implements Handlers {
   readonly #config: Config["runtime"];
   #features: readonly HandlerFeatures[];
   readonly #runtimes = new Map<string, RuntimeFeatures>();
+  readonly #probed = Promise.withResolvers<undefined>();
 
   constructor(config: Config["runtime"]) {
     this.#config = config;
@@ -47,9 +49,26 @@ export class ConfiguredHandlers implements Handlers {
     return this.#runtimes.get(handler.name) ?? silentRuntime;
   }
 
+  async checkUserNamespaces({ name }: BoundHandler): Promise<void> {
+    await this.#probed.promise;
+    const why = userNamespaceObstacle() ?? this.#runtimeObstacle(name);
+    if (why === undefined) return;
+    throw new RuntimeError(
+      "failed-precondition",
+      `make a user namespace: handler "${name}" has none, ${why}; set hostUsers to true, or use another handler`,
+    );
+  }
+
+  #runtimeObstacle(name: string): string | undefined {
+    const features = this.#runtimes.get(name);
+    if (features === undefined) return "its OCI runtime did not say what it can do";
+    return features.idMappedMounts ? undefined : "its OCI runtime has no id-mapped mounts";
+  }
+
   /** Asks the runtimes. A runtime that does not answer has no features; pods without them still run. */
   async probe(log: Logger): Promise<void> {
     const asked = new Map<string, Features>();
+    const nodeHas = userNamespaceObstacle() === undefined;
     const handlers = Object.entries(this.#config.handlers).filter(
       ([, handler]) => handler.path !== "",
     );
@@ -58,9 +77,8 @@ export class ConfiguredHandlers implements Handlers {
         try {
           const features = await readRuntimeFeatures(path);
           this.#runtimes.set(name, features);
-          const { recursiveReadOnlyMounts } = features;
-          // User namespaces are refused at RunPodSandbox so far: the runtime alone does not make them.
-          asked.set(name, { recursiveReadOnlyMounts, userNamespaces: false });
+          const { recursiveReadOnlyMounts, idMappedMounts } = features;
+          asked.set(name, { recursiveReadOnlyMounts, userNamespaces: nodeHas && idMappedMounts });
         } catch (error) {
           log.warn(
             `handler "${name}" may start no containers: install its OCI runtime, or set runtime.handlers.${name}`,
@@ -70,6 +88,7 @@ export class ConfiguredHandlers implements Handlers {
       }),
     );
     this.#features = this.#withDefault((name) => asked.get(name) ?? nothing);
+    this.#probed.resolve(undefined);
   }
 
   #withDefault(of: (name: string) => Features): readonly HandlerFeatures[] {

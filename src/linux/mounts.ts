@@ -68,11 +68,11 @@ export async function mountTmpfs(target: string, options: TmpfsOptions): Promise
 }
 
 /**
- * Takes the topmost mount on the path away, at once for new users (MNT_DETACH) and for good when
- * its last file is closed. Done when nothing is mounted there.
+ * Takes the topmost mount on each path away, at once for new users (MNT_DETACH) and for good when
+ * its last file is closed. Done where nothing is mounted.
  */
-export async function unmount(target: string): Promise<void> {
-  await nativeJob("unmount", [target]);
+export async function unmount(...targets: readonly [string, ...string[]]): Promise<void> {
+  await nativeJob("unmount", targets);
 }
 
 /**

@@ -154,6 +154,92 @@ describe("pinNamespaces()", () => {
   });
 });
 
+describe("pinNamespaces() with a user namespace", () => {
+  const user = join(dir, "user");
+  const range = { containerId: 0, hostId: 300_000, length: 1000 };
+  const users = { uids: range, gids: { ...range, hostId: 400_000 } };
+  const unpinUsers = async (): Promise<void> => {
+    await unpinNamespace(user);
+    await unpinAll();
+  };
+  const asRoot = (script: string): Promise<string> =>
+    inside(`nsenter --user=${user} --setuid 0 --setgid 0 sh -c '${script}'`);
+
+  test("maps the ids, and the other namespaces belong to it", async () => {
+    const [namespaces, name, dumpable] = [ours(), hostname(), statSync("/proc/self/environ").uid];
+    await pinNamespaces({ ...pins, user, users, hostname: "pod-1" });
+    for (const path of [...all, user]) assert.equal(isNamespaceMounted(path), true);
+    assert.match(await asRoot("cat /proc/self/uid_map"), /^\s*0\s+300000\s+1000$/);
+    assert.match(await asRoot("cat /proc/self/gid_map"), /^\s*0\s+400000\s+1000$/);
+    // Only who owns a namespace may do these.
+    assert.equal(await asRoot("hostname pod-2; hostname"), "pod-2");
+    assert.equal(await asRoot("ip link set lo mtu 1400; ip -o link show lo | grep -c UP"), "1");
+    await assert.rejects(
+      inside(`nsenter --user=${user} --setuid 0 --setgid 0 hostname x`, []),
+      /not permitted|must be root/i,
+    );
+    assert.deepEqual([ours(), hostname()], [namespaces, name]);
+    assert.equal(statSync("/proc/self/environ").uid, dumpable, "we are as dumpable as before");
+    await unpinUsers();
+  });
+
+  test("makes a user namespace alone, with one id", async () => {
+    const one = { containerId: 0, hostId: 7, length: 1 };
+    await pinNamespaces({ user, users: { uids: one, gids: one } });
+    assert.deepEqual(all.map(existsSync), [false, false, false]);
+    await unpinUsers();
+  });
+
+  test("leaves nothing when a map is refused or a file is taken", async () => {
+    const fds = openFds().size;
+    const none = { uids: { ...range, length: 0 }, gids: range };
+    await assert.rejects(
+      pinNamespaces({ ...pins, user, users: none }),
+      /write ".*uid_map".*EINVAL/,
+    );
+    writeFileSync(pins.uts, "somebody's");
+    await assert.rejects(pinNamespaces({ ...pins, user, users }), /create ".*uts"/);
+    assert.deepEqual([...all, user].map(existsSync), [false, false, true, false]);
+    await assert.rejects(pinNamespaces({ user }), (e) => isKind(e, "invalid-argument"));
+    assert.equal(openFds().size, fds);
+    await unpinNamespace(pins.uts);
+  });
+
+  test("leaves no process, mount or descriptor after 50 rounds, some at once", async () => {
+    const children = (): string => readFileSync(`/proc/self/task/${process.pid}/children`, "utf8");
+    const [mounts, fds, before] = [(await listMounts()).length, openFds().size, children()];
+    for (let round = 0; round < 10; round++) {
+      const paths = Array.from({ length: 5 }, (_, i) => join(dir, `user-${i}`));
+      await Promise.all(paths.map((path) => pinNamespaces({ user: path, users })));
+      assert.equal(new Set(paths.map(namespaceInode)).size, 5);
+      await Promise.all(paths.map(unpinNamespace));
+    }
+    assert.equal((await listMounts()).length, mounts);
+    assert.equal(openFds().size, fds);
+    assert.equal(children(), before);
+  });
+
+  test("writes sysctls as its root, those of ipc too", async () => {
+    await pinNamespaces({ ...pins, user, users });
+    const { net, ipc } = pins;
+    await writeSysctls({ user, net, ipc }, [
+      ["kernel.shmmni", "1234"],
+      ["net.ipv4.ip_unprivileged_port_start", "77"],
+    ]);
+    const files = "/proc/sys/kernel/shmmni /proc/sys/net/ipv4/ip_unprivileged_port_start";
+    assert.equal(await inside(`cat ${files}`), "1234\n77");
+    await assert.rejects(
+      writeSysctls({ user, net, ipc }, [["net.ipv4.nope", "1"]]),
+      /open "\/proc\/sys\/net\/ipv4\/nope".*ENOENT/,
+    );
+    await assert.rejects(
+      writeSysctls({ user: join(dir, "none") }, [["kernel.shmmni", "1"]]),
+      /none/,
+    );
+    await unpinUsers();
+  });
+});
+
 describe("unpinNamespace()", () => {
   test("is done when there is nothing, and when the mount was taken away", async () => {
     await unpinNamespace(join(dir, "none"));

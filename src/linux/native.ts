@@ -112,10 +112,14 @@ interface Native {
   exitNow(code: number): never;
   /** own. [net, ipc, uts, hostname]. EEXIST: a file is at the path. ENOSPC: too many namespaces. */
   readonly pinNamespaces: NativeJob;
+  /** pool. [user, net, ipc, uts, hostname, uid_map, gid_map]. EINVAL, EPERM: a map that the kernel does not take. */
+  readonly pinUserNamespace: NativeJob;
   /** pool. [path]. EBUSY: what is there is a folder. Not there, or no mount: done. */
   readonly unpinNamespace: NativeJob;
   /** own. [net, ipc, file, value, ...]. ENOENT: no such sysctl here; EINVAL: its value is refused. */
   readonly writeSysctls: NativeJob;
+  /** pool. [user, net, ipc, file, value, ...]: the same, as root of the user namespace. */
+  readonly writeUserSysctls: NativeJob;
   /** pool. [null, file, ...]: what each says, null for one that cannot be read or is over 64 KiB. */
   readonly readFiles: NativeTexts;
   /** own. [net, file, ...]: the same. */
@@ -124,11 +128,11 @@ interface Native {
   readonly bindMount: NativeJob;
   /** pool. [source, target, options]. */
   readonly mountTmpfs: NativeJob;
-  /** pool. [target]. Not there, or no mount: done. */
+  /** pool. [target, ...]. Not there, or no mount: done. */
   readonly unmount: NativeJob;
   /** pool. [dir]. */
   readonly makePrivateBind: NativeJob;
-  /** own. [dir, target, upper, work, lower, ...] relative to dir, topmost first; [1 as before 6.7]. upper "": read-only. EINVAL, ESTALE, ENOENT: what overlayfs does not take. */
+  /** own. [dir, user namespace, mapped, target, upper, work, lower, ...] from the third on relative to dir, topmost first; [1 as before 6.7]. upper "": read-only. EINVAL, ESTALE, ENOENT: what overlayfs does not take; EINVAL of a layer: its file system maps no ids. */
   readonly mountOverlay: NativeJob;
   /** pool. [root, path in it, target], read-only. ENOENT, ENOTDIR, ELOOP: no folder is there. */
   readonly bindInRoot: NativeJob;
@@ -200,8 +204,10 @@ export function nativeError(cause: unknown, doing?: string): RuntimeError {
 export async function nativeJob(
   name:
     | "pinNamespaces"
+    | "pinUserNamespace"
     | "unpinNamespace"
     | "writeSysctls"
+    | "writeUserSysctls"
     | "bindMount"
     | "mountTmpfs"
     | "unmount"

@@ -12,6 +12,16 @@ export interface OverlayOptions {
   readonly work?: string;
   /** Read-only layers, topmost first; at least one. */
   readonly lower: readonly [string, ...string[]];
+  /**
+   * For containers of a user namespace: the layers' files belong to its ids. On failure nothing of
+   * it stays; a crash can leave a mount on `at`.
+   */
+  readonly mapped?: {
+    /** Path of the user namespace. */
+    readonly namespace: string;
+    /** Name of a folder that is made for the moment of the mount. */
+    readonly at: string;
+  };
   /** Mounts as on a kernel before 6.7, for tests. */
   readonly asOldKernel?: boolean;
 }
@@ -24,10 +34,10 @@ export interface OverlayOptions {
  * A SystemError gives overlayfs' own words, where it has any.
  */
 export async function mountOverlay(options: OverlayOptions): Promise<void> {
-  const { folder, target, upper = "", work = "", lower, asOldKernel } = options;
+  const { folder, target, upper = "", work = "", lower, mapped, asOldKernel } = options;
   await nativeJob(
     "mountOverlay",
-    [folder, target, upper, work, ...lower],
+    [folder, mapped?.namespace ?? null, mapped?.at ?? "", target, upper, work, ...lower],
     [asOldKernel === true ? 1 : 0],
   );
 }

@@ -5,6 +5,8 @@ import { nativeJob } from "./native.ts";
 export interface SysctlNamespaces {
   readonly net?: string;
   readonly ipc?: string;
+  /** The user namespace that they belong to, where that is not ours. */
+  readonly user?: string;
 }
 
 /**
@@ -18,7 +20,9 @@ export async function writeSysctls(
 ): Promise<void> {
   const files = entries.flatMap(([key, value]) => [sysctlPath(key), value]);
   if (files.length === 0) return;
-  await nativeJob("writeSysctls", [namespaces.net ?? null, namespaces.ipc ?? null, ...files]);
+  const { net = null, ipc = null, user } = namespaces;
+  if (user === undefined) await nativeJob("writeSysctls", [net, ipc, ...files]);
+  else await nativeJob("writeUserSysctls", [user, net, ipc, ...files]);
 }
 
 /**

@@ -4,7 +4,7 @@ import { withCdiEdits } from "./cdi-apply.ts";
 import { containerDevices, ownedDevices } from "./devices.ts";
 import type { SpecInput } from "./input.ts";
 import { containerMounts } from "./mounts.ts";
-import { containerNamespaces } from "./namespaces.ts";
+import { containerNamespaces, containerUsers } from "./namespaces.ts";
 import { containerProcess } from "./process.ts";
 import { linuxResources } from "./resources.ts";
 import type { OciLinux, OciProcess, OciResources, OciSpec } from "./runtime-spec.ts";
@@ -50,6 +50,7 @@ function linuxPart(input: SpecInput, process: OciProcess): OciLinux {
   );
   return {
     namespaces: containerNamespaces(input),
+    ...containerUsers(input),
     cgroupsPath: input.cgroupPath,
     resources: { devices: rules, ...limits(input) },
     ...(devices.length === 0 ? {} : { devices }),

@@ -70,6 +70,8 @@ export interface NamespacePins {
   readonly net?: string | undefined;
   readonly ipc?: string | undefined;
   readonly uts?: string | undefined;
+  /** Missing where the pod's ids are the node's. */
+  readonly user?: string | undefined;
 }
 
 /** Paths of a pod's own files; one that is missing is not mounted. */

@@ -1,10 +1,11 @@
 import { posix } from "node:path";
-import { namespaceModes } from "../core/sandbox/index.ts";
-import type { IDMapping, Mount } from "../gen/runtime/v1/api_pb.ts";
+import { namespaceModes, podUsers, usesHostNetwork } from "../core/sandbox/index.ts";
+import type { Mount } from "../gen/runtime/v1/api_pb.ts";
 import { MountPropagation, NamespaceMode } from "../gen/runtime/v1/api_pb.ts";
 import type { RuntimeFeatures, SpecInput } from "./input.ts";
+import { idMappings } from "./namespaces.ts";
 import { quoted, refuse, refuseHere } from "./refuse.ts";
-import type { OciIdMapping, OciLinux, OciMount } from "./runtime-spec.ts";
+import type { OciLinux, OciMount } from "./runtime-spec.ts";
 
 /** Mounts of a container, and what they need of the propagation of its root. */
 export interface ContainerMounts {
@@ -34,7 +35,9 @@ export function containerMounts(
   const volumes = input.volumes.filter(({ path }) => !places.has(path)).map(volumeMount);
   const ours = [...files, ...volumes].filter((mount) => !taken.has(mount.destination));
   const privileged = config.linux?.securityContext?.privileged ?? false;
-  const kernel = kernelMounts(privileged).filter((mount) => !isHiddenBy(mount.destination, taken));
+  const kernel = kernelMounts(privileged, hasForeignNetwork(input)).filter(
+    (mount) => !isHiddenBy(mount.destination, taken),
+  );
   const binds = [...requested, ...ours].toSorted(
     (a, b) => depth(a.destination) - depth(b.destination),
   );
@@ -64,7 +67,7 @@ function isHiddenBy(path: string, taken: ReadonlySet<string>): boolean {
  * v1 and v2: the OCI runtime mounts what the node has. Only a privileged container may write to
  * sysfs and cgroups.
  */
-function kernelMounts(privileged: boolean): readonly OciMount[] {
+function kernelMounts(privileged: boolean, bindSys: boolean): readonly OciMount[] {
   const access = privileged ? "rw" : "ro";
   const noneOfThem = ["nosuid", "noexec", "nodev"];
   return [
@@ -83,7 +86,14 @@ function kernelMounts(privileged: boolean): readonly OciMount[] {
       options: ["nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620", "gid=5"],
     },
     { destination: "/dev/mqueue", type: "mqueue", source: "mqueue", options: noneOfThem },
-    { destination: "/sys", type: "sysfs", source: "sysfs", options: [...noneOfThem, access] },
+    bindSys
+      ? {
+          destination: "/sys",
+          type: "bind",
+          source: "/sys",
+          options: ["rbind", "rprivate", ...noneOfThem, access],
+        }
+      : { destination: "/sys", type: "sysfs", source: "sysfs", options: [...noneOfThem, access] },
     {
       destination: "/sys/fs/cgroup",
       type: "cgroup",
@@ -91,6 +101,11 @@ function kernelMounts(privileged: boolean): readonly OciMount[] {
       options: [...noneOfThem, "relatime", access],
     },
   ];
+}
+
+/** The kernel mounts sysfs for the owner of the network namespace alone, and the node's is not this pod's. */
+function hasForeignNetwork({ sandbox }: Pick<SpecInput, "sandbox">): boolean {
+  return podUsers(sandbox.config) !== undefined && usesHostNetwork(sandbox.config);
 }
 
 /** The pod's files, not writable where the root is not; /dev/shm always is. */
@@ -132,17 +147,18 @@ function requestedMount(
     type: "bind",
     source,
     options: ["rbind", propagationOption(mount.propagation), accessOption(mount)],
-    ...(mount.uidMappings.length === 0 ? {} : { uidMappings: mappings(mount.uidMappings) }),
-    ...(mount.gidMappings.length === 0 ? {} : { gidMappings: mappings(mount.gidMappings) }),
+    ...mappedIds(mount),
   };
 }
 
-function mappings(requested: readonly IDMapping[]): readonly OciIdMapping[] {
-  return requested.map(({ containerId, hostId, length }) => ({
-    containerID: containerId,
-    hostID: hostId,
-    size: length,
-  }));
+/** By the mappings alone the OCI runtime maps the ids of the mount, its "idmap" option is for those without. */
+function mappedIds({ image, uidMappings, gidMappings }: Mount): Partial<OciMount> {
+  // An image volume's ids are mapped already, below the overlay; its mount cannot be.
+  if (image !== undefined) return {};
+  return {
+    ...(uidMappings.length === 0 ? {} : { uidMappings: idMappings(uidMappings) }),
+    ...(gidMappings.length === 0 ? {} : { gidMappings: idMappings(gidMappings) }),
+  };
 }
 
 function accessOption(mount: Mount): string {

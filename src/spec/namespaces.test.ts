@@ -12,6 +12,11 @@ interface Modes {
   readonly pid?: NamespaceMode;
   readonly ipc?: NamespaceMode;
   readonly targetId?: string;
+  readonly usernsOptions?: {
+    readonly mode: NamespaceMode;
+    readonly uids: { containerId: number; hostId: number; length: number }[];
+    readonly gids: { containerId: number; hostId: number; length: number }[];
+  };
 }
 const linux = (namespaceOptions: Modes): { securityContext: { namespaceOptions: Modes } } => ({
   securityContext: { namespaceOptions },
@@ -113,4 +118,39 @@ test("checkNamespaceOptions() refuses modes that mean nothing or go beyond the p
   assert.doesNotThrow(check({ network: NODE, ipc: NODE, pid: NODE }, {}));
   assert.doesNotThrow(check({ network: NODE }, { network: NODE, pid: CONTAINER }));
   assert.doesNotThrow(() => checkNamespaceOptions(containerConfig(), podConfig()));
+});
+
+test("containerNamespaces() joins the pod's user namespace, and never leaves it out", () => {
+  const range = { containerId: 0, hostId: 65_536, length: 1000 };
+  const usernsOptions = { mode: NamespaceMode.POD, uids: [range], gids: [range] };
+  const options = { pid: CONTAINER, usernsOptions };
+  const pins = { net: "/n", ipc: "/i", uts: "/u", user: "/run/davit/ns/user/s1" };
+  const own = input(options, options, { sandboxPins: pins });
+  assert.equal(pathOf(own, "user"), "/run/davit/ns/user/s1");
+  assert.throws(
+    () => containerNamespaces(input(options, options)),
+    (error) => isKind(error, "failed-precondition") && /user namespace is gone/.test(String(error)),
+  );
+});
+
+test("checkNamespaceOptions() wants the pod's user namespace in each container", () => {
+  const range = { containerId: 0, hostId: 65_536, length: 1000 };
+  const users = (uid = range): object => ({
+    usernsOptions: { mode: NamespaceMode.POD, uids: [uid], gids: [range] },
+  });
+  const check = (pod: object, container: object): void => {
+    checkNamespaceOptions(
+      containerConfig({ linux: linux(container) }),
+      podConfig({ linux: linux(pod) }),
+    );
+  };
+  check(users(), users());
+  check({}, {});
+  check({}, { usernsOptions: { mode: NODE } });
+  check({ usernsOptions: { mode: NODE } }, {});
+  const others = [{}, { usernsOptions: { mode: NODE } }, users({ ...range, hostId: 1 })];
+  for (const other of others) {
+    assert.throws(() => check(users(), other), /userns_options is not that of the pod/);
+    assert.throws(() => check(other, users()), /userns_options is not that of the pod/);
+  }
 });

@@ -1,14 +1,19 @@
-import { namespaceModes } from "../core/sandbox/index.ts";
-import type { PodSandboxConfig } from "../gen/runtime/v1/api_pb.ts";
+import {
+  type IdRange,
+  isSameUserNamespace,
+  namespaceModes,
+  podUsers,
+} from "../core/sandbox/index.ts";
+import type { NamespaceOption, PodSandboxConfig } from "../gen/runtime/v1/api_pb.ts";
 import { type ContainerConfig, NamespaceMode } from "../gen/runtime/v1/api_pb.ts";
 import type { SpecInput } from "./input.ts";
 import { enumName, refuse, refuseHere } from "./refuse.ts";
-import type { OciNamespace } from "./runtime-spec.ts";
+import type { OciIdMapping, OciLinux, OciNamespace } from "./runtime-spec.ts";
 
 /**
  * The namespaces of a container.
  *
- * Network, IPC and UTS are the pod's: its pins, or the host's where the pod has none (a namespace
+ * User, network, IPC and UTS are the pod's: its pins, or the host's where the pod has none (a namespace
  * that is not listed is the runtime's own, and the daemon runs in the host's). PID follows the
  * container's own mode. Mount is always new; cgroup is new on v2, but not for a privileged
  * container, which sees the node's whole tree. `failed-precondition` for a namespace to join that
@@ -24,6 +29,7 @@ export function containerNamespaces(
   const pod = namespaceModes(sandbox.config);
   const privileged = config.linux?.securityContext?.privileged ?? false;
   return [
+    ...userNamespace(sandbox.config, sandboxPins.user),
     ...pidNamespace(input),
     ...podNamespace("network", pod.network, sandboxPins.net),
     ...podNamespace("ipc", pod.ipc, sandboxPins.ipc),
@@ -43,6 +49,30 @@ function podNamespace(
   // Without this a container would quietly run in the host's namespace.
   if (pin === undefined) refuseHere(`the pod's ${type} namespace is gone, make a new sandbox`);
   return [{ type, path: pin }];
+}
+
+function userNamespace(pod: PodSandboxConfig, pin: string | undefined): readonly OciNamespace[] {
+  if (podUsers(pod) === undefined) return [];
+  if (pin === undefined) refuseHere("the pod's user namespace is gone, make a new sandbox");
+  return [{ type: "user", path: pin }];
+}
+
+/** The ids of the pod's user namespace, where it has one of its own. */
+export function containerUsers(
+  input: Pick<SpecInput, "sandbox">,
+): Pick<OciLinux, "uidMappings" | "gidMappings"> {
+  const users = podUsers(input.sandbox.config);
+  if (users === undefined) return {};
+  return { uidMappings: idMappings([users.uids]), gidMappings: idMappings([users.gids]) };
+}
+
+/** Ranges of ids as the runtime-spec has them. */
+export function idMappings(ranges: readonly IdRange[]): readonly OciIdMapping[] {
+  return ranges.map(({ containerId, hostId, length }) => ({
+    containerID: containerId,
+    hostID: hostId,
+    size: length,
+  }));
 }
 
 function pidNamespace(
@@ -71,12 +101,18 @@ function pidPath(pid: number | undefined, missing: string): string {
   return pid === undefined ? refuseHere(missing) : `/proc/${pid}/ns/pid`;
 }
 
+function checkUsers(own: NamespaceOption | undefined, pod: NamespaceOption | undefined): void {
+  if (isSameUserNamespace(own?.usernsOptions, pod?.usernsOptions)) return;
+  refuse("namespace_options.userns_options is not that of the pod, a container has its pod's ids");
+}
+
 /**
  * Refuses modes that mean nothing and those that contradict the pod: a container never gets a
  * namespace of the node that its pod does not have.
  */
 export function checkNamespaceOptions(config: ContainerConfig, sandbox: PodSandboxConfig): void {
   const options = config.linux?.securityContext?.namespaceOptions;
+  checkUsers(options, sandbox.linux?.securityContext?.namespaceOptions);
   if (options === undefined) return;
   const pod = namespaceModes(sandbox);
   for (const field of ["network", "ipc", "pid"] as const) {

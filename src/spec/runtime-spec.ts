@@ -92,6 +92,8 @@ export interface OciMount {
 /** The Linux part of a container. */
 export interface OciLinux {
   readonly namespaces: readonly OciNamespace[];
+  readonly uidMappings?: readonly OciIdMapping[];
+  readonly gidMappings?: readonly OciIdMapping[];
   readonly cgroupsPath: string;
   readonly resources: OciResources;
   readonly devices?: readonly OciDevice[];

@@ -59,8 +59,7 @@ test("checkContainerConfig() refuses what cannot be meant, naming the field", ()
     [{ annotations: { "cdi.k8s.io/x": "d" } }, /annotation "cdi.k8s.io\/x"/],
     [
       security({ namespaceOptions: { usernsOptions: { mode: NamespaceMode.POD } } }),
-      /user namespaces/,
-      "unimplemented",
+      /userns_options is not that of the pod/,
     ],
   ];
   for (const [init, why, kind = "invalid-argument"] of bad) {

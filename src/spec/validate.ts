@@ -1,5 +1,4 @@
 import { posix } from "node:path";
-import { RuntimeError } from "../base/errors.ts";
 import type {
   ContainerConfig,
   ContainerMetadata,
@@ -7,7 +6,7 @@ import type {
   LinuxContainerSecurityContext,
   PodSandboxConfig,
 } from "../gen/runtime/v1/api_pb.ts";
-import { NamespaceMode, Signal, SupplementalGroupsPolicy } from "../gen/runtime/v1/api_pb.ts";
+import { Signal, SupplementalGroupsPolicy } from "../gen/runtime/v1/api_pb.ts";
 import { grantedCapabilities } from "./capabilities.ts";
 import { requestedCdiDevices } from "./cdi.ts";
 import { checkMounts } from "./check-mounts.ts";
@@ -62,7 +61,6 @@ export function checkContainerConfig(
   if (config.linux?.resources) checkResources(config.linux.resources, host.cgroupVersion);
   const context = config.linux?.securityContext;
   if (context !== undefined) checkSecurityContext(context, sandbox, host);
-  checkUnimplemented(config);
   return Object.assign(config, { metadata, image });
 }
 
@@ -128,16 +126,5 @@ function checkUser(context: LinuxContainerSecurityContext): void {
   const policy: number = context.supplementalGroupsPolicy;
   if (!Object.values<number>(SupplementalGroupsPolicy).includes(policy)) {
     refuse(`security_context.supplemental_groups_policy is ${policy}, which is none`);
-  }
-}
-
-/** Nothing that a client asks for is passed over in silence. */
-function checkUnimplemented(config: ContainerConfig): void {
-  const user = config.linux?.securityContext?.namespaceOptions?.usernsOptions;
-  if (user !== undefined && user.mode !== NamespaceMode.NODE) {
-    throw new RuntimeError(
-      "unimplemented",
-      "check container config: user namespaces are not there yet, set hostUsers to true (userns_options.mode NODE)",
-    );
   }
 }

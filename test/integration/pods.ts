@@ -8,13 +8,14 @@ import { DatabaseSync } from "node:sqlite";
 import type { TestContext } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
 import { promisify } from "node:util";
-import type { MessageInitShape } from "@bufbuild/protobuf";
+import { create, type MessageInitShape } from "@bufbuild/protobuf";
 import {
   NamespaceMode,
   type PodSandboxConfig,
   type PodSandboxConfigSchema,
   PodSandboxState,
   type PodSandboxStatus,
+  UserNamespaceSchema,
 } from "../../src/gen/runtime/v1/api_pb.ts";
 import { GrpcStatusError } from "../../src/wire/grpc/status.ts";
 import { type DaemonOptions, TestDaemon } from "../support/daemon.ts";
@@ -164,6 +165,22 @@ export function pod(modes: Modes = {}, changes: Init = {}): PodSandboxConfig {
   return config;
 }
 
+/** Ids of pods in user namespaces: none of the node's own. */
+export const userRange = { containerId: 0, hostId: 200_000, length: 65_536 };
+
+/** A pod's config with a user namespace of its own. */
+export function mapped(
+  modes: Modes = {},
+  users: { mode?: NamespaceMode; uids?: object[]; gids?: object[] } = {},
+): PodSandboxConfig {
+  const config = pod(modes);
+  const options = config.linux?.securityContext?.namespaceOptions;
+  assert.ok(options !== undefined);
+  const { mode = POD, uids = [userRange], gids = [userRange] } = users;
+  options.usernsOptions = create(UserNamespaceSchema, { mode, uids, gids });
+  return config;
+}
+
 /** The cheapest pod there is: no network, no process, no tmpfs. */
 export function bare(changes: Init = {}): PodSandboxConfig {
   return pod({ network: NODE, ipc: NODE }, changes);
@@ -261,9 +278,9 @@ export async function until<T>(
 export function pinsOf(
   daemon: TestDaemon,
   id: string,
-): Readonly<Record<"net" | "ipc" | "uts", string>> {
+): Readonly<Record<"net" | "ipc" | "uts" | "user", string>> {
   const at = (kind: string): string => path.join(daemon.paths.state, "ns", kind, id);
-  return { net: at("net"), ipc: at("ipc"), uts: at("uts") };
+  return { net: at("net"), ipc: at("ipc"), uts: at("uts"), user: at("user") };
 }
 
 /** The file of a sandbox. */
@@ -282,7 +299,7 @@ export function mountAt(target: string): { readonly type: string } | undefined {
 }
 
 /** The namespace that this test, and so the daemon, is in. */
-export function hostInode(kind: "net" | "ipc" | "uts" | "pid"): number {
+export function hostInode(kind: "net" | "ipc" | "uts" | "user" | "pid"): number {
   return inodeOf(`/proc/self/ns/${kind}`);
 }
 

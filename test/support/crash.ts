@@ -17,6 +17,7 @@ import {
   inside,
   launchDaemon,
   leakOptions,
+  mapped,
   mountAt,
   NOTREADY,
   parentOf,
@@ -84,13 +85,18 @@ export function turn<T>(list: readonly T[], at: number): T {
   return item;
 }
 
-/** The kinds of pods that differ in what they are made of: with a process of their own, or without. */
-export type PodKind = "with a holder" | "without a holder";
+/** The kinds of pods that differ in what they are made of: with a process of their own, without, with ids of their own. */
+export type PodKind = "with a holder" | "without a holder" | "in a user namespace";
 
-export const podKinds: readonly PodKind[] = ["without a holder", "with a holder"];
+export const podKinds: readonly PodKind[] = [
+  "without a holder",
+  "with a holder",
+  "in a user namespace",
+];
 
 /** A pod of this kind, with a name and a cgroup parent of its own. */
 export function podOf(kind: PodKind): PodSandboxConfig {
+  if (kind === "in a user namespace") return mapped({ pid: POD });
   return pod({ pid: kind === "with a holder" ? POD : CONTAINER });
 }
 

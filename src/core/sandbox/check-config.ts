@@ -4,6 +4,7 @@ import type { PodSandboxConfig, PodSandboxMetadata } from "../../gen/runtime/v1/
 import { NamespaceMode, Protocol } from "../../gen/runtime/v1/api_pb.ts";
 import { namespaceModes, usesHostNetwork } from "./sandbox.ts";
 import { checkSysctls } from "./sysctls.ts";
+import { checkUserNamespace } from "./user-namespace.ts";
 
 // Linux: __NEW_UTS_LEN in include/uapi/linux/utsname.h.
 const maxHostname = 64;
@@ -28,6 +29,7 @@ export function checkSandboxConfig(config: PodSandboxConfig | undefined): Checke
     refuse("check sandbox config: windows is set, this node runs Linux containers");
   }
   checkNamespaces(config);
+  checkUserNamespace(config);
   checkHostname(config);
   checkDns(config);
   checkPorts(config);
@@ -54,17 +56,6 @@ function checkNamespaces(config: PodSandboxConfig): void {
       `check sandbox config: namespace_options.pid is ${modeName(pid)}, a pod's can be POD, CONTAINER or NODE`,
     );
   }
-  const user = config.linux?.securityContext?.namespaceOptions?.usernsOptions;
-  if (user === undefined || user.mode === NamespaceMode.NODE) return;
-  if (user.mode !== NamespaceMode.POD) {
-    refuse(
-      `check sandbox config: userns_options.mode is ${modeName(user.mode)}, it can be POD or NODE`,
-    );
-  }
-  throw new RuntimeError(
-    "unimplemented",
-    "check sandbox config: user namespaces are not there yet, set hostUsers to true (userns_options.mode NODE)",
-  );
 }
 
 function modeName(mode: number): string {

@@ -43,7 +43,12 @@ export interface StartedSandbox {
 /** What the containers of a sandbox share: paths to join and to mount. */
 export interface SandboxEnvironment {
   /** Pinned namespaces; one is missing where the pod uses the host's. */
-  readonly pins: { readonly net?: string; readonly ipc?: string; readonly uts?: string };
+  readonly pins: {
+    readonly net?: string;
+    readonly ipc?: string;
+    readonly uts?: string;
+    readonly user?: string;
+  };
   /** Process that holds the pod's PID namespace, where there is one. */
   readonly pid?: number;
   /** Files of the pod; one that is missing is not mounted. */

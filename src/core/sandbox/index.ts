@@ -39,3 +39,5 @@ export { namespaceModes, sandboxName, usesHostNetwork } from "./sandbox.ts";
 export type { SandboxState, SandboxStateName } from "./state.ts";
 export { SandboxStore } from "./store.ts";
 export { podSysctls } from "./sysctls.ts";
+export type { IdRange, PodUsers } from "./user-namespace.ts";
+export { isSameUserNamespace, podUsers } from "./user-namespace.ts";

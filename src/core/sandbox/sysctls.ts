@@ -2,6 +2,7 @@ import { RuntimeError } from "../../base/errors.ts";
 import type { PodSandboxConfig } from "../../gen/runtime/v1/api_pb.ts";
 import { NamespaceMode } from "../../gen/runtime/v1/api_pb.ts";
 import { namespaceModes } from "./sandbox.ts";
+import { podUsers } from "./user-namespace.ts";
 
 // What belongs to an IPC namespace: ipc_namespaces(7).
 const ipcSysctl = /^(kernel\.(shm[a-z_]*|msg[a-z_]*|sem|auto_msgmni)|fs\.mqueue\..+)$/;
@@ -49,8 +50,9 @@ export function podSysctls(
   const wanted = new Map<string, string>();
   if (namespaceModes(config).network !== NamespaceMode.NODE) {
     wanted.set("net.ipv4.ip_unprivileged_port_start", "0");
-    // Every group may open ICMP echo sockets: icmp(7), ping_group_range.
-    wanted.set("net.ipv4.ping_group_range", "0 2147483647");
+    // Every group may open ICMP echo sockets: icmp(7), ping_group_range. In a user namespace the
+    // kernel takes mapped groups alone.
+    if (podUsers(config) === undefined) wanted.set("net.ipv4.ping_group_range", "0 2147483647");
   }
   for (const [key, value] of Object.entries(config.linux?.sysctls ?? {}))
     wanted.set(dotted(key), value);

@@ -3,6 +3,7 @@ export type {
   ImageVolume,
   LayerSource,
   RootFs,
+  RootUsers,
   Snapshots,
   Usage,
   VolumeOwner,

@@ -17,6 +17,15 @@ export interface RootFs {
   readonly path: string;
 }
 
+/** The user namespace that a root is for: files of ids in it belong to the node's ids behind them. */
+export interface RootUsers {
+  /** Path of the user namespace. */
+  readonly namespace: string;
+  /** First ids on the node: who the root of the namespace is. */
+  readonly uid: number;
+  readonly gid: number;
+}
+
 /** Files of an image that are mounted into a container, read-only. */
 export interface ImageVolume {
   /** What errors call the image. */
@@ -70,11 +79,15 @@ export interface Snapshots {
   unclaimedLayers(): ReadonlyMap<Digest, bigint>;
   /** Says that an image stands on these layers now. Idempotent. */
   claimLayers(layers: Iterable<Digest>): Promise<void>;
-  /** Mounts a writable root of these layers, lowest first, for a container. */
+  /**
+   * Mounts a writable root of these layers, lowest first, for a container; with `users`, for one in
+   * that user namespace, without changing a file of a layer.
+   */
   mount(
     containerId: string,
     layers: readonly Digest[],
     operation?: Pick<Operation, "enter">,
+    users?: RootUsers,
   ): Promise<RootFs>;
   /** Folder that a container's root is mounted at. */
   rootOf(containerId: string): string;
@@ -83,7 +96,11 @@ export interface Snapshots {
    * that is not here, `invalid-argument` for a sub path that is no folder of its image: no symbolic
    * link leads out of it. What a failure leaves goes with remove(), as all of it does.
    */
-  mountImages(containerId: string, volumes: readonly ImageVolume[]): Promise<void>;
+  mountImages(
+    containerId: string,
+    volumes: readonly ImageVolume[],
+    users?: RootUsers,
+  ): Promise<void>;
   /** Folder that shows number `index` of what mountImages() was given. */
   imageVolumeOf(containerId: string, index: number): string;
   /**

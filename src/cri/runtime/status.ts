@@ -26,7 +26,11 @@ export function status(
       ],
     },
     runtimeHandlers: context.handlers().map(({ name, ...features }) => ({ name, features })),
-    features: { supplementalGroupsPolicy: false },
+    features: {
+      supplementalGroupsPolicy: false,
+      // Such a pod's /sys is a bind of the node's, which every runtime can make.
+      userNamespacesHostNetwork: context.handlers().some(({ userNamespaces }) => userNamespaces),
+    },
     info: request.verbose ? verboseInfo(context) : {},
   };
 }

@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
 import {
+  appendFileSync,
   existsSync,
   lstatSync,
   mkdirSync,
@@ -17,7 +18,14 @@ import { after, afterEach, beforeEach, describe, test } from "node:test";
 
 import { type Digest, hexOf } from "../../base/digest.ts";
 import { isKind } from "../../base/errors.ts";
-import { listMounts, mountTmpfs, unmount } from "../../linux/index.ts";
+import {
+  listMounts,
+  makePrivateBind,
+  mountTmpfs,
+  pinNamespaces,
+  unmount,
+  unpinNamespace,
+} from "../../linux/index.ts";
 import { until } from "../../linux/testing/leaks.ts";
 import type { BuiltEntry } from "../../unpack/testing/tar-builder.ts";
 import { digestOf, TestSnapshots } from "./testing/layers.ts";
@@ -211,6 +219,55 @@ describe("mount()", () => {
         "upper",
         "work",
       ]);
+    });
+  }
+
+  for (const asOldKernel of [false, true]) {
+    test(`in a user namespace, ${asOldKernel ? "as before 6.7" : "one by one"}`, async () => {
+      const [namespace, id] = [join(folder, "user"), { containerId: 0, hostId: 70_000, length: 9 }];
+      await makePrivateBind(folder);
+      await pinNamespaces({ user: namespace, users: { uids: id, gids: id } });
+      const layers = [
+        await fixture.layer({ name: "low", data: "low", uid: 1, gid: 2 }, { name: "far", uid: 9 }),
+        await fixture.layer({ name: "./", type: "5", mode: 0o750, uid: 3, gid: 4 }),
+      ];
+      const users = { namespace, uid: id.hostId, gid: id.hostId };
+      await using mapped = await TestSnapshots.open(fixture.root, { asOldKernel });
+      const { path } = await mapped.snapshots.mount("c", layers, undefined, users);
+      const owner = (file: string): readonly number[] => {
+        const { uid, gid } = statSync(file);
+        return [uid, gid];
+      };
+      assert.deepEqual(owner(join(path, "low")), [70_001, 70_002]);
+      assert.deepEqual(owner(join(path, "far")), [65_534, 70_000], "an id that is not mapped");
+      assert.deepEqual(owner(path), [70_003, 70_004]);
+      assert.equal(statSync(path).mode & 0o777, 0o750);
+      appendFileSync(join(path, "low"), "er");
+      assert.deepEqual(owner(join(fixture.root, "roots/c/upper/low")), [70_001, 70_002]);
+      const hex = hexOf(layers[0] ?? assert.fail());
+      assert.deepEqual(owner(join(fixture.root, "layers", hex, "fs/low")), [1, 2]);
+      assert.equal(read(join(fixture.root, "layers", hex, "fs"), "low"), "low");
+      assert.deepEqual(owner(join(fixture.root, "roots/c")), [70_000, 70_000]);
+      const entries = ["merged", "upper", "work"];
+      assert.deepEqual(readdirSync(join(fixture.root, "roots/c")).sort(), entries);
+      const below = (await listMounts()).filter((m) => m.mountPoint.includes("/roots/c/"));
+      assert.deepEqual(
+        below.map(({ mountPoint }) => mountPoint),
+        [path],
+      );
+
+      // What a crash in the middle leaves goes with the root.
+      const left = join(fixture.root, "roots/c/mapped");
+      mkdirSync(left);
+      await mountTmpfs(left, { sizeBytes: 65_536, mode: 0o700 });
+      await mapped.snapshots.remove("c");
+      await untilHolds("roots", []);
+
+      const gone = { ...users, namespace: join(folder, "gone") };
+      await assert.rejects(mapped.snapshots.mount("c", layers, undefined, gone), /open namespace/);
+      assert.deepEqual(readdirSync(join(fixture.root, "roots")), []);
+      await unpinNamespace(namespace);
+      await unmount(folder);
     });
   }
 

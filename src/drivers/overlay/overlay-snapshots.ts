@@ -6,6 +6,7 @@ import type {
   ImageVolume,
   LayerSource,
   RootFs,
+  RootUsers,
   Snapshots,
   Usage,
   VolumeOwner,
@@ -103,16 +104,21 @@ export class OverlaySnapshots implements Snapshots {
     containerId: string,
     layers: readonly Digest[],
     operation?: Pick<Operation, "enter">,
+    users?: RootUsers,
   ): Promise<RootFs> {
-    return await this.#roots.mount(containerId, layers, operation);
+    return await this.#roots.mount(containerId, layers, operation, users);
   }
 
   rootOf(containerId: string): string {
     return this.#roots.folderOf(containerId);
   }
 
-  async mountImages(containerId: string, volumes: readonly ImageVolume[]): Promise<void> {
-    await this.#roots.mountImages(containerId, volumes);
+  async mountImages(
+    containerId: string,
+    volumes: readonly ImageVolume[],
+    users?: RootUsers,
+  ): Promise<void> {
+    await this.#roots.mountImages(containerId, volumes, users);
   }
 
   imageVolumeOf(containerId: string, index: number): string {

@@ -5,13 +5,20 @@ import { messageOf, RuntimeError, wrap } from "../../base/errors.ts";
 import { KeyedLock } from "../../base/keyed-lock.ts";
 import { Semaphore } from "../../base/semaphore.ts";
 import type { Operation } from "../../core/operation/index.ts";
-import type { ImageVolume, RootFs, Usage, VolumeOwner } from "../../core/snapshot/index.ts";
+import type {
+  ImageVolume,
+  RootFs,
+  RootUsers,
+  Usage,
+  VolumeOwner,
+} from "../../core/snapshot/index.ts";
 import type { KnownIds } from "../../core/store/index.ts";
 import {
   diskUsage,
   errnoCode,
   makePrivateBind,
   mountOverlay,
+  type OverlayOptions,
   removeTree,
   SystemError,
   unmount,
@@ -71,6 +78,7 @@ export class Roots {
     containerId: string,
     layers: readonly Digest[],
     operation?: Pick<Operation, "enter">,
+    users?: RootUsers,
   ): Promise<RootFs> {
     const folder = this.#deps.places.container(containerId);
     using _turn = await this.#locks.acquire(containerId);
@@ -82,12 +90,12 @@ export class Roots {
       throw failure(`make root of container "${containerId}"`, cause);
     }
     try {
-      await this.#makeUpper(folder, layers.at(-1));
+      await this.#makeUpper(folder, layers.at(-1), users);
       for (const name of ["work", "merged"]) await mkdir(join(folder, name));
       await operation?.enter("mount-root");
       const { asOldKernel = false } = this.#deps;
       const names = { target: "merged", upper: "upper", work: "work" };
-      await mountOverlay({ folder, ...names, lower, asOldKernel });
+      await mountOverlay({ folder, ...names, lower, asOldKernel, ...mappedBy(users) });
     } catch (cause) {
       await removeTree(folder);
       throw failure(`mount root of container "${containerId}"`, cause);
@@ -96,11 +104,16 @@ export class Roots {
   }
 
   /** See Snapshots.mountImages(). */
-  async mountImages(containerId: string, images: readonly ImageVolume[]): Promise<void> {
+  async mountImages(
+    containerId: string,
+    images: readonly ImageVolume[],
+    users?: RootUsers,
+  ): Promise<void> {
     const folder = this.#deps.places.container(containerId);
     using _turn = await this.#locks.acquire(containerId);
     const volumes = images.map((image) => ({ ...image, lower: this.#lowerOf(image.layers) }));
-    await mountImages({ folder, volumes, asOldKernel: this.#deps.asOldKernel ?? false });
+    const { asOldKernel = false } = this.#deps;
+    await mountImages({ folder, volumes, asOldKernel, ...mappedBy(users) });
   }
 
   imageVolumeOf(containerId: string, index: number): string {
@@ -128,7 +141,7 @@ export class Roots {
     using _turn = await this.#locks.acquire(containerId);
     // Never delete files through a mount: if this fails, the folder stays.
     await unmountImages(folder, operation);
-    await unmount(join(folder, "merged"));
+    await unmount(join(folder, "merged"), join(folder, "mapped"));
     await operation?.enter("delete-root");
     await trash.takeOrLeave(places.roots, containerId);
     this.#usage.delete(containerId);
@@ -208,17 +221,28 @@ export class Roots {
   }
 
   /** The root folder's own mode and owner come from the upper layer alone. */
-  async #makeUpper(folder: string, topmost: Digest | undefined): Promise<void> {
+  async #makeUpper(
+    folder: string,
+    topmost: Digest | undefined,
+    users: RootUsers = { namespace: "", uid: 0, gid: 0 },
+  ): Promise<void> {
     const upper = join(folder, "upper");
     await mkdir(upper);
+    // Its processes find their root through this folder, which stays closed to everybody else.
+    if (users.uid !== 0) await chown(folder, users.uid, users.gid);
     if (topmost === undefined) {
+      await chown(upper, users.uid, users.gid);
       await chmod(upper, 0o755);
       return;
     }
     const { uid, gid, mode } = await stat(join(this.#deps.places.layer(topmost), "fs"));
-    await chown(upper, uid, gid);
+    await chown(upper, users.uid + uid, users.gid + gid);
     await chmod(upper, mode & 0o7777);
   }
+}
+
+function mappedBy(users: RootUsers | undefined): Pick<OverlayOptions, "mapped"> {
+  return users === undefined ? {} : { mapped: { namespace: users.namespace, at: "mapped" } };
 }
 
 function failure(doing: string, cause: unknown): RuntimeError {

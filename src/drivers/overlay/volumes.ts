@@ -9,6 +9,7 @@ import {
   copyInRoot,
   errnoCode,
   mountOverlay,
+  type OverlayOptions,
   SystemError,
   unmount,
 } from "../../linux/index.ts";
@@ -31,13 +32,16 @@ export interface ImageMounts {
   readonly folder: string;
   readonly volumes: readonly (ImageVolume & { readonly lower: readonly [string, ...string[]] })[];
   readonly asOldKernel: boolean;
+  /** For a container of a user namespace. */
+  readonly mapped?: OverlayOptions["mapped"];
 }
 
 /**
  * Mounts each image once, whole, and then what each volume shows of it. What a failure leaves
  * mounted goes with {@link unmountImages}.
  */
-export async function mountImages({ folder, volumes, asOldKernel }: ImageMounts): Promise<void> {
+export async function mountImages(mounts: ImageMounts): Promise<void> {
+  const { folder, volumes } = mounts;
   await makeFolder(join(folder, "images"));
   const whole = new Map<string, string>();
   for (const [index, volume] of volumes.entries()) {
@@ -47,15 +51,31 @@ export async function mountImages({ folder, volumes, asOldKernel }: ImageMounts)
       const target = `images/whole-${whole.size}`;
       root = join(folder, target);
       await makeFolder(root);
-      const [only, second] = lower;
-      if (second === undefined) await bindMount(join(folder, only), root, readonlyBind);
-      else await mountOverlay({ folder, target, lower, asOldKernel });
+      await mountWhole(mounts, target, lower);
       whole.set(image, root);
     }
     await showPart(root, volume, imageVolumePath(folder, index));
   }
 }
 
+async function mountWhole(
+  { folder, asOldKernel, mapped }: ImageMounts,
+  target: string,
+  lower: readonly [string, ...string[]],
+): Promise<void> {
+  const [only, second] = lower;
+  if (mapped !== undefined) {
+    // A read-only overlay takes two layers at least.
+    const layers = second === undefined ? ([only, emptyLayer] as const) : lower;
+    await mountOverlay({ folder, target, lower: layers, asOldKernel, mapped });
+  } else if (second === undefined) {
+    await bindMount(join(folder, only), join(folder, target), readonlyBind);
+  } else {
+    await mountOverlay({ folder, target, lower, asOldKernel });
+  }
+}
+
+const emptyLayer = "../../layers/.empty";
 const readonlyBind = { private: true, readonly: true } as const;
 
 async function showPart(

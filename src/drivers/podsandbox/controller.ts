@@ -10,6 +10,7 @@ import {
   controllerNotReady,
   controllerReady,
   podSysctls,
+  podUsers,
   type Sandbox,
   type SandboxController,
   type SandboxEnvironment,
@@ -36,7 +37,7 @@ import {
   type Holder,
   startHolder,
 } from "./holder.ts";
-import { needsHolder, type PinnedPaths, Places } from "./places.ts";
+import { needsHolder, pinKinds, type PinnedPaths, Places } from "./places.ts";
 import { runtimeSpec, sandboxMetadata } from "./runtime-spec.ts";
 
 /** A sandbox that this daemon has started or taken up. */
@@ -82,8 +83,8 @@ export class PodSandboxController implements SandboxController {
       await mkdir(folder, { recursive: true, mode: 0o711 });
       await makePrivateBind(folder);
     }
-    for (const kind of ["net", "ipc", "uts"])
-      await mkdir(join(namespaces, kind), { recursive: true });
+    for (const kind of pinKinds)
+      await mkdir(join(namespaces, kind), { recursive: true, mode: 0o711 });
     return controller;
   }
 
@@ -94,8 +95,10 @@ export class PodSandboxController implements SandboxController {
     await operation.enter("pin-namespaces");
     const pins = this.#places.pinned(sandbox);
     const { hostname } = sandbox.config;
+    const users = podUsers(sandbox.config);
     await pinNamespaces({
       ...pins,
+      ...(users === undefined ? {} : { users }),
       ...(pins.uts === undefined || hostname === "" ? {} : { hostname }),
     });
 
@@ -209,7 +212,7 @@ export class PodSandboxController implements SandboxController {
 
   async orphans(known: KnownIds): Promise<readonly string[]> {
     const { namespaces, sandboxes } = this.#places;
-    const folders = [sandboxes, ...["net", "ipc", "uts"].map((kind) => join(namespaces, kind))];
+    const folders = [sandboxes, ...pinKinds.map((kind) => join(namespaces, kind))];
     const found = await Promise.all(folders.map((folder) => unknownIn(folder, known)));
     return [...new Set(found.flat())];
   }
@@ -226,7 +229,7 @@ export class PodSandboxController implements SandboxController {
         failures.push(error);
       }
     };
-    for (const kind of ["net", "ipc", "uts"]) {
+    for (const kind of pinKinds) {
       const folder = join(this.#places.namespaces, kind);
       for (const id of await unknownIn(folder, known)) {
         await take(`namespace ${join(folder, id)}`, () => unpinNamespace(join(folder, id)));
@@ -244,7 +247,7 @@ export class PodSandboxController implements SandboxController {
     const { namespaces, sandboxes } = this.#places;
     const left = await Promise.all([
       readdir(sandboxes),
-      ...["net", "ipc", "uts"].map((kind) => readdir(join(namespaces, kind))),
+      ...pinKinds.map((kind) => readdir(join(namespaces, kind))),
     ]);
     if (left.every((entries) => entries.length === 0)) {
       await unmount(namespaces);
@@ -284,10 +287,11 @@ export class PodSandboxController implements SandboxController {
   }
 }
 
-async function setSysctls(sandbox: Sandbox, { net, ipc }: PinnedPaths): Promise<void> {
+async function setSysctls(sandbox: Sandbox, { user, net, ipc }: PinnedPaths): Promise<void> {
   const namespaces = {
     ...(net === undefined ? {} : { net }),
     ...(ipc === undefined ? {} : { ipc }),
+    ...(user === undefined ? {} : { user }),
   };
   try {
     await writeSysctls(namespaces, podSysctls(sandbox.config));

@@ -1,6 +1,11 @@
-import { chmod, copyFile, mkdir, writeFile } from "node:fs/promises";
+import { chmod, chown, copyFile, mkdir, writeFile } from "node:fs/promises";
 import { hostname as nodeName } from "node:os";
-import { namespaceModes, type Sandbox, usesHostNetwork } from "../../core/sandbox/index.ts";
+import {
+  namespaceModes,
+  podUsers,
+  type Sandbox,
+  usesHostNetwork,
+} from "../../core/sandbox/index.ts";
 import { NamespaceMode } from "../../gen/runtime/v1/api_pb.ts";
 import { mountTmpfs } from "../../linux/index.ts";
 import type { Places } from "./places.ts";
@@ -22,12 +27,25 @@ export async function makeFolder(places: Places, id: string): Promise<void> {
 /** Writes resolv.conf, hosts and hostname into the sandbox's folder, and mounts its /dev/shm there. */
 export async function makeFiles(places: Places, sandbox: Sandbox): Promise<void> {
   const { id } = sandbox;
+  const [resolvConf, hosts, hostname] = (["resolv.conf", "hosts", "hostname"] as const).map(
+    (name) => places.file(id, name),
+  ) as [string, string, string];
   await Promise.all([
-    writeResolvConf(places.file(id, "resolv.conf"), sandbox),
-    copyWithMode("/etc/hosts", places.file(id, "hosts")),
-    write(places.file(id, "hostname"), `${hostnameOf(sandbox)}\n`),
+    writeResolvConf(resolvConf, sandbox),
+    copyWithMode("/etc/hosts", hosts),
+    write(hostname, `${hostnameOf(sandbox)}\n`),
     makeShm(places, sandbox),
   ]);
+  const owner = ownerOf(sandbox);
+  if (owner === undefined) return;
+  // As in every pod, the files are root's in it.
+  await Promise.all([resolvConf, hosts, hostname].map((path) => chown(path, owner.uid, owner.gid)));
+}
+
+/** Who the pod's root is on the node, where that is not the node's own. */
+function ownerOf(sandbox: Sandbox): { readonly uid: number; readonly gid: number } | undefined {
+  const users = podUsers(sandbox.config);
+  return users && { uid: users.uids.hostId, gid: users.gids.hostId };
 }
 
 /** The name of the pod's host: its own, or the node's. */
@@ -39,7 +57,11 @@ export function hostnameOf(sandbox: Sandbox): string {
 async function makeShm(places: Places, sandbox: Sandbox): Promise<void> {
   if (namespaceModes(sandbox.config).ipc === NamespaceMode.NODE) return;
   await mkdir(places.shm(sandbox.id), { recursive: true });
-  await mountTmpfs(places.shm(sandbox.id), { sizeBytes: shmBytes, mode: 0o1777 });
+  await mountTmpfs(places.shm(sandbox.id), {
+    sizeBytes: shmBytes,
+    mode: 0o1777,
+    ...ownerOf(sandbox),
+  });
 }
 
 async function writeResolvConf(path: string, sandbox: Sandbox): Promise<void> {

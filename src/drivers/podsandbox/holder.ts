@@ -1,5 +1,6 @@
-import { readdir, readFile } from "node:fs/promises";
+import { type FileHandle, open, readdir, readFile } from "node:fs/promises";
 import { basename } from "node:path";
+import { text } from "node:stream/consumers";
 import { RuntimeError } from "../../base/errors.ts";
 import type { ProcessIdentity, Sandbox } from "../../core/sandbox/index.ts";
 import {
@@ -42,6 +43,7 @@ export async function startHolder(
 ): Promise<Holder> {
   const cgroup = holderCgroup(sandbox);
   await createCgroup(layout, cgroup);
+  if (pins.user !== undefined) return await startUserHolder(layout, sandbox, pins);
   const child = await spawnChildInPool({
     file: holderPath(),
     env: {},
@@ -62,6 +64,46 @@ export async function startHolder(
       child.kill(sigkill);
     },
   };
+}
+
+/**
+ * The same in a user namespace, which the PID namespace must belong to: /proc is mounted for its
+ * owner alone. The program joins the namespaces itself, so that nobody in the pod can trace it
+ * (native/holder.c), and its PID 1 is no child of ours.
+ */
+async function startUserHolder(
+  layout: CgroupLayout,
+  sandbox: Sandbox,
+  pins: PinnedPaths,
+): Promise<Holder> {
+  const paths = [pins.user, pins.net, pins.ipc, pins.uts].filter((path) => path !== undefined);
+  const files: FileHandle[] = [];
+  try {
+    for (const path of paths) files.push(await open(path, "r"));
+    const child = await spawnChildInPool({
+      file: holderPath(),
+      args: paths,
+      env: {},
+      cwd: "/",
+      stdout: "pipe",
+      newSession: true,
+      extraFds: files.map(({ fd }) => fd),
+      cgroupProcsPaths: cgroupProcsPaths(layout, holderCgroup(sandbox)),
+    });
+    const said = child.stdout === undefined ? "" : await text(child.stdout);
+    const { code } = await child.exited;
+    const pid = Number(said);
+    const startTime = pid > 0 ? processStartTime(pid) : undefined;
+    const holder =
+      startTime === undefined ? undefined : findHolder({ pid, startTime: String(startTime) });
+    if (holder !== undefined) return holder;
+    throw new RuntimeError(
+      "internal",
+      `start holder of sandbox "${sandbox.id}": it ended at once, with code ${String(code)}`,
+    );
+  } finally {
+    for (const file of files) await file.close();
+  }
 }
 
 /** The holder that an earlier daemon started; undefined when it is gone. */

@@ -1,9 +1,18 @@
 import { join } from "node:path";
-import { namespaceModes, type Sandbox, usesHostNetwork } from "../../core/sandbox/index.ts";
+import {
+  namespaceModes,
+  podUsers,
+  type Sandbox,
+  usesHostNetwork,
+} from "../../core/sandbox/index.ts";
 import { NamespaceMode } from "../../gen/runtime/v1/api_pb.ts";
+
+/** The kinds of namespaces that are pinned, each in a folder of this name. */
+export const pinKinds = ["net", "ipc", "uts", "user"] as const;
 
 /** The pinned namespaces of a sandbox; those that are the host's are left out. */
 export interface PinnedPaths {
+  readonly user?: string;
   readonly net?: string;
   readonly ipc?: string;
   readonly uts?: string;
@@ -40,6 +49,7 @@ export class Places {
   /** All pin paths of the id, whether they are used or not. */
   pins(id: string): Required<PinnedPaths> {
     return {
+      user: join(this.namespaces, "user", id),
       net: join(this.namespaces, "net", id),
       ipc: join(this.namespaces, "ipc", id),
       uts: join(this.namespaces, "uts", id),
@@ -48,8 +58,9 @@ export class Places {
 
   /** The pins that this sandbox's config asks for. A pod on the host's network has its host name, too. */
   pinned(sandbox: Sandbox): PinnedPaths {
-    const { net, ipc, uts } = this.pins(sandbox.id);
+    const { user, net, ipc, uts } = this.pins(sandbox.id);
     return {
+      ...(podUsers(sandbox.config) === undefined ? {} : { user }),
       ...(usesHostNetwork(sandbox.config) ? {} : { net, uts }),
       ...(namespaceModes(sandbox.config).ipc === NamespaceMode.NODE ? {} : { ipc }),
     };

@@ -29,6 +29,7 @@ export function runtimeSpec(
     linux: {
       cgroupsPath: holderCgroup(sandbox),
       namespaces: [
+        ...(pins.user === undefined ? [] : [{ type: "user", path: pins.user }]),
         ...(pins.net === undefined ? [] : [{ type: "network", path: pins.net }]),
         ...(pins.ipc === undefined ? [] : [{ type: "ipc", path: pins.ipc }]),
         ...(pins.uts === undefined ? [] : [{ type: "uts", path: pins.uts }]),

@@ -15,6 +15,7 @@ import { declaredVolumes, stopSignal } from "../../spec/index.ts";
 import { buildOrUndo, checkNameIsFree } from "../creations.ts";
 import { type ContainerContext, specSubject } from "./context.ts";
 import { userOf } from "./user.ts";
+import { rootUsers } from "./root-users.ts";
 import { findImageVolumes, type FoundVolumes, makeVolumes } from "./volumes.ts";
 import { removeContainerById } from "./remove.ts";
 
@@ -154,9 +155,10 @@ async function assemble(
   });
 
   undo.defer("remove its root", () => snapshots.remove(id));
-  const { path } = await snapshots.mount(id, layers, operation);
+  const users = rootUsers(context, sandbox);
+  const { path } = await snapshots.mount(id, layers, operation, users);
 
-  await makeVolumes(context, store.get(id), operation);
+  await makeVolumes(context, store.get(id), operation, users);
 
   await operation.enter("resolve-user");
   const user = await context.rootFiles.resolveUser(path, userOf(config, image.config.user));

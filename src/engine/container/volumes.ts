@@ -1,6 +1,7 @@
 import { RuntimeError, wrap } from "../../base/errors.ts";
 import type { CheckedConfig, Container, ContainerImageVolume } from "../../core/container/index.ts";
 import type { RunningOperation } from "../../core/operation/index.ts";
+import type { RootUsers } from "../../core/snapshot/index.ts";
 import type { ContainerContext } from "./context.ts";
 
 /** What a new container gets beside its root. */
@@ -37,19 +38,24 @@ export async function makeVolumes(
   context: ContainerContext,
   container: Container,
   operation: RunningOperation,
+  users: RootUsers | undefined,
 ): Promise<void> {
   const { id, imageVolumes, volumes } = container;
   if (imageVolumes.length > 0) {
     await operation.enter("mount-images");
-    await mountImages(context, container);
+    await mountImages(context, container, users);
   }
   if (volumes.length > 0) {
     await operation.enter("copy-volumes");
-    await context.snapshots.copyVolumes(id, volumes, { uid: 0, gid: 0 });
+    await context.snapshots.copyVolumes(id, volumes, users ?? { uid: 0, gid: 0 });
   }
 }
 
-async function mountImages(context: ContainerContext, container: Container): Promise<void> {
+async function mountImages(
+  context: ContainerContext,
+  container: Container,
+  users: RootUsers | undefined,
+): Promise<void> {
   const mounts = container.config.mounts.filter(({ image }) => image !== undefined);
   const volumes = container.imageVolumes.map(({ image, layers }, index) => ({
     name: mounts[index]?.image?.image ?? image,
@@ -58,7 +64,7 @@ async function mountImages(context: ContainerContext, container: Container): Pro
     subPath: mounts[index]?.imageSubPath ?? "",
   }));
   try {
-    await context.snapshots.mountImages(container.id, volumes);
+    await context.snapshots.mountImages(container.id, volumes, users);
   } catch (error) {
     // kubelet knows the word (cri-api, pkg/errors).
     throw wrap("ImageVolumeMountFailed", error);

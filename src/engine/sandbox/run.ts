@@ -8,6 +8,7 @@ import {
   checkSandboxConfig,
   cgroupResourcesOf,
   newSandboxId,
+  podUsers,
   type RunPodSandboxRequest,
   type Sandbox,
   type SandboxController,
@@ -51,6 +52,7 @@ export async function runPodSandbox(
       `run pod sandbox: handler "${handler.name}" wants controller "${handler.controller}", which this version does not have; set controller = "podsandbox" in [runtime.handlers.${handler.name}]`,
     );
   }
+  if (podUsers(config) !== undefined) await context.handlers.checkUserNamespaces(handler);
   const name = sandboxName(config.metadata);
   if (!context.creations.has(name)) {
     const words = { doing: "run pod sandbox", noun: "sandbox", attempt: "this attempt of the pod" };

@@ -13,11 +13,17 @@ const pod = (init: Parameters<typeof podConfig>[0]): SpecInput["sandbox"] => ({
   id: "s1",
   config: podConfig(init),
 });
+const mappedUsers = {
+  mode: NamespaceMode.POD,
+  uids: [{ containerId: 0, hostId: 65_536, length: 65_536 }],
+  gids: [{ containerId: 0, hostId: 131_072, length: 65_536 }],
+};
 const modes = (namespaceOptions: {
   network?: NamespaceMode;
   pid?: NamespaceMode;
   ipc?: NamespaceMode;
   targetId?: string;
+  usernsOptions?: typeof mappedUsers;
 }): { securityContext: { namespaceOptions: typeof namespaceOptions } } => ({
   securityContext: { namespaceOptions },
 });
@@ -170,6 +176,33 @@ export const goldenRequests: Readonly<Record<string, SpecInput>> = {
     {
       sandbox: pod({ hostname: "", linux: modes({ network: NODE, pid: NODE, ipc: NODE }) }),
       sandboxPins: {},
+    },
+  ),
+  "user-namespace": specInput(
+    {
+      linux: modes({ pid: CONTAINER, usernsOptions: mappedUsers }),
+      mounts: [
+        {
+          containerPath: "/data",
+          hostPath: "/srv/data",
+          uidMappings: mappedUsers.uids,
+          gidMappings: mappedUsers.gids,
+        },
+      ],
+    },
+    {
+      sandbox: pod({ linux: modes({ pid: CONTAINER, usernsOptions: mappedUsers }) }),
+      sandboxPins: { ...specInput().sandboxPins, user: "/run/davit/ns/user/s1" },
+    },
+  ),
+  "user-namespace-host-network": specInput(
+    { linux: modes({ network: NODE, pid: CONTAINER, usernsOptions: mappedUsers }) },
+    {
+      sandbox: pod({
+        hostname: "",
+        linux: modes({ network: NODE, pid: CONTAINER, usernsOptions: mappedUsers }),
+      }),
+      sandboxPins: { ipc: "/run/davit/ns/ipc/s1", user: "/run/davit/ns/user/s1" },
     },
   ),
   "pid-pod": specInput(

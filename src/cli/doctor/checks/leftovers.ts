@@ -36,7 +36,7 @@ async function stateOf({ host, config }: Subject): Promise<readonly Finding[]> {
   const mend = "davit serve, or systemctl start davit";
   const mounted = new Set((await host.mounts()).map(({ mountPoint }) => mountPoint));
   const pins: string[] = [];
-  for (const kind of ["net", "ipc", "uts"]) {
+  for (const kind of ["net", "ipc", "uts", "user"]) {
     const folder = `${config.state}/ns/${kind}`;
     pins.push(...((await host.list(folder)) ?? []).map((id) => `${folder}/${id}`));
   }
