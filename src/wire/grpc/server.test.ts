@@ -261,6 +261,19 @@ describe("GrpcServer with a grpc-js client", () => {
     await finished.promise;
   });
 
+  test("stop() does not wait for a peer that neither reads nor closes", async () => {
+    await using serving = await serve({ Echo: echo });
+    const peer = connectSocket({ path: serving.path, allowHalfOpen: true });
+    // The client's preface and empty SETTINGS (RFC 9113, section 3.4); then it is as if stopped.
+    peer.write("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n");
+    peer.write(Buffer.from([0, 0, 0, 4, 0, 0, 0, 0, 0]));
+    await once(peer, "readable");
+    peer.pause();
+    await serving.server.stop(1);
+    assert.equal(serving.server.connections, 0);
+    peer.destroy();
+  });
+
   test("stop() lets running calls end, refuses new ones, and cuts off what is left", async () => {
     const gate = Promise.withResolvers<Uint8Array>();
     const called = Promise.withResolvers<undefined>();

@@ -11,6 +11,7 @@ import {
   type ServerHttp2Session,
   type ServerHttp2Stream,
 } from "node:http2";
+import type { Socket } from "node:net";
 import { RuntimeError } from "../../base/errors.ts";
 import type { Logger } from "../../base/logger.ts";
 import { listenUnix, type UnixListener, type UnixListenOptions } from "../unix-socket.ts";
@@ -84,6 +85,7 @@ export class GrpcServer {
   readonly #greetingTimeoutMs: number;
   readonly #server: Http2Server;
   readonly #sessions = new Set<ServerHttp2Session>();
+  readonly #sockets = new Set<Socket>();
   #listener: UnixListener | undefined;
   #calls = 0;
   #stopping: Promise<void> | undefined;
@@ -102,6 +104,10 @@ export class GrpcServer {
     };
     this.#server = createServer(http2Limits);
     this.#server.maxConnections = maxConnections;
+    this.#server.on("connection", (socket: Socket) => {
+      this.#sockets.add(socket);
+      socket.once("close", () => this.#sockets.delete(socket));
+    });
     this.#server.on("session", (session) => this.#greet(session));
     this.#server.on("stream", (stream, headers) => this.#accept(stream, headers));
     // Garbage, floods and vanished peers end their own connection, nothing else.
@@ -142,6 +148,9 @@ export class GrpcServer {
     await Promise.race([drained, timeout.promise]);
     clearTimeout(timer);
     for (const session of this.#sessions) session.destroy();
+    // A session that was closed in good order waits for its peer even when it is destroyed, and a
+    // peer that is stopped never comes: its socket has to go as well.
+    for (const socket of this.#sockets) socket.destroy();
     await drained;
     await closed;
   }
