@@ -65,7 +65,15 @@ export async function runMachine(options: MachineOptions): Promise<MachineEnd> {
 
 function qemuArgs(options: MachineOptions): readonly string[] {
   const { kernel, initramfs, consoleLog, disk } = options;
-  const words = ["console=ttyS0", "panic=-1", "loglevel=4", "cgroup_no_v1=all", ...options.words];
+  const time = `davit.time=${Math.floor(Date.now() / 1000)}`;
+  const words = [
+    time,
+    "console=ttyS0",
+    "panic=-1",
+    "loglevel=4",
+    "cgroup_no_v1=all",
+    ...options.words,
+  ];
   return [
     ...["-machine", "q35,accel=tcg", "-cpu", "max", "-smp", "2", "-m", `${memoryMiB}`],
     ...["-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"],

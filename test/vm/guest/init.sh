@@ -21,6 +21,7 @@ for word in $(cat /proc/cmdline); do
   case "$word" in
     davit.repo=*) repo=${word#*=} ;;
     davit.init=*) init=${word#*=} ;;
+    davit.time=*) date -s "@${word#*=}" >/dev/null ;; # the kernel's driver for the clock is a module
   esac
 done
 

@@ -39,9 +39,9 @@ function read(file: string): string {
 
 /** Asks until it is so; the machine is emulated. */
 async function until(what: string, isSo: () => boolean | Promise<boolean>): Promise<void> {
-  const deadline = Date.now() + 120_000;
+  const deadline = Date.now() + 300_000;
   while (!(await isSo())) {
-    assert.ok(Date.now() < deadline, `waited two minutes: ${what}`);
+    assert.ok(Date.now() < deadline, `waited five minutes: ${what}`);
     await sleep(100);
   }
 }
@@ -121,7 +121,9 @@ async function isAsBefore(): Promise<void> {
 describe("pods go on", () => {
   test("when the service is restarted", async () => {
     const before = property("MainPID");
+    // Our connection stays open meanwhile and is not read, as that of a client that hangs.
     run("systemctl", "restart", "davit.service");
+    assert.equal(property("Result"), "success");
     assert.notEqual(property("MainPID"), before);
     await isAsBefore();
   });
@@ -136,7 +138,6 @@ describe("pods go on", () => {
   });
 
   test("when a daemon that hangs is ended by the watchdog", async () => {
-    run("systemctl", "set-property", "--runtime", "davit.service", "CPUWeight=100");
     const before = property("MainPID");
     assert.equal(property("WatchdogUSec"), "1min");
     process.kill(Number(before), "SIGSTOP");
