@@ -117,6 +117,17 @@ export function protocolError(what: string): RuntimeError {
   );
 }
 
+/** A 32-bit number of a control frame's payload; refused when the frame is shorter. */
+export function numberAt(payload: Buffer, offset: number): number {
+  if (offset + 4 > payload.length) throw protocolError("a frame that is cut off");
+  return payload.readUInt32BE(offset);
+}
+
+/** The stream that a control frame is about. */
+export function streamIdOf(payload: Buffer): number {
+  return numberAt(payload, 0) & 0x7fffffff;
+}
+
 /** The head of a data frame; the payload is sent behind it. */
 export function dataHead(streamId: number, length: number, fin: boolean): Buffer {
   const head = Buffer.alloc(headBytes);

@@ -16,16 +16,16 @@ import {
   frameType,
   goAwayFrame,
   goAwayStatus,
-  initialWindowSetting,
+  numberAt,
   pingFrame,
   protocolError,
   resetFrame,
   resetStatus,
-  settingsFrame,
+  streamIdOf,
   synReplyFrame,
   synStreamFrame,
-  windowUpdateFrame,
 } from "./frames.ts";
+import { Flow, sessionWindow } from "./flow.ts";
 import { HeaderReader, HeaderWriter, type SpdyHeaders } from "./headers.ts";
 import { type SpdyCarrier, SpdyStream } from "./stream.ts";
 
@@ -43,14 +43,7 @@ export interface SpdySessionOptions {
   readonly lingerMs?: number;
 }
 
-const defaultWindow = 64 * 1024;
-const receiveWindow = 256 * 1024;
-const sessionWindow = 16 * 1024 * 1024;
-const maxWindow = 2 ** 31 - 1;
 const maxStreamId = 2 ** 31 - 1;
-/** The largest data frame that is sent: others get their turn between two of them. */
-const maxDataBytes = 64 * 1024;
-
 interface Opening {
   readonly resolve: (stream: SpdyStream) => void;
   readonly reject: (error: Error) => void;
@@ -64,6 +57,7 @@ export class SpdySession {
   readonly #options: SpdySessionOptions;
   readonly #transport: Duplex;
   readonly #outbox: Outbox;
+  readonly #flow: Flow;
   readonly #intake: Intake;
   readonly #streams = new Map<number, SpdyStream>();
   readonly #openings = new Map<number, Opening>();
@@ -71,17 +65,15 @@ export class SpdySession {
   readonly #writer = new HeaderWriter();
   readonly #resolveClosed: (reason: Error | undefined) => void;
   readonly #carrier: SpdyCarrier = {
-    sendOn: (stream) => this.#pump(stream),
+    sendOn: (stream) => this.#flow.pump(stream),
     sendEndOf: (stream, sent) => this.#outbox.send([dataHead(stream.id, 0, true)], sent),
-    takenFrom: (stream, bytes) => this.#credit(stream, bytes),
+    takenFrom: (stream, bytes) => {
+      this.#intake.take(bytes);
+      this.#flow.taken(stream, bytes);
+    },
     goneFrom: (stream, whole) => this.#forget(stream, whole),
   };
 
-  /** The peer keeps windows: it has sent SETTINGS. */
-  #windows = false;
-  #peerInitialWindow = defaultWindow;
-  #sendWindow = defaultWindow;
-  #uncredited = 0;
   #lastPeerId = 0;
   #nextId: number;
   #nextPing: number;
@@ -96,6 +88,11 @@ export class SpdySession {
     this.#nextPing = this.#nextId;
     ({ promise: this.closed, resolve: this.#resolveClosed } = Promise.withResolvers());
     this.#outbox = new Outbox(this.#transport);
+    this.#flow = new Flow({
+      outbox: this.#outbox,
+      streams: this.#streams,
+      send: (frame) => this.#now(frame),
+    });
     this.#intake = new Intake({
       transport: this.#transport,
       limitBytes: options.maxUnreadBytes ?? 4 * 1024 * 1024,
@@ -109,7 +106,7 @@ export class SpdySession {
     this.#transport.on("end", () => this.#lose(undefined));
     this.#transport.on("error", (error) => this.#lose(error));
     this.#transport.on("close", () => this.#lose(undefined));
-    if (options.role === "client") this.#announceWindows();
+    if (options.role === "client") this.#flow.announce();
   }
 
   /** Bytes that came in and were not read. */
@@ -225,9 +222,9 @@ export class SpdySession {
         return;
       }
       case frameType.headers:
-        number(payload, 0);
+        numberAt(payload, 0);
         this.#reader.read(payload.subarray(4)); // only to keep the compression in step
-        if ((frame.flags & flagFin) !== 0) this.#streams.get(streamId(payload))?.receiveEnd();
+        if ((frame.flags & flagFin) !== 0) this.#streams.get(streamIdOf(payload))?.receiveEnd();
         return;
       case frameType.rstStream: {
         this.#rstStream(payload);
@@ -239,10 +236,11 @@ export class SpdySession {
       }
       case frameType.ping:
         // Pings of the own parity are answers (SPDY draft 3, 2.6.5).
-        if (number(payload, 0) % 2 !== this.#nextPing % 2) this.#now(pingFrame(number(payload, 0)));
+        if (numberAt(payload, 0) % 2 !== this.#nextPing % 2)
+          this.#now(pingFrame(numberAt(payload, 0)));
         return;
       case frameType.goAway:
-        number(payload, 0);
+        numberAt(payload, 0);
         this.#peerLeaves = true;
         this.#endWhenEmpty();
         return;
@@ -256,8 +254,8 @@ export class SpdySession {
   }
 
   #synStream({ payload, flags }: ControlFrame): void {
-    const id = streamId(payload);
-    number(payload, 4);
+    const id = streamIdOf(payload);
+    numberAt(payload, 4);
     const headers = this.#reader.read(payload.subarray(10));
     const ofPeer = id % 2 !== this.#nextId % 2;
     if (id === 0 || !ofPeer) throw protocolError(`a stream opened as ${id}`);
@@ -275,7 +273,7 @@ export class SpdySession {
   }
 
   #synReply({ payload, flags }: ControlFrame): void {
-    const id = streamId(payload);
+    const id = streamIdOf(payload);
     this.#reader.read(payload.subarray(4));
     const opening = this.#openings.get(id);
     const stream = this.#streams.get(id);
@@ -286,8 +284,8 @@ export class SpdySession {
   }
 
   #rstStream(payload: Buffer): void {
-    const id = streamId(payload);
-    const status = number(payload, 4);
+    const id = streamIdOf(payload);
+    const status = numberAt(payload, 4);
     const stream = this.#streams.get(id);
     if (stream === undefined) return;
     const error = new RuntimeError(
@@ -302,64 +300,30 @@ export class SpdySession {
   }
 
   #settings(payload: Buffer): void {
-    const count = number(payload, 0);
-    if (payload.length !== 4 + 8 * count) throw protocolError("settings of another length");
-    const first = !this.#windows;
-    this.#windows = true;
     this.#intake.limitBytes = this.#options.maxUnreadBytes ?? sessionWindow;
-    for (let offset = 4; offset < payload.length; offset += 8) {
-      if ((number(payload, offset) & 0xffffff) !== initialWindowSetting) continue;
-      const size = number(payload, offset + 4);
-      if (size > maxWindow) throw protocolError("a window too large");
-      for (const stream of this.#streams.values()) {
-        stream.sendWindow += size - this.#peerInitialWindow;
-      }
-      this.#peerInitialWindow = size;
-    }
-    if (first && this.#options.role === "server") this.#announceWindows();
-    for (const stream of this.#streams.values()) this.#pump(stream);
-  }
-
-  #announceWindows(): void {
-    this.#now(settingsFrame(receiveWindow));
-    this.#now(windowUpdateFrame(0, sessionWindow - defaultWindow));
+    const first = this.#flow.settings(payload);
+    // A peer that does not keep windows is not bothered with them.
+    if (first && this.#options.role === "server") this.#flow.announce();
   }
 
   #windowUpdate(payload: Buffer): void {
-    const id = number(payload, 0) & 0x7fffffff;
-    const bytes = number(payload, 4) & 0x7fffffff;
-    if (id === 0) {
-      this.#sendWindow += bytes;
-      if (this.#sendWindow > maxWindow) throw protocolError("a window that overflows");
-      for (const stream of this.#streams.values()) this.#pump(stream);
-      return;
-    }
-    const stream = this.#streams.get(id);
-    if (stream === undefined) return;
-    stream.sendWindow += bytes;
-    if (stream.sendWindow > maxWindow) {
-      this.#reset(stream, resetStatus.flowControlError);
-      return;
-    }
-    this.#pump(stream);
+    const overflowing = this.#flow.windowUpdate(payload);
+    if (overflowing !== undefined) this.#reset(overflowing, resetStatus.flowControlError);
   }
 
   #data(id: number, piece: Buffer, fin: boolean): void {
     if (this.#gone) return;
-    if (this.#windows) this.#creditSession(piece.length);
     const stream = this.#streams.get(id);
+    const within = this.#flow.received(stream, piece.length);
     if (stream === undefined) {
       // Data that was under way when the stream ended here is dropped without a word.
       const known = id % 2 === this.#nextId % 2 ? id < this.#nextId : id <= this.#lastPeerId;
       if (!known) throw protocolError(`data on stream ${id}, which nobody opened`);
       return;
     }
-    if (this.#windows) {
-      stream.receiveWindow -= piece.length;
-      if (stream.receiveWindow < 0) {
-        this.#reset(stream, resetStatus.flowControlError);
-        return;
-      }
+    if (!within) {
+      this.#reset(stream, resetStatus.flowControlError);
+      return;
     }
     if (piece.length > 0) {
       this.#intake.add(piece.length);
@@ -369,57 +333,6 @@ export class SpdySession {
       }
     }
     if (fin) stream.receiveEnd();
-  }
-
-  /** Sends what a stream has, as far as windows and connection allow. */
-  #pump(stream: SpdyStream): void {
-    for (;;) {
-      const out = stream.outgoing;
-      if (out === undefined || out.inFlight) return;
-      const left = out.chunk.length - out.offset;
-      if (left === 0) {
-        stream.outgoing = undefined;
-        out.sent();
-        return;
-      }
-      const allowed = this.#windows ? Math.min(stream.sendWindow, this.#sendWindow) : maxDataBytes;
-      const length = Math.min(left, allowed, maxDataBytes);
-      if (length <= 0) return;
-      stream.sendWindow -= length;
-      this.#sendWindow -= length;
-      const piece = out.chunk.subarray(out.offset, out.offset + length);
-      out.offset += length;
-      out.inFlight = true;
-      this.#outbox.send([dataHead(stream.id, length, false), piece], (error) => {
-        if (stream.outgoing !== out) return; // the stream is gone, and its writer was told
-        out.inFlight = false;
-        if (error === undefined) {
-          this.#pump(stream);
-          return;
-        }
-        stream.outgoing = undefined;
-        out.sent(error);
-      });
-    }
-  }
-
-  #credit(stream: SpdyStream, bytes: number): void {
-    this.#intake.take(bytes);
-    if (!this.#windows || this.#gone || stream.peerEnded || stream.destroyed) return;
-    stream.receiveWindow += bytes;
-    // Told in large steps: an update for each read would double the number of frames.
-    stream.uncredited += bytes;
-    if (stream.uncredited < receiveWindow / 4) return;
-    this.#now(windowUpdateFrame(stream.id, stream.uncredited));
-    stream.uncredited = 0;
-  }
-
-  /** The window of the connection is given back at once: that of each stream holds its sender back. */
-  #creditSession(bytes: number): void {
-    this.#uncredited += bytes;
-    if (this.#uncredited < sessionWindow / 4) return;
-    this.#now(windowUpdateFrame(0, this.#uncredited));
-    this.#uncredited = 0;
   }
 
   #reset(stream: SpdyStream, status: number): void {
@@ -444,8 +357,7 @@ export class SpdySession {
   }
 
   #makeStream(id: number, headers: SpdyHeaders): SpdyStream {
-    const windows = { sendWindow: this.#peerInitialWindow, receiveWindow };
-    const stream = new SpdyStream(this.#carrier, { id, headers, ...windows });
+    const stream = new SpdyStream(this.#carrier, { id, headers, ...this.#flow.newWindows() });
     this.#streams.set(id, stream);
     return stream;
   }
@@ -453,13 +365,4 @@ export class SpdySession {
 
 function closedError(cause?: Error): RuntimeError {
   return new RuntimeError("unavailable", "use SPDY stream: the connection is closed", { cause });
-}
-
-function number(payload: Buffer, offset: number): number {
-  if (offset + 4 > payload.length) throw protocolError("a frame that is cut off");
-  return payload.readUInt32BE(offset);
-}
-
-function streamId(payload: Buffer): number {
-  return number(payload, 0) & 0x7fffffff;
 }
