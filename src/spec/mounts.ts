@@ -15,9 +15,9 @@ export interface ContainerMounts {
 
 /**
  * What is mounted in a container, in this order: the kernel's file systems; then the request's
- * mounts, the pod's own files and the image's volumes together, those with fewer path parts first, so that none hides
- * another. A volume gives way to a file of the pod. A mount of the request takes the place of ours at the same path, and of the kernel's
- * file systems below it.
+ * mounts, the pod's own files and the image's volumes together, those with fewer path parts first,
+ * so that none hides another. A volume gives way to a file of the pod. A mount of the request takes
+ * the place of ours at the same path, and of the kernel's file systems below it.
  */
 export function containerMounts(
   input: Pick<
