@@ -130,6 +130,7 @@ export class ConfDir implements Disposable {
   readonly #dir: string;
   readonly #log: Logger;
   readonly #onScan: (changed: boolean) => void;
+  readonly #settleMs: number;
   readonly #timer: NodeJS.Timeout;
   #settling: NodeJS.Timeout | undefined;
   #watchers: FSWatcher[] = [];
@@ -146,11 +147,14 @@ export class ConfDir implements Disposable {
     readonly dir: string;
     readonly log: Logger;
     readonly rescanIntervalMs: number;
+    /** How long after a change it looks; 50. */
+    readonly settleMs?: number;
     readonly onScan: (changed: boolean) => void;
   }) {
     this.#dir = options.dir;
     this.#log = options.log;
     this.#onScan = options.onScan;
+    this.#settleMs = options.settleMs ?? settleMs;
     this.#timer = setInterval(() => void this.scan(), options.rescanIntervalMs);
     this.#timer.unref();
   }
@@ -261,7 +265,7 @@ export class ConfDir implements Disposable {
     this.#settling ??= setTimeout(() => {
       this.#settling = undefined;
       void this.scan();
-    }, settleMs);
+    }, this.#settleMs);
   }
 
   #unwatch(): void {
