@@ -4,6 +4,7 @@
 export type { CdiDeviceNode, CdiEdits, CdiFile, ReadCdiFile } from "./cdi.ts";
 export { cdiEdits, refuseCdi, requestedCdiDevices } from "./cdi.ts";
 export { parseCdiFile } from "./cdi-file.ts";
+export { defaultApparmor, defaultApparmorName } from "./apparmor-default.ts";
 export { linuxCapabilities } from "./capabilities.ts";
 export type { HostDevice, GrantedDevice } from "./devices.ts";
 export { containerSpec } from "./generate.ts";

@@ -80,6 +80,11 @@ test("seccompChoice() and apparmorChoice() refuse what names no profile", () => 
     name: "localhost",
     ref: "x",
   });
+  assert.deepEqual(apparmor({}), { name: "runtime-default" });
+  assert.deepEqual(apparmorChoice(undefined), { name: "runtime-default" });
+  assert.deepEqual(apparmor({ privileged: true, apparmorProfile: "runtime/default" }), {
+    name: "unconfined",
+  });
   assert.throws(() => apparmor({ apparmorProfile: "no" }), /apparmor_profile must be/);
 });
 

@@ -31,13 +31,16 @@ export function seccompChoice(context: LinuxContainerSecurityContext | undefined
   return choice;
 }
 
-/** The AppArmor profile of a request, read like {@link seccompChoice}; `ref` is a loaded profile's name. */
+/**
+ * The AppArmor profile of a request, read like {@link seccompChoice}; `ref` is a loaded profile's
+ * name. A request that says nothing gets the default, as from the peers.
+ */
 export function apparmorChoice(context: LinuxContainerSecurityContext | undefined): ProfileChoice {
-  if (context === undefined || context.privileged) return unconfined;
-  return context.apparmor === undefined
-    ? // eslint-disable-next-line @typescript-eslint/no-deprecated -- clients still send it
-      oldChoice("apparmor_profile", context.apparmorProfile)
-    : newChoice("apparmor", context.apparmor);
+  if (context?.privileged === true) return unconfined;
+  if (context?.apparmor !== undefined) return newChoice("apparmor", context.apparmor);
+  // eslint-disable-next-line @typescript-eslint/no-deprecated -- clients still send it
+  const old = context?.apparmorProfile ?? "";
+  return old === "" ? { name: "runtime-default" } : oldChoice("apparmor_profile", old);
 }
 
 function newChoice(

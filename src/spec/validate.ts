@@ -15,7 +15,7 @@ import { configEnv } from "./env.ts";
 import type { SpecHost } from "./input.ts";
 import { checkNamespaceOptions } from "./namespaces.ts";
 import { maxId } from "./process.ts";
-import { quoted, refuse, refuseHere } from "./refuse.ts";
+import { quoted, refuse } from "./refuse.ts";
 import { checkResources } from "./resources.ts";
 import { apparmorChoice, seccompChoice } from "./security.ts";
 import { signalOfCri } from "./stop-signal.ts";
@@ -100,9 +100,7 @@ function checkSecurityContext(
   checkUser(context);
   grantedCapabilities(context, host.capabilities);
   seccompChoice(context);
-  if (apparmorChoice(context).name === "localhost") {
-    refuseHere("apparmor wants a profile of the node, but this node has no AppArmor");
-  }
+  apparmorChoice(context);
 }
 
 function checkUser(context: LinuxContainerSecurityContext): void {

@@ -10,7 +10,6 @@ import type {
 } from "../../core/container/index.ts";
 import type { Sandbox } from "../../core/sandbox/index.ts";
 import {
-  apparmorChoice,
   checkContainerConfig,
   containerSpec,
   type ExecRequest,
@@ -29,6 +28,7 @@ import {
   specText,
 } from "../../spec/index.ts";
 import { errnoCode } from "../../linux/index.ts";
+import { Apparmor } from "./apparmor.ts";
 import { CdiFiles } from "./cdi-files.ts";
 import { ClientPaths } from "./client-paths.ts";
 import { allHostDevices, requestedDevices } from "./host-devices.ts";
@@ -40,6 +40,7 @@ export class HostContainerSpecs implements ContainerSpecs {
   readonly #featuresOf: (sandbox: Sandbox) => RuntimeFeatures;
   readonly #cdi: CdiFiles | undefined;
   readonly #devicesOfUser: boolean;
+  readonly #apparmor = new Apparmor();
   readonly #paths = new ClientPaths(async (path) => (await mountHolding(path)).mountPoint);
 
   constructor(deps: {
@@ -87,6 +88,7 @@ export class HostContainerSpecs implements ContainerSpecs {
       volumes: [],
       devices: [],
       localhostSeccomp: await localhostSeccomp(config),
+      apparmorProfile: await this.#apparmor.profileOf(config),
     };
     const { process } = containerSpec({ ...input, ...found });
     return specText(processSpec(startedProcess(subject.startedSpec, process), exec));
@@ -96,7 +98,6 @@ export class HostContainerSpecs implements ContainerSpecs {
     const { config } = subject.container;
     const cdi = requestedCdiDevices(config);
     const privileged = config.linux?.securityContext?.privileged === true;
-    refuseApparmor(config);
     return {
       ...this.#facts(subject),
       mountSources: await mountSources(config, subject.imageVolumes, this.#paths),
@@ -105,6 +106,7 @@ export class HostContainerSpecs implements ContainerSpecs {
       ...(cdi.length === 0 ? {} : { cdi: await this.#cdi?.edits(cdi) }),
       hostDevices: privileged ? await allHostDevices() : undefined,
       localhostSeccomp: await localhostSeccomp(config),
+      apparmorProfile: await this.#apparmor.profileOf(config),
     };
   }
 
@@ -167,14 +169,4 @@ async function localhostSeccomp(config: Container["config"]): Promise<OciSeccomp
     }
     throw wrap(`read seccomp profile "${choice.ref}"`, error);
   }
-}
-
-/** No host with AppArmor is served yet: a profile that is asked for by name cannot be given. */
-function refuseApparmor(config: Container["config"]): void {
-  const choice = apparmorChoice(config.linux?.securityContext);
-  if (choice.name !== "localhost") return;
-  throw new RuntimeError(
-    "failed-precondition",
-    `apply AppArmor profile "${choice.ref}": davit does not apply AppArmor profiles yet; set appArmorProfile.type to Unconfined`,
-  );
 }
