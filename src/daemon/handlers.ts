@@ -1,9 +1,10 @@
 import { messageOf, RuntimeError } from "../base/errors.ts";
 import type { Logger } from "../base/logger.ts";
-import type { Config } from "../config/config.ts";
+import type { Config, HandlerConfig } from "../config/config.ts";
 import type { BoundHandler, Handlers } from "../core/sandbox/index.ts";
 import type { HandlerFeatures } from "../cri/index.ts";
 import { type RuntimeFeatures, readRuntimeFeatures } from "../drivers/oci/index.ts";
+import { encodeOptions, isRuncType, runtimeOfOptions } from "../drivers/shim/index.ts";
 import { userNamespaceObstacle } from "../linux/index.ts";
 
 /** The handlers of the configuration, and what their runtimes can do. */
@@ -35,7 +36,7 @@ export class ConfiguredHandlers implements Handlers {
       name,
       controller: handler.controller,
       ...(handler.path === "" ? {} : { path: handler.path }),
-      ...(handler.runtimeType === "" ? {} : { runtimeType: handler.runtimeType }),
+      ...(handler.runtimeType === "" ? {} : shimOf(handler)),
     };
   }
 
@@ -70,12 +71,12 @@ export class ConfiguredHandlers implements Handlers {
     const asked = new Map<string, Features>();
     const nodeHas = userNamespaceObstacle() === undefined;
     const handlers = Object.entries(this.#config.handlers).filter(
-      ([, handler]) => handler.path !== "",
+      ([, handler]) => ociRuntimeOf(handler) !== "",
     );
     await Promise.all(
-      handlers.map(async ([name, { path }]) => {
+      handlers.map(async ([name, handler]) => {
         try {
-          const features = await readRuntimeFeatures(path);
+          const features = await readRuntimeFeatures(ociRuntimeOf(handler));
           this.#runtimes.set(name, features);
           const { recursiveReadOnlyMounts, idMappedMounts } = features;
           asked.set(name, { recursiveReadOnlyMounts, userNamespaces: nodeHas && idMappedMounts });
@@ -98,6 +99,24 @@ export class ConfiguredHandlers implements Handlers {
       ...names.map((name) => ({ name, ...of(name) })),
     ];
   }
+}
+
+/** What a sandbox keeps of a shim's handler, so that a change of the configuration does not harm it. */
+function shimOf(handler: HandlerConfig): Partial<BoundHandler> {
+  const { runtimeType, runtimePath, options } = handler;
+  // What the shim would not understand is said before anything is made.
+  encodeOptions(runtimeType, options, "");
+  return {
+    runtimeType,
+    ...(runtimePath === "" ? {} : { runtimePath }),
+    ...(Object.keys(options).length === 0 ? {} : { options }),
+  };
+}
+
+/** The OCI runtime that runs a handler's containers, as far as davit can tell. */
+function ociRuntimeOf({ path, runtimeType, options }: HandlerConfig): string {
+  if (runtimeType === "") return path;
+  return isRuncType(runtimeType) ? runtimeOfOptions(options) : "";
 }
 
 type Features = Omit<HandlerFeatures, "name">;

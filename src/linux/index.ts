@@ -24,6 +24,13 @@ export {
   setXattr,
 } from "./entries.ts";
 export { exitNow } from "./exit-now.ts";
+export {
+  type FifoReader,
+  type FifoWriter,
+  makeFifo,
+  openFifoReader,
+  openFifoWriter,
+} from "./fifo.ts";
 export { type FileLock, lockFile } from "./file-lock.ts";
 export { hostBootId, kernelRelease } from "./host.ts";
 export { releaseMemory } from "./memory.ts";

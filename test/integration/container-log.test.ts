@@ -5,6 +5,7 @@ import path from "node:path";
 import { after, before, describe, test } from "node:test";
 import type { TestDaemon } from "../support/daemon.ts";
 import {
+  byShim,
   type ContainerInit,
   container,
   createIn,
@@ -140,7 +141,9 @@ describe("the log", () => {
       await exited(daemon, id);
       assert.deepEqual(wholeLines(file), ["here"]);
       const other = await createIn(pod, script("echo here", { logPath: "0:1.log" }));
-      await assert.rejects(start(daemon, other), failsWith(code.invalidArgument, /":"/));
+      // conmon cannot; a shim's log is written by davit.
+      if (byShim) await start(daemon, other);
+      else await assert.rejects(start(daemon, other), failsWith(code.invalidArgument, /":"/));
     }),
   );
 

@@ -8,6 +8,7 @@ import type { TestDaemon } from "../support/daemon.ts";
 import { readMounts } from "../support/snapshot/files.ts";
 import { readProcesses } from "../support/snapshot/processes.ts";
 import {
+  byShim,
   CREATED,
   closePod,
   container,
@@ -120,8 +121,10 @@ for (const how of ["stop", "kill -9"] as const) {
         await until("it has written", () => count() > 3);
         await endDaemonBy(how);
         const then = count();
-        await until("it goes on", () => count() > then + 10);
+        // A shim keeps 64 KiB of the output until there is a daemon again, which writes the log then.
+        if (!byShim) await until("it goes on", () => count() > then + 10);
         await launchDaemon(daemon);
+        await until("it goes on", () => count() > then + 10);
         await output("mv", file, `${file}.1`);
         await daemon.client.runtime.reopenContainerLog({ containerId: id });
         await until("it goes on", () => count() > 3);
@@ -138,7 +141,8 @@ for (const how of ["stop", "kill -9"] as const) {
   });
 }
 
-describe("a monitor that is killed", () => {
+// What becomes of a shim that is killed: shim-faults.test.ts.
+describe("a monitor that is killed", { skip: byShim && "conmon alone is meant" }, () => {
   /** The conmon of a container: the parent of its process. */
   function monitorOf(pid: number): number {
     const entry = readProcesses().find((each) => each.pid === pid);

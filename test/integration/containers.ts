@@ -37,6 +37,21 @@ export interface NodeOptions extends DaemonOptions {
   readonly images?: ConfigTable;
 }
 
+/** True where the suite runs its containers by a containerd shim (`shim-*.test.ts`), not by conmon. */
+export const byShim = process.env["DAVIT_TEST_HANDLER"] === "shim";
+
+/** What makes the handler that the suite is for the default one. */
+function handlerUnderTest(config: ConfigTable): ConfigTable {
+  if (!byShim) return {};
+  const runtime = config["runtime"];
+  const handler = {
+    runtime_type: "io.containerd.runc.v2",
+    options: { BinaryName: "crun" },
+  };
+  const own = { default_handler: "shim", handlers: { shim: handler } };
+  return { runtime: { ...(typeof runtime === "object" ? runtime : {}), ...own } };
+}
+
 /** A daemon that finds images in a registry of its own. */
 export class Node implements AsyncDisposable {
   readonly daemon: TestDaemon;
@@ -52,6 +67,7 @@ export class Node implements AsyncDisposable {
     const config = {
       ...options.config,
       images: { ...options.images, registry_config_path: registry.certsDir },
+      ...handlerUnderTest(options.config ?? {}),
     };
     const daemon = TestDaemon.prepare({ ...options, config });
     const node = new Node(daemon, registry);

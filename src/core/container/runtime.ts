@@ -1,12 +1,14 @@
 import type { LinuxContainerResources } from "../../gen/runtime/v1/api_pb.ts";
 import type { Operation } from "../operation/index.ts";
-import type { ProcessIdentity } from "../sandbox/index.ts";
+import type { BoundHandler, ProcessIdentity } from "../sandbox/index.ts";
 import type { ClientStreams, ExecEnd } from "../streaming/index.ts";
 import type { KnownIds } from "../store/index.ts";
 
 /** What a runtime needs to make a container of a spec. */
 export interface ContainerBundle {
   readonly id: string;
+  readonly sandboxId: string;
+  readonly handler: BoundHandler;
   /** OCI runtime of the container's handler: name or path. */
   readonly runtimePath: string;
   /** The runtime-spec, as JSON text. Its `root.path` is an absolute path. */

@@ -19,6 +19,10 @@ export interface BoundHandler {
   readonly path?: string;
   /** Type of the containerd shim, where one serves. */
   readonly runtimeType?: string;
+  /** The shim's program, where it is not the one that its type stands for. */
+  readonly runtimePath?: string;
+  /** Handed to the shim. JSON values only. */
+  readonly options?: Readonly<Record<string, unknown>>;
 }
 
 /** A process that is known across restarts: the start time tells it from a later one with its pid. */

@@ -3,3 +3,4 @@
 export type { RuntimeFeatures } from "./features.ts";
 export { readRuntimeFeatures } from "./features.ts";
 export { OciRuntime } from "./oci-runtime.ts";
+export { updateLimits } from "./update.ts";

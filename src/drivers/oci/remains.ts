@@ -4,8 +4,13 @@ import { join } from "node:path";
 
 import { messageOf } from "../../base/errors.ts";
 import type { Logger } from "../../base/logger.ts";
-import { type CgroupLayout, cgroupDirs, killCgroup, removeCgroup } from "../../linux/index.ts";
-import { ranOutOfMemory } from "./container-end.ts";
+import {
+  type CgroupLayout,
+  cgroupDirs,
+  killCgroup,
+  ranOutOfMemory,
+  removeCgroup,
+} from "../../linux/index.ts";
 import type { Facts } from "./facts.ts";
 import type { Places } from "./places.ts";
 import { callRuntime } from "./runtime-command.ts";

@@ -118,6 +118,14 @@ export class Fields {
     return value;
   }
 
+  /** An object of whatever is in it; undefined when it is absent. */
+  optionalJson(name: string): Readonly<Record<string, unknown>> | undefined {
+    if (!this.has(name)) return undefined;
+    const value = this.#values[name];
+    if (!isObject(value)) throw this.#wrong(name, "an object");
+    return value;
+  }
+
   /** Undefined when it is absent. */
   optionalObject(name: string): Fields | undefined {
     return this.has(name) ? this.object(name) : undefined;

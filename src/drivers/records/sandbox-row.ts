@@ -112,12 +112,16 @@ function parseResources(row: Row): Uint8Array | undefined {
 function parseHandler(fields: Fields): BoundHandler {
   const path = fields.optionalString("path");
   const runtimeType = fields.optionalString("runtimeType");
+  const runtimePath = fields.optionalString("runtimePath");
+  const options = fields.optionalJson("options");
   return {
     requested: fields.string("requested"),
     name: fields.string("name"),
     controller: fields.string("controller"),
     ...(path !== undefined && { path }),
     ...(runtimeType !== undefined && { runtimeType }),
+    ...(runtimePath !== undefined && { runtimePath }),
+    ...(options !== undefined && { options }),
   };
 }
 

@@ -68,6 +68,8 @@ async function start(
   const started = await runtime.start(
     {
       id,
+      sandboxId: sandbox.id,
+      handler: sandbox.handler,
       runtimePath: sandbox.handler.path ?? sandbox.handler.name,
       spec,
       logPath: container.hasLog ? container.logPath : undefined,

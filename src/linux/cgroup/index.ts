@@ -22,5 +22,6 @@ export {
 } from "./layout.ts";
 export { memoryInUse, refuseBelowUse } from "./memory-use.ts";
 export { rememberLimits } from "./remember.ts";
+export { parseOomKills, ranOutOfMemory } from "./oom.ts";
 export { type CgroupResources, writeResources } from "./resources.ts";
 export { createCgroup, removeCgroup } from "./tree.ts";

@@ -21,7 +21,7 @@ import { Inbox, type TtrpcStream } from "./stream.ts";
 export interface TtrpcCallOptions {
   /** Nobody waits for the answer any more. The protocol cannot tell the server so. */
   readonly signal?: AbortSignal;
-  /** The call fails with `deadline-exceeded` after this time; the server is told of it. */
+  /** The call fails with `deadline-exceeded` after this time; the server is told of it. 0: never. */
   readonly timeoutMs?: number;
   readonly metadata?: Readonly<Record<string, string>>;
 }
@@ -355,7 +355,7 @@ function stopper(options: TtrpcCallOptions, onStop: (error: RuntimeError) => voi
     stop(new RuntimeError(kind, messageOf(reason), { cause: reason }));
   };
   const timer =
-    timeoutMs === undefined
+    timeoutMs === undefined || timeoutMs <= 0
       ? undefined
       : setTimeout(
           () => stop(new RuntimeError("deadline-exceeded", `no answer after ${timeoutMs} ms`)),

@@ -102,6 +102,8 @@ export class TestHost implements AsyncDisposable {
     const terminal = options.terminal ?? false;
     return {
       id,
+      sandboxId: "test",
+      handler: { requested: "", name: "crun", controller: "podsandbox", path: "crun" },
       runtimePath: options.runtimePath ?? "crun",
       spec: JSON.stringify(spec(this.#rootfs, this.cgroupPath(id), { ...options, terminal })),
       cgroupPath: this.cgroupPath(id),

@@ -1,0 +1,151 @@
+import { rmSync } from "node:fs";
+
+import { messageOf } from "../../base/errors.ts";
+import type { Logger } from "../../base/logger.ts";
+import type { Clock } from "../../base/time.ts";
+import {
+  type FifoReader,
+  type FifoWriter,
+  makeFifo,
+  openFifoReader,
+  openFifoWriter,
+} from "../../linux/index.ts";
+import { CriLog } from "./cri-log.ts";
+import { CriLogLines, type LogStream } from "./cri-log-lines.ts";
+import type { Places } from "./places.ts";
+import { within } from "./within.ts";
+
+/** How a container's output is kept. */
+export interface IoChoice {
+  /** CRI log to write; undefined for none. */
+  readonly logPath: string | undefined;
+  /** All output is on stdout then. */
+  readonly terminal: boolean;
+  readonly stdin: boolean;
+}
+
+/** Paths of fifos as a shim is given them; "" for a stream that there is not. */
+export interface IoPaths {
+  readonly stdin: string;
+  readonly stdout: string;
+  readonly stderr: string;
+}
+
+/** How long output is awaited that a process left behind still may hold open. */
+const drainMs = 1_000;
+
+/**
+ * The streams of a container: fifos that its shim copies from and to, and its log, which is written
+ * here. Output is read only as fast as the log takes it; a shim blocks then, and its container.
+ *
+ * While no daemon runs, the kernel keeps up to 64 KiB of output in each fifo.
+ */
+export class ContainerIo {
+  readonly #readers: FifoReader[] = [];
+  readonly #ended: Promise<unknown>;
+  readonly #stdin: FifoWriter | undefined;
+  readonly #log: CriLog | undefined;
+
+  private constructor(
+    readers: Readonly<Record<LogStream, FifoReader | undefined>>,
+    stdin: FifoWriter | undefined,
+    log: CriLog | undefined,
+    deps: { readonly clock: Clock; readonly log: Logger },
+  ) {
+    this.#stdin = stdin;
+    this.#log = log;
+    const copies = (["stdout", "stderr"] as const).map((name) => {
+      const reader = readers[name];
+      if (reader === undefined) return Promise.resolve();
+      this.#readers.push(reader);
+      return copy(reader, name, log, deps.clock).catch((error: unknown) => {
+        deps.log.warn(`read ${name} of a container: ${messageOf(error)}`);
+      });
+    });
+    this.#ended = Promise.all(copies);
+  }
+
+  /** Makes the fifos of a container that is to be started. */
+  static make(places: Places, id: string, choice: IoChoice): void {
+    const paths = ContainerIo.paths(places, id, choice);
+    for (const path of [paths.stdin, paths.stdout, paths.stderr]) if (path !== "") makeFifo(path);
+  }
+
+  /** What the shim is told of the fifos. */
+  static paths(places: Places, id: string, { stdin, terminal }: IoChoice): IoPaths {
+    return {
+      stdin: stdin ? places.taskFile(id, "stdin") : "",
+      stdout: places.taskFile(id, "stdout"),
+      stderr: terminal ? "" : places.taskFile(id, "stderr"),
+    };
+  }
+
+  /** Opens fifos that were made, by this daemon or an earlier one, and the log. */
+  static async open(
+    places: Places,
+    id: string,
+    choice: IoChoice,
+    deps: { readonly clock: Clock; readonly log: Logger },
+  ): Promise<ContainerIo> {
+    const paths = ContainerIo.paths(places, id, choice);
+    const { logPath } = choice;
+    const log = logPath === undefined ? undefined : await CriLog.open(logPath, deps.log);
+    const opened: { close(): void }[] = [];
+    const reader = (path: string): FifoReader | undefined => {
+      if (path === "") return undefined;
+      const one = openFifoReader(path);
+      opened.push(one);
+      return one;
+    };
+    try {
+      const readers = { stdout: reader(paths.stdout), stderr: reader(paths.stderr) };
+      const stdin = paths.stdin === "" ? undefined : openFifoWriter(paths.stdin);
+      return new ContainerIo(readers, stdin, log, deps);
+    } catch (error) {
+      for (const one of opened) one.close();
+      await log?.close();
+      throw error;
+    }
+  }
+
+  /** Writes what is still to be read, once nobody writes any more, and closes everything. Idempotent. */
+  async finish(): Promise<void> {
+    for (const reader of this.#readers) reader.letEnd();
+    await within(this.#ended, drainMs);
+    this.release();
+    await this.#ended;
+    await this.#log?.close();
+  }
+
+  /** Closes everything now: the container goes on without this daemon. Idempotent. */
+  release(): void {
+    for (const reader of this.#readers) reader.close();
+    this.#stdin?.close();
+  }
+
+  /** See ContainerRuntime.reopenLog. */
+  async reopenLog(path: string): Promise<void> {
+    await this.#log?.reopen(path);
+  }
+}
+
+/** Removes fifos that nobody needs any more. */
+export function removeFifos(paths: readonly string[]): void {
+  for (const path of paths) rmSync(path, { force: true });
+}
+
+async function copy(
+  reader: FifoReader,
+  name: LogStream,
+  log: CriLog | undefined,
+  clock: Clock,
+): Promise<void> {
+  const lines = new CriLogLines(name);
+  try {
+    for await (const chunk of reader.stream) {
+      await log?.write(lines.push(chunk as Buffer, clock.nowNs()));
+    }
+  } finally {
+    await log?.write(lines.end(clock.nowNs()));
+  }
+}

@@ -1,0 +1,84 @@
+import { readFile, writeFile } from "node:fs/promises";
+
+import type { ProcessIdentity } from "../../core/sandbox/index.ts";
+import { errnoCode, systemError } from "../../linux/index.ts";
+import type { IoChoice } from "./container-io.ts";
+
+/** What a later daemon must know of a container to take it up or to end it. */
+export interface TaskFacts extends IoChoice {
+  readonly sandboxId: string;
+  readonly cgroupPath: string;
+  /** The shim's program: `delete` is asked of it when the shim itself is dead. */
+  readonly program: string;
+}
+
+/** What a later daemon must know of a pod's shim. */
+export interface ShimFacts {
+  readonly program: string;
+  readonly version: 2 | 3;
+  readonly socketPath: string;
+  /** Undefined when the shim does not say. */
+  readonly process: ProcessIdentity | undefined;
+}
+
+/** Writes facts for a later daemon. */
+export async function writeFacts(path: string, facts: TaskFacts | ShimFacts): Promise<void> {
+  await writeFile(path, JSON.stringify(facts), { mode: 0o600 });
+}
+
+/** Undefined when there are none, or none that can be read: then nothing was started. */
+export async function readTaskFacts(path: string): Promise<TaskFacts | undefined> {
+  const fields = await readFields(path);
+  const { sandboxId, cgroupPath, program, logPath, terminal, stdin } = fields ?? {};
+  if (
+    typeof sandboxId !== "string" ||
+    typeof cgroupPath !== "string" ||
+    typeof program !== "string"
+  ) {
+    return undefined;
+  }
+  return {
+    sandboxId,
+    cgroupPath,
+    program,
+    logPath: typeof logPath === "string" ? logPath : undefined,
+    terminal: terminal === true,
+    stdin: stdin === true,
+  };
+}
+
+/** Undefined when there are none, or none that can be read. */
+export async function readShimFacts(path: string): Promise<ShimFacts | undefined> {
+  const fields = await readFields(path);
+  const { program, version, socketPath, process } = fields ?? {};
+  if (typeof program !== "string" || typeof socketPath !== "string") return undefined;
+  if (version !== 2 && version !== 3) return undefined;
+  return { program, version, socketPath, process: parseProcess(process) };
+}
+
+function parseProcess(value: unknown): ProcessIdentity | undefined {
+  const { pid, startTime } = (value ?? {}) as Readonly<Record<string, unknown>>;
+  if (typeof pid !== "number" || typeof startTime !== "string") return undefined;
+  return /^\d+$/.test(startTime) ? { pid, startTime } : undefined;
+}
+
+async function readFields(path: string): Promise<Readonly<Record<string, unknown>> | undefined> {
+  let text: string;
+  try {
+    text = await readFile(path, "utf8");
+  } catch (cause) {
+    if (errnoCode(cause) === "ENOENT") return undefined;
+    throw systemError(`read "${path}"`, cause);
+  }
+  try {
+    const value: unknown = JSON.parse(text);
+    return isObject(value) ? value : undefined;
+  } catch {
+    // Half-written: the daemon died at it.
+    return undefined;
+  }
+}
+
+function isObject(value: unknown): value is Readonly<Record<string, unknown>> {
+  return typeof value === "object" && value !== null && !Array.isArray(value);
+}

@@ -1,0 +1,259 @@
+import { lstat, mkdir, readdir, readFile, rm, unlink, writeFile } from "node:fs/promises";
+
+import { create, toBinary } from "@bufbuild/protobuf";
+import { type Any, AnySchema } from "@bufbuild/protobuf/wkt";
+import { messageOf, RuntimeError } from "../../base/errors.ts";
+import { KeyedLock } from "../../base/keyed-lock.ts";
+import type { Logger } from "../../base/logger.ts";
+import { beforeAbort } from "../../base/rollback.ts";
+import { Semaphore } from "../../base/semaphore.ts";
+import type { ProcessIdentity } from "../../core/sandbox/index.ts";
+import { Task } from "../../gen/containerd/task/v3/task_pb.ts";
+import { errnoCode, openProcess, processStartTime } from "../../linux/index.ts";
+import { TtrpcClient } from "../../wire/ttrpc/index.ts";
+import { parseBootstrap } from "./bootstrap.ts";
+import { readShimFacts, type ShimFacts, writeFacts } from "./facts.ts";
+import type { Places } from "./places.ts";
+import { type ShimEnvironment, startShim } from "./shim-binary.ts";
+import { ShimLog } from "./shim-log.ts";
+import { TaskClient } from "./task-client.ts";
+import { within } from "./within.ts";
+
+/** A connection to the shim of a pod. */
+export interface PodShim {
+  readonly task: TaskClient;
+  readonly client: TtrpcClient;
+  readonly process: ProcessIdentity | undefined;
+}
+
+/** Which shim a pod has. */
+export interface ShimChoice {
+  readonly program: string;
+  readonly options: Any;
+}
+
+interface Deps {
+  readonly places: Places;
+  readonly environment: ShimEnvironment;
+  readonly log: Logger;
+}
+
+/** After a restart of the daemon: how many shims are asked at once, and how long each may take. */
+const parallelConnects = 8;
+const connectMs = 2_000;
+/** How long a shim may take to end when it is asked to, and when it is killed. */
+const shutdownMs = 3_000;
+const killedMs = 2_000;
+const SIGKILL = 9;
+
+/** The shims of pods: one a pod, started for its first container, ended after its last one. */
+export class PodShims {
+  readonly #deps: Deps;
+  readonly #shims = new Map<string, PodShim>();
+  readonly #logs = new Map<string, ShimLog>();
+  readonly #locks = new KeyedLock();
+  readonly #turns = new Semaphore(parallelConnects);
+
+  constructor(deps: Deps) {
+    this.#deps = deps;
+  }
+
+  /** The shim of the pod; started where there is none that answers. */
+  async open(sandboxId: string, choice: ShimChoice, signal: AbortSignal): Promise<PodShim> {
+    using _turn = await this.#locks.acquire(sandboxId, signal);
+    const known = this.#shims.get(sandboxId) ?? (await this.#reconnect(sandboxId));
+    if (known !== undefined) return known;
+    return await beforeAbort(this.#start(sandboxId, choice, signal), signal);
+  }
+
+  /**
+   * The shim of the pod, if there is one that answers: of this daemon or of an earlier one, which is
+   * given 2 s to accept.
+   */
+  async find(sandboxId: string): Promise<PodShim | undefined> {
+    const known = this.#shims.get(sandboxId);
+    if (known !== undefined) return known;
+    using _turn = await this.#locks.acquire(sandboxId);
+    return this.#shims.get(sandboxId) ?? (await this.#reconnect(sandboxId));
+  }
+
+  /**
+   * Ends the shim and takes away what it had, unless it is `needed` when its turn comes: asks it
+   * first, then kills it. Idempotent.
+   */
+  async shutdown(sandboxId: string, needed: () => boolean): Promise<void> {
+    using _turn = await this.#locks.acquire(sandboxId);
+    if (needed()) return;
+    const { places } = this.#deps;
+    const facts = await this.#facts(sandboxId);
+    const shim =
+      this.#shims.get(sandboxId) ??
+      (facts === undefined ? undefined : await this.#reconnect(sandboxId, facts));
+    const identity = shim?.process ?? facts?.process;
+    using process =
+      identity === undefined ? undefined : openProcess(identity.pid, BigInt(identity.startTime));
+    if (shim !== undefined) {
+      const asked = shim.task.call(
+        Task.method.shutdown,
+        { id: sandboxId, now: true },
+        { timeoutMs: shutdownMs },
+      );
+      // It may end before it has answered.
+      asked.catch(() => undefined);
+      await within(process?.exited ?? shim.client.closed, shutdownMs);
+      shim.client.close();
+    }
+    process?.kill(SIGKILL);
+    if (process !== undefined && !(await within(process.exited, killedMs))) {
+      this.#deps.log.warn("a shim does not end", { sandbox: sandboxId, pid: process.pid });
+    }
+    if (facts !== undefined) await removeSocket(facts.socketPath);
+    this.#forget(sandboxId);
+    await rm(places.pod(sandboxId), { recursive: true, force: true });
+  }
+
+  /** Kills a shim that does not answer, so that its tasks can be taken away by its `delete`. */
+  async kill(sandboxId: string): Promise<void> {
+    const identity = this.#shims.get(sandboxId)?.process ?? (await this.#facts(sandboxId))?.process;
+    if (identity === undefined) return;
+    using process = openProcess(identity.pid, BigInt(identity.startTime));
+    process?.kill(SIGKILL);
+    if (process !== undefined) await within(process.exited, killedMs);
+    this.#shims.get(sandboxId)?.client.close();
+  }
+
+  /** Whether the shim's process runs, answering or not. False where that cannot be said. */
+  async isAlive(sandboxId: string): Promise<boolean> {
+    const identity = this.#shims.get(sandboxId)?.process ?? (await this.#facts(sandboxId))?.process;
+    return identity !== undefined && processStartTime(identity.pid) === BigInt(identity.startTime);
+  }
+
+  /** The pods that there are shims of, or that something of a shim is left of. */
+  pods(): Promise<readonly string[]> {
+    return readdir(this.#deps.places.pods);
+  }
+
+  /** Lets go of all connections: the shims go on without this daemon. */
+  close(): void {
+    for (const { client } of this.#shims.values()) client.close();
+    for (const log of this.#logs.values()) log.close();
+  }
+
+  async #start(sandboxId: string, choice: ShimChoice, signal: AbortSignal): Promise<PodShim> {
+    const { places, environment, log } = this.#deps;
+    const bundle = places.pod(sandboxId);
+    await rm(bundle, { recursive: true, force: true });
+    await mkdir(bundle, { mode: 0o700 });
+    // By this a shim groups: it must not share one with another pod, nor start one a container.
+    const annotations = {
+      "io.kubernetes.cri.container-type": "sandbox",
+      "io.kubernetes.cri.sandbox-id": sandboxId,
+    };
+    const spec = JSON.stringify({ ociVersion: "1.1.0", annotations });
+    await writeFile(places.podFile(sandboxId, "config.json"), spec, { mode: 0o600 });
+    const options = toBinary(AnySchema, create(AnySchema, choice.options));
+    await writeFile(places.podFile(sandboxId, "options.pb"), options, { mode: 0o600 });
+    this.#listen(sandboxId);
+    const started = await startShim({
+      program: choice.program,
+      environment,
+      id: sandboxId,
+      bundle,
+      options: choice.options,
+      debug: false,
+      signal,
+    });
+    log.debug("a shim was started", { sandbox: sandboxId, socket: started.socketPath });
+    const facts = { program: choice.program, ...started, process: undefined };
+    // Before anything else is asked of it, so that nobody loses it.
+    await writeFacts(places.podFile(sandboxId, "shim.json"), facts);
+    return this.#connect(sandboxId, facts);
+  }
+
+  async #reconnect(sandboxId: string, known?: ShimFacts): Promise<PodShim | undefined> {
+    const facts = known ?? (await this.#facts(sandboxId));
+    if (facts === undefined) return undefined;
+    using _turn = await this.#turns.acquire();
+    try {
+      this.#listen(sandboxId);
+      return await this.#connect(sandboxId, facts);
+    } catch (error) {
+      const text = `the shim of sandbox "${sandboxId}" does not answer: ${messageOf(error)}`;
+      this.#deps.log.warn(text, { sandbox: sandboxId });
+      return undefined;
+    }
+  }
+
+  async #connect(sandboxId: string, facts: ShimFacts): Promise<PodShim> {
+    const client = await TtrpcClient.connect(facts.socketPath, { timeoutMs: connectMs });
+    const task = new TaskClient(client, facts.version);
+    try {
+      const process = await shimProcess(task, sandboxId);
+      if (process !== undefined && process.pid !== facts.process?.pid) {
+        const path = this.#deps.places.podFile(sandboxId, "shim.json");
+        await writeFacts(path, { ...facts, process });
+      }
+      const shim = { client, task, process };
+      this.#shims.set(sandboxId, shim);
+      void client.closed.then(() => {
+        if (this.#shims.get(sandboxId) === shim) this.#shims.delete(sandboxId);
+      });
+      return shim;
+    } catch (error) {
+      client.close();
+      throw error;
+    }
+  }
+
+  /** What is known of the pod's shim; of one whose start was cut short, what it wrote itself. */
+  async #facts(sandboxId: string): Promise<ShimFacts | undefined> {
+    const { places } = this.#deps;
+    const facts = await readShimFacts(places.podFile(sandboxId, "shim.json"));
+    if (facts !== undefined) return facts;
+    try {
+      const address = await readFile(places.podFile(sandboxId, "address"), "utf8");
+      return { program: "", ...parseBootstrap(address), process: undefined };
+    } catch (error) {
+      if (errnoCode(error) === "ENOENT" || error instanceof RuntimeError) return undefined;
+      throw error;
+    }
+  }
+
+  #listen(sandboxId: string): void {
+    if (this.#logs.has(sandboxId)) return;
+    const path = this.#deps.places.podFile(sandboxId, "log");
+    this.#logs.set(sandboxId, ShimLog.open(path, this.#deps.log.with({ sandbox: sandboxId })));
+  }
+
+  #forget(sandboxId: string): void {
+    this.#shims.get(sandboxId)?.client.close();
+    this.#shims.delete(sandboxId);
+    this.#logs.get(sandboxId)?.close();
+    this.#logs.delete(sandboxId);
+  }
+}
+
+/** The shim's own process; undefined where it does not say. Rejects for one that does not answer. */
+async function shimProcess(task: TaskClient, id: string): Promise<ProcessIdentity | undefined> {
+  let pid: number;
+  try {
+    pid = (await task.call(Task.method.connect, { id }, { timeoutMs: connectMs })).shimPid;
+  } catch (error) {
+    // An answer, whatever it says, is one of a living shim.
+    if (!(error instanceof RuntimeError)) throw error;
+    if (error.kind === "unavailable" || error.kind === "deadline-exceeded") throw error;
+    return undefined;
+  }
+  const startTime = pid > 0 ? processStartTime(pid) : undefined;
+  return startTime === undefined ? undefined : { pid, startTime: String(startTime) };
+}
+
+/** A shim that was killed leaves its socket. */
+async function removeSocket(path: string): Promise<void> {
+  if (path.startsWith("\0")) return;
+  try {
+    if ((await lstat(path)).isSocket()) await unlink(path);
+  } catch (error) {
+    if (errnoCode(error) !== "ENOENT") throw error;
+  }
+}

@@ -1,0 +1,518 @@
+import { mkdir, readdir, readFile, rm, symlink, writeFile } from "node:fs/promises";
+
+import { create, toBinary } from "@bufbuild/protobuf";
+import { type Any, AnySchema } from "@bufbuild/protobuf/wkt";
+import { isKind, kindOf, messageOf, RuntimeError } from "../../base/errors.ts";
+import type { Logger } from "../../base/logger.ts";
+import { beforeAbort } from "../../base/rollback.ts";
+import { SingleFlight } from "../../base/single-flight.ts";
+import type { Clock } from "../../base/time.ts";
+import type {
+  ContainerBundle,
+  ContainerExit,
+  ContainerLimits,
+  ContainerRuntime,
+  ExecResult,
+  StartedContainer,
+} from "../../core/container/index.ts";
+import type { Operation } from "../../core/operation/index.ts";
+import type { ProcessIdentity } from "../../core/sandbox/index.ts";
+import type { KnownIds } from "../../core/store/index.ts";
+import { Task } from "../../gen/containerd/task/v3/task_pb.ts";
+import { Status } from "../../gen/containerd/v1/types/task_pb.ts";
+import {
+  type CgroupLayout,
+  errnoCode,
+  killCgroup,
+  openProcess,
+  processStartTime,
+  ranOutOfMemory,
+  systemError,
+} from "../../linux/index.ts";
+import { ContainerIo } from "./container-io.ts";
+import { ShimEvents } from "./events.ts";
+import { readTaskFacts, type TaskFacts, writeFacts } from "./facts.ts";
+import { encodeOptions } from "./options.ts";
+import { Places } from "./places.ts";
+import { type PodShim, PodShims } from "./pod-shims.ts";
+import type { Kept } from "./running-task.ts";
+import { shimProgram } from "./shim-binary.ts";
+import { awaitTaskEnd, type TaskEnd } from "./task-end.ts";
+import { execInTask } from "./task-exec.ts";
+import { TaskRemains } from "./task-remains.ts";
+import { within } from "./within.ts";
+
+interface Deps {
+  /** The state folder of the configuration. */
+  readonly state: string;
+  readonly cgroups: CgroupLayout;
+  readonly clock: Clock;
+  readonly log: Logger;
+  /** A program that sends an event, for shims that cannot do it themselves. */
+  readonly publishBinary: string;
+  /** Writes limits to a cgroup by a runtime's own `update`, all or none; the result takes them back. */
+  readonly updateLimits: (
+    deps: {
+      readonly cgroups: CgroupLayout;
+      readonly log: Logger;
+      readonly callRuntime: (resources: string) => Promise<void>;
+    },
+    cgroupPath: string,
+    limits: ContainerLimits,
+  ) => Promise<() => Promise<void>>;
+}
+
+/** How long a shim may take to pass a signal on before it is sent without its help. */
+const killMs = 2_000;
+const removeMs = 15_000;
+const SIGKILL = 9;
+/** A container that ends takes its commands along, and these may be seen to end before it. */
+const execEndMs = 100;
+const resourcesType = "types.containerd.io/opencontainers/runtime-spec/1/LinuxResources";
+
+/**
+ * Runs containers by containerd's shims, one shim a pod.
+ *
+ * Shims and containers outlive the daemon. What is in memory here is only how they are watched;
+ * everything that ending and removing them needs follows from the id and the bundle.
+ */
+export class ShimRuntime implements ContainerRuntime {
+  readonly #deps: Deps;
+  readonly #places: Places;
+  readonly #shims: PodShims;
+  readonly #remains: TaskRemains;
+  readonly #kept = new Map<string, Kept>();
+  readonly #killing = new SingleFlight();
+  /** The containers that something is left of here, by their sandbox. */
+  readonly #tasksOf = new Map<string, Set<string>>();
+  readonly #outOfMemory = new Set<string>();
+  readonly #over = new AbortController();
+  #events: ShimEvents | undefined;
+
+  private constructor(deps: Deps, places: Places) {
+    this.#deps = deps;
+    this.#places = places;
+    const { publishBinary, log } = deps;
+    const environment = { eventsPath: places.events, publishBinary };
+    this.#shims = new PodShims({ places, environment, log });
+    this.#remains = new TaskRemains({ ...deps, places, environment, shims: this.#shims });
+  }
+
+  /** Makes the folders of the state, serves events, and ends shims that no container needs. */
+  static async open(deps: Deps): Promise<ShimRuntime> {
+    const places = new Places(deps.state);
+    for (const folder of [places.tasks, places.pods, places.works, places.runtimeRoot]) {
+      await mkdir(folder, { recursive: true, mode: 0o700 });
+    }
+    const runtime = new ShimRuntime(deps, places);
+    for (const id of await readdir(places.tasks)) {
+      const facts = await readTaskFacts(places.taskFile(id, "facts.json"));
+      if (facts !== undefined) runtime.#addTask(id, facts.sandboxId);
+    }
+    const listener = { outOfMemory: (id: string) => void runtime.#outOfMemory.add(id) };
+    runtime.#events = await ShimEvents.open(places.events, listener, deps.log);
+    for (const sandboxId of await runtime.#shims.pods()) {
+      // In the background: one that hangs must not keep the daemon from starting.
+      void runtime.#endIdleShim(sandboxId);
+    }
+    return runtime;
+  }
+
+  async start(bundle: ContainerBundle, operation: Operation): Promise<StartedContainer> {
+    const { id, handler, sandboxId } = bundle;
+    if (this.#kept.has(id)) {
+      throw new RuntimeError("already-exists", `start container "${id}": it was started already`);
+    }
+    const { runtimeType = "", runtimePath = "" } = handler;
+    const program = shimProgram(runtimeType, runtimePath);
+    const options = encodeOptions(runtimeType, handler.options ?? {}, this.#places.runtimeRoot);
+    const { cgroupPath, logPath, terminal, stdin } = bundle;
+    const facts = { sandboxId, cgroupPath, program, logPath, terminal, stdin };
+    await operation.enter("make-bundle");
+    try {
+      await mkdir(this.#places.task(id), { mode: 0o700 });
+    } catch (cause) {
+      throw systemError(`make bundle of container "${id}"`, cause);
+    }
+    this.#addTask(id, sandboxId);
+    let io: ContainerIo | undefined;
+    try {
+      await operation.enter("write-bundle");
+      await this.#writeBundle(bundle, facts, options);
+      io = await ContainerIo.open(this.#places, id, facts, this.#deps);
+      await operation.enter("start-monitor");
+      const shim = await this.#shims.open(sandboxId, { program, options }, operation.signal);
+      await operation.enter("create-process");
+      const paths = ContainerIo.paths(this.#places, id, facts);
+      const { pid } = await shim.task.call(
+        Task.method.create,
+        { id, bundle: this.#places.task(id), terminal, ...paths, options },
+        { signal: operation.signal, timeoutMs: 0 },
+      );
+      const process = openProcess(pid);
+      await operation.enter("mark-start");
+      // Before the call: a short process has ended when it returns.
+      const startedAtNs = this.#deps.clock.nowNs();
+      const mark = this.#places.taskFile(id, "started");
+      await writeFile(mark, `${startedAtNs} ${pid}`, { mode: 0o600 });
+      await operation.enter("start-process");
+      await shim.task.call(Task.method.start, { id }, { signal: operation.signal, timeoutMs: 0 });
+      this.#keep(id, { facts, io, process, shim, startedAtNs });
+      return { process: identityOf(process, pid), monitor: shim.process, startedAtNs };
+    } catch (error) {
+      io?.release();
+      await this.#undo(id, facts);
+      throw startError(error);
+    }
+  }
+
+  async wait(id: string, signal: AbortSignal): Promise<ContainerExit> {
+    return beforeAbort(this.#get(id, "wait for").exit, signal);
+  }
+
+  async load(
+    id: string,
+    started: {
+      readonly process: ProcessIdentity;
+      readonly cgroupPath: string;
+    },
+  ): Promise<void> {
+    if (this.#kept.has(id)) return;
+    const facts = await readTaskFacts(this.#places.taskFile(id, "facts.json"));
+    if (this.#kept.has(id)) return;
+    const { pid, startTime } = started.process;
+    this.#keep(id, {
+      facts: facts ?? lostFacts(started.cgroupPath),
+      io: facts === undefined ? undefined : await this.#openIo(id, facts),
+      process: openProcess(pid, BigInt(startTime)),
+      shim: undefined,
+      startedAtNs: 0n,
+    });
+  }
+
+  async loadUnrecorded(id: string): Promise<StartedContainer | undefined> {
+    const facts = await readTaskFacts(this.#places.taskFile(id, "facts.json"));
+    const mark = facts && (await textOf(this.#places.taskFile(id, "started")));
+    const [startedAt, pidText] = /^(\d+) (\d+)$/.exec(mark ?? "")?.slice(1) ?? [];
+    if (facts !== undefined && startedAt !== undefined && pidText !== undefined) {
+      const shim = await this.#shims.find(facts.sandboxId);
+      const ran = shim !== undefined && (await hasRun(shim, id));
+      if (ran) {
+        const startedAtNs = BigInt(startedAt);
+        const process = openProcess(Number(pidText));
+        const io = await this.#openIo(id, facts);
+        this.#keep(id, { facts, io, process, shim, startedAtNs });
+        const identity = identityOf(process, Number(pidText));
+        return { process: identity, monitor: shim.process, startedAtNs };
+      }
+    }
+    await this.remove(id);
+    return undefined;
+  }
+
+  async spec(id: string): Promise<string | undefined> {
+    return textOf(this.#places.taskFile(id, "config.json"));
+  }
+
+  async kill(id: string, signalNumber: number): Promise<void> {
+    const { process, facts } = this.#get(id, "signal");
+    try {
+      const shim = await this.#shimOf(facts);
+      const request = { id, signal: signalNumber };
+      await shim.task.call(Task.method.kill, request, { timeoutMs: killMs });
+    } catch (error) {
+      if (isKind(error, "not-found")) return;
+      if (process === undefined) throw error;
+      this.#deps.log.warn(`signal container "${id}" without its shim: ${messageOf(error)}`);
+      process.kill(signalNumber);
+    }
+  }
+
+  async killAll(id: string): Promise<void> {
+    const kept = this.#kept.get(id);
+    const facts = await this.#facts(id);
+    if (kept !== undefined) kept.killed = true;
+    if (facts === undefined) return;
+    const { cgroupPath, sandboxId } = facts;
+    // Clients repeat a stop that fails: they must not come to kill beside each other.
+    if (cgroupPath !== "")
+      await this.#killing.do(cgroupPath, () => killCgroup(this.#deps.cgroups, cgroupPath));
+    if (kept?.process !== undefined) {
+      kept.process.kill(SIGKILL);
+      return;
+    }
+    // What it has may not be on this host: only the shim can end it.
+    const shim = await this.#shims.find(sandboxId);
+    const request = { id, signal: SIGKILL, all: true };
+    const asked = shim?.task.call(Task.method.kill, request, { timeoutMs: killMs });
+    asked?.catch(() => undefined);
+    if (shim === undefined || !(await settles(asked))) await this.#shims.kill(sandboxId);
+  }
+
+  async execSync(id: string, spec: string, operation: Operation): Promise<ExecResult> {
+    const kept = this.#get(id, "run command in");
+    const { facts } = kept;
+    const shim = await this.#shimOf(facts);
+    const target = { id, cgroupPath: facts.cgroupPath, shim };
+    const deps = { places: this.#places, cgroups: this.#deps.cgroups };
+    return explainEnd(kept, `run command in container "${id}"`, async () => {
+      try {
+        return await execInTask(deps, target, spec, operation);
+      } catch (error) {
+        throw startError(error);
+      }
+    });
+  }
+
+  async update(
+    id: string,
+    limits: ContainerLimits,
+    signal: AbortSignal,
+  ): Promise<() => Promise<void>> {
+    const kept = this.#get(id, "update");
+    const { cgroups, log, updateLimits } = this.#deps;
+    const shim = await this.#shimOf(kept.facts);
+    const callRuntime = async (text: string): Promise<void> => {
+      const resources = create(AnySchema, { typeUrl: resourcesType, value: Buffer.from(text) });
+      try {
+        await shim.task.call(Task.method.update, { id, resources }, { signal });
+      } catch (error) {
+        throw startError(error);
+      }
+    };
+    const doing = `update resources of container "${id}"`;
+    return explainEnd(kept, doing, () =>
+      updateLimits({ cgroups, log, callRuntime }, kept.facts.cgroupPath, limits),
+    );
+  }
+
+  async reopenLog(id: string, logPath: string): Promise<void> {
+    const { io } = this.#get(id, "reopen log of");
+    await io?.reopenLog(logPath);
+  }
+
+  async remove(id: string, operation?: Pick<Operation, "enter">): Promise<void> {
+    const kept = this.#kept.get(id);
+    const facts = await this.#facts(id);
+    if (kept !== undefined && !(await within(kept.exit, 0))) {
+      await this.killAll(id);
+      await within(kept.exit, removeMs);
+    }
+    if (facts !== undefined && kept?.cleared !== true) await this.#remains.takeAway(id, facts);
+    kept?.io?.release();
+    await operation?.enter("remove-files");
+    await this.#removeFiles(id, facts);
+  }
+
+  async orphans(known: KnownIds): Promise<readonly string[]> {
+    return (await readdir(this.#places.tasks)).filter((id) => !known.has(id));
+  }
+
+  /** Lets go of all that is watched: shims and containers go on without this daemon. */
+  async close(): Promise<void> {
+    this.#over.abort(new RuntimeError("canceled", "the daemon is shutting down"));
+    for (const kept of this.#kept.values()) {
+      kept.io?.release();
+      kept.process?.close();
+    }
+    this.#shims.close();
+    await this.#events?.close();
+  }
+
+  #keep(id: string, running: Omit<Kept, "exit" | "cleared" | "killed">): void {
+    const { promise, resolve } = Promise.withResolvers<ContainerExit>();
+    const kept: Kept = { ...running, exit: promise, cleared: false, killed: false };
+    this.#kept.set(id, kept);
+    void this.#end(id, kept).then(resolve);
+  }
+
+  /** Waits for a container's end and clears up after it. Never rejects: an end is always told. */
+  async #end(id: string, kept: Kept): Promise<ContainerExit> {
+    const { clock } = this.#deps;
+    const { facts, startedAtNs } = kept;
+    const log = this.#deps.log.with({ container: id });
+    const { sandboxId } = facts;
+    try {
+      const end = await awaitTaskEnd({
+        ...kept,
+        ...{ id, sandboxId, clock, log, shims: this.#shims, signal: this.#over.signal },
+        endWithoutShim: () => this.#remains.endWithoutShim(id, facts),
+      });
+      const oomKilled = await this.#ranOutOfMemory(id, facts);
+      await this.#clear(id, kept, end, log);
+      const finishedAtNs = end.finishedAtNs < startedAtNs ? startedAtNs : end.finishedAtNs;
+      return { exitCode: end.exitCode, unknown: end.unknown, finishedAtNs, oomKilled };
+    } catch (error) {
+      // The daemon's end: nobody waits any more, and the next one finds out.
+      if (this.#over.signal.aborted) return new Promise<never>(() => undefined);
+      log.error(`learn how container "${id}" ended: ${messageOf(error)}`, { error });
+      return { exitCode: 255, finishedAtNs: clock.nowNs(), oomKilled: false, unknown: true };
+    }
+  }
+
+  async #clear(id: string, kept: Kept, end: TaskEnd, log: Logger): Promise<void> {
+    try {
+      if (end.shim !== undefined) await this.#remains.clear(id, kept.facts, end.shim);
+      kept.cleared = true;
+    } catch (error) {
+      log.warn(`clear up after container "${id}": ${messageOf(error)}`, { error });
+    }
+    await kept.io?.finish();
+    kept.process?.close();
+  }
+
+  async #ranOutOfMemory(id: string, { cgroupPath }: TaskFacts): Promise<boolean> {
+    if (this.#outOfMemory.delete(id)) return true;
+    if (cgroupPath === "") return false;
+    return (await ranOutOfMemory(this.#deps.cgroups, cgroupPath)) ?? false;
+  }
+
+  async #writeBundle(bundle: ContainerBundle, facts: TaskFacts, options: Any): Promise<void> {
+    const { id, spec } = bundle;
+    const at = this.#places;
+    const optionBytes = toBinary(AnySchema, options);
+    try {
+      await mkdir(at.work(id), { mode: 0o700 });
+      await Promise.all([
+        writeFacts(at.taskFile(id, "facts.json"), facts),
+        writeFile(at.taskFile(id, "config.json"), spec, { mode: 0o600 }),
+        writeFile(at.taskFile(id, "options.pb"), optionBytes, { mode: 0o600 }),
+        symlink(at.work(id), at.taskFile(id, "work")),
+      ]);
+      ContainerIo.make(at, id, facts);
+    } catch (cause) {
+      throw systemError(`write bundle of container "${id}"`, cause);
+    }
+  }
+
+  /** Ends what a failed start made. What cannot be undone in time goes with remove(). */
+  async #undo(id: string, facts: TaskFacts): Promise<void> {
+    try {
+      await this.#remains.takeAway(id, facts);
+      await this.#removeFiles(id, facts);
+    } catch (error) {
+      this.#deps.log.warn(`undo start of container "${id}": ${messageOf(error)}`, { error });
+    }
+  }
+
+  /** The bundle goes last but for the pod's shim: it tells a later daemon that something is left. */
+  async #removeFiles(id: string, facts: TaskFacts | undefined): Promise<void> {
+    await rm(this.#places.work(id), { recursive: true, force: true });
+    await rm(this.#places.task(id), { recursive: true, force: true });
+    this.#kept.delete(id);
+    this.#outOfMemory.delete(id);
+    if (facts === undefined) return;
+    const tasks = this.#tasksOf.get(facts.sandboxId);
+    tasks?.delete(id);
+    if (tasks?.size === 0) this.#tasksOf.delete(facts.sandboxId);
+    await this.#endIdleShim(facts.sandboxId);
+  }
+
+  /** Ends the pod's shim unless a container needs it. */
+  async #endIdleShim(sandboxId: string): Promise<void> {
+    if (sandboxId === "" || this.#tasksOf.has(sandboxId)) return;
+    try {
+      await this.#shims.shutdown(sandboxId, () => this.#tasksOf.has(sandboxId));
+    } catch (error) {
+      this.#deps.log.warn(`end shim of sandbox "${sandboxId}": ${messageOf(error)}`, { error });
+    }
+  }
+
+  #addTask(id: string, sandboxId: string): void {
+    const tasks = this.#tasksOf.get(sandboxId) ?? new Set();
+    this.#tasksOf.set(sandboxId, tasks.add(id));
+  }
+
+  /** Undefined when it cannot be had: the container goes on, its output is not read. */
+  async #openIo(id: string, facts: TaskFacts): Promise<ContainerIo | undefined> {
+    try {
+      return await ContainerIo.open(this.#places, id, facts, this.#deps);
+    } catch (error) {
+      this.#deps.log.error(`take up output of container "${id}": ${messageOf(error)}`);
+      return undefined;
+    }
+  }
+
+  async #facts(id: string): Promise<TaskFacts | undefined> {
+    return this.#kept.get(id)?.facts ?? readTaskFacts(this.#places.taskFile(id, "facts.json"));
+  }
+
+  async #shimOf({ sandboxId }: TaskFacts): Promise<PodShim> {
+    const shim = await this.#shims.find(sandboxId);
+    if (shim !== undefined) return shim;
+    throw new RuntimeError("unavailable", `ask shim of sandbox "${sandboxId}": it does not answer`);
+  }
+
+  #get(id: string, doing: string): Kept {
+    const kept = this.#kept.get(id);
+    if (kept !== undefined) return kept;
+    throw new RuntimeError("not-found", `${doing} container "${id}": it is not running here`);
+  }
+}
+
+/** A container whose bundle is lost: only its cgroup is known. */
+function lostFacts(cgroupPath: string): TaskFacts {
+  const io = { logPath: undefined, terminal: false, stdin: false };
+  return { sandboxId: "", cgroupPath, program: "", ...io };
+}
+
+function identityOf(
+  process: { readonly startTime: bigint } | undefined,
+  pid: number,
+): ProcessIdentity {
+  const startTime = process?.startTime ?? processStartTime(pid) ?? 0n;
+  return { pid, startTime: String(startTime) };
+}
+
+/** Whether the task's command was started, going by what the shim says. */
+async function hasRun(shim: PodShim, id: string): Promise<boolean> {
+  try {
+    const { status } = await shim.task.call(Task.method.state, { id });
+    return status !== Status.UNKNOWN && status !== Status.CREATED;
+  } catch (error) {
+    if (isKind(error, "not-found")) return false;
+    throw error;
+  }
+}
+
+/** A shim whose container is killed finds its cgroup, namespaces or command gone, and says so in its way. */
+async function explainEnd<T>(kept: Kept, doing: string, work: () => Promise<T>): Promise<T> {
+  try {
+    return await work();
+  } catch (cause) {
+    if (kindOf(cause) !== "unknown") throw cause;
+    const ended = kept.killed || (await within(kept.process?.exited ?? kept.exit, execEndMs));
+    if (!ended) throw cause;
+    const text = `${doing}: the container has ended meanwhile`;
+    throw new RuntimeError("failed-precondition", text, { cause });
+  }
+}
+
+/**
+ * A shim's failure as one of a start. Its "not found" is about a file or a command; to a client it
+ * would mean that the container is gone.
+ */
+function startError(error: unknown): unknown {
+  if (!(error instanceof RuntimeError)) return error;
+  const about = ["not-found", "already-exists", "invalid-argument", "unimplemented"];
+  if (!about.includes(error.kind)) return error;
+  return new RuntimeError("unknown", error.message, { cause: error });
+}
+
+async function settles(asked: Promise<unknown> | undefined): Promise<boolean> {
+  try {
+    await asked;
+    return true;
+  } catch (error) {
+    return !isKind(error, "deadline-exceeded") && !isKind(error, "unavailable");
+  }
+}
+
+async function textOf(path: string): Promise<string | undefined> {
+  try {
+    return await readFile(path, "utf8");
+  } catch (cause) {
+    if (errnoCode(cause) === "ENOENT") return undefined;
+    throw systemError(`read "${path}"`, cause);
+  }
+}

@@ -1,0 +1,74 @@
+import { closeSync, constants, openSync } from "node:fs";
+import { Socket } from "node:net";
+import type { Readable, Writable } from "node:stream";
+
+import { makeNode } from "./entries.ts";
+import { systemError } from "./system-error.ts";
+
+const { O_NONBLOCK, O_RDONLY, O_RDWR, O_WRONLY } = constants;
+const fifoMode = 0o010000 | 0o600;
+
+/** Makes a fifo that only its owner can open. `already-exists` when something is there. */
+export function makeFifo(path: string): void {
+  makeNode(path, fifoMode);
+}
+
+/** Our end of a fifo that another process writes to. */
+export interface FifoReader {
+  readonly stream: Readable;
+  /** From now on the stream ends when no other process has the fifo open for writing. Idempotent. */
+  letEnd(): void;
+  /** Closes the fifo, whatever is in it. Idempotent. */
+  close(): void;
+}
+
+/**
+ * Opens a fifo for reading. It does not end while nobody writes, since it is held open for writing
+ * here, too: fifo(7). No open of a fifo waits for its other side here, which would hold a thread.
+ */
+export function openFifoReader(path: string): FifoReader {
+  const reader = open(path, O_RDONLY | O_NONBLOCK);
+  let keeper: number | undefined;
+  try {
+    keeper = open(path, O_WRONLY | O_NONBLOCK);
+  } catch (error) {
+    closeSync(reader);
+    throw error;
+  }
+  const socket = new Socket({ fd: reader, readable: true, writable: false });
+  socket.on("error", () => undefined);
+  const letEnd = (): void => {
+    if (keeper !== undefined) closeSync(keeper);
+    keeper = undefined;
+  };
+  return {
+    stream: socket,
+    letEnd,
+    close: () => {
+      letEnd();
+      socket.destroy();
+    },
+  };
+}
+
+/** Our end of a fifo that another process reads. */
+export interface FifoWriter {
+  readonly stream: Writable;
+  /** The reader sees the end of its input when no other process has the fifo open for writing. */
+  close(): void;
+}
+
+/** Opens a fifo for writing, whether anybody reads it or not. What is written waits in the fifo. */
+export function openFifoWriter(path: string): FifoWriter {
+  const socket = new Socket({ fd: open(path, O_RDWR | O_NONBLOCK), readable: false });
+  socket.on("error", () => undefined);
+  return { stream: socket, close: () => socket.destroy() };
+}
+
+function open(path: string, flags: number): number {
+  try {
+    return openSync(path, flags);
+  } catch (cause) {
+    throw systemError(`open fifo "${path}"`, cause);
+  }
+}
