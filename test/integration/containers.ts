@@ -43,13 +43,14 @@ export const byShim = process.env["DAVIT_TEST_HANDLER"] === "shim";
 /** What makes the handler that the suite is for the default one. */
 function handlerUnderTest(config: ConfigTable): ConfigTable {
   if (!byShim) return {};
-  const runtime = config["runtime"];
+  const runtime = config["runtime"] as ConfigTable | undefined;
   const handler = {
     runtime_type: "io.containerd.runc.v2",
     options: { BinaryName: "crun" },
   };
-  const own = { default_handler: "shim", handlers: { shim: handler } };
-  return { runtime: { ...(typeof runtime === "object" ? runtime : {}), ...own } };
+  const handlers = { ...(runtime?.["handlers"] as ConfigTable | undefined), shim: handler };
+  const own = { default_handler: "shim", handlers };
+  return { runtime: { ...runtime, ...own } };
 }
 
 /** A daemon that finds images in a registry of its own. */

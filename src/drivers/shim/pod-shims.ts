@@ -112,14 +112,18 @@ export class PodShims {
     await rm(places.pod(sandboxId), { recursive: true, force: true });
   }
 
-  /** Kills a shim that does not answer, so that its tasks can be taken away by its `delete`. */
-  async kill(sandboxId: string): Promise<void> {
-    const identity = this.#shims.get(sandboxId)?.process ?? (await this.#facts(sandboxId))?.process;
+  /**
+   * Kills a shim that does not answer, so that its tasks can be taken away by its `delete`. `known`
+   * is the one that is meant, where that is known: the pod may have another one by now.
+   */
+  async kill(sandboxId: string, known?: ProcessIdentity): Promise<void> {
+    const shim = this.#shims.get(sandboxId);
+    const identity = known ?? shim?.process ?? (await this.#facts(sandboxId))?.process;
     if (identity === undefined) return;
     using process = openProcess(identity.pid, BigInt(identity.startTime));
     process?.kill(SIGKILL);
     if (process !== undefined) await within(process.exited, killedMs);
-    this.#shims.get(sandboxId)?.client.close();
+    if (shim?.process?.pid === identity.pid) shim.client.close();
   }
 
   /** Whether the shim's process runs, answering or not. False where that cannot be said. */
@@ -142,6 +146,8 @@ export class PodShims {
   async #start(sandboxId: string, choice: ShimChoice, signal: AbortSignal): Promise<PodShim> {
     const { places, environment, log } = this.#deps;
     const bundle = places.pod(sandboxId);
+    // Of one that died, and whose fifo is another file.
+    this.#forget(sandboxId);
     await rm(bundle, { recursive: true, force: true });
     await mkdir(bundle, { mode: 0o700 });
     // By this a shim groups: it must not share one with another pod, nor start one a container.

@@ -102,6 +102,8 @@ function runShim(
       GRPC_ADDRESS: eventsPath,
     },
     cwd: call.bundle,
+    // A shim that goes on is in a group of its own by then.
+    killGroup: true,
     ...options,
     ...(call.signal === undefined ? {} : { signal: call.signal }),
   });

@@ -1,8 +1,8 @@
-import { mkdir, readdir, readFile, rm, symlink, writeFile } from "node:fs/promises";
+import { mkdir, readdir, rm, symlink, writeFile } from "node:fs/promises";
 
 import { create, toBinary } from "@bufbuild/protobuf";
 import { type Any, AnySchema } from "@bufbuild/protobuf/wkt";
-import { isKind, kindOf, messageOf, RuntimeError } from "../../base/errors.ts";
+import { isKind, messageOf, RuntimeError } from "../../base/errors.ts";
 import type { Logger } from "../../base/logger.ts";
 import { beforeAbort } from "../../base/rollback.ts";
 import { SingleFlight } from "../../base/single-flight.ts";
@@ -19,17 +19,23 @@ import type { Operation } from "../../core/operation/index.ts";
 import type { ProcessIdentity } from "../../core/sandbox/index.ts";
 import type { KnownIds } from "../../core/store/index.ts";
 import { Task } from "../../gen/containerd/task/v3/task_pb.ts";
-import { Status } from "../../gen/containerd/v1/types/task_pb.ts";
 import {
   type CgroupLayout,
-  errnoCode,
   killCgroup,
   openProcess,
-  processStartTime,
   ranOutOfMemory,
   systemError,
 } from "../../linux/index.ts";
 import { ContainerIo } from "./container-io.ts";
+import {
+  explainEnd,
+  hasRun,
+  identityOf,
+  lostFacts,
+  settles,
+  startError,
+  textOf,
+} from "./shim-answers.ts";
 import { ShimEvents } from "./events.ts";
 import { readTaskFacts, type TaskFacts, writeFacts } from "./facts.ts";
 import { encodeOptions } from "./options.ts";
@@ -66,8 +72,6 @@ interface Deps {
 const killMs = 2_000;
 const removeMs = 15_000;
 const SIGKILL = 9;
-/** A container that ends takes its commands along, and these may be seen to end before it. */
-const execEndMs = 100;
 const resourcesType = "types.containerd.io/opencontainers/runtime-spec/1/LinuxResources";
 
 /**
@@ -447,72 +451,5 @@ export class ShimRuntime implements ContainerRuntime {
     const kept = this.#kept.get(id);
     if (kept !== undefined) return kept;
     throw new RuntimeError("not-found", `${doing} container "${id}": it is not running here`);
-  }
-}
-
-/** A container whose bundle is lost: only its cgroup is known. */
-function lostFacts(cgroupPath: string): TaskFacts {
-  const io = { logPath: undefined, terminal: false, stdin: false };
-  return { sandboxId: "", cgroupPath, program: "", ...io };
-}
-
-function identityOf(
-  process: { readonly startTime: bigint } | undefined,
-  pid: number,
-): ProcessIdentity {
-  const startTime = process?.startTime ?? processStartTime(pid) ?? 0n;
-  return { pid, startTime: String(startTime) };
-}
-
-/** Whether the task's command was started, going by what the shim says. */
-async function hasRun(shim: PodShim, id: string): Promise<boolean> {
-  try {
-    const { status } = await shim.task.call(Task.method.state, { id });
-    return status !== Status.UNKNOWN && status !== Status.CREATED;
-  } catch (error) {
-    if (isKind(error, "not-found")) return false;
-    throw error;
-  }
-}
-
-/** A shim whose container is killed finds its cgroup, namespaces or command gone, and says so in its way. */
-async function explainEnd<T>(kept: Kept, doing: string, work: () => Promise<T>): Promise<T> {
-  try {
-    return await work();
-  } catch (cause) {
-    if (kindOf(cause) !== "unknown") throw cause;
-    const ended = kept.killed || (await within(kept.process?.exited ?? kept.exit, execEndMs));
-    if (!ended) throw cause;
-    const text = `${doing}: the container has ended meanwhile`;
-    throw new RuntimeError("failed-precondition", text, { cause });
-  }
-}
-
-/**
- * A shim's failure as one of a start. Its "not found" is about a file or a command; to a client it
- * would mean that the container is gone.
- */
-function startError(error: unknown): unknown {
-  if (!(error instanceof RuntimeError)) return error;
-  const about = ["not-found", "already-exists", "invalid-argument", "unimplemented"];
-  if (!about.includes(error.kind)) return error;
-  return new RuntimeError("unknown", error.message, { cause: error });
-}
-
-async function settles(asked: Promise<unknown> | undefined): Promise<boolean> {
-  try {
-    await asked;
-    return true;
-  } catch (error) {
-    return !isKind(error, "deadline-exceeded") && !isKind(error, "unavailable");
-  }
-}
-
-async function textOf(path: string): Promise<string | undefined> {
-  try {
-    return await readFile(path, "utf8");
-  } catch (cause) {
-    if (errnoCode(cause) === "ENOENT") return undefined;
-    throw systemError(`read "${path}"`, cause);
   }
 }

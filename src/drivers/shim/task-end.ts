@@ -3,6 +3,7 @@ import { setTimeout as delay } from "node:timers/promises";
 import { messageOf, RuntimeError } from "../../base/errors.ts";
 import type { Logger } from "../../base/logger.ts";
 import type { Clock } from "../../base/time.ts";
+import type { ProcessIdentity } from "../../core/sandbox/index.ts";
 import { Task } from "../../gen/containerd/task/v3/task_pb.ts";
 import type { ProcessRef } from "../../linux/index.ts";
 import type { PodShim, PodShims } from "./pod-shims.ts";
@@ -48,6 +49,7 @@ export interface AwaitedTask {
 export async function awaitTaskEnd(task: AwaitedTask): Promise<TaskEnd> {
   const { shims, sandboxId, signal } = task;
   let { shim } = task;
+  let process = shim?.process;
   const processGone = (task.process?.exited ?? new Promise<never>(() => undefined)).then(() =>
     delay(tellMs, "late" as const, { ref: false }),
   );
@@ -55,14 +57,31 @@ export async function awaitTaskEnd(task: AwaitedTask): Promise<TaskEnd> {
     signal.throwIfAborted();
     if (shim !== undefined) {
       const end = await Promise.race([askForEnd(task, shim), processGone]);
-      if (end === "late") return endOfDeadShim(task);
+      if (end === "late") return endOfDeadShim(task, process);
       if (end !== undefined) return end;
     }
     shim = await shims.find(sandboxId);
-    if (shim === undefined && !(await shims.isAlive(sandboxId))) return endOfDeadShim(task);
-    if (shim === undefined && (await within(processGone, 0))) return endOfDeadShim(task);
+    if (await isLost(task, { shim, known: process, processGone })) {
+      return endOfDeadShim(task, process);
+    }
+    process ??= shim?.process;
     await delay(pauseMs, undefined, { signal });
   }
+}
+
+/** Whether nobody can tell of the task's end any more. */
+async function isLost(
+  { shims, sandboxId }: AwaitedTask,
+  now: {
+    readonly shim: PodShim | undefined;
+    readonly known: ProcessIdentity | undefined;
+    readonly processGone: Promise<unknown>;
+  },
+): Promise<boolean> {
+  const { shim, known, processGone } = now;
+  // The pod may have another one by now, which knows nothing of this task.
+  if (shim !== undefined) return known !== undefined && shim.process?.pid !== known.pid;
+  return !(await shims.isAlive(sandboxId)) || (await within(processGone, 0));
 }
 
 /** Undefined when the shim went away without an answer. */
@@ -85,11 +104,11 @@ async function askForEnd(task: AwaitedTask, shim: PodShim): Promise<TaskEnd | un
   }
 }
 
-async function endOfDeadShim(task: AwaitedTask): Promise<TaskEnd> {
+async function endOfDeadShim(task: AwaitedTask, shim?: ProcessIdentity): Promise<TaskEnd> {
   const { id, process, shims, sandboxId, clock, log } = task;
   const ran = process !== undefined && !(await within(process.exited, 0));
   log.warn(`the shim of container "${id}" is dead or hangs: the container is ended`);
-  await shims.kill(sandboxId);
+  await shims.kill(sandboxId, shim);
   await task.endWithoutShim();
   const exitCode = ran ? killedExitCode : unknownExitCode;
   return { exitCode, finishedAtNs: clock.nowNs(), unknown: !ran, shim: undefined };

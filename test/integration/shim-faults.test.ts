@@ -1,0 +1,260 @@
+/** Shims that are killed, hang, or answer with garbage: their pods end truthfully, and others go on. */
+import assert from "node:assert/strict";
+import { existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { createServer, type Server } from "node:net";
+import { tmpdir } from "node:os";
+import path from "node:path";
+import { after, before, describe, test } from "node:test";
+
+import "./by-shim.ts";
+import type { TestDaemon } from "../support/daemon.ts";
+import { readProcesses } from "../support/snapshot/processes.ts";
+import {
+  closePod,
+  container,
+  containerStatus,
+  createIn,
+  exec,
+  EXITED,
+  exited,
+  inPod,
+  Node,
+  openPod,
+  pidOf,
+  remove,
+  RUNNING,
+  runIn,
+  script,
+  start,
+  stop,
+} from "./containers.ts";
+import { bare, code, failsWith, launchDaemon, leakless, leaklessAcross, until } from "./pods.ts";
+
+let node: Node;
+let daemon: TestDaemon;
+let scripted: string;
+const served = (): TestDaemon => daemon;
+
+/** A shim whose `start` says what the file beside it has; it has nothing to delete. */
+function writeScriptedShim(folder: string): string {
+  mkdirSync(folder);
+  const file = path.join(folder, "shim");
+  const text = `#!/bin/sh\nfor last; do :; done\n[ "$last" = start ] && . ${folder}/start\nexit 0\n`;
+  writeFileSync(file, text, { mode: 0o755 });
+  return file;
+}
+
+before(async () => {
+  scripted = path.join(mkdtempSync(path.join(tmpdir(), "davit-shim-")), "bin");
+  const shim = writeScriptedShim(scripted);
+  const handlers = {
+    scripted: { runtime_type: shim },
+    odd: { runtime_type: "io.containerd.runc.v2", options: { Binary: "x" } },
+  };
+  node = await Node.startWithBusybox({ config: { runtime: { handlers } } });
+  daemon = node.daemon;
+});
+after(async () => {
+  await node[Symbol.asyncDispose]();
+  rmSync(path.dirname(scripted), { recursive: true });
+});
+
+/** The shim of a container: the parent of its process. */
+function shimOf(pid: number): number {
+  const entry = readProcesses().find((each) => each.pid === pid);
+  const parent = readProcesses().find((each) => each.pid === entry?.ppid);
+  assert.equal(parent?.comm, "containerd-shim");
+  return parent.pid;
+}
+
+const isThere = (pid: number): boolean => readProcesses().some((each) => each.pid === pid);
+
+test(
+  "a pod has one shim for all its containers, and another pod another one",
+  leakless(served, () =>
+    inPod(daemon, bare(), async (pod) => {
+      const ids = [await runIn(pod), await runIn(pod)];
+      const shims = await Promise.all(ids.map(async (id) => shimOf(await pidOf(daemon, id))));
+      assert.equal(shims[0], shims[1]);
+      await inPod(daemon, bare(), async (other) => {
+        const id = await runIn(other);
+        assert.notEqual(shimOf(await pidOf(daemon, id)), shims[0]);
+      });
+      // The shim stays for the pod's next container, and goes with the last one.
+      await remove(daemon, ids[0] ?? "");
+      assert.ok(isThere(shims[0] ?? 0));
+      await remove(daemon, ids[1] ?? "");
+      await until("the shim has ended", () => !isThere(shims[0] ?? 0));
+    }),
+  ),
+);
+
+describe("a shim that is killed", () => {
+  test(
+    "takes its containers with it, and no others; the pod can go on with a new one",
+    leakless(served, () =>
+      inPod(daemon, bare(), async (pod) => {
+        const ids = [await runIn(pod), await runIn(pod)];
+        const pids = await Promise.all(ids.map((id) => pidOf(daemon, id)));
+        await inPod(daemon, bare(), async (other) => {
+          const neighbour = await runIn(other);
+          process.kill(shimOf(pids[0] ?? 0), "SIGKILL");
+          for (const id of ids) {
+            const { exitCode, reason } = await exited(daemon, id);
+            assert.deepEqual([exitCode, reason], [137, "Error"]);
+          }
+          for (const pid of pids) assert.ok(!isThere(pid));
+          assert.equal((await containerStatus(daemon, neighbour)).state, RUNNING);
+          assert.equal((await exec(daemon, neighbour, ["true"])).exitCode, 0);
+        });
+        await exited(daemon, await runIn(pod, script("exit 0")));
+      }),
+    ),
+  );
+
+  test(
+    "while there is no daemon: its containers are exited afterwards",
+    leaklessAcross(served, async () => {
+      const pod = await openPod(daemon, bare());
+      const id = await runIn(pod);
+      const pid = await pidOf(daemon, id);
+      const shim = shimOf(pid);
+      await daemon.kill9();
+      process.kill(shim, "SIGKILL");
+      await until("the shim is gone", () => !isThere(shim));
+      await launchDaemon(daemon);
+      assert.equal((await exited(daemon, id)).exitCode, 137);
+      assert.ok(!isThere(pid));
+      await closePod(pod);
+    }),
+  );
+});
+
+describe("a shim that hangs", () => {
+  test(
+    "keeps nobody else waiting, and neither the stop nor the removal of its containers",
+    leakless(served, () =>
+      inPod(daemon, bare(), async (pod) => {
+        const id = await runIn(pod);
+        const pid = await pidOf(daemon, id);
+        const shim = shimOf(pid);
+        process.kill(shim, "SIGSTOP");
+        await inPod(daemon, bare(), async (other) => {
+          await exited(daemon, await runIn(other, script("exit 0")));
+        });
+        await stop(daemon, id, 1);
+        assert.equal((await containerStatus(daemon, id)).state, EXITED);
+        assert.ok(!isThere(pid));
+        await remove(daemon, id);
+        assert.ok(!isThere(shim));
+      }),
+    ),
+  );
+
+  test(
+    "during a restart: its container is known as it was, and goes on when the shim does",
+    leaklessAcross(served, async () => {
+      const pods = [await openPod(daemon, bare()), await openPod(daemon, bare())] as const;
+      const id = await runIn(pods[0], script("trap 'exit 9' TERM; while :; do sleep 0.05; done"));
+      const other = await runIn(pods[1]);
+      const shim = shimOf(await pidOf(daemon, id));
+      process.kill(shim, "SIGSTOP");
+      await daemon.kill9();
+      await launchDaemon(daemon);
+      assert.equal((await containerStatus(daemon, id)).state, RUNNING);
+      assert.equal((await exec(daemon, other, ["true"])).exitCode, 0);
+      process.kill(shim, "SIGCONT");
+      await stop(daemon, id, 20);
+      assert.equal((await containerStatus(daemon, id)).exitCode, 9);
+      for (const pod of pods) await closePod(pod);
+    }),
+  );
+});
+
+describe("a shim's start that fails", () => {
+  /** A container of the scripted shim whose start must fail with these words. */
+  async function failsToStart(starts: string, words: RegExp): Promise<void> {
+    writeFileSync(path.join(scripted, "start"), `${starts}\n`);
+    const config = bare();
+    const { podSandboxId: id } = await daemon.client.runtime.runPodSandbox({
+      config,
+      runtimeHandler: "scripted",
+    });
+    try {
+      const made = await createIn({ daemon, id, config }, container());
+      await assert.rejects(start(daemon, made), words);
+      const { state, reason, message } = await containerStatus(daemon, made);
+      assert.deepEqual([state, reason], [EXITED, "StartError"]);
+      assert.match(message, words);
+    } finally {
+      await daemon.client.runtime.removePodSandbox({ podSandboxId: id });
+    }
+  }
+
+  const cases: readonly (readonly [what: string, starts: string, words: RegExp])[] = [
+    ["says why", "echo out of luck >&2; exit 3", /start: out of luck/],
+    ["says nothing", "exit 3", /start: exit code 3/],
+    ["tells no address", "exit 0", /told no address/],
+    ["wants gRPC", `echo '{"version":3,"address":"unix:///x","protocol":"grpc"}'`, /"ttrpc"/],
+    ["names a socket of nobody", "echo unix:///nowhere/s", /no such socket/],
+  ];
+  for (const [what, starts, words] of cases) {
+    test(
+      what,
+      leakless(served, () => failsToStart(starts, words)),
+    );
+  }
+
+  test(
+    "answers with garbage",
+    leakless(served, async () => {
+      const socket = path.join(scripted, "s");
+      const server: Server = createServer((peer) => {
+        peer.on("error", () => undefined);
+        peer.on("data", () => peer.write("HTTP/1.1 400 Bad Request\r\n\r\n"));
+      });
+      await new Promise<void>((resolve) => {
+        server.listen(socket, resolve);
+      });
+      try {
+        await failsToStart(`echo unix://${socket}`, /speaks no ttrpc/);
+      } finally {
+        server.close();
+      }
+    }),
+  );
+
+  test(
+    "hangs: a removal ends it",
+    leakless(served, async () => {
+      writeFileSync(path.join(scripted, "start"), `: >${scripted}/called; sleep 100000\n`);
+      const config = bare();
+      const { podSandboxId: id } = await daemon.client.runtime.runPodSandbox({
+        config,
+        runtimeHandler: "scripted",
+      });
+      const made = await createIn({ daemon, id, config }, container());
+      const starting = assert.rejects(start(daemon, made), /./);
+      await until("the shim is called", () => existsSync(`${scripted}/called`));
+      await remove(daemon, made);
+      await starting;
+      await daemon.client.runtime.removePodSandbox({ podSandboxId: id });
+    }),
+  );
+});
+
+test(
+  "a handler that is not there, and options that its shim does not know, are refused by name",
+  leakless(served, async () => {
+    const run = (runtimeHandler: string) =>
+      daemon.client.runtime.runPodSandbox({ config: bare(), runtimeHandler });
+    await assert.rejects(
+      run("none"),
+      failsWith(code.invalidArgument, /there are: crun, odd, runc, scripted, shim/),
+    );
+    await assert.rejects(
+      run("odd"),
+      failsWith(code.invalidArgument, /no "Binary"; there are: .*BinaryName/),
+    );
+  }),
+);
