@@ -110,6 +110,13 @@ test("what systemd reloads and applies leaves the container's limits alone", () 
 
 /** That the container is the one that was started, and can be used. */
 async function isAsBefore(): Promise<void> {
+  // The first call may still be for the connection to the last daemon, whose end nobody has read.
+  await until("davit answers", () => {
+    return client.runtime.version({}).then(
+      () => true,
+      () => false,
+    );
+  });
   const { status } = await client.runtime.containerStatus({ containerId });
   assert.equal(status?.state, ContainerState.CONTAINER_RUNNING);
   const sandbox = await client.runtime.podSandboxStatus({ podSandboxId });
