@@ -107,9 +107,6 @@ describe("RuntimeConfig and UpdateRuntimeConfig", () => {
 
 describe("RPCs that are not there yet", () => {
   const missing = new Set([
-    "exec",
-    "attach",
-    "portForward",
     "checkpointContainer",
     "getContainerEvents",
     "listMetricDescriptors",

@@ -1,4 +1,4 @@
-import { isKind, messageOf } from "../../base/errors.ts";
+import { isKind, messageOf, RuntimeError } from "../../base/errors.ts";
 import type { Call, Command } from "../command-line/command.ts";
 import { CommandFailure, exitCode, exitCodeOf } from "../command-line/exit-code.ts";
 import { UsageError } from "../command-line/usage-error.ts";
@@ -17,8 +17,10 @@ export const exec: Command = {
   section: "Look inside",
   summary: "Run a command in a container and print what it wrote",
   details:
-    "By ExecSync: the output comes when the command has ended, up to 16 MiB of it, and the command\n" +
-    "has no input. The exit code is the command's own. Of davit are 125, it failed to run it; 127,\n" +
+    "With -i what is typed goes to the command, and its output comes as it writes it; with -t it has\n" +
+    "a terminal. It ends when you leave: by Ctrl-P Ctrl-Q at a terminal, or when the connection is lost.\n" +
+    "Without either, by ExecSync: the output comes when the command has ended, up to 16 MiB of it, and\n" +
+    "it has no input. The exit code is the command's own. Of davit are 125, it failed to run it; 127,\n" +
     "there is no such program in the container; 124, its time was over. A pod stands for its only\n" +
     "container, or the only one that runs.",
   operands: [
@@ -26,18 +28,19 @@ export const exec: Command = {
     { name: "COMMAND", rest: true },
   ],
   options: {
-    interactive: { short: "i", doc: "Not there yet: it needs streaming" },
-    tty: { short: "t", doc: "Not there yet: it needs streaming" },
+    interactive: { short: "i", doc: "Send stdin" },
+    tty: { short: "t", doc: "Give the command a terminal of this one's size" },
   },
   examples: [
     { line: "davit exec web ls -l /", does: "Run one program" },
+    { line: "davit exec -it web sh", does: "A shell" },
     { line: "davit exec --timeout 5s web/nginx sh -c 'ps | wc -l'", does: "A shell, for 5 s" },
   ],
   client: true,
   run: async (call) => {
-    refuseStreaming(call);
+    const streams = call.options.has("interactive") || call.options.has("tty");
     try {
-      return await withServer(call, (server) => run(call, server));
+      return await withServer(call, (server) => (streams ? join(call, server) : run(call, server)));
     } catch (error) {
       if (error instanceof UsageError) throw error;
       const code = exitCodeOf(error);
@@ -51,13 +54,24 @@ export const exec: Command = {
   },
 };
 
-function refuseStreaming(call: Call): void {
-  if (!call.options.has("interactive") && !call.options.has("tty")) return;
-  throw new UsageError(
-    "-i and -t need streaming (the CRI's Exec), which is not there yet: without them davit exec " +
-      "runs the command and prints its output when it has ended",
-    exec,
-  );
+/** With streams, for as long as it takes: --timeout is for the server's answer alone. */
+async function join(call: Call, server: Server): Promise<number> {
+  const [word = "", ...cmd] = call.operands;
+  const { openRemoteCommand } = await import("../../client/streaming/index.ts");
+  const { joinProcess } = await import("../streams/interactive.ts");
+  const found = await pickContainer(word, new Objects(server));
+  const terminal = call.options.has("tty");
+  const stdin = call.options.has("interactive");
+  const streams = { stdin, stdout: true, stderr: !terminal };
+  const request = { containerId: found.container.id, cmd, tty: terminal, ...streams };
+  const what = `run ${JSON.stringify(cmd[0])} in container "${containerPath(found)}"`;
+  const { url } = await doing(what, server.client.runtime.exec(request, server.limit()));
+  const { signal } = server;
+  const remote = await doing(what, openRemoteCommand(url, { ...streams, terminal, signal }));
+  const end = await joinProcess(remote, { stdin, terminal, signal });
+  if (end === "detached") return exitCode.done;
+  if ("failure" in end) throw new RuntimeError("unknown", `${what}: ${end.failure}`);
+  return end.exitCode > 255 ? exitCode.execFailed : end.exitCode;
 }
 
 async function run(call: Call, server: Server): Promise<number> {

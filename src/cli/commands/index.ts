@@ -1,6 +1,7 @@
 // The table of commands. Help, completions and docs/cli.md are made of it; a new command is a file
 // here and its line below.
 import type { Command } from "../command-line/command.ts";
+import { attach } from "./attach.ts";
 import { completeFor, completion } from "./completion.ts";
 import { configCheck, configDefault, configShow } from "./config.ts";
 import { demo } from "./demo.ts";
@@ -13,6 +14,7 @@ import { info } from "./info.ts";
 import { inspect } from "./inspect.ts";
 import { logs } from "./logs.ts";
 import { pods } from "./pods.ts";
+import { portForward } from "./port-forward.ts";
 import { ps } from "./ps.ts";
 import { pull } from "./pull.ts";
 import { rm } from "./rm.ts";
@@ -37,6 +39,8 @@ export const commands: readonly Command[] = [
   rmi,
   logs,
   exec,
+  attach,
+  portForward,
   inspect,
   why,
   inflight,

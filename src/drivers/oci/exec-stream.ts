@@ -17,6 +17,8 @@ interface Deps extends ExecDeps {
 
 /** How long the taking over of a terminal may take that was handed over already. */
 const handOverMs = 1_000;
+/** The same for a command that could not be run: there need not be one, and why is said in it. */
+const failedMs = 100;
 
 /** Runs a command with a client at its streams; see ContainerRuntime.exec. */
 export async function execStream(
@@ -125,10 +127,10 @@ async function terminalOf(
   try {
     const first = await beforeAbort(Promise.race([console.terminal, exited]), operation.signal);
     if (!("code" in first)) return first;
-    // It is handed over before the command begins, but the command may end before we look.
-    if (await command.hasBegun()) {
-      await beforeAbort(within(console.terminal, handOverMs), operation.signal);
-      return await Promise.race([console.terminal, nothingCame()]);
+    // It is handed over before the command begins, but the command may have ended before we look.
+    const patienceMs = (await command.hasBegun()) ? handOverMs : failedMs;
+    if (await beforeAbort(within(console.terminal, patienceMs), operation.signal)) {
+      return await console.terminal;
     }
     await drain([words], drainMs, operation.signal);
     await command.exitCode(first, words.words);
