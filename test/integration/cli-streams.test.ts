@@ -1,8 +1,10 @@
-/** davit exec -it, attach and port-forward, as a person in a terminal and as a script use them. */
+/** davit exec -it, attach, port-forward and cp, as a person in a terminal and as a script use them. */
 import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
 import { once } from "node:events";
+import { existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { connect } from "node:net";
+import path from "node:path";
 import { text } from "node:stream/consumers";
 import { after, before, test } from "node:test";
 import { Davit, program } from "./cli-run.ts";
@@ -110,4 +112,30 @@ test("davit port-forward reaches a port of a pod, and says why it cannot", () =>
     assert.equal(code, 130);
     assert.match(err, /port 4997: .*refused/);
     assert.equal((await davit.run("port-forward", pod.id, "99999")).code, 2);
+  }));
+
+test("davit cp copies both ways, and says what it cannot", () =>
+  inPod(node.daemon, bare(), async (pod) => {
+    const id = await runIn(pod);
+    const folder = path.join(node.daemon.paths.folder, "copies");
+    mkdirSync(path.join(folder, "in/deep"), { recursive: true });
+    writeFileSync(path.join(folder, "in/deep/file"), "x".repeat(3_000_000));
+    await davit.done("cp", path.join(folder, "in"), `${id}:/tmp`);
+    await davit.done("cp", path.join(folder, "in/deep/file"), `${id}:/tmp/renamed`);
+    assert.equal(
+      await sh(node.daemon, id, "cat /tmp/in/deep/file /tmp/renamed | wc -c"),
+      "6000000",
+    );
+    await sh(node.daemon, id, "ln -s /etc /tmp/in/link; mkfifo /tmp/in/fifo");
+    const copied = await davit.run("cp", `${id}:/tmp/in`, folder.concat("/out"));
+    assert.equal(copied.code, 0, copied.err);
+    assert.match(copied.err, /left out: .*in\/link/);
+    assert.equal(readFileSync(path.join(folder, "out/deep/file"), "utf8").length, 3_000_000);
+    assert.equal(existsSync(path.join(folder, "out/link")), false);
+    const missing = await davit.run("cp", `${id}:/no/such`, folder);
+    assert.deepEqual([missing.code, /No such file/i.test(missing.err)], [1, true], missing.err);
+    assert.equal((await davit.run("cp", "a", "b")).code, 2);
+    assert.equal((await davit.run("cp", "/no/such", `${id}:/tmp`)).code, 1);
+    const nowhere = await davit.run("cp", path.join(folder, "in"), `${id}:/no/such/folder`);
+    assert.equal(nowhere.code, 1, nowhere.err);
   }));

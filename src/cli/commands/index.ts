@@ -4,6 +4,7 @@ import type { Command } from "../command-line/command.ts";
 import { attach } from "./attach.ts";
 import { completeFor, completion } from "./completion.ts";
 import { configCheck, configDefault, configShow } from "./config.ts";
+import { cp } from "./cp.ts";
 import { demo } from "./demo.ts";
 import { doctor } from "./doctor.ts";
 import { down } from "./down.ts";
@@ -41,6 +42,7 @@ export const commands: readonly Command[] = [
   exec,
   attach,
   portForward,
+  cp,
   inspect,
   why,
   inflight,

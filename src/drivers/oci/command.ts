@@ -60,6 +60,8 @@ const killMs = 1_000;
 const killTries = 2;
 /** How long a command that nobody reads any more may take to end by itself, as shells do. */
 const hangUpMs = 500;
+/** How long a runtime that is about to start its command is waited for before both are killed. */
+const beginMs = 200;
 const SIGHUP = 1;
 
 /**
@@ -210,7 +212,9 @@ export class Command {
    * shell can write its history; then all of its session is killed.
    */
   async hangUp(): Promise<void> {
-    const pid = this.#runs ? await readPid(this.#pidFile) : undefined;
+    // The command may write before the runtime tells its pid.
+    await within(this.hasBegun(), beginMs);
+    const pid = await readPid(this.#pidFile);
     if (pid !== undefined && this.#runs) {
       using command = openProcess(pid);
       command?.kill(SIGHUP);

@@ -238,7 +238,8 @@ describe("OciRuntime.exec() with a terminal", () => {
   test("is one, with the client's size before the command begins, and follows it", async () => {
     const client = new TestClient();
     client.resize({ width: 99, height: 33 });
-    const script = "trap 'stty size' WINCH; stty size; echo up; while :; do sleep 0.05; done";
+    const script =
+      'sleep 0.1; stty size; echo up; while :; do s=$(stty size); [ "$s" = "$o" ] || echo $s; o=$s; sleep 0.02; done';
     const gone = new AbortController();
     const streams = client.streams("stdin", "stdout");
     const end = exec(sh(script), streams, { terminal, signal: gone.signal });

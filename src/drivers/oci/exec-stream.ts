@@ -1,3 +1,5 @@
+import { setImmediate } from "node:timers/promises";
+
 import { RuntimeError } from "../../base/errors.ts";
 import { beforeAbort } from "../../base/rollback.ts";
 import type { ProcessClient } from "../../core/container/index.ts";
@@ -90,6 +92,8 @@ async function inTerminal(
   const { target, client } = run;
   using console = new ConsoleSocket(deps.consoles);
   using sizes = new Sizes(client.streams.sizes);
+  // One that the client has told already comes in before the command is made.
+  await setImmediate();
   const plan = {
     target,
     // The client's terminal has a size before the command can ask for it, if the client was quick.

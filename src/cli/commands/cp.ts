@@ -1,0 +1,51 @@
+import type { Call, Command } from "../command-line/command.ts";
+import { UsageError } from "../command-line/usage-error.ts";
+import { exitCode } from "../command-line/exit-code.ts";
+import { Objects } from "../objects/objects.ts";
+import { pickContainer } from "../objects/pick.ts";
+import { type Server, withServer } from "../server/session.ts";
+import { type CopyPlace, parseCopyPlace } from "../streams/copy-place.ts";
+
+/** `davit cp`. */
+export const cp: Command = {
+  name: "cp",
+  section: "Look inside",
+  summary: "Copy files and folders to a container, or from one",
+  details:
+    "By tar, which the container must have. What is copied to a folder goes into it. A path of this\n" +
+    "machine that has a colon begins with / or a dot. From a container only files and folders are taken,\n" +
+    "and nothing is written outside of the target; links and devices are left out, with a note.",
+  operands: [
+    { name: "SOURCE", complete: "file" },
+    { name: "TARGET", complete: "file" },
+  ],
+  options: {},
+  examples: [
+    { line: "davit cp web:/etc/nginx ./nginx", does: "A folder of a container" },
+    { line: "davit cp page.html web/nginx:/usr/share/nginx/html", does: "A file into one" },
+  ],
+  client: true,
+  run: (call) => withServer(call, (server) => run(call, server)),
+};
+
+async function run(call: Call, server: Server): Promise<number> {
+  const [source, target] = [placeOf(call.operands[0] ?? ""), placeOf(call.operands[1] ?? "")];
+  const word = source.container ?? target.container;
+  if (word === undefined || (source.container !== undefined && target.container !== undefined)) {
+    throw new UsageError("one of SOURCE and TARGET is CONTAINER:PATH, the other one a path", cp);
+  }
+  const { copyFrom, copyTo } = await import("../streams/copy.ts");
+  const { container } = await pickContainer(word, new Objects(server));
+  const onSkipped = (path: string): void => {
+    call.terminal.err(`left out: ${path} is neither a file nor a folder\n`);
+  };
+  const options = { server, containerId: container.id, onSkipped };
+  await (source.container === undefined ? copyTo : copyFrom)(options, source.path, target.path);
+  return exitCode.done;
+}
+
+function placeOf(text: string): CopyPlace {
+  const place = parseCopyPlace(text);
+  if (place !== undefined) return place;
+  throw new UsageError(`"${text}" names no file: want CONTAINER:PATH or a path`, cp);
+}

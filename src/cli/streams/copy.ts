@@ -1,0 +1,147 @@
+import { statSync } from "node:fs";
+import { stat } from "node:fs/promises";
+import { basename, dirname, join, posix, resolve } from "node:path";
+import { Readable } from "node:stream";
+import { pipeline } from "node:stream/promises";
+import { RuntimeError } from "../../base/errors.ts";
+import { openRemoteCommand, type RemoteCommand } from "../../client/streaming/index.ts";
+import { CommandFailure, exitCode } from "../command-line/exit-code.ts";
+import { doing } from "../server/explain.ts";
+import type { Server } from "../server/session.ts";
+import { TarExtractor } from "./tar-extract.ts";
+import { packTar } from "./tar-pack.ts";
+
+/** What is told of a failing tar. */
+const wordsBytes = 4096;
+
+/** A container to copy from or to, and whom to tell what was left out. */
+export interface CopyOptions {
+  readonly server: Server;
+  readonly containerId: string;
+  readonly onSkipped: (path: string) => void;
+}
+
+/** Copies a file or folder of a container to this machine; into `target` where that is a folder. */
+export async function copyFrom(
+  options: CopyOptions,
+  source: string,
+  target: string,
+): Promise<void> {
+  const name = posix.basename(source);
+  if (name === "" || name === "." || name === "..") {
+    throw new CommandFailure(exitCode.usage, `copy "${source}": name the file or folder itself`);
+  }
+  const command = ["tar", "-c", "-f", "-", "-C", posix.dirname(source), `./${name}`];
+  const remote = await run(options, command, false);
+  const extractor = new TarExtractor({
+    prefix: name,
+    target: isFolder(target) ? join(target, basename(name)) : resolve(target),
+    onSkipped: options.onSkipped,
+  });
+  const words = wordsOf(remote.stderr);
+  try {
+    for await (const chunk of remote.stdout ?? []) extractor.write(chunk as Buffer);
+    await checkEnd(remote, words, `copy "${source}" from the container`);
+    extractor.end();
+  } finally {
+    extractor.close();
+    remote.close();
+  }
+  if (extractor.made > 0) return;
+  throw new CommandFailure(
+    exitCode.failed,
+    `copy "${source}": there is neither file nor folder in it`,
+  );
+}
+
+/** Copies a file or folder of this machine to a container; into `target` where that is a folder. */
+export async function copyTo(options: CopyOptions, source: string, target: string): Promise<void> {
+  const path = resolve(source);
+  await lookAt(source);
+  const into = await isFolderThere(options, target);
+  const folder = into ? target : posix.dirname(target);
+  const name = into ? basename(path) : posix.basename(target);
+  const remote = await run(options, ["tar", "-x", "-m", "-f", "-", "-C", folder], true);
+  const words = wordsOf(remote.stderr);
+  const what = `copy "${source}" to the container`;
+  remote.stdout?.resume();
+  try {
+    if (remote.stdin === undefined) throw new RuntimeError("internal", `${what}: no stdin`);
+    const archive = Readable.from(packTar(path, name, options.onSkipped), { objectMode: false });
+    // A tar that has ended early says why; that counts more than that nobody reads any more.
+    const sent = pipeline(archive, remote.stdin).then(
+      () => undefined,
+      (error: unknown) => error,
+    );
+    const failure = await Promise.race([sent, remote.end.then(() => undefined)]);
+    if (failure instanceof RuntimeError && failure.kind === "aborted") throw failure;
+    await checkEnd(remote, words, what);
+  } finally {
+    remote.close();
+  }
+}
+
+async function lookAt(path: string): Promise<void> {
+  try {
+    await stat(path);
+  } catch (cause) {
+    throw new CommandFailure(exitCode.failed, `copy "${path}": there is no such file or folder`, {
+      cause,
+    });
+  }
+}
+
+function isFolder(path: string): boolean {
+  const there = statSync(path, { throwIfNoEntry: false });
+  if (
+    there === undefined &&
+    statSync(dirname(resolve(path)), { throwIfNoEntry: false }) === undefined
+  ) {
+    throw new CommandFailure(exitCode.failed, `copy to "${path}": its folder is not there`);
+  }
+  return there?.isDirectory() === true;
+}
+
+async function isFolderThere(options: CopyOptions, path: string): Promise<boolean> {
+  const { server, containerId } = options;
+  const request = { containerId, cmd: ["test", "-d", path] };
+  const answer = server.client.runtime.execSync(request, server.limit());
+  return (await doing(`look for "${path}" in the container`, answer)).exitCode === 0;
+}
+
+async function run(
+  { server, containerId }: CopyOptions,
+  cmd: readonly string[],
+  stdin: boolean,
+): Promise<RemoteCommand> {
+  const streams = { stdin, stdout: true, stderr: true };
+  const request = { containerId, cmd: [...cmd], ...streams };
+  const what = "run tar in the container";
+  const { url } = await doing(what, server.client.runtime.exec(request, server.limit()));
+  const { signal } = server;
+  return doing(what, openRemoteCommand(url, { ...streams, terminal: false, signal }));
+}
+
+/** What was said, from its beginning on. Never rejects. */
+async function wordsOf(stream: Readable | undefined): Promise<string> {
+  let words = "";
+  try {
+    for await (const chunk of stream ?? []) words = (words + String(chunk)).slice(0, wordsBytes);
+  } catch {
+    // The connection is lost: the end says so.
+  }
+  return words.trim();
+}
+
+async function checkEnd(
+  remote: RemoteCommand,
+  words: Promise<string>,
+  what: string,
+): Promise<void> {
+  const end = await remote.end;
+  if ("failure" in end) throw new CommandFailure(exitCode.failed, `${what}: ${end.failure}`);
+  if (end.exitCode === 0) return;
+  const said = await words;
+  const why = said === "" ? `tar ended with code ${end.exitCode}` : said;
+  throw new CommandFailure(exitCode.failed, `${what}: ${why}`);
+}
