@@ -29,7 +29,14 @@ import {
   script,
   stop,
 } from "../integration/containers.ts";
-import { cgroupFolders, code, failsWith, parentOf, until } from "../integration/pods.ts";
+import {
+  cgroupFolders,
+  code,
+  failsWith,
+  openFolders,
+  parentOf,
+  until,
+} from "../integration/pods.ts";
 import { type CrashSite, CrashSites, type PodKind, retry } from "./crash.ts";
 import type { TestDaemon } from "./daemon.ts";
 import { busyboxLayer, imageOf, type Layer, layerOf } from "./images.ts";
@@ -46,6 +53,8 @@ export function containerSites(): CrashSites {
     const node = await Node.startWithBusybox();
     const { daemon } = node;
     nodes.set(daemon, node);
+    // The root of a user namespace walks to its container's as anybody would.
+    openFolders(daemon);
     const layers = [
       base,
       layerOf([
