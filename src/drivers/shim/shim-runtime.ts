@@ -17,6 +17,7 @@ import type {
 } from "../../core/container/index.ts";
 import type { Operation } from "../../core/operation/index.ts";
 import type { ProcessIdentity } from "../../core/sandbox/index.ts";
+import type { ExecEnd } from "../../core/streaming/index.ts";
 import type { KnownIds } from "../../core/store/index.ts";
 import { Task } from "../../gen/containerd/task/v3/task_pb.ts";
 import {
@@ -268,6 +269,14 @@ export class ShimRuntime implements ContainerRuntime {
     });
   }
 
+  exec(id: string): Promise<ExecEnd> {
+    return Promise.reject(noStreams("run command in", id));
+  }
+
+  attach(id: string): Promise<void> {
+    return Promise.reject(noStreams("attach to", id));
+  }
+
   async update(
     id: string,
     limits: ContainerLimits,
@@ -452,4 +461,9 @@ export class ShimRuntime implements ContainerRuntime {
     if (kept !== undefined) return kept;
     throw new RuntimeError("not-found", `${doing} container "${id}": it is not running here`);
   }
+}
+
+function noStreams(doing: string, id: string): RuntimeError {
+  const text = `${doing} container "${id}": a containerd shim runs it, whose streams davit does not carry yet; use ExecSync (kubectl probes), or a handler with path`;
+  return new RuntimeError("failed-precondition", text);
 }
