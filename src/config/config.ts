@@ -54,7 +54,7 @@ export interface CdiConfig {
 /** `[runtime]`: how pods and containers are run. */
 export interface RuntimeConfig {
   readonly defaultHandler: string;
-  readonly cgroupDriver: "cgroupfs";
+  readonly cgroupDriver: "cgroupfs" | "systemd";
   readonly monitorPath: string;
   readonly createTimeoutSeconds: number;
   readonly retryHoldSeconds: number;

@@ -180,8 +180,8 @@ test("parseConfig() refuses each wrong value with its key, the value and what is
       '"log.level" is "loud": must be one of "debug", "info", "warn", "error"',
     ],
     [
-      'runtime.cgroup_driver = "systemd"',
-      `"runtime.cgroup_driver" is "systemd", which davit can't do yet: must be "cgroupfs"`,
+      'runtime.cgroup_driver = "docker"',
+      '"runtime.cgroup_driver" is "docker": must be one of "cgroupfs", "systemd"',
     ],
     [
       'runtime.monitor_path = "./conmon"',

@@ -219,9 +219,6 @@ function asTable(raw: unknown, key: string, findings: Finding[]): Table {
 
 /** "must be" for a value that is wrong; the one refusal with a sentence of its own is systemd's. */
 function refusal(key: string, value: unknown, allowed: string): string {
-  if (key === "runtime.cgroup_driver" && value === "systemd") {
-    return `"${key}" is "systemd", which davit can't do yet: must be ${allowed}`;
-  }
   return `"${key}" is ${shown(value)}: must be ${allowed}`;
 }
 

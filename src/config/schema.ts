@@ -124,9 +124,9 @@ const runtime: Section<Omit<RuntimeConfig, "handlers">> = {
     doc: "The handler of pods that name none. One of the [runtime.handlers] below.",
   }),
   cgroupDriver: choice({
-    of: ["cgroupfs"],
+    of: ["cgroupfs", "systemd"],
     default: "cgroupfs",
-    doc: 'How cgroups are made; must be the kubelet\'s. "systemd" is not there yet.',
+    doc: 'Who makes cgroups: davit ("cgroupfs"), or systemd, where that runs the host. kubelet asks for it.',
   }),
   monitorPath: program({
     default: "conmon",

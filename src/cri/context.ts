@@ -27,6 +27,8 @@ export interface CriContext {
   readonly stats: StatsReader;
   /** The network of the default handler: what the node's readiness depends on. */
   readonly network: PodNetwork;
+  /** Who makes cgroups. */
+  readonly cgroupDriver: "cgroupfs" | "systemd";
   /** What each handler can do; nothing of it while the runtimes are still being asked. */
   readonly handlers: () => readonly HandlerFeatures[];
   /** Facts for the verbose Status, as JSON values by key. */

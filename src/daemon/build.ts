@@ -1,4 +1,5 @@
 import { join } from "node:path";
+import { RuntimeError } from "../base/errors.ts";
 import { KeyedLock } from "../base/keyed-lock.ts";
 import type { Logger } from "../base/logger.ts";
 import { TaskGroup } from "../base/task-group.ts";
@@ -8,7 +9,7 @@ import type { ContainerStore } from "../core/container/index.ts";
 import { type Faults, Operations } from "../core/operation/index.ts";
 import { type SandboxController, SandboxStore } from "../core/sandbox/index.ts";
 import type { CriContext } from "../cri/index.ts";
-import { FsPodCgroups } from "../drivers/cgroups/index.ts";
+import { PodCgroupsByDriver } from "../drivers/cgroups/index.ts";
 import { AttachmentNotes } from "../drivers/cni/index.ts";
 import { PodSandboxController } from "../drivers/podsandbox/index.ts";
 import { Records } from "../drivers/records/index.ts";
@@ -30,7 +31,14 @@ import { FailedEnds } from "../engine/failed-ends.ts";
 import { Janitor } from "../engine/janitor.ts";
 import { LateRecords } from "../engine/late-records.ts";
 import { defaultTimes, recoverSandboxes, type SandboxContext } from "../engine/sandbox/index.ts";
-import { type CgroupLayout, detectCgroups, hostBootId, NamespaceWatch } from "../linux/index.ts";
+import {
+  type CgroupLayout,
+  detectCgroups,
+  hostBootId,
+  isRunBySystemd,
+  NamespaceWatch,
+  systemdFolder,
+} from "../linux/index.ts";
 import { buildContainers } from "./build-containers.ts";
 import { openStreaming } from "./build-streaming.ts";
 import type { CallView } from "./calls.ts";
@@ -79,8 +87,7 @@ export async function build(config: Config, options: BuildOptions): Promise<Buil
 
   const database = undo.use(Records.open(join(config.root, "davit.db"), { logger: log }));
   const records = undo.use(new LateRecords(database, log));
-  const layout = detectCgroups();
-  if (layout.version === "v1" && layout.advice !== undefined) log.warn(layout.advice);
+  const layout = usableCgroups(config.runtime.cgroupDriver, log);
   const namespaces = undo.use(new NamespaceWatch());
   const podsandbox = await PodSandboxController.open({
     state: config.state,
@@ -118,7 +125,7 @@ export async function build(config: Config, options: BuildOptions): Promise<Buil
       removeAll: (id) => removeContainersOf(containers, id),
     },
     networkOf: (handler) => networks.of(handler),
-    cgroups: new FsPodCgroups(layout),
+    cgroups: new PodCgroupsByDriver(layout, config.runtime.cgroupDriver),
     namespaces,
   };
   engine.parts.tasks.spawn("ask the OCI runtimes for their features", () => handlers.probe(log));
@@ -135,6 +142,7 @@ export async function build(config: Config, options: BuildOptions): Promise<Buil
       urls,
       stats: statsOf({ cgroups: layout, images, clock }, [store, containers.store]),
       network: networks.default,
+      cgroupDriver: config.runtime.cgroupDriver,
       handlers: () => handlers.features(),
       describe: () => ({
         ...recordFacts(database, records),
@@ -163,6 +171,17 @@ async function recoverAll(
   await recoverAllContainers(contexts, records);
   if (unread.has("sandbox") || unread.has("attachment")) return;
   collectGarbage({ ...sandboxes, networks: networks.all() });
+}
+
+/** The host's cgroups. Without systemd its driver would start no container, for reasons that name something else. */
+function usableCgroups(driver: Config["runtime"]["cgroupDriver"], log: Logger): CgroupLayout {
+  const layout = detectCgroups();
+  if (layout.version === "v1" && layout.advice !== undefined) log.warn(layout.advice);
+  if (driver !== "systemd" || isRunBySystemd()) return layout;
+  throw new RuntimeError(
+    "failed-precondition",
+    `use runtime.cgroup_driver = "systemd": this host is not run by systemd (no ${systemdFolder}); set it to "cgroupfs", in kubelet's cgroupDriver, too`,
+  );
 }
 
 /** What the verbose Status tells of the records. */

@@ -1,4 +1,4 @@
-import { readFileSync } from "node:fs";
+import { existsSync, readFileSync } from "node:fs";
 import { release } from "node:os";
 
 import { systemError } from "./system-error.ts";
@@ -16,4 +16,12 @@ export function hostBootId(): string {
 /** The kernel's release, as `uname -r` prints it. */
 export function kernelRelease(): string {
   return release();
+}
+
+/** What is there exactly where systemd is the first process (sd_booted(3)). */
+export const systemdFolder = "/run/systemd/system";
+
+/** Whether systemd runs this host, and so can be asked for cgroups. */
+export function isRunBySystemd(): boolean {
+  return existsSync(systemdFolder);
 }

@@ -32,7 +32,7 @@ export {
   openFifoWriter,
 } from "./fifo.ts";
 export { type FileLock, lockFile } from "./file-lock.ts";
-export { hostBootId, kernelRelease } from "./host.ts";
+export { hostBootId, isRunBySystemd, kernelRelease, systemdFolder } from "./host.ts";
 export { releaseMemory } from "./memory.ts";
 export {
   type BindOptions,

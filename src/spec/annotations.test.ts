@@ -21,3 +21,10 @@ test("specAnnotations() names pod and container, whatever the request says", () 
     "io.kubernetes.cri.image-name": "example.org/app:1",
   });
 });
+
+test("specAnnotations() keeps crun from making a cgroup below a scope of systemd's", () => {
+  const input = specInput({}, { cgroupPath: "kubepods-pod1.slice:cri-containerd:c1" });
+  assert.equal(specAnnotations(input)["run.oci.systemd.subgroup"], "");
+  const plain = specAnnotations(specInput({}, { cgroupPath: "/kubepods/pod1/c1" }));
+  assert.equal("run.oci.systemd.subgroup" in plain, false);
+});

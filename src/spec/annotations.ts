@@ -6,7 +6,7 @@ import type { SpecInput } from "./input.ts";
  * request cannot pass a container off as another pod's.
  */
 export function specAnnotations(
-  input: Pick<SpecInput, "sandbox" | "config" | "imageName" | "annotations">,
+  input: Pick<SpecInput, "sandbox" | "config" | "imageName" | "annotations" | "cgroupPath">,
 ): Readonly<Record<string, string>> {
   const pod = input.sandbox.config.metadata;
   return {
@@ -18,5 +18,7 @@ export function specAnnotations(
     "io.kubernetes.cri.sandbox-uid": pod?.uid ?? "",
     "io.kubernetes.cri.container-name": input.config.metadata?.name ?? "",
     "io.kubernetes.cri.image-name": input.imageName,
+    // crun: the scope itself is the container's cgroup, as with runc, and not one below it.
+    ...(input.cgroupPath.startsWith("/") ? {} : { "run.oci.systemd.subgroup": "" }),
   };
 }

@@ -206,6 +206,14 @@ describe("the daemon", () => {
     assert.equal(readFileSync(file, "utf8"), "keep me");
   });
 
+  const skip = existsSync("/run/systemd/system") && "systemd runs this host";
+  test("does not start with systemd's cgroups where there is no systemd", { skip }, async () => {
+    await using other = TestDaemon.prepare({ config: { runtime: { cgroup_driver: "systemd" } } });
+    other.launch();
+    assert.notEqual((await other.exited).code, 0);
+    assert.match(other.tail(5), /this host is not run by systemd.*set it to \W*cgroupfs/);
+  });
+
   test("takes its socket away when it ends, and does not wait for idle clients", async () => {
     const id = await runPod(daemon, bare());
     const begin = performance.now();

@@ -1,6 +1,6 @@
 import { randomBytes } from "node:crypto";
 import type { ContainerConfig, ContainerMetadata } from "../../gen/runtime/v1/api_pb.ts";
-import type { Sandbox } from "../sandbox/index.ts";
+import { containerCgroup, type Sandbox } from "../sandbox/index.ts";
 
 /** A new container id: 64 hexadecimal digits, as the peers' ids are. */
 export function newContainerId(): string {
@@ -27,6 +27,6 @@ export function placeOf(
   return {
     logPath: `${folder === "" ? "/var/log/pods" : folder.replace(/\/+$/, "")}/${file}`,
     hasLog,
-    cgroupPath: `${sandbox.cgroup?.parent ?? ""}/${id}`,
+    cgroupPath: containerCgroup(sandbox.cgroup, id).path,
   };
 }

@@ -22,6 +22,7 @@ export type {
   NamespaceStates,
   PodCgroups,
 } from "./environment.ts";
+export { containerCgroup, containerOfCgroup, isScope, slicePath } from "./cgroup-paths.ts";
 export {
   cgroupResources,
   cgroupResourcesOf,

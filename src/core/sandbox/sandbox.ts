@@ -41,6 +41,8 @@ export interface PodCgroup {
    * undefined when the parent was there before. Only what davit made it writes and removes.
    */
   readonly ownedFrom: string | undefined;
+  /** Who makes the cgroups in it; davit itself, by cgroupfs, where that is not said. */
+  readonly driver?: "systemd";
 }
 
 /** Addresses and routes of a sandbox, as its CNI plugins answered. */

@@ -1,7 +1,11 @@
 import type { MessageInitShape } from "@bufbuild/protobuf";
 import { CgroupDriver, type RuntimeConfigResponseSchema } from "../../gen/runtime/v1/api_pb.ts";
+import type { CriContext } from "../context.ts";
 
 /** The cgroup driver, which kubelet 1.28 and newer takes from here instead of its own settings. */
-export function runtimeConfig(): MessageInitShape<typeof RuntimeConfigResponseSchema> {
-  return { linux: { cgroupDriver: CgroupDriver.CGROUPFS } };
+export function runtimeConfig(
+  context: Pick<CriContext, "cgroupDriver">,
+): MessageInitShape<typeof RuntimeConfigResponseSchema> {
+  const { SYSTEMD, CGROUPFS } = CgroupDriver;
+  return { linux: { cgroupDriver: context.cgroupDriver === "systemd" ? SYSTEMD : CGROUPFS } };
 }

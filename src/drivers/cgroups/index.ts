@@ -1,2 +1,3 @@
-// The cgroups of pods on this host, v1 and v2, by cgroupfs. Imports core, linux and spec.
-export { FsPodCgroups } from "./pod-cgroups.ts";
+// The cgroups of pods on this host, v1 and v2, by cgroupfs or by systemd. Imports core, linux and
+// spec. Start with by-driver.ts.
+export { PodCgroupsByDriver } from "./by-driver.ts";

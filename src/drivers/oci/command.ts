@@ -25,7 +25,7 @@ import {
 } from "../../linux/index.ts";
 import { within } from "./container-end.ts";
 import { endTree } from "./end-tree.ts";
-import { runtimeEnv, runtimeFailure, runtimeProgram } from "./runtime-command.ts";
+import { runtimeEnv, runtimeFailure, runtimeOptions, runtimeProgram } from "./runtime-command.ts";
 
 /** The container that a command is run in. */
 export interface ExecTarget {
@@ -163,7 +163,8 @@ export class Command {
     this.child = spawnChild({
       file: runtimeProgram(target.runtimePath),
       args: [
-        ...["--root", target.runtimeRoot, "exec"],
+        ...runtimeOptions(target.runtimeRoot, target.cgroupPath),
+        "exec",
         ...["--process", files.specFile, "--pid-file", files.pidFile],
         ...(subgroup === undefined ? [] : ["--cgroup", subgroup]),
         ...(consoleSocket === undefined ? [] : ["--console-socket", consoleSocket]),

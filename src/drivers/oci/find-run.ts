@@ -1,7 +1,7 @@
 import { readlinkSync } from "node:fs";
 
 import type { StartedContainer } from "../../core/container/index.ts";
-import type { ProcessIdentity } from "../../core/sandbox/index.ts";
+import { containerOfCgroup, type ProcessIdentity } from "../../core/sandbox/index.ts";
 import { openProcess, type ProcessRef } from "../../linux/index.ts";
 import { readExitFile } from "./container-end.ts";
 import type { Facts } from "./facts.ts";
@@ -52,7 +52,7 @@ export async function findRun(options: {
 async function openOwn(pid: number, id: string): Promise<ProcessRef | undefined> {
   const process = openProcess(pid);
   const cgroups = await textOf(`/proc/${pid}/cgroup`);
-  if (cgroups.split(/[/\n]/).includes(id)) return process;
+  if (cgroups.split(/[/\n]/).some((name) => containerOfCgroup(name) === id)) return process;
   process?.close();
   return undefined;
 }

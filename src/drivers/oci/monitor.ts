@@ -6,6 +6,7 @@ import type { Readable } from "node:stream";
 import { messageOf, RuntimeError } from "../../base/errors.ts";
 import type { Logger } from "../../base/logger.ts";
 import type { ContainerBundle } from "../../core/container/index.ts";
+import { isScope } from "../../core/sandbox/index.ts";
 import { type Child, spawnChild } from "../../linux/index.ts";
 import type { Places } from "./places.ts";
 import {
@@ -63,6 +64,7 @@ export async function startMonitor(options: {
     ...["--cid", bundle.id, "--cuuid", bundle.id, "--bundle", folder],
     ...["--runtime", runtimeProgram(options.runtimePath)],
     `--runtime-arg=--root=${places.runtimeRoot(options.runtimePath)}`,
+    ...(isScope(bundle.cgroupPath) ? ["--runtime-arg=--systemd-cgroup"] : []),
     ...["--container-pidfile", places.file(bundle.id, "pid")],
     ...["--exit-dir", places.exits],
     ...["--log-path", await logArgument(places, bundle)],

@@ -40,9 +40,8 @@ export class Remains {
       readonly timeoutMs?: number;
     } = {},
   ): Promise<void> {
-    const { runtimePath } = facts;
-    const root = this.#places.runtimeRoot(runtimePath);
-    return callRuntime({ runtimePath, root, args, timeoutMs: verbMs, ...options });
+    const root = this.#places.runtimeRoot(facts.runtimePath);
+    return callRuntime({ ...facts, root, args, timeoutMs: verbMs, ...options });
   }
 
   /**

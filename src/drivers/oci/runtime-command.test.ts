@@ -2,7 +2,13 @@ import assert from "node:assert/strict";
 import { describe, test } from "node:test";
 
 import { isKind } from "../../base/errors.ts";
-import { parseSyncMessage, programPath, runtimeFailure, runtimeWords } from "./runtime-command.ts";
+import {
+  parseSyncMessage,
+  programPath,
+  runtimeFailure,
+  runtimeOptions,
+  runtimeWords,
+} from "./runtime-command.ts";
 
 describe("parseSyncMessage()", () => {
   test("reads a pid, and a failure with the runtime's words", () => {
@@ -53,4 +59,10 @@ test("programPath() finds a program, or says what to do", () => {
   assert.match(programPath("sh"), /\/sh$/);
   assert.equal(programPath("/opt/crun"), "/opt/crun");
   assert.throws(() => programPath("no-such-runtime"), /find program "no-such-runtime".*install/);
+});
+
+test("runtimeOptions() tells a runtime of systemd where systemd made the cgroup", () => {
+  assert.deepEqual(runtimeOptions("/r", "/kubepods/pod1/c1"), ["--root", "/r"]);
+  const scope = "/kubepods.slice/kubepods-pod1.slice/cri-containerd-c1.scope";
+  assert.deepEqual(runtimeOptions("/r", scope), ["--root", "/r", "--systemd-cgroup"]);
 });

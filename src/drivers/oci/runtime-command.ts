@@ -1,6 +1,7 @@
 import { basename } from "node:path";
 
 import { messageOf, RuntimeError } from "../../base/errors.ts";
+import { isScope } from "../../core/sandbox/index.ts";
 import { findProgram, type RunResult, run, sealedProgram } from "../../linux/index.ts";
 
 /** How long a runtime may take to read its own files. */
@@ -29,10 +30,20 @@ export function runtimeProgram(path: string): string {
   return basename(path) === "crun" ? sealedProgram(path) : path;
 }
 
+/**
+ * The options before every verb. The manager of cgroups is cgroupfs when nothing is said; a scope was
+ * made by systemd, and only systemd may change it.
+ */
+export function runtimeOptions(root: string, cgroupPath: string): readonly string[] {
+  return ["--root", root, ...(isScope(cgroupPath) ? ["--systemd-cgroup"] : [])];
+}
+
 /** A verb of an OCI runtime to run to its end. */
 export interface RuntimeCall {
   readonly runtimePath: string;
   readonly root: string;
+  /** The container's. */
+  readonly cgroupPath: string;
   /** The verb with its arguments. */
   readonly args: readonly string[];
   readonly input?: string;
@@ -42,13 +53,12 @@ export interface RuntimeCall {
 
 /**
  * Runs a verb of an OCI runtime. Rejects with the runtime's own words when it fails, and by timeout
- * and signal; the runtime is then killed. crun and runc take the same command line here; both use
- * cgroupfs when they are told nothing else.
+ * and signal; the runtime is then killed. crun and runc take the same command line here.
  */
 export async function callRuntime(call: RuntimeCall): Promise<void> {
   const result = await run({
     file: runtimeProgram(call.runtimePath),
-    args: ["--root", call.root, ...call.args],
+    args: [...runtimeOptions(call.root, call.cgroupPath), ...call.args],
     env: runtimeEnv,
     timeoutMs: call.timeoutMs,
     killGroup: true,

@@ -77,7 +77,11 @@ function parse(row: Row): Sandbox {
     bootId: fields.string("bootId"),
     state: parseState(fields.object("state")),
     ...(cgroup && {
-      cgroup: { parent: cgroup.string("parent"), ownedFrom: cgroup.optionalString("ownedFrom") },
+      cgroup: {
+        parent: cgroup.string("parent"),
+        ownedFrom: cgroup.optionalString("ownedFrom"),
+        ...(cgroup.optionalString("driver") === "systemd" && { driver: "systemd" as const }),
+      },
     }),
     ...(process && { process: parseProcess(process) }),
     ...(fields.has("netnsPath") && { netnsPath: fields.string("netnsPath") }),

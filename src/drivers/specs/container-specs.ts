@@ -8,7 +8,7 @@ import type {
   ResourceUpdate,
   SpecSubject,
 } from "../../core/container/index.ts";
-import type { Sandbox } from "../../core/sandbox/index.ts";
+import { containerCgroup, type Sandbox } from "../../core/sandbox/index.ts";
 import {
   checkContainerConfig,
   containerSpec,
@@ -130,7 +130,7 @@ export class HostContainerSpecs implements ContainerSpecs {
         source: subject.volumes[index] ?? "",
       })),
       user: container.user,
-      cgroupPath: container.cgroupPath,
+      cgroupPath: containerCgroup(sandbox.cgroup, container.id).specPath,
       host: this.#host,
       runtime: this.#featuresOf(sandbox),
     };

@@ -23,5 +23,5 @@ export {
 export { memoryInUse, refuseBelowUse } from "./memory-use.ts";
 export { rememberLimits } from "./remember.ts";
 export { parseOomKills, ranOutOfMemory } from "./oom.ts";
-export { type CgroupResources, writeResources } from "./resources.ts";
+export { type CgroupResources, weightOfShares, writeResources } from "./resources.ts";
 export { createCgroup, removeCgroup } from "./tree.ts";

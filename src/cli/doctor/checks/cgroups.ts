@@ -1,4 +1,4 @@
-import type { MountEntry } from "../../../linux/index.ts";
+import { type MountEntry, systemdFolder } from "../../../linux/index.ts";
 import { type Check, firstLine, type Subject, wordsOf } from "../check.ts";
 import { catalogue, type Finding, type Mend } from "../finding.ts";
 import type { Host } from "../host.ts";
@@ -19,6 +19,7 @@ const kinds = catalogue("cgroups", {
   ],
   "read-only": ["error", "no cgroup can be made for a pod"],
   "v1-in-use": ["note", "it works, but systemd and Kubernetes are giving cgroup v1 up"],
+  "no-systemd": ["error", "davit does not start with the systemd cgroup driver on such a host"],
   "kubelet-driver": ["error", "kubelet and davit must make cgroups in the same way"],
 });
 
@@ -39,7 +40,7 @@ export const cgroupsCheck: Check = {
     const unified = mounts.find(({ fsType }) => fsType === "cgroup2");
     const legacy = mounts.filter(({ fsType }) => fsType === "cgroup");
     const isV1 = legacy.some(({ superOptions }) => superOptions.some(isController));
-    const driver = await kubeletDriver(subject);
+    const driver = [...(await kubeletDriver(subject)), ...(await systemd(subject))];
     if (!isV1 && unified === undefined) {
       const mend = `mount -t cgroup2 cgroup2 ${folder}`;
       return [kinds.report("none", "no cgroups are mounted", mend), ...driver];
@@ -181,6 +182,18 @@ async function kubeletDriver({ host, config }: Subject): Promise<readonly Findin
       "kubelet-driver",
       `kubelet is set to "${driver}" (${file}), davit to "${ours}"`,
       `set cgroupDriver: ${ours} in ${file} and restart kubelet`,
+    ),
+  ];
+}
+
+async function systemd({ host, config }: Subject): Promise<readonly Finding[]> {
+  if (config.runtime.cgroupDriver !== "systemd") return [];
+  if ((await host.look(systemdFolder)) !== undefined) return [];
+  return [
+    kinds.report(
+      "no-systemd",
+      `runtime.cgroup_driver is "systemd", and this host is not run by systemd (no ${systemdFolder})`,
+      'set "runtime.cgroup_driver" to "cgroupfs", and kubelet\'s cgroupDriver, too',
     ),
   ];
 }

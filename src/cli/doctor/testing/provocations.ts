@@ -164,6 +164,9 @@ export const provocations: Readonly<Record<string, Provocation>> = {
     machine.mountTable = [mountEntry("/", "ext4"), cgroups];
   }),
   "cgroups.v1-in-use": hybrid("hugetlb"),
+  "cgroups.no-systemd": () => ({
+    config: parseConfig('[runtime]\ncgroup_driver = "systemd"\n', "davit.toml"),
+  }),
   "cgroups.kubelet-driver": file(kubelet, "a: b\ncgroupDriver: systemd\n"),
 
   "programs.addon": nothing,

@@ -1,0 +1,58 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { isKind } from "../../base/errors.ts";
+import { containerCgroup, containerOfCgroup, isScope, slicePath } from "./cgroup-paths.ts";
+
+const id = "0123456789abcdef".repeat(4);
+
+test("slicePath() is where systemd keeps a slice, by its name or by its whole path", () => {
+  const pod = "kubepods-burstable-pod1234_abcd.slice";
+  const path = `/kubepods.slice/kubepods-burstable.slice/${pod}`;
+  assert.equal(slicePath(pod), path);
+  assert.equal(slicePath(path), path);
+  assert.equal(slicePath("system.slice"), "/system.slice");
+  assert.equal(slicePath("a\\x2db-c.slice"), "/a\\x2db.slice/a\\x2db-c.slice");
+});
+
+test("slicePath() refuses what is no slice", () => {
+  const wrong = [
+    "/kubepods/burstable/pod1",
+    ".slice",
+    "-.slice",
+    "a--b.slice",
+    "-a.slice",
+    "a-.slice",
+    "a b.slice",
+    "a.scope",
+    `${"a".repeat(250)}.slice`,
+  ];
+  for (const each of wrong) {
+    assert.throws(
+      () => slicePath(each),
+      (error) => isKind(error, "invalid-argument") && String(error).includes("a-b.slice"),
+      each,
+    );
+  }
+});
+
+test("containerCgroup() is a folder with cgroupfs, and a scope in the slice with systemd", () => {
+  assert.deepEqual(containerCgroup({ parent: "/kubepods/pod1", ownedFrom: undefined }, id), {
+    path: `/kubepods/pod1/${id}`,
+    specPath: `/kubepods/pod1/${id}`,
+  });
+  // kubelet's driver is another one: the folder is what was asked for.
+  const { path } = containerCgroup({ parent: "/a.slice", ownedFrom: undefined }, id);
+  assert.equal(path, `/a.slice/${id}`);
+  const scope = containerCgroup(
+    { parent: "/kubepods.slice/kubepods-pod1.slice", ownedFrom: undefined, driver: "systemd" },
+    id,
+  );
+  assert.deepEqual(scope, {
+    path: `/kubepods.slice/kubepods-pod1.slice/cri-containerd-${id}.scope`,
+    specPath: `kubepods-pod1.slice:cri-containerd:${id}`,
+  });
+  assert.deepEqual([isScope(scope.path), isScope(path)], [true, false]);
+  for (const each of [scope.path, path]) {
+    assert.equal(containerOfCgroup(each.slice(each.lastIndexOf("/") + 1)), id);
+  }
+});

@@ -1,0 +1,120 @@
+import { existsSync } from "node:fs";
+import { basename } from "node:path";
+import { isKind } from "../../base/errors.ts";
+import { beforeAbort } from "../../base/rollback.ts";
+import {
+  type CgroupResources,
+  type PodCgroup,
+  type PodCgroups,
+  slicePath,
+} from "../../core/sandbox/index.ts";
+import {
+  type CgroupLayout,
+  cgroupDirs,
+  killCgroup,
+  removeCgroup,
+  writeResources,
+} from "../../linux/index.ts";
+import {
+  type CallSystemd,
+  callSystemd,
+  changeSliceArgs,
+  limitProperties,
+  startSliceArgs,
+  stopSliceArgs,
+} from "./systemd.ts";
+
+/**
+ * Pod cgroups that are systemd's slices.
+ *
+ * kubelet starts a pod's slice before it asks for the sandbox. Only for clients that leave that to
+ * the runtime does davit start one, `davit-<id>.slice`, and then owns it; the slices that it lies in
+ * are systemd's own affair.
+ */
+export class SystemdPodCgroups implements Omit<PodCgroups, "check"> {
+  readonly #layout: CgroupLayout;
+  readonly #call: CallSystemd;
+
+  constructor(layout: CgroupLayout, call: CallSystemd = callSystemd) {
+    this.#layout = layout;
+    this.#call = call;
+  }
+
+  plan(parent: string, id: string, others: readonly PodCgroup[]): PodCgroup {
+    const path = slicePath(parent === "" ? ownSlice(id) : parent);
+    const isOurs = others.some((other) => other.ownedFrom === path);
+    const ownedFrom = isOurs || !this.#exists(path) ? path : undefined;
+    return { parent: path, ownedFrom, driver: "systemd" };
+  }
+
+  async prepare(cgroup: PodCgroup, resources: CgroupResources | undefined): Promise<void> {
+    const { parent, ownedFrom } = cgroup;
+    // Another pod of davit's may have started it.
+    if (ownedFrom === undefined || this.#exists(parent)) return;
+    const properties = limitProperties(resources ?? {}, this.#layout.version);
+    await this.#call(startSliceArgs(basename(parent), properties));
+    if (resources !== undefined) await this.#write(parent, resources);
+  }
+
+  async update(cgroup: PodCgroup, resources: CgroupResources): Promise<() => Promise<void>> {
+    const { parent, ownedFrom } = cgroup;
+    if (ownedFrom === undefined) return () => Promise.resolve();
+    const takeBack = await this.#write(parent, resources);
+    const properties = limitProperties(resources, this.#layout.version);
+    if (properties.length === 0) return takeBack;
+    try {
+      await this.#call(changeSliceArgs(basename(parent), properties));
+    } catch (error) {
+      await takeBack();
+      throw error;
+    }
+    return takeBack;
+  }
+
+  async remove(
+    cgroup: PodCgroup,
+    listOthers: () => readonly PodCgroup[],
+    signal: AbortSignal,
+  ): Promise<void> {
+    const { parent, ownedFrom } = cgroup;
+    if (ownedFrom === undefined) return;
+    if (listOthers().some((other) => `${other.parent}/`.startsWith(`${parent}/`))) return;
+    await beforeAbort(this.#end(parent), signal);
+  }
+
+  async sweep(ids: Iterable<string>): Promise<readonly string[]> {
+    const swept: string[] = [];
+    for (const id of ids) {
+      if (!/^[0-9a-f]{64}$/.test(id)) continue;
+      const path = slicePath(ownSlice(id));
+      if (!this.#exists(path)) continue;
+      await killCgroup(this.#layout, path);
+      await this.#end(path);
+      swept.push(`slice ${basename(path)}`);
+    }
+    return swept;
+  }
+
+  async #end(path: string): Promise<void> {
+    try {
+      await this.#call(stopSliceArgs(basename(path)));
+    } catch (error) {
+      if (!isKind(error, "not-found")) throw error;
+    }
+    if (this.#exists(path)) await removeCgroup(this.#layout, path);
+  }
+
+  /** What systemd has no property for, and in v1's files what it has. A slice without processes may have no cgroup yet. */
+  async #write(path: string, resources: CgroupResources): Promise<() => Promise<void>> {
+    if (!this.#exists(path)) return () => Promise.resolve();
+    return writeResources(this.#layout, path, resources);
+  }
+
+  #exists(path: string): boolean {
+    return cgroupDirs(this.#layout, path).some((dir) => existsSync(dir));
+  }
+}
+
+function ownSlice(id: string): string {
+  return `davit-${id}.slice`;
+}

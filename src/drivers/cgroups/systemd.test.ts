@@ -1,0 +1,112 @@
+import assert from "node:assert/strict";
+import { mkdirSync, mkdtempSync, rmdirSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { test } from "node:test";
+import { RuntimeError } from "../../base/errors.ts";
+import { changeSliceArgs, limitProperties, startSliceArgs, stopSliceArgs } from "./systemd.ts";
+import { SystemdPodCgroups } from "./systemd-pod-cgroups.ts";
+
+const mib = 1n << 20n;
+const id = "0123456789abcdef".repeat(4);
+const soon = AbortSignal.timeout(10_000);
+
+test("limitProperties() says it in the words of systemd, v1 and v2", () => {
+  const limits = {
+    cpuShares: 1024n,
+    cpuQuota: 50_000n,
+    cpuPeriod: 200_000n,
+    memoryLimitBytes: 64n * mib,
+    memorySwapLimitBytes: 80n * mib,
+  };
+  assert.deepEqual(limitProperties(limits, "v2"), [
+    ["CPUWeight", "t", "39"],
+    ["CPUQuotaPerSecUSec", "t", "250000"],
+    ["CPUQuotaPeriodUSec", "t", "200000"],
+    ["MemoryMax", "t", "67108864"],
+    ["MemorySwapMax", "t", "16777216"],
+  ]);
+  assert.deepEqual(limitProperties({ cpuShares: 2n, memoryLimitBytes: -1n }, "v1"), [
+    ["CPUShares", "t", "2"],
+    ["MemoryLimit", "t", "18446744073709551615"],
+  ]);
+  assert.deepEqual(limitProperties({ cpuQuota: -1n }, "v2")[0]?.[2], "18446744073709551615");
+  assert.deepEqual(limitProperties({ cpuShares: 0n, cpusetCpus: "0" }, "v2"), []);
+});
+
+test("the command lines of busctl", () => {
+  const manager = [
+    "call",
+    "org.freedesktop.systemd1",
+    "/org/freedesktop/systemd1",
+    "org.freedesktop.systemd1.Manager",
+  ];
+  assert.deepEqual(startSliceArgs("davit-a.slice", [["MemoryMax", "t", "5"]]), [
+    ...manager,
+    ...["StartTransientUnit", "ssa(sv)a(sa(sv))", "davit-a.slice", "fail", "2"],
+    ...["Description", "s", "davit pod davit-a.slice", "MemoryMax", "t", "5", "0"],
+  ]);
+  assert.deepEqual(changeSliceArgs("davit-a.slice", [["CPUWeight", "t", "7"]]), [
+    ...manager,
+    ...["SetUnitProperties", "sba(sv)", "davit-a.slice", "true", "1", "CPUWeight", "t", "7"],
+  ]);
+  assert.deepEqual(stopSliceArgs("davit-a.slice"), [
+    ...manager,
+    ...["StopUnit", "ss", "davit-a.slice", "replace"],
+  ]);
+});
+
+test("a pod's slice is kubelet's where it is there, and else davit's until its last pod goes", async () => {
+  const root = mkdtempSync(join(tmpdir(), "davit-slices-"));
+  const calls: string[] = [];
+  const call = (args: readonly string[]): Promise<void> => {
+    const [verb = "", name = ""] = [args[4], args[6]];
+    calls.push(`${verb} ${name}`);
+    const folder = join(root, "davit.slice", name);
+    if (verb === "StartTransientUnit") mkdirSync(folder, { recursive: true });
+    if (verb === "StopUnit") rmdirSync(folder);
+    return Promise.resolve();
+  };
+  const cgroups = new SystemdPodCgroups({ version: "v2", root, controllers: [] }, call);
+
+  mkdirSync(join(root, "kubepods.slice/kubepods-pod1.slice"), { recursive: true });
+  const kubelets = cgroups.plan("kubepods-pod1.slice", id, []);
+  assert.deepEqual(kubelets, {
+    parent: "/kubepods.slice/kubepods-pod1.slice",
+    ownedFrom: undefined,
+    driver: "systemd",
+  });
+  await cgroups.prepare(kubelets, undefined);
+  await cgroups.update(kubelets, { memoryLimitBytes: mib });
+  await cgroups.remove(kubelets, () => [], soon);
+  assert.deepEqual(calls, []);
+
+  const own = cgroups.plan("", id, []);
+  const slice = `davit-${id}.slice`;
+  assert.equal(own.ownedFrom, `/davit.slice/${slice}`);
+  await cgroups.prepare(own, undefined);
+  const second = cgroups.plan(slice, "1", [own]);
+  assert.equal(second.ownedFrom, own.ownedFrom);
+  await cgroups.prepare(second, undefined);
+  await cgroups.remove(own, () => [second], soon);
+  await cgroups.remove(second, () => [], soon);
+  assert.deepEqual(calls, [`StartTransientUnit ${slice}`, `StopUnit ${slice}`]);
+  rmSync(root, { recursive: true });
+});
+
+test("a slice that systemd does not know any more is gone, another failure is told", async () => {
+  const root = mkdtempSync(join(tmpdir(), "davit-slices-"));
+  let kind: "not-found" | "unknown" = "not-found";
+  const layout = { version: "v2", root, controllers: [] } as const;
+  const cgroups = new SystemdPodCgroups(layout, () =>
+    Promise.reject(new RuntimeError(kind, "systemd says no")),
+  );
+  const own = cgroups.plan("", id, []);
+  await cgroups.remove(own, () => [], soon);
+  kind = "unknown";
+  await assert.rejects(
+    cgroups.remove(own, () => [], soon),
+    /systemd says no/,
+  );
+  rmSync(root, { recursive: true });
+});
