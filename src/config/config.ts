@@ -88,7 +88,10 @@ export interface HandlerConfig {
   readonly podAnnotations: readonly string[];
   readonly containerAnnotations: readonly string[];
   readonly privilegedWithoutHostDevices: boolean;
+  readonly privilegedWithoutHostDevicesAllDevicesAllowed: boolean;
+  readonly cgroupWritable: boolean;
   readonly baseRuntimeSpec: string;
+  readonly hooksDir: string;
   readonly cniConfDir: string;
 }
 

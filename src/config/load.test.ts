@@ -59,6 +59,9 @@ test("defaultConfig() has the values that are the contract", () => {
     podAnnotations: [],
     containerAnnotations: [],
     privilegedWithoutHostDevices: false,
+    privilegedWithoutHostDevicesAllDevicesAllowed: false,
+    cgroupWritable: false,
+    hooksDir: "",
     baseRuntimeSpec: "",
     cniConfDir: "",
   });
@@ -118,18 +121,14 @@ test("parseConfig() adds handlers to crun and runc, changes those key by key, ta
   assert.equal(shim.runtime.handlers["constructor"], undefined);
 });
 
-test("parseConfig() refuses what containers of this version would not be given", () => {
+test("parseConfig() refuses a setting of a handler that would do nothing without another", () => {
   const handler = "[runtime.handlers.crun]\n";
-  for (const [key, value] of [
-    ["privileged_without_host_devices", "true"],
-    ["pod_annotations", '["x"]'],
-    ["container_annotations", '["x"]'],
-    ["base_runtime_spec", '"/x.json"'],
-  ] as const) {
-    assert.deepEqual(findings(`${handler}${key} = ${value}`), [
-      `2: "runtime.handlers.crun.${key}" is not carried out yet: leave it out`,
-    ]);
-  }
+  const allowed = "privileged_without_host_devices_all_devices_allowed";
+  assert.deepEqual(findings(`${handler}${allowed} = true`), [
+    `2: "runtime.handlers.crun.${allowed}" would do nothing: set runtime.handlers.crun.privileged_without_host_devices to true`,
+  ]);
+  const both = `${handler}${allowed} = true\nprivileged_without_host_devices = true`;
+  assert.equal(parseConfig(both, FILE).runtime.handlers["crun"]?.cgroupWritable, false);
 });
 
 test("parseConfig() names the key that an unknown one was meant to be", () => {

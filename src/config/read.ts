@@ -53,20 +53,15 @@ export function checkTogether(config: Config, findings: Finding[]): void {
   refuseWithoutEffect(config.runtime, findings);
 }
 
-/** Settings that this version reads and does not carry out: taking them silently would be a lie. */
+/** A setting that does nothing without another one: taking it silently would be a lie. */
 function refuseWithoutEffect({ handlers }: RuntimeConfig, findings: Finding[]): void {
   for (const [name, handler] of Object.entries(handlers)) {
-    if (handler.controller === "shim") continue; // its pods are refused as a whole so far
-    const set = {
-      privilegedWithoutHostDevices: handler.privilegedWithoutHostDevices,
-      podAnnotations: handler.podAnnotations.length > 0,
-      containerAnnotations: handler.containerAnnotations.length > 0,
-      baseRuntimeSpec: handler.baseRuntimeSpec !== "",
-    };
-    for (const [field, isSet] of Object.entries(set)) {
-      const key = `runtime.handlers.${name}.${tomlKey(field)}`;
-      if (isSet) findings.push({ key, message: `"${key}" is not carried out yet: leave it out` });
-    }
+    if (!handler.privilegedWithoutHostDevicesAllDevicesAllowed) continue;
+    if (handler.privilegedWithoutHostDevices) continue;
+    const at = `runtime.handlers.${name}`;
+    const key = `${at}.privileged_without_host_devices_all_devices_allowed`;
+    const needed = `${at}.privileged_without_host_devices`;
+    findings.push({ key, message: `"${key}" would do nothing: set ${needed} to true` });
   }
 }
 
@@ -217,7 +212,7 @@ function asTable(raw: unknown, key: string, findings: Finding[]): Table {
   return {};
 }
 
-/** "must be" for a value that is wrong; the one refusal with a sentence of its own is systemd's. */
+/** "must be" for a value that is wrong. */
 function refusal(key: string, value: unknown, allowed: string): string {
   return `"${key}" is ${shown(value)}: must be ${allowed}`;
 }

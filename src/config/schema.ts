@@ -215,19 +215,31 @@ export const handlerSection: Section<HandlerTable> = {
   }),
   podAnnotations: texts({
     default: [],
-    doc: 'The pod annotations that the runtime is given, also by pattern: "io.katacontainers.*". Not carried out yet.',
+    doc: 'The pod annotations that the runtime is given, also by pattern: "io.katacontainers.*".',
   }),
   containerAnnotations: texts({
     default: [],
-    doc: "The container annotations that the runtime is given, also by pattern. Not carried out yet.",
+    doc: "The container annotations that the runtime is given, also by pattern.",
   }),
   privilegedWithoutHostDevices: flag({
     default: false,
-    doc: "true keeps the host's devices from privileged containers. Not carried out yet.",
+    doc: "true keeps the host's devices from privileged containers.",
+  }),
+  privilegedWithoutHostDevicesAllDevicesAllowed: flag({
+    default: false,
+    doc: "true lets such a container use every device that it makes itself by mknod.",
+  }),
+  cgroupWritable: flag({
+    default: false,
+    doc: "true mounts /sys/fs/cgroup writable, also where a container is not privileged. On cgroup v2 alone.",
   }),
   baseRuntimeSpec: optionalPath({
     default: "",
-    doc: "A config.json to start each container's OCI spec from. Not carried out yet.",
+    doc: "A config.json to start each container's OCI spec from. See docs/handlers.md.",
+  }),
+  hooksDir: optionalPath({
+    default: "",
+    doc: "A folder of OCI hooks (*.json, oci-hooks(5)), read at each start. See docs/handlers.md.",
   }),
   cniConfDir: optionalPath({
     default: "",

@@ -109,6 +109,7 @@ export async function buildContainers(
         const features = handlers.runtimeFeatures(sandbox.handler);
         return { ...features, idmapMounts: features.idMappedMounts };
       },
+      settingsOf: (sandbox) => handlers.settings(sandbox.handler),
     }),
     ignoreVolumes: config.images.volumes === "ignore",
     runtimes: [runtime, shims],

@@ -5,6 +5,7 @@ import type { BoundHandler, Handlers } from "../core/sandbox/index.ts";
 import type { HandlerFeatures } from "../cri/index.ts";
 import { type RuntimeFeatures, readRuntimeFeatures } from "../drivers/oci/index.ts";
 import { encodeOptions, isRuncType, runtimeOfOptions } from "../drivers/shim/index.ts";
+import type { HandlerSettings } from "../drivers/specs/index.ts";
 import { userNamespaceObstacle } from "../linux/index.ts";
 
 /** The handlers of the configuration, and what their runtimes can do. */
@@ -64,6 +65,13 @@ export class ConfiguredHandlers implements Handlers {
     const features = this.#runtimes.get(name);
     if (features === undefined) return "its OCI runtime did not say what it can do";
     return features.idMappedMounts ? undefined : "its OCI runtime has no id-mapped mounts";
+  }
+
+  /** What the configuration says of a sandbox's handler now; nothing special once it is gone from it. */
+  settings(handler: BoundHandler): HandlerSettings {
+    const { handlers } = this.#config;
+    const known = Object.hasOwn(handlers, handler.name) ? handlers[handler.name] : undefined;
+    return known ?? plainHandler;
   }
 
   /** Asks the runtimes. A runtime that does not answer has no features; pods without them still run. */
@@ -130,3 +138,13 @@ const silentRuntime: RuntimeFeatures = {
 };
 
 const nothing: Features = { recursiveReadOnlyMounts: false, userNamespaces: false };
+
+const plainHandler: HandlerSettings = {
+  podAnnotations: [],
+  containerAnnotations: [],
+  privilegedWithoutHostDevices: false,
+  privilegedWithoutHostDevicesAllDevicesAllowed: false,
+  cgroupWritable: false,
+  baseRuntimeSpec: "",
+  hooksDir: "",
+};

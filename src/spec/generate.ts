@@ -2,6 +2,7 @@ import { posix } from "node:path";
 import { specAnnotations } from "./annotations.ts";
 import { withCdiEdits } from "./cdi-apply.ts";
 import { containerDevices, ownedDevices } from "./devices.ts";
+import { withHandler } from "./handler.ts";
 import type { SpecInput } from "./input.ts";
 import { containerMounts } from "./mounts.ts";
 import { containerNamespaces, containerUsers } from "./namespaces.ts";
@@ -37,7 +38,8 @@ export function containerSpec(input: SpecInput): OciSpec {
       ...(rootfsPropagation === undefined ? {} : { rootfsPropagation }),
     },
   };
-  return input.cdi === undefined ? spec : withCdiEdits(spec, input.cdi);
+  const handled = withHandler(spec, input);
+  return input.cdi === undefined ? handled : withCdiEdits(handled, input.cdi);
 }
 
 function linuxPart(input: SpecInput, process: OciProcess): OciLinux {
@@ -52,12 +54,17 @@ function linuxPart(input: SpecInput, process: OciProcess): OciLinux {
     namespaces: containerNamespaces(input),
     ...containerUsers(input),
     cgroupsPath: input.cgroupPath,
-    resources: { devices: rules, ...limits(input) },
+    resources: {
+      devices: privileged && input.allDevicesAllowed === true ? everyDevice : rules,
+      ...limits(input),
+    },
     ...(devices.length === 0 ? {} : { devices }),
     ...containerSecurity(input, process.capabilities.bounding),
     ...(input.selinux === undefined ? {} : { mountLabel: input.selinux.mount }),
   };
 }
+
+const everyDevice = [{ allow: true, access: "rwm" }];
 
 function limits(input: SpecInput): OciResources {
   const resources = input.resources ?? input.config.linux?.resources;

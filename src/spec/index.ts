@@ -1,6 +1,9 @@
 // OCI runtime-specs, made of a CRI request, the image's config and the pod: pure functions that
 // import base, gen and core and do no I/O. Start with generate.ts; what the caller has to find out
 // first stands in input.ts.
+export { allowedAnnotations } from "./allow-list.ts";
+export type { BaseSpec } from "./base-spec.ts";
+export { parseBaseSpec } from "./base-spec.ts";
 export type { CdiDeviceNode, CdiEdits, CdiFile, ReadCdiFile } from "./cdi.ts";
 export { cdiEdits, refuseCdi, requestedCdiDevices } from "./cdi.ts";
 export { parseCdiFile } from "./cdi-file.ts";
@@ -8,6 +11,8 @@ export { defaultApparmor, defaultApparmorName } from "./apparmor-default.ts";
 export { linuxCapabilities } from "./capabilities.ts";
 export type { HostDevice, GrantedDevice } from "./devices.ts";
 export { containerSpec } from "./generate.ts";
+export type { HookDefinition } from "./hooks.ts";
+export { parseHook } from "./hooks.ts";
 export type {
   NamespacePins,
   RuntimeFeatures,

@@ -2,8 +2,10 @@ import type { ContainerUser } from "../core/container/index.ts";
 import type { ImageConfig } from "../core/image/index.ts";
 import type { Sandbox } from "../core/sandbox/index.ts";
 import type { ContainerConfig, LinuxContainerResources } from "../gen/runtime/v1/api_pb.ts";
+import type { BaseSpec } from "./base-spec.ts";
 import type { CdiEdits } from "./cdi.ts";
 import type { GrantedDevice, HostDevice } from "./devices.ts";
+import type { HookDefinition } from "./hooks.ts";
 import type { OciRlimit, OciSeccomp } from "./runtime-spec.ts";
 
 /** Everything that a container's spec is made of. All I/O was done by the caller. */
@@ -61,6 +63,14 @@ export interface SpecInput {
   readonly pidsLimit?: bigint | undefined;
   /** Annotations of pod and container that the handler lets through. Ours win over them. */
   readonly annotations?: Readonly<Record<string, string>> | undefined;
+  /** The handler's spec to begin with, from parseBaseSpec(). */
+  readonly base?: BaseSpec | undefined;
+  /** The files of the handler's hooks folder in their order, from parseHook(). */
+  readonly hooks?: readonly HookDefinition[] | undefined;
+  /** Whether the handler's containers may write to their cgroups; on cgroup v2. */
+  readonly cgroupWritable?: boolean | undefined;
+  /** Whether a privileged container without host devices may use what it makes itself. */
+  readonly allDevicesAllowed?: boolean | undefined;
   readonly host: SpecHost;
   readonly runtime: RuntimeFeatures;
 }

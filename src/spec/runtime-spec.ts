@@ -23,6 +23,9 @@ export interface OciHooks {
   readonly poststop?: readonly OciHook[];
 }
 
+/** When a hook runs. */
+export type OciHookStage = keyof OciHooks;
+
 /** A program, by its absolute path on the host; `args` begins with its name. */
 export interface OciHook {
   readonly path: string;

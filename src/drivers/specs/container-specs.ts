@@ -10,6 +10,7 @@ import type {
 } from "../../core/container/index.ts";
 import { containerCgroup, type Sandbox } from "../../core/sandbox/index.ts";
 import {
+  allowedAnnotations,
   checkContainerConfig,
   containerSpec,
   type ExecRequest,
@@ -31,6 +32,7 @@ import { errnoCode } from "../../linux/index.ts";
 import { Apparmor } from "./apparmor.ts";
 import { CdiFiles } from "./cdi-files.ts";
 import { ClientPaths } from "./client-paths.ts";
+import { type HandlerSettings, readBase, readHooks } from "./handler-files.ts";
 import { allHostDevices, requestedDevices } from "./host-devices.ts";
 import { mountHolding, mountSources } from "./mount-sources.ts";
 
@@ -41,6 +43,7 @@ export class HostContainerSpecs implements ContainerSpecs {
   readonly #cdi: CdiFiles | undefined;
   readonly #devicesOfUser: boolean;
   readonly #apparmor = new Apparmor();
+  readonly #settingsOf: (sandbox: Sandbox) => HandlerSettings;
   readonly #paths = new ClientPaths(async (path) => (await mountHolding(path)).mountPoint);
 
   constructor(deps: {
@@ -51,11 +54,14 @@ export class HostContainerSpecs implements ContainerSpecs {
     readonly cdiFolders?: readonly string[] | undefined;
     /** Devices of a request belong to the user that it names. */
     readonly devicesOfUser?: boolean;
+    /** What the configuration says of the containers of a sandbox's handler. */
+    readonly settingsOf: (sandbox: Sandbox) => HandlerSettings;
   }) {
     this.#host = deps.host;
     this.#cdi = deps.cdiFolders === undefined ? undefined : new CdiFiles(deps.cdiFolders);
     this.#devicesOfUser = deps.devicesOfUser === true;
     this.#featuresOf = deps.featuresOf;
+    this.#settingsOf = deps.settingsOf;
   }
 
   check(config: Container["config"] | undefined, sandbox: Sandbox): CheckedConfig {
@@ -89,6 +95,7 @@ export class HostContainerSpecs implements ContainerSpecs {
       devices: [],
       localhostSeccomp: await localhostSeccomp(config),
       apparmorProfile: await this.#apparmor.profileOf(config),
+      base: await readBase(this.#settingsOf(subject.sandbox)),
     };
     const { process } = containerSpec({ ...input, ...found });
     return specText(processSpec(startedProcess(subject.startedSpec, process), exec));
@@ -98,21 +105,27 @@ export class HostContainerSpecs implements ContainerSpecs {
     const { config } = subject.container;
     const cdi = requestedCdiDevices(config);
     const privileged = config.linux?.securityContext?.privileged === true;
+    const settings = this.#settingsOf(subject.sandbox);
+    const withHostDevices = !settings.privilegedWithoutHostDevices;
     return {
       ...this.#facts(subject),
       mountSources: await mountSources(config, subject.imageVolumes, this.#paths),
       devices: await requestedDevices(config, this.#paths),
       devicesOfUser: this.#devicesOfUser,
       ...(cdi.length === 0 ? {} : { cdi: await this.#cdi?.edits(cdi) }),
-      hostDevices: privileged ? await allHostDevices() : undefined,
+      hostDevices: privileged && withHostDevices ? await allHostDevices() : undefined,
+      allDevicesAllowed: !withHostDevices && settings.privilegedWithoutHostDevicesAllDevicesAllowed,
       localhostSeccomp: await localhostSeccomp(config),
       apparmorProfile: await this.#apparmor.profileOf(config),
+      base: await readBase(settings),
+      hooks: await readHooks(settings),
     };
   }
 
   /** What is known without looking at the host's files. */
   #facts(subject: SpecSubject): Omit<SpecInput, "mountSources" | "devices"> {
     const { container, sandbox, environment } = subject;
+    const settings = this.#settingsOf(sandbox);
     return {
       containerId: container.id,
       sandbox,
@@ -131,6 +144,11 @@ export class HostContainerSpecs implements ContainerSpecs {
       })),
       user: container.user,
       cgroupPath: containerCgroup(sandbox.cgroup, container.id).specPath,
+      annotations: {
+        ...allowedAnnotations(sandbox.config.annotations, settings.podAnnotations),
+        ...allowedAnnotations(container.config.annotations, settings.containerAnnotations),
+      },
+      cgroupWritable: settings.cgroupWritable,
       host: this.#host,
       runtime: this.#featuresOf(sandbox),
     };

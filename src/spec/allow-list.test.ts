@@ -1,0 +1,24 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { allowedAnnotations } from "./allow-list.ts";
+
+const keys = (patterns: readonly string[], ...all: readonly string[]): readonly string[] =>
+  Object.keys(allowedAnnotations(Object.fromEntries(all.map((key) => [key, "v"])), patterns));
+
+test("allowedAnnotations() lets through what a pattern matches, and nothing without one", () => {
+  const all = ["io.kata.one", "io.kata.two", "io.katas", "example.org/a", "example.org/b/c"];
+  assert.deepEqual(keys([], ...all), []);
+  assert.deepEqual(keys(["io.kata.*"], ...all), ["io.kata.one", "io.kata.two"]);
+  assert.deepEqual(keys(["example.org/*"], ...all), ["example.org/a"]);
+  assert.deepEqual(keys(["*"], ...all), ["io.kata.one", "io.kata.two", "io.katas"]);
+  assert.deepEqual(keys(["io.kata?", "example.org/a"], ...all), ["io.katas", "example.org/a"]);
+});
+
+test("allowedAnnotations() takes sets, and the characters of patterns as they are", () => {
+  assert.deepEqual(keys(["a[bc]d"], "abd", "acd", "aed"), ["abd", "acd"]);
+  assert.deepEqual(keys(["a[^bc]d"], "abd", "aed"), ["aed"]);
+  assert.deepEqual(keys(["a.b"], "a.b", "axb"), ["a.b"]);
+  assert.deepEqual(keys(["a\\*b"], "a*b", "axb"), ["a*b"]);
+  assert.deepEqual(keys(["a(b"], "a(b"), ["a(b"]);
+  assert.deepEqual(keys(["a[b"], "a[b", "ab"), ["a[b"]);
+});
