@@ -1,0 +1,185 @@
+/** What the configuration of a handler adds to its containers. */
+import assert from "node:assert/strict";
+import { existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import path from "node:path";
+import { after, before, describe, test } from "node:test";
+import type { TestDaemon } from "../support/daemon.ts";
+import {
+  container,
+  containerInfo,
+  createIn,
+  exec,
+  inPod,
+  Node,
+  type Pod,
+  remove,
+  runIn,
+  sh,
+  stop,
+} from "./containers.ts";
+import { bare, CONTAINER, cgroupValue, code, failsWith, leakless, NODE, parentOf } from "./pods.ts";
+
+const folder = mkdtempSync(path.join(tmpdir(), "davit-handler-"));
+const baseFile = path.join(folder, "base.json");
+const hooksDir = path.join(folder, "hooks");
+const ran = path.join(folder, "ran");
+
+let node: Node;
+let daemon: TestDaemon;
+const served = (): TestDaemon => daemon;
+
+const base = {
+  process: { env: ["FROM_BASE=yes", "PATH=/nowhere"], rlimits: [rlimit(123)] },
+  linux: { resources: { pids: { limit: 60 } } },
+};
+
+function rlimit(value: number): object {
+  return { type: "RLIMIT_NOFILE", soft: value, hard: value };
+}
+
+function hook(stage: string, when: object): string {
+  const args = ["touch", `${ran}-${stage}`];
+  return JSON.stringify({
+    version: "1.0.0",
+    hook: { path: "/bin/busybox", args },
+    when,
+    stages: [stage],
+  });
+}
+
+before(async () => {
+  mkdirSync(hooksDir);
+  writeFileSync(baseFile, JSON.stringify(base));
+  const handler = {
+    pod_annotations: ["pod.example/*"],
+    container_annotations: ["ctr.example/*"],
+    privileged_without_host_devices: true,
+    privileged_without_host_devices_all_devices_allowed: true,
+    base_runtime_spec: baseFile,
+    hooks_dir: hooksDir,
+  };
+  node = await Node.startWithBusybox({ config: { runtime: { handlers: { crun: handler } } } });
+  daemon = node.daemon;
+});
+after(async () => {
+  await node[Symbol.asyncDispose]();
+  rmSync(folder, { recursive: true });
+});
+
+/** Runs a test in a pod that leaves nothing, neither on the machine nor in the folders above. */
+function inBarePod(
+  run: (pod: Pod) => Promise<void>,
+  changes: Parameters<typeof bare>[0] = {},
+): ReturnType<typeof leakless> {
+  return leakless(served, async () => {
+    try {
+      await inPod(daemon, bare(changes), run);
+    } finally {
+      writeFileSync(baseFile, JSON.stringify(base));
+      for (const each of ["a.json", "b.json"]) rmSync(path.join(hooksDir, each), { force: true });
+      for (const stage of ["createRuntime", "poststop"]) rmSync(`${ran}-${stage}`, { force: true });
+    }
+  });
+}
+
+describe("base_runtime_spec", () => {
+  test(
+    "gives environment, limits of the process and of the cgroup, under those of the request",
+    inBarePod(async (pod) => {
+      const id = await runIn(pod);
+      // What an exec in it has, too.
+      assert.equal(await sh(daemon, id, "echo $FROM_BASE $FROM_IMAGE; ulimit -n"), "yes yes\n123");
+      const cgroup = `${parentOf(pod.config)}/${id}`;
+      assert.equal(cgroupValue(cgroup, "pids.max"), "60");
+      const forks = "i=0; while [ $i -lt 80 ]; do sleep 30 & i=$((i+1)); done";
+      const said = await exec(daemon, id, ["sh", "-c", forks]);
+      assert.match(said.stderr, /fork/i, "60 processes are the limit");
+    }),
+  );
+
+  test(
+    "that is no JSON fails CreateContainer, naming the file",
+    inBarePod(async (pod) => {
+      writeFileSync(baseFile, "{");
+      await assert.rejects(createIn(pod), failsWith(code.failedPrecondition, /base\.json/));
+    }),
+  );
+});
+
+describe("hooks_dir", () => {
+  test(
+    "runs the hooks of the containers that they are for, at their stages",
+    inBarePod(async (pod) => {
+      const annotations = { "^example.org/hook$": "^yes$" };
+      writeFileSync(path.join(hooksDir, "a.json"), hook("createRuntime", { annotations }));
+      writeFileSync(path.join(hooksDir, "b.json"), hook("poststop", { commands: ["sleep"] }));
+      const other = await runIn(pod, container({ command: ["tail", "-f", "/dev/null"] }));
+      await stop(daemon, other);
+      await remove(daemon, other);
+      assert.deepEqual(
+        [existsSync(`${ran}-createRuntime`), existsSync(`${ran}-poststop`)],
+        [false, false],
+      );
+
+      const id = await runIn(pod, container({ annotations: { "example.org/hook": "yes" } }));
+      assert.ok(existsSync(`${ran}-createRuntime`));
+      await stop(daemon, id);
+      await remove(daemon, id);
+      assert.ok(existsSync(`${ran}-poststop`));
+    }),
+  );
+
+  test(
+    "with a file that cannot be carried out fails CreateContainer, naming it",
+    inBarePod(async (pod) => {
+      writeFileSync(path.join(hooksDir, "a.json"), hook("precreate", { always: true }));
+      await assert.rejects(
+        createIn(pod),
+        failsWith(code.failedPrecondition, /a\.json.*"precreate" is none of/),
+      );
+    }),
+  );
+});
+
+test(
+  "pod_annotations and container_annotations let through what they name",
+  inBarePod(
+    async (pod) => {
+      const annotations = { "ctr.example/a": "1", "pod.example/a": "no", "other.example/a": "no" };
+      const id = await createIn(pod, container({ annotations }));
+      await daemon.client.runtime.startContainer({ containerId: id });
+      const spec = (await containerInfo(daemon, id))["runtimeSpec"] as {
+        readonly annotations: Readonly<Record<string, string>>;
+      };
+      const passed = Object.entries(spec.annotations).filter(([key]) => key.includes("example"));
+      assert.deepEqual(Object.fromEntries(passed), { "ctr.example/a": "1", "pod.example/b": "2" });
+    },
+    { annotations: { "pod.example/b": "2", "ctr.example/b": "no" } },
+  ),
+);
+
+test(
+  "privileged_without_host_devices keeps the host's devices away, and lets it make its own",
+  inBarePod(
+    async (pod) => {
+      const securityContext = { privileged: true };
+      const id = await runIn(pod, container({ linux: { securityContext } }));
+      assert.equal(await sh(daemon, id, "find /dev -type b"), "");
+      await exec(daemon, id, ["test", "-e", "/dev/kmsg"]).then(({ exitCode }) => {
+        assert.equal(exitCode, 1);
+      });
+      // mem(4): 1, 11 is /dev/kmsg, which no default rule allows.
+      await sh(daemon, id, "mknod /tmp/kmsg c 1 11 && : < /tmp/kmsg");
+    },
+    {
+      linux: {
+        cgroupParent: parentOf(bare()),
+        securityContext: {
+          privileged: true,
+          namespaceOptions: { network: NODE, ipc: NODE, pid: CONTAINER },
+        },
+      },
+    },
+  ),
+);
