@@ -73,7 +73,7 @@ describe("ContainerStatus", () => {
         );
         assert.equal(status.stopSignal, Signal.SIGUSR1);
         const { uid, gid, supplementalGroups } = status.user?.linux ?? {};
-        assert.deepEqual([uid, gid, supplementalGroups], [1000n, 7n, [2000n, 9n]]);
+        assert.deepEqual([uid, gid, supplementalGroups], [1000n, 7n, [7n, 9n, 2000n]]);
         const shown = status.resources?.linux;
         assert.equal(shown?.memoryLimitInBytes, resources.memoryLimitInBytes);
         assert.equal(shown.cpuShares, resources.cpuShares);

@@ -32,11 +32,16 @@ export function criContainerStatus(
       linux: {
         uid: user.uid,
         gid: user.gid,
-        supplementalGroups: [...user.supplementalGroups],
+        supplementalGroups: groupsOf(user),
       },
     },
     stopSignal: signalByName(container.stopSignal),
   };
+}
+
+/** All groups of the process as it is started: the primary one is among them (credentials(7)). */
+function groupsOf({ gid, supplementalGroups }: Container["user"]): bigint[] {
+  return [...new Set([gid, ...supplementalGroups])].toSorted((a, b) => (a < b ? -1 : 1));
 }
 
 /** The mounts as they were asked for; those of images say which image it is. */

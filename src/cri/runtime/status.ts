@@ -27,7 +27,7 @@ export function status(
     },
     runtimeHandlers: context.handlers().map(({ name, ...features }) => ({ name, features })),
     features: {
-      supplementalGroupsPolicy: false,
+      supplementalGroupsPolicy: true,
       // Such a pod's /sys is a bind of the node's, which every runtime can make.
       userNamespacesHostNetwork: context.handlers().some(({ userNamespaces }) => userNamespaces),
     },
