@@ -15,6 +15,7 @@ import {
 } from "../../src/gen/runtime/v1/api_pb.ts";
 import { type ConfigTable, type DaemonOptions, TestDaemon } from "../support/daemon.ts";
 import { busyboxLayer, imageOf, type RunConfig } from "../support/images.ts";
+import { patient } from "../support/patience.ts";
 import { TestRegistry } from "../support/registry.ts";
 import { withLeakCheck } from "../support/leaks.ts";
 import { endDaemon, launchDaemon, leakOptions, removePod, runPod, until, withPod } from "./pods.ts";
@@ -310,7 +311,7 @@ export async function exec(
   daemon: TestDaemon,
   containerId: string,
   cmd: readonly string[],
-  seconds = 30,
+  seconds = patient(30),
 ): Promise<Said> {
   const answer: ExecSyncResponse = await daemon.client.runtime.execSync({
     containerId,

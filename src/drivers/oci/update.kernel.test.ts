@@ -11,7 +11,7 @@ import { TestHost } from "./testing/sandbox.ts";
 
 type Limits = Pick<
   Exclude<MessageInitShape<typeof LinuxContainerResourcesSchema>, { $typeName: string }>,
-  "cpuShares" | "memoryLimitInBytes"
+  "cpuShares" | "cpuQuota" | "memoryLimitInBytes"
 >;
 
 const host = await TestHost.open();
@@ -33,7 +33,10 @@ describe("OciRuntime.update()", () => {
   const limits = (init: Limits): ContainerLimits => ({
     resources: create(LinuxContainerResourcesSchema, init),
     spec: JSON.stringify({
-      cpu: { shares: Number(init.cpuShares ?? 1024n) },
+      cpu: {
+        shares: Number(init.cpuShares ?? 1024n),
+        ...(init.cpuQuota === undefined ? {} : { quota: Number(init.cpuQuota) }),
+      },
       memory: { limit: Number(init.memoryLimitInBytes ?? -1n) },
     }),
   });
@@ -61,6 +64,16 @@ describe("OciRuntime.update()", () => {
     assert.equal(memory(id), String(64 << 20));
     await takeBack();
     assert.deepEqual([shares(id), memory(id)], before);
+    await endOf(id);
+  });
+
+  test("takes the quota away with -1", async () => {
+    const { id } = await host.start(runtime, { args: ["sleep", "1000"] });
+    const quota = (): string => value(id, "cpu.cfs_quota_us", "cpu.max");
+    await runtime.update(id, limits({ cpuQuota: 50_000n }), soon());
+    assert.match(quota(), /^50000/);
+    await runtime.update(id, limits({ cpuQuota: -1n }), soon());
+    assert.match(quota(), /^(-1|max)/);
     await endOf(id);
   });
 

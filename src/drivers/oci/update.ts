@@ -21,7 +21,8 @@ interface Deps {
  *
  * The OCI runtime writes them, as it wrote those of the start: its own rules for weights and for the
  * order of memory and swap hold, and with systemd the scope's properties change, too. What it does
- * not know of (runc: huge pages) is written here. Taking back goes by the files alone: they hold
+ * not carry out is written here: huge pages (runc), and that there is no quota any more (crun on v2,
+ * which leaves cpu.max as it is at -1). Taking back goes by the files alone: they hold
  * also what nobody asked for, as a cpuset that was inherited.
  */
 export async function updateLimits(
@@ -35,6 +36,7 @@ export async function updateLimits(
   try {
     await deps.callRuntime(spec);
     await writeResources(cgroups, cgroupPath, {
+      ...(resources.cpuQuota < 0n ? { cpuQuota: resources.cpuQuota } : {}),
       hugepageLimits: resources.hugepageLimits.map(({ pageSize, limit }) => ({
         pageSize,
         limitBytes: limit,
