@@ -3,7 +3,7 @@
  * and the kernel then kills everything else in the namespace (pid_namespaces(7)). One copy runs per
  * pod, so it has no C library: its private memory is a page or two.
  *
- * With arguments, one for each namespace file open from descriptor 3 on, the user namespace's first,
+ * With paths for arguments, one for each namespace file open from descriptor 3 on, the user namespace's first,
  * it joins those, becomes root there, starts PID 1 as a child of its own, writes the child's pid to
  * stdout and ends. The program was executed as the node's root before: its memory belongs to the
  * node's user namespace, and is not "dumpable" once it is another user, so that no process of the
@@ -14,14 +14,27 @@
 #include <linux/signal.h>
 
 #define WNOHANG 1
+#define NOBODY 65535 /* as the pause containers that one knows from elsewhere */
 
-static long call4(long number, long a, long b, long c, long d) {
+/* mount(2), umount(2): the C library's headers have them, the kernel's in part. */
+#define MS_RDONLY 1
+#define MS_NOSUID 2
+#define MS_NODEV 4
+#define MS_NOEXEC 8
+#define MS_MOVE 8192
+#define MS_REC 16384
+#define MS_PRIVATE (1 << 18)
+#define MNT_DETACH 2
+#define PR_SET_NO_NEW_PRIVS 38
+
+static long call5(long number, long a, long b, long c, long d, long e) {
 #if defined(__x86_64__)
   long result;
   register long r10 __asm__("r10") = d;
+  register long r8 __asm__("r8") = e;
   __asm__ volatile("syscall"
                    : "=a"(result)
-                   : "a"(number), "D"(a), "S"(b), "d"(c), "r"(r10)
+                   : "a"(number), "D"(a), "S"(b), "d"(c), "r"(r10), "r"(r8)
                    : "rcx", "r11", "memory");
   return result;
 #elif defined(__aarch64__)
@@ -30,11 +43,19 @@ static long call4(long number, long a, long b, long c, long d) {
   register long x1 __asm__("x1") = b;
   register long x2 __asm__("x2") = c;
   register long x3 __asm__("x3") = d;
-  __asm__ volatile("svc 0" : "+r"(x0) : "r"(x8), "r"(x1), "r"(x2), "r"(x3) : "memory");
+  register long x4 __asm__("x4") = e;
+  __asm__ volatile("svc 0"
+                   : "+r"(x0)
+                   : "r"(x8), "r"(x1), "r"(x2), "r"(x3), "r"(x4)
+                   : "memory");
   return x0;
 #else
 #error "davit-holder knows x86_64 and aarch64"
 #endif
+}
+
+static long call4(long number, long a, long b, long c, long d) {
+  return call5(number, a, b, c, d, 0);
 }
 
 static unsigned long bit(int signal) { return 1UL << (signal - 1); }
@@ -74,6 +95,38 @@ static void start_in(int namespaces) {
   call4(__NR_close_range, 3, -1, 0, 0);
 }
 
+/*
+ * A mount namespace of its own, with nothing in it but an empty read-only root. /proc is where it is
+ * put together, as every node has that folder; the copies of the node's mounts go with the old root.
+ */
+static void leave_files(void) {
+  static const char none[] = "none", tmpfs[] = "tmpfs", here[] = ".", slash[] = "/";
+  static const char place[] = "/proc", limits[] = "size=4k,nr_inodes=1,mode=0555";
+  long flags = MS_RDONLY | MS_NOSUID | MS_NODEV | MS_NOEXEC;
+  if (call4(__NR_unshare, CLONE_NEWNS, 0, 0, 0) < 0) end(6);
+  if (call5(__NR_mount, 0, (long)slash, 0, MS_REC | MS_PRIVATE, 0) < 0) end(7);
+  if (call5(__NR_mount, (long)none, (long)place, (long)tmpfs, flags, (long)limits) < 0) end(8);
+  if (call4(__NR_chdir, (long)place, 0, 0, 0) < 0) end(9);
+  if (call4(__NR_pivot_root, (long)here, (long)here, 0, 0) == 0) {
+    /* The old root lies on the new one now, and "." is the old one (pivot_root(2)). */
+    if (call4(__NR_umount2, (long)here, MNT_DETACH, 0, 0) < 0) end(10);
+  } else {
+    /* The first root of a system, an initramfs, cannot be left: it is covered. */
+    if (call5(__NR_mount, (long)here, (long)slash, 0, MS_MOVE, 0) < 0) end(11);
+    if (call4(__NR_chroot, (long)here, 0, 0, 0) < 0) end(12);
+  }
+  if (call4(__NR_chdir, (long)slash, 0, 0, 0) < 0) end(13);
+}
+
+static void give_up_root(void) {
+  if (call5(__NR_prctl, PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0) end(14);
+  if (call4(__NR_setgroups, 0, 0, 0, 0) < 0 ||
+      call4(__NR_setresgid, NOBODY, NOBODY, NOBODY, 0) < 0 ||
+      call4(__NR_setresuid, NOBODY, NOBODY, NOBODY, 0) < 0) {
+    end(15);
+  }
+}
+
 /* The stack at the start of a program begins with the number of its arguments. */
 __attribute__((noreturn, used)) static void holder_main(const long *stack) {
   /*
@@ -83,7 +136,15 @@ __attribute__((noreturn, used)) static void holder_main(const long *stack) {
   unsigned long all = ~0UL;
   unsigned long awaited = bit(SIGCHLD) | bit(SIGTERM) | bit(SIGINT);
   call4(__NR_rt_sigprocmask, SIG_SETMASK, (long)&all, 0, sizeof all);
-  if (stack[0] > 1) start_in((int)stack[0] - 1);
+  const char *first = (const char *)stack[2];
+  if (stack[0] > 1 && first[0] != '-') {
+    start_in((int)stack[0] - 1);
+  } else if (stack[0] > 1) {
+    leave_files();
+    give_up_root();
+    write_number(1);
+    call4(__NR_dup3, 0, 1, 0, 0); /* the reader waits for the end of stdout */
+  }
   call4(__NR_setsid, 0, 0, 0, 0); /* fails only when we lead a session already */
 
   for (;;) {

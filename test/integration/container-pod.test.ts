@@ -224,6 +224,27 @@ describe("PIDs", () => {
   );
 
   test(
+    "in POD mode whoever may trace the holder finds neither the node's files nor a capability",
+    withPod(
+      () => podOf({ network: NODE, pid: POD }),
+      async (pod) => {
+        const addCapabilities = ["SYS_PTRACE"];
+        const id = await runIn(
+          pod,
+          container({ linux: { securityContext: { capabilities: { addCapabilities } } } }),
+        );
+        // That it may: the link is there for who may trace it alone (proc_pid_root(5)).
+        assert.equal(await sh(daemon, id, "readlink /proc/1/root"), "/");
+        assert.equal(await sh(daemon, id, "ls -A /proc/1/root/ /proc/1/cwd/ | grep -v :"), "");
+        const status = await sh(daemon, id, "cat /proc/1/status");
+        for (const line of [/^CapPrm:\t0+$/m, /^CapEff:\t0+$/m, /^Uid:\t65535\t65535\t/m]) {
+          assert.match(status, line);
+        }
+      },
+    ),
+  );
+
+  test(
     "in POD mode the holder's death ends the pod and its containers",
     withPod(
       () => podOf({ network: NODE, pid: POD }),

@@ -46,16 +46,21 @@ export async function startHolder(
   if (pins.user !== undefined) return await startUserHolder(layout, sandbox, pins);
   const child = await spawnChildInPool({
     file: holderPath(),
+    args: ["-"],
     env: {},
     cwd: "/",
+    stdout: "pipe",
     newSession: true,
     newPidNamespace: true,
     joinNamespaces: [pins.net, pins.ipc, pins.uts].filter((path) => path !== undefined),
     cgroupProcsPaths: cgroupProcsPaths(layout, cgroup),
   });
-  const startTime = processStartTime(child.pid);
+  // Until it has left the node's files, no container may come to see them through it.
+  const said = child.stdout === undefined ? "" : await text(child.stdout);
+  const startTime = said === "" ? undefined : processStartTime(child.pid);
   if (startTime === undefined) {
-    throw new RuntimeError("internal", `start holder of sandbox "${sandbox.id}": it ended at once`);
+    const { code } = await child.exited;
+    throw endedAtOnce(sandbox, code);
   }
   return {
     identity: { pid: child.pid, startTime: String(startTime) },
@@ -97,13 +102,16 @@ async function startUserHolder(
     const holder =
       startTime === undefined ? undefined : findHolder({ pid, startTime: String(startTime) });
     if (holder !== undefined) return holder;
-    throw new RuntimeError(
-      "internal",
-      `start holder of sandbox "${sandbox.id}": it ended at once, with code ${String(code)}`,
-    );
+    throw endedAtOnce(sandbox, code);
   } finally {
     for (const file of files) await file.close();
   }
+}
+
+/** The code is the number of the step in native/holder.c that failed. */
+function endedAtOnce({ id }: Sandbox, code: number | null): RuntimeError {
+  const how = code === null ? "" : `, with code ${String(code)}`;
+  return new RuntimeError("internal", `start holder of sandbox "${id}": it ended at once${how}`);
 }
 
 /** The holder that an earlier daemon started; undefined when it is gone. */
