@@ -3,11 +3,16 @@
  * and the kernel then kills everything else in the namespace (pid_namespaces(7)). One copy runs per
  * pod, so it has no C library: its private memory is a page or two.
  *
- * With paths for arguments, one for each namespace file open from descriptor 3 on, the user namespace's first,
- * it joins those, becomes root there, starts PID 1 as a child of its own, writes the child's pid to
- * stdout and ends. The program was executed as the node's root before: its memory belongs to the
- * node's user namespace, and is not "dumpable" once it is another user, so that no process of the
- * pod, root included, can trace PID 1, which still sees the node's files (ptrace(2)).
+ * With paths for arguments, one for each namespace file open from descriptor 3 on, the user
+ * namespace's first, it joins those, becomes root there, starts PID 1 as a child of its own, writes
+ * the child's pid to stdout and ends. The program was executed as the node's root before: its memory
+ * belongs to the node's user namespace, and is not "dumpable" once it is another user, so that no
+ * process of the pod, root included, can trace PID 1, which still sees the node's files (ptrace(2)).
+ *
+ * With the argument "-" it is in the pod's namespaces already, in the node's user namespace. There a
+ * container with CAP_SYS_PTRACE may trace it and see its files (/proc/1/root). So it takes an empty
+ * file system of its own for root, and gives up root and with it every capability: who takes it
+ * over has gained nothing. It says so by a number on stdout: before, nobody may be let in.
  */
 #include <asm/unistd.h>
 #include <linux/sched.h>
