@@ -286,7 +286,7 @@ describe("davit logs", () => {
 });
 
 describe("davit exec, stop, rm", () => {
-  test("exec passes bytes and exit codes on, and its own failures as 125, 124 and 2", async () => {
+  test("exec passes bytes and exit codes on, and its own failures as 125, 127 and 124", async () => {
     await withPods(pod("exec", sleeper), async () => {
       const run = await davit.run(
         "exec",
@@ -301,9 +301,10 @@ describe("davit exec, stop, rm", () => {
       assert.equal((await davit.run("exec", "exec", "no-such-program")).code, 127);
       const late = await davit.run("exec", "--timeout", "1s", "exec", "sleep", "100");
       assert.equal(late.code, 124, late.err);
-      const streaming = await davit.run("exec", "-it", "exec", "sh");
-      assert.equal(streaming.code, 2);
-      assert.match(streaming.err, /needs? streaming/);
+      const { ended } = davit.start(["exec", "-it", "exec", "sh"], "echo $((6 * 7)); exit 3\n");
+      const scripted = await ended;
+      assert.deepEqual([scripted.code, scripted.out], [3, "42\n"]);
+      assert.match(scripted.err, /stdin is no terminal/);
     });
   });
 

@@ -1,3 +1,4 @@
+import process from "node:process";
 import { isKind, messageOf, RuntimeError } from "../../base/errors.ts";
 import type { Call, Command } from "../command-line/command.ts";
 import { CommandFailure, exitCode, exitCodeOf } from "../command-line/exit-code.ts";
@@ -60,8 +61,8 @@ async function join(call: Call, server: Server): Promise<number> {
   const { openRemoteCommand } = await import("../../client/streaming/index.ts");
   const { joinProcess } = await import("../streams/interactive.ts");
   const found = await pickContainer(word, new Objects(server));
-  const terminal = call.options.has("tty");
   const stdin = call.options.has("interactive");
+  const terminal = wantsTerminal(call, stdin);
   const streams = { stdin, stdout: true, stderr: !terminal };
   const request = { containerId: found.container.id, cmd, tty: terminal, ...streams };
   const what = `run ${JSON.stringify(cmd[0])} in container "${containerPath(found)}"`;
@@ -72,6 +73,17 @@ async function join(call: Call, server: Server): Promise<number> {
   if (end === "detached") return exitCode.done;
   if ("failure" in end) throw new RuntimeError("unknown", `${what}: ${end.failure}`);
   return end.exitCode > 255 ? exitCode.execFailed : end.exitCode;
+}
+
+/**
+ * A terminal never tells its command the end of what is no terminal: a script's `exec -it` would wait
+ * for ever. So it gets none then, as with kubectl.
+ */
+function wantsTerminal(call: Call, stdin: boolean): boolean {
+  if (!call.options.has("tty")) return false;
+  if (!stdin || process.stdin.isTTY) return true;
+  call.terminal.err("davit exec: stdin is no terminal, so the command gets none\n");
+  return false;
 }
 
 async function run(call: Call, server: Server): Promise<number> {
