@@ -299,16 +299,10 @@ describe("PodSandboxStatus", () => {
         const options = config.linux?.securityContext?.namespaceOptions;
         assert.ok(options !== undefined);
         options.targetId = "0123";
-        const mapping = {
-          $typeName: "runtime.v1.IDMapping",
-          hostId: 1,
-          containerId: 2,
-          length: 3,
-        } as const;
         options.usernsOptions = {
           $typeName: "runtime.v1.UserNamespace",
           mode: NODE,
-          uids: [mapping],
+          uids: [],
           gids: [],
         };
         await withPod(plain, config, async (id) => {

@@ -42,7 +42,7 @@ test("checkUserNamespace() takes what can be made", () => {
 
 test("checkUserNamespace() refuses the rest, naming field and value", () => {
   const bad: readonly (readonly [object, RegExp, object?])[] = [
-    [{ mode: NODE, uids: [uids] }, /mode NODE cannot have/],
+    [{ mode: NODE, uids: [uids] }, /userns_options has uids or gids, which mode NODE cannot have/],
     [{ mode: NODE, gids: [gids] }, /mode NODE cannot have/],
     [{ ...users, mode: CONTAINER }, /userns_options\.mode is CONTAINER, it can be POD or NODE/],
     [{ ...users, mode: TARGET }, /mode is TARGET/],

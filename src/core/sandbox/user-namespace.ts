@@ -41,7 +41,7 @@ export function checkUserNamespace(config: PodSandboxConfig): void {
   const { mode, uids, gids } = options;
   if (mode === NamespaceMode.NODE) {
     if (uids.length + gids.length > 0) {
-      refuse("has uids or gids, which mode NODE cannot have; leave them out, or set mode to POD");
+      refuse(" has uids or gids, which mode NODE cannot have; leave them out, or set mode to POD");
     }
     return;
   }
