@@ -64,6 +64,22 @@ test("resourceUpdate() writes memory and swap together, on v1 and v2", () => {
   }
 });
 
+test("resourceUpdate() writes quota and period together: neither takes the other away", () => {
+  const both = { cpuQuota: 20_000n, cpuPeriod: 50_000n };
+  for (const host of [v1, v2]) {
+    assert.deepEqual(update(both, { cpuPeriod: 40_000n }, host).spec, {
+      cpu: { quota: 20_000n, period: 40_000n },
+    });
+    assert.deepEqual(update(both, { cpuQuota: 10_000n }, host).spec, {
+      cpu: { quota: 10_000n, period: 50_000n },
+    });
+    const none = update(both, { cpuQuota: -1n }, host);
+    assert.deepEqual(none.spec, { cpu: { quota: -1n, period: 50_000n } });
+    assert.equal(none.limits.cpuQuota, -1n);
+    assert.deepEqual(update(both, { cpuShares: 5n }, host).spec, { cpu: { shares: 5n } });
+  }
+});
+
 test("resourceUpdate() refuses what is wrong in itself, and what is with what was there", () => {
   const refused = (before: Init | undefined, after: Init, why: RegExp, host = v2): void => {
     assert.throws(

@@ -14,8 +14,9 @@ export interface LimitUpdate {
 
 /**
  * Merges an update with the resources in force. Memory and swap are written together, since the
- * kernel checks one against the other (v1) or counts them apart (v2). The OOM score is not a limit of
- * the cgroup: a running process keeps its own.
+ * kernel checks one against the other (v1) or counts them apart (v2), and quota and period, since they
+ * are one file on v2: of one that it is not told crun writes the default. The OOM score is not a limit
+ * of the cgroup: a running process keeps its own.
  *
  * `invalid-argument` and `failed-precondition` as linuxResources(), for the update and for what
  * comes of it together with what was there before.
@@ -26,9 +27,12 @@ export function resourceUpdate(
   host: ResourceHost,
 ): LimitUpdate {
   const inForce = mergedResources(before, update);
+  const isCpu = update.cpuQuota !== 0n || update.cpuPeriod !== 0n;
   const isMemory = update.memoryLimitInBytes !== 0n || update.memorySwapLimitInBytes !== 0n;
   const limits: LinuxContainerResources = {
     ...update,
+    cpuQuota: isCpu ? inForce.cpuQuota : 0n,
+    cpuPeriod: isCpu ? inForce.cpuPeriod : 0n,
     memoryLimitInBytes: isMemory ? inForce.memoryLimitInBytes : 0n,
     memorySwapLimitInBytes: isMemory ? inForce.memorySwapLimitInBytes : 0n,
   };

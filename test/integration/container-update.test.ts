@@ -168,6 +168,20 @@ describe("UpdateContainerResources of a running container", () => {
     }),
   );
 
+  test(
+    "of a period leaves the quota, and of a quota the period",
+    inBarePod(async (pod) => {
+      const id = await runIn(pod, limited());
+      await update(id, { cpuQuota: 20_000n, cpuPeriod: 50_000n });
+      await update(id, { cpuPeriod: 40_000n });
+      assert.match(inForce(pod, id)[1] ?? "", /^20000( 40000)?$/);
+      await update(id, { cpuQuota: 30_000n });
+      assert.match(inForce(pod, id)[1] ?? "", /^30000( 40000)?$/);
+      const { cpuQuota, cpuPeriod } = await shown(id);
+      assert.deepEqual([cpuQuota, cpuPeriod], [30_000n, 40_000n]);
+    }),
+  );
+
   test("is kept over a restart", async () => {
     await inPod(daemon, bare(), async (pod) => {
       const id = await runIn(pod, limited());
