@@ -12,6 +12,7 @@ import {
   type CgroupLayout,
   cgroupDirs,
   killCgroup,
+  refuseBelowUse,
   removeCgroup,
   writeResources,
 } from "../../linux/index.ts";
@@ -59,6 +60,7 @@ export class SystemdPodCgroups implements Omit<PodCgroups, "check"> {
   async update(cgroup: PodCgroup, resources: CgroupResources): Promise<() => Promise<void>> {
     const { parent, ownedFrom } = cgroup;
     if (ownedFrom === undefined) return () => Promise.resolve();
+    await refuseBelowUse(this.#layout, parent, resources.memoryLimitBytes ?? 0n);
     const takeBack = await this.#write(parent, resources);
     const properties = limitProperties(resources, this.#layout.version);
     if (properties.length === 0) return takeBack;

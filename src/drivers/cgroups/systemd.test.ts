@@ -1,9 +1,9 @@
 import assert from "node:assert/strict";
-import { mkdirSync, mkdtempSync, rmdirSync, rmSync } from "node:fs";
+import { mkdirSync, mkdtempSync, readFileSync, rmdirSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { test } from "node:test";
-import { RuntimeError } from "../../base/errors.ts";
+import { isKind, RuntimeError } from "../../base/errors.ts";
 import { changeSliceArgs, limitProperties, startSliceArgs, stopSliceArgs } from "./systemd.ts";
 import { SystemdPodCgroups } from "./systemd-pod-cgroups.ts";
 
@@ -91,6 +91,34 @@ test("a pod's slice is kubelet's where it is there, and else davit's until its l
   await cgroups.remove(own, () => [second], soon);
   await cgroups.remove(second, () => [], soon);
   assert.deepEqual(calls, [`StartTransientUnit ${slice}`, `StopUnit ${slice}`]);
+  rmSync(root, { recursive: true });
+});
+
+test("a memory limit below what a slice uses is refused before anything is written", async () => {
+  const root = mkdtempSync(join(tmpdir(), "davit-slices-"));
+  const calls: string[] = [];
+  const call = (args: readonly string[]): Promise<void> => {
+    calls.push(args[4] ?? "");
+    return Promise.resolve();
+  };
+  const cgroups = new SystemdPodCgroups({ version: "v2", root, controllers: [] }, call);
+  const own = cgroups.plan("", id, []);
+  const folder = join(root, own.parent);
+  mkdirSync(folder, { recursive: true });
+  writeFileSync(join(folder, "memory.current"), `${8n * mib}\n`);
+  writeFileSync(join(folder, "memory.stat"), `inactive_file ${mib}\n`);
+  writeFileSync(join(folder, "memory.max"), "max\n");
+  await assert.rejects(
+    cgroups.update(own, { memoryLimitBytes: 6n * mib }),
+    (error) =>
+      isKind(error, "failed-precondition") &&
+      String(error).includes(own.parent) &&
+      String(error).includes(`${7n * mib} bytes are in use`),
+  );
+  assert.deepEqual(calls, []);
+  assert.equal(readFileSync(join(folder, "memory.max"), "utf8"), "max\n");
+  await cgroups.update(own, { memoryLimitBytes: 7n * mib });
+  assert.deepEqual(calls, ["SetUnitProperties"]);
   rmSync(root, { recursive: true });
 });
 

@@ -39,6 +39,6 @@ export async function refuseBelowUse(
   if (used === undefined || used <= limit) return;
   throw new RuntimeError(
     "failed-precondition",
-    `limit memory to ${limit} bytes: ${used} bytes are in use; free memory in the container first, or ask for more`,
+    `write limits of cgroup "${path}": cannot limit memory to ${limit} bytes: ${used} bytes are in use; free memory there first, or ask for more`,
   );
 }
