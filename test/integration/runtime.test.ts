@@ -28,6 +28,20 @@ before(async () => {
 });
 after(() => endDaemon(daemon));
 
+test("a strict umask of whoever starts the daemon does not close the folders of containers", async () => {
+  const before = process.umask(0o077);
+  try {
+    await using strict = await startDaemon();
+    const { root, state } = strict.paths;
+    for (const folder of [`${root}/roots`, `${state}/sandboxes`, `${state}/ns/net`]) {
+      assert.equal(statSync(folder).mode & 0o777, 0o711, folder);
+    }
+    assert.match(readFileSync(`/proc/${strict.pid}/status`, "utf8"), /^Umask:\t0022$/m);
+  } finally {
+    process.umask(before);
+  }
+});
+
 describe("Version", () => {
   test("names davit and the API", async () => {
     const answer = await daemon.client.runtime.version({ version: "anything" });

@@ -36,6 +36,9 @@ export const serve: Command = {
         "start davit: namespaces, mounts and cgroups need root; run it as root",
       );
     }
+    // Folders on the way to a container's root are open to the users of its user namespace; a stricter
+    // mask, as hardened nodes have, would close them.
+    process.umask(0o022);
     // Only here, so that the other commands do not wait for the whole daemon to be read.
     const { runDaemon } = await import("../../daemon/run.ts");
     using signals = onStopSignals((signal) => exitNow(128 + constants.signals[signal]));
