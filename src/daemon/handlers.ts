@@ -76,6 +76,15 @@ export class ConfiguredHandlers implements Handlers {
 
   /** Asks the runtimes. A runtime that does not answer has no features; pods without them still run. */
   async probe(log: Logger): Promise<void> {
+    try {
+      await this.#ask(log);
+    } finally {
+      // Whoever waits is then told what is missing.
+      this.#probed.resolve(undefined);
+    }
+  }
+
+  async #ask(log: Logger): Promise<void> {
     const asked = new Map<string, Features>();
     const nodeHas = userNamespaceObstacle() === undefined;
     const handlers = Object.entries(this.#config.handlers).filter(
@@ -97,7 +106,6 @@ export class ConfiguredHandlers implements Handlers {
       }),
     );
     this.#features = this.#withDefault((name) => asked.get(name) ?? nothing);
-    this.#probed.resolve(undefined);
   }
 
   #withDefault(of: (name: string) => Features): readonly HandlerFeatures[] {

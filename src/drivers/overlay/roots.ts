@@ -41,6 +41,8 @@ export interface RootsDeps {
 const USAGE_MS = 10_000;
 /** Walks at once: each one holds a thread of the pool. */
 const WALKS = 2;
+/** Copies of volumes at once, for the same reason: others need threads meanwhile. */
+const COPIES = 4;
 
 interface KnownUsage {
   readonly at: number;
@@ -51,6 +53,7 @@ interface KnownUsage {
 export class Roots {
   readonly #deps: RootsDeps;
   readonly #walks = new Semaphore(WALKS);
+  readonly #copies = new Semaphore(COPIES);
   /** Held while a root is made or taken away: neither may meet the other half-way. */
   readonly #locks = new KeyedLock();
   readonly #usage = new Map<string, KnownUsage>();
@@ -127,6 +130,7 @@ export class Roots {
     owner: VolumeOwner,
   ): Promise<void> {
     using _turn = await this.#locks.acquire(containerId);
+    using _copy = await this.#copies.acquire();
     await copyVolumes(this.#deps.places.container(containerId), paths, owner);
   }
 
