@@ -7,7 +7,7 @@
  * namespace's first, it joins those, becomes root there, starts PID 1 as a child of its own, writes
  * the child's pid to stdout and ends. The program was executed as the node's root before: its memory
  * belongs to the node's user namespace, and is not "dumpable" once it is another user, so that no
- * process of the pod, root included, can trace PID 1, which still sees the node's files (ptrace(2)).
+ * process of the pod, root included, can trace PID 1 (ptrace(2)); and it has left the node's files.
  *
  * With the argument "-" it is in the pod's namespaces already, in the node's user namespace. There a
  * container with CAP_SYS_PTRACE may trace it and see its files (/proc/1/root). So it takes an empty
@@ -80,26 +80,6 @@ static void write_number(long number) {
   call4(__NR_write, 1, (long)(text + at), (long)sizeof text - at, 0);
 }
 
-/* Returns in PID 1 alone. A step that fails ends it with the number of the step. */
-static void start_in(int namespaces) {
-  for (int i = 0; i < namespaces; i++) {
-    if (call4(__NR_setns, 3 + i, 0, 0, 0) < 0) end(2);
-  }
-  if (call4(__NR_setgroups, 0, 0, 0, 0) < 0 || call4(__NR_setresgid, 0, 0, 0, 0) < 0 ||
-      call4(__NR_setresuid, 0, 0, 0, 0) < 0) {
-    end(3);
-  }
-  if (call4(__NR_unshare, CLONE_NEWPID, 0, 0, 0) < 0) end(4);
-  long pid = call4(__NR_clone, SIGCHLD, 0, 0, 0);
-  if (pid < 0) end(5);
-  if (pid > 0) {
-    write_number(pid);
-    end(0);
-  }
-  call4(__NR_dup3, 0, 1, 0, 0); /* the reader waits for the end of stdout */
-  call4(__NR_close_range, 3, -1, 0, 0);
-}
-
 /*
  * A mount namespace of its own, with nothing in it but an empty read-only root. /proc is where it is
  * put together, as every node has that folder; the copies of the node's mounts go with the old root.
@@ -121,6 +101,27 @@ static void leave_files(void) {
     if (call4(__NR_chroot, (long)here, 0, 0, 0) < 0) end(12);
   }
   if (call4(__NR_chdir, (long)slash, 0, 0, 0) < 0) end(13);
+}
+
+/* Returns in PID 1 alone. A step that fails ends it with the number of the step. */
+static void start_in(int namespaces) {
+  leave_files(); /* the namespaces' files are open already */
+  for (int i = 0; i < namespaces; i++) {
+    if (call4(__NR_setns, 3 + i, 0, 0, 0) < 0) end(2);
+  }
+  if (call4(__NR_setgroups, 0, 0, 0, 0) < 0 || call4(__NR_setresgid, 0, 0, 0, 0) < 0 ||
+      call4(__NR_setresuid, 0, 0, 0, 0) < 0) {
+    end(3);
+  }
+  if (call4(__NR_unshare, CLONE_NEWPID, 0, 0, 0) < 0) end(4);
+  long pid = call4(__NR_clone, SIGCHLD, 0, 0, 0);
+  if (pid < 0) end(5);
+  if (pid > 0) {
+    write_number(pid);
+    end(0);
+  }
+  call4(__NR_dup3, 0, 1, 0, 0); /* the reader waits for the end of stdout */
+  call4(__NR_close_range, 3, -1, 0, 0);
 }
 
 static void give_up_root(void) {
