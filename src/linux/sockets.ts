@@ -159,7 +159,15 @@ async function connectOne(fd: number, port: number, signal: AbortSignal): Promis
       native().socketError(watch);
     }
     const connected = native().watchRelease(watch);
-    return new Socket({ fd: connected, allowHalfOpen: true, readable: true, writable: true });
+    const socket = new Socket({
+      fd: connected,
+      allowHalfOpen: true,
+      readable: true,
+      writable: true,
+    });
+    // It is read from now on, and may be reset before its user listens.
+    socket.on("error", () => undefined);
+    return socket;
   } catch (cause) {
     if (signal.aborted) throw signal.reason;
     return messageOf(nativeError(cause));

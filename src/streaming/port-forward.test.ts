@@ -1,12 +1,17 @@
 import assert from "node:assert/strict";
 import { once } from "node:events";
 import { createServer, type Server, type Socket } from "node:net";
+import type { Duplex } from "node:stream";
 import { buffer, text } from "node:stream/consumers";
 import { describe, test } from "node:test";
-import { dialWebSocket } from "../client/streaming/dial.ts";
+import { dial, dialWebSocket } from "../client/streaming/dial.ts";
 import { openPortForward, type PortForward } from "../client/streaming/index.ts";
 import { channelProtocols, Channels } from "../wire/remote-command/channels.ts";
+import { SpdySession } from "../wire/spdy/session.ts";
+import type { SpdyStream } from "../wire/spdy/stream.ts";
 import { openServer } from "./testing/open-server.ts";
+
+const settled = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));
 
 /** A program in the pod: what it does with each connection. */
 async function listen(
@@ -156,6 +161,84 @@ test("port-forward by channels: each port has two, which begin with its number",
       assert.equal(await channels.connection.closed, undefined);
     }
   }
+});
+
+test("port-forward by channels: a port that has ended does not hold up the others", async () => {
+  await using opened = await openServer();
+  await using brief = await listen((socket) => socket.end());
+  await using echo = await listen((socket) => void socket.pipe(socket));
+  const url = opened.server.portForward("s", [brief.port, echo.port]);
+  const { transport } = await dialWebSocket(url, ["v4.channel.k8s.io"]);
+  const channels = new Channels(transport, "client", {
+    base64: false,
+    closeSignal: false,
+    status: true,
+  });
+  const [ended, errors, other] = [0, 1, 2].map((channel) => channels.open(channel));
+  assert.ok(ended && errors && other);
+  errors.resume();
+  const [target] = await Promise.all([first(opened.targets.connected), once(other, "readable")]);
+  ended.resume();
+  if (!target.destroyed) await once(target, "close");
+  other.read();
+  // More than the connection and the kernel hold unread.
+  await new Promise((resolve) => ended.write(Buffer.alloc(32 * 1024 * 1024), resolve));
+  other.write("x");
+  const [answer] = (await once(other, "data")) as [Buffer];
+  assert.equal(answer.toString(), "x");
+  channels.connection.destroy();
+});
+
+/** The first connection that is made. */
+async function first(connected: readonly Duplex[]): Promise<Duplex> {
+  for (;;) {
+    const [target] = connected;
+    if (target !== undefined) return target;
+    await settled();
+  }
+}
+
+test("port-forward over SPDY: what a client resets before its other half came is forgotten", async () => {
+  await using opened = await openServer();
+  await using echo = await listen((socket) => void socket.pipe(socket));
+  const { transport } = await dial(opened.server.portForward("s", []), {
+    method: "POST",
+    headers: { upgrade: "SPDY/3.1" },
+  });
+  const session = new SpdySession({ transport, role: "client" });
+  const open = (streamtype: string, requestid: string): Promise<SpdyStream> =>
+    session.openStream(new Map(Object.entries({ streamtype, port: String(echo.port), requestid })));
+  (await open("data", "a")).destroy();
+  // When "b" has its answer, what became of "a" is known, too.
+  for (const id of ["b", "a"]) {
+    const [error, data] = [await open("error", id), await open("data", id)];
+    error.resume();
+    data.end("hi");
+    assert.equal(await text(data), "hi");
+  }
+  session.destroy();
+});
+
+test("port-forward: a pod that takes nothing holds no connection once its client has left", async (t) => {
+  await using opened = await openServer();
+  await using stuck = await listen((socket) => socket.pause());
+  const forward = await openPortForward(opened.server.portForward("s", []));
+  const { data } = await forward.connect(stuck.port);
+  const target = await first(opened.targets.connected);
+  const block = Buffer.alloc(256 * 1024);
+  // Until the kernel takes no more, and as much again waits here.
+  for (let behind = 0; behind < 100; behind = target.writableNeedDrain ? behind + 1 : 0) {
+    if (!data.writableNeedDrain) data.write(block);
+    await settled();
+  }
+  t.mock.timers.enable({ apis: ["setTimeout"] });
+  forward.close();
+  await forward.closed;
+  for (let turn = 0; turn < 1000 && !target.destroyed; turn++) {
+    t.mock.timers.tick(1_000);
+    await settled();
+  }
+  assert.ok(target.destroyed);
 });
 
 test("port-forward by channels refuses ports that are none", async () => {

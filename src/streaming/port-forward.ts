@@ -30,6 +30,8 @@ export interface ForwardOptions {
 const spdyProtocol = "portforward.k8s.io";
 const tunnelProtocol = "SPDY/3.1+portforward.k8s.io";
 const channelNames = ["v4.channel.k8s.io", "v4.base64.channel.k8s.io"] as const;
+/** How long a connection in the pod may go on taking what its client sent before it left. */
+const leftMs = 10_000;
 /** A channel is a byte, and a port takes two of them; 255 is a signal elsewhere. */
 const maxChannelPorts = 127;
 
@@ -91,6 +93,7 @@ interface Pair {
 
 async function forwardPairs(transport: Duplex, options: ForwardOptions): Promise<void> {
   const pairs = new Map<string, Pair>();
+  const targets = new Set<Duplex>();
   const session = new SpdySession({
     transport,
     role: "server",
@@ -109,14 +112,31 @@ async function forwardPairs(transport: Duplex, options: ForwardOptions): Promise
       }
       pair[type] = stream;
       const { data, error } = pair;
-      if (data === undefined || error === undefined) return;
+      if (data === undefined || error === undefined) {
+        // A client that resets what it opens must not leave one here each time.
+        stream.once("close", () => {
+          if (pairs.get(id) !== pair) return;
+          clearTimeout(pair.timer);
+          pairs.delete(id);
+        });
+        return;
+      }
       clearTimeout(pair.timer);
       pairs.delete(id);
-      void forwardOne({ data, error, port, carry: splice }, options);
+      void forwardOne({ data, error, port, targets, carry: splice }, options);
     },
   });
   await session.closed;
   for (const { timer } of pairs.values()) clearTimeout(timer);
+  endSoon(targets);
+}
+
+/** The client has left: a pod that takes nothing of what came before must not hold its connection. */
+function endSoon(targets: ReadonlySet<Duplex>): void {
+  for (const target of targets) {
+    const timer = setTimeout(() => target.destroy(), leftMs).unref();
+    target.once("close", () => clearTimeout(timer));
+  }
 }
 
 function waitForOther(pairs: Map<string, Pair>, id: string, timeoutMs: number): Pair {
@@ -141,17 +161,21 @@ interface Forwarded {
   readonly data: Duplex;
   readonly error: Duplex;
   readonly port: number;
+  /** The connections in the pod that are open. */
+  readonly targets: Set<Duplex>;
   readonly carry: (client: Duplex, target: Duplex) => Promise<void>;
 }
 
 /** Carries one connection. Never throws: what goes wrong is this connection's end alone. */
 async function forwardOne(forwarded: Forwarded, options: ForwardOptions): Promise<void> {
-  const { data, error, port, carry } = forwarded;
+  const { data, error, port, targets, carry } = forwarded;
   error.resume();
   const gone = new AbortController();
   data.once("close", () => gone.abort());
   try {
     const target = await options.connect(port, gone.signal);
+    targets.add(target);
+    target.once("close", () => targets.delete(target));
     await carry(data, target);
     await endAndFlush(error);
   } catch (reason) {
@@ -181,6 +205,8 @@ async function spliceUntilTargetEnds(client: Duplex, target: Duplex): Promise<vo
   client.pipe(target);
   await pipeline(target, client).catch(() => undefined);
   target.destroy();
+  // What the client still sends to this port would hold back what it sends to the others.
+  client.unpipe(target).resume();
 }
 
 /** Each port's data and error channel begin with its number; then its connection is carried. */
@@ -195,6 +221,7 @@ async function forwardChannels(
     status: true,
   };
   const channels = new Channels(transport, "server", protocol);
+  const targets = new Set<Duplex>();
   const forwarded = options.ports.map(async (port, index) => {
     const data = channels.open(2 * index);
     const error = channels.open(2 * index + 1);
@@ -202,8 +229,9 @@ async function forwardChannels(
     head.writeUInt16LE(port);
     data.write(head);
     error.write(head);
-    await forwardOne({ data, error, port, carry: spliceUntilTargetEnds }, options);
+    await forwardOne({ data, error, port, targets, carry: spliceUntilTargetEnds }, options);
   });
   await Promise.race([Promise.all(forwarded), channels.connection.closed]);
+  endSoon(targets);
   channels.connection.close();
 }

@@ -1,10 +1,11 @@
 import assert from "node:assert/strict";
 import { once } from "node:events";
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
-import { connect } from "node:net";
+import { IncomingMessage } from "node:http";
+import { connect, Socket } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { Readable } from "node:stream";
+import { duplexPair, Readable } from "node:stream";
 import { text } from "node:stream/consumers";
 import { test } from "node:test";
 import { checkServerIdentity, connect as connectTls } from "node:tls";
@@ -12,6 +13,7 @@ import { openRemoteCommand } from "../client/streaming/index.ts";
 import { makeCertificate } from "./certificate.ts";
 import { openServer } from "./testing/open-server.ts";
 import { maxTokens, tokenLifeMs } from "./tokens.ts";
+import { refuseUpgrade } from "./upgrade.ts";
 
 const all = { stdin: true, stdout: true, stderr: true, terminal: false };
 const echo = { containerId: "c", command: ["echo", "hi"], terminal: false };
@@ -160,4 +162,16 @@ test("StreamingServer closes a connection on which nothing comes and goes, and t
     await assert.rejects(command.end, { kind: "unavailable" });
     while (opened.targets.aborted.length === 0) await new Promise((next) => setImmediate(next));
   }
+});
+
+test("a client that is refused is cut off when it does not leave", async (t) => {
+  t.mock.timers.enable({ apis: ["setTimeout"] });
+  const [transport, peer] = duplexPair();
+  peer.write("more");
+  const request = new IncomingMessage(new Socket());
+  refuseUpgrade({ request, transport }, 404, "not found");
+  assert.match(await text(peer), /^HTTP\/1\.1 404 .*not found\n$/s);
+  assert.equal(transport.destroyed, false);
+  t.mock.timers.tick(5_000);
+  assert.equal(transport.destroyed, true);
 });

@@ -148,6 +148,10 @@ export class StreamingServer implements StreamUrls, AsyncDisposable {
       });
       this.#server.listen(port, address, () => resolve());
     });
+    // NOTE(node): what fails later, as an accept without a free descriptor, must not end the daemon.
+    this.#server.on("error", (error) => {
+      this.#options.log.warn("accept a connection for streams", { reason: messageOf(error) });
+    });
     const bound = this.#server.address();
     if (bound === null || typeof bound === "string") {
       throw new RuntimeError("internal", "listen for streams: the socket has no port");

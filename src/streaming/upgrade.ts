@@ -44,7 +44,10 @@ export function switchProtocols({ transport }: Upgrade, headers: readonly string
   );
 }
 
-/** Answers in HTTP after all and closes the connection. */
+/** How long a client that was refused may take to close its end. */
+const refusedMs = 5_000;
+
+/** Answers in HTTP after all and closes the connection; the client's end of it too, if it does not. */
 export function refuseUpgrade(
   { transport }: Upgrade,
   code: number,
@@ -60,5 +63,9 @@ export function refuseUpgrade(
     ...headers,
   ];
   transport.on("error", () => undefined);
+  const timer = setTimeout(() => transport.destroy(), refusedMs).unref();
+  transport.once("close", () => clearTimeout(timer));
+  // What it sends all the same is dropped: unread, it would hide that the client has closed.
+  transport.resume();
   transport.end(`${head.join("\r\n")}\r\n\r\n${body}`);
 }

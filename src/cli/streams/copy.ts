@@ -8,6 +8,7 @@ import { openRemoteCommand, type RemoteCommand } from "../../client/streaming/in
 import { CommandFailure, exitCode } from "../command-line/exit-code.ts";
 import { doing } from "../server/explain.ts";
 import type { Server } from "../server/session.ts";
+import { Packing } from "./packing.ts";
 import { TarExtractor } from "./tar-extract.ts";
 import { packTar } from "./tar-pack.ts";
 
@@ -67,15 +68,18 @@ export async function copyTo(options: CopyOptions, source: string, target: strin
   remote.stdout?.resume();
   try {
     if (remote.stdin === undefined) throw new RuntimeError("internal", `${what}: no stdin`);
-    const archive = Readable.from(packTar(path, name, options.onSkipped), { objectMode: false });
+    const packing = new Packing(packTar(path, name, options.onSkipped));
+    const archive = Readable.from(packing, { objectMode: false });
     // A tar that has ended early says why; that counts more than that nobody reads any more.
     const sent = pipeline(archive, remote.stdin).then(
       () => undefined,
       (error: unknown) => error,
     );
-    const failure = await Promise.race([sent, remote.end.then(() => undefined)]);
-    if (failure instanceof RuntimeError && failure.kind === "aborted") throw failure;
+    await Promise.race([sent, remote.end]);
+    packing.check(what);
     await checkEnd(remote, words, what);
+    // Tar takes an archive that ends after any of its files for a whole one.
+    packing.check(what);
   } finally {
     remote.close();
   }

@@ -47,8 +47,10 @@ export class IdleAttachments {
   readonly #idle = new Map<string, Set<DescriptorStream>>();
 
   take(id: string): DescriptorStream | undefined {
-    const [socket] = this.#idle.get(id) ?? [];
-    if (socket !== undefined) this.#idle.get(id)?.delete(socket);
+    const sockets = this.#idle.get(id);
+    const [socket] = sockets ?? [];
+    if (socket !== undefined) sockets?.delete(socket);
+    if (sockets?.size === 0) this.#idle.delete(id);
     socket?.removeAllListeners("close");
     return socket;
   }

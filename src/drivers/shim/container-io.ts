@@ -117,10 +117,14 @@ export class ContainerIo {
     await this.#log?.close();
   }
 
-  /** Closes everything now: the container goes on without this daemon. Idempotent. */
+  /**
+   * Closes everything now, the log when what was read is written: the container goes on without this
+   * daemon. Idempotent.
+   */
   release(): void {
     for (const reader of this.#readers) reader.close();
     this.#stdin?.close();
+    void this.#ended.then(() => this.#log?.close());
   }
 
   /** See ContainerRuntime.reopenLog. */

@@ -221,6 +221,35 @@ test("SpdySession: a slow peer holds the writers back", async () => {
   session.destroy();
 });
 
+test("SpdySession.end() waits for a peer that is slow to read, and only then for its end", async (t) => {
+  t.mock.timers.enable({ apis: ["setTimeout"] });
+  const { session, peer, streams } = half({ lingerMs: 5_000 });
+  peer.pause();
+  peer.write(synStreamFrame(1, new HeaderWriter().write(headers("error"))));
+  await settled();
+  const [stream] = streams;
+  assert.ok(stream);
+  // More than the connection hands over to who reads nothing.
+  for (const said of [Buffer.alloc(40_000), Buffer.alloc(40_000), "the status"]) {
+    stream.write(said);
+    await settled();
+  }
+  session.end();
+  await settled();
+  t.mock.timers.tick(60_000);
+  await settled();
+  const sent: Buffer[] = [];
+  peer.on("data", (chunk: Buffer) => sent.push(chunk));
+  peer.resume();
+  let over = false;
+  void session.closed.then(() => (over = true));
+  for (let turn = 0; turn < 5; turn++) await settled();
+  assert.ok(Buffer.concat(sent).includes("the status"));
+  t.mock.timers.tick(5_000);
+  for (let turn = 0; turn < 5; turn++) await settled();
+  assert.ok(over);
+});
+
 test("SpdySession answers pings, and refuses too many streams", async () => {
   const { session, peer } = half({ maxStreams: 1 });
   const writer = new HeaderWriter();

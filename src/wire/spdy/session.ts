@@ -39,7 +39,7 @@ export interface SpdySessionOptions {
   readonly maxStreams?: number;
   /** Unread bytes of all streams above which nothing is read. 4 MiB; 16 where windows are kept. */
   readonly maxUnreadBytes?: number;
-  /** How long a peer may take to close its end after this side has; 5 s. */
+  /** How long a peer may take to close its end once all was sent to it; 5 s. */
   readonly lingerMs?: number;
 }
 
@@ -145,13 +145,15 @@ export class SpdySession {
   /**
    * Says good-bye behind what was written and closes. What the peer still sends is read and dropped
    * until it closes too: closing on unread bytes would take away from it what it has not read yet.
+   * A peer that is slow to read is waited for, as while it was served.
    */
   end(): void {
     if (this.#ending || this.#gone) return;
     this.#ending = true;
-    this.#linger();
+    this.#intake.end();
+    this.#transport.resume();
     const farewell = goAwayFrame(this.#lastPeerId, goAwayStatus.ok);
-    this.#outbox.send([farewell], () => this.#transport.end());
+    this.#outbox.send([farewell], () => this.#transport.end(() => this.#linger()));
     for (const stream of [...this.#streams.values()]) stream.lose(closedError());
   }
 
@@ -167,7 +169,6 @@ export class SpdySession {
     const timer = setTimeout(() => this.#transport.destroy(), this.#options.lingerMs ?? 5_000);
     timer.unref();
     this.#transport.once("close", () => clearTimeout(timer));
-    this.#intake.end();
     this.#transport.resume();
   }
 
@@ -196,7 +197,8 @@ export class SpdySession {
     for (const opening of this.#openings.values()) opening.reject(error);
     this.#openings.clear();
     for (const stream of [...this.#streams.values()]) stream.lose(error);
-    if (!this.#ending) this.#linger();
+    // Also when it was ending: a peer that has closed its own end is waited for no longer.
+    this.#linger();
     this.#ending = true;
     this.#transport.end();
     this.#resolveClosed(reason);

@@ -1,4 +1,5 @@
 import assert from "node:assert/strict";
+import { once } from "node:events";
 import { type Duplex, duplexPair } from "node:stream";
 import { test } from "node:test";
 import { WebSocketConnection, type WebSocketOptions } from "./connection.ts";
@@ -185,4 +186,23 @@ test("WebSocketConnection reads nothing while more is unread than it may hold", 
   for (let turn = 0; turn < 10; turn++) await settled();
   assert.ok(connection.unreadBytes > 0, "it reads on");
   connection.destroy();
+});
+
+test("WebSocketConnection.close() waits for a peer that is slow to read", async (t) => {
+  t.mock.timers.enable({ apis: ["setTimeout"] });
+  const { connection, peer, sent } = open({ lingerMs: 5_000 });
+  peer.pause();
+  // More than the connection hands over to who reads nothing.
+  connection.send("binary", [Buffer.alloc(100 * 1024)], () => undefined);
+  connection.send("binary", [Buffer.from("the status")], () => undefined);
+  connection.close();
+  await settled();
+  t.mock.timers.tick(60_000);
+  await settled();
+  peer.resume();
+  await once(peer, "end");
+  assert.ok(sent().includes("the status"));
+  await settled();
+  t.mock.timers.tick(5_000);
+  await connection.closed;
 });

@@ -24,7 +24,7 @@ export interface WebSocketOptions {
   readonly maxMessageBytes?: number;
   /** Unread bytes above which nothing is read; 4 MiB. What is unread is told by hold() and release(). */
   readonly maxUnreadBytes?: number;
-  /** How long a peer may take to close its end after this side has; 5 s. */
+  /** How long a peer may take to close its end once all was sent to it; 5 s. */
   readonly lingerMs?: number;
 }
 
@@ -93,14 +93,16 @@ export class WebSocketConnection {
   /**
    * Says good-bye behind what was sent, and closes. What the peer still sends is read and dropped
    * until it closes too: closing on unread bytes would take from it what it has not read yet.
+   * A peer that is slow to read is waited for, as while it was served.
    */
   close(code: number = closeCode.normal): void {
     if (this.#ending || this.#gone) return;
     this.#ending = true;
-    this.#linger();
+    this.#intake.end();
+    this.#transport.resume();
     const masked = this.#options.role === "client";
     const farewell = frameParts(opcode.close, [codeBytes(code)], masked);
-    this.#outbox.send(farewell, () => this.#transport.end());
+    this.#outbox.send(farewell, () => this.#transport.end(() => this.#linger()));
   }
 
   /** Cuts the connection off. */
@@ -148,7 +150,8 @@ export class WebSocketConnection {
     this.#gone = true;
     this.#intake.end();
     this.#outbox.lose(reason ?? cutOff());
-    if (!this.#ending) this.#linger();
+    // Also when it was ending: a peer that has closed its own end is waited for no longer.
+    this.#linger();
     this.#ending = true;
     this.#transport.end();
     this.#resolveClosed(reason);
@@ -159,7 +162,6 @@ export class WebSocketConnection {
     const timer = setTimeout(() => this.#transport.destroy(), this.#options.lingerMs ?? 5_000);
     timer.unref();
     this.#transport.once("close", () => clearTimeout(timer));
-    this.#intake.end();
     this.#transport.resume();
   }
 }
