@@ -54,15 +54,35 @@ export function openFifoReader(path: string): FifoReader {
 /** Our end of a fifo that another process reads. */
 export interface FifoWriter {
   readonly stream: Writable;
-  /** The reader sees the end of its input when no other process has the fifo open for writing. */
+  /**
+   * From now on the reader sees the end of its input when the stream has ended and no other process
+   * has the fifo open for writing. Until then what was written is kept. Idempotent.
+   */
+  letEnd(): void;
+  /** Closes the fifo, whatever is in it. Idempotent. */
   close(): void;
 }
 
-/** Opens a fifo for writing, whether anybody reads it or not. What is written waits in the fifo. */
+/**
+ * Opens a fifo for writing, whether anybody reads it or not. What is written waits in the fifo, which
+ * is held open, since it would be lost with the last one who has it open: fifo(7).
+ */
 export function openFifoWriter(path: string): FifoWriter {
-  const socket = new Socket({ fd: open(path, O_RDWR | O_NONBLOCK), readable: false });
+  let keeper: number | undefined = open(path, O_RDWR | O_NONBLOCK);
+  const socket = new Socket({ fd: open(path, O_WRONLY | O_NONBLOCK), readable: false });
   socket.on("error", () => undefined);
-  return { stream: socket, close: () => socket.destroy() };
+  const letEnd = (): void => {
+    if (keeper !== undefined) closeSync(keeper);
+    keeper = undefined;
+  };
+  return {
+    stream: socket,
+    letEnd,
+    close: () => {
+      letEnd();
+      socket.destroy();
+    },
+  };
 }
 
 function open(path: string, flags: number): number {

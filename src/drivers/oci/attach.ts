@@ -7,12 +7,10 @@ import type { Logger } from "../../base/logger.ts";
 import { beforeAbort } from "../../base/rollback.ts";
 import type { AttachedClient } from "../../core/container/index.ts";
 import type { Operation } from "../../core/operation/index.ts";
-import type { TerminalSize } from "../../core/streaming/index.ts";
+import { feed, finish, Sizes, type TerminalSize } from "../../core/streaming/index.ts";
 import { connectPackets, type DescriptorStream } from "../../linux/index.ts";
 import { within } from "./container-end.ts";
 import { tellMonitor } from "./control-fifo.ts";
-import { feed, finish } from "./pump.ts";
-import { Sizes } from "./sizes.ts";
 
 /** conmon reads up to 32 KiB at once (CONN_SOCK_BUF_SIZE) and drops the rest of a packet. */
 const packetBytes = 8 * 1024;

@@ -4,12 +4,18 @@ import { RuntimeError } from "../../base/errors.ts";
 import { beforeAbort } from "../../base/rollback.ts";
 import type { ProcessClient } from "../../core/container/index.ts";
 import type { Operation } from "../../core/operation/index.ts";
-import type { ExecEnd, TerminalSize } from "../../core/streaming/index.ts";
+import {
+  drain,
+  type ExecEnd,
+  feed,
+  finish,
+  Pump,
+  Sizes,
+  type TerminalSize,
+} from "../../core/streaming/index.ts";
 import { ConsoleSocket, type DescriptorStream } from "../../linux/index.ts";
 import { type Command, drainMs, type ExecDeps, type ExecTarget, withCommand } from "./command.ts";
 import { within } from "./container-end.ts";
-import { drain, feed, finish, Pump } from "./pump.ts";
-import { Sizes } from "./sizes.ts";
 
 /** What a command of a client is run with. */
 interface Deps extends ExecDeps {

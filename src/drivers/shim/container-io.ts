@@ -1,4 +1,5 @@
 import { rmSync } from "node:fs";
+import type { Writable } from "node:stream";
 
 import { messageOf } from "../../base/errors.ts";
 import type { Logger } from "../../base/logger.ts";
@@ -10,6 +11,7 @@ import {
   openFifoReader,
   openFifoWriter,
 } from "../../linux/index.ts";
+import { AttachedClients, inputInto } from "./attached-clients.ts";
 import { CriLog } from "./cri-log.ts";
 import { CriLogLines, type LogStream } from "./cri-log-lines.ts";
 import type { Places } from "./places.ts";
@@ -41,6 +43,8 @@ const drainMs = 1_000;
  * While no daemon runs, the kernel keeps up to 64 KiB of output in each fifo.
  */
 export class ContainerIo {
+  /** Clients that are attached. */
+  readonly clients = new AttachedClients();
   readonly #readers: FifoReader[] = [];
   readonly #ended: Promise<unknown>;
   readonly #stdin: FifoWriter | undefined;
@@ -58,7 +62,7 @@ export class ContainerIo {
       const reader = readers[name];
       if (reader === undefined) return Promise.resolve();
       this.#readers.push(reader);
-      return copy(reader, name, log, deps.clock).catch((error: unknown) => {
+      return this.#copy(reader, name, deps.clock).catch((error: unknown) => {
         deps.log.warn(`read ${name} of a container: ${messageOf(error)}`);
       });
     });
@@ -127,29 +131,39 @@ export class ContainerIo {
     void this.#ended.then(() => this.#log?.close());
   }
 
+  /** The container's stdin for one client; `onEnd` is called when that has no more. */
+  input(onEnd: () => void): Writable | undefined {
+    const shared = this.#stdin?.stream;
+    if (shared === undefined || shared.destroyed) return undefined;
+    return inputInto(shared, onEnd);
+  }
+
+  /** What was written to the stdin is all that comes. */
+  endInput(): void {
+    this.#stdin?.stream.end();
+    this.#stdin?.letEnd();
+  }
+
   /** See ContainerRuntime.reopenLog. */
   async reopenLog(path: string): Promise<void> {
     await this.#log?.reopen(path);
+  }
+
+  async #copy(reader: FifoReader, name: LogStream, clock: Clock): Promise<void> {
+    const lines = new CriLogLines(name);
+    const log = this.#log;
+    try {
+      for await (const chunk of reader.stream) {
+        this.clients.give(name, chunk as Buffer);
+        await log?.write(lines.push(chunk as Buffer, clock.nowNs()));
+      }
+    } finally {
+      await log?.write(lines.end(clock.nowNs()));
+    }
   }
 }
 
 /** Removes fifos that nobody needs any more. */
 export function removeFifos(paths: readonly string[]): void {
   for (const path of paths) rmSync(path, { force: true });
-}
-
-async function copy(
-  reader: FifoReader,
-  name: LogStream,
-  log: CriLog | undefined,
-  clock: Clock,
-): Promise<void> {
-  const lines = new CriLogLines(name);
-  try {
-    for await (const chunk of reader.stream) {
-      await log?.write(lines.push(chunk as Buffer, clock.nowNs()));
-    }
-  } finally {
-    await log?.write(lines.end(clock.nowNs()));
-  }
 }

@@ -8,11 +8,13 @@ import { beforeAbort } from "../../base/rollback.ts";
 import { SingleFlight } from "../../base/single-flight.ts";
 import type { Clock } from "../../base/time.ts";
 import type {
+  AttachedClient,
   ContainerBundle,
   ContainerExit,
   ContainerLimits,
   ContainerRuntime,
   ExecResult,
+  ProcessClient,
   StartedContainer,
 } from "../../core/container/index.ts";
 import type { Operation } from "../../core/operation/index.ts";
@@ -45,7 +47,8 @@ import { type PodShim, PodShims } from "./pod-shims.ts";
 import type { Kept } from "./running-task.ts";
 import { shimProgram } from "./shim-binary.ts";
 import { awaitTaskEnd, type TaskEnd } from "./task-end.ts";
-import { execInTask } from "./task-exec.ts";
+import { attachToTask } from "./task-attach.ts";
+import { type ExecDeps, type ExecTarget, execInTask, execStreamInTask } from "./task-exec.ts";
 import { TaskRemains } from "./task-remains.ts";
 import { within } from "./within.ts";
 
@@ -255,26 +258,24 @@ export class ShimRuntime implements ContainerRuntime {
   }
 
   async execSync(id: string, spec: string, operation: Operation): Promise<ExecResult> {
-    const kept = this.#get(id, "run command in");
-    const { facts } = kept;
-    const shim = await this.#shimOf(facts);
-    const target = { id, cgroupPath: facts.cgroupPath, shim };
-    const deps = { places: this.#places, cgroups: this.#deps.cgroups };
-    return explainEnd(kept, `run command in container "${id}"`, async () => {
-      try {
-        return await execInTask(deps, target, spec, operation);
-      } catch (error) {
-        throw startError(error);
-      }
-    });
+    return this.#inTask(id, (deps, target) => execInTask(deps, target, spec, operation));
   }
 
-  exec(id: string): Promise<ExecEnd> {
-    return Promise.reject(noStreams("run command in", id));
+  async exec(
+    id: string,
+    spec: string,
+    client: ProcessClient,
+    operation: Operation,
+  ): Promise<ExecEnd> {
+    return this.#inTask(id, (deps, target) =>
+      execStreamInTask(deps, { target, spec, client }, operation),
+    );
   }
 
-  attach(id: string): Promise<void> {
-    return Promise.reject(noStreams("attach to", id));
+  async attach(id: string, client: AttachedClient, operation: Operation): Promise<void> {
+    const kept = this.#get(id, "attach to");
+    const shim = await this.#shimOf(kept.facts);
+    await attachToTask({ id, kept, shim }, client, operation);
   }
 
   async update(
@@ -456,14 +457,27 @@ export class ShimRuntime implements ContainerRuntime {
     throw new RuntimeError("unavailable", `ask shim of sandbox "${sandboxId}": it does not answer`);
   }
 
+  /** Runs a command in a container; one that has ended meanwhile is the reason why it failed. */
+  async #inTask<T>(
+    id: string,
+    use: (deps: ExecDeps, target: ExecTarget) => Promise<T>,
+  ): Promise<T> {
+    const kept = this.#get(id, "run command in");
+    const { cgroupPath } = kept.facts;
+    const shim = await this.#shimOf(kept.facts);
+    const deps = { places: this.#places, cgroups: this.#deps.cgroups };
+    return explainEnd(kept, `run command in container "${id}"`, async () => {
+      try {
+        return await use(deps, { id, cgroupPath, shim });
+      } catch (error) {
+        throw startError(error);
+      }
+    });
+  }
+
   #get(id: string, doing: string): Kept {
     const kept = this.#kept.get(id);
     if (kept !== undefined) return kept;
     throw new RuntimeError("not-found", `${doing} container "${id}": it is not running here`);
   }
-}
-
-function noStreams(doing: string, id: string): RuntimeError {
-  const text = `${doing} container "${id}": a containerd shim runs it, whose streams davit does not carry yet; use ExecSync (kubectl probes), or a handler with path`;
-  return new RuntimeError("failed-precondition", text);
 }

@@ -1,20 +1,32 @@
 import { randomBytes } from "node:crypto";
 import type { Readable } from "node:stream";
+import { setImmediate } from "node:timers/promises";
 
 import { create } from "@bufbuild/protobuf";
 import { AnySchema } from "@bufbuild/protobuf/wkt";
 import { messageOf } from "../../base/errors.ts";
 import { beforeAbort } from "../../base/rollback.ts";
-import type { ExecResult } from "../../core/container/index.ts";
+import type { ExecResult, ProcessClient } from "../../core/container/index.ts";
 import type { Operation } from "../../core/operation/index.ts";
+import {
+  drain,
+  type ExecEnd,
+  feed,
+  finish,
+  Pump,
+  Sizes,
+  type TerminalSize,
+} from "../../core/streaming/index.ts";
 import { Task } from "../../gen/containerd/task/v3/task_pb.ts";
 import {
   type CgroupLayout,
   cgroupProcs,
   type FifoReader,
+  type FifoWriter,
   killProcessTree,
   makeFifo,
   openFifoReader,
+  openFifoWriter,
 } from "../../linux/index.ts";
 import { removeFifos } from "./container-io.ts";
 import type { Places } from "./places.ts";
@@ -26,123 +38,284 @@ const maxOutputBytes = 16 * 1024 * 1024;
 /** How long output is awaited after the command's end: what it left behind may hold it open. */
 const drainMs = 250;
 const killMs = 1_000;
+/** How long a command that nobody reads any more may take to end by itself, as shells do. */
+const hangUpMs = 500;
+const SIGHUP = 1;
 const SIGKILL = 9;
 
 /** The type of a process for a shim: containerd's name for an OCI process as JSON. */
 const processType = "types.containerd.io/opencontainers/runtime-spec/1/Process";
 
-interface Target {
+/** The task that a command is run in. */
+export interface ExecTarget {
   readonly id: string;
   readonly cgroupPath: string;
   readonly shim: PodShim;
 }
 
-interface Deps {
+/** What commands are run with. */
+export interface ExecDeps {
   readonly places: Places;
   readonly cgroups: CgroupLayout;
 }
 
+/** Which streams the command gets; what it does not get is /dev/null. */
+interface Wanted {
+  readonly stdin: boolean;
+  readonly stdout: boolean;
+  readonly stderr: boolean;
+  readonly terminal: boolean;
+}
+
 /** Runs a command in a task; see ContainerRuntime.execSync. */
 export async function execInTask(
-  deps: Deps,
-  target: Target,
+  deps: ExecDeps,
+  target: ExecTarget,
   spec: string,
   operation: Operation,
 ): Promise<ExecResult> {
+  const wanted = { stdin: false, stdout: true, stderr: true, terminal: false };
+  return withCommand(deps, { target, wanted, spec: () => spec }, operation, async (command) => {
+    const stdout = new Output(command.stdout?.stream);
+    const stderr = new Output(command.stderr?.stream);
+    try {
+      const exitCode = await command.run();
+      await operation.enter("drain-output");
+      command.letOutputEnd();
+      await within(Promise.all([stdout.ended, stderr.ended]), drainMs);
+      return { stdout: stdout.bytes(), stderr: stderr.bytes(), exitCode };
+    } catch (error) {
+      if (operation.signal.aborted) await command.kill();
+      throw error;
+    }
+  });
+}
+
+/** Runs a command with a client at its streams; see ContainerRuntime.exec. */
+export async function execStreamInTask(
+  deps: ExecDeps,
+  run: { readonly target: ExecTarget; readonly spec: string; readonly client: ProcessClient },
+  operation: Operation,
+): Promise<ExecEnd> {
+  const { target, client } = run;
+  const { stdin, stdout, stderr } = client.streams;
+  using sizes = new Sizes(client.streams.sizes);
+  // One that the client has told already comes in before the command is made.
+  await setImmediate();
+  const wanted = {
+    stdin: stdin !== undefined,
+    stdout: stdout !== undefined || client.terminal,
+    stderr: stderr !== undefined && !client.terminal,
+    terminal: client.terminal,
+  };
+  const spec = (): string => (client.terminal ? withSize(run.spec, sizes.latest) : run.spec);
+  return await withCommand(deps, { target, wanted, spec }, operation, async (command) => {
+    const pumps = [
+      new Pump(command.stdout?.stream, stdout),
+      new Pump(command.stderr?.stream, stderr),
+    ];
+    const stop = feed(stdin, command.stdin?.stream);
+    command.stdin?.stream.once("close", () => {
+      command.endInput();
+    });
+    try {
+      const exitCode = await command.run(() => {
+        if (client.terminal) sizes.follow((size) => command.resize(size));
+      });
+      await operation.enter("drain-output");
+      command.letOutputEnd();
+      await drain(pumps, drainMs, operation.signal);
+      await finish([stdout, stderr], operation.signal);
+      return { exitCode };
+    } catch (error) {
+      if (operation.signal.aborted) await command.hangUp();
+      throw error;
+    } finally {
+      stop();
+      for (const pump of pumps) pump.stop();
+    }
+  });
+}
+
+/** `spec`, the text of a process, with the size of its terminal (runtime-spec, config.md, process). */
+function withSize(spec: string, size: TerminalSize | undefined): string {
+  if (size === undefined) return spec;
+  const process = JSON.parse(spec) as object;
+  return JSON.stringify({ ...process, consoleSize: { height: size.height, width: size.width } });
+}
+
+/** Makes a command's fifos and adds it to the task; both are gone when `use` has settled. */
+async function withCommand<T>(
+  deps: ExecDeps,
+  run: { readonly target: ExecTarget; readonly wanted: Wanted; readonly spec: () => string },
+  operation: Operation,
+  use: (command: Command) => Promise<T>,
+): Promise<T> {
+  const { target, wanted } = run;
   const { id, shim } = target;
   const execId = `exec-${randomBytes(6).toString("hex")}`;
-  const paths = ["stdout", "stderr"].map((name) => deps.places.execFifo(id, `${execId}-${name}`));
-  const [stdoutPath = "", stderrPath = ""] = paths;
-  const readers: FifoReader[] = [];
-  let added = false;
+  const pathOf = (name: "stdin" | "stdout" | "stderr"): string =>
+    wanted[name] ? deps.places.execFifo(id, `${execId}-${name}`) : "";
+  const paths = { stdin: pathOf("stdin"), stdout: pathOf("stdout"), stderr: pathOf("stderr") };
+  const made = Object.values(paths).filter((path) => path !== "");
+  let command: Command | undefined;
   try {
     await operation.enter("write-spec");
-    for (const path of paths) {
-      makeFifo(path);
-      readers.push(openFifoReader(path));
-    }
-    const [stdout, stderr] = readers.map(({ stream }) => new Output(stream));
+    for (const path of made) makeFifo(path);
+    command = new Command(deps, target, { execId, paths }, operation);
     // The shim's OCI runtime puts the command into the container's cgroup.
     await operation.enter("make-cgroup");
     await operation.enter("start-process");
-    const process = create(AnySchema, { typeUrl: processType, value: Buffer.from(spec) });
-    added = true;
-    const streams = { stdout: stdoutPath, stderr: stderrPath };
+    command.added = true;
+    const process = create(AnySchema, { typeUrl: processType, value: Buffer.from(run.spec()) });
     await shim.task.call(
       Task.method.exec,
-      { id, execId, ...streams, spec: process },
+      { id, execId, terminal: wanted.terminal, ...paths, spec: process },
       { signal: operation.signal },
     );
-    const exitCode = await runToEnd(deps, target, execId, operation);
-    await operation.enter("drain-output");
-    for (const reader of readers) reader.letEnd();
-    await within(Promise.all([stdout?.ended, stderr?.ended]), drainMs);
-    return {
-      stdout: stdout?.bytes() ?? new Uint8Array(),
-      stderr: stderr?.bytes() ?? new Uint8Array(),
-      exitCode,
-    };
+    return await use(command);
   } finally {
-    for (const reader of readers) reader.close();
-    removeFifos(paths);
-    // The answer does not wait for this: the shim waits for whoever holds the output still.
-    if (added) {
-      shim.task.call(Task.method.delete, { id, execId }).catch((error: unknown) => {
-        operation.log.debug(`forget command ${execId}: ${messageOf(error)}`);
-      });
-    }
+    command?.close();
+    removeFifos(made);
   }
 }
 
-/** Starts the command that was added and waits for its end; kills it when the operation is aborted. */
-async function runToEnd(
-  deps: Deps,
-  target: Target,
-  execId: string,
-  operation: Operation,
-): Promise<number> {
-  const { id, shim } = target;
-  const starting = shim.task.call(Task.method.start, { id, execId });
-  const ended = new AbortController();
-  let exit: Promise<{ readonly exitStatus: number }> | undefined;
-  try {
-    await beforeAbort(starting, operation.signal);
-    exit = shim.task.wait(Task.method.wait, { id, execId }, ended.signal);
-    exit.catch(() => undefined);
-    await operation.enter("wait-for-end");
-    return (await beforeAbort(exit, operation.signal)).exitStatus;
-  } catch (error) {
-    if (operation.signal.aborted) {
-      await operation.undoing("kill-command");
-      await kill(deps, target, execId, starting);
-      if (exit !== undefined) await within(exit, killMs);
-    }
-    throw error;
-  } finally {
-    ended.abort();
-  }
-}
+/** A command that a shim knows of. */
+class Command {
+  readonly stdin: FifoWriter | undefined;
+  readonly stdout: FifoReader | undefined;
+  readonly stderr: FifoReader | undefined;
+  /** True once the shim may know of it. */
+  added = false;
+  readonly #deps: ExecDeps;
+  readonly #target: ExecTarget;
+  readonly #execId: string;
+  readonly #operation: Operation;
+  readonly #over = new AbortController();
+  #inputEnded = false;
+  #starting: Promise<{ readonly pid: number }> | undefined;
+  #exit: Promise<{ readonly exitStatus: number }> | undefined;
 
-/** Ends the command with what it started, as far as it can be told from the rest of the container. */
-async function kill(
-  { cgroups }: Deps,
-  { id, cgroupPath, shim }: Target,
-  execId: string,
-  starting: Promise<{ readonly pid: number }>,
-): Promise<void> {
-  if (!(await within(starting, killMs))) return;
-  const { pid } = await starting;
-  if (pid > 0) {
-    const candidates = await cgroupProcs(cgroups, cgroupPath);
-    // Another container's process may have the pid of one that has ended.
-    if (candidates.includes(pid)) killProcessTree(pid, { candidates });
+  constructor(
+    deps: ExecDeps,
+    target: ExecTarget,
+    names: {
+      readonly execId: string;
+      readonly paths: Readonly<Record<"stdin" | "stdout" | "stderr", string>>;
+    },
+    operation: Operation,
+  ) {
+    this.#deps = deps;
+    this.#target = target;
+    this.#execId = names.execId;
+    this.#operation = operation;
+    const { stdin, stdout, stderr } = names.paths;
+    this.stdin = stdin === "" ? undefined : openFifoWriter(stdin);
+    this.stdout = stdout === "" ? undefined : openFifoReader(stdout);
+    this.stderr = stderr === "" ? undefined : openFifoReader(stderr);
   }
-  const asked = shim.task.call(
-    Task.method.kill,
-    { id, execId, signal: SIGKILL },
-    { timeoutMs: killMs },
-  );
-  await within(asked, killMs);
+
+  /** Starts the command and waits for its end; rejects when the operation is aborted: it goes on then. */
+  async run(onStarted: () => void = () => undefined): Promise<number> {
+    const { id, shim } = this.#target;
+    const execId = this.#execId;
+    const { signal } = this.#operation;
+    this.#starting = shim.task.call(Task.method.start, { id, execId });
+    await beforeAbort(this.#starting, signal);
+    this.#exit = shim.task.wait(Task.method.wait, { id, execId }, this.#over.signal);
+    this.#exit.catch(() => undefined);
+    if (this.#inputEnded) this.endInput();
+    onStarted();
+    await this.#operation.enter("wait-for-end");
+    return (await beforeAbort(this.#exit, signal)).exitStatus;
+  }
+
+  /** From now on the outputs end when the shim has no more of them. */
+  letOutputEnd(): void {
+    this.stdout?.letEnd();
+    this.stderr?.letEnd();
+  }
+
+  /** The shim holds the stdin open, too, from the start on until it is told. */
+  endInput(): void {
+    this.#inputEnded = true;
+    if (this.#exit === undefined) return;
+    this.stdin?.letEnd();
+    this.#tell(Task.method.closeIO, { stdin: true });
+  }
+
+  resize({ width, height }: TerminalSize): void {
+    this.#tell(Task.method.resizePty, { width, height });
+  }
+
+  /** Ends a command whose client is gone: as when its terminal is closed, then by force. */
+  async hangUp(): Promise<void> {
+    await this.#operation.undoing("kill-command");
+    const pid = await this.#pid();
+    if (pid === undefined) return;
+    this.#signal(SIGHUP);
+    await within(this.#exit ?? Promise.resolve(), hangUpMs);
+    await this.#killNow(pid);
+  }
+
+  /** Ends the command with what it started. */
+  async kill(): Promise<void> {
+    await this.#operation.undoing("kill-command");
+    const pid = await this.#pid();
+    if (pid !== undefined) await this.#killNow(pid);
+  }
+
+  /** Closes its streams. The shim forgets it, which nobody waits for: it waits for who holds the output. */
+  close(): void {
+    this.#over.abort(new Error("the command is over"));
+    this.stdin?.close();
+    this.stdout?.close();
+    this.stderr?.close();
+    if (this.added) this.#tell(Task.method.delete, {});
+  }
+
+  /** Undefined for one that was not started. */
+  async #pid(): Promise<number | undefined> {
+    const starting = this.#starting;
+    if (starting === undefined || !(await within(starting, killMs))) return undefined;
+    try {
+      return (await starting).pid;
+    } catch {
+      return undefined;
+    }
+  }
+
+  async #killNow(pid: number): Promise<void> {
+    const candidates = await cgroupProcs(this.#deps.cgroups, this.#target.cgroupPath);
+    // Another process may have the pid of one that has ended.
+    const ended = this.#exit === undefined || (await within(this.#exit, 0));
+    if (pid > 0 && !ended && candidates.includes(pid)) killProcessTree(pid, { candidates });
+    if (!ended) this.#signal(SIGKILL);
+    if (this.#exit !== undefined) await within(this.#exit, killMs);
+  }
+
+  #signal(signal: number): void {
+    this.#tell(Task.method.kill, { signal });
+  }
+
+  #tell(
+    method:
+      | typeof Task.method.closeIO
+      | typeof Task.method.resizePty
+      | typeof Task.method.kill
+      | typeof Task.method.delete,
+    request: Readonly<Record<string, unknown>>,
+  ): void {
+    const { id, shim } = this.#target;
+    const call = shim.task.call(method as typeof Task.method.delete, {
+      id,
+      execId: this.#execId,
+      ...request,
+    });
+    call.catch((error: unknown) => {
+      this.#operation.log.debug(`${method.name} of command ${this.#execId}: ${messageOf(error)}`);
+    });
+  }
 }
 
 /** Reads a stream to its end and keeps its first bytes, so that the writer never blocks. */
@@ -151,11 +324,11 @@ class Output {
   readonly #chunks: Buffer[] = [];
   #room = maxOutputBytes;
 
-  constructor(stream: Readable) {
+  constructor(stream: Readable | undefined) {
     const { promise, resolve } = Promise.withResolvers<undefined>();
     this.ended = promise;
-    stream.on("close", () => resolve(undefined));
-    stream.on("data", (chunk: Buffer) => {
+    stream?.on("close", () => resolve(undefined));
+    stream?.on("data", (chunk: Buffer) => {
       const kept = chunk.subarray(0, this.#room);
       this.#room -= kept.length;
       if (kept.length > 0) this.#chunks.push(kept);

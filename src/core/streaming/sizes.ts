@@ -1,4 +1,4 @@
-import type { TerminalSize } from "../../core/streaming/index.ts";
+import type { TerminalSize } from "./streams.ts";
 
 /** The kernel's own fields have 16 bits (ioctl_tty(2)). */
 const longestSide = 0xffff;
