@@ -57,10 +57,28 @@ async function commandsFor([name]: readonly string[]): Promise<readonly Command[
   return (await import("./commands/index.ts")).commands;
 }
 
+async function publish(argv: readonly string[]): Promise<number> {
+  try {
+    const { publishEvent } = await import("../daemon/index.ts");
+    await publishEvent(argv);
+    return exitCode.done;
+  } catch (error) {
+    process.stderr.write(`davit: ${messageOf(error)}\n`);
+    return exitCode.failed;
+  }
+}
+
+/** Whether the words are `--address SOCKET publish ...`. */
+function isPublishCall(argv: readonly string[]): boolean {
+  return /^--?address(=|$)/.test(argv[0] ?? "") && argv.includes("publish");
+}
+
 /** The process that `bin/davit` becomes. */
 async function run(argv: readonly string[]): Promise<never> {
   // No command for people: the daemon starts it, once for each layer.
   if (argv[0] === unpackCommand) process.exit(await runUnpacker(argv.slice(1)));
+  // Nor is this: containerd's shims call it as they would call containerd.
+  if (isPublishCall(argv)) process.exit(await publish(argv));
   // A reader that had enough (davit ps | head -1) is no failure.
   process.stdout.on("error", (error: NodeJS.ErrnoException) => {
     process.exit(error.code === "EPIPE" ? exitCode.done : exitCode.failed);

@@ -3,3 +3,4 @@
 export type { ControllerParts } from "./build.ts";
 export type { Daemon, DaemonOptions } from "./run.ts";
 export { runDaemon } from "./run.ts";
+export { publishEvent } from "./publish-event.ts";

@@ -18,7 +18,7 @@ import type {
   StartedContainer,
 } from "../../core/container/index.ts";
 import type { Operation } from "../../core/operation/index.ts";
-import type { ProcessIdentity } from "../../core/sandbox/index.ts";
+import { isScope, type ProcessIdentity } from "../../core/sandbox/index.ts";
 import type { ExecEnd } from "../../core/streaming/index.ts";
 import type { KnownIds } from "../../core/store/index.ts";
 import { Task } from "../../gen/containerd/task/v3/task_pb.ts";
@@ -41,7 +41,7 @@ import {
 } from "./shim-answers.ts";
 import { ShimEvents } from "./events.ts";
 import { readTaskFacts, type TaskFacts, writeFacts } from "./facts.ts";
-import { encodeOptions } from "./options.ts";
+import { encodeOptions, isRuncType } from "./options.ts";
 import { Places } from "./places.ts";
 import { type PodShim, PodShims } from "./pod-shims.ts";
 import type { Kept } from "./running-task.ts";
@@ -133,7 +133,7 @@ export class ShimRuntime implements ContainerRuntime {
     }
     const { runtimeType = "", runtimePath = "" } = handler;
     const program = shimProgram(runtimeType, runtimePath);
-    const options = encodeOptions(runtimeType, handler.options ?? {}, this.#places.runtimeRoot);
+    const options = this.#options(bundle);
     const { cgroupPath, logPath, terminal, stdin } = bundle;
     const facts = { sandboxId, cgroupPath, program, logPath, terminal, stdin };
     await operation.enter("make-bundle");
@@ -455,6 +455,13 @@ export class ShimRuntime implements ContainerRuntime {
     const shim = await this.#shims.find(sandboxId);
     if (shim !== undefined) return shim;
     throw new RuntimeError("unavailable", `ask shim of sandbox "${sandboxId}": it does not answer`);
+  }
+
+  /** The handler's options; its OCI runtime must know whether the cgroup is systemd's. */
+  #options({ handler, cgroupPath }: ContainerBundle): Any {
+    const { runtimeType = "", options = {} } = handler;
+    const driver = isRuncType(runtimeType) ? { SystemdCgroup: isScope(cgroupPath) } : {};
+    return encodeOptions(runtimeType, { ...options, ...driver }, this.#places.runtimeRoot);
   }
 
   /** Runs a command in a container; one that has ended meanwhile is the reason why it failed. */
