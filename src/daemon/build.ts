@@ -13,6 +13,7 @@ import { PodCgroupsByDriver } from "../drivers/cgroups/index.ts";
 import { AttachmentNotes } from "../drivers/cni/index.ts";
 import { PodSandboxController } from "../drivers/podsandbox/index.ts";
 import { Records } from "../drivers/records/index.ts";
+import type { ShimRuntime } from "../drivers/shim/index.ts";
 import { HostStats } from "../drivers/stats/index.ts";
 import {
   Attachments,
@@ -41,6 +42,7 @@ import {
 } from "../linux/index.ts";
 import { buildContainers } from "./build-containers.ts";
 import { openStreaming } from "./build-streaming.ts";
+import { buildShims } from "./build-shims.ts";
 import type { CallView } from "./calls.ts";
 import { ConfiguredHandlers } from "./handlers.ts";
 import { Networks } from "./networks.ts";
@@ -89,17 +91,8 @@ export async function build(config: Config, options: BuildOptions): Promise<Buil
   const records = undo.use(new LateRecords(database, log));
   const layout = usableCgroups(config.runtime.cgroupDriver, log);
   const namespaces = undo.use(new NamespaceWatch());
-  const podsandbox = await PodSandboxController.open({
-    state: config.state,
-    cgroups: layout,
-    namespaces,
-    clock,
-  });
-  undo.defer(() => podsandbox.close());
-  const controllers = [
-    podsandbox,
-    ...(options.controllers?.({ state: config.state, namespaces }) ?? []),
-  ];
+  const parts = { state: config.state, cgroups: layout, namespaces, clock, log };
+  const { shims, controllers } = await openControllers(parts, options, undo);
   const networks = undo.use(await Networks.open(config, { bootId, log }));
   const handlers = new ConfiguredHandlers(config.runtime);
 
@@ -109,16 +102,24 @@ export async function build(config: Config, options: BuildOptions): Promise<Buil
   const ends = undo.use(new AsyncDisposableStack());
   undo.use(engine);
   const store = new SandboxStore(records);
-  const byName = new Map(controllers.map((controller) => [controller.name, controller]));
   const shared = { ...engine.parts, operations, locks: new KeyedLock(), clock, log, bootId };
   const { images, containers } = await buildContainers(
-    { config, records, layout, handlers, sandboxes: store, controllers: byName, undo: ends },
+    {
+      config,
+      records,
+      layout,
+      handlers,
+      sandboxes: store,
+      controllers,
+      shims,
+      undo: ends,
+    },
     shared,
   );
   const sandboxes: SandboxContext = {
     ...shared,
     store,
-    controllers: byName,
+    controllers,
     handlers,
     containers: {
       stopAll: (id) => stopContainersOf(containers, id),
@@ -171,6 +172,28 @@ async function recoverAll(
   await recoverAllContainers(contexts, records);
   if (unread.has("sandbox") || unread.has("attachment")) return;
   collectGarbage({ ...sandboxes, networks: networks.all() });
+}
+
+/** The controllers by name, and what runs the containers of shims. */
+async function openControllers(
+  parts: Parameters<typeof buildShims>[0],
+  options: BuildOptions,
+  undo: AsyncDisposableStack,
+): Promise<{
+  readonly shims: ShimRuntime;
+  readonly controllers: ReadonlyMap<string, SandboxController>;
+}> {
+  const { state, namespaces } = parts;
+  const podsandbox = await PodSandboxController.open(parts);
+  undo.defer(() => podsandbox.close());
+  const shims = await buildShims(parts, undo);
+  const all: readonly SandboxController[] = [
+    podsandbox,
+    shims.controller,
+    ...(options.controllers?.({ state, namespaces }) ?? []),
+  ];
+  const controllers = new Map(all.map((controller) => [controller.name, controller]));
+  return { shims: shims.runtime, controllers };
 }
 
 /** The host's cgroups. Without systemd its driver would start no container, for reasons that name something else. */
