@@ -47,6 +47,9 @@ export function writeSandboxer(program: string, file: string): void {
   writeFileSync(program, text, { mode: 0o755 });
 }
 
+/** Where a sandboxer keeps the pid of the runc shim, in its bundle. */
+const innerFile = "inner.pid";
+
 interface Call {
   readonly script: string;
   readonly id: string;
@@ -78,8 +81,17 @@ async function start({ script, id, socket }: Call): Promise<void> {
   process.stdout.write(JSON.stringify(answer));
 }
 
-/** The tasks are the runc shim's: its program takes away what is left of one. */
+/** What is left of a sandbox whose sandboxer is dead: the runc shim; of a task: what that one left. */
 function deleteTask(words: readonly string[]): void {
+  if (existsSync(innerFile)) {
+    const pid = Number(readFileSync(innerFile, "utf8"));
+    try {
+      process.kill(pid, "SIGKILL");
+    } catch {
+      // It has ended.
+    }
+    return;
+  }
   const answer = execFileSync("containerd-shim-runc-v2", words, {
     stdio: ["ignore", "pipe", "ignore"],
   });
@@ -113,7 +125,11 @@ async function startRuncShim(script: string, id: string): Promise<TtrpcClient> {
     stdio: ["ignore", "pipe", "ignore"],
     encoding: "utf8",
   });
-  return TtrpcClient.connect(address.trim().replace("unix://", ""));
+  const tasks = await TtrpcClient.connect(address.trim().replace("unix://", ""));
+  const service = "containerd.task.v2.Task";
+  const { shimPid } = await tasks.call(Task.method.connect, { id }, { service });
+  writeFileSync(innerFile, String(shimPid));
+  return tasks;
 }
 
 /** A sandbox that is one process. */
@@ -195,7 +211,9 @@ function passThrough(
     `${Task.typeName}/${name}`,
     {
       kind: "unary",
-      handle: (request) => {
+      handle: async (request) => {
+        // To its caller this is the shim.
+        if (name === "Connect") return ownPid();
         let payload = request;
         if (name === "Create") {
           const message = fromBinary(CreateTaskRequestSchema, request);
@@ -207,6 +225,11 @@ function passThrough(
       },
     },
   ]);
+}
+
+function ownPid(): Uint8Array {
+  const { output } = Task.method.connect;
+  return toBinary(output, create(output, { shimPid: process.pid }));
 }
 
 /** The method as the script has it now. */

@@ -14,7 +14,7 @@ import { TtrpcClient } from "../../wire/ttrpc/index.ts";
 import { parseBootstrap } from "./bootstrap.ts";
 import { readShimFacts, type ShimFacts, writeFacts } from "./facts.ts";
 import type { Places } from "./places.ts";
-import { type ShimEnvironment, startShim } from "./shim-binary.ts";
+import { deleteTask, type ShimEnvironment, startShim } from "./shim-binary.ts";
 import { ShimLog } from "./shim-log.ts";
 import { TaskClient } from "./task-client.ts";
 import { within } from "./within.ts";
@@ -94,7 +94,10 @@ export class PodShims {
     const facts = await this.#facts(sandboxId);
     if (facts?.sandboxer === true && !also.sandboxer) return;
     await this.#end(sandboxId, facts);
-    if (facts !== undefined) await removeSocket(facts.socketPath);
+    if (facts !== undefined) {
+      await removeSocket(facts.socketPath);
+      if (facts.sandboxer) await this.#deleteSandbox(sandboxId, facts);
+    }
     this.#forget(sandboxId);
     await rm(places.pod(sandboxId), { recursive: true, force: true });
   }
@@ -201,6 +204,16 @@ export class PodShims {
     process?.kill(SIGKILL);
     if (process !== undefined && !(await within(process.exited, killedMs))) {
       this.#deps.log.warn("a shim does not end", { sandbox: sandboxId, pid: process.pid });
+    }
+  }
+
+  /** Has the shim's program take away what a sandboxer that was killed could not. */
+  async #deleteSandbox(sandboxId: string, { program }: ShimFacts): Promise<void> {
+    const { environment, log, places } = this.#deps;
+    try {
+      await deleteTask({ program, environment, id: sandboxId, bundle: places.pod(sandboxId) });
+    } catch (error) {
+      log.debug(`delete sandbox "${sandboxId}": ${messageOf(error)}`, { sandbox: sandboxId });
     }
   }
 
