@@ -8,6 +8,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <linux/openat2.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -229,6 +230,82 @@ static void disk_usage(struct job *job) {
   job->result_count = 2;
 }
 
+/* By its folder's descriptor: l*xattr(2) takes paths alone. An empty name is the descriptor itself. */
+static int label_entry(struct fault *fault, int folder, const char *name, const char *label) {
+  char path[64 + NAME_MAX], is[256];
+  size_t length = strlen(label);
+  bool is_self = name[0] == '\0'; /* the link in /proc is followed, an entry that is one is not */
+  snprintf(path, sizeof path, is_self ? "/proc/self/fd/%d" : "/proc/self/fd/%d/%s", folder, name);
+  ssize_t got = is_self ? getxattr(path, "security.selinux", is, sizeof is)
+                        : lgetxattr(path, "security.selinux", is, sizeof is);
+  if (got > 0 && is[got - 1] == '\0') got--;
+  if (got == (ssize_t)length && memcmp(is, label, length) == 0) return 0;
+  int result = is_self ? setxattr(path, "security.selinux", label, length, 0)
+                       : lsetxattr(path, "security.selinux", label, length, 0);
+  return result < 0 && errno != ENOENT ? fault_set(fault, "label", name) : 0;
+}
+
+/* What vanishes while it is looked at is no error, and neither is another mount: it is left alone. */
+static int label_folder(struct fault *fault, DIR *dir, const char *label, int depth) {
+  struct dirent *entry;
+  struct stat info;
+  while ((entry = readdir(dir)) != NULL) {
+    const char *name = entry->d_name;
+    if (is_dots(name) || fstatat(dirfd(dir), name, &info, AT_SYMLINK_NOFOLLOW) < 0) continue;
+    if (!S_ISDIR(info.st_mode)) {
+      if (label_entry(fault, dirfd(dir), name, label) < 0) return -1;
+      continue;
+    }
+    if (depth >= MAX_DEPTH * 4) return fault_set_errno(fault, ENAMETOOLONG, "label", name);
+    int fd = open_folder(dirfd(dir), name);
+    DIR *below = fd < 0 ? NULL : fdopendir(fd);
+    if (below == NULL) {
+      int err = errno;
+      if (fd >= 0) close(fd);
+      if (err == ENOENT || err == EXDEV || err == ENOTDIR || err == ELOOP) continue;
+      return fault_set_errno(fault, err, "open folder", name);
+    }
+    int result = label_folder(fault, below, label, depth + 1);
+    if (result == 0 && label_entry(fault, fd, "", label) < 0) {
+      result = fault_set_errno(fault, fault->err, "label", name);
+    }
+    closedir(below);
+    if (result < 0) return -1;
+  }
+  return 0;
+}
+
+/* strings: a path that is no symbolic link, a label. The path itself comes last. */
+static void relabel(struct job *job) {
+  const char *path = job->strings[0], *label = job->strings[1];
+  struct fault *fault = &job->fault;
+  struct stat info;
+  char self[32];
+  int fd = path == NULL || label == NULL ? -1 : open(path, O_PATH | O_NOFOLLOW | O_CLOEXEC);
+  if (fd < 0 || fstat(fd, &info) < 0) {
+    fault_set(fault, "open", path);
+  } else if (S_ISLNK(info.st_mode)) {
+    fault_set_errno(fault, ELOOP, "label", path);
+  } else {
+    snprintf(self, sizeof self, "/proc/self/fd/%d", fd);
+    if (getxattr(self, "security.selinux", NULL, 0) < 0 && errno == EOPNOTSUPP) {
+      close(fd);
+      return;
+    }
+    DIR *dir = S_ISDIR(info.st_mode) ? opendir(self) : NULL;
+    if (S_ISDIR(info.st_mode) && dir == NULL) fault_set(fault, "open folder", path);
+    if (dir != NULL) {
+      label_folder(fault, dir, label, 0);
+      closedir(dir);
+    }
+    if (fault->err == 0 && label_entry(fault, fd, "", label) < 0) {
+      fault_set_errno(fault, fault->err, "label", path);
+    }
+    if (fault->err == EOPNOTSUPP) memset(fault, 0, sizeof *fault); /* it keeps no labels */
+  }
+  if (fd >= 0) close(fd);
+}
+
 /* strings: a path. Everything on its file system is on the disk afterwards (syncfs(2)). */
 static void sync_file_system(struct job *job) {
   const char *path = job->strings[0];
@@ -240,6 +317,7 @@ static void sync_file_system(struct job *job) {
 const struct job_kind file_jobs[] = {
     {"removeTree", 1, 1, remove_tree, false},
     {"diskUsage", 1, 0, disk_usage, false},
+    {"relabel", 2, 0, relabel, false},
     {"syncFileSystem", 1, 0, sync_file_system, false},
     {NULL, 0, 0, NULL, false},
 };

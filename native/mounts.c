@@ -106,6 +106,7 @@ struct overlay {
   struct fault *fault;
   const char *target, *upper, *work; /* no upper: read-only */
   const char *users; /* folder of the id-mapped layers, NULL where the layers are taken as they are */
+  const char *label; /* SELinux label of all files, or NULL */
   char **lower;      /* topmost first */
   size_t count;
 };
@@ -155,6 +156,7 @@ static int overlay_by_fsopen(struct overlay *overlay) {
       (overlay->upper != NULL && (fsconfig_string(fs, "upperdir", overlay->upper) < 0 ||
                                   fsconfig_string(fs, "workdir", overlay->work) < 0 ||
                                   fsconfig_string(fs, "volatile", NULL) < 0)) ||
+      (overlay->label != NULL && fsconfig_string(fs, "context", overlay->label) < 0) ||
       fsconfig_string(fs, "index", "off") < 0 ||
       syscall(SYS_fsconfig, fs, FSCONFIG_CMD_CREATE, NULL, NULL, 0) < 0) {
     overlay_fault(overlay, fs, "create overlay");
@@ -196,6 +198,14 @@ static int overlay_by_mount(struct overlay *overlay) {
     }
   }
   length += (size_t)snprintf(options + length, sizeof options - length, ",index=off");
+  if (overlay->label != NULL) { /* in quotes: it has commas */
+    length += (size_t)snprintf(options + length, sizeof options - length, ",context=\"%s\"",
+                               overlay->label);
+    if (length >= sizeof options - 256) {
+      fault_set_errno(overlay->fault, E2BIG, "label overlay on", overlay->target);
+      goto done;
+    }
+  }
   if (overlay->upper != NULL) {
     snprintf(options + length, sizeof options - length, ",upperdir=%s,workdir=%s,volatile",
              overlay->upper, overlay->work);
@@ -265,15 +275,15 @@ static int mount_mapped_overlay(struct overlay *overlay, const char *namespace, 
 
 /*
  * strings: a folder, the path of a user namespace or null, then names that are short as they are
- * relative to the folder: where id-mapped layers may lie meanwhile, target, upper, work, the lower
- * layers with the topmost first; numbers: 1 to do as on an old kernel. An empty upper: a read-only
+ * relative to the folder: where id-mapped layers may lie meanwhile, target, upper, work, then an
+ * SELinux label or null, the lower layers with the topmost first; numbers: 1 to do as on an old kernel. An empty upper: a read-only
  * overlay, of two layers at least. The thread's working folder is its own, and ends with it.
  *
  * volatile: umount would sync the upper layer, and no container survives a power loss. index=off:
  * a kernel may have it on, and then refuses layers that two overlays share at different places.
  */
 static void mount_overlay(struct job *job) {
-  enum { FOLDER, NAMESPACE, USERS, TARGET, UPPER, WORK, LOWER };
+  enum { FOLDER, NAMESPACE, USERS, TARGET, UPPER, WORK, LABEL, LOWER };
   const char *namespace = job->strings[NAMESPACE];
   struct overlay overlay = {
       .fault = &job->fault,
@@ -281,11 +291,12 @@ static void mount_overlay(struct job *job) {
       .target = job->strings[TARGET],
       .upper = job->strings[UPPER],
       .work = job->strings[WORK],
+      .label = job->strings[LABEL],
       .lower = job->strings + LOWER,
       .count = job->string_count - LOWER,
   };
   for (size_t i = 0; i < job->string_count; i++) {
-    if (job->strings[i] == NULL && i != NAMESPACE) {
+    if (job->strings[i] == NULL && i != NAMESPACE && i != LABEL) {
       fault_set_errno(&job->fault, EINVAL, "mount overlay on", overlay.target);
       return;
     }
@@ -308,6 +319,6 @@ const struct job_kind mount_jobs[] = {
     {"mountTmpfs", 3, 0, mount_tmpfs, false},
     {"unmount", 1, 0, unmount, false},
     {"makePrivateBind", 1, 0, make_private_bind, false},
-    {"mountOverlay", 7, 1, mount_overlay, true},
+    {"mountOverlay", 8, 1, mount_overlay, true},
     {NULL, 0, 0, NULL, false},
 };

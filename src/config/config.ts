@@ -59,6 +59,7 @@ export interface RuntimeConfig {
   readonly createTimeoutSeconds: number;
   readonly retryHoldSeconds: number;
   readonly deviceOwnershipFromSecurityContext: boolean;
+  readonly selinux: boolean;
   /** By name; only those that are enabled. `defaultHandler` is always among them. */
   readonly handlers: Readonly<Record<string, HandlerConfig>>;
 }

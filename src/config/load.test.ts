@@ -48,6 +48,7 @@ test("defaultConfig() has the values that are the contract", () => {
     createTimeoutSeconds: 120,
     retryHoldSeconds: 120,
     deviceOwnershipFromSecurityContext: false,
+    selinux: false,
   });
   assert.deepEqual(Object.keys(handlers), ["crun", "runc"]);
   assert.deepEqual(handlers["runc"], {

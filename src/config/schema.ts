@@ -148,6 +148,10 @@ const runtime: Section<Omit<RuntimeConfig, "handlers">> = {
     default: false,
     doc: "true gives the devices of a container that is not privileged to its run_as_user and run_as_group.",
   }),
+  selinux: flag({
+    default: false,
+    doc: "true gives containers SELinux labels, each pod a level of its own. On a host with SELinux alone.",
+  }),
 };
 
 const streaming: Section<StreamingConfig> = {

@@ -7,7 +7,12 @@ import { OciRuntime } from "../drivers/oci/index.ts";
 import { OverlaySnapshots } from "../drivers/overlay/index.ts";
 import { Registry } from "../drivers/registry/index.ts";
 import type { ShimRuntime } from "../drivers/shim/index.ts";
-import { HostContainerSpecs, readSpecHost, rootUsers } from "../drivers/specs/index.ts";
+import {
+  HostContainerSpecs,
+  readSpecHost,
+  rootUsers,
+  type Selinux,
+} from "../drivers/specs/index.ts";
 import {
   type ContainerContext,
   defaultContainerTimes,
@@ -31,6 +36,7 @@ interface Parts {
   readonly sandboxes: SandboxStore;
   readonly controllers: ReadonlyMap<string, SandboxController>;
   readonly shims: ShimRuntime;
+  readonly selinux: Selinux | undefined;
   /** Takes the parts that end with the daemon. */
   readonly undo: AsyncDisposableStack;
 }
@@ -96,6 +102,7 @@ export async function buildContainers(
     specs: new HostContainerSpecs({
       host: readSpecHost(layout),
       cdiFolders: config.cdi.enable ? config.cdi.specDirs : undefined,
+      selinux: parts.selinux,
       devicesOfUser: config.runtime.deviceOwnershipFromSecurityContext,
       featuresOf: (sandbox) => {
         const features = handlers.runtimeFeatures(sandbox.handler);

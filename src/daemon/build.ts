@@ -14,6 +14,7 @@ import { AttachmentNotes } from "../drivers/cni/index.ts";
 import { PodSandboxController } from "../drivers/podsandbox/index.ts";
 import { Records } from "../drivers/records/index.ts";
 import type { ShimRuntime } from "../drivers/shim/index.ts";
+import { Selinux } from "../drivers/specs/index.ts";
 import { HostStats } from "../drivers/stats/index.ts";
 import {
   Attachments,
@@ -90,6 +91,7 @@ export async function build(config: Config, options: BuildOptions): Promise<Buil
   const database = undo.use(Records.open(join(config.root, "davit.db"), { logger: log }));
   const records = undo.use(new LateRecords(database, log));
   const layout = usableCgroups(config.runtime.cgroupDriver, log);
+  const selinux = config.runtime.selinux ? Selinux.open() : undefined;
   const namespaces = undo.use(new NamespaceWatch());
   const parts = { state: config.state, cgroups: layout, namespaces, clock, log };
   const { shims, controllers } = await openControllers(parts, options, undo);
@@ -109,6 +111,7 @@ export async function build(config: Config, options: BuildOptions): Promise<Buil
       records,
       layout,
       handlers,
+      selinux,
       sandboxes: store,
       controllers,
       shims,
@@ -127,6 +130,7 @@ export async function build(config: Config, options: BuildOptions): Promise<Buil
     },
     networkOf: (handler) => networks.of(handler),
     cgroups: new PodCgroupsByDriver(layout, config.runtime.cgroupDriver),
+    labels: selinux,
     namespaces,
   };
   engine.parts.tasks.spawn("ask the OCI runtimes for their features", () => handlers.probe(log));

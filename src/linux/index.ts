@@ -63,5 +63,5 @@ export { type RunOptions, type RunResult, run } from "./run.ts";
 export { type SysctlNamespaces, writeSysctls } from "./sysctls.ts";
 export { userNamespaceObstacle } from "./user-namespaces.ts";
 export { errnoCode, SystemError, systemError } from "./system-error.ts";
-export { diskUsage, removeTree, syncFileSystem, type TreeUsage } from "./trees.ts";
+export { diskUsage, relabel, removeTree, syncFileSystem, type TreeUsage } from "./trees.ts";
 export { bindInRoot, copyInRoot, readFileInRoot } from "./in-root.ts";

@@ -104,6 +104,20 @@ describe("mountTmpfs()", () => {
     }
     assert.equal(await mountAt(target), undefined);
   });
+
+  test("takes a label to the kernel, which must have SELinux for it", async () => {
+    const label = "system_u:object_r:container_file_t:s0:c1,c2";
+    const mounting = mountTmpfs(target, { sizeBytes: 4096, mode: 0o700, label });
+    if (!existsSync("/sys/fs/selinux/enforce")) {
+      await assert.rejects(mounting, (e) => isKind(e, "invalid-argument"));
+      assert.equal(await mountAt(target), undefined);
+      return;
+    }
+    await mounting;
+    const found = await mountAt(target);
+    assert.ok(found?.superOptions.join().includes(label));
+    await unmount(target);
+  });
 });
 
 test("unmount() takes one mount at a time and is done when there is none", async () => {

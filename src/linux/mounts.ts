@@ -21,6 +21,8 @@ export interface TmpfsOptions {
   readonly mode: number;
   readonly uid?: number;
   readonly gid?: number;
+  /** SELinux label that all files have. */
+  readonly label?: string | undefined;
 }
 
 /** A line of /proc/self/mountinfo (proc_pid_mountinfo(5)), with its escapes resolved. */
@@ -64,7 +66,9 @@ export async function mountTmpfs(target: string, options: TmpfsOptions): Promise
     );
   }
   const [size, mode, uid, gid] = [numbers[0], options.mode.toString(8), numbers[2], numbers[3]];
-  await nativeJob("mountTmpfs", ["shm", target, `size=${size},mode=${mode},uid=${uid},gid=${gid}`]);
+  const label = options.label === undefined ? "" : `,context="${options.label}"`;
+  const text = `size=${size},mode=${mode},uid=${uid},gid=${gid}${label}`;
+  await nativeJob("mountTmpfs", ["shm", target, text]);
 }
 
 /**

@@ -132,7 +132,7 @@ interface Native {
   readonly unmount: NativeJob;
   /** pool. [dir]. */
   readonly makePrivateBind: NativeJob;
-  /** own. [dir, user namespace, mapped, target, upper, work, lower, ...] from the third on relative to dir, topmost first; [1 as before 6.7]. upper "": read-only. EINVAL, ESTALE, ENOENT: what overlayfs does not take; EINVAL of a layer: its file system maps no ids. */
+  /** own. [dir, user namespace, mapped, target, upper, work, SELinux label or null, lower, ...] names are relative to dir, topmost first; [1 as before 6.7]. upper "": read-only. EINVAL, ESTALE, ENOENT: what overlayfs does not take; EINVAL of a layer: its file system maps no ids. */
   readonly mountOverlay: NativeJob;
   /** pool. [root, path in it, target], read-only. ENOENT, ENOTDIR, ELOOP: no folder is there. */
   readonly bindInRoot: NativeJob;
@@ -140,6 +140,8 @@ interface Native {
   readonly copyInRoot: NativeCount;
   /** pool. [path], [entries at most]: [1 when there is more]. EPERM: an immutable file; EXDEV, EBUSY: a mount in it. */
   readonly removeTree: NativeCount;
+  /** pool. [path, SELinux label]: what is in it before it itself. EINVAL: not in the policy; EROFS. EOPNOTSUPP of the path: done. */
+  readonly relabel: NativeJob;
   /** pool. [dir]: [bytes, inodes]. */
   readonly diskUsage: NativeCount;
   /** pool. [path]. EIO, ENOSPC: what was written is not all on the disk. */
@@ -214,6 +216,7 @@ export async function nativeJob(
     | "makePrivateBind"
     | "mountOverlay"
     | "bindInRoot"
+    | "relabel"
     | "syncFileSystem",
   strings: readonly (string | null)[],
   numbers: readonly number[] = [],

@@ -22,6 +22,8 @@ export interface OverlayOptions {
     /** Name of a folder that is made for the moment of the mount. */
     readonly at: string;
   };
+  /** SELinux label that all files have, whatever the layers say. */
+  readonly label?: string;
   /** Mounts as on a kernel before 6.7, for tests. */
   readonly asOldKernel?: boolean;
 }
@@ -34,10 +36,19 @@ export interface OverlayOptions {
  * A SystemError gives overlayfs' own words, where it has any.
  */
 export async function mountOverlay(options: OverlayOptions): Promise<void> {
-  const { folder, target, upper = "", work = "", lower, mapped, asOldKernel } = options;
+  const { folder, target, upper = "", work = "", lower, mapped, label, asOldKernel } = options;
   await nativeJob(
     "mountOverlay",
-    [folder, mapped?.namespace ?? null, mapped?.at ?? "", target, upper, work, ...lower],
+    [
+      folder,
+      mapped?.namespace ?? null,
+      mapped?.at ?? "",
+      target,
+      upper,
+      work,
+      label ?? null,
+      ...lower,
+    ],
     [asOldKernel === true ? 1 : 0],
   );
 }

@@ -15,7 +15,8 @@ import { after, before, describe, test } from "node:test";
 
 import { isKind } from "../base/errors.ts";
 import { bindMount, unmount } from "./mounts.ts";
-import { diskUsage, removeTree, syncFileSystem } from "./trees.ts";
+import { setXattr } from "./entries.ts";
+import { diskUsage, relabel, removeTree, syncFileSystem } from "./trees.ts";
 
 const folder = mkdtempSync(join(tmpdir(), "davit-trees-"));
 const other = join(folder, "other");
@@ -30,6 +31,52 @@ after(() => rmSync(folder, { recursive: true }));
 function sh(script: string): void {
   execFileSync("sh", ["-euc", script, "sh", tree]);
 }
+
+describe("relabel()", () => {
+  const label = "system_u:object_r:container_file_t:s0:c1,c2";
+  // The kernel keeps the attribute for root, also without SELinux; a trailing NUL is libselinux' way.
+  const labelOf = (path: string): string => {
+    const script = `
+import os, sys
+try: print(os.getxattr(sys.argv[1], "security.selinux", follow_symlinks=False).decode())
+except OSError as e: print(e.strerror)`;
+    return execFileSync("python3", ["-c", script, path], { encoding: "utf8" }).trim();
+  };
+
+  test("labels all of a folder on its mount, links themselves, and what is labelled stays", async () => {
+    sh('mkdir -p "$1/a/b/mount"; : > "$1/a/b/file"; mkfifo "$1/pipe"');
+    symlinkSync(join(other, "precious"), join(tree, "link"));
+    setXattr(join(tree, "a"), "security.selinux", `${label}\0`);
+    await bindMount(other, join(tree, "a/b/mount"));
+    try {
+      await relabel(tree, label);
+      for (const path of ["", "a/b", "a/b/file", "pipe", "link"])
+        assert.equal(labelOf(join(tree, path)), label, path);
+      assert.equal(labelOf(join(tree, "a")), `${label}\0`);
+      for (const path of [join(other, "precious"), other])
+        assert.equal(labelOf(path), "No data available");
+      await relabel(tree, label.replace("c2", "c3"));
+      assert.equal(labelOf(join(tree, "a")), label.replace("c2", "c3"));
+    } finally {
+      await unmount(join(tree, "a/b/mount"));
+      await removeTree(tree);
+    }
+  });
+
+  test("labels a file alone, and refuses a link and what is not there", async () => {
+    sh('mkdir "$1"; : > "$1/one"; : > "$1/two"; ln -s one "$1/link"');
+    await relabel(join(tree, "one"), label);
+    assert.equal(labelOf(join(tree, "one")), label);
+    assert.equal(labelOf(join(tree, "two")), "No data available");
+    await assert.rejects(relabel(join(tree, "link"), label), /ELOOP|symbolic/);
+    await assert.rejects(relabel(join(tree, "none"), label), (error) => isKind(error, "not-found"));
+    await removeTree(tree);
+  });
+
+  test("does nothing on a file system that keeps no labels", async () => {
+    await relabel("/proc/self/comm", label);
+  });
+});
 
 describe("removeTree()", () => {
   test("takes any names, devices and links, and follows no link", async () => {

@@ -38,6 +38,15 @@ export async function diskUsage(folder: string): Promise<TreeUsage> {
 }
 
 /**
+ * Gives a file, or a folder and everything in it that is on the same mount, an SELinux label, the
+ * path itself last. What has it is not written again; symbolic links are labelled, not followed.
+ * Nothing on a file system that keeps no labels. Rejects at the first that cannot be labelled.
+ */
+export async function relabel(path: string, label: string): Promise<void> {
+  await nativeJob("relabel", [path, label]);
+}
+
+/**
  * Waits until everything that was written to the path's file system is on its disk (syncfs(2)),
  * others' files included. Rejects when some of it could not be written.
  */

@@ -14,6 +14,7 @@ export { containerSpec } from "./generate.ts";
 export type { HookDefinition } from "./hooks.ts";
 export { parseHook } from "./hooks.ts";
 export type {
+  ContainerLabels,
   NamespacePins,
   RuntimeFeatures,
   SandboxFiles,
@@ -32,6 +33,14 @@ export type { OciProcess, OciResources, OciSeccomp, OciSpec } from "./runtime-sp
 export { parseSeccompProfile } from "./seccomp-profile.ts";
 export type { ProfileChoice } from "./security.ts";
 export { apparmorChoice, seccompChoice } from "./security.ts";
+export type { SelinuxDefaults } from "./selinux.ts";
+export {
+  containerLabels,
+  parseSelinuxContexts,
+  podLabels,
+  relabelPaths,
+  selinuxPolicy,
+} from "./selinux.ts";
 export type { StopSignal } from "./stop-signal.ts";
 export { parseSignal, stopSignal } from "./stop-signal.ts";
 export { declaredVolumes } from "./volumes.ts";

@@ -8,6 +8,12 @@ import type { GrantedDevice, HostDevice } from "./devices.ts";
 import type { HookDefinition } from "./hooks.ts";
 import type { OciRlimit, OciSeccomp } from "./runtime-spec.ts";
 
+/** The labels of a container. Without a process label it runs as the policy has it for its runtime. */
+export interface ContainerLabels {
+  readonly process?: string;
+  readonly mount: string;
+}
+
 /** Everything that a container's spec is made of. All I/O was done by the caller. */
 export interface SpecInput {
   readonly containerId: string;
@@ -56,8 +62,8 @@ export interface SpecInput {
   readonly localhostSeccomp?: OciSeccomp | undefined;
   /** Name of the loaded AppArmor profile to run under. Dropped for a privileged container. */
   readonly apparmorProfile?: string | undefined;
-  /** SELinux labels of process and mounts, where the host has SELinux. */
-  readonly selinux?: { readonly process: string; readonly mount: string } | undefined;
+  /** From containerLabels(), where SELinux is on. */
+  readonly selinux?: ContainerLabels | undefined;
   readonly rlimits?: readonly OciRlimit[] | undefined;
   /** pids.max of the container, where the daemon sets one. */
   readonly pidsLimit?: bigint | undefined;

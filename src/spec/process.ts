@@ -37,7 +37,7 @@ function securityModules(input: SpecInput): Pick<OciProcess, "apparmorProfile" |
   const privileged = input.config.linux?.securityContext?.privileged === true;
   return {
     ...(apparmorProfile === undefined || privileged ? {} : { apparmorProfile }),
-    ...(selinux === undefined ? {} : { selinuxLabel: selinux.process }),
+    ...(selinux?.process === undefined ? {} : { selinuxLabel: selinux.process }),
   };
 }
 

@@ -57,6 +57,8 @@ export interface ContainerSpecs {
    * `invalid-argument` names field and value.
    */
   check(config: Container["config"] | undefined, sandbox: Sandbox): CheckedConfig;
+  /** SELinux label of the files that a container uses; undefined where they keep their own. */
+  mountLabel(config: Container["config"], sandbox: Sandbox): string | undefined;
   /**
    * The runtime spec, as JSON text. Host folders that a mount or the log needs and that are missing
    * are made, as the peers do.

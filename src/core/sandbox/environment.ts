@@ -1,5 +1,5 @@
 import type { LinuxContainerResources } from "../../gen/runtime/v1/api_pb.ts";
-import type { Sandbox, PodCgroup } from "./sandbox.ts";
+import type { PodCgroup, PodLabels, Sandbox } from "./sandbox.ts";
 
 /** Whether pinned namespaces are still there, from memory. */
 export interface NamespaceStates {
@@ -47,6 +47,15 @@ export interface PodCgroups {
    * line for each. Only these: the hierarchies are shared with other daemons of this host.
    */
   sweep(ids: Iterable<string>): Promise<readonly string[]>;
+}
+
+/** Gives pods their SELinux labels. */
+export interface PodLabeller {
+  /**
+   * Labels for a new pod, with a level that none of the `others` has unless the config names one.
+   * `invalid-argument` for labels that the host's policy does not have.
+   */
+  choose(config: Sandbox["config"], others: Iterable<Sandbox>): PodLabels;
 }
 
 /** Which handlers there are. */

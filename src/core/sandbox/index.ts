@@ -21,6 +21,7 @@ export type {
   Handlers,
   NamespaceStates,
   PodCgroups,
+  PodLabeller,
 } from "./environment.ts";
 export { containerCgroup, containerOfCgroup, isScope, slicePath } from "./cgroup-paths.ts";
 export {
@@ -32,6 +33,7 @@ export type { SandboxRecords, SetAsideRecord } from "./records.ts";
 export type {
   BoundHandler,
   PodCgroup,
+  PodLabels,
   ProcessIdentity,
   Sandbox,
   SandboxNetwork,

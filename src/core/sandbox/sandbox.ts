@@ -53,6 +53,12 @@ export interface SandboxNetwork {
   readonly result: string;
 }
 
+/** SELinux labels of a pod: of its containers' processes, and of the files that those use. */
+export interface PodLabels {
+  readonly process: string;
+  readonly mount: string;
+}
+
 /**
  * A pod sandbox: what the client asked for and what was made of it. An immutable value; the
  * {@link SandboxStore} holds the newest one of each id.
@@ -79,6 +85,8 @@ export interface Sandbox {
   /** Path of the pinned network namespace; undefined on host network. */
   readonly netnsPath?: string;
   readonly network?: SandboxNetwork;
+  /** Where SELinux is on: no two pods that were given a level have the same. */
+  readonly selinux?: PodLabels;
 }
 
 /**

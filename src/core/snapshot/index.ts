@@ -3,6 +3,7 @@ export type {
   ImageVolume,
   LayerSource,
   RootFs,
+  RootOptions,
   RootUsers,
   Snapshots,
   Usage,

@@ -26,6 +26,14 @@ export interface RootUsers {
   readonly gid: number;
 }
 
+/** How a container's roots are mounted. */
+export interface RootOptions {
+  /** For containers of a user namespace. */
+  readonly users?: RootUsers | undefined;
+  /** SELinux label of all files in them. */
+  readonly label?: string | undefined;
+}
+
 /** Files of an image that are mounted into a container, read-only. */
 export interface ImageVolume {
   /** What errors call the image. */
@@ -80,14 +88,14 @@ export interface Snapshots {
   /** Says that an image stands on these layers now. Idempotent. */
   claimLayers(layers: Iterable<Digest>): Promise<void>;
   /**
-   * Mounts a writable root of these layers, lowest first, for a container; with `users`, for one in
-   * that user namespace, without changing a file of a layer.
+   * Mounts a writable root of these layers, lowest first, for a container. Options change no file of
+   * a layer.
    */
   mount(
     containerId: string,
     layers: readonly Digest[],
     operation?: Pick<Operation, "enter">,
-    users?: RootUsers,
+    options?: RootOptions,
   ): Promise<RootFs>;
   /** Folder that a container's root is mounted at. */
   rootOf(containerId: string): string;
@@ -99,7 +107,7 @@ export interface Snapshots {
   mountImages(
     containerId: string,
     volumes: readonly ImageVolume[],
-    users?: RootUsers,
+    options?: RootOptions,
   ): Promise<void>;
   /** Folder that shows number `index` of what mountImages() was given. */
   imageVolumeOf(containerId: string, index: number): string;

@@ -233,7 +233,7 @@ describe("mount()", () => {
       ];
       const users = { namespace, uid: id.hostId, gid: id.hostId };
       await using mapped = await TestSnapshots.open(fixture.root, { asOldKernel });
-      const { path } = await mapped.snapshots.mount("c", layers, undefined, users);
+      const { path } = await mapped.snapshots.mount("c", layers, undefined, { users });
       const owner = (file: string): readonly number[] => {
         const { uid, gid } = statSync(file);
         return [uid, gid];
@@ -264,7 +264,10 @@ describe("mount()", () => {
       await untilHolds("roots", []);
 
       const gone = { ...users, namespace: join(folder, "gone") };
-      await assert.rejects(mapped.snapshots.mount("c", layers, undefined, gone), /open namespace/);
+      await assert.rejects(
+        mapped.snapshots.mount("c", layers, undefined, { users: gone }),
+        /open namespace/,
+      );
       assert.deepEqual(readdirSync(join(fixture.root, "roots")), []);
       await unpinNamespace(namespace);
       await unmount(folder);
@@ -444,6 +447,29 @@ describe("close()", () => {
     await fixture.snapshots.close();
     assert.equal(await mounts(), 0);
   });
+});
+
+describe("a label", () => {
+  const label = "system_u:object_r:container_file_t:s0:c1,c2";
+  const isRefused = (error: unknown): boolean => /EINVAL/.test(String(error));
+  const skip = existsSync("/sys/fs/selinux/enforce") && "this kernel takes labels";
+
+  for (const asOldKernel of [false, true]) {
+    const before = asOldKernel ? ", before Linux 6.7" : "";
+    test(`goes to the kernel, which refuses it without SELinux${before}`, { skip }, async () => {
+      await using own = await TestSnapshots.open(join(folder, `label-${asOldKernel}`), {
+        asOldKernel,
+      });
+      const { snapshots } = own;
+      const layer = await own.layer(file("x"));
+      await assert.rejects(snapshots.mount("c", [layer], undefined, { label }), isRefused);
+      await snapshots.mount("c", [layer]);
+      const image = digestOf(Buffer.from("labelled"));
+      const volumes = [{ name: "i", image, layers: [layer], subPath: "" }];
+      await assert.rejects(snapshots.mountImages("c", volumes, { label }), isRefused);
+      await snapshots.remove("c");
+    });
+  }
 });
 
 describe("mountImages()", () => {

@@ -6,7 +6,7 @@ import type {
   ImageVolume,
   LayerSource,
   RootFs,
-  RootUsers,
+  RootOptions,
   Snapshots,
   Usage,
   VolumeOwner,
@@ -104,9 +104,9 @@ export class OverlaySnapshots implements Snapshots {
     containerId: string,
     layers: readonly Digest[],
     operation?: Pick<Operation, "enter">,
-    users?: RootUsers,
+    options?: RootOptions,
   ): Promise<RootFs> {
-    return await this.#roots.mount(containerId, layers, operation, users);
+    return await this.#roots.mount(containerId, layers, operation, options);
   }
 
   rootOf(containerId: string): string {
@@ -116,9 +116,9 @@ export class OverlaySnapshots implements Snapshots {
   async mountImages(
     containerId: string,
     volumes: readonly ImageVolume[],
-    users?: RootUsers,
+    options?: RootOptions,
   ): Promise<void> {
-    await this.#roots.mountImages(containerId, volumes, users);
+    await this.#roots.mountImages(containerId, volumes, options);
   }
 
   imageVolumeOf(containerId: string, index: number): string {

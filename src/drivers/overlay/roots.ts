@@ -8,6 +8,7 @@ import type { Operation } from "../../core/operation/index.ts";
 import type {
   ImageVolume,
   RootFs,
+  RootOptions,
   RootUsers,
   Usage,
   VolumeOwner,
@@ -81,7 +82,7 @@ export class Roots {
     containerId: string,
     layers: readonly Digest[],
     operation?: Pick<Operation, "enter">,
-    users?: RootUsers,
+    options: RootOptions = {},
   ): Promise<RootFs> {
     const folder = this.#deps.places.container(containerId);
     using _turn = await this.#locks.acquire(containerId);
@@ -93,12 +94,12 @@ export class Roots {
       throw failure(`make root of container "${containerId}"`, cause);
     }
     try {
-      await this.#makeUpper(folder, layers.at(-1), users);
+      await this.#makeUpper(folder, layers.at(-1), options.users);
       for (const name of ["work", "merged"]) await mkdir(join(folder, name));
       await operation?.enter("mount-root");
       const { asOldKernel = false } = this.#deps;
       const names = { target: "merged", upper: "upper", work: "work" };
-      await mountOverlay({ folder, ...names, lower, asOldKernel, ...mappedBy(users) });
+      await mountOverlay({ folder, ...names, lower, asOldKernel, ...mountedBy(options) });
     } catch (cause) {
       await removeTree(folder);
       throw failure(`mount root of container "${containerId}"`, cause);
@@ -110,13 +111,13 @@ export class Roots {
   async mountImages(
     containerId: string,
     images: readonly ImageVolume[],
-    users?: RootUsers,
+    options: RootOptions = {},
   ): Promise<void> {
     const folder = this.#deps.places.container(containerId);
     using _turn = await this.#locks.acquire(containerId);
     const volumes = images.map((image) => ({ ...image, lower: this.#lowerOf(image.layers) }));
     const { asOldKernel = false } = this.#deps;
-    await mountImages({ folder, volumes, asOldKernel, ...mappedBy(users) });
+    await mountImages({ folder, volumes, asOldKernel, ...mountedBy(options) });
   }
 
   imageVolumeOf(containerId: string, index: number): string {
@@ -245,8 +246,11 @@ export class Roots {
   }
 }
 
-function mappedBy(users: RootUsers | undefined): Pick<OverlayOptions, "mapped"> {
-  return users === undefined ? {} : { mapped: { namespace: users.namespace, at: "mapped" } };
+function mountedBy({ users, label }: RootOptions): Pick<OverlayOptions, "mapped" | "label"> {
+  return {
+    ...(users === undefined ? {} : { mapped: { namespace: users.namespace, at: "mapped" } }),
+    ...(label === undefined ? {} : { label }),
+  };
 }
 
 function failure(doing: string, cause: unknown): RuntimeError {

@@ -34,6 +34,7 @@ export interface ImageMounts {
   readonly asOldKernel: boolean;
   /** For a container of a user namespace. */
   readonly mapped?: OverlayOptions["mapped"];
+  readonly label?: string;
 }
 
 /**
@@ -59,15 +60,16 @@ export async function mountImages(mounts: ImageMounts): Promise<void> {
 }
 
 async function mountWhole(
-  { folder, asOldKernel, mapped }: ImageMounts,
+  { folder, asOldKernel, mapped, label }: ImageMounts,
   target: string,
   lower: readonly [string, ...string[]],
 ): Promise<void> {
   const [only, second] = lower;
-  if (mapped !== undefined) {
+  if (mapped !== undefined || label !== undefined) {
     // A read-only overlay takes two layers at least.
     const layers = second === undefined ? ([only, emptyLayer] as const) : lower;
-    await mountOverlay({ folder, target, lower: layers, asOldKernel, mapped });
+    const options = { ...(mapped && { mapped }), ...(label !== undefined && { label }) };
+    await mountOverlay({ folder, target, lower: layers, asOldKernel, ...options });
   } else if (second === undefined) {
     await bindMount(join(folder, only), join(folder, target), readonlyBind);
   } else {

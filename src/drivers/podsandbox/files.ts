@@ -60,6 +60,7 @@ async function makeShm(places: Places, sandbox: Sandbox): Promise<void> {
   await mountTmpfs(places.shm(sandbox.id), {
     sizeBytes: shmBytes,
     mode: 0o1777,
+    label: sandbox.selinux?.mount,
     ...ownerOf(sandbox),
   });
 }

@@ -169,7 +169,7 @@ describe("Records.open()", () => {
   test("takes up a database of schema 1 with all its rows, and gives it the new tables", async () => {
     using folder = temporaryFolder();
     const path = join(folder.path, "davit.db");
-    const { requestBytes, resourcesBytes, ...sandbox } = fullSandbox("a");
+    const { requestBytes, resourcesBytes, selinux: _later, ...sandbox } = fullSandbox("a");
     const { sandboxId, ...attachment } = fullAttachment("a");
     {
       // In words of its own, not those of the row files: this is what is on disks.

@@ -52,6 +52,7 @@ function formatState(sandbox: Sandbox): string {
     process: sandbox.process,
     netnsPath: sandbox.netnsPath,
     network: sandbox.network,
+    selinux: sandbox.selinux,
   });
 }
 
@@ -64,6 +65,7 @@ function parse(row: Row): Sandbox {
   const cgroup = fields.optionalObject("cgroup");
   const process = fields.optionalObject("process");
   const network = fields.optionalObject("network");
+  const selinux = fields.optionalObject("selinux");
   return {
     id: textOf(row, "id"),
     name: textOf(row, "name"),
@@ -86,6 +88,9 @@ function parse(row: Row): Sandbox {
     ...(process && { process: parseProcess(process) }),
     ...(fields.has("netnsPath") && { netnsPath: fields.string("netnsPath") }),
     ...(network && { network: parseNetwork(network) }),
+    ...(selinux && {
+      selinux: { process: selinux.string("process"), mount: selinux.string("mount") },
+    }),
   };
 }
 

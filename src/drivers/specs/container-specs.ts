@@ -12,6 +12,7 @@ import { containerCgroup, type Sandbox } from "../../core/sandbox/index.ts";
 import {
   allowedAnnotations,
   checkContainerConfig,
+  containerLabels,
   containerSpec,
   type ExecRequest,
   type OciProcess,
@@ -35,6 +36,7 @@ import { ClientPaths } from "./client-paths.ts";
 import { type HandlerSettings, readBase, readHooks } from "./handler-files.ts";
 import { allHostDevices, requestedDevices } from "./host-devices.ts";
 import { mountHolding, mountSources } from "./mount-sources.ts";
+import type { Selinux } from "./selinux.ts";
 
 /** Makes specs: finds out what the pure generator must know, and calls it. */
 export class HostContainerSpecs implements ContainerSpecs {
@@ -42,6 +44,7 @@ export class HostContainerSpecs implements ContainerSpecs {
   readonly #featuresOf: (sandbox: Sandbox) => RuntimeFeatures;
   readonly #cdi: CdiFiles | undefined;
   readonly #devicesOfUser: boolean;
+  readonly #selinux: Selinux | undefined;
   readonly #apparmor = new Apparmor();
   readonly #settingsOf: (sandbox: Sandbox) => HandlerSettings;
   readonly #paths = new ClientPaths(async (path) => (await mountHolding(path)).mountPoint);
@@ -54,12 +57,15 @@ export class HostContainerSpecs implements ContainerSpecs {
     readonly cdiFolders?: readonly string[] | undefined;
     /** Devices of a request belong to the user that it names. */
     readonly devicesOfUser?: boolean;
+    /** Where containers get SELinux labels. */
+    readonly selinux?: Selinux | undefined;
     /** What the configuration says of the containers of a sandbox's handler. */
     readonly settingsOf: (sandbox: Sandbox) => HandlerSettings;
   }) {
     this.#host = deps.host;
     this.#cdi = deps.cdiFolders === undefined ? undefined : new CdiFiles(deps.cdiFolders);
     this.#devicesOfUser = deps.devicesOfUser === true;
+    this.#selinux = deps.selinux;
     this.#featuresOf = deps.featuresOf;
     this.#settingsOf = deps.settingsOf;
   }
@@ -67,7 +73,12 @@ export class HostContainerSpecs implements ContainerSpecs {
   check(config: Container["config"] | undefined, sandbox: Sandbox): CheckedConfig {
     const checked = checkContainerConfig(config, sandbox.config, this.#host);
     if (this.#cdi === undefined) refuseCdi(requestedCdiDevices(checked));
+    this.#selinux?.check(checked, sandbox);
     return checked;
+  }
+
+  mountLabel(config: Container["config"], sandbox: Sandbox): string | undefined {
+    return this.#selinux === undefined ? undefined : containerLabels(config, sandbox)?.mount;
   }
 
   update(
@@ -81,7 +92,11 @@ export class HostContainerSpecs implements ContainerSpecs {
 
   async build(subject: SpecSubject): Promise<string> {
     await makeLogFolder(subject.container);
-    return specText(containerSpec(await this.#input(subject)));
+    const input = await this.#input(subject);
+    const spec = specText(containerSpec(input));
+    // Once: what containers write later has their label.
+    if (subject.container.state.name === "creating") await this.#selinux?.relabel(input);
+    return spec;
   }
 
   async process(subject: SpecSubject, exec: ExecRequest): Promise<string> {
@@ -149,6 +164,7 @@ export class HostContainerSpecs implements ContainerSpecs {
         ...allowedAnnotations(container.config.annotations, settings.containerAnnotations),
       },
       cgroupWritable: settings.cgroupWritable,
+      selinux: this.#selinux && containerLabels(container.config, sandbox),
       host: this.#host,
       runtime: this.#featuresOf(sandbox),
     };

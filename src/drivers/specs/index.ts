@@ -4,3 +4,4 @@ export { HostContainerSpecs } from "./container-specs.ts";
 export type { HandlerSettings } from "./handler-files.ts";
 export { readSpecHost } from "./host-facts.ts";
 export { rootUsers } from "./root-users.ts";
+export { Selinux } from "./selinux.ts";

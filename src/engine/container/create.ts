@@ -155,10 +155,11 @@ async function assemble(
   });
 
   undo.defer("remove its root", () => snapshots.remove(id));
-  const users = rootUsers(context, sandbox);
-  const { path } = await snapshots.mount(id, layers, operation, users);
+  const label = context.specs.mountLabel(config, sandbox);
+  const options = { users: rootUsers(context, sandbox), label };
+  const { path } = await snapshots.mount(id, layers, operation, options);
 
-  await makeVolumes(context, store.get(id), operation, users);
+  await makeVolumes(context, store.get(id), operation, options);
 
   await operation.enter("resolve-user");
   const user = await context.rootFiles.resolveUser(path, userOf(config, image.config.user));

@@ -1,7 +1,7 @@
 import { RuntimeError, wrap } from "../../base/errors.ts";
 import type { CheckedConfig, Container, ContainerImageVolume } from "../../core/container/index.ts";
 import type { RunningOperation } from "../../core/operation/index.ts";
-import type { RootUsers } from "../../core/snapshot/index.ts";
+import type { RootOptions } from "../../core/snapshot/index.ts";
 import type { ContainerContext } from "./context.ts";
 
 /** What a new container gets beside its root. */
@@ -38,23 +38,23 @@ export async function makeVolumes(
   context: ContainerContext,
   container: Container,
   operation: RunningOperation,
-  users: RootUsers | undefined,
+  options: RootOptions,
 ): Promise<void> {
   const { id, imageVolumes, volumes } = container;
   if (imageVolumes.length > 0) {
     await operation.enter("mount-images");
-    await mountImages(context, container, users);
+    await mountImages(context, container, options);
   }
   if (volumes.length > 0) {
     await operation.enter("copy-volumes");
-    await context.snapshots.copyVolumes(id, volumes, users ?? { uid: 0, gid: 0 });
+    await context.snapshots.copyVolumes(id, volumes, options.users ?? { uid: 0, gid: 0 });
   }
 }
 
 async function mountImages(
   context: ContainerContext,
   container: Container,
-  users: RootUsers | undefined,
+  options: RootOptions,
 ): Promise<void> {
   const mounts = container.config.mounts.filter(({ image }) => image !== undefined);
   const volumes = container.imageVolumes.map(({ image, layers }, index) => ({
@@ -64,7 +64,7 @@ async function mountImages(
     subPath: mounts[index]?.imageSubPath ?? "",
   }));
   try {
-    await context.snapshots.mountImages(container.id, volumes, users);
+    await context.snapshots.mountImages(container.id, volumes, options);
   } catch (error) {
     // kubelet knows the word (cri-api, pkg/errors).
     throw wrap("ImageVolumeMountFailed", error);

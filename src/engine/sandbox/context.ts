@@ -10,6 +10,7 @@ import type {
   NamespaceStates,
   PodCgroup,
   PodCgroups,
+  PodLabeller,
   Sandbox,
   SandboxController,
   SandboxStore,
@@ -60,6 +61,8 @@ export interface SandboxContext {
   readonly teardown: NetworkTeardown;
   readonly containers: SandboxContainers;
   readonly cgroups: PodCgroups;
+  /** Where containers get SELinux labels. */
+  readonly labels?: PodLabeller | undefined;
   readonly namespaces: NamespaceStates;
   readonly operations: Operations;
   readonly creations: Creations;

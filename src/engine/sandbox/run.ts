@@ -114,6 +114,8 @@ async function assemble(
   );
 
   await operation.enter("write-record");
+  // Chosen and on record in one go: no other pod can come to have the same level.
+  const selinux = context.labels?.choose(config, store.all());
   undo.defer("forget its record", () => {
     store.remove(id);
   });
@@ -127,6 +129,7 @@ async function assemble(
     bootId: context.bootId,
     state: { name: "creating" },
     cgroup,
+    ...(selinux && { selinux }),
   });
 
   await operation.enter("prepare-cgroup");

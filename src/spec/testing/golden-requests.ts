@@ -5,7 +5,8 @@ import {
   Signal,
 } from "../../gen/runtime/v1/api_pb.ts";
 import type { SpecInput } from "../input.ts";
-import { podConfig, specInput, testHost } from "./spec-input.ts";
+import { containerLabels } from "../selinux.ts";
+import { type ConfigInit, podConfig, specInput, testHost } from "./spec-input.ts";
 
 const text = (value: string): Uint8Array => new TextEncoder().encode(value);
 const image = specInput().image;
@@ -32,6 +33,18 @@ const { POD, NODE, CONTAINER, TARGET } = NamespaceMode;
 // What kubelet sends for procMount Default (pkg/securitycontext/util.go).
 const maskedPaths = ["/proc/asound", "/proc/acpi", "/proc/kcore", "/proc/keys", "/sys/firmware"];
 const readonlyPaths = ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"];
+
+/** In a pod with SELinux labels. */
+function labelled(init: ConfigInit): SpecInput {
+  const selinux = {
+    process: "system_u:system_r:container_t:s0:c12,c345",
+    mount: "system_u:object_r:container_file_t:s0:c12,c345",
+  };
+  const privileged = init.linux?.securityContext?.privileged === true;
+  const input = specInput(init, { sandbox: pod({ linux: { securityContext: { privileged } } }) });
+  const labels = containerLabels(input.config, { config: input.sandbox.config, selinux });
+  return { ...input, selinux: labels };
+}
 
 /** One request for each topic; its spec stands in golden/<name>.json. */
 export const goldenRequests: Readonly<Record<string, SpecInput>> = {
@@ -373,6 +386,10 @@ export const goldenRequests: Readonly<Record<string, SpecInput>> = {
       },
     },
   ),
+  "selinux-type-of-its-own": labelled({
+    linux: { securityContext: { selinuxOptions: { type: "container_init_t" } } },
+  }),
+  "selinux-privileged": labelled({ linux: { securityContext: { privileged: true } } }),
   "labels-and-annotations": specInput(
     { annotations: { "example.org/kept-out": "1" } },
     {

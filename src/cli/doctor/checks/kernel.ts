@@ -12,6 +12,7 @@ const kinds = catalogue("kernel", {
     "error",
     "containers with a seccomp profile, RuntimeDefault too, do not start",
   ],
+  "selinux-missing": ["error", "davit does not start with runtime.selinux on such a host"],
   "userns-off": ["note", "pods with hostUsers: false need user namespaces"],
   "idmap-missing": ["note", "pods with hostUsers: false need id-mapped overlays, of Linux 5.19"],
   "erofs-missing": [
@@ -43,13 +44,15 @@ export const kernelCheck: Check = {
   group: kinds.group,
   title: "Kernel",
   catalogue: kinds,
-  examine: async ({ host }: Subject) => {
+  examine: async (subject: Subject) => {
+    const { host } = subject;
     const version = parseRelease(host.kernelRelease);
     const found = [
       ...ages(host.kernelRelease, version),
       ...(await filesystems(host)),
       ...(await namespaces(host)),
       ...(await seccomp(host)),
+      ...(await selinux(subject)),
       ...(await limits(host)),
     ];
     const isFine = found.every(({ severity }) => severity !== "error");
@@ -60,6 +63,18 @@ export const kernelCheck: Check = {
 function parseRelease(release: string): Version | undefined {
   const match = /^(\d+)\.(\d+)/.exec(release);
   return match === null ? undefined : [Number(match[1]), Number(match[2])];
+}
+
+async function selinux({ host, config }: Subject): Promise<readonly Finding[]> {
+  const file = "/sys/fs/selinux/enforce";
+  if (!config.runtime.selinux || (await host.look(file)) !== undefined) return [];
+  return [
+    kinds.report(
+      "selinux-missing",
+      `runtime.selinux is true, and SELinux is off on this host (no ${file})`,
+      'boot with SELinux, or set "runtime.selinux" to false',
+    ),
+  ];
 }
 
 function isBefore([major, minor]: Version, [wantMajor, wantMinor]: Version): boolean {

@@ -130,6 +130,9 @@ export const provocations: Readonly<Record<string, Provocation>> = {
   "kernel.namespaces-missing": host(({ folders }) => folders.set("/proc/self/ns", ["mnt", "pid"])),
   "kernel.namespaces-few": file("/proc/sys/user/max_net_namespaces", "10\n"),
   "kernel.seccomp-missing": noFile("/proc/sys/kernel/seccomp/actions_avail"),
+  "kernel.selinux-missing": () => ({
+    config: parseConfig("[runtime]\nselinux = true\n", "davit.toml"),
+  }),
   "kernel.userns-off": file("/proc/sys/user/max_user_namespaces", "0\n"),
   "kernel.idmap-missing": host((machine) => (machine.kernelRelease = "5.15.0")),
   "kernel.erofs-missing": file("/proc/filesystems", "nodev\toverlay\n"),

@@ -64,6 +64,10 @@ export function fullSandbox(id: string): Required<Sandbox> {
     process: { pid: 4711, startTime: "18446744073709551615" },
     netnsPath: "/run/davit/netns/x",
     network: { ips: ["10.88.0.2", "fd00::2"], result: '{"cniVersion":"1.0.0"}' },
+    selinux: {
+      process: "system_u:system_r:container_t:s0:c1,c2",
+      mount: "system_u:object_r:container_file_t:s0:c1,c2",
+    },
   };
 }
 
