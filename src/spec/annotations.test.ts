@@ -25,6 +25,7 @@ test("specAnnotations() names pod and container, whatever the request says", () 
 test("specAnnotations() keeps crun from making a cgroup below a scope of systemd's", () => {
   const input = specInput({}, { cgroupPath: "kubepods-pod1.slice:cri-containerd:c1" });
   assert.equal(specAnnotations(input)["run.oci.systemd.subgroup"], "");
+  assert.match(specAnnotations(input)["org.systemd.property.TasksMax"] ?? "", /^uint64 /);
   const plain = specAnnotations(specInput({}, { cgroupPath: "/kubepods/pod1/c1" }));
   assert.equal("run.oci.systemd.subgroup" in plain, false);
 });

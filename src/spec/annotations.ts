@@ -19,6 +19,12 @@ export function specAnnotations(
     "io.kubernetes.cri.container-name": input.config.metadata?.name ?? "",
     "io.kubernetes.cri.image-name": input.imageName,
     // crun: the scope itself is the container's cgroup, as with runc, and not one below it.
-    ...(input.cgroupPath.startsWith("/") ? {} : { "run.oci.systemd.subgroup": "" }),
+    // And crun and runc: no share of systemd's own limit of processes; kubelet limits the pod's.
+    ...(input.cgroupPath.startsWith("/")
+      ? {}
+      : {
+          "run.oci.systemd.subgroup": "",
+          "org.systemd.property.TasksMax": "uint64 18446744073709551615",
+        }),
   };
 }

@@ -1,4 +1,7 @@
-/** The kernel of the virtual machine: Debian's own, unpacked beside the host's own and never installed. */
+/**
+ * What the virtual machine has that the host has not: Debian's kernel and the parser of AppArmor's
+ * profiles, unpacked in a folder and never installed.
+ */
 import { execFileSync } from "node:child_process";
 import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync } from "node:fs";
 import path from "node:path";
@@ -25,7 +28,7 @@ const metaPackage = "linux-image-amd64";
  */
 export function findKernel(cache: string): Kernel | undefined {
   const folder = path.join(cache, "kernel");
-  if (!existsSync(folder) && !download(cache, folder)) return undefined;
+  if (!existsSync(folder) && !downloadKernel(folder)) return undefined;
   const boot = path.join(folder, "boot");
   const name = readdirSync(boot).find((file) => file.startsWith("vmlinuz-"));
   if (name === undefined) return undefined;
@@ -37,14 +40,27 @@ export function findKernel(cache: string): Kernel | undefined {
   };
 }
 
-function download(cache: string, folder: string): boolean {
-  const fresh = path.join(cache, "kernel.new");
-  rmSync(fresh, { recursive: true, force: true });
-  mkdirSync(fresh, { recursive: true });
+/** True when `cache` has the package apparmor, unpacked in the folder of that name. */
+export function hasApparmor(cache: string): boolean {
+  const folder = path.join(cache, "apparmor");
+  return existsSync(folder) || unpack("apparmor", folder);
+}
+
+function downloadKernel(folder: string): boolean {
   try {
     const depends = run("apt-cache", ["depends", metaPackage]);
     const [, name] = /Depends: (linux-image-\S+)/.exec(depends) ?? [];
-    if (name === undefined) return false;
+    return name !== undefined && unpack(name, folder);
+  } catch {
+    return false;
+  }
+}
+
+function unpack(name: string, folder: string): boolean {
+  const fresh = `${folder}.new`;
+  rmSync(fresh, { recursive: true, force: true });
+  mkdirSync(fresh, { recursive: true });
+  try {
     run("apt-get", ["download", "-qq", name], fresh);
     const file = readdirSync(fresh).find((entry) => entry.endsWith(".deb"));
     if (file === undefined) return false;

@@ -9,7 +9,7 @@ import { mkdirSync, rmSync, truncateSync, writeFileSync } from "node:fs";
 import path from "node:path";
 import { parseArgs } from "node:util";
 import { writeInitramfs } from "./initramfs.ts";
-import { findKernel, type Kernel } from "./kernel.ts";
+import { findKernel, hasApparmor, type Kernel } from "./kernel.ts";
 import { killMachines, type MachineEnd, runMachine } from "./machine.ts";
 
 /** A machine's life: what it is started with, and how often. */
@@ -45,8 +45,8 @@ const machines: readonly Machine[] = [
   },
   {
     job: "systemd",
-    what: "systemd as init, davit as the unit that is shipped, AppArmor in the kernel",
-    minutes: 15,
+    what: "systemd as init: davit as the unit that is shipped, cgroups by systemd, AppArmor",
+    minutes: 25,
     words: [
       ...[
         "davit.init=/lib/systemd/systemd",
@@ -104,6 +104,7 @@ function prepare(): Kernel | string {
   const cache = path.join(repo, "node_modules/.cache/davit-vm");
   mkdirSync(cache, { recursive: true });
   const kernel = findKernel(cache);
+  if (!hasApparmor(cache)) return "Debian's package apparmor cannot be had";
   return kernel ?? "Debian's package linux-image-amd64 cannot be had: no apt-get, or no network";
 }
 

@@ -9,21 +9,21 @@ import {
   slicePath,
 } from "../../core/sandbox/index.ts";
 import {
+  adoptLimits,
+  type CallSystemd,
   type CgroupLayout,
+  callSystemd,
   cgroupDirs,
+  changeSliceArgs,
+  createCgroup,
   killCgroup,
+  limitProperties,
   refuseBelowUse,
   removeCgroup,
-  writeResources,
-} from "../../linux/index.ts";
-import {
-  type CallSystemd,
-  callSystemd,
-  changeSliceArgs,
-  limitProperties,
   startSliceArgs,
   stopSliceArgs,
-} from "./systemd.ts";
+  writeResources,
+} from "../../linux/index.ts";
 
 /**
  * Pod cgroups that are systemd's slices.
@@ -54,7 +54,10 @@ export class SystemdPodCgroups implements Omit<PodCgroups, "check"> {
     if (ownedFrom === undefined || this.#exists(parent)) return;
     const properties = limitProperties(resources ?? {}, this.#layout.version);
     await this.#call(startSliceArgs(basename(parent), properties));
-    if (resources !== undefined) await this.#write(parent, resources);
+    // systemd answers before it has made the cgroup, and gives it none of the controllers that it
+    // has no property for.
+    await createCgroup(this.#layout, parent);
+    if (resources !== undefined) await writeResources(this.#layout, parent, resources);
   }
 
   async update(cgroup: PodCgroup, resources: CgroupResources): Promise<() => Promise<void>> {
@@ -70,7 +73,10 @@ export class SystemdPodCgroups implements Omit<PodCgroups, "check"> {
       await takeBack();
       throw error;
     }
-    return takeBack;
+    return async () => {
+      await takeBack();
+      await adoptLimits(this.#layout, parent, this.#call);
+    };
   }
 
   async remove(

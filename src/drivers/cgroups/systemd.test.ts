@@ -4,7 +4,15 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { test } from "node:test";
 import { isKind, RuntimeError } from "../../base/errors.ts";
-import { changeSliceArgs, limitProperties, startSliceArgs, stopSliceArgs } from "./systemd.ts";
+import {
+  adoptLimits,
+  bitMask,
+  changeSliceArgs,
+  limitProperties,
+  oomKillsOfGone,
+  startSliceArgs,
+  stopSliceArgs,
+} from "../../linux/index.ts";
 import { SystemdPodCgroups } from "./systemd-pod-cgroups.ts";
 
 const mib = 1n << 20n;
@@ -31,7 +39,19 @@ test("limitProperties() says it in the words of systemd, v1 and v2", () => {
     ["MemoryLimit", "t", "18446744073709551615"],
   ]);
   assert.deepEqual(limitProperties({ cpuQuota: -1n }, "v2")[0]?.[2], "18446744073709551615");
-  assert.deepEqual(limitProperties({ cpuShares: 0n, cpusetCpus: "0" }, "v2"), []);
+  assert.deepEqual(limitProperties({ cpuShares: 0n, cpusetCpus: "" }, "v2"), []);
+  assert.deepEqual(limitProperties({ cpusetCpus: "0" }, "v1"), []);
+  const cpusAndFiles = {
+    cpusetCpus: "0-1,9",
+    cpusetMems: "0",
+    unified: { "memory.high": "5", "pids.max": "max", "memory.oom.group": "1", "memory.low": "5%" },
+  };
+  assert.deepEqual(limitProperties(cpusAndFiles, "v2"), [
+    ["AllowedCPUs", "ay", ["2", "3", "2"]],
+    ["AllowedMemoryNodes", "ay", ["1", "1"]],
+    ["MemoryHigh", "t", "5"],
+    ["TasksMax", "t", "18446744073709551615"],
+  ]);
 });
 
 test("the command lines of busctl", () => {
@@ -56,6 +76,13 @@ test("the command lines of busctl", () => {
   ]);
 });
 
+/** A cgroup that has no controllers for those below. */
+function offersNothing(dir: string): void {
+  for (const file of ["cgroup.controllers", "cgroup.subtree_control"]) {
+    writeFileSync(join(dir, file), "");
+  }
+}
+
 test("a pod's slice is kubelet's where it is there, and else davit's until its last pod goes", async () => {
   const root = mkdtempSync(join(tmpdir(), "davit-slices-"));
   const calls: string[] = [];
@@ -63,11 +90,15 @@ test("a pod's slice is kubelet's where it is there, and else davit's until its l
     const [verb = "", name = ""] = [args[4], args[6]];
     calls.push(`${verb} ${name}`);
     const folder = join(root, "davit.slice", name);
-    if (verb === "StartTransientUnit") mkdirSync(folder, { recursive: true });
+    if (verb === "StartTransientUnit") {
+      mkdirSync(folder, { recursive: true });
+      offersNothing(join(root, "davit.slice"));
+    }
     if (verb === "StopUnit") rmdirSync(folder);
     return Promise.resolve();
   };
   const cgroups = new SystemdPodCgroups({ version: "v2", root, controllers: [] }, call);
+  offersNothing(root);
 
   mkdirSync(join(root, "kubepods.slice/kubepods-pod1.slice"), { recursive: true });
   const kubelets = cgroups.plan("kubepods-pod1.slice", id, []);
@@ -136,5 +167,45 @@ test("a slice that systemd does not know any more is gone, another failure is to
     cgroups.remove(own, () => [], soon),
     /systemd says no/,
   );
+  rmSync(root, { recursive: true });
+});
+
+test("bitMask() is a list of CPUs as bytes, with their count", () => {
+  assert.deepEqual(bitMask("0"), ["1", "1"]);
+  assert.deepEqual(bitMask("7-8"), ["2", "128", "1"]);
+  assert.deepEqual(bitMask(""), ["0"]);
+});
+
+test("adoptLimits() tells systemd what the files say", async () => {
+  const root = mkdtempSync(join(tmpdir(), "davit-adopt-"));
+  const calls: (readonly string[])[] = [];
+  const call = (args: readonly string[]): Promise<void> => {
+    calls.push(args.slice(6));
+    return Promise.resolve();
+  };
+  mkdirSync(join(root, "a.slice/b.scope"), { recursive: true });
+  const files = { "memory.max": "4096", "cpu.max": "max 50000", "cpuset.cpus": "0-1" };
+  for (const [file, text] of Object.entries(files)) {
+    writeFileSync(join(root, "a.slice/b.scope", file), `${text}\n`);
+  }
+  await adoptLimits({ version: "v2", root, controllers: [] }, "/a.slice/b.scope", call);
+  assert.deepEqual(calls, [
+    [
+      ...["b.scope", "true", "4", "MemoryMax", "t", "4096"],
+      ...["CPUQuotaPerSecUSec", "t", "18446744073709551615", "CPUQuotaPeriodUSec", "t", "50000"],
+      ...["AllowedCPUs", "ay", "1", "3"],
+    ],
+  ]);
+  rmSync(root, { recursive: true });
+});
+
+test("oomKillsOfGone() is what the cgroup above counted, without those that are there", async () => {
+  const root = mkdtempSync(join(tmpdir(), "davit-oom-"));
+  const layout = { version: "v2", root, controllers: [] } as const;
+  mkdirSync(join(root, "a.slice/b.scope"), { recursive: true });
+  writeFileSync(join(root, "a.slice/memory.events"), "oom 9\noom_kill 5\n");
+  writeFileSync(join(root, "a.slice/b.scope/memory.events"), "oom 9\noom_kill 2\n");
+  assert.equal(await oomKillsOfGone(layout, "/a.slice"), 3);
+  assert.equal(await oomKillsOfGone(layout, "/none.slice"), undefined);
   rmSync(root, { recursive: true });
 });

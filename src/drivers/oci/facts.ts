@@ -6,6 +6,8 @@ import { errnoCode, systemError } from "../../linux/index.ts";
 export interface Facts {
   readonly runtimePath: string;
   readonly cgroupPath: string;
+  /** Of a scope: what oomKillsOfGone() said of its slice before the start. */
+  readonly oomKillsBefore?: number;
 }
 
 /** Written before anything of the container is started. */
@@ -25,12 +27,14 @@ export async function readFacts(path: string): Promise<Facts | undefined> {
 
 function parseFacts(text: string): Facts | undefined {
   try {
-    const { runtimePath, cgroupPath } = JSON.parse(text) as {
+    const { runtimePath, cgroupPath, oomKillsBefore } = JSON.parse(text) as {
       readonly runtimePath?: unknown;
       readonly cgroupPath?: unknown;
+      readonly oomKillsBefore?: unknown;
     };
     if (typeof runtimePath === "string" && typeof cgroupPath === "string") {
-      return { runtimePath, cgroupPath };
+      const before = typeof oomKillsBefore === "number" ? { oomKillsBefore } : {};
+      return { runtimePath, cgroupPath, ...before };
     }
   } catch {
     // Half-written: the daemon died at it.

@@ -134,7 +134,11 @@ export class OciRuntime implements ContainerRuntime {
       throw new RuntimeError("already-exists", `start container "${id}": it was started already`);
     }
     const { cgroupPath } = bundle;
-    const facts = { runtimePath: programPath(bundle.runtimePath), cgroupPath };
+    const facts = {
+      runtimePath: programPath(bundle.runtimePath),
+      cgroupPath,
+      ...(await this.#remains.oomKillsBefore(cgroupPath)),
+    };
     void announceAttach(this.#deps.cgroups);
     await operation.enter("make-bundle");
     try {
@@ -406,7 +410,7 @@ export class OciRuntime implements ContainerRuntime {
         clock,
         log,
       });
-      const oomKilled = await this.#remains.ranOutOfMemory(id, facts.cgroupPath);
+      const oomKilled = await this.#remains.ranOutOfMemory(id, facts, end.exitCode);
       try {
         await this.#remains.endProcesses(facts, verbMs);
         const cleared = this.#forget(id, facts, log);

@@ -1,13 +1,15 @@
 import { existsSync } from "node:fs";
 import { access, rm, writeFile } from "node:fs/promises";
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 
 import { messageOf } from "../../base/errors.ts";
 import type { Logger } from "../../base/logger.ts";
+import { isScope } from "../../core/sandbox/index.ts";
 import {
   type CgroupLayout,
   cgroupDirs,
   killCgroup,
+  oomKillsOfGone,
   ranOutOfMemory,
   removeCgroup,
 } from "../../linux/index.ts";
@@ -23,6 +25,8 @@ export class Remains {
   readonly #cgroups: CgroupLayout;
   readonly #log: Logger;
   readonly #places: Places;
+  /** By slice, what oomKillsOfGone() said when its last container had ended. */
+  readonly #told = new Map<string, number>();
 
   constructor(deps: { readonly cgroups: CgroupLayout; readonly log: Logger }, places: Places) {
     this.#cgroups = deps.cgroups;
@@ -46,11 +50,13 @@ export class Remains {
 
   /**
    * Whether the container ran out of memory; to be asked before destroy(). A mark in the bundle
-   * tells it to a later daemon, for which the cgroup is gone; conmon leaves the same one.
+   * tells it to a later daemon, for which the cgroup is gone; conmon leaves the same one. A scope
+   * systemd may have dropped before either has read it: then the count of its slice tells, which has
+   * grown by one that is nobody's.
    */
-  async ranOutOfMemory(id: string, cgroupPath: string): Promise<boolean> {
+  async ranOutOfMemory(id: string, facts: Facts, exitCode: number): Promise<boolean> {
     const mark = this.#places.file(id, "oom");
-    const counted = await ranOutOfMemory(this.#cgroups, cgroupPath);
+    const counted = await ranOutOfMemory(this.#cgroups, facts.cgroupPath);
     if (counted !== undefined) {
       // On a full disk a later daemon does not hear of it; this one still tells it.
       if (counted) await writeFile(mark, "").catch(() => undefined);
@@ -60,8 +66,31 @@ export class Remains {
       await access(mark);
       return true;
     } catch {
-      return false;
+      return exitCode === 137 && (await this.#hasSliceCounted(facts));
     }
+  }
+
+  /** What ranOutOfMemory() needs to know of the time before the start; nothing without systemd. */
+  async oomKillsBefore(cgroupPath: string): Promise<Pick<Facts, "oomKillsBefore">> {
+    if (!isScope(cgroupPath)) return {};
+    const oomKillsBefore = await oomKillsOfGone(this.#cgroups, dirname(cgroupPath));
+    return oomKillsBefore === undefined ? {} : { oomKillsBefore };
+  }
+
+  async #hasSliceCounted({ cgroupPath, oomKillsBefore }: Facts): Promise<boolean> {
+    if (oomKillsBefore === undefined) return false;
+    const slice = dirname(cgroupPath);
+    const before = Math.max(oomKillsBefore, this.#told.get(slice) ?? 0);
+    return ((await oomKillsOfGone(this.#cgroups, slice)) ?? 0) > before;
+  }
+
+  /** A container's kills are not the next one's. */
+  async #noteKills({ cgroupPath }: Facts): Promise<void> {
+    if (!isScope(cgroupPath)) return;
+    const slice = dirname(cgroupPath);
+    const kills = await oomKillsOfGone(this.#cgroups, slice);
+    if (kills === undefined || kills === 0) this.#told.delete(slice);
+    else this.#told.set(slice, kills);
   }
 
   /**
@@ -79,6 +108,7 @@ export class Remains {
   async endProcesses(facts: Facts, timeoutMs: number): Promise<void> {
     await killCgroup(this.#cgroups, facts.cgroupPath, { timeoutMs });
     await this.#removeCgroup(facts);
+    await this.#noteKills(facts);
   }
 
   /** Lets the runtime forget the container: its hooks after the end, its files. */

@@ -1,7 +1,9 @@
 import { type ErrorKind, kindOf, messageOf, RuntimeError } from "../../base/errors.ts";
 import type { Logger } from "../../base/logger.ts";
 import type { ContainerLimits } from "../../core/container/index.ts";
+import { isScope } from "../../core/sandbox/index.ts";
 import {
+  adoptLimits,
   type CgroupLayout,
   refuseBelowUse,
   rememberLimits,
@@ -22,8 +24,8 @@ interface Deps {
  * The OCI runtime writes them, as it wrote those of the start: its own rules for weights and for the
  * order of memory and swap hold, and with systemd the scope's properties change, too. What it does
  * not carry out is written here: huge pages (runc), and that there is no quota any more (crun on v2,
- * which leaves cpu.max as it is at -1). Taking back goes by the files alone: they hold
- * also what nobody asked for, as a cpuset that was inherited.
+ * which leaves cpu.max as it is at -1). Taking back goes by the files, which hold
+ * also what nobody asked for, as a cpuset that was inherited; systemd is told what they say then.
  */
 export async function updateLimits(
   deps: Deps,
@@ -32,7 +34,15 @@ export async function updateLimits(
 ): Promise<() => Promise<void>> {
   const { cgroups, log } = deps;
   await refuseBelowUse(cgroups, cgroupPath, resources.memoryLimitInBytes);
-  const takeBack = await rememberLimits(cgroups, cgroupPath, Object.keys(resources.unified));
+  const restore = await rememberLimits(cgroups, cgroupPath, Object.keys(resources.unified));
+  // systemd would write what it was told last, when it writes the scope's files again.
+  const adopt = async (): Promise<void> => {
+    if (isScope(cgroupPath)) await adoptLimits(cgroups, cgroupPath);
+  };
+  const takeBack = async (): Promise<void> => {
+    await restore();
+    await adopt();
+  };
   try {
     await deps.callRuntime(spec);
     await writeResources(cgroups, cgroupPath, {
@@ -42,6 +52,7 @@ export async function updateLimits(
         limitBytes: limit,
       })),
     });
+    if (resources.cpuQuota < 0n) await adopt();
   } catch (error) {
     await takeBack().catch((cause: unknown) => {
       log.error(`take back limits of cgroup "${cgroupPath}": ${messageOf(cause)}`);

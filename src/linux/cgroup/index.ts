@@ -22,6 +22,16 @@ export {
 } from "./layout.ts";
 export { memoryInUse, refuseBelowUse } from "./memory-use.ts";
 export { rememberLimits } from "./remember.ts";
-export { parseOomKills, ranOutOfMemory } from "./oom.ts";
+export { oomKillsOfGone, parseOomKills, ranOutOfMemory } from "./oom.ts";
 export { type CgroupResources, weightOfShares, writeResources } from "./resources.ts";
+export {
+  adoptLimits,
+  bitMask,
+  type CallSystemd,
+  callSystemd,
+  changeSliceArgs,
+  limitProperties,
+  startSliceArgs,
+  stopSliceArgs,
+} from "./systemd.ts";
 export { createCgroup, removeCgroup } from "./tree.ts";

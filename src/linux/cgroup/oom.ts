@@ -1,4 +1,4 @@
-import { readFile } from "node:fs/promises";
+import { readdir, readFile } from "node:fs/promises";
 
 import { errnoCode } from "../system-error.ts";
 import { type CgroupLayout, cgroupDirs, controllerDir, type LegacyCgroups } from "./layout.ts";
@@ -21,6 +21,29 @@ export async function ranOutOfMemory(
     if (code === "ENOENT" || code === "ENODEV") return undefined;
     throw cause;
   }
+}
+
+/**
+ * How many processes of cgroups that are gone the kernel killed for want of memory, directly below
+ * `path` and of `path` itself, since that was made: its own count holds those below for good.
+ * Undefined on v1, which has no such sum, and where the cgroup is not.
+ */
+export async function oomKillsOfGone(
+  layout: CgroupLayout,
+  path: string,
+): Promise<number | undefined> {
+  const [dir = ""] = cgroupDirs(layout, path);
+  if (layout.version === "v1") return undefined;
+  const count = async (folder: string): Promise<number | undefined> => {
+    const text = await readFile(`${folder}/memory.events`, "latin1").catch(() => undefined);
+    return text === undefined ? undefined : parseOomKills(text);
+  };
+  const entries = await readdir(dir, { withFileTypes: true }).catch(() => []);
+  const below = entries.filter((entry) => entry.isDirectory());
+  // Before the sum: one that goes between the two must not be taken for one that was killed.
+  const there = await Promise.all(below.map(({ name }) => count(`${dir}/${name}`)));
+  const sum = await count(dir);
+  return sum === undefined ? undefined : there.reduce<number>((rest, n) => rest - (n ?? 0), sum);
 }
 
 function unifiedEvents(layout: CgroupLayout, cgroupPath: string): string | undefined {

@@ -1,65 +1,35 @@
 /** davit as systemd's service, with the unit that is shipped: what operations.md promises of it. */
 import assert from "node:assert/strict";
-import { execFileSync } from "node:child_process";
-import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { after, before, describe, test } from "node:test";
-import { setTimeout as sleep } from "node:timers/promises";
-import { stringify } from "smol-toml";
-import { CriClient } from "../../../src/client/cri-client.ts";
 import {
   ContainerState,
   NamespaceMode,
   PodSandboxState,
 } from "../../../src/gen/runtime/v1/api_pb.ts";
-import { bridgeConflist, writeConflist } from "../../support/cni.ts";
-import { busyboxLayer, imageOf } from "../../support/images.ts";
 import { podConfig } from "../../support/pod.ts";
-import { TestRegistry } from "../../support/registry.ts";
+import {
+  answers,
+  client,
+  endClient,
+  limit,
+  pidOf,
+  property,
+  read,
+  run,
+  start,
+  startService,
+  until,
+} from "./service.ts";
 
-const image = "registry.k8s.io/e2e/busybox:1";
-const client = new CriClient("unix:///run/davit/davit.sock");
-let registry: TestRegistry;
 let podSandboxId = "";
 let containerId = "";
 /** The container's process. */
 let pid = 0;
 
-function run(command: string, ...args: readonly string[]): string {
-  return execFileSync(command, args, { encoding: "utf8" }).trim();
-}
-
-/** A property of davit's unit. */
-function property(name: string): string {
-  return run("systemctl", "show", "--value", `--property=${name}`, "davit.service");
-}
-
-function read(file: string): string {
-  return readFileSync(file, "utf8").trim();
-}
-
-/** Asks until it is so; the machine is emulated. */
-async function until(what: string, isSo: () => boolean | Promise<boolean>): Promise<void> {
-  const deadline = Date.now() + 300_000;
-  while (!(await isSo())) {
-    assert.ok(Date.now() < deadline, `waited five minutes: ${what}`);
-    await sleep(100);
-  }
-}
-
 before(async () => {
-  registry = await TestRegistry.start();
-  await registry.push("e2e/busybox", imageOf([busyboxLayer()], { Env: ["PATH=/bin"] }), ["1"]);
-  mkdirSync("/etc/davit", { recursive: true });
-  const config = { images: { registry_config_path: registry.certsDir } };
-  writeFileSync("/etc/davit/davit.toml", stringify(config));
-  writeConflist("/etc/cni/net.d", "10-test.conflist", bridgeConflist({ ipamDir: "/run/ipam" }));
-  // Returns when davit has said that it is ready: Type=notify.
-  run("systemctl", "start", "davit.service");
+  await startService({});
 });
-after(async () => {
-  client[Symbol.dispose]();
-  await registry[Symbol.asyncDispose]();
-});
+after(endClient);
 
 test("the unit is active when davit serves every call, in a cgroup of its own", async () => {
   assert.equal(property("ActiveState"), "active");
@@ -74,49 +44,34 @@ test("the unit is active when davit serves every call, in a cgroup of its own", 
 });
 
 test("a container runs with the score and the limits that it was asked for", async () => {
-  await client.image.pullImage({ image: { image } });
   const config = podConfig();
   ({ podSandboxId } = await client.runtime.runPodSandbox({ config }));
-  ({ containerId } = await client.runtime.createContainer({
-    podSandboxId,
-    sandboxConfig: config,
-    config: {
-      metadata: { name: "a", attempt: 0 },
-      image: { image },
-      command: ["/bin/sleep", "100000"],
-      linux: {
-        // As kubelet gives it to a static pod: only CAP_SYS_RESOURCE may go below the daemon's own.
-        resources: { memoryLimitInBytes: 64n << 20n, cpuShares: 512n, oomScoreAdj: -1000n },
-        securityContext: { namespaceOptions: { pid: NamespaceMode.CONTAINER } },
-      },
+  containerId = await start(podSandboxId, config, {
+    linux: {
+      // As kubelet gives it to a static pod: only CAP_SYS_RESOURCE may go below the daemon's own.
+      resources: { memoryLimitInBytes: 64n << 20n, cpuShares: 512n, oomScoreAdj: -1000n },
+      securityContext: { namespaceOptions: { pid: NamespaceMode.CONTAINER } },
     },
-  }));
-  await client.runtime.startContainer({ containerId });
-  const { info } = await client.runtime.containerStatus({ containerId, verbose: true });
-  pid = Number((JSON.parse(info["info"] ?? "{}") as { pid?: number }).pid);
-  assert.ok(pid > 0);
+  });
+  pid = await pidOf(containerId);
   assert.equal(read(`/proc/${pid}/oom_score_adj`), "-1000");
-  const cgroup = `/sys/fs/cgroup${read(`/proc/${pid}/cgroup`).slice("0::".length)}`;
-  assert.equal(read(`${cgroup}/memory.max`), String(64 << 20));
-  assert.equal(read(`${cgroup}/cpu.weight`), "20");
+  assert.equal(limit(cgroupOf(pid), "memory.max"), String(64 << 20));
+  assert.equal(limit(cgroupOf(pid), "cpu.weight"), "20");
 });
+
+function cgroupOf(process: number): string {
+  return read(`/proc/${process}/cgroup`).slice("0::".length);
+}
 
 test("what systemd reloads and applies leaves the container's limits alone", () => {
   run("systemctl", "daemon-reload");
   run("systemctl", "set-property", "--runtime", "davit.service", "CPUWeight=50");
-  const cgroup = `/sys/fs/cgroup${read(`/proc/${pid}/cgroup`).slice("0::".length)}`;
-  assert.equal(read(`${cgroup}/memory.max`), String(64 << 20));
+  assert.equal(limit(cgroupOf(pid), "memory.max"), String(64 << 20));
 });
 
 /** That the container is the one that was started, and can be used. */
 async function isAsBefore(): Promise<void> {
-  // The first call may still be for the connection to the last daemon, whose end nobody has read.
-  await until("davit answers", () => {
-    return client.runtime.version({}).then(
-      () => true,
-      () => false,
-    );
-  });
+  await answers();
   const { status } = await client.runtime.containerStatus({ containerId });
   assert.equal(status?.state, ContainerState.CONTAINER_RUNNING);
   const sandbox = await client.runtime.podSandboxStatus({ podSandboxId });

@@ -1,0 +1,125 @@
+/** AppArmor in force: the default profile and those of the node, by what a container can do. */
+import assert from "node:assert/strict";
+import { execFileSync } from "node:child_process";
+import { after, before, test } from "node:test";
+import type { MessageInitShape } from "@bufbuild/protobuf";
+import {
+  type LinuxContainerSecurityContextSchema,
+  NamespaceMode,
+  SecurityProfile_ProfileType,
+} from "../../../src/gen/runtime/v1/api_pb.ts";
+import { podConfig } from "../../support/pod.ts";
+import {
+  answers,
+  client,
+  endClient,
+  execIn,
+  exited,
+  pidOf,
+  property,
+  read,
+  removePod,
+  run,
+  start,
+  startService,
+} from "./service.ts";
+
+const { Localhost, Unconfined } = SecurityProfile_ProfileType;
+const config = podConfig();
+let pod = "";
+
+before(async () => {
+  await startService({});
+  ({ podSandboxId: pod } = await client.runtime.runPodSandbox({ config }));
+});
+after(async () => {
+  await removePod(pod);
+  await endClient();
+});
+
+/**
+ * A container that nothing but AppArmor holds back from what is tried here: it may mount, makes
+ * system calls as it likes and has no path of /proc and /sys hidden or read-only.
+ */
+function open(
+  apparmor?: MessageInitShape<typeof LinuxContainerSecurityContextSchema>["apparmor"],
+  command = ["/bin/sleep", "100000"],
+): Promise<string> {
+  return start(pod, config, {
+    command,
+    linux: {
+      securityContext: {
+        namespaceOptions: { pid: NamespaceMode.CONTAINER },
+        capabilities: { addCapabilities: ["SYS_ADMIN"] },
+        seccomp: { profileType: Unconfined },
+        ...(apparmor === undefined ? {} : { apparmor }),
+      },
+    },
+  });
+}
+
+async function profileOf(containerId: string): Promise<string> {
+  return read(`/proc/${await pidOf(containerId)}/attr/current`);
+}
+
+const writeSysctl = "echo davit-vm >/proc/sys/kernel/hostname";
+const mountTmpfs = "mkdir -p /m && mount -t tmpfs none /m";
+
+test("without a profile the container may do what the profile is to forbid", async () => {
+  const id = await open({ profileType: Unconfined });
+  assert.match(await profileOf(id), /^unconfined/);
+  for (const script of [writeSysctl, mountTmpfs]) {
+    assert.deepEqual(await execIn(id, script), { output: "", exitCode: 0 });
+  }
+});
+
+test("the default profile is loaded by the first container, and confines it", async () => {
+  const id = await open();
+  assert.match(read("/sys/kernel/security/apparmor/profiles"), /^davit-default \(enforce\)$/m);
+  assert.equal(await profileOf(id), "davit-default (enforce)");
+  assert.equal((await execIn(id, "cat /proc/self/attr/current")).output, "davit-default (enforce)");
+  for (const script of [
+    writeSysctl,
+    mountTmpfs,
+    "echo 1 >/proc/sys/vm/drop_caches",
+    "echo h >/proc/sysrq-trigger",
+    "cat /proc/kcore",
+  ]) {
+    const { output, exitCode } = await execIn(id, script);
+    assert.notEqual(exitCode, 0, script);
+    assert.match(output, /ermission denied/, script);
+  }
+  const useful = "echo x >/tmp/a && cat /proc/meminfo >/dev/null && ls /sys/fs/cgroup >/dev/null";
+  assert.deepEqual(await execIn(id, useful), { output: "", exitCode: 0 });
+});
+
+test("processes under the default profile signal each other, and are signalled by davit", async () => {
+  const script = "trap 'kill $child; wait $child; exit 7' TERM; sleep 100000 & child=$!; wait";
+  const id = await open(undefined, ["sh", "-c", script]);
+  await client.runtime.stopContainer({ containerId: id, timeout: 240n });
+  assert.equal((await exited(id)).exitCode, 7);
+});
+
+test("a profile of the node blocks what it names", async () => {
+  const name = "davit-vm-no-data";
+  const text = `profile ${name} flags=(attach_disconnected) {\n file,\n signal,\n deny /data/** w,\n}\n`;
+  execFileSync("apparmor_parser", ["--replace", "--skip-cache"], { input: text });
+  const id = await open({ profileType: Localhost, localhostRef: name });
+  assert.equal(await profileOf(id), `${name} (enforce)`);
+  assert.equal((await execIn(id, "mkdir /data && echo x >/other")).exitCode, 0);
+  const { output, exitCode } = await execIn(id, "echo x >/data/a");
+  assert.equal(exitCode, 1);
+  assert.match(output, /Permission denied/);
+});
+
+test("a profile that is not loaded is refused", async () => {
+  const profile = { profileType: Localhost, localhostRef: "davit-vm-nowhere" };
+  await assert.rejects(open(profile), /davit-vm-nowhere.*not loaded/);
+});
+
+test("after a restart of the service containers get the default profile again", async () => {
+  run("systemctl", "restart", "davit.service");
+  await answers();
+  assert.equal(await profileOf(await open()), "davit-default (enforce)");
+  assert.match(read(`/proc/${property("MainPID")}/attr/current`), /^unconfined/);
+});
