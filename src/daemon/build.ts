@@ -13,7 +13,6 @@ import { PodCgroupsByDriver } from "../drivers/cgroups/index.ts";
 import { AttachmentNotes } from "../drivers/cni/index.ts";
 import { PodSandboxController } from "../drivers/podsandbox/index.ts";
 import { Records } from "../drivers/records/index.ts";
-import type { ShimRuntime } from "../drivers/shim/index.ts";
 import { Selinux } from "../drivers/specs/index.ts";
 import { HostStats } from "../drivers/stats/index.ts";
 import {
@@ -43,7 +42,6 @@ import {
 } from "../linux/index.ts";
 import { buildContainers } from "./build-containers.ts";
 import { openStreaming } from "./build-streaming.ts";
-import { buildShims } from "./build-shims.ts";
 import type { CallView } from "./calls.ts";
 import { ConfiguredHandlers } from "./handlers.ts";
 import { Networks } from "./networks.ts";
@@ -93,8 +91,17 @@ export async function build(config: Config, options: BuildOptions): Promise<Buil
   const layout = usableCgroups(config.runtime.cgroupDriver, log);
   const selinux = config.runtime.selinux ? Selinux.open() : undefined;
   const namespaces = undo.use(new NamespaceWatch());
-  const parts = { state: config.state, cgroups: layout, namespaces, clock, log };
-  const { shims, controllers } = await openControllers(parts, options, undo);
+  const podsandbox = await PodSandboxController.open({
+    state: config.state,
+    cgroups: layout,
+    namespaces,
+    clock,
+  });
+  undo.defer(() => podsandbox.close());
+  const controllers = [
+    podsandbox,
+    ...(options.controllers?.({ state: config.state, namespaces }) ?? []),
+  ];
   const networks = undo.use(await Networks.open(config, { bootId, log }));
   const handlers = new ConfiguredHandlers(config.runtime);
 
@@ -104,6 +111,7 @@ export async function build(config: Config, options: BuildOptions): Promise<Buil
   const ends = undo.use(new AsyncDisposableStack());
   undo.use(engine);
   const store = new SandboxStore(records);
+  const byName = new Map(controllers.map((controller) => [controller.name, controller]));
   const shared = { ...engine.parts, operations, locks: new KeyedLock(), clock, log, bootId };
   const { images, containers } = await buildContainers(
     {
@@ -113,8 +121,7 @@ export async function build(config: Config, options: BuildOptions): Promise<Buil
       handlers,
       selinux,
       sandboxes: store,
-      controllers,
-      shims,
+      controllers: byName,
       undo: ends,
     },
     shared,
@@ -122,7 +129,7 @@ export async function build(config: Config, options: BuildOptions): Promise<Buil
   const sandboxes: SandboxContext = {
     ...shared,
     store,
-    controllers,
+    controllers: byName,
     handlers,
     containers: {
       stopAll: (id) => stopContainersOf(containers, id),
@@ -176,28 +183,6 @@ async function recoverAll(
   await recoverAllContainers(contexts, records);
   if (unread.has("sandbox") || unread.has("attachment")) return;
   collectGarbage({ ...sandboxes, networks: networks.all() });
-}
-
-/** The controllers by name, and what runs the containers of shims. */
-async function openControllers(
-  parts: Parameters<typeof buildShims>[0],
-  options: BuildOptions,
-  undo: AsyncDisposableStack,
-): Promise<{
-  readonly shims: ShimRuntime;
-  readonly controllers: ReadonlyMap<string, SandboxController>;
-}> {
-  const { state, namespaces } = parts;
-  const podsandbox = await PodSandboxController.open(parts);
-  undo.defer(() => podsandbox.close());
-  const shims = await buildShims(parts, undo);
-  const all: readonly SandboxController[] = [
-    podsandbox,
-    shims.controller,
-    ...(options.controllers?.({ state, namespaces }) ?? []),
-  ];
-  const controllers = new Map(all.map((controller) => [controller.name, controller]));
-  return { shims: shims.runtime, controllers };
 }
 
 /** The host's cgroups. Without systemd its driver would start no container, for reasons that name something else. */

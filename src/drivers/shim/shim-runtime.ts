@@ -35,7 +35,6 @@ import {
   hasRun,
   identityOf,
   lostFacts,
-  rootfsOf,
   settles,
   startError,
   textOf,
@@ -127,11 +126,6 @@ export class ShimRuntime implements ContainerRuntime {
     return runtime;
   }
 
-  /** The shims of pods, which a controller has its sandboxes made by, too. */
-  get shims(): PodShims {
-    return this.#shims;
-  }
-
   async start(bundle: ContainerBundle, operation: Operation): Promise<StartedContainer> {
     const { id, handler, sandboxId } = bundle;
     if (this.#kept.has(id)) {
@@ -160,14 +154,7 @@ export class ShimRuntime implements ContainerRuntime {
       const paths = ContainerIo.paths(this.#places, id, facts);
       const { pid } = await shim.task.call(
         Task.method.create,
-        {
-          id,
-          bundle: this.#places.task(id),
-          terminal,
-          ...paths,
-          options,
-          rootfs: rootfsOf(bundle),
-        },
+        { id, bundle: this.#places.task(id), terminal, ...paths, options },
         { signal: operation.signal, timeoutMs: 0 },
       );
       const process = openProcess(pid);
