@@ -91,17 +91,8 @@ export async function build(config: Config, options: BuildOptions): Promise<Buil
   const layout = usableCgroups(config.runtime.cgroupDriver, log);
   const selinux = config.runtime.selinux ? Selinux.open() : undefined;
   const namespaces = undo.use(new NamespaceWatch());
-  const podsandbox = await PodSandboxController.open({
-    state: config.state,
-    cgroups: layout,
-    namespaces,
-    clock,
-  });
-  undo.defer(() => podsandbox.close());
-  const controllers = [
-    podsandbox,
-    ...(options.controllers?.({ state: config.state, namespaces }) ?? []),
-  ];
+  const parts = { state: config.state, cgroups: layout, namespaces, clock };
+  const controllers = await openControllers(parts, options, undo);
   const networks = undo.use(await Networks.open(config, { bootId, log }));
   const handlers = new ConfiguredHandlers(config.runtime);
 
@@ -111,7 +102,6 @@ export async function build(config: Config, options: BuildOptions): Promise<Buil
   const ends = undo.use(new AsyncDisposableStack());
   undo.use(engine);
   const store = new SandboxStore(records);
-  const byName = new Map(controllers.map((controller) => [controller.name, controller]));
   const shared = { ...engine.parts, operations, locks: new KeyedLock(), clock, log, bootId };
   const { images, containers } = await buildContainers(
     {
@@ -121,7 +111,7 @@ export async function build(config: Config, options: BuildOptions): Promise<Buil
       handlers,
       selinux,
       sandboxes: store,
-      controllers: byName,
+      controllers,
       undo: ends,
     },
     shared,
@@ -129,7 +119,7 @@ export async function build(config: Config, options: BuildOptions): Promise<Buil
   const sandboxes: SandboxContext = {
     ...shared,
     store,
-    controllers: byName,
+    controllers,
     handlers,
     containers: {
       stopAll: (id) => stopContainersOf(containers, id),
@@ -168,6 +158,19 @@ export async function build(config: Config, options: BuildOptions): Promise<Buil
     recover: () => recoverAll({ sandboxes, containers, images }, { records, networks }),
     [Symbol.asyncDispose]: () => kept.disposeAsync(),
   };
+}
+
+/** The controllers by their names: davit's own, and those that the build was given. */
+async function openControllers(
+  parts: ControllerParts & Parameters<typeof PodSandboxController.open>[0],
+  { controllers }: Pick<BuildOptions, "controllers">,
+  undo: AsyncDisposableStack,
+): Promise<ReadonlyMap<string, SandboxController>> {
+  const podsandbox = await PodSandboxController.open(parts);
+  undo.defer(() => podsandbox.close());
+  const { state, namespaces } = parts;
+  const all = [podsandbox, ...(controllers?.({ state, namespaces }) ?? [])];
+  return new Map(all.map((controller) => [controller.name, controller]));
 }
 
 /** Takes up what the last daemon left, and gives back what nobody owns. */
