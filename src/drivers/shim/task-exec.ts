@@ -218,16 +218,23 @@ class Command {
   /** Starts the command and waits for its end; rejects when the operation is aborted: it goes on then. */
   async run(onStarted: () => void = () => undefined): Promise<number> {
     const { id, shim } = this.#target;
-    const execId = this.#execId;
     const { signal } = this.#operation;
-    this.#starting = shim.task.call(Task.method.start, { id, execId });
+    this.#starting = shim.task.call(Task.method.start, { id, execId: this.#execId });
     await beforeAbort(this.#starting, signal);
-    this.#exit = shim.task.wait(Task.method.wait, { id, execId }, this.#over.signal);
-    this.#exit.catch(() => undefined);
+    const exit = this.#watch();
     if (this.#inputEnded) this.endInput();
     onStarted();
     await this.#operation.enter("wait-for-end");
-    return (await beforeAbort(this.#exit, signal)).exitStatus;
+    return (await beforeAbort(exit, signal)).exitStatus;
+  }
+
+  /** Asks for the end of a command that was started. */
+  #watch(): Promise<{ readonly exitStatus: number }> {
+    const { id, shim } = this.#target;
+    const request = { id, execId: this.#execId };
+    this.#exit ??= shim.task.wait(Task.method.wait, request, this.#over.signal);
+    this.#exit.catch(() => undefined);
+    return this.#exit;
   }
 
   /** From now on the outputs end when the shim has no more of them. */
@@ -279,7 +286,10 @@ class Command {
     const starting = this.#starting;
     if (starting === undefined || !(await within(starting, killMs))) return undefined;
     try {
-      return (await starting).pid;
+      const { pid } = await starting;
+      // Its client may have left before the start was answered: the command runs all the same.
+      void this.#watch();
+      return pid;
     } catch {
       return undefined;
     }
