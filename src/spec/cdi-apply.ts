@@ -1,15 +1,15 @@
 import type { CdiDeviceNode, CdiEdits, CdiMount } from "./cdi.ts";
-import { hookNames } from "./cdi.ts";
 import { mountDestination } from "./mounts.ts";
 import { quoted, refuseHere } from "./refuse.ts";
-import type {
-  OciDevice,
-  OciDeviceRule,
-  OciHook,
-  OciHooks,
-  OciMount,
-  OciSpec,
-  OciUser,
+import {
+  hookStages,
+  type OciDevice,
+  type OciDeviceRule,
+  type OciHook,
+  type OciHooks,
+  type OciMount,
+  type OciSpec,
+  type OciUser,
 } from "./runtime-spec.ts";
 
 // What the OCI runtimes give a device node whose mode nobody names.
@@ -122,7 +122,7 @@ function mountOf({ hostPath, containerPath, type, options }: CdiMount): OciMount
 function withHooks(before: OciHooks | undefined, { hooks }: CdiEdits): OciHooks | undefined {
   if (hooks.length === 0) return before;
   const all: Partial<Record<keyof OciHooks, readonly OciHook[]>> = { ...before };
-  for (const name of hookNames) {
+  for (const name of hookStages) {
     const added = hooks.filter(({ hookName }) => hookName === name).map(hookOf);
     if (added.length > 0) all[name] = [...(all[name] ?? []), ...added];
   }

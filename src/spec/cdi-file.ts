@@ -5,10 +5,10 @@ import {
   type CdiFile,
   type CdiHook,
   type CdiMount,
-  hookNames,
   isCdiKind,
   isCdiName,
 } from "./cdi.ts";
+import { hookStages } from "./runtime-spec.ts";
 import { quoted } from "./refuse.ts";
 
 // Those with containerEdits as they are today; github.com/cncf-tags/container-device-interface.
@@ -124,9 +124,9 @@ function parseMount(mount: Table, where: string): CdiMount {
 function parseHook(hook: Table, where: string): CdiHook {
   only(hook, where, ["hookName", "path", "args", "env", "timeout"]);
   const wanted = text(hook, "hookName", where);
-  const hookName = hookNames.find((name) => name === wanted);
+  const hookName = hookStages.find((name) => name === wanted);
   if (hookName === undefined) {
-    wrong(`${where}.hookName must be one of ${hookNames.join(", ")}, got ${quoted(wanted)}`);
+    wrong(`${where}.hookName must be one of ${hookStages.join(", ")}, got ${quoted(wanted)}`);
   }
   const { timeout } = hook;
   return {

@@ -1,6 +1,7 @@
 import type { ContainerConfig } from "../gen/runtime/v1/api_pb.ts";
 import { messageOf } from "../base/errors.ts";
 import { quoted, refuse, refuseHere } from "./refuse.ts";
+import type { OciHookStage } from "./runtime-spec.ts";
 
 /** What a device of the Container Device Interface adds to a container (CDI SPEC.md, containerEdits). */
 export interface CdiEdits {
@@ -36,19 +37,9 @@ export interface CdiMount {
   readonly options: readonly string[];
 }
 
-/** The points of a container's life at which hooks run (runtime-spec, config.md, POSIX-platform Hooks). */
-export const hookNames = [
-  "prestart",
-  "createRuntime",
-  "createContainer",
-  "startContainer",
-  "poststart",
-  "poststop",
-] as const;
-
 /** A program that the OCI runtime runs. */
 export interface CdiHook {
-  readonly hookName: (typeof hookNames)[number];
+  readonly hookName: OciHookStage;
   readonly path: string;
   readonly args: readonly string[];
   readonly env: readonly string[];

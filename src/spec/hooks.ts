@@ -1,6 +1,12 @@
 import { posix } from "node:path";
 import { messageOf, RuntimeError } from "../base/errors.ts";
-import type { OciHook, OciHooks, OciHookStage, OciSpec } from "./runtime-spec.ts";
+import {
+  hookStages,
+  type OciHook,
+  type OciHooks,
+  type OciHookStage,
+  type OciSpec,
+} from "./runtime-spec.ts";
 
 /** A file of a hooks folder: a hook, and which containers it is for (oci-hooks(5), version 1.0.0). */
 export interface HookDefinition {
@@ -15,15 +21,6 @@ export interface HookDefinition {
     readonly commands: readonly RegExp[];
   };
 }
-
-const stageNames: readonly OciHookStage[] = [
-  "prestart",
-  "createRuntime",
-  "createContainer",
-  "startContainer",
-  "poststart",
-  "poststop",
-];
 
 /**
  * Reads a file of a hooks folder. `failed-precondition` naming the file and what is wrong with it: a
@@ -75,9 +72,9 @@ function stagesOf(json: unknown): readonly OciHookStage[] {
   const stages = textsOf(json, "stages");
   if (stages.length === 0) throw new TypeError("stages must name one or more");
   return stages.map((name) => {
-    const stage = stageNames.find((each) => each === name);
+    const stage = hookStages.find((each) => each === name);
     if (stage !== undefined) return stage;
-    throw new TypeError(`stages: "${name}" is none of ${stageNames.join(", ")}`);
+    throw new TypeError(`stages: "${name}" is none of ${hookStages.join(", ")}`);
   });
 }
 

@@ -14,17 +14,20 @@ export interface OciSpec {
 }
 
 /** Programs that the runtime runs on the way, by when they run. */
-export interface OciHooks {
-  readonly prestart?: readonly OciHook[];
-  readonly createRuntime?: readonly OciHook[];
-  readonly createContainer?: readonly OciHook[];
-  readonly startContainer?: readonly OciHook[];
-  readonly poststart?: readonly OciHook[];
-  readonly poststop?: readonly OciHook[];
-}
+export type OciHooks = { readonly [Stage in OciHookStage]?: readonly OciHook[] };
+
+/** The points of a container's life at which hooks run (runtime-spec, config.md, POSIX-platform Hooks). */
+export const hookStages = [
+  "prestart",
+  "createRuntime",
+  "createContainer",
+  "startContainer",
+  "poststart",
+  "poststop",
+] as const;
 
 /** When a hook runs. */
-export type OciHookStage = keyof OciHooks;
+export type OciHookStage = (typeof hookStages)[number];
 
 /** A program, by its absolute path on the host; `args` begins with its name. */
 export interface OciHook {
