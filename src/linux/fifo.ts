@@ -27,28 +27,8 @@ export interface FifoReader {
  * here, too: fifo(7). No open of a fifo waits for its other side here, which would hold a thread.
  */
 export function openFifoReader(path: string): FifoReader {
-  const reader = open(path, O_RDONLY | O_NONBLOCK);
-  let keeper: number | undefined;
-  try {
-    keeper = open(path, O_WRONLY | O_NONBLOCK);
-  } catch (error) {
-    closeSync(reader);
-    throw error;
-  }
-  const socket = new Socket({ fd: reader, readable: true, writable: false });
-  socket.on("error", () => undefined);
-  const letEnd = (): void => {
-    if (keeper !== undefined) closeSync(keeper);
-    keeper = undefined;
-  };
-  return {
-    stream: socket,
-    letEnd,
-    close: () => {
-      letEnd();
-      socket.destroy();
-    },
-  };
+  const [reader, keeper] = openTwice(path, O_RDONLY, O_WRONLY);
+  return held(new Socket({ fd: reader, readable: true, writable: false }), keeper);
 }
 
 /** Our end of a fifo that another process reads. */
@@ -68,12 +48,17 @@ export interface FifoWriter {
  * is held open, since it would be lost with the last one who has it open: fifo(7).
  */
 export function openFifoWriter(path: string): FifoWriter {
-  let keeper: number | undefined = open(path, O_RDWR | O_NONBLOCK);
-  const socket = new Socket({ fd: open(path, O_WRONLY | O_NONBLOCK), readable: false });
+  const [keeper, writer] = openTwice(path, O_RDWR, O_WRONLY);
+  return held(new Socket({ fd: writer, readable: false }), keeper);
+}
+
+/** A stream on a fifo, and the descriptor that keeps the fifo from ending until it is let end. */
+function held(socket: Socket, keeper: number): FifoReader & FifoWriter {
+  let kept: number | undefined = keeper;
   socket.on("error", () => undefined);
   const letEnd = (): void => {
-    if (keeper !== undefined) closeSync(keeper);
-    keeper = undefined;
+    if (kept !== undefined) closeSync(kept);
+    kept = undefined;
   };
   return {
     stream: socket,
@@ -83,6 +68,17 @@ export function openFifoWriter(path: string): FifoWriter {
       socket.destroy();
     },
   };
+}
+
+/** Both descriptors or none. */
+function openTwice(path: string, first: number, second: number): readonly [number, number] {
+  const one = open(path, first | O_NONBLOCK);
+  try {
+    return [one, open(path, second | O_NONBLOCK)];
+  } catch (error) {
+    closeSync(one);
+    throw error;
+  }
 }
 
 function open(path: string, flags: number): number {
