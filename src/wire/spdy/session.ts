@@ -7,6 +7,7 @@
 import type { Duplex } from "node:stream";
 import { RuntimeError } from "../../base/errors.ts";
 import { Intake } from "../mux/intake.ts";
+import { linger } from "../mux/linger.ts";
 import { Outbox } from "../mux/outbox.ts";
 import {
   type ControlFrame,
@@ -153,7 +154,9 @@ export class SpdySession {
     this.#intake.end();
     this.#transport.resume();
     const farewell = goAwayFrame(this.#lastPeerId, goAwayStatus.ok);
-    this.#outbox.send([farewell], () => this.#transport.end(() => this.#linger()));
+    this.#outbox.send([farewell], () =>
+      this.#transport.end(() => linger(this.#transport, this.#options.lingerMs)),
+    );
     for (const stream of [...this.#streams.values()]) stream.lose(closedError());
   }
 
@@ -161,15 +164,6 @@ export class SpdySession {
   destroy(reason?: Error): void {
     this.#lose(reason);
     this.#transport.destroy();
-  }
-
-  /** The peer gets a while to close its end; what it sends meanwhile is dropped. */
-  #linger(): void {
-    if (this.#transport.destroyed) return;
-    const timer = setTimeout(() => this.#transport.destroy(), this.#options.lingerMs ?? 5_000);
-    timer.unref();
-    this.#transport.once("close", () => clearTimeout(timer));
-    this.#transport.resume();
   }
 
   #receive(parser: FrameParser, chunk: Buffer): void {
@@ -198,7 +192,7 @@ export class SpdySession {
     this.#openings.clear();
     for (const stream of [...this.#streams.values()]) stream.lose(error);
     // Also when it was ending: a peer that has closed its own end is waited for no longer.
-    this.#linger();
+    linger(this.#transport, this.#options.lingerMs);
     this.#ending = true;
     this.#transport.end();
     this.#resolveClosed(reason);

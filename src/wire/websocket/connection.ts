@@ -4,6 +4,7 @@
 import type { Duplex } from "node:stream";
 import { RuntimeError } from "../../base/errors.ts";
 import { Intake } from "../mux/intake.ts";
+import { linger } from "../mux/linger.ts";
 import { Outbox, type Sent } from "../mux/outbox.ts";
 import {
   closeCode,
@@ -102,7 +103,9 @@ export class WebSocketConnection {
     this.#transport.resume();
     const masked = this.#options.role === "client";
     const farewell = frameParts(opcode.close, [codeBytes(code)], masked);
-    this.#outbox.send(farewell, () => this.#transport.end(() => this.#linger()));
+    this.#outbox.send(farewell, () =>
+      this.#transport.end(() => linger(this.#transport, this.#options.lingerMs)),
+    );
   }
 
   /** Cuts the connection off. */
@@ -151,18 +154,10 @@ export class WebSocketConnection {
     this.#intake.end();
     this.#outbox.lose(reason ?? cutOff());
     // Also when it was ending: a peer that has closed its own end is waited for no longer.
-    this.#linger();
+    linger(this.#transport, this.#options.lingerMs);
     this.#ending = true;
     this.#transport.end();
     this.#resolveClosed(reason);
-  }
-
-  #linger(): void {
-    if (this.#transport.destroyed) return;
-    const timer = setTimeout(() => this.#transport.destroy(), this.#options.lingerMs ?? 5_000);
-    timer.unref();
-    this.#transport.once("close", () => clearTimeout(timer));
-    this.#transport.resume();
   }
 }
 
