@@ -119,7 +119,7 @@ export class FsPodCgroups implements PodCgroups {
 }
 
 /** True when `path` is `ancestor` or below it. */
-function isWithin(path: string, ancestor: string): boolean {
+export function isWithin(path: string, ancestor: string): boolean {
   return path === ancestor || path.startsWith(`${ancestor}/`);
 }
 

@@ -24,6 +24,7 @@ import {
   stopSliceArgs,
   writeResources,
 } from "../../linux/index.ts";
+import { isWithin } from "./pod-cgroups.ts";
 
 /**
  * Pod cgroups that are systemd's slices.
@@ -86,7 +87,7 @@ export class SystemdPodCgroups implements Omit<PodCgroups, "check"> {
   ): Promise<void> {
     const { parent, ownedFrom } = cgroup;
     if (ownedFrom === undefined) return;
-    if (listOthers().some((other) => `${other.parent}/`.startsWith(`${parent}/`))) return;
+    if (listOthers().some((other) => isWithin(other.parent, parent))) return;
     await beforeAbort(this.#end(parent), signal);
   }
 
