@@ -197,7 +197,7 @@ export const handlerSection: Section<HandlerTable> = {
   controller: choice({
     of: ["podsandbox", "shim"],
     default: "podsandbox",
-    doc: 'Who makes the sandbox: "podsandbox" (namespaces of this host), or "shim" (Kata and others; not there yet).',
+    doc: 'Who makes the sandbox: "podsandbox" (namespaces of this host), or "shim" (by its sandbox API: Kata and others).',
   }),
   path: optionalProgram({
     default: "",

@@ -3,10 +3,10 @@ import type { Config } from "../config/config.ts";
 import { ContainerStore, layersOf } from "../core/container/index.ts";
 import { ImageStore } from "../core/image/index.ts";
 import type { Sandbox, SandboxController, SandboxStore } from "../core/sandbox/index.ts";
-import { OciRuntime, updateLimits } from "../drivers/oci/index.ts";
+import { OciRuntime } from "../drivers/oci/index.ts";
 import { OverlaySnapshots } from "../drivers/overlay/index.ts";
 import { Registry } from "../drivers/registry/index.ts";
-import { ShimRuntime } from "../drivers/shim/index.ts";
+import type { ShimRuntime } from "../drivers/shim/index.ts";
 import {
   HostContainerSpecs,
   readSpecHost,
@@ -27,7 +27,6 @@ import {
 } from "../engine/image/index.ts";
 import type { CgroupLayout } from "../linux/index.ts";
 import type { ConfiguredHandlers } from "./handlers.ts";
-import { publishProgram } from "./publish-program.ts";
 
 interface Parts {
   readonly config: Config;
@@ -36,6 +35,7 @@ interface Parts {
   readonly handlers: ConfiguredHandlers;
   readonly sandboxes: SandboxStore;
   readonly controllers: ReadonlyMap<string, SandboxController>;
+  readonly shims: ShimRuntime;
   readonly selinux: Selinux | undefined;
   /** Takes the parts that end with the daemon. */
   readonly undo: AsyncDisposableStack;
@@ -72,15 +72,7 @@ export async function buildContainers(
     conmonPath: config.runtime.monitorPath,
   });
   parts.undo.defer(() => runtime.close());
-  const shims = await ShimRuntime.open({
-    state: config.state,
-    cgroups: layout,
-    clock,
-    log,
-    publishBinary: publishProgram(),
-    updateLimits,
-  });
-  parts.undo.defer(() => shims.close());
+  const { shims } = parts;
   const store = new ContainerStore(records);
   const images: ImageContext = {
     store: new ImageStore(records, config.images.pinned),

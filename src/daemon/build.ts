@@ -14,6 +14,7 @@ import { AttachmentNotes } from "../drivers/cni/index.ts";
 import { PodSandboxController } from "../drivers/podsandbox/index.ts";
 import { Records } from "../drivers/records/index.ts";
 import { Selinux } from "../drivers/specs/index.ts";
+import type { ShimRuntime } from "../drivers/shim/index.ts";
 import { HostStats } from "../drivers/stats/index.ts";
 import {
   Attachments,
@@ -42,6 +43,7 @@ import {
 } from "../linux/index.ts";
 import { buildContainers } from "./build-containers.ts";
 import { openStreaming } from "./build-streaming.ts";
+import { buildShims } from "./build-shims.ts";
 import type { CallView } from "./calls.ts";
 import { ConfiguredHandlers } from "./handlers.ts";
 import { Networks } from "./networks.ts";
@@ -91,8 +93,8 @@ export async function build(config: Config, options: BuildOptions): Promise<Buil
   const layout = usableCgroups(config.runtime.cgroupDriver, log);
   const selinux = config.runtime.selinux ? Selinux.open() : undefined;
   const namespaces = undo.use(new NamespaceWatch());
-  const parts = { state: config.state, cgroups: layout, namespaces, clock };
-  const controllers = await openControllers(parts, options, undo);
+  const parts = { state: config.state, cgroups: layout, namespaces, clock, log };
+  const { shims, controllers } = await openControllers(parts, options, undo);
   const networks = undo.use(await Networks.open(config, { bootId, log }));
   const handlers = new ConfiguredHandlers(config.runtime);
 
@@ -112,6 +114,7 @@ export async function build(config: Config, options: BuildOptions): Promise<Buil
       selinux,
       sandboxes: store,
       controllers,
+      shims,
       undo: ends,
     },
     shared,
@@ -160,17 +163,25 @@ export async function build(config: Config, options: BuildOptions): Promise<Buil
   };
 }
 
-/** The controllers by their names: davit's own, and those that the build was given. */
+/** The controllers by their names, davit's own and those that the build was given; and what runs the containers of shims. */
 async function openControllers(
-  parts: ControllerParts & Parameters<typeof PodSandboxController.open>[0],
-  { controllers }: Pick<BuildOptions, "controllers">,
+  parts: Parameters<typeof buildShims>[0],
+  options: Pick<BuildOptions, "controllers">,
   undo: AsyncDisposableStack,
-): Promise<ReadonlyMap<string, SandboxController>> {
+): Promise<{
+  readonly shims: ShimRuntime;
+  readonly controllers: ReadonlyMap<string, SandboxController>;
+}> {
+  const { state, namespaces } = parts;
   const podsandbox = await PodSandboxController.open(parts);
   undo.defer(() => podsandbox.close());
-  const { state, namespaces } = parts;
-  const all = [podsandbox, ...(controllers?.({ state, namespaces }) ?? [])];
-  return new Map(all.map((controller) => [controller.name, controller]));
+  const { runtime, controller } = await buildShims(parts, undo);
+  const all: readonly SandboxController[] = [
+    podsandbox,
+    controller,
+    ...(options.controllers?.({ state, namespaces }) ?? []),
+  ];
+  return { shims: runtime, controllers: new Map(all.map((each) => [each.name, each])) };
 }
 
 /** Takes up what the last daemon left, and gives back what nobody owns. */

@@ -4,7 +4,7 @@ import type { Config, HandlerConfig } from "../config/config.ts";
 import type { BoundHandler, Handlers } from "../core/sandbox/index.ts";
 import type { HandlerFeatures } from "../cri/index.ts";
 import { type RuntimeFeatures, readRuntimeFeatures } from "../drivers/oci/index.ts";
-import { encodeOptions, isRuncType, runtimeOfOptions } from "../drivers/shim/index.ts";
+import { encodeOptions, isRuncType, runtimeOfOptions, shimProgram } from "../drivers/shim/index.ts";
 import type { HandlerSettings } from "../drivers/specs/index.ts";
 import { userNamespaceObstacle } from "../linux/index.ts";
 
@@ -120,7 +120,8 @@ export class ConfiguredHandlers implements Handlers {
 /** What a sandbox keeps of a shim's handler, so that a change of the configuration does not harm it. */
 function shimOf(handler: HandlerConfig): Partial<BoundHandler> {
   const { runtimeType, runtimePath, options } = handler;
-  // What the shim would not understand is said before anything is made.
+  // What cannot be started, or would not understand, is said before anything is made.
+  shimProgram(runtimeType, runtimePath);
   encodeOptions(runtimeType, options, "");
   return {
     runtimeType,

@@ -576,7 +576,7 @@ describe("davit doctor on the configuration and registries", () => {
       },
     });
     const odd = await doctor("configuration");
-    assertFinds(odd, "configuration.shim-handler", "configuration.root-in-state");
+    assertFinds(odd, "configuration.root-in-state");
     rmSync(daemon.paths.config);
     assertFinds(await doctor("configuration"), "configuration.invalid");
   });

@@ -206,7 +206,10 @@ describe("RunPodSandbox refuses", () => {
     "a handler whose controller is not there",
     leakless(served, async () => {
       const run = daemon.client.runtime.runPodSandbox({ config: pod(), runtimeHandler: "kata" });
-      await assert.rejects(run, failsWith(code.unimplemented, /"kata" wants controller "shim"/));
+      await assert.rejects(
+        run,
+        failsWith(code.failedPrecondition, /containerd-shim-kata-v2 is not on PATH/),
+      );
       assert.deepEqual(await listIds(daemon), []);
     }),
   );

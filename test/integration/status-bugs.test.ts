@@ -144,7 +144,7 @@ describe("bugs of the model that are not copied", () => {
     const id = await runPod(plain, pod({ pid: POD }), "extra");
     const info = await infoOf(plain, id);
     await plain.stop();
-    const changed = { path: "", controller: "shim", runtime_type: "io.containerd.kata.v2" };
+    const changed = { path: "", controller: "shim", runtime_type: "/bin/true" };
     plain.writeConfig({ runtime: { handlers: { extra: changed } } });
     await launchDaemon(plain);
     assert.equal((await statusOf(plain, id)).state, READY);
@@ -249,15 +249,34 @@ describe("the sandbox's death", () => {
   test("a pod of a controller that this daemon does not have stays as it was known last", async () => {
     const id = await runPod(shim, pod(), "kata");
     await shim.stop();
-    // The same files, served by the real program, which has no driver of shims.
-    const begun = shim.lines.length;
+    const keptBy = (controller: string): void => {
+      using database = openDatabase(shim);
+      database
+        .prepare(
+          "UPDATE sandbox SET state = json_set(state, '$.handler.controller', ?) WHERE id = ?",
+        )
+        .run(controller, id);
+    };
+    keptBy("elsewhere");
+    await launchDaemon(shim);
+    assert.equal((await statusOf(shim, id)).state, READY);
+    assert.equal((await infoOf(shim, id))["processStatus"], "unknown");
+    await shim.stop();
+    keptBy("shim");
+    await launchDaemon(shim);
+    assert.equal((await statusOf(shim, id)).state, READY);
+    await removePod(shim, id);
+  });
+
+  test("a pod whose shim this daemon does not find is not ready, and can be removed", async () => {
+    const id = await runPod(shim, pod(), "kata");
+    await shim.stop();
+    // The same files, served by the real program: no shim was started for this pod.
     await using other = await servePlainly(shim);
-    assert.equal((await statusOf(other, id)).state, READY);
-    assert.equal((await infoOf(other, id))["processStatus"], "unknown");
+    assert.equal((await statusOf(other, id)).state, NOTREADY);
+    await removePod(other, id);
     await other.stop();
     await launchDaemon(shim);
-    assert.equal((await statusOf(shim, id)).state, READY, shim.tail(shim.lines.length - begun));
-    await removePod(shim, id);
   });
 });
 

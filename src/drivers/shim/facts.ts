@@ -19,6 +19,8 @@ export interface ShimFacts {
   readonly socketPath: string;
   /** Undefined when the shim does not say. */
   readonly process: ProcessIdentity | undefined;
+  /** It has made the pod's sandbox, and so lives as long as that. */
+  readonly sandboxer: boolean;
 }
 
 /** Writes facts for a later daemon. */
@@ -50,10 +52,16 @@ export async function readTaskFacts(path: string): Promise<TaskFacts | undefined
 /** Undefined when there are none, or none that can be read. */
 export async function readShimFacts(path: string): Promise<ShimFacts | undefined> {
   const fields = await readFields(path);
-  const { program, version, socketPath, process } = fields ?? {};
+  const { program, version, socketPath, process, sandboxer } = fields ?? {};
   if (typeof program !== "string" || typeof socketPath !== "string") return undefined;
   if (version !== 2 && version !== 3) return undefined;
-  return { program, version, socketPath, process: parseProcess(process) };
+  return {
+    program,
+    version,
+    socketPath,
+    process: parseProcess(process),
+    sandboxer: sandboxer === true,
+  };
 }
 
 function parseProcess(value: unknown): ProcessIdentity | undefined {

@@ -14,7 +14,7 @@ import { TtrpcClient } from "../../wire/ttrpc/index.ts";
 import { parseBootstrap } from "./bootstrap.ts";
 import { readShimFacts, type ShimFacts, writeFacts } from "./facts.ts";
 import type { Places } from "./places.ts";
-import { type ShimEnvironment, startShim } from "./shim-binary.ts";
+import { deleteTask, type ShimEnvironment, startShim } from "./shim-binary.ts";
 import { ShimLog } from "./shim-log.ts";
 import { TaskClient } from "./task-client.ts";
 import { within } from "./within.ts";
@@ -30,6 +30,8 @@ export interface PodShim {
 export interface ShimChoice {
   readonly program: string;
   readonly options: Any;
+  /** It makes the pod's sandbox, and so lives as long as that. */
+  readonly sandboxer?: boolean;
 }
 
 interface Deps {
@@ -79,35 +81,23 @@ export class PodShims {
 
   /**
    * Ends the shim and takes away what it had, unless it is `needed` when its turn comes: asks it
-   * first, then kills it. Idempotent.
+   * first, then kills it. One that made the pod's sandbox goes only where that is said. Idempotent.
    */
-  async shutdown(sandboxId: string, needed: () => boolean): Promise<void> {
+  async shutdown(
+    sandboxId: string,
+    needed: () => boolean,
+    also: { readonly sandboxer: boolean } = { sandboxer: false },
+  ): Promise<void> {
     using _turn = await this.#locks.acquire(sandboxId);
     if (needed()) return;
     const { places } = this.#deps;
     const facts = await this.#facts(sandboxId);
-    const shim =
-      this.#shims.get(sandboxId) ??
-      (facts === undefined ? undefined : await this.#reconnect(sandboxId, facts));
-    const identity = shim?.process ?? facts?.process;
-    using process =
-      identity === undefined ? undefined : openProcess(identity.pid, BigInt(identity.startTime));
-    if (shim !== undefined) {
-      const asked = shim.task.call(
-        Task.method.shutdown,
-        { id: sandboxId, now: true },
-        { timeoutMs: shutdownMs },
-      );
-      // It may end before it has answered.
-      asked.catch(() => undefined);
-      await within(process?.exited ?? shim.client.closed, shutdownMs);
-      shim.client.close();
+    if (facts?.sandboxer === true && !also.sandboxer) return;
+    await this.#end(sandboxId, facts);
+    if (facts !== undefined) {
+      await removeSocket(facts.socketPath);
+      if (facts.sandboxer) await this.#deleteSandbox(sandboxId, facts);
     }
-    process?.kill(SIGKILL);
-    if (process !== undefined && !(await within(process.exited, killedMs))) {
-      this.#deps.log.warn("a shim does not end", { sandbox: sandboxId, pid: process.pid });
-    }
-    if (facts !== undefined) await removeSocket(facts.socketPath);
     this.#forget(sandboxId);
     await rm(places.pod(sandboxId), { recursive: true, force: true });
   }
@@ -130,6 +120,21 @@ export class PodShims {
   async isAlive(sandboxId: string): Promise<boolean> {
     const identity = this.#shims.get(sandboxId)?.process ?? (await this.#facts(sandboxId))?.process;
     return identity !== undefined && processStartTime(identity.pid) === BigInt(identity.startTime);
+  }
+
+  /** Whether the pod's shim has made its sandbox. */
+  async isSandboxer(sandboxId: string): Promise<boolean> {
+    return (await this.#facts(sandboxId))?.sandboxer === true;
+  }
+
+  /** The bundle of the pod's shim. */
+  bundle(sandboxId: string): string {
+    return this.#deps.places.pod(sandboxId);
+  }
+
+  /** Where runc's shim has its OCI runtime keep its state. */
+  get runtimeRoot(): string {
+    return this.#deps.places.runtimeRoot;
   }
 
   /** The pods that there are shims of, or that something of a shim is left of. */
@@ -170,10 +175,46 @@ export class PodShims {
       signal,
     });
     log.debug("a shim was started", { sandbox: sandboxId, socket: started.socketPath });
-    const facts = { program: choice.program, ...started, process: undefined };
+    const { program, sandboxer = false } = choice;
+    const facts = { program, ...started, process: undefined, sandboxer };
     // Before anything else is asked of it, so that nobody loses it.
     await writeFacts(places.podFile(sandboxId, "shim.json"), facts);
     return this.#connect(sandboxId, facts);
+  }
+
+  /** Asks the shim to end, then kills it. */
+  async #end(sandboxId: string, facts: ShimFacts | undefined): Promise<void> {
+    const shim =
+      this.#shims.get(sandboxId) ??
+      (facts === undefined ? undefined : await this.#reconnect(sandboxId, facts));
+    const identity = shim?.process ?? facts?.process;
+    using process =
+      identity === undefined ? undefined : openProcess(identity.pid, BigInt(identity.startTime));
+    if (shim !== undefined) {
+      const asked = shim.task.call(
+        Task.method.shutdown,
+        { id: sandboxId, now: true },
+        { timeoutMs: shutdownMs },
+      );
+      // It may end before it has answered.
+      asked.catch(() => undefined);
+      await within(process?.exited ?? shim.client.closed, shutdownMs);
+      shim.client.close();
+    }
+    process?.kill(SIGKILL);
+    if (process !== undefined && !(await within(process.exited, killedMs))) {
+      this.#deps.log.warn("a shim does not end", { sandbox: sandboxId, pid: process.pid });
+    }
+  }
+
+  /** Has the shim's program take away what a sandboxer that was killed could not. */
+  async #deleteSandbox(sandboxId: string, { program }: ShimFacts): Promise<void> {
+    const { environment, log, places } = this.#deps;
+    try {
+      await deleteTask({ program, environment, id: sandboxId, bundle: places.pod(sandboxId) });
+    } catch (error) {
+      log.debug(`delete sandbox "${sandboxId}": ${messageOf(error)}`, { sandbox: sandboxId });
+    }
   }
 
   async #reconnect(sandboxId: string, known?: ShimFacts): Promise<PodShim | undefined> {
@@ -218,7 +259,7 @@ export class PodShims {
     if (facts !== undefined) return facts;
     try {
       const address = await readFile(places.podFile(sandboxId, "address"), "utf8");
-      return { program: "", ...parseBootstrap(address), process: undefined };
+      return { program: "", ...parseBootstrap(address), process: undefined, sandboxer: false };
     } catch (error) {
       if (errnoCode(error) === "ENOENT" || error instanceof RuntimeError) return undefined;
       throw error;

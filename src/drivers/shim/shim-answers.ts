@@ -1,8 +1,11 @@
 import { readFile } from "node:fs/promises";
 
+import type { MessageInitShape } from "@bufbuild/protobuf";
 import { isKind, kindOf, RuntimeError } from "../../base/errors.ts";
+import type { ContainerBundle } from "../../core/container/index.ts";
 import type { ProcessIdentity } from "../../core/sandbox/index.ts";
 import { Task } from "../../gen/containerd/task/v3/task_pb.ts";
+import type { MountSchema } from "../../gen/containerd/types/mount_pb.ts";
 import { Status } from "../../gen/containerd/v1/types/task_pb.ts";
 import { errnoCode, processStartTime, systemError } from "../../linux/index.ts";
 import type { TaskFacts } from "./facts.ts";
@@ -81,4 +84,17 @@ export async function textOf(path: string): Promise<string | undefined> {
     if (errnoCode(cause) === "ENOENT") return undefined;
     throw systemError(`read "${path}"`, cause);
   }
+}
+
+/**
+ * The root as a mount, for a shim that made the sandbox: it may be in a virtual machine, where the
+ * spec's path names nothing. Other shims take it from the spec.
+ */
+export function rootfsOf({
+  handler,
+  spec,
+}: ContainerBundle): MessageInitShape<typeof MountSchema>[] {
+  if (handler.controller !== "shim") return [];
+  const { root } = JSON.parse(spec) as { readonly root: { readonly path: string } };
+  return [{ type: "bind", source: root.path, options: ["rbind", "rw"] }];
 }

@@ -21,7 +21,7 @@ const deleteMs = 10_000;
 
 /**
  * The program of a shim: a path as it is, "io.containerd.runc.v2" as `containerd-shim-runc-v2` on
- * PATH. `not-found` when there is none.
+ * PATH. `failed-precondition` when there is none.
  */
 export function shimProgram(runtimeType: string, runtimePath = ""): string {
   if (runtimePath !== "") return runtimePath;
@@ -37,7 +37,7 @@ export function shimProgram(runtimeType: string, runtimePath = ""): string {
   const program = findProgram(`containerd-shim-${name}-${version}`, searchPath);
   if (program !== undefined) return program;
   throw new RuntimeError(
-    "not-found",
+    "failed-precondition",
     `find shim "${runtimeType}": containerd-shim-${name}-${version} is not on PATH "${searchPath}"; install it, or set runtime_path of the handler`,
   );
 }

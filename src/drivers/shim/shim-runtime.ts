@@ -35,6 +35,7 @@ import {
   hasRun,
   identityOf,
   lostFacts,
+  rootfsOf,
   settles,
   startError,
   textOf,
@@ -126,6 +127,11 @@ export class ShimRuntime implements ContainerRuntime {
     return runtime;
   }
 
+  /** The shims of pods, which a controller has its sandboxes made by, too. */
+  get shims(): PodShims {
+    return this.#shims;
+  }
+
   async start(bundle: ContainerBundle, operation: Operation): Promise<StartedContainer> {
     const { id, handler, sandboxId } = bundle;
     if (this.#kept.has(id)) {
@@ -154,7 +160,14 @@ export class ShimRuntime implements ContainerRuntime {
       const paths = ContainerIo.paths(this.#places, id, facts);
       const { pid } = await shim.task.call(
         Task.method.create,
-        { id, bundle: this.#places.task(id), terminal, ...paths, options },
+        {
+          id,
+          bundle: this.#places.task(id),
+          terminal,
+          ...paths,
+          options,
+          rootfs: rootfsOf(bundle),
+        },
         { signal: operation.signal, timeoutMs: 0 },
       );
       const process = openProcess(pid);

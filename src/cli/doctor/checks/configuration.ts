@@ -4,7 +4,6 @@ import { catalogue, type Finding } from "../finding.ts";
 const kinds = catalogue("configuration", {
   fine: ["ok", ""],
   invalid: ["error", "davit serve does not start with it; the other checks went by the defaults"],
-  "shim-handler": ["warning", "davit refuses the pods of such a handler so far"],
   "root-in-state": ["warning", "what is in the state folder may be gone after a reboot"],
 });
 
@@ -23,11 +22,6 @@ function examine({ config, configFile, configProblems }: Subject): readonly Find
     return configProblems.map((problem) => kinds.report("invalid", problem, mend));
   }
   const found: Finding[] = [];
-  for (const [name, handler] of Object.entries(config.runtime.handlers)) {
-    if (handler.controller !== "shim") continue;
-    const text = `runtime.handlers.${name} has controller = "shim"`;
-    found.push(kinds.report("shim-handler", text, "give its pods another handler for now"));
-  }
   if (`${config.root}/`.startsWith(`${config.state}/`)) {
     const text = `root "${config.root}" is in state "${config.state}"`;
     found.push(kinds.report("root-in-state", text, "set root to a folder on a disk"));

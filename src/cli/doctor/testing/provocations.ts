@@ -119,12 +119,6 @@ const refused = { ms: 1, error: "refused the connection", problem: "connection" 
 export const provocations: Readonly<Record<string, Provocation>> = {
   "configuration.fine": nothing,
   "configuration.invalid": () => ({ configProblems: ["davit.toml:3: unknown key"] }),
-  "configuration.shim-handler": () => ({
-    config: parseConfig(
-      '[runtime.handlers.kata]\ncontroller = "shim"\nruntime_type = "io.containerd.kata.v2"\n',
-      "davit.toml",
-    ),
-  }),
   "configuration.root-in-state": (machine) => {
     machine.looks.set("/run/davit/root", folder);
     return { config: parseConfig('root = "/run/davit/root"\n', "davit.toml") };

@@ -1,0 +1,32 @@
+import type { Logger } from "../base/logger.ts";
+import type { Clock } from "../base/time.ts";
+import { updateLimits } from "../drivers/oci/index.ts";
+import { PodFiles } from "../drivers/podsandbox/index.ts";
+import { ShimController, ShimRuntime } from "../drivers/shim/index.ts";
+import type { CgroupLayout, NamespaceWatch } from "../linux/index.ts";
+import { publishProgram } from "./publish-program.ts";
+
+/** Puts together what containerd's shims do: containers, and sandboxes. `undo` takes what ends with the daemon. */
+export async function buildShims(
+  parts: {
+    readonly state: string;
+    readonly cgroups: CgroupLayout;
+    readonly namespaces: NamespaceWatch;
+    readonly clock: Clock;
+    readonly log: Logger;
+  },
+  undo: AsyncDisposableStack,
+): Promise<{ readonly runtime: ShimRuntime; readonly controller: ShimController }> {
+  const runtime = await ShimRuntime.open({
+    ...parts,
+    publishBinary: publishProgram(),
+    updateLimits,
+  });
+  undo.defer(() => runtime.close());
+  const files = new PodFiles(parts.state);
+  const controller = new ShimController({ ...parts, shims: runtime.shims, files });
+  undo.defer(() => {
+    controller.close();
+  });
+  return { runtime, controller };
+}

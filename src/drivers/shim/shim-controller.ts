@@ -1,0 +1,327 @@
+import { setTimeout as delay } from "node:timers/promises";
+
+import { isKind, kindOf, messageOf, RuntimeError } from "../../base/errors.ts";
+import type { Logger } from "../../base/logger.ts";
+import { beforeAbort } from "../../base/rollback.ts";
+import type { Clock } from "../../base/time.ts";
+import type { Operation } from "../../core/operation/index.ts";
+import {
+  type ControllerStatus,
+  type CreatedSandbox,
+  namespaceModes,
+  type ProcessIdentity,
+  type Sandbox,
+  type SandboxController,
+  type SandboxEnvironment,
+  type SandboxExit,
+  type StartedSandbox,
+  type StatusQuestion,
+  usesHostNetwork,
+} from "../../core/sandbox/index.ts";
+import type { KnownIds } from "../../core/store/index.ts";
+import { NamespaceMode } from "../../gen/runtime/v1/api_pb.ts";
+import {
+  isNamespaceMounted,
+  type NamespaceWatch,
+  openProcess,
+  pinNamespaces,
+  processStartTime,
+  unpinNamespace,
+} from "../../linux/index.ts";
+import { encodeOptions } from "./options.ts";
+import type { PodShims } from "./pod-shims.ts";
+import { SandboxClient } from "./sandbox-client.ts";
+import { shimProgram } from "./shim-binary.ts";
+import { within } from "./within.ts";
+
+/** The files of a pod, which every controller makes in the same way. */
+export interface PodFiles {
+  netnsPath(id: string): string;
+  make(sandbox: Sandbox): Promise<void>;
+  paths(sandbox: Sandbox): SandboxEnvironment["files"];
+  remove(id: string): Promise<void>;
+}
+
+interface Deps {
+  readonly shims: PodShims;
+  readonly files: PodFiles;
+  readonly namespaces: NamespaceWatch;
+  readonly clock: Clock;
+  readonly log: Logger;
+}
+
+/** A sandbox that this daemon has started or taken up. */
+interface Kept {
+  readonly exit: Promise<SandboxExit>;
+  readonly end: (reason: string, exit?: Omit<SandboxExit, "reason">) => void;
+  readonly over: AbortController;
+  ended: boolean;
+  /** The last answer that was not a verbose one, while it may be told again. */
+  status: { readonly atMs: number; readonly answer: Promise<ControllerStatus> } | undefined;
+}
+
+/** How long a sandboxer may take to end its sandbox before it is killed. Seconds. */
+const stopSeconds = 10;
+/** How old an answer may be that is told again. Milliseconds. */
+const statusMs = 1_000;
+const againMs = 500;
+const killedMs = 2_000;
+const SIGKILL = 9;
+
+/**
+ * The controller whose sandboxes a shim makes: Kata, Kuasar and others that serve containerd's
+ * sandbox API. davit makes the pod's network namespace and files; all else is the sandboxer's.
+ */
+export class ShimController implements SandboxController {
+  readonly name = "shim";
+  readonly #deps: Deps;
+  readonly #kept = new Map<string, Kept>();
+
+  constructor(deps: Deps) {
+    this.#deps = deps;
+  }
+
+  async create(sandbox: Sandbox, operation: Operation): Promise<CreatedSandbox> {
+    await operation.enter("pin-namespaces");
+    if (usesHostNetwork(sandbox.config)) return { netnsPath: undefined };
+    const netnsPath = this.#deps.files.netnsPath(sandbox.id);
+    await pinNamespaces({ net: netnsPath });
+    return { netnsPath };
+  }
+
+  async start(sandbox: Sandbox, operation: Operation): Promise<StartedSandbox> {
+    const { id, handler } = sandbox;
+    const { shims, files } = this.#deps;
+    const { signal } = operation;
+    await operation.enter("make-files");
+    await files.make(sandbox);
+    await operation.enter("start-holder");
+    const { runtimeType = "", runtimePath = "", options = {} } = handler;
+    const choice = {
+      program: shimProgram(runtimeType, runtimePath),
+      options: encodeOptions(runtimeType, options, shims.runtimeRoot),
+      sandboxer: true,
+    };
+    const { client } = await shims.open(id, choice, signal);
+    const sandboxer = new SandboxClient(client);
+    await sandboxer.create(sandbox, shims.bundle(id), { signal });
+    const { pid, createdAtNs } = await sandboxer.start(id, { signal });
+    this.#keep(sandbox);
+    return { process: identityOf(pid), createdAtNs };
+  }
+
+  async stop(sandbox: Sandbox, signal: AbortSignal): Promise<void> {
+    const { id } = sandbox;
+    const kept = this.#kept.get(id);
+    kept?.end("it was stopped");
+    await beforeAbort(this.#stopAtSandboxer(id), signal);
+    if (sandbox.process !== undefined) await beforeAbort(endProcess(sandbox.process), signal);
+  }
+
+  async closeNamespaces(sandbox: Sandbox, signal: AbortSignal): Promise<void> {
+    const path = this.#deps.files.netnsPath(sandbox.id);
+    this.#deps.namespaces.delete(path);
+    await beforeAbort(unpinNamespace(path), signal);
+  }
+
+  async shutdown(sandbox: Sandbox, signal: AbortSignal): Promise<void> {
+    const { id } = sandbox;
+    await this.stop(sandbox, signal);
+    await beforeAbort(this.#endShim(id), signal);
+    await this.closeNamespaces(sandbox, signal);
+    await beforeAbort(this.#deps.files.remove(id), signal);
+    this.#kept.delete(id);
+  }
+
+  async status(sandbox: Sandbox, question: StatusQuestion): Promise<ControllerStatus> {
+    const kept = this.#kept.get(sandbox.id);
+    if (question.verbose || kept === undefined) {
+      return this.#ask(sandbox.id, question.verbose, question.signal);
+    }
+    const nowMs = performance.now();
+    if (kept.status === undefined || nowMs - kept.status.atMs > statusMs) {
+      const answer = this.#ask(sandbox.id, false, question.signal);
+      const mine = { atMs: nowMs, answer };
+      kept.status = mine;
+      answer.catch(() => {
+        if (kept.status === mine) kept.status = undefined;
+      });
+    }
+    return kept.status.answer;
+  }
+
+  environment(sandbox: Sandbox): SandboxEnvironment {
+    const { pid } = sandbox.process ?? {};
+    const modes = namespaceModes(sandbox.config);
+    const hostNetwork = usesHostNetwork(sandbox.config);
+    return {
+      pins: {
+        ...(hostNetwork ? {} : { net: this.#deps.files.netnsPath(sandbox.id) }),
+        ...(pid === undefined || hostNetwork ? {} : { uts: `/proc/${pid}/ns/uts` }),
+        ...(pid === undefined || modes.ipc === NamespaceMode.NODE
+          ? {}
+          : { ipc: `/proc/${pid}/ns/ipc` }),
+      },
+      ...(pid === undefined ? {} : { pid }),
+      files: this.#deps.files.paths(sandbox),
+    };
+  }
+
+  async wait(sandbox: Sandbox, signal: AbortSignal): Promise<SandboxExit> {
+    const kept = this.#kept.get(sandbox.id);
+    if (kept !== undefined) return beforeAbort(kept.exit, signal);
+    throw new RuntimeError("not-found", `wait for sandbox "${sandbox.id}": it is not running here`);
+  }
+
+  async load(sandbox: Sandbox, signal: AbortSignal): Promise<string | undefined> {
+    const { id } = sandbox;
+    const kept = this.#keep(sandbox);
+    const shim = await beforeAbort(this.#deps.shims.find(id), signal);
+    if (shim === undefined) {
+      if (await this.#deps.shims.isAlive(id)) {
+        const text = `take up sandbox "${id}": its shim does not answer`;
+        throw new RuntimeError("unavailable", text);
+      }
+      kept.end("its shim is dead");
+    }
+    return kept.ended ? (await kept.exit).reason : undefined;
+  }
+
+  async update(): Promise<void> {
+    // The service has no call for it: what the pod may use is in its cgroup, which the caller writes.
+  }
+
+  async orphans(known: KnownIds): Promise<readonly string[]> {
+    const { shims } = this.#deps;
+    const found: string[] = [];
+    for (const id of await shims.pods()) {
+      if (!known.has(id) && (await shims.isSandboxer(id))) found.push(id);
+    }
+    return found;
+  }
+
+  async sweep(known: KnownIds): Promise<readonly string[]> {
+    const swept: string[] = [];
+    for (const id of await this.orphans(known)) {
+      await this.#stopAtSandboxer(id);
+      await this.#endShim(id);
+      swept.push(`shim of sandbox ${id}`);
+    }
+    return swept;
+  }
+
+  /** Lets go of all that is watched. */
+  close(): void {
+    for (const kept of this.#kept.values()) kept.over.abort(new Error("the daemon is ending"));
+  }
+
+  async #ask(id: string, verbose: boolean, signal: AbortSignal): Promise<ControllerStatus> {
+    const shim = await beforeAbort(this.#deps.shims.find(id), signal);
+    if (shim === undefined) {
+      const lives = await this.#deps.shims.isAlive(id);
+      // One that hangs is not gone: what was known last stands.
+      throw new RuntimeError(
+        lives ? "deadline-exceeded" : "unavailable",
+        `ask for sandbox "${id}": its shim ${lives ? "does not answer" : "is dead"}`,
+      );
+    }
+    return new SandboxClient(shim.client).status(id, verbose, signal);
+  }
+
+  /** Ends the sandbox itself; a sandboxer that hangs is killed. What is gone is stopped. */
+  async #stopAtSandboxer(id: string): Promise<void> {
+    const { shims, log } = this.#deps;
+    const shim = await shims.find(id);
+    try {
+      if (shim !== undefined) await new SandboxClient(shim.client).stop(id, stopSeconds);
+      else if (await shims.isAlive(id)) await shims.kill(id);
+    } catch (error) {
+      const kind = kindOf(error);
+      if (["not-found", "unavailable", "unimplemented"].includes(kind)) return;
+      log.warn(`stop sandbox "${id}": ${messageOf(error)}; its shim is killed`, { sandbox: id });
+      await shims.kill(id, shim?.process);
+    }
+  }
+
+  async #endShim(id: string): Promise<void> {
+    const { shims, log } = this.#deps;
+    const shim = await shims.find(id);
+    try {
+      if (shim !== undefined) await new SandboxClient(shim.client).shutdown(id);
+    } catch (error) {
+      // It may end before it has answered.
+      if (!isKind(error, "unavailable") && !isKind(error, "not-found"))
+        log.warn(`shut sandbox "${id}" down: ${messageOf(error)}`, { sandbox: id });
+    }
+    await shims.shutdown(id, () => false, { sandboxer: true });
+  }
+
+  /** Begins to look after a sandbox: what its sandboxer says, and its network namespace. Idempotent. */
+  #keep(sandbox: Sandbox): Kept {
+    const { id } = sandbox;
+    const known = this.#kept.get(id);
+    if (known !== undefined) return known;
+    const { promise: exit, resolve } = Promise.withResolvers<SandboxExit>();
+    const over = new AbortController();
+    const kept: Kept = {
+      exit,
+      over,
+      ended: false,
+      status: undefined,
+      end: (reason, at = { exitCode: 0, exitedAtNs: this.#deps.clock.nowNs() }) => {
+        kept.ended = true;
+        kept.status = undefined;
+        resolve({ ...at, reason });
+        over.abort(new Error("the sandbox has ended"));
+      },
+    };
+    this.#kept.set(id, kept);
+    const path = this.#deps.files.netnsPath(id);
+    if (!usesHostNetwork(sandbox.config) && isNamespaceMounted(path)) {
+      this.#deps.namespaces.add(path, () => kept.end("its net namespace was unmounted"));
+    }
+    void this.#follow(id, kept);
+    return kept;
+  }
+
+  /** Waits for the sandbox's end at its sandboxer, whatever becomes of the connection. Never rejects. */
+  async #follow(id: string, kept: Kept): Promise<void> {
+    const { shims, clock, log } = this.#deps;
+    const { signal } = kept.over;
+    for (;;) {
+      try {
+        const shim = await shims.find(id);
+        if (shim !== undefined) {
+          const { exitCode, exitedAtNs } = await new SandboxClient(shim.client).wait(id, signal);
+          const exit = { exitCode, exitedAtNs: exitedAtNs ?? clock.nowNs() };
+          kept.end("its sandboxer says that it has ended", exit);
+        } else if (!(await shims.isAlive(id))) {
+          kept.end("its shim is dead");
+        }
+      } catch (error) {
+        if (isKind(error, "not-found")) kept.end("its sandboxer does not know it any more");
+        else log.debug(`wait for sandbox "${id}": ${messageOf(error)}`, { sandbox: id });
+      }
+      if (isOver(signal)) return;
+      await delay(againMs, undefined, { ref: false });
+      if (isOver(signal)) return;
+    }
+  }
+}
+
+function identityOf(pid: number): ProcessIdentity | undefined {
+  const startTime = pid > 0 ? processStartTime(pid) : undefined;
+  return startTime === undefined ? undefined : { pid, startTime: String(startTime) };
+}
+
+/** Ends the process that stood for a sandbox whose sandboxer did not. */
+async function endProcess({ pid, startTime }: ProcessIdentity): Promise<void> {
+  using process = openProcess(pid, BigInt(startTime));
+  process?.kill(SIGKILL);
+  if (process !== undefined) await within(process.exited, killedMs);
+}
+
+/** Asked anew each time: the compiler takes the first answer for the last. */
+function isOver(signal: AbortSignal): boolean {
+  return signal.aborted;
+}

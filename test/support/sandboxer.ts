@@ -1,0 +1,272 @@
+/**
+ * A sandboxer: a shim that serves containerd's sandbox API in full, and misbehaves on demand. Its
+ * sandbox is a process with namespaces of its own; tasks it has done by containerd's runc shim with
+ * crun, whose task API it passes through.
+ *
+ * As a program it is what runtime_type names: `sandboxer.ts SCRIPT -namespace ... start`. SCRIPT is a
+ * JSON file that is read at every call, so that a test changes it while the sandboxer runs.
+ */
+import { type ChildProcess, execFileSync, spawn } from "node:child_process";
+import { createHash } from "node:crypto";
+import { existsSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
+import path from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
+import { create, fromBinary, toBinary } from "@bufbuild/protobuf";
+import { AnySchema, timestampNow } from "@bufbuild/protobuf/wkt";
+import { RuntimeError, type ErrorKind } from "../../src/base/errors.ts";
+import { silentLogger } from "../../src/base/logger.ts";
+import { OptionsSchema } from "../../src/gen/containerd/runc/v1/options_pb.ts";
+import { Sandbox } from "../../src/gen/containerd/runtime/sandbox/v1/sandbox_pb.ts";
+import { CreateTaskRequestSchema, Task } from "../../src/gen/containerd/task/v3/task_pb.ts";
+import {
+  TtrpcClient,
+  type TtrpcHandler,
+  TtrpcServer,
+  unaryMethod,
+} from "../../src/wire/ttrpc/index.ts";
+
+/** How a call goes wrong: `late` answers after a while, `empty` with an empty message. */
+export type Fault =
+  | { readonly does: "hang" | "die" | "empty" | "late" }
+  | { readonly does: "fail"; readonly kind: ErrorKind };
+
+/** What calls do, by the method's name; one that is not named works as it should. */
+export type SandboxerScript = Readonly<Record<string, Fault>>;
+
+/** Replaces the script in one step: a call sees the old one or the new one. */
+export function writeSandboxerScript(file: string, script: SandboxerScript): void {
+  writeFileSync(`${file}.tmp`, JSON.stringify(script));
+  renameSync(`${file}.tmp`, file);
+}
+
+/** Writes a program for runtime_type that is a sandboxer with the script at `file`. */
+export function writeSandboxer(program: string, file: string): void {
+  writeSandboxerScript(file, {});
+  const self = path.join(import.meta.dirname, "sandboxer.ts");
+  const text = `#!/bin/sh\nexec "${process.execPath}" "${self}" "${file}" "$@"\n`;
+  writeFileSync(program, text, { mode: 0o755 });
+}
+
+/** Where a sandboxer keeps the pid of the runc shim, in its bundle. */
+const innerFile = "inner.pid";
+
+interface Call {
+  readonly script: string;
+  readonly id: string;
+  readonly socket: string;
+}
+
+async function main(argv: readonly string[]): Promise<void> {
+  const [script = "", ...words] = argv;
+  const id = words[words.indexOf("-id") + 1] ?? "";
+  // Short, since a socket's path must be; and another one for each sandbox.
+  const name = createHash("sha256").update(id).digest("hex").slice(0, 12);
+  const call = { script, id, socket: path.join(path.dirname(script), `${name}.s`) };
+  const verb = words.at(-1);
+  if (verb === "start") await start(call);
+  else if (verb === "serve") await serve(call);
+  else if (verb === "delete") deleteTask(words);
+}
+
+/** Starts the server, which outlives this, and says where it is. */
+async function start({ script, id, socket }: Call): Promise<void> {
+  const self = path.join(import.meta.dirname, "sandboxer.ts");
+  const child = spawn(process.execPath, [self, script, "-id", id, "serve"], {
+    detached: true,
+    stdio: "ignore",
+  });
+  child.unref();
+  while (!existsSync(socket)) await sleep(5);
+  const answer = { version: 3, address: `unix://${socket}`, protocol: "ttrpc" };
+  process.stdout.write(JSON.stringify(answer));
+}
+
+/** What is left of a sandbox whose sandboxer is dead: the runc shim; of a task: what that one left. */
+function deleteTask(words: readonly string[]): void {
+  if (existsSync(innerFile)) {
+    const pid = Number(readFileSync(innerFile, "utf8"));
+    try {
+      process.kill(pid, "SIGKILL");
+    } catch {
+      // It has ended.
+    }
+    return;
+  }
+  const answer = execFileSync("containerd-shim-runc-v2", words, {
+    stdio: ["ignore", "pipe", "ignore"],
+  });
+  process.stdout.write(answer);
+}
+
+async function serve({ script, id, socket }: Call): Promise<void> {
+  const tasks = await startRuncShim(script, id);
+  const sandbox = new TestSandbox();
+  const methods = new Map<string, TtrpcHandler>([
+    ...sandbox.methods(),
+    ...passThrough(tasks, script),
+  ]);
+  for (const [name, handler] of methods) methods.set(name, scripted(script, name, handler));
+  const server = new TtrpcServer({ methods, log: silentLogger });
+  sandbox.onShutdown = () => {
+    void tasks
+      .call(Task.method.shutdown, { id, now: true }, { service: "containerd.task.v2.Task" })
+      .catch(() => undefined)
+      .then(() => server.stop())
+      .then(() => process.exit(0));
+  };
+  process.on("SIGTERM", () => sandbox.onShutdown());
+  await server.listen(socket, { mode: 0o600 });
+}
+
+/** The shim that has the tasks; named after the script, so that it is nobody else's. */
+async function startRuncShim(script: string, id: string): Promise<TtrpcClient> {
+  const words = ["-namespace", "k8s.io", "-address", script, "-publish-binary", "true"];
+  const address = execFileSync("containerd-shim-runc-v2", [...words, "-id", id, "start"], {
+    stdio: ["ignore", "pipe", "ignore"],
+    encoding: "utf8",
+  });
+  const tasks = await TtrpcClient.connect(address.trim().replace("unix://", ""));
+  const service = "containerd.task.v2.Task";
+  const { shimPid } = await tasks.call(Task.method.connect, { id }, { service });
+  writeFileSync(innerFile, String(shimPid));
+  return tasks;
+}
+
+/** A sandbox that is one process. */
+class TestSandbox {
+  onShutdown: () => void = () => undefined;
+  readonly #ended = Promise.withResolvers<number>();
+  #netns = "";
+  #child: ChildProcess | undefined;
+  #createdAt = timestampNow();
+  #ready = false;
+
+  methods(): readonly (readonly [string, TtrpcHandler])[] {
+    const { method } = Sandbox;
+    return [
+      unaryMethod(method.createSandbox, ({ netnsPath }) => {
+        this.#netns = netnsPath;
+        return Promise.resolve({});
+      }),
+      unaryMethod(method.startSandbox, () => Promise.resolve(this.#start())),
+      unaryMethod(method.platform, () =>
+        Promise.resolve({ platform: { os: "linux", architecture: "amd64" } }),
+      ),
+      unaryMethod(method.stopSandbox, async () => {
+        this.#child?.kill("SIGKILL");
+        if (this.#child !== undefined) await this.#ended.promise;
+        return {};
+      }),
+      unaryMethod(method.waitSandbox, async () => ({
+        exitStatus: await this.#ended.promise,
+        exitedAt: timestampNow(),
+      })),
+      unaryMethod(method.sandboxStatus, ({ sandboxId, verbose }) =>
+        Promise.resolve({
+          sandboxId,
+          pid: this.#child?.pid ?? 0,
+          state: this.#ready ? "SANDBOX_READY" : "SANDBOX_NOTREADY",
+          createdAt: this.#createdAt,
+          info: verbose ? { sandboxer: JSON.stringify({ own: true }) } : {},
+        }),
+      ),
+      unaryMethod(method.pingSandbox, () => Promise.resolve({})),
+      unaryMethod(method.sandboxMetrics, () => Promise.resolve({})),
+      unaryMethod(method.shutdownSandbox, () => {
+        this.#child?.kill("SIGKILL");
+        setTimeout(() => this.onShutdown(), 5);
+        return Promise.resolve({});
+      }),
+    ];
+  }
+
+  #start(): { readonly pid: number; readonly createdAt: ReturnType<typeof timestampNow> } {
+    this.#createdAt = timestampNow();
+    const own = ["unshare", "--ipc", "--uts", "sleep", "1000000"];
+    const [program = "", ...args] =
+      this.#netns === "" ? own : ["nsenter", `--net=${this.#netns}`, ...own];
+    const child = spawn(program, args, { stdio: "ignore" });
+    this.#child = child;
+    this.#ready = true;
+    child.once("exit", (code, signal) => {
+      this.#ready = false;
+      this.#ended.resolve(code ?? (signal === null ? 255 : 137));
+    });
+    return { pid: child.pid ?? 0, createdAt: this.#createdAt };
+  }
+}
+
+/** The whole task service, done by the shim behind it. */
+function passThrough(
+  tasks: TtrpcClient,
+  script: string,
+): readonly (readonly [string, TtrpcHandler])[] {
+  const root = path.join(path.dirname(script), "runc");
+  const options = create(AnySchema, {
+    typeUrl: OptionsSchema.typeName,
+    value: toBinary(OptionsSchema, create(OptionsSchema, { binaryName: "crun", root })),
+  });
+  const metadata = { "containerd-namespace-ttrpc": "k8s.io" };
+  return Object.values(Task.method).map(({ name }) => [
+    `${Task.typeName}/${name}`,
+    {
+      kind: "unary",
+      handle: async (request) => {
+        // To its caller this is the shim.
+        if (name === "Connect") return ownPid();
+        let payload = request;
+        if (name === "Create") {
+          const message = fromBinary(CreateTaskRequestSchema, request);
+          payload = toBinary(CreateTaskRequestSchema, { ...message, options });
+        }
+        return tasks.unary({ service: "containerd.task.v2.Task", method: name }, payload, {
+          metadata,
+        });
+      },
+    },
+  ]);
+}
+
+function ownPid(): Uint8Array {
+  const { output } = Task.method.connect;
+  return toBinary(output, create(output, { shimPid: process.pid }));
+}
+
+/** The method as the script has it now. */
+function scripted(script: string, name: string, handler: TtrpcHandler): TtrpcHandler {
+  if (handler.kind !== "unary") return handler;
+  const method = name.slice(name.indexOf("/") + 1);
+  return {
+    kind: "unary",
+    handle: async (request, call) => {
+      const faults = JSON.parse(readFileSync(script, "utf8")) as SandboxerScript;
+      const fault = faults[method];
+      switch (fault?.does) {
+        case "hang":
+          return new Promise<never>(() => undefined);
+        case "die":
+          process.kill(process.pid, "SIGKILL");
+          return new Promise<never>(() => undefined);
+        case "empty":
+          return new Uint8Array();
+        case "fail":
+          throw new RuntimeError(fault.kind, `${method} was told to fail`);
+        case "late":
+          await sleep(300);
+          return handler.handle(request, call);
+        case undefined:
+          return handler.handle(request, call);
+      }
+    },
+  };
+}
+
+if (import.meta.main) {
+  await main(process.argv.slice(2));
+  if (process.argv.at(-1) !== "serve") process.exit(0);
+}
+
+/** Removes what a sandboxer that was killed left beside its script. */
+export function removeSandboxer(folder: string): void {
+  rmSync(folder, { recursive: true, force: true });
+}
