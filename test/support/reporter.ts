@@ -103,10 +103,20 @@ function countFailure(file: FileReport, result: Result): void {
     ? `the file ended with ${inspect({ code: error?.exitCode, signal: error?.signal })}`
     : typeof error?.cause === "string"
       ? error.cause
-      : inspect(shown, { depth: 6 });
+      : describe(shown);
   const at = result.line === undefined ? "" : ` (line ${result.line})`;
   const ours = text.replaceAll(/^ +at .*\(?node:internal.*\n?/gm, "");
   file.failures.push(`${result.name}${at}\n${indent(ours.trimEnd())}`);
+}
+
+/**
+ * The error in full. Where the clean-up of a failed test failed as well (a SuppressedError, whose two
+ * errors are not enumerable), both: first what went wrong, then what the clean-up could not do.
+ */
+function describe(error: unknown): string {
+  const { suppressed, error: later } = (error ?? {}) as { suppressed?: unknown; error?: unknown };
+  if (suppressed === undefined) return inspect(error, { depth: 6 });
+  return `${describe(suppressed)}\nand then the clean-up failed:\n${describe(later)}`;
 }
 
 /** True for the pseudo test by which node reports on a file as a whole. */
