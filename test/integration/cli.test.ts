@@ -6,7 +6,7 @@ import { after, before, describe, test } from "node:test";
 import { promisify } from "node:util";
 import { Davit, program } from "./cli-run.ts";
 import { busybox, Node } from "./containers.ts";
-import { until } from "./pods.ts";
+import { openFolders, until } from "./pods.ts";
 import { busyboxLayer, imageOf, layerOf } from "../support/images.ts";
 
 const execute = promisify(execFile);
@@ -105,6 +105,35 @@ describe("davit run and down", () => {
     assert.match(await davit.done("run", "--replace", "-q", "-f", file), /^[0-9a-f]{64}\n$/);
     assert.equal(await davit.done("down", file), "default/full\n");
     assert.equal(await davit.done("down", file), "default/full was not there\n");
+    assert.deepEqual(readdirSync(davit.podsFolder), []);
+  });
+
+  test("give pods with hostUsers false ids that no other pod has, and their volumes with them", async () => {
+    openFolders(node.daemon);
+    const look = `cat /proc/self/uid_map | tr -s ' '; stat -c %u:%g /data; echo x >/data/x && echo written; ${sleeper}`;
+    const yaml = ["one", "two"].map((name) =>
+      pod(name, look, {
+        spec: "  hostUsers: false\n  volumes: [{name: data, emptyDir: {}}]",
+        container: "      volumeMounts: [{name: data, mountPath: /data}]",
+      }),
+    );
+    const firstId = async (name: string): Promise<number> => {
+      await until("its log is written", async () =>
+        (await davit.done("logs", name)).includes("written"),
+      );
+      const log = await davit.done("logs", name);
+      assert.match(log, /^ 0 \d+ 65536\n0:0\nwritten\n$/);
+      return Number(log.split(" ")[2]);
+    };
+    await withPods(yaml[0] ?? "", () =>
+      withPods(yaml[1] ?? "", async () => {
+        const [one, two] = [await firstId("one"), await firstId("two")];
+        assert.ok(one >= 65_536 && two >= 65_536, `${String(one)}, ${String(two)}`);
+        assert.ok(Math.abs(one - two) >= 65_536, `${String(one)}, ${String(two)}`);
+        const mapped = await davit.done("exec", "one/main", "sh", "-c", "id -u; id -g");
+        assert.equal(mapped, "0\n0\n");
+      }),
+    );
     assert.deepEqual(readdirSync(davit.podsFolder), []);
   });
 

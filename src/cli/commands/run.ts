@@ -21,6 +21,7 @@ import {
   type RunReport,
   untilRunning,
 } from "../lifecycle/run-pod.ts";
+import { giveIds } from "../lifecycle/pod-ids.ts";
 import { claimPodFolder, removePodFolder } from "../lifecycle/volumes.ts";
 import type { PodManifest } from "../manifest/pod.ts";
 import { podPath } from "../objects/find.ts";
@@ -94,7 +95,7 @@ async function runAll(call: Call, server: Server, pods: readonly PodManifest[]):
     pulls: new Map(),
     signal: AbortSignal.any([server.signal, failed.signal]),
   };
-  const runs = pods.map((pod) => new PodRun(pod, { lines, watch, call }));
+  const runs = (await giveIds(context, pods)).map((pod) => new PodRun(pod, { lines, watch, call }));
   const results = await Promise.allSettled(
     runs.map((each) =>
       each.run(context).catch((error: unknown) => {

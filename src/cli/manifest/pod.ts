@@ -25,6 +25,8 @@ export interface PodManifest {
   readonly initContainers: readonly ContainerManifest[];
   readonly volumes: readonly VolumeManifest[];
   readonly security: PodSecurity;
+  /** spec.hostUsers is false: the sandbox needs ids of its own (`withIds`) before it is asked for. */
+  readonly ownUsers: boolean;
   readonly restartPolicy: "Always" | "OnFailure" | "Never";
   readonly terminationGracePeriodSeconds: number;
   /** The folder for what davit run writes for this pod: its logs and emptyDir volumes. */
@@ -129,6 +131,7 @@ export function readPod(text: ManifestText, node: PodNode): PodManifest {
     initContainers,
     volumes,
     security,
+    ownUsers: readOwnUsers(spec),
     restartPolicy: spec.choice("restartPolicy", ["Always", "OnFailure", "Never"]) ?? "Always",
     terminationGracePeriodSeconds: spec.integer("terminationGracePeriodSeconds", 0, 2 ** 31) ?? 30,
     folder,
@@ -228,15 +231,20 @@ function readNamespaces(spec: Fields): {
   if (shared && spec.boolean("hostPID") === true) {
     spec.refuse("shareProcessNamespace", "cannot be combined with hostPID");
   }
-  if (spec.boolean("hostUsers") === false) {
-    spec.refuse("hostUsers", "is false: davit run gives no user namespaces");
-  }
   const ownPid = shared ? NamespaceMode.POD : NamespaceMode.CONTAINER;
   return {
     network: host("hostNetwork"),
     pid: spec.boolean("hostPID") === true ? NamespaceMode.NODE : ownPid,
     ipc: host("hostIPC"),
   };
+}
+
+/** The namespaces of the node that belong to its users are not for the users of a pod. */
+function readOwnUsers(spec: Fields): boolean {
+  if (spec.boolean("hostUsers") !== false) return false;
+  const shared = ["hostPID", "hostIPC"].find((name) => spec.boolean(name) === true);
+  if (shared !== undefined) spec.refuse("hostUsers", `is false: that cannot be with ${shared}`);
+  return true;
 }
 
 function sandboxSecurity(security: PodSecurity) {

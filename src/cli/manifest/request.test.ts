@@ -5,6 +5,7 @@ import { describe, test } from "node:test";
 import { create } from "@bufbuild/protobuf";
 import { ContainerConfigSchema, PodSandboxConfigSchema } from "../../gen/runtime/v1/api_pb.ts";
 import { messageToJson } from "../output/cri-message.ts";
+import { withIds } from "./ids.ts";
 import { parsePodManifests } from "./parse.ts";
 import type { PodManifest, PodNode } from "./pod.ts";
 import { containerConfig, rootRefusal, type RunningFacts } from "./request.ts";
@@ -75,6 +76,19 @@ describe("containerConfig()", () => {
       envs.map(({ key, value }) => `${key}=${Buffer.from(value).toString()}`),
       ["A=z", "B=xy"],
     );
+  });
+
+  test("maps the ids of volumes as those of the pod", () => {
+    const manifest = podOf(
+      "{apiVersion: v1, kind: Pod, metadata: {name: p}, spec: {hostUsers: false, volumes: [{name: v, emptyDir: {}}], containers: [{name: c, image: i, volumeMounts: [{name: v, mountPath: /v}]}]}}",
+    );
+    const { mounts, linux } = config(withIds(manifest, 131_072));
+    const users = linux?.securityContext?.namespaceOptions?.usernsOptions;
+    assert.ok(users);
+    assert.equal(users.uids[0]?.hostId, 131_072);
+    const [mount] = mounts;
+    assert.deepEqual([mount?.uidMappings, mount?.gidMappings], [users.uids, users.gids]);
+    assert.deepEqual(config(manifest).mounts[0]?.uidMappings, []);
   });
 
   test("gives an OOM score by quality of service", () => {

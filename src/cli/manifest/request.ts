@@ -114,6 +114,8 @@ function mountsOf(
   pod: PodManifest,
   { hostPaths }: RunningFacts,
 ): MessageInitShape<typeof MountSchema>[] {
+  const { uids = [], gids = [] } =
+    pod.sandbox.linux?.securityContext?.namespaceOptions?.usernsOptions ?? {};
   return container.volumeMounts.map((mount, at) => {
     const volume = pod.volumes.find(({ name }) => name === mount.name);
     const common = {
@@ -121,6 +123,9 @@ function mountsOf(
       readonly: mount.readOnly,
       recursiveReadOnly: mount.recursiveReadOnly,
       propagation: mount.propagation,
+      // As kubelet: what is root's in a volume is root's in the pod, whoever that is on the node.
+      uidMappings: uids,
+      gidMappings: gids,
     };
     return volume?.kind === "image"
       ? { ...common, image: { image: volume.reference }, imageSubPath: mount.subPath }
