@@ -29,8 +29,8 @@ export interface CriContext {
   readonly network: PodNetwork;
   /** Who makes cgroups. */
   readonly cgroupDriver: "cgroupfs" | "systemd";
-  /** What each handler can do; nothing of it while the runtimes are still being asked. */
-  readonly handlers: () => readonly HandlerFeatures[];
+  /** What each handler can do: waits for the answers of the runtimes, 5 s at most, once in its life. */
+  readonly handlers: () => Promise<readonly HandlerFeatures[]>;
   /** Facts for the verbose Status, as JSON values by key. */
   readonly describe: () => Readonly<Record<string, unknown>>;
   /** False until recovery is through: until then every call is told to come back. */

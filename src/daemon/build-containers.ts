@@ -104,8 +104,8 @@ export async function buildContainers(
       cdiFolders: config.cdi.enable ? config.cdi.specDirs : undefined,
       selinux: parts.selinux,
       devicesOfUser: config.runtime.deviceOwnershipFromSecurityContext,
-      featuresOf: (sandbox) => {
-        const features = handlers.runtimeFeatures(sandbox.handler);
+      featuresOf: async (sandbox) => {
+        const features = await handlers.runtimeFeatures(sandbox.handler);
         return { ...features, idmapMounts: features.idMappedMounts };
       },
       settingsOf: (sandbox) => handlers.settings(sandbox.handler),

@@ -13,10 +13,13 @@ export class ConfiguredHandlers implements Handlers {
   readonly #config: Config["runtime"];
   #features: readonly HandlerFeatures[];
   readonly #runtimes = new Map<string, RuntimeFeatures>();
-  readonly #probed = Promise.withResolvers<undefined>();
+  /** By handler, resolved when its runtime has answered, or will not. */
+  readonly #asked: ReadonlyMap<string, PromiseWithResolvers<undefined>>;
 
   constructor(config: Config["runtime"]) {
     this.#config = config;
+    const names = Object.keys(config.handlers);
+    this.#asked = new Map(names.map((name) => [name, Promise.withResolvers<undefined>()]));
     this.#features = this.#withDefault(() => nothing);
   }
 
@@ -41,18 +44,26 @@ export class ConfiguredHandlers implements Handlers {
     };
   }
 
-  /** What each handler can do, by name, with "" for the default one first. */
-  features(): readonly HandlerFeatures[] {
+  /**
+   * What each handler can do, by name, with "" for the default one first. Early in the daemon's life
+   * it waits for the runtimes' answers, 5 s at most.
+   */
+  async features(): Promise<readonly HandlerFeatures[]> {
+    await Promise.all([...this.#asked.values()].map(({ promise }) => promise));
     return this.#features;
   }
 
-  /** What the OCI runtime of a sandbox's handler said; nothing special until it has been asked. */
-  runtimeFeatures(handler: BoundHandler): RuntimeFeatures {
-    return this.#runtimes.get(handler.name) ?? silentRuntime;
+  /**
+   * What the OCI runtime of a sandbox's handler said; nothing special when it has not answered. Early
+   * in the daemon's life it waits for that, 5 s at most.
+   */
+  async runtimeFeatures({ name }: BoundHandler): Promise<RuntimeFeatures> {
+    await this.#asked.get(name)?.promise;
+    return this.#runtimes.get(name) ?? silentRuntime;
   }
 
   async checkUserNamespaces({ name }: BoundHandler): Promise<void> {
-    await this.#probed.promise;
+    await this.#asked.get(name)?.promise;
     const why = userNamespaceObstacle() ?? this.#runtimeObstacle(name);
     if (why === undefined) return;
     throw new RuntimeError(
@@ -76,36 +87,39 @@ export class ConfiguredHandlers implements Handlers {
 
   /** Asks the runtimes. A runtime that does not answer has no features; pods without them still run. */
   async probe(log: Logger): Promise<void> {
-    try {
-      await this.#ask(log);
-    } finally {
-      // Whoever waits is then told what is missing.
-      this.#probed.resolve(undefined);
-    }
-  }
-
-  async #ask(log: Logger): Promise<void> {
-    const asked = new Map<string, Features>();
-    const nodeHas = userNamespaceObstacle() === undefined;
-    const handlers = Object.entries(this.#config.handlers).filter(
-      ([, handler]) => ociRuntimeOf(handler) !== "",
-    );
     await Promise.all(
-      handlers.map(async ([name, handler]) => {
+      [...this.#asked].map(async ([name, { resolve }]) => {
         try {
-          const features = await readRuntimeFeatures(ociRuntimeOf(handler));
-          this.#runtimes.set(name, features);
-          const { recursiveReadOnlyMounts, idMappedMounts } = features;
-          asked.set(name, { recursiveReadOnlyMounts, userNamespaces: nodeHas && idMappedMounts });
-        } catch (error) {
-          log.warn(
-            `handler "${name}" may start no containers: install its OCI runtime, or set runtime.handlers.${name}`,
-            { handler: name, error: messageOf(error) },
-          );
+          await this.#ask(name, log);
+        } finally {
+          // Whoever waits is then told what is missing.
+          resolve(undefined);
         }
       }),
     );
-    this.#features = this.#withDefault((name) => asked.get(name) ?? nothing);
+  }
+
+  async #ask(name: string, log: Logger): Promise<void> {
+    const handler = this.#config.handlers[name];
+    const program = handler === undefined ? "" : ociRuntimeOf(handler);
+    if (program === "") return;
+    try {
+      this.#runtimes.set(name, await readRuntimeFeatures(program));
+    } catch (error) {
+      log.warn(
+        `handler "${name}" may start no containers: install its OCI runtime, or set runtime.handlers.${name}`,
+        { handler: name, error: messageOf(error) },
+      );
+    }
+    this.#features = this.#withDefault((each) => this.#offered(each));
+  }
+
+  #offered(name: string): Features {
+    const features = this.#runtimes.get(name);
+    if (features === undefined) return nothing;
+    const { recursiveReadOnlyMounts, idMappedMounts } = features;
+    const nodeHas = userNamespaceObstacle() === undefined;
+    return { recursiveReadOnlyMounts, userNamespaces: nodeHas && idMappedMounts };
   }
 
   #withDefault(of: (name: string) => Features): readonly HandlerFeatures[] {

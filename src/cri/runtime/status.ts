@@ -4,12 +4,14 @@ import type { CriContext } from "../context.ts";
 
 /**
  * Whether the node can run pods: the runtime can as soon as it answers at all, the network when it
- * has a configuration that works. From memory; verbose adds what an operator looks for.
+ * has a configuration that works. From memory, but that the first one waits until the OCI runtimes have said
+ * what they can do; verbose adds what an operator looks for.
  */
-export function status(
+export async function status(
   context: CriContext,
   request: StatusRequest,
-): MessageInitShape<typeof StatusResponseSchema> {
+): Promise<MessageInitShape<typeof StatusResponseSchema>> {
+  const handlers = await context.handlers();
   const network = context.network.status();
   return {
     status: {
@@ -25,11 +27,11 @@ export function status(
             },
       ],
     },
-    runtimeHandlers: context.handlers().map(({ name, ...features }) => ({ name, features })),
+    runtimeHandlers: handlers.map(({ name, ...features }) => ({ name, features })),
     features: {
       supplementalGroupsPolicy: true,
       // Such a pod's /sys is a bind of the node's, which every runtime can make.
-      userNamespacesHostNetwork: context.handlers().some(({ userNamespaces }) => userNamespaces),
+      userNamespacesHostNetwork: handlers.some(({ userNamespaces }) => userNamespaces),
     },
     info: request.verbose ? verboseInfo(context) : {},
   };

@@ -41,7 +41,7 @@ import type { Selinux } from "./selinux.ts";
 /** Makes specs: finds out what the pure generator must know, and calls it. */
 export class HostContainerSpecs implements ContainerSpecs {
   readonly #host: SpecHost;
-  readonly #featuresOf: (sandbox: Sandbox) => RuntimeFeatures;
+  readonly #featuresOf: (sandbox: Sandbox) => Promise<RuntimeFeatures>;
   readonly #cdi: CdiFiles | undefined;
   readonly #devicesOfUser: boolean;
   readonly #selinux: Selinux | undefined;
@@ -52,7 +52,7 @@ export class HostContainerSpecs implements ContainerSpecs {
   constructor(deps: {
     readonly host: SpecHost;
     /** What the OCI runtime of a sandbox's handler can do. */
-    readonly featuresOf: (sandbox: Sandbox) => RuntimeFeatures;
+    readonly featuresOf: (sandbox: Sandbox) => Promise<RuntimeFeatures>;
     /** Folders with CDI files; undefined where CDI is switched off. */
     readonly cdiFolders?: readonly string[] | undefined;
     /** Devices of a request belong to the user that it names. */
@@ -103,7 +103,7 @@ export class HostContainerSpecs implements ContainerSpecs {
     // The process alone: a probe must neither wait for a mount's server nor make folders.
     const { container } = subject;
     const config = { ...container.config, mounts: [], devices: [] };
-    const input = this.#facts({ ...subject, container: { ...container, config } });
+    const input = await this.#facts({ ...subject, container: { ...container, config } });
     const found = {
       mountSources: [],
       volumes: [],
@@ -123,7 +123,7 @@ export class HostContainerSpecs implements ContainerSpecs {
     const settings = this.#settingsOf(subject.sandbox);
     const withHostDevices = !settings.privilegedWithoutHostDevices;
     return {
-      ...this.#facts(subject),
+      ...(await this.#facts(subject)),
       mountSources: await mountSources(config, subject.imageVolumes, this.#paths),
       devices: await requestedDevices(config, this.#paths),
       devicesOfUser: this.#devicesOfUser,
@@ -138,7 +138,7 @@ export class HostContainerSpecs implements ContainerSpecs {
   }
 
   /** What is known without looking at the host's files. */
-  #facts(subject: SpecSubject): Omit<SpecInput, "mountSources" | "devices"> {
+  async #facts(subject: SpecSubject): Promise<Omit<SpecInput, "mountSources" | "devices">> {
     const { container, sandbox, environment } = subject;
     const settings = this.#settingsOf(sandbox);
     return {
@@ -166,7 +166,7 @@ export class HostContainerSpecs implements ContainerSpecs {
       cgroupWritable: settings.cgroupWritable,
       selinux: this.#selinux && containerLabels(container.config, sandbox),
       host: this.#host,
-      runtime: this.#featuresOf(sandbox),
+      runtime: await this.#featuresOf(sandbox),
     };
   }
 }

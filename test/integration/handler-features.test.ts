@@ -1,0 +1,87 @@
+/** A daemon that has begun to serve and still waits for its OCI runtime to say what it can do. */
+import assert from "node:assert/strict";
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import path from "node:path";
+import { after, before, test } from "node:test";
+import { setTimeout as sleep } from "node:timers/promises";
+import type { TestDaemon } from "../support/daemon.ts";
+import { container, createIn, exec, inPod, Node, start } from "./containers.ts";
+import { launchDaemon, leaklessAcross, mapped, openFolders, pod, withPod } from "./pods.ts";
+
+const folder = mkdtempSync(path.join(tmpdir(), "davit-features-"));
+const gate = path.join(folder, "gate");
+
+let node: Node;
+let daemon: TestDaemon;
+const served = (): TestDaemon => daemon;
+
+before(async () => {
+  const runtime = path.join(folder, "gated-crun");
+  const script = `#!/bin/sh
+if [ "$1" = features ]; then
+  while [ ! -e ${gate} ]; do sleep 0.01; done
+fi
+exec crun "$@"
+`;
+  writeFileSync(runtime, script, { mode: 0o755 });
+  writeFileSync(gate, "");
+  node = await Node.startWithBusybox({
+    config: { runtime: { handlers: { crun: { path: runtime } } } },
+  });
+  daemon = node.daemon;
+  // The first pod makes the bridge.
+  await withPod(daemon, pod(), async () => undefined);
+  openFolders(daemon);
+});
+after(async () => {
+  await node[Symbol.asyncDispose]();
+  rmSync(folder, { recursive: true });
+});
+
+/** What is asked for while the runtime is silent; then it speaks. */
+async function whileSilent<T>(ask: () => Promise<T>): Promise<T> {
+  await daemon.kill9();
+  rmSync(gate);
+  await launchDaemon(daemon);
+  const asked = ask();
+  // An answer that does not wait comes before this is over, and says that nothing can be done.
+  const early = await Promise.race([asked.then(() => true), sleep(300, false)]);
+  writeFileSync(gate, "");
+  const answer = await asked;
+  assert.equal(early, false);
+  return answer;
+}
+
+test("Status waits for what the runtime can do", async () => {
+  const status = await whileSilent(() => daemon.client.runtime.status({}));
+  const [handler] = status.runtimeHandlers;
+  assert.deepEqual(
+    [handler?.features?.recursiveReadOnlyMounts, handler?.features?.userNamespaces],
+    [true, true],
+  );
+  assert.equal(status.features?.userNamespacesHostNetwork, true);
+});
+
+test(
+  "a pod in a user namespace is made as soon as the runtime is known to map ids",
+  leaklessAcross(served, () => whileSilent(() => withPod(daemon, mapped(), async () => undefined))),
+);
+
+test(
+  "a recursive read-only mount is made as soon as the runtime is known to do it",
+  leaklessAcross(served, () =>
+    inPod(daemon, pod(), async (made) => {
+      const mount = {
+        hostPath: folder,
+        containerPath: "/host",
+        readonly: true,
+        recursiveReadOnly: true,
+      };
+      const id = await createIn(made, container({ mounts: [mount] }));
+      await whileSilent(() => start(daemon, id));
+      const written = await exec(daemon, id, ["touch", "/host/x"]);
+      assert.match(written.stderr, /Read-only file system/);
+    }),
+  ),
+);
