@@ -1,6 +1,7 @@
 import { existsSync } from "node:fs";
 import { basename } from "node:path";
 import { isKind } from "../../base/errors.ts";
+import { KeyedLock } from "../../base/keyed-lock.ts";
 import { beforeAbort } from "../../base/rollback.ts";
 import {
   type CgroupResources,
@@ -36,6 +37,8 @@ import { isWithin } from "./pod-cgroups.ts";
 export class SystemdPodCgroups implements Omit<PodCgroups, "check"> {
   readonly #layout: CgroupLayout;
   readonly #call: CallSystemd;
+  /** By slice: neither may it go while another pod is given to it, nor may two write it at once. */
+  readonly #lock = new KeyedLock();
 
   constructor(layout: CgroupLayout, call: CallSystemd = callSystemd) {
     this.#layout = layout;
@@ -51,8 +54,10 @@ export class SystemdPodCgroups implements Omit<PodCgroups, "check"> {
 
   async prepare(cgroup: PodCgroup, resources: CgroupResources | undefined): Promise<void> {
     const { parent, ownedFrom } = cgroup;
+    if (ownedFrom === undefined) return;
+    using _turn = await this.#lock.acquire(parent);
     // Another pod of davit's may have started it.
-    if (ownedFrom === undefined || this.#exists(parent)) return;
+    if (this.#exists(parent)) return;
     const properties = limitProperties(resources ?? {}, this.#layout.version);
     await this.#call(startSliceArgs(basename(parent), properties));
     // systemd answers before it has made the cgroup, and gives it none of the controllers that it
@@ -64,20 +69,22 @@ export class SystemdPodCgroups implements Omit<PodCgroups, "check"> {
   async update(cgroup: PodCgroup, resources: CgroupResources): Promise<() => Promise<void>> {
     const { parent, ownedFrom } = cgroup;
     if (ownedFrom === undefined) return () => Promise.resolve();
+    using _turn = await this.#lock.acquire(parent);
     await refuseBelowUse(this.#layout, parent, resources.memoryLimitBytes ?? 0n);
     const takeBack = await this.#write(parent, resources);
     const properties = limitProperties(resources, this.#layout.version);
-    if (properties.length === 0) return takeBack;
+    if (properties.length === 0) return () => this.#inTurn(parent, takeBack);
     try {
       await this.#call(changeSliceArgs(basename(parent), properties));
     } catch (error) {
       await takeBack();
       throw error;
     }
-    return async () => {
-      await takeBack();
-      await adoptLimits(this.#layout, parent, this.#call);
-    };
+    return () =>
+      this.#inTurn(parent, async () => {
+        await takeBack();
+        await adoptLimits(this.#layout, parent, this.#call);
+      });
   }
 
   async remove(
@@ -87,6 +94,7 @@ export class SystemdPodCgroups implements Omit<PodCgroups, "check"> {
   ): Promise<void> {
     const { parent, ownedFrom } = cgroup;
     if (ownedFrom === undefined) return;
+    using _turn = await this.#lock.acquire(parent, signal);
     if (listOthers().some((other) => isWithin(other.parent, parent))) return;
     await beforeAbort(this.#end(parent), signal);
   }
@@ -117,6 +125,11 @@ export class SystemdPodCgroups implements Omit<PodCgroups, "check"> {
   async #write(path: string, resources: CgroupResources): Promise<() => Promise<void>> {
     if (!this.#exists(path)) return () => Promise.resolve();
     return writeResources(this.#layout, path, resources);
+  }
+
+  async #inTurn(slice: string, work: () => Promise<void>): Promise<void> {
+    using _turn = await this.#lock.acquire(slice);
+    await work();
   }
 
   #exists(path: string): boolean {

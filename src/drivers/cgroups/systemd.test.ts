@@ -125,6 +125,35 @@ test("a pod's slice is kubelet's where it is there, and else davit's until its l
   rmSync(root, { recursive: true });
 });
 
+test("a slice that is being stopped is started again for the pod that came meanwhile", async () => {
+  const root = mkdtempSync(join(tmpdir(), "davit-slices-"));
+  const stop = Promise.withResolvers<undefined>();
+  const calls: string[] = [];
+  const call = async (args: readonly string[]): Promise<void> => {
+    const [verb = "", name = ""] = [args[4], args[6]];
+    calls.push(verb);
+    const folder = join(root, "davit.slice", name);
+    if (verb === "StopUnit") {
+      await stop.promise;
+      rmdirSync(folder);
+      return;
+    }
+    mkdirSync(folder, { recursive: true });
+    offersNothing(join(root, "davit.slice"));
+  };
+  const cgroups = new SystemdPodCgroups({ version: "v2", root, controllers: [] }, call);
+  offersNothing(root);
+  const first = cgroups.plan("", id, []);
+  await cgroups.prepare(first, undefined);
+  const removing = cgroups.remove(first, () => [], soon);
+  const second = cgroups.plan(`davit-${id}.slice`, "1", [first]);
+  const preparing = cgroups.prepare(second, undefined);
+  stop.resolve(undefined);
+  await Promise.all([removing, preparing]);
+  assert.deepEqual(calls, ["StartTransientUnit", "StopUnit", "StartTransientUnit"]);
+  rmSync(root, { recursive: true });
+});
+
 test("a memory limit below what a slice uses is refused before anything is written", async () => {
   const root = mkdtempSync(join(tmpdir(), "davit-slices-"));
   const calls: string[] = [];

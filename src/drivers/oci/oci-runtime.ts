@@ -192,7 +192,7 @@ export class OciRuntime implements ContainerRuntime {
     return beforeAbort(this.#get(id, "wait for").exit, signal);
   }
 
-  load(
+  async load(
     id: string,
     started: {
       readonly runtimePath: string;
@@ -201,13 +201,14 @@ export class OciRuntime implements ContainerRuntime {
       readonly cgroupPath: string;
     },
   ): Promise<void> {
-    return Promise.resolve().then(() => {
-      if (this.#kept.has(id)) return;
-      const { cgroupPath, process, monitor } = started;
-      // A runtime that is not installed any more must not hide how its containers end.
-      const facts = { runtimePath: pathOrName(started.runtimePath), cgroupPath };
-      this.#keep(id, facts, { process: found(process), monitor: found(monitor) });
-    });
+    if (this.#kept.has(id)) return;
+    const { cgroupPath } = started;
+    const [process, monitor] = [found(started.process), found(started.monitor)];
+    // Of one that runs, what its slice has counted by now is not its own.
+    const before = process === undefined ? {} : await this.#remains.oomKillsBefore(cgroupPath);
+    // A runtime that is not installed any more must not hide how its containers end.
+    const facts = { runtimePath: pathOrName(started.runtimePath), cgroupPath, ...before };
+    this.#keep(id, facts, { process, monitor });
   }
 
   async spec(id: string): Promise<string | undefined> {
@@ -410,7 +411,10 @@ export class OciRuntime implements ContainerRuntime {
         clock,
         log,
       });
-      const oomKilled = await this.#remains.ranOutOfMemory(id, facts, end.exitCode);
+      const oomKilled = await this.#remains.ranOutOfMemory(id, facts, {
+        exitCode: end.exitCode,
+        killed: this.#kept.get(id)?.killed === true,
+      });
       try {
         await this.#remains.endProcesses(facts, verbMs);
         const cleared = this.#forget(id, facts, log);

@@ -9,8 +9,8 @@ import {
   type CgroupLayout,
   cgroupDirs,
   killCgroup,
+  oomKills,
   oomKillsOfGone,
-  ranOutOfMemory,
   removeCgroup,
 } from "../../linux/index.ts";
 import type { Facts } from "./facts.ts";
@@ -25,8 +25,10 @@ export class Remains {
   readonly #cgroups: CgroupLayout;
   readonly #log: Logger;
   readonly #places: Places;
-  /** By slice, what oomKillsOfGone() said when its last container had ended. */
+  /** By slice, how many of what oomKillsOfGone() says are known to be some container's. */
   readonly #told = new Map<string, number>();
+  /** By cgroup, the kills of a container that is being cleared away: its slice has them as soon as it is gone. */
+  readonly #ending = new Map<string, number>();
 
   constructor(deps: { readonly cgroups: CgroupLayout; readonly log: Logger }, places: Places) {
     this.#cgroups = deps.cgroups;
@@ -52,21 +54,28 @@ export class Remains {
    * Whether the container ran out of memory; to be asked before destroy(). A mark in the bundle
    * tells it to a later daemon, for which the cgroup is gone; conmon leaves the same one. A scope
    * systemd may have dropped before either has read it: then the count of its slice tells, which has
-   * grown by one that is nobody's.
+   * grown by one that is nobody's. `killed`: we have ended it ourselves, so that its SIGKILL needs no
+   * other reason.
    */
-  async ranOutOfMemory(id: string, facts: Facts, exitCode: number): Promise<boolean> {
+  async ranOutOfMemory(
+    id: string,
+    facts: Facts,
+    end: { readonly exitCode: number; readonly killed: boolean },
+  ): Promise<boolean> {
     const mark = this.#places.file(id, "oom");
-    const counted = await ranOutOfMemory(this.#cgroups, facts.cgroupPath);
+    const counted = await oomKills(this.#cgroups, facts.cgroupPath);
     if (counted !== undefined) {
+      if (counted === 0) return false;
+      if (isScope(facts.cgroupPath)) this.#ending.set(facts.cgroupPath, counted);
       // On a full disk a later daemon does not hear of it; this one still tells it.
-      if (counted) await writeFile(mark, "").catch(() => undefined);
-      return counted;
+      await writeFile(mark, "").catch(() => undefined);
+      return true;
     }
     try {
       await access(mark);
       return true;
     } catch {
-      return exitCode === 137 && (await this.#hasSliceCounted(facts));
+      return end.exitCode === 137 && !end.killed && (await this.#hasSliceCounted(facts));
     }
   }
 
@@ -80,8 +89,15 @@ export class Remains {
   async #hasSliceCounted({ cgroupPath, oomKillsBefore }: Facts): Promise<boolean> {
     if (oomKillsBefore === undefined) return false;
     const slice = dirname(cgroupPath);
-    const before = Math.max(oomKillsBefore, this.#told.get(slice) ?? 0);
-    return ((await oomKillsOfGone(this.#cgroups, slice)) ?? 0) > before;
+    const kills = (await oomKillsOfGone(this.#cgroups, slice)) ?? 0;
+    const told = Math.max(oomKillsBefore, this.#told.get(slice) ?? 0);
+    const gone = [...this.#ending].filter(
+      ([path]) => dirname(path) === slice && !this.#exists(path),
+    );
+    if (kills <= gone.reduce((sum, [, count]) => sum + count, told)) return false;
+    // This one's: the next one needs another.
+    this.#told.set(slice, told + 1);
+    return true;
   }
 
   /** A container's kills are not the next one's. */
@@ -89,6 +105,7 @@ export class Remains {
     if (!isScope(cgroupPath)) return;
     const slice = dirname(cgroupPath);
     const kills = await oomKillsOfGone(this.#cgroups, slice);
+    this.#ending.delete(cgroupPath);
     if (kills === undefined || kills === 0) this.#told.delete(slice);
     else this.#told.set(slice, kills);
   }
@@ -106,9 +123,12 @@ export class Remains {
 
   /** After the end of the container's first process: ends the others, and takes away the cgroup. */
   async endProcesses(facts: Facts, timeoutMs: number): Promise<void> {
-    await killCgroup(this.#cgroups, facts.cgroupPath, { timeoutMs });
-    await this.#removeCgroup(facts);
-    await this.#noteKills(facts);
+    try {
+      await killCgroup(this.#cgroups, facts.cgroupPath, { timeoutMs });
+      await this.#removeCgroup(facts);
+    } finally {
+      await this.#noteKills(facts);
+    }
   }
 
   /** Lets the runtime forget the container: its hooks after the end, its files. */
@@ -124,8 +144,11 @@ export class Remains {
   }
 
   async #removeCgroup({ cgroupPath }: Facts): Promise<void> {
-    const dirs = cgroupDirs(this.#cgroups, cgroupPath);
-    if (dirs.some((dir) => existsSync(dir))) await removeCgroup(this.#cgroups, cgroupPath);
+    if (this.#exists(cgroupPath)) await removeCgroup(this.#cgroups, cgroupPath);
+  }
+
+  #exists(cgroupPath: string): boolean {
+    return cgroupDirs(this.#cgroups, cgroupPath).some((dir) => existsSync(dir));
   }
 
   /** The bundle goes last: it tells a later daemon that something is left. */

@@ -26,7 +26,7 @@ import {
   type CgroupLayout,
   killCgroup,
   openProcess,
-  ranOutOfMemory,
+  oomKills,
   systemError,
 } from "../../linux/index.ts";
 import { ContainerIo } from "./container-io.ts";
@@ -391,7 +391,7 @@ export class ShimRuntime implements ContainerRuntime {
   async #ranOutOfMemory(id: string, { cgroupPath }: TaskFacts): Promise<boolean> {
     if (this.#outOfMemory.delete(id)) return true;
     if (cgroupPath === "") return false;
-    return (await ranOutOfMemory(this.#deps.cgroups, cgroupPath)) ?? false;
+    return ((await oomKills(this.#deps.cgroups, cgroupPath)) ?? 0) > 0;
   }
 
   async #writeBundle(bundle: ContainerBundle, facts: TaskFacts, options: Any): Promise<void> {

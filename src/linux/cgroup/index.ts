@@ -22,7 +22,7 @@ export {
 } from "./layout.ts";
 export { memoryInUse, refuseBelowUse } from "./memory-use.ts";
 export { rememberLimits } from "./remember.ts";
-export { oomKillsOfGone, parseOomKills, ranOutOfMemory } from "./oom.ts";
+export { oomKills, oomKillsOfGone, parseOomKills } from "./oom.ts";
 export { type CgroupResources, weightOfShares, writeResources } from "./resources.ts";
 export {
   adoptLimits,

@@ -4,18 +4,18 @@ import { errnoCode } from "../system-error.ts";
 import { type CgroupLayout, cgroupDirs, controllerDir, type LegacyCgroups } from "./layout.ts";
 
 /**
- * True when the kernel killed a process in the cgroup, or below it, for want of memory: of the
+ * How many processes in the cgroup, or below it, the kernel killed for want of memory: of the
  * container's own limit or of one above. To be asked before the cgroup goes; undefined after.
  */
-export async function ranOutOfMemory(
+export async function oomKills(
   layout: CgroupLayout,
   cgroupPath: string,
-): Promise<boolean | undefined> {
+): Promise<number | undefined> {
   const path =
     layout.version === "v2" ? unifiedEvents(layout, cgroupPath) : legacyEvents(layout, cgroupPath);
   if (path === undefined) return undefined;
   try {
-    return parseOomKills(await readFile(path, "latin1")) > 0;
+    return parseOomKills(await readFile(path, "latin1"));
   } catch (cause) {
     const code = errnoCode(cause);
     if (code === "ENOENT" || code === "ENODEV") return undefined;
