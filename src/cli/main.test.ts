@@ -144,3 +144,9 @@ test("serve fails with one clear line when its configuration is wrong or absent"
     });
   });
 });
+
+test("main() lets no text of an error move the cursor", async () => {
+  const { err } = await davit("no\u001b[2Jcommand\r");
+  assert.match(err, /no\?\[2Jcommand\?/);
+  assert.doesNotMatch(err, /[\u001b\r]/);
+});

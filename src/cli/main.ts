@@ -10,6 +10,7 @@ import type { Command } from "./command-line/command.ts";
 import { parseCommandLine } from "./command-line/parse.ts";
 import { UsageError } from "./command-line/usage-error.ts";
 import { serve } from "./commands/serve.ts";
+import { printableLines } from "./output/printable.ts";
 import { createTerminal, type Terminal } from "./output/terminal.ts";
 
 // The build sets it; running from the sources there is none.
@@ -42,7 +43,7 @@ export async function main(argv: readonly string[], terminal: Terminal): Promise
     }
   } catch (error) {
     const red = terminal.errStyle.red;
-    terminal.err(`${red("davit:")} ${messageOf(error)}\n`);
+    terminal.err(`${red("davit:")} ${printableLines(messageOf(error))}\n`);
     if (error instanceof CommandFailure) return error.exitCode;
     if (!(error instanceof UsageError)) return exitCode.failed;
     const topic = error.command === undefined ? "" : ` ${error.command.name}`;

@@ -126,10 +126,15 @@ test("davit cp copies both ways, and says what it cannot", () =>
       await sh(node.daemon, id, "cat /tmp/in/deep/file /tmp/renamed | wc -c"),
       "6000000",
     );
-    await sh(node.daemon, id, "ln -s /etc /tmp/in/link; mkfifo /tmp/in/fifo");
+    await sh(
+      node.daemon,
+      id,
+      "ln -s /etc /tmp/in/link; mkfifo /tmp/in/fifo \"/tmp/in/$(printf 'f\\033[2Jo')\"",
+    );
     const copied = await davit.run("cp", `${id}:/tmp/in`, folder.concat("/out"));
     assert.equal(copied.code, 0, copied.err);
     assert.match(copied.err, /left out: .*in\/link/);
+    assert.match(copied.err, /left out: .*in\/f\?\[2Jo is/);
     assert.equal(readFileSync(path.join(folder, "out/deep/file"), "utf8").length, 3_000_000);
     assert.equal(existsSync(path.join(folder, "out/link")), false);
     const missing = await davit.run("cp", `${id}:/no/such`, folder);

@@ -3,6 +3,7 @@ import { UsageError } from "../command-line/usage-error.ts";
 import { exitCode } from "../command-line/exit-code.ts";
 import { Objects } from "../objects/objects.ts";
 import { pickContainer } from "../objects/pick.ts";
+import { printable } from "../output/printable.ts";
 import { type Server, withServer } from "../server/session.ts";
 import { type CopyPlace, parseCopyPlace } from "../streams/copy-place.ts";
 
@@ -37,7 +38,7 @@ async function run(call: Call, server: Server): Promise<number> {
   const { copyFrom, copyTo } = await import("../streams/copy.ts");
   const { container } = await pickContainer(word, new Objects(server));
   const onSkipped = (path: string): void => {
-    call.terminal.err(`left out: ${path} is neither a file nor a folder\n`);
+    call.terminal.err(`left out: ${printable(path)} is neither a file nor a folder\n`);
   };
   const options = { server, containerId: container.id, onSkipped };
   await (source.container === undefined ? copyTo : copyFrom)(options, source.path, target.path);

@@ -1,6 +1,7 @@
 import type { Call } from "../command-line/command.ts";
 import { CommandFailure, exitCode, exitCodeOf } from "../command-line/exit-code.ts";
 import { kindOf, messageOf } from "../../base/errors.ts";
+import { printableLines } from "../output/printable.ts";
 
 /** Work on one of the operands, which a person knows by `name`. */
 export interface Task {
@@ -23,7 +24,7 @@ export async function forEach(call: Call, tasks: readonly Task[]): Promise<numbe
         terminal.out(`${name}\n`);
       } catch (error) {
         if (kindOf(error) === "canceled") throw error;
-        terminal.err(`${terminal.errStyle.red("davit:")} ${messageOf(error)}\n`);
+        terminal.err(`${terminal.errStyle.red("davit:")} ${printableLines(messageOf(error))}\n`);
         if (code === exitCode.done) code = exitCodeOf(error);
       }
     }),

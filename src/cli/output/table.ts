@@ -1,3 +1,4 @@
+import { printable } from "./printable.ts";
 import type { Style } from "./terminal.ts";
 
 /** A column of a table of `T`. */
@@ -19,7 +20,7 @@ export function formatTable<T>(
   { style, wide = false }: { readonly style: Style; readonly wide?: boolean },
 ): string {
   const shown = columns.filter((column) => wide || column.wide !== true);
-  const cells = items.map((item) => shown.map(({ of }) => oneLine(of(item))));
+  const cells = items.map((item) => shown.map(({ of }) => printable(of(item))));
   const widths = shown.map(({ title }, at) =>
     Math.max(title.length, ...cells.map((row) => row[at]?.length ?? 0)),
   );
@@ -41,9 +42,4 @@ export function formatTable<T>(
     line(cells[index] ?? [], (at, text) => shown[at]?.paint?.(item, style)(text) ?? text),
   );
   return titles + lines.join("");
-}
-
-/** Names and labels are the client's: control characters of theirs must not move the cursor. */
-function oneLine(text: string): string {
-  return text.replace(/[\u0000-\u001f\u007f-\u009f]/g, "?");
 }

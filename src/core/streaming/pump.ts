@@ -110,7 +110,10 @@ export async function drain(
   await beforeAbort(done, signal);
 }
 
-/** Carries a client's input with back-pressure, until stopped. Returns how to stop. */
+/**
+ * Carries a client's input with back-pressure, until stopped. Its end ends the sink, whichever way it
+ * came, and also when it had come before. Returns how to stop.
+ */
 export function feed(source: Readable | undefined, sink: Writable | undefined): () => void {
   if (source === undefined || sink === undefined) return () => undefined;
   // The process may close its stdin and go on: then what the client still sends is dropped.
@@ -123,10 +126,12 @@ export function feed(source: Readable | undefined, sink: Writable | undefined): 
   const onEnd = (): void => {
     if (isOpen(sink)) sink.end();
   };
-  source.on("data", onData).on("end", onEnd).on("error", onEnd);
+  source.on("data", onData).on("end", onEnd).on("error", onEnd).on("close", onEnd);
   sink.on("drain", resume).on("close", resume);
+  // A client that reset its stream before tells nothing more.
+  if (source.destroyed || source.readableEnded) onEnd();
   return () => {
-    source.off("data", onData).off("end", onEnd).off("error", onEnd);
+    source.off("data", onData).off("end", onEnd).off("error", onEnd).off("close", onEnd);
     source.on("error", () => undefined);
     sink.off("drain", resume).off("close", resume);
   };

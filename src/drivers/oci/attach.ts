@@ -1,5 +1,4 @@
 import type { Writable } from "node:stream";
-import { finished } from "node:stream/promises";
 import { setTimeout as delay } from "node:timers/promises";
 
 import { messageOf, RuntimeError } from "../../base/errors.ts";
@@ -42,30 +41,38 @@ export interface AttachTarget {
  * next one of its kind takes it over.
  */
 export class IdleAttachments {
-  readonly #idle = new Map<string, Set<DescriptorStream>>();
+  /** With each, what listens for its end meanwhile. */
+  readonly #idle = new Map<string, Map<DescriptorStream, () => void>>();
 
   take(id: string): DescriptorStream | undefined {
-    const sockets = this.#idle.get(id);
-    const [socket] = sockets ?? [];
-    if (socket !== undefined) sockets?.delete(socket);
-    if (sockets?.size === 0) this.#idle.delete(id);
-    socket?.removeAllListeners("close");
+    const [idle] = this.#idle.get(id) ?? [];
+    if (idle === undefined) return undefined;
+    const [socket, onEnd] = idle;
+    socket.off("end", onEnd).off("close", onEnd);
+    this.#forget(id, socket);
     return socket;
   }
 
   put(id: string, socket: DescriptorStream): void {
-    const sockets = this.#idle.get(id) ?? new Set();
-    this.#idle.set(id, sockets.add(socket));
+    const sockets = this.#idle.get(id) ?? new Map<DescriptorStream, () => void>();
+    const onEnd = (): void => {
+      this.#forget(id, socket);
+      socket.destroy();
+    };
+    this.#idle.set(id, sockets.set(socket, onEnd));
+    socket.on("end", onEnd).on("close", onEnd);
     socket.resume();
-    socket.once("end", () => socket.destroy());
-    socket.once("close", () => {
-      sockets.delete(socket);
-      if (sockets.size === 0) this.#idle.delete(id);
-    });
   }
 
   close(): void {
-    for (const sockets of this.#idle.values()) for (const socket of sockets) socket.destroy();
+    for (const sockets of this.#idle.values())
+      for (const socket of sockets.keys()) socket.destroy();
+  }
+
+  #forget(id: string, socket: DescriptorStream): void {
+    const sockets = this.#idle.get(id);
+    sockets?.delete(socket);
+    if (sockets?.size === 0) this.#idle.delete(id);
   }
 }
 
@@ -83,7 +90,7 @@ export async function attach(
   const mayIdle = types === undefined && client.stdin === "once";
   await operation.enter("connect");
   const idle = mayIdle ? deps.idle.take(target.id) : undefined;
-  const socket = idle ?? connectPackets(target.socket, packetBytes);
+  const socket = idle ?? connect(target);
   using sizes = new Sizes(client.streams.sizes);
   if (client.terminal) sizes.follow(resizer(target, deps.log));
   const stop = feed(types, socket);
@@ -97,9 +104,10 @@ export async function attach(
   };
   for (const sink of [stdout, stderr]) sink?.on("error", () => undefined);
   socket.on("data", onPacket);
+  using closing = new Closing(socket);
   try {
     await operation.enter("wait-for-end");
-    const over = Promise.race([endOf(socket, target.ended), behind.promise]);
+    const over = Promise.race([endOf(closing.closed, target.ended), behind.promise]);
     await beforeAbort(over, operation.signal);
     await finish([stdout, stderr], operation.signal);
   } finally {
@@ -119,9 +127,35 @@ function sinkOf(
   return byte === stderrByte ? stderr : undefined;
 }
 
+/** A connection that fails is closed: its error tells nothing more. */
+function connect(target: AttachTarget): DescriptorStream {
+  return connectPackets(target.socket, packetBytes).on("error", () => undefined);
+}
+
+/** Tells when conmon has closed a connection, and stops listening when disposed of. */
+class Closing implements Disposable {
+  readonly closed: Promise<undefined>;
+  readonly #socket: DescriptorStream;
+  readonly #onClosed: () => void;
+
+  constructor(socket: DescriptorStream) {
+    const { promise, resolve } = Promise.withResolvers<undefined>();
+    this.closed = promise;
+    this.#socket = socket;
+    this.#onClosed = () => {
+      resolve(undefined);
+    };
+    socket.on("end", this.#onClosed).on("close", this.#onClosed);
+    if (socket.destroyed || socket.readableEnded) resolve(undefined);
+  }
+
+  [Symbol.dispose](): void {
+    this.#socket.off("end", this.#onClosed).off("close", this.#onClosed);
+  }
+}
+
 /** conmon ends with its container, and its socket with it, unless it hangs. */
-async function endOf(socket: DescriptorStream, ended: Promise<unknown>): Promise<void> {
-  const closed = finished(socket, { writable: false }).catch(() => undefined);
+async function endOf(closed: Promise<unknown>, ended: Promise<unknown>): Promise<void> {
   await Promise.race([closed, ended]);
   await within(closed, drainMs);
 }

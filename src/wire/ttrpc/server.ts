@@ -47,6 +47,8 @@ export interface TtrpcServerOptions {
 const maxCalls = 1024;
 /** A peer that lets more than this of its answers lie is cut off. */
 const maxUnsentBytes = 64 * 1024 * 1024;
+/** What is told of a failure at most. */
+const maxMessageBytes = 64 * 1024;
 
 /** The entry of TtrpcServerOptions.methods for a method of a generated service. */
 export function unaryMethod<I extends DescMessage, O extends DescMessage>(
@@ -269,7 +271,7 @@ class Connection {
   }
 
   #fail(streamId: number, error: unknown): void {
-    const status = { code: grpcCodeOfKind[kindOf(error)], message: messageOf(error) };
+    const status = { code: grpcCodeOfKind[kindOf(error)], message: cut(messageOf(error)) };
     const bytes = toBinary(ResponseSchema, create(ResponseSchema, { status }));
     this.#write(encodeFrame({ streamId, type: frameType.response, flags: 0 }, bytes));
   }
@@ -279,4 +281,10 @@ class Connection {
     this.#socket.write(bytes);
     if (this.#socket.writableLength > maxUnsentBytes) this.close();
   }
+}
+
+/** A failure is told in any case: one that does not fit a frame without the rest of its words. */
+function cut(message: string): string {
+  const bytes = Buffer.from(message);
+  return bytes.length <= maxMessageBytes ? message : bytes.toString("utf8", 0, maxMessageBytes);
 }

@@ -104,6 +104,18 @@ describe("ttrpc, unary calls", () => {
     });
   });
 
+  it("cuts the words of a failure that a frame cannot hold, and serves on", async () => {
+    const words = `so much: ${"ü".repeat(maxDataBytes)}`;
+    const handle = (): Promise<never> => Promise.reject(new RuntimeError("not-found", words));
+    await serving({ Fail: { kind: "unary", handle }, Echo: echo }, async (client) => {
+      await assert.rejects(
+        client.unary(method("Fail"), bytes("")),
+        ofKind("not-found", /^so much: ü{1000,}.?$/),
+      );
+      assert.equal(text(await client.unary(method("Echo"), bytes("still"))), "still");
+    });
+  });
+
   it("says that there is no such method", async () => {
     await serving({}, async (client) => {
       await assert.rejects(client.unary(method("None"), bytes("")), ofKind("unimplemented"));

@@ -1,0 +1,10 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+
+import { printable, printableLines } from "./printable.ts";
+
+test("printable() and printableLines() leave no control character, and all others", () => {
+  const text = "ä\u001b[31m\u0000\u009b1A\r\t\u007f\n日";
+  assert.equal(printable(text), "ä?[31m??1A????日");
+  assert.equal(printableLines(text), "ä?[31m??1A?\t?\n日");
+});
