@@ -14,7 +14,8 @@
  * file system of its own for root, and gives up root and with it every capability: who takes it
  * over has gained nothing. It says so by a number on stdout: before, nobody may be let in.
  */
-#include <asm/unistd.h>
+#include "bare.h"
+
 #include <linux/sched.h>
 #include <linux/signal.h>
 
@@ -32,42 +33,7 @@
 #define MNT_DETACH 2
 #define PR_SET_NO_NEW_PRIVS 38
 
-static long call5(long number, long a, long b, long c, long d, long e) {
-#if defined(__x86_64__)
-  long result;
-  register long r10 __asm__("r10") = d;
-  register long r8 __asm__("r8") = e;
-  __asm__ volatile("syscall"
-                   : "=a"(result)
-                   : "a"(number), "D"(a), "S"(b), "d"(c), "r"(r10), "r"(r8)
-                   : "rcx", "r11", "memory");
-  return result;
-#elif defined(__aarch64__)
-  register long x8 __asm__("x8") = number;
-  register long x0 __asm__("x0") = a;
-  register long x1 __asm__("x1") = b;
-  register long x2 __asm__("x2") = c;
-  register long x3 __asm__("x3") = d;
-  register long x4 __asm__("x4") = e;
-  __asm__ volatile("svc 0"
-                   : "+r"(x0)
-                   : "r"(x8), "r"(x1), "r"(x2), "r"(x3), "r"(x4)
-                   : "memory");
-  return x0;
-#else
-#error "davit-holder knows x86_64 and aarch64"
-#endif
-}
-
-static long call4(long number, long a, long b, long c, long d) {
-  return call5(number, a, b, c, d, 0);
-}
-
 static unsigned long bit(int signal) { return 1UL << (signal - 1); }
-
-__attribute__((noreturn)) static void end(int code) {
-  for (;;) call4(__NR_exit_group, code, 0, 0, 0);
-}
 
 static void write_number(long number) {
   char text[24];
@@ -133,8 +99,7 @@ static void give_up_root(void) {
   }
 }
 
-/* The stack at the start of a program begins with the number of its arguments. */
-__attribute__((noreturn, used)) static void holder_main(const long *stack) {
+static void program_main(const long *stack) {
   /*
    * All signals stay blocked, which for PID 1 has a second use: the kernel drops a signal that init
    * has no handler for, but never a blocked one (sig_ignored() in kernel/signal.c).
@@ -162,9 +127,3 @@ __attribute__((noreturn, used)) static void holder_main(const long *stack) {
   }
   end(0);
 }
-
-#if defined(__x86_64__)
-__asm__(".globl _start\n_start: mov %rsp, %rdi\n and $-16, %rsp\n call holder_main\n");
-#else
-__asm__(".globl _start\n_start: mov x0, sp\n bl holder_main\n");
-#endif

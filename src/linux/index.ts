@@ -51,7 +51,7 @@ export {
   pinNamespaces,
   unpinNamespace,
 } from "./namespaces.ts";
-export { holderPath } from "./native.ts";
+export { holderPath, waiterPath } from "./native.ts";
 export { notifyService } from "./notify.ts";
 export { sealedProgram } from "./sealed-program.ts";
 export { ConsoleSocket, connectLoopback, connectPackets } from "./sockets.ts";

@@ -40,12 +40,13 @@ export function killProcessTree(
 
 /**
  * Kills those of `candidates` that are in the session which `leader` led, also when that is gone: its
- * pid is nobody else's as long as the session has a process.
+ * pid is nobody else's as long as the session has a process. Returns how many there were: what one of
+ * them started meanwhile may still be there then.
  */
-export function killSession(leader: number, candidates: readonly number[]): void {
-  for (const pid of candidates) {
-    if (sessionOf(pid) === leader) signalProcess(pid, SIGKILL);
-  }
+export function killSession(leader: number, candidates: readonly number[]): number {
+  const session = candidates.filter((pid) => sessionOf(pid) === leader);
+  for (const pid of session) signalProcess(pid, SIGKILL);
+  return session.length;
 }
 
 /** The children of all threads of a process (proc_pid_task_tid_children(5)); none when it is gone. */

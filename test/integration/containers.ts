@@ -41,10 +41,14 @@ export interface NodeOptions extends DaemonOptions {
 /** True where the suite runs its containers by a containerd shim (`shim-*.test.ts`), not by conmon. */
 export const byShim = process.env["DAVIT_TEST_HANDLER"] === "shim";
 
+/** True where the suite runs its containers by runc, not by crun (`runc-*.test.ts`). */
+const byRunc = process.env["DAVIT_TEST_HANDLER"] === "runc";
+
 /** What makes the handler that the suite is for the default one. */
 function handlerUnderTest(config: ConfigTable): ConfigTable {
-  if (!byShim) return {};
   const runtime = config["runtime"] as ConfigTable | undefined;
+  if (byRunc) return { runtime: { ...runtime, default_handler: "runc" } };
+  if (!byShim) return {};
   const handler = {
     runtime_type: "io.containerd.runc.v2",
     options: { BinaryName: "crun" },

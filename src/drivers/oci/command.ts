@@ -25,7 +25,7 @@ import {
 } from "../../linux/index.ts";
 import { within } from "./container-end.ts";
 import { endTree } from "./end-tree.ts";
-import { runtimeEnv, runtimeFailure, runtimeOptions, runtimeProgram } from "./runtime-command.ts";
+import { execProgram, runtimeEnv, runtimeFailure, runtimeOptions } from "./runtime-command.ts";
 
 /** The container that a command is run in. */
 export interface ExecTarget {
@@ -58,6 +58,9 @@ export const drainMs = 250;
 /** How long the answer to a timeout waits for the killed processes to be gone. */
 const killMs = 1_000;
 const killTries = 2;
+/** How often the processes of a session are looked for, until none is left. */
+const killRounds = 50;
+const betweenRoundsMs = 5;
 /** How long a command that nobody reads any more may take to end by itself, as shells do. */
 const hangUpMs = 500;
 /** How long a runtime that is about to start its command is waited for before both are killed. */
@@ -133,7 +136,7 @@ async function removeGroup({ cgroups }: ExecDeps, group: string, dir: string): P
 
 /** A command under way. */
 export class Command {
-  /** The OCI runtime that runs it, and ends with it. */
+  /** What runs it, and ends with it: see {@link execProgram}. */
   readonly child: Child;
   readonly #deps: ExecDeps;
   readonly #target: ExecTarget;
@@ -160,16 +163,15 @@ export class Command {
     this.#group = files.group;
     const { stdin, stdout, consoleSocket } = files.io;
     const subgroup = files.group?.slice(target.cgroupPath.length + 1);
+    const args = [
+      ...["--process", files.specFile],
+      ...(subgroup === undefined ? [] : ["--cgroup", subgroup]),
+      ...(consoleSocket === undefined ? [] : ["--console-socket", consoleSocket]),
+      target.id,
+    ];
+    const options = runtimeOptions(target.runtimeRoot, target.cgroupPath);
     this.child = spawnChild({
-      file: runtimeProgram(target.runtimePath),
-      args: [
-        ...runtimeOptions(target.runtimeRoot, target.cgroupPath),
-        "exec",
-        ...["--process", files.specFile, "--pid-file", files.pidFile],
-        ...(subgroup === undefined ? [] : ["--cgroup", subgroup]),
-        ...(consoleSocket === undefined ? [] : ["--console-socket", consoleSocket]),
-        target.id,
-      ],
+      ...execProgram(target.runtimePath, options, { pidFile: files.pidFile, args }),
       env: runtimeEnv,
       newSession: true,
       stdin,
@@ -225,7 +227,11 @@ export class Command {
     if (pid === undefined || this.#group !== undefined) return;
     const { cgroups, log } = this.#deps;
     try {
-      killSession(pid, await cgroupProcs(cgroups, this.#target.cgroupPath));
+      // What was just starting another one when it was listed has left that behind.
+      for (let round = 0; round < killRounds; round++) {
+        if (killSession(pid, await cgroupProcs(cgroups, this.#target.cgroupPath)) === 0) return;
+        await delay(betweenRoundsMs);
+      }
     } catch (error) {
       log.warn(`end session in container "${this.#target.id}": ${messageOf(error)}`);
     }

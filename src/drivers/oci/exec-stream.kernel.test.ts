@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { readdirSync, readFileSync } from "node:fs";
+import { readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { after, before, describe, test } from "node:test";
 
@@ -20,17 +20,26 @@ let host: TestHost;
 let runtime: OciRuntime;
 let id = "";
 
-before(async () => {
-  host = await TestHost.open();
-  runtime = await host.runtime();
-  id = (await host.start(runtime, { args: ["sh", "-c", "while :; do sleep 0.5; done"] })).id;
-});
-
-after(async () => {
-  await runtime.remove(id);
-  host.assertGone(id);
-  await host[Symbol.asyncDispose]();
-});
+/** crun waits for the command itself, runc does not: see execProgram(). */
+for (const runtimePath of ["crun", "runc"]) {
+  describe(runtimePath, () => {
+    before(async () => {
+      host = await TestHost.open();
+      runtime = await host.runtime();
+      const args = ["sh", "-c", "while :; do sleep 0.5; done"];
+      id = (await host.start(runtime, { args, runtimePath })).id;
+    });
+    after(async () => {
+      await runtime.remove(id);
+      host.assertGone(id);
+      await host[Symbol.asyncDispose]();
+    });
+    describe("OciRuntime.exec()", () => {
+      testExec(runtimePath);
+    });
+    describe("OciRuntime.exec() with a terminal", testTerminal);
+  });
+}
 
 const exec = (
   args: readonly string[],
@@ -49,6 +58,21 @@ const exec = (
     return await runtime.exec(options.id ?? id, spec, { streams, terminal }, under);
   });
 };
+/** Hands over what is no terminal. */
+const oddRuntime = `#!/bin/sh
+case " $* " in *" exec "*) ;; *) exec crun "$@" ;; esac
+exec python3 - "$@" <<'end'
+import array, os, socket, subprocess, sys
+value = lambda name: sys.argv[sys.argv.index(name) + 1]
+ours, theirs = os.pipe()
+command = subprocess.Popen(["sh", "-c", "sleep 0.2; exit 3"])
+open(value("--pid-file"), "w").write(str(command.pid))
+console = socket.socket(socket.AF_UNIX)
+console.connect(value("--console-socket"))
+os.write(theirs, b"said")
+console.sendmsg([b"x"], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [ours]))])
+end
+`;
 const sh = (script: string): readonly string[] => ["sh", "-c", script];
 
 /** The processes of the container but its own: PID 1 and the sleep that it waits for. */
@@ -74,7 +98,7 @@ function commandLine(pid: number): string {
   }
 }
 
-describe("OciRuntime.exec()", () => {
+function testExec(runtimePath: string): void {
   test("carries three streams and the exit code", async () => {
     const client = new TestClient();
     client.stdin.end("typed");
@@ -200,7 +224,7 @@ describe("OciRuntime.exec()", () => {
 
   test("ends with its container", async () => {
     for (const terminal of [false, true]) {
-      const { id: short } = await host.start(runtime, { args: ["sleep", "1000"] });
+      const { id: short } = await host.start(runtime, { args: ["sleep", "1000"], runtimePath });
       const client = new TestClient();
       const options = { id: short, terminal };
       const end = exec(sh("echo on; sleep 36"), client.streams("stdout"), options);
@@ -230,9 +254,9 @@ describe("OciRuntime.exec()", () => {
     assert.equal(holdings().children, holding.children);
     await assertNothingLeft();
   });
-});
+}
 
-describe("OciRuntime.exec() with a terminal", () => {
+function testTerminal(): void {
   const terminal = true;
 
   test("is one, with the client's size before the command begins, and follows it", async () => {
@@ -270,6 +294,18 @@ describe("OciRuntime.exec() with a terminal", () => {
     assert.equal((await interrupted).exitCode, 130);
   });
 
+  test("goes on with a terminal that takes no size", async () => {
+    const script = join(host.folder, "odd");
+    writeFileSync(script, oddRuntime, { mode: 0o755 });
+    const { id: odd } = await host.start(runtime, { args: ["sleep", "1000"], runtimePath: script });
+    const client = new TestClient();
+    client.resize({ width: 80, height: 24 });
+    const end = exec(["true"], client.streams("stdout"), { terminal, id: odd });
+    assert.deepEqual([(await end).exitCode, client.stdout.text], [3, "said"]);
+    await runtime.remove(odd);
+    host.assertGone(odd);
+  });
+
   test("cuts nothing of a huge output", async () => {
     const client = new TestClient();
     const end = await exec(["seq", "1", "200000"], client.streams("stdout"), { terminal });
@@ -277,4 +313,4 @@ describe("OciRuntime.exec() with a terminal", () => {
     const lines = Array.from({ length: 200_000 }, (_, n) => `${n + 1}\r\n`).join("");
     assert.equal(client.stdout.text, lines);
   });
-});
+}

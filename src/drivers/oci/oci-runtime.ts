@@ -1,7 +1,7 @@
 import { writeFileSync } from "node:fs";
 import { mkdir, readdir, readFile, writeFile } from "node:fs/promises";
 
-import { kindOf, messageOf, RuntimeError } from "../../base/errors.ts";
+import { messageOf, RuntimeError } from "../../base/errors.ts";
 import type { Logger } from "../../base/logger.ts";
 import { beforeAbort } from "../../base/rollback.ts";
 import { SingleFlight } from "../../base/single-flight.ts";
@@ -32,11 +32,9 @@ import {
   systemError,
 } from "../../linux/index.ts";
 import { attach, IdleAttachments } from "./attach.ts";
-import type { ExecTarget } from "./command.ts";
 import { awaitEnd, type Watched, within } from "./container-end.ts";
 import { endTree } from "./end-tree.ts";
-import { execStream } from "./exec-stream.ts";
-import { execSync } from "./exec-sync.ts";
+import { type ExecContainer, Execs, explainEnd } from "./execs.ts";
 import { giveUpRoomForExits, keepRoomForExits } from "./exits.ts";
 import { type Facts, readFacts, writeFacts } from "./facts.ts";
 import { startMonitor, warnWithoutMonitor } from "./monitor.ts";
@@ -59,27 +57,20 @@ interface Deps {
 }
 
 /** A container that this daemon has started or taken up. */
-interface Kept {
-  readonly facts: Facts;
-  /** Undefined: ended before it was taken up. */
-  readonly process: Watched | undefined;
+interface Kept extends ExecContainer {
   /** Undefined: ended before the container was taken up. */
   readonly monitor: Watched | undefined;
-  readonly hostPids: boolean;
   readonly exit: Promise<ContainerExit>;
   /**
    * Set when no process is left: true when nothing but files is. Nobody who waits for the end waits
    * for this, too: it is the OCI runtime's own record, which takes a process to remove.
    */
   cleared: Promise<boolean> | undefined;
-  /** True from the moment on in which all of it was to be killed. */
   killed: boolean;
   /** Lets go of what is watched. */
   release(): void;
 }
 
-/** A container that ends takes its commands along, and these may be seen to end before it. */
-const execEndMs = 100;
 const SIGKILL = 9;
 /** How long each part of an undoing may take, so that all of it stays below 5 s. */
 const undoMs = 1_500;
@@ -96,6 +87,7 @@ export class OciRuntime implements ContainerRuntime {
   readonly #places: Places;
   readonly #remains: Remains;
   readonly #kept = new Map<string, Kept>();
+  readonly #execs: Execs;
   readonly #idle = new IdleAttachments();
   readonly #killing = new SingleFlight();
   /** conmons that were there before us, for containers that nobody loads. */
@@ -109,6 +101,7 @@ export class OciRuntime implements ContainerRuntime {
     this.#deps = deps;
     this.#places = places;
     this.#remains = new Remains(deps, places);
+    this.#execs = new Execs(deps, places);
     this.#earlier = earlier;
   }
 
@@ -254,7 +247,7 @@ export class OciRuntime implements ContainerRuntime {
   }
 
   async execSync(id: string, spec: string, operation: Operation): Promise<ExecResult> {
-    return this.#inContainer(id, (target) => execSync(this.#execDeps(), target, spec, operation));
+    return this.#execs.sync(id, this.#get(id, "run command in"), spec, operation);
   }
 
   async exec(
@@ -263,9 +256,7 @@ export class OciRuntime implements ContainerRuntime {
     client: ProcessClient,
     operation: Operation,
   ): Promise<ExecEnd> {
-    return this.#inContainer(id, (target) =>
-      execStream(this.#execDeps(), { target, spec, client }, operation),
-    );
+    return this.#execs.stream(id, this.#get(id, "run command in"), { spec, client }, operation);
   }
 
   async attach(id: string, client: AttachedClient, operation: Operation): Promise<void> {
@@ -456,22 +447,6 @@ export class OciRuntime implements ContainerRuntime {
     }
   }
 
-  /** Runs a command; its failure is told as what it is when the container has ended meanwhile. */
-  async #inContainer<T>(id: string, run: (target: ExecTarget) => Promise<T>): Promise<T> {
-    const kept = this.#get(id, "run command in");
-    const { facts, hostPids } = kept;
-    const runtimeRoot = this.#places.runtimeRoot(facts.runtimePath);
-    return explainEnd(kept, `run command in container "${id}"`, () =>
-      run({ id, ...facts, runtimeRoot, hostPids }),
-    );
-  }
-
-  #execDeps(): Parameters<typeof execStream>[0] {
-    const { cgroups, log } = this.#deps;
-    const { execs, consoles } = this.#places;
-    return { folder: execs, consoles, cgroups, log };
-  }
-
   async #facts(id: string): Promise<Facts | undefined> {
     return this.#kept.get(id)?.facts ?? readFacts(this.#places.file(id, "facts.json"));
   }
@@ -480,19 +455,6 @@ export class OciRuntime implements ContainerRuntime {
     const kept = this.#kept.get(id);
     if (kept !== undefined) return kept;
     throw new RuntimeError("not-found", `${doing} container "${id}": it is not running here`);
-  }
-}
-
-/** A runtime that works on a container that is killed finds its cgroup, namespaces or command gone. */
-async function explainEnd<T>(kept: Kept, doing: string, work: () => Promise<T>): Promise<T> {
-  try {
-    return await work();
-  } catch (cause) {
-    if (!["unknown", "not-found"].includes(kindOf(cause))) throw cause;
-    const ended = kept.process === undefined || kept.killed;
-    if (!ended && !(await within(kept.process.exited, execEndMs))) throw cause;
-    const text = `${doing}: the container has ended meanwhile`;
-    throw new RuntimeError("failed-precondition", text, { cause });
   }
 }
 

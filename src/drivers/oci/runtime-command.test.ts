@@ -2,13 +2,35 @@ import assert from "node:assert/strict";
 import { describe, test } from "node:test";
 
 import { isKind } from "../../base/errors.ts";
+import { waiterPath } from "../../linux/index.ts";
 import {
+  execProgram,
   parseSyncMessage,
   programPath,
   runtimeFailure,
   runtimeOptions,
   runtimeWords,
 } from "./runtime-command.ts";
+
+describe("execProgram()", () => {
+  const exec = { pidFile: "/run/pid", args: ["--process", "/run/spec", "id"] };
+
+  test("lets only a crun wait for the command itself", () => {
+    for (const path of ["/usr/bin/crun-wasm", "/usr/bin/krun"]) {
+      assert.deepEqual(execProgram(path, ["--root", "/run/r"], exec), {
+        file: path,
+        args: "--root /run/r exec --pid-file /run/pid --process /run/spec id".split(" "),
+      });
+    }
+    for (const path of ["/usr/sbin/runc", "/opt/crunch", "/opt/crun/youki"]) {
+      const command = `/run/pid ${path} --root /run/r exec --detach --pid-file /run/pid --process /run/spec id`;
+      assert.deepEqual(execProgram(path, ["--root", "/run/r"], exec), {
+        file: waiterPath(),
+        args: command.split(" "),
+      });
+    }
+  });
+});
 
 describe("parseSyncMessage()", () => {
   test("reads a pid, and a failure with the runtime's words", () => {

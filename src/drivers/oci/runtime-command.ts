@@ -2,7 +2,7 @@ import { basename } from "node:path";
 
 import { messageOf, RuntimeError } from "../../base/errors.ts";
 import { isScope } from "../../core/sandbox/index.ts";
-import { findProgram, type RunResult, run, sealedProgram } from "../../linux/index.ts";
+import { findProgram, type RunResult, run, sealedProgram, waiterPath } from "../../linux/index.ts";
 
 /** How long a runtime may take to read its own files. */
 const stateMs = 5_000;
@@ -36,6 +36,29 @@ export function runtimeProgram(path: string): string {
  */
 export function runtimeOptions(root: string, cgroupPath: string): readonly string[] {
   return ["--root", root, ...(isScope(cgroupPath) ? ["--systemd-cgroup"] : [])];
+}
+
+/**
+ * What to start for `exec` with these arguments behind it: it has the command's stdin, stdout and
+ * stderr, hands its terminal over, and ends with it, and with its exit code.
+ *
+ * crun does all that. Another runtime is told to leave once the command runs, and a small program
+ * waits in its place. NOTE(runc): it hands a terminal over only if it need not wait; and where it waits, it
+ * carries all streams through itself, does not end as long as anything that the command left behind
+ * has them open, and kills a command that closes its stdin while more comes (SIGPIPE, passed on).
+ */
+export function execProgram(
+  runtimePath: string,
+  options: readonly string[],
+  exec: { readonly pidFile: string; readonly args: readonly string[] },
+): { readonly file: string; readonly args: readonly string[] } {
+  const file = runtimeProgram(runtimePath);
+  const args = ["--pid-file", exec.pidFile, ...exec.args];
+  if (/^(crun|krun)(-|$)/.test(basename(runtimePath))) {
+    return { file, args: [...options, "exec", ...args] };
+  }
+  const detached = [file, ...options, "exec", "--detach", ...args];
+  return { file: waiterPath(), args: [exec.pidFile, ...detached] };
 }
 
 /** A verb of an OCI runtime to run to its end. */

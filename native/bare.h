@@ -1,0 +1,54 @@
+/*
+ * For the small programs without a C library: system calls, and the start of a program. Each includes
+ * this once and has a function program_main, which gets the stack as the kernel made it (number of arguments,
+ * arguments, NULL, environment, NULL) and does not return.
+ */
+#ifndef DAVIT_BARE_H
+#define DAVIT_BARE_H
+
+#include <asm/unistd.h>
+
+static long call5(long number, long a, long b, long c, long d, long e) {
+#if defined(__x86_64__)
+  long result;
+  register long r10 __asm__("r10") = d;
+  register long r8 __asm__("r8") = e;
+  __asm__ volatile("syscall"
+                   : "=a"(result)
+                   : "a"(number), "D"(a), "S"(b), "d"(c), "r"(r10), "r"(r8)
+                   : "rcx", "r11", "memory");
+  return result;
+#elif defined(__aarch64__)
+  register long x8 __asm__("x8") = number;
+  register long x0 __asm__("x0") = a;
+  register long x1 __asm__("x1") = b;
+  register long x2 __asm__("x2") = c;
+  register long x3 __asm__("x3") = d;
+  register long x4 __asm__("x4") = e;
+  __asm__ volatile("svc 0"
+                   : "+r"(x0)
+                   : "r"(x8), "r"(x1), "r"(x2), "r"(x3), "r"(x4)
+                   : "memory");
+  return x0;
+#else
+#error "davit's own programs know x86_64 and aarch64"
+#endif
+}
+
+static long call4(long number, long a, long b, long c, long d) {
+  return call5(number, a, b, c, d, 0);
+}
+
+__attribute__((noreturn)) static void end(int code) {
+  for (;;) call4(__NR_exit_group, code, 0, 0, 0);
+}
+
+__attribute__((noreturn, used)) static void program_main(const long *stack);
+
+#if defined(__x86_64__)
+__asm__(".globl _start\n_start: mov %rsp, %rdi\n and $-16, %rsp\n call program_main\n");
+#else
+__asm__(".globl _start\n_start: mov x0, sp\n bl program_main\n");
+#endif
+
+#endif

@@ -1,0 +1,60 @@
+/*
+ * Runs a program that starts a process and leaves it, and ends as that process does: for an OCI
+ * runtime's "exec --detach". As a subreaper it becomes the parent of what its child leaves behind, and
+ * only a parent is told an exit code (prctl(2), wait(2)). It reads and writes nothing, so that whoever
+ * else has its stdin, stdout and stderr has them as they are.
+ *
+ * Arguments: the path of the file to which the program writes the process's pid; the program's path; its
+ * arguments. For exit codes see waiterPath() in src/linux/native.ts.
+ */
+#include "bare.h"
+
+#include <linux/errno.h>
+#include <linux/fcntl.h>
+#include <linux/signal.h>
+
+#define PR_SET_CHILD_SUBREAPER 36
+enum { NO_PROCESS = 126, NO_PROGRAM = 127 };
+
+/* What a shell would say of it. */
+static int wait_for(long pid) {
+  int status = 0;
+  for (;;) {
+    long ended = call4(__NR_wait4, pid, (long)&status, 0, 0);
+    if (ended == pid) break;
+    if (ended != -EINTR) end(NO_PROCESS);
+  }
+  int signal = status & 0x7f;
+  return signal == 0 ? (status >> 8) & 0xff : 128 + signal;
+}
+
+/* 0 when there is none. The program renames the file into place, so that it is there as a whole. */
+static long read_pid(const char *path) {
+  char text[24];
+  long pid = 0;
+  long fd = call4(__NR_openat, AT_FDCWD, (long)path, O_RDONLY | O_CLOEXEC, 0);
+  if (fd < 0) return 0;
+  long length = call4(__NR_read, fd, (long)text, sizeof text, 0);
+  call4(__NR_close, fd, 0, 0, 0);
+  for (long i = 0; i < length && text[i] >= '0' && text[i] <= '9'; i++) {
+    pid = pid * 10 + (text[i] - '0');
+  }
+  return pid;
+}
+
+static void program_main(const long *stack) {
+  long count = stack[0];
+  const long *arguments = stack + 1;
+  if (count < 3 || call4(__NR_prctl, PR_SET_CHILD_SUBREAPER, 1, 0, 0) < 0) end(NO_PROCESS);
+  long program = call4(__NR_clone, SIGCHLD, 0, 0, 0);
+  if (program < 0) end(NO_PROCESS);
+  if (program == 0) {
+    call4(__NR_execve, arguments[2], (long)(arguments + 2), (long)(arguments + count + 1), 0);
+    end(NO_PROGRAM);
+  }
+  /* Nobody else is waited for before it has told its process: that may have ended already. */
+  int code = wait_for(program);
+  if (code != 0) end(code);
+  long pid = read_pid((const char *)arguments[1]);
+  end(pid > 0 ? wait_for(pid) : NO_PROCESS);
+}
