@@ -4,7 +4,8 @@
  */
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { churn, slope } from "../integration/churn-run.ts";
+import { churn } from "../integration/churn-run.ts";
+import { growth } from "../support/growth.ts";
 
 const pods = 1_000;
 
@@ -20,12 +21,7 @@ const fdsPerPod = 0.01;
 
 test(`${pods} pods with callers that go away, ask twice and interfere leave nothing and take nothing`, async (t) => {
   const looks = await churn(t, { pods, parallel: 8, lookEvery: 50 });
-  const second = looks.filter((look) => look.pods >= pods / 2);
-  const grows = {
-    heap: slope(second, "heap"),
-    resident: slope(second, "resident"),
-    fds: slope(second, "fds"),
-  };
+  const grows = growth(looks);
   t.diagnostic(`a pod of the second half adds ${JSON.stringify(grows)}`);
   assert.ok(grows.heap <= heapBytesPerPod, `${grows.heap} bytes of heap a pod`);
   assert.ok(grows.resident <= residentBytesPerPod, `${grows.resident} bytes of memory a pod`);

@@ -1,11 +1,12 @@
 /** A churn of pods against a daemon, and the judgement of what it left: for a sample and in full. */
 import assert from "node:assert/strict";
-import { readdirSync, rmSync } from "node:fs";
+import { rmSync } from "node:fs";
 import path from "node:path";
 import type { TestContext } from "node:test";
 import { type PodSandboxConfig, Protocol } from "../../src/gen/runtime/v1/api_pb.ts";
 import { Churn } from "../support/churn.ts";
 import { DaemonMemory } from "../support/daemon-memory.ts";
+import { type Look, lookAt } from "../support/growth.ts";
 import { portmapKeeps, withLeakCheck } from "../support/leaks.ts";
 import { chooseSeed, Random } from "../support/random.ts";
 import { busybox, Node } from "./containers.ts";
@@ -24,16 +25,6 @@ import {
 /** Short, so that what nobody came back for is taken down within the test. */
 const holdSeconds = 2;
 const firstHostPort = 20_000;
-
-/** What the daemon holds after a number of pods. */
-export interface Look {
-  readonly pods: number;
-  /** Bytes. */
-  readonly heap: number;
-  /** Bytes. */
-  readonly resident: number;
-  readonly fds: number;
-}
 
 /** How much there is of it. */
 export interface ChurnSize {
@@ -78,8 +69,7 @@ export async function churn(t: TestContext, size: ChurnSize): Promise<readonly L
   // The first pod with a port of the host may come late.
   await withLeakCheck(t, { ...options, allow: { ...allow, ...portmapKeeps } }, async () => {
     for (let pods = size.lookEvery; ; pods += size.lookEvery) {
-      const fds = readdirSync(`/proc/${daemon.pid}/fd`).length;
-      looks.push({ pods, ...(await memory.use()), fds });
+      looks.push(await lookAt(daemon.pid, memory, pods));
       if (pods >= size.pods) break;
       await run.lives(size.lookEvery, size.parallel);
       await untilQuiet(node);
@@ -117,13 +107,4 @@ async function untilQuiet({ daemon }: Node): Promise<void> {
   }
   assert.deepEqual(await listIds(daemon), []);
   assert.deepEqual((await daemon.client.runtime.listContainers({})).containers, []);
-}
-
-/** What a pod adds, by the line that fits these looks best (least squares). */
-export function slope(looks: readonly Look[], of: "heap" | "resident" | "fds"): number {
-  const meanX = looks.reduce((sum, { pods }) => sum + pods, 0) / looks.length;
-  const meanY = looks.reduce((sum, look) => sum + look[of], 0) / looks.length;
-  const xy = looks.reduce((sum, look) => sum + (look.pods - meanX) * (look[of] - meanY), 0);
-  const xx = looks.reduce((sum, { pods }) => sum + (pods - meanX) ** 2, 0);
-  return xy / xx;
 }
