@@ -20,16 +20,31 @@ export interface Started {
   readonly ms: number;
 }
 
+/** What a container can be asked for with. */
+export interface ContainerOptions {
+  /** Instead of a sleep. */
+  readonly command?: readonly string[];
+  /** Clients may attach to its stdin. */
+  readonly stdin?: boolean;
+  /** It may take all CPUs that its pod has. */
+  readonly unlimitedCpu?: boolean;
+}
+
 /** Makes the folder of the container's log, which a kubelet does before it calls. */
 export async function prepareLog(pod: { config: RunningPod["config"] }): Promise<void> {
   await mkdir(path.join(pod.config.logDirectory, "main"), { recursive: true });
 }
 
 /** Creates and starts a container, and makes sure that its process runs. */
-export async function startContainer(side: Side, pod: RunningPod, image: string): Promise<Started> {
+export async function startContainer(
+  side: Side,
+  pod: RunningPod,
+  image: string,
+  options: ContainerOptions = {},
+): Promise<Started> {
   await prepareLog(pod);
   const { runtime } = side.server.client;
-  const config = containerConfig(image);
+  const config = containerConfig(image, options);
   let containerId = "";
   const ms = await timed(async () => {
     const request = { podSandboxId: pod.id, config, sandboxConfig: pod.config };
@@ -47,8 +62,9 @@ export async function fillWithContainers(
   side: Side,
   count: number,
   image: string,
+  runtimeHandler = "",
 ): Promise<readonly RunningPod[]> {
-  const pods = await side.pods.fill(count);
+  const pods = await side.pods.fill(count, runtimeHandler);
   const left = [...pods];
   const worker = async (): Promise<void> => {
     for (let pod = left.pop(); pod !== undefined; pod = left.pop()) {
@@ -59,17 +75,21 @@ export async function fillWithContainers(
   return pods;
 }
 
-function containerConfig(image: string): MessageInitShape<typeof ContainerConfigSchema> {
+function containerConfig(
+  image: string,
+  options: ContainerOptions,
+): MessageInitShape<typeof ContainerConfigSchema> {
+  const quota = { cpuPeriod: 100_000n, cpuQuota: 50_000n };
   return {
     metadata: { name: "main" },
     image: { image },
-    command: ["/bin/busybox", "sleep", "3600"],
+    command: [...(options.command ?? ["/bin/busybox", "sleep", "3600"])],
+    stdin: options.stdin ?? false,
     logPath: "main/0.log",
     linux: {
       resources: {
         cpuShares: 256n,
-        cpuPeriod: 100_000n,
-        cpuQuota: 50_000n,
+        ...(options.unlimitedCpu === true ? {} : quota),
         memoryLimitInBytes: memoryLimitBytes,
       },
       securityContext: { namespaceOptions: { pid: NamespaceMode.CONTAINER } },

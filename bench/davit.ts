@@ -4,6 +4,9 @@ import path from "node:path";
 import { pluginDir, writeNetwork } from "./network.ts";
 import { Server } from "./server.ts";
 
+/** The handler whose containers run by Debian's runc v2 shim, as all of the measured containerd's do. */
+export const shimHandler = "shim";
+
 /** What tells one davit from another. */
 export interface DavitOptions {
   readonly name: string;
@@ -52,6 +55,10 @@ export async function prepareDavit(options: DavitOptions): Promise<Server> {
     `bin_dirs = [${text(pluginDir)}]`,
     "[runtime]",
     'default_handler = "crun"',
+    `[runtime.handlers.${shimHandler}]`,
+    'runtime_type = "io.containerd.runc.v2"',
+    `[runtime.handlers.${shimHandler}.options]`,
+    'BinaryName = "/usr/bin/crun"',
   ];
   await writeFile(config, `${lines.join("\n")}\n`);
   return new Server({

@@ -33,6 +33,35 @@ const done: readonly (readonly [title: string, text: string])[] = [
     "ListContainerStats",
     "cgroup files read by one native call a container, many at once; a sample serves everybody for 1 s, with its own time; encoded once",
   ],
+  [
+    "Exec(true) over",
+    "as ExecSync: `crun exec` by itself, its pipes read by the daemon, no shim and no fifos between",
+  ],
+  [
+    "Exec: output over",
+    "one copy of the pipe less than by a shim; 64 KiB frames written as a vector, back-pressure and no queue",
+  ],
+  ["Exec: input over", "as its output"],
+  ["Attach", "conmon's socket, opened by the addon"],
+  ["one more connection of a PortForward", "as PortForward"],
+  [
+    "PortForward",
+    "the socket is made in the pod's namespace by one native call, without a process; each direction ends for itself",
+  ],
+  ["pods by conmon: memory", "conmon (C) for a container, no process for a pod"],
+  ["pods by conmon", "as above: the same calls as in the rows without a handler"],
+  [
+    "pods by the runc v2 shim: StopContainer",
+    "the task's kill and exit event; its deletion runs behind the answer",
+  ],
+  [
+    "pods by the runc v2 shim: memory",
+    "no pause process and no container of it; the shim itself is Debian's",
+  ],
+  [
+    "pods by the runc v2 shim",
+    "no pause process, and so no task of it; the shim is started for the first container",
+  ],
   ["8 pods at once", "CNI calls side by side, at most 8; no process but conmon and crun for a pod"],
   ["8 sandboxes at once", "as RunPodSandbox"],
   ["50 sandboxes at once", "CNI calls bounded, so that the machine is not flooded with plugins"],

@@ -21,6 +21,8 @@ const cpuPeriodUs = 100_000n;
 export interface PodOptions {
   /** A port of the host that leads to port 80 of the pod. */
   readonly hostPort?: number;
+  /** It may take all CPUs, so that what is measured is the server and not the limit. */
+  readonly unlimitedCpu?: boolean;
 }
 
 /** A pod that has its cgroup and its log folder, which a kubelet makes before it calls. */
@@ -59,8 +61,7 @@ export class Pods {
     await createCgroup(this.#layout, cgroup);
     await writeResources(this.#layout, cgroup, {
       cpuShares: 512n,
-      cpuPeriod: cpuPeriodUs,
-      cpuQuota: cpuPeriodUs,
+      ...quota(options),
       memoryLimitBytes,
     });
     const logDirectory = path.join(this.#logs, `default_${name}_${uid}`);
@@ -68,11 +69,12 @@ export class Pods {
     return { cgroup, config: podConfig({ name, uid, cgroup, logDirectory, ...options }) };
   }
 
-  async run(prepared: PreparedPod): Promise<RunningPod> {
+  /** RunPodSandbox; with the server's default handler unless one is named. */
+  async run(prepared: PreparedPod, runtimeHandler = ""): Promise<RunningPod> {
     let id = "";
     const runMs = await timed(async () => {
-      const { config } = prepared;
-      id = (await this.#server.client.runtime.runPodSandbox({ config })).podSandboxId;
+      const request = { config: prepared.config, runtimeHandler };
+      id = (await this.#server.client.runtime.runPodSandbox(request)).podSandboxId;
     });
     return { ...prepared, id, runMs };
   }
@@ -102,10 +104,10 @@ export class Pods {
   }
 
   /** Makes so many pods, some at a time. */
-  async fill(count: number): Promise<readonly RunningPod[]> {
+  async fill(count: number, runtimeHandler = ""): Promise<readonly RunningPod[]> {
     const made: RunningPod[] = [];
     await someAtATime(count, async () => {
-      made.push(await this.run(await this.prepare()));
+      made.push(await this.run(await this.prepare(), runtimeHandler));
     });
     return made;
   }
@@ -129,6 +131,10 @@ async function someAtATime(count: number, work: () => Promise<void>): Promise<vo
     while (left-- > 0) await work();
   };
   await Promise.all(Array.from({ length: 4 }, worker));
+}
+
+function quota({ unlimitedCpu }: PodOptions): { cpuPeriod?: bigint; cpuQuota?: bigint } {
+  return unlimitedCpu === true ? {} : { cpuPeriod: cpuPeriodUs, cpuQuota: cpuPeriodUs };
 }
 
 interface PodFields extends PodOptions {
@@ -173,8 +179,7 @@ function podConfig(pod: PodFields): PodSandboxConfig {
       },
       resources: {
         cpuShares: 512n,
-        cpuPeriod: cpuPeriodUs,
-        cpuQuota: cpuPeriodUs,
+        ...quota(pod),
         memoryLimitInBytes: memoryLimitBytes,
       },
     },

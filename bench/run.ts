@@ -20,13 +20,17 @@ import { hostPort, lifecycle } from "./rows/lifecycle.ts";
 import { memory } from "./rows/memory.ts";
 import { pull } from "./rows/pull.ts";
 import { restart } from "./rows/restart.ts";
+import { shims } from "./rows/shims.ts";
 import { startUp } from "./rows/start-up.ts";
+import { streaming } from "./rows/streaming.ts";
 import type { Server } from "./server.ts";
 
 const groups: readonly RowGroup[] = [
   lifecycle,
   hostPort,
   containers,
+  streaming,
+  shims,
   atOnce,
   answers,
   memory,
