@@ -23,6 +23,7 @@ const taker = `${busybox} dd of=/dev/null iflag=fullblock ${pieces.join(" ")} st
 const taken = "ok\n";
 const ports = { echo: 7, taker: 9, zeroes: 19 };
 const patienceMs = 10_000;
+const retryMs = 20;
 
 type Way = "out" | "out-websocket" | "in" | "forward-out" | "forward-in";
 type What = "exec" | "exec-websocket" | "attach" | "forward" | "more" | Way | `cpu ${Way}`;
@@ -81,7 +82,8 @@ async function untilListening(
   place: Place,
   use: (session: PortForward) => Promise<unknown>,
 ): Promise<void> {
-  for (const begin = performance.now(); ; await sleep(20)) {
+  const begin = performance.now();
+  for (;;) {
     const session = await forward(side, place);
     try {
       await use(session);
@@ -91,6 +93,7 @@ async function untilListening(
     } finally {
       session.close();
     }
+    await sleep(retryMs);
   }
 }
 

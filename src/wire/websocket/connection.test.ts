@@ -68,6 +68,23 @@ test("frames have the bytes of the RFC's examples", async () => {
   assert.equal(joined(pieces), "Hello");
 });
 
+test("frames are masked alike in pieces of any length, wherever these lie in memory", async () => {
+  const text = Buffer.from(Array.from({ length: 1000 }, (_, i) => i & 0xff));
+  for (let pieceBytes = 60; pieceBytes < 140; pieceBytes += 3) {
+    const { peer, pieces } = open();
+    const sent = Buffer.concat(frameParts(opcode.binary, [text], true));
+    const [mask, payload] = [sent.subarray(4, 8), sent.subarray(8)];
+    for (const [i, byte] of payload.entries()) assert.equal(byte ^ (mask[i & 3] ?? 0), text[i]);
+    for (let from = 0; from < sent.length; from += pieceBytes) {
+      const place = Buffer.alloc(pieceBytes + 8);
+      const length = sent.copy(place, from % 7, from, from + pieceBytes);
+      peer.write(place.subarray(from % 7, (from % 7) + length));
+    }
+    await settled();
+    assert.deepEqual(Buffer.concat(pieces.map(({ piece }) => piece)), text);
+  }
+});
+
 test("WebSocketConnection takes a message in any pieces, with controls between them", async () => {
   const { peer, pieces, sent } = open();
   const bytes = Buffer.concat([
