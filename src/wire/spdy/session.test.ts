@@ -159,6 +159,37 @@ test("SpdySession: the reset of one stream leaves the others alone", async () =>
   client.destroy();
 });
 
+test("SpdySession: what came whole before a reset can be read after it", async () => {
+  const { client, accepted } = whole();
+  const stream = await client.openStream(headers("stdout"));
+  const server = await accepted();
+  server.end("to its end");
+  await once(server, "finish");
+  server.destroy();
+  await settled();
+  assert.equal(client.streamCount, 0, "the reset has come");
+  assert.equal(await text(stream), "to its end");
+});
+
+test("SpdySession.end() resets none of the streams that it has ended", async () => {
+  const { session, peer, streams } = half();
+  const sent: Buffer[] = [];
+  peer.on("data", (chunk: Buffer) => sent.push(chunk));
+  peer.write(synStreamFrame(1, new HeaderWriter().write(headers("stdout"))));
+  await settled();
+  const [stream] = streams;
+  assert.ok(stream !== undefined);
+  stream.end("all");
+  await once(stream, "finish");
+  // The client has not ended its half, as none does whose stream is an output.
+  session.end();
+  await settled();
+  assert.ok(stream.destroyed);
+  const all = Buffer.concat(sent);
+  assert.ok(all.includes(goAwayFrame(1, 0)));
+  assert.equal(all.includes(resetFrame(1, 5)), false);
+});
+
 test("SpdySession holds a bounded amount for a reader that does not read, and loses none of it", async () => {
   const { client, server, accepted } = whole();
   const ours = await client.openStream(headers("data"));

@@ -291,7 +291,9 @@ export class SpdySession {
     this.#streams.delete(id); // no reset in answer to a reset
     this.#openings.get(id)?.reject(error);
     this.#openings.delete(id);
-    stream.destroy(error);
+    // Behind the peer's end: what came before it is whole, though it may not have been read yet.
+    if (stream.peerEnded) stream.lose(error);
+    else stream.destroy(error);
     this.#endWhenEmpty();
   }
 
@@ -344,7 +346,8 @@ export class SpdySession {
     if (!this.#streams.delete(stream.id)) return;
     this.#openings.get(stream.id)?.reject(closedError());
     this.#openings.delete(stream.id);
-    if (!whole) this.#now(resetFrame(stream.id, resetStatus.cancel));
+    // At the end of all of them the good-bye says it, and may still wait behind what they sent.
+    if (!whole && !this.#ending) this.#now(resetFrame(stream.id, resetStatus.cancel));
     this.#endWhenEmpty();
   }
 
