@@ -41,6 +41,11 @@ export class Flow {
     this.#options = options;
   }
 
+  /** Whether the peer keeps windows. */
+  get kept(): boolean {
+    return this.#kept;
+  }
+
   /** The windows of a new stream. */
   newWindows(): { readonly sendWindow: number; readonly receiveWindow: number } {
     return { sendWindow: this.#peerInitialWindow, receiveWindow };

@@ -291,6 +291,9 @@ export class SpdySession {
     this.#streams.delete(id); // no reset in answer to a reset
     this.#openings.get(id)?.reject(error);
     this.#openings.delete(id);
+    // NOTE(spdystream): a server with it closes a connection by resetting what it has not ended, the
+    // status of a command among it; its own clients take any reset for an end.
+    if (this.#options.role === "client" && !this.#flow.kept) stream.receiveEnd();
     // Behind the peer's end: what came before it is whole, though it may not have been read yet.
     if (stream.peerEnded) stream.lose(error);
     else stream.destroy(error);
