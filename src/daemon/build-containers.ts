@@ -8,6 +8,7 @@ import { OverlaySnapshots } from "../drivers/overlay/index.ts";
 import { Registry } from "../drivers/registry/index.ts";
 import type { ShimRuntime } from "../drivers/shim/index.ts";
 import {
+  apparmorObstacle,
   HostContainerSpecs,
   readSpecHost,
   rootUsers,
@@ -72,6 +73,8 @@ export async function buildContainers(
     conmonPath: config.runtime.monitorPath,
   });
   parts.undo.defer(() => runtime.close());
+  const unconfined = apparmorObstacle();
+  if (unconfined !== undefined) log.warn(unconfined);
   const { shims } = parts;
   const store = new ContainerStore(records);
   const images: ImageContext = {

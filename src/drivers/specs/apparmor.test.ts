@@ -9,7 +9,7 @@ import {
   type LinuxContainerSecurityContextSchema,
   SecurityProfile_ProfileType,
 } from "../../gen/runtime/v1/api_pb.ts";
-import { Apparmor, profileNames } from "./apparmor.ts";
+import { Apparmor, apparmorObstacle, profileNames } from "./apparmor.ts";
 
 const { RuntimeDefault, Unconfined, Localhost } = SecurityProfile_ProfileType;
 type Init = Omit<MessageInitShape<typeof LinuxContainerSecurityContextSchema>, "$typeName">;
@@ -106,4 +106,18 @@ test("profileNames() takes names with blanks and brackets", () => {
     [...profileNames(text)],
     ["docker-default", "/usr/bin/man", "my (odd) one", "x//y"],
   );
+});
+
+test("apparmorObstacle() is that the kernel has AppArmor on and nothing can load a profile", () => {
+  const missing = (): undefined => undefined;
+  const there = (): string => "/sbin/apparmor_parser";
+  const off = (): string => "N\n";
+  const on = (): string => "Y\n";
+  const built = (): never => {
+    throw new Error("ENOENT");
+  };
+  assert.match(apparmorObstacle(on, missing) ?? "", /no apparmor_parser .* install apparmor/);
+  assert.equal(apparmorObstacle(on, there), undefined);
+  assert.equal(apparmorObstacle(off, missing), undefined);
+  assert.equal(apparmorObstacle(built, missing), undefined);
 });

@@ -1,3 +1,4 @@
+import { readFileSync } from "node:fs";
 import { readFile } from "node:fs/promises";
 import { RuntimeError, wrap } from "../../base/errors.ts";
 import { SingleFlight } from "../../base/single-flight.ts";
@@ -59,6 +60,31 @@ export class Apparmor {
   }
 }
 
+/**
+ * Why containers cannot have the default profile although the kernel has AppArmor on; undefined where
+ * they can, or where it is off.
+ */
+export function apparmorObstacle(
+  read: (path: string) => string = (path) => readFileSync(path, "utf8"),
+  find: (program: string) => string | undefined = findParser,
+): string | undefined {
+  let enabled = "";
+  try {
+    enabled = read("/sys/module/apparmor/parameters/enabled").trim();
+  } catch {
+    // The kernel was built without it, or hides it: there is nothing to load.
+  }
+  if (enabled !== "Y" || find(parser) !== undefined) return undefined;
+  return "AppArmor is on in the kernel, and there is no apparmor_parser to load davit's default profile with: containers run unconfined by it; install apparmor and restart davit";
+}
+
+const parser = "apparmor_parser";
+const parserPath = "/usr/sbin:/sbin:/usr/bin:/bin";
+
+function findParser(program: string): string | undefined {
+  return findProgram(program, parserPath);
+}
+
 const profiles = "/sys/kernel/security/apparmor/profiles";
 const loadMs = 10_000;
 
@@ -72,8 +98,8 @@ const thisHost: ApparmorHost = {
     }
   },
   load: async (text) => {
-    const env = { PATH: "/usr/sbin:/sbin:/usr/bin:/bin" };
-    const file = findProgram("apparmor_parser", env.PATH);
+    const env = { PATH: parserPath };
+    const file = findParser(parser);
     if (file === undefined) return false;
     const args = ["--replace", "--skip-cache"];
     const { code, stderr } = await run({ file, args, env, input: text, timeoutMs: loadMs });

@@ -1,5 +1,6 @@
 // What a container's spec needs of the host: users of its root, devices, mount sources, and facts
 // of the machine. Imports core, spec and linux. Start with container-specs.ts.
+export { apparmorObstacle } from "./apparmor.ts";
 export { HostContainerSpecs } from "./container-specs.ts";
 export type { HandlerSettings } from "./handler-files.ts";
 export { readSpecHost } from "./host-facts.ts";

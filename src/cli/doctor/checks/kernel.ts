@@ -13,6 +13,10 @@ const kinds = catalogue("kernel", {
     "containers with a seccomp profile, RuntimeDefault too, do not start",
   ],
   "selinux-missing": ["error", "davit does not start with runtime.selinux on such a host"],
+  "apparmor-no-parser": [
+    "warning",
+    "without apparmor_parser davit cannot load its default profile: containers run unconfined by AppArmor",
+  ],
   "userns-off": ["note", "pods with hostUsers: false need user namespaces"],
   "idmap-missing": ["note", "pods with hostUsers: false need id-mapped overlays, of Linux 5.19"],
   "erofs-missing": [
@@ -53,6 +57,7 @@ export const kernelCheck: Check = {
       ...(await namespaces(host)),
       ...(await seccomp(host)),
       ...(await selinux(subject)),
+      ...(await apparmor(host)),
       ...(await limits(host)),
     ];
     const isFine = found.every(({ severity }) => severity !== "error");
@@ -75,6 +80,14 @@ async function selinux({ host, config }: Subject): Promise<readonly Finding[]> {
       'boot with SELinux, or set "runtime.selinux" to false',
     ),
   ];
+}
+
+async function apparmor(host: Host): Promise<readonly Finding[]> {
+  const enabled = (await host.read("/sys/module/apparmor/parameters/enabled"))?.trim();
+  const places = ["", "/usr/sbin/", "/sbin/"].map((folder) => `${folder}apparmor_parser`);
+  if (enabled !== "Y" || places.some((place) => host.find(place) !== undefined)) return [];
+  const text = "AppArmor is on in the kernel, and there is no apparmor_parser";
+  return [kinds.report("apparmor-no-parser", text, "apt-get install apparmor, then restart davit")];
 }
 
 function isBefore([major, minor]: Version, [wantMajor, wantMinor]: Version): boolean {

@@ -133,6 +133,7 @@ export const provocations: Readonly<Record<string, Provocation>> = {
   "kernel.selinux-missing": () => ({
     config: parseConfig("[runtime]\nselinux = true\n", "davit.toml"),
   }),
+  "kernel.apparmor-no-parser": file("/sys/module/apparmor/parameters/enabled", "Y\n"),
   "kernel.userns-off": file("/proc/sys/user/max_user_namespaces", "0\n"),
   "kernel.idmap-missing": host((machine) => (machine.kernelRelease = "5.15.0")),
   "kernel.erofs-missing": file("/proc/filesystems", "nodev\toverlay\n"),
