@@ -8,7 +8,7 @@ import {
   isCdiKind,
   isCdiName,
 } from "./cdi.ts";
-import { hookStages } from "./runtime-spec.ts";
+import { hookStages, type IntelRdt } from "./runtime-spec.ts";
 import { quoted } from "./refuse.ts";
 
 // Those with containerEdits as they are today; github.com/cncf-tags/container-device-interface.
@@ -138,18 +138,22 @@ function parseHook(hook: Table, where: string): CdiHook {
   };
 }
 
-function parseIntelRdt(value: Table, where: string): Readonly<Record<string, string | boolean>> {
+function parseIntelRdt(value: Table, where: string): IntelRdt {
+  const { schemata, ...others } = value;
   const kinds: Readonly<Record<string, "string" | "boolean">> = {
+    // Up to 1.0.0 the last two, from 1.1.0 on enableMonitoring and schemata.
+    enableMonitoring: "boolean",
     closID: "string",
     l3CacheSchema: "string",
     memBwSchema: "string",
     enableCMT: "boolean",
     enableMBM: "boolean",
   };
-  only(value, where, Object.keys(kinds));
-  const result: Record<string, string | boolean> = {};
+  only(others, where, Object.keys(kinds));
+  const result: Record<string, string | boolean | readonly string[]> = {};
+  if (schemata !== undefined) result["schemata"] = texts(value, "schemata", where);
   for (const [field, kind] of Object.entries(kinds)) {
-    const found = value[field];
+    const found = others[field];
     if (found === undefined) continue;
     if (typeof found !== kind) wrong(`${where}.${field} must be a ${kind}`);
     if (typeof found === "string" || typeof found === "boolean") result[field] = found;

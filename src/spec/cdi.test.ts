@@ -102,7 +102,7 @@ describe("parseCdiFile()", () => {
       mounts: [{ hostPath: "/lib/x", containerPath: "/lib/x", options: ["ro"], type: "bind" }],
       hooks: [{ hookName: "prestart", path: "/h", args: ["h"], env: ["H=1"], timeout: 5 }],
       additionalGids: [44],
-      intelRdt: { closID: "x", enableCMT: true },
+      intelRdt: { closID: "x", enableCMT: true, enableMonitoring: true, schemata: ["L3:0=f"] },
     };
     const file = parseCdiFile({
       ...edits(everything),

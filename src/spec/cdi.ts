@@ -1,7 +1,7 @@
 import type { ContainerConfig } from "../gen/runtime/v1/api_pb.ts";
 import { messageOf } from "../base/errors.ts";
 import { quoted, refuse, refuseHere } from "./refuse.ts";
-import type { OciHookStage } from "./runtime-spec.ts";
+import type { IntelRdt, OciHookStage } from "./runtime-spec.ts";
 
 /** What a device of the Container Device Interface adds to a container (CDI SPEC.md, containerEdits). */
 export interface CdiEdits {
@@ -12,7 +12,7 @@ export interface CdiEdits {
   readonly hooks: readonly CdiHook[];
   readonly additionalGids: readonly number[];
   /** As the runtime-spec's `linux.intelRdt`. */
-  readonly intelRdt?: Readonly<Record<string, string | boolean>> | undefined;
+  readonly intelRdt?: IntelRdt | undefined;
 }
 
 /** A device node. What is left out is that of the node at `hostPath`. */

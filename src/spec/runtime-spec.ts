@@ -95,6 +95,9 @@ export interface OciMount {
   readonly gidMappings?: readonly OciIdMapping[];
 }
 
+/** Cache and memory bandwidth of a container (config-linux.md, intelRdt). */
+export type IntelRdt = Readonly<Record<string, string | boolean | readonly string[]>>;
+
 /** The Linux part of a container. */
 export interface OciLinux {
   readonly namespaces: readonly OciNamespace[];
@@ -108,7 +111,7 @@ export interface OciLinux {
   readonly readonlyPaths?: readonly string[];
   readonly rootfsPropagation?: "rshared" | "rslave";
   readonly mountLabel?: string;
-  readonly intelRdt?: Readonly<Record<string, string | boolean>>;
+  readonly intelRdt?: IntelRdt;
 }
 
 /** A namespace other than the runtime's own: joined at `path`, new without one. */
