@@ -1,4 +1,5 @@
 import { readdir } from "node:fs/promises";
+import { basename } from "node:path";
 
 import { errnoCode, systemError } from "../system-error.ts";
 import { type CgroupLayout, cgroupDirs, controllerDir } from "./layout.ts";
@@ -42,6 +43,36 @@ export async function rememberLimits(
   };
 }
 
+/** What the line of a device or resource says in files with a line for each, where it has no limit (cgroup-v2.rst). */
+const unlimited: ReadonlyMap<string, string> = new Map([
+  ["io.max", "rbps=max wbps=max riops=max wiops=max"],
+  ["io.latency", "target=0"],
+  ["io.weight", "default"],
+  ["io.bfq.weight", "default"],
+  ["rdma.max", "hca_handle=max hca_object=max"],
+  ["misc.max", "max"],
+]);
+
+/**
+ * What to write, one text after another, so that a file says what it did before. A file with a line
+ * for each device takes one line at a time, and shows none for a device without a limit.
+ */
+export function textsToRestore(name: string, before: string, now: string): readonly string[] {
+  if (before === now) return [];
+  const none = unlimited.get(name);
+  if (none === undefined) return [before];
+  const linesOf = (text: string): readonly string[] =>
+    text.split("\n").filter((line) => line.trim() !== "");
+  const keyOf = (line: string): string => line.split(" ", 1)[0] ?? "";
+  const [old, current] = [linesOf(before), linesOf(now)];
+  const known = new Set(old.map(keyOf));
+  const added = current.map(keyOf).filter((key) => !known.has(key));
+  return [
+    ...added.map((key) => `${key} ${none}`),
+    ...old.filter((line) => !current.includes(line)),
+  ];
+}
+
 type FileValue = readonly [file: string, value: string];
 
 async function writeBack(
@@ -50,7 +81,10 @@ async function writeBack(
   const refused: { readonly file: FileValue; readonly error: unknown }[] = [];
   for (const [file, value] of files) {
     try {
-      if ((await readCgroupFile(file)) !== value) await restoreCgroupFile(file, value);
+      const now = await readCgroupFile(file);
+      for (const text of textsToRestore(basename(file), value, now)) {
+        await restoreCgroupFile(file, text);
+      }
     } catch (error) {
       const code = errnoCode(error);
       if (code !== "ENOENT" && code !== "ENODEV") refused.push({ file: [file, value], error });
