@@ -55,6 +55,28 @@ test("containerSpec() takes the updated resources before those of the config", (
   assert.equal(spec.process.oomScoreAdj, 5);
 });
 
+test("containerSpec() gives a scope of systemd's its swap limit as v2's file has it", () => {
+  const memoryOf = (cgroupPath: string, resources: object, cgroupVersion: 1 | 2 = 2) => {
+    const input = specInput({ linux: { resources } });
+    const host = { ...input.host, cgroupVersion, hasSwapController: true };
+    const { memory, unified } = containerSpec({ ...input, cgroupPath, host }).linux.resources;
+    return { memory, unified };
+  };
+  const scope = "kubepods.slice:cri-containerd:c1";
+  const limit = 100n;
+  const file = (text: string) => ({ memory: { limit }, unified: { "memory.swap.max": text } });
+  assert.deepEqual(memoryOf(scope, { memoryLimitInBytes: limit }), file("0"));
+  const more = { memoryLimitInBytes: limit, memorySwapLimitInBytes: 150n };
+  assert.deepEqual(memoryOf(scope, more), file("50"));
+  const any = { memoryLimitInBytes: limit, memorySwapLimitInBytes: -1n };
+  assert.deepEqual(memoryOf(scope, any), file("max"));
+  const named = { ...more, unified: { "memory.swap.max": "7" } };
+  assert.deepEqual(memoryOf(scope, named), file("7"));
+  const both = { memory: { limit, swap: 150n }, unified: undefined };
+  assert.deepEqual(memoryOf("/kubepods/c1", more), both);
+  assert.deepEqual(memoryOf(scope, more, 1), both);
+});
+
 test("containerSpec() refuses a root that is not absolute", () => {
   assert.throws(() => containerSpec(specInput({}, { rootfs: "rootfs" })), /not absolute/);
 });

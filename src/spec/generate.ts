@@ -69,7 +69,21 @@ const everyDevice = [{ allow: true, access: "rwm" }];
 function limits(input: SpecInput): OciResources {
   const resources = input.resources ?? input.config.linux?.resources;
   return {
-    ...(resources === undefined ? {} : linuxResources(resources, input.host)),
+    ...(resources === undefined ? {} : writtenOnce(linuxResources(resources, input.host), input)),
     ...(input.pidsLimit === undefined ? {} : { pids: { limit: input.pidsLimit } }),
   };
+}
+
+/**
+ * crun 1.21 tells systemd memory and swap together for the scope's MemorySwapMax, which on v2 is of
+ * swap alone, and systemd writes that whenever it writes the scope's files again. As a file of v2's it
+ * hands the value on as it is.
+ */
+function writtenOnce(resources: OciResources, { cgroupPath, host }: SpecInput): OciResources {
+  const { swap, ...memory } = resources.memory ?? {};
+  if (swap === undefined || cgroupPath.startsWith("/") || host.cgroupVersion !== 2) {
+    return resources;
+  }
+  const alone = swap < 0n ? "max" : String(swap - (memory.limit ?? 0n));
+  return { ...resources, memory, unified: { "memory.swap.max": alone, ...resources.unified } };
 }

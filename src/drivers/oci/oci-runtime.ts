@@ -197,10 +197,13 @@ export class OciRuntime implements ContainerRuntime {
     if (this.#kept.has(id)) return;
     const { cgroupPath } = started;
     const [process, monitor] = [found(started.process), found(started.monitor)];
-    // Of one that runs, what its slice has counted by now is not its own.
-    const before = process === undefined ? {} : await this.#remains.oomKillsBefore(cgroupPath);
+    // Of one that runs, what its slice has counted by now is not its own; one that has ended may have.
+    const before =
+      process === undefined
+        ? await readFacts(this.#places.file(id, "facts.json")).catch(() => undefined)
+        : await this.#remains.oomKillsBefore(cgroupPath);
     // A runtime that is not installed any more must not hide how its containers end.
-    const facts = { runtimePath: pathOrName(started.runtimePath), cgroupPath, ...before };
+    const facts = { ...before, runtimePath: pathOrName(started.runtimePath), cgroupPath };
     this.#keep(id, facts, { process, monitor });
   }
 

@@ -93,4 +93,19 @@ describe("a container whose scope systemd dropped before anybody read it", () =>
     assert.equal(await remains.ranOutOfMemory("b", two, bySigkill), true);
     assert.equal(await remains.ranOutOfMemory("c", three, bySigkill), false);
   });
+
+  test("did not when it has no limit, and leaves the kill to the one that has", async () => {
+    const [unlimited, limited] = [await started("a"), await started("b")];
+    const config = (id: string, memory: object) => {
+      const file = join(root, "state/containers", id, "config.json");
+      writeFileSync(file, JSON.stringify({ linux: { resources: { memory } } }));
+    };
+    config("a", {});
+    config("b", { limit: 1024 });
+    for (const facts of [unlimited, limited]) drop(facts);
+    sliceCounts(1);
+    assert.equal(await remains.ranOutOfMemory("a", unlimited, bySigkill), false);
+    await remains.endProcesses(unlimited, 1000);
+    assert.equal(await remains.ranOutOfMemory("b", limited, bySigkill), true);
+  });
 });

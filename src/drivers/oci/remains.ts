@@ -1,5 +1,5 @@
 import { existsSync } from "node:fs";
-import { access, rm, writeFile } from "node:fs/promises";
+import { access, readFile, rm, writeFile } from "node:fs/promises";
 import { dirname, join } from "node:path";
 
 import { messageOf } from "../../base/errors.ts";
@@ -29,6 +29,8 @@ export class Remains {
   readonly #told = new Map<string, number>();
   /** By cgroup, the kills of a container that is being cleared away: its slice has them as soon as it is gone. */
   readonly #ending = new Map<string, number>();
+  /** Scopes of containers that were killed, nobody knows by whom: their slice's kills may be another's. */
+  readonly #unsure = new Set<string>();
 
   constructor(deps: { readonly cgroups: CgroupLayout; readonly log: Logger }, places: Places) {
     this.#cgroups = deps.cgroups;
@@ -54,8 +56,9 @@ export class Remains {
    * Whether the container ran out of memory; to be asked before destroy(). A mark in the bundle
    * tells it to a later daemon, for which the cgroup is gone; conmon leaves the same one. A scope
    * systemd may have dropped before either has read it: then the count of its slice tells, which has
-   * grown by one that is nobody's. `killed`: we have ended it ourselves, so that its SIGKILL needs no
-   * other reason.
+   * grown by one that is nobody's; of a container without a limit of its own it tells nothing, since
+   * others may be yet to be asked for. `killed`: we have ended it ourselves, so that its SIGKILL needs
+   * no other reason.
    */
   async ranOutOfMemory(
     id: string,
@@ -75,7 +78,23 @@ export class Remains {
       await access(mark);
       return true;
     } catch {
-      return end.exitCode === 137 && !end.killed && (await this.#hasSliceCounted(facts));
+      if (end.exitCode !== 137 || end.killed) return false;
+      if (!(await this.#isUnlimited(id))) return this.#hasSliceCounted(facts);
+      this.#unsure.add(facts.cgroupPath);
+      return false;
+    }
+  }
+
+  async #isUnlimited(id: string): Promise<boolean> {
+    try {
+      const { linux } = JSON.parse(
+        await readFile(this.#places.file(id, "config.json"), "utf8"),
+      ) as {
+        readonly linux?: { readonly resources?: { readonly memory?: { readonly limit?: number } } };
+      };
+      return (linux?.resources?.memory?.limit ?? 0) <= 0;
+    } catch {
+      return false;
     }
   }
 
@@ -102,7 +121,7 @@ export class Remains {
 
   /** A container's kills are not the next one's. */
   async #noteKills({ cgroupPath }: Facts): Promise<void> {
-    if (!isScope(cgroupPath)) return;
+    if (!isScope(cgroupPath) || this.#unsure.delete(cgroupPath)) return;
     const slice = dirname(cgroupPath);
     const kills = await oomKillsOfGone(this.#cgroups, slice);
     this.#ending.delete(cgroupPath);

@@ -24,8 +24,9 @@ interface Deps {
  * The OCI runtime writes them, as it wrote those of the start: its own rules for weights and for the
  * order of memory and swap hold, and with systemd the scope's properties change, too. What it does
  * not carry out is written here: huge pages (runc), and that there is no quota any more (crun on v2,
- * which leaves cpu.max as it is at -1). Taking back goes by the files, which hold
- * also what nobody asked for, as a cpuset that was inherited; systemd is told what they say then.
+ * which leaves cpu.max as it is at -1). Taking back goes by the files, which hold also what nobody
+ * asked for, as a cpuset that was inherited; systemd is told what they say then, and where crun tells
+ * it nothing (the quota) or something else (crun 1.21: memory and swap together as MemorySwapMax).
  */
 export async function updateLimits(
   deps: Deps,
@@ -52,7 +53,9 @@ export async function updateLimits(
         limitBytes: limit,
       })),
     });
-    if (resources.cpuQuota < 0n) await adopt();
+    const swapIsWritten =
+      resources.memoryLimitInBytes !== 0n || resources.memorySwapLimitInBytes !== 0n;
+    if (resources.cpuQuota < 0n || swapIsWritten) await adopt();
   } catch (error) {
     await takeBack().catch((cause: unknown) => {
       log.error(`take back limits of cgroup "${cgroupPath}": ${messageOf(cause)}`);
