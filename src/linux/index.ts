@@ -14,6 +14,7 @@ export {
   spawnChild,
   spawnChildInPool,
 } from "./child.ts";
+export { type FoundProcess, findByCommandLine } from "./command-lines.ts";
 export { DescriptorStream } from "./descriptor-stream.ts";
 export {
   enterRoot,

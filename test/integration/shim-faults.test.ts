@@ -171,6 +171,25 @@ describe("a shim that hangs", () => {
   );
 });
 
+describe("a shim that hangs when its pod is to have another container", () => {
+  test(
+    "gets no other shim beside it, and ends with the pod",
+    leaklessAcross(served, async () => {
+      const pod = await openPod(daemon, bare());
+      const shim = shimOf(await pidOf(daemon, await runIn(pod)));
+      const next = await createIn(pod);
+      process.kill(shim, "SIGSTOP");
+      // Without its connection.
+      await daemon.kill9();
+      await launchDaemon(daemon);
+      await assert.rejects(start(daemon, next), /does not answer/);
+      assert.ok(isThere(shim));
+      await closePod(pod);
+      assert.ok(!isThere(shim));
+    }),
+  );
+});
+
 describe("a shim's start that fails", () => {
   /** A container of the scripted shim whose start must fail with these words. */
   async function failsToStart(starts: string, words: RegExp): Promise<void> {

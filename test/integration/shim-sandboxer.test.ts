@@ -9,6 +9,7 @@ import type { TestDaemon } from "../support/daemon.ts";
 import {
   removeSandboxer,
   type SandboxerScript,
+  wasHeld,
   writeSandboxer,
   writeSandboxerScript,
 } from "../support/sandboxer.ts";
@@ -102,6 +103,23 @@ function sandboxerOf(id: string): number {
   assert.ok(found !== undefined, "there is a sandboxer");
   return found.pid;
 }
+
+test(
+  "a command that starts after its caller gave it up is ended",
+  leakless(served, () =>
+    inSandbox(bare(), async (pod) => {
+      const id = await runIn(pod);
+      says({ Start: { does: "held" } });
+      await assert.rejects(exec(daemon, id, ["sleep", "54321"], 1), /took longer than 1 s/);
+      const runs = (): boolean =>
+        readProcesses().some((each) => commandOf(each.pid).includes("54321"));
+      assert.ok(!runs(), "it has not started yet");
+      says({});
+      await until("it is started", () => wasHeld(file, "Start"));
+      await until("it is ended", () => !runs());
+    }),
+  ),
+);
 
 test(
   "a pod lives its life, with a network and containers, and leaves nothing",
@@ -225,6 +243,46 @@ describe("a sandbox", () => {
         assert.equal((await statusOf(daemon, pod.id)).state, READY);
         assert.equal((await containerStatus(daemon, id)).state, RUNNING);
         assert.equal((await exec(daemon, id, ["true"])).exitCode, 0);
+      }),
+    ),
+  );
+
+  test(
+    "whose sandboxer hangs during a restart is known as it was, and keeps nobody waiting",
+    leaklessAcross(served, () =>
+      inSandbox(bare(), (stuck) =>
+        inSandbox(bare(), async (other) => {
+          const ids = [await runIn(stuck), await runIn(other)] as const;
+          const shim = sandboxerOf(stuck.id);
+          process.kill(shim, "SIGSTOP");
+          await daemon.kill9();
+          await launchDaemon(daemon);
+          assert.equal((await exec(daemon, ids[1], ["true"])).exitCode, 0);
+          for (const { id } of [stuck, other]) {
+            assert.equal((await statusOf(daemon, id)).state, READY);
+          }
+          await exited(daemon, await runIn(other, script("exit 0")));
+          assert.equal((await containerStatus(daemon, ids[0])).state, RUNNING);
+          process.kill(shim, "SIGCONT");
+          await until("it is taken up", async () => {
+            const answer = await exec(daemon, ids[0], ["true"]).catch(() => undefined);
+            return answer?.exitCode === 0;
+          });
+        }),
+      ),
+    ),
+  );
+
+  test(
+    "whose sandboxer hangs for good is stopped and removed, with all that it started",
+    leakless(served, () =>
+      inSandbox(bare(), async ({ id }) => {
+        const shim = sandboxerOf(id);
+        const { pid } = await infoOf(daemon, id);
+        process.kill(shim, "SIGSTOP");
+        await stopPod(daemon, id);
+        await removePod(daemon, id);
+        assert.ok(!isThere(shim) && !isThere(Number(pid)));
       }),
     ),
   );

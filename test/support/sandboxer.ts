@@ -9,6 +9,7 @@
 import { type ChildProcess, execFileSync, spawn } from "node:child_process";
 import { createHash } from "node:crypto";
 import { existsSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
+import { once } from "node:events";
 import path from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { create, fromBinary, toBinary } from "@bufbuild/protobuf";
@@ -18,6 +19,7 @@ import { silentLogger } from "../../src/base/logger.ts";
 import { OptionsSchema } from "../../src/gen/containerd/runc/v1/options_pb.ts";
 import { Sandbox } from "../../src/gen/containerd/runtime/sandbox/v1/sandbox_pb.ts";
 import { CreateTaskRequestSchema, Task } from "../../src/gen/containerd/task/v3/task_pb.ts";
+import { type PodSandboxConfig, PodSandboxConfigSchema } from "../../src/gen/runtime/v1/api_pb.ts";
 import {
   TtrpcClient,
   type TtrpcHandler,
@@ -25,9 +27,12 @@ import {
   unaryMethod,
 } from "../../src/wire/ttrpc/index.ts";
 
-/** How a call goes wrong: `late` answers after a while, `empty` with an empty message. */
+/**
+ * How a call goes wrong: `late` answers after a while, `empty` with an empty message; `held` does what
+ * it should once the script does not say so any more, and then leaves a note (wasHeld()).
+ */
 export type Fault =
-  | { readonly does: "hang" | "die" | "empty" | "late" }
+  | { readonly does: "hang" | "die" | "empty" | "late" | "held" }
   | { readonly does: "fail"; readonly kind: ErrorKind };
 
 /** What calls do, by the method's name; one that is not named works as it should. */
@@ -37,6 +42,11 @@ export type SandboxerScript = Readonly<Record<string, Fault>>;
 export function writeSandboxerScript(file: string, script: SandboxerScript): void {
   writeFileSync(`${file}.tmp`, JSON.stringify(script));
   renameSync(`${file}.tmp`, file);
+}
+
+/** Whether a call of the method that was held is done by now. */
+export function wasHeld(file: string, method: string): boolean {
+  return existsSync(`${file}.${method}`);
 }
 
 /** Writes a program for runtime_type that is a sandboxer with the script at `file`. */
@@ -137,23 +147,27 @@ class TestSandbox {
   onShutdown: () => void = () => undefined;
   readonly #ended = Promise.withResolvers<number>();
   #netns = "";
+  #config: PodSandboxConfig | undefined;
   #child: ChildProcess | undefined;
+  /** Of the sandbox's first process, which has a PID namespace of its own. */
+  #pid = 0;
   #createdAt = timestampNow();
   #ready = false;
 
   methods(): readonly (readonly [string, TtrpcHandler])[] {
     const { method } = Sandbox;
     return [
-      unaryMethod(method.createSandbox, ({ netnsPath }) => {
+      unaryMethod(method.createSandbox, ({ netnsPath, options }) => {
         this.#netns = netnsPath;
+        if (options !== undefined) this.#config = fromBinary(PodSandboxConfigSchema, options.value);
         return Promise.resolve({});
       }),
-      unaryMethod(method.startSandbox, () => Promise.resolve(this.#start())),
+      unaryMethod(method.startSandbox, () => this.#start()),
       unaryMethod(method.platform, () =>
         Promise.resolve({ platform: { os: "linux", architecture: "amd64" } }),
       ),
       unaryMethod(method.stopSandbox, async () => {
-        this.#child?.kill("SIGKILL");
+        this.#kill();
         if (this.#child !== undefined) await this.#ended.promise;
         return {};
       }),
@@ -164,7 +178,7 @@ class TestSandbox {
       unaryMethod(method.sandboxStatus, ({ sandboxId, verbose }) =>
         Promise.resolve({
           sandboxId,
-          pid: this.#child?.pid ?? 0,
+          pid: this.#pid,
           state: this.#ready ? "SANDBOX_READY" : "SANDBOX_NOTREADY",
           createdAt: this.#createdAt,
           info: verbose ? { sandboxer: JSON.stringify({ own: true }) } : {},
@@ -173,28 +187,54 @@ class TestSandbox {
       unaryMethod(method.pingSandbox, () => Promise.resolve({})),
       unaryMethod(method.sandboxMetrics, () => Promise.resolve({})),
       unaryMethod(method.shutdownSandbox, () => {
-        this.#child?.kill("SIGKILL");
+        this.#kill();
         setTimeout(() => this.onShutdown(), 5);
         return Promise.resolve({});
       }),
     ];
   }
 
-  #start(): { readonly pid: number; readonly createdAt: ReturnType<typeof timestampNow> } {
+  async #start(): Promise<{
+    readonly pid: number;
+    readonly createdAt: ReturnType<typeof timestampNow>;
+  }> {
     this.#createdAt = timestampNow();
-    const own = ["unshare", "--ipc", "--uts", "sleep", "1000000"];
-    const [program = "", ...args] =
-      this.#netns === "" ? own : ["nsenter", `--net=${this.#netns}`, ...own];
-    const child = spawn(program, args, { stdio: "ignore" });
+    const enter = this.#netns === "" ? [] : ["nsenter", `--net=${this.#netns}`];
+    const own = ["unshare", "--ipc", "--uts", "--pid", "--fork", "--kill-child"];
+    const [program = "", ...args] = [...enter, ...own, "sh", "-c", asSandbox, "sh"];
+    const child = spawn(program, [...args, ...this.#sysctls()], {
+      stdio: ["ignore", "pipe", "ignore"],
+    });
     this.#child = child;
-    this.#ready = true;
     child.once("exit", (code, signal) => {
       this.#ready = false;
       this.#ended.resolve(code ?? (signal === null ? 255 : 137));
     });
-    return { pid: child.pid ?? 0, createdAt: this.#createdAt };
+    await Promise.race([once(child.stdout, "data"), once(child, "exit")]);
+    const children = readFileSync(`/proc/${child.pid}/task/${child.pid}/children`, "utf8");
+    this.#pid = Number.parseInt(children, 10);
+    this.#ready = true;
+    return { pid: this.#pid, createdAt: this.#createdAt };
+  }
+
+  /** unshare(1) ends after its child, which so is gone when it is. */
+  #kill(): void {
+    if (this.#ready) process.kill(this.#pid, "SIGKILL");
+    else this.#child?.kill("SIGKILL");
+  }
+
+  /** What the pod's config has of them, as files and values in turn; its hostname is one, too. */
+  #sysctls(): readonly string[] {
+    const { hostname, linux } = this.#config ?? { hostname: "" };
+    const all = Object.entries(linux?.sysctls ?? {});
+    if (hostname !== "") all.push(["kernel.hostname", hostname]);
+    return all.flatMap(([name, value]) => [`/proc/sys/${name.replaceAll(".", "/")}`, value]);
   }
 }
+
+/** What a sandbox's process does: it writes the sysctls that it is given, says so, and stays. */
+const asSandbox =
+  'while [ $# -gt 0 ]; do printf %s "$2" >"$1"; shift 2; done; echo ready; exec sleep 1000000';
 
 /** The whole task service, done by the shim behind it. */
 function passThrough(
@@ -239,8 +279,9 @@ function scripted(script: string, name: string, handler: TtrpcHandler): TtrpcHan
   return {
     kind: "unary",
     handle: async (request, call) => {
-      const faults = JSON.parse(readFileSync(script, "utf8")) as SandboxerScript;
-      const fault = faults[method];
+      const look = (): Fault | undefined =>
+        (JSON.parse(readFileSync(script, "utf8")) as SandboxerScript)[method];
+      const fault = look();
       switch (fault?.does) {
         case "hang":
           return new Promise<never>(() => undefined);
@@ -251,6 +292,12 @@ function scripted(script: string, name: string, handler: TtrpcHandler): TtrpcHan
           return new Uint8Array();
         case "fail":
           throw new RuntimeError(fault.kind, `${method} was told to fail`);
+        case "held": {
+          while (look()?.does === "held") await sleep(5);
+          const answer = await handler.handle(request, call);
+          writeFileSync(`${script}.${method}`, "");
+          return answer;
+        }
         case "late":
           await sleep(300);
           return handler.handle(request, call);

@@ -1,15 +1,12 @@
-import { readdir, readFile, rm, stat } from "node:fs/promises";
+import { readdir, readFile, rm } from "node:fs/promises";
 import { join } from "node:path";
-import { setTimeout as delay } from "node:timers/promises";
 
 import type { ProcessIdentity } from "../../core/sandbox/index.ts";
-import { errnoCode, killProcessTree, openProcess, processStartTime } from "../../linux/index.ts";
+import { errnoCode, findByCommandLine, killProcessTree, openProcess } from "../../linux/index.ts";
 import { endTree } from "./end-tree.ts";
 import type { Places } from "./places.ts";
 
 const killMs = 1_000;
-// A command line lies in the process's memory, whose lock a process that hangs in the kernel may hold.
-const readMs = 1_000;
 
 /** Processes of an earlier daemon on the same state. */
 export interface Strays {
@@ -21,47 +18,20 @@ export interface Strays {
 
 /**
  * Finds them by their command lines: a daemon can die between starting a process and recording it,
- * so that only the process itself tells of it. A container's process can have whatever command line
- * it likes, but not our root folder: it is not believed.
+ * so that only the process itself tells of it.
  */
 export async function findStrays(places: Pick<Places, "exits" | "execs">): Promise<Strays> {
   const monitors = new Map<string, readonly ProcessIdentity[]>();
   const execs: ProcessIdentity[] = [];
-  const pids = (await readdir("/proc")).filter((name) => /^\d+$/.test(name)).map(Number);
-  const root = await rootOf("self");
-  const read = async (pid: number): Promise<void> => {
-    const args = (await commandLineOf(pid)).split("\0");
+  const found = await findByCommandLine(
+    (args) => monitoredId(args, places.exits) !== undefined || runsCommand(args, places.execs),
+  );
+  for (const { pid, startTime, args } of found) {
     const id = monitoredId(args, places.exits);
-    if (id === undefined && !runsCommand(args, places.execs)) return;
-    const startTime = processStartTime(pid);
-    if (startTime === undefined || (await rootOf(String(pid))) !== root) return;
-    const identity = { pid, startTime: String(startTime) };
-    if (id === undefined) execs.push(identity);
-    else monitors.set(id, [...(monitors.get(id) ?? []), identity]);
-  };
-  await Promise.all(pids.map(read));
+    if (id === undefined) execs.push({ pid, startTime });
+    else monitors.set(id, [...(monitors.get(id) ?? []), { pid, startTime }]);
+  }
   return { monitors, execs };
-}
-
-/** "" for a process that is gone, or that does not answer. */
-async function commandLineOf(pid: number): Promise<string> {
-  const timer = new AbortController();
-  const late = delay(readMs, "", { signal: timer.signal, ref: false }).catch(() => "");
-  try {
-    return await Promise.race([textOf(`/proc/${pid}/cmdline`), late]);
-  } finally {
-    timer.abort();
-  }
-}
-
-/** What the process has for its root folder, whatever its mount namespace (proc_pid_root(5)). */
-async function rootOf(pid: string): Promise<string> {
-  try {
-    const { dev, ino } = await stat(`/proc/${pid}/root`, { bigint: true });
-    return `${dev} ${ino}`;
-  } catch {
-    return "gone";
-  }
 }
 
 /** Whether a command line is that of an OCI runtime's exec of ours (`execSync`). */

@@ -35,6 +35,8 @@ export interface IoPaths {
 
 /** How long output is awaited that a process left behind still may hold open. */
 const drainMs = 1_000;
+/** How long the log may take for what was read: its disk may hang, and the container's end does not wait for that. */
+const writeMs = 2_000;
 
 /**
  * The streams of a container: fifos that its shim copies from and to, and its log, which is written
@@ -49,6 +51,8 @@ export class ContainerIo {
   readonly #ended: Promise<unknown>;
   readonly #stdin: FifoWriter | undefined;
   readonly #log: CriLog | undefined;
+  readonly #warn: (text: string) => void;
+  #closing: Promise<void> | undefined;
 
   private constructor(
     readers: Readonly<Record<LogStream, FifoReader | undefined>>,
@@ -58,12 +62,13 @@ export class ContainerIo {
   ) {
     this.#stdin = stdin;
     this.#log = log;
+    this.#warn = (text) => deps.log.warn(text);
     const copies = (["stdout", "stderr"] as const).map((name) => {
       const reader = readers[name];
       if (reader === undefined) return Promise.resolve();
       this.#readers.push(reader);
       return this.#copy(reader, name, deps.clock).catch((error: unknown) => {
-        deps.log.warn(`read ${name} of a container: ${messageOf(error)}`);
+        this.#warn(`read ${name} of a container: ${messageOf(error)}`);
       });
     });
     this.#ended = Promise.all(copies);
@@ -112,13 +117,16 @@ export class ContainerIo {
     }
   }
 
-  /** Writes what is still to be read, once nobody writes any more, and closes everything. Idempotent. */
+  /**
+   * Writes what is still to be read, once nobody writes any more, and closes everything. Waits 3 s at
+   * most: a log whose disk hangs is closed when that goes on. Idempotent.
+   */
   async finish(): Promise<void> {
     for (const reader of this.#readers) reader.letEnd();
     await within(this.#ended, drainMs);
-    this.release();
-    await this.#ended;
-    await this.#log?.close();
+    if (!(await within(this.#close(), writeMs))) {
+      this.#warn(`write the last of log "${this.#log?.path ?? ""}": its disk hangs`);
+    }
   }
 
   /**
@@ -126,9 +134,15 @@ export class ContainerIo {
    * daemon. Idempotent.
    */
   release(): void {
+    void this.#close();
+  }
+
+  /** Resolves when the log is closed. */
+  #close(): Promise<void> {
     for (const reader of this.#readers) reader.close();
     this.#stdin?.close();
-    void this.#ended.then(() => this.#log?.close());
+    this.#closing ??= this.#ended.then(() => this.#log?.close());
+    return this.#closing;
   }
 
   /** The container's stdin for one client; `onEnd` is called when that has no more. */

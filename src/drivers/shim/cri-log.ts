@@ -35,6 +35,11 @@ export class CriLog {
     return new CriLog(path, file, turns, log);
   }
 
+  /** Where it is written to. */
+  get path(): string {
+    return this.#path;
+  }
+
   /**
    * Appends to the log; resolves when that is done. Never rejects: what cannot be written, as on a
    * full disk, is lost, and the container goes on.

@@ -1,4 +1,5 @@
-import { lstat, mkdir, readdir, readFile, rm, unlink, writeFile } from "node:fs/promises";
+import { existsSync } from "node:fs";
+import { mkdir, readdir, readFile, rm, writeFile } from "node:fs/promises";
 
 import { create, toBinary } from "@bufbuild/protobuf";
 import { type Any, AnySchema } from "@bufbuild/protobuf/wkt";
@@ -15,6 +16,7 @@ import { parseBootstrap } from "./bootstrap.ts";
 import { readShimFacts, type ShimFacts, writeFacts } from "./facts.ts";
 import type { Places } from "./places.ts";
 import { deleteTask, type ShimEnvironment, startShim } from "./shim-binary.ts";
+import { askForProcess, findShimProcess, killShim, removeSocket } from "./shim-process.ts";
 import { ShimLog } from "./shim-log.ts";
 import { TaskClient } from "./task-client.ts";
 import { within } from "./within.ts";
@@ -41,12 +43,10 @@ interface Deps {
 }
 
 /** After a restart of the daemon: how many shims are asked at once, and how long each may take. */
-const parallelConnects = 8;
+const parallelConnects = 64;
 const connectMs = 2_000;
-/** How long a shim may take to end when it is asked to, and when it is killed. */
+/** How long a shim may take to end when it is asked to. */
 const shutdownMs = 3_000;
-const killedMs = 2_000;
-const SIGKILL = 9;
 
 /** The shims of pods: one a pod, started for its first container, ended after its last one. */
 export class PodShims {
@@ -60,11 +60,15 @@ export class PodShims {
     this.#deps = deps;
   }
 
-  /** The shim of the pod; started where there is none that answers. */
+  /**
+   * The shim of the pod; started where there is none. `unavailable` where there is one that does not
+   * answer: beside that another one must not run.
+   */
   async open(sandboxId: string, choice: ShimChoice, signal: AbortSignal): Promise<PodShim> {
     using _turn = await this.#locks.acquire(sandboxId, signal);
     const known = this.#shims.get(sandboxId) ?? (await this.#reconnect(sandboxId));
     if (known !== undefined) return known;
+    if (await this.isAlive(sandboxId)) throw noAnswer(sandboxId);
     return await beforeAbort(this.#start(sandboxId, choice, signal), signal);
   }
 
@@ -77,6 +81,13 @@ export class PodShims {
     if (known !== undefined) return known;
     using _turn = await this.#locks.acquire(sandboxId);
     return this.#shims.get(sandboxId) ?? (await this.#reconnect(sandboxId));
+  }
+
+  /** Like find(); `unavailable` where there is none that answers. */
+  async get(sandboxId: string): Promise<PodShim> {
+    const shim = await this.find(sandboxId);
+    if (shim === undefined) throw noAnswer(sandboxId);
+    return shim;
   }
 
   /**
@@ -103,22 +114,22 @@ export class PodShims {
   }
 
   /**
-   * Kills a shim that does not answer, so that its tasks can be taken away by its `delete`. `known`
-   * is the one that is meant, where that is known: the pod may have another one by now.
+   * Kills a shim that does not answer, with whatever it has started, so that its tasks can be taken
+   * away by its `delete`. `known` is the one that is meant, where that is known: the pod may have
+   * another one by now.
    */
   async kill(sandboxId: string, known?: ProcessIdentity): Promise<void> {
     const shim = this.#shims.get(sandboxId);
-    const identity = known ?? shim?.process ?? (await this.#facts(sandboxId))?.process;
+    const identity = known ?? (await this.#processOf(sandboxId));
     if (identity === undefined) return;
     using process = openProcess(identity.pid, BigInt(identity.startTime));
-    process?.kill(SIGKILL);
-    if (process !== undefined) await within(process.exited, killedMs);
+    await killShim(process);
     if (shim?.process?.pid === identity.pid) shim.client.close();
   }
 
   /** Whether the shim's process runs, answering or not. False where that cannot be said. */
   async isAlive(sandboxId: string): Promise<boolean> {
-    const identity = this.#shims.get(sandboxId)?.process ?? (await this.#facts(sandboxId))?.process;
+    const identity = await this.#processOf(sandboxId);
     return identity !== undefined && processStartTime(identity.pid) === BigInt(identity.startTime);
   }
 
@@ -187,7 +198,7 @@ export class PodShims {
     const shim =
       this.#shims.get(sandboxId) ??
       (facts === undefined ? undefined : await this.#reconnect(sandboxId, facts));
-    const identity = shim?.process ?? facts?.process;
+    const identity = shim?.process ?? (await this.#processOf(sandboxId));
     using process =
       identity === undefined ? undefined : openProcess(identity.pid, BigInt(identity.startTime));
     if (shim !== undefined) {
@@ -201,9 +212,8 @@ export class PodShims {
       await within(process?.exited ?? shim.client.closed, shutdownMs);
       shim.client.close();
     }
-    process?.kill(SIGKILL);
-    if (process !== undefined && !(await within(process.exited, killedMs))) {
-      this.#deps.log.warn("a shim does not end", { sandbox: sandboxId, pid: process.pid });
+    if (!(await killShim(process))) {
+      this.#deps.log.warn("a shim does not end", { sandbox: sandboxId, pid: process?.pid });
     }
   }
 
@@ -235,7 +245,7 @@ export class PodShims {
     const client = await TtrpcClient.connect(facts.socketPath, { timeoutMs: connectMs });
     const task = new TaskClient(client, facts.version);
     try {
-      const process = await shimProcess(task, sandboxId);
+      const process = await askForProcess(task, sandboxId, connectMs);
       if (process !== undefined && process.pid !== facts.process?.pid) {
         const path = this.#deps.places.podFile(sandboxId, "shim.json");
         await writeFacts(path, { ...facts, process });
@@ -266,6 +276,13 @@ export class PodShims {
     }
   }
 
+  /** The shim's process; of one that never told it, by its command line, as containerd's shims have it. */
+  async #processOf(sandboxId: string): Promise<ProcessIdentity | undefined> {
+    const known = this.#shims.get(sandboxId)?.process ?? (await this.#facts(sandboxId))?.process;
+    if (known !== undefined || !existsSync(this.bundle(sandboxId))) return known;
+    return findShimProcess(sandboxId);
+  }
+
   #listen(sandboxId: string): void {
     if (this.#logs.has(sandboxId)) return;
     const path = this.#deps.places.podFile(sandboxId, "log");
@@ -280,27 +297,7 @@ export class PodShims {
   }
 }
 
-/** The shim's own process; undefined where it does not say. Rejects for one that does not answer. */
-async function shimProcess(task: TaskClient, id: string): Promise<ProcessIdentity | undefined> {
-  let pid: number;
-  try {
-    pid = (await task.call(Task.method.connect, { id }, { timeoutMs: connectMs })).shimPid;
-  } catch (error) {
-    // An answer, whatever it says, is one of a living shim.
-    if (!(error instanceof RuntimeError)) throw error;
-    if (error.kind === "unavailable" || error.kind === "deadline-exceeded") throw error;
-    return undefined;
-  }
-  const startTime = pid > 0 ? processStartTime(pid) : undefined;
-  return startTime === undefined ? undefined : { pid, startTime: String(startTime) };
-}
-
-/** A shim that was killed leaves its socket. */
-async function removeSocket(path: string): Promise<void> {
-  if (path.startsWith("\0")) return;
-  try {
-    if ((await lstat(path)).isSocket()) await unlink(path);
-  } catch (error) {
-    if (errnoCode(error) !== "ENOENT") throw error;
-  }
+function noAnswer(sandboxId: string): RuntimeError {
+  const text = `ask shim of sandbox "${sandboxId}": it does not answer; a stop of the pod ends it`;
+  return new RuntimeError("unavailable", text);
 }

@@ -15,6 +15,7 @@ import { within } from "./within.ts";
 
 /** A container that ends takes its commands along, and these may be seen to end before it. */
 const execEndMs = 100;
+const stateMs = 2_000;
 
 /** A container whose bundle is lost: only its cgroup is known. */
 export function lostFacts(cgroupPath: string): TaskFacts {
@@ -31,13 +32,16 @@ export function identityOf(
   return { pid, startTime: String(startTime) };
 }
 
-/** Whether the task's command was started, going by what the shim says. */
+/**
+ * Whether the task's command was started, going by what the shim says. Of one that does not say it
+ * within 2 s it is not known: false, as if it was not.
+ */
 export async function hasRun(shim: PodShim, id: string): Promise<boolean> {
   try {
-    const { status } = await shim.task.call(Task.method.state, { id });
+    const { status } = await shim.task.call(Task.method.state, { id }, { timeoutMs: stateMs });
     return status !== Status.UNKNOWN && status !== Status.CREATED;
   } catch (error) {
-    if (isKind(error, "not-found")) return false;
+    if (isKind(error, "not-found") || isKind(error, "deadline-exceeded")) return false;
     throw error;
   }
 }

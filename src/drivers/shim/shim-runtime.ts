@@ -42,14 +42,14 @@ import {
 } from "./shim-answers.ts";
 import { ShimEvents } from "./events.ts";
 import { readTaskFacts, type TaskFacts, writeFacts } from "./facts.ts";
+import { endLostCommands, findLostCommands } from "./lost-commands.ts";
 import { encodeOptions, isRuncType } from "./options.ts";
 import { Places } from "./places.ts";
-import { type PodShim, PodShims } from "./pod-shims.ts";
+import { PodShims } from "./pod-shims.ts";
 import type { Kept } from "./running-task.ts";
 import { shimProgram } from "./shim-binary.ts";
 import { awaitTaskEnd, type TaskEnd } from "./task-end.ts";
-import { attachToTask } from "./task-attach.ts";
-import { type ExecDeps, type ExecTarget, execInTask, execStreamInTask } from "./task-exec.ts";
+import { TaskCommands } from "./task-commands.ts";
 import { TaskRemains } from "./task-remains.ts";
 import { within } from "./within.ts";
 
@@ -90,6 +90,7 @@ export class ShimRuntime implements ContainerRuntime {
   readonly #places: Places;
   readonly #shims: PodShims;
   readonly #remains: TaskRemains;
+  readonly #commands: TaskCommands;
   readonly #kept = new Map<string, Kept>();
   readonly #killing = new SingleFlight();
   /** The containers that something is left of here, by their sandbox. */
@@ -105,6 +106,8 @@ export class ShimRuntime implements ContainerRuntime {
     const environment = { eventsPath: places.events, publishBinary };
     this.#shims = new PodShims({ places, environment, log });
     this.#remains = new TaskRemains({ ...deps, places, environment, shims: this.#shims });
+    const get = (id: string, doing: string): Kept => this.#get(id, doing);
+    this.#commands = new TaskCommands({ ...deps, places, shims: this.#shims, get });
   }
 
   /** Makes the folders of the state, serves events, and ends shims that no container needs. */
@@ -202,6 +205,7 @@ export class ShimRuntime implements ContainerRuntime {
     const facts = await readTaskFacts(this.#places.taskFile(id, "facts.json"));
     if (this.#kept.has(id)) return;
     const { pid, startTime } = started.process;
+    if (facts !== undefined) this.#endLostCommands(id, facts);
     this.#keep(id, {
       facts: facts ?? lostFacts(started.cgroupPath),
       io: facts === undefined ? undefined : await this.#openIo(id, facts),
@@ -222,6 +226,7 @@ export class ShimRuntime implements ContainerRuntime {
         const startedAtNs = BigInt(startedAt);
         const process = openProcess(Number(pidText));
         const io = await this.#openIo(id, facts);
+        this.#endLostCommands(id, facts);
         this.#keep(id, { facts, io, process, shim, startedAtNs });
         const identity = identityOf(process, Number(pidText));
         return { process: identity, monitor: shim.process, startedAtNs };
@@ -238,14 +243,16 @@ export class ShimRuntime implements ContainerRuntime {
   async kill(id: string, signalNumber: number): Promise<void> {
     const { process, facts } = this.#get(id, "signal");
     try {
-      const shim = await this.#shimOf(facts);
+      const shim = await this.#shims.get(facts.sandboxId);
       const request = { id, signal: signalNumber };
       await shim.task.call(Task.method.kill, request, { timeoutMs: killMs });
     } catch (error) {
       if (isKind(error, "not-found")) return;
-      if (process === undefined) throw error;
+      const hangs = isKind(error, "deadline-exceeded") || isKind(error, "unavailable");
+      // What is not a process of this host nobody else can signal. A stop goes on and kills the shim.
+      if (process === undefined && !hangs) throw error;
       this.#deps.log.warn(`signal container "${id}" without its shim: ${messageOf(error)}`);
-      process.kill(signalNumber);
+      process?.kill(signalNumber);
     }
   }
 
@@ -270,25 +277,16 @@ export class ShimRuntime implements ContainerRuntime {
     if (shim === undefined || !(await settles(asked))) await this.#shims.kill(sandboxId);
   }
 
-  async execSync(id: string, spec: string, operation: Operation): Promise<ExecResult> {
-    return this.#inTask(id, (deps, target) => execInTask(deps, target, spec, operation));
+  execSync(id: string, spec: string, operation: Operation): Promise<ExecResult> {
+    return this.#commands.execSync(id, spec, operation);
   }
 
-  async exec(
-    id: string,
-    spec: string,
-    client: ProcessClient,
-    operation: Operation,
-  ): Promise<ExecEnd> {
-    return this.#inTask(id, (deps, target) =>
-      execStreamInTask(deps, { target, spec, client }, operation),
-    );
+  exec(id: string, spec: string, client: ProcessClient, operation: Operation): Promise<ExecEnd> {
+    return this.#commands.exec(id, spec, client, operation);
   }
 
-  async attach(id: string, client: AttachedClient, operation: Operation): Promise<void> {
-    const kept = this.#get(id, "attach to");
-    const shim = await this.#shimOf(kept.facts);
-    await attachToTask({ id, kept, shim }, client, operation);
+  attach(id: string, client: AttachedClient, operation: Operation): Promise<void> {
+    return this.#commands.attach(id, client, operation);
   }
 
   async update(
@@ -298,7 +296,7 @@ export class ShimRuntime implements ContainerRuntime {
   ): Promise<() => Promise<void>> {
     const kept = this.#get(id, "update");
     const { cgroups, log, updateLimits } = this.#deps;
-    const shim = await this.#shimOf(kept.facts);
+    const shim = await this.#shims.get(kept.facts.sandboxId);
     const callRuntime = async (text: string): Promise<void> => {
       const resources = create(AnySchema, { typeUrl: resourcesType, value: Buffer.from(text) });
       try {
@@ -388,6 +386,16 @@ export class ShimRuntime implements ContainerRuntime {
     kept.process?.close();
   }
 
+  /** In the background: nobody waits for what an earlier daemon ran. */
+  #endLostCommands(id: string, { sandboxId, cgroupPath }: TaskFacts): void {
+    const lost = findLostCommands(this.#places, id);
+    void endLostCommands(
+      { ...this.#deps, shims: this.#shims },
+      { id, sandboxId, cgroupPath },
+      lost,
+    );
+  }
+
   async #ranOutOfMemory(id: string, { cgroupPath }: TaskFacts): Promise<boolean> {
     if (this.#outOfMemory.delete(id)) return true;
     if (cgroupPath === "") return false;
@@ -464,35 +472,11 @@ export class ShimRuntime implements ContainerRuntime {
     return this.#kept.get(id)?.facts ?? readTaskFacts(this.#places.taskFile(id, "facts.json"));
   }
 
-  async #shimOf({ sandboxId }: TaskFacts): Promise<PodShim> {
-    const shim = await this.#shims.find(sandboxId);
-    if (shim !== undefined) return shim;
-    throw new RuntimeError("unavailable", `ask shim of sandbox "${sandboxId}": it does not answer`);
-  }
-
   /** The handler's options; its OCI runtime must know whether the cgroup is systemd's. */
   #options({ handler, cgroupPath }: ContainerBundle): Any {
     const { runtimeType = "", options = {} } = handler;
     const driver = isRuncType(runtimeType) ? { SystemdCgroup: isScope(cgroupPath) } : {};
     return encodeOptions(runtimeType, { ...options, ...driver }, this.#places.runtimeRoot);
-  }
-
-  /** Runs a command in a container; one that has ended meanwhile is the reason why it failed. */
-  async #inTask<T>(
-    id: string,
-    use: (deps: ExecDeps, target: ExecTarget) => Promise<T>,
-  ): Promise<T> {
-    const kept = this.#get(id, "run command in");
-    const { cgroupPath } = kept.facts;
-    const shim = await this.#shimOf(kept.facts);
-    const deps = { places: this.#places, cgroups: this.#deps.cgroups };
-    return explainEnd(kept, `run command in container "${id}"`, async () => {
-      try {
-        return await use(deps, { id, cgroupPath, shim });
-      } catch (error) {
-        throw startError(error);
-      }
-    });
   }
 
   #get(id: string, doing: string): Kept {

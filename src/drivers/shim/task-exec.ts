@@ -4,7 +4,7 @@ import { setImmediate } from "node:timers/promises";
 
 import { create } from "@bufbuild/protobuf";
 import { AnySchema } from "@bufbuild/protobuf/wkt";
-import { messageOf } from "../../base/errors.ts";
+import { messageOf, RuntimeError } from "../../base/errors.ts";
 import { beforeAbort } from "../../base/rollback.ts";
 import type { ExecResult, ProcessClient } from "../../core/container/index.ts";
 import type { Operation } from "../../core/operation/index.ts";
@@ -31,6 +31,7 @@ import {
 import { removeFifos } from "./container-io.ts";
 import type { Places } from "./places.ts";
 import type { PodShim } from "./pod-shims.ts";
+import { callMs } from "./task-client.ts";
 import { within } from "./within.ts";
 
 /** What ExecSync answers of each stream at most; api.proto: "16 MB ... the rest is discarded". */
@@ -219,8 +220,10 @@ class Command {
   async run(onStarted: () => void = () => undefined): Promise<number> {
     const { id, shim } = this.#target;
     const { signal } = this.#operation;
-    this.#starting = shim.task.call(Task.method.start, { id, execId: this.#execId });
-    await beforeAbort(this.#starting, signal);
+    // The call itself has no limit: what starts after it would be nobody's to end.
+    const request = { id, execId: this.#execId };
+    this.#starting = shim.task.call(Task.method.start, request, { timeoutMs: 0 });
+    await inTime(this.#starting, signal);
     const exit = this.#watch();
     if (this.#inputEnded) this.endInput();
     onStarted();
@@ -274,10 +277,24 @@ class Command {
 
   /** Closes its streams. The shim forgets it, which nobody waits for: it waits for who holds the output. */
   close(): void {
-    this.#over.abort(new Error("the command is over"));
     this.stdin?.close();
     this.stdout?.close();
     this.stderr?.close();
+    void this.#leave();
+  }
+
+  /** A command whose start was not awaited to its end is killed when it has started after all. Never rejects. */
+  async #leave(): Promise<void> {
+    if (this.#starting !== undefined && this.#exit === undefined) {
+      try {
+        const { pid } = await this.#starting;
+        void this.#watch();
+        await this.#killNow(pid);
+      } catch (error) {
+        this.#operation.log.debug(`start of command ${this.#execId}: ${messageOf(error)}`);
+      }
+    }
+    this.#over.abort(new Error("the command is over"));
     if (this.added) this.#tell(Task.method.delete, {});
   }
 
@@ -325,6 +342,20 @@ class Command {
     call.catch((error: unknown) => {
       this.#operation.log.debug(`${method.name} of command ${this.#execId}: ${messageOf(error)}`);
     });
+  }
+}
+
+/** Waits for a start as long as a shim may take for it. */
+async function inTime(starting: Promise<unknown>, signal: AbortSignal): Promise<void> {
+  const late = new AbortController();
+  const timer = setTimeout(() => {
+    const text = `start command: its shim has not done it after ${callMs} ms`;
+    late.abort(new RuntimeError("deadline-exceeded", text));
+  }, callMs);
+  try {
+    await beforeAbort(starting, AbortSignal.any([signal, late.signal]));
+  } finally {
+    clearTimeout(timer);
   }
 }
 

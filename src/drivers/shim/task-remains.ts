@@ -56,12 +56,14 @@ export class TaskRemains {
   async takeAway(id: string, facts: TaskFacts): Promise<void> {
     const shim = facts.sandboxId === "" ? undefined : await this.#shims.find(facts.sandboxId);
     await this.#killCgroup(facts.cgroupPath);
-    if (shim === undefined || !(await this.#takeFrom(shim, id))) await this.#askProgram(id, facts);
+    if (shim === undefined || !(await this.#takeFrom(shim, id, facts))) {
+      await this.#askProgram(id, facts);
+    }
     await this.#removeCgroup(facts.cgroupPath);
   }
 
-  /** True when the shim has nothing of the task any more. */
-  async #takeFrom(shim: PodShim, id: string): Promise<boolean> {
+  /** True when the shim has nothing of the task any more. One that hangs is killed. */
+  async #takeFrom(shim: PodShim, id: string, { sandboxId }: TaskFacts): Promise<boolean> {
     try {
       const timeoutMs = endMs;
       await ignoring("not-found", () =>
@@ -73,6 +75,7 @@ export class TaskRemains {
       return true;
     } catch (error) {
       this.#log.warn(`take container "${id}" from its shim: ${messageOf(error)}`);
+      if (isKind(error, "deadline-exceeded")) await this.#shims.kill(sandboxId, shim.process);
       return false;
     }
   }

@@ -1,0 +1,64 @@
+import { lstat, unlink } from "node:fs/promises";
+
+import { RuntimeError } from "../../base/errors.ts";
+import type { ProcessIdentity } from "../../core/sandbox/index.ts";
+import { Task } from "../../gen/containerd/task/v3/task_pb.ts";
+import {
+  errnoCode,
+  findByCommandLine,
+  killProcessTree,
+  type ProcessRef,
+  processStartTime,
+} from "../../linux/index.ts";
+import type { TaskClient } from "./task-client.ts";
+import { within } from "./within.ts";
+
+const killedMs = 2_000;
+
+/**
+ * The shim's own process; undefined where it does not say. Rejects for one that does not answer in
+ * `timeoutMs`.
+ */
+export async function askForProcess(
+  task: TaskClient,
+  id: string,
+  timeoutMs: number,
+): Promise<ProcessIdentity | undefined> {
+  let pid: number;
+  try {
+    pid = (await task.call(Task.method.connect, { id }, { timeoutMs })).shimPid;
+  } catch (error) {
+    // An answer, whatever it says, is one of a living shim.
+    if (!(error instanceof RuntimeError)) throw error;
+    if (error.kind === "unavailable" || error.kind === "deadline-exceeded") throw error;
+    return undefined;
+  }
+  const startTime = pid > 0 ? processStartTime(pid) : undefined;
+  return startTime === undefined ? undefined : { pid, startTime: String(startTime) };
+}
+
+/** The process of a shim that never told it, by the flag with which containerd's shims are started. */
+export async function findShimProcess(id: string): Promise<ProcessIdentity | undefined> {
+  const [found] = await findByCommandLine((args) => {
+    const at = args.indexOf("-id");
+    return at > 0 && args[at + 1] === id;
+  });
+  return found === undefined ? undefined : { pid: found.pid, startTime: found.startTime };
+}
+
+/** Kills a shim with whatever it has started; true when it is gone. */
+export async function killShim(process: ProcessRef | undefined): Promise<boolean> {
+  if (process === undefined || (await within(process.exited, 0))) return true;
+  killProcessTree(process.pid);
+  return within(process.exited, killedMs);
+}
+
+/** A shim that was killed leaves its socket. */
+export async function removeSocket(path: string): Promise<void> {
+  if (path.startsWith("\0")) return;
+  try {
+    if ((await lstat(path)).isSocket()) await unlink(path);
+  } catch (error) {
+    if (errnoCode(error) !== "ENOENT") throw error;
+  }
+}
