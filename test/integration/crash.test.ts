@@ -4,12 +4,12 @@
  */
 import assert from "node:assert/strict";
 import { after, describe, test } from "node:test";
-import { crashPoints } from "../../src/core/operation/index.ts";
 import {
   CrashSites,
   nameOf,
   type PodKind,
   podKinds,
+  pointsOf,
   type Spot,
   spotsOf,
   turn,
@@ -45,7 +45,9 @@ const kindAt = (at: number): PodKind => turn(podKinds, at);
 test("every crash point of the sandboxes' operations is struck here", () => {
   const all = [run, stop, remove, update, recover].flat();
   const struck = new Set(all.map(({ point }) => point));
-  const ours = crashPoints.filter((point) => /^(recover|.*-sandbox(-resources)?)\//.test(point));
+  const ours = pointsOf("podsandbox").filter((point) =>
+    /^(recover|.*-sandbox(-resources)?)\//.test(point),
+  );
   assert.deepEqual([...struck].toSorted(), [...ours].toSorted());
 });
 

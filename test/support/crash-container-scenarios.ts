@@ -6,6 +6,7 @@ import assert from "node:assert/strict";
 import { readdirSync } from "node:fs";
 import path from "node:path";
 import {
+  byShim,
   type ContainerInit,
   CREATED,
   containerInfo,
@@ -408,5 +409,12 @@ export async function checkNoCommand(
     return processesOf(pod, id).every((pid) => before.includes(pid));
   });
   assert.deepEqual(processesOf(pod, id), before);
+  if (byShim) {
+    const bundle = path.join(pod.daemon.paths.state, "shims/tasks", id);
+    const left = (): readonly string[] =>
+      readdirSync(bundle).filter((name) => name.startsWith("exec-"));
+    await until("no fifo of a command is left", () => left().length === 0);
+    return;
+  }
   assert.deepEqual(readdirSync(path.join(pod.daemon.paths.state, "execs")), []);
 }

@@ -9,6 +9,7 @@ import path from "node:path";
 import type { ContainerStatus } from "../../src/gen/runtime/v1/api_pb.ts";
 import { GrpcStatusError } from "../../src/wire/grpc/status.ts";
 import {
+  byShim,
   type ContainerInit,
   CREATED,
   container,
@@ -38,7 +39,7 @@ import {
   until,
 } from "../integration/pods.ts";
 import { type CrashSite, CrashSites, type PodKind, retry } from "./crash.ts";
-import type { TestDaemon } from "./daemon.ts";
+import type { ConfigTable, TestDaemon } from "./daemon.ts";
 import { busyboxLayer, imageOf, type Layer, layerOf } from "./images.ts";
 
 /** Busybox with a volume. What is struck at has it as its image, and mounted as an image volume. */
@@ -47,10 +48,20 @@ const withVolume = "registry.k8s.io/e2e/volume:1";
 /** The registry of a site's daemon. */
 const nodes = new WeakMap<TestDaemon, Node>();
 
+/** What differs from one site to the next. */
+export interface SiteOptions {
+  readonly config?: ConfigTable;
+  readonly kinds?: readonly PodKind[];
+  readonly folders?: readonly string[];
+  /** Called when the daemon has ended. */
+  readonly end?: () => void;
+}
+
 /** Sites with containers in all states, and a registry. */
-export function containerSites(): CrashSites {
+export function containerSites(prepare: () => SiteOptions = () => ({})): CrashSites {
   return new CrashSites(async () => {
-    const node = await Node.startWithBusybox();
+    const { config, kinds, folders, end } = prepare();
+    const node = await Node.startWithBusybox(config === undefined ? {} : { config });
     const { daemon } = node;
     nodes.set(daemon, node);
     // The root of a user namespace walks to its container's as anybody would.
@@ -67,6 +78,8 @@ export function containerSites(): CrashSites {
     await pull(daemon, withVolume);
     return {
       daemon,
+      ...(kinds === undefined ? {} : { kinds }),
+      ...(folders === undefined ? {} : { folders }),
       populate: async (pods) => {
         const checks = pods.map((pod) => populate({ ...pod, daemon }));
         const all = await Promise.all(checks);
@@ -74,7 +87,10 @@ export function containerSites(): CrashSites {
           await Promise.all(all.map((check) => check()));
         };
       },
-      end: () => node[Symbol.asyncDispose](),
+      end: async () => {
+        await node[Symbol.asyncDispose]();
+        end?.();
+      },
     };
   });
 }
@@ -84,11 +100,6 @@ export function homeOf(site: CrashSite, kind: PodKind): Pod {
   const pod = site.bystanders.find((each) => each.kind === kind);
   assert.ok(pod !== undefined);
   return { daemon: site.daemon, id: pod.id, config: pod.config };
-}
-
-/** How the site's daemon finds its registry: the table "images" of its configuration. */
-export function registryConfig(daemon: TestDaemon): { readonly registry_config_path: string } {
-  return { registry_config_path: nodes.get(daemon)?.registry.certsDir ?? "" };
 }
 
 /** A running, a created and an exited container in a pod; the result checks that they are so still. */
@@ -156,6 +167,12 @@ function helpersOf(id: string): readonly string[] {
     .filter((line) => line.includes(id));
 }
 
+/** What watches over a running container: its conmon, or the runc shim of its pod. */
+function monitorsOf(pod: Pod, id: string): readonly string[] {
+  if (!byShim) return helpersOf(id).filter((line) => line.includes("conmon"));
+  return helpersOf(pod.id).filter((line) => line.includes("containerd-shim-runc-v2"));
+}
+
 /** The status of a container, after it was held against what the kernel has of it. */
 export async function checkContainer(
   pod: Pod,
@@ -169,7 +186,7 @@ export async function checkContainer(
     const { pid } = await containerInfo(daemon, id);
     assert.ok(typeof pid === "number", `${id} has no pid`);
     assert.ok(processesOf(pod, id).includes(pid), `${pid} is not in the cgroup of ${id}`);
-    assert.equal(helpersOf(id).filter((line) => line.includes("conmon")).length, 1, "its conmon");
+    assert.equal(monitorsOf(pod, id).length, 1, "its conmon, or its pod's shim");
     assert.ok(status.startedAt >= status.createdAt, "its start is before its creation");
   } else {
     await until(`nothing runs of ${id}`, () => {

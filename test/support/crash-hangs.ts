@@ -9,7 +9,6 @@ import {
   EXITED,
   exec,
   imageStatus,
-  openPod,
   type Pod,
   pull,
   remove,
@@ -21,7 +20,15 @@ import {
   stop,
 } from "../integration/containers.ts";
 import { code, failsWith, removePod, stopPod, until } from "../integration/pods.ts";
-import { type CrashSite, faultAt, type PodKind, podOf, type Spot, stageOf } from "./crash.ts";
+import {
+  type CrashSite,
+  faultAt,
+  type PodKind,
+  podOf,
+  runPod,
+  type Spot,
+  stageOf,
+} from "./crash.ts";
 import {
   beginWithContainer,
   checkNoCommand,
@@ -40,7 +47,6 @@ import {
   listener,
   liveContainer,
   processesOf,
-  registryConfig,
   unfinishedLayers,
 } from "./crash-containers.ts";
 import { failsAt } from "./crash-scenarios.ts";
@@ -269,10 +275,9 @@ export async function hangRemoveImage(site: CrashSite, spot: Spot, kind: PodKind
 /** Starts the daemon with a fault that hangs, and with creates and starts that soon give up. */
 async function beginWithShortClock(site: CrashSite, spot: Spot, kind: PodKind): Promise<Pod> {
   const { daemon } = site;
-  const images = registryConfig(daemon);
-  daemon.writeConfig({ images, runtime: { create_timeout_seconds: hangSeconds } });
+  daemon.changeConfig({ runtime: { create_timeout_seconds: hangSeconds } });
   await site.begin(faultAt(spot, "hang"));
-  daemon.writeConfig({ images }); // for the next start
+  daemon.changeConfig({}); // for the next start
   return homeOf(site, kind);
 }
 
@@ -282,7 +287,7 @@ const failsLate = (spot: Spot): ((error: unknown) => true) =>
 async function ownPod(daemon: TestDaemon, kind: PodKind): Promise<Pod> {
   const config = podOf(kind);
   config.logDirectory = `${daemon.paths.folder}/logs/${config.metadata?.uid ?? ""}`;
-  return openPod(daemon, config);
+  return { daemon, id: await runPod(daemon, config), config };
 }
 
 async function endBy({ daemon, id }: Pod, containerId: string, by: Ender): Promise<void> {

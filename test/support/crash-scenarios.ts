@@ -9,7 +9,6 @@ import {
   failsWith,
   launchDaemon,
   removePod,
-  runPod,
   statusOf,
   stopPod,
 } from "../integration/pods.ts";
@@ -20,10 +19,10 @@ import {
   faultAt,
   idOf,
   type PodKind,
-  podKinds,
   podOf,
   retry,
   retryRun,
+  runPod,
   type Spot,
   spotsOf,
   stageOf,
@@ -113,7 +112,7 @@ export async function killRecover(
 ): Promise<void> {
   const { daemon } = site;
   // All at once: when the first of them dies the others are anywhere.
-  const configs = [...podKinds, ...podKinds].map(podOf);
+  const configs = [...site.kinds, ...site.kinds].map(podOf);
   const stopped = podOf("with a holder");
   const ending = podOf("with a holder");
   const half: Spot = { point: "run-pod-sandbox/network-added", visit: 5 };
@@ -200,9 +199,9 @@ const hangSeconds = 4;
 export async function hangRun(site: CrashSite, spot: Spot, kind: PodKind): Promise<void> {
   const { daemon } = site;
   const config = podOf(kind);
-  daemon.writeConfig({ runtime: { create_timeout_seconds: hangSeconds } });
+  daemon.changeConfig({ runtime: { create_timeout_seconds: hangSeconds } });
   await site.begin(faultAt(spot, "hang"));
-  daemon.writeConfig({}); // for the next start
+  daemon.changeConfig({}); // for the next start
   let hangs = true;
   const failed = assert
     .rejects(runPod(daemon, config), failsAt(spot, code.deadlineExceeded, /took longer than/))
@@ -302,7 +301,8 @@ async function beginWithPod(
 /** Leaves the daemon dead, with a half-built sandbox of this pod. */
 async function leaveHalfBuilt(site: CrashSite, kind: PodKind): Promise<PodSandboxConfig> {
   const config = podOf(kind);
-  const half: Spot = { point: "run-pod-sandbox/write-sysctls", visit: 1 };
+  const last = kind === "by a sandboxer" ? "start-sandbox" : "write-sysctls";
+  const half: Spot = { point: `run-pod-sandbox/${last}`, visit: 1 };
   await site.begin(faultAt(half, "kill"));
   await site.killedBy(half, runPod(site.daemon, config));
   return config;

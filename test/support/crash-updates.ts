@@ -25,7 +25,6 @@ import {
   infoOf,
   parentOf,
   removePod,
-  runPod,
   stopPod,
 } from "../integration/pods.ts";
 import {
@@ -35,6 +34,7 @@ import {
   faultAt,
   type PodKind,
   podOf,
+  runPod,
   retry,
   type Spot,
   stageOf,

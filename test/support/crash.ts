@@ -25,7 +25,7 @@ import {
   POD,
   pod,
   READY,
-  runPod,
+  runPod as runPodBy,
   runtimeFact,
   startDaemon,
   statusOf,
@@ -54,9 +54,27 @@ const visitsOf: Partial<Readonly<Record<CrashPoint, number>>> = {
   "remove-image/remove-layer": 2,
 };
 
+/** Who makes a pod's sandbox. */
+export type Controller = "podsandbox" | "shim";
+
+/** The stages that only one controller has. */
+const controllerOf: Partial<Readonly<Record<CrashPoint, Controller>>> = {
+  "run-pod-sandbox/make-folders": "podsandbox",
+  "run-pod-sandbox/start-holder": "podsandbox",
+  "run-pod-sandbox/write-sysctls": "podsandbox",
+  "run-pod-sandbox/start-shim": "shim",
+  "run-pod-sandbox/create-sandbox": "shim",
+  "run-pod-sandbox/start-sandbox": "shim",
+};
+
+/** The crash points that the sandboxes of this controller get to. */
+export function pointsOf(controller: Controller): readonly CrashPoint[] {
+  return crashPoints.filter((point) => (controllerOf[point] ?? controller) === controller);
+}
+
 /** All spots of one operation, in order. */
-export function spotsOf(operation: string): readonly Spot[] {
-  return crashPoints
+export function spotsOf(operation: string, controller: Controller = "podsandbox"): readonly Spot[] {
+  return pointsOf(controller)
     .filter((point) => point.startsWith(`${operation}/`))
     .flatMap((point) => {
       return Array.from({ length: visitsOf[point] ?? 1 }, (_, at) => ({ point, visit: at + 1 }));
@@ -86,16 +104,40 @@ export function turn<T>(list: readonly T[], at: number): T {
 }
 
 /** The kinds of pods that differ in what they are made of: with a process of their own, without, with ids of their own. */
-export type PodKind = "with a holder" | "without a holder" | "in a user namespace";
+export type PodKind =
+  | "with a holder"
+  | "without a holder"
+  | "in a user namespace"
+  | "by a sandboxer";
 
+/** The kinds of pods whose sandboxes davit makes itself. */
 export const podKinds: readonly PodKind[] = [
   "without a holder",
   "with a holder",
   "in a user namespace",
 ];
 
+/** The name of the handler whose sandboxes a sandboxer makes. */
+export const sandboxerHandler = "sandboxer";
+const bySandboxer = new WeakSet<PodSandboxConfig>();
+
+/** Whether the pod's sandbox is a sandboxer's. */
+export function isBySandboxer(config: PodSandboxConfig): boolean {
+  return bySandboxer.has(config);
+}
+
+/** Runs a pod that podOf() has made, by the handler of its kind. */
+export function runPod(daemon: TestDaemon, config: PodSandboxConfig): Promise<string> {
+  return runPodBy(daemon, config, isBySandboxer(config) ? sandboxerHandler : "");
+}
+
 /** A pod of this kind, with a name and a cgroup parent of its own. */
 export function podOf(kind: PodKind): PodSandboxConfig {
+  if (kind === "by a sandboxer") {
+    const config = pod();
+    bySandboxer.add(config);
+    return config;
+  }
   if (kind === "in a user namespace") return mapped({ pid: POD });
   return pod({ pid: kind === "with a holder" ? POD : CONTAINER });
 }
@@ -112,6 +154,10 @@ export interface Bystander {
 /** What a site stands on, and what stands beside its bystanders. */
 export interface Ground {
   readonly daemon: TestDaemon;
+  /** The kinds of its bystanders; podKinds where they are left out. */
+  readonly kinds?: readonly PodKind[];
+  /** More folders in which nothing may be left. */
+  readonly folders?: readonly string[];
   /** Puts more bystanders into the pods; the result checks that they are as they were. */
   readonly populate?: (pods: readonly Bystander[]) => Promise<() => Promise<void>>;
   /** Takes all pods and the daemon away. */
@@ -145,12 +191,17 @@ export class CrashSite {
     this.#checkPopulation = checkPopulation;
   }
 
+  /** The kinds of pods that it is for. */
+  get kinds(): readonly PodKind[] {
+    return this.#ground.kinds ?? podKinds;
+  }
+
   static async open(ground: Ground): Promise<CrashSite> {
-    const { daemon } = ground;
+    const { daemon, kinds = podKinds } = ground;
     try {
-      const bystanders = await Promise.all(podKinds.map((kind) => startBystander(daemon, kind)));
+      const bystanders = await Promise.all(kinds.map((kind) => startBystander(daemon, kind)));
       const check = (await ground.populate?.(bystanders)) ?? (() => Promise.resolve());
-      const before = await takeSnapshot(optionsOf(daemon));
+      const before = await takeSnapshot(optionsOf(ground));
       return new CrashSite(ground, bystanders, check, before);
     } catch (error) {
       await ground.end();
@@ -208,7 +259,7 @@ export class CrashSite {
     const { items } = await this.daemon.client.runtime.listPodSandbox({});
     const ids = this.bystanders.map(({ id }) => id);
     assert.deepEqual(items.map(({ id }) => id).toSorted(), ids.toSorted(), "listed pods");
-    const leaks = await findLeaks(this.#before, optionsOf(this.daemon));
+    const leaks = await findLeaks(this.#before, optionsOf(this.#ground));
     assert.equal(leaks.length, 0, `found what was left behind:\n${describeLeaks(leaks)}`);
   }
 
@@ -362,8 +413,9 @@ async function startBystander(daemon: TestDaemon, kind: PodKind): Promise<Bystan
  * What may differ after a restart: the daemon is another process. Descriptors are compared over
  * one life of a daemon (load.test.ts), not over its deaths.
  */
-function optionsOf(daemon: TestDaemon): ReturnType<typeof leakOptions> {
+function optionsOf({ daemon, folders = [] }: Ground): ReturnType<typeof leakOptions> {
   const options = leakOptions(daemon);
+  const roots = [...(options.roots ?? []), ...folders];
   const itself = new RegExp(` serve --config ${daemon.paths.folder}/`);
-  return { ...options, allow: { ...options.allow, fd: true, process: [itself] } };
+  return { ...options, roots, allow: { ...options.allow, fd: true, process: [itself] } };
 }

@@ -143,6 +143,11 @@ export class TestDaemon implements AsyncDisposable {
     writeFileSync(config, stringify(merge(own, changes)));
   }
 
+  /** Writes the configuration that it was prepared with again, with changes, for the next start. */
+  changeConfig(changes: ConfigTable): void {
+    this.writeConfig(merge(this.#options.config ?? {}, changes));
+  }
+
   /** The process now running; an error if there is none. */
   get pid(): number {
     const pid = this.#child?.pid;

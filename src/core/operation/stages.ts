@@ -17,8 +17,13 @@ export const stages = {
     "network-plugin-done",
     "network-added",
     "make-files",
+    // Of the podsandbox controller.
     "start-holder",
     "write-sysctls",
+    // Of the shim controller.
+    "start-shim",
+    "create-sandbox",
+    "start-sandbox",
     "finish-record",
     "answer",
   ],

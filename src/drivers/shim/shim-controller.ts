@@ -95,7 +95,7 @@ export class ShimController implements SandboxController {
     const { signal } = operation;
     await operation.enter("make-files");
     await files.make(sandbox);
-    await operation.enter("start-holder");
+    await operation.enter("start-shim");
     const { runtimeType = "", runtimePath = "", options = {} } = handler;
     const choice = {
       program: shimProgram(runtimeType, runtimePath),
@@ -104,7 +104,9 @@ export class ShimController implements SandboxController {
     };
     const { client } = await shims.open(id, choice, signal);
     const sandboxer = new SandboxClient(client);
+    await operation.enter("create-sandbox");
     await sandboxer.create(sandbox, shims.bundle(id), { signal });
+    await operation.enter("start-sandbox");
     const { pid, createdAtNs } = await sandboxer.start(id, { signal });
     this.#keep(sandbox);
     return { process: identityOf(pid), createdAtNs };

@@ -1,0 +1,75 @@
+/**
+ * The daemon dies, fails or hangs at the stages of containers that a containerd shim runs, in pods of
+ * both controllers. All is walked by `npm run test:faults`.
+ */
+import "./by-shim.ts";
+import { after, describe, test } from "node:test";
+import { nameOf, type PodKind, type Spot, spotsOf, turn } from "../support/crash.ts";
+import {
+  killExec,
+  killRecoverContainers,
+  killRemove,
+  killStart,
+  killStop,
+  throwExec,
+  throwStart,
+} from "../support/crash-container-scenarios.ts";
+import { endHungStart, hangExec } from "../support/crash-hangs.ts";
+import { shimKinds, shimSites } from "../support/crash-shims.ts";
+
+const sites = shimSites();
+after(() => sites[Symbol.asyncDispose]());
+
+const recover = spotsOf("recover-containers");
+const kindAt = (at: number): PodKind => turn(shimKinds, at);
+
+/** The stages of an operation at which a shim is at work. */
+const at = (operation: string, ...stages: readonly string[]): readonly Spot[] =>
+  spotsOf(operation).filter(({ point }) => stages.some((stage) => point.endsWith(`/${stage}`)));
+
+const start = at(
+  "start-container",
+  ...["make-bundle", "start-monitor", "create-process", "mark-start", "start-process"],
+);
+
+describe("kill -9, and for some again in the recovery", () => {
+  for (const [index, spot] of [...start, ...at("start-container", "finish-record")].entries()) {
+    const again = index % 2 === 0 ? [turn(recover, index)] : [];
+    test([spot, ...again].map(nameOf).join(", then "), () =>
+      sites.run((site) => killStart(site, spot, kindAt(index), again)),
+    );
+  }
+  for (const [index, spot] of at("stop-container", "wait-for-end", "kill-all").entries()) {
+    test(nameOf(spot), () => sites.run((site) => killStop(site, spot, kindAt(index))));
+  }
+  for (const [index, spot] of at("remove-container", "remove-files").entries()) {
+    test(nameOf(spot), () => sites.run((site) => killRemove(site, spot, kindAt(index))));
+  }
+  for (const [index, spot] of at("exec-sync", "start-process", "wait-for-end").entries()) {
+    test(nameOf(spot), () => sites.run((site) => killExec(site, spot, kindAt(index))));
+  }
+  for (const [index, spot] of at("recover-containers", "take-up").entries()) {
+    test(nameOf(spot), () =>
+      sites.run((site) => killRecoverContainers(site, spot, kindAt(index + 1))),
+    );
+  }
+});
+
+describe("a failure", () => {
+  for (const [index, spot] of start.entries()) {
+    test(nameOf(spot), () => sites.run((site) => throwStart(site, spot, kindAt(index + 1))));
+  }
+  for (const [index, spot] of at("exec-sync", "start-process", "kill-command").entries()) {
+    test(nameOf(spot), () => sites.run((site) => throwExec(site, spot, kindAt(index))));
+  }
+});
+
+describe("a stage that hangs", () => {
+  for (const [index, spot] of at("start-container", "create-process").entries()) {
+    test(`${nameOf(spot)}, and then StopContainer`, () =>
+      sites.run((site) => endHungStart(site, spot, kindAt(index), "StopContainer")));
+  }
+  for (const [index, spot] of at("exec-sync", "start-process").entries()) {
+    test(nameOf(spot), () => sites.run((site) => hangExec(site, spot, kindAt(index + 1))));
+  }
+});
