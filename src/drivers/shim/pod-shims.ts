@@ -123,7 +123,7 @@ export class PodShims {
     const identity = known ?? (await this.#processOf(sandboxId));
     if (identity === undefined) return;
     using process = openProcess(identity.pid, BigInt(identity.startTime));
-    await killShim(process);
+    await killShim(process, sandboxId);
     if (shim?.process?.pid === identity.pid) shim.client.close();
   }
 
@@ -212,7 +212,7 @@ export class PodShims {
       await within(process?.exited ?? shim.client.closed, shutdownMs);
       shim.client.close();
     }
-    if (!(await killShim(process))) {
+    if (!(await killShim(process, sandboxId))) {
       this.#deps.log.warn("a shim does not end", { sandbox: sandboxId, pid: process?.pid });
     }
   }
