@@ -192,14 +192,14 @@ export async function throwRecover(site: CrashSite, spot: Spot, kind: PodKind): 
 
 // ---- hang
 
-/** Time to look at others while a create hangs, on a busy machine. */
-const hangSeconds = 4;
+/** Time to look at others while a create hangs, on a busy machine. A sandboxer takes its time to start. */
+const hangSeconds = (kind: PodKind): number => (kind === "by a sandboxer" ? 12 : 4);
 
 /** A RunPodSandbox hangs at `spot` until its own deadline, which is a short one here. */
 export async function hangRun(site: CrashSite, spot: Spot, kind: PodKind): Promise<void> {
   const { daemon } = site;
   const config = podOf(kind);
-  daemon.changeConfig({ runtime: { create_timeout_seconds: hangSeconds } });
+  daemon.changeConfig({ runtime: { create_timeout_seconds: hangSeconds(kind) } });
   await site.begin(faultAt(spot, "hang"));
   daemon.changeConfig({}); // for the next start
   let hangs = true;

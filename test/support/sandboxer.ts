@@ -201,7 +201,7 @@ class TestSandbox {
     this.#createdAt = timestampNow();
     const enter = this.#netns === "" ? [] : ["nsenter", `--net=${this.#netns}`];
     const own = ["unshare", "--ipc", "--uts", "--pid", "--fork", "--kill-child"];
-    const [program = "", ...args] = [...enter, ...own, "sh", "-c", asSandbox, "sh"];
+    const [program, ...args] = [...enter, ...own, "sh", "-c", asSandbox, "sh"];
     const child = spawn(program, [...args, ...this.#sysctls()], {
       stdio: ["ignore", "pipe", "ignore"],
     });
@@ -232,9 +232,12 @@ class TestSandbox {
   }
 }
 
-/** What a sandbox's process does: it writes the sysctls that it is given, says so, and stays. */
+/**
+ * What a sandbox's process does: it writes the sysctls that it is given, says so, and stays. It is no
+ * "sleep", since containers that share its PID namespace look for theirs.
+ */
 const asSandbox =
-  'while [ $# -gt 0 ]; do printf %s "$2" >"$1"; shift 2; done; echo ready; exec sleep 1000000';
+  'while [ $# -gt 0 ]; do printf %s "$2" >"$1"; shift 2; done; echo ready; exec tail -f /dev/null';
 
 /** The whole task service, done by the shim behind it. */
 function passThrough(

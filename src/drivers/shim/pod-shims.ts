@@ -130,7 +130,7 @@ export class PodShims {
   /** Whether the shim's process runs, answering or not. False where that cannot be said. */
   async isAlive(sandboxId: string): Promise<boolean> {
     const identity = await this.#processOf(sandboxId);
-    return identity !== undefined && processStartTime(identity.pid) === BigInt(identity.startTime);
+    return identity !== undefined && runs(identity);
   }
 
   /** Whether the pod's shim has made its sandbox. */
@@ -195,20 +195,22 @@ export class PodShims {
 
   /** Asks the shim to end, then kills it. */
   async #end(sandboxId: string, facts: ShimFacts | undefined): Promise<void> {
+    const known = await this.#processOf(sandboxId);
+    // One that has ended by itself, as a sandboxer that was told to, is not looked for.
+    const asked = facts !== undefined && (known === undefined || runs(known));
     const shim =
-      this.#shims.get(sandboxId) ??
-      (facts === undefined ? undefined : await this.#reconnect(sandboxId, facts));
-    const identity = shim?.process ?? (await this.#processOf(sandboxId));
+      this.#shims.get(sandboxId) ?? (asked ? await this.#reconnect(sandboxId, facts) : undefined);
+    const identity = shim?.process ?? known;
     using process =
       identity === undefined ? undefined : openProcess(identity.pid, BigInt(identity.startTime));
     if (shim !== undefined) {
-      const asked = shim.task.call(
+      const ended = shim.task.call(
         Task.method.shutdown,
         { id: sandboxId, now: true },
         { timeoutMs: shutdownMs },
       );
       // It may end before it has answered.
-      asked.catch(() => undefined);
+      ended.catch(() => undefined);
       await within(process?.exited ?? shim.client.closed, shutdownMs);
       shim.client.close();
     }
@@ -295,6 +297,10 @@ export class PodShims {
     this.#logs.get(sandboxId)?.close();
     this.#logs.delete(sandboxId);
   }
+}
+
+function runs({ pid, startTime }: ProcessIdentity): boolean {
+  return processStartTime(pid) === BigInt(startTime);
 }
 
 function noAnswer(sandboxId: string): RuntimeError {

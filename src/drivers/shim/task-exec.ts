@@ -39,6 +39,7 @@ const maxOutputBytes = 16 * 1024 * 1024;
 /** How long output is awaited after the command's end: what it left behind may hold it open. */
 const drainMs = 250;
 const killMs = 1_000;
+const killTries = 2;
 /** How long a command that nobody reads any more may take to end by itself, as shells do. */
 const hangUpMs = 500;
 const SIGHUP = 1;
@@ -258,21 +259,35 @@ class Command {
     this.#tell(Task.method.resizePty, { width, height });
   }
 
-  /** Ends a command whose client is gone: as when its terminal is closed, then by force. */
+  /** Ends a command whose client is gone: as when its terminal is closed, then by force. Never rejects. */
   async hangUp(): Promise<void> {
-    await this.#operation.undoing("kill-command");
-    const pid = await this.#pid();
-    if (pid === undefined) return;
-    this.#signal(SIGHUP);
-    await within(this.#exit ?? Promise.resolve(), hangUpMs);
-    await this.#killNow(pid);
+    await this.#insist(async () => {
+      const pid = await this.#pid();
+      if (pid === undefined) return;
+      this.#signal(SIGHUP);
+      await within(this.#exit ?? Promise.resolve(), hangUpMs);
+      await this.#killNow(pid);
+    });
   }
 
-  /** Ends the command with what it started. */
+  /** Ends the command with what it started. Never rejects. */
   async kill(): Promise<void> {
-    await this.#operation.undoing("kill-command");
-    const pid = await this.#pid();
-    if (pid !== undefined) await this.#killNow(pid);
+    await this.#insist(async () => {
+      const pid = await this.#pid();
+      if (pid !== undefined) await this.#killNow(pid);
+    });
+  }
+
+  async #insist(end: () => Promise<void>): Promise<void> {
+    for (let triesLeft = killTries; triesLeft > 0; triesLeft--) {
+      try {
+        await this.#operation.undoing("kill-command");
+        await end();
+        return;
+      } catch (error) {
+        this.#operation.log.warn(`end command ${this.#execId}: ${messageOf(error)}`);
+      }
+    }
   }
 
   /** Closes its streams. The shim forgets it, which nobody waits for: it waits for who holds the output. */
