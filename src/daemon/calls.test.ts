@@ -3,9 +3,11 @@ import { test } from "node:test";
 import type { Call } from "../wire/grpc/call.ts";
 import { Calls } from "./calls.ts";
 
+let made = 0;
+
 const call = (method: string, startedAt: number, deadline?: number): Call => ({
   method: `/runtime.v1.RuntimeService/${method}`,
-  id: 1,
+  id: ++made,
   signal: new AbortController().signal,
   startedAt,
   ...(deadline === undefined ? {} : { deadline }),
@@ -24,4 +26,17 @@ test("Calls shows the calls that are under way, oldest first", () => {
     calls.views().map(({ method }) => method),
     ["StopContainer"],
   );
+});
+
+test("Calls shows them in their order, whichever of them ended before, and once", () => {
+  const calls = new Calls(() => 0);
+  const ends = ["a", "b", "c", "d"].map((method) => calls.begin(call(method, 0)));
+  const shown = (): readonly string[] => calls.views().map(({ method }) => method);
+  ends[1]?.();
+  ends[1]?.();
+  calls.begin(call("e", 0));
+  assert.deepEqual(shown(), ["a", "c", "d", "e"]);
+  ends[0]?.();
+  ends[3]?.();
+  assert.deepEqual(shown(), ["c", "e"]);
 });

@@ -41,23 +41,52 @@ const maxDetailsBytes = 8 * 1024;
 
 const okStatus: GrpcStatus = { code: grpcOk, message: "" };
 
+const callOf = Symbol("call");
+
+/** The stream of a call, which knows it until it closes. */
+interface CallStream extends ServerHttp2Stream {
+  [callOf]?: ServerCall | undefined;
+}
+
 /**
  * One call on its HTTP/2 stream, from its headers to its status. It ends once, by whichever comes
  * first: the handler's answer, a failure, the deadline, or the caller leaving. What comes later is
  * dropped.
  */
 export class ServerCall implements Call {
+  // What every stream of a call listens with. Functions of the stream, not of the call: there are
+  // no closures to make for each call, and a closed stream keeps nothing of its call alive.
+  // NOTE(node): a session's table of streams keeps some of them until the next major collection, as
+  // a Set of calls would (daemon/calls.ts).
+  static readonly #onData = function (this: CallStream, chunk: Buffer): void {
+    const call = this[callOf];
+    if (call !== undefined) call.#receive(chunk);
+  };
+  static readonly #onEnd = function (this: CallStream): void {
+    const call = this[callOf];
+    if (call !== undefined) call.#received();
+  };
+  static readonly #onWantTrailers = function (this: CallStream): void {
+    const call = this[callOf];
+    if (call !== undefined && !this.destroyed && !this.closed) this.sendTrailers(call.#trailers);
+  };
+  static readonly #onClose = function (this: CallStream): void {
+    const call = this[callOf];
+    if (call !== undefined) call.#closed();
+    this[callOf] = undefined;
+  };
+
   readonly method: string;
   readonly id: number;
   readonly startedAt = Date.now();
   readonly deadline?: number;
 
-  readonly #stream: ServerHttp2Stream;
+  readonly #stream: CallStream;
   readonly #host: CallHost;
   readonly #target: Method;
   readonly #reader: MessageReader;
   readonly #begun = performance.now();
-  readonly #onEnd: ((end: CallEnd) => void) | undefined;
+  readonly #tell: ((end: CallEnd) => void) | undefined;
   #controller: AbortController | undefined;
   /** Why the signal is aborted, kept because most handlers never ask for the signal. */
   #left: RuntimeError | undefined;
@@ -66,6 +95,7 @@ export class ServerCall implements Call {
   #receiving = 0;
   #answers: AsyncIterator<Uint8Array> | undefined;
   #wake: (() => void) | undefined;
+  #trailers: Readonly<Record<string, string>> = okTrailers;
   #ended = false;
   #requestBytes = 0;
   #responseBytes = 0;
@@ -83,10 +113,11 @@ export class ServerCall implements Call {
         this.#timer = setTimeout(() => this.#expire(), facts.timeoutMs);
       }
     }
-    this.#onEnd = host.onCall?.(this);
-    stream.on("data", (chunk: Buffer) => this.#receive(chunk));
-    stream.on("end", () => this.#received());
-    stream.on("close", () => this.#closed());
+    this.#tell = host.onCall?.(this);
+    this.#stream[callOf] = this;
+    stream.on("data", ServerCall.#onData);
+    stream.on("end", ServerCall.#onEnd);
+    stream.on("close", ServerCall.#onClose);
   }
 
   get signal(): AbortSignal {
@@ -208,11 +239,9 @@ export class ServerCall implements Call {
     if (message === undefined && !stream.headersSent) {
       respondTrailersOnly(stream, status);
     } else {
-      const trailers = trailersOf(status);
+      this.#trailers = trailersOf(status);
       // Emitted when the last DATA frame has gone out, so a stalled client delays it.
-      stream.once("wantTrailers", () => {
-        if (!stream.destroyed && !stream.closed) stream.sendTrailers(trailers);
-      });
+      stream.on("wantTrailers", ServerCall.#onWantTrailers);
       if (!stream.headersSent) stream.respond(answerHeaders, answerOptions);
       if (message === undefined) stream.end();
       else writeMessage(stream, message, true);
@@ -250,7 +279,7 @@ export class ServerCall implements Call {
     if (this.#left !== undefined) this.#controller?.abort(this.#left);
     // Not awaited: a generator gets to it only after what it waits for now.
     this.#answers?.return?.().catch(() => undefined);
-    this.#onEnd?.({
+    this.#tell?.({
       code: status.code,
       message: status.message,
       requestBytes: this.#requestBytes,

@@ -170,7 +170,7 @@ export class GrpcServer {
 
   #accept(stream: ServerHttp2Stream, headers: IncomingHttpHeaders): void {
     // A reset with an error code comes as `error`, always followed by `close`, which is acted on.
-    stream.on("error", () => undefined);
+    stream.on("error", ignore);
     const httpStatus = httpRefusal(headers);
     if (httpStatus !== undefined) {
       stream.respond({ ":status": httpStatus }, { endStream: true });
@@ -212,6 +212,10 @@ export class GrpcServer {
       : `call "${shown}": no such service: there are ${[...this.#services].join(", ")}`;
     return { code: grpcCodeOfKind.unimplemented, message };
   }
+}
+
+function ignore(): void {
+  // See where it is used.
 }
 
 function closedGracefully(session: ServerHttp2Session): Promise<void> {
