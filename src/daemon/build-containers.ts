@@ -26,7 +26,7 @@ import {
   Pulls,
   removeUnusedLayers,
 } from "../engine/image/index.ts";
-import type { CgroupLayout } from "../linux/index.ts";
+import { announceAttach, type CgroupLayout } from "../linux/index.ts";
 import type { ConfiguredHandlers } from "./handlers.ts";
 
 interface Parts {
@@ -116,6 +116,9 @@ export async function buildContainers(
     ignoreVolumes: config.images.volumes === "ignore",
     runtimes: [runtime, shims],
     runtimeOf: ({ runtimeType }) => (runtimeType === undefined ? runtime : shims),
+    announceMove: () => {
+      void announceAttach(layout);
+    },
     environmentOf: (sandbox) => controllerOf(parts, sandbox).environment(sandbox),
     starting: new Starting(),
     onRemoved: (container) => {

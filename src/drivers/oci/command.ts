@@ -9,13 +9,13 @@ import type { Logger } from "../../base/logger.ts";
 import { beforeAbort } from "../../base/rollback.ts";
 import type { Operation } from "../../core/operation/index.ts";
 import {
-  announceAttach,
   type CgroupLayout,
   type Child,
   type ChildExit,
   cgroupDirs,
   cgroupProcs,
   errnoCode,
+  expectAttach,
   killCgroup,
   killProcessTree,
   killSession,
@@ -78,7 +78,6 @@ export async function withCommand<T>(
   operation: Operation,
   use: (command: Command) => Promise<T>,
 ): Promise<T> {
-  void announceAttach(deps.cgroups);
   const { target, spec, io } = run;
   const name = `${target.id}-${randomBytes(6).toString("hex")}`;
   const specFile = join(deps.folder, `${name}.json`);
@@ -181,6 +180,8 @@ export class Command {
     void this.child.exited.then(() => {
       this.#runs = false;
     });
+    // The runtime tells the command's pid when it has moved it into its cgroup.
+    expectAttach(deps.cgroups, () => !this.#runs || existsSync(files.pidFile));
   }
 
   /** Waits for the command's end. Rejects when the operation is aborted; the command goes on. */

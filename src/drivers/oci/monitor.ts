@@ -7,7 +7,7 @@ import { messageOf, RuntimeError } from "../../base/errors.ts";
 import type { Logger } from "../../base/logger.ts";
 import type { ContainerBundle } from "../../core/container/index.ts";
 import { isScope } from "../../core/sandbox/index.ts";
-import { type Child, spawnChild } from "../../linux/index.ts";
+import { type CgroupLayout, type Child, expectAttach, spawnChild } from "../../linux/index.ts";
 import type { Places } from "./places.ts";
 import {
   parseSyncMessage,
@@ -54,6 +54,7 @@ const longestConsoleFolder = 85;
 export async function startMonitor(options: {
   readonly conmonPath: string;
   readonly runtimePath: string;
+  readonly cgroups: CgroupLayout;
   readonly places: Places;
   readonly bundle: ContainerBundle;
 }): Promise<StartingMonitor> {
@@ -83,8 +84,12 @@ export async function startMonitor(options: {
     extraFds: ["stdout"],
     stderr: "pipe",
   });
-  const answer = readAnswer(child);
+  let isOver = false;
+  const answer = readAnswer(child).finally(() => {
+    isOver = true;
+  });
   answer.catch(() => undefined);
+  expectAttach(options.cgroups, () => isOver);
   return { child, answer };
 }
 

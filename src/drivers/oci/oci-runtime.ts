@@ -21,7 +21,6 @@ import type { ProcessIdentity } from "../../core/sandbox/index.ts";
 import type { KnownIds } from "../../core/store/index.ts";
 import type { ExecEnd } from "../../core/streaming/index.ts";
 import {
-  announceAttach,
   type CgroupLayout,
   type Child,
   errnoCode,
@@ -132,7 +131,6 @@ export class OciRuntime implements ContainerRuntime {
       cgroupPath,
       ...(await this.#remains.oomKillsBefore(cgroupPath)),
     };
-    void announceAttach(this.#deps.cgroups);
     await operation.enter("make-bundle");
     try {
       await mkdir(this.#places.bundle(id), { mode: 0o700 });
@@ -156,6 +154,7 @@ export class OciRuntime implements ContainerRuntime {
       const starting = await startMonitor({
         conmonPath: this.#deps.conmonPath ?? "conmon",
         runtimePath: facts.runtimePath,
+        cgroups: this.#deps.cgroups,
         places: this.#places,
         bundle,
       });

@@ -57,6 +57,11 @@ export interface ContainerContext {
   readonly runtimes: readonly ContainerRuntime[];
   /** The one that containers of a handler run in. */
   readonly runtimeOf: (handler: BoundHandler) => ContainerRuntime;
+  /**
+   * Says that a process will soon be moved into a cgroup: what the kernel takes its time for begins.
+   * To be called first of all; changes nothing and never fails.
+   */
+  readonly announceMove: () => void;
   /** What the containers of a sandbox share. */
   readonly environmentOf: (sandbox: Sandbox) => SandboxEnvironment;
   readonly operations: Operations;

@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { test } from "node:test";
 
-import { announceAttach, ownCgroupProcs } from "./attach.ts";
+import { announceAttach, expectAttach, ownCgroupProcs } from "./attach.ts";
 import { detectCgroups, type LegacyCgroups } from "./layout.ts";
 
 const layout: LegacyCgroups = {
@@ -33,4 +33,29 @@ test("announceAttach() leaves us where we are, also when there is nothing to wri
   await Promise.all([announceAttach(detectCgroups()), announceAttach(layout)]);
   await announceAttach(layout);
   assert.equal(readFileSync("/proc/self/cgroup", "utf8"), before);
+});
+
+test("expectAttach() announces until the move is made, and leaves us where we are", async () => {
+  const before = readFileSync("/proc/self/cgroup", "utf8");
+  const { promise, resolve } = Promise.withResolvers<undefined>();
+  let asked = 0;
+  expectAttach(layout, () => {
+    asked += 1;
+    if (asked === 3) resolve(undefined);
+    return asked === 3;
+  });
+  await promise;
+  // Of a move that has been made nobody is asked again while another one is expected.
+  await new Promise<void>((done) => {
+    expectAttach(layout, () => {
+      done();
+      return true;
+    });
+  });
+  assert.equal(asked, 3);
+  assert.equal(readFileSync("/proc/self/cgroup", "utf8"), before);
+});
+
+test("expectAttach() asks nobody where cgroups have one hierarchy", () => {
+  expectAttach({ ...layout, version: "v2" } as never, () => assert.fail());
 });

@@ -1,10 +1,16 @@
 import { closeSync, openSync, readFileSync, write } from "node:fs";
+import { setTimeout as delay } from "node:timers/promises";
 import { promisify } from "node:util";
 
 import type { CgroupLayout, LegacyCgroups } from "./layout.ts";
 
 const writeInPool = promisify(write);
+/** Shorter than a grace period of the kernel, which takes two ticks at least. */
+const againMs = 4;
+/** For how long a move is expected at most. */
+const longestMs = 100;
 let underWay = false;
+const expected = new Set<{ readonly isOver: () => boolean; readonly untilMs: number }>();
 
 /**
  * Tells the kernel that processes will soon be moved into cgroups. Call it without waiting for it,
@@ -33,6 +39,26 @@ export async function announceAttach(layout: CgroupLayout): Promise<void> {
   } finally {
     underWay = false;
     if (fd !== undefined) closeSync(fd);
+  }
+}
+
+/**
+ * Announces a move that somebody else makes, and again until `isOver` says that it has been made (100 ms
+ * at most): on a busy machine an OCI runtime comes to it so late that it would have to wait anew.
+ */
+export function expectAttach(layout: CgroupLayout, isOver: () => boolean): void {
+  if (layout.version === "v2") return;
+  expected.add({ isOver, untilMs: performance.now() + longestMs });
+  if (expected.size === 1) void keepAnnouncing(layout);
+}
+
+async function keepAnnouncing(layout: CgroupLayout): Promise<void> {
+  while (expected.size > 0) {
+    await announceAttach(layout);
+    await delay(againMs);
+    for (const move of expected) {
+      if (performance.now() > move.untilMs || move.isOver()) expected.delete(move);
+    }
   }
 }
 

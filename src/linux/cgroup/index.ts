@@ -4,7 +4,7 @@
  * named by its path from the hierarchies' roots (`/davit/abc`), and the layout is a plain value, so
  * that tests can point it to a folder of their own.
  */
-export { announceAttach } from "./attach.ts";
+export { announceAttach, expectAttach } from "./attach.ts";
 export {
   cgroupProcs,
   cgroupProcsPaths,
