@@ -3,7 +3,6 @@
 
 import process from "node:process";
 import { messageOf } from "../base/errors.ts";
-import { runUnpacker, unpackCommand } from "../unpack/main.ts";
 import { CommandFailure, exitCode } from "./command-line/exit-code.ts";
 import { formatCommand, formatCommandList } from "./command-line/help.ts";
 import type { Command } from "./command-line/command.ts";
@@ -77,7 +76,10 @@ function isPublishCall(argv: readonly string[]): boolean {
 /** The process that `bin/davit` becomes. */
 async function run(argv: readonly string[]): Promise<never> {
   // No command for people: the daemon starts it, once for each layer.
-  if (argv[0] === unpackCommand) process.exit(await runUnpacker(argv.slice(1)));
+  if (argv[0] === "unpack-layer") {
+    const { runUnpacker } = await import("../unpack/main.ts");
+    process.exit(await runUnpacker(argv.slice(1)));
+  }
   // Nor is this: containerd's shims call it as they would call containerd.
   if (isPublishCall(argv)) process.exit(await publish(argv));
   // A reader that had enough (davit ps | head -1) is no failure.

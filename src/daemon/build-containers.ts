@@ -36,7 +36,8 @@ interface Parts {
   readonly handlers: ConfiguredHandlers;
   readonly sandboxes: SandboxStore;
   readonly controllers: ReadonlyMap<string, SandboxController>;
-  readonly shims: ShimRuntime;
+  /** Undefined where there are none. */
+  readonly shims: ShimRuntime | undefined;
   readonly selinux: Selinux | undefined;
   /** Takes the parts that end with the daemon. */
   readonly undo: AsyncDisposableStack;
@@ -114,8 +115,8 @@ export async function buildContainers(
       settingsOf: (sandbox) => handlers.settings(sandbox.handler),
     }),
     ignoreVolumes: config.images.volumes === "ignore",
-    runtimes: [runtime, shims],
-    runtimeOf: ({ runtimeType }) => (runtimeType === undefined ? runtime : shims),
+    runtimes: shims === undefined ? [runtime] : [runtime, shims],
+    runtimeOf: ({ runtimeType }) => (runtimeType === undefined ? runtime : (shims ?? runtime)),
     announceMove: () => {
       void announceAttach(layout);
     },

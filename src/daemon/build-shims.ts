@@ -6,6 +6,11 @@ import { ShimController, ShimRuntime } from "../drivers/shim/index.ts";
 import type { CgroupLayout, NamespaceWatch } from "../linux/index.ts";
 import { publishProgram } from "./publish-program.ts";
 
+export { encodeOptions, isRuncType, runtimeOfOptions, shimProgram } from "../drivers/shim/index.ts";
+
+// Loaded by build.ts where there may be shims, and by nobody else: their protocols are a fifth of the
+// code that a start has to read.
+
 /** Puts together what containerd's shims do: containers, and sandboxes. `undo` takes what ends with the daemon. */
 export async function buildShims(
   parts: {

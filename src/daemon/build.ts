@@ -1,3 +1,4 @@
+import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { RuntimeError } from "../base/errors.ts";
 import { KeyedLock } from "../base/keyed-lock.ts";
@@ -42,8 +43,8 @@ import {
   systemdFolder,
 } from "../linux/index.ts";
 import { buildContainers } from "./build-containers.ts";
+import type * as ShimParts from "./build-shims.ts";
 import { openStreaming } from "./build-streaming.ts";
-import { buildShims } from "./build-shims.ts";
 import type { CallView } from "./calls.ts";
 import { ConfiguredHandlers } from "./handlers.ts";
 import { Networks } from "./networks.ts";
@@ -94,9 +95,11 @@ export async function build(config: Config, options: BuildOptions): Promise<Buil
   const selinux = config.runtime.selinux ? Selinux.open() : undefined;
   const namespaces = undo.use(new NamespaceWatch());
   const parts = { state: config.state, cgroups: layout, namespaces, clock, log };
-  const { shims, controllers } = await openControllers(parts, options, undo);
+  // A start without shims does not wait for their code to be read.
+  const shimParts = mayHaveShims(config, database) ? await import("./build-shims.ts") : undefined;
+  const { shims, controllers } = await openControllers(shimParts, parts, options, undo);
   const networks = undo.use(await Networks.open(config, { bootId, log }));
-  const handlers = new ConfiguredHandlers(config.runtime);
+  const handlers = new ConfiguredHandlers(config.runtime, shimParts);
 
   const operations = new Operations({ faults: options.faults, clock });
   const engine = buildEngine({ config, records, networks, operations, clock, log });
@@ -163,25 +166,35 @@ export async function build(config: Config, options: BuildOptions): Promise<Buil
   };
 }
 
+/** True where a handler has a shim, or where one of an earlier daemon's may be left. */
+function mayHaveShims(config: Config, records: Records): boolean {
+  return (
+    Object.values(config.runtime.handlers).some(({ runtimeType }) => runtimeType !== "") ||
+    existsSync(join(config.state, "shims")) ||
+    records.counts().sandboxes > 0
+  );
+}
+
 /** The controllers by their names, davit's own and those that the build was given; and what runs the containers of shims. */
 async function openControllers(
-  parts: Parameters<typeof buildShims>[0],
+  shimParts: typeof ShimParts | undefined,
+  parts: Parameters<(typeof ShimParts)["buildShims"]>[0],
   options: Pick<BuildOptions, "controllers">,
   undo: AsyncDisposableStack,
 ): Promise<{
-  readonly shims: ShimRuntime;
+  readonly shims: ShimRuntime | undefined;
   readonly controllers: ReadonlyMap<string, SandboxController>;
 }> {
   const { state, namespaces } = parts;
   const podsandbox = await PodSandboxController.open(parts);
   undo.defer(() => podsandbox.close());
-  const { runtime, controller } = await buildShims(parts, undo);
+  const shims = await shimParts?.buildShims(parts, undo);
   const all: readonly SandboxController[] = [
     podsandbox,
-    controller,
+    ...(shims === undefined ? [] : [shims.controller]),
     ...(options.controllers?.({ state, namespaces }) ?? []),
   ];
-  return { shims: runtime, controllers: new Map(all.map((each) => [each.name, each])) };
+  return { shims: shims?.runtime, controllers: new Map(all.map((each) => [each.name, each])) };
 }
 
 /** Takes up what the last daemon left, and gives back what nobody owns. */

@@ -4,22 +4,31 @@ import type { Config, HandlerConfig } from "../config/config.ts";
 import type { BoundHandler, Handlers } from "../core/sandbox/index.ts";
 import type { HandlerFeatures } from "../cri/index.ts";
 import { type RuntimeFeatures, readRuntimeFeatures } from "../drivers/oci/index.ts";
-import { encodeOptions, isRuncType, runtimeOfOptions, shimProgram } from "../drivers/shim/index.ts";
 import type { HandlerSettings } from "../drivers/specs/index.ts";
 import { userNamespaceObstacle } from "../linux/index.ts";
+import type * as ShimParts from "./build-shims.ts";
+
+/** What is known of shims where a handler has one. */
+type ShimFacts = Pick<
+  typeof ShimParts,
+  "encodeOptions" | "isRuncType" | "runtimeOfOptions" | "shimProgram"
+>;
 
 /** The handlers of the configuration, and what their runtimes can do. */
 export class ConfiguredHandlers implements Handlers {
   readonly #config: Config["runtime"];
+  readonly #shims: ShimFacts | undefined;
   #features: readonly HandlerFeatures[];
   readonly #runtimes = new Map<string, RuntimeFeatures>();
   /** By handler, resolved when its runtime has answered, or will not. */
   readonly #asked: ReadonlyMap<string, PromiseWithResolvers<undefined>>;
 
-  constructor(config: Config["runtime"]) {
+  /** `shims` is there where a handler has a runtime type. */
+  constructor(config: Config["runtime"], shims: ShimFacts | undefined) {
     this.#config = config;
     const names = Object.keys(config.handlers);
     this.#asked = new Map(names.map((name) => [name, Promise.withResolvers<undefined>()]));
+    this.#shims = shims;
     this.#features = this.#withDefault(() => nothing);
   }
 
@@ -40,7 +49,9 @@ export class ConfiguredHandlers implements Handlers {
       name,
       controller: handler.controller,
       ...(handler.path === "" ? {} : { path: handler.path }),
-      ...(handler.runtimeType === "" ? {} : shimOf(handler)),
+      ...(this.#shims === undefined || handler.runtimeType === ""
+        ? {}
+        : shimOf(this.#shims, handler)),
     };
   }
 
@@ -101,7 +112,7 @@ export class ConfiguredHandlers implements Handlers {
 
   async #ask(name: string, log: Logger): Promise<void> {
     const handler = this.#config.handlers[name];
-    const program = handler === undefined ? "" : ociRuntimeOf(handler);
+    const program = handler === undefined ? "" : ociRuntimeOf(this.#shims, handler);
     if (program === "") return;
     try {
       this.#runtimes.set(name, await readRuntimeFeatures(program));
@@ -132,11 +143,11 @@ export class ConfiguredHandlers implements Handlers {
 }
 
 /** What a sandbox keeps of a shim's handler, so that a change of the configuration does not harm it. */
-function shimOf(handler: HandlerConfig): Partial<BoundHandler> {
+function shimOf(shims: ShimFacts, handler: HandlerConfig): Partial<BoundHandler> {
   const { runtimeType, runtimePath, options } = handler;
   // What cannot be started, or would not understand, is said before anything is made.
-  shimProgram(runtimeType, runtimePath);
-  encodeOptions(runtimeType, options, "");
+  shims.shimProgram(runtimeType, runtimePath);
+  shims.encodeOptions(runtimeType, options, "");
   return {
     runtimeType,
     ...(runtimePath === "" ? {} : { runtimePath }),
@@ -145,9 +156,12 @@ function shimOf(handler: HandlerConfig): Partial<BoundHandler> {
 }
 
 /** The OCI runtime that runs a handler's containers, as far as davit can tell. */
-function ociRuntimeOf({ path, runtimeType, options }: HandlerConfig): string {
-  if (runtimeType === "") return path;
-  return isRuncType(runtimeType) ? runtimeOfOptions(options) : "";
+function ociRuntimeOf(
+  shims: ShimFacts | undefined,
+  { path, runtimeType, options }: HandlerConfig,
+): string {
+  if (shims === undefined || runtimeType === "") return path;
+  return shims.isRuncType(runtimeType) ? shims.runtimeOfOptions(options) : "";
 }
 
 type Features = Omit<HandlerFeatures, "name">;

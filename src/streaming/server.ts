@@ -18,8 +18,8 @@ import type {
   StreamUrls,
 } from "../core/streaming/index.ts";
 import { makeCertificate } from "./certificate.ts";
-import { type RunCommand, serveSpdyCommand, serveWebSocketCommand } from "./command.ts";
-import { type ForwardOptions, serveSpdyForward, serveWebSocketForward } from "./port-forward.ts";
+import type { RunCommand } from "./command.ts";
+import type { ForwardOptions } from "./port-forward.ts";
 import { Tokens } from "./tokens.ts";
 import { refuseUpgrade, type Upgrade, upgradeTo } from "./upgrade.ts";
 
@@ -190,6 +190,7 @@ export class StreamingServer implements StreamUrls, AsyncDisposable {
     void serving.then(() => this.#serving.delete(serving));
   }
 
+  /** The protocols are loaded with the first connection: no start of the daemon is to wait for them. */
   async #serve(upgrade: Upgrade, asked: Asked): Promise<void> {
     const to = upgradeTo(upgrade.request);
     if (to === undefined) {
@@ -201,10 +202,12 @@ export class StreamingServer implements StreamUrls, AsyncDisposable {
       const { sandboxId, ports } = asked;
       const connect: ForwardOptions["connect"] = (port, signal) =>
         this.#options.targets.connect(sandboxId, port, signal);
+      const { serveSpdyForward, serveWebSocketForward } = await import("./port-forward.ts");
       const serve = to === "spdy" ? serveSpdyForward : serveWebSocketForward;
       await serve(upgrade, { ports, connect, creationTimeoutMs });
       return;
     }
+    const { serveSpdyCommand, serveWebSocketCommand } = await import("./command.ts");
     const options = { choice: asked.choice, creationTimeoutMs, run: this.#run(asked) };
     await (to === "spdy" ? serveSpdyCommand : serveWebSocketCommand)(upgrade, options);
   }

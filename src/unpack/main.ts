@@ -16,9 +16,6 @@ import { Decompressor, detectCompression, MAGIC_BYTES } from "./decompress.ts";
 import { LayerWriter } from "./layer-writer.ts";
 import { TarReader } from "./tar-reader.ts";
 
-/** The words of the command line that start it: `davit unpack-layer FOLDER < blob`. */
-export const unpackCommand = "unpack-layer";
-
 /** What the process says of a layer that it unpacked. */
 export interface UnpackedLayer {
   /** Digests of the blob and of the archive in it: the caller knows which are right. */

@@ -1,6 +1,5 @@
 import { readdir, readFile, stat } from "node:fs/promises";
 import { join } from "node:path";
-import { parse } from "yaml";
 import { messageOf, RuntimeError, wrap } from "../../base/errors.ts";
 import { errnoCode } from "../../linux/index.ts";
 import {
@@ -81,8 +80,7 @@ async function contentOf(path: string, size: bigint): Promise<CdiFile | Error> {
   }
   const text = await readFile(path, "utf8");
   try {
-    // Numbers as YAML 1.1 has them, in which 0660 is octal: the peers read it so.
-    return parseCdiFile(path.endsWith(".json") ? JSON.parse(text) : parse(text, yamlOptions));
+    return parseCdiFile(path.endsWith(".json") ? JSON.parse(text) : await parseYaml(text));
   } catch (cause) {
     return cause instanceof RuntimeError
       ? cause
@@ -90,7 +88,12 @@ async function contentOf(path: string, size: bigint): Promise<CdiFile | Error> {
   }
 }
 
-const yamlOptions = { version: "1.1", logLevel: "error" } as const;
+/** The parser is loaded for the first such file: no start of the daemon is to wait for it. */
+async function parseYaml(text: string): Promise<unknown> {
+  const { parse } = await import("yaml");
+  // Numbers as YAML 1.1 has them, in which 0660 is octal: the peers read it so.
+  return parse(text, { version: "1.1", logLevel: "error" });
+}
 
 /** The CDI files of a folder that may not be there, by name. */
 async function namesIn(folder: string): Promise<readonly string[]> {
