@@ -90,11 +90,11 @@ export async function exchange(
 ): Promise<number> {
   const connection = await session.connect(port);
   const { data } = connection;
-  const [bytes] = await Promise.all([
-    count(data),
-    pipeline(pieces(inputBytes), data, { end: false }),
-  ]).catch((error: unknown) => rethrow(connection, error));
+  // A refused connection ends, and what is being sent to it waits for nobody: the answer counts.
+  const sending = pipeline(pieces(inputBytes), data, { end: false }).catch(() => undefined);
+  const bytes = await count(data).catch((error: unknown) => rethrow(connection, error));
   data.destroy();
+  await sending;
   if (bytes === 0) return rethrow(connection, undefined);
   return bytes;
 }
