@@ -16,13 +16,13 @@ const done: readonly (readonly [title: string, text: string])[] = [
   ["Version after a rest", "nothing: it shows what every call costs before davit does anything"],
   [
     "CreateContainer + StartContainer",
-    "one overlay mount by the new mount API; conmon without a sync of its log and without a shell before it; crun from a sealed copy, so that it makes none of itself; the kernel's wait for the first move into a cgroup of v1 is let pass while the OCI runtime is being loaded",
+    "one overlay mount by the new mount API; conmon without a sync of its log and without a shell before it; crun from a sealed copy, so that it makes none of itself; the kernel's wait for the first move into a cgroup of v1 begins with the call and passes while the OCI runtime is being loaded; it is kept from beginning anew on a busy machine",
   ],
   ["the three together: p99", "no disk to wait for, and nothing that is done for all pods at once"],
   ["the three together", "all of the above"],
   [
     "ExecSync",
-    "`crun exec` by itself with pipes, no conmon, no mounts looked at; a spec of the process alone; crun from a sealed copy; the same wait of the kernel let pass meanwhile",
+    "`crun exec` by itself with pipes, no conmon, no mounts looked at; a spec of the process alone; crun from a sealed copy; the same wait of the kernel begun with the call",
   ],
   [
     "StopContainer",
@@ -79,7 +79,7 @@ const done: readonly (readonly [title: string, text: string])[] = [
   ],
   [
     "PodSandboxStatus",
-    "encoded once for each value of a sandbox; no timer and no promise where memory has the answer",
+    "encoded once for each value of a sandbox; no timer and no signal where memory has the answer; a call that is over leaves nothing that minor collections copy",
   ],
   ["ListPodSandbox", "encoded once for each value of a sandbox; a list is their concatenation"],
   [
@@ -89,7 +89,7 @@ const done: readonly (readonly [title: string, text: string])[] = [
   ["memory a sandbox", "no process for a pod"],
   [
     "start of the server",
-    "one bundle, compiled code kept beside it; code of other commands is not loaded",
+    "one bundle, compiled code kept beside it; code of other commands, of shims and of streaming protocols is not loaded",
   ],
   [
     "restart",
