@@ -1,5 +1,6 @@
 #!/bin/sh
-# davit in virtual machines (test/vm): the suites on cgroup v2, a reset under running pods, systemd. As root;
+# davit in virtual machines (test/vm): the suites on cgroup v2, a reset under running pods, systemd,
+# SELinux. As root;
 # qemu emulates the processor, which takes long. Needs qemu and a kernel of Debian's, and says so
 # where they are missing. Not part of npm test.
 #

@@ -17,6 +17,7 @@ import { tmpdir } from "node:os";
 import path from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { type Blob, digestOf, type TestImage } from "./images.ts";
+import { patient } from "./patience.ts";
 
 /** The names under which images are pulled: the daemon is told to look for them in the registry. */
 export const registryNames = ["registry.k8s.io", "docker.io", "images.test"] as const;
@@ -132,7 +133,7 @@ export class TestRegistry implements AsyncDisposable {
   }
 
   async #answers(): Promise<void> {
-    const deadline = Date.now() + 20_000;
+    const deadline = Date.now() + patient(20_000);
     for (;;) {
       try {
         await this.#call("GET", "/v2/");

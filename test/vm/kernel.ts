@@ -56,7 +56,8 @@ function downloadKernel(folder: string): boolean {
   }
 }
 
-function unpack(name: string, folder: string): boolean {
+/** Downloads Debian's package and unpacks it as `folder`; false where it cannot be had. */
+export function unpack(name: string, folder: string): boolean {
   const fresh = `${folder}.new`;
   rmSync(fresh, { recursive: true, force: true });
   mkdirSync(fresh, { recursive: true });

@@ -11,6 +11,7 @@ import { parseArgs } from "node:util";
 import { writeInitramfs } from "./initramfs.ts";
 import { findKernel, hasApparmor, type Kernel } from "./kernel.ts";
 import { killMachines, type MachineEnd, runMachine } from "./machine.ts";
+import { findPolicy } from "./selinux.ts";
 
 /** A machine's life: what it is started with, and how often. */
 interface Machine {
@@ -31,6 +32,10 @@ const suites = [
   ...["container-stop", "container-status", "container-restart", "container-pod", "stop-container"],
 ];
 
+const repo = path.resolve(import.meta.dirname, "../..");
+/** Debian's packages, unpacked. */
+const cache = path.join(repo, "node_modules/.cache/davit-vm");
+
 const machines: readonly Machine[] = [
   {
     job: "suites",
@@ -46,7 +51,7 @@ const machines: readonly Machine[] = [
   {
     job: "systemd",
     what: "systemd as init: davit as the unit that is shipped, cgroups by systemd, AppArmor",
-    minutes: 25,
+    minutes: 40,
     words: [
       ...[
         "davit.init=/lib/systemd/systemd",
@@ -58,9 +63,15 @@ const machines: readonly Machine[] = [
       ...["systemd.mask=ldconfig.service", "apparmor=1", "security=apparmor"],
     ],
   },
+  {
+    job: "selinux",
+    what: "SELinux enforces Debian's policy: labels of pods, containers and mounts",
+    minutes: 40,
+    bootsWithDisk: 1,
+    words: ["security=selinux", `davit.policy=${cache}/selinux/policy`],
+  },
 ];
 
-const repo = path.resolve(import.meta.dirname, "../..");
 const { values, positionals } = parseArgs({
   allowPositionals: true,
   options: { tests: { type: "string", default: suites.join(",") } },
@@ -85,7 +96,7 @@ async function main(): Promise<void> {
     process.exitCode = 2;
     return;
   }
-  const kernel = prepare();
+  const kernel = prepare(chosen.some(({ job }) => job === "selinux"));
   if (typeof kernel === "string") {
     print(`skipped: ${kernel}`);
     print(`\n0 passed, 0 failed, ${chosen.length} skipped`);
@@ -97,14 +108,16 @@ async function main(): Promise<void> {
 }
 
 /** The kernel to boot, or why there cannot be a machine. */
-function prepare(): Kernel | string {
+function prepare(withSelinux: boolean): Kernel | string {
   if (spawnSync("qemu-system-x86_64", ["--version"]).status !== 0) {
     return "qemu is missing: run scripts/setup.sh --vm";
   }
-  const cache = path.join(repo, "node_modules/.cache/davit-vm");
   mkdirSync(cache, { recursive: true });
   const kernel = findKernel(cache);
   if (!hasApparmor(cache)) return "Debian's package apparmor cannot be had";
+  if (withSelinux && findPolicy(cache) === undefined) {
+    return "Debian's packages selinux-policy-default, policycoreutils and secilc cannot be had";
+  }
   return kernel ?? "Debian's package linux-image-amd64 cannot be had: no apt-get, or no network";
 }
 

@@ -21,15 +21,24 @@ for word in $(cat /proc/cmdline); do
   case "$word" in
     davit.repo=*) repo=${word#*=} ;;
     davit.init=*) init=${word#*=} ;;
+    davit.policy=*) policy=${word#*=} ;; # SELinux's
     davit.time=*) date -s "@${word#*=}" >/dev/null ;; # the kernel's driver for the clock is a module
   esac
 done
 
 mount -t 9p -o trans=virtio,version=9p2000.L,msize=262144,cache=loose,ro host /lower ||
   fail "the host's root cannot be mounted"
+labels=
+if [ -n "${policy:-}" ]; then
+  mount -t selinuxfs selinuxfs /sys/fs/selinux || fail "the kernel has SELinux off"
+  # The kernel takes it in one write alone.
+  cp "/lower$policy" /policy
+  dd if=/policy of=/sys/fs/selinux/load bs=64M 2>/dev/null || fail "the policy cannot be loaded"
+  labels=,context=system_u:object_r:bin_t:s0
+fi
 mount -t tmpfs -o mode=0755 upper /upper
 mkdir /upper/files /upper/work
-mount -t overlay -o lowerdir=/lower,upperdir=/upper/files,workdir=/upper/work root /root ||
+mount -t overlay -o "lowerdir=/lower,upperdir=/upper/files,workdir=/upper/work$labels" root /root ||
   fail "no overlay over the host's root"
 
 # What changes lies on a tmpfs of its own: an overlay cannot lie on this overlay.

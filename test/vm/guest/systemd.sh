@@ -4,6 +4,8 @@
 journalctl --follow --no-tail --unit=davit >/dev/ttyS0 2>&1 &
 # The parser of AppArmor's profiles, which the host may not have: davit looks for it.
 package=node_modules/.cache/davit-vm/apparmor
+# What waits in the tests waits for a machine that is emulated.
+export DAVIT_TEST_PATIENCE=4
 code=0
 for name in systemd systemd-driver apparmor; do
   if [ "$name" = apparmor ]; then
