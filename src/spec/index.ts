@@ -24,7 +24,7 @@ export type {
 export { specText } from "./json.ts";
 export { checkPropagation } from "./mounts.ts";
 export type { ExecRequest } from "./process.ts";
-export { processSpec } from "./process.ts";
+export { clampedOomScoreAdj, processSpec } from "./process.ts";
 export type { ResourceHost } from "./resources.ts";
 export type { LimitUpdate } from "./resource-update.ts";
 export { resourceUpdate } from "./resource-update.ts";

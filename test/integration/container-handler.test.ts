@@ -95,6 +95,9 @@ describe("base_runtime_spec", () => {
       const forks = "i=0; while [ $i -lt 80 ]; do sleep 30 & i=$((i+1)); done";
       const said = await exec(daemon, id, ["sh", "-c", forks]);
       assert.match(said.stderr, /fork/i, "60 processes are the limit");
+      // Whatever becomes of the file: the container keeps what it was started with.
+      writeFileSync(baseFile, "{");
+      assert.equal(await sh(daemon, id, "echo $FROM_BASE; ulimit -n"), "yes\n123");
     }),
   );
 

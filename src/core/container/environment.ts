@@ -33,11 +33,8 @@ export interface SpecSubject {
   readonly imageVolumes: readonly string[];
   /** Folders of `container.volumes`, in its order. */
   readonly volumes: readonly string[];
-  /**
-   * The spec that it was started with, where a command must have what only the start knew: what its
-   * CDI devices added then may be another today.
-   */
-  readonly startedSpec?: string | undefined;
+  /** Reads the spec that it was started with, for a command in it; undefined when there is none. */
+  readonly startedSpec?: () => Promise<string | undefined>;
   /** First process of the container that `target_id` names, where one is named. */
   readonly targetPid: number | undefined;
 }

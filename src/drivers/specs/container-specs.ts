@@ -12,6 +12,7 @@ import { containerCgroup, type Sandbox } from "../../core/sandbox/index.ts";
 import {
   allowedAnnotations,
   checkContainerConfig,
+  clampedOomScoreAdj,
   containerLabels,
   containerSpec,
   type ExecRequest,
@@ -102,6 +103,8 @@ export class HostContainerSpecs implements ContainerSpecs {
   async process(subject: SpecSubject, exec: ExecRequest): Promise<string> {
     // The process alone: a probe must neither wait for a mount's server nor make folders.
     const { container } = subject;
+    const started = await this.#startedProcess(subject);
+    if (started !== undefined) return specText(processSpec(started, exec));
     const config = { ...container.config, mounts: [], devices: [] };
     const input = await this.#facts({ ...subject, container: { ...container, config } });
     const found = {
@@ -113,7 +116,27 @@ export class HostContainerSpecs implements ContainerSpecs {
       base: await readBase(this.#settingsOf(subject.sandbox)),
     };
     const { process } = containerSpec({ ...input, ...found });
-    return specText(processSpec(startedProcess(subject.startedSpec, process), exec));
+    return specText(processSpec(process, exec));
+  }
+
+  /**
+   * The process that the container was started with, where something else than the request has a
+   * part in it: CDI files and the handler's base may say another thing today.
+   */
+  async #startedProcess(subject: SpecSubject): Promise<OciProcess | undefined> {
+    const { container, sandbox, startedSpec } = subject;
+    const hasBase = this.#settingsOf(sandbox).baseRuntimeSpec !== "";
+    if (!hasBase && requestedCdiDevices(container.config).length === 0) return undefined;
+    const text = await startedSpec?.();
+    if (text === undefined) return undefined;
+    const { process } = JSON.parse(text) as OciSpec;
+    const { linux } = container.config;
+    const { oomScoreAdj = 0n } = container.resources ?? linux?.resources ?? {};
+    // An update may have changed it.
+    return {
+      ...process,
+      oomScoreAdj: clampedOomScoreAdj(oomScoreAdj, this.#host.oomScoreAdjFloor),
+    };
   }
 
   async #input(subject: SpecSubject): Promise<SpecInput> {
@@ -169,13 +192,6 @@ export class HostContainerSpecs implements ContainerSpecs {
       runtime: await this.#featuresOf(sandbox),
     };
   }
-}
-
-/** A process with the variables and the groups that the container's first one was started with. */
-function startedProcess(spec: string | undefined, process: OciProcess): OciProcess {
-  if (spec === undefined) return process;
-  const { env, user } = (JSON.parse(spec) as OciSpec).process;
-  return { ...process, env, user };
 }
 
 /** kubelet makes the folder of a log itself; for other clients it is made here. */

@@ -20,7 +20,6 @@ import type {
   SandboxEnvironment,
   SandboxStore,
 } from "../../core/sandbox/index.ts";
-import { requestedCdiDevices } from "../../spec/index.ts";
 import type { Snapshots } from "../../core/snapshot/index.ts";
 import type { Creations } from "../creations.ts";
 import type { FailedEnds } from "../failed-ends.ts";
@@ -129,14 +128,10 @@ export function specSubject(context: ContainerContext, container: Container): Sp
   };
 }
 
-/** The same for a command in a running container. Reads a file for one with CDI devices only. */
-export async function execSubject(
-  context: ContainerContext,
-  container: Container,
-): Promise<SpecSubject> {
-  const subject = specSubject(context, container);
-  if (requestedCdiDevices(container.config).length === 0) return subject;
-  return { ...subject, startedSpec: await runtimeOf(context, container).spec(container.id) };
+/** The same for a command in a running container. */
+export function execSubject(context: ContainerContext, container: Container): SpecSubject {
+  const startedSpec = () => runtimeOf(context, container).spec(container.id);
+  return { ...specSubject(context, container), startedSpec };
 }
 
 function findTarget(context: ContainerContext, target: string): Container {

@@ -37,7 +37,7 @@ export async function execSync(
     async (operation) => {
       using _caller = operation.follow(caller);
       await operation.enter("build-spec");
-      const spec = await context.specs.process(await execSubject(context, container), {
+      const spec = await context.specs.process(execSubject(context, container), {
         args: input.command,
         terminal: false,
       });

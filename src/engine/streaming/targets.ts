@@ -56,7 +56,7 @@ export class EngineTargets implements StreamTargets {
       const context = this.#containers;
       context.announceMove();
       await operation.enter("build-spec");
-      const subject = await execSubject(context, container);
+      const subject = execSubject(context, container);
       const spec = await context.specs.process(subject, { args: command, terminal });
       const client = { streams, terminal };
       const end = await runtimeOf(context, container).exec(container.id, spec, client, operation);
