@@ -11,6 +11,7 @@
 #include <linux/fs.h>
 #include <linux/mount.h>
 #include <linux/openat2.h>
+#include <search.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -77,8 +78,7 @@ struct link {
 
 struct copy {
   int target;
-  struct link *links;
-  size_t link_count, link_size;
+  void *links; /* a tree of struct link: an image may have very many */
   char path[PATH_MAX]; /* of the entry at hand, below the target */
   char *buffer;
   struct fault *fault;
@@ -88,26 +88,33 @@ static int copy_fault(struct copy *copy, const char *call) {
   return fault_set(copy->fault, call, copy->path);
 }
 
+static int compare_links(const void *one, const void *other) {
+  const struct link *a = one, *b = other;
+  if (a->inode != b->inode) return a->inode < b->inode ? -1 : 1;
+  return a->device == b->device ? 0 : a->device < b->device ? -1 : 1;
+}
+
+/* tfind(3) and tsearch(3) give a pointer to the pointer that is in the tree. */
 static const char *known_link(const struct copy *copy, const struct stat *info) {
-  for (size_t i = 0; i < copy->link_count; i++) {
-    if (copy->links[i].inode == info->st_ino && copy->links[i].device == info->st_dev) {
-      return copy->links[i].path;
-    }
-  }
-  return NULL;
+  struct link wanted = {info->st_dev, info->st_ino, NULL};
+  void *found = tfind(&wanted, &copy->links, compare_links);
+  return found == NULL ? NULL : (*(struct link **)found)->path;
+}
+
+static void free_link(void *node) {
+  struct link *link = node;
+  free(link->path);
+  free(link);
 }
 
 static int remember_link(struct copy *copy, const struct stat *info) {
-  if (copy->link_count == copy->link_size) {
-    size_t size = copy->link_size == 0 ? 16 : copy->link_size * 2;
-    struct link *bigger = realloc(copy->links, size * sizeof *bigger);
-    if (bigger == NULL) return copy_fault(copy, "remember link");
-    copy->links = bigger;
-    copy->link_size = size;
+  struct link *link = malloc(sizeof *link);
+  if (link == NULL) return copy_fault(copy, "remember link");
+  *link = (struct link){info->st_dev, info->st_ino, strdup(copy->path)};
+  if (link->path == NULL || tsearch(link, &copy->links, compare_links) == NULL) {
+    free_link(link);
+    return copy_fault(copy, "remember link");
   }
-  char *path = strdup(copy->path);
-  if (path == NULL) return copy_fault(copy, "remember link");
-  copy->links[copy->link_count++] = (struct link){info->st_dev, info->st_ino, path};
   return 0;
 }
 
@@ -276,8 +283,7 @@ static void copy_in_root(struct job *job) {
              copy_attributes(&copy, from, copy.target, ".", &info) == 0) {
     job->results[0] = 1;
   }
-  for (size_t i = 0; i < copy.link_count; i++) free(copy.links[i].path);
-  free(copy.links);
+  tdestroy(copy.links, free_link);
   free(copy.buffer);
   if (copy.target >= 0) close(copy.target);
   close(from);

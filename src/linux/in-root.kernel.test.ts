@@ -128,6 +128,20 @@ describe("copyInRoot()", () => {
     assert.deepEqual(xattrs(join(target, "deep")), ["SCHILY.xattr.user.kept=too"]);
   });
 
+  test("keeps apart many files that have two names each", async () => {
+    const names = Array.from({ length: 500 }, (_none, index) => String(index));
+    for (const name of names) {
+      writeFileSync(join(root, "data", name), name);
+      linkSync(join(root, "data", name), join(root, "data/sub", name));
+    }
+    assert.equal(await copyInRoot(root, "data", target), true);
+    for (const name of names) {
+      const [one, other] = [join(target, name), join(target, "sub", name)];
+      assert.equal(readFileSync(other, "utf8"), name);
+      assert.equal(statSync(one).ino, statSync(other).ino);
+    }
+  });
+
   test("tells when nothing is there, also behind a link that leads out of the root", async () => {
     assert.equal(await copyInRoot(root, "nothing/at/all", target), false);
     assert.equal(await copyInRoot(root, "outside", target), false);
