@@ -28,6 +28,8 @@ const images = {
   none: {},
   app: { User: "app", Cmd: ["sleep", "100003"] },
   numbers: { User: "1234:4321", Cmd: ["sleep", "100004"] },
+  named: { User: "app:extra", Cmd: ["sleep", "100008"] },
+  mixed: { User: "1000:extra", Cmd: ["sleep", "100009"] },
   stranger: { User: "stranger", Cmd: ["sleep", "100005"] },
   env: { Env: ["PATH=/bin", "A=image", "B=image"], Cmd: ["sleep", "100006"] },
   volume: { Volumes: { "/home": {} }, Cmd: ["sleep", "100007"] },
@@ -175,6 +177,8 @@ describe("the user", () => {
     ["is root where nobody says otherwise", () => container(), "0", "0", "0"],
     ["is the image's by name, with its groups", () => of("app"), "1000", "1000", "1000 2000"],
     ["is the image's by numbers", () => of("numbers"), "1234", "4321", "4321"],
+    ["is the image's by name and group's name", () => of("named"), "1000", "2000", "2000"],
+    ["is the image's by number and group's name", () => of("mixed"), "1000", "2000", "2000"],
     [
       "is the request's by name",
       () => container(context({ runAsUsername: "app" })),
@@ -288,14 +292,25 @@ describe("resources", () => {
               cpuShares: 512n,
               cpuQuota: 50_000n,
               cpuPeriod: 100_000n,
+              cpusetCpus: "0",
+              cpusetMems: "0",
+              hugepageLimits: [{ pageSize: "2MB", limit: 4n << 20n }],
             },
           },
         }),
-      (pid) => {
+      async (pid, id) => {
         const cgroup = cgroupsOfProcess(pid).find((each) => each !== "/" && each !== "") ?? "";
         assert.equal(cgroupValue(cgroup, "memory.limit_in_bytes", "memory.max"), String(64 << 20));
         assert.match(cgroupValue(cgroup, "cpu.shares", "cpu.weight"), /^(512|20)$/);
         assert.match(cgroupValue(cgroup, "cpu.cfs_quota_us", "cpu.max"), /^50000/);
+        const hugepages = cgroupValue(cgroup, "hugetlb.2MB.limit_in_bytes", "hugetlb.2MB.max");
+        assert.equal(hugepages, String(4 << 20));
+        const allowed = await sh(
+          daemon,
+          id,
+          "grep allowed_list /proc/self/status | tr -s '\\t' ' '",
+        );
+        assert.equal(allowed, "Cpus_allowed_list: 0\nMems_allowed_list: 0");
       },
     ),
   );

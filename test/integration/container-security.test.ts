@@ -11,6 +11,7 @@ import type { TestDaemon } from "../support/daemon.ts";
 import {
   type ContainerInit,
   container,
+  containerInfo,
   containerStatus,
   createIn,
   exec,
@@ -109,6 +110,23 @@ describe("capabilities", () => {
       assert.equal(capabilities(pid, "CapInh"), 0n);
       assert.equal(capabilities(pid, "CapBnd"), usual & daemonsOwn());
     }),
+  );
+
+  test(
+    "that are ambient are a user's, too",
+    running(
+      {
+        runAsUser: { value: 1000n },
+        capabilities: { addAmbientCapabilities: ["NET_BIND_SERVICE"] },
+      },
+      async (pid, id) => {
+        for (const set of ["CapEff", "CapPrm", "CapInh", "CapAmb"]) {
+          assert.equal(capabilities(pid, set), bits(netBindService), set);
+        }
+        const own = /CapEff:\s*(\S+)/.exec(await sh(daemon, id, "cat /proc/self/status"))?.[1];
+        assert.equal(BigInt(`0x${own ?? ""}`), bits(netBindService), "of an exec");
+      },
+    ),
   );
 
   test(
@@ -271,6 +289,40 @@ describe("a privileged container", () => {
     ),
   );
 });
+
+test(
+  "an AppArmor profile that is not there is refused by name, in the new field and in the old one",
+  leakless(served, () =>
+    inPod(daemon, bare(), async (pod) => {
+      const apparmor = { profileType: ProfileType.Localhost, localhostRef: "davit-no-such" };
+      const old = { apparmorProfile: "localhost/davit-no-such" };
+      for (const context of [{ apparmor }, old]) {
+        await assert.rejects(
+          createIn(pod, secured(context)),
+          failsWith(
+            code.failedPrecondition,
+            /"davit-no-such": (this node has no AppArmor|it is not loaded)/,
+          ),
+        );
+      }
+    }),
+  ),
+);
+
+test(
+  "SELinux options mean nothing where runtime.selinux is off, as with the peers",
+  running(
+    { selinuxOptions: { user: "u", role: "r", type: "no_such_t", level: "s0:c1" } },
+    async (_pid, id) => {
+      const { runtimeSpec } = await containerInfo(daemon, id);
+      const { process, linux } = runtimeSpec as {
+        readonly process: { readonly selinuxLabel?: string };
+        readonly linux: { readonly mountLabel?: string };
+      };
+      assert.deepEqual([process.selinuxLabel, linux.mountLabel], [undefined, undefined]);
+    },
+  ),
+);
 
 test(
   "a container that wants more memory than it may have to begin with does not start, and says why",
