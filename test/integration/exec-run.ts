@@ -1,12 +1,12 @@
 /** Commands in a container, many of them one after another, and what the daemon holds on the way. */
 import assert from "node:assert/strict";
-import { readFileSync, writeFileSync } from "node:fs";
+import { readdirSync, readFileSync, writeFileSync } from "node:fs";
 import type { TestContext } from "node:test";
 import { DaemonMemory } from "../support/daemon-memory.ts";
 import { type Look, lookAt } from "../support/growth.ts";
 import { withLeakCheck } from "../support/leaks.ts";
 import { closePod, exec, Node, openPod, runIn, script } from "./containers.ts";
-import { bare, leakOptions } from "./pods.ts";
+import { bare, leakOptions, until } from "./pods.ts";
 import { openExec, transports } from "./streams.ts";
 import type { TestDaemon } from "../support/daemon.ts";
 
@@ -38,8 +38,8 @@ export const saysMuch: Once = async (daemon, id, at) => {
 };
 
 /**
- * Fails when a command is not answered as it must be, or anything is left, descriptors of the daemon
- * included. Gives what the daemon held on the way, and by how many bytes the memory that it had at any
+ * Fails when a command is not answered as it must be, when anything is left, or when the daemon has more
+ * descriptors at a look than at the first one. Gives what the daemon held on the way, and by how many bytes the memory that it had at any
  * moment exceeded that of the first look.
  */
 export async function inARow(
@@ -69,6 +69,10 @@ export async function inARow(
     writeFileSync(`/proc/${daemon.pid}/clear_refs`, "5");
     for (let done = lookEvery; done <= times; done += lookEvery) {
       await some();
+      // What the last command had is closed a moment after its answer.
+      await until("its descriptors are as many as at first", () => {
+        return readdirSync(`/proc/${daemon.pid}/fd`).length <= (looks[0]?.fds ?? 0);
+      });
       looks.push(await lookAt(daemon.pid, memory, done));
     }
     mostBytes = memoryOf("VmHWM");
