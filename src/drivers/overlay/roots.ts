@@ -101,6 +101,8 @@ export class Roots {
       const names = { target: "merged", upper: "upper", work: "work" };
       await mountOverlay({ folder, ...names, lower, asOldKernel, ...mountedBy(options) });
     } catch (cause) {
+      // Never delete files through a mount, as that of the layers by the pod's ids.
+      await unmount(join(folder, "merged"), join(folder, "mapped"));
       await removeTree(folder);
       throw failure(`mount root of container "${containerId}"`, cause);
     }

@@ -67,7 +67,7 @@ async function mountWhole(
   const [only, second] = lower;
   if (mapped !== undefined || label !== undefined) {
     // A read-only overlay takes two layers at least.
-    const layers = second === undefined ? ([only, emptyLayer] as const) : lower;
+    const layers = second === undefined ? ([only, await otherLayer(folder, only)] as const) : lower;
     const options = { ...(mapped && { mapped }), ...(label !== undefined && { label }) };
     await mountOverlay({ folder, target, lower: layers, asOldKernel, ...options });
   } else if (second === undefined) {
@@ -78,6 +78,14 @@ async function mountWhole(
 }
 
 const emptyLayer = "../../layers/.empty";
+
+/** An empty layer that is not `layer`: an image without layers has the empty one itself (ELOOP). */
+async function otherLayer(folder: string, layer: string): Promise<string> {
+  if (layer !== emptyLayer) return emptyLayer;
+  const own = "images/empty";
+  await mkdir(join(folder, own), { recursive: true, mode: folderMode });
+  return own;
+}
 const readonlyBind = { private: true, readonly: true } as const;
 
 async function showPart(
