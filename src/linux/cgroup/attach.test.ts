@@ -3,6 +3,7 @@ import { readFileSync } from "node:fs";
 import { test } from "node:test";
 
 import { announceAttach, expectAttach, ownCgroupProcs } from "./attach.ts";
+import { openFds } from "../testing/leaks.ts";
 import { detectCgroups, type LegacyCgroups } from "./layout.ts";
 
 const layout: LegacyCgroups = {
@@ -33,6 +34,8 @@ test("announceAttach() leaves us where we are, also when there is nothing to wri
   await Promise.all([announceAttach(detectCgroups()), announceAttach(layout)]);
   await announceAttach(layout);
   assert.equal(readFileSync("/proc/self/cgroup", "utf8"), before);
+  const kept = [...openFds().values()].filter((file) => file.endsWith("/cgroup.procs"));
+  assert.deepEqual(kept, []);
 });
 
 test("expectAttach() announces until the move is made, and leaves us where we are", async () => {
