@@ -64,6 +64,7 @@ import {
 const { hostId: first, length } = range;
 const image = "registry.k8s.io/e2e/owners:1";
 const declaring = "registry.k8s.io/e2e/declaring:1";
+const nothing = "registry.k8s.io/e2e/nothing:1";
 
 let node: Node;
 let daemon: TestDaemon;
@@ -96,6 +97,8 @@ before(async () => {
   });
   await node.registry.push("e2e/declaring", single, ["1"]);
   await pull(daemon, declaring);
+  await node.registry.push("e2e/nothing", imageOf([], {}), ["1"]);
+  await pull(daemon, nothing);
   // The first pod makes the bridge.
   await withPod(daemon, pod(), async () => undefined);
   openFolders(daemon);
@@ -137,6 +140,19 @@ describe("a pod in a user namespace", () => {
       assert.equal(map, ` 0 ${first} ${length}\n 0 ${first} ${length}`);
       assert.deepEqual(idsOf(await pidOf(daemon, id)), [String(first), String(first)]);
     }),
+  );
+
+  test(
+    "sees an image volume of an image without layers, empty and its own",
+    running(
+      () =>
+        container({
+          mounts: [{ containerPath: "/none", image: { image: nothing }, readonly: true }],
+        }),
+      async (id) => {
+        assert.equal(await sh(daemon, id, "ls -A /none; stat -c %u:%g /none"), "0:0");
+      },
+    ),
   );
 
   test(
