@@ -303,7 +303,7 @@ NAPI_MODULE_INIT() {
   if (add_jobs(env, exports, namespace_jobs) != napi_ok ||
       add_jobs(env, exports, mount_jobs) != napi_ok ||
       add_jobs(env, exports, user_jobs) != napi_ok ||
-      add_jobs(env, exports, file_jobs) != napi_ok || add_jobs(env, exports, socket_jobs) != napi_ok ||
+      add_jobs(env, exports, file_jobs) != napi_ok ||
       add_jobs(env, exports, in_root_jobs) != napi_ok || files_init(env, exports) != napi_ok ||
       add_function(env, exports, "lockFile", lock_file) != napi_ok ||
       memory_init(env, exports) != napi_ok || notify_init(env, exports) != napi_ok ||

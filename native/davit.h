@@ -68,7 +68,6 @@ extern const struct job_kind namespace_jobs[];
 extern const struct job_kind mount_jobs[];
 extern const struct job_kind file_jobs[];
 extern const struct job_kind in_root_jobs[];
-extern const struct job_kind socket_jobs[];
 extern const struct job_kind user_jobs[];
 
 /* The namespaces of a pod that are pinned beside its user namespace: what makes one, and its file. */

@@ -1,8 +1,8 @@
 /*
  * What node:net cannot do with sockets and terminals: SOCK_SEQPACKET (conmon's attach socket), a
  * descriptor that comes over a socket (SCM_RIGHTS: a console socket), terminals' sizes, and sockets
- * of another network namespace. All descriptors are non-blocking and close-on-exec. But for
- * sockets_in_namespace, all of this file runs on the main thread and never waits.
+ * of another network namespace. All descriptors are non-blocking and close-on-exec. All of this file
+ * runs on the main thread and never waits.
  */
 #include "davit.h"
 
@@ -15,6 +15,7 @@
 #include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <sys/un.h>
+#include <time.h>
 #include <unistd.h>
 
 enum { RECEIVED_MAX = 8 };
@@ -265,39 +266,86 @@ static napi_value socket_error(napi_env env, napi_callback_info info) {
 }
 
 /*
- * strings: net path, or null for the host's. Results: an IPv4 and an IPv6 socket for TCP; -1 for a
- * family that this kernel does not have. A socket stays in the namespace that it was made in
- * (network_namespaces(7)), whoever uses it then.
+ * The way back takes a few bytes of the kernel's memory, and no more can be missing. Without it all
+ * that follows would go to a pod's network: the process ends, and its successor takes over.
  */
-static void sockets_in_namespace(struct job *job) {
-  static const int families[] = {AF_INET, AF_INET6};
-  if (job->strings[0] != NULL) {
-    int fd = open(job->strings[0], O_RDONLY | O_CLOEXEC);
-    if (fd < 0) {
-      fault_set(&job->fault, "open namespace", job->strings[0]);
-      return;
-    }
-    int rc = setns(fd, CLONE_NEWNET);
-    if (rc < 0) fault_set(&job->fault, "setns", job->strings[0]);
-    close(fd);
-    if (rc < 0) return;
+static void return_home(int home) {
+  static const struct timespec pause = {0, 1000000};
+  int rc = -1;
+  for (int attempt = 0; attempt < 100 && rc < 0; attempt++) {
+    rc = setns(home, CLONE_NEWNET);
+    if (rc < 0) nanosleep(&pause, NULL);
   }
-  for (size_t i = 0; i < 2; i++) {
-    int fd = socket(families[i], SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-    if (fd < 0 && errno != EAFNOSUPPORT) {
-      fault_set(&job->fault, "socket", job->strings[0]);
-      if (i == 1 && job->results[0] >= 0) close((int)job->results[0]);
-      return;
-    }
-    job->results[i] = fd;
+  close(home);
+  if (rc < 0) {
+    napi_fatal_error("socketInNamespace", NAPI_AUTO_LENGTH,
+                     "cannot leave the network namespace of a pod", NAPI_AUTO_LENGTH);
   }
-  job->result_count = 2;
 }
 
-const struct job_kind socket_jobs[] = {
-    {"socketsInNamespace", 1, 0, sockets_in_namespace, true},
-    {NULL, 0, 0, NULL, false},
-};
+/*
+ * A socket stays in the namespace that it was made in (network_namespaces(7)), whoever uses it then.
+ *
+ * The main thread itself goes there and back between two calls of its own; no other thread, and
+ * nobody's program, starts from it meanwhile. A thread for this would be a handful of wake-ups, and
+ * on a busy machine each of them waits for its turn: together longer than all the rest of a
+ * connection.
+ */
+static int socket_there(const char *path, int family, struct fault *fault) {
+  int home = open("/proc/thread-self/ns/net", O_RDONLY | O_CLOEXEC);
+  if (home < 0) return fault_set(fault, "open namespace", "/proc/thread-self/ns/net");
+  int there = open(path, O_RDONLY | O_CLOEXEC);
+  if (there < 0) {
+    fault_set(fault, "open namespace", path);
+    close(home);
+    return -1;
+  }
+  int rc = setns(there, CLONE_NEWNET);
+  if (rc < 0) fault_set(fault, "setns", path);
+  close(there);
+  if (rc < 0) {
+    close(home);
+    return -1;
+  }
+  int fd = socket(family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+  if (fd < 0) fault_set(fault, "socket", path);
+  return_home(home);
+  return fd;
+}
+
+/*
+ * JS: socketInNamespace(net path or null for the host's, ipv6): number. A TCP socket; -1: this
+ * kernel does not have the family.
+ */
+static napi_value socket_in_namespace(napi_env env, napi_callback_info info) {
+  size_t argc = 2;
+  napi_value argv[2], result = NULL;
+  napi_valuetype type;
+  bool ipv6 = false;
+  char *path = NULL;
+  struct fault fault = {0};
+  if (napi_get_cb_info(env, info, &argc, argv, NULL, NULL) != napi_ok || argc < 2 ||
+      napi_typeof(env, argv[0], &type) != napi_ok ||
+      napi_get_value_bool(env, argv[1], &ipv6) != napi_ok) {
+    napi_throw_type_error(env, NULL, "want a path and a boolean");
+    return NULL;
+  }
+  if (type != napi_null && (path = take_string(env, argv[0])) == NULL) return NULL;
+  int family = ipv6 ? AF_INET6 : AF_INET, fd;
+  if (path != NULL) {
+    fd = socket_there(path, family, &fault);
+  } else {
+    fd = socket(family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    if (fd < 0) fault_set(&fault, "socket", "");
+  }
+  free(path);
+  if (fd < 0 && fault.err != EAFNOSUPPORT) {
+    fault_throw(env, &fault);
+    return NULL;
+  }
+  napi_create_int32(env, fd, &result);
+  return result;
+}
 
 napi_status sockets_init(napi_env env, napi_value exports) {
   static const struct {
@@ -311,6 +359,7 @@ napi_status sockets_init(napi_env env, napi_value exports) {
       {"socketEnd", socket_end},
       {"socketConnectLoopback", socket_connect_loopback},
       {"socketError", socket_error},
+      {"socketInNamespace", socket_in_namespace},
       {"descriptorRead", descriptor_read},
       {"descriptorWrite", descriptor_write},
       {"terminalResize", terminal_resize},

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { once } from "node:events";
-import { mkdirSync, mkdtempSync, readdirSync, rmSync } from "node:fs";
+import { mkdirSync, mkdtempSync, readdirSync, readlinkSync, rmSync, writeFileSync } from "node:fs";
 import { createServer, type Server, type Socket } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -235,6 +235,20 @@ describe("connectLoopback()", () => {
     await assert.rejects(connectLoopback(join(dir, "no"), 4000, never), (e) =>
       isKind(e, "not-found"),
     );
+  });
+
+  test("leaves the daemon in its own namespace, whatever became of the connection", async () => {
+    const fds = openFds().size;
+    const here = readlinkSync("/proc/thread-self/ns/net");
+    const file = join(dir, "no-namespace");
+    writeFileSync(file, "");
+    const connecting = connectLoopback(net, 4002, never);
+    assert.equal(readlinkSync("/proc/thread-self/ns/net"), here);
+    await assert.rejects(connecting, (e) => isKind(e, "unavailable"));
+    await assert.rejects(connectLoopback(file, 4002, never), /setns.*no-namespace/);
+    await assert.rejects(connectLoopback(join(dir, "no"), 4002, never), /no such file/i);
+    assert.equal(readlinkSync("/proc/thread-self/ns/net"), here);
+    await until("descriptors are closed", () => openFds().size <= fds);
   });
 
   test("gives up when it is told to, and leaves no descriptor", async () => {
