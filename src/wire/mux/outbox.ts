@@ -1,4 +1,6 @@
+import { Socket } from "node:net";
 import type { Duplex } from "node:stream";
+import { freeGiven } from "../../base/given-memory.ts";
 
 /** Told whether bytes were handed to the connection. */
 export type Sent = (error?: Error) => void;
@@ -19,10 +21,13 @@ interface Waiting {
 export class Outbox {
   readonly #transport: Duplex;
   readonly #waiting: Waiting[] = [];
+  /** A socket itself, whose callbacks mean "written"; those of what goes on top of one do not. */
+  readonly #mayFree: boolean;
   #lost: Error | undefined;
 
   constructor(transport: Duplex) {
     this.#transport = transport;
+    this.#mayFree = transport.constructor === Socket;
     transport.on("drain", () => this.#drain());
   }
 
@@ -68,7 +73,14 @@ export class Outbox {
   #write(parts: readonly Uint8Array[]): void {
     // One system call, and no copy: the socket writes what is corked as a vector.
     this.#transport.cork();
-    for (const part of parts) this.#transport.write(part);
+    for (const part of parts) {
+      if (this.#mayFree) this.#transport.write(part, (error) => freeWritten(part, error));
+      else this.#transport.write(part);
+    }
     this.#transport.uncork();
   }
+}
+
+function freeWritten(part: Uint8Array, error: Error | null | undefined): void {
+  if (error === null || error === undefined) freeGiven(part);
 }
