@@ -154,7 +154,8 @@ test("a container's files have its pod's label, and it can use them", () =>
     const use = [
       "cat /etc/resolv.conf /etc/hosts /proc/meminfo >/dev/null",
       "echo x >/made && echo x >/dev/shm/made && rm /made",
-      "ls /dev/mqueue /sys/fs/cgroup >/dev/null",
+      // Not /sys/fs/cgroup: Debian's policy does not let container_t list it.
+      "ls /dev/mqueue >/dev/null",
     ];
     for (const text of use) await sh(daemon, id, text);
     assert.equal(fileLabel(root, "dev/shm/made"), label);
