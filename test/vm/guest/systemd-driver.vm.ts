@@ -1,4 +1,4 @@
-/** Cgroups by systemd (docs/decisions/0012-systemd-cgroups.md): slices and scopes, and that none stays. */
+/** Cgroups by systemd (docs/decisions/0013-systemd-cgroups.md): slices and scopes, and that none stays. */
 import assert from "node:assert/strict";
 import { after, before, describe, test } from "node:test";
 import {
