@@ -1,9 +1,9 @@
 /** Commands in a container, many of them one after another, and what the daemon holds on the way. */
 import assert from "node:assert/strict";
-import { readdirSync, readFileSync, writeFileSync } from "node:fs";
+import { readFileSync, writeFileSync } from "node:fs";
 import type { TestContext } from "node:test";
 import { DaemonMemory } from "../support/daemon-memory.ts";
-import { type Look, lookAt } from "../support/growth.ts";
+import { countDescriptors, type Look, lookAt } from "../support/growth.ts";
 import { withLeakCheck } from "../support/leaks.ts";
 import { closePod, exec, Node, openPod, runIn, script } from "./containers.ts";
 import { bare, leakOptions, until } from "./pods.ts";
@@ -71,7 +71,7 @@ export async function inARow(
       await some();
       // What the last command had is closed a moment after its answer.
       await until("its descriptors are as many as at first", () => {
-        return readdirSync(`/proc/${daemon.pid}/fd`).length <= (looks[0]?.fds ?? 0);
+        return countDescriptors(daemon.pid) <= (looks[0]?.fds ?? 0);
       });
       looks.push(await lookAt(daemon.pid, memory, done));
     }

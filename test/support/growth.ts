@@ -1,6 +1,6 @@
 /** What a daemon holds while the same thing is done again and again, and what each time adds to it. */
-import { readdirSync } from "node:fs";
 import type { DaemonMemory } from "./daemon-memory.ts";
+import { descriptorNames } from "./snapshot/processes.ts";
 
 /** What the daemon holds after so many times, at rest. */
 export interface Look {
@@ -13,8 +13,13 @@ export interface Look {
 }
 
 export async function lookAt(pid: number, memory: DaemonMemory, times: number): Promise<Look> {
-  const fds = readdirSync(`/proc/${pid}/fd`).length;
+  const fds = countDescriptors(pid);
   return { times, ...(await memory.use()), fds };
+}
+
+/** The descriptors of a daemon but for those of its database: the first checkpoint opens some, and keeps them. */
+export function countDescriptors(pid: number): number {
+  return descriptorNames(pid).filter((name) => !/\/davit\.db(-wal)?$/.test(name)).length;
 }
 
 /** What one time adds, by the line that fits the later half of these looks best (least squares). */
