@@ -9,7 +9,7 @@ import type { TestDaemon } from "../support/daemon.ts";
 import {
   removeSandboxer,
   type SandboxerScript,
-  wasHeld,
+  heldEnd,
   writeSandboxer,
   writeSandboxerScript,
 } from "../support/sandboxer.ts";
@@ -115,7 +115,8 @@ test(
         readProcesses().some((each) => commandOf(each.pid).includes("54321"));
       assert.ok(!runs(), "it has not started yet");
       says({});
-      await until("it is started", () => wasHeld(file, "Start"));
+      await until("it is started", () => heldEnd(file, "Start") !== undefined);
+      assert.equal(heldEnd(file, "Start"), "done");
       await until("it is ended", () => !runs());
     }),
   ),

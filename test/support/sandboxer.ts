@@ -14,7 +14,7 @@ import path from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { create, fromBinary, toBinary } from "@bufbuild/protobuf";
 import { AnySchema, timestampNow } from "@bufbuild/protobuf/wkt";
-import { RuntimeError, type ErrorKind } from "../../src/base/errors.ts";
+import { messageOf, RuntimeError, type ErrorKind } from "../../src/base/errors.ts";
 import { silentLogger } from "../../src/base/logger.ts";
 import { OptionsSchema } from "../../src/gen/containerd/runc/v1/options_pb.ts";
 import { Sandbox } from "../../src/gen/containerd/runtime/sandbox/v1/sandbox_pb.ts";
@@ -29,7 +29,7 @@ import {
 
 /**
  * How a call goes wrong: `late` answers after a while, `empty` with an empty message; `held` does what
- * it should once the script does not say so any more, and then leaves a note (wasHeld()).
+ * it should once the script does not say so any more, and then leaves a note (heldEnd()).
  */
 export type Fault =
   | { readonly does: "hang" | "die" | "empty" | "late" | "held" }
@@ -44,9 +44,10 @@ export function writeSandboxerScript(file: string, script: SandboxerScript): voi
   renameSync(`${file}.tmp`, file);
 }
 
-/** Whether a call of the method that was held is done by now. */
-export function wasHeld(file: string, method: string): boolean {
-  return existsSync(`${file}.${method}`);
+/** What came of a call of the method that was held: "done", or why it failed. Undefined before its end. */
+export function heldEnd(file: string, method: string): string | undefined {
+  const note = `${file}.${method}`;
+  return existsSync(note) ? readFileSync(note, "utf8") : undefined;
 }
 
 /** Writes a program for runtime_type that is a sandboxer with the script at `file`. */
@@ -297,9 +298,13 @@ function scripted(script: string, name: string, handler: TtrpcHandler): TtrpcHan
           throw new RuntimeError(fault.kind, `${method} was told to fail`);
         case "held": {
           while (look()?.does === "held") await sleep(5);
-          const answer = await handler.handle(request, call);
-          writeFileSync(`${script}.${method}`, "");
-          return answer;
+          const done = handler.handle(request, call);
+          const note = (text: string) => writeFileSync(`${script}.${method}`, text);
+          await done.then(
+            () => note("done"),
+            (error: unknown) => note(messageOf(error)),
+          );
+          return done;
         }
         case "late":
           await sleep(300);

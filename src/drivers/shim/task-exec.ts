@@ -177,8 +177,8 @@ async function withCommand<T>(
     );
     return await use(command);
   } finally {
-    command?.close();
-    removeFifos(made);
+    if (command === undefined) removeFifos(made);
+    else command.close();
   }
 }
 
@@ -194,8 +194,11 @@ class Command {
   readonly #execId: string;
   readonly #operation: Operation;
   readonly #over = new AbortController();
+  readonly #fifos: readonly string[];
   #inputEnded = false;
   #starting: Promise<{ readonly pid: number }> | undefined;
+  /** True from the call of its start until the shim has answered that. */
+  #isStarting = false;
   #exit: Promise<{ readonly exitStatus: number }> | undefined;
 
   constructor(
@@ -212,6 +215,7 @@ class Command {
     this.#execId = names.execId;
     this.#operation = operation;
     const { stdin, stdout, stderr } = names.paths;
+    this.#fifos = [stdin, stdout, stderr].filter((path) => path !== "");
     this.stdin = stdin === "" ? undefined : openFifoWriter(stdin);
     this.stdout = stdout === "" ? undefined : openFifoReader(stdout);
     this.stderr = stderr === "" ? undefined : openFifoReader(stderr);
@@ -224,6 +228,11 @@ class Command {
     // The call itself has no limit: what starts after it would be nobody's to end.
     const request = { id, execId: this.#execId };
     this.#starting = shim.task.call(Task.method.start, request, { timeoutMs: 0 });
+    this.#isStarting = true;
+    const settled = (): void => {
+      this.#isStarting = false;
+    };
+    this.#starting.then(settled, settled);
     await inTime(this.#starting, signal);
     const exit = this.#watch();
     if (this.#inputEnded) this.endInput();
@@ -290,12 +299,29 @@ class Command {
     }
   }
 
-  /** Closes its streams. The shim forgets it, which nobody waits for: it waits for who holds the output. */
+  /**
+   * Closes its streams and removes its fifos: at once, but for a command that is still being started. Its
+   * shim opens them then; without them it would wait for ever, or fail with the command running already.
+   * The shim forgets it, which nobody waits for: it waits for who holds the output.
+   */
   close(): void {
+    if (this.#isStarting) {
+      void this.#leave().then(() => this.#shut());
+    } else {
+      this.#shut();
+      void this.#leave();
+    }
+  }
+
+  #shut(): void {
     this.stdin?.close();
     this.stdout?.close();
     this.stderr?.close();
-    void this.#leave();
+    try {
+      removeFifos(this.#fifos);
+    } catch (error) {
+      this.#operation.log.warn(`remove fifos of command ${this.#execId}: ${messageOf(error)}`);
+    }
   }
 
   /** A command whose start was not awaited to its end is killed when it has started after all. Never rejects. */
