@@ -1,4 +1,4 @@
-import { mkdir, readdir, rm } from "node:fs/promises";
+import { mkdir, readdir } from "node:fs/promises";
 import { join } from "node:path";
 import { isKind, messageOf, RuntimeError } from "../../base/errors.ts";
 import { beforeAbort } from "../../base/rollback.ts";
@@ -30,6 +30,7 @@ import {
   writeSysctls,
 } from "../../linux/index.ts";
 import { makeFiles, makeFolder } from "./files.ts";
+import { PodFiles } from "./pod-files.ts";
 import {
   clearHolderCgroup,
   endStrayHolders,
@@ -66,6 +67,7 @@ export class PodSandboxController implements SandboxController {
   readonly name = "podsandbox";
   readonly #deps: Deps;
   readonly #places: Places;
+  readonly #files: PodFiles;
   readonly #kept = new Map<string, Kept>();
   /** Files being written while the network is added; shutdown must not overtake them. */
   readonly #making = new Map<string, Promise<void>>();
@@ -73,6 +75,7 @@ export class PodSandboxController implements SandboxController {
   private constructor(deps: Deps) {
     this.#deps = deps;
     this.#places = new Places(deps.state);
+    this.#files = new PodFiles(deps.state);
   }
 
   /** Makes the folders that all sandboxes share. Their mounts stay private to this mount namespace. */
@@ -148,7 +151,7 @@ export class PodSandboxController implements SandboxController {
     this.#making.delete(sandbox.id);
     await this.stop(sandbox, signal);
     await this.closeNamespaces(sandbox, signal);
-    await beforeAbort(this.#removeFolder(sandbox.id), signal);
+    await beforeAbort(this.#files.remove(sandbox.id), signal);
     this.#kept.delete(sandbox.id);
   }
 
@@ -174,17 +177,10 @@ export class PodSandboxController implements SandboxController {
   }
 
   environment(sandbox: Sandbox): SandboxEnvironment {
-    const { id } = sandbox;
-    const pins = this.#places.pinned(sandbox);
     return {
-      pins,
+      pins: this.#places.pinned(sandbox),
       ...(sandbox.process === undefined ? {} : { pid: sandbox.process.pid }),
-      files: {
-        resolvConf: this.#places.file(id, "resolv.conf"),
-        hosts: this.#places.file(id, "hosts"),
-        hostname: this.#places.file(id, "hostname"),
-        shm: pins.ipc === undefined ? "/dev/shm" : this.#places.shm(id),
-      },
+      files: this.#files.paths(sandbox),
     };
   }
 
@@ -236,7 +232,7 @@ export class PodSandboxController implements SandboxController {
       }
     }
     for (const id of await unknownIn(this.#places.sandboxes, known)) {
-      await take(`folder ${this.#places.folder(id)}`, () => this.#removeFolder(id));
+      await take(`folder ${this.#places.folder(id)}`, () => this.#files.remove(id));
     }
     if (failures.length > 0) throw failures[0];
     return swept;
@@ -278,12 +274,6 @@ export class PodSandboxController implements SandboxController {
       });
     }
     return kept;
-  }
-
-  async #removeFolder(id: string): Promise<void> {
-    // Never remove files through a mount: if this fails, the folder stays.
-    await unmount(this.#places.shm(id));
-    await rm(this.#places.folder(id), { recursive: true, force: true });
   }
 }
 

@@ -5,7 +5,7 @@ import { unmount } from "../../linux/index.ts";
 import { makeFiles, makeFolder } from "./files.ts";
 import { Places } from "./places.ts";
 
-/** The files of pods and the places of their namespaces, for controllers that make nothing else of a pod. */
+/** The files of pods, the same for every controller, and where a pod's network namespace is pinned. */
 export class PodFiles {
   readonly #places: Places;
 

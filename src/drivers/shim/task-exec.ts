@@ -164,7 +164,7 @@ async function withCommand<T>(
   try {
     await operation.enter("write-spec");
     for (const path of made) makeFifo(path);
-    command = new Command(deps, target, { execId, paths }, operation);
+    command = new Command(deps, target, { execId, paths, fifos: made }, operation);
     // The shim's OCI runtime puts the command into the container's cgroup.
     await operation.enter("make-cgroup");
     await operation.enter("start-process");
@@ -207,6 +207,7 @@ class Command {
     names: {
       readonly execId: string;
       readonly paths: Readonly<Record<"stdin" | "stdout" | "stderr", string>>;
+      readonly fifos: readonly string[];
     },
     operation: Operation,
   ) {
@@ -215,7 +216,7 @@ class Command {
     this.#execId = names.execId;
     this.#operation = operation;
     const { stdin, stdout, stderr } = names.paths;
-    this.#fifos = [stdin, stdout, stderr].filter((path) => path !== "");
+    this.#fifos = names.fifos;
     this.stdin = stdin === "" ? undefined : openFifoWriter(stdin);
     this.stdout = stdout === "" ? undefined : openFifoReader(stdout);
     this.stderr = stderr === "" ? undefined : openFifoReader(stderr);
