@@ -15,7 +15,7 @@ import { AttachmentNotes } from "../drivers/cni/index.ts";
 import { PodSandboxController } from "../drivers/podsandbox/index.ts";
 import { Records } from "../drivers/records/index.ts";
 import { Selinux } from "../drivers/specs/index.ts";
-import type { ShimRuntime } from "../drivers/shim/index.ts";
+import type { ShimController, ShimRuntime } from "../drivers/shim/index.ts";
 import { HostStats } from "../drivers/stats/index.ts";
 import {
   Attachments,
@@ -97,7 +97,7 @@ export async function build(config: Config, options: BuildOptions): Promise<Buil
   const parts = { state: config.state, cgroups: layout, namespaces, clock, log };
   // A start without shims does not wait for their code to be read.
   const shimParts = mayHaveShims(config, database) ? await import("./build-shims.ts") : undefined;
-  const { shims, controllers } = await openControllers(shimParts, parts, options, undo);
+  const { shims, controllers, meter } = await openControllers(shimParts, parts, options, undo);
   const networks = undo.use(await Networks.open(config, { bootId, log }));
   const handlers = new ConfiguredHandlers(config.runtime, shimParts);
 
@@ -148,7 +148,7 @@ export async function build(config: Config, options: BuildOptions): Promise<Buil
       containers,
       images,
       urls,
-      stats: statsOf({ cgroups: layout, images, clock }, [store, containers.store]),
+      stats: statsOf({ cgroups: layout, images, clock, meter }, [store, containers.store]),
       network: networks.default,
       cgroupDriver: config.runtime.cgroupDriver,
       handlers: () => handlers.features(),
@@ -184,6 +184,7 @@ async function openControllers(
 ): Promise<{
   readonly shims: ShimRuntime | undefined;
   readonly controllers: ReadonlyMap<string, SandboxController>;
+  readonly meter: ShimController | undefined;
 }> {
   const { state, namespaces } = parts;
   const podsandbox = await PodSandboxController.open(parts);
@@ -194,7 +195,8 @@ async function openControllers(
     ...(shims === undefined ? [] : [shims.controller]),
     ...(options.controllers?.({ state, namespaces }) ?? []),
   ];
-  return { shims: shims?.runtime, controllers: new Map(all.map((each) => [each.name, each])) };
+  const controllers = new Map(all.map((each) => [each.name, each]));
+  return { shims: shims?.runtime, controllers, meter: shims?.controller };
 }
 
 /** Takes up what the last daemon left, and gives back what nobody owns. */
@@ -236,10 +238,21 @@ function recordFacts(database: Records, late: LateRecords): Readonly<Record<stri
 
 /** Stats of what the stores hold; what is kept of an object goes with it. */
 function statsOf(
-  deps: { cgroups: CgroupLayout; images: ImageContext; clock: Clock },
+  deps: {
+    readonly cgroups: CgroupLayout;
+    readonly images: ImageContext;
+    readonly clock: Clock;
+    /** Reports of the sandboxes of its controller. */
+    readonly meter: ShimController | undefined;
+  },
   stores: readonly Pick<SandboxStore | ContainerStore, "listen">[],
 ): HostStats {
-  const stats = new HostStats({ ...deps, snapshots: deps.images.snapshots });
+  const { meter } = deps;
+  const stats = new HostStats({
+    ...deps,
+    snapshots: deps.images.snapshots,
+    meterOf: ({ handler }) => (handler.controller === meter?.name ? meter : undefined),
+  });
   for (const store of stores) {
     store.listen(({ id }, change) => {
       if (change === "removed") stats.forget(id);

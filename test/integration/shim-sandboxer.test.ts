@@ -4,6 +4,12 @@ import { mkdtempSync, readFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { after, before, describe, test } from "node:test";
+import { create, type DescMessage, type MessageInitShape, toBinary } from "@bufbuild/protobuf";
+import {
+  PlatformResponseSchema,
+  SandboxMetricsResponseSchema,
+} from "../../src/gen/containerd/runtime/sandbox/v1/sandbox_pb.ts";
+import { MetricsSchema } from "../../src/gen/io/containerd/cgroups/v2/metrics_pb.ts";
 import type { PodSandboxConfig } from "../../src/gen/runtime/v1/api_pb.ts";
 import type { TestDaemon } from "../support/daemon.ts";
 import {
@@ -165,6 +171,126 @@ describe("PodSandboxStatus of a sandboxer that", () => {
           });
           assert.ok(status.createdAt > 0n && status.createdAt <= now());
           assert.equal(status.metadata?.uid, before.metadata?.uid);
+        }),
+      ),
+    );
+  }
+});
+
+const hexOf = <S extends DescMessage>(schema: S, message: MessageInitShape<S>): string =>
+  Buffer.from(toBinary(schema, create(schema, message))).toString("hex");
+
+/** How a sandboxer says that its sandbox runs this. */
+const platform = (os: string, architecture = "amd64"): SandboxerScript => ({
+  Platform: { does: "say", hex: hexOf(PlatformResponseSchema, { platform: { os, architecture } }) },
+});
+
+/** How a sandboxer reports this usage, by a type of this name. */
+function metrics(value: MessageInitShape<typeof MetricsSchema>, typeUrl: string): SandboxerScript {
+  const data = { typeUrl, value: toBinary(MetricsSchema, create(MetricsSchema, value)) };
+  const hex = hexOf(SandboxMetricsResponseSchema, { metrics: { data } });
+  return { SandboxMetrics: { does: "say", hex } };
+}
+
+describe("the platform of a sandbox", () => {
+  test(
+    "is shown among its facts, also after a restart of the daemon",
+    leaklessAcross(served, () =>
+      inSandbox(bare(), async ({ id }) => {
+        const told = { os: "linux", architecture: "amd64" };
+        assert.deepEqual((await infoOf(daemon, id))["platform"], told);
+        await daemon.kill9();
+        await launchDaemon(daemon);
+        assert.deepEqual((await infoOf(daemon, id))["platform"], told);
+      }),
+    ),
+  );
+
+  test(
+    "that is not linux is refused by name, and nothing is left of it",
+    leakless(served, async () => {
+      says(platform("windows"));
+      await assert.rejects(runPod(daemon, bare(), "sandboxer"), /runs "windows".*for linux/);
+      says({});
+    }),
+  );
+
+  const quiet: readonly (readonly [what: string, answers: SandboxerScript])[] = [
+    ["empty", { Platform: { does: "empty" } }],
+    ["of no name", platform("", "")],
+    ["unimplemented", { Platform: { does: "fail", kind: "unimplemented" } }],
+    ["unknown there", { Platform: { does: "fail", kind: "not-found" } }],
+    ["garbage", { Platform: { does: "say", hex: "ffffff" } }],
+    ["never told", { Platform: { does: "hang" } }],
+  ];
+  for (const [what, answers] of quiet) {
+    test(
+      `that is ${what} is taken for the host's`,
+      leakless(served, async () => {
+        says(answers);
+        const id = await runPod(daemon, bare(), "sandboxer");
+        assert.equal((await infoOf(daemon, id))["platform"], undefined);
+        await exited(daemon, await runIn({ daemon, id, config: bare() }, script("exit 0")));
+        says({});
+        await removePod(daemon, id);
+      }),
+    );
+  }
+});
+
+describe("PodSandboxStats of a sandboxer that", () => {
+  const usageOf = async (podSandboxId: string): Promise<readonly (bigint | undefined)[]> => {
+    const { stats } = await daemon.client.runtime.podSandboxStats({ podSandboxId });
+    const { cpu, memory, process: tasks } = stats?.linux ?? {};
+    return [
+      cpu?.usageCoreNanoSeconds?.value,
+      memory?.workingSetBytes?.value,
+      tasks?.processCount?.value,
+    ];
+  };
+
+  test(
+    "reports are its own, and the cgroup's where it is silent",
+    leakless(served, () =>
+      inSandbox(bare(), async ({ id }) => {
+        const memory = { usage: 9_000_000_000_000n, inactiveFile: 1_000_000_000_000n };
+        const cpu = { usageUsec: 5_000_000_000_000n };
+        says(metrics({ cpu, memory }, MetricsSchema.typeName));
+        const [cpuNs, workingSet, tasks] = await until("it is asked", async () => {
+          const usage = await usageOf(id);
+          return usage[0] === 5_000_000_000_000_000n ? usage : undefined;
+        });
+        assert.equal(cpuNs, 5_000_000_000_000_000n);
+        assert.equal(workingSet, 8_000_000_000_000n);
+        // A sandbox without containers has no process in its cgroup.
+        assert.equal(tasks, 0n);
+        const { stats } = await daemon.client.runtime.listPodSandboxStats({});
+        const listed = stats.find(({ attributes }) => attributes?.id === id);
+        assert.equal(listed?.linux?.cpu?.usageCoreNanoSeconds?.value, 5_000_000_000_000_000n);
+      }),
+    ),
+  );
+
+  const useless: readonly (readonly [what: string, answers: SandboxerScript])[] = [
+    ["answers with an empty message", { SandboxMetrics: { does: "empty" } }],
+    ["does not know the call", { SandboxMetrics: { does: "fail", kind: "unimplemented" } }],
+    ["answers with garbage", { SandboxMetrics: { does: "say", hex: "ffffff" } }],
+    ["reports by an unknown type", metrics({ cpu: { usageUsec: 5n } }, "example.org/Usage")],
+    ["hangs", { SandboxMetrics: { does: "hang" } }],
+  ];
+  for (const [what, answers] of useless) {
+    test(
+      `${what} are those of the pod's cgroup`,
+      leakless(served, () =>
+        inSandbox(bare(), async (pod) => {
+          says(answers);
+          await runIn(pod, script("while :; do sleep 0.01; done"));
+          const [cpuNs, workingSet, tasks] = await until("there are any", async () => {
+            const usage = await usageOf(pod.id);
+            return (usage[0] ?? 0n) > 0n && (usage[2] ?? 0n) > 0n ? usage : undefined;
+          });
+          assert.ok((cpuNs ?? 0n) < 5_000_000_000_000_000n);
+          assert.ok((workingSet ?? 0n) > 0n && (tasks ?? 0n) >= 1n);
         }),
       ),
     );

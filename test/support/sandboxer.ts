@@ -28,12 +28,13 @@ import {
 } from "../../src/wire/ttrpc/index.ts";
 
 /**
- * How a call goes wrong: `late` answers after a while, `empty` with an empty message; `held` does what
- * it should once the script does not say so any more, and then leaves a note (heldEnd()).
+ * How a call goes wrong: `late` answers after a while, `empty` with an empty message; `say` with
+ * the bytes; `held` does what it should once the script does not say so any more, and then leaves a note (heldEnd()).
  */
 export type Fault =
   | { readonly does: "hang" | "die" | "empty" | "late" | "held" }
-  | { readonly does: "fail"; readonly kind: ErrorKind };
+  | { readonly does: "fail"; readonly kind: ErrorKind }
+  | { readonly does: "say"; readonly hex: string };
 
 /** What calls do, by the method's name; one that is not named works as it should. */
 export type SandboxerScript = Readonly<Record<string, Fault>>;
@@ -294,6 +295,8 @@ function scripted(script: string, name: string, handler: TtrpcHandler): TtrpcHan
           return new Promise<never>(() => undefined);
         case "empty":
           return new Uint8Array();
+        case "say":
+          return Buffer.from(fault.hex, "hex");
         case "fail":
           throw new RuntimeError(fault.kind, `${method} was told to fail`);
         case "held": {

@@ -10,7 +10,9 @@ export type {
   PodStats,
   Pressure,
   PressureTimes,
+  ReportedUsage,
   ResourceUsage,
+  SandboxMeter,
   StatsReader,
   SwapUsage,
 } from "./stats.ts";

@@ -93,9 +93,29 @@ export interface NetworkUsage {
   readonly interfaces: readonly InterfaceUsage[];
 }
 
+/** What a sandboxer reports of a sandbox. What it does not tell is undefined. */
+export interface ReportedUsage {
+  /** Nanoseconds since 1970. */
+  readonly takenAtNs: bigint;
+  /** Processor time on all cores since the sandbox was made. */
+  readonly cpuNs: bigint | undefined;
+  readonly memory: MemoryUsage | undefined;
+  /** Processes and threads. */
+  readonly tasks: bigint | undefined;
+}
+
+/**
+ * Who knows what the sandboxes of some handlers use better than the host's cgroups do: a virtual
+ * machine's own needs may be accounted elsewhere.
+ */
+export interface SandboxMeter {
+  /** Undefined where nothing is reported of such a sandbox. Rejects when it is not answered in time. */
+  usage(sandbox: Sandbox): Promise<ReportedUsage | undefined>;
+}
+
 /** What a pod uses as a whole. */
 export interface PodStats {
-  /** Of the pod's cgroup; undefined when it has none. */
+  /** As its sandboxer reports it, else of the pod's cgroup; undefined when it has none. */
   readonly resources: ResourceUsage | undefined;
   /** Undefined for a pod on the host's network, and when its namespace cannot be read. */
   readonly network: NetworkUsage | undefined;

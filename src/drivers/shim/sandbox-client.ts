@@ -5,6 +5,8 @@ import {
   controllerNotReady,
   type Sandbox,
 } from "../../core/sandbox/index.ts";
+import type { Metric } from "../../gen/containerd/types/metrics_pb.ts";
+import type { Platform } from "../../gen/containerd/types/platform_pb.ts";
 import { Sandbox as SandboxService } from "../../gen/containerd/runtime/sandbox/v1/sandbox_pb.ts";
 import { PodSandboxConfigSchema } from "../../gen/runtime/v1/api_pb.ts";
 import type { TtrpcCallOptions, TtrpcClient } from "../../wire/ttrpc/index.ts";
@@ -48,6 +50,20 @@ export class SandboxClient {
     const { startSandbox } = SandboxService.method;
     const answer = await this.#client.call(startSandbox, { sandboxId }, { metadata, ...options });
     return { pid: answer.pid, createdAtNs: nanoseconds(answer.createdAt) };
+  }
+
+  /** What runs in the sandbox; undefined where the sandboxer does not say. */
+  async platform(sandboxId: string, options: TtrpcCallOptions): Promise<Platform | undefined> {
+    const { platform } = SandboxService.method;
+    const answer = await this.#client.call(platform, { sandboxId }, { metadata, ...options });
+    return answer.platform;
+  }
+
+  /** What the sandbox uses; undefined where the sandboxer does not say. */
+  async metrics(sandboxId: string, options: TtrpcCallOptions): Promise<Metric | undefined> {
+    const { sandboxMetrics } = SandboxService.method;
+    const answer = await this.#client.call(sandboxMetrics, { sandboxId }, { metadata, ...options });
+    return answer.metrics;
   }
 
   async status(

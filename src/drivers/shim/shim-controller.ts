@@ -3,6 +3,7 @@ import { setTimeout as delay } from "node:timers/promises";
 import { isKind, kindOf, messageOf, RuntimeError } from "../../base/errors.ts";
 import type { Logger } from "../../base/logger.ts";
 import { beforeAbort } from "../../base/rollback.ts";
+import { Semaphore } from "../../base/semaphore.ts";
 import type { Clock } from "../../base/time.ts";
 import type { Operation } from "../../core/operation/index.ts";
 import {
@@ -18,6 +19,7 @@ import {
   type StatusQuestion,
   usesHostNetwork,
 } from "../../core/sandbox/index.ts";
+import type { ReportedUsage, SandboxMeter } from "../../core/stats/index.ts";
 import type { KnownIds } from "../../core/store/index.ts";
 import { NamespaceMode } from "../../gen/runtime/v1/api_pb.ts";
 import {
@@ -31,6 +33,8 @@ import {
 import { encodeOptions } from "./options.ts";
 import type { PodShims } from "./pod-shims.ts";
 import { SandboxClient } from "./sandbox-client.ts";
+import { usageOfMetric } from "./sandbox-metrics.ts";
+import { askPlatform, checkPlatform, type SandboxPlatform } from "./sandbox-platform.ts";
 import { shimProgram } from "./shim-binary.ts";
 import { within } from "./within.ts";
 
@@ -58,6 +62,8 @@ interface Kept {
   ended: boolean;
   /** The last answer that was not a verbose one, while it may be told again. */
   status: { readonly atMs: number; readonly answer: Promise<ControllerStatus> } | undefined;
+  /** Undefined until its sandboxer has told it. */
+  platform: SandboxPlatform | undefined;
 }
 
 /** How long a sandboxer may take to end its sandbox before it is killed. Seconds. */
@@ -66,15 +72,19 @@ const stopSeconds = 10;
 const statusMs = 1_000;
 const againMs = 500;
 const killedMs = 2_000;
+/** How many sandboxers are asked for metrics at once, and how long each may take. */
+const parallelMetrics = 64;
+const metricsMs = 2_000;
 const SIGKILL = 9;
 
 /**
  * The controller whose sandboxes a shim makes: Kata, Kuasar and others that serve containerd's
  * sandbox API. davit makes the pod's network namespace and files; all else is the sandboxer's.
  */
-export class ShimController implements SandboxController {
+export class ShimController implements SandboxController, SandboxMeter {
   readonly name = "shim";
   readonly #deps: Deps;
+  readonly #turns = new Semaphore(parallelMetrics);
   readonly #kept = new Map<string, Kept>();
 
   constructor(deps: Deps) {
@@ -91,7 +101,7 @@ export class ShimController implements SandboxController {
 
   async start(sandbox: Sandbox, operation: Operation): Promise<StartedSandbox> {
     const { id, handler } = sandbox;
-    const { shims, files } = this.#deps;
+    const { shims, files, log } = this.#deps;
     const { signal } = operation;
     await operation.enter("make-files");
     await files.make(sandbox);
@@ -108,7 +118,9 @@ export class ShimController implements SandboxController {
     await sandboxer.create(sandbox, shims.bundle(id), { signal });
     await operation.enter("start-sandbox");
     const { pid, createdAtNs } = await sandboxer.start(id, { signal });
-    this.#keep(sandbox);
+    const platform = await askPlatform(sandboxer, id, { log, signal });
+    checkPlatform(id, platform, log);
+    this.#keep(sandbox).platform = platform;
     return { process: identityOf(pid), createdAtNs };
   }
 
@@ -137,9 +149,8 @@ export class ShimController implements SandboxController {
 
   async status(sandbox: Sandbox, question: StatusQuestion): Promise<ControllerStatus> {
     const kept = this.#kept.get(sandbox.id);
-    if (question.verbose || kept === undefined) {
-      return this.#ask(sandbox.id, question.verbose, question.signal);
-    }
+    if (question.verbose) return this.#askForAll(sandbox.id, kept, question.signal);
+    if (kept === undefined) return this.#ask(sandbox.id, false, question.signal);
     const nowMs = performance.now();
     if (kept.status === undefined || nowMs - kept.status.atMs > statusMs) {
       const answer = this.#ask(sandbox.id, false, question.signal);
@@ -150,6 +161,22 @@ export class ShimController implements SandboxController {
       });
     }
     return kept.status.answer;
+  }
+
+  async usage({ id }: Sandbox): Promise<ReportedUsage | undefined> {
+    const { shims, clock, log } = this.#deps;
+    using _turn = await this.#turns.acquire();
+    const shim = await shims.find(id);
+    if (shim === undefined) return undefined;
+    try {
+      const metric = await new SandboxClient(shim.client).metrics(id, { timeoutMs: metricsMs });
+      return usageOfMetric(metric, clock.nowNs());
+    } catch (error) {
+      log.debug(`ask for metrics of sandbox "${id}": ${messageOf(error)}`, { sandbox: id });
+      // What it said before stands, if it is only late.
+      if (isKind(error, "deadline-exceeded")) throw error;
+      return undefined;
+    }
   }
 
   environment(sandbox: Sandbox): SandboxEnvironment {
@@ -217,6 +244,22 @@ export class ShimController implements SandboxController {
     for (const kept of this.#kept.values()) kept.over.abort(new Error("the daemon is ending"));
   }
 
+  /** With what is asked for only when somebody wants to know everything. */
+  async #askForAll(
+    id: string,
+    kept: Kept | undefined,
+    signal: AbortSignal,
+  ): Promise<ControllerStatus> {
+    const { shims, log } = this.#deps;
+    const status = await this.#ask(id, true, signal);
+    const shim = kept?.platform === undefined ? await shims.find(id) : undefined;
+    const platform =
+      kept?.platform ??
+      (shim && (await askPlatform(new SandboxClient(shim.client), id, { log, signal })));
+    if (kept !== undefined) kept.platform = platform;
+    return platform === undefined ? status : { ...status, info: { platform, ...status.info } };
+  }
+
   async #ask(id: string, verbose: boolean, signal: AbortSignal): Promise<ControllerStatus> {
     const shim = await beforeAbort(this.#deps.shims.find(id), signal);
     if (shim === undefined) {
@@ -270,6 +313,7 @@ export class ShimController implements SandboxController {
       over,
       ended: false,
       status: undefined,
+      platform: undefined,
       end: (reason, at = { exitCode: 0, exitedAtNs: this.#deps.clock.nowNs() }) => {
         kept.ended = true;
         kept.status = undefined;

@@ -3,6 +3,7 @@ import { test } from "node:test";
 
 import type { Container } from "../../core/container/index.ts";
 import type { Sandbox } from "../../core/sandbox/index.ts";
+import type { ReportedUsage } from "../../core/stats/index.ts";
 import { HostStats, type HostStatsDeps } from "./host-stats.ts";
 
 const netDevText = "  eth0: 10 1 2 0 0 0 0 0 30 1 4 0 0 0 0 0\n";
@@ -128,6 +129,59 @@ void test("pods() gives cgroup and network, and a pod on the host's network none
   });
   assert.equal(found.get("h")?.network, undefined);
   assert.equal(found.get("h")?.resources?.tasks, 5n);
+});
+
+/** What a sandboxer answers: a report, none, or nothing at all. */
+function reporting(answers: (ReportedUsage | "none" | "hang" | "late")[]): Partial<HostStatsDeps> {
+  const usage = async (): Promise<ReportedUsage | undefined> => {
+    const answer = answers.shift();
+    if (answer === "hang") return Promise.withResolvers<never>().promise;
+    if (answer === "late") throw new Error("too late");
+    return Promise.resolve(answer === "none" ? undefined : answer);
+  };
+  const meterOf: HostStatsDeps["meterOf"] = ({ id }) => (id === "vm" ? { usage } : undefined);
+  return { meterOf, reportPatienceMs: 20 };
+}
+
+const report = (cpuNs: bigint | undefined, takenAtNs = 0n): ReportedUsage => ({
+  takenAtNs,
+  cpuNs,
+  memory: undefined,
+  tasks: undefined,
+});
+
+void test("pods() prefers what a sandboxer reports, and asks the cgroup for the rest", async () => {
+  const { host, stats } = hostStats(reporting([report(5n, 1n), report(9n, 2n)]));
+  host.texts.set("/pod/cpu.stat", "usage_usec 7\n");
+  host.texts.set("/pod/pids.current", "5\n");
+  const found = await stats.pods([sandbox("vm"), sandbox("p")]);
+  assert.equal(found.get("vm")?.resources?.cpu?.usageNs, 5n);
+  assert.equal(found.get("vm")?.resources?.takenAtNs, 1n);
+  assert.equal(found.get("vm")?.resources?.tasks, 5n);
+  assert.equal(found.get("p")?.resources?.cpu?.usageNs, 7_000n);
+  host.now = 2000;
+  const later = (await stats.pods([sandbox("vm")])).get("vm")?.resources;
+  assert.deepEqual(later?.cpu, { usageNs: 9n, usageNanoCores: 2n, pressure: undefined });
+});
+
+void test("pods() tells the cgroup's usage where a sandboxer reports none, or hangs", async () => {
+  for (const answer of ["none", "hang", "late"] as const) {
+    const { host, stats } = hostStats(reporting([answer]));
+    host.texts.set("/pod/cpu.stat", "usage_usec 7\n");
+    const found = await stats.pods([sandbox("vm"), sandbox("p")]);
+    assert.equal(found.get("vm")?.resources?.cpu?.usageNs, 7_000n);
+    assert.equal(found.get("p")?.resources?.cpu?.usageNs, 7_000n);
+  }
+});
+
+void test("pods() tells a sandboxer's last report again, with its time, when the next one is late", async () => {
+  const { host, stats } = hostStats(reporting([report(5n, 1n), "late"]));
+  host.texts.set("/pod/cpu.stat", "usage_usec 7\n");
+  await stats.pods([sandbox("vm")]);
+  host.now = 2000;
+  const usage = (await stats.pods([sandbox("vm")])).get("vm")?.resources;
+  assert.equal(usage?.cpu?.usageNs, 5n);
+  assert.equal(usage.takenAtNs, 1n);
 });
 
 void test("pods() tells a pod's cgroup when its namespace does not answer, and leaves a hung cgroup out", async () => {

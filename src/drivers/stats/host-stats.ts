@@ -7,7 +7,9 @@ import type {
   LayerUsage,
   NetworkUsage,
   PodStats,
+  ReportedUsage,
   ResourceUsage,
+  SandboxMeter,
   StatsReader,
 } from "../../core/stats/index.ts";
 import { type CgroupLayout, readFiles, readFilesInNamespace } from "../../linux/index.ts";
@@ -38,6 +40,10 @@ export interface HostStatsDeps {
   readonly patienceMs?: number;
   /** How long it waits for the files of writable layers to be counted, 100 ms if not given. */
   readonly layerPatienceMs?: number;
+  /** Who reports of a sandbox; nobody if not given. */
+  readonly meterOf?: (sandbox: Sandbox) => SandboxMeter | undefined;
+  /** How long a call waits for reports, 100 ms if not given. */
+  readonly reportPatienceMs?: number;
 }
 
 /** A cgroup that is watched: where its files are, and how its processor time moves. */
@@ -49,6 +55,13 @@ interface Watched {
 interface Measured {
   readonly usage: ResourceUsage | undefined;
   readonly watched: Watched;
+}
+
+/** What a sandboxer told last, and how its processor time moves. */
+interface Reported {
+  readonly usage: ReportedUsage | undefined;
+  readonly nanoCores: bigint | undefined;
+  readonly rate: CpuRate;
 }
 
 /** The folder of files under `/proc` which follows the namespaces of the thread that opens it. */
@@ -69,9 +82,11 @@ export class HostStats implements StatsReader {
   readonly #kernel: KernelFiles;
   readonly #patienceMs: number;
   readonly #layerPatienceMs: number;
+  readonly #reportPatienceMs: number;
   readonly #cgroups: Samples<Measured>;
   readonly #networks: Samples<NetworkUsage>;
   readonly #layers: Samples<LayerUsage>;
+  readonly #reports: Samples<Reported>;
   readonly #answers = new WeakMap<Measured, ContainerStats>();
 
   constructor(deps: HostStatsDeps) {
@@ -87,6 +102,9 @@ export class HostStats implements StatsReader {
       { freshMs: layerMs, patienceMs: this.#layerPatienceMs },
       this.#nowMs,
     );
+    this.#reportPatienceMs = deps.reportPatienceMs ?? 100;
+    const reportTimes = { freshMs: sampleMs, patienceMs: this.#reportPatienceMs };
+    this.#reports = new Samples(reportTimes, this.#nowMs);
   }
 
   async containers(containers: readonly Container[]): Promise<ReadonlyMap<string, ContainerStats>> {
@@ -119,13 +137,15 @@ export class HostStats implements StatsReader {
         ? undefined
         : this.#networks.refresh(id, () => this.#measureNetwork(netnsPath)),
     ]);
-    await settled(work, this.#patienceMs);
+    const reports = sandboxes.map((sandbox) => this.#refreshReport(sandbox));
+    await Promise.all([settled(work, this.#patienceMs), settled(reports, this.#reportPatienceMs)]);
     const found = new Map<string, PodStats>();
     for (const { id, cgroup } of sandboxes) {
       const measured = this.#cgroups.fresh(id, sinceMs);
       if (cgroup !== undefined && measured === undefined) continue;
       found.set(id, {
-        resources: measured?.usage,
+        // The last report, however old, with its own time: another source would let counters go back.
+        resources: withReport(measured?.usage, this.#reports.last(id)),
         network: this.#networks.fresh(id, sinceMs),
       });
     }
@@ -134,7 +154,8 @@ export class HostStats implements StatsReader {
 
   /** Drops what is kept of a container or sandbox that is gone. */
   forget(id: string): void {
-    for (const samples of [this.#cgroups, this.#networks, this.#layers]) samples.forget(id);
+    for (const samples of [this.#cgroups, this.#networks, this.#layers, this.#reports])
+      samples.forget(id);
   }
 
   /** The same value as long as neither part is newer: what is encoded of it can be kept. */
@@ -158,6 +179,19 @@ export class HostStats implements StatsReader {
     });
   }
 
+  #refreshReport(sandbox: Sandbox): Promise<void> | undefined {
+    const meter = this.#deps.meterOf?.(sandbox);
+    if (meter === undefined) return undefined;
+    const { id } = sandbox;
+    return this.#reports.refresh(id, async () => {
+      const usage = await meter.usage(sandbox);
+      const rate = this.#reports.last(id)?.rate ?? new CpuRate();
+      const cpuNs = usage?.cpuNs;
+      const nanoCores = cpuNs === undefined ? undefined : rate.add(cpuNs, this.#nowMs());
+      return { usage, nanoCores, rate };
+    });
+  }
+
   #stamp(usage: NonNullable<ReturnType<CgroupFiles["parse"]>>, rate: CpuRate): ResourceUsage {
     const { cpu } = usage;
     return {
@@ -177,4 +211,26 @@ export class HostStats implements StatsReader {
     const { bytes, inodes } = await snapshots.usage(id);
     return { takenAtNs: clock.nowNs(), mountpoint: snapshots.folder, bytes, inodes };
   }
+}
+
+/** What was reported in the place of what the pod's cgroup says; pressure only the kernel knows. */
+function withReport(
+  measured: ResourceUsage | undefined,
+  reported: Reported | undefined,
+): ResourceUsage | undefined {
+  const { usage, nanoCores } = reported ?? {};
+  if (usage === undefined) return measured;
+  const { takenAtNs, cpuNs, memory, tasks } = usage;
+  return {
+    takenAtNs,
+    cpu:
+      cpuNs === undefined
+        ? measured?.cpu
+        : { usageNs: cpuNs, usageNanoCores: nanoCores, pressure: measured?.cpu?.pressure },
+    memory:
+      memory === undefined ? measured?.memory : { ...memory, pressure: measured?.memory?.pressure },
+    swap: measured?.swap,
+    ioPressure: measured?.ioPressure,
+    tasks: tasks ?? measured?.tasks,
+  };
 }
