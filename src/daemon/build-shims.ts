@@ -1,5 +1,6 @@
 import type { Logger } from "../base/logger.ts";
 import type { Clock } from "../base/time.ts";
+import type { Sandbox } from "../core/sandbox/index.ts";
 import { updateLimits } from "../drivers/oci/index.ts";
 import { PodFiles } from "../drivers/podsandbox/index.ts";
 import { ShimController, ShimRuntime } from "../drivers/shim/index.ts";
@@ -17,6 +18,7 @@ export async function buildShims(
     readonly state: string;
     readonly cgroups: CgroupLayout;
     readonly namespaces: NamespaceWatch;
+    readonly isAlone: (sandbox: Sandbox) => boolean;
     readonly clock: Clock;
     readonly log: Logger;
   },

@@ -8,7 +8,12 @@ import { type Clock, systemClock } from "../base/time.ts";
 import type { Config } from "../config/config.ts";
 import type { ContainerStore } from "../core/container/index.ts";
 import { type Faults, Operations } from "../core/operation/index.ts";
-import { type SandboxController, SandboxStore } from "../core/sandbox/index.ts";
+import {
+  isAloneInCgroup,
+  type Sandbox,
+  type SandboxController,
+  SandboxStore,
+} from "../core/sandbox/index.ts";
 import type { CriContext } from "../cri/index.ts";
 import { PodCgroupsByDriver } from "../drivers/cgroups/index.ts";
 import { AttachmentNotes } from "../drivers/cni/index.ts";
@@ -94,7 +99,9 @@ export async function build(config: Config, options: BuildOptions): Promise<Buil
   const layout = usableCgroups(config.runtime.cgroupDriver, log);
   const selinux = config.runtime.selinux ? Selinux.open() : undefined;
   const namespaces = undo.use(new NamespaceWatch());
-  const parts = { state: config.state, cgroups: layout, namespaces, clock, log };
+  const store = new SandboxStore(records);
+  const isAlone = (sandbox: Sandbox): boolean => isAloneInCgroup(sandbox, store.all());
+  const parts = { state: config.state, cgroups: layout, namespaces, isAlone, clock, log };
   // A start without shims does not wait for their code to be read.
   const shimParts = mayHaveShims(config, database) ? await import("./build-shims.ts") : undefined;
   const { shims, controllers, meter } = await openControllers(shimParts, parts, options, undo);
@@ -106,7 +113,6 @@ export async function build(config: Config, options: BuildOptions): Promise<Buil
   // What the engine's background work still uses while it ends.
   const ends = undo.use(new AsyncDisposableStack());
   undo.use(engine);
-  const store = new SandboxStore(records);
   const shared = { ...engine.parts, operations, locks: new KeyedLock(), clock, log, bootId };
   const { images, containers } = await buildContainers(
     {

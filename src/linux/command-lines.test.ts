@@ -3,7 +3,7 @@ import { randomUUID } from "node:crypto";
 import { test } from "node:test";
 
 import { spawnChild } from "./child.ts";
-import { findByCommandLine } from "./command-lines.ts";
+import { environmentOf, findByCommandLine, findByEnvironment } from "./command-lines.ts";
 import { processStartTime } from "./process-ref.ts";
 
 test("findByCommandLine() finds a process by its words, with what tells it from a later one", async () => {
@@ -22,4 +22,23 @@ test("findByCommandLine() finds a process by its words, with what tells it from 
   child.kill(9);
   await child.exited;
   assert.deepEqual(await find(), []);
+});
+
+test("findByEnvironment() finds a process whose parents are gone, in a session of its own", async () => {
+  const name = "DAVIT_TEST_MARK";
+  const word = randomUUID();
+  const env = { PATH: "/usr/bin:/bin", [name]: word };
+  const child = spawnChild({ file: "setsid", args: ["-f", "sleep", "60"], env });
+  await child.exited;
+  const find = () => findByEnvironment(name, (value) => value === word);
+  let found = await find();
+  // Between fork and execve it has the environment of its parent, which has the word, too.
+  while (found.length === 0) found = await find();
+  const [{ pid, startTime } = { pid: 0, startTime: "" }] = found;
+  assert.equal(found.length, 1);
+  assert.equal(startTime, String(processStartTime(pid)));
+  assert.equal(await environmentOf(pid, name), word);
+  assert.equal(await environmentOf(pid, "DAVIT_TEST"), undefined);
+  process.kill(pid, 9);
+  while ((await find()).length > 0);
 });

@@ -3,7 +3,7 @@ import { setTimeout as delay } from "node:timers/promises";
 
 import { processStartTime } from "./process-ref.ts";
 
-// A command line lies in the process's memory, whose lock a process that hangs in the kernel may hold.
+// They lie in the process's memory, whose lock a process that hangs in the kernel may hold.
 const readMs = 1_000;
 
 /** A process that was found by its command line. */
@@ -22,10 +22,10 @@ export interface FoundProcess {
 export async function findByCommandLine(
   isWanted: (args: readonly string[]) => boolean,
 ): Promise<readonly FoundProcess[]> {
-  const pids = (await readdir("/proc")).filter((name) => /^\d+$/.test(name)).map(Number);
+  const pids = await allPids();
   const root = await rootOf("self");
   const look = async (pid: number): Promise<readonly FoundProcess[]> => {
-    const args = (await commandLineOf(pid)).split("\0");
+    const args = await wordsOf(pid, "cmdline");
     if (!isWanted(args)) return [];
     const startTime = processStartTime(pid);
     if (startTime === undefined || (await rootOf(String(pid))) !== root) return [];
@@ -34,13 +34,41 @@ export async function findByCommandLine(
   return (await Promise.all(pids.map(look))).flat();
 }
 
-/** "" for a process that is gone, or that does not answer. */
-async function commandLineOf(pid: number): Promise<string> {
+/**
+ * The processes that were started with an environment variable whose value is wanted, whatever became
+ * of their parents, session, cgroup or root folder; this one is not looked at. One that does not
+ * answer within a second is left out, and so is one that has overwritten its environment.
+ */
+export async function findByEnvironment(
+  name: string,
+  isWanted: (value: string) => boolean,
+): Promise<readonly Omit<FoundProcess, "args">[]> {
+  const look = async (pid: number): Promise<readonly Omit<FoundProcess, "args">[]> => {
+    const value = await environmentOf(pid, name);
+    const startTime = value !== undefined && isWanted(value) ? processStartTime(pid) : undefined;
+    return startTime === undefined ? [] : [{ pid, startTime: String(startTime) }];
+  };
+  const others = (await allPids()).filter((pid) => pid !== process.pid);
+  return (await Promise.all(others.map(look))).flat();
+}
+
+/** What a process was started with; undefined where it was without, is gone, or does not answer. */
+export async function environmentOf(pid: number, name: string): Promise<string | undefined> {
+  const entry = (await wordsOf(pid, "environ")).find((word) => word.startsWith(`${name}=`));
+  return entry?.slice(name.length + 1);
+}
+
+async function allPids(): Promise<readonly number[]> {
+  return (await readdir("/proc")).filter((name) => /^\d+$/.test(name)).map(Number);
+}
+
+/** None for a process that is gone, or that does not answer. */
+async function wordsOf(pid: number, file: "cmdline" | "environ"): Promise<readonly string[]> {
   const timer = new AbortController();
   const late = delay(readMs, "", { signal: timer.signal, ref: false }).catch(() => "");
-  const read = readFile(`/proc/${pid}/cmdline`, "latin1").catch(() => "");
+  const read = readFile(`/proc/${pid}/${file}`, "latin1").catch(() => "");
   try {
-    return await Promise.race([read, late]);
+    return (await Promise.race([read, late])).split("\0");
   } finally {
     timer.abort();
   }

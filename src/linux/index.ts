@@ -14,7 +14,12 @@ export {
   spawnChild,
   spawnChildInPool,
 } from "./child.ts";
-export { type FoundProcess, findByCommandLine } from "./command-lines.ts";
+export {
+  environmentOf,
+  type FoundProcess,
+  findByCommandLine,
+  findByEnvironment,
+} from "./command-lines.ts";
 export { DescriptorStream } from "./descriptor-stream.ts";
 export {
   enterRoot,

@@ -1,6 +1,6 @@
 /** The shim controller: pods whose sandboxes a sandboxer makes, and every way in which that can fail. */
 import assert from "node:assert/strict";
-import { mkdtempSync, readFileSync } from "node:fs";
+import { existsSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { after, before, describe, test } from "node:test";
@@ -16,6 +16,7 @@ import {
   removeSandboxer,
   type SandboxerScript,
   heldEnd,
+  leftBy,
   writeSandboxer,
   writeSandboxerScript,
 } from "../support/sandboxer.ts";
@@ -23,6 +24,7 @@ import { readProcesses } from "../support/snapshot/processes.ts";
 import {
   exec,
   exited,
+  inPod,
   Node,
   type Pod,
   RUNNING,
@@ -33,11 +35,13 @@ import {
 } from "./containers.ts";
 import {
   bare,
+  cgroupFolders,
   infoOf,
   launchDaemon,
   leakless,
   leaklessAcross,
   NOTREADY,
+  parentOf,
   pod as podOf,
   READY,
   removePod,
@@ -412,6 +416,57 @@ describe("a sandbox", () => {
         assert.ok(!isThere(shim) && !isThere(Number(pid)));
       }),
     ),
+  );
+
+  /** How a sandboxer leaves a daemon of its own behind. */
+  const daemons: readonly (readonly [where: string, procs: (folder: string) => string])[] = [
+    ["its own cgroup", () => ""],
+    ["the pod's cgroup", (folder) => path.join(folder, "cgroup.procs")],
+  ];
+  for (const [where, procs] of daemons) {
+    for (const ends of ["stops", "hangs", "is dead"] as const) {
+      test(
+        `whose sandboxer has left a daemon in ${where} and ${ends} goes with it`,
+        leakless(served, async () => {
+          const config = bare();
+          const [folder = ""] = cgroupFolders(parentOf(config)).filter((each) =>
+            /\/(memory|unified)\//.test(`${each}/`),
+          );
+          says({ Platform: { does: "leave", procs: procs(folder) } });
+          const id = await runPod(daemon, config, "sandboxer");
+          const left = await until("it is left", () => leftBy(file));
+          assert.ok(isThere(left));
+          says({});
+          const shim = sandboxerOf(id);
+          if (ends === "hangs") process.kill(shim, "SIGSTOP");
+          if (ends === "is dead") process.kill(shim, "SIGKILL");
+          await stopPod(daemon, id);
+          // A sandboxer that lives may need it until it is shut down.
+          assert.equal(isThere(left), ends === "stops");
+          await removePod(daemon, id);
+          assert.ok(!isThere(left) && !isThere(shim));
+          rmSync(`${file}.left`);
+        }),
+      );
+    }
+  }
+
+  test(
+    "leaves alone what is in a cgroup that another pod is in, too",
+    leakless(served, async () => {
+      const config = bare();
+      const [folder = ""] = cgroupFolders(parentOf(config));
+      says({});
+      await inPod(daemon, config, async (other) => {
+        const container = await runIn(other);
+        const linux = { cgroupParent: parentOf(config) };
+        const id = await runPod(daemon, bare({ linux }), "sandboxer");
+        process.kill(sandboxerOf(id), "SIGKILL");
+        await removePod(daemon, id);
+        assert.equal((await containerStatus(daemon, container)).state, RUNNING);
+        assert.ok(existsSync(folder));
+      });
+    }),
   );
 
   test(

@@ -29,12 +29,14 @@ import {
 
 /**
  * How a call goes wrong: `late` answers after a while, `empty` with an empty message; `say` with
- * the bytes; `held` does what it should once the script does not say so any more, and then leaves a note (heldEnd()).
+ * the bytes; `leave` does what it should and leaves a daemon (leftBy()) in the cgroup of that file, or
+ * in its own where that is ""; `held` does what it should once the script does not say so any more, and then leaves a note (heldEnd()).
  */
 export type Fault =
   | { readonly does: "hang" | "die" | "empty" | "late" | "held" }
   | { readonly does: "fail"; readonly kind: ErrorKind }
-  | { readonly does: "say"; readonly hex: string };
+  | { readonly does: "say"; readonly hex: string }
+  | { readonly does: "leave"; readonly procs: string };
 
 /** What calls do, by the method's name; one that is not named works as it should. */
 export type SandboxerScript = Readonly<Record<string, Fault>>;
@@ -295,6 +297,11 @@ function scripted(script: string, name: string, handler: TtrpcHandler): TtrpcHan
           return new Promise<never>(() => undefined);
         case "empty":
           return new Uint8Array();
+        case "leave": {
+          const answer = await handler.handle(request, call);
+          leave(script, fault.procs);
+          return answer;
+        }
         case "say":
           return Buffer.from(fault.hex, "hex");
         case "fail":
@@ -317,6 +324,23 @@ function scripted(script: string, name: string, handler: TtrpcHandler): TtrpcHan
       }
     },
   };
+}
+
+/** A daemon as virtual machines and file servers are: its parents are gone, it has a session of its own. */
+function leave(script: string, procs: string): void {
+  const enter = procs === "" ? "" : `echo $$ >"${procs}";`;
+  const note = `${script}.left`;
+  const text = `${enter} echo $$ >"${note}.tmp"; mv "${note}.tmp" "${note}"; exec tail -f /dev/null`;
+  // In a cgroup it is to be found by that alone.
+  const bare = procs === "" ? [] : ["env", "-i", "PATH=/usr/bin:/bin"];
+  const words = [...bare, "setsid", "-f", "sh", "-c", text];
+  execFileSync(words[0] ?? "", words.slice(1), { stdio: "ignore" });
+}
+
+/** The pid of the daemon that a call left; undefined before. */
+export function leftBy(file: string): number | undefined {
+  const note = `${file}.left`;
+  return existsSync(note) ? Number(readFileSync(note, "utf8")) : undefined;
 }
 
 if (import.meta.main) {

@@ -1,7 +1,14 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { isKind } from "../../base/errors.ts";
-import { containerCgroup, containerOfCgroup, isScope, slicePath } from "./cgroup-paths.ts";
+import {
+  containerCgroup,
+  containerOfCgroup,
+  isAloneInCgroup,
+  isScope,
+  slicePath,
+} from "./cgroup-paths.ts";
+import type { Sandbox } from "./sandbox.ts";
 
 const id = "0123456789abcdef".repeat(4);
 
@@ -55,4 +62,16 @@ test("containerCgroup() is a folder with cgroupfs, and a scope in the slice with
   for (const each of [scope.path, path]) {
     assert.equal(containerOfCgroup(each.slice(each.lastIndexOf("/") + 1)), id);
   }
+});
+
+void test("isAloneInCgroup() sees sandboxes in the same cgroup and below, unless they are stopped", () => {
+  const at = (id: string, parent: string, state = "ready"): Sandbox =>
+    ({ id, cgroup: { parent, ownedFrom: undefined }, state: { name: state } }) as Sandbox;
+  const own = at("a", "/pods/a");
+  const isAlone = (...others: readonly Sandbox[]): boolean =>
+    isAloneInCgroup(own, [own, ...others]);
+  assert.equal(isAlone(), true);
+  assert.equal(isAlone(at("b", "/pods/ab"), at("c", "/pods"), at("d", "/pods/a", "stopped")), true);
+  assert.equal(isAlone(at("b", "/pods/a", "dead")), false);
+  assert.equal(isAlone(at("b", "/pods/a/b", "creating")), false);
 });

@@ -1,6 +1,6 @@
 import { posix } from "node:path";
 import { RuntimeError } from "../../base/errors.ts";
-import type { PodCgroup } from "./sandbox.ts";
+import type { PodCgroup, Sandbox } from "./sandbox.ts";
 
 /** Before an id in the name of a scope: what tools look for that know containerd's names. */
 const scopePrefix = "cri-containerd";
@@ -24,6 +24,17 @@ export function containerCgroup(pod: PodCgroup | undefined, id: string): Contain
     path: `${parent}/${scopePrefix}-${id}.scope`,
     specPath: `${posix.basename(parent)}:${scopePrefix}:${id}`,
   };
+}
+
+/** Whether no other sandbox has its cgroup in this one's, but for those that are stopped. */
+export function isAloneInCgroup({ id, cgroup }: Sandbox, all: Iterable<Sandbox>): boolean {
+  const parent = cgroup?.parent ?? "";
+  for (const other of all) {
+    if (other.id === id || other.state.name === "stopped") continue;
+    const its = other.cgroup?.parent ?? "";
+    if (its === parent || its.startsWith(`${parent}/`)) return false;
+  }
+  return true;
 }
 
 /** True for the cgroup of a container that systemd made: OCI runtimes must then be told so. */

@@ -23,7 +23,13 @@ export type {
   PodCgroups,
   PodLabeller,
 } from "./environment.ts";
-export { containerCgroup, containerOfCgroup, isScope, slicePath } from "./cgroup-paths.ts";
+export {
+  containerCgroup,
+  containerOfCgroup,
+  isAloneInCgroup,
+  isScope,
+  slicePath,
+} from "./cgroup-paths.ts";
 export {
   cgroupResources,
   cgroupResourcesOf,

@@ -1,3 +1,5 @@
+import { randomBytes } from "node:crypto";
+
 import { fromBinary, toBinary } from "@bufbuild/protobuf";
 import { type Any, AnySchema } from "@bufbuild/protobuf/wkt";
 import { messageOf, RuntimeError } from "../../base/errors.ts";
@@ -15,6 +17,12 @@ export interface ShimEnvironment {
   /** A program that sends an event, for shims that cannot do it themselves. */
   readonly publishBinary: string;
 }
+
+/**
+ * In the environment of a shim, and so of whatever it starts: the pod's id, a dot, and what tells this
+ * shim from another one of the pod. By it is found what has left the shim's tree of processes.
+ */
+export const markName = "DAVIT_SHIM";
 
 const startMs = 20_000;
 const deleteMs = 10_000;
@@ -61,7 +69,8 @@ export async function startShim(
 ): Promise<Bootstrap> {
   const flags = call.debug ? ["-debug"] : [];
   const input = Buffer.from(toBinary(AnySchema, call.options));
-  const result = await runShim(call, [...flags, "start"], { input, timeoutMs: startMs });
+  const env = { [markName]: `${call.id}.${randomBytes(6).toString("hex")}` };
+  const result = await runShim(call, [...flags, "start"], { input, env, timeoutMs: startMs });
   if (result.code !== 0) throw failure("start", call, result);
   return parseBootstrap(result.stdout.toString("utf8"));
 }
@@ -83,7 +92,14 @@ export async function deleteTask(call: ShimCall): Promise<DeleteResponse> {
 function runShim(
   call: ShimCall,
   verb: readonly string[],
-  options: { readonly input?: Buffer; readonly timeoutMs: number },
+  {
+    env = {},
+    ...options
+  }: {
+    readonly input?: Buffer;
+    readonly env?: Readonly<Record<string, string>>;
+    readonly timeoutMs: number;
+  },
 ): Promise<RunResult> {
   const { eventsPath, publishBinary } = call.environment;
   return run({
@@ -100,6 +116,7 @@ function runShim(
       NAMESPACE: namespace,
       TTRPC_ADDRESS: eventsPath,
       GRPC_ADDRESS: eventsPath,
+      ...env,
     },
     cwd: call.bundle,
     // A shim that goes on is in a group of its own by then.

@@ -23,6 +23,7 @@ import type { ReportedUsage, SandboxMeter } from "../../core/stats/index.ts";
 import type { KnownIds } from "../../core/store/index.ts";
 import { NamespaceMode } from "../../gen/runtime/v1/api_pb.ts";
 import {
+  type CgroupLayout,
   isNamespaceMounted,
   type NamespaceWatch,
   openProcess,
@@ -30,9 +31,11 @@ import {
   processStartTime,
   unpinNamespace,
 } from "../../linux/index.ts";
+import { killRemains } from "./shim-process.ts";
 import { encodeOptions } from "./options.ts";
 import type { PodShims } from "./pod-shims.ts";
 import { SandboxClient } from "./sandbox-client.ts";
+import { endRemains } from "./sandbox-remains.ts";
 import { usageOfMetric } from "./sandbox-metrics.ts";
 import { askPlatform, checkPlatform, type SandboxPlatform } from "./sandbox-platform.ts";
 import { shimProgram } from "./shim-binary.ts";
@@ -50,6 +53,9 @@ interface Deps {
   readonly shims: PodShims;
   readonly files: PodFiles;
   readonly namespaces: NamespaceWatch;
+  readonly cgroups: CgroupLayout;
+  /** Whether no other sandbox that is not stopped is in the same cgroup. */
+  readonly isAlone: (sandbox: Sandbox) => boolean;
   readonly clock: Clock;
   readonly log: Logger;
 }
@@ -130,6 +136,10 @@ export class ShimController implements SandboxController, SandboxMeter {
     kept?.end("it was stopped");
     await beforeAbort(this.#stopAtSandboxer(id), signal);
     if (sandbox.process !== undefined) await beforeAbort(endProcess(sandbox.process), signal);
+    const { shims } = this.#deps;
+    // A shim that lives may need what it has started until it is shut down.
+    if ((await shims.find(id)) !== undefined || (await shims.isAlive(id))) return;
+    await beforeAbort(endRemains(sandbox, this.#deps), signal);
   }
 
   async closeNamespaces(sandbox: Sandbox, signal: AbortSignal): Promise<void> {
@@ -142,6 +152,7 @@ export class ShimController implements SandboxController, SandboxMeter {
     const { id } = sandbox;
     await this.stop(sandbox, signal);
     await beforeAbort(this.#endShim(id), signal);
+    await beforeAbort(endRemains(sandbox, this.#deps), signal);
     await this.closeNamespaces(sandbox, signal);
     await beforeAbort(this.#deps.files.remove(id), signal);
     this.#kept.delete(id);
@@ -234,6 +245,7 @@ export class ShimController implements SandboxController, SandboxMeter {
     for (const id of await this.orphans(known)) {
       await this.#stopAtSandboxer(id);
       await this.#endShim(id);
+      await killRemains(id);
       swept.push(`shim of sandbox ${id}`);
     }
     return swept;

@@ -1,16 +1,21 @@
 import { lstat, unlink } from "node:fs/promises";
+import { setTimeout as delay } from "node:timers/promises";
 
 import { RuntimeError } from "../../base/errors.ts";
 import type { ProcessIdentity } from "../../core/sandbox/index.ts";
 import { Task } from "../../gen/containerd/task/v3/task_pb.ts";
 import {
+  environmentOf,
   errnoCode,
   type FoundProcess,
   findByCommandLine,
+  findByEnvironment,
   killProcessTree,
+  openProcess,
   type ProcessRef,
   processStartTime,
 } from "../../linux/index.ts";
+import { markName } from "./shim-binary.ts";
 import type { TaskClient } from "./task-client.ts";
 import { within } from "./within.ts";
 
@@ -54,15 +59,41 @@ function processesOf(id: string): Promise<readonly FoundProcess[]> {
 }
 
 /**
- * Kills the shim of a pod; true when it is gone. What it has started goes with it where its command
- * line bears the pod's id: of any other process only the pid is known, by a shim's word.
+ * Kills the shim of a pod; true when it is gone. What it has started goes with it, wherever that is by
+ * now, if it is a shim of ours by its environment or its command line, which bear the pod's id: of any
+ * other process only the pid is known, by a shim's word.
  */
 export async function killShim(shim: ProcessRef | undefined, id: string): Promise<boolean> {
   if (shim === undefined || (await within(shim.exited, 0))) return true;
-  const isOwn = (await processesOf(id)).some(({ pid }) => pid === shim.pid);
+  const mark = await environmentOf(shim.pid, markName);
+  const isMarked = mark?.startsWith(`${id}.`) ?? false;
+  const isOwn = isMarked || (await processesOf(id)).some(({ pid }) => pid === shim.pid);
   if (isOwn && !(await within(shim.exited, 0))) killProcessTree(shim.pid);
   else shim.kill(SIGKILL);
-  return within(shim.exited, killedMs);
+  const isGone = await within(shim.exited, killedMs);
+  // By its own mark: the pod may have another shim by now.
+  if (isMarked) await killMarked((value) => value === mark);
+  return isGone;
+}
+
+/** Kills whatever any shim of the pod has left; the pids of what does not die. */
+export function killRemains(id: string): Promise<readonly number[]> {
+  return killMarked((mark) => mark.startsWith(`${id}.`));
+}
+
+/** Once more as long as there is any: what it was just starting may have been missed. */
+async function killMarked(isWanted: (mark: string) => boolean): Promise<readonly number[]> {
+  const deadline = performance.now() + killedMs;
+  for (let waitMs = 1; ; waitMs = Math.min(waitMs * 2, 100)) {
+    const found = await findByEnvironment(markName, isWanted);
+    if (found.length === 0) return [];
+    if (waitMs > 1 && performance.now() > deadline) return found.map(({ pid }) => pid);
+    for (const { pid, startTime } of found) {
+      using process = openProcess(pid, BigInt(startTime));
+      if (process !== undefined) killProcessTree(pid);
+    }
+    await delay(waitMs);
+  }
 }
 
 /** A shim that was killed leaves its socket. */

@@ -8,8 +8,10 @@ export { announceAttach, expectAttach } from "./attach.ts";
 export {
   cgroupProcs,
   cgroupProcsPaths,
+  cgroupsIn,
   type KillCgroupOptions,
   killCgroup,
+  killInEveryHierarchy,
 } from "./kill.ts";
 export {
   type CgroupHierarchy,

@@ -65,6 +65,34 @@ export async function killCgroup(
   }
 }
 
+/**
+ * Like {@link killCgroup} by SIGKILL, for a cgroup that others than an OCI runtime put processes into:
+ * on v1 one may be in a single hierarchy.
+ */
+export async function killInEveryHierarchy(
+  layout: CgroupLayout,
+  path: string,
+  timeoutMs: number,
+): Promise<void> {
+  await killCgroup(layout, path, { timeoutMs });
+  if (layout.version === "v2") return;
+  const deadline = performance.now() + timeoutMs;
+  for (let waitMs = 1; ; waitMs = Math.min(waitMs * 2, 50)) {
+    const found = await Promise.all(cgroupDirs(layout, path).map(procsOfTree));
+    const pids = [...new Set(found.flat())];
+    if (pids.length === 0) return;
+    if (waitMs > 1 && performance.now() > deadline) throw await stillThere(path, pids, timeoutMs);
+    for (const pid of pids) sendSignal(pid, SIGKILL);
+    await delay(waitMs);
+  }
+}
+
+/** The names of the cgroups directly in this one, in whichever hierarchy; none when it is gone. */
+export async function cgroupsIn(layout: CgroupLayout, path: string): Promise<readonly string[]> {
+  const names = await Promise.all(cgroupDirs(layout, path).map(childDirs));
+  return [...new Set(names.flat())];
+}
+
 async function killAll(
   layout: CgroupLayout,
   path: string,
