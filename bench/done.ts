@@ -89,7 +89,7 @@ const done: readonly (readonly [title: string, text: string])[] = [
   ["memory a sandbox", "no process for a pod"],
   [
     "start of the server",
-    "one bundle, compiled code kept beside it; code of other commands, of shims and of streaming protocols is not loaded",
+    "one bundle, and kept beside it what the last start compiled as it ran; code of other commands and of streaming protocols is not loaded",
   ],
   [
     "restart",

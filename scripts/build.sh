@@ -1,6 +1,6 @@
 #!/bin/sh
-# Builds dist/: davit.cjs (everything of src/ in one file), then the native parts. Does not install
-# anything; npm start does, and scripts/setup.sh.
+# Builds dist/: davit.cjs (everything of src/ in one file), serve.cjs, which starts the daemon with it, then
+# the native parts. Does not install anything; npm start does, and scripts/setup.sh.
 set -eu
 cd "$(dirname "$0")/.."
 
@@ -16,14 +16,23 @@ version=$(sed -n 's/^ *"version": *"\([^"]*\)".*/\1/p' package.json | head -n 1)
 # exports, and so loads undici, WebSocket and fetch. A start takes 60 ms less without that.
 here='"use strict";const bundleUrl = require("node:url").pathToFileURL(__filename).href;'
 
+bundle() {
+  node_modules/.bin/esbuild "$1" --bundle "--outfile=$2" --format=cjs --platform=node --target=node24 \
+    --minify-whitespace --minify-syntax --legal-comments=none --log-level=warning --define:import.meta.url=bundleUrl \
+    --define:import.meta.main=true "--define:DAVIT_VERSION=\"$version\"" "$3" ${4:+"$4"}
+}
+
 mkdir -p dist
-# By rename, so that a daemon that starts meanwhile reads the old file or the new one.
-node_modules/.bin/esbuild src/cli/main.ts --bundle --outfile=dist/davit.new.cjs --format=cjs \
-  --platform=node --target=node24 --sourcemap=linked --minify-whitespace --minify-syntax --legal-comments=none --charset=utf8 \
-  --log-level=warning "--banner:js=$here" --define:import.meta.url=bundleUrl --define:import.meta.main=true \
-  "--define:DAVIT_VERSION=\"$version\""
+# Code that was compiled is kept by the program's id, its digest, which takes the place of the zeros.
+id=0000000000000000
+bundle src/cli/main.ts dist/davit.new.cjs "--banner:js=/*$id*/$here" --sourcemap=linked
 sed -i 's/davit\.new\.cjs\.map/davit.cjs.map/' dist/davit.new.cjs
+digest=$(sha256sum dist/davit.new.cjs | cut -c 1-${#id})
+sed -i "1s/$id/$digest/" dist/davit.new.cjs
+bundle src/cli/start-serve.ts dist/serve.new.cjs "--banner:js=$here"
+# By rename, so that a daemon that starts meanwhile reads the old file or the new one.
 mv -f dist/davit.new.cjs.map dist/davit.cjs.map
 mv -f dist/davit.new.cjs dist/davit.cjs
+mv -f dist/serve.new.cjs dist/serve.cjs
 
 sh scripts/build-native.sh

@@ -26,8 +26,8 @@ function fakeNode(path: string, version: string): void {
   chmodSync(path, 0o755);
 }
 
-function run(file: string, env: Readonly<Record<string, string>>): string {
-  const { stdout, stderr, status } = spawnSync(file, ["a b"], { env, encoding: "utf8" });
+function run(file: string, env: Readonly<Record<string, string>>, word = "a b"): string {
+  const { stdout, stderr, status } = spawnSync(file, [word], { env, encoding: "utf8" });
   return `${status} ${stdout}${stderr}`.trim();
 }
 
@@ -77,6 +77,10 @@ test("bin/davit takes the checkout's Node, then DAVIT_NODE, then PATH, also thro
   assert.equal(called(named), `0 v25.0.0 ${args}`);
   fakeNode(join(home, "node_modules/.bin/node"), "v24.21.0");
   assert.equal(called(named), `0 v24.21.0 ${args}`);
+  const serve = (): string => run(link, env, "serve").split(" ").slice(-2).join(" ");
+  assert.equal(serve(), `${home}/dist/davit.cjs serve`);
+  writeFileSync(join(home, "dist/serve.cjs"), "");
+  assert.equal(serve(), `${home}/dist/serve.cjs serve`);
 });
 
 test("bin/davit and the scripts of npm start are sound shell", () => {

@@ -8,6 +8,9 @@ import { exitCode } from "../command-line/exit-code.ts";
 import { DEFAULT_CONFIG_FILE, findConfigFile } from "./config-file.ts";
 import { onStopSignals } from "../stop-signals.ts";
 
+// Where dist/serve.cjs runs this (start-serve.ts), and there is something new to keep.
+declare const keepCompiledCode: (() => Promise<void>) | undefined;
+
 /** `davit serve`: the daemon, until a signal ends it. */
 export const serve: Command = {
   name: "serve",
@@ -42,7 +45,10 @@ export const serve: Command = {
     // Only here, so that the other commands do not wait for the whole daemon to be read.
     const { runDaemon } = await import("../../daemon/run.ts");
     using signals = onStopSignals((signal) => exitNow(128 + constants.signals[signal]));
-    const daemon = await runDaemon(config, { version });
+    const daemon = await runDaemon(config, {
+      version,
+      ...(typeof keepCompiledCode === "undefined" ? {} : { atRest: keepCompiledCode }),
+    });
     await Promise.race([daemon.closed, signals.stopped]);
     await daemon.close();
     // Whatever hangs in the kernel must not keep the next daemon from starting.

@@ -1,0 +1,75 @@
+import assert from "node:assert/strict";
+import { mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { after, before, beforeEach, test } from "node:test";
+import { readProgram } from "./compiled-code.ts";
+
+const text = "/*0123456789abcdef*/function twice(n) { return n * 2 } take(twice(21));";
+let folder = "";
+let file = "";
+let kept = "";
+
+before(() => {
+  folder = mkdtempSync(join(tmpdir(), "davit-compiled-"));
+});
+after(() => rmSync(folder, { recursive: true }));
+beforeEach(() => {
+  file = join(folder, "program.cjs");
+  kept = join(folder, "kept");
+  rmSync(kept, { recursive: true, force: true });
+  writeFileSync(file, text);
+});
+
+/** Runs the program, keeps its code where that is called for, and tells whether it was. */
+async function start(): Promise<boolean> {
+  const program = readProgram(file, ["take"], kept);
+  let taken: unknown;
+  (program.run() as (take: (value: unknown) => void) => void)((value) => {
+    taken = value;
+  });
+  assert.equal(taken, 42);
+  await program.keep?.();
+  return program.keep !== undefined;
+}
+
+test("a second start uses the code of the first", async () => {
+  assert.equal(await start(), true);
+  assert.deepEqual(readdirSync(kept), ["serve-0123456789abcdef"]);
+  assert.equal(statSync(join(kept, "serve-0123456789abcdef")).mode & 0o777, 0o600);
+  assert.equal(await start(), false);
+});
+
+test("damaged code is not used, and made anew", async () => {
+  await start();
+  const path = join(kept, "serve-0123456789abcdef");
+  const good = readFileSync(path);
+  const flipped = Buffer.from(good);
+  flipped[good.length - 9] = ~(flipped[good.length - 9] ?? 0);
+  const damaged = [flipped, good.subarray(0, 200), Buffer.alloc(0), Buffer.alloc(good.length)];
+  for (const bytes of damaged) {
+    writeFileSync(path, bytes);
+    assert.equal(await start(), true);
+    assert.equal(await start(), false);
+  }
+});
+
+test("the code of another program is not used, and goes with the next that is kept", async () => {
+  await start();
+  writeFileSync(join(kept, "serve-0123456789abcdef.77"), "left by a daemon that was killed");
+  writeFileSync(join(kept, "other"), "");
+  writeFileSync(file, text.replace("0123456789abcdef", "fedcba9876543210"));
+  assert.equal(await start(), true);
+  assert.deepEqual(readdirSync(kept).sort(), ["other", "serve-fedcba9876543210"]);
+});
+
+test("a program without an id, or without a folder to keep it in, runs all the same", async () => {
+  assert.equal(readProgram(file, ["take"], undefined).keep, undefined);
+  writeFileSync(file, text.slice(20));
+  assert.equal(await start(), false);
+});
+
+test("a folder that cannot be made rejects, and leaves the program alone", async () => {
+  writeFileSync(kept, "a file");
+  await assert.rejects(start(), /EEXIST|ENOTDIR/);
+});

@@ -1,0 +1,87 @@
+import { hash } from "node:crypto";
+import { readFileSync } from "node:fs";
+import { mkdir, readdir, rename, rm, writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import { Script } from "node:vm";
+
+/** A program that was read, and what its next start would be spared. */
+export interface Program {
+  /** Runs it: gives a function of `parameters`. */
+  readonly run: () => unknown;
+  /**
+   * Keeps what is compiled by now for the next start; undefined where it is kept already, or nowhere.
+   * Blocks the event loop for 10 ms. Rejects when it cannot be written.
+   */
+  readonly keep: (() => Promise<void>) | undefined;
+}
+
+const digestBytes = 32;
+const idPattern = /^\/\*([0-9a-f]{16})\*\//;
+
+/**
+ * Reads the program in `file`, whose first words are its id in a comment (scripts/build.sh), as a
+ * function of `parameters`, with the code that a start like this one compiled before. Node's own compile
+ * cache holds what is compiled when a file is read; here is also what is compiled as it runs: the
+ * half of a start.
+ *
+ * `folder` is where it is kept; undefined means nowhere. What is not readable, is of another program, Node.js or
+ * set of flags, or is damaged, is as if it were not there.
+ */
+export function readProgram(
+  file: string,
+  parameters: readonly string[],
+  folder: string | undefined,
+): Program {
+  const text = readFileSync(file, "latin1"); // esbuild writes ASCII
+  const id = idPattern.exec(text.slice(0, 20))?.[1];
+  const path = folder === undefined || id === undefined ? undefined : join(folder, nameOf(id));
+  const kept = path === undefined ? undefined : readKept(path);
+  const source = `(function(${parameters.join(",")}){${text}\n})`;
+  const script = new Script(source, {
+    filename: file,
+    ...(kept === undefined ? {} : { cachedData: kept }),
+  });
+  const isUsed = kept !== undefined && script.cachedDataRejected === false;
+  return {
+    run: () => script.runInThisContext() as unknown,
+    keep:
+      isUsed || folder === undefined || path === undefined
+        ? undefined
+        : () => write(folder, path, script.createCachedData()),
+  };
+}
+
+function nameOf(id: string): string {
+  return `serve-${id}`;
+}
+
+/** V8 does not look at what it is given: damaged code would end the process. */
+function readKept(path: string): Uint8Array | undefined {
+  try {
+    const bytes = readFileSync(path);
+    const data = bytes.subarray(digestBytes);
+    return bytes.subarray(0, digestBytes).equals(hash("sha256", data, "buffer")) ? data : undefined;
+  } catch {
+    return undefined;
+  }
+}
+
+/** By rename, without a sync: what a power cut leaves of it has another digest. */
+async function write(folder: string, path: string, data: Uint8Array): Promise<void> {
+  await mkdir(folder, { recursive: true });
+  const unfinished = `${path}.${process.pid}`;
+  try {
+    await writeFile(unfinished, Buffer.concat([hash("sha256", data, "buffer"), data]), {
+      mode: 0o600,
+    });
+    await rename(unfinished, path);
+  } catch (error) {
+    await rm(unfinished, { force: true });
+    throw error;
+  }
+  // Of earlier builds; and of a daemon that was killed in between.
+  const others = (await readdir(folder)).filter((name) => /^serve-[0-9a-f]{16}/.test(name));
+  for (const name of others.filter((each) => join(folder, each) !== path)) {
+    await rm(join(folder, name), { force: true });
+  }
+}
