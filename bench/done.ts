@@ -89,7 +89,7 @@ const done: readonly (readonly [title: string, text: string])[] = [
   ["memory a sandbox", "no process for a pod"],
   [
     "start of the server",
-    "one bundle, and kept beside it what the last start compiled as it ran; code of other commands and of streaming protocols is not loaded",
+    "one bundle, and kept beside it what the last start compiled as it ran; the socket is served before the daemon's parts are loaded and put together, other calls than Version wait for that",
   ],
   [
     "restart",

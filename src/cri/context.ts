@@ -33,8 +33,6 @@ export interface CriContext {
   readonly handlers: () => Promise<readonly HandlerFeatures[]>;
   /** Facts for the verbose Status, as JSON values by key. */
   readonly describe: () => Readonly<Record<string, unknown>>;
-  /** False until recovery is through: until then every call is told to come back. */
-  readonly isReady: () => boolean;
   readonly log: Logger;
 }
 

@@ -121,47 +121,55 @@ const imageRpcs: Table<typeof ImageService> = {
   imageFsInfo,
 };
 
+/** What there is before the daemon is ready. */
+type Early = Pick<CriContext, "version">;
+
+/** What stands behind the services. */
+export interface Door extends Early {
+  /** Undefined until recovery is through: until then every call but Version is told to come back. */
+  readonly context: () => CriContext | undefined;
+  /** What a call waits for before it is told so: the context, but not for long. */
+  readonly soon: () => Promise<void>;
+}
+
 /** The one call that is answered before recovery is through: it tells nothing that could be wrong. */
 const alwaysServed: ReadonlySet<string> = new Set(["version"]);
 
 /** Both CRI services as the gRPC server wants them: every method of the contract has an entry. */
-export function criMethods(context: CriContext): ReadonlyMap<string, Method> {
+export function criMethods(door: Door): ReadonlyMap<string, Method> {
   return new Map([
-    ...serviceMethods(context, RuntimeService, runtimeRpcs),
-    ...serviceMethods(context, ImageService, imageRpcs),
+    ...serviceMethods(door, RuntimeService, runtimeRpcs),
+    ...serviceMethods(door, ImageService, imageRpcs),
   ]);
 }
 
 function* serviceMethods<S extends DescService>(
-  context: CriContext,
+  door: Door,
   service: S,
   table: Table<S>,
 ): Iterable<[string, Method]> {
   for (const method of service.methods) {
     const rpc = (table as Readonly<Record<string, unknown>>)[method.localName];
-    yield [`/${service.typeName}/${method.name}`, asMethod(context, method, rpc)];
+    yield [`/${service.typeName}/${method.name}`, asMethod(door, method, rpc)];
   }
 }
 
 type UnaryRpc = (
-  context: CriContext,
+  context: CriContext | Early,
   request: unknown,
   call: RpcCall,
 ) => Promise<Answer<DescMessage>>;
 type StreamRpc = (
-  context: CriContext,
+  context: CriContext | Early,
   request: unknown,
   call: RpcCall,
 ) => AsyncIterable<Answer<DescMessage>> | Iterable<Answer<DescMessage>>;
 
-function asMethod(context: CriContext, method: DescMethod, rpc: unknown): Method {
+function asMethod(door: Door, method: DescMethod, rpc: unknown): Method {
+  // No promise where the daemon is ready: each is a part of a status's CPU time.
+  const enter = (call: Call): CriContext | Early | Promise<CriContext> =>
+    door.context() ?? (alwaysServed.has(method.localName) ? door : comeIn(door, method, call));
   const begin = (bytes: Uint8Array, call: Call): [unknown, RpcCall] => {
-    if (!context.isReady() && !alwaysServed.has(method.localName)) {
-      throw new RuntimeError(
-        "unavailable",
-        `serve ${method.name}: davit is still taking up the sandboxes of its last run, try again in a moment`,
-      );
-    }
     if (rpc === undefined) {
       throw new RuntimeError(
         "unimplemented",
@@ -174,6 +182,8 @@ function asMethod(context: CriContext, method: DescMethod, rpc: unknown): Method
     return {
       kind: "unary",
       handle: async (bytes, call) => {
+        const entered = enter(call);
+        const context = entered instanceof Promise ? await entered : entered;
         const [request, rpcCall] = begin(bytes, call);
         return encode(method, await (rpc as UnaryRpc)(context, request, rpcCall));
       },
@@ -182,11 +192,24 @@ function asMethod(context: CriContext, method: DescMethod, rpc: unknown): Method
   return {
     kind: "server-stream",
     handle: async function* (bytes, call) {
+      const context = await enter(call);
       const [request, rpcCall] = begin(bytes, call);
       for await (const answer of (rpc as StreamRpc)(context, request, rpcCall))
         yield encode(method, answer);
     },
   };
+}
+
+/** For a call that comes before the daemon is ready: it waits for a moment, and is told to come back. */
+async function comeIn(door: Door, method: DescMethod, call: Call): Promise<CriContext> {
+  await door.soon();
+  call.signal.throwIfAborted();
+  const context = door.context();
+  if (context !== undefined) return context;
+  throw new RuntimeError(
+    "unavailable",
+    `serve ${method.name}: davit is still taking up the sandboxes of its last run, try again in a moment`,
+  );
 }
 
 /** Does not ask for the call's signal before somebody wants it: making one is a tenth of a status. */

@@ -74,8 +74,6 @@ export interface BuildOptions {
   readonly controllers?: (parts: ControllerParts) => readonly SandboxController[];
   /** The boot to believe in; the kernel's own where not given. */
   readonly bootId?: string;
-  /** Whether recovery is through. */
-  readonly isReady: () => boolean;
   /** The calls that clients wait for now. */
   readonly calls: () => readonly CallView[];
 }
@@ -164,7 +162,6 @@ export async function build(config: Config, options: BuildOptions): Promise<Buil
         cgroups: layout,
         calls: options.calls(),
       }),
-      isReady: options.isReady,
       log,
     },
     recover: () => recoverAll({ sandboxes, containers, images }, { records, networks }),

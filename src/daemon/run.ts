@@ -6,10 +6,11 @@ import type { Logger } from "../base/logger.ts";
 import { systemClock } from "../base/time.ts";
 import type { Config } from "../config/config.ts";
 import type { SandboxController } from "../core/sandbox/index.ts";
-import { criMethods, toStatus } from "../cri/index.ts";
+import { type CriContext, criMethods, toStatus } from "../cri/index.ts";
 import { errnoCode, lockFile, notifyService, releaseMemory, systemError } from "../linux/index.ts";
 import { GrpcServer } from "../wire/grpc/server.ts";
-import { type Built, build, type ControllerParts } from "./build.ts";
+import { Arrival } from "./arrival.ts";
+import type { Built, ControllerParts } from "./build.ts";
 import { logCall } from "./call-log.ts";
 import { Calls } from "./calls.ts";
 import { faultsFromEnvironment } from "./faults.ts";
@@ -18,6 +19,8 @@ import { ServiceManager } from "./service-manager.ts";
 
 // Calls under way get this long to end when the daemon is told to; kubelet repeats the others.
 const graceMs = 5_000;
+// A call that comes before the daemon is ready waits for it, until so long after the socket is there.
+const earlyCallMs = 2_000;
 // After this the start is over, and what only it needed is given back.
 const settleMs = 1_000;
 
@@ -45,8 +48,9 @@ export interface DaemonOptions {
 }
 
 /**
- * Starts a daemon: locks root and state, serves the socket at once (every call is told
- * `unavailable` at first), takes up what the last daemon left, and is ready then.
+ * Starts a daemon: locks root and state, serves the socket at once, puts its parts together, takes up
+ * what the last daemon left, and is ready then. Until then only Version is answered; other calls wait for it in
+ * the first 2 s, and are told `unavailable` after that.
  *
  * `failed-precondition` when another daemon has the same root or state, or serves the socket.
  */
@@ -59,21 +63,16 @@ export async function runDaemon(config: Config, options: DaemonOptions): Promise
     undo.use(await takeFolder(key, config[key], log));
   }
 
-  let ready = false;
+  // They end after the server, whose calls use them.
+  const parts = undo.use(new AsyncDisposableStack());
   const calls = new Calls(() => systemClock.nowMs());
-  // Two doors for tests, said in CONTRIBUTING.md: faults at named points, and another boot's id.
-  const bootId = options.bootId ?? process.env["DAVIT_BOOT_ID"];
-  const built: Built = await build(config, {
-    ...options,
-    ...(bootId === undefined ? {} : { bootId }),
-    log,
-    faults: faultsFromEnvironment(process.env["DAVIT_FAULTS"]),
-    isReady: () => ready,
-    calls: () => calls.views(),
-  });
-  undo.use(built);
+  const cri = new Arrival<CriContext>(earlyCallMs);
   const server = new GrpcServer({
-    methods: criMethods(built.cri),
+    methods: criMethods({
+      version: options.version,
+      context: () => cri.value,
+      soon: () => cri.settled,
+    }),
     maxMessageBytes: config.server.maxMessageBytes,
     toStatus,
     logger: log,
@@ -88,13 +87,26 @@ export async function runDaemon(config: Config, options: DaemonOptions): Promise
   });
   await server.listen(config.server.listen, { mode: 0o660 });
   undo.defer(() => server.stop(graceMs));
+  undo.use(cri);
   log.info("serving", { socket: config.server.listen, version: options.version, pid });
   service.starting("taking up what the last run left");
 
+  // Two doors for tests, said in CONTRIBUTING.md: faults at named points, and another boot's id.
+  const bootId = options.bootId ?? process.env["DAVIT_BOOT_ID"];
+  // Its code is only read now: the socket does not wait for it.
+  const { build } = await import("./build.ts");
+  const built: Built = await build(config, {
+    ...options,
+    ...(bootId === undefined ? {} : { bootId }),
+    log,
+    faults: faultsFromEnvironment(process.env["DAVIT_FAULTS"]),
+    calls: () => calls.views(),
+  });
+  parts.use(built);
   let settling: NodeJS.Timeout | undefined;
   undo.defer(() => clearTimeout(settling));
   const recovered = built.recover().then(() => {
-    ready = true;
+    cri.arrive(built.cri);
     settling = setTimeout(settle, settleMs, log, options.atRest).unref();
     const sandboxes = [...built.cri.sandboxes.store.listed()].length;
     service.ready(`serving ${config.server.listen}`);
@@ -196,6 +208,7 @@ function ignoreLostLog(): void {
 
 /** Like mkdir -p, a step at a time: Node's own recursion never returns below /proc (Node 24). */
 async function makeFolder(folder: string): Promise<void> {
+  if (existsSync(folder)) return;
   const steps = folder.split("/").filter((step) => step !== "");
   for (let depth = 1; depth <= steps.length; depth++) {
     const path = `/${steps.slice(0, depth).join("/")}`;

@@ -1,7 +1,7 @@
 import type { CriContext } from "../context.ts";
 
 /** Who serves, and by which contract. kubelet wants all four fields filled. */
-export function version(context: CriContext): {
+export function version(context: Pick<CriContext, "version">): {
   version: string;
   runtimeName: string;
   runtimeVersion: string;
