@@ -25,7 +25,7 @@ import {
   start,
   stop,
 } from "./containers.ts";
-import { bare, code, failsWith, leakless, until } from "./pods.ts";
+import { bare, code, failsWith, freeze, leakless, parentOf, stopPod, until } from "./pods.ts";
 
 const usr1Image = "registry.k8s.io/t/signal:1";
 
@@ -72,6 +72,32 @@ describe("StopContainer", () => {
         assert.deepEqual([state, exitCode, reason], [EXITED, 5, "Error"]);
       }),
     ),
+  );
+
+  test(
+    "lets a container that somebody froze go on, so that it can end by itself",
+    leakless(served, () =>
+      inPod(daemon, bare(), async (pod) => {
+        const id = await runTrapping(pod, "TERM", "exit 5");
+        await freeze(`${parentOf(pod.config)}/${id}`);
+        await stop(daemon, id, 20);
+        assert.equal((await containerStatus(daemon, id)).exitCode, 5);
+      }),
+    ),
+  );
+
+  test(
+    "kills a container that somebody froze, and so does the stop of its pod",
+    leakless(served, async () => {
+      await inPod(daemon, bare(), async (pod) => {
+        const ids = [await runIn(pod), await runIn(pod)] as const;
+        for (const id of ids) await freeze(`${parentOf(pod.config)}/${id}`);
+        await stop(daemon, ids[0], 0);
+        assert.equal((await containerStatus(daemon, ids[0])).exitCode, 137);
+        await stopPod(daemon, pod.id);
+        assert.equal((await containerStatus(daemon, ids[1])).exitCode, 137);
+      });
+    }),
   );
 
   test(

@@ -1,7 +1,7 @@
 /** What the suites of pod sandboxes share: daemons that are through recovery, and looks from outside. */
 import assert from "node:assert/strict";
 import { execFile } from "node:child_process";
-import { chmodSync, existsSync, readFileSync, statSync } from "node:fs";
+import { chmodSync, existsSync, readFileSync, statSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { DatabaseSync } from "node:sqlite";
@@ -327,6 +327,25 @@ export function cgroupFolders(cgroup: string): readonly string[] {
 /** The hierarchy folders in which the cgroup is. */
 export function cgroupsThere(cgroup: string): readonly string[] {
   return cgroupFolders(cgroup).filter((folder) => existsSync(folder));
+}
+
+/** Freezes a cgroup, as pausing a container does; resolves when all in it is. */
+export async function freeze(cgroup: string): Promise<void> {
+  const file = (name: string): string | undefined =>
+    cgroupsThere(cgroup)
+      .map((folder) => path.join(folder, name))
+      .find((each) => existsSync(each));
+  const legacy = file("freezer.state");
+  // The v2 tree of a hybrid host has a file for it, too.
+  if (legacy === undefined) writeFileSync(file("cgroup.freeze") ?? "", "1");
+  else writeFileSync(legacy, "FROZEN");
+  await until("it is frozen", () => isFrozen(cgroup));
+}
+
+/** Whether all in a cgroup is frozen. */
+export function isFrozen(cgroup: string): boolean {
+  const state = cgroupValue(cgroup, "freezer.state", "cgroup.events");
+  return state === "FROZEN" || state.includes("frozen 1");
 }
 
 /** The text of a cgroup's file in whichever hierarchy has it. */

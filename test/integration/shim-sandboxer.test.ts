@@ -1,5 +1,6 @@
 /** The shim controller: pods whose sandboxes a sandboxer makes, and every way in which that can fail. */
 import assert from "node:assert/strict";
+import { spawn } from "node:child_process";
 import { existsSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import path from "node:path";
@@ -8,6 +9,7 @@ import { create, type DescMessage, type MessageInitShape, toBinary } from "@bufb
 import {
   PlatformResponseSchema,
   SandboxMetricsResponseSchema,
+  StartSandboxResponseSchema,
 } from "../../src/gen/containerd/runtime/sandbox/v1/sandbox_pb.ts";
 import { MetricsSchema } from "../../src/gen/io/containerd/cgroups/v2/metrics_pb.ts";
 import type { PodSandboxConfig } from "../../src/gen/runtime/v1/api_pb.ts";
@@ -22,6 +24,7 @@ import {
 } from "../support/sandboxer.ts";
 import { readProcesses } from "../support/snapshot/processes.ts";
 import {
+  createIn,
   exec,
   exited,
   inPod,
@@ -32,16 +35,21 @@ import {
   runIn,
   script,
   sh,
+  start,
 } from "./containers.ts";
 import {
   bare,
   cgroupFolders,
+  code,
+  failsWith,
   infoOf,
   launchDaemon,
   leakless,
   leaklessAcross,
+  NODE,
   NOTREADY,
   parentOf,
+  POD,
   pod as podOf,
   READY,
   removePod,
@@ -300,6 +308,33 @@ describe("PodSandboxStats of a sandboxer that", () => {
     );
   }
 });
+
+test(
+  "a sandbox without a PID namespace of its own shows no container the node's processes",
+  leakless(served, async () => {
+    const sleeper = spawn("sleep", ["100000"], { stdio: "ignore" });
+    try {
+      const { pid = 0 } = sleeper;
+      says({ StartSandbox: { does: "say", hex: hexOf(StartSandboxResponseSchema, { pid }) } });
+      const config = podOf({ network: NODE, ipc: NODE, pid: POD });
+      const id = await runPod(daemon, config, "sandboxer");
+      const made = await createIn({ daemon, id, config });
+      await assert.rejects(
+        start(daemon, made),
+        failsWith(code.failedPrecondition, /processes of the node/),
+      );
+      const { reason, message } = await containerStatus(daemon, made);
+      assert.equal(reason, "StartError");
+      assert.match(message, /shareProcessNamespace/);
+      // One with a PID namespace of its own runs.
+      await exited(daemon, await runIn({ daemon, id, config: bare() }, script("exit 0")));
+      says({});
+      await removePod(daemon, id);
+    } finally {
+      sleeper.kill("SIGKILL");
+    }
+  }),
+);
 
 describe("a sandbox", () => {
   test(

@@ -109,7 +109,10 @@ export interface ContainerRuntime {
    * ran nothing stays, and undefined is told.
    */
   loadUnrecorded(id: string): Promise<StartedContainer | undefined>;
-  /** Sends a signal to the container's process; done when it is gone already. */
+  /**
+   * Sends a signal to the container's process; done when it is gone already. A container that somebody
+   * paused goes on, so that it can hear it.
+   */
   kill(id: string, signalNumber: number): Promise<void>;
   /**
    * Ends every process of the container now, the monitor's help not needed. `deadline-exceeded` for

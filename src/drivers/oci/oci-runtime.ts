@@ -24,11 +24,13 @@ import {
   type CgroupLayout,
   type Child,
   errnoCode,
+  isFrozen,
   killCgroup,
   openProcess,
   type ProcessRef,
   processStartTime,
   systemError,
+  thawCgroup,
 } from "../../linux/index.ts";
 import { attach, IdleAttachments } from "./attach.ts";
 import { awaitEnd, type Watched, within } from "./container-end.ts";
@@ -229,10 +231,18 @@ export class OciRuntime implements ContainerRuntime {
     return started;
   }
 
-  kill(id: string, signalNumber: number): Promise<void> {
-    return Promise.resolve().then(() => {
-      this.#get(id, "signal").process?.kill(signalNumber);
-    });
+  async kill(id: string, signalNumber: number): Promise<void> {
+    const { process, facts } = this.#get(id, "signal");
+    process?.kill(signalNumber);
+    const { cgroups, log } = this.#deps;
+    try {
+      // What somebody froze keeps the signal waiting.
+      if ((await isFrozen(cgroups, facts.cgroupPath)) === true) {
+        await thawCgroup(cgroups, facts.cgroupPath);
+      }
+    } catch (error) {
+      log.warn(`thaw cgroup of container "${id}": ${messageOf(error)}`, { error });
+    }
   }
 
   async killAll(id: string): Promise<void> {

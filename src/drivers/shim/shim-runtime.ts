@@ -40,16 +40,18 @@ import {
   startError,
   textOf,
 } from "./shim-answers.ts";
+import { refuseHostProcesses } from "./host-processes.ts";
 import { ShimEvents } from "./events.ts";
 import { readTaskFacts, type TaskFacts, writeFacts } from "./facts.ts";
 import { endLostCommands, findLostCommands } from "./lost-commands.ts";
 import { encodeOptions, isRuncType } from "./options.ts";
 import { Places } from "./places.ts";
-import { PodShims } from "./pod-shims.ts";
+import { type PodShim, PodShims } from "./pod-shims.ts";
 import type { Kept } from "./running-task.ts";
 import { shimProgram } from "./shim-binary.ts";
 import { awaitTaskEnd, type TaskEnd } from "./task-end.ts";
 import { TaskCommands } from "./task-commands.ts";
+import { letGoOn } from "./task-pause.ts";
 import { TaskRemains } from "./task-remains.ts";
 import { within } from "./within.ts";
 
@@ -173,6 +175,7 @@ export class ShimRuntime implements ContainerRuntime {
         },
         { signal: operation.signal, timeoutMs: 0 },
       );
+      await refuseHostProcesses(bundle, pid, this.#deps.cgroups);
       const process = openProcess(pid);
       await operation.enter("mark-start");
       // Before the call: a short process has ended when it returns.
@@ -242,8 +245,10 @@ export class ShimRuntime implements ContainerRuntime {
 
   async kill(id: string, signalNumber: number): Promise<void> {
     const { process, facts } = this.#get(id, "signal");
+    const { cgroupPath } = facts;
+    let shim: PodShim | undefined;
     try {
-      const shim = await this.#shims.get(facts.sandboxId);
+      shim = await this.#shims.get(facts.sandboxId);
       const request = { id, signal: signalNumber };
       await shim.task.call(Task.method.kill, request, { timeoutMs: killMs });
     } catch (error) {
@@ -253,7 +258,9 @@ export class ShimRuntime implements ContainerRuntime {
       if (process === undefined && !hangs) throw error;
       this.#deps.log.warn(`signal container "${id}" without its shim: ${messageOf(error)}`);
       process?.kill(signalNumber);
+      if (hangs) shim = undefined;
     }
+    await letGoOn(this.#deps, { id, cgroupPath, shim });
   }
 
   async killAll(id: string): Promise<void> {
@@ -275,6 +282,7 @@ export class ShimRuntime implements ContainerRuntime {
     const asked = shim?.task.call(Task.method.kill, request, { timeoutMs: killMs });
     asked?.catch(() => undefined);
     if (shim === undefined || !(await settles(asked))) await this.#shims.kill(sandboxId);
+    else await letGoOn(this.#deps, { id, cgroupPath, shim });
   }
 
   execSync(id: string, spec: string, operation: Operation): Promise<ExecResult> {

@@ -5,6 +5,7 @@
  * that tests can point it to a folder of their own.
  */
 export { announceAttach, expectAttach } from "./attach.ts";
+export { isFrozen, thawCgroup } from "./freeze.ts";
 export {
   cgroupProcs,
   cgroupProcsPaths,

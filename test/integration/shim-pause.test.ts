@@ -1,0 +1,149 @@
+/** Pause, resume and checkpoint of a shim's task API, by versions 2 and 3, and the stop of what is paused. */
+import assert from "node:assert/strict";
+import { mkdtempSync, readFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import path from "node:path";
+import { after, before, describe, test } from "node:test";
+import { create, toBinary } from "@bufbuild/protobuf";
+import { TaskClient } from "../../src/drivers/shim/task-client.ts";
+import { CheckpointOptionsSchema } from "../../src/gen/containerd/runc/v1/options_pb.ts";
+import { Task } from "../../src/gen/containerd/task/v3/task_pb.ts";
+import { Status } from "../../src/gen/containerd/v1/types/task_pb.ts";
+import { TtrpcClient } from "../../src/wire/ttrpc/index.ts";
+import type { TestDaemon } from "../support/daemon.ts";
+import { removeSandboxer, writeSandboxer, writeSandboxerScript } from "../support/sandboxer.ts";
+import {
+  containerStatus,
+  exec,
+  Node,
+  type Pod,
+  RUNNING,
+  runIn,
+  script,
+  stop,
+} from "./containers.ts";
+import { bare, isFrozen, leakless, parentOf, removePod, runPod, until } from "./pods.ts";
+
+let node: Node;
+let daemon: TestDaemon;
+let folder = "";
+let file = "";
+const served = (): TestDaemon => daemon;
+
+before(async () => {
+  folder = mkdtempSync(path.join(tmpdir(), "davit-sb-"));
+  file = path.join(folder, "script.json");
+  const program = path.join(folder, "sandboxer");
+  writeSandboxer(program, file);
+  const runtime_type = "io.containerd.runc.v2";
+  const handlers = {
+    byCrun: { runtime_type, options: { BinaryName: "crun" } },
+    byRunc: { runtime_type, options: { BinaryName: "runc" } },
+    bySandboxer: { controller: "shim", runtime_type: program },
+  };
+  node = await Node.startWithBusybox({ config: { runtime: { handlers } } });
+  daemon = node.daemon;
+});
+after(async () => {
+  await node[Symbol.asyncDispose]();
+  removeSandboxer(folder);
+});
+
+/** Runs a pod of the handler, with a connection of the test's own to its shim. */
+async function withTask(
+  handler: string,
+  use: (task: TaskClient, pod: Pod, id: string) => Promise<void>,
+): Promise<void> {
+  const config = bare();
+  const pod = { daemon, config, id: await runPod(daemon, config, handler) };
+  try {
+    const wait = "trap 'exit 5' TERM; touch /ready; while :; do sleep 0.05; done";
+    const id = await runIn(pod, script(wait));
+    await until(
+      "it is ready",
+      async () => (await exec(daemon, id, ["ls", "/ready"])).exitCode === 0,
+    );
+    const facts = path.join(daemon.paths.state, "shims/pods", pod.id, "shim.json");
+    const { socketPath, version } = JSON.parse(readFileSync(facts, "utf8")) as {
+      readonly socketPath: string;
+      readonly version: 2 | 3;
+    };
+    assert.equal(version, handler === "bySandboxer" ? 3 : 2);
+    using client = await TtrpcClient.connect(socketPath);
+    await use(new TaskClient(client, version), pod, id);
+  } finally {
+    writeSandboxerScript(file, {});
+    await removePod(daemon, pod.id);
+  }
+}
+
+for (const handler of ["byCrun", "byRunc", "bySandboxer"]) {
+  describe(`a task ${handler}`, () => {
+    test(
+      "is paused, which freezes its cgroup, and resumed",
+      leakless(served, () =>
+        withTask(handler, async (task, pod, id) => {
+          const cgroup = `${parentOf(pod.config)}/${id}`;
+          const statusOf = async () => (await task.call(Task.method.state, { id })).status;
+          await task.call(Task.method.pause, { id });
+          assert.equal(await statusOf(), Status.PAUSED);
+          assert.ok(isFrozen(cgroup));
+          assert.equal((await containerStatus(daemon, id)).state, RUNNING);
+          await task.call(Task.method.resume, { id });
+          assert.equal(await statusOf(), Status.RUNNING);
+          assert.ok(!isFrozen(cgroup));
+          assert.equal((await exec(daemon, id, ["true"])).exitCode, 0);
+        }),
+      ),
+    );
+
+    for (const [seconds, exitCode] of [
+      [20, 5],
+      [0, 137],
+    ] as const) {
+      test(
+        `that is paused is stopped with ${seconds} s of grace`,
+        leakless(served, () =>
+          withTask(handler, async (task, _pod, id) => {
+            await task.call(Task.method.pause, { id });
+            await stop(daemon, id, seconds);
+            assert.equal((await containerStatus(daemon, id)).exitCode, exitCode);
+          }),
+        ),
+      );
+    }
+
+    test(
+      "that cannot be paused, resumed or checkpointed says why, and goes on",
+      leakless(served, () =>
+        withTask(handler, async (task, _pod, id) => {
+          await assert.rejects(task.call(Task.method.resume, { id }), /resume|paused/i);
+          await assert.rejects(task.call(Task.method.pause, { id: "none" }), /not found|no such/i);
+          const value = toBinary(CheckpointOptionsSchema, create(CheckpointOptionsSchema, {}));
+          const options = { typeUrl: CheckpointOptionsSchema.typeName, value };
+          const images = path.join(folder, "images");
+          await assert.rejects(
+            task.call(Task.method.checkpoint, { id, path: images, options }),
+            /checkpoint|criu/i,
+          );
+          assert.equal((await exec(daemon, id, ["true"])).exitCode, 0);
+        }),
+      ),
+    );
+  });
+}
+
+test(
+  "a shim that hangs at a pause is given its deadline, and a stop goes on without it",
+  leakless(served, () =>
+    withTask("bySandboxer", async (task, _pod, id) => {
+      writeSandboxerScript(file, { Pause: { does: "hang" }, Resume: { does: "hang" } });
+      const pause = task.call(Task.method.pause, { id }, { timeoutMs: 50 });
+      await assert.rejects(pause, { kind: "deadline-exceeded" });
+      writeSandboxerScript(file, { Resume: { does: "hang" } });
+      await task.call(Task.method.pause, { id });
+      await stop(daemon, id, 20);
+      assert.equal((await containerStatus(daemon, id)).exitCode, 5);
+    }),
+  ),
+);
