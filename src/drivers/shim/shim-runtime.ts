@@ -1,7 +1,7 @@
-import { mkdir, readdir, rm, symlink, writeFile } from "node:fs/promises";
+import { mkdir, readdir, rm, writeFile } from "node:fs/promises";
 
-import { create, toBinary } from "@bufbuild/protobuf";
-import { type Any, AnySchema } from "@bufbuild/protobuf/wkt";
+import { create } from "@bufbuild/protobuf";
+import { AnySchema } from "@bufbuild/protobuf/wkt";
 import { isKind, messageOf, RuntimeError } from "../../base/errors.ts";
 import type { Logger } from "../../base/logger.ts";
 import { beforeAbort } from "../../base/rollback.ts";
@@ -18,7 +18,7 @@ import type {
   StartedContainer,
 } from "../../core/container/index.ts";
 import type { Operation } from "../../core/operation/index.ts";
-import { isScope, type ProcessIdentity } from "../../core/sandbox/index.ts";
+import type { ProcessIdentity } from "../../core/sandbox/index.ts";
 import type { ExecEnd } from "../../core/streaming/index.ts";
 import type { KnownIds } from "../../core/store/index.ts";
 import { Task } from "../../gen/containerd/task/v3/task_pb.ts";
@@ -42,9 +42,9 @@ import {
 } from "./shim-answers.ts";
 import { refuseHostProcesses } from "./host-processes.ts";
 import { ShimEvents } from "./events.ts";
-import { readTaskFacts, type TaskFacts, writeFacts } from "./facts.ts";
+import { readTaskFacts, type TaskFacts } from "./facts.ts";
+import { taskOptions, writeBundle } from "./task-bundle.ts";
 import { endLostCommands, findLostCommands } from "./lost-commands.ts";
-import { encodeOptions, isRuncType } from "./options.ts";
 import { Places } from "./places.ts";
 import { type PodShim, PodShims } from "./pod-shims.ts";
 import type { Kept } from "./running-task.ts";
@@ -144,7 +144,7 @@ export class ShimRuntime implements ContainerRuntime {
     }
     const { runtimeType = "", runtimePath = "" } = handler;
     const program = shimProgram(runtimeType, runtimePath);
-    const options = this.#options(bundle);
+    const options = taskOptions(bundle, this.#places.runtimeRoot);
     const { cgroupPath, logPath, terminal, stdin } = bundle;
     const facts = { sandboxId, cgroupPath, program, logPath, terminal, stdin };
     await operation.enter("make-bundle");
@@ -157,7 +157,7 @@ export class ShimRuntime implements ContainerRuntime {
     let io: ContainerIo | undefined;
     try {
       await operation.enter("write-bundle");
-      await this.#writeBundle(bundle, facts, options);
+      await writeBundle(this.#places, bundle, facts, options);
       io = await ContainerIo.open(this.#places, id, facts, this.#deps);
       await operation.enter("start-monitor");
       const shim = await this.#shims.open(sandboxId, { program, options }, operation.signal);
@@ -410,24 +410,6 @@ export class ShimRuntime implements ContainerRuntime {
     return ((await oomKills(this.#deps.cgroups, cgroupPath)) ?? 0) > 0;
   }
 
-  async #writeBundle(bundle: ContainerBundle, facts: TaskFacts, options: Any): Promise<void> {
-    const { id, spec } = bundle;
-    const at = this.#places;
-    const optionBytes = toBinary(AnySchema, options);
-    try {
-      await mkdir(at.work(id), { mode: 0o700 });
-      await Promise.all([
-        writeFacts(at.taskFile(id, "facts.json"), facts),
-        writeFile(at.taskFile(id, "config.json"), spec, { mode: 0o600 }),
-        writeFile(at.taskFile(id, "options.pb"), optionBytes, { mode: 0o600 }),
-        symlink(at.work(id), at.taskFile(id, "work")),
-      ]);
-      ContainerIo.make(at, id, facts);
-    } catch (cause) {
-      throw systemError(`write bundle of container "${id}"`, cause);
-    }
-  }
-
   /** Ends what a failed start made. What cannot be undone in time goes with remove(). */
   async #undo(id: string, facts: TaskFacts): Promise<void> {
     try {
@@ -478,13 +460,6 @@ export class ShimRuntime implements ContainerRuntime {
 
   async #facts(id: string): Promise<TaskFacts | undefined> {
     return this.#kept.get(id)?.facts ?? readTaskFacts(this.#places.taskFile(id, "facts.json"));
-  }
-
-  /** The handler's options; its OCI runtime must know whether the cgroup is systemd's. */
-  #options({ handler, cgroupPath }: ContainerBundle): Any {
-    const { runtimeType = "", options = {} } = handler;
-    const driver = isRuncType(runtimeType) ? { SystemdCgroup: isScope(cgroupPath) } : {};
-    return encodeOptions(runtimeType, { ...options, ...driver }, this.#places.runtimeRoot);
   }
 
   #get(id: string, doing: string): Kept {

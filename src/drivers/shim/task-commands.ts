@@ -7,7 +7,8 @@ import type { PodShims } from "./pod-shims.ts";
 import type { Kept } from "./running-task.ts";
 import { explainEnd, startError } from "./shim-answers.ts";
 import { attachToTask } from "./task-attach.ts";
-import { type ExecDeps, type ExecTarget, execInTask, execStreamInTask } from "./task-exec.ts";
+import type { ExecDeps, ExecTarget } from "./exec-command.ts";
+import { execInTask, execStreamInTask } from "./task-exec.ts";
 
 /** What is done in containers that run: commands, and clients that join them. */
 export class TaskCommands {
