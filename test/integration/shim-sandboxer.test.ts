@@ -241,7 +241,8 @@ describe("the platform of a sandbox", () => {
       leakless(served, async () => {
         says(answers);
         const id = await runPod(daemon, bare(), "sandboxer");
-        assert.equal((await infoOf(daemon, id))["platform"], undefined);
+        const { platform: told, processStatus } = await infoOf(daemon, id);
+        assert.deepEqual([told, processStatus], [undefined, "running"]);
         await exited(daemon, await runIn({ daemon, id, config: bare() }, script("exit 0")));
         says({});
         await removePod(daemon, id);

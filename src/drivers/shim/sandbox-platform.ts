@@ -11,8 +11,6 @@ export interface SandboxPlatform {
   readonly variant?: string;
 }
 
-/** How long a sandboxer may take to say it. A pod's start waits for it. Milliseconds. */
-const askMs = 2_000;
 /** This host's processor in Go's names, which sandboxers use. */
 const hostArchitecture = ({ x64: "amd64", ia32: "386" } as Partial<Record<string, string>>)[arch];
 
@@ -23,11 +21,11 @@ const hostArchitecture = ({ x64: "amd64", ia32: "386" } as Partial<Record<string
 export async function askPlatform(
   sandboxer: SandboxClient,
   id: string,
-  deps: { readonly log: Logger; readonly signal: AbortSignal },
+  deps: { readonly log: Logger; readonly signal: AbortSignal; readonly timeoutMs: number },
 ): Promise<SandboxPlatform | undefined> {
-  const { log, signal } = deps;
+  const { log, signal, timeoutMs } = deps;
   try {
-    const answer = await sandboxer.platform(id, { signal, timeoutMs: askMs });
+    const answer = await sandboxer.platform(id, { signal, timeoutMs });
     const { os = "", architecture = "", variant = "" } = answer ?? {};
     const told = Object.entries({ os, architecture, variant }).filter(([, text]) => text !== "");
     return told.length === 0 ? undefined : Object.fromEntries(told);

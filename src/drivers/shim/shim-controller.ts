@@ -81,6 +81,8 @@ const killedMs = 2_000;
 /** How many sandboxers are asked for metrics at once, and how long each may take. */
 const parallelMetrics = 64;
 const metricsMs = 2_000;
+/** How long a sandboxer may take to tell its platform: when a pod starts, and beside its status. */
+const platformMs = { start: 2_000, status: 500 };
 const SIGKILL = 9;
 
 /**
@@ -124,7 +126,11 @@ export class ShimController implements SandboxController, SandboxMeter {
     await sandboxer.create(sandbox, shims.bundle(id), { signal });
     await operation.enter("start-sandbox");
     const { pid, createdAtNs } = await sandboxer.start(id, { signal });
-    const platform = await askPlatform(sandboxer, id, { log, signal });
+    const platform = await askPlatform(sandboxer, id, {
+      log,
+      signal,
+      timeoutMs: platformMs.start,
+    });
     checkPlatform(id, platform, log);
     this.#keep(sandbox).platform = platform;
     return { process: identityOf(pid), createdAtNs };
@@ -262,14 +268,20 @@ export class ShimController implements SandboxController, SandboxMeter {
     kept: Kept | undefined,
     signal: AbortSignal,
   ): Promise<ControllerStatus> {
-    const { shims, log } = this.#deps;
-    const status = await this.#ask(id, true, signal);
-    const shim = kept?.platform === undefined ? await shims.find(id) : undefined;
-    const platform =
-      kept?.platform ??
-      (shim && (await askPlatform(new SandboxClient(shim.client), id, { log, signal })));
+    const [status, platform] = await Promise.all([
+      this.#ask(id, true, signal),
+      kept?.platform ?? this.#askPlatform(id, signal),
+    ]);
     if (kept !== undefined) kept.platform = platform;
     return platform === undefined ? status : { ...status, info: { platform, ...status.info } };
+  }
+
+  async #askPlatform(id: string, signal: AbortSignal): Promise<SandboxPlatform | undefined> {
+    const { shims, log } = this.#deps;
+    const shim = await shims.find(id);
+    if (shim === undefined) return undefined;
+    const sandboxer = new SandboxClient(shim.client);
+    return askPlatform(sandboxer, id, { log, signal, timeoutMs: platformMs.status });
   }
 
   async #ask(id: string, verbose: boolean, signal: AbortSignal): Promise<ControllerStatus> {
