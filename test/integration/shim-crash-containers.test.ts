@@ -59,7 +59,10 @@ describe("a failure", () => {
   for (const [index, spot] of start.entries()) {
     test(nameOf(spot), () => sites.run((site) => throwStart(site, spot, kindAt(index + 1))));
   }
-  for (const [index, spot] of at("exec-sync", "start-process", "kill-command").entries()) {
+  for (const [index, spot] of at(
+    "exec-sync",
+    ...["start-process", "wait-for-end", "kill-command"],
+  ).entries()) {
     test(nameOf(spot), () => sites.run((site) => throwExec(site, spot, kindAt(index))));
   }
 });

@@ -56,6 +56,8 @@ export class ExecCommand {
   /** True from the call of its start until the shim has answered that. */
   #isStarting = false;
   #exit: Promise<{ readonly exitStatus: number }> | undefined;
+  /** True once its shim has told its end. */
+  #ended = false;
 
   constructor(
     deps: ExecDeps,
@@ -102,8 +104,15 @@ export class ExecCommand {
   #watch(): Promise<{ readonly exitStatus: number }> {
     const { id, shim } = this.#target;
     const request = { id, execId: this.#execId };
-    this.#exit ??= shim.task.wait(Task.method.wait, request, this.#over.signal);
-    this.#exit.catch(() => undefined);
+    if (this.#exit === undefined) {
+      this.#exit = shim.task.wait(Task.method.wait, request, this.#over.signal);
+      this.#exit.then(
+        () => {
+          this.#ended = true;
+        },
+        () => undefined,
+      );
+    }
     return this.#exit;
   }
 
@@ -145,7 +154,8 @@ export class ExecCommand {
   }
 
   async #insist(end: () => Promise<void>): Promise<void> {
-    for (let triesLeft = killTries; triesLeft > 0; triesLeft--) {
+    const mayRun = (): boolean => this.#starting !== undefined && !this.#ended;
+    for (let triesLeft = killTries; mayRun() && triesLeft > 0; triesLeft--) {
       try {
         await this.#operation.undoing("kill-command");
         await end();

@@ -55,7 +55,7 @@ export async function execInTask(
       await within(Promise.all([stdout.ended, stderr.ended]), drainMs);
       return { stdout: stdout.bytes(), stderr: stderr.bytes(), exitCode };
     } catch (error) {
-      if (operation.signal.aborted) await command.kill();
+      await command.kill();
       throw error;
     }
   });
@@ -98,7 +98,7 @@ export async function execStreamInTask(
       await finish([stdout, stderr], operation.signal);
       return { exitCode };
     } catch (error) {
-      if (operation.signal.aborted) await command.hangUp();
+      await command.hangUp();
       throw error;
     } finally {
       stop();
