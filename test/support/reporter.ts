@@ -65,7 +65,27 @@ export default async function* reporter(source: AsyncIterable<TestEvent>): Async
     }
   }
   // Not at a file's own summary: a file that dies after its last test is told about later still.
+  fold(files);
   for (const [name, file] of files) yield describeFile(name, file);
+}
+
+/**
+ * Where one file was run, what it imports is a part of it: a suite that runs anew under other conditions
+ * reports its tests by the file that they stand in.
+ */
+function fold(files: Map<string, FileReport>): void {
+  const [run, ...others] = [...files.values()].filter(({ ms }) => ms !== undefined);
+  if (run === undefined || others.length > 0) return;
+  for (const [name, part] of files) {
+    if (part === run) continue;
+    run.passed += part.passed;
+    run.failed += part.failed;
+    const within = (text: string): string => `${path.relative(cwd, name)}: ${text}`;
+    run.skips.push(...part.skips.map(within));
+    run.failures.push(...part.failures.map(within));
+    run.output.push(...part.output);
+    files.delete(name);
+  }
 }
 
 function fileOf(files: Map<string, FileReport>, file = "(no file)"): FileReport {
