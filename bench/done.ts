@@ -101,7 +101,7 @@ const done: readonly (readonly [title: string, text: string])[] = [
   ],
   [
     "the daemon's memory",
-    "big buffers live in the unpacker; what stats keep of a container goes with it",
+    "big buffers live in the unpacker; what stats keep of a container goes with it; when much work is over, free memory of malloc and pages of Node.js's own code are given back, in 3 ms and without a collection",
   ],
   [
     "churn: memory",

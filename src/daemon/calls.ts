@@ -49,6 +49,11 @@ export class Calls {
     entry.at = -1;
   }
 
+  /** How many there are now. */
+  get size(): number {
+    return this.#running.length;
+  }
+
   /** Oldest first. */
   views(): readonly CallView[] {
     const now = this.#nowMs();

@@ -7,7 +7,7 @@ import { systemClock } from "../base/time.ts";
 import type { Config } from "../config/config.ts";
 import type { SandboxController } from "../core/sandbox/index.ts";
 import { type CriContext, criMethods, toStatus } from "../cri/index.ts";
-import { errnoCode, lockFile, notifyService, releaseMemory, systemError } from "../linux/index.ts";
+import { errnoCode, lockFile, notifyService, systemError } from "../linux/index.ts";
 import { GrpcServer } from "../wire/grpc/server.ts";
 import { Arrival } from "./arrival.ts";
 import type { Built, ControllerParts } from "./build.ts";
@@ -15,14 +15,13 @@ import { logCall } from "./call-log.ts";
 import { Calls } from "./calls.ts";
 import { faultsFromEnvironment } from "./faults.ts";
 import { type LogSink, openLog } from "./log.ts";
+import { Rest } from "./rest.ts";
 import { ServiceManager } from "./service-manager.ts";
 
 // Calls under way get this long to end when the daemon is told to; kubelet repeats the others.
 const graceMs = 5_000;
 // A call that comes before the daemon is ready waits for it, until so long after the socket is there.
 const earlyCallMs = 2_000;
-// After this the start is over, and what only it needed is given back.
-const settleMs = 1_000;
 
 /** A daemon that serves. */
 export interface Daemon {
@@ -66,6 +65,8 @@ export async function runDaemon(config: Config, options: DaemonOptions): Promise
   // They end after the server, whose calls use them.
   const parts = undo.use(new AsyncDisposableStack());
   const calls = new Calls(() => systemClock.nowMs());
+  const isBusy = (): boolean => calls.size > 0;
+  const rest = undo.use(new Rest({ log, isBusy, atRest: options.atRest }));
   const cri = new Arrival<CriContext>(earlyCallMs);
   const server = new GrpcServer({
     methods: criMethods({
@@ -82,6 +83,7 @@ export async function runDaemon(config: Config, options: DaemonOptions): Promise
       return (end) => {
         ended();
         tell(end);
+        rest.worked();
       };
     },
   });
@@ -103,11 +105,9 @@ export async function runDaemon(config: Config, options: DaemonOptions): Promise
     calls: () => calls.views(),
   });
   parts.use(built);
-  let settling: NodeJS.Timeout | undefined;
-  undo.defer(() => clearTimeout(settling));
   const recovered = built.recover().then(() => {
     cri.arrive(built.cri);
-    settling = setTimeout(settle, settleMs, log, options.atRest).unref();
+    rest.begin();
     const sandboxes = [...built.cri.sandboxes.store.listed()].length;
     service.ready(`serving ${config.server.listen}`);
     log.info("ready", { sandboxes });
@@ -121,19 +121,6 @@ export async function runDaemon(config: Config, options: DaemonOptions): Promise
     operations.abortAll(new RuntimeError("unavailable", "davit is shutting down"));
   };
   return asDaemon(config.server.listen, recovered, beginEnd, undo.move());
-}
-
-/** Neither memory that is not given back nor what only the next start misses is a reason to end. */
-function settle(log: Logger, atRest: DaemonOptions["atRest"]): void {
-  // Before the collection, which drops compiled code that was needed once.
-  atRest?.().catch((error: unknown) => {
-    log.debug(`make the next start quicker: ${messageOf(error)}`);
-  });
-  try {
-    releaseMemory();
-  } catch (error) {
-    log.warn(`give back memory of the start: ${messageOf(error)}`);
-  }
 }
 
 function asDaemon(

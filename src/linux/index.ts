@@ -39,7 +39,7 @@ export {
 } from "./fifo.ts";
 export { type FileLock, lockFile } from "./file-lock.ts";
 export { hostBootId, isRunBySystemd, kernelRelease, systemdFolder } from "./host.ts";
-export { releaseMemory } from "./memory.ts";
+export { releaseFreeMemory, releaseMemory } from "./memory.ts";
 export {
   type BindOptions,
   bindMount,
