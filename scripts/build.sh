@@ -1,6 +1,6 @@
 #!/bin/sh
-# Builds dist/: davit.cjs (everything of src/ in one file), serve.cjs, which starts the daemon with it, then
-# the native parts. Does not install anything; npm start does, and scripts/setup.sh.
+# Builds dist/: davit.cjs (everything of src/ in one file), serve.cjs, which starts the daemon with it,
+# davit-unpack.cjs, the unpacker, then the native parts. Does not install anything; npm start does, and scripts/setup.sh.
 set -eu
 cd "$(dirname "$0")/.."
 
@@ -30,9 +30,12 @@ sed -i 's/davit\.new\.cjs\.map/davit.cjs.map/' dist/davit.new.cjs
 digest=$(sha256sum dist/davit.new.cjs | cut -c 1-${#id})
 sed -i "1s/$id/$digest/" dist/davit.new.cjs
 bundle src/cli/start-serve.ts dist/serve.new.cjs "--banner:js=$here"
+# It starts once for each layer, and is a few files of src/.
+bundle src/unpack/program.ts dist/davit-unpack.new.cjs "--banner:js=$here"
 # By rename, so that a daemon that starts meanwhile reads the old file or the new one.
 mv -f dist/davit.new.cjs.map dist/davit.cjs.map
 mv -f dist/davit.new.cjs dist/davit.cjs
 mv -f dist/serve.new.cjs dist/serve.cjs
+mv -f dist/davit-unpack.new.cjs dist/davit-unpack.cjs
 
 sh scripts/build-native.sh

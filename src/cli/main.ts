@@ -75,12 +75,7 @@ function isPublishCall(argv: readonly string[]): boolean {
 
 /** The process that `bin/davit` becomes. */
 async function run(argv: readonly string[]): Promise<never> {
-  // No command for people: the daemon starts it, once for each layer.
-  if (argv[0] === "unpack-layer") {
-    const { runUnpacker } = await import("../unpack/main.ts");
-    process.exit(await runUnpacker(argv.slice(1)));
-  }
-  // Nor is this: containerd's shims call it as they would call containerd.
+  // No command for people: containerd's shims call it as they would call containerd.
   if (isPublishCall(argv)) process.exit(await publish(argv));
   // A reader that had enough (davit ps | head -1) is no failure.
   process.stdout.on("error", (error: NodeJS.ErrnoException) => {

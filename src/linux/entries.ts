@@ -51,6 +51,14 @@ export function setXattr(path: string, name: string, value: string): void {
   call(() => native().setXattr(path, name, value));
 }
 
+/**
+ * Lets a pipe hold so many bytes, as far as this process may (F_SETPIPE_SZ): reader and writer then
+ * wait for each other less often. Never fails.
+ */
+export function growPipe(fd: number, bytes: number): void {
+  call(() => native().growPipe(fd, bytes));
+}
+
 function call(run: () => void): void {
   try {
     run();

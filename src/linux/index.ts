@@ -25,6 +25,7 @@ export {
   enterRoot,
   type FileAttributes,
   type FileTime,
+  growPipe,
   makeNode,
   setAttributes,
   setXattr,

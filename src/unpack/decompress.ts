@@ -1,5 +1,4 @@
-import { once } from "node:events";
-import { PassThrough, type Transform } from "node:stream";
+import { Transform } from "node:stream";
 import { createGunzip, createZstdDecompress } from "node:zlib";
 
 import { RuntimeError } from "../base/errors.ts";
@@ -32,16 +31,18 @@ export class Decompressor {
   readonly output: AsyncIterable<Buffer>;
   readonly #stream: Transform;
   readonly #frames: ZstdFrames | undefined;
+  #settleWrite: (() => void) | undefined;
 
   constructor(compression: Compression) {
     this.#frames = compression === "zstd" ? new ZstdFrames() : undefined;
     this.#stream = transformFor(compression);
     // Failures are told to the reader of `output`.
     this.#stream.on("error", () => undefined);
+    this.#stream.on("close", () => this.#settleWrite?.());
     this.output = readAll(this.#stream);
   }
 
-  /** Waits until there is room. */
+  /** One at a time. When it resolves, the bytes are consumed, and their memory is the caller's again. */
   async write(bytes: Buffer): Promise<void> {
     if (this.#frames === undefined) {
       await this.#push(bytes);
@@ -69,17 +70,11 @@ export class Decompressor {
   }
 
   async #push(bytes: Buffer): Promise<void> {
-    const stream = this.#stream;
-    if (stream.destroyed || stream.write(bytes)) return;
-    const left = new AbortController();
-    const { signal } = left;
-    // once() of "drain" would fail with the stream's error, which is not ours to tell.
-    const ignore = (): void => undefined;
-    await Promise.race([
-      once(stream, "drain", { signal }).catch(ignore),
-      once(stream, "close", { signal }).catch(ignore),
-    ]);
-    left.abort();
+    if (this.#stream.destroyed) return;
+    const { promise, resolve } = Promise.withResolvers<undefined>();
+    this.#settleWrite = () => resolve(undefined);
+    this.#stream.write(bytes, this.#settleWrite);
+    await promise;
   }
 }
 
@@ -91,7 +86,10 @@ function transformFor(compression: Compression): Transform {
     case "zstd":
       return createZstdDecompress(options);
     case "none":
-      return new PassThrough({ highWaterMark: PIECE });
+      return new Transform({
+        highWaterMark: 4 * PIECE,
+        transform: (bytes: Buffer, _encoding, done) => done(null, Buffer.from(bytes)),
+      });
   }
 }
 

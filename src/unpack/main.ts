@@ -12,9 +12,12 @@ import { gunzipSync, gzipSync, zstdCompressSync, zstdDecompressSync } from "node
 
 import { isKind, kindOf, messageOf, RuntimeError } from "../base/errors.ts";
 import { diskUsage, enterRoot } from "../linux/index.ts";
-import { Decompressor, detectCompression, MAGIC_BYTES } from "./decompress.ts";
+import { BlobInput } from "./blob-input.ts";
+import { Decompressor, detectCompression } from "./decompress.ts";
 import { LayerWriter } from "./layer-writer.ts";
 import { TarReader } from "./tar-reader.ts";
+
+const STDIN = 0;
 
 /** What the process says of a layer that it unpacked. */
 export interface UnpackedLayer {
@@ -40,15 +43,15 @@ export interface UnpackFailure {
  * process is of no other use afterwards.
  */
 export async function runUnpacker(args: readonly string[]): Promise<number> {
-  const hash = createHash("sha256");
+  const blob = new BlobInput(STDIN);
   let report: UnpackedLayer | UnpackFailure;
   try {
-    report = await unpack(args, hash);
+    report = await unpack(args, blob);
   } catch (error) {
     report = { error: messageOf(error), kind: kindOf(error) };
     // The blob may have come broken: that is for its digest to tell, and so it is read to its end.
-    if (isKind(error, "invalid-argument") && process.stdin.readableEnded) {
-      report = { ...report, blobDigest: digestOf(hash) };
+    if (isKind(error, "invalid-argument") && blob.ended) {
+      report = { ...report, blobDigest: digestOf(blob.hash) };
     }
   }
   try {
@@ -59,7 +62,7 @@ export async function runUnpacker(args: readonly string[]): Promise<number> {
   return "error" in report ? 1 : 0;
 }
 
-async function unpack(args: readonly string[], blobHash: Hash): Promise<UnpackedLayer> {
+async function unpack(args: readonly string[], blob: BlobInput): Promise<UnpackedLayer> {
   const [folder] = args;
   if (folder === undefined || args.length !== 1) {
     throw new RuntimeError("invalid-argument", `unpack layer: want one folder, got ${args.length}`);
@@ -68,10 +71,9 @@ async function unpack(args: readonly string[], blobHash: Hash): Promise<Unpacked
   process.umask(0);
   enterRoot(folder);
 
-  const blob = process.stdin.iterator({ destroyOnReturn: false }) as BlobBytes;
-  const head = await readHead(blob, blobHash);
+  const head = await blob.head();
   const decompressor = new Decompressor(detectCompression(head));
-  const feeding = feed(decompressor, head, blob, blobHash);
+  const feeding = feed(decompressor, blob);
   // It is awaited below, but may fail before.
   feeding.catch(() => undefined);
   const diffHash = createHash("sha256");
@@ -86,15 +88,13 @@ async function unpack(args: readonly string[], blobHash: Hash): Promise<Unpacked
   writer.finish();
   const { bytes, inodes } = await diskUsage("/");
   return {
-    blobDigest: digestOf(blobHash),
+    blobDigest: digestOf(blob.hash),
     diffId: digestOf(diffHash),
     bytes: Number(bytes),
     inodes: Number(inodes),
     rootOpaque: writer.isRootOpaque,
   };
 }
-
-type BlobBytes = AsyncIterator<Buffer, undefined>;
 
 /** Whatever a library loads at its first use, it loads now: later the files would be the image's. */
 function warmUp(): void {
@@ -104,32 +104,10 @@ function warmUp(): void {
   messageOf(new RuntimeError("unknown", "x"));
 }
 
-async function readHead(blob: BlobBytes, hash: Hash): Promise<Buffer> {
-  let head: Buffer = Buffer.alloc(0);
-  while (head.length < MAGIC_BYTES) {
-    const next = await blob.next();
-    if (next.done === true) break;
-    hash.update(next.value);
-    head = Buffer.concat([head, next.value]);
-  }
-  return head;
-}
-
 /** Passes the blob on to its end, and so gives the hash all of it, also when nobody reads any more. */
-async function feed(
-  decompressor: Decompressor,
-  head: Buffer,
-  blob: BlobBytes,
-  hash: Hash,
-): Promise<void> {
+async function feed(decompressor: Decompressor, blob: BlobInput): Promise<void> {
   try {
-    await decompressor.write(head);
-    for (;;) {
-      const next = await blob.next();
-      if (next.done === true) break;
-      hash.update(next.value);
-      await decompressor.write(next.value);
-    }
+    await blob.forEach((bytes) => decompressor.write(bytes));
   } finally {
     decompressor.end();
   }

@@ -43,11 +43,12 @@ const NODE_OPTIONS = [
   "--max-semi-space-size=1",
 ];
 
-/** This same program, as it runs now: the bundle, or the command line's source. */
+/** The program as this one runs: its bundle beside ours, which is read in a moment, or its source. */
 export function defaultUnpackerCommand(): UnpackerCommand {
   const fromSource = import.meta.url.endsWith("/src/drivers/overlay/unpacker.ts");
-  const main = fileURLToPath(new URL(fromSource ? "../../cli/main.ts" : "", import.meta.url));
-  return { file: process.execPath, args: [...NODE_OPTIONS, main, "unpack-layer"] };
+  const file = fromSource ? "../../unpack/program.ts" : "./davit-unpack.cjs";
+  const program = fileURLToPath(new URL(file, import.meta.url));
+  return { file: process.execPath, args: [...NODE_OPTIONS, program] };
 }
 
 /**

@@ -14,7 +14,7 @@ export const bareUnpacker: UnpackerCommand = {
   file: process.execPath,
   args: [
     "--disable-warning=ExperimentalWarning",
-    fileURLToPath(new URL("../../../unpack/testing/unpack.ts", import.meta.url)),
+    fileURLToPath(new URL("../../../unpack/program.ts", import.meta.url)),
   ],
 };
 

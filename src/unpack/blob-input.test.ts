@@ -1,0 +1,60 @@
+import assert from "node:assert/strict";
+import { createHash } from "node:crypto";
+import { closeSync, mkdtempSync, openSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { after, test } from "node:test";
+
+import { BlobInput } from "./blob-input.ts";
+import { Random } from "./testing/random.ts";
+
+const folder = mkdtempSync(join(tmpdir(), "davit-blob-"));
+after(() => rmSync(folder, { recursive: true }));
+
+/** What comes out of a descriptor of `blob`, copied while each piece is valid. */
+async function readThrough(blob: Buffer, fd: number): Promise<void> {
+  const input = new BlobInput(fd);
+  const head = Buffer.from(await input.head());
+  assert.ok(head.length >= Math.min(4, blob.length));
+  assert.ok(head.equals(blob.subarray(0, head.length)));
+  const pieces: Buffer[] = [];
+  await input.forEach(async (bytes) => {
+    // The next piece is being read meanwhile: it must not come into this one's place.
+    await new Promise((resolve) => setImmediate(resolve));
+    pieces.push(Buffer.from(bytes));
+  });
+  assert.ok(Buffer.concat(pieces).equals(blob));
+  assert.ok(input.ended);
+  assert.equal(input.hash.digest("hex"), createHash("sha256").update(blob).digest("hex"));
+}
+
+for (const length of [0, 1, 3, 4, 262_144, 262_145, 3_000_000]) {
+  test(`a file of ${length} bytes, to its end`, async () => {
+    const blob = new Random(length + 1).bytes(length);
+    const file = join(folder, `blob-${length}`);
+    writeFileSync(file, blob);
+    const fd = openSync(file, "r");
+    try {
+      await readThrough(blob, fd);
+    } finally {
+      closeSync(fd);
+    }
+  });
+}
+
+test("a reader that fails ends it", async () => {
+  const file = join(folder, "blob");
+  writeFileSync(file, Buffer.alloc(1_000_000));
+  const fd = openSync(file, "r");
+  try {
+    const input = new BlobInput(fd);
+    await input.head();
+    await assert.rejects(
+      input.forEach(() => Promise.reject(new Error("no more"))),
+      /no more/,
+    );
+    assert.ok(!input.ended);
+  } finally {
+    closeSync(fd);
+  }
+});
