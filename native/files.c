@@ -423,14 +423,19 @@ static napi_value set_xattr(napi_env env, napi_callback_info info) {
   return finish(env, path, &fault);
 }
 
-/* JS: growPipe(fd, bytes): void. What is no pipe, or may not grow, stays as it is: it is only slower. */
-static napi_value grow_pipe(napi_env env, napi_callback_info info) {
+/*
+ * JS: preparePipe(fd, bytes): void. Reads wait, whoever had the descriptor before; and it holds `bytes`.
+ * What is no pipe, or may not grow, stays as it is: it is only slower.
+ */
+static napi_value prepare_pipe(napi_env env, napi_callback_info info) {
   size_t argc = 2;
   napi_value argv[2];
   int32_t fd = -1, bytes = 0;
   if (napi_get_cb_info(env, info, &argc, argv, NULL, NULL) != napi_ok || argc < 2) return NULL;
   if (napi_get_value_int32(env, argv[0], &fd) == napi_ok &&
       napi_get_value_int32(env, argv[1], &bytes) == napi_ok) {
+    int flags = fcntl(fd, F_GETFL);
+    if (flags >= 0 && (flags & O_NONBLOCK) != 0) (void)fcntl(fd, F_SETFL, flags & ~O_NONBLOCK);
     (void)fcntl(fd, F_SETPIPE_SZ, bytes);
   }
   return NULL;
@@ -439,7 +444,7 @@ static napi_value grow_pipe(napi_env env, napi_callback_info info) {
 napi_status files_init(napi_env env, napi_value exports) {
   napi_status status = add_function(env, exports, "enterRoot", enter_root);
   if (status == napi_ok) status = add_function(env, exports, "setAttributes", set_attributes);
-  if (status == napi_ok) status = add_function(env, exports, "growPipe", grow_pipe);
+  if (status == napi_ok) status = add_function(env, exports, "preparePipe", prepare_pipe);
   if (status == napi_ok) status = add_function(env, exports, "makeNode", make_node);
   if (status == napi_ok) status = add_function(env, exports, "setXattr", set_xattr);
   return status;

@@ -52,11 +52,12 @@ export function setXattr(path: string, name: string, value: string): void {
 }
 
 /**
- * Lets a pipe hold so many bytes, as far as this process may (F_SETPIPE_SZ): reader and writer then
- * wait for each other less often. Never fails.
+ * Makes reads of a descriptor wait for bytes (whoever had it before may have set O_NONBLOCK: Node does, where
+ * `process.stdin` is touched), and lets a pipe hold so many, as far as this process may: reader and
+ * writer then wait for each other less often. Never fails.
  */
-export function growPipe(fd: number, bytes: number): void {
-  call(() => native().growPipe(fd, bytes));
+export function preparePipe(fd: number, bytes: number): void {
+  call(() => native().preparePipe(fd, bytes));
 }
 
 function call(run: () => void): void {

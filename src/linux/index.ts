@@ -25,8 +25,8 @@ export {
   enterRoot,
   type FileAttributes,
   type FileTime,
-  growPipe,
   makeNode,
+  preparePipe,
   setAttributes,
   setXattr,
 } from "./entries.ts";

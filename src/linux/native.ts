@@ -144,8 +144,8 @@ interface Native {
   readonly syncFileSystem: NativeJob;
   /** main; names from here on have one byte a character. [folder]. */
   enterRoot(folder: string): void;
-  /** main. [fd, bytes]: F_SETPIPE_SZ. Never fails: a pipe that may not grow, or is none, stays. */
-  growPipe(fd: number, bytes: number): void;
+  /** main. No O_NONBLOCK, and F_SETPIPE_SZ. Never fails: a pipe that may not grow, or is none, stays. */
+  preparePipe(fd: number, bytes: number): void;
   /** main. mode < 0 and nanoseconds < 0: left as they are. */
   setAttributes(
     path: string,

@@ -2,7 +2,7 @@ import { createHash } from "node:crypto";
 import { read } from "node:fs";
 import { promisify } from "node:util";
 
-import { growPipe } from "../linux/index.ts";
+import { preparePipe } from "../linux/index.ts";
 import { MAGIC_BYTES } from "./decompress.ts";
 
 /** A read takes what is there, at most so much. */
@@ -36,7 +36,7 @@ export class BlobInput {
 
   /** The first bytes, by which its kind is known; fewer where the blob has no more. Once, at first. */
   async head(): Promise<Buffer> {
-    growPipe(this.#fd, PIPE);
+    preparePipe(this.#fd, PIPE);
     while (this.#head < MAGIC_BYTES && !this.#ended) {
       this.#head += (await this.#read(this.#current, this.#head)).length;
     }

@@ -1,6 +1,8 @@
 /** The unpacker's process: `program FOLDER < blob`. The daemon starts it, once for each layer. */
 import process from "node:process";
 
+import { exitNow } from "../linux/index.ts";
 import { runUnpacker } from "./main.ts";
 
-void runUnpacker(process.argv.slice(2)).then((code) => process.exit(code));
+// Not process.exit(): it would wait for a read that has begun, and the blob may be long in coming.
+void runUnpacker(process.argv.slice(2)).then(exitNow);

@@ -7,7 +7,7 @@ import type { KnownIds } from "../store/index.ts";
 export interface LayerSource {
   readonly blob: Descriptor;
   readonly diffId: Digest;
-  /** The blob's bytes, from the beginning. */
+  /** The blob's bytes, from the beginning. A chunk that was given away is freed once it is used. */
   readonly chunks: AsyncIterable<Uint8Array>;
 }
 

@@ -122,7 +122,6 @@ export class LayerStore {
     const { diffId } = layer;
     using _turn = await this.#locks.acquire(diffId, signal);
     if (this.#layers.has(diffId)) return;
-    using _permit = await this.#permits.acquire(signal);
     const { layers } = this.#deps.places;
     const folder = asideOf(layers, NEW_PREFIX);
     this.#making.add(folder);
@@ -169,6 +168,26 @@ export class LayerStore {
     signal: AbortSignal,
     operation?: Pick<Operation, "enter">,
   ): Promise<LayerFacts> {
+    const facts = await this.#fill(folder, layer, signal, operation);
+    try {
+      await writeFile(join(folder, "layer.json"), `${JSON.stringify({ version: 1, ...facts })}\n`);
+      await writeFile(join(folder, UNCLAIMED), "");
+    } catch (cause) {
+      throw failure(`write facts of the layer in "${folder}"`, cause);
+    }
+    await this.#durable.sync();
+    signal.throwIfAborted();
+    return facts;
+  }
+
+  /** Only so many unpackers run at once; the disk is waited for without a permit. */
+  async #fill(
+    folder: string,
+    layer: LayerSource,
+    signal: AbortSignal,
+    operation?: Pick<Operation, "enter">,
+  ): Promise<LayerFacts> {
+    using _permit = await this.#permits.acquire(signal);
     const files = join(folder, "fs");
     await operation?.enter("make-folder");
     try {
@@ -181,16 +200,7 @@ export class LayerStore {
     const { unpacker, stallMs } = this.#deps;
     const options = { command: unpacker, folder: files, layer, signal, stallMs };
     const { bytes, inodes, rootOpaque } = await unpackBlob(options);
-    const facts: LayerFacts = { bytes, inodes, rootOpaque };
-    try {
-      await writeFile(join(folder, "layer.json"), `${JSON.stringify({ version: 1, ...facts })}\n`);
-      await writeFile(join(folder, UNCLAIMED), "");
-    } catch (cause) {
-      throw failure(`write facts of the layer in "${folder}"`, cause);
-    }
-    await this.#durable.sync();
-    signal.throwIfAborted();
-    return facts;
+    return { bytes, inodes, rootOpaque };
   }
 
   /** Gives the layer its name, durably: a record of its image may follow. */

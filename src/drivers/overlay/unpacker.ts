@@ -3,6 +3,7 @@ import process from "node:process";
 import { fileURLToPath } from "node:url";
 import { type Digest, isDigest } from "../../base/digest.ts";
 import { type ErrorKind, RuntimeError } from "../../base/errors.ts";
+import { freeGiven } from "../../base/given-memory.ts";
 import type { LayerSource } from "../../core/snapshot/index.ts";
 import { type Child, type ChildExit, spawnChild } from "../../linux/index.ts";
 
@@ -105,7 +106,10 @@ async function passOn(layer: LayerSource, child: Child, wait: Wait): Promise<voi
       if (sent > layer.blob.sizeBytes) {
         throw failed(layer, "data-loss", `blob is longer than its ${layer.blob.sizeBytes} bytes`);
       }
-      if (stdin?.write(next.value) === false) await wait.until(drained(stdin), "patient");
+      const chunk = next.value;
+      if (stdin?.write(chunk, () => freeGiven(chunk)) === false) {
+        await wait.until(drained(stdin), "patient");
+      }
     }
     ended = true;
     stdin?.end();

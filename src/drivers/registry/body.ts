@@ -1,6 +1,7 @@
 import type { IncomingMessage } from "node:http";
 
 import { kindOf, RuntimeError } from "../../base/errors.ts";
+import { giveAway } from "../../base/given-memory.ts";
 import { connectionFailure, HostFailure } from "./failure.ts";
 
 /** How slow a body may come. */
@@ -12,9 +13,13 @@ export interface BodyPace {
   readonly minBytesPerSecond: number;
 }
 
+/** What may lie here until it is asked for: the socket is let go on meanwhile. */
+const waitingChunks = 4;
+
 /**
- * The bytes of an answer as they come. Reads no faster than it is read, and only the time spent
- * waiting for the server counts against `pace`. Closes the connection when left early.
+ * The bytes of an answer as they come, given away: whoever writes a chunk last may free it. Reads
+ * no faster than it is read, and only the time spent waiting for the server counts against `pace`.
+ * Closes the connection when left early.
  *
  * A {@link HostFailure} of kind `unavailable` for a body that stops, trickles or breaks off; only
  * the last is worth another try at once, since the others have cost their time already.
@@ -32,8 +37,8 @@ export async function* readBody(
   let waitedMs = 0;
   let bytes = 0;
   try {
-    // The stream gives bytes, since no encoding was set.
-    for await (const chunk of message as AsyncIterable<Uint8Array>) {
+    const chunks = new ChunkQueue(message);
+    for (let chunk = await chunks.next(); chunk !== undefined; chunk = await chunks.next()) {
       clearTimeout(timer);
       waitedMs += performance.now() - waitingSince;
       bytes += chunk.length;
@@ -53,6 +58,59 @@ export async function* readBody(
     clearTimeout(timer);
     message.destroy();
   }
+}
+
+/**
+ * The chunks of a message in the order in which they came. Its own iterator stops the socket at each
+ * chunk and lets it go on at the next, which takes longer than all that is done with a chunk here.
+ */
+class ChunkQueue {
+  readonly #message: IncomingMessage;
+  readonly #waiting: Uint8Array[] = [];
+  #end: { readonly error: Error | undefined } | undefined;
+  #wake: (() => void) | undefined;
+
+  constructor(message: IncomingMessage) {
+    this.#message = message;
+    if (message.destroyed) this.#over(message.errored ?? closedEarly());
+    message.on("end", () => this.#over(undefined));
+    message.on("error", (error) => this.#over(error));
+    message.on("close", () => this.#over(closedEarly()));
+    // Bytes, since no encoding was set.
+    message.on("data", (chunk: Uint8Array) => {
+      this.#waiting.push(chunk);
+      if (this.#waiting.length >= waitingChunks) message.pause();
+      this.#wake?.();
+    });
+  }
+
+  /** `undefined` at the end. Rejects with what broke the message, at once and whatever lies here. */
+  async next(): Promise<Uint8Array | undefined> {
+    while (this.#end?.error === undefined) {
+      const chunk = this.#waiting.shift();
+      if (this.#message.isPaused()) this.#message.resume();
+      if (chunk !== undefined) {
+        giveAway(chunk);
+        return chunk;
+      }
+      if (this.#end !== undefined) return undefined;
+      const { promise, resolve } = Promise.withResolvers<undefined>();
+      this.#wake = () => resolve(undefined);
+      await promise;
+    }
+    throw this.#end.error;
+  }
+
+  /** The first word counts: what comes after it follows from it. */
+  #over(error: Error | undefined): void {
+    this.#end ??= { error };
+    this.#wake?.();
+  }
+}
+
+function closedEarly(): Error {
+  const code = "ERR_STREAM_PREMATURE_CLOSE";
+  return Object.assign(new Error("the connection closed before the end"), { code });
 }
 
 function checkRate(bytes: number, waitedMs: number, pace: BodyPace): void {
