@@ -100,10 +100,10 @@ export async function build(config: Config, options: BuildOptions): Promise<Buil
   const store = new SandboxStore(records);
   const isAlone = (sandbox: Sandbox): boolean => isAloneInCgroup(sandbox, store.all());
   const parts = { state: config.state, cgroups: layout, namespaces, isAlone, clock, log };
-  // A start without shims does not wait for their code to be read.
-  const shimParts = mayHaveShims(config, database) ? await import("./build-shims.ts") : undefined;
-  const { shims, controllers, meter } = await openControllers(shimParts, parts, options, undo);
   const networks = undo.use(await Networks.open(config, { bootId, log }));
+  const withShims = mayHaveShims(config, database);
+  const opened = await openControllers(withShims, parts, options, undo);
+  const { shimParts, shims, controllers, meter } = opened;
   const handlers = new ConfiguredHandlers(config.runtime, shimParts);
 
   const operations = new Operations({ faults: options.faults, clock });
@@ -180,11 +180,12 @@ function mayHaveShims(config: Config, records: Records): boolean {
 
 /** The controllers by their names, davit's own and those that the build was given; and what runs the containers of shims. */
 async function openControllers(
-  shimParts: typeof ShimParts | undefined,
+  withShims: boolean,
   parts: Parameters<(typeof ShimParts)["buildShims"]>[0],
   options: Pick<BuildOptions, "controllers">,
   undo: AsyncDisposableStack,
 ): Promise<{
+  readonly shimParts: typeof ShimParts | undefined;
   readonly shims: ShimRuntime | undefined;
   readonly controllers: ReadonlyMap<string, SandboxController>;
   readonly meter: ShimController | undefined;
@@ -192,6 +193,9 @@ async function openControllers(
   const { state, namespaces } = parts;
   const podsandbox = await PodSandboxController.open(parts);
   undo.defer(() => podsandbox.close());
+  // A start without shims does not wait for their code to be read. The event loop does meanwhile: so it
+  // comes after what has to wait anyway, and lets it answer the first calls.
+  const shimParts = withShims ? await import("./build-shims.ts") : undefined;
   const shims = await shimParts?.buildShims(parts, undo);
   const all: readonly SandboxController[] = [
     podsandbox,
@@ -199,7 +203,7 @@ async function openControllers(
     ...(options.controllers?.({ state, namespaces }) ?? []),
   ];
   const controllers = new Map(all.map((each) => [each.name, each]));
-  return { shims: shims?.runtime, controllers, meter: shims?.controller };
+  return { shimParts, shims: shims?.runtime, controllers, meter: shims?.controller };
 }
 
 /** Takes up what the last daemon left, and gives back what nobody owns. */
