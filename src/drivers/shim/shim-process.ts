@@ -88,12 +88,17 @@ async function killMarked(isWanted: (mark: string) => boolean): Promise<readonly
     const found = await findByEnvironment(markName, isWanted);
     if (found.length === 0) return [];
     if (waitMs > 1 && performance.now() > deadline) return found.map(({ pid }) => pid);
-    for (const { pid, startTime } of found) {
-      using process = openProcess(pid, BigInt(startTime));
-      if (process !== undefined) killProcessTree(pid);
-    }
+    // One that is about to end has no environment any more, but is there.
+    await Promise.all(found.map((each) => killAndWait(each, deadline)));
     await delay(waitMs);
   }
+}
+
+async function killAndWait({ pid, startTime }: ProcessIdentity, deadlineMs: number): Promise<void> {
+  using process = openProcess(pid, BigInt(startTime));
+  if (process === undefined) return;
+  killProcessTree(pid);
+  await within(process.exited, Math.max(0, deadlineMs - performance.now()));
 }
 
 /** A shim that was killed leaves its socket. */
