@@ -33,7 +33,7 @@ import {
 } from "../../linux/index.ts";
 import { killRemains } from "./shim-process.ts";
 import { encodeOptions } from "./options.ts";
-import type { PodShims } from "./pod-shims.ts";
+import type { PodShim, PodShims } from "./pod-shims.ts";
 import { SandboxClient } from "./sandbox-client.ts";
 import { endRemains } from "./sandbox-remains.ts";
 import { usageOfMetric } from "./sandbox-metrics.ts";
@@ -78,6 +78,8 @@ const stopSeconds = 10;
 const statusMs = 1_000;
 const againMs = 500;
 const killedMs = 2_000;
+/** Its socket is closed before a process that dies is gone. */
+const dyingMs = 500;
 /** How many sandboxers are asked for metrics at once, and how long each may take. */
 const parallelMetrics = 64;
 const metricsMs = 2_000;
@@ -140,12 +142,10 @@ export class ShimController implements SandboxController, SandboxMeter {
     const { id } = sandbox;
     const kept = this.#kept.get(id);
     kept?.end("it was stopped");
-    await beforeAbort(this.#stopAtSandboxer(id), signal);
+    const isShimGone = await beforeAbort(this.#stopAtSandboxer(id), signal);
     if (sandbox.process !== undefined) await beforeAbort(endProcess(sandbox.process), signal);
-    const { shims } = this.#deps;
     // A shim that lives may need what it has started until it is shut down.
-    if ((await shims.find(id)) !== undefined || (await shims.isAlive(id))) return;
-    await beforeAbort(endRemains(sandbox, this.#deps), signal);
+    if (isShimGone) await beforeAbort(endRemains(sandbox, this.#deps), signal);
   }
 
   async closeNamespaces(sandbox: Sandbox, signal: AbortSignal): Promise<void> {
@@ -297,18 +297,27 @@ export class ShimController implements SandboxController, SandboxMeter {
     return new SandboxClient(shim.client).status(id, verbose, signal);
   }
 
-  /** Ends the sandbox itself; a sandboxer that hangs is killed. What is gone is stopped. */
-  async #stopAtSandboxer(id: string): Promise<void> {
+  /**
+   * Ends the sandbox itself; a sandboxer that hangs is killed. What is gone is stopped. True when the
+   * shim is not there any more.
+   */
+  async #stopAtSandboxer(id: string): Promise<boolean> {
     const { shims, log } = this.#deps;
     const shim = await shims.find(id);
+    if (shim === undefined) {
+      if (await shims.isAlive(id)) await shims.kill(id);
+      return true;
+    }
     try {
-      if (shim !== undefined) await new SandboxClient(shim.client).stop(id, stopSeconds);
-      else if (await shims.isAlive(id)) await shims.kill(id);
+      await new SandboxClient(shim.client).stop(id, stopSeconds);
+      return false;
     } catch (error) {
       const kind = kindOf(error);
-      if (["not-found", "unavailable", "unimplemented"].includes(kind)) return;
+      if (kind === "unavailable") return isDying(shim);
+      if (kind === "not-found" || kind === "unimplemented") return false;
       log.warn(`stop sandbox "${id}": ${messageOf(error)}; its shim is killed`, { sandbox: id });
-      await shims.kill(id, shim?.process);
+      await shims.kill(id, shim.process);
+      return true;
     }
   }
 
@@ -382,6 +391,13 @@ export class ShimController implements SandboxController, SandboxMeter {
 function identityOf(pid: number): ProcessIdentity | undefined {
   const startTime = pid > 0 ? processStartTime(pid) : undefined;
   return startTime === undefined ? undefined : { pid, startTime: String(startTime) };
+}
+
+/** Whether a shim whose connection was lost has ended, or does so now; false where that cannot be said. */
+async function isDying({ process: identity }: PodShim): Promise<boolean> {
+  if (identity === undefined) return false;
+  using process = openProcess(identity.pid, BigInt(identity.startTime));
+  return process === undefined || (await within(process.exited, dyingMs));
 }
 
 /** Ends the process that stood for a sandbox whose sandboxer did not. */
