@@ -1,6 +1,6 @@
 /** Shims that are killed, hang, or answer with garbage: their pods end truthfully, and others go on. */
 import assert from "node:assert/strict";
-import { existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { createServer, type Server } from "node:net";
 import { tmpdir } from "node:os";
 import path from "node:path";
@@ -129,6 +129,32 @@ describe("a shim that is killed", () => {
     }),
   );
 });
+
+test(
+  "a daemon that dies when a shim has forgotten a container, and before the end is on record, loses nothing",
+  leaklessAcross(served, async () => {
+    const pod = await openPod(daemon, bare());
+    const id = await runIn(pod, script("while [ ! -e /go ]; do sleep 0.05; done; exit 7"));
+    const go = `/proc/${await pidOf(daemon, id)}/root/go`;
+    await daemon.kill9();
+    // Its records are on disk as of now, and will be again: that the end was recorded is undone.
+    const names = ["davit.db", "davit.db-wal"].map((name) => path.join(daemon.paths.root, name));
+    const records = names.map((name) => (existsSync(name) ? readFileSync(name) : undefined));
+    await launchDaemon(daemon);
+    writeFileSync(go, "");
+    const known = await exited(daemon, id);
+    assert.deepEqual([known.exitCode, known.reason], [7, "Error"]);
+    await daemon.kill9();
+    for (const [at, name] of names.entries()) {
+      const bytes = records[at];
+      if (bytes === undefined) rmSync(name, { force: true });
+      else writeFileSync(name, bytes);
+    }
+    await launchDaemon(daemon);
+    assert.deepEqual(await exited(daemon, id), known);
+    await closePod(pod);
+  }),
+);
 
 describe("a shim that hangs", () => {
   test(

@@ -70,7 +70,10 @@ function parseProcess(value: unknown): ProcessIdentity | undefined {
   return /^\d+$/.test(startTime) ? { pid, startTime } : undefined;
 }
 
-async function readFields(path: string): Promise<Readonly<Record<string, unknown>> | undefined> {
+/** What a file of this kind says; undefined where it is not there, or only half of it. */
+export async function readFields(
+  path: string,
+): Promise<Readonly<Record<string, unknown>> | undefined> {
   let text: string;
   try {
     text = await readFile(path, "utf8");

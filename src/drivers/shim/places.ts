@@ -5,6 +5,7 @@ import { RuntimeError } from "../../base/errors.ts";
 /** A file in the bundle of a container. */
 export type TaskFile =
   | "config.json"
+  | "exit.json"
   | "facts.json"
   | "options.pb"
   | "started"
@@ -48,8 +49,8 @@ export class Places {
 
   /**
    * A file of a container's bundle: `facts.json` is what a later daemon must know, `started` when its
-   * command was told to run, in nanoseconds since 1970, written before that; `stdin`, `stdout` and
-   * `stderr` are fifos.
+   * command was told to run, in nanoseconds since 1970, written before that; `exit.json` is how it ended,
+   * written before the shim forgets that; `stdin`, `stdout` and `stderr` are fifos.
    */
   taskFile(id: string, name: TaskFile): string {
     return join(this.task(id), name);

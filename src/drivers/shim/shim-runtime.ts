@@ -42,6 +42,7 @@ import {
 } from "./shim-answers.ts";
 import { refuseHostProcesses } from "./host-processes.ts";
 import { ShimEvents } from "./events.ts";
+import { notedExit, noteExit } from "./exit-note.ts";
 import { readTaskFacts, type TaskFacts } from "./facts.ts";
 import { taskOptions, writeBundle } from "./task-bundle.ts";
 import { endLostCommands, findLostCommands } from "./lost-commands.ts";
@@ -224,15 +225,15 @@ export class ShimRuntime implements ContainerRuntime {
     const [startedAt, pidText] = /^(\d+) (\d+)$/.exec(mark ?? "")?.slice(1) ?? [];
     if (facts !== undefined && startedAt !== undefined && pidText !== undefined) {
       const shim = await this.#shims.find(facts.sandboxId);
-      const ran = shim !== undefined && (await hasRun(shim, id));
-      if (ran) {
+      const noted = await notedExit(this.#places.taskFile(id, "exit.json"), this.#deps.log);
+      if (noted !== undefined || (shim !== undefined && (await hasRun(shim, id)))) {
         const startedAtNs = BigInt(startedAt);
         const process = openProcess(Number(pidText));
         const io = await this.#openIo(id, facts);
         this.#endLostCommands(id, facts);
         this.#keep(id, { facts, io, process, shim, startedAtNs });
         const identity = identityOf(process, Number(pidText));
-        return { process: identity, monitor: shim.process, startedAtNs };
+        return { process: identity, monitor: shim?.process, startedAtNs };
       }
     }
     await this.remove(id);
@@ -371,10 +372,16 @@ export class ShimRuntime implements ContainerRuntime {
         ...{ id, sandboxId, clock, log, shims: this.#shims, signal: this.#over.signal },
         endWithoutShim: () => this.#remains.endWithoutShim(id, facts),
       });
-      const oomKilled = await this.#ranOutOfMemory(id, facts);
+      const note = this.#places.taskFile(id, "exit.json");
+      const exit = (await notedExit(note, log)) ?? {
+        exitCode: end.exitCode,
+        unknown: end.unknown,
+        finishedAtNs: end.finishedAtNs < startedAtNs ? startedAtNs : end.finishedAtNs,
+        oomKilled: await this.#ranOutOfMemory(id, facts),
+      };
+      await noteExit(note, exit, log);
       await this.#clear(id, kept, end, log);
-      const finishedAtNs = end.finishedAtNs < startedAtNs ? startedAtNs : end.finishedAtNs;
-      return { exitCode: end.exitCode, unknown: end.unknown, finishedAtNs, oomKilled };
+      return exit;
     } catch (error) {
       // The daemon's end: nobody waits any more, and the next one finds out.
       if (this.#over.signal.aborted) return new Promise<never>(() => undefined);
