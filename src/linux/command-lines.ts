@@ -5,6 +5,8 @@ import { processStartTime } from "./process-ref.ts";
 
 // They lie in the process's memory, whose lock a process that hangs in the kernel may hold.
 const readMs = 1_000;
+/** Reads under way: one that hangs keeps a thread of the pool, and must not have another at each look. */
+const reads = new Map<string, Promise<string>>();
 
 /** A process that was found by its command line. */
 export interface FoundProcess {
@@ -66,12 +68,23 @@ async function allPids(): Promise<readonly number[]> {
 async function wordsOf(pid: number, file: "cmdline" | "environ"): Promise<readonly string[]> {
   const timer = new AbortController();
   const late = delay(readMs, "", { signal: timer.signal, ref: false }).catch(() => "");
-  const read = readFile(`/proc/${pid}/${file}`, "latin1").catch(() => "");
   try {
-    return (await Promise.race([read, late])).split("\0");
+    return (await Promise.race([readOnce(`/proc/${pid}/${file}`), late])).split("\0");
   } finally {
     timer.abort();
   }
+}
+
+/** "" for a process that is gone. */
+function readOnce(path: string): Promise<string> {
+  let read = reads.get(path);
+  if (read === undefined) {
+    read = readFile(path, "latin1")
+      .catch(() => "")
+      .finally(() => reads.delete(path));
+    reads.set(path, read);
+  }
+  return read;
 }
 
 /** What the process has for its root folder, whatever its mount namespace (proc_pid_root(5)). */
