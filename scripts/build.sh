@@ -32,10 +32,10 @@ sed -i "1s/$id/$digest/" dist/davit.new.cjs
 bundle src/cli/start-serve.ts dist/serve.new.cjs "--banner:js=$here"
 # It starts once for each layer, and is a few files of src/.
 bundle src/unpack/program.ts dist/davit-unpack.new.cjs "--banner:js=$here"
+# The addon first: the old files go on with a new one, and one that cannot be built leaves all as it was.
+sh scripts/build-native.sh
 # By rename, so that a daemon that starts meanwhile reads the old file or the new one.
+mv -f dist/davit-unpack.new.cjs dist/davit-unpack.cjs
 mv -f dist/davit.new.cjs.map dist/davit.cjs.map
 mv -f dist/davit.new.cjs dist/davit.cjs
 mv -f dist/serve.new.cjs dist/serve.cjs
-mv -f dist/davit-unpack.new.cjs dist/davit-unpack.cjs
-
-sh scripts/build-native.sh

@@ -1,4 +1,5 @@
 import type { Socket } from "node:net";
+import { existsSync } from "node:fs";
 import process from "node:process";
 import { fileURLToPath } from "node:url";
 import { type Digest, isDigest } from "../../base/digest.ts";
@@ -44,11 +45,20 @@ const NODE_OPTIONS = [
   "--max-semi-space-size=1",
 ];
 
-/** The program as this one runs: its bundle beside ours, which is read in a moment, or its source. */
+/**
+ * The program as this one runs: its bundle beside ours, which is read in a moment, or its source.
+ * `failed-precondition` where it is missing.
+ */
 export function defaultUnpackerCommand(): UnpackerCommand {
   const fromSource = import.meta.url.endsWith("/src/drivers/overlay/unpacker.ts");
   const file = fromSource ? "../../unpack/program.ts" : "./davit-unpack.cjs";
   const program = fileURLToPath(new URL(file, import.meta.url));
+  if (!existsSync(program)) {
+    throw new RuntimeError(
+      "failed-precondition",
+      `find the unpacker of images: "${program}" is missing; run "npm run build"`,
+    );
+  }
   return { file: process.execPath, args: [...NODE_OPTIONS, program] };
 }
 
@@ -86,7 +96,7 @@ export async function unpackBlob(options: UnpackOptions): Promise<Unpacked> {
   }
   const said = parseReport(await report);
   if (said === undefined) {
-    const [how, words] = [describeExit(await child.exited), (await complaint).trim().slice(-500)];
+    const [how, words] = [describeExit(await child.exited), (await complaint).trim().slice(0, 500)];
     throw failed(layer, "internal", `unpacker ended with ${how} and no report: ${words}`);
   }
   return checkDigests(said, layer);
