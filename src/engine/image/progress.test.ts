@@ -27,12 +27,15 @@ test("PullProgress shows each layer of the pulls under way, and shared ones in a
     ["b", "waiting 0"],
   ]);
 
+  const first4 = new Uint8Array(4);
   async function* chunks(): AsyncGenerator<Uint8Array> {
-    yield new Uint8Array(4);
+    yield first4;
     yield new Uint8Array(6);
   }
   const counted = progress.count(digest("2"), chunks());
   await counted.next();
+  structuredClone(first4.buffer, { transfer: [first4.buffer] });
+  assert.equal(first4.length, 0, "its memory is freed");
   await counted.next();
   assert.deepEqual(states(), [
     ["a", "done 10", "fetching 4", "waiting 0"],

@@ -46,8 +46,10 @@ export class PullProgress {
     this.#fetched.set(diffId, bytes);
     try {
       for await (const chunk of chunks) {
+        // Whoever takes the chunk may have freed it when it comes back here.
+        const { length } = chunk;
         yield chunk;
-        bytes += chunk.length;
+        bytes += length;
         this.#fetched.set(diffId, bytes);
       }
     } finally {
