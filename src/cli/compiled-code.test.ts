@@ -1,5 +1,15 @@
 import assert from "node:assert/strict";
-import { mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
+import {
+  chmodSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  statSync,
+  symlinkSync,
+  writeFileSync,
+} from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, beforeEach, test } from "node:test";
@@ -52,6 +62,20 @@ test("damaged code is not used, and made anew", async () => {
     assert.equal(await start(), true);
     assert.equal(await start(), false);
   }
+});
+
+test("code that others could have written is not used", async () => {
+  await start();
+  const path = join(kept, "serve-0123456789abcdef");
+  for (const mode of [0o620, 0o602]) {
+    chmodSync(path, mode);
+    assert.equal(await start(), true);
+  }
+  assert.equal(await start(), false);
+  const other = join(folder, "other-code");
+  renameSync(path, other);
+  symlinkSync(other, path);
+  assert.equal(await start(), true);
 });
 
 test("the code of another program is not used, and goes with the next that is kept", async () => {

@@ -1,5 +1,5 @@
 import { hash } from "node:crypto";
-import { readFileSync } from "node:fs";
+import { closeSync, constants, fstatSync, openSync, readFileSync } from "node:fs";
 import { mkdir, readdir, rename, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { Script } from "node:vm";
@@ -55,20 +55,29 @@ function nameOf(id: string): string {
   return `serve-${id}`;
 }
 
-/** V8 does not look at what it is given: damaged code would end the process. */
+/**
+ * V8 does not look at what it is given: damaged code would end the process, and it does whatever its writer
+ * wants. So it has a digest, and a file that others could have written is as if it were not there.
+ */
 function readKept(path: string): Uint8Array | undefined {
+  let fd: number | undefined;
   try {
-    const bytes = readFileSync(path);
+    fd = openSync(path, constants.O_RDONLY | constants.O_NOFOLLOW);
+    const { uid, mode } = fstatSync(fd);
+    if (uid !== process.geteuid?.() || (mode & 0o022) !== 0) return undefined;
+    const bytes = readFileSync(fd);
     const data = bytes.subarray(digestBytes);
     return bytes.subarray(0, digestBytes).equals(hash("sha256", data, "buffer")) ? data : undefined;
   } catch {
     return undefined;
+  } finally {
+    if (fd !== undefined) closeSync(fd);
   }
 }
 
 /** By rename, without a sync: what a power cut leaves of it has another digest. */
 async function write(folder: string, path: string, data: Uint8Array): Promise<void> {
-  await mkdir(folder, { recursive: true });
+  await mkdir(folder, { recursive: true, mode: 0o700 });
   const unfinished = `${path}.${process.pid}`;
   try {
     await writeFile(unfinished, Buffer.concat([hash("sha256", data, "buffer"), data]), {
