@@ -98,7 +98,10 @@ export async function build(config: Config, options: BuildOptions): Promise<Buil
   const selinux = config.runtime.selinux ? Selinux.open() : undefined;
   const namespaces = undo.use(new NamespaceWatch());
   const store = new SandboxStore(records);
-  const isAlone = (sandbox: Sandbox): boolean => isAloneInCgroup(sandbox, store.all());
+  // Of those whose records cannot be read nobody knows the cgroup.
+  const isAlone = (sandbox: Sandbox): boolean =>
+    isAloneInCgroup(sandbox, store.all()) &&
+    !records.setAside().some(({ kind }) => kind === "sandbox");
   const parts = { state: config.state, cgroups: layout, namespaces, isAlone, clock, log };
   const networks = undo.use(await Networks.open(config, { bootId, log }));
   const withShims = mayHaveShims(config, database);

@@ -24,24 +24,31 @@ export async function endRemains(
     readonly isAlone: (sandbox: Sandbox) => boolean;
   },
 ): Promise<void> {
-  const { id, cgroup } = sandbox;
+  const { id } = sandbox;
   const left = await killRemains(id);
+  // Whatever hangs, the rest is ended.
+  await endCgroups(sandbox, deps);
   if (left.length > 0) {
     throw new RuntimeError(
       "deadline-exceeded",
       `end sandbox "${id}": process ${left.join(", ")} of its shim does not die; it ends when the device or file system that it waits for answers`,
     );
   }
+}
+
+async function endCgroups(sandbox: Sandbox, deps: Parameters<typeof endRemains>[1]): Promise<void> {
+  const { id, cgroup } = sandbox;
   if (cgroup === undefined) return;
   const { parent } = cgroup;
   const names = (await cgroupsIn(deps.cgroups, parent)).filter((name) => name.includes(id));
   for (const path of names.map((name) => `${parent}/${name}`)) {
-    await killInEveryHierarchy(deps.cgroups, path, killMs);
+    await killInEveryHierarchy(deps.cgroups, path, { timeoutMs: killMs });
     await removeCgroup(deps.cgroups, path);
   }
-  if (isOwn(sandbox) && deps.isAlone(sandbox)) {
-    await killInEveryHierarchy(deps.cgroups, parent, killMs);
-  }
+  if (!isOwn(sandbox)) return;
+  // The pod's next sandbox may come into it meanwhile.
+  const mayGoOn = (): boolean => deps.isAlone(sandbox);
+  await killInEveryHierarchy(deps.cgroups, parent, { timeoutMs: killMs, mayGoOn });
 }
 
 /**

@@ -228,11 +228,13 @@ export class ShimRuntime implements ContainerRuntime {
       const noted = await notedExit(this.#places.taskFile(id, "exit.json"), this.#deps.log);
       if (noted !== undefined || (shim !== undefined && (await hasRun(shim, id)))) {
         const startedAtNs = BigInt(startedAt);
-        const process = openProcess(Number(pidText));
+        const pid = Number(pidText);
+        // Whatever has the pid of one that has ended is another process.
+        const process = noted === undefined ? openProcess(pid) : undefined;
         const io = await this.#openIo(id, facts);
         this.#endLostCommands(id, facts);
         this.#keep(id, { facts, io, process, shim, startedAtNs });
-        const identity = identityOf(process, Number(pidText));
+        const identity = noted === undefined ? identityOf(process, pid) : { pid, startTime: "0" };
         return { process: identity, monitor: shim?.process, startedAtNs };
       }
     }

@@ -19,6 +19,8 @@ export interface KillCgroupOptions {
   readonly signal?: number;
   /** How long SIGKILL may take until the cgroup is empty; 10 s if not given. */
   readonly timeoutMs?: number;
+  /** Asked before each round of SIGKILL; false ends it, whatever is left. */
+  readonly mayGoOn?: () => boolean;
 }
 
 /** The cgroup.procs file of a cgroup in each hierarchy: what `SpawnOptions.cgroupProcsPaths` takes. */
@@ -55,7 +57,7 @@ export async function killCgroup(
   const deadline = performance.now() + timeoutMs;
   for (let waitMs = 1; ; waitMs = Math.min(waitMs * 2, 50)) {
     const pids = await procsOfTree(dir);
-    if (pids.length === 0) return;
+    if (pids.length === 0 || options.mayGoOn?.() === false) return;
     // Not before it has been tried: listing them alone may last that long on a machine under load.
     if (waitMs > 1 && performance.now() > deadline) {
       throw await stillThere(path, pids, timeoutMs);
@@ -72,15 +74,16 @@ export async function killCgroup(
 export async function killInEveryHierarchy(
   layout: CgroupLayout,
   path: string,
-  timeoutMs: number,
+  options: { readonly timeoutMs: number; readonly mayGoOn?: () => boolean },
 ): Promise<void> {
-  await killCgroup(layout, path, { timeoutMs });
+  await killCgroup(layout, path, options);
   if (layout.version === "v2") return;
+  const { timeoutMs, mayGoOn } = options;
   const deadline = performance.now() + timeoutMs;
   for (let waitMs = 1; ; waitMs = Math.min(waitMs * 2, 50)) {
     const found = await Promise.all(cgroupDirs(layout, path).map(procsOfTree));
     const pids = [...new Set(found.flat())];
-    if (pids.length === 0) return;
+    if (pids.length === 0 || mayGoOn?.() === false) return;
     if (waitMs > 1 && performance.now() > deadline) throw await stillThere(path, pids, timeoutMs);
     for (const pid of pids) sendSignal(pid, SIGKILL);
     await delay(waitMs);
