@@ -1,7 +1,6 @@
 /** Pause, resume and checkpoint of a shim's task API, by versions 2 and 3, and the stop of what is paused. */
 import assert from "node:assert/strict";
-import { mkdtempSync, readFileSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { readFileSync } from "node:fs";
 import path from "node:path";
 import { after, before, describe, test } from "node:test";
 import { create, toBinary } from "@bufbuild/protobuf";
@@ -11,7 +10,7 @@ import { Task } from "../../src/gen/containerd/task/v3/task_pb.ts";
 import { Status } from "../../src/gen/containerd/v1/types/task_pb.ts";
 import { TtrpcClient } from "../../src/wire/ttrpc/index.ts";
 import type { TestDaemon } from "../support/daemon.ts";
-import { removeSandboxer, writeSandboxer, writeSandboxerScript } from "../support/sandboxer.ts";
+import { removeSandboxer, makeSandboxer, writeSandboxerScript } from "../support/sandboxer.ts";
 import {
   containerStatus,
   exec,
@@ -31,15 +30,13 @@ let file = "";
 const served = (): TestDaemon => daemon;
 
 before(async () => {
-  folder = mkdtempSync(path.join(tmpdir(), "davit-sb-"));
-  file = path.join(folder, "script.json");
-  const program = path.join(folder, "sandboxer");
-  writeSandboxer(program, file);
+  const sandboxer = makeSandboxer();
+  ({ folder, file } = sandboxer);
   const runtime_type = "io.containerd.runc.v2";
   const handlers = {
     byCrun: { runtime_type, options: { BinaryName: "crun" } },
     byRunc: { runtime_type, options: { BinaryName: "runc" } },
-    bySandboxer: { controller: "shim", runtime_type: program },
+    bySandboxer: { controller: "shim", runtime_type: sandboxer.program },
   };
   node = await Node.startWithBusybox({ config: { runtime: { handlers } } });
   daemon = node.daemon;

@@ -1,8 +1,7 @@
 /** The shim controller: pods whose sandboxes a sandboxer makes, and every way in which that can fail. */
 import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
-import { existsSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { existsSync, readFileSync, rmSync } from "node:fs";
 import path from "node:path";
 import { after, before, describe, test } from "node:test";
 import { create, type DescMessage, type MessageInitShape, toBinary } from "@bufbuild/protobuf";
@@ -19,7 +18,7 @@ import {
   type SandboxerScript,
   heldEnd,
   leftBy,
-  writeSandboxer,
+  makeSandboxer,
   writeSandboxerScript,
 } from "../support/sandboxer.ts";
 import { readProcesses } from "../support/snapshot/processes.ts";
@@ -66,12 +65,10 @@ let file = "";
 const served = (): TestDaemon => daemon;
 
 before(async () => {
-  folder = mkdtempSync(path.join(tmpdir(), "davit-sb-"));
-  file = path.join(folder, "script.json");
-  const program = path.join(folder, "sandboxer");
-  writeSandboxer(program, file);
+  const sandboxer = makeSandboxer();
+  ({ folder, file } = sandboxer);
   const handlers = {
-    sandboxer: { controller: "shim", runtime_type: program },
+    sandboxer: { controller: "shim", runtime_type: sandboxer.program },
     debian: { controller: "shim", runtime_type: "io.containerd.runc.v2" },
   };
   node = await Node.startWithBusybox({ config: { runtime: { handlers } } });

@@ -3,12 +3,10 @@
  * the podsandbox controller and in pods whose sandboxes a sandboxer makes.
  */
 import { execFileSync } from "node:child_process";
-import { mkdirSync, mkdtempSync } from "node:fs";
-import { tmpdir } from "node:os";
-import path from "node:path";
+import { mkdirSync } from "node:fs";
 import { type CrashSites, type PodKind, sandboxerHandler } from "./crash.ts";
 import { containerSites } from "./crash-containers.ts";
-import { removeSandboxer, writeSandboxer } from "./sandboxer.ts";
+import { makeSandboxer, removeSandboxer } from "./sandboxer.ts";
 
 /** Where containerd's shims have their sockets. */
 const sockets = "/run/containerd";
@@ -23,9 +21,7 @@ export const shimKinds: readonly PodKind[] = [
 /** Sites whose default handler is a shim's. The file must import integration/by-shim.ts first. */
 export function shimSites(): CrashSites {
   return containerSites(() => {
-    const folder = mkdtempSync(path.join(tmpdir(), "davit-sb-"));
-    const program = path.join(folder, "sandboxer");
-    writeSandboxer(program, path.join(folder, "script.json"));
+    const { folder, program } = makeSandboxer();
     const handler = { controller: "shim", runtime_type: program };
     // A file system of this test, so that a socket that is left is ours.
     mkdirSync(sockets, { recursive: true });

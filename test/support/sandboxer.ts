@@ -8,8 +8,9 @@
  */
 import { type ChildProcess, execFileSync, spawn } from "node:child_process";
 import { createHash } from "node:crypto";
-import { existsSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
+import { existsSync, mkdtempSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { once } from "node:events";
+import { tmpdir } from "node:os";
 import path from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { create, fromBinary, toBinary } from "@bufbuild/protobuf";
@@ -53,12 +54,23 @@ export function heldEnd(file: string, method: string): string | undefined {
   return existsSync(note) ? readFileSync(note, "utf8") : undefined;
 }
 
-/** Writes a program for runtime_type that is a sandboxer with the script at `file`. */
-export function writeSandboxer(program: string, file: string): void {
+/**
+ * Makes a folder with a sandboxer: `program` is for runtime_type, `file` holds its script, which is empty.
+ * Whoever makes it removes it by removeSandboxer().
+ */
+export function makeSandboxer(): {
+  readonly folder: string;
+  readonly program: string;
+  readonly file: string;
+} {
+  const folder = mkdtempSync(path.join(tmpdir(), "davit-sb-"));
+  const program = path.join(folder, "sandboxer");
+  const file = path.join(folder, "script.json");
   writeSandboxerScript(file, {});
   const self = path.join(import.meta.dirname, "sandboxer.ts");
   const text = `#!/bin/sh\nexec "${process.execPath}" "${self}" "${file}" "$@"\n`;
   writeFileSync(program, text, { mode: 0o755 });
+  return { folder, program, file };
 }
 
 /** Where a sandboxer keeps the pid of the runc shim, in its bundle. */
