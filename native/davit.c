@@ -170,17 +170,23 @@ static void execute_job(napi_env env, void *data) {
 static void free_job(struct job *job) {
   free_strings(job->strings, job->string_count);
   free_strings(job->texts, job->text_count);
+  free(job->text_sizes);
   free(job->numbers);
   free(job);
 }
 
-/* One byte a character: what the kernel writes is ASCII, but for names which programs chose. */
+/*
+ * One byte a character, as what the kernel writes is ASCII but for names which programs chose. With sizes:
+ * UTF-8, and U+FFFD for what is none.
+ */
 static napi_value job_texts(napi_env env, const struct job *job) {
   napi_value result, value;
   napi_create_array_with_length(env, job->text_count, &result);
   for (size_t i = 0; i < job->text_count; i++) {
     if (job->texts[i] == NULL) {
       napi_get_null(env, &value);
+    } else if (job->text_sizes != NULL) {
+      napi_create_string_utf8(env, job->texts[i], job->text_sizes[i], &value);
     } else {
       napi_create_string_latin1(env, job->texts[i], NAPI_AUTO_LENGTH, &value);
     }

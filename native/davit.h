@@ -52,6 +52,7 @@ struct job {
   size_t result_count; /* 0: the promise gives undefined */
   char **texts;        /* an array of strings to give instead, malloced each; NULL gives null */
   size_t text_count;
+  size_t *text_sizes; /* where they are UTF-8 and may hold NUL bytes; else one byte a character */
   struct fault fault;
 };
 

@@ -289,8 +289,96 @@ static void copy_in_root(struct job *job) {
   close(from);
 }
 
+/*
+ * Looks before it opens: a device is not touched by an image that has one in a file's place, and a fifo
+ * waits for nobody. The second opening is of what was looked at, whatever the path leads to by then. -1
+ * with the reason of the refusal in `why`, or with errno and none.
+ */
+static int open_file_in_root(const char *root, const char *path, int64_t most, char **why) {
+  struct stat info;
+  char self[32];
+  int found = open_in_root(root, path, O_PATH), fd = -1;
+  if (found < 0) return -1;
+  if (fstat(found, &info) == 0) {
+    if (!S_ISREG(info.st_mode)) {
+      *why = strdup("it is not a file");
+    } else if (info.st_size > most) {
+      if (asprintf(why, "it has %lld bytes, at most %lld are read", (long long)info.st_size,
+                   (long long)most) < 0) {
+        *why = NULL;
+      }
+    } else {
+      snprintf(self, sizeof self, "/proc/self/fd/%d", found);
+      fd = open(self, O_RDONLY | O_NONBLOCK | O_CLOEXEC | O_NOCTTY);
+    }
+  }
+  int err = errno;
+  close(found);
+  errno = err;
+  return fd;
+}
+
+/* All that a file says, in memory to be freed; NULL with errno. */
+static char *read_all(int fd, int64_t most, size_t *length) {
+  size_t size = 4096;
+  char *text = malloc(size);
+  *length = 0;
+  while (text != NULL) {
+    ssize_t count = read(fd, text + *length, size - *length);
+    if (count < 0 && errno == EINTR) continue;
+    if (count == 0) return text;
+    if (count > 0) *length += (size_t)count;
+    if (count < 0 || *length > (size_t)most) {
+      if (count > 0) errno = EFBIG; /* it grew since it was looked at */
+      break;
+    }
+    if (*length < size) continue;
+    char *bigger = realloc(text, size *= 4);
+    if (bigger == NULL) break;
+    text = bigger;
+  }
+  free(text);
+  return NULL;
+}
+
+/*
+ * strings: root, then paths in it; numbers: how many bytes of each are read at most. Texts, two for each
+ * path: what the file says, and why it is not read although something is there. Both are NULL when nothing
+ * is there, and for those after the first that is refused.
+ */
+static void read_in_root(struct job *job) {
+  const char *root = job->strings[0];
+  size_t count = job->string_count - 1;
+  int64_t most = job->numbers[0];
+  job->texts = calloc(2 * count + 1, sizeof *job->texts);
+  job->text_sizes = calloc(2 * count + 1, sizeof *job->text_sizes);
+  if (job->texts == NULL || job->text_sizes == NULL || root == NULL) {
+    fault_set_errno(&job->fault, root == NULL ? EINVAL : ENOMEM, "read files in", root);
+    return;
+  }
+  job->text_count = 2 * count;
+  for (size_t i = 0; i < count; i++) {
+    const char *path = job->strings[i + 1];
+    char **text = &job->texts[2 * i], **why = text + 1;
+    if (path == NULL) continue;
+    int fd = open_file_in_root(root, path, most, why);
+    if (fd >= 0) {
+      *text = read_all(fd, most, &job->text_sizes[2 * i]);
+      if (*text == NULL) fault_set(&job->fault, "read", path);
+      close(fd);
+    } else if (*why != NULL) {
+      job->text_sizes[2 * i + 1] = strlen(*why);
+      return;
+    } else if (errno != ENOENT && errno != ENOTDIR && errno != ELOOP) {
+      fault_set(&job->fault, "open", path);
+    }
+    if (job->fault.err != 0) return;
+  }
+}
+
 const struct job_kind in_root_jobs[] = {
     {"bindInRoot", 3, 0, bind_in_root, false},
     {"copyInRoot", 3, 0, copy_in_root, false},
+    {"readInRoot", 1, 1, read_in_root, false},
     {NULL, 0, 0, NULL, false},
 };

@@ -20,10 +20,12 @@ import {
 import { tmpdir } from "node:os";
 import { basename, dirname, join } from "node:path";
 import { after, beforeEach, describe, test } from "node:test";
+import { isKind, RuntimeError } from "../base/errors.ts";
 import { setXattr } from "./entries.ts";
-import { bindInRoot, copyInRoot } from "./in-root.ts";
+import { bindInRoot, copyInRoot, readFilesInRoot } from "./in-root.ts";
 import { listMounts, unmount } from "./mounts.ts";
 import { errnoCode } from "./system-error.ts";
+import { openFds } from "./testing/leaks.ts";
 
 const dir = mkdtempSync(join(tmpdir(), "davit-in-root-"));
 after(() => rmSync(dir, { recursive: true }));
@@ -47,6 +49,99 @@ beforeEach(() => {
 });
 
 const failsWith = (code: string) => (error: unknown) => errnoCode(error) === code;
+
+describe("readFilesInRoot()", () => {
+  const read = async (path: string, maxBytes = 100): Promise<string | undefined> =>
+    (await readFilesInRoot(root, [path], maxBytes))[0];
+
+  test("reads several files, whatever links lead out of the root", async () => {
+    symlinkSync("../../../../../secret", join(root, "data/secret"));
+    writeFileSync(join(root, "secret"), "the root's own");
+    mkdirSync(join(root, "etc"));
+    symlinkSync("/absolute/sub/upwards/file", join(root, "etc/passwd"));
+    const paths = ["/data/file", "etc/passwd", "/data/secret", "/../../secret"];
+    assert.deepEqual(await readFilesInRoot(root, paths, 100), [
+      "inside",
+      "inside",
+      "the root's own",
+      "the root's own",
+    ]);
+    assert.deepEqual(await readFilesInRoot(root, [], 100), []);
+  });
+
+  for (const path of [
+    "/nothing",
+    "/nothing/file",
+    "/data/file/below",
+    "/loop",
+    "/outside/secret",
+  ]) {
+    test(`finds nothing at ${path}, and goes on`, async () => {
+      assert.deepEqual(await readFilesInRoot(root, [path, "/data/file"], 100), [
+        undefined,
+        "inside",
+      ]);
+    });
+  }
+
+  test("follows 40 links, as the kernel does, and no more", async () => {
+    symlinkSync("/data/file", join(root, "link-1"));
+    for (let number = 2; number <= 41; number++) {
+      symlinkSync(`link-${String(number - 1)}`, join(root, `link-${String(number)}`));
+    }
+    assert.equal(await read("/link-40"), "inside");
+    assert.equal(await read("/link-41"), undefined);
+  });
+
+  test("finds nothing in a root that is not there", async () => {
+    assert.deepEqual(await readFilesInRoot(join(root, "gone"), ["/data/file"], 100), [undefined]);
+  });
+
+  test("gives what readFile() gives for bytes that are no UTF-8, NUL, and large files", async () => {
+    const bytes = Buffer.from(
+      "\xef\xbb\xbfa\0\xc3\xa4\xc3\xf0\x9f\x98b\xff\xed\xa0\x80\n\xe2\x82",
+      "latin1",
+    );
+    writeFileSync(join(root, "bytes"), bytes);
+    assert.equal(await read("/bytes"), bytes.toString("utf8"));
+    const large = `${"\u00e4x".repeat(400_000)}\n`;
+    writeFileSync(join(root, "large"), large);
+    assert.equal(await read("/large", 2_000_000), large);
+    writeFileSync(join(root, "empty"), "");
+    assert.equal(await read("/empty"), "");
+  });
+
+  test("refuses what is no file without opening it, and leaves no descriptor", async () => {
+    execFileSync("mkfifo", [join(root, "fifo")]);
+    // No driver has this number: to open it would be ENXIO.
+    execFileSync("mknod", [join(root, "device"), "c", "4095", "1"]);
+    const fds = openFds().size;
+    for (const path of ["/data", "/fifo", "/device", "/absolute", "/"]) {
+      await assert.rejects(
+        readFilesInRoot(root, ["/data/file", path, "/nothing"], 100),
+        (error) =>
+          error instanceof RuntimeError &&
+          isKind(error, "invalid-argument") &&
+          error.message === `read "${path}" in "${root}": it is not a file`,
+        path,
+      );
+    }
+    assert.equal(openFds().size, fds);
+  });
+
+  test("refuses a file that is too large, with both sizes", async () => {
+    assert.equal(await read("/data/file", 6), "inside");
+    await assert.rejects(read("/data/file", 5), {
+      message: `read "/data/file" in "${root}": it has 6 bytes, at most 5 are read`,
+      kind: "invalid-argument",
+    });
+  });
+
+  test("says what else is wrong", async () => {
+    symlinkSync("x".repeat(300), join(root, "long"));
+    await assert.rejects(read("/long"), failsWith("ENAMETOOLONG"));
+  });
+});
 
 describe("bindInRoot()", () => {
   for (const path of ["data", "absolute", "data/sub/upwards", "/data/", "../../data"]) {

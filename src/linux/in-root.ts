@@ -1,48 +1,27 @@
-import type { Stats } from "node:fs";
-import { lstat, open, readlink } from "node:fs/promises";
-import { constants } from "node:fs";
-import { join } from "node:path";
 import { RuntimeError } from "../base/errors.ts";
-import { nativeCount, nativeJob } from "./native.ts";
-import { errnoCode, systemError } from "./system-error.ts";
-
-// Linux: MAXSYMLINKS, path_resolution(7).
-const maxLinks = 40;
+import { nativeCount, nativeJob, nativeTexts } from "./native.ts";
 
 /**
- * Reads a text file of a root file system, with symbolic links followed as a process inside would:
- * they never lead out of it. Undefined when there is no such file.
+ * Reads text files of a root file system in one job on a thread of the pool, with symbolic links followed
+ * by the kernel as a process inside would: they never lead out of it. Undefined for a path that leads to
+ * nothing, as one that loops does. What is no UTF-8 becomes U+FFFD.
  *
- * For roots that nothing runs in yet: between the walk and the opening nobody may change them.
- * `invalid-argument` for something else than a file, and for one larger than `maxBytes`.
+ * `invalid-argument`, of the first in the order of `paths`, for something else than a file, which is not
+ * even opened, and for one larger than `maxBytes`.
  */
-export async function readFileInRoot(
+export async function readFilesInRoot<const Paths extends readonly string[]>(
   root: string,
-  path: string,
+  paths: Paths,
   maxBytes: number,
-): Promise<string | undefined> {
-  const found = await resolveInRoot(root, path);
-  if (found === undefined) return undefined;
-  if (!found.stats.isFile()) {
-    throw new RuntimeError("invalid-argument", `read "${path}" in "${root}": it is not a file`);
-  }
-  // Not a fifo, so that the open cannot hang; not a link, so that it cannot lead elsewhere.
-  const file = await open(
-    found.path,
-    constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK,
-  );
-  try {
-    const { size } = await file.stat();
-    if (size > maxBytes) {
-      throw new RuntimeError(
-        "invalid-argument",
-        `read "${path}" in "${root}": it has ${String(size)} bytes, at most ${String(maxBytes)} are read`,
-      );
+): Promise<{ readonly [index in keyof Paths]: string | undefined }> {
+  const texts = await nativeTexts("readInRoot", [root, ...paths], [maxBytes]);
+  return paths.map((path, index) => {
+    const why = texts[2 * index + 1];
+    if (typeof why === "string") {
+      throw new RuntimeError("invalid-argument", `read "${path}" in "${root}": ${why}`);
     }
-    return await file.readFile("utf8");
-  } finally {
-    await file.close();
-  }
+    return texts[2 * index] ?? undefined;
+  }) as { readonly [index in keyof Paths]: string | undefined };
 }
 
 /**
@@ -64,44 +43,4 @@ export async function bindInRoot(root: string, path: string, target: string): Pr
 export async function copyInRoot(root: string, path: string, target: string): Promise<boolean> {
   const [copied] = await nativeCount("copyInRoot", [root, path, target]);
   return copied === 1;
-}
-
-/** Where `path` leads inside `root`; undefined when it leads nowhere. */
-async function resolveInRoot(
-  root: string,
-  path: string,
-): Promise<{ readonly path: string; readonly stats: Stats } | undefined> {
-  const left = path.split("/").filter((step) => step !== "" && step !== ".");
-  let walked: string[] = [];
-  let links = 0;
-  let stats: Stats | undefined;
-  for (let step = left.shift(); step !== undefined; step = left.shift()) {
-    if (step === "..") {
-      walked.pop();
-      continue;
-    }
-    const here = join(root, ...walked, step);
-    stats = await lstatOrNone(here);
-    if (stats === undefined) return undefined;
-    if (!stats.isSymbolicLink()) {
-      walked.push(step);
-      continue;
-    }
-    if (++links > maxLinks) return undefined;
-    const target = await readlink(here);
-    if (target.startsWith("/")) walked = [];
-    left.unshift(...target.split("/").filter((part) => part !== "" && part !== "."));
-  }
-  const end = join(root, ...walked);
-  stats = await lstatOrNone(end);
-  return stats === undefined ? undefined : { path: end, stats };
-}
-
-async function lstatOrNone(path: string): Promise<Stats | undefined> {
-  try {
-    return await lstat(path);
-  } catch (cause) {
-    if (errnoCode(cause) === "ENOENT" || errnoCode(cause) === "ENOTDIR") return undefined;
-    throw systemError(`look at "${path}"`, cause);
-  }
 }

@@ -71,4 +71,4 @@ export { type SysctlNamespaces, writeSysctls } from "./sysctls.ts";
 export { userNamespaceObstacle } from "./user-namespaces.ts";
 export { errnoCode, SystemError, systemError } from "./system-error.ts";
 export { diskUsage, relabel, removeTree, syncFileSystem, type TreeUsage } from "./trees.ts";
-export { bindInRoot, copyInRoot, readFileInRoot } from "./in-root.ts";
+export { bindInRoot, copyInRoot, readFilesInRoot } from "./in-root.ts";

@@ -134,6 +134,8 @@ interface Native {
   readonly bindInRoot: NativeJob;
   /** pool. [root, path in it, empty target]: [1, or 0 when nothing is there]. ENOTDIR: no folder. */
   readonly copyInRoot: NativeCount;
+  /** pool. [root, path in it, ...], [bytes at most]: [text or null, why it is refused or null, ...]. Both null: no file is there. */
+  readonly readInRoot: NativeTexts;
   /** pool. [path], [entries at most]: [1 when there is more]. EPERM: an immutable file; EXDEV, EBUSY: a mount in it. */
   readonly removeTree: NativeCount;
   /** pool. [path, SELinux label]: what is in it before it itself. EINVAL: not in the policy; EROFS. EOPNOTSUPP of the path: done. */
@@ -251,11 +253,12 @@ export async function nativeCount(
 
 /** The same, for the jobs that answer with texts. */
 export async function nativeTexts(
-  name: "readFiles" | "readFilesInNamespace",
+  name: "readFiles" | "readFilesInNamespace" | "readInRoot",
   strings: readonly (string | null)[],
+  numbers: readonly number[] = [],
 ): Promise<readonly (string | null)[]> {
   try {
-    return await native()[name](strings, []);
+    return await native()[name](strings, numbers);
   } catch (cause) {
     throw nativeError(cause);
   }

@@ -1,9 +1,10 @@
 import { RuntimeError } from "../../base/errors.ts";
 import type { ContainerUser, RootFiles } from "../../core/container/index.ts";
-import { readFileInRoot } from "../../linux/index.ts";
+import { readFilesInRoot } from "../../linux/index.ts";
 
 // Images with ten thousands of users have been seen; this is far beyond them.
 const maxFileBytes = 16 * 1024 * 1024;
+const userFiles = ["/etc/passwd", "/etc/group"] as const;
 const maxId = 2n ** 32n - 2n;
 
 /** An entry of passwd(5). */
@@ -23,9 +24,8 @@ interface GroupEntry {
 /** Users as a root's own passwd and group files have them. */
 export const rootUsers: RootFiles = {
   resolveUser: async (rootfs, wanted) => {
-    const passwd = parsePasswd((await readFileInRoot(rootfs, "/etc/passwd", maxFileBytes)) ?? "");
-    const groups = parseGroups((await readFileInRoot(rootfs, "/etc/group", maxFileBytes)) ?? "");
-    return resolveUser(wanted, passwd, groups);
+    const [passwd = "", group = ""] = await readFilesInRoot(rootfs, userFiles, maxFileBytes);
+    return resolveUser(wanted, parsePasswd(passwd), parseGroups(group));
   },
 };
 
