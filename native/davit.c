@@ -314,7 +314,8 @@ NAPI_MODULE_INIT() {
       add_function(env, exports, "lockFile", lock_file) != napi_ok ||
       memory_init(env, exports) != napi_ok || notify_init(env, exports) != napi_ok ||
       programs_init(env, exports) != napi_ok || sockets_init(env, exports) != napi_ok ||
-      spawn_init(env, exports) != napi_ok || watch_init(env, exports) != napi_ok) {
+      schedule_init(env, exports) != napi_ok || spawn_init(env, exports) != napi_ok ||
+      watch_init(env, exports) != napi_ok) {
     napi_throw_error(env, NULL, "davit.node: cannot register its functions");
   }
   return exports;

@@ -93,6 +93,7 @@ napi_status spawn_init(napi_env env, napi_value exports);
 napi_status watch_init(napi_env env, napi_value exports);
 napi_status files_init(napi_env env, napi_value exports);
 napi_status memory_init(napi_env env, napi_value exports);
+napi_status schedule_init(napi_env env, napi_value exports);
 napi_status notify_init(napi_env env, napi_value exports);
 napi_status programs_init(napi_env env, napi_value exports);
 napi_status sockets_init(napi_env env, napi_value exports);

@@ -60,6 +60,7 @@ export {
 } from "./namespaces.ts";
 export { holderPath, waiterPath } from "./native.ts";
 export { notifyService } from "./notify.ts";
+export { preferEventLoop } from "./schedule.ts";
 export { sealedProgram } from "./sealed-program.ts";
 export { ConsoleSocket, connectLoopback, connectPackets } from "./sockets.ts";
 export { mountOverlay, type OverlayOptions } from "./overlay.ts";

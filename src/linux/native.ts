@@ -100,6 +100,8 @@ interface Native {
   lockFile(path: string): number;
   /** main, 1 to 3 ms. Never fails. */
   releaseMemory(): void;
+  /** main. The calling thread, not its children. False: it may not, or somebody has chosen its scheduling. */
+  preferThread(nice: number, sliceNs: number): boolean;
   /** main, never waits. A path, or "@" and an abstract name. ENOENT, ECONNREFUSED: nobody listens; EAGAIN: its queue is full. */
   notifyService(socket: string, text: string): void;
   /** main, 0.3 ms for 600 KB. [path, limit]. -1: no ELF program, or larger than the limit. */

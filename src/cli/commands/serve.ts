@@ -2,7 +2,7 @@ import { constants } from "node:os";
 import process from "node:process";
 import { RuntimeError } from "../../base/errors.ts";
 import { loadConfig } from "../../config/load.ts";
-import { exitNow } from "../../linux/index.ts";
+import { exitNow, preferEventLoop } from "../../linux/index.ts";
 import type { Command } from "../command-line/command.ts";
 import { exitCode } from "../command-line/exit-code.ts";
 import { DEFAULT_CONFIG_FILE, findConfigFile } from "./config-file.ts";
@@ -42,6 +42,7 @@ export const serve: Command = {
     // Folders on the way to a container's root are open to the users of its user namespace; a stricter
     // mask, as hardened nodes have, would close them.
     process.umask(0o022);
+    preferEventLoop();
     // Only here, so that the other commands do not wait for the whole daemon to be read.
     const { runDaemon } = await import("../../daemon/run.ts");
     using signals = onStopSignals((signal) => exitNow(128 + constants.signals[signal]));
