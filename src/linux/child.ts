@@ -68,8 +68,9 @@ export interface Child {
 
 /**
  * Starts a process and returns when it runs: the wait is the child's way to execve, 0.1 to 0.3 ms
- * at any size of ours. Exactly the descriptors named in `options` are open in it, its signal
- * handlers and mask are the default ones.
+ * at any size of ours, and on a busy machine the child's wait for a CPU, up to 8 ms: what has an event
+ * loop to answer with uses {@link spawnChildInPool}. Exactly the descriptors named in `options` are open
+ * in it, its signal handlers and mask are the default ones.
  *
  * Throws SystemError that names the file when it cannot be executed, or the namespace or cgroup
  * that could not be entered.
@@ -87,7 +88,7 @@ export function spawnChild(options: SpawnOptions): Child {
 }
 
 /**
- * The same as spawnChild, but waits on a thread of the pool. To be used with `cgroupProcsPaths`:
+ * The same as spawnChild, but waits on a thread of the pool. Always to be used with `cgroupProcsPaths`:
  * entering a cgroup v1 hierarchy can wait 10 ms or more for the kernel, and a frozen cgroup stops
  * the child, and with it the thread that waits, until it is thawed.
  */

@@ -21,7 +21,7 @@ import {
   killSession,
   openProcess,
   removeCgroup,
-  spawnChild,
+  spawnChildInPool,
 } from "../../linux/index.ts";
 import { within } from "./container-end.ts";
 import { endTree } from "./end-tree.ts";
@@ -93,7 +93,9 @@ export async function withCommand<T>(
     await operation.enter("make-cgroup");
     if (groupDir !== undefined) await mkdir(groupDir);
     await operation.enter("start-process");
-    const command = new Command(deps, target, { specFile, pidFile, group, io }, operation);
+    const files = { specFile, pidFile, group };
+    const child = await startCommand(target, files, io);
+    const command = new Command(deps, { target, files, child }, operation);
     if (target.hostPids) void command.endBackground();
     return await use(command);
   } catch (error) {
@@ -133,6 +135,32 @@ async function removeGroup({ cgroups }: ExecDeps, group: string, dir: string): P
   }
 }
 
+interface CommandFiles {
+  readonly specFile: string;
+  readonly pidFile: string;
+  /** The command's own cgroup, on v2. */
+  readonly group: string | undefined;
+}
+
+function startCommand(target: ExecTarget, files: CommandFiles, io: CommandIo): Promise<Child> {
+  const subgroup = files.group?.slice(target.cgroupPath.length + 1);
+  const args = [
+    ...["--process", files.specFile],
+    ...(subgroup === undefined ? [] : ["--cgroup", subgroup]),
+    ...(io.consoleSocket === undefined ? [] : ["--console-socket", io.consoleSocket]),
+    target.id,
+  ];
+  const options = runtimeOptions(target.runtimeRoot, target.cgroupPath);
+  return spawnChildInPool({
+    ...execProgram(target.runtimePath, options, { pidFile: files.pidFile, args }),
+    env: runtimeEnv,
+    newSession: true,
+    stdin: io.stdin,
+    stdout: io.stdout,
+    stderr: "pipe",
+  });
+}
+
 /** A command under way. */
 export class Command {
   /** What runs it, and ends with it: see {@link execProgram}. */
@@ -146,38 +174,17 @@ export class Command {
 
   constructor(
     deps: ExecDeps,
-    target: ExecTarget,
-    files: {
-      readonly specFile: string;
-      readonly pidFile: string;
-      readonly group: string | undefined;
-      readonly io: CommandIo;
-    },
+    started: { readonly target: ExecTarget; readonly files: CommandFiles; readonly child: Child },
     operation: Operation,
   ) {
+    const { files, child } = started;
+    this.child = child;
     this.#operation = operation;
     this.#deps = deps;
-    this.#target = target;
+    this.#target = started.target;
     this.#pidFile = files.pidFile;
     this.#group = files.group;
-    const { stdin, stdout, consoleSocket } = files.io;
-    const subgroup = files.group?.slice(target.cgroupPath.length + 1);
-    const args = [
-      ...["--process", files.specFile],
-      ...(subgroup === undefined ? [] : ["--cgroup", subgroup]),
-      ...(consoleSocket === undefined ? [] : ["--console-socket", consoleSocket]),
-      target.id,
-    ];
-    const options = runtimeOptions(target.runtimeRoot, target.cgroupPath);
-    this.child = spawnChild({
-      ...execProgram(target.runtimePath, options, { pidFile: files.pidFile, args }),
-      env: runtimeEnv,
-      newSession: true,
-      stdin,
-      stdout,
-      stderr: "pipe",
-    });
-    void this.child.exited.then(() => {
+    void child.exited.then(() => {
       this.#runs = false;
     });
     // The runtime tells the command's pid when it has moved it into its cgroup.

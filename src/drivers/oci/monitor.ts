@@ -7,7 +7,12 @@ import { messageOf, RuntimeError } from "../../base/errors.ts";
 import type { Logger } from "../../base/logger.ts";
 import type { ContainerBundle } from "../../core/container/index.ts";
 import { isScope } from "../../core/sandbox/index.ts";
-import { type CgroupLayout, type Child, expectAttach, spawnChild } from "../../linux/index.ts";
+import {
+  type CgroupLayout,
+  type Child,
+  expectAttach,
+  spawnChildInPool,
+} from "../../linux/index.ts";
 import type { Places } from "./places.ts";
 import {
   parseSyncMessage,
@@ -73,7 +78,7 @@ export async function startMonitor(options: {
     ...(bundle.stdin ? ["--stdin"] : []),
     ...(bundle.stdin && !bundle.stdinOnce ? ["--leave-stdin-open"] : []),
   ];
-  const child = spawnChild({
+  const child = await spawnChildInPool({
     file: programPath(options.conmonPath),
     args,
     env: { ...runtimeEnv, ...consoleEnv(places), _OCI_SYNCPIPE: "3" },

@@ -6,7 +6,7 @@ import { type Digest, isDigest } from "../../base/digest.ts";
 import { type ErrorKind, RuntimeError } from "../../base/errors.ts";
 import { freeGiven } from "../../base/given-memory.ts";
 import type { LayerSource } from "../../core/snapshot/index.ts";
-import { type Child, type ChildExit, spawnChild } from "../../linux/index.ts";
+import { type Child, type ChildExit, spawnChildInPool } from "../../linux/index.ts";
 
 /** The program that unpacks: it gets the folder as its last argument and the blob on stdin. */
 export interface UnpackerCommand {
@@ -73,7 +73,7 @@ export function defaultUnpackerCommand(): UnpackerCommand {
 export async function unpackBlob(options: UnpackOptions): Promise<Unpacked> {
   const { command, folder, layer, signal, stallMs } = options;
   signal.throwIfAborted();
-  const child = spawnChild({
+  const child = await spawnChildInPool({
     file: command.file,
     args: [...command.args, folder],
     // Nothing of ours: NODE_EXTRA_CA_CERTS, for one, makes a thread of Node open files, and later on
