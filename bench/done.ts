@@ -67,16 +67,13 @@ const done: readonly (readonly [title: string, text: string])[] = [
   ["50 sandboxes at once", "CNI calls bounded, so that the machine is not flooded with plugins"],
   [
     "Version during",
-    "kernel work on threads of the pool; children by vfork, which does not hold the loop up by their memory",
+    "kernel work and the start of children on threads of the pool; calls that come at once begin 2 ms a turn; the loop's thread is first in the queue for a CPU",
   ],
   [
     "event-loop delay p99 in that pull",
     "decompression and files in an unpacker process; the daemon hands bytes on",
   ],
-  [
-    "event-loop delay",
-    "kernel work on threads of the pool, children by vfork, records without a sync",
-  ],
+  ["event-loop delay", "as above; records without a sync"],
   [
     "PodSandboxStatus",
     "encoded once for each value of a sandbox; no timer and no signal where memory has the answer; a call that is over leaves nothing that minor collections copy",

@@ -5,6 +5,7 @@ import type { Logger } from "../../base/logger.ts";
 import type { Call, CallEnd, Method, ServerStreamMethod } from "./call.ts";
 import { encodeStatusMessage, MessageReader, tooLarge, writeMessage } from "./codec.ts";
 import { type GrpcStatus, grpcCodeOfKind, grpcOk } from "./status.ts";
+import type { Turns } from "./turns.ts";
 
 /** What a call needs from the server it came to. */
 export interface CallHost {
@@ -12,6 +13,8 @@ export interface CallHost {
   readonly logger: Logger;
   /** Bytes of requests that are not complete yet, over all calls, and how many there may be. */
   readonly receiving: { bytes: number; readonly maxBytes: number };
+  /** When a call whose request is complete may begin. */
+  readonly turns: Turns;
   readonly toStatus: (error: unknown) => GrpcStatus;
   readonly onCall: ((call: Call) => ((end: CallEnd) => void) | undefined) | undefined;
 }
@@ -166,8 +169,11 @@ export class ServerCall implements Call {
       return;
     }
     this.#request = undefined;
-    const running = this.#run(request);
-    running.catch((error: unknown) => this.#fail(error));
+    this.#host.turns.begin(() => {
+      // It may have been given up while it waited for its turn.
+      if (this.#ended) return;
+      this.#run(request).catch((error: unknown) => this.#fail(error));
+    });
   }
 
   async #run(request: Uint8Array): Promise<void> {
