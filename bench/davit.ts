@@ -54,6 +54,8 @@ export async function prepareDavit(options: DavitOptions): Promise<Server> {
     `conf_dir = ${text(confDir)}`,
     `bin_dirs = [${text(pluginDir)}]`,
     "[runtime]",
+    // Only of matter to the churn, which would have to wait the two minutes of the default at each look.
+    "retry_hold_seconds = 5",
     'default_handler = "crun"',
     `[runtime.handlers.${shimHandler}]`,
     'runtime_type = "io.containerd.runc.v2"',
