@@ -34,6 +34,8 @@ napi_value fault_error(napi_env env, const struct fault *fault) {
   napi_set_named_property(env, error, "errno", value);
   napi_create_string_utf8(env, fault->path, NAPI_AUTO_LENGTH, &value);
   napi_set_named_property(env, error, "path", value);
+  napi_create_int32(env, fault->step, &value);
+  napi_set_named_property(env, error, "step", value);
   return error;
 }
 
@@ -42,7 +44,7 @@ void fault_throw(napi_env env, const struct fault *fault) {
 }
 
 static void throw_errno(napi_env env, int err, const char *call, const char *path) {
-  struct fault fault;
+  struct fault fault = {0};
   fault_set_errno(&fault, err, call, path);
   fault_throw(env, &fault);
 }
@@ -310,6 +312,7 @@ NAPI_MODULE_INIT() {
       add_jobs(env, exports, mount_jobs) != napi_ok ||
       add_jobs(env, exports, user_jobs) != napi_ok ||
       add_jobs(env, exports, file_jobs) != napi_ok ||
+      add_jobs(env, exports, file_step_jobs) != napi_ok ||
       add_jobs(env, exports, in_root_jobs) != napi_ok || files_init(env, exports) != napi_ok ||
       add_function(env, exports, "lockFile", lock_file) != napi_ok ||
       memory_init(env, exports) != napi_ok || notify_init(env, exports) != napi_ok ||

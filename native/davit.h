@@ -19,13 +19,14 @@ struct fault {
   int err;
   const char *call; /* a string literal */
   char path[512];   /* cut when longer: it is for people */
+  int step;         /* of a job of several: which one, from 0 */
 };
 
 /* Records the current errno. Returns -1, so that `return fault_set(...)` reads well. */
 int fault_set(struct fault *fault, const char *call, const char *path);
 int fault_set_errno(struct fault *fault, int err, const char *call, const char *path);
 
-/* An Error with errno, call and path as properties, which native.ts turns into a SystemError. */
+/* An Error with errno, call, path and step as properties, which native.ts turns into a SystemError. */
 napi_value fault_error(napi_env env, const struct fault *fault);
 void fault_throw(napi_env env, const struct fault *fault);
 
@@ -68,6 +69,7 @@ struct job_kind {
 extern const struct job_kind namespace_jobs[];
 extern const struct job_kind mount_jobs[];
 extern const struct job_kind file_jobs[];
+extern const struct job_kind file_step_jobs[];
 extern const struct job_kind in_root_jobs[];
 extern const struct job_kind user_jobs[];
 

@@ -332,7 +332,7 @@ static char *take_bytes(napi_env env, napi_value value) {
     if (strlen(bytes) == length) return bytes;
     free(bytes);
   }
-  struct fault fault;
+  struct fault fault = {0};
   fault_set_errno(&fault, EINVAL, "read file name", "");
   fault_throw(env, &fault);
   return NULL;

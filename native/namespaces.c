@@ -90,14 +90,21 @@ static void pin_namespaces(struct job *job) {
   }
 }
 
-/* EINVAL: not a mount point (any more). The file is ours, made by pin_one. */
-static void unpin_namespace(struct job *job) {
-  const char *path = job->strings[0];
-  if (umount2(path, MNT_DETACH | UMOUNT_NOFOLLOW) < 0 && errno != EINVAL && errno != ENOENT) {
-    fault_set(&job->fault, "umount2", path);
-    return;
+/*
+ * strings: paths. All of them are tried, the first failure is told. EINVAL: not a mount point (any
+ * more). The files are ours, made by pin_one.
+ */
+static void unpin_namespaces(struct job *job) {
+  for (size_t i = 0; i < job->string_count; i++) {
+    const char *path = job->strings[i], *call = NULL;
+    if (path == NULL) continue;
+    if (umount2(path, MNT_DETACH | UMOUNT_NOFOLLOW) < 0 && errno != EINVAL && errno != ENOENT) {
+      call = "umount2";
+    } else if (unlink(path) < 0 && errno != ENOENT) {
+      call = "unlink";
+    }
+    if (call != NULL && job->fault.err == 0) fault_set(&job->fault, call, path);
   }
-  if (unlink(path) < 0 && errno != ENOENT) fault_set(&job->fault, "unlink", path);
 }
 
 int enter_namespace(struct fault *fault, const char *path, int kind) {
@@ -190,7 +197,7 @@ static void read_files_here(struct job *job) {
 
 const struct job_kind namespace_jobs[] = {
     {"pinNamespaces", PIN_COUNT + 1, 0, pin_namespaces, true},
-    {"unpinNamespace", 1, 0, unpin_namespace, false},
+    {"unpinNamespaces", 0, 0, unpin_namespaces, false},
     {"writeSysctls", 2, 0, write_sysctls, true},
     {"readFiles", 1, 0, read_files_here, false},
     {"readFilesInNamespace", 1, 0, read_files, true},

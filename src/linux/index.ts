@@ -39,6 +39,7 @@ export {
   openFifoWriter,
 } from "./fifo.ts";
 export { type FileLock, lockFile } from "./file-lock.ts";
+export { type FileOwner, type FileStep, runFileSteps, stepsDone } from "./file-steps.ts";
 export { hostBootId, isRunBySystemd, kernelRelease, systemdFolder } from "./host.ts";
 export { releaseFreeMemory, releaseMemory } from "./memory.ts";
 export {
@@ -57,6 +58,7 @@ export {
   type NamespacePins,
   pinNamespaces,
   unpinNamespace,
+  unpinNamespaces,
 } from "./namespaces.ts";
 export { holderPath, waiterPath } from "./native.ts";
 export { notifyService } from "./notify.ts";

@@ -76,7 +76,12 @@ async function pinUserNamespace(user: string, pins: NamespacePins): Promise<void
  * when neither is there any more. A plain file that an old boot left is removed, too.
  */
 export async function unpinNamespace(path: string): Promise<void> {
-  await nativeJob("unpinNamespace", [path]);
+  await unpinNamespaces([path]);
+}
+
+/** The same for several in one go. All are tried; rejects with the first failure. */
+export async function unpinNamespaces(paths: readonly string[]): Promise<void> {
+  await nativeJob("unpinNamespaces", paths);
 }
 
 /**

@@ -49,7 +49,7 @@ export type NativeSpawn = readonly [
  *   own   on a thread made for the call, which ends with it, as it changes its namespaces; a pool
  *         thread waits for it
  *
- * A failing call throws (main) or rejects (pool, own) with `{errno, call, path}`; `native()` callers
+ * A failing call throws (main) or rejects (pool, own) with `{errno, call, path, step}`; `native()` callers
  * turn that into a SystemError through `nativeError`. Needs Linux 5.12 (mount_setattr; close_range
  * 5.9, pidfds 5.4) and the main thread of the process: in a worker thread the watches are refused.
  */
@@ -112,8 +112,8 @@ interface Native {
   readonly pinNamespaces: NativeJob;
   /** pool. [user, net, ipc, uts, hostname, uid_map, gid_map]. EINVAL, EPERM: a map that the kernel does not take. */
   readonly pinUserNamespace: NativeJob;
-  /** pool. [path]. EBUSY: what is there is a folder. Not there, or no mount: done. */
-  readonly unpinNamespace: NativeJob;
+  /** pool. [path, ...]; all are tried. EBUSY: what is there is a folder. Not there, or no mount: done. */
+  readonly unpinNamespaces: NativeJob;
   /** own. [net, ipc, file, value, ...]. ENOENT: no such sysctl here; EINVAL: its value is refused. */
   readonly writeSysctls: NativeJob;
   /** pool. [user, net, ipc, file, value, ...]: the same, as root of the user namespace. */
@@ -146,6 +146,8 @@ interface Native {
   readonly diskUsage: NativeCount;
   /** pool. [path]. EIO, ENOSPC: what was written is not all on the disk. */
   readonly syncFileSystem: NativeJob;
+  /** pool. See file-steps.ts. The error's `step` is the index of the one that failed. */
+  readonly runFileSteps: NativeJob;
   /** main; names from here on have one byte a character. [folder]. */
   enterRoot(folder: string): void;
   /** main. No O_NONBLOCK, and F_SETPIPE_SZ. Never fails: a pipe that may not grow, or is none, stays. */
@@ -219,7 +221,7 @@ export async function nativeJob(
   name:
     | "pinNamespaces"
     | "pinUserNamespace"
-    | "unpinNamespace"
+    | "unpinNamespaces"
     | "writeSysctls"
     | "writeUserSysctls"
     | "bindMount"
@@ -229,7 +231,8 @@ export async function nativeJob(
     | "mountOverlay"
     | "bindInRoot"
     | "relabel"
-    | "syncFileSystem",
+    | "syncFileSystem"
+    | "runFileSteps",
   strings: readonly (string | null)[],
   numbers: readonly number[] = [],
 ): Promise<void> {

@@ -1,6 +1,6 @@
-import { readFile, writeFile } from "node:fs/promises";
+import { readFile } from "node:fs/promises";
 
-import { errnoCode, systemError } from "../../linux/index.ts";
+import { errnoCode, type FileStep, systemError } from "../../linux/index.ts";
 
 /** What a later daemon must know of a container to end it, and cannot tell from its id. */
 export interface Facts {
@@ -11,8 +11,8 @@ export interface Facts {
 }
 
 /** Written before anything of the container is started. */
-export async function writeFacts(path: string, facts: Facts): Promise<void> {
-  await writeFile(path, JSON.stringify(facts), { mode: 0o600 });
+export function factsFile(path: string, facts: Facts): FileStep {
+  return { step: "write-file", path, mode: 0o600, text: JSON.stringify(facts) };
 }
 
 /** Undefined when there are none, or none that can be read: then nothing was started. */

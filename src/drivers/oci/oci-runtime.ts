@@ -1,7 +1,7 @@
 import { writeFileSync } from "node:fs";
-import { mkdir, readdir, readFile, writeFile } from "node:fs/promises";
+import { mkdir, readdir, readFile } from "node:fs/promises";
 
-import { messageOf, RuntimeError } from "../../base/errors.ts";
+import { messageOf, RuntimeError, wrap } from "../../base/errors.ts";
 import type { Logger } from "../../base/logger.ts";
 import { beforeAbort } from "../../base/rollback.ts";
 import { SingleFlight } from "../../base/single-flight.ts";
@@ -29,6 +29,7 @@ import {
   openProcess,
   type ProcessRef,
   processStartTime,
+  runFileSteps,
   systemError,
   thawCgroup,
 } from "../../linux/index.ts";
@@ -37,7 +38,7 @@ import { awaitEnd, type Watched, within } from "./container-end.ts";
 import { endTree } from "./end-tree.ts";
 import { type ExecContainer, Execs, explainEnd } from "./execs.ts";
 import { giveUpRoomForExits, keepRoomForExits } from "./exits.ts";
-import { type Facts, readFacts, writeFacts } from "./facts.ts";
+import { type Facts, factsFile, readFacts } from "./facts.ts";
 import { startMonitor, warnWithoutMonitor } from "./monitor.ts";
 import { Places } from "./places.ts";
 import { findRun, found, sharesHostPids } from "./find-run.ts";
@@ -144,12 +145,13 @@ export class OciRuntime implements ContainerRuntime {
     try {
       await operation.enter("write-bundle");
       try {
-        await Promise.all([
-          writeFacts(this.#places.file(id, "facts.json"), facts),
-          writeFile(this.#places.file(id, "config.json"), bundle.spec, { mode: 0o600 }),
+        const config = this.#places.file(id, "config.json");
+        await runFileSteps([
+          factsFile(this.#places.file(id, "facts.json"), facts),
+          { step: "write-file", path: config, mode: 0o600, text: bundle.spec },
         ]);
       } catch (cause) {
-        throw systemError(`write bundle of container "${id}"`, cause);
+        throw wrap(`write bundle of container "${id}"`, cause);
       }
 
       await operation.enter("start-monitor");

@@ -1,4 +1,4 @@
-import { chmod, chown, mkdir, readdir, stat } from "node:fs/promises";
+import { mkdir, readdir } from "node:fs/promises";
 import { join } from "node:path";
 import { type Digest, hexOf } from "../../base/digest.ts";
 import { messageOf, RuntimeError, wrap } from "../../base/errors.ts";
@@ -17,11 +17,13 @@ import type { KnownIds } from "../../core/store/index.ts";
 import {
   diskUsage,
   errnoCode,
+  type FileStep,
   makePrivateBind,
   mountOverlay,
   type OverlayOptions,
   removeTree,
-  SystemError,
+  runFileSteps,
+  stepsDone,
   unmount,
 } from "../../linux/index.ts";
 import type { LayerFacts } from "./layer-store.ts";
@@ -89,13 +91,14 @@ export class Roots {
     const lower = this.#lowerOf(layers);
     await operation?.enter("make-root-folder");
     try {
-      await mkdir(folder, { mode: 0o700 });
+      await runFileSteps(this.#folders(folder, layers.at(-1), options.users));
     } catch (cause) {
-      throw failure(`make root of container "${containerId}"`, cause);
+      // What was there before is another container's, and stays.
+      const isMade = stepsDone(cause) > 0;
+      if (isMade) await removeTree(folder);
+      throw wrap(`${isMade ? "mount" : "make"} root of container "${containerId}"`, cause);
     }
     try {
-      await this.#makeUpper(folder, layers.at(-1), options.users);
-      for (const name of ["work", "merged"]) await mkdir(join(folder, name));
       await operation?.enter("mount-root");
       const { asOldKernel = false } = this.#deps;
       const names = { target: "merged", upper: "upper", work: "work" };
@@ -104,7 +107,7 @@ export class Roots {
       // Never delete files through a mount, as that of the layers by the pod's ids.
       await unmount(join(folder, "merged"), join(folder, "mapped"));
       await removeTree(folder);
-      throw failure(`mount root of container "${containerId}"`, cause);
+      throw wrap(`mount root of container "${containerId}"`, cause);
     }
     return { path: join(folder, "merged") };
   }
@@ -227,24 +230,29 @@ export class Roots {
     return [top, ...others];
   }
 
-  /** The root folder's own mode and owner come from the upper layer alone. */
-  async #makeUpper(
+  /** What a root is mounted from and on. Its own mode and owner come from the upper layer alone. */
+  #folders(
     folder: string,
     topmost: Digest | undefined,
     users: RootUsers = { namespace: "", uid: 0, gid: 0 },
-  ): Promise<void> {
-    const upper = join(folder, "upper");
-    await mkdir(upper);
+  ): readonly FileStep[] {
+    const { uid, gid } = users;
     // Its processes find their root through this folder, which stays closed to everybody else.
-    if (users.uid !== 0) await chown(folder, users.uid, users.gid);
-    if (topmost === undefined) {
-      await chown(upper, users.uid, users.gid);
-      await chmod(upper, 0o755);
-      return;
-    }
-    const { uid, gid, mode } = await stat(join(this.#deps.places.layer(topmost), "fs"));
-    await chown(upper, users.uid + uid, users.gid + gid);
-    await chmod(upper, mode & 0o7777);
+    const owner = uid === 0 ? undefined : { uid, gid };
+    const upper = join(folder, "upper");
+    const below = ["work", "merged"].map((name) => join(folder, name));
+    return [
+      { step: "make-folder", path: folder, mode: 0o700, owner },
+      topmost === undefined
+        ? { step: "make-folder", path: upper, mode: 0o755, owner: { uid, gid } }
+        : {
+            step: "make-folder-like",
+            path: upper,
+            model: join(this.#deps.places.layer(topmost), "fs"),
+            shift: { uid, gid },
+          },
+      ...below.map((path) => ({ step: "make-folder", path, mode: 0o755 }) as const),
+    ];
   }
 }
 
@@ -253,10 +261,4 @@ function mountedBy({ users, label }: RootOptions): Pick<OverlayOptions, "mapped"
     ...(users === undefined ? {} : { mapped: { namespace: users.namespace, at: "mapped" } }),
     ...(label === undefined ? {} : { label }),
   };
-}
-
-function failure(doing: string, cause: unknown): RuntimeError {
-  const code = errnoCode(cause);
-  if (code === undefined || cause instanceof RuntimeError) return wrap(doing, cause);
-  return new SystemError(doing, code, { cause });
 }

@@ -27,6 +27,7 @@ import {
   pinNamespaces,
   unmount,
   unpinNamespace,
+  unpinNamespaces,
   writeSysctls,
 } from "../../linux/index.ts";
 import { makeFiles, makeFolder } from "./files.ts";
@@ -143,7 +144,7 @@ export class PodSandboxController implements SandboxController {
   async closeNamespaces(sandbox: Sandbox, signal: AbortSignal): Promise<void> {
     const pins = Object.values(this.#places.pins(sandbox.id));
     for (const path of pins) this.#deps.namespaces.delete(path);
-    await beforeAbort(Promise.all(pins.map((path) => unpinNamespace(path))), signal);
+    await beforeAbort(unpinNamespaces(pins), signal);
   }
 
   async shutdown(sandbox: Sandbox, signal: AbortSignal): Promise<void> {

@@ -1,4 +1,3 @@
-import { chmod, chown, copyFile, mkdir, writeFile } from "node:fs/promises";
 import { hostname as nodeName } from "node:os";
 import {
   namespaceModes,
@@ -7,7 +6,7 @@ import {
   usesHostNetwork,
 } from "../../core/sandbox/index.ts";
 import { NamespaceMode } from "../../gen/runtime/v1/api_pb.ts";
-import { mountTmpfs } from "../../linux/index.ts";
+import { type FileOwner, type FileStep, mountTmpfs, runFileSteps } from "../../linux/index.ts";
 import type { Places } from "./places.ts";
 
 // The peers' size of a pod's /dev/shm.
@@ -20,30 +19,42 @@ const folderMode = 0o711;
 
 /** Makes the sandbox's folder. Idempotent. */
 export async function makeFolder(places: Places, id: string): Promise<void> {
-  await mkdir(places.folder(id), { recursive: true, mode: folderMode });
-  await chmod(places.folder(id), folderMode);
+  const path = places.folder(id);
+  await runFileSteps([{ step: "make-folder", path, mode: folderMode, mayExist: true }]);
 }
 
 /** Writes resolv.conf, hosts and hostname into the sandbox's folder, and mounts its /dev/shm there. */
 export async function makeFiles(places: Places, sandbox: Sandbox): Promise<void> {
   const { id } = sandbox;
-  const [resolvConf, hosts, hostname] = (["resolv.conf", "hosts", "hostname"] as const).map(
-    (name) => places.file(id, name),
-  ) as [string, string, string];
-  await Promise.all([
-    writeResolvConf(resolvConf, sandbox),
-    copyWithMode("/etc/hosts", hosts),
-    write(hostname, `${hostnameOf(sandbox)}\n`),
-    makeShm(places, sandbox),
-  ]);
-  const owner = ownerOf(sandbox);
-  if (owner === undefined) return;
+  const hasShm = namespaceModes(sandbox.config).ipc !== NamespaceMode.NODE;
+  const text = resolvConf(sandbox.config.dnsConfig);
   // As in every pod, the files are root's in it.
-  await Promise.all([resolvConf, hosts, hostname].map((path) => chown(path, owner.uid, owner.gid)));
+  const made = (name: "resolv.conf" | "hosts" | "hostname") =>
+    ({ path: places.file(id, name), mode: fileMode, owner: ownerOf(sandbox) }) as const;
+  // A node without a file has nothing to pass on; the pod still finds one.
+  await runFileSteps([
+    text === ""
+      ? { step: "copy-file", from: "/etc/resolv.conf", ...made("resolv.conf") }
+      : { step: "write-file", text, ...made("resolv.conf") },
+    { step: "copy-file", from: "/etc/hosts", ...made("hosts") },
+    { step: "write-file", text: `${hostnameOf(sandbox)}\n`, ...made("hostname") },
+    ...(hasShm ? [shmFolder(places, id)] : []),
+  ]);
+  if (!hasShm) return;
+  await mountTmpfs(places.shm(id), {
+    sizeBytes: shmBytes,
+    mode: 0o1777,
+    label: sandbox.selinux?.mount,
+    ...ownerOf(sandbox),
+  });
+}
+
+function shmFolder(places: Places, id: string): FileStep {
+  return { step: "make-folder", path: places.shm(id), mode: 0o755, mayExist: true };
 }
 
 /** Who the pod's root is on the node, where that is not the node's own. */
-function ownerOf(sandbox: Sandbox): { readonly uid: number; readonly gid: number } | undefined {
+function ownerOf(sandbox: Sandbox): FileOwner | undefined {
   const users = podUsers(sandbox.config);
   return users && { uid: users.uids.hostId, gid: users.gids.hostId };
 }
@@ -52,23 +63,6 @@ function ownerOf(sandbox: Sandbox): { readonly uid: number; readonly gid: number
 export function hostnameOf(sandbox: Sandbox): string {
   const own = usesHostNetwork(sandbox.config) ? "" : sandbox.config.hostname;
   return own === "" ? nodeName() : own;
-}
-
-async function makeShm(places: Places, sandbox: Sandbox): Promise<void> {
-  if (namespaceModes(sandbox.config).ipc === NamespaceMode.NODE) return;
-  await mkdir(places.shm(sandbox.id), { recursive: true });
-  await mountTmpfs(places.shm(sandbox.id), {
-    sizeBytes: shmBytes,
-    mode: 0o1777,
-    label: sandbox.selinux?.mount,
-    ...ownerOf(sandbox),
-  });
-}
-
-async function writeResolvConf(path: string, sandbox: Sandbox): Promise<void> {
-  const text = resolvConf(sandbox.config.dnsConfig);
-  if (text === "") await copyWithMode("/etc/resolv.conf", path);
-  else await write(path, text);
 }
 
 /** The text of resolv.conf(5) for a pod's DNS config; empty when it says nothing. */
@@ -88,20 +82,4 @@ export function resolvConf(
     ...(dns.options.length > 0 ? [`options ${dns.options.join(" ")}`] : []),
   ];
   return lines.map((line) => `${line}\n`).join("");
-}
-
-async function copyWithMode(from: string, to: string): Promise<void> {
-  try {
-    await copyFile(from, to);
-    await chmod(to, fileMode);
-  } catch (error) {
-    // A node without the file has nothing to pass on; the pod still finds one.
-    if ((error as NodeJS.ErrnoException).code !== "ENOENT") throw error;
-    await write(to, "");
-  }
-}
-
-async function write(path: string, text: string): Promise<void> {
-  await writeFile(path, text, { mode: fileMode });
-  await chmod(path, fileMode); // whatever the daemon's umask is
 }

@@ -1,7 +1,6 @@
-import { rm } from "node:fs/promises";
 import { namespaceModes, type Sandbox, type SandboxEnvironment } from "../../core/sandbox/index.ts";
 import { NamespaceMode } from "../../gen/runtime/v1/api_pb.ts";
-import { unmount } from "../../linux/index.ts";
+import { removeTree, unmount } from "../../linux/index.ts";
 import { makeFiles, makeFolder } from "./files.ts";
 import { Places } from "./places.ts";
 
@@ -41,6 +40,6 @@ export class PodFiles {
   async remove(id: string): Promise<void> {
     // Never remove files through a mount: if this fails, the folder stays.
     await unmount(this.#places.shm(id));
-    await rm(this.#places.folder(id), { recursive: true, force: true });
+    await removeTree(this.#places.folder(id));
   }
 }

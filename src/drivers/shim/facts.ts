@@ -25,7 +25,12 @@ export interface ShimFacts {
 
 /** Writes facts for a later daemon. */
 export async function writeFacts(path: string, facts: TaskFacts | ShimFacts): Promise<void> {
-  await writeFile(path, JSON.stringify(facts), { mode: 0o600 });
+  await writeFile(path, factsText(facts), { mode: 0o600 });
+}
+
+/** What writeFacts() writes. */
+export function factsText(facts: TaskFacts | ShimFacts): string {
+  return JSON.stringify(facts);
 }
 
 /** Undefined when there are none, or none that can be read: then nothing was started. */

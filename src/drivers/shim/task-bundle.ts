@@ -1,12 +1,13 @@
-import { mkdir, symlink, writeFile } from "node:fs/promises";
+import { symlink, writeFile } from "node:fs/promises";
 
 import { toBinary } from "@bufbuild/protobuf";
 import { type Any, AnySchema } from "@bufbuild/protobuf/wkt";
+import { RuntimeError, wrap } from "../../base/errors.ts";
 import type { ContainerBundle } from "../../core/container/index.ts";
 import { isScope } from "../../core/sandbox/index.ts";
-import { systemError } from "../../linux/index.ts";
+import { runFileSteps, systemError } from "../../linux/index.ts";
 import { ContainerIo } from "./container-io.ts";
-import { type TaskFacts, writeFacts } from "./facts.ts";
+import { factsText, type TaskFacts } from "./facts.ts";
 import { encodeOptions, isRuncType } from "./options.ts";
 import type { Places } from "./places.ts";
 
@@ -19,16 +20,21 @@ export async function writeBundle(
 ): Promise<void> {
   const optionBytes = toBinary(AnySchema, options);
   try {
-    await mkdir(at.work(id), { mode: 0o700 });
+    const mine = { step: "write-file", mode: 0o600 } as const;
     await Promise.all([
-      writeFacts(at.taskFile(id, "facts.json"), facts),
-      writeFile(at.taskFile(id, "config.json"), spec, { mode: 0o600 }),
+      runFileSteps([
+        { step: "make-folder", path: at.work(id), mode: 0o700 },
+        { ...mine, path: at.taskFile(id, "facts.json"), text: factsText(facts) },
+        { ...mine, path: at.taskFile(id, "config.json"), text: spec },
+      ]),
+      // Bytes, which are no text.
       writeFile(at.taskFile(id, "options.pb"), optionBytes, { mode: 0o600 }),
       symlink(at.work(id), at.taskFile(id, "work")),
     ]);
     ContainerIo.make(at, id, facts);
   } catch (cause) {
-    throw systemError(`write bundle of container "${id}"`, cause);
+    const doing = `write bundle of container "${id}"`;
+    throw cause instanceof RuntimeError ? wrap(doing, cause) : systemError(doing, cause);
   }
 }
 

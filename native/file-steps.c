@@ -1,0 +1,163 @@
+/*
+ * Folders and files that a step of a verb makes, one after the other in one job: a call of node:fs
+ * for each of them takes three turns through the pool. The first failure ends it, and what was made
+ * until then stays for the caller to take away.
+ */
+#include "davit.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+/* As in src/linux/file-steps.ts. */
+enum { MAKE_FOLDER, WRITE_FILE, APPEND_TO_FILE, COPY_FILE };
+enum { STEP_STRINGS = 2, STEP_NUMBERS = 5 };
+
+struct step {
+  int64_t what, mode, uid, gid; /* owner: -1 leaves it */
+  bool may_exist;               /* of a folder: its parents are made, too */
+  const char *path;
+  const char *other; /* of a folder: what it is to be like, to which uid and gid are added; else text or source */
+};
+
+/* Owner first: chown(2) clears setuid. What is right already is not written again. */
+static int set_attributes(struct fault *fault, int fd, const struct step *step) {
+  struct stat info;
+  if (fstat(fd, &info) < 0) return fault_set(fault, "stat", step->path);
+  bool chowned = (step->uid >= 0 && info.st_uid != (uid_t)step->uid) ||
+                 (step->gid >= 0 && info.st_gid != (gid_t)step->gid);
+  if (chowned && fchown(fd, (uid_t)step->uid, (gid_t)step->gid) < 0) {
+    return fault_set(fault, "chown", step->path);
+  }
+  if ((chowned || (info.st_mode & 07777) != (mode_t)step->mode) &&
+      fchmod(fd, (mode_t)step->mode) < 0) {
+    return fault_set(fault, "chmod", step->path);
+  }
+  return 0;
+}
+
+static int make_parents(struct fault *fault, const struct step *step) {
+  char *path = strdup(step->path);
+  if (path == NULL) return fault_set(fault, "mkdir", step->path);
+  for (char *at = path; fault->err == 0 && *at != '\0' && (at = strchr(at + 1, '/')) != NULL;) {
+    *at = '\0';
+    if (mkdir(path, (mode_t)step->mode) < 0 && errno != EEXIST) fault_set(fault, "mkdir", path);
+    *at = '/';
+  }
+  free(path);
+  return fault->err == 0 ? 0 : -1;
+}
+
+static int make_folder(struct fault *fault, struct step step) {
+  struct stat like;
+  if (step.other != NULL) {
+    if (stat(step.other, &like) < 0) return fault_set(fault, "stat", step.other);
+    step.uid += like.st_uid;
+    step.gid += like.st_gid;
+    step.mode = like.st_mode & 07777;
+  }
+  bool made = mkdir(step.path, (mode_t)step.mode) == 0;
+  if (!made && errno == ENOENT && step.may_exist) {
+    if (make_parents(fault, &step) < 0) return -1;
+    made = mkdir(step.path, (mode_t)step.mode) == 0;
+  }
+  if (!made && (errno != EEXIST || !step.may_exist)) return fault_set(fault, "mkdir", step.path);
+  int fd = open(step.path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  if (fd < 0) {
+    /* Something else is there: mkdir(2)'s own answer. */
+    if (errno == ENOTDIR) errno = EEXIST;
+    fault_set(fault, errno == EEXIST ? "mkdir" : "open folder", step.path);
+  } else {
+    set_attributes(fault, fd, &step);
+    close(fd);
+  }
+  if (fault->err == 0) return 0;
+  if (made) rmdir(step.path);
+  return -1;
+}
+
+static int write_all(struct fault *fault, int fd, const struct step *step, const char *bytes,
+                     size_t length) {
+  while (length > 0) {
+    ssize_t count = write(fd, bytes, length);
+    if (count < 0 && errno == EINTR) continue;
+    if (count < 0) return fault_set(fault, "write", step->path);
+    if (count == 0) return fault_set_errno(fault, EIO, "write", step->path);
+    bytes += count;
+    length -= (size_t)count;
+  }
+  return 0;
+}
+
+/* A file that is not there is an empty one. */
+static int copy_from(struct fault *fault, int fd, const struct step *step) {
+  char bytes[16 * 1024];
+  ssize_t count = 0;
+  int from = open(step->other, O_RDONLY | O_CLOEXEC);
+  if (from < 0) return errno == ENOENT ? 0 : fault_set(fault, "open", step->other);
+  do {
+    count = read(from, bytes, sizeof bytes);
+    if (count < 0 && errno == EINTR) continue;
+    if (count < 0) fault_set(fault, "read", step->other);
+    if (count > 0) write_all(fault, fd, step, bytes, (size_t)count);
+  } while (count != 0 && fault->err == 0);
+  close(from);
+  return fault->err == 0 ? 0 : -1;
+}
+
+/* Of what could not be added whole nothing stays: the next line would be part of it. */
+static int append_text(struct fault *fault, int fd, const struct step *step) {
+  struct stat info;
+  if (fstat(fd, &info) < 0) return fault_set(fault, "stat", step->path);
+  if (write_all(fault, fd, step, step->other, strlen(step->other)) == 0) return 0;
+  /* What write(2) said counts, whatever becomes of this. */
+  if (info.st_size == 0) (void)unlink(step->path);
+  else if (ftruncate(fd, info.st_size) < 0) return -1;
+  return -1;
+}
+
+static int make_file(struct fault *fault, const struct step *step) {
+  int how = step->what == APPEND_TO_FILE ? O_APPEND : O_TRUNC;
+  int fd = open(step->path, O_WRONLY | O_CREAT | O_NOFOLLOW | O_CLOEXEC | how, (mode_t)step->mode);
+  if (fd < 0) return fault_set(fault, "open", step->path);
+  if (set_attributes(fault, fd, step) == 0) {
+    if (step->what == COPY_FILE) copy_from(fault, fd, step);
+    else if (step->what == APPEND_TO_FILE) append_text(fault, fd, step);
+    else write_all(fault, fd, step, step->other, strlen(step->other));
+  }
+  /* Some file systems tell only now that there was no room. */
+  if (close(fd) < 0 && errno != EINTR && fault->err == 0) fault_set(fault, "close", step->path);
+  return fault->err == 0 ? 0 : -1;
+}
+
+/*
+ * For each step strings: path, and what it takes; numbers: what it does, mode, uid, gid, may_exist.
+ * The fault says which step it was.
+ */
+static void run_file_steps(struct job *job) {
+  struct fault *fault = &job->fault;
+  size_t count = job->number_count / STEP_NUMBERS;
+  for (size_t i = 0; i < count && fault->err == 0; i++) {
+    const int64_t *numbers = job->numbers + i * STEP_NUMBERS;
+    char **strings = job->strings + i * STEP_STRINGS;
+    fault->step = (int)i;
+    if (i * STEP_STRINGS + 1 >= job->string_count || strings[0] == NULL) {
+      fault_set_errno(fault, EINVAL, "read file steps", "");
+      return;
+    }
+    struct step step = {numbers[0], numbers[1], numbers[2],
+                        numbers[3], numbers[4] != 0, strings[0],
+                        strings[1]};
+    if (step.what == MAKE_FOLDER) make_folder(fault, step);
+    else if (step.other != NULL) make_file(fault, &step);
+    else fault_set_errno(fault, EINVAL, "read file steps", step.path);
+  }
+}
+
+const struct job_kind file_step_jobs[] = {
+    {"runFileSteps", 0, 0, run_file_steps, false},
+    {NULL, 0, 0, NULL, false},
+};
