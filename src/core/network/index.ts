@@ -6,6 +6,7 @@ export type {
   AttachmentRemoval,
   NetworkRequest,
   NetworkStatus,
+  NotedAttachmentRecords,
   PodNetwork,
   PortForwarding,
   ValidAttachment,

@@ -75,6 +75,15 @@ export interface AttachmentRecords {
   deleteAttachment(sandboxId: string): void;
 }
 
+/** Records whose loss can be made up for. */
+export interface NotedAttachmentRecords extends AttachmentRecords {
+  /**
+   * Notes an attachment beside its record, which putAttachment() writes: what is on no record any
+   * more is loaded as it was noted last. One note of a sandbox at a time.
+   */
+  noteAttachment(attachment: Attachment): Promise<void>;
+}
+
 /** The pod network of this node. */
 export interface PodNetwork {
   /**

@@ -36,11 +36,16 @@ afterEach(() => {
   rmSync(join(folder, ".."), { recursive: true });
 });
 
+async function put(made: Attachment): Promise<void> {
+  await notes.noteAttachment(made);
+  notes.putAttachment(made);
+}
+
 describe("AttachmentNotes", () => {
-  test("tell of what the database has lost, with the last result, until it is deleted", () => {
+  test("tell of what the database has lost, with the last result, until it is deleted", async () => {
     assert.deepEqual(notes.loadAttachments(), []);
-    notes.putAttachment(attachment);
-    notes.putAttachment({ ...attachment, result: "done" });
+    await put(attachment);
+    await put({ ...attachment, result: "done" });
     rows.clear();
     assert.deepEqual(notes.loadAttachments(), [{ ...attachment, result: "done" }]);
     notes.deleteAttachment("a");
@@ -48,16 +53,16 @@ describe("AttachmentNotes", () => {
     notes.deleteAttachment("a");
   });
 
-  test("never replace what the database knows", () => {
-    notes.putAttachment(attachment);
+  test("never replace what the database knows", async () => {
+    await put(attachment);
     const removal = { tries: 2, firstTriedAtMs: 1, lastError: "no", queued: true };
     notes.putAttachment({ ...attachment, removal });
     assert.deepEqual(notes.loadAttachments(), [{ ...attachment, removal }]);
   });
 
-  test("take the last whole line of one that was cut short, and leave rubbish where it is", () => {
-    notes.putAttachment(attachment);
-    notes.putAttachment({ ...attachment, result: "done" });
+  test("take the last whole line of one that was cut short, and leave rubbish where it is", async () => {
+    await put(attachment);
+    await put({ ...attachment, result: "done" });
     const path = join(folder, "a");
     truncateSync(path, JSON.stringify(attachment).length + 5);
     writeFileSync(join(folder, "b"), "rubbish\n");
@@ -68,11 +73,8 @@ describe("AttachmentNotes", () => {
     assert.ok(existsSync(join(folder, "b")));
   });
 
-  test("record nothing when the note cannot be written", () => {
+  test("say what was being noted when that fails", async () => {
     writeFileSync(folder, "in the way");
-    assert.throws(() => {
-      notes.putAttachment(attachment);
-    }, /note network of sandbox "a"/);
-    assert.equal(rows.size, 0);
+    await assert.rejects(notes.noteAttachment(attachment), /note network of sandbox "a": /);
   });
 });

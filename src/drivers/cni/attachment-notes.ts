@@ -1,9 +1,13 @@
-import { appendFileSync, mkdirSync, readdirSync, readFileSync, rmSync } from "node:fs";
+import { readdirSync, readFileSync, rmSync } from "node:fs";
 import { join } from "node:path";
-import { messageOf } from "../../base/errors.ts";
+import { isKind, messageOf, wrap } from "../../base/errors.ts";
 import type { Logger } from "../../base/logger.ts";
-import type { Attachment, AttachmentRecords } from "../../core/network/index.ts";
-import { errnoCode, systemError } from "../../linux/index.ts";
+import type {
+  Attachment,
+  AttachmentRecords,
+  NotedAttachmentRecords,
+} from "../../core/network/index.ts";
+import { errnoCode, type FileStep, runFileSteps } from "../../linux/index.ts";
 import { type JsonObject, parseObject } from "./conflist.ts";
 
 /** What an {@link AttachmentNotes} is made of. */
@@ -24,7 +28,7 @@ export interface AttachmentNotesOptions {
  * A note is only appended to, a line each time, and the last whole line counts: that needs neither a
  * rename nor a sync. Of tries to remove nothing is noted.
  */
-export class AttachmentNotes implements AttachmentRecords {
+export class AttachmentNotes implements NotedAttachmentRecords {
   readonly #options: AttachmentNotesOptions;
 
   constructor(options: AttachmentNotesOptions) {
@@ -39,8 +43,25 @@ export class AttachmentNotes implements AttachmentRecords {
     return [...recorded, ...lost.flatMap((sandboxId) => this.#read(sandboxId))];
   }
 
+  async noteAttachment(attachment: Attachment): Promise<void> {
+    const { folder } = this.#options;
+    const path = this.#path(attachment.sandboxId);
+    const text = `${JSON.stringify(attachment)}\n`;
+    const append: FileStep = { step: "append-to-file", path, mode: 0o600, text };
+    try {
+      try {
+        await runFileSteps([append]);
+      } catch (cause) {
+        if (!isKind(cause, "not-found")) throw cause;
+        const made = { path: folder, mode: 0o700, mayExist: true };
+        await runFileSteps([{ step: "make-folder", ...made }, append]);
+      }
+    } catch (cause) {
+      throw wrap(`note network of sandbox "${attachment.sandboxId}"`, cause);
+    }
+  }
+
   putAttachment(attachment: Attachment): void {
-    if (attachment.removal === undefined) this.#note(attachment);
     this.#options.records.putAttachment(attachment);
   }
 
@@ -54,22 +75,6 @@ export class AttachmentNotes implements AttachmentRecords {
         sandboxId,
         error: messageOf(error),
       });
-    }
-  }
-
-  #note(attachment: Attachment): void {
-    const path = this.#path(attachment.sandboxId);
-    const line = `${JSON.stringify(attachment)}\n`;
-    try {
-      try {
-        appendFileSync(path, line, { mode: 0o600 });
-      } catch (cause) {
-        if (errnoCode(cause) !== "ENOENT") throw cause;
-        mkdirSync(this.#options.folder, { recursive: true, mode: 0o700 });
-        appendFileSync(path, line, { mode: 0o600 });
-      }
-    } catch (cause) {
-      throw systemError(`note network of sandbox "${attachment.sandboxId}"`, cause);
     }
   }
 

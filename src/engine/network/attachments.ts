@@ -1,11 +1,11 @@
-import type { Attachment, AttachmentRecords } from "../../core/network/index.ts";
+import type { Attachment, NotedAttachmentRecords } from "../../core/network/index.ts";
 
 /** The attachments of this daemon's sandboxes: in memory, written through to the records. */
 export class Attachments {
-  readonly #records: AttachmentRecords;
+  readonly #records: NotedAttachmentRecords;
   readonly #byId = new Map<string, Attachment>();
 
-  constructor(records: AttachmentRecords) {
+  constructor(records: NotedAttachmentRecords) {
     this.#records = records;
   }
 
@@ -14,6 +14,12 @@ export class Attachments {
     for (const attachment of this.#records.loadAttachments()) {
       this.#byId.set(attachment.sandboxId, attachment);
     }
+  }
+
+  /** Puts what is being made: nothing but its removal may be put without a note that outlives the record. */
+  async putNoted(attachment: Attachment): Promise<void> {
+    await this.#records.noteAttachment(attachment);
+    this.put(attachment);
   }
 
   put(attachment: Attachment): void {

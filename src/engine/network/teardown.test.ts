@@ -60,6 +60,7 @@ function attach(sandboxId: string): void {
 function open(): void {
   attachments = new Attachments({
     loadAttachments: () => [...rows.values()],
+    noteAttachment: () => Promise.resolve(),
     putAttachment: (attachment) => void rows.set(attachment.sandboxId, attachment),
     deleteAttachment: (id) => void rows.delete(id),
   });

@@ -173,7 +173,7 @@ async function addNetwork(
   const network = await context
     .networkOf(sandbox.handler)
     .add(networkRequest(sandbox, sandbox.netnsPath), operation, async (attachment) => {
-      context.attachments.put(attachment);
+      await context.attachments.putNoted(attachment);
       // The first record, before any plugin has run.
       if (attachment.result === undefined) await operation.enter("add-network");
     });
