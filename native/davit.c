@@ -173,6 +173,7 @@ static void free_job(struct job *job) {
   free_strings(job->strings, job->string_count);
   free_strings(job->texts, job->text_count);
   free(job->text_sizes);
+  free(job->list);
   free(job->numbers);
   free(job);
 }
@@ -197,18 +198,22 @@ static napi_value job_texts(napi_env env, const struct job *job) {
   return result;
 }
 
-static napi_value job_result(napi_env env, const struct job *job) {
+static napi_value job_numbers(napi_env env, const int64_t *numbers, size_t count) {
   napi_value result, value;
-  if (job->texts != NULL) return job_texts(env, job);
-  if (job->result_count == 0) {
-    napi_get_undefined(env, &result);
-    return result;
-  }
-  napi_create_array_with_length(env, job->result_count, &result);
-  for (size_t i = 0; i < job->result_count; i++) {
-    napi_create_int64(env, job->results[i], &value);
+  napi_create_array_with_length(env, count, &result);
+  for (size_t i = 0; i < count; i++) {
+    napi_create_int64(env, numbers[i], &value);
     napi_set_element(env, result, (uint32_t)i, value);
   }
+  return result;
+}
+
+static napi_value job_result(napi_env env, const struct job *job) {
+  napi_value result;
+  if (job->texts != NULL) return job_texts(env, job);
+  if (job->list != NULL) return job_numbers(env, job->list, job->list_count);
+  if (job->result_count > 0) return job_numbers(env, job->results, job->result_count);
+  napi_get_undefined(env, &result);
   return result;
 }
 
@@ -313,7 +318,8 @@ NAPI_MODULE_INIT() {
       add_jobs(env, exports, user_jobs) != napi_ok ||
       add_jobs(env, exports, file_jobs) != napi_ok ||
       add_jobs(env, exports, file_step_jobs) != napi_ok ||
-      add_jobs(env, exports, in_root_jobs) != napi_ok || files_init(env, exports) != napi_ok ||
+      add_jobs(env, exports, in_root_jobs) != napi_ok ||
+      add_jobs(env, exports, read_jobs) != napi_ok || files_init(env, exports) != napi_ok ||
       add_function(env, exports, "lockFile", lock_file) != napi_ok ||
       memory_init(env, exports) != napi_ok || notify_init(env, exports) != napi_ok ||
       programs_init(env, exports) != napi_ok || sockets_init(env, exports) != napi_ok ||

@@ -51,6 +51,8 @@ struct job {
   size_t number_count;
   int64_t results[2];
   size_t result_count; /* 0: the promise gives undefined */
+  int64_t *list;       /* more numbers to give instead, malloced */
+  size_t list_count;
   char **texts;        /* an array of strings to give instead, malloced each; NULL gives null */
   size_t text_count;
   size_t *text_sizes; /* where they are UTF-8 and may hold NUL bytes; else one byte a character */
@@ -72,6 +74,7 @@ extern const struct job_kind file_jobs[];
 extern const struct job_kind file_step_jobs[];
 extern const struct job_kind in_root_jobs[];
 extern const struct job_kind user_jobs[];
+extern const struct job_kind read_jobs[];
 
 /* The namespaces of a pod that are pinned beside its user namespace: what makes one, and its file. */
 enum { PIN_NET, PIN_IPC, PIN_UTS, PIN_COUNT };

@@ -1,6 +1,6 @@
 /*
- * Pinned namespaces, sysctls and files of the kernel: what has to change the namespaces of its thread runs on a thread of
- * its own, which ends afterwards. Each job does all of its steps in one call and leaves no pin
+ * Pinned namespaces and sysctls: what has to change the namespaces of its thread runs on a thread of its own,
+ * which ends afterwards. Each job does all of its steps in one call and leaves no pin
  * behind when one of them fails, because nobody outside could tell how far it came.
  */
 #include "davit.h"
@@ -141,65 +141,9 @@ static void write_sysctls(struct job *job) {
   }
 }
 
-/* What a file says, in memory to be freed; NULL when it cannot be read or is longer than 64 KiB. */
-static char *read_text(const char *path) {
-  enum { MAX_TEXT = 64 * 1024 };
-  static const size_t first_size = 4096; /* all but net/dev of a pod with many interfaces fits */
-  int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-  if (fd < 0) return NULL;
-  size_t length = 0, size = first_size;
-  char *text = malloc(size);
-  while (text != NULL) {
-    ssize_t count = read(fd, text + length, size - length - 1);
-    if (count < 0 && errno == EINTR) continue;
-    if (count == 0) break;
-    if (count > 0) length += (size_t)count;
-    char *bigger = text;
-    if (count > 0 && length + 1 == size) bigger = realloc(text, size *= 2);
-    if (count < 0 || bigger == NULL || length >= MAX_TEXT) {
-      free(bigger == NULL ? text : bigger);
-      text = NULL;
-    } else {
-      text = bigger;
-    }
-  }
-  close(fd);
-  if (text != NULL) text[length] = '\0';
-  return text;
-}
-
-/*
- * strings: net path or null, then files. Texts: what each says, NULL for one that cannot be read. A
- * cgroup that ends meanwhile is no fault: its files give ENOENT, or ENODEV once they are open.
- */
-static void read_files(struct job *job) {
-  if (enter_namespace(&job->fault, job->strings[0], CLONE_NEWNET) < 0) return;
-  size_t count = job->string_count - 1;
-  job->texts = calloc(count + 1, sizeof *job->texts);
-  if (job->texts == NULL) {
-    fault_set_errno(&job->fault, ENOMEM, "read files", "");
-    return;
-  }
-  job->text_count = count;
-  for (size_t i = 0; i < count; i++) {
-    if (job->strings[i + 1] != NULL) job->texts[i] = read_text(job->strings[i + 1]);
-  }
-}
-
-/* The same, but without a namespace: nothing of the pool's thread is changed. */
-static void read_files_here(struct job *job) {
-  if (job->strings[0] == NULL) {
-    read_files(job);
-  } else {
-    fault_set_errno(&job->fault, EINVAL, "read files in", job->strings[0]);
-  }
-}
-
 const struct job_kind namespace_jobs[] = {
     {"pinNamespaces", PIN_COUNT + 1, 0, pin_namespaces, true},
     {"unpinNamespaces", 0, 0, unpin_namespaces, false},
     {"writeSysctls", 2, 0, write_sysctls, true},
-    {"readFiles", 1, 0, read_files_here, false},
-    {"readFilesInNamespace", 1, 0, read_files, true},
     {NULL, 0, 0, NULL, false},
 };

@@ -264,8 +264,9 @@ function statsOf(
     meterOf: ({ handler }) => (handler.controller === meter?.name ? meter : undefined),
   });
   for (const store of stores) {
-    store.listen(({ id }, change) => {
+    store.listen(({ id, state }, change) => {
       if (change === "removed") stats.forget(id);
+      else if (state.name === "exited" || state.name === "stopped") stats.ended(id);
     });
   }
   return stats;

@@ -122,6 +122,10 @@ interface Native {
   readonly readFiles: NativeTexts;
   /** own. [net, file, ...]: the same. */
   readonly readFilesInNamespace: NativeTexts;
+  /** pool. [file, ...]: a descriptor of each, the caller's to close; -1 for one that cannot be opened. */
+  readonly openFiles: NativeCount;
+  /** pool. [], [descriptor of cgroupfs, ...]: as readFiles; null for a number below 0. */
+  readonly readOpenFiles: NativeTexts;
   /** pool. [source, target], [flags]. ENOENT, ENOTDIR (a file on a folder or the reverse). */
   readonly bindMount: NativeJob;
   /** pool. [source, target, options]. */
@@ -245,7 +249,7 @@ export async function nativeJob(
 
 /** The same, for the jobs that answer with numbers. */
 export async function nativeCount(
-  name: "removeTree" | "diskUsage" | "copyInRoot",
+  name: "removeTree" | "diskUsage" | "copyInRoot" | "openFiles",
   strings: readonly string[],
   numbers: readonly number[] = [],
 ): Promise<readonly number[]> {
@@ -258,7 +262,7 @@ export async function nativeCount(
 
 /** The same, for the jobs that answer with texts. */
 export async function nativeTexts(
-  name: "readFiles" | "readFilesInNamespace" | "readInRoot",
+  name: "readFiles" | "readFilesInNamespace" | "readOpenFiles" | "readInRoot",
   strings: readonly (string | null)[],
   numbers: readonly number[] = [],
 ): Promise<readonly (string | null)[]> {

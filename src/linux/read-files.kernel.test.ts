@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { mkdtempSync, readFileSync, readlinkSync, rmSync, writeFileSync } from "node:fs";
+import { mkdirSync, mkdtempSync, readFileSync, readlinkSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
@@ -40,6 +40,24 @@ test("readFiles() gives each file's text, and null for those that cannot be read
   assert.deepEqual(await readFiles(["/proc/sys/kernel/random/boot_id"]), [
     readFileSync("/proc/sys/kernel/random/boot_id", "latin1"),
   ]);
+});
+
+test("readFiles() finds files in whatever folders they are, in whatever order", async () => {
+  for (const folder of ["one", "one/two", "other"]) {
+    mkdirSync(join(dir, folder));
+    for (const name of ["a", "b"]) writeFileSync(join(dir, folder, name), `${folder}/${name}`);
+  }
+  const names =
+    "one/a one/b one/two/a one/two/gone one/two/b gone/a gone/b other/a one/a one/two other/b other/a";
+  const paths = names.split(" ").map((name) => join(dir, name));
+  const expected = paths.map((path) => {
+    const name = path.slice(dir.length + 1);
+    return name.includes("gone") || name === "one/two" ? null : name;
+  });
+  const fds = openFds().size;
+  assert.deepEqual(await readFiles(paths), expected);
+  assert.deepEqual(await readFiles(paths.toReversed()), expected.toReversed());
+  assert.equal(openFds().size, fds);
 });
 
 test("readFilesInNamespace() sees the namespace, and this process stays in its own", async () => {

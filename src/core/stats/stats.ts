@@ -54,7 +54,7 @@ export interface ResourceUsage {
   readonly memory: MemoryUsage | undefined;
   readonly swap: SwapUsage | undefined;
   readonly ioPressure: Pressure | undefined;
-  /** Processes and threads, those of cgroups below included, as the pids controller counts. */
+  /** Processes and threads, those of cgroups below included, as the pids controller counts. Of a pod alone. */
   readonly tasks: bigint | undefined;
 }
 

@@ -31,8 +31,12 @@ function fill(files: Readonly<Record<string, string>>): void {
   }
 }
 
-function usageOf(layout: CgroupLayout, path: string): CgroupUsage | undefined {
-  const { paths, parse } = cgroupFiles(layout, path);
+function usageOf(
+  layout: CgroupLayout,
+  path: string,
+  of: "container" | "pod" = "pod",
+): CgroupUsage | undefined {
+  const { paths, parse } = cgroupFiles(layout, path, of);
   return parse(
     paths.map((file) => {
       try {
@@ -73,6 +77,18 @@ void describe("cgroupFiles() on v1", () => {
       ioPressure: undefined,
       tasks: 3n,
     });
+  });
+
+  void test("does not ask for a container's tasks, on v1 and v2", () => {
+    for (const layout of [v1, v2]) {
+      const pod = cgroupFiles(layout, "/pod/a", "pod").paths;
+      const container = cgroupFiles(layout, "/pod/a", "container").paths;
+      assert.deepEqual([...container, pod.at(-1)], pod);
+      assert.match(pod.at(-1) ?? "", /pids\.current$/);
+    }
+    const { tasks, ...rest } = usageOf(v1, "/pod/a", "container") ?? {};
+    assert.equal(tasks, undefined);
+    assert.deepEqual({ ...rest, tasks: 3n }, usageOf(v1, "/pod/a"));
   });
 
   void test("knows no available bytes without a limit, and no swap without its accounting", () => {

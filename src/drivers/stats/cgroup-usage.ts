@@ -28,9 +28,18 @@ export interface CgroupFiles {
  */
 const unlimited = 1n << 62n;
 
-/** Which files tell the usage of the cgroup at `path` (absolute, below each hierarchy's root). */
-export function cgroupFiles(layout: CgroupLayout, path: string): CgroupFiles {
-  return layout.version === "v1" ? legacyFiles(layout, path) : unifiedFiles(layout.root, path);
+/**
+ * Which files tell the usage of the cgroup at `path` (absolute, below each hierarchy's root). Tasks are
+ * those of a pod: the CRI has none for a container.
+ */
+export function cgroupFiles(
+  layout: CgroupLayout,
+  path: string,
+  of: "container" | "pod",
+): CgroupFiles {
+  const { paths, parse } =
+    layout.version === "v1" ? legacyFiles(layout, path) : unifiedFiles(layout.root, path);
+  return { parse, paths: of === "pod" ? paths : paths.slice(0, -1) };
 }
 
 /** linux/Documentation/admin-guide/cgroup-v1: cpuacct, memory, pids. */
@@ -44,7 +53,7 @@ function legacyFiles(layout: LegacyCgroups, path: string): CgroupFiles {
       file("memory", "memory.stat"),
       file("memory", "memory.limit_in_bytes"),
       file("memory", "memory.memsw.limit_in_bytes"),
-      file("pids", "pids.current"),
+      file("pids", "pids.current"), // the last one, see cgroupFiles()
     ],
     parse: ([cpu, usage, stat, limit, memswLimit, tasks]) =>
       unlessEmpty({
@@ -99,7 +108,7 @@ function unifiedFiles(root: string, path: string): CgroupFiles {
     "memory.swap.current",
     "memory.swap.max",
     "io.pressure",
-    "pids.current",
+    "pids.current", // the last one, see cgroupFiles()
   ];
   return {
     paths: names.map((name) => `${root}${path}/${name}`),

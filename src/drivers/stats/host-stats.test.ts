@@ -14,10 +14,12 @@ interface Host {
   readonly texts: Map<string, string>;
   /** Cgroups and namespaces whose reading never ends. */
   readonly hung: Set<string>;
+  /** Cgroups whose files are held. */
+  readonly held: Set<string>;
 }
 
 function hostStats(more: Partial<HostStatsDeps> = {}): { host: Host; stats: HostStats } {
-  const host: Host = { now: 0, reads: [], texts: new Map(), hung: new Set() };
+  const host: Host = { now: 0, reads: [], texts: new Map(), hung: new Set(), held: new Set() };
   const answer = <T>(key: string, value: T): Promise<T> => {
     host.reads.push(key);
     return host.hung.has(key) ? Promise.withResolvers<T>().promise : Promise.resolve(value);
@@ -33,11 +35,19 @@ function hostStats(more: Partial<HostStatsDeps> = {}): { host: Host; stats: Host
     patienceMs: 20,
     layerPatienceMs: 20,
     files: {
-      read: (paths) =>
-        answer(
-          paths[0]?.replace("/cpu.stat", "") ?? "",
-          paths.map((path) => host.texts.get(path) ?? null),
-        ),
+      hold: (paths) => {
+        const cgroup = paths[0]?.replace("/cpu.stat", "") ?? "";
+        return {
+          read: () => {
+            host.held.add(cgroup);
+            return answer(
+              cgroup,
+              paths.map((path) => host.texts.get(path) ?? null),
+            );
+          },
+          release: () => host.held.delete(cgroup),
+        };
+      },
       readInNamespace: ({ net }) => answer(net, [netDevText]),
     },
     ...more,
@@ -77,6 +87,21 @@ void test("containers() reads a container once a second, with the time of the re
     inodes: 2n,
   });
   assert.deepEqual(host.reads, ["/pod/a", "layer a", "/pod/a"]);
+});
+
+void test("ended() and forget() let go of a cgroup's files, and so does a long time without a question", async () => {
+  const { host, stats } = hostStats();
+  const all = ["a", "b", "c"].map((id) => container(id));
+  for (const { id } of all) host.texts.set(`/pod/${id}/cpu.stat`, "usage_usec 1000\n");
+  await stats.containers(all);
+  assert.deepEqual([...host.held], ["/pod/a", "/pod/b", "/pod/c"]);
+  stats.ended("a");
+  stats.forget("b");
+  stats.forget("never seen");
+  assert.deepEqual([...host.held], ["/pod/c"]);
+  host.now = 400_000;
+  await stats.containers([container("a")]);
+  assert.deepEqual([...host.held], ["/pod/a"]);
 });
 
 void test("containers() gives a created container its layer alone, and asks no cgroup", async () => {

@@ -12,7 +12,12 @@ import type {
   SandboxMeter,
   StatsReader,
 } from "../../core/stats/index.ts";
-import { type CgroupLayout, readFiles, readFilesInNamespace } from "../../linux/index.ts";
+import {
+  type CgroupLayout,
+  FileHolder,
+  type HeldFiles,
+  readFilesInNamespace,
+} from "../../linux/index.ts";
 import { type CgroupFiles, cgroupFiles } from "./cgroup-usage.ts";
 import { CpuRate } from "./cpu-rate.ts";
 import { parseNetDev } from "./net-dev.ts";
@@ -20,7 +25,8 @@ import { Samples, settled } from "./samples.ts";
 
 /** How the files of the kernel are read. */
 export interface KernelFiles {
-  readonly read: (paths: readonly string[]) => Promise<readonly (string | null)[]>;
+  /** Files of a cgroup, to be read again and again. */
+  readonly hold: (paths: readonly string[]) => HeldFiles;
   readonly readInNamespace: (
     namespace: { readonly net: string },
     paths: readonly string[],
@@ -48,13 +54,13 @@ export interface HostStatsDeps {
 
 /** A cgroup that is watched: where its files are, and how its processor time moves. */
 interface Watched {
-  readonly files: CgroupFiles;
+  readonly held: HeldFiles;
+  readonly parse: CgroupFiles["parse"];
   readonly rate: CpuRate;
 }
 
 interface Measured {
   readonly usage: ResourceUsage | undefined;
-  readonly watched: Watched;
 }
 
 /** What a sandboxer told last, and how its processor time moves. */
@@ -73,8 +79,8 @@ const sampleMs = 1000;
 
 /**
  * Stats from cgroupfs and from the pinned network namespaces: no process is asked and none is
- * started. Each cgroup is one job of the thread pool, so what hangs in the kernel stops neither the
- * event loop nor the others; a sample serves everybody for 1 s.
+ * started. The files of cgroups stay open and are read in jobs of the thread pool; what hangs in the kernel
+ * stops neither the event loop nor the others. A sample serves everybody for 1 s.
  */
 export class HostStats implements StatsReader {
   readonly #deps: HostStatsDeps;
@@ -87,16 +93,19 @@ export class HostStats implements StatsReader {
   readonly #networks: Samples<NetworkUsage>;
   readonly #layers: Samples<LayerUsage>;
   readonly #reports: Samples<Reported>;
+  readonly #watched = new Map<string, Watched>();
   readonly #answers = new WeakMap<Measured, ContainerStats>();
 
   constructor(deps: HostStatsDeps) {
     this.#deps = deps;
     this.#nowMs = deps.nowMs ?? (() => performance.now());
-    this.#kernel = deps.files ?? { read: readFiles, readInNamespace: readFilesInNamespace };
+    this.#kernel = deps.files ?? hostFiles();
     this.#patienceMs = deps.patienceMs ?? 500;
     this.#layerPatienceMs = deps.layerPatienceMs ?? 100;
     const times = { freshMs: sampleMs, patienceMs: this.#patienceMs };
-    this.#cgroups = new Samples(times, this.#nowMs);
+    this.#cgroups = new Samples(times, this.#nowMs, (id) => {
+      this.#unwatch(id);
+    });
     this.#networks = new Samples(times, this.#nowMs);
     this.#layers = new Samples(
       { freshMs: layerMs, patienceMs: this.#layerPatienceMs },
@@ -111,7 +120,9 @@ export class HostStats implements StatsReader {
     const sinceMs = this.#nowMs();
     const running = containers.filter(({ state }) => state.name === "running");
     // Before the layers, whose walks can hold threads of the pool for long.
-    const cgroups = running.map(({ id, cgroupPath }) => this.#refreshCgroup(id, cgroupPath));
+    const cgroups = running.map(({ id, cgroupPath }) =>
+      this.#refreshCgroup(id, cgroupPath, "container"),
+    );
     const layers = containers.map(({ id }) =>
       this.#layers.refresh(id, () => this.#measureLayer(id)),
     );
@@ -132,7 +143,7 @@ export class HostStats implements StatsReader {
   async pods(sandboxes: readonly Sandbox[]): Promise<ReadonlyMap<string, PodStats>> {
     const sinceMs = this.#nowMs();
     const work = sandboxes.flatMap(({ id, cgroup, netnsPath }) => [
-      cgroup && this.#refreshCgroup(id, cgroup.parent),
+      cgroup && this.#refreshCgroup(id, cgroup.parent, "pod"),
       netnsPath === undefined
         ? undefined
         : this.#networks.refresh(id, () => this.#measureNetwork(netnsPath)),
@@ -152,8 +163,14 @@ export class HostStats implements StatsReader {
     return found;
   }
 
+  /** Closes what is held of a container or sandbox that has ended. */
+  ended(id: string): void {
+    this.#watched.get(id)?.held.release();
+  }
+
   /** Drops what is kept of a container or sandbox that is gone. */
   forget(id: string): void {
+    this.#unwatch(id);
     for (const samples of [this.#cgroups, this.#networks, this.#layers, this.#reports])
       samples.forget(id);
   }
@@ -167,16 +184,26 @@ export class HostStats implements StatsReader {
     return answer;
   }
 
-  #refreshCgroup(id: string, path: string): Promise<void> | undefined {
+  #refreshCgroup(id: string, path: string, of: "container" | "pod"): Promise<void> | undefined {
     return this.#cgroups.refresh(id, async () => {
-      const watched = this.#cgroups.last(id)?.watched ?? {
-        files: cgroupFiles(this.#deps.cgroups, path),
-        rate: new CpuRate(),
-      };
-      const texts = await this.#kernel.read(watched.files.paths);
-      const usage = watched.files.parse(texts);
-      return { watched, usage: usage && this.#stamp(usage, watched.rate) };
+      const { held, parse, rate } = this.#watch(id, path, of);
+      const usage = parse(await held.read());
+      return { usage: usage && this.#stamp(usage, rate) };
     });
+  }
+
+  #watch(id: string, path: string, of: "container" | "pod"): Watched {
+    const known = this.#watched.get(id);
+    if (known !== undefined) return known;
+    const { paths, parse } = cgroupFiles(this.#deps.cgroups, path, of);
+    const watched = { held: this.#kernel.hold(paths), parse, rate: new CpuRate() };
+    this.#watched.set(id, watched);
+    return watched;
+  }
+
+  #unwatch(id: string): void {
+    this.ended(id);
+    this.#watched.delete(id);
   }
 
   #refreshReport(sandbox: Sandbox): Promise<void> | undefined {
@@ -211,6 +238,11 @@ export class HostStats implements StatsReader {
     const { bytes, inodes } = await snapshots.usage(id);
     return { takenAtNs: clock.nowNs(), mountpoint: snapshots.folder, bytes, inodes };
   }
+}
+
+function hostFiles(): KernelFiles {
+  const holder = new FileHolder();
+  return { hold: (paths) => holder.hold(paths), readInNamespace: readFilesInNamespace };
 }
 
 /** What was reported in the place of what the pod's cgroup says; pressure only the kernel knows. */

@@ -56,13 +56,19 @@ void test("Samples.refresh() keeps the last value when a measuring fails", async
 
 void test("Samples.refresh() forgets what nobody asks for, but for what is under way", async () => {
   let now = 0;
-  const samples = new Samples<number>(times, () => now);
+  const forgotten: string[] = [];
+  const samples = new Samples<number>(
+    times,
+    () => now,
+    (key) => forgotten.push(key),
+  );
   await samples.refresh("gone", () => Promise.resolve(1));
   void samples.refresh("stuck", () => Promise.withResolvers<number>().promise);
   now = 300_000;
   await samples.refresh("new", () => Promise.resolve(1));
   assert.equal(samples.last("gone"), undefined);
   assert.equal(samples.size, 2);
+  assert.deepEqual(forgotten, ["gone"]);
 });
 
 void test("settled() ends with the work, and at its limit without it", async () => {

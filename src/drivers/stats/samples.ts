@@ -27,12 +27,18 @@ export class Samples<T> {
   readonly #entries = new Map<string, Entry<T>>();
   readonly #times: SampleTimes;
   readonly #nowMs: () => number;
+  readonly #onForgotten: (key: string) => void;
   #sweptAt = 0;
 
-  /** `nowMs` never goes back. */
-  constructor(times: SampleTimes, nowMs: () => number) {
+  /** `nowMs` never goes back. `onForgotten` is told of what nobody asked for and is therefore forgotten. */
+  constructor(
+    times: SampleTimes,
+    nowMs: () => number,
+    onForgotten: (key: string) => void = () => undefined,
+  ) {
     this.#times = times;
     this.#nowMs = nowMs;
+    this.#onForgotten = onForgotten;
   }
 
   /** Values in memory, for tests. */
@@ -103,7 +109,9 @@ export class Samples<T> {
     if (now - this.#sweptAt < forgetMs) return;
     this.#sweptAt = now;
     for (const [key, { usedAt, pending }] of this.#entries) {
-      if (now - usedAt >= forgetMs && pending === undefined) this.#entries.delete(key);
+      if (now - usedAt < forgetMs || pending !== undefined) continue;
+      this.#entries.delete(key);
+      this.#onForgotten(key);
     }
   }
 }

@@ -1,0 +1,157 @@
+/*
+ * What files of the kernel say, many in one job: a hop to another thread costs more than several of them,
+ * and a kernel that lets a read wait stops no event loop.
+ */
+#include "davit.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <sched.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+enum { MAX_TEXT = 64 * 1024 };
+
+/*
+ * Opens files one after the other. A folder is looked up once for those of it that follow each other: most
+ * of what opening one costs is the way to it.
+ */
+struct opener {
+  char **paths;
+  size_t count;
+  int folder;    /* of the files at hand; AT_FDCWD: by their whole path */
+  size_t length; /* of its path; 0 for none */
+  bool missing;  /* and so are the files of it */
+};
+
+/* Length of the path of the folder that a file is in; 0 for one that is to be opened by its whole path. */
+static size_t folder_length(const char *path) {
+  const char *slash = path == NULL ? NULL : strrchr(path, '/');
+  return slash == NULL ? 0 : (size_t)(slash - path);
+}
+
+static bool in_same_folder(const char *one, const char *other, size_t length) {
+  return length > 0 && one != NULL && folder_length(other) == length && memcmp(one, other, length) == 0;
+}
+
+static void opener_close(struct opener *opener) {
+  if (opener->folder >= 0) close(opener->folder);
+  opener->folder = AT_FDCWD;
+  opener->length = 0;
+  opener->missing = false;
+}
+
+static int open_next(struct opener *opener, size_t i) {
+  const int flags = O_RDONLY | O_CLOEXEC | O_NONBLOCK;
+  char *path = opener->paths[i];
+  if (path == NULL) return -1;
+  if (opener->length == 0 || !in_same_folder(opener->paths[i - 1], path, opener->length)) {
+    opener_close(opener);
+    size_t length = folder_length(path);
+    if (i + 1 < opener->count && in_same_folder(path, opener->paths[i + 1], length)) {
+      path[length] = '\0';
+      opener->folder = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
+      path[length] = '/';
+      opener->missing = opener->folder < 0;
+      opener->length = length;
+    }
+  }
+  if (opener->missing) return -1;
+  return opener->length == 0 ? open(path, flags)
+                             : openat(opener->folder, path + opener->length + 1, flags);
+}
+
+/* A copy of what was read; NULL when that failed or filled the buffer. */
+static char *text_of(const char *buffer, ssize_t count, size_t length) {
+  char *text = count < 0 || length >= MAX_TEXT ? NULL : malloc(length + 1);
+  if (text == NULL) return NULL;
+  memcpy(text, buffer, length);
+  text[length] = '\0';
+  return text;
+}
+
+static char *read_text(int fd, char *buffer) {
+  size_t length = 0;
+  ssize_t count = 1;
+  while (count != 0 && length < MAX_TEXT) {
+    count = read(fd, buffer + length, MAX_TEXT - length);
+    if (count < 0 && errno == EINTR) continue;
+    if (count < 0) break;
+    length += (size_t)count;
+  }
+  return text_of(buffer, count, length);
+}
+
+static bool make_texts(struct job *job, size_t count) {
+  job->texts = calloc(count + 1, sizeof *job->texts);
+  if (job->texts == NULL) fault_set_errno(&job->fault, ENOMEM, "read files", "");
+  else job->text_count = count;
+  return job->texts != NULL;
+}
+
+static void read_texts(struct job *job) {
+  char buffer[MAX_TEXT];
+  struct opener opener = {.paths = job->strings + 1, .count = job->string_count - 1, .folder = AT_FDCWD};
+  if (!make_texts(job, opener.count)) return;
+  for (size_t i = 0; i < opener.count; i++) {
+    int fd = open_next(&opener, i);
+    if (fd < 0) continue;
+    job->texts[i] = read_text(fd, buffer);
+    close(fd);
+  }
+  opener_close(&opener);
+}
+
+/*
+ * strings: null, then files. Texts: what each says, NULL for one that cannot be read. A cgroup that ends
+ * meanwhile is no fault: its files give ENOENT, or ENODEV once they are open.
+ */
+static void read_files(struct job *job) {
+  if (job->strings[0] == NULL) read_texts(job);
+  else fault_set_errno(&job->fault, EINVAL, "read files in", job->strings[0]);
+}
+
+/* strings: net path, then files as above. */
+static void read_files_in_namespace(struct job *job) {
+  if (enter_namespace(&job->fault, job->strings[0], CLONE_NEWNET) == 0) read_texts(job);
+}
+
+/* strings: files. List: a descriptor of each, which is the caller's; -1 for one that cannot be opened. */
+static void open_files(struct job *job) {
+  struct opener opener = {.paths = job->strings, .count = job->string_count, .folder = AT_FDCWD};
+  job->list = calloc(opener.count + 1, sizeof *job->list);
+  if (job->list == NULL) {
+    fault_set_errno(&job->fault, ENOMEM, "open files", "");
+    return;
+  }
+  job->list_count = opener.count;
+  for (size_t i = 0; i < opener.count; i++) job->list[i] = open_next(&opener, i);
+  opener_close(&opener);
+}
+
+/*
+ * numbers: descriptors of cgroupfs, or less than 0. Texts: what each says from its beginning, NULL for one
+ * that cannot be read. cgroupfs gives a file in one read as far as the buffer goes (a seq_file of one record).
+ */
+static void read_open_files(struct job *job) {
+  char buffer[MAX_TEXT];
+  if (!make_texts(job, job->number_count)) return;
+  for (size_t i = 0; i < job->number_count; i++) {
+    ssize_t count = -1;
+    if (job->numbers[i] < 0 || job->numbers[i] > INT_MAX) continue;
+    do {
+      count = pread((int)job->numbers[i], buffer, MAX_TEXT, 0);
+    } while (count < 0 && errno == EINTR);
+    job->texts[i] = text_of(buffer, count, count < 0 ? 0 : (size_t)count);
+  }
+}
+
+const struct job_kind read_jobs[] = {
+    {"readFiles", 1, 0, read_files, false},
+    {"readFilesInNamespace", 1, 0, read_files_in_namespace, true},
+    {"openFiles", 0, 0, open_files, false},
+    {"readOpenFiles", 0, 0, read_open_files, false},
+    {NULL, 0, 0, NULL, false},
+};
