@@ -82,6 +82,8 @@ export interface NotedAttachmentRecords extends AttachmentRecords {
    * more is loaded as it was noted last. One note of a sandbox at a time.
    */
   noteAttachment(attachment: Attachment): Promise<void>;
+  /** Takes the note away, after deleteAttachment(). Never rejects. */
+  deleteNote(sandboxId: string): Promise<void>;
 }
 
 /** The pod network of this node. */

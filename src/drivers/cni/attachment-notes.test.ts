@@ -49,8 +49,9 @@ describe("AttachmentNotes", () => {
     rows.clear();
     assert.deepEqual(notes.loadAttachments(), [{ ...attachment, result: "done" }]);
     notes.deleteAttachment("a");
+    await notes.deleteNote("a");
     assert.deepEqual(readdirSync(folder), []);
-    notes.deleteAttachment("a");
+    await notes.deleteNote("a");
   });
 
   test("never replace what the database knows", async () => {

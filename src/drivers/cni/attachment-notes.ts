@@ -1,4 +1,4 @@
-import { readdirSync, readFileSync, rmSync } from "node:fs";
+import { readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { isKind, messageOf, wrap } from "../../base/errors.ts";
 import type { Logger } from "../../base/logger.ts";
@@ -7,7 +7,7 @@ import type {
   AttachmentRecords,
   NotedAttachmentRecords,
 } from "../../core/network/index.ts";
-import { errnoCode, type FileStep, runFileSteps } from "../../linux/index.ts";
+import { errnoCode, type FileStep, removeTree, runFileSteps } from "../../linux/index.ts";
 import { type JsonObject, parseObject } from "./conflist.ts";
 
 /** What an {@link AttachmentNotes} is made of. */
@@ -67,8 +67,11 @@ export class AttachmentNotes implements NotedAttachmentRecords {
 
   deleteAttachment(sandboxId: string): void {
     this.#options.records.deleteAttachment(sandboxId);
+  }
+
+  async deleteNote(sandboxId: string): Promise<void> {
     try {
-      rmSync(this.#path(sandboxId), { force: true });
+      await removeTree(this.#path(sandboxId));
     } catch (error) {
       // The next start does a DEL too many, which does nothing.
       this.#options.log.warn("a note of a network that is gone could not be deleted", {

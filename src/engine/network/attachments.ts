@@ -18,8 +18,15 @@ export class Attachments {
 
   /** Puts what is being made: nothing but its removal may be put without a note that outlives the record. */
   async putNoted(attachment: Attachment): Promise<void> {
+    const { sandboxId } = attachment;
     await this.#records.noteAttachment(attachment);
-    this.put(attachment);
+    try {
+      this.put(attachment);
+    } catch (error) {
+      // Of what is refused nothing is made: there is nothing that a note could tell of.
+      if (!this.#byId.has(sandboxId)) await this.#records.deleteNote(sandboxId);
+      throw error;
+    }
   }
 
   put(attachment: Attachment): void {
@@ -27,9 +34,10 @@ export class Attachments {
     this.#byId.set(attachment.sandboxId, attachment);
   }
 
-  delete(sandboxId: string): void {
+  async delete(sandboxId: string): Promise<void> {
     this.#records.deleteAttachment(sandboxId);
     this.#byId.delete(sandboxId);
+    await this.#records.deleteNote(sandboxId);
   }
 
   find(sandboxId: string): Attachment | undefined {

@@ -61,6 +61,7 @@ function open(): void {
   attachments = new Attachments({
     loadAttachments: () => [...rows.values()],
     noteAttachment: () => Promise.resolve(),
+    deleteNote: () => Promise.resolve(),
     putAttachment: (attachment) => void rows.set(attachment.sandboxId, attachment),
     deleteAttachment: (id) => void rows.delete(id),
   });

@@ -142,7 +142,7 @@ export class NetworkTeardown {
       signal,
       ...(onPluginDone === undefined ? {} : { onPluginDone }),
     });
-    this.#deps.attachments.delete(attachment.sandboxId);
+    await this.#deps.attachments.delete(attachment.sandboxId);
   }
 
   #recordFailure(
