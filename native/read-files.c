@@ -1,18 +1,22 @@
 /*
- * What files of the kernel say, many in one job: a hop to another thread costs more than several of them,
+ * What files of the kernel say and which devices there are, many in one job: a hop to another thread costs more than several of them,
  * and a kernel that lets a read wait stops no event loop.
  */
 #include "davit.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
 #include <sched.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
 #include <unistd.h>
 
-enum { MAX_TEXT = 64 * 1024 };
+enum { MAX_TEXT = 64 * 1024, MAX_DEPTH = 64 };
 
 /*
  * Opens files one after the other. A folder is looked up once for those of it that follow each other: most
@@ -148,10 +152,100 @@ static void read_open_files(struct job *job) {
   }
 }
 
+/* A device as a text: type, numbers, mode and ids, and its path below where the walk began. */
+static int add_device(struct job *job, const struct stat *info, const char *path) {
+  size_t count = job->text_count;
+  if ((count & (count - 1)) == 0) { /* a power of two: they are full */
+    size_t size = count == 0 ? 1 : 2 * count;
+    char **texts = realloc(job->texts, size * sizeof *texts);
+    if (texts != NULL) job->texts = texts;
+    size_t *sizes = realloc(job->text_sizes, size * sizeof *sizes);
+    if (sizes != NULL) job->text_sizes = sizes;
+    if (texts == NULL || sizes == NULL) return fault_set_errno(&job->fault, ENOMEM, "list", path);
+  }
+  int length = asprintf(&job->texts[count], "%c %u %u %u %u %u %s", S_ISBLK(info->st_mode) ? 'b' : 'c',
+                        major(info->st_rdev), minor(info->st_rdev), info->st_mode & 07777,
+                        info->st_uid, info->st_gid, path);
+  if (length < 0) return fault_set_errno(&job->fault, ENOMEM, "list", path);
+  job->text_sizes[count] = (size_t)length;
+  job->text_count++;
+  return 0;
+}
+
+static bool is_device(const struct stat *info) {
+  return S_ISCHR(info->st_mode) || S_ISBLK(info->st_mode);
+}
+
+/*
+ * Takes the descriptor over. What vanishes meanwhile is no fault, and what lies too deep is left out: anybody
+ * may make folders in /dev/shm.
+ */
+static int list_folder(struct job *job, int fd, char *path, size_t length, int depth) {
+  struct dirent *entry;
+  struct stat info;
+  DIR *dir = fdopendir(fd);
+  int result = 0;
+  if (dir == NULL) {
+    close(fd);
+    return fault_set_errno(&job->fault, ENOMEM, "open folder", path);
+  }
+  while (result == 0 && (entry = readdir(dir)) != NULL) {
+    const char *name = entry->d_name;
+    if (strcmp(name, ".") == 0 || strcmp(name, "..") == 0) continue;
+    if (entry->d_type != DT_UNKNOWN && entry->d_type != DT_DIR && entry->d_type != DT_CHR &&
+        entry->d_type != DT_BLK) {
+      continue;
+    }
+    if (fstatat(dirfd(dir), name, &info, AT_SYMLINK_NOFOLLOW) < 0) continue;
+    int used = snprintf(path + length, PATH_MAX - length, "/%s", name);
+    if ((size_t)used >= PATH_MAX - length) {
+      path[length] = '\0';
+      continue;
+    }
+    if (is_device(&info)) {
+      result = add_device(job, &info, path);
+    } else if (S_ISDIR(info.st_mode) && depth < MAX_DEPTH) {
+      int below = openat(dirfd(dir), name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+      if (below >= 0) {
+        result = list_folder(job, below, path, length + (size_t)used, depth + 1);
+      } else if (errno != ENOENT && errno != ENOTDIR) {
+        result = fault_set(&job->fault, "open folder", path);
+      }
+    }
+    path[length] = '\0';
+  }
+  closedir(dir);
+  return result;
+}
+
+/*
+ * strings: a device, or a folder. Texts: see add_device(); none when nothing is there, or something else. No
+ * device is opened.
+ */
+static void list_devices(struct job *job) {
+  char path[PATH_MAX] = "";
+  struct stat info;
+  job->texts = calloc(1, sizeof *job->texts);
+  job->text_sizes = calloc(1, sizeof *job->text_sizes);
+  if (job->texts == NULL || job->text_sizes == NULL || job->strings[0] == NULL) {
+    int err = job->strings[0] == NULL ? EINVAL : ENOMEM;
+    fault_set_errno(&job->fault, err, "list devices in", job->strings[0]);
+  } else if (stat(job->strings[0], &info) < 0) {
+    return;
+  } else if (is_device(&info)) {
+    add_device(job, &info, path);
+  } else if (S_ISDIR(info.st_mode)) {
+    int fd = open(job->strings[0], O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (fd >= 0) list_folder(job, fd, path, 0, 0);
+    else fault_set(&job->fault, "open folder", job->strings[0]);
+  }
+}
+
 const struct job_kind read_jobs[] = {
     {"readFiles", 1, 0, read_files, false},
     {"readFilesInNamespace", 1, 0, read_files_in_namespace, true},
     {"openFiles", 0, 0, open_files, false},
     {"readOpenFiles", 0, 0, read_open_files, false},
+    {"listDevices", 1, 0, list_devices, false},
     {NULL, 0, 0, NULL, false},
 };

@@ -68,6 +68,7 @@ export { ConsoleSocket, connectLoopback, connectPackets } from "./sockets.ts";
 export { mountOverlay, type OverlayOptions } from "./overlay.ts";
 export { openProcess, type ProcessRef, processStartTime } from "./process-ref.ts";
 export { killProcessTree, killSession } from "./process-tree.ts";
+export { type DeviceNode, listDevices } from "./devices.ts";
 export { FileHolder, type HeldFiles } from "./held-files.ts";
 export { readFiles, readFilesInNamespace } from "./read-files.ts";
 export { type RunOptions, type RunResult, run } from "./run.ts";

@@ -124,6 +124,8 @@ interface Native {
   readonly readFilesInNamespace: NativeTexts;
   /** pool. [file, ...]: a descriptor of each, the caller's to close; -1 for one that cannot be opened. */
   readonly openFiles: NativeCount;
+  /** pool. [device or folder]: "type major minor mode uid gid /path" for each device below it. */
+  readonly listDevices: NativeTexts;
   /** pool. [], [descriptor of cgroupfs, ...]: as readFiles; null for a number below 0. */
   readonly readOpenFiles: NativeTexts;
   /** pool. [source, target], [flags]. ENOENT, ENOTDIR (a file on a folder or the reverse). */
@@ -262,7 +264,7 @@ export async function nativeCount(
 
 /** The same, for the jobs that answer with texts. */
 export async function nativeTexts(
-  name: "readFiles" | "readFilesInNamespace" | "readOpenFiles" | "readInRoot",
+  name: "readFiles" | "readFilesInNamespace" | "readOpenFiles" | "listDevices" | "readInRoot",
   strings: readonly (string | null)[],
   numbers: readonly number[] = [],
 ): Promise<readonly (string | null)[]> {

@@ -1,4 +1,4 @@
-import { chmod, chown, mkdir, readdir } from "node:fs/promises";
+import { mkdir, readdir } from "node:fs/promises";
 import { join } from "node:path";
 import { RuntimeError, wrap } from "../../base/errors.ts";
 import type { Operation } from "../../core/operation/index.ts";
@@ -8,8 +8,10 @@ import {
   bindMount,
   copyInRoot,
   errnoCode,
+  type FileStep,
   mountOverlay,
   type OverlayOptions,
+  runFileSteps,
   SystemError,
   unmount,
 } from "../../linux/index.ts";
@@ -135,14 +137,21 @@ export async function copyVolumes(
   paths: readonly string[],
   owner: VolumeOwner,
 ): Promise<void> {
-  await makeFolder(join(folder, "volumes"));
+  const all = {
+    step: "make-folder",
+    path: join(folder, "volumes"),
+    mode: folderMode,
+  } satisfies FileStep;
   for (const [index, path] of paths.entries()) {
-    const target = volumePath(folder, index);
+    const target = {
+      step: "make-folder",
+      path: volumePath(folder, index),
+      mode: 0o755,
+    } satisfies FileStep;
     try {
-      await mkdir(target);
-      if (await copyInRoot(join(folder, "merged"), path, target)) continue;
-      await chown(target, owner.uid, owner.gid);
-      await chmod(target, 0o755);
+      await runFileSteps(index === 0 ? [all, target] : [target]);
+      if (await copyInRoot(join(folder, "merged"), path, target.path)) continue;
+      await runFileSteps([{ ...target, owner, mayExist: true }]);
     } catch (cause) {
       throw volumeFailure(path, cause);
     }

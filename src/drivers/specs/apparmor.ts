@@ -3,7 +3,7 @@ import { readFile } from "node:fs/promises";
 import { RuntimeError, wrap } from "../../base/errors.ts";
 import { SingleFlight } from "../../base/single-flight.ts";
 import type { ContainerConfig } from "../../gen/runtime/v1/api_pb.ts";
-import { errnoCode, findProgram, run } from "../../linux/index.ts";
+import { errnoCode, findProgram, readFiles, run } from "../../linux/index.ts";
 import { apparmorChoice, defaultApparmor, defaultApparmorName } from "../../spec/index.ts";
 
 /** What AppArmor is asked and told through. */
@@ -90,7 +90,10 @@ const loadMs = 10_000;
 
 const thisHost: ApparmorHost = {
   loaded: async () => {
+    const [text] = await readFiles([profiles]);
+    if (typeof text === "string") return profileNames(Buffer.from(text, "latin1").toString());
     try {
+      // It is not there, or longer than what is read in one turn.
       return profileNames(await readFile(profiles, "utf8"));
     } catch (error) {
       if (errnoCode(error) === "ENOENT") return undefined;

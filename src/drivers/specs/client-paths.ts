@@ -1,4 +1,3 @@
-import { setTimeout as delay } from "node:timers/promises";
 import { RuntimeError, wrap } from "../../base/errors.ts";
 import { beforeAbort } from "../../base/rollback.ts";
 import { Semaphore } from "../../base/semaphore.ts";
@@ -111,11 +110,11 @@ export class ClientPaths {
       () => undefined,
       () => undefined,
     );
-    const timer = new AbortController();
-    const late = delay(this.#limits.slowMs, true, { signal: timer.signal }).catch(() => false);
-    const isSlow = await Promise.race([settled, late]);
-    timer.abort();
-    if (isSlow !== true) return;
+    const { promise: late, resolve } = Promise.withResolvers<"late">();
+    const timer = setTimeout(resolve, this.#limits.slowMs, "late");
+    const first = await Promise.race([settled, late]);
+    clearTimeout(timer);
+    if (first !== "late") return;
     const slow = { path, mountPoint: await this.#mountPointOf(path), settled };
     this.#slow.add(slow);
     void settled.then(() => this.#slow.delete(slow));

@@ -1,4 +1,4 @@
-import { mkdir, readFile } from "node:fs/promises";
+import { access, mkdir, readFile } from "node:fs/promises";
 import { dirname } from "node:path";
 import { RuntimeError, wrap } from "../../base/errors.ts";
 import type {
@@ -92,8 +92,7 @@ export class HostContainerSpecs implements ContainerSpecs {
   }
 
   async build(subject: SpecSubject): Promise<string> {
-    await makeLogFolder(subject.container);
-    const input = await this.#input(subject);
+    const [input] = await Promise.all([this.#input(subject), makeLogFolder(subject.container)]);
     const spec = specText(containerSpec(input));
     // Once: what containers write later has their label.
     if (subject.container.state.name === "creating") await this.#selinux?.relabel(input);
@@ -145,18 +144,31 @@ export class HostContainerSpecs implements ContainerSpecs {
     const privileged = config.linux?.securityContext?.privileged === true;
     const settings = this.#settingsOf(subject.sandbox);
     const withHostDevices = !settings.privilegedWithoutHostDevices;
+    // At once: each is a turn through the pool or several, and none needs another.
+    const [facts, sources, devices, edits, hostDevices, seccomp, apparmorProfile, base, hooks] =
+      await Promise.all([
+        this.#facts(subject),
+        mountSources(config, subject.imageVolumes, this.#paths),
+        requestedDevices(config, this.#paths),
+        cdi.length === 0 ? undefined : this.#cdi?.edits(cdi),
+        privileged && withHostDevices ? allHostDevices() : undefined,
+        localhostSeccomp(config),
+        this.#apparmor.profileOf(config),
+        readBase(settings),
+        readHooks(settings),
+      ]);
     return {
-      ...(await this.#facts(subject)),
-      mountSources: await mountSources(config, subject.imageVolumes, this.#paths),
-      devices: await requestedDevices(config, this.#paths),
+      ...facts,
+      mountSources: sources,
+      devices,
       devicesOfUser: this.#devicesOfUser,
-      ...(cdi.length === 0 ? {} : { cdi: await this.#cdi?.edits(cdi) }),
-      hostDevices: privileged && withHostDevices ? await allHostDevices() : undefined,
+      ...(cdi.length === 0 ? {} : { cdi: edits }),
+      hostDevices,
       allDevicesAllowed: !withHostDevices && settings.privilegedWithoutHostDevicesAllDevicesAllowed,
-      localhostSeccomp: await localhostSeccomp(config),
-      apparmorProfile: await this.#apparmor.profileOf(config),
-      base: await readBase(settings),
-      hooks: await readHooks(settings),
+      localhostSeccomp: seccomp,
+      apparmorProfile,
+      base,
+      hooks,
     };
   }
 
@@ -197,8 +209,14 @@ export class HostContainerSpecs implements ContainerSpecs {
 /** kubelet makes the folder of a log itself; for other clients it is made here. */
 async function makeLogFolder({ hasLog, logPath }: Container): Promise<void> {
   if (!hasLog) return;
+  const folder = dirname(logPath);
   try {
-    await mkdir(dirname(logPath), { recursive: true, mode: 0o755 });
+    // One question where it is there, as always with kubelet; mkdir asks two.
+    const isThere = await access(`${folder}/`).then(
+      () => true,
+      () => false,
+    );
+    if (!isThere) await mkdir(folder, { recursive: true, mode: 0o755 });
   } catch (error) {
     throw wrap(`make folder of log "${logPath}"`, error);
   }

@@ -1,9 +1,9 @@
-import { readdir, realpath, stat } from "node:fs/promises";
+import { realpath } from "node:fs/promises";
 import type { Stats } from "node:fs";
 import { join } from "node:path";
 import { RuntimeError } from "../../base/errors.ts";
 import type { ContainerConfig } from "../../gen/runtime/v1/api_pb.ts";
-import { systemError } from "../../linux/index.ts";
+import { listDevices, systemError } from "../../linux/index.ts";
 import type { GrantedDevice, HostDevice } from "../../spec/index.ts";
 import type { ClientPaths } from "./client-paths.ts";
 
@@ -37,20 +37,11 @@ export function allHostDevices(): Promise<readonly HostDevice[]> {
 }
 
 async function devicesAt(path: string, target: string): Promise<readonly HostDevice[]> {
-  const stats = await stat(path).catch(() => undefined);
-  if (stats === undefined) return []; // gone since its folder was read
-  if (stats.isDirectory()) {
-    const entries = await readdir(path, { withFileTypes: true });
-    const below = await Promise.all(
-      entries
-        .filter(
-          (entry) => entry.isDirectory() || entry.isCharacterDevice() || entry.isBlockDevice(),
-        )
-        .map((entry) => devicesAt(join(path, entry.name), join(target, entry.name))),
-    );
-    return below.flat();
-  }
-  return stats.isCharacterDevice() || stats.isBlockDevice() ? [deviceOf(stats, target)] : [];
+  return (await listDevices(path)).map(({ path: below, mode, ...node }) => ({
+    ...node,
+    path: below === "" ? target : join(target, below),
+    fileMode: mode,
+  }));
 }
 
 /** A device node as it is, for `path` in the container. */

@@ -1,0 +1,64 @@
+import assert from "node:assert/strict";
+import { create } from "@bufbuild/protobuf";
+import {
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  realpathSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { after, test } from "node:test";
+import { type ContainerConfig, ContainerConfigSchema } from "../../gen/runtime/v1/api_pb.ts";
+import { ClientPaths } from "./client-paths.ts";
+import { mountSources } from "./mount-sources.ts";
+
+const dir = realpathSync(mkdtempSync(join(tmpdir(), "davit-sources-")));
+after(() => {
+  rmSync(dir, { recursive: true });
+});
+writeFileSync(join(dir, "file"), "");
+
+const paths = new ClientPaths(() => Promise.resolve("/"));
+const mounting = (...hostPaths: readonly (string | undefined)[]): ContainerConfig =>
+  create(ContainerConfigSchema, {
+    mounts: hostPaths.map((hostPath) =>
+      hostPath === undefined ? { image: { image: "i" } } : { hostPath },
+    ),
+  });
+
+test("mountSources() keeps the order, follows links and makes what is missing", async () => {
+  mkdirSync(join(dir, "target"));
+  symlinkSync("target", join(dir, "link"));
+  const [link, missing] = [join(dir, "link"), join(dir, "not/there/yet")];
+  const found = await mountSources(
+    mounting(undefined, link, missing, undefined, link),
+    ["/images/0", "/images/1"],
+    paths,
+  );
+  const target = join(dir, "target");
+  assert.deepEqual(found, ["/images/0", target, missing, "/images/1", target]);
+  assert.ok(existsSync(missing));
+});
+
+test("mountSources() tells the first failure in the order of the config, whichever comes first", async () => {
+  const [slow, quick] = ["slow", "quick"].map((name) => join(dir, "file", name));
+  const failed = Promise.withResolvers<undefined>();
+  class Late extends ClientPaths {
+    override async look<T>(path: string, doing: string, work: () => Promise<T>): Promise<T> {
+      if (path === slow) await failed.promise;
+      try {
+        return await super.look(path, doing, work);
+      } finally {
+        failed.resolve(undefined);
+      }
+    }
+  }
+  const late = new Late(() => Promise.resolve("/"));
+  await assert.rejects(mountSources(mounting(slow, quick), [], late), (error: Error) =>
+    error.message.startsWith(`prepare mount of "${String(slow)}": ENOTDIR`),
+  );
+});
