@@ -316,6 +316,7 @@ NAPI_MODULE_INIT() {
   if (add_jobs(env, exports, namespace_jobs) != napi_ok ||
       add_jobs(env, exports, mount_jobs) != napi_ok ||
       add_jobs(env, exports, user_jobs) != napi_ok ||
+      add_jobs(env, exports, cgroup_jobs) != napi_ok ||
       add_jobs(env, exports, file_jobs) != napi_ok ||
       add_jobs(env, exports, file_step_jobs) != napi_ok ||
       add_jobs(env, exports, in_root_jobs) != napi_ok ||

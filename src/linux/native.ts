@@ -146,6 +146,14 @@ interface Native {
   readonly readInRoot: NativeTexts;
   /** pool. [path], [entries at most]: [1 when there is more]. EPERM: an immutable file; EXDEV, EBUSY: a mount in it. */
   readonly removeTree: NativeCount;
+  /** pool. [cgroup, ...], [1 with those in it, 0: one that has any stays]: the busy one of each, or null. ENOTEMPTY: files that are not the kernel's. */
+  readonly removeCgroups: NativeTexts;
+  /** pool. [cgroup, ...]: [names of those directly in them, one a line]. */
+  readonly listCgroups: NativeTexts;
+  /** pool. [cgroup, ...]: [pids of the processes in them and below, one a line; 0: of another PID namespace]. */
+  readonly listProcesses: NativeTexts;
+  /** pool. [cgroup, file, value], [1 with those below]: [how many were written, errno of one that was not there]. EINVAL, EBUSY, ENOSPC and others: the kernel refuses the value. */
+  readonly writeCgroupFile: NativeCount;
   /** pool. [path, SELinux label]: what is in it before it itself. EINVAL: not in the policy; EROFS. EOPNOTSUPP of the path: done. */
   readonly relabel: NativeJob;
   /** pool. [dir]: [bytes, inodes]. */
@@ -251,7 +259,7 @@ export async function nativeJob(
 
 /** The same, for the jobs that answer with numbers. */
 export async function nativeCount(
-  name: "removeTree" | "diskUsage" | "copyInRoot" | "openFiles",
+  name: "removeTree" | "diskUsage" | "copyInRoot" | "openFiles" | "writeCgroupFile",
   strings: readonly string[],
   numbers: readonly number[] = [],
 ): Promise<readonly number[]> {
@@ -264,7 +272,15 @@ export async function nativeCount(
 
 /** The same, for the jobs that answer with texts. */
 export async function nativeTexts(
-  name: "readFiles" | "readFilesInNamespace" | "readOpenFiles" | "listDevices" | "readInRoot",
+  name:
+    | "readFiles"
+    | "readFilesInNamespace"
+    | "readOpenFiles"
+    | "listDevices"
+    | "readInRoot"
+    | "removeCgroups"
+    | "listCgroups"
+    | "listProcesses",
   strings: readonly (string | null)[],
   numbers: readonly number[] = [],
 ): Promise<readonly (string | null)[]> {

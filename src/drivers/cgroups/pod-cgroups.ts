@@ -1,5 +1,4 @@
 import { existsSync } from "node:fs";
-import { readdir } from "node:fs/promises";
 import { join } from "node:path";
 import { RuntimeError } from "../../base/errors.ts";
 import { KeyedLock } from "../../base/keyed-lock.ts";
@@ -7,8 +6,8 @@ import { beforeAbort } from "../../base/rollback.ts";
 import type { CgroupResources, PodCgroup, PodCgroups } from "../../core/sandbox/index.ts";
 import {
   type CgroupLayout,
+  cgroupsIn,
   createCgroup,
-  errnoCode,
   killCgroup,
   refuseBelowUse,
   removeCgroup,
@@ -111,9 +110,7 @@ export class FsPodCgroups implements PodCgroups {
   }
 
   async #removeIfEmpty(path: string): Promise<void> {
-    for (const root of this.#roots) {
-      if ((await childrenOf(join(root, path))).length > 0) return;
-    }
+    if ((await cgroupsIn(this.#layout, path)).length > 0) return;
     await removeCgroup(this.#layout, path);
   }
 }
@@ -137,14 +134,4 @@ function normalPath(parent: string): string {
     );
   }
   return `/${steps.join("/")}`;
-}
-
-async function childrenOf(folder: string): Promise<readonly string[]> {
-  try {
-    const entries = await readdir(folder, { withFileTypes: true });
-    return entries.filter((entry) => entry.isDirectory()).map((entry) => entry.name);
-  } catch (error) {
-    if (errnoCode(error) === "ENOENT") return [];
-    throw error;
-  }
 }

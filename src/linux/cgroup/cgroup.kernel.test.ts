@@ -168,6 +168,47 @@ describe("removeCgroup()", () => {
   });
 });
 
+describe("removeCgroup() of many", () => {
+  test("what is busy keeps nothing but itself and those above, and goes when it is not", async () => {
+    const other = `${parent}/pod/other/inner`;
+    await createCgroup(layout, other);
+    await createCgroup(layout, path);
+    const child = await spawnChildInPool({
+      file: "sleep",
+      args: ["60"],
+      env,
+      cgroupProcsPaths: cgroupProcsPaths(layout, path),
+    });
+    await assert.rejects(removeCgroup(layout, parent), /remove cgroup ".*container": .*EBUSY/);
+    assert.equal(all(`${parent}/pod/other`).includes(true), false);
+    assert.equal(all(path).includes(false), false);
+    const removed = removeCgroup(layout, parent);
+    child.kill(9);
+    await removed;
+    assert.equal(all(parent).includes(true), false);
+    await child.exited;
+  });
+
+  test("processes deep down are found, killed and their cgroups removed", async () => {
+    const [top = ""] = cgroupDirs(layout, path).filter((dir) => /freezer/.test(dir));
+    const base = top === "" ? (cgroupDirs(layout, path)[0] ?? "") : top;
+    await createCgroup(layout, path);
+    const deep = `${base}${"/d".repeat(150)}`;
+    mkdirSync(deep, { recursive: true });
+    const child = await spawnChildInPool({
+      file: "sleep",
+      args: ["60"],
+      env,
+      cgroupProcsPaths: [`${deep}/cgroup.procs`],
+    });
+    assert.deepEqual(await cgroupProcs(layout, parent), [child.pid]);
+    await killCgroup(layout, path);
+    assert.equal((await child.exited).signal, 9);
+    await removeCgroup(layout, path);
+    assert.equal(existsSync(base), false);
+  });
+});
+
 describe("writeResources() on v1", () => {
   test(
     "raises and lowers memory with swap, and quota with period, in any order",

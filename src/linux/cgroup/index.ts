@@ -9,7 +9,6 @@ export { isFrozen, thawCgroup } from "./freeze.ts";
 export {
   cgroupProcs,
   cgroupProcsPaths,
-  cgroupsIn,
   type KillCgroupOptions,
   killCgroup,
   killInEveryHierarchy,
@@ -37,4 +36,4 @@ export {
   startSliceArgs,
   stopSliceArgs,
 } from "./systemd.ts";
-export { createCgroup, removeCgroup } from "./tree.ts";
+export { cgroupsIn, createCgroup, removeCgroup } from "./tree.ts";

@@ -1,11 +1,12 @@
-import { readFile } from "node:fs/promises";
 import { setTimeout as delay } from "node:timers/promises";
 
 import { RuntimeError } from "../../base/errors.ts";
+import { nativeTexts } from "../native.ts";
 import { describeWait, processWait } from "../process-wait.ts";
 import { errnoCode, systemError } from "../system-error.ts";
+import { tryWriteCgroupFile } from "./files.ts";
+import { freezeCgroup, thawCgroup } from "./freeze.ts";
 import { type CgroupLayout, cgroupDirs, controllerDir } from "./layout.ts";
-import { childDirs, writeCgroupFile } from "./tree.ts";
 
 const SIGKILL = 9;
 /** How many processes an error names. */
@@ -30,7 +31,7 @@ export function cgroupProcsPaths(layout: CgroupLayout, path: string): readonly s
 
 /** The processes in a cgroup and in those below it; none when it is gone. Zombies do not count. */
 export async function cgroupProcs(layout: CgroupLayout, path: string): Promise<readonly number[]> {
-  return procsOfTree(processDir(layout, path));
+  return processesIn([processDir(layout, path)]);
 }
 
 /**
@@ -47,23 +48,12 @@ export async function killCgroup(
   path: string,
   options: KillCgroupOptions = {},
 ): Promise<void> {
-  const dir = processDir(layout, path);
+  const dirs = [processDir(layout, path)];
   const signal = options.signal ?? SIGKILL;
-  if (signal !== SIGKILL) {
-    for (const pid of await procsOfTree(dir)) sendSignal(pid, signal);
-    return;
-  }
-  const timeoutMs = options.timeoutMs ?? 10_000;
-  const deadline = performance.now() + timeoutMs;
-  for (let waitMs = 1; ; waitMs = Math.min(waitMs * 2, 50)) {
-    const pids = await procsOfTree(dir);
-    if (pids.length === 0 || options.mayGoOn?.() === false) return;
-    // Not before it has been tried: listing them alone may last that long on a machine under load.
-    if (waitMs > 1 && performance.now() > deadline) {
-      throw await stillThere(path, pids, timeoutMs);
-    }
-    await killAll(layout, path, dir, pids);
-    await delay(waitMs);
+  if (signal === SIGKILL) {
+    await killUntilEmpty(path, dirs, (pids) => killAll(layout, path, pids), options);
+  } else {
+    sendSignals(await processesIn(dirs), signal);
   }
 }
 
@@ -74,57 +64,54 @@ export async function killCgroup(
 export async function killInEveryHierarchy(
   layout: CgroupLayout,
   path: string,
-  options: { readonly timeoutMs: number; readonly mayGoOn?: () => boolean },
+  options: Omit<KillCgroupOptions, "signal">,
 ): Promise<void> {
   await killCgroup(layout, path, options);
   if (layout.version === "v2") return;
-  const { timeoutMs, mayGoOn } = options;
+  const kill = (pids: readonly number[]): void => {
+    sendSignals(pids, SIGKILL);
+  };
+  await killUntilEmpty(path, cgroupDirs(layout, path), kill, options);
+}
+
+/** One round of `kill` after another until nothing is left in these folders of the cgroup. */
+async function killUntilEmpty(
+  path: string,
+  dirs: readonly string[],
+  kill: (pids: readonly number[]) => void | Promise<void>,
+  { timeoutMs = 10_000, mayGoOn }: KillCgroupOptions,
+): Promise<void> {
   const deadline = performance.now() + timeoutMs;
   for (let waitMs = 1; ; waitMs = Math.min(waitMs * 2, 50)) {
-    const found = await Promise.all(cgroupDirs(layout, path).map(procsOfTree));
-    const pids = [...new Set(found.flat())];
+    const pids = await processesIn(dirs);
     if (pids.length === 0 || mayGoOn?.() === false) return;
+    // Not before it has been tried: listing them alone may last that long on a machine under load.
     if (waitMs > 1 && performance.now() > deadline) throw await stillThere(path, pids, timeoutMs);
-    for (const pid of pids) sendSignal(pid, SIGKILL);
+    await kill(pids);
     await delay(waitMs);
   }
 }
 
-/** The names of the cgroups directly in this one, in whichever hierarchy; none when it is gone. */
-export async function cgroupsIn(layout: CgroupLayout, path: string): Promise<readonly string[]> {
-  const names = await Promise.all(cgroupDirs(layout, path).map(childDirs));
-  return [...new Set(names.flat())];
-}
-
-async function killAll(
-  layout: CgroupLayout,
-  path: string,
-  dir: string,
-  pids: readonly number[],
-): Promise<void> {
+/** SIGKILL for all in a cgroup, of whom `pids` are known, and for those that they fork meanwhile. */
+async function killAll(layout: CgroupLayout, path: string, pids: readonly number[]): Promise<void> {
+  const dir = processDir(layout, path);
   if (layout.version === "v2") {
-    if (await tryWrite(`${dir}/cgroup.kill`, "1")) return;
-    for (const pid of pids) sendSignal(pid, SIGKILL); // before Linux 5.14
+    const asked = await tryWriteCgroupFile(`${dir}/cgroup.kill`, "1");
+    if (!asked) sendSignals(pids, SIGKILL); // before Linux 5.14
     return;
   }
-  const freezer = controllerDir(layout, "freezer", path);
-  if (freezer === undefined || !(await tryWrite(`${freezer}/freezer.state`, "FROZEN"))) {
-    for (const pid of pids) sendSignal(pid, SIGKILL);
+  if (!(await freezeCgroup(layout, path))) {
+    sendSignals(pids, SIGKILL);
     return;
   }
   try {
     // Listed again: what was forked before the freeze took hold is in it, too. A frozen process
     // does not die, so its pid cannot come to belong to another one before it is signalled.
-    for (const pid of await procsOfTree(dir)) sendSignal(pid, SIGKILL);
+    sendSignals(await processesIn([dir]), SIGKILL);
   } finally {
-    await thaw(freezer);
+    // With those below: a container may have frozen one of its own, whose processes could not die.
+    await thawCgroup(layout, path, { below: true });
   }
-}
-
-/** With those below: a container may have frozen one of its own, whose processes could not die. */
-async function thaw(freezer: string): Promise<void> {
-  await tryWrite(`${freezer}/freezer.state`, "THAWED");
-  for (const child of await childDirs(freezer)) await thaw(`${freezer}/${child}`);
 }
 
 /** The error about processes that do not die, with what a person needs to find out why. */
@@ -164,41 +151,16 @@ function processDir(layout: CgroupLayout, path: string): string {
   );
 }
 
-async function procsOfTree(dir: string): Promise<readonly number[]> {
-  const own = await procsOf(dir);
-  const below = await Promise.all(
-    (await childDirs(dir)).map((child) => procsOfTree(`${dir}/${child}`)),
-  );
-  return [...own, ...below.flat()];
+/** The processes in these folders of cgroups and in those below, each once. */
+async function processesIn(dirs: readonly string[]): Promise<readonly number[]> {
+  const [text = null] = await nativeTexts("listProcesses", dirs);
+  // 0 is a process that our PID namespace does not see; signalling it would hit ourselves.
+  const pids = (text ?? "").split("\n").map(Number);
+  return [...new Set(pids.filter((pid) => pid > 0))];
 }
 
-async function procsOf(dir: string): Promise<readonly number[]> {
-  try {
-    const text = await readFile(`${dir}/cgroup.procs`, "latin1");
-    // 0 is a process that our PID namespace does not see; signalling it would hit ourselves.
-    return text
-      .split("\n")
-      .map(Number)
-      .filter((pid) => pid > 0);
-  } catch (cause) {
-    const code = errnoCode(cause);
-    // ENODEV: removed while it was open. EOPNOTSUPP, as node names it: a threaded cgroup, whose
-    // processes its parent lists.
-    if (code === "ENOENT" || code === "ENODEV" || code === "ENOTSUP") return [];
-    throw systemError(`list processes of cgroup "${dir}"`, cause);
-  }
-}
-
-/** false when the file is not there: an old kernel, or the cgroup is gone. */
-async function tryWrite(path: string, value: string): Promise<boolean> {
-  try {
-    await writeCgroupFile(path, value);
-    return true;
-  } catch (cause) {
-    const code = errnoCode(cause);
-    if (code === "ENOENT" || code === "ENODEV") return false;
-    throw cause;
-  }
+function sendSignals(pids: readonly number[], signal: number): void {
+  for (const pid of pids) sendSignal(pid, signal);
 }
 
 function sendSignal(pid: number, signal: number): void {

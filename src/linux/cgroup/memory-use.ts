@@ -1,6 +1,6 @@
 import { RuntimeError } from "../../base/errors.ts";
 import { type CgroupLayout, cgroupDirs, controllerDir } from "./layout.ts";
-import { readCgroupFile } from "./tree.ts";
+import { readCgroupFile } from "./files.ts";
 
 /**
  * The memory that a cgroup cannot do without now: what it uses, but for the cache of files that

@@ -1,7 +1,7 @@
-import { readdir, readFile } from "node:fs/promises";
-
-import { errnoCode } from "../system-error.ts";
+import { readFiles } from "../read-files.ts";
+import { findCgroupFile } from "./files.ts";
 import { type CgroupLayout, cgroupDirs, controllerDir, type LegacyCgroups } from "./layout.ts";
+import { cgroupsIn } from "./tree.ts";
 
 /**
  * How many processes in the cgroup, or below it, the kernel killed for want of memory: of the
@@ -14,13 +14,8 @@ export async function oomKills(
   const path =
     layout.version === "v2" ? unifiedEvents(layout, cgroupPath) : legacyEvents(layout, cgroupPath);
   if (path === undefined) return undefined;
-  try {
-    return parseOomKills(await readFile(path, "latin1"));
-  } catch (cause) {
-    const code = errnoCode(cause);
-    if (code === "ENOENT" || code === "ENODEV") return undefined;
-    throw cause;
-  }
+  const text = await findCgroupFile(path);
+  return text === undefined ? undefined : parseOomKills(text);
 }
 
 /**
@@ -34,16 +29,15 @@ export async function oomKillsOfGone(
 ): Promise<number | undefined> {
   const [dir = ""] = cgroupDirs(layout, path);
   if (layout.version === "v1") return undefined;
-  const count = async (folder: string): Promise<number | undefined> => {
-    const text = await readFile(`${folder}/memory.events`, "latin1").catch(() => undefined);
-    return text === undefined ? undefined : parseOomKills(text);
-  };
-  const entries = await readdir(dir, { withFileTypes: true }).catch(() => []);
-  const below = entries.filter((entry) => entry.isDirectory());
-  // Before the sum: one that goes between the two must not be taken for one that was killed.
-  const there = await Promise.all(below.map(({ name }) => count(`${dir}/${name}`)));
-  const sum = await count(dir);
-  return sum === undefined ? undefined : there.reduce<number>((rest, n) => rest - (n ?? 0), sum);
+  const below = await cgroupsIn(layout, path).catch(() => []);
+  // The sum last: one that goes between the two must not be taken for one that was killed.
+  const files = [...below.map((name) => `${dir}/${name}`), dir].map((of) => `${of}/memory.events`);
+  const texts = await readFiles(files);
+  const sum = texts.at(-1) ?? undefined;
+  if (sum === undefined) return undefined;
+  return texts
+    .slice(0, -1)
+    .reduce((rest, text) => rest - parseOomKills(text ?? ""), parseOomKills(sum));
 }
 
 function unifiedEvents(layout: CgroupLayout, cgroupPath: string): string | undefined {

@@ -3,7 +3,7 @@ import { basename } from "node:path";
 
 import { errnoCode, systemError } from "../system-error.ts";
 import { type CgroupLayout, cgroupDirs, controllerDir } from "./layout.ts";
-import { readCgroupFile, restoreCgroupFile } from "./tree.ts";
+import { readCgroupFile, restoreCgroupFile } from "./files.ts";
 
 /** The limits that CRI resources are about, by the v1 controller that has them. */
 const legacyFiles: readonly (readonly [controller: string, file: RegExp])[] = [

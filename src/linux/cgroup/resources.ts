@@ -1,7 +1,7 @@
 import { RuntimeError } from "../../base/errors.ts";
 import { errnoCode } from "../system-error.ts";
 import { type CgroupLayout, cgroupDirs, controllerDir, type LegacyCgroups } from "./layout.ts";
-import { readCgroupFile, restoreCgroupFile, writeCgroupFile } from "./tree.ts";
+import { readCgroupFile, restoreCgroupFile, writeCgroupFile } from "./files.ts";
 
 /**
  * Limits in the units of CRI's LinuxContainerResources. What is not given, 0 or empty stays as it

@@ -5,7 +5,7 @@ import { findProgram } from "../child.ts";
 import { run } from "../run.ts";
 import { type CgroupLayout, cgroupDirs } from "./layout.ts";
 import { type CgroupResources, weightOfShares } from "./resources.ts";
-import { readCgroupFile } from "./tree.ts";
+import { readCgroupFile } from "./files.ts";
 
 /** How long systemd may take for an answer. */
 const answerMs = 10_000;

@@ -1,9 +1,10 @@
-import { mkdir, readdir, readFile, rmdir, writeFile } from "node:fs/promises";
-import { basename, dirname, join } from "node:path";
+import { mkdir } from "node:fs/promises";
 import { setTimeout as delay } from "node:timers/promises";
 
 import { RuntimeError } from "../../base/errors.ts";
-import { errnoCode, systemError } from "../system-error.ts";
+import { nativeTexts } from "../native.ts";
+import { errnoCode, SystemError, systemError } from "../system-error.ts";
+import { readCgroupFile, writeCgroupFile } from "./files.ts";
 import {
   type CgroupHierarchy,
   type CgroupLayout,
@@ -46,9 +47,8 @@ export async function createCgroup(layout: CgroupLayout, path: string): Promise<
  * one that processes are in.
  */
 export async function removeCgroupDirs(dirs: readonly string[]): Promise<void> {
-  for (const dir of dirs.toReversed()) {
-    if ((await childDirs(dir)).length === 0) await removeDir(dir);
-  }
+  // Again from the start: one that stayed for what was in it may be empty now.
+  await untilNoneIsBusy(async () => removeNow(dirs.toReversed(), { withInner: false }));
 }
 
 /**
@@ -56,18 +56,24 @@ export async function removeCgroupDirs(dirs: readonly string[]): Promise<void> {
  * `failed-precondition` when processes are in it: `killCgroup` comes first.
  */
 export async function removeCgroup(layout: CgroupLayout, path: string): Promise<void> {
-  await Promise.all(cgroupDirs(layout, path).map(removeTree));
+  let dirs = cgroupDirs(layout, path);
+  await untilNoneIsBusy(async () => {
+    const busy = await removeNow(dirs, { withInner: true });
+    dirs = dirs.filter((_, index) => busy[index] !== undefined);
+    return busy;
+  });
 }
 
-/** The names of the cgroups directly in this one; none when it is gone. */
-export async function childDirs(dir: string): Promise<readonly string[]> {
-  try {
-    const entries = await readdir(dir, { withFileTypes: true });
-    return entries.filter((entry) => entry.isDirectory()).map((entry) => entry.name);
-  } catch (cause) {
-    if (errnoCode(cause) === "ENOENT") return [];
-    throw systemError(`list cgroup "${dir}"`, cause);
-  }
+/** The names of the cgroups directly in this one, in whichever hierarchy; none when it is gone. */
+export async function cgroupsIn(layout: CgroupLayout, path: string): Promise<readonly string[]> {
+  const [names = null] = await nativeTexts("listCgroups", cgroupDirs(layout, path));
+  return [
+    ...new Set(
+      utf8Of(names)
+        .split("\n")
+        .filter((name) => name !== ""),
+    ),
+  ];
 }
 
 async function createLevels(
@@ -122,64 +128,38 @@ async function enableControllers(dir: string): Promise<void> {
   }
 }
 
-async function removeTree(dir: string): Promise<void> {
-  for (const child of await childDirs(dir)) await removeTree(`${dir}/${child}`);
-  await removeDir(dir);
+/**
+ * Removes each of these folders, in one job; done when one is not there. Answers for each with the
+ * cgroup, it or one in it, that is busy. Rejects when one cannot be removed for another reason, when
+ * all others are.
+ */
+async function removeNow(
+  dirs: readonly string[],
+  options: { readonly withInner: boolean },
+): Promise<readonly (string | undefined)[]> {
+  const busy = await nativeTexts("removeCgroups", dirs, [options.withInner ? 1 : 0]);
+  return busy.map((dir) => (dir === null ? undefined : utf8Of(dir)));
 }
 
-async function removeDir(dir: string): Promise<void> {
-  const deadline = performance.now() + busyPatienceMs;
+/** Removes again what is busy, as long as no cgroup has been for too long. */
+async function untilNoneIsBusy(
+  remove: () => Promise<readonly (string | undefined)[]>,
+): Promise<void> {
+  const since = new Map<string, number>();
   for (let waitMs = 1; ; waitMs = Math.min(waitMs * 2, 50)) {
-    try {
-      await rmdir(dir);
-      return;
-    } catch (cause) {
-      const code = errnoCode(cause);
-      if (code === "ENOENT") return;
-      if (code !== "EBUSY" || performance.now() > deadline) {
-        throw systemError(`remove cgroup "${dir}"`, cause);
-      }
+    const busy = (await remove()).filter((dir) => dir !== undefined);
+    if (busy.length === 0) return;
+    const now = performance.now();
+    for (const dir of busy) {
+      const first = since.get(dir) ?? now;
+      since.set(dir, first);
+      if (now - first > busyPatienceMs) throw new SystemError(`remove cgroup "${dir}"`, "EBUSY");
     }
     await delay(waitMs);
   }
 }
 
-/** The content of a cgroup file without its last newline. */
-export async function readCgroupFile(path: string): Promise<string> {
-  try {
-    return (await readFile(path, "utf8")).trim();
-  } catch (cause) {
-    throw systemError(`read "${path}"`, cause);
-  }
-}
-
-/** Writes a cgroup file that is there; the kernel takes one value a write(2). */
-export async function writeCgroupFile(path: string, value: string): Promise<void> {
-  try {
-    // "r+": a missing file means a missing controller, and must not be created on a fake tree.
-    await writeFile(path, value, { flag: "r+" });
-  } catch (cause) {
-    throw systemError(`write "${value}" to "${path}"`, cause);
-  }
-}
-
-/**
- * Writes back what `readCgroupFile` read.
- *
- * NOTE(kernel): a cpuset that was empty on v2, which stands for all that the level above has, cannot
- * be made empty again while processes are in the cgroup (ENOSPC; validate_change() in
- * kernel/cgroup/cpuset.c). Then it gets what the level above has now, which is the same for them.
- */
-export async function restoreCgroupFile(path: string, value: string): Promise<void> {
-  try {
-    // Nothing at all would not be written: an empty cpuset is a newline.
-    await writeCgroupFile(path, value === "" ? "\n" : value);
-  } catch (cause) {
-    const name = basename(path);
-    if (value !== "" || errnoCode(cause) !== "ENOSPC" || !/^cpuset\.(cpus|mems)$/.test(name)) {
-      throw cause;
-    }
-    const above = await readCgroupFile(join(dirname(dirname(path)), `${name}.effective`));
-    await writeCgroupFile(path, above);
-  }
+/** A job's texts have one byte a character. */
+function utf8Of(text: string | null): string {
+  return Buffer.from(text ?? "", "latin1").toString("utf8");
 }

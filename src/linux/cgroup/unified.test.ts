@@ -13,10 +13,11 @@ import { join } from "node:path";
 import { afterEach, beforeEach, describe, test } from "node:test";
 
 import { isKind } from "../../base/errors.ts";
+import { restoreCgroupFile } from "./files.ts";
 import { cgroupProcs, cgroupProcsPaths, killCgroup } from "./kill.ts";
 import type { CgroupLayout } from "./layout.ts";
 import { weightOfShares, writeResources } from "./resources.ts";
-import { createCgroup, removeCgroup, removeCgroupDirs, restoreCgroupFile } from "./tree.ts";
+import { createCgroup, removeCgroup, removeCgroupDirs } from "./tree.ts";
 
 // A plain folder stands for a v2 tree: its files are there, but nobody acts on what is written.
 let root = "";

@@ -1,0 +1,279 @@
+/*
+ * Cgroups, v1 and v2, in one job where node:fs takes one for each call: a pod has a dozen folders on
+ * v1. A cgroup is named by its folder. Its files cannot be removed and need not be: rmdir(2) takes
+ * them along, so nothing here unlinks anything. What is not there is done, for cgroups end by
+ * themselves: ENOENT, or ENODEV for a file that was open.
+ */
+#include "davit.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+/* Paths, each before those below it. No recursion: a container may nest as deep as PATH_MAX goes. */
+struct list {
+  char **paths;
+  size_t count, size;
+};
+
+static void list_free(struct list *list) {
+  free_strings(list->paths, list->count);
+  memset(list, 0, sizeof *list);
+}
+
+static char *path_in(const char *folder, const char *name) {
+  char *path = NULL;
+  return asprintf(&path, "%s/%s", folder, name) < 0 ? NULL : path;
+}
+
+/* Takes the path over; NULL is one that there was no memory for. */
+static int list_add(struct list *list, struct fault *fault, char *path) {
+  if (path != NULL && list->count == list->size) {
+    size_t size = list->size == 0 ? 16 : list->size * 2;
+    char **bigger = realloc(list->paths, size * sizeof *bigger);
+    if (bigger == NULL) {
+      free(path);
+      path = NULL;
+    } else {
+      list->paths = bigger;
+      list->size = size;
+    }
+  }
+  if (path == NULL) return fault_set_errno(fault, ENOMEM, "list cgroup", "");
+  list->paths[list->count++] = path;
+  return 0;
+}
+
+static bool is_folder(DIR *dir, const struct dirent *entry) {
+  struct stat info;
+  if (entry->d_type != DT_UNKNOWN) return entry->d_type == DT_DIR;
+  return fstatat(dirfd(dir), entry->d_name, &info, AT_SYMLINK_NOFOLLOW) == 0 &&
+         S_ISDIR(info.st_mode);
+}
+
+/* Adds the cgroups directly in the one at an index. */
+static int list_children(struct list *list, struct fault *fault, size_t at) {
+  DIR *dir = opendir(list->paths[at]);
+  struct dirent *entry;
+  int result = 0;
+  if (dir == NULL) {
+    return errno == ENOENT ? 0 : fault_set(fault, "list cgroup", list->paths[at]);
+  }
+  while (result == 0 && (entry = readdir(dir)) != NULL) {
+    const char *name = entry->d_name;
+    if (strcmp(name, ".") == 0 || strcmp(name, "..") == 0 || !is_folder(dir, entry)) continue;
+    result = list_add(list, fault, path_in(list->paths[at], name));
+  }
+  closedir(dir);
+  return result;
+}
+
+/* Adds a cgroup and, when all are wanted, those in it. */
+static int list_cgroups(struct list *list, struct fault *fault, const char *top, bool all) {
+  size_t at = list->count;
+  if (list_add(list, fault, strdup(top)) < 0) return -1;
+  for (; all && at < list->count; at++) {
+    if (list_children(list, fault, at) < 0) return -1;
+  }
+  return 0;
+}
+
+/* The first of a job's faults is the one to tell; the rest is done all the same. */
+static void keep_first(struct fault *first, const struct fault *fault) {
+  if (first->err == 0) *first = *fault;
+}
+
+/*
+ * The one that is busy, to be freed; NULL when all are gone, or with a fault. A fake tree on another
+ * file system says ENOTEMPTY where cgroupfs says EBUSY.
+ */
+static char *remove_cgroup(struct fault *fault, const char *top, bool all) {
+  struct list list = {0};
+  char *busy = NULL;
+  if (rmdir(top) == 0 || errno == ENOENT) return NULL;
+  if (errno != EBUSY && errno != ENOTEMPTY) {
+    fault_set(fault, "remove cgroup", top);
+    return NULL;
+  }
+  if (list_cgroups(&list, fault, top, all) == 0 && (all || list_children(&list, fault, 0) == 0)) {
+    bool stays = !all && list.count > 1; /* it is somebody's parent */
+    for (size_t i = stays ? 0 : list.count; i-- > 0;) {
+      if (rmdir(list.paths[i]) == 0 || errno == ENOENT) continue;
+      /* Those above one that stays are busy with it. */
+      if (busy != NULL || fault->err != 0) continue;
+      if (errno != EBUSY) {
+        fault_set(fault, "remove cgroup", list.paths[i]);
+      } else if ((busy = strdup(list.paths[i])) == NULL) {
+        fault_set_errno(fault, ENOMEM, "remove cgroup", list.paths[i]);
+      }
+    }
+  }
+  list_free(&list);
+  return busy;
+}
+
+/*
+ * strings: cgroups. numbers: 1 to take those in them along, 0 to leave one that has any. Texts: for
+ * each the cgroup that was busy, it or one in it, or NULL. One that stays does not keep the others.
+ */
+static void remove_cgroups(struct job *job) {
+  job->texts = calloc(job->string_count + 1, sizeof *job->texts);
+  if (job->texts == NULL) {
+    fault_set_errno(&job->fault, ENOMEM, "remove cgroups", "");
+    return;
+  }
+  job->text_count = job->string_count;
+  for (size_t i = 0; i < job->string_count; i++) {
+    struct fault fault = {0};
+    if (job->strings[i] == NULL) continue;
+    job->texts[i] = remove_cgroup(&fault, job->strings[i], job->numbers[0] != 0);
+    if (fault.err != 0) keep_first(&job->fault, &fault);
+  }
+}
+
+struct text {
+  char *bytes;
+  size_t length, size;
+};
+
+/* Room for as much as one read(2) of such a file gives, and for a NUL. */
+static int text_grow(struct text *text) {
+  enum { ONE_READ = 4096 };
+  if (text->size - text->length > ONE_READ) return 0;
+  size_t size = text->size * 2 + 2 * ONE_READ;
+  char *bigger = realloc(text->bytes, size);
+  if (bigger == NULL) return -1;
+  text->bytes = bigger;
+  text->size = size;
+  return 0;
+}
+
+/*
+ * Adds what cgroup.procs of one cgroup says. EOPNOTSUPP: it is threaded, and its parent lists its
+ * processes. The pids of one that goes meanwhile are dropped: they may be others' by now.
+ */
+static int read_processes(struct text *text, struct fault *fault, const char *cgroup) {
+  size_t start = text->length;
+  ssize_t count = -1;
+  char *path = path_in(cgroup, "cgroup.procs");
+  int fd = path == NULL ? -1 : open(path, O_RDONLY | O_CLOEXEC);
+  while (fd >= 0) {
+    if (text_grow(text) < 0) {
+      errno = ENOMEM;
+      count = -1;
+      break;
+    }
+    count = read(fd, text->bytes + text->length, text->size - text->length - 1);
+    if (count == 0 || (count < 0 && errno != EINTR)) break;
+    if (count > 0) text->length += (size_t)count;
+  }
+  int err = path == NULL ? ENOMEM : errno;
+  free(path);
+  if (fd >= 0) close(fd);
+  if (count == 0) {
+    text->bytes[text->length++] = '\n';
+    return 0;
+  }
+  text->length = start;
+  if (err == ENOENT || err == ENODEV || err == EOPNOTSUPP) return 0;
+  return fault_set_errno(fault, err, "list processes of cgroup", cgroup);
+}
+
+static int text_add(struct text *text, const char *line) {
+  for (; *line != '\0'; line++) {
+    if (text_grow(text) < 0) return -1;
+    text->bytes[text->length++] = *line;
+  }
+  return 0;
+}
+
+/* One text is the job's answer; it is the job's from here on. */
+static void answer(struct job *job, struct text *text) {
+  if (job->fault.err == 0 && text_grow(text) == 0) {
+    job->texts = calloc(2, sizeof *job->texts);
+  }
+  if (job->texts == NULL) {
+    free(text->bytes);
+    if (job->fault.err == 0) fault_set_errno(&job->fault, ENOMEM, job->kind->name, "");
+    return;
+  }
+  text->bytes[text->length] = '\0';
+  job->texts[0] = text->bytes;
+  job->text_count = 1;
+}
+
+/* strings: cgroups. One text: the names of those directly in them, one a line; none has a newline. */
+static void list_names(struct job *job) {
+  struct text text = {0};
+  for (size_t i = 0; i < job->string_count && job->fault.err == 0; i++) {
+    struct list list = {0};
+    if (job->strings[i] == NULL) continue;
+    if (list_cgroups(&list, &job->fault, job->strings[i], false) == 0) {
+      list_children(&list, &job->fault, 0);
+    }
+    for (size_t k = 1; k < list.count && job->fault.err == 0; k++) {
+      if (text_add(&text, strrchr(list.paths[k], '/') + 1) < 0 || text_add(&text, "\n") < 0) {
+        fault_set_errno(&job->fault, ENOMEM, "list cgroup", job->strings[i]);
+      }
+    }
+    list_free(&list);
+  }
+  answer(job, &text);
+}
+
+/* strings: cgroups. One text: the pids of the processes in them and in those below, one a line. */
+static void list_processes(struct job *job) {
+  struct fault *fault = &job->fault;
+  struct list list = {0};
+  struct text text = {0};
+  for (size_t i = 0; i < job->string_count; i++) {
+    if (job->strings[i] != NULL && list_cgroups(&list, fault, job->strings[i], true) < 0) break;
+  }
+  for (size_t i = 0; i < list.count && fault->err == 0; i++) {
+    if (read_processes(&text, fault, list.paths[i]) < 0) break;
+  }
+  list_free(&list);
+  answer(job, &text);
+}
+
+/*
+ * strings: a cgroup, the name of a file of it, what to write. numbers: 1 for those below, too.
+ * Results: how many were written, and the errno of the last one that was not there. Never creates a
+ * file. The kernel takes a value in one write(2).
+ */
+static void write_cgroup_file(struct job *job) {
+  const char *cgroup = job->strings[0], *name = job->strings[1], *value = job->strings[2];
+  struct list list = {0};
+  job->result_count = 2;
+  if (cgroup == NULL || name == NULL || value == NULL) {
+    fault_set_errno(&job->fault, EINVAL, "write", name);
+    return;
+  }
+  list_cgroups(&list, &job->fault, cgroup, job->numbers[0] != 0);
+  for (size_t i = 0; i < list.count && job->fault.err == 0; i++) {
+    struct fault fault = {0};
+    char *path = path_in(list.paths[i], name);
+    if (path == NULL) {
+      fault_set_errno(&fault, ENOMEM, "write", name);
+    } else if (write_file(&fault, path, value) == 0) {
+      job->results[0]++;
+    }
+    free(path);
+    if (fault.err == ENOENT || fault.err == ENODEV) job->results[1] = fault.err;
+    else if (fault.err != 0) job->fault = fault;
+  }
+  list_free(&list);
+}
+
+const struct job_kind cgroup_jobs[] = {
+    {"removeCgroups", 0, 1, remove_cgroups, false},
+    {"listCgroups", 0, 0, list_names, false},
+    {"listProcesses", 0, 0, list_processes, false},
+    {"writeCgroupFile", 3, 1, write_cgroup_file, false},
+    {NULL, 0, 0, NULL, false},
+};
