@@ -102,14 +102,9 @@ static void empty_folder(struct removal *removal, DIR *dir, int depth) {
   }
 }
 
-/*
- * strings: a path; numbers: how many entries to remove at most. Result: 1 when more are left. A
- * fault comes when nothing is left but what could not be removed.
- */
-static void remove_tree(struct job *job) {
-  const char *path = job->strings[0];
-  struct removal removal = {.left = job->numbers[0], .fault = &job->fault};
-  job->result_count = 1;
+/* Removes `*left` entries at most, and counts them off. A fault: nothing is left but what could not be removed. */
+static void remove_path(struct job *job, const char *path, int64_t *left) {
+  struct removal removal = {.left = *left, .fault = &job->fault};
   if (path == NULL) {
     fault_set_errno(&job->fault, EINVAL, "remove", "");
     return;
@@ -139,11 +134,27 @@ static void remove_tree(struct job *job) {
     closedir(dir);
   } while (removal.left > 0 && removal.moved != moved);
   close(removal.top);
+  *left = removal.left;
   if (removal.left <= 0) {
     memset(&job->fault, 0, sizeof job->fault); /* it is met again by the call that finds no more */
-    job->results[0] = 1;
   } else if (!removal.stuck && rmdir(path) < 0 && errno != ENOENT) {
     fault_set(&job->fault, "rmdir", path);
+  }
+}
+
+/*
+ * strings: paths, removed in this order; the first that cannot be keeps those after it. numbers: how
+ * many entries to remove at most. Result: 1 when more are left.
+ */
+static void remove_tree(struct job *job) {
+  int64_t left = job->numbers[0];
+  job->result_count = 1;
+  for (size_t i = 0; i < job->string_count && job->fault.err == 0; i++) {
+    remove_path(job, job->strings[i], &left);
+    if (left <= 0) {
+      job->results[0] = 1;
+      return;
+    }
   }
 }
 

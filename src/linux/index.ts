@@ -75,5 +75,12 @@ export { type RunOptions, type RunResult, run } from "./run.ts";
 export { type SysctlNamespaces, writeSysctls } from "./sysctls.ts";
 export { userNamespaceObstacle } from "./user-namespaces.ts";
 export { errnoCode, SystemError, systemError } from "./system-error.ts";
-export { diskUsage, relabel, removeTree, syncFileSystem, type TreeUsage } from "./trees.ts";
+export {
+  diskUsage,
+  relabel,
+  removeTree,
+  removeTrees,
+  syncFileSystem,
+  type TreeUsage,
+} from "./trees.ts";
 export { bindInRoot, copyInRoot, readFilesInRoot } from "./in-root.ts";

@@ -144,7 +144,7 @@ interface Native {
   readonly copyInRoot: NativeCount;
   /** pool. [root, path in it, ...], [bytes at most]: [text or null, why it is refused or null, ...]. Both null: no file is there. */
   readonly readInRoot: NativeTexts;
-  /** pool. [path], [entries at most]: [1 when there is more]. EPERM: an immutable file; EXDEV, EBUSY: a mount in it. */
+  /** pool. [path, ...], [entries at most]: [1 when there is more]. EPERM: an immutable file; EXDEV, EBUSY: a mount in it. */
   readonly removeTree: NativeCount;
   /** pool. [cgroup, ...], [1 with those in it, 0: one that has any stays]: the busy one of each, or null. ENOTEMPTY: files that are not the kernel's. */
   readonly removeCgroups: NativeTexts;

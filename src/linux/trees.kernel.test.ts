@@ -16,7 +16,7 @@ import { after, before, describe, test } from "node:test";
 import { isKind } from "../base/errors.ts";
 import { bindMount, unmount } from "./mounts.ts";
 import { setXattr } from "./entries.ts";
-import { diskUsage, relabel, removeTree, syncFileSystem } from "./trees.ts";
+import { diskUsage, relabel, removeTree, removeTrees, syncFileSystem } from "./trees.ts";
 
 const folder = mkdtempSync(join(tmpdir(), "davit-trees-"));
 const other = join(folder, "other");
@@ -118,6 +118,24 @@ describe("removeTree()", () => {
     assert.ok(left > 0 && left < 12_000, String(left));
     await removeTree(tree);
     assert.equal(existsSync(tree), false);
+  });
+
+  test("takes several in their order, more than one batch of them, and stops at one that stays", async () => {
+    const [file, stays, last] = ["file", "stays", "last"].map((name) => join(tree, name));
+    assert.ok(file !== undefined && stays !== undefined && last !== undefined);
+    sh(
+      'mkdir -p "$1/stays/bound" "$1/last/in"; : > "$1/file"; cd "$1/stays"; seq 6000 | xargs touch',
+    );
+    await bindMount(other, join(stays, "bound"));
+    await assert.rejects(removeTrees([join(tree, "none"), file, stays, last]), /EXDEV/);
+    assert.deepEqual(readdirSync(tree).toSorted(), ["last", "stays"]);
+    assert.deepEqual(readdirSync(stays), ["bound"]);
+    await unmount(join(stays, "bound"));
+    sh('cd "$1/stays"; seq 6000 | xargs touch');
+    await removeTrees([file, stays, last]);
+    assert.deepEqual(readdirSync(tree), []);
+    await removeTrees([tree]);
+    assert.deepEqual(readdirSync(other), ["precious"]);
   });
 
   test("enters no mount, and removes all else before it says so", async () => {

@@ -20,9 +20,14 @@ const REMOVE_AT_ONCE = 5_000;
  * with the signal's reason, between two batches of entries.
  */
 export async function removeTree(path: string, signal?: AbortSignal): Promise<void> {
+  await removeTrees([path], signal);
+}
+
+/** The same for several, one after the other in one job: one that cannot be removed keeps those after it. */
+export async function removeTrees(paths: readonly string[], signal?: AbortSignal): Promise<void> {
   for (;;) {
     signal?.throwIfAborted();
-    const [more] = await nativeCount("removeTree", [path], [REMOVE_AT_ONCE]);
+    const [more] = await nativeCount("removeTree", paths, [REMOVE_AT_ONCE]);
     if (more !== 1) return;
   }
 }

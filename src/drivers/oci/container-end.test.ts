@@ -57,9 +57,9 @@ describe("awaitEnd()", () => {
   });
 });
 
-test("readExitFile() takes the time from the file; what is no exit code is unknown", async () => {
+test("readExitFile() takes the time from the file; what is no exit code is unknown", () => {
   const path = join(folder, "other");
-  assert.equal(await readExitFile(path), undefined);
+  assert.equal(readExitFile(path), undefined);
   for (const [content, exitCode, unknown] of [
     ["0", 0, false],
     ["137", 137, false],
@@ -68,7 +68,7 @@ test("readExitFile() takes the time from the file; what is no exit code is unkno
   ] as const) {
     writeFileSync(path, content);
     utimesSync(path, 5, 5);
-    assert.deepEqual(await readExitFile(path), {
+    assert.deepEqual(readExitFile(path), {
       exitCode,
       finishedAtNs: 5_000_000_000n,
       unknown,

@@ -1,4 +1,4 @@
-import { readFile, stat } from "node:fs/promises";
+import { closeSync, fstatSync, openSync, readFileSync } from "node:fs";
 import { setTimeout as delay } from "node:timers/promises";
 
 import type { Logger } from "../../base/logger.ts";
@@ -58,7 +58,7 @@ export async function awaitEnd(options: {
     monitor.kill(SIGKILL);
     await within(monitor.exited, killPatienceMs);
   }
-  const end = await readExitFile(exitFile);
+  const end = readExitFile(exitFile);
   if (end === undefined) {
     return { exitCode: unknownExitCode, finishedAtNs: clock.nowNs(), unknown: true };
   }
@@ -73,20 +73,26 @@ async function hasRecorded(monitor: Watched, patience: MonitorPatience): Promise
   return within(monitor.exited, patience.killMs);
 }
 
-/** What an exit file says, with the file's time as the time of the end; undefined when there is none. */
-export async function readExitFile(path: string): Promise<RecordedEnd | undefined> {
+/**
+ * What an exit file says, with the file's time as the time of the end; undefined when there is none.
+ * It lies in memory, on the state folder's tmpfs: a turn of the pool would take longer than reading it.
+ */
+export function readExitFile(path: string): RecordedEnd | undefined {
+  let fd: number;
   try {
-    const [text, { mtimeNs }] = await Promise.all([
-      readFile(path, "latin1"),
-      stat(path, { bigint: true }),
-    ]);
-    const exitCode = Number.parseInt(text, 10);
-    // conmon writes -1 for a process whose status it never learnt.
-    if (exitCode >= 0) return { exitCode, finishedAtNs: mtimeNs, unknown: false };
-    return { exitCode: unknownExitCode, finishedAtNs: mtimeNs, unknown: true };
+    fd = openSync(path, "r");
   } catch (cause) {
     if (errnoCode(cause) === "ENOENT") return undefined;
     throw cause;
+  }
+  try {
+    const { mtimeNs } = fstatSync(fd, { bigint: true });
+    const exitCode = Number.parseInt(readFileSync(fd, "latin1"), 10);
+    // conmon writes -1 for a process whose status it never learnt.
+    if (exitCode >= 0) return { exitCode, finishedAtNs: mtimeNs, unknown: false };
+    return { exitCode: unknownExitCode, finishedAtNs: mtimeNs, unknown: true };
+  } finally {
+    closeSync(fd);
   }
 }
 

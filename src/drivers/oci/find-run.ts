@@ -35,7 +35,7 @@ export async function findRun(options: {
   const process = await openOwn(pid, id);
   if (process === undefined) {
     // Its end is on record only if it did run: conmon tells of every process that it has reaped.
-    const end = await readExitFile(places.exit(id));
+    const end = readExitFile(places.exit(id));
     if (end === undefined && monitor === undefined) return undefined;
     return { started: { process: { pid, startTime: "0" }, monitor, startedAtNs }, process };
   }

@@ -1,5 +1,5 @@
 import { existsSync } from "node:fs";
-import { access, readFile, rm, writeFile } from "node:fs/promises";
+import { access, readFile, writeFile } from "node:fs/promises";
 import { dirname, join } from "node:path";
 
 import { messageOf } from "../../base/errors.ts";
@@ -12,6 +12,8 @@ import {
   oomKills,
   oomKillsOfGone,
   removeCgroup,
+  removeTree,
+  removeTrees,
 } from "../../linux/index.ts";
 import type { Facts } from "./facts.ts";
 import type { Places } from "./places.ts";
@@ -159,7 +161,7 @@ export class Remains {
       this.#log.warn(`container "${id}": ${messageOf(error)}`);
     }
     const own = join(this.#places.runtimeRoot(facts.runtimePath), id);
-    if (existsSync(own)) await rm(own, { recursive: true, force: true });
+    if (existsSync(own)) await removeTree(own);
   }
 
   async #removeCgroup({ cgroupPath }: Facts): Promise<void> {
@@ -172,7 +174,6 @@ export class Remains {
 
   /** The bundle goes last: it tells a later daemon that something is left. */
   async removeFiles(id: string): Promise<void> {
-    await rm(this.#places.exit(id), { force: true });
-    await rm(this.#places.bundle(id), { recursive: true, force: true });
+    await removeTrees([this.#places.exit(id), this.#places.bundle(id)]);
   }
 }

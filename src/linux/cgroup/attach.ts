@@ -7,8 +7,8 @@ import type { CgroupLayout, LegacyCgroups } from "./layout.ts";
 const writeInPool = promisify(write);
 /** Shorter than a grace period of the kernel, which takes two ticks at least. */
 const againMs = 4;
-/** For how long a move is expected at most. */
-const longestMs = 100;
+/** For how long a move is expected at most, if nobody says otherwise. */
+const usualLongestMs = 100;
 let underWay = false;
 const expected = new Set<{ readonly isOver: () => boolean; readonly untilMs: number }>();
 
@@ -44,9 +44,14 @@ export async function announceAttach(layout: CgroupLayout): Promise<void> {
 
 /**
  * Announces a move that somebody else makes, and again until `isOver` says that it has been made (100 ms
- * at most): on a busy machine an OCI runtime comes to it so late that it would have to wait anew.
+ * at most, or `longestMs`): on a busy machine an OCI runtime comes to it so late that it would have to
+ * wait anew.
  */
-export function expectAttach(layout: CgroupLayout, isOver: () => boolean): void {
+export function expectAttach(
+  layout: CgroupLayout,
+  isOver: () => boolean,
+  longestMs = usualLongestMs,
+): void {
   if (layout.version === "v2") return;
   expected.add({ isOver, untilMs: performance.now() + longestMs });
   if (expected.size === 1) void keepAnnouncing(layout);
