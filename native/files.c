@@ -218,23 +218,34 @@ static bool add_usage(struct usage *usage, DIR *dir, int depth) {
   return complete;
 }
 
-/* strings: a folder. Results: bytes on disk and inodes of it and of what is in it. */
-static void disk_usage(struct job *job) {
-  const char *path = job->strings[0];
-  struct usage usage = {0};
+static int add_folder(struct usage *usage, struct fault *fault, const char *path) {
   struct stat info;
   int fd = path == NULL ? -1 : open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
   DIR *dir = fd < 0 ? NULL : fdopendir(fd);
   if (dir == NULL || fstat(fd, &info) < 0) {
-    fault_set(&job->fault, "open folder", path);
+    fault_set(fault, "open folder", path);
     if (dir != NULL) closedir(dir);
     else if (fd >= 0) close(fd);
-    return;
+    return -1;
   }
-  usage.bytes = (int64_t)info.st_blocks * 512;
-  usage.inodes = 1;
-  if (!add_usage(&usage, dir, 0)) fault_set_errno(&job->fault, ENOMEM, "count", path);
+  usage->bytes += (int64_t)info.st_blocks * 512;
+  usage->inodes++;
+  if (!add_usage(usage, dir, 0)) fault_set_errno(fault, ENOMEM, "count", path);
   closedir(dir);
+  return fault->err == 0 ? 0 : -1;
+}
+
+/*
+ * strings: folders, all but the first of which may be missing. Results: bytes on disk and inodes of them
+ * and of what is in them; what has several names in one file system counts once.
+ */
+static void disk_usage(struct job *job) {
+  struct usage usage = {0};
+  for (size_t i = 0; i < job->string_count; i++) {
+    if (add_folder(&usage, &job->fault, job->strings[i]) == 0) continue;
+    if (i == 0 || job->fault.err != ENOENT) break;
+    memset(&job->fault, 0, sizeof job->fault);
+  }
   free(usage.linked.slots);
   job->results[0] = usage.bytes;
   job->results[1] = usage.inodes;

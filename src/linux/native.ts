@@ -156,7 +156,7 @@ interface Native {
   readonly writeCgroupFile: NativeCount;
   /** pool. [path, SELinux label]: what is in it before it itself. EINVAL: not in the policy; EROFS. EOPNOTSUPP of the path: done. */
   readonly relabel: NativeJob;
-  /** pool. [dir]: [bytes, inodes]. */
+  /** pool. [dir, dir that may be missing, ...]: [bytes, inodes]. */
   readonly diskUsage: NativeCount;
   /** pool. [path]. EIO, ENOSPC: what was written is not all on the disk. */
   readonly syncFileSystem: NativeJob;

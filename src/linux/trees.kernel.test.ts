@@ -17,6 +17,7 @@ import { isKind } from "../base/errors.ts";
 import { bindMount, unmount } from "./mounts.ts";
 import { setXattr } from "./entries.ts";
 import { diskUsage, relabel, removeTree, removeTrees, syncFileSystem } from "./trees.ts";
+import { errnoCode } from "./system-error.ts";
 
 const folder = mkdtempSync(join(tmpdir(), "davit-trees-"));
 const other = join(folder, "other");
@@ -168,6 +169,21 @@ describe("diskUsage()", () => {
     await unmount(join(tree, "bound"));
     await removeTree(tree);
     rmSync(join(other, "large"));
+  });
+
+  test("adds up several folders, with hard links between them once and without those that are missing", async () => {
+    sh('mkdir -p "$1/a" "$1/b/c"; cd "$1"; head -c 100000 /dev/zero > a/file; ln a/file b/c/hard');
+    const [a, b, gone] = ["a", "b", "gone"].map((name) => join(tree, name));
+    assert.ok(a !== undefined && b !== undefined && gone !== undefined);
+    const both = await diskUsage(a, gone, b, gone);
+    const [one, all] = [await diskUsage(a), await diskUsage(tree)];
+    assert.equal(one.inodes, 2n);
+    assert.equal(both.inodes, 4n);
+    assert.equal(both.inodes, all.inodes - 1n);
+    assert.deepEqual(await diskUsage(a, gone), one);
+    await assert.rejects(diskUsage(gone, a), (error) => isKind(error, "not-found"));
+    await assert.rejects(diskUsage(a, join(a, "file")), (error) => errnoCode(error) === "ENOTDIR");
+    await removeTree(tree);
   });
 
   test("of what is not there is not found", async () => {

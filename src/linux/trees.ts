@@ -33,12 +33,12 @@ export async function removeTrees(paths: readonly string[], signal?: AbortSignal
 }
 
 /**
- * Space of a folder and of everything in it that is on the same mount. It walks on a thread of the
- * pool, 1 to 3 s for a million entries. Folders more than 256 levels deep are counted without what
- * is in them.
+ * Space of a folder and of everything in it that is on the same mount, and of more folders of its file
+ * system where they are there. It walks on a thread of the pool, 1 to 3 s for a million entries. Folders
+ * more than 256 levels deep are counted without what is in them.
  */
-export async function diskUsage(folder: string): Promise<TreeUsage> {
-  const [bytes = 0, inodes = 0] = await nativeCount("diskUsage", [folder]);
+export async function diskUsage(folder: string, ...more: readonly string[]): Promise<TreeUsage> {
+  const [bytes = 0, inodes = 0] = await nativeCount("diskUsage", [folder, ...more]);
   return { bytes: BigInt(bytes), inodes: BigInt(inodes) };
 }
 

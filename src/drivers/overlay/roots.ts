@@ -16,7 +16,6 @@ import type {
 import type { KnownIds } from "../../core/store/index.ts";
 import {
   diskUsage,
-  errnoCode,
   type FileStep,
   makePrivateBind,
   mountOverlay,
@@ -201,12 +200,7 @@ export class Roots {
   async #walk(containerId: string): Promise<Usage> {
     using _turn = await this.#walks.acquire();
     const folder = this.#deps.places.container(containerId);
-    const upper = await diskUsage(join(folder, "upper"));
-    const volumes = await diskUsage(join(folder, "volumes")).catch((cause: unknown) => {
-      if (errnoCode(cause) !== "ENOENT") throw cause;
-      return { bytes: 0n, inodes: 0n };
-    });
-    return { bytes: upper.bytes + volumes.bytes, inodes: upper.inodes + volumes.inodes };
+    return await diskUsage(join(folder, "upper"), join(folder, "volumes"));
   }
 
   /** The names of the lower layers for overlayfs, topmost first, relative to a root's folder. */
