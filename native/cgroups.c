@@ -9,6 +9,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -241,32 +242,80 @@ static void list_processes(struct job *job) {
   answer(job, &text);
 }
 
+static bool is_gone(int err) { return err == ENOENT || err == ENODEV; }
+
 /*
- * strings: a cgroup, the name of a file of it, what to write. numbers: 1 for those below, too.
- * Results: how many were written, and the errno of the last one that was not there. Never creates a
- * file. The kernel takes a value in one write(2).
+ * strings: a file, what to write. Results: 1 when it is written, and the errno when it is not there. Never
+ * creates a file. The kernel takes a value in one write(2).
  */
 static void write_cgroup_file(struct job *job) {
-  const char *cgroup = job->strings[0], *name = job->strings[1], *value = job->strings[2];
-  struct list list = {0};
+  const char *path = job->strings[0], *value = job->strings[1];
   job->result_count = 2;
-  if (cgroup == NULL || name == NULL || value == NULL) {
-    fault_set_errno(&job->fault, EINVAL, "write", name);
+  if (path == NULL || value == NULL) {
+    fault_set_errno(&job->fault, EINVAL, "write", path);
     return;
   }
-  list_cgroups(&list, &job->fault, cgroup, job->numbers[0] != 0);
-  for (size_t i = 0; i < list.count && job->fault.err == 0; i++) {
-    struct fault fault = {0};
-    char *path = path_in(list.paths[i], name);
-    if (path == NULL) {
-      fault_set_errno(&fault, ENOMEM, "write", name);
-    } else if (write_file(&fault, path, value) == 0) {
-      job->results[0]++;
-    }
-    free(path);
-    if (fault.err == ENOENT || fault.err == ENODEV) job->results[1] = fault.err;
-    else if (fault.err != 0) job->fault = fault;
+  struct fault fault = {0};
+  if (write_file(&fault, path, value) == 0) job->results[0] = 1;
+  else if (is_gone(fault.err)) job->results[1] = fault.err;
+  else job->fault = fault;
+}
+
+/* false when it is not there, or with a fault. `call` names the value, for the fault. */
+static bool set_freezer(struct fault *first, const char *cgroup, const char *value, const char *call) {
+  struct fault fault = {0};
+  char *path = path_in(cgroup, "freezer.state");
+  bool written = path != NULL && write_file(&fault, path, value) == 0;
+  if (path == NULL) fault_set_errno(&fault, ENOMEM, call, cgroup);
+  if (fault.err != 0 && !is_gone(fault.err)) {
+    fault_set_errno(&fault, fault.err, call, path == NULL ? cgroup : path);
+    keep_first(first, &fault);
   }
+  free(path);
+  return written;
+}
+
+static void kill_listed(struct fault *fault, const char *pids) {
+  char *end = NULL;
+  for (; *pids != '\0'; pids = *end == '\0' ? end : end + 1) {
+    long pid = strtol(pids, &end, 10);
+    /* 0 is a process of another PID namespace, and would be ourselves. */
+    if (pid <= 0 || kill((pid_t)pid, SIGKILL) == 0 || errno == ESRCH || fault->err != 0) continue;
+    char name[32];
+    int err = errno;
+    snprintf(name, sizeof name, "%ld", pid);
+    fault_set_errno(fault, err, "send signal 9 to process", name);
+  }
+}
+
+/*
+ * strings: a cgroup of v1's freezer. Result: 1, or 0 when it is not there. Freezes it, sends SIGKILL to
+ * what is in it and below, and thaws it. A frozen process neither forks nor dies, so its pid cannot come to
+ * belong to another one before it is signalled. In one job, as nobody else would thaw what a daemon that
+ * dies in between had frozen.
+ */
+static void kill_frozen(struct job *job) {
+  const char *top = job->strings[0];
+  struct list list = {0};
+  struct text text = {0};
+  job->result_count = 1;
+  if (top == NULL || !set_freezer(&job->fault, top, "FROZEN", "write \"FROZEN\" to")) return;
+  job->results[0] = 1;
+  list_cgroups(&list, &job->fault, top, true);
+  for (size_t i = 0; i < list.count && read_processes(&text, &job->fault, list.paths[i]) == 0; i++) {
+  }
+  if (text_grow(&text) == 0) {
+    text.bytes[text.length] = '\0';
+    kill_listed(&job->fault, text.bytes);
+  } else {
+    fault_set_errno(&job->fault, ENOMEM, "list processes of cgroup", top);
+  }
+  /* With those below: a container may have frozen one of its own, whose processes could not die. */
+  if (list.count == 0) set_freezer(&job->fault, top, "THAWED", "write \"THAWED\" to");
+  for (size_t i = 0; i < list.count; i++) {
+    set_freezer(&job->fault, list.paths[i], "THAWED", "write \"THAWED\" to");
+  }
+  free(text.bytes);
   list_free(&list);
 }
 
@@ -274,6 +323,7 @@ const struct job_kind cgroup_jobs[] = {
     {"removeCgroups", 0, 1, remove_cgroups, false},
     {"listCgroups", 0, 0, list_names, false},
     {"listProcesses", 0, 0, list_processes, false},
-    {"writeCgroupFile", 3, 1, write_cgroup_file, false},
+    {"writeCgroupFile", 2, 0, write_cgroup_file, false},
+    {"killFrozen", 1, 0, kill_frozen, false},
     {NULL, 0, 0, NULL, false},
 };

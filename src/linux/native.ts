@@ -152,8 +152,10 @@ interface Native {
   readonly listCgroups: NativeTexts;
   /** pool. [cgroup, ...]: [pids of the processes in them and below, one a line; 0: of another PID namespace]. */
   readonly listProcesses: NativeTexts;
-  /** pool. [cgroup, file, value], [1 with those below]: [how many were written, errno of one that was not there]. EINVAL, EBUSY, ENOSPC and others: the kernel refuses the value. */
+  /** pool. [file, value]: [1 when it is written, errno when it is not there]. EINVAL, EBUSY, ENOSPC and others: the kernel refuses the value. */
   readonly writeCgroupFile: NativeCount;
+  /** pool. [cgroup of v1's freezer]: [1, or 0 when it is not there]. SIGKILL to all in it and below, frozen meanwhile. */
+  readonly killFrozen: NativeCount;
   /** pool. [path, SELinux label]: what is in it before it itself. EINVAL: not in the policy; EROFS. EOPNOTSUPP of the path: done. */
   readonly relabel: NativeJob;
   /** pool. [dir, dir that may be missing, ...]: [bytes, inodes]. */
@@ -259,7 +261,7 @@ export async function nativeJob(
 
 /** The same, for the jobs that answer with numbers. */
 export async function nativeCount(
-  name: "removeTree" | "diskUsage" | "copyInRoot" | "openFiles" | "writeCgroupFile",
+  name: "removeTree" | "diskUsage" | "copyInRoot" | "openFiles" | "writeCgroupFile" | "killFrozen",
   strings: readonly string[],
   numbers: readonly number[] = [],
 ): Promise<readonly number[]> {

@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, test } from "node:test";
@@ -39,17 +39,4 @@ test("writeCgroupFile() creates no file, and names value and file when it fails"
   assert.equal(readFileSync(file, "utf8"), "7");
   await assert.rejects(writeCgroupFile("/dev/full", "7"), /write "7" to "\/dev\/full": no space/);
   await assert.rejects(tryWriteCgroupFile(root, "7"), /write "7" to ".*EISDIR/);
-});
-
-test("tryWriteCgroupFile() writes those below when it is told to, where they have the file", async () => {
-  mkdirSync(join(root, "pod/a/deep"), { recursive: true });
-  mkdirSync(join(root, "pod/b"));
-  const files = ["pod", "pod/a/deep", "pod/b"].map((dir) => join(root, dir, "freezer.state"));
-  for (const file of files) writeFileSync(file, "FROZEN\n");
-  const texts = (): readonly string[] => files.map((file) => readFileSync(file, "utf8").trim());
-  assert.equal(await tryWriteCgroupFile(files[0] ?? "", "THAWED"), true);
-  assert.deepEqual(texts(), ["THAWED", "FROZEN", "FROZEN"]);
-  assert.equal(await tryWriteCgroupFile(files[0] ?? "", "THAWED", { below: true }), true);
-  assert.deepEqual(texts(), ["THAWED", "THAWED", "THAWED"]);
-  assert.equal(existsSync(join(root, "pod/a/freezer.state")), false);
 });

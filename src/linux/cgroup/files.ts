@@ -31,36 +31,25 @@ export async function findCgroupFile(path: string): Promise<string | undefined> 
 
 /** Writes a cgroup file that is there; the kernel takes one value a write(2). */
 export async function writeCgroupFile(path: string, value: string): Promise<void> {
-  const { missing } = await write(dirname(path), basename(path), value, { below: false });
+  const missing = await missingAtWrite(path, value);
   // A missing file means a missing controller, and is not created on a fake tree either.
   if (missing !== undefined) throw new SystemError(`write "${value}" to "${path}"`, missing);
 }
 
-/** Writes a file of a cgroup, or with `below` of all cgroups in it, too; false when there is none. */
-export async function tryWriteCgroupFile(
-  path: string,
-  value: string,
-  options: { readonly below: boolean } = { below: false },
-): Promise<boolean> {
-  const { written } = await write(dirname(path), basename(path), value, options);
-  return written > 0;
+/** Like {@link writeCgroupFile}; false when it is not there: an old kernel, or the cgroup is gone. */
+export async function tryWriteCgroupFile(path: string, value: string): Promise<boolean> {
+  return (await missingAtWrite(path, value)) === undefined;
 }
 
-/** `missing` is the errno of a file that was not there. */
-async function write(
-  dir: string,
-  file: string,
-  value: string,
-  { below }: { readonly below: boolean },
-): Promise<{ readonly written: number; readonly missing: string | undefined }> {
+/** The errno of a file that is not there; undefined when it is written. */
+async function missingAtWrite(path: string, value: string): Promise<string | undefined> {
   try {
-    const numbers = await nativeCount("writeCgroupFile", [dir, file, value], [below ? 1 : 0]);
-    const [written = 0, missing = 0] = numbers;
-    return { written, missing: missing === 0 ? undefined : errnoName(missing) };
+    const [, missing = 0] = await nativeCount("writeCgroupFile", [path, value]);
+    return missing === 0 ? undefined : errnoName(missing);
   } catch (cause) {
     const code = errnoCode(cause);
     if (code === undefined) throw cause;
-    throw new SystemError(`write "${value}" to "${join(dir, file)}"`, code, { cause });
+    throw new SystemError(`write "${value}" to "${path}"`, code, { cause });
   }
 }
 

@@ -8,34 +8,20 @@ export async function isFrozen(layout: CgroupLayout, path: string): Promise<bool
   return state === undefined ? undefined : state !== runs;
 }
 
-/** Stops the processes of a cgroup where they are, soon; false when it is not there, or no freezer. */
-export async function freezeCgroup(layout: CgroupLayout, path: string): Promise<boolean> {
-  const { file, stops } = freezerOf(layout, path);
-  return tryWriteCgroupFile(file, stops);
-}
-
 /**
- * Lets the processes of a cgroup go on that somebody froze. Those below that were frozen by themselves
- * stay, unless `below` is given, and so do those whose parent is frozen. Done when it is not there.
+ * Lets the processes of a cgroup go on that somebody froze; those below that were frozen by themselves,
+ * and those whose parent is frozen, stay. Done when it is not there.
  */
-export async function thawCgroup(
-  layout: CgroupLayout,
-  path: string,
-  options: { readonly below: boolean } = { below: false },
-): Promise<void> {
+export async function thawCgroup(layout: CgroupLayout, path: string): Promise<void> {
   const { file, runs } = freezerOf(layout, path);
-  await tryWriteCgroupFile(file, runs, options);
+  await tryWriteCgroupFile(file, runs);
 }
 
 /** cgroup-v1/freezer-subsystem.rst; cgroup-v2.rst, cgroup.freeze. */
-function freezerOf(
-  layout: CgroupLayout,
-  path: string,
-): { readonly file: string; readonly runs: string; readonly stops: string } {
+function freezerOf(layout: CgroupLayout, path: string): { file: string; runs: string } {
   if (layout.version === "v2") {
-    const file = `${cgroupDirs(layout, path)[0] ?? ""}/cgroup.freeze`;
-    return { file, runs: "0", stops: "1" };
+    return { file: `${cgroupDirs(layout, path)[0] ?? ""}/cgroup.freeze`, runs: "0" };
   }
   const dir = controllerDir(layout, "freezer", path) ?? "/nonexistent";
-  return { file: `${dir}/freezer.state`, runs: "THAWED", stops: "FROZEN" };
+  return { file: `${dir}/freezer.state`, runs: "THAWED" };
 }

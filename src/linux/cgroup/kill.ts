@@ -1,11 +1,10 @@
 import { setTimeout as delay } from "node:timers/promises";
 
 import { RuntimeError } from "../../base/errors.ts";
-import { nativeTexts } from "../native.ts";
+import { nativeCount, nativeTexts } from "../native.ts";
 import { describeWait, processWait } from "../process-wait.ts";
 import { errnoCode, systemError } from "../system-error.ts";
 import { tryWriteCgroupFile } from "./files.ts";
-import { freezeCgroup, thawCgroup } from "./freeze.ts";
 import { type CgroupLayout, cgroupDirs, controllerDir } from "./layout.ts";
 
 const SIGKILL = 9;
@@ -92,26 +91,19 @@ async function killUntilEmpty(
   }
 }
 
-/** SIGKILL for all in a cgroup, of whom `pids` are known, and for those that they fork meanwhile. */
+/** SIGKILL for all in a cgroup; for `pids` alone where the kernel can neither kill nor freeze it as a whole. */
 async function killAll(layout: CgroupLayout, path: string, pids: readonly number[]): Promise<void> {
-  const dir = processDir(layout, path);
+  if (await killWhole(layout, path)) return;
+  sendSignals(pids, SIGKILL);
+}
+
+async function killWhole(layout: CgroupLayout, path: string): Promise<boolean> {
+  // Since Linux 5.14.
   if (layout.version === "v2") {
-    const asked = await tryWriteCgroupFile(`${dir}/cgroup.kill`, "1");
-    if (!asked) sendSignals(pids, SIGKILL); // before Linux 5.14
-    return;
+    return tryWriteCgroupFile(`${processDir(layout, path)}/cgroup.kill`, "1");
   }
-  if (!(await freezeCgroup(layout, path))) {
-    sendSignals(pids, SIGKILL);
-    return;
-  }
-  try {
-    // Listed again: what was forked before the freeze took hold is in it, too. A frozen process
-    // does not die, so its pid cannot come to belong to another one before it is signalled.
-    sendSignals(await processesIn([dir]), SIGKILL);
-  } finally {
-    // With those below: a container may have frozen one of its own, whose processes could not die.
-    await thawCgroup(layout, path, { below: true });
-  }
+  const freezer = controllerDir(layout, "freezer", path);
+  return freezer !== undefined && (await nativeCount("killFrozen", [freezer]))[0] === 1;
 }
 
 /** The error about processes that do not die, with what a person needs to find out why. */
