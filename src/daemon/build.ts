@@ -266,7 +266,7 @@ function statsOf(
   for (const store of stores) {
     store.listen(({ id, state }, change) => {
       if (change === "removed") stats.forget(id);
-      else if (state.name === "exited" || state.name === "stopped") stats.ended(id);
+      else if (state.name !== "running" && state.name !== "ready") stats.ended(id);
     });
   }
   return stats;

@@ -1,5 +1,7 @@
 /** Stats through the socket: what containers and pods use, and who is listed. */
 import assert from "node:assert/strict";
+import { readdirSync, readlinkSync } from "node:fs";
+import { join } from "node:path";
 import { after, before, describe, test } from "node:test";
 import type { ContainerStats } from "../../src/gen/runtime/v1/api_pb.ts";
 import type { TestDaemon } from "../support/daemon.ts";
@@ -23,6 +25,19 @@ const statsOf = async (containerId: string): Promise<ContainerStats> => {
   assert.ok(stats !== undefined);
   return stats;
 };
+
+/** How many cgroups the daemon has open to read their usage again and again. */
+function held(): number {
+  const folder = `/proc/${daemon.pid}/fd`;
+  const links = readdirSync(folder).map((name) => {
+    try {
+      return readlinkSync(join(folder, name));
+    } catch {
+      return ""; // closed since its name was read
+    }
+  });
+  return links.filter((link) => /\/memory\.stat( \(deleted\))?$/.test(link)).length;
+}
 
 /** What a number says that must be there. */
 function value(number: { readonly value: bigint } | undefined): bigint {
@@ -60,6 +75,9 @@ describe("ContainerStats", () => {
           [busy, created, ended].sort(),
         );
         await assert.rejects(statsOf("gone"), failsWith(code.notFound));
+        assert.equal(held(), 1);
+        await stop(daemon, busy);
+        assert.equal(held(), 0);
       }),
     ),
   );
@@ -85,7 +103,9 @@ describe("ContainerStats", () => {
           pods.map((one) => one.attributes?.id),
           [its.id],
         );
+        assert.equal(held(), 2);
         await stopPod(daemon, its.id);
+        assert.equal(held(), 0);
         const { stats: none } = await daemon.client.runtime.listPodSandboxStats({});
         assert.deepEqual(none, []);
         const late = daemon.client.runtime.podSandboxStats({ podSandboxId: its.id });
