@@ -67,6 +67,7 @@ export class Server {
     const begin = performance.now();
     const child = spawn(program, args, {
       stdio: ["ignore", log, log],
+      detached: true, // a session of its own, as a service manager gives it
       env: { ...environment, ...env },
     });
     this.#child = child;

@@ -1,9 +1,11 @@
 import assert from "node:assert/strict";
-import { readdirSync, readFileSync } from "node:fs";
+import { existsSync, readdirSync, readFileSync } from "node:fs";
 import { getPriority, setPriority } from "node:os";
 import { afterEach, beforeEach, test } from "node:test";
+import { fileURLToPath } from "node:url";
 
 import { spawnChild, spawnChildInPool } from "./child.ts";
+import { run } from "./run.ts";
 import { preferEventLoop } from "./schedule.ts";
 
 const env = { PATH: "/usr/bin:/bin" };
@@ -24,6 +26,11 @@ function niceOf(path: string): number {
   return Number(stat.slice(stat.lastIndexOf(")") + 2).split(" ")[16]);
 }
 
+function hasAutogroups(): boolean {
+  const file = "/proc/sys/kernel/sched_autogroup_enabled";
+  return existsSync(file) && readFileSync(file, "latin1").trim() === "1";
+}
+
 test("preferEventLoop() is for the calling thread alone", async () => {
   assert.equal(preferEventLoop(), true);
   assert.equal(niceOf(`/proc/self/task/${process.pid}/stat`), -10);
@@ -37,6 +44,25 @@ test("preferEventLoop() is for the calling thread alone", async () => {
     await child.exited;
     assert.equal(nice, 0);
   }
+});
+
+test("preferEventLoop() is for a session that this process leads, and for no other", {
+  skip: !hasAutogroups(),
+}, async () => {
+  const module = fileURLToPath(new URL("schedule.ts", import.meta.url));
+  const script = `import { readFileSync } from "node:fs";
+    import { preferEventLoop } from ${JSON.stringify(module)};
+    console.log(preferEventLoop(), readFileSync("/proc/self/autogroup", "latin1"));`;
+  const args = ["--input-type=module", "--eval", script];
+  const program = { file: process.execPath, args, env, timeoutMs: 60_000 };
+  const own = await run({ ...program, newSession: true });
+  assert.equal(own.stderr.toString(), "");
+  assert.match(own.stdout.toString(), /^true \/autogroup-\d+ nice -5\n/);
+  // Led by a shell.
+  const command = [process.execPath, ...args].map((word) => `'${word}'`).join(" ");
+  const shell = { ...program, file: "sh", args: ["-c", `${command}; true`] };
+  const others = await run({ ...shell, newSession: true });
+  assert.match(others.stdout.toString(), /^true \/autogroup-\d+ nice 0\n/);
 });
 
 test("preferEventLoop() leaves alone what was chosen for the daemon", () => {

@@ -79,6 +79,8 @@ export async function unpackBlob(options: UnpackOptions): Promise<Unpacked> {
     // Nothing of ours: NODE_EXTRA_CA_CERTS, for one, makes a thread of Node open files, and later on
     // the files would be the image's.
     env: {},
+    // Not of the daemon's session, which is preferred: see preferEventLoop().
+    newSession: true,
     stdin: "pipe",
     stdout: "pipe",
     stderr: "pipe",
