@@ -171,6 +171,8 @@ class Wait implements Disposable {
     const { layer, stallMs } = this.#of;
     const { promise: answer, resolve, reject } = Promise.withResolvers<T | typeof gone>();
     promise.then(resolve, reject);
+    // Nobody waits for it where the signal was aborted before.
+    answer.catch(() => undefined);
     this.#of.signal.throwIfAborted();
     if (this.#isGone) return gone;
     this.#cut = { gone: () => resolve(gone), fail: reject };
