@@ -88,7 +88,21 @@ async function run(argv: readonly string[]): Promise<never> {
     process.exit(error.code === "EPIPE" ? exitCode.done : exitCode.failed);
   });
   const terminal = createTerminal(process.stdout, process.stderr, process.env);
-  process.exit(await main(argv, terminal));
+  const code = await main(argv, terminal);
+  await Promise.all([written(process.stdout), written(process.stderr)]);
+  process.exit(code);
+}
+
+/**
+ * Waits until all that was written to an output has left the process. NOTE(node): what a pipe or a socket
+ * does not take at once is kept, and process.exit() drops it.
+ */
+async function written(output: NodeJS.WriteStream): Promise<void> {
+  await new Promise<void>((resolve) => {
+    output.write("", () => {
+      resolve();
+    });
+  });
 }
 
 if (import.meta.main) void run(process.argv.slice(2));
