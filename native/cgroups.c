@@ -291,8 +291,8 @@ static void kill_listed(struct fault *fault, const char *pids) {
 /*
  * strings: a cgroup of v1's freezer. Result: 1, or 0 when it is not there. Freezes it, sends SIGKILL to
  * what is in it and below, and thaws it. A frozen process neither forks nor dies, so its pid cannot come to
- * belong to another one before it is signalled. In one job, as nobody else would thaw what a daemon that
- * dies in between had frozen.
+ * belong to another one before it is signalled. In one job: a daemon that dies in between leaves it frozen,
+ * until the next one kills it.
  */
 static void kill_frozen(struct job *job) {
   const char *top = job->strings[0];

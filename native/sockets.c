@@ -95,7 +95,7 @@ static napi_value socket_connect_packets(napi_env env, napi_callback_info info) 
 static napi_value count_result(napi_env env, ssize_t count, const char *call) {
   napi_value result = NULL;
   if (count < 0 && errno != EAGAIN && errno != EWOULDBLOCK && errno != EINTR) {
-    struct fault fault;
+    struct fault fault = {0};
     fault_set(&fault, call, "");
     fault_throw(env, &fault);
     return NULL;
@@ -242,7 +242,7 @@ static napi_value socket_connect_loopback(napi_env env, napi_callback_info info)
                             : connect(fd, (const struct sockaddr *)&v4, sizeof v4);
   }
   if (rc < 0 && errno != EINPROGRESS) {
-    struct fault fault;
+    struct fault fault = {0};
     fault_set(&fault, "connect", "");
     fault_throw(env, &fault);
     return NULL;
@@ -259,7 +259,7 @@ static napi_value socket_error(napi_env env, napi_callback_info info) {
   socklen_t length = sizeof err;
   if (getsockopt(fd, SOL_SOCKET, SO_ERROR, &err, &length) < 0) err = errno;
   if (err == 0) return NULL;
-  struct fault fault;
+  struct fault fault = {0};
   fault_set_errno(&fault, err, "connect", "");
   fault_throw(env, &fault);
   return NULL;

@@ -272,7 +272,7 @@ static struct plan *take_plan(napi_env env, napi_callback_info info) {
   napi_value argv[8];
   napi_valuetype cwd_type;
   if (!on_main_thread(env)) {
-    struct fault fault;
+    struct fault fault = {0};
     fault_set_errno(&fault, EOPNOTSUPP, "spawn from a worker thread", "");
     fault_throw(env, &fault);
     return NULL;

@@ -56,8 +56,7 @@ static bool parent_said(void) {
 
 __attribute__((noreturn)) static void child_run(const struct job *job, child_work work, int from,
                                                 int to) {
-  struct fault fault;
-  memset(&fault, 0, sizeof fault);
+  struct fault fault = {0};
   if (dup2(from, FROM_PARENT) < 0 || dup2(to, TO_PARENT) < 0 ||
       syscall(SYS_close_range, 2U, ~0U, 0) < 0) {
     _exit(1);
@@ -103,7 +102,7 @@ static int copy_start(struct job *job, struct copy *copy, uint64_t flags, child_
 
 /* Lets the child work, and takes over what it says of that. */
 static int copy_work(struct job *job, struct copy *copy) {
-  struct fault fault;
+  struct fault fault = {0};
   ssize_t count;
   if (write(copy->go, "", 1) != 1) return fault_set(&job->fault, "tell", "the child to go on");
   do count = read(copy->done, &fault, sizeof fault);

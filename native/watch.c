@@ -180,7 +180,7 @@ static napi_value watch_signal(napi_env env, napi_callback_info info) {
   if (watch->fd >= 0) {
     sent = syscall(SYS_pidfd_send_signal, watch->fd, signal, NULL, 0) == 0;
     if (!sent && errno != ESRCH) {
-      struct fault fault;
+      struct fault fault = {0};
       fault_set(&fault, "pidfd_send_signal", "");
       fault_throw(env, &fault);
       return NULL;
@@ -216,7 +216,7 @@ static napi_value watch_process(napi_env env, napi_callback_info info) {
   }
   int fd = (int)syscall(SYS_pidfd_open, pid, 0); /* close-on-exec is always set */
   if (fd < 0) {
-    struct fault fault;
+    struct fault fault = {0};
     fault_set(&fault, "pidfd_open", "");
     fault_throw(env, &fault);
     return NULL;
@@ -231,7 +231,7 @@ static napi_value watch_mounts(napi_env env, napi_callback_info info) {
   if (napi_get_cb_info(env, info, &argc, argv, NULL, NULL) != napi_ok || argc < 1) return NULL;
   int fd = open("/proc/self/mountinfo", O_RDONLY | O_CLOEXEC);
   if (fd < 0) {
-    struct fault fault;
+    struct fault fault = {0};
     fault_set(&fault, "open", "/proc/self/mountinfo");
     fault_throw(env, &fault);
     return NULL;
@@ -243,7 +243,7 @@ int watched_fd(napi_env env, napi_callback_info info, napi_value *second) {
   struct watch *watch = watch_of(env, info, second);
   if (watch == NULL) return -1;
   if (watch->fd < 0 || watch->kind != WATCH_DESCRIPTOR) {
-    struct fault fault;
+    struct fault fault = {0};
     fault_set_errno(&fault, EBADF, "use descriptor", "");
     fault_throw(env, &fault);
     return -1;
@@ -283,7 +283,7 @@ static napi_value watch_events(napi_env env, napi_callback_info info) {
   events &= UV_READABLE | UV_WRITABLE;
   int err = events == 0 ? uv_poll_stop(&watch->poll) : uv_poll_start(&watch->poll, events, watch_fired);
   if (err != 0) {
-    struct fault fault;
+    struct fault fault = {0};
     fault_set_errno(&fault, -err, "uv_poll_start", "");
     fault_throw(env, &fault);
   }
@@ -297,7 +297,7 @@ static napi_value watch_release(napi_env env, napi_callback_info info) {
   if (watch == NULL) return NULL;
   int fd = watch->fd < 0 ? -1 : fcntl(watch->fd, F_DUPFD_CLOEXEC, 3);
   if (fd < 0) {
-    struct fault fault;
+    struct fault fault = {0};
     fault_set(&fault, "release descriptor", "");
     fault_throw(env, &fault);
     return NULL;

@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
+import { setTimeout as delay } from "node:timers/promises";
 import { FileHolder, type HeldFilesKernel, type HeldFilesLimits } from "./held-files.ts";
 
 /** A kernel whose files say their own paths, with the calls that it got. */
@@ -109,6 +110,17 @@ describe("FileHolder", () => {
     for (const number of kernel.descriptors.keys()) kernel.descriptors.set(number, "closed");
     assert.deepEqual(await a.read(), ["says a1", "says a2"]);
     assert.equal(kernel.descriptors.size, 0);
+  });
+
+  test("opens files anew after a while, and then finds what was missing", async () => {
+    const { kernel, files } = holder({ renewMs: 20 });
+    kernel.gone.add("a2");
+    const a = files.hold(["a1", "a2"]);
+    assert.deepEqual(await a.read(), ["says a1", null]);
+    kernel.gone.clear();
+    await delay(25);
+    assert.deepEqual(await a.read(), ["says a1", "says a2"]);
+    assert.equal(kernel.descriptors.size, 2);
   });
 
   test("closes after a reading that is under way", async () => {

@@ -21,6 +21,11 @@ export interface HeldFilesLimits {
   readonly together: number;
   /** After this those of a job that does not end are read one by one. Milliseconds. */
   readonly lateMs: number;
+  /**
+   * After this files are opened anew: one that was missing may be there by now, and one of a controller that
+   * was taken away and came back is another. Milliseconds.
+   */
+  readonly renewMs: number;
 }
 
 /** Files of one cgroup that are read again and again. */
@@ -34,6 +39,7 @@ export interface HeldFiles {
 interface Held {
   readonly paths: readonly string[];
   descriptors: readonly number[] | undefined;
+  openedAtMs: number;
   isBusy: boolean;
   isUnwanted: boolean;
 }
@@ -44,7 +50,12 @@ interface Reading {
 }
 
 // An open file of cgroupfs costs the kernel some 5 KiB: 5 MiB in all, for a hundred containers and more.
-const defaultLimits: HeldFilesLimits = { descriptors: 1024, together: 32, lateMs: 100 };
+const defaultLimits: HeldFilesLimits = {
+  descriptors: 1024,
+  together: 32,
+  lateMs: 250,
+  renewMs: 60_000,
+};
 
 const thisKernel: HeldFilesKernel = {
   open: (paths) => nativeCount("openFiles", paths),
@@ -71,7 +82,13 @@ export class FileHolder {
 
   /** Opens nothing yet. Paths of one folder are best named one after the other. */
   hold(paths: readonly string[]): HeldFiles {
-    const held: Held = { paths, descriptors: undefined, isBusy: false, isUnwanted: false };
+    const held: Held = {
+      paths,
+      descriptors: undefined,
+      openedAtMs: 0,
+      isBusy: false,
+      isUnwanted: false,
+    };
     return {
       read: () => this.#read(held),
       release: () => {
@@ -131,6 +148,8 @@ export class FileHolder {
 
   async #texts(readings: readonly Reading[]): Promise<ReadonlyMap<Held, Texts>> {
     const all = readings.map(({ held }) => held);
+    const renewBefore = performance.now() - this.#limits.renewMs;
+    for (const held of all) if (held.openedAtMs <= renewBefore) this.#close(held);
     const known = all.filter(({ descriptors }) => descriptors !== undefined);
     await this.#openAll(all.filter((held) => !known.includes(held)));
     const isOpen = (held: Held): boolean => held.descriptors !== undefined;
@@ -155,7 +174,10 @@ export class FileHolder {
     const paths = taken.flatMap((held) => held.paths);
     try {
       const opened = await this.#kernel.open(paths);
-      for (const [held, descriptors] of shares(taken, opened)) held.descriptors = descriptors;
+      const openedAtMs = performance.now();
+      for (const [held, descriptors] of shares(taken, opened)) {
+        Object.assign(held, { descriptors, openedAtMs });
+      }
     } catch (error) {
       this.#open -= paths.length;
       throw error;

@@ -25,7 +25,7 @@ export function preferEventLoop(): boolean {
 }
 
 /**
- * NOTE(kernel): in the root cgroup each session has a share of its own, "autogroup" (sched(7)), and a
+ * NOTE(kernel): in the root cgroup of the cpu controller each session has a share of its own, "autogroup" (sched(7)), and a
  * thread's nice value counts within that alone. A session that somebody else leads, such as a login shell's,
  * is left alone, as is a nice value that somebody chose.
  */

@@ -75,7 +75,8 @@ async function hasRecorded(monitor: Watched, patience: MonitorPatience): Promise
 
 /**
  * What an exit file says, with the file's time as the time of the end; undefined when there is none.
- * It lies in memory, on the state folder's tmpfs: a turn of the pool would take longer than reading it.
+ * It lies in memory, on a tmpfs as a rule (keepRoomForExits()): a turn of the pool would take longer than
+ * reading it.
  */
 export function readExitFile(path: string): RecordedEnd | undefined {
   let fd: number;

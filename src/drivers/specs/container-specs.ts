@@ -138,6 +138,18 @@ export class HostContainerSpecs implements ContainerSpecs {
     };
   }
 
+  /**
+   * What the client names by paths of the host. One after the other: of a container whose volumes all
+   * hang, one look hangs (see ClientPaths), and the others are left for those that come.
+   */
+  async #named({
+    container: { config },
+    imageVolumes,
+  }: SpecSubject): Promise<Pick<SpecInput, "mountSources" | "devices">> {
+    const sources = await mountSources(config, imageVolumes, this.#paths);
+    return { mountSources: sources, devices: await requestedDevices(config, this.#paths) };
+  }
+
   async #input(subject: SpecSubject): Promise<SpecInput> {
     const { config } = subject.container;
     const cdi = requestedCdiDevices(config);
@@ -145,11 +157,10 @@ export class HostContainerSpecs implements ContainerSpecs {
     const settings = this.#settingsOf(subject.sandbox);
     const withHostDevices = !settings.privilegedWithoutHostDevices;
     // At once: each is a turn through the pool or several, and none needs another.
-    const [facts, sources, devices, edits, hostDevices, seccomp, apparmorProfile, base, hooks] =
+    const [facts, named, edits, hostDevices, seccomp, apparmorProfile, base, hooks] =
       await Promise.all([
         this.#facts(subject),
-        mountSources(config, subject.imageVolumes, this.#paths),
-        requestedDevices(config, this.#paths),
+        this.#named(subject),
         cdi.length === 0 ? undefined : this.#cdi?.edits(cdi),
         privileged && withHostDevices ? allHostDevices() : undefined,
         localhostSeccomp(config),
@@ -159,8 +170,7 @@ export class HostContainerSpecs implements ContainerSpecs {
       ]);
     return {
       ...facts,
-      mountSources: sources,
-      devices,
+      ...named,
       devicesOfUser: this.#devicesOfUser,
       ...(cdi.length === 0 ? {} : { cdi: edits }),
       hostDevices,

@@ -7,24 +7,23 @@ import type { ClientPaths } from "./client-paths.ts";
 
 /**
  * The host's side of each mount, in the order of the config: links followed, missing folders made
- * as the peers do; `images` are the folders of its image mounts. All are looked at together; an error is
- * that of the first in the order. `unavailable` naming the path when its file system does not answer.
+ * as the peers do; `images` are the folders of its image mounts. `unavailable` naming the path when its file system does not answer.
  */
 export async function mountSources(
   config: ContainerConfig,
   images: readonly string[],
   paths: ClientPaths,
 ): Promise<readonly string[]> {
-  const ofImages = images.values();
-  const looks = config.mounts.map((mount) => {
-    if (mount.image !== undefined) return Promise.resolve(ofImages.next().value ?? "");
-    const { hostPath } = mount;
-    return paths.look(hostPath, `prepare mount of "${hostPath}"`, () => sourceOf(mount));
-  });
   const sources: string[] = [];
-  for (const result of await Promise.allSettled(looks)) {
-    if (result.status === "rejected") throw result.reason;
-    sources.push(result.value);
+  const ofImages = images.values();
+  for (const mount of config.mounts) {
+    if (mount.image !== undefined) {
+      sources.push(ofImages.next().value ?? "");
+      continue;
+    }
+    const { hostPath } = mount;
+    const doing = `prepare mount of "${hostPath}"`;
+    sources.push(await paths.look(hostPath, doing, () => sourceOf(mount)));
   }
   return sources;
 }
