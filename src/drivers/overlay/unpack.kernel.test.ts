@@ -26,7 +26,7 @@ import { makeNode, mountTmpfs, setAttributes, setXattr, unmount } from "../../li
 import { childPids, openFds, until } from "../../linux/testing/leaks.ts";
 import { type BuiltEntry, buildEntry, buildTar } from "../../unpack/testing/tar-builder.ts";
 import { digestOf, sourceOf, TestSnapshots } from "./testing/layers.ts";
-import { defaultUnpackerCommand } from "./unpacker.ts";
+import { defaultUnpackerCommand, unpackBlob } from "./unpacker.ts";
 
 const never = new AbortController().signal;
 const folder = mkdtempSync(join(tmpdir(), "davit-layers-"));
@@ -499,6 +499,25 @@ describe("an unpack that ends early", () => {
       /enough/,
       controller.signal,
     );
+  });
+
+  test("aborted while it starts: told once, and no rejection that nobody waits for", async () => {
+    const files = join(folder, "aborted");
+    mkdirSync(files);
+    const reason = new Error("enough");
+    const chunks = {
+      [Symbol.asyncIterator]: () => ({
+        next: () => Promise.reject<IteratorResult<Buffer>>(reason),
+      }),
+    };
+    const layer = { ...sourceOf(buildTar([{ name: "file" }])), chunks };
+    const controller = new AbortController();
+    const command = defaultUnpackerCommand();
+    const { signal } = controller;
+    const call = unpackBlob({ command, folder: files, layer, signal, stallMs: 60_000 });
+    controller.abort(reason);
+    // The runner fails a test that leaves a rejection.
+    await assert.rejects(call, (error) => error === reason);
   });
 
   test("killed: said so, and nothing left", async () => {
