@@ -33,7 +33,7 @@ async function turnsOf(budgetMs: number, works: readonly number[]): Promise<read
 
 describe("Turns", () => {
   test("what comes alone begins at once", () => {
-    const turns = new Turns(0);
+    const turns = new Turns(1);
     let begun = false;
     turns.begin(() => {
       begun = true;
