@@ -150,9 +150,9 @@ export class FileHolder {
     const all = readings.map(({ held }) => held);
     const renewBefore = performance.now() - this.#limits.renewMs;
     for (const held of all) if (held.openedAtMs <= renewBefore) this.#close(held);
-    const known = all.filter(({ descriptors }) => descriptors !== undefined);
-    await this.#openAll(all.filter((held) => !known.includes(held)));
     const isOpen = (held: Held): boolean => held.descriptors !== undefined;
+    const known = all.filter(isOpen);
+    await this.#openAll(all.filter((held) => !isOpen(held)));
     const [texts, others] = await Promise.all([
       this.#textsOfOpen(all.filter(isOpen)),
       this.#textsByPath(all.filter((held) => !isOpen(held))),
