@@ -2,9 +2,10 @@
  * The test runner: `node test/run.ts PHASE... [options] [FILTER...]`.
  *
  * Phases: `gate` (scripts/ok.sh without the unit tests), `unit` (`*.test.ts`, no root), `kernel`
- * (`*.kernel.test.ts`) and `integration` (test/integration); the last two need root, and each of
- * their files runs in namespaces of its own (support/isolate.ts). A filter keeps the files whose
- * path contains it. The last line is `N passed, N failed, N skipped`.
+ * (`*.kernel.test.ts`) and `integration` (test/integration and the quick part of test/attacks); the
+ * last two need root, and each of their files runs in namespaces of its own (support/isolate.ts).
+ * `attacks` runs all of test/attacks, the slow part included, and only when it is named. A filter
+ * keeps the files whose path contains it. The last line is `N passed, N failed, N skipped`.
  */
 import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
@@ -19,8 +20,9 @@ import {
   Scratch,
 } from "./support/isolate.ts";
 
-const phases = ["gate", "unit", "kernel", "integration"] as const;
+const phases = ["gate", "unit", "kernel", "integration", "attacks"] as const;
 type Phase = (typeof phases)[number];
+const byDefault: readonly Phase[] = ["gate", "unit", "kernel", "integration"];
 
 const usage = `usage: node test/run.ts [${phases.join("|")}]... [options] [FILTER...]
   --timeout SECONDS   how long one kernel or integration file may take (300)
@@ -46,7 +48,7 @@ const isPhase = (word: string): word is Phase => (phases as readonly string[]).i
 const firstFilter = positionals.findIndex((word) => !isPhase(word));
 const named = (firstFilter < 0 ? positionals : positionals.slice(0, firstFilter)).filter(isPhase);
 const filters = firstFilter < 0 ? [] : positionals.slice(firstFilter);
-const chosen = named.length > 0 ? named : phases;
+const chosen = named.length > 0 ? named : byDefault;
 
 const total = { passed: 0, failed: 0, skipped: 0 };
 
@@ -93,14 +95,18 @@ async function main(): Promise<void> {
 
 function filesOf(phase: Phase): readonly string[] {
   if (phase === "gate") return [];
-  const all = globSync(["src/**/*.test.ts", "native/**/*.test.ts", "test/**/*.test.ts"]).sort();
+  const all =
+    phase === "attacks"
+      ? globSync(["test/attacks/*.test.ts", "test/attacks/*.slow.ts"])
+      : globSync(["src/**/*.test.ts", "native/**/*.test.ts", "test/**/*.test.ts"]);
   return all
-    .filter((file) => phaseOf(file) === phase)
+    .sort()
+    .filter((file) => phase === "attacks" || phaseOf(file) === phase)
     .filter((file) => filters.length === 0 || filters.some((filter) => file.includes(filter)));
 }
 
 function phaseOf(file: string): Phase {
-  if (file.startsWith("test/integration/")) return "integration";
+  if (/^test\/(integration|attacks)\//.test(file)) return "integration";
   return file.endsWith(".kernel.test.ts") ? "kernel" : "unit";
 }
 
