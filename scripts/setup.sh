@@ -30,17 +30,37 @@ if [ "$(id -u)" != 0 ]; then
   exit 1
 fi
 
-log=$(mktemp "${TMPDIR:-/tmp}/davit-setup.XXXXXX")
-trap 'rm -f "$log"' EXIT
-trap 'exit 130' INT TERM
+. scripts/progress.sh
 
-# Runs a command with its output kept aside, and shows that only if the command fails.
+# start.sh names a file, and shows the last line of it itself.
+log=${STEP_LOG-}
+if [ -n "$log" ]; then
+  no_progress=1
+else
+  log=$(mktemp "${TMPDIR:-/tmp}/davit-setup.XXXXXX")
+  trap 'rm -f "$log"' EXIT
+fi
+trap 'end_watched; exit 130' INT TERM
+
+# How long a registry or mirror may take to show that it can be reached.
+reach_seconds=20
+
+# quietly TITLE COMMAND...: runs a command with its output kept aside, and shows that only if it fails.
 quietly() {
-  "$@" >"$log" 2>&1 </dev/null && return 0
-  code=$?
+  quiet_title=$1
+  shift
+  code=0
+  watched "$quiet_title" "$log" "$@" || code=$?
+  [ "$code" != 0 ] || return 0
   tail -n 30 "$log" >&2
   echo "setup: failed: $*" >&2
   return "$code"
+}
+
+# One small question instead of hundreds that each wait for their own time limit.
+npm_registry_answers() {
+  watched "ask the npm registry" "$log" timeout "$reach_seconds" \
+    npm view --prefer-online --fetch-retries=0 "--fetch-timeout=${reach_seconds}000" typescript version
 }
 
 # npm writes .package-lock.json last: one that is older than ours, or absent, is not of this lock file.
@@ -49,7 +69,18 @@ quietly() {
 npm_packages() {
   installed=node_modules/.package-lock.json
   if [ -f "$installed" ] && [ ! package-lock.json -nt "$installed" ]; then return 0; fi
-  quietly npm install --no-save --ignore-scripts --no-audit --no-fund
+  set -- --no-save --ignore-scripts --no-audit --no-fund --loglevel=http
+  code=0
+  npm_registry_answers || code=$?
+  # 124 is that of timeout(1).
+  [ "$code" = 124 ] && why="no answer within $reach_seconds s" || why=$(sed -n 's/^npm error code //p' "$log" | head -n 1)
+  if [ "$code" = 0 ]; then
+    quietly "install the npm packages" npm install "$@" --fetch-timeout=60000
+  elif ! watched "install the npm packages from npm's cache" "$log" npm install "$@" --offline; then
+    echo "setup: the npm registry cannot be reached, and npm's cache does not hold the packages: $why" >&2
+    echo "setup: check network and proxy (npm config get proxy), or copy node_modules from a machine that has it" >&2
+    return 1
+  fi
   echo "installed the npm packages"
 }
 
@@ -57,13 +88,26 @@ installed() {
   [ "$(dpkg-query -W -f '${db:Status-Status}' "$1" 2>/dev/null)" = installed ]
 }
 
+# apt COMMAND...: asks no questions. Another apt may run, for instance the machine's own upgrades: waits for it.
 apt() {
-  # Another apt may run, for instance the machine's own upgrades: wait for it.
-  DEBIAN_FRONTEND=noninteractive quietly apt-get -o DPkg::Lock::Timeout=120 -y "$@"
+  DEBIAN_FRONTEND=noninteractive quietly "apt-get $1" apt-get -o DPkg::Lock::Timeout=120 \
+    -o Acquire::Retries=1 -o "Acquire::http::Timeout=$reach_seconds" -y "$@"
 }
 
-install_packages() {
-  apt update && apt install --no-install-recommends "$@"
+# apt prints Hit or Get for each list that a mirror gave, and succeeds when no mirror answers. Each
+# name that does not resolve has a time limit of its own: the whole ends when nothing came in time.
+update_lists() {
+  "$@" &
+  update_job=$!
+  trap 'kill "$update_job" 2>/dev/null; exit 130' INT TERM
+  waited=0
+  while kill -0 "$update_job" 2>/dev/null && ! grep -qE '^(Hit|Get):' "$log" && [ "$waited" -lt "$reach_seconds" ]; do
+    sleep 1
+    waited=$((waited + 1))
+  done
+  grep -qE '^(Hit|Get):' "$log" || kill "$update_job" 2>/dev/null || true
+  wait "$update_job" || true
+  grep -qE '^(Hit|Get):' "$log"
 }
 
 debian_packages() {
@@ -76,11 +120,18 @@ debian_packages() {
     echo "setup: install what these packages of Debian have:$missing" >&2
     return 1
   fi
+  if ! watched "apt-get update" "$log" update_lists apt-get update \
+    -o Acquire::Retries=1 -o "Acquire::http::Timeout=$reach_seconds"; then
+    tail -n 5 "$log" >&2
+    echo "setup: no mirror of Debian answered within $reach_seconds s; missing:$missing" >&2
+    echo "setup: check network and proxy (apt-config dump Acquire::http::Proxy), or install these packages by hand" >&2
+    return 1
+  fi
   # shellcheck disable=SC2086 # a list of words
-  if ! install_packages $missing; then
+  if ! apt install --no-install-recommends $missing; then
     echo "setup: trying once more" >&2
     # shellcheck disable=SC2086
-    install_packages $missing
+    apt install --no-install-recommends $missing
   fi
   echo "installed from Debian:$missing"
 }

@@ -12,42 +12,66 @@ case $(id -u) in
     ;;
 esac
 
+. scripts/progress.sh
+
 log=$(mktemp "${TMPDIR:-/tmp}/davit-start.XXXXXX")
-trap 'rm -f "$log"' EXIT
-trap 'exit 130' INT TERM
+STEP_LOG=$log.step
+export STEP_LOG
+trap 'rm -f "$log" "$STEP_LOG"' EXIT
+interrupted() {
+  end_teller
+  printf '\nstart: interrupted; ending what runs now. npm start goes on from here\n' >&2
+  end_watched
+  exit 130
+}
+trap interrupted INT TERM
 
 tick=$(printf '\342\234\223')
 cross=$(printf '\342\234\227')
-dots=$(printf '\342\200\246')
-
-now_ms() { echo $(($(date +%s%N) / 1000000)); }
 
 # step TITLE COMMAND...: runs it with a line as those of "davit demo"; what it says comes below.
 step() {
   title=$1
   shift
   begun=$(now_ms)
-  live=
-  if [ -t 1 ] && [ "${TERM:-dumb}" != dumb ]; then live=1; fi
-  [ -z "$live" ] || printf '  %s %s' "$dots" "$title"
   mark=$tick
-  "$@" >"$log" 2>&1 </dev/null || mark=$cross
+  watched "$title" "$log" "$@" || mark=$cross
   ms=$(($(now_ms) - begun))
   if [ $ms -lt 1000 ]; then
     time="$ms ms"
   else
     time="$((ms / 1000)).$((ms % 1000 / 100)) s"
   fi
-  [ -z "$live" ] || printf '\r\033[2K'
   printf '  %s %s%*s %8s\n' "$mark" "$title" $((48 - ${#title})) '' "$time"
   sed 's/^/    /' "$log"
+  rm -f "$STEP_LOG"
   [ "$mark" = "$tick" ]
+}
+
+# What would stop the demo after the installation is told before it.
+check_host() {
+  command -v npm >/dev/null || {
+    echo "npm is not installed: install Node.js 20 or newer with npm"
+    return 1
+  }
+  # In KiB: npm packages, the build, and the demo's image.
+  free=$(df -Pk . | awk 'NR == 2 { print $4 }')
+  if [ ! -d node_modules ] && [ "$free" -lt 800000 ]; then
+    echo "$(pwd) has $((free / 1024)) MiB free, and the npm packages take 600 MiB: free space, or clone to another disk"
+    return 1
+  fi
+  # A socket in state 0A (LISTEN) of proc_net(5); 1F8D is 8077, the host port of examples/hello.yaml.
+  if cat /proc/net/tcp /proc/net/tcp6 2>/dev/null | grep -qE '^ *[0-9]+: [0-9A-F]+:1F8D [0-9A-F]+:[0-9A-F]+ 0A '; then
+    echo "a process listens on port 8077, which examples/hello.yaml publishes: stop it (ss -ltnp 'sport = 8077' shows it)"
+    return 1
+  fi
 }
 
 echo "davit: a pod from its manifest to its address"
 echo
+step "Check the host" check_host
 step "Install what is missing, prepare the host" sh scripts/setup.sh
 step "Build" sh scripts/build.sh
-rm -f "$log"
+rm -f "$log" "$STEP_LOG"
 # exec: Ctrl-C and the exit code are davit's from here.
 exec bin/davit demo "$@" examples/hello.yaml

@@ -3,7 +3,14 @@ import { mkdir, readFile, rm, writeFile } from "node:fs/promises";
 import process from "node:process";
 import { RuntimeError } from "../../base/errors.ts";
 import { findProgram, listMounts, lockFile, run, unmount } from "../../linux/index.ts";
-import { chainRemoval, DEMO_BRIDGE, demoConflist, freeSubnet, portmapChains } from "./network.ts";
+import {
+  chainRemoval,
+  type ChosenSubnet,
+  chooseSubnet,
+  DEMO_BRIDGE,
+  demoConflist,
+  portmapChains,
+} from "./network.ts";
 
 /** Where the demo keeps what it has; all of it goes with the demo. */
 export interface DemoFolders {
@@ -82,20 +89,21 @@ export class DemoHost {
     );
   }
 
-  /** Chooses a free subnet and writes the conflist; the subnet. */
-  async prepareNetwork(): Promise<string> {
-    const subnet = freeSubnet(await readFile("/proc/net/route", "utf8"));
-    if (subnet === undefined) {
+  /** Chooses a subnet for the pods and writes the conflist. */
+  async prepareNetwork(): Promise<ChosenSubnet> {
+    const chosen = chooseSubnet(await readFile("/proc/net/route", "utf8"));
+    if (chosen === undefined) {
       throw new RuntimeError(
         "resource-exhausted",
-        "choose a network: every /24 from 10.88.77.0 to 10.88.126.0 overlaps a route of this host",
+        "choose a network for the demo: the routes of this host cover every private address range; " +
+          "run it in a network namespace: unshare --net sh -c 'ip link set lo up; npm start'",
       );
     }
     await this.#rememberChains();
     await mkdir(this.#cniFolder, { recursive: true });
-    const conflist = demoConflist(subnet, `${this.#folders.run}/ipam`);
+    const conflist = demoConflist(chosen.subnet, `${this.#folders.run}/ipam`);
     await writeFile(`${this.#cniFolder}/10-davit-demo.conflist`, conflist);
-    return subnet;
+    return chosen;
   }
 
   /** Removes the bridge, if it is there. Idempotent. */

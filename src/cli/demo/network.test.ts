@@ -1,29 +1,71 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { chainRemoval, demoConflist, freeSubnet, portmapChains } from "./network.ts";
+import { chainRemoval, chooseSubnet, demoConflist, portmapChains } from "./network.ts";
 
 const HEADER =
   "Iface\tDestination\tGateway \tFlags\tRefCnt\tUse\tMetric\tMask\t\tMTU\tWindow\tIRTT\n";
 const route = (device: string, network: string, mask: string): string =>
   `${device}\t${network}\t00000000\t0001\t0\t0\t0\t${mask}\t0\t0\t0\n`;
 
-test("freeSubnet() takes 10.88.77.0/24 where only others and a default route are there", () => {
+const subnetOf = (routes: string): string | undefined => chooseSubnet(routes)?.subnet;
+
+/** Routes to all of a private range, as podman's bridge (10.88/16) or a VPN has them. */
+const podman = route("podman0", "0000580A", "0000FFFF");
+const vpn = [
+  route("tun0", "0000000A", "000000FF"), // 10.0.0.0/8
+  route("tun0", "000010AC", "0000F0FF"), // 172.16.0.0/12
+  route("tun0", "0000A8C0", "0000FFFF"), // 192.168.0.0/16
+];
+
+test("chooseSubnet() takes 10.88.77.0/24 where only others and a default route are there", () => {
   const routes =
     HEADER + route("eth0", "00000000", "00000000") + route("eth0", "000200C0", "00FFFFFF");
-  assert.equal(freeSubnet(routes), "10.88.77.0/24");
-  assert.equal(freeSubnet(""), "10.88.77.0/24");
+  assert.equal(subnetOf(routes), "10.88.77.0/24");
+  assert.equal(subnetOf(""), "10.88.77.0/24");
 });
 
-test("freeSubnet() goes on to the next where a route overlaps, but not for the demo's bridge", () => {
+test("chooseSubnet() goes on to the next where a route overlaps, but not for the demo's bridge", () => {
   const same = route("eth1", "004D580A", "00FFFFFF"); // 10.88.77.0/24
   const inside = route("eth2", "804E580A", "80FFFFFF"); // 10.88.78.128/25
-  assert.equal(freeSubnet(HEADER + same), "10.88.78.0/24");
-  assert.equal(freeSubnet(HEADER + same + inside), "10.88.79.0/24");
-  assert.equal(freeSubnet(HEADER + route("davit-demo0", "004D580A", "00FFFFFF")), "10.88.77.0/24");
+  assert.equal(subnetOf(HEADER + same), "10.88.78.0/24");
+  assert.equal(subnetOf(HEADER + same + inside), "10.88.79.0/24");
+  assert.equal(subnetOf(HEADER + route("davit-demo0", "004D580A", "00FFFFFF")), "10.88.77.0/24");
 });
 
-test("freeSubnet() gives up where one route holds all candidates", () => {
-  assert.equal(freeSubnet(HEADER + route("tun0", "0000580A", "0000FFFF")), undefined);
+test("chooseSubnet() leaves a range that one route holds, such as podman's 10.88.0.0/16", () => {
+  assert.equal(subnetOf(HEADER + podman), "10.87.0.0/24");
+  assert.equal(subnetOf(HEADER + vpn.slice(0, 1).join("")), "172.28.0.0/24");
+  assert.equal(subnetOf(HEADER + vpn.slice(0, 2).join("")), "192.168.64.0/24");
+  assert.equal(subnetOf(HEADER + vpn.join("")), "100.72.0.0/24");
+  assert.equal(
+    subnetOf(HEADER + vpn.join("") + route("tailscale0", "00004064", "0000C0FF")),
+    "198.18.0.0/24",
+  );
+});
+
+test("chooseSubnet() takes the two /1 routes of a VPN for a default route", () => {
+  const halves =
+    route("tun0", "00000000", "00000080") + // 0.0.0.0/1
+    route("tun0", "00000080", "00000080"); // 128.0.0.0/1
+  assert.equal(subnetOf(HEADER + halves), "10.88.77.0/24");
+});
+
+test("chooseSubnet() hides a part of a wide route where no range is free, never of a narrow one", () => {
+  const wide = ["00", "40", "80", "C0"].map((first) => route("tun0", `000000${first}`, "000000C0"));
+  assert.deepEqual(chooseSubnet(HEADER + wide.join("") + podman), {
+    subnet: "10.87.0.0/24",
+    hides: "0.0.0.0/2",
+  });
+  const narrow = [
+    route("a", "0000580A", "0000FFFF"),
+    route("a", "0000570A", "0000FFFF"),
+    route("a", "00001CAC", "0000FCFF"), // 172.28.0.0/14
+    route("a", "0040A8C0", "00C0FFFF"), // 192.168.64.0/18
+    route("a", "0080A8C0", "00C0FFFF"), // 192.168.128.0/18
+    route("a", "00004864", "0000FFFF"), // 100.72.0.0/16
+    route("a", "000012C6", "0000FEFF"), // 198.18.0.0/15
+  ];
+  assert.equal(chooseSubnet(HEADER + narrow.join("")), undefined);
 });
 
 test("demoConflist() keeps its addresses in the given folder and does not masquerade", () => {

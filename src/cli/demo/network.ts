@@ -11,24 +11,74 @@ interface Route {
   readonly mask: number;
 }
 
+/** A subnet for the demo's pods. */
+export interface ChosenSubnet {
+  readonly subnet: string;
+  /** The host's route that the subnet hides a part of; undefined where it overlaps none. */
+  readonly hides: string | undefined;
+}
+
 /**
- * A /24 for the demo that no route of the host overlaps: 10.88.77.0/24, else the next ones.
- * `routes` is the text of /proc/net/route; the demo's own bridge and default routes do not count.
- * undefined when all 50 candidates are taken.
+ * Address ranges for the demo, the preferred first: the private ranges of RFC 1918, the shared
+ * range of RFC 6598 and the benchmark range of RFC 2544. Each starts away from the subnets that
+ * Docker, podman, libvirt and home routers choose.
  */
-export function freeSubnet(routes: string): string | undefined {
+const ranges: readonly (readonly [first: string, count: number])[] = [
+  ["10.88.77.0", 50],
+  ["10.87.0.0", 256],
+  ["172.28.0.0", 1024],
+  ["192.168.64.0", 128],
+  ["100.72.0.0", 256],
+  ["198.18.0.0", 512],
+];
+
+/** A route at least this wide may lose a /24 for the demo: a VPN's, never a host's own network. */
+const widePrefix = 12;
+
+/** Some VPNs replace the default route by two routes of /1: they count as default routes. */
+const defaultPrefix = 1;
+
+/**
+ * Chooses a /24 that overlaps no route of the host. Where every candidate overlaps one, a /24 inside
+ * a route of /12 or wider serves: the kernel prefers the longer prefix, and only the demo's 254
+ * addresses of the route are hidden. `routes` is the text of /proc/net/route; the demo's own bridge
+ * and default routes do not count. Returns undefined where narrower routes cover all candidates.
+ */
+export function chooseSubnet(routes: string): ChosenSubnet | undefined {
   const taken = parseRoutes(routes).filter(
-    ({ device, mask }) => mask !== 0 && device !== DEMO_BRIDGE,
+    ({ device, mask }) => prefixOf(mask) > defaultPrefix && device !== DEMO_BRIDGE,
   );
-  for (let third = 77; third < 127; third += 1) {
-    const network = ((10 << 24) | (88 << 16) | (third << 8)) >>> 0;
-    const overlaps = taken.some((route) => {
-      const mask = (route.mask & 0xff_ff_ff_00) >>> 0;
-      return (network & mask) >>> 0 === (route.network & mask) >>> 0;
-    });
-    if (!overlaps) return `10.88.${third}.0/24`;
+  let fallback: ChosenSubnet | undefined;
+  for (const network of candidates()) {
+    const overlapping = taken.filter((route) => overlaps(route, network));
+    const subnet = `${dotted(network)}/24`;
+    if (overlapping.length === 0) return { subnet, hides: undefined };
+    const narrowest = overlapping.reduce((a, b) => (prefixOf(a.mask) >= prefixOf(b.mask) ? a : b));
+    if (prefixOf(narrowest.mask) > widePrefix) continue;
+    fallback ??= { subnet, hides: `${dotted(narrowest.network)}/${prefixOf(narrowest.mask)}` };
   }
-  return undefined;
+  return fallback;
+}
+
+function* candidates(): Generator<number> {
+  for (const [first, count] of ranges) {
+    const start = Buffer.from(first.split(".").map(Number)).readUInt32BE(0);
+    for (let index = 0; index < count; index += 1) yield start + index * 256;
+  }
+}
+
+function overlaps(route: Route, network: number): boolean {
+  const mask = (route.mask & 0xff_ff_ff_00) >>> 0;
+  return (network & mask) >>> 0 === (route.network & mask) >>> 0;
+}
+
+/** The number of leading ones of a mask, which is contiguous in the kernel's table. */
+function prefixOf(mask: number): number {
+  return mask === 0 ? 0 : 32 - Math.log2(2 ** 32 - mask);
+}
+
+function dotted(address: number): string {
+  return [24, 16, 8, 0].map((shift) => (address >>> shift) & 0xff).join(".");
 }
 
 /** The lines of /proc/net/route, whose addresses are hexadecimal with the first byte last. */

@@ -10,7 +10,7 @@ import { parseConfig } from "../../config/load.ts";
 import { type Daemon, runDaemon } from "../../daemon/run.ts";
 import { exitCode } from "../command-line/exit-code.ts";
 import { DemoHost } from "./host.ts";
-import { DEMO_BRIDGE } from "./network.ts";
+import { type ChosenSubnet, DEMO_BRIDGE } from "./network.ts";
 import { openDemoRegistry } from "./registry.ts";
 import { runPod, type RunContext, type RunningPod } from "../lifecycle/run-pod.ts";
 import { thisNode } from "../lifecycle/read-manifests.ts";
@@ -114,7 +114,8 @@ async function bringUp(
   signal: AbortSignal,
 ): Promise<{ readonly daemon: Daemon; readonly logs: readonly PodLog[] }> {
   const { options, progress, host, pods, takeDown } = stage;
-  const tellSubnet = (subnet: string): string => `${subnet} on ${DEMO_BRIDGE}`;
+  const tellSubnet = ({ subnet, hides }: ChosenSubnet): string =>
+    `${subnet} on ${DEMO_BRIDGE}${hides === undefined ? "" : `, a part of the route ${hides}`}`;
   await progress.step("Choose a network", () => host.prepareNetwork(), tellSubnet);
   takeDown.push({
     title: "Remove the bridge and the port forwarding chains",
