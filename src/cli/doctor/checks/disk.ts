@@ -9,6 +9,7 @@ const kinds = catalogue("disk", {
   "not-a-folder": ["error", "davit serve cannot keep anything there, and does not start"],
   "read-only": ["error", "davit serve writes there, and does not start"],
   full: ["error", "records and images cannot be written: pods fail to start"],
+  "too-small": ["error", "an image of ordinary size does not fit, however much is removed"],
   "space-low": ["warning", "one more image may fill it, and then pods fail to start"],
   "inodes-low": [
     "warning",
@@ -124,7 +125,12 @@ function room(text: string, key: "root" | "state", space: Space | undefined): re
   const { freeBytes, totalBytes, freeInodes, totalInodes } = space;
   const has = `${text} has ${bytes(freeBytes)} free of ${bytes(totalBytes)}`;
   const mend = 'make room: df -h shows who fills it, "davit images" what images take';
-  if (freeBytes < (key === "root" ? fullBytes : mib)) return [kinds.report("full", has, mend)];
+  const least = key === "root" ? fullBytes : mib;
+  if (totalBytes < least) {
+    const text = `${has}; want at least ${bytes(least)}`;
+    return [kinds.report("too-small", text, `set ${key} to a directory on a larger file system`)];
+  }
+  if (freeBytes < least) return [kinds.report("full", has, mend)];
   const found: Finding[] = [];
   const low = key === "root" ? lowBytes : stateLowBytes;
   if (freeBytes < low && freeBytes < totalBytes / 2) {

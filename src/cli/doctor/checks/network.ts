@@ -3,6 +3,7 @@ import type { NetworkReading, NetworkTrial, PluginStep } from "../../../daemon/n
 import { type Check, firstLine, numberOf, type Subject } from "../check.ts";
 import { catalogue, type Finding, type Mend } from "../finding.ts";
 import type { Host } from "../host.ts";
+import { missingFixes } from "../known-fixes.ts";
 
 const kinds = catalogue("network", {
   configuration: ["ok", ""],
@@ -21,6 +22,7 @@ const kinds = catalogue("network", {
     "error",
     "no pod gets an address while one of its network's plugins is missing",
   ],
+  "plugin-fix-missing": ["warning", "a pod can attack the node or other pods by a known defect"],
   "plugin-not-ready": ["error", "the plugin says that it can attach no pods now"],
   "add-failed": ["error", "each pod is attached by the same calls: none can start"],
   "plugin-hangs": ["error", "each pod waits for the plugin until its time is over, and then fails"],
@@ -64,6 +66,7 @@ export const networkCheck: Check = {
       const reading = await host.readNetwork(folder, config.cni.binDirs);
       readings.push(reading);
       found.push(...describeReading(reading, config.cni.binDirs));
+      found.push(...(await portmapFixes(host, reading, config.cni.binDirs)));
       if (reading.network === undefined || reading.missing.length > 0) continue;
       if (!host.isRoot) {
         subject.leaveOut(`network: an ADD and DEL of "${reading.network.name}", which take root`);
@@ -109,6 +112,29 @@ function describeReading(
   const types = network.plugins.map(({ type }) => type).join(", ");
   const text = `"${network.name}" of ${network.file}, CNI ${network.cniVersion}: ${types}`;
   return [kinds.report("configuration", text), ...found];
+}
+
+/** A plugin that is started without CNI_COMMAND prints its version. */
+async function portmapFixes(
+  host: Host,
+  { network }: NetworkReading,
+  binDirs: readonly string[],
+): Promise<readonly Finding[]> {
+  const usesNftables = network?.plugins.some(
+    ({ type, config }) => type === "portmap" && config["backend"] === "nftables",
+  );
+  if (usesNftables !== true) return [];
+  const program = binDirs.map((folder) => host.find(`${folder}/portmap`)).find((file) => file);
+  if (program === undefined) return [];
+  const { stdout, stderr } = await host.command(program, []);
+  const version = `${stdout}\n${stderr}`;
+  return missingFixes("portmap", version).map((defect) =>
+    kinds.report(
+      "plugin-fix-missing",
+      `${firstLine(version)} (${program}) lacks the fix of ${defect}`,
+      "install a fixed version of the CNI plugins, or use the iptables backend",
+    ),
+  );
 }
 
 function describeTrial(network: string, { steps, ips, left }: NetworkTrial): readonly Finding[] {

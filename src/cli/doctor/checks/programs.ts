@@ -2,6 +2,7 @@ import type { HandlerConfig } from "../../../config/config.ts";
 import { type Check, firstLine, type Subject } from "../check.ts";
 import { catalogue, type Finding } from "../finding.ts";
 import type { CommandResult, Host } from "../host.ts";
+import { type JudgedProgram, missingFixes } from "../known-fixes.ts";
 
 const kinds = catalogue("programs", {
   addon: ["ok", ""],
@@ -15,6 +16,7 @@ const kinds = catalogue("programs", {
   "runtime-missing": ["warning", "pods of this handler cannot start a container"],
   "runtime-broken": ["error", "pods of this handler cannot start a container"],
   "runtime-old": ["note", "it cannot be asked for its features; davit takes it to have none"],
+  "fix-missing": ["warning", "a container or an image can attack the node by a known defect"],
   "runtime-no-seccomp": ["warning", "containers with a seccomp profile, RuntimeDefault too, fail"],
 });
 
@@ -65,7 +67,9 @@ async function examineMonitor(host: Host, path: string): Promise<readonly Findin
   const help = await host.command(file, ["--help"]);
   const unknown = monitorOptions.filter((option) => !help.stdout.includes(option));
   const text = `${firstLine(version.stdout)} (${file})`;
-  if (unknown.length === 0) return [kinds.report("monitor", text)];
+  if (unknown.length === 0) {
+    return [kinds.report("monitor", text), ...reportMissingFixes("conmon", text, version.stdout)];
+  }
   const newer = "install conmon 2.1 or newer";
   return [kinds.report("monitor-old", `${text} does not know ${unknown.join(", ")}`, newer)];
 }
@@ -93,9 +97,28 @@ async function examineRuntime(
   if (seccomp === undefined) {
     return [kinds.report("runtime-old", text, "install crun 1.8, runc 1.1 or newer")];
   }
-  if (seccomp) return [kinds.report("runtime", text)];
+  const known = (["crun", "runc"] as const).find((program) => version.stdout.startsWith(program));
+  const fixes = known === undefined ? [] : reportMissingFixes(known, text, version.stdout);
+  if (seccomp) return [kinds.report("runtime", text), ...fixes];
   const better = "install one that was built with seccomp";
-  return [kinds.report("runtime-no-seccomp", `${text} was built without seccomp`, better)];
+  return [
+    kinds.report("runtime-no-seccomp", `${text} was built without seccomp`, better),
+    ...fixes,
+  ];
+}
+
+/** A finding for each known defect of a program; `text` names the program for a person. */
+function reportMissingFixes(
+  program: JudgedProgram,
+  text: string,
+  versionText: string,
+): readonly Finding[] {
+  const fix =
+    "install a fixed version; a distribution may have the fix under an older version number: " +
+    `look for the CVE in the changelog of its ${program} package`;
+  return missingFixes(program, versionText).map((defect) =>
+    kinds.report("fix-missing", `${text} lacks the fix of ${defect}`, fix),
+  );
 }
 
 /** From the JSON of `features` (OCI runtime spec, features.md); undefined when it is none. */

@@ -171,9 +171,9 @@ export class FixtureHost implements Host {
   readonly commands = new Map<string, CommandResult>([
     ["conmon --version", okay("conmon version 2.1.12\n")],
     ["conmon --help", okay("--full-attach --no-sync-log --persist-dir --exit-dir --sync --bundle")],
-    ["crun --version", okay("crun version 1.21\n")],
+    ["crun --version", okay("crun version 1.30\n")],
     ["crun features", okay('{"linux":{"seccomp":{"enabled":true}}}')],
-    ["runc --version", okay("runc version 1.1.15\n")],
+    ["runc --version", okay("runc version 1.4.3\n")],
     ["runc features", okay('{"linux":{"seccomp":{"enabled":true}}}')],
     ["iptables --version", okay("iptables v1.8.11\n")],
   ]);
@@ -232,6 +232,7 @@ export class FixtureHost implements Host {
   }
 
   find(program: string): string | undefined {
+    if (program.startsWith("/")) return this.programs.has(program) ? program : undefined;
     return this.programs.has(program) ? `/usr/bin/${program}` : undefined;
   }
 

@@ -184,6 +184,9 @@ export const provocations: Readonly<Record<string, Provocation>> = {
   "programs.runtime-old": host(({ commands }) =>
     commands.set("runc features", { code: 1, stdout: "", stderr: "no such command" }),
   ),
+  "programs.fix-missing": host(({ commands }) =>
+    commands.set("crun --version", okay("crun version 1.21\n")),
+  ),
   "programs.runtime-no-seccomp": host(({ commands }) =>
     commands.set("crun features", okay('{"linux":{}}')),
   ),
@@ -199,6 +202,7 @@ export const provocations: Readonly<Record<string, Provocation>> = {
   "disk.not-a-folder": host(({ looks }) => looks.set(root, { ...folder, kind: "file" })),
   "disk.read-only": mount(root, "ext4", { superOptions: ["ro"] }),
   "disk.full": space(10 * gib, 4096, 900),
+  "disk.too-small": space(gib / 20, gib / 20, 900),
   "disk.space-low": space(10 * gib, gib, 900),
   "disk.inodes-low": space(10 * gib, 9 * gib, 2),
   "disk.overlay-refused": host((machine) => (machine.overlayProblem = "EINVAL")),
@@ -227,6 +231,12 @@ export const provocations: Readonly<Record<string, Provocation>> = {
     files: [...healthyReading.files, "/etc/cni/net.d/99-old.conf"],
   }),
   "network.plugin-missing": reading({ missing: ["bridge"] }),
+  "network.plugin-fix-missing": host((machine) => {
+    const plugins = [{ type: "portmap", config: { backend: "nftables" } }];
+    machine.reading = { ...healthyReading, network: { ...healthyReading.network, plugins } };
+    machine.programs.add("/opt/cni/bin/portmap");
+    machine.commands.set("/opt/cni/bin/portmap", okay("CNI portmap plugin v1.7.1\n"));
+  }),
   "network.plugin-not-ready": step("STATUS", "no addresses"),
   "network.add-failed": step("ADD", "no IP addresses available in range set"),
   "network.plugin-hangs": step("ADD", "did not end within 10 s", true),
