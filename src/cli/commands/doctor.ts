@@ -94,7 +94,7 @@ function print({ options, terminal }: Call, report: Report): void {
   terminal.out(
     options.text("output") === "json"
       ? `${JSON.stringify(reportToJson(report), undefined, 2)}\n`
-      : formatReport(report, terminal.style),
+      : formatReport(report, terminal.style, terminal.live ? terminal.columns() : undefined),
   );
 }
 

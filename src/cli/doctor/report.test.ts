@@ -60,6 +60,28 @@ Done by --fix
     );
   });
 
+  test("wraps at words where the terminal is narrow, and leaves what can be copied whole", () => {
+    const finding = {
+      id: "disk.full",
+      severity: "error",
+      found: "the directory /var/lib/davit has no room",
+      why: "records and images cannot be written",
+      mend: { text: "remove images: davit rmi --unused" },
+    } as const;
+    const groups = [{ group: "disk", title: "Disk", findings: [finding] }];
+    const text = formatReport({ ...report, groups, leftOut: [], fixed: [] }, style, 46);
+    assert.equal(
+      text.slice(0, text.indexOf("\n\n")),
+      `Disk (disk)
+  error    the directory /var/lib/davit has no
+           room  disk.full
+           records and images cannot be
+           written
+           mend: remove images: davit rmi
+           --unused`,
+    );
+  });
+
   test("says in a line that all is well", () => {
     const ok = { id: "disk.fine", severity: "ok", found: "room", why: "" } as const;
     const groups = [{ group: "disk", title: "Disk", findings: [ok] }];

@@ -1,4 +1,5 @@
 import type { Style } from "../output/terminal.ts";
+import { wrapWords } from "../output/wrap.ts";
 import type { Report } from "./examine.ts";
 import type { Finding, Severity } from "./finding.ts";
 
@@ -17,13 +18,21 @@ export function countFindings({ groups }: Report): Readonly<Record<Severity, num
   };
 }
 
-/** The report for a person: what is well in a line each, the rest with why and mend. */
-export function formatReport(report: Report, style: Style): string {
+/**
+ * The report for a person: what is well in a line each, the rest with why and fix. Text is wrapped at
+ * words where the lines of the terminal have `columns` letters.
+ */
+export function formatReport(
+  report: Report,
+  style: Style,
+  columns = Number.POSITIVE_INFINITY,
+): string {
   const lines: string[] = [];
   for (const { group, title, findings } of report.groups) {
     if (findings.length === 0) continue;
     lines.push(`${style.bold(title)} ${style.dim(`(${group})`)}`);
-    for (const finding of bySeverity(findings)) lines.push(...formatFinding(finding, style));
+    for (const finding of bySeverity(findings))
+      lines.push(...formatFinding(finding, style, columns));
     lines.push("");
   }
   for (const [heading, items] of [
@@ -42,17 +51,32 @@ function bySeverity(findings: readonly Finding[]): readonly Finding[] {
   return findings.toSorted((a, b) => rank(b) - rank(a));
 }
 
-function formatFinding({ id, severity, found, why, mend }: Finding, style: Style): string[] {
+const indent = " ".repeat(11);
+
+function formatFinding(
+  { id, severity, found, why, mend }: Finding,
+  style: Style,
+  columns: number,
+): string[] {
   const paint = { ok: style.green, note: style.bold, warning: style.yellow, error: style.red };
-  const head = `  ${paint[severity](severity.padEnd(7))}  ${clean(found)}`;
-  if (severity === "ok") return [head];
-  const indent = " ".repeat(11);
+  // Paragraphs of less would be a column of single words.
+  const width = Math.max(columns - indent.length, 30);
+  const isWell = severity === "ok";
+  const head = wrapWords(isWell ? clean(found) : `${clean(found)}  ${id}`, width);
+  const told =
+    mend === undefined ? "" : `mend: ${clean(mend.text)}${mend.fix ? " (or --fix)" : ""}`;
+  const paragraphs = [
+    // An id has no space, and is the end of the last line.
+    ...head.map((line) => (isWell ? line : line.replace(new RegExp(`${id}$`), style.dim(id)))),
+    ...(isWell ? [] : wrapWords(why, width)),
+    ...(told === "" ? [] : wrapWords(told, width)).map((line) =>
+      line.replace(/^mend:/, style.bold("mend:")),
+    ),
+  ];
+  const [first = "", ...rest] = paragraphs;
   return [
-    `${head}  ${style.dim(id)}`,
-    `${indent}${why}`,
-    ...(mend === undefined
-      ? []
-      : [`${indent}${style.bold("mend:")} ${clean(mend.text)}${mend.fix ? " (or --fix)" : ""}`]),
+    `  ${paint[severity](severity.padEnd(7))}  ${first}`,
+    ...rest.map((line) => `${indent}${line}`),
   ];
 }
 
