@@ -1,4 +1,4 @@
-import { existsSync } from "node:fs";
+import { existsSync, readFileSync } from "node:fs";
 import { mkdir } from "node:fs/promises";
 import { join } from "node:path";
 import { isKind, kindOf, messageOf, RuntimeError } from "../base/errors.ts";
@@ -211,8 +211,18 @@ function takeLock(folder: string): Disposable {
   const path = join(folder, "davit.lock");
   const lock = lockFile(path);
   if (lock !== undefined) return lock;
+  const holder = lockHolder(path);
   throw new RuntimeError(
     "failed-precondition",
-    `start davit: another davit daemon uses "${folder}" (it holds the lock ${path}, which names its pid); stop that one, or give this one a root and a state of its own`,
+    `start davit: another davit daemon${holder === "" ? "" : `, process ${holder},`} uses "${folder}" (it holds the lock ${path}); stop that one, or give this one a root and a state of its own`,
   );
+}
+
+/** The pid in a lock file; empty where a full disk kept the holder from writing it. */
+function lockHolder(path: string): string {
+  try {
+    return readFileSync(path, "utf8").trim();
+  } catch {
+    return "";
+  }
 }

@@ -181,7 +181,7 @@ describe("the daemon", () => {
         const { code: exit } = await second.exited;
         assert.notEqual(exit, 0);
         const said = second.lines.map(({ text }) => text).join("\n");
-        assert.match(said, /another davit daemon uses/);
+        assert.match(said, /another davit daemon, process \d+, uses/);
         assert.ok(said.includes(daemon.paths[shared]), said);
         assert.doesNotMatch(said, /\n\s+at /);
         await daemon.client.runtime.version({});

@@ -93,7 +93,7 @@ export async function loadDir(dir: string): Promise<ConfDirState> {
   const [first] = invalid;
   const reason =
     first === undefined
-      ? `no network configuration in "${dir}": install a network plugin, or put a .conflist file there`
+      ? `no network configuration in "${dir}": install a network plugin, or put a .conflist file there (davit ships packaging/10-davit.conflist)`
       : `no valid network configuration in "${dir}": ${invalid.map((entry) => `"${basename(entry.file)}": ${entry.reason}`).join("; ")}`;
   return { network: undefined, reason, invalid };
 }
