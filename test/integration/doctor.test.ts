@@ -292,13 +292,16 @@ describe("davit doctor on disks", () => {
   test("says what is wrong with the file system of root", async () => {
     const { root } = daemon.paths;
     const fill = `for i in $(seq 38); do : >${root}/$i; done`;
-    const [readOnly, full, inodes, open] = await Promise.all([
+    const leave10 = `mount -t tmpfs -o size=80m,mode=0711 t ${root}; fallocate -l 70m ${root}/file`;
+    const [readOnly, small, full, inodes, open] = await Promise.all([
       mounted("tmpfs -o ro,mode=0711 t"),
       mounted("tmpfs -o size=1m,mode=0711 t"),
+      doctorAfter(leave10, "disk"),
       doctorAfter(`mount -t tmpfs -o nr_inodes=40,mode=0711 t ${root}; ${fill}`, "disk"),
       mounted("tmpfs -o mode=0777 t"),
     ]);
     assertFinds(readOnly, "disk.read-only");
+    assertFinds(small, "disk.too-small");
     assertFinds(full, "disk.full");
     assertFinds(inodes, "disk.inodes-low");
     assertFinds(open, "disk.open-to-others");
