@@ -19,6 +19,8 @@ export type ChildStdio = "null" | "pipe" | number;
 export interface SpawnOptions {
   /** An absolute path, or a name that is looked up on `env.PATH`. */
   readonly file: string;
+  /** What the process calls itself, argv[0]; `file` when left out. */
+  readonly name?: string;
   /** Without the program's own name, which becomes argv[0]. */
   readonly args?: readonly string[];
   /** The whole environment. */
@@ -153,7 +155,7 @@ function planOf(options: SpawnOptions, onExit: (exit: ChildExit) => void): Nativ
   ];
   return [
     file,
-    [options.file, ...(options.args ?? [])],
+    [options.name ?? options.file, ...(options.args ?? [])],
     Object.entries(options.env).map(([name, value]) => `${name}=${value}`),
     options.cwd ?? null,
     numbers,

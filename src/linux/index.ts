@@ -60,10 +60,9 @@ export {
   unpinNamespace,
   unpinNamespaces,
 } from "./namespaces.ts";
-export { holderPath, waiterPath } from "./native.ts";
 export { notifyService } from "./notify.ts";
 export { preferEventLoop } from "./schedule.ts";
-export { sealedProgram } from "./sealed-program.ts";
+export { holderProgram, sealedProgram, waiterProgram } from "./sealed-program.ts";
 export { ConsoleSocket, connectLoopback, connectPackets } from "./sockets.ts";
 export { mountOverlay, type OverlayOptions } from "./overlay.ts";
 export { openProcess, type ProcessRef, processStartTime } from "./process-ref.ts";

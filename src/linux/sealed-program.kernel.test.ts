@@ -5,7 +5,8 @@ import { join } from "node:path";
 import { afterEach, beforeEach, describe, test } from "node:test";
 
 import { run } from "./run.ts";
-import { sealedProgram } from "./sealed-program.ts";
+import { holderPath, waiterPath } from "./native.ts";
+import { holderProgram, sealedProgram, waiterProgram } from "./sealed-program.ts";
 
 const env = { PATH: "/usr/bin:/bin" };
 let folder: string;
@@ -56,4 +57,15 @@ describe("sealedProgram()", () => {
     const calls = readFileSync(join(folder, "trace"), "utf8");
     assert.doesNotMatch(calls, /memfd_create\(|execveat\(/);
   });
+});
+
+test("davit's own programs beside containers are sealed copies", () => {
+  const programs = [
+    [holderPath(), holderProgram()],
+    [waiterPath(), waiterProgram()],
+  ] as const;
+  for (const [path, sealed] of programs) {
+    assert.deepEqual(readFileSync(sealed), readFileSync(path));
+    assert.throws(() => writeFileSync(sealed, "x"), /EPERM|EACCES|ETXTBSY/, path);
+  }
 });

@@ -1,6 +1,6 @@
 import { closeSync, readlinkSync, statSync } from "node:fs";
 
-import { native } from "./native.ts";
+import { holderPath, native, waiterPath } from "./native.ts";
 
 interface Copy {
   /** What the file was like when it was copied. */
@@ -37,6 +37,20 @@ export function sealedProgram(path: string): string {
   if (known !== undefined) setTimeout(() => closeSync(known.fd), oldCopyMs).unref();
   copies.set(path, fd === undefined ? undefined : { version, fd });
   return fd === undefined ? path : pathOf(fd);
+}
+
+/**
+ * Where to start the program that is PID 1 in a pod-wide PID namespace, see {@link holderPath}. A sealed copy:
+ * a container that may trace processes can open /proc/1/exe, and could overwrite the file on the node as
+ * soon as no process runs it any more.
+ */
+export function holderProgram(): string {
+  return sealedProgram(holderPath());
+}
+
+/** Where to start the program that waits for a command in a container, see {@link waiterPath}. A sealed copy. */
+export function waiterProgram(): string {
+  return sealedProgram(waiterPath());
 }
 
 function pathOf(fd: number): string {

@@ -182,8 +182,9 @@ export async function inPod(
   daemon: TestDaemon,
   config: PodSandboxConfig,
   use: (pod: Pod) => Promise<void>,
+  runtimeHandler = "",
 ): Promise<void> {
-  await withPod(daemon, config, (id) => use({ daemon, id, config }));
+  await withPod(daemon, config, (id) => use({ daemon, id, config }), runtimeHandler);
 }
 
 /** Runs a pod that the test removes. */

@@ -107,8 +107,8 @@ export function leakOptions(daemon: TestDaemon): LeakCheckOptions {
     cgroups: (cgroup) => cgroup.includes(cgroupMark),
     ignoreFiles: [...(own.ignoreFiles ?? []), /^\/tmp\/davit/],
     allow: {
-      // Opened by the first checkpoint, and kept.
-      fd: [/\/davit\.db(-wal)?$/],
+      // Opened by the first checkpoint, and kept; made when such a program is first started, and kept.
+      fd: [/\/davit\.db(-wal)?$/, /^\/memfd:davit-program /],
       // The ipc namespace and /var/lib/cni are the host's: the look from outside judges them.
       ipc: true,
       cni: [/^\/var\/lib\/cni\//],

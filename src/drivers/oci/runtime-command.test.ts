@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { describe, test } from "node:test";
 
 import { isKind } from "../../base/errors.ts";
-import { waiterPath } from "../../linux/index.ts";
+import { waiterProgram } from "../../linux/index.ts";
 import {
   execProgram,
   parseSyncMessage,
@@ -25,7 +25,7 @@ describe("execProgram()", () => {
     for (const path of ["/usr/sbin/runc", "/opt/crunch", "/opt/crun/youki"]) {
       const command = `/run/pid ${path} --root /run/r exec --detach --pid-file /run/pid --process /run/spec id`;
       assert.deepEqual(execProgram(path, ["--root", "/run/r"], exec), {
-        file: waiterPath(),
+        file: waiterProgram(),
         args: command.split(" "),
       });
     }

@@ -2,7 +2,13 @@ import { basename } from "node:path";
 
 import { messageOf, RuntimeError } from "../../base/errors.ts";
 import { isScope } from "../../core/sandbox/index.ts";
-import { findProgram, type RunResult, run, sealedProgram, waiterPath } from "../../linux/index.ts";
+import {
+  findProgram,
+  type RunResult,
+  run,
+  sealedProgram,
+  waiterProgram,
+} from "../../linux/index.ts";
 
 /** How long a runtime may take to read its own files. */
 const stateMs = 5_000;
@@ -58,7 +64,7 @@ export function execProgram(
     return { file, args: [...options, "exec", ...args] };
   }
   const detached = [file, ...options, "exec", "--detach", ...args];
-  return { file: waiterPath(), args: [exec.pidFile, ...detached] };
+  return { file: waiterProgram(), args: [exec.pidFile, ...detached] };
 }
 
 /** A verb of an OCI runtime to run to its end. */

@@ -7,7 +7,7 @@ import {
   type CgroupLayout,
   cgroupProcsPaths,
   createCgroup,
-  holderPath,
+  holderProgram,
   killCgroup,
   openProcess,
   processStartTime,
@@ -16,6 +16,8 @@ import {
 } from "../../linux/index.ts";
 import type { PinnedPaths } from "./places.ts";
 
+// What users see as PID 1 of their pod.
+const holderName = "davit-holder";
 const sigkill = 9;
 const killMs = 5_000;
 
@@ -45,7 +47,8 @@ export async function startHolder(
   await createCgroup(layout, cgroup);
   if (pins.user !== undefined) return await startUserHolder(layout, sandbox, pins);
   const child = await spawnChildInPool({
-    file: holderPath(),
+    file: holderProgram(),
+    name: holderName,
     args: ["-"],
     env: {},
     cwd: "/",
@@ -86,7 +89,8 @@ async function startUserHolder(
   try {
     for (const path of paths) files.push(await open(path, "r"));
     const child = await spawnChildInPool({
-      file: holderPath(),
+      file: holderProgram(),
+      name: holderName,
       args: paths,
       env: {},
       cwd: "/",
