@@ -1,7 +1,7 @@
 /*
- * Folders and files that a step of a verb makes, one after the other in one job: a call of node:fs
- * for each of them takes three turns through the pool. The first failure ends it, and what was made
- * until then stays for the caller to take away.
+ * Folders and files that a step of a verb makes, and what they lie on, one after the other in one job: a
+ * call of node:fs for each of them takes three turns through the pool. The first failure ends it, and what
+ * was made until then stays for the caller to take away.
  */
 #include "davit.h"
 
@@ -9,18 +9,20 @@
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mount.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 /* As in src/linux/file-steps.ts. */
-enum { MAKE_FOLDER, WRITE_FILE, APPEND_TO_FILE, COPY_FILE };
+enum { MAKE_FOLDER, WRITE_FILE, APPEND_TO_FILE, COPY_FILE, MOUNT_TMPFS };
 enum { STEP_STRINGS = 2, STEP_NUMBERS = 5 };
 
 struct step {
   int64_t what, mode, uid, gid; /* owner: -1 leaves it */
   bool may_exist;               /* of a folder: its parents are made, too */
   const char *path;
-  const char *other; /* of a folder: what it is to be like, to which uid and gid are added; else text or source */
+  const char *other; /* of a folder: what it is to be like, to which uid and gid are added; of a tmpfs: its
+                        options; else text or source */
 };
 
 /* Owner first: chown(2) clears setuid. What is right already is not written again. */
@@ -133,6 +135,13 @@ static int make_file(struct fault *fault, const struct step *step) {
   return fault->err == 0 ? 0 : -1;
 }
 
+static void mount_tmpfs(struct fault *fault, const struct step *step) {
+  unsigned long flags = MS_NOSUID | MS_NODEV | MS_NOEXEC;
+  if (mount("tmpfs", step->path, "tmpfs", flags, step->other) < 0) {
+    fault_set(fault, "mount tmpfs on", step->path);
+  }
+}
+
 /*
  * For each step strings: path, and what it takes; numbers: what it does, mode, uid, gid, may_exist.
  * The fault says which step it was.
@@ -152,8 +161,9 @@ static void run_file_steps(struct job *job) {
                         numbers[3], numbers[4] != 0, strings[0],
                         strings[1]};
     if (step.what == MAKE_FOLDER) make_folder(fault, step);
-    else if (step.other != NULL) make_file(fault, &step);
-    else fault_set_errno(fault, EINVAL, "read file steps", step.path);
+    else if (step.other == NULL) fault_set_errno(fault, EINVAL, "read file steps", step.path);
+    else if (step.what == MOUNT_TMPFS) mount_tmpfs(fault, &step);
+    else make_file(fault, &step);
   }
 }
 

@@ -76,10 +76,18 @@ static void unmount(struct job *job) {
   }
 }
 
+/* Only the mount at the path itself is changed, and only these flags. */
+static int make_inert(const char *target) {
+  struct mount_attr attr = {.attr_set =
+                                MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC};
+  return (int)syscall(SYS_mount_setattr, AT_FDCWD, target, 0, &attr, sizeof attr);
+}
+
 /*
- * strings: a folder. The bind is recursive so that what is mounted below stays visible, private so
- * that what will be mounted below appears nowhere else. Two callers at once would stack two binds;
- * the daemon holds its lock file by then.
+ * strings: a folder; numbers: 1 to make it nosuid, nodev and noexec, even if it was a mount before. The
+ * bind is recursive so that what is mounted below stays visible, private so that what will be mounted
+ * below appears nowhere else. Two callers at once would stack two binds; the daemon holds its lock file
+ * by then.
  */
 static void make_private_bind(struct job *job) {
   const char *dir = job->strings[0];
@@ -98,8 +106,10 @@ static void make_private_bind(struct job *job) {
   }
   if (mount(NULL, dir, NULL, MS_PRIVATE | MS_REC, NULL) < 0) {
     fault_set(&job->fault, "make private", dir);
-    if (made) umount2(dir, MNT_DETACH | UMOUNT_NOFOLLOW);
+  } else if (job->numbers[0] == 1 && make_inert(dir) < 0) {
+    fault_set(&job->fault, "make nosuid, nodev and noexec", dir);
   }
+  if (job->fault.err != 0 && made) umount2(dir, MNT_DETACH | UMOUNT_NOFOLLOW);
 }
 
 struct overlay {
@@ -318,7 +328,7 @@ const struct job_kind mount_jobs[] = {
     {"bindMount", 2, 1, bind_mount, false},
     {"mountTmpfs", 3, 0, mount_tmpfs, false},
     {"unmount", 1, 0, unmount, false},
-    {"makePrivateBind", 1, 0, make_private_bind, false},
+    {"makePrivateBind", 1, 1, make_private_bind, false},
     {"mountOverlay", 8, 1, mount_overlay, true},
     {NULL, 0, 0, NULL, false},
 };

@@ -17,7 +17,7 @@ import { after, afterEach, before, beforeEach, describe, test } from "node:test"
 
 import { isKind } from "../base/errors.ts";
 import { type FileStep, runFileSteps, stepsDone } from "./file-steps.ts";
-import { makePrivateBind, mountTmpfs, unmount } from "./mounts.ts";
+import { listMounts, makePrivateBind, mountTmpfs, unmount } from "./mounts.ts";
 import { SystemError } from "./system-error.ts";
 import { openFds } from "./testing/leaks.ts";
 
@@ -185,6 +185,23 @@ describe("runFileSteps()", () => {
       assert.deepEqual([error.code, done], ["EINVAL", 0]);
       assert.equal(existsSync(at("c")), false);
     }
+  });
+
+  test("mounts a tmpfs for the steps after it", async () => {
+    const options = { sizeBytes: 64 * 1024, inodes: 8, mode: 0o710, gid: 7 };
+    const mount: FileStep = { step: "mount-tmpfs", path: at("a"), options };
+    await runFileSteps([folder("a"), mount, write("a/file")]);
+    const found = (await listMounts()).find(({ mountPoint }) => mountPoint === at("a"));
+    assert.deepEqual([found?.fsType, found?.source], ["tmpfs", "tmpfs"]);
+    for (const flag of ["nosuid", "nodev", "noexec"]) assert.ok(found?.options.includes(flag));
+    assert.deepEqual(facts("a"), [0o710, 0, 7]);
+    assert.equal(existsSync(at("a/file")), true);
+    await unmount(at("a"));
+    assert.equal(existsSync(at("a/file")), false);
+    const none: FileStep = { step: "mount-tmpfs", path: at("none"), options };
+    const { error, done } = await failure([folder("b"), none]);
+    assert.match(error.message, /^mount tmpfs on ".*\/none": no such/);
+    assert.equal(done, 1);
   });
 
   test("says so when the disk is full, and leaves no half of an added line", async () => {

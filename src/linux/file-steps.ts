@@ -1,3 +1,4 @@
+import { type TmpfsOptions, tmpfsText } from "./mounts.ts";
 import { nativeJob } from "./native.ts";
 
 /** Who a file belongs to, as the node's own ids. */
@@ -30,11 +31,14 @@ export type FileStep =
   /** The text is added whole, or not at all: then a file that had nothing in it goes. */
   | (Made & { readonly step: "append-to-file"; readonly text: string })
   /** For small files. Empty where `from` is not there. */
-  | (Made & { readonly step: "copy-file"; readonly from: string });
+  | (Made & { readonly step: "copy-file"; readonly from: string })
+  /** On an existing folder, as mountTmpfs() does it; its source is `tmpfs`. */
+  | { readonly step: "mount-tmpfs"; readonly path: string; readonly options: TmpfsOptions };
 
 // As in native/file-steps.c.
 const codes = { "write-file": 1, "append-to-file": 2, "copy-file": 3 } as const;
 const folderCode = 0;
+const tmpfsCode = 4;
 
 /**
  * Carries out the steps one after the other, in one job on a thread of the pool: 10 us each where
@@ -69,6 +73,8 @@ function otherOf(step: FileStep): string | null {
     case "write-file":
     case "append-to-file":
       return step.text;
+    case "mount-tmpfs":
+      return tmpfsText(step.path, step.options);
   }
 }
 
@@ -77,6 +83,7 @@ function numbersOf(step: FileStep): readonly number[] {
     const { uid, gid } = step.shift ?? { uid: 0, gid: 0 };
     return [folderCode, 0, uid, gid, 0];
   }
+  if (step.step === "mount-tmpfs") return [tmpfsCode, 0, -1, -1, 0];
   const { uid, gid } = step.owner ?? { uid: -1, gid: -1 };
   if (step.step === "make-folder") {
     return [folderCode, step.mode, uid, gid, step.mayExist === true ? 1 : 0];

@@ -13,7 +13,14 @@ import { join } from "node:path";
 import { after, before, describe, test } from "node:test";
 
 import { isKind } from "../base/errors.ts";
-import { bindMount, listMounts, type MountEntry, mountTmpfs, unmount } from "./mounts.ts";
+import {
+  bindMount,
+  listMounts,
+  makePrivateBind,
+  type MountEntry,
+  mountTmpfs,
+  unmount,
+} from "./mounts.ts";
 
 const dir = mkdtempSync(join(tmpdir(), "davit-mounts-"));
 const [source, target] = [join(dir, "source"), join(dir, "target")];
@@ -96,11 +103,20 @@ describe("mountTmpfs()", () => {
     await unmount(target);
   });
 
-  test("refuses a size that the kernel would take for no limit", async () => {
-    for (const sizeBytes of [0, -1, 1.5, Number.NaN]) {
-      await assert.rejects(mountTmpfs(target, { sizeBytes, mode: 0o700 }), (e) =>
-        isKind(e, "invalid-argument"),
-      );
+  test("has no more files than it may have", async () => {
+    await mountTmpfs(target, { sizeBytes: 65_536, mode: 0o755, inodes: 3 });
+    for (const name of ["one", "two"]) writeFileSync(join(target, name), "");
+    assert.throws(() => writeFileSync(join(target, "three"), ""), /ENOSPC/);
+    await unmount(target);
+  });
+
+  test("refuses limits that the kernel would take for no limit", async () => {
+    for (const wrong of [0, -1, 1.5, Number.NaN]) {
+      for (const limits of [{ sizeBytes: wrong }, { sizeBytes: 4096, inodes: wrong }]) {
+        await assert.rejects(mountTmpfs(target, { ...limits, mode: 0o700 }), (e) =>
+          isKind(e, "invalid-argument"),
+        );
+      }
     }
     assert.equal(await mountAt(target), undefined);
   });
@@ -118,6 +134,23 @@ describe("mountTmpfs()", () => {
     assert.ok(found?.superOptions.join().includes(label));
     await unmount(target);
   });
+});
+
+test("makePrivateBind() makes a bind inert, also one that it finds, and once", async () => {
+  const flags = ["nosuid", "nodev", "noexec"];
+  const flagsOf = async (): Promise<readonly string[]> =>
+    (await mountAt(target))?.options.filter((option) => flags.includes(option)) ?? [];
+  await makePrivateBind(target);
+  assert.deepEqual(await flagsOf(), []);
+  await makePrivateBind(target, { inert: true });
+  assert.deepEqual(await flagsOf(), flags);
+  await makePrivateBind(target);
+  assert.deepEqual(await flagsOf(), flags);
+  await unmount(target);
+  assert.equal(await mountAt(target), undefined);
+  await makePrivateBind(target, { inert: true });
+  assert.deepEqual(await flagsOf(), flags);
+  await unmount(target);
 });
 
 test("unmount() takes one mount at a time and is done when there is none", async () => {

@@ -16,7 +16,10 @@ export interface BindOptions {
 
 /** A tmpfs, as /dev/shm of a pod is one. */
 export interface TmpfsOptions {
+  /** How much all of its files can hold. The kernel counts whole pages. */
   readonly sizeBytes: number;
+  /** How many files and directories it can have, its root included. The kernel's default is half of the pages of memory. */
+  readonly inodes?: number;
   /** Permissions of its root, 0o1777 for a shared one. */
   readonly mode: number;
   readonly uid?: number;
@@ -57,18 +60,24 @@ export async function bindMount(
 
 /** Mounts a tmpfs (nosuid, nodev, noexec; source `shm`) on an existing folder. */
 export async function mountTmpfs(target: string, options: TmpfsOptions): Promise<void> {
-  const numbers = [options.sizeBytes, options.mode, options.uid ?? 0, options.gid ?? 0];
-  // size=0 means "no limit" to the kernel (tmpfs(5)), which nobody can want here.
-  if (!numbers.every((n) => Number.isSafeInteger(n) && n >= 0) || options.sizeBytes === 0) {
+  await nativeJob("mountTmpfs", ["shm", target, tmpfsText(target, options)]);
+}
+
+/** The options of a tmpfs to be mounted on `target` as mount(2) takes them, see tmpfs(5). */
+export function tmpfsText(target: string, options: TmpfsOptions): string {
+  const { sizeBytes, inodes, mode, uid = 0, gid = 0 } = options;
+  const numbers = [sizeBytes, mode, uid, gid, ...(inodes === undefined ? [] : [inodes])];
+  // Of size and inodes 0 means "no limit" to the kernel, which nobody can want here.
+  const isLimited = sizeBytes > 0 && inodes !== 0;
+  if (!numbers.every((n) => Number.isSafeInteger(n) && n >= 0) || !isLimited) {
     throw new RuntimeError(
       "invalid-argument",
       `mount tmpfs on "${target}": want a positive size and a mode, got ${numbers.join(", ")}`,
     );
   }
-  const [size, mode, uid, gid] = [numbers[0], options.mode.toString(8), numbers[2], numbers[3]];
+  const files = inodes === undefined ? "" : `,nr_inodes=${inodes}`;
   const label = options.label === undefined ? "" : `,context="${options.label}"`;
-  const text = `size=${size},mode=${mode},uid=${uid},gid=${gid}${label}`;
-  await nativeJob("mountTmpfs", ["shm", target, text]);
+  return `size=${sizeBytes}${files},mode=${mode.toString(8)},uid=${uid},gid=${gid}${label}`;
 }
 
 /**
@@ -83,9 +92,15 @@ export async function unmount(...targets: readonly [string, ...string[]]): Promi
  * Makes the folder a mount point whose inner mounts appear in no other mount namespace: systemd
  * makes `/` shared, and what is mounted in a shared tree is copied to every peer and stays busy
  * there. Done when it is one already.
+ *
+ * With `inert`, nothing in it is setuid, a device or executable (nosuid, nodev, noexec), even if it was a
+ * mount point before. Mounts below it have flags of their own.
  */
-export async function makePrivateBind(dir: string): Promise<void> {
-  await nativeJob("makePrivateBind", [dir]);
+export async function makePrivateBind(
+  dir: string,
+  options: { readonly inert?: boolean } = {},
+): Promise<void> {
+  await nativeJob("makePrivateBind", [dir], [options.inert === true ? 1 : 0]);
 }
 
 /** All mounts of our mount namespace, parents before what is mounted on them. */

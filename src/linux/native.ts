@@ -134,7 +134,7 @@ interface Native {
   readonly mountTmpfs: NativeJob;
   /** pool. [target, ...]. Not there, or no mount: done. */
   readonly unmount: NativeJob;
-  /** pool. [dir]. */
+  /** pool. [dir], [1 for nosuid, nodev and noexec]. */
   readonly makePrivateBind: NativeJob;
   /** own. [dir, user namespace, mapped, target, upper, work, SELinux label or null, lower, ...] names are relative to dir, topmost first; [1 as before 6.7]. upper "": read-only. EINVAL, ESTALE, ENOENT: what overlayfs does not take; EINVAL of a layer: its file system maps no ids. */
   readonly mountOverlay: NativeJob;
