@@ -186,7 +186,7 @@ for (const when of whens) {
       beside({ pid: POD }, async (pod) => {
         const id = await runIn(pod);
         await damage(when, async () => {
-          await unmount(fileOf(daemon, pod.id, "shm"));
+          for (const name of ["shm", "."]) await unmount(fileOf(daemon, pod.id, name));
           rmSync(fileOf(daemon, pod.id, ""), { recursive: true });
         });
         assert.equal((await containerStatus(daemon, id)).state, RUNNING);

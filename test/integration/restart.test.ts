@@ -193,7 +193,8 @@ describe("after a reboot", () => {
     await daemon.kill9();
     for (const pid of holders) if (typeof pid === "number" && pid > 0) process.kill(pid, "SIGKILL");
     for (const id of ids) {
-      for (const target of [...Object.values(pinsOf(daemon, id)), fileOf(daemon, id, "shm")]) {
+      const files = ["shm", "."].map((name) => fileOf(daemon, id, name));
+      for (const target of [...Object.values(pinsOf(daemon, id)), ...files]) {
         if (mountAt(target) !== undefined) await output("umount", target);
       }
     }

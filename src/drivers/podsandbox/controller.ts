@@ -1,4 +1,4 @@
-import { mkdir, readdir } from "node:fs/promises";
+import { chmod, mkdir, readdir } from "node:fs/promises";
 import { join } from "node:path";
 import { isKind, messageOf, RuntimeError } from "../../base/errors.ts";
 import { beforeAbort } from "../../base/rollback.ts";
@@ -79,14 +79,20 @@ export class PodSandboxController implements SandboxController {
     this.#files = new PodFiles(deps.state);
   }
 
-  /** Makes the folders that all sandboxes share. Their mounts stay private to this mount namespace. */
+  /**
+   * Makes the folders that all sandboxes share. Their mounts stay private to this mount namespace. The OCI
+   * runtime opens namespaces as root, so nobody else enters their folder. What a container puts into a file of
+   * its pod can never be run from the node: also files of an older davit, which lie in the folder itself,
+   * become nosuid, nodev and noexec.
+   */
   static async open(deps: Deps): Promise<PodSandboxController> {
     const controller = new PodSandboxController(deps);
     const { namespaces, sandboxes } = controller.#places;
     for (const folder of [namespaces, sandboxes]) {
       await mkdir(folder, { recursive: true, mode: 0o711 });
-      await makePrivateBind(folder);
+      await makePrivateBind(folder, { inert: true });
     }
+    await chmod(namespaces, 0o700);
     for (const kind of pinKinds)
       await mkdir(join(namespaces, kind), { recursive: true, mode: 0o711 });
     return controller;
@@ -94,7 +100,7 @@ export class PodSandboxController implements SandboxController {
 
   async create(sandbox: Sandbox, operation: Operation): Promise<CreatedSandbox> {
     await operation.enter("make-folders");
-    await makeFolder(this.#places, sandbox.id);
+    await makeFolder(this.#places, sandbox);
 
     await operation.enter("pin-namespaces");
     const pins = this.#places.pinned(sandbox);
@@ -191,7 +197,8 @@ export class PodSandboxController implements SandboxController {
     throw new RuntimeError("not-found", `wait for sandbox "${sandbox.id}": it is not running here`);
   }
 
-  load(sandbox: Sandbox): Promise<string | undefined> {
+  async load(sandbox: Sandbox): Promise<string | undefined> {
+    await this.#files.closeDirectory(sandbox);
     const pins = this.#places.pinned(sandbox);
     const holder = sandbox.process === undefined ? undefined : findHolder(sandbox.process);
     const kept = this.#keep(sandbox.id, holder, pins);
@@ -200,7 +207,7 @@ export class PodSandboxController implements SandboxController {
     if (holder === undefined && needsHolder(sandbox)) {
       kept.end("the process that held its PID namespace is gone");
     }
-    return kept.ended ? kept.exit.then(({ reason }) => reason) : Promise.resolve(undefined);
+    return kept.ended ? (await kept.exit).reason : undefined;
   }
 
   async update(): Promise<void> {

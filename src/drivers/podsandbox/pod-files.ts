@@ -1,7 +1,8 @@
+import { chmod, chown } from "node:fs/promises";
 import { namespaceModes, type Sandbox, type SandboxEnvironment } from "../../core/sandbox/index.ts";
 import { NamespaceMode } from "../../gen/runtime/v1/api_pb.ts";
-import { removeTree, unmount } from "../../linux/index.ts";
-import { makeFiles, makeFolder } from "./files.ts";
+import { errnoCode, removeTree, systemError, unmount } from "../../linux/index.ts";
+import { directoryAccess, makeFiles, makeFolder } from "./files.ts";
 import { Places } from "./places.ts";
 
 /** The files of pods, the same for every controller, and where a pod's network namespace is pinned. */
@@ -20,7 +21,7 @@ export class PodFiles {
 
   /** Writes resolv.conf, hosts and hostname, and mounts /dev/shm of the pod. */
   async make(sandbox: Sandbox): Promise<void> {
-    await makeFolder(this.#places, sandbox.id);
+    await makeFolder(this.#places, sandbox);
     await makeFiles(this.#places, sandbox);
   }
 
@@ -36,10 +37,27 @@ export class PodFiles {
     };
   }
 
+  /**
+   * Closes the directory of a sandbox to other users of the node. Changes something only for a sandbox of
+   * an older davit, whose directory everybody could enter. Done when the directory is gone.
+   */
+  async closeDirectory(sandbox: Sandbox): Promise<void> {
+    const path = this.#places.folder(sandbox.id);
+    const { mode, owner } = directoryAccess(sandbox);
+    try {
+      if (owner !== undefined) await chown(path, owner.uid, owner.gid);
+      await chmod(path, mode);
+    } catch (cause) {
+      if (errnoCode(cause) !== "ENOENT") throw systemError(`close "${path}" to other users`, cause);
+    }
+  }
+
   /** Idempotent. */
   async remove(id: string): Promise<void> {
-    // Never remove files through a mount: if this fails, the folder stays.
-    await unmount(this.#places.shm(id));
-    await removeTree(this.#places.folder(id));
+    const folder = this.#places.folder(id);
+    // Never remove files through a mount: if this fails, the folder stays. The tmpfs goes with the /dev/shm
+    // on it; /dev/shm of a sandbox of an older davit, which had no tmpfs for its files, goes alone.
+    await unmount(folder, this.#places.shm(id));
+    await removeTree(folder);
   }
 }

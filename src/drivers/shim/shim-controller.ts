@@ -46,6 +46,7 @@ export interface PodFiles {
   netnsPath(id: string): string;
   make(sandbox: Sandbox): Promise<void>;
   paths(sandbox: Sandbox): SandboxEnvironment["files"];
+  closeDirectory(sandbox: Sandbox): Promise<void>;
   remove(id: string): Promise<void>;
 }
 
@@ -221,6 +222,7 @@ export class ShimController implements SandboxController, SandboxMeter {
 
   async load(sandbox: Sandbox, signal: AbortSignal): Promise<string | undefined> {
     const { id } = sandbox;
+    await this.#deps.files.closeDirectory(sandbox);
     const kept = this.#keep(sandbox);
     const shim = await beforeAbort(this.#deps.shims.find(id), signal);
     if (shim === undefined) {
