@@ -95,12 +95,20 @@ describe("containerMounts()", () => {
     const input = withMounts([], { sandbox: { id: "s", config: podConfig({ linux: ipc }) } });
     const shm = containerMounts(input).mounts.find((mount) => mount.destination === "/dev/shm");
     assert.equal(shm?.source, "/dev/shm");
+    assert.deepEqual(shm.options.slice(3), ["nosuid", "nodev"]);
   });
 
   test("makes the pod's files read-only with the root, but not /dev/shm", () => {
     const input = specInput({ linux: { securityContext: { readonlyRootfs: true } } });
-    assert.deepEqual(optionsOf(input, "/etc/hosts"), ["rbind", "rprivate", "ro"]);
-    assert.deepEqual(optionsOf(input, "/dev/shm"), ["rbind", "rprivate", "rw"]);
+    assert.equal(optionsOf(input, "/etc/hosts")?.[2], "ro");
+    assert.equal(optionsOf(input, "/dev/shm")?.[2], "rw");
+  });
+
+  test("lets nothing be setuid, a device or a program in the pod's files", () => {
+    for (const path of ["/etc/hostname", "/etc/hosts", "/etc/resolv.conf", "/dev/shm"]) {
+      const options = optionsOf(specInput(), path)?.slice(3);
+      assert.deepEqual(options, ["nosuid", "nodev", "noexec"], path);
+    }
   });
 
   test("lets only a privileged container write to sysfs and cgroups", () => {
@@ -140,7 +148,7 @@ describe("containerMounts()", () => {
     const { mounts } = containerMounts(withMounts([mount], { mountSources: ["/run/img/x"] }));
     const image = mounts.find(({ destination }) => destination === "/img");
     assert.equal(image?.source, "/run/img/x");
-    assert.equal(image.options.at(-1), "ro");
+    assert.deepEqual(image.options.slice(2), ["ro", "nosuid", "nodev"]);
   });
 
   test("writes id mappings, and refuses what the OCI runtime cannot do", () => {

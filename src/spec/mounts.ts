@@ -108,23 +108,30 @@ function hasForeignNetwork({ sandbox }: Pick<SpecInput, "sandbox">): boolean {
   return podUsers(sandbox.config) !== undefined && usesHostNetwork(sandbox.config);
 }
 
-/** The pod's files, not writable where the root is not; /dev/shm always is. */
+/**
+ * The pod's files, not writable where the root is not; /dev/shm always is. None of them is setuid, a device
+ * or executable: the OCI runtime takes these options off the mounts if the spec does not name them. In the
+ * node's own /dev/shm programs can be run where the node lets them.
+ */
 function sandboxMounts(
   input: Pick<SpecInput, "config" | "sandbox" | "sandboxFiles">,
 ): readonly OciMount[] {
   const { config, sandbox, sandboxFiles: files } = input;
   const access = config.linux?.securityContext?.readonlyRootfs === true ? "ro" : "rw";
   const hostIpc = namespaceModes(sandbox.config).ipc === NamespaceMode.NODE;
+  const none = ["nosuid", "nodev", "noexec"];
   const places = [
-    ["/etc/hostname", files.hostname, access],
-    ["/etc/hosts", files.hosts, access],
-    ["/etc/resolv.conf", files.resolvConf, access],
-    ["/dev/shm", hostIpc ? "/dev/shm" : files.shm, "rw"],
+    ["/etc/hostname", files.hostname, access, none],
+    ["/etc/hosts", files.hosts, access, none],
+    ["/etc/resolv.conf", files.resolvConf, access, none],
+    hostIpc
+      ? (["/dev/shm", "/dev/shm", "rw", ["nosuid", "nodev"]] as const)
+      : (["/dev/shm", files.shm, "rw", none] as const),
   ] as const;
-  return places.flatMap(([destination, source, mode]) =>
+  return places.flatMap(([destination, source, mode, flags]) =>
     source === undefined
       ? []
-      : [{ destination, type: "bind", source, options: ["rbind", "rprivate", mode] }],
+      : [{ destination, type: "bind", source, options: ["rbind", "rprivate", mode, ...flags] }],
   );
 }
 
@@ -146,7 +153,7 @@ function requestedMount(
     destination: mountDestination(mount),
     type: "bind",
     source,
-    options: ["rbind", propagationOption(mount.propagation), accessOption(mount)],
+    options: ["rbind", propagationOption(mount.propagation), ...accessOptions(mount)],
     ...mappedIds(mount),
   };
 }
@@ -161,11 +168,12 @@ function mappedIds({ image, uidMappings, gidMappings }: Mount): Partial<OciMount
   };
 }
 
-function accessOption(mount: Mount): string {
-  // api.proto, Mount.image: image mounts are read-only.
-  if (mount.image !== undefined) return "ro";
-  if (!mount.readonly) return "rw";
-  return mount.recursiveReadOnly ? "rro" : "ro";
+function accessOptions(mount: Mount): readonly string[] {
+  // api.proto, Mount.image: image mounts are read-only. Programs in them can be run: KEP-4639 asked for noexec
+  // once and does not any more.
+  if (mount.image !== undefined) return ["ro", "nosuid", "nodev"];
+  if (!mount.readonly) return ["rw"];
+  return [mount.recursiveReadOnly ? "rro" : "ro"];
 }
 
 function propagationOption(propagation: MountPropagation): string {
