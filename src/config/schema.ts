@@ -235,7 +235,7 @@ export const handlerSection: Section<HandlerTable> = {
   }),
   cgroupWritable: flag({
     default: false,
-    doc: "true mounts /sys/fs/cgroup writable, also where a container is not privileged. On cgroup v2 alone.",
+    doc: "true mounts /sys/fs/cgroup writable for all containers. Refused unless cgroup v2 is mounted with nsdelegate.",
   }),
   baseRuntimeSpec: optionalPath({
     default: "",

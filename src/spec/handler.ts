@@ -1,12 +1,16 @@
 import { withBase } from "./base-spec.ts";
+import { withCgroupMounts } from "./cgroup-mounts.ts";
 import { withHooks } from "./hooks.ts";
 import type { SpecInput } from "./input.ts";
-import type { OciMount, OciSpec } from "./runtime-spec.ts";
+import type { OciSpec } from "./runtime-spec.ts";
 
 /** What the handler of a container adds to its spec: base, hooks, a writable view of its cgroups. */
 export function withHandler(
   spec: OciSpec,
-  input: Pick<SpecInput, "base" | "hooks" | "cgroupWritable" | "config" | "sandbox" | "host">,
+  input: Pick<
+    SpecInput,
+    "base" | "hooks" | "cgroupWritable" | "cgroupDelegated" | "config" | "sandbox" | "host"
+  >,
 ): OciSpec {
   const based = input.base === undefined ? spec : withBase(spec, input.base);
   const hooks =
@@ -24,16 +28,5 @@ export function withHandler(
           },
           input.hooks,
         );
-  // On v1 there is no cgroup namespace that would keep a container to its own.
-  const isWritable = input.cgroupWritable === true && input.host.cgroupVersion === 2;
-  return {
-    ...based,
-    ...(isWritable ? { mounts: based.mounts.map(writableCgroups) } : {}),
-    ...(hooks === undefined ? {} : { hooks }),
-  };
-}
-
-function writableCgroups(mount: OciMount): OciMount {
-  if (mount.type !== "cgroup") return mount;
-  return { ...mount, options: mount.options.map((option) => (option === "ro" ? "rw" : option)) };
+  return withCgroupMounts({ ...based, ...(hooks === undefined ? {} : { hooks }) }, input);
 }

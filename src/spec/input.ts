@@ -73,8 +73,10 @@ export interface SpecInput {
   readonly base?: BaseSpec | undefined;
   /** The files of the handler's hooks folder in their order, from parseHook(). */
   readonly hooks?: readonly HookDefinition[] | undefined;
-  /** Whether the handler's containers may write to their cgroups; on cgroup v2. */
+  /** Whether the handler's containers may write to their cgroups. */
   readonly cgroupWritable?: boolean | undefined;
+  /** Whether the node's cgroup v2 is mounted with nsdelegate; looked up only for `cgroupWritable`. */
+  readonly cgroupDelegated?: boolean | undefined;
   /** Whether a privileged container without host devices may use what it makes itself. */
   readonly allDevicesAllowed?: boolean | undefined;
   readonly host: SpecHost;
@@ -102,6 +104,8 @@ export interface SandboxFiles {
 /** What a spec depends on of the machine. Read once by the daemon. */
 export interface SpecHost {
   readonly cgroupVersion: 1 | 2;
+  /** Where the tree of v2 is mounted; undefined on v1. */
+  readonly cgroupRoot?: string | undefined;
   /** memory.memsw.limit_in_bytes (v1) or memory.swap.max (v2) is there. */
   readonly hasSwapController: boolean;
   /** Page sizes that the hugetlb controller counts, as `2MB`; empty without the controller. */

@@ -30,7 +30,7 @@ import {
   type SpecInput,
   specText,
 } from "../../spec/index.ts";
-import { errnoCode } from "../../linux/index.ts";
+import { errnoCode, hasNsdelegate, listMounts } from "../../linux/index.ts";
 import { Apparmor } from "./apparmor.ts";
 import { CdiFiles } from "./cdi-files.ts";
 import { ClientPaths } from "./client-paths.ts";
@@ -157,7 +157,7 @@ export class HostContainerSpecs implements ContainerSpecs {
     const settings = this.#settingsOf(subject.sandbox);
     const withHostDevices = !settings.privilegedWithoutHostDevices;
     // At once: each is a turn through the pool or several, and none needs another.
-    const [facts, named, edits, hostDevices, seccomp, apparmorProfile, base, hooks] =
+    const [facts, named, edits, hostDevices, seccomp, apparmorProfile, base, hooks, delegated] =
       await Promise.all([
         this.#facts(subject),
         this.#named(subject),
@@ -181,6 +181,9 @@ export class HostContainerSpecs implements ContainerSpecs {
       hooks,
     };
   }
+        settings.cgroupWritable && this.#host.cgroupVersion === 2
+          ? listMounts().then(hasNsdelegate)
+          : undefined,
 
   /** What is known without looking at the host's files. */
   async #facts(subject: SpecSubject): Promise<Omit<SpecInput, "mountSources" | "devices">> {
@@ -193,6 +196,8 @@ export class HostContainerSpecs implements ContainerSpecs {
       sandboxPid: environment.pid,
       targetPid: subject.targetPid,
       sandboxFiles: environment.files,
+      cgroupWritable: settings.cgroupWritable,
+      cgroupDelegated: delegated,
       config: container.config,
       resources: container.resources,
       image: container.image.config,
@@ -208,7 +213,6 @@ export class HostContainerSpecs implements ContainerSpecs {
         ...allowedAnnotations(sandbox.config.annotations, settings.podAnnotations),
         ...allowedAnnotations(container.config.annotations, settings.containerAnnotations),
       },
-      cgroupWritable: settings.cgroupWritable,
       selinux: this.#selinux && containerLabels(container.config, sandbox),
       host: this.#host,
       runtime: await this.#featuresOf(sandbox),

@@ -20,7 +20,9 @@ export function readSpecHost(layout: CgroupLayout): SpecHost {
     ? {}
     : { oomScoreAdjFloor: Number(readFileSync("/proc/self/oom_score_adj", "utf8")) };
   return {
-    cgroupVersion: layout.version === "v2" ? 2 : 1,
+    ...(layout.version === "v2"
+      ? { cgroupVersion: 2, cgroupRoot: layout.root }
+      : { cgroupVersion: 1 }),
     hasSwapController: hasSwap(layout),
     hugepageSizes: hugepageSizes(layout),
     capabilities,

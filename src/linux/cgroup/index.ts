@@ -19,6 +19,7 @@ export {
   cgroupDirs,
   controllerDir,
   detectCgroups,
+  hasNsdelegate,
   type LegacyCgroups,
   type UnifiedCgroups,
 } from "./layout.ts";

@@ -5,7 +5,8 @@ import { join } from "node:path";
 import { after, describe, test } from "node:test";
 
 import { isKind } from "../../base/errors.ts";
-import { cgroupDirs, controllerDir, detectCgroups } from "./layout.ts";
+import { parseMountInfo } from "../mounts.ts";
+import { cgroupDirs, controllerDir, detectCgroups, hasNsdelegate } from "./layout.ts";
 
 const dir = mkdtempSync(join(tmpdir(), "davit-layout-"));
 after(() => rmSync(dir, { recursive: true }));
@@ -98,5 +99,27 @@ describe("cgroupDirs()", () => {
         path,
       );
     }
+  });
+});
+
+describe("hasNsdelegate()", () => {
+  // As Debian 13 has it with systemd, what is left when somebody mounts cgroup2 without options, and a
+  // hybrid host.
+  const root = "/sys/fs/cgroup";
+  const recorded = (options: string): string =>
+    `29 23 0:26 / ${root} rw,nosuid,nodev,noexec,relatime shared:9 - cgroup2 cgroup2 ${options}`;
+  const hybrid = `53 43 0:38 / ${root}/unified rw,relatime - cgroup2 cgroup2 rw`;
+
+  test("is true only where cgroup v2 has the option itself", () => {
+    const of = (...lines: readonly string[]): boolean =>
+      hasNsdelegate(parseMountInfo(lines.join("\n")));
+    assert.equal(of(proc, recorded("rw,nsdelegate,memory_recursiveprot")), true);
+    assert.equal(of(proc, recorded("rw")), false);
+    assert.equal(of(proc, recorded("rw,memory_recursiveprot")), false);
+    assert.equal(of(...legacy, hybrid), false);
+    assert.equal(of(...legacy), false);
+    // Of the mount at some path, or of another file system, it means nothing.
+    assert.equal(of(recorded("rw").replace("relatime", "nsdelegate")), false);
+    assert.equal(of(line("cgroup", "/cg", "rw,nsdelegate"), recorded("rw")), false);
   });
 });

@@ -94,6 +94,16 @@ export function cgroupParts(path: string): readonly string[] {
   return parts;
 }
 
+/**
+ * Whether a cgroup namespace is a border that its own processes cannot write across: cgroup v2 is mounted with
+ * nsdelegate (cgroups(7)). All mounts of v2 show the same options and each new one may change them, so the
+ * answer is true only for as long as nobody mounts.
+ */
+export function hasNsdelegate(mounts: readonly MountEntry[]): boolean {
+  const unified = mounts.find((mount) => mount.fsType === "cgroup2");
+  return unified?.superOptions.includes("nsdelegate") === true;
+}
+
 function legacyHierarchies(mounts: readonly MountEntry[]): CgroupHierarchy[] {
   const found = new Map<string, CgroupHierarchy>();
   for (const mount of mounts) {

@@ -16,7 +16,8 @@ if [ $$ = 1 ]; then
   ln -sf fd/0 /dev/stdin
   ln -sf fd/1 /dev/stdout
   ln -sf fd/2 /dev/stderr
-  mount -t cgroup2 cgroup2 /sys/fs/cgroup
+  # As systemd does.
+  mount -t cgroup2 -o nsdelegate,memory_recursiveprot cgroup2 /sys/fs/cgroup
   ip link set lo up
   hostname davit-vm
 fi

@@ -1,4 +1,4 @@
-import { type MountEntry, systemdFolder } from "../../../linux/index.ts";
+import { hasNsdelegate, type MountEntry, systemdFolder } from "../../../linux/index.ts";
 import { type Check, firstLine, type Subject, wordsOf } from "../check.ts";
 import { catalogue, type Finding, type Mend } from "../finding.ts";
 import type { Host } from "../host.ts";
@@ -20,6 +20,10 @@ const kinds = catalogue("cgroups", {
   "read-only": ["error", "no cgroup can be made for a pod"],
   "v1-in-use": ["note", "it works, but systemd and Kubernetes are giving cgroup v1 up"],
   "no-systemd": ["error", "davit does not start with the systemd cgroup driver on such a host"],
+  "nsdelegate-missing": [
+    "error",
+    "containers of a handler with cgroup_writable are refused: they could change their own limits",
+  ],
   "kubelet-driver": ["error", "kubelet and davit must make cgroups in the same way"],
 });
 
@@ -40,7 +44,11 @@ export const cgroupsCheck: Check = {
     const unified = mounts.find(({ fsType }) => fsType === "cgroup2");
     const legacy = mounts.filter(({ fsType }) => fsType === "cgroup");
     const isV1 = legacy.some(({ superOptions }) => superOptions.some(isController));
-    const driver = [...(await kubeletDriver(subject)), ...(await systemd(subject))];
+    const driver = [
+      ...(await kubeletDriver(subject)),
+      ...(await systemd(subject)),
+      ...writableCgroups(subject, mounts, isV1),
+    ];
     if (!isV1 && unified === undefined) {
       const mend = `mount -t cgroup2 cgroup2 ${folder}`;
       return [kinds.report("none", "no cgroups are mounted", mend), ...driver];
@@ -194,6 +202,27 @@ async function systemd({ host, config }: Subject): Promise<readonly Finding[]> {
       "no-systemd",
       `runtime.cgroup_driver is "systemd", and this host is not run by systemd (no ${systemdFolder})`,
       'set "runtime.cgroup_driver" to "cgroupfs", and kubelet\'s cgroupDriver, too',
+    ),
+  ];
+}
+
+function writableCgroups(
+  { config }: Subject,
+  mounts: readonly MountEntry[],
+  isV1: boolean,
+): readonly Finding[] {
+  const names = Object.entries(config.runtime.handlers)
+    .filter(([, { cgroupWritable }]) => cgroupWritable)
+    .map(([name]) => name);
+  if (names.length === 0 || (!isV1 && hasNsdelegate(mounts))) return [];
+  const why = isV1 ? "this host has cgroup v1" : "cgroup v2 is mounted without nsdelegate";
+  return [
+    kinds.report(
+      "nsdelegate-missing",
+      `cgroup_writable is true for ${names.join(", ")}, and ${why}`,
+      isV1
+        ? 'set "cgroup_writable" to false, or mount cgroup v2 alone'
+        : `mount -o remount,nsdelegate ${folder}`,
     ),
   ];
 }

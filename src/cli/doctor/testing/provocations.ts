@@ -165,6 +165,9 @@ export const provocations: Readonly<Record<string, Provocation>> = {
   "cgroups.no-systemd": () => ({
     config: parseConfig('[runtime]\ncgroup_driver = "systemd"\n', "davit.toml"),
   }),
+  "cgroups.nsdelegate-missing": () => ({
+    config: parseConfig("[runtime.handlers.crun]\ncgroup_writable = true\n", "davit.toml"),
+  }),
   "cgroups.kubelet-driver": file(kubelet, "a: b\ncgroupDriver: systemd\n"),
 
   "programs.addon": nothing,
