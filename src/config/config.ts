@@ -60,6 +60,7 @@ export interface RuntimeConfig {
   readonly retryHoldSeconds: number;
   readonly deviceOwnershipFromSecurityContext: boolean;
   readonly selinux: boolean;
+  readonly ptraceInSharedPid: "allow" | "refuse";
   /** By name; only those that are enabled. `defaultHandler` is always among them. */
   readonly handlers: Readonly<Record<string, HandlerConfig>>;
 }

@@ -49,6 +49,7 @@ test("defaultConfig() has the values that are the contract", () => {
     retryHoldSeconds: 120,
     deviceOwnershipFromSecurityContext: false,
     selinux: false,
+    ptraceInSharedPid: "allow",
   });
   assert.deepEqual(Object.keys(handlers), ["crun", "runc"]);
   assert.deepEqual(handlers["runc"], {

@@ -152,6 +152,11 @@ const runtime: Section<Omit<RuntimeConfig, "handlers">> = {
     default: false,
     doc: "true gives containers SELinux labels, each pod a level of its own. On a host with SELinux alone.",
   }),
+  ptraceInSharedPid: choice({
+    of: ["allow", "refuse"],
+    default: "allow",
+    doc: '"refuse" refuses containers that share a PID namespace and have SYS_PTRACE: with it, they can reach the node. See docs/fields.md.',
+  }),
 };
 
 const streaming: Section<StreamingConfig> = {

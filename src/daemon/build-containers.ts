@@ -108,6 +108,7 @@ export async function buildContainers(
       cdiFolders: config.cdi.enable ? config.cdi.specDirs : undefined,
       selinux: parts.selinux,
       devicesOfUser: config.runtime.deviceOwnershipFromSecurityContext,
+      refusesPtrace: config.runtime.ptraceInSharedPid === "refuse",
       featuresOf: async (sandbox) => {
         const features = await handlers.runtimeFeatures(sandbox.handler);
         return { ...features, idmapMounts: features.idMappedMounts };

@@ -41,6 +41,7 @@ export {
   relabelPaths,
   selinuxPolicy,
 } from "./selinux.ts";
+export { checkSharedPid } from "./shared-pid.ts";
 export type { StopSignal } from "./stop-signal.ts";
 export { parseSignal, stopSignal } from "./stop-signal.ts";
 export { declaredVolumes } from "./volumes.ts";

@@ -51,9 +51,13 @@ export interface ResourceUpdate {
 export interface ContainerSpecs {
   /**
    * Refuses a request that cannot be carried out, before anything is made of it.
-   * `invalid-argument` names field and value.
+   * `invalid-argument` names field and value. `find` gives the config of the container that an id names.
    */
-  check(config: Container["config"] | undefined, sandbox: Sandbox): CheckedConfig;
+  check(
+    config: Container["config"] | undefined,
+    sandbox: Sandbox,
+    find: (id: string) => Container["config"],
+  ): CheckedConfig;
   /** SELinux label of the files that a container uses; undefined where they keep their own. */
   mountLabel(config: Container["config"], sandbox: Sandbox): string | undefined;
   /**

@@ -12,6 +12,7 @@ import { containerCgroup, type Sandbox } from "../../core/sandbox/index.ts";
 import {
   allowedAnnotations,
   checkContainerConfig,
+  checkSharedPid,
   clampedOomScoreAdj,
   containerLabels,
   containerSpec,
@@ -45,6 +46,7 @@ export class HostContainerSpecs implements ContainerSpecs {
   readonly #featuresOf: (sandbox: Sandbox) => Promise<RuntimeFeatures>;
   readonly #cdi: CdiFiles | undefined;
   readonly #devicesOfUser: boolean;
+  readonly #refusesPtrace: boolean;
   readonly #selinux: Selinux | undefined;
   readonly #apparmor = new Apparmor();
   readonly #settingsOf: (sandbox: Sandbox) => HandlerSettings;
@@ -58,6 +60,8 @@ export class HostContainerSpecs implements ContainerSpecs {
     readonly cdiFolders?: readonly string[] | undefined;
     /** Devices of a request belong to the user that it names. */
     readonly devicesOfUser?: boolean;
+    /** Containers with CAP_SYS_PTRACE cannot share a PID namespace. */
+    readonly refusesPtrace?: boolean;
     /** Where containers get SELinux labels. */
     readonly selinux?: Selinux | undefined;
     /** What the configuration says of the containers of a sandbox's handler. */
@@ -66,13 +70,23 @@ export class HostContainerSpecs implements ContainerSpecs {
     this.#host = deps.host;
     this.#cdi = deps.cdiFolders === undefined ? undefined : new CdiFiles(deps.cdiFolders);
     this.#devicesOfUser = deps.devicesOfUser === true;
+    this.#refusesPtrace = deps.refusesPtrace === true;
     this.#selinux = deps.selinux;
     this.#featuresOf = deps.featuresOf;
     this.#settingsOf = deps.settingsOf;
   }
 
-  check(config: Container["config"] | undefined, sandbox: Sandbox): CheckedConfig {
+  check(
+    config: Container["config"] | undefined,
+    sandbox: Sandbox,
+    find: (id: string) => Container["config"],
+  ): CheckedConfig {
     const checked = checkContainerConfig(config, sandbox.config, this.#host);
+    if (this.#refusesPtrace) {
+      const target = checked.linux?.securityContext?.namespaceOptions?.targetId ?? "";
+      const found = target === "" ? undefined : find(target);
+      checkSharedPid(checked, sandbox.config, found, this.#host);
+    }
     if (this.#cdi === undefined) refuseCdi(requestedCdiDevices(checked));
     this.#selinux?.check(checked, sandbox);
     return checked;
@@ -167,6 +181,9 @@ export class HostContainerSpecs implements ContainerSpecs {
         this.#apparmor.profileOf(config),
         readBase(settings),
         readHooks(settings),
+        settings.cgroupWritable && this.#host.cgroupVersion === 2
+          ? listMounts().then(hasNsdelegate)
+          : undefined,
       ]);
     return {
       ...facts,
@@ -179,11 +196,10 @@ export class HostContainerSpecs implements ContainerSpecs {
       apparmorProfile,
       base,
       hooks,
+      cgroupWritable: settings.cgroupWritable,
+      cgroupDelegated: delegated,
     };
   }
-        settings.cgroupWritable && this.#host.cgroupVersion === 2
-          ? listMounts().then(hasNsdelegate)
-          : undefined,
 
   /** What is known without looking at the host's files. */
   async #facts(subject: SpecSubject): Promise<Omit<SpecInput, "mountSources" | "devices">> {
@@ -196,8 +212,6 @@ export class HostContainerSpecs implements ContainerSpecs {
       sandboxPid: environment.pid,
       targetPid: subject.targetPid,
       sandboxFiles: environment.files,
-      cgroupWritable: settings.cgroupWritable,
-      cgroupDelegated: delegated,
       config: container.config,
       resources: container.resources,
       image: container.image.config,

@@ -134,7 +134,8 @@ export function execSubject(context: ContainerContext, container: Container): Sp
   return { ...specSubject(context, container), startedSpec };
 }
 
-function findTarget(context: ContainerContext, target: string): Container {
+/** The container that a request's `target_id` names; `not-found` without one. */
+export function findTarget(context: ContainerContext, target: string): Container {
   try {
     return context.store.resolve(target);
   } catch (error) {

@@ -13,7 +13,7 @@ import type { RunningOperation } from "../../core/operation/index.ts";
 import type { Sandbox } from "../../core/sandbox/index.ts";
 import { declaredVolumes, stopSignal } from "../../spec/index.ts";
 import { buildOrUndo, checkNameIsFree } from "../creations.ts";
-import { type ContainerContext, specSubject } from "./context.ts";
+import { type ContainerContext, findTarget, specSubject } from "./context.ts";
 import { userOf } from "./user.ts";
 import { rootUsers } from "./root-users.ts";
 import { findImageVolumes, type FoundVolumes, makeVolumes } from "./volumes.ts";
@@ -41,7 +41,11 @@ export async function createContainer(
 ): Promise<string> {
   const { request, requestBytes } = input;
   const sandbox = context.sandboxes.resolve(request.podSandboxId);
-  const config = context.specs.check(request.config, sandbox);
+  const config = context.specs.check(
+    request.config,
+    sandbox,
+    (id) => findTarget(context, id).config,
+  );
   const name = containerName(config.metadata, sandbox.name);
   if (!context.creations.has(name)) {
     const words = { doing: "create container", noun: "container", attempt: "this attempt" };
