@@ -5,9 +5,10 @@ import type { Clock } from "../../base/time.ts";
 import { type BodyPace, readErrorText, readWhole } from "./body.ts";
 import { type Challenge, parseChallenges } from "./challenge.ts";
 import type { Connections, Exchange } from "./connections.ts";
-import { basicAuthorization, type Credentials, secretsOf } from "./credentials.ts";
-import { abortedError, asRecord, HostFailure, registryText, statusFailure } from "./failure.ts";
+import { basicAuthorization, type Credentials } from "./credentials.ts";
+import { abortedError, asRecord, HostFailure, statusFailure, tokenServiceText } from "./failure.ts";
 import type { RegistryHost } from "./registry-hosts.ts";
+import { Secrets } from "./secrets.ts";
 
 /** Where tokens are asked for, as a registry's challenge says it. */
 interface TokenService {
@@ -15,6 +16,8 @@ interface TokenService {
   readonly service: string;
   /** In addition to what the request itself needs. */
   readonly scope: string;
+  /** The registry is on another machine, and must not lead to what only this node reaches. */
+  readonly refuseLocal: boolean;
 }
 
 interface Token {
@@ -29,6 +32,16 @@ export interface Access {
   readonly scope: string;
   readonly credentials: Credentials;
   readonly signal: AbortSignal;
+}
+
+/** An answer 401 of a host. */
+export interface Refusal {
+  /** Its `WWW-Authenticate`. */
+  readonly header: string | undefined;
+  /** The Authorization that it has refused. */
+  readonly sent: string | undefined;
+  /** It came from another machine. */
+  readonly isRemote: boolean;
 }
 
 const maxRemembered = 1000;
@@ -71,17 +84,11 @@ export class Authorizer {
     return wanted === undefined ? undefined : this.#answer(wanted, access);
   }
 
-  /**
-   * The value to send after the host answered 401 to `sent`. Undefined when there is nothing
-   * better to send than what it has refused.
-   */
-  async reauthorize(
-    access: Access,
-    header: string | undefined,
-    sent: string | undefined,
-  ): Promise<string | undefined> {
+  /** The value to send after a refusal. Undefined when there is nothing better to send. */
+  async reauthorize(access: Access, refusal: Refusal): Promise<string | undefined> {
+    const { header, sent, isRemote } = refusal;
     if (access.credentials.kind === "registry-token") return undefined;
-    const wanted = chooseChallenge(parseChallenges(header), access.credentials);
+    const wanted = chooseChallenge(parseChallenges(header), access.credentials, isRemote);
     if (wanted === undefined) return undefined;
     remember(this.#wanted, wantedKey(access), wanted);
     if (wanted !== "basic") await this.#forgetToken(wanted, access, sent);
@@ -132,7 +139,7 @@ export class Authorizer {
     try {
       const message = await this.#connections.send(this.#tokenRequest(service, access));
       const status = message.statusCode ?? 0;
-      if (status !== 200) throw await this.#refusal(message, access.credentials);
+      if (status !== 200) throw await this.#refusal(message, access);
       const bytes = await readWhole(message, maxTokenBytes, this.#limits.pace);
       return parseToken(bytes, askedAtMs);
     } catch (cause) {
@@ -142,10 +149,13 @@ export class Authorizer {
     }
   }
 
-  async #refusal(message: IncomingMessage, credentials: Credentials): Promise<HostFailure> {
+  async #refusal(message: IncomingMessage, { credentials, host }: Access): Promise<HostFailure> {
     const status = message.statusCode ?? 0;
     const text = await readErrorText(message, this.#limits.pace);
-    const said = registryText(text, secretsOf(credentials));
+    const secrets = new Secrets();
+    secrets.addCredentials(credentials);
+    secrets.addHeaders(host.headers);
+    const said = tokenServiceText(text, secrets);
     const failure = statusFailure(status, said, message.headers);
     // Token services answer 400 to credentials that they do not know (OAuth2, invalid_grant).
     if (status !== 400) return failure;
@@ -155,9 +165,9 @@ export class Authorizer {
   #tokenRequest(service: TokenService, access: Access): Exchange {
     const { host, credentials } = access;
     const url = new URL(service.realm);
-    const root = new URL(host.root);
-    const isOwn = url.host === root.host;
-    const isExposed = url.protocol === "http:" && root.protocol === "https:" && !host.mayBePlain;
+    const isExposed = wouldExpose(url, host);
+    // The configuration's headers and certificates are for this host, and as secret as a password.
+    const isOwn = url.host === new URL(host.root).host && !isExposed;
     if (isExposed && credentials.kind !== "none") {
       throw new HostFailure("unauthenticated", "is not encrypted and wants the credentials");
     }
@@ -192,15 +202,22 @@ export class Authorizer {
       tls: isOwn ? host.tls : { ...host.tls, client: [] },
       dialTimeoutMs: host.dialTimeoutMs ?? this.#limits.timeoutMs,
       answerTimeoutMs: this.#limits.timeoutMs,
+      refuseLocal: service.refuseLocal,
       signal: AbortSignal.timeout(4 * this.#limits.timeoutMs),
     };
   }
+}
+
+/** Whether it would be sent in plain text what the host itself gets encrypted. */
+function wouldExpose(realm: URL, { root, mayBePlain }: RegistryHost): boolean {
+  return realm.protocol === "http:" && root.startsWith("https:") && !mayBePlain;
 }
 
 /** Basic is only of use with a password; a token is to be had without any credentials. */
 function chooseChallenge(
   challenges: readonly Challenge[],
   credentials: Credentials,
+  isRemote: boolean,
 ): TokenService | "basic" | undefined {
   for (const { scheme, parameters } of challenges) {
     if (scheme === "basic" && credentials.kind === "password") return "basic";
@@ -213,6 +230,7 @@ function chooseChallenge(
       realm,
       service: parameters.get("service") ?? "",
       scope: parameters.get("scope") ?? "",
+      refuseLocal: isRemote,
     };
   }
   return undefined;

@@ -2,6 +2,7 @@ import { createHash } from "node:crypto";
 import { readFileSync } from "node:fs";
 import * as http from "node:http";
 import * as https from "node:https";
+import { BlockList, isIPv6, type Socket } from "node:net";
 import * as tls from "node:tls";
 
 import { abortedError, connectionFailure, HostFailure } from "./failure.ts";
@@ -20,7 +21,7 @@ export type ProxyEnv = Readonly<Record<string, string | undefined>>;
 /** One HTTP request. */
 export interface Exchange {
   readonly url: URL;
-  readonly method: "GET" | "POST";
+  readonly method: "GET" | "HEAD" | "POST";
   readonly headers: Readonly<Record<string, string | readonly string[]>>;
   readonly body: string | undefined;
   readonly tls: TlsSettings;
@@ -28,6 +29,8 @@ export interface Exchange {
   readonly dialTimeoutMs: number;
   /** Time from the connection to the head of the answer. */
   readonly answerTimeoutMs: number;
+  /** Ends without a word at an address that {@link isLocal}. */
+  readonly refuseLocal: boolean;
   readonly signal: AbortSignal;
 }
 
@@ -60,7 +63,7 @@ export class Connections implements Disposable {
         request.destroy(error);
       };
       const onAbort = (): void => stop(abortedError(signal));
-      const clock = limitTimes(request, exchange, stop);
+      const clock = limit(request, exchange, stop);
       signal.addEventListener("abort", onAbort, { once: true });
       request.on("error", (error) => {
         clock.stop();
@@ -169,10 +172,13 @@ function secureContextOf(settings: TlsSettings): tls.SecureContext {
   }
 }
 
-/** Ends a request that takes too long to connect, or to answer once it is connected. */
-function limitTimes(
+/**
+ * Ends a request that takes too long to connect, or to answer once it is connected, or that is
+ * connected to where it must not be.
+ */
+function limit(
   request: http.ClientRequest,
-  { url, dialTimeoutMs, answerTimeoutMs }: Exchange,
+  { url, dialTimeoutMs, answerTimeoutMs, refuseLocal }: Exchange,
   stop: (error: Error) => void,
 ): { stop(): void } {
   let timer: NodeJS.Timeout | undefined;
@@ -183,13 +189,40 @@ function limitTimes(
     }, ms);
   };
   const connected = (): void => within(answerTimeoutMs, "did not answer");
+  const check = (socket: Socket): void => {
+    // Looked at in any case: Node keeps the address for isLocal() after the other side has gone.
+    const isRefused = isLocal(socket) && refuseLocal;
+    if (!isRefused) return;
+    const why =
+      "is at an address that only this node reaches, where no registry elsewhere may lead";
+    stop(new HostFailure("failed-precondition", why));
+  };
   within(dialTimeoutMs, "did not take the connection");
   request.once("socket", (socket) => {
+    // Before a byte is written: Node gives the request to the socket after this event.
+    if (socket.connecting) socket.once("connect", () => check(socket));
+    else check(socket);
     const event = url.protocol === "https:" ? "secureConnect" : "connect";
     if (socket.connecting) socket.once(event, connected);
     else connected(); // kept open from an earlier request
   });
   return { stop: () => clearTimeout(timer) };
+}
+
+const localAddresses = new BlockList();
+localAddresses.addSubnet("0.0.0.0", 8, "ipv4");
+localAddresses.addSubnet("127.0.0.0", 8, "ipv4");
+localAddresses.addSubnet("169.254.0.0", 16, "ipv4");
+localAddresses.addSubnet("::", 127, "ipv6");
+localAddresses.addSubnet("fe80::", 10, "ipv6");
+
+/**
+ * True for a connection to the loopback or to a link-local address (RFC 6890): there are services for
+ * this node alone, such as those that give cloud machines their identity (169.254.169.254).
+ */
+export function isLocal({ remoteAddress = "" }: Socket): boolean {
+  const [address = ""] = remoteAddress.replace(/^::ffff:(?=\d+\.)/, "").split("%");
+  return localAddresses.check(address, isIPv6(address) ? "ipv6" : "ipv4");
 }
 
 /** True for `localhost` and addresses of the loopback, as a URL writes them. */

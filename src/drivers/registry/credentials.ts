@@ -69,12 +69,6 @@ export function basicAuthorization(credentials: Credentials): string {
   return `Basic ${Buffer.from(pair, "utf8").toString("base64")}`;
 }
 
-/** Every spelling of the secret that a careless server could repeat in its error. */
-export function secretsOf(credentials: Credentials): readonly string[] {
-  if (credentials.kind === "none") return [];
-  return [credentials.secret, basicAuthorization(credentials).slice("Basic ".length)];
-}
-
 // Docker's own registry answers to several names, and its pull secrets say the oldest of them.
 const dockerNames = new Set(["docker.io", "index.docker.io", "registry-1.docker.io"]);
 

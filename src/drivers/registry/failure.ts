@@ -1,4 +1,5 @@
 import { type ErrorKind, kindOf, messageOf, RuntimeError } from "../../base/errors.ts";
+import { type Secrets, withoutQueries } from "./secrets.ts";
 
 /** Why one host did not give what it was asked for. {@link failedPull} makes the caller's error of it. */
 export class HostFailure extends RuntimeError {
@@ -17,20 +18,48 @@ export class HostFailure extends RuntimeError {
 }
 
 const shownCharacters = 300;
+const maxPageCharacters = 8192;
 
 /**
  * What a registry said about an error: the codes and messages of its JSON (distribution-spec,
- * "Error Codes"), else the text itself; in one line, shortened, with none of the `secrets` in it.
+ * "Error Codes"), else the text itself; in one line, shortened, with none of the `secrets` and no
+ * value of a query in it.
  */
-export function registryText(body: string, secrets: readonly string[]): RegistryText {
+export function registryText(body: string, secrets: Secrets): RegistryText {
   const errors = parseErrors(body);
   const said = errors.map(({ code, message }) => [code, message].filter(Boolean).join(": "));
-  let text = said.length > 0 ? said.join("; ") : withoutMarkup(body);
-  for (const secret of secrets) if (secret.length > 3) text = text.replaceAll(secret, "***");
+  return {
+    codes: errors.map(({ code }) => code),
+    // Masked before it is cut: a part of a secret would not be recognised.
+    text: shown(said.length > 0 ? said.join("; ") : withoutMarkup(secrets.mask(body)), secrets),
+  };
+}
+
+/**
+ * What a token service said: as {@link registryText}, but only where it is the JSON of an error. A
+ * registry may name any address as its token service, one that only this node reaches too, and
+ * must not be told what pages are there.
+ */
+export function tokenServiceText(body: string, secrets: Secrets): RegistryText {
+  return parseErrors(body).length > 0 ? registryText(body, secrets) : { codes: [], text: "" };
+}
+
+/**
+ * What a host that a registry redirects to said: the codes of its errors alone, those of JSON or of
+ * the XML of object stores, for the reason of {@link tokenServiceText}.
+ */
+export function redirectedText(body: string): RegistryText {
+  const inXml = [/<Code>([^<]*)<\/Code>/.exec(body)?.[1] ?? ""];
+  const codes = [...parseErrors(body).map(({ code }) => code), ...inXml];
+  // No code of the distribution specification: what another host says is no word of the registry.
+  return { codes: [], text: codes.filter((code) => /^[A-Za-z_]{1,64}$/.test(code)).join("; ") };
+}
+
+function shown(text: string, secrets: Secrets): string {
+  const masked = withoutQueries(secrets.mask(text));
   // Control characters must not reach a terminal.
-  text = text.replace(/[\u0000-\u001f\u007f-\u009f\s]+/g, " ").trim();
-  const short = text.length > shownCharacters ? `${text.slice(0, shownCharacters)}...` : text;
-  return { codes: errors.map(({ code }) => code), text: short };
+  const line = masked.replace(/[\u0000-\u001f\u007f-\u009f\s]+/g, " ").trim();
+  return line.length > shownCharacters ? `${line.slice(0, shownCharacters)}...` : line;
 }
 
 /** The part of an error answer that people and {@link statusFailure} read. */
@@ -46,17 +75,28 @@ export function statusFailure(
   headers: { readonly "retry-after"?: string | undefined },
 ): HostFailure {
   const kind = kindOfAnswer(status, said.codes);
-  const retryAfter = headers["retry-after"]?.slice(0, 40);
-  const wait =
-    retryAfter === undefined
-      ? ""
-      : /^\d+$/.test(retryAfter)
-        ? `, asks to wait ${retryAfter} s`
-        : `, asks to wait until ${JSON.stringify(retryAfter)}`;
   const text = said.text === "" ? "" : ` ${JSON.stringify(said.text)}`;
+  const wait = waitingTime(headers["retry-after"] ?? "");
   return new HostFailure(kind, `answered ${status}${text}${wait}`, {
     retryable: kind === "unavailable",
   });
+}
+
+/** What a `Retry-After` says (RFC 9110, section 10.2.3); nothing for what is neither form of it. */
+function waitingTime(retryAfter: string): string {
+  if (/^\d{1,9}$/.test(retryAfter)) return `, asks to wait ${retryAfter} s`;
+  const isDate = /^[A-Z][a-z]{2}, \d\d [A-Z][a-z]{2} \d{4} \d\d:\d\d:\d\d GMT$/.test(retryAfter);
+  return isDate ? `, asks to wait until ${JSON.stringify(retryAfter)}` : "";
+}
+
+/** The failure of a host that was redirected to: without its name it would be the registry's own. */
+export function afterRedirect(error: unknown, host: string): unknown {
+  if (!(error instanceof HostFailure)) return error;
+  const { retryable, cause } = error;
+  // Nothing that proves who we are goes there, so that nothing of it can be refused.
+  const kind = error.kind === "unauthenticated" ? "permission-denied" : error.kind;
+  const message = `redirects to "${host}", which ${error.message}`;
+  return new HostFailure(kind, message, { retryable, cause });
 }
 
 const kindOfStatus: Readonly<Record<number, ErrorKind>> = {
@@ -67,6 +107,7 @@ const kindOfStatus: Readonly<Record<number, ErrorKind>> = {
   410: "not-found",
   416: "out-of-range",
   429: "resource-exhausted",
+  501: "failed-precondition",
 };
 
 const kindOfCode: Readonly<Record<string, ErrorKind>> = {
@@ -109,8 +150,12 @@ function parseError(raw: unknown): { code: string; message: string } {
   return { code: text(record?.["code"]), message: text(record?.["message"]) };
 }
 
-function withoutMarkup(body: string): string {
-  return body.replace(/<(style|script)[\s\S]*?<\/\1>/gi, " ").replace(/<[^>]{0,500}>/g, " ");
+/** The text in the beginning of a page: more of it is not shown, and could keep the expressions busy. */
+function withoutMarkup(page: string): string {
+  return page
+    .slice(0, maxPageCharacters)
+    .replace(/<(style|script)[\s\S]*?<\/\1>/gi, " ")
+    .replace(/<[^>]{0,500}>/g, " ");
 }
 
 /** `raw` as a JSON object, or undefined for anything else. */

@@ -5,9 +5,17 @@ import { isKind, kindOf, messageOf } from "../../base/errors.ts";
 import type { Logger } from "../../base/logger.ts";
 import type { Access, Authorizer } from "./authorizer.ts";
 import { type BodyPace, readErrorText } from "./body.ts";
-import type { Connections } from "./connections.ts";
-import { secretsOf } from "./credentials.ts";
-import { abortedError, codeOf, HostFailure, registryText, statusFailure } from "./failure.ts";
+import { type Connections, isLocal } from "./connections.ts";
+import {
+  abortedError,
+  afterRedirect,
+  codeOf,
+  HostFailure,
+  redirectedText,
+  registryText,
+  statusFailure,
+} from "./failure.ts";
+import { Secrets } from "./secrets.ts";
 
 /** How long the steps of a request may take. Milliseconds. */
 export interface RegistryTiming extends BodyPace {
@@ -21,11 +29,24 @@ export interface RegistryTiming extends BodyPace {
 
 /** A request to one host. */
 export interface HostRequest extends Access {
+  readonly method: "GET" | "HEAD";
   /** After the API's root: `/library/busybox/blobs/sha256:...`. */
   readonly path: string;
   readonly headers: Readonly<Record<string, string>>;
   /** What is asked for, in words for the log. */
   readonly what: string;
+}
+
+/** One try of a request: where it has led so far, and what was sent on the way. */
+interface Trail {
+  /** The host and port that it was redirected to. Undefined while it is at the host itself. */
+  elsewhere: string | undefined;
+  /**
+   * An answer came from another machine: from then on nothing that only this node reaches is asked.
+   * A registry could have such a service asked by redirects, and read the answer in the errors.
+   */
+  isRemote: boolean;
+  readonly secrets: Secrets;
 }
 
 const maxRedirects = 5;
@@ -55,39 +76,28 @@ export class HostClient {
   }
 
   /**
-   * Gets an answer of status 200 or 206 and has `use` make something of it; a failure of either
-   * that may pass is tried again a moment later. Writes one log line for each try. Throws a
-   * {@link HostFailure}, or what ended the signal.
+   * Gets an answer of status 200 or 206 and has `use` make something of it, which hears of the host
+   * that answered, where that is another one than was asked. A failure of either that may pass is
+   * tried again a moment later. Writes one log line for each try. Throws a {@link HostFailure}
+   * without anything secret in it, or what ended the signal.
    */
   async get<T>(
     request: HostRequest,
-    use: (message: IncomingMessage) => T | Promise<T>,
+    use: (message: IncomingMessage, elsewhere: string | undefined) => T | Promise<T>,
   ): Promise<T> {
-    const { host, what, credentials, signal } = request;
+    const { host, signal } = request;
     for (let tries = 1; ; tries += 1) {
-      const startedMs = performance.now();
-      const write = (outcome: string, status: number | undefined): void => {
-        const ms = Math.round(performance.now() - startedMs);
-        const hasHeader = host.headers["authorization"] !== undefined;
-        const source =
-          credentials.kind === "none" && hasHeader ? "header of hosts.toml" : credentials.source;
-        this.#log.info("asked registry", {
-          host: host.name,
-          what,
-          credentials: source,
-          status,
-          outcome,
-          ms,
-        });
-      };
+      const write = this.#logLine(request);
+      const trail: Trail = { elsewhere: undefined, isRemote: false, secrets: new Secrets() };
       let message: IncomingMessage | undefined;
       try {
-        message = await this.#authorized(request);
-        const result = await use(message);
+        message = await this.#authorized(request, trail);
+        const result = await use(message, trail.elsewhere);
         write("ok", message.statusCode);
         return result;
-      } catch (error) {
+      } catch (cause) {
         message?.destroy();
+        const error = shownError(cause, trail);
         write(signal.aborted ? "stopped by its caller" : messageOf(error), message?.statusCode);
         if (signal.aborted) throw abortedError(signal);
         this.#plain.delete(host.root);
@@ -99,37 +109,63 @@ export class HostClient {
     }
   }
 
-  async #authorized(request: HostRequest): Promise<IncomingMessage> {
+  /** Begins the time of a try; the result writes its line. */
+  #logLine({
+    host,
+    what,
+    credentials,
+  }: HostRequest): (outcome: string, status: number | undefined) => void {
+    const startedMs = performance.now();
+    const hasHeader = host.headers["authorization"] !== undefined;
+    const source =
+      credentials.kind === "none" && hasHeader ? "header of hosts.toml" : credentials.source;
+    return (outcome, status) => {
+      const ms = Math.round(performance.now() - startedMs);
+      const fields = { host: host.name, what, credentials: source, status, outcome, ms };
+      this.#log.info("asked registry", fields);
+    };
+  }
+
+  async #authorized(request: HostRequest, trail: Trail): Promise<IncomingMessage> {
+    trail.secrets.addCredentials(request.credentials);
+    trail.secrets.addHeaders(request.host.headers);
     const first = await this.#authorizer.authorize(request);
-    let message = await this.#follow(request, first);
+    let message = await this.#follow(request, first, trail);
     let text: string | undefined;
-    let last = first;
-    if (message.statusCode === 401) {
+    // What another host wants is no business of ours: it would get the registry's credentials.
+    if (message.statusCode === 401 && trail.elsewhere === undefined) {
       text = await readErrorText(message, this.#timing);
       const header = message.headers["www-authenticate"];
-      const second = await this.#authorizer.reauthorize(request, header, first);
+      const refused = { header, sent: first, isRemote: trail.isRemote };
+      const second = await this.#authorizer.reauthorize(request, refused);
       if (second !== undefined) {
-        message = await this.#follow(request, second);
+        message = await this.#follow(request, second, trail);
         text = undefined;
-        last = second;
       }
     }
     const status = message.statusCode ?? 0;
     if (status === 200 || status === 206) return message;
     text ??= await readErrorText(message, this.#timing);
-    const secrets = [...secretsOf(request.credentials), (last ?? "").replace(/^\w+ /, "")];
-    throw statusFailure(status, registryText(text, secrets), message.headers);
+    const said =
+      trail.elsewhere === undefined ? registryText(text, trail.secrets) : redirectedText(text);
+    throw statusFailure(status, said, message.headers);
   }
 
   /** Sends the request and follows where it leads. What proves who we are goes to the host alone. */
-  async #follow(request: HostRequest, authorization: string | undefined): Promise<IncomingMessage> {
+  async #follow(
+    request: HostRequest,
+    authorization: string | undefined,
+    trail: Trail,
+  ): Promise<IncomingMessage> {
     const { host } = request;
     const first = new URL(`${host.root}${request.path}`);
     if (host.namespace !== undefined) first.searchParams.set("ns", host.namespace);
+    trail.secrets.addAuthorization(authorization);
     let url = first;
     for (let hops = 0; hops <= maxRedirects; hops += 1) {
-      const isOwn = url.origin === first.origin;
-      const message = await this.#send(request, url, isOwn, authorization);
+      trail.elsewhere = url.origin === first.origin ? undefined : url.host;
+      const message = await this.#send(request, url, trail, authorization);
+      trail.isRemote ||= !isLocal(message.socket);
       const location = redirectOf(message);
       if (location === undefined) return message;
       message.destroy();
@@ -137,6 +173,7 @@ export class HostClient {
       if (next === null || !/^https?:$/.test(next.protocol)) {
         throw new HostFailure("unavailable", "redirects to something that is no HTTP address");
       }
+      trail.secrets.addUrl(next);
       url = next;
     }
     throw new HostFailure("unavailable", `redirects more than ${maxRedirects} times`);
@@ -145,12 +182,13 @@ export class HostClient {
   async #send(
     request: HostRequest,
     url: URL,
-    isOwn: boolean,
+    { elsewhere, isRemote }: Trail,
     authorization: string | undefined,
   ): Promise<IncomingMessage> {
-    const { host, signal } = request;
+    const { host, method, signal } = request;
+    const isOwn = elsewhere === undefined;
     const exchange = {
-      method: "GET" as const,
+      method,
       headers: {
         ...(isOwn ? host.headers : {}),
         ...(isOwn && authorization !== undefined ? { authorization } : {}),
@@ -163,27 +201,31 @@ export class HostClient {
       tls: isOwn ? host.tls : { ...host.tls, client: [] },
       dialTimeoutMs: host.dialTimeoutMs ?? this.#timing.dialTimeoutMs,
       answerTimeoutMs: this.#timing.answerTimeoutMs,
+      refuseLocal: isRemote,
       signal,
     };
-    const redirected = (error: unknown): unknown =>
-      isOwn || !(error instanceof HostFailure)
-        ? error
-        : new HostFailure(error.kind, `redirects to "${url.host}", which ${error.message}`, {
-            retryable: error.retryable,
-            cause: error,
-          });
     try {
       if (isOwn && this.#plain.has(host.root)) {
         return await this.#connections.send({ ...exchange, url: asPlain(url) });
       }
       return await this.#connections.send({ ...exchange, url });
     } catch (error) {
-      if (!isOwn || !host.mayBePlain || !isPlainHttp(error)) throw redirected(error);
+      if (!isOwn || !host.mayBePlain || !isPlainHttp(error)) throw error;
       const message = await this.#connections.send({ ...exchange, url: asPlain(url) });
       this.#plain.add(host.root);
       return message;
     }
   }
+}
+
+/** The error of a try as people may read it: it names the host that failed, and no secret. */
+function shownError(cause: unknown, { elsewhere, secrets }: Trail): unknown {
+  const error = elsewhere === undefined ? cause : afterRedirect(cause, elsewhere);
+  if (!(error instanceof HostFailure)) return error;
+  const message = secrets.mask(error.message);
+  if (message === error.message) return error;
+  // Without the cause, whose message has the secret.
+  return new HostFailure(error.kind, message, { retryable: error.retryable });
 }
 
 function redirectOf(message: IncomingMessage): string | undefined {

@@ -4,7 +4,7 @@ import { isKind, messageOf } from "../../base/errors.ts";
 import type { Logger } from "../../base/logger.ts";
 import type { BlobStream, Descriptor } from "../../core/image/index.ts";
 import { type BodyPace, readBody } from "./body.ts";
-import { HostFailure } from "./failure.ts";
+import { afterRedirect, HostFailure } from "./failure.ts";
 import type { RegistryHost } from "./registry-hosts.ts";
 
 /** What a blob needs from the registry that it is read from. */
@@ -13,20 +13,25 @@ export interface BlobRequests {
   readonly log: Logger;
   readonly signal: AbortSignal;
   /** Asks the hosts for the blob from byte `at` on; `use` refuses an answer by throwing. */
-  request(
-    at: bigint,
-    use: (message: IncomingMessage, host: RegistryHost) => OpenAnswer,
-  ): Promise<OpenAnswer>;
+  request(at: bigint, use: UseAnswer<OpenAnswer>): Promise<OpenAnswer>;
   /** Has the host asked after the others from now on. */
   avoid(host: RegistryHost): void;
   /** The error for the reader. */
   fail(host: string, error: unknown): Error;
 }
 
+/** Makes something of an answer; `elsewhere` is the host that it comes from after a redirect. */
+export type UseAnswer<T> = (
+  message: IncomingMessage,
+  host: RegistryHost,
+  elsewhere: string | undefined,
+) => T | Promise<T>;
+
 /** An answer that begins at byte `begin` of the blob. */
 interface OpenAnswer {
   readonly message: IncomingMessage;
   readonly host: RegistryHost;
+  readonly elsewhere: string | undefined;
   readonly begin: bigint;
 }
 
@@ -87,8 +92,9 @@ export class RegistryBlob implements BlobStream {
           yield chunk;
         }
         return;
-      } catch (error) {
-        const host = answer.host;
+      } catch (cause) {
+        const { host, elsewhere } = answer;
+        const error = elsewhere === undefined ? cause : afterRedirect(cause, elsewhere);
         resumes = gained >= worthwhileBytes ? 1 : resumes + 1;
         gained = 0n;
         const isOver = this.#requests.signal.aborted || resumes > maxResumes;
@@ -125,7 +131,7 @@ export class RegistryBlob implements BlobStream {
   }
 
   #request(offset: bigint): Promise<OpenAnswer> {
-    return this.#requests.request(offset, (message, host) => {
+    return this.#requests.request(offset, (message, host, elsewhere) => {
       const isPart = message.statusCode === 206;
       const begin = isPart ? this.#rangeOf(message, offset) : 0n;
       const length = lengthOf(message);
@@ -145,7 +151,7 @@ export class RegistryBlob implements BlobStream {
           droppedBytes: Number(offset),
         });
       }
-      return { message, host, begin };
+      return { message, host, elsewhere, begin };
     });
   }
 
@@ -163,7 +169,8 @@ export class RegistryBlob implements BlobStream {
   }
 }
 
-function lengthOf(message: IncomingMessage): bigint | undefined {
+/** What an answer says of its own length. */
+export function lengthOf(message: IncomingMessage): bigint | undefined {
   const header = message.headers["content-length"];
   return header !== undefined && /^\d{1,18}$/.test(header) ? BigInt(header) : undefined;
 }

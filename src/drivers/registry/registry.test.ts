@@ -202,6 +202,18 @@ describe("Registry.resolve()", () => {
     );
   });
 
+  test("checks the size that an index says", async () => {
+    const image = tinyImage("app");
+    const entry = { mediaType: ociManifest, digest: digestOf(image.manifest), size: 7 };
+    const index = Buffer.from(JSON.stringify({ schemaVersion: 2, manifests: [entry] }));
+    const content = {
+      ...image.content,
+      "/v2/app/manifests/latest": { bytes: index, type: ociIndex },
+    };
+    const host = await server(serve(content));
+    await fails(resolve(client(), `${host.host}/app`), "data-loss", /manifest of \d+ bytes .* 7;/);
+  });
+
   test("checks Docker-Content-Digest", async () => {
     const image = tinyImage("app");
     const wrong = { bytes: image.manifest, type: ociManifest, digest: digestOf(image.config) };
@@ -420,6 +432,12 @@ describe("Registry.fetchConfig()", () => {
       registry.fetchConfig(other, config, undefined, anySignal),
       "data-loss",
       /config with digest/,
+    );
+    const longer = { ...config, sizeBytes: config.sizeBytes + 1n };
+    await fails(
+      registry.fetchConfig(reference, longer, undefined, anySignal),
+      "data-loss",
+      /config of \d+ bytes instead of/,
     );
     const huge = { ...config, sizeBytes: 100_000_000n };
     await fails(

@@ -1,5 +1,3 @@
-import type { IncomingMessage } from "node:http";
-
 import type { Digest } from "../../base/digest.ts";
 import { type ErrorKind, kindOf, messageOf, RuntimeError, wrap } from "../../base/errors.ts";
 import type { Logger } from "../../base/logger.ts";
@@ -14,7 +12,6 @@ import type {
 } from "../../core/image/index.ts";
 import { formatReference, repositoryName } from "../../core/image/index.ts";
 import { Authorizer } from "./authorizer.ts";
-import { RegistryBlob } from "./registry-blob.ts";
 import { readWhole } from "./body.ts";
 import { Connections, type ProxyEnv } from "./connections.ts";
 import { type Credentials, credentialsFor } from "./credentials.ts";
@@ -30,6 +27,7 @@ import {
   pickEntry,
 } from "./manifest.ts";
 import { type Platform, thisPlatform } from "./platform.ts";
+import { RegistryBlob, type UseAnswer } from "./registry-blob.ts";
 import { hostsOf, type RegistryHost } from "./registry-hosts.ts";
 
 const maxManifestBytes = 4 * 1024 * 1024;
@@ -76,7 +74,12 @@ interface Wanted<T> {
   readonly path: string;
   readonly headers: Readonly<Record<string, string>>;
   readonly what: string;
-  readonly use: (message: IncomingMessage, host: RegistryHost) => T | Promise<T>;
+  readonly use: UseAnswer<T>;
+}
+
+/** What is known of a manifest before it is fetched. */
+interface ManifestName extends Partial<Omit<Descriptor, "digest">> {
+  readonly digest: Digest | undefined;
 }
 
 interface Manifest {
@@ -108,11 +111,12 @@ export class Registry implements ImageSource, Disposable {
     this.#clock = options.clock ?? systemClock;
     this.#platform = options.platform ?? thisPlatform();
     this.#timing = { ...defaultTiming, ...options.timing };
+    const clock = this.#clock;
     const connections = new Connections(options.proxyEnv ?? {});
     this.#connections = connections;
     const userAgent = "davit";
     const limits = { timeoutMs: this.#timing.answerTimeoutMs, pace: this.#timing };
-    const authorizer = new Authorizer({ connections, clock: this.#clock, userAgent, limits });
+    const authorizer = new Authorizer({ connections, clock, userAgent, limits });
     const timing = this.#timing;
     this.#client = new HostClient({ connections, authorizer, timing, userAgent, log: this.#log });
   }
@@ -136,15 +140,14 @@ export class Registry implements ImageSource, Disposable {
     signal: AbortSignal,
   ): Promise<ResolvedImage> {
     const pull = { reference, auth, signal };
-    let fetched = await this.#fetchManifest(pull, reference.digest, undefined);
+    let fetched = await this.#fetchManifest(pull, { digest: reference.digest });
     const { digest } = fetched.descriptor;
     for (let depth = 0; depth <= maxIndexDepth; depth += 1) {
       const { descriptor, content } = fetched;
       if (content.kind === "manifest") {
         return { digest, manifest: descriptor, config: content.config, layers: content.layers };
       }
-      const chosen = this.#pick(pull, content);
-      fetched = await this.#fetchManifest(pull, chosen.digest, chosen.mediaType);
+      fetched = await this.#fetchManifest(pull, this.#pick(pull, content));
     }
     throw new RuntimeError(
       "failed-precondition",
@@ -174,6 +177,7 @@ export class Registry implements ImageSource, Disposable {
         use: async (message) => {
           const bytes = await readWhole(message, maxConfigBytes, this.#timing);
           checkDigest("config", bytes, config.digest);
+          checkSize("config", bytes, config.sizeBytes);
           return bytes;
         },
       },
@@ -210,12 +214,12 @@ export class Registry implements ImageSource, Disposable {
 
   /**
    * A manifest by digest, or by the reference's tag where there is none. An index is checked by
-   * its digest, so what it says of the media type of its entries counts, not what the server says.
+   * its digest, so what it says of the media type and size of its entries counts, not what the
+   * server says.
    */
   #fetchManifest(
     pull: Pull,
-    digest: Digest | undefined,
-    mediaType: string | undefined,
+    { digest, mediaType, sizeBytes }: ManifestName | Descriptor,
   ): Promise<Manifest> {
     const name = digest ?? pull.reference.tag ?? "latest";
     return this.#ask(pull, {
@@ -227,16 +231,14 @@ export class Registry implements ImageSource, Disposable {
         const bytes = await readWhole(message, maxManifestBytes, this.#timing);
         const said = message.headers["docker-content-digest"];
         if (digest !== undefined) checkDigest("manifest", bytes, digest);
+        if (sizeBytes !== undefined) checkSize("manifest", bytes, sizeBytes);
         // Other algorithms than sha256 cannot be compared with what the bytes are known by here.
         if (typeof said === "string" && said.startsWith("sha256:")) {
           checkDigest("manifest", bytes, said);
         }
         const content = parseManifest(bytes, mediaType ?? message.headers["content-type"] ?? "");
-        const sizeBytes = BigInt(bytes.length);
-        return {
-          descriptor: { mediaType: content.mediaType, digest: digestOf(bytes), sizeBytes },
-          content,
-        };
+        const found = { digest: digestOf(bytes), sizeBytes: BigInt(bytes.length) };
+        return { descriptor: { mediaType: content.mediaType, ...found }, content };
       },
     });
   }
@@ -259,6 +261,7 @@ export class Registry implements ImageSource, Disposable {
       try {
         const result = await this.#client.get(
           {
+            method: "GET",
             host,
             credentials,
             scope: `repository:${reference.repository}:pull`,
@@ -267,7 +270,7 @@ export class Registry implements ImageSource, Disposable {
             what: `${repositoryName(reference)} ${wanted.what}`,
             signal,
           },
-          (message) => wanted.use(message, host),
+          (message, elsewhere) => wanted.use(message, host, elsewhere),
         );
         this.#avoided.delete(host.root);
         return result;
@@ -333,6 +336,14 @@ function withCredentials(error: unknown, { kind, username, source }: Credentials
   return new HostFailure(error.kind, `${messageOf(error)} (credentials: ${source}${user})`, {
     cause: error,
   });
+}
+
+function checkSize(what: string, bytes: Uint8Array, wanted: bigint): void {
+  if (BigInt(bytes.length) === wanted) return;
+  throw new HostFailure(
+    "data-loss",
+    `sent a ${what} of ${bytes.length} bytes instead of ${wanted}`,
+  );
 }
 
 function checkDigest(what: string, bytes: Uint8Array, wanted: string): void {

@@ -74,6 +74,7 @@ async function askRoot(
       tls: host.tls,
       dialTimeoutMs: timeoutMs,
       answerTimeoutMs: timeoutMs,
+      refuseLocal: false,
       signal: AbortSignal.timeout(timeoutMs),
     });
     message.destroy();
