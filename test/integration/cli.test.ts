@@ -8,6 +8,7 @@ import { Davit, program } from "./cli-run.ts";
 import { busybox, Node } from "./containers.ts";
 import { openFolders, until } from "./pods.ts";
 import { busyboxLayer, imageOf, layerOf } from "../support/images.ts";
+import { freePort } from "../support/registry.ts";
 
 const execute = promisify(execFile);
 
@@ -394,6 +395,16 @@ describe("davit pull, images, rmi", () => {
       assert.equal(await davit.done("rmi", "--unused"), "registry.k8s.io/e2e/other:a\n");
     });
     assert.equal((await davit.run("rmi", "registry.k8s.io/e2e/other:a")).code, 3);
+  });
+
+  test("tell a registry that cannot be reached from a server that cannot", async () => {
+    const image = `127.0.0.1:${await freePort()}/e2e/none:1`;
+    const pulled = await davit.run("pull", image);
+    assert.equal(pulled.code, 6, pulled.err);
+    assert.match(pulled.err, /refused the connection/);
+    const file = davit.manifest(pod("unpulled", "true").replace(busybox, image));
+    assert.equal((await davit.run("run", file)).code, 6);
+    assert.equal((await davit.run("pull", "--endpoint", "/nowhere/x.sock", image)).code, 4);
   });
 });
 

@@ -1,4 +1,4 @@
-import { type ErrorKind, kindOf, RuntimeError } from "../../base/errors.ts";
+import { type ErrorKind, kindOf, messageOf, RuntimeError } from "../../base/errors.ts";
 
 /** What the process ends with; docs/cli.md has them for scripts. */
 export const exitCode = {
@@ -12,6 +12,8 @@ export const exitCode = {
   unreachable: 4,
   /** The server does not have this call. */
   unsupported: 5,
+  /** The server is there; a registry that it asked for an image is not. */
+  registry: 6,
   /** As timeout(1). */
   timeout: 124,
   /** Of `davit exec`: davit's own failure, so that every other code is the command's (docker). */
@@ -30,6 +32,7 @@ export const exitCodeDocs: readonly (readonly [number, string])[] = [
   [exitCode.notFound, "no such pod, container or image, or more than one of that name"],
   [exitCode.unreachable, "the server cannot be reached, or is not ready yet"],
   [exitCode.unsupported, "the server does not offer this"],
+  [exitCode.registry, "the registry of an image cannot be reached; the server can"],
   [exitCode.timeout, "took longer than allowed"],
   [exitCode.execFailed, "davit exec itself failed; any other code of it is the command's own"],
   [exitCode.noProgram, "davit exec: there is no such program in the container"],
@@ -57,5 +60,9 @@ const codes: Readonly<Partial<Record<ErrorKind, number>>> = {
 /** The exit code for a failure of a call to a server. */
 export function exitCodeOf(error: unknown): number {
   if (error instanceof CommandFailure) return error.exitCode;
+  // What servers say where a registry does not answer (cri-api, pkg/errors: ErrRegistryUnavailable):
+  // the code alone would be that of a server that is not ready.
+  const mayBeRegistry = ["unavailable", "unknown"].includes(kindOf(error));
+  if (mayBeRegistry && /\bRegistryUnavailable\b/.test(messageOf(error))) return exitCode.registry;
   return codes[kindOf(error)] ?? exitCode.failed;
 }

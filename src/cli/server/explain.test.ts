@@ -46,8 +46,29 @@ test("explainFailure() gives each kind of failure its exit code", () => {
   for (const [kind, code] of cases) {
     assert.equal(explained(new RuntimeError(kind, "no")).exitCode, code, kind);
   }
+  // The server of both is there.
+  const unreached =
+    'pull image "x" (stage resolve, 3 ms): RegistryUnavailable: fetch manifest 1 of "x"';
+  for (const kind of ["unavailable", "unknown"] as const) {
+    assert.equal(explained(new RuntimeError(kind, unreached)).exitCode, exitCode.registry, kind);
+  }
+  const missing = new RuntimeError("not-found", '"r.test" answered 404; "RegistryUnavailable"');
+  assert.equal(explained(missing).exitCode, exitCode.notFound);
   const own = new CommandFailure(exitCode.notFound, "there is none");
   assert.equal(explained(own), own);
+});
+
+test("explainFailure() says that a call is missing only where it is", () => {
+  const advice = /; this server does not have that call$/;
+  for (const message of [
+    'call "/runtime.v1.RuntimeService/X": the service has no such method',
+    'call "/x.Y/X": no such service: there are runtime.v1.RuntimeService',
+    "unknown method X for service runtime.v1.RuntimeService",
+  ]) {
+    assert.match(explained(new RuntimeError("unimplemented", message)).message, advice);
+  }
+  const artifact = new RuntimeError("unimplemented", '"r.test" has a config of type "x"');
+  assert.doesNotMatch(explained(artifact).message, advice);
 });
 
 test("doing() says what was being done once", async () => {

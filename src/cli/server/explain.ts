@@ -86,7 +86,13 @@ function whatToStart(endpoint: Endpoint, isThere: (path: string) => boolean): st
 }
 
 function advice(error: unknown): string {
-  if (isKind(error, "unimplemented")) return "; this server does not have that call";
+  // What a server cannot do with an image has the same kind, and words of its own.
+  if (
+    isKind(error, "unimplemented") &&
+    /\b(no such|unknown) (method|service)\b/.test(messageOf(error))
+  ) {
+    return "; this server does not have that call";
+  }
   return isKind(error, "deadline-exceeded") ? "; --timeout gives it longer" : "";
 }
 
