@@ -35,6 +35,7 @@ export interface ImagesConfig {
   /** Names of images that kubelet must not collect. */
   readonly pinned: readonly string[];
   readonly volumes: "copy" | "ignore";
+  readonly trustPresentLayers: boolean;
 }
 
 /** `[cni]`: the network of pods. */

@@ -32,6 +32,7 @@ test("defaultConfig() has the values that are the contract", () => {
     registryConfigPath: "/etc/davit/certs.d",
     pinned: [],
     volumes: "copy",
+    trustPresentLayers: false,
   });
   assert.deepEqual(config.cni, {
     confDir: "/etc/cni/net.d",

@@ -89,6 +89,7 @@ export async function buildContainers(
     snapshots,
     pulls: new Pulls(tasks),
     progress: new PullProgress((diffId) => snapshots.hasLayer(diffId)),
+    trustPresentLayers: config.images.trustPresentLayers,
     operations,
     janitor: shared.janitor,
     tasks,

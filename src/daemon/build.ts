@@ -34,7 +34,12 @@ import {
   stopContainersOf,
 } from "../engine/container/index.ts";
 import { Creations } from "../engine/creations.ts";
-import { forgetIncompleteImages, type ImageContext, sweepLayers } from "../engine/image/index.ts";
+import {
+  attributeLayers,
+  forgetIncompleteImages,
+  type ImageContext,
+  sweepLayers,
+} from "../engine/image/index.ts";
 import { FailedEnds } from "../engine/failed-ends.ts";
 import { Janitor } from "../engine/janitor.ts";
 import { LateRecords } from "../engine/late-records.ts";
@@ -217,6 +222,7 @@ async function recoverAll(
   const { images, sandboxes } = contexts;
   images.store.load();
   forgetIncompleteImages(images);
+  attributeLayers(images);
   await recoverSandboxes(sandboxes, records);
   const unread = new Set(records.setAside().map(({ kind }) => kind));
   await recoverAllContainers(contexts, records);

@@ -37,6 +37,8 @@ export class TestRegistry implements AsyncDisposable {
     | undefined;
 
   #corrupt: RegExp | undefined;
+  /** By repository: the Authorization that is wanted. */
+  readonly #guards = new Map<string, string>();
 
   private constructor(folder: string, child: ChildProcess, port: number) {
     this.#folder = folder;
@@ -95,6 +97,18 @@ export class TestRegistry implements AsyncDisposable {
     for (const blob of [image.config, ...image.layers]) await this.#pushBlob(repository, blob);
     await this.#pushManifest(repository, image.manifest, image.manifest.digest);
     for (const tag of tags) await this.#pushManifest(repository, index ?? image.manifest, tag);
+  }
+
+  /** Lets only this user have what is in a repository, by Basic authentication. */
+  guard(repository: string, { username, password }: { username: string; password: string }): void {
+    const pair = Buffer.from(`${username}:${password}`).toString("base64");
+    this.#guards.set(repository, `Basic ${pair}`);
+  }
+
+  /** Takes a blob out of a repository; the manifests that name it stay. */
+  async removeBlob(repository: string, { digest }: Blob): Promise<void> {
+    const { status } = await this.#call("DELETE", `/v2/${repository}/blobs/${digest}`);
+    if (status !== 202) throw new Error(`remove ${digest} from ${repository}: ${status}`);
   }
 
   /** How often the daemon has asked for what matches, e.g. `GET .../blobs/sha256:...`. */
@@ -175,10 +189,21 @@ export class TestRegistry implements AsyncDisposable {
     return { status: answer.status, headers: answer.headers, text: await answer.text() };
   }
 
+  #isAllowed(url: string, authorization: string | undefined): boolean {
+    for (const [repository, wanted] of this.#guards) {
+      if (url.startsWith(`/v2/${repository}/`)) return authorization === wanted;
+    }
+    return true;
+  }
+
   async #forward(request: IncomingMessage, response: ServerResponse): Promise<void> {
     const { method = "GET", url = "/", headers } = request;
     const line = `${method} ${url}`;
     this.requests.push(line);
+    if (!this.#isAllowed(url, headers.authorization)) {
+      response.writeHead(401, { "www-authenticate": 'Basic realm="test"' }).end();
+      return;
+    }
     const behind = httpRequest({ host: "127.0.0.1", port: this.#port, method, path: url, headers });
     behind.end();
     const [answer] = (await once(behind, "response")) as [IncomingMessage];

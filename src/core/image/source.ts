@@ -55,6 +55,17 @@ export interface ImageSource {
     auth: RegistryAuth | undefined,
     signal: AbortSignal,
   ): Promise<Uint8Array>;
+  /**
+   * Whether a pull by this name and with these credentials gets the blob, and the blob has the
+   * described size: what the registry says, without the bytes, and at most 5 minutes old. False for
+   * whatever else it answers. Rejects only when the signal ends it.
+   */
+  hasBlob(
+    reference: ImageReference,
+    blob: Descriptor,
+    auth: RegistryAuth | undefined,
+    signal: AbortSignal,
+  ): Promise<boolean>;
   /** Opens a blob from byte `offset` on. The caller checks its digest. */
   openBlob(
     reference: ImageReference,

@@ -1,6 +1,7 @@
 // Unpacked layers and the root file systems on them. Imports base and core/image.
 export type {
   ImageVolume,
+  LayerOrigin,
   LayerSource,
   RootFs,
   RootOptions,

@@ -3,10 +3,21 @@ import type { Descriptor } from "../image/index.ts";
 import type { Operation } from "../operation/index.ts";
 import type { KnownIds } from "../store/index.ts";
 
+/** Where the bytes of a layer came from: a blob of a registry, which was read to its end and checked. */
+export interface LayerOrigin {
+  /** As in the image's name, whichever host stood in for it. */
+  readonly registry: string;
+  readonly digest: Digest;
+  /** Of the blob. Bytes. */
+  readonly sizeBytes: bigint;
+}
+
 /** A compressed layer to unpack, and what it must turn out to be. */
 export interface LayerSource {
   readonly blob: Descriptor;
   readonly diffId: Digest;
+  /** Where the chunks come from: see {@link LayerOrigin}. */
+  readonly registry: string;
   /** The blob's bytes, from the beginning. A chunk that was given away is freed once it is used. */
   readonly chunks: AsyncIterable<Uint8Array>;
 }
@@ -67,8 +78,16 @@ export interface Usage {
  */
 export interface Snapshots {
   hasLayer(diffId: Digest): boolean;
+  /** Whether a layer is here and its bytes have come from there. */
+  hasLayerFrom(diffId: Digest, origin: LayerOrigin): boolean;
   /**
-   * Unpacks a layer. `data-loss` when a digest is not the expected one, `invalid-argument` for an
+   * Says where a layer has come from, if that is not known of it: it was unpacked by a davit that did
+   * not keep that. Until the end of the daemon.
+   */
+  attributeLayer(diffId: Digest, origin: LayerOrigin): void;
+  /**
+   * Unpacks a layer, and keeps where it has come from. A layer that is here already is not replaced,
+   * and gets one more origin when these bytes turn out to be it. `data-loss` when a digest is not the expected one, `invalid-argument` for an
    * archive that is broken or would write outside the layer. On failure nothing stays.
    */
   unpackLayer(

@@ -1,14 +1,4 @@
-import {
-  chmod,
-  mkdir,
-  open,
-  readdir,
-  readFile,
-  rename,
-  rm,
-  stat,
-  writeFile,
-} from "node:fs/promises";
+import { chmod, mkdir, open, readdir, rename, rm, stat, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { type Digest, hexOf, isDigest } from "../../base/digest.ts";
 import { messageOf, wrap } from "../../base/errors.ts";
@@ -16,20 +6,20 @@ import { KeyedLock } from "../../base/keyed-lock.ts";
 import type { Logger } from "../../base/logger.ts";
 import { Semaphore } from "../../base/semaphore.ts";
 import type { Operation } from "../../core/operation/index.ts";
-import type { LayerSource, Usage } from "../../core/snapshot/index.ts";
+import type { LayerOrigin, LayerSource, Usage } from "../../core/snapshot/index.ts";
 import { errnoCode, removeTree, SystemError } from "../../linux/index.ts";
 import { GroupSync } from "./group-sync.ts";
+import {
+  factsFile,
+  formatFacts,
+  hasOrigin,
+  type LayerFacts,
+  readFacts,
+  withOrigin,
+} from "./layer-facts.ts";
 import { asideOf, GONE_PREFIX, NEW_PREFIX, type Places, UNCLAIMED } from "./places.ts";
 import type { Trash } from "./trash.ts";
 import { type UnpackerCommand, unpackBlob } from "./unpacker.ts";
-
-/** What is known of a layer without looking at its files; kept beside them in `layer.json`. */
-export interface LayerFacts {
-  readonly bytes: number;
-  readonly inodes: number;
-  /** It hides everything below it: overlayfs has no mark for that on a root. */
-  readonly rootOpaque: boolean;
-}
 
 /** What the layers need. */
 export interface LayerStoreDeps {
@@ -48,6 +38,8 @@ export class LayerStore {
   readonly #layers = new Map<Digest, LayerFacts>();
   /** Those with a mark that no image has stood on them yet, and since when. */
   readonly #unclaimed = new Map<Digest, bigint>();
+  /** Those whose facts are too old to say where they have come from. */
+  readonly #unattributed = new Set<Digest>();
   readonly #locks = new KeyedLock();
   readonly #permits: Semaphore;
   readonly #durable: GroupSync;
@@ -72,7 +64,9 @@ export class LayerStore {
       if (!isDigest(diffId)) continue;
       try {
         const folder = places.layer(diffId);
-        store.#layers.set(diffId, await readFacts(folder));
+        const facts = await readFacts(folder);
+        store.#layers.set(diffId, facts);
+        if (facts.origins === undefined) store.#unattributed.add(diffId);
         const mark = await stat(join(folder, UNCLAIMED), { bigint: true }).catch(() => undefined);
         if (mark !== undefined) store.#unclaimed.set(diffId, mark.mtimeNs);
       } catch (cause) {
@@ -84,6 +78,18 @@ export class LayerStore {
 
   find(diffId: Digest): LayerFacts | undefined {
     return this.#layers.get(diffId);
+  }
+
+  isFrom(diffId: Digest, origin: LayerOrigin): boolean {
+    const facts = this.#layers.get(diffId);
+    return facts !== undefined && hasOrigin(facts, origin);
+  }
+
+  /** See Snapshots.attributeLayer. */
+  attribute(diffId: Digest, origin: LayerOrigin): void {
+    const facts = this.#layers.get(diffId);
+    if (facts === undefined || !this.#unattributed.has(diffId)) return;
+    this.#layers.set(diffId, withOrigin(facts, origin));
   }
 
   unclaimed(): ReadonlyMap<Digest, bigint> {
@@ -113,21 +119,30 @@ export class LayerStore {
     return { bytes: BigInt(bytes), inodes: BigInt(inodes) };
   }
 
-  /** See Snapshots.unpackLayer. A layer that another call unpacks meanwhile is waited for. */
+  /**
+   * See Snapshots.unpackLayer. Two that unpack the same layer do not wait for each other, since their
+   * sources may be of different speed, or false: the first one that is done gives the layer.
+   */
   async unpack(
     layer: LayerSource,
     signal: AbortSignal,
     operation?: Pick<Operation, "enter">,
   ): Promise<void> {
     const { diffId } = layer;
-    using _turn = await this.#locks.acquire(diffId, signal);
-    if (this.#layers.has(diffId)) return;
     const { layers } = this.#deps.places;
     const folder = asideOf(layers, NEW_PREFIX);
     this.#making.add(folder);
     try {
-      const facts = await this.#make(folder, layer, signal, operation);
+      const facts = await this.#fill(folder, layer, signal, operation);
+      using _turn = await this.#locks.acquire(diffId, signal);
       await operation?.enter("publish");
+      const known = this.#layers.get(diffId);
+      if (known !== undefined) {
+        await this.#discard(folder);
+        await this.#addOrigin(diffId, known, originOf(layer));
+        return;
+      }
+      await this.#finish(folder, facts, signal);
       await this.#publish(folder, diffId);
       this.#layers.set(diffId, facts);
       this.#unclaimed.set(diffId, BigInt(Date.now()) * 1_000_000n);
@@ -143,6 +158,7 @@ export class LayerStore {
     using _turn = await this.#locks.acquire(diffId);
     this.#layers.delete(diffId);
     this.#unclaimed.delete(diffId);
+    this.#unattributed.delete(diffId);
     await this.#deps.trash.take(this.#deps.places.layers, hexOf(diffId));
   }
 
@@ -162,22 +178,34 @@ export class LayerStore {
     return lines;
   }
 
-  async #make(
-    folder: string,
-    layer: LayerSource,
-    signal: AbortSignal,
-    operation?: Pick<Operation, "enter">,
-  ): Promise<LayerFacts> {
-    const facts = await this.#fill(folder, layer, signal, operation);
+  /** Writes what belongs beside the files, and makes all of it durable. */
+  async #finish(folder: string, facts: LayerFacts, signal: AbortSignal): Promise<void> {
     try {
-      await writeFile(join(folder, "layer.json"), `${JSON.stringify({ version: 1, ...facts })}\n`);
+      await writeFile(join(folder, factsFile), formatFacts(facts));
       await writeFile(join(folder, UNCLAIMED), "");
     } catch (cause) {
       throw failure(`write facts of the layer in "${folder}"`, cause);
     }
     await this.#durable.sync();
     signal.throwIfAborted();
-    return facts;
+  }
+
+  /** Where it cannot be written, as on a full disk, the next daemon fetches the layer from there again. */
+  async #addOrigin(diffId: Digest, known: LayerFacts, origin: LayerOrigin): Promise<void> {
+    const facts = withOrigin(known, origin);
+    const path = join(this.#deps.places.layer(diffId), factsFile);
+    const next = `${path}.new`;
+    try {
+      await writeFile(next, formatFacts(facts));
+      // Before the rename: a power cut must not leave the name without the text.
+      await this.#durable.sync();
+      await rename(next, path);
+    } catch (cause) {
+      await rm(next, { force: true }).catch(() => undefined);
+      this.#deps.log.warn(`cannot write where layer "${diffId}" came from: ${messageOf(cause)}`);
+    }
+    this.#layers.set(diffId, facts);
+    this.#unattributed.delete(diffId);
   }
 
   /** Only so many unpackers run at once; the disk is waited for without a permit. */
@@ -200,7 +228,7 @@ export class LayerStore {
     const { unpacker, stallMs } = this.#deps;
     const options = { command: unpacker, folder: files, layer, signal, stallMs };
     const { bytes, inodes, rootOpaque } = await unpackBlob(options);
-    return { bytes, inodes, rootOpaque };
+    return { bytes, inodes, rootOpaque, origins: [originOf(layer)] };
   }
 
   /** Gives the layer its name, durably: a record of its image may follow. */
@@ -227,16 +255,8 @@ export class LayerStore {
   }
 }
 
-async function readFacts(folder: string): Promise<LayerFacts> {
-  const value: unknown = JSON.parse(await readFile(join(folder, "layer.json"), "utf8"));
-  if (typeof value === "object" && value !== null && "bytes" in value && "inodes" in value) {
-    const { bytes, inodes } = value;
-    const rootOpaque = "rootOpaque" in value && value.rootOpaque === true;
-    if (typeof bytes === "number" && typeof inodes === "number" && bytes >= 0 && inodes >= 0) {
-      return { bytes, inodes, rootOpaque };
-    }
-  }
-  throw new Error(`"${folder}/layer.json" has no sizes`);
+function originOf({ registry, blob: { digest, sizeBytes } }: LayerSource): LayerOrigin {
+  return { registry, digest, sizeBytes };
 }
 
 /** On a read-only disk what is there must do. */

@@ -15,6 +15,7 @@ import {
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, afterEach, beforeEach, describe, test } from "node:test";
+import { gzipSync } from "node:zlib";
 
 import { type Digest, hexOf } from "../../base/digest.ts";
 import { isKind } from "../../base/errors.ts";
@@ -27,12 +28,13 @@ import {
   unpinNamespace,
 } from "../../linux/index.ts";
 import { until } from "../../linux/testing/leaks.ts";
-import type { BuiltEntry } from "../../unpack/testing/tar-builder.ts";
-import { digestOf, TestSnapshots } from "./testing/layers.ts";
+import { type BuiltEntry, buildTar } from "../../unpack/testing/tar-builder.ts";
+import { digestOf, sourceOf, TestSnapshots } from "./testing/layers.ts";
 
 const folder = mkdtempSync(join(tmpdir(), "davit-roots-"));
 let fixture: TestSnapshots;
 let count = 0;
+const never = new AbortController().signal;
 
 beforeEach(async () => {
   fixture = await TestSnapshots.open(join(folder, `root-${count++}`));
@@ -385,6 +387,84 @@ describe("layers", () => {
     assert.deepEqual(fixture.snapshots.layersUsage(), { bytes: 0n, inodes: 0n });
     await fixture.snapshots.removeLayer(layer);
     await untilHolds("layers", [".empty"]);
+  });
+
+  test("know the blobs and the registries that they have come from, also of the last daemon", async () => {
+    const tar = buildTar([file("a")]);
+    const packed = gzipSync(tar);
+    const source = sourceOf(tar);
+    const layer = source.diffId;
+    const origin = {
+      registry: source.registry,
+      digest: digestOf(tar),
+      sizeBytes: BigInt(tar.length),
+    };
+    const other = {
+      registry: "other.test",
+      digest: digestOf(packed),
+      sizeBytes: BigInt(packed.length),
+    };
+    await fixture.snapshots.unpackLayer(source, never);
+    const { ino } = statSync(join(fixture.root, "layers", hexOf(layer)));
+    const changes = [{ registry: "other.test" }, { digest: other.digest }, { sizeBytes: 1n }];
+    for (const change of changes) {
+      assert.ok(!fixture.snapshots.hasLayerFrom(layer, { ...origin, ...change }));
+    }
+    // Known of it already, so that what others say does not count.
+    fixture.snapshots.attributeLayer(layer, other);
+    assert.ok(!fixture.snapshots.hasLayerFrom(layer, other));
+    await fixture.snapshots.unpackLayer(
+      { ...sourceOf(tar, packed), registry: "other.test" },
+      never,
+    );
+    await using again = await TestSnapshots.open(fixture.root);
+    for (const { snapshots } of [fixture, again]) {
+      assert.ok(snapshots.hasLayerFrom(layer, origin));
+      assert.ok(snapshots.hasLayerFrom(layer, other));
+    }
+    assert.equal(statSync(join(fixture.root, "layers", hexOf(layer))).ino, ino);
+    await untilHolds("layers", [".empty", hexOf(layer)]);
+    await fixture.snapshots.removeLayer(layer);
+    assert.ok(!fixture.snapshots.hasLayerFrom(layer, origin));
+  });
+
+  test("take no origin from bytes that turn out to be others", async () => {
+    const layer = await fixture.layer(file("a"));
+    const wrong = buildTar([file("b")]);
+    const blob = { mediaType: "any", digest: digestOf(wrong), sizeBytes: BigInt(wrong.length) };
+    const source = { ...sourceOf(wrong), diffId: layer };
+    await assert.rejects(fixture.snapshots.unpackLayer(source, never), /sha256:/);
+    const origin = { registry: source.registry, ...blob };
+    assert.ok(!fixture.snapshots.hasLayerFrom(layer, origin));
+    assert.ok(fixture.snapshots.hasLayer(layer));
+    await untilHolds("layers", [".empty", hexOf(layer)]);
+  });
+
+  test("of version 1 come from where they are said to, until they are fetched", async () => {
+    const tar = buildTar([file("a")]);
+    const layer = await fixture.layer(file("a"));
+    const path = join(fixture.root, "layers", hexOf(layer), "layer.json");
+    writeFileSync(path, '{"version":1,"bytes":1,"inodes":1,"rootOpaque":true}');
+    const origin = { registry: "old.test", digest: digestOf(tar), sizeBytes: BigInt(tar.length) };
+    await using old = await TestSnapshots.open(fixture.root);
+    assert.ok(!old.snapshots.hasLayerFrom(layer, origin));
+    old.snapshots.attributeLayer(layer, origin);
+    assert.ok(old.snapshots.hasLayerFrom(layer, origin));
+    await old.snapshots.unpackLayer(sourceOf(tar), never);
+    await using again = await TestSnapshots.open(fixture.root);
+    assert.ok(again.snapshots.hasLayerFrom(layer, origin));
+    assert.ok(again.snapshots.hasLayerFrom(layer, { ...origin, registry: "registry.test" }));
+    assert.deepEqual(JSON.parse(readFileSync(path, "utf8")), {
+      version: 2,
+      bytes: 1,
+      inodes: 1,
+      rootOpaque: true,
+      origins: ["old.test", "registry.test"].map((registry) => ({
+        ...origin,
+        registry,
+        sizeBytes: String(tar.length),
+      })),
+    });
   });
 
   test("are closed to others on the host", () => {

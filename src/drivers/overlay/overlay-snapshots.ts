@@ -4,6 +4,7 @@ import type { TaskGroup } from "../../base/task-group.ts";
 import type { Operation } from "../../core/operation/index.ts";
 import type {
   ImageVolume,
+  LayerOrigin,
   LayerSource,
   RootFs,
   RootOptions,
@@ -74,6 +75,14 @@ export class OverlaySnapshots implements Snapshots {
 
   hasLayer(diffId: Digest): boolean {
     return this.#layers.find(diffId) !== undefined;
+  }
+
+  hasLayerFrom(diffId: Digest, origin: LayerOrigin): boolean {
+    return this.#layers.isFrom(diffId, origin);
+  }
+
+  attributeLayer(diffId: Digest, origin: LayerOrigin): void {
+    this.#layers.attribute(diffId, origin);
   }
 
   async unpackLayer(

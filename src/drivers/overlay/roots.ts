@@ -25,7 +25,7 @@ import {
   stepsDone,
   unmount,
 } from "../../linux/index.ts";
-import type { LayerFacts } from "./layer-store.ts";
+import type { LayerFacts } from "./layer-facts.ts";
 import { GONE_PREFIX, type Places } from "./places.ts";
 import type { Trash } from "./trash.ts";
 import { copyVolumes, imageVolumePath, mountImages, unmountImages, volumePath } from "./volumes.ts";

@@ -12,11 +12,12 @@ import type {
 } from "../../core/image/index.ts";
 import { formatReference, repositoryName } from "../../core/image/index.ts";
 import { Authorizer } from "./authorizer.ts";
+import { BlobGrants, checkSizeAnswer, grantOf, sizeQuestions } from "./blob-grants.ts";
 import { readWhole } from "./body.ts";
 import { Connections, type ProxyEnv } from "./connections.ts";
 import { type Credentials, credentialsFor } from "./credentials.ts";
 import { failedPull, HostFailure, type HostTry } from "./failure.ts";
-import { HostClient, type RegistryTiming } from "./host-client.ts";
+import { HostClient, type HostRequest, type RegistryTiming } from "./host-client.ts";
 import type { Capability } from "./hosts-file.ts";
 import {
   digestOf,
@@ -68,6 +69,8 @@ interface Pull {
 
 /** What a call wants from whichever host has it. */
 interface Wanted<T> {
+  /** GET, if not given. */
+  readonly method?: HostRequest["method"];
   /** What the host must be able to do. */
   readonly capability: Capability;
   /** `/manifests/latest`, `/blobs/sha256:...`. */
@@ -92,7 +95,7 @@ interface Manifest {
  *
  * Each request goes to the hosts of {@link hostsFor} in their order until one grants it; whatever
  * a host does wrong, lies and nonsense included, makes the next one be asked. Nothing is cached
- * but connections, tokens and which hosts did not answer lately.
+ * but connections, tokens, which hosts did not answer lately and which blobs were granted.
  */
 export class Registry implements ImageSource, Disposable {
   readonly #configDir: string;
@@ -104,6 +107,7 @@ export class Registry implements ImageSource, Disposable {
   readonly #client: HostClient;
   /** Until when a host is asked last, by its root. Milliseconds of the clock. */
   readonly #avoided = new Map<string, number>();
+  readonly #grants: BlobGrants;
 
   constructor(options: RegistryOptions) {
     this.#configDir = options.configDir;
@@ -112,6 +116,7 @@ export class Registry implements ImageSource, Disposable {
     this.#platform = options.platform ?? thisPlatform();
     this.#timing = { ...defaultTiming, ...options.timing };
     const clock = this.#clock;
+    this.#grants = new BlobGrants(clock);
     const connections = new Connections(options.proxyEnv ?? {});
     this.#connections = connections;
     const userAgent = "davit";
@@ -182,6 +187,40 @@ export class Registry implements ImageSource, Disposable {
         },
       },
     );
+  }
+
+  async hasBlob(
+    reference: ImageReference,
+    blob: Descriptor,
+    auth: RegistryAuth | undefined,
+    signal: AbortSignal,
+  ): Promise<boolean> {
+    const grant = grantOf(reference, blob, auth);
+    if (this.#grants.has(grant)) return true;
+    const pull = { reference, auth, signal };
+    for (const question of sizeQuestions) {
+      try {
+        await this.#ask(pull, {
+          ...question,
+          capability: "pull",
+          path: `/blobs/${blob.digest}`,
+          what: `size of blob ${blob.digest}`,
+          use: (message) => {
+            checkSizeAnswer(message, blob);
+            // After a HEAD nothing comes, and the connection is free for the next request.
+            if (question.method === "HEAD") message.resume();
+            else message.destroy();
+          },
+        });
+        this.#grants.add(grant);
+        return true;
+      } catch (error) {
+        if (signal.aborted) throw error;
+        // Asked in another way, it would say the same.
+        if (["unavailable", "unauthenticated"].includes(kindOf(error))) return false;
+      }
+    }
+    return false;
   }
 
   async openBlob(
@@ -261,7 +300,7 @@ export class Registry implements ImageSource, Disposable {
       try {
         const result = await this.#client.get(
           {
-            method: "GET",
+            method: wanted.method ?? "GET",
             host,
             credentials,
             scope: `repository:${reference.repository}:pull`,

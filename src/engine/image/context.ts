@@ -16,6 +16,8 @@ export interface ImageContext {
   readonly snapshots: Snapshots;
   readonly pulls: Pulls;
   readonly progress: PullProgress;
+  /** Layers that are here count for every pull: for nodes of one tenant. */
+  readonly trustPresentLayers: boolean;
   readonly operations: Operations;
   readonly janitor: Janitor;
   readonly tasks: TaskGroup;

@@ -1,7 +1,6 @@
 import type { Digest } from "../../base/digest.ts";
 import { RuntimeError } from "../../base/errors.ts";
 import {
-  type Descriptor,
   formatReference,
   type Image,
   type ImageReference,
@@ -13,16 +12,19 @@ import {
 import type { RunningOperation } from "../../core/operation/index.ts";
 import type { ImageContext } from "./context.ts";
 import { type ParsedImageConfig, parseImageConfig } from "./parse-config.ts";
+import { countsForPull, type Puller, type WantedLayer } from "./present-layers.ts";
 import { sweepLater } from "./sweep.ts";
 
 // Under the caller's deadline as well; this one ends a pull that nobody gave any.
 const pullMs = 3_600_000;
 // Layers of one image at once: the registry's line is shared, and unpacking wants the processor.
 const parallelLayers = 3;
+// Layers of one image that the registry is asked about at once; each may be a connection of its own.
+const parallelQuestions = 10;
 
 /**
- * Pulls an image and answers with its id. What is here already is not fetched again; the same
- * pull asked for twice at once runs once. A layer appears only when its digests are right, the
+ * Pulls an image and answers with its id. Layers that are here already are not fetched again where
+ * {@link countsForPull} says so; the same pull asked for twice at once runs once. A layer appears only when its digests are right, the
  * image only when all its layers are there; a pull that fails leaves the layers that are whole to
  * the next one, for a while, and removes nothing that was there before.
  */
@@ -101,9 +103,7 @@ async function fetchImage(
   return resolved.config.digest;
 }
 
-interface Fetch {
-  readonly reference: ImageReference;
-  readonly auth: RegistryAuth | undefined;
+interface Fetch extends Puller {
   readonly resolved: ResolvedImage;
   readonly parsed: ParsedImageConfig;
 }
@@ -111,58 +111,101 @@ interface Fetch {
 async function fetchLayers(
   context: ImageContext,
   fetch: Fetch,
-  operation: RunningOperation,
+  { signal }: RunningOperation,
 ): Promise<void> {
-  const wanted = fetch.resolved.layers.map((blob, at) => ({
-    blob,
-    diffId: fetch.parsed.diffIds[at],
-  }));
-  const queue = wanted.values();
+  const missing: WantedLayer[] = [];
+  await inParallel(wantedLayers(fetch), parallelQuestions, signal, async (layer, ended) => {
+    if (!(await countsForPull(context, fetch, layer, ended))) missing.push(layer);
+  });
+  await inParallel(missing, parallelLayers, signal, (layer, ended) =>
+    fetchLayer(context, fetch, layer, ended),
+  );
+}
+
+/** The layers of an image, each once: an image may have the same one in several places. */
+function wantedLayers({ resolved, parsed }: Fetch): readonly WantedLayer[] {
+  const wanted = new Map<string, WantedLayer>();
+  for (const [at, blob] of resolved.layers.entries()) {
+    const diffId = parsed.diffIds[at];
+    if (diffId === undefined) continue;
+    wanted.set(`${diffId} ${blob.digest} ${blob.sizeBytes}`, { blob, diffId });
+  }
+  return [...wanted.values()];
+}
+
+/**
+ * Does `work` for all items, `most` at a time, and settles when all that was begun has ended. The first
+ * failure ends the others by their signal, and is what it rejects with.
+ */
+async function inParallel<T>(
+  items: readonly T[],
+  most: number,
+  signal: AbortSignal,
+  work: (item: T, ended: AbortSignal) => Promise<void>,
+): Promise<void> {
+  const queue = items.values();
   const failed = new AbortController();
-  const signal = AbortSignal.any([operation.signal, failed.signal]);
-  const work = async (): Promise<void> => {
-    for (const { blob, diffId } of queue) {
-      if (diffId !== undefined) await fetchLayer(context, fetch, blob, diffId, signal);
-    }
-  };
-  const workers = Array.from({ length: parallelLayers }, () =>
-    work().catch((error: unknown) => {
+  const ended = AbortSignal.any([signal, failed.signal]);
+  const workers = Array.from({ length: Math.min(most, items.length) }, async () => {
+    try {
+      for (const item of queue) await work(item, ended);
+    } catch (error) {
       failed.abort(error);
       throw error;
-    }),
-  );
+    }
+  });
   const results = await Promise.allSettled(workers);
   const failure = results.find((result) => result.status === "rejected");
   if (failure !== undefined) throw (failed.signal.reason ?? failure.reason) as Error;
 }
 
-/** One layer, once: images that share it wait for the same fetching, whoever began it. */
+/**
+ * One layer, once: pulls that would fetch the same blob from the same registry wait for one download.
+ * Others do not, since their registry may be slow, or serve something else. A download of another
+ * pull says nothing of what this one may have, and its failure may be that of its credentials.
+ */
 async function fetchLayer(
   context: ImageContext,
   fetch: Fetch,
-  blob: Descriptor,
-  diffId: Digest,
+  layer: WantedLayer,
   signal: AbortSignal,
 ): Promise<void> {
-  if (context.snapshots.hasLayer(diffId)) return;
-  await context.pulls.join(`layer ${diffId}`, signal, async (joined) => {
-    if (context.snapshots.hasLayer(diffId)) return;
-    const log = context.log.with({ image: formatReference(fetch.reference) });
-    await context.operations.run(
-      { name: "pull-layer", subject: diffId, timeoutMs: pullMs, log },
-      async (operation) => {
-        using _callers = operation.follow(joined);
-        await unpackBlob(context, fetch, { blob, diffId }, operation);
-        await operation.enter("answer");
-      },
-    );
-  });
+  const key = `layer ${layer.diffId} of blob ${layer.blob.digest} of ${fetch.reference.registry}`;
+  // Not the type `false`: the download below sets it.
+  let isOwn = false as boolean;
+  do {
+    try {
+      await context.pulls.join(key, signal, async (joined) => {
+        isOwn = true;
+        await fetchOwnLayer(context, fetch, layer, joined);
+      });
+    } catch (error) {
+      if (isOwn || signal.aborted) throw error;
+    }
+  } while (!isOwn && !(await countsForPull(context, fetch, layer, signal)));
+}
+
+async function fetchOwnLayer(
+  context: ImageContext,
+  fetch: Fetch,
+  layer: WantedLayer,
+  joined: AbortSignal,
+): Promise<void> {
+  const log = context.log.with({ image: formatReference(fetch.reference) });
+  await context.operations.run(
+    { name: "pull-layer", subject: layer.diffId, timeoutMs: pullMs, log },
+    async (operation) => {
+      using _callers = operation.follow(joined);
+      await unpackBlob(context, fetch, layer, operation);
+      await operation.enter("answer");
+    },
+  );
 }
 
 async function unpackBlob(
   context: ImageContext,
   { reference, auth }: Fetch,
-  { blob, diffId }: { readonly blob: Descriptor; readonly diffId: Digest },
+  { blob, diffId }: WantedLayer,
   operation: RunningOperation,
 ): Promise<void> {
   const { signal } = operation;
@@ -172,8 +215,9 @@ async function unpackBlob(
     offset: 0n,
     signal,
   });
-  const layer = { blob, diffId, chunks: context.progress.count(diffId, stream.chunks) };
-  await context.snapshots.unpackLayer(layer, signal, operation);
+  const { registry } = reference;
+  const chunks = context.progress.count(diffId, stream.chunks);
+  await context.snapshots.unpackLayer({ blob, diffId, registry, chunks }, signal, operation);
 }
 
 function imageOf(

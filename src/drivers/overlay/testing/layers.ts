@@ -27,6 +27,7 @@ export function sourceOf(tar: Buffer, blob = tar): LayerSource {
   return {
     blob: { mediaType: "any", digest: digestOf(blob), sizeBytes: BigInt(blob.length) },
     diffId: digestOf(tar),
+    registry: "registry.test",
     chunks: piecesOf(blob),
   };
 }

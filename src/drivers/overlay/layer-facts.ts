@@ -1,0 +1,70 @@
+import { readFile } from "node:fs/promises";
+import { join } from "node:path";
+import { isDigest } from "../../base/digest.ts";
+import type { LayerOrigin } from "../../core/snapshot/index.ts";
+
+/** What is known of a layer without looking at its files; kept beside them in `layer.json`. */
+export interface LayerFacts {
+  readonly bytes: number;
+  readonly inodes: number;
+  /** It hides everything below it: overlayfs has no mark for that on a root. */
+  readonly rootOpaque: boolean;
+  /** Where its bytes came from, the newest last. Undefined where the file is too old to say it. */
+  readonly origins: readonly LayerOrigin[] | undefined;
+}
+
+/** The name of the file in the directory of a layer. */
+export const factsFile = "layer.json";
+
+/** The version that is written. Version 1 has no origins. */
+const version = 2;
+/** Of more registries than these a layer has hardly come; the oldest are forgotten. */
+const maxOrigins = 32;
+
+/** The text of `layer.json`. */
+export function formatFacts(facts: LayerFacts): string {
+  const origins = facts.origins?.map((one) => ({ ...one, sizeBytes: one.sizeBytes.toString() }));
+  return `${JSON.stringify({ version, ...facts, origins })}\n`;
+}
+
+/** Reads the facts in the directory of a layer. Throws an Error for a file without sizes. */
+export async function readFacts(folder: string): Promise<LayerFacts> {
+  const path = join(folder, factsFile);
+  const value: unknown = JSON.parse(await readFile(path, "utf8"));
+  if (typeof value === "object" && value !== null && "bytes" in value && "inodes" in value) {
+    const { bytes, inodes } = value;
+    const rootOpaque = "rootOpaque" in value && value.rootOpaque === true;
+    if (typeof bytes === "number" && typeof inodes === "number" && bytes >= 0 && inodes >= 0) {
+      const isOld = !("version" in value) || value.version === 1;
+      const origins = "origins" in value ? parseOrigins(value.origins) : [];
+      return { bytes, inodes, rootOpaque, origins: isOld ? undefined : origins };
+    }
+  }
+  throw new Error(`"${path}" has no sizes`);
+}
+
+/** What cannot be read is left out: the layer is then fetched again from there. */
+function parseOrigins(value: unknown): readonly LayerOrigin[] {
+  if (!Array.isArray(value)) return [];
+  return value.flatMap((one: Readonly<Record<string, unknown>> | null) => {
+    const { registry, digest, sizeBytes } = one ?? {};
+    if (typeof registry !== "string" || typeof digest !== "string" || !isDigest(digest)) return [];
+    if (typeof sizeBytes !== "string" || !/^\d{1,18}$/.test(sizeBytes)) return [];
+    return [{ registry, digest, sizeBytes: BigInt(sizeBytes) }];
+  });
+}
+
+/** True for facts with this origin. */
+export function hasOrigin({ origins }: LayerFacts, origin: LayerOrigin): boolean {
+  return origins?.some((one) => isSame(one, origin)) ?? false;
+}
+
+/** The facts with this origin as the newest one. */
+export function withOrigin(facts: LayerFacts, origin: LayerOrigin): LayerFacts {
+  const others = (facts.origins ?? []).filter((one) => !isSame(one, origin));
+  return { ...facts, origins: [...others, origin].slice(-maxOrigins) };
+}
+
+function isSame(a: LayerOrigin, b: LayerOrigin): boolean {
+  return a.registry === b.registry && a.digest === b.digest && a.sizeBytes === b.sizeBytes;
+}
