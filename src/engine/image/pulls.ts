@@ -59,7 +59,8 @@ export class Pulls {
     done.catch(() => undefined); // whoever waits hears of it
     const pull: Pull<T> = { done, abort, waiters: 0 };
     this.#running.set(key, pull);
-    this.#tasks.spawn(`pull ${key}`, async (closing) => {
+    // Without the key in its name, which is for the log: credentials may be a part of it.
+    this.#tasks.spawn("pull", async (closing) => {
       try {
         resolve(await work(AbortSignal.any([abort.signal, closing])));
       } catch (error) {
