@@ -48,6 +48,24 @@ export default tseslint.config(
     },
   },
   {
+    files: ["src/**"],
+    ignores: [...tests, "src/wire/protobuf.ts"],
+    rules: {
+      "no-restricted-imports": [
+        "error",
+        {
+          paths: [
+            {
+              name: "@bufbuild/protobuf",
+              importNames: ["fromBinary", "mergeFromBinary"],
+              message: "Decode with src/wire/protobuf.ts, which drops unknown fields.",
+            },
+          ],
+        },
+      ],
+    },
+  },
+  {
     files: tests,
     rules: {
       // A describe() is one function, and a suite one file, however many cases they hold.

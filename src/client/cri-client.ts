@@ -4,7 +4,6 @@ import {
   create,
   type DescMessage,
   type DescMethod,
-  fromBinary,
   type MessageInitShape,
   type MessageShape,
   toBinary,
@@ -13,6 +12,7 @@ import type { GenService, GenServiceMethods } from "@bufbuild/protobuf/codegenv2
 import { RuntimeError } from "../base/errors.ts";
 import { ImageService, RuntimeService } from "../gen/runtime/v1/api_pb.ts";
 import { type CallOptions, GrpcClient } from "../wire/grpc/client.ts";
+import { decodeMessage } from "../wire/protobuf.ts";
 
 export type { CallOptions } from "../wire/grpc/client.ts";
 
@@ -98,12 +98,12 @@ function methodClient(grpc: GrpcClient, method: DescMethod) {
     toBinary(method.input, create(method.input, request));
 
   async function unary(request: MessageInitShape<DescMessage>, options?: CallOptions) {
-    return fromBinary(method.output, await grpc.unary(path, encoded(request), options));
+    return decodeMessage(method.output, await grpc.unary(path, encoded(request), options));
   }
 
   async function* serverStream(request: MessageInitShape<DescMessage>, options?: CallOptions) {
     for await (const answer of grpc.serverStream(path, encoded(request), options)) {
-      yield fromBinary(method.output, answer);
+      yield decodeMessage(method.output, answer);
     }
   }
 

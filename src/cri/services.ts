@@ -2,15 +2,15 @@ import {
   type DescMessage,
   type DescMethod,
   type DescService,
-  fromBinary,
   type MessageInitShape,
   type MessageShape,
   toBinary,
   create,
 } from "@bufbuild/protobuf";
-import { messageOf, RuntimeError } from "../base/errors.ts";
+import { RuntimeError } from "../base/errors.ts";
 import { ImageService, RuntimeService } from "../gen/runtime/v1/api_pb.ts";
 import type { Call, Method } from "../wire/grpc/call.ts";
+import { decodeRequest } from "../wire/protobuf.ts";
 import type { CriContext, RpcCall } from "./context.ts";
 import { imageFsInfo } from "./image/image-fs-info.ts";
 import { imageStatus } from "./image/image-status.ts";
@@ -176,7 +176,7 @@ function asMethod(door: Door, method: DescMethod, rpc: unknown): Method {
         `serve ${method.name}: this version of davit does not have it yet`,
       );
     }
-    return [decode(method, bytes), new ServedCall(call, bytes)];
+    return [decodeRequest(method, bytes), new ServedCall(call, bytes)];
   };
   if (method.methodKind === "unary") {
     return {
@@ -224,20 +224,6 @@ class ServedCall implements RpcCall {
 
   get signal(): AbortSignal {
     return this.#call.signal;
-  }
-}
-
-function decode(method: DescMethod, bytes: Uint8Array): unknown {
-  try {
-    return fromBinary(method.input, bytes);
-  } catch (error) {
-    throw new RuntimeError(
-      "invalid-argument",
-      `read ${method.name}: the request is no ${method.input.typeName}: ${messageOf(error)}`,
-      {
-        cause: error,
-      },
-    );
   }
 }
 

@@ -1,9 +1,10 @@
 import { createReadStream } from "node:fs";
 
-import { create, fromBinary } from "@bufbuild/protobuf";
+import { create } from "@bufbuild/protobuf";
 import { AnySchema, timestampNow } from "@bufbuild/protobuf/wkt";
 import { RuntimeError } from "../base/errors.ts";
 import { Events } from "../gen/containerd/services/events/ttrpc/v1/events_pb.ts";
+import { decodeBounded } from "../wire/protobuf.ts";
 import { TtrpcClient } from "../wire/ttrpc/index.ts";
 
 const sendMs = 5_000;
@@ -28,7 +29,7 @@ export async function publishEvent(argv: readonly string[]): Promise<void> {
   }
   const chunks: Buffer[] = [];
   for await (const chunk of createReadStream("", { fd: 0 })) chunks.push(chunk as Buffer);
-  const event = fromBinary(AnySchema, Buffer.concat(chunks));
+  const event = decodeBounded(AnySchema, Buffer.concat(chunks));
   using client = await TtrpcClient.connect(address, { timeoutMs: sendMs });
   const envelope = {
     timestamp: timestampNow(),

@@ -1,4 +1,4 @@
-import { create, fromBinary, toBinary, toJson } from "@bufbuild/protobuf";
+import { create, toBinary, toJson } from "@bufbuild/protobuf";
 import { type SandboxStatus, podSandboxStatus as statusOf } from "../../engine/sandbox/index.ts";
 import type { Sandbox } from "../../core/sandbox/index.ts";
 import {
@@ -10,6 +10,7 @@ import {
   PodSandboxStatusSchema,
   UpdatePodSandboxResourcesRequestSchema,
 } from "../../gen/runtime/v1/api_pb.ts";
+import { decodeMessage } from "../../wire/protobuf.ts";
 import type { CriContext } from "../context.ts";
 import { encodedContainerStatus } from "../convert/container-status.ts";
 import { int64Field, joinFields, messageField } from "../convert/fields.ts";
@@ -107,7 +108,7 @@ function encodedInfo(context: CriContext, { sandbox, info }: SandboxStatus): Uin
 /** The last update of the pod's resources, under the keys of containerd 2.3. */
 function updatedResources({ resourcesBytes }: Sandbox): Readonly<Record<string, unknown>> {
   if (resourcesBytes === undefined) return {};
-  const request = fromBinary(UpdatePodSandboxResourcesRequestSchema, resourcesBytes);
+  const request = decodeMessage(UpdatePodSandboxResourcesRequestSchema, resourcesBytes);
   const json = (resources: LinuxContainerResources): unknown =>
     toJson(LinuxContainerResourcesSchema, resources, { useProtoFieldName: true });
   return {

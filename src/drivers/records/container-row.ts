@@ -1,4 +1,4 @@
-import { fromBinary, toBinary } from "@bufbuild/protobuf";
+import { toBinary } from "@bufbuild/protobuf";
 import { RuntimeError } from "../../base/errors.ts";
 import type {
   Container,
@@ -13,6 +13,7 @@ import {
   type LinuxContainerResources,
   LinuxContainerResourcesSchema,
 } from "../../gen/runtime/v1/api_pb.ts";
+import { decodeMessage } from "../../wire/protobuf.ts";
 import { Fields } from "./fields.ts";
 import { parseImageConfigFields } from "./image-row.ts";
 import { bytesOf, checkVersion, decodeColumn, integerOf, type Row, textOf } from "./row.ts";
@@ -95,7 +96,7 @@ function parse(row: Row): Container {
 
 function parseConfig(bytes: Uint8Array): ContainerConfig {
   const doing = 'parse record column "request"';
-  const request = decodeColumn("request", () => fromBinary(CreateContainerRequestSchema, bytes));
+  const request = decodeColumn("request", () => decodeMessage(CreateContainerRequestSchema, bytes));
   if (request.config === undefined) {
     throw new RuntimeError("data-loss", `${doing}: it has no config`);
   }
@@ -108,7 +109,7 @@ function parseConfig(bytes: Uint8Array): ContainerConfig {
 function parseResources(row: Row): LinuxContainerResources | undefined {
   if (row["resources"] === null) return undefined;
   const bytes = bytesOf(row, "resources");
-  return decodeColumn("resources", () => fromBinary(LinuxContainerResourcesSchema, bytes));
+  return decodeColumn("resources", () => decodeMessage(LinuxContainerResourcesSchema, bytes));
 }
 
 function parseImage(fields: Fields): ContainerImage {

@@ -1,4 +1,3 @@
-import { fromBinary } from "@bufbuild/protobuf";
 import { RuntimeError } from "../../base/errors.ts";
 import type {
   BoundHandler,
@@ -12,6 +11,7 @@ import {
   RunPodSandboxRequestSchema,
   UpdatePodSandboxResourcesRequestSchema,
 } from "../../gen/runtime/v1/api_pb.ts";
+import { decodeMessage } from "../../wire/protobuf.ts";
 import { Fields } from "./fields.ts";
 import { bytesOf, checkVersion, decodeColumn, integerOf, type Row, textOf } from "./row.ts";
 import type { RecordTable } from "./table.ts";
@@ -101,7 +101,7 @@ export function parseProcess(fields: Fields): ProcessIdentity {
 
 function parseConfig(bytes: Uint8Array): PodSandboxConfig {
   const doing = 'parse record column "request"';
-  const request = decodeColumn("request", () => fromBinary(RunPodSandboxRequestSchema, bytes));
+  const request = decodeColumn("request", () => decodeMessage(RunPodSandboxRequestSchema, bytes));
   if (request.config === undefined) {
     throw new RuntimeError("data-loss", `${doing}: it has no config`);
   }
@@ -114,7 +114,7 @@ function parseConfig(bytes: Uint8Array): PodSandboxConfig {
 function parseResources(row: Row): Uint8Array | undefined {
   if (row["resources"] === null) return undefined;
   const bytes = bytesOf(row, "resources");
-  decodeColumn("resources", () => fromBinary(UpdatePodSandboxResourcesRequestSchema, bytes));
+  decodeColumn("resources", () => decodeMessage(UpdatePodSandboxResourcesRequestSchema, bytes));
   return bytes;
 }
 

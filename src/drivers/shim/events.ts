@@ -1,9 +1,9 @@
-import { fromBinary } from "@bufbuild/protobuf";
 import { messageOf } from "../../base/errors.ts";
 import type { Logger } from "../../base/logger.ts";
 import { TaskExitSchema, TaskOOMSchema } from "../../gen/containerd/events/task_pb.ts";
 import { Events } from "../../gen/containerd/services/events/ttrpc/v1/events_pb.ts";
 import type { Envelope } from "../../gen/containerd/types/event_pb.ts";
+import { decodeBounded } from "../../wire/protobuf.ts";
 import { TtrpcServer, unaryMethod } from "../../wire/ttrpc/index.ts";
 
 /** What is done about events. They are hints: shims send them twice, late or never. */
@@ -43,9 +43,9 @@ export class ShimEvents {
     const type = event.typeUrl.slice(event.typeUrl.lastIndexOf("/") + 1);
     try {
       if (type === TaskOOMSchema.typeName) {
-        this.#listener.outOfMemory(fromBinary(TaskOOMSchema, event.value).containerId);
+        this.#listener.outOfMemory(decodeBounded(TaskOOMSchema, event.value).containerId);
       } else if (type === TaskExitSchema.typeName) {
-        const { containerId, id, pid, exitStatus } = fromBinary(TaskExitSchema, event.value);
+        const { containerId, id, pid, exitStatus } = decodeBounded(TaskExitSchema, event.value);
         const facts = { container: containerId, process: id, pid, exitStatus };
         this.#log.debug("a shim tells of an exit", facts);
       }

@@ -1,4 +1,4 @@
-import { create, toBinary } from "@bufbuild/protobuf";
+import { create } from "@bufbuild/protobuf";
 import { AnySchema, type Timestamp } from "@bufbuild/protobuf/wkt";
 import {
   type ControllerStatus,
@@ -8,7 +8,8 @@ import {
 import type { Metric } from "../../gen/containerd/types/metrics_pb.ts";
 import type { Platform } from "../../gen/containerd/types/platform_pb.ts";
 import { Sandbox as SandboxService } from "../../gen/containerd/runtime/sandbox/v1/sandbox_pb.ts";
-import { PodSandboxConfigSchema } from "../../gen/runtime/v1/api_pb.ts";
+import { PodSandboxConfigSchema, RunPodSandboxRequestSchema } from "../../gen/runtime/v1/api_pb.ts";
+import { embeddedMessage } from "../../wire/protobuf.ts";
 import type { TtrpcCallOptions, TtrpcClient } from "../../wire/ttrpc/index.ts";
 import { callMs } from "./task-client.ts";
 import { namespace } from "./shim-binary.ts";
@@ -27,8 +28,9 @@ export class SandboxClient {
 
   /** Hands over what the client asked for and what was made of it so far. */
   async create(sandbox: Sandbox, bundlePath: string, options: TtrpcCallOptions): Promise<void> {
-    const { id, config, netnsPath = "" } = sandbox;
-    const value = toBinary(PodSandboxConfigSchema, config);
+    const { id, config, requestBytes, netnsPath = "" } = sandbox;
+    // As the client wrote it: a sandboxer may know fields that davit does not.
+    const value = embeddedMessage(requestBytes, RunPodSandboxRequestSchema.field.config.number);
     await this.#client.call(
       SandboxService.method.createSandbox,
       {

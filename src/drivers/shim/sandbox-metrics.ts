@@ -1,5 +1,4 @@
-import { fromBinary } from "@bufbuild/protobuf";
-
+import type { MessageShape } from "@bufbuild/protobuf";
 import { RuntimeError } from "../../base/errors.ts";
 import type { MemoryUsage, ReportedUsage } from "../../core/stats/index.ts";
 import type { Metric } from "../../gen/containerd/types/metrics_pb.ts";
@@ -11,6 +10,7 @@ import {
   type Metrics as UnifiedMetrics,
   MetricsSchema as UnifiedMetricsSchema,
 } from "../../gen/io/containerd/cgroups/v2/metrics_pb.ts";
+import { decodeBounded } from "../../wire/protobuf.ts";
 
 /** How old a sandboxer's own time may be; another one is none, as its clock is not the host's. */
 const oldestNs = 60_000_000_000n;
@@ -51,10 +51,10 @@ function partsOf({ typeUrl, value }: NonNullable<Metric["data"]>): Parts {
 function read<S extends typeof UnifiedMetricsSchema | typeof LegacyMetricsSchema>(
   schema: S,
   value: Uint8Array,
-  parts: (metrics: ReturnType<typeof fromBinary<S>>) => Parts,
+  parts: (metrics: MessageShape<S>) => Parts,
 ): Parts {
   try {
-    return parts(fromBinary(schema, value));
+    return parts(decodeBounded(schema, value));
   } catch (cause) {
     const text = `read metrics of a sandbox: this is no ${schema.typeName}`;
     throw new RuntimeError("unknown", text, { cause });

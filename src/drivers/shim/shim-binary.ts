@@ -1,10 +1,11 @@
 import { randomBytes } from "node:crypto";
 
-import { fromBinary, toBinary } from "@bufbuild/protobuf";
+import { toBinary } from "@bufbuild/protobuf";
 import { type Any, AnySchema } from "@bufbuild/protobuf/wkt";
 import { messageOf, RuntimeError } from "../../base/errors.ts";
 import { type DeleteResponse, DeleteResponseSchema } from "../../gen/containerd/task/v2/task_pb.ts";
 import { findProgram, run, type RunResult } from "../../linux/index.ts";
+import { decodeBounded } from "../../wire/protobuf.ts";
 import { type Bootstrap, parseBootstrap } from "./bootstrap.ts";
 
 /** The namespace of containerd that everything of Kubernetes is in. */
@@ -81,7 +82,7 @@ export async function deleteTask(call: ShimCall): Promise<DeleteResponse> {
   const result = await runShim(call, args, { timeoutMs: deleteMs });
   if (result.code !== 0) throw failure("delete", call, result);
   try {
-    return fromBinary(DeleteResponseSchema, result.stdout);
+    return decodeBounded(DeleteResponseSchema, result.stdout);
   } catch (cause) {
     throw new RuntimeError("unknown", `shim delete: its answer is none: ${messageOf(cause)}`, {
       cause,

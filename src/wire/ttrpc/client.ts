@@ -4,7 +4,6 @@ import {
   create,
   type DescMessage,
   type DescMethodUnary,
-  fromBinary,
   type MessageInitShape,
   type MessageShape,
   toBinary,
@@ -13,6 +12,7 @@ import { isKind, kindOf, messageOf, RuntimeError, wrap } from "../../base/errors
 import { maxTimerMs } from "../../base/time.ts";
 import { RequestSchema, type Response, ResponseSchema } from "../../gen/ttrpc/call_pb.ts";
 import { grpcOk, kindOfGrpcCode } from "../grpc/status.ts";
+import { decodeBounded } from "../protobuf.ts";
 import { checkSocketPath, connectError } from "../unix-socket.ts";
 import { encodeFrame, type Frame, FrameReader, frameFlag, frameType } from "./frame.ts";
 import { Inbox, type TtrpcStream } from "./stream.ts";
@@ -200,13 +200,9 @@ export class TtrpcClient implements Disposable {
     const bytes = toBinary(method.input, create(method.input, request));
     const answer = await this.unary(names, bytes, options);
     try {
-      return fromBinary(method.output, answer);
+      return decodeBounded(method.output, answer);
     } catch (cause) {
-      throw new RuntimeError(
-        "data-loss",
-        `call ${nameOf(names)}: its answer cannot be read: ${messageOf(cause)}`,
-        { cause },
-      );
+      throw wrap(`call ${nameOf(names)}: its answer cannot be read`, cause);
     }
   }
 
@@ -301,7 +297,7 @@ export class TtrpcClient implements Disposable {
     if (frame.oversized) throw tooLarge(name);
     let response: Response;
     try {
-      response = fromBinary(ResponseSchema, frame.data);
+      response = decodeBounded(ResponseSchema, frame.data);
     } catch (cause) {
       this.#garbage(`answer of ${name}: ${messageOf(cause)}`);
       throw unavailable(`call ${name}: its answer cannot be read: ${messageOf(cause)}`);

@@ -4,7 +4,6 @@ import {
   create,
   type DescMessage,
   type DescMethodUnary,
-  fromBinary,
   type MessageInitShape,
   type MessageShape,
   toBinary,
@@ -14,6 +13,7 @@ import type { Logger } from "../../base/logger.ts";
 import { maxTimerMs } from "../../base/time.ts";
 import { type Request, RequestSchema, ResponseSchema } from "../../gen/ttrpc/call_pb.ts";
 import { grpcCodeOfKind } from "../grpc/status.ts";
+import { decodeBounded, decodeRequest } from "../protobuf.ts";
 import { listenUnix, type UnixListener, type UnixListenOptions } from "../unix-socket.ts";
 import { encodeFrame, type Frame, FrameReader, frameFlag, frameType } from "./frame.ts";
 import { Inbox, type TtrpcStream } from "./stream.ts";
@@ -61,13 +61,7 @@ export function unaryMethod<I extends DescMessage, O extends DescMessage>(
     {
       kind: "unary",
       handle: async (bytes, call) => {
-        let request: MessageShape<I>;
-        try {
-          request = fromBinary(method.input, bytes);
-        } catch (cause) {
-          const text = `read request of ${method.name}: ${messageOf(cause)}`;
-          throw new RuntimeError("invalid-argument", text, { cause });
-        }
+        const request = decodeRequest(method, bytes);
         return toBinary(method.output, create(method.output, await handle(request, call)));
       },
     },
@@ -173,7 +167,7 @@ class Connection {
     }
     let request: Request;
     try {
-      request = fromBinary(RequestSchema, frame.data);
+      request = decodeBounded(RequestSchema, frame.data);
     } catch (cause) {
       throw new RuntimeError("data-loss", `request: ${messageOf(cause)}`, { cause });
     }
