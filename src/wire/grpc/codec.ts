@@ -2,6 +2,7 @@
 // doc/PROTOCOL-HTTP2.md of the gRPC project. No sockets here: server.ts and client.ts hold those.
 import type { Writable } from "node:stream";
 import { RuntimeError } from "../../base/errors.ts";
+import { Gatherer } from "../gatherer.ts";
 
 /** Bytes before each message: one flag byte and the length, big-endian. */
 export const prefixBytes = 5;
@@ -55,8 +56,7 @@ function prefix(size: number): Buffer {
  */
 export class MessageReader {
   readonly #maxBytes: number;
-  #chunks: Buffer[] = [];
-  #held = 0;
+  readonly #unfinished = new Gatherer();
 
   /** @param maxBytes the largest message accepted, without its prefix */
   constructor(maxBytes: number) {
@@ -65,7 +65,7 @@ export class MessageReader {
 
   /** Bytes of the unfinished message that are held now. */
   get heldBytes(): number {
-    return this.#held;
+    return this.#unfinished.length;
   }
 
   /**
@@ -76,34 +76,47 @@ export class MessageReader {
    */
   push(chunk: Buffer): Buffer[] {
     const messages: Buffer[] = [];
-    this.#chunks.push(chunk);
-    this.#held += chunk.length;
-    for (;;) {
-      if (this.#held < prefixBytes) return messages;
-      const size = this.#messageSize();
-      if (this.#held < prefixBytes + size) return messages;
-      const all = this.#joined();
-      messages.push(all.subarray(prefixBytes, prefixBytes + size));
-      const rest = all.subarray(prefixBytes + size);
-      this.#chunks = rest.length > 0 ? [rest] : [];
-      this.#held = rest.length;
+    for (let rest = chunk; rest.length > 0; ) {
+      const message = this.#unfinished.length > 0 ? undefined : this.#whole(rest);
+      if (message === undefined) {
+        rest = rest.subarray(this.#gather(rest, messages));
+      } else {
+        messages.push(message);
+        rest = rest.subarray(prefixBytes + message.length);
+      }
     }
+    return messages;
   }
 
   /** @throws RuntimeError `internal` when the stream ended inside a message. */
   end(): void {
-    if (this.#held === 0) return;
+    const held = this.#unfinished.length;
+    if (held === 0) return;
     throw new RuntimeError(
       "internal",
-      `read message: the stream ended inside one, after ${this.#held} bytes`,
+      `read message: the stream ended inside one, after ${held} bytes`,
     );
   }
 
-  #messageSize(): number {
-    const first = this.#chunks[0];
-    // The prefix itself may be split; joining is then cheap, since only its bytes are there.
-    const head = first !== undefined && first.length >= prefixBytes ? first : this.#joined();
-    const flag = head.readUInt8(0);
+  /** The message that the bytes begin with, as a view of them; undefined when it is not all there. */
+  #whole(bytes: Buffer): Buffer | undefined {
+    if (bytes.length < prefixBytes) return undefined;
+    const end = prefixBytes + this.#sizeOf(bytes.readUInt8(0), bytes.readUInt32BE(1));
+    return bytes.length < end ? undefined : bytes.subarray(prefixBytes, end);
+  }
+
+  /** Takes from the begin of the bytes what the unfinished message lacks; how many that are. */
+  #gather(bytes: Buffer, messages: Buffer[]): number {
+    const held = this.#unfinished;
+    let taken = held.length < prefixBytes ? held.fill(bytes, prefixBytes) : 0;
+    if (held.length < prefixBytes) return taken;
+    const end = prefixBytes + this.#sizeOf(held.byteAt(0), held.uint32At(1));
+    taken += held.fill(bytes.subarray(taken), end);
+    if (held.length === end) messages.push(held.take().subarray(prefixBytes));
+    return taken;
+  }
+
+  #sizeOf(flag: number, size: number): number {
     if (flag > compressedFlag) {
       throw new RuntimeError("internal", `read message: want a flag byte 0 or 1, got ${flag}`);
     }
@@ -113,17 +126,8 @@ export class MessageReader {
         "read message: it is compressed, and only the encoding identity is supported",
       );
     }
-    const size = head.readUInt32BE(1);
     if (size > this.#maxBytes) throw tooLarge("read message", size, this.#maxBytes);
     return size;
-  }
-
-  #joined(): Buffer {
-    const [first] = this.#chunks;
-    if (first !== undefined && this.#chunks.length === 1) return first;
-    const all = Buffer.concat(this.#chunks, this.#held);
-    this.#chunks = [all];
-    return all;
   }
 }
 

@@ -1,5 +1,6 @@
 // Frames of ttrpc (PROTOCOL.md of the ttrpc project): a header of ten bytes, big-endian, and data.
 import { RuntimeError } from "../../base/errors.ts";
+import { Gatherer } from "../gatherer.ts";
 
 /** Bytes before a frame's data: length (4), stream id (4), type (1), flags (1). */
 export const headerBytes = 10;
@@ -48,71 +49,60 @@ export function encodeFrame(
  * place of the next one is not known then, so nothing after it can be believed.
  */
 export class FrameReader {
-  #chunks: Uint8Array[] = [];
-  #buffered = 0;
+  readonly #gathered = new Gatherer();
   #header: { readonly length: number; readonly frame: Omit<Frame, "data"> } | undefined;
   /** What is still to come of data that nobody wants. */
   #dropping = 0;
 
   /** The frames that `chunk` completes. */
   *push(chunk: Uint8Array): Generator<Frame, void, undefined> {
-    this.#chunks.push(chunk);
-    this.#buffered += chunk.length;
+    let rest = chunk;
     for (;;) {
-      this.#header ??= this.#readHeader();
-      if (this.#header === undefined) return;
+      if (this.#header === undefined) {
+        rest = rest.subarray(this.#gathered.fill(rest, headerBytes));
+        if (this.#gathered.length < headerBytes) return;
+        this.#header = readHeader(this.#gathered.take());
+        if (this.#header.frame.oversized) this.#dropping = this.#header.length;
+      }
       const { length, frame } = this.#header;
       let data: Uint8Array = empty;
       if (frame.oversized) {
-        this.#drop();
+        const dropped = Math.min(this.#dropping, rest.length);
+        rest = rest.subarray(dropped);
+        this.#dropping -= dropped;
         if (this.#dropping > 0) return;
+      } else if (this.#gathered.length === 0 && rest.length >= length) {
+        data = rest.subarray(0, length);
+        rest = rest.subarray(length);
       } else {
-        if (this.#buffered < length) return;
-        data = this.#take(length);
+        rest = rest.subarray(this.#gathered.fill(rest, length));
+        if (this.#gathered.length < length) return;
+        data = this.#gathered.take();
       }
       this.#header = undefined;
       yield { ...frame, data };
     }
   }
+}
 
-  #readHeader(): { readonly length: number; readonly frame: Omit<Frame, "data"> } | undefined {
-    if (this.#buffered < headerBytes) return undefined;
-    const header = Buffer.from(this.#take(headerBytes));
-    const length = header.readUInt32BE(0);
-    const frame = {
-      streamId: header.readUInt32BE(4),
-      type: header.readUInt8(8),
-      flags: header.readUInt8(9),
-      oversized: length > maxDataBytes,
-    };
-    // The first byte is reserved and always zero, which tells a frame from anything else.
-    const known = frame.type >= frameType.request && frame.type <= frameType.data;
-    if (length >= 1 << 24 || !known || frame.streamId === 0) {
-      throw new RuntimeError(
-        "data-loss",
-        `read ttrpc frame: this is none: ${header.toString("hex")}`,
-      );
-    }
-    if (frame.oversized) this.#dropping = length;
-    return { length, frame };
+function readHeader(header: Buffer): {
+  readonly length: number;
+  readonly frame: Omit<Frame, "data">;
+} {
+  const length = header.readUInt32BE(0);
+  const frame = {
+    streamId: header.readUInt32BE(4),
+    type: header.readUInt8(8),
+    flags: header.readUInt8(9),
+    oversized: length > maxDataBytes,
+  };
+  // The first byte is reserved and always zero, which tells a frame from anything else.
+  const known = frame.type >= frameType.request && frame.type <= frameType.data;
+  if (length >= 1 << 24 || !known || frame.streamId === 0) {
+    throw new RuntimeError(
+      "data-loss",
+      `read ttrpc frame: this is none: ${header.toString("hex")}`,
+    );
   }
-
-  #drop(): void {
-    const count = Math.min(this.#dropping, this.#buffered);
-    this.#take(count);
-    this.#dropping -= count;
-  }
-
-  #take(count: number): Uint8Array {
-    this.#buffered -= count;
-    const first = this.#chunks[0];
-    if (first !== undefined && first.length >= count) {
-      if (first.length === count) this.#chunks.shift();
-      else this.#chunks[0] = first.subarray(count);
-      return first.subarray(0, count);
-    }
-    const all = Buffer.concat(this.#chunks);
-    this.#chunks = all.length > count ? [all.subarray(count)] : [];
-    return all.subarray(0, count);
-  }
+  return { length, frame };
 }
