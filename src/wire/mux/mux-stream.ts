@@ -1,5 +1,6 @@
 import { Duplex } from "node:stream";
 import type { Sent } from "./outbox.ts";
+import { Pieces } from "./pieces.ts";
 
 /** What a stream needs of the connection that carries it. */
 export interface MuxPort {
@@ -22,7 +23,7 @@ const highWaterMarkBytes = 64 * 1024;
  */
 export class MuxStream extends Duplex {
   readonly #port: MuxPort;
-  readonly #received: Buffer[] = [];
+  readonly #received = new Pieces();
   #wanted = false;
   #peerEnded = false;
   #ended = false;
@@ -53,6 +54,8 @@ export class MuxStream extends Duplex {
       this.#port.taken(chunk.length);
       return this.destroyed;
     }
+    // Nothing to read, and nothing that the caller could have counted.
+    if (chunk.length === 0) return true;
     this.#received.push(chunk);
     if (this.#wanted) this.#pass();
     return true;
@@ -68,7 +71,7 @@ export class MuxStream extends Duplex {
   /** The connection is gone. What came in whole can still be read to its end. */
   lose(error: Error): void {
     this.#lost = error;
-    if (this.#received.length > 0 || (this.#peerEnded && !this.readableEnded)) {
+    if (this.#received.count > 0 || (this.#peerEnded && !this.readableEnded)) {
       if (this.#wanted) this.#pass();
       return;
     }
@@ -95,7 +98,9 @@ export class MuxStream extends Duplex {
 
   override _destroy(error: Error | null, callback: (error: Error | null) => void): void {
     let unread = 0;
-    for (const chunk of this.#received.splice(0)) unread += chunk.length;
+    for (let chunk = this.#received.shift(); chunk !== undefined; chunk = this.#received.shift()) {
+      unread += chunk.length;
+    }
     if (unread > 0) this.#port.taken(unread);
     this.#port.gone(this.#ended && this.#peerEnded && unread === 0);
     callback(error);
@@ -108,7 +113,7 @@ export class MuxStream extends Duplex {
       this.#wanted = this.push(chunk);
       this.#port.taken(chunk.length);
     }
-    if (this.#received.length > 0 || !this.#wanted) return;
+    if (this.#received.count > 0 || !this.#wanted) return;
     if (this.#peerEnded) {
       this.#wanted = false;
       this.push(null);

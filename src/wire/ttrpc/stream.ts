@@ -2,6 +2,8 @@ import { RuntimeError } from "../../base/errors.ts";
 
 /** What one side of a stream may leave unread; ttrpc has no flow control (PROTOCOL.md). */
 const maxUnreadBytes = 8 * 1024 * 1024;
+/** What a message takes beside its bytes: an empty one is not free. */
+const messageOverheadBytes = 256;
 
 /** A stream of messages in both directions, as either side of it sees it. */
 export interface TtrpcStream extends AsyncIterable<Uint8Array> {
@@ -21,7 +23,7 @@ export class Inbox implements AsyncIterable<Uint8Array> {
   /** False when it is full: then it has failed. */
   push(message: Uint8Array): boolean {
     if (this.#end !== undefined) return true;
-    this.#unread += message.length;
+    this.#unread += message.length + messageOverheadBytes;
     if (this.#unread > maxUnreadBytes) {
       const text = `read ttrpc stream: more than ${maxUnreadBytes} bytes wait to be read`;
       this.end(new RuntimeError("resource-exhausted", text));
@@ -40,10 +42,14 @@ export class Inbox implements AsyncIterable<Uint8Array> {
 
   async *[Symbol.asyncIterator](): AsyncGenerator<Uint8Array, void, undefined> {
     for (;;) {
-      const message = this.#messages.shift();
-      if (message !== undefined) {
-        this.#unread -= message.length;
-        yield message;
+      if (this.#messages.length > 0) {
+        // All that are here: to take them off the list one by one would take too long.
+        const messages = this.#messages;
+        this.#messages = [];
+        for (const message of messages) {
+          this.#unread -= message.length + messageOverheadBytes;
+          yield message;
+        }
       } else if (this.#end === undefined) {
         await new Promise<void>((resolve) => {
           this.#wake = resolve;
