@@ -131,7 +131,11 @@ test("WebSocketConnection closes with the code of what was wrong", async (t) => 
       Buffer.concat([masked(0x02, Buffer.alloc(600)), masked(0x80, Buffer.alloc(600))]),
       1009,
     ],
-    "a length of 2^63": [hex("82ff ffffffffffffffff 00000000"), 1009],
+    "a length of 2^63 - 1": [hex("82ff 7fffffffffffffff 00000000"), 1009],
+    "a length of 2^63": [hex("82ff 8000000000000000 00000000"), 1002],
+    "a length of 2^64 - 1": [hex("82ff ffffffffffffffff 00000000"), 1002],
+    "a length of 125 in two bytes": [hex("82fe 007d 00000000"), 1002],
+    "a length of 65535 in eight bytes": [hex("82ff 000000000000ffff 00000000"), 1002],
   };
   for (const [what, [bytes, code]] of Object.entries(bad)) {
     await t.test(what, async () => {

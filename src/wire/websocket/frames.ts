@@ -153,9 +153,13 @@ function checkControl(code: number): void {
   if (code > opcode.pong) throw new WebSocketError(closeCode.protocolError, `opcode ${code}`);
 }
 
+/** A length in the bytes behind the first two: it must need them, and its top bit is 0 (RFC 6455, 5.2). */
 function longLength(bytes: Buffer, lengthBytes: 2 | 8): number {
-  if (lengthBytes === 2) return bytes.readUInt16BE(2);
-  const length = bytes.readBigUInt64BE(2);
+  const length = lengthBytes === 2 ? BigInt(bytes.readUInt16BE(2)) : bytes.readBigUInt64BE(2);
+  if (length >= 2n ** 63n) throw new WebSocketError(closeCode.protocolError, "a negative length");
+  if (length < (lengthBytes === 2 ? 126n : 0x1_0000n)) {
+    throw new WebSocketError(closeCode.protocolError, "a length in more bytes than it needs");
+  }
   return length > Number.MAX_SAFE_INTEGER ? Number.MAX_SAFE_INTEGER : Number(length);
 }
 
