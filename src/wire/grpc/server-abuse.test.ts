@@ -1,7 +1,7 @@
 // What a broken or hostile client does to a GrpcServer: nothing beyond its own connection.
 import assert from "node:assert/strict";
 import { once } from "node:events";
-import { connect, constants } from "node:http2";
+import { type ClientHttp2Session, connect, constants } from "node:http2";
 import { connect as connectSocket, type Socket } from "node:net";
 import { describe, test } from "node:test";
 import { GrpcClient } from "./client.ts";
@@ -53,6 +53,31 @@ function open(serving: Serving): { readonly socket: Socket; readonly closed: Pro
   return { socket, closed: new Promise((resolve) => socket.once("close", resolve)) };
 }
 
+interface Opened {
+  readonly socket: Socket;
+  /** Resolves when the server has closed the connection. */
+  readonly ended: Promise<unknown>;
+}
+
+/** One after the other: a connect fails while as many wait as listen(2) was told. */
+async function openMany(serving: Serving, count: number, first: Buffer): Promise<Opened[]> {
+  const opened: Opened[] = [];
+  while (opened.length < count) {
+    // This side does not close its end when the server has closed the other.
+    const socket = connectSocket({ path: serving.path, allowHalfOpen: true });
+    socket.on("error", () => undefined);
+    const ended = new Promise((resolve) => {
+      socket.once("end", resolve);
+      socket.once("close", resolve);
+    });
+    socket.resume();
+    await once(socket, "connect");
+    if (first.length > 0) socket.write(first);
+    opened.push({ socket, ended });
+  }
+  return opened;
+}
+
 async function assertServes(serving: Serving): Promise<void> {
   using client = new GrpcClient({ path: serving.path });
   const answer = await client.unary(echoPath("Echo"), Buffer.from("still here"));
@@ -70,6 +95,21 @@ async function writeUntilClosed(serving: Serving, bytes: Buffer): Promise<void> 
     await new Promise((resolve) => setImmediate(resolve));
   }
   await closed;
+}
+
+const callHeaders = {
+  ":method": "POST",
+  ":path": echoPath("Echo"),
+  "content-type": "application/grpc",
+};
+
+/** A call that goes well on a connection that is there. */
+async function callOn(session: ClientHttp2Session): Promise<void> {
+  const stream = session.request(callHeaders);
+  stream.resume();
+  stream.end(frame(Buffer.alloc(1)));
+  const [trailers] = (await once(stream, "trailers")) as [Record<string, unknown>];
+  assert.equal(trailers["grpc-status"], "0");
 }
 
 describe("GrpcServer under abuse", () => {
@@ -97,6 +137,32 @@ describe("GrpcServer under abuse", () => {
     assert.ok(serving.server.connections <= 1);
   });
 
+  test("closes the oldest of many connections that say nothing, and serves one that speaks", async () => {
+    await using serving = await serve({ Echo: echo });
+    const silent = await openMany(serving, 1500, Buffer.alloc(0));
+    await assertServes(serving);
+    // All places are theirs, and there are more of them than places.
+    await Promise.all(silent.slice(0, 400).map(({ ended }) => ended));
+    await assertServes(serving);
+    assert.ok(serving.server.connections >= 1000, "only as many go as must");
+    for (const { socket } of silent) socket.destroy();
+  });
+
+  test("closes connections that never call when there are too many, and none that has called", async () => {
+    await using serving = await serve({ Echo: echo });
+    const idle = connect("http://localhost", {
+      createConnection: () => connectSocket(serving.path),
+    });
+    await callOn(idle);
+    const never = await openMany(serving, 700, greeting);
+    await Promise.all(never.slice(0, 180).map(({ ended }) => ended));
+    await assertServes(serving);
+    // On the same connection, on which nothing came for longer than on those that were closed.
+    await callOn(idle);
+    for (const { socket } of never) socket.destroy();
+    idle.destroy();
+  });
+
   test("survives connections that end anywhere in a request", async () => {
     await using serving = await serve({ Echo: echo });
     const request = Buffer.concat([
@@ -119,21 +185,12 @@ describe("GrpcServer under abuse", () => {
       maxSendHeaderBlockLength: 1_000_000,
     });
     const many = Object.fromEntries(Array.from({ length: 200 }, (_, i) => [`x-${i}`, "1"]));
-    const headers = {
-      ":method": "POST",
-      ":path": echoPath("Echo"),
-      "content-type": "application/grpc",
-    };
     for (const bomb of [many, { "x-long": "x".repeat(60_000) }]) {
-      const stream = session.request({ ...headers, ...bomb });
+      const stream = session.request({ ...callHeaders, ...bomb });
       const error: unknown[] = await once(stream, "error");
       assert.match(String(error[0]), /NGHTTP2_ENHANCE_YOUR_CALM/);
     }
-    const stream = session.request(headers);
-    stream.resume();
-    stream.end(frame(Buffer.alloc(1)));
-    const [trailers] = (await once(stream, "trailers")) as [Record<string, unknown>];
-    assert.equal(trailers["grpc-status"], "0");
+    await callOn(session);
     session.destroy();
   });
 

@@ -14,6 +14,7 @@ import {
 import type { Socket } from "node:net";
 import { RuntimeError } from "../../base/errors.ts";
 import type { Logger } from "../../base/logger.ts";
+import { Newcomers } from "../newcomers.ts";
 import { listenUnix, type UnixListener, type UnixListenOptions } from "../unix-socket.ts";
 import type { Call, CallEnd, Method } from "./call.ts";
 import { parseTimeout } from "./codec.ts";
@@ -71,8 +72,11 @@ const http2Limits = {
   maxSettings: 32,
 };
 
-/** Connections at once; each is a descriptor, and callers number a handful. */
+/** Connections that speak HTTP/2, at once; each is a descriptor, and callers number a handful. */
 const maxConnections = 512;
+
+/** Connections that have not finished their greeting. More than the kernel queues for accept(2) at once. */
+const maxNewcomers = 1024;
 
 /** Largest messages' worth of unfinished requests held at once, over all connections. */
 const maxReceivingMessages = 8;
@@ -86,9 +90,13 @@ export class GrpcServer {
   readonly #services: ReadonlySet<string>;
   readonly #host: CallHost;
   readonly #logger: Logger;
-  readonly #greetingTimeoutMs: number;
   readonly #server: Http2Server;
   readonly #sessions = new Set<ServerHttp2Session>();
+  readonly #newcomers: Newcomers<ServerHttp2Session>;
+  /** Those that have finished their greeting. */
+  readonly #greeted = new Set<ServerHttp2Session>();
+  /** Those of them that have made no call yet, the oldest first. */
+  readonly #callless = new Set<ServerHttp2Session>();
   readonly #sockets = new Set<Socket>();
   #listener: UnixListener | undefined;
   #calls = 0;
@@ -98,7 +106,12 @@ export class GrpcServer {
     this.#methods = options.methods;
     this.#services = new Set([...options.methods.keys()].map(serviceOf));
     this.#logger = options.logger;
-    this.#greetingTimeoutMs = options.greetingTimeoutMs ?? 10_000;
+    this.#newcomers = new Newcomers({
+      places: maxNewcomers,
+      timeoutMs: options.greetingTimeoutMs ?? 10_000,
+      log: options.logger,
+      what: "connections without an HTTP/2 greeting",
+    });
     this.#host = {
       maxMessageBytes: options.maxMessageBytes,
       logger: options.logger,
@@ -108,7 +121,6 @@ export class GrpcServer {
       onCall: options.onCall,
     };
     this.#server = createServer(http2Limits);
-    this.#server.maxConnections = maxConnections;
     this.#server.on("connection", (socket: Socket) => {
       this.#sockets.add(socket);
       socket.once("close", () => this.#sockets.delete(socket));
@@ -163,19 +175,37 @@ export class GrpcServer {
   #greet(session: ServerHttp2Session): void {
     this.#sessions.add(session);
     session.setLocalWindowSize(connectionWindowBytes);
-    const timer = setTimeout(() => session.destroy(), this.#greetingTimeoutMs);
-    session.once("remoteSettings", () => clearTimeout(timer));
+    this.#newcomers.add(session);
+    session.once("remoteSettings", () => this.#admit(session));
     session.once("close", () => {
-      clearTimeout(timer);
+      this.#newcomers.remove(session);
+      this.#forget(session);
       this.#sessions.delete(session);
     });
     // A connection that was accepted while stop() was under way.
     if (this.#stopping !== undefined) session.close();
   }
 
+  /** It speaks HTTP/2. When too many do, the oldest of those is closed that have never made a call. */
+  #admit(session: ServerHttp2Session): void {
+    if (!this.#newcomers.remove(session)) return;
+    this.#greeted.add(session);
+    this.#callless.add(session);
+    if (this.#greeted.size <= maxConnections) return;
+    const [oldest = session] = this.#callless;
+    this.#forget(oldest);
+    oldest.destroy();
+  }
+
+  #forget(session: ServerHttp2Session): void {
+    this.#greeted.delete(session);
+    this.#callless.delete(session);
+  }
+
   #accept(stream: ServerHttp2Stream, headers: IncomingHttpHeaders): void {
     // A reset with an error code comes as `error`, always followed by `close`, which is acted on.
     stream.on("error", ignore);
+    if (stream.session !== undefined) this.#callless.delete(stream.session as ServerHttp2Session);
     const httpStatus = httpRefusal(headers);
     if (httpStatus !== undefined) {
       stream.respond({ ":status": httpStatus }, { endStream: true });
