@@ -164,6 +164,51 @@ test("StreamingServer closes a connection on which nothing comes and goes, and t
   }
 });
 
+/** A TCP connection to the server on which nothing is said. */
+async function connectTo(address: string): Promise<{ socket: Socket; ended: Promise<unknown> }> {
+  const { hostname, port } = new URL(address);
+  const socket = connect({ host: hostname, port: Number(port), allowHalfOpen: true });
+  socket.on("error", () => undefined);
+  const ended = new Promise((resolve) => {
+    socket.once("end", resolve);
+    socket.once("close", resolve);
+  });
+  socket.resume();
+  await once(socket, "connect");
+  return { socket, ended };
+}
+
+test("StreamingServer closes connections that show no token in time, and none that has", async () => {
+  for (const tls of [false, true]) {
+    await using opened = await openServer({ config: { tls }, tokenTimeoutMs: 50 });
+    const sleep = opened.server.exec({ ...echo, command: ["sleep"] }, all);
+    const command = await openRemoteCommand(sleep, all);
+    command.end.catch(() => undefined);
+    const silent = await connectTo(opened.server.address);
+    const slow = await connectTo(opened.server.address);
+    slow.socket.write("POST /exec/x HTTP/1.1\r\nHost: x\r\n");
+    const trickle = setInterval(() => slow.socket.write("X-More: 1\r\n"), 5);
+    await Promise.all([silent.ended, slow.ended]);
+    clearInterval(trickle);
+    for (const { socket } of [silent, slow]) socket.destroy();
+    assert.deepEqual(opened.targets.aborted, []);
+  }
+});
+
+test("StreamingServer serves a client with a token while more connections stand than it holds", async () => {
+  for (const tls of [false, true]) {
+    await using opened = await openServer({ config: { tls } });
+    const { address } = opened.server;
+    const silent: Awaited<ReturnType<typeof connectTo>>[] = [];
+    while (silent.length < 1200) silent.push(await connectTo(address));
+    const command = await openRemoteCommand(opened.server.exec(echo, all), all);
+    command.stderr?.resume();
+    assert.equal(await text(command.stdout ?? Readable.from([])), "hi\n");
+    await Promise.all(silent.slice(0, 150).map(({ ended }) => ended));
+    for (const { socket } of silent) socket.destroy();
+  }
+});
+
 test("a client that is refused is cut off when it does not leave", async (t) => {
   t.mock.timers.enable({ apis: ["setTimeout"] });
   const [transport, peer] = duplexPair();

@@ -20,6 +20,7 @@ import type {
 import { makeCertificate } from "./certificate.ts";
 import type { RunCommand } from "./command.ts";
 import type { ForwardOptions } from "./port-forward.ts";
+import { Newcomers } from "../wire/newcomers.ts";
 import { Tokens } from "./tokens.ts";
 import { refuseUpgrade, type Upgrade, upgradeTo } from "./upgrade.ts";
 
@@ -40,6 +41,8 @@ export interface StreamingServerOptions {
   readonly targets: StreamTargets;
   readonly log: Logger;
   readonly clock: Clock;
+  /** A client that has not sent its token after this long is cut off; 10 s. */
+  readonly tokenTimeoutMs?: number;
 }
 
 type Verb = "exec" | "attach" | "portforward";
@@ -50,10 +53,11 @@ type Asked =
   | { readonly verb: "attach"; readonly request: AttachRequest; readonly choice: StreamChoice }
   | { readonly verb: "portforward"; readonly sandboxId: string; readonly ports: readonly number[] };
 
-/** Sockets at once; more are closed as they come. A kubelet has a handful. */
-const maxConnections = 4096;
-/** A client that has not sent its request after this long is cut off. */
-const requestTimeoutMs = 10_000;
+/** Connections that are served, at once; more are refused. A kubelet has a handful. */
+const maxServed = 4096;
+/** Connections that have shown no token yet: anybody makes those. More than the kernel queues for accept(2). */
+const maxNewcomers = 1024;
+const defaultTokenTimeoutMs = 10_000;
 /** How long commands may take to end once their connections are cut off. */
 const closeTimeoutMs = 5_000;
 
@@ -62,7 +66,8 @@ export class StreamingServer implements StreamUrls, AsyncDisposable {
   readonly #options: StreamingServerOptions;
   readonly #server: Server;
   readonly #tokens: Tokens<Asked>;
-  readonly #sockets = new Set<Socket>();
+  readonly #sockets = new Map<string, Socket>();
+  readonly #newcomers: Newcomers<Socket>;
   readonly #serving = new Set<Promise<void>>();
   #base = "";
 
@@ -81,14 +86,14 @@ export class StreamingServer implements StreamUrls, AsyncDisposable {
     this.#options = options;
     this.#server = server;
     this.#tokens = new Tokens(options.clock);
-    server.maxConnections = maxConnections;
-    server.headersTimeout = requestTimeoutMs;
-    server.requestTimeout = requestTimeoutMs;
-    const idleMs = Math.min(options.config.idleTimeoutSeconds * 1000, maxTimerMs);
-    server.on("connection", (socket: Socket) => {
-      this.#sockets.add(socket);
-      socket.on("close", () => this.#sockets.delete(socket));
+    this.#newcomers = new Newcomers({
+      places: maxNewcomers,
+      timeoutMs: options.tokenTimeoutMs ?? defaultTokenTimeoutMs,
+      log: options.log,
+      what: "connections to the streaming server without a token",
     });
+    const idleMs = Math.min(options.config.idleTimeoutSeconds * 1000, maxTimerMs);
+    server.on("connection", (socket: Socket) => this.#connected(socket));
     // NOTE(node): under TLS the socket below does not see what comes and goes.
     server.on(options.config.tls ? "secureConnection" : "connection", (socket: Socket) => {
       // Ends what an upgraded connection carries, too: the client is as good as gone.
@@ -125,7 +130,7 @@ export class StreamingServer implements StreamUrls, AsyncDisposable {
   /** Cuts all connections off, which ends what they carry, and waits for that; 5 s at most. */
   async [Symbol.asyncDispose](): Promise<void> {
     const closed = new Promise<void>((resolve) => this.#server.close(() => resolve()));
-    for (const socket of this.#sockets) socket.destroy();
+    for (const socket of this.#sockets.values()) socket.destroy();
     await closed;
     const late = new AbortController();
     const served = Promise.all(this.#serving);
@@ -160,6 +165,16 @@ export class StreamingServer implements StreamUrls, AsyncDisposable {
     this.#base = `${tls ? "https" : "http"}://${isIPv6(host) ? `[${host}]` : host}:${bound.port}`;
   }
 
+  #connected(socket: Socket): void {
+    const key = keyOf(socket);
+    this.#sockets.set(key, socket);
+    this.#newcomers.add(socket);
+    socket.on("close", () => {
+      this.#newcomers.remove(socket);
+      if (this.#sockets.get(key) === socket) this.#sockets.delete(key);
+    });
+  }
+
   /** What the request's token stands for: once, and only under its verb. */
   #take(request: IncomingMessage): Asked | undefined {
     const path = (request.url ?? "").split("?")[0] ?? "";
@@ -177,6 +192,12 @@ export class StreamingServer implements StreamUrls, AsyncDisposable {
       refuseUpgrade(upgrade, 404, "not found");
       return;
     }
+    if (this.#serving.size >= maxServed) {
+      refuseUpgrade(upgrade, 503, `${maxServed} connections are served already; try again later`);
+      return;
+    }
+    const socket = this.#sockets.get(keyOf(upgrade.request.socket));
+    if (socket !== undefined) this.#newcomers.remove(socket);
     const serving = this.#serve(upgrade, asked).catch((error: unknown) => {
       const { log } = this.#options;
       log.debug("stream ended", {
@@ -222,6 +243,11 @@ export class StreamingServer implements StreamUrls, AsyncDisposable {
       return { exitCode: 0 };
     };
   }
+}
+
+/** NOTE(node): a TLS socket does not tell which socket is below it, but it has the same addresses. */
+function keyOf({ localAddress, remoteAddress, remotePort }: Socket): string {
+  return `${localAddress} ${remoteAddress} ${remotePort}`;
 }
 
 /** A server on all addresses is reached by the loopback one. */

@@ -16,7 +16,12 @@ export const settings: StreamingSettings = {
 
 /** A server on a free port of the loopback, with targets in memory. */
 export async function openServer(
-  about: { config?: Partial<StreamingSettings>; programs?: Programs; clock?: Clock } = {},
+  about: {
+    config?: Partial<StreamingSettings>;
+    programs?: Programs;
+    clock?: Clock;
+    tokenTimeoutMs?: number;
+  } = {},
 ): Promise<{ server: StreamingServer; targets: FakeTargets } & AsyncDisposable> {
   const targets = new FakeTargets(about.programs);
   const server = await StreamingServer.open({
@@ -24,6 +29,7 @@ export async function openServer(
     targets,
     log: silentLogger,
     clock: about.clock ?? systemClock,
+    ...(about.tokenTimeoutMs === undefined ? {} : { tokenTimeoutMs: about.tokenTimeoutMs }),
   });
   return { server, targets, [Symbol.asyncDispose]: () => server[Symbol.asyncDispose]() };
 }
