@@ -6,7 +6,7 @@ import { connect as connectSocket, type Socket } from "node:net";
 import { describe, test } from "node:test";
 import { GrpcClient } from "./client.ts";
 import { frame } from "./codec.ts";
-import { echo, echoPath, type Serving, serve } from "./testing/serving.ts";
+import { echo, echoPath, type Serving, serve, testMessageLimit } from "./testing/serving.ts";
 
 const preface = Buffer.from("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n");
 const frameTypes = { data: 0, headers: 1, rst: 3, settings: 4, ping: 6, continuation: 9 } as const;
@@ -208,6 +208,25 @@ describe("GrpcServer under abuse", () => {
     await writeUntilClosed(serving, Buffer.concat([headers, ...Array<Buffer>(100).fill(more)]));
     await writeUntilClosed(serving, Buffer.concat(resets));
     await writeUntilClosed(serving, http2Frame(frameTypes.data, 0, 99, Buffer.alloc(10)));
+    await assertServes(serving);
+  });
+
+  test("holds a message that comes in frames of one byte, and not the frames", async () => {
+    await using serving = await serve({ Echo: echo });
+    const { socket, closed } = open(serving);
+    const head = http2Frame(frameTypes.headers, endHeaders, 1, requestHeaders());
+    const prefix = frame(Buffer.alloc(testMessageLimit)).subarray(0, 5);
+    socket.write(Buffer.concat([greeting, head, http2Frame(frameTypes.data, 0, 1, prefix)]));
+    const oneByte = http2Frame(frameTypes.data, 0, 1, Buffer.alloc(1));
+    const burst = Buffer.concat(Array<Buffer>(4096).fill(oneByte));
+    const before = process.memoryUsage().rss;
+    for (let i = 0; i < 256; i++) {
+      if (!socket.write(burst)) await once(socket, "drain");
+    }
+    const grown = process.memoryUsage().rss - before;
+    assert.ok(grown < 100 * 1024 * 1024, `${grown} bytes for a message of 1 MiB`);
+    socket.destroy();
+    await closed;
     await assertServes(serving);
   });
 
