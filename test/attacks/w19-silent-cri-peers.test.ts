@@ -1,0 +1,61 @@
+/** Connections to the CRI socket that say nothing, or greet and make no call: others are served meanwhile. */
+import assert from "node:assert/strict";
+import { once } from "node:events";
+import { type ClientHttp2Session, connect as connectHttp2 } from "node:http2";
+import { connect } from "node:net";
+import { after, before, test } from "node:test";
+import { CriClient } from "../../src/client/cri-client.ts";
+import { bare, endDaemon, removePod, runPod, startDaemon } from "../integration/pods.ts";
+import type { TestDaemon } from "../support/daemon.ts";
+import { patient } from "../support/patience.ts";
+import { SilentPeers } from "./silent-peers.ts";
+
+const silence = Buffer.alloc(0);
+const emptySettings = Buffer.from([0, 0, 0, 4, 0, 0, 0, 0, 0]);
+/** The begin of HTTP/2 (RFC 9113, 3.4). */
+const greeting = Buffer.concat([Buffer.from("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"), emptySettings]);
+
+let daemon: TestDaemon;
+before(async () => {
+  daemon = await startDaemon();
+});
+after(async () => {
+  await endDaemon(daemon);
+});
+
+for (const [what, count, first] of [
+  ["say nothing", 3000, silence],
+  ["say half a greeting", 3000, greeting.subarray(0, 11)],
+  ["greet and make no call", 1500, greeting],
+] as const) {
+  test(`new clients are served while ${count} peers ${what}`, {
+    timeout: patient(60_000),
+  }, async () => {
+    const { socket } = daemon.paths;
+    const idle = connectHttp2("http://localhost", { createConnection: () => connect(socket) });
+    await version(idle);
+    await using _ = await SilentPeers.connect({ path: socket }, count, first);
+    for (let round = 0; round < 5; round++) {
+      const client = new CriClient(`unix://${socket}`);
+      await client.runtime.version({});
+      client.close();
+    }
+    await removePod(daemon, await runPod(daemon, bare()));
+    // Made before all of them, and idle since: it has called, so it stays.
+    await version(idle);
+    idle.destroy();
+  });
+}
+
+/** Asks for the version on this very connection. */
+async function version(session: ClientHttp2Session): Promise<void> {
+  const call = session.request({
+    ":method": "POST",
+    ":path": "/runtime.v1.RuntimeService/Version",
+    "content-type": "application/grpc",
+  });
+  call.resume();
+  call.end(Buffer.alloc(5));
+  const [trailers] = (await once(call, "trailers")) as [Record<string, unknown>];
+  assert.equal(trailers["grpc-status"], "0");
+}
