@@ -17,6 +17,12 @@ export interface Creation {
   readonly discard: (id: string) => void;
 }
 
+/**
+ * Finished objects that may be held at once. A kubelet that was restarted comes back for what it had under
+ * way, which is less; each pod that is held has an address, a veth pair and up to four namespaces.
+ */
+export const maxHeld = 64;
+
 interface Entry {
   readonly requestBytes: Uint8Array;
   readonly creation: Creation;
@@ -34,7 +40,8 @@ interface Entry {
  * A kubelet whose request timed out sends it again, byte for byte. Refusing the name while the
  * first try still runs, or leaking what it makes, are the two classic faults; so a create runs
  * under its own clock, an equal request joins it, and a finished object whose caller went away
- * is held, unseen, until the retry comes or the hold time is over.
+ * is held, unseen, until the retry comes or the hold time is over. Of more than {@link maxHeld}
+ * the one that has been held longest is taken back at once.
  */
 export class Creations {
   readonly #entries = new Map<string, Entry>();
@@ -127,11 +134,22 @@ export class Creations {
 
   #hold(name: string, entry: Entry, id: string): void {
     entry.heldId = id;
-    entry.timer = setTimeout(() => {
-      this.#entries.delete(name);
-      entry.creation.discard(id);
-    }, this.#holdMs);
+    entry.timer = setTimeout(() => this.#discard(name), this.#holdMs);
     entry.timer.unref();
+    // Behind those that are held already, however long it took to make.
+    this.#entries.delete(name);
+    this.#entries.set(name, entry);
+    const held = this.held();
+    const [oldest = name] = held;
+    if (held.length > maxHeld) this.#discard(oldest);
+  }
+
+  #discard(name: string): void {
+    const entry = this.#entries.get(name);
+    if (entry?.heldId === undefined) return;
+    clearTimeout(entry.timer);
+    this.#entries.delete(name);
+    entry.creation.discard(entry.heldId);
   }
 
   #checkSame(name: string, entry: Entry, requestBytes: Uint8Array): void {

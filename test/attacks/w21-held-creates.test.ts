@@ -1,0 +1,70 @@
+/** Callers of RunPodSandbox that leave before the answer: what is made for nobody is bounded. */
+import assert from "node:assert/strict";
+import { readdirSync } from "node:fs";
+import path from "node:path";
+import { after, before, test } from "node:test";
+import { setTimeout as sleep } from "node:timers/promises";
+import { kindOf } from "../../src/base/errors.ts";
+import { maxHeld } from "../../src/engine/creations.ts";
+import {
+  bare,
+  endDaemon,
+  launchDaemon,
+  listIds,
+  removePod,
+  runtimeFact,
+  startDaemon,
+  until,
+} from "../integration/pods.ts";
+import type { TestDaemon } from "../support/daemon.ts";
+
+let daemon: TestDaemon;
+before(async () => {
+  daemon = await startDaemon();
+});
+after(async () => {
+  // What is held is listed by the next daemon, and removed with the others.
+  await daemon.stop();
+  await launchDaemon(daemon);
+  await endDaemon(daemon);
+});
+
+async function lengthOf(fact: "heldCreates" | "inflight" | "unfinishedRemovals"): Promise<number> {
+  const list = await runtimeFact(daemon, fact);
+  assert.ok(Array.isArray(list));
+  return list.length;
+}
+
+/** Asks for a pod and leaves after a while. Resolves when the create has ended in one way or the other. */
+async function runForNobody(afterMs: number): Promise<void> {
+  const caller = new AbortController();
+  const call = daemon.client.runtime.runPodSandbox({ config: bare() }, { signal: caller.signal });
+  const answered = call.then(
+    ({ podSandboxId }) => podSandboxId,
+    (error: unknown) => {
+      assert.equal(kindOf(error), "canceled", String(error));
+    },
+  );
+  await sleep(afterMs);
+  caller.abort();
+  const tooQuick = await answered;
+  if (tooQuick !== undefined) await removePod(daemon, tooQuick);
+  await until("no create is under way", async () => (await lengthOf("inflight")) === 0);
+}
+
+test(`of pods that nobody claims ${maxHeld} are held, and the others are taken back`, async () => {
+  let full = 0;
+  for (let tries = 0; full < 10; tries++) {
+    assert.ok(tries < 1000, "too few creates were canceled in their midst");
+    await runForNobody(tries % 10);
+    const held = await lengthOf("heldCreates");
+    assert.ok(held <= maxHeld, `${held} are held`);
+    if (held === maxHeld) full += 1;
+  }
+  await until("the others are gone", async () => {
+    // An answer that crossed a cancel is one to the daemon: those pods are listed.
+    const kept = maxHeld + (await listIds(daemon)).length;
+    const pods = readdirSync(path.join(daemon.paths.state, "sandboxes")).length;
+    return pods === kept && (await lengthOf("unfinishedRemovals")) === 0;
+  });
+});
