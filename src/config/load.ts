@@ -24,6 +24,13 @@ export class ConfigError extends RuntimeError {
     this.file = file;
     this.findings = findings;
   }
+
+  /** A line for each finding, with file and line before it as compilers have it. */
+  get lines(): readonly string[] {
+    return this.findings.map(
+      ({ line, message }) => `${this.file}${line === undefined ? "" : `:${line}`}: ${message}`,
+    );
+  }
 }
 
 /**

@@ -1,8 +1,7 @@
 import { formatConfig, formatDefaultConfig } from "../../config/format.ts";
-import { ConfigError, loadConfig } from "../../config/load.ts";
 import type { Command } from "../command-line/command.ts";
 import { exitCode } from "../command-line/exit-code.ts";
-import { DEFAULT_CONFIG_FILE, findConfigFile } from "./config-file.ts";
+import { DEFAULT_CONFIG_FILE, findConfigFile, loadConfigOrTell } from "./config-file.ts";
 
 const whichFile = `Without FILE it is ${DEFAULT_CONFIG_FILE} if that is there, else the defaults.`;
 
@@ -44,7 +43,9 @@ export const configShow: Command = {
   options: {},
   examples: [{ line: "davit config show", does: "See what davit serve would run with" }],
   run: ({ terminal, operands }) => {
-    terminal.out(formatConfig(loadConfig(findConfigFile(operands[0]))));
+    const config = loadConfigOrTell(findConfigFile(operands[0]), terminal);
+    if (config === undefined) return Promise.resolve(exitCode.failed);
+    terminal.out(formatConfig(config));
     return Promise.resolve(exitCode.done);
   },
 };
@@ -53,15 +54,7 @@ function check(
   file: string | undefined,
   terminal: Parameters<Command["run"]>[0]["terminal"],
 ): number {
-  try {
-    loadConfig(file);
-  } catch (error) {
-    if (!(error instanceof ConfigError)) throw error;
-    for (const { line, message } of error.findings) {
-      terminal.err(`${error.file}${line === undefined ? "" : `:${line}`}: ${message}\n`);
-    }
-    return exitCode.failed;
-  }
+  if (loadConfigOrTell(file, terminal) === undefined) return exitCode.failed;
   terminal.out(`${file ?? "the defaults"}: ok\n`);
   return exitCode.done;
 }

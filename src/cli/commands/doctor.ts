@@ -107,14 +107,8 @@ function readConfig(named: string | undefined): {
   try {
     return { config: loadConfig(configFile), configFile, configProblems: [] };
   } catch (error) {
-    const lines =
-      error instanceof ConfigError
-        ? error.findings.map(
-            ({ line, message }) =>
-              `${error.file}${line === undefined ? "" : `:${line}`}: ${message}`,
-          )
-        : [messageOf(error)];
-    return { config: defaultConfig(), configFile, configProblems: lines };
+    const configProblems = error instanceof ConfigError ? error.lines : [messageOf(error)];
+    return { config: defaultConfig(), configFile, configProblems };
   }
 }
 

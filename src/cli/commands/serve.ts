@@ -1,11 +1,10 @@
 import { constants } from "node:os";
 import process from "node:process";
 import { RuntimeError } from "../../base/errors.ts";
-import { loadConfig } from "../../config/load.ts";
 import { exitNow, preferEventLoop } from "../../linux/index.ts";
 import type { Command } from "../command-line/command.ts";
 import { exitCode } from "../command-line/exit-code.ts";
-import { DEFAULT_CONFIG_FILE, findConfigFile } from "./config-file.ts";
+import { DEFAULT_CONFIG_FILE, findConfigFile, loadConfigOrTell } from "./config-file.ts";
 import { onStopSignals } from "../stop-signals.ts";
 
 // Where dist/serve.cjs runs this (start-serve.ts), and there is something new to keep.
@@ -31,8 +30,9 @@ export const serve: Command = {
     { line: "davit serve", does: "Serve with /etc/davit/davit.toml, or the defaults" },
     { line: "davit serve --config davit.toml", does: "Serve with a configuration of your own" },
   ],
-  run: async ({ options, version }) => {
-    const config = loadConfig(findConfigFile(options.text("config")));
+  run: async ({ options, terminal, version }) => {
+    const config = loadConfigOrTell(findConfigFile(options.text("config")), terminal);
+    if (config === undefined) return exitCode.failed;
     if (process.geteuid?.() !== 0) {
       throw new RuntimeError(
         "permission-denied",
