@@ -130,13 +130,25 @@ test("config show prints what a file and the defaults make together", async () =
   });
 });
 
-test("serve fails with one clear line when its configuration is wrong or absent", async () => {
-  await withFile("roots = 1\n", async (file) => {
-    assert.deepEqual(await davit("serve", "--config", file), {
-      code: 1,
-      out: "",
-      err: `davit: read configuration "${file}": unknown key "roots", did you mean "root"? (line 1)\n`,
-    });
+test("serve and config show print one finding a line, as config check does", async () => {
+  const toml = 'roots = 1\n[server]\ngroup = "no:group"\n[log]\nlevel = "\u00e9\\u001b[2J"\n';
+  await withFile(toml, async (file) => {
+    const found = await davit("config", "check", file);
+    assert.equal(found.code, 1);
+    assert.equal(found.err.split("\n").length, 4);
+    assert.match(found.err, /:1: unknown key "roots", did you mean "root"\?\n/);
+    assert.deepEqual(await davit("serve", "--config", file), found);
+    assert.deepEqual(await davit("config", "show", file), found);
+  });
+  await withFile('[server]\ngroup = "no-such-group"\n', async (file) => {
+    const said = `${file}:2: "server.group" is "no-such-group": must be a group that is in /etc/group, or a gid\n`;
+    assert.equal((await davit("serve", "--config", file)).err, said);
+    assert.equal((await davit("config", "check", file)).err, said);
+  });
+});
+
+test("serve fails with one clear line when its configuration is absent", async () => {
+  await withFile("", async (file) => {
     assert.deepEqual(await davit("serve", `--config=${file}.not`), {
       code: 1,
       out: "",

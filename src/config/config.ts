@@ -21,6 +21,8 @@ export interface Config {
 /** `[server]`: the socket that clients talk to. */
 export interface ServerConfig {
   readonly listen: string;
+  /** The group that may use the socket, by name or gid; empty for davit's own. */
+  readonly group: string;
   readonly maxMessageBytes: number;
 }
 

@@ -25,6 +25,7 @@ test("defaultConfig() has the values that are the contract", () => {
   assert.equal(config.state, "/run/davit");
   assert.deepEqual(config.server, {
     listen: "/run/davit/davit.sock",
+    group: "",
     maxMessageBytes: 16_777_216,
   });
   assert.deepEqual(config.log, { level: "info" });
@@ -265,5 +266,20 @@ test("loadConfig() reads a file, and says when there is none", () => {
     );
   } finally {
     rmSync(folder, { recursive: true });
+  }
+});
+
+test("server.group is a group that there is, or a gid", () => {
+  const groupOf = (value: string): string =>
+    parseConfig(`[server]\ngroup = ${value}\n`, FILE).server.group;
+  assert.equal(groupOf('"root"'), "root");
+  assert.equal(groupOf("1001"), "1001");
+  assert.equal(groupOf('"1001"'), "1001");
+  assert.deepEqual(findings('[server]\ngroup = "no-such-group"\n'), [
+    '2: "server.group" is "no-such-group": must be a group that is in /etc/group, or a gid',
+  ]);
+  for (const bad of ["-1", "4294967295", '"4294967295"', '"a:b"', '"a\\nb"', "true", '" "']) {
+    const [finding = ""] = findings(`[server]\ngroup = ${bad}\n`);
+    assert.match(finding, /^2: "server\.group" is .*: must be a group's name, a gid, or ""/, bad);
   }
 });

@@ -1,4 +1,11 @@
-import type { Config, HandlerConfig, RuntimeConfig, StreamingConfig } from "./config.ts";
+import type {
+  Config,
+  HandlerConfig,
+  RuntimeConfig,
+  ServerConfig,
+  StreamingConfig,
+} from "./config.ts";
+import { gidOf } from "./group.ts";
 import { nearest } from "./nearest.ts";
 import { builtInHandlers, handlerSection, type HandlerTable } from "./schema.ts";
 import { sections, tomlKey, topLevel } from "./schema.ts";
@@ -48,9 +55,16 @@ export function checkTogether(config: Config, findings: Finding[]): void {
       message: refusal("state", config.state, "another folder than root"),
     });
   }
+  checkGroup(config.server, findings);
   checkDefaultHandler(config.runtime, findings);
   checkCertificate(config.streaming, findings);
   refuseWithoutEffect(config.runtime, findings);
+}
+
+function checkGroup({ group }: ServerConfig, findings: Finding[]): void {
+  if (group === "" || gidOf(group) !== undefined) return;
+  const key = "server.group";
+  findings.push({ key, message: refusal(key, group, "a group that is in /etc/group, or a gid") });
 }
 
 /** A setting that does nothing without another one: taking it silently would be a lie. */

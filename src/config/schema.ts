@@ -18,6 +18,7 @@ import {
   absolutePaths,
   choice,
   flag,
+  group,
   integer,
   ipAddress,
   optionalPath,
@@ -48,6 +49,10 @@ const server: Section<ServerConfig> = {
   listen: socketPath({
     default: "/run/davit/davit.sock",
     doc: "The CRI socket. kubelet and crictl name it with unix:// before it.",
+  }),
+  group: group({
+    default: "",
+    doc: "A group of /etc/group, or a gid, whose members may use the socket. That makes them root on this machine. Without it only root may.",
   }),
   maxMessageBytes: integer({
     default: 16 * MIB,

@@ -1,6 +1,7 @@
 import { posix } from "node:path";
 import { ipVersion } from "../base/ip-address.ts";
 import type { Options, OptionValue } from "./config.ts";
+import { gidPattern, maxGid } from "./group.ts";
 
 /** The answer to reading one value: the value itself, or in words what would have been allowed. */
 export type Reading<T> = { readonly value: T } | { readonly allowed: string };
@@ -95,6 +96,22 @@ export function ipAddress(about: About<string>): Setting<string> {
     ...about,
     read: (raw) =>
       isAddress(raw) ? { value: raw } : { allowed: "an IP address, as 127.0.0.1 or ::1" },
+  };
+}
+
+/** A group, by name or by gid, which may be written as a number; or "" for none. */
+export function group(about: About<string>): Setting<string> {
+  const allowed = `a group's name, a gid, or "" for none`;
+  const isGid = (raw: bigint): boolean => raw >= 0 && raw <= maxGid;
+  const isGroup = (raw: unknown): raw is string =>
+    typeof raw === "string" &&
+    (gidPattern.test(raw) ? isGid(BigInt(raw)) : /^([A-Za-z_][\w.-]*\$?)?$/.test(raw));
+  return {
+    ...about,
+    read: (raw) => {
+      const value = typeof raw === "bigint" && isGid(raw) ? String(raw) : raw;
+      return isGroup(value) ? { value } : { allowed };
+    },
   };
 }
 

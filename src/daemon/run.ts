@@ -5,6 +5,7 @@ import { isKind, kindOf, messageOf, RuntimeError } from "../base/errors.ts";
 import type { Logger } from "../base/logger.ts";
 import { systemClock } from "../base/time.ts";
 import type { Config } from "../config/config.ts";
+import { gidOf } from "../config/group.ts";
 import type { SandboxController } from "../core/sandbox/index.ts";
 import { type CriContext, criMethods, toStatus } from "../cri/index.ts";
 import { errnoCode, lockFile, notifyService, systemError } from "../linux/index.ts";
@@ -87,7 +88,8 @@ export async function runDaemon(config: Config, options: DaemonOptions): Promise
       };
     },
   });
-  await server.listen(config.server.listen, { mode: 0o660 });
+  const gid = config.server.group === "" ? undefined : gidOf(config.server.group);
+  await server.listen(config.server.listen, { mode: 0o660, ...(gid === undefined ? {} : { gid }) });
   undo.defer(() => server.stop(graceMs));
   undo.use(cri);
   log.info("serving", { socket: config.server.listen, version: options.version, pid });

@@ -102,3 +102,17 @@ test("connectError() says which socket and what to do", () => {
   const denied = Object.assign(new Error("connect EACCES"), { code: "EACCES" });
   assert.equal(connectError("/run/x.sock", denied).kind, "permission-denied");
 });
+
+test("listenUnix() gives the socket, and the folders that it makes, to a group", async () => {
+  await using folder = await scratchFolder();
+  // Root may give files to any group, others only to one of their own.
+  const own = process.getgid?.() ?? 0;
+  const gid = process.getuid?.() === 0 ? 4242 : own;
+  const [outer, inner] = [join(folder.path, "a"), join(folder.path, "a", "b")];
+  const path = join(inner, "s.sock");
+  const listener = await listenUnix(createServer(), path, { mode: 0o660, gid });
+  for (const made of [outer, inner, path]) assert.equal((await lstat(made)).gid, gid, made);
+  assert.equal((await lstat(path)).mode & 0o777, 0o660);
+  assert.equal((await lstat(folder.path)).gid, own);
+  await listener.close();
+});

@@ -1,7 +1,7 @@
 // Unix sockets by path: safe listening (stale files, living owners, modes) and what a failed
 // connect means. Used by everything here that serves or calls over a socket file.
 import { randomBytes } from "node:crypto";
-import { chmod, link, lstat, mkdir, unlink } from "node:fs/promises";
+import { chmod, chown, link, lstat, mkdir, unlink } from "node:fs/promises";
 import { connect, type Server } from "node:net";
 import { dirname, join } from "node:path";
 import { type ErrorKind, messageOf, RuntimeError } from "../base/errors.ts";
@@ -13,6 +13,8 @@ export const maxSocketPathBytes = 107;
 export interface UnixListenOptions {
   /** Mode of the socket file. Connecting needs write permission: unix(7). */
   readonly mode: number;
+  /** The group of the socket file, and of folders that are made for it; this process's own unless given. */
+  readonly gid?: number;
 }
 
 /** A socket file that is being served. */
@@ -29,8 +31,8 @@ interface FileIdentity {
 
 /**
  * Lets `server` accept on a unix socket at `path`. Its folder is made (0750) where missing; a
- * socket file that nobody serves any more is replaced. The file has its mode before anyone can
- * find it under its name.
+ * socket file that nobody serves any more is replaced. The file has its mode and its group before
+ * anyone can find it under its name.
  *
  * @throws RuntimeError `failed-precondition` when another process serves the path or something
  *   that is no socket lies there, `invalid-argument` for a path that is too long.
@@ -47,13 +49,14 @@ export async function listenUnix(
   checkSocketPath(hidden);
   let identity: FileIdentity;
   try {
-    await mkdir(dirname(path), { recursive: true, mode: 0o750 });
+    await makeFolders(dirname(path), options.gid);
     await removeStale(path);
     await bind(server, hidden);
   } catch (error) {
     throw listenError(path, error);
   }
   try {
+    await giveTo(hidden, options.gid);
     await chmod(hidden, options.mode);
     identity = await lstat(hidden, { bigint: true });
     // Not rename(2): link(2) fails when another process got there first.
@@ -107,6 +110,19 @@ function connectFailure(errno: string | undefined): readonly [ErrorKind, string]
     default:
       return undefined;
   }
+}
+
+/** The folder of a socket, and those above it, where they are missing. */
+async function makeFolders(folder: string, gid: number | undefined): Promise<void> {
+  const first = await mkdir(folder, { recursive: true, mode: 0o750 });
+  if (first === undefined) return;
+  for (let made = folder; made.length >= first.length; made = dirname(made))
+    await giveTo(made, gid);
+}
+
+async function giveTo(path: string, gid: number | undefined): Promise<void> {
+  // -1 leaves the owner: chown(2).
+  if (gid !== undefined) await chown(path, -1, gid);
 }
 
 function bind(server: Server, path: string): Promise<void> {

@@ -18,6 +18,7 @@ const kinds = catalogue("sockets", {
   ],
   "other-server": ["error", "davit serve does not start while another server listens there"],
   "daemon-unreachable": ["error", "a daemon holds the state folder, and clients do not reach it"],
+  "open-to-group": ["note", "its members are root on this machine: they may run privileged pods"],
   "open-to-others": ["warning", "who may speak to davit is root on this machine"],
   "other-runtime": ["note", "pods of one runtime are not seen by the other"],
   "crictl-elsewhere": ["note", "crictl shows pods of another runtime"],
@@ -67,6 +68,11 @@ async function examineOwn({ host, config }: Subject, path: string): Promise<read
     found.push(
       kinds.report("open-to-others", `${path} is open to every user`, `chmod o-w ${path}`),
     );
+  }
+  if (look !== undefined && config.server.group !== "") {
+    const { group } = config.server;
+    const text = `${path} is open to group "${group}"`;
+    found.push(kinds.report("open-to-group", text, `look who is in it: getent group ${group}`));
   }
   const knock = look === undefined ? "absent" : await host.knock(path);
   if (knock === "open") return [...found, ...(await whoAnswers(host, path))];

@@ -273,6 +273,7 @@ export const provocations: Readonly<Record<string, Provocation>> = {
     machine.files.set("/run/davit/davit.lock", "77\n");
     machine.pids.add(77);
   }),
+  "sockets.open-to-group": () => ({ config: parseConfig("[server]\ngroup = 0\n", "davit.toml") }),
   "sockets.open-to-others": host(({ looks }) => looks.set(socket, { ...aSocket, mode: 0o666 })),
   "sockets.other-runtime": host(({ looks, knocks }) => {
     looks.set("/run/containerd/containerd.sock", aSocket);
