@@ -8,10 +8,7 @@ test("onStopSignals() asks once, and again only for a later signal", async () =>
   let now = 1000;
   const before = process.listenerCount("SIGTERM");
   {
-    using signals = onStopSignals(
-      (signal) => again.push(signal),
-      () => now,
-    );
+    using signals = onStopSignals((signal) => again.push(signal), { nowMs: () => now });
     assert.equal(signals.signal.aborted, false);
     process.emit("SIGINT", "SIGINT");
     assert.equal(await signals.stopped, "SIGINT");
@@ -24,4 +21,24 @@ test("onStopSignals() asks once, and again only for a later signal", async () =>
     assert.deepEqual(again, ["SIGTERM"]);
   }
   assert.equal(process.listenerCount("SIGTERM"), before);
+});
+
+test("onStopSignals() has SIGHUP read the configuration where that is wanted, any number of times", () => {
+  let reloads = 0;
+  using signals = onStopSignals(() => assert.fail("it was asked once"), {
+    onReload: () => (reloads += 1),
+  });
+  for (let i = 0; i < 3; i++) process.emit("SIGHUP", "SIGHUP");
+  assert.equal(reloads, 3);
+  assert.equal(signals.signal.aborted, false);
+  process.emit("SIGTERM", "SIGTERM");
+  process.emit("SIGHUP", "SIGHUP");
+  assert.equal(reloads, 4);
+  assert.equal(signals.signal.aborted, true);
+});
+
+test("onStopSignals() ends a command whose terminal was closed", async () => {
+  using signals = onStopSignals(() => undefined);
+  process.emit("SIGHUP", "SIGHUP");
+  assert.equal(await signals.stopped, "SIGHUP");
 });

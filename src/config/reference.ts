@@ -8,7 +8,8 @@ One TOML file, \`/etc/davit/davit.toml\` or the one that \`davit serve --config 
 a default: an empty file, or none, is a configuration. \`davit config default\` prints a file with all
 keys, \`davit config check FILE\` finds everything that is wrong in one, and \`davit config show FILE\` prints
 what results from it. Unknown keys are refused, with the name that was probably meant. A changed file
-is read at the next start of the daemon; pods and containers go on meanwhile.
+is read at the next start of the daemon; pods and containers go on meanwhile. SIGHUP (\`systemctl reload
+davit\`) has it read \`log.level\` again, and say in its log what waits for a restart.
 
 Written by \`npm run generate\` from \`src/config/schema.ts\`: edit that.`;
 

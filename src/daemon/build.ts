@@ -81,6 +81,8 @@ export interface BuildOptions {
   readonly bootId?: string;
   /** The calls that clients wait for now. */
   readonly calls: () => readonly CallView[];
+  /** The configuration in use, which may change in what no part was built of. */
+  readonly config: () => Config;
 }
 
 /** A daemon's parts, put together and not yet serving. */
@@ -166,7 +168,7 @@ export async function build(config: Config, options: BuildOptions): Promise<Buil
       handlers: () => handlers.features(),
       describe: () => ({
         ...recordFacts(database, records),
-        config,
+        config: options.config(),
         cgroups: layout,
         calls: options.calls(),
       }),

@@ -8,10 +8,13 @@ export interface LogSink {
   write(text: string): unknown;
 }
 
-/** Writes a JSON object a line, or lines for a person when the sink is a terminal. */
-export function openLog(sink: LogSink, level: LogLevel, fields: LogFields = {}): Logger {
+/**
+ * Writes a JSON object a line, or lines for a person when the sink is a terminal. `level` is asked at each
+ * line: it may change.
+ */
+export function openLog(sink: LogSink, level: () => LogLevel, fields: LogFields = {}): Logger {
   const write = (lineLevel: LogLevel, message: string, own: LogFields = {}): void => {
-    if (order[lineLevel] < order[level]) return;
+    if (order[lineLevel] < order[level()]) return;
     const all = { ...fields, ...own };
     sink.write(
       sink.isTTY === true ? forPerson(lineLevel, message, all) : asJson(lineLevel, message, all),
@@ -44,7 +47,9 @@ function forPerson(level: LogLevel, message: string, fields: LogFields): string 
   const facts = Object.entries(plain(fields)).map(
     ([key, value]) => `${key}=${typeof value === "string" ? value : JSON.stringify(value)}`,
   );
-  return `${time} ${level.padEnd(5)} ${[message, ...facts].join("  ")}\n`;
+  // Names and reasons of peers must not move the cursor. JSON has its own way of writing them.
+  const text = [message, ...facts].join("  ").replace(/[\u0000-\u001f\u007f-\u009f]/g, "?");
+  return `${time} ${level.padEnd(5)} ${text}\n`;
 }
 
 /** Errors by their message and those of their causes; bigints by their digits. */

@@ -15,6 +15,7 @@ import type { Built, ControllerParts } from "./build.ts";
 import { logCall } from "./call-log.ts";
 import { Calls } from "./calls.ts";
 import { faultsFromEnvironment } from "./faults.ts";
+import { LiveConfig } from "./live-config.ts";
 import { type LogSink, openLog } from "./log.ts";
 import { Rest } from "./rest.ts";
 import { ServiceManager } from "./service-manager.ts";
@@ -34,6 +35,8 @@ export interface Daemon {
   readonly closed: Promise<void>;
   /** Ends the daemon. The pods go on. */
   close(): Promise<void>;
+  /** Reads the configuration again and uses what can change; see LiveConfig. Never throws. */
+  reload(read: () => Config): void;
 }
 
 /** What a daemon can be given besides its configuration. */
@@ -56,7 +59,8 @@ export interface DaemonOptions {
  */
 export async function runDaemon(config: Config, options: DaemonOptions): Promise<Daemon> {
   await using undo = new AsyncDisposableStack();
-  const log = options.log ?? openLog(stderrSink(), config.log.level);
+  const live = new LiveConfig(config);
+  const log = options.log ?? openLog(stderrSink(), () => live.value.log.level);
   const { env, pid } = process;
   const service = undo.use(new ServiceManager({ env, pid, send: notifyService, log }));
   for (const key of ["root", "state"] as const) {
@@ -105,6 +109,7 @@ export async function runDaemon(config: Config, options: DaemonOptions): Promise
     log,
     faults: faultsFromEnvironment(process.env["DAVIT_FAULTS"]),
     calls: () => calls.views(),
+    config: () => live.value,
   });
   parts.use(built);
   const recovered = built.recover().then(() => {
@@ -122,7 +127,8 @@ export async function runDaemon(config: Config, options: DaemonOptions): Promise
     service.stopping();
     operations.abortAll(new RuntimeError("unavailable", "davit is shutting down"));
   };
-  return asDaemon(config.server.listen, recovered, beginEnd, undo.move());
+  const daemon = asDaemon(config.server.listen, recovered, beginEnd, undo.move());
+  return { ...daemon, reload: (read) => live.reload(read, log) };
 }
 
 function asDaemon(
@@ -130,7 +136,7 @@ function asDaemon(
   ready: Promise<void>,
   beginEnd: () => void,
   parts: AsyncDisposableStack,
-): Daemon {
+): Omit<Daemon, "reload"> {
   const { promise: closed, resolve, reject } = Promise.withResolvers<undefined>();
   // Not everybody who has a daemon waits for its end.
   closed.catch(() => undefined);

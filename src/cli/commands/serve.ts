@@ -1,6 +1,8 @@
 import { constants } from "node:os";
 import process from "node:process";
 import { RuntimeError } from "../../base/errors.ts";
+import { loadConfig } from "../../config/load.ts";
+import type { Daemon } from "../../daemon/run.ts";
 import { exitNow, preferEventLoop } from "../../linux/index.ts";
 import type { Command } from "../command-line/command.ts";
 import { exitCode } from "../command-line/exit-code.ts";
@@ -17,7 +19,8 @@ export const serve: Command = {
   summary: "Run the CRI server in the foreground",
   details:
     "SIGTERM and SIGINT end it and leave pods and containers running; a second signal ends it at\n" +
-    "once. It logs to stderr. kubelet and crictl reach it at the socket that server.listen names.",
+    "once. SIGHUP has it read log.level again; the other settings are read at its start. It logs to\n" +
+    "stderr. kubelet and crictl reach it at the socket that server.listen names.",
   operands: [],
   options: {
     config: {
@@ -31,7 +34,8 @@ export const serve: Command = {
     { line: "davit serve --config davit.toml", does: "Serve with a configuration of your own" },
   ],
   run: async ({ options, terminal, version }) => {
-    const config = loadConfigOrTell(findConfigFile(options.text("config")), terminal);
+    const file = findConfigFile(options.text("config"));
+    const config = loadConfigOrTell(file, terminal);
     if (config === undefined) return exitCode.failed;
     if (process.geteuid?.() !== 0) {
       throw new RuntimeError(
@@ -45,11 +49,19 @@ export const serve: Command = {
     preferEventLoop();
     // Only here, so that the other commands do not wait for the whole daemon to be read.
     const { runDaemon } = await import("../../daemon/run.ts");
-    using signals = onStopSignals((signal) => exitNow(128 + constants.signals[signal]));
+    const started = Promise.withResolvers<Daemon>();
+    const reload = async (): Promise<void> => {
+      const daemon = await started.promise;
+      daemon.reload(() => loadConfig(file));
+    };
+    using signals = onStopSignals((signal) => exitNow(128 + constants.signals[signal]), {
+      onReload: () => void reload(),
+    });
     const daemon = await runDaemon(config, {
       version,
       ...(typeof keepCompiledCode === "undefined" ? {} : { atRest: keepCompiledCode }),
     });
+    started.resolve(daemon);
     await Promise.race([daemon.closed, signals.stopped]);
     await daemon.close();
     // Whatever hangs in the kernel must not keep the next daemon from starting.

@@ -1,0 +1,152 @@
+/** The life of `davit serve` as its operator sees it: the configuration, SIGHUP, terminals, the socket's group. */
+import assert from "node:assert/strict";
+import { spawn } from "node:child_process";
+import { once } from "node:events";
+import { chmodSync, readFileSync, statSync } from "node:fs";
+import { tmpdir } from "node:os";
+import path from "node:path";
+import { after, before, describe, test } from "node:test";
+import { TestDaemon } from "../support/daemon.ts";
+import { Davit, program } from "./cli-run.ts";
+import {
+  bare,
+  endDaemon,
+  launchDaemon,
+  READY,
+  removePod,
+  runPod,
+  runtimeFact,
+  startDaemon,
+  statusOf,
+  until,
+} from "./pods.ts";
+
+describe("SIGHUP", () => {
+  let daemon: TestDaemon;
+  before(async () => {
+    daemon = await startDaemon({ config: { log: { level: "info" } } });
+  });
+  after(() => endDaemon(daemon));
+
+  /** Sends it, and resolves with what the daemon says of it. */
+  async function reload(says: RegExp): Promise<string> {
+    const from = daemon.lines.length;
+    process.kill(daemon.pid, "SIGHUP");
+    return (await daemon.waitForLine(says, from)).text;
+  }
+
+  const level = async (): Promise<unknown> => {
+    const { log } = (await runtimeFact(daemon, "config")) as { log: { level: unknown } };
+    return log.level;
+  };
+
+  test("has a daemon read the level of its log again, and pods go on", async () => {
+    const pod = await runPod(daemon, bare());
+    const { pid } = daemon;
+    assert.equal(await level(), "info");
+    daemon.changeConfig({ log: { level: "debug" }, cni: { max_parallel: 3 } });
+    const read = await reload(/"read the configuration again"/);
+    assert.match(read, /"changed":\["log\.level"\]/);
+    const waits = await daemon.waitForLine(/"these settings are used after a restart of davit/);
+    assert.deepEqual(waits.fields["keys"], ["cni.max_parallel"]);
+    assert.equal(await level(), "debug");
+    // A call that only debug tells of.
+    const from = daemon.lines.length;
+    await daemon.client.runtime.version({});
+    await daemon.waitForLine(/"level":"debug","message":"Version"/, from);
+    assert.equal(daemon.pid, pid);
+    assert.equal((await statusOf(daemon, pod)).state, READY);
+    await removePod(daemon, pod);
+  });
+
+  test("changes nothing where the configuration is wrong, and says what is", async () => {
+    daemon.changeConfig({ log: { level: "loud" } });
+    const said = await reload(/the configuration is not used, the one before stays: /);
+    assert.match(said, /davit\.toml:\d+: \\"log\.level\\" is \\"loud\\"/);
+    assert.equal(await level(), "debug");
+  });
+});
+
+describe("davit serve in a terminal", () => {
+  let daemon: TestDaemon;
+  before(async () => {
+    daemon = TestDaemon.prepare();
+  });
+  after(() => endDaemon(daemon));
+
+  test("lives on at SIGHUP, and ends when the terminal is closed", async () => {
+    const { config, state } = daemon.paths;
+    const terminal = spawn("script", ["-qec", `${program} serve --config ${config}`, "/dev/null"], {
+      stdio: ["pipe", "pipe", "inherit"],
+      env: { ...process.env, NODE_TEST_CONTEXT: undefined },
+    });
+    let seen = "";
+    terminal.stdout.on("data", (chunk: Buffer) => (seen += String(chunk)));
+    await until("it is ready", () => / info {2}ready/.test(seen));
+    const pid = Number(readFileSync(path.join(state, "davit.lock"), "utf8"));
+    process.kill(pid, "SIGHUP");
+    await until("it has read its configuration", () =>
+      seen.includes("read the configuration again"),
+    );
+    await daemon.client.runtime.version({});
+    const gone = once(terminal, "exit");
+    terminal.kill("SIGKILL");
+    await gone;
+    await until("it has ended", () => !lives(pid));
+    // For the end of the suite.
+    await launchDaemon(daemon);
+  });
+});
+
+function lives(pid: number): boolean {
+  try {
+    process.kill(pid, 0);
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+describe("server.group", () => {
+  const gid = 4242;
+  let daemon: TestDaemon;
+  before(async () => {
+    daemon = await startDaemon({ config: { server: { group: gid } } });
+    // The folders of a test are its own user's alone.
+    for (const folder of [tmpdir(), daemon.paths.folder]) {
+      chmodSync(folder, statSync(folder).mode | 0o011);
+    }
+  });
+  after(() => endDaemon(daemon));
+
+  test("lets the group use the socket, and nobody else but root", async () => {
+    const { gid: group, mode, uid } = statSync(daemon.paths.socket);
+    assert.deepEqual([uid, group, mode & 0o777], [0, gid, 0o660]);
+    assert.equal(await connectAs(65_534, gid), "connected");
+    assert.equal(await connectAs(65_534, 65_534), "EACCES");
+  });
+
+  test("is told by doctor", async () => {
+    const davit = new Davit(daemon);
+    const { out } = await davit.run("doctor", "--config", daemon.paths.config, "--only", "sockets");
+    assert.match(out, /is open to group "4242" +sockets\.open-to-group/);
+  });
+
+  /** Whether a process of this user and group gets a connection, or else the error's name. */
+  async function connectAs(uid: number, group: number): Promise<string> {
+    const connect = `require("node:net").connect(process.argv[1])
+      .on("connect", () => { console.log("connected"); process.exit(); })
+      .on("error", ({ code }) => console.log(code));`;
+    const child = spawn(process.execPath, ["-e", connect, daemon.paths.socket], {
+      uid,
+      gid: group,
+      cwd: "/",
+      env: {},
+      stdio: ["ignore", "pipe", "inherit"],
+    });
+    let said = "";
+    child.stdout.on("data", (chunk: Buffer) => (said += String(chunk)));
+    await once(child, "close");
+    return said.trim();
+  }
+});
