@@ -136,7 +136,7 @@ class Bill {
 
   /** A string or bytes, or numbers that are packed. */
   #items(field: DescField & { readonly fieldKind: "list" }): void {
-    const itemType = wireTypeOf(field);
+    const itemType = wireTypeOfScalar(field.scalar);
     // Strings and bytes are never packed.
     if (itemType === WireType.LengthDelimited) {
       this.#scalar(field);
@@ -162,7 +162,7 @@ class Bill {
   }
 
   #scalar(field: DescField): void {
-    this.#reader.skip(wireTypeOf(field));
+    this.#reader.skip(wireTypeOfScalar(field.scalar));
   }
 
   #skipUnknown(schema: DescMessage, number: number, wireType: WireType): void {
@@ -193,24 +193,18 @@ function fieldsOf(schema: DescMessage): ReadonlyMap<number, DescField> {
   return fields;
 }
 
-function wireTypeOf(field: DescField): WireType {
-  return field.scalar === undefined ? WireType.Varint : wireTypeOfScalar(field.scalar);
-}
+const wireTypes: Partial<Record<ScalarType, WireType>> = {
+  [ScalarType.STRING]: WireType.LengthDelimited,
+  [ScalarType.BYTES]: WireType.LengthDelimited,
+  [ScalarType.DOUBLE]: WireType.Bit64,
+  [ScalarType.FIXED64]: WireType.Bit64,
+  [ScalarType.SFIXED64]: WireType.Bit64,
+  [ScalarType.FLOAT]: WireType.Bit32,
+  [ScalarType.FIXED32]: WireType.Bit32,
+  [ScalarType.SFIXED32]: WireType.Bit32,
+};
 
-function wireTypeOfScalar(scalar: ScalarType): WireType {
-  switch (scalar) {
-    case ScalarType.STRING:
-    case ScalarType.BYTES:
-      return WireType.LengthDelimited;
-    case ScalarType.DOUBLE:
-    case ScalarType.FIXED64:
-    case ScalarType.SFIXED64:
-      return WireType.Bit64;
-    case ScalarType.FLOAT:
-    case ScalarType.FIXED32:
-    case ScalarType.SFIXED32:
-      return WireType.Bit32;
-    default:
-      return WireType.Varint;
-  }
+/** All others are varints, and so are the values of an enum. */
+function wireTypeOfScalar(scalar: ScalarType | undefined): WireType {
+  return (scalar === undefined ? undefined : wireTypes[scalar]) ?? WireType.Varint;
 }
