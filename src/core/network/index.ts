@@ -7,6 +7,7 @@ export type {
   NetworkRequest,
   NetworkStatus,
   NotedAttachmentRecords,
+  PluginListeners,
   PodNetwork,
   PortForwarding,
   ValidAttachment,

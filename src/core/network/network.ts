@@ -86,6 +86,14 @@ export interface NotedAttachmentRecords extends AttachmentRecords {
   deleteNote(sandboxId: string): Promise<void>;
 }
 
+/** Who is told of the plugins that take a network away, one after another, by their names. */
+export interface PluginListeners {
+  /** This plugin begins. */
+  readonly onPlugin?: (plugin: string) => void;
+  /** This plugin has done its part. */
+  readonly onPluginDone?: (plugin: string) => Promise<void>;
+}
+
 /** The pod network of this node. */
 export interface PodNetwork {
   /**
@@ -104,10 +112,7 @@ export interface PodNetwork {
    */
   remove(
     attachment: Attachment,
-    options: {
-      readonly signal: AbortSignal;
-      readonly onPluginDone?: (plugin: string) => Promise<void>;
-    },
+    options: { readonly signal: AbortSignal } & PluginListeners,
   ): Promise<void>;
   /**
    * Has the network drop what belongs to none of the `valid` attachments (CNI GC), where its plugins

@@ -36,7 +36,14 @@ describe("RunningOperation", () => {
     const { operations, operation } = begin({ nowMs: () => now });
     now = 1_005;
     assert.deepEqual(operations.views(), [
-      { operation: "run-pod-sandbox", subject: "pod-a", stage: "begin", ageMs: 5, stageAgeMs: 5 },
+      {
+        operation: "run-pod-sandbox",
+        subject: "pod-a",
+        stage: "begin",
+        ageMs: 5,
+        stageAgeMs: 5,
+        stages: [],
+      },
     ]);
     await operation.enter("write-record");
     now = 1_020;
@@ -48,6 +55,7 @@ describe("RunningOperation", () => {
       stage: "add-network",
       ageMs: 120,
       stageAgeMs: 100,
+      stages: operation.marks,
     });
     assert.deepEqual(operation.marks, [
       { stage: "write-record", atMs: 5 },
@@ -55,6 +63,33 @@ describe("RunningOperation", () => {
     ]);
     operation[Symbol.dispose]();
     assert.deepEqual(operations.views(), []);
+  });
+
+  test("shows which of several its stage is at, until the next stage begins", async () => {
+    let now = 0;
+    const { operation } = begin({ nowMs: () => now });
+    using _end = operation;
+    const shown = (): readonly unknown[] => {
+      const { stage, detail, stageAgeMs } = operation.view();
+      return [stage, detail, stageAgeMs];
+    };
+    await operation.enter("add-network");
+    now = 5;
+    operation.workOn("add-network", "bridge");
+    now = 7;
+    assert.deepEqual(shown(), ["add-network", "bridge", 2]);
+    await operation.enter("network-plugin-done", "bridge");
+    assert.deepEqual(shown(), ["network-plugin-done", undefined, 0]);
+    operation.workOn("add-network", "portmap");
+    now = 10;
+    assert.deepEqual(shown(), ["add-network", "portmap", 3]);
+    assert.match(operation.explain(new Error("no")).message, /\(stage add-network, 3 ms\)/);
+    await operation.undoing("write-record");
+    assert.deepEqual(shown(), ["write-record", undefined, 0]);
+    assert.deepEqual(
+      operation.marks.map(({ stage }) => stage),
+      ["add-network", "network-plugin-done", "write-record"],
+    );
   });
 
   test("explain() names the operation, its subject and the stage, and keeps the kind", async () => {

@@ -18,6 +18,11 @@ export interface Operation {
    * for a stage that is entered more than once.
    */
   enter(stage: Stage, detail?: string): Promise<void>;
+  /**
+   * Says which of several a stage is at, as the network plugin that runs now. Only for whoever looks
+   * at the operation meanwhile: no mark is made, and it holds until the next stage begins.
+   */
+  workOn(stage: Stage, detail: string): void;
   /** Says that a stage of taking back begins, which goes on in spite of an abort. */
   undoing(stage: Stage): Promise<void>;
 }
@@ -38,10 +43,14 @@ export interface OperationView {
   readonly operation: OperationName;
   readonly subject: string;
   readonly stage: string;
+  /** Which of several the stage is at, as the name of the network plugin that runs. */
+  readonly detail?: string;
   /** How long the operation runs already. Milliseconds. */
   readonly ageMs: number;
-  /** How long it is in this stage. Milliseconds. */
+  /** How long it is in this stage, or at this detail of it. Milliseconds. */
   readonly stageAgeMs: number;
+  /** The stages that it has entered so far. */
+  readonly stages: readonly StageMark[];
 }
 
 interface Options {
@@ -66,6 +75,8 @@ export class RunningOperation implements Operation {
   readonly #clock: Clock;
   readonly #object: string;
   readonly #startedMs: number;
+  /** What workOn() said last, unless a stage began after it. */
+  #workingOn: StageMark | undefined;
   #error: string | undefined;
   readonly #onEnd: (operation: RunningOperation) => void;
   /** Where it was when it was aborted or began to take back: what comes then is not what failed. */
@@ -104,15 +115,21 @@ export class RunningOperation implements Operation {
 
   async enter(stage: Stage, detail?: string): Promise<void> {
     this.signal.throwIfAborted();
-    const atMs = this.#clock.nowMs() - this.#startedMs;
+    const atMs = this.#ageMs();
+    this.#workingOn = undefined;
     this.marks.push(detail === undefined ? { stage, atMs } : { stage, atMs, detail });
     await this.#faults.at(`${this.name}/${stage}` as CrashPoint, this.signal);
     this.signal.throwIfAborted();
   }
 
+  workOn(stage: Stage, detail: string): void {
+    this.#workingOn = { stage, detail, atMs: this.#ageMs() };
+  }
+
   async undoing(stage: Stage): Promise<void> {
     this.#failedAt ??= this.view();
-    this.marks.push({ stage, atMs: this.#clock.nowMs() - this.#startedMs });
+    this.#workingOn = undefined;
+    this.marks.push({ stage, atMs: this.#ageMs() });
     const patience = new AbortController();
     const timer = setTimeout(() => {
       patience.abort(new RuntimeError("deadline-exceeded", `took longer than ${undoMs / 1000} s`));
@@ -148,18 +165,25 @@ export class RunningOperation implements Operation {
 
   /** The stage it is in. */
   get stage(): string {
-    return this.marks.at(-1)?.stage ?? "begin";
+    return (this.#workingOn ?? this.marks.at(-1))?.stage ?? "begin";
   }
 
   view(): OperationView {
-    const ageMs = this.#clock.nowMs() - this.#startedMs;
+    const ageMs = this.#ageMs();
+    const detail = this.#workingOn?.detail;
     return {
       operation: this.name,
       subject: this.subject,
       stage: this.stage,
+      ...(detail === undefined ? {} : { detail }),
       ageMs,
-      stageAgeMs: ageMs - (this.marks.at(-1)?.atMs ?? 0),
+      stageAgeMs: ageMs - ((this.#workingOn ?? this.marks.at(-1))?.atMs ?? 0),
+      stages: [...this.marks],
     };
+  }
+
+  #ageMs(): number {
+    return this.#clock.nowMs() - this.#startedMs;
   }
 
   /** `error` with the operation, its subject and the stage that it failed in. */
@@ -180,7 +204,7 @@ export class RunningOperation implements Operation {
       operation: this.name,
       subject: this.subject,
       startedMs: this.#startedMs,
-      tookMs: this.#clock.nowMs() - this.#startedMs,
+      tookMs: this.#ageMs(),
       stages: this.marks,
       ...(this.#error === undefined ? {} : { error: this.#error }),
     });

@@ -111,6 +111,7 @@ describe("CniNetwork on this kernel", () => {
         log: silentLogger,
         enter: () => Promise.resolve(),
         undoing: () => Promise.resolve(),
+        workOn: () => undefined,
       },
       (attachment) => void records.set(attachment.sandboxId, attachment),
     );

@@ -95,6 +95,7 @@ describe("CniNetwork", () => {
     signal,
     log: silentLogger,
     undoing: () => Promise.resolve(),
+    workOn: (stage, plugin) => marks.push(`${stage} ${plugin}`),
     enter: async (stage) => {
       signal.throwIfAborted();
       marks.push(stage);
@@ -139,8 +140,10 @@ describe("CniNetwork", () => {
       assert.deepEqual(result, { ips: ["10.0.0.2"], result: JSON.stringify(bridgeResult) });
       assert.deepEqual(marks, [
         "record",
+        "add-network bridge",
         "ADD bridge",
         "network-plugin-done",
+        "add-network portmap",
         "ADD portmap",
         "network-plugin-done",
         "record result",
@@ -190,7 +193,7 @@ describe("CniNetwork", () => {
         message:
           'add network "pods" to sandbox "s1": plugin bridge: no address left; 10.0.0.0/24 is full',
       });
-      assert.deepEqual(marks, ["record", "ADD bridge"]);
+      assert.deepEqual(marks, ["record", "add-network bridge", "ADD bridge"]);
     });
 
     test("stops between plugins when the operation was aborted", async () => {
@@ -337,11 +340,15 @@ describe("CniNetwork", () => {
       const network = await open();
       await network.remove(attachment, {
         signal,
-        onPluginDone: async () => {
-          marks.push("done");
+        onPlugin: (plugin) => marks.push(plugin),
+        onPluginDone: async (plugin) => {
+          marks.push(`${plugin} done`);
         },
       });
-      assert.deepEqual(marks, ["DEL portmap", "done", "DEL bridge", "done"]);
+      assert.deepEqual(marks, [
+        ...["portmap", "DEL portmap", "portmap done"],
+        ...["bridge", "DEL bridge", "bridge done"],
+      ]);
       const [portmap] = calls;
       assert.deepEqual(portmap?.config["prevResult"], bridgeResult);
       assert.deepEqual(Object.keys(portmap.config["runtimeConfig"] ?? {}), ["portMappings"]);

@@ -5,6 +5,7 @@ import type {
   Attachment,
   NetworkRequest,
   NetworkStatus,
+  PluginListeners,
   PodNetwork,
   ValidAttachment,
 } from "../../core/network/index.ts";
@@ -154,6 +155,7 @@ export class CniNetwork implements PodNetwork, AsyncDisposable {
     let text = "{}";
     let result: JsonObject | undefined;
     for (const plugin of list.plugins) {
+      operation.workOn("add-network", plugin.type);
       const call = { command: "ADD", list, plugin, target, signal: operation.signal } as const;
       text = (await this.#runner.run({ ...call, ...(result && { prevResult: result }) })).trim();
       try {
@@ -168,10 +170,7 @@ export class CniNetwork implements PodNetwork, AsyncDisposable {
 
   async remove(
     attachment: Attachment,
-    options: {
-      readonly signal: AbortSignal;
-      readonly onPluginDone?: (plugin: string) => Promise<void>;
-    },
+    options: { readonly signal: AbortSignal } & PluginListeners,
   ): Promise<void> {
     const { sandboxId, ifName } = attachment;
     const { list, args, prevResult } = readRecord(attachment);
@@ -182,6 +181,7 @@ export class CniNetwork implements PodNetwork, AsyncDisposable {
     // The next try calls all of them again, which DEL must bear (specification, section 2).
     let failure: { readonly error: unknown } | undefined;
     for (const plugin of list.plugins.toReversed()) {
+      options.onPlugin?.(plugin.type);
       try {
         const call = { command: "DEL", list, plugin, target, signal: options.signal } as const;
         await this.#runner.run({ ...call, ...(prevResult && { prevResult }) });

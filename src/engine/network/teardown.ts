@@ -3,7 +3,7 @@ import type { Logger } from "../../base/logger.ts";
 import { beforeAbort } from "../../base/rollback.ts";
 import type { TaskGroup } from "../../base/task-group.ts";
 import type { Clock } from "../../base/time.ts";
-import type { Attachment, PodNetwork } from "../../core/network/index.ts";
+import type { Attachment, PluginListeners, PodNetwork } from "../../core/network/index.ts";
 import type { Attachments } from "./attachments.ts";
 
 /** How patient the removal of a network is. */
@@ -62,15 +62,11 @@ export class NetworkTeardown {
    * Removes the sandbox's network; done when there is none. Rejects while the client should try
    * again; resolves when it is removed, or when the queue has taken it over.
    */
-  async remove(
-    sandboxId: string,
-    signal: AbortSignal,
-    onPluginDone?: (plugin: string) => Promise<void>,
-  ): Promise<void> {
+  async remove(sandboxId: string, signal: AbortSignal, listeners?: PluginListeners): Promise<void> {
     const attachment = this.#deps.attachments.find(sandboxId);
     if (attachment === undefined || attachment.removal?.queued === true) return;
     try {
-      await this.#removeNow(attachment, signal, onPluginDone);
+      await this.#removeNow(attachment, signal, listeners);
     } catch (error) {
       const failed = this.#recordFailure(attachment, error);
       const { tries, firstTriedAtMs } = failed;
@@ -136,12 +132,9 @@ export class NetworkTeardown {
   async #removeNow(
     attachment: Attachment,
     signal: AbortSignal,
-    onPluginDone?: (plugin: string) => Promise<void>,
+    listeners?: PluginListeners,
   ): Promise<void> {
-    await this.#deps.network.remove(attachment, {
-      signal,
-      ...(onPluginDone === undefined ? {} : { onPluginDone }),
-    });
+    await this.#deps.network.remove(attachment, { signal, ...listeners });
     await this.#deps.attachments.delete(attachment.sandboxId);
   }
 

@@ -58,9 +58,10 @@ async function endAndRelease(
   }
 
   await operation.enter("remove-network");
-  await context.teardown.remove(id, operation.signal, (plugin) =>
-    operation.enter("network-plugin-done", plugin),
-  );
+  await context.teardown.remove(id, operation.signal, {
+    onPlugin: (plugin) => operation.workOn("remove-network", plugin),
+    onPluginDone: (plugin) => operation.enter("network-plugin-done", plugin),
+  });
   await operation.enter("network-removed");
 
   await operation.enter("close-namespaces");

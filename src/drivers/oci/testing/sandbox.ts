@@ -179,6 +179,7 @@ export function operation(signal: AbortSignal = new AbortController().signal): O
       return Promise.resolve();
     },
     undoing: () => Promise.resolve(),
+    workOn: () => undefined,
   };
 }
 
