@@ -1,6 +1,10 @@
 /** davit why and davit inflight against a real daemon: what they tell of what was done and is being done. */
 import assert from "node:assert/strict";
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import path from "node:path";
 import { after, before, describe, test } from "node:test";
+import { bridgeConflist, ScriptedPlugin, writeConflist } from "../support/cni.ts";
 import { Davit } from "./cli-run.ts";
 import {
   container,
@@ -13,16 +17,34 @@ import {
   script,
   stop,
 } from "./containers.ts";
-import { launchDaemon, pod as podConfig, removePod, runPod, until } from "./pods.ts";
+import {
+  launchDaemon,
+  pod as podConfig,
+  removePod,
+  runPod,
+  runtimeFact,
+  stopPod,
+  until,
+} from "./pods.ts";
 
+const folder = mkdtempSync(path.join(tmpdir(), "davit-why-"));
+/** Runs after bridge and portmap, and does as the tests say. */
+const plugin = new ScriptedPlugin(folder);
 let node: Node;
 let davit: Davit;
 before(async () => {
-  node = await Node.startWithBusybox();
+  node = await Node.startWithBusybox({ pluginDirs: [plugin.binDir] });
   davit = new Davit(node.daemon);
+  const { confDir, ipamDir } = node.daemon.paths;
+  const conflist = bridgeConflist({ ipamDir, more: [{ type: plugin.type }] });
+  writeConflist(confDir, "10-test.conflist", conflist);
+  await until("the plugin is configured", async () =>
+    JSON.stringify(await runtimeFact(node.daemon, "cniconfig")).includes(plugin.type),
+  );
 });
 after(async () => {
   await node[Symbol.asyncDispose]();
+  rmSync(folder, { recursive: true });
 });
 
 describe("davit why", () => {
@@ -66,6 +88,41 @@ describe("davit why", () => {
     assert.match(text, /^pod .* ready, /);
     assert.match(text, /before this server's start/);
   });
+});
+
+test("davit why and davit inflight name a pod that is being made, and the plugin that hangs", async () => {
+  const config = podConfig();
+  const { name = "", namespace = "" } = config.metadata ?? {};
+  const release = plugin.block("ADD");
+  const creating = runPod(node.daemon, config);
+  try {
+    await plugin.waitForCalls("ADD");
+    const text = await davit.done("why", `${namespace}/${name}`);
+    assert.match(text, /^there is no ".*" yet; what is being done under this name:\n\n/);
+    assert.match(text, /\nrun pod sandbox {2}\S+ \w+ so far\n/);
+    assert.match(text, /\n {2}network plugin portmap +\S+ ms/);
+    assert.match(text, /\n {2}network plugin scripted +\S+ \w+ +[|#]+\n$/);
+    assert.match(await davit.done("inflight"), /run-pod-sandbox +\S+ +add-network \(scripted\) /);
+  } finally {
+    release();
+  }
+  const id = await creating;
+  const goOn = plugin.block("DEL");
+  const stopping = stopPod(node.daemon, id);
+  try {
+    await plugin.waitForCalls("DEL");
+    const text = await davit.done("why", name);
+    assert.match(text, /^pod \S+ {2}not ready: it is being stopped/);
+    assert.match(text, /\n {2}stop pod sandbox {2}.* so far\n[^]* {4}network plugin scripted /);
+    assert.match(
+      await davit.done("inflight"),
+      /stop-pod-sandbox +\S+ +remove-network \(scripted\) /,
+    );
+  } finally {
+    goOn();
+  }
+  await stopping;
+  await removePod(node.daemon, id);
 });
 
 test("davit why tells of a pod that never came to be, and davit inflight of what hangs", async () => {

@@ -14,8 +14,9 @@ export const inflight: Command = {
   section: "Look inside",
   summary: "List the requests being served: what each is doing, and for how long",
   details:
-    "Operations with the stage that they are in, then the calls that clients wait for, which may\n" +
-    "still be waiting for their turn. Of davit only: other servers do not tell.",
+    "Operations with the stage that they are in, and the network plugin that runs in it, then the\n" +
+    "calls that clients wait for, which may still be waiting for their turn. Of davit only: other\n" +
+    "servers do not tell.",
   operands: [],
   options: outputOption,
   examples: [{ line: "davit inflight", does: "See what a slow pod start is waiting for" }],
@@ -73,7 +74,13 @@ const time = (key: string) => (row: Row) => {
 const operationColumns: readonly Column<Row>[] = [
   { title: "OPERATION", of: text("operation") },
   { title: "SUBJECT", of: text("subject") },
-  { title: "STAGE", of: text("stage") },
+  {
+    title: "STAGE",
+    of: (row) => {
+      const detail = text("detail")(row);
+      return `${text("stage")(row)}${detail === "" ? "" : ` (${detail})`}`;
+    },
+  },
   { title: "IN STAGE", of: time("stageAgeMs"), right: true },
   { title: "IN ALL", of: time("ageMs"), right: true },
 ];

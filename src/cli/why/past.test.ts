@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { type Past, phasesOf, readHistory } from "./past.ts";
-import { formatWaterfall } from "./waterfall.ts";
+import { type Past, phasesOf, readHistory, readInflight } from "./past.ts";
+import { formatPresent, formatWaterfall } from "./waterfall.ts";
 
 const run: Past = {
   operation: "run-pod-sandbox",
@@ -65,4 +65,34 @@ test("readHistory() takes what davit tells, and nothing else", () => {
   assert.deepEqual(readHistory(json), [run]);
   assert.equal(readHistory(undefined), undefined);
   assert.equal(readHistory("history"), undefined);
+});
+
+test("formatPresent() draws an operation under way, and names the plugin that runs", () => {
+  const [present, ...more] = readInflight(
+    [
+      {
+        operation: "run-pod-sandbox",
+        subject: "web_default_u_0",
+        stage: "add-network",
+        detail: "portmap",
+        ageMs: 32,
+        stageAgeMs: 14,
+        stages: run.stages.slice(2, 4),
+      },
+      { operation: "run-pod-sandbox" },
+    ] as never,
+    1_032,
+  );
+  assert.ok(present !== undefined);
+  assert.deepEqual([present.subject, present.startedMs, more], ["web_default_u_0", 1_000, []]);
+  assert.equal(
+    formatPresent(present, { ...style, yellow: (text) => `<${text}>` }),
+    [
+      "run pod sandbox  32 ms so far",
+      "  network plugin bridge      16 ms    ################",
+      "  network plugin portmap     14 ms  <                  ##############>",
+      "",
+    ].join("\n"),
+  );
+  assert.deepEqual(readInflight(undefined, 0), []);
 });

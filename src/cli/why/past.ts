@@ -11,6 +11,12 @@ export interface Past {
   readonly error: string | undefined;
 }
 
+/** An operation that davit is doing; `tookMs` is its time until now. */
+export interface Present extends Past {
+  /** Which of several its stage is at: the network plugin that runs. */
+  readonly detail: string | undefined;
+}
+
 interface Mark {
   readonly stage: string;
   readonly atMs: number;
@@ -44,6 +50,26 @@ export function readHistory(value: JsonValue | undefined): readonly Past[] | und
   });
 }
 
+/** Reads the operations under way from a verbose Status; none where the server does not tell. */
+export function readInflight(value: JsonValue | undefined, nowMs: number): readonly Present[] {
+  if (!Array.isArray(value)) return [];
+  return value.flatMap((each) => {
+    const { operation, subject, ageMs, stages, detail } = objectOf(each);
+    if (typeof operation !== "string" || typeof ageMs !== "number") return [];
+    return [
+      {
+        operation,
+        subject: typeof subject === "string" ? subject : "",
+        startedMs: nowMs - ageMs,
+        tookMs: ageMs,
+        stages: Array.isArray(stages) ? stages.flatMap(readMark) : [],
+        detail: typeof detail === "string" ? detail : undefined,
+        error: undefined,
+      },
+    ];
+  });
+}
+
 function readMark(value: JsonValue): readonly Mark[] {
   const { stage, atMs, detail } = objectOf(value);
   if (typeof stage !== "string" || typeof atMs !== "number") return [];
@@ -66,13 +92,14 @@ const endings: readonly string[] = [
  * The phases of an operation, from the moments at which its stages began. What a CNI plugin took
  * ends with its own mark, so the phase before that is named after the plugin.
  */
-export function phasesOf({ stages, tookMs }: Past): readonly Phase[] {
+export function phasesOf(operation: Past | Present): readonly Phase[] {
+  const { stages, tookMs } = operation;
+  const current = "detail" in operation ? operation.detail : undefined;
   return stages.flatMap(({ stage, atMs }, at) => {
     const next = stages[at + 1];
     const toMs = next?.atMs ?? Math.max(tookMs, atMs);
-    if (next?.detail !== undefined) {
-      return [{ name: `network plugin ${next.detail}`, fromMs: atMs, toMs }];
-    }
+    const plugin = next === undefined ? current : next.detail;
+    if (plugin !== undefined) return [{ name: `network plugin ${plugin}`, fromMs: atMs, toMs }];
     // What comes after these is too little to be worth a line, unless something was slow there.
     if (endings.includes(stage) && toMs - atMs < 5) return [];
     return [{ name: stage.replaceAll("-", " "), fromMs: atMs, toMs }];
