@@ -1,6 +1,6 @@
-import { nearest } from "../../config/nearest.ts";
 import { type Command, type OptionSpec, optionsOf, serverOptions } from "./command.ts";
 import { Options } from "./options.ts";
+import { closest, closestCommand, otherTools } from "./suggest.ts";
 import { UsageError } from "./usage-error.ts";
 
 /** What a command line asks for. */
@@ -88,21 +88,18 @@ function unknownCommand(words: readonly string[], commands: readonly Command[]):
     if (second === undefined || second.startsWith("-")) {
       return new UsageError(`"davit ${first}" needs one of: ${known.join(", ")}`);
     }
-    return new UsageError(
-      `unknown command "${first} ${second}"${hint(second, known, (word) => `${first} ${word}`)}`,
-    );
+    const more = meant(closest(second, known), (word) => `${first} ${word}`);
+    return new UsageError(`unknown command "${first} ${second}"${more}`);
   }
-  const firsts = new Set(names.flatMap((name) => [name, name.split(" ")[0] ?? name]));
-  return new UsageError(`unknown command "${first}"${hint(first, firsts)}`);
+  const instead = Object.hasOwn(otherTools, first) ? otherTools[first] : undefined;
+  if (instead !== undefined) return new UsageError(`unknown command "${first}": ${instead}`);
+  const firsts = names.flatMap((name) => [name, name.split(" ")[0] ?? name]);
+  const more = meant(closestCommand(first, firsts), (word) => word);
+  return new UsageError(`unknown command "${first}"${more}`);
 }
 
-function hint(
-  word: string,
-  candidates: Iterable<string>,
-  show: (meant: string) => string = (meant) => meant,
-): string {
-  const meant = nearest(word, candidates);
-  return meant === undefined ? "" : `, did you mean "${show(meant)}"?`;
+function meant(word: string | undefined, show: (word: string) => string): string {
+  return word === undefined ? "" : `, did you mean "${show(word)}"?`;
 }
 
 function parseCall(command: Command, words: readonly string[]): Parsed {
@@ -211,8 +208,8 @@ class CallReader {
   }
 
   #unknown(rawName: string): UsageError {
-    const known = ["help", ...Object.keys(this.#specs)].map((name) => `--${name}`);
-    return this.#wrong(`unknown option "${rawName}"${hint(rawName, known)}`);
+    const known = closest(rawName.replace(/^--/, ""), ["help", ...Object.keys(this.#specs)]);
+    return this.#wrong(`unknown option "${rawName}"${meant(known, (word) => `--${word}`)}`);
   }
 
   #wrong(message: string): UsageError {

@@ -1,6 +1,6 @@
-import { nearest } from "../../config/nearest.ts";
 import { ContainerState, type Image, type PodSandbox } from "../../gen/runtime/v1/api_pb.ts";
 import { CommandFailure, exitCode } from "../command-line/exit-code.ts";
+import { closest } from "../command-line/suggest.ts";
 import { shortId } from "../output/figures.ts";
 import {
   containerPath,
@@ -114,7 +114,7 @@ async function notFound(
       names.add(container.metadata?.name ?? "");
     }
   }
-  const meant = nearest(word, names);
+  const meant = closest(word, names);
   const listed = { pod: "pods", container: "ps -a", image: "images" } as const;
   const lists = kinds.map((kind) => `"davit ${listed[kind]}"`).join(" and ");
   return new CommandFailure(
