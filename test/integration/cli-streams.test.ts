@@ -1,8 +1,8 @@
 /** davit exec -it, attach, port-forward and cp, as a person in a terminal and as a script use them. */
 import assert from "node:assert/strict";
-import { spawn } from "node:child_process";
+import { execFileSync, spawn } from "node:child_process";
 import { once } from "node:events";
-import { existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { connect } from "node:net";
 import path from "node:path";
 import { text } from "node:stream/consumers";
@@ -143,4 +143,45 @@ test("davit cp copies both ways, and says what it cannot", () =>
     assert.equal((await davit.run("cp", "/no/such", `${id}:/tmp`)).code, 1);
     const nowhere = await davit.run("cp", path.join(folder, "in"), `${id}:/no/such/folder`);
     assert.equal(nowhere.code, 1, nowhere.err);
+  }));
+
+test("davit cp streams a tar archive to stdout and takes one from stdin", () =>
+  inPod(node.daemon, bare(), async (pod) => {
+    const id = await runIn(pod);
+    await sh(node.daemon, id, "mkdir -p /tmp/a/b; echo one >/tmp/a/b/f; ln -s f /tmp/a/b/link");
+    const folder = path.join(node.daemon.paths.folder, "archive");
+    mkdirSync(folder);
+    const env = {
+      ...process.env,
+      NODE_TEST_CONTEXT: undefined,
+      DAVIT_ENDPOINT: `unix://${node.daemon.paths.socket}`,
+    };
+    const pipe = (line: string): string =>
+      execFileSync("sh", ["-ec", line], { cwd: folder, env }).toString();
+    // Nothing of this machine's is written: a file "-" in the current directory, as it was once.
+    assert.match(pipe(`'${program}' cp ${id}:/tmp/a - | tar -tv`), /a\/b\/link -> f\n/);
+    assert.deepEqual(readdirSync(folder), []);
+    pipe(`'${program}' cp ${id}:/tmp/a - | tar -x && '${program}' cp ${id}:/tmp/a/. - >dot.tar`);
+    assert.equal(readFileSync(path.join(folder, "a/b/link"), "utf8"), "one\n");
+    assert.match(pipe("tar -tf dot.tar"), /^\.\/\n\.\/b\/\n/);
+    writeFileSync(path.join(folder, "big"), "x".repeat(3_000_000));
+    pipe(`tar -c big a | '${program}' cp - ${id}:/tmp/a/b`);
+    assert.equal(
+      await sh(node.daemon, id, "wc -c </tmp/a/b/big; cat /tmp/a/b/a/b/link"),
+      "3000000\none",
+    );
+    const missing = await davit.run("cp", `${id}:/no/such`, "-");
+    assert.deepEqual([missing.code, missing.out], [1, ""], missing.err);
+    const odd = await davit.start(["cp", "-", `${id}:/tmp`], "no archive").ended;
+    assert.equal(odd.code, 1, odd.err);
+    const nowhere = await davit.start(["cp", "-", `${id}:/tmp/a/b/f`], "").ended;
+    assert.deepEqual([nowhere.code, /no such directory/.test(nowhere.err)], [1, true], nowhere.err);
+    for (const words of [
+      ["cp", `${id}:/tmp/a`, "-"],
+      ["cp", "-", `${id}:/tmp`],
+    ]) {
+      const { seen, ended } = inTerminal(words);
+      assert.deepEqual(await ended, [2, null], seen.text);
+      assert.match(seen.text, /which is a terminal/);
+    }
   }));

@@ -1,3 +1,4 @@
+import process from "node:process";
 import type { Call, Command } from "../command-line/command.ts";
 import { UsageError } from "../command-line/usage-error.ts";
 import { exitCode } from "../command-line/exit-code.ts";
@@ -15,7 +16,8 @@ export const cp: Command = {
   details:
     "By tar, which the container must have. What is copied to a folder goes into it. A path of this\n" +
     "machine that has a colon begins with / or a dot. From a container only files and folders are taken,\n" +
-    "and nothing is written outside of the target; links and devices are left out, with a note.",
+    "and nothing is written outside of the target; links and devices are left out, with a note.\n" +
+    "- is stdout or stdin, and a tar archive, which has links and devices, too; a file of that name is ./-.",
   operands: [
     { name: "SOURCE", complete: "file" },
     { name: "TARGET", complete: "file" },
@@ -24,6 +26,8 @@ export const cp: Command = {
   examples: [
     { line: "davit cp web:/etc/nginx ./nginx", does: "A folder of a container" },
     { line: "davit cp page.html web/nginx:/usr/share/nginx/html", does: "A file into one" },
+    { line: "davit cp web:/etc - | tar -t", does: "As a tar archive, for another program" },
+    { line: "tar -c site | davit cp - web:/srv", does: "Unpack a tar archive in a container" },
   ],
   client: true,
   run: (call) => withServer(call, (server) => run(call, server)),
@@ -35,14 +39,35 @@ async function run(call: Call, server: Server): Promise<number> {
   if (word === undefined || (source.container !== undefined && target.container !== undefined)) {
     throw new UsageError("one of SOURCE and TARGET is CONTAINER:PATH, the other one a path", cp);
   }
-  const { copyFrom, copyTo } = await import("../streams/copy.ts");
+  const streams = source.container === undefined ? isStdin(source) : isStdout(target);
+  const { copyFrom, copyFromStream, copyTo, copyToStream } = await import("../streams/copy.ts");
   const { container } = await pickContainer(word, new Objects(server));
   const onSkipped = (path: string): void => {
     call.terminal.err(`left out: ${printable(path)} is neither a file nor a folder\n`);
   };
   const options = { server, containerId: container.id, onSkipped };
-  await (source.container === undefined ? copyTo : copyFrom)(options, source.path, target.path);
+  if (source.container === undefined) {
+    await (streams
+      ? copyFromStream(options, process.stdin, target.path)
+      : copyTo(options, source.path, target.path));
+  } else {
+    await (streams
+      ? copyToStream(options, source.path, process.stdout)
+      : copyFrom(options, source.path, target.path));
+  }
   return exitCode.done;
+}
+
+function isStdin({ path }: CopyPlace): boolean {
+  if (path !== "-") return false;
+  if (!process.stdin.isTTY) return true;
+  throw new UsageError("- as SOURCE is a tar archive on stdin, which is a terminal", cp);
+}
+
+function isStdout({ path }: CopyPlace): boolean {
+  if (path !== "-") return false;
+  if (!process.stdout.isTTY) return true;
+  throw new UsageError("- as TARGET is a tar archive on stdout, which is a terminal", cp);
 }
 
 function placeOf(text: string): CopyPlace {

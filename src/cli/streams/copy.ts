@@ -1,7 +1,7 @@
 import { statSync } from "node:fs";
 import { stat } from "node:fs/promises";
 import { basename, dirname, join, posix, resolve } from "node:path";
-import { Readable } from "node:stream";
+import { Readable, type Writable } from "node:stream";
 import { pipeline } from "node:stream/promises";
 import { RuntimeError } from "../../base/errors.ts";
 import { openRemoteCommand, type RemoteCommand } from "../../client/streaming/index.ts";
@@ -53,6 +53,55 @@ export async function copyFrom(
     exitCode.failed,
     `copy "${source}": there is neither file nor folder in it`,
   );
+}
+
+/**
+ * Writes a file or directory of a container to `sink` as a tar archive, which names it by the last part of
+ * its path, as docker and podman do. Links and devices are in it. The sink is not ended.
+ */
+export async function copyToStream(
+  options: CopyOptions,
+  source: string,
+  sink: Writable,
+): Promise<void> {
+  const name = posix.basename(source);
+  const own = name === "" || name === "." || name === "..";
+  const from = own ? ["-C", source, "."] : ["-C", posix.dirname(source), `./${name}`];
+  const remote = await run(options, ["tar", "-c", "-f", "-", ...from], false);
+  const words = wordsOf(remote.stderr);
+  const what = `copy "${source}" from the container`;
+  try {
+    // Cut by a lost connection: the end of the command tells of that.
+    const sent = pipeline(remote.stdout ?? Readable.from([]), sink, { end: false });
+    await Promise.all([sent.catch(() => undefined), checkEnd(remote, words, what)]);
+    await sent;
+  } finally {
+    remote.close();
+  }
+}
+
+/** Unpacks a tar archive in a directory of a container, as the tar there does it. */
+export async function copyFromStream(
+  options: CopyOptions,
+  source: Readable,
+  target: string,
+): Promise<void> {
+  const what = `copy to "${target}" in the container`;
+  if (!(await isFolderThere(options, target))) {
+    throw new CommandFailure(exitCode.failed, `${what}: there is no such directory`);
+  }
+  const remote = await run(options, ["tar", "-x", "-f", "-", "-C", target], true);
+  const words = wordsOf(remote.stderr);
+  remote.stdout?.resume();
+  try {
+    if (remote.stdin === undefined) throw new RuntimeError("internal", `${what}: no stdin`);
+    // A tar that has read enough, or that fails, ends first, and says why.
+    const sent = pipeline(source, remote.stdin).catch(() => undefined);
+    await Promise.race([sent, remote.end]);
+    await checkEnd(remote, words, what);
+  } finally {
+    remote.close();
+  }
 }
 
 /** Copies a file or folder of this machine to a container; into `target` where that is a folder. */
