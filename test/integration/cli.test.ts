@@ -328,7 +328,15 @@ describe("davit exec, stop, rm", () => {
       assert.deepEqual([run.code, run.err], [42, "e\n"]);
       assert.equal(await davit.done("exec", "exec/main", "--", "echo", "-n", "--help"), "--help");
       assert.equal((await davit.run("exec", "nothing", "true")).code, 125);
-      assert.equal((await davit.run("exec", "exec", "no-such-program")).code, 127);
+      for (const words of [["exec"], ["exec", "-i"]]) {
+        const { code, err } = await davit.run(...words, "exec", "no-such-program");
+        assert.equal(code, 127);
+        assert.match(
+          err,
+          /^davit: run "no-such-program" in container "default\/exec\/main": executable file /,
+        );
+        assert.doesNotMatch(err, /[0-9a-f]{64}|stage/);
+      }
       const late = await davit.run("exec", "--timeout", "1s", "exec", "sleep", "100");
       assert.equal(late.code, 124, late.err);
       const { ended } = davit.start(["exec", "-it", "exec", "sh"], "echo $((6 * 7)); exit 3\n");

@@ -2,6 +2,7 @@ import process from "node:process";
 import type { Call, Command } from "../command-line/command.ts";
 import { UsageError } from "../command-line/usage-error.ts";
 import { exitCode } from "../command-line/exit-code.ts";
+import { containerPath } from "../objects/find.ts";
 import { Objects } from "../objects/objects.ts";
 import { pickContainer } from "../objects/pick.ts";
 import { printable } from "../output/printable.ts";
@@ -41,11 +42,16 @@ async function run(call: Call, server: Server): Promise<number> {
   }
   const streams = source.container === undefined ? isStdin(source) : isStdout(target);
   const { copyFrom, copyFromStream, copyTo, copyToStream } = await import("../streams/copy.ts");
-  const { container } = await pickContainer(word, new Objects(server));
+  const found = await pickContainer(word, new Objects(server));
   const onSkipped = (path: string): void => {
     call.terminal.err(`left out: ${printable(path)} is neither a file nor a folder\n`);
   };
-  const options = { server, containerId: container.id, onSkipped };
+  const options = {
+    server,
+    containerId: found.container.id,
+    container: containerPath(found),
+    onSkipped,
+  };
   if (source.container === undefined) {
     await (streams
       ? copyFromStream(options, process.stdin, target.path)

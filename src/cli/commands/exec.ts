@@ -6,7 +6,7 @@ import { UsageError } from "../command-line/usage-error.ts";
 import { containerPath } from "../objects/find.ts";
 import { Objects } from "../objects/objects.ts";
 import { pickContainer } from "../objects/pick.ts";
-import { doing } from "../server/explain.ts";
+import { doing, reasonOf } from "../server/explain.ts";
 import { type Server, withServer } from "../server/session.ts";
 
 // What the server may need to end the command after its time is over.
@@ -71,7 +71,7 @@ async function join(call: Call, server: Server): Promise<number> {
   const remote = await doing(what, openRemoteCommand(url, { ...streams, terminal, signal }));
   const end = await joinProcess(remote, { stdin, terminal, signal });
   if (end === "detached") return exitCode.done;
-  if ("failure" in end) throw new RuntimeError("unknown", `${what}: ${end.failure}`);
+  if ("failure" in end) throw new RuntimeError("unknown", `${what}: ${reasonOf(end.failure)}`);
   return end.exitCode > 255 ? exitCode.execFailed : end.exitCode;
 }
 

@@ -83,6 +83,19 @@ test("doing() says what was being done once", async () => {
   });
 });
 
+test("doing() leaves out the id and the stage of an operation that the person did not name", async () => {
+  const what = 'run "nosuch" in container "default/hello/web"';
+  const id = "6d".repeat(32);
+  for (const message of [
+    `exec sync "${id}" (stage drain-output, 101 ms): OCI runtime exec: not found`,
+    `exec in container "${id}": not found`,
+    `exec "${id}" (stage start-process, 2 ms): not found`,
+  ]) {
+    const failing = doing(what, Promise.reject(new RuntimeError("not-found", message)));
+    await assert.rejects(failing, { message: `${what}: not found` });
+  }
+});
+
 test("chooseEndpoint() takes the option, the variable, the configuration, the default", () => {
   const env = { DAVIT_ENDPOINT: "/b" };
   assert.equal(chooseEndpoint("/a", env, undefined).address, "/a");

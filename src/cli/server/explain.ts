@@ -51,7 +51,8 @@ export function explainFailure(
 
 /**
  * Does `work` and, when it fails, says what was being done. davit's own messages begin with that,
- * and name the object by its id: it gets the name that the person knows instead.
+ * and name the object by its id: it gets the name that the person knows instead. Where they say it in
+ * other words (exec), these go, with the id and the stage, which the server's log has.
  */
 export async function doing<T>(what: string, work: Promise<T>): Promise<T> {
   try {
@@ -69,8 +70,17 @@ function inOurWords(what: string, message: string): string {
   const [theirs = ""] = /^(\w+ ){1,3}"[^"]*"/.exec(message) ?? [];
   return theirs.startsWith(`${verb} `)
     ? `${what}${message.slice(theirs.length)}`
-    : `${what}: ${message}`;
+    : `${what}: ${reasonOf(message)}`;
 }
+
+/** Why davit failed, without the operation, the id and the stage that its message begins with. */
+export function reasonOf(message: string): string {
+  return message.replace(ofAnId, "");
+}
+
+/** What an operation on an id begins with, and the step of it that only passes on what crun or runc says. */
+const ofAnId =
+  /^(?:[a-z]+ ){1,3}"[0-9a-f]{64}"(?: \(stage [a-z-]+, \d+ ms\))?: (?:OCI runtime exec: )?/;
 
 function chosen({ chosenBy }: Endpoint): string {
   return chosenBy === "default" || chosenBy === "--endpoint" ? "" : ` (from ${chosenBy})`;

@@ -6,7 +6,7 @@ import { pipeline } from "node:stream/promises";
 import { RuntimeError } from "../../base/errors.ts";
 import { openRemoteCommand, type RemoteCommand } from "../../client/streaming/index.ts";
 import { CommandFailure, exitCode } from "../command-line/exit-code.ts";
-import { doing } from "../server/explain.ts";
+import { doing, reasonOf } from "../server/explain.ts";
 import type { Server } from "../server/session.ts";
 import { Packing } from "./packing.ts";
 import { TarExtractor } from "./tar-extract.ts";
@@ -19,6 +19,8 @@ const wordsBytes = 4096;
 export interface CopyOptions {
   readonly server: Server;
   readonly containerId: string;
+  /** What a person calls it. */
+  readonly container: string;
   readonly onSkipped: (path: string) => void;
 }
 
@@ -42,7 +44,7 @@ export async function copyFrom(
   const words = wordsOf(remote.stderr);
   try {
     for await (const chunk of remote.stdout ?? []) extractor.write(chunk as Buffer);
-    await checkEnd(remote, words, `copy "${source}" from the container`);
+    await checkEnd(remote, words, `copy "${source}" from container "${options.container}"`);
     extractor.end();
   } finally {
     extractor.close();
@@ -69,7 +71,7 @@ export async function copyToStream(
   const from = own ? ["-C", source, "."] : ["-C", posix.dirname(source), `./${name}`];
   const remote = await run(options, ["tar", "-c", "-f", "-", ...from], false);
   const words = wordsOf(remote.stderr);
-  const what = `copy "${source}" from the container`;
+  const what = `copy "${source}" from container "${options.container}"`;
   try {
     // Cut by a lost connection: the end of the command tells of that.
     const sent = pipeline(remote.stdout ?? Readable.from([]), sink, { end: false });
@@ -86,7 +88,7 @@ export async function copyFromStream(
   source: Readable,
   target: string,
 ): Promise<void> {
-  const what = `copy to "${target}" in the container`;
+  const what = `copy to "${target}" in container "${options.container}"`;
   if (!(await isFolderThere(options, target))) {
     throw new CommandFailure(exitCode.failed, `${what}: there is no such directory`);
   }
@@ -113,7 +115,7 @@ export async function copyTo(options: CopyOptions, source: string, target: strin
   const name = into ? basename(path) : posix.basename(target);
   const remote = await run(options, ["tar", "-x", "-m", "-f", "-", "-C", folder], true);
   const words = wordsOf(remote.stderr);
-  const what = `copy "${source}" to the container`;
+  const what = `copy "${source}" to container "${options.container}"`;
   remote.stdout?.resume();
   try {
     if (remote.stdin === undefined) throw new RuntimeError("internal", `${what}: no stdin`);
@@ -156,20 +158,20 @@ function isFolder(path: string): boolean {
 }
 
 async function isFolderThere(options: CopyOptions, path: string): Promise<boolean> {
-  const { server, containerId } = options;
+  const { server, containerId, container } = options;
   const request = { containerId, cmd: ["test", "-d", path] };
   const answer = server.client.runtime.execSync(request, server.limit());
-  return (await doing(`look for "${path}" in the container`, answer)).exitCode === 0;
+  return (await doing(`look for "${path}" in container "${container}"`, answer)).exitCode === 0;
 }
 
 async function run(
-  { server, containerId }: CopyOptions,
+  { server, containerId, container }: CopyOptions,
   cmd: readonly string[],
   stdin: boolean,
 ): Promise<RemoteCommand> {
   const streams = { stdin, stdout: true, stderr: true };
   const request = { containerId, cmd: [...cmd], ...streams };
-  const what = "run tar in the container";
+  const what = `run tar in container "${container}"`;
   const { url } = await doing(what, server.client.runtime.exec(request, server.limit()));
   const { signal } = server;
   return doing(what, openRemoteCommand(url, { ...streams, terminal: false, signal }));
@@ -192,7 +194,9 @@ async function checkEnd(
   what: string,
 ): Promise<void> {
   const end = await remote.end;
-  if ("failure" in end) throw new CommandFailure(exitCode.failed, `${what}: ${end.failure}`);
+  if ("failure" in end) {
+    throw new CommandFailure(exitCode.failed, `${what}: ${reasonOf(end.failure)}`);
+  }
   if (end.exitCode === 0) return;
   const said = await words;
   const why = said === "" ? `tar ended with code ${end.exitCode}` : said;
