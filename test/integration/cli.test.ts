@@ -220,11 +220,11 @@ describe("davit's lists", () => {
   test("show pods and containers, filtered, as tables, ids, JSON and YAML", async () => {
     await withPods(`${pod("one", sleeper)}\n---${pod("two", "exit 0")}`, async () => {
       const all = await davit.done("pods");
-      assert.match(all, /^POD ID +NAMESPACE +NAME +STATE +CREATED\n/);
-      assert.match(all, /default +one +ready +\d+ s ago/);
+      assert.match(all, /^POD ID +NAMESPACE +NAME +STATE +CONTAINERS +ADDRESS +CREATED\n/);
+      assert.match(all, /default +one +ready +1\/1 +10\.\d+\.\d+\.\d+ +\d+ s ago/);
       assert.match(
         await davit.done("pods", "-o", "wide", "--label", "app=one"),
-        / 10\.\d+\.\d+\.\d+ /,
+        / RUNTIME +ATTEMPT +UID\n.* 10\.\d+\.\d+\.\d+ /,
       );
       assert.equal((await davit.done("pods", "-q", "--name", "^t")).trim().length, 64);
       assert.equal(await davit.done("pods", "-q", "--namespace", "other"), "");
@@ -239,6 +239,7 @@ describe("davit's lists", () => {
         "two has ended",
         async () => (await davit.done("ps", "-aq", "--state", "exited")) !== "",
       );
+      assert.match(await davit.done("pods"), /default +two +ready +0\/1 +10\./);
       const running = await davit.done("ps");
       assert.match(running, /one +main +registry\.k8s\.io\/e2e\/busybox:1 +running/);
       assert.doesNotMatch(running, /two/);

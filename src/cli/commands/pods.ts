@@ -6,6 +6,8 @@ import {
 } from "../../gen/runtime/v1/api_pb.ts";
 import type { Call, Command } from "../command-line/command.ts";
 import { exitCode } from "../command-line/exit-code.ts";
+import { type ContainerCount, countContainers } from "../objects/counts.ts";
+import { endsOf } from "../objects/ends.ts";
 import { filterOptions, readFilter } from "../objects/filter.ts";
 import { podName } from "../objects/find.ts";
 import { Objects } from "../objects/objects.ts";
@@ -22,6 +24,9 @@ export const pods: Command = {
   name: "pods",
   section: "Pods and containers",
   summary: "List pods",
+  details:
+    "CONTAINERS is how many of a pod's containers run; init containers that have done their work do not\n" +
+    "count. A pod is ready as long as it could run containers, whatever became of those it has.",
   operands: [],
   options: {
     ...listingOptions,
@@ -30,10 +35,7 @@ export const pods: Command = {
   },
   examples: [
     { line: "davit pods", does: "All pods, the newest first" },
-    {
-      line: "davit pods --label app=web --state ready -o wide",
-      does: "Some, with their addresses",
-    },
+    { line: "davit pods --label app=web --state ready", does: "Some" },
     { line: "davit pods -o json", does: "The CRI's own message, for a program" },
   ],
   client: true,
@@ -43,7 +45,8 @@ export const pods: Command = {
 async function list(call: Call, server: Server): Promise<number> {
   const filter = readFilter(call);
   const state = call.options.text("state");
-  const items = (await new Objects(server).pods()).filter(
+  const objects = new Objects(server);
+  const items = (await objects.pods()).filter(
     (pod) =>
       (state === undefined || state === stateName(pod)) &&
       filter({
@@ -52,12 +55,15 @@ async function list(call: Call, server: Server): Promise<number> {
         labels: pod.labels,
       }),
   );
-  const addresses =
-    outputFormat(call) === "wide" ? await addressesOf(items, server) : new Map<string, string>();
+  const format = outputFormat(call);
+  const shown = !call.options.has("quiet") && (format === "table" || format === "wide");
+  const [addresses, counts] = shown
+    ? await Promise.all([addressesOf(items, server), countsOf(items, objects, server)])
+    : [new Map<string, string>(), new Map<string, ContainerCount>()];
   printListing(call, {
     items,
     idOf: ({ id }) => id,
-    columns: columns(addresses, Date.now()),
+    columns: columns(addresses, counts, Date.now()),
     message: () =>
       messageToJson(
         ListPodSandboxResponseSchema,
@@ -69,6 +75,7 @@ async function list(call: Call, server: Server): Promise<number> {
 
 function columns(
   addresses: ReadonlyMap<string, string>,
+  counts: ReadonlyMap<string, ContainerCount>,
   nowMs: number,
 ): readonly Column<PodSandbox>[] {
   return [
@@ -80,8 +87,20 @@ function columns(
       of: stateName,
       paint: (pod, style) => (stateName(pod) === "ready" ? style.green : style.red),
     },
+    {
+      title: "CONTAINERS",
+      of: ({ id }) => {
+        const { running = 0, all = 0 } = counts.get(id) ?? {};
+        return `${running}/${all}`;
+      },
+      paint: ({ id }, style) => {
+        const { running, all, failed } = counts.get(id) ?? { running: 0, all: 0, failed: false };
+        if (failed) return style.red;
+        return running === all ? style.green : style.yellow;
+      },
+    },
+    { title: "ADDRESS", of: ({ id }) => addresses.get(id) ?? "" },
     { title: "CREATED", of: ({ createdAt }) => formatAge(createdAt, nowMs) },
-    { title: "ADDRESS", of: ({ id }) => addresses.get(id) ?? "", wide: true },
     { title: "RUNTIME", of: ({ runtimeHandler }) => runtimeHandler || "(default)", wide: true },
     { title: "ATTEMPT", of: ({ metadata }) => String(metadata?.attempt ?? 0), wide: true },
     { title: "UID", of: ({ metadata }) => metadata?.uid ?? "", wide: true },
@@ -93,12 +112,13 @@ export function stateName({ state }: PodSandbox): (typeof states)[number] {
   return state === PodSandboxState.SANDBOX_READY ? "ready" : "notready";
 }
 
-/** A pod that goes meanwhile has no address: no reason to fail the list. */
+/** Of pods that have one. A pod that goes meanwhile has none: no reason to fail the list. */
 async function addressesOf(
   list: readonly PodSandbox[],
   server: Server,
 ): Promise<ReadonlyMap<string, string>> {
-  const pairs = list.map(async ({ id }): Promise<[string, string]> => {
+  const ready = list.filter(({ state }) => state === PodSandboxState.SANDBOX_READY);
+  const pairs = ready.map(async ({ id }): Promise<[string, string]> => {
     const request = { podSandboxId: id };
     const { status } = await server.client.runtime
       .podSandboxStatus(request, server.limit())
@@ -106,4 +126,18 @@ async function addressesOf(
     return [id, status?.network?.ip ?? ""];
   });
   return new Map(await Promise.all(pairs));
+}
+
+async function countsOf(
+  list: readonly PodSandbox[],
+  objects: Objects,
+  server: Server,
+): Promise<ReadonlyMap<string, ContainerCount>> {
+  const listed = new Set(list.map(({ id }) => id));
+  const containers = (await objects.containers()).filter(({ container }) =>
+    listed.has(container.podSandboxId),
+  );
+  const ends = await endsOf(containers, server);
+  const ofPod = Map.groupBy(containers, ({ container }) => container.podSandboxId);
+  return new Map(list.map(({ id }) => [id, countContainers(ofPod.get(id) ?? [], ends)] as const));
 }

@@ -8,6 +8,7 @@ import type { Call, Command } from "../command-line/command.ts";
 import { exitCode } from "../command-line/exit-code.ts";
 import { filterOptions, readFilter } from "../objects/filter.ts";
 import { containerPath, type PodContainer, podName } from "../objects/find.ts";
+import { endsOf } from "../objects/ends.ts";
 import { Objects } from "../objects/objects.ts";
 import { pickPod } from "../objects/pick.ts";
 import { containerStateName, containerStates } from "../objects/state.ts";
@@ -144,24 +145,4 @@ function imageOf(
 async function imageNamesOf(objects: Objects): Promise<ReadonlyMap<string, string>> {
   const images = await objects.images().catch(() => []);
   return new Map(images.map(({ id, repoTags }) => [id, repoTags[0] ?? ""] as const));
-}
-
-/** How the containers ended that did; a container that goes meanwhile is not asked twice. */
-async function endsOf(
-  items: readonly PodContainer[],
-  server: Server,
-): Promise<ReadonlyMap<string, ContainerStatus>> {
-  const ended = items.filter(
-    ({ container }) => container.state === ContainerState.CONTAINER_EXITED,
-  );
-  const ends = new Map<string, ContainerStatus>();
-  await Promise.all(
-    ended.map(async ({ container: { id } }) => {
-      const answer = await server.client.runtime
-        .containerStatus({ containerId: id }, server.limit())
-        .catch(() => undefined);
-      if (answer?.status !== undefined) ends.set(id, answer.status);
-    }),
-  );
-  return ends;
 }
