@@ -87,15 +87,20 @@ test("davit pull draws a bar for each layer, of what really came", async () => {
 });
 
 test("davit run shows what each pod is doing, and leaves a line for each", async () => {
-  const pod = (name: string): string =>
-    `{apiVersion: v1, kind: Pod, metadata: {name: ${name}}, spec: {containers: [{name: c, image: "${busybox}", imagePullPolicy: Never, command: [sleep, "1000"]}]}}`;
-  const file = davit.manifest(`${pod("a")}\n---\n${pod("b")}\n`);
+  const pod = (name: string, policy = ""): string =>
+    `{apiVersion: v1, kind: Pod, metadata: {name: ${name}}, spec: {${policy}containers: [{name: c, image: "${busybox}", imagePullPolicy: Never, command: [sleep, "1000"]}]}}`;
+  const file = davit.manifest(`${pod("a")}\n---\n${pod("b", "restartPolicy: OnFailure, ")}\n`);
   const { code, text } = await show(["run", "--wait", "--pods-folder", davit.podsFolder, file]);
   assert.equal(code, 0, text);
   const plain = stripVTControlCharacters(text);
   assert.match(plain, /\S default\/a {2}wait until its containers run/);
   for (const name of ["a", "b"]) assert.match(plain, new RegExp(`\u2713 default/${name} +\\d`));
-  assert.match(plain, /note: nothing restarts containers that end \(restartPolicy Always\)/);
+  const notes = plain.match(/note: nothing restarts containers that end \(.*\)/g);
+  assert.deepEqual(
+    notes,
+    ["note: nothing restarts containers that end (restartPolicy OnFailure)"],
+    "once, and not of the pod that says nothing of it",
+  );
 
   const stats = await davit.done("stats", "--interval", "1.2s", "a");
   assert.match(

@@ -157,12 +157,12 @@ async function makeRoom(call: Call, server: Server, pods: readonly PodManifest[]
   );
 }
 
-/** Said once, and only about what a manifest asks for. */
+/** Said once, and only about what a manifest asks for in so many words. */
 function noteRestarts({ terminal, options }: Call, pods: readonly PodManifest[]): void {
-  const restarting = pods.filter(({ restartPolicy }) => restartPolicy !== "Never");
-  if (restarting.length === 0 || options.has("quiet")) return;
-  const policies = [...new Set(restarting.map(({ restartPolicy }) => restartPolicy))].join(", ");
-  const note = `note: nothing restarts containers that end (restartPolicy ${policies}): kubelet would, davit run does not`;
+  const asked = new Set(pods.map(({ restartPolicy }) => restartPolicy));
+  const policies = (["Always", "OnFailure"] as const).filter((policy) => asked.has(policy));
+  if (policies.length === 0 || options.has("quiet")) return;
+  const note = `note: nothing restarts containers that end (restartPolicy ${policies.join(", ")}): kubelet would, davit run does not`;
   terminal.err(`${terminal.errStyle.dim(note)}\n`);
 }
 

@@ -27,7 +27,8 @@ export interface PodManifest {
   readonly security: PodSecurity;
   /** spec.hostUsers is false: the sandbox needs ids of its own (`withIds`) before it is asked for. */
   readonly ownUsers: boolean;
-  readonly restartPolicy: "Always" | "OnFailure" | "Never";
+  /** As the manifest says it; undefined where it says nothing. */
+  readonly restartPolicy: "Always" | "OnFailure" | "Never" | undefined;
   readonly terminationGracePeriodSeconds: number;
   /** The folder for what davit run writes for this pod: its logs and emptyDir volumes. */
   readonly folder: string;
@@ -132,7 +133,7 @@ export function readPod(text: ManifestText, node: PodNode): PodManifest {
     volumes,
     security,
     ownUsers: readOwnUsers(spec),
-    restartPolicy: spec.choice("restartPolicy", ["Always", "OnFailure", "Never"]) ?? "Always",
+    restartPolicy: spec.choice("restartPolicy", ["Always", "OnFailure", "Never"]),
     terminationGracePeriodSeconds: spec.integer("terminationGracePeriodSeconds", 0, 2 ** 31) ?? 30,
     folder,
   };
