@@ -5,9 +5,36 @@ import { writeFileSync } from "node:fs";
 import path from "node:path";
 import { text } from "node:stream/consumers";
 import type { TestDaemon } from "../support/daemon.ts";
+import { busybox } from "./containers.ts";
 
 /** The command itself. */
 export const program = path.resolve(import.meta.dirname, "../../bin/davit");
+
+/** A script that runs until it gets its stop signal, and ends then. */
+export const sleeper = "trap 'exit 0' TERM; while :; do sleep 0.1; done";
+
+/** A Pod of one container that runs a shell script. */
+export function podOf(
+  name: string,
+  script: string,
+  more: { spec?: string; container?: string } = {},
+): string {
+  return `
+apiVersion: v1
+kind: Pod
+metadata: {name: ${name}, labels: {app: ${name}}}
+spec:
+  restartPolicy: Never
+  terminationGracePeriodSeconds: 1
+${more.spec ?? ""}
+  containers:
+    - name: main
+      image: ${busybox}
+      imagePullPolicy: IfNotPresent
+      command: [/bin/sh, -c, ${JSON.stringify(script)}]
+${more.container ?? ""}
+`;
+}
 
 /** What a command said and how it ended. */
 export interface Ran {
@@ -35,7 +62,9 @@ export class Davit {
 
   /** Starts it with these words; `input` is its stdin. */
   start(args: readonly string[], input = ""): Running {
-    const own = ["run", "down"].includes(args[0] ?? "") ? ["--pods-folder", this.podsFolder] : [];
+    const own = ["run", "down", "rm"].includes(args[0] ?? "")
+      ? ["--pods-folder", this.podsFolder]
+      : [];
     const [command = "", ...rest] = args;
     const child = spawn(program, [command, ...own, ...rest], {
       stdio: ["pipe", "pipe", "pipe"],

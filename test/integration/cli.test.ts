@@ -4,7 +4,7 @@ import { execFile } from "node:child_process";
 import { existsSync, readdirSync, readFileSync, renameSync } from "node:fs";
 import { after, before, describe, test } from "node:test";
 import { promisify } from "node:util";
-import { Davit, program } from "./cli-run.ts";
+import { Davit, podOf as pod, program, sleeper } from "./cli-run.ts";
 import { busybox, Node } from "./containers.ts";
 import { openFolders, until } from "./pods.ts";
 import { busyboxLayer, imageOf, layerOf } from "../support/images.ts";
@@ -22,29 +22,6 @@ after(async () => {
   await node[Symbol.asyncDispose]();
 });
 
-/** A Pod of one container that runs a shell script. */
-function pod(
-  name: string,
-  script: string,
-  more: { spec?: string; container?: string } = {},
-): string {
-  return `
-apiVersion: v1
-kind: Pod
-metadata: {name: ${name}, labels: {app: ${name}}}
-spec:
-  restartPolicy: Never
-  terminationGracePeriodSeconds: 1
-${more.spec ?? ""}
-  containers:
-    - name: main
-      image: ${busybox}
-      imagePullPolicy: IfNotPresent
-      command: [/bin/sh, -c, ${JSON.stringify(script)}]
-${more.container ?? ""}
-`;
-}
-
 /** Runs pods for as long as `use` takes. */
 async function withPods(yaml: string, use: () => Promise<void>): Promise<void> {
   const file = davit.manifest(yaml);
@@ -55,8 +32,6 @@ async function withPods(yaml: string, use: () => Promise<void>): Promise<void> {
     await davit.done("down", "-t", "0", file);
   }
 }
-
-const sleeper = "trap 'exit 0' TERM; while :; do sleep 0.1; done";
 
 describe("davit run and down", () => {
   test("run a pod with volumes, init container and variables, and leave nothing", async () => {
@@ -101,7 +76,7 @@ describe("davit run and down", () => {
       again.err,
       /this pod is there already:\n {2}\w{12} {2}default\/full, ready, made \d+ s ago/,
     );
-    assert.match(again.err, /davit down .*manifest.* takes it down/);
+    assert.match(again.err, /"davit down default\/full" takes it down/);
 
     assert.match(await davit.done("run", "--replace", "-q", "-f", file), /^[0-9a-f]{64}\n$/);
     assert.equal(await davit.done("down", file), "default/full\n");

@@ -14,6 +14,7 @@ export type Completion =
   | "namespace"
   | "command"
   | "file"
+  | "file-or-pod"
   | readonly string[];
 
 /** One option of a command, as a person types and reads it. */

@@ -42,6 +42,7 @@ test("candidatesFor() says what the server or the shell must be asked for", () =
     [["--endpoint", "/x", "inspect", ""], "object"],
     [["rmi", ""], "image"],
     [["config", "check", ""], "file"],
+    [["down", ""], "file-or-pod"],
   ] as const;
   for (const [words, kind] of kinds) {
     assert.equal(candidates(...words).kind, kind, words.join(" "));
@@ -58,9 +59,11 @@ test("the script of bash is one, and asks davit for the words at the cursor", (t
     source ${script}
     COMP_LINE="davit logs we" COMP_POINT=13 COMP_WORDS=(davit logs we) COMP_CWORD=2
     _davit; printf '%s,' "\${COMPREPLY[@]}"
-    COMP_LINE="davit logs " COMP_POINT=11; _davit; printf '%s,' "\${COMPREPLY[@]}"`;
+    COMP_LINE="davit logs " COMP_POINT=11; _davit; printf '%s,' "\${COMPREPLY[@]}"
+    davit() { printf '%s\\n' :file web; }
+    cd ${folder}; COMP_LINE="davit down " COMP_POINT=11; _davit; printf '%s,' "\${COMPREPLY[@]}"`;
   const { stdout, stderr } = spawnSync("bash", ["-c", test], { encoding: "utf8" });
   assert.equal(stderr, "");
-  assert.equal(stdout, "web/main,web,web/main,web,--x=logs .,");
+  assert.equal(stdout, "web/main,web,web/main,web,--x=logs .,davit.bash,web,");
   for (const shell of shells) assert.match(completionScript(shell), /__complete/);
 });

@@ -138,7 +138,7 @@ export function completionScript(shell: (typeof shells)[number]): string {
   return scripts[shell];
 }
 
-// A first line of ":file" asks the shell to complete file names itself.
+// A first line of ":file" asks the shell to complete file names itself, beside the words that follow.
 const scripts = {
   bash: `# bash completion of davit: source <(davit completion bash)
 _davit() {
@@ -150,7 +150,7 @@ _davit() {
   answers=$("\${words[0]}" ${completeCommand} -- "\${words[@]:1}" 2>/dev/null) || return
   if [[ $answers == :file* ]]; then
     compopt -o filenames 2>/dev/null
-    COMPREPLY=($(compgen -f -- "\${words[-1]}"))
+    COMPREPLY=($(compgen -f -- "\${words[-1]}") $(compgen -W "\${answers#:file}" -- "\${words[-1]}"))
   else
     COMPREPLY=($(compgen -W "$answers" -- "\${words[-1]}"))
   fi
@@ -163,6 +163,8 @@ _davit() {
   local -a answers
   answers=("\${(@f)$("\${words[1]}" ${completeCommand} -- "\${(@)words[2,$CURRENT]}" 2>/dev/null)}")
   if [[ \${answers[1]} == :file ]]; then
+    answers[1]=()
+    compadd -a answers
     _files
   else
     compadd -a answers
@@ -180,8 +182,10 @@ function __davit_complete
   set -l answers ($words[1] ${completeCommand} -- $words[2..-1] 2>/dev/null)
   if test "$answers[1]" = ":file"
     __fish_complete_path (commandline -ct)
-  else
-    printf '%s\\n' $answers
+    set -e answers[1]
+  end
+  for answer in $answers
+    echo $answer
   end
 end
 complete -c davit -f -a '(__davit_complete)'

@@ -60,12 +60,11 @@ export function completeFor(commands: () => readonly Command[]): Command {
     run: async ({ operands, terminal }) => {
       const candidates = candidatesFor(operands, commands());
       const current = operands.at(-1) ?? "";
-      const words =
-        candidates.kind === "file"
-          ? [":file"]
-          : [...candidates.words, ...(await namesOf(candidates, operands))].filter((word) =>
-              word.startsWith(current),
-            );
+      const known = [...candidates.words, ...(await namesOf(candidates, operands))];
+      const words = [
+        ...(candidates.kind?.startsWith("file") === true ? [":file"] : []),
+        ...known.filter((word) => word.startsWith(current)),
+      ];
       terminal.out([...new Set(words)].map((word) => `${word}\n`).join(""));
       return exitCode.done;
     },
@@ -73,7 +72,7 @@ export function completeFor(commands: () => readonly Command[]): Command {
 }
 
 async function namesOf({ kind }: Candidates, words: readonly string[]): Promise<readonly string[]> {
-  if (kind === undefined) return [];
+  if (kind === undefined || kind === "file") return [];
   const at = words.indexOf("--endpoint");
   const endpoint = chooseEndpoint(at < 0 ? undefined : words[at + 1], process.env);
   const options = { signal: AbortSignal.timeout(tabMs), timeoutMs: tabMs };
@@ -101,6 +100,7 @@ async function objectNames(
     (await objects.images()).flatMap(({ repoTags }) => repoTags);
   switch (kind) {
     case "pod":
+    case "file-or-pod":
       return pods();
     case "container":
     case "pod-or-container":

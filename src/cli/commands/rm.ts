@@ -2,7 +2,10 @@ import { ContainerState, PodSandboxState } from "../../gen/runtime/v1/api_pb.ts"
 import type { Call, Command } from "../command-line/command.ts";
 import { UsageError } from "../command-line/usage-error.ts";
 import { forEach, refusal, type Task } from "../lifecycle/each.ts";
+import { GraceLines } from "../lifecycle/grace.ts";
+import { podsFolderOption, podsRootOf } from "../lifecycle/read-manifests.ts";
 import { removeContainer, removePod, stopContainer, stopPod } from "../lifecycle/stop.ts";
+import { removeOwnFolder } from "../lifecycle/volumes.ts";
 import { containerPath, podPath } from "../objects/find.ts";
 import { Objects } from "../objects/objects.ts";
 import type { Found } from "../objects/pick.ts";
@@ -15,15 +18,15 @@ export const rm: Command = {
   section: "Pods and containers",
   summary: "Remove pods or containers",
   details:
-    "A pod goes with its containers. What runs is only removed with --force, which stops it\n" +
-    "first, with its time of grace. What davit run has written for a pod (logs, emptyDir\n" +
-    "volumes) goes with davit down.",
+    "A pod goes with its containers, and with what davit run has written for it: logs and emptyDir\n" +
+    "volumes. What runs is only removed with --force, which stops it first, with its time of grace.",
   operands: [{ name: "POD|CONTAINER", many: true, optional: true, complete: "pod-or-container" }],
   options: {
     force: { short: "f", doc: "Stop what runs, then remove it" },
     time: { short: "t", value: "SECONDS", doc: "The time of grace for --force; 0 kills at once" },
     stopped: { doc: "All pods that are not ready and all containers that have ended" },
     type: typeOption,
+    "pods-folder": podsFolderOption,
   },
   examples: [
     { line: "davit rm web", does: "Remove a pod that is stopped" },
@@ -47,21 +50,25 @@ async function removeAll(call: Call, server: Server): Promise<number> {
   const force = call.options.has("force");
   const seconds = call.options.count("time");
   const containers = (await objects.containers()).map(({ container }) => container);
+  const podsRoot = podsRootOf(call);
+  using grace = new GraceLines(call.terminal);
+  const options = { seconds, grace };
   const tasks = found.map(({ word, ...object }): Task => {
     const work = async (): Promise<void> => {
       if (!force) refuseRunning(object);
       if (object.kind === "pod") {
-        if (force) await stopPod(server, object.pod, containers, seconds);
+        if (force) await stopPod(server, object.pod, containers, options);
         await removePod(server, object.pod);
+        if (object.pod.metadata) await removeOwnFolder(podsRoot, object.pod.metadata);
       }
       if (object.kind === "container") {
-        if (force) await stopContainer(server, object, seconds);
+        if (force) await stopContainer(server, object, options);
         await removeContainer(server, object);
       }
     };
     return { name: word, work };
   });
-  return forEach(call, tasks);
+  return await forEach(call, tasks, grace.lines);
 }
 
 async function allStopped(

@@ -3,13 +3,14 @@ import type { Rollback } from "../../base/rollback.ts";
 import type { PodSandbox } from "../../gen/runtime/v1/api_pb.ts";
 import type { Call, Command } from "../command-line/command.ts";
 import { CommandFailure, exitCode } from "../command-line/exit-code.ts";
+import { GraceLines } from "../lifecycle/grace.ts";
 import { takeDown } from "../lifecycle/take-down.ts";
 import { PullWatch } from "../lifecycle/pull-watch.ts";
 import {
-  defaultPodsFolder,
   fileOption,
   filesOf,
   podsFolderOption,
+  podsRootOf,
   readPods,
   thisNode,
 } from "../lifecycle/read-manifests.ts";
@@ -22,8 +23,8 @@ import {
   untilRunning,
 } from "../lifecycle/run-pod.ts";
 import { giveIds } from "../lifecycle/pod-ids.ts";
-import { claimPodFolder, removePodFolder } from "../lifecycle/volumes.ts";
-import type { PodManifest } from "../manifest/pod.ts";
+import { claimPodFolder, removeOwnFolder, removePodFolder } from "../lifecycle/volumes.ts";
+import { podFolder, type PodManifest } from "../manifest/pod.ts";
 import { podPath } from "../objects/find.ts";
 import { Objects } from "../objects/objects.ts";
 import { formatAge, formatDuration, shortId } from "../output/figures.ts";
@@ -64,7 +65,7 @@ export const run: Command = {
   ],
   client: true,
   run: (call) => {
-    const node = thisNode(call.options.text("pods-folder") ?? defaultPodsFolder);
+    const node = thisNode(podsRootOf(call));
     const pods = readPods(filesOf(call, run), node);
     return withServer(call, (server) => runAll(call, server, pods));
   },
@@ -77,16 +78,16 @@ async function runAll(call: Call, server: Server, pods: readonly PodManifest[]):
   using claims = new DisposableStack();
   const isNew = new Map<PodManifest, boolean>();
   for (const pod of pods) isNew.set(pod, claims.use(await claimPodFolder(pod)).isNew);
+  const quiet = call.options.has("quiet");
+  using lines = new LiveLines(progressOutput(terminal, quiet));
   try {
-    await makeRoom(call, server, pods);
+    await makeRoom(call, server, pods, new GraceLines(terminal, { lines, quiet }));
   } catch (error) {
     for (const { folder } of pods.filter((pod) => isNew.get(pod))) await removePodFolder(folder);
     throw error;
   }
   noteRestarts(call, pods);
 
-  const quiet = call.options.has("quiet");
-  using lines = new LiveLines(progressOutput(terminal, quiet));
   using watch = lines.live ? new PullWatch(server) : undefined;
   const failed = new AbortController();
   const context: RunContext = {
@@ -134,25 +135,40 @@ const podColumns: readonly Column<RunningPod>[] = [
 ];
 
 /** Sees that no pod of these names is there, or takes it down where that was asked for. */
-async function makeRoom(call: Call, server: Server, pods: readonly PodManifest[]): Promise<void> {
+async function makeRoom(
+  call: Call,
+  server: Server,
+  pods: readonly PodManifest[],
+  grace: GraceLines,
+): Promise<void> {
   const objects = new Objects(server);
   const names = new Set(pods.map(({ namespace, name }) => `${namespace}/${name}`));
   const there = (await objects.pods()).filter((pod) => names.has(podPath(pod)));
+  if (there.length > 0 && !call.options.has("replace")) throw inTheWay(there);
   if (there.length === 0) return;
-  if (call.options.has("replace")) {
-    const containers = (await objects.containers()).map(({ container }) => container);
-    await Promise.all(there.map((pod) => takeDown(server, pod, containers, undefined)));
-    return;
-  }
+  const containers = (await objects.containers()).map(({ container }) => container);
+  const folders = new Set(pods.map(({ folder }) => folder));
+  const podsRoot = podsRootOf(call);
+  await Promise.all(
+    there.map(async (pod) => {
+      await takeDown(server, pod, containers, { seconds: undefined, grace });
+      const own = pod.metadata;
+      // The folders of the new ones are theirs already.
+      if (own && !folders.has(podFolder(podsRoot, own))) await removeOwnFolder(podsRoot, own);
+    }),
+  );
+}
+
+function inTheWay(there: readonly PodSandbox[]): CommandFailure {
   const now = Date.now();
   const describe = (pod: PodSandbox): string =>
     `  ${shortId(pod.id)}  ${podPath(pod)}, ${stateName(pod)}, made ${formatAge(pod.createdAt, now)}`;
   const one = there.length === 1;
-  throw new CommandFailure(
+  return new CommandFailure(
     exitCode.failed,
     `nothing was done: ${one ? "this pod is" : "these pods are"} there already:\n` +
       `${there.map(describe).join("\n")}\n` +
-      `"davit down ${filesOf(call, run).join(" ")}" takes ${one ? "it" : "them"} down, ` +
+      `"davit down ${there.map(podPath).join(" ")}" takes ${one ? "it" : "them"} down, ` +
       "davit run --replace puts new ones in their place",
   );
 }

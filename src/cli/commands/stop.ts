@@ -1,5 +1,6 @@
 import type { Call, Command } from "../command-line/command.ts";
 import { forEach, type Task } from "../lifecycle/each.ts";
+import { GraceLines } from "../lifecycle/grace.ts";
 import { stopContainer, stopPod } from "../lifecycle/stop.ts";
 import { Objects } from "../objects/objects.ts";
 import { type Found, type Kind, pick } from "../objects/pick.ts";
@@ -42,14 +43,16 @@ async function stopAll(call: Call, server: Server): Promise<number> {
   const objects = new Objects(server);
   const found = await findAll(call, objects);
   const containers = (await objects.containers()).map(({ container }) => container);
+  using grace = new GraceLines(call.terminal);
+  const options = { seconds, grace };
   const tasks = found.map(({ word, ...object }): Task => {
     const work = async (): Promise<void> => {
-      if (object.kind === "pod") await stopPod(server, object.pod, containers, seconds);
-      if (object.kind === "container") await stopContainer(server, object, seconds);
+      if (object.kind === "pod") await stopPod(server, object.pod, containers, options);
+      if (object.kind === "container") await stopContainer(server, object, options);
     };
     return { name: word, work };
   });
-  return forEach(call, tasks);
+  return await forEach(call, tasks, grace.lines);
 }
 
 /** What each operand means, before anything is done to the first. */

@@ -30,8 +30,10 @@ export function filesOf(call: Call, command: Command): readonly string[] {
   return files;
 }
 
-/** Where they are when nobody says another place. */
-export const defaultPodsFolder = "/var/lib/davit-run";
+/** Where davit run keeps what it writes for pods. */
+export function podsRootOf({ options }: Call): string {
+  return options.text("pods-folder") ?? "/var/lib/davit-run";
+}
 
 /** This machine, as far as manifests leave something to it. */
 export function thisNode(podsRoot: string): PodNode {

@@ -2,6 +2,7 @@ import { type Container, ContainerState, type PodSandbox } from "../../gen/runti
 import { containerPath, type PodContainer, podPath } from "../objects/find.ts";
 import { doing } from "../server/explain.ts";
 import type { Server } from "../server/session.ts";
+import type { GraceLines } from "./grace.ts";
 
 /** The annotation in which kubelet, and davit run, write how long a container may take to end. */
 export const graceAnnotation = "io.kubernetes.pod.terminationGracePeriod";
@@ -22,19 +23,28 @@ export function graceSeconds(
   return /^\d{1,9}$/.test(text) ? Number(text) : defaultGraceSeconds;
 }
 
+/** How patient a stop is, and who shows it. */
+export interface StopOptions {
+  /** The time of grace that was asked for, instead of that of the manifest. */
+  readonly seconds: number | undefined;
+  readonly grace: GraceLines;
+}
+
 /** Stops a container: its stop signal, then after the time of grace SIGKILL. */
 export async function stopContainer(
   server: Server,
   found: PodContainer,
-  askedSeconds: number | undefined,
+  options: StopOptions,
 ): Promise<void> {
   const { container } = found;
-  const seconds = graceSeconds(container.annotations, askedSeconds);
+  const seconds = graceSeconds(container.annotations, options.seconds);
   const request = { containerId: container.id, timeout: BigInt(seconds) };
-  await doing(
+  const stop = doing(
     `stop container "${containerPath(found)}"`,
     server.client.runtime.stopContainer(request, server.limit(seconds * 1000 + answerMs)),
   );
+  const running = container.state === ContainerState.CONTAINER_RUNNING;
+  await options.grace.during(containerPath(found), running ? seconds : 0, stop);
 }
 
 /**
@@ -45,15 +55,13 @@ export async function stopPod(
   server: Server,
   pod: PodSandbox,
   containers: readonly Container[],
-  askedSeconds: number | undefined,
+  options: StopOptions,
 ): Promise<void> {
   const running = containers.filter(
     ({ podSandboxId, state }) =>
       podSandboxId === pod.id && state !== ContainerState.CONTAINER_EXITED,
   );
-  await Promise.all(
-    running.map((container) => stopContainer(server, { container, pod }, askedSeconds)),
-  );
+  await Promise.all(running.map((container) => stopContainer(server, { container, pod }, options)));
   await doing(
     `stop pod "${podPath(pod)}"`,
     server.client.runtime.stopPodSandbox({ podSandboxId: pod.id }, server.limit(answerMs)),

@@ -11,7 +11,7 @@ import {
   systemError,
   unmount,
 } from "../../linux/index.ts";
-import type { PodManifest } from "../manifest/pod.ts";
+import { podFolder, type PodManifest, type PodNames } from "../manifest/pod.ts";
 import type { HostPathType, VolumeManifest, VolumeMount } from "../manifest/volumes.ts";
 
 /** A pod's folder that is this process's alone. */
@@ -78,6 +78,16 @@ export async function removePodFolder(folder: string): Promise<void> {
   const inside = mounts.filter((path) => path === folder || path.startsWith(`${folder}/`));
   for (const path of inside.toReversed()) await unmount(path);
   await removeTree(folder);
+}
+
+/**
+ * Removes what davit run wrote for the pod of these names, if it did. They may be another client's and
+ * hold anything: where they are not the name of one directory, there is none of ours.
+ */
+export async function removeOwnFolder(podsRoot: string, names: PodNames): Promise<void> {
+  const { namespace, name, uid } = names;
+  if (uid === "" || [namespace, name, uid].some((part) => /[/\0]/.test(part))) return;
+  await removePodFolder(podFolder(podsRoot, names));
 }
 
 /** Where a container's volumeMounts are on the host; undefined for those that are images. */

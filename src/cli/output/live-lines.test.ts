@@ -42,6 +42,16 @@ describe("LiveLines", () => {
     assert.deepEqual(screen.rows, ["done", ""]);
   });
 
+  test("lets others print above what changes", () => {
+    const screen = new Screen();
+    using lines = new LiveLines(screen, () => 0);
+    using _first = lines.add(() => ["a"]);
+    lines.above(() => screen.write("of stdout\n"));
+    assert.deepEqual(screen.rows, ["of stdout", "a", ""]);
+    lines.print("done");
+    assert.deepEqual(screen.rows, ["of stdout", "done", "a", ""]);
+  });
+
   test("cuts what would take two rows, and leaves nothing at its end", () => {
     const screen = new Screen();
     const lines = new LiveLines(screen);

@@ -59,6 +59,15 @@ export class LiveLines implements Disposable {
     this.#draw(`${text}\n`);
   }
 
+  /** Lets `write` print lines to another stream of the same terminal, above those that change. */
+  above(write: () => void): void {
+    const back = this.#back();
+    this.#drawn = 0;
+    if (back !== "") this.#out.write(back);
+    write();
+    this.#draw("");
+  }
+
   [Symbol.dispose](): void {
     clearInterval(this.#timer);
     this.#timer = undefined;
@@ -73,13 +82,18 @@ export class LiveLines implements Disposable {
     this.#draw("");
   }
 
-  /** One write a picture, so that it does not flicker. ECMA-48: CUU goes up, ED erases what is below. */
+  /** What takes the last picture away. ECMA-48: CUU goes up, ED erases what is below. */
+  #back(): string {
+    return this.#drawn === 0 ? "" : `\r\u001b[${this.#drawn}A\u001b[J`;
+  }
+
+  /** One write a picture, so that it does not flicker. */
   #draw(above: string): void {
     if (!this.#out.live) {
       if (above !== "") this.#out.write(above);
       return;
     }
-    const back = this.#drawn === 0 ? "" : `\r\u001b[${this.#drawn}A\u001b[J`;
+    const back = this.#back();
     const now = this.#nowMs();
     const columns = this.#out.columns();
     const lines = [...this.#blocks]
