@@ -1,10 +1,9 @@
-import { messageOf } from "../../base/errors.ts";
-import type { Rollback } from "../../base/rollback.ts";
 import type { PodSandbox } from "../../gen/runtime/v1/api_pb.ts";
 import type { Call, Command } from "../command-line/command.ts";
 import { CommandFailure, exitCode } from "../command-line/exit-code.ts";
 import { GraceLines } from "../lifecycle/grace.ts";
-import { takeDown } from "../lifecycle/take-down.ts";
+import { giveIds } from "../lifecycle/pod-ids.ts";
+import { PodRun } from "../lifecycle/pod-run.ts";
 import { PullWatch } from "../lifecycle/pull-watch.ts";
 import {
   fileOption,
@@ -14,23 +13,15 @@ import {
   readPods,
   thisNode,
 } from "../lifecycle/read-manifests.ts";
-import {
-  podRollback,
-  runPod,
-  type RunContext,
-  type RunningPod,
-  type RunReport,
-  untilRunning,
-} from "../lifecycle/run-pod.ts";
-import { giveIds } from "../lifecycle/pod-ids.ts";
+import type { RunContext, RunningPod } from "../lifecycle/run-pod.ts";
+import { takeDown } from "../lifecycle/take-down.ts";
 import { claimPodFolder, removeOwnFolder, removePodFolder } from "../lifecycle/volumes.ts";
 import { podFolder, type PodManifest } from "../manifest/pod.ts";
 import { podPath } from "../objects/find.ts";
 import { Objects } from "../objects/objects.ts";
-import { formatAge, formatDuration, shortId } from "../output/figures.ts";
-import { LiveLines, spinnerAt } from "../output/live-lines.ts";
+import { formatAge, shortId } from "../output/figures.ts";
+import { LiveLines } from "../output/live-lines.ts";
 import { progressOutput } from "../output/progress-output.ts";
-import { formatTotal } from "../output/pull-lines.ts";
 import { type Column, formatTable } from "../output/table.ts";
 import { type Server, withServer } from "../server/session.ts";
 import { stateName } from "./pods.ts";
@@ -43,15 +34,16 @@ export const run: Command = {
   details:
     "Takes Pods as kubectl does, several in a file too, and runs them at the same time: images\n" +
     "are pulled, init containers run one after another, then the containers start. A field that\n" +
-    "it does not do is refused by file and line before anything is made. When something fails,\n" +
-    "or on Ctrl-C, all that it made is removed, but for pulled images.\n" +
+    "it does not do is refused by file and line before anything is made. When something fails, or on\n" +
+    "Ctrl-C, all that it made is removed, but for pulled images. A container that ends with an error\n" +
+    "within the first moment is told, with the end of its log and exit code 1; its pod stays.\n" +
     "It is no supervisor: whatever restartPolicy says, nothing restarts a container that ends\n" +
     "(kubelet would). seccomp is RuntimeDefault unless the manifest says another profile.",
   operands: [{ name: "FILE", many: true, optional: true, complete: "file" }],
   options: {
     wait: {
       short: "w",
-      doc: "Wait until all containers run, or have ended well; fails when one ends at once",
+      doc: "Wait until all containers run, or have ended well; else remove all",
     },
     replace: { doc: "Take down pods of the same names first" },
     quiet: { short: "q", doc: "Only the ids of the pods, one a line" },
@@ -97,6 +89,7 @@ async function runAll(call: Call, server: Server, pods: readonly PodManifest[]):
     signal: AbortSignal.any([server.signal, failed.signal]),
   };
   const runs = (await giveIds(context, pods)).map((pod) => new PodRun(pod, { lines, watch, call }));
+  server.onLeave?.(() => leaving(call, runs));
   const results = await Promise.allSettled(
     runs.map((each) =>
       each.run(context).catch((error: unknown) => {
@@ -107,11 +100,13 @@ async function runAll(call: Call, server: Server, pods: readonly PodManifest[]):
     ),
   );
   if (results.some(({ status }) => status === "rejected")) {
-    await Promise.all(runs.map((each) => each.undo()));
+    const undone = await Promise.all(runs.map((each) => each.undo()));
     lines[Symbol.dispose]();
-    throw server.signal.aborted
-      ? new CommandFailure(exitCode.interrupted, "interrupted; what was made is removed")
-      : (failed.signal.reason as Error);
+    if (!server.signal.aborted) throw failed.signal.reason as Error;
+    const rest = undone.includes(false)
+      ? `not all that was made is removed; ${downAgain(call, runs)}`
+      : "what was made is removed";
+    throw new CommandFailure(exitCode.interrupted, `interrupted; ${rest}`);
   }
   lines[Symbol.dispose]();
   const running = results.flatMap((result) =>
@@ -123,7 +118,23 @@ async function runAll(call: Call, server: Server, pods: readonly PodManifest[]):
       ? running.map(({ id }) => `${id}\n`).join("")
       : formatTable(running, podColumns, { style }),
   );
-  return exitCode.done;
+  return runs.some(({ hasFailed }) => hasFailed) ? exitCode.failed : exitCode.done;
+}
+
+/** What is true when a second Ctrl-C ends the command in the middle of taking everything back. */
+function leaving(call: Call, runs: readonly PodRun[]): string {
+  const names = runs.map(({ name }) => name).join(", ");
+  return (
+    `interrupted again; ${names} may be there, or may be made yet: the server goes on with what it ` +
+    `is at, and takes a pod away that nobody asks for again; ${downAgain(call, runs)}`
+  );
+}
+
+/** By the files, which know pods that are gone as well, unless they were read from stdin. */
+function downAgain(call: Call, runs: readonly PodRun[]): string {
+  const files = filesOf(call, run);
+  const words = files.includes("-") ? runs.map(({ name }) => name) : files;
+  return `"davit down ${words.join(" ")}" removes what is left`;
 }
 
 const podColumns: readonly Column<RunningPod>[] = [
@@ -180,79 +191,4 @@ function noteRestarts({ terminal, options }: Call, pods: readonly PodManifest[])
   if (policies.length === 0 || options.has("quiet")) return;
   const note = `note: nothing restarts containers that end (restartPolicy ${policies.join(", ")}): kubelet would, davit run does not`;
   terminal.err(`${terminal.errStyle.dim(note)}\n`);
-}
-
-/** One of the pods of a command: what is to be undone, and its line on the terminal. */
-class PodRun {
-  readonly #pod: PodManifest;
-  readonly #lines: LiveLines;
-  readonly #watch: PullWatch | undefined;
-  readonly #call: Call;
-  readonly #undo: Rollback;
-  readonly #report: RunReport;
-  #step = "wait";
-  #image: string | undefined;
-
-  constructor(
-    pod: PodManifest,
-    parts: {
-      readonly lines: LiveLines;
-      readonly watch: PullWatch | undefined;
-      readonly call: Call;
-    },
-  ) {
-    this.#pod = pod;
-    this.#lines = parts.lines;
-    this.#watch = parts.watch;
-    this.#call = parts.call;
-    this.#report = {
-      step: (text, image) => {
-        this.#step = text;
-        this.#image = image;
-      },
-      warn: (text) => this.#lines.print(`${this.#call.terminal.errStyle.yellow("!")} ${text}`),
-    };
-    this.#undo = podRollback(this.#report);
-  }
-
-  /** Runs it, and keeps what is to be undone: another pod of the command may fail yet. */
-  async run(context: RunContext): Promise<RunningPod> {
-    const style = this.#call.terminal.errStyle;
-    const name = `${this.#pod.namespace}/${this.#pod.name}`;
-    const begun = performance.now();
-    using _line = this.#lines.add((now) => {
-      const figures =
-        this.#image === undefined ? "" : formatTotal(this.#watch?.layersOf(this.#image));
-      const time = style.dim(formatDuration(now - begun));
-      return [`${style.dim(spinnerAt(now))} ${name}  ${this.#step}  ${figures}  ${time}`];
-    });
-    const took = (): string => style.dim(formatDuration(performance.now() - begun));
-    try {
-      const running = await runPod(context, this.#pod, this.#undo, this.#report);
-      if (this.#call.options.has("wait")) await untilRunning(context, running, this.#report);
-      this.#print(`${style.green("\u2713")} ${name}  ${took()}`);
-      return running;
-    } catch (error) {
-      if (!context.signal.aborted) {
-        this.#print(`${style.red("\u2717")} ${name}  ${this.#step}  ${took()}`);
-      }
-      throw error;
-    }
-  }
-
-  async undo(): Promise<void> {
-    this.#step = "remove what was made";
-    const style = this.#call.terminal.errStyle;
-    const name = `${this.#pod.namespace}/${this.#pod.name}`;
-    using _line = this.#lines.add((now) => [`${style.dim(spinnerAt(now))} ${name}  ${this.#step}`]);
-    try {
-      await this.#undo[Symbol.asyncDispose]();
-    } catch (error) {
-      this.#report.warn(messageOf(error));
-    }
-  }
-
-  #print(text: string): void {
-    if (!this.#call.options.has("quiet")) this.#lines.print(text);
-  }
 }

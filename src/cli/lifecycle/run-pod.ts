@@ -1,6 +1,6 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import { Rollback } from "../../base/rollback.ts";
-import { isKind, messageOf } from "../../base/errors.ts";
+import { messageOf } from "../../base/errors.ts";
 import { type ContainerStatus, ContainerState } from "../../gen/runtime/v1/api_pb.ts";
 import { CommandFailure, exitCode } from "../command-line/exit-code.ts";
 import { readLog } from "../logs/read-log.ts";
@@ -9,6 +9,7 @@ import type { PodManifest, PodNode } from "../manifest/pod.ts";
 import { containerConfig, rootRefusal, type RunningFacts } from "../manifest/request.ts";
 import { doing } from "../server/explain.ts";
 import type { Server } from "../server/session.ts";
+import { SandboxRun } from "./sandbox-run.ts";
 import { hostPathsOf, makeVolumes } from "./volumes.ts";
 
 /** What running a pod tells whoever waits for it. */
@@ -17,6 +18,8 @@ export interface RunReport {
   readonly step: (text: string, image?: string) => void;
   /** Something that a person should know although it is no failure. */
   readonly warn: (text: string) => void;
+  /** What a step says, once, for where steps are not shown. */
+  readonly note?: (text: string) => void;
 }
 
 /** What pods that run at once share: each image is pulled once, however many ask for it. */
@@ -38,7 +41,6 @@ export interface RunningPod {
 }
 
 // What a server may take for steps that ask plugins and programs.
-const runPodMs = 240_000;
 const containerMs = 120_000;
 const undoMs = 120_000;
 const pollMs = 100;
@@ -61,17 +63,10 @@ export async function runPod(
     if (volume.kind === "image") await pullOnce(context, volume.reference, "IfNotPresent", report);
   }
   report.step("run pod");
-  let isOurs = true;
-  undo.defer(`remove pod "${name}"`, () => (isOurs ? removeByUid(context.server, pod) : undefined));
+  const sandbox = new SandboxRun(context.server, pod, report);
+  undo.defer(`remove pod "${name}"`, () => sandbox.takeBack());
+  const id = await sandbox.run(context.signal);
   const { client, limit } = context.server;
-  const options = { ...limit(runPodMs), signal: context.signal };
-  const request = { config: pod.sandbox, runtimeHandler: pod.runtimeHandler };
-  const run = client.runtime.runPodSandbox(request, options).catch((error: unknown) => {
-    // Somebody else's, made while we looked elsewhere.
-    isOurs = !isKind(error, "already-exists");
-    throw error;
-  });
-  const { podSandboxId: id } = await doing(`run pod "${name}"`, run);
   const status = await client.runtime.podSandboxStatus({ podSandboxId: id }, limit());
   const network = status.status?.network;
   const ips = [network?.ip ?? "", ...(network?.additionalIps ?? []).map(({ ip }) => ip)].filter(
@@ -118,6 +113,24 @@ export async function untilRunning(
 }
 
 const settleMs = 1_000;
+// A program that cannot do its work mostly says so within this time.
+const firstLookMs = 400;
+
+/** Waits a moment; what to say of each container that has ended with a failure meanwhile. */
+export async function earlyEnds(
+  context: RunContext,
+  pod: RunningPod,
+  report: RunReport,
+): Promise<readonly string[]> {
+  report.step("see whether its containers go on");
+  await sleep(firstLookMs, undefined, { signal: context.signal });
+  const ends = pod.manifest.containers.map(async (container): Promise<readonly string[]> => {
+    const status = await statusOf(context, pod.containers.get(container.name) ?? "");
+    if (status?.state !== ContainerState.CONTAINER_EXITED || status.exitCode === 0) return [];
+    return [(await endedBadly(pod, container, status)).message];
+  });
+  return (await Promise.all(ends)).flat();
+}
 
 async function startContainer(
   context: RunContext,
@@ -259,19 +272,6 @@ async function lastLines(path: string): Promise<readonly string[]> {
     // It cannot be read: there is nothing to show.
   }
   return lines;
-}
-
-/**
- * Takes away the pod, whatever of it there is: an answer that was not waited for may have made it.
- */
-async function removeByUid({ client }: Server, { uid }: PodManifest): Promise<void> {
-  const options = { timeoutMs: undoMs };
-  const { items } = await client.runtime.listPodSandbox({}, options);
-  for (const { id, metadata } of items) {
-    if (metadata?.uid !== uid) continue;
-    await client.runtime.stopPodSandbox({ podSandboxId: id }, options);
-    await client.runtime.removePodSandbox({ podSandboxId: id }, options);
-  }
 }
 
 /** A Rollback for one pod whose failures are told. */

@@ -20,6 +20,8 @@ export interface Server {
   readonly endpoint: Endpoint;
   /** Aborted by Ctrl-C. */
   readonly signal: AbortSignal;
+  /** What to tell when a second Ctrl-C ends the process at once. */
+  readonly onLeave?: (say: () => string) => void;
   /** For a call that should be answered at once, or within `ms`; --timeout counts more. */
   readonly limit: (ms?: number) => CallOptions;
   /** For a call that may take as long as it wants, unless --timeout is there. */
@@ -45,7 +47,13 @@ export async function withServer(
 ): Promise<number> {
   const endpoint = chooseEndpoint(call.options.text("endpoint"), process.env);
   const timeoutMs = call.options.durationMs("timeout");
-  using signals = onStopSignals((signal) => process.exit(128 + constants.signals[signal]));
+  let say = (): string => "";
+  using signals = onStopSignals((signal) => {
+    const text = say();
+    // Written before exit() goes on: a terminal, a file or a pipe on Linux (Node, "A note on process I/O").
+    if (text !== "") call.terminal.err(`${call.terminal.errStyle.red("davit:")} ${text}\n`);
+    process.exit(128 + constants.signals[signal]);
+  });
   const { signal } = signals;
   try {
     using client = openClient(endpoint);
@@ -53,6 +61,9 @@ export async function withServer(
       client,
       endpoint,
       signal,
+      onLeave: (text) => {
+        say = text;
+      },
       limit: (ms = quickMs) => ({ signal, timeoutMs: timeoutMs ?? ms }),
       patient: () => (timeoutMs === undefined ? { signal } : { signal, timeoutMs }),
     });

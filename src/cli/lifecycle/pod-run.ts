@@ -1,0 +1,125 @@
+import { messageOf } from "../../base/errors.ts";
+import type { Rollback } from "../../base/rollback.ts";
+import type { Call } from "../command-line/command.ts";
+import type { PodManifest } from "../manifest/pod.ts";
+import { formatDuration } from "../output/figures.ts";
+import { type LiveLines, spinnerAt } from "../output/live-lines.ts";
+import { printableLines } from "../output/printable.ts";
+import { formatTotal } from "../output/pull-lines.ts";
+import type { PullWatch } from "./pull-watch.ts";
+import {
+  earlyEnds,
+  podRollback,
+  runPod,
+  type RunContext,
+  type RunningPod,
+  type RunReport,
+  untilRunning,
+} from "./run-pod.ts";
+
+/** Where a pod's run is shown. */
+export interface PodRunOutput {
+  readonly lines: LiveLines;
+  readonly watch: PullWatch | undefined;
+  readonly call: Call;
+}
+
+/** One of the pods of a command: what is to be undone, and its line on the terminal. */
+export class PodRun {
+  /** A container of it has ended with a failure, which was told. */
+  hasFailed = false;
+  readonly #pod: PodManifest;
+  readonly #output: PodRunOutput;
+  readonly #undo: Rollback;
+  readonly #report: RunReport;
+  #step = "wait";
+  #image: string | undefined;
+  #isUndone = true;
+
+  constructor(pod: PodManifest, output: PodRunOutput) {
+    this.#pod = pod;
+    this.#output = output;
+    const { lines, call } = output;
+    this.#report = {
+      step: (text, image) => {
+        this.#step = text;
+        this.#image = image;
+      },
+      warn: (text) => {
+        this.#isUndone = false;
+        lines.print(`${call.terminal.errStyle.yellow("!")} ${text}`);
+      },
+      note: (text) => {
+        if (!lines.live) this.#print(text);
+      },
+    };
+    this.#undo = podRollback(this.#report);
+  }
+
+  /** NAMESPACE/NAME of the pod. */
+  get name(): string {
+    return `${this.#pod.namespace}/${this.#pod.name}`;
+  }
+
+  /** Runs it, and keeps what is to be undone: another pod of the command may fail yet. */
+  async run(context: RunContext): Promise<RunningPod> {
+    const { lines, watch, call } = this.#output;
+    const style = call.terminal.errStyle;
+    const begun = performance.now();
+    using _line = lines.add((now) => {
+      const figures = this.#image === undefined ? "" : formatTotal(watch?.layersOf(this.#image));
+      const time = style.dim(formatDuration(now - begun));
+      return [`${style.dim(spinnerAt(now))} ${this.name}  ${this.#step}  ${figures}  ${time}`];
+    });
+    let took = "";
+    const measure = (): void => {
+      took = style.dim(formatDuration(performance.now() - begun));
+    };
+    try {
+      const running = await runPod(context, this.#pod, this.#undo, this.#report);
+      measure();
+      if (call.options.has("wait")) {
+        await untilRunning(context, running, this.#report);
+        measure();
+        this.#print(`${style.green("\u2713")} ${this.name}  ${took}`);
+      } else {
+        this.#tell(await earlyEnds(context, running, this.#report), took);
+      }
+      return running;
+    } catch (error) {
+      measure();
+      if (!context.signal.aborted) {
+        this.#print(`${style.red("\u2717")} ${this.name}  ${this.#step}  ${took}`);
+      }
+      throw error;
+    }
+  }
+
+  /** Takes everything back; false where something is left, which was told. */
+  async undo(): Promise<boolean> {
+    this.#report.step("remove what was made");
+    const { lines, call } = this.#output;
+    const { dim } = call.terminal.errStyle;
+    using _line = lines.add((now) => [`${dim(spinnerAt(now))} ${this.name}  ${this.#step}`]);
+    try {
+      await this.#undo[Symbol.asyncDispose]();
+    } catch (error) {
+      this.#report.warn(messageOf(error));
+    }
+    return this.#isUndone;
+  }
+
+  #tell(failures: readonly string[], took: string): void {
+    const { lines, call } = this.#output;
+    const style = call.terminal.errStyle;
+    this.hasFailed = failures.length > 0;
+    const mark = this.hasFailed ? style.red("\u2717") : style.green("\u2713");
+    this.#print(`${mark} ${this.name}  ${took}`);
+    for (const text of failures) lines.print(`${style.red("davit:")} ${printableLines(text)}`);
+  }
+
+  #print(text: string): void {
+    const { lines, call } = this.#output;
+    if (!call.options.has("quiet")) lines.print(text);
+  }
+}

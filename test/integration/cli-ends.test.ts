@@ -1,0 +1,139 @@
+/** How davit run ends: by Ctrl-C, by another pod's failure, by a container that ends at once. */
+import assert from "node:assert/strict";
+import type { ChildProcess } from "node:child_process";
+import { mkdtempSync, readdirSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import path from "node:path";
+import { after, before, test } from "node:test";
+import { ScriptedPlugin } from "../support/cni.ts";
+import { Davit, podOf, sleeper } from "./cli-run.ts";
+import { Node } from "./containers.ts";
+import { runtimeFact, until } from "./pods.ts";
+
+const folder = mkdtempSync(path.join(tmpdir(), "davit-interrupt-"));
+const plugin = new ScriptedPlugin(folder);
+let node: Node;
+let davit: Davit;
+before(async () => {
+  node = await Node.startWithBusybox({
+    pluginDirs: [plugin.binDir],
+    conflist: { cniVersion: "1.0.0", name: "odd", plugins: [{ type: plugin.type }] },
+    config: { runtime: { retry_hold_seconds: 1 } },
+  });
+  davit = new Davit(node.daemon);
+});
+after(async () => {
+  await node[Symbol.asyncDispose]();
+  rmSync(folder, { recursive: true });
+});
+
+/** What a process has written to stderr so far. */
+function errOf(child: ChildProcess): () => string {
+  let text = "";
+  child.stderr?.on("data", (chunk: Buffer) => (text += String(chunk)));
+  return () => text;
+}
+
+async function isNothingLeft(): Promise<void> {
+  assert.equal(await davit.done("pods", "-q"), "");
+  assert.deepEqual(await runtimeFact(node.daemon, "inflight"), []);
+  assert.deepEqual(await runtimeFact(node.daemon, "heldCreates"), []);
+}
+
+test("Ctrl-C while a plugin hangs says what is still going on, waits for it and removes it", async () => {
+  const release = plugin.block("ADD");
+  const calls = plugin.calls("ADD").length;
+  try {
+    const { child, ended } = davit.start(["run", davit.manifest(podOf("slow", sleeper))]);
+    const said = errOf(child);
+    await plugin.waitForCalls("ADD", calls + 1);
+    child.kill("SIGINT");
+    await until("it says what goes on", () =>
+      /default\/slow: the server is still making it \(network plugin scripted, /.test(said()),
+    );
+    assert.equal(child.exitCode, null, "it waits");
+    assert.equal(plugin.calls("ADD").length, calls + 1, "and has joined the first request");
+    release();
+    const { code, err } = await ended;
+    assert.equal(code, 130, err);
+    assert.match(err, /interrupted; what was made is removed\n$/);
+  } finally {
+    release();
+  }
+  await isNothingLeft();
+  assert.deepEqual(readdirSync(davit.podsFolder), []);
+});
+
+test("a second Ctrl-C leaves at once, and says who cleans up", async () => {
+  const file = davit.manifest(podOf("left", sleeper));
+  const release = plugin.block("ADD");
+  const calls = plugin.calls("ADD").length;
+  try {
+    const { child, ended } = davit.start(["run", file]);
+    const said = errOf(child);
+    await plugin.waitForCalls("ADD", calls + 1);
+    child.kill("SIGINT");
+    await until("it waits", () => /still making it/.test(said()));
+    // Two within half a second are one press of a key.
+    await until("it has left", () => child.exitCode !== null || (child.kill("SIGINT"), false));
+    const { code, err } = await ended;
+    assert.equal(code, 130, err);
+    assert.match(err, /interrupted again; default\/left may be there, or may be made yet: /);
+    assert.match(err, new RegExp(`"davit down ${file}" removes what is left\n$`));
+    assert.doesNotMatch(err, /what was made is removed/);
+  } finally {
+    release();
+  }
+  await until("the server has taken it away", async () => {
+    const held = (await runtimeFact(node.daemon, "heldCreates")) as readonly string[];
+    const inflight = (await runtimeFact(node.daemon, "inflight")) as readonly unknown[];
+    return held.length + inflight.length === 0;
+  });
+  await davit.done("down", file);
+  await isNothingLeft();
+  assert.deepEqual(readdirSync(davit.podsFolder), []);
+});
+
+test("a pod that is still being made is removed when another one of the command fails", async () => {
+  const release = plugin.block("ADD");
+  const calls = plugin.calls("ADD").length;
+  const broken = podOf("broken", "true", { spec: "  hostNetwork: true" }).replace(
+    "/bin/sh",
+    "/bin/none",
+  );
+  try {
+    const yaml = `${podOf("slow", sleeper)}\n---${broken}`;
+    const { child, ended } = davit.start(["run", davit.manifest(yaml)]);
+    const said = errOf(child);
+    await plugin.waitForCalls("ADD", calls + 1);
+    await until("the other one has failed", () => /still making it/.test(said()));
+    release();
+    const { code, err } = await ended;
+    assert.equal(code, 1, err);
+    assert.match(err, /start container "default\/broken\/main"/);
+  } finally {
+    release();
+  }
+  await isNothingLeft();
+  assert.deepEqual(readdirSync(davit.podsFolder), []);
+});
+
+test("davit run tells of a container that ends at once with an error, and leaves its pod", async () => {
+  const file = davit.manifest(podOf("crash", "echo so bad; exit 3"));
+  const { code, out, err } = await davit.run("run", file);
+  assert.equal(code, 1, err);
+  assert.match(err, /^\u2717 default\/crash {2}.*\n/m);
+  assert.match(
+    err,
+    /container "default\/crash\/main" ended with code 3 \(Error\); the end of its log:\n {2}so bad\n/,
+  );
+  assert.match(out, /^POD ID .*\n\w{12} +default +crash /);
+  assert.match(await davit.done("pods"), / crash +ready +0\/1 /);
+  const quiet = await davit.run("run", "--replace", "-q", file);
+  assert.deepEqual([quiet.code, quiet.out.length], [1, 65]);
+  assert.match(quiet.err, /^davit: container .* ended with code 3/);
+  const fine = await davit.run("run", davit.manifest(podOf("fine", "exit 0")));
+  assert.deepEqual([fine.code, /\u2713 default\/fine/.test(fine.err)], [0, true], fine.err);
+  await davit.done("down", "crash", "fine");
+  assert.deepEqual(readdirSync(davit.podsFolder), []);
+});
