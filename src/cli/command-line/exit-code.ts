@@ -36,7 +36,10 @@ export const exitCodeDocs: readonly (readonly [number, string])[] = [
   [exitCode.timeout, "took longer than allowed"],
   [exitCode.execFailed, "davit exec itself failed; any other code of it is the command's own"],
   [exitCode.noProgram, "davit exec: there is no such program in the container"],
-  [exitCode.interrupted, "interrupted by Ctrl-C; what was begun is undone, or the message says what is not"],
+  [
+    exitCode.interrupted,
+    "interrupted by Ctrl-C; what was begun is undone, or the message says what is not",
+  ],
 ];
 
 /** A command that failed in a way that a script can tell from others. Its kind is its cause's. */

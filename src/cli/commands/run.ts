@@ -2,6 +2,7 @@ import type { PodSandbox } from "../../gen/runtime/v1/api_pb.ts";
 import type { Call, Command } from "../command-line/command.ts";
 import { CommandFailure, exitCode } from "../command-line/exit-code.ts";
 import { GraceLines } from "../lifecycle/grace.ts";
+import { checkHostPorts } from "../lifecycle/host-ports.ts";
 import { giveIds } from "../lifecycle/pod-ids.ts";
 import { PodRun } from "../lifecycle/pod-run.ts";
 import { PullWatch } from "../lifecycle/pull-watch.ts";
@@ -34,9 +35,10 @@ export const run: Command = {
   details:
     "Takes Pods as kubectl does, several in a file too, and runs them at the same time: images\n" +
     "are pulled, init containers run one after another, then the containers start. A field that\n" +
-    "it does not do is refused by file and line before anything is made. When something fails, or on\n" +
-    "Ctrl-C, all that it made is removed, but for pulled images. A container that ends with an error\n" +
-    "within the first moment is told, with the end of its log and exit code 1; its pod stays.\n" +
+    "it does not do is refused by file and line before anything is made, and a host port that another\n" +
+    "pod or a process has, too. When something fails, or on Ctrl-C, all that it made is removed, but\n" +
+    "for pulled images. A container that ends with an error within the first moment is told, with the\n" +
+    "end of its log and exit code 1; its pod stays.\n" +
     "It is no supervisor: whatever restartPolicy says, nothing restarts a container that ends\n" +
     "(kubelet would). seccomp is RuntimeDefault unless the manifest says another profile.",
   operands: [{ name: "FILE", many: true, optional: true, complete: "file" }],
@@ -145,7 +147,10 @@ const podColumns: readonly Column<RunningPod>[] = [
   { title: "CONTAINERS", of: ({ containers }) => [...containers.keys()].join(", ") },
 ];
 
-/** Sees that no pod of these names is there, or takes it down where that was asked for. */
+/**
+ * Sees that no pod of these names is there, nor anybody who has a host port of theirs; or takes the pods
+ * down where that was asked for.
+ */
 async function makeRoom(
   call: Call,
   server: Server,
@@ -156,6 +161,7 @@ async function makeRoom(
   const names = new Set(pods.map(({ namespace, name }) => `${namespace}/${name}`));
   const there = (await objects.pods()).filter((pod) => names.has(podPath(pod)));
   if (there.length > 0 && !call.options.has("replace")) throw inTheWay(there);
+  await checkHostPorts(server, objects, { pods, leaving: there });
   if (there.length === 0) return;
   const containers = (await objects.containers()).map(({ container }) => container);
   const folders = new Set(pods.map(({ folder }) => folder));
