@@ -11,6 +11,7 @@ import { UsageError } from "./command-line/usage-error.ts";
 import { serve } from "./commands/serve.ts";
 import { printableLines } from "./output/printable.ts";
 import { createTerminal, type Terminal } from "./output/terminal.ts";
+import { wrapLines } from "./output/wrap.ts";
 
 // The build sets it; running from the sources there is none.
 declare const DAVIT_VERSION: string | undefined;
@@ -25,9 +26,12 @@ export async function main(argv: readonly string[], terminal: Terminal): Promise
     switch (parsed.ask) {
       case "help":
         terminal.out(
-          parsed.command === undefined
-            ? formatCommandList(commands, terminal.style, parsed.group)
-            : formatCommand(parsed.command, terminal.style),
+          wrapLines(
+            parsed.command === undefined
+              ? formatCommandList(commands, terminal.style, parsed.group)
+              : formatCommand(parsed.command, terminal.style),
+            terminal.width(),
+          ),
         );
         return exitCode.done;
       case "version": {

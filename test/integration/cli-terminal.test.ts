@@ -22,9 +22,13 @@ after(async () => {
 const escape = "\u001b[";
 
 /** A command in a pseudo-terminal (script(1)); `seen` is what came so far. */
-function inTerminal(words: readonly string[], env: Readonly<Record<string, string>> = {}) {
+function inTerminal(
+  words: readonly string[],
+  env: Readonly<Record<string, string>> = {},
+  columns = 100,
+) {
   const quoted = [program, ...words].map((word) => `'${word}'`).join(" ");
-  const child = spawn("script", ["-qec", `stty cols 100; ${quoted}`, "/dev/null"], {
+  const child = spawn("script", ["-qec", `stty cols ${columns}; ${quoted}`, "/dev/null"], {
     stdio: ["pipe", "pipe", "inherit"],
     env: {
       ...process.env,
@@ -57,6 +61,19 @@ test("davit colours its tables on a terminal, and not with NO_COLOR or TERM=dumb
   const failed = await show(["logs", "nothing"]);
   assert.equal(failed.code, 3);
   assert.ok(failed.text.includes(`${escape}31mdavit:${escape}39m`), failed.text);
+});
+
+test("davit breaks the cells of a table at words where the terminal is narrow", async () => {
+  const { seen, ended } = inTerminal(["images"], { NO_COLOR: "1" }, 48);
+  assert.deepEqual(await ended, [0, null]);
+  const lines = seen.text.trimEnd().split("\r\n");
+  assert.ok(
+    lines.every(({ length }) => length <= 48),
+    seen.text,
+  );
+  assert.match(seen.text, /^IMAGE .*\r\nregistry\.k8s\.io\/ +1 +\w{12} +\S+\r\ne2e\/busybox\r\n$/);
+  const piped = await davit.done("images");
+  assert.match(piped, /\nregistry\.k8s\.io\/e2e\/busybox +1 /, "no terminal, no width");
 });
 
 test("davit pull draws a bar for each layer, of what really came", async () => {

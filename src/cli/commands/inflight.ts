@@ -44,11 +44,11 @@ async function list(call: Call, { client, limit }: Server): Promise<number> {
     terminal.out(formatValue({ operations, calls: waiting }, format));
     return exitCode.done;
   }
-  const { style } = terminal;
+  const options = { style: terminal.style, width: terminal.width() };
   const rows = rowsOf(operations);
   const tables = [
-    ...(rows.length > 0 ? [formatTable(rows, operationColumns, { style })] : []),
-    ...(waiting.length > 0 ? [formatTable(waiting, callColumns, { style })] : []),
+    ...(rows.length > 0 ? [formatTable(rows, operationColumns, options)] : []),
+    ...(waiting.length > 0 ? [formatTable(waiting, callColumns, options)] : []),
   ];
   terminal.out(tables.length > 0 ? tables.join("\n") : "nothing is being done at this moment\n");
   return exitCode.done;

@@ -6,6 +6,7 @@ import { Objects } from "../objects/objects.ts";
 import { formatValue, messageToJson, readInfo } from "../output/cri-message.ts";
 import { outputFormat, outputOption } from "../output/listing.ts";
 import type { Style } from "../output/terminal.ts";
+import { wrapLines } from "../output/wrap.ts";
 import { doing } from "../server/explain.ts";
 import { type Server, withServer } from "../server/session.ts";
 
@@ -45,7 +46,7 @@ async function show(call: Call, server: Server): Promise<number> {
     const width = Math.max(...facts.map(([key]) => key.length));
     const line = ([key, value]: Fact): string =>
       `${call.terminal.style.bold(key.padEnd(width))}   ${value}\n`;
-    call.terminal.out(facts.map(line).join(""));
+    call.terminal.out(wrapLines(facts.map(line).join(""), call.terminal.width()));
   }
   return ready ? exitCode.done : exitCode.failed;
 }

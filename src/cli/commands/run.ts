@@ -115,10 +115,11 @@ async function runAll(call: Call, server: Server, pods: readonly PodManifest[]):
     result.status === "fulfilled" ? [result.value] : [],
   );
   const { style } = terminal;
+  const width = terminal.width();
   terminal.out(
     quiet
       ? running.map(({ id }) => `${id}\n`).join("")
-      : formatTable(running, podColumns, { style }),
+      : formatTable(running, podColumns, { style, width }),
   );
   return runs.some(({ hasFailed }) => hasFailed) ? exitCode.failed : exitCode.done;
 }

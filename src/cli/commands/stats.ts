@@ -67,8 +67,8 @@ async function show(call: Call, server: Server): Promise<number> {
     );
     // ECMA-48: to the top, and erase what is below. In a pipe the tables follow one another.
     if (watches && terminal.live) terminal.out("\u001b[H\u001b[2J");
-    const wide = format === "wide";
-    terminal.out(formatTable(rows, columns, { style: terminal.style, wide }));
+    const shown = { style: terminal.style, width: terminal.width(), wide: format === "wide" };
+    terminal.out(formatTable(rows, columns, shown));
     before = now;
   } while (watches);
   return exitCode.done;

@@ -38,7 +38,7 @@ export function printListing<T>(call: Call, listing: Listing<T>): void {
   } else if (format === "json" || format === "yaml") {
     terminal.out(formatValue(listing.message(), format));
   } else {
-    const { style } = terminal;
-    terminal.out(formatTable(listing.items, listing.columns, { style, wide: format === "wide" }));
+    const options = { style: terminal.style, width: terminal.width(), wide: format === "wide" };
+    terminal.out(formatTable(listing.items, listing.columns, options));
   }
 }

@@ -45,3 +45,24 @@ test("formatTable() lets no text of a client's move the cursor", () => {
   const text = formatTable([{ name: "a\u001b[2J\nb", size: "" }], columns, { style });
   assert.equal(text, "NAME      SIZE\na?[2J?b\n");
 });
+
+test("formatTable() gives wide cells several lines where the terminal is too narrow", () => {
+  const style = recordedTerminal().style;
+  const images = [
+    { name: "docker.io/library/busybox:1.37", size: "4.3MB" },
+    { name: "pause", size: "1 of 2" },
+  ];
+  const shown = (width: number): string => formatTable(images, columns, { style, width });
+  assert.equal(shown(39), formatTable(images, columns, { style }));
+  assert.equal(
+    shown(30),
+    [
+      "NAME                   SIZE",
+      "docker.io/library/    4.3MB",
+      "busybox:1.37",
+      "pause                1 of 2",
+      "",
+    ].join("\n"),
+  );
+  assert.equal(shown(10), formatTable(images, columns, { style }), "no width of words is so small");
+});

@@ -35,3 +35,9 @@ test("createTerminal() takes 80 columns for a terminal that knows no size", () =
     createTerminal({ columns: known, write: () => true }, { write: () => true }, {}).columns();
   assert.deepEqual([columns(0), columns(), columns(120)], [80, 80, 120]);
 });
+
+test("createTerminal() knows a width of stdout only where that is a terminal", () => {
+  const width = (isTTY: boolean, columns?: number): number | undefined =>
+    createTerminal({ isTTY, columns, write: () => true }, { write: () => true }, {}).width();
+  assert.deepEqual([width(true, 62), width(true, 0), width(false, 62)], [62, undefined, undefined]);
+});

@@ -25,6 +25,8 @@ export interface Terminal {
   readonly errLive: boolean;
   /** How many letters a line of the terminal has. */
   readonly columns: () => number;
+  /** The same of stdout alone; undefined where that is no terminal, and lines have no end. */
+  readonly width: () => number | undefined;
 }
 
 /** As much of process.stdout as a Terminal needs. */
@@ -54,6 +56,7 @@ export function createTerminal(
     errLive: !plain && stderr.isTTY === true,
     // A terminal that does not know its size says 0.
     columns: () => stderr.columns || stdout.columns || 80,
+    width: () => (stdout.isTTY === true ? stdout.columns || undefined : undefined),
   };
 }
 

@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { wrapWords } from "./wrap.ts";
+import { stripVTControlCharacters } from "node:util";
+import { narrowestCell, wrapCell, wrapLines, wrapWords } from "./wrap.ts";
 
 test("wrapWords() breaks at spaces and fills each line as far as it goes", () => {
   assert.deepEqual(wrapWords("one two three four", 9), ["one two", "three", "four"]);
@@ -12,4 +13,56 @@ test("wrapWords() leaves a long word whole, and has a line for an empty text", (
   assert.deepEqual(wrapWords("see /a/very/long/path now", 8), ["see", "/a/very/long/path", "now"]);
   assert.deepEqual(wrapWords("", 8), [""]);
   assert.deepEqual(wrapWords("x y", Number.POSITIVE_INFINITY), ["x y"]);
+});
+
+test("wrapLines() breaks at blanks, and puts what follows below the text", () => {
+  const text = [
+    "  error    no .conflist in /etc/cni/net.d  network.none",
+    "           without a network the node is not ready",
+    "Socket   unix:///run/davit/davit.sock",
+    "short",
+    "",
+  ].join("\n");
+  assert.equal(
+    wrapLines(text, 30),
+    [
+      "  error    no .conflist in",
+      "           /etc/cni/net.d",
+      "           network.none",
+      "           without a network",
+      "           the node is not",
+      "           ready",
+      "Socket",
+      "         unix:///run/davit/davit.sock",
+      "short",
+      "",
+    ].join("\n"),
+  );
+  assert.equal(wrapLines(text, undefined), text, "a pipe gets whole lines");
+});
+
+test("wrapLines() counts no colours, and keeps them", () => {
+  const red = "  \u001b[31merror\u001b[39m    one two three";
+  assert.equal(wrapLines(red, 24), red);
+  const wrapped = wrapLines(red, 23);
+  assert.ok(wrapped.includes("\u001b[31merror\u001b[39m"));
+  assert.equal(stripVTControlCharacters(wrapped), "  error    one two\n           three");
+});
+
+test("wrapLines() gives a long label no column of its own", () => {
+  assert.equal(
+    wrapLines("  --a-long-option NAME   what it does", 24),
+    "  --a-long-option NAME\n  what it does",
+  );
+});
+
+test("wrapCell() breaks at blanks and after slashes, and nowhere else", () => {
+  assert.deepEqual(wrapCell("docker.io/library/busybox:1.37", 18), [
+    "docker.io/library/",
+    "busybox:1.37",
+  ]);
+  assert.deepEqual(wrapCell("5 min ago", 5), ["5 min", "ago"]);
+  assert.deepEqual(wrapCell("0123456789", 4), ["0123456789"]);
+  assert.deepEqual(wrapCell("", 4), [""]);
+  assert.equal(narrowestCell("docker.io/library/busybox:1.37"), 12);
 });
