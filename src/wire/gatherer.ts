@@ -1,12 +1,13 @@
 /** The first allocation. Most messages are smaller, and arrive in one piece, which needs none. */
 const firstBytes = 4096;
+const none = Buffer.alloc(0);
 
 /**
  * Gathers the bytes of something whose length is known, in one buffer. A peer chooses how small the pieces
  * are in which it sends a message: kept as they come, pieces of one byte would take 200 bytes each.
  */
 export class Gatherer {
-  #buffer: Buffer = Buffer.alloc(0);
+  #buffer: Buffer = none;
   #length = 0;
 
   /** How many bytes are here. */
@@ -36,7 +37,7 @@ export class Gatherer {
   /** All bytes that are here. They are the caller's now. */
   take(): Buffer {
     const bytes = this.#buffer.subarray(0, this.#length);
-    this.#buffer = Buffer.alloc(0);
+    this.#buffer = none;
     this.#length = 0;
     return bytes;
   }

@@ -56,7 +56,8 @@ function prefix(size: number): Buffer {
  */
 export class MessageReader {
   readonly #maxBytes: number;
-  readonly #unfinished = new Gatherer();
+  /** Undefined until a message comes in pieces: most never do. */
+  #unfinished: Gatherer | undefined;
 
   /** @param maxBytes the largest message accepted, without its prefix */
   constructor(maxBytes: number) {
@@ -65,7 +66,7 @@ export class MessageReader {
 
   /** Bytes of the unfinished message that are held now. */
   get heldBytes(): number {
-    return this.#unfinished.length;
+    return this.#unfinished?.length ?? 0;
   }
 
   /**
@@ -77,7 +78,7 @@ export class MessageReader {
   push(chunk: Buffer): Buffer[] {
     const messages: Buffer[] = [];
     for (let rest = chunk; rest.length > 0; ) {
-      const message = this.#unfinished.length > 0 ? undefined : this.#whole(rest);
+      const message = this.heldBytes > 0 ? undefined : this.#whole(rest);
       if (message === undefined) {
         rest = rest.subarray(this.#gather(rest, messages));
       } else {
@@ -90,7 +91,7 @@ export class MessageReader {
 
   /** @throws RuntimeError `internal` when the stream ended inside a message. */
   end(): void {
-    const held = this.#unfinished.length;
+    const held = this.heldBytes;
     if (held === 0) return;
     throw new RuntimeError(
       "internal",
@@ -107,7 +108,7 @@ export class MessageReader {
 
   /** Takes from the begin of the bytes what the unfinished message lacks; how many that are. */
   #gather(bytes: Buffer, messages: Buffer[]): number {
-    const held = this.#unfinished;
+    const held = (this.#unfinished ??= new Gatherer());
     let taken = held.length < prefixBytes ? held.fill(bytes, prefixBytes) : 0;
     if (held.length < prefixBytes) return taken;
     const end = prefixBytes + this.#sizeOf(held.byteAt(0), held.uint32At(1));

@@ -10,7 +10,7 @@ const none = Buffer.alloc(0);
  * So a megabyte makes at most 25,000 pieces; each of them costs the copying of 4 KiB at most.
  */
 export class Pieces {
-  #list: Buffer[] = [];
+  readonly #list: Buffer[] = [];
   /** Where the first that waits lies in the list: to move the others up each time would take too long. */
   #first = 0;
 
@@ -37,8 +37,8 @@ export class Pieces {
     if (piece === undefined) return undefined;
     this.#list[this.#first] = none;
     this.#first += 1;
-    if (this.#first === this.#list.length || this.#first >= Math.max(maxEmpty, this.count)) {
-      this.#list = this.#list.slice(this.#first);
+    if (this.count === 0 || this.#first >= Math.max(maxEmpty, this.count)) {
+      this.#list.splice(0, this.#first);
       this.#first = 0;
     }
     return piece;
