@@ -215,6 +215,7 @@ describe("ImageStatus", () => {
         idOf(plain),
         hex,
         hex.slice(0, 12),
+        `sha256:${hex.slice(0, 12)}`,
         "docker.io/t/plain:latest",
         "docker.io/t/plain",
         "t/plain",
@@ -317,6 +318,15 @@ describe("RemoveImage", () => {
       }
       assert.deepEqual(await listImages(daemon), []);
       await until("no layer is left", () => layersThere(daemon).length === 0);
+    }),
+  );
+
+  test(
+    "takes the prefix of an id with its algorithm",
+    imageless(served, async () => {
+      await pull(daemon, "registry.k8s.io/t/plain:1");
+      await removeImage(daemon, idOf(plain).slice(0, "sha256:".length + 12));
+      assert.deepEqual(await listImages(daemon), []);
     }),
   );
 

@@ -55,6 +55,21 @@ test("find() knows an image by id, short id, tag, name without tag, and digest",
   assert.equal(store.find(id("b")), undefined);
 });
 
+test("find() takes the prefix of an id with its algorithm as it takes it without", () => {
+  const store = new ImageStore(records());
+  store.put({ ...image("a", {}), id: `sha256:ab${"0".repeat(62)}` });
+  store.put({ ...image("a", {}), id: `sha256:ab${"1".repeat(62)}` });
+  assert.equal(store.find("sha256:ab0")?.id, `sha256:ab${"0".repeat(62)}`);
+  assert.equal(store.find("sha256:abc"), undefined);
+  assert.throws(
+    () => store.find("sha256:ab"),
+    (error) => isKind(error, "invalid-argument") && /sha256:ab/.test(String(error)),
+  );
+  // A name is looked up first, as without the algorithm.
+  store.put(image("c", { repoTags: ["docker.io/library/sha256:ab1"] }));
+  assert.equal(store.find("sha256:ab1")?.id, id("c"));
+});
+
 test("find() refuses an empty name and a beginning of several ids", () => {
   const store = new ImageStore(records());
   store.put({ ...image("a", {}), id: `sha256:ab${"0".repeat(62)}` });

@@ -3,7 +3,8 @@ import { RuntimeError } from "../../base/errors.ts";
 import type { Image, ImageRecords } from "./image.ts";
 import { formatReference, parseReference } from "./reference.ts";
 
-const shortId = /^[0-9a-f]{1,64}$/;
+/** A beginning of an id, with its algorithm or without, as crictl and the peers write and take it. */
+const shortId = /^(?:sha256:)?([0-9a-f]{1,64})$/;
 
 /** The images of this node: the truth in memory, written through to the records. */
 export class ImageStore {
@@ -31,16 +32,17 @@ export class ImageStore {
 
   /**
    * The image that `text` names: an id, a name with or without tag, a name with a digest, a
-   * unique beginning of an id's digits. Undefined when there is none; `invalid-argument` when the text can
-   * be no image's or begins several ids.
+   * unique prefix of an id with or without `sha256:`. Undefined when there is none;
+   * `invalid-argument` when the text cannot name an image or is a prefix of several ids.
    */
   find(text: string): Image | undefined {
     if (text === "") throw new RuntimeError("invalid-argument", "find image: the name is empty");
     if (isDigest(text)) return this.#byId.get(text);
     const id = this.#byName.get(formatReference(parseReference(text)));
     if (id !== undefined) return this.#byId.get(id);
-    // After the names: "ada" may be an image's name, and the beginning of another's digits.
-    return shortId.test(text) ? this.#findByPrefix(text) : undefined;
+    // After the names: "ada" and "sha256:ada" may be names of an image, and prefixes of another's id.
+    const digits = shortId.exec(text)?.[1];
+    return digits === undefined ? undefined : this.#findByPrefix(text, digits);
   }
 
   /**
@@ -87,10 +89,10 @@ export class ImageStore {
     this.#remember(without);
   }
 
-  #findByPrefix(text: string): Image | undefined {
+  #findByPrefix(text: string, digits: string): Image | undefined {
     let found: Image | undefined;
     for (const image of this.#byId.values()) {
-      if (!image.id.startsWith(`sha256:${text}`)) continue;
+      if (!image.id.startsWith(`sha256:${digits}`)) continue;
       if (found !== undefined) {
         throw new RuntimeError(
           "invalid-argument",
