@@ -108,6 +108,17 @@ describe("RunPodSandbox", () => {
   );
 
   test(
+    "keeps the final dot of the FQDN that kubelet makes without a cluster domain",
+    leakless(served, () =>
+      withPod(daemon, pod({}, { hostname: "pod.subdomain.ns.svc." }), async (id) => {
+        const name = "pod.subdomain.ns.svc.";
+        assert.equal((await inside(daemon, id, ["uts"], "hostname")).trim(), name);
+        assert.equal(readFileSync(fileOf(daemon, id, "hostname"), "utf8"), `${name}\n`);
+      }),
+    ),
+  );
+
+  test(
     "gives a pod without a hostname the node's",
     leakless(served, () =>
       withPod(daemon, pod({}, { hostname: "" }), async (id) => {

@@ -62,6 +62,10 @@ function modeName(mode: number): string {
   return Object.entries(NamespaceMode).find(([, value]) => value === mode)?.[0] ?? String(mode);
 }
 
+/**
+ * A final dot is taken: kubelet without a cluster domain sends `pod.subdomain.namespace.svc.` for
+ * setHostnameAsFQDN. It becomes part of the UTS hostname, as with containerd and CRI-O.
+ */
 function checkHostname(config: PodSandboxConfig): void {
   const { hostname } = config;
   if (hostname === "") return;
@@ -72,7 +76,7 @@ function checkHostname(config: PodSandboxConfig): void {
   }
   if (
     hostname.length > maxHostname ||
-    !/^[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?$/.test(hostname)
+    !/^[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?\.?$/.test(hostname)
   ) {
     refuse(
       `check sandbox config: hostname must be letters, digits, dots and dashes, ${String(maxHostname)} at most, got ${JSON.stringify(hostname)}`,
