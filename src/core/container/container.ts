@@ -20,10 +20,8 @@ export interface ContainerImage {
 
 /** An image whose files are mounted in a container, as it was when the container was made. */
 export interface ContainerImageVolume {
-  /** `Image.id`. */
+  /** `Image.id`, and `image_ref` of the mount in ContainerStatus. */
   readonly image: Digest;
-  /** `image_ref` of the mount in ContainerStatus: the first repo digest, else the id. */
-  readonly ref: string;
   readonly layers: readonly Digest[];
 }
 

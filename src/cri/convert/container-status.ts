@@ -44,13 +44,16 @@ function groupsOf({ gid, supplementalGroups }: Container["user"]): bigint[] {
   return [...new Set([gid, ...supplementalGroups])].toSorted((a, b) => (a < b ? -1 : 1));
 }
 
-/** The mounts as they were asked for; those of images say which image it is. */
+/**
+ * The mounts as they were asked for. Those of images have the image's id as `image_ref`, which is
+ * what PullImage answers: critest compares the two (KEP-5365), and containerd does the same.
+ */
 function mountsOf({ config, imageVolumes }: Container): Mount[] {
   if (imageVolumes.length === 0) return config.mounts;
   const volumes = imageVolumes.values();
   return config.mounts.map((mount) => {
     if (mount.image === undefined) return mount;
-    const imageRef = volumes.next().value?.ref ?? "";
+    const imageRef = volumes.next().value?.image ?? "";
     return { ...mount, image: { ...mount.image, imageRef } };
   });
 }

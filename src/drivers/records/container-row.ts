@@ -126,7 +126,6 @@ function parseImage(fields: Fields): ContainerImage {
 function parseImageVolume(fields: Fields): ContainerImageVolume {
   return {
     image: fields.digest("image"),
-    ref: fields.string("ref"),
     layers: fields.digests("layers"),
   };
 }

@@ -29,7 +29,7 @@ export function findImageVolumes(
       );
     }
     const layers = image.layers.map(({ diffId }) => diffId);
-    return [{ image: image.id, ref: image.repoDigests[0] ?? image.id, layers }];
+    return [{ image: image.id, layers }];
   });
 }
 

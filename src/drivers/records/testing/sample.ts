@@ -148,7 +148,6 @@ export function fullContainer(id: string): Required<Container> {
     imageVolumes: [
       {
         image: sampleDigest("e"),
-        ref: `docker.io/library/model@${sampleDigest("f")}`,
         layers: [sampleDigest("1"), sampleDigest("2")],
       },
     ],
