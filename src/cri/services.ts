@@ -18,6 +18,7 @@ import { listImages } from "./image/list-images.ts";
 import { pullImage } from "./image/pull-image.ts";
 import { removeImage } from "./image/remove-image.ts";
 import { streamImages } from "./image/stream-images.ts";
+import { checkRequestText } from "./request-text.ts";
 import { attach } from "./runtime/attach.ts";
 import { containerStats } from "./runtime/container-stats.ts";
 import { containerStatus } from "./runtime/container-status.ts";
@@ -176,7 +177,9 @@ function asMethod(door: Door, method: DescMethod, rpc: unknown): Method {
         `serve ${method.name}: this version of davit does not have it yet`,
       );
     }
-    return [decodeRequest(method, bytes), new ServedCall(call, bytes)];
+    const request = decodeRequest(method, bytes);
+    checkRequestText(method.name, request);
+    return [request, new ServedCall(call, bytes)];
   };
   if (method.methodKind === "unary") {
     return {

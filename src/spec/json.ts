@@ -1,3 +1,4 @@
+import { refuse } from "./refuse.ts";
 import type { OciProcess, OciResources, OciSpec } from "./runtime-spec.ts";
 
 // ES2026 (JSON.parse source text access); Node has it since 22, TypeScript's library not yet.
@@ -6,9 +7,26 @@ const { rawJSON } = JSON as unknown as { readonly rawJSON: (text: string) => obj
 /**
  * The JSON of a spec or a part of it. Every bigint is written with all its digits: a double would
  * round a memory limit above 2^53.
+ *
+ * `invalid-argument` naming the place of a NUL, wherever it came from (the image, a CDI file, the
+ * handler's base): the OCI runtime's strings end there, so that it would run something else.
  */
 export function specText(part: OciSpec | OciProcess | OciResources): string {
-  return JSON.stringify(part, (_key, value: unknown) =>
+  const text = JSON.stringify(part, (_key, value: unknown) =>
     typeof value === "bigint" ? rawJSON(value.toString()) : value,
   );
+  // So JSON has a NUL; but also the six characters themselves, after a backslash.
+  const place = text.includes("\\u0000") ? placeOfNul(part) : undefined;
+  if (place !== undefined) refuse(`the OCI spec would have a NUL in ${place}`);
+  return text;
+}
+
+function placeOfNul(value: unknown): string | undefined {
+  if (typeof value === "string") return value.includes("\0") ? "" : undefined;
+  if (typeof value !== "object" || value === null) return undefined;
+  for (const [key, item] of Object.entries(value)) {
+    const place = key.includes("\0") ? "" : placeOfNul(item);
+    if (place !== undefined) return place === "" ? key : `${key}.${place}`;
+  }
+  return undefined;
 }

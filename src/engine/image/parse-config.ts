@@ -14,6 +14,10 @@ type Json = Readonly<Record<string, unknown>>;
 /**
  * Reads an image config (image-spec, config.md; Docker's is a superset). `data-loss` naming the
  * field for a config that cannot be used; fields that are absent mean nothing special.
+ *
+ * Text with a NUL cannot be used: arguments, variables and paths end there (execve(2), open(2)), so
+ * that a container would get something else than tools show. Half of a surrogate pair, which JSON
+ * can hold and UTF-8 cannot, becomes U+FFFD, as with the peers (Go's encoding/json).
  */
 export function parseImageConfig(json: string): ParsedImageConfig {
   const root = object(parse(json), "the config");
@@ -27,7 +31,9 @@ export function parseImageConfig(json: string): ParsedImageConfig {
       workingDir: text(config["WorkingDir"], "config.WorkingDir"),
       user: text(config["User"], "config.User"),
       stopSignal: text(config["StopSignal"], "config.StopSignal"),
-      volumes: Object.keys(object(config["Volumes"] ?? {}, "config.Volumes")),
+      volumes: Object.keys(object(config["Volumes"] ?? {}, "config.Volumes")).map((path) =>
+        usable(path, "config.Volumes"),
+      ),
       labels: labels(config["Labels"]),
     },
     diffIds: texts(rootfs["diff_ids"], "rootfs.diff_ids").map((id) => {
@@ -56,13 +62,22 @@ function object(value: unknown, field: string): Json {
 
 function text(value: unknown, field: string): string {
   if (value === undefined || value === null) return "";
-  return typeof value === "string" ? value : refuse(`${field} is not a text`);
+  return typeof value === "string" ? usable(value, field) : refuse(`${field} is not a text`);
 }
 
 function texts(value: unknown, field: string): readonly string[] {
   if (value === undefined || value === null) return [];
-  if (Array.isArray(value) && value.every((item) => typeof item === "string")) return value;
+  if (Array.isArray(value) && value.every((item) => typeof item === "string")) {
+    return value.map((item) => usable(item, field));
+  }
   return refuse(`${field} is not a list of texts`);
+}
+
+function usable(value: string, field: string): string {
+  if (value.includes("\0")) {
+    refuse(`${field} has a NUL in ${JSON.stringify(value)}; build the image without it`);
+  }
+  return value.toWellFormed();
 }
 
 function labels(value: unknown): Readonly<Record<string, string>> {

@@ -1,0 +1,39 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { isKind } from "../../base/errors.ts";
+import { parseImageConfig } from "./parse-config.ts";
+
+const json = (config: object): string => JSON.stringify({ config, rootfs: { diff_ids: [] } });
+
+test("a NUL is refused in everything that reaches the kernel, naming the field", () => {
+  const bad = {
+    Env: ["PATH=/bin", "C=a\0b"],
+    Cmd: ["a\0b"],
+    Entrypoint: ["\0"],
+    WorkingDir: "/a\0b",
+    User: "root\0",
+    StopSignal: "SIGTERM\0",
+    Volumes: { "/a\0b": {} },
+  };
+  for (const [field, value] of Object.entries(bad)) {
+    assert.throws(
+      () => parseImageConfig(json({ [field]: value })),
+      (error) => isKind(error, "data-loss") && String(error).includes(`config.${field} has a NUL`),
+      field,
+    );
+  }
+});
+
+test("other control characters are an image's own affair", () => {
+  const { config } = parseImageConfig(json({ Env: ["A=1\n2\t3"], Cmd: ["sh", "-c", "a\nb"] }));
+  assert.deepEqual(config.env, ["A=1\n2\t3"]);
+  assert.deepEqual(config.cmd, ["sh", "-c", "a\nb"]);
+});
+
+test("half of a surrogate pair becomes U+FFFD, as in Go", () => {
+  const { config } = parseImageConfig(
+    '{"config":{"Env":["A=a\\udc80b\\ud83d\\ude00"],"User":"\\ud800"}}',
+  );
+  assert.deepEqual(config.env, ["A=a\ufffdb\u{1f600}"]);
+  assert.equal(config.user, "\ufffd");
+});
