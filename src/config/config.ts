@@ -62,6 +62,7 @@ export interface RuntimeConfig {
   readonly createTimeoutSeconds: number;
   readonly retryHoldSeconds: number;
   readonly deviceOwnershipFromSecurityContext: boolean;
+  readonly seccompAllowSocketcall: boolean;
   readonly selinux: boolean;
   readonly ptraceInSharedPid: "allow" | "refuse";
   /** By name; only those that are enabled. `defaultHandler` is always among them. */

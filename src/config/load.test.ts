@@ -50,6 +50,7 @@ test("defaultConfig() has the values that are the contract", () => {
     createTimeoutSeconds: 120,
     retryHoldSeconds: 120,
     deviceOwnershipFromSecurityContext: false,
+    seccompAllowSocketcall: false,
     selinux: false,
     ptraceInSharedPid: "allow",
   });

@@ -157,6 +157,10 @@ const runtime: Section<Omit<RuntimeConfig, "handlers">> = {
     default: false,
     doc: "true gives the devices of a container that is not privileged to its run_as_user and run_as_group.",
   }),
+  seccompAllowSocketcall: flag({
+    default: false,
+    doc: "true allows socketcall under RuntimeDefault: 32-bit x86 programs of Debian need it for sockets, and can reach AF_ALG and AF_VSOCK by it.",
+  }),
   selinux: flag({
     default: false,
     doc: "true gives containers SELinux labels, each pod a level of its own. On a host with SELinux alone.",

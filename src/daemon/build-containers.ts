@@ -110,6 +110,7 @@ export async function buildContainers(
       selinux: parts.selinux,
       devicesOfUser: config.runtime.deviceOwnershipFromSecurityContext,
       refusesPtrace: config.runtime.ptraceInSharedPid === "refuse",
+      allowSocketcall: config.runtime.seccompAllowSocketcall,
       featuresOf: async (sandbox) => {
         const features = await handlers.runtimeFeatures(sandbox.handler);
         return { ...features, idmapMounts: features.idMappedMounts };

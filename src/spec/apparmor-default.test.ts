@@ -11,7 +11,13 @@ test("defaultApparmor() is one profile of its name that includes no file", () =>
   assert.equal(lines.at(-1), "}");
   for (const rule of lines.slice(1, -1)) assert.match(rule, /^ {2}[^#@"]*,$/);
   assert.ok(lines.includes("  signal (receive) peer=my-runtime,"));
-  for (const forbidden of ["deny mount,", "deny /proc/sysrq-trigger rwklx,", "deny /proc/* w,"]) {
+  for (const forbidden of [
+    "deny network alg,",
+    "deny network vsock,",
+    "deny mount,",
+    "deny /proc/sysrq-trigger rwklx,",
+    "deny /proc/* w,",
+  ]) {
     assert.ok(lines.includes(`  ${forbidden}`), forbidden);
   }
 });

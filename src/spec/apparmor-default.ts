@@ -50,6 +50,9 @@ export function defaultApparmor(runtimes: readonly string[] = ["crun", "runc"]):
   const deny = (path: string, access: string): string => `deny ${path} ${access},`;
   const rules = [
     "network,",
+    // Also by socketcall, which a seccomp filter cannot look into.
+    "deny network alg,",
+    "deny network vsock,",
     "capability,",
     "file,",
     "umount,",

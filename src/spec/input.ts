@@ -58,6 +58,8 @@ export interface SpecInput {
   readonly devices: readonly GrantedDevice[];
   /** All devices of the host for a privileged container; undefined withholds them. */
   readonly hostDevices?: readonly HostDevice[] | undefined;
+  /** Whether the default seccomp profile allows socketcall, which 32-bit x86 programs may need. */
+  readonly allowSocketcall?: boolean | undefined;
   /** The profile that `localhost_ref` names, from parseSeccompProfile(). */
   readonly localhostSeccomp?: OciSeccomp | undefined;
   /** Name of the loaded AppArmor profile to run under. Dropped for a privileged container. */

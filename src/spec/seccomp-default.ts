@@ -8,6 +8,8 @@ export interface SeccompContext {
   readonly capabilities: readonly string[];
   readonly arch: SpecHost["arch"];
   readonly kernel: SpecHost["kernel"];
+  /** Whether socketcall is allowed. */
+  readonly allowSocketcall: boolean;
 }
 
 /**
@@ -22,6 +24,8 @@ export interface SeccompContext {
  *   library falls back to clone.
  * - socket: not AF_VSOCK (reaches a hypervisor past the network namespace) and not AF_ALG (the
  *   kernel's crypto API, which few need and many exploits began with).
+ * - socketcall: the way to socket that 32-bit x86 had before Linux 4.3. Its arguments lie in memory,
+ *   so that it would reach the two families; it answers ENOSYS unless the node's owner allows it.
  * - personality: only values that lower no protection: Linux, Linux32, both with UNAME26, and the
  *   query.
  * - ptrace and its like: since 4.8 a tracer can no longer slip past a seccomp filter (seccomp(2)).
@@ -34,6 +38,7 @@ export function defaultSeccomp(context: SeccompContext): OciSeccomp {
     syscalls: [
       allow(ordinarySyscalls),
       allow(archSyscalls[context.arch]),
+      socketcallRule(context.allowSocketcall),
       ...socketRules(),
       ...personalityRules(),
       ...tracingRules(context.kernel),
@@ -65,6 +70,16 @@ const archSyscalls: Readonly<Record<SpecHost["arch"], readonly string[]>> = {
 
 function allow(names: readonly string[], args?: readonly OciSyscallArg[]): OciSyscallRule {
   return { names, action: "SCMP_ACT_ALLOW", ...(args === undefined ? {} : { args }) };
+}
+
+/**
+ * It is not enough to leave socketcall out: for each rule of socket libseccomp allows socketcall with
+ * the number of socket, whatever the family, unless a rule covers all of socketcall. And the answer is
+ * not the default one, since runc passes over a rule that says what the default does.
+ */
+function socketcallRule(isAllowed: boolean): OciSyscallRule {
+  if (isAllowed) return allow(["socketcall"]);
+  return { names: ["socketcall"], action: "SCMP_ACT_ERRNO", errnoRet: errno.ENOSYS };
 }
 
 const afAlg = 38;

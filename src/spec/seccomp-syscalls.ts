@@ -193,8 +193,6 @@ const sockets = [
   "sendto",
   "setsockopt",
   "shutdown",
-  // 32-bit x86: the arguments lie in memory, so the rules of socket do not reach it.
-  "socketcall",
   "socketpair",
 ];
 

@@ -12,6 +12,7 @@ const ordinary: SeccompContext = {
   capabilities: defaultCapabilities,
   arch: "x64",
   kernel: [6, 12],
+  allowSocketcall: false,
 };
 
 function compares(arg: OciSyscallArg, actual: bigint): boolean {
@@ -78,6 +79,11 @@ describe("defaultSeccomp()", () => {
       const want = family === 38n || family === 40n ? "errno 1" : "allow";
       assert.equal(answer(ordinary, "socket", family), want, String(family));
     }
+  });
+
+  test("answers ENOSYS to socketcall unless it is allowed", () => {
+    assert.equal(answer(ordinary, "socketcall"), "errno 38");
+    assert.equal(answer({ ...ordinary, allowSocketcall: true }, "socketcall"), "allow");
   });
 
   test("has one comparison of an argument to a rule, which runc needs", () => {

@@ -81,13 +81,18 @@ function withoutPrefix(ref: string): string {
   return ref.startsWith("localhost/") ? ref.slice("localhost/".length) : ref;
 }
 
+type SeccompInput = Pick<
+  SpecInput,
+  "config" | "host" | "runtime" | "localhostSeccomp" | "allowSocketcall"
+>;
+
 /**
  * Seccomp filter, masked and read-only paths. The paths are exactly those of the request (kubelet
  * sends the defaults itself, and none for procMount Unmasked); a privileged container has none of
  * the three. `failed-precondition` when a filter is wanted and the OCI runtime has no seccomp.
  */
 export function containerSecurity(
-  input: Pick<SpecInput, "config" | "host" | "runtime" | "localhostSeccomp">,
+  input: SeccompInput,
   boundingSet: readonly string[],
 ): Pick<OciLinux, "seccomp" | "maskedPaths" | "readonlyPaths"> {
   const context = input.config.linux?.securityContext;
@@ -100,17 +105,15 @@ export function containerSecurity(
   };
 }
 
-function seccompOf(
-  input: Pick<SpecInput, "config" | "host" | "runtime" | "localhostSeccomp">,
-  boundingSet: readonly string[],
-): OciSeccomp | undefined {
+function seccompOf(input: SeccompInput, boundingSet: readonly string[]): OciSeccomp | undefined {
   const choice = seccompChoice(input.config.linux?.securityContext);
   if (choice.name === "unconfined") return undefined;
   if (!input.runtime.seccomp)
     refuseHere("seccomp is wanted, but the OCI runtime was built without");
   if (choice.name === "runtime-default") {
     const { arch, kernel } = input.host;
-    return defaultSeccomp({ capabilities: boundingSet, arch, kernel });
+    const allowSocketcall = input.allowSocketcall === true;
+    return defaultSeccomp({ capabilities: boundingSet, arch, kernel, allowSocketcall });
   }
   // Never start a container unconfined that asked for a filter.
   return input.localhostSeccomp ?? refuse(`seccomp profile ${quoted(choice.ref)} was not read`);

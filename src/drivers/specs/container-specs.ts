@@ -47,6 +47,7 @@ export class HostContainerSpecs implements ContainerSpecs {
   readonly #cdi: CdiFiles | undefined;
   readonly #devicesOfUser: boolean;
   readonly #refusesPtrace: boolean;
+  readonly #allowSocketcall: boolean;
   readonly #selinux: Selinux | undefined;
   readonly #apparmor = new Apparmor();
   readonly #settingsOf: (sandbox: Sandbox) => HandlerSettings;
@@ -62,6 +63,8 @@ export class HostContainerSpecs implements ContainerSpecs {
     readonly devicesOfUser?: boolean;
     /** Containers with CAP_SYS_PTRACE cannot share a PID namespace. */
     readonly refusesPtrace?: boolean;
+    /** The default seccomp profile allows socketcall. */
+    readonly allowSocketcall?: boolean;
     /** Where containers get SELinux labels. */
     readonly selinux?: Selinux | undefined;
     /** What the configuration says of the containers of a sandbox's handler. */
@@ -71,6 +74,7 @@ export class HostContainerSpecs implements ContainerSpecs {
     this.#cdi = deps.cdiFolders === undefined ? undefined : new CdiFiles(deps.cdiFolders);
     this.#devicesOfUser = deps.devicesOfUser === true;
     this.#refusesPtrace = deps.refusesPtrace === true;
+    this.#allowSocketcall = deps.allowSocketcall === true;
     this.#selinux = deps.selinux;
     this.#featuresOf = deps.featuresOf;
     this.#settingsOf = deps.settingsOf;
@@ -189,6 +193,7 @@ export class HostContainerSpecs implements ContainerSpecs {
       ...facts,
       ...named,
       devicesOfUser: this.#devicesOfUser,
+      allowSocketcall: this.#allowSocketcall,
       ...(cdi.length === 0 ? {} : { cdi: edits }),
       hostDevices,
       allDevicesAllowed: !withHostDevices && settings.privilegedWithoutHostDevicesAllDevicesAllowed,
