@@ -4,8 +4,8 @@
  * only a parent is told an exit code (prctl(2), wait(2)). It reads and writes nothing, so that whoever
  * else has its stdin, stdout and stderr has them as they are.
  *
- * Arguments: the path of the file to which the program writes the process's pid; the program's path; its
- * arguments. For exit codes see waiterPath() in src/linux/native.ts.
+ * Arguments: the path of the file to which the program writes the process's pid, or "-" for a program that
+ * leaves no process to wait for; the program's path; its arguments. For exit codes see waiterPath() in src/linux/native.ts.
  */
 #include "bare.h"
 
@@ -48,7 +48,10 @@ static void program_main(const long *stack) {
   const long *arguments = stack + 1;
   static const char name[] = "davit-waiter"; /* it runs from a file that is named by a number */
   call5(__NR_prctl, PR_SET_NAME, (long)name, 0, 0, 0);
-  if (count < 3 || call4(__NR_prctl, PR_SET_CHILD_SUBREAPER, 1, 0, 0) < 0) end(NO_PROCESS);
+  if (count < 3) end(NO_PROCESS);
+  const char *pid_file = (const char *)arguments[1];
+  int is_alone = pid_file[0] == '-' && pid_file[1] == 0;
+  if (!is_alone && call4(__NR_prctl, PR_SET_CHILD_SUBREAPER, 1, 0, 0) < 0) end(NO_PROCESS);
   long program = call4(__NR_clone, SIGCHLD, 0, 0, 0);
   if (program < 0) end(NO_PROCESS);
   if (program == 0) {
@@ -57,7 +60,7 @@ static void program_main(const long *stack) {
   }
   /* Nobody else is waited for before it has told its process: that may have ended already. */
   int code = wait_for(program);
-  if (code != 0) end(code);
-  long pid = read_pid((const char *)arguments[1]);
+  if (code != 0 || is_alone) end(code);
+  long pid = read_pid(pid_file);
   end(pid > 0 ? wait_for(pid) : NO_PROCESS);
 }

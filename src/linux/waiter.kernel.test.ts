@@ -1,4 +1,5 @@
 import assert from "node:assert/strict";
+import { execFileSync } from "node:child_process";
 import { existsSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -43,6 +44,24 @@ describe("the program at waiterPath()", () => {
     const other = Number(readFileSync(join(dir, "pid.other"), "utf8"));
     assert.ok(existsSync(`/proc/${other}`));
     process.kill(other, 9);
+  });
+
+  test("ends with a program that leaves none, which goes on without it", async () => {
+    const run = (script: string) => {
+      const args = ["-", "/bin/sh", "-c", script, "sh", dir];
+      return spawnChild({ file: waiterPath(), args, env });
+    };
+    const codes = [(await run("exit 3").exited).code, (await run("exit 0").exited).code];
+    assert.deepEqual(codes, [3, 0]);
+    const shell = (script: string): void => {
+      execFileSync("/bin/sh", ["-c", script, "sh", dir], { timeout: 10_000 });
+    };
+    shell("mkfifo $1/started $1/go $1/done");
+    const waiter = run("echo > $1/started; read line < $1/go; echo > $1/done");
+    shell("read line < $1/started");
+    waiter.kill(9);
+    assert.equal((await waiter.exited).signal, 9);
+    shell("echo > $1/go; read line < $1/done");
   });
 
   test("ends as its program does that fails, and tells what is not there", async () => {

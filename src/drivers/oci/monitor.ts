@@ -1,7 +1,8 @@
 import { accessSync, constants } from "node:fs";
-import { symlink } from "node:fs/promises";
+import { readFile, symlink } from "node:fs/promises";
 import { basename, dirname, join } from "node:path";
 import type { Readable } from "node:stream";
+import { setTimeout as delay } from "node:timers/promises";
 
 import { messageOf, RuntimeError } from "../../base/errors.ts";
 import type { Logger } from "../../base/logger.ts";
@@ -12,9 +13,11 @@ import {
   type Child,
   expectAttach,
   spawnChildInPool,
+  waiterPath,
 } from "../../linux/index.ts";
 import type { Places } from "./places.ts";
 import {
+  loggedWords,
   parseSyncMessage,
   programPath,
   runtimeProgram,
@@ -65,10 +68,11 @@ export async function startMonitor(options: {
 }): Promise<StartingMonitor> {
   const { places, bundle } = options;
   const folder = places.bundle(bundle.id);
+  const runtimeLog = places.file(bundle.id, "runtime.log");
   const args = [
     ...["--sync", "--full-attach", "--no-sync-log"],
     ...["--cid", bundle.id, "--cuuid", bundle.id, "--bundle", folder],
-    ...["--runtime", runtimeProgram(options.runtimePath)],
+    ...runtimeArguments(options.runtimePath, bundle.terminal ? runtimeLog : undefined),
     `--runtime-arg=--root=${places.runtimeRoot(options.runtimePath)}`,
     ...(isScope(bundle.cgroupPath) ? ["--runtime-arg=--systemd-cgroup"] : []),
     ...["--container-pidfile", places.file(bundle.id, "pid")],
@@ -90,12 +94,27 @@ export async function startMonitor(options: {
     stderr: "pipe",
   });
   let isOver = false;
-  const answer = readAnswer(child).finally(() => {
+  const answer = readAnswer(child, runtimeLog).finally(() => {
     isOver = true;
   });
   answer.catch(() => undefined);
   expectAttach(options.cgroups, () => isOver);
   return { child, answer };
+}
+
+/**
+ * The OCI runtime and what it is told before all else. `log` is given with a terminal.
+ *
+ * NOTE(conmon): with a terminal the runtime's stderr is /dev/null, and conmon says nothing of why it
+ * failed: that is in the runtime's own log alone. And conmon ends as soon as the console socket is closed,
+ * and with it, by PR_SET_PDEATHSIG, the process that it started. The runtime is that one's child, so that it
+ * still comes to write its log.
+ */
+function runtimeArguments(runtimePath: string, log: string | undefined): readonly string[] {
+  const program = runtimeProgram(runtimePath);
+  if (log === undefined) return ["--runtime", program];
+  const words = ["-", program, `--log=${log}`, "--log-format=json"];
+  return ["--runtime", waiterPath(), ...words.map((word) => `--runtime-arg=${word}`)];
 }
 
 /**
@@ -124,7 +143,7 @@ function consoleEnv(places: Places): Readonly<Record<string, string>> {
   return fits ? { TMPDIR: places.consoles } : {};
 }
 
-async function readAnswer(child: Child): Promise<number> {
+async function readAnswer(child: Child, runtimeLog: string): Promise<number> {
   const errors = textOf(child.stderr);
   let message: SyncMessage | undefined;
   try {
@@ -135,6 +154,8 @@ async function readAnswer(child: Child): Promise<number> {
   }
   if (message === undefined) {
     const said = await errors;
+    const logged = said === "" ? await wordsInLog(runtimeLog) : "";
+    if (logged !== "") throw new RuntimeError("unknown", `OCI runtime create: ${logged}`);
     throw new RuntimeError(
       "unknown",
       `start conmon: ${said === "" ? "it ended before the OCI runtime told of a process" : said}`,
@@ -146,6 +167,19 @@ async function readAnswer(child: Child): Promise<number> {
     "unknown",
     `OCI runtime create: ${runtimeWords(message.message) || "failed"}`,
   );
+}
+
+// A runtime that has failed is about to end.
+const logMs = 1_000;
+const lookMs = 10;
+
+/** What the OCI runtime wrote to its log, or "". It may end a moment after conmon. */
+async function wordsInLog(file: string): Promise<string> {
+  for (const end = performance.now() + logMs; ; ) {
+    const words = loggedWords(await readFile(file, "utf8").catch(() => ""));
+    if (words !== "" || performance.now() >= end) return words;
+    await delay(lookMs);
+  }
 }
 
 /** Up to the first newline, or all there is. conmon holds its end of the pipe for its whole life. */

@@ -33,12 +33,22 @@ export class Places {
   /**
    * A file of the bundle: `config.json` is the spec (OCI runtime spec, bundle.md), `facts.json` what
    * a later daemon must know, `pid`, `ctl` and `attach` conmon's, `oom` a mark that the container ran out of
-   * memory, `log` a link to the folder of the log, `started` when its command was told to run, in
-   * nanoseconds since 1970: written before that.
+   * memory, `log` a link to the folder of the log, `runtime.log` what the OCI runtime
+   * wrote of itself where there is a terminal, `started` when its command was told to run, in nanoseconds
+   * since 1970: written before that.
    */
   file(
     id: string,
-    name: "config.json" | "facts.json" | "pid" | "ctl" | "attach" | "oom" | "log" | "started",
+    name:
+      | "config.json"
+      | "facts.json"
+      | "pid"
+      | "ctl"
+      | "attach"
+      | "oom"
+      | "log"
+      | "runtime.log"
+      | "started",
   ): string {
     return join(this.bundle(id), name);
   }

@@ -5,6 +5,7 @@ import { isKind } from "../../base/errors.ts";
 import { waiterProgram } from "../../linux/index.ts";
 import {
   execProgram,
+  loggedWords,
   parseSyncMessage,
   programPath,
   runtimeFailure,
@@ -63,6 +64,22 @@ describe("runtimeWords()", () => {
     assert.equal(runtimeWords("one\n\n two \n"), "one; two");
     assert.equal(runtimeWords(""), "");
   });
+
+  test("leaves warnings out beside an error, and only there", () => {
+    const line = (level: string, msg: string): string => `time="t" level=${level} msg="${msg}"\n`;
+    const warning = line("warning", "cannot toggle freezer");
+    assert.equal(runtimeWords(warning + line("error", "runc create failed")), "runc create failed");
+    assert.equal(runtimeWords(warning), "cannot toggle freezer");
+  });
+});
+
+test("loggedWords() takes the errors out of a runtime's log in JSON", () => {
+  const line = (level: string, msg: string): string => `${JSON.stringify({ level, msg })}\n`;
+  const log = line("warning", "slow") + line("error", "open `/dev/null`") + line("error", "end");
+  assert.equal(loggedWords(log), "open `/dev/null`; end");
+  assert.equal(loggedWords(line("warning", "slow")), "slow");
+  assert.equal(loggedWords("not JSON\nnull\n"), "not JSON; null");
+  assert.equal(loggedWords(""), "");
 });
 
 test("runtimeFailure() says the exit code or the signal of a runtime that said nothing", () => {

@@ -131,14 +131,37 @@ export function runtimeFailure(
 
 /**
  * What a runtime said, as one line. crun prints the message alone when stderr is no terminal; runc
- * prints logfmt lines, of which `msg` is the message.
+ * prints logfmt lines, of which `msg` is the message. Beside an error its warnings are left out: they
+ * are of the clean-up ("cannot toggle freezer") and would hide why it failed.
  */
 export function runtimeWords(stderr: string): string {
-  const lines = stderr
-    .split("\n")
-    .map((line) => unquoted(/\bmsg=("(?:[^"\\]|\\.)*")/.exec(line)?.[1]) ?? line.trim())
-    .filter((line) => line !== "");
-  return lines.join("; ");
+  const lines = stderr.split("\n").map((line) => ({
+    isWarning: /\blevel=(?:warning|info|debug)\b/.test(line),
+    text: unquoted(/\bmsg=("(?:[^"\\]|\\.)*")/.exec(line)?.[1]) ?? line.trim(),
+  }));
+  return joinedWords(lines);
+}
+
+/** What a runtime wrote to the file of `--log` with `--log-format json`, as {@link runtimeWords}. */
+export function loggedWords(log: string): string {
+  const lines = log.split("\n").map((line) => {
+    try {
+      const { level, msg } = JSON.parse(line) as {
+        readonly level?: unknown;
+        readonly msg?: unknown;
+      };
+      return { isWarning: level !== "error", text: typeof msg === "string" ? msg : line };
+    } catch {
+      return { isWarning: false, text: line.trim() };
+    }
+  });
+  return joinedWords(lines);
+}
+
+function joinedWords(lines: readonly { isWarning: boolean; text: string }[]): string {
+  const said = lines.filter(({ text }) => text !== "");
+  const errors = said.filter(({ isWarning }) => !isWarning);
+  return (errors.length > 0 ? errors : said).map(({ text }) => text).join("; ");
 }
 
 function unquoted(quoted: string | undefined): string | undefined {
