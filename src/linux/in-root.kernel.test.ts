@@ -22,7 +22,7 @@ import { basename, dirname, join } from "node:path";
 import { after, beforeEach, describe, test } from "node:test";
 import { isKind, RuntimeError } from "../base/errors.ts";
 import { setXattr } from "./entries.ts";
-import { bindInRoot, copyInRoot, readFilesInRoot } from "./in-root.ts";
+import { bindInRoot, copyInRoot, pathInRoot, readFilesInRoot } from "./in-root.ts";
 import { listMounts, unmount } from "./mounts.ts";
 import { errnoCode } from "./system-error.ts";
 import { openFds } from "./testing/leaks.ts";
@@ -49,6 +49,29 @@ beforeEach(() => {
 });
 
 const failsWith = (code: string) => (error: unknown) => errnoCode(error) === code;
+
+describe("pathInRoot()", () => {
+  test("says where links lead, never out of the root, and leaves what is missing", async () => {
+    symlinkSync("/proc", join(root, "kernel"));
+    symlinkSync("../kernel/self", join(root, "data/self"));
+    for (const [path, place] of [
+      ["/data/sub", "/data/sub"],
+      ["/absolute/file", "/data/file"],
+      ["/data/sub/upwards/sub/", "/data/sub"],
+      ["/outside", join(dir, basename(join(root, "..")))],
+      ["/kernel", "/proc"],
+      ["/data/./self/attr", "/proc/self/attr"],
+      ["/../../new/folder", "/new/folder"],
+      ["/data/file/below", "/data/file/below"],
+      ["/", "/"],
+    ] as const) {
+      assert.equal(await pathInRoot(root, path), place, path);
+    }
+    await assert.rejects(pathInRoot(root, "/loop"), (error) =>
+      isKind(error, "failed-precondition"),
+    );
+  });
+});
 
 describe("readFilesInRoot()", () => {
   const read = async (path: string, maxBytes = 100): Promise<string | undefined> =>

@@ -1,5 +1,8 @@
+import { readlink } from "node:fs/promises";
+import { posix } from "node:path";
 import { RuntimeError } from "../base/errors.ts";
 import { nativeCount, nativeJob, nativeTexts } from "./native.ts";
+import { errnoCode } from "./system-error.ts";
 
 /**
  * Reads text files of a root file system in one job on a thread of the pool, with symbolic links followed
@@ -43,4 +46,48 @@ export async function bindInRoot(root: string, path: string, target: string): Pr
 export async function copyInRoot(root: string, path: string, target: string): Promise<boolean> {
   const [copied] = await nativeCount("copyInRoot", [root, path, target]);
   return copied === 1;
+}
+
+// MAXSYMLINKS, include/linux/namei.h.
+const maxLinks = 40;
+
+/**
+ * Where `path` leads in `root` for a process inside: the same path without symbolic links, counted
+ * from the root. What does not exist stands as it is written. `failed-precondition` after as many
+ * links as the kernel follows.
+ *
+ * It looks at one part of the path after the other, so only for a root in which nothing runs.
+ */
+export async function pathInRoot(root: string, path: string): Promise<string> {
+  let place = "/";
+  let links = 0;
+  const parts = path.split("/");
+  for (let part = parts.shift(); part !== undefined; part = parts.shift()) {
+    const next = posix.join(place, part);
+    const target = part === ".." ? undefined : await linkTarget(posix.join(root, next));
+    if (target === undefined) {
+      place = next;
+      continue;
+    }
+    links += 1;
+    if (links > maxLinks) {
+      throw new RuntimeError(
+        "failed-precondition",
+        `find "${path}" in "${root}": more than ${maxLinks} symbolic links`,
+      );
+    }
+    if (target.startsWith("/")) place = "/";
+    parts.unshift(...target.split("/"));
+  }
+  return place;
+}
+
+async function linkTarget(path: string): Promise<string | undefined> {
+  try {
+    return await readlink(path);
+  } catch (error) {
+    // EINVAL: it is there and no link, readlink(2).
+    if (["EINVAL", "ENOENT", "ENOTDIR"].includes(errnoCode(error) ?? "")) return undefined;
+    throw error;
+  }
 }

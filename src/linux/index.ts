@@ -82,4 +82,4 @@ export {
   syncFileSystem,
   type TreeUsage,
 } from "./trees.ts";
-export { bindInRoot, copyInRoot, readFilesInRoot } from "./in-root.ts";
+export { bindInRoot, copyInRoot, pathInRoot, readFilesInRoot } from "./in-root.ts";

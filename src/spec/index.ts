@@ -22,7 +22,8 @@ export type {
   SpecInput,
 } from "./input.ts";
 export { specText } from "./json.ts";
-export { checkPropagation } from "./mounts.ts";
+export { isKernelPath } from "./kernel-paths.ts";
+export { checkPropagation, mountDestination } from "./mounts.ts";
 export type { ExecRequest } from "./process.ts";
 export { clampedOomScoreAdj, processSpec } from "./process.ts";
 export type { ResourceHost } from "./resources.ts";
@@ -44,6 +45,7 @@ export {
 export { checkSharedPid } from "./shared-pid.ts";
 export type { StopSignal } from "./stop-signal.ts";
 export { parseSignal, stopSignal } from "./stop-signal.ts";
+export type { DeclaredVolumes } from "./volumes.ts";
 export { declaredVolumes } from "./volumes.ts";
 export type { CheckedContainerConfig } from "./validate.ts";
 export { checkContainerConfig } from "./validate.ts";

@@ -13,12 +13,20 @@ describe("declaredVolumes()", () => {
       ],
     });
     const volumes = ["/z/../y/", "relative", "/y", "/taken", "/above/below", "../up"];
-    assert.deepEqual(declaredVolumes({ volumes }, config), [
-      "/above/below",
-      "/relative",
-      "/up",
-      "/y",
-    ]);
+    assert.deepEqual(declaredVolumes({ volumes }, config), {
+      paths: ["/above/below", "/relative", "/up", "/y"],
+      passedOver: [],
+    });
+  });
+
+  test("passes over what would hide the kernel's file systems", () => {
+    const kernel = ["/dev", "/dev/null", "/dev/pts", "/proc", "/proc/self/attr", "/sys/fs/cgroup"];
+    const own = ["/dev/shm", "/devices", "/proc2", "/system"];
+    const volumes = [...kernel.map((path) => `/x/../${path}/`), ...own];
+    assert.deepEqual(declaredVolumes({ volumes }, containerConfig()), {
+      paths: own,
+      passedOver: kernel,
+    });
   });
 
   test("refuses the root", () => {

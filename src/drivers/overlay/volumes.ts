@@ -11,10 +11,12 @@ import {
   type FileStep,
   mountOverlay,
   type OverlayOptions,
+  pathInRoot,
   runFileSteps,
   SystemError,
   unmount,
 } from "../../linux/index.ts";
+import { isKernelPath } from "../../spec/index.ts";
 
 // User namespaces: the container's root must be able to walk to what is mounted from here.
 const folderMode = 0o711;
@@ -149,6 +151,7 @@ export async function copyVolumes(
       mode: 0o755,
     } satisfies FileStep;
     try {
+      await checkLink(join(folder, "merged"), path);
       await runFileSteps(index === 0 ? [all, target] : [target]);
       if (await copyInRoot(join(folder, "merged"), path, target.path)) continue;
       await runFileSteps([{ ...target, owner, mayExist: true }]);
@@ -156,6 +159,19 @@ export async function copyVolumes(
       throw volumeFailure(path, cause);
     }
   }
+}
+
+/**
+ * Refuses a volume that a link of the image leads over the kernel's file systems. The OCI runtime follows
+ * the link when it mounts, and crun would then run the container without its /proc.
+ */
+async function checkLink(root: string, path: string): Promise<void> {
+  const place = await pathInRoot(root, path);
+  if (!isKernelPath(place)) return;
+  throw new RuntimeError(
+    "failed-precondition",
+    `in the image it is a link to "${place}", where the kernel's file systems are; fix the image, or mount something there`,
+  );
 }
 
 function volumeFailure(path: string, cause: unknown): RuntimeError {

@@ -11,7 +11,7 @@ import {
 import type { Image } from "../../core/image/index.ts";
 import type { RunningOperation } from "../../core/operation/index.ts";
 import type { Sandbox } from "../../core/sandbox/index.ts";
-import { declaredVolumes, stopSignal } from "../../spec/index.ts";
+import { type DeclaredVolumes, declaredVolumes, stopSignal } from "../../spec/index.ts";
 import { buildOrUndo, checkNameIsFree } from "../creations.ts";
 import { type ContainerContext, findTarget, specSubject } from "./context.ts";
 import { userOf } from "./user.ts";
@@ -63,7 +63,7 @@ export async function createContainer(
       image,
       volumes: {
         images: findImageVolumes(context, config),
-        paths: context.ignoreVolumes ? [] : declaredVolumes(image.config, config),
+        ...declaredUnlessIgnored(context, image, config),
       },
     };
     const operation = context.operations.begin({
@@ -84,6 +84,15 @@ export async function createContainer(
       },
     };
   });
+}
+
+function declaredUnlessIgnored(
+  context: ContainerContext,
+  image: Image,
+  config: CheckedConfig,
+): DeclaredVolumes {
+  if (context.ignoreVolumes) return { paths: [], passedOver: [] };
+  return declaredVolumes(image.config, config);
 }
 
 function checkSandboxReady(sandbox: Sandbox): void {
@@ -164,6 +173,13 @@ async function assemble(
   const { path } = await snapshots.mount(id, layers, operation, options);
 
   await makeVolumes(context, store.get(id), operation, options);
+  if (volumes.passedOver.length > 0) {
+    context.log.warn("the image declares volumes over the kernel's file systems, passed over", {
+      container: id,
+      image: image.id,
+      volumes: volumes.passedOver,
+    });
+  }
 
   await operation.enter("resolve-user");
   const user = await context.rootFiles.resolveUser(path, userOf(config, image.config.user));

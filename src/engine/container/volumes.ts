@@ -9,6 +9,8 @@ export interface FoundVolumes {
   readonly images: readonly ContainerImageVolume[];
   /** Volumes that its image declares. */
   readonly paths: readonly string[];
+  /** Those that it does not get, since they would hide the kernel's file systems. */
+  readonly passedOver: readonly string[];
 }
 
 /**
