@@ -1,5 +1,6 @@
 import type { ContainerConfig, Mount } from "../gen/runtime/v1/api_pb.ts";
 import { MountPropagation } from "../gen/runtime/v1/api_pb.ts";
+import { replaceableProcFiles } from "./kernel-paths.ts";
 import { mountDestination } from "./mounts.ts";
 import { enumName, quoted, refuse } from "./refuse.ts";
 
@@ -19,7 +20,19 @@ function checkContainerPath(mount: Mount): void {
   if (!path.startsWith("/") || path.includes("\0")) {
     refuse(`mounts: container_path must be absolute, got ${quoted(path)}`);
   }
-  if (mountDestination(mount) === "/") refuse("mounts: container_path cannot be the root itself");
+  const place = mountDestination(mount);
+  if (place === "/") refuse("mounts: container_path cannot be the root itself");
+  if (place.startsWith("/proc/") && !replaceableProcFiles.has(place)) {
+    const files = [...replaceableProcFiles].join(", ");
+    refuse(
+      `mounts: container_path ${quoted(path)} is in the kernel's /proc, where only these can be replaced: ${files}`,
+    );
+  }
+  if (mount.image !== undefined && ["/proc", "/dev"].includes(place)) {
+    refuse(
+      `mounts: an image cannot be mounted at ${quoted(path)}, the kernel's file system is there`,
+    );
+  }
 }
 
 function checkHostPath(mount: Mount): void {

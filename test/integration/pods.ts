@@ -33,6 +33,7 @@ export const NOTREADY = PodSandboxState.SANDBOX_NOTREADY;
 /** Status codes of gRPC, by the names that its documents use. */
 export const code = {
   canceled: 1,
+  unknown: 2,
   invalidArgument: 3,
   deadlineExceeded: 4,
   notFound: 5,

@@ -4,10 +4,12 @@ import { MountPropagation } from "../../gen/runtime/v1/api_pb.ts";
 import { errnoCode, listMounts } from "../../linux/index.ts";
 import { checkPropagation } from "../../spec/index.ts";
 import type { ClientPaths } from "./client-paths.ts";
+import { checkKernelPlace } from "./kernel-places.ts";
 
 /**
  * The host's side of each mount, in the order of the config: links followed, missing folders made
- * as the peers do; `images` are the folders of its image mounts. `unavailable` naming the path when its file system does not answer.
+ * as the peers do; `images` are the folders of its image mounts. `unavailable` naming the path when its
+ * file system does not answer, `invalid-argument` for one that cannot stand in for a kernel file system.
  */
 export async function mountSources(
   config: ContainerConfig,
@@ -23,13 +25,14 @@ export async function mountSources(
     }
     const { hostPath } = mount;
     const doing = `prepare mount of "${hostPath}"`;
-    sources.push(await paths.look(hostPath, doing, () => sourceOf(mount)));
+    sources.push(await paths.look(hostPath, doing, () => sourceOf(mount, config.tty)));
   }
   return sources;
 }
 
-async function sourceOf(mount: Mount): Promise<string> {
+async function sourceOf(mount: Mount, terminal: boolean): Promise<string> {
   const source = await existing(mount.hostPath);
+  await checkKernelPlace(mount, source, terminal);
   if (mount.propagation !== MountPropagation.PROPAGATION_PRIVATE) {
     const holding = await mountHolding(source);
     checkPropagation(mount, holding.mountPoint, holding.propagation);
