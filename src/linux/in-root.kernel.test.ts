@@ -145,7 +145,7 @@ describe("readFilesInRoot()", () => {
         (error) =>
           error instanceof RuntimeError &&
           isKind(error, "invalid-argument") &&
-          error.message === `read "${path}" in "${root}": it is not a file`,
+          error.message === `read "${path}" in the container's root: it is not a file`,
         path,
       );
     }
@@ -155,7 +155,7 @@ describe("readFilesInRoot()", () => {
   test("refuses a file that is too large, with both sizes", async () => {
     assert.equal(await read("/data/file", 6), "inside");
     await assert.rejects(read("/data/file", 5), {
-      message: `read "/data/file" in "${root}": it has 6 bytes, at most 5 are read`,
+      message: `read "/data/file" in the container's root: it has 6 bytes, at most 5 are read`,
       kind: "invalid-argument",
     });
   });

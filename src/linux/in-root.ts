@@ -10,7 +10,8 @@ import { errnoCode } from "./system-error.ts";
  * nothing, as one that loops does. What is no UTF-8 becomes U+FFFD.
  *
  * `invalid-argument`, of the first in the order of `paths`, for something else than a file, which is not
- * even opened, and for one larger than `maxBytes`.
+ * even opened, and for one larger than `maxBytes`. The message does not say where the root is: it reaches
+ * whoever may see the pod's events.
  */
 export async function readFilesInRoot<const Paths extends readonly string[]>(
   root: string,
@@ -21,7 +22,7 @@ export async function readFilesInRoot<const Paths extends readonly string[]>(
   return paths.map((path, index) => {
     const why = texts[2 * index + 1];
     if (typeof why === "string") {
-      throw new RuntimeError("invalid-argument", `read "${path}" in "${root}": ${why}`);
+      throw new RuntimeError("invalid-argument", `read "${path}" in the container's root: ${why}`);
     }
     return texts[2 * index] ?? undefined;
   }) as { readonly [index in keyof Paths]: string | undefined };
@@ -73,7 +74,7 @@ export async function pathInRoot(root: string, path: string): Promise<string> {
     if (links > maxLinks) {
       throw new RuntimeError(
         "failed-precondition",
-        `find "${path}" in "${root}": more than ${maxLinks} symbolic links`,
+        `find "${path}" in the container's root: more than ${maxLinks} symbolic links`,
       );
     }
     if (target.startsWith("/")) place = "/";
