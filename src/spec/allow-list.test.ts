@@ -22,3 +22,15 @@ test("allowedAnnotations() takes sets, and the characters of patterns as they ar
   assert.deepEqual(keys(["a(b"], "a(b"), ["a(b"]);
   assert.deepEqual(keys(["a[b"], "a[b", "ab"), ["a[b"]);
 });
+
+test("allowedAnnotations() finds a way through several stars and sets, and takes ranges", () => {
+  assert.deepEqual(keys(["*[^a]*b"], "q/ab", "q/a", "/b"), ["q/ab", "/b"]);
+  assert.deepEqual(keys(["*a*/*b"], "xaya/zb", "a/b", "xy/b", "aa/b/b"), ["xaya/zb", "a/b"]);
+  assert.deepEqual(keys(["x[a-c-]y"], "xby", "x-y", "xdy"), ["xby", "x-y"]);
+  assert.deepEqual(keys(["**", "a\\?b"], "", "a?b", "a/b"), ["", "a?b"]);
+});
+
+test("allowedAnnotations() is as fast for keys that are made for a pattern", () => {
+  // By a regular expression some 300^12 steps.
+  assert.deepEqual(keys(["*a*a*a*a*a*a*a*a*a*a*a*a*b"], "a".repeat(300)), []);
+});

@@ -65,6 +65,17 @@ test("hooks come in the order of their files, at each of their stages, as they a
   );
 });
 
+test("patterns that backtrack without end are given up, naming their file", () => {
+  const endless = file({ annotations: { "of-pod$": "^(a+)+$" } });
+  const input = specInput({}, { hooks: [parseHook(endless, "/hooks/slow.json")] });
+  input.sandbox.config.annotations["example.org/of-pod"] = `${"a".repeat(50)}!`;
+  assert.throws(
+    () => containerSpec(input),
+    (error) =>
+      isKind(error, "failed-precondition") && String(error).includes('OCI hook "/hooks/slow.json"'),
+  );
+});
+
 test("parseHook() refuses what it cannot carry out, naming the file", () => {
   const bad: readonly (readonly [string, RegExp])[] = [
     ["{", /JSON/],

@@ -1,5 +1,6 @@
 import { posix } from "node:path";
-import { messageOf, RuntimeError } from "../base/errors.ts";
+import { isKind, messageOf, RuntimeError } from "../base/errors.ts";
+import { withinTimeLimit } from "../base/time-limit.ts";
 import {
   hookStages,
   type OciHook,
@@ -10,6 +11,8 @@ import {
 
 /** A file of a hooks folder: a hook, and which containers it is for (oci-hooks(5), version 1.0.0). */
 export interface HookDefinition {
+  /** Where it was read. */
+  readonly file: string;
   readonly hook: OciHook;
   readonly stages: readonly OciHookStage[];
   readonly when: {
@@ -42,6 +45,7 @@ export function parseHook(text: string, file: string): HookDefinition {
   }
   try {
     return {
+      file,
       hook: hookOf(json["hook"]),
       stages: stagesOf(json["stages"]),
       when: whenOf(json["when"]),
@@ -118,18 +122,50 @@ export interface HookSubject {
   readonly hasBindMounts: boolean;
 }
 
-/** The spec's hooks, and after them those of the definitions that are for this container. */
+/**
+ * How long all patterns together may take. Sound ones take microseconds; one with nested repetition
+ * could take hours, with an annotation that is made for it.
+ */
+const patternMs = 200;
+
+/**
+ * The spec's hooks, and after them those of the definitions that are for this container.
+ * `failed-precondition` naming the file whose patterns take too long: whether the container needs the
+ * hook is not known then.
+ */
 export function withHooks(
   subject: HookSubject,
   definitions: readonly HookDefinition[],
 ): OciHooks | undefined {
-  const chosen = definitions.filter(({ when }) => matches(when, subject));
+  const chosen = definitions.length === 0 ? [] : chosenHooks(subject, definitions);
   if (chosen.length === 0) return subject.spec.hooks;
   const hooks: Partial<Record<OciHookStage, readonly OciHook[]>> = { ...subject.spec.hooks };
   for (const { hook, stages } of chosen) {
     for (const stage of stages) hooks[stage] = [...(hooks[stage] ?? []), hook];
   }
   return hooks;
+}
+
+function chosenHooks(
+  subject: HookSubject,
+  definitions: readonly HookDefinition[],
+): readonly HookDefinition[] {
+  let file = "";
+  try {
+    return withinTimeLimit(patternMs, () =>
+      definitions.filter((definition) => {
+        file = definition.file;
+        return matches(definition.when, subject);
+      }),
+    );
+  } catch (cause) {
+    if (!isKind(cause, "deadline-exceeded")) throw cause;
+    throw new RuntimeError(
+      "failed-precondition",
+      `match OCI hook "${file}": the patterns of hooks_dir took longer than ${patternMs} ms with the command and the annotations of this container; write them without repetition in a repetition`,
+      { cause },
+    );
+  }
 }
 
 /** Every condition that is there must hold, and one must be there. */
