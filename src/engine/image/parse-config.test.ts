@@ -24,6 +24,15 @@ test("a NUL is refused in everything that reaches the kernel, naming the field",
   }
 });
 
+test("a user that is no name is refused: every list of images would carry it", () => {
+  const digits = "9".repeat(257);
+  assert.throws(
+    () => parseImageConfig(json({ User: digits })),
+    (error) => isKind(error, "data-loss") && /config\.User has 257 characters/.test(String(error)),
+  );
+  assert.equal(parseImageConfig(json({ User: digits.slice(1) })).config.user.length, 256);
+});
+
 test("other control characters are an image's own affair", () => {
   const { config } = parseImageConfig(json({ Env: ["A=1\n2\t3"], Cmd: ["sh", "-c", "a\nb"] }));
   assert.deepEqual(config.env, ["A=1\n2\t3"]);

@@ -29,7 +29,7 @@ export function parseImageConfig(json: string): ParsedImageConfig {
       cmd: texts(config["Cmd"], "config.Cmd"),
       env: texts(config["Env"], "config.Env"),
       workingDir: text(config["WorkingDir"], "config.WorkingDir"),
-      user: text(config["User"], "config.User"),
+      user: userText(config["User"]),
       stopSignal: text(config["StopSignal"], "config.StopSignal"),
       volumes: Object.keys(object(config["Volumes"] ?? {}, "config.Volumes")).map((path) =>
         usable(path, "config.Volumes"),
@@ -63,6 +63,15 @@ function object(value: unknown, field: string): Json {
 function text(value: unknown, field: string): string {
   if (value === undefined || value === null) return "";
   return typeof value === "string" ? usable(value, field) : refuse(`${field} is not a text`);
+}
+
+// Names are 32 long (useradd(8)), and there may be a group. Every list of images shows it.
+const maxUserLength = 256;
+
+function userText(value: unknown): string {
+  const user = text(value, "config.User");
+  if (user.length <= maxUserLength) return user;
+  return refuse(`config.User has ${user.length} characters, at most ${maxUserLength} can be`);
 }
 
 function texts(value: unknown, field: string): readonly string[] {
