@@ -13,7 +13,7 @@ import {
   type Child,
   expectAttach,
   spawnChildInPool,
-  waiterPath,
+  waiterProgram,
 } from "../../linux/index.ts";
 import type { Places } from "./places.ts";
 import {
@@ -114,7 +114,7 @@ function runtimeArguments(runtimePath: string, log: string | undefined): readonl
   const program = runtimeProgram(runtimePath);
   if (log === undefined) return ["--runtime", program];
   const words = ["-", program, `--log=${log}`, "--log-format=json"];
-  return ["--runtime", waiterPath(), ...words.map((word) => `--runtime-arg=${word}`)];
+  return ["--runtime", waiterProgram(), ...words.map((word) => `--runtime-arg=${word}`)];
 }
 
 /**
