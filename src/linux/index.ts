@@ -30,6 +30,7 @@ export {
   setAttributes,
   setXattr,
 } from "./entries.ts";
+export { describeFullDisk, DiskRoom, type DiskSpace } from "./disk-room.ts";
 export { exitNow } from "./exit-now.ts";
 export {
   type FifoReader,
