@@ -37,6 +37,11 @@ export interface ImagesConfig {
   /** Names of images that kubelet must not collect. */
   readonly pinned: readonly string[];
   readonly volumes: "copy" | "ignore";
+  readonly maxLayers: number;
+  /** 0 is no limit, here and below. */
+  readonly maxUnpackedBytes: number;
+  readonly maxUnpackedRatio: number;
+  readonly maxLayerEntries: number;
   readonly trustPresentLayers: boolean;
 }
 

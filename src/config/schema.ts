@@ -85,6 +85,31 @@ const images: Section<ImagesConfig> = {
     default: "copy",
     doc: '"copy" gives a container a folder where its image has a VOLUME, with what the image has there; "ignore" does not.',
   }),
+  maxLayers: integer({
+    default: 500,
+    min: 1,
+    max: 500,
+    doc: "An image with more layers is refused before any is fetched. overlayfs mounts 500 at most.",
+  }),
+  maxUnpackedBytes: integer({
+    default: 1024 * 1024 * MIB,
+    min: 0,
+    max: Number.MAX_SAFE_INTEGER,
+    limits: "of bytes, or 0 for no limit",
+    doc: "An image whose layers have more bytes than this when unpacked is refused. 0 for no limit.",
+  }),
+  maxUnpackedRatio: integer({
+    default: 200,
+    min: 0,
+    max: 1_000_000,
+    doc: "A layer that unpacks to more than 16 GiB may have so many times the bytes of its compressed blob. 0 for no limit.",
+  }),
+  maxLayerEntries: integer({
+    default: 4_000_000,
+    min: 0,
+    max: 1_000_000_000,
+    doc: "A layer with more files, directories and links than this is refused. 0 for no limit.",
+  }),
   trustPresentLayers: flag({
     default: false,
     doc: "true lets every pull use the layers on this node without asking the registry. Only for nodes of one tenant.",

@@ -89,6 +89,12 @@ export async function buildContainers(
     snapshots,
     pulls: new Pulls(tasks),
     progress: new PullProgress((diffId) => snapshots.hasLayer(diffId)),
+    limits: {
+      layers: config.images.maxLayers,
+      unpackedBytes: config.images.maxUnpackedBytes,
+      unpackedRatio: config.images.maxUnpackedRatio,
+      layerEntries: config.images.maxLayerEntries,
+    },
     trustPresentLayers: config.images.trustPresentLayers,
     operations,
     janitor: shared.janitor,

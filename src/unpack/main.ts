@@ -6,7 +6,7 @@
  * archive, `layer-writer.ts` makes the files.
  */
 import { createHash, type Hash } from "node:crypto";
-import { statfsSync, writeSync } from "node:fs";
+import { writeSync } from "node:fs";
 import process from "node:process";
 import { gunzipSync, gzipSync, zstdCompressSync, zstdDecompressSync } from "node:zlib";
 
@@ -15,7 +15,8 @@ import { diskUsage, enterRoot } from "../linux/index.ts";
 import { BlobInput } from "./blob-input.ts";
 import { Decompressor, detectCompression } from "./decompress.ts";
 import { LayerWriter } from "./layer-writer.ts";
-import { TarReader } from "./tar-reader.ts";
+import { explainFullDisk, LimitedSink, parseLimits, type UnpackLimits } from "./limits.ts";
+import { defaultLimits, TarReader } from "./tar-reader.ts";
 
 const STDIN = 0;
 
@@ -39,8 +40,8 @@ export interface UnpackFailure {
 }
 
 /**
- * Unpacks stdin into the folder that `args` name and reports on stdout; gives the exit code. The
- * process is of no other use afterwards.
+ * Unpacks stdin into the folder that `args` name, within the limits that they give, and reports on
+ * stdout; gives the exit code. The process is of no other use afterwards.
  */
 export async function runUnpacker(args: readonly string[]): Promise<number> {
   const blob = new BlobInput(STDIN);
@@ -63,10 +64,12 @@ export async function runUnpacker(args: readonly string[]): Promise<number> {
 }
 
 async function unpack(args: readonly string[], blob: BlobInput): Promise<UnpackedLayer> {
-  const [folder] = args;
-  if (folder === undefined || args.length !== 1) {
-    throw new RuntimeError("invalid-argument", `unpack layer: want one folder, got ${args.length}`);
+  const [limitsText, folder] = args;
+  if (limitsText === undefined || folder === undefined || args.length !== 2) {
+    const text = `unpack layer: want limits and one folder, got ${args.length} arguments`;
+    throw new RuntimeError("invalid-argument", text);
   }
+  const limits = parseLimits(limitsText);
   warmUp();
   process.umask(0);
   enterRoot(folder);
@@ -79,10 +82,10 @@ async function unpack(args: readonly string[], blob: BlobInput): Promise<Unpacke
   const diffHash = createHash("sha256");
   const writer = new LayerWriter();
   try {
-    await extract(decompressor.output, diffHash, writer);
+    await extract(decompressor.output, diffHash, new LimitedSink(writer, limits), limits);
   } catch (error) {
     if (isKind(error, "invalid-argument")) await feeding;
-    throw error;
+    throw explainFullDisk(error, limits.disk);
   }
   await feeding;
   writer.finish();
@@ -116,29 +119,18 @@ async function feed(decompressor: Decompressor, blob: BlobInput): Promise<void> 
 async function extract(
   output: AsyncIterable<Buffer>,
   hash: Hash,
-  writer: LayerWriter,
+  sink: LimitedSink,
+  { entries }: UnpackLimits,
 ): Promise<void> {
-  const reader = new TarReader(writer);
-  const room = freeSpace();
-  let total = 0;
+  // The reader counts headers, of which an entry has four at most: the sink refuses before it.
+  const headers = entries === undefined ? Number.POSITIVE_INFINITY : 4 * entries.most + 4;
+  const reader = new TarReader(sink, { ...defaultLimits, entries: headers });
   for await (const piece of output) {
-    total += piece.length;
-    if (total > room) {
-      throw new RuntimeError(
-        "resource-exhausted",
-        `unpack layer: it is larger than the ${Math.floor(room / 2 ** 20)} MiB that may be filled: free space on the file system of the images`,
-      );
-    }
+    sink.archive(piece.length);
     hash.update(piece);
     reader.write(piece);
   }
   reader.end();
-}
-
-/** Bytes that a layer may take: a part stays free, so that no layer stops the node. */
-function freeSpace(): number {
-  const { bsize, blocks, bavail } = statfsSync("/");
-  return bavail * bsize - Math.min(2 ** 30, (blocks * bsize) / 20);
 }
 
 function digestOf(hash: Hash): string {

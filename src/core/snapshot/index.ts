@@ -1,6 +1,8 @@
 // Unpacked layers and the root file systems on them. Imports base and core/image.
 export type {
   ImageVolume,
+  LayerLimit,
+  LayerLimits,
   LayerOrigin,
   LayerSource,
   RootFs,

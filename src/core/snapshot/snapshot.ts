@@ -12,12 +12,27 @@ export interface LayerOrigin {
   readonly sizeBytes: bigint;
 }
 
+/** What a layer may not exceed. */
+export interface LayerLimit {
+  readonly most: number;
+  /** For the error, after "it has more than": the number, and the setting that it comes from. */
+  readonly why: string;
+}
+
+/** How much a layer may be. What is not there has no limit. */
+export interface LayerLimits {
+  /** Bytes of its archive without the compression. */
+  readonly bytes?: LayerLimit;
+  readonly entries?: LayerLimit;
+}
+
 /** A compressed layer to unpack, and what it must turn out to be. */
 export interface LayerSource {
   readonly blob: Descriptor;
   readonly diffId: Digest;
   /** Where the chunks come from: see {@link LayerOrigin}. */
   readonly registry: string;
+  readonly limits: LayerLimits;
   /** The blob's bytes, from the beginning. A chunk that was given away is freed once it is used. */
   readonly chunks: AsyncIterable<Uint8Array>;
 }
@@ -87,8 +102,10 @@ export interface Snapshots {
   attributeLayer(diffId: Digest, origin: LayerOrigin): void;
   /**
    * Unpacks a layer, and keeps where it has come from. A layer that is here already is not replaced,
-   * and gets one more origin when these bytes turn out to be it. `data-loss` when a digest is not the expected one, `invalid-argument` for an
-   * archive that is broken or would write outside the layer. On failure nothing stays.
+   * and gets one more origin when these bytes turn out to be it. `data-loss` when a digest is not the
+   * expected one, `invalid-argument` for an archive that is broken or would write outside the layer,
+   * `failed-precondition` for one beyond its limits, `resource-exhausted` when too little of the disk
+   * would stay free. On failure nothing stays.
    */
   unpackLayer(
     layer: LayerSource,
@@ -142,8 +159,8 @@ export interface Snapshots {
   remove(containerId: string, operation?: Pick<Operation, "enter">): Promise<void>;
   /** Space of the container's own writable layer and volumes, at most 10 s old. */
   usage(containerId: string): Promise<Usage>;
-  /** Space of all layers, from memory. */
-  layersUsage(): Usage;
+  /** Space of all layers, or of these as far as they are here, from memory. */
+  layersUsage(of?: Iterable<Digest>): Usage;
   /** Folder of the file system that layers and roots are on. */
   readonly folder: string;
   /** Removes roots of containers that are not in `known`, and half-unpacked layers; a line for each. */

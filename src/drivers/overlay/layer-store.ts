@@ -110,11 +110,13 @@ export class LayerStore {
     return [...this.#layers.keys()];
   }
 
-  usage(): Usage {
+  /** Of all layers, or of these. One that is not here counts nothing. */
+  usage(of: Iterable<Digest> = this.#layers.keys()): Usage {
     let [bytes, inodes] = [0, 0];
-    for (const layer of this.#layers.values()) {
-      bytes += layer.bytes;
-      inodes += layer.inodes;
+    for (const diffId of new Set(of)) {
+      const layer = this.#layers.get(diffId);
+      bytes += layer?.bytes ?? 0;
+      inodes += layer?.inodes ?? 0;
     }
     return { bytes: BigInt(bytes), inodes: BigInt(inodes) };
   }
@@ -225,8 +227,9 @@ export class LayerStore {
       throw failure(`make folder "${files}"`, cause);
     }
     await operation?.enter("unpack");
-    const { unpacker, stallMs } = this.#deps;
-    const options = { command: unpacker, folder: files, layer, signal, stallMs };
+    const { unpacker, stallMs, places } = this.#deps;
+    const disk = places.root;
+    const options = { command: unpacker, folder: files, layer, disk, signal, stallMs };
     const { bytes, inodes, rootOpaque } = await unpackBlob(options);
     return { bytes, inodes, rootOpaque, origins: [originOf(layer)] };
   }

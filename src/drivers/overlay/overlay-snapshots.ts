@@ -154,8 +154,8 @@ export class OverlaySnapshots implements Snapshots {
     return await this.#roots.usage(containerId);
   }
 
-  layersUsage(): Usage {
-    return this.#layers.usage();
+  layersUsage(of?: Iterable<Digest>): Usage {
+    return this.#layers.usage(of);
   }
 
   async sweep(known: KnownIds): Promise<readonly string[]> {

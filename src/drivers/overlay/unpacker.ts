@@ -8,7 +8,7 @@ import { freeGiven } from "../../base/given-memory.ts";
 import type { LayerSource } from "../../core/snapshot/index.ts";
 import { type Child, type ChildExit, spawnChildInPool } from "../../linux/index.ts";
 
-/** The program that unpacks: it gets the folder as its last argument and the blob on stdin. */
+/** The program that unpacks: its last arguments are the limits and the folder; stdin is the blob. */
 export interface UnpackerCommand {
   readonly file: string;
   readonly args: readonly string[];
@@ -28,6 +28,8 @@ export interface UnpackOptions {
   readonly command: UnpackerCommand;
   readonly folder: string;
   readonly layer: LayerSource;
+  /** What messages call the file system of the folder. */
+  readonly disk: string;
   readonly signal: AbortSignal;
   /** How long the unpacker may take nothing, and how long it may need after the last byte. */
   readonly stallMs: number;
@@ -66,16 +68,17 @@ export function defaultUnpackerCommand(): UnpackerCommand {
  * Unpacks a blob into a folder by a process of its own, which sees nothing but that folder, and
  * settles when the process is gone. The daemon only passes the bytes on, as fast as they are taken.
  *
- * Rejects with what the unpacker says, `data-loss` when a digest or the size is not the described
- * one, `deadline-exceeded` when the unpacker stands still, and with the failure of the blob's source
- * or the signal's reason as they are. The folder then holds whatever there is.
+ * Rejects with what the unpacker says (`failed-precondition` for a layer beyond its limits,
+ * `resource-exhausted` for a disk without room), `data-loss` when a digest or the size is not the
+ * described one, `deadline-exceeded` when the unpacker stands still, and with the failure of the
+ * blob's source or the signal's reason as they are. The folder then holds whatever there is.
  */
 export async function unpackBlob(options: UnpackOptions): Promise<Unpacked> {
-  const { command, folder, layer, signal, stallMs } = options;
+  const { command, folder, layer, disk, signal, stallMs } = options;
   signal.throwIfAborted();
   const child = await spawnChildInPool({
     file: command.file,
-    args: [...command.args, folder],
+    args: [...command.args, JSON.stringify({ ...layer.limits, disk }), folder],
     // Nothing of ours: NODE_EXTRA_CA_CERTS, for one, makes a thread of Node open files, and later on
     // the files would be the image's.
     env: {},

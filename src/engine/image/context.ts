@@ -6,6 +6,7 @@ import type { ImageSource, ImageStore } from "../../core/image/index.ts";
 import type { Operations } from "../../core/operation/index.ts";
 import type { Snapshots } from "../../core/snapshot/index.ts";
 import type { Janitor } from "../janitor.ts";
+import type { ImageLimits } from "./limits.ts";
 import type { PullProgress } from "./progress.ts";
 import type { Pulls } from "./pulls.ts";
 
@@ -16,6 +17,7 @@ export interface ImageContext {
   readonly snapshots: Snapshots;
   readonly pulls: Pulls;
   readonly progress: PullProgress;
+  readonly limits: ImageLimits;
   /** Layers that are here count for every pull: for nodes of one tenant. */
   readonly trustPresentLayers: boolean;
   readonly operations: Operations;

@@ -1,5 +1,5 @@
 import type { Digest } from "../../base/digest.ts";
-import { RuntimeError } from "../../base/errors.ts";
+import { isKind, RuntimeError } from "../../base/errors.ts";
 import {
   formatReference,
   type Image,
@@ -11,8 +11,10 @@ import {
 } from "../../core/image/index.ts";
 import type { RunningOperation } from "../../core/operation/index.ts";
 import type { ImageContext } from "./context.ts";
+import { checkLayerCount, checkUnpackedBytes, limitsOfLayer } from "./limits.ts";
 import { type ParsedImageConfig, parseImageConfig } from "./parse-config.ts";
 import { countsForPull, type Puller, type WantedLayer } from "./present-layers.ts";
+import { removeUnusedLayers } from "./remove.ts";
 import { sweepLater } from "./sweep.ts";
 
 // Under the caller's deadline as well; this one ends a pull that nobody gave any.
@@ -26,7 +28,8 @@ const parallelQuestions = 10;
  * Pulls an image and answers with its id. Layers that are here already are not fetched again where
  * {@link countsForPull} says so; the same pull asked for twice at once runs once. A layer appears only when its digests are right, the
  * image only when all its layers are there; a pull that fails leaves the layers that are whole to
- * the next one, for a while, and removes nothing that was there before.
+ * the next one, for a while, and removes nothing that was there before. `failed-precondition` for an
+ * image beyond the limits of the configuration.
  */
 export async function pullImage(
   context: ImageContext,
@@ -80,6 +83,7 @@ async function fetchImage(
       `its config names ${String(parsed.diffIds.length)} layers and its manifest ${String(resolved.layers.length)}`,
     );
   }
+  checkLayerCount(parsed.diffIds, context.limits);
   // From here on no removal of another image may take these layers away.
   using _claim = context.pulls.claim(parsed.diffIds);
   using _shown = context.progress.watch(
@@ -90,11 +94,21 @@ async function fetchImage(
     }),
   );
   await operation.enter("fetch-layers");
+  const missing = parsed.diffIds.filter((diffId) => !context.snapshots.hasLayer(diffId));
   try {
     await fetchLayers(context, { reference, auth, resolved, parsed }, operation);
+    // Layers that were here before, and those that other pulls brought, count as well.
+    const { bytes } = context.snapshots.layersUsage(parsed.diffIds);
+    checkUnpackedBytes(Number(bytes), context.limits);
     await operation.enter("write-record");
   } catch (error) {
-    sweepLater(context, formatReference(reference));
+    const pulled = formatReference(reference);
+    sweepLater(context, pulled);
+    // The next try would be refused as well: these layers need not wait for it.
+    if (isKind(error, "failed-precondition")) {
+      const remove = (): Promise<void> => removeUnusedLayers(context, missing);
+      context.janitor.adopt(`layers of the refused image ${pulled}`, remove);
+    }
     throw error;
   }
   context.store.put(imageOf(reference, resolved, parsed, configJson));
@@ -204,7 +218,7 @@ async function fetchOwnLayer(
 
 async function unpackBlob(
   context: ImageContext,
-  { reference, auth }: Fetch,
+  { reference, auth, parsed }: Fetch,
   { blob, diffId }: WantedLayer,
   operation: RunningOperation,
 ): Promise<void> {
@@ -215,9 +229,16 @@ async function unpackBlob(
     offset: 0n,
     signal,
   });
-  const { registry } = reference;
-  const chunks = context.progress.count(diffId, stream.chunks);
-  await context.snapshots.unpackLayer({ blob, diffId, registry, chunks }, signal, operation);
+  const others = parsed.diffIds.filter((other) => other !== diffId);
+  const { bytes } = context.snapshots.layersUsage(others);
+  const layer = {
+    blob,
+    diffId,
+    registry: reference.registry,
+    limits: limitsOfLayer(context.limits, blob, Number(bytes)),
+    chunks: context.progress.count(diffId, stream.chunks),
+  };
+  await context.snapshots.unpackLayer(layer, signal, operation);
 }
 
 function imageOf(

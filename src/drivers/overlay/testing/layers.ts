@@ -28,6 +28,7 @@ export function sourceOf(tar: Buffer, blob = tar): LayerSource {
     blob: { mediaType: "any", digest: digestOf(blob), sizeBytes: BigInt(blob.length) },
     diffId: digestOf(tar),
     registry: "registry.test",
+    limits: {},
     chunks: piecesOf(blob),
   };
 }

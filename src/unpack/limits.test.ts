@@ -1,0 +1,100 @@
+import assert from "node:assert/strict";
+import { describe, test } from "node:test";
+import type { DiskSpace } from "../linux/index.ts";
+import { LimitedSink, parseLimits, type UnpackLimits } from "./limits.ts";
+import { type TarEntry, TarReader, type TarSink } from "./tar-reader.ts";
+import { type BuiltEntry, buildTar } from "./testing/tar-builder.ts";
+
+/** Keeps the paths of what it is given. */
+class KeptEntries implements TarSink {
+  readonly paths: string[] = [];
+
+  entry({ path }: TarEntry): void {
+    this.paths.push(path);
+  }
+
+  data(): void {}
+  endEntry(): void {}
+}
+
+const disk = "/images";
+const roomy: DiskSpace = { bsize: 4096, blocks: 1e9, bavail: 1e9, files: 0, ffree: 0 };
+
+/** Reads an archive of these entries; gives the paths that came through. */
+function read(
+  entries: readonly BuiltEntry[],
+  limits: UnpackLimits,
+  space = (): DiskSpace => roomy,
+): readonly string[] {
+  const kept = new KeptEntries();
+  const sink = new LimitedSink(kept, limits, space);
+  const reader = new TarReader(sink);
+  const tar = buildTar(entries);
+  try {
+    for (let at = 0; at < tar.length; at += 512) {
+      sink.archive(512);
+      reader.write(tar.subarray(at, at + 512));
+    }
+  } catch (error) {
+    throw Object.assign(error as Error, { paths: kept.paths });
+  }
+  return kept.paths;
+}
+
+describe("LimitedSink", () => {
+  const files = ["a", "b", "c"].map((name) => ({ name }));
+
+  test("lets through what is within the limits", () => {
+    const limits = { disk, entries: { most: 3, why: "" }, bytes: { most: 5 * 512, why: "" } };
+    assert.deepEqual(read(files, limits), ["a", "b", "c"]);
+  });
+
+  test("refuses the entry that is one too many, before it is made", () => {
+    assert.throws(() => read(files, { disk, entries: { most: 2, why: "2 of them" } }), {
+      kind: "failed-precondition",
+      message: "it has more than 2 of them",
+      paths: ["a", "b"],
+    });
+  });
+
+  test("refuses the bytes that are too many, before they are read", () => {
+    assert.throws(() => read(files, { disk, bytes: { most: 1024, why: "1 KiB" } }), {
+      kind: "failed-precondition",
+      message: "it has more than 1 KiB",
+      paths: ["a", "b"],
+    });
+  });
+
+  test("counts the directories on the way to an entry, and behind a symbolic link, as inodes", () => {
+    // 100 of 2,000 stay free, and one entry may take an eighth of the rest.
+    const space = (ffree: number) => (): DiskSpace => ({ ...roomy, files: 2000, ffree });
+    assert.deepEqual(read([{ name: "a/b/c" }], { disk }, space(124)), ["a/b/c"]);
+    assert.throws(() => read([{ name: "a/b/c" }], { disk }, space(123)), {
+      kind: "resource-exhausted",
+      message: /"\/images" has 123 inodes free, of which 100 must stay free/,
+    });
+    const link = { name: "a", type: "2", linkName: "b/c/d" };
+    assert.throws(() => read([link], { disk }, space(123)), { kind: "resource-exhausted" });
+  });
+
+  test("looks at the disk again for each entry when there are few inodes", () => {
+    let ffree = 200;
+    const space = (): DiskSpace => ({ ...roomy, files: 2000, ffree: ffree-- });
+    const many = Array.from({ length: 200 }, (_, at) => ({ name: `${at}` }));
+    assert.throws(() => read(many, { disk }, space), /has 107 inodes free/);
+  });
+});
+
+describe("parseLimits()", () => {
+  test("reads what was written, with and without limits", () => {
+    const limits = { disk, bytes: { most: 1, why: "a" }, entries: { most: 2, why: "b" } };
+    assert.deepEqual(parseLimits(JSON.stringify(limits)), limits);
+    assert.deepEqual(parseLimits(JSON.stringify({ disk })), { disk });
+  });
+
+  test("takes nothing else for no limit", () => {
+    for (const wrong of ["{}", "null", "7", '{"disk":7}', '{"disk":"/","bytes":5}']) {
+      assert.throws(() => parseLimits(wrong), { kind: "internal" }, wrong);
+    }
+  });
+});

@@ -1,0 +1,115 @@
+import { statfsSync } from "node:fs";
+
+import { RuntimeError } from "../base/errors.ts";
+import { describeFullDisk, DiskRoom, type DiskSpace, errnoCode } from "../linux/index.ts";
+import type { TarEntry, TarSink } from "./tar-reader.ts";
+
+/** What a layer may not exceed. `why` ends the sentence "it has more than": the number, the setting. */
+interface Limit {
+  readonly most: number;
+  readonly why: string;
+}
+
+/** How much a layer may be, as the daemon writes it into the unpacker's arguments. */
+export interface UnpackLimits {
+  /** Bytes of the archive without its compression, headers and padding included. */
+  readonly bytes?: Limit;
+  readonly entries?: Limit;
+  /** What messages call the file system of the layers, which the unpacker sees as "/" only. */
+  readonly disk: string;
+}
+
+/** Reads what JSON.stringify() made of {@link UnpackLimits}. */
+export function parseLimits(text: string): UnpackLimits {
+  const value: unknown = JSON.parse(text);
+  if (typeof value !== "object" || value === null) throw wrongLimits(text);
+  const { bytes, entries, disk } = value as Readonly<Record<string, unknown>>;
+  if (typeof disk !== "string") throw wrongLimits(text);
+  return {
+    disk,
+    ...(bytes === undefined ? {} : { bytes: parseLimit(bytes, text) }),
+    ...(entries === undefined ? {} : { entries: parseLimit(entries, text) }),
+  };
+}
+
+function parseLimit(value: unknown, text: string): Limit {
+  if (typeof value === "object" && value !== null && "most" in value && "why" in value) {
+    const { most, why } = value;
+    if (typeof most === "number" && typeof why === "string") return { most, why };
+  }
+  throw wrongLimits(text);
+}
+
+function wrongLimits(text: string): RuntimeError {
+  return new RuntimeError("internal", `unpack layer: limits expected, got ${text}`);
+}
+
+/**
+ * Stands before what makes the files: refuses a layer that exceeds its limits
+ * (`failed-precondition`), and one that would fill the part of the disk that must stay free
+ * (`resource-exhausted`), before it is written.
+ */
+export class LimitedSink implements TarSink {
+  readonly #sink: TarSink;
+  readonly #limits: UnpackLimits;
+  readonly #space: () => DiskSpace;
+  readonly #room: DiskRoom;
+  #bytes = 0;
+  #entries = 0;
+
+  constructor(sink: TarSink, limits: UnpackLimits, space = (): DiskSpace => statfsSync("/")) {
+    this.#sink = sink;
+    this.#limits = limits;
+    this.#space = space;
+    this.#room = new DiskRoom(limits.disk);
+  }
+
+  /** Counts the next bytes of the archive, before the reader gets them. */
+  archive(bytes: number): void {
+    this.#bytes += bytes;
+    const limit = this.#limits.bytes;
+    if (limit !== undefined && this.#bytes > limit.most) throw tooMuch(limit);
+    this.#take(bytes, 0);
+  }
+
+  entry(entry: TarEntry): void {
+    this.#entries++;
+    const limit = this.#limits.entries;
+    if (limit !== undefined && this.#entries > limit.most) throw tooMuch(limit);
+    // Missing parent directories are made as well, also behind a symbolic link. Each takes an inode,
+    // and a block of at most 4 KiB.
+    const files = 1 + countSlashes(entry.path) + countSlashes(entry.linkPath);
+    this.#take(files * 4096, files);
+    this.#sink.entry(entry);
+  }
+
+  data(bytes: Buffer): void {
+    this.#sink.data(bytes);
+  }
+
+  endEntry(): void {
+    this.#sink.endEntry();
+  }
+
+  #take(bytes: number, files: number): void {
+    if (!this.#room.spend(bytes, files)) this.#room.look(this.#space(), bytes, files);
+  }
+}
+
+/** The error as it is, or with more words where the kernel says that the disk is full. */
+export function explainFullDisk(error: unknown, disk: string): unknown {
+  const code = errnoCode(error);
+  if (!(error instanceof Error) || (code !== "ENOSPC" && code !== "EDQUOT")) return error;
+  const text = `${error.message}: ${describeFullDisk(disk, statfsSync("/"))}`;
+  return new RuntimeError("resource-exhausted", text, { cause: error });
+}
+
+function tooMuch({ why }: Limit): RuntimeError {
+  return new RuntimeError("failed-precondition", `it has more than ${why}`);
+}
+
+function countSlashes(path: string): number {
+  let count = 0;
+  for (let at = path.indexOf("/"); at >= 0; at = path.indexOf("/", at + 1)) count++;
+  return count;
+}
