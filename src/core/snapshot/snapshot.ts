@@ -30,7 +30,10 @@ export interface LayerLimits {
 export interface LayerSource {
   readonly blob: Descriptor;
   readonly diffId: Digest;
-  /** Where the chunks come from: see {@link LayerOrigin}. */
+  /**
+   * Where the chunks come from: see {@link LayerOrigin}. Layers of one registry share what they may hold
+   * while it sends nothing.
+   */
   readonly registry: string;
   readonly limits: LayerLimits;
   /** The blob's bytes, from the beginning. A chunk that was given away is freed once it is used. */
@@ -105,7 +108,8 @@ export interface Snapshots {
    * and gets one more origin when these bytes turn out to be it. `data-loss` when a digest is not the
    * expected one, `invalid-argument` for an archive that is broken or would write outside the layer,
    * `failed-precondition` for one beyond its limits, `resource-exhausted` when too little of the disk
-   * would stay free. On failure nothing stays.
+   * would stay free. On failure nothing stays. A source that sends nothing for a while delays no layer
+   * of another registry.
    */
   unpackLayer(
     layer: LayerSource,

@@ -4,10 +4,10 @@ import { type Digest, hexOf, isDigest } from "../../base/digest.ts";
 import { messageOf, wrap } from "../../base/errors.ts";
 import { KeyedLock } from "../../base/keyed-lock.ts";
 import type { Logger } from "../../base/logger.ts";
-import { Semaphore } from "../../base/semaphore.ts";
 import type { Operation } from "../../core/operation/index.ts";
 import type { LayerOrigin, LayerSource, Usage } from "../../core/snapshot/index.ts";
 import { errnoCode, removeTree, SystemError } from "../../linux/index.ts";
+import { begin } from "./begun.ts";
 import { GroupSync } from "./group-sync.ts";
 import {
   factsFile,
@@ -18,7 +18,9 @@ import {
   withOrigin,
 } from "./layer-facts.ts";
 import { asideOf, GONE_PREFIX, NEW_PREFIX, type Places, UNCLAIMED } from "./places.ts";
+import { Spool } from "./spool.ts";
 import type { Trash } from "./trash.ts";
+import { type UnpackTurn, UnpackTurns, type UnpackTurnsOptions } from "./unpack-turns.ts";
 import { type UnpackerCommand, unpackBlob } from "./unpacker.ts";
 
 /** What the layers need. */
@@ -27,8 +29,8 @@ export interface LayerStoreDeps {
   readonly trash: Trash;
   readonly log: Logger;
   readonly unpacker: UnpackerCommand;
-  /** Unpackers at once. */
-  readonly unpackers: number;
+  /** How many unpackers there may be, where it is not as usual. */
+  readonly turns: Partial<UnpackTurnsOptions>;
   readonly stallMs: number;
 }
 
@@ -41,14 +43,14 @@ export class LayerStore {
   /** Those whose facts are too old to say where they have come from. */
   readonly #unattributed = new Set<Digest>();
   readonly #locks = new KeyedLock();
-  readonly #permits: Semaphore;
+  readonly #turns: UnpackTurns;
   readonly #durable: GroupSync;
   /** Folders of unpacks under way. */
   readonly #making = new Set<string>();
 
   private constructor(deps: LayerStoreDeps) {
     this.#deps = deps;
-    this.#permits = new Semaphore(deps.unpackers);
+    this.#turns = new UnpackTurns(deps.turns);
     this.#durable = new GroupSync(deps.places.layers);
   }
 
@@ -210,16 +212,15 @@ export class LayerStore {
     this.#unattributed.delete(diffId);
   }
 
-  /** Only so many unpackers run at once; the disk is waited for without a permit. */
+  /** Nothing that others need is held while the layer's source has no bytes. */
   async #fill(
     folder: string,
     layer: LayerSource,
     signal: AbortSignal,
     operation?: Pick<Operation, "enter">,
   ): Promise<LayerFacts> {
-    using _permit = await this.#permits.acquire(signal);
-    const files = join(folder, "fs");
     await operation?.enter("make-folder");
+    const files = join(folder, "fs");
     try {
       await mkdir(files, { recursive: true });
       await chmod(files, 0o755); // whatever the umask is
@@ -227,10 +228,32 @@ export class LayerStore {
       throw failure(`make folder "${files}"`, cause);
     }
     await operation?.enter("unpack");
+    using chunks = await begin(layer.chunks, signal);
+    const begun = { ...layer, chunks };
+    using turn = await this.#turns.take(layer.registry, signal);
+    if (turn !== undefined) return await this.#unpack(files, begun, signal, turn);
+    const disk = this.#deps.places.root;
+    await using spool = await Spool.fill({ layer: begun, folder, disk, signal });
+    using _turn = await this.#turns.takeForLocal(signal);
+    return await this.#unpack(files, { ...layer, chunks: spool.chunks() }, signal);
+  }
+
+  async #unpack(
+    files: string,
+    layer: LayerSource,
+    signal: AbortSignal,
+    turn?: UnpackTurn,
+  ): Promise<LayerFacts> {
     const { unpacker, stallMs, places } = this.#deps;
-    const disk = places.root;
-    const options = { command: unpacker, folder: files, layer, disk, signal, stallMs };
-    const { bytes, inodes, rootOpaque } = await unpackBlob(options);
+    const { bytes, inodes, rootOpaque } = await unpackBlob({
+      command: unpacker,
+      folder: files,
+      layer,
+      disk: places.root,
+      turn,
+      signal,
+      stallMs,
+    });
     return { bytes, inodes, rootOpaque, origins: [originOf(layer)] };
   }
 

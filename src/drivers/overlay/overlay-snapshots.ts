@@ -17,6 +17,7 @@ import { LayerStore } from "./layer-store.ts";
 import { Places } from "./places.ts";
 import { Roots } from "./roots.ts";
 import { Trash } from "./trash.ts";
+import type { UnpackTurnsOptions } from "./unpack-turns.ts";
 import { defaultUnpackerCommand, type UnpackerCommand } from "./unpacker.ts";
 
 /** What the snapshots need. */
@@ -28,8 +29,8 @@ export interface OverlaySnapshotsDeps {
   readonly log: Logger;
   /** How to start the unpacker; this same program if not given. */
   readonly unpacker?: UnpackerCommand;
-  /** Unpackers at once, 2 if not given: each takes a core and some 100 MB. */
-  readonly unpackers?: number;
+  /** How many unpackers there may be, where it is not as usual. */
+  readonly turns?: Partial<UnpackTurnsOptions>;
   /** How long an unpacker may stand still, 300 s if not given. */
   readonly stallMs?: number;
   /** Mounts as on a kernel before 6.7, for tests. */
@@ -61,7 +62,7 @@ export class OverlaySnapshots implements Snapshots {
       trash,
       log: deps.log,
       unpacker: deps.unpacker ?? defaultUnpackerCommand(),
-      unpackers: deps.unpackers ?? 2,
+      turns: deps.turns ?? {},
       stallMs: deps.stallMs ?? 300_000,
     });
     const roots = await Roots.open({

@@ -7,6 +7,7 @@ import { type ErrorKind, RuntimeError } from "../../base/errors.ts";
 import { freeGiven } from "../../base/given-memory.ts";
 import type { LayerSource } from "../../core/snapshot/index.ts";
 import { type Child, type ChildExit, spawnChildInPool } from "../../linux/index.ts";
+import type { UnpackTurn } from "./unpack-turns.ts";
 
 /** The program that unpacks: its last arguments are the limits and the folder; stdin is the blob. */
 export interface UnpackerCommand {
@@ -30,6 +31,8 @@ export interface UnpackOptions {
   readonly layer: LayerSource;
   /** What messages call the file system of the folder. */
   readonly disk: string;
+  /** Given up while the layer's source has no bytes. None where they are all here. */
+  readonly turn?: UnpackTurn | undefined;
   readonly signal: AbortSignal;
   /** How long the unpacker may take nothing, and how long it may need after the last byte. */
   readonly stallMs: number;
@@ -74,7 +77,7 @@ export function defaultUnpackerCommand(): UnpackerCommand {
  * blob's source or the signal's reason as they are. The folder then holds whatever there is.
  */
 export async function unpackBlob(options: UnpackOptions): Promise<Unpacked> {
-  const { command, folder, layer, disk, signal, stallMs } = options;
+  const { command, folder, layer, disk, turn, signal, stallMs } = options;
   signal.throwIfAborted();
   const child = await spawnChildInPool({
     file: command.file,
@@ -92,7 +95,7 @@ export async function unpackBlob(options: UnpackOptions): Promise<Unpacked> {
   const complaint = keepText(child.stderr);
   using wait = new Wait({ child, layer, signal, stallMs });
   try {
-    await passOn(layer, child, wait);
+    await passOn(layer, child, wait, turn);
     await wait.until(child.exited, "patient");
   } finally {
     child.kill(SIGKILL); // no more than a word where it ended by itself
@@ -107,15 +110,23 @@ export async function unpackBlob(options: UnpackOptions): Promise<Unpacked> {
   return checkDigests(said, layer);
 }
 
-async function passOn(layer: LayerSource, child: Child, wait: Wait): Promise<void> {
+async function passOn(
+  layer: LayerSource,
+  child: Child,
+  wait: Wait,
+  turn: UnpackTurn | undefined,
+): Promise<void> {
   const { stdin } = child;
   const chunks = layer.chunks[Symbol.asyncIterator]();
   let sent = 0n;
   let ended = false;
   try {
     for (;;) {
+      turn?.idle();
       const next = await wait.until(chunks.next(), "endless");
       if (next === gone) return; // its report says why
+      const again = turn?.busy(next.done === true ? 0 : next.value.length, wait.signal);
+      if (again !== undefined && (await wait.until(again, "endless")) === gone) return;
       if (next.done === true) break;
       sent += BigInt(next.value.length);
       if (sent > layer.blob.sizeBytes) {
@@ -152,11 +163,13 @@ interface Waited {
 
 /** Waits for one thing at a time, and no longer than process, signal and patience allow. */
 class Wait implements Disposable {
+  readonly signal: AbortSignal;
   readonly #of: Waited;
   #isGone = false;
   #cut: { readonly gone: () => void; readonly fail: (reason: unknown) => void } | undefined;
 
   constructor(of: Waited) {
+    this.signal = of.signal;
     this.#of = of;
     of.signal.addEventListener("abort", this.#onAbort, { once: true });
     void of.child.exited.then(() => {

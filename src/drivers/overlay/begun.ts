@@ -1,0 +1,38 @@
+import { beforeAbort } from "../../base/rollback.ts";
+
+/** Chunks of which the first one is there, for one reader. */
+export interface BegunChunks extends AsyncIterable<Uint8Array>, Disposable {}
+
+/**
+ * Waits for the first chunk, and gives it with all that follow. Disposing of the result leaves the
+ * source, without a wait: one that hangs does not come back for that either. Rejects with the
+ * source's failure or the signal's reason.
+ */
+export async function begin(
+  chunks: AsyncIterable<Uint8Array>,
+  signal: AbortSignal,
+): Promise<BegunChunks> {
+  const source = chunks[Symbol.asyncIterator]();
+  const leave = (): void => {
+    source.return?.().catch(() => undefined);
+  };
+  let first: Promise<IteratorResult<Uint8Array>> | undefined;
+  try {
+    first = Promise.resolve(await beforeAbort(source.next(), signal));
+  } catch (error) {
+    leave();
+    throw error;
+  }
+  const iterator: AsyncIterator<Uint8Array> = {
+    next: () => {
+      const next = first ?? source.next();
+      first = undefined;
+      return next;
+    },
+    return: () => {
+      leave();
+      return Promise.resolve({ done: true, value: undefined });
+    },
+  };
+  return { [Symbol.asyncIterator]: () => iterator, [Symbol.dispose]: leave };
+}

@@ -1,0 +1,104 @@
+import { type FileHandle, open, statfs, unlink } from "node:fs/promises";
+import { RuntimeError } from "../../base/errors.ts";
+import { freeGiven, giveAway } from "../../base/given-memory.ts";
+import { beforeAbort } from "../../base/rollback.ts";
+import type { LayerSource } from "../../core/snapshot/index.ts";
+import { DiskRoom, systemError } from "../../linux/index.ts";
+
+const PIECE = 256 * 1024;
+
+/** Where a blob is kept. */
+export interface SpoolOptions {
+  readonly layer: LayerSource;
+  /** Folder of the file; it gets no name there. */
+  readonly folder: string;
+  /** What messages call its file system. */
+  readonly disk: string;
+  readonly signal: AbortSignal;
+}
+
+/**
+ * A blob in a file, for when there is no unpacker that could wait for it. Nothing is left of the file
+ * when the daemon ends; disposing gives its space back.
+ */
+export class Spool implements AsyncDisposable {
+  readonly #file: FileHandle;
+  #size = 0;
+
+  /**
+   * Resolves when all of the blob is here. Rejects with its source's failure or the signal's reason,
+   * `resource-exhausted` before the disk is full, `data-loss` for a blob that is too long.
+   */
+  static async fill(options: SpoolOptions): Promise<Spool> {
+    const spool = new Spool(await openNameless(`${options.folder}/blob`));
+    try {
+      await spool.#readAll(options);
+      return spool;
+    } catch (error) {
+      await spool[Symbol.asyncDispose]();
+      throw error;
+    }
+  }
+
+  private constructor(file: FileHandle) {
+    this.#file = file;
+  }
+
+  /** The blob from its beginning; each chunk is given away. */
+  async *chunks(): AsyncGenerator<Uint8Array> {
+    for (let at = 0; at < this.#size; ) {
+      const chunk = Buffer.allocUnsafeSlow(Math.min(PIECE, this.#size - at));
+      const { bytesRead } = await this.#file.read(chunk, 0, chunk.length, at);
+      if (bytesRead === 0) throw new RuntimeError("internal", `read blob: it ends at byte ${at}`);
+      at += bytesRead;
+      giveAway(chunk);
+      yield chunk.subarray(0, bytesRead);
+    }
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.#file.close();
+  }
+
+  async #readAll({ layer, folder, disk, signal }: SpoolOptions): Promise<void> {
+    const room = new DiskRoom(disk);
+    const chunks = layer.chunks[Symbol.asyncIterator]();
+    for (;;) {
+      const next = await beforeAbort(chunks.next(), signal);
+      if (next.done === true) return;
+      const { length } = next.value;
+      if (BigInt(this.#size + length) > layer.blob.sizeBytes) {
+        throw new RuntimeError(
+          "data-loss",
+          `fetch blob "${layer.blob.digest}": it is longer than its ${layer.blob.sizeBytes} bytes`,
+        );
+      }
+      if (!room.spend(length, 0)) room.look(await statfs(folder), length, 0);
+      try {
+        await this.#append(next.value);
+      } catch (cause) {
+        throw systemError(`keep blob "${layer.blob.digest}" in a file in "${folder}"`, cause);
+      }
+      freeGiven(next.value);
+    }
+  }
+
+  async #append(chunk: Uint8Array): Promise<void> {
+    for (let at = 0; at < chunk.length; ) {
+      const { bytesWritten } = await this.#file.write(chunk, at, chunk.length - at, this.#size);
+      at += bytesWritten;
+      this.#size += bytesWritten;
+    }
+  }
+}
+
+async function openNameless(path: string): Promise<FileHandle> {
+  const file = await open(path, "wx+", 0o600);
+  try {
+    await unlink(path);
+    return file;
+  } catch (cause) {
+    await file.close();
+    throw systemError(`unlink "${path}"`, cause);
+  }
+}

@@ -1,0 +1,202 @@
+import assert from "node:assert/strict";
+import { describe, mock, test } from "node:test";
+import { setImmediate as turnOfLoop } from "node:timers/promises";
+import { type UnpackTurn, UnpackTurns } from "./unpack-turns.ts";
+
+const never = new AbortController().signal;
+const MIB = 2 ** 20;
+
+/** A clock that moves when it is told to, timers included. */
+class TestClock implements Disposable {
+  #nowMs = 0;
+  readonly nowMs = (): number => this.#nowMs;
+
+  constructor() {
+    mock.timers.enable({ apis: ["setTimeout"] });
+  }
+
+  pass(ms: number): void {
+    this.#nowMs += ms;
+    mock.timers.tick(ms);
+  }
+
+  [Symbol.dispose](): void {
+    mock.timers.reset();
+  }
+}
+
+/** Whether a promise has settled once everything that is due has run. */
+async function isSettled(promise: Promise<unknown>): Promise<boolean> {
+  let settled = false;
+  const settle = (): void => {
+    settled = true;
+  };
+  promise.then(settle, settle);
+  await turnOfLoop();
+  return settled;
+}
+
+async function take(turns: UnpackTurns, registry: string): Promise<UnpackTurn> {
+  const turn = await turns.take(registry, never);
+  assert.ok(turn !== undefined, `a place for ${registry}`);
+  return turn;
+}
+
+/** Turns of registries that have all become slow, so that nobody runs. */
+async function takeSlow(
+  turns: UnpackTurns,
+  clock: TestClock,
+  registries: readonly string[],
+): Promise<readonly UnpackTurn[]> {
+  const taken: UnpackTurn[] = [];
+  for (const registry of registries) {
+    const coming = take(turns, registry);
+    clock.pass(1000);
+    const turn = await coming;
+    turn.idle();
+    taken.push(turn);
+  }
+  return taken;
+}
+
+describe("UnpackTurns", () => {
+  test("two run at once, and the next one when one of them ends", async () => {
+    const turns = new UnpackTurns();
+    const first = await take(turns, "a");
+    await take(turns, "b");
+    const third = take(turns, "c");
+    const fourth = turns.takeForLocal(never);
+    assert.equal(await isSettled(third), false);
+    first[Symbol.dispose]();
+    first[Symbol.dispose]();
+    await third;
+    assert.equal(await isSettled(fourth), false);
+  });
+
+  test("who has bytes keeps its turn however long it works on them", async () => {
+    using clock = new TestClock();
+    const turns = new UnpackTurns({ nowMs: clock.nowMs, running: 1 });
+    const first = await take(turns, "a");
+    const second = take(turns, "b");
+    first.idle();
+    assert.equal(first.busy(MIB, never), undefined);
+    clock.pass(600_000);
+    assert.equal(await isSettled(second), false);
+  });
+
+  test("who waits for its registry lets others run, and runs again before newcomers", async () => {
+    using clock = new TestClock();
+    const turns = new UnpackTurns({ nowMs: clock.nowMs, running: 1 });
+    const slow = await take(turns, "slow");
+    slow.idle();
+    const fast = take(turns, "fast");
+    clock.pass(499);
+    assert.equal(await isSettled(fast), false, "it may wait for a moment");
+    clock.pass(1);
+    const other = await fast;
+    const newcomer = take(turns, "new");
+    const again = slow.busy(100, never);
+    assert.ok(again !== undefined, "it has to wait for its turn");
+    assert.equal(await isSettled(again), false);
+    other[Symbol.dispose]();
+    await again;
+    assert.equal(await isSettled(newcomer), false);
+    slow[Symbol.dispose]();
+    await newcomer;
+  });
+
+  test("a registry that trickles does not keep the turn by that", async () => {
+    using clock = new TestClock();
+    const turns = new UnpackTurns({ nowMs: clock.nowMs, running: 1 });
+    const slow = await take(turns, "slow");
+    const fast = take(turns, "fast");
+    let again: Promise<void> | undefined;
+    for (let waited = 0; again === undefined && waited < 1000; waited += 10) {
+      slow.idle();
+      clock.pass(10);
+      again = slow.busy(100, never);
+    }
+    assert.ok(again !== undefined, "its turn is over after a second");
+    await fast;
+  });
+
+  test("one that brings more than a MiB a second keeps it, with pauses", async () => {
+    using clock = new TestClock();
+    const turns = new UnpackTurns({ nowMs: clock.nowMs, running: 1 });
+    const steady = await take(turns, "steady");
+    const other = take(turns, "other");
+    for (let at = 0; at < 1000; at++) {
+      steady.idle();
+      clock.pass(at % 10 === 0 ? 400 : 10);
+      assert.equal(steady.busy(MIB / 10, never), undefined);
+    }
+    assert.equal(await isSettled(other), false);
+  });
+
+  test("nobody else wants to run: nothing changes, however slow it is", async () => {
+    using clock = new TestClock();
+    const turns = new UnpackTurns({ nowMs: clock.nowMs, running: 1 });
+    const slow = await take(turns, "slow");
+    slow.idle();
+    clock.pass(100_000);
+    assert.equal(slow.busy(1, never), undefined);
+    slow.idle();
+    const other = turns.take("other", never);
+    // It was slow before: its turn goes to the one who comes now.
+    clock.pass(1);
+    assert.ok(await isSettled(other));
+  });
+
+  test("who gives up the wait for a turn takes none, and is not let in for", async () => {
+    using clock = new TestClock();
+    const turns = new UnpackTurns({ nowMs: clock.nowMs, running: 1 });
+    const first = await take(turns, "a");
+    first.idle();
+    const leaver = new AbortController();
+    const left = turns.take("b", leaver.signal);
+    leaver.abort(new Error("enough"));
+    await assert.rejects(left, /enough/);
+    clock.pass(1000);
+    assert.equal(first.busy(1, never), undefined, "nobody wanted its turn any more");
+    first[Symbol.dispose]();
+    await take(turns, "c");
+  });
+
+  test("a turn that is given back while it waits for its next run takes none", async () => {
+    using clock = new TestClock();
+    const turns = new UnpackTurns({ nowMs: clock.nowMs, running: 1 });
+    const slow = await take(turns, "slow");
+    slow.idle();
+    const coming = take(turns, "fast");
+    clock.pass(500);
+    const fast = await coming;
+    const again = slow.busy(1, never);
+    slow[Symbol.dispose]();
+    fast[Symbol.dispose]();
+    await again;
+    await take(turns, "other");
+  });
+
+  test("a registry gets three places, and two are kept for those that have none", async () => {
+    using clock = new TestClock();
+    const turns = new UnpackTurns({ nowMs: clock.nowMs });
+    const slow = await takeSlow(turns, clock, ["a", "a", "a"]);
+    assert.equal(await turns.take("a", never), undefined);
+    await takeSlow(turns, clock, ["b", "b", "b", "c"]);
+    assert.equal(await turns.take("c", never), undefined);
+    await takeSlow(turns, clock, ["d"]);
+    assert.equal(await turns.take("e", never), undefined);
+    for (const turn of slow.slice(0, 2)) turn[Symbol.dispose]();
+    await takeSlow(turns, clock, ["e"]);
+  });
+
+  test("without any place left, bytes that are here still get their turn", async () => {
+    using clock = new TestClock();
+    const turns = new UnpackTurns({ nowMs: clock.nowMs });
+    await takeSlow(turns, clock, ["a", "b", "c", "d", "e", "f", "g", "h"]);
+    assert.equal(await turns.take("i", never), undefined);
+    const local = turns.takeForLocal(never);
+    clock.pass(500);
+    using _turn = await local;
+  });
+});

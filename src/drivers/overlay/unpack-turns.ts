@@ -1,0 +1,214 @@
+import { performance } from "node:perf_hooks";
+
+/** How many unpackers there may be, and how long one may wait for its registry. */
+export interface UnpackTurnsOptions {
+  /** Unpackers that have bytes to work on, at once. */
+  readonly running: number;
+  /** Unpackers at all, with those that wait for their registry. */
+  readonly places: number;
+  /** Of these, the places that only a registry without any may take. */
+  readonly reserved: number;
+  /** Places that one registry may have. */
+  readonly perRegistry: number;
+  /**
+   * How long one may wait for its registry in all while others want to run. Each byte that comes
+   * gives some of it back, so that a registry that brings this many bytes a second keeps its turn.
+   */
+  readonly graceMs: number;
+  readonly bytesPerSecond: number;
+  readonly nowMs: () => number;
+}
+
+export const defaultTurns: UnpackTurnsOptions = {
+  running: 2,
+  places: 8,
+  reserved: 2,
+  perRegistry: 3,
+  graceMs: 500,
+  bytesPerSecond: 2 ** 20,
+  nowMs: () => performance.now(),
+};
+
+interface Waiting {
+  readonly enter: () => void;
+}
+
+/**
+ * Decides which unpackers run. An unpacker needs a core and some 100 MB, so that few run at once.
+ * One whose registry is slow lets others run meanwhile and keeps only its place, of which there are
+ * more. No registry can have all places.
+ */
+export class UnpackTurns {
+  readonly #options: UnpackTurnsOptions;
+  readonly #places = new Map<string, number>();
+  readonly #waiting: Waiting[] = [];
+  /** Turns whose unpacker runs, and waits for its registry at the moment. */
+  readonly #idle = new Set<UnpackTurn>();
+  #placesTaken = 0;
+  #running = 0;
+
+  constructor(options: Partial<UnpackTurnsOptions> = {}) {
+    this.#options = { ...defaultTurns, ...options };
+  }
+
+  /**
+   * Waits for a turn of an unpacker that gets its bytes from `registry`. `undefined` when there is
+   * no place for it: then other registries are slow, and nobody knows for how long. Rejects with the
+   * signal's reason.
+   */
+  async take(registry: string, signal: AbortSignal): Promise<UnpackTurn | undefined> {
+    if (!this.#hasPlace(registry)) return undefined;
+    await this.#run(signal, "last");
+    if (!this.#hasPlace(registry)) {
+      this.#stop();
+      return undefined;
+    }
+    this.#placesTaken++;
+    this.#places.set(registry, (this.#places.get(registry) ?? 0) + 1);
+    return new UnpackTurn(this.#options, {
+      run: (again) => this.#run(again, "first"),
+      stop: () => this.#stop(),
+      idle: this.#idle,
+      isWanted: () => this.#waiting.length > 0,
+      leave: () => this.#leave(registry),
+    });
+  }
+
+  /** Waits for the turn of an unpacker that waits for nobody: its bytes are here. */
+  async takeForLocal(signal: AbortSignal): Promise<Disposable> {
+    await this.#run(signal, "last");
+    return { [Symbol.dispose]: () => this.#stop() };
+  }
+
+  #hasPlace(registry: string): boolean {
+    const { places, reserved, perRegistry } = this.#options;
+    const held = this.#places.get(registry) ?? 0;
+    if (held === 0) return this.#placesTaken < places;
+    return held < perRegistry && this.#placesTaken < places - reserved;
+  }
+
+  async #run(signal: AbortSignal, where: "first" | "last"): Promise<void> {
+    signal.throwIfAborted();
+    if (this.#running < this.#options.running) {
+      this.#running++;
+      return;
+    }
+    const { promise, resolve, reject } = Promise.withResolvers<undefined>();
+    const waiting: Waiting = { enter: () => resolve(undefined) };
+    const onAbort = (): void => {
+      const at = this.#waiting.indexOf(waiting);
+      // Not there any more: the turn came first, and the abort comes again to whoever uses it.
+      if (at < 0) return;
+      this.#waiting.splice(at, 1);
+      reject(signal.reason);
+    };
+    signal.addEventListener("abort", onAbort, { once: true });
+    if (where === "first") this.#waiting.unshift(waiting);
+    else this.#waiting.push(waiting);
+    for (const turn of [...this.#idle]) turn.hurry();
+    try {
+      await promise;
+    } finally {
+      signal.removeEventListener("abort", onAbort);
+    }
+  }
+
+  #stop(): void {
+    const next = this.#waiting.shift();
+    if (next === undefined) this.#running--;
+    else next.enter();
+  }
+
+  #leave(registry: string): void {
+    this.#placesTaken--;
+    const held = this.#places.get(registry) ?? 1;
+    if (held > 1) this.#places.set(registry, held - 1);
+    else this.#places.delete(registry);
+  }
+}
+
+/** What a turn needs of those that it shares with. */
+interface TurnHooks {
+  readonly run: (signal: AbortSignal) => Promise<void>;
+  readonly stop: () => void;
+  readonly idle: Set<UnpackTurn>;
+  readonly isWanted: () => boolean;
+  readonly leave: () => void;
+}
+
+/** The place of an unpacker and, while it has bytes, its turn to run. Disposing gives both back. */
+export class UnpackTurn implements Disposable {
+  readonly #options: UnpackTurnsOptions;
+  readonly #hooks: TurnHooks;
+  #runs = true;
+  #left = false;
+  /** How long it may still wait before others run. */
+  #graceMs: number;
+  #idleSince: number | undefined;
+  #timer: NodeJS.Timeout | undefined;
+
+  /** Of {@link UnpackTurns.take} only. */
+  constructor(options: UnpackTurnsOptions, hooks: TurnHooks) {
+    this.#options = options;
+    this.#hooks = hooks;
+    this.#graceMs = options.graceMs;
+  }
+
+  /** Its unpacker has no bytes, and waits for the registry. */
+  idle(): void {
+    this.#idleSince = this.#options.nowMs();
+    if (!this.#runs) return;
+    this.#hooks.idle.add(this);
+    this.hurry();
+  }
+
+  /** Bytes came. `undefined` when it still runs, else what to wait for before they are used. */
+  busy(bytes: number, signal: AbortSignal): Promise<void> | undefined {
+    const { graceMs, bytesPerSecond, nowMs } = this.#options;
+    const waitedMs = nowMs() - (this.#idleSince ?? nowMs());
+    const earnedMs = (bytes * 1000) / bytesPerSecond;
+    this.#graceMs = Math.min(graceMs, Math.max(0, this.#graceMs - waitedMs) + earnedMs);
+    this.#idleSince = undefined;
+    this.#wake();
+    return this.#runs ? undefined : this.#runAgain(signal);
+  }
+
+  /** Others may want to run: then it does not wait longer than it may. */
+  hurry(): void {
+    if (this.#idleSince === undefined || this.#timer !== undefined) return;
+    if (!this.#hooks.isWanted()) return;
+    const leftMs = this.#graceMs - (this.#options.nowMs() - this.#idleSince);
+    if (leftMs <= 0) this.#giveWay();
+    else this.#timer = setTimeout(() => this.#giveWay(), leftMs);
+  }
+
+  [Symbol.dispose](): void {
+    if (this.#left) return;
+    this.#left = true;
+    this.#wake();
+    if (this.#runs) this.#hooks.stop();
+    this.#runs = false;
+    this.#hooks.leave();
+  }
+
+  #giveWay(): void {
+    this.#timer = undefined;
+    // Whoever wanted to may have given up.
+    if (!this.#hooks.isWanted()) return;
+    this.#wake();
+    this.#runs = false;
+    this.#hooks.stop();
+  }
+
+  #wake(): void {
+    clearTimeout(this.#timer);
+    this.#timer = undefined;
+    this.#hooks.idle.delete(this);
+  }
+
+  async #runAgain(signal: AbortSignal): Promise<void> {
+    await this.#hooks.run(signal);
+    if (this.#left) this.#hooks.stop();
+    else this.#runs = true;
+  }
+}
