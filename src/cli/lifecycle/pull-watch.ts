@@ -8,7 +8,7 @@ export interface LayerProgress {
   readonly digest: string;
   readonly sizeBytes: number;
   readonly fetchedBytes: number;
-  readonly state: "waiting" | "fetching" | "done";
+  readonly state: "waiting" | "fetching" | "unpacking" | "done";
 }
 
 const pollMs = 200;
@@ -66,7 +66,7 @@ function readLayer(value: JsonValue): readonly LayerProgress[] {
   const digest = member(value, "digest");
   const sizeBytes = member(value, "sizeBytes");
   const fetchedBytes = member(value, "fetchedBytes");
-  const state = (["waiting", "fetching", "done"] as const).find(
+  const state = (["waiting", "fetching", "unpacking", "done"] as const).find(
     (word) => word === member(value, "state"),
   );
   if (typeof digest !== "string" || typeof sizeBytes !== "number") return [];

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
-import { readPulls } from "../lifecycle/pull-watch.ts";
+import { type LayerProgress, readPulls } from "../lifecycle/pull-watch.ts";
 import { LiveLines } from "./live-lines.ts";
 import { formatLayer, formatTotal, showPull } from "./pull-lines.ts";
 import { recordedTerminal } from "./testing/recorded-terminal.ts";
@@ -99,12 +99,13 @@ test("showPull() keeps the last figures when the server has no more of them", ()
 
 test("formatLayer() shows what came of what there is, and never more", () => {
   const layer = { digest: "sha256:0123456789abcdef", sizeBytes: 1_000_000 };
-  const shown = (fetchedBytes: number, state: "waiting" | "fetching" | "done"): string =>
+  const shown = (fetchedBytes: number, state: LayerProgress["state"]): string =>
     formatLayer({ ...layer, fetchedBytes, state }, style).replace(/ +/g, " ");
   assert.equal(shown(0, "waiting"), " 0123456789ab waiting 1.0MB");
   assert.equal(shown(0, "fetching"), " 0123456789ab [> ] 0B / 1.0MB");
   assert.equal(shown(500_000, "fetching"), " 0123456789ab [============> ] 500kB / 1.0MB");
   assert.equal(shown(1_000_000, "fetching"), " 0123456789ab unpacking 1.0MB");
+  assert.equal(shown(1_000_000, "unpacking"), " 0123456789ab unpacking 1.0MB");
   assert.equal(shown(1_000_000, "done"), " 0123456789ab done 1.0MB");
   assert.equal(formatTotal(undefined), "");
   assert.equal(
@@ -118,8 +119,10 @@ test("formatLayer() shows what came of what there is, and never more", () => {
 
 test("readPulls() reads what davit tells of its pulls, and nothing into anything else", () => {
   const layer = { digest: "sha256:a", sizeBytes: 10, fetchedBytes: 5, state: "fetching" };
-  const text = JSON.stringify([{ image: "a", layers: [layer, { ...layer, state: "new" }, 7] }, {}]);
-  assert.deepEqual([...readPulls(text)], [["a", [layer]]]);
+  const unpacking = { ...layer, state: "unpacking" };
+  const layers = [layer, { ...layer, state: "new" }, 7, unpacking];
+  const text = JSON.stringify([{ image: "a", layers }, {}]);
+  assert.deepEqual([...readPulls(text)], [["a", [layer, unpacking]]]);
   for (const other of ["", "{}", "null", '["a"]', '[{"image":1}]']) {
     assert.equal(readPulls(other).size, 0, other);
   }

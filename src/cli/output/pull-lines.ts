@@ -36,9 +36,11 @@ export function formatLayer(layer: LayerProgress, style: Style): string {
       return `    ${id}  ${style.dim("waiting".padEnd(barWidth + 2))}  ${size}`;
     case "done":
       return `    ${id}  ${style.green("done".padEnd(barWidth + 2))}  ${size}`;
+    case "unpacking":
+      return `    ${id}  ${"unpacking".padEnd(barWidth + 2)}  ${size}`;
     case "fetching": {
       const share = layer.sizeBytes === 0 ? 1 : Math.min(1, layer.fetchedBytes / layer.sizeBytes);
-      if (share === 1) return `    ${id}  ${"unpacking".padEnd(barWidth + 2)}  ${size}`;
+      if (share === 1) return formatLayer({ ...layer, state: "unpacking" }, style);
       const full = Math.floor(share * barWidth);
       const bar = `[${"=".repeat(full)}${full < barWidth ? ">" : ""}`.padEnd(barWidth + 1);
       return `    ${id}  ${bar}]  ${formatBytes(layer.fetchedBytes)} / ${size}`;

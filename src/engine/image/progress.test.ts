@@ -32,7 +32,8 @@ test("PullProgress shows each layer of the pulls under way, and shared ones in a
     yield first4;
     yield new Uint8Array(6);
   }
-  const counted = progress.count(digest("2"), chunks());
+  const fetch = progress.fetch(digest("2"));
+  const counted = fetch.count(chunks());
   await counted.next();
   structuredClone(first4.buffer, { transfer: [first4.buffer] });
   assert.equal(first4.length, 0, "its memory is freed");
@@ -43,14 +44,30 @@ test("PullProgress shows each layer of the pulls under way, and shared ones in a
   ]);
   await counted.next();
   first[Symbol.dispose]();
-  assert.deepEqual(states(), [["b", "waiting 0"]], "fetched, and not there yet");
+  assert.deepEqual(states(), [["b", "unpacking 10"]], "fetched, and not there yet");
   there.add(digest("2"));
   assert.deepEqual(states(), [["b", "done 10"]]);
+  fetch[Symbol.dispose]();
+  there.delete(digest("2"));
+  assert.deepEqual(states(), [["b", "waiting 0"]]);
   second[Symbol.dispose]();
   assert.deepEqual(states(), []);
 });
 
-test("PullProgress.count() lets go of its source when its reader does", async () => {
+test("of two that fetch one layer, the end of the first does not hide the second", async () => {
+  const progress = new PullProgress(() => false);
+  using _pull = progress.watch("a", [{ digest: digest("a"), diffId: digest("1"), sizeBytes: 10n }]);
+  const first = progress.fetch(digest("1"));
+  using second = progress.fetch(digest("1"));
+  async function* chunks(): AsyncGenerator<Uint8Array> {
+    yield new Uint8Array(10);
+  }
+  for await (const _ of second.count(chunks()));
+  first[Symbol.dispose]();
+  assert.equal(progress.views()[0]?.layers[0]?.state, "unpacking");
+});
+
+test("a count of chunks lets go of its source when its reader does", async () => {
   const progress = new PullProgress(() => false);
   let ended = false;
   async function* chunks(): AsyncGenerator<Uint8Array> {
@@ -60,6 +77,7 @@ test("PullProgress.count() lets go of its source when its reader does", async ()
       ended = true;
     }
   }
-  for await (const _ of progress.count(digest("1"), chunks())) break;
+  using fetch = progress.fetch(digest("1"));
+  for await (const _ of fetch.count(chunks())) break;
   assert.equal(ended, true);
 });

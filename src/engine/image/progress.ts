@@ -7,7 +7,8 @@ export interface LayerView {
   readonly sizeBytes: number;
   /** Bytes of the blob that came from the registry so far, and were handed to the unpacker. */
   readonly fetchedBytes: number;
-  readonly state: "waiting" | "fetching" | "done";
+  /** `unpacking`: all bytes are here, and the layer is not yet. */
+  readonly state: "waiting" | "fetching" | "unpacking" | "done";
 }
 
 /** A pull under way, as the verbose Status shows it. */
@@ -22,11 +23,22 @@ interface WatchedLayer {
   readonly sizeBytes: bigint;
 }
 
+/** The fetching of one layer. Shown until it is disposed of. */
+export interface LayerFetch extends Disposable {
+  /** The chunks of the layer's blob, counted as they are taken. */
+  count(chunks: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8Array>;
+}
+
+interface Fetched {
+  bytes: number;
+  isWhole: boolean;
+}
+
 /** How far the pulls under way are: for whoever waits for one and wants to see it move. */
 export class PullProgress {
   readonly #pulls = new Set<{ readonly image: string; readonly layers: readonly WatchedLayer[] }>();
   /** By diff id, since images share layers: one fetch counts for all who wait for it. */
-  readonly #fetched = new Map<Digest, number>();
+  readonly #fetched = new Map<Digest, Fetched>();
   readonly #hasLayer: (diffId: Digest) => boolean;
 
   constructor(hasLayer: (diffId: Digest) => boolean) {
@@ -40,21 +52,17 @@ export class PullProgress {
     return { [Symbol.dispose]: () => this.#pulls.delete(pull) };
   }
 
-  /** The chunks of a layer's blob, counted as they are taken. */
-  async *count(diffId: Digest, chunks: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8Array> {
-    let bytes = 0;
-    this.#fetched.set(diffId, bytes);
-    try {
-      for await (const chunk of chunks) {
-        // Whoever takes the chunk may have freed it when it comes back here.
-        const { length } = chunk;
-        yield chunk;
-        bytes += length;
-        this.#fetched.set(diffId, bytes);
-      }
-    } finally {
-      this.#fetched.delete(diffId);
-    }
+  /** Begins to show the fetching of a layer. */
+  fetch(diffId: Digest): LayerFetch {
+    const fetched: Fetched = { bytes: 0, isWhole: false };
+    this.#fetched.set(diffId, fetched);
+    return {
+      count: (chunks) => count(chunks, fetched),
+      [Symbol.dispose]: () => {
+        // Another registry's fetching of the same layer may be what is shown by now.
+        if (this.#fetched.get(diffId) === fetched) this.#fetched.delete(diffId);
+      },
+    };
   }
 
   /** All pulls under way. */
@@ -67,12 +75,24 @@ export class PullProgress {
 
   #view({ digest, diffId, sizeBytes }: WatchedLayer): LayerView {
     const size = Number(sizeBytes);
-    const fetched = this.#fetched.get(diffId);
-    if (fetched !== undefined) {
-      return { digest, sizeBytes: size, fetchedBytes: fetched, state: "fetching" };
+    if (this.#hasLayer(diffId)) {
+      return { digest, sizeBytes: size, fetchedBytes: size, state: "done" };
     }
-    return this.#hasLayer(diffId)
-      ? { digest, sizeBytes: size, fetchedBytes: size, state: "done" }
-      : { digest, sizeBytes: size, fetchedBytes: 0, state: "waiting" };
+    const { bytes, isWhole } = this.#fetched.get(diffId) ?? { bytes: 0, isWhole: false };
+    const state = isWhole ? "unpacking" : bytes > 0 ? "fetching" : "waiting";
+    return { digest, sizeBytes: size, fetchedBytes: bytes, state };
   }
+}
+
+async function* count(
+  chunks: AsyncIterable<Uint8Array>,
+  fetched: Fetched,
+): AsyncGenerator<Uint8Array> {
+  for await (const chunk of chunks) {
+    // Whoever takes the chunk may have freed it when it comes back here.
+    const { length } = chunk;
+    yield chunk;
+    fetched.bytes += length;
+  }
+  fetched.isWhole = true;
 }

@@ -229,6 +229,7 @@ async function unpackBlob(
     offset: 0n,
     signal,
   });
+  using fetching = context.progress.fetch(diffId);
   const others = parsed.diffIds.filter((other) => other !== diffId);
   const { bytes } = context.snapshots.layersUsage(others);
   const layer = {
@@ -236,7 +237,7 @@ async function unpackBlob(
     diffId,
     registry: reference.registry,
     limits: limitsOfLayer(context.limits, blob, Number(bytes)),
-    chunks: context.progress.count(diffId, stream.chunks),
+    chunks: fetching.count(stream.chunks),
   };
   await context.snapshots.unpackLayer(layer, signal, operation);
 }
