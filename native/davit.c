@@ -320,7 +320,8 @@ NAPI_MODULE_INIT() {
       add_jobs(env, exports, file_jobs) != napi_ok ||
       add_jobs(env, exports, file_step_jobs) != napi_ok ||
       add_jobs(env, exports, in_root_jobs) != napi_ok ||
-      add_jobs(env, exports, read_jobs) != napi_ok || files_init(env, exports) != napi_ok ||
+      add_jobs(env, exports, read_jobs) != napi_ok ||
+      add_jobs(env, exports, directory_jobs) != napi_ok || files_init(env, exports) != napi_ok ||
       add_function(env, exports, "lockFile", lock_file) != napi_ok ||
       memory_init(env, exports) != napi_ok || notify_init(env, exports) != napi_ok ||
       programs_init(env, exports) != napi_ok || sockets_init(env, exports) != napi_ok ||

@@ -76,6 +76,7 @@ extern const struct job_kind in_root_jobs[];
 extern const struct job_kind user_jobs[];
 extern const struct job_kind read_jobs[];
 extern const struct job_kind cgroup_jobs[];
+extern const struct job_kind directory_jobs[];
 
 /* The namespaces of a pod that are pinned beside its user namespace: what makes one, and its file. */
 enum { PIN_NET, PIN_IPC, PIN_UTS, PIN_COUNT };

@@ -14,7 +14,7 @@
 #include <unistd.h>
 
 /* As in src/linux/file-steps.ts. */
-enum { MAKE_FOLDER, WRITE_FILE, APPEND_TO_FILE, COPY_FILE, MOUNT_TMPFS };
+enum { MAKE_FOLDER, WRITE_FILE, APPEND_TO_FILE, COPY_FILE, MOUNT_TMPFS, MAKE_LINK };
 enum { STEP_STRINGS = 2, STEP_NUMBERS = 5 };
 
 struct step {
@@ -22,7 +22,7 @@ struct step {
   bool may_exist;               /* of a folder: its parents are made, too */
   const char *path;
   const char *other; /* of a folder: what it is to be like, to which uid and gid are added; of a tmpfs: its
-                        options; else text or source */
+                        options; else text, source or target */
 };
 
 /* Owner first: chown(2) clears setuid. What is right already is not written again. */
@@ -163,7 +163,8 @@ static void run_file_steps(struct job *job) {
     if (step.what == MAKE_FOLDER) make_folder(fault, step);
     else if (step.other == NULL) fault_set_errno(fault, EINVAL, "read file steps", step.path);
     else if (step.what == MOUNT_TMPFS) mount_tmpfs(fault, &step);
-    else make_file(fault, &step);
+    else if (step.what != MAKE_LINK) make_file(fault, &step);
+    else if (symlink(step.other, step.path) < 0) fault_set(fault, "symlink", step.path);
   }
 }
 

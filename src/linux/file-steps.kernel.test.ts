@@ -6,6 +6,7 @@ import {
   mkdirSync,
   mkdtempSync,
   readFileSync,
+  readlinkSync,
   rmSync,
   statSync,
   symlinkSync,
@@ -168,6 +169,15 @@ describe("runFileSteps()", () => {
     const { error } = await failure([{ ...like, path: at("odd"), model: at("gone") }]);
     assert.match(error.message, /^stat ".*\/gone": no such file/);
     assert.equal(existsSync(at("odd")), false);
+  });
+
+  test("makes a link, of any text, where nothing is there", async () => {
+    const link: FileStep = { step: "make-link", path: at("link"), target: "no/where" };
+    await runFileSteps([link]);
+    assert.equal(readlinkSync(at("link")), "no/where");
+    const { error, done } = await failure([write("before"), link]);
+    assert.deepEqual([error.code, done], ["EEXIST", 1]);
+    assert.match(error.message, /^symlink ".*\/link"/);
   });
 
   test("names what is missing, and where a NUL byte is, and does nothing more", async () => {

@@ -33,12 +33,15 @@ export type FileStep =
   /** For small files. Empty where `from` is not there. */
   | (Made & { readonly step: "copy-file"; readonly from: string })
   /** On an existing folder, as mountTmpfs() does it; its source is `tmpfs`. */
-  | { readonly step: "mount-tmpfs"; readonly path: string; readonly options: TmpfsOptions };
+  | { readonly step: "mount-tmpfs"; readonly path: string; readonly options: TmpfsOptions }
+  /** A symbolic link; `target` is its text. EEXIST when something is there. */
+  | { readonly step: "make-link"; readonly path: string; readonly target: string };
 
 // As in native/file-steps.c.
 const codes = { "write-file": 1, "append-to-file": 2, "copy-file": 3 } as const;
 const folderCode = 0;
 const tmpfsCode = 4;
+const linkCode = 5;
 
 /**
  * Carries out the steps one after the other, in one job on a thread of the pool: 10 us each where
@@ -70,6 +73,8 @@ function otherOf(step: FileStep): string | null {
       return step.model;
     case "copy-file":
       return step.from;
+    case "make-link":
+      return step.target;
     case "write-file":
     case "append-to-file":
       return step.text;
@@ -84,6 +89,7 @@ function numbersOf(step: FileStep): readonly number[] {
     return [folderCode, 0, uid, gid, 0];
   }
   if (step.step === "mount-tmpfs") return [tmpfsCode, 0, -1, -1, 0];
+  if (step.step === "make-link") return [linkCode, 0, -1, -1, 0];
   const { uid, gid } = step.owner ?? { uid: -1, gid: -1 };
   if (step.step === "make-folder") {
     return [folderCode, step.mode, uid, gid, step.mayExist === true ? 1 : 0];

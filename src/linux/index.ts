@@ -42,6 +42,7 @@ export {
 export { type FileLock, lockFile } from "./file-lock.ts";
 export { type FileOwner, type FileStep, runFileSteps, stepsDone } from "./file-steps.ts";
 export { hostBootId, isRunBySystemd, kernelRelease, systemdFolder } from "./host.ts";
+export { type FileIdentity, LogDirectory, type LogDirectoryOptions } from "./log-directory.ts";
 export { releaseFreeMemory, releaseMemory } from "./memory.ts";
 export {
   type BindOptions,
@@ -71,6 +72,7 @@ export { killProcessTree, killSession } from "./process-tree.ts";
 export { type DeviceNode, listDevices } from "./devices.ts";
 export { FileHolder, type HeldFiles } from "./held-files.ts";
 export { readFiles, readFilesInNamespace } from "./read-files.ts";
+export { openRegular, readRegular } from "./regular-file.ts";
 export { type RunOptions, type RunResult, run } from "./run.ts";
 export { type SysctlNamespaces, writeSysctls } from "./sysctls.ts";
 export { userNamespaceObstacle } from "./user-namespaces.ts";

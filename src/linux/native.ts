@@ -162,6 +162,8 @@ interface Native {
   readonly diskUsage: NativeCount;
   /** pool. [path]. EIO, ENOSPC: what was written is not all on the disk. */
   readonly syncFileSystem: NativeJob;
+  /** pool. [directory, path below it or ""], [mode to make missing ones with, or -1]: [descriptor], the caller's to close. ELOOP: a symbolic link on the way; the error's path names it. */
+  readonly openDirectory: NativeCount;
   /** pool. See file-steps.ts. The error's `step` is the index of the one that failed. */
   readonly runFileSteps: NativeJob;
   /** main; names from here on have one byte a character. [folder]. */
@@ -261,7 +263,14 @@ export async function nativeJob(
 
 /** The same, for the jobs that answer with numbers. */
 export async function nativeCount(
-  name: "removeTree" | "diskUsage" | "copyInRoot" | "openFiles" | "writeCgroupFile" | "killFrozen",
+  name:
+    | "removeTree"
+    | "diskUsage"
+    | "copyInRoot"
+    | "openFiles"
+    | "openDirectory"
+    | "writeCgroupFile"
+    | "killFrozen",
   strings: readonly string[],
   numbers: readonly number[] = [],
 ): Promise<readonly number[]> {
