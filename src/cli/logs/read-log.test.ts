@@ -4,12 +4,15 @@ import {
   mkdtempSync,
   renameSync,
   rmSync,
+  symlinkSync,
   truncateSync,
   writeFileSync,
 } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, describe, test } from "node:test";
+import { isKind } from "../../base/errors.ts";
+import { makeFifo } from "../../linux/index.ts";
 import { recordedTerminal } from "../output/testing/recorded-terminal.ts";
 import { LineSplitter, parseLogLine } from "./log-line.ts";
 import { LogPrinter } from "./print-log.ts";
@@ -109,6 +112,33 @@ describe("readLog()", () => {
       },
     };
     assert.deepEqual(await read(path, { follow }), ["a"]);
+  });
+
+  test("reads nothing that a container may have put in a log's place", async () => {
+    const secret = logFile(line(1, "secret"));
+    const link = (path: string): void => symlinkSync(secret, path);
+    for (const [make, words] of [
+      [link, /read log .*: it is a symbolic link, not a file/],
+      [makeFifo, /read log .*: it is a named pipe, not a file/],
+    ] as const) {
+      made += 1;
+      const path = join(folder, `${made}.log`);
+      make(path);
+      for (const follow of [undefined, { hasEnded: async () => false }]) {
+        const reading = read(path, follow === undefined ? {} : { follow });
+        await assert.rejects(reading, (error) => {
+          return isKind(error, "failed-precondition") && words.test(String(error));
+        });
+      }
+      // The same after a rotation.
+      const rotated = logFile(line(1, "a"));
+      const hasEnded = async (): Promise<boolean> => {
+        renameSync(rotated, `${rotated}.old`);
+        make(rotated);
+        return false;
+      };
+      await assert.rejects(read(rotated, { follow: { hasEnded } }), words);
+    }
   });
 
   test("ends when it is told to", async () => {

@@ -1,6 +1,7 @@
-import { type FileHandle, open, stat } from "node:fs/promises";
+import { constants } from "node:fs";
+import { type FileHandle, lstat } from "node:fs/promises";
 import { setTimeout as sleep } from "node:timers/promises";
-import { errnoCode, systemError } from "../../linux/index.ts";
+import { errnoCode, openRegular, systemError } from "../../linux/index.ts";
 import { LineSplitter, type LogLine, parseLogLine } from "./log-line.ts";
 
 /** How much of a log is wanted. */
@@ -14,6 +15,7 @@ export interface ReadLogOptions {
   readonly signal: AbortSignal;
 }
 
+const { O_NONBLOCK, O_RDONLY } = constants;
 const chunkBytes = 64 * 1024;
 const pollMs = 100;
 // A status for every so many looks at the file.
@@ -24,8 +26,9 @@ const looksPerStatus = 5;
  * old one is read to its end first, which is final then, since the writer opens the new one before
  * it gets the name (conmon) or before it is written (containerd).
  *
- * Rejects with the errno's kind when the file cannot be read. With `follow`, waits for a file that
- * is not there yet.
+ * Rejects with the errno's kind when the file cannot be read, and with `failed-precondition` when it is a link,
+ * a FIFO or anything else that containers may have put there: it is not opened then. With `follow`, waits for a
+ * file that is not there yet.
  */
 export async function* readLog(
   path: string,
@@ -72,7 +75,7 @@ async function openLog(path: string, options: ReadLogOptions): Promise<OpenLog |
   const { follow, signal } = options;
   for (;;) {
     try {
-      return new OpenLog(await open(path, "r"));
+      return new OpenLog(await openFile(path));
     } catch (cause) {
       if (follow === undefined || errnoCode(cause) !== "ENOENT") {
         throw systemError(`read log "${path}"`, cause);
@@ -81,6 +84,10 @@ async function openLog(path: string, options: ReadLogOptions): Promise<OpenLog |
     if (signal.aborted || (await follow.hasEnded())) return undefined;
     await pause(signal);
   }
+}
+
+function openFile(path: string): Promise<FileHandle> {
+  return openRegular(path, O_RDONLY | O_NONBLOCK, `read log "${path}"`);
 }
 
 /** A log file, and where it was read to. */
@@ -116,9 +123,9 @@ class OpenLog {
   /** The file that has taken the name since this one was opened, if one has. */
   async successor(path: string): Promise<OpenLog | undefined> {
     try {
-      const [own, there] = await Promise.all([this.file.stat(), stat(path)]);
+      const [own, there] = await Promise.all([this.file.stat(), lstat(path)]);
       if (own.ino === there.ino && own.dev === there.dev) return undefined;
-      return new OpenLog(await open(path, "r"));
+      return new OpenLog(await openFile(path));
     } catch (cause) {
       if (errnoCode(cause) === "ENOENT") return undefined; // between two files
       throw systemError(`read log "${path}"`, cause);
