@@ -5,6 +5,7 @@ import { join } from "node:path";
 import { afterEach, beforeEach, describe, test } from "node:test";
 
 import { type Logger, silentLogger } from "../../base/logger.ts";
+import { makeFifo } from "../../linux/index.ts";
 import { ConfDir } from "./conf-dir.ts";
 
 const conf = (name: string, plugins: readonly object[] | undefined = [{ type: "a" }]): string =>
@@ -82,6 +83,15 @@ describe("ConfDir", () => {
     await subject.scan();
     assert.equal(warnings.length, 1);
     assert.match(warnings[0] ?? "", /skipped invalid.*1\.conflist.*parse JSON/);
+  });
+
+  test("goes past a FIFO without waiting for who writes to it", async () => {
+    mkdirSync(dir);
+    makeFifo(join(dir, "10-a.conflist"));
+    writeFileSync(join(dir, "20-b.conflist"), conf("b"));
+    await open();
+    assert.equal(name(), "b");
+    assert.match(warnings.join(), /10-a\.conflist.*it is a named pipe, not a file/);
   });
 
   test("does not take the next file's network while the first is half written", async () => {

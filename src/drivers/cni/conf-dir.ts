@@ -1,9 +1,10 @@
 import { type FSWatcher, watch } from "node:fs";
-import { readdir, readFile, stat } from "node:fs/promises";
+import { readdir, stat } from "node:fs/promises";
 import { basename, dirname, extname, join } from "node:path";
 
 import { messageOf, wrap } from "../../base/errors.ts";
 import type { Logger } from "../../base/logger.ts";
+import { readRegular } from "../../linux/index.ts";
 import {
   type NetworkList,
   parseNetworkList,
@@ -63,12 +64,16 @@ async function listPluginFiles(dir: string): Promise<readonly string[]> {
 }
 
 async function loadFile(file: string): Promise<NetworkList> {
-  const text = await readFile(file, "utf8");
+  const text = await textOf(file);
   if (!file.endsWith(".conflist")) return parseSinglePlugin(text);
   const list = parseNetworkList(text);
   if (!list.takesPluginFiles) return list;
   const more = await listPluginFiles(join(dirname(file), list.name));
-  return withPluginFiles(list, await Promise.all(more.map((path) => readFile(path, "utf8"))));
+  return withPluginFiles(list, await Promise.all(more.map((path) => textOf(path))));
+}
+
+function textOf(file: string): Promise<string> {
+  return readRegular(file, `read "${file}"`);
 }
 
 /** Reads the folder once. Never rejects: what is wrong is in the state. */

@@ -4,6 +4,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, beforeEach, describe, test } from "node:test";
 import { isKind } from "../../base/errors.ts";
+import { makeFifo } from "../../linux/index.ts";
 import { CdiFiles } from "./cdi-files.ts";
 
 const folder = mkdtempSync(join(tmpdir(), "davit-cdi-"));
@@ -81,6 +82,16 @@ describe("CdiFiles", () => {
     assert.deepEqual(await valueOf(), ["VALUE=good"]);
     await assert.rejects(valueOf("v/c=z"), (error) =>
       /torn\.json.*wrong\.yaml": cdiVersion/.test(String(error)),
+    );
+  });
+
+  test("names a FIFO, without waiting for who writes to it", async () => {
+    writeFileSync(join(etc, "a.json"), json("a"));
+    makeFifo(join(etc, "b.json"));
+    assert.deepEqual(await valueOf(), ["VALUE=a"]);
+    await assert.rejects(
+      files.edits(["v/c=none"]),
+      /b\.json": read it: open it: it is a named pipe/,
     );
   });
 

@@ -1,7 +1,7 @@
-import { readdir, readFile, stat } from "node:fs/promises";
+import { readdir, stat } from "node:fs/promises";
 import { join } from "node:path";
 import { messageOf, RuntimeError, wrap } from "../../base/errors.ts";
-import { errnoCode } from "../../linux/index.ts";
+import { errnoCode, readRegular } from "../../linux/index.ts";
 import {
   type CdiDeviceNode,
   type CdiEdits,
@@ -78,7 +78,7 @@ async function contentOf(path: string, size: bigint): Promise<CdiFile | Error> {
       `it has ${size} bytes, at most ${maxBytes} are read`,
     );
   }
-  const text = await readFile(path, "utf8");
+  const text = await readRegular(path, "open it");
   try {
     return parseCdiFile(path.endsWith(".json") ? JSON.parse(text) : await parseYaml(text));
   } catch (cause) {

@@ -1,7 +1,7 @@
-import { readdir, readFile } from "node:fs/promises";
+import { readdir } from "node:fs/promises";
 import { join } from "node:path";
 import { wrap } from "../../base/errors.ts";
-import { errnoCode } from "../../linux/index.ts";
+import { errnoCode, readRegular } from "../../linux/index.ts";
 import { type BaseSpec, type HookDefinition, parseBaseSpec, parseHook } from "../../spec/index.ts";
 
 /** What the configuration says of a handler's containers. Paths are empty where there is none. */
@@ -46,7 +46,7 @@ export async function readHooks({
 
 async function textOf(file: string, what: string): Promise<string> {
   try {
-    return await readFile(file, "utf8");
+    return await readRegular(file, "open it");
   } catch (error) {
     throw wrap(`read ${what} "${file}"`, error);
   }
