@@ -64,6 +64,7 @@ export interface RuntimeConfig {
   readonly defaultHandler: string;
   readonly cgroupDriver: "cgroupfs" | "systemd";
   readonly monitorPath: string;
+  readonly logRoots: readonly string[];
   readonly createTimeoutSeconds: number;
   readonly retryHoldSeconds: number;
   readonly deviceOwnershipFromSecurityContext: boolean;

@@ -47,6 +47,7 @@ test("defaultConfig() has the values that are the contract", () => {
     defaultHandler: "crun",
     cgroupDriver: "cgroupfs",
     monitorPath: "conmon",
+    logRoots: [],
     createTimeoutSeconds: 120,
     retryHoldSeconds: 120,
     deviceOwnershipFromSecurityContext: false,

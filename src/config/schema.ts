@@ -16,6 +16,7 @@ import type {
 import {
   absolutePath,
   absolutePaths,
+  absolutePathsOrNone,
   choice,
   flag,
   group,
@@ -165,6 +166,10 @@ const runtime: Section<Omit<RuntimeConfig, "handlers">> = {
   monitorPath: program({
     default: "conmon",
     doc: "conmon, which holds a container's stdio and writes its log: a path, or a name on PATH.",
+  }),
+  logRoots: absolutePathsOrNone({
+    default: [],
+    doc: 'Directories of logs whose own path may lead through symbolic links: ["/var/log/pods"] where /var/log is a link. Any other link on the way to a log is refused.',
   }),
   createTimeoutSeconds: integer({
     default: 120,

@@ -61,6 +61,15 @@ export function absolutePaths(about: About<readonly string[]>): Setting<readonly
   };
 }
 
+/** A list of absolute paths, which may be empty. */
+export function absolutePathsOrNone(about: About<readonly string[]>): Setting<readonly string[]> {
+  const allowed = `a list of paths, each ${ABSOLUTE}, or [] for none`;
+  return {
+    ...about,
+    read: (raw) => (Array.isArray(raw) && raw.every(isAbsolute) ? { value: raw } : { allowed }),
+  };
+}
+
 /** A program: an absolute path, or a bare name that is looked up on PATH. */
 export function program(about: About<string>): Setting<string> {
   const allowed = `a command name that is looked up on PATH, or ${ABSOLUTE}`;

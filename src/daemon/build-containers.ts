@@ -72,6 +72,7 @@ export async function buildContainers(
     clock,
     log,
     conmonPath: config.runtime.monitorPath,
+    logRoots: config.runtime.logRoots,
   });
   parts.undo.defer(() => runtime.close());
   const unconfined = apparmorObstacle();

@@ -112,7 +112,7 @@ export async function build(config: Config, options: BuildOptions): Promise<Buil
   const parts = { state: config.state, cgroups: layout, namespaces, isAlone, clock, log };
   const networks = undo.use(await Networks.open(config, { bootId, log }));
   const withShims = mayHaveShims(config, database);
-  const opened = await openControllers(withShims, parts, options, undo);
+  const opened = await openControllers(withShims, parts, { ...options, config }, undo);
   const { shimParts, shims, controllers, meter } = opened;
   const handlers = new ConfiguredHandlers(config.runtime, shimParts);
 
@@ -191,8 +191,8 @@ function mayHaveShims(config: Config, records: Records): boolean {
 /** The controllers by their names, davit's own and those that the build was given; and what runs the containers of shims. */
 async function openControllers(
   withShims: boolean,
-  parts: Parameters<(typeof ShimParts)["buildShims"]>[0],
-  options: Pick<BuildOptions, "controllers">,
+  parts: Omit<Parameters<(typeof ShimParts)["buildShims"]>[0], "logRoots">,
+  options: Pick<BuildOptions, "controllers"> & { readonly config: Config },
   undo: AsyncDisposableStack,
 ): Promise<{
   readonly shimParts: typeof ShimParts | undefined;
@@ -206,7 +206,8 @@ async function openControllers(
   // A start without shims does not wait for their code to be read. The event loop does meanwhile: so it
   // comes after what has to wait anyway, and lets it answer the first calls.
   const shimParts = withShims ? await import("./build-shims.ts") : undefined;
-  const shims = await shimParts?.buildShims(parts, undo);
+  const { logRoots } = options.config.runtime;
+  const shims = await shimParts?.buildShims({ ...parts, logRoots }, undo);
   const all: readonly SandboxController[] = [
     podsandbox,
     ...(shims === undefined ? [] : [shims.controller]),

@@ -9,7 +9,7 @@ import type { Operation } from "../../core/operation/index.ts";
 import { feed, finish, Sizes, type TerminalSize } from "../../core/streaming/index.ts";
 import { connectPackets, type DescriptorStream } from "../../linux/index.ts";
 import { within } from "./container-end.ts";
-import { tellMonitor } from "./control-fifo.ts";
+import { controlTurn, tellMonitor } from "./control-fifo.ts";
 
 /** conmon reads up to 32 KiB at once (CONN_SOCK_BUF_SIZE) and drops the rest of a packet. */
 const packetBytes = 8 * 1024;
@@ -170,14 +170,15 @@ function tooSlow(id: string): RuntimeError {
 /**
  * Tells conmon the latest size.
  *
- * NOTE(conmon): of several messages that it reads at once it takes the first one several times. So
- * there is a pause between two, and the last one is told once more: it must not be the lost one.
+ * There is a pause between two messages (see controlTurn()), and the last one is told once more: it must not be
+ * the lost one.
  */
 function resizer(target: AttachTarget, log: Logger): (size: TerminalSize) => void {
   let wanted: TerminalSize | undefined;
   let busy = false;
   const tell = async (size: TerminalSize): Promise<void> => {
     const [height, width] = [size.height, size.width].map((side) => Math.min(side, longestSide));
+    using _turn = await controlTurn(target.control);
     try {
       await tellMonitor(target.control, `1 ${height} ${width}\n`);
     } catch (error) {

@@ -1,6 +1,5 @@
 import { accessSync, constants } from "node:fs";
-import { readFile, symlink } from "node:fs/promises";
-import { basename, dirname, join } from "node:path";
+import { readFile } from "node:fs/promises";
 import type { Readable } from "node:stream";
 import { setTimeout as delay } from "node:timers/promises";
 
@@ -15,6 +14,7 @@ import {
   spawnChildInPool,
   waiterProgram,
 } from "../../linux/index.ts";
+import { logName } from "./log-links.ts";
 import type { Places } from "./places.ts";
 import {
   loggedWords,
@@ -65,6 +65,8 @@ export async function startMonitor(options: {
   readonly cgroups: CgroupLayout;
   readonly places: Places;
   readonly bundle: ContainerBundle;
+  /** The open log; see log-links.ts. Nothing is logged without. */
+  readonly logFd: number | undefined;
 }): Promise<StartingMonitor> {
   const { places, bundle } = options;
   const folder = places.bundle(bundle.id);
@@ -77,7 +79,7 @@ export async function startMonitor(options: {
     ...(isScope(bundle.cgroupPath) ? ["--runtime-arg=--systemd-cgroup"] : []),
     ...["--container-pidfile", places.file(bundle.id, "pid")],
     ...["--exit-dir", places.exits],
-    ...["--log-path", await logArgument(places, bundle)],
+    ...["--log-path", options.logFd === undefined ? "none" : `k8s-file:${logName}`],
     ...(bundle.terminal ? ["--terminal"] : []),
     ...(bundle.stdin ? ["--stdin"] : []),
     ...(bundle.stdin && !bundle.stdinOnce ? ["--leave-stdin-open"] : []),
@@ -89,6 +91,7 @@ export async function startMonitor(options: {
     cwd: folder,
     newSession: true,
     // conmon puts /dev/null over its first three descriptors before it runs anything.
+    ...(options.logFd === undefined ? {} : { stdin: options.logFd }),
     stdout: "pipe",
     extraFds: ["stdout"],
     stderr: "pipe",
@@ -115,26 +118,6 @@ function runtimeArguments(runtimePath: string, log: string | undefined): readonl
   if (log === undefined) return ["--runtime", program];
   const words = ["-", program, `--log=${log}`, "--log-format=json"];
   return ["--runtime", waiterProgram(), ...words.map((word) => `--runtime-arg=${word}`)];
-}
-
-/**
- * What conmon takes for a log. It cuts the argument at every ":" and drops the rest, so a folder
- * with one is reached by a link in the bundle. A link to the file itself would not do: conmon
- * renames a new file over it when it reopens the log.
- */
-async function logArgument(places: Places, bundle: ContainerBundle): Promise<string> {
-  if (bundle.logPath === undefined) return "none";
-  let path = bundle.logPath;
-  if (dirname(path).includes(":")) {
-    const link = places.file(bundle.id, "log");
-    await symlink(dirname(path), link);
-    path = join(link, basename(path));
-  }
-  if (!path.includes(":")) return `k8s-file:${path}`;
-  throw new RuntimeError(
-    "invalid-argument",
-    `write log "${bundle.logPath}": conmon cannot take a file name with ":"; use another log_path`,
-  );
 }
 
 /** Where conmon makes its console socket: in our state if that path is short enough, else in /tmp. */

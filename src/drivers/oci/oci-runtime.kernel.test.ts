@@ -166,28 +166,43 @@ describe("OciRuntime.start()", () => {
     assert.equal((await endOf(bundle.id)).exitCode, 137);
   });
 
-  test("names conmon's reason when the log cannot be written", async () => {
-    const logPath = join(host.logs, "not-there", "0.log");
-    const bundle = host.bundle({ args: ["true"], logPath });
-    await assert.rejects(runtime.start(bundle, operation()), /start conmon: .*log file/i);
-    host.assertGone(bundle.id);
-  });
-
-  test("logs to a folder with a colon, and refuses a file name with one", async () => {
-    const folder = join(host.logs, "pod:1");
-    mkdirSync(folder);
-    const logPath = join(folder, "0.log");
+  test("makes the directories of the log, with colons in any name", async () => {
+    const logPath = join(host.logs, "pod:1", "not-there", "a:b.log");
     const { id } = await host.start(runtime, { args: ["sh", "-c", "echo here"], logPath });
     await runtime.wait(id, soon());
     assert.deepEqual(host.log(id, logPath), [["stdout", "F", "here"]]);
+    assert.equal(statSync(logPath).mode & 0o777, 0o640);
     await endOf(id);
+  });
 
-    const bundle = host.bundle({ args: ["true"], logPath: join(host.logs, "a:b.log") });
-    await assert.rejects(runtime.start(bundle, operation()), (error) => {
-      return isKind(error, "invalid-argument") && /file name with ":"/.test(String(error));
-    });
-    host.assertGone(bundle.id);
-    assert.equal(existsSync(join(host.logs, "a")), false);
+  test("goes on in a log that is there", async () => {
+    const logPath = join(host.logs, "old.log");
+    const line = "2026-01-01T00:00:00.000000000Z stdout F before\n";
+    writeFileSync(logPath, line);
+    const { id } = await host.start(runtime, { args: ["sh", "-c", "echo after"], logPath });
+    await runtime.wait(id, soon());
+    assert.deepEqual(
+      host.log(id, logPath).map(([, , text]) => text),
+      ["before", "after"],
+    );
+    await endOf(id);
+  });
+
+  test("fails, naming what is in the way, when the log cannot be written", async () => {
+    const before = holdings();
+    writeFileSync(join(host.logs, "file"), "");
+    mkdirSync(join(host.logs, "directory"));
+    for (const [name, words, kind] of [
+      ["file/0.log", /open log directory .*file.*not a directory/, "not-found"],
+      ["directory", /open log ".*directory": it is a directory/, "failed-precondition"],
+    ] as const) {
+      const bundle = host.bundle({ args: ["true"], logPath: join(host.logs, name) });
+      await assert.rejects(runtime.start(bundle, operation()), (error) => {
+        return isKind(error, kind) && words.test(String(error));
+      });
+      host.assertGone(bundle.id);
+    }
+    assert.deepEqual(holdings(), before);
   });
 
   test("tells that the memory limit was hit", async () => {

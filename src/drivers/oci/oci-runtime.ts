@@ -1,7 +1,7 @@
 import { writeFileSync } from "node:fs";
-import { mkdir, readdir, readFile } from "node:fs/promises";
+import { type FileHandle, mkdir, readdir, readFile } from "node:fs/promises";
 
-import { messageOf, RuntimeError, wrap } from "../../base/errors.ts";
+import { messageOf, RuntimeError } from "../../base/errors.ts";
 import type { Logger } from "../../base/logger.ts";
 import { beforeAbort } from "../../base/rollback.ts";
 import { SingleFlight } from "../../base/single-flight.ts";
@@ -29,16 +29,16 @@ import {
   openProcess,
   type ProcessRef,
   processStartTime,
-  runFileSteps,
   systemError,
   thawCgroup,
 } from "../../linux/index.ts";
 import { attach, IdleAttachments } from "./attach.ts";
+import { writeBundle } from "./bundle.ts";
 import { awaitEnd, type Watched, within } from "./container-end.ts";
 import { endTree } from "./end-tree.ts";
 import { type ExecContainer, Execs, explainEnd } from "./execs.ts";
 import { giveUpRoomForExits, keepRoomForExits } from "./exits.ts";
-import { type Facts, factsFile, readFacts } from "./facts.ts";
+import { type Facts, readFacts } from "./facts.ts";
 import { startMonitor, warnWithoutMonitor } from "./monitor.ts";
 import { Places } from "./places.ts";
 import { findRun, found, sharesHostPids } from "./find-run.ts";
@@ -56,6 +56,8 @@ interface Deps {
   readonly log: Logger;
   /** conmon if not given. */
   readonly conmonPath?: string;
+  /** See LogDirectoryOptions. */
+  readonly logRoots?: readonly string[];
 }
 
 /** A container that this daemon has started or taken up. */
@@ -142,17 +144,11 @@ export class OciRuntime implements ContainerRuntime {
     }
     let monitor: Child | undefined;
     let created: ProcessRef | undefined;
+    let logFile: FileHandle | undefined;
     try {
       await operation.enter("write-bundle");
-      try {
-        const config = this.#places.file(id, "config.json");
-        await runFileSteps([
-          factsFile(this.#places.file(id, "facts.json"), facts),
-          { step: "write-file", path: config, mode: 0o600, text: bundle.spec },
-        ]);
-      } catch (cause) {
-        throw wrap(`write bundle of container "${id}"`, cause);
-      }
+      const { logRoots = [] } = this.#deps;
+      logFile = await writeBundle(this.#places, { bundle, facts, logRoots }, operation.signal);
 
       await operation.enter("start-monitor");
       const starting = await startMonitor({
@@ -161,8 +157,11 @@ export class OciRuntime implements ContainerRuntime {
         cgroups: this.#deps.cgroups,
         places: this.#places,
         bundle,
+        logFd: logFile?.fd,
       });
       monitor = starting.child;
+      // It has its own: done by the time that it is waited for below.
+      logFile?.close().catch(() => undefined);
 
       await operation.enter("create-process");
       const pid = await beforeAbort(starting.answer, operation.signal);
@@ -181,6 +180,8 @@ export class OciRuntime implements ContainerRuntime {
       created?.close();
       await this.#undo(id, facts, monitor);
       throw error;
+    } finally {
+      await logFile?.close();
     }
   }
 
@@ -308,8 +309,8 @@ export class OciRuntime implements ContainerRuntime {
         `reopen log of container "${id}": its conmon has ended, so nothing is logged any more`,
       );
     }
-    const control = this.#places.file(id, "ctl");
-    await reopenLog({ monitorPid: monitor.pid, control, logPath });
+    const { logRoots: linkedRoots = [] } = this.#deps;
+    await reopenLog({ id, places: this.#places, monitorPid: monitor.pid, logPath, linkedRoots });
   }
 
   async remove(id: string, operation?: Pick<Operation, "enter">): Promise<void> {

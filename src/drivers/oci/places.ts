@@ -2,6 +2,19 @@ import { basename, join } from "node:path";
 
 import { RuntimeError } from "../../base/errors.ts";
 
+type BundleFile =
+  | "config.json"
+  | "facts.json"
+  | "pid"
+  | "ctl"
+  | "attach"
+  | "oom"
+  | "cri-log"
+  | "cri-log.tmp"
+  | "next-log"
+  | "runtime.log"
+  | "started";
+
 /**
  * Where everything of a container lies. Each path follows from the id alone, so that whatever a
  * crash left can be found without a record of it.
@@ -33,23 +46,11 @@ export class Places {
   /**
    * A file of the bundle: `config.json` is the spec (OCI runtime spec, bundle.md), `facts.json` what
    * a later daemon must know, `pid`, `ctl` and `attach` conmon's, `oom` a mark that the container ran out of
-   * memory, `log` a link to the folder of the log, `runtime.log` what the OCI runtime
+   * memory, `cri-log`, `cri-log.tmp` and `next-log` what log-links.ts makes, `runtime.log` what the OCI runtime
    * wrote of itself where there is a terminal, `started` when its command was told to run, in nanoseconds
    * since 1970: written before that.
    */
-  file(
-    id: string,
-    name:
-      | "config.json"
-      | "facts.json"
-      | "pid"
-      | "ctl"
-      | "attach"
-      | "oom"
-      | "log"
-      | "runtime.log"
-      | "started",
-  ): string {
+  file(id: string, name: BundleFile): string {
     return join(this.bundle(id), name);
   }
 

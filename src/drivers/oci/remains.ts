@@ -8,6 +8,7 @@ import { isScope } from "../../core/sandbox/index.ts";
 import {
   type CgroupLayout,
   cgroupDirs,
+  errnoCode,
   killCgroup,
   oomKills,
   oomKillsOfGone,
@@ -16,6 +17,7 @@ import {
   removeTrees,
 } from "../../linux/index.ts";
 import type { Facts } from "./facts.ts";
+import { endOffer } from "./log-links.ts";
 import type { Places } from "./places.ts";
 import { callRuntime } from "./runtime-command.ts";
 
@@ -174,6 +176,14 @@ export class Remains {
 
   /** The bundle goes last: it tells a later daemon that something is left. */
   async removeFiles(id: string): Promise<void> {
-    await removeTrees([this.#places.exit(id), this.#places.bundle(id)]);
+    const paths = [this.#places.exit(id), this.#places.bundle(id)];
+    try {
+      await removeTrees(paths);
+    } catch (error) {
+      // A daemon that died while a log was reopened has left a mount in the bundle.
+      if (errnoCode(error) !== "EBUSY") throw error;
+      await endOffer(this.#places, id);
+      await removeTrees(paths);
+    }
   }
 }

@@ -1,5 +1,3 @@
-import { access, mkdir, readFile } from "node:fs/promises";
-import { dirname } from "node:path";
 import { RuntimeError, wrap } from "../../base/errors.ts";
 import type {
   CheckedConfig,
@@ -31,7 +29,7 @@ import {
   type SpecInput,
   specText,
 } from "../../spec/index.ts";
-import { errnoCode, hasNsdelegate, listMounts } from "../../linux/index.ts";
+import { errnoCode, hasNsdelegate, listMounts, readRegular } from "../../linux/index.ts";
 import { Apparmor } from "./apparmor.ts";
 import { CdiFiles } from "./cdi-files.ts";
 import { ClientPaths } from "./client-paths.ts";
@@ -110,7 +108,7 @@ export class HostContainerSpecs implements ContainerSpecs {
   }
 
   async build(subject: SpecSubject): Promise<string> {
-    const [input] = await Promise.all([this.#input(subject), makeLogFolder(subject.container)]);
+    const input = await this.#input(subject);
     const spec = specText(containerSpec(input));
     // Once: what containers write later has their label.
     if (subject.container.state.name === "creating") await this.#selinux?.relabel(input);
@@ -239,27 +237,11 @@ export class HostContainerSpecs implements ContainerSpecs {
   }
 }
 
-/** kubelet makes the folder of a log itself; for other clients it is made here. */
-async function makeLogFolder({ hasLog, logPath }: Container): Promise<void> {
-  if (!hasLog) return;
-  const folder = dirname(logPath);
-  try {
-    // One question where it is there, as always with kubelet; mkdir asks two.
-    const isThere = await access(`${folder}/`).then(
-      () => true,
-      () => false,
-    );
-    if (!isThere) await mkdir(folder, { recursive: true, mode: 0o755 });
-  } catch (error) {
-    throw wrap(`make folder of log "${logPath}"`, error);
-  }
-}
-
 async function localhostSeccomp(config: Container["config"]): Promise<OciSeccomp | undefined> {
   const choice = seccompChoice(config.linux?.securityContext);
   if (choice.name !== "localhost") return undefined;
   try {
-    return parseSeccompProfile(await readFile(choice.ref, "utf8"), choice.ref);
+    return parseSeccompProfile(await readRegular(choice.ref, "open it"), choice.ref);
   } catch (error) {
     if (errnoCode(error) === "ENOENT") {
       throw new RuntimeError(

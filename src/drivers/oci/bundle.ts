@@ -1,0 +1,39 @@
+import type { FileHandle } from "node:fs/promises";
+
+import { wrap } from "../../base/errors.ts";
+import type { ContainerBundle } from "../../core/container/index.ts";
+import { runFileSteps } from "../../linux/index.ts";
+import { type Facts, factsFile } from "./facts.ts";
+import { openLog, startLink } from "./log-links.ts";
+import type { Places } from "./places.ts";
+
+/**
+ * Writes the files of a container that starts, and meanwhile opens its log, which is the caller's to close;
+ * undefined where it has none.
+ */
+export async function writeBundle(
+  places: Places,
+  start: {
+    readonly bundle: ContainerBundle;
+    readonly facts: Facts;
+    /** See LogDirectoryOptions. */
+    readonly logRoots: readonly string[];
+  },
+  signal: AbortSignal,
+): Promise<FileHandle | undefined> {
+  const { id, logPath, spec } = start.bundle;
+  const opening = logPath === undefined ? undefined : openLog(logPath, start.logRoots, signal);
+  opening?.catch(() => undefined);
+  try {
+    const config = places.file(id, "config.json");
+    await runFileSteps([
+      factsFile(places.file(id, "facts.json"), start.facts),
+      { step: "write-file", path: config, mode: 0o600, text: spec },
+      ...(logPath === undefined ? [] : [startLink(places, id)]),
+    ]);
+  } catch (cause) {
+    void opening?.then((file) => file.close()).catch(() => undefined);
+    throw wrap(`write bundle of container "${id}"`, cause);
+  }
+  return await opening;
+}
