@@ -21,6 +21,7 @@ export async function buildShims(
     readonly isAlone: (sandbox: Sandbox) => boolean;
     readonly clock: Clock;
     readonly log: Logger;
+    readonly logRoots: readonly string[];
   },
   undo: AsyncDisposableStack,
 ): Promise<{ readonly runtime: ShimRuntime; readonly controller: ShimController }> {

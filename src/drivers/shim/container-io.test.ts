@@ -9,6 +9,7 @@ import {
   rmSync,
   writeSync,
 } from "node:fs";
+import { open } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { test } from "node:test";
@@ -17,6 +18,7 @@ import { silentLogger } from "../../base/logger.ts";
 import { systemClock } from "../../base/time.ts";
 import { makeFifo, openFifoWriter } from "../../linux/index.ts";
 import { ContainerIo } from "./container-io.ts";
+import { CriLog, type CriLogDeps } from "./cri-log.ts";
 import { Places } from "./places.ts";
 
 test("finish() does not wait for a log whose disk hangs; the log is written when that goes on", async () => {
@@ -24,7 +26,7 @@ test("finish() does not wait for a log whose disk hangs; the log is written when
   const places = new Places(folder);
   const id = "c1";
   mkdirSync(places.task(id), { recursive: true });
-  // A fifo that nobody reads takes 64 KiB, then a write to it hangs (fifo(7)).
+  // In place of a disk, a fifo: nobody reads it, so that after 64 KiB a write to it hangs (fifo(7)).
   const logPath = join(folder, "0.log");
   makeFifo(logPath);
   const disk = openSync(logPath, constants.O_RDWR | constants.O_NONBLOCK);
@@ -33,7 +35,9 @@ test("finish() does not wait for a log whose disk hangs; the log is written when
   const warnings: string[] = [];
   const log = { ...silentLogger, warn: (text: string) => void warnings.push(text) };
   ContainerIo.make(places, id, choice);
-  const io = await ContainerIo.open(places, id, choice, { clock: systemClock, log });
+  const openLog = async (path: string, deps: CriLogDeps): Promise<CriLog> =>
+    CriLog.of(path, await open(path, "a"), deps);
+  const io = await ContainerIo.open(places, id, choice, { clock: systemClock, log, openLog });
   const output = "x".repeat(30_000);
   const container = openFifoWriter(ContainerIo.paths(places, id, choice).stdout);
   await new Promise<void>((resolve) => void container.stream.end(`${output}\n`, () => resolve()));

@@ -2,7 +2,6 @@ import { rmSync } from "node:fs";
 import type { Writable } from "node:stream";
 
 import { messageOf } from "../../base/errors.ts";
-import type { Logger } from "../../base/logger.ts";
 import type { Clock } from "../../base/time.ts";
 import {
   type FifoReader,
@@ -12,7 +11,7 @@ import {
   openFifoWriter,
 } from "../../linux/index.ts";
 import { AttachedClients, inputInto } from "./attached-clients.ts";
-import { CriLog } from "./cri-log.ts";
+import { CriLog, type CriLogDeps } from "./cri-log.ts";
 import { CriLogLines, type LogStream } from "./cri-log-lines.ts";
 import type { Places } from "./places.ts";
 import { within } from "./within.ts";
@@ -33,6 +32,12 @@ export interface IoPaths {
   readonly stderr: string;
 }
 
+interface Deps extends CriLogDeps {
+  readonly clock: Clock;
+  /** CriLog.open if not given. */
+  readonly openLog?: (path: string, deps: CriLogDeps) => Promise<CriLog>;
+}
+
 /** How long output is awaited that a process left behind still may hold open. */
 const drainMs = 1_000;
 /** How long the log may take for what was read: its disk may hang, and the container's end does not wait for that. */
@@ -50,25 +55,25 @@ export class ContainerIo {
   readonly #readers: FifoReader[] = [];
   readonly #ended: Promise<unknown>;
   readonly #stdin: FifoWriter | undefined;
-  readonly #log: CriLog | undefined;
-  readonly #warn: (text: string) => void;
+  #log: CriLog | undefined;
+  readonly #deps: Deps;
   #closing: Promise<void> | undefined;
 
   private constructor(
     readers: Readonly<Record<LogStream, FifoReader | undefined>>,
     stdin: FifoWriter | undefined,
     log: CriLog | undefined,
-    deps: { readonly clock: Clock; readonly log: Logger },
+    deps: Deps,
   ) {
     this.#stdin = stdin;
     this.#log = log;
-    this.#warn = (text) => deps.log.warn(text);
+    this.#deps = deps;
     const copies = (["stdout", "stderr"] as const).map((name) => {
       const reader = readers[name];
       if (reader === undefined) return Promise.resolve();
       this.#readers.push(reader);
       return this.#copy(reader, name, deps.clock).catch((error: unknown) => {
-        this.#warn(`read ${name} of a container: ${messageOf(error)}`);
+        deps.log.warn(`read ${name} of a container: ${messageOf(error)}`);
       });
     });
     this.#ended = Promise.all(copies);
@@ -94,11 +99,11 @@ export class ContainerIo {
     places: Places,
     id: string,
     choice: IoChoice,
-    deps: { readonly clock: Clock; readonly log: Logger },
+    deps: Deps,
   ): Promise<ContainerIo> {
     const paths = ContainerIo.paths(places, id, choice);
     const { logPath } = choice;
-    const log = logPath === undefined ? undefined : await CriLog.open(logPath, deps.log);
+    const log = logPath === undefined ? undefined : await openLog(logPath, deps);
     const opened: { close(): void }[] = [];
     const reader = (path: string): FifoReader | undefined => {
       if (path === "") return undefined;
@@ -125,7 +130,7 @@ export class ContainerIo {
     for (const reader of this.#readers) reader.letEnd();
     await within(this.#ended, drainMs);
     if (!(await within(this.#close(), writeMs))) {
-      this.#warn(`write the last of log "${this.#log?.path ?? ""}": its disk hangs`);
+      this.#deps.log.warn(`write the last of log "${this.#log?.path ?? ""}": its disk hangs`);
     }
   }
 
@@ -158,23 +163,27 @@ export class ContainerIo {
     this.#stdin?.letEnd();
   }
 
-  /** See ContainerRuntime.reopenLog. */
+  /** See ContainerRuntime.reopenLog. A log that could not be opened before is opened now. */
   async reopenLog(path: string): Promise<void> {
-    await this.#log?.reopen(path);
+    if (this.#log === undefined) this.#log = await openLog(path, this.#deps);
+    else await this.#log.reopen(path);
   }
 
   async #copy(reader: FifoReader, name: LogStream, clock: Clock): Promise<void> {
     const lines = new CriLogLines(name);
-    const log = this.#log;
     try {
       for await (const chunk of reader.stream) {
         this.clients.give(name, chunk as Buffer);
-        await log?.write(lines.push(chunk as Buffer, clock.nowNs()));
+        await this.#log?.write(lines.push(chunk as Buffer, clock.nowNs()));
       }
     } finally {
-      await log?.write(lines.end(clock.nowNs()));
+      await this.#log?.write(lines.end(clock.nowNs()));
     }
   }
+}
+
+function openLog(path: string, deps: Deps): Promise<CriLog> {
+  return (deps.openLog ?? CriLog.open)(path, deps);
 }
 
 /** Removes fifos that nobody needs any more. */

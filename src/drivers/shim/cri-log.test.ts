@@ -1,10 +1,11 @@
 import assert from "node:assert/strict";
-import { readFileSync, renameSync, mkdtempSync, rmSync } from "node:fs";
+import { mkdtempSync, readFileSync, renameSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, describe, it } from "node:test";
 
 import { silentLogger } from "../../base/logger.ts";
+import { makeFifo } from "../../linux/index.ts";
 import { CriLog } from "./cri-log.ts";
 import { CriLogLines, formatLogTime, maxPartBytes } from "./cri-log-lines.ts";
 
@@ -49,7 +50,7 @@ describe("CriLogLines", () => {
 describe("CriLog", () => {
   it("appends, goes on in a new file after a rotation, and loses nothing", async () => {
     const path = join(folder, "0.log");
-    const log = await CriLog.open(path, silentLogger);
+    const log = await CriLog.open(path, { log: silentLogger });
     void log.write(Buffer.from("a"));
     await log.reopen(path);
     void log.write(Buffer.from("b"));
@@ -63,9 +64,30 @@ describe("CriLog", () => {
     assert.equal(readFileSync(path, "utf8"), "d");
   });
 
+  it("follows and opens nothing that is in its place", async () => {
+    const path = join(folder, "2.log");
+    const canary = join(folder, "canary");
+    writeFileSync(canary, "canary");
+    symlinkSync(canary, path);
+    await assert.rejects(CriLog.open(path, { log: silentLogger }), /it is a symbolic link/);
+    rmSync(path);
+    const log = await CriLog.open(path, { log: silentLogger });
+    for (const [n, obstacle] of [makeFifo, (at: string) => symlinkSync(canary, at)].entries()) {
+      void log.write(Buffer.from(String(n)));
+      renameSync(path, `${path}.${String(n)}`);
+      for (const name of [path, join(folder, ".2.log.new")]) obstacle(name);
+      await log.reopen(path);
+    }
+    await log.write(Buffer.from("2"));
+    await log.close();
+    const texts = [`${path}.0`, `${path}.1`, path].map((each) => readFileSync(each, "utf8"));
+    assert.deepEqual(texts, ["0", "1", "2"]);
+    assert.equal(readFileSync(canary, "utf8"), "canary");
+  });
+
   it("keeps its file when the new one cannot be made", async () => {
     const path = join(folder, "1.log");
-    const log = await CriLog.open(path, silentLogger);
+    const log = await CriLog.open(path, { log: silentLogger });
     await assert.rejects(log.reopen(join(folder, "none/1.log")), /none/);
     await log.write(Buffer.from("here"));
     await log.close();

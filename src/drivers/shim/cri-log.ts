@@ -1,10 +1,10 @@
-import { type FileHandle, open, stat } from "node:fs/promises";
-import { dirname } from "node:path";
+import type { FileHandle } from "node:fs/promises";
+import { basename, dirname } from "node:path";
 
 import { messageOf } from "../../base/errors.ts";
 import type { Logger } from "../../base/logger.ts";
 import { Semaphore } from "../../base/semaphore.ts";
-import { errnoCode, systemError } from "../../linux/index.ts";
+import { LogDirectory } from "../../linux/index.ts";
 
 /**
  * How many writes to one disk may wait for it. The threads that they wait on are everybody's: a disk
@@ -13,26 +13,42 @@ import { errnoCode, systemError } from "../../linux/index.ts";
 const writesPerDisk = 3;
 const turnsOfDisk = new Map<bigint, Semaphore>();
 
-/** The log of a container, open for appending. Writes are done one after the other. */
+/** What a log is opened with. */
+export interface CriLogDeps {
+  readonly log: Logger;
+  /** See LogDirectoryOptions. */
+  readonly logRoots?: readonly string[];
+}
+
+/**
+ * The log of a container, open for appending. Writes are done one after the other. Whatever else containers
+ * put in its place is neither followed nor opened; see LogDirectory.
+ */
 export class CriLog {
-  readonly #log: Logger;
+  readonly #deps: CriLogDeps;
   #path: string;
   #file: FileHandle;
   #turns: Semaphore;
   #last: Promise<void> = Promise.resolve();
   #failing = false;
 
-  private constructor(path: string, file: FileHandle, turns: Semaphore, log: Logger) {
+  private constructor(path: string, file: FileHandle, turns: Semaphore, deps: CriLogDeps) {
     this.#path = path;
     this.#file = file;
     this.#turns = turns;
-    this.#log = log;
+    this.#deps = deps;
   }
 
-  /** Opens the log, made where it is missing. */
-  static async open(path: string, log: Logger): Promise<CriLog> {
-    const { file, turns } = await openLog(path);
-    return new CriLog(path, file, turns, log);
+  /** Opens the log; it and its directory are made where they are missing. */
+  static async open(path: string, deps: CriLogDeps): Promise<CriLog> {
+    const { logRoots: linkedRoots = [] } = deps;
+    using directory = await LogDirectory.open(dirname(path), { linkedRoots, make: true });
+    return await CriLog.of(path, await directory.append(basename(path)), deps);
+  }
+
+  /** A log that is open already; it belongs to the CriLog from now on. */
+  static async of(path: string, file: FileHandle, deps: CriLogDeps): Promise<CriLog> {
+    return new CriLog(path, file, await turnsOf(file), deps);
   }
 
   /** Where it is written to. */
@@ -55,7 +71,7 @@ export class CriLog {
         this.#failing = false;
       } catch (error) {
         if (!this.#failing) {
-          this.#log.warn(`write log "${this.#path}": ${messageOf(error)}; lines are lost`);
+          this.#deps.log.warn(`write log "${this.#path}": ${messageOf(error)}; lines are lost`);
         }
         this.#failing = true;
       }
@@ -67,11 +83,11 @@ export class CriLog {
     const failure: { error?: unknown } = {};
     await this.#queue(async () => {
       try {
-        if (await this.#isOpen(path)) return;
-        const { file, turns } = await openLog(path);
+        const file = await this.#newFile(path);
+        if (file === undefined) return;
         await this.#file.close().catch(() => undefined);
         this.#file = file;
-        this.#turns = turns;
+        this.#turns = await turnsOf(file);
         this.#path = path;
       } catch (error) {
         failure.error = error;
@@ -90,26 +106,30 @@ export class CriLog {
     return this.#last;
   }
 
-  async #isOpen(path: string): Promise<boolean> {
+  /** A new file at the path, whatever else was there; undefined when that is the open one. */
+  async #newFile(path: string): Promise<FileHandle | undefined> {
+    const { logRoots: linkedRoots = [] } = this.#deps;
+    using directory = await LogDirectory.open(dirname(path), { linkedRoots });
+    const name = basename(path);
     const own = await this.#file.stat({ bigint: true });
+    const there = await directory.identity(name);
+    if (there?.dev === own.dev && there.ino === own.ino) return undefined;
+    const hidden = `.${name}.new`;
+    const file = await directory.create(hidden);
     try {
-      const there = await stat(path, { bigint: true });
-      return there.dev === own.dev && there.ino === own.ino;
-    } catch (cause) {
-      if (errnoCode(cause) === "ENOENT") return false;
-      throw systemError(`look for log "${path}"`, cause);
+      await directory.rename(hidden, name);
+      return file;
+    } catch (error) {
+      await file.close();
+      await directory.remove(hidden);
+      throw error;
     }
   }
 }
 
-async function openLog(path: string): Promise<{ file: FileHandle; turns: Semaphore }> {
-  try {
-    const file = await open(path, "a", 0o640);
-    const { dev } = await stat(dirname(path), { bigint: true });
-    let turns = turnsOfDisk.get(dev);
-    if (turns === undefined) turnsOfDisk.set(dev, (turns = new Semaphore(writesPerDisk)));
-    return { file, turns };
-  } catch (cause) {
-    throw systemError(`open log "${path}"`, cause);
-  }
+async function turnsOf(file: FileHandle): Promise<Semaphore> {
+  const { dev } = await file.stat({ bigint: true });
+  let turns = turnsOfDisk.get(dev);
+  if (turns === undefined) turnsOfDisk.set(dev, (turns = new Semaphore(writesPerDisk)));
+  return turns;
 }

@@ -62,6 +62,8 @@ interface Deps {
   readonly cgroups: CgroupLayout;
   readonly clock: Clock;
   readonly log: Logger;
+  /** See LogDirectoryOptions. */
+  readonly logRoots?: readonly string[];
   /** A program that sends an event, for shims that cannot do it themselves. */
   readonly publishBinary: string;
   /** Writes limits to a cgroup by a runtime's own `update`, all or none; the result takes them back. */
@@ -459,12 +461,15 @@ export class ShimRuntime implements ContainerRuntime {
 
   /** Undefined when it cannot be had: the container goes on, its output is not read. */
   async #openIo(id: string, facts: TaskFacts): Promise<ContainerIo | undefined> {
-    try {
-      return await ContainerIo.open(this.#places, id, facts, this.#deps);
-    } catch (error) {
-      this.#deps.log.error(`take up output of container "${id}": ${messageOf(error)}`);
-      return undefined;
+    // Without its log rather than not at all: a container whose output nobody reads comes to a halt.
+    for (const choice of [facts, { ...facts, logPath: undefined }]) {
+      try {
+        return await ContainerIo.open(this.#places, id, choice, this.#deps);
+      } catch (error) {
+        this.#deps.log.error(`take up output of container "${id}": ${messageOf(error)}`);
+      }
     }
+    return undefined;
   }
 
   async #facts(id: string): Promise<TaskFacts | undefined> {
