@@ -1,0 +1,66 @@
+/**
+ * A container that can write in the directory of its log prepares what ReopenContainerLog comes upon there.
+ * Before: a FIFO held a thread of the daemon at each call, until all calls hung; a link had any file of the
+ * node truncated.
+ */
+import assert from "node:assert/strict";
+import { existsSync } from "node:fs";
+import path from "node:path";
+import { after, before, describe, test } from "node:test";
+import { Node, runIn, sh } from "../integration/containers.ts";
+import { until } from "../integration/pods.ts";
+import { logAttack, textOf } from "./log-attack.ts";
+
+let node: Node;
+
+before(async () => {
+  node = await Node.startWithBusybox();
+});
+after(() => node[Symbol.asyncDispose]());
+
+const served = (): Node["daemon"] => node.daemon;
+/** Names that davit or conmon use, or have used, while they reopen "a.log". */
+const names = ["a.log", ".a.log.probe", ".a.log.new", "a.log.tmp"];
+
+/** What a container puts in the place of the name `$n`. */
+const obstacles = (canary: string): readonly (readonly [string, string])[] => [
+  ["a FIFO", "mkfifo $n"],
+  ["a link to a file of the node", `ln -s ${canary} $n`],
+  ["a link to where nothing is", `ln -s ${path.dirname(canary)}/empty/made $n`],
+];
+
+describe("ReopenContainerLog", () => {
+  test(
+    "comes upon FIFOs and links, changes nothing through them, and holds nothing up",
+    logAttack(served, async ({ pod, logs, canary, empty, container }) => {
+      const { daemon } = pod;
+      const text = "n=0; while :; do n=$((n+1)); echo $n; usleep 1000; done";
+      const id = await runIn(pod, container(text, "a.log"));
+      const file = path.join(logs, "a.log");
+      let rotated = 0;
+      for (const [what, make] of obstacles(canary)) {
+        for (const name of names) {
+          await until("it has written", () => textOf(file) !== "");
+          rotated += 1;
+          const prepare = `cd /lg && mv a.log a.log.${rotated} && n=${name} && rm -rf $n && ${make}`;
+          await sh(daemon, id, prepare);
+          // As many as libuv's pool has threads, and some more.
+          const calls = Array.from({ length: 20 }, () =>
+            daemon.client.runtime.reopenContainerLog({ containerId: id }),
+          );
+          await Promise.all(calls);
+          assert.equal(await sh(daemon, id, "echo on"), "on", `${what} as ${name}`);
+          assert.ok(!existsSync(path.join(empty, "made")), `${what} as ${name}`);
+        }
+      }
+      await until("it goes on", () => textOf(file) !== "");
+      const files = Array.from({ length: rotated }, (_, n) => `${file}.${n + 1}`);
+      await daemon.client.runtime.stopContainer({ containerId: id });
+      const lines = [...files, file].map(textOf).join("").trimEnd().split("\n");
+      assert.deepEqual(
+        lines,
+        lines.map((_, n) => String(n + 1)),
+      );
+    }),
+  );
+});

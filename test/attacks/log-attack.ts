@@ -1,0 +1,68 @@
+/** What the attacks on logs share: pods with a directory of logs in which their containers can write. */
+import assert from "node:assert/strict";
+import { mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import path from "node:path";
+import type { TestDaemon } from "../support/daemon.ts";
+import {
+  type ContainerInit,
+  inPod,
+  logLines,
+  type Pod,
+  script,
+} from "../integration/containers.ts";
+import { bare, leakless } from "../integration/pods.ts";
+
+/** Directories on the node, and a pod whose containers have the one of its logs at /lg. */
+export interface LogAttack {
+  readonly pod: Pod;
+  /** The pod's log_directory. */
+  readonly logs: string;
+  /** The directory that holds it. Containers have it at /lgs. */
+  readonly above: string;
+  /** A file of root's that containers cannot reach. */
+  readonly canary: string;
+  /** A directory beside it where nothing is. */
+  readonly empty: string;
+  /** A container that runs a script, with both mounts and a log. */
+  readonly container: (text: string, logPath: string) => ContainerInit;
+}
+
+const canaryText = "canary\n";
+
+/** The body of a test with such a pod; the node's files must be as they were when it ends. */
+export function logAttack(
+  daemon: () => TestDaemon,
+  run: (attack: LogAttack) => Promise<void>,
+): ReturnType<typeof leakless> {
+  return leakless(daemon, async () => {
+    const folder = path.join(daemon().paths.folder, "attack");
+    const above = path.join(folder, "pods");
+    const logs = path.join(above, "pod");
+    const canary = path.join(folder, "host/canary");
+    const empty = path.join(folder, "host/empty");
+    for (const each of [logs, empty]) mkdirSync(each, { recursive: true });
+    writeFileSync(canary, canaryText, { mode: 0o600 });
+    const mounts = [
+      { containerPath: "/lg", hostPath: logs },
+      { containerPath: "/lgs", hostPath: above },
+    ];
+    try {
+      await inPod(daemon(), bare({ logDirectory: logs }), (pod) =>
+        run({
+          ...{ pod, logs, above, canary, empty },
+          container: (text, logPath) => script(text, { logPath, mounts }),
+        }),
+      );
+      assert.equal(readFileSync(canary, "utf8"), canaryText);
+    } finally {
+      rmSync(folder, { recursive: true, force: true });
+    }
+  });
+}
+
+/** What a container wrote, the parts of a line put together. */
+export function textOf(file: string): string {
+  return logLines(file)
+    .map(({ tag, text }) => `${text}${tag === "F" ? "\n" : ""}`)
+    .join("");
+}
