@@ -128,18 +128,23 @@ static const char *layer_name(const struct overlay *overlay, size_t i, char *buf
   return buffer;
 }
 
-/* The kernel says in words what it does not like of an overlay; errno alone is EINVAL for most. */
+/*
+ * The kernel says in words what it does not like of an overlay; errno alone is EINVAL for most. Each
+ * read(2) gives one message, after a letter for its level and a space: "e ", "w " or "i "
+ * (fscontext_read() in fs/fsopen.c, logfc() in fs/fs_context.c). The first error counts; warnings
+ * come before it.
+ */
 static int overlay_fault(struct overlay *overlay, int fs, const char *what) {
-  char message[256];
+  char message[256], error[256] = "";
   int err = errno;
-  ssize_t length = read(fs, message, sizeof message - 1);
-  if (length > 0) {
+  ssize_t length;
+  while (error[0] == '\0' && (length = read(fs, message, sizeof message - 1)) > 0) {
     message[length] = '\0';
     char *end = strchr(message, '\n');
     if (end != NULL) *end = '\0';
-    return fault_set_errno(overlay->fault, err, what, message);
+    if (strncmp(message, "e ", 2) == 0) memcpy(error, message + 2, strlen(message + 2) + 1);
   }
-  return fault_set_errno(overlay->fault, err, what, overlay->target);
+  return fault_set_errno(overlay->fault, err, what, error[0] == '\0' ? overlay->target : error);
 }
 
 static int fsconfig_string(int fs, const char *key, const char *value) {

@@ -330,6 +330,27 @@ describe("remove()", () => {
     await untilHolds("roots", []);
   });
 
+  test("on a file system that overlayfs refuses says what to do, and leaves nothing", async () => {
+    const folders = ["lower", "upper", "work", "merged"].map((name) => join(folder, "unfit", name));
+    for (const path of folders) mkdirSync(path, { recursive: true });
+    const [lower, upper, work, merged = ""] = folders;
+    const options = `lowerdir=${lower},upperdir=${upper},workdir=${work}`;
+    execFileSync("mount", ["-t", "overlay", "-o", options, "overlay", merged]);
+    {
+      await using unfit = await TestSnapshots.open(merged);
+      const layer = await unfit.layer(file("x"));
+      await assert.rejects(unfit.snapshots.mount("c", [layer]), (error) => {
+        assert.match(
+          String(error),
+          /mount root of container "c": create overlay "overlay: filesystem on .* not supported.*": .*: set root to a folder on ext4/,
+        );
+        return isKind(error, "failed-precondition");
+      });
+      assert.deepEqual(readdirSync(join(merged, "roots")), []);
+    }
+    execFileSync("umount", [merged]);
+  });
+
   test("needs no free space, and never deletes through a mount", async () => {
     const small = join(folder, "small");
     const volume = join(folder, "volume");

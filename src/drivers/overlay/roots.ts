@@ -106,7 +106,7 @@ export class Roots {
       // Never delete files through a mount, as that of the layers by the pod's ids.
       await unmount(join(folder, "merged"), join(folder, "mapped"));
       await removeTree(folder);
-      throw wrap(`mount root of container "${containerId}"`, cause);
+      throw wrap(`mount root of container "${containerId}"`, this.#explain(cause));
     }
     return { path: join(folder, "merged") };
   }
@@ -195,6 +195,17 @@ export class Roots {
   async close(): Promise<void> {
     const { roots } = this.#deps.places;
     if ((await readdir(roots)).length === 0) await unmount(roots);
+  }
+
+  /** Says what to do where the file system is not fit for what overlayfs writes to it. */
+  #explain(cause: unknown): unknown {
+    if (!/overlay: filesystem on .* not supported/.test(messageOf(cause))) return cause;
+    const { root } = this.#deps.places;
+    return new RuntimeError(
+      "failed-precondition",
+      `${messageOf(cause)}: set root to a folder on ext4, xfs or btrfs ("davit doctor" examines "${root}")`,
+      { cause },
+    );
   }
 
   async #walk(containerId: string): Promise<Usage> {
