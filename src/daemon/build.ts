@@ -6,7 +6,7 @@ import type { Logger } from "../base/logger.ts";
 import { TaskGroup } from "../base/task-group.ts";
 import { type Clock, systemClock } from "../base/time.ts";
 import type { Config } from "../config/config.ts";
-import type { ContainerStore } from "../core/container/index.ts";
+import { type ContainerStore, logLineBytes } from "../core/container/index.ts";
 import { type Faults, Operations } from "../core/operation/index.ts";
 import {
   isAloneInCgroup,
@@ -168,7 +168,7 @@ export async function build(config: Config, options: BuildOptions): Promise<Buil
       handlers: () => handlers.features(),
       describe: () => ({
         ...recordFacts(database, records),
-        config: options.config(),
+        config: { ...options.config(), maxContainerLogLineSize: logLineSize(config.runtime) },
         cgroups: layout,
         calls: options.calls(),
       }),
@@ -177,6 +177,12 @@ export async function build(config: Config, options: BuildOptions): Promise<Buil
     recover: () => recoverAll({ sandboxes, containers, images }, { records, networks }),
     [Symbol.asyncDispose]: () => kept.disposeAsync(),
   };
+}
+
+/** Under the key that containerd's `config` has it under; of the default handler's containers. */
+function logLineSize({ handlers, defaultHandler }: Config["runtime"]): number {
+  const isShim = (handlers[defaultHandler]?.runtimeType ?? "") !== "";
+  return isShim ? logLineBytes.shim : logLineBytes.conmon;
 }
 
 /** True where a handler has a shim, or where one of an earlier daemon's may be left. */

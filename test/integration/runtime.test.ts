@@ -95,7 +95,9 @@ describe("Status", () => {
     const config = JSON.parse(info["config"] ?? "") as {
       root: string;
       runtime: { defaultHandler: string };
+      maxContainerLogLineSize: number;
     };
+    assert.equal(config.maxContainerLogLineSize, 8192);
     assert.equal(config.root, daemon.paths.root);
     assert.equal(config.runtime.defaultHandler, "crun");
     const cni = JSON.parse(info["cniconfig"] ?? "") as {

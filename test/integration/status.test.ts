@@ -365,9 +365,22 @@ describe("PodSandboxStatus", () => {
         const { net, ipc, uts } = pinsOf(plain, id);
         assert.deepEqual(paths, { network: net, ipc, uts, pid: `/proc/${pid}/ns/pid` });
         for (const at of Object.values(paths)) assert.ok(existsSync(at), at);
-        const result = info["cniResult"] as { ips: { address: string }[] };
-        assert.ok(result.ips.some(({ address }) => address.startsWith(`${ip ?? "?"}/`)));
-        assert.equal((info["sandboxMetadata"] as { IP: string }).IP, ip);
+        const result = info["cniResult"] as {
+          Interfaces: Record<string, { IPConfigs: { IP: string }[]; Sandbox: string }>;
+        };
+        assert.equal(result.Interfaces["eth0"]?.IPConfigs[0]?.IP, ip);
+        assert.equal(result.Interfaces["eth0"]?.Sandbox, net);
+        // What containerd's own readers unmarshal, and refuse without the version.
+        const record = info["sandboxMetadata"] as {
+          Version: string;
+          Metadata: Record<string, unknown>;
+        };
+        assert.equal(record.Version, "v1");
+        assert.equal(record.Metadata["ID"], id);
+        assert.equal(record.Metadata["IP"], ip);
+        assert.equal(record.Metadata["NetNSPath"], net);
+        assert.deepEqual(record.Metadata["Config"], info["config"]);
+        assert.deepEqual(record.Metadata["CNIResult"], info["cniResult"]);
       });
     }),
   );
@@ -381,7 +394,7 @@ describe("PodSandboxStatus", () => {
       const info = await infoOf(plain, id);
       assert.equal(info["processStatus"], "deleted");
       assert.equal(info["netNamespaceClosed"], true);
-      assert.ok("config" in info && "cniResult" in info);
+      for (const key of ["config", "cniResult", "sandboxMetadata"]) assert.ok(key in info, key);
       await removePod(plain, id);
     }),
   );

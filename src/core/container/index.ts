@@ -30,5 +30,6 @@ export type {
   ProcessClient,
   StartedContainer,
 } from "./runtime.ts";
+export { logLineBytes } from "./runtime.ts";
 export type { ContainerState, ContainerStateName } from "./state.ts";
 export { ContainerStore } from "./store.ts";

@@ -4,6 +4,12 @@ import type { BoundHandler, ProcessIdentity } from "../sandbox/index.ts";
 import type { ClientStreams, ExecEnd } from "../streaming/index.ts";
 import type { KnownIds } from "../store/index.ts";
 
+/**
+ * The longest part of a line in a CRI log, in bytes, by who writes the log: a longer line is written in
+ * parts. conmon's is the size of its buffer, which cannot be set.
+ */
+export const logLineBytes = { conmon: 8 * 1024, shim: 16 * 1024 } as const;
+
 /** What a runtime needs to make a container of a spec. */
 export interface ContainerBundle {
   readonly id: string;

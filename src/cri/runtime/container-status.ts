@@ -1,4 +1,4 @@
-import { type MessageInitShape, toJson } from "@bufbuild/protobuf";
+import type { MessageInitShape } from "@bufbuild/protobuf";
 import type { Container } from "../../core/container/index.ts";
 import {
   ContainerConfigSchema,
@@ -8,6 +8,7 @@ import {
 import type { CriContext } from "../context.ts";
 import { runtimeOf } from "../../engine/container/index.ts";
 import { criContainerStatus } from "../convert/container-status.ts";
+import { goJson } from "../convert/go-json.ts";
 
 /** How a container is, from memory; verbose adds containerd's keys as one JSON text. */
 export async function containerStatus(
@@ -31,7 +32,7 @@ async function verboseInfo(context: CriContext, container: Container): Promise<s
     snapshotter: "overlay",
     runtimeType: sandbox?.handler.runtimeType ?? sandbox?.handler.path ?? "",
     runtimeOptions: null,
-    config: toJson(ContainerConfigSchema, container.config, { useProtoFieldName: true }),
+    config: goJson(ContainerConfigSchema, container.config),
     runtimeSpec: await specOf(context, container),
     history: context.containers.operations.history.of(container.id),
   });

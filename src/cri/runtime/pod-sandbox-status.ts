@@ -1,6 +1,6 @@
-import { create, toBinary, toJson } from "@bufbuild/protobuf";
+import { create, toBinary } from "@bufbuild/protobuf";
 import { type SandboxStatus, podSandboxStatus as statusOf } from "../../engine/sandbox/index.ts";
-import type { Sandbox } from "../../core/sandbox/index.ts";
+import { type Sandbox, sandboxName } from "../../core/sandbox/index.ts";
 import {
   type LinuxContainerResources,
   LinuxContainerResourcesSchema,
@@ -13,6 +13,8 @@ import {
 import { decodeMessage } from "../../wire/protobuf.ts";
 import type { CriContext } from "../context.ts";
 import { encodedContainerStatus } from "../convert/container-status.ts";
+import { goCniResult } from "../convert/cni-result.ts";
+import { goJson } from "../convert/go-json.ts";
 import { int64Field, joinFields, messageField } from "../convert/fields.ts";
 import { criState } from "../convert/sandbox.ts";
 
@@ -90,9 +92,9 @@ function encodedInfo(context: CriContext, { sandbox, info }: SandboxStatus): Uin
     runtimeHandler: handler.name,
     runtimeType: handler.runtimeType ?? handler.path ?? "",
     runtimeOptions: null,
-    config: toJson(PodSandboxConfigSchema, sandbox.config, { useProtoFieldName: true }),
-    cniResult:
-      sandbox.network === undefined ? null : (JSON.parse(sandbox.network.result) as unknown),
+    config: goJson(PodSandboxConfigSchema, sandbox.config),
+    cniResult: cniResult(sandbox),
+    sandboxMetadata: sandboxMetadata(sandbox),
     ...updatedResources(sandbox),
     ...info?.extra,
     history: context.sandboxes.operations.history.of(sandbox.id),
@@ -105,12 +107,40 @@ function encodedInfo(context: CriContext, { sandbox, info }: SandboxStatus): Uin
   );
 }
 
+function cniResult({ network }: Sandbox): object | null {
+  return network === undefined ? null : goCniResult(network.result);
+}
+
+/**
+ * The record of the sandbox as containerd shows its own (internal/cri/store/sandbox/metadata.go). Its
+ * readers refuse one without this version, and the whole info with it.
+ */
+function sandboxMetadata(sandbox: Sandbox): object {
+  const { metadata } = sandbox.config;
+  const [ip = "", ...additional] = sandbox.network?.ips ?? [];
+  return {
+    Version: "v1",
+    Metadata: {
+      ID: sandbox.id,
+      Name: metadata === undefined ? sandbox.name : sandboxName(metadata),
+      Config: goJson(PodSandboxConfigSchema, sandbox.config),
+      NetNSPath: sandbox.netnsPath ?? "",
+      IP: ip,
+      AdditionalIPs: additional,
+      RuntimeHandler: sandbox.handler.requested,
+      CNIResult: cniResult(sandbox),
+      ProcessLabel: sandbox.selinux?.process ?? "",
+    },
+  };
+}
+
 /** The last update of the pod's resources, under the keys of containerd 2.3. */
 function updatedResources({ resourcesBytes }: Sandbox): Readonly<Record<string, unknown>> {
   if (resourcesBytes === undefined) return {};
   const request = decodeMessage(UpdatePodSandboxResourcesRequestSchema, resourcesBytes);
-  const json = (resources: LinuxContainerResources): unknown =>
-    toJson(LinuxContainerResourcesSchema, resources, { useProtoFieldName: true });
+  const json = (linux: LinuxContainerResources): object => ({
+    linux: goJson(LinuxContainerResourcesSchema, linux),
+  });
   return {
     ...(request.overhead === undefined ? {} : { overhead: json(request.overhead) }),
     ...(request.resources === undefined ? {} : { resources: json(request.resources) }),

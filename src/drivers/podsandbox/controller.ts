@@ -40,7 +40,7 @@ import {
   startHolder,
 } from "./holder.ts";
 import { needsHolder, pinKinds, type PinnedPaths, Places } from "./places.ts";
-import { runtimeSpec, sandboxMetadata } from "./runtime-spec.ts";
+import { runtimeSpec } from "./runtime-spec.ts";
 
 /** A sandbox that this daemon has started or taken up. */
 interface Kept {
@@ -175,10 +175,7 @@ export class PodSandboxController implements SandboxController {
       pid: kept.ended ? 0 : (kept.holder?.identity.pid ?? 0),
       createdAtNs: undefined,
       info: question.verbose
-        ? {
-            runtimeSpec: runtimeSpec(sandbox, this.#places.pinned(sandbox)),
-            sandboxMetadata: sandboxMetadata(sandbox),
-          }
+        ? { runtimeSpec: runtimeSpec(sandbox, this.#places.pinned(sandbox)) }
         : {},
     };
   }

@@ -1,4 +1,4 @@
-import { type Sandbox, sandboxName } from "../../core/sandbox/index.ts";
+import type { Sandbox } from "../../core/sandbox/index.ts";
 import { hostnameOf } from "./files.ts";
 import { holderCgroup } from "./holder.ts";
 import type { PinnedPaths } from "./places.ts";
@@ -36,18 +36,5 @@ export function runtimeSpec(
         ...(pid === undefined ? [] : [{ type: "pid", path: `/proc/${String(pid)}/ns/pid` }]),
       ],
     },
-  };
-}
-
-/** The record of the sandbox as containerd's `info.sandboxMetadata` shows its own. */
-export function sandboxMetadata(sandbox: Sandbox): Readonly<Record<string, unknown>> {
-  const { metadata } = sandbox.config;
-  return {
-    ID: sandbox.id,
-    Name: metadata === undefined ? sandbox.name : sandboxName(metadata),
-    NetNSPath: sandbox.netnsPath ?? "",
-    IP: sandbox.network?.ips[0] ?? "",
-    AdditionalIPs: sandbox.network?.ips.slice(1) ?? [],
-    RuntimeHandler: sandbox.handler.requested,
   };
 }

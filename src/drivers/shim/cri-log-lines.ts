@@ -1,5 +1,7 @@
+import { logLineBytes } from "../../core/container/index.ts";
+
 /** The longest part of a line in a CRI log; a longer line is written in parts. Bytes. */
-export const maxPartBytes = 16 * 1024;
+export const maxPartBytes = logLineBytes.shim;
 
 const newline = 0x0a;
 
