@@ -120,10 +120,13 @@ function runtimeArguments(runtimePath: string, log: string | undefined): readonl
   return ["--runtime", waiterProgram(), ...words.map((word) => `--runtime-arg=${word}`)];
 }
 
-/** Where conmon makes its console socket: in our state if that path is short enough, else in /tmp. */
+/**
+ * Where conmon makes its console socket: in our state. If that path is too long, in its working directory and the
+ * OCI runtime's, which is the bundle. Never in /tmp, where a container may have it handed the terminal.
+ */
 function consoleEnv(places: Places): Readonly<Record<string, string>> {
   const fits = Buffer.byteLength(places.consoles) <= longestConsoleFolder;
-  return fits ? { TMPDIR: places.consoles } : {};
+  return { TMPDIR: fits ? places.consoles : "." };
 }
 
 async function readAnswer(child: Child, runtimeLog: string): Promise<number> {

@@ -13,7 +13,7 @@ import { join } from "node:path";
 import { after, describe, test } from "node:test";
 
 import { isKind } from "../../base/errors.ts";
-import { cgroupProcs, openProcess } from "../../linux/index.ts";
+import { cgroupProcs, environmentOf, openProcess } from "../../linux/index.ts";
 import { until } from "../../linux/testing/leaks.ts";
 import { holdings, operation, processesOf, TestHost } from "./testing/sandbox.ts";
 
@@ -124,6 +124,20 @@ describe("OciRuntime.start()", () => {
     assert.equal((await runtime.wait(id, soon())).exitCode, 0);
     assert.deepEqual(host.log(id), [["stdout", "F", "terminal\r"]]);
     await endOf(id);
+  });
+
+  test("hands terminals over in its own directories, however long their paths are", async () => {
+    for (const runtimePath of ["crun", "runc"]) {
+      const state = join(host.folder, `${runtimePath}-${"x".repeat(80)}`);
+      mkdirSync(state);
+      const apart = await host.runtime({ state });
+      const options = { args: ["sh", "-c", "tty; sleep 1000"], terminal: true, runtimePath };
+      const { id, monitor } = await host.start(apart, options);
+      await logWith(id, /pts/);
+      // The socket itself is gone as soon as the terminal has come.
+      assert.equal(await environmentOf(monitor?.pid ?? 0, "TMPDIR"), ".");
+      await apart.remove(id);
+    }
   });
 
   test("gives end of file for stdin, or holds it open when it is asked for", async () => {

@@ -55,6 +55,7 @@ const applets = [
   "seq",
   "nohup",
   "stty",
+  "tty",
 ];
 
 /** A state folder, a root filesystem of busybox and a cgroup, for containers of one test file. */
@@ -85,7 +86,9 @@ export class TestHost implements AsyncDisposable {
     return host;
   }
 
-  async runtime(options: { readonly conmonPath?: string } = {}): Promise<OciRuntime> {
+  async runtime(
+    options: { readonly conmonPath?: string; readonly state?: string } = {},
+  ): Promise<OciRuntime> {
     const runtime = await OciRuntime.open({
       state: this.state,
       cgroups: this.cgroups,
