@@ -8,6 +8,7 @@ import {
   create,
 } from "@bufbuild/protobuf";
 import { RuntimeError } from "../base/errors.ts";
+import type { LogFields } from "../base/logger.ts";
 import { ImageService, RuntimeService } from "../gen/runtime/v1/api_pb.ts";
 import type { Call, Method } from "../wire/grpc/call.ts";
 import { decodeRequest } from "../wire/protobuf.ts";
@@ -49,6 +50,7 @@ import { updateContainerResources } from "./runtime/update-container-resources.t
 import { updatePodSandboxResources } from "./runtime/update-pod-sandbox-resources.ts";
 import { updateRuntimeConfig } from "./runtime/update-runtime-config.ts";
 import { version } from "./runtime/version.ts";
+import { imageSubjects, runtimeSubjects } from "./subjects.ts";
 
 /** Answers with a message, or with one that is encoded already. */
 type Answer<O extends DescMessage> = MessageInitShape<O> | Uint8Array;
@@ -131,6 +133,8 @@ export interface Door extends Early {
   readonly context: () => CriContext | undefined;
   /** What a call waits for before it is told so: the context, but not for long. */
   readonly soon: () => Promise<void>;
+  /** Takes what the log is to say of a call, as far as it is known; may be called several times. */
+  readonly note?: (call: Call, facts: LogFields) => void;
 }
 
 /** The one call that is answered before recovery is through: it tells nothing that could be wrong. */
@@ -139,8 +143,8 @@ const alwaysServed: ReadonlySet<string> = new Set(["version"]);
 /** Both CRI services as the gRPC server wants them: every method of the contract has an entry. */
 export function criMethods(door: Door): ReadonlyMap<string, Method> {
   return new Map([
-    ...serviceMethods(door, RuntimeService, runtimeRpcs),
-    ...serviceMethods(door, ImageService, imageRpcs),
+    ...serviceMethods(door, RuntimeService, runtimeRpcs, runtimeSubjects),
+    ...serviceMethods(door, ImageService, imageRpcs, imageSubjects),
   ]);
 }
 
@@ -148,11 +152,19 @@ function* serviceMethods<S extends DescService>(
   door: Door,
   service: S,
   table: Table<S>,
+  subjects: object,
 ): Iterable<[string, Method]> {
   for (const method of service.methods) {
     const rpc = (table as Readonly<Record<string, unknown>>)[method.localName];
-    yield [`/${service.typeName}/${method.name}`, asMethod(door, method, rpc)];
+    const subject = (subjects as Readonly<Record<string, Subject>>)[method.localName];
+    yield [`/${service.typeName}/${method.name}`, asMethod(door, method, rpc, subject)];
   }
+}
+
+/** What the log says of the calls of a method; see subjects.ts. */
+interface Subject {
+  readonly asked: (request: unknown, context: CriContext) => LogFields;
+  readonly got?: (answer: unknown, context: CriContext) => LogFields;
 }
 
 type UnaryRpc = (
@@ -166,7 +178,12 @@ type StreamRpc = (
   call: RpcCall,
 ) => AsyncIterable<Answer<DescMessage>> | Iterable<Answer<DescMessage>>;
 
-function asMethod(door: Door, method: DescMethod, rpc: unknown): Method {
+function asMethod(
+  door: Door,
+  method: DescMethod,
+  rpc: unknown,
+  subject: Subject | undefined,
+): Method {
   // No promise where the daemon is ready: each is a part of a status's CPU time.
   const enter = (call: Call): CriContext | Early | Promise<CriContext> =>
     door.context() ?? (alwaysServed.has(method.localName) ? door : comeIn(door, method, call));
@@ -188,7 +205,15 @@ function asMethod(door: Door, method: DescMethod, rpc: unknown): Method {
         const entered = enter(call);
         const context = entered instanceof Promise ? await entered : entered;
         const [request, rpcCall] = begin(bytes, call);
-        return encode(method, await (rpc as UnaryRpc)(context, request, rpcCall));
+        if (subject === undefined) {
+          return encode(method, await (rpc as UnaryRpc)(context, request, rpcCall));
+        }
+        // Before it is carried out: a removed object cannot be asked for its name.
+        const served = context as CriContext;
+        door.note?.(call, subject.asked(request, served));
+        const answer = await (rpc as UnaryRpc)(context, request, rpcCall);
+        if (subject.got !== undefined) door.note?.(call, subject.got(answer, served));
+        return encode(method, answer);
       },
     };
   }

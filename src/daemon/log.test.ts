@@ -3,33 +3,41 @@ import { test } from "node:test";
 import type { LogLevel } from "../base/logger.ts";
 import { openLog } from "./log.ts";
 
-function sink(isTTY: boolean) {
-  const lines: string[] = [];
-  return { lines, isTTY, write: (text: string) => lines.push(text) };
+/** The texts that a log writes. */
+function written(isTTY: boolean): { readonly texts: string[]; write(text: string): void } {
+  const texts: string[] = [];
+  return { texts, write: (text) => void texts.push(text), ...{ isTTY } };
 }
 
+const hostile = "a\nb\u001b[2J\u009b1A\u007f";
+
 test("openLog() asks for its level at each line, in loggers made of it, too", () => {
-  const { lines, ...out } = sink(false);
+  const lines = written(false);
   let level: LogLevel = "info";
-  const log = openLog(out, () => level);
+  const log = openLog(lines, () => level);
   const child = log.with({ pod: "p" });
   child.debug("not yet");
   level = "debug";
   child.debug("now");
   level = "error";
   log.warn("no more");
-  assert.equal(lines.length, 1);
-  const { time: _, ...line } = JSON.parse(lines[0] ?? "") as Record<string, unknown>;
+  assert.equal(lines.texts.length, 1);
+  const { time: _, ...line } = JSON.parse(lines.texts[0] ?? "") as Record<string, unknown>;
   assert.deepEqual(line, { level: "debug", message: "now", pod: "p" });
 });
 
-test("openLog() lets no peer move the cursor of a terminal, or begin a line", () => {
-  const evil = "a\u001b[2Jb\r\nc\u009b1md\u007f";
-  const person = sink(true);
-  openLog(person, () => "info").info(evil, { reason: evil, list: [evil] });
-  assert.equal(person.lines.length, 1);
-  assert.doesNotMatch(person.lines[0]?.slice(0, -1) ?? "", /[\u0000-\u001f\u007f-\u009f]/);
-  const json = sink(false);
-  openLog(json, () => "info").info(evil);
-  assert.equal(json.lines[0]?.match(/\n/g)?.length, 1);
+test("a line stays a line, whatever is in it", () => {
+  const lines = written(false);
+  openLog(lines, () => "info").info(`message ${hostile}`, { pod: hostile, command: [hostile] });
+  const [text = ""] = lines.texts;
+  assert.match(text, /^[ -~]+\n$/);
+  const { message, pod, command } = JSON.parse(text) as Record<string, unknown>;
+  assert.deepEqual([message, pod, command], [`message ${hostile}`, hostile, [hostile]]);
+});
+
+test("the same on a terminal", () => {
+  const lines = written(true);
+  openLog(lines, () => "info").warn(`message ${hostile}`, { pod: hostile, command: [hostile] });
+  assert.match(lines.texts.join(""), /^[ -~]+\n$/);
+  assert.match(lines.texts.join(""), /warn {2}message a\\u000ab.* {2}pod=a\\u000ab/);
 });

@@ -10,7 +10,8 @@ export interface LogSink {
 
 /**
  * Writes a JSON object a line, or lines for a person when the sink is a terminal. `level` is asked at each
- * line: it may change.
+ * line: it may change. Names and messages hold what clients, images and containers wrote: control characters
+ * are escaped, so that none of it can begin a line of its own or move a terminal's cursor.
  */
 export function openLog(sink: LogSink, level: () => LogLevel, fields: LogFields = {}): Logger {
   const write = (lineLevel: LogLevel, message: string, own: LogFields = {}): void => {
@@ -39,7 +40,8 @@ export function openLog(sink: LogSink, level: () => LogLevel, fields: LogFields 
 
 function asJson(level: LogLevel, message: string, fields: LogFields): string {
   const time = new Date().toISOString();
-  return `${JSON.stringify({ time, level, message, ...plain(fields) })}\n`;
+  // JSON leaves the controls from DEL on as they are.
+  return `${escapeControls(JSON.stringify({ time, level, message, ...plain(fields) }))}\n`;
 }
 
 function forPerson(level: LogLevel, message: string, fields: LogFields): string {
@@ -47,9 +49,14 @@ function forPerson(level: LogLevel, message: string, fields: LogFields): string 
   const facts = Object.entries(plain(fields)).map(
     ([key, value]) => `${key}=${typeof value === "string" ? value : JSON.stringify(value)}`,
   );
-  // Names and reasons of peers must not move the cursor. JSON has its own way of writing them.
-  const text = [message, ...facts].join("  ").replace(/[\u0000-\u001f\u007f-\u009f]/g, "?");
-  return `${time} ${level.padEnd(5)} ${text}\n`;
+  return `${escapeControls(`${time} ${level.padEnd(5)} ${[message, ...facts].join("  ")}`)}\n`;
+}
+
+function escapeControls(text: string): string {
+  return text.replace(
+    /[\u0000-\u001f\u007f-\u009f]/g,
+    (control) => `\\u${control.charCodeAt(0).toString(16).padStart(4, "0")}`,
+  );
 }
 
 /** Errors by their message and those of their causes; bigints by their digits. */

@@ -12,7 +12,7 @@ import { errnoCode, lockFile, notifyService, systemError } from "../linux/index.
 import { GrpcServer } from "../wire/grpc/server.ts";
 import { Arrival } from "./arrival.ts";
 import type { Built, ControllerParts } from "./build.ts";
-import { logCall } from "./call-log.ts";
+import { CallLog } from "./call-log.ts";
 import { Calls } from "./calls.ts";
 import { faultsFromEnvironment } from "./faults.ts";
 import { LiveConfig } from "./live-config.ts";
@@ -33,8 +33,8 @@ export interface Daemon {
   readonly ready: Promise<void>;
   /** Resolves when the daemon has ended; rejects when it ended because `ready` did. */
   readonly closed: Promise<void>;
-  /** Ends the daemon. The pods go on. */
-  close(): Promise<void>;
+  /** Ends the daemon. The pods go on. `cause` is for the log: the signal that asked for it, say. */
+  close(cause?: string): Promise<void>;
   /** Reads the configuration again and uses what can change; see LiveConfig. Never throws. */
   reload(read: () => Config): void;
 }
@@ -70,6 +70,7 @@ export async function runDaemon(config: Config, options: DaemonOptions): Promise
   // They end after the server, whose calls use them.
   const parts = undo.use(new AsyncDisposableStack());
   const calls = new Calls(() => systemClock.nowMs());
+  const callLog = new CallLog(log);
   const isBusy = (): boolean => calls.size > 0;
   const rest = undo.use(new Rest({ log, isBusy, atRest: options.atRest }));
   const cri = new Arrival<CriContext>(earlyCallMs);
@@ -78,16 +79,18 @@ export async function runDaemon(config: Config, options: DaemonOptions): Promise
       version: options.version,
       context: () => cri.value,
       soon: () => cri.settled,
+      note: (call, facts) => {
+        callLog.note(call, facts);
+      },
     }),
     maxMessageBytes: config.server.maxMessageBytes,
     toStatus,
     logger: log,
     onCall: (call) => {
       const ended = calls.begin(call);
-      const tell = logCall(log, call);
       return (end) => {
         ended();
-        tell(end);
+        callLog.ended(call, end);
         rest.worked();
       };
     },
@@ -123,34 +126,39 @@ export async function runDaemon(config: Config, options: DaemonOptions): Promise
     log.error(`cannot take up the last run: ${messageOf(error)}`);
   });
   const { operations } = built.cri.sandboxes;
-  const beginEnd = (): void => {
+  const beginEnd = (cause: string): void => {
+    log.info("stopping", { cause, pid });
     service.stopping();
     operations.abortAll(new RuntimeError("unavailable", "davit is shutting down"));
   };
-  const daemon = asDaemon(config.server.listen, recovered, beginEnd, undo.move());
+  const ended = (): void => {
+    log.info("stopped", { pid });
+  };
+  const daemon = asDaemon(config.server.listen, recovered, { beginEnd, ended }, undo.move());
   return { ...daemon, reload: (read) => live.reload(read, log) };
 }
 
 function asDaemon(
   socket: string,
   ready: Promise<void>,
-  beginEnd: () => void,
+  tell: { readonly beginEnd: (cause: string) => void; readonly ended: () => void },
   parts: AsyncDisposableStack,
 ): Omit<Daemon, "reload"> {
   const { promise: closed, resolve, reject } = Promise.withResolvers<undefined>();
   // Not everybody who has a daemon waits for its end.
   closed.catch(() => undefined);
   let closing: Promise<void> | undefined;
-  const close = async (): Promise<void> => {
+  const close = async (cause: string): Promise<void> => {
     // What builds something is told to undo it, and gets its time for that as the parts end.
-    beginEnd();
+    tell.beginEnd(cause);
     await ready.catch(() => undefined);
     await parts.disposeAsync();
+    tell.ended();
   };
   ready.catch((error: unknown) => {
     if (closing !== undefined) return;
     // Serving nothing but Unavailable helps nobody: who started it can start it again.
-    closing = close();
+    closing = close("the last run cannot be taken up");
     closing.then(() => {
       reject(error);
     }, reject);
@@ -159,8 +167,8 @@ function asDaemon(
     socket,
     ready,
     closed,
-    close: () => {
-      closing ??= close().finally(() => {
+    close: (cause = "it was told to") => {
+      closing ??= close(cause).finally(() => {
         resolve(undefined);
       });
       return closing;

@@ -62,8 +62,8 @@ export const serve: Command = {
       ...(typeof keepCompiledCode === "undefined" ? {} : { atRest: keepCompiledCode }),
     });
     started.resolve(daemon);
-    await Promise.race([daemon.closed, signals.stopped]);
-    await daemon.close();
+    const signal = await Promise.race([daemon.closed, signals.stopped]);
+    await daemon.close(signal ?? undefined);
     // Whatever hangs in the kernel must not keep the next daemon from starting.
     return exitNow(exitCode.done);
   },

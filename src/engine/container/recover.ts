@@ -5,9 +5,10 @@ import type { RunningOperation } from "../../core/operation/index.ts";
 import type { SandboxRecords } from "../../core/sandbox/index.ts";
 import type { KnownIds } from "../../core/store/index.ts";
 import { headStart } from "../head-start.ts";
+import { containerSubject } from "../subjects.ts";
 import { type ContainerContext, runtimeOf } from "./context.ts";
 import { removeContainerById } from "./remove.ts";
-import { takeUpProcess, watchContainer } from "./watch.ts";
+import { type ExitedState, takeUpProcess, tellEnd, watchContainer } from "./watch.ts";
 
 const parallelLoads = 64;
 const clearMs = 2_000;
@@ -90,7 +91,7 @@ async function takeUp(context: ContainerContext, container: Container): Promise<
   const orphaned = context.sandboxes.peek(container.sandboxId) === undefined;
   if (state.name === "creating" || orphaned) {
     context.log.info("taking down a container that the last daemon did not finish", {
-      container: id,
+      ...containerSubject(container, context.sandboxes),
     });
     // Nobody watches it, so a stop would wait in vain: the removal ends whatever is left of it.
     if (state.name === "running") endUnknown(context, container, "its sandbox is gone");
@@ -119,7 +120,8 @@ async function clear(context: ContainerContext, id: string): Promise<void> {
   if (container?.state.name !== "created") return;
   const started = await runtimeOf(context, container).loadUnrecorded(id);
   if (started === undefined) return;
-  context.log.info("a start that the last daemon did not record has worked", { container: id });
+  const subject = containerSubject(container, context.sandboxes);
+  context.log.info("a start that the last daemon did not record has worked", subject);
   try {
     context.store.update(id, (now) => ({ ...now, state: { name: "running", ...started } }));
   } catch (error) {
@@ -145,7 +147,7 @@ async function watchAgain(
     await attempt();
   } catch (error) {
     context.log.error("a container could not be taken up; it is tried again", {
-      container: id,
+      ...containerSubject(container, context.sandboxes),
       error: messageOf(error),
     });
     context.janitor.adopt(`take up container ${id}`, attempt, clearMs);
@@ -153,16 +155,14 @@ async function watchAgain(
 }
 
 function endUnknown(context: ContainerContext, container: Container, message: string): void {
-  const startedAtNs = container.state.name === "running" ? container.state.startedAtNs : 0n;
-  context.store.update(container.id, (now) => ({
-    ...now,
-    state: {
-      name: "exited",
-      startedAtNs,
-      finishedAtNs: context.clock.nowNs(),
-      exitCode: 255,
-      reason: "Unknown",
-      message,
-    },
-  }));
+  const state: ExitedState = {
+    name: "exited",
+    startedAtNs: container.state.name === "running" ? container.state.startedAtNs : 0n,
+    finishedAtNs: context.clock.nowNs(),
+    exitCode: 255,
+    reason: "Unknown",
+    message,
+  };
+  context.store.update(container.id, (now) => ({ ...now, state }));
+  tellEnd(context, container, state);
 }

@@ -1,6 +1,9 @@
 import { isKind, messageOf, RuntimeError } from "../../base/errors.ts";
 import type { Container, ContainerExit } from "../../core/container/index.ts";
+import { containerSubject } from "../subjects.ts";
 import { type ContainerContext, runtimeOf } from "./context.ts";
+
+export type ExitedState = Extract<Container["state"], { readonly name: "exited" }>;
 
 /** Waits in the background for the end of a running container's process, and puts it on record. */
 export function watchContainer(context: ContainerContext, id: string): void {
@@ -39,12 +42,26 @@ export function recordExit(context: ContainerContext, id: string, exit: Containe
   const container = context.store.peek(id);
   if (container?.state.name !== "running") return;
   const { startedAtNs } = container.state;
-  context.store.update(id, (now) => ({ ...now, state: exitedState(startedAtNs, exit) }));
+  const state = exitedState(startedAtNs, exit);
+  context.store.update(id, (now) => ({ ...now, state }));
+  tellEnd(context, container, state);
   context.failedEnds.ended(id);
 }
 
+/** Says in the log how a container has ended. */
+export function tellEnd(context: ContainerContext, container: Container, end: ExitedState): void {
+  const { exitCode, reason, message, startedAtNs, finishedAtNs } = end;
+  context.log.info("container ended", {
+    ...containerSubject(container, context.sandboxes),
+    exitCode,
+    reason,
+    ...(message === "" ? {} : { message }),
+    ...(startedAtNs === 0n ? {} : { ranMs: Number((finishedAtNs - startedAtNs) / 1_000_000n) }),
+  });
+}
+
 /** The state after `exit`, with the reasons that kubelet shows and acts on. */
-export function exitedState(startedAtNs: bigint, exit: ContainerExit): Container["state"] {
+function exitedState(startedAtNs: bigint, exit: ContainerExit): ExitedState {
   return {
     name: "exited",
     startedAtNs,

@@ -5,6 +5,7 @@ import type { RunningOperation } from "../../core/operation/index.ts";
 import type { Sandbox, SandboxController, SandboxRecords } from "../../core/sandbox/index.ts";
 import type { KnownIds } from "../../core/store/index.ts";
 import { headStart } from "../head-start.ts";
+import { sandboxSubject } from "../subjects.ts";
 import { controllerOf, type SandboxContext } from "./context.ts";
 import { removeSandbox } from "./remove.ts";
 import { markDead, watchSandbox } from "./watch.ts";
@@ -64,9 +65,8 @@ async function takeUp(
   await operation.enter("tear-down-half-built");
   for (const sandbox of [...context.store.all()]) {
     if (sandbox.state.name === "creating") {
-      context.log.info("taking down a sandbox that the last daemon did not finish", {
-        sandbox: sandbox.id,
-      });
+      const subject = sandboxSubject(sandbox);
+      context.log.info("taking down a sandbox that the last daemon did not finish", subject);
       context.janitor.adopt(sandbox.id, () => removeSandbox(context, sandbox.id));
     } else {
       context.store.list(sandbox.id);
@@ -112,7 +112,7 @@ function inOrderOfClaim(
 
 function loseName(context: SandboxContext, sandbox: Sandbox): void {
   context.log.error("two records have the name of one sandbox, the less alive one is dead", {
-    sandbox: sandbox.id,
+    ...sandboxSubject(sandbox),
     name: sandbox.name,
   });
   if (sandbox.state.name === "ready")
@@ -120,6 +120,7 @@ function loseName(context: SandboxContext, sandbox: Sandbox): void {
 }
 
 function die(context: SandboxContext, sandbox: Sandbox, reason: string): void {
+  context.log.info("a sandbox died", { ...sandboxSubject(sandbox), reason });
   context.store.update(sandbox.id, (now) => {
     // A process of another boot is nobody's to signal: its pid may be anyone's by now.
     const { process, ...rest } = now;
@@ -157,7 +158,7 @@ async function loadFirst(context: SandboxContext, sandbox: Sandbox): Promise<voi
   } catch (error) {
     // It may well be alive: what was known last stands until its controller says something.
     context.log.warn("a sandbox could not be asked for after the restart; it is asked again", {
-      sandbox: id,
+      ...sandboxSubject(sandbox),
       error: messageOf(error),
     });
     context.janitor.adopt(`take up sandbox ${id}`, () => load(context, id), loadMs);

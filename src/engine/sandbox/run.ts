@@ -15,6 +15,7 @@ import {
   sandboxName,
 } from "../../core/sandbox/index.ts";
 import { buildOrUndo, checkNameIsFree } from "../creations.ts";
+import { sandboxSubject } from "../subjects.ts";
 import { otherCgroups, type SandboxContext } from "./context.ts";
 import { removeSandbox } from "./remove.ts";
 import { watchSandbox } from "./watch.ts";
@@ -66,7 +67,7 @@ export async function runPodSandbox(
       subject: name,
       object: plan.id,
       timeoutMs: context.times.createMs,
-      log: context.log.with({ sandbox: plan.id, pod: name }),
+      log: context.log.with(sandboxSubject(plan)),
     });
     return {
       build: () => build(context, plan, operation),
@@ -204,7 +205,8 @@ function networkRequest(sandbox: Sandbox, netnsPath: string): NetworkRequest {
 function leaveBehind(context: SandboxContext, id: string, reason: string): void {
   const sandbox = context.store.peek(id);
   if (sandbox === undefined) return;
-  context.log.error("an unfinished sandbox is left behind for now", { sandbox: id, reason });
+  const subject = sandboxSubject(sandbox);
+  context.log.error("an unfinished sandbox is left behind for now", { ...subject, reason });
   // Before the record is written: on a full disk that fails, and nobody would own the sandbox.
   context.janitor.adopt(id, () => removeSandbox(context, id), 1_000);
   context.store.update(id, (now) => ({
@@ -215,6 +217,8 @@ function leaveBehind(context: SandboxContext, id: string, reason: string): void 
 }
 
 function discard(context: SandboxContext, id: string): void {
-  context.log.info("nobody came back for a finished sandbox, taking it down", { sandbox: id });
+  const sandbox = context.store.peek(id);
+  const subject = sandbox === undefined ? { sandbox: id } : sandboxSubject(sandbox);
+  context.log.info("nobody came back for a finished sandbox, taking it down", subject);
   context.janitor.adopt(id, () => removeSandbox(context, id));
 }

@@ -1,4 +1,5 @@
 import type { Sandbox } from "../../core/sandbox/index.ts";
+import { sandboxSubject } from "../subjects.ts";
 import { controllerOf, type SandboxContext } from "./context.ts";
 
 /**
@@ -16,10 +17,11 @@ export function watchSandbox(context: SandboxContext, sandbox: Sandbox): void {
 
 /** Makes a ready sandbox dead. A sandbox in any other state stays as it is. */
 export function markDead(context: SandboxContext, id: string, reason: string): void {
-  if (context.store.peek(id)?.state.name !== "ready") return;
+  const sandbox = context.store.peek(id);
+  if (sandbox?.state.name !== "ready") return;
   context.store.update(id, (now) => ({
     ...now,
     state: { name: "dead", reason, atNs: context.clock.nowNs() },
   }));
-  context.log.warn("a sandbox died", { sandbox: id, reason });
+  context.log.warn("a sandbox died", { ...sandboxSubject(sandbox), reason });
 }

@@ -1,0 +1,103 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { create } from "@bufbuild/protobuf";
+import { RuntimeError } from "../base/errors.ts";
+import {
+  CreateContainerRequestSchema,
+  ExecRequestSchema,
+  PullImageRequestSchema,
+  RunPodSandboxRequestSchema,
+  StopContainerRequestSchema,
+} from "../gen/runtime/v1/api_pb.ts";
+import type { CriContext } from "./context.ts";
+import { imageSubjects, runtimeSubjects } from "./subjects.ts";
+
+const metadata = { name: "web", namespace: "default", uid: "u", attempt: 0 };
+const sandbox = { id: "5a4db0", config: { metadata } };
+const container = {
+  id: "c0ffee",
+  sandboxId: sandbox.id,
+  config: { metadata: { name: "app", attempt: 0 } },
+  image: { shown: "docker.io/library/busybox:1" },
+};
+
+const { createContainer, exec, runPodSandbox, stopContainer } = runtimeSubjects;
+const { pullImage } = imageSubjects;
+assert.ok(createContainer && exec && runPodSandbox && stopContainer && pullImage);
+
+/** What a store finds by a prefix of an id. */
+const storeOf = <T extends { readonly id: string }>(one: T) => ({
+  find: (text: string) => {
+    if (text === "") throw new RuntimeError("invalid-argument", "the id is empty");
+    return one.id.startsWith(text) ? one : undefined;
+  },
+  peek: (id: string) => (id === one.id ? one : undefined),
+});
+
+// A part of the context is all that is looked at.
+const context = {
+  sandboxes: { store: storeOf(sandbox) },
+  containers: { store: storeOf(container) },
+  images: { store: { find: () => ({ sizeBytes: 1234n }) } },
+} as unknown as CriContext;
+
+const whole = {
+  pod: "default/web",
+  sandbox: "5a4db0",
+  containerName: "app",
+  container: "c0ffee",
+  image: "docker.io/library/busybox:1",
+};
+
+test("a call is told with its pod and container, by whatever part of the id it names them", () => {
+  const request = create(StopContainerRequestSchema, { containerId: "c0f", timeout: 30n });
+  assert.deepEqual(stopContainer.asked(request, context), {
+    ...whole,
+    graceSeconds: 30,
+  });
+  for (const containerId of ["", "unknown"]) {
+    const asked = stopContainer.asked({ ...request, containerId }, context);
+    assert.deepEqual(asked, { container: containerId, graceSeconds: 30 });
+  }
+});
+
+test("a creation is told with its name, and then its id", () => {
+  const run = create(RunPodSandboxRequestSchema, { config: { metadata } });
+  assert.deepEqual(runPodSandbox.asked(run, context), { pod: "default/web" });
+  assert.deepEqual(runPodSandbox.got?.({ podSandboxId: "id" }, context), {
+    sandbox: "id",
+  });
+  const config = {
+    metadata: { name: "app" },
+    image: { image: "sha256:1", userSpecifiedImage: "app:2" },
+    envs: [{ key: "PASSWORD", value: Buffer.from("swordfish") }],
+  };
+  const request = create(CreateContainerRequestSchema, { podSandboxId: "5a", config });
+  assert.deepEqual(createContainer.asked(request, context), {
+    pod: "default/web",
+    sandbox: "5a4db0",
+    containerName: "app",
+    image: "app:2",
+  });
+});
+
+test("a pull is told with its size, and without its credentials", () => {
+  const auth = { username: "me", password: "swordfish" };
+  const request = create(PullImageRequestSchema, { image: { image: "app:2" }, auth });
+  assert.deepEqual(pullImage.asked(request, context), { image: "app:2" });
+  assert.deepEqual(pullImage.got?.({ imageRef: "sha256:1" }, context), {
+    imageId: "sha256:1",
+    bytes: 1234,
+  });
+});
+
+test("what a client makes long is cut", () => {
+  const long = "x".repeat(1_000_000);
+  const request = create(ExecRequestSchema, { containerId: "c0", cmd: ["sh", "-c", long, long] });
+  const asked = exec.asked(request, context);
+  const command = ["sh", "-c", `${"x".repeat(250)}...`, "..."];
+  assert.deepEqual(asked, { ...whole, command, tty: false });
+  const name = { ...metadata, name: long };
+  const run = create(RunPodSandboxRequestSchema, { config: { metadata: name } });
+  assert.ok(JSON.stringify(runPodSandbox.asked(run, context)).length < 300);
+});

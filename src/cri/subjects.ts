@@ -1,0 +1,137 @@
+import type { DescMessage, DescService, MessageShape } from "@bufbuild/protobuf";
+import type { LogFields } from "../base/logger.ts";
+import { containerSubject, podName, sandboxSubject } from "../engine/subjects.ts";
+import type { ImageService, RuntimeService } from "../gen/runtime/v1/api_pb.ts";
+import type { CriContext } from "./context.ts";
+
+/**
+ * What the log says of calls beside their name and how they ended: what they are about, and what came of them.
+ * Calls that are not here say nothing more. Environments and credentials are in none of it.
+ */
+type Subjects<S extends DescService> = {
+  readonly [Name in keyof S["method"]]?: S["method"][Name] extends {
+    input: infer I extends DescMessage;
+    output: infer O extends DescMessage;
+  }
+    ? {
+        /** From the request. */
+        readonly asked: (request: MessageShape<I>, context: CriContext) => LogFields;
+        /** From the answer, if it says something that the request does not. */
+        readonly got?: (answer: Partial<MessageShape<O>>, context: CriContext) => LogFields;
+      }
+    : never;
+};
+
+/** The longest text of a client that is in a log line; the rest is cut. */
+const maxText = 256;
+
+export const runtimeSubjects: Subjects<typeof RuntimeService> = {
+  runPodSandbox: {
+    asked: ({ config, runtimeHandler }) => ({
+      pod: cut(podName(config?.metadata)),
+      ...(runtimeHandler === "" ? {} : { handler: cut(runtimeHandler) }),
+    }),
+    got: ({ podSandboxId }) => ({ sandbox: podSandboxId }),
+  },
+  stopPodSandbox: { asked: ({ podSandboxId }, context) => sandboxOf(podSandboxId, context) },
+  removePodSandbox: { asked: ({ podSandboxId }, context) => sandboxOf(podSandboxId, context) },
+  updatePodSandboxResources: {
+    asked: ({ podSandboxId }, context) => sandboxOf(podSandboxId, context),
+  },
+  portForward: {
+    asked: ({ podSandboxId, port }, context) => ({
+      ...sandboxOf(podSandboxId, context),
+      ports: port.slice(0, 16),
+    }),
+  },
+  createContainer: {
+    asked: ({ podSandboxId, config }, context) => ({
+      ...sandboxOf(podSandboxId, context),
+      containerName: cut(config?.metadata?.name ?? ""),
+      image: cut(config?.image?.userSpecifiedImage || (config?.image?.image ?? "")),
+    }),
+    got: ({ containerId }) => ({ container: containerId }),
+  },
+  startContainer: { asked: ({ containerId }, context) => containerOf(containerId, context) },
+  stopContainer: {
+    asked: ({ containerId, timeout }, context) => ({
+      ...containerOf(containerId, context),
+      graceSeconds: Number(timeout),
+    }),
+  },
+  removeContainer: { asked: ({ containerId }, context) => containerOf(containerId, context) },
+  updateContainerResources: {
+    asked: ({ containerId }, context) => containerOf(containerId, context),
+  },
+  reopenContainerLog: { asked: ({ containerId }, context) => containerOf(containerId, context) },
+  execSync: {
+    asked: ({ containerId, cmd }, context) => ({
+      ...containerOf(containerId, context),
+      command: commandOf(cmd),
+    }),
+    got: ({ exitCode }) => ({ exitCode }),
+  },
+  exec: {
+    asked: ({ containerId, cmd, tty }, context) => ({
+      ...containerOf(containerId, context),
+      command: commandOf(cmd),
+      tty,
+    }),
+  },
+  attach: {
+    asked: ({ containerId, tty }, context) => ({ ...containerOf(containerId, context), tty }),
+  },
+};
+
+export const imageSubjects: Subjects<typeof ImageService> = {
+  pullImage: {
+    asked: ({ image, sandboxConfig }) => ({
+      ...(sandboxConfig?.metadata === undefined
+        ? {}
+        : { pod: cut(podName(sandboxConfig.metadata)) }),
+      image: cut(image?.image ?? ""),
+    }),
+    got: ({ imageRef = "" }, { images }) => ({
+      imageId: imageRef,
+      bytes: Number(images.store.find(imageRef)?.sizeBytes ?? 0n),
+    }),
+  },
+  removeImage: { asked: ({ image }) => ({ image: cut(image?.image ?? "") }) },
+};
+
+/** A client may name an object by a prefix of its id, and one that there is not. */
+function sandboxOf(text: string, { sandboxes }: CriContext): LogFields {
+  const sandbox = found(() => sandboxes.store.find(text));
+  return sandbox === undefined ? { sandbox: cut(text) } : sandboxSubject(sandbox);
+}
+
+function containerOf(text: string, { containers, sandboxes }: CriContext): LogFields {
+  const container = found(() => containers.store.find(text));
+  if (container === undefined) return { container: cut(text) };
+  return containerSubject(container, sandboxes.store);
+}
+
+/** An id that is empty or ambiguous is refused by the call itself. */
+function found<T>(find: () => T | undefined): T | undefined {
+  try {
+    return find();
+  } catch {
+    return undefined;
+  }
+}
+
+/** The words of a command, as far as they have room. */
+function commandOf(words: readonly string[]): readonly string[] {
+  let left = maxText;
+  const shown: string[] = [];
+  for (const word of words) {
+    if (left <= 0) return [...shown, "..."];
+    shown.push(cut(word, left));
+    left -= word.length + 1;
+  }
+  return shown;
+}
+
+function cut(text: string, length = maxText): string {
+  return text.length <= length ? text : `${text.slice(0, length)}...`;
+}

@@ -1,0 +1,208 @@
+/** The daemon's own log: what it says of a pod's life, found by the pod's name and by its ids. */
+import assert from "node:assert/strict";
+import { after, before, describe, test } from "node:test";
+import type { LogLine, TestDaemon } from "../support/daemon.ts";
+import {
+  busybox,
+  containerStatus,
+  createIn,
+  exec,
+  exited,
+  Node,
+  openPod,
+  type Pod,
+  remove,
+  runIn,
+  script,
+  start,
+  stop,
+} from "./containers.ts";
+import {
+  bare,
+  holderOf,
+  launchDaemon,
+  leakless,
+  leaklessAcross,
+  NODE,
+  POD,
+  pod,
+  removePod,
+  stopPod,
+  until,
+} from "./pods.ts";
+
+let node: Node;
+const served = (): TestDaemon => node.daemon;
+const secret = "swordfish-0xA11CE";
+
+before(async () => {
+  node = await Node.startWithBusybox({ config: { log: { level: "info" } } });
+});
+after(() => node[Symbol.asyncDispose]());
+
+/** The lines in which a text stands, as `grep` finds them. */
+function grep(text: string): readonly LogLine["fields"][] {
+  return served()
+    .lines.filter((line) => line.text.includes(text))
+    .map(({ fields }) => fields);
+}
+
+const messages = (lines: readonly LogLine["fields"][]): readonly unknown[] =>
+  lines.map(({ message }) => message);
+
+/** The one line with a message among those of a pod. */
+function line(lines: readonly LogLine["fields"][], message: string): LogLine["fields"] {
+  const found = lines.filter((each) => each["message"] === message);
+  assert.equal(found.length, 1, `${message} in ${JSON.stringify(lines)}`);
+  return found[0] ?? {};
+}
+
+const nameOf = ({ config }: Pod): string =>
+  `${config.metadata?.namespace ?? ""}/${config.metadata?.name ?? ""}`;
+
+describe("the log of the daemon", () => {
+  test(
+    "tells a pod's life in nine lines, by its name and by its id",
+    leakless(served, async () => {
+      const { daemon } = node;
+      const subject = await openPod(daemon, bare());
+      const envs = [{ key: "PASSWORD", value: Buffer.from(secret) }];
+      const config = script("read line; exit 3", { stdin: true, envs });
+      const id = await createIn(subject, config);
+      await start(daemon, id);
+      await daemon.client.runtime.exec({
+        containerId: id,
+        cmd: ["sh", "-c", "echo hello"],
+        stdout: true,
+      });
+      // A probe: not in the log of a node that is well.
+      await exec(daemon, id, ["true"]);
+      await stop(daemon, id);
+      await stopPod(daemon, subject.id);
+      await remove(daemon, id);
+      await removePod(daemon, subject.id);
+
+      const lines = grep(nameOf(subject));
+      assert.deepEqual(messages(lines), [
+        "RunPodSandbox",
+        "CreateContainer",
+        "StartContainer",
+        "Exec",
+        "container ended",
+        "StopContainer",
+        "StopPodSandbox",
+        "RemoveContainer",
+        "RemovePodSandbox",
+      ]);
+      assert.deepEqual(messages(grep(subject.id)), messages(lines));
+      assert.deepEqual(
+        messages(grep(id)),
+        messages(lines)
+          .slice(1)
+          .filter((m) => !String(m).includes("Sandbox")),
+      );
+      const name = config.metadata?.name;
+      const whole = {
+        pod: nameOf(subject),
+        sandbox: subject.id,
+        containerName: name,
+        container: id,
+        image: busybox,
+      };
+      for (const message of ["StartContainer", "Exec", "container ended", "RemoveContainer"]) {
+        assert.deepEqual({ ...line(lines, message), ...whole }, line(lines, message));
+      }
+      const { command, tty } = line(lines, "Exec");
+      assert.deepEqual([command, tty], [["sh", "-c", "echo hello"], false]);
+      const { exitCode, reason } = line(lines, "container ended");
+      assert.deepEqual([exitCode, reason], [137, "Error"]);
+      assert.deepEqual(grep(secret), []);
+    }),
+  );
+
+  test(
+    "says how containers ended: by themselves, out of memory, and not started at all",
+    leakless(served, async () => {
+      const { daemon } = node;
+      const subject = await openPod(daemon, bare());
+      const limited = { linux: { resources: { memoryLimitInBytes: 16n << 20n } } };
+      for (const [config, exitCode, reason] of [
+        [script("exit 3"), 3, "Error"],
+        [script("true"), 0, "Completed"],
+        [script("tail /dev/zero", limited), 137, "OOMKilled"],
+      ] as const) {
+        const begin = Date.now();
+        const id = await runIn(subject, config);
+        await exited(daemon, id);
+        const ended = line(grep(id), "container ended");
+        assert.deepEqual([ended["exitCode"], ended["reason"]], [exitCode, reason]);
+        const { ranMs } = ended;
+        assert.ok(typeof ranMs === "number" && ranMs >= 0 && ranMs <= Date.now() - begin);
+      }
+      const id = await createIn(subject, script("", { command: ["/no/such/program"] }));
+      await assert.rejects(start(daemon, id));
+      const failed = grep(id).find(({ level }) => level === "warn");
+      assert.match(String(failed?.["message"]), /^StartContainer failed: .*\/no\/such\/program/);
+      assert.equal(failed?.["pod"], nameOf(subject));
+      await removePod(daemon, subject.id);
+    }),
+  );
+
+  test(
+    "says that a sandbox died, and of which pod it was",
+    leakless(served, async () => {
+      const { daemon } = node;
+      const subject = await openPod(daemon, pod({ network: NODE, ipc: NODE, pid: POD }));
+      process.kill(await holderOf(daemon, subject.id), "SIGKILL");
+      const died = await until("the sandbox's death is told", () =>
+        grep(subject.id).find(({ message }) => message === "a sandbox died"),
+      );
+      assert.equal(died["pod"], nameOf(subject));
+      assert.match(String(died["reason"]), /./);
+      await removePod(daemon, subject.id);
+    }),
+  );
+
+  test("says what was pulled, and refusals with what was asked for", async () => {
+    const { daemon } = node;
+    await daemon.client.image.pullImage({ image: { image: busybox } });
+    const pulled = grep(busybox).filter(({ message }) => message === "PullImage");
+    const [first] = pulled;
+    assert.ok(Number(first?.["bytes"]) > 100_000, JSON.stringify(first));
+    assert.match(String(first?.["imageId"]), /^sha256:/);
+    const metadata = { name: "a\u001b[2J\nb", namespace: "ns", uid: "u", attempt: 0 };
+    const auth = { username: "me", password: secret };
+    const image = { image: "registry.k8s.io/e2e/none:1" };
+    await assert.rejects(
+      daemon.client.image.pullImage({ image, auth, sandboxConfig: { metadata } }),
+    );
+    const [failed] = grep(image.image).filter(({ level }) => level === "warn");
+    assert.match(String(failed?.["message"]), /^PullImage failed: /);
+    assert.equal(failed?.["pod"], "ns/a\u001b[2J\nb");
+    assert.ok(served().lines.every(({ text }) => /^[\x20-\x7e]*$/.test(text)));
+    assert.deepEqual(grep(secret), []);
+  });
+
+  test(
+    "says why the daemon stopped, and how containers ended meanwhile",
+    leaklessAcross(served, async () => {
+      const { daemon } = node;
+      const subject = await openPod(daemon, bare());
+      const id = await runIn(subject, script("sleep 0.2; exit 5"));
+      const from = daemon.lines.length;
+      await daemon.stop();
+      const said = daemon.lines.slice(from).map(({ fields }) => fields);
+      assert.deepEqual(
+        messages(said).filter((text) => /^stop/.test(String(text))),
+        ["stopping", "stopped"],
+      );
+      assert.equal(line(said, "stopping")["cause"], "SIGTERM");
+      await launchDaemon(daemon);
+      const { exitCode } = await exited(daemon, id);
+      assert.equal(exitCode, 5);
+      assert.equal(line(grep(id), "container ended")["pod"], nameOf(subject));
+      assert.equal((await containerStatus(daemon, id)).exitCode, 5);
+      await removePod(daemon, subject.id);
+    }),
+  );
+});
