@@ -56,6 +56,15 @@ type Shared = Pick<
   | "bootId"
 >;
 
+function limitsOf(images: Config["images"]): ImageContext["limits"] {
+  return {
+    layers: images.maxLayers,
+    unpackedBytes: images.maxUnpackedBytes,
+    unpackedRatio: images.maxUnpackedRatio,
+    layerEntries: images.maxLayerEntries,
+  };
+}
+
 /** Puts together what images and containers need. */
 export async function buildContainers(
   parts: Parts,
@@ -90,12 +99,7 @@ export async function buildContainers(
     snapshots,
     pulls: new Pulls(tasks),
     progress: new PullProgress((diffId) => snapshots.hasLayer(diffId)),
-    limits: {
-      layers: config.images.maxLayers,
-      unpackedBytes: config.images.maxUnpackedBytes,
-      unpackedRatio: config.images.maxUnpackedRatio,
-      layerEntries: config.images.maxLayerEntries,
-    },
+    limits: limitsOf(config.images),
     trustPresentLayers: config.images.trustPresentLayers,
     operations,
     janitor: shared.janitor,
