@@ -33,6 +33,10 @@ test("defaultConfig() has the values that are the contract", () => {
     registryConfigPath: "/etc/davit/certs.d",
     pinned: [],
     volumes: "copy",
+    maxLayers: 500,
+    maxUnpackedBytes: 1_099_511_627_776,
+    maxUnpackedRatio: 200,
+    maxLayerEntries: 4_000_000,
     trustPresentLayers: false,
   });
   assert.deepEqual(config.cni, {

@@ -13,9 +13,9 @@ import {
   runPod,
   type RunContext,
   type RunningPod,
-  type RunReport,
   untilRunning,
 } from "./run-pod.ts";
+import type { RunReport } from "./run-report.ts";
 
 /** Where a pod's run is shown. */
 export interface PodRunOutput {

@@ -9,18 +9,9 @@ import type { PodManifest, PodNode } from "../manifest/pod.ts";
 import { containerConfig, rootRefusal, type RunningFacts } from "../manifest/request.ts";
 import { doing } from "../server/explain.ts";
 import type { Server } from "../server/session.ts";
+import type { RunReport } from "./run-report.ts";
 import { SandboxRun } from "./sandbox-run.ts";
 import { hostPathsOf, makeVolumes } from "./volumes.ts";
-
-/** What running a pod tells whoever waits for it. */
-export interface RunReport {
-  /** Something begins: "pull busybox". `image` is what is being pulled, if that is it. */
-  readonly step: (text: string, image?: string) => void;
-  /** Something that a person should know although it is no failure. */
-  readonly warn: (text: string) => void;
-  /** What a step says, once, for where steps are not shown. */
-  readonly note?: (text: string) => void;
-}
 
 /** What pods that run at once share: each image is pulled once, however many ask for it. */
 export interface RunContext {

@@ -6,7 +6,7 @@ import { formatDuration } from "../output/figures.ts";
 import { doing } from "../server/explain.ts";
 import type { Server } from "../server/session.ts";
 import { type Present, readInflight } from "../why/past.ts";
-import type { RunReport } from "./run-pod.ts";
+import type { RunReport } from "./run-report.ts";
 
 // What a server may take for steps that ask plugins and programs.
 const runMs = 240_000;
