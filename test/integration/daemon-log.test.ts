@@ -19,6 +19,8 @@ import {
 } from "./containers.ts";
 import {
   bare,
+  code,
+  failsWith,
   holderOf,
   launchDaemon,
   leakless,
@@ -170,15 +172,17 @@ describe("the log of the daemon", () => {
     const [first] = pulled;
     assert.ok(Number(first?.["bytes"]) > 100_000, JSON.stringify(first));
     assert.match(String(first?.["imageId"]), /^sha256:/);
-    const metadata = { name: "a\u001b[2J\nb", namespace: "ns", uid: "u", attempt: 0 };
     const auth = { username: "me", password: secret };
     const image = { image: "registry.k8s.io/e2e/none:1" };
-    await assert.rejects(
-      daemon.client.image.pullImage({ image, auth, sandboxConfig: { metadata } }),
-    );
+    const pullAs = (name: string): Promise<unknown> => {
+      const metadata = { name, namespace: "ns", uid: "u", attempt: 0 };
+      return daemon.client.image.pullImage({ image, auth, sandboxConfig: { metadata } });
+    };
+    await assert.rejects(pullAs("web"));
     const [failed] = grep(image.image).filter(({ level }) => level === "warn");
     assert.match(String(failed?.["message"]), /^PullImage failed: /);
-    assert.equal(failed?.["pod"], "ns/a\u001b[2J\nb");
+    assert.equal(failed?.["pod"], "ns/web");
+    await assert.rejects(pullAs("a\u001b[2J\nb\u009b1A"), failsWith(code.invalidArgument));
     assert.ok(served().lines.every(({ text }) => /^[\x20-\x7e]*$/.test(text)));
     assert.deepEqual(grep(secret), []);
   });
