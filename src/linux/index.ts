@@ -62,6 +62,7 @@ export {
   unpinNamespace,
   unpinNamespaces,
 } from "./namespaces.ts";
+export { envProgramPath } from "./native.ts";
 export { notifyService } from "./notify.ts";
 export { preferEventLoop } from "./schedule.ts";
 export { holderProgram, sealedProgram, waiterProgram } from "./sealed-program.ts";

@@ -221,6 +221,15 @@ export function waiterPath(): string {
   return builtFile("davit-waiter");
 }
 
+/**
+ * The path of the program that runs a command with variables of any bytes (native/env.c): arguments are the
+ * number of those variables, their names, and the command with its own arguments. It becomes the command;
+ * where that cannot be, it says why on stderr and ends with 127 where there is no such command, else with 126.
+ */
+export function envProgramPath(): string {
+  return builtFile("davit-env");
+}
+
 /** Turns what a native call threw into a SystemError that names call, object and errno. */
 export function nativeError(cause: unknown, doing?: string): RuntimeError {
   if (cause instanceof RuntimeError) return cause;

@@ -1,4 +1,5 @@
 import type { KeyValue } from "../gen/runtime/v1/api_pb.ts";
+import { textOfBytes } from "./byte-env.ts";
 import { quoted, refuse } from "./refuse.ts";
 
 /** PATH of a process whose image and request give none. */
@@ -34,26 +35,29 @@ export function containerEnv(sources: EnvSources): readonly string[] {
 }
 
 /**
- * The request's variables as text. The CRI gives values as bytes, but an OCI runtime reads them
- * from JSON, which is Unicode: a value that is not UTF-8 is `invalid-argument`, named by its key,
- * never a variable that quietly differs. So is a key that is empty or has `=`, and a NUL anywhere
- * (environ(7)).
+ * The request's variables as text; a value that is not UTF-8 as {@link textOfBytes} has it.
+ * `invalid-argument` for a key that is empty or has `=`, for a NUL anywhere (environ(7)), and for a value
+ * that is not UTF-8 and longer than can be handed on.
  */
 export function configEnv(envs: readonly KeyValue[]): readonly (readonly [string, string])[] {
   return envs.map(({ key, value }) => {
     if (key === "") refuse("envs: a key is empty");
     if (/[=\0]/.test(key)) refuse(`envs: a key cannot hold "=" or NUL, got ${quoted(key)}`);
-    return [key, decoded(key, value)] as const;
+    if (value.includes(0)) refuse(`envs: the value of ${quoted(key)} holds a NUL`);
+    const text = textOfBytes(value);
+    if (!text.isWellFormed()) checkRoom(key, value);
+    return [key, text] as const;
   });
 }
 
-function decoded(key: string, value: Uint8Array): string {
-  let text: string;
-  try {
-    text = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true }).decode(value);
-  } catch {
-    refuse(`envs: the value of ${quoted(key)} is not UTF-8, and an OCI spec cannot hold it`);
-  }
-  if (text.includes("\0")) refuse(`envs: the value of ${quoted(key)} holds a NUL`);
-  return text;
+// MAX_ARG_STRLEN, include/uapi/linux/binfmts.h: what a line may have with its NUL.
+const longestLine = 128 * 1024;
+
+/** A value that is not UTF-8 stands in the line as twice as many digits first. */
+function checkRoom(key: string, value: Uint8Array): void {
+  const most = Math.floor((longestLine - Buffer.byteLength(key) - 2) / 2);
+  if (value.length <= most) return;
+  refuse(
+    `envs: the value of ${quoted(key)} is not UTF-8 and has ${value.length} bytes, at most ${most} can be given to a process; mount it as a file`,
+  );
 }

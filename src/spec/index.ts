@@ -1,6 +1,7 @@
 // OCI runtime-specs, made of a CRI request, the image's config and the pod: pure functions that
 // import base, gen and core and do no I/O. Start with generate.ts; what the caller has to find out
 // first stands in input.ts.
+export { envProgram, hasByteValues } from "./byte-env.ts";
 export { allowedAnnotations } from "./allow-list.ts";
 export type { BaseSpec } from "./base-spec.ts";
 export { parseBaseSpec } from "./base-spec.ts";
@@ -21,7 +22,7 @@ export type {
   SpecHost,
   SpecInput,
 } from "./input.ts";
-export { specText } from "./json.ts";
+export { processOfText, specText } from "./json.ts";
 export { isKernelPath } from "./kernel-paths.ts";
 export { checkPropagation, mountDestination } from "./mounts.ts";
 export type { ExecRequest } from "./process.ts";

@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { isKind } from "../base/errors.ts";
 import { containerSpec } from "./generate.ts";
-import { specText } from "./json.ts";
+import { processOfText, specText } from "./json.ts";
 import { specInput } from "./testing/spec-input.ts";
 
 const spec = containerSpec(specInput({ command: ["/bin/sh"] }));
@@ -22,6 +22,15 @@ test("specText() refuses a NUL wherever it is, naming the place", () => {
       place,
     );
   }
+});
+
+test("specText() writes a process with variables of any bytes, and processOfText() reads it again", () => {
+  const process = { ...spec.process, env: ["A=\udcff", "B=\u00e4"] };
+  const text = specText({ ...spec, process });
+  assert.ok(!text.includes("udcff"));
+  assert.deepEqual((JSON.parse(text) as typeof spec).process.env, ["A=ff", "B=\u00e4"]);
+  assert.deepEqual(processOfText(text), process);
+  assert.equal(specText(process), JSON.stringify((JSON.parse(text) as typeof spec).process));
 });
 
 test("specText() takes the text that JSON writes a NUL with", () => {

@@ -82,12 +82,15 @@ test("configEnv() keeps values byte for byte where they are UTF-8", () => {
   }
 });
 
-test("configEnv() names the key of a value that JSON cannot hold", () => {
+test("configEnv() keeps a value that is not UTF-8, and names the key of what no process can have", () => {
+  assert.deepEqual(configEnv([kv("LATIN", new Uint8Array([0xe4]))]), [["LATIN", "\udce4"]]);
+
   const bad = (env: KeyValue, pattern: RegExp): void =>
     assert.throws(() => configEnv([env]), invalid(pattern));
-  bad(kv("LATIN", new Uint8Array([0xe4])), /"LATIN" is not UTF-8/);
-  bad(kv("HALF", new Uint8Array([0xed, 0xa0, 0x80])), /"HALF" is not UTF-8/);
   bad(kv("NUL", "a\0b"), /"NUL" holds a NUL/);
+  const most = 65_534;
+  assert.equal(configEnv([kv("K", new Uint8Array(most).fill(0xff))])[0]?.[1].length, most);
+  bad(kv("K", new Uint8Array(most + 1).fill(0xff)), /"K" is not UTF-8 and has 65535 bytes/);
   bad(kv("", "v"), /key is empty/);
   bad(kv("A=B", "v"), /"A=B"/);
 });

@@ -143,19 +143,6 @@ test(
   ),
 );
 
-test(
-  "an environment that a runtime spec cannot hold is refused, naming the variable",
-  leakless(served, () =>
-    inPod(daemon, bare(), async (pod) => {
-      const envs = [{ key: "BYTES", value: Uint8Array.of(0xff, 0x3d) }];
-      await assert.rejects(
-        createIn(pod, container({ envs })),
-        failsWith(code.invalidArgument, /BYTES/),
-      );
-    }),
-  ),
-);
-
 describe("the working folder", () => {
   for (const [what, config, want] of [
     ["is / where nobody says otherwise", () => container(), "/"],

@@ -15,10 +15,11 @@ import {
   containerLabels,
   containerSpec,
   type ExecRequest,
+  hasByteValues,
   type OciProcess,
   type OciSeccomp,
-  type OciSpec,
   parseSeccompProfile,
+  processOfText,
   processSpec,
   refuseCdi,
   requestedCdiDevices,
@@ -30,6 +31,7 @@ import {
   specText,
 } from "../../spec/index.ts";
 import { errnoCode, hasNsdelegate, listMounts, readRegular } from "../../linux/index.ts";
+import { addEnvProgram } from "./env-program.ts";
 import { Apparmor } from "./apparmor.ts";
 import { CdiFiles } from "./cdi-files.ts";
 import { ClientPaths } from "./client-paths.ts";
@@ -109,10 +111,14 @@ export class HostContainerSpecs implements ContainerSpecs {
 
   async build(subject: SpecSubject): Promise<string> {
     const input = await this.#input(subject);
-    const spec = specText(containerSpec(input));
+    const spec = containerSpec(input);
+    const text = specText(spec);
     // Once: what containers write later has their label.
-    if (subject.container.state.name === "creating") await this.#selinux?.relabel(input);
-    return spec;
+    if (subject.container.state.name === "creating") {
+      await this.#selinux?.relabel(input);
+      if (hasByteValues(spec.process)) await addEnvProgram(input.rootfs);
+    }
+    return text;
   }
 
   async process(subject: SpecSubject, exec: ExecRequest): Promise<string> {
@@ -144,7 +150,7 @@ export class HostContainerSpecs implements ContainerSpecs {
     if (!hasBase && requestedCdiDevices(container.config).length === 0) return undefined;
     const text = await startedSpec?.();
     if (text === undefined) return undefined;
-    const { process } = JSON.parse(text) as OciSpec;
+    const process = processOfText(text);
     const { linux } = container.config;
     const { oomScoreAdj = 0n } = container.resources ?? linux?.resources ?? {};
     // An update may have changed it.
