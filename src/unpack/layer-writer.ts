@@ -1,6 +1,7 @@
 import {
   closeSync,
   constants,
+  ftruncateSync,
   linkSync,
   lstatSync,
   mkdirSync,
@@ -22,8 +23,9 @@ import {
   setAttributes,
   setXattr,
 } from "../linux/index.ts";
+import { printable, type TarEntry } from "./tar-entry.ts";
 import { brokenArchive } from "./tar-header.ts";
-import { printable, type TarEntry, type TarSink } from "./tar-reader.ts";
+import type { TarSink } from "./tar-reader.ts";
 
 const { O_CREAT, O_EXCL, O_NOFOLLOW, O_WRONLY, S_IFBLK, S_IFCHR, S_IFIFO } = constants;
 /** Marks in an archive that hide files of lower layers (image-spec, layer.md). */
@@ -62,6 +64,9 @@ export class LayerWriter implements TarSink {
   #current: TarEntry | undefined;
   #path = "";
   #file: number | undefined;
+  /** Where the next bytes of the file go, and how far it reaches already. */
+  #position = 0;
+  #written = 0;
 
   entry(entry: TarEntry): void {
     const path = layerPath(entry.path);
@@ -84,14 +89,23 @@ export class LayerWriter implements TarSink {
   data(bytes: Buffer): void {
     if (this.#file === undefined) return; // an ignored entry, such as .wh..wh.aufs
     try {
-      for (let at = 0; at < bytes.length; ) at += writeSync(this.#file, bytes, at);
+      for (let at = 0; at < bytes.length; ) {
+        const count = writeSync(this.#file, bytes, at, undefined, this.#position);
+        at += count;
+        this.#position += count;
+      }
+      this.#written = this.#position;
     } catch (cause) {
       throw diskFault("write file", this.#path, cause);
     }
   }
 
+  hole(bytes: number): void {
+    this.#position += bytes;
+  }
+
   endEntry(): void {
-    if (this.#file !== undefined) closeSync(this.#file);
+    if (this.#file !== undefined) this.#closeFile(this.#file);
     this.#file = undefined;
     const entry = this.#current;
     this.#current = undefined;
@@ -113,6 +127,16 @@ export class LayerWriter implements TarSink {
     }
   }
 
+  #closeFile(file: number): void {
+    try {
+      if (this.#position > this.#written) ftruncateSync(file, this.#position);
+    } catch (cause) {
+      throw diskFault("write file", this.#path, cause);
+    } finally {
+      closeSync(file);
+    }
+  }
+
   #make(path: string, entry: TarEntry): void {
     switch (entry.type) {
       case "dir":
@@ -122,6 +146,8 @@ export class LayerWriter implements TarSink {
         this.#place(path, () => {
           this.#file = openSync(onDisk(path), O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW, 0o600);
         });
+        this.#position = 0;
+        this.#written = 0;
         return;
       case "symlink":
         this.#place(path, () => symlinkSync(onDisk(entry.linkPath), onDisk(path)));

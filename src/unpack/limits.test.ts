@@ -2,7 +2,8 @@ import assert from "node:assert/strict";
 import { describe, test } from "node:test";
 import type { DiskSpace } from "../linux/index.ts";
 import { LimitedSink, parseLimits, type UnpackLimits } from "./limits.ts";
-import { type TarEntry, TarReader, type TarSink } from "./tar-reader.ts";
+import type { TarEntry } from "./tar-entry.ts";
+import { TarReader, type TarSink } from "./tar-reader.ts";
 import { type BuiltEntry, buildTar } from "./testing/tar-builder.ts";
 
 /** Keeps the paths of what it is given. */
@@ -14,6 +15,7 @@ class KeptEntries implements TarSink {
   }
 
   data(): void {}
+  hole(): void {}
   endEntry(): void {}
 }
 
@@ -63,6 +65,21 @@ describe("LimitedSink", () => {
       message: "it has more than 1 KiB",
       paths: ["a", "b"],
     });
+  });
+
+  test("counts the holes of sparse files as if they were there", () => {
+    const pax = { "GNU.sparse.map": "0,1", "GNU.sparse.numblocks": "1" };
+    const hole = { name: "a", data: "x", pax: { ...pax, "GNU.sparse.size": String(2 ** 40) } };
+    assert.throws(() => read([hole], { disk, bytes: { most: 2 ** 40, why: "1 TiB" } }), {
+      kind: "failed-precondition",
+      paths: ["a"],
+    });
+    const space = (): DiskSpace => ({ ...roomy, blocks: 1e6, bavail: 1e6 });
+    assert.throws(() => read([hole], { disk }, space), { kind: "resource-exhausted" });
+    assert.deepEqual(
+      read([hole], { disk }, () => ({ ...roomy, blocks: 1e11, bavail: 1e11 })),
+      ["a"],
+    );
   });
 
   test("counts the directories on the way to an entry, and behind a symbolic link, as inodes", () => {

@@ -2,7 +2,8 @@ import { statfsSync } from "node:fs";
 
 import { RuntimeError } from "../base/errors.ts";
 import { describeFullDisk, DiskRoom, type DiskSpace, errnoCode } from "../linux/index.ts";
-import type { TarEntry, TarSink } from "./tar-reader.ts";
+import type { TarEntry } from "./tar-entry.ts";
+import type { TarSink } from "./tar-reader.ts";
 
 /** What a layer may not exceed. `why` ends the sentence "it has more than": the number, the setting. */
 interface Limit {
@@ -12,7 +13,7 @@ interface Limit {
 
 /** How much a layer may be, as the daemon writes it into the unpacker's arguments. */
 export interface UnpackLimits {
-  /** Bytes of the archive without its compression, headers and padding included. */
+  /** Bytes of the archive without its compression, headers, padding and holes of files included. */
   readonly bytes?: Limit;
   readonly entries?: Limit;
   /** What messages call the file system of the layers, which the unpacker sees as "/" only. */
@@ -85,6 +86,12 @@ export class LimitedSink implements TarSink {
 
   data(bytes: Buffer): void {
     this.#sink.data(bytes);
+  }
+
+  /** Holes take no space, but what copies the file may fill them: they count as if they were there. */
+  hole(bytes: number): void {
+    this.archive(bytes);
+    this.#sink.hole(bytes);
   }
 
   endEntry(): void {

@@ -8,6 +8,8 @@ export interface TarHeader {
   readonly name: string;
   readonly linkName: string;
   readonly type: string;
+  /** The block has the magic of GNU tar's own format. */
+  readonly isGnu: boolean;
   readonly mode: number;
   readonly uid: number;
   readonly gid: number;
@@ -22,76 +24,137 @@ export function brokenArchive(what: string): RuntimeError {
   return new RuntimeError("invalid-argument", `read layer archive: ${what}`);
 }
 
+const zeros = Buffer.alloc(BLOCK);
+
 /** True for the block of zeros of which two end an archive. */
 export function isZeroBlock(block: Buffer): boolean {
-  return block.every((byte) => byte === 0);
+  return block[0] === 0 && block.equals(zeros);
 }
 
 /**
  * Reads a header block of any of the forms in use: V7, ustar, GNU, star. The checksum must be
  * right, computed with unsigned or, as some old writers did, with signed bytes.
+ *
+ * Every number that the form has is read, and refused where it is none, as Go's archive/tar does: a
+ * block that one reader takes and another refuses is where the two begin to see different archives.
  */
 export function parseHeader(block: Buffer): TarHeader {
   checkSum(block);
   const magic = block.toString("latin1", 257, 265);
-  const isUstar = magic.startsWith("ustar\0");
   const isGnu = magic === "ustar  \0";
-  const isStar = isUstar && block.toString("latin1", 508, 512) === "tar\0";
-  const type = block.toString("latin1", 156, 157);
-  const isDevice = (isUstar || isGnu) && (type === "3" || type === "4");
-  const prefix = isUstar ? text(block, 345, isStar ? 131 : 155) : "";
+  const isUstar = magic.startsWith("ustar\0");
   const name = text(block, 0, 100);
+  const prefix = isGnu ? gnuPrefix(block) : isUstar ? ustarPrefix(block) : "";
+  const hasDevice = isGnu || isUstar;
   return {
     name: prefix === "" ? name : `${prefix}/${name}`,
     linkName: text(block, 157, 100),
-    type,
-    mode: number(block, 100, 8, "mode"),
-    uid: number(block, 108, 8, "uid"),
-    gid: number(block, 116, 8, "gid"),
-    size: number(block, 124, 12, "size"),
-    seconds: number(block, 136, 12, "mtime"),
-    major: isDevice ? number(block, 329, 8, "device") : 0,
-    minor: isDevice ? number(block, 337, 8, "device") : 0,
+    type: String.fromCharCode(block[156] ?? 0),
+    isGnu,
+    mode: readNumber(block, 100, 8, "mode"),
+    uid: readNumber(block, 108, 8, "uid"),
+    gid: readNumber(block, 116, 8, "gid"),
+    size: readNumber(block, 124, 12, "size"),
+    seconds: readNumber(block, 136, 12, "mtime"),
+    major: hasDevice ? readNumber(block, 329, 8, "device") : 0,
+    minor: hasDevice ? readNumber(block, 337, 8, "device") : 0,
   };
 }
 
-function checkSum(block: Buffer): void {
-  let unsigned = 0;
-  let signed = 0;
-  for (let at = 0; at < BLOCK; at++) {
-    const byte = at >= 148 && at < 156 ? 0x20 : (block[at] ?? 0);
-    unsigned += byte;
-    signed += byte < 128 ? byte : byte - 256;
+function ustarPrefix(block: Buffer): string {
+  if (block.toString("latin1", 508, 512) !== "tar\0") return text(block, 345, 155);
+  readNumber(block, 476, 12, "atime");
+  readNumber(block, 488, 12, "ctime");
+  return text(block, 345, 131);
+}
+
+/**
+ * GNU's format has times where ustar has the prefix. Go before 1.8 wrote a prefix nevertheless; where
+ * the times are no numbers, Go takes the field for that prefix if it is ASCII (go.dev/issue/21005).
+ */
+function gnuPrefix(block: Buffer): string {
+  const areTimes = [345, 357].every((at) => block[at] === 0 || isNumber(block, at, 12));
+  if (areTimes) return "";
+  const prefix = text(block, 345, 155);
+  return /^[\x01-\x7f]*$/.test(prefix) ? prefix : "";
+}
+
+/** What fits in 64 bits counts, also where {@link readNumber} refuses it as too large. */
+function isNumber(block: Buffer, start: number, length: number): boolean {
+  if (((block[start] ?? 0) & 0x80) !== 0) {
+    const value = twosComplement(block, start, length);
+    return BigInt.asIntN(64, value) === value;
   }
-  const stored = number(block, 148, 8, "checksum");
-  if (stored !== unsigned && stored !== signed) {
+  try {
+    octal(block, start, length, "time");
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+function checkSum(block: Buffer): void {
+  let sum = 8 * 0x20;
+  let negative = 0;
+  for (let at = 0; at < BLOCK; at++) {
+    if (at === 148) at = 156; // the checksum itself counts as blanks
+    const byte = block[at] ?? 0;
+    sum += byte;
+    negative += byte >> 7;
+  }
+  const stored = octal(block, 148, 8, "checksum");
+  if (stored !== sum && stored !== sum - 256 * negative) {
     throw brokenArchive("a header has a wrong checksum; is it a tar archive?");
   }
 }
 
 /** The bytes up to the first NUL. */
 function text(block: Buffer, start: number, length: number): string {
-  const end = block.indexOf(0, start);
-  return block.toString("latin1", start, end < 0 || end > start + length ? start + length : end);
+  let end = start;
+  while (end < start + length && block[end] !== 0) end++;
+  return block.toString("latin1", start, end);
 }
 
-/** Octal digits among blanks and NULs, or, with the first bit set, a big-endian two's complement. */
-function number(block: Buffer, start: number, length: number, field: string): number {
-  const first = block[start] ?? 0;
-  if ((first & 0x80) !== 0) return base256(block, start, length, field);
-  const digits = block.toString("latin1", start, start + length).replace(/^[ \0]+|[ \0].*$/gs, "");
-  if (!/^[0-7]*$/.test(digits)) {
-    throw brokenArchive(`a header has no number as its ${field}; is it a tar archive?`);
+/**
+ * A number of a header: octal digits, with blanks and NULs around them, or, with the first bit set, a
+ * big-endian two's complement. `invalid-argument` for anything else, and beyond 2^53.
+ */
+export function readNumber(block: Buffer, start: number, length: number, field: string): number {
+  if (((block[start] ?? 0) & 0x80) !== 0) return base256(block, start, length, field);
+  return octal(block, start, length, field);
+}
+
+function octal(block: Buffer, start: number, length: number, field: string): number {
+  let from = start;
+  let to = start + length;
+  while (from < to && isBlank(block[from])) from++;
+  while (to > from && isBlank(block[to - 1])) to--;
+  let value = 0;
+  for (let at = from; at < to && block[at] !== 0; at++) {
+    const digit = (block[at] ?? 0) - 0x30;
+    if (digit < 0 || digit > 7) {
+      throw brokenArchive(`a header has no number as its ${field}; is it a tar archive?`);
+    }
+    value = value * 8 + digit;
   }
-  return digits === "" ? 0 : Number.parseInt(digits, 8);
+  return value;
+}
+
+function isBlank(byte: number | undefined): boolean {
+  return byte === 0x20 || byte === 0;
 }
 
 function base256(block: Buffer, start: number, length: number, field: string): number {
+  const result = Number(twosComplement(block, start, length));
+  if (!Number.isSafeInteger(result)) throw brokenArchive(`a header has too large a ${field}`);
+  return result;
+}
+
+/** Of all bits but the first, which says that the field is in this form. */
+function twosComplement(block: Buffer, start: number, length: number): bigint {
   let value = BigInt.asIntN(7, BigInt((block[start] ?? 0) & 0x7f));
   for (let at = start + 1; at < start + length; at++) {
     value = value * 256n + BigInt(block[at] ?? 0);
   }
-  const result = Number(value);
-  if (!Number.isSafeInteger(result)) throw brokenArchive(`a header has too large a ${field}`);
-  return result;
+  return value;
 }

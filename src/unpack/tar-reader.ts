@@ -1,36 +1,25 @@
 import { RuntimeError } from "../base/errors.ts";
-import type { FileTime } from "../linux/index.ts";
-import { type PaxRecords, parsePaxRecords, paxNumber, paxTime } from "./pax-records.ts";
+import { parsePaxRecords } from "./pax-records.ts";
+import { OldSparseMap, paxSparseMap, SparseData, SparseMapInData } from "./sparse.ts";
+import {
+  type EntryExtras,
+  isHeaderOnly,
+  makeEntry,
+  type StoredEntry,
+  type TarEntry,
+} from "./tar-entry.ts";
 import { BLOCK, brokenArchive, isZeroBlock, parseHeader, type TarHeader } from "./tar-header.ts";
 
-/** What an entry makes. */
-export type EntryType = "file" | "link" | "symlink" | "char" | "block" | "dir" | "fifo";
-
-/** A file of an archive. Names are byte strings: a character of U+0000 to U+00FF for each byte. */
-export interface TarEntry {
-  readonly type: EntryType;
-  /** As the archive has it: it may be absolute and hold `..`. Never empty, and without NUL. */
-  readonly path: string;
-  /** Target of a link or symlink. */
-  readonly linkPath: string;
-  /** The 12 bits of chmod(2). */
-  readonly mode: number;
-  readonly uid: number;
-  readonly gid: number;
-  /** Bytes of data that follow; 0 for all but files. */
-  readonly size: number;
-  readonly time: FileTime;
-  readonly major: number;
-  readonly minor: number;
-  /** Extended attributes (SCHILY.xattr.*): names and values, byte strings both. */
-  readonly xattrs: ReadonlyMap<string, string>;
-}
-
-/** Takes what a {@link TarReader} finds: `entry`, its `data` in any number of pieces, `endEntry`. */
+/**
+ * Takes what a {@link TarReader} finds: `entry`, its content in any number of pieces, `endEntry`. Pieces
+ * and holes follow each other and make up the entry's whole size.
+ */
 export interface TarSink {
   entry(entry: TarEntry): void;
   /** The bytes are valid during the call only. */
   data(bytes: Buffer): void;
+  /** So many zeros that the archive of a sparse file does not hold. */
+  hole(bytes: number): void;
   endEntry(): void;
 }
 
@@ -45,36 +34,27 @@ export interface TarLimits {
 /** An image of a whole distribution with a language's packages has some 300,000 files. */
 export const defaultLimits: TarLimits = { entries: 4_000_000, headerBytes: 1024 * 1024 };
 
-const types: Readonly<Record<string, EntryType>> = {
-  "0": "file",
-  "\0": "file",
-  "7": "file",
-  "1": "link",
-  "2": "symlink",
-  "3": "char",
-  "4": "block",
-  "5": "dir",
-  "6": "fifo",
-};
-const XATTR = "SCHILY.xattr.";
-const PATH_MAX = 4096;
-/** uid_t and gid_t; the last value means "leave it" to chown(2). */
-const ID_MAX = 0xffff_fffe;
+const noExtras: EntryExtras = { pax: new Map(), longName: "", longLink: "" };
 
 /**
- * Reads a tar archive that comes in pieces of any size: V7, ustar, PAX with global headers, GNU
- * long names. Synchronous: `write` has called the sink for everything that the piece completes when
- * it returns, and keeps no reference to it.
+ * Reads a tar archive that comes in pieces of any size: V7, ustar, PAX, GNU long names, and sparse files
+ * in GNU's old format and in its PAX formats 0.0, 0.1 and 1.0. Synchronous: `write` has called the sink
+ * for everything that the piece completes when it returns, and keeps no reference to it.
  *
- * Throws `invalid-argument` for what is no archive, `resource-exhausted` beyond the limits,
- * `unimplemented` for sparse files. It is of no use after a throw.
+ * What an archive holds is what Go's archive/tar finds in it, since registries, scanners and the other
+ * runtimes read layers by that: a reader that finds another file, or another end of one, runs an image
+ * that nobody has seen. What Go refuses is refused; some of what it takes is, too. Global PAX headers
+ * are read and have no effect, and end what was said of the next entry before them.
+ *
+ * Throws `invalid-argument` for what is no archive, `resource-exhausted` beyond the limits. It is of no
+ * use after a throw.
  */
 export class TarReader {
   readonly #sink: TarSink;
   readonly #limits: TarLimits;
   readonly #block = Buffer.alloc(BLOCK);
   #filled = 0;
-  #state: "header" | "meta" | "data" | "skip" | "end" = "header";
+  #state: "header" | "old-map" | "meta" | "map" | "data" | "end" = "header";
   /** Bytes until the state's end, without padding. */
   #left = 0;
   #padding = 0;
@@ -82,10 +62,12 @@ export class TarReader {
   #meta: Buffer[] = [];
   #sawZero = false;
   #headers = 0;
-  #global = new Map<string, string>();
-  #pax: PaxRecords = new Map();
-  #longName: string | undefined;
-  #longLink: string | undefined;
+  #extras: EntryExtras = noExtras;
+  /** The file at hand while its map is read, and the map. */
+  #stored: StoredEntry | undefined;
+  #oldMap = new OldSparseMap();
+  #mapInData = new SparseMapInData();
+  #sparse: SparseData | undefined;
 
   constructor(sink: TarSink, limits: TarLimits = defaultLimits) {
     this.#sink = sink;
@@ -96,31 +78,33 @@ export class TarReader {
   write(bytes: Buffer): void {
     let at = 0;
     while (at < bytes.length && this.#state !== "end") {
-      if (this.#state === "header") at += this.#fillBlock(bytes, at);
-      else at += this.#takeContent(bytes, at);
+      if (this.#state === "data" || this.#state === "meta") at += this.#takeContent(bytes, at);
+      else at += this.#fillBlock(bytes, at);
     }
   }
 
-  /** The bytes are over. An archive without the two blocks of zeros is taken, as others take it. */
+  /**
+   * The bytes are over. An archive without the two blocks of zeros is taken, as others take it, and one
+   * without the padding of its last file.
+   */
   end(): void {
     if (this.#state === "end") return;
-    if (this.#state !== "header" || this.#filled > 0 || this.#hasPending()) {
+    const isContent = this.#state === "data" || this.#state === "meta";
+    if (isContent && this.#left === 0) this.#endContent();
+    if (this.#state !== "header" || this.#filled > 0) {
       throw brokenArchive("it ends in the middle of an entry");
     }
-  }
-
-  #hasPending(): boolean {
-    return this.#pax.size > 0 || this.#longName !== undefined || this.#longLink !== undefined;
   }
 
   #fillBlock(bytes: Buffer, at: number): number {
     const count = Math.min(BLOCK - this.#filled, bytes.length - at);
     bytes.copy(this.#block, this.#filled, at, at + count);
     this.#filled += count;
-    if (this.#filled === BLOCK) {
-      this.#filled = 0;
-      this.#takeHeader();
-    }
+    if (this.#filled < BLOCK) return count;
+    this.#filled = 0;
+    if (this.#state === "header") this.#takeHeader();
+    else if (this.#state === "old-map") this.#takeOldMap(this.#oldMap.write(this.#block));
+    else this.#takeMapInData();
     return count;
   }
 
@@ -128,8 +112,9 @@ export class TarReader {
     const count = Math.min(this.#left, bytes.length - at);
     if (count > 0) {
       const part = bytes.subarray(at, at + count);
-      if (this.#state === "data") this.#sink.data(part);
-      else if (this.#state === "meta") this.#meta.push(Buffer.from(part));
+      if (this.#state === "meta") this.#meta.push(Buffer.from(part));
+      else if (this.#sparse === undefined) this.#sink.data(part);
+      else this.#sparse.data(part);
       this.#left -= count;
     }
     if (this.#left > 0) return count;
@@ -142,11 +127,16 @@ export class TarReader {
   #endContent(): void {
     const state = this.#state;
     this.#state = "header";
-    if (state === "data") this.#sink.endEntry();
-    if (state === "meta") this.#endMeta();
+    if (state === "meta") {
+      this.#endMeta();
+      return;
+    }
+    this.#sparse?.end();
+    this.#sparse = undefined;
+    this.#sink.endEntry();
   }
 
-  #startContent(state: "meta" | "data" | "skip", size: number): void {
+  #startContent(state: "meta" | "data", size: number): void {
     this.#state = state;
     this.#left = size;
     this.#padding = (BLOCK - (size % BLOCK)) % BLOCK;
@@ -167,20 +157,11 @@ export class TarReader {
       );
     }
     const header = parseHeader(this.#block);
-    if (header.size < 0) throw brokenArchive("a header has a negative size");
-    switch (header.type) {
-      case "x":
-      case "g":
-      case "L":
-      case "K":
-        this.#startMeta(header);
-        return;
-      case "V": // a label of the archive
-        this.#startContent("skip", header.size);
-        return;
-      default:
-        this.#startEntry(header);
+    if (header.size < 0 && !isHeaderOnly(header.type)) {
+      throw brokenArchive("a header has a negative size");
     }
+    if ("xgLK".includes(header.type)) this.#startMeta(header);
+    else this.#startEntry(header);
   }
 
   #startMeta(header: TarHeader): void {
@@ -199,100 +180,71 @@ export class TarReader {
     this.#meta = [];
     switch (this.#metaType) {
       case "x":
-        this.#pax = parsePaxRecords(content);
+        this.#extras = { ...this.#extras, pax: parsePaxRecords(content) };
         break;
       case "g":
-        for (const [key, value] of parsePaxRecords(content)) this.#global.set(key, value);
-        if (this.#global.size > 1000) throw brokenArchive("it has over 1000 global PAX records");
+        // Go gives it to its caller as an entry of its own, and begins the next one with nothing.
+        parsePaxRecords(content);
+        this.#extras = noExtras;
         break;
       case "L":
-        this.#longName = content.split("\0", 1)[0] ?? "";
+        this.#extras = { ...this.#extras, longName: content.split("\0", 1)[0] ?? "" };
         break;
       default:
-        this.#longLink = content.split("\0", 1)[0] ?? "";
+        this.#extras = { ...this.#extras, longLink: content.split("\0", 1)[0] ?? "" };
     }
   }
 
   #startEntry(header: TarHeader): void {
-    const entry = this.#makeEntry(header);
-    this.#sink.entry(entry);
-    if (entry.type === "file") {
-      this.#startContent("data", entry.size);
-      return;
+    const { pax } = this.#extras;
+    const stored = makeEntry(header, this.#extras, this.#block);
+    this.#extras = noExtras;
+    this.#sink.entry(stored.entry);
+    switch (stored.sparse) {
+      case undefined:
+        this.#startContent("data", stored.storedBytes);
+        return;
+      case "map-in-records":
+        this.#sparse = this.#sparseData(paxSparseMap(pax), stored, stored.storedBytes);
+        this.#startContent("data", stored.storedBytes);
+        return;
+      case "map-in-data":
+        this.#stored = stored;
+        this.#mapInData = new SparseMapInData();
+        this.#state = "map";
+        this.#left = stored.storedBytes;
+        return;
+      case "map-in-header":
+        this.#stored = stored;
+        this.#oldMap = new OldSparseMap();
+        this.#takeOldMap(this.#oldMap.header(this.#block));
     }
-    this.#sink.endEntry();
-    // Only files have data, the size of others may be anything; but a V7 folder is stored as a file.
-    if (types[header.type] === "file") this.#startContent("skip", header.size);
   }
 
-  #makeEntry(header: TarHeader): TarEntry {
-    const pax = this.#global.size === 0 ? this.#pax : new Map([...this.#global, ...this.#pax]);
-    const path = pax.get("path") || this.#longName || header.name;
-    const linkPath = pax.get("linkpath") || this.#longLink || header.linkName;
-    this.#pax = new Map();
-    this.#longName = undefined;
-    this.#longLink = undefined;
-    checkName(path);
-    const type = typeOf(header, path, pax);
-    const { mode, major, minor } = header;
-    return {
-      type,
-      path,
-      linkPath: type === "link" || type === "symlink" ? checkName(linkPath, path) : "",
-      mode: mode & 0o7777,
-      uid: checkId(paxNumber(pax, "uid") ?? header.uid, path),
-      gid: checkId(paxNumber(pax, "gid") ?? header.gid, path),
-      size: type === "file" ? (paxNumber(pax, "size") ?? header.size) : 0,
-      time: paxTime(pax, "mtime") ?? { seconds: header.seconds, nanoseconds: 0 },
-      major,
-      minor,
-      xattrs: xattrsOf(pax),
-    };
+  /** The blocks of the map count neither as a header nor as data. */
+  #takeOldMap(isLast: boolean): void {
+    const stored = this.#stored;
+    this.#state = "old-map";
+    if (!isLast || stored === undefined) return;
+    this.#sparse = this.#sparseData(this.#oldMap.fragments, stored, stored.storedBytes);
+    this.#startContent("data", stored.storedBytes);
   }
-}
 
-function typeOf(header: TarHeader, path: string, pax: PaxRecords): EntryType {
-  const isSparse =
-    header.type === "S" || [...pax.keys()].some((key) => key.startsWith("GNU.sparse."));
-  if (isSparse) {
-    throw new RuntimeError(
-      "unimplemented",
-      `read layer archive: "${printable(path)}" is stored as a sparse file; make the layer without --sparse`,
-    );
+  /** The blocks of the map are the first of the data. */
+  #takeMapInData(): void {
+    const stored = this.#stored;
+    this.#left -= BLOCK;
+    if (this.#left < 0) throw brokenArchive("the map of a sparse file is cut off");
+    if (!this.#mapInData.write(this.#block) || stored === undefined) return;
+    this.#sparse = this.#sparseData(this.#mapInData.fragments, stored, this.#left);
+    this.#startContent("data", this.#left);
   }
-  const type = types[header.type];
-  if (type === undefined) {
-    const code = JSON.stringify(header.type);
-    throw brokenArchive(`entry "${printable(path)}" has the unknown type ${code}`);
+
+  #sparseData(
+    fragments: ReturnType<typeof paxSparseMap>,
+    { entry }: StoredEntry,
+    dataBytes: number,
+  ): SparseData {
+    return new SparseData(fragments, entry.size, dataBytes, this.#sink);
   }
-  // Before there was a type for folders they were files whose name ends with a slash.
-  return type === "file" && path.endsWith("/") ? "dir" : type;
-}
-
-function xattrsOf(pax: PaxRecords): ReadonlyMap<string, string> {
-  const found = new Map<string, string>();
-  for (const [key, value] of pax) {
-    if (key.startsWith(XATTR)) found.set(key.slice(XATTR.length), value);
-  }
-  return found;
-}
-
-function checkName(name: string, of = name): string {
-  if (name === "" || name.includes("\0") || name.length >= PATH_MAX) {
-    throw brokenArchive(
-      `entry "${printable(of).slice(0, 200)}" has an empty or too long name or target`,
-    );
-  }
-  return name;
-}
-
-function checkId(id: number, path: string): number {
-  if (id >= 0 && id <= ID_MAX) return id;
-  throw brokenArchive(`entry "${printable(path)}" has the impossible owner ${id}`);
-}
-
-/** A byte string for people: its UTF-8 text, with control characters made visible. */
-export function printable(bytes: string): string {
-  const text = Buffer.from(bytes, "latin1").toString("utf8");
-  return JSON.stringify(text).slice(1, -1);
 }

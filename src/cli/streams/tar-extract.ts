@@ -2,6 +2,7 @@ import {
   closeSync,
   constants,
   fchmodSync,
+  ftruncateSync,
   futimesSync,
   lstatSync,
   mkdirSync,
@@ -11,7 +12,8 @@ import {
 } from "node:fs";
 import { join } from "node:path";
 import { RuntimeError } from "../../base/errors.ts";
-import { type TarEntry, TarReader, type TarSink } from "../../unpack/tar-reader.ts";
+import type { TarEntry } from "../../unpack/tar-entry.ts";
+import { TarReader, type TarSink } from "../../unpack/tar-reader.ts";
 
 /**
  * Writes what a tar archive from somewhere else holds to this machine: `prefix` in it becomes
@@ -27,6 +29,8 @@ export class TarExtractor implements TarSink {
   readonly #prefix: readonly string[];
   readonly #onSkipped: (path: string) => void;
   #file: { readonly fd: number; readonly entry: TarEntry } | undefined;
+  /** Where the next bytes of the file go. */
+  #position = 0;
 
   constructor(options: {
     readonly prefix: string;
@@ -64,18 +68,26 @@ export class TarExtractor implements TarSink {
     const path = join(this.#target, ...below);
     if (entry.type === "dir") this.#makeFolder(path);
     else this.#file = { fd: openFile(path), entry };
+    this.#position = 0;
     this.made += 1;
   }
 
   data(bytes: Buffer): void {
     for (let at = 0; this.#file !== undefined && at < bytes.length; ) {
-      at += writeSync(this.#file.fd, bytes, at);
+      const count = writeSync(this.#file.fd, bytes, at, undefined, this.#position);
+      at += count;
+      this.#position += count;
     }
+  }
+
+  hole(bytes: number): void {
+    this.#position += bytes;
   }
 
   endEntry(): void {
     if (this.#file === undefined) return;
     const { fd, entry } = this.#file;
+    ftruncateSync(fd, this.#position); // it may end with a hole
     // Neither setuid nor setgid: the file is another owner's here.
     fchmodSync(fd, entry.mode & 0o777);
     futimesSync(fd, entry.time.seconds, entry.time.seconds);

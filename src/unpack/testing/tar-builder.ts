@@ -13,8 +13,17 @@ export interface BuiltEntry {
   /** What the header says instead of the data's size. */
   readonly size?: number;
   /** Records of a PAX header before it. */
-  readonly pax?: Readonly<Record<string, string>>;
+  readonly pax?: Readonly<Record<string, string>> | readonly (readonly [string, string])[];
+  /** What is at 257 to 264, `ustar\0` and `00` if not given. */
+  readonly magic?: string;
+  /** Bytes of the header that are changed at the end, by where they begin. */
+  readonly raw?: Readonly<Record<number, string>>;
+  /** Blocks between the header and the data. */
+  readonly extension?: Buffer;
 }
+
+/** Magic values of the formats other than ustar. */
+export const [gnuMagic, v7Magic] = ["ustar  \0", "\0\0\0\0\0\0\0\0"];
 
 /** An archive of these entries, with its end. */
 export function buildTar(entries: readonly BuiltEntry[]): Buffer {
@@ -29,14 +38,17 @@ export function buildEntry(entry: BuiltEntry): Buffer {
   }
   const { data: given = "" } = entry;
   const data = typeof given === "string" ? Buffer.from(given, "latin1") : given;
-  parts.push(header(entry, entry.size ?? data.length), data);
+  parts.push(header(entry, entry.size ?? data.length), entry.extension ?? Buffer.alloc(0), data);
   parts.push(Buffer.alloc((512 - (data.length % 512)) % 512));
   return Buffer.concat(parts);
 }
 
 /** The content of a PAX header. */
-export function paxContent(records: Readonly<Record<string, string>>): string {
-  return Object.entries(records)
+export function paxContent(records: NonNullable<BuiltEntry["pax"]>): string {
+  const pairs: readonly (readonly [string, string])[] = Array.isArray(records)
+    ? records
+    : Object.entries(records);
+  return pairs
     .map(([key, value]) => {
       const rest = ` ${key}=${value}\n`;
       let length = rest.length + 1;
@@ -59,10 +71,21 @@ function header(entry: BuiltEntry, size: number): Buffer {
   octal(entry.seconds ?? 1_000_000_000, 136, 12);
   block.write(entry.type ?? "0", 156, 1, "latin1");
   block.write(entry.linkName ?? "", 157, 100, "latin1");
-  block.write("ustar\x0000", 257, 8, "latin1");
+  block.write(entry.magic ?? "ustar\x0000", 257, 8, "latin1");
   octal(entry.major ?? 0, 329, 8);
   octal(entry.minor ?? 0, 337, 8);
+  for (const [at, bytes] of Object.entries(entry.raw ?? {})) {
+    block.write(bytes, Number(at), "latin1");
+  }
   return seal(block);
+}
+
+/** A number as GNU tar stores it where octal digits do not do: big-endian, with the first bit set. */
+export function base256(value: bigint, length: number): string {
+  const bytes = Array.from({ length }, (_, at) =>
+    Number((value >> BigInt(8 * (length - 1 - at))) & 0xffn),
+  );
+  return String.fromCharCode((bytes[0] ?? 0) | 0x80, ...bytes.slice(1));
 }
 
 /** Sets the checksum of a header that a test changed. */

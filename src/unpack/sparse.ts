@@ -1,0 +1,186 @@
+import { type PaxRecords, parseDecimal, SPARSE_MAP } from "./pax-records.ts";
+import { BLOCK, brokenArchive, readNumber } from "./tar-header.ts";
+
+/** A piece of a sparse file that the archive has data for. Bytes. */
+export interface Fragment {
+  readonly offset: number;
+  readonly length: number;
+}
+
+/** What one map may take, as Go bounds it: the fragments are kept until the file is over. */
+const MAP_BYTES = 1024 * 1024;
+/** Of an offset and a length in GNU's old format: 12 bytes each. */
+const PAIR = 24;
+
+/** Who gets the data of a sparse file: see TarSink. */
+interface SparseSink {
+  data(bytes: Buffer): void;
+  hole(bytes: number): void;
+}
+
+/** Which of GNU's PAX formats a file is stored in: the map is in the records, or before the data. */
+export type PaxSparseFormat = "map-in-records" | "map-in-data";
+
+/**
+ * The format that an entry's records name. `undefined` for a file that is not sparse, as Go has it: one
+ * of an unknown version is none, whatever other records it has.
+ */
+export function paxSparseFormat(records: PaxRecords): PaxSparseFormat | undefined {
+  const [major = "", minor = ""] = [
+    records.get("GNU.sparse.major"),
+    records.get("GNU.sparse.minor"),
+  ];
+  if (major === "0" && (minor === "0" || minor === "1")) return "map-in-records";
+  if (major === "1" && minor === "0") return "map-in-data";
+  if (major !== "" || minor !== "" || (records.get(SPARSE_MAP) ?? "") === "") return undefined;
+  return "map-in-records";
+}
+
+/** The size of the whole file, which PAX calls by two names, `undefined` where there is neither. */
+export function paxSparseSize(records: PaxRecords): number | undefined {
+  const size = records.get("GNU.sparse.size") || records.get("GNU.sparse.realsize") || "";
+  return size === "" ? undefined : parseDecimal(size, "GNU.sparse.size");
+}
+
+/** The map of format 0.1: `OFFSET,LENGTH,OFFSET,LENGTH`, and how many pairs there are. */
+export function paxSparseMap(records: PaxRecords): readonly Fragment[] {
+  const count = parseDecimal(records.get("GNU.sparse.numblocks") ?? "", "GNU.sparse.numblocks");
+  const map = records.get(SPARSE_MAP) ?? "";
+  const numbers = map === "" ? [] : map.split(",");
+  if (numbers.length !== 2 * count) throw brokenMap();
+  return pairs(numbers);
+}
+
+/** The map of format 1.0, which stands before the data: lines with a number each, padded to a block. */
+export class SparseMapInData {
+  #lines: string[] = [];
+  #part = "";
+  #wanted = 1;
+  #bytes = 0;
+
+  /** Takes the next whole block of the map. True when it was the last. */
+  write(block: Buffer): boolean {
+    this.#bytes += BLOCK;
+    if (this.#bytes > MAP_BYTES) throw brokenArchive("the map of a sparse file is over 1 MiB");
+    const lines = `${this.#part}${block.toString("latin1")}`.split("\n");
+    this.#part = lines.pop() ?? "";
+    this.#lines.push(...lines);
+    const [first] = this.#lines;
+    if (first === undefined) return false;
+    const count = parseDecimal(first, "number of fragments");
+    if (count < 0) throw brokenMap();
+    this.#wanted = 1 + 2 * count;
+    return this.#lines.length >= this.#wanted;
+  }
+
+  get fragments(): readonly Fragment[] {
+    return pairs(this.#lines.slice(1, this.#wanted));
+  }
+}
+
+/**
+ * The map of GNU's old format: four pairs in the header itself, 21 in each block that follows it. A pair
+ * without an offset ends its block (GNU tar, tar.h, struct sparse_header).
+ */
+export class OldSparseMap {
+  readonly #fragments: Fragment[] = [];
+  #bytes = 0;
+
+  /** Takes the header. True when no block of the map follows. */
+  header(block: Buffer): boolean {
+    return this.#take(block, 386, 4);
+  }
+
+  /** Takes the next block. True when it was the last. */
+  write(block: Buffer): boolean {
+    return this.#take(block, 0, 21);
+  }
+
+  get fragments(): readonly Fragment[] {
+    return this.#fragments;
+  }
+
+  #take(block: Buffer, start: number, count: number): boolean {
+    this.#bytes += BLOCK;
+    if (this.#bytes > MAP_BYTES) throw brokenArchive("the map of a sparse file is over 1 MiB");
+    const end = start + count * PAIR;
+    for (let at = start; at < end && block[at] !== 0; at += PAIR) {
+      const offset = readNumber(block, at, 12, "offset");
+      this.#fragments.push({ offset, length: readNumber(block, at + 12, 12, "length") });
+    }
+    return block[end] === 0;
+  }
+}
+
+/** The whole size of a file in GNU's old format. */
+export function oldSparseSize(header: Buffer): number {
+  return readNumber(header, 483, 12, "size");
+}
+
+function pairs(numbers: readonly string[]): readonly Fragment[] {
+  const fragments: Fragment[] = [];
+  for (let at = 0; at < numbers.length; at += 2) {
+    const offset = parseDecimal(numbers[at] ?? "", "offset");
+    fragments.push({ offset, length: parseDecimal(numbers[at + 1] ?? "", "length") });
+  }
+  return fragments;
+}
+
+/**
+ * Gives the data of a sparse file to a sink, with the holes between. The constructor throws
+ * `invalid-argument` unless the fragments follow each other inside the file and are as long as its data.
+ */
+export class SparseData {
+  readonly #fragments: readonly Fragment[];
+  readonly #size: number;
+  readonly #sink: SparseSink;
+  /** The fragment at hand, and how much of it was written. */
+  #at = 0;
+  #written = 0;
+  /** Where in the file. */
+  #position = 0;
+
+  constructor(fragments: readonly Fragment[], size: number, dataBytes: number, sink: SparseSink) {
+    let [end, sum] = [0, 0];
+    for (const { offset, length } of fragments) {
+      if (length < 0 || offset < end || offset + length > size) throw brokenMap();
+      end = offset + length;
+      sum += length;
+    }
+    if (size < 0 || sum !== dataBytes) throw brokenMap();
+    this.#fragments = fragments.filter(({ length }) => length > 0);
+    this.#size = size;
+    this.#sink = sink;
+  }
+
+  data(bytes: Buffer): void {
+    for (let at = 0; at < bytes.length; ) {
+      const fragment = this.#fragments[this.#at];
+      if (fragment === undefined) throw brokenMap();
+      const { offset, length } = fragment;
+      this.#skipTo(offset + this.#written);
+      const part = bytes.subarray(at, at + length - this.#written);
+      this.#sink.data(part);
+      at += part.length;
+      this.#position += part.length;
+      this.#written += part.length;
+      if (this.#written === length) {
+        this.#at++;
+        this.#written = 0;
+      }
+    }
+  }
+
+  end(): void {
+    this.#skipTo(this.#size);
+  }
+
+  #skipTo(position: number): void {
+    if (position > this.#position) this.#sink.hole(position - this.#position);
+    this.#position = position;
+  }
+}
+
+function brokenMap(): Error {
+  return brokenArchive("the map of a sparse file does not fit its size or its data");
+}

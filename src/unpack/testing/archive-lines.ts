@@ -1,0 +1,46 @@
+import { readFileSync } from "node:fs";
+
+import type { Found } from "./read-archive.ts";
+
+/** An entry as one line of text, as {@link recordedByGo} has them. */
+export function lineOf(entry: Found): string {
+  const { type, path, linkPath, mode, uid, gid, size, time, major, minor, content } = entry;
+  const isDevice = type === "char" || type === "block";
+  const xattrs = [...entry.xattrs].map(([name, value]) => `${name}=${value}`).sort();
+  return [
+    type,
+    JSON.stringify(path),
+    ...(linkPath === "" ? [] : ["->", JSON.stringify(linkPath)]),
+    mode.toString(8),
+    `${uid}:${gid}`,
+    `${time.seconds}.${String(time.nanoseconds).padStart(9, "0")}`,
+    ...(isDevice ? [`${major},${minor}`] : []),
+    ...(type === "file" ? [String(size), content.slice(0, 16)] : []),
+    ...(xattrs.length === 0 ? [] : [JSON.stringify(xattrs)]),
+  ].join(" ");
+}
+
+/** What Go found in an archive. */
+export interface Recorded {
+  readonly lines: readonly string[];
+  /** Go ended with an error behind these entries. */
+  readonly refused: boolean;
+}
+
+/**
+ * What archive/tar of Go 1.26.11 finds in the archives of odd-archives.ts, by their names: read by hand
+ * with Reader.Next and io.Copy, and written down in go-archive-tar.txt. Entries of global headers are
+ * left out, and the type of a sparse file in GNU's old format is called a file. For types that nobody
+ * else knows their code stands instead of a word.
+ */
+export function recordedByGo(): ReadonlyMap<string, Recorded> {
+  const text = readFileSync(new URL("./go-archive-tar.txt", import.meta.url), "utf8");
+  const sections = text.split("## ").slice(1);
+  return new Map(
+    sections.map((section) => {
+      const [name = "", ...rest] = section.trimEnd().split("\n");
+      const refused = rest.at(-1) === "refused";
+      return [name, { lines: refused ? rest.slice(0, -1) : rest, refused }];
+    }),
+  );
+}
