@@ -9,6 +9,7 @@ import {
   readdirSync,
   rmdirSync,
   type Stats,
+  statfsSync,
   symlinkSync,
   unlinkSync,
   writeSync,
@@ -34,6 +35,8 @@ const META = ".wh..wh.";
 const OPAQUE = ".wh..wh..opq";
 /** Folders whose times are kept until the end. */
 const MAX_FOLDERS = 500_000;
+/** A file system with so much space left did not refuse an attribute for want of it. */
+const ROOM = 1024 * 1024;
 /** Errnos by which the kernel says that the archive, and not the machine, is at fault. */
 const archiveFaults: ReadonlySet<string> = new Set([
   "ENAMETOOLONG",
@@ -54,8 +57,8 @@ const archiveFaults: ReadonlySet<string> = new Set([
  *
  * An entry that replaces an earlier one takes its place, whole. Whiteouts become what overlayfs
  * reads (overlayfs.rst): a character device 0:0, or `trusted.overlay.opaque` of a folder. They never
- * hide what this same layer brings. Attributes `trusted.*` of the archive are left out: the
- * kernel would take them for its own.
+ * hide what this same layer brings, and no entry of another type becomes one. Attributes `trusted.*` of
+ * the archive are left out: the kernel would take them for its own.
  */
 export class LayerWriter implements TarSink {
   /** Whether the layer hides everything below it: overlayfs has no mark for that on a root. */
@@ -156,14 +159,22 @@ export class LayerWriter implements TarSink {
         this.#makeLink(path, layerPath(entry.linkPath));
         return;
       case "char":
-      case "block": {
-        const kind = entry.type === "char" ? S_IFCHR : S_IFBLK;
-        this.#place(path, () => makeNode(path, kind | 0o600, entry.major, entry.minor));
+      case "block":
+        this.#makeDevice(path, entry);
         return;
-      }
       case "fifo":
         this.#place(path, () => makeNode(path, S_IFIFO | 0o600));
     }
+  }
+
+  #makeDevice(path: string, { type, major, minor }: TarEntry): void {
+    if (type === "char" && major === 0 && minor === 0) {
+      throw brokenArchive(
+        `entry "${printable(path)}" is the device 0:0, which overlayfs takes for a deleted file`,
+      );
+    }
+    const kind = type === "char" ? S_IFCHR : S_IFBLK;
+    this.#place(path, () => makeNode(path, kind | 0o600, major, minor));
   }
 
   #describe(path: string, entry: TarEntry): void {
@@ -224,7 +235,9 @@ export class LayerWriter implements TarSink {
 
   #makeLink(path: string, target: string): void {
     const [from, there] = [look(target), look(path)];
-    if (from === undefined) throw brokenArchive(`there is no "${printable(target)}" to link to`);
+    if (from === undefined || isWhiteout(from)) {
+      throw brokenArchive(`there is no "${printable(target)}" to link to`);
+    }
     // A link to itself would remove its target to make room.
     if (there?.ino === from.ino) return;
     if (from.isDirectory())
@@ -343,8 +356,19 @@ function setArchiveXattr(path: string, name: string, value: string, type: string
     // As others: what the file system, or the kind of file, cannot have is left out.
     if (code === "EOPNOTSUPP") return;
     if (code === "EPERM" && name.startsWith("user.") && type !== "file" && type !== "dir") return;
+    if (code === "E2BIG" || (code === "ENOSPC" && hasRoom())) {
+      throw brokenArchive(
+        `entry "${printable(path)}" has more attributes than the file system holds: "${printable(name)}", ${value.length} bytes, does not fit (${code})`,
+      );
+    }
     throw cause;
   }
+}
+
+/** setxattr(2) says ENOSPC for a full disk, and ext4 also for a full block of one file's attributes. */
+function hasRoom(): boolean {
+  const { bsize, bavail } = statfsSync("/");
+  return bavail * bsize >= ROOM;
 }
 
 function faultOf(entry: TarEntry, cause: unknown): RuntimeError {

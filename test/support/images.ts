@@ -58,7 +58,11 @@ export function digestOf(bytes: Buffer): string {
 
 /** A layer of these entries. */
 export function layerOf(entries: readonly Entry[], compression: Compression = "gzip"): Layer {
-  const tar = Buffer.concat([...entries.map(tarEntry), Buffer.alloc(1024)]);
+  return layerOfTar(Buffer.concat([...entries.map(tarEntry), Buffer.alloc(1024)]), compression);
+}
+
+/** A layer of an archive, whatever is in it. */
+export function layerOfTar(tar: Buffer, compression: Compression = "gzip"): Layer {
   const bytes =
     compression === "gzip"
       ? gzipSync(tar, { level: constants.Z_BEST_SPEED })

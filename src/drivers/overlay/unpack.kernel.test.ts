@@ -25,7 +25,7 @@ import type { LayerSource } from "../../core/snapshot/index.ts";
 import { makeNode, setAttributes, setXattr } from "../../linux/index.ts";
 import { childPids, openFds, until } from "../../linux/testing/leaks.ts";
 import { type BuiltEntry, buildEntry, buildTar } from "../../unpack/testing/tar-builder.ts";
-import { digestOf, sourceOf, TestSnapshots } from "./testing/layers.ts";
+import { describeTree, digestOf, sourceOf, TestSnapshots } from "./testing/layers.ts";
 import { defaultUnpackerCommand, unpackBlob } from "./unpacker.ts";
 
 const never = new AbortController().signal;
@@ -65,13 +65,6 @@ async function assertRefused(
     return true;
   });
   assertNothingLeft();
-}
-
-/** All that GNU tar can tell of a tree, as bytes. */
-function describeTree(path: string): Buffer {
-  const options = ["--format=pax", "--sort=name", "--numeric-owner", "--xattrs", "--acls"];
-  const names = ["--xattrs-include=*", "--pax-option=delete=atime,delete=ctime,exthdr.name=x"];
-  return execFileSync("tar", [...options, ...names, "-C", path, "-c", "."], { maxBuffer: 2 ** 28 });
 }
 
 describe("an archive that GNU tar made of everything", () => {
@@ -343,6 +336,13 @@ describe("archives that want out", () => {
     );
     assert.equal(readFileSync(join(filesOf(diffId), "link"), "utf8"), "inside");
     assert.ok(existsSync(join(filesOf(diffId), victim, "evil")));
+  });
+
+  test("no device becomes a whiteout, and no link to one", async () => {
+    const device = { name: "a", type: "3", major: 0, minor: 0 };
+    await assertRefused(sourceOf(buildTar([device])), "invalid-argument", /device 0:0/);
+    const link = [{ name: "d/.wh.a" }, { name: "b", type: "1", linkName: "d/a" }];
+    await assertRefused(sourceOf(buildTar(link)), "invalid-argument", /there is no "\/d\/a"/);
   });
 
   test("attributes that only overlayfs may set are left out", async () => {

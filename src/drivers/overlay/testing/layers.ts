@@ -1,3 +1,4 @@
+import { execFileSync } from "node:child_process";
 import { createHash } from "node:crypto";
 import { fileURLToPath } from "node:url";
 import type { Digest } from "../../../base/digest.ts";
@@ -35,6 +36,13 @@ export function sourceOf(tar: Buffer, blob = tar): LayerSource {
 
 async function* piecesOf(blob: Buffer): AsyncGenerator<Buffer> {
   for (let at = 0; at < blob.length; at += 65_536) yield blob.subarray(at, at + 65_536);
+}
+
+/** All that GNU tar can tell of a tree, as bytes. */
+export function describeTree(path: string): Buffer {
+  const options = ["--format=pax", "--sort=name", "--numeric-owner", "--xattrs", "--acls"];
+  const names = ["--xattrs-include=*", "--pax-option=delete=atime,delete=ctime,exthdr.name=x"];
+  return execFileSync("tar", [...options, ...names, "-C", path, "-c", "."], { maxBuffer: 2 ** 28 });
 }
 
 /** Snapshots in a folder, and what they need; `dispose` waits for their deletions. */

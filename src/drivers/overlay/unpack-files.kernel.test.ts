@@ -1,0 +1,125 @@
+/** Files of a layer that take less or more than others: with holes, and with many attributes. */
+import assert from "node:assert/strict";
+import { execFileSync } from "node:child_process";
+import {
+  closeSync,
+  ftruncateSync,
+  mkdirSync,
+  mkdtempSync,
+  openSync,
+  readFileSync,
+  rmSync,
+  statfsSync,
+  statSync,
+  writeFileSync,
+  writeSync,
+} from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { after, afterEach, beforeEach, describe, test } from "node:test";
+
+import { type Digest, hexOf } from "../../base/digest.ts";
+import { kindOf } from "../../base/errors.ts";
+import type { LayerSource } from "../../core/snapshot/index.ts";
+import { setXattr } from "../../linux/index.ts";
+import { buildTar } from "../../unpack/testing/tar-builder.ts";
+import { describeTree, sourceOf, TestSnapshots } from "./testing/layers.ts";
+
+const never = new AbortController().signal;
+const folder = mkdtempSync(join(tmpdir(), "davit-files-"));
+let fixture: TestSnapshots;
+let count = 0;
+
+beforeEach(async () => {
+  fixture = await TestSnapshots.open(join(folder, `root-${count++}`));
+});
+afterEach(() => fixture[Symbol.asyncDispose]());
+after(() => rmSync(folder, { recursive: true }));
+
+function filesOf(diffId: Digest): string {
+  return join(fixture.root, "layers", hexOf(diffId), "fs");
+}
+
+async function assertRefused(source: LayerSource, message: RegExp): Promise<void> {
+  await assert.rejects(fixture.snapshots.unpackLayer(source, never), (error) => {
+    assert.match(String(error), message);
+    assert.equal(kindOf(error), "invalid-argument");
+    return true;
+  });
+  assert.deepEqual(fixture.snapshots.layers(), []);
+}
+
+describe("sparse files of GNU tar: holes stay holes", () => {
+  for (const format of [
+    ["--format=gnu"],
+    ["--format=pax", "--sparse-version=0.0"],
+    ["--format=pax", "--sparse-version=0.1"],
+    ["--format=pax", "--sparse-version=1.0"],
+  ]) {
+    test(`${format.join(" ")}: holes stay holes`, async () => {
+      const sparse = join(folder, `sparse-${format.at(-1)}`);
+      mkdirSync(sparse);
+      for (const [name, size] of [
+        ["middle", 8_000_000],
+        ["end", 50_000_000],
+        ["nothing", 3_000_000],
+      ] as const) {
+        const fd = openSync(join(sparse, name), "w");
+        if (name !== "nothing") writeSync(fd, "first", 1_000_000);
+        if (name === "middle") writeSync(fd, "last", size - 4);
+        ftruncateSync(fd, size);
+        closeSync(fd);
+      }
+      const args = ["--sparse", ...format, "-C", sparse, "-c", "."];
+      const archive = execFileSync("tar", args, { maxBuffer: 2 ** 26 });
+      assert.ok(archive.length < 200_000, "tar has found no holes");
+      const source = sourceOf(archive);
+      await fixture.snapshots.unpackLayer(source, never);
+      for (const name of ["middle", "end", "nothing"]) {
+        const path = join(filesOf(source.diffId), name);
+        assert.ok(readFileSync(path).equals(readFileSync(join(sparse, name))), name);
+        assert.ok(statSync(path).blocks * 512 < 200_000, `${name} has no holes`);
+      }
+      assert.ok(fixture.snapshots.layersUsage().bytes < 1_000_000n);
+    });
+  }
+});
+
+describe("extended attributes", () => {
+  test("as many as GNU tar brings to this file system", async () => {
+    const attributes = join(folder, "attributes");
+    mkdirSync(join(attributes, "dir"), { recursive: true });
+    writeFileSync(join(attributes, "file"), "");
+    for (const name of ["dir", "file"]) {
+      const path = join(attributes, name);
+      for (let at = 0; at < 60; at++) setXattr(path, `user.attribute-${at}`, "v".repeat(30));
+    }
+    const args = ["--format=pax", "--xattrs", "--xattrs-include=*", "-C", attributes, "-c", "."];
+    const source = sourceOf(execFileSync("tar", args, { maxBuffer: 2 ** 26 }));
+    await fixture.snapshots.unpackLayer(source, never);
+    assert.ok(describeTree(filesOf(source.diffId)).equals(describeTree(attributes)));
+  });
+
+  test("one that no file system takes is the image's fault", async () => {
+    const name = "SCHILY.xattr.user.large";
+    const tar = buildTar([{ name: "a/b", pax: { [name]: "x".repeat(900_000) } }]);
+    const message =
+      /unpack layer "sha256:.*entry "\/a\/b" has more attributes than .*"user.large", 900000 bytes, does not fit \(E2BIG\)/;
+    await assertRefused(sourceOf(tar), message);
+  });
+
+  test("too many are the image's fault, and no full disk", async () => {
+    const names = Array.from({ length: 2000 }, (_, at) => `SCHILY.xattr.user.attribute-${at}`);
+    const pax = Object.fromEntries(names.map((name) => [name, "v".repeat(100)]));
+    const source = sourceOf(buildTar([{ name: "many", pax }]));
+    const isExt4 = statfsSync(folder).type === 0xef53;
+    if (isExt4) {
+      const message = /entry "\/many" has more attributes than the file system holds.*\(ENOSPC\)/;
+      await assertRefused(source, message);
+      return;
+    }
+    await fixture.snapshots
+      .unpackLayer(source, never)
+      .catch((error: unknown) => assert.equal(kindOf(error), "invalid-argument", String(error)));
+  });
+});

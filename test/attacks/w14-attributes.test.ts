@@ -1,0 +1,28 @@
+/** More extended attributes than the file system holds: the image's fault, and no full disk. */
+import assert from "node:assert/strict";
+import { after, before, test } from "node:test";
+import { imageless, Node, pull } from "../integration/containers.ts";
+import { code, failsWith } from "../integration/pods.ts";
+import { oddLayer, pushed } from "../integration/odd-layers.ts";
+
+let node: Node;
+before(async () => {
+  node = await Node.start();
+});
+after(() => node[Symbol.asyncDispose]());
+
+test(
+  "an attribute of 900 KB is refused as what the image has wrong",
+  imageless(
+    () => node.daemon,
+    async () => {
+      const pax = { "SCHILY.xattr.user.large": "x".repeat(900_000) };
+      const layer = oddLayer({ name: "xb", pax });
+      const image = await pushed(node, layer);
+      const message = new RegExp(
+        `unpack layer "${layer.diffId}".*entry "/xb" has more attributes than the file system holds`,
+      );
+      await assert.rejects(pull(node.daemon, image), failsWith(code.invalidArgument, message));
+    },
+  ),
+);
