@@ -319,6 +319,7 @@ NAPI_MODULE_INIT() {
       add_jobs(env, exports, cgroup_jobs) != napi_ok ||
       add_jobs(env, exports, file_jobs) != napi_ok ||
       add_jobs(env, exports, file_step_jobs) != napi_ok ||
+      add_jobs(env, exports, attribute_jobs) != napi_ok ||
       add_jobs(env, exports, in_root_jobs) != napi_ok ||
       add_jobs(env, exports, read_jobs) != napi_ok ||
       add_jobs(env, exports, directory_jobs) != napi_ok || files_init(env, exports) != napi_ok ||

@@ -72,6 +72,7 @@ extern const struct job_kind namespace_jobs[];
 extern const struct job_kind mount_jobs[];
 extern const struct job_kind file_jobs[];
 extern const struct job_kind file_step_jobs[];
+extern const struct job_kind attribute_jobs[];
 extern const struct job_kind in_root_jobs[];
 extern const struct job_kind user_jobs[];
 extern const struct job_kind read_jobs[];
@@ -92,6 +93,9 @@ int pin_one(struct fault *fault, const char *source, const char *path);
 void unpin_one(const char *path);
 int enter_namespace(struct fault *fault, const char *path, int kind);
 int write_file(struct fault *fault, const char *path, const char *value);
+
+/* What overlayfs and the node's own policy keep in extended attributes is not the image's. */
+bool is_private_xattr(const char *name);
 
 /* Adds the functions that are not jobs: spawn, pidfds, the mount watch, flock, attributes, memory, notify,
    copies of programs, sockets and terminals. */

@@ -118,8 +118,7 @@ static int remember_link(struct copy *copy, const struct stat *info) {
   return 0;
 }
 
-/* What overlayfs and the node's own policy keep in attributes is not the image's. */
-static bool is_private_xattr(const char *name) {
+bool is_private_xattr(const char *name) {
   return strncmp(name, "trusted.overlay.", 16) == 0 || strcmp(name, "security.selinux") == 0;
 }
 

@@ -4,6 +4,7 @@
  * addon in `native/`. Start at `child.ts` for processes, `namespaces.ts` and `mounts.ts` for what a
  * sandbox is made of, `cgroup/` for limits.
  */
+export { copyAttributes, xattrNames } from "./attributes.ts";
 export * from "./cgroup/index.ts";
 export {
   type Child,

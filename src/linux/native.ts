@@ -144,6 +144,10 @@ interface Native {
   readonly copyInRoot: NativeCount;
   /** pool. [root, path in it, ...], [bytes at most]: [text or null, why it is refused or null, ...]. Both null: no file is there. */
   readonly readInRoot: NativeTexts;
+  /** pool. [], [descriptor]: its extended attributes' names. */
+  readonly xattrNames: NativeTexts;
+  /** pool. [], [descriptor of a folder, of another one that gets its attributes]. ENOSPC: of the file system, or of one file's attributes. */
+  readonly copyAttributes: NativeJob;
   /** pool. [path, ...], [entries at most]: [1 when there is more]. EPERM: an immutable file; EXDEV, EBUSY: a mount in it. */
   readonly removeTree: NativeCount;
   /** pool. [cgroup, ...], [1 with those in it, 0: one that has any stays]: the busy one of each, or null. ENOTEMPTY: files that are not the kernel's. */
@@ -257,6 +261,7 @@ export async function nativeJob(
     | "makePrivateBind"
     | "mountOverlay"
     | "bindInRoot"
+    | "copyAttributes"
     | "relabel"
     | "syncFileSystem"
     | "runFileSteps",
@@ -298,6 +303,7 @@ export async function nativeTexts(
     | "readOpenFiles"
     | "listDevices"
     | "readInRoot"
+    | "xattrNames"
     | "removeCgroups"
     | "listCgroups"
     | "listProcesses",
