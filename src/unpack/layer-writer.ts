@@ -3,27 +3,17 @@ import {
   constants,
   ftruncateSync,
   linkSync,
-  lstatSync,
-  mkdirSync,
   openSync,
-  readdirSync,
-  rmdirSync,
-  type Stats,
   statfsSync,
   symlinkSync,
-  unlinkSync,
   writeSync,
 } from "node:fs";
 
 import { RuntimeError } from "../base/errors.ts";
-import {
-  errnoCode,
-  type FileTime,
-  makeNode,
-  SystemError,
-  setAttributes,
-  setXattr,
-} from "../linux/index.ts";
+import { errnoCode, makeNode, SystemError, setAttributes, setXattr } from "../linux/index.ts";
+import { isWhiteout, layerPath, look, onDisk, removeEntry } from "./layer-files.ts";
+import { LayerDirectories } from "./layer-directories.ts";
+import { type LowerLink, LowerLinks } from "./lower-links.ts";
 import { printable, type TarEntry } from "./tar-entry.ts";
 import { brokenArchive } from "./tar-header.ts";
 import type { TarSink } from "./tar-reader.ts";
@@ -33,8 +23,6 @@ const { O_CREAT, O_EXCL, O_NOFOLLOW, O_WRONLY, S_IFBLK, S_IFCHR, S_IFIFO } = con
 const WHITEOUT = ".wh.";
 const META = ".wh..wh.";
 const OPAQUE = ".wh..wh..opq";
-/** Folders whose times are kept until the end. */
-const MAX_FOLDERS = 500_000;
 /** A file system with so much space left did not refuse an attribute for want of it. */
 const ROOM = 1024 * 1024;
 /** Errnos by which the kernel says that the archive, and not the machine, is at fault. */
@@ -51,6 +39,14 @@ const archiveFaults: ReadonlySet<string> = new Set([
   "ERANGE",
 ]);
 
+/** What a layer has of the layers below it, whichever those are. Paths in it, without symbolic links. */
+export interface FromBelow {
+  /** Hard links to files that it does not bring. */
+  readonly links: readonly LowerLink[];
+  /** Directories that no entry describes: what they are like is for lower layers to say. Parents first. */
+  readonly directories: readonly string[];
+}
+
 /**
  * Makes the files of a layer below `/`, which must be the layer's own folder (chroot): no name and
  * no symbolic link then leads out of it. A symbolic link on the way to an entry is followed inside.
@@ -61,15 +57,19 @@ const archiveFaults: ReadonlySet<string> = new Set([
  * the archive are left out: the kernel would take them for its own.
  */
 export class LayerWriter implements TarSink {
-  /** Whether the layer hides everything below it: overlayfs has no mark for that on a root. */
-  isRootOpaque = false;
-  readonly #folders = new Map<string, { readonly inode: number; readonly time: FileTime }>();
+  readonly #directories = new LayerDirectories();
+  readonly #lower = new LowerLinks();
   #current: TarEntry | undefined;
   #path = "";
   #file: number | undefined;
   /** Where the next bytes of the file go, and how far it reaches already. */
   #position = 0;
   #written = 0;
+
+  /** Whether the layer hides everything below it: overlayfs has no mark for that on a root. */
+  get isRootOpaque(): boolean {
+    return this.#directories.isRootOpaque;
+  }
 
   entry(entry: TarEntry): void {
     const path = layerPath(entry.path);
@@ -121,13 +121,15 @@ export class LayerWriter implements TarSink {
     }
   }
 
-  /** Sets the times of folders, which change with each entry that is made in them. */
-  finish(): void {
-    for (const [path, { inode, time }] of this.#folders) {
-      const info = look(path);
-      if (info?.isDirectory() !== true || info.ino !== inode) continue; // replaced later
-      setAttributes(path, { uid: info.uid, gid: info.gid, mode: info.mode & 0o7777, time });
-    }
+  /**
+   * There are no more entries: sets the times of directories, and gives what the layer has of others,
+   * `undefined` for nothing.
+   */
+  finish(): FromBelow | undefined {
+    const links = this.#lower.finish();
+    this.#directories.setTimes();
+    const directories = this.#directories.implied();
+    return links.length + directories.length === 0 ? undefined : { links, directories };
   }
 
   #closeFile(file: number): void {
@@ -143,7 +145,7 @@ export class LayerWriter implements TarSink {
   #make(path: string, entry: TarEntry): void {
     switch (entry.type) {
       case "dir":
-        this.#makeFolder(path);
+        this.#directories.make(path);
         return;
       case "file":
         this.#place(path, () => {
@@ -181,7 +183,7 @@ export class LayerWriter implements TarSink {
     const { uid, gid, type, time } = entry;
     const isLink = type === "symlink";
     const isFolder = type === "dir";
-    if (isFolder) this.#keepTime(path, time);
+    if (isFolder) this.#directories.describe(path, time);
     setAttributes(path, {
       uid,
       gid,
@@ -190,17 +192,6 @@ export class LayerWriter implements TarSink {
     });
     // After the owner: a change of owner takes security.capability away.
     for (const [name, value] of entry.xattrs) setArchiveXattr(path, name, value, type);
-  }
-
-  #keepTime(path: string, time: FileTime): void {
-    const inode = lstatSync(onDisk(path)).ino;
-    this.#folders.set(path, { inode, time });
-    if (this.#folders.size > MAX_FOLDERS) {
-      throw new RuntimeError(
-        "resource-exhausted",
-        `unpack layer: it has more than ${MAX_FOLDERS} folders`,
-      );
-    }
   }
 
   /** Runs `make`, after making room: missing parents, or an earlier entry at the place. */
@@ -213,42 +204,42 @@ export class LayerWriter implements TarSink {
         const code = errnoCode(cause);
         if (attempt === 2) throw cause;
         if (code === "EEXIST") removeEntry(path);
-        else if (code === "ENOENT" || code === "ENOTDIR") makeParents(path);
+        else if (code === "ENOENT" || code === "ENOTDIR") this.#directories.makeParents(path);
         else throw cause;
       }
-    }
-  }
-
-  #makeFolder(path: string): void {
-    if (path === "/") return;
-    try {
-      mkdirSync(onDisk(path), 0o755);
-    } catch (cause) {
-      if (errnoCode(cause) === "EEXIST") {
-        replaceByFolder(path);
-        return;
-      }
-      makeParents(path);
-      mkdirSync(onDisk(path), 0o755);
     }
   }
 
   #makeLink(path: string, target: string): void {
     const [from, there] = [look(target), look(path)];
     if (from === undefined || isWhiteout(from)) {
-      throw brokenArchive(`there is no "${printable(target)}" to link to`);
+      this.#linkToLower(path, target);
+      return;
     }
     // A link to itself would remove its target to make room.
     if (there?.ino === from.ino) return;
     if (from.isDirectory())
       throw brokenArchive(`"${printable(target)}" is a folder: no hard links`);
     this.#place(path, () => linkSync(onDisk(target), onDisk(path)));
+    if (this.#lower.has(from.ino)) this.#lower.named(from.ino, this.#realPath(path));
+  }
+
+  #linkToLower(path: string, target: string): void {
+    const found = this.#directories.find(target);
+    if (found.isHidden) throw brokenArchive(`there is no "${printable(target)}" to link to`);
+    const standIn = this.#lower.standIn(found.path);
+    this.#place(path, () => linkSync(standIn.path, onDisk(path)));
+    this.#lower.named(standIn.inode, this.#realPath(path));
+  }
+
+  /** The path of an entry that is there, without symbolic links on the way. */
+  #realPath(path: string): string {
+    return `${this.#directories.makeParents(path)}${path.slice(path.lastIndexOf("/"))}`;
   }
 
   #whiteout(folder: string, name: string): void {
     if (name === OPAQUE) {
-      if (folder === "") this.isRootOpaque = true;
-      this.#makeFolderThere(folder === "" ? "/" : folder);
+      this.#directories.makeOpaque(folder === "" ? "/" : folder);
       return;
     }
     if (name.startsWith(META)) return; // aufs' own files
@@ -262,89 +253,9 @@ export class LayerWriter implements TarSink {
     if (there === undefined) {
       this.#place(path, () => makeNode(path, S_IFCHR, 0, 0));
     } else if (there.isDirectory()) {
-      makeOpaque(path);
+      this.#directories.hideLower(path, there);
     }
   }
-
-  #makeFolderThere(path: string): void {
-    // "/." so that a symbolic link is followed: the mark belongs to the folder.
-    if (look(`${path}/.`) === undefined) this.#makeFolder(path);
-    makeOpaque(`${path}/.`);
-  }
-}
-
-/**
- * The absolute path inside the layer that a name of the archive means. Throws `invalid-argument`
- * when it leads out of the layer.
- */
-export function layerPath(name: string): string {
-  const parts: string[] = [];
-  for (const part of name.split("/")) {
-    if (part === "" || part === ".") continue;
-    if (part !== "..") parts.push(part);
-    else if (parts.pop() === undefined) {
-      throw brokenArchive(`"${printable(name)}" leads out of the layer`);
-    }
-  }
-  return `/${parts.join("/")}`;
-}
-
-/** A byte string as node:fs takes it; names of plain ASCII stay strings, which is faster. */
-function onDisk(path: string): string | Buffer {
-  return /^[\x01-\x7f]*$/.test(path) ? path : Buffer.from(path, "latin1");
-}
-
-/** `undefined` also when the way there leads through something that is no folder. */
-function look(path: string): Stats | undefined {
-  try {
-    return lstatSync(onDisk(path), { throwIfNoEntry: false });
-  } catch (cause) {
-    const code = errnoCode(cause);
-    if (code === "ENOTDIR" || code === "ELOOP") return undefined;
-    throw cause;
-  }
-}
-
-function isWhiteout(info: Stats): boolean {
-  return info.isCharacterDevice() && info.rdev === 0;
-}
-
-function makeOpaque(folder: string): void {
-  setXattr(folder, "trusted.overlay.opaque", "y");
-}
-
-/** A whiteout that a folder takes the place of still hides what is in the lower one. */
-function replaceByFolder(path: string): void {
-  const there = look(path);
-  if (there?.isDirectory() === true) return;
-  unlinkSync(onDisk(path));
-  mkdirSync(onDisk(path), 0o755);
-  if (there !== undefined && isWhiteout(there)) makeOpaque(path);
-}
-
-/** The folders on the way to an entry that no entry made: of root, 0755. */
-function makeParents(path: string): void {
-  for (let slash = path.indexOf("/", 1); slash > 0; slash = path.indexOf("/", slash + 1)) {
-    const parent = path.slice(0, slash);
-    try {
-      mkdirSync(onDisk(parent), 0o755);
-    } catch (cause) {
-      if (errnoCode(cause) !== "EEXIST") throw cause;
-      const there = look(parent);
-      if (there !== undefined && isWhiteout(there)) replaceByFolder(parent);
-    }
-  }
-}
-
-function removeEntry(path: string): void {
-  if (path === "/") throw brokenArchive("an entry would replace the layer's root");
-  if (look(path)?.isDirectory() !== true) {
-    unlinkSync(onDisk(path));
-    return;
-  }
-  for (const name of readdirSync(onDisk(path), { encoding: "latin1" }))
-    removeEntry(`${path}/${name}`);
-  rmdirSync(onDisk(path));
 }
 
 function setArchiveXattr(path: string, name: string, value: string, type: string): void {

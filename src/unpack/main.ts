@@ -14,7 +14,7 @@ import { isKind, kindOf, messageOf, RuntimeError } from "../base/errors.ts";
 import { diskUsage, enterRoot } from "../linux/index.ts";
 import { BlobInput } from "./blob-input.ts";
 import { Decompressor, detectCompression } from "./decompress.ts";
-import { LayerWriter } from "./layer-writer.ts";
+import { type FromBelow, LayerWriter } from "./layer-writer.ts";
 import { explainFullDisk, LimitedSink, parseLimits, type UnpackLimits } from "./limits.ts";
 import { defaultLimits, TarReader } from "./tar-reader.ts";
 
@@ -29,6 +29,8 @@ export interface UnpackedLayer {
   readonly inodes: number;
   /** The layer hides everything below it. */
   readonly rootOpaque: boolean;
+  /** What it has of the layers below it, and is not in the folder. */
+  readonly fromBelow: FromBelow | undefined;
 }
 
 /** What it says when it could not. Then the folder holds what was made so far. */
@@ -56,7 +58,8 @@ export async function runUnpacker(args: readonly string[]): Promise<number> {
     }
   }
   try {
-    writeSync(1, `${JSON.stringify(report)}\n`);
+    const text = Buffer.from(`${JSON.stringify(report)}\n`);
+    for (let at = 0; at < text.length; ) at += writeSync(1, text, at);
   } catch {
     return 1; // nobody is there any more who would read it
   }
@@ -88,7 +91,7 @@ async function unpack(args: readonly string[], blob: BlobInput): Promise<Unpacke
     throw explainFullDisk(error, limits.disk);
   }
   await feeding;
-  writer.finish();
+  const fromBelow = writer.finish();
   const { bytes, inodes } = await diskUsage("/");
   return {
     blobDigest: digestOf(blob.hash),
@@ -96,6 +99,7 @@ async function unpack(args: readonly string[], blob: BlobInput): Promise<Unpacke
     bytes: Number(bytes),
     inodes: Number(inodes),
     rootOpaque: writer.isRootOpaque,
+    fromBelow,
   };
 }
 

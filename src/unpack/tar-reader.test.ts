@@ -7,7 +7,7 @@ import { join } from "node:path";
 import { after, before, describe, test } from "node:test";
 
 import { isKind, RuntimeError } from "../base/errors.ts";
-import { layerPath } from "./layer-writer.ts";
+import { layerPath } from "./layer-files.ts";
 import type { TarLimits } from "./tar-reader.ts";
 import { Random } from "./testing/random.ts";
 import { type Found, readArchive } from "./testing/read-archive.ts";

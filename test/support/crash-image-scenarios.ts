@@ -91,6 +91,6 @@ export async function throwRemoveImage(site: CrashSite, spot: Spot, kind: PodKin
 
 /** How many of the image's own two layers were not whole yet at the spot. */
 function layersToFetch({ point, visit }: Spot): number {
-  if (/^pull-image\/(write-record|answer)$/.test(point)) return 0;
+  if (/^pull-image\/(complete-layers|write-record|answer)$/.test(point)) return 0;
   return point === "pull-layer/answer" ? 2 - visit : 2;
 }

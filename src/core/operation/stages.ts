@@ -95,7 +95,14 @@ export const stages = {
   ],
   attach: ["connect", "wait-for-end", "answer"],
   "port-forward": ["connect", "answer"],
-  "pull-image": ["resolve", "fetch-config", "fetch-layers", "write-record", "answer"],
+  "pull-image": [
+    "resolve",
+    "fetch-config",
+    "fetch-layers",
+    "complete-layers",
+    "write-record",
+    "answer",
+  ],
   "pull-layer": ["open-blob", "make-folder", "unpack", "publish", "answer"],
   "remove-image": ["delete-record", "remove-layer", "answer"],
   recover: [

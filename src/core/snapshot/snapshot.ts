@@ -116,6 +116,14 @@ export interface Snapshots {
     signal: AbortSignal,
     operation?: Pick<Operation, "enter">,
   ): Promise<void>;
+  /**
+   * Makes what layers of an image, lowest first, have of those below them: hard links to files that only
+   * a lower layer brings, and directories that no entry describes, which are as the lower ones. Idempotent;
+   * without it there is no root of such layers. `invalid-argument` for a hard link to no file.
+   */
+  completeLayers(layers: readonly Digest[], signal: AbortSignal): Promise<void>;
+  /** The first of an image's layers that is not here or was not completed. */
+  lacking(layers: readonly Digest[]): Digest | undefined;
   /** Removes a layer: its name at once, its files in the background. Idempotent. */
   removeLayer(diffId: Digest): Promise<void>;
   /** The layers that there are. */

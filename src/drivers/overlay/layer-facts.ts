@@ -2,6 +2,7 @@ import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { isDigest } from "../../base/digest.ts";
 import type { LayerOrigin } from "../../core/snapshot/index.ts";
+import { type FromBelow, parseFromBelow } from "./from-below.ts";
 
 /** What is known of a layer without looking at its files; kept beside them in `layer.json`. */
 export interface LayerFacts {
@@ -9,6 +10,8 @@ export interface LayerFacts {
   readonly inodes: number;
   /** It hides everything below it: overlayfs has no mark for that on a root. */
   readonly rootOpaque: boolean;
+  /** What it has of the layers below it, whichever those are; `undefined` for nothing. */
+  readonly fromBelow: FromBelow | undefined;
   /** Where its bytes came from, the newest last. Undefined where the file is too old to say it. */
   readonly origins: readonly LayerOrigin[] | undefined;
 }
@@ -27,17 +30,18 @@ export function formatFacts(facts: LayerFacts): string {
   return `${JSON.stringify({ version, ...facts, origins })}\n`;
 }
 
-/** Reads the facts in the directory of a layer. Throws an Error for a file without sizes. */
+/** Reads the facts in the directory of a layer. Throws an Error for a file without sizes or with less. */
 export async function readFacts(folder: string): Promise<LayerFacts> {
   const path = join(folder, factsFile);
   const value: unknown = JSON.parse(await readFile(path, "utf8"));
   if (typeof value === "object" && value !== null && "bytes" in value && "inodes" in value) {
     const { bytes, inodes } = value;
     const rootOpaque = "rootOpaque" in value && value.rootOpaque === true;
+    const fromBelow = parseFromBelow("fromBelow" in value ? value.fromBelow : undefined);
     if (typeof bytes === "number" && typeof inodes === "number" && bytes >= 0 && inodes >= 0) {
       const isOld = !("version" in value) || value.version === 1;
       const origins = "origins" in value ? parseOrigins(value.origins) : [];
-      return { bytes, inodes, rootOpaque, origins: isOld ? undefined : origins };
+      return { bytes, inodes, rootOpaque, fromBelow, origins: isOld ? undefined : origins };
     }
   }
   throw new Error(`"${path}" has no sizes`);

@@ -245,7 +245,7 @@ export class LayerStore {
     turn?: UnpackTurn,
   ): Promise<LayerFacts> {
     const { unpacker, stallMs, places } = this.#deps;
-    const { bytes, inodes, rootOpaque } = await unpackBlob({
+    const { bytes, inodes, rootOpaque, fromBelow } = await unpackBlob({
       command: unpacker,
       folder: files,
       layer,
@@ -254,7 +254,7 @@ export class LayerStore {
       signal,
       stallMs,
     });
-    return { bytes, inodes, rootOpaque, origins: [originOf(layer)] };
+    return { bytes, inodes, rootOpaque, fromBelow, origins: [originOf(layer)] };
   }
 
   /** Gives the layer its name, durably: a record of its image may follow. */

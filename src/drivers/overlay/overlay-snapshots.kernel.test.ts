@@ -107,6 +107,7 @@ describe("mount()", () => {
       dir(".wh..wh.plnk"),
       file("never/.wh.there", ""),
     );
+    await fixture.snapshots.completeLayers([lower, upper], new AbortController().signal);
     const { path } = await fixture.snapshots.mount("c1", [lower, upper]);
     assert.equal(path, join(fixture.root, "roots/c1/merged"));
     assert.deepEqual(readdirSync(path).sort(), [

@@ -13,6 +13,7 @@ import type {
   VolumeOwner,
 } from "../../core/snapshot/index.ts";
 import type { KnownIds } from "../../core/store/index.ts";
+import { CopyUps } from "./copy-ups.ts";
 import { LayerStore } from "./layer-store.ts";
 import { Places } from "./places.ts";
 import { Roots } from "./roots.ts";
@@ -45,11 +46,13 @@ export interface OverlaySnapshotsDeps {
 export class OverlaySnapshots implements Snapshots {
   readonly folder: string;
   readonly #layers: LayerStore;
+  readonly #copyUps: CopyUps;
   readonly #roots: Roots;
 
-  private constructor(folder: string, layers: LayerStore, roots: Roots) {
+  private constructor(folder: string, layers: LayerStore, copyUps: CopyUps, roots: Roots) {
     this.folder = folder;
     this.#layers = layers;
+    this.#copyUps = copyUps;
     this.#roots = roots;
   }
 
@@ -65,13 +68,16 @@ export class OverlaySnapshots implements Snapshots {
       turns: deps.turns ?? {},
       stallMs: deps.stallMs ?? 300_000,
     });
+    const findLayer = layers.find.bind(layers);
+    const copyUps = await CopyUps.open({ places, trash, log: deps.log, findLayer });
     const roots = await Roots.open({
       places,
       trash,
-      findLayer: (diffId) => layers.find(diffId),
+      findLayer,
+      findCopyUp: copyUps.directoryOf.bind(copyUps),
       asOldKernel: deps.asOldKernel ?? false,
     });
-    return new OverlaySnapshots(deps.root, layers, roots);
+    return new OverlaySnapshots(deps.root, layers, copyUps, roots);
   }
 
   hasLayer(diffId: Digest): boolean {
@@ -94,7 +100,16 @@ export class OverlaySnapshots implements Snapshots {
     await this.#layers.unpack(layer, signal, operation);
   }
 
+  async completeLayers(layers: readonly Digest[], signal: AbortSignal): Promise<void> {
+    await this.#copyUps.complete(layers, signal);
+  }
+
+  lacking(layers: readonly Digest[]): Digest | undefined {
+    return layers.find((diffId) => !this.hasLayer(diffId)) ?? this.#copyUps.lacking(layers);
+  }
+
   async removeLayer(diffId: Digest): Promise<void> {
+    await this.#copyUps.removeWith(diffId);
     await this.#layers.remove(diffId);
   }
 
@@ -160,7 +175,8 @@ export class OverlaySnapshots implements Snapshots {
   }
 
   async sweep(known: KnownIds): Promise<readonly string[]> {
-    return [...(await this.#roots.sweep(known)), ...(await this.#layers.sweep())];
+    const roots = await this.#roots.sweep(known);
+    return [...roots, ...(await this.#copyUps.sweep()), ...(await this.#layers.sweep())];
   }
 
   /** Takes the mount under all roots away when there is none, as at the end of a daemon without pods. */

@@ -8,6 +8,11 @@ export const NEW_PREFIX = ".new-";
 /** Begins the name of what is being deleted. */
 export const GONE_PREFIX = ".gone-";
 
+/** Begins the name of what a layer has of those below it. */
+export const COPY_UP_PREFIX = ".copy-up-";
+/** The same, while it is made. */
+export const NEW_COPY_UP_PREFIX = ".half-copy-up-";
+
 /** In a layer's folder: no image has stood on it yet. */
 export const UNCLAIMED = "unclaimed";
 
@@ -15,6 +20,8 @@ export const UNCLAIMED = "unclaimed";
  * Where layers and roots lie:
  *
  *   layers/<hex of the diff id>/{fs,layer.json,unclaimed}
+ *   layers/.copy-up-<hex of a chain of layers>/{fs,copy-up.json}
+ *                                                   what the last of them has of the others
  *   layers/.empty                                   what is below a root without layers
  *   roots/<container id>/{upper,work,merged}
  *   roots/<container id>/images/{whole-<n>,<n>}     images of image volumes, and what each one shows

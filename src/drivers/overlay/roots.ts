@@ -35,6 +35,8 @@ export interface RootsDeps {
   readonly places: Places;
   readonly trash: Trash;
   readonly findLayer: (diffId: Digest) => LayerFacts | undefined;
+  /** What layer number `at` has of those before it: a name in the layers' folder. */
+  readonly findCopyUp: (layers: readonly Digest[], at: number) => string | undefined;
   /** Mounts as on a kernel before 6.7, for tests. */
   readonly asOldKernel?: boolean;
 }
@@ -217,7 +219,7 @@ export class Roots {
   /** The names of the lower layers for overlayfs, topmost first, relative to a root's folder. */
   #lowerOf(layers: readonly Digest[]): readonly [string, ...string[]] {
     const names: string[] = [];
-    for (const diffId of layers.toReversed()) {
+    for (const [at, diffId] of [...layers.entries()].reverse()) {
       const facts = this.#deps.findLayer(diffId);
       if (facts === undefined) {
         throw new RuntimeError(
@@ -225,6 +227,8 @@ export class Roots {
           `mount root: layer "${diffId}" is not here, pull the image again`,
         );
       }
+      const copyUp = this.#deps.findCopyUp(layers, at);
+      if (copyUp !== undefined) names.push(`../../layers/${copyUp}`);
       const name = `../../layers/${hexOf(diffId)}/fs`;
       // The kernel refuses a layer that is there twice (ELOOP). The upper one hides the lower one
       // wholly: all that the lower one has, it has too.

@@ -273,36 +273,6 @@ describe("archives that want out", () => {
       "a hard link with ..",
       [{ name: "evil", type: "1", linkName: `../../../../..${victim}/file` }],
     ],
-    ["a hard link to an absolute name", [{ name: "evil", type: "1", linkName: inside }]],
-    [
-      "a hard link through a symlink",
-      [
-        { name: "out", type: "2", linkName: victim },
-        { name: "evil", type: "1", linkName: "out/file" },
-      ],
-    ],
-    [
-      "a hard link to a symlink that is then written",
-      [
-        { name: "out", type: "2", linkName: inside },
-        { name: "same", type: "1", linkName: "out" },
-        { name: "same/evil", data: "x" },
-      ],
-    ],
-    [
-      "a file through an absolute symlink",
-      [
-        { name: "out", type: "2", linkName: victim },
-        { name: "out/evil", data: "x" },
-      ],
-    ],
-    [
-      "a file through a relative symlink",
-      [
-        { name: "out", type: "2", linkName: `../../../../../..${victim}` },
-        { name: "out/evil", data: "x" },
-      ],
-    ],
     [
       "a loop of symlinks",
       [
@@ -326,6 +296,70 @@ describe("archives that want out", () => {
   ] as const satisfies readonly (readonly [string, readonly BuiltEntry[]])[]) {
     test(`${what} is refused`, async () => {
       await assertRefused(sourceOf(buildTar(entries)), "invalid-argument", /unpack layer "sha256:/);
+    });
+  }
+
+  for (const [what, entries, made] of [
+    [
+      "a file through an absolute symlink",
+      [
+        { name: "out", type: "2", linkName: victim },
+        { name: "out/evil", data: "x" },
+      ],
+      join(victim, "evil"),
+    ],
+    [
+      "a file through a relative symlink",
+      [
+        { name: "out", type: "2", linkName: `../../../../../..${victim}` },
+        { name: "out/evil", data: "x" },
+      ],
+      join(victim, "evil"),
+    ],
+    [
+      "a file through a hard link to a symlink",
+      [
+        { name: "out", type: "2", linkName: inside },
+        { name: "same", type: "1", linkName: "out" },
+        { name: "same/evil", data: "x" },
+      ],
+      join(inside, "evil"),
+    ],
+    [
+      "an opaque mark through a symlink",
+      [{ name: "out", type: "2", linkName: victim }, { name: "out/evil/.wh..wh..opq" }],
+      join(victim, "evil"),
+    ],
+    [
+      "a whiteout through a symlink",
+      [{ name: "out", type: "2", linkName: victim }, { name: "out/.wh.evil" }],
+      join(victim, "evil"),
+    ],
+  ] as const satisfies readonly (readonly [string, readonly BuiltEntry[], string])[]) {
+    test(`${what} is made inside`, async () => {
+      const diffId = await fixture.layer(...entries);
+      assert.ok(lstatSync(join(filesOf(diffId), made)));
+    });
+  }
+
+  for (const [what, entries] of [
+    ["a hard link to an absolute name", [{ name: "evil", type: "1", linkName: inside }]],
+    [
+      "a hard link through a symlink",
+      [
+        { name: "out", type: "2", linkName: victim },
+        { name: "evil", type: "1", linkName: "out/file" },
+      ],
+    ],
+  ] as const satisfies readonly (readonly [string, readonly BuiltEntry[]])[]) {
+    test(`${what} leads to lower layers at most`, async () => {
+      const diffId = await fixture.layer(...entries);
+      assert.ok(!existsSync(join(filesOf(diffId), "evil")));
+      await assert.rejects(fixture.snapshots.completeLayers([diffId], never), (error) => {
+        assert.match(String(error), /link "\/evil" to ".*\/file".*: no layer below has it/);
+        return isKind(error, "invalid-argument");
+      });
+      await assert.rejects(fixture.snapshots.mount("c1", [diffId]), /is not here, pull the image/);
     });
   }
 

@@ -7,6 +7,7 @@ import { type ErrorKind, RuntimeError } from "../../base/errors.ts";
 import { freeGiven } from "../../base/given-memory.ts";
 import type { LayerSource } from "../../core/snapshot/index.ts";
 import { type Child, type ChildExit, spawnChildInPool } from "../../linux/index.ts";
+import { type FromBelow, parseFromBelow } from "./from-below.ts";
 import type { UnpackTurn } from "./unpack-turns.ts";
 
 /** The program that unpacks: its last arguments are the limits and the folder; stdin is the blob. */
@@ -22,6 +23,8 @@ export interface Unpacked {
   readonly bytes: number;
   readonly inodes: number;
   readonly rootOpaque: boolean;
+  /** What it has of the layers below it, and is not in the folder; `undefined` for nothing. */
+  readonly fromBelow: FromBelow | undefined;
 }
 
 /** What goes into one run of the unpacker. */
@@ -39,7 +42,8 @@ export interface UnpackOptions {
 }
 
 const SIGKILL = 9;
-const REPORT_MAX = 64 * 1024;
+/** What a layer has of others is bounded by the unpacker: 640 KiB of names, which JSON may make longer. */
+const REPORT_MAX = 4 * 1024 * 1024;
 /**
  * The heap holds names only, buffers are outside of it; a broken archive must not grow it. The small
  * young space makes 100 MB of memory out of 150, at the same speed.
@@ -240,27 +244,41 @@ const kinds: readonly ErrorKind[] = [
 
 /** Reads what the unpacker said; `undefined` for what is no report. */
 export function parseReport(text: string): Unpacked | Refusal | undefined {
-  let value: unknown;
   try {
-    value = JSON.parse(text);
+    const value: unknown = JSON.parse(text);
+    if (typeof value !== "object" || value === null) return undefined;
+    const fields = value as Readonly<Record<string, unknown>>;
+    return parseRefusal(fields) ?? parseUnpacked(fields);
   } catch {
     return undefined;
   }
-  if (typeof value !== "object" || value === null) return undefined;
-  const fields = value as Readonly<Record<string, unknown>>;
-  const { blobDigest, diffId, bytes, inodes, rootOpaque, error, kind } = fields;
-  if (typeof error === "string") {
-    return {
-      error,
-      kind: kinds.find((known) => known === kind) ?? "internal",
-      blobDigest: typeof blobDigest === "string" ? blobDigest : undefined,
-    };
-  }
+}
+
+function parseRefusal(fields: Readonly<Record<string, unknown>>): Refusal | undefined {
+  const { error, kind, blobDigest } = fields;
+  if (typeof error !== "string") return undefined;
+  return {
+    error,
+    kind: kinds.find((known) => known === kind) ?? "internal",
+    blobDigest: typeof blobDigest === "string" ? blobDigest : undefined,
+  };
+}
+
+function parseUnpacked(fields: Readonly<Record<string, unknown>>): Unpacked | undefined {
+  const { blobDigest, diffId, bytes, inodes, rootOpaque } = fields;
   if (typeof blobDigest !== "string" || typeof diffId !== "string") return undefined;
   if (!isDigest(blobDigest) || !isDigest(diffId) || typeof rootOpaque !== "boolean")
     return undefined;
   if (!Number.isSafeInteger(bytes) || !Number.isSafeInteger(inodes)) return undefined;
-  return { blobDigest, diffId, bytes: Number(bytes), inodes: Number(inodes), rootOpaque };
+  const fromBelow = parseFromBelow(fields["fromBelow"]);
+  return {
+    blobDigest,
+    diffId,
+    bytes: Number(bytes),
+    inodes: Number(inodes),
+    rootOpaque,
+    fromBelow,
+  };
 }
 
 /** A blob that came wrong explains whatever else went wrong with it. */

@@ -100,6 +100,8 @@ async function fetchImage(
     // Layers that were here before, and those that other pulls brought, count as well.
     const { bytes } = context.snapshots.layersUsage(parsed.diffIds);
     checkUnpackedBytes(Number(bytes), context.limits);
+    await operation.enter("complete-layers");
+    await context.snapshots.completeLayers(parsed.diffIds, operation.signal);
     await operation.enter("write-record");
   } catch (error) {
     const pulled = formatReference(reference);

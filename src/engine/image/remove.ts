@@ -45,12 +45,12 @@ async function takeAway(
  */
 export function forgetIncompleteImages({ store, snapshots, log }: ImageContext): void {
   for (const { id, repoTags, layers } of [...store.all()]) {
-    const gone = layers.find(({ diffId }) => !snapshots.hasLayer(diffId));
+    const gone = snapshots.lacking(layers.map(({ diffId }) => diffId));
     if (gone === undefined) continue;
     log.error("a layer of an image is gone, so the image counts as not there: pull it again", {
       image: id,
       tags: repoTags,
-      layer: gone.diffId,
+      layer: gone,
     });
     store.remove(id);
   }

@@ -1,0 +1,100 @@
+import { link, mkdir } from "node:fs/promises";
+import { RuntimeError } from "../../base/errors.ts";
+import { copyAttributes, errnoCode, SystemError } from "../../linux/index.ts";
+import type { FromBelow, LowerLink } from "./from-below.ts";
+import { attributeNames, type LowerFile, type LowerFiles, openDirectory } from "./lower-files.ts";
+
+/**
+ * Makes what one layer has of the layers below it, in a directory of its own that lies on the layer: the
+ * files that its hard links name, as hard links to the lower layers' own files, and its directories that
+ * no entry describes, with the attributes of the lower ones. The directories on the way get those of the
+ * layer's, for in overlayfs the topmost layer's count.
+ */
+export class CopyUp {
+  readonly #target: string;
+  readonly #own: Buffer;
+  readonly #lower: LowerFiles;
+  /** Directories of the layer that are to look like a lower one, by path. */
+  readonly #models = new Map<string, Buffer>();
+  /** Directories made so far, parents first, and what each is to look like. */
+  readonly #made = new Map<string, Buffer>();
+
+  constructor(target: string, own: string, lower: LowerFiles) {
+    this.#target = target;
+    this.#own = Buffer.from(own);
+    this.#lower = lower;
+  }
+
+  /**
+   * Fills the directory, which is not there yet. False when there was nothing to make. `invalid-argument`
+   * for a hard link to a file that no lower layer has.
+   */
+  async make({ links, directories }: FromBelow): Promise<boolean> {
+    const special: string[] = [];
+    for (const path of directories) {
+      const found = await this.#lower.find(path);
+      if (found?.info.isDirectory() !== true) continue;
+      this.#models.set(path, found.path);
+      if (await isSpecial(found)) special.push(path);
+    }
+    for (const path of special) await this.#makeDirectory(path);
+    for (const each of links) await this.#makeLink(each);
+    // Last: what is made in a directory changes its times.
+    for (const [path, model] of this.#made) await this.#describe(path, model);
+    return this.#made.size > 0;
+  }
+
+  async #makeLink({ path, target }: LowerLink): Promise<void> {
+    const found = await this.#lower.find(target);
+    if (found === undefined) {
+      throw brokenLink(path, target, "no layer below has it");
+    }
+    if (found.info.isDirectory()) {
+      throw brokenLink(path, target, "it is a directory, which has no hard links");
+    }
+    await this.#makeDirectory(path.slice(0, path.lastIndexOf("/")));
+    try {
+      await link(found.path, this.#pathOf(path));
+    } catch (cause) {
+      const code = errnoCode(cause);
+      if (code === undefined) throw cause;
+      throw new SystemError(`link to "${printable(target)}" of a lower layer`, code, { cause });
+    }
+  }
+
+  async #makeDirectory(path: string): Promise<void> {
+    if (this.#made.has(path)) return;
+    if (path !== "") await this.#makeDirectory(path.slice(0, path.lastIndexOf("/")));
+    await mkdir(this.#pathOf(path), { mode: 0o700 });
+    const own = Buffer.concat([this.#own, Buffer.from(path, "latin1")]);
+    this.#made.set(path, this.#models.get(path) ?? own);
+  }
+
+  async #describe(path: string, model: Buffer): Promise<void> {
+    await using from = await openDirectory(model);
+    await using to = await openDirectory(this.#pathOf(path));
+    await copyAttributes(from.fd, to.fd);
+  }
+
+  #pathOf(path: string): Buffer {
+    return Buffer.concat([Buffer.from(this.#target), Buffer.from(path, "latin1")]);
+  }
+}
+
+/** Whether a directory is another than what the unpacker makes where no entry says anything. */
+async function isSpecial({ path, info }: LowerFile): Promise<boolean> {
+  if (info.uid !== 0 || info.gid !== 0 || (info.mode & 0o7777) !== 0o755) return true;
+  const names = await attributeNames(path);
+  return names.some((name) => !name.startsWith("trusted.") && name !== "security.selinux");
+}
+
+function brokenLink(path: string, target: string, why: string): RuntimeError {
+  return new RuntimeError(
+    "invalid-argument",
+    `link "${printable(path)}" to "${printable(target)}", which the layer does not bring: ${why}`,
+  );
+}
+
+function printable(bytes: string): string {
+  return JSON.stringify(Buffer.from(bytes, "latin1").toString("utf8")).slice(1, -1);
+}

@@ -1,0 +1,228 @@
+import { createHash } from "node:crypto";
+import { mkdir, open, readdir, readFile, rename, writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import { type Digest, isDigest } from "../../base/digest.ts";
+import { messageOf, RuntimeError, wrap } from "../../base/errors.ts";
+import { KeyedLock } from "../../base/keyed-lock.ts";
+import type { Logger } from "../../base/logger.ts";
+import { removeTree } from "../../linux/index.ts";
+import { CopyUp } from "./copy-up.ts";
+import { GroupSync } from "./group-sync.ts";
+import type { LayerFacts } from "./layer-facts.ts";
+import { LowerFiles } from "./lower-files.ts";
+import { asideOf, COPY_UP_PREFIX, NEW_COPY_UP_PREFIX, type Places } from "./places.ts";
+import type { Trash } from "./trash.ts";
+
+/** What the copy-ups need. */
+export interface CopyUpsDeps {
+  readonly places: Places;
+  readonly trash: Trash;
+  readonly log: Logger;
+  readonly findLayer: (diffId: Digest) => LayerFacts | undefined;
+}
+
+interface Known {
+  /** Lowest first; the last one is the layer that it lies on. */
+  readonly layers: readonly Digest[];
+  /** The layers below have nothing that is to be seen through this one. */
+  readonly isEmpty: boolean;
+}
+
+/** One that has no name yet. */
+interface Made extends Known {
+  readonly directory: string;
+}
+
+/**
+ * What layers have of those below them, for each chain of layers that an image stands on. A layer itself is
+ * the same in every image; this part of it is not, and nothing of it is shared between two chains. It lies
+ * in a directory of its own on the layer, and goes with the first layer of its chain that goes.
+ */
+export class CopyUps {
+  readonly #deps: CopyUpsDeps;
+  readonly #known = new Map<string, Known>();
+  readonly #locks = new KeyedLock();
+  readonly #durable: GroupSync;
+  /** Directories that have no name yet. */
+  readonly #making = new Set<string>();
+
+  private constructor(deps: CopyUpsDeps) {
+    this.#deps = deps;
+    this.#durable = new GroupSync(deps.places.layers);
+  }
+
+  /** Finds those that are there. What cannot be read, or has lost a layer, is left to sweep(). */
+  static async open(deps: CopyUpsDeps): Promise<CopyUps> {
+    const ups = new CopyUps(deps);
+    for (const name of await readdir(deps.places.layers)) {
+      if (!name.startsWith(COPY_UP_PREFIX)) continue;
+      try {
+        const known = await readFacts(join(deps.places.layers, name));
+        const isWhole = known.layers.every((layer) => deps.findLayer(layer) !== undefined);
+        if (isWhole) ups.#known.set(name, known);
+      } catch (cause) {
+        deps.log.warn(`"${name}" of the layers is left out: ${messageOf(cause)}`);
+      }
+    }
+    return ups;
+  }
+
+  /**
+   * Makes what each of these layers, lowest first, has of those below it; durable when it resolves.
+   * Idempotent. `invalid-argument` for a hard link to a file that none of them has; then nothing is made.
+   */
+  async complete(layers: readonly Digest[], signal: AbortSignal): Promise<void> {
+    const made = new Map<string, Made>();
+    try {
+      for (const at of layers.keys()) {
+        if (!this.#isNeeded(layers, at)) continue;
+        const chain = layers.slice(0, at + 1);
+        signal.throwIfAborted();
+        if (!this.#known.has(nameOf(chain))) await this.#make(chain, made);
+      }
+      if (made.size === 0) return;
+      await this.#durable.sync();
+      for (const [name, each] of made) await this.#publish(name, each);
+      await using names = await open(this.#deps.places.layers);
+      await names.sync();
+    } finally {
+      for (const { directory } of made.values()) await this.#discard(directory);
+    }
+  }
+
+  /** The first of these layers that lacks what it has of those below it. */
+  lacking(layers: readonly Digest[]): Digest | undefined {
+    return layers.find(
+      (_, at) => this.#isNeeded(layers, at) && !this.#known.has(nameOf(layers.slice(0, at + 1))),
+    );
+  }
+
+  /**
+   * The name of the directory with what layer number `at` has of those before it, relative to that of the
+   * layers; `undefined` for nothing. `not-found` where it was not made.
+   */
+  directoryOf(layers: readonly Digest[], at: number): string | undefined {
+    if (!this.#isNeeded(layers, at)) return undefined;
+    const name = nameOf(layers.slice(0, at + 1));
+    const known = this.#known.get(name);
+    if (known === undefined) {
+      throw new RuntimeError(
+        "not-found",
+        `mount root: what layer "${layers[at] ?? ""}" has of those below it is not here, pull the image again`,
+      );
+    }
+    return known.isEmpty ? undefined : `${name}/fs`;
+  }
+
+  /** Takes away what was made with the help of a layer. */
+  async removeWith(layer: Digest): Promise<void> {
+    for (const [name, { layers }] of [...this.#known]) {
+      if (!layers.includes(layer)) continue;
+      using _turn = await this.#locks.acquire(name);
+      this.#known.delete(name);
+      await this.#deps.trash.take(this.#deps.places.layers, name);
+    }
+  }
+
+  /** Deletes what an earlier daemon left half-made, and what no chain of layers has any more. */
+  async sweep(): Promise<readonly string[]> {
+    const { places, trash } = this.#deps;
+    const lines: string[] = [];
+    for (const name of await readdir(places.layers)) {
+      const path = join(places.layers, name);
+      const isNew = name.startsWith(NEW_COPY_UP_PREFIX) && !this.#making.has(path);
+      const isLost = name.startsWith(COPY_UP_PREFIX) && !this.#known.has(name);
+      if (!isNew && !isLost) continue;
+      await trash.take(places.layers, name);
+      lines.push(`removed "${path}", which lacks its layers or is half-made`);
+    }
+    return lines;
+  }
+
+  #isNeeded(layers: readonly Digest[], at: number): boolean {
+    const layer = layers[at];
+    const fromBelow = layer === undefined ? undefined : this.#deps.findLayer(layer)?.fromBelow;
+    // Below the first one there is nothing, which its links are told of.
+    return fromBelow !== undefined && (at > 0 || fromBelow.links.length > 0);
+  }
+
+  async #make(chain: readonly Digest[], made: Map<string, Made>): Promise<void> {
+    const top = chain.at(-1) ?? "";
+    const { layers } = this.#deps.places;
+    const directory = asideOf(layers, NEW_COPY_UP_PREFIX);
+    this.#making.add(directory);
+    try {
+      await mkdir(directory, { mode: 0o700 });
+      const isEmpty = !(await this.#fill(directory, chain, made));
+      const facts = { version: 1, layers: chain, isEmpty };
+      await writeFile(join(directory, "copy-up.json"), `${JSON.stringify(facts)}\n`);
+      made.set(nameOf(chain), { directory, layers: chain, isEmpty });
+    } catch (cause) {
+      await this.#discard(directory);
+      throw wrap(`unpack layer "${top}"`, cause);
+    }
+  }
+
+  async #fill(
+    directory: string,
+    chain: readonly Digest[],
+    made: ReadonlyMap<string, Made>,
+  ): Promise<boolean> {
+    const { places, findLayer } = this.#deps;
+    const top = chain.at(-1);
+    const fromBelow = top === undefined ? undefined : findLayer(top)?.fromBelow;
+    if (top === undefined || fromBelow === undefined) return false;
+    const below: string[] = [];
+    for (let at = chain.length - 2; at >= 0; at--) {
+      const layer = chain[at];
+      if (layer === undefined) continue;
+      const name = nameOf(chain.slice(0, at + 1));
+      const up = made.get(name) ?? this.#known.get(name);
+      const upDirectory = made.get(name)?.directory ?? join(places.layers, name);
+      if (up?.isEmpty === false) below.push(join(upDirectory, "fs"));
+      below.push(join(places.layer(layer), "fs"));
+      if (findLayer(layer)?.rootOpaque === true) break;
+    }
+    const own = join(places.layer(top), "fs");
+    return await new CopyUp(join(directory, "fs"), own, new LowerFiles(below)).make(fromBelow);
+  }
+
+  /** What another pull made meanwhile may be mounted already, and stays. */
+  async #publish(name: string, { directory, layers, isEmpty }: Made): Promise<void> {
+    using _turn = await this.#locks.acquire(name);
+    if (this.#known.has(name)) return;
+    const { places, trash } = this.#deps;
+    // One that was left out at the start may be in the place.
+    await trash.take(places.layers, name);
+    await rename(directory, join(places.layers, name));
+    this.#known.set(name, { layers, isEmpty });
+  }
+
+  /** Nothing when it was published. When it fails, the next start's sweep finds the directory. */
+  async #discard(directory: string): Promise<void> {
+    try {
+      await removeTree(directory);
+    } catch (cause) {
+      this.#deps.log.warn(`cannot remove half-made "${directory}": ${messageOf(cause)}`);
+    } finally {
+      this.#making.delete(directory);
+    }
+  }
+}
+
+/** By all the layers: what one has of the others is another thing on others. */
+function nameOf(chain: readonly Digest[]): string {
+  return `${COPY_UP_PREFIX}${createHash("sha256").update(chain.join(" ")).digest("hex")}`;
+}
+
+async function readFacts(directory: string): Promise<Known> {
+  const value: unknown = JSON.parse(await readFile(join(directory, "copy-up.json"), "utf8"));
+  if (typeof value === "object" && value !== null && "layers" in value && "isEmpty" in value) {
+    const { layers, isEmpty } = value;
+    if (Array.isArray(layers) && typeof isEmpty === "boolean") {
+      const digests = layers.filter((layer) => typeof layer === "string" && isDigest(layer));
+      if (digests.length === layers.length) return { layers: digests, isEmpty };
+    }
+  }
+  throw new Error(`"${directory}/copy-up.json" names no layers`);
+}

@@ -1,0 +1,122 @@
+import { constants, type Stats } from "node:fs";
+import { lstat, open, readlink } from "node:fs/promises";
+import { RuntimeError } from "../../base/errors.ts";
+import { errnoCode, xattrNames } from "../../linux/index.ts";
+
+/** As many symbolic links as the kernel follows on one path (path_resolution(7)). */
+const MAX_LINKS = 40;
+
+/** What a path leads to: a file of one layer, or a directory that several layers may have. */
+export interface LowerFile {
+  /** On the disk: of directories the topmost one, whose attributes are the ones that are seen. */
+  readonly path: Buffer;
+  readonly info: Stats;
+}
+
+/** A directory as overlayfs shows it: those of all layers that have it, topmost first. */
+type Merged = readonly Buffer[];
+
+/**
+ * The files that layers show when they lie on each other, found as overlayfs finds them (overlayfs.rst):
+ * the topmost layer's, unless a whiteout or an opaque directory hides it. No mount, so that nothing but these
+ * layers can be reached: each name is looked at before it is gone into, and nobody but us changes layers.
+ */
+export class LowerFiles {
+  readonly #root: Merged;
+
+  /** Directories of layers, topmost first, down to one that hides all below it. */
+  constructor(directories: readonly string[]) {
+    this.#root = directories.map((directory) => Buffer.from(directory));
+  }
+
+  /**
+   * What is at a path, a byte string, of the root that the layers make up; `undefined` for nothing.
+   * Symbolic links on the way are followed and never lead out of it; one at the end is what is found.
+   */
+  async find(path: string): Promise<LowerFile | undefined> {
+    const rest = path.split("/").reverse();
+    const above: Merged[] = [];
+    let at = this.#root;
+    let found: LowerFile | undefined;
+    let links = 0;
+    for (let name = rest.pop(); name !== undefined; name = rest.pop()) {
+      if (name === "" || name === ".") continue;
+      if (name === "..") {
+        at = above.pop() ?? this.#root;
+        found = undefined;
+        continue;
+      }
+      const next = await look(at, name);
+      if (next === undefined) return undefined;
+      found = next.file;
+      if (next.merged !== undefined) {
+        above.push(at);
+        at = next.merged;
+        continue;
+      }
+      if (rest.every((part) => part === "")) return found;
+      if (!found.info.isSymbolicLink()) return undefined;
+      if (++links > MAX_LINKS) {
+        throw new RuntimeError("invalid-argument", `find "${path}": too many symbolic links`);
+      }
+      const target = (await readlink(found.path, "buffer")).toString("latin1");
+      rest.push(...target.split("/").reverse());
+      if (!target.startsWith("/")) continue;
+      at = this.#root;
+      above.length = 0;
+    }
+    return found;
+  }
+}
+
+interface Looked {
+  readonly file: LowerFile;
+  /** Of a directory. */
+  readonly merged: Merged | undefined;
+}
+
+async function look(directories: Merged, name: string): Promise<Looked | undefined> {
+  const merged: Buffer[] = [];
+  let file: LowerFile | undefined;
+  for (const directory of directories) {
+    const path = Buffer.concat([directory, Buffer.from(`/${name}`, "latin1")]);
+    const info = await lstatOrNothing(path);
+    if (info === undefined) continue;
+    if (!info.isDirectory()) {
+      if (file !== undefined) break;
+      return isWhiteout(info) ? undefined : { file: { path, info }, merged: undefined };
+    }
+    file ??= { path, info };
+    merged.push(path);
+    if (await isOpaque(path)) break;
+  }
+  return file === undefined ? undefined : { file, merged };
+}
+
+async function lstatOrNothing(path: Buffer): Promise<Stats | undefined> {
+  try {
+    return await lstat(path);
+  } catch (cause) {
+    if (errnoCode(cause) === "ENOENT") return undefined;
+    throw cause;
+  }
+}
+
+function isWhiteout(info: Stats): boolean {
+  return info.isCharacterDevice() && info.rdev === 0;
+}
+
+async function isOpaque(directory: Buffer): Promise<boolean> {
+  return (await attributeNames(directory)).includes("trusted.overlay.opaque");
+}
+
+/** The names of a directory's extended attributes. */
+export async function attributeNames(directory: Buffer): Promise<readonly string[]> {
+  await using file = await openDirectory(directory);
+  return await xattrNames(file.fd);
+}
+
+/** Opens a directory of a layer, never through a symbolic link at the end. */
+export async function openDirectory(directory: Buffer): ReturnType<typeof open> {
+  return await open(directory, constants.O_RDONLY | constants.O_DIRECTORY | constants.O_NOFOLLOW);
+}

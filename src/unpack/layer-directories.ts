@@ -1,0 +1,181 @@
+import { lstatSync, mkdirSync, readlinkSync, type Stats, unlinkSync } from "node:fs";
+
+import { RuntimeError } from "../base/errors.ts";
+import { errnoCode, type FileTime, setAttributes, setXattr } from "../linux/index.ts";
+import { isWhiteout, look, onDisk } from "./layer-files.ts";
+import { printable } from "./tar-entry.ts";
+import { brokenArchive } from "./tar-header.ts";
+
+/** Directories whose times are kept until the end. */
+const MAX_DIRECTORIES = 500_000;
+/** As many symbolic links as the kernel follows on one path (path_resolution(7)). */
+const MAX_LINKS = 40;
+/**
+ * Those that no entry makes are told of up to this number and so many characters: the first ones, which lie
+ * highest, as a path that lower layers do not have has nothing below it there.
+ */
+const MAX_IMPLIED = { count: 1000, characters: 128 * 1024 };
+
+/** Where a path of the archive leads. */
+interface Place {
+  /** Without symbolic links. */
+  readonly path: string;
+  /** The layer hides what the layers below have there. */
+  readonly isHidden: boolean;
+}
+
+/** The directories of a layer: which are made by entries, and which hide those of lower layers. */
+export class LayerDirectories {
+  /** Whether the layer hides everything below it: overlayfs has no mark for that on a root. */
+  isRootOpaque = false;
+  readonly #times = new Map<string, { readonly inode: number; readonly time: FileTime }>();
+  /** Made on the way to entries, by inode. */
+  readonly #implied = new Map<number, string>();
+  #impliedLength = 0;
+  /** Inodes of those that hide the lower ones. */
+  readonly #opaque = new Set<number>();
+
+  /** Makes the directory of an entry. What else is there gives way; a directory stays. */
+  make(path: string): void {
+    if (path === "/") return;
+    for (let attempt = 0; ; attempt++) {
+      try {
+        mkdirSync(onDisk(path), 0o755);
+        return;
+      } catch (cause) {
+        if (errnoCode(cause) === "EEXIST") {
+          this.#replace(path);
+          return;
+        }
+        if (attempt === 1) throw cause;
+        this.makeParents(path);
+      }
+    }
+  }
+
+  /**
+   * Makes the directories on the way to `path`, of root and 0755, as containerd does: a symbolic link
+   * among them is followed inside the layer, also where it leads to nothing yet, and then its target
+   * is made. Gives the path of the parent without links, empty for the root.
+   */
+  makeParents(path: string): string {
+    return this.#walk(path.slice(0, path.lastIndexOf("/")), "make").path;
+  }
+
+  /** Where a path leads in this layer, whose end need not be there. */
+  find(path: string): Place {
+    return this.#walk(path, "look");
+  }
+
+  /** An entry said what the directory is like. */
+  describe(path: string, time: FileTime): void {
+    const inode = lstatSync(onDisk(path)).ino;
+    this.#implied.delete(inode);
+    this.#times.set(path, { inode, time });
+    if (this.#times.size > MAX_DIRECTORIES) {
+      throw new RuntimeError(
+        "resource-exhausted",
+        `unpack layer: it has more than ${MAX_DIRECTORIES} directories`,
+      );
+    }
+  }
+
+  /** The directory, which is made where it is missing, hides all that lower layers have in it. */
+  makeOpaque(path: string): void {
+    if (path === "/") this.isRootOpaque = true;
+    this.#hide(this.makeParents(`${path}/x`) || "/");
+  }
+
+  /** The lower directory is gone, and this one has nothing of it. */
+  hideLower(path: string, info: Stats): void {
+    this.#implied.delete(info.ino);
+    this.#hide(path);
+  }
+
+  /** Sets the times, which change with each entry that is made in a directory. */
+  setTimes(): void {
+    for (const [path, { inode, time }] of this.#times) {
+      const info = look(path);
+      if (info?.isDirectory() !== true || info.ino !== inode) continue; // replaced later
+      setAttributes(path, { uid: info.uid, gid: info.gid, mode: info.mode & 0o7777, time });
+    }
+  }
+
+  /** The directories that no entry made and that may be there in lower layers, parents first. */
+  implied(): readonly string[] {
+    return [...this.#implied].flatMap(([inode, path]) => {
+      const info = look(path);
+      return info?.isDirectory() === true && info.ino === inode ? [path] : [];
+    });
+  }
+
+  #imply(path: string): void {
+    this.#impliedLength += path.length;
+    const { count, characters } = MAX_IMPLIED;
+    if (this.#implied.size === count || this.#impliedLength > characters) return;
+    this.#implied.set(lstatSync(onDisk(path)).ino, path);
+  }
+
+  #hide(path: string): void {
+    setXattr(path, "trusted.overlay.opaque", "y");
+    this.#opaque.add(lstatSync(onDisk(path)).ino);
+  }
+
+  /** A whiteout that a directory takes the place of still hides what is in the lower one. */
+  #replace(path: string): void {
+    const there = look(path);
+    if (there?.isDirectory() === true) return;
+    unlinkSync(onDisk(path));
+    mkdirSync(onDisk(path), 0o755);
+    if (there !== undefined && isWhiteout(there)) this.#hide(path);
+  }
+
+  #walk(path: string, how: "make" | "look"): Place {
+    const rest = path.split("/").reverse();
+    let links = 0;
+    let at: Place = this.#root();
+    const above: Place[] = [];
+    for (let part = rest.pop(); part !== undefined; part = rest.pop()) {
+      if (part === "" || part === ".") continue;
+      if (part === "..") {
+        at = above.pop() ?? this.#root();
+        continue;
+      }
+      const next = `${at.path}/${part}`;
+      const there = look(next);
+      if (there?.isSymbolicLink() !== true) {
+        above.push(at);
+        const isHidden = this.#step(next, there, at.isHidden, how);
+        at = { path: next, isHidden };
+        continue;
+      }
+      if (++links > MAX_LINKS) {
+        throw brokenArchive(`"${printable(path)}" leads through too many symbolic links`);
+      }
+      const target = readlinkSync(onDisk(next), "latin1");
+      rest.push(...target.split("/").reverse());
+      if (!target.startsWith("/")) continue;
+      at = this.#root();
+      above.length = 0;
+    }
+    return at;
+  }
+
+  #root(): Place {
+    return { path: "", isHidden: this.isRootOpaque };
+  }
+
+  /** Goes on to what is at `path`, and says whether the layer hides what lower ones have there. */
+  #step(path: string, there: Stats | undefined, isHidden: boolean, how: "make" | "look"): boolean {
+    if (there?.isDirectory() === true) return isHidden || this.#opaque.has(there.ino);
+    if (how === "look") return isHidden || there !== undefined;
+    if (there === undefined) {
+      mkdirSync(onDisk(path), 0o755);
+      if (!isHidden) this.#imply(path);
+      return isHidden;
+    }
+    if (!isWhiteout(there)) throw brokenArchive(`"${printable(path)}" is no directory`);
+    this.#replace(path);
+    return true;
+  }
+}

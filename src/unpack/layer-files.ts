@@ -1,0 +1,55 @@
+import { lstatSync, readdirSync, rmdirSync, type Stats, unlinkSync } from "node:fs";
+
+import { errnoCode } from "../linux/index.ts";
+import { printable } from "./tar-entry.ts";
+import { brokenArchive } from "./tar-header.ts";
+
+/**
+ * The absolute path inside the layer that a name of the archive means. Throws `invalid-argument`
+ * when it leads out of the layer.
+ */
+export function layerPath(name: string): string {
+  const parts: string[] = [];
+  for (const part of name.split("/")) {
+    if (part === "" || part === ".") continue;
+    if (part !== "..") parts.push(part);
+    else if (parts.pop() === undefined) {
+      throw brokenArchive(`"${printable(name)}" leads out of the layer`);
+    }
+  }
+  return `/${parts.join("/")}`;
+}
+
+/** A byte string as node:fs takes it; names of plain ASCII stay strings, which is faster. */
+export function onDisk(path: string): string | Buffer {
+  return /^[\x01-\x7f]*$/.test(path) ? path : Buffer.from(path, "latin1");
+}
+
+/** `undefined` also when the way there leads through something that is no directory. */
+export function look(path: string): Stats | undefined {
+  try {
+    return lstatSync(onDisk(path), { throwIfNoEntry: false });
+  } catch (cause) {
+    const code = errnoCode(cause);
+    if (code === "ENOTDIR" || code === "ELOOP") return undefined;
+    throw cause;
+  }
+}
+
+/** What hides a file of a lower layer in overlayfs: a character device 0:0 (overlayfs.rst). */
+export function isWhiteout(info: Stats): boolean {
+  return info.isCharacterDevice() && info.rdev === 0;
+}
+
+/** Removes what is at the path, with everything in it. */
+export function removeEntry(path: string): void {
+  if (path === "/") throw brokenArchive("an entry would replace the layer's root");
+  if (look(path)?.isDirectory() !== true) {
+    unlinkSync(onDisk(path));
+    return;
+  }
+  for (const name of readdirSync(onDisk(path), { encoding: "latin1" })) {
+    removeEntry(`${path}/${name}`);
+  }
+  rmdirSync(onDisk(path));
+}
