@@ -168,8 +168,8 @@ const runtime: Section<Omit<RuntimeConfig, "handlers">> = {
     doc: "conmon, which holds a container's stdio and writes its log: a path, or a name on PATH.",
   }),
   logRoots: absolutePathsOrNone({
-    default: [],
-    doc: 'Directories of logs whose own path may lead through symbolic links: ["/var/log/pods"] where /var/log is a link. Any other link on the way to a log is refused.',
+    default: ["/var/log"],
+    doc: 'Directories whose own path may lead through symbolic links on the way to a log: add "/var/log/pods" where that is a link itself. Any other link on the way to a log is refused.',
   }),
   createTimeoutSeconds: integer({
     default: 120,

@@ -14,14 +14,18 @@ export interface Creation {
   /** Shows the finished object to clients. */
   readonly publish: (id: string) => void;
   /** Takes a finished object away again. */
-  readonly discard: (id: string) => void;
+  readonly discard: (id: string, reason: DiscardReason) => void;
 }
 
 /**
  * Finished objects that may be held at once. A kubelet that was restarted comes back for what it had under
- * way, which is less; each pod that is held has an address, a veth pair and up to four namespaces.
+ * way, which at the boot of a node is every pod and container of it; each pod that is held has an address,
+ * a veth pair and up to four namespaces.
  */
-export const maxHeld = 64;
+export const maxHeld = 256;
+
+/** Why a finished object is taken away: nobody came for it in time, or too many others wait, too. */
+export type DiscardReason = "nobody came back for it" | "too many others wait for their callers";
 
 interface Entry {
   readonly requestBytes: Uint8Array;
@@ -134,22 +138,22 @@ export class Creations {
 
   #hold(name: string, entry: Entry, id: string): void {
     entry.heldId = id;
-    entry.timer = setTimeout(() => this.#discard(name), this.#holdMs);
+    entry.timer = setTimeout(() => this.#discard(name, "nobody came back for it"), this.#holdMs);
     entry.timer.unref();
     // Behind those that are held already, however long it took to make.
     this.#entries.delete(name);
     this.#entries.set(name, entry);
     const held = this.held();
     const [oldest = name] = held;
-    if (held.length > maxHeld) this.#discard(oldest);
+    if (held.length > maxHeld) this.#discard(oldest, "too many others wait for their callers");
   }
 
-  #discard(name: string): void {
+  #discard(name: string, reason: DiscardReason): void {
     const entry = this.#entries.get(name);
     if (entry?.heldId === undefined) return;
     clearTimeout(entry.timer);
     this.#entries.delete(name);
-    entry.creation.discard(entry.heldId);
+    entry.creation.discard(entry.heldId, reason);
   }
 
   #checkSame(name: string, entry: Entry, requestBytes: Uint8Array): void {

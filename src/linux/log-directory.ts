@@ -7,7 +7,7 @@ import { nativeCount } from "./native.ts";
 import { openRegular } from "./regular-file.ts";
 import { errnoCode, systemError } from "./system-error.ts";
 
-const { O_APPEND, O_CREAT, O_EXCL, O_WRONLY } = constants;
+const { O_APPEND, O_CREAT, O_EXCL, O_NONBLOCK, O_WRONLY } = constants;
 /** How often a name may come and go while it is opened, before somebody is taken to do it on purpose. */
 const attempts = 8;
 const directoryMode = 0o755;
@@ -150,12 +150,19 @@ export class LogDirectory implements Disposable {
   /** Undefined when nothing has the name any more. */
   async #appendTo(name: string, doing: string): Promise<FileHandle | undefined> {
     try {
-      const file = await openRegular(this.#at(name), O_WRONLY | O_APPEND, doing);
+      // Without O_NONBLOCK a lease of the file's owner holds open(2) up for fs.lease-break-time (fcntl(2)).
+      const flags = O_WRONLY | O_APPEND | O_NONBLOCK;
+      const file = await openRegular(this.#at(name), flags, doing);
       if ((await file.stat()).nlink <= 1) return file;
       await file.close();
     } catch (cause) {
       if (errnoCode(cause) === "ENOENT") return undefined;
-      throw systemError(doing, cause);
+      if (errnoCode(cause) !== "EAGAIN") throw systemError(doing, cause);
+      throw new RuntimeError(
+        "failed-precondition",
+        `${doing}: a process has a lease on it (fcntl(2), F_SETLEASE); end that one, or remove the file`,
+        { cause },
+      );
     }
     throw new RuntimeError(
       "failed-precondition",

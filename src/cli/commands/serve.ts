@@ -52,7 +52,8 @@ export const serve: Command = {
     const started = Promise.withResolvers<Daemon>();
     const reload = async (): Promise<void> => {
       const daemon = await started.promise;
-      daemon.reload(() => loadConfig(file));
+      // Found again: the file may have been made since.
+      daemon.reload(() => loadConfig(findConfigFile(options.text("config"))));
     };
     using signals = onStopSignals((signal) => exitNow(128 + constants.signals[signal]), {
       onReload: () => void reload(),

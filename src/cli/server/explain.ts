@@ -37,7 +37,7 @@ export function explainFailure(
     case "ECONNREFUSED":
       return reach(`nobody serves this socket any more; ${whatToStart(endpoint, isThere)}`);
     case "EACCES":
-      return reach("no permission; run it as root, or as a member of the socket's group");
+      return reach("no permission; run it as root, or have server.group name a group that you are in");
     case "ENOTSOCK":
     case "EPROTOTYPE":
       return reach("this is no stream socket; name another one with --endpoint");

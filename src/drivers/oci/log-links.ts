@@ -8,7 +8,7 @@ import type { Places } from "./places.ts";
 
 /*
  * conmon knows its log by a name in the bundle, where no container comes to: a symbolic link to a file that
- * davit has opened. See docs/decisions/0014-log-files.md.
+ * davit has opened. See docs/decisions/0015-log-files.md.
  *
  * NOTE(conmon): it opens PATH when it starts (O_APPEND | O_CREAT, links followed). To reopen, it closes that,
  * opens PATH.tmp (O_TRUNC | O_CREAT, links followed), renames PATH.tmp to PATH, which here renames the link,

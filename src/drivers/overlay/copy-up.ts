@@ -4,6 +4,9 @@ import { copyAttributes, errnoCode, SystemError } from "../../linux/index.ts";
 import type { FromBelow, LowerLink } from "./from-below.ts";
 import { attributeNames, type LowerFile, type LowerFiles, openDirectory } from "./lower-files.ts";
 
+/** Hard links of one layer to one file of a lower layer. */
+const maxLinksToOne = 1000;
+
 /**
  * Makes what one layer has of the layers below it, in a directory of its own that lies on the layer: the
  * files that its hard links name, as hard links to the lower layers' own files, and its directories that
@@ -16,6 +19,8 @@ export class CopyUp {
   readonly #lower: LowerFiles;
   /** Directories of the layer that are to look like a lower one, by path. */
   readonly #models = new Map<string, Buffer>();
+  /** How many links lead to each file, by target. */
+  readonly #links = new Map<string, number>();
   /** Directories made so far, parents first, and what each is to look like. */
   readonly #made = new Map<string, Buffer>();
 
@@ -52,6 +57,7 @@ export class CopyUp {
     if (found.info.isDirectory()) {
       throw brokenLink(path, target, "it is a directory, which has no hard links");
     }
+    this.#countLink(path, target);
     await this.#makeDirectory(path.slice(0, path.lastIndexOf("/")));
     try {
       await link(found.path, this.#pathOf(path));
@@ -60,6 +66,15 @@ export class CopyUp {
       if (code === undefined) throw cause;
       throw new SystemError(`link to "${printable(target)}" of a lower layer`, code, { cause });
     }
+  }
+
+  /** A file has a limited number of links, on ext4 65,000, which other images on the same layer need, too. */
+  #countLink(path: string, target: string): void {
+    const count = (this.#links.get(target) ?? 0) + 1;
+    if (count > maxLinksToOne) {
+      throw brokenLink(path, target, `more than ${maxLinksToOne} links of the layer lead to it`);
+    }
+    this.#links.set(target, count);
   }
 
   async #makeDirectory(path: string): Promise<void> {

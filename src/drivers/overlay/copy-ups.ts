@@ -6,10 +6,11 @@ import { messageOf, RuntimeError, wrap } from "../../base/errors.ts";
 import { KeyedLock } from "../../base/keyed-lock.ts";
 import type { Logger } from "../../base/logger.ts";
 import { removeTree } from "../../linux/index.ts";
+import { chainOf } from "./chain.ts";
 import { CopyUp } from "./copy-up.ts";
 import { GroupSync } from "./group-sync.ts";
 import type { LayerFacts } from "./layer-facts.ts";
-import { LowerFiles } from "./lower-files.ts";
+import { LookupBudget, LowerFiles } from "./lower-files.ts";
 import { asideOf, COPY_UP_PREFIX, NEW_COPY_UP_PREFIX, type Places } from "./places.ts";
 import type { Trash } from "./trash.ts";
 
@@ -69,16 +70,19 @@ export class CopyUps {
 
   /**
    * Makes what each of these layers, lowest first, has of those below it; durable when it resolves.
-   * Idempotent. `invalid-argument` for a hard link to a file that none of them has; then nothing is made.
+   * Idempotent. `invalid-argument` for a hard link to a file that none of them has, `failed-precondition` for
+   * layers that take too much looking; then nothing is made.
    */
   async complete(layers: readonly Digest[], signal: AbortSignal): Promise<void> {
     const made = new Map<string, Made>();
+    const whole = chainOf(layers);
+    const budget = new LookupBudget(signal);
     try {
-      for (const at of layers.keys()) {
-        if (!this.#isNeeded(layers, at)) continue;
-        const chain = layers.slice(0, at + 1);
+      for (const at of whole.keys()) {
+        if (!this.#isNeeded(whole, at)) continue;
+        const chain = whole.slice(0, at + 1);
         signal.throwIfAborted();
-        if (!this.#known.has(nameOf(chain))) await this.#make(chain, made);
+        if (!this.#known.has(nameOf(chain))) await this.#make(chain, made, budget);
       }
       if (made.size === 0) return;
       await this.#durable.sync();
@@ -92,23 +96,24 @@ export class CopyUps {
 
   /** The first of these layers that lacks what it has of those below it. */
   lacking(layers: readonly Digest[]): Digest | undefined {
-    return layers.find(
-      (_, at) => this.#isNeeded(layers, at) && !this.#known.has(nameOf(layers.slice(0, at + 1))),
+    return chainOf(layers).find(
+      (_, at, chain) =>
+        this.#isNeeded(chain, at) && !this.#known.has(nameOf(chain.slice(0, at + 1))),
     );
   }
 
   /**
-   * The name of the directory with what layer number `at` has of those before it, relative to that of the
-   * layers; `undefined` for nothing. `not-found` where it was not made.
+   * The name of the directory with what layer number `at` of a chain has of those before it, relative to
+   * that of the layers; `undefined` for nothing. `not-found` where it was not made.
    */
-  directoryOf(layers: readonly Digest[], at: number): string | undefined {
-    if (!this.#isNeeded(layers, at)) return undefined;
-    const name = nameOf(layers.slice(0, at + 1));
+  directoryOf(chain: readonly Digest[], at: number): string | undefined {
+    if (!this.#isNeeded(chain, at)) return undefined;
+    const name = nameOf(chain.slice(0, at + 1));
     const known = this.#known.get(name);
     if (known === undefined) {
       throw new RuntimeError(
         "not-found",
-        `mount root: what layer "${layers[at] ?? ""}" has of those below it is not here, pull the image again`,
+        `mount root: what layer "${chain[at] ?? ""}" has of those below it is not here, pull the image again`,
       );
     }
     return known.isEmpty ? undefined : `${name}/fs`;
@@ -130,30 +135,35 @@ export class CopyUps {
     const lines: string[] = [];
     for (const name of await readdir(places.layers)) {
       const path = join(places.layers, name);
-      const isNew = name.startsWith(NEW_COPY_UP_PREFIX) && !this.#making.has(path);
-      const isLost = name.startsWith(COPY_UP_PREFIX) && !this.#known.has(name);
-      if (!isNew && !isLost) continue;
+      if (!name.startsWith(NEW_COPY_UP_PREFIX) && !name.startsWith(COPY_UP_PREFIX)) continue;
+      // One that a pull gives its name at this moment is known when it has it.
+      using _turn = await this.#locks.acquire(name);
+      if (this.#making.has(path) || this.#known.has(name)) continue;
       await trash.take(places.layers, name);
       lines.push(`removed "${path}", which lacks its layers or is half-made`);
     }
     return lines;
   }
 
-  #isNeeded(layers: readonly Digest[], at: number): boolean {
-    const layer = layers[at];
+  #isNeeded(chain: readonly Digest[], at: number): boolean {
+    const layer = chain[at];
     const fromBelow = layer === undefined ? undefined : this.#deps.findLayer(layer)?.fromBelow;
     // Below the first one there is nothing, which its links are told of.
     return fromBelow !== undefined && (at > 0 || fromBelow.links.length > 0);
   }
 
-  async #make(chain: readonly Digest[], made: Map<string, Made>): Promise<void> {
+  async #make(
+    chain: readonly Digest[],
+    made: Map<string, Made>,
+    budget: LookupBudget,
+  ): Promise<void> {
     const top = chain.at(-1) ?? "";
     const { layers } = this.#deps.places;
     const directory = asideOf(layers, NEW_COPY_UP_PREFIX);
     this.#making.add(directory);
     try {
       await mkdir(directory, { mode: 0o700 });
-      const isEmpty = !(await this.#fill(directory, chain, made));
+      const isEmpty = !(await this.#fill(directory, chain, made, budget));
       const facts = { version: 1, layers: chain, isEmpty };
       await writeFile(join(directory, "copy-up.json"), `${JSON.stringify(facts)}\n`);
       made.set(nameOf(chain), { directory, layers: chain, isEmpty });
@@ -167,6 +177,7 @@ export class CopyUps {
     directory: string,
     chain: readonly Digest[],
     made: ReadonlyMap<string, Made>,
+    budget: LookupBudget,
   ): Promise<boolean> {
     const { places, findLayer } = this.#deps;
     const top = chain.at(-1);
@@ -184,7 +195,8 @@ export class CopyUps {
       if (findLayer(layer)?.rootOpaque === true) break;
     }
     const own = join(places.layer(top), "fs");
-    return await new CopyUp(join(directory, "fs"), own, new LowerFiles(below)).make(fromBelow);
+    const lower = new LowerFiles(below, budget);
+    return await new CopyUp(join(directory, "fs"), own, lower).make(fromBelow);
   }
 
   /** What another pull made meanwhile may be mounted already, and stays. */

@@ -6,6 +6,38 @@ import { errnoCode, xattrNames } from "../../linux/index.ts";
 /** As many symbolic links as the kernel follows on one path (path_resolution(7)). */
 const MAX_LINKS = 40;
 
+/** A path may not get longer than this by the symbolic links on it (PATH_MAX, limits.h). Bytes. */
+const MAX_PATH = 4096;
+
+/** How often an image may have its lower layers looked at: half a minute of work. */
+const MAX_LOOKUPS = 500_000;
+
+/**
+ * What looking for files of lower layers may cost an image. Its layers say what is looked for, and links
+ * that lead to links can make much work of little text.
+ */
+export class LookupBudget {
+  readonly #signal: AbortSignal;
+  #left: number;
+
+  constructor(signal: AbortSignal, most = MAX_LOOKUPS) {
+    this.#signal = signal;
+    this.#left = most;
+  }
+
+  /** Before each lookup. Throws the signal's reason, or `failed-precondition` when too many were made. */
+  spend(): void {
+    this.#signal.throwIfAborted();
+    this.#left -= 1;
+    if (this.#left >= 0) return;
+    throw new RuntimeError(
+      "failed-precondition",
+      "its hard links and directories take too much looking into lower layers; " +
+        "build the image with an entry for each directory, and fewer symbolic links on the way to its files",
+    );
+  }
+}
+
 /** What a path leads to: a file of one layer, or a directory that several layers may have. */
 export interface LowerFile {
   /** On the disk: of directories the topmost one, whose attributes are the ones that are seen. */
@@ -23,10 +55,12 @@ type Merged = readonly Buffer[];
  */
 export class LowerFiles {
   readonly #root: Merged;
+  readonly #budget: LookupBudget;
 
   /** Directories of layers, topmost first, down to one that hides all below it. */
-  constructor(directories: readonly string[]) {
+  constructor(directories: readonly string[], budget: LookupBudget) {
     this.#root = directories.map((directory) => Buffer.from(directory));
+    this.#budget = budget;
   }
 
   /**
@@ -46,7 +80,7 @@ export class LowerFiles {
         found = undefined;
         continue;
       }
-      const next = await look(at, name);
+      const next = await look(at, name, this.#budget);
       if (next === undefined) return undefined;
       found = next.file;
       if (next.merged !== undefined) {
@@ -61,6 +95,12 @@ export class LowerFiles {
       }
       const target = (await readlink(found.path, "buffer")).toString("latin1");
       rest.push(...target.split("/").reverse());
+      if (rest.join("/").length > MAX_PATH) {
+        throw new RuntimeError(
+          "invalid-argument",
+          `find "${path}": its symbolic links make it too long`,
+        );
+      }
       if (!target.startsWith("/")) continue;
       at = this.#root;
       above.length = 0;
@@ -75,10 +115,15 @@ interface Looked {
   readonly merged: Merged | undefined;
 }
 
-async function look(directories: Merged, name: string): Promise<Looked | undefined> {
+async function look(
+  directories: Merged,
+  name: string,
+  budget: LookupBudget,
+): Promise<Looked | undefined> {
   const merged: Buffer[] = [];
   let file: LowerFile | undefined;
   for (const directory of directories) {
+    budget.spend();
     const path = Buffer.concat([directory, Buffer.from(`/${name}`, "latin1")]);
     const info = await lstatOrNothing(path);
     if (info === undefined) continue;

@@ -25,6 +25,7 @@ import {
   stepsDone,
   unmount,
 } from "../../linux/index.ts";
+import { chainOf } from "./chain.ts";
 import type { LayerFacts } from "./layer-facts.ts";
 import { GONE_PREFIX, type Places } from "./places.ts";
 import type { Trash } from "./trash.ts";
@@ -35,8 +36,8 @@ export interface RootsDeps {
   readonly places: Places;
   readonly trash: Trash;
   readonly findLayer: (diffId: Digest) => LayerFacts | undefined;
-  /** What layer number `at` has of those before it: a name in the layers' folder. */
-  readonly findCopyUp: (layers: readonly Digest[], at: number) => string | undefined;
+  /** What layer number `at` of a chain has of those before it: a name in the layers' directory. */
+  readonly findCopyUp: (chain: readonly Digest[], at: number) => string | undefined;
   /** Mounts as on a kernel before 6.7, for tests. */
   readonly asOldKernel?: boolean;
 }
@@ -219,7 +220,8 @@ export class Roots {
   /** The names of the lower layers for overlayfs, topmost first, relative to a root's folder. */
   #lowerOf(layers: readonly Digest[]): readonly [string, ...string[]] {
     const names: string[] = [];
-    for (const [at, diffId] of [...layers.entries()].reverse()) {
+    const chain = chainOf(layers);
+    for (const [at, diffId] of [...chain.entries()].reverse()) {
       const facts = this.#deps.findLayer(diffId);
       if (facts === undefined) {
         throw new RuntimeError(
@@ -227,12 +229,9 @@ export class Roots {
           `mount root: layer "${diffId}" is not here, pull the image again`,
         );
       }
-      const copyUp = this.#deps.findCopyUp(layers, at);
+      const copyUp = this.#deps.findCopyUp(chain, at);
       if (copyUp !== undefined) names.push(`../../layers/${copyUp}`);
-      const name = `../../layers/${hexOf(diffId)}/fs`;
-      // The kernel refuses a layer that is there twice (ELOOP). The upper one hides the lower one
-      // wholly: all that the lower one has, it has too.
-      if (!names.includes(name)) names.push(name);
+      names.push(`../../layers/${hexOf(diffId)}/fs`);
       if (facts.rootOpaque) break;
     }
     const [top = "../../layers/.empty", ...others] = names;

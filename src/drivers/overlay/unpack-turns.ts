@@ -12,10 +12,12 @@ export interface UnpackTurnsOptions {
   readonly perRegistry: number;
   /**
    * How long one may wait for its registry in all while others want to run. Each byte that comes
-   * gives some of it back, so that a registry that brings this many bytes a second keeps its turn.
+   * gives some of it back, so that a registry that brings this many bytes a second keeps its turn for a while.
    */
   readonly graceMs: number;
   readonly bytesPerSecond: number;
+  /** How much of it bytes can give back in all while others want to run. */
+  readonly earnableMs: number;
   readonly nowMs: () => number;
 }
 
@@ -26,6 +28,7 @@ export const defaultTurns: UnpackTurnsOptions = {
   perRegistry: 3,
   graceMs: 500,
   bytesPerSecond: 2 ** 20,
+  earnableMs: 2000,
   nowMs: () => performance.now(),
 };
 
@@ -144,6 +147,7 @@ export class UnpackTurn implements Disposable {
   #left = false;
   /** How long it may still wait before others run. */
   #graceMs: number;
+  #earnableMs: number;
   #idleSince: number | undefined;
   #timer: NodeJS.Timeout | undefined;
 
@@ -152,6 +156,7 @@ export class UnpackTurn implements Disposable {
     this.#options = options;
     this.#hooks = hooks;
     this.#graceMs = options.graceMs;
+    this.#earnableMs = options.earnableMs;
   }
 
   /** Its unpacker has no bytes, and waits for the registry. */
@@ -164,13 +169,27 @@ export class UnpackTurn implements Disposable {
 
   /** Bytes came. `undefined` when it still runs, else what to wait for before they are used. */
   busy(bytes: number, signal: AbortSignal): Promise<void> | undefined {
-    const { graceMs, bytesPerSecond, nowMs } = this.#options;
+    const { nowMs } = this.#options;
     const waitedMs = nowMs() - (this.#idleSince ?? nowMs());
-    const earnedMs = (bytes * 1000) / bytesPerSecond;
-    this.#graceMs = Math.min(graceMs, Math.max(0, this.#graceMs - waitedMs) + earnedMs);
+    this.#graceMs = Math.max(0, this.#graceMs - waitedMs);
+    this.#earn(bytes);
     this.#idleSince = undefined;
     this.#wake();
     return this.#runs ? undefined : this.#runAgain(signal);
+  }
+
+  /** Where others wait, what bytes give back is limited: else a steady trickle would keep them waiting. */
+  #earn(bytes: number): void {
+    const { graceMs, bytesPerSecond, earnableMs } = this.#options;
+    if (!this.#hooks.isWanted()) {
+      this.#graceMs = graceMs;
+      this.#earnableMs = earnableMs;
+      return;
+    }
+    const worthMs = (bytes * 1000) / bytesPerSecond;
+    const earnedMs = Math.min(worthMs, graceMs - this.#graceMs, this.#earnableMs);
+    this.#graceMs += earnedMs;
+    this.#earnableMs -= earnedMs;
   }
 
   /** Others may want to run: then it does not wait longer than it may. */

@@ -48,6 +48,9 @@ export const migrations: readonly string[] = [
      version INTEGER NOT NULL,
      body TEXT NOT NULL
    ) STRICT;`,
+  // No table changes. An earlier davit must not take over: it would write logs into bundles, and mount
+  // images without what their layers have of those below them.
+  "",
 ];
 
 /** What a database says of itself. `foreign`: tables, but none that names a schema version. */

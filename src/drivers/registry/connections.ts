@@ -2,7 +2,7 @@ import { createHash } from "node:crypto";
 import { readFileSync } from "node:fs";
 import * as http from "node:http";
 import * as https from "node:https";
-import { BlockList, isIPv6, type Socket } from "node:net";
+import { BlockList, isIP, isIPv6, type Socket } from "node:net";
 import * as tls from "node:tls";
 
 import { abortedError, connectionFailure, HostFailure } from "./failure.ts";
@@ -29,7 +29,7 @@ export interface Exchange {
   readonly dialTimeoutMs: number;
   /** Time from the connection to the head of the answer. */
   readonly answerTimeoutMs: number;
-  /** Ends without a word at an address that {@link isLocal}. */
+  /** Sends nothing where {@link Connections.isLocal} is true. */
   readonly refuseLocal: boolean;
   readonly signal: AbortSignal;
 }
@@ -63,7 +63,10 @@ export class Connections implements Disposable {
         request.destroy(error);
       };
       const onAbort = (): void => stop(abortedError(signal));
-      const clock = limit(request, exchange, stop);
+      // Looked at in any case: Node keeps the address for a later look, when the other side may be gone.
+      const isRefused = (socket: Socket): boolean =>
+        this.isLocal(exchange.url, socket) && exchange.refuseLocal;
+      const clock = limit(request, exchange, isRefused, stop);
       signal.addEventListener("abort", onAbort, { once: true });
       request.on("error", (error) => {
         clock.stop();
@@ -83,6 +86,25 @@ export class Connections implements Disposable {
       });
       request.end(body);
     });
+  }
+
+  /**
+   * True where a connection for a URL ends at the loopback or at a link-local address (RFC 6890): there are
+   * services for this node alone, such as those that give cloud machines their identity
+   * (169.254.169.254). Where a proxy takes the request on, the host of the URL tells, not the proxy's address.
+   */
+  isLocal(url: URL, { remoteAddress = "", remotePort }: Socket): boolean {
+    if (!this.#isProxyPort(url, remotePort)) return isLocalAddress(remoteAddress);
+    const host = url.hostname.replace(/^\[(.*)\]$/, "$1");
+    return host === "localhost" || isLocalAddress(host);
+  }
+
+  /** A port that the URL does not name, and a proxy of the environment does. */
+  #isProxyPort(url: URL, port: number | undefined): boolean {
+    const name = `${url.protocol.slice(0, -1)}_proxy`;
+    const text = this.#proxyEnv[name] ?? this.#proxyEnv[name.toUpperCase()] ?? "";
+    const proxy = URL.parse(text);
+    return proxy !== null && portOf(proxy) === port && portOf(url) !== port;
   }
 
   /** Closes all connections. */
@@ -178,7 +200,8 @@ function secureContextOf(settings: TlsSettings): tls.SecureContext {
  */
 function limit(
   request: http.ClientRequest,
-  { url, dialTimeoutMs, answerTimeoutMs, refuseLocal }: Exchange,
+  { url, dialTimeoutMs, answerTimeoutMs }: Exchange,
+  isRefused: (socket: Socket) => boolean,
   stop: (error: Error) => void,
 ): { stop(): void } {
   let timer: NodeJS.Timeout | undefined;
@@ -190,9 +213,7 @@ function limit(
   };
   const connected = (): void => within(answerTimeoutMs, "did not answer");
   const check = (socket: Socket): void => {
-    // Looked at in any case: Node keeps the address for isLocal() after the other side has gone.
-    const isRefused = isLocal(socket) && refuseLocal;
-    if (!isRefused) return;
+    if (!isRefused(socket)) return;
     const why =
       "is at an address that only this node reaches, where no registry elsewhere may lead";
     stop(new HostFailure("failed-precondition", why));
@@ -216,13 +237,13 @@ localAddresses.addSubnet("169.254.0.0", 16, "ipv4");
 localAddresses.addSubnet("::", 127, "ipv6");
 localAddresses.addSubnet("fe80::", 10, "ipv6");
 
-/**
- * True for a connection to the loopback or to a link-local address (RFC 6890): there are services for
- * this node alone, such as those that give cloud machines their identity (169.254.169.254).
- */
-export function isLocal({ remoteAddress = "" }: Socket): boolean {
-  const [address = ""] = remoteAddress.replace(/^::ffff:(?=\d+\.)/, "").split("%");
-  return localAddresses.check(address, isIPv6(address) ? "ipv6" : "ipv4");
+function isLocalAddress(text: string): boolean {
+  const [address = ""] = text.replace(/^::ffff:(?=\d+\.)/, "").split("%");
+  return isIP(address) !== 0 && localAddresses.check(address, isIPv6(address) ? "ipv6" : "ipv4");
+}
+
+function portOf({ port, protocol }: URL): number {
+  return port === "" ? (protocol === "https:" ? 443 : 80) : Number(port);
 }
 
 /** True for `localhost` and addresses of the loopback, as a URL writes them. */

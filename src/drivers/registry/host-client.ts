@@ -5,7 +5,7 @@ import { isKind, kindOf, messageOf } from "../../base/errors.ts";
 import type { Logger } from "../../base/logger.ts";
 import type { Access, Authorizer } from "./authorizer.ts";
 import { type BodyPace, readErrorText } from "./body.ts";
-import { type Connections, isLocal } from "./connections.ts";
+import type { Connections } from "./connections.ts";
 import {
   abortedError,
   afterRedirect,
@@ -122,7 +122,9 @@ export class HostClient {
     return (outcome, status) => {
       const ms = Math.round(performance.now() - startedMs);
       const fields = { host: host.name, what, credentials: source, status, outcome, ms };
-      this.#log.info("asked registry", fields);
+      // Of an image of 20 layers there are as many: what went well is for debugging.
+      if (outcome === "ok") this.#log.debug("asked registry", fields);
+      else this.#log.info("asked registry", fields);
     };
   }
 
@@ -165,7 +167,7 @@ export class HostClient {
     for (let hops = 0; hops <= maxRedirects; hops += 1) {
       trail.elsewhere = url.origin === first.origin ? undefined : url.host;
       const message = await this.#send(request, url, trail, authorization);
-      trail.isRemote ||= !isLocal(message.socket);
+      trail.isRemote ||= !this.#connections.isLocal(url, message.socket);
       const location = redirectOf(message);
       if (location === undefined) return message;
       message.destroy();

@@ -64,7 +64,7 @@ async function inside(
 }
 
 /** Resolves an image of `x.test`, which is this host, without TLS. */
-function resolve(host: string): Promise<ResolvedImage> {
+function resolve(host: string, proxyEnv = {}): Promise<ResolvedImage> {
   const configDir = mkdtempSync(join(tmpdir(), "davit-redirects-"));
   stack.defer(() => {
     rmSync(configDir, { recursive: true });
@@ -72,7 +72,7 @@ function resolve(host: string): Promise<ResolvedImage> {
   mkdirSync(join(configDir, "x.test"));
   writeFileSync(join(configDir, "x.test", "hosts.toml"), `server = "http://${host}"`);
   const timing = { backoffMs: [], answerTimeoutMs: 5000 };
-  const registry = stack.use(new Registry({ configDir, log: silentLogger, timing }));
+  const registry = stack.use(new Registry({ configDir, log: silentLogger, timing, proxyEnv }));
   return registry.resolve(parseReference("x.test/app"), undefined, new AbortController().signal);
 }
 
@@ -100,6 +100,30 @@ describe("a registry on another machine", () => {
       assert.deepEqual(tokens, [undefined]);
     });
   }
+
+  test("is asked through a proxy of this node, as is where it redirects to", async () => {
+    const image = tinyImage("app");
+    const asked: unknown[] = [];
+    const proxy = await server("127.0.0.1", ({ url = "" }, response) => {
+      asked.push(url);
+      if (url.startsWith("http://store.test/")) {
+        response.writeHead(200, { "content-type": ociManifest }).end(image.manifest);
+      } else response.writeHead(307, { location: "http://store.test/manifest" }).end();
+    });
+    assert.equal((await resolve("y.test", { http_proxy: `http://${proxy}` })).layers.length, 1);
+    assert.match(String(asked[0]), /^http:\/\/y\.test\/v2\//);
+  });
+
+  test("has nothing of this node asked through a proxy either", async () => {
+    const service = await inside("127.0.0.1");
+    for (const location of [`http://${service.host}/secret`, "http://169.254.169.254/secret"]) {
+      const proxy = await server("127.0.0.1", (_, response) => {
+        response.writeHead(307, { location }).end();
+      });
+      await assert.rejects(resolve("y.test", { http_proxy: `http://${proxy}` }), isLocalRefused);
+    }
+    assert.equal(service.asked(), 0);
+  });
 
   test("may redirect to another one, and one of this node to wherever it likes", async () => {
     const image = tinyImage("app");

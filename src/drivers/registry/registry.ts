@@ -216,8 +216,10 @@ export class Registry implements ImageSource, Disposable {
         return true;
       } catch (error) {
         if (signal.aborted) throw error;
-        // Asked in another way, it would say the same.
-        if (["unavailable", "unauthenticated"].includes(kindOf(error))) return false;
+        // Asked in another way, it would say the same, and one that limits the rate would limit it more.
+        if (["unavailable", "unauthenticated", "resource-exhausted"].includes(kindOf(error))) {
+          return false;
+        }
       }
     }
     return false;

@@ -14,6 +14,7 @@ import type { Sandbox } from "../../core/sandbox/index.ts";
 import { type DeclaredVolumes, declaredVolumes, stopSignal } from "../../spec/index.ts";
 import { buildOrUndo, checkNameIsFree } from "../creations.ts";
 import { type ContainerContext, findTarget, specSubject } from "./context.ts";
+import { containerSubject, sandboxSubject } from "../subjects.ts";
 import { userOf } from "./user.ts";
 import { rootUsers } from "./root-users.ts";
 import { findImageVolumes, type FoundVolumes, makeVolumes } from "./volumes.ts";
@@ -71,7 +72,11 @@ export async function createContainer(
       subject: name,
       object: plan.id,
       timeoutMs: context.times.createMs,
-      log: context.log.with({ container: plan.id, sandbox: sandbox.id }),
+      log: context.log.with({
+        ...sandboxSubject(sandbox),
+        containerName: config.metadata?.name ?? "",
+        container: plan.id,
+      }),
     });
     return {
       build: () => build(context, plan, operation),
@@ -79,7 +84,9 @@ export async function createContainer(
       publish: (id) => {
         context.store.list(id);
       },
-      discard: (id) => {
+      discard: (id, reason) => {
+        const subject = { ...sandboxSubject(sandbox), container: id };
+        context.log.info("removing a finished container", { ...subject, reason });
         context.janitor.adopt(id, () => removeContainerById(context, id));
       },
     };
@@ -175,8 +182,7 @@ async function assemble(
   await makeVolumes(context, store.get(id), operation, options);
   if (volumes.passedOver.length > 0) {
     context.log.warn("the image declares volumes over the kernel's file systems, passed over", {
-      container: id,
-      image: image.id,
+      ...containerSubject(store.get(id), context.sandboxes),
       volumes: volumes.passedOver,
     });
   }

@@ -47,7 +47,7 @@ export function forgetIncompleteImages({ store, snapshots, log }: ImageContext):
   for (const { id, repoTags, layers } of [...store.all()]) {
     const gone = snapshots.lacking(layers.map(({ diffId }) => diffId));
     if (gone === undefined) continue;
-    log.error("a layer of an image is gone, so the image counts as not there: pull it again", {
+    log.error("an image is incomplete, so it counts as not there: pull it again", {
       image: id,
       tags: repoTags,
       layer: gone,

@@ -14,7 +14,7 @@ import {
   type SandboxController,
   sandboxName,
 } from "../../core/sandbox/index.ts";
-import { buildOrUndo, checkNameIsFree } from "../creations.ts";
+import { buildOrUndo, checkNameIsFree, type DiscardReason } from "../creations.ts";
 import { sandboxSubject } from "../subjects.ts";
 import { otherCgroups, type SandboxContext } from "./context.ts";
 import { removeSandbox } from "./remove.ts";
@@ -75,8 +75,8 @@ export async function runPodSandbox(
       publish: (id) => {
         context.store.list(id);
       },
-      discard: (id) => {
-        discard(context, id);
+      discard: (id, reason) => {
+        discard(context, id, reason);
       },
     };
   });
@@ -216,9 +216,9 @@ function leaveBehind(context: SandboxContext, id: string, reason: string): void 
   context.store.list(id);
 }
 
-function discard(context: SandboxContext, id: string): void {
+function discard(context: SandboxContext, id: string, reason: DiscardReason): void {
   const sandbox = context.store.peek(id);
   const subject = sandbox === undefined ? { sandbox: id } : sandboxSubject(sandbox);
-  context.log.info("nobody came back for a finished sandbox, taking it down", subject);
+  context.log.info("taking a finished sandbox down", { ...subject, reason });
   context.janitor.adopt(id, () => removeSandbox(context, id));
 }

@@ -193,6 +193,10 @@ export class GrpcServer {
     this.#callless.add(session);
     if (this.#greeted.size <= maxConnections) return;
     const [oldest = session] = this.#callless;
+    this.#host.logger.warn(`more than ${maxConnections} connections: one is closed`, {
+      closed:
+        oldest === session ? "the new one, all others made calls" : "the oldest without a call",
+    });
     this.#forget(oldest);
     oldest.destroy();
   }

@@ -8,7 +8,7 @@ import { Places } from "../places.ts";
 import { programPath, runtimeEnv } from "../runtime-command.ts";
 
 /**
- * Starts a container as davit did before conmon found its log by a link (decision 14): conmon is told the
+ * Starts a container as davit did before conmon found its log by a link (decision 15): conmon is told the
  * log's own path. For what a later davit does with such a container.
  */
 export async function startAsBefore(state: string, bundle: ContainerBundle): Promise<void> {
