@@ -51,6 +51,14 @@ async function run(target: NetConnectOpts, count: number, first: Buffer): Promis
   all.resolve(undefined);
 }
 
+let pauses = 0;
+
+/** Evenly from 0 to 2 s. */
+function pauseMs(): number {
+  pauses += 1;
+  return (pauses % 200) * 10;
+}
+
 /** Resolves when the peer is connected. When it is cut off it comes back, once all are there. */
 function join(target: NetConnectOpts, first: Buffer, all: Promise<undefined>): Promise<void> {
   return new Promise((resolve) => {
@@ -64,9 +72,9 @@ function join(target: NetConnectOpts, first: Buffer, all: Promise<undefined>): P
     socket.on("error", () => undefined);
     socket.resume();
     socket.once("close", () => {
-      // A unix socket whose queue is full refuses at once: not in the same turn again.
+      // Not all at once: a full queue refuses connections, whoever they are of.
       const again = (): void =>
-        void setImmediate(() => void join(target, first, all).then(resolve));
+        void setTimeout(() => void join(target, first, all).then(resolve), pauseMs());
       if (connected) void all.then(again);
       else again();
     });

@@ -5,7 +5,7 @@ import { type ClientHttp2Session, connect as connectHttp2 } from "node:http2";
 import { connect } from "node:net";
 import { after, before, test } from "node:test";
 import { CriClient } from "../../src/client/cri-client.ts";
-import { bare, endDaemon, removePod, runPod, startDaemon } from "../integration/pods.ts";
+import { bare, endDaemon, removePod, runPod, startDaemon, until } from "../integration/pods.ts";
 import type { TestDaemon } from "../support/daemon.ts";
 import { patient } from "../support/patience.ts";
 import { SilentPeers } from "./silent-peers.ts";
@@ -36,15 +36,26 @@ for (const [what, count, first] of [
     await version(idle);
     await using _ = await SilentPeers.connect({ path: socket }, count, first);
     for (let round = 0; round < 5; round++) {
-      const client = new CriClient(`unix://${socket}`);
-      await client.runtime.version({});
-      client.close();
+      await until("a new client is served", () => isServed(socket), 5_000);
     }
     await removePod(daemon, await runPod(daemon, bare()));
     // Made before all of them, and idle since: it has called, so it stays.
     await version(idle);
     idle.destroy();
   });
+}
+
+/** Whether a client that has no connection yet is served. One of kubelet's tries again, too. */
+async function isServed(socket: string): Promise<boolean> {
+  const client = new CriClient(`unix://${socket}`);
+  try {
+    await client.runtime.version({});
+    return true;
+  } catch {
+    return false;
+  } finally {
+    client.close();
+  }
 }
 
 /** Asks for the version on this very connection. */
