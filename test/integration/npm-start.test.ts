@@ -9,6 +9,7 @@ import path from "node:path";
 import { text } from "node:stream/consumers";
 import { after, before, describe, test } from "node:test";
 import { program } from "./cli-run.ts";
+import { until } from "./pods.ts";
 
 const repo = path.resolve(import.meta.dirname, "../..");
 
@@ -57,6 +58,43 @@ describe("the demo beside a route to 10.0.0.0/8", () => {
     assert.ok(!existsSync("/sys/class/net/davit-demo0"));
     assert.ok(!existsSync("/var/lib/davit-demo") && !existsSync("/run/davit-demo"));
   });
+});
+
+describe("the demo, when nobody sees it any more", () => {
+  before(() => {
+    execFileSync("mount", ["-t", "tmpfs", "tmpfs", "/var/lib"]);
+  });
+  after(() => {
+    execFileSync("umount", ["/var/lib"]);
+  });
+
+  for (const [what, command] of [
+    [
+      "its terminal is closed",
+      ["script", "-qec", `${program} demo examples/hello.yaml`, "/dev/null"],
+    ],
+    ["the reader of its output is gone", [program, "demo", "examples/hello.yaml"]],
+  ] as const) {
+    test(`takes all of it down when ${what}`, async () => {
+      const [file, ...args] = command;
+      const child = spawn(file, args, { cwd: repo, stdio: ["pipe", "pipe", "ignore"] });
+      const gone = once(child, "exit");
+      let seen = "";
+      for await (const chunk of child.stdout) {
+        seen += String(chunk);
+        // Destroys the pipe, too.
+        if (seen.includes("hello from hello")) break;
+      }
+      if (file === "script") child.kill("SIGKILL");
+      else await fetch("http://127.0.0.1:8077/"); // which the container logs, and the demo prints
+      await gone;
+      await until("all of it is gone", () =>
+        ["/var/lib/davit-demo", "/run/davit-demo", "/sys/class/net/davit-demo0"].every(
+          (place) => !existsSync(place),
+        ),
+      );
+    });
+  }
 });
 
 describe("npm start", () => {

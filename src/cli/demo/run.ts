@@ -53,6 +53,7 @@ export async function runDemo(options: DemoOptions): Promise<number> {
     terminal.err("\nLeft as it is. Run npm start again to have it cleared up.\n");
     process.exit(128 + constants.signals[signal]);
   });
+  endWithOutput(signals.signal);
   const progress = new Progress(terminal);
   const host = new DemoHost({ root: ROOT_FOLDER, run: RUN_FOLDER });
   const pods = await progress.step(
@@ -84,6 +85,19 @@ export async function runDemo(options: DemoOptions): Promise<number> {
   }
   const clean = await takeAllDown(takeDown, progress, terminal);
   return clean && !failed ? exitCode.done : exitCode.failed;
+}
+
+/**
+ * Has the demo taken down, as at Ctrl-C, when its terminal is closed or the reader of its output is gone.
+ * Other commands end at once then, but this one would leave its pods behind.
+ */
+function endWithOutput(stopping: AbortSignal): void {
+  for (const output of [process.stdout, process.stderr]) {
+    output.removeAllListeners("error");
+    output.on("error", () => {
+      if (!stopping.aborted) process.kill(process.pid, "SIGHUP");
+    });
+  }
 }
 
 async function serveUntil(
