@@ -51,7 +51,7 @@ test("defaultConfig() has the values that are the contract", () => {
     defaultHandler: "crun",
     cgroupDriver: "cgroupfs",
     monitorPath: "conmon",
-    logRoots: [],
+    logRoots: ["/var/log"],
     createTimeoutSeconds: 120,
     retryHoldSeconds: 120,
     deviceOwnershipFromSecurityContext: false,

@@ -28,6 +28,7 @@ import {
 } from "../engine/image/index.ts";
 import { announceAttach, type CgroupLayout } from "../linux/index.ts";
 import type { ConfiguredHandlers } from "./handlers.ts";
+import { linkedLogs } from "./linked-logs.ts";
 
 interface Parts {
   readonly config: Config;
@@ -84,8 +85,9 @@ export async function buildContainers(
     logRoots: config.runtime.logRoots,
   });
   parts.undo.defer(() => runtime.close());
-  const unconfined = apparmorObstacle();
-  if (unconfined !== undefined) log.warn(unconfined);
+  for (const warning of [apparmorObstacle(), linkedLogs(config.runtime.logRoots)]) {
+    if (warning !== undefined) log.warn(warning);
+  }
   const { shims } = parts;
   const store = new ContainerStore(records);
   const images: ImageContext = {

@@ -1,4 +1,6 @@
 import assert from "node:assert/strict";
+import { spawn } from "node:child_process";
+import { once } from "node:events";
 import {
   existsSync,
   linkSync,
@@ -129,6 +131,35 @@ describe("LogDirectory", () => {
       assert.ok(!existsSync(at("missing")));
       rmSync(at("0.log"), { recursive: true });
     }
+  });
+
+  test("append() does not wait for a lease of the file's owner, and says so", async () => {
+    using opened = await LogDirectory.open(dir, strict);
+    writeFileSync(at("0.log"), "");
+    // fcntl(2): F_SETLEASE is 1024. The lease is kept although the kernel asks for it back by SIGIO.
+    const script =
+      "import fcntl, os, signal, sys; signal.signal(signal.SIGIO, signal.SIG_IGN)\n" +
+      "fd = os.open(sys.argv[1], os.O_RDWR); fcntl.fcntl(fd, 1024, fcntl.F_WRLCK)\n" +
+      "print('leased', flush=True); sys.stdin.read()";
+    const holder = spawn("python3", ["-c", script, at("0.log")], {
+      stdio: ["pipe", "pipe", "inherit"],
+    });
+    const ended = once(holder, "exit");
+    await once(holder.stdout, "data");
+    const ending = new AbortController();
+    // Only where it does wait: the kernel takes the lease away after 45 s.
+    const giveUp = setTimeout(() => ending.abort(), 20_000);
+    try {
+      const opening = opened.append("0.log");
+      const waited = once(ending.signal, "abort").then(() => "it waited");
+      const outcome = await Promise.race([opening.catch((error: unknown) => error), waited]);
+      assert.ok(refuses(/a process has a lease on it/)(outcome), String(outcome));
+    } finally {
+      clearTimeout(giveUp);
+      holder.stdin.end();
+      await ended;
+    }
+    await (await opened.append("0.log")).close();
   });
 
   test("create() and rename() replace what is there, but for a directory", async () => {

@@ -103,7 +103,7 @@ async function portsOfPods(
 }
 
 /**
- * The host ports of a pod's config in a verbose status. davit has protobuf's JSON, with the names of
+ * The host ports of a pod's config in a verbose status. davit 0.1 has protobuf's JSON, with the names of
  * values; containerd has Go's, with their numbers.
  */
 export function readPorts(info: JsonValue | undefined): readonly HostPort[] {

@@ -188,6 +188,19 @@ describe("a hard link to a file of a lower layer", () => {
     assert.equal(statSync(join(outside, "file")).nlink, 1);
   });
 
+  test("leads to one file a thousand times at most, and is not looked for after the pull's end", async () => {
+    const bottom = await fixture.layer(...base);
+    const links = Array.from({ length: 1001 }, (_, at) => hard(`y${at}`, "usr/bin/x"));
+    const crowd = await fixture.layer(...links);
+    await assertNoLink(/more than 1000 links of the layer lead to it/, bottom, crowd);
+    const ended = AbortSignal.abort(new Error("the pull has ended"));
+    const top = await fixture.layer(hard("y", "usr/bin/x"));
+    await assert.rejects(
+      fixture.snapshots.completeLayers([bottom, top], ended),
+      /the pull has ended/,
+    );
+  });
+
   test("is refused where a layer between, or its own, hides the file", async () => {
     const bottom = await fixture.layer(...base, dir("d"), file("d/x"));
     const link = await fixture.layer(hard("y", "usr/bin/x"));

@@ -120,17 +120,40 @@ describe("UnpackTurns", () => {
     await fast;
   });
 
-  test("one that brings more than a MiB a second keeps it, with pauses", async () => {
+  test("one that brings more than a MiB a second keeps it, with pauses, while nobody waits", async () => {
     using clock = new TestClock();
     const turns = new UnpackTurns({ nowMs: clock.nowMs, running: 1 });
     const steady = await take(turns, "steady");
-    const other = take(turns, "other");
     for (let at = 0; at < 1000; at++) {
       steady.idle();
       clock.pass(at % 10 === 0 ? 400 : 10);
       assert.equal(steady.busy(MIB / 10, never), undefined);
     }
+    // Bytes give back 2 s in all from here on.
+    const other = take(turns, "other");
+    for (let at = 0; at < 10; at++) {
+      steady.idle();
+      clock.pass(100);
+      assert.equal(steady.busy(MIB / 5, never), undefined);
+    }
     assert.equal(await isSettled(other), false);
+  });
+
+  test("one that brings just enough gives way all the same when others wait", async () => {
+    using clock = new TestClock();
+    const turns = new UnpackTurns({ nowMs: clock.nowMs, running: 1 });
+    const steady = await take(turns, "steady");
+    const other = take(turns, "other");
+    let waitedMs = 0;
+    while (!(await isSettled(other)) && waitedMs < 60_000) {
+      steady.idle();
+      clock.pass(50);
+      waitedMs += 50;
+      void steady.busy((MIB * 5) / 4 / 20, never);
+    }
+    assert.ok(waitedMs <= 3000, `the other one waited ${waitedMs} ms`);
+    (await other)[Symbol.dispose]();
+    steady[Symbol.dispose]();
   });
 
   test("nobody else wants to run: nothing changes, however slow it is", async () => {

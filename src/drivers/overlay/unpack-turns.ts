@@ -181,12 +181,12 @@ export class UnpackTurn implements Disposable {
   /** Where others wait, what bytes give back is limited: else a steady trickle would keep them waiting. */
   #earn(bytes: number): void {
     const { graceMs, bytesPerSecond, earnableMs } = this.#options;
+    const worthMs = (bytes * 1000) / bytesPerSecond;
     if (!this.#hooks.isWanted()) {
-      this.#graceMs = graceMs;
+      this.#graceMs = Math.min(graceMs, this.#graceMs + worthMs);
       this.#earnableMs = earnableMs;
       return;
     }
-    const worthMs = (bytes * 1000) / bytesPerSecond;
     const earnedMs = Math.min(worthMs, graceMs - this.#graceMs, this.#earnableMs);
     this.#graceMs += earnedMs;
     this.#earnableMs -= earnedMs;
