@@ -74,7 +74,7 @@ export async function createContainer(
       timeoutMs: context.times.createMs,
       log: context.log.with({
         ...sandboxSubject(sandbox),
-        containerName: config.metadata?.name ?? "",
+        containerName: config.metadata.name,
         container: plan.id,
       }),
     });
