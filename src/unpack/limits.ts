@@ -67,9 +67,7 @@ export class LimitedSink implements TarSink {
 
   /** Counts the next bytes of the archive, before the reader gets them. */
   archive(bytes: number): void {
-    this.#bytes += bytes;
-    const limit = this.#limits.bytes;
-    if (limit !== undefined && this.#bytes > limit.most) throw tooMuch(limit);
+    this.#count(bytes);
     this.#take(bytes, 0);
   }
 
@@ -88,14 +86,20 @@ export class LimitedSink implements TarSink {
     this.#sink.data(bytes);
   }
 
-  /** Holes take no space, but what copies the file may fill them: they count as if they were there. */
+  /** Holes take no space, but what copies the file may fill them: they count as bytes of the layer. */
   hole(bytes: number): void {
-    this.archive(bytes);
+    this.#count(bytes);
     this.#sink.hole(bytes);
   }
 
   endEntry(): void {
     this.#sink.endEntry();
+  }
+
+  #count(bytes: number): void {
+    this.#bytes += bytes;
+    const limit = this.#limits.bytes;
+    if (limit !== undefined && this.#bytes > limit.most) throw tooMuch(limit);
   }
 
   #take(bytes: number, files: number): void {
