@@ -37,7 +37,9 @@ export function explainFailure(
     case "ECONNREFUSED":
       return reach(`nobody serves this socket any more; ${whatToStart(endpoint, isThere)}`);
     case "EACCES":
-      return reach("no permission; run it as root, or have server.group name a group that you are in");
+      return reach(
+        "no permission; run it as root, or have server.group name a group that you are in",
+      );
     case "ENOTSOCK":
     case "EPROTOTYPE":
       return reach("this is no stream socket; name another one with --endpoint");

@@ -59,7 +59,7 @@ describe("Records.open()", () => {
       () => Records.open(path, { logger }),
       (error) =>
         isKind(error, "failed-precondition") &&
-        /version 99, this davit knows up to 2; start the newer davit/.test(String(error)) &&
+        /version 99, this davit knows up to 3; start the newer davit/.test(String(error)) &&
         String(error).includes(path),
     );
     // The index of the log is no content; SQLite makes it anew whenever it is missing.
@@ -206,7 +206,7 @@ describe("Records.open()", () => {
     }
     assert.deepEqual(logger.lines, []);
     using raw = new DatabaseSync(path);
-    assert.deepEqual(readSchema(raw), { kind: "version", version: 2 });
+    assert.deepEqual(readSchema(raw), { kind: "version", version: 3 });
     assert.equal(raw.prepare("SELECT created_at FROM meta").get()?.["created_at"], 100);
     const kept = raw.prepare("SELECT recorded_at FROM sandbox").get();
     assert.equal(kept?.["recorded_at"], 5);
