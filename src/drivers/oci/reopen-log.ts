@@ -44,22 +44,25 @@ interface Place {
 export async function reopenLog(target: LogTarget): Promise<void> {
   const { id, places, monitorPid, logPath, linkedRoots } = target;
   using _turn = await controlTurn(places.file(id, "ctl"));
+  const looking = openFiles(monitorPid);
+  looking.catch(() => undefined);
   using directory = await LogDirectory.open(dirname(logPath), { linkedRoots });
   const name = basename(logPath);
   const place = { directory, name, hidden: `.${name}.new` };
-  const files = await openFiles(monitorPid);
+  const files = await looking;
   if (holds(files, await directory.identity(name))) return;
   if (files === undefined) throw failure(target, "ended");
   if (!hasLogLink(places, id)) {
     await reopenByName(target, place);
     return;
   }
-  try {
-    const left = isLeft(places, id) ? await settle(target, place) : undefined;
-    await publish(target, place, left ?? (await handOver(target, place)));
-  } finally {
-    if (!isOffered(places, id)) await endOffer(places, id);
-  }
+  const left = isLeft(places, id) ? await settle(target, place) : undefined;
+  const taken = left ?? (await handOver(target, place));
+  const [published, ended] = await Promise.allSettled([
+    publish(target, place, taken),
+    endOffer(places, id),
+  ]);
+  for (const each of [published, ended]) if (each.status === "rejected") throw each.reason;
 }
 
 /**
@@ -82,21 +85,21 @@ async function handOver(target: LogTarget, place: Place): Promise<FileIdentity> 
   const { id, places, monitorPid, patienceMs = defaultPatienceMs } = target;
   const { directory, hidden } = place;
   await using file = await directory.create(hidden);
+  const identity = await file.stat({ bigint: true });
   const undo = async (): Promise<void> => {
     await endOffer(places, id);
     await directory.remove(hidden);
   };
   try {
     await offerLog(places, id, file.fd);
+    // The mount keeps it.
+    file.close().catch(() => undefined);
     await tellMonitor(places.file(id, "ctl"), reopenMessage);
   } catch (error) {
     await undo();
     throw error;
   }
-  const [identity, waited] = await Promise.all([
-    file.stat({ bigint: true }),
-    waitForMonitor(monitorPid, () => !isOffered(places, id), patienceMs),
-  ]);
+  const waited = await waitForMonitor(monitorPid, () => !isOffered(places, id), patienceMs);
   if (waited === "done") return identity;
   const isOver = waited === "ended" || (await withdraw(target, place));
   if (isOver) await undo();
