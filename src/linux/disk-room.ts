@@ -1,4 +1,5 @@
 import type { StatsFs } from "node:fs";
+import { statfs } from "node:fs/promises";
 
 import { RuntimeError } from "../base/errors.ts";
 
@@ -38,6 +39,11 @@ export class DiskRoom {
     this.#bytes -= bytes;
     this.#files -= files;
     return true;
+  }
+
+  /** The same as `spend`, with a look at the file system of `path` where one is due. */
+  async take(path: string, bytes: number, files: number): Promise<void> {
+    if (!this.spend(bytes, files)) this.look(await statfs(path), bytes, files);
   }
 
   /** Takes in how the disk is now. `resource-exhausted` if so much may not be written. */

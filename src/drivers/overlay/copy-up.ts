@@ -1,6 +1,6 @@
 import { link, mkdir } from "node:fs/promises";
 import { RuntimeError } from "../../base/errors.ts";
-import { copyAttributes, errnoCode, SystemError } from "../../linux/index.ts";
+import { copyAttributes, type DiskRoom, errnoCode, SystemError } from "../../linux/index.ts";
 import type { FromBelow, LowerLink } from "./from-below.ts";
 import { attributeNames, type LowerFile, type LowerFiles, openDirectory } from "./lower-files.ts";
 
@@ -17,6 +17,7 @@ export class CopyUp {
   readonly #target: string;
   readonly #own: Buffer;
   readonly #lower: LowerFiles;
+  readonly #room: DiskRoom;
   /** Directories of the layer that are to look like a lower one, by path. */
   readonly #models = new Map<string, Buffer>();
   /** How many links lead to each file, by target. */
@@ -24,7 +25,8 @@ export class CopyUp {
   /** Directories made so far, parents first, and what each is to look like. */
   readonly #made = new Map<string, Buffer>();
 
-  constructor(target: string, own: string, lower: LowerFiles) {
+  constructor(target: string, own: string, lower: LowerFiles, room: DiskRoom) {
+    this.#room = room;
     this.#target = target;
     this.#own = Buffer.from(own);
     this.#lower = lower;
@@ -32,7 +34,7 @@ export class CopyUp {
 
   /**
    * Fills the directory, which is not there yet. False when there was nothing to make. `invalid-argument`
-   * for a hard link to a file that no lower layer has.
+   * for a hard link to a file that no lower layer has, `resource-exhausted` before the disk is full.
    */
   async make({ links, directories }: FromBelow): Promise<boolean> {
     const special: string[] = [];
@@ -80,6 +82,7 @@ export class CopyUp {
   async #makeDirectory(path: string): Promise<void> {
     if (this.#made.has(path)) return;
     if (path !== "") await this.#makeDirectory(path.slice(0, path.lastIndexOf("/")));
+    await this.#room.take(this.#own.toString(), 4096, 1);
     await mkdir(this.#pathOf(path), { mode: 0o700 });
     const own = Buffer.concat([this.#own, Buffer.from(path, "latin1")]);
     this.#made.set(path, this.#models.get(path) ?? own);

@@ -1,5 +1,6 @@
 /** What layers have of those below them: hard links to lower files, and directories without an entry. */
 import assert from "node:assert/strict";
+import { execFileSync } from "node:child_process";
 import {
   existsSync,
   lstatSync,
@@ -8,6 +9,7 @@ import {
   readdirSync,
   readFileSync,
   rmSync,
+  statfsSync,
   statSync,
   writeFileSync,
 } from "node:fs";
@@ -15,9 +17,9 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, afterEach, beforeEach, describe, test } from "node:test";
 
-import type { Digest } from "../../base/digest.ts";
+import { type Digest, hexOf } from "../../base/digest.ts";
 import { isKind } from "../../base/errors.ts";
-import { listMounts } from "../../linux/index.ts";
+import { listMounts, unmount } from "../../linux/index.ts";
 import type { BuiltEntry } from "../../unpack/testing/tar-builder.ts";
 import { TestSnapshots } from "./testing/layers.ts";
 
@@ -80,6 +82,53 @@ const base: readonly BuiltEntry[] = [
   },
   soft("bin", "usr/bin"),
 ];
+
+describe("layers that have too much of those below them", () => {
+  test("are refused before they take the inodes that must stay free, and leave nothing", async () => {
+    const small = join(folder, "small");
+    mkdirSync(small);
+    const options = "mode=700,size=64m,nr_inodes=2000";
+    execFileSync("mount", ["-t", "tmpfs", "-o", options, "davit-small", small]);
+    {
+      await using disk = await TestSnapshots.open(small);
+      const deep = Array.from({ length: 90 }, () => "d").join("/");
+      const links = Array.from({ length: 25 }, (_, at) => hard(`${at}/${deep}`, "usr/bin/x"));
+      const layers = [await disk.layer(...base), await disk.layer(...links)];
+      const { ffree } = statfsSync(small);
+      await assert.rejects(disk.snapshots.completeLayers(layers, never), (error) => {
+        assert.match(String(error), /"sha256:.*has 10\d inodes free, of which 100 must stay free/);
+        return isKind(error, "resource-exhausted");
+      });
+      assert.equal(statfsSync(small).ffree, ffree);
+    }
+    await unmount(small);
+  });
+
+  test("are refused where overlayfs would not mount them all", async () => {
+    const layers = join(fixture.root, "layers");
+    const diffIds = Array.from({ length: 251 }, (_, at): Digest => {
+      return `sha256:${String(at).padStart(64, "0")}`;
+    });
+    for (const [at, diffId] of diffIds.entries()) {
+      const directory = join(layers, hexOf(diffId));
+      mkdirSync(join(directory, "fs"), { recursive: true });
+      if (at === 0) writeFileSync(join(directory, "fs/x"), "program");
+      const links = at === 0 ? [] : [{ path: `/${at}`, target: "/x" }];
+      const facts = { version: 2, bytes: 0, inodes: 1, fromBelow: { links, directories: [] } };
+      writeFileSync(join(directory, "layer.json"), JSON.stringify(facts));
+    }
+    await using many = await TestSnapshots.open(fixture.root);
+    await many.snapshots.completeLayers(diffIds.slice(0, 250), never);
+    const before = copyUps().length;
+    await assert.rejects(many.snapshots.completeLayers(diffIds, never), (error) => {
+      assert.match(String(error), /they are 501, of which overlayfs mounts 500/);
+      return isKind(error, "failed-precondition");
+    });
+    assert.equal(copyUps().length, before);
+    await many.snapshots.mount("many", diffIds.slice(0, 250));
+    await many.snapshots.remove("many");
+  });
+});
 
 describe("a hard link to a file of a lower layer", () => {
   test("is that file, with all its attributes", async () => {

@@ -5,8 +5,8 @@ import { type Digest, isDigest } from "../../base/digest.ts";
 import { messageOf, RuntimeError, wrap } from "../../base/errors.ts";
 import { KeyedLock } from "../../base/keyed-lock.ts";
 import type { Logger } from "../../base/logger.ts";
-import { removeTree } from "../../linux/index.ts";
-import { chainOf } from "./chain.ts";
+import { DiskRoom, removeTree } from "../../linux/index.ts";
+import { chainOf, maxLowerLayers } from "./chain.ts";
 import { CopyUp } from "./copy-up.ts";
 import { GroupSync } from "./group-sync.ts";
 import type { LayerFacts } from "./layer-facts.ts";
@@ -71,19 +71,23 @@ export class CopyUps {
   /**
    * Makes what each of these layers, lowest first, has of those below it; durable when it resolves.
    * Idempotent. `invalid-argument` for a hard link to a file that none of them has, `failed-precondition` for
-   * layers that take too much looking; then nothing is made.
+   * layers that take too much looking or are too many to be mounted, `resource-exhausted` before the disk is
+   * full; then nothing is made.
    */
   async complete(layers: readonly Digest[], signal: AbortSignal): Promise<void> {
     const made = new Map<string, Made>();
     const whole = chainOf(layers);
     const budget = new LookupBudget(signal);
+    let mounted = whole.length;
     try {
       for (const at of whole.keys()) {
         if (!this.#isNeeded(whole, at)) continue;
         const chain = whole.slice(0, at + 1);
         signal.throwIfAborted();
-        if (!this.#known.has(nameOf(chain))) await this.#make(chain, made, budget);
+        const known = this.#known.get(nameOf(chain)) ?? (await this.#make(chain, made, budget));
+        if (!known.isEmpty) mounted++;
       }
+      checkMounted(mounted);
       if (made.size === 0) return;
       await this.#durable.sync();
       for (const [name, each] of made) await this.#publish(name, each);
@@ -156,7 +160,7 @@ export class CopyUps {
     chain: readonly Digest[],
     made: Map<string, Made>,
     budget: LookupBudget,
-  ): Promise<void> {
+  ): Promise<Made> {
     const top = chain.at(-1) ?? "";
     const { layers } = this.#deps.places;
     const directory = asideOf(layers, NEW_COPY_UP_PREFIX);
@@ -166,7 +170,9 @@ export class CopyUps {
       const isEmpty = !(await this.#fill(directory, chain, made, budget));
       const facts = { version: 1, layers: chain, isEmpty };
       await writeFile(join(directory, "copy-up.json"), `${JSON.stringify(facts)}\n`);
-      made.set(nameOf(chain), { directory, layers: chain, isEmpty });
+      const each = { directory, layers: chain, isEmpty };
+      made.set(nameOf(chain), each);
+      return each;
     } catch (cause) {
       await this.#discard(directory);
       throw wrap(`unpack layer "${top}"`, cause);
@@ -196,7 +202,8 @@ export class CopyUps {
     }
     const own = join(places.layer(top), "fs");
     const lower = new LowerFiles(below, budget);
-    return await new CopyUp(join(directory, "fs"), own, lower).make(fromBelow);
+    const room = new DiskRoom(places.root);
+    return await new CopyUp(join(directory, "fs"), own, lower, room).make(fromBelow);
   }
 
   /** What another pull made meanwhile may be mounted already, and stays. */
@@ -220,6 +227,15 @@ export class CopyUps {
       this.#making.delete(directory);
     }
   }
+}
+
+function checkMounted(count: number): void {
+  if (count <= maxLowerLayers) return;
+  throw new RuntimeError(
+    "failed-precondition",
+    `mount layers: with what they have of those below they are ${count}, of which overlayfs mounts ` +
+      `${maxLowerLayers}; build the image with fewer layers`,
+  );
 }
 
 /** By all the layers: what one has of the others is another thing on others. */

@@ -1,4 +1,4 @@
-import { type FileHandle, open, statfs, unlink } from "node:fs/promises";
+import { type FileHandle, open, unlink } from "node:fs/promises";
 import { RuntimeError } from "../../base/errors.ts";
 import { freeGiven, giveAway } from "../../base/given-memory.ts";
 import { beforeAbort } from "../../base/rollback.ts";
@@ -73,7 +73,7 @@ export class Spool implements AsyncDisposable {
           `fetch blob "${layer.blob.digest}": it is longer than its ${layer.blob.sizeBytes} bytes`,
         );
       }
-      if (!room.spend(length, 0)) room.look(await statfs(folder), length, 0);
+      await room.take(folder, length, 0);
       try {
         await this.#append(next.value);
       } catch (cause) {
