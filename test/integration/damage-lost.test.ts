@@ -122,7 +122,7 @@ test(
     }
     const from = daemon.lines.length;
     await launchDaemon(daemon);
-    await daemon.waitForLine(/a layer of an image is gone.*pull it again/, from);
+    await daemon.waitForLine(/an image is incomplete.*pull it again/, from);
     assert.equal(await imageStatus(daemon, busybox), undefined);
     await assert.rejects(
       createIn(pod),

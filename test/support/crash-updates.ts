@@ -228,10 +228,10 @@ async function checkPodLimits(
   want: ReturnType<typeof expected>,
 ): Promise<void> {
   const shown = (await infoOf(daemon, id))["resources"] as
-    | { readonly memory_limit_in_bytes?: string }
+    | { readonly linux: { readonly memory_limit_in_bytes?: number } }
     | undefined;
   // Without an update the config's own are in force.
-  const record = BigInt(shown?.memory_limit_in_bytes ?? earlier);
+  const record = BigInt(shown?.linux.memory_limit_in_bytes ?? earlier);
   assert.deepEqual({ cgroup: memoryOf(parentOf(config)), record }, want);
 }
 
