@@ -12,7 +12,7 @@ class TestClock implements Disposable {
   readonly nowMs = (): number => this.#nowMs;
 
   constructor() {
-    mock.timers.enable({ apis: ["setTimeout"] });
+    mock.timers.enable({ apis: ["setInterval"] });
   }
 
   pass(ms: number): void {
@@ -166,7 +166,7 @@ describe("UnpackTurns", () => {
     slow.idle();
     const other = turns.take("other", never);
     // It was slow before: its turn goes to the one who comes now.
-    clock.pass(1);
+    clock.pass(50);
     assert.ok(await isSettled(other));
   });
 
@@ -183,6 +183,23 @@ describe("UnpackTurns", () => {
     assert.equal(first.busy(1, never), undefined, "nobody wanted its turn any more");
     first[Symbol.dispose]();
     await take(turns, "c");
+  });
+
+  test("one that had to give way has no grace when it runs again", async () => {
+    using clock = new TestClock();
+    const turns = new UnpackTurns({ nowMs: clock.nowMs, running: 1, earnableMs: 0 });
+    const slow = await take(turns, "slow");
+    slow.idle();
+    const coming = take(turns, "fast");
+    clock.pass(500);
+    const fast = await coming;
+    const again = slow.busy(1, never);
+    fast[Symbol.dispose]();
+    await again;
+    const other = take(turns, "other");
+    slow.idle();
+    clock.pass(50);
+    assert.ok(await isSettled(other), "at the next look");
   });
 
   test("a turn that is given back while it waits for its next run takes none", async () => {

@@ -36,6 +36,9 @@ interface Waiting {
   readonly enter: () => void;
 }
 
+/** How often those that wait for their registry are looked at, while others want to run. */
+const lookMs = 50;
+
 /**
  * Decides which unpackers run. An unpacker needs a core and some 100 MB, so that few run at once.
  * One whose registry is slow lets others run meanwhile and keeps only its place, of which there are
@@ -49,6 +52,7 @@ export class UnpackTurns {
   readonly #idle = new Set<UnpackTurn>();
   #placesTaken = 0;
   #running = 0;
+  #look: NodeJS.Timeout | undefined;
 
   constructor(options: Partial<UnpackTurnsOptions> = {}) {
     this.#options = { ...defaultTurns, ...options };
@@ -103,12 +107,14 @@ export class UnpackTurns {
       // Not there any more: the turn came first, and the abort comes again to whoever uses it.
       if (at < 0) return;
       this.#waiting.splice(at, 1);
+      this.#lookOnlyIfWanted();
       reject(signal.reason);
     };
     signal.addEventListener("abort", onAbort, { once: true });
     if (where === "first") this.#waiting.unshift(waiting);
     else this.#waiting.push(waiting);
-    for (const turn of [...this.#idle]) turn.hurry();
+    this.#look ??= setInterval(() => this.#hurryAll(), lookMs).unref();
+    this.#hurryAll();
     try {
       await promise;
     } finally {
@@ -118,8 +124,19 @@ export class UnpackTurns {
 
   #stop(): void {
     const next = this.#waiting.shift();
+    this.#lookOnlyIfWanted();
     if (next === undefined) this.#running--;
     else next.enter();
+  }
+
+  #hurryAll(): void {
+    for (const turn of [...this.#idle]) turn.hurry();
+  }
+
+  #lookOnlyIfWanted(): void {
+    if (this.#waiting.length > 0) return;
+    clearInterval(this.#look);
+    this.#look = undefined;
   }
 
   #leave(registry: string): void {
@@ -149,7 +166,6 @@ export class UnpackTurn implements Disposable {
   #graceMs: number;
   #earnableMs: number;
   #idleSince: number | undefined;
-  #timer: NodeJS.Timeout | undefined;
 
   /** Of {@link UnpackTurns.take} only. */
   constructor(options: UnpackTurnsOptions, hooks: TurnHooks) {
@@ -169,12 +185,12 @@ export class UnpackTurn implements Disposable {
 
   /** Bytes came. `undefined` when it still runs, else what to wait for before they are used. */
   busy(bytes: number, signal: AbortSignal): Promise<void> | undefined {
-    const { nowMs } = this.#options;
-    const waitedMs = nowMs() - (this.#idleSince ?? nowMs());
+    const now = this.#options.nowMs();
+    const waitedMs = now - (this.#idleSince ?? now);
     this.#graceMs = Math.max(0, this.#graceMs - waitedMs);
     this.#earn(bytes);
     this.#idleSince = undefined;
-    this.#wake();
+    this.#hooks.idle.delete(this);
     return this.#runs ? undefined : this.#runAgain(signal);
   }
 
@@ -192,37 +208,22 @@ export class UnpackTurn implements Disposable {
     this.#earnableMs -= earnedMs;
   }
 
-  /** Others may want to run: then it does not wait longer than it may. */
+  /** Where others want to run, it lets them as soon as it has waited as long as it may. */
   hurry(): void {
-    if (this.#idleSince === undefined || this.#timer !== undefined) return;
-    if (!this.#hooks.isWanted()) return;
-    const leftMs = this.#graceMs - (this.#options.nowMs() - this.#idleSince);
-    if (leftMs <= 0) this.#giveWay();
-    else this.#timer = setTimeout(() => this.#giveWay(), leftMs);
+    if (!this.#runs || this.#idleSince === undefined || !this.#hooks.isWanted()) return;
+    if (this.#options.nowMs() - this.#idleSince < this.#graceMs) return;
+    this.#runs = false;
+    this.#hooks.idle.delete(this);
+    this.#hooks.stop();
   }
 
   [Symbol.dispose](): void {
     if (this.#left) return;
     this.#left = true;
-    this.#wake();
+    this.#hooks.idle.delete(this);
     if (this.#runs) this.#hooks.stop();
     this.#runs = false;
     this.#hooks.leave();
-  }
-
-  #giveWay(): void {
-    this.#timer = undefined;
-    // Whoever wanted to may have given up.
-    if (!this.#hooks.isWanted()) return;
-    this.#wake();
-    this.#runs = false;
-    this.#hooks.stop();
-  }
-
-  #wake(): void {
-    clearTimeout(this.#timer);
-    this.#timer = undefined;
-    this.#hooks.idle.delete(this);
   }
 
   async #runAgain(signal: AbortSignal): Promise<void> {
