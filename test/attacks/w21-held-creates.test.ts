@@ -3,7 +3,6 @@ import assert from "node:assert/strict";
 import { readdirSync } from "node:fs";
 import path from "node:path";
 import { after, before, test } from "node:test";
-import { setTimeout as sleep } from "node:timers/promises";
 import { kindOf } from "../../src/base/errors.ts";
 import { maxHeld } from "../../src/engine/creations.ts";
 import {
@@ -35,32 +34,37 @@ async function lengthOf(fact: "heldCreates" | "inflight" | "unfinishedRemovals")
   return list.length;
 }
 
-/** Asks for a pod and leaves after a while. Resolves when the create has ended in one way or the other. */
-async function runForNobody(afterMs: number): Promise<void> {
+/** Asks for pods and leaves while they are made. Resolves when the creates have ended in one way or the other. */
+async function runForNobody(count: number): Promise<void> {
   const caller = new AbortController();
-  const call = daemon.client.runtime.runPodSandbox({ config: bare() }, { signal: caller.signal });
-  const answered = call.then(
-    ({ podSandboxId }) => podSandboxId,
-    (error: unknown) => {
+  const calls = Array.from({ length: count }, async () => {
+    try {
+      const request = { config: bare() };
+      const { signal } = caller;
+      return (await daemon.client.runtime.runPodSandbox(request, { signal })).podSandboxId;
+    } catch (error) {
       assert.equal(kindOf(error), "canceled", String(error));
-    },
-  );
-  await sleep(afterMs);
+      return undefined;
+    }
+  });
+  await until("creates are under way", async () => (await lengthOf("inflight")) > 0);
   caller.abort();
-  const tooQuick = await answered;
-  if (tooQuick !== undefined) await removePod(daemon, tooQuick);
+  for (const tooQuick of await Promise.all(calls)) {
+    if (tooQuick !== undefined) await removePod(daemon, tooQuick);
+  }
   await until("no create is under way", async () => (await lengthOf("inflight")) === 0);
 }
 
 test(`of pods that nobody claims ${maxHeld} are held, and the others are taken back`, async () => {
-  let full = 0;
-  for (let tries = 0; full < 10; tries++) {
-    assert.ok(tries < 1000, "too few creates were canceled in their midst");
-    await runForNobody(tries % 10);
-    const held = await lengthOf("heldCreates");
+  let held = 0;
+  for (let tries = 0; held < maxHeld; tries++) {
+    assert.ok(tries < 200, "too few creates were canceled in their midst");
+    await runForNobody(32);
+    held = await lengthOf("heldCreates");
     assert.ok(held <= maxHeld, `${held} are held`);
-    if (held === maxHeld) full += 1;
   }
+  await runForNobody(32);
+  assert.equal(await lengthOf("heldCreates"), maxHeld);
   await until("the others are gone", async () => {
     // An answer that crossed a cancel is one to the daemon: those pods are listed.
     const kept = maxHeld + (await listIds(daemon)).length;
