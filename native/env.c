@@ -52,12 +52,12 @@ static long run(const char *path, char **arguments, char **environment) {
 static long run_on_path(const char *name, char **arguments, char **environment) {
   char path[PATH_MAX];
   long failure = -ENOENT;
-  const char *folder = value_of(environment, "PATH");
-  while (folder != 0) {
+  const char *directory = value_of(environment, "PATH");
+  while (directory != 0) {
     long length = 0, i = 0;
-    while (folder[length] != 0 && folder[length] != ':') length++;
+    while (directory[length] != 0 && directory[length] != ':') length++;
     if (length + length_of(name) + 3 <= PATH_MAX) {
-      for (; i < length; i++) path[i] = folder[i];
+      for (; i < length; i++) path[i] = directory[i];
       if (length == 0) path[i++] = '.';
       path[i++] = '/';
       for (long j = 0; j == 0 || name[j - 1] != 0; j++) path[i++] = name[j];
@@ -65,7 +65,7 @@ static long run_on_path(const char *name, char **arguments, char **environment) 
       if (error == -EACCES) failure = error;
       else if (error != -ENOENT && error != -ENOTDIR) return error;
     }
-    folder = folder[length] == 0 ? 0 : folder + length + 1;
+    directory = directory[length] == 0 ? 0 : directory + length + 1;
   }
   return failure;
 }

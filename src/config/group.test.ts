@@ -6,8 +6,8 @@ import { test } from "node:test";
 import { gidOf } from "./group.ts";
 
 test("gidOf() finds a group by its name, and takes a gid as it is", () => {
-  const folder = mkdtempSync(join(tmpdir(), "davit-group-"));
-  const file = join(folder, "group");
+  const directory = mkdtempSync(join(tmpdir(), "davit-group-"));
+  const file = join(directory, "group");
   try {
     writeFileSync(
       file,
@@ -19,8 +19,8 @@ test("gidOf() finds a group by its name, and takes a gid as it is", () => {
     assert.equal(gidOf("ann", file), undefined);
     assert.equal(gidOf("broken", file), undefined);
     assert.equal(gidOf("", file), undefined);
-    assert.equal(gidOf("kube", join(folder, "none")), undefined);
+    assert.equal(gidOf("kube", join(directory, "none")), undefined);
   } finally {
-    rmSync(folder, { recursive: true });
+    rmSync(directory, { recursive: true });
   }
 });

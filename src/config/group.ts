@@ -2,7 +2,7 @@ import { readFileSync } from "node:fs";
 
 /** A gid, as digits. */
 export const gidPattern = /^\d{1,10}$/;
-/** (gid_t) -1 means "leave it" to chown(2), so it is no group. */
+/** (gid_t) -1 means "leave it" to chown(2), so it is not a group. */
 export const maxGid = 2 ** 32 - 2;
 
 /**

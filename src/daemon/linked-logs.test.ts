@@ -5,15 +5,15 @@ import { join } from "node:path";
 import { after, test } from "node:test";
 import { linkedLogs } from "./linked-logs.ts";
 
-const folder = realpathSync(mkdtempSync(join(tmpdir(), "davit-linked-logs-")));
-after(() => rmSync(folder, { recursive: true }));
+const directory = realpathSync(mkdtempSync(join(tmpdir(), "davit-linked-logs-")));
+after(() => rmSync(directory, { recursive: true }));
 
 test("linkedLogs() tells of a link below the roots, and of none in the path of a root", () => {
-  mkdirSync(join(folder, "data/pods"), { recursive: true });
-  mkdirSync(join(folder, "log"));
-  symlinkSync("data", join(folder, "linked"));
-  symlinkSync("../data/pods", join(folder, "log/pods"));
-  const at = (name: string): string => join(folder, name);
+  mkdirSync(join(directory, "data/pods"), { recursive: true });
+  mkdirSync(join(directory, "log"));
+  symlinkSync("data", join(directory, "linked"));
+  symlinkSync("../data/pods", join(directory, "log/pods"));
+  const at = (name: string): string => join(directory, name);
   assert.equal(linkedLogs([at("log")], at("data/pods")), undefined);
   assert.equal(linkedLogs([at("linked")], at("linked/pods")), undefined);
   assert.match(linkedLogs([], at("linked/pods")) ?? "", /leads to ".*\/data\/pods" through a/);

@@ -158,7 +158,7 @@ function asDaemon(
   ready.catch((error: unknown) => {
     if (closing !== undefined) return;
     // Serving nothing but Unavailable helps nobody: who started it can start it again.
-    closing = close("the last run cannot be taken up");
+    closing = close("recovery failed");
     closing.then(() => {
       reject(error);
     }, reject);
@@ -167,7 +167,7 @@ function asDaemon(
     socket,
     ready,
     closed,
-    close: (cause = "it was told to") => {
+    close: (cause = "requested") => {
       closing ??= close(cause).finally(() => {
         resolve(undefined);
       });

@@ -28,7 +28,7 @@ export class DiskRoom {
   #bytes = 0;
   #files = 0;
 
-  /** `name` is a folder on the file system, for messages. */
+  /** `name` is a directory on the file system, for messages. */
   constructor(name: string) {
     this.#name = name;
   }

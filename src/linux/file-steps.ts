@@ -32,7 +32,7 @@ export type FileStep =
   | (Made & { readonly step: "append-to-file"; readonly text: string })
   /** For small files. Empty where `from` is not there. */
   | (Made & { readonly step: "copy-file"; readonly from: string })
-  /** On an existing folder, as mountTmpfs() does it; its source is `tmpfs`. */
+  /** On an existing directory, as mountTmpfs() does it; its source is `tmpfs`. */
   | { readonly step: "mount-tmpfs"; readonly path: string; readonly options: TmpfsOptions }
   /** A symbolic link; `target` is its text. EEXIST when something is there. */
   | { readonly step: "make-link"; readonly path: string; readonly target: string };

@@ -1,9 +1,7 @@
+import { rawJSON } from "../base/raw-json.ts";
 import { asUnicode, withBytes } from "./byte-env.ts";
 import { refuse } from "./refuse.ts";
 import type { OciProcess, OciResources, OciSpec } from "./runtime-spec.ts";
-
-// ES2026 (JSON.parse source text access); Node has it since 22, TypeScript's library not yet.
-const { rawJSON } = JSON as unknown as { readonly rawJSON: (text: string) => object };
 
 /**
  * The JSON of a spec or a part of it. Every bigint is written with all its digits: a double would

@@ -174,7 +174,7 @@ export class LayerDirectories {
       if (!isHidden) this.#imply(path);
       return isHidden;
     }
-    if (!isWhiteout(there)) throw brokenArchive(`"${printable(path)}" is no directory`);
+    if (!isWhiteout(there)) throw brokenArchive(`"${printable(path)}" is not a directory`);
     this.#replace(path);
     return true;
   }

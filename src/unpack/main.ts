@@ -29,7 +29,7 @@ export interface UnpackedLayer {
   readonly inodes: number;
   /** The layer hides everything below it. */
   readonly rootOpaque: boolean;
-  /** What it has of the layers below it, and is not in the folder. */
+  /** What it has of the layers below it, and is not in the directory. */
   readonly fromBelow: FromBelow | undefined;
 }
 
@@ -42,7 +42,7 @@ export interface UnpackFailure {
 }
 
 /**
- * Unpacks stdin into the folder that `args` name, within the limits that they give, and reports on
+ * Unpacks stdin into the directory that `args` name, within the limits that they give, and reports on
  * stdout; gives the exit code. The process is of no other use afterwards.
  */
 export async function runUnpacker(args: readonly string[]): Promise<number> {
@@ -69,7 +69,7 @@ export async function runUnpacker(args: readonly string[]): Promise<number> {
 async function unpack(args: readonly string[], blob: BlobInput): Promise<UnpackedLayer> {
   const [limitsText, folder] = args;
   if (limitsText === undefined || folder === undefined || args.length !== 2) {
-    const text = `unpack layer: want limits and one folder, got ${args.length} arguments`;
+    const text = `unpack layer: want limits and one directory, got ${args.length} arguments`;
     throw new RuntimeError("invalid-argument", text);
   }
   const limits = parseLimits(limitsText);

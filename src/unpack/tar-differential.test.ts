@@ -32,8 +32,8 @@ import { randomArchive } from "./testing/random-archive.ts";
 import { type Found, readArchive, readUntilFailure } from "./testing/read-archive.ts";
 
 const recorded = recordedByGo();
-const folder = mkdtempSync(join(tmpdir(), "davit-readers-"));
-after(() => rmSync(folder, { recursive: true }));
+const directory = mkdtempSync(join(tmpdir(), "davit-readers-"));
+after(() => rmSync(directory, { recursive: true }));
 const RANDOM_ARCHIVES = 200;
 
 /** What Go takes and we do not. All else that it takes we take, and nothing that it refuses. */
@@ -196,7 +196,7 @@ describe("as Python's tarfile, where that agrees with Go", () => {
   let python: readonly PythonFound[] | undefined;
   before(() => {
     const files = agreed.map(([, bytes], at) => {
-      const file = join(folder, `${at}.tar`);
+      const file = join(directory, `${at}.tar`);
       writeFileSync(file, bytes);
       return file;
     });
@@ -220,7 +220,7 @@ describe("as Python's tarfile, where that agrees with Go", () => {
 });
 
 describe("sparse files of GNU tar itself", () => {
-  const [file, size] = [join(folder, "sparse"), 3_000_000];
+  const [file, size] = [join(directory, "sparse"), 3_000_000];
   const whole = Buffer.alloc(size);
   before(() => {
     for (let at = 0; at < 60; at++) whole.fill(at + 1, at * 49_152, at * 49_152 + 4096);
@@ -238,7 +238,7 @@ describe("sparse files of GNU tar itself", () => {
     ["--format=pax", "--sparse-version=1.0"],
   ]) {
     test(format.join(" "), () => {
-      const args = ["--sparse", ...format, "-C", folder, "-c", "sparse"];
+      const args = ["--sparse", ...format, "-C", directory, "-c", "sparse"];
       const bytes = execFileSync("tar", args);
       assert.ok(bytes.length < size / 4, "tar has found no holes");
       const content = createHash("sha256").update(whole).digest("hex");

@@ -56,7 +56,7 @@ describe("decodeMessage()", () => {
   test("says what the bytes are not", () => {
     assert.throws(() => decodeMessage(VersionRequestSchema, Buffer.from([0xff])), {
       kind: "data-loss",
-      message: /^this is no runtime\.v1\.VersionRequest: /,
+      message: /^this is not a runtime\.v1\.VersionRequest: /,
     });
   });
 });
@@ -161,7 +161,7 @@ test("decodeRequest() names the method, and tells a bad request from a costly on
   assert.equal(decodeRequest(method, Buffer.alloc(0)).version, "");
   assert.throws(() => decodeRequest(method, Buffer.from([0xff])), {
     kind: "invalid-argument",
-    message: /^read Version: this is no runtime\.v1\.VersionRequest: /,
+    message: /^read Version: this is not a runtime\.v1\.VersionRequest: /,
   });
   const costly = repeated(Buffer.from([0x50, 1]), maxMessageCost);
   assert.throws(() => decodeRequest(method, costly), tooMuch);

@@ -89,7 +89,7 @@ export function embeddedMessage(bytes: Uint8Array, number: number): Uint8Array {
 }
 
 function noMessage(schema: DescMessage, why: string, cause?: unknown): RuntimeError {
-  return new RuntimeError("data-loss", `this is no ${schema.typeName}: ${why}`, { cause });
+  return new RuntimeError("data-loss", `this is not a ${schema.typeName}: ${why}`, { cause });
 }
 
 function checkCost(schema: DescMessage, bytes: Uint8Array): void {

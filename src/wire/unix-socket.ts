@@ -13,7 +13,7 @@ export const maxSocketPathBytes = 107;
 export interface UnixListenOptions {
   /** Mode of the socket file. Connecting needs write permission: unix(7). */
   readonly mode: number;
-  /** The group of the socket file, and of folders that are made for it; this process's own unless given. */
+  /** The group of the socket file, and of directories that are made for it; this process's own unless given. */
   readonly gid?: number;
 }
 
@@ -112,7 +112,7 @@ function connectFailure(errno: string | undefined): readonly [ErrorKind, string]
   }
 }
 
-/** The folder of a socket, and those above it, where they are missing. */
+/** The directory of a socket, and those above it, where they are missing. */
 async function makeFolders(folder: string, gid: number | undefined): Promise<void> {
   const first = await mkdir(folder, { recursive: true, mode: 0o750 });
   if (first === undefined) return;

@@ -24,8 +24,10 @@ let node: Node;
 let daemon: TestDaemon;
 const served = (): TestDaemon => daemon;
 
-const folder = mkdtempSync(path.join(tmpdir(), "davit-kernel-mounts-"));
-const [empty, devices, file] = ["empty", "devices", "file"].map((name) => path.join(folder, name));
+const directory = mkdtempSync(path.join(tmpdir(), "davit-kernel-mounts-"));
+const [empty, devices, file] = ["empty", "devices", "file"].map((name) =>
+  path.join(directory, name),
+);
 assert.ok(empty !== undefined && devices !== undefined && file !== undefined);
 mkdirSync(empty);
 mkdirSync(devices);
@@ -40,7 +42,7 @@ before(async () => {
 });
 after(async () => {
   await node[Symbol.asyncDispose]();
-  rmSync(folder, { recursive: true });
+  rmSync(directory, { recursive: true });
 });
 
 const mounting = (containerPath: string, hostPath: string, tty = false): ContainerInit =>
@@ -48,7 +50,7 @@ const mounting = (containerPath: string, hostPath: string, tty = false): Contain
 
 const refusals = async (): Promise<void> => {
   const bad: readonly (readonly [string, string, boolean, RegExp])[] = [
-    ["/proc", empty, false, /at "\/proc": it is no procfs/],
+    ["/proc", empty, false, /at "\/proc": it is not a procfs/],
     ["/proc/version", file, false, /"\/proc\/version" is in the kernel's \/proc/],
     ["/proc/../proc/self/attr", empty, false, /self\/attr" is in the kernel's \/proc/],
     ["/dev", empty, false, /at "\/dev": it has no device "null"/],

@@ -1,4 +1,4 @@
-/** What an error of a container tells goes to the pod's events: no path of the node's own folders. */
+/** What an error of a container tells goes to the pod's events: no path of the node's own directories. */
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
 import { container, createIn, inPod, Node, pull } from "../integration/containers.ts";

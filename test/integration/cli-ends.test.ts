@@ -10,8 +10,8 @@ import { Davit, podOf, sleeper } from "./cli-run.ts";
 import { Node } from "./containers.ts";
 import { runtimeFact, until } from "./pods.ts";
 
-const folder = mkdtempSync(path.join(tmpdir(), "davit-interrupt-"));
-const plugin = new ScriptedPlugin(folder);
+const directory = mkdtempSync(path.join(tmpdir(), "davit-interrupt-"));
+const plugin = new ScriptedPlugin(directory);
 let node: Node;
 let davit: Davit;
 before(async () => {
@@ -24,7 +24,7 @@ before(async () => {
 });
 after(async () => {
   await node[Symbol.asyncDispose]();
-  rmSync(folder, { recursive: true });
+  rmSync(directory, { recursive: true });
 });
 
 /** What a process has written to stderr so far. */

@@ -110,28 +110,28 @@ describe("npm start", () => {
 });
 
 describe("setup without a network", () => {
-  const folder = mkdtempSync(path.join(tmpdir(), "setup-"));
+  const directory = mkdtempSync(path.join(tmpdir(), "setup-"));
   before(() => {
     // As after a clone: nothing is installed, and npm's cache is empty.
-    mkdirSync(path.join(folder, "home"));
+    mkdirSync(path.join(directory, "home"));
     for (const name of ["scripts", "package.json", "package-lock.json"]) {
-      cpSync(path.join(repo, name), path.join(folder, name), { recursive: true });
+      cpSync(path.join(repo, name), path.join(directory, name), { recursive: true });
     }
   });
-  after(() => rmSync(folder, { recursive: true, force: true }));
+  after(() => rmSync(directory, { recursive: true, force: true }));
 
   const setUp = (): Promise<Ended> => {
-    const home = path.join(folder, "home");
+    const home = path.join(directory, "home");
     // Without the node_modules/.bin of this checkout.
     const PATH = (process.env["PATH"] ?? "").replaceAll(/[^:]*\/node_modules\/\.bin:?/g, "");
     const env = { HOME: home, npm_config_cache: path.join(home, "cache"), PATH };
-    return run("sh", ["scripts/setup.sh"], { cwd: folder, env });
+    return run("sh", ["scripts/setup.sh"], { cwd: directory, env });
   };
   const givesUp = ({ code, out }: Ended, why: RegExp): void => {
     assert.equal(code, 1, out);
     assert.match(out, why);
     assert.match(out, /check network and proxy/);
-    assert.ok(!existsSync(path.join(folder, "node_modules/.package-lock.json")));
+    assert.ok(!existsSync(path.join(directory, "node_modules/.package-lock.json")));
   };
 
   test("says at once that the registry cannot be reached", async () => {

@@ -28,7 +28,7 @@ export const down: Command = {
   details:
     "An operand that is a file, or - for stdin, is a manifest; any other one is the name of a pod,\n" +
     "NAMESPACE/NAME or an id. The pods go with their containers, logs and emptyDir volumes; containers\n" +
-    "get their time of grace. A manifest's pod that is not there is no error; images stay.",
+    "get their time of grace. A manifest's pod that is not there is not an error; images stay.",
   operands: [{ name: "FILE|POD", many: true, optional: true, complete: "file-or-pod" }],
   options: {
     time: { short: "t", value: "SECONDS", doc: "The time of grace; 0 kills at once" },

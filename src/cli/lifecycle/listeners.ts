@@ -74,9 +74,9 @@ export function ownerOf(inode: string, proc = "/proc"): Owner | undefined {
   return undefined;
 }
 
-function holds(folder: string, link: string): boolean {
+function holds(directory: string, link: string): boolean {
   try {
-    return readdirSync(folder).some((fd) => linkOr(join(folder, fd)) === link);
+    return readdirSync(directory).some((fd) => linkOr(join(directory, fd)) === link);
   } catch {
     return false; // gone, or not ours to look at
   }

@@ -6,9 +6,7 @@ import {
   type ReflectMessage,
   reflect,
 } from "@bufbuild/protobuf/reflect";
-
-// ES2026 (JSON.parse source text access); Node has it since 22, TypeScript's library not yet.
-const { rawJSON } = JSON as unknown as { readonly rawJSON: (text: string) => object };
+import { rawJSON } from "../../base/raw-json.ts";
 
 /**
  * A message as Go's encoding/json writes its struct, which is what containerd has in its verbose info

@@ -80,7 +80,11 @@ function encodeStatus({ sandbox, ready, createdAtNs, ips }: SandboxStatus): Uint
 
 /** Field 2: one entry, "info", with everything as one JSON text under containerd's keys. */
 function encodedInfo(context: CriContext, { sandbox, info }: SandboxStatus): Uint8Array {
-  const { handler } = sandbox;
+  const { handler, network } = sandbox;
+  const told = {
+    config: goJson(PodSandboxConfigSchema, sandbox.config),
+    cniResult: network === undefined ? null : goCniResult(network.result),
+  };
   const json = JSON.stringify({
     pid: info?.pid,
     processStatus: info?.processStatus,
@@ -92,9 +96,8 @@ function encodedInfo(context: CriContext, { sandbox, info }: SandboxStatus): Uin
     runtimeHandler: handler.name,
     runtimeType: handler.runtimeType ?? handler.path ?? "",
     runtimeOptions: null,
-    config: goJson(PodSandboxConfigSchema, sandbox.config),
-    cniResult: cniResult(sandbox),
-    sandboxMetadata: sandboxMetadata(sandbox),
+    ...told,
+    sandboxMetadata: sandboxMetadata(sandbox, told),
     ...updatedResources(sandbox),
     ...info?.extra,
     history: context.sandboxes.operations.history.of(sandbox.id),
@@ -107,15 +110,14 @@ function encodedInfo(context: CriContext, { sandbox, info }: SandboxStatus): Uin
   );
 }
 
-function cniResult({ network }: Sandbox): object | null {
-  return network === undefined ? null : goCniResult(network.result);
-}
-
 /**
  * The record of the sandbox as containerd shows its own (internal/cri/store/sandbox/metadata.go). Its
  * readers refuse one without this version, and the whole info with it.
  */
-function sandboxMetadata(sandbox: Sandbox): object {
+function sandboxMetadata(
+  sandbox: Sandbox,
+  told: { readonly config: object; readonly cniResult: object | null },
+): object {
   const { metadata } = sandbox.config;
   const [ip = "", ...additional] = sandbox.network?.ips ?? [];
   return {
@@ -123,12 +125,12 @@ function sandboxMetadata(sandbox: Sandbox): object {
     Metadata: {
       ID: sandbox.id,
       Name: metadata === undefined ? sandbox.name : sandboxName(metadata),
-      Config: goJson(PodSandboxConfigSchema, sandbox.config),
+      Config: told.config,
       NetNSPath: sandbox.netnsPath ?? "",
       IP: ip,
       AdditionalIPs: additional,
       RuntimeHandler: sandbox.handler.requested,
-      CNIResult: cniResult(sandbox),
+      CNIResult: told.cniResult,
       ProcessLabel: sandbox.selinux?.process ?? "",
     },
   };

@@ -24,22 +24,22 @@ import type { BuiltEntry } from "../../unpack/testing/tar-builder.ts";
 import { TestSnapshots } from "./testing/layers.ts";
 
 const never = new AbortController().signal;
-const folder = mkdtempSync(join(tmpdir(), "davit-copy-ups-"));
+const directory = mkdtempSync(join(tmpdir(), "davit-copy-ups-"));
 let fixture: TestSnapshots;
 let count = 0;
 let mounted: string[] = [];
 
 beforeEach(async () => {
-  fixture = await TestSnapshots.open(join(folder, `root-${count++}`));
+  fixture = await TestSnapshots.open(join(directory, `root-${count++}`));
 });
 afterEach(async () => {
   for (const id of mounted) await fixture.snapshots.remove(id);
   mounted = [];
   await fixture[Symbol.asyncDispose]();
-  const left = (await listMounts()).filter(({ mountPoint }) => mountPoint.startsWith(folder));
+  const left = (await listMounts()).filter(({ mountPoint }) => mountPoint.startsWith(directory));
   assert.deepEqual(left, []);
 });
-after(() => rmSync(folder, { recursive: true }));
+after(() => rmSync(directory, { recursive: true }));
 
 const dir = (name: string, mode = 0o755): BuiltEntry => ({ name, type: "5", mode });
 const file = (name: string, data = name): BuiltEntry => ({ name, data });
@@ -85,7 +85,7 @@ const base: readonly BuiltEntry[] = [
 
 describe("layers that have too much of those below them", () => {
   test("are refused before they take the inodes that must stay free, and leave nothing", async () => {
-    const small = join(folder, "small");
+    const small = join(directory, "small");
     mkdirSync(small);
     const options = "mode=700,size=64m,nr_inodes=2000";
     execFileSync("mount", ["-t", "tmpfs", "-o", options, "davit-small", small]);
@@ -215,7 +215,7 @@ describe("a hard link to a file of a lower layer", () => {
   });
 
   test("never leads out of the layers", async () => {
-    const outside = join(folder, `outside-${count}`);
+    const outside = join(directory, `outside-${count}`);
     mkdirSync(outside);
     writeFileSync(join(outside, "file"), "of the host");
     const up = "../".repeat(30);

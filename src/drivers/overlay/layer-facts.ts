@@ -31,8 +31,8 @@ export function formatFacts(facts: LayerFacts): string {
 }
 
 /** Reads the facts in the directory of a layer. Throws an Error for a file without sizes or with less. */
-export async function readFacts(folder: string): Promise<LayerFacts> {
-  const path = join(folder, factsFile);
+export async function readFacts(directory: string): Promise<LayerFacts> {
+  const path = join(directory, factsFile);
   const value: unknown = JSON.parse(await readFile(path, "utf8"));
   if (typeof value === "object" && value !== null && "bytes" in value && "inodes" in value) {
     const { bytes, inodes } = value;

@@ -343,7 +343,7 @@ describe("remove()", () => {
       await assert.rejects(unfit.snapshots.mount("c", [layer]), (error) => {
         assert.match(
           String(error),
-          /mount root of container "c": create overlay "overlay: filesystem on .* not supported.*": .*: set root to a folder on ext4/,
+          /mount root of container "c": create overlay "overlay: filesystem on .* not supported.*": .*: set root to a directory on ext4/,
         );
         return isKind(error, "failed-precondition");
       });

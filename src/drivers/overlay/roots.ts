@@ -206,7 +206,7 @@ export class Roots {
     const { root } = this.#deps.places;
     return new RuntimeError(
       "failed-precondition",
-      `${messageOf(cause)}: set root to a folder on ext4, xfs or btrfs ("davit doctor" examines "${root}")`,
+      `${messageOf(cause)}: set root to a directory on ext4, xfs or btrfs ("davit doctor" examines "${root}")`,
       { cause },
     );
   }

@@ -12,18 +12,18 @@ import { buildTar } from "../../unpack/testing/tar-builder.ts";
 import { sourceOf, TestSnapshots } from "./testing/layers.ts";
 
 const never = new AbortController().signal;
-const folder = mkdtempSync(join(tmpdir(), "davit-slow-"));
+const directory = mkdtempSync(join(tmpdir(), "davit-slow-"));
 let fixture: TestSnapshots;
 let count = 0;
 
 beforeEach(async () => {
-  fixture = await TestSnapshots.open(join(folder, `root-${count++}`), { turns: { graceMs: 0 } });
+  fixture = await TestSnapshots.open(join(directory, `root-${count++}`), { turns: { graceMs: 0 } });
 });
 afterEach(async () => {
   await fixture[Symbol.asyncDispose]();
   assert.deepEqual(childPids(), []);
 });
-after(() => rmSync(folder, { recursive: true }));
+after(() => rmSync(directory, { recursive: true }));
 
 /** A layer of its own whose bytes come one by one, until it is let go: then the rest comes at once. */
 class SlowLayer {
@@ -62,7 +62,7 @@ async function unpackSlowly(
   return { ended };
 }
 
-/** Files without a name that lie in the folder of the layers. */
+/** Files without a name that lie in the directory of the layers. */
 function spooled(): readonly string[] {
   const layers = join(fixture.root, "layers");
   return [...openFds(process.pid).values()].filter((path) => path.startsWith(layers));
@@ -151,7 +151,7 @@ describe("layers whose sources have no bytes", () => {
 });
 
 test("two run at a time as long as they have bytes", async () => {
-  await using busy = await TestSnapshots.open(join(folder, "busy"), {
+  await using busy = await TestSnapshots.open(join(directory, "busy"), {
     turns: { graceMs: 3_600_000 },
   });
   const controller = new AbortController();

@@ -10,7 +10,7 @@ const PIECE = 256 * 1024;
 /** Where a blob is kept. */
 export interface SpoolOptions {
   readonly layer: LayerSource;
-  /** Folder of the file; it gets no name there. */
+  /** Directory of the file, which gets no name there. */
   readonly folder: string;
   /** What messages call its file system. */
   readonly disk: string;

@@ -26,15 +26,15 @@ import { buildTar } from "../../unpack/testing/tar-builder.ts";
 import { describeTree, sourceOf, TestSnapshots } from "./testing/layers.ts";
 
 const never = new AbortController().signal;
-const folder = mkdtempSync(join(tmpdir(), "davit-files-"));
+const directory = mkdtempSync(join(tmpdir(), "davit-files-"));
 let fixture: TestSnapshots;
 let count = 0;
 
 beforeEach(async () => {
-  fixture = await TestSnapshots.open(join(folder, `root-${count++}`));
+  fixture = await TestSnapshots.open(join(directory, `root-${count++}`));
 });
 afterEach(() => fixture[Symbol.asyncDispose]());
-after(() => rmSync(folder, { recursive: true }));
+after(() => rmSync(directory, { recursive: true }));
 
 function filesOf(diffId: Digest): string {
   return join(fixture.root, "layers", hexOf(diffId), "fs");
@@ -57,7 +57,7 @@ describe("sparse files of GNU tar: holes stay holes", () => {
     ["--format=pax", "--sparse-version=1.0"],
   ]) {
     test(`${format.join(" ")}: holes stay holes`, async () => {
-      const sparse = join(folder, `sparse-${format.at(-1)}`);
+      const sparse = join(directory, `sparse-${format.at(-1)}`);
       mkdirSync(sparse);
       for (const [name, size] of [
         ["middle", 8_000_000],
@@ -87,7 +87,7 @@ describe("sparse files of GNU tar: holes stay holes", () => {
 
 describe("extended attributes", () => {
   test("as many as GNU tar brings to this file system", async () => {
-    const attributes = join(folder, "attributes");
+    const attributes = join(directory, "attributes");
     mkdirSync(join(attributes, "dir"), { recursive: true });
     writeFileSync(join(attributes, "file"), "");
     for (const name of ["dir", "file"]) {
@@ -112,7 +112,7 @@ describe("extended attributes", () => {
     const names = Array.from({ length: 2000 }, (_, at) => `SCHILY.xattr.user.attribute-${at}`);
     const pax = Object.fromEntries(names.map((name) => [name, "v".repeat(100)]));
     const source = sourceOf(buildTar([{ name: "many", pax }]));
-    const isExt4 = statfsSync(folder).type === 0xef53;
+    const isExt4 = statfsSync(directory).type === 0xef53;
     if (isExt4) {
       const message = /entry "\/many" has more attributes than the file system holds.*\(ENOSPC\)/;
       await assertRefused(source, message);

@@ -15,8 +15,8 @@ import { buildTar } from "../../unpack/testing/tar-builder.ts";
 import { sourceOf, TestSnapshots } from "./testing/layers.ts";
 
 const never = new AbortController().signal;
-const folder = mkdtempSync(join(tmpdir(), "davit-limits-"));
-after(() => rmSync(folder, { recursive: true }));
+const directory = mkdtempSync(join(tmpdir(), "davit-limits-"));
+after(() => rmSync(directory, { recursive: true }));
 afterEach(() => assert.deepEqual(childPids(), []));
 
 const MIB = 2 ** 20;
@@ -32,7 +32,7 @@ class SmallDisk implements AsyncDisposable {
   }
 
   static async open(name: string, options: string): Promise<SmallDisk> {
-    const path = join(folder, name);
+    const path = join(directory, name);
     mkdirSync(path);
     execFileSync("mount", ["-t", "tmpfs", "-o", `mode=700,${options}`, "davit-small", path]);
     return new SmallDisk(await TestSnapshots.open(path));
@@ -153,7 +153,7 @@ describe("a disk with few inodes", () => {
 describe("limits of a layer", () => {
   let fixture: TestSnapshots;
   before(async () => {
-    fixture = await TestSnapshots.open(join(folder, "limits"));
+    fixture = await TestSnapshots.open(join(directory, "limits"));
   });
   after(() => fixture[Symbol.asyncDispose]());
 

@@ -10,7 +10,7 @@ import { type Child, type ChildExit, spawnChildInPool } from "../../linux/index.
 import { type FromBelow, parseFromBelow } from "./from-below.ts";
 import type { UnpackTurn } from "./unpack-turns.ts";
 
-/** The program that unpacks: its last arguments are the limits and the folder; stdin is the blob. */
+/** The program that unpacks: its last arguments are the limits and the directory; stdin is the blob. */
 export interface UnpackerCommand {
   readonly file: string;
   readonly args: readonly string[];
@@ -23,7 +23,7 @@ export interface Unpacked {
   readonly bytes: number;
   readonly inodes: number;
   readonly rootOpaque: boolean;
-  /** What it has of the layers below it, and is not in the folder; `undefined` for nothing. */
+  /** What it has of the layers below it, and is not in the directory; `undefined` for nothing. */
   readonly fromBelow: FromBelow | undefined;
 }
 
@@ -32,7 +32,7 @@ export interface UnpackOptions {
   readonly command: UnpackerCommand;
   readonly folder: string;
   readonly layer: LayerSource;
-  /** What messages call the file system of the folder. */
+  /** What messages call the file system of the directory. */
   readonly disk: string;
   /** Given up while the layer's source has no bytes. None where they are all here. */
   readonly turn?: UnpackTurn | undefined;
@@ -78,7 +78,7 @@ export function defaultUnpackerCommand(): UnpackerCommand {
  * Rejects with what the unpacker says (`failed-precondition` for a layer beyond its limits,
  * `resource-exhausted` for a disk without room), `data-loss` when a digest or the size is not the
  * described one, `deadline-exceeded` when the unpacker stands still, and with the failure of the
- * blob's source or the signal's reason as they are. The folder then holds whatever there is.
+ * blob's source or the signal's reason as they are. The directory then holds whatever there is.
  */
 export async function unpackBlob(options: UnpackOptions): Promise<Unpacked> {
   const { command, folder, layer, disk, turn, signal, stallMs } = options;

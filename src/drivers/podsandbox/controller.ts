@@ -80,9 +80,9 @@ export class PodSandboxController implements SandboxController {
   }
 
   /**
-   * Makes the folders that all sandboxes share. Their mounts stay private to this mount namespace. The OCI
-   * runtime opens namespaces as root, so nobody else enters their folder. What a container puts into a file of
-   * its pod can never be run from the node: also files of an older davit, which lie in the folder itself,
+   * Makes the directories that all sandboxes share. Their mounts stay private to this mount namespace. The OCI
+   * runtime opens namespaces as root, so nobody else enters their directory. What a container puts into a file of
+   * its pod can never be run from the node: also files of an older davit, which lie in the directory itself,
    * become nosuid, nodev and noexec.
    */
   static async open(deps: Deps): Promise<PodSandboxController> {

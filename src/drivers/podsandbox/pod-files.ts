@@ -55,7 +55,7 @@ export class PodFiles {
   /** Idempotent. */
   async remove(id: string): Promise<void> {
     const folder = this.#places.folder(id);
-    // Never remove files through a mount: if this fails, the folder stays. The tmpfs goes with the /dev/shm
+    // Never remove files through a mount: if this fails, the directory stays. The tmpfs goes with the /dev/shm
     // on it; /dev/shm of a sandbox of an older davit, which had no tmpfs for its files, goes alone.
     await unmount(folder, this.#places.shm(id));
     await removeTree(folder);

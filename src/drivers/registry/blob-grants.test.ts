@@ -186,7 +186,7 @@ describe("Registry.hasBlob()", () => {
   });
 });
 
-test("BlobGrants do not grow for ever", () => {
+test("BlobGrants do not grow forever", () => {
   const grants = new BlobGrants({ nowMs: () => nowMs, nowNs: () => 0n });
   for (let at = 0; at < 4097; at++) grants.add(`grant ${at}`);
   assert.ok(!grants.has("grant 0"));

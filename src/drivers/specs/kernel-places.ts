@@ -34,7 +34,7 @@ const problems: Readonly<Record<string, (source: string, terminal: boolean) => P
     "/proc": async (source) =>
       (await statfs(source)).type === procMagic
         ? undefined
-        : "it is no procfs; mount it elsewhere, or the node's /proc there",
+        : "it is not a procfs; mount it elsewhere, or the node's /proc there",
     "/dev": async (source, terminal) => {
       if (!(await isNull(join(source, "null")))) {
         return 'it has no device "null", which every container needs; mount it below /dev, or the node\'s /dev there';
