@@ -5,6 +5,7 @@
 #   npm test                         everything
 #   npm test -- sandbox cni          only the test files with "sandbox" or "cni" in their path
 #   npm test -- kernel --parallel 2  see: node test/run.ts --help
+#   npm run test:attacks -- f03      test/attacks alone, its slow part (*.slow.ts) too; here those with "f03"
 set -eu
 cd "$(dirname "$0")/.."
 

@@ -5,7 +5,7 @@ import { CommandFailure, exitCode } from "../command-line/exit-code.ts";
 import type { PodManifest } from "../manifest/pod.ts";
 import { type PodContainer, podPath } from "../objects/find.ts";
 import type { Objects } from "../objects/objects.ts";
-import { readInfo } from "../output/cri-message.ts";
+import { member, readInfo } from "../output/cri-message.ts";
 import { doing } from "../server/explain.ts";
 import type { Server } from "../server/session.ts";
 import { collide, formatHostPort, type HostPort } from "./host-port.ts";
@@ -120,11 +120,6 @@ export function readPorts(info: JsonValue | undefined): readonly HostPort[] {
 function protocolOf(value: JsonValue | undefined): HostPort["protocol"] {
   if (value === "UDP" || value === Protocol.UDP) return "udp";
   return value === "SCTP" || value === Protocol.SCTP ? "sctp" : "tcp";
-}
-
-function member(value: JsonValue | undefined, name: string): JsonValue | undefined {
-  const isObject = typeof value === "object" && value !== null && !Array.isArray(value);
-  return isObject ? value[name] : undefined;
 }
 
 function portsOfProcesses(

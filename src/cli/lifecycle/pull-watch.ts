@@ -2,6 +2,7 @@ import type { JsonValue } from "@bufbuild/protobuf";
 import { setTimeout as sleep } from "node:timers/promises";
 import { imageNames } from "../objects/find.ts";
 import type { Server } from "../server/session.ts";
+import { member } from "../output/cri-message.ts";
 
 /** How far one layer of a pull is. */
 export interface LayerProgress {
@@ -80,11 +81,6 @@ function parseJson(text: string): JsonValue | undefined {
   } catch {
     return undefined;
   }
-}
-
-function member(value: JsonValue | undefined, name: string): JsonValue | undefined {
-  if (typeof value !== "object" || value === null || Array.isArray(value)) return undefined;
-  return value[name];
 }
 
 function asList(value: JsonValue | undefined): readonly JsonValue[] {

@@ -31,6 +31,12 @@ export function readInfo(info: Readonly<Record<string, string>>): Record<string,
   return Object.fromEntries(Object.entries(info).map(([key, text]) => [key, parseOr(text)]));
 }
 
+/** A member of a JSON object; undefined where the value is not an object, or has none of that name. */
+export function member(value: JsonValue | undefined, name: string): JsonValue | undefined {
+  if (typeof value !== "object" || value === null || Array.isArray(value)) return undefined;
+  return value[name];
+}
+
 function parseOr(text: string): JsonValue {
   try {
     return JSON.parse(text) as JsonValue;

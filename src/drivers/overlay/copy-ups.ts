@@ -14,7 +14,7 @@ import { LookupBudget, LowerFiles } from "./lower-files.ts";
 import { asideOf, COPY_UP_PREFIX, NEW_COPY_UP_PREFIX, type Places } from "./places.ts";
 import type { Trash } from "./trash.ts";
 
-/** What the copy-ups need. */
+/** What the copy-copyUps need. */
 export interface CopyUpsDeps {
   readonly places: Places;
   readonly trash: Trash;
@@ -54,18 +54,18 @@ export class CopyUps {
 
   /** Finds those that are there. What cannot be read, or has lost a layer, is left to sweep(). */
   static async open(deps: CopyUpsDeps): Promise<CopyUps> {
-    const ups = new CopyUps(deps);
+    const copyUps = new CopyUps(deps);
     for (const name of await readdir(deps.places.layers)) {
       if (!name.startsWith(COPY_UP_PREFIX)) continue;
       try {
         const known = await readFacts(join(deps.places.layers, name));
         const isWhole = known.layers.every((layer) => deps.findLayer(layer) !== undefined);
-        if (isWhole) ups.#known.set(name, known);
+        if (isWhole) copyUps.#known.set(name, known);
       } catch (cause) {
         deps.log.warn(`"${name}" of the layers is left out: ${messageOf(cause)}`);
       }
     }
-    return ups;
+    return copyUps;
   }
 
   /**
