@@ -12,3 +12,4 @@ export type {
   Usage,
   VolumeOwner,
 } from "./snapshot.ts";
+export { isTooLarge, TooLarge } from "./too-large.ts";

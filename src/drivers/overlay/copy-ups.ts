@@ -5,11 +5,12 @@ import { type Digest, isDigest } from "../../base/digest.ts";
 import { messageOf, RuntimeError, wrap } from "../../base/errors.ts";
 import { KeyedLock } from "../../base/keyed-lock.ts";
 import type { Logger } from "../../base/logger.ts";
+import { TooLarge } from "../../core/snapshot/index.ts";
 import { DiskRoom, removeTree } from "../../linux/index.ts";
 import { chainOf, maxLowerLayers } from "./chain.ts";
 import { CopyUp } from "./copy-up.ts";
 import { GroupSync } from "./group-sync.ts";
-import type { LayerFacts } from "./layer-facts.ts";
+import { type LayerFacts, readFacts as readLayerFacts } from "./layer-facts.ts";
 import { LookupBudget, LowerFiles } from "./lower-files.ts";
 import { asideOf, COPY_UP_PREFIX, NEW_COPY_UP_PREFIX, type Places } from "./places.ts";
 import type { Trash } from "./trash.ts";
@@ -151,9 +152,9 @@ export class CopyUps {
 
   #isNeeded(chain: readonly Digest[], at: number): boolean {
     const layer = chain[at];
-    const fromBelow = layer === undefined ? undefined : this.#deps.findLayer(layer)?.fromBelow;
+    const kind = layer === undefined ? undefined : this.#deps.findLayer(layer)?.hasOfBelow;
     // Below the first one there is nothing, which its links are told of.
-    return fromBelow !== undefined && (at > 0 || fromBelow.links.length > 0);
+    return kind === "links" || (kind === "directories" && at > 0);
   }
 
   async #make(
@@ -187,8 +188,9 @@ export class CopyUps {
   ): Promise<boolean> {
     const { places, findLayer } = this.#deps;
     const top = chain.at(-1);
-    const fromBelow = top === undefined ? undefined : findLayer(top)?.fromBelow;
-    if (top === undefined || fromBelow === undefined) return false;
+    if (top === undefined) return false;
+    const { fromBelow } = await readLayerFacts(places.layer(top));
+    if (fromBelow === undefined) return false;
     const below: string[] = [];
     for (let at = chain.length - 2; at >= 0; at--) {
       const layer = chain[at];
@@ -231,8 +233,7 @@ export class CopyUps {
 
 function checkMounted(count: number): void {
   if (count <= maxLowerLayers) return;
-  throw new RuntimeError(
-    "failed-precondition",
+  throw new TooLarge(
     `mount layers: with what they have of those below they are ${count}, of which overlayfs mounts ` +
       `${maxLowerLayers}; build the image with fewer layers`,
   );

@@ -4,16 +4,28 @@ import { isDigest } from "../../base/digest.ts";
 import type { LayerOrigin } from "../../core/snapshot/index.ts";
 import { type FromBelow, parseFromBelow } from "./from-below.ts";
 
-/** What is known of a layer without looking at its files; kept beside them in `layer.json`. */
+/** What the daemon keeps in memory of a layer. */
 export interface LayerFacts {
   readonly bytes: number;
   readonly inodes: number;
   /** It hides everything below it: overlayfs has no mark for that on a root. */
   readonly rootOpaque: boolean;
-  /** What it has of the layers below it, whichever those are; `undefined` for nothing. */
-  readonly fromBelow: FromBelow | undefined;
+  /** Whether it has hard links, or directories alone, of the layers below it; `undefined` for nothing. */
+  readonly hasOfBelow: "links" | "directories" | undefined;
   /** Where its bytes came from, the newest last. Undefined where the file is too old to say it. */
   readonly origins: readonly LayerOrigin[] | undefined;
+}
+
+/** What `layer.json` has beside the files of a layer. The names in it are the image's, and may be long. */
+export interface StoredFacts extends Omit<LayerFacts, "hasOfBelow"> {
+  /** What it has of the layers below it, whichever those are; `undefined` for nothing. */
+  readonly fromBelow: FromBelow | undefined;
+}
+
+/** What is kept in memory of the facts on the disk. */
+export function summaryOf({ fromBelow, ...facts }: StoredFacts): LayerFacts {
+  const kind = fromBelow?.links.length === 0 ? "directories" : "links";
+  return { ...facts, hasOfBelow: fromBelow === undefined ? undefined : kind };
 }
 
 /** The name of the file in the directory of a layer. */
@@ -25,13 +37,13 @@ const version = 2;
 const maxOrigins = 32;
 
 /** The text of `layer.json`. */
-export function formatFacts(facts: LayerFacts): string {
+export function formatFacts(facts: StoredFacts): string {
   const origins = facts.origins?.map((one) => ({ ...one, sizeBytes: one.sizeBytes.toString() }));
   return `${JSON.stringify({ version, ...facts, origins })}\n`;
 }
 
 /** Reads the facts in the directory of a layer. Throws an Error for a file without sizes or with less. */
-export async function readFacts(directory: string): Promise<LayerFacts> {
+export async function readFacts(directory: string): Promise<StoredFacts> {
   const path = join(directory, factsFile);
   const value: unknown = JSON.parse(await readFile(path, "utf8"));
   if (typeof value === "object" && value !== null && "bytes" in value && "inodes" in value) {
@@ -59,12 +71,15 @@ function parseOrigins(value: unknown): readonly LayerOrigin[] {
 }
 
 /** True for facts with this origin. */
-export function hasOrigin({ origins }: LayerFacts, origin: LayerOrigin): boolean {
+export function hasOrigin({ origins }: Pick<LayerFacts, "origins">, origin: LayerOrigin): boolean {
   return origins?.some((one) => isSame(one, origin)) ?? false;
 }
 
 /** The facts with this origin as the newest one. */
-export function withOrigin(facts: LayerFacts, origin: LayerOrigin): LayerFacts {
+export function withOrigin<Facts extends Pick<LayerFacts, "origins">>(
+  facts: Facts,
+  origin: LayerOrigin,
+): Facts {
   const others = (facts.origins ?? []).filter((one) => !isSame(one, origin));
   return { ...facts, origins: [...others, origin].slice(-maxOrigins) };
 }

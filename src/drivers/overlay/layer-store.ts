@@ -15,6 +15,8 @@ import {
   hasOrigin,
   type LayerFacts,
   readFacts,
+  type StoredFacts,
+  summaryOf,
   withOrigin,
 } from "./layer-facts.ts";
 import { asideOf, GONE_PREFIX, NEW_PREFIX, type Places, UNCLAIMED } from "./places.ts";
@@ -66,7 +68,7 @@ export class LayerStore {
       if (!isDigest(diffId)) continue;
       try {
         const folder = places.layer(diffId);
-        const facts = await readFacts(folder);
+        const facts = summaryOf(await readFacts(folder));
         store.#layers.set(diffId, facts);
         if (facts.origins === undefined) store.#unattributed.add(diffId);
         const mark = await stat(join(folder, UNCLAIMED), { bigint: true }).catch(() => undefined);
@@ -148,7 +150,7 @@ export class LayerStore {
       }
       await this.#finish(folder, facts, signal);
       await this.#publish(folder, diffId);
-      this.#layers.set(diffId, facts);
+      this.#layers.set(diffId, summaryOf(facts));
       this.#unclaimed.set(diffId, BigInt(Date.now()) * 1_000_000n);
     } catch (cause) {
       await this.#discard(folder);
@@ -183,7 +185,7 @@ export class LayerStore {
   }
 
   /** Writes what belongs beside the files, and makes all of it durable. */
-  async #finish(folder: string, facts: LayerFacts, signal: AbortSignal): Promise<void> {
+  async #finish(folder: string, facts: StoredFacts, signal: AbortSignal): Promise<void> {
     try {
       await writeFile(join(folder, factsFile), formatFacts(facts));
       await writeFile(join(folder, UNCLAIMED), "");
@@ -197,10 +199,12 @@ export class LayerStore {
   /** Where it cannot be written, as on a full disk, the next daemon fetches the layer from there again. */
   async #addOrigin(diffId: Digest, known: LayerFacts, origin: LayerOrigin): Promise<void> {
     const facts = withOrigin(known, origin);
-    const path = join(this.#deps.places.layer(diffId), factsFile);
+    const folder = this.#deps.places.layer(diffId);
+    const path = join(folder, factsFile);
     const next = `${path}.new`;
     try {
-      await writeFile(next, formatFacts(facts));
+      const stored = await readFacts(folder);
+      await writeFile(next, formatFacts({ ...stored, origins: facts.origins }));
       // Before the rename: a power cut must not leave the name without the text.
       await this.#durable.sync();
       await rename(next, path);
@@ -218,7 +222,7 @@ export class LayerStore {
     layer: LayerSource,
     signal: AbortSignal,
     operation?: Pick<Operation, "enter">,
-  ): Promise<LayerFacts> {
+  ): Promise<StoredFacts> {
     await operation?.enter("make-folder");
     const files = join(folder, "fs");
     try {
@@ -233,7 +237,7 @@ export class LayerStore {
     using turn = await this.#turns.take(layer.registry, signal);
     if (turn !== undefined) return await this.#unpack(files, begun, signal, turn);
     const disk = this.#deps.places.root;
-    await using spool = await Spool.fill({ layer: begun, folder, disk, signal });
+    await using spool = await Spool.fill({ layer: begun, directory: folder, disk, signal });
     using _turn = await this.#turns.takeForLocal(signal);
     return await this.#unpack(files, { ...layer, chunks: spool.chunks() }, signal);
   }
@@ -243,7 +247,7 @@ export class LayerStore {
     layer: LayerSource,
     signal: AbortSignal,
     turn?: UnpackTurn,
-  ): Promise<LayerFacts> {
+  ): Promise<StoredFacts> {
     const { unpacker, stallMs, places } = this.#deps;
     const { bytes, inodes, rootOpaque, fromBelow } = await unpackBlob({
       command: unpacker,

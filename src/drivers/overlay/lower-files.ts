@@ -1,6 +1,7 @@
 import { constants, type Stats } from "node:fs";
 import { lstat, open, readlink } from "node:fs/promises";
 import { RuntimeError } from "../../base/errors.ts";
+import { TooLarge } from "../../core/snapshot/index.ts";
 import { errnoCode, xattrNames } from "../../linux/index.ts";
 
 /** As many symbolic links as the kernel follows on one path (path_resolution(7)). */
@@ -27,8 +28,7 @@ export class LookupBudget {
     this.#signal.throwIfAborted();
     this.#left -= 1;
     if (this.#left >= 0) return;
-    throw new RuntimeError(
-      "failed-precondition",
+    throw new TooLarge(
       "its hard links and directories take too much looking into lower layers; " +
         "build the image with an entry for each directory, and fewer symbolic links on the way to its files",
     );

@@ -11,7 +11,7 @@ const PIECE = 256 * 1024;
 export interface SpoolOptions {
   readonly layer: LayerSource;
   /** Directory of the file, which gets no name there. */
-  readonly folder: string;
+  readonly directory: string;
   /** What messages call its file system. */
   readonly disk: string;
   readonly signal: AbortSignal;
@@ -30,7 +30,7 @@ export class Spool implements AsyncDisposable {
    * `resource-exhausted` before the disk is full, `data-loss` for a blob that is too long.
    */
   static async fill(options: SpoolOptions): Promise<Spool> {
-    const spool = new Spool(await openNameless(`${options.folder}/blob`));
+    const spool = new Spool(await openNameless(`${options.directory}/blob`));
     try {
       await spool.#readAll(options);
       return spool;
@@ -60,7 +60,7 @@ export class Spool implements AsyncDisposable {
     await this.#file.close();
   }
 
-  async #readAll({ layer, folder, disk, signal }: SpoolOptions): Promise<void> {
+  async #readAll({ layer, directory, disk, signal }: SpoolOptions): Promise<void> {
     const room = new DiskRoom(disk);
     const chunks = layer.chunks[Symbol.asyncIterator]();
     for (;;) {
@@ -73,11 +73,11 @@ export class Spool implements AsyncDisposable {
           `fetch blob "${layer.blob.digest}": it is longer than its ${layer.blob.sizeBytes} bytes`,
         );
       }
-      await room.take(folder, length, 0);
+      await room.take(directory, length, 0);
       try {
         await this.#append(next.value);
       } catch (cause) {
-        throw systemError(`keep blob "${layer.blob.digest}" in a file in "${folder}"`, cause);
+        throw systemError(`keep blob "${layer.blob.digest}" in a file in "${directory}"`, cause);
       }
       freeGiven(next.value);
     }

@@ -5,7 +5,7 @@ import { fileURLToPath } from "node:url";
 import { type Digest, isDigest } from "../../base/digest.ts";
 import { type ErrorKind, RuntimeError } from "../../base/errors.ts";
 import { freeGiven } from "../../base/given-memory.ts";
-import type { LayerSource } from "../../core/snapshot/index.ts";
+import { type LayerSource, TooLarge } from "../../core/snapshot/index.ts";
 import { type Child, type ChildExit, spawnChildInPool } from "../../linux/index.ts";
 import { type FromBelow, parseFromBelow } from "./from-below.ts";
 import type { UnpackTurn } from "./unpack-turns.ts";
@@ -291,7 +291,11 @@ function checkDigests(said: Unpacked | Refusal, layer: LayerSource): Unpacked {
       `blob "${blob.digest}" came with other bytes: they are "${said.blobDigest}"`,
     );
   }
-  if ("error" in said) throw failed(layer, said.kind, said.error);
+  if ("error" in said) {
+    const refusal = failed(layer, said.kind, said.error);
+    // The unpacker has no other failure of this kind than a limit that the layer exceeds.
+    throw said.kind === "failed-precondition" ? new TooLarge(refusal.message) : refusal;
+  }
   if (said.diffId !== diffId) {
     throw failed(
       layer,

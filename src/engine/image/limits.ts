@@ -1,7 +1,6 @@
 import type { Digest } from "../../base/digest.ts";
-import { RuntimeError } from "../../base/errors.ts";
 import type { Descriptor } from "../../core/image/index.ts";
-import type { LayerLimit, LayerLimits } from "../../core/snapshot/index.ts";
+import { type LayerLimit, type LayerLimits, TooLarge } from "../../core/snapshot/index.ts";
 
 /** How much an image may be. 0 is no limit, but for layers. */
 export interface ImageLimits {
@@ -26,7 +25,7 @@ export function checkLayerCount(diffIds: readonly Digest[], limits: ImageLimits)
   if (count <= limits.layers) return;
   const text = `it has ${count} layers, more than images.max_layers = ${limits.layers}`;
   const advice = "build it with fewer layers";
-  throw new RuntimeError("failed-precondition", `${text}: ${advice}`);
+  throw new TooLarge(`${text}: ${advice}`);
 }
 
 /**
@@ -58,8 +57,7 @@ export function limitsOfLayer(
 /** Refuses an image whose layers together are too large, by `failed-precondition`. */
 export function checkUnpackedBytes(bytes: number, limits: ImageLimits): void {
   if (limits.unpackedBytes === 0 || bytes <= limits.unpackedBytes) return;
-  throw new RuntimeError(
-    "failed-precondition",
+  throw new TooLarge(
     `its layers have ${bytes} bytes, more than images.max_unpacked_bytes = ${limits.unpackedBytes}`,
   );
 }

@@ -1,5 +1,5 @@
 import type { Digest } from "../../base/digest.ts";
-import { isKind, RuntimeError } from "../../base/errors.ts";
+import { RuntimeError } from "../../base/errors.ts";
 import {
   formatReference,
   type Image,
@@ -10,6 +10,7 @@ import {
   type ResolvedImage,
 } from "../../core/image/index.ts";
 import type { RunningOperation } from "../../core/operation/index.ts";
+import { isTooLarge } from "../../core/snapshot/index.ts";
 import type { ImageContext } from "./context.ts";
 import { checkLayerCount, checkUnpackedBytes, limitsOfLayer } from "./limits.ts";
 import { type ParsedImageConfig, parseImageConfig } from "./parse-config.ts";
@@ -107,7 +108,7 @@ async function fetchImage(
     const pulled = formatReference(reference);
     sweepLater(context, pulled);
     // The next try would be refused as well: these layers need not wait for it.
-    if (isKind(error, "failed-precondition")) {
+    if (isTooLarge(error)) {
       const remove = (): Promise<void> => removeUnusedLayers(context, missing);
       context.janitor.adopt(`layers of the refused image ${pulled}`, remove);
     }
