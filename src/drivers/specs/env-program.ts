@@ -1,8 +1,8 @@
-import { open, readFile, rm } from "node:fs/promises";
+import { open, readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { constants } from "node:fs";
 import { wrap } from "../../base/errors.ts";
-import { envProgramPath } from "../../linux/index.ts";
+import { envProgramPath, removeTree } from "../../linux/index.ts";
 import { envProgram } from "../../spec/index.ts";
 
 const { O_WRONLY, O_CREAT, O_EXCL, O_NOFOLLOW } = constants;
@@ -17,7 +17,7 @@ export async function addEnvProgram(rootfs: string): Promise<void> {
   const path = join(rootfs, envProgram);
   try {
     const program = await readFile(envProgramPath());
-    await rm(path, { recursive: true, force: true });
+    await removeTree(path);
     await using file = await open(path, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW, 0o555);
     await file.writeFile(program);
     // Whatever the daemon's umask is.
