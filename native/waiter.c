@@ -5,7 +5,8 @@
  * else has its stdin, stdout and stderr has them as they are.
  *
  * Arguments: the path of the file to which the program writes the process's pid, or "-" for a program that
- * leaves no process to wait for; the program's path; its arguments. For exit codes see waiterPath() in src/linux/native.ts.
+ * leaves no process to wait for; the program's path; its arguments. For exit codes see waiterPath() in
+ * src/linux/native.ts.
  */
 #include "bare.h"
 

@@ -218,8 +218,9 @@ export function holderPath(): string {
 /**
  * The path of the program that runs another one to its end and then waits for the process that this one left behind
  * (native/waiter.c): arguments are the path of the file with that process's pid, or "-" where the program's own
- * end is the end, and the program with its own arguments. It ends with the process's exit code, 128 and the signal when a signal ended it, with the
- * program's own code when that fails, 126 when there is no such process, and 127 when there is no such program.
+ * end is the end, and the program with its own arguments. It ends with the process's exit code, 128 and the signal
+ * when a signal ended it, with the program's own code when that fails, 126 when there is no such process, and 127
+ * when there is no such program.
  */
 export function waiterPath(): string {
   return builtFile("davit-waiter");

@@ -25,7 +25,7 @@ export class Gatherer {
     return this.#buffer.readUInt8(offset);
   }
 
-  /** Takes from the begin of `chunk` what is missing to `total` bytes. Returns how many bytes that were. */
+  /** Takes from the beginning of `chunk` what is missing to `total` bytes. Returns how many bytes that were. */
   fill(chunk: Uint8Array, total: number): number {
     const taken = Math.min(chunk.length, total - this.#length);
     this.#reserve(this.#length + taken, total);

@@ -49,7 +49,7 @@ export async function listenUnix(
   checkSocketPath(hidden);
   let identity: FileIdentity;
   try {
-    await makeFolders(dirname(path), options.gid);
+    await makeDirectories(dirname(path), options.gid);
     await removeStale(path);
     await bind(server, hidden);
   } catch (error) {
@@ -113,10 +113,10 @@ function connectFailure(errno: string | undefined): readonly [ErrorKind, string]
 }
 
 /** The directory of a socket, and those above it, where they are missing. */
-async function makeFolders(folder: string, gid: number | undefined): Promise<void> {
-  const first = await mkdir(folder, { recursive: true, mode: 0o750 });
+async function makeDirectories(directory: string, gid: number | undefined): Promise<void> {
+  const first = await mkdir(directory, { recursive: true, mode: 0o750 });
   if (first === undefined) return;
-  for (let made = folder; made.length >= first.length; made = dirname(made))
+  for (let made = directory; made.length >= first.length; made = dirname(made))
     await giveTo(made, gid);
 }
 

@@ -69,7 +69,7 @@ async function downAll(
   const podsRoot = podsRootOf(call);
   using grace = new GraceLines(call.terminal);
   const options = { seconds: call.options.count("time"), grace };
-  const downWithFolder = async (pod: PodSandbox): Promise<void> => {
+  const takePodDown = async (pod: PodSandbox): Promise<void> => {
     await takeDown(server, pod, containers, options);
     if (pod.metadata !== undefined) await removeOwnFolder(podsRoot, pod.metadata);
   };
@@ -77,13 +77,13 @@ async function downAll(
   // What each word means, before anything is done to the first.
   for (const word of asked.words) {
     const pod = await podOf(word, objects);
-    tasks.push({ name: podPath(pod), work: () => downWithFolder(pod) });
+    tasks.push({ name: podPath(pod), work: () => takePodDown(pod) });
   }
   for (const names of asked.names) {
     const path = `${names.namespace}/${names.name}`;
     const there = (await objects.pods()).filter((each) => podPath(each) === path);
     const work = async (): Promise<void> => {
-      await Promise.all(there.map(downWithFolder));
+      await Promise.all(there.map(takePodDown));
       await removeOwnFolder(podsRoot, names);
     };
     tasks.push({ name: there.length === 0 ? `${path} was not there` : path, work });

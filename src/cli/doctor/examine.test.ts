@@ -6,7 +6,8 @@ import type { Check, Subject } from "./check.ts";
 import { allFindings, checks, examine, ownKinds, type Report } from "./examine.ts";
 import type { Catalogue } from "./finding.ts";
 import { FixtureHost } from "./testing/fixture-host.ts";
-import { oddChecks, provocations } from "./testing/provocations.ts";
+import { oddChecks } from "./testing/odd-checks.ts";
+import { provocations } from "./testing/provocations.ts";
 
 type Given = Omit<Subject, "leaveOut">;
 

@@ -12,14 +12,14 @@ import { collide, formatHostPort, type HostPort } from "./host-port.ts";
 import { listeners, ownerOf } from "./listeners.ts";
 
 /** What is asked for. */
-interface Wish {
+interface PortRequest {
   readonly pods: readonly PodManifest[];
   /** Pods that go before: theirs are free then. */
   readonly leaving: readonly PodSandbox[];
 }
 
 /** A port that somebody has. */
-interface Taken {
+interface PortInUse {
   readonly port: HostPort;
   /** A phrase for the message; undefined for what goes before. */
   readonly holder: () => string | undefined;
@@ -30,14 +30,18 @@ interface Taken {
  * pods want: in a cluster the scheduler sees to that, and nobody does below it. The ports of pods are known
  * where the server tells their config in verbose statuses, as davit and containerd do.
  */
-export async function checkHostPorts(server: Server, objects: Objects, wish: Wish): Promise<void> {
-  const wanted = wish.pods.flatMap((pod) => portsOf(pod).map((port) => ({ pod, port })));
+export async function checkHostPorts(
+  server: Server,
+  objects: Objects,
+  request: PortRequest,
+): Promise<void> {
+  const wanted = request.pods.flatMap((pod) => portsOf(pod).map((port) => ({ pod, port })));
   if (wanted.length === 0) return;
   const [ofPods, containers] = await Promise.all([
-    portsOfPods(server, objects, wish.leaving),
+    portsOfPods(server, objects, request.leaving),
     objects.containers(),
   ]);
-  const taken = [...ofPods, ...portsOfProcesses(containers, wish.leaving)];
+  const taken = [...ofPods, ...portsOfProcesses(containers, request.leaving)];
   const found: string[] = [];
   for (const [at, { pod, port }] of wanted.entries()) {
     const name = `"${pod.namespace}/${pod.name}"`;
@@ -55,7 +59,7 @@ export async function checkHostPorts(server: Server, objects: Objects, wish: Wis
   );
 }
 
-function firstHolder(taken: readonly Taken[], port: HostPort): string | undefined {
+function firstHolder(taken: readonly PortInUse[], port: HostPort): string | undefined {
   for (const each of taken) {
     if (!collide(each.port, port)) continue;
     const holder = each.holder();
@@ -79,10 +83,10 @@ async function portsOfPods(
   { client, limit }: Server,
   objects: Objects,
   leaving: readonly PodSandbox[],
-): Promise<readonly Taken[]> {
+): Promise<readonly PortInUse[]> {
   const gone = new Set(leaving.map(({ id }) => id));
   const others = (await objects.pods()).filter(({ id }) => !gone.has(id));
-  const ports = others.map(async (pod): Promise<readonly Taken[]> => {
+  const ports = others.map(async (pod): Promise<readonly PortInUse[]> => {
     try {
       const call = client.runtime.podSandboxStatus(
         { podSandboxId: pod.id, verbose: true },
@@ -125,7 +129,7 @@ function protocolOf(value: JsonValue | undefined): HostPort["protocol"] {
 function portsOfProcesses(
   containers: readonly PodContainer[],
   leaving: readonly PodSandbox[],
-): readonly Taken[] {
+): readonly PortInUse[] {
   const gone = new Set(leaving.map(({ id }) => id));
   return listeners().map(({ inode, ...port }) => {
     const holder = (): string | undefined => {

@@ -106,7 +106,7 @@ export class MessageReader {
     return bytes.length < end ? undefined : bytes.subarray(prefixBytes, end);
   }
 
-  /** Takes from the begin of the bytes what the unfinished message lacks; how many that are. */
+  /** Takes from the beginning of the bytes what the unfinished message lacks; how many that are. */
   #gather(bytes: Buffer, messages: Buffer[]): number {
     const held = (this.#unfinished ??= new Gatherer());
     let taken = held.length < prefixBytes ? held.fill(bytes, prefixBytes) : 0;

@@ -14,7 +14,7 @@ import {
 import type { Socket } from "node:net";
 import { RuntimeError } from "../../base/errors.ts";
 import type { Logger } from "../../base/logger.ts";
-import { Newcomers } from "../newcomers.ts";
+import { UnprovenConnections } from "../unproven-connections.ts";
 import { listenUnix, type UnixListener, type UnixListenOptions } from "../unix-socket.ts";
 import type { Call, CallEnd, Method } from "./call.ts";
 import { parseTimeout } from "./codec.ts";
@@ -76,7 +76,7 @@ const http2Limits = {
 const maxConnections = 512;
 
 /** Connections that have not finished their greeting. More than the kernel queues for accept(2) at once. */
-const maxNewcomers = 1024;
+const maxUnproven = 1024;
 
 /** Largest messages' worth of unfinished requests held at once, over all connections. */
 const maxReceivingMessages = 8;
@@ -92,7 +92,7 @@ export class GrpcServer {
   readonly #logger: Logger;
   readonly #server: Http2Server;
   readonly #sessions = new Set<ServerHttp2Session>();
-  readonly #newcomers: Newcomers<ServerHttp2Session>;
+  readonly #unproven: UnprovenConnections<ServerHttp2Session>;
   /** Those that have finished their greeting. */
   readonly #greeted = new Set<ServerHttp2Session>();
   /** Those of them that have made no call yet, the oldest first. */
@@ -106,8 +106,8 @@ export class GrpcServer {
     this.#methods = options.methods;
     this.#services = new Set([...options.methods.keys()].map(serviceOf));
     this.#logger = options.logger;
-    this.#newcomers = new Newcomers({
-      places: maxNewcomers,
+    this.#unproven = new UnprovenConnections({
+      places: maxUnproven,
       timeoutMs: options.greetingTimeoutMs ?? 10_000,
       log: options.logger,
       what: "connections without an HTTP/2 greeting",
@@ -175,10 +175,10 @@ export class GrpcServer {
   #greet(session: ServerHttp2Session): void {
     this.#sessions.add(session);
     session.setLocalWindowSize(connectionWindowBytes);
-    this.#newcomers.add(session);
+    this.#unproven.add(session);
     session.once("remoteSettings", () => this.#admit(session));
     session.once("close", () => {
-      this.#newcomers.remove(session);
+      this.#unproven.remove(session);
       this.#forget(session);
       this.#sessions.delete(session);
     });
@@ -188,7 +188,7 @@ export class GrpcServer {
 
   /** It speaks HTTP/2. When too many do, the oldest of those is closed that have never made a call. */
   #admit(session: ServerHttp2Session): void {
-    if (!this.#newcomers.remove(session)) return;
+    if (!this.#unproven.remove(session)) return;
     this.#greeted.add(session);
     this.#callless.add(session);
     if (this.#greeted.size <= maxConnections) return;

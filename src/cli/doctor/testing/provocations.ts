@@ -1,5 +1,5 @@
 import { parseConfig } from "../../../config/load.ts";
-import type { Check, Subject } from "../check.ts";
+import type { Subject } from "../check.ts";
 import {
   criAnswer,
   type FixtureHost,
@@ -81,6 +81,10 @@ function reading(changes: Partial<FixtureHost["reading"]>): Provocation {
   return host((machine) => {
     machine.reading = { ...healthyReading, ...changes };
   });
+}
+
+function usingPlugin(type: string, config: Readonly<Record<string, unknown>>): Provocation {
+  return reading({ network: { ...healthyReading.network, plugins: [{ type, config }] } });
 }
 
 function unusable(reason: string): Provocation {
@@ -235,8 +239,7 @@ export const provocations: Readonly<Record<string, Provocation>> = {
   }),
   "network.plugin-missing": reading({ missing: ["bridge"] }),
   "network.plugin-fix-missing": host((machine) => {
-    const plugins = [{ type: "portmap", config: { backend: "nftables" } }];
-    machine.reading = { ...healthyReading, network: { ...healthyReading.network, plugins } };
+    usingPlugin("portmap", { backend: "nftables" })(machine);
     machine.programs.add("/opt/cni/bin/portmap");
     machine.commands.set("/opt/cni/bin/portmap", okay("CNI portmap plugin v1.7.1\n"));
   }),
@@ -255,8 +258,7 @@ export const provocations: Readonly<Record<string, Provocation>> = {
   "network.bridge-skips-iptables": noFile("/proc/sys/net/bridge/bridge-nf-call-iptables"),
   "network.iptables-missing": host((machine) => {
     machine.programs.delete("iptables");
-    const plugins = [{ type: "bridge", config: { ipMasq: true } }];
-    machine.reading = { ...healthyReading, network: { ...healthyReading.network, plugins } };
+    usingPlugin("bridge", { ipMasq: true })(machine);
   }),
   "network.iptables-broken": host((machine) => (machine.iptablesProblem = "No chain by that name")),
 
@@ -380,22 +382,4 @@ export const provocations: Readonly<Record<string, Provocation>> = {
     programs.add("timedatectl");
     commands.set("timedatectl show -p NTPSynchronized", okay("NTPSynchronized=no\n"));
   }),
-};
-
-/** A check that does not end in its time, one that fails, and one whose fix fails. */
-export const oddChecks: Readonly<Record<string, Pick<Check, "deadlineMs" | "examine">>> = {
-  "doctor.late": { deadlineMs: 5, examine: () => new Promise(() => undefined) },
-  "doctor.failed": { examine: () => Promise.reject(new Error("it is all wrong")) },
-  "doctor.fix-failed": {
-    examine: () =>
-      Promise.resolve([
-        {
-          id: "odd.broken",
-          severity: "error",
-          why: "",
-          found: "broken",
-          mend: { text: "mend it", fix: () => Promise.reject(new Error("no way")) },
-        },
-      ]),
-  },
 };

@@ -1,7 +1,7 @@
 import type { Logger } from "../base/logger.ts";
 
-/** What Newcomers are kept by. */
-export interface NewcomersOptions {
+/** What UnprovenConnections are kept by. */
+export interface UnprovenOptions {
   /** How many there may be at once. */
   readonly places: number;
   /** How long one may take to show what it is. */
@@ -19,13 +19,13 @@ const tellEveryMs = 60_000;
  * their own and little time: when all places are taken the oldest is closed, never the one that has just come.
  * A client shows what it is at once, and gets through however many others stand and say nothing.
  */
-export class Newcomers<T extends { destroy(): unknown }> {
-  readonly #options: NewcomersOptions;
+export class UnprovenConnections<T extends { destroy(): unknown }> {
+  readonly #options: UnprovenOptions;
   /** The oldest first. */
   readonly #waiting = new Map<T, NodeJS.Timeout>();
   #toldAtMs = Number.NEGATIVE_INFINITY;
 
-  constructor(options: NewcomersOptions) {
+  constructor(options: UnprovenOptions) {
     this.#options = options;
   }
 
