@@ -26,7 +26,7 @@ import {
   Pulls,
   removeUnusedLayers,
 } from "../engine/image/index.ts";
-import { announceAttach, type CgroupLayout } from "../linux/index.ts";
+import { announceAttach, type CgroupLayout } from "../linux/cgroup/index.ts";
 import type { ConfiguredHandlers } from "./handlers.ts";
 import { linkedLogs } from "./linked-logs.ts";
 

@@ -4,7 +4,8 @@ import type { Sandbox } from "../core/sandbox/index.ts";
 import { updateLimits } from "../drivers/oci/index.ts";
 import { PodFiles } from "../drivers/podsandbox/index.ts";
 import { ShimController, ShimRuntime } from "../drivers/shim/index.ts";
-import type { CgroupLayout, NamespaceWatch } from "../linux/index.ts";
+import type { CgroupLayout } from "../linux/cgroup/index.ts";
+import type { NamespaceWatch } from "../linux/namespace/index.ts";
 import { publishProgram } from "./publish-program.ts";
 
 export { encodeOptions, isRuncType, runtimeOfOptions, shimProgram } from "../drivers/shim/index.ts";

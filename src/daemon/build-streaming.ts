@@ -2,7 +2,7 @@ import type { Config } from "../config/config.ts";
 import type { ContainerContext } from "../engine/container/index.ts";
 import type { SandboxContext } from "../engine/sandbox/index.ts";
 import { EngineTargets } from "../engine/streaming/index.ts";
-import { connectLoopback } from "../linux/index.ts";
+import { connectLoopback } from "../linux/stream/index.ts";
 import { StreamingServer } from "../streaming/index.ts";
 
 /** Serves the streams of exec, attach and port-forward. To be closed before what they lead to. */

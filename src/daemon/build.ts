@@ -44,14 +44,9 @@ import { FailedEnds } from "../engine/failed-ends.ts";
 import { Janitor } from "../engine/janitor.ts";
 import { LateRecords } from "../engine/late-records.ts";
 import { defaultTimes, recoverSandboxes, type SandboxContext } from "../engine/sandbox/index.ts";
-import {
-  type CgroupLayout,
-  detectCgroups,
-  hostBootId,
-  isRunBySystemd,
-  NamespaceWatch,
-  systemdFolder,
-} from "../linux/index.ts";
+import { type CgroupLayout, detectCgroups } from "../linux/cgroup/index.ts";
+import { hostBootId, isRunBySystemd, systemdFolder } from "../linux/host/index.ts";
+import { NamespaceWatch } from "../linux/namespace/index.ts";
 import { buildContainers } from "./build-containers.ts";
 import type * as ShimParts from "./build-shims.ts";
 import { openStreaming } from "./build-streaming.ts";

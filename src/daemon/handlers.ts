@@ -5,7 +5,7 @@ import type { BoundHandler, Handlers } from "../core/sandbox/index.ts";
 import type { HandlerFeatures } from "../cri/index.ts";
 import { type RuntimeFeatures, readRuntimeFeatures } from "../drivers/oci/index.ts";
 import type { HandlerSettings } from "../drivers/specs/index.ts";
-import { userNamespaceObstacle } from "../linux/index.ts";
+import { userNamespaceObstacle } from "../linux/namespace/index.ts";
 import type * as ShimParts from "./build-shims.ts";
 
 /** What is known of shims where a handler has one. */

@@ -6,16 +6,10 @@ import { mkdir, mkdtemp, readdir, readFile, rm, rmdir, writeFile } from "node:fs
 import { join } from "node:path";
 import { messageOf } from "../base/errors.ts";
 import { type NetworkReading, type PluginStep, tryPlugins } from "../drivers/cni/index.ts";
-import {
-  findProgram,
-  makePrivateBind,
-  pinNamespaces,
-  readFiles,
-  readFilesInNamespace,
-  run,
-  unmount,
-  unpinNamespace,
-} from "../linux/index.ts";
+import { findProgram, run } from "../linux/process/index.ts";
+import { makePrivateBind, unmount } from "../linux/mount/index.ts";
+import { pinNamespaces, unpinNamespace } from "../linux/namespace/index.ts";
+import { readFiles, readFilesInNamespace } from "../linux/file/index.ts";
 
 export { type NetworkReading, type PluginStep, readNetwork } from "../drivers/cni/index.ts";
 

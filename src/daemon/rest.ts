@@ -1,6 +1,6 @@
 import { messageOf } from "../base/errors.ts";
 import type { Logger } from "../base/logger.ts";
-import { releaseFreeMemory, releaseMemory } from "../linux/index.ts";
+import { releaseFreeMemory, releaseMemory } from "../linux/process/index.ts";
 import { MemoryKeeper } from "./memory-keeper.ts";
 
 /** What a {@link Rest} needs to know. */

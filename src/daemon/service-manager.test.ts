@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { beforeEach, describe, mock, test } from "node:test";
 import type { Logger } from "../base/logger.ts";
-import { SystemError } from "../linux/index.ts";
+import { SystemError } from "../base/system-error.ts";
 import { ServiceManager } from "./service-manager.ts";
 
 const sent: string[] = [];

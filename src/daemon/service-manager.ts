@@ -1,6 +1,6 @@
 import { messageOf } from "../base/errors.ts";
 import type { Logger } from "../base/logger.ts";
-import { errnoCode } from "../linux/index.ts";
+import { errnoCode } from "../base/system-error.ts";
 
 const microsPerMilli = 1000;
 // A manager that is busy gets what it must know again after this long.

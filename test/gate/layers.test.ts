@@ -20,7 +20,8 @@ interface Violation {
 const legal = {
   "src/base/errors.ts": "export const failure = 1;\n",
   "src/gen/api_pb.ts": "export const schema = 1;\n",
-  "src/linux/spawn.ts": 'export { spawn } from "node:child_process";\n',
+  "src/linux/process/index.ts": 'export { spawn } from "node:child_process";\n',
+  "src/linux/process/child.ts": "export const child = 1;\n",
   "src/core/sandbox/index.ts": 'export { state } from "./state.ts";\n',
   "src/core/sandbox/state.ts":
     'import { failure } from "../../base/errors.ts";\nexport const state = failure;\n',
@@ -31,7 +32,7 @@ const legal = {
   "src/engine/sandbox/run.ts":
     'import { state } from "../../core/sandbox/index.ts";\nexport const run = state;\n',
   "src/drivers/cni/index.ts":
-    'import { state } from "../../core/sandbox/index.ts";\nimport { spawn } from "../../linux/spawn.ts";\nexport const cni = [state, spawn];\n',
+    'import { state } from "../../core/sandbox/index.ts";\nimport { spawn } from "../../linux/process/index.ts";\nexport const cni = [state, spawn];\n',
   "src/drivers/oci/index.ts": "export const oci = 1;\n",
   "src/drivers/oci/create.ts": "export const create = 1;\n",
   "src/cri/image/pull.ts": "export const pull = 1;\n",
@@ -45,10 +46,10 @@ const planted: readonly (readonly [rule: string, file: string, text: string])[] 
   ["layer-base", "src/base/planted.ts", 'import "../gen/api_pb.ts";'],
   ["layer-gen", "src/gen/planted.ts", 'import "../base/errors.ts";'],
   ["layer-linux", "src/linux/planted.ts", 'import "../core/sandbox/index.ts";'],
-  ["layer-wire", "src/wire/planted.ts", 'import "../linux/spawn.ts";'],
+  ["layer-wire", "src/wire/planted.ts", 'import "../linux/process/index.ts";'],
   ["layer-config", "src/config/planted.ts", 'import "../core/sandbox/index.ts";'],
-  ["layer-core", "src/core/sandbox/planted.ts", 'import "../../linux/spawn.ts";'],
-  ["layer-spec", "src/spec/planted.ts", 'import "../linux/spawn.ts";'],
+  ["layer-core", "src/core/sandbox/planted.ts", 'import "../../linux/process/index.ts";'],
+  ["layer-spec", "src/spec/planted.ts", 'import "../linux/process/index.ts";'],
   ["layer-unpack", "src/unpack/planted.ts", 'import "../core/sandbox/index.ts";'],
   ["layer-engine", "src/engine/planted.ts", 'import "../gen/api_pb.ts";'],
   ["layer-drivers", "src/drivers/oci/planted-layer.ts", 'import "../../cri/image/pull.ts";'],
@@ -64,6 +65,7 @@ const planted: readonly (readonly [rule: string, file: string, text: string])[] 
   ["spawn-in-linux", "src/daemon/planted-spawn.ts", 'import "node:child_process";'],
   ["no-test-code", "src/daemon/planted-test.ts", 'import "../core/sandbox/testing/suite.ts";'],
   ["front-doors", "src/daemon/planted-door.ts", 'import "../drivers/oci/create.ts";'],
+  ["front-doors", "src/daemon/planted-room.ts", 'import "../linux/process/child.ts";'],
   ["unresolved", "src/base/planted-nowhere.ts", 'import "./nowhere.ts";'],
 ];
 

@@ -3,7 +3,7 @@ import process from "node:process";
 import { RuntimeError } from "../../base/errors.ts";
 import { loadConfig } from "../../config/load.ts";
 import type { Daemon } from "../../daemon/run.ts";
-import { exitNow, preferEventLoop } from "../../linux/index.ts";
+import { exitNow, preferEventLoop } from "../../linux/process/index.ts";
 import type { Command } from "../command-line/command.ts";
 import { exitCode } from "../command-line/exit-code.ts";
 import { DEFAULT_CONFIG_FILE, findConfigFile, loadConfigOrTell } from "./config-file.ts";

@@ -1,7 +1,7 @@
 import type { NetworkReading, NetworkTrial } from "../../daemon/network-trial.ts";
 import type { ImageTrial, RegistryTrial } from "../../daemon/registry-trial.ts";
 import type { StatusResponse, VersionResponse } from "../../gen/runtime/v1/api_pb.ts";
-import type { MountEntry } from "../../linux/index.ts";
+import type { MountEntry } from "../../linux/mount/index.ts";
 
 /** What lies at a path; a symbolic link is followed. */
 export interface Look {

@@ -19,18 +19,11 @@ import {
   tryImage,
   tryRegistry,
 } from "../../daemon/registry-trial.ts";
-import {
-  errnoCode,
-  findProgram,
-  kernelRelease,
-  listMounts,
-  type MountEntry,
-  mountOverlay,
-  openProcess,
-  run,
-  setXattr,
-  unmount,
-} from "../../linux/index.ts";
+import { errnoCode } from "../../base/system-error.ts";
+import { findProgram, openProcess, run } from "../../linux/process/index.ts";
+import { kernelRelease } from "../../linux/host/index.ts";
+import { listMounts, type MountEntry, mountOverlay, unmount } from "../../linux/mount/index.ts";
+import { setXattr } from "../../linux/file/index.ts";
 import { firstLine } from "./check.ts";
 import type { CommandResult, CriAnswer, Host, Knock, Look, Space } from "./host.ts";
 

@@ -2,15 +2,9 @@ import { chmod, chown, mkdir, open, readdir, realpath, stat } from "node:fs/prom
 import { dirname, join } from "node:path";
 import { messageOf, RuntimeError, wrap } from "../../base/errors.ts";
 import type { Rollback } from "../../base/rollback.ts";
-import {
-  errnoCode,
-  listMounts,
-  lockFile,
-  mountTmpfs,
-  removeTree,
-  systemError,
-  unmount,
-} from "../../linux/index.ts";
+import { errnoCode, systemError } from "../../base/system-error.ts";
+import { listMounts, mountTmpfs, unmount } from "../../linux/mount/index.ts";
+import { lockFile, removeTree } from "../../linux/file/index.ts";
 import { podFolder, type PodManifest, type PodNames } from "../manifest/pod.ts";
 import type { HostPathType, VolumeManifest, VolumeMount } from "../manifest/volumes.ts";
 

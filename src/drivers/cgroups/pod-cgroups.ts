@@ -12,7 +12,7 @@ import {
   refuseBelowUse,
   removeCgroup,
   writeResources,
-} from "../../linux/index.ts";
+} from "../../linux/cgroup/index.ts";
 import { checkResources } from "../../spec/index.ts";
 
 /** Parent of the cgroups of pods that came without one. */

@@ -24,7 +24,7 @@ import {
   startSliceArgs,
   stopSliceArgs,
   writeResources,
-} from "../../linux/index.ts";
+} from "../../linux/cgroup/index.ts";
 import { isWithin } from "./pod-cgroups.ts";
 
 /**

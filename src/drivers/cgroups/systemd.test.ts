@@ -12,7 +12,7 @@ import {
   oomKillsOfGone,
   startSliceArgs,
   stopSliceArgs,
-} from "../../linux/index.ts";
+} from "../../linux/cgroup/index.ts";
 import { SystemdPodCgroups } from "./systemd-pod-cgroups.ts";
 
 const mib = 1n << 20n;

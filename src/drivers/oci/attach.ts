@@ -7,7 +7,7 @@ import { beforeAbort } from "../../base/rollback.ts";
 import type { AttachedClient } from "../../core/container/index.ts";
 import type { Operation } from "../../core/operation/index.ts";
 import { feed, finish, Sizes, type TerminalSize } from "../../core/streaming/index.ts";
-import { connectPackets, type DescriptorStream } from "../../linux/index.ts";
+import { connectPackets, type DescriptorStream } from "../../linux/stream/index.ts";
 import { within } from "./container-end.ts";
 import { controlTurn, tellMonitor } from "./control-fifo.ts";
 

@@ -2,7 +2,7 @@ import type { FileHandle } from "node:fs/promises";
 
 import { wrap } from "../../base/errors.ts";
 import type { ContainerBundle } from "../../core/container/index.ts";
-import { runFileSteps } from "../../linux/index.ts";
+import { runFileSteps } from "../../linux/file/index.ts";
 import { type Facts, factsFile } from "./facts.ts";
 import { openLog, startLink } from "./log-links.ts";
 import type { Places } from "./places.ts";

@@ -10,19 +10,21 @@ import { beforeAbort } from "../../base/rollback.ts";
 import type { Operation } from "../../core/operation/index.ts";
 import {
   type CgroupLayout,
-  type Child,
-  type ChildExit,
   cgroupDirs,
   cgroupProcs,
-  errnoCode,
   expectAttach,
   killCgroup,
+  removeCgroup,
+} from "../../linux/cgroup/index.ts";
+import {
+  type Child,
+  type ChildExit,
   killProcessTree,
   killSession,
   openProcess,
-  removeCgroup,
   spawnChildInPool,
-} from "../../linux/index.ts";
+} from "../../linux/process/index.ts";
+import { errnoCode } from "../../base/system-error.ts";
 import { within } from "./container-end.ts";
 import { endTree } from "./end-tree.ts";
 import { execProgram, runtimeEnv, runtimeFailure, runtimeOptions } from "./runtime-command.ts";

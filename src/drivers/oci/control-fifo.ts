@@ -2,7 +2,7 @@ import { constants } from "node:fs";
 import { open } from "node:fs/promises";
 
 import { KeyedLock } from "../../base/keyed-lock.ts";
-import { errnoCode, systemError } from "../../linux/index.ts";
+import { errnoCode, systemError } from "../../base/system-error.ts";
 
 const { O_NONBLOCK, O_RDONLY, O_WRONLY } = constants;
 const turns = new KeyedLock();

@@ -7,7 +7,7 @@ import { silentLogger } from "../../base/logger.ts";
 import { systemClock } from "../../base/time.ts";
 import { noFaults, Operations } from "../../core/operation/index.ts";
 import type { ClientStreams, ExecEnd } from "../../core/streaming/index.ts";
-import { cgroupProcs } from "../../linux/index.ts";
+import { cgroupProcs } from "../../linux/cgroup/index.ts";
 import { until } from "../../linux/testing/leaks.ts";
 import type { OciRuntime } from "./index.ts";
 import { TestClient } from "./testing/client.ts";

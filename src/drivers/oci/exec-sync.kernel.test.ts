@@ -14,9 +14,9 @@ import {
   cgroupProcs,
   detectCgroups,
   removeCgroup,
-  run,
-  unmount,
-} from "../../linux/index.ts";
+} from "../../linux/cgroup/index.ts";
+import { run } from "../../linux/process/index.ts";
+import { unmount } from "../../linux/mount/index.ts";
 import { until } from "../../linux/testing/leaks.ts";
 import type { OciRuntime } from "./index.ts";
 import { holdings, operation, processSpec, TestHost } from "./testing/sandbox.ts";

@@ -4,7 +4,7 @@ import { messageOf, RuntimeError } from "../../base/errors.ts";
 import { beforeAbort } from "../../base/rollback.ts";
 import type { Operation } from "../../core/operation/index.ts";
 import { drain, feed, Pump, Sizes, type TerminalSize } from "../../core/streaming/index.ts";
-import { ConsoleSocket, type DescriptorStream } from "../../linux/index.ts";
+import { ConsoleSocket, type DescriptorStream } from "../../linux/stream/index.ts";
 import { type Command, drainMs, type ExecDeps } from "./command.ts";
 import { within } from "./container-end.ts";
 import type { ClientRun, Ends, Joined } from "./exec-ends.ts";

@@ -3,7 +3,7 @@ import type { Logger } from "../../base/logger.ts";
 import type { ExecResult, ProcessClient } from "../../core/container/index.ts";
 import type { Operation } from "../../core/operation/index.ts";
 import type { ExecEnd } from "../../core/streaming/index.ts";
-import type { CgroupLayout } from "../../linux/index.ts";
+import type { CgroupLayout } from "../../linux/cgroup/index.ts";
 import type { ExecTarget } from "./command.ts";
 import { type Watched, within } from "./container-end.ts";
 import { execStream } from "./exec-stream.ts";

@@ -2,7 +2,7 @@ import { readdir, stat } from "node:fs/promises";
 
 import { messageOf } from "../../base/errors.ts";
 import type { Logger } from "../../base/logger.ts";
-import { mountTmpfs, unmount } from "../../linux/index.ts";
+import { mountTmpfs, unmount } from "../../linux/mount/index.ts";
 import type { Places } from "./places.ts";
 
 /** An exit takes a page of 4 KiB, and only for as long as its container is on record. */

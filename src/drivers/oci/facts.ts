@@ -1,6 +1,7 @@
 import { readFile } from "node:fs/promises";
 
-import { errnoCode, type FileStep, systemError } from "../../linux/index.ts";
+import { errnoCode, systemError } from "../../base/system-error.ts";
+import { type FileStep } from "../../linux/file/index.ts";
 
 /** What a later daemon must know of a container to end it, and cannot tell from its id. */
 export interface Facts {

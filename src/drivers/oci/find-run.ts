@@ -2,7 +2,7 @@ import { readlinkSync } from "node:fs";
 
 import type { StartedContainer } from "../../core/container/index.ts";
 import { containerOfCgroup, type ProcessIdentity } from "../../core/sandbox/index.ts";
-import { openProcess, type ProcessRef } from "../../linux/index.ts";
+import { openProcess, type ProcessRef } from "../../linux/process/index.ts";
 import { readExitFile } from "./container-end.ts";
 import type { Facts } from "./facts.ts";
 import type { Places } from "./places.ts";

@@ -3,7 +3,9 @@ import type { FileHandle } from "node:fs/promises";
 import { basename, dirname } from "node:path";
 
 import { beforeAbort } from "../../base/rollback.ts";
-import { bindMount, type FileStep, LogDirectory, systemError, unmount } from "../../linux/index.ts";
+import { bindMount, unmount } from "../../linux/mount/index.ts";
+import { type FileStep, LogDirectory } from "../../linux/file/index.ts";
+import { systemError } from "../../base/system-error.ts";
 import type { Places } from "./places.ts";
 
 /*

@@ -2,7 +2,8 @@ import { readdir, stat } from "node:fs/promises";
 import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
 
-import { errnoCode, type FileIdentity, systemError } from "../../linux/index.ts";
+import { errnoCode, systemError } from "../../base/system-error.ts";
+import { type FileIdentity } from "../../linux/file/index.ts";
 
 /** The regular files that a process has open; undefined when it is gone, or has closed all on its way out. */
 export async function openFiles(pid: number): Promise<readonly FileIdentity[] | undefined> {

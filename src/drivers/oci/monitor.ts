@@ -7,13 +7,8 @@ import { messageOf, RuntimeError } from "../../base/errors.ts";
 import type { Logger } from "../../base/logger.ts";
 import type { ContainerBundle } from "../../core/container/index.ts";
 import { isScope } from "../../core/sandbox/index.ts";
-import {
-  type CgroupLayout,
-  type Child,
-  expectAttach,
-  spawnChildInPool,
-  waiterProgram,
-} from "../../linux/index.ts";
+import { type CgroupLayout, expectAttach } from "../../linux/cgroup/index.ts";
+import { type Child, spawnChildInPool, waiterProgram } from "../../linux/process/index.ts";
 import { logName } from "./log-links.ts";
 import type { Places } from "./places.ts";
 import {

@@ -20,18 +20,14 @@ import type { Operation } from "../../core/operation/index.ts";
 import type { ProcessIdentity } from "../../core/sandbox/index.ts";
 import type { KnownIds } from "../../core/store/index.ts";
 import type { ExecEnd } from "../../core/streaming/index.ts";
+import { type CgroupLayout, isFrozen, killCgroup, thawCgroup } from "../../linux/cgroup/index.ts";
 import {
-  type CgroupLayout,
   type Child,
-  errnoCode,
-  isFrozen,
-  killCgroup,
   openProcess,
   type ProcessRef,
   processStartTime,
-  systemError,
-  thawCgroup,
-} from "../../linux/index.ts";
+} from "../../linux/process/index.ts";
+import { errnoCode, systemError } from "../../base/system-error.ts";
 import { attach, IdleAttachments } from "./attach.ts";
 import { writeBundle } from "./bundle.ts";
 import { awaitEnd, type Watched, within } from "./container-end.ts";

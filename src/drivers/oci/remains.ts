@@ -8,14 +8,13 @@ import { isScope } from "../../core/sandbox/index.ts";
 import {
   type CgroupLayout,
   cgroupDirs,
-  errnoCode,
   killCgroup,
   oomKills,
   oomKillsOfGone,
   removeCgroup,
-  removeTree,
-  removeTrees,
-} from "../../linux/index.ts";
+} from "../../linux/cgroup/index.ts";
+import { errnoCode } from "../../base/system-error.ts";
+import { removeTree, removeTrees } from "../../linux/file/index.ts";
 import type { Facts } from "./facts.ts";
 import { endOffer } from "./log-links.ts";
 import type { Places } from "./places.ts";

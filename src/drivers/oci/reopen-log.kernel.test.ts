@@ -15,7 +15,9 @@ import { after, describe, test } from "node:test";
 import { setTimeout as delay } from "node:timers/promises";
 
 import { isKind } from "../../base/errors.ts";
-import { LogDirectory, listMounts, makeFifo } from "../../linux/index.ts";
+import { LogDirectory } from "../../linux/file/index.ts";
+import { listMounts } from "../../linux/mount/index.ts";
+import { makeFifo } from "../../linux/stream/index.ts";
 import { until } from "../../linux/testing/leaks.ts";
 import { tellMonitor } from "./control-fifo.ts";
 import type { OciRuntime } from "./index.ts";

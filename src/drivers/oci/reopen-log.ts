@@ -2,7 +2,7 @@ import { basename, dirname } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
 
 import { RuntimeError } from "../../base/errors.ts";
-import { type FileIdentity, LogDirectory } from "../../linux/index.ts";
+import { type FileIdentity, LogDirectory } from "../../linux/file/index.ts";
 import { controlTurn, takeBackMessages, tellMonitor } from "./control-fifo.ts";
 import { endOffer, hasLogLink, isLeft, isOffered, offerLog } from "./log-links.ts";
 import { holds, openFiles, type Waited, waitForMonitor } from "./monitor-files.ts";

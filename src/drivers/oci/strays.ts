@@ -2,7 +2,8 @@ import { readdir, readFile, rm } from "node:fs/promises";
 import { join } from "node:path";
 
 import type { ProcessIdentity } from "../../core/sandbox/index.ts";
-import { errnoCode, findByCommandLine, killProcessTree, openProcess } from "../../linux/index.ts";
+import { errnoCode } from "../../base/system-error.ts";
+import { findByCommandLine, killProcessTree, openProcess } from "../../linux/process/index.ts";
 import { endTree } from "./end-tree.ts";
 import type { Places } from "./places.ts";
 

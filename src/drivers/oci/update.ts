@@ -8,7 +8,7 @@ import {
   refuseBelowUse,
   rememberLimits,
   writeResources,
-} from "../../linux/index.ts";
+} from "../../linux/cgroup/index.ts";
 
 interface Deps {
   readonly cgroups: CgroupLayout;

@@ -6,7 +6,8 @@ import { KeyedLock } from "../../base/keyed-lock.ts";
 import type { Logger } from "../../base/logger.ts";
 import type { Operation } from "../../core/operation/index.ts";
 import type { LayerOrigin, LayerSource, Usage } from "../../core/snapshot/index.ts";
-import { errnoCode, removeTree, SystemError } from "../../linux/index.ts";
+import { errnoCode, SystemError } from "../../base/system-error.ts";
+import { removeTree } from "../../linux/file/index.ts";
 import { begin } from "./begun.ts";
 import { GroupSync } from "./group-sync.ts";
 import {

@@ -17,14 +17,16 @@ import type { KnownIds } from "../../core/store/index.ts";
 import {
   diskUsage,
   type FileStep,
-  makePrivateBind,
-  mountOverlay,
-  type OverlayOptions,
   removeTree,
   runFileSteps,
   stepsDone,
+} from "../../linux/file/index.ts";
+import {
+  makePrivateBind,
+  mountOverlay,
+  type OverlayOptions,
   unmount,
-} from "../../linux/index.ts";
+} from "../../linux/mount/index.ts";
 import { chainOf } from "./chain.ts";
 import type { LayerFacts } from "./layer-facts.ts";
 import { GONE_PREFIX, type Places } from "./places.ts";

@@ -3,7 +3,8 @@ import { RuntimeError } from "../../base/errors.ts";
 import { freeGiven, giveAway } from "../../base/given-memory.ts";
 import { beforeAbort } from "../../base/rollback.ts";
 import type { LayerSource } from "../../core/snapshot/index.ts";
-import { DiskRoom, systemError } from "../../linux/index.ts";
+import { DiskRoom } from "../../linux/host/index.ts";
+import { systemError } from "../../base/system-error.ts";
 
 const PIECE = 256 * 1024;
 

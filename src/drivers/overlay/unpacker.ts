@@ -6,7 +6,7 @@ import { type Digest, isDigest } from "../../base/digest.ts";
 import { type ErrorKind, RuntimeError } from "../../base/errors.ts";
 import { freeGiven } from "../../base/given-memory.ts";
 import { type LayerSource, TooLarge } from "../../core/snapshot/index.ts";
-import { type Child, type ChildExit, spawnChildInPool } from "../../linux/index.ts";
+import { type Child, type ChildExit, spawnChildInPool } from "../../linux/process/index.ts";
 import { type FromBelow, parseFromBelow } from "./from-below.ts";
 import type { UnpackTurn } from "./unpack-turns.ts";
 

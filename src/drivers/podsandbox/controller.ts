@@ -19,17 +19,16 @@ import {
   type StatusQuestion,
 } from "../../core/sandbox/index.ts";
 import type { KnownIds } from "../../core/store/index.ts";
+import { type CgroupLayout } from "../../linux/cgroup/index.ts";
 import {
-  type CgroupLayout,
   isNamespaceMounted,
-  makePrivateBind,
   type NamespaceWatch,
   pinNamespaces,
-  unmount,
   unpinNamespace,
   unpinNamespaces,
   writeSysctls,
-} from "../../linux/index.ts";
+} from "../../linux/namespace/index.ts";
+import { makePrivateBind, unmount } from "../../linux/mount/index.ts";
 import { makeFiles, makeFolder } from "./files.ts";
 import { PodFiles } from "./pod-files.ts";
 import {

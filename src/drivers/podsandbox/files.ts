@@ -8,15 +8,9 @@ import {
   usesHostNetwork,
 } from "../../core/sandbox/index.ts";
 import { NamespaceMode } from "../../gen/runtime/v1/api_pb.ts";
-import {
-  errnoCode,
-  type FileOwner,
-  type FileStep,
-  mountTmpfs,
-  runFileSteps,
-  systemError,
-  type TmpfsOptions,
-} from "../../linux/index.ts";
+import { errnoCode, systemError } from "../../base/system-error.ts";
+import { type FileOwner, type FileStep, runFileSteps } from "../../linux/file/index.ts";
+import { mountTmpfs, type TmpfsOptions } from "../../linux/mount/index.ts";
 import type { Places } from "./places.ts";
 
 // The peers' size of a pod's /dev/shm.

@@ -7,13 +7,15 @@ import {
   type CgroupLayout,
   cgroupProcsPaths,
   createCgroup,
-  holderProgram,
   killCgroup,
+  removeCgroup,
+} from "../../linux/cgroup/index.ts";
+import {
+  holderProgram,
   openProcess,
   processStartTime,
-  removeCgroup,
   spawnChildInPool,
-} from "../../linux/index.ts";
+} from "../../linux/process/index.ts";
 import type { PinnedPaths } from "./places.ts";
 
 // What users see as PID 1 of their pod.

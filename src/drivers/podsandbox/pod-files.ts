@@ -1,7 +1,9 @@
 import { chmod, chown } from "node:fs/promises";
 import { namespaceModes, type Sandbox, type SandboxEnvironment } from "../../core/sandbox/index.ts";
 import { NamespaceMode } from "../../gen/runtime/v1/api_pb.ts";
-import { errnoCode, removeTree, systemError, unmount } from "../../linux/index.ts";
+import { errnoCode, systemError } from "../../base/system-error.ts";
+import { removeTree } from "../../linux/file/index.ts";
+import { unmount } from "../../linux/mount/index.ts";
 import { directoryAccess, makeFiles, makeFolder } from "./files.ts";
 import { Places } from "./places.ts";
 

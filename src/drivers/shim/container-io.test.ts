@@ -16,7 +16,7 @@ import { test } from "node:test";
 
 import { silentLogger } from "../../base/logger.ts";
 import { systemClock } from "../../base/time.ts";
-import { makeFifo, openFifoWriter } from "../../linux/index.ts";
+import { makeFifo, openFifoWriter } from "../../linux/stream/index.ts";
 import { ContainerIo } from "./container-io.ts";
 import { CriLog, type CriLogDeps } from "./cri-log.ts";
 import { Places } from "./places.ts";

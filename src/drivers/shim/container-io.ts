@@ -9,7 +9,7 @@ import {
   makeFifo,
   openFifoReader,
   openFifoWriter,
-} from "../../linux/index.ts";
+} from "../../linux/stream/index.ts";
 import { AttachedClients, inputInto } from "./attached-clients.ts";
 import { CriLog, type CriLogDeps } from "./cri-log.ts";
 import { CriLogLines, type LogStream } from "./cri-log-lines.ts";

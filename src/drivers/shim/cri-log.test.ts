@@ -5,7 +5,7 @@ import { join } from "node:path";
 import { after, describe, it } from "node:test";
 
 import { silentLogger } from "../../base/logger.ts";
-import { makeFifo } from "../../linux/index.ts";
+import { makeFifo } from "../../linux/stream/index.ts";
 import { CriLog } from "./cri-log.ts";
 import { CriLogLines, formatLogTime, maxPartBytes } from "./cri-log-lines.ts";
 

@@ -4,7 +4,7 @@ import { basename, dirname } from "node:path";
 import { messageOf } from "../../base/errors.ts";
 import type { Logger } from "../../base/logger.ts";
 import { Semaphore } from "../../base/semaphore.ts";
-import { LogDirectory } from "../../linux/index.ts";
+import { LogDirectory } from "../../linux/file/index.ts";
 
 /**
  * How many writes to one disk may wait for it. The threads that they wait on are everybody's: a disk

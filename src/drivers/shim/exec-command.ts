@@ -3,15 +3,14 @@ import { beforeAbort } from "../../base/rollback.ts";
 import type { Operation } from "../../core/operation/index.ts";
 import type { TerminalSize } from "../../core/streaming/index.ts";
 import { Task } from "../../gen/containerd/task/v3/task_pb.ts";
+import { type CgroupLayout, cgroupProcs } from "../../linux/cgroup/index.ts";
 import {
-  type CgroupLayout,
-  cgroupProcs,
   type FifoReader,
   type FifoWriter,
-  killProcessTree,
   openFifoReader,
   openFifoWriter,
-} from "../../linux/index.ts";
+} from "../../linux/stream/index.ts";
+import { killProcessTree } from "../../linux/process/index.ts";
 import { removeFifos } from "./container-io.ts";
 import type { Places } from "./places.ts";
 import type { PodShim } from "./pod-shims.ts";

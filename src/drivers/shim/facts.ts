@@ -1,7 +1,7 @@
 import { readFile, writeFile } from "node:fs/promises";
 
 import type { ProcessIdentity } from "../../core/sandbox/index.ts";
-import { errnoCode, systemError } from "../../linux/index.ts";
+import { errnoCode, systemError } from "../../base/system-error.ts";
 import type { IoChoice } from "./container-io.ts";
 
 /** What a later daemon must know of a container to take it up or to end it. */

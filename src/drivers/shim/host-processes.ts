@@ -2,7 +2,8 @@ import { readlinkSync } from "node:fs";
 
 import { RuntimeError } from "../../base/errors.ts";
 import type { ContainerBundle } from "../../core/container/index.ts";
-import { type CgroupLayout, cgroupProcs, errnoCode } from "../../linux/index.ts";
+import { type CgroupLayout, cgroupProcs } from "../../linux/cgroup/index.ts";
+import { errnoCode } from "../../base/system-error.ts";
 
 /**
  * Refuses a task, before its command is run, that was to have a PID namespace and is in the node's:

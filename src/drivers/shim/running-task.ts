@@ -1,5 +1,5 @@
 import type { ContainerExit } from "../../core/container/index.ts";
-import type { ProcessRef } from "../../linux/index.ts";
+import type { ProcessRef } from "../../linux/process/index.ts";
 import type { ContainerIo } from "./container-io.ts";
 import type { TaskFacts } from "./facts.ts";
 import type { PodShim } from "./pod-shims.ts";

@@ -5,7 +5,7 @@ import {
   cgroupsIn,
   killInEveryHierarchy,
   removeCgroup,
-} from "../../linux/index.ts";
+} from "../../linux/cgroup/index.ts";
 import { killRemains } from "./shim-process.ts";
 
 const killMs = 5_000;

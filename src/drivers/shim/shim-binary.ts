@@ -4,7 +4,7 @@ import { toBinary } from "@bufbuild/protobuf";
 import { type Any, AnySchema } from "@bufbuild/protobuf/wkt";
 import { messageOf, RuntimeError } from "../../base/errors.ts";
 import { type DeleteResponse, DeleteResponseSchema } from "../../gen/containerd/task/v2/task_pb.ts";
-import { findProgram, run, type RunResult } from "../../linux/index.ts";
+import { findProgram, run, type RunResult } from "../../linux/process/index.ts";
 import { decodeBounded } from "../../wire/protobuf.ts";
 import { type Bootstrap, parseBootstrap } from "./bootstrap.ts";
 

@@ -22,15 +22,14 @@ import {
 import type { ReportedUsage, SandboxMeter } from "../../core/stats/index.ts";
 import type { KnownIds } from "../../core/store/index.ts";
 import { NamespaceMode } from "../../gen/runtime/v1/api_pb.ts";
+import { type CgroupLayout } from "../../linux/cgroup/index.ts";
 import {
-  type CgroupLayout,
   isNamespaceMounted,
   type NamespaceWatch,
-  openProcess,
   pinNamespaces,
-  processStartTime,
   unpinNamespace,
-} from "../../linux/index.ts";
+} from "../../linux/namespace/index.ts";
+import { openProcess, processStartTime } from "../../linux/process/index.ts";
 import { killRemains } from "./shim-process.ts";
 import { encodeOptions } from "./options.ts";
 import type { PodShim, PodShims } from "./pod-shims.ts";

@@ -1,7 +1,7 @@
 import { existsSync } from "node:fs";
 
 import type { Logger } from "../../base/logger.ts";
-import { type FifoReader, makeFifo, openFifoReader } from "../../linux/index.ts";
+import { type FifoReader, makeFifo, openFifoReader } from "../../linux/stream/index.ts";
 import { LineCutter } from "./line-cutter.ts";
 
 /** The longest line that is told of a shim; a longer one is told in parts. Bytes. */

@@ -6,7 +6,6 @@ import type { ProcessIdentity } from "../../core/sandbox/index.ts";
 import { Task } from "../../gen/containerd/task/v3/task_pb.ts";
 import {
   environmentOf,
-  errnoCode,
   type FoundProcess,
   findByCommandLine,
   findByEnvironment,
@@ -14,7 +13,8 @@ import {
   openProcess,
   type ProcessRef,
   processStartTime,
-} from "../../linux/index.ts";
+} from "../../linux/process/index.ts";
+import { errnoCode } from "../../base/system-error.ts";
 import { markName } from "./shim-binary.ts";
 import type { TaskClient } from "./task-client.ts";
 import { within } from "./within.ts";

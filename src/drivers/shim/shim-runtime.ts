@@ -22,13 +22,9 @@ import type { ProcessIdentity } from "../../core/sandbox/index.ts";
 import type { ExecEnd } from "../../core/streaming/index.ts";
 import type { KnownIds } from "../../core/store/index.ts";
 import { Task } from "../../gen/containerd/task/v3/task_pb.ts";
-import {
-  type CgroupLayout,
-  killCgroup,
-  openProcess,
-  oomKills,
-  systemError,
-} from "../../linux/index.ts";
+import { type CgroupLayout, killCgroup, oomKills } from "../../linux/cgroup/index.ts";
+import { openProcess } from "../../linux/process/index.ts";
+import { systemError } from "../../base/system-error.ts";
 import { ContainerIo } from "./container-io.ts";
 import {
   explainEnd,

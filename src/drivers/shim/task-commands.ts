@@ -1,7 +1,7 @@
 import type { AttachedClient, ExecResult, ProcessClient } from "../../core/container/index.ts";
 import type { Operation } from "../../core/operation/index.ts";
 import type { ExecEnd } from "../../core/streaming/index.ts";
-import type { CgroupLayout } from "../../linux/index.ts";
+import type { CgroupLayout } from "../../linux/cgroup/index.ts";
 import type { Places } from "./places.ts";
 import type { PodShims } from "./pod-shims.ts";
 import type { Kept } from "./running-task.ts";

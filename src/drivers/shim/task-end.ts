@@ -5,7 +5,7 @@ import type { Logger } from "../../base/logger.ts";
 import type { Clock } from "../../base/time.ts";
 import type { ProcessIdentity } from "../../core/sandbox/index.ts";
 import { Task } from "../../gen/containerd/task/v3/task_pb.ts";
-import type { ProcessRef } from "../../linux/index.ts";
+import type { ProcessRef } from "../../linux/process/index.ts";
 import type { PodShim, PodShims } from "./pod-shims.ts";
 import { within } from "./within.ts";
 

@@ -16,7 +16,7 @@ import {
   type TerminalSize,
 } from "../../core/streaming/index.ts";
 import { Task } from "../../gen/containerd/task/v3/task_pb.ts";
-import { makeFifo } from "../../linux/index.ts";
+import { makeFifo } from "../../linux/stream/index.ts";
 import { removeFifos } from "./container-io.ts";
 import { ExecCommand, type ExecDeps, type ExecTarget } from "./exec-command.ts";
 import { within } from "./within.ts";

@@ -2,7 +2,7 @@ import { messageOf } from "../../base/errors.ts";
 import type { Logger } from "../../base/logger.ts";
 import { Task } from "../../gen/containerd/task/v3/task_pb.ts";
 import { Status } from "../../gen/containerd/v1/types/task_pb.ts";
-import { type CgroupLayout, isFrozen, thawCgroup } from "../../linux/index.ts";
+import { type CgroupLayout, isFrozen, thawCgroup } from "../../linux/cgroup/index.ts";
 import type { PodShim } from "./pod-shims.ts";
 
 /** How long a shim may take to say that a task is paused, and to let it go on. Milliseconds. */

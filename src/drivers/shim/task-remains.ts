@@ -3,7 +3,12 @@ import { existsSync } from "node:fs";
 import { isKind, messageOf } from "../../base/errors.ts";
 import type { Logger } from "../../base/logger.ts";
 import { Task } from "../../gen/containerd/task/v3/task_pb.ts";
-import { type CgroupLayout, cgroupDirs, killCgroup, removeCgroup } from "../../linux/index.ts";
+import {
+  type CgroupLayout,
+  cgroupDirs,
+  killCgroup,
+  removeCgroup,
+} from "../../linux/cgroup/index.ts";
 import type { TaskFacts } from "./facts.ts";
 import type { Places } from "./places.ts";
 import type { PodShim, PodShims } from "./pod-shims.ts";

@@ -3,7 +3,9 @@ import { readFile } from "node:fs/promises";
 import { RuntimeError, wrap } from "../../base/errors.ts";
 import { SingleFlight } from "../../base/single-flight.ts";
 import type { ContainerConfig } from "../../gen/runtime/v1/api_pb.ts";
-import { errnoCode, findProgram, readFiles, run } from "../../linux/index.ts";
+import { errnoCode } from "../../base/system-error.ts";
+import { findProgram, run } from "../../linux/process/index.ts";
+import { readFiles } from "../../linux/file/index.ts";
 import { apparmorChoice, defaultApparmor, defaultApparmorName } from "../../spec/index.ts";
 
 /** What AppArmor is asked and told through. */

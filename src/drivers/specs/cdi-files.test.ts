@@ -4,7 +4,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, beforeEach, describe, test } from "node:test";
 import { isKind } from "../../base/errors.ts";
-import { makeFifo } from "../../linux/index.ts";
+import { makeFifo } from "../../linux/stream/index.ts";
 import { CdiFiles } from "./cdi-files.ts";
 
 const folder = mkdtempSync(join(tmpdir(), "davit-cdi-"));

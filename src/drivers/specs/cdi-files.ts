@@ -1,7 +1,8 @@
 import { readdir, stat } from "node:fs/promises";
 import { join } from "node:path";
 import { messageOf, RuntimeError, wrap } from "../../base/errors.ts";
-import { errnoCode, readRegular } from "../../linux/index.ts";
+import { errnoCode } from "../../base/system-error.ts";
+import { readRegular } from "../../linux/file/index.ts";
 import {
   type CdiDeviceNode,
   type CdiEdits,

@@ -30,7 +30,10 @@ import {
   type SpecInput,
   specText,
 } from "../../spec/index.ts";
-import { errnoCode, hasNsdelegate, listMounts, readRegular } from "../../linux/index.ts";
+import { errnoCode } from "../../base/system-error.ts";
+import { hasNsdelegate } from "../../linux/cgroup/index.ts";
+import { listMounts } from "../../linux/mount/index.ts";
+import { readRegular } from "../../linux/file/index.ts";
 import { addEnvProgram } from "./env-program.ts";
 import { Apparmor } from "./apparmor.ts";
 import { CdiFiles } from "./cdi-files.ts";

@@ -2,7 +2,8 @@ import { open, readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { constants } from "node:fs";
 import { wrap } from "../../base/errors.ts";
-import { envProgramPath, removeTree } from "../../linux/index.ts";
+import { envProgramPath } from "../../linux/process/index.ts";
+import { removeTree } from "../../linux/file/index.ts";
 import { envProgram } from "../../spec/index.ts";
 
 const { O_WRONLY, O_CREAT, O_EXCL, O_NOFOLLOW } = constants;

@@ -1,7 +1,8 @@
 import { readdir } from "node:fs/promises";
 import { join } from "node:path";
 import { wrap } from "../../base/errors.ts";
-import { errnoCode, readRegular } from "../../linux/index.ts";
+import { errnoCode } from "../../base/system-error.ts";
+import { readRegular } from "../../linux/file/index.ts";
 import { type BaseSpec, type HookDefinition, parseBaseSpec, parseHook } from "../../spec/index.ts";
 
 /** What the configuration says of a handler's containers. Paths are empty where there is none. */

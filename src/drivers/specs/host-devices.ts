@@ -3,7 +3,8 @@ import type { Stats } from "node:fs";
 import { join } from "node:path";
 import { RuntimeError } from "../../base/errors.ts";
 import type { ContainerConfig } from "../../gen/runtime/v1/api_pb.ts";
-import { listDevices, systemError } from "../../linux/index.ts";
+import { listDevices } from "../../linux/host/index.ts";
+import { systemError } from "../../base/system-error.ts";
 import type { GrantedDevice, HostDevice } from "../../spec/index.ts";
 import type { ClientPaths } from "./client-paths.ts";
 

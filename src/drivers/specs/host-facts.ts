@@ -3,7 +3,8 @@ import { hostname } from "node:os";
 import { join } from "node:path";
 import { RuntimeError } from "../../base/errors.ts";
 import { linuxCapabilities, type SpecHost } from "../../spec/index.ts";
-import { type CgroupLayout, kernelRelease } from "../../linux/index.ts";
+import { type CgroupLayout } from "../../linux/cgroup/index.ts";
+import { kernelRelease } from "../../linux/host/index.ts";
 
 /** What specs depend on of this machine. Read once, at the daemon's start. */
 export function readSpecHost(layout: CgroupLayout): SpecHost {

@@ -3,7 +3,7 @@ import { stat, statfs } from "node:fs/promises";
 import { join } from "node:path";
 import { RuntimeError } from "../../base/errors.ts";
 import type { Mount } from "../../gen/runtime/v1/api_pb.ts";
-import { errnoCode } from "../../linux/index.ts";
+import { errnoCode } from "../../base/system-error.ts";
 import { mountDestination } from "../../spec/index.ts";
 
 /**

@@ -1,7 +1,8 @@
 import { mkdir, realpath } from "node:fs/promises";
 import type { ContainerConfig, Mount } from "../../gen/runtime/v1/api_pb.ts";
 import { MountPropagation } from "../../gen/runtime/v1/api_pb.ts";
-import { errnoCode, listMounts } from "../../linux/index.ts";
+import { errnoCode } from "../../base/system-error.ts";
+import { listMounts } from "../../linux/mount/index.ts";
 import { checkPropagation } from "../../spec/index.ts";
 import type { ClientPaths } from "./client-paths.ts";
 import { checkKernelPlace } from "./kernel-places.ts";

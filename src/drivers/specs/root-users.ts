@@ -1,6 +1,6 @@
 import { RuntimeError } from "../../base/errors.ts";
 import type { ContainerUser, RootFiles } from "../../core/container/index.ts";
-import { readFilesInRoot } from "../../linux/index.ts";
+import { readFilesInRoot } from "../../linux/file/index.ts";
 
 // Images with ten thousands of users have been seen; this is far beyond them.
 const maxFileBytes = 16 * 1024 * 1024;

@@ -4,7 +4,8 @@ import { join } from "node:path";
 import { RuntimeError, wrap } from "../../base/errors.ts";
 import type { Container } from "../../core/container/index.ts";
 import type { PodLabeller, PodLabels, Sandbox } from "../../core/sandbox/index.ts";
-import { errnoCode, relabel } from "../../linux/index.ts";
+import { errnoCode } from "../../base/system-error.ts";
+import { relabel } from "../../linux/file/index.ts";
 import {
   type ContainerLabels,
   containerLabels,

@@ -12,12 +12,8 @@ import type {
   SandboxMeter,
   StatsReader,
 } from "../../core/stats/index.ts";
-import {
-  type CgroupLayout,
-  FileHolder,
-  type HeldFiles,
-  readFilesInNamespace,
-} from "../../linux/index.ts";
+import { type CgroupLayout } from "../../linux/cgroup/index.ts";
+import { FileHolder, type HeldFiles, readFilesInNamespace } from "../../linux/file/index.ts";
 import { type CgroupFiles, cgroupFiles } from "./cgroup-usage.ts";
 import { CpuRate } from "./cpu-rate.ts";
 import { parseNetDev } from "./net-dev.ts";

@@ -1,8 +1,8 @@
 import { basename } from "node:path";
 
 import { RuntimeError } from "../../base/errors.ts";
-import { findProgram } from "../child.ts";
-import { run } from "../run.ts";
+import { findProgram } from "../process/child.ts";
+import { run } from "../process/run.ts";
 import { type CgroupLayout, cgroupDirs } from "./layout.ts";
 import { type CgroupResources, weightOfShares } from "./resources.ts";
 import { readCgroupFile } from "./files.ts";

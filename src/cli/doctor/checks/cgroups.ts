@@ -1,4 +1,6 @@
-import { hasNsdelegate, type MountEntry, systemdFolder } from "../../../linux/index.ts";
+import { hasNsdelegate } from "../../../linux/cgroup/index.ts";
+import { type MountEntry } from "../../../linux/mount/index.ts";
+import { systemdFolder } from "../../../linux/host/index.ts";
 import { type Check, firstLine, type Subject, wordsOf } from "../check.ts";
 import { catalogue, type Finding, type Mend } from "../finding.ts";
 import type { Host } from "../host.ts";

@@ -1,4 +1,4 @@
-import type { MountEntry } from "../../../linux/index.ts";
+import type { MountEntry } from "../../../linux/mount/index.ts";
 import { type Check, type Subject } from "../check.ts";
 import { catalogue, type Finding } from "../finding.ts";
 

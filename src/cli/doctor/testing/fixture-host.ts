@@ -3,7 +3,7 @@ import { defaultConfig } from "../../../config/load.ts";
 import type { NetworkReading, NetworkTrial } from "../../../daemon/network-trial.ts";
 import type { ImageTrial, RegistryTrial } from "../../../daemon/registry-trial.ts";
 import { StatusResponseSchema, VersionResponseSchema } from "../../../gen/runtime/v1/api_pb.ts";
-import type { MountEntry } from "../../../linux/index.ts";
+import type { MountEntry } from "../../../linux/mount/index.ts";
 import type { CommandResult, CriAnswer, Host, Knock, Look, Space } from "../host.ts";
 
 /** A mount for `FixtureHost.mountTable`. */

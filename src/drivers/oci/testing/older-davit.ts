@@ -2,7 +2,7 @@ import { mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 
 import type { ContainerBundle } from "../../../core/container/index.ts";
-import { run, spawnChildInPool } from "../../../linux/index.ts";
+import { run, spawnChildInPool } from "../../../linux/process/index.ts";
 import { firstText } from "../../../linux/testing/leaks.ts";
 import { Places } from "../places.ts";
 import { programPath, runtimeEnv } from "../runtime-command.ts";
