@@ -4,7 +4,7 @@ import { readdirSync } from "node:fs";
 import path from "node:path";
 import { after, before, test } from "node:test";
 import { kindOf } from "../../src/base/errors.ts";
-import { maxHeld } from "../../src/engine/creations.ts";
+import { maxHeld } from "../../src/engine/lifecycle/inflight-creates.ts";
 import {
   bare,
   endDaemon,

@@ -17,7 +17,7 @@ import {
 import type { RunContext, RunningPod } from "../lifecycle/run-pod.ts";
 import { takeDown } from "../lifecycle/take-down.ts";
 import { claimPodFolder, removeOwnFolder, removePodFolder } from "../lifecycle/volumes.ts";
-import { podFolder, type PodManifest } from "../manifest/pod.ts";
+import { podFolder, type PodManifest } from "../../manifest/pod.ts";
 import { podPath } from "../objects/find.ts";
 import { Objects } from "../objects/objects.ts";
 import { formatAge, shortId } from "../output/figures.ts";

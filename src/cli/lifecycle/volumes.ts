@@ -5,8 +5,8 @@ import type { Rollback } from "../../base/rollback.ts";
 import { errnoCode, systemError } from "../../base/system-error.ts";
 import { listMounts, mountTmpfs, unmount } from "../../linux/mount/index.ts";
 import { lockFile, removeTree } from "../../linux/file/index.ts";
-import { podFolder, type PodManifest, type PodNames } from "../manifest/pod.ts";
-import type { HostPathType, VolumeManifest, VolumeMount } from "../manifest/volumes.ts";
+import { podFolder, type PodManifest, type PodNames } from "../../manifest/pod.ts";
+import type { HostPathType, VolumeManifest, VolumeMount } from "../../manifest/volumes.ts";
 
 /** A pod's folder that is this process's alone. */
 export interface FolderClaim extends Disposable {

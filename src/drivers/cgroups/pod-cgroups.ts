@@ -2,7 +2,7 @@ import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { RuntimeError } from "../../base/errors.ts";
 import { KeyedLock } from "../../base/keyed-lock.ts";
-import { beforeAbort } from "../../base/rollback.ts";
+import { beforeAbort } from "../../base/wait.ts";
 import type { CgroupResources, PodCgroup, PodCgroups } from "../../core/sandbox/index.ts";
 import {
   type CgroupLayout,
@@ -13,7 +13,7 @@ import {
   removeCgroup,
   writeResources,
 } from "../../linux/cgroup/index.ts";
-import { checkResources } from "../../spec/index.ts";
+import { checkResources } from "../../oci-spec/index.ts";
 
 /** Parent of the cgroups of pods that came without one. */
 const ownRoot = "/davit";

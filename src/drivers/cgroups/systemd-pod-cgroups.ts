@@ -2,7 +2,7 @@ import { existsSync } from "node:fs";
 import { basename } from "node:path";
 import { isKind } from "../../base/errors.ts";
 import { KeyedLock } from "../../base/keyed-lock.ts";
-import { beforeAbort } from "../../base/rollback.ts";
+import { beforeAbort } from "../../base/wait.ts";
 import {
   type CgroupResources,
   type PodCgroup,

@@ -3,9 +3,9 @@ import type { FileHandle } from "node:fs/promises";
 import { wrap } from "../../base/errors.ts";
 import type { ContainerBundle } from "../../core/container/index.ts";
 import { runFileSteps } from "../../linux/file/index.ts";
-import { type Facts, factsFile } from "./facts.ts";
-import { openLog, startLink } from "./log-links.ts";
-import type { Places } from "./places.ts";
+import { type Facts, factsFile } from "./runtime-state.ts";
+import { openLog, startLink } from "./conmon/log-links.ts";
+import type { Places } from "./state-layout.ts";
 
 /**
  * Writes the files of a container that starts, and meanwhile opens its log, which is the caller's to close;

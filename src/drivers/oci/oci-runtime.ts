@@ -3,7 +3,7 @@ import { type FileHandle, mkdir, readdir, readFile } from "node:fs/promises";
 
 import { messageOf, RuntimeError } from "../../base/errors.ts";
 import type { Logger } from "../../base/logger.ts";
-import { beforeAbort } from "../../base/rollback.ts";
+import { beforeAbort } from "../../base/wait.ts";
 import { SingleFlight } from "../../base/single-flight.ts";
 import type { Clock } from "../../base/time.ts";
 import type {
@@ -28,21 +28,27 @@ import {
   processStartTime,
 } from "../../linux/process/index.ts";
 import { errnoCode, systemError } from "../../base/system-error.ts";
-import { attach, IdleAttachments } from "./attach.ts";
+import { attach, IdleAttachments } from "./conmon/attach.ts";
 import { writeBundle } from "./bundle.ts";
 import { awaitEnd, type Watched, within } from "./container-end.ts";
 import { endTree } from "./end-tree.ts";
-import { type ExecContainer, Execs, explainEnd } from "./execs.ts";
-import { giveUpRoomForExits, keepRoomForExits } from "./exits.ts";
-import { type Facts, readFacts } from "./facts.ts";
-import { startMonitor, warnWithoutMonitor } from "./monitor.ts";
-import { Places } from "./places.ts";
-import { findRun, found, sharesHostPids } from "./find-run.ts";
-import { Remains, verbMs } from "./remains.ts";
-import { reopenLog } from "./reopen-log.ts";
+import { type ExecContainer, Execs, explainEnd } from "./exec/execs.ts";
+import { giveUpRoomForExits, keepRoomForExits } from "./conmon/exits.ts";
+import { type Facts, readFacts } from "./runtime-state.ts";
+import { startMonitor, warnWithoutMonitor } from "./conmon/monitor.ts";
+import { Places } from "./state-layout.ts";
+import { findRun, found, sharesHostPids } from "./recovery/find-run.ts";
+import { Remains, verbMs } from "./recovery/cleanup.ts";
+import { reopenLog } from "./conmon/reopen-log.ts";
 import { programPath } from "./runtime-command.ts";
 import { updateLimits } from "./update.ts";
-import { endCommands, endStrays, findStrays, idOfExitFile, removeUnfinished } from "./strays.ts";
+import {
+  endCommands,
+  endStrays,
+  findStrays,
+  idOfExitFile,
+  removeUnfinished,
+} from "./recovery/orphans.ts";
 
 interface Deps {
   /** The state folder of the configuration. */

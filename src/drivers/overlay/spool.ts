@@ -1,7 +1,7 @@
 import { type FileHandle, open, unlink } from "node:fs/promises";
 import { RuntimeError } from "../../base/errors.ts";
 import { freeGiven, giveAway } from "../../base/given-memory.ts";
-import { beforeAbort } from "../../base/rollback.ts";
+import { beforeAbort } from "../../base/wait.ts";
 import type { LayerSource } from "../../core/snapshot/index.ts";
 import { DiskRoom } from "../../linux/host/index.ts";
 import { systemError } from "../../base/system-error.ts";

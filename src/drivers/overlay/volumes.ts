@@ -12,7 +12,7 @@ import {
 } from "../../linux/file/index.ts";
 import { bindMount, mountOverlay, type OverlayOptions, unmount } from "../../linux/mount/index.ts";
 import { errnoCode, SystemError } from "../../base/system-error.ts";
-import { isKernelPath } from "../../spec/index.ts";
+import { isKernelPath } from "../../oci-spec/index.ts";
 
 // User namespaces: the container's root must be able to walk to what is mounted from here.
 const folderMode = 0o711;

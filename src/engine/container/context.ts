@@ -21,10 +21,10 @@ import type {
   SandboxStore,
 } from "../../core/sandbox/index.ts";
 import type { Snapshots } from "../../core/snapshot/index.ts";
-import type { Creations } from "../creations.ts";
-import type { FailedEnds } from "../failed-ends.ts";
-import type { Janitor } from "../janitor.ts";
-import type { Starting } from "./starting.ts";
+import type { Creations } from "../lifecycle/inflight-creates.ts";
+import type { FailedEnds } from "../lifecycle/failed-teardowns.ts";
+import type { Janitor } from "../lifecycle/janitor.ts";
+import type { Starting } from "../lifecycle/cancellable-operations.ts";
 
 /** How long things may take. Milliseconds. */
 export interface ContainerTimes {

@@ -4,8 +4,8 @@ import type { Container, ContainerRecords, ContainerRuntime } from "../../core/c
 import type { RunningOperation } from "../../core/operation/index.ts";
 import type { SandboxRecords } from "../../core/sandbox/index.ts";
 import type { KnownIds } from "../../core/store/index.ts";
-import { headStart } from "../head-start.ts";
-import { containerSubject } from "../subjects.ts";
+import { headStart } from "../lifecycle/run-with-timeout.ts";
+import { containerSubject } from "../lifecycle/subjects.ts";
 import { type ContainerContext, runtimeOf } from "./context.ts";
 import { removeContainerById } from "./remove.ts";
 import { type ExitedState, takeUpProcess, tellEnd, watchContainer } from "./watch.ts";

@@ -1,9 +1,9 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import { wrap } from "../../base/errors.ts";
-import { beforeAbort } from "../../base/rollback.ts";
+import { beforeAbort } from "../../base/wait.ts";
 import { maxTimerMs } from "../../base/time.ts";
 import type { Container, ContainerRuntime } from "../../core/container/index.ts";
-import { parseSignal } from "../../spec/index.ts";
+import { parseSignal } from "../../oci-spec/index.ts";
 import type { RunningOperation } from "../../core/operation/index.ts";
 import { type ContainerContext, runtimeOf } from "./context.ts";
 import { recordExit, takeUpProcess } from "./watch.ts";

@@ -6,7 +6,7 @@ import type {
   UpdateContainerResourcesRequest,
 } from "../../core/container/index.ts";
 import type { RunningOperation } from "../../core/operation/index.ts";
-import { buildOrUndo } from "../creations.ts";
+import { buildOrUndo } from "../lifecycle/inflight-creates.ts";
 import { type ContainerContext, runtimeOf } from "./context.ts";
 import { takeUpProcess } from "./watch.ts";
 

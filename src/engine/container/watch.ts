@@ -1,6 +1,6 @@
 import { isKind, messageOf, RuntimeError } from "../../base/errors.ts";
 import type { Container, ContainerExit } from "../../core/container/index.ts";
-import { containerSubject } from "../subjects.ts";
+import { containerSubject } from "../lifecycle/subjects.ts";
 import { type ContainerContext, runtimeOf } from "./context.ts";
 
 export type ExitedState = Extract<Container["state"], { readonly name: "exited" }>;

@@ -17,9 +17,9 @@ import type {
 } from "../../core/sandbox/index.ts";
 import type { Attachments } from "../network/attachments.ts";
 import type { NetworkTeardown } from "../network/teardown.ts";
-import type { Creations } from "../creations.ts";
-import type { FailedEnds } from "../failed-ends.ts";
-import type { Janitor } from "../janitor.ts";
+import type { Creations } from "../lifecycle/inflight-creates.ts";
+import type { FailedEnds } from "../lifecycle/failed-teardowns.ts";
+import type { Janitor } from "../lifecycle/janitor.ts";
 
 /** How long things may take. Milliseconds. */
 export interface SandboxTimes {

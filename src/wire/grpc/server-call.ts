@@ -5,7 +5,7 @@ import type { Logger } from "../../base/logger.ts";
 import type { Call, CallEnd, Method, ServerStreamMethod } from "./call.ts";
 import { encodeStatusMessage, MessageReader, tooLarge, writeMessage } from "./codec.ts";
 import { type GrpcStatus, grpcCodeOfKind, grpcOk } from "./status.ts";
-import type { Turns } from "./turns.ts";
+import type { Turns } from "./call-scheduler.ts";
 
 /** What a call needs from the server it came to. */
 export interface CallHost {

@@ -20,7 +20,7 @@ import type { Call, CallEnd, Method } from "./call.ts";
 import { parseTimeout } from "./codec.ts";
 import { type CallHost, respondTrailersOnly, ServerCall } from "./server-call.ts";
 import { type GrpcStatus, grpcCodeOfKind } from "./status.ts";
-import { Turns } from "./turns.ts";
+import { Turns } from "./call-scheduler.ts";
 
 /** What a GrpcServer is made of. */
 export interface GrpcServerOptions {

@@ -4,7 +4,7 @@ import { join } from "node:path";
 import type { ContainerBundle } from "../../../core/container/index.ts";
 import { run, spawnChildInPool } from "../../../linux/process/index.ts";
 import { firstText } from "../../../linux/testing/leaks.ts";
-import { Places } from "../places.ts";
+import { Places } from "../state-layout.ts";
 import { programPath, runtimeEnv } from "../runtime-command.ts";
 
 /**
