@@ -3,7 +3,7 @@ import type { Catalogue, Finding } from "./finding.ts";
 import type { Host } from "./host.ts";
 
 /** What is examined. */
-export interface Subject {
+export interface DoctorContext {
   readonly host: Host;
   /** The configuration, or the defaults where it cannot be used. */
   readonly config: Config;
@@ -30,7 +30,7 @@ export interface Check {
   readonly catalogue: Catalogue;
   /** After this the examination goes on without it. 10 s if not given. */
   readonly deadlineMs?: number;
-  examine(subject: Subject): Promise<readonly Finding[]>;
+  examine(subject: DoctorContext): Promise<readonly Finding[]>;
 }
 
 /** The lines of a file of the kernel as words; none when it is not there. */

@@ -2,16 +2,16 @@ import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { describe, test } from "node:test";
 import { defaultConfig } from "../config/load.ts";
-import type { Check, Subject } from "./check.ts";
+import type { Check, DoctorContext } from "./check.ts";
 import { allFindings, checks, examine, ownKinds, type Report } from "./examine.ts";
 import type { Catalogue } from "./finding.ts";
 import { FixtureHost } from "./testing/fixture-host.ts";
 import { oddChecks } from "./testing/odd-checks.ts";
 import { provocations } from "./testing/provocations.ts";
 
-type Given = Omit<Subject, "leaveOut">;
+type Given = Omit<DoctorContext, "leaveOut">;
 
-function subjectOf(host: FixtureHost, changes: Partial<Subject> = {}): Given {
+function subjectOf(host: FixtureHost, changes: Partial<DoctorContext> = {}): Given {
   return {
     host,
     config: defaultConfig(),
@@ -184,7 +184,7 @@ describe("examine() with fix", () => {
   test("does not remove a socket that somebody serves by now", async () => {
     const host = new FixtureHost();
     let knocks = 0;
-    host.knock = (): Promise<"open" | "refused"> => {
+    host.probeConnect = (): Promise<"open" | "refused"> => {
       knocks += 1;
       return Promise.resolve(knocks > 1 ? "open" : "refused");
     };

@@ -2,7 +2,7 @@
 // that matters and what mends it. checks/ has a file for each group, a function from the Host (what
 // is looked at) to findings (finding.ts); this-host.ts is the real one. Start at `checks`.
 import { messageOf } from "../base/errors.ts";
-import type { Check, Subject } from "./check.ts";
+import type { Check, DoctorContext } from "./check.ts";
 import { capabilitiesCheck } from "./checks/capabilities.ts";
 import { cgroupsCheck } from "./checks/cgroups.ts";
 import { clockCheck } from "./checks/clock.ts";
@@ -70,11 +70,11 @@ export interface Report {
 
 /** Runs the checks, all at once; with `fix` mends what is safe to mend, and looks again. */
 export async function examine(
-  subject: Omit<Subject, "leaveOut">,
+  subject: Omit<DoctorContext, "leaveOut">,
   options: { readonly checks: readonly Check[]; readonly fix: boolean },
 ): Promise<Report> {
   const leftOut = new Set<string>();
-  const whole: Subject = { ...subject, leaveOut: (what) => void leftOut.add(what) };
+  const whole: DoctorContext = { ...subject, leaveOut: (what) => void leftOut.add(what) };
   let late = false;
   const onLate = (): void => {
     late = true;
@@ -97,7 +97,7 @@ export async function examine(
   return { groups, leftOut: [...leftOut], fixed, isLate: late };
 }
 
-async function runCheck(check: Check, subject: Subject, onLate: () => void): Promise<GroupReport> {
+async function runCheck(check: Check, subject: DoctorContext, onLate: () => void): Promise<GroupReport> {
   const { group, title, deadlineMs = defaultDeadlineMs } = check;
   const end = Promise.withResolvers<readonly Finding[]>();
   const timer = setTimeout(() => {

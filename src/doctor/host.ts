@@ -4,7 +4,7 @@ import type { StatusResponse, VersionResponse } from "../gen/runtime/v1/api_pb.t
 import type { MountEntry } from "../linux/mount/index.ts";
 
 /** What lies at a path; a symbolic link is followed. */
-export interface Look {
+export interface FileInfo {
   readonly kind: "file" | "folder" | "socket" | "other";
   /** The permission bits. */
   readonly mode: number;
@@ -30,7 +30,7 @@ export interface CommandResult {
 }
 
 /** What a connect to a unix socket met. */
-export type Knock = "open" | "refused" | "denied" | "absent" | "failed";
+export type ConnectProbe = "open" | "refused" | "denied" | "absent" | "failed";
 
 /** What a CRI server said of itself; the errors are for a person. */
 export interface CriAnswer {
@@ -60,7 +60,7 @@ export interface Host {
   read(path: string): Promise<string | undefined>;
   /** The names in a folder, sorted. */
   list(path: string): Promise<readonly string[] | undefined>;
-  look(path: string): Promise<Look | undefined>;
+  fileInfo(path: string): Promise<FileInfo | undefined>;
   space(path: string): Promise<Space | undefined>;
   mounts(): Promise<readonly MountEntry[]>;
   /** The path of a program; of a path itself, when a program is there. */
@@ -79,7 +79,7 @@ export interface Host {
   /** Runs iptables in a scratch network namespace as the plugins do: why that failed. */
   tryIptables(program: string): Promise<string | undefined>;
 
-  knock(socket: string): Promise<Knock>;
+  probeConnect(socket: string): Promise<ConnectProbe>;
   /** Version and verbose Status, 5 s at most. */
   askCri(socket: string): Promise<CriAnswer>;
 

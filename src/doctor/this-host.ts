@@ -20,7 +20,7 @@ import { kernelRelease } from "../linux/host/index.ts";
 import { listMounts, type MountEntry, mountOverlay, unmount } from "../linux/mount/index.ts";
 import { setXattr } from "../linux/file/index.ts";
 import { firstLine } from "./check.ts";
-import type { CommandResult, CriAnswer, Host, Knock, Look, Space } from "./host.ts";
+import type { CommandResult, CriAnswer, Host, ConnectProbe, FileInfo, Space } from "./host.ts";
 
 const defaultSearchPath = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 const commandMs = 10_000;
@@ -67,7 +67,7 @@ export class ThisHost implements Host {
     );
   }
 
-  async look(path: string): Promise<Look | undefined> {
+  async fileInfo(path: string): Promise<FileInfo | undefined> {
     try {
       const found = await stat(path);
       const kind = found.isFile()
@@ -198,10 +198,10 @@ export class ThisHost implements Host {
     }
   }
 
-  knock(socket: string): Promise<Knock> {
+  probeConnect(socket: string): Promise<ConnectProbe> {
     return new Promise((resolve) => {
       const client = connect(socket);
-      const end = (knock: Knock): void => {
+      const end = (knock: ConnectProbe): void => {
         client.destroy();
         resolve(knock);
       };
@@ -250,7 +250,7 @@ export class ThisHost implements Host {
   }
 }
 
-const knocks: Readonly<Record<string, Knock>> = {
+const knocks: Readonly<Record<string, ConnectProbe>> = {
   ENOENT: "absent",
   ECONNREFUSED: "refused",
   EACCES: "denied",

@@ -1,7 +1,7 @@
 import type { Readable, Writable } from "node:stream";
 import { setTimeout as delay } from "node:timers/promises";
 
-import { giveAway } from "../base/given-memory.ts";
+import { markTransferable } from "../base/given-memory.ts";
 import { beforeAbort } from "../base/wait.ts";
 
 /** How much of an output that nobody may read is kept for an error. */
@@ -77,7 +77,7 @@ export class Pump {
 
   async #give(chunk: Buffer): Promise<void> {
     const sink = this.#sink;
-    giveAway(chunk);
+    markTransferable(chunk);
     if (sink === undefined || !isOpen(sink) || sink.write(chunk) || !isOpen(sink)) return;
     this.blocked = true;
     await writable(sink);

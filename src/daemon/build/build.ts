@@ -33,16 +33,16 @@ import {
   removeContainersOf,
   stopContainersOf,
 } from "../../engine/container/index.ts";
-import { Creations } from "../../engine/lifecycle/inflight-creates.ts";
+import { InflightCreates } from "../../engine/lifecycle/inflight-creates.ts";
 import {
   attributeLayers,
   forgetIncompleteImages,
   type ImageContext,
   sweepLayers,
 } from "../../engine/image/index.ts";
-import { FailedEnds } from "../../engine/lifecycle/failed-teardowns.ts";
+import { FailedTeardowns } from "../../engine/lifecycle/failed-teardowns.ts";
 import { Janitor } from "../../engine/lifecycle/janitor.ts";
-import { LateRecords } from "../../engine/lifecycle/write-behind-records.ts";
+import { WriteBehindRecords } from "../../engine/lifecycle/write-behind-records.ts";
 import { defaultTimes, recoverSandboxes, type SandboxContext } from "../../engine/sandbox/index.ts";
 import { type CgroupLayout, detectCgroups } from "../../linux/cgroup/index.ts";
 import { hostBootId, isRunBySystemd, systemdFolder } from "../../linux/host/index.ts";
@@ -95,7 +95,7 @@ export async function build(config: Config, options: BuildOptions): Promise<Buil
   const bootId = options.bootId ?? hostBootId();
 
   const database = undo.use(Records.open(join(config.root, "davit.db"), { logger: log }));
-  const records = undo.use(new LateRecords(database, log));
+  const records = undo.use(new WriteBehindRecords(database, log));
   const layout = usableCgroups(config.runtime.cgroupDriver, log);
   const selinux = config.runtime.selinux ? Selinux.open() : undefined;
   const namespaces = undo.use(new NamespaceWatch());
@@ -246,12 +246,12 @@ function usableCgroups(driver: Config["runtime"]["cgroupDriver"], log: Logger): 
 }
 
 /** What the verbose Status tells of the records. */
-function recordFacts(database: Records, late: LateRecords): Readonly<Record<string, unknown>> {
+function recordFacts(database: Records, late: WriteBehindRecords): Readonly<Record<string, unknown>> {
   return {
     node: process.version,
     records: database.counts(),
     recordsCanBeWritten: database.canBeWritten(),
-    recordsOwed: late.owed(),
+    recordsOwed: late.pendingWrites(),
     recordsSetAside: database.setAside(),
   };
 }
@@ -285,7 +285,7 @@ function statsOf(
 /** Takes up containers, and then the layers that they stand on. */
 async function recoverAllContainers(
   { containers, images }: Pick<CriContext, "containers" | "images">,
-  records: LateRecords,
+  records: WriteBehindRecords,
 ): Promise<void> {
   const { operations, log } = containers;
   const last = "the last daemon's containers";
@@ -306,7 +306,7 @@ async function recoverAllContainers(
 
 interface EngineDeps {
   readonly config: Config;
-  readonly records: LateRecords;
+  readonly records: WriteBehindRecords;
   readonly networks: Networks;
   readonly operations: Operations;
   readonly clock: Clock;
@@ -337,9 +337,9 @@ function buildEngine(deps: EngineDeps): AsyncDisposable & { readonly parts: Engi
     log,
     patience: defaultPatience,
   });
-  const creations = new Creations({ tasks, clock, holdMs: times.holdMs });
+  const creations = new InflightCreates({ tasks, clock, holdMs: times.holdMs });
   const janitor = new Janitor({ tasks, log });
-  const failedEnds = new FailedEnds(clock);
+  const failedEnds = new FailedTeardowns(clock);
   return {
     parts: { attachments, teardown, creations, janitor, failedEnds, tasks, times },
     async [Symbol.asyncDispose]() {

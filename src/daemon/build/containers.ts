@@ -17,22 +17,22 @@ import {
 import {
   type ContainerContext,
   defaultContainerTimes,
-  Starting,
+  CancellableOperations,
 } from "../../engine/container/index.ts";
-import type { LateRecords } from "../../engine/lifecycle/write-behind-records.ts";
+import type { WriteBehindRecords } from "../../engine/lifecycle/write-behind-records.ts";
 import {
   type ImageContext,
   PullProgress,
   Pulls,
   removeUnusedLayers,
 } from "../../engine/image/index.ts";
-import { announceAttach, type CgroupLayout } from "../../linux/cgroup/index.ts";
+import { prewarmCgroupMigration, type CgroupLayout } from "../../linux/cgroup/index.ts";
 import type { ConfiguredHandlers } from "./handlers.ts";
 import { linkedLogs } from "../process/linked-logs.ts";
 
 interface Parts {
   readonly config: Config;
-  readonly records: LateRecords;
+  readonly records: WriteBehindRecords;
   readonly layout: CgroupLayout;
   readonly handlers: ConfiguredHandlers;
   readonly sandboxes: SandboxStore;
@@ -134,10 +134,10 @@ export async function buildContainers(
     runtimes: shims === undefined ? [runtime] : [runtime, shims],
     runtimeOf: ({ runtimeType }) => (runtimeType === undefined ? runtime : (shims ?? runtime)),
     announceMove: () => {
-      void announceAttach(layout);
+      void prewarmCgroupMigration(layout);
     },
     environmentOf: (sandbox) => controllerOf(parts, sandbox).environment(sandbox),
-    starting: new Starting(),
+    starting: new CancellableOperations(),
     onRemoved: (container) => {
       const layers = layersOf(container);
       tasks.spawn("remove layers that nobody uses", () => removeUnusedLayers(images, layers));

@@ -12,14 +12,14 @@ import { errnoCode, systemError } from "../../base/system-error.ts";
 import { lockFile } from "../../linux/file/index.ts";
 import { notifyService } from "../../linux/host/index.ts";
 import { GrpcServer } from "../../wire/grpc/server.ts";
-import { Arrival } from "./startup-gate.ts";
+import { StartupGate } from "./startup-gate.ts";
 import type { Built, ControllerParts } from "../build/build.ts";
 import { CallLog } from "./call-log.ts";
 import { Calls } from "./calls.ts";
 import { faultsFromEnvironment } from "./faults.ts";
 import { LiveConfig } from "./live-config.ts";
 import { type LogSink, openLog } from "./log.ts";
-import { Rest } from "../tuning/idle-maintenance.ts";
+import { IdleMaintenance } from "../tuning/idle-maintenance.ts";
 import { ServiceManager } from "./service-manager.ts";
 
 // Calls under way get this long to end when the daemon is told to; kubelet repeats the others.
@@ -74,8 +74,8 @@ export async function runDaemon(config: Config, options: DaemonOptions): Promise
   const calls = new Calls(() => systemClock.nowMs());
   const callLog = new CallLog(log);
   const isBusy = (): boolean => calls.size > 0;
-  const rest = undo.use(new Rest({ log, isBusy, atRest: options.atRest }));
-  const cri = new Arrival<CriContext>(earlyCallMs);
+  const rest = undo.use(new IdleMaintenance({ log, isBusy, atRest: options.atRest }));
+  const cri = new StartupGate<CriContext>(earlyCallMs);
   const server = new GrpcServer({
     methods: criMethods({
       version: options.version,
@@ -118,7 +118,7 @@ export async function runDaemon(config: Config, options: DaemonOptions): Promise
   });
   parts.use(built);
   const recovered = built.recover().then(() => {
-    cri.arrive(built.cri);
+    cri.open(built.cri);
     rest.begin();
     const sandboxes = [...built.cri.sandboxes.store.listed()].length;
     service.ready(`serving ${config.server.listen}`);

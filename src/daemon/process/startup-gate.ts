@@ -1,5 +1,5 @@
 /** What is on its way: whoever comes before it waits, but not for long. */
-export class Arrival<T> implements Disposable {
+export class StartupGate<T> implements Disposable {
   readonly #over = Promise.withResolvers<undefined>();
   readonly #timer: NodeJS.Timeout;
   #value: T | undefined;
@@ -20,7 +20,7 @@ export class Arrival<T> implements Disposable {
   }
 
   /** It is here. */
-  arrive(value: T): void {
+  open(value: T): void {
     this.#value = value;
     this[Symbol.dispose]();
   }

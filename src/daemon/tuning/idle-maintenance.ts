@@ -1,10 +1,10 @@
 import { messageOf } from "../../base/errors.ts";
 import type { Logger } from "../../base/logger.ts";
 import { releaseFreeMemory, releaseMemory } from "../../linux/process/index.ts";
-import { MemoryKeeper } from "./memory-trimmer.ts";
+import { MemoryTrimmer } from "./memory-trimmer.ts";
 
-/** What a {@link Rest} needs to know. */
-export interface RestParts {
+/** What a {@link IdleMaintenance} needs to know. */
+export interface IdleMaintenanceParts {
   readonly log: Logger;
   /** Whether a client waits for an answer now. */
   readonly isBusy: () => boolean;
@@ -16,15 +16,15 @@ export interface RestParts {
 const settleMs = 1_000;
 
 /** What the daemon does while it has nothing to do. None of it is a reason to end when it fails. */
-export class Rest implements Disposable {
-  readonly #parts: RestParts;
+export class IdleMaintenance implements Disposable {
+  readonly #parts: IdleMaintenanceParts;
   #settling: NodeJS.Timeout | undefined;
-  readonly #memory: MemoryKeeper;
+  readonly #memory: MemoryTrimmer;
   #isSettled = false;
 
-  constructor(parts: RestParts) {
+  constructor(parts: IdleMaintenanceParts) {
     this.#parts = parts;
-    this.#memory = new MemoryKeeper({
+    this.#memory = new MemoryTrimmer({
       residentBytes: () => process.memoryUsage.rss(),
       utilization: processorShare(),
       isBusy: parts.isBusy,

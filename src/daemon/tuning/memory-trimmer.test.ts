@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { type TestContext, test } from "node:test";
-import { decide, lookMs, MemoryKeeper, type Moment } from "./memory-trimmer.ts";
+import { decide, checkIntervalMs, MemoryTrimmer, type Moment } from "./memory-trimmer.ts";
 
 const mebibyte = 1024 * 1024;
 const rest: Moment = {
@@ -25,7 +25,7 @@ function playedProcess({ mock }: TestContext): {
   isBusy: boolean;
   looks: number;
   releases: number;
-  readonly keeper: MemoryKeeper;
+  readonly keeper: MemoryTrimmer;
   readonly pass: (ms: number) => void;
 } {
   mock.timers.enable({ apis: ["setTimeout", "Date"] });
@@ -37,10 +37,10 @@ function playedProcess({ mock }: TestContext): {
     releases: 0,
     pass: (ms: number) => {
       // A tick runs only the timers that are there when it begins.
-      for (let passed = 0; passed < ms; passed += lookMs / 2) mock.timers.tick(lookMs / 2);
+      for (let passed = 0; passed < ms; passed += checkIntervalMs / 2) mock.timers.tick(checkIntervalMs / 2);
     },
   };
-  const keeper = new MemoryKeeper({
+  const keeper = new MemoryTrimmer({
     residentBytes: () => {
       process.looks++;
       return process.residentMiB * mebibyte;
@@ -79,12 +79,12 @@ test("after much work it waits for the rest, and what has grown is counted from 
   process.pass(120_000);
   assert.equal(process.releases, 0);
   process.isBusy = false;
-  process.pass(lookMs);
+  process.pass(checkIntervalMs);
   assert.equal(process.releases, 1);
   // 35 MiB are left: 58 are not enough, and 59 not before a minute is over.
   process.keeper.worked();
   process.residentMiB = 58;
-  process.pass(lookMs);
+  process.pass(checkIntervalMs);
   process.keeper.worked();
   process.residentMiB = 59;
   process.pass(30_000);

@@ -1,5 +1,5 @@
-/** What a {@link MemoryKeeper} knows of the process, and does with it. */
-export interface MemoryKeeperParts {
+/** What a {@link MemoryTrimmer} knows of the process, and does with it. */
+export interface MemoryTrimmerParts {
   /** Memory of the process that is in RAM now. */
   readonly residentBytes: () => number;
   /** The share of the time since it was asked last in which the process computed. */
@@ -26,7 +26,7 @@ const mebibyte = 1024 * 1024;
 /** Less is not worth it: so much comes back as soon as there is work again. */
 const worthwhileBytes = 24 * mebibyte;
 /** Between two looks, and so also how long a rest must have lasted. */
-export const lookMs = 10_000;
+export const checkIntervalMs = 10_000;
 /** A node that has something to do now and then is not to pay for it each time. */
 const pauseMs = 60_000;
 /** A kubelet that only looks, at a hundred pods, takes less. */
@@ -43,15 +43,15 @@ export function decide(moment: Moment): "release" | "later" | "nothing" {
  * Gives memory back when much work is over: V8 shrinks its heap by itself, but malloc keeps what was
  * freed, and pages of Node.js's own code stay mapped. Has a timer only after work.
  */
-export class MemoryKeeper implements Disposable {
-  readonly #parts: MemoryKeeperParts;
+export class MemoryTrimmer implements Disposable {
+  readonly #parts: MemoryTrimmerParts;
   /** At the first work; undefined before that. */
   #residentBytes: number | undefined;
   #releasedMs: number;
   #timer: NodeJS.Timeout | undefined;
   #isOver = false;
 
-  constructor(parts: MemoryKeeperParts) {
+  constructor(parts: MemoryTrimmerParts) {
     this.#parts = parts;
     this.#releasedMs = parts.nowMs();
   }
@@ -73,7 +73,7 @@ export class MemoryKeeper implements Disposable {
   #lookLater(): void {
     this.#timer = setTimeout(() => {
       this.#look();
-    }, lookMs).unref();
+    }, checkIntervalMs).unref();
   }
 
   #look(): void {

@@ -1,4 +1,4 @@
-import { type Check, type Subject } from "../check.ts";
+import { type Check, type DoctorContext } from "../check.ts";
 import { catalogue, type Finding } from "../finding.ts";
 
 const kinds = catalogue("capabilities", {
@@ -33,7 +33,7 @@ export const capabilitiesCheck: Check = {
   group: kinds.group,
   title: "Capabilities",
   catalogue: kinds,
-  examine: async ({ host, leaveOut }: Subject) => {
+  examine: async ({ host, leaveOut }: DoctorContext) => {
     if (!host.isRoot) {
       leaveOut("capabilities: those of root are not seen by another user");
       return [];

@@ -1,7 +1,7 @@
 import { hasNsdelegate } from "../../linux/cgroup/index.ts";
 import { type MountEntry } from "../../linux/mount/index.ts";
 import { systemdFolder } from "../../linux/host/index.ts";
-import { type Check, firstLine, type Subject, wordsOf } from "../check.ts";
+import { type Check, firstLine, type DoctorContext, wordsOf } from "../check.ts";
 import { catalogue, type Finding, type Mend } from "../finding.ts";
 import type { Host } from "../host.ts";
 
@@ -40,7 +40,7 @@ export const cgroupsCheck: Check = {
   group: kinds.group,
   title: "Control groups",
   catalogue: kinds,
-  examine: async (subject: Subject) => {
+  examine: async (subject: DoctorContext) => {
     const { host } = subject;
     const mounts = await host.mounts();
     const unified = mounts.find(({ fsType }) => fsType === "cgroup2");
@@ -138,7 +138,7 @@ async function examineV2(host: Host, root: string): Promise<readonly Finding[]> 
   const enabled = wordsOf(await host.read(`${root}/cgroup.subtree_control`));
   const off = needed.filter((name) => has.includes(name) && !enabled.includes(name));
   // The true root has no cgroup.type, and may have processes as well (cgroups(7)).
-  const isTrueRoot = (await host.look(`${root}/cgroup.type`)) === undefined;
+  const isTrueRoot = (await host.fileInfo(`${root}/cgroup.type`)) === undefined;
   const processes = wordsOf(await host.read(`${root}/cgroup.procs`)).length;
   if (off.length === 0 || isTrueRoot || processes === 0) return found;
   return [
@@ -181,7 +181,7 @@ function readOnly(mounts: readonly MountEntry[]): readonly Finding[] {
   );
 }
 
-async function kubeletDriver({ host, config }: Subject): Promise<readonly Finding[]> {
+async function kubeletDriver({ host, config }: DoctorContext): Promise<readonly Finding[]> {
   const file = "/var/lib/kubelet/config.yaml";
   const text = (await host.read(file)) ?? "";
   const driver = /^cgroupDriver:\s*["']?(\w+)/m.exec(text)?.[1];
@@ -196,9 +196,9 @@ async function kubeletDriver({ host, config }: Subject): Promise<readonly Findin
   ];
 }
 
-async function systemd({ host, config }: Subject): Promise<readonly Finding[]> {
+async function systemd({ host, config }: DoctorContext): Promise<readonly Finding[]> {
   if (config.runtime.cgroupDriver !== "systemd") return [];
-  if ((await host.look(systemdFolder)) !== undefined) return [];
+  if ((await host.fileInfo(systemdFolder)) !== undefined) return [];
   return [
     kinds.report(
       "no-systemd",
@@ -209,7 +209,7 @@ async function systemd({ host, config }: Subject): Promise<readonly Finding[]> {
 }
 
 function writableCgroups(
-  { config }: Subject,
+  { config }: DoctorContext,
   mounts: readonly MountEntry[],
   isV1: boolean,
 ): readonly Finding[] {

@@ -1,4 +1,4 @@
-import { type Check, firstLine, type Subject } from "../check.ts";
+import { type Check, firstLine, type DoctorContext } from "../check.ts";
 import { catalogue, type Finding } from "../finding.ts";
 
 const kinds = catalogue("clock", {
@@ -17,13 +17,13 @@ export const clockCheck: Check = {
   group: kinds.group,
   title: "Clock",
   catalogue: kinds,
-  examine: async ({ host, config }: Subject) => {
+  examine: async ({ host, config }: DoctorContext) => {
     const nowMs = host.nowMs();
     const mend = "set it: timedatectl set-ntp true, or chronyd -q, or date -s";
     const time = new Date(nowMs).toISOString();
     if (nowMs < earliestMs) return [kinds.report("behind", `it is said to be ${time}`, mend)];
     const found: Finding[] = [];
-    const written = (await host.look(`${config.root}/davit.db`))?.modifiedMs ?? 0;
+    const written = (await host.fileInfo(`${config.root}/davit.db`))?.modifiedMs ?? 0;
     if (written > nowMs + dayMs) {
       const text = `it is said to be ${time}, but davit wrote its records at ${new Date(written).toISOString()}`;
       found.push(kinds.report("went-back", text, mend));

@@ -1,4 +1,4 @@
-import { type Check, type Subject } from "../check.ts";
+import { type Check, type DoctorContext } from "../check.ts";
 import { catalogue, type Finding } from "../finding.ts";
 
 const kinds = catalogue("configuration", {
@@ -12,10 +12,10 @@ export const configurationCheck: Check = {
   group: kinds.group,
   title: "Configuration",
   catalogue: kinds,
-  examine: (subject: Subject) => Promise.resolve(examine(subject)),
+  examine: (subject: DoctorContext) => Promise.resolve(examine(subject)),
 };
 
-function examine({ config, configFile, configProblems }: Subject): readonly Finding[] {
+function examine({ config, configFile, configProblems }: DoctorContext): readonly Finding[] {
   const file = configFile ?? "the built-in defaults";
   if (configProblems.length > 0) {
     const mend = `mend ${file}; davit config check ${file} says when it is right`;

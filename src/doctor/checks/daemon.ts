@@ -1,5 +1,5 @@
 import { parseConfig } from "../../config/load.ts";
-import { type Check, type Subject } from "../check.ts";
+import { type Check, type DoctorContext } from "../check.ts";
 import { catalogue, type Finding } from "../finding.ts";
 import type { CriAnswer } from "../host.ts";
 
@@ -37,10 +37,10 @@ export const daemonCheck: Check = {
   group: kinds.group,
   title: "The running daemon",
   catalogue: kinds,
-  examine: async (subject: Subject) => {
+  examine: async (subject: DoctorContext) => {
     const { host, config, leaveOut } = subject;
     const path = config.server.listen;
-    if ((await host.look(path))?.kind !== "socket" || (await host.knock(path)) !== "open") {
+    if ((await host.fileInfo(path))?.kind !== "socket" || (await host.probeConnect(path)) !== "open") {
       leaveOut("daemon: none runs, or it cannot be reached");
       return [];
     }
@@ -134,7 +134,7 @@ function failures(answer: CriAnswer, nowMs: number): readonly Finding[] {
 }
 
 function differences(
-  { version, config, configFile, configProblems }: Subject,
+  { version, config, configFile, configProblems }: DoctorContext,
   answer: CriAnswer,
 ): readonly Finding[] {
   const found: Finding[] = [];

@@ -1,5 +1,5 @@
 import type { MountEntry } from "../../linux/mount/index.ts";
-import { type Check, type Subject } from "../check.ts";
+import { type Check, type DoctorContext } from "../check.ts";
 import { catalogue, type Finding } from "../finding.ts";
 import type { Host, Space } from "../host.ts";
 
@@ -40,7 +40,7 @@ export const diskCheck: Check = {
   group: kinds.group,
   title: "Disk",
   catalogue: kinds,
-  examine: async (subject: Subject) => {
+  examine: async (subject: DoctorContext) => {
     const { root, state } = subject.config;
     const mounts = await subject.host.mounts();
     const found = [
@@ -52,7 +52,7 @@ export const diskCheck: Check = {
 };
 
 async function examineFolder(
-  subject: Subject,
+  subject: DoctorContext,
   key: "root" | "state",
   folder: string,
   mounts: readonly MountEntry[],
@@ -105,7 +105,7 @@ async function nearest(
 ): Promise<{ readonly path: string; readonly kind: string; readonly mode: number }> {
   for (let path = folder; ; path = path.slice(0, path.lastIndexOf("/"))) {
     if (path === "") return { path: "/", kind: "folder", mode: 0o755 };
-    const look = await host.look(path);
+    const look = await host.fileInfo(path);
     if (look !== undefined) return { path, kind: look.kind, mode: look.mode };
   }
 }
@@ -151,7 +151,7 @@ function hasRoomForTrial(space: Space | undefined): boolean {
 }
 
 async function upperLayer(
-  { host, leaveOut }: Subject,
+  { host, leaveOut }: DoctorContext,
   text: string,
   place: string,
   mount: MountEntry | undefined,

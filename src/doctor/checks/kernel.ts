@@ -1,4 +1,4 @@
-import { type Check, numberOf, type Subject, wordsOf } from "../check.ts";
+import { type Check, numberOf, type DoctorContext, wordsOf } from "../check.ts";
 import { catalogue, type Finding } from "../finding.ts";
 import type { Host } from "../host.ts";
 
@@ -48,7 +48,7 @@ export const kernelCheck: Check = {
   group: kinds.group,
   title: "Kernel",
   catalogue: kinds,
-  examine: async (subject: Subject) => {
+  examine: async (subject: DoctorContext) => {
     const { host } = subject;
     const version = parseRelease(host.kernelRelease);
     const found = [
@@ -70,9 +70,9 @@ function parseRelease(release: string): Version | undefined {
   return match === null ? undefined : [Number(match[1]), Number(match[2])];
 }
 
-async function selinux({ host, config }: Subject): Promise<readonly Finding[]> {
+async function selinux({ host, config }: DoctorContext): Promise<readonly Finding[]> {
   const file = "/sys/fs/selinux/enforce";
-  if (!config.runtime.selinux || (await host.look(file)) !== undefined) return [];
+  if (!config.runtime.selinux || (await host.fileInfo(file)) !== undefined) return [];
   return [
     kinds.report(
       "selinux-missing",

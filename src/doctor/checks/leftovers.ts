@@ -1,4 +1,4 @@
-import { type Check, type Subject } from "../check.ts";
+import { type Check, type DoctorContext } from "../check.ts";
 import { catalogue, type Finding } from "../finding.ts";
 import type { Host } from "../host.ts";
 
@@ -18,7 +18,7 @@ export const leftoversCheck: Check = {
   group: kinds.group,
   title: "Leftovers",
   catalogue: kinds,
-  examine: async (subject: Subject) => {
+  examine: async (subject: DoctorContext) => {
     const { host, config } = subject;
     // Where trials have their folders: that of overlays is on the file system of root.
     const { root } = config;
@@ -30,9 +30,9 @@ export const leftoversCheck: Check = {
   },
 };
 
-async function stateOf({ host, config }: Subject): Promise<readonly Finding[]> {
+async function stateOf({ host, config }: DoctorContext): Promise<readonly Finding[]> {
   // A daemon that runs knows what is its own, and has cleared the rest.
-  if ((await host.knock(config.server.listen)) === "open") return [];
+  if ((await host.probeConnect(config.server.listen)) === "open") return [];
   const mend = "davit serve, or systemctl start davit";
   const mounted = new Set((await host.mounts()).map(({ mountPoint }) => mountPoint));
   const pins: string[] = [];
@@ -54,7 +54,7 @@ async function stateOf({ host, config }: Subject): Promise<readonly Finding[]> {
     found.push(kinds.report("pods-without-daemon", text, mend));
   }
   const bootedMs = bootTime(await host.read("/proc/stat"));
-  const lock = await host.look(`${config.state}/davit.lock`);
+  const lock = await host.fileInfo(`${config.state}/davit.lock`);
   if (lock !== undefined && bootedMs !== undefined && lock.modifiedMs < bootedMs) {
     found.push(
       kinds.report("previous-boot", `${config.state} was last used before this boot`, mend),

@@ -1,5 +1,5 @@
 import type { MountEntry } from "../../linux/mount/index.ts";
-import { type Check, type Subject } from "../check.ts";
+import { type Check, type DoctorContext } from "../check.ts";
 import { catalogue, type Finding } from "../finding.ts";
 
 const kinds = catalogue("mounts", {
@@ -21,7 +21,7 @@ export const mountsCheck: Check = {
   group: kinds.group,
   title: "Mounts",
   catalogue: kinds,
-  examine: async ({ host, config }: Subject) => {
+  examine: async ({ host, config }: DoctorContext) => {
     const mounts = await host.mounts();
     const found = [...propagation(mounts, config.state), ...kernelTrees(mounts, host.isRoot)];
     return found.length > 0 ? found : [kinds.report("fine", "/ is shared")];

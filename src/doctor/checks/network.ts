@@ -1,6 +1,6 @@
 import { basename } from "node:path";
 import type { NetworkReading, NetworkTrial, PluginStep } from "../network-trial.ts";
-import { type Check, firstLine, numberOf, type Subject } from "../check.ts";
+import { type Check, firstLine, numberOf, type DoctorContext } from "../check.ts";
 import { catalogue, type Finding, type Mend } from "../finding.ts";
 import type { Host } from "../host.ts";
 import { missingFixes } from "../known-fixes.ts";
@@ -55,7 +55,7 @@ export const networkCheck: Check = {
   title: "Pod network",
   catalogue: kinds,
   deadlineMs: 90_000,
-  examine: async (subject: Subject) => {
+  examine: async (subject: DoctorContext) => {
     const { host, config } = subject;
     const handlers = Object.values(config.runtime.handlers).map(({ cniConfDir }) => cniConfDir);
     const folders = new Set([config.cni.confDir, ...handlers.filter((folder) => folder !== "")]);
@@ -177,7 +177,7 @@ function said({ command, plugin, ms }: PluginStep): string {
 }
 
 async function kernel(
-  { host }: Subject,
+  { host }: DoctorContext,
   readings: readonly NetworkReading[],
   trials: readonly NetworkTrial[],
 ): Promise<readonly Finding[]> {

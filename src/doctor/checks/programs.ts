@@ -1,5 +1,5 @@
 import type { HandlerConfig } from "../../config/config.ts";
-import { type Check, firstLine, type Subject } from "../check.ts";
+import { type Check, firstLine, type DoctorContext } from "../check.ts";
 import { catalogue, type Finding } from "../finding.ts";
 import type { CommandResult, Host } from "../host.ts";
 import { type JudgedProgram, missingFixes } from "../known-fixes.ts";
@@ -28,7 +28,7 @@ export const programsCheck: Check = {
   group: kinds.group,
   title: "Programs",
   catalogue: kinds,
-  examine: async (subject: Subject) => {
+  examine: async (subject: DoctorContext) => {
     const { host, config } = subject;
     const { defaultHandler, handlers, monitorPath } = config.runtime;
     const named = Object.entries(handlers).filter(([, { path }]) => path !== "");

@@ -1,5 +1,5 @@
 import type { HostTrial, RegistryTrial } from "../registry-trial.ts";
-import { type Check, type Subject } from "../check.ts";
+import { type Check, type DoctorContext } from "../check.ts";
 import { catalogue, type Finding } from "../finding.ts";
 
 const kinds = catalogue("registries", {
@@ -27,7 +27,7 @@ export const registriesCheck: Check = {
   title: "Registries",
   catalogue: kinds,
   deadlineMs: 30_000,
-  examine: async (subject: Subject) => {
+  examine: async (subject: DoctorContext) => {
     const { host, config, images, askRegistries, leaveOut } = subject;
     const folder = config.images.registryConfigPath;
     const configured = (await host.list(folder)) ?? [];
@@ -101,7 +101,7 @@ function mendOf(error: string): string {
   return "look at its name and tag; --registries tells which hosts answer";
 }
 
-function proxies({ host }: Subject): readonly Finding[] {
+function proxies({ host }: DoctorContext): readonly Finding[] {
   const names = ["HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy"];
   const set = names.filter((name) => (host.env[name] ?? "") !== "");
   const [first] = set;

@@ -1,4 +1,4 @@
-import { type Check, numberOf, type Subject, wordsOf } from "../check.ts";
+import { type Check, numberOf, type DoctorContext, wordsOf } from "../check.ts";
 import { catalogue, type Finding } from "../finding.ts";
 import type { Host } from "../host.ts";
 
@@ -41,7 +41,7 @@ export const socketsCheck: Check = {
   group: kinds.group,
   title: "Sockets",
   catalogue: kinds,
-  examine: async (subject: Subject) => {
+  examine: async (subject: DoctorContext) => {
     const { host, config } = subject;
     const own = config.server.listen;
     return [
@@ -52,8 +52,8 @@ export const socketsCheck: Check = {
   },
 };
 
-async function examineOwn({ host, config }: Subject, path: string): Promise<readonly Finding[]> {
-  const look = await host.look(path);
+async function examineOwn({ host, config }: DoctorContext, path: string): Promise<readonly Finding[]> {
+  const look = await host.fileInfo(path);
   if (look !== undefined && look.kind !== "socket") {
     return [
       kinds.report(
@@ -74,7 +74,7 @@ async function examineOwn({ host, config }: Subject, path: string): Promise<read
     const text = `${path} is open to group "${group}"`;
     found.push(kinds.report("open-to-group", text, `look who is in it: getent group ${group}`));
   }
-  const knock = look === undefined ? "absent" : await host.knock(path);
+  const knock = look === undefined ? "absent" : await host.probeConnect(path);
   if (knock === "open") return [...found, ...(await whoAnswers(host, path))];
   if (knock === "denied") {
     return [...found, kinds.report("denied", `no permission for ${path}`, "run it as root")];
@@ -95,7 +95,7 @@ function absent(path: string): Finding {
 function stale(host: Host, path: string): Finding {
   const fix = async (): Promise<string> => {
     // Somebody may serve it by now.
-    if ((await host.knock(path)) !== "refused") throw new Error("somebody serves it by now");
+    if ((await host.probeConnect(path)) !== "refused") throw new Error("somebody serves it by now");
     await host.remove(path);
     return `removed the socket ${path}, which nobody served`;
   };
@@ -127,8 +127,8 @@ async function whoAnswers(host: Host, path: string): Promise<readonly Finding[]>
 async function examineOthers(host: Host, own: string): Promise<readonly Finding[]> {
   const found: Finding[] = [];
   for (const [path, name] of Object.entries(others)) {
-    if (path === own || (await host.look(path))?.kind !== "socket") continue;
-    if ((await host.knock(path)) !== "open") continue;
+    if (path === own || (await host.fileInfo(path))?.kind !== "socket") continue;
+    if ((await host.probeConnect(path)) !== "open") continue;
     found.push(
       kinds.report("other-runtime", `${name} serves ${path}`, `stop ${name} if davit replaces it`),
     );

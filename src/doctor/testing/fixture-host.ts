@@ -4,7 +4,7 @@ import type { NetworkReading, NetworkTrial } from "../network-trial.ts";
 import type { ImageTrial, RegistryTrial } from "../registry-trial.ts";
 import { StatusResponseSchema, VersionResponseSchema } from "../../gen/runtime/v1/api_pb.ts";
 import type { MountEntry } from "../../linux/mount/index.ts";
-import type { CommandResult, CriAnswer, Host, Knock, Look, Space } from "../host.ts";
+import type { CommandResult, CriAnswer, Host, ConnectProbe, FileInfo, Space } from "../host.ts";
 
 /** A mount for `FixtureHost.mountTable`. */
 export function mountEntry(
@@ -153,7 +153,7 @@ export class FixtureHost implements Host {
     ["/etc/davit/certs.d", ["registry.example"]],
   ]);
   /** What lies at paths, beside `files` and `folders`. */
-  readonly looks = new Map<string, Look>([
+  readonly looks = new Map<string, FileInfo>([
     ["/var/lib/davit", { kind: "folder", mode: 0o711, modifiedMs: 0 }],
     ["/run/davit", { kind: "folder", mode: 0o711, modifiedMs: 0 }],
     ["/run/davit/davit.sock", { kind: "socket", mode: 0o660, modifiedMs: 0 }],
@@ -182,7 +182,7 @@ export class FixtureHost implements Host {
   overlayProblem: string | undefined;
   attributesProblem: string | undefined;
   iptablesProblem: string | undefined;
-  readonly knocks = new Map<string, Knock>([["/run/davit/davit.sock", "open"]]);
+  readonly knocks = new Map<string, ConnectProbe>([["/run/davit/davit.sock", "open"]]);
   cri: CriAnswer = criAnswer();
   reading: NetworkReading = healthyReading;
   trial: NetworkTrial = healthyTrial;
@@ -209,7 +209,7 @@ export class FixtureHost implements Host {
     return this.folders.get(path);
   }
 
-  async look(path: string): Promise<Look | undefined> {
+  async fileInfo(path: string): Promise<FileInfo | undefined> {
     const known = this.looks.get(path);
     if (known !== undefined) return known;
     if (this.files.has(path)) return { kind: "file", mode: 0o644, modifiedMs: 0 };
@@ -274,7 +274,7 @@ export class FixtureHost implements Host {
     return this.iptablesProblem;
   }
 
-  async knock(socket: string): Promise<Knock> {
+  async probeConnect(socket: string): Promise<ConnectProbe> {
     return this.knocks.get(socket) ?? "absent";
   }
 

@@ -1,5 +1,5 @@
 import { parseConfig } from "../../config/load.ts";
-import type { Subject } from "../check.ts";
+import type { DoctorContext } from "../check.ts";
 import {
   criAnswer,
   type FixtureHost,
@@ -11,7 +11,7 @@ import {
 } from "./fixture-host.ts";
 
 /** Parts of the subject that a provocation replaces. */
-type Changes = Partial<Omit<Subject, "host" | "leaveOut">>;
+type Changes = Partial<Omit<DoctorContext, "host" | "leaveOut">>;
 
 /** Makes something wrong with a machine that is well. */
 export type Provocation = (host: FixtureHost) => Changes | undefined;

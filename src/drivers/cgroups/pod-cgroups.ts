@@ -9,7 +9,7 @@ import {
   cgroupsIn,
   createCgroup,
   killCgroup,
-  refuseBelowUse,
+  assertLimitAboveUsage,
   removeCgroup,
   writeResources,
 } from "../../linux/cgroup/index.ts";
@@ -65,7 +65,7 @@ export class FsPodCgroups implements PodCgroups {
 
   async update(cgroup: PodCgroup, resources: CgroupResources): Promise<() => Promise<void>> {
     if (cgroup.ownedFrom === undefined) return () => Promise.resolve();
-    await refuseBelowUse(this.#layout, cgroup.parent, resources.memoryLimitBytes ?? 0n);
+    await assertLimitAboveUsage(this.#layout, cgroup.parent, resources.memoryLimitBytes ?? 0n);
     return writeResources(this.#layout, cgroup.parent, resources);
   }
 

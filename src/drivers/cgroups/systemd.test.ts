@@ -5,7 +5,7 @@ import { join } from "node:path";
 import { test } from "node:test";
 import { isKind, RuntimeError } from "../../base/errors.ts";
 import {
-  adoptLimits,
+  syncLimitsToSystemd,
   bitMask,
   changeSliceArgs,
   limitProperties,
@@ -217,7 +217,7 @@ test("adoptLimits() tells systemd what the files say", async () => {
   for (const [file, text] of Object.entries(files)) {
     writeFileSync(join(root, "a.slice/b.scope", file), `${text}\n`);
   }
-  await adoptLimits({ version: "v2", root, controllers: [] }, "/a.slice/b.scope", call);
+  await syncLimitsToSystemd({ version: "v2", root, controllers: [] }, "/a.slice/b.scope", call);
   assert.deepEqual(calls, [
     [
       ...["b.scope", "true", "4", "MemoryMax", "t", "4096"],

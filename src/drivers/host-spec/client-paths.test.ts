@@ -13,7 +13,7 @@ function dead() {
   const asked: string[] = [];
   const paths = new ClientPaths(mountPointOf, limits);
   const look = (path: string): Promise<number> =>
-    paths.look(path, `mount "${path}"`, () => {
+    paths.withStallGuard(path, `mount "${path}"`, () => {
       asked.push(path);
       return promise;
     });
@@ -28,9 +28,9 @@ const rejection = (message: RegExp) => ({ kind: "unavailable", message });
 describe("ClientPaths.look()", () => {
   test("gives what the work gives, and names what was being done when that fails", async () => {
     const paths = new ClientPaths(mountPointOf, limits);
-    assert.equal(await paths.look("/a", "mount", () => Promise.resolve(1)), 1);
+    assert.equal(await paths.withStallGuard("/a", "mount", () => Promise.resolve(1)), 1);
     const failure = new RuntimeError("not-found", "no such file");
-    const failed = paths.look("/a", 'mount "/a"', () => Promise.reject(failure));
+    const failed = paths.withStallGuard("/a", 'mount "/a"', () => Promise.reject(failure));
     await assert.rejects(failed, { kind: "not-found", message: 'mount "/a": no such file' });
   });
 
@@ -39,7 +39,7 @@ describe("ClientPaths.look()", () => {
     const looks = Array.from({ length: 6 }, (_, at) => `/dead/${at}`).map((path) =>
       assert.rejects(look(path), rejection(/mount "\/dead\/\d": .*has not answered for 0.1 s/)),
     );
-    const fine = paths.look("/fine/a", "mount", () => Promise.resolve("fine"));
+    const fine = paths.withStallGuard("/fine/a", "mount", () => Promise.resolve("fine"));
     assert.equal(await fine, "fine");
     await Promise.all(looks);
     await assert.rejects(look("/dead/again"), rejection(/the file system mounted at "\/dead"/));
@@ -53,7 +53,7 @@ describe("ClientPaths.look()", () => {
     for (const path of ["/a/x", "/b/x", "/c/x"]) await assert.rejects(look(path), rejection(/./));
     let isAsked = false;
     const fine = (): Promise<boolean> =>
-      paths.look("/fine/a", "mount", () => {
+      paths.withStallGuard("/fine/a", "mount", () => {
         isAsked = true;
         return Promise.resolve(true);
       });

@@ -53,7 +53,7 @@ export class ClientPaths {
    * Does `work`, which looks at `path`. `unavailable`, naming what does not answer, after the
    * deadline; a failure of `work` is told with `doing`.
    */
-  async look<T>(path: string, doing: string, work: () => Promise<T>): Promise<T> {
+  async withStallGuard<T>(path: string, doing: string, work: () => Promise<T>): Promise<T> {
     const deadline = AbortSignal.timeout(this.#limits.deadlineMs);
     const turn = await this.#enter(path, doing, deadline);
     const looking = work();

@@ -17,7 +17,7 @@ export async function requestedDevices(
   for (const { hostPath, containerPath, permissions } of config.devices) {
     const doing = `pass device "${hostPath}" to the container`;
     const target = containerPath === "" ? hostPath : containerPath;
-    const devices = await paths.look(hostPath, doing, async () => {
+    const devices = await paths.withStallGuard(hostPath, doing, async () => {
       try {
         return await devicesAt(await realpath(hostPath), target);
       } catch (error) {

@@ -26,7 +26,7 @@ export async function mountSources(
     }
     const { hostPath } = mount;
     const doing = `prepare mount of "${hostPath}"`;
-    sources.push(await paths.look(hostPath, doing, () => sourceOf(mount, config.tty)));
+    sources.push(await paths.withStallGuard(hostPath, doing, () => sourceOf(mount, config.tty)));
   }
   return sources;
 }

@@ -4,7 +4,7 @@ import { errnoCode, systemError } from "../../base/system-error.ts";
 import { type FileStep } from "../../linux/file/index.ts";
 
 /** What a later daemon must know of a container to end it, and cannot tell from its id. */
-export interface Facts {
+export interface RuntimeState {
   readonly runtimePath: string;
   readonly cgroupPath: string;
   /** Of a scope: what oomKillsOfGone() said of its slice before the start. */
@@ -12,12 +12,12 @@ export interface Facts {
 }
 
 /** Written before anything of the container is started. */
-export function factsFile(path: string, facts: Facts): FileStep {
+export function runtimeStateFile(path: string, facts: RuntimeState): FileStep {
   return { step: "write-file", path, mode: 0o600, text: JSON.stringify(facts) };
 }
 
 /** Undefined when there are none, or none that can be read: then nothing was started. */
-export async function readFacts(path: string): Promise<Facts | undefined> {
+export async function readRuntimeState(path: string): Promise<RuntimeState | undefined> {
   try {
     return parseFacts(await readFile(path, "utf8"));
   } catch (cause) {
@@ -26,7 +26,7 @@ export async function readFacts(path: string): Promise<Facts | undefined> {
   }
 }
 
-function parseFacts(text: string): Facts | undefined {
+function parseFacts(text: string): RuntimeState | undefined {
   try {
     const { runtimePath, cgroupPath, oomKillsBefore } = JSON.parse(text) as {
       readonly runtimePath?: unknown;

@@ -19,7 +19,7 @@ type BundleFile =
  * Where everything of a container lies. Each path follows from the id alone, so that whatever a
  * crash left can be found without a record of it.
  */
-export class Places {
+export class StateLayout {
   /** Holds the bundle of each container: spec, facts, conmon's fifos and socket. */
   readonly containers: string;
   /** Holds a file for each container that has ended, written by conmon: the exit code as text. */

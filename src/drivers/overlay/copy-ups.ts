@@ -13,12 +13,12 @@ import { CopyUp } from "./copy-up.ts";
 import { GroupSync } from "./group-sync.ts";
 import { type LayerFacts, readFacts as readLayerFacts } from "./layer-facts.ts";
 import { LookupBudget, LowerFiles } from "./lower-files.ts";
-import { asideOf, COPY_UP_PREFIX, NEW_COPY_UP_PREFIX, type Places } from "./places.ts";
+import { asideOf, COPY_UP_PREFIX, NEW_COPY_UP_PREFIX, type StateLayout } from "./places.ts";
 import type { Trash } from "./trash.ts";
 
 /** What the copy-copyUps need. */
 export interface CopyUpsDeps {
-  readonly places: Places;
+  readonly places: StateLayout;
   readonly trash: Trash;
   readonly log: Logger;
   readonly findLayer: (diffId: Digest) => LayerFacts | undefined;

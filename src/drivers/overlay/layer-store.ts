@@ -20,7 +20,7 @@ import {
   summaryOf,
   withOrigin,
 } from "./layer-facts.ts";
-import { asideOf, GONE_PREFIX, NEW_PREFIX, type Places, UNCLAIMED } from "./places.ts";
+import { asideOf, GONE_PREFIX, NEW_PREFIX, type StateLayout, UNCLAIMED } from "./places.ts";
 import { Spool } from "./spool.ts";
 import type { Trash } from "./trash.ts";
 import { type UnpackTurn, UnpackTurns, type UnpackTurnsOptions } from "./unpack-turns.ts";
@@ -28,7 +28,7 @@ import { type UnpackerCommand, unpackBlob } from "./unpacker.ts";
 
 /** What the layers need. */
 export interface LayerStoreDeps {
-  readonly places: Places;
+  readonly places: StateLayout;
   readonly trash: Trash;
   readonly log: Logger;
   readonly unpacker: UnpackerCommand;

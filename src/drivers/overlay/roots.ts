@@ -29,13 +29,13 @@ import {
 } from "../../linux/mount/index.ts";
 import { chainOf } from "./chain.ts";
 import type { LayerFacts } from "./layer-facts.ts";
-import { GONE_PREFIX, type Places } from "./places.ts";
+import { GONE_PREFIX, type StateLayout } from "./places.ts";
 import type { Trash } from "./trash.ts";
 import { copyVolumes, imageVolumePath, mountImages, unmountImages, volumePath } from "./volumes.ts";
 
 /** What the roots need. */
 export interface RootsDeps {
-  readonly places: Places;
+  readonly places: StateLayout;
   readonly trash: Trash;
   readonly findLayer: (diffId: Digest) => LayerFacts | undefined;
   /** What layer number `at` of a chain has of those before it: a name in the layers' directory. */

@@ -3,7 +3,7 @@ import { test } from "node:test";
 import { isKind } from "../../base/errors.ts";
 import { silentLogger } from "../../base/logger.ts";
 import { noFaults, Operations, type RunningOperation } from "../../core/operation/index.ts";
-import { Starting } from "./cancellable-operations.ts";
+import { CancellableOperations } from "./cancellable-operations.ts";
 
 function operation(): RunningOperation {
   const operations = new Operations({
@@ -19,11 +19,11 @@ function operation(): RunningOperation {
 }
 
 test("abort() ends the start of this container alone, while it is under way", () => {
-  const starting = new Starting();
+  const starting = new CancellableOperations();
   using start = operation();
   const added = starting.add("a", start);
   using _made = starting.add("c", start, "pod");
-  assert.deepEqual(starting.madeIn("pod"), ["c"]);
+  assert.deepEqual(starting.idsOfSandbox("pod"), ["c"]);
   starting.abort("b", "removed");
   assert.equal(start.signal.aborted, false);
   starting.abort("a", "removed");
@@ -32,10 +32,10 @@ test("abort() ends the start of this container alone, while it is under way", ()
 });
 
 test("forbid() lets no start begin until the last removal is over", () => {
-  const starting = new Starting();
+  const starting = new CancellableOperations();
   using start = operation();
-  const first = starting.forbid("a");
-  const second = starting.forbid("a");
+  const first = starting.block("a");
+  const second = starting.block("a");
   first[Symbol.dispose]();
   assert.throws(
     () => starting.add("a", start),

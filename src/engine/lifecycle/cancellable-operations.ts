@@ -4,7 +4,7 @@ import type { RunningOperation } from "../../core/operation/index.ts";
 /**
  * The creations, starts and updates under way, so that a stop can end one instead of waiting for it.
  */
-export class Starting {
+export class CancellableOperations {
   readonly #byId = new Map<string, RunningOperation>();
   /** The creations, by container, with their sandboxes. */
   readonly #sandboxes = new Map<string, string>();
@@ -29,12 +29,12 @@ export class Starting {
   }
 
   /** The containers that are being made in a sandbox, on record or not yet. */
-  madeIn(sandboxId: string): readonly string[] {
+  idsOfSandbox(sandboxId: string): readonly string[] {
     return [...this.#sandboxes].filter(([, of]) => of === sandboxId).map(([id]) => id);
   }
 
   /** Lets none begin until the result is disposed of: what a removal takes apart must not start. */
-  forbid(id: string): Disposable {
+  block(id: string): Disposable {
     this.#forbidden.set(id, (this.#forbidden.get(id) ?? 0) + 1);
     return {
       [Symbol.dispose]: () => {

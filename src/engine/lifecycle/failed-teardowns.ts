@@ -2,7 +2,7 @@ import { messageOf } from "../../base/errors.ts";
 import type { Clock } from "../../base/time.ts";
 
 /** An end that was asked for and has not come about, as the verbose Status shows it. */
-export interface FailedEnd {
+export interface FailedTeardown {
   /** Id of the sandbox or container. */
   readonly subject: string;
   readonly tries: number;
@@ -21,7 +21,7 @@ interface Failure {
  * What could not be stopped or removed, until it could: a person must find without a log why a pod
  * does not go away. Nothing is decided by it, and a restart forgets it, as the client tries again.
  */
-export class FailedEnds {
+export class FailedTeardowns {
   readonly #clock: Clock;
   readonly #bySubject = new Map<string, Failure>();
 
@@ -30,7 +30,7 @@ export class FailedEnds {
   }
 
   /** Does `end`, and keeps its failure until one for the same subject works. */
-  async keep(subject: string, end: () => Promise<void>): Promise<void> {
+  async track(subject: string, end: () => Promise<void>): Promise<void> {
     try {
       await end();
     } catch (error) {
@@ -51,7 +51,7 @@ export class FailedEnds {
   }
 
   /** What has not ended yet, the oldest first. */
-  all(): readonly FailedEnd[] {
+  all(): readonly FailedTeardown[] {
     return [...this.#bySubject].map(([subject, { tries, firstMs, lastError }]) => ({
       subject,
       tries,

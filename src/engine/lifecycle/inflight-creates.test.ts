@@ -3,12 +3,12 @@ import { test } from "node:test";
 import { silentLogger } from "../../base/logger.ts";
 import { TaskGroup } from "../../base/task-group.ts";
 import { systemClock } from "../../base/time.ts";
-import { Creations, maxHeld } from "./inflight-creates.ts";
+import { InflightCreates, maxUnclaimed } from "./inflight-creates.ts";
 
 /** Creations whose objects are made when the test says so, and what became of them. */
 function setUp() {
   const tasks = new TaskGroup(silentLogger);
-  const creations = new Creations({ tasks, clock: systemClock, holdMs: 60_000 });
+  const creations = new InflightCreates({ tasks, clock: systemClock, holdMs: 60_000 });
   const discarded: string[] = [];
   const published: string[] = [];
   /** Asks for an object, leaves while it is made, and waits until it is held. */
@@ -24,7 +24,7 @@ function setUp() {
     caller.abort(new Error("the caller left"));
     await assert.rejects(asked, /the caller left/);
     made.resolve(`id of ${name}`);
-    while (!creations.held().includes(name)) await new Promise((next) => setImmediate(next));
+    while (!creations.unclaimed().includes(name)) await new Promise((next) => setImmediate(next));
   };
   const claim = (name: string): Promise<string> =>
     creations.run(name, Buffer.from(name), new AbortController().signal, () => {
@@ -36,7 +36,7 @@ function setUp() {
 test("Creations holds a bounded number of finished objects, and takes the oldest back", async () => {
   const { creations, discarded, published, leave, claim } = setUp();
   using _ = creations;
-  for (let i = 0; i < maxHeld; i++) await leave(`pod-${i}`);
+  for (let i = 0; i < maxUnclaimed; i++) await leave(`pod-${i}`);
   assert.deepEqual(discarded, []);
   // One that is claimed makes room.
   assert.equal(await claim("pod-0"), "id of pod-0");
@@ -45,7 +45,7 @@ test("Creations holds a bounded number of finished objects, and takes the oldest
   await leave("pod-b");
   await leave("pod-c");
   assert.deepEqual(discarded, ["id of pod-1", "id of pod-2"]);
-  assert.equal(creations.held().length, maxHeld);
+  assert.equal(creations.unclaimed().length, maxUnclaimed);
   assert.equal(creations.has("pod-1"), false);
   assert.equal(await claim("pod-c"), "id of pod-c");
   assert.deepEqual(published, ["id of pod-0", "id of pod-c"]);

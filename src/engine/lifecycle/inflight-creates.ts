@@ -6,8 +6,8 @@ import type { Clock } from "../../base/time.ts";
 import type { RunningOperation } from "../../core/operation/index.ts";
 import type { ObjectStore, StoredObject } from "../../core/store/index.ts";
 
-/** What makes an object for {@link Creations}, and what takes it away when nobody wants it. */
-export interface Creation {
+/** What makes an object for {@link InflightCreates}, and what takes it away when nobody wants it. */
+export interface CreateRequest {
   /** Makes the object under its own clock and answers with its id; undoes its own failures. */
   readonly build: () => Promise<string>;
   /** The stage that build() is in, for the error that a different request gets. */
@@ -23,14 +23,14 @@ export interface Creation {
  * way, which at the boot of a node is every pod and container of it; each pod that is held has an address,
  * a veth pair and up to four namespaces.
  */
-export const maxHeld = 256;
+export const maxUnclaimed = 256;
 
 /** Why a finished object is taken away: nobody came for it in time, or too many others wait, too. */
 export type DiscardReason = "nobody came back for it" | "too many others wait for their callers";
 
 interface Entry {
   readonly requestBytes: Uint8Array;
-  readonly creation: Creation;
+  readonly creation: CreateRequest;
   readonly startedAtMs: number;
   readonly done: Promise<string>;
   waiters: number;
@@ -45,10 +45,10 @@ interface Entry {
  * A kubelet whose request timed out sends it again, byte for byte. Refusing the name while the
  * first try still runs, or leaking what it makes, are the two classic faults; so a create runs
  * under its own clock, an equal request joins it, and a finished object whose caller went away
- * is held, unseen, until the retry comes or the hold time is over. Of more than {@link maxHeld}
+ * is held, unseen, until the retry comes or the hold time is over. Of more than {@link maxUnclaimed}
  * the one that has been held longest is taken back at once.
  */
-export class Creations {
+export class InflightCreates {
   readonly #entries = new Map<string, Entry>();
   readonly #tasks: TaskGroup;
   readonly #clock: Clock;
@@ -66,7 +66,7 @@ export class Creations {
   }
 
   /** Names of the finished objects that wait, unseen, for their retry or the end of their hold. */
-  held(): readonly string[] {
+  unclaimed(): readonly string[] {
     return [...this.#entries].flatMap(([name, { heldId }]) => (heldId === undefined ? [] : [name]));
   }
 
@@ -88,7 +88,7 @@ export class Creations {
     name: string,
     requestBytes: Uint8Array,
     caller: AbortSignal,
-    begin: () => Creation,
+    begin: () => CreateRequest,
   ): Promise<string> {
     caller.throwIfAborted();
     const entry = this.#entries.get(name) ?? this.#begin(name, requestBytes, begin());
@@ -102,7 +102,7 @@ export class Creations {
     }
   }
 
-  #begin(name: string, requestBytes: Uint8Array, creation: Creation): Entry {
+  #begin(name: string, requestBytes: Uint8Array, creation: CreateRequest): Entry {
     const { promise: done, resolve, reject } = Promise.withResolvers<string>();
     const entry: Entry = {
       requestBytes,
@@ -120,7 +120,7 @@ export class Creations {
       try {
         const id = await creation.build();
         if (entry.waiters > 0) this.#claim(name, entry, id);
-        else this.#hold(name, entry, id);
+        else this.#keepUnclaimed(name, entry, id);
         resolve(id);
       } catch (error) {
         this.#entries.delete(name);
@@ -137,16 +137,16 @@ export class Creations {
     return id;
   }
 
-  #hold(name: string, entry: Entry, id: string): void {
+  #keepUnclaimed(name: string, entry: Entry, id: string): void {
     entry.heldId = id;
     entry.timer = setTimeout(() => this.#discard(name, "nobody came back for it"), this.#holdMs);
     entry.timer.unref();
     // Behind those that are held already, however long it took to make.
     this.#entries.delete(name);
     this.#entries.set(name, entry);
-    const held = this.held();
+    const held = this.unclaimed();
     const [oldest = name] = held;
-    if (held.length > maxHeld) this.#discard(oldest, "too many others wait for their callers");
+    if (held.length > maxUnclaimed) this.#discard(oldest, "too many others wait for their callers");
   }
 
   #discard(name: string, reason: DiscardReason): void {

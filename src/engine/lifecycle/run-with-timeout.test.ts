@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { silentLogger as log } from "../../base/logger.ts";
 import { TaskGroup } from "../../base/task-group.ts";
-import { headStart } from "./run-with-timeout.ts";
+import { runWithTimeoutThenBackground } from "./run-with-timeout.ts";
 import { Janitor } from "./janitor.ts";
 
 function deps() {
@@ -13,7 +13,7 @@ function deps() {
 test("headStart() waits for what is done in time", async () => {
   const all = deps();
   let done = false;
-  await headStart(all, "do it", 60_000, async () => {
+  await runWithTimeoutThenBackground(all, "do it", 60_000, async () => {
     await new Promise(setImmediate);
     done = true;
   });
@@ -24,7 +24,7 @@ test("headStart() waits for what is done in time", async () => {
 test("headStart() does not wait for what hangs", async () => {
   const { promise, resolve } = Promise.withResolvers<undefined>();
   const all = deps();
-  await headStart(all, "do it", 1, () => promise);
+  await runWithTimeoutThenBackground(all, "do it", 1, () => promise);
   resolve(undefined);
   await all.tasks[Symbol.asyncDispose]();
 });
@@ -33,7 +33,7 @@ test("headStart() leaves what fails to the janitor, who tries it again", async (
   const all = deps();
   let tries = 0;
   t.mock.timers.enable({ apis: ["setTimeout"] });
-  await headStart(all, "do it", 60_000, () => {
+  await runWithTimeoutThenBackground(all, "do it", 60_000, () => {
     tries += 1;
     return tries === 1 ? Promise.reject(new Error("not yet")) : Promise.resolve();
   });

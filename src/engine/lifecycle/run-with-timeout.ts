@@ -7,7 +7,7 @@ import type { Janitor } from "./janitor.ts";
 const retryMs = 1_000;
 
 /** Who does what a head start could not finish. */
-export interface HeadStartDeps {
+export interface BackgroundDeps {
   readonly tasks: TaskGroup;
   readonly janitor: Janitor;
   readonly log: Logger;
@@ -18,8 +18,8 @@ export interface HeadStartDeps {
  * background, and what fails is tried again by the janitor under the name `what`. So nothing that
  * hangs or fails can delay a daemon's start. Never rejects.
  */
-export async function headStart(
-  { tasks, janitor, log }: HeadStartDeps,
+export async function runWithTimeoutThenBackground(
+  { tasks, janitor, log }: BackgroundDeps,
   what: string,
   limitMs: number,
   work: () => Promise<void>,

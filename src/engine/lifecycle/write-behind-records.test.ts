@@ -2,10 +2,10 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { silentLogger } from "../../base/logger.ts";
 import type { Container, ContainerState } from "../../core/container/index.ts";
-import { LateRecords } from "./write-behind-records.ts";
+import { WriteBehindRecords } from "./write-behind-records.ts";
 
 /** A disk that takes what is written while it is not full. */
-function disk(): { full: boolean; readonly rows: Map<string, string>; readonly late: LateRecords } {
+function disk(): { full: boolean; readonly rows: Map<string, string>; readonly late: WriteBehindRecords } {
   const rows = new Map<string, string>();
   const self = { full: false, rows };
   const write = (run: () => void): void => {
@@ -20,8 +20,8 @@ function disk(): { full: boolean; readonly rows: Map<string, string>; readonly l
       write(() => rows.delete(id));
     },
   };
-  const late = new LateRecords(
-    records as unknown as ConstructorParameters<typeof LateRecords>[0],
+  const late = new WriteBehindRecords(
+    records as unknown as ConstructorParameters<typeof WriteBehindRecords>[0],
     silentLogger,
   );
   return Object.assign(self, { late });
@@ -36,7 +36,7 @@ test("LateRecords refuses what is new on a full disk", () => {
   assert.throws(() => {
     it.late.putContainer(container("running"));
   }, /disk full/);
-  assert.deepEqual(it.late.owed(), []);
+  assert.deepEqual(it.late.pendingWrites(), []);
 });
 
 test("LateRecords takes an end on a full disk, and writes the newest of it when there is room", (t) => {
@@ -49,13 +49,13 @@ test("LateRecords takes an end on a full disk, and writes the newest of it when 
   it.late.putContainer(container("exited", "b"));
   it.late.deleteContainer("a");
   assert.equal(it.rows.get("a"), "running");
-  assert.deepEqual(it.late.owed(), ['container "a"', 'container "b"']);
+  assert.deepEqual(it.late.pendingWrites(), ['container "a"', 'container "b"']);
   t.mock.timers.tick(60_000);
   assert.equal(it.rows.get("a"), "running");
   it.full = false;
   t.mock.timers.tick(5_000);
   assert.deepEqual([...it.rows], [["b", "exited"]]);
-  assert.deepEqual(it.late.owed(), []);
+  assert.deepEqual(it.late.pendingWrites(), []);
 });
 
 test("LateRecords forgets what it owes when the same record can be written again", (t) => {

@@ -20,7 +20,7 @@ const maxPauseMs = 5_000;
  * is owed: tried again until it works or a newer one has taken its place. A daemon that dies before
  * finds the same out anew, since recovery asks the kernel.
  */
-export class LateRecords implements AllRecords, Disposable {
+export class WriteBehindRecords implements AllRecords, Disposable {
   readonly #records: AllRecords;
   readonly #log: Logger;
   readonly #owed = new Map<string, () => void>();
@@ -106,7 +106,7 @@ export class LateRecords implements AllRecords, Disposable {
   }
 
   /** What could not be written yet. */
-  owed(): readonly string[] {
+  pendingWrites(): readonly string[] {
     return [...this.#owed.keys()];
   }
 

@@ -24,7 +24,7 @@ export async function removeSandbox(
 ): Promise<void> {
   using _turn = await context.locks.acquire(id, caller);
   if (context.store.peek(id) === undefined) return;
-  await context.failedEnds.keep(id, () =>
+  await context.failedEnds.track(id, () =>
     context.operations.run(
       {
         name: "remove-pod-sandbox",

@@ -161,7 +161,7 @@ export async function callSystemd(args: readonly string[]): Promise<void> {
  * Has systemd take over what the files of a unit's cgroup say, so that its next write of them changes
  * nothing. v2 alone: on v1 nothing is done.
  */
-export async function adoptLimits(
+export async function syncLimitsToSystemd(
   layout: CgroupLayout,
   path: string,
   call: CallSystemd = callSystemd,

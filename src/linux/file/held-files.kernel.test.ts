@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { after, before, test } from "node:test";
 import { cgroupDirs, createCgroup, detectCgroups, removeCgroup } from "../cgroup/index.ts";
-import { FileHolder } from "./held-files.ts";
+import { CgroupFdCache } from "./held-files.ts";
 import { openFds } from "../testing/leaks.ts";
 
 const layout = detectCgroups();
@@ -32,7 +32,7 @@ after(async () => {
 });
 
 test("FileHolder reads what cgroups say now, keeps none of them, and closes all", async () => {
-  const files = new FileHolder();
+  const files = new CgroupFdCache();
   const fds = openFds().size;
   const all = paths.map((path) => files.hold(filesOf(path)));
   const expected = paths.map((path) => filesOf(path).map(textOf));

@@ -1,10 +1,10 @@
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
 import { setTimeout as delay } from "node:timers/promises";
-import { FileHolder, type HeldFilesKernel, type HeldFilesLimits } from "./held-files.ts";
+import { CgroupFdCache, type FdCacheKernel, type FdCacheLimits } from "./held-files.ts";
 
 /** A kernel whose files say their own paths, with the calls that it got. */
-class Kernel implements HeldFilesKernel {
+class Kernel implements FdCacheKernel {
   readonly calls: string[] = [];
   /** Paths by descriptor; those of them that are gone say nothing. */
   readonly descriptors = new Map<number, string>();
@@ -45,9 +45,9 @@ class Kernel implements HeldFilesKernel {
   }
 }
 
-function holder(limits: Partial<HeldFilesLimits> = {}): { kernel: Kernel; files: FileHolder } {
+function holder(limits: Partial<FdCacheLimits> = {}): { kernel: Kernel; files: CgroupFdCache } {
   const kernel = new Kernel();
-  return { kernel, files: new FileHolder(kernel, limits) };
+  return { kernel, files: new CgroupFdCache(kernel, limits) };
 }
 
 describe("FileHolder", () => {

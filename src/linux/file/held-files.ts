@@ -5,7 +5,7 @@ import { readFiles } from "./read-files.ts";
 type Texts = readonly (string | null)[];
 
 /** How the kernel is asked. */
-export interface HeldFilesKernel {
+export interface FdCacheKernel {
   /** A descriptor for each path, -1 for one that cannot be opened. */
   readonly open: (paths: readonly string[]) => Promise<readonly number[]>;
   readonly readOpen: (descriptors: readonly number[]) => Promise<Texts>;
@@ -13,8 +13,8 @@ export interface HeldFilesKernel {
   readonly close: (descriptor: number) => void;
 }
 
-/** Bounds of a {@link FileHolder}. */
-export interface HeldFilesLimits {
+/** Bounds of a {@link CgroupFdCache}. */
+export interface FdCacheLimits {
   /** Descriptors that are open at most; more files are opened for each reading. */
   readonly descriptors: number;
   /** Cgroups that one job reads. */
@@ -29,7 +29,7 @@ export interface HeldFilesLimits {
 }
 
 /** Files of one cgroup that are read again and again. */
-export interface HeldFiles {
+export interface CachedFiles {
   /** What each says, `null` for one that cannot be read, as of readFiles(). */
   read(): Promise<Texts>;
   /** Closes them, after the reading that is under way. They can be read again, and are then held again. */
@@ -50,14 +50,14 @@ interface Reading {
 }
 
 // An open file of cgroupfs costs the kernel some 5 KiB: 5 MiB in all, for a hundred containers and more.
-const defaultLimits: HeldFilesLimits = {
+const defaultLimits: FdCacheLimits = {
   descriptors: 1024,
   together: 32,
   lateMs: 250,
   renewMs: 60_000,
 };
 
-const thisKernel: HeldFilesKernel = {
+const thisKernel: FdCacheKernel = {
   open: (paths) => nativeCount("openFiles", paths),
   readOpen: (descriptors) => nativeTexts("readOpenFiles", [], descriptors),
   read: readFiles,
@@ -69,19 +69,19 @@ const thisKernel: HeldFilesKernel = {
  * is asked for at once is one job of the thread pool; a cgroup in it that does not answer delays the
  * others, and does not take them with it.
  */
-export class FileHolder {
-  readonly #kernel: HeldFilesKernel;
-  readonly #limits: HeldFilesLimits;
+export class CgroupFdCache {
+  readonly #kernel: FdCacheKernel;
+  readonly #limits: FdCacheLimits;
   #waiting: Reading[] = [];
   #open = 0;
 
-  constructor(kernel = thisKernel, limits: Partial<HeldFilesLimits> = {}) {
+  constructor(kernel = thisKernel, limits: Partial<FdCacheLimits> = {}) {
     this.#kernel = kernel;
     this.#limits = { ...defaultLimits, ...limits };
   }
 
   /** Opens nothing yet. Paths of one folder are best named one after the other. */
-  hold(paths: readonly string[]): HeldFiles {
+  hold(paths: readonly string[]): CachedFiles {
     const held: Held = {
       paths,
       descriptors: undefined,

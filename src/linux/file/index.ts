@@ -15,7 +15,7 @@ export {
 export { type FileLock, lockFile } from "./file-lock.ts";
 export { type FileOwner, type FileStep, runFileSteps, stepsDone } from "./file-steps.ts";
 export { type FileIdentity, LogDirectory, type LogDirectoryOptions } from "./log-directory.ts";
-export { FileHolder, type HeldFiles } from "./held-files.ts";
+export { CgroupFdCache, type CachedFiles } from "./held-files.ts";
 export { readFiles, readFilesInNamespace } from "./read-files.ts";
 export { openRegular, readRegular } from "./regular-file.ts";
 export {

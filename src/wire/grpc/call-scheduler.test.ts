@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { performance } from "node:perf_hooks";
 import { describe, test } from "node:test";
-import { Turns } from "./call-scheduler.ts";
+import { CallScheduler } from "./call-scheduler.ts";
 
 function busy(ms: number): void {
   const until = performance.now() + ms;
@@ -10,7 +10,7 @@ function busy(ms: number): void {
 
 /** Begins works of so many milliseconds and tells in which turn of the event loop each one ran. */
 async function turnsOf(budgetMs: number, works: readonly number[]): Promise<readonly number[]> {
-  const turns = new Turns(budgetMs);
+  const turns = new CallScheduler(budgetMs);
   const ran: number[] = [];
   let turn = 0;
   let left = works.length;
@@ -33,7 +33,7 @@ async function turnsOf(budgetMs: number, works: readonly number[]): Promise<read
 
 describe("Turns", () => {
   test("what comes alone begins at once", () => {
-    const turns = new Turns(1);
+    const turns = new CallScheduler(1);
     let begun = false;
     turns.begin(() => {
       begun = true;
@@ -50,7 +50,7 @@ describe("Turns", () => {
   });
 
   test("keeps the order, also of what comes while others wait", async () => {
-    const turns = new Turns(1);
+    const turns = new CallScheduler(1);
     const order: string[] = [];
     await new Promise<void>((resolve) => {
       turns.begin(() => {

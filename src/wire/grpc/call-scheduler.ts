@@ -5,7 +5,7 @@ import { performance } from "node:perf_hooks";
  * has `budgetMs` in one go; what is over that begins in a later turn of the loop, in the order of arrival,
  * after the loop has looked at its sockets, timers and finished work. A call that comes alone begins at once.
  */
-export class Turns {
+export class CallScheduler {
   readonly #budgetMs: number;
   readonly #waiting: (() => void)[] = [];
   #begunMs = 0;

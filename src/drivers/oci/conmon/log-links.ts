@@ -6,7 +6,7 @@ import { beforeAbort } from "../../../base/wait.ts";
 import { bindMount, unmount } from "../../../linux/mount/index.ts";
 import { type FileStep, LogDirectory } from "../../../linux/file/index.ts";
 import { systemError } from "../../../base/system-error.ts";
-import type { Places } from "../state-layout.ts";
+import type { StateLayout } from "../state-layout.ts";
 
 /*
  * conmon knows its log by a name in the bundle, where no container comes to: a symbolic link to a file that
@@ -40,22 +40,22 @@ export async function openLog(
 export const logName = "cri-log";
 
 /** The link by which conmon finds the log that it inherits as its stdin, which it closes soon after. */
-export function startLink(places: Places, id: string): FileStep {
+export function startLink(places: StateLayout, id: string): FileStep {
   return { step: "make-link", path: places.file(id, "cri-log"), target: "/proc/self/fd/0" };
 }
 
 /** False for a container of a davit before this: its conmon knows the log by its own path. */
-export function hasLogLink(places: Places, id: string): boolean {
+export function hasLogLink(places: StateLayout, id: string): boolean {
   return isThere(places.file(id, "cri-log"));
 }
 
 /** Whether conmon was shown a new log that it has not taken. */
-export function isOffered(places: Places, id: string): boolean {
+export function isOffered(places: StateLayout, id: string): boolean {
   return isThere(places.file(id, "cri-log.tmp"));
 }
 
 /** Whether anything is there of an offer that did not come to its end. */
-export function isLeft(places: Places, id: string): boolean {
+export function isLeft(places: StateLayout, id: string): boolean {
   return isThere(places.file(id, "next-log"));
 }
 
@@ -64,7 +64,7 @@ export function isLeft(places: Places, id: string): boolean {
  * that finds nothing there ends: so it is a mount and not a descriptor of ours. Nothing may be left of an earlier
  * offer.
  */
-export async function offerLog(places: Places, id: string, fd: number): Promise<void> {
+export async function offerLog(places: StateLayout, id: string, fd: number): Promise<void> {
   const next = places.file(id, "next-log");
   try {
     writeFileSync(next, "", { mode: 0o600, flag: "wx" });
@@ -76,7 +76,7 @@ export async function offerLog(places: Places, id: string, fd: number): Promise<
 }
 
 /** Takes away what offerLog() made, also where it failed. Idempotent. */
-export async function endOffer(places: Places, id: string): Promise<void> {
+export async function endOffer(places: StateLayout, id: string): Promise<void> {
   const next = places.file(id, "next-log");
   await unmount(next);
   for (const path of [places.file(id, "cri-log.tmp"), next]) rmSync(path, { force: true });

@@ -7,10 +7,10 @@ import { messageOf, RuntimeError } from "../../../base/errors.ts";
 import type { Logger } from "../../../base/logger.ts";
 import type { ContainerBundle } from "../../../core/container/index.ts";
 import { isScope } from "../../../core/sandbox/index.ts";
-import { type CgroupLayout, expectAttach } from "../../../linux/cgroup/index.ts";
+import { type CgroupLayout, expectCgroupMigration } from "../../../linux/cgroup/index.ts";
 import { type Child, spawnChildInPool, waiterProgram } from "../../../linux/process/index.ts";
 import { logName } from "./log-links.ts";
-import type { Places } from "../state-layout.ts";
+import type { StateLayout } from "../state-layout.ts";
 import {
   loggedWords,
   parseSyncMessage,
@@ -58,7 +58,7 @@ export async function startMonitor(options: {
   readonly conmonPath: string;
   readonly runtimePath: string;
   readonly cgroups: CgroupLayout;
-  readonly places: Places;
+  readonly places: StateLayout;
   readonly bundle: ContainerBundle;
   /** The open log; see log-links.ts. Nothing is logged without. */
   readonly logFd: number | undefined;
@@ -96,7 +96,7 @@ export async function startMonitor(options: {
     isOver = true;
   });
   answer.catch(() => undefined);
-  expectAttach(options.cgroups, () => isOver);
+  expectCgroupMigration(options.cgroups, () => isOver);
   return { child, answer };
 }
 
@@ -119,7 +119,7 @@ function runtimeArguments(runtimePath: string, log: string | undefined): readonl
  * Where conmon makes its console socket: in our state. If that path is too long, in its working directory and the
  * OCI runtime's, which is the bundle. Never in /tmp, where a container may have it handed the terminal.
  */
-function consoleEnv(places: Places): Readonly<Record<string, string>> {
+function consoleEnv(places: StateLayout): Readonly<Record<string, string>> {
   const fits = Buffer.byteLength(places.consoles) <= longestConsoleFolder;
   return { TMPDIR: fits ? places.consoles : "." };
 }

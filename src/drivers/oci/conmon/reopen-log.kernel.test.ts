@@ -22,7 +22,7 @@ import { until } from "../../../linux/testing/leaks.ts";
 import { tellMonitor } from "./control-fifo.ts";
 import type { OciRuntime } from "../index.ts";
 import { isOffered, offerLog } from "./log-links.ts";
-import { Places } from "../state-layout.ts";
+import { StateLayout } from "../state-layout.ts";
 import { type LogTarget, reopenLog } from "./reopen-log.ts";
 import { TestClient } from "../testing/client.ts";
 import { startAsBefore } from "../testing/older-davit.ts";
@@ -30,7 +30,7 @@ import { holdings, operation, TestHost } from "../testing/sandbox.ts";
 
 const host = await TestHost.open();
 const runtime = await host.runtime();
-const places = new Places(host.state);
+const places = new StateLayout(host.state);
 const SIGTERM = 15;
 const SIGSTOP = 19;
 const SIGCONT = 18;

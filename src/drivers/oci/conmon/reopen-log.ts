@@ -6,7 +6,7 @@ import { type FileIdentity, LogDirectory } from "../../../linux/file/index.ts";
 import { controlTurn, takeBackMessages, tellMonitor } from "./control-fifo.ts";
 import { endOffer, hasLogLink, isLeft, isOffered, offerLog } from "./log-links.ts";
 import { holds, openFiles, type Waited, waitForMonitor } from "./monitor-files.ts";
-import type { Places } from "../state-layout.ts";
+import type { StateLayout } from "../state-layout.ts";
 
 /** conmon's control message: type 2 is "reopen logs"; the two numbers belong to type 1, a resize. */
 const reopenMessage = "2 0 0\n";
@@ -17,7 +17,7 @@ const settleMs = 100;
 /** A log whose conmon is to go on in a new file. */
 export interface LogTarget {
   readonly id: string;
-  readonly places: Places;
+  readonly places: StateLayout;
   readonly monitorPid: number;
   readonly logPath: string;
   /** See LogDirectoryOptions. */

@@ -12,7 +12,7 @@ import {
   type CgroupLayout,
   cgroupDirs,
   cgroupProcs,
-  expectAttach,
+  expectCgroupMigration,
   killCgroup,
   removeCgroup,
 } from "../../../linux/cgroup/index.ts";
@@ -190,7 +190,7 @@ export class Command {
       this.#runs = false;
     });
     // The runtime tells the command's pid when it has moved it into its cgroup.
-    expectAttach(deps.cgroups, () => !this.#runs || existsSync(files.pidFile));
+    expectCgroupMigration(deps.cgroups, () => !this.#runs || existsSync(files.pidFile));
   }
 
   /** Waits for the command's end. Rejects when the operation is aborted; the command goes on. */

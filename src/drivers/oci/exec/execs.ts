@@ -9,8 +9,8 @@ import { type Watched, within } from "../container-end.ts";
 import { execStream } from "./stream.ts";
 import { execSync } from "./sync.ts";
 import type { TerminalDeps } from "./terminal.ts";
-import type { Facts } from "../runtime-state.ts";
-import type { Places } from "../state-layout.ts";
+import type { RuntimeState } from "../runtime-state.ts";
+import type { StateLayout } from "../state-layout.ts";
 
 /** What tells whether a container has ended. */
 export interface Ending {
@@ -22,7 +22,7 @@ export interface Ending {
 
 /** A container that commands are run in. */
 export interface ExecContainer extends Ending {
-  readonly facts: Facts;
+  readonly facts: RuntimeState;
   readonly hostPids: boolean;
 }
 
@@ -32,11 +32,11 @@ const execEndMs = 100;
 /** Runs commands in containers. */
 export class Execs {
   readonly #deps: TerminalDeps;
-  readonly #places: Places;
+  readonly #places: StateLayout;
 
   constructor(
     { cgroups, log }: { readonly cgroups: CgroupLayout; readonly log: Logger },
-    places: Places,
+    places: StateLayout,
   ) {
     const { execs: folder, consoles } = places;
     this.#deps = { folder, consoles, cgroups, log };

@@ -11,16 +11,16 @@ export interface ClientRun {
 }
 
 /** What lies between a command and its client; to be disposed of when the command has ended. */
-export interface Ends extends Disposable {
+export interface StdioBinding extends Disposable {
   readonly io: CommandIo;
   /** The command's process; called right before its start. */
   spec(): string;
   /** Joins the client's streams to those of the command that was started. */
-  join(command: Command, operation: Operation): Promise<Joined>;
+  join(command: Command, operation: Operation): Promise<BoundStdio>;
 }
 
 /** Disposed of, nothing is carried any more. */
-export interface Joined extends Disposable {
+export interface BoundStdio extends Disposable {
   /** What carries the command's output. */
   readonly pumps: readonly Pump[];
 }

@@ -3,7 +3,7 @@ import type { Operation } from "../../../core/operation/index.ts";
 import { type ExecEnd } from "../../../core/streaming/index.ts";
 import { drain, feed, finish, Pump } from "../../../stdio/pump.ts";
 import { type Command, drainMs, withCommand } from "./command.ts";
-import type { ClientRun, Ends } from "./stdio-binding.ts";
+import type { ClientRun, StdioBinding } from "./stdio-binding.ts";
 import { openTerminal, type TerminalDeps } from "./terminal.ts";
 
 /** Runs a command with a client at its streams; see ContainerRuntime.exec. */
@@ -22,7 +22,7 @@ export async function execStream(
   });
 }
 
-function openPipes({ spec, client }: ClientRun): Ends {
+function openPipes({ spec, client }: ClientRun): StdioBinding {
   const { stdin, stdout, stderr } = client.streams;
   return {
     io: {

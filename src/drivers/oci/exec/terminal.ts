@@ -9,7 +9,7 @@ import { Sizes } from "../../../stdio/sizes.ts";
 import { ConsoleSocket, type DescriptorStream } from "../../../linux/stream/index.ts";
 import { type Command, drainMs, type ExecDeps } from "./command.ts";
 import { within } from "../container-end.ts";
-import type { ClientRun, Ends, Joined } from "./stdio-binding.ts";
+import type { ClientRun, StdioBinding, BoundStdio } from "./stdio-binding.ts";
 
 /** What a command with a terminal is run with. */
 export interface TerminalDeps extends ExecDeps {
@@ -26,7 +26,7 @@ const failedMs = 100;
 export async function openTerminal(
   deps: TerminalDeps,
   { target, spec, client }: ClientRun,
-): Promise<Ends> {
+): Promise<StdioBinding> {
   using opened = new DisposableStack();
   const console = opened.use(new ConsoleSocket(deps.consoles));
   const sizes = opened.use(new Sizes(client.streams.sizes));
@@ -37,7 +37,7 @@ export async function openTerminal(
     io: { stdin: "null", stdout: "null", consoleSocket: console.path },
     // The client's terminal has a size before the command can ask for it, if the client was quick.
     spec: () => withSize(spec, sizes.latest),
-    join: async (command, operation): Promise<Joined> => {
+    join: async (command, operation): Promise<BoundStdio> => {
       const words = new Pump(command.child.stderr, undefined, () => Promise.resolve(false));
       const terminal = await terminalOf(command, console, words, operation);
       sizes.follow((size) => {

@@ -4,18 +4,18 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, test } from "node:test";
 import { silentLogger } from "../../../base/logger.ts";
-import type { Facts } from "../runtime-state.ts";
-import { Places } from "../state-layout.ts";
-import { Remains } from "./cleanup.ts";
+import type { RuntimeState } from "../runtime-state.ts";
+import { StateLayout } from "../state-layout.ts";
+import { ContainerCleanup } from "./cleanup.ts";
 
 const slice = "/a.slice";
 
 let root: string;
-let remains: Remains;
+let remains: ContainerCleanup;
 beforeEach(() => {
   root = mkdtempSync(join(tmpdir(), "davit-remains-"));
   const cgroups = { version: "v2", root, controllers: [] } as const;
-  remains = new Remains({ cgroups, log: silentLogger }, new Places(join(root, "state")));
+  remains = new ContainerCleanup({ cgroups, log: silentLogger }, new StateLayout(join(root, "state")));
   mkdirSync(join(root, slice));
   sliceCounts(0);
 });
@@ -28,7 +28,7 @@ function sliceCounts(kills: number): void {
 }
 
 /** A container that starts now. */
-async function started(id: string): Promise<Facts> {
+async function started(id: string): Promise<RuntimeState> {
   const cgroupPath = `${slice}/cri-containerd-${id}.scope`;
   mkdirSync(join(root, cgroupPath));
   scopeCounts(cgroupPath, 0);
@@ -42,7 +42,7 @@ function scopeCounts(cgroupPath: string, kills: number): void {
 }
 
 /** What systemd does as soon as a scope's last process is gone. */
-function drop({ cgroupPath }: Facts): void {
+function drop({ cgroupPath }: RuntimeState): void {
   rmSync(join(root, cgroupPath), { recursive: true });
 }
 

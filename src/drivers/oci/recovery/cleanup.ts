@@ -15,19 +15,19 @@ import {
 } from "../../../linux/cgroup/index.ts";
 import { errnoCode } from "../../../base/system-error.ts";
 import { removeTree, removeTrees } from "../../../linux/file/index.ts";
-import type { Facts } from "../runtime-state.ts";
+import type { RuntimeState } from "../runtime-state.ts";
 import { endOffer } from "../conmon/log-links.ts";
-import type { Places } from "../state-layout.ts";
+import type { StateLayout } from "../state-layout.ts";
 import { callRuntime } from "../runtime-command.ts";
 
 /** How long a verb of the OCI runtime may take that no caller's deadline bounds. */
 export const verbMs = 10_000;
 
 /** What is left of a container when its process has ended, or when its start failed half-way. */
-export class Remains {
+export class ContainerCleanup {
   readonly #cgroups: CgroupLayout;
   readonly #log: Logger;
-  readonly #places: Places;
+  readonly #places: StateLayout;
   /** By slice, how many of what oomKillsOfGone() says are known to be some container's. */
   readonly #told = new Map<string, number>();
   /** By cgroup, the kills of a container that is being cleared away: its slice has them as soon as it is gone. */
@@ -35,7 +35,7 @@ export class Remains {
   /** Scopes of containers that were killed, nobody knows by whom: their slice's kills may be another's. */
   readonly #unsure = new Set<string>();
 
-  constructor(deps: { readonly cgroups: CgroupLayout; readonly log: Logger }, places: Places) {
+  constructor(deps: { readonly cgroups: CgroupLayout; readonly log: Logger }, places: StateLayout) {
     this.#cgroups = deps.cgroups;
     this.#log = deps.log;
     this.#places = places;
@@ -43,7 +43,7 @@ export class Remains {
 
   /** Runs a verb of the container's OCI runtime; see callRuntime. */
   call(
-    facts: Facts,
+    facts: RuntimeState,
     args: readonly string[],
     options: {
       readonly input?: string;
@@ -65,7 +65,7 @@ export class Remains {
    */
   async ranOutOfMemory(
     id: string,
-    facts: Facts,
+    facts: RuntimeState,
     end: { readonly exitCode: number; readonly killed: boolean },
   ): Promise<boolean> {
     const mark = this.#places.file(id, "oom");
@@ -102,13 +102,13 @@ export class Remains {
   }
 
   /** What ranOutOfMemory() needs to know of the time before the start; nothing without systemd. */
-  async oomKillsBefore(cgroupPath: string): Promise<Pick<Facts, "oomKillsBefore">> {
+  async oomKillsBefore(cgroupPath: string): Promise<Pick<RuntimeState, "oomKillsBefore">> {
     if (!isScope(cgroupPath)) return {};
     const oomKillsBefore = await oomKillsOfGone(this.#cgroups, dirname(cgroupPath));
     return oomKillsBefore === undefined ? {} : { oomKillsBefore };
   }
 
-  async #hasSliceCounted({ cgroupPath, oomKillsBefore }: Facts): Promise<boolean> {
+  async #hasSliceCounted({ cgroupPath, oomKillsBefore }: RuntimeState): Promise<boolean> {
     if (oomKillsBefore === undefined) return false;
     const slice = dirname(cgroupPath);
     const kills = (await oomKillsOfGone(this.#cgroups, slice)) ?? 0;
@@ -123,7 +123,7 @@ export class Remains {
   }
 
   /** A container's kills are not the next one's. */
-  async #noteKills({ cgroupPath }: Facts): Promise<void> {
+  async #noteKills({ cgroupPath }: RuntimeState): Promise<void> {
     if (!isScope(cgroupPath) || this.#unsure.delete(cgroupPath)) return;
     const slice = dirname(cgroupPath);
     const kills = await oomKillsOfGone(this.#cgroups, slice);
@@ -136,7 +136,7 @@ export class Remains {
    * Ends every process and takes away the cgroup and the runtime's own files. Idempotent. Rejects
    * with `deadline-exceeded` when a process does not die.
    */
-  async destroy(id: string, facts: Facts, timeoutMs: number): Promise<void> {
+  async destroy(id: string, facts: RuntimeState, timeoutMs: number): Promise<void> {
     await killCgroup(this.#cgroups, facts.cgroupPath, { timeoutMs });
     // Before the cgroup: the runtime also ends a process that was moved out of it.
     await this.forget(id, facts, timeoutMs);
@@ -144,7 +144,7 @@ export class Remains {
   }
 
   /** After the end of the container's first process: ends the others, and takes away the cgroup. */
-  async endProcesses(facts: Facts, timeoutMs: number): Promise<void> {
+  async endProcesses(facts: RuntimeState, timeoutMs: number): Promise<void> {
     try {
       await killCgroup(this.#cgroups, facts.cgroupPath, { timeoutMs });
       await this.#removeCgroup(facts);
@@ -154,7 +154,7 @@ export class Remains {
   }
 
   /** Lets the runtime forget the container: its hooks after the end, its files. */
-  async forget(id: string, facts: Facts, timeoutMs: number): Promise<void> {
+  async forget(id: string, facts: RuntimeState, timeoutMs: number): Promise<void> {
     try {
       await this.call(facts, ["delete", "--force", id], { timeoutMs });
     } catch (error) {
@@ -165,7 +165,7 @@ export class Remains {
     if (existsSync(own)) await removeTree(own);
   }
 
-  async #removeCgroup({ cgroupPath }: Facts): Promise<void> {
+  async #removeCgroup({ cgroupPath }: RuntimeState): Promise<void> {
     if (this.#exists(cgroupPath)) await removeCgroup(this.#cgroups, cgroupPath);
   }
 

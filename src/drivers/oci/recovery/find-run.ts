@@ -4,8 +4,8 @@ import type { StartedContainer } from "../../../core/container/index.ts";
 import { containerOfCgroup, type ProcessIdentity } from "../../../core/sandbox/index.ts";
 import { openProcess, type ProcessRef } from "../../../linux/process/index.ts";
 import { readExitFile } from "../container-end.ts";
-import type { Facts } from "../runtime-state.ts";
-import type { Places } from "../state-layout.ts";
+import type { RuntimeState } from "../runtime-state.ts";
+import type { StateLayout } from "../state-layout.ts";
 import { runtimeStatus } from "../runtime-command.ts";
 import { textOf } from "./orphans.ts";
 
@@ -22,9 +22,9 @@ export interface FoundRun {
  */
 export async function findRun(options: {
   readonly id: string;
-  readonly facts: Facts;
+  readonly facts: RuntimeState;
   readonly monitor: ProcessIdentity | undefined;
-  readonly places: Places;
+  readonly places: StateLayout;
 }): Promise<FoundRun | undefined> {
   const { id, facts, monitor, places } = options;
   const mark = await textOf(places.file(id, "started"));

@@ -5,12 +5,12 @@ import type { ProcessIdentity } from "../../../core/sandbox/index.ts";
 import { errnoCode } from "../../../base/system-error.ts";
 import { findByCommandLine, killProcessTree, openProcess } from "../../../linux/process/index.ts";
 import { endTree } from "../end-tree.ts";
-import type { Places } from "../state-layout.ts";
+import type { StateLayout } from "../state-layout.ts";
 
 const killMs = 1_000;
 
 /** Processes of an earlier daemon on the same state. */
-export interface Strays {
+export interface Orphans {
   /** The conmons, by container id. */
   readonly monitors: Map<string, readonly ProcessIdentity[]>;
   /** OCI runtimes that run commands of ExecSync. */
@@ -21,7 +21,7 @@ export interface Strays {
  * Finds them by their command lines: a daemon can die between starting a process and recording it,
  * so that only the process itself tells of it.
  */
-export async function findStrays(places: Pick<Places, "exits" | "execs">): Promise<Strays> {
+export async function findOrphans(places: Pick<StateLayout, "exits" | "execs">): Promise<Orphans> {
   const monitors = new Map<string, readonly ProcessIdentity[]>();
   const execs: ProcessIdentity[] = [];
   const found = await findByCommandLine(
@@ -55,7 +55,7 @@ export function monitoredId(args: readonly string[], exits: string): string | un
 }
 
 /** Kills conmons and OCI runtimes with whatever they were just making. */
-export async function endStrays(strays: readonly ProcessIdentity[]): Promise<void> {
+export async function endOrphans(strays: readonly ProcessIdentity[]): Promise<void> {
   for (const { pid, startTime } of strays) {
     using process = openProcess(pid, BigInt(startTime));
     if (process !== undefined) await endTree(process, killMs);

@@ -14,8 +14,8 @@ import { errnoCode } from "../../../base/system-error.ts";
 import { openProcess, processStartTime } from "../../../linux/process/index.ts";
 import { TtrpcClient } from "../../../wire/ttrpc/index.ts";
 import { parseBootstrap } from "./bootstrap.ts";
-import { readShimFacts, type ShimFacts, writeFacts } from "./shim-state.ts";
-import type { Places } from "./state-layout.ts";
+import { readShimState, type ShimState, writeState } from "./shim-state.ts";
+import type { StateLayout } from "./state-layout.ts";
 import { deleteTask, type ShimEnvironment, startShim } from "./shim-binary.ts";
 import { askForProcess, findShimProcess, killShim, removeSocket } from "./shim-process.ts";
 import { ShimLog } from "./shim-log.ts";
@@ -37,7 +37,7 @@ export interface ShimChoice {
 }
 
 interface Deps {
-  readonly places: Places;
+  readonly places: StateLayout;
   readonly environment: ShimEnvironment;
   readonly log: Logger;
 }
@@ -189,12 +189,12 @@ export class PodShims {
     const { program, sandboxer = false } = choice;
     const facts = { program, ...started, process: undefined, sandboxer };
     // Before anything else is asked of it, so that nobody loses it.
-    await writeFacts(places.podFile(sandboxId, "shim.json"), facts);
+    await writeState(places.podFile(sandboxId, "shim.json"), facts);
     return this.#connect(sandboxId, facts);
   }
 
   /** Asks the shim to end, then kills it. */
-  async #end(sandboxId: string, facts: ShimFacts | undefined): Promise<void> {
+  async #end(sandboxId: string, facts: ShimState | undefined): Promise<void> {
     const known = await this.#processOf(sandboxId);
     // One that has ended by itself, as a sandboxer that was told to, is not looked for.
     const asked = facts !== undefined && (known === undefined || runs(known));
@@ -220,7 +220,7 @@ export class PodShims {
   }
 
   /** Has the shim's program take away what a sandboxer that was killed could not. */
-  async #deleteSandbox(sandboxId: string, { program }: ShimFacts): Promise<void> {
+  async #deleteSandbox(sandboxId: string, { program }: ShimState): Promise<void> {
     const { environment, log, places } = this.#deps;
     try {
       await deleteTask({ program, environment, id: sandboxId, bundle: places.pod(sandboxId) });
@@ -229,7 +229,7 @@ export class PodShims {
     }
   }
 
-  async #reconnect(sandboxId: string, known?: ShimFacts): Promise<PodShim | undefined> {
+  async #reconnect(sandboxId: string, known?: ShimState): Promise<PodShim | undefined> {
     const facts = known ?? (await this.#facts(sandboxId));
     if (facts === undefined) return undefined;
     using _turn = await this.#turns.acquire();
@@ -243,14 +243,14 @@ export class PodShims {
     }
   }
 
-  async #connect(sandboxId: string, facts: ShimFacts): Promise<PodShim> {
+  async #connect(sandboxId: string, facts: ShimState): Promise<PodShim> {
     const client = await TtrpcClient.connect(facts.socketPath, { timeoutMs: connectMs });
     const task = new TaskClient(client, facts.version);
     try {
       const process = await askForProcess(task, sandboxId, connectMs);
       if (process !== undefined && process.pid !== facts.process?.pid) {
         const path = this.#deps.places.podFile(sandboxId, "shim.json");
-        await writeFacts(path, { ...facts, process });
+        await writeState(path, { ...facts, process });
       }
       const shim = { client, task, process };
       this.#shims.set(sandboxId, shim);
@@ -265,9 +265,9 @@ export class PodShims {
   }
 
   /** What is known of the pod's shim; of one whose start was cut short, what it wrote itself. */
-  async #facts(sandboxId: string): Promise<ShimFacts | undefined> {
+  async #facts(sandboxId: string): Promise<ShimState | undefined> {
     const { places } = this.#deps;
-    const facts = await readShimFacts(places.podFile(sandboxId, "shim.json"));
+    const facts = await readShimState(places.podFile(sandboxId, "shim.json"));
     if (facts !== undefined) return facts;
     try {
       const address = await readFile(places.podFile(sandboxId, "address"), "utf8");

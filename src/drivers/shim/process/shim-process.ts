@@ -77,7 +77,7 @@ export async function killShim(shim: ProcessRef | undefined, id: string): Promis
 }
 
 /** Kills whatever any shim of the pod has left; the pids of what does not die. */
-export function killRemains(id: string): Promise<readonly number[]> {
+export function killLeftovers(id: string): Promise<readonly number[]> {
   return killMarked((mark) => mark.startsWith(`${id}.`));
 }
 

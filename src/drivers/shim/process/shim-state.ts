@@ -4,7 +4,7 @@ import type { ProcessIdentity } from "../../../core/sandbox/index.ts";
 import { errnoCode, systemError } from "../../../base/system-error.ts";
 
 /** What a later daemon must know of a pod's shim. */
-export interface ShimFacts {
+export interface ShimState {
   readonly program: string;
   readonly version: 2 | 3;
   readonly socketPath: string;
@@ -15,17 +15,17 @@ export interface ShimFacts {
 }
 
 /** Writes facts for a later daemon. */
-export async function writeFacts(path: string, facts: object): Promise<void> {
-  await writeFile(path, factsText(facts), { mode: 0o600 });
+export async function writeState(path: string, facts: object): Promise<void> {
+  await writeFile(path, stateText(facts), { mode: 0o600 });
 }
 
 /** What writeFacts() writes. */
-export function factsText(facts: object): string {
+export function stateText(facts: object): string {
   return JSON.stringify(facts);
 }
 
 /** Undefined when there are none, or none that can be read. */
-export async function readShimFacts(path: string): Promise<ShimFacts | undefined> {
+export async function readShimState(path: string): Promise<ShimState | undefined> {
   const fields = await readFields(path);
   const { program, version, socketPath, process, sandboxer } = fields ?? {};
   if (typeof program !== "string" || typeof socketPath !== "string") return undefined;

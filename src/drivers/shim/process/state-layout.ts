@@ -21,7 +21,7 @@ export type PodFile = "config.json" | "shim.json" | "options.pb" | "address" | "
  * Where everything of shims lies. Each path follows from an id alone, so that whatever a crash left
  * can be found without a record of it.
  */
-export class Places {
+export class StateLayout {
   /** Holds the bundle of each container, named by its id: the working folder of shim calls for it. */
   readonly tasks: string;
   /** Holds the bundle of each pod's shim, named by the sandbox's id. */

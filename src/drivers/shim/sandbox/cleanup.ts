@@ -6,7 +6,7 @@ import {
   killInEveryHierarchy,
   removeCgroup,
 } from "../../../linux/cgroup/index.ts";
-import { killRemains } from "../process/shim-process.ts";
+import { killLeftovers } from "../process/shim-process.ts";
 
 const killMs = 5_000;
 
@@ -16,7 +16,7 @@ const killMs = 5_000;
  * pod's that are named after the sandbox, and the pod's whole where it is this sandbox's alone.
  * Rejects with `deadline-exceeded` where a process does not die. Idempotent.
  */
-export async function endRemains(
+export async function endLeftovers(
   sandbox: Sandbox,
   deps: {
     readonly cgroups: CgroupLayout;
@@ -25,7 +25,7 @@ export async function endRemains(
   },
 ): Promise<void> {
   const { id } = sandbox;
-  const left = await killRemains(id);
+  const left = await killLeftovers(id);
   // Whatever hangs, the rest is ended.
   await endCgroups(sandbox, deps);
   if (left.length > 0) {
@@ -36,7 +36,7 @@ export async function endRemains(
   }
 }
 
-async function endCgroups(sandbox: Sandbox, deps: Parameters<typeof endRemains>[1]): Promise<void> {
+async function endCgroups(sandbox: Sandbox, deps: Parameters<typeof endLeftovers>[1]): Promise<void> {
   const { id, cgroup } = sandbox;
   if (cgroup === undefined) return;
   const { parent } = cgroup;

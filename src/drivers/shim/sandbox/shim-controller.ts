@@ -30,11 +30,11 @@ import {
   unpinNamespace,
 } from "../../../linux/namespace/index.ts";
 import { openProcess, processStartTime } from "../../../linux/process/index.ts";
-import { killRemains } from "../process/shim-process.ts";
+import { killLeftovers } from "../process/shim-process.ts";
 import { encodeOptions } from "../process/options.ts";
 import type { PodShim, PodShims } from "../process/pod-shims.ts";
 import { SandboxClient } from "./client.ts";
-import { endRemains } from "./cleanup.ts";
+import { endLeftovers } from "./cleanup.ts";
 import { usageOfMetric } from "./metrics.ts";
 import { askPlatform, checkPlatform, type SandboxPlatform } from "./platform.ts";
 import { shimProgram } from "../process/shim-binary.ts";
@@ -144,7 +144,7 @@ export class ShimController implements SandboxController, SandboxMeter {
     const isShimGone = await beforeAbort(this.#stopAtSandboxer(id), signal);
     if (sandbox.process !== undefined) await beforeAbort(endProcess(sandbox.process), signal);
     // A shim that lives may need what it has started until it is shut down.
-    if (isShimGone) await beforeAbort(endRemains(sandbox, this.#deps), signal);
+    if (isShimGone) await beforeAbort(endLeftovers(sandbox, this.#deps), signal);
   }
 
   async closeNamespaces(sandbox: Sandbox, signal: AbortSignal): Promise<void> {
@@ -157,7 +157,7 @@ export class ShimController implements SandboxController, SandboxMeter {
     const { id } = sandbox;
     await this.stop(sandbox, signal);
     await beforeAbort(this.#endShim(id), signal);
-    await beforeAbort(endRemains(sandbox, this.#deps), signal);
+    await beforeAbort(endLeftovers(sandbox, this.#deps), signal);
     await this.closeNamespaces(sandbox, signal);
     await beforeAbort(this.#deps.files.remove(id), signal);
     this.#kept.delete(id);
@@ -251,7 +251,7 @@ export class ShimController implements SandboxController, SandboxMeter {
     for (const id of await this.orphans(known)) {
       await this.#stopAtSandboxer(id);
       await this.#endShim(id);
-      await killRemains(id);
+      await killLeftovers(id);
       swept.push(`shim of sandbox ${id}`);
     }
     return swept;

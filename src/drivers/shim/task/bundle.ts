@@ -8,16 +8,16 @@ import { isScope } from "../../../core/sandbox/index.ts";
 import { runFileSteps } from "../../../linux/file/index.ts";
 import { systemError } from "../../../base/system-error.ts";
 import { ContainerIo } from "./container-io.ts";
-import { factsText } from "../process/shim-state.ts";
-import { type TaskFacts } from "./task-state.ts";
+import { stateText } from "../process/shim-state.ts";
+import { type TaskState } from "./task-state.ts";
 import { encodeOptions, isRuncType } from "../process/options.ts";
-import type { Places } from "../process/state-layout.ts";
+import type { StateLayout } from "../process/state-layout.ts";
 
 /** Writes what a shim and a later daemon read of a container; its folder is there. */
 export async function writeBundle(
-  at: Places,
+  at: StateLayout,
   { id, spec }: ContainerBundle,
-  facts: TaskFacts,
+  facts: TaskState,
   options: Any,
 ): Promise<void> {
   const optionBytes = toBinary(AnySchema, options);
@@ -26,7 +26,7 @@ export async function writeBundle(
     await Promise.all([
       runFileSteps([
         { step: "make-folder", path: at.work(id), mode: 0o700 },
-        { ...mine, path: at.taskFile(id, "facts.json"), text: factsText(facts) },
+        { ...mine, path: at.taskFile(id, "facts.json"), text: stateText(facts) },
         { ...mine, path: at.taskFile(id, "config.json"), text: spec },
       ]),
       // Bytes, which are no text.

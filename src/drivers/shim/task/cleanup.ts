@@ -9,8 +9,8 @@ import {
   killCgroup,
   removeCgroup,
 } from "../../../linux/cgroup/index.ts";
-import type { TaskFacts } from "./task-state.ts";
-import type { Places } from "../process/state-layout.ts";
+import type { TaskState } from "./task-state.ts";
+import type { StateLayout } from "../process/state-layout.ts";
 import type { PodShim, PodShims } from "../process/pod-shims.ts";
 import { deleteTask, type ShimEnvironment } from "../process/shim-binary.ts";
 
@@ -18,16 +18,16 @@ const killMs = 5_000;
 const endMs = 3_000;
 
 /** What is left of a task when its process has ended, or when its start failed half-way. */
-export class TaskRemains {
+export class TaskCleanup {
   readonly #cgroups: CgroupLayout;
-  readonly #places: Places;
+  readonly #places: StateLayout;
   readonly #environment: ShimEnvironment;
   readonly #shims: PodShims;
   readonly #log: Logger;
 
   constructor(deps: {
     readonly cgroups: CgroupLayout;
-    readonly places: Places;
+    readonly places: StateLayout;
     readonly environment: ShimEnvironment;
     readonly shims: PodShims;
     readonly log: Logger;
@@ -40,14 +40,14 @@ export class TaskRemains {
   }
 
   /** After the end of the task's first process: ends the others, and has the shim forget it. */
-  async clear(id: string, { cgroupPath }: TaskFacts, shim: PodShim): Promise<void> {
+  async clear(id: string, { cgroupPath }: TaskState, shim: PodShim): Promise<void> {
     await this.#killCgroup(cgroupPath);
     await forget(shim, id);
     await this.#removeCgroup(cgroupPath);
   }
 
   /** Ends everything of a task whose shim is dead. Never rejects. */
-  async endWithoutShim(id: string, facts: TaskFacts): Promise<void> {
+  async endWithoutShim(id: string, facts: TaskState): Promise<void> {
     try {
       await this.#killCgroup(facts.cgroupPath);
       await this.#askProgram(id, facts);
@@ -58,7 +58,7 @@ export class TaskRemains {
   }
 
   /** Ends a task at whatever point its start or its end stopped. Idempotent. */
-  async takeAway(id: string, facts: TaskFacts): Promise<void> {
+  async takeAway(id: string, facts: TaskState): Promise<void> {
     const shim = facts.sandboxId === "" ? undefined : await this.#shims.find(facts.sandboxId);
     await this.#killCgroup(facts.cgroupPath);
     if (shim === undefined || !(await this.#takeFrom(shim, id, facts))) {
@@ -68,7 +68,7 @@ export class TaskRemains {
   }
 
   /** True when the shim has nothing of the task any more. One that hangs is killed. */
-  async #takeFrom(shim: PodShim, id: string, { sandboxId }: TaskFacts): Promise<boolean> {
+  async #takeFrom(shim: PodShim, id: string, { sandboxId }: TaskState): Promise<boolean> {
     try {
       const timeoutMs = endMs;
       await ignoring("not-found", () =>
@@ -86,7 +86,7 @@ export class TaskRemains {
   }
 
   /** Has the shim's program take away what the shim itself cannot any more. */
-  async #askProgram(id: string, { program }: TaskFacts): Promise<void> {
+  async #askProgram(id: string, { program }: TaskState): Promise<void> {
     const bundle = this.#places.task(id);
     if (program === "" || !existsSync(bundle)) return;
     try {

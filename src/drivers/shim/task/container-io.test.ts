@@ -19,11 +19,11 @@ import { systemClock } from "../../../base/time.ts";
 import { makeFifo, openFifoWriter } from "../../../linux/stream/index.ts";
 import { ContainerIo } from "./container-io.ts";
 import { CriLog, type CriLogDeps } from "../../../stdio/cri-log.ts";
-import { Places } from "../process/state-layout.ts";
+import { StateLayout } from "../process/state-layout.ts";
 
 test("finish() does not wait for a log whose disk hangs; the log is written when that goes on", async () => {
   const folder = mkdtempSync(join(tmpdir(), "davit-io-"));
-  const places = new Places(folder);
+  const places = new StateLayout(folder);
   const id = "c1";
   mkdirSync(places.task(id), { recursive: true });
   // In place of a disk, a fifo: nobody reads it, so that after 64 KiB a write to it hangs (fifo(7)).

@@ -13,7 +13,7 @@ import {
 import { AttachedClients, inputInto } from "../../../stdio/attached-clients.ts";
 import { CriLog, type CriLogDeps } from "../../../stdio/cri-log.ts";
 import { CriLogLines, type LogStream } from "../../../stdio/cri-log-lines.ts";
-import type { Places } from "../process/state-layout.ts";
+import type { StateLayout } from "../process/state-layout.ts";
 import { within } from "../../../base/wait.ts";
 
 /** How a container's output is kept. */
@@ -80,13 +80,13 @@ export class ContainerIo {
   }
 
   /** Makes the fifos of a container that is to be started. */
-  static make(places: Places, id: string, choice: IoChoice): void {
+  static make(places: StateLayout, id: string, choice: IoChoice): void {
     const paths = ContainerIo.paths(places, id, choice);
     for (const path of [paths.stdin, paths.stdout, paths.stderr]) if (path !== "") makeFifo(path);
   }
 
   /** What the shim is told of the fifos. */
-  static paths(places: Places, id: string, { stdin, terminal }: IoChoice): IoPaths {
+  static paths(places: StateLayout, id: string, { stdin, terminal }: IoChoice): IoPaths {
     return {
       stdin: stdin ? places.taskFile(id, "stdin") : "",
       stdout: places.taskFile(id, "stdout"),
@@ -96,7 +96,7 @@ export class ContainerIo {
 
   /** Opens fifos that were made, by this daemon or an earlier one, and the log. */
   static async open(
-    places: Places,
+    places: StateLayout,
     id: string,
     choice: IoChoice,
     deps: Deps,

@@ -12,7 +12,7 @@ const askMs = 2_000;
  * Lets a task go on that somebody paused, by its shim or behind its back: what is frozen keeps a signal
  * waiting, and may not even die. Whatever cannot be done about it is told in the log alone.
  */
-export async function letGoOn(
+export async function resumeIfPaused(
   deps: { readonly cgroups: CgroupLayout; readonly log: Logger },
   task: {
     readonly id: string;

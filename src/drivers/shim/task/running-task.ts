@@ -1,12 +1,12 @@
 import type { ContainerExit } from "../../../core/container/index.ts";
 import type { ProcessRef } from "../../../linux/process/index.ts";
 import type { ContainerIo } from "./container-io.ts";
-import type { TaskFacts } from "./task-state.ts";
+import type { TaskState } from "./task-state.ts";
 import type { PodShim } from "../process/pod-shims.ts";
 
 /** A container that this daemon has started or taken up. */
-export interface Kept {
-  readonly facts: TaskFacts;
+export interface Tracked {
+  readonly facts: TaskState;
   /** Undefined when its fifos are lost. */
   readonly io: ContainerIo | undefined;
   /** Undefined: ended before it was taken up, or not a process of this host. */

@@ -9,9 +9,9 @@ import type { MountSchema } from "../../../gen/containerd/types/mount_pb.ts";
 import { Status } from "../../../gen/containerd/v1/types/task_pb.ts";
 import { errnoCode, systemError } from "../../../base/system-error.ts";
 import { processStartTime } from "../../../linux/process/index.ts";
-import type { TaskFacts } from "./task-state.ts";
+import type { TaskState } from "./task-state.ts";
 import type { PodShim } from "../process/pod-shims.ts";
-import type { Kept } from "./running-task.ts";
+import type { Tracked } from "./running-task.ts";
 import { within } from "../../../base/wait.ts";
 
 /** A container that ends takes its commands along, and these may be seen to end before it. */
@@ -19,7 +19,7 @@ const execEndMs = 100;
 const stateMs = 2_000;
 
 /** A container whose bundle is lost: only its cgroup is known. */
-export function lostFacts(cgroupPath: string): TaskFacts {
+export function lostFacts(cgroupPath: string): TaskState {
   const io = { logPath: undefined, terminal: false, stdin: false };
   return { sandboxId: "", cgroupPath, program: "", ...io };
 }
@@ -48,7 +48,7 @@ export async function hasRun(shim: PodShim, id: string): Promise<boolean> {
 }
 
 /** A shim whose container is killed finds its cgroup, namespaces or command gone, and says so in its way. */
-export async function explainEnd<T>(kept: Kept, doing: string, work: () => Promise<T>): Promise<T> {
+export async function explainEnd<T>(kept: Tracked, doing: string, work: () => Promise<T>): Promise<T> {
   try {
     return await work();
   } catch (cause) {
@@ -72,7 +72,7 @@ export function startError(error: unknown): unknown {
 }
 
 /** False when the shim is gone or does not answer. */
-export async function settles(asked: Promise<unknown> | undefined): Promise<boolean> {
+export async function responded(asked: Promise<unknown> | undefined): Promise<boolean> {
   try {
     await asked;
     return true;

@@ -32,24 +32,24 @@ import {
   identityOf,
   lostFacts,
   rootfsOf,
-  settles,
+  responded,
   startError,
   textOf,
 } from "./shim-answers.ts";
 import { refuseHostProcesses } from "./host-processes.ts";
 import { ShimEvents } from "./events.ts";
 import { notedExit, noteExit } from "./exit-note.ts";
-import { readTaskFacts, type TaskFacts } from "./task-state.ts";
+import { readTaskState, type TaskState } from "./task-state.ts";
 import { taskOptions, writeBundle } from "./bundle.ts";
 import { endLostCommands, findLostCommands } from "./exec/lost-commands.ts";
-import { Places } from "../process/state-layout.ts";
+import { StateLayout } from "../process/state-layout.ts";
 import { type PodShim, PodShims } from "../process/pod-shims.ts";
-import type { Kept } from "./running-task.ts";
+import type { Tracked } from "./running-task.ts";
 import { shimProgram } from "../process/shim-binary.ts";
 import { awaitTaskEnd, type TaskEnd } from "./end.ts";
 import { TaskCommands } from "./exec/commands.ts";
-import { letGoOn } from "./pause.ts";
-import { TaskRemains } from "./cleanup.ts";
+import { resumeIfPaused } from "./pause.ts";
+import { TaskCleanup } from "./cleanup.ts";
 
 interface Deps {
   /** The state folder of the configuration. */
@@ -87,11 +87,11 @@ const resourcesType = "types.containerd.io/opencontainers/runtime-spec/1/LinuxRe
  */
 export class ShimRuntime implements ContainerRuntime {
   readonly #deps: Deps;
-  readonly #places: Places;
+  readonly #places: StateLayout;
   readonly #shims: PodShims;
-  readonly #remains: TaskRemains;
+  readonly #remains: TaskCleanup;
   readonly #commands: TaskCommands;
-  readonly #kept = new Map<string, Kept>();
+  readonly #kept = new Map<string, Tracked>();
   readonly #killing = new SingleFlight();
   /** The containers that something is left of here, by their sandbox. */
   readonly #tasksOf = new Map<string, Set<string>>();
@@ -99,26 +99,26 @@ export class ShimRuntime implements ContainerRuntime {
   readonly #over = new AbortController();
   #events: ShimEvents | undefined;
 
-  private constructor(deps: Deps, places: Places) {
+  private constructor(deps: Deps, places: StateLayout) {
     this.#deps = deps;
     this.#places = places;
     const { publishBinary, log } = deps;
     const environment = { eventsPath: places.events, publishBinary };
     this.#shims = new PodShims({ places, environment, log });
-    this.#remains = new TaskRemains({ ...deps, places, environment, shims: this.#shims });
-    const get = (id: string, doing: string): Kept => this.#get(id, doing);
+    this.#remains = new TaskCleanup({ ...deps, places, environment, shims: this.#shims });
+    const get = (id: string, doing: string): Tracked => this.#get(id, doing);
     this.#commands = new TaskCommands({ ...deps, places, shims: this.#shims, get });
   }
 
   /** Makes the folders of the state, serves events, and ends shims that no container needs. */
   static async open(deps: Deps): Promise<ShimRuntime> {
-    const places = new Places(deps.state);
+    const places = new StateLayout(deps.state);
     for (const folder of [places.tasks, places.pods, places.works, places.runtimeRoot]) {
       await mkdir(folder, { recursive: true, mode: 0o700 });
     }
     const runtime = new ShimRuntime(deps, places);
     for (const id of await readdir(places.tasks)) {
-      const facts = await readTaskFacts(places.taskFile(id, "facts.json"));
+      const facts = await readTaskState(places.taskFile(id, "facts.json"));
       if (facts !== undefined) runtime.#addTask(id, facts.sandboxId);
     }
     const listener = { outOfMemory: (id: string) => void runtime.#outOfMemory.add(id) };
@@ -203,7 +203,7 @@ export class ShimRuntime implements ContainerRuntime {
     },
   ): Promise<void> {
     if (this.#kept.has(id)) return;
-    const facts = await readTaskFacts(this.#places.taskFile(id, "facts.json"));
+    const facts = await readTaskState(this.#places.taskFile(id, "facts.json"));
     if (this.#kept.has(id)) return;
     const { pid, startTime } = started.process;
     if (facts !== undefined) this.#endLostCommands(id, facts);
@@ -217,7 +217,7 @@ export class ShimRuntime implements ContainerRuntime {
   }
 
   async loadUnrecorded(id: string): Promise<StartedContainer | undefined> {
-    const facts = await readTaskFacts(this.#places.taskFile(id, "facts.json"));
+    const facts = await readTaskState(this.#places.taskFile(id, "facts.json"));
     const mark = facts && (await textOf(this.#places.taskFile(id, "started")));
     const [startedAt, pidText] = /^(\d+) (\d+)$/.exec(mark ?? "")?.slice(1) ?? [];
     if (facts !== undefined && startedAt !== undefined && pidText !== undefined) {
@@ -260,7 +260,7 @@ export class ShimRuntime implements ContainerRuntime {
       process?.kill(signalNumber);
       if (hangs) shim = undefined;
     }
-    await letGoOn(this.#deps, { id, cgroupPath, shim });
+    await resumeIfPaused(this.#deps, { id, cgroupPath, shim });
   }
 
   async killAll(id: string): Promise<void> {
@@ -281,8 +281,8 @@ export class ShimRuntime implements ContainerRuntime {
     const request = { id, signal: SIGKILL, all: true };
     const asked = shim?.task.call(Task.method.kill, request, { timeoutMs: killMs });
     asked?.catch(() => undefined);
-    if (shim === undefined || !(await settles(asked))) await this.#shims.kill(sandboxId);
-    else await letGoOn(this.#deps, { id, cgroupPath, shim });
+    if (shim === undefined || !(await responded(asked))) await this.#shims.kill(sandboxId);
+    else await resumeIfPaused(this.#deps, { id, cgroupPath, shim });
   }
 
   execSync(id: string, spec: string, operation: Operation): Promise<ExecResult> {
@@ -352,15 +352,15 @@ export class ShimRuntime implements ContainerRuntime {
     await this.#events?.close();
   }
 
-  #keep(id: string, running: Omit<Kept, "exit" | "cleared" | "killed">): void {
+  #keep(id: string, running: Omit<Tracked, "exit" | "cleared" | "killed">): void {
     const { promise, resolve } = Promise.withResolvers<ContainerExit>();
-    const kept: Kept = { ...running, exit: promise, cleared: false, killed: false };
+    const kept: Tracked = { ...running, exit: promise, cleared: false, killed: false };
     this.#kept.set(id, kept);
     void this.#end(id, kept).then(resolve);
   }
 
   /** Waits for a container's end and clears up after it. Never rejects: an end is always told. */
-  async #end(id: string, kept: Kept): Promise<ContainerExit> {
+  async #end(id: string, kept: Tracked): Promise<ContainerExit> {
     const { clock } = this.#deps;
     const { facts, startedAtNs } = kept;
     const log = this.#deps.log.with({ container: id });
@@ -389,7 +389,7 @@ export class ShimRuntime implements ContainerRuntime {
     }
   }
 
-  async #clear(id: string, kept: Kept, end: TaskEnd, log: Logger): Promise<void> {
+  async #clear(id: string, kept: Tracked, end: TaskEnd, log: Logger): Promise<void> {
     try {
       if (end.shim !== undefined) await this.#remains.clear(id, kept.facts, end.shim);
       kept.cleared = true;
@@ -401,7 +401,7 @@ export class ShimRuntime implements ContainerRuntime {
   }
 
   /** In the background: nobody waits for what an earlier daemon ran. */
-  #endLostCommands(id: string, { sandboxId, cgroupPath }: TaskFacts): void {
+  #endLostCommands(id: string, { sandboxId, cgroupPath }: TaskState): void {
     const lost = findLostCommands(this.#places, id);
     void endLostCommands(
       { ...this.#deps, shims: this.#shims },
@@ -410,14 +410,14 @@ export class ShimRuntime implements ContainerRuntime {
     );
   }
 
-  async #ranOutOfMemory(id: string, { cgroupPath }: TaskFacts): Promise<boolean> {
+  async #ranOutOfMemory(id: string, { cgroupPath }: TaskState): Promise<boolean> {
     if (this.#outOfMemory.delete(id)) return true;
     if (cgroupPath === "") return false;
     return ((await oomKills(this.#deps.cgroups, cgroupPath)) ?? 0) > 0;
   }
 
   /** Ends what a failed start made. What cannot be undone in time goes with remove(). */
-  async #undo(id: string, facts: TaskFacts): Promise<void> {
+  async #undo(id: string, facts: TaskState): Promise<void> {
     try {
       await this.#remains.takeAway(id, facts);
       await this.#removeFiles(id, facts);
@@ -427,7 +427,7 @@ export class ShimRuntime implements ContainerRuntime {
   }
 
   /** The bundle goes last but for the pod's shim: it tells a later daemon that something is left. */
-  async #removeFiles(id: string, facts: TaskFacts | undefined): Promise<void> {
+  async #removeFiles(id: string, facts: TaskState | undefined): Promise<void> {
     await rm(this.#places.work(id), { recursive: true, force: true });
     await rm(this.#places.task(id), { recursive: true, force: true });
     this.#kept.delete(id);
@@ -455,7 +455,7 @@ export class ShimRuntime implements ContainerRuntime {
   }
 
   /** Undefined when it cannot be had: the container goes on, its output is not read. */
-  async #openIo(id: string, facts: TaskFacts): Promise<ContainerIo | undefined> {
+  async #openIo(id: string, facts: TaskState): Promise<ContainerIo | undefined> {
     // Without its log rather than not at all: a container whose output nobody reads comes to a halt.
     for (const choice of [facts, { ...facts, logPath: undefined }]) {
       try {
@@ -467,11 +467,11 @@ export class ShimRuntime implements ContainerRuntime {
     return undefined;
   }
 
-  async #facts(id: string): Promise<TaskFacts | undefined> {
-    return this.#kept.get(id)?.facts ?? readTaskFacts(this.#places.taskFile(id, "facts.json"));
+  async #facts(id: string): Promise<TaskState | undefined> {
+    return this.#kept.get(id)?.facts ?? readTaskState(this.#places.taskFile(id, "facts.json"));
   }
 
-  #get(id: string, doing: string): Kept {
+  #get(id: string, doing: string): Tracked {
     const kept = this.#kept.get(id);
     if (kept !== undefined) return kept;
     throw new RuntimeError("not-found", `${doing} container "${id}": it is not running here`);

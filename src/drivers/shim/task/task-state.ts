@@ -2,7 +2,7 @@ import { readFields } from "../process/shim-state.ts";
 import type { IoChoice } from "./container-io.ts";
 
 /** What a later daemon must know of a container to take it up or to end it. */
-export interface TaskFacts extends IoChoice {
+export interface TaskState extends IoChoice {
   readonly sandboxId: string;
   readonly cgroupPath: string;
   /** The shim's program: `delete` is asked of it when the shim itself is dead. */
@@ -10,7 +10,7 @@ export interface TaskFacts extends IoChoice {
 }
 
 /** Undefined when there are none, or none that can be read: then nothing was started. */
-export async function readTaskFacts(path: string): Promise<TaskFacts | undefined> {
+export async function readTaskState(path: string): Promise<TaskState | undefined> {
   const fields = await readFields(path);
   const { sandboxId, cgroupPath, program, logPath, terminal, stdin } = fields ?? {};
   if (

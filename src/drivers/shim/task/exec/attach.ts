@@ -7,11 +7,11 @@ import { Sizes } from "../../../../stdio/sizes.ts";
 import { Task } from "../../../../gen/containerd/task/v3/task_pb.ts";
 import { tooSlow } from "../../../../stdio/attached-clients.ts";
 import type { PodShim } from "../../process/pod-shims.ts";
-import type { Kept } from "../running-task.ts";
+import type { Tracked } from "../running-task.ts";
 
 /** Joins a client to a container's streams; see ContainerRuntime.attach. */
 export async function attachToTask(
-  target: { readonly id: string; readonly kept: Kept; readonly shim: PodShim },
+  target: { readonly id: string; readonly kept: Tracked; readonly shim: PodShim },
   client: AttachedClient,
   operation: Operation,
 ): Promise<void> {

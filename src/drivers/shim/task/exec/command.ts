@@ -12,7 +12,7 @@ import {
 } from "../../../../linux/stream/index.ts";
 import { killProcessTree } from "../../../../linux/process/index.ts";
 import { removeFifos } from "../container-io.ts";
-import type { Places } from "../../process/state-layout.ts";
+import type { StateLayout } from "../../process/state-layout.ts";
 import type { PodShim } from "../../process/pod-shims.ts";
 import { callMs } from "../../process/task-client.ts";
 
@@ -32,7 +32,7 @@ export interface ExecTarget {
 
 /** What commands are run with. */
 export interface ExecDeps {
-  readonly places: Places;
+  readonly places: StateLayout;
   readonly cgroups: CgroupLayout;
 }
 

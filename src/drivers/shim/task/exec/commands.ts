@@ -6,9 +6,9 @@ import type {
 import type { Operation } from "../../../../core/operation/index.ts";
 import type { ExecEnd } from "../../../../core/streaming/index.ts";
 import type { CgroupLayout } from "../../../../linux/cgroup/index.ts";
-import type { Places } from "../../process/state-layout.ts";
+import type { StateLayout } from "../../process/state-layout.ts";
 import type { PodShims } from "../../process/pod-shims.ts";
-import type { Kept } from "../running-task.ts";
+import type { Tracked } from "../running-task.ts";
 import { explainEnd, startError } from "../shim-answers.ts";
 import { attachToTask } from "./attach.ts";
 import type { ExecDeps, ExecTarget } from "./command.ts";
@@ -18,14 +18,14 @@ import { execInTask, execStreamInTask } from "./exec.ts";
 export class TaskCommands {
   readonly #deps: ExecDeps;
   readonly #shims: PodShims;
-  readonly #get: (id: string, doing: string) => Kept;
+  readonly #get: (id: string, doing: string) => Tracked;
 
   /** `get` finds a running container, or throws `not-found`. */
   constructor(deps: {
-    readonly places: Places;
+    readonly places: StateLayout;
     readonly cgroups: CgroupLayout;
     readonly shims: PodShims;
-    readonly get: (id: string, doing: string) => Kept;
+    readonly get: (id: string, doing: string) => Tracked;
   }) {
     const { places, cgroups } = deps;
     this.#deps = { places, cgroups };

@@ -6,7 +6,7 @@ import { Task } from "../../../../gen/containerd/task/v3/task_pb.ts";
 import { type CgroupLayout, cgroupProcs } from "../../../../linux/cgroup/index.ts";
 import { killProcessTree } from "../../../../linux/process/index.ts";
 import { removeFifos } from "../container-io.ts";
-import type { Places } from "../../process/state-layout.ts";
+import type { StateLayout } from "../../process/state-layout.ts";
 import type { PodShims } from "../../process/pod-shims.ts";
 
 const askMs = 2_000;
@@ -23,7 +23,7 @@ export interface LostCommands {
  * Finds them by their fifos, which a daemon removes when its command is over. To be called before
  * this daemon runs any itself.
  */
-export function findLostCommands(places: Places, id: string): LostCommands {
+export function findLostCommands(places: StateLayout, id: string): LostCommands {
   if (!existsSync(places.task(id))) return { execIds: [], paths: [] };
   const found = readdirSync(places.task(id)).flatMap((name) => {
     const execId = /^(exec-[0-9a-f]+)-(?:stdin|stdout|stderr)$/.exec(name)?.[1];
