@@ -1,3 +1,4 @@
+import type { BoundHandler, Handlers } from "../../core/handler/index.ts";
 import type { KeyedLock } from "../../base/keyed-lock.ts";
 import type { Logger } from "../../base/logger.ts";
 import type { TaskGroup } from "../../base/task-group.ts";
@@ -5,8 +6,6 @@ import type { Clock } from "../../base/time.ts";
 import type { PodNetwork } from "../../core/network/index.ts";
 import type { Operations } from "../../core/operation/index.ts";
 import type {
-  BoundHandler,
-  Handlers,
   NamespaceStates,
   PodCgroup,
   PodCgroups,
