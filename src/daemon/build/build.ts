@@ -138,6 +138,7 @@ export async function build(config: Config, options: BuildOptions): Promise<Buil
     controllers,
     handlers,
     containers: {
+      listedOf: (id) => containers.store.listedOf(id),
       stopAll: (id) => stopContainersOf(containers, id),
       removeAll: (id) => removeContainersOf(containers, id),
     },
