@@ -230,7 +230,7 @@ describe("the daemon", () => {
     await using other = TestDaemon.prepare({ config: { runtime: { cgroup_driver: "systemd" } } });
     other.launch();
     assert.notEqual((await other.exited).code, 0);
-    assert.match(other.tail(5), /this host is not run by systemd.*set it to \W*cgroupfs/);
+    assert.match(other.tail(5), /this host does not run systemd.*set it to \W*cgroupfs/);
   });
 
   test("takes its socket away when it ends, and does not wait for idle clients", async () => {

@@ -53,10 +53,10 @@ export interface ContainerContext {
   /** The one that containers of a handler run in. */
   readonly runtimeOf: (handler: BoundHandler) => ContainerRuntime;
   /**
-   * Says that a process will soon be moved into a cgroup: what the kernel takes its time for begins.
-   * To be called first of all; changes nothing and never fails.
+   * Begins the kernel's wait before a process is moved into a cgroup. Call it first in a verb that
+   * starts a process; it changes nothing and never fails.
    */
-  readonly announceMove: () => void;
+  readonly prewarmCgroupMigration: () => void;
   /** What the containers of a sandbox share. */
   readonly environmentOf: (sandbox: Sandbox) => SandboxEnvironment;
   readonly operations: Operations;
