@@ -32,7 +32,8 @@ newer() {
 
 cc=${CC:-cc}
 mkdir -p dist
-sources="native/davit.c native/spawn.c native/watch.c native/namespaces.c native/users.c native/mounts.c native/files.c native/file-steps.c native/attributes.c native/in-root.c native/open-directory.c native/cgroups.c native/read-files.c native/memory.c native/notify.c native/programs.c native/schedule.c native/sockets.c"
+# The addon is every file of native/ but the programs.
+sources=$(ls native/*.c | grep -vE '/(holder|waiter|env)\.c$')
 # Each output appears by rename, so that a build under way never breaks a daemon that starts.
 # shellcheck disable=SC2086 # a list of words
 if ! newer dist/davit.node native/davit.h $sources scripts/build-native.sh; then
