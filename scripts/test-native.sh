@@ -3,7 +3,7 @@
 # minutes, so it is not a part of npm test. Any report fails the run, also one of a process whose end no test
 # looks at. Needs gcc, which brings both runtimes.
 #
-#   npm run test:native                         all kernel tests
+#   npm run test:native                         all kernel tests of src/
 #   npm run test:native -- kernel child waiter  only the files with "child" or "waiter" in their path
 set -eu
 cd "$(dirname "$0")/.."
@@ -19,6 +19,8 @@ if [ -z "${DAVIT_SANITIZED_REPORTS-}" ]; then
   sh scripts/build.sh
   sh scripts/build-native.sh --sanitize
   reports=$(mktemp -d "${TMPDIR:-/tmp}/davit-test-native.XXXXXX")
+  trap 'rm -rf "$reports"' EXIT
+  trap 'exit 130' INT TERM
   code=0
   DAVIT_SANITIZED_REPORTS=$reports unshare --mount --propagation private sh "$0" "$@" || code=$?
   for report in "$reports"/address.* "$reports"/undefined.*; do
@@ -26,7 +28,6 @@ if [ -z "${DAVIT_SANITIZED_REPORTS-}" ]; then
     cat "$report"
     code=1
   done
-  rm -rf "$reports"
   exit "$code"
 fi
 
@@ -35,7 +36,7 @@ for built in native/build/davit*; do
 done
 PATH=$PWD/node_modules/.bin:$PATH
 export PATH
-[ $# -gt 0 ] || set -- kernel
+[ $# -gt 0 ] || set -- kernel src/
 # node itself has no sanitizer in it, so the runtime must be loaded first; leaks at its end are node's own. The
 # script is for processes that a test starts without an environment. Little freed memory is kept: a test
 # measures how much there is.
