@@ -54,9 +54,12 @@ export default {
     rule("no-test-code", "product code never imports test code", { pathNot: test }, { path: test }),
     rule(
       "front-doors",
-      "from outside, import core/<noun>/index.ts or drivers/<name>/index.ts",
+      "from outside, import the index.ts of core/<noun>, drivers/<name> or linux/<room>",
       { path: "^src/([^/]+)/", pathNot: test },
-      { path: "^src/(core|drivers)/[^/]+/(?!index\\.ts$)", pathNot: "^src/$1/" },
+      {
+        path: "^src/(core|drivers|linux)/([^/]+/(?!index\\.ts$)|[^/]+\\.ts$)",
+        pathNot: "^src/$1/",
+      },
     ),
     rule(
       "unresolved",

@@ -10,7 +10,12 @@ import {
   PodSandboxState,
   Protocol,
 } from "../src/gen/runtime/v1/api_pb.ts";
-import { createCgroup, detectCgroups, removeCgroup, writeResources } from "../src/linux/index.ts";
+import {
+  createCgroup,
+  detectCgroups,
+  removeCgroup,
+  writeResources,
+} from "../src/linux/cgroup/index.ts";
 import type { Server } from "./server.ts";
 import { timed } from "./statistics.ts";
 

@@ -13,7 +13,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-/* As in src/linux/file-steps.ts. */
+/* As in src/linux/file/file-steps.ts. */
 enum { MAKE_FOLDER, WRITE_FILE, APPEND_TO_FILE, COPY_FILE, MOUNT_TMPFS, MAKE_LINK };
 enum { STEP_STRINGS = 2, STEP_NUMBERS = 5 };
 

@@ -3,7 +3,7 @@ import { createRequire } from "node:module";
 import { fileURLToPath } from "node:url";
 
 import { RuntimeError } from "../base/errors.ts";
-import { errnoName, SystemError } from "./system-error.ts";
+import { errnoName, SystemError } from "../base/system-error.ts";
 
 /** An fd that the event loop watches inside the addon. */
 export interface NativeWatch {

@@ -10,7 +10,8 @@ import {
 } from "node:fs";
 
 import { RuntimeError } from "../base/errors.ts";
-import { errnoCode, makeNode, SystemError, setAttributes, setXattr } from "../linux/index.ts";
+import { errnoCode, SystemError } from "../base/system-error.ts";
+import { makeNode, setAttributes, setXattr } from "../linux/file/index.ts";
 import { isWhiteout, layerPath, look, onDisk, removeEntry } from "./layer-files.ts";
 import { LayerDirectories } from "./layer-directories.ts";
 import { type LowerLink, LowerLinks } from "./lower-links.ts";

@@ -11,7 +11,7 @@ import process from "node:process";
 import { gunzipSync, gzipSync, zstdCompressSync, zstdDecompressSync } from "node:zlib";
 
 import { isKind, kindOf, messageOf, RuntimeError } from "../base/errors.ts";
-import { diskUsage, enterRoot } from "../linux/index.ts";
+import { diskUsage, enterRoot } from "../linux/file/index.ts";
 import { BlobInput } from "./blob-input.ts";
 import { Decompressor, detectCompression } from "./decompress.ts";
 import { type FromBelow, LayerWriter } from "./layer-writer.ts";

@@ -4,7 +4,7 @@ import { readFileSync } from "node:fs";
 import path from "node:path";
 import { after, before, describe, test } from "node:test";
 import { create, toBinary } from "@bufbuild/protobuf";
-import { TaskClient } from "../../src/drivers/shim/task-client.ts";
+import { TaskClient } from "../../src/drivers/shim/process/task-client.ts";
 import { CheckpointOptionsSchema } from "../../src/gen/containerd/runc/v1/options_pb.ts";
 import { Task } from "../../src/gen/containerd/task/v3/task_pb.ts";
 import { Status } from "../../src/gen/containerd/v1/types/task_pb.ts";

@@ -26,7 +26,7 @@ import {
   type NamespaceWatch,
   pinNamespaces,
   unpinNamespace,
-} from "../../src/linux/index.ts";
+} from "../../src/linux/namespace/index.ts";
 
 /** How a call of a sandboxer goes wrong. */
 export type ControllerFault =

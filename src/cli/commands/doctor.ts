@@ -6,8 +6,8 @@ import type { Config } from "../../config/config.ts";
 import { ConfigError, defaultConfig, loadConfig } from "../../config/load.ts";
 import type { Call, Command } from "../command-line/command.ts";
 import { exitCode } from "../command-line/exit-code.ts";
-import { checks, examine, type Report } from "../doctor/examine.ts";
-import { countFindings, formatReport, reportToJson } from "../doctor/report.ts";
+import { checks, examine, type Report } from "../../doctor/examine.ts";
+import { countFindings, formatReport, reportToJson } from "../output/doctor-report.ts";
 import { onStopSignals } from "../stop-signals.ts";
 import { DEFAULT_CONFIG_FILE, findConfigFile } from "./config-file.ts";
 
@@ -60,7 +60,7 @@ export const doctor: Command = {
 async function run(call: Call): Promise<number> {
   const { options, version } = call;
   // Only here, so that the other commands do not wait for the drivers to be read.
-  const { ThisHost } = await import("../doctor/this-host.ts");
+  const { ThisHost } = await import("../../doctor/this-host.ts");
   using signals = onStopSignals((signal) => process.exit(128 + constants.signals[signal]));
   const only = options.texts("only");
   const names = checks.map(({ group }) => group);

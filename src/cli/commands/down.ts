@@ -14,7 +14,7 @@ import {
 } from "../lifecycle/read-manifests.ts";
 import { takeDown } from "../lifecycle/take-down.ts";
 import { removeOwnFolder } from "../lifecycle/volumes.ts";
-import type { PodNames } from "../manifest/pod.ts";
+import type { PodNames } from "../../manifest/pod.ts";
 import { podPath } from "../objects/find.ts";
 import { Objects } from "../objects/objects.ts";
 import { pickPod } from "../objects/pick.ts";

@@ -16,8 +16,8 @@ import {
 } from "../lifecycle/read-manifests.ts";
 import type { RunContext, RunningPod } from "../lifecycle/run-pod.ts";
 import { takeDown } from "../lifecycle/take-down.ts";
-import { claimPodFolder, removeOwnFolder, removePodFolder } from "../lifecycle/volumes.ts";
-import { podFolder, type PodManifest } from "../manifest/pod.ts";
+import { claimPodDirectory, removeOwnFolder, removePodDirectory } from "../lifecycle/volumes.ts";
+import { podFolder, type PodManifest } from "../../manifest/pod.ts";
 import { podPath } from "../objects/find.ts";
 import { Objects } from "../objects/objects.ts";
 import { formatAge, shortId } from "../output/figures.ts";
@@ -71,13 +71,13 @@ async function runAll(call: Call, server: Server, pods: readonly PodManifest[]):
   await new Objects(server).pods();
   using claims = new DisposableStack();
   const isNew = new Map<PodManifest, boolean>();
-  for (const pod of pods) isNew.set(pod, claims.use(await claimPodFolder(pod)).isNew);
+  for (const pod of pods) isNew.set(pod, claims.use(await claimPodDirectory(pod)).isNew);
   const quiet = call.options.has("quiet");
   using lines = new LiveLines(progressOutput(terminal, quiet));
   try {
     await makeRoom(call, server, pods, new GraceLines(terminal, { lines, quiet }));
   } catch (error) {
-    for (const { folder } of pods.filter((pod) => isNew.get(pod))) await removePodFolder(folder);
+    for (const { folder } of pods.filter((pod) => isNew.get(pod))) await removePodDirectory(folder);
     throw error;
   }
   noteRestarts(call, pods);

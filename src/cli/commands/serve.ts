@@ -2,8 +2,8 @@ import { constants } from "node:os";
 import process from "node:process";
 import { RuntimeError } from "../../base/errors.ts";
 import { loadConfig } from "../../config/load.ts";
-import type { Daemon } from "../../daemon/run.ts";
-import { exitNow, preferEventLoop } from "../../linux/index.ts";
+import type { Daemon } from "../../daemon/process/run.ts";
+import { exitNow, preferEventLoop } from "../../linux/process/index.ts";
 import type { Command } from "../command-line/command.ts";
 import { exitCode } from "../command-line/exit-code.ts";
 import { DEFAULT_CONFIG_FILE, findConfigFile, loadConfigOrTell } from "./config-file.ts";
@@ -48,7 +48,7 @@ export const serve: Command = {
     process.umask(0o022);
     preferEventLoop();
     // Only here, so that the other commands do not wait for the whole daemon to be read.
-    const { runDaemon } = await import("../../daemon/run.ts");
+    const { runDaemon } = await import("../../daemon/process/run.ts");
     const started = Promise.withResolvers<Daemon>();
     const reload = async (): Promise<void> => {
       const daemon = await started.promise;

@@ -2,7 +2,9 @@ import { existsSync } from "node:fs";
 import { mkdir, readFile, rm, writeFile } from "node:fs/promises";
 import process from "node:process";
 import { RuntimeError } from "../../base/errors.ts";
-import { findProgram, listMounts, lockFile, run, unmount } from "../../linux/index.ts";
+import { findProgram, run } from "../../linux/process/index.ts";
+import { listMounts, unmount } from "../../linux/mount/index.ts";
+import { lockFile } from "../../linux/file/index.ts";
 import {
   chainRemoval,
   type ChosenSubnet,

@@ -3,9 +3,9 @@ import { hostname, totalmem } from "node:os";
 import type { Call, Command, OptionSpec } from "../command-line/command.ts";
 import { CommandFailure, exitCode } from "../command-line/exit-code.ts";
 import { UsageError } from "../command-line/usage-error.ts";
-import { systemError } from "../../linux/index.ts";
-import { ManifestError, parsePodManifests, parsePodNames } from "../manifest/parse.ts";
-import type { PodManifest, PodNames, PodNode } from "../manifest/pod.ts";
+import { systemError } from "../../base/system-error.ts";
+import { ManifestError, parsePodManifests, parsePodNames } from "../../manifest/parse.ts";
+import type { PodManifest, PodNames, PodNode } from "../../manifest/pod.ts";
 
 /** The option of commands that keep files for pods. */
 export const podsFolderOption = {

@@ -2,20 +2,14 @@ import { chmod, chown, mkdir, open, readdir, realpath, stat } from "node:fs/prom
 import { dirname, join } from "node:path";
 import { messageOf, RuntimeError, wrap } from "../../base/errors.ts";
 import type { Rollback } from "../../base/rollback.ts";
-import {
-  errnoCode,
-  listMounts,
-  lockFile,
-  mountTmpfs,
-  removeTree,
-  systemError,
-  unmount,
-} from "../../linux/index.ts";
-import { podFolder, type PodManifest, type PodNames } from "../manifest/pod.ts";
-import type { HostPathType, VolumeManifest, VolumeMount } from "../manifest/volumes.ts";
+import { errnoCode, systemError } from "../../base/system-error.ts";
+import { listMounts, mountTmpfs, unmount } from "../../linux/mount/index.ts";
+import { lockFile, removeTree } from "../../linux/file/index.ts";
+import { podFolder, type PodManifest, type PodNames } from "../../manifest/pod.ts";
+import type { HostPathType, VolumeManifest, VolumeMount } from "../../manifest/volumes.ts";
 
 /** A pod's folder that is this process's alone. */
-export interface FolderClaim extends Disposable {
+export interface DirectoryClaim extends Disposable {
   /** There was no such folder before. */
   readonly isNew: boolean;
 }
@@ -27,11 +21,11 @@ const lockName = "run.lock";
  * pod at once must not take each other's things away. Throws `failed-precondition` when another
  * one has it.
  */
-export async function claimPodFolder({
+export async function claimPodDirectory({
   folder,
   namespace,
   name,
-}: PodManifest): Promise<FolderClaim> {
+}: PodManifest): Promise<DirectoryClaim> {
   let made: string | undefined;
   try {
     // Containers of any user must get through to their volumes.
@@ -57,9 +51,9 @@ export async function claimPodFolder({
  * they do with kubelet. What a pod of the same name left goes: its runtime knows it no more.
  */
 export async function makeVolumes(pod: PodManifest, undo: Rollback): Promise<void> {
-  undo.defer("remove the pod's folder", () => removePodFolder(pod.folder));
+  undo.defer("remove the pod's folder", () => removePodDirectory(pod.folder));
   for (const left of await readdir(pod.folder)) {
-    if (left !== lockName) await removePodFolder(join(pod.folder, left));
+    if (left !== lockName) await removePodDirectory(join(pod.folder, left));
   }
   await mkdir(join(pod.folder, "volumes"), { mode: 0o755 });
   for (const volume of pod.volumes) {
@@ -73,7 +67,7 @@ export async function makeVolumes(pod: PodManifest, undo: Rollback): Promise<voi
 }
 
 /** Removes what davit run wrote for a pod, and the mounts in it. Done when nothing is there. */
-export async function removePodFolder(folder: string): Promise<void> {
+export async function removePodDirectory(folder: string): Promise<void> {
   const mounts = (await listMounts()).map(({ mountPoint }) => mountPoint);
   const inside = mounts.filter((path) => path === folder || path.startsWith(`${folder}/`));
   for (const path of inside.toReversed()) await unmount(path);
@@ -87,7 +81,7 @@ export async function removePodFolder(folder: string): Promise<void> {
 export async function removeOwnFolder(podsRoot: string, names: PodNames): Promise<void> {
   const { namespace, name, uid } = names;
   if (uid === "" || [namespace, name, uid].some((part) => /[/\0]/.test(part))) return;
-  await removePodFolder(podFolder(podsRoot, names));
+  await removePodDirectory(podFolder(podsRoot, names));
 }
 
 /** Where a container's volumeMounts are on the host; undefined for those that are images. */

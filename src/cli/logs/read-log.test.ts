@@ -12,7 +12,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, describe, test } from "node:test";
 import { isKind } from "../../base/errors.ts";
-import { makeFifo } from "../../linux/index.ts";
+import { makeFifo } from "../../linux/stream/index.ts";
 import { recordedTerminal } from "../output/testing/recorded-terminal.ts";
 import { LineSplitter, parseLogLine } from "./log-line.ts";
 import { LogPrinter } from "./print-log.ts";

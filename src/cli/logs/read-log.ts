@@ -1,7 +1,8 @@
 import { constants } from "node:fs";
 import { type FileHandle, lstat } from "node:fs/promises";
 import { setTimeout as sleep } from "node:timers/promises";
-import { errnoCode, openRegular, systemError } from "../../linux/index.ts";
+import { errnoCode, systemError } from "../../base/system-error.ts";
+import { openRegular } from "../../linux/file/index.ts";
 import { LineSplitter, type LogLine, parseLogLine } from "./log-line.ts";
 
 /** How much of a log is wanted. */

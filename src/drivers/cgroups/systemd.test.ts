@@ -5,14 +5,14 @@ import { join } from "node:path";
 import { test } from "node:test";
 import { isKind, RuntimeError } from "../../base/errors.ts";
 import {
-  adoptLimits,
+  syncLimitsToSystemd,
   bitMask,
   changeSliceArgs,
   limitProperties,
   oomKillsOfGone,
   startSliceArgs,
   stopSliceArgs,
-} from "../../linux/index.ts";
+} from "../../linux/cgroup/index.ts";
 import { SystemdPodCgroups } from "./systemd-pod-cgroups.ts";
 
 const mib = 1n << 20n;
@@ -217,7 +217,7 @@ test("adoptLimits() tells systemd what the files say", async () => {
   for (const [file, text] of Object.entries(files)) {
     writeFileSync(join(root, "a.slice/b.scope", file), `${text}\n`);
   }
-  await adoptLimits({ version: "v2", root, controllers: [] }, "/a.slice/b.scope", call);
+  await syncLimitsToSystemd({ version: "v2", root, controllers: [] }, "/a.slice/b.scope", call);
   assert.deepEqual(calls, [
     [
       ...["b.scope", "true", "4", "MemoryMax", "t", "4096"],

@@ -7,7 +7,8 @@ import type {
   AttachmentRecords,
   NotedAttachmentRecords,
 } from "../../core/network/index.ts";
-import { errnoCode, type FileStep, removeTree, runFileSteps } from "../../linux/index.ts";
+import { errnoCode } from "../../base/system-error.ts";
+import { type FileStep, removeTree, runFileSteps } from "../../linux/file/index.ts";
 import { type JsonObject, parseObject } from "./conflist.ts";
 
 /** What an {@link AttachmentNotes} is made of. */

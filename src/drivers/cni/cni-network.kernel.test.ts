@@ -23,7 +23,7 @@ import { RuntimeError } from "../../base/errors.ts";
 import { silentLogger } from "../../base/logger.ts";
 import type { Attachment, NetworkRequest, PortForwarding } from "../../core/network/index.ts";
 import type { SandboxNetwork } from "../../core/sandbox/index.ts";
-import { pinNamespaces, unpinNamespace } from "../../linux/index.ts";
+import { pinNamespaces, unpinNamespace } from "../../linux/namespace/index.ts";
 import { CniNetwork, type CniNetworkOptions } from "./cni-network.ts";
 import { execOnHost } from "./plugin-exec.ts";
 

@@ -11,7 +11,7 @@ import type {
 } from "../../core/network/index.ts";
 import type { Operation } from "../../core/operation/index.ts";
 import type { SandboxNetwork } from "../../core/sandbox/index.ts";
-import { isNamespaceMounted } from "../../linux/index.ts";
+import { isNamespaceMounted } from "../../linux/namespace/index.ts";
 import { attachmentArgs, parseAttachmentArgs, parsePodCidrs } from "./attachment-args.ts";
 import { ConfDir } from "./conf-dir.ts";
 import { type JsonObject, type NetworkList, parseNetworkList } from "./conflist.ts";

@@ -5,7 +5,7 @@ import { join } from "node:path";
 import { afterEach, beforeEach, describe, test } from "node:test";
 
 import { type Logger, silentLogger } from "../../base/logger.ts";
-import { makeFifo } from "../../linux/index.ts";
+import { makeFifo } from "../../linux/stream/index.ts";
 import { ConfDir } from "./conf-dir.ts";
 
 const conf = (name: string, plugins: readonly object[] | undefined = [{ type: "a" }]): string =>

@@ -4,7 +4,7 @@ import { basename, dirname, extname, join } from "node:path";
 
 import { messageOf, wrap } from "../../base/errors.ts";
 import type { Logger } from "../../base/logger.ts";
-import { readRegular } from "../../linux/index.ts";
+import { readRegular } from "../../linux/file/index.ts";
 import {
   type NetworkList,
   parseNetworkList,

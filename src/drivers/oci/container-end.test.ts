@@ -5,7 +5,7 @@ import { join } from "node:path";
 import { after, describe, test } from "node:test";
 
 import { silentLogger } from "../../base/logger.ts";
-import { parseOomKills } from "../../linux/index.ts";
+import { parseOomKills } from "../../linux/cgroup/index.ts";
 import { awaitEnd, readExitFile, type Watched } from "./container-end.ts";
 
 const folder = mkdtempSync(join(tmpdir(), "davit-end-"));

@@ -3,7 +3,7 @@ import { setTimeout as delay } from "node:timers/promises";
 
 import type { Logger } from "../../base/logger.ts";
 import type { Clock } from "../../base/time.ts";
-import { errnoCode } from "../../linux/index.ts";
+import { errnoCode } from "../../base/system-error.ts";
 
 /** A process whose end can be awaited: our child, or one held by a pidfd. */
 export interface Watched {

@@ -13,7 +13,8 @@ import { join } from "node:path";
 import { after, describe, test } from "node:test";
 
 import { isKind } from "../../base/errors.ts";
-import { cgroupProcs, environmentOf, openProcess } from "../../linux/index.ts";
+import { cgroupProcs } from "../../linux/cgroup/index.ts";
+import { environmentOf, openProcess } from "../../linux/process/index.ts";
 import { until } from "../../linux/testing/leaks.ts";
 import { holdings, operation, processesOf, TestHost } from "./testing/sandbox.ts";
 

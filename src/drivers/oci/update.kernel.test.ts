@@ -6,7 +6,7 @@ import { create, type MessageInitShape } from "@bufbuild/protobuf";
 import { kindOf, messageOf } from "../../base/errors.ts";
 import type { ContainerLimits } from "../../core/container/index.ts";
 import { LinuxContainerResourcesSchema } from "../../gen/runtime/v1/api_pb.ts";
-import { memoryInUse } from "../../linux/index.ts";
+import { memoryInUse } from "../../linux/cgroup/index.ts";
 import { TestHost } from "./testing/sandbox.ts";
 
 type Limits = Pick<

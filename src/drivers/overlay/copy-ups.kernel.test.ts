@@ -19,7 +19,7 @@ import { after, afterEach, beforeEach, describe, test } from "node:test";
 
 import { type Digest, hexOf } from "../../base/digest.ts";
 import { isKind } from "../../base/errors.ts";
-import { listMounts, unmount } from "../../linux/index.ts";
+import { listMounts, unmount } from "../../linux/mount/index.ts";
 import type { BuiltEntry } from "../../unpack/testing/tar-builder.ts";
 import { TestSnapshots } from "./testing/layers.ts";
 

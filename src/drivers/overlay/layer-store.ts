@@ -6,7 +6,8 @@ import { KeyedLock } from "../../base/keyed-lock.ts";
 import type { Logger } from "../../base/logger.ts";
 import type { Operation } from "../../core/operation/index.ts";
 import type { LayerOrigin, LayerSource, Usage } from "../../core/snapshot/index.ts";
-import { errnoCode, removeTree, SystemError } from "../../linux/index.ts";
+import { errnoCode, SystemError } from "../../base/system-error.ts";
+import { removeTree } from "../../linux/file/index.ts";
 import { begin } from "./begun.ts";
 import { GroupSync } from "./group-sync.ts";
 import {
@@ -19,7 +20,7 @@ import {
   summaryOf,
   withOrigin,
 } from "./layer-facts.ts";
-import { asideOf, GONE_PREFIX, NEW_PREFIX, type Places, UNCLAIMED } from "./places.ts";
+import { asideOf, GONE_PREFIX, NEW_PREFIX, type StateLayout, UNCLAIMED } from "./places.ts";
 import { Spool } from "./spool.ts";
 import type { Trash } from "./trash.ts";
 import { type UnpackTurn, UnpackTurns, type UnpackTurnsOptions } from "./unpack-turns.ts";
@@ -27,7 +28,7 @@ import { type UnpackerCommand, unpackBlob } from "./unpacker.ts";
 
 /** What the layers need. */
 export interface LayerStoreDeps {
-  readonly places: Places;
+  readonly places: StateLayout;
   readonly trash: Trash;
   readonly log: Logger;
   readonly unpacker: UnpackerCommand;

@@ -19,14 +19,8 @@ import { gzipSync } from "node:zlib";
 
 import { type Digest, hexOf } from "../../base/digest.ts";
 import { isKind } from "../../base/errors.ts";
-import {
-  listMounts,
-  makePrivateBind,
-  mountTmpfs,
-  pinNamespaces,
-  unmount,
-  unpinNamespace,
-} from "../../linux/index.ts";
+import { listMounts, makePrivateBind, mountTmpfs, unmount } from "../../linux/mount/index.ts";
+import { pinNamespaces, unpinNamespace } from "../../linux/namespace/index.ts";
 import { until } from "../../linux/testing/leaks.ts";
 import { type BuiltEntry, buildTar } from "../../unpack/testing/tar-builder.ts";
 import { digestOf, sourceOf, TestSnapshots } from "./testing/layers.ts";

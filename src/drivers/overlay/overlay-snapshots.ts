@@ -15,7 +15,7 @@ import type {
 import type { KnownIds } from "../../core/store/index.ts";
 import { CopyUps } from "./copy-ups.ts";
 import { LayerStore } from "./layer-store.ts";
-import { Places } from "./places.ts";
+import { StateLayout } from "./places.ts";
 import { Roots } from "./roots.ts";
 import { Trash } from "./trash.ts";
 import type { UnpackTurnsOptions } from "./unpack-turns.ts";
@@ -58,7 +58,7 @@ export class OverlaySnapshots implements Snapshots {
 
   /** Makes the folders and finds the layers that are there. Nothing is removed before `sweep`. */
   static async open(deps: OverlaySnapshotsDeps): Promise<OverlaySnapshots> {
-    const places = new Places(deps.root);
+    const places = new StateLayout(deps.root);
     const trash = new Trash(deps.tasks, deps.log);
     const layers = await LayerStore.open({
       places,

@@ -27,7 +27,7 @@ export const UNCLAIMED = "unclaimed";
  *   roots/<container id>/images/{whole-<n>,<n>}     images of image volumes, and what each one shows
  *   roots/<container id>/volumes/<n>                volumes that the container's image declares
  */
-export class Places {
+export class StateLayout {
   readonly root: string;
   readonly layers: string;
   readonly roots: string;

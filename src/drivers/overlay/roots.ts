@@ -17,23 +17,25 @@ import type { KnownIds } from "../../core/store/index.ts";
 import {
   diskUsage,
   type FileStep,
-  makePrivateBind,
-  mountOverlay,
-  type OverlayOptions,
   removeTree,
   runFileSteps,
   stepsDone,
+} from "../../linux/file/index.ts";
+import {
+  makePrivateBind,
+  mountOverlay,
+  type OverlayOptions,
   unmount,
-} from "../../linux/index.ts";
+} from "../../linux/mount/index.ts";
 import { chainOf } from "./chain.ts";
 import type { LayerFacts } from "./layer-facts.ts";
-import { GONE_PREFIX, type Places } from "./places.ts";
+import { GONE_PREFIX, type StateLayout } from "./places.ts";
 import type { Trash } from "./trash.ts";
 import { copyVolumes, imageVolumePath, mountImages, unmountImages, volumePath } from "./volumes.ts";
 
 /** What the roots need. */
 export interface RootsDeps {
-  readonly places: Places;
+  readonly places: StateLayout;
   readonly trash: Trash;
   readonly findLayer: (diffId: Digest) => LayerFacts | undefined;
   /** What layer number `at` of a chain has of those before it: a name in the layers' directory. */

@@ -3,7 +3,8 @@ import { messageOf } from "../../base/errors.ts";
 import type { Logger } from "../../base/logger.ts";
 import { Semaphore } from "../../base/semaphore.ts";
 import type { TaskGroup } from "../../base/task-group.ts";
-import { errnoCode, removeTree, SystemError } from "../../linux/index.ts";
+import { errnoCode, SystemError } from "../../base/system-error.ts";
+import { removeTree } from "../../linux/file/index.ts";
 import { asideOf, GONE_PREFIX } from "./places.ts";
 
 /** Deletions at once: they wait for the disk that containers wait for, too. */

@@ -22,7 +22,7 @@ import { gzipSync, zstdCompressSync } from "node:zlib";
 import { type Digest, hexOf } from "../../base/digest.ts";
 import { type ErrorKind, isKind, kindOf } from "../../base/errors.ts";
 import type { LayerSource } from "../../core/snapshot/index.ts";
-import { makeNode, setAttributes, setXattr } from "../../linux/index.ts";
+import { makeNode, setAttributes, setXattr } from "../../linux/file/index.ts";
 import { childPids, openFds, until } from "../../linux/testing/leaks.ts";
 import { type BuiltEntry, buildEntry, buildTar } from "../../unpack/testing/tar-builder.ts";
 import { describeTree, digestOf, sourceOf, TestSnapshots } from "./testing/layers.ts";

@@ -4,9 +4,9 @@ import process from "node:process";
 import { fileURLToPath } from "node:url";
 import { type Digest, isDigest } from "../../base/digest.ts";
 import { type ErrorKind, RuntimeError } from "../../base/errors.ts";
-import { freeGiven } from "../../base/given-memory.ts";
+import { releaseTransferred } from "../../base/given-memory.ts";
 import { type LayerSource, TooLarge } from "../../core/snapshot/index.ts";
-import { type Child, type ChildExit, spawnChildInPool } from "../../linux/index.ts";
+import { type Child, type ChildExit, spawnChildInPool } from "../../linux/process/index.ts";
 import { type FromBelow, parseFromBelow } from "./from-below.ts";
 import type { UnpackTurn } from "./unpack-turns.ts";
 
@@ -137,7 +137,7 @@ async function passOn(
         throw failed(layer, "data-loss", `blob is longer than its ${layer.blob.sizeBytes} bytes`);
       }
       const chunk = next.value;
-      if (stdin?.write(chunk, () => freeGiven(chunk)) === false) {
+      if (stdin?.write(chunk, () => releaseTransferred(chunk)) === false) {
         await wait.until(drained(stdin), "patient");
       }
     }

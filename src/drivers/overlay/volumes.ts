@@ -5,18 +5,14 @@ import type { Operation } from "../../core/operation/index.ts";
 import type { ImageVolume, VolumeOwner } from "../../core/snapshot/index.ts";
 import {
   bindInRoot,
-  bindMount,
   copyInRoot,
-  errnoCode,
   type FileStep,
-  mountOverlay,
-  type OverlayOptions,
   pathInRoot,
   runFileSteps,
-  SystemError,
-  unmount,
-} from "../../linux/index.ts";
-import { isKernelPath } from "../../spec/index.ts";
+} from "../../linux/file/index.ts";
+import { bindMount, mountOverlay, type OverlayOptions, unmount } from "../../linux/mount/index.ts";
+import { errnoCode, SystemError } from "../../base/system-error.ts";
+import { isKernelPath } from "../../oci-spec/index.ts";
 
 // User namespaces: the container's root must be able to walk to what is mounted from here.
 const folderMode = 0o711;

@@ -8,16 +8,10 @@ import {
   usesHostNetwork,
 } from "../../core/sandbox/index.ts";
 import { NamespaceMode } from "../../gen/runtime/v1/api_pb.ts";
-import {
-  errnoCode,
-  type FileOwner,
-  type FileStep,
-  mountTmpfs,
-  runFileSteps,
-  systemError,
-  type TmpfsOptions,
-} from "../../linux/index.ts";
-import type { Places } from "./places.ts";
+import { errnoCode, systemError } from "../../base/system-error.ts";
+import { type FileOwner, type FileStep, runFileSteps } from "../../linux/file/index.ts";
+import { mountTmpfs, type TmpfsOptions } from "../../linux/mount/index.ts";
+import type { StateLayout } from "./places.ts";
 
 // The peers' size of a pod's /dev/shm.
 const shmBytes = 64 * 1024 * 1024;
@@ -54,7 +48,7 @@ export function directoryAccess(sandbox: Sandbox): DirectoryAccess {
 }
 
 /** Makes the sandbox's directory. Idempotent. */
-export async function makeFolder(places: Places, sandbox: Sandbox): Promise<void> {
+export async function makeDirectory(places: StateLayout, sandbox: Sandbox): Promise<void> {
   const path = places.folder(sandbox.id);
   const parent = { path: dirname(path), mode: 0o711 } as const;
   await runFileSteps([
@@ -68,7 +62,7 @@ export async function makeFolder(places: Places, sandbox: Sandbox): Promise<void
  * mounts the pod's /dev/shm there. A container that fills one of the files meets the limit of this tmpfs, and
  * takes no space from the node's state or from other pods.
  */
-export async function makeFiles(places: Places, sandbox: Sandbox): Promise<void> {
+export async function makeFiles(places: StateLayout, sandbox: Sandbox): Promise<void> {
   const { id } = sandbox;
   const hasShm = namespaceModes(sandbox.config).ipc !== NamespaceMode.NODE;
   const text = resolvConf(sandbox.config.dnsConfig);
@@ -117,7 +111,7 @@ function sizeOf(path: string): number {
   }
 }
 
-function shmFolder(places: Places, id: string): FileStep {
+function shmFolder(places: StateLayout, id: string): FileStep {
   return { step: "make-folder", path: places.shm(id), mode: 0o755, mayExist: true };
 }
 

@@ -7,13 +7,15 @@ import {
   type CgroupLayout,
   cgroupProcsPaths,
   createCgroup,
-  holderProgram,
   killCgroup,
+  removeCgroup,
+} from "../../linux/cgroup/index.ts";
+import {
+  holderProgram,
   openProcess,
   processStartTime,
-  removeCgroup,
   spawnChildInPool,
-} from "../../linux/index.ts";
+} from "../../linux/process/index.ts";
 import type { PinnedPaths } from "./places.ts";
 
 // What users see as PID 1 of their pod.
@@ -144,7 +146,7 @@ export async function clearHolderCgroup(layout: CgroupLayout, sandbox: Sandbox):
  * Ends the holders of sandboxes whose records, and with them the cgroups' parents, were lost. A
  * holder's cgroup bears its sandbox's id wherever it is. Answers with a line for each.
  */
-export async function endStrayHolders(
+export async function endOrphanHolders(
   layout: CgroupLayout,
   ids: readonly string[],
 ): Promise<readonly string[]> {

@@ -22,7 +22,7 @@ export interface PinnedPaths {
  * Where everything of a sandbox lies. Each path follows from the id alone, so that whatever a
  * crash left can be found without a record of it.
  */
-export class Places {
+export class StateLayout {
   /** Holds the namespace mounts, a folder a kind. */
   readonly namespaces: string;
   /** Holds a folder for each sandbox. */

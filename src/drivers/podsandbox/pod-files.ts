@@ -1,17 +1,19 @@
 import { chmod, chown } from "node:fs/promises";
 import { namespaceModes, type Sandbox, type SandboxEnvironment } from "../../core/sandbox/index.ts";
 import { NamespaceMode } from "../../gen/runtime/v1/api_pb.ts";
-import { errnoCode, removeTree, systemError, unmount } from "../../linux/index.ts";
-import { directoryAccess, makeFiles, makeFolder } from "./files.ts";
-import { Places } from "./places.ts";
+import { errnoCode, systemError } from "../../base/system-error.ts";
+import { removeTree } from "../../linux/file/index.ts";
+import { unmount } from "../../linux/mount/index.ts";
+import { directoryAccess, makeFiles, makeDirectory } from "./files.ts";
+import { StateLayout } from "./places.ts";
 
 /** The files of pods, the same for every controller, and where a pod's network namespace is pinned. */
 export class PodFiles {
-  readonly #places: Places;
+  readonly #places: StateLayout;
 
   /** `state` is the state folder of the configuration. */
   constructor(state: string) {
-    this.#places = new Places(state);
+    this.#places = new StateLayout(state);
   }
 
   /** Where the pod's network namespace is pinned. */
@@ -21,7 +23,7 @@ export class PodFiles {
 
   /** Writes resolv.conf, hosts and hostname, and mounts /dev/shm of the pod. */
   async make(sandbox: Sandbox): Promise<void> {
-    await makeFolder(this.#places, sandbox);
+    await makeDirectory(this.#places, sandbox);
     await makeFiles(this.#places, sandbox);
   }
 

@@ -1,5 +1,5 @@
 import { type ErrorKind, RuntimeError } from "../../base/errors.ts";
-import { errnoCode, SystemError } from "../../linux/index.ts";
+import { errnoCode, SystemError } from "../../base/system-error.ts";
 
 /** Primary result codes that decide something here (sqlite.org/rescode.html). */
 const busy = 5;

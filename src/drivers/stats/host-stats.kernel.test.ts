@@ -12,15 +12,12 @@ import {
   createCgroup,
   detectCgroups,
   killCgroup,
-  makePrivateBind,
-  pinNamespaces,
   removeCgroup,
-  run,
-  spawnChildInPool,
-  unmount,
-  unpinNamespace,
   writeResources,
-} from "../../linux/index.ts";
+} from "../../linux/cgroup/index.ts";
+import { makePrivateBind, unmount } from "../../linux/mount/index.ts";
+import { pinNamespaces, unpinNamespace } from "../../linux/namespace/index.ts";
+import { run, spawnChildInPool } from "../../linux/process/index.ts";
 import { HostStats } from "./host-stats.ts";
 
 const env = { PATH: "/usr/sbin:/usr/bin:/sbin:/bin" };

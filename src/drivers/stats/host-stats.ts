@@ -12,12 +12,8 @@ import type {
   SandboxMeter,
   StatsReader,
 } from "../../core/stats/index.ts";
-import {
-  type CgroupLayout,
-  FileHolder,
-  type HeldFiles,
-  readFilesInNamespace,
-} from "../../linux/index.ts";
+import { type CgroupLayout } from "../../linux/cgroup/index.ts";
+import { CgroupFdCache, type CachedFiles, readFilesInNamespace } from "../../linux/file/index.ts";
 import { type CgroupFiles, cgroupFiles } from "./cgroup-usage.ts";
 import { CpuRate } from "./cpu-rate.ts";
 import { parseNetDev } from "./net-dev.ts";
@@ -26,7 +22,7 @@ import { Samples, settled } from "./samples.ts";
 /** How the files of the kernel are read. */
 export interface KernelFiles {
   /** Files of a cgroup, to be read again and again. */
-  readonly hold: (paths: readonly string[]) => HeldFiles;
+  readonly hold: (paths: readonly string[]) => CachedFiles;
   readonly readInNamespace: (
     namespace: { readonly net: string },
     paths: readonly string[],
@@ -54,7 +50,7 @@ export interface HostStatsDeps {
 
 /** A cgroup that is watched: where its files are, and how its processor time moves. */
 interface Watched {
-  readonly held: HeldFiles;
+  readonly held: CachedFiles;
   readonly parse: CgroupFiles["parse"];
   readonly rate: CpuRate;
 }
@@ -241,7 +237,7 @@ export class HostStats implements StatsReader {
 }
 
 function hostFiles(): KernelFiles {
-  const holder = new FileHolder();
+  const holder = new CgroupFdCache();
   return { hold: (paths) => holder.hold(paths), readInNamespace: readFilesInNamespace };
 }
 

@@ -3,7 +3,7 @@ import { existsSync, mkdirSync, readFileSync, rmdirSync, writeFileSync } from "n
 import { afterEach, describe, test } from "node:test";
 
 import { isKind } from "../../base/errors.ts";
-import { spawnChild, spawnChildInPool } from "../child.ts";
+import { spawnChild, spawnChildInPool } from "../process/child.ts";
 import { childPids, until } from "../testing/leaks.ts";
 import {
   cgroupDirs,

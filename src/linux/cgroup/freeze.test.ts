@@ -4,7 +4,7 @@ import { tmpdir } from "node:os";
 import path from "node:path";
 import { after, before, test } from "node:test";
 
-import { spawnChild } from "../child.ts";
+import { spawnChild } from "../process/child.ts";
 import { isFrozen, thawCgroup } from "./freeze.ts";
 import { killCgroup } from "./kill.ts";
 import type { CgroupLayout } from "./layout.ts";

@@ -2,8 +2,8 @@ import { setTimeout as delay } from "node:timers/promises";
 
 import { RuntimeError } from "../../base/errors.ts";
 import { nativeCount, nativeTexts } from "../native.ts";
-import { describeWait, processWait } from "../process-wait.ts";
-import { errnoCode, systemError } from "../system-error.ts";
+import { describeWait, processWait } from "../process/process-wait.ts";
+import { errnoCode, systemError } from "../../base/system-error.ts";
 import { tryWriteCgroupFile } from "./files.ts";
 import { type CgroupLayout, cgroupDirs, controllerDir } from "./layout.ts";
 

@@ -5,7 +5,7 @@ import { join } from "node:path";
 import { after, describe, test } from "node:test";
 
 import { isKind } from "../../base/errors.ts";
-import { parseMountInfo } from "../mounts.ts";
+import { parseMountInfo } from "../mount/mounts.ts";
 import { cgroupDirs, controllerDir, detectCgroups, hasNsdelegate } from "./layout.ts";
 
 const dir = mkdtempSync(join(tmpdir(), "davit-layout-"));

@@ -1,8 +1,8 @@
 import { existsSync, readFileSync } from "node:fs";
 
 import { RuntimeError } from "../../base/errors.ts";
-import { type MountEntry, parseMountInfo } from "../mounts.ts";
-import { systemError } from "../system-error.ts";
+import { type MountEntry, parseMountInfo } from "../mount/mounts.ts";
+import { systemError } from "../../base/system-error.ts";
 
 /** One mounted tree of cgroups. */
 export interface CgroupHierarchy {

@@ -3,7 +3,7 @@ import { setTimeout as delay } from "node:timers/promises";
 
 import { RuntimeError } from "../../base/errors.ts";
 import { nativeTexts } from "../native.ts";
-import { errnoCode, SystemError, systemError } from "../system-error.ts";
+import { errnoCode, SystemError, systemError } from "../../base/system-error.ts";
 import { readCgroupFile, writeCgroupFile } from "./files.ts";
 import {
   type CgroupHierarchy,

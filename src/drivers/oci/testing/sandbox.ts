@@ -25,7 +25,7 @@ import {
   detectCgroups,
   killCgroup,
   removeCgroup,
-} from "../../../linux/index.ts";
+} from "../../../linux/cgroup/index.ts";
 import { childPids, openFds, until } from "../../../linux/testing/leaks.ts";
 import { OciRuntime } from "../index.ts";
 

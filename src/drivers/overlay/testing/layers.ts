@@ -5,7 +5,7 @@ import type { Digest } from "../../../base/digest.ts";
 import { silentLogger } from "../../../base/logger.ts";
 import { TaskGroup } from "../../../base/task-group.ts";
 import type { LayerSource } from "../../../core/snapshot/index.ts";
-import { unmount } from "../../../linux/index.ts";
+import { unmount } from "../../../linux/mount/index.ts";
 import { type BuiltEntry, buildTar } from "../../../unpack/testing/tar-builder.ts";
 import { OverlaySnapshots, type OverlaySnapshotsDeps } from "../overlay-snapshots.ts";
 import type { UnpackerCommand } from "../unpacker.ts";

@@ -1,0 +1,54 @@
+import type { Logger } from "../../base/logger.ts";
+import type { Config } from "../../config/config.ts";
+import type { PodNetwork } from "../../core/network/index.ts";
+import type { BoundHandler } from "../../core/sandbox/index.ts";
+import { CniNetwork } from "../../drivers/cni/index.ts";
+
+/** The pod networks of this daemon: one for each folder of network configurations that is named. */
+export class Networks implements AsyncDisposable {
+  readonly #byFolder: ReadonlyMap<string, CniNetwork>;
+  readonly #folderOf: (handler: string) => string;
+  /** The one that most pods get, and that the node's readiness depends on. */
+  readonly default: CniNetwork;
+
+  private constructor(byFolder: ReadonlyMap<string, CniNetwork>, main: CniNetwork, config: Config) {
+    this.#byFolder = byFolder;
+    this.default = main;
+    this.#folderOf = (handler) => config.runtime.handlers[handler]?.cniConfDir ?? "";
+  }
+
+  static async open(
+    config: Config,
+    deps: { readonly bootId: string; readonly log: Logger },
+  ): Promise<Networks> {
+    const open = (confDir: string): Promise<CniNetwork> =>
+      CniNetwork.open({
+        confDir,
+        binDirs: config.cni.binDirs,
+        pluginTimeoutMs: config.cni.pluginTimeoutSeconds * 1000,
+        maxParallel: config.cni.maxParallel,
+        ...deps,
+      });
+    const main = await open(config.cni.confDir);
+    const byFolder = new Map([[config.cni.confDir, main]]);
+    for (const { cniConfDir } of Object.values(config.runtime.handlers)) {
+      if (cniConfDir !== "" && !byFolder.has(cniConfDir))
+        byFolder.set(cniConfDir, await open(cniConfDir));
+    }
+    return new Networks(byFolder, main, config);
+  }
+
+  /** The network for a handler's pods. */
+  of(handler: BoundHandler): PodNetwork {
+    return this.#byFolder.get(this.#folderOf(handler.name)) ?? this.default;
+  }
+
+  /** One for each folder. */
+  all(): readonly PodNetwork[] {
+    return [...this.#byFolder.values()];
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    for (const network of this.#byFolder.values()) await network[Symbol.asyncDispose]();
+  }
+}
