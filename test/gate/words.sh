@@ -4,6 +4,11 @@
 # words that words.txt replaces (words.ts; DAVIT_WORDS_REPORT=1 only counts those).
 set -u
 cd "$(dirname "$0")/../.." || exit 1
+PATH=$PWD/node_modules/.bin:$PATH
+export PATH
+
+# Options are those of words.ts: --list PATH..., --lower.
+[ $# -eq 0 ] || exec node test/gate/words.ts "$@"
 
 # Tracked files and new ones; without git (an unpacked archive) every file that is not built.
 list() {

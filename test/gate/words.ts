@@ -1,10 +1,10 @@
 /**
  * The language gate: finds the words of words.txt in names, comments, strings, file names and documents.
  *
- *   node test/gate/words.ts                       check against words-baseline.txt; code 1 on a finding
- *   DAVIT_WORDS_REPORT=1 node test/gate/words.ts  only count, by directory and by word; code 0
- *   node test/gate/words.ts --list PATH...        every finding at or below these paths
- *   node test/gate/words.ts --lower               lower the baseline to what is found now
+ *   sh test/gate/words.sh                       check against words-baseline.txt; code 1 on a finding
+ *   DAVIT_WORDS_REPORT=1 sh test/gate/words.sh  only count, by directory and by word; code 0
+ *   sh test/gate/words.sh --list PATH...        every finding at or below these paths
+ *   sh test/gate/words.sh --lower               lower the baseline to what is found now
  */
 import { execFileSync } from "node:child_process";
 import { existsSync, globSync, readFileSync, statSync, writeFileSync } from "node:fs";
@@ -123,7 +123,7 @@ function excess(findings: readonly Finding[]): readonly string[] {
     const rest = found.length - shown.length;
     return [
       ...shown,
-      ...(rest === 0 ? [] : [`... and ${rest} more: node test/gate/words.ts --list ${entry}`]),
+      ...(rest === 0 ? [] : [`... and ${rest} more: sh test/gate/words.sh --list ${entry}`]),
       `words: "${entry}" has ${found.length} findings, and words-baseline.txt allows ${allowed}`,
     ];
   });
