@@ -1,4 +1,4 @@
-// The command line of davit. This folder may import config, client, linux and daemon; nothing
+// The command line of davit. This directory may import config, client, linux and daemon; nothing
 // imports it. Start here: the table of commands is `commands/index.ts`, each one a file of its own.
 
 import process from "node:process";

@@ -52,7 +52,7 @@ export function checkTogether(config: Config, findings: Finding[]): void {
   if (config.root === config.state) {
     findings.push({
       key: "state",
-      message: refusal("state", config.state, "another folder than root"),
+      message: refusal("state", config.state, "another directory than root"),
     });
   }
   checkGroup(config.server, findings);

@@ -97,7 +97,11 @@ export async function examine(
   return { groups, leftOut: [...leftOut], fixed, isLate: late };
 }
 
-async function runCheck(check: Check, subject: DoctorContext, onLate: () => void): Promise<GroupReport> {
+async function runCheck(
+  check: Check,
+  subject: DoctorContext,
+  onLate: () => void,
+): Promise<GroupReport> {
   const { group, title, deadlineMs = defaultDeadlineMs } = check;
   const end = Promise.withResolvers<readonly Finding[]>();
   const timer = setTimeout(() => {

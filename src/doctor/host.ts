@@ -5,7 +5,7 @@ import type { MountEntry } from "../linux/mount/index.ts";
 
 /** What lies at a path; a symbolic link is followed. */
 export interface FileInfo {
-  readonly kind: "file" | "folder" | "socket" | "other";
+  readonly kind: "file" | "directory" | "socket" | "other";
   /** The permission bits. */
   readonly mode: number;
   readonly modifiedMs: number;
@@ -58,7 +58,7 @@ export interface Host {
   nowMs(): number;
 
   read(path: string): Promise<string | undefined>;
-  /** The names in a folder, sorted. */
+  /** The names in a directory, sorted. */
   list(path: string): Promise<readonly string[] | undefined>;
   fileInfo(path: string): Promise<FileInfo | undefined>;
   space(path: string): Promise<Space | undefined>;
@@ -72,10 +72,10 @@ export interface Host {
 
   /** Loads the native addon, opens a pidfd and runs a program by it: why that failed. */
   tryAddon(): Promise<string | undefined>;
-  /** Mounts a volatile overlay in a scratch folder below an existing one: why that failed. */
-  tryOverlay(folder: string): Promise<string | undefined>;
-  /** Sets an attribute as overlayfs needs it on a scratch file in the folder: why that failed. */
-  tryAttributes(folder: string): Promise<string | undefined>;
+  /** Mounts a volatile overlay in a scratch directory below an existing one: why that failed. */
+  tryOverlay(directory: string): Promise<string | undefined>;
+  /** Sets an attribute as overlayfs needs it on a scratch file in the directory: why that failed. */
+  tryAttributes(directory: string): Promise<string | undefined>;
   /** Runs iptables in a scratch network namespace as the plugins do: why that failed. */
   tryIptables(program: string): Promise<string | undefined>;
 
@@ -83,7 +83,7 @@ export interface Host {
   /** Version and verbose Status, 5 s at most. */
   askCri(socket: string): Promise<CriAnswer>;
 
-  readNetwork(folder: string, binDirs: readonly string[]): Promise<NetworkReading>;
+  readNetwork(directory: string, binDirs: readonly string[]): Promise<NetworkReading>;
   /** Attaches a scratch namespace to the network that `readNetwork` read, and detaches it again. */
   tryNetwork(reading: NetworkReading, pluginTimeoutMs: number): Promise<NetworkTrial>;
   tryRegistry(registry: string, configDir: string): Promise<RegistryTrial>;
@@ -91,6 +91,6 @@ export interface Host {
 
   /** For fixes. These throw. */
   write(path: string, text: string): Promise<void>;
-  makeFolder(path: string): Promise<void>;
+  makeDirectory(path: string): Promise<void>;
   remove(path: string): Promise<void>;
 }

@@ -1,4 +1,4 @@
-// A door for `davit doctor`: what the daemon would make of a folder of network configurations, and
+// A door for `davit doctor`: what the daemon would make of a directory of network configurations, and
 // whether it works. Nothing of it is part of a daemon that runs.
 import { randomBytes } from "node:crypto";
 import { existsSync } from "node:fs";
@@ -30,14 +30,14 @@ const forwardingFiles = [
 ] as const;
 
 /**
- * A network namespace for a trial, pinned in a scratch folder. Only its own: mounts in it reach no
+ * A network namespace for a trial, pinned in a scratch directory. Only its own: mounts in it reach no
  * other mount namespace.
  */
 export async function withScratchNamespace<T>(
-  folder: string,
+  directory: string,
   use: (netnsPath: string) => Promise<T>,
 ): Promise<T> {
-  const scratch = await mkdtemp(join(folder, `davit-doctor-${process.pid}-`));
+  const scratch = await mkdtemp(join(directory, `davit-doctor-${process.pid}-`));
   const pins = join(scratch, "ns");
   const netnsPath = join(pins, "net");
   try {
@@ -55,7 +55,7 @@ export async function withScratchNamespace<T>(
 /**
  * Attaches a scratch namespace to the network on this host, and detaches it: exactly the calls of a
  * pod's life. What the plugins keep by design and was not there before is taken back, too: a bridge
- * without ports, the folder of host-local, and forwarding. Chains that plugins share between pods
+ * without ports, the directory of host-local, and forwarding. Chains that plugins share between pods
  * stay (CNI-FORWARD of the firewall plugin), as after the last pod.
  */
 export async function tryNetwork(
@@ -63,19 +63,19 @@ export async function tryNetwork(
   options: {
     readonly pluginTimeoutMs: number;
     /** Where the scratch namespace is pinned. */
-    readonly folder: string;
+    readonly directory: string;
     readonly searchPath: string;
     readonly signal: AbortSignal;
   },
 ): Promise<NetworkTrial> {
   const bridges = bridgesOf(reading);
-  const ipams = ipamFoldersOf(reading);
+  const ipams = ipamDirectoriesOf(reading);
   const linksBefore = await linkNames();
   const ipamsBefore = ipams.filter(existsSync);
   const forwardingBefore = await readForwarding();
   const id = `davit-doctor-${randomBytes(8).toString("hex")}`;
   const left: string[] = [];
-  const trial = await withScratchNamespace(options.folder, async (netnsPath) => {
+  const trial = await withScratchNamespace(options.directory, async (netnsPath) => {
     let added: readonly string[] = [];
     const onAdded = async (): Promise<void> => {
       added = await linkNames(netnsPath);
@@ -92,8 +92,8 @@ export async function tryNetwork(
   for (const bridge of bridges.filter((name) => !linksBefore.includes(name))) {
     left.push(...(await removeBridge(bridge, options.searchPath)));
   }
-  for (const folder of ipams.filter((each) => !ipamsBefore.includes(each))) {
-    await removeIpamFolder(folder);
+  for (const directory of ipams.filter((each) => !ipamsBefore.includes(each))) {
+    await removeIpamDirectory(directory);
   }
   return { ...trial, left, turnsForwardingOn: await restoreForwarding(forwardingBefore) };
 }
@@ -142,7 +142,7 @@ function bridgesOf({ network }: NetworkReading): readonly string[] {
 }
 
 /** Where host-local notes the addresses of this network (its documentation, "dataDir"). */
-function ipamFoldersOf({ network }: NetworkReading): readonly string[] {
+function ipamDirectoriesOf({ network }: NetworkReading): readonly string[] {
   return (network?.plugins ?? []).flatMap(({ config }) => {
     const ipam = config["ipam"] as { readonly type?: unknown; readonly dataDir?: unknown } | null;
     if (typeof ipam !== "object" || ipam?.type !== "host-local") return [];
@@ -151,15 +151,15 @@ function ipamFoldersOf({ network }: NetworkReading): readonly string[] {
   });
 }
 
-async function reservedAddresses(folders: readonly string[], id: string): Promise<string[]> {
+async function reservedAddresses(directories: readonly string[], id: string): Promise<string[]> {
   const left: string[] = [];
-  for (const folder of folders) {
-    const names = await readdir(folder).catch(() => []);
-    const texts = await readFiles(names.map((name) => join(folder, name)));
+  for (const directory of directories) {
+    const names = await readdir(directory).catch(() => []);
+    const texts = await readFiles(names.map((name) => join(directory, name)));
     const ours = names.filter((_, index) => texts[index]?.startsWith(id) === true);
     for (const name of ours) {
-      left.push(`after DEL the address ${name} was still reserved in ${folder}; it was freed`);
-      await rm(join(folder, name), { force: true });
+      left.push(`after DEL the address ${name} was still reserved in ${directory}; it was freed`);
+      await rm(join(directory, name), { force: true });
     }
   }
   return left;
@@ -179,10 +179,10 @@ async function removeBridge(bridge: string, searchPath: string): Promise<readonl
   return refusal === "" ? [] : [`the bridge ${bridge} stays: ${refusal}`];
 }
 
-/** Removes what host-local makes besides addresses; a folder with an address in it stays. */
-async function removeIpamFolder(folder: string): Promise<void> {
-  const names = await readdir(folder).catch(() => []);
+/** Removes what host-local makes besides addresses; a directory with an address in it stays. */
+async function removeIpamDirectory(directory: string): Promise<void> {
+  const names = await readdir(directory).catch(() => []);
   if (!names.every((name) => name === "lock" || name.startsWith("last_reserved_ip"))) return;
-  for (const name of names) await rm(join(folder, name), { force: true });
-  await rmdir(folder).catch((error: unknown) => messageOf(error));
+  for (const name of names) await rm(join(directory, name), { force: true });
+  await rmdir(directory).catch((error: unknown) => messageOf(error));
 }

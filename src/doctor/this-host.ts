@@ -73,7 +73,7 @@ export class ThisHost implements Host {
       const kind = found.isFile()
         ? "file"
         : found.isDirectory()
-          ? "folder"
+          ? "directory"
           : found.isSocket()
             ? "socket"
             : "other";
@@ -150,13 +150,13 @@ export class ThisHost implements Host {
     }
   }
 
-  async tryOverlay(folder: string): Promise<string | undefined> {
-    return await inScratch(folder, async (scratch) => {
+  async tryOverlay(directory: string): Promise<string | undefined> {
+    return await inScratch(directory, async (scratch) => {
       for (const name of ["lower", "upper", "work", "merged"]) await mkdir(join(scratch, name));
       await writeFile(join(scratch, "lower", "file"), "");
       const merged = join(scratch, "merged");
       await mountOverlay({
-        folder: scratch,
+        directory: scratch,
         target: "merged",
         upper: "upper",
         work: "work",
@@ -172,8 +172,8 @@ export class ThisHost implements Host {
     });
   }
 
-  async tryAttributes(folder: string): Promise<string | undefined> {
-    return await inScratch(folder, (scratch) => {
+  async tryAttributes(directory: string): Promise<string | undefined> {
+    return await inScratch(directory, (scratch) => {
       setXattr(scratch, "trusted.overlay.opaque", "y");
       return Promise.resolve();
     });
@@ -219,14 +219,14 @@ export class ThisHost implements Host {
     return asked;
   }
 
-  async readNetwork(folder: string, binDirs: readonly string[]): Promise<NetworkReading> {
-    return await readNetwork(folder, binDirs);
+  async readNetwork(directory: string, binDirs: readonly string[]): Promise<NetworkReading> {
+    return await readNetwork(directory, binDirs);
   }
 
   async tryNetwork(reading: NetworkReading, pluginTimeoutMs: number): Promise<NetworkTrial> {
     const signal = AbortSignal.any([this.#signal, AbortSignal.timeout(networkMs)]);
     const { searchPath } = this;
-    return await tryNetwork(reading, { pluginTimeoutMs, folder: tmpdir(), searchPath, signal });
+    return await tryNetwork(reading, { pluginTimeoutMs, directory: tmpdir(), searchPath, signal });
   }
 
   async tryRegistry(registry: string, configDir: string): Promise<RegistryTrial> {
@@ -241,7 +241,7 @@ export class ThisHost implements Host {
     await writeFile(path, text);
   }
 
-  async makeFolder(path: string): Promise<void> {
+  async makeDirectory(path: string): Promise<void> {
     await mkdir(path, { recursive: true, mode: 0o711 });
   }
 
@@ -271,13 +271,13 @@ async function askCri(socket: string): Promise<CriAnswer> {
   }
 }
 
-/** Runs a trial in a folder of its own, and takes that away; why it failed. */
+/** Runs a trial in a directory of its own, and takes that away; why it failed. */
 async function inScratch(
-  folder: string,
+  directory: string,
   use: (scratch: string) => Promise<void>,
 ): Promise<string | undefined> {
   try {
-    const scratch = await mkdtemp(join(folder, `davit-doctor-${process.pid}-`));
+    const scratch = await mkdtemp(join(directory, `davit-doctor-${process.pid}-`));
     try {
       await use(scratch);
       return undefined;

@@ -30,13 +30,13 @@ export interface PodManifest {
   /** As the manifest says it; undefined where it says nothing. */
   readonly restartPolicy: "Always" | "OnFailure" | "Never" | undefined;
   readonly terminationGracePeriodSeconds: number;
-  /** The folder for what davit run writes for this pod: its logs and emptyDir volumes. */
-  readonly folder: string;
+  /** The directory for what davit run writes for this pod: its logs and emptyDir volumes. */
+  readonly directory: string;
 }
 
 /** What a manifest leaves to the node. */
 export interface PodNode {
-  /** The folder in which each pod gets one of its own. */
+  /** The directory in which each pod gets one of its own. */
   readonly podsRoot: string;
   /** The text of the node's resolv.conf, which spec.dnsConfig adds to. */
   readonly resolvConf: string;
@@ -106,11 +106,11 @@ export function readPod(text: ManifestText, node: PodNode): PodManifest {
   const volumes = readVolumes(spec, node.memoryBytes);
   const { containers, initContainers } = readContainers(spec, volumes);
   const security = readPodSecurity(spec.objectOrEmpty("securityContext"));
-  const folder = podFolder(node.podsRoot, names);
+  const directory = podDirectory(node.podsRoot, names);
   const sandbox = create(PodSandboxConfigSchema, {
     metadata: { ...names, attempt: 0 },
     hostname: readHostname(spec, names.name),
-    logDirectory: `${folder}/logs`,
+    logDirectory: `${directory}/logs`,
     labels,
     annotations,
     portMappings: containers.flatMap(({ ports }) => ports.map(asPortMapping)),
@@ -135,7 +135,7 @@ export function readPod(text: ManifestText, node: PodNode): PodManifest {
     ownUsers: readOwnUsers(spec),
     restartPolicy: spec.choice("restartPolicy", ["Always", "OnFailure", "Never"]),
     terminationGracePeriodSeconds: spec.integer("terminationGracePeriodSeconds", 0, 2 ** 31) ?? 30,
-    folder,
+    directory,
   };
   acceptIfFalse(spec, "automountServiceAccountToken", "there is no API server to give a token");
   acceptIfFalse(spec, "enableServiceLinks", "there are no services");
@@ -153,7 +153,7 @@ export function readPodNames(text: ManifestText): PodNames {
 }
 
 /** Where davit run keeps what it writes for a pod. */
-export function podFolder(podsRoot: string, { namespace, name, uid }: PodNames): string {
+export function podDirectory(podsRoot: string, { namespace, name, uid }: PodNames): string {
   // The layout that kubelet and log collectors know.
   return `${podsRoot}/${namespace}_${name}_${uid}`;
 }

@@ -32,10 +32,10 @@ function factsFor(container: PodManifest["containers"][number] | undefined): Run
   };
 }
 
-/** Every field that davit run does, in one manifest; DAVIT_UPDATE_GOLDEN=1 writes the file anew (then npm run format). */
+/** Every field that davit run does, in one manifest; DAVIT_UPDATE_GOLDEN=1 writes the file again (then npm run format). */
 test("a manifest of all fields becomes the requests of its golden file", () => {
-  const folder = new URL("testing/", import.meta.url);
-  const pod = podOf(readFileSync(new URL("all-fields.yaml", folder), "utf8"));
+  const directory = new URL("testing/", import.meta.url);
+  const pod = podOf(readFileSync(new URL("all-fields.yaml", directory), "utf8"));
   const configOf = (container: PodManifest["containers"][number]) =>
     messageToJson(
       ContainerConfigSchema,
@@ -47,7 +47,7 @@ test("a manifest of all fields becomes the requests of its golden file", () => {
     initContainers: pod.initContainers.map(configOf),
     containers: pod.containers.map(configOf),
   };
-  const golden = new URL("all-fields.json", folder);
+  const golden = new URL("all-fields.json", directory);
   if (process.env["DAVIT_UPDATE_GOLDEN"] === "1") writeFileSync(golden, JSON.stringify(made));
   assert.deepEqual(made, JSON.parse(readFileSync(golden, "utf8")));
 });

@@ -47,7 +47,7 @@ export interface ContainerSecurity extends SharedContext {
 const maxId = 2 ** 31 - 1;
 
 // Where kubelet looks for seccomp profiles of the node.
-const seccompFolder = "/var/lib/kubelet/seccomp";
+const seccompDirectory = "/var/lib/kubelet/seccomp";
 
 const reasons: Reasons = { windowsOptions: "davit runs Linux containers" };
 
@@ -99,7 +99,7 @@ function readShared(fields: Fields): SharedContext {
     runAsUser: fields.integer("runAsUser", 0, maxId),
     runAsGroup: fields.integer("runAsGroup", 0, maxId),
     runAsNonRoot: fields.boolean("runAsNonRoot"),
-    seccomp: readProfile(fields.object("seccompProfile"), (ref) => `${seccompFolder}/${ref}`),
+    seccomp: readProfile(fields.object("seccompProfile"), (ref) => `${seccompDirectory}/${ref}`),
     apparmor: readProfile(fields.object("appArmorProfile"), (ref) => ref),
     selinux: readSelinux(fields.object("seLinuxOptions")),
   };

@@ -43,7 +43,7 @@ test("containerDevices() denies everything but what is asked for", () => {
   ]);
 });
 
-test("containerDevices() gives all of the host's but pipes, the console and others' folders", () => {
+test("containerDevices() gives all of the host's but pipes, the console and others' directories", () => {
   const paths = [
     "/dev/sda",
     "/dev/console",

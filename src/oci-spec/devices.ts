@@ -18,8 +18,8 @@ export interface ContainerDevices {
   readonly rules: readonly OciDeviceRule[];
 }
 
-// These folders of /dev hold no devices of their own, or those of another container manager.
-const foreignFolders = ["pts", "shm", "fd", "mqueue", ".lxc", ".lxd-mounts", ".udev"];
+// These directories of /dev hold no devices of their own, or those of another container manager.
+const foreignDirectories = ["pts", "shm", "fd", "mqueue", ".lxc", ".lxd-mounts", ".udev"];
 
 /**
  * The devices of a container: those of its request, or all of the host's with all rights.
@@ -74,11 +74,11 @@ function allowRule(device: OciDevice, access: string): OciDeviceRule {
 
 /** True for what a privileged container gets of the host's /dev: no pipes, no console, nothing of others. */
 function isContainerDevice(device: HostDevice): boolean {
-  const folders = device.path.split("/").slice(2, -1);
+  const directories = device.path.split("/").slice(2, -1);
   return (
     device.type !== "p" &&
     device.path !== "/dev/console" &&
-    !folders.some((folder) => foreignFolders.includes(folder))
+    !directories.some((directory) => foreignDirectories.includes(directory))
   );
 }
 

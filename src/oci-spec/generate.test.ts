@@ -7,13 +7,13 @@ import { specText } from "./json.ts";
 import { goldenRequests } from "./testing/golden-requests.ts";
 import { specInput } from "./testing/spec-input.ts";
 
-const folder = join(import.meta.dirname, "testing/golden");
+const directory = join(import.meta.dirname, "testing/golden");
 
 describe("containerSpec() writes the spec of its golden file", () => {
   for (const [name, input] of Object.entries(goldenRequests)) {
     test(name, () => {
       const text = specText(containerSpec(input));
-      const file = join(folder, `${name}.json`);
+      const file = join(directory, `${name}.json`);
       // GOLDEN=write node --test src/oci-spec, then npm run format and a look at the difference.
       if (process.env["GOLDEN"] === "write") writeFileSync(file, text);
       assert.deepEqual(readExactly(text), readExactly(readFileSync(file, "utf8")));
@@ -21,7 +21,7 @@ describe("containerSpec() writes the spec of its golden file", () => {
   }
 
   test("and no golden file is without its request", () => {
-    const files = readdirSync(folder).map((file) => file.replace(/\.json$/, ""));
+    const files = readdirSync(directory).map((file) => file.replace(/\.json$/, ""));
     assert.deepEqual(files.toSorted(), Object.keys(goldenRequests).toSorted());
   });
 });

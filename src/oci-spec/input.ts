@@ -48,13 +48,13 @@ export interface SpecInput {
    * (checkPropagation()), and where SELinux is on it was labelled.
    */
   readonly mountSources: readonly string[];
-  /** Volumes that the image declares and that are there: the folder of each on the host. */
+  /** Volumes that the image declares and that are there: the directory of each on the host. */
   readonly volumes: readonly { readonly path: string; readonly source: string }[];
   /** What the CDI devices of the request add, with the numbers of their nodes. */
   readonly cdi?: CdiEdits | undefined;
   /** The request's devices belong to the request's user (run_as_user, run_as_group). */
   readonly devicesOfUser?: boolean | undefined;
-  /** The devices of the config: links followed, folders expanded, numbers read. */
+  /** The devices of the config: links followed, directories expanded, numbers read. */
   readonly devices: readonly GrantedDevice[];
   /** All devices of the host for a privileged container; undefined withholds them. */
   readonly hostDevices?: readonly HostDevice[] | undefined;
@@ -73,7 +73,7 @@ export interface SpecInput {
   readonly annotations?: Readonly<Record<string, string>> | undefined;
   /** The handler's spec to begin with, from parseBaseSpec(). */
   readonly base?: BaseSpec | undefined;
-  /** The files of the handler's hooks folder in their order, from parseHook(). */
+  /** The files of the handler's hooks directory in their order, from parseHook(). */
   readonly hooks?: readonly HookDefinition[] | undefined;
   /** Whether the handler's containers may write to their cgroups. */
   readonly cgroupWritable?: boolean | undefined;
@@ -99,7 +99,7 @@ export interface SandboxFiles {
   readonly resolvConf?: string | undefined;
   readonly hosts?: string | undefined;
   readonly hostname?: string | undefined;
-  /** Folder of the pod's /dev/shm. */
+  /** Directory of the pod's /dev/shm. */
   readonly shm?: string | undefined;
 }
 

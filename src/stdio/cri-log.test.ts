@@ -9,8 +9,8 @@ import { makeFifo } from "../linux/stream/index.ts";
 import { CriLog } from "./cri-log.ts";
 import { CriLogLines, formatLogTime, maxPartBytes } from "./cri-log-lines.ts";
 
-const folder = mkdtempSync(join(tmpdir(), "davit-log-"));
-after(() => rmSync(folder, { recursive: true }));
+const directory = mkdtempSync(join(tmpdir(), "davit-log-"));
+after(() => rmSync(directory, { recursive: true }));
 
 const nowNs = 1_700_000_000_012_345_678n;
 const head = (tag: string): string => `2023-11-14T22:13:20.012345678Z stdout ${tag} `;
@@ -49,7 +49,7 @@ describe("CriLogLines", () => {
 
 describe("CriLog", () => {
   it("appends, goes on in a new file after a rotation, and loses nothing", async () => {
-    const path = join(folder, "0.log");
+    const path = join(directory, "0.log");
     const log = await CriLog.open(path, { log: silentLogger });
     void log.write(Buffer.from("a"));
     await log.reopen(path);
@@ -65,8 +65,8 @@ describe("CriLog", () => {
   });
 
   it("follows and opens nothing that is in its place", async () => {
-    const path = join(folder, "2.log");
-    const canary = join(folder, "canary");
+    const path = join(directory, "2.log");
+    const canary = join(directory, "canary");
     writeFileSync(canary, "canary");
     symlinkSync(canary, path);
     await assert.rejects(CriLog.open(path, { log: silentLogger }), /it is a symbolic link/);
@@ -75,7 +75,7 @@ describe("CriLog", () => {
     for (const [n, obstacle] of [makeFifo, (at: string) => symlinkSync(canary, at)].entries()) {
       void log.write(Buffer.from(String(n)));
       renameSync(path, `${path}.${String(n)}`);
-      for (const name of [path, join(folder, ".2.log.new")]) obstacle(name);
+      for (const name of [path, join(directory, ".2.log.new")]) obstacle(name);
       await log.reopen(path);
     }
     await log.write(Buffer.from("2"));
@@ -86,9 +86,9 @@ describe("CriLog", () => {
   });
 
   it("keeps its file when the new one cannot be made", async () => {
-    const path = join(folder, "1.log");
+    const path = join(directory, "1.log");
     const log = await CriLog.open(path, { log: silentLogger });
-    await assert.rejects(log.reopen(join(folder, "none/1.log")), /none/);
+    await assert.rejects(log.reopen(join(directory, "none/1.log")), /none/);
     await log.write(Buffer.from("here"));
     await log.close();
     assert.equal(readFileSync(path, "utf8"), "here");

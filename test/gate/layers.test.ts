@@ -39,7 +39,8 @@ const legal = {
   "src/cri/image/pull.ts": "export const pull = 1;\n",
   "src/daemon/build/build.ts":
     'import { cni } from "../../drivers/cni/index.ts";\nexport const build = cni;\n',
-  "src/cli/main.ts": 'import { build } from "../daemon/build/build.ts";\nexport const main = build;\n',
+  "src/cli/main.ts":
+    'import { build } from "../daemon/build/build.ts";\nexport const main = build;\n',
 } as const;
 
 // One row a rule: a file that breaks it, and the rule's name.
@@ -65,7 +66,7 @@ const planted: readonly (readonly [rule: string, file: string, text: string])[] 
   ["layer-unknown", "src/misc/planted.ts", 'import "../base/errors.ts";'],
   ["sibling-drivers", "src/drivers/oci/planted.ts", 'import "../cni/index.ts";'],
   ["rpc-files-are-thin", "src/cri/runtime/planted.ts", 'import "../image/pull.ts";'],
-  ["pure-folders", "src/engine/planted-io.ts", 'import "node:fs/promises";'],
+  ["pure-directories", "src/engine/planted-io.ts", 'import "node:fs/promises";'],
   ["spawn-in-linux", "src/daemon/planted-spawn.ts", 'import "node:child_process";'],
   ["no-test-code", "src/daemon/planted-test.ts", 'import "../core/sandbox/testing/suite.ts";'],
   ["front-doors", "src/daemon/planted-door.ts", 'import "../drivers/oci/create.ts";'],

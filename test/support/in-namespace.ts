@@ -30,7 +30,7 @@ const options: LeakCheckOptions = {
     // The ipc namespace and /var/lib/cni are the host's: the look from outside judges them.
     ipc: true,
     cni: true,
-    // `ip netns add` makes its folder of names a mount at the first use, by design for ever.
+    // `ip netns add` makes its directory of names a mount at the first use, by design forever.
     mount: [/^\/run\/netns \(tmpfs /],
     ...portmapKeeps,
   },

@@ -5,8 +5,8 @@ import path from "node:path";
 import { after, describe, test } from "node:test";
 import { type FileResult, runIsolated } from "./isolate.ts";
 
-const folder = mkdtempSync(path.join(tmpdir(), "davit-isolate-"));
-after(() => rmSync(folder, { recursive: true }));
+const directory = mkdtempSync(path.join(tmpdir(), "davit-isolate-"));
+after(() => rmSync(directory, { recursive: true }));
 
 const head = `
   import { execFileSync, spawn } from "node:child_process";
@@ -17,7 +17,7 @@ const head = `
 
 /** Runs a file of the given text as the runner would. */
 async function runText(text: string, timeoutMs = 60_000): Promise<FileResult> {
-  const file = path.join(folder, "planted.kernel.test.ts");
+  const file = path.join(directory, "planted.kernel.test.ts");
   writeFileSync(file, head + text);
   return runIsolated(file, { timeoutMs, shared: true, settleMs: 300 });
 }

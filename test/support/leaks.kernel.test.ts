@@ -24,12 +24,12 @@ import {
   withLeakCheck,
 } from "./leaks.ts";
 
-const folder = mkdtempSync(path.join(tmpdir(), "davit-leaks-"));
-after(() => rmSync(folder, { recursive: true }));
+const directory = mkdtempSync(path.join(tmpdir(), "davit-leaks-"));
+after(() => rmSync(directory, { recursive: true }));
 
-const root = path.join(folder, "root");
-const cni = path.join(folder, "cni");
-const database = path.join(folder, "records.db");
+const root = path.join(directory, "root");
+const cni = path.join(directory, "cni");
+const database = path.join(directory, "records.db");
 const options: LeakCheckOptions = {
   processes: "own",
   cgroups: (cgroup) => cgroup.includes(`davit-leaks-${process.pid}`),
@@ -53,9 +53,9 @@ interface Planted {
 
 const ip = (...args: string[]): Buffer => execFileSync("ip", args);
 const sh = (script: string): Buffer => execFileSync("sh", ["-c", script], { stdio: "pipe" });
-const mountPoint = path.join(folder, "mount point");
-const pinned = path.join(folder, "netns");
-const cgroup = `/sys/fs/cgroup/${cgroupFolder()}davit-leaks-${process.pid}`;
+const mountPoint = path.join(directory, "mount point");
+const pinned = path.join(directory, "netns");
+const cgroup = `/sys/fs/cgroup/${cgroupDirectory()}davit-leaks-${process.pid}`;
 const server = createServer();
 let child: ChildProcess | undefined;
 let descriptor = -1;
@@ -98,7 +98,7 @@ const all: readonly Planted[] = [
   {
     kind: "namespace",
     names: [/^\/run\/netns\/davit-planted \(net\)$/, /^\/run\/netns\/davit-planted \(name\)$/],
-    // The folder of names becomes a mount of its own at the first use, and stays one.
+    // The directory of names becomes a mount of its own at the first use, and stays one.
     brings: ["mount"],
     plant: () => void ip("netns", "add", "davit-planted"),
     remove: () => {
@@ -188,7 +188,7 @@ const all: readonly Planted[] = [
     names: [/^socket .*\/planted\.sock$/],
     plant: () =>
       new Promise((resolve) => {
-        server.listen(path.join(folder, "planted.sock"), () => resolve());
+        server.listen(path.join(directory, "planted.sock"), () => resolve());
       }),
     remove: () =>
       new Promise((resolve) => {
@@ -336,7 +336,7 @@ function sql(statements: string): void {
   connection.close();
 }
 
-/** On a v1 or hybrid host a hierarchy's own folder lies between the mount point and our group. */
-function cgroupFolder(): string {
+/** On a v1 or hybrid host a hierarchy's own directory lies between the mount point and our group. */
+function cgroupDirectory(): string {
   return sh("stat -fc %T /sys/fs/cgroup").toString().trim() === "cgroup2fs" ? "" : "pids/";
 }

@@ -11,7 +11,7 @@ type PodInit = MessageInitShape<typeof PodSandboxConfigSchema>;
 
 let count = 0;
 
-/** The folder names of cgroups begin so: unique to this test file, and known to the leak check. */
+/** The directory names of cgroups begin so: unique to this test file, and known to the leak check. */
 export const cgroupMark = process.env["DAVIT_TEST_CGROUP"] ?? `davit-${randomUUID().slice(0, 8)}`;
 
 /**

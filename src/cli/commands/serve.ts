@@ -43,7 +43,7 @@ export const serve: Command = {
         "start davit: namespaces, mounts and cgroups need root; run it as root",
       );
     }
-    // Folders on the way to a container's root are open to the users of its user namespace; a stricter
+    // Directories on the way to a container's root are open to the users of its user namespace; a stricter
     // mask, as hardened nodes have, would close them.
     process.umask(0o022);
     preferEventLoop();

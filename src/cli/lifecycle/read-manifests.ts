@@ -8,8 +8,8 @@ import { ManifestError, parsePodManifests, parsePodNames } from "../../manifest/
 import type { PodManifest, PodNames, PodNode } from "../../manifest/pod.ts";
 
 /** The option of commands that keep files for pods. */
-export const podsFolderOption = {
-  value: "FOLDER",
+export const podsDirectoryOption = {
+  value: "DIRECTORY",
   doc: "Where logs and emptyDirs are kept; /var/lib/davit-run without it",
   complete: "file",
 } as const satisfies OptionSpec;
@@ -32,7 +32,7 @@ export function filesOf(call: Call, command: Command): readonly string[] {
 
 /** Where davit run keeps what it writes for pods. */
 export function podsRootOf({ options }: Call): string {
-  return options.text("pods-folder") ?? "/var/lib/davit-run";
+  return options.text("pods-directory") ?? "/var/lib/davit-run";
 }
 
 /** This machine, as far as manifests leave something to it. */

@@ -106,7 +106,7 @@ class OpenLog {
     const buffer = Buffer.allocUnsafe(chunkBytes);
     const { bytesRead } = await this.file.read(buffer, 0, chunkBytes, this.position);
     if (bytesRead === 0) {
-      // Cut short by whoever copies logs away before truncating them: it begins anew.
+      // Cut short by whoever copies logs away before truncating them: it begins again.
       const { size } = await this.file.stat();
       if (size < this.position) this.position = 0;
       return undefined;

@@ -32,7 +32,7 @@ const report: Report = {
     { group: "daemon", title: "Daemon", findings: [] },
   ],
   leftOut: ["daemon: none runs"],
-  fixed: ["made the folder y"],
+  fixed: ["made the directory y"],
   isLate: false,
 };
 
@@ -53,7 +53,7 @@ Left out
   daemon: none runs
 
 Done by --fix
-  made the folder y
+  made the directory y
 
 1 error, 1 note; 1 things are well
 `,
@@ -116,7 +116,7 @@ describe("reportToJson()", () => {
         { id: "disk.fine", group: "disk", severity: "ok", found: "root has room" },
       ],
       leftOut: ["daemon: none runs"],
-      fixed: ["made the folder y"],
+      fixed: ["made the directory y"],
     });
     assert.equal(countFindings(report).error, 1);
   });

@@ -45,7 +45,7 @@ import { Janitor } from "../../engine/lifecycle/janitor.ts";
 import { WriteBehindRecords } from "../../engine/lifecycle/write-behind-records.ts";
 import { defaultTimes, recoverSandboxes, type SandboxContext } from "../../engine/sandbox/index.ts";
 import { type CgroupLayout, detectCgroups } from "../../linux/cgroup/index.ts";
-import { hostBootId, isRunBySystemd, systemdFolder } from "../../linux/host/index.ts";
+import { hostBootId, isRunBySystemd, systemdDirectory } from "../../linux/host/index.ts";
 import { NamespaceWatch } from "../../linux/namespace/index.ts";
 import { buildContainers } from "./containers.ts";
 import type * as ShimParts from "./shims.ts";
@@ -59,7 +59,7 @@ const recoverMs = 120_000;
 
 /** What a controller from outside of this build can work with. */
 export interface ControllerParts {
-  /** The state folder of the configuration. */
+  /** The state directory of the configuration. */
   readonly state: string;
   /** Where it must tell of the network namespaces that it pins: a pod's address depends on it. */
   readonly namespaces: NamespaceWatch;
@@ -241,12 +241,15 @@ function usableCgroups(driver: Config["runtime"]["cgroupDriver"], log: Logger): 
   if (driver !== "systemd" || isRunBySystemd()) return layout;
   throw new RuntimeError(
     "failed-precondition",
-    `use runtime.cgroup_driver = "systemd": this host is not run by systemd (no ${systemdFolder}); set it to "cgroupfs", in kubelet's cgroupDriver, too`,
+    `use runtime.cgroup_driver = "systemd": this host is not run by systemd (no ${systemdDirectory}); set it to "cgroupfs", in kubelet's cgroupDriver, too`,
   );
 }
 
 /** What the verbose Status tells of the records. */
-function recordFacts(database: Records, late: WriteBehindRecords): Readonly<Record<string, unknown>> {
+function recordFacts(
+  database: Records,
+  late: WriteBehindRecords,
+): Readonly<Record<string, unknown>> {
   return {
     node: process.version,
     records: database.counts(),
@@ -327,8 +330,10 @@ function buildEngine(deps: EngineDeps): AsyncDisposable & { readonly parts: Engi
     createMs: config.runtime.createTimeoutSeconds * 1000,
     holdMs: config.runtime.retryHoldSeconds * 1000,
   };
-  const folder = join(config.root, "attachments");
-  const attachments = new Attachments(new AttachmentNotes({ records: deps.records, folder, log }));
+  const directory = join(config.root, "attachments");
+  const attachments = new Attachments(
+    new AttachmentNotes({ records: deps.records, directory, log }),
+  );
   const teardown = new NetworkTeardown({
     network: deps.networks.default,
     attachments,

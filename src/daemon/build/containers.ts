@@ -119,7 +119,7 @@ export async function buildContainers(
     rootFiles: rootUsers,
     specs: new HostContainerSpecs({
       host: readSpecHost(layout),
-      cdiFolders: config.cdi.enable ? config.cdi.specDirs : undefined,
+      cdiDirectories: config.cdi.enable ? config.cdi.specDirs : undefined,
       selinux: parts.selinux,
       devicesOfUser: config.runtime.deviceOwnershipFromSecurityContext,
       refusesPtrace: config.runtime.ptraceInSharedPid === "refuse",

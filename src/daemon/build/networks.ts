@@ -4,17 +4,21 @@ import type { PodNetwork } from "../../core/network/index.ts";
 import type { BoundHandler } from "../../core/sandbox/index.ts";
 import { CniNetwork } from "../../drivers/cni/index.ts";
 
-/** The pod networks of this daemon: one for each folder of network configurations that is named. */
+/** The pod networks of this daemon: one for each directory of network configurations that is named. */
 export class Networks implements AsyncDisposable {
-  readonly #byFolder: ReadonlyMap<string, CniNetwork>;
-  readonly #folderOf: (handler: string) => string;
+  readonly #byDirectory: ReadonlyMap<string, CniNetwork>;
+  readonly #directoryOf: (handler: string) => string;
   /** The one that most pods get, and that the node's readiness depends on. */
   readonly default: CniNetwork;
 
-  private constructor(byFolder: ReadonlyMap<string, CniNetwork>, main: CniNetwork, config: Config) {
-    this.#byFolder = byFolder;
+  private constructor(
+    byDirectory: ReadonlyMap<string, CniNetwork>,
+    main: CniNetwork,
+    config: Config,
+  ) {
+    this.#byDirectory = byDirectory;
     this.default = main;
-    this.#folderOf = (handler) => config.runtime.handlers[handler]?.cniConfDir ?? "";
+    this.#directoryOf = (handler) => config.runtime.handlers[handler]?.cniConfDir ?? "";
   }
 
   static async open(
@@ -30,25 +34,25 @@ export class Networks implements AsyncDisposable {
         ...deps,
       });
     const main = await open(config.cni.confDir);
-    const byFolder = new Map([[config.cni.confDir, main]]);
+    const byDirectory = new Map([[config.cni.confDir, main]]);
     for (const { cniConfDir } of Object.values(config.runtime.handlers)) {
-      if (cniConfDir !== "" && !byFolder.has(cniConfDir))
-        byFolder.set(cniConfDir, await open(cniConfDir));
+      if (cniConfDir !== "" && !byDirectory.has(cniConfDir))
+        byDirectory.set(cniConfDir, await open(cniConfDir));
     }
-    return new Networks(byFolder, main, config);
+    return new Networks(byDirectory, main, config);
   }
 
   /** The network for a handler's pods. */
   of(handler: BoundHandler): PodNetwork {
-    return this.#byFolder.get(this.#folderOf(handler.name)) ?? this.default;
+    return this.#byDirectory.get(this.#directoryOf(handler.name)) ?? this.default;
   }
 
-  /** One for each folder. */
+  /** One for each directory. */
   all(): readonly PodNetwork[] {
-    return [...this.#byFolder.values()];
+    return [...this.#byDirectory.values()];
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
-    for (const network of this.#byFolder.values()) await network[Symbol.asyncDispose]();
+    for (const network of this.#byDirectory.values()) await network[Symbol.asyncDispose]();
   }
 }

@@ -4,7 +4,7 @@ import type { Call } from "../../wire/grpc/call.ts";
 export interface CallView {
   readonly method: string;
   readonly ageMs: number;
-  /** Until the client gives up; absent when it waits for ever. */
+  /** Until the client gives up; absent when it waits forever. */
   readonly leftMs?: number;
 }
 

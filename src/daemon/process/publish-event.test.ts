@@ -26,14 +26,14 @@ function davit(args: readonly string[], input: Uint8Array): Promise<string> {
 }
 
 test("davit publish sends a shim's event to the daemon at the address", async () => {
-  const folder = await mkdtemp(join(tmpdir(), "davit-publish-"));
+  const directory = await mkdtemp(join(tmpdir(), "davit-publish-"));
   const events: Envelope[] = [];
   const forward = unaryMethod(Events.method.forward, ({ envelope }) => {
     if (envelope !== undefined) events.push(envelope);
     return Promise.resolve({});
   });
   const server = new TtrpcServer({ methods: new Map([forward]), log: silentLogger });
-  const address = join(folder, "events.sock");
+  const address = join(directory, "events.sock");
   const value = toBinary(TaskOOMSchema, create(TaskOOMSchema, { containerId: "abc" }));
   const event = create(AnySchema, { typeUrl: TaskOOMSchema.typeName, value });
   const words = ["--address", address, "publish", "--topic", "/tasks/oom", "--namespace", "k8s.io"];
@@ -48,6 +48,6 @@ test("davit publish sends a shim's event to the daemon at the address", async ()
     );
   } finally {
     await server.stop();
-    await rm(folder, { recursive: true });
+    await rm(directory, { recursive: true });
   }
 });

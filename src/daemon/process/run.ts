@@ -66,7 +66,7 @@ export async function runDaemon(config: Config, options: DaemonOptions): Promise
   const { env, pid } = process;
   const service = undo.use(new ServiceManager({ env, pid, send: notifyService, log }));
   for (const key of ["root", "state"] as const) {
-    undo.use(await takeFolder(key, config[key], log));
+    undo.use(await takeDirectory(key, config[key], log));
   }
 
   // They end after the server, whose calls use them.
@@ -178,23 +178,27 @@ function asDaemon(
   };
 }
 
-/** Makes a folder of the configuration ours; an error says which key can name another one. */
-async function takeFolder(key: "root" | "state", folder: string, log: Logger): Promise<Disposable> {
+/** Makes a directory of the configuration ours; an error says which key can name another one. */
+async function takeDirectory(
+  key: "root" | "state",
+  directory: string,
+  log: Logger,
+): Promise<Disposable> {
   try {
-    await makeFolder(folder);
-    return takeLock(folder);
+    await makeDirectory(directory);
+    return takeLock(directory);
   } catch (error) {
     if (isKind(error, "failed-precondition")) throw error;
-    if (key === "root" && errnoCode(error) === "EROFS" && existsSync(folder)) {
+    if (key === "root" && errnoCode(error) === "EROFS" && existsSync(directory)) {
       // What runs must be served all the same; the state's lock keeps a second daemon out.
       const advice = "nothing new can be made until it can be written: mount it read-write";
-      log.error(`the disk of root "${folder}" is read-only; ${advice}`);
+      log.error(`the disk of root "${directory}" is read-only; ${advice}`);
       return { [Symbol.dispose]: () => undefined };
     }
     const todo = isKind(error, "resource-exhausted") ? "make room there" : "make it writable";
     throw new RuntimeError(
       kindOf(error),
-      `use folder "${folder}": ${messageOf(error)}; ${todo}, or set ${key} to another folder in the configuration`,
+      `use directory "${directory}": ${messageOf(error)}; ${todo}, or set ${key} to another directory in the configuration`,
       { cause: error },
     );
   }
@@ -212,27 +216,27 @@ function ignoreLostLog(): void {
 }
 
 /** Like mkdir -p, a step at a time: Node's own recursion never returns below /proc (Node 24). */
-async function makeFolder(folder: string): Promise<void> {
-  if (existsSync(folder)) return;
-  const steps = folder.split("/").filter((step) => step !== "");
+async function makeDirectory(directory: string): Promise<void> {
+  if (existsSync(directory)) return;
+  const steps = directory.split("/").filter((step) => step !== "");
   for (let depth = 1; depth <= steps.length; depth++) {
     const path = `/${steps.slice(0, depth).join("/")}`;
     try {
       await mkdir(path, { mode: 0o711 });
     } catch (error) {
-      if (errnoCode(error) !== "EEXIST") throw systemError(`make folder "${path}"`, error);
+      if (errnoCode(error) !== "EEXIST") throw systemError(`make directory "${path}"`, error);
     }
   }
 }
 
-function takeLock(folder: string): Disposable {
-  const path = join(folder, "davit.lock");
+function takeLock(directory: string): Disposable {
+  const path = join(directory, "davit.lock");
   const lock = lockFile(path);
   if (lock !== undefined) return lock;
   const holder = lockHolder(path);
   throw new RuntimeError(
     "failed-precondition",
-    `start davit: another davit daemon${holder === "" ? "" : `, process ${holder},`} uses "${folder}" (it holds the lock ${path}); stop that one, or give this one a root and a state of its own`,
+    `start davit: another davit daemon${holder === "" ? "" : `, process ${holder},`} uses "${directory}" (it holds the lock ${path}); stop that one, or give this one a root and a state of its own`,
   );
 }
 

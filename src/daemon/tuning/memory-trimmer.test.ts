@@ -37,7 +37,8 @@ function playedProcess({ mock }: TestContext): {
     releases: 0,
     pass: (ms: number) => {
       // A tick runs only the timers that are there when it begins.
-      for (let passed = 0; passed < ms; passed += checkIntervalMs / 2) mock.timers.tick(checkIntervalMs / 2);
+      for (let passed = 0; passed < ms; passed += checkIntervalMs / 2)
+        mock.timers.tick(checkIntervalMs / 2);
     },
   };
   const keeper = new MemoryTrimmer({

@@ -1,6 +1,6 @@
 import { hasNsdelegate } from "../../linux/cgroup/index.ts";
 import { type MountEntry } from "../../linux/mount/index.ts";
-import { systemdFolder } from "../../linux/host/index.ts";
+import { systemdDirectory } from "../../linux/host/index.ts";
 import { type Check, firstLine, type DoctorContext, wordsOf } from "../check.ts";
 import { catalogue, type Finding, type Mend } from "../finding.ts";
 import type { Host } from "../host.ts";
@@ -33,7 +33,7 @@ const kinds = catalogue("cgroups", {
 const needed = ["cpu", "memory", "pids"];
 const useful = ["cpuset", "io", "hugetlb"];
 
-const folder = "/sys/fs/cgroup";
+const directory = "/sys/fs/cgroup";
 
 /** How cgroups are mounted, which controllers there are, and who has them. */
 export const cgroupsCheck: Check = {
@@ -52,13 +52,13 @@ export const cgroupsCheck: Check = {
       ...writableCgroups(subject, mounts, isV1),
     ];
     if (!isV1 && unified === undefined) {
-      const mend = `mount -t cgroup2 cgroup2 ${folder}`;
+      const mend = `mount -t cgroup2 cgroup2 ${directory}`;
       return [kinds.report("none", "no cgroups are mounted", mend), ...driver];
     }
     const found = [
       ...(isV1
         ? await examineV1(host, legacy, unified)
-        : await examineV2(host, unified?.mountPoint ?? folder)),
+        : await examineV2(host, unified?.mountPoint ?? directory)),
       ...readOnly([...legacy, ...(unified === undefined ? [] : [unified])]),
       ...driver,
     ];
@@ -118,11 +118,11 @@ async function examineV1(
 
 /** Takes a controller from v2 by mounting it as v1, which the kernel allows while v2 does not use it. */
 function mountAsV1(host: Host, name: string): Mend {
-  const target = `${folder}/${name}`;
+  const target = `${directory}/${name}`;
   return {
     text: `mkdir -p ${target} && mount -t cgroup -o ${name} cgroup ${target}`,
     fix: async () => {
-      await host.makeFolder(target);
+      await host.makeDirectory(target);
       const result = await host.command("mount", ["-t", "cgroup", "-o", name, "cgroup", target]);
       if (result.code === 0) return `mounted the controller ${name} as v1 on ${target}`;
       await host.remove(target).catch(() => undefined);
@@ -198,11 +198,11 @@ async function kubeletDriver({ host, config }: DoctorContext): Promise<readonly 
 
 async function systemd({ host, config }: DoctorContext): Promise<readonly Finding[]> {
   if (config.runtime.cgroupDriver !== "systemd") return [];
-  if ((await host.fileInfo(systemdFolder)) !== undefined) return [];
+  if ((await host.fileInfo(systemdDirectory)) !== undefined) return [];
   return [
     kinds.report(
       "no-systemd",
-      `runtime.cgroup_driver is "systemd", and this host is not run by systemd (no ${systemdFolder})`,
+      `runtime.cgroup_driver is "systemd", and this host is not run by systemd (no ${systemdDirectory})`,
       'set "runtime.cgroup_driver" to "cgroupfs", and kubelet\'s cgroupDriver, too',
     ),
   ];
@@ -224,7 +224,7 @@ function writableCgroups(
       `cgroup_writable is true for ${names.join(", ")}, and ${why}`,
       isV1
         ? 'set "cgroup_writable" to false, or mount cgroup v2 alone'
-        : `mount -o remount,nsdelegate ${folder}`,
+        : `mount -o remount,nsdelegate ${directory}`,
     ),
   ];
 }

@@ -4,7 +4,7 @@ import { catalogue, type Finding } from "../finding.ts";
 const kinds = catalogue("configuration", {
   fine: ["ok", ""],
   invalid: ["error", "davit serve does not start with it; the other checks went by the defaults"],
-  "root-in-state": ["warning", "what is in the state folder may be gone after a reboot"],
+  "root-in-state": ["warning", "what is in the state directory may be gone after a reboot"],
 });
 
 /** The configuration file: whether davit serve would take it. */
@@ -24,7 +24,7 @@ function examine({ config, configFile, configProblems }: DoctorContext): readonl
   const found: Finding[] = [];
   if (`${config.root}/`.startsWith(`${config.state}/`)) {
     const text = `root "${config.root}" is in state "${config.state}"`;
-    found.push(kinds.report("root-in-state", text, "set root to a folder on a disk"));
+    found.push(kinds.report("root-in-state", text, "set root to a directory on a disk"));
   }
   return found.length > 0 ? found : [kinds.report("fine", file)];
 }

@@ -40,7 +40,10 @@ export const daemonCheck: Check = {
   examine: async (subject: DoctorContext) => {
     const { host, config, leaveOut } = subject;
     const path = config.server.listen;
-    if ((await host.fileInfo(path))?.kind !== "socket" || (await host.probeConnect(path)) !== "open") {
+    if (
+      (await host.fileInfo(path))?.kind !== "socket" ||
+      (await host.probeConnect(path)) !== "open"
+    ) {
       leaveOut("daemon: none runs, or it cannot be reached");
       return [];
     }

@@ -44,42 +44,42 @@ export const diskCheck: Check = {
     const { root, state } = subject.config;
     const mounts = await subject.host.mounts();
     const found = [
-      ...(await examineFolder(subject, "root", root, mounts)),
-      ...(await examineFolder(subject, "state", state, mounts)),
+      ...(await examineDirectory(subject, "root", root, mounts)),
+      ...(await examineDirectory(subject, "state", state, mounts)),
     ];
     return found;
   },
 };
 
-async function examineFolder(
+async function examineDirectory(
   subject: DoctorContext,
   key: "root" | "state",
-  folder: string,
+  directory: string,
   mounts: readonly MountEntry[],
 ): Promise<readonly Finding[]> {
   const { host } = subject;
-  const place = await nearest(host, folder);
-  if (place.kind !== "folder") {
-    const text = `"${place.path}", of ${key} "${folder}", is no folder`;
-    return [kinds.report("not-a-folder", text, `move it away, or set ${key} to another folder`)];
+  const place = await nearest(host, directory);
+  if (place.kind !== "directory") {
+    const text = `"${place.path}", of ${key} "${directory}", is no directory`;
+    return [kinds.report("not-a-folder", text, `move it away, or set ${key} to another directory`)];
   }
   const mount = mountAround(mounts, place.path);
   const isReadOnly =
     mount?.options.includes("ro") === true || mount?.superOptions.includes("ro") === true;
-  const text = `${key} "${folder}"`;
+  const text = `${key} "${directory}"`;
   if (isReadOnly) {
-    const mend = `mount -o remount,rw ${mount.mountPoint}, or set ${key} to another folder`;
+    const mend = `mount -o remount,rw ${mount.mountPoint}, or set ${key} to another directory`;
     return [kinds.report("read-only", `${text} is on a read-only file system`, mend)];
   }
   const space = await host.space(place.path);
   const found = [
-    ...missingFolder(host, key, folder, place.path),
-    ...(place.path === folder && (place.mode & 0o022) !== 0
+    ...missingDirectory(host, key, directory, place.path),
+    ...(place.path === directory && (place.mode & 0o022) !== 0
       ? [
           kinds.report(
             "open-to-others",
             `${text} has mode ${octal(place.mode)}`,
-            `chmod go-w ${folder}`,
+            `chmod go-w ${directory}`,
           ),
         ]
       : []),
@@ -98,26 +98,31 @@ async function examineFolder(
   ];
 }
 
-/** The folder, or what there is on the way to it. */
+/** The directory, or what there is on the way to it. */
 async function nearest(
   host: Host,
-  folder: string,
+  directory: string,
 ): Promise<{ readonly path: string; readonly kind: string; readonly mode: number }> {
-  for (let path = folder; ; path = path.slice(0, path.lastIndexOf("/"))) {
-    if (path === "") return { path: "/", kind: "folder", mode: 0o755 };
+  for (let path = directory; ; path = path.slice(0, path.lastIndexOf("/"))) {
+    if (path === "") return { path: "/", kind: "directory", mode: 0o755 };
     const look = await host.fileInfo(path);
     if (look !== undefined) return { path, kind: look.kind, mode: look.mode };
   }
 }
 
-function missingFolder(host: Host, key: string, folder: string, there: string): readonly Finding[] {
-  if (there === folder) return [];
+function missingDirectory(
+  host: Host,
+  key: string,
+  directory: string,
+  there: string,
+): readonly Finding[] {
+  if (there === directory) return [];
   const fix = async (): Promise<string> => {
-    await host.makeFolder(folder);
-    return `made the folder ${folder}`;
+    await host.makeDirectory(directory);
+    return `made the directory ${directory}`;
   };
-  const mend = { text: `mkdir -p -m 711 ${folder}`, fix };
-  return [kinds.report("folder-missing", `${key} "${folder}" is not there yet`, mend)];
+  const mend = { text: `mkdir -p -m 711 ${directory}`, fix };
+  return [kinds.report("folder-missing", `${key} "${directory}" is not there yet`, mend)];
 }
 
 function room(text: string, key: "root" | "state", space: Space | undefined): readonly Finding[] {
@@ -156,7 +161,7 @@ async function upperLayer(
   place: string,
   mount: MountEntry | undefined,
 ): Promise<readonly Finding[]> {
-  const mend = "set root to a folder on ext4, xfs or btrfs";
+  const mend = "set root to a directory on ext4, xfs or btrfs";
   if (!host.isRoot) {
     leaveOut("disk: an overlay is mounted on a trial, which takes root");
     const type = mount?.fsType ?? "";
@@ -188,13 +193,13 @@ async function fileTypes(
   if (mount?.fsType !== "xfs" || program === undefined) return [];
   const { stdout } = await host.command(program, [mount.mountPoint]);
   if (!/\bftype=0\b/.test(stdout)) return [];
-  const mend = "make the file system anew: mkfs.xfs -n ftype=1";
+  const mend = "make the file system again: mkfs.xfs -n ftype=1";
   return [kinds.report("no-file-types", `${text} is on xfs with ftype=0`, mend)];
 }
 
 function stateOnDisk(text: string, mount: MountEntry | undefined): readonly Finding[] {
   if (mount === undefined || mount.fsType === "tmpfs") return [];
-  const mend = "mount a tmpfs on /run, or set state to a folder on one";
+  const mend = "mount a tmpfs on /run, or set state to a directory on one";
   return [kinds.report("state-on-disk", `${text} is on ${mount.fsType}`, mend)];
 }
 

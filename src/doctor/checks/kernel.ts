@@ -84,7 +84,7 @@ async function selinux({ host, config }: DoctorContext): Promise<readonly Findin
 
 async function apparmor(host: Host): Promise<readonly Finding[]> {
   const enabled = (await host.read("/sys/module/apparmor/parameters/enabled"))?.trim();
-  const places = ["", "/usr/sbin/", "/sbin/"].map((folder) => `${folder}apparmor_parser`);
+  const places = ["", "/usr/sbin/", "/sbin/"].map((directory) => `${directory}apparmor_parser`);
   if (enabled !== "Y" || places.some((place) => host.find(place) !== undefined)) return [];
   const text = "AppArmor is on in the kernel, and there is no apparmor_parser";
   return [kinds.report("apparmor-no-parser", text, "apt-get install apparmor, then restart davit")];
@@ -106,8 +106,8 @@ function ages(release: string, version: Version | undefined): readonly Finding[]
 async function filesystems(host: Host): Promise<readonly Finding[]> {
   const known = wordsOf(await host.read("/proc/filesystems"));
   // What the kernel has as a module is there with its first mount.
-  const folder = `/lib/modules/${host.kernelRelease}`;
-  const modules = `${await host.read(`${folder}/modules.dep`)}${await host.read(`${folder}/modules.builtin`)}`;
+  const directory = `/lib/modules/${host.kernelRelease}`;
+  const modules = `${await host.read(`${directory}/modules.dep`)}${await host.read(`${directory}/modules.builtin`)}`;
   const has = (name: string): boolean => known.includes(name) || modules.includes(`/${name}.ko`);
   const found: Finding[] = [];
   if (!has("overlay")) {

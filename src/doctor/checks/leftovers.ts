@@ -10,7 +10,7 @@ const kinds = catalogue("leftovers", {
   ],
   "pods-without-daemon": ["note", "they go on, but nobody restarts, stops or reports them"],
   "previous-boot": ["note", "what it names is gone; davit serve clears it at its start"],
-  "doctor-scratch": ["note", "a doctor that was killed left its scratch folder"],
+  "doctor-scratch": ["note", "a doctor that was killed left its scratch directory"],
 });
 
 /** What earlier daemons, boots and doctors left. */
@@ -20,11 +20,11 @@ export const leftoversCheck: Check = {
   catalogue: kinds,
   examine: async (subject: DoctorContext) => {
     const { host, config } = subject;
-    // Where trials have their folders: that of overlays is on the file system of root.
+    // Where trials have their directories: that of overlays is on the file system of root.
     const { root } = config;
     const parent = root.slice(0, root.lastIndexOf("/"));
     const places = new Set([host.env["TMPDIR"] ?? "/tmp", root, parent]);
-    const scratches = await Promise.all([...places].map((folder) => scratch(host, folder)));
+    const scratches = await Promise.all([...places].map((directory) => scratch(host, directory)));
     const found = [...scratches.flat(), ...(await stateOf(subject))];
     return found.length > 0 ? found : [kinds.report("fine", `nothing in ${config.state}`)];
   },
@@ -37,8 +37,8 @@ async function stateOf({ host, config }: DoctorContext): Promise<readonly Findin
   const mounted = new Set((await host.mounts()).map(({ mountPoint }) => mountPoint));
   const pins: string[] = [];
   for (const kind of ["net", "ipc", "uts", "user"]) {
-    const folder = `${config.state}/ns/${kind}`;
-    pins.push(...((await host.list(folder)) ?? []).map((id) => `${folder}/${id}`));
+    const directory = `${config.state}/ns/${kind}`;
+    pins.push(...((await host.list(directory)) ?? []).map((id) => `${directory}/${id}`));
   }
   const ids = (paths: readonly string[]): number =>
     new Set(paths.map((path) => path.slice(path.lastIndexOf("/") + 1))).size;
@@ -69,13 +69,13 @@ function bootTime(stat: string | undefined): number | undefined {
   return seconds === undefined ? undefined : Number(seconds) * 1000;
 }
 
-async function scratch(host: Host, folder: string): Promise<readonly Finding[]> {
-  const left = ((await host.list(folder)) ?? []).filter((name) => {
+async function scratch(host: Host, directory: string): Promise<readonly Finding[]> {
+  const left = ((await host.list(directory)) ?? []).filter((name) => {
     const pid = /^davit-doctor-(\d+)-/.exec(name)?.[1];
     return pid !== undefined && !host.lives(Number(pid));
   });
   return left.map((name) => {
-    const path = `${folder}/${name}`;
+    const path = `${directory}/${name}`;
     const fix = async (): Promise<string> => {
       const mounts = (await host.mounts()).map(({ mountPoint }) => mountPoint);
       const inside = mounts.filter((mount) => `${mount}/`.startsWith(`${path}/`));

@@ -58,12 +58,15 @@ export const networkCheck: Check = {
   examine: async (subject: DoctorContext) => {
     const { host, config } = subject;
     const handlers = Object.values(config.runtime.handlers).map(({ cniConfDir }) => cniConfDir);
-    const folders = new Set([config.cni.confDir, ...handlers.filter((folder) => folder !== "")]);
+    const directories = new Set([
+      config.cni.confDir,
+      ...handlers.filter((directory) => directory !== ""),
+    ]);
     const found: Finding[] = [];
     const readings: NetworkReading[] = [];
     const trials: NetworkTrial[] = [];
-    for (const folder of folders) {
-      const reading = await host.readNetwork(folder, config.cni.binDirs);
+    for (const directory of directories) {
+      const reading = await host.readNetwork(directory, config.cni.binDirs);
       readings.push(reading);
       found.push(...describeReading(reading, config.cni.binDirs));
       found.push(...(await portmapFixes(host, reading, config.cni.binDirs)));
@@ -82,13 +85,13 @@ export const networkCheck: Check = {
 };
 
 function describeReading(
-  { folder, folderExists, files, network, invalid, missing }: NetworkReading,
+  { directory, directoryExists, files, network, invalid, missing }: NetworkReading,
   binDirs: readonly string[],
 ): readonly Finding[] {
-  const install = `install a network plugin (Flannel, Calico, Cilium...), or put a .conflist into ${folder}`;
-  if (!folderExists) return [kinds.report("no-folder", `"${folder}" is not there`, install)];
+  const install = `install a network plugin (Flannel, Calico, Cilium...), or put a .conflist into ${directory}`;
+  if (!directoryExists) return [kinds.report("no-folder", `"${directory}" is not there`, install)];
   if (files.length === 0) {
-    const text = `no .conflist, .conf or .json in "${folder}"`;
+    const text = `no .conflist, .conf or .json in "${directory}"`;
     return [kinds.report("no-configuration", text, install)];
   }
   const found = invalid.map(({ file, reason }) => {
@@ -96,12 +99,12 @@ function describeReading(
     return kinds.report(name, `${file}: ${reason}`, `mend or remove ${file}`);
   });
   if (network === undefined) {
-    const text = `no file in "${folder}" can be used`;
+    const text = `no file in "${directory}" can be used`;
     return [...found, kinds.report("no-valid-file", text, `mend ${files[0] ?? "it"}`)];
   }
   const behind = files.slice(files.indexOf(network.file) + 1).map((file) => basename(file));
   if (behind.length > 0) {
-    const text = `${behind.join(", ")} in "${folder}", behind ${basename(network.file)}`;
+    const text = `${behind.join(", ")} in "${directory}", behind ${basename(network.file)}`;
     found.push(kinds.report("file-ignored", text, "remove what is not meant to be used"));
   }
   for (const type of missing) {
@@ -124,7 +127,9 @@ async function portmapFixes(
     ({ type, config }) => type === "portmap" && config["backend"] === "nftables",
   );
   if (usesNftables !== true) return [];
-  const program = binDirs.map((folder) => host.find(`${folder}/portmap`)).find((file) => file);
+  const program = binDirs
+    .map((directory) => host.find(`${directory}/portmap`))
+    .find((file) => file);
   if (program === undefined) return [];
   const { stdout, stderr } = await host.command(program, []);
   const version = `${stdout}\n${stderr}`;

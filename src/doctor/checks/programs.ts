@@ -50,7 +50,7 @@ async function examineAddon(host: Host): Promise<readonly Finding[]> {
   const problem = await host.tryAddon();
   if (problem === undefined) return [kinds.report("addon", "the addon loads and works")];
   return [
-    kinds.report("addon-broken", problem, "install davit anew, or sh scripts/build-native.sh"),
+    kinds.report("addon-broken", problem, "install davit again, or sh scripts/build-native.sh"),
   ];
 }
 

@@ -29,19 +29,19 @@ export const registriesCheck: Check = {
   deadlineMs: 30_000,
   examine: async (subject: DoctorContext) => {
     const { host, config, images, askRegistries, leaveOut } = subject;
-    const folder = config.images.registryConfigPath;
-    const configured = (await host.list(folder)) ?? [];
+    const directory = config.images.registryConfigPath;
+    const configured = (await host.list(directory)) ?? [];
     if (!askRegistries && images.length === 0) {
       const how = "are asked with --registries or --image NAME";
-      if (configured.length > 0) leaveOut(`registries: those of ${folder} ${how}`);
+      if (configured.length > 0) leaveOut(`registries: those of ${directory} ${how}`);
       else leaveOut(`registries: none is configured; they ${how}`);
       return [];
     }
     const names = askRegistries ? configured.filter((name) => name !== "_default") : [];
     const trials = await Promise.all(
-      names.map((name) => host.tryRegistry(registryOf(name), folder)),
+      names.map((name) => host.tryRegistry(registryOf(name), directory)),
     );
-    const pulls = await Promise.all(images.map((image) => host.tryImage(image, folder)));
+    const pulls = await Promise.all(images.map((image) => host.tryImage(image, directory)));
     return [
       ...trials.flatMap(describe),
       ...pulls.map(({ image, error, digest, ms }) =>
@@ -54,9 +54,9 @@ export const registriesCheck: Check = {
   },
 };
 
-/** A folder's name has `_5000_` where `:5000` cannot stand. */
-function registryOf(folder: string): string {
-  return folder.replace(/_(\d+)_$/, ":$1");
+/** A directory's name has `_5000_` where `:5000` cannot stand. */
+function registryOf(directory: string): string {
+  return directory.replace(/_(\d+)_$/, ":$1");
 }
 
 function describe({ registry, hosts, error, file }: RegistryTrial): readonly Finding[] {

@@ -17,7 +17,10 @@ const kinds = catalogue("sockets", {
     "kubelet takes a runtime that does not answer for dead, and the node goes down",
   ],
   "other-server": ["error", "davit serve does not start while another server listens there"],
-  "daemon-unreachable": ["error", "a daemon holds the state folder, and clients do not reach it"],
+  "daemon-unreachable": [
+    "error",
+    "a daemon holds the state directory, and clients do not reach it",
+  ],
   "open-to-group": ["note", "its members are root on this machine: they may run privileged pods"],
   "open-to-others": ["warning", "who may speak to davit is root on this machine"],
   "other-runtime": ["note", "pods of one runtime are not seen by the other"],
@@ -52,7 +55,10 @@ export const socketsCheck: Check = {
   },
 };
 
-async function examineOwn({ host, config }: DoctorContext, path: string): Promise<readonly Finding[]> {
+async function examineOwn(
+  { host, config }: DoctorContext,
+  path: string,
+): Promise<readonly Finding[]> {
   const look = await host.fileInfo(path);
   if (look !== undefined && look.kind !== "socket") {
     return [
@@ -103,7 +109,7 @@ function stale(host: Host, path: string): Finding {
   return kinds.report("stale", `nobody serves ${path}`, mend);
 }
 
-/** The process that holds the lock on the state folder (flock(2), shown by proc_locks(5)). */
+/** The process that holds the lock on the state directory (flock(2), shown by proc_locks(5)). */
 async function lockHolder(host: Host, state: string): Promise<number | undefined> {
   const pid = numberOf(await host.read(`${state}/davit.lock`));
   if (pid === undefined || !host.lives(pid)) return undefined;

@@ -32,8 +32,8 @@ const allCapabilities = "000001ffffffffff";
 
 /** The network of a fixture that is well, as `readNetwork` gives it. */
 export const healthyReading = {
-  folder: "/etc/cni/net.d",
-  folderExists: true,
+  directory: "/etc/cni/net.d",
+  directoryExists: true,
   files: ["/etc/cni/net.d/10-bridge.conflist"],
   network: {
     file: "/etc/cni/net.d/10-bridge.conflist",
@@ -147,15 +147,15 @@ export class FixtureHost implements Host {
     ["/sys/fs/cgroup/cgroup.subtree_control", "cpuset cpu io memory hugetlb pids\n"],
     ["/etc/crictl.yaml", "runtime-endpoint: unix:///run/davit/davit.sock\n"],
   ]);
-  /** The names in folders, by path. */
-  readonly folders = new Map<string, readonly string[]>([
+  /** The names in directories, by path. */
+  readonly directories = new Map<string, readonly string[]>([
     ["/proc/self/ns", ["ipc", "mnt", "net", "pid", "user", "uts"]],
     ["/etc/davit/certs.d", ["registry.example"]],
   ]);
-  /** What lies at paths, beside `files` and `folders`. */
+  /** What lies at paths, beside `files` and `directories`. */
   readonly looks = new Map<string, FileInfo>([
-    ["/var/lib/davit", { kind: "folder", mode: 0o711, modifiedMs: 0 }],
-    ["/run/davit", { kind: "folder", mode: 0o711, modifiedMs: 0 }],
+    ["/var/lib/davit", { kind: "directory", mode: 0o711, modifiedMs: 0 }],
+    ["/run/davit", { kind: "directory", mode: 0o711, modifiedMs: 0 }],
     ["/run/davit/davit.sock", { kind: "socket", mode: 0o660, modifiedMs: 0 }],
   ]);
   mountTable: MountEntry[] = [
@@ -206,15 +206,15 @@ export class FixtureHost implements Host {
   }
 
   async list(path: string): Promise<readonly string[] | undefined> {
-    return this.folders.get(path);
+    return this.directories.get(path);
   }
 
   async fileInfo(path: string): Promise<FileInfo | undefined> {
     const known = this.looks.get(path);
     if (known !== undefined) return known;
     if (this.files.has(path)) return { kind: "file", mode: 0o644, modifiedMs: 0 };
-    const isFolder = this.folders.has(path) || path === "/var/lib";
-    return isFolder ? { kind: "folder", mode: 0o755, modifiedMs: 0 } : undefined;
+    const isDirectory = this.directories.has(path) || path === "/var/lib";
+    return isDirectory ? { kind: "directory", mode: 0o755, modifiedMs: 0 } : undefined;
   }
 
   async space(path: string): Promise<Space | undefined> {
@@ -303,9 +303,9 @@ export class FixtureHost implements Host {
     this.files.set(path, text);
   }
 
-  async makeFolder(path: string): Promise<void> {
+  async makeDirectory(path: string): Promise<void> {
     this.#change(`make ${path}`);
-    this.looks.set(path, { kind: "folder", mode: 0o711, modifiedMs: 0 });
+    this.looks.set(path, { kind: "directory", mode: 0o711, modifiedMs: 0 });
   }
 
   async remove(path: string): Promise<void> {
@@ -313,8 +313,8 @@ export class FixtureHost implements Host {
     this.looks.delete(path);
     this.knocks.delete(path);
     const at = path.lastIndexOf("/");
-    const names = this.folders.get(path.slice(0, at)) ?? [];
-    this.folders.set(
+    const names = this.directories.get(path.slice(0, at)) ?? [];
+    this.directories.set(
       path.slice(0, at),
       names.filter((name) => name !== path.slice(at + 1)),
     );

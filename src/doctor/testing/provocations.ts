@@ -18,7 +18,7 @@ export type Provocation = (host: FixtureHost) => Changes | undefined;
 
 const root = "/var/lib/davit";
 const socket = "/run/davit/davit.sock";
-const folder = { kind: "folder", mode: 0o711, modifiedMs: 0 } as const;
+const directory = { kind: "directory", mode: 0o711, modifiedMs: 0 } as const;
 const aSocket = { kind: "socket", mode: 0o660, modifiedMs: 0 } as const;
 const gib = 1024 ** 3;
 const capabilities = "000001ffffffffff";
@@ -124,14 +124,16 @@ export const provocations: Readonly<Record<string, Provocation>> = {
   "configuration.fine": nothing,
   "configuration.invalid": () => ({ configProblems: ["davit.toml:3: unknown key"] }),
   "configuration.root-in-state": (machine) => {
-    machine.looks.set("/run/davit/root", folder);
+    machine.looks.set("/run/davit/root", directory);
     return { config: parseConfig('root = "/run/davit/root"\n', "davit.toml") };
   },
 
   "kernel.fine": nothing,
   "kernel.too-old": host((machine) => (machine.kernelRelease = "5.10.0-30-amd64")),
   "kernel.overlay-missing": file("/proc/filesystems", "\text4\n\terofs\n"),
-  "kernel.namespaces-missing": host(({ folders }) => folders.set("/proc/self/ns", ["mnt", "pid"])),
+  "kernel.namespaces-missing": host(({ directories }) =>
+    directories.set("/proc/self/ns", ["mnt", "pid"]),
+  ),
   "kernel.namespaces-few": file("/proc/sys/user/max_net_namespaces", "10\n"),
   "kernel.seccomp-missing": noFile("/proc/sys/kernel/seccomp/actions_avail"),
   "kernel.selinux-missing": () => ({
@@ -206,7 +208,7 @@ export const provocations: Readonly<Record<string, Provocation>> = {
 
   "disk.fine": nothing,
   "disk.folder-missing": host(({ looks }) => looks.delete(root)),
-  "disk.not-a-folder": host(({ looks }) => looks.set(root, { ...folder, kind: "file" })),
+  "disk.not-a-folder": host(({ looks }) => looks.set(root, { ...directory, kind: "file" })),
   "disk.read-only": mount(root, "ext4", { superOptions: ["ro"] }),
   "disk.full": space(10 * gib, 4096, 900),
   "disk.too-small": space(gib / 20, gib / 20, 900),
@@ -224,12 +226,12 @@ export const provocations: Readonly<Record<string, Provocation>> = {
     machine.commands.set(`xfs_info ${root}`, okay("naming =version 2 ascii-ci=0, ftype=0\n"));
   }),
   "disk.state-on-disk": mount("/run", "ext4"),
-  "disk.open-to-others": host(({ looks }) => looks.set(root, { ...folder, mode: 0o777 })),
+  "disk.open-to-others": host(({ looks }) => looks.set(root, { ...directory, mode: 0o777 })),
 
   "network.configuration": nothing,
   "network.trial": nothing,
   "network.iptables": nothing,
-  "network.no-folder": reading({ folderExists: false, files: [], network: undefined }),
+  "network.no-folder": reading({ directoryExists: false, files: [], network: undefined }),
   "network.no-configuration": reading({ files: [], network: undefined }),
   "network.file-invalid": unusable("parse JSON: Unexpected end"),
   "network.no-valid-file": unusable("parse JSON: Unexpected end"),
@@ -266,7 +268,7 @@ export const provocations: Readonly<Record<string, Provocation>> = {
   "sockets.crictl": nothing,
   "sockets.absent": host(noDaemon),
   "sockets.stale": host(({ knocks }) => knocks.set(socket, "refused")),
-  "sockets.not-a-socket": host(({ looks }) => looks.set(socket, { ...folder, kind: "file" })),
+  "sockets.not-a-socket": host(({ looks }) => looks.set(socket, { ...directory, kind: "file" })),
   "sockets.denied": host(({ knocks }) => knocks.set(socket, "denied")),
   "sockets.silent": host((machine) => (machine.cri = { error: "no answer within 5000 ms" })),
   "sockets.other-server": host((machine) => (machine.cri = { version: versionOf("containerd") })),
@@ -328,19 +330,19 @@ export const provocations: Readonly<Record<string, Provocation>> = {
   "leftovers.fine": nothing,
   "leftovers.stale-namespaces": host((machine) => {
     noDaemon(machine);
-    machine.folders.set("/run/davit/ns/net", ["a"]);
+    machine.directories.set("/run/davit/ns/net", ["a"]);
   }),
   "leftovers.pods-without-daemon": host((machine) => {
     noDaemon(machine);
-    machine.folders.set("/run/davit/ns/net", ["a"]);
+    machine.directories.set("/run/davit/ns/net", ["a"]);
     machine.mountTable.push(mountEntry("/run/davit/ns/net/a", "nsfs"));
   }),
   "leftovers.previous-boot": host((machine) => {
     noDaemon(machine);
-    machine.looks.set("/run/davit/davit.lock", { ...folder, kind: "file" });
+    machine.looks.set("/run/davit/davit.lock", { ...directory, kind: "file" });
   }),
   "leftovers.doctor-scratch": host((machine) => {
-    machine.folders.set("/tmp", ["davit-doctor-4242-abc", "other"]);
+    machine.directories.set("/tmp", ["davit-doctor-4242-abc", "other"]);
     machine.mountTable.push(mountEntry("/tmp/davit-doctor-4242-abc/ns", "tmpfs"));
   }),
 

@@ -344,7 +344,7 @@ describe("CniNetwork on this kernel", () => {
       use("1.0.0", "lists");
       await add(await openScripted(), "a");
       const fds = readFileSync(path.join(base, "fds"), "utf8").match(/ \d+ -> /g);
-      // The fourth is the folder that ls itself reads.
+      // The fourth is the directory that ls itself reads.
       assert.deepEqual(fds, [" 0 -> ", " 1 -> ", " 2 -> ", " 3 -> "]);
     });
 

@@ -7,8 +7,8 @@ import { isKind } from "../../base/errors.ts";
 import { makeFifo } from "../../linux/stream/index.ts";
 import { CdiFiles } from "./cdi-files.ts";
 
-const folder = mkdtempSync(join(tmpdir(), "davit-cdi-"));
-after(() => rmSync(folder, { recursive: true }));
+const directory = mkdtempSync(join(tmpdir(), "davit-cdi-"));
+after(() => rmSync(directory, { recursive: true }));
 
 let count = 0;
 let etc = "";
@@ -16,8 +16,8 @@ let run = "";
 let files: CdiFiles;
 
 beforeEach(() => {
-  etc = join(folder, String(count), "etc");
-  run = join(folder, String(count++), "run");
+  etc = join(directory, String(count), "etc");
+  run = join(directory, String(count++), "run");
   mkdirSync(etc, { recursive: true });
   files = new CdiFiles([etc, run]);
 });
@@ -32,7 +32,7 @@ const valueOf = async (name = "v/c=a"): Promise<readonly string[]> =>
   (await files.edits([name])).env;
 
 describe("CdiFiles", () => {
-  test("reads JSON and YAML, and passes over other names and folders that are not there", async () => {
+  test("reads JSON and YAML, and passes over other names and directories that are not there", async () => {
     writeFileSync(join(etc, "a.json"), json("json"));
     writeFileSync(join(etc, "b.yaml"), "cdiVersion: 0.6.0\nkind: v/y\ndevices:\n- name: a\n");
     writeFileSync(join(etc, "c.txt"), "no file of CDI");

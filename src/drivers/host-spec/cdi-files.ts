@@ -24,16 +24,16 @@ interface Known {
 }
 
 /**
- * The CDI devices of this node, from the files in its folders. Nothing is read before a request names
- * one; then files that have changed are read anew, and those that are gone are forgotten.
+ * The CDI devices of this node, from the files in its directories. Nothing is read before a request names
+ * one; then files that have changed are read again, and those that are gone are forgotten.
  */
 export class CdiFiles {
-  readonly #folders: readonly string[];
+  readonly #directories: readonly string[];
   #known = new Map<string, Known>();
 
-  /** `folders`: a device in a later one wins over the same in an earlier one. */
-  constructor(folders: readonly string[]) {
-    this.#folders = folders;
+  /** `directories`: a device in a later one wins over the same in an earlier one. */
+  constructor(directories: readonly string[]) {
+    this.#directories = directories;
   }
 
   /** What these devices add to a container, with the facts of the host's nodes. Errors: cdiEdits(). */
@@ -45,9 +45,9 @@ export class CdiFiles {
   async #files(): Promise<readonly ReadCdiFile[]> {
     const known = new Map<string, Known>();
     const files: ReadCdiFile[] = [];
-    for (const [priority, folder] of this.#folders.entries()) {
-      for (const name of await namesIn(folder)) {
-        const path = join(folder, name);
+    for (const [priority, directory] of this.#directories.entries()) {
+      for (const name of await namesIn(directory)) {
+        const path = join(directory, name);
         const file = await this.#read(path);
         if (file === undefined) continue;
         known.set(path, file);
@@ -66,7 +66,7 @@ export class CdiFiles {
       if (before?.stamp === stamp) return before;
       return { stamp, content: await contentOf(path, info.size) };
     } catch (cause) {
-      if (errnoCode(cause) === "ENOENT") return undefined; // gone since its folder was read
+      if (errnoCode(cause) === "ENOENT") return undefined; // gone since its directory was read
       return { stamp: "", content: wrap("read it", cause) };
     }
   }
@@ -96,13 +96,13 @@ async function parseYaml(text: string): Promise<unknown> {
   return parse(text, { version: "1.1", logLevel: "error" });
 }
 
-/** The CDI files of a folder that may not be there, by name. */
-async function namesIn(folder: string): Promise<readonly string[]> {
+/** The CDI files of a directory that may not be there, by name. */
+async function namesIn(directory: string): Promise<readonly string[]> {
   try {
-    return (await readdir(folder)).filter((name) => /\.(json|yaml)$/.test(name)).toSorted();
+    return (await readdir(directory)).filter((name) => /\.(json|yaml)$/.test(name)).toSorted();
   } catch (cause) {
     if (errnoCode(cause) === "ENOENT") return [];
-    throw wrap(`read folder "${folder}" of CDI devices`, cause);
+    throw wrap(`read directory "${directory}" of CDI devices`, cause);
   }
 }
 

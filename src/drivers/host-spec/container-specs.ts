@@ -60,8 +60,8 @@ export class HostContainerSpecs implements ContainerSpecs {
     readonly host: SpecHost;
     /** What the OCI runtime of a sandbox's handler can do. */
     readonly featuresOf: (sandbox: Sandbox) => Promise<RuntimeFeatures>;
-    /** Folders with CDI files; undefined where CDI is switched off. */
-    readonly cdiFolders?: readonly string[] | undefined;
+    /** Directories with CDI files; undefined where CDI is switched off. */
+    readonly cdiDirectories?: readonly string[] | undefined;
     /** Devices of a request belong to the user that it names. */
     readonly devicesOfUser?: boolean;
     /** Containers with CAP_SYS_PTRACE cannot share a PID namespace. */
@@ -74,7 +74,7 @@ export class HostContainerSpecs implements ContainerSpecs {
     readonly settingsOf: (sandbox: Sandbox) => HandlerSettings;
   }) {
     this.#host = deps.host;
-    this.#cdi = deps.cdiFolders === undefined ? undefined : new CdiFiles(deps.cdiFolders);
+    this.#cdi = deps.cdiDirectories === undefined ? undefined : new CdiFiles(deps.cdiDirectories);
     this.#devicesOfUser = deps.devicesOfUser === true;
     this.#refusesPtrace = deps.refusesPtrace === true;
     this.#allowSocketcall = deps.allowSocketcall === true;
@@ -125,7 +125,7 @@ export class HostContainerSpecs implements ContainerSpecs {
   }
 
   async process(subject: SpecSubject, exec: ExecRequest): Promise<string> {
-    // The process alone: a probe must neither wait for a mount's server nor make folders.
+    // The process alone: a probe must neither wait for a mount's server nor make directories.
     const { container } = subject;
     const started = await this.#startedProcess(subject);
     if (started !== undefined) return specText(processSpec(started, exec));

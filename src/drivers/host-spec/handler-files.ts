@@ -21,7 +21,7 @@ export interface HandlerSettings {
   readonly hooksDir: string;
 }
 
-/** The handler's spec to begin with, read anew each time; undefined where it has none. */
+/** The handler's spec to begin with, read again each time; undefined where it has none. */
 export async function readBase({
   baseRuntimeSpec: file,
 }: HandlerSettings): Promise<BaseSpec | undefined> {
@@ -30,7 +30,7 @@ export async function readBase({
 }
 
 /**
- * The hooks of the handler's folder by the names of their files, read anew each time. A folder that is
+ * The hooks of the handler's directory by the names of their files, read again each time. A directory that is
  * not there has none: packages make it with the first hook.
  */
 export async function readHooks({

@@ -8,7 +8,7 @@ import { systemError } from "../../base/system-error.ts";
 import type { GrantedDevice, HostDevice } from "../../oci-spec/index.ts";
 import type { ClientPaths } from "./client-paths.ts";
 
-/** The devices that a request names: links followed, a folder standing for all devices in it. */
+/** The devices that a request names: links followed, a directory standing for all devices in it. */
 export async function requestedDevices(
   config: ContainerConfig,
   paths: ClientPaths,

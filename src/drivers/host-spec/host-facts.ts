@@ -40,35 +40,35 @@ function boundingSet(): readonly string[] {
   return linuxCapabilities.filter((_name, number) => ((bits >> BigInt(number)) & 1n) === 1n);
 }
 
-function folderOf(layout: CgroupLayout, controller: string): string | undefined {
+function directoryOf(layout: CgroupLayout, controller: string): string | undefined {
   if (layout.version === "v2") return layout.root;
   return layout.hierarchies.find(({ controllers }) => controllers.includes(controller))?.path;
 }
 
 function hasSwap(layout: CgroupLayout): boolean {
-  const folder = folderOf(layout, "memory");
-  if (folder === undefined) return false;
+  const directory = directoryOf(layout, "memory");
+  if (directory === undefined) return false;
   // On v2 the root cgroup has no such file; the kernel says by this one whether swap is counted.
   return layout.version === "v2"
     ? existsSync("/proc/swaps") && layout.controllers.includes("memory")
-    : existsSync(join(folder, "memory.memsw.limit_in_bytes"));
+    : existsSync(join(directory, "memory.memsw.limit_in_bytes"));
 }
 
 function hugepageSizes(layout: CgroupLayout): readonly string[] {
-  const folder = folderOf(layout, "hugetlb");
-  if (folder === undefined) return [];
+  const directory = directoryOf(layout, "hugetlb");
+  if (directory === undefined) return [];
   if (layout.version === "v2") {
     return layout.controllers.includes("hugetlb") ? kernelHugepageSizes() : [];
   }
-  return readdirSync(folder).flatMap(
+  return readdirSync(directory).flatMap(
     (name) => /^hugetlb\.(.+)\.limit_in_bytes$/.exec(name)?.[1] ?? [],
   );
 }
 
 function kernelHugepageSizes(): readonly string[] {
-  const folder = "/sys/kernel/mm/hugepages";
-  if (!existsSync(folder)) return [];
-  return readdirSync(folder).map((name) => {
+  const directory = "/sys/kernel/mm/hugepages";
+  if (!existsSync(directory)) return [];
+  return readdirSync(directory).map((name) => {
     const kibibytes = Number(/^hugepages-(\d+)kB$/.exec(name)?.[1] ?? 0);
     if (kibibytes >= 1024 * 1024) return `${String(kibibytes / 1024 / 1024)}GB`;
     return kibibytes >= 1024 ? `${String(kibibytes / 1024)}MB` : `${String(kibibytes)}KB`;

@@ -48,7 +48,11 @@ test("mountSources() looks at one mount after the other: while one hangs no othe
   const [dead, fine] = ["dead", "fine"].map((name) => join(dir, "file", name));
   const looked: string[] = [];
   class Noted extends ClientPaths {
-    override async withStallGuard<T>(path: string, doing: string, work: () => Promise<T>): Promise<T> {
+    override async withStallGuard<T>(
+      path: string,
+      doing: string,
+      work: () => Promise<T>,
+    ): Promise<T> {
       looked.push(path);
       return await super.withStallGuard(path, doing, work);
     }

@@ -8,8 +8,8 @@ import type { ClientPaths } from "./client-paths.ts";
 import { checkKernelPlace } from "./kernel-places.ts";
 
 /**
- * The host's side of each mount, in the order of the config: links followed, missing folders made
- * as the peers do; `images` are the folders of its image mounts. `unavailable` naming the path when its
+ * The host's side of each mount, in the order of the config: links followed, missing directories made
+ * as the peers do; `images` are the directories of its image mounts. `unavailable` naming the path when its
  * file system does not answer, `invalid-argument` for one that cannot stand in for a kernel file system.
  */
 export async function mountSources(

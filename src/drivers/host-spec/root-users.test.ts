@@ -55,22 +55,22 @@ test("resolveUser() refuses names that nobody has, and numbers that are no ids",
 });
 
 test("rootUsers reads the root's own files, whatever links lead out of it", async (t) => {
-  const folder = mkdtempSync(join(tmpdir(), "davit-users-"));
+  const directory = mkdtempSync(join(tmpdir(), "davit-users-"));
   t.after(() => {
-    rmSync(folder, { recursive: true });
+    rmSync(directory, { recursive: true });
   });
-  const root = join(folder, "root");
+  const root = join(directory, "root");
   mkdirSync(join(root, "etc"), { recursive: true });
   mkdirSync(join(root, "real"));
-  mkdirSync(join(folder, "real"));
-  writeFileSync(join(folder, "real", "passwd"), "web:x:666:666:::\n");
+  mkdirSync(join(directory, "real"));
+  writeFileSync(join(directory, "real", "passwd"), "web:x:666:666:::\n");
   writeFileSync(join(root, "real", "passwd"), "web:x:33:44:::\n");
   symlinkSync("../../../../real/passwd", join(root, "etc", "passwd"));
   assert.equal((await rootUsers.resolveUser(root, wanted("web"))).uid, 33n);
   symlinkSync("/real/loop", join(root, "real", "loop"));
   symlinkSync("/real/loop", join(root, "etc", "group"));
   assert.equal((await rootUsers.resolveUser(root, wanted("web"))).gid, 44n);
-  assert.deepEqual(await rootUsers.resolveUser(folder, wanted("12")), {
+  assert.deepEqual(await rootUsers.resolveUser(directory, wanted("12")), {
     uid: 12n,
     gid: 0n,
     supplementalGroups: [5n],

@@ -9,8 +9,8 @@ import type { Sandbox } from "../../core/sandbox/index.ts";
 import { ContainerConfigSchema, PodSandboxConfigSchema } from "../../gen/runtime/v1/api_pb.ts";
 import { Selinux } from "./selinux.ts";
 
-const folder = mkdtempSync(join(tmpdir(), "davit-selinux-"));
-after(() => rmSync(folder, { recursive: true }));
+const directory = mkdtempSync(join(tmpdir(), "davit-selinux-"));
+after(() => rmSync(directory, { recursive: true }));
 
 const contexts =
   'process = "system_u:system_r:container_t:s0"\nfile = "system_u:object_r:container_file_t:s0"\n';
@@ -21,7 +21,7 @@ const policy = { "etc/selinux/targeted/contexts/lxc_contexts": contexts };
 let count = 0;
 /** A root with these files. */
 function hostWith(files: Readonly<Record<string, string>>): string {
-  const root = join(folder, String(count++));
+  const root = join(directory, String(count++));
   mkdirSync(root);
   for (const [path, text] of Object.entries(files)) {
     mkdirSync(dirname(join(root, path)), { recursive: true });

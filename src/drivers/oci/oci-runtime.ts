@@ -51,7 +51,7 @@ import {
 } from "./recovery/orphans.ts";
 
 interface Deps {
-  /** The state folder of the configuration. */
+  /** The state directory of the configuration. */
   readonly state: string;
   readonly cgroups: CgroupLayout;
   readonly clock: Clock;
@@ -111,11 +111,11 @@ export class OciRuntime implements ContainerRuntime {
     this.#earlier = earlier;
   }
 
-  /** Makes the folders of the state, and ends the ExecSync commands that an earlier daemon left. */
+  /** Makes the directories of the state, and ends the ExecSync commands that an earlier daemon left. */
   static async open(deps: Deps): Promise<OciRuntime> {
     const places = new StateLayout(deps.state);
-    for (const folder of [places.containers, places.exits, places.execs, places.consoles]) {
-      await mkdir(folder, { recursive: true, mode: 0o700 });
+    for (const directory of [places.containers, places.exits, places.execs, places.consoles]) {
+      await mkdir(directory, { recursive: true, mode: 0o700 });
     }
     await mountExitTmpfs(places, deps.log);
     const { monitors, execs } = await findOrphans(places);

@@ -30,7 +30,7 @@ export class StateLayout {
   readonly consoles: string;
   readonly #state: string;
 
-  /** `state` is the state folder of the configuration. */
+  /** `state` is the state directory of the configuration. */
   constructor(state: string) {
     this.#state = state;
     this.containers = join(state, "containers");
@@ -64,7 +64,7 @@ export class StateLayout {
   }
 }
 
-/** An id that is no plain file name would lead out of our folders. No id of ours is one. */
+/** An id that is no plain file name would lead out of our directories. No id of ours is one. */
 function plainName(id: string): string {
   if (/^[A-Za-z0-9][A-Za-z0-9_-]*$/.test(id)) return id;
   throw new RuntimeError("invalid-argument", `find files of container "${id}": this is no id`);

@@ -42,10 +42,10 @@ describe("OciRuntime.update()", () => {
   });
   const value = (id: string, legacy: string, unified: string): string => {
     const { version } = host.cgroups;
-    const folder =
+    const directory =
       version === "v1" ? `/sys/fs/cgroup/${legacy.split(".")[0] ?? ""}` : "/sys/fs/cgroup";
     return readFileSync(
-      `${folder}${host.cgroupPath(id)}/${version === "v1" ? legacy : unified}`,
+      `${directory}${host.cgroupPath(id)}/${version === "v1" ? legacy : unified}`,
       "utf8",
     ).trim();
   };

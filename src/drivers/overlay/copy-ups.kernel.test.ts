@@ -232,8 +232,8 @@ describe("a hard link to a file of a lower layer", () => {
     }
     const looping = await fixture.layer(hard("evil", "loop/x"));
     await assertNoLink(/too many symbolic links/, bottom, looping);
-    const folderLink = await fixture.layer(hard("evil", "usr/bin"));
-    await assertNoLink(/it is a directory, which has no hard links/, bottom, folderLink);
+    const directoryLink = await fixture.layer(hard("evil", "usr/bin"));
+    await assertNoLink(/it is a directory, which has no hard links/, bottom, directoryLink);
     assert.equal(statSync(join(outside, "file")).nlink, 1);
   });
 

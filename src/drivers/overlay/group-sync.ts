@@ -9,7 +9,7 @@ export class GroupSync {
   #running: Promise<void> | undefined;
   #next: Promise<void> | undefined;
 
-  constructor(folder: string, sync = () => syncFileSystem(folder)) {
+  constructor(directory: string, sync = () => syncFileSystem(directory)) {
     this.#sync = sync;
   }
 

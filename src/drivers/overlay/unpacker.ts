@@ -16,7 +16,7 @@ export interface UnpackerCommand {
   readonly args: readonly string[];
 }
 
-/** A layer in a folder, its digests as found. They are not compared with anything yet. */
+/** A layer in a directory, its digests as found. They are not compared with anything yet. */
 export interface Unpacked {
   readonly blobDigest: Digest;
   readonly diffId: Digest;
@@ -30,7 +30,7 @@ export interface Unpacked {
 /** What goes into one run of the unpacker. */
 export interface UnpackOptions {
   readonly command: UnpackerCommand;
-  readonly folder: string;
+  readonly directory: string;
   readonly layer: LayerSource;
   /** What messages call the file system of the directory. */
   readonly disk: string;
@@ -72,7 +72,7 @@ export function defaultUnpackerCommand(): UnpackerCommand {
 }
 
 /**
- * Unpacks a blob into a folder by a process of its own, which sees nothing but that folder, and
+ * Unpacks a blob into a directory by a process of its own, which sees nothing but that directory, and
  * settles when the process is gone. The daemon only passes the bytes on, as fast as they are taken.
  *
  * Rejects with what the unpacker says (`failed-precondition` for a layer beyond its limits,
@@ -81,11 +81,11 @@ export function defaultUnpackerCommand(): UnpackerCommand {
  * blob's source or the signal's reason as they are. The directory then holds whatever there is.
  */
 export async function unpackBlob(options: UnpackOptions): Promise<Unpacked> {
-  const { command, folder, layer, disk, turn, signal, stallMs } = options;
+  const { command, directory, layer, disk, turn, signal, stallMs } = options;
   signal.throwIfAborted();
   const child = await spawnChildInPool({
     file: command.file,
-    args: [...command.args, JSON.stringify({ ...layer.limits, disk }), folder],
+    args: [...command.args, JSON.stringify({ ...layer.limits, disk }), directory],
     // Nothing of ours: NODE_EXTRA_CA_CERTS, for one, makes a thread of Node open files, and later on
     // the files would be the image's.
     env: {},

@@ -87,9 +87,9 @@ export class PodSandboxController implements SandboxController {
   static async open(deps: Deps): Promise<PodSandboxController> {
     const controller = new PodSandboxController(deps);
     const { namespaces, sandboxes } = controller.#places;
-    for (const folder of [namespaces, sandboxes]) {
-      await mkdir(folder, { recursive: true, mode: 0o711 });
-      await makePrivateBind(folder, { inert: true });
+    for (const directory of [namespaces, sandboxes]) {
+      await mkdir(directory, { recursive: true, mode: 0o711 });
+      await makePrivateBind(directory, { inert: true });
     }
     await chmod(namespaces, 0o700);
     for (const kind of pinKinds)
@@ -98,7 +98,7 @@ export class PodSandboxController implements SandboxController {
   }
 
   async create(sandbox: Sandbox, operation: Operation): Promise<CreatedSandbox> {
-    await operation.enter("make-folders");
+    await operation.enter("make-directories");
     await makeDirectory(this.#places, sandbox);
 
     await operation.enter("pin-namespaces");
@@ -212,8 +212,8 @@ export class PodSandboxController implements SandboxController {
 
   async orphans(known: KnownIds): Promise<readonly string[]> {
     const { namespaces, sandboxes } = this.#places;
-    const folders = [sandboxes, ...pinKinds.map((kind) => join(namespaces, kind))];
-    const found = await Promise.all(folders.map((folder) => unknownIn(folder, known)));
+    const directories = [sandboxes, ...pinKinds.map((kind) => join(namespaces, kind))];
+    const found = await Promise.all(directories.map((directory) => unknownIn(directory, known)));
     return [...new Set(found.flat())];
   }
 
@@ -230,13 +230,13 @@ export class PodSandboxController implements SandboxController {
       }
     };
     for (const kind of pinKinds) {
-      const folder = join(this.#places.namespaces, kind);
-      for (const id of await unknownIn(folder, known)) {
-        await take(`namespace ${join(folder, id)}`, () => unpinNamespace(join(folder, id)));
+      const directory = join(this.#places.namespaces, kind);
+      for (const id of await unknownIn(directory, known)) {
+        await take(`namespace ${join(directory, id)}`, () => unpinNamespace(join(directory, id)));
       }
     }
     for (const id of await unknownIn(this.#places.sandboxes, known)) {
-      await take(`folder ${this.#places.folder(id)}`, () => this.#files.remove(id));
+      await take(`directory ${this.#places.directory(id)}`, () => this.#files.remove(id));
     }
     if (failures.length > 0) throw failures[0];
     return swept;
@@ -298,8 +298,8 @@ async function setSysctls(sandbox: Sandbox, { user, net, ipc }: PinnedPaths): Pr
   }
 }
 
-async function unknownIn(folder: string, known: KnownIds): Promise<readonly string[]> {
-  const entries = await readdir(folder);
+async function unknownIn(directory: string, known: KnownIds): Promise<readonly string[]> {
+  const entries = await readdir(directory);
   return entries.filter((entry) => !known.has(entry));
 }
 

@@ -49,11 +49,11 @@ export function directoryAccess(sandbox: Sandbox): DirectoryAccess {
 
 /** Makes the sandbox's directory. Idempotent. */
 export async function makeDirectory(places: StateLayout, sandbox: Sandbox): Promise<void> {
-  const path = places.folder(sandbox.id);
+  const path = places.directory(sandbox.id);
   const parent = { path: dirname(path), mode: 0o711 } as const;
   await runFileSteps([
-    { step: "make-folder", ...parent, mayExist: true },
-    { step: "make-folder", path, ...directoryAccess(sandbox), mayExist: true },
+    { step: "make-directory", ...parent, mayExist: true },
+    { step: "make-directory", path, ...directoryAccess(sandbox), mayExist: true },
   ]);
 }
 
@@ -71,13 +71,13 @@ export async function makeFiles(places: StateLayout, sandbox: Sandbox): Promise<
     ({ path: places.file(id, name), mode: fileMode, owner: ownerOf(sandbox) }) as const;
   // A node without a file has nothing to pass on; the pod still finds one.
   await runFileSteps([
-    { step: "mount-tmpfs", path: places.folder(id), options: tmpfsFor(sandbox, text) },
+    { step: "mount-tmpfs", path: places.directory(id), options: tmpfsFor(sandbox, text) },
     text === ""
       ? { step: "copy-file", from: hostFiles.resolvConf, ...made("resolv.conf") }
       : { step: "write-file", text, ...made("resolv.conf") },
     { step: "copy-file", from: hostFiles.hosts, ...made("hosts") },
     { step: "write-file", text: `${hostnameOf(sandbox)}\n`, ...made("hostname") },
-    ...(hasShm ? [shmFolder(places, id)] : []),
+    ...(hasShm ? [shmDirectory(places, id)] : []),
   ]);
   if (!hasShm) return;
   await mountTmpfs(places.shm(id), {
@@ -111,8 +111,8 @@ function sizeOf(path: string): number {
   }
 }
 
-function shmFolder(places: StateLayout, id: string): FileStep {
-  return { step: "make-folder", path: places.shm(id), mode: 0o755, mayExist: true };
+function shmDirectory(places: StateLayout, id: string): FileStep {
+  return { step: "make-directory", path: places.shm(id), mode: 0o755, mayExist: true };
 }
 
 /** Who the pod's root is on the node, where that is not the node's own. */

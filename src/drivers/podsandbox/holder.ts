@@ -151,7 +151,7 @@ export async function endOrphanHolders(
   ids: readonly string[],
 ): Promise<readonly string[]> {
   if (ids.length === 0) return [];
-  // Whatever else lies in the state folder must not name a cgroup of the system's ("init.scope").
+  // Whatever else lies in the state directory must not name a cgroup of the system's ("init.scope").
   const wanted = new Set(ids.filter((id) => /^[0-9a-f]{64}$/.test(id)));
   const found = new Set<string>();
   for (const entry of await readdir("/proc")) {

@@ -11,7 +11,7 @@ import { StateLayout } from "./places.ts";
 export class PodFiles {
   readonly #places: StateLayout;
 
-  /** `state` is the state folder of the configuration. */
+  /** `state` is the state directory of the configuration. */
   constructor(state: string) {
     this.#places = new StateLayout(state);
   }
@@ -44,7 +44,7 @@ export class PodFiles {
    * an older davit, whose directory everybody could enter. Done when the directory is gone.
    */
   async closeDirectory(sandbox: Sandbox): Promise<void> {
-    const path = this.#places.folder(sandbox.id);
+    const path = this.#places.directory(sandbox.id);
     const { mode, owner } = directoryAccess(sandbox);
     try {
       if (owner !== undefined) await chown(path, owner.uid, owner.gid);
@@ -56,10 +56,10 @@ export class PodFiles {
 
   /** Idempotent. */
   async remove(id: string): Promise<void> {
-    const folder = this.#places.folder(id);
+    const directory = this.#places.directory(id);
     // Never remove files through a mount: if this fails, the directory stays. The tmpfs goes with the /dev/shm
     // on it; /dev/shm of a sandbox of an older davit, which had no tmpfs for its files, goes alone.
-    await unmount(folder, this.#places.shm(id));
-    await removeTree(folder);
+    await unmount(directory, this.#places.shm(id));
+    await removeTree(directory);
   }
 }

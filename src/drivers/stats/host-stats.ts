@@ -32,7 +32,7 @@ export interface KernelFiles {
 /** What the stats need. */
 export interface HostStatsDeps {
   readonly cgroups: CgroupLayout;
-  readonly snapshots: Pick<Snapshots, "usage" | "folder">;
+  readonly snapshots: Pick<Snapshots, "usage" | "directory">;
   readonly clock: Clock;
   /** Milliseconds that never go back; performance.now if not given. */
   readonly nowMs?: () => number;
@@ -66,7 +66,7 @@ interface Reported {
   readonly rate: CpuRate;
 }
 
-/** The folder of files under `/proc` which follows the namespaces of the thread that opens it. */
+/** The directory of files under `/proc` which follows the namespaces of the thread that opens it. */
 const netDev = "/proc/thread-self/net/dev";
 
 /** A walk over a writable layer costs as much as the layer has files; the kernel's files cost 50 us. */
@@ -232,7 +232,7 @@ export class HostStats implements StatsReader {
   async #measureLayer(id: string): Promise<LayerUsage> {
     const { snapshots, clock } = this.#deps;
     const { bytes, inodes } = await snapshots.usage(id);
-    return { takenAtNs: clock.nowNs(), mountpoint: snapshots.folder, bytes, inodes };
+    return { takenAtNs: clock.nowNs(), mountpoint: snapshots.directory, bytes, inodes };
   }
 }
 

@@ -192,7 +192,7 @@ async function assemble(
   const resolved = store.update(id, (now) => ({ ...now, user }));
 
   await operation.enter("prepare-spec");
-  // Made anew at the start, since resources may change until then; here it shows what is wrong.
+  // Made again at the start, since resources may change until then; here it shows what is wrong.
   await context.specs.build(specSubject(context, resolved));
 
   await operation.enter("finish-record");

@@ -48,9 +48,15 @@ export async function recoverContainers(
   );
   await operation.enter("sweep-roots");
   const kept: KnownIds = { has: (id) => known.has(id) || ending.has(id) };
-  await runWithTimeoutThenBackground(context, "sweep what belongs to no container", sweepMs, async () => {
-    for (const line of await context.snapshots.sweep(kept)) context.log.warn(`swept away: ${line}`);
-  });
+  await runWithTimeoutThenBackground(
+    context,
+    "sweep what belongs to no container",
+    sweepMs,
+    async () => {
+      for (const line of await context.snapshots.sweep(kept))
+        context.log.warn(`swept away: ${line}`);
+    },
+  );
 }
 
 async function endOrphans(
@@ -103,7 +109,9 @@ async function takeUp(context: ContainerContext, container: Container): Promise<
       endUnknown(context, container, "the machine has been rebooted");
     }
   } else if (state.name === "created") {
-    await runWithTimeoutThenBackground(context, `clear up for container ${id}`, clearMs, () => clear(context, id));
+    await runWithTimeoutThenBackground(context, `clear up for container ${id}`, clearMs, () =>
+      clear(context, id),
+    );
   } else if (state.name === "running") {
     await watchAgain(context, container, state);
   }

@@ -52,7 +52,7 @@ async function takeApart(
   await endById(context, id, 0);
   await operation.enter("remove-runtime-state");
   await beforeAbort(runtimeOf(context, container).remove(id, operation), operation.signal);
-  // An unmount can wait in the kernel for a disk, for ever.
+  // An unmount can wait in the kernel for a disk, forever.
   await beforeAbort(context.snapshots.remove(id, operation), operation.signal);
   await operation.enter("delete-record");
   context.store.remove(id);

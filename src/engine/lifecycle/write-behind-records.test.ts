@@ -5,7 +5,11 @@ import type { Container, ContainerState } from "../../core/container/index.ts";
 import { WriteBehindRecords } from "./write-behind-records.ts";
 
 /** A disk that takes what is written while it is not full. */
-function disk(): { full: boolean; readonly rows: Map<string, string>; readonly late: WriteBehindRecords } {
+function disk(): {
+  full: boolean;
+  readonly rows: Map<string, string>;
+  readonly late: WriteBehindRecords;
+} {
   const rows = new Map<string, string>();
   const self = { full: false, rows };
   const write = (run: () => void): void => {

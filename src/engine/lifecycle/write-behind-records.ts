@@ -18,7 +18,7 @@ const maxPauseMs = 5_000;
  * is made. But that something has ended, was stopped or is being removed stays true whether or not
  * it can be written, and to stop and remove is how a disk gets room again. Such a write that fails
  * is owed: tried again until it works or a newer one has taken its place. A daemon that dies before
- * finds the same out anew, since recovery asks the kernel.
+ * finds the same out again, since recovery asks the kernel.
  */
 export class WriteBehindRecords implements AllRecords, Disposable {
   readonly #records: AllRecords;

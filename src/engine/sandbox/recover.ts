@@ -183,8 +183,11 @@ async function load(context: SandboxContext, id: string): Promise<void> {
 async function sweepAll(context: SandboxContext, known: KnownIds): Promise<void> {
   await Promise.all(
     [...context.controllers.values()].map((controller) =>
-      runWithTimeoutThenBackground(context, `sweep what ${controller.name} left behind`, sweepMs, () =>
-        sweep(context, controller, known),
+      runWithTimeoutThenBackground(
+        context,
+        `sweep what ${controller.name} left behind`,
+        sweepMs,
+        () => sweep(context, controller, known),
       ),
     ),
   );

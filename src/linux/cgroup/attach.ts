@@ -45,7 +45,7 @@ export async function prewarmCgroupMigration(layout: CgroupLayout): Promise<void
 /**
  * Announces a move that somebody else makes, and again until `isOver` says that it has been made (100 ms
  * at most, or `longestMs`): on a busy machine an OCI runtime comes to it so late that it would have to
- * wait anew.
+ * wait again.
  */
 export function expectCgroupMigration(
   layout: CgroupLayout,

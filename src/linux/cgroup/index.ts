@@ -1,8 +1,8 @@
 /**
- * Control groups of the host, v1 and v2, below the hierarchies that are mounted: this folder never
+ * Control groups of the host, v1 and v2, below the hierarchies that are mounted: this directory never
  * mounts one. It imports only node:fs and the rest of `linux/`; start at `layout.ts`. A cgroup is
  * named by its path from the hierarchies' roots (`/davit/abc`), and the layout is a plain value, so
- * that tests can point it to a folder of their own.
+ * that tests can point it to a directory of their own.
  */
 export { prewarmCgroupMigration, expectCgroupMigration } from "./attach.ts";
 export { isFrozen, thawCgroup } from "./freeze.ts";

@@ -80,7 +80,7 @@ describe("detectCgroups()", () => {
 describe("cgroupDirs()", () => {
   const layout = detectCgroups(legacy.join("\n"));
 
-  test("gives the folder in each hierarchy", () => {
+  test("gives the directory in each hierarchy", () => {
     assert.deepEqual(cgroupDirs(layout, "/davit//abc/"), [
       "/cg/cpu,cpuacct/davit/abc",
       "/cg/memory/davit/abc",

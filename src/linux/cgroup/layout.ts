@@ -57,7 +57,7 @@ export function detectCgroups(mountInfo = readText("/proc/self/mountinfo")): Cgr
 }
 
 /**
- * The folder of a cgroup in each hierarchy. A path is absolute, starts at the hierarchy's root and
+ * The directory of a cgroup in each hierarchy. A path is absolute, starts at the hierarchy's root and
  * has no `.` or `..` (they could name a cgroup of the host); else `invalid-argument`. The root itself
  * is refused, as nothing here may change it.
  */
@@ -72,7 +72,7 @@ export function hierarchiesOf(layout: CgroupLayout): readonly CgroupHierarchy[] 
   return [{ path: layout.root, controllers: layout.controllers }];
 }
 
-/** The folder of a cgroup in the v1 hierarchy of one controller, `undefined` when there is none. */
+/** The directory of a cgroup in the v1 hierarchy of one controller, `undefined` when there is none. */
 export function controllerDir(
   layout: LegacyCgroups,
   controller: string,
@@ -118,9 +118,10 @@ function legacyHierarchies(mounts: readonly MountEntry[]): CgroupHierarchy[] {
 
 function legacyLayout(hierarchies: CgroupHierarchy[], unified: string | undefined): LegacyCgroups {
   const owned = unified === undefined ? [] : readControllers(unified);
-  const folder = "/sys/fs/cgroup";
+  const directory = "/sys/fs/cgroup";
   const mends = owned.map(
-    (name) => `mkdir -p ${folder}/${name} && mount -t cgroup -o ${name} cgroup ${folder}/${name}`,
+    (name) =>
+      `mkdir -p ${directory}/${name} && mount -t cgroup -o ${name} cgroup ${directory}/${name}`,
   );
   return {
     version: "v1",

@@ -24,7 +24,7 @@ const busyPatienceMs = 1000;
  * an empty `cpuset.cpus` or `cpuset.mems` is filled from the level above (a process cannot enter
  * else: cpuset(7)), on v2 the levels above get the available controllers enabled for it.
  *
- * Returns the folders that were not there before, in the order in which they were made, for
+ * Returns the directories that were not there before, in the order in which they were made, for
  * `removeCgroupDirs`. When it rejects, those are removed again.
  */
 export async function createCgroup(layout: CgroupLayout, path: string): Promise<readonly string[]> {
@@ -42,7 +42,7 @@ export async function createCgroup(layout: CgroupLayout, path: string): Promise<
 }
 
 /**
- * Removes the folders that `createCgroup` made, last first. One that has other cgroups in it by now
+ * Removes the directories that `createCgroup` made, last first. One that has other cgroups in it by now
  * is somebody's parent and stays; one that is gone is done. Rejects with `failed-precondition` for
  * one that processes are in.
  */
@@ -129,7 +129,7 @@ async function enableControllers(dir: string): Promise<void> {
 }
 
 /**
- * Removes each of these folders, in one job; done when one is not there. Answers for each with the
+ * Removes each of these directories, in one job; done when one is not there. Answers for each with the
  * cgroup, it or one in it, that is busy. Rejects when one cannot be removed for another reason, when
  * all others are.
  */

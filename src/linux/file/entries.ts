@@ -9,11 +9,11 @@
 import { native, nativeError } from "../native.ts";
 
 /**
- * Makes the folder this process's root and working folder, for good (chroot(2)). No path leads out
+ * Makes the directory this process's root and working directory, for good (chroot(2)). No path leads out
  * of it any more. What is open stays open, so there should be nothing.
  */
-export function enterRoot(folder: string): void {
-  call(() => native().enterRoot(folder));
+export function enterRoot(directory: string): void {
+  call(() => native().enterRoot(directory));
 }
 
 /** Owner, permissions and times of a file. */

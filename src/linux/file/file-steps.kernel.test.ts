@@ -44,8 +44,8 @@ const facts = (name: string): readonly number[] => {
   const { mode, uid, gid } = statSync(at(name));
   return [mode & 0o7777, uid, gid];
 };
-const folder = (name: string, mode = 0o755): FileStep => ({
-  step: "make-folder",
+const directory = (name: string, mode = 0o755): FileStep => ({
+  step: "make-directory",
   path: at(name),
   mode,
 });
@@ -92,8 +92,8 @@ describe("runFileSteps()", () => {
       process.umask(mask);
       const fds = openFds().size;
       await runFileSteps([
-        { ...folder("a", 0o711), owner } as FileStep,
-        folder("a/b", 0o1777),
+        { ...directory("a", 0o711), owner } as FileStep,
+        directory("a/b", 0o1777),
         write("a/b/plain", "h\u00e4llo\n"),
         { ...write("a/b/owned", "", 0o4750), owner } as FileStep,
         copy("a/b/copy", "source"),
@@ -134,16 +134,16 @@ describe("runFileSteps()", () => {
     assert.equal(readFileSync(at("old"), "utf8"), "new");
   });
 
-  test("takes a folder that is there only where it may be, and makes its parents there", async () => {
-    await runFileSteps([folder("one", 0o700)]);
-    const { error, done } = await failure([write("file"), folder("one"), write("never")]);
+  test("takes a directory that is there only where it may be, and makes its parents there", async () => {
+    await runFileSteps([directory("one", 0o700)]);
+    const { error, done } = await failure([write("file"), directory("one"), write("never")]);
     assert.deepEqual([error.code, error.kind, done], ["EEXIST", "already-exists", 1]);
     assert.match(error.message, /^mkdir ".*\/one": already exists \(EEXIST\)$/);
     assert.deepEqual(facts("one"), [0o700, 0, 0]);
     assert.ok(existsSync(at("file")) && !existsSync(at("never")));
 
     const may = (name: string): FileStep =>
-      ({ ...folder(name, 0o751), mayExist: true }) as FileStep;
+      ({ ...directory(name, 0o751), mayExist: true }) as FileStep;
     await runFileSteps([may("one"), may("x/y/z"), may("x/y/z")]);
     assert.deepEqual(["one", "x/y/z"].map(facts), [
       [0o751, 0, 0],
@@ -153,13 +153,13 @@ describe("runFileSteps()", () => {
     assert.equal((await failure([may("file/below")])).error.code, "ENOTDIR");
   });
 
-  test("makes a folder like another one, its ids shifted", async () => {
+  test("makes a directory like another one, its ids shifted", async () => {
     mkdirSync(at("model"));
     chownSync(at("model"), 5, 6);
     chmodSync(at("model"), 0o3710);
     symlinkSync("model", at("way"));
     process.umask(0o077);
-    const like = { step: "make-folder-like", model: at("way") } as const;
+    const like = { step: "make-directory-like", model: at("way") } as const;
     await runFileSteps([
       { ...like, path: at("same") },
       { ...like, path: at("shifted"), shift: { uid: 100_000, gid: 200_000 } },
@@ -181,17 +181,17 @@ describe("runFileSteps()", () => {
   });
 
   test("names what is missing, and where a NUL byte is, and does nothing more", async () => {
-    const missing = await failure([folder("a"), write("gone/file"), folder("b")]);
+    const missing = await failure([directory("a"), write("gone/file"), directory("b")]);
     assert.match(missing.error.message, /^open ".*\/gone\/file": no such file/);
     assert.deepEqual([missing.error.kind, missing.done], ["not-found", 1]);
     assert.ok(existsSync(at("a")) && !existsSync(at("b")));
     assert.match(
-      (await failure([folder("gone/b")])).error.message,
+      (await failure([directory("gone/b")])).error.message,
       /^mkdir ".*\/gone\/b": no such/,
     );
     assert.match((await failure([copy("file", "a")])).error.message, /^read ".*\/a": EISDIR$/);
     for (const odd of [write("c\0d"), write("c", "te\0xt"), copy("c", "a\0b")]) {
-      const { error, done } = await failure([folder("c"), odd]);
+      const { error, done } = await failure([directory("c"), odd]);
       assert.deepEqual([error.code, done], ["EINVAL", 0]);
       assert.equal(existsSync(at("c")), false);
     }
@@ -200,7 +200,7 @@ describe("runFileSteps()", () => {
   test("mounts a tmpfs for the steps after it", async () => {
     const options = { sizeBytes: 64 * 1024, inodes: 8, mode: 0o710, gid: 7 };
     const mount: FileStep = { step: "mount-tmpfs", path: at("a"), options };
-    await runFileSteps([folder("a"), mount, write("a/file")]);
+    await runFileSteps([directory("a"), mount, write("a/file")]);
     const found = (await listMounts()).find(({ mountPoint }) => mountPoint === at("a"));
     assert.deepEqual([found?.fsType, found?.source], ["tmpfs", "tmpfs"]);
     for (const flag of ["nosuid", "nodev", "noexec"]) assert.ok(found?.options.includes(flag));
@@ -209,7 +209,7 @@ describe("runFileSteps()", () => {
     await unmount(at("a"));
     assert.equal(existsSync(at("a/file")), false);
     const none: FileStep = { step: "mount-tmpfs", path: at("none"), options };
-    const { error, done } = await failure([folder("b"), none]);
+    const { error, done } = await failure([directory("b"), none]);
     assert.match(error.message, /^mount tmpfs on ".*\/none": no such/);
     assert.equal(done, 1);
   });
@@ -217,9 +217,9 @@ describe("runFileSteps()", () => {
   test("says so when the disk is full, and leaves no half of an added line", async () => {
     await mountTmpfs(dir, { sizeBytes: 64 * 1024, mode: 0o755 });
     try {
-      await runFileSteps([folder("a"), append("a/notes", "one\n")]);
+      await runFileSteps([directory("a"), append("a/notes", "one\n")]);
       const big = "x".repeat(100_000);
-      const { error, done } = await failure([write("small"), write("big", big), folder("b")]);
+      const { error, done } = await failure([write("small"), write("big", big), directory("b")]);
       assert.match(error.message, /^write ".*\/big": no space left \(ENOSPC\)$/);
       assert.deepEqual([error.kind, done], ["resource-exhausted", 1]);
       assert.equal(existsSync(at("b")), false);

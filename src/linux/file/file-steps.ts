@@ -18,10 +18,10 @@ interface Made {
 /** Something to make. The last name of a file's path may not be a symbolic link (ELOOP). */
 export type FileStep =
   /** EEXIST unless it may be there; then parents are made, too, with the same mode less the umask. */
-  | (Made & { readonly step: "make-folder"; readonly mayExist?: boolean })
-  /** With mode and owner of another folder; `shift` is added to the ids. */
+  | (Made & { readonly step: "make-directory"; readonly mayExist?: boolean })
+  /** With mode and owner of another directory; `shift` is added to the ids. */
   | {
-      readonly step: "make-folder-like";
+      readonly step: "make-directory-like";
       readonly path: string;
       readonly model: string;
       readonly shift?: FileOwner;
@@ -39,14 +39,14 @@ export type FileStep =
 
 // As in native/file-steps.c.
 const codes = { "write-file": 1, "append-to-file": 2, "copy-file": 3 } as const;
-const folderCode = 0;
+const directoryCode = 0;
 const tmpfsCode = 4;
 const linkCode = 5;
 
 /**
  * Carries out the steps one after the other, in one job on a thread of the pool: 10 us each where
  * node:fs takes three jobs for a file. Rejects with the first failure, a SystemError that names call and
- * path, and goes no further; what was made by then stays, a folder alone goes with its own step.
+ * path, and goes no further; what was made by then stays, a directory alone goes with its own step.
  */
 export async function runFileSteps(steps: readonly FileStep[]): Promise<void> {
   const strings: (string | null)[] = [];
@@ -67,9 +67,9 @@ export function stepsDone(error: unknown): number {
 
 function otherOf(step: FileStep): string | null {
   switch (step.step) {
-    case "make-folder":
+    case "make-directory":
       return null;
-    case "make-folder-like":
+    case "make-directory-like":
       return step.model;
     case "copy-file":
       return step.from;
@@ -84,15 +84,15 @@ function otherOf(step: FileStep): string | null {
 }
 
 function numbersOf(step: FileStep): readonly number[] {
-  if (step.step === "make-folder-like") {
+  if (step.step === "make-directory-like") {
     const { uid, gid } = step.shift ?? { uid: 0, gid: 0 };
-    return [folderCode, 0, uid, gid, 0];
+    return [directoryCode, 0, uid, gid, 0];
   }
   if (step.step === "mount-tmpfs") return [tmpfsCode, 0, -1, -1, 0];
   if (step.step === "make-link") return [linkCode, 0, -1, -1, 0];
   const { uid, gid } = step.owner ?? { uid: -1, gid: -1 };
-  if (step.step === "make-folder") {
-    return [folderCode, step.mode, uid, gid, step.mayExist === true ? 1 : 0];
+  if (step.step === "make-directory") {
+    return [directoryCode, step.mode, uid, gid, step.mayExist === true ? 1 : 0];
   }
   return [codes[step.step], step.mode, uid, gid, 0];
 }

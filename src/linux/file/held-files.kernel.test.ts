@@ -11,9 +11,9 @@ const paths = ["/one", "/other"].map((name) => `${parent}${name}`);
 
 /** The same two files in each hierarchy, and one that is in none. */
 const filesOf = (path: string): readonly string[] =>
-  cgroupDirs(layout, path).flatMap((folder) =>
+  cgroupDirs(layout, path).flatMap((directory) =>
     ["cgroup.procs", "gone", "cgroup.threads", "tasks", "notify_on_release"].map(
-      (name) => `${folder}/${name}`,
+      (name) => `${directory}/${name}`,
     ),
   );
 const textOf = (path: string): string | null => {
@@ -42,7 +42,7 @@ test("FileHolder reads what cgroups say now, keeps none of them, and closes all"
   const open = openFds().size;
   assert.ok(open > fds);
   assert.deepEqual(await read(), expected, "from the beginning again");
-  assert.equal(openFds().size, open, "nothing is opened anew");
+  assert.equal(openFds().size, open, "nothing is opened again");
 
   // Held files keep no cgroup.
   await removeCgroup(layout, parent);

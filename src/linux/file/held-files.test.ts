@@ -112,7 +112,7 @@ describe("FileHolder", () => {
     assert.equal(kernel.descriptors.size, 0);
   });
 
-  test("opens files anew after a while, and then finds what was missing", async () => {
+  test("opens files again after a while, and then finds what was missing", async () => {
     const { kernel, files } = holder({ renewMs: 20 });
     kernel.gone.add("a2");
     const a = files.hold(["a1", "a2"]);

@@ -22,7 +22,7 @@ export interface FdCacheLimits {
   /** After this those of a job that does not end are read one by one. Milliseconds. */
   readonly lateMs: number;
   /**
-   * After this files are opened anew: one that was missing may be there by now, and one of a controller that
+   * After this files are opened again: one that was missing may be there by now, and one of a controller that
    * was taken away and came back is another. Milliseconds.
    */
   readonly renewMs: number;
@@ -80,7 +80,7 @@ export class CgroupFdCache {
     this.#limits = { ...defaultLimits, ...limits };
   }
 
-  /** Opens nothing yet. Paths of one folder are best named one after the other. */
+  /** Opens nothing yet. Paths of one directory are best named one after the other. */
   hold(paths: readonly string[]): CachedFiles {
     const held: Held = {
       paths,

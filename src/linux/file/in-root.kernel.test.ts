@@ -35,16 +35,16 @@ let target = "";
 let count = 0;
 
 beforeEach(() => {
-  const folder = join(dir, String(count++));
-  root = join(folder, "root");
-  target = join(folder, "target");
+  const directory = join(dir, String(count++));
+  root = join(directory, "root");
+  target = join(directory, "target");
   mkdirSync(join(root, "data/sub"), { recursive: true });
   mkdirSync(target);
   writeFileSync(join(root, "data/file"), "inside");
-  writeFileSync(join(folder, "secret"), "outside");
+  writeFileSync(join(directory, "secret"), "outside");
   symlinkSync("/data", join(root, "absolute"));
   symlinkSync("../../../../data", join(root, "data/sub/upwards"));
-  symlinkSync(folder, join(root, "outside"));
+  symlinkSync(directory, join(root, "outside"));
   symlinkSync("loop", join(root, "loop"));
 });
 
@@ -61,7 +61,7 @@ describe("pathInRoot()", () => {
       ["/outside", join(dir, basename(join(root, "..")))],
       ["/kernel", "/proc"],
       ["/data/./self/attr", "/proc/self/attr"],
-      ["/../../new/folder", "/new/folder"],
+      ["/../../new/directory", "/new/directory"],
       ["/data/file/below", "/data/file/below"],
       ["/", "/"],
     ] as const) {
@@ -230,10 +230,10 @@ describe("copyInRoot()", () => {
     utimesSync(at("deep"), 1, 2);
     assert.equal(await copyInRoot(root, "absolute", target), true);
 
-    const shape = (folder: string): readonly unknown[] =>
+    const shape = (directory: string): readonly unknown[] =>
       ["", "file", "big", "deep", "deep/er", "deep/er/same", "link", "null", "fifo", "sub"].map(
         (name) => {
-          const { mode, uid, gid, rdev, mtimeMs, nlink } = lstatSync(join(folder, name));
+          const { mode, uid, gid, rdev, mtimeMs, nlink } = lstatSync(join(directory, name));
           return { name, mode, uid, gid, rdev, mtimeMs, nlink };
         },
       );

@@ -29,9 +29,9 @@ export async function readFilesInRoot<const Paths extends readonly string[]>(
 }
 
 /**
- * Mounts the folder at `path` in `root` on `target`, read-only and private, without what is mounted
+ * Mounts the directory at `path` in `root` on `target`, read-only and private, without what is mounted
  * below it. Symbolic links are followed as a process inside would, by the kernel alone (openat2,
- * RESOLVE_IN_ROOT). An empty path is the root itself. ENOENT, ENOTDIR and ELOOP mean that no folder is
+ * RESOLVE_IN_ROOT). An empty path is the root itself. ENOENT, ENOTDIR and ELOOP mean that no directory is
  * there; when it rejects, nothing is mounted.
  */
 export async function bindInRoot(root: string, path: string, target: string): Promise<void> {
@@ -39,9 +39,9 @@ export async function bindInRoot(root: string, path: string, target: string): Pr
 }
 
 /**
- * Copies what is in the folder at `path` in `root` to the empty folder `target`, with owners, modes,
- * times, extended attributes, hard links and device nodes, and gives `target` the folder's own.
- * `path` is found as by {@link bindInRoot}. False when nothing is there; ENOTDIR when it is no folder.
+ * Copies what is in the directory at `path` in `root` to the empty directory `target`, with owners, modes,
+ * times, extended attributes, hard links and device nodes, and gives `target` the directory's own.
+ * `path` is found as by {@link bindInRoot}. False when nothing is there; ENOTDIR when it is no directory.
  * It can take long, and goes on when its caller has given up.
  */
 export async function copyInRoot(root: string, path: string, target: string): Promise<boolean> {

@@ -42,10 +42,11 @@ test("readFiles() gives each file's text, and null for those that cannot be read
   ]);
 });
 
-test("readFiles() finds files in whatever folders they are, in whatever order", async () => {
-  for (const folder of ["one", "one/two", "other"]) {
-    mkdirSync(join(dir, folder));
-    for (const name of ["a", "b"]) writeFileSync(join(dir, folder, name), `${folder}/${name}`);
+test("readFiles() finds files in whatever directories they are, in whatever order", async () => {
+  for (const directory of ["one", "one/two", "other"]) {
+    mkdirSync(join(dir, directory));
+    for (const name of ["a", "b"])
+      writeFileSync(join(dir, directory, name), `${directory}/${name}`);
   }
   const names =
     "one/a one/b one/two/a one/two/gone one/two/b gone/a gone/b other/a one/a one/two other/b other/a";

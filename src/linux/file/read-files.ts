@@ -3,7 +3,7 @@ import { nativeTexts } from "../native.ts";
 /**
  * What files of the kernel (proc, cgroupfs) say, read one after the other in one job on a thread of
  * the pool: some 5 us a file, and a kernel that lets us wait does not stop the event loop. `null`
- * for a file that cannot be read or has 64 KiB or more. One byte a character. Files of one folder are best
+ * for a file that cannot be read or has 64 KiB or more. One byte a character. Files of one directory are best
  * named one after the other: it is then looked up once.
  */
 export async function readFiles(paths: readonly string[]): Promise<readonly (string | null)[]> {

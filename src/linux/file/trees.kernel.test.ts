@@ -19,15 +19,15 @@ import { setXattr } from "./entries.ts";
 import { diskUsage, relabel, removeTree, removeTrees, syncFileSystem } from "./trees.ts";
 import { errnoCode } from "../../base/system-error.ts";
 
-const folder = mkdtempSync(join(tmpdir(), "davit-trees-"));
-const other = join(folder, "other");
-const tree = join(folder, "tree");
+const directory = mkdtempSync(join(tmpdir(), "davit-trees-"));
+const other = join(directory, "other");
+const tree = join(directory, "tree");
 
 before(() => {
   mkdirSync(other);
   writeFileSync(join(other, "precious"), "");
 });
-after(() => rmSync(folder, { recursive: true }));
+after(() => rmSync(directory, { recursive: true }));
 
 function sh(script: string): void {
   execFileSync("sh", ["-euc", script, "sh", tree]);
@@ -44,7 +44,7 @@ except OSError as e: print(e.strerror)`;
     return execFileSync("python3", ["-c", script, path], { encoding: "utf8" }).trim();
   };
 
-  test("labels all of a folder on its mount, links themselves, and what is labelled stays", async () => {
+  test("labels all of a directory on its mount, links themselves, and what is labelled stays", async () => {
     sh('mkdir -p "$1/a/b/mount"; : > "$1/a/b/file"; mkfifo "$1/pipe"');
     symlinkSync(join(other, "precious"), join(tree, "link"));
     setXattr(join(tree, "a"), "security.selinux", `${label}\0`);
@@ -93,8 +93,8 @@ describe("removeTree()", () => {
     await removeTree(tree);
   });
 
-  test("takes folders far deeper than a path can be long", async () => {
-    // Three chains of 3,000 folders; no path leads to their ends.
+  test("takes directories far deeper than a path can be long", async () => {
+    // Three chains of 3,000 directories; no path leads to their ends.
     const script = `
       import os, sys
       os.mkdir(sys.argv[1])
@@ -144,7 +144,7 @@ describe("removeTree()", () => {
     await bindMount(other, join(tree, "bound"));
     mkdirSync(join(tree, "z"));
     writeFileSync(join(tree, "z/file"), "");
-    await assert.rejects(removeTree(tree), /open folder "bound": EXDEV/);
+    await assert.rejects(removeTree(tree), /open directory "bound": EXDEV/);
     assert.deepEqual(readdirSync(tree), ["bound"]);
     assert.deepEqual(readdirSync(other), ["precious"]);
     await unmount(join(tree, "bound"));
@@ -161,17 +161,17 @@ describe("diskUsage()", () => {
     const usage = await diskUsage(tree);
     assert.deepEqual(usage, { bytes: du("--block-size=1"), inodes: du("--inodes") });
     mkdirSync(join(tree, "bound"));
-    const withFolder = await diskUsage(tree);
+    const withDirectory = await diskUsage(tree);
     writeFileSync(join(other, "large"), Buffer.alloc(100_000));
     await bindMount(other, join(tree, "bound"));
     const { inodes } = await diskUsage(tree);
-    assert.equal(inodes, withFolder.inodes);
+    assert.equal(inodes, withDirectory.inodes);
     await unmount(join(tree, "bound"));
     await removeTree(tree);
     rmSync(join(other, "large"));
   });
 
-  test("adds up several folders, with hard links between them once and without those that are missing", async () => {
+  test("adds up several directories, with hard links between them once and without those that are missing", async () => {
     sh('mkdir -p "$1/a" "$1/b/c"; cd "$1"; head -c 100000 /dev/zero > a/file; ln a/file b/c/hard');
     const [a, b, gone] = ["a", "b", "gone"].map((name) => join(tree, name));
     assert.ok(a !== undefined && b !== undefined && gone !== undefined);

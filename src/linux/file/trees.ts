@@ -12,7 +12,7 @@ export interface TreeUsage {
 const REMOVE_AT_ONCE = 5_000;
 
 /**
- * Removes a file or a folder with everything in it, whatever its depth and its names. Follows no
+ * Removes a file or a directory with everything in it, whatever its depth and its names. Follows no
  * symbolic link and enters no other mount. It takes no space on the disk. Done when nothing is
  * there.
  *
@@ -33,17 +33,17 @@ export async function removeTrees(paths: readonly string[], signal?: AbortSignal
 }
 
 /**
- * Space of a folder and of everything in it that is on the same mount, and of more folders of its file
- * system where they are there. It walks on a thread of the pool, 1 to 3 s for a million entries. Folders
+ * Space of a directory and of everything in it that is on the same mount, and of more directories of its file
+ * system where they are there. It walks on a thread of the pool, 1 to 3 s for a million entries. Directories
  * more than 256 levels deep are counted without what is in them.
  */
-export async function diskUsage(folder: string, ...more: readonly string[]): Promise<TreeUsage> {
-  const [bytes = 0, inodes = 0] = await nativeCount("diskUsage", [folder, ...more]);
+export async function diskUsage(directory: string, ...more: readonly string[]): Promise<TreeUsage> {
+  const [bytes = 0, inodes = 0] = await nativeCount("diskUsage", [directory, ...more]);
   return { bytes: BigInt(bytes), inodes: BigInt(inodes) };
 }
 
 /**
- * Gives a file, or a folder and everything in it that is on the same mount, an SELinux label, the
+ * Gives a file, or a directory and everything in it that is on the same mount, an SELinux label, the
  * path itself last. What has it is not written again; symbolic links are labelled, not followed.
  * Nothing on a file system that keeps no labels. Rejects at the first that cannot be labelled.
  */

@@ -20,7 +20,7 @@ after(() => {
   rmSync(dir, { recursive: true });
 });
 
-test("listDevices() finds devices in folders and below, and nothing else", async () => {
+test("listDevices() finds devices in directories and below, and nothing else", async () => {
   mkdirSync(join(dir, "all/below/fu\u00df"), { recursive: true });
   mkdirSync(join(dir, "all/empty"));
   const node = (name: string, ...numbers: string[]): void => {
@@ -73,11 +73,11 @@ test("listDevices() finds devices in folders and below, and nothing else", async
 });
 
 test("listDevices() finds many, and those of this host", async () => {
-  const folder = join(dir, "many");
-  mkdirSync(folder);
-  const names = Array.from({ length: 300 }, (_none, index) => join(folder, String(index)));
+  const directory = join(dir, "many");
+  mkdirSync(directory);
+  const names = Array.from({ length: 300 }, (_none, index) => join(directory, String(index)));
   execFileSync("sh", ["-c", 'for name; do mknod "$name" c 1 3; done', "sh", ...names]);
-  assert.equal((await listDevices(folder)).length, 300);
+  assert.equal((await listDevices(directory)).length, 300);
   const host = await listDevices("/dev");
   const zero = host.find(({ path }) => path === "/zero");
   assert.deepEqual([zero?.type, zero?.major, zero?.minor], ["c", 1, 5]);

@@ -12,10 +12,10 @@ export interface DeviceNode {
 }
 
 /**
- * The devices in a folder and in what is below it, each with its path from there on, which begins with
+ * The devices in a directory and in what is below it, each with its path from there on, which begins with
  * "/"; or the device at `path` itself, with an empty one. In one job on a thread of the pool; no device is
  * opened, no symbolic link followed but that at `path`. Empty when nothing is there or something else;
- * what lies more than 64 folders deep is left out.
+ * what lies more than 64 directories deep is left out.
  */
 export async function listDevices(
   path: string,

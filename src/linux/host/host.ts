@@ -19,9 +19,9 @@ export function kernelRelease(): string {
 }
 
 /** What is there exactly where systemd is the first process (sd_booted(3)). */
-export const systemdFolder = "/run/systemd/system";
+export const systemdDirectory = "/run/systemd/system";
 
 /** Whether systemd runs this host, and so can be asked for cgroups. */
 export function isRunBySystemd(): boolean {
-  return existsSync(systemdFolder);
+  return existsSync(systemdDirectory);
 }

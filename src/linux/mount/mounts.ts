@@ -45,7 +45,7 @@ export interface MountEntry {
   readonly superOptions: readonly string[];
 }
 
-/** Binds a file or folder to an existing one. When it rejects, nothing is mounted. */
+/** Binds a file or directory to an existing one. When it rejects, nothing is mounted. */
 export async function bindMount(
   source: string,
   target: string,
@@ -58,7 +58,7 @@ export async function bindMount(
   await nativeJob("bindMount", [source, target], [flags]);
 }
 
-/** Mounts a tmpfs (nosuid, nodev, noexec; source `shm`) on an existing folder. */
+/** Mounts a tmpfs (nosuid, nodev, noexec; source `shm`) on an existing directory. */
 export async function mountTmpfs(target: string, options: TmpfsOptions): Promise<void> {
   await nativeJob("mountTmpfs", ["shm", target, tmpfsText(target, options)]);
 }
@@ -89,7 +89,7 @@ export async function unmount(...targets: readonly [string, ...string[]]): Promi
 }
 
 /**
- * Makes the folder a mount point whose inner mounts appear in no other mount namespace: systemd
+ * Makes the directory a mount point whose inner mounts appear in no other mount namespace: systemd
  * makes `/` shared, and what is mounted in a shared tree is copied to every peer and stays busy
  * there. Done when it is one already.
  *

@@ -1,11 +1,11 @@
 import { nativeJob } from "../native.ts";
 
-/** An overlay to mount (overlayfs.rst). All names are relative to `folder`. */
+/** An overlay to mount (overlayfs.rst). All names are relative to `directory`. */
 export interface OverlayOptions {
-  readonly folder: string;
+  readonly directory: string;
   readonly target: string;
   /**
-   * Writable layer and scratch folder: on one file system, for this mount alone and for once. Without
+   * Writable layer and scratch directory: on one file system, for this mount alone and for once. Without
    * them it is read-only, and takes two layers at least.
    */
   readonly upper?: string;
@@ -19,7 +19,7 @@ export interface OverlayOptions {
   readonly mapped?: {
     /** Path of the user namespace. */
     readonly namespace: string;
-    /** Name of a folder that is made for the moment of the mount. */
+    /** Name of a directory that is made for the moment of the mount. */
     readonly at: string;
   };
   /** SELinux label that all files have, whatever the layers say. */
@@ -31,16 +31,16 @@ export interface OverlayOptions {
 /**
  * Mounts an overlay, volatile (nothing is ever synced for it) and without index. 127 layers fit,
  * also on kernels that do not take layers one by one: there they are named by symbolic links that
- * exist in `folder` for the moment of the mount.
+ * exist in `directory` for the moment of the mount.
  *
  * A SystemError gives overlayfs' own words, where it has any.
  */
 export async function mountOverlay(options: OverlayOptions): Promise<void> {
-  const { folder, target, upper = "", work = "", lower, mapped, label, asOldKernel } = options;
+  const { directory, target, upper = "", work = "", lower, mapped, label, asOldKernel } = options;
   await nativeJob(
     "mountOverlay",
     [
-      folder,
+      directory,
       mapped?.namespace ?? null,
       mapped?.at ?? "",
       target,

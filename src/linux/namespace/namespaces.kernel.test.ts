@@ -250,11 +250,11 @@ describe("unpinNamespace()", () => {
     assert.equal(existsSync(pins.net), false);
   });
 
-  test("refuses a folder instead of removing it", async () => {
-    const folder = join(dir, "folder");
-    mkdirSync(folder);
-    await assert.rejects(unpinNamespace(folder), /unlink ".*folder"/);
-    assert.equal(existsSync(folder), true);
+  test("refuses a directory instead of removing it", async () => {
+    const directory = join(dir, "directory");
+    mkdirSync(directory);
+    await assert.rejects(unpinNamespace(directory), /unlink ".*directory"/);
+    assert.equal(existsSync(directory), true);
   });
 });
 

@@ -30,7 +30,7 @@ const NSFS_MAGIC = 0x6e736673;
 /**
  * Makes new namespaces and pins each by a bind mount on a file that is created for it (empty,
  * 0444), with `lo` up and the hostname set, in one step on a thread of its own: 0.6 ms. When it
- * rejects, nothing is left. The folder should be a private bind (`makePrivateBind`), or the pins
+ * rejects, nothing is left. The directory should be a private bind (`makePrivateBind`), or the pins
  * appear in other mount namespaces and keep the files busy there.
  *
  * Rejects with `already-exists` when a file is at one of the paths.

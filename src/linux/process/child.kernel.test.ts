@@ -198,7 +198,7 @@ describe("spawnChild()", () => {
     ]);
   });
 
-  test("gives exactly the environment, folder and session asked for", async () => {
+  test("gives exactly the environment, directory and session asked for", async () => {
     const script = "pwd; env | sort; ps -o sid= -p $$";
     const child = { file: "sh", args: ["-c", script], env: { ...env, B: "2" }, cwd: dir };
     const [cwd, ...rest] = (await textOf({ ...child, newSession: true })).trim().split("\n");

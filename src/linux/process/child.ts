@@ -108,8 +108,8 @@ export async function spawnChildInPool(options: SpawnOptions): Promise<Child> {
 
 /**
  * The path of the program `name` on a colon-separated search path, as execvp(3) finds it; a name
- * with a slash is returned as it is. Folders that are not absolute are skipped: which file runs
- * must not depend on our working folder, and those that may not be searched hide nothing behind
+ * with a slash is returned as it is. Directories that are not absolute are skipped: which file runs
+ * must not depend on our working directory, and those that may not be searched hide nothing behind
  * them. `undefined` when there is none.
  */
 export function findProgram(name: string, searchPath: string): string | undefined {

@@ -17,7 +17,7 @@ export interface FoundProcess {
 }
 
 /**
- * The processes whose command lines are wanted, of those that have our root folder: a container's
+ * The processes whose command lines are wanted, of those that have our root directory: a container's
  * process can have whatever command line it likes, but not that. One that does not answer within a
  * second is left out.
  */
@@ -38,7 +38,7 @@ export async function findByCommandLine(
 
 /**
  * The processes that were started with an environment variable whose value is wanted, whatever became
- * of their parents, session, cgroup or root folder; this one is not looked at. One that does not
+ * of their parents, session, cgroup or root directory; this one is not looked at. One that does not
  * answer within a second is left out, and so is one that has overwritten its environment.
  */
 export async function findByEnvironment(
@@ -87,7 +87,7 @@ function readOnce(path: string): Promise<string> {
   return read;
 }
 
-/** What the process has for its root folder, whatever its mount namespace (proc_pid_root(5)). */
+/** What the process has for its root directory, whatever its mount namespace (proc_pid_root(5)). */
 async function rootOf(pid: string): Promise<string> {
   try {
     const { dev, ino } = await stat(`/proc/${pid}/root`, { bigint: true });

@@ -76,13 +76,13 @@ async function tasksOf(pid: number): Promise<readonly string[]> {
 }
 
 async function taskWait(pid: number, task: string): Promise<ProcessWait | undefined> {
-  const folder = `/proc/${pid}/task/${task}`;
-  const stat = await textOf(`${folder}/stat`);
+  const directory = `/proc/${pid}/task/${task}`;
+  const stat = await textOf(`${directory}/stat`);
   const end = stat.lastIndexOf(")");
   if (end < 0) return undefined;
   const [channel, stack] = await Promise.all([
-    textOf(`${folder}/wchan`),
-    textOf(`${folder}/stack`),
+    textOf(`${directory}/wchan`),
+    textOf(`${directory}/stack`),
   ]);
   return {
     pid,

@@ -25,7 +25,7 @@ export interface RunResult extends ChildExit {
 }
 
 const SIGKILL = 9;
-/** How long output is awaited after the exit: a grandchild may hold the pipes open for ever. */
+/** How long output is awaited after the exit: a grandchild may hold the pipes open forever. */
 const DRAIN_MS = 250;
 /** How long a killed program may take to end. Only one that hangs in the kernel takes as long. */
 const KILL_MS = 2_000;

@@ -9,17 +9,17 @@ import { holderPath, waiterPath } from "../native.ts";
 import { holderProgram, sealedProgram, waiterProgram } from "./sealed-program.ts";
 
 const env = { PATH: "/usr/bin:/bin" };
-let folder: string;
+let directory: string;
 beforeEach(() => {
-  folder = mkdtempSync(join(tmpdir(), "davit-sealed-"));
+  directory = mkdtempSync(join(tmpdir(), "davit-sealed-"));
 });
 afterEach(() => {
-  rmSync(folder, { recursive: true });
+  rmSync(directory, { recursive: true });
 });
 
 describe("sealedProgram()", () => {
   test("is a copy that runs and cannot be written to, the same one each time", async () => {
-    const path = join(folder, "cat");
+    const path = join(directory, "cat");
     copyFileSync("/bin/cat", path);
     const sealed = sealedProgram(path);
     assert.match(sealed, /^\/proc\/\d+\/fd\/\d+$/);
@@ -30,8 +30,8 @@ describe("sealedProgram()", () => {
     assert.throws(() => writeFileSync(sealed, "x"), /EPERM|EACCES|ETXTBSY/);
   });
 
-  test("is made anew when the file is another one", async () => {
-    const path = join(folder, "program");
+  test("is made again when the file is another one", async () => {
+    const path = join(directory, "program");
     copyFileSync("/bin/true", path);
     const first = sealedProgram(path);
     copyFileSync("/bin/false", path);
@@ -43,18 +43,18 @@ describe("sealedProgram()", () => {
   });
 
   test("is the file itself for a script, and for what is not there", () => {
-    const script = join(folder, "script");
+    const script = join(directory, "script");
     writeFileSync(script, "#!/bin/sh\n", { mode: 0o755 });
     assert.equal(sealedProgram(script), script);
-    assert.equal(sealedProgram(join(folder, "none")), join(folder, "none"));
+    assert.equal(sealedProgram(join(directory, "none")), join(directory, "none"));
   });
 
   test("is what crun takes for a copy of itself", async () => {
     // It would run from a copy of its own otherwise, whose name it gives.
-    const trace = ["-f", "-e", "trace=memfd_create,execveat", "-o", join(folder, "trace")];
-    const args = [...trace, sealedProgram("/usr/bin/crun"), "--root", folder, "state", "none"];
+    const trace = ["-f", "-e", "trace=memfd_create,execveat", "-o", join(directory, "trace")];
+    const args = [...trace, sealedProgram("/usr/bin/crun"), "--root", directory, "state", "none"];
     await run({ file: "/usr/bin/strace", args, env, timeoutMs: 20_000 });
-    const calls = readFileSync(join(folder, "trace"), "utf8");
+    const calls = readFileSync(join(directory, "trace"), "utf8");
     assert.doesNotMatch(calls, /memfd_create\(|execveat\(/);
   });
 });

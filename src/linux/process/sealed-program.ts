@@ -23,7 +23,7 @@ const copies = new Map<string, Copy | undefined>();
  * crun and runc copy themselves into a sealed memfd and start again from there, at each call, since a
  * container could get hold of the program by /proc/PID/exe and overwrite it (CVE-2019-5736). They
  * skip that when they find themselves in one with the seals WRITE, GROW, SHRINK and SEAL already
- * (cloned_binary.c of both): half of the time of a small verb. A new file is copied anew.
+ * (cloned_binary.c of both): half of the time of a small verb. A new file is copied again.
  *
  * Returns `path` itself for what is no ELF program (a script needs its own name) or larger than 4 MiB,
  * and wherever a copy cannot be made. Never fails: a file that is not there is the caller's to start.

@@ -26,7 +26,7 @@ describe("a process that hangs in the kernel", { skip: noStuckDisk }, () => {
     await using disk = await StuckDisk.mount();
     const child = await spawnChildInPool({
       file: "ls",
-      args: [`${disk.folder}/hang`],
+      args: [`${disk.directory}/hang`],
       env,
       cgroupProcsPaths: cgroupProcsPaths(layout, path),
     });
@@ -53,7 +53,7 @@ describe("a process that hangs in the kernel", { skip: noStuckDisk }, () => {
 
   test("delays run() no longer than its timeout and two seconds", async () => {
     await using disk = await StuckDisk.mount();
-    const running = run({ file: "ls", args: [`${disk.folder}/hang`], env, timeoutMs: 1000 });
+    const running = run({ file: "ls", args: [`${disk.directory}/hang`], env, timeoutMs: 1000 });
     await assert.rejects(running, (error) => {
       assert.ok(isKind(error, "deadline-exceeded"));
       assert.match(

@@ -15,11 +15,11 @@ import { after, describe, test } from "node:test";
 import { kindOf } from "../../base/errors.ts";
 import { makeFifo, openFifoReader, openFifoWriter } from "./fifo.ts";
 
-const folder = mkdtempSync(join(tmpdir(), "davit-fifo-"));
-after(() => rmSync(folder, { recursive: true }));
+const directory = mkdtempSync(join(tmpdir(), "davit-fifo-"));
+after(() => rmSync(directory, { recursive: true }));
 let count = 0;
 function fifo(): string {
-  const path = join(folder, String(count++));
+  const path = join(directory, String(count++));
   makeFifo(path);
   return path;
 }
@@ -64,7 +64,7 @@ describe("openFifoReader()", () => {
       (error) => kindOf(error) === "already-exists",
     );
     assert.throws(
-      () => openFifoReader(join(folder, "none")),
+      () => openFifoReader(join(directory, "none")),
       (error) => kindOf(error) === "not-found",
     );
   });

@@ -125,7 +125,7 @@ const giver = (path: string, script: string): string =>
   ].join("\n");
 
 describe("ConsoleSocket", () => {
-  test("takes a terminal, resizes it, and ends with it; nothing stays in the folder", async () => {
+  test("takes a terminal, resizes it, and ends with it; nothing stays in the directory", async () => {
     const fds = openFds().size;
     const console = new ConsoleSocket(long);
     const script =

@@ -14,39 +14,39 @@ import { errnoCode, systemError } from "../../base/system-error.ts";
  * `failed-precondition` when nobody listens at it any more.
  */
 export function connectPackets(path: string, packetBytes: number): DescriptorStream {
-  const folder = openFolder(dirname(path));
+  const directory = openDirectory(dirname(path));
   let fd: number;
   try {
-    fd = native().socketConnectPackets(`/proc/self/fd/${folder}/${basename(path)}`);
+    fd = native().socketConnectPackets(`/proc/self/fd/${directory}/${basename(path)}`);
   } catch (cause) {
     const error = nativeError(cause, `connect to "${path}"`);
     if (errnoCode(error) !== "ECONNREFUSED") throw error;
     throw new RuntimeError("failed-precondition", error.message, { cause });
   } finally {
-    closeSync(folder);
+    closeSync(directory);
   }
   return new DescriptorStream(fd, { packetBytes });
 }
 
 /**
  * A socket by which an OCI runtime hands over the master side of a terminal that it made (runc,
- * docs/terminals.md: one message with one descriptor). It is gone from its folder when disposed of.
+ * docs/terminals.md: one message with one descriptor). It is gone from its directory when disposed of.
  */
 export class ConsoleSocket implements Disposable {
-  /** For the runtime's command line. It is short, however long the folder's own path is. */
+  /** For the runtime's command line. It is short, however long the directory's own path is. */
   readonly path: string;
-  readonly #folder: number;
+  readonly #directory: number;
   readonly #own: string;
   readonly #watches = new Set<NativeWatch>();
   readonly #terminal = Promise.withResolvers<DescriptorStream>();
 
-  /** `folder` must be closed to others: whoever connects gives a terminal. */
-  constructor(folder: string) {
+  /** `directory` must be closed to others: whoever connects gives a terminal. */
+  constructor(directory: string) {
     const name = randomBytes(8).toString("hex");
     this.#terminal.promise.catch(() => undefined);
-    this.#folder = openFolder(folder);
-    this.#own = `/proc/self/fd/${this.#folder}/${name}`;
-    this.path = `/proc/${process.pid}/fd/${this.#folder}/${name}`;
+    this.#directory = openDirectory(directory);
+    this.#own = `/proc/self/fd/${this.#directory}/${name}`;
+    this.path = `/proc/${process.pid}/fd/${this.#directory}/${name}`;
     try {
       const listener = native().socketListen(this.#own);
       this.#watchFor(listener, (watch) => {
@@ -54,7 +54,7 @@ export class ConsoleSocket implements Disposable {
       });
     } catch (cause) {
       this[Symbol.dispose]();
-      throw nativeError(cause, `listen in "${folder}" for a terminal`);
+      throw nativeError(cause, `listen in "${directory}" for a terminal`);
     }
   }
 
@@ -70,9 +70,9 @@ export class ConsoleSocket implements Disposable {
     try {
       unlinkSync(this.#own);
     } catch {
-      // It was never made, or its folder is gone: nothing is left either way.
+      // It was never made, or its directory is gone: nothing is left either way.
     }
-    closeSync(this.#folder);
+    closeSync(this.#directory);
     this[Symbol.dispose] = () => undefined;
   }
 
@@ -175,10 +175,10 @@ async function connectOne(fd: number, port: number, signal: AbortSignal): Promis
   }
 }
 
-function openFolder(path: string): number {
+function openDirectory(path: string): number {
   try {
     return openSync(path, constants.O_RDONLY | constants.O_DIRECTORY);
   } catch (cause) {
-    throw systemError(`open folder "${path}"`, cause);
+    throw systemError(`open directory "${path}"`, cause);
   }
 }

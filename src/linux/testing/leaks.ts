@@ -10,7 +10,7 @@ export function openFds(pid: number | "self" = "self"): ReadonlyMap<number, stri
     try {
       found.set(Number(name), readlinkSync(`${dir}/${name}`));
     } catch {
-      // The descriptor by which the folder itself was read is gone by now.
+      // The descriptor by which the directory itself was read is gone by now.
     }
   }
   return found;

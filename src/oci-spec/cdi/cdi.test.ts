@@ -46,7 +46,7 @@ describe("cdiEdits()", () => {
     assert.deepEqual(env, ["ALL=1", "DEVICE_b=1", "DEVICE_a=1"]);
   });
 
-  test("takes a device of a later folder before the same of an earlier one", () => {
+  test("takes a device of a later directory before the same of an earlier one", () => {
     const files = [
       read("/etc/cdi/f", 0, fileOf("v/c", ["a", "b"], { containerEdits: { env: ["F=etc"] } })),
       read("/run/cdi/f", 1, fileOf("v/c", ["a"], { containerEdits: { env: ["F=run"] } })),
@@ -57,7 +57,7 @@ describe("cdiEdits()", () => {
     }
   });
 
-  test("gives nobody's device to anybody: one that two files of a folder have", () => {
+  test("gives nobody's device to anybody: one that two files of a directory have", () => {
     const two = [1, 2].map((at) => read(`/f${at}`, 0, fileOf("v/c", ["a"])));
     assert.throws(() => cdiEdits(two, ["v/c=a"]), invalid(/"v\/c=a" is in "\/f1" and "\/f2"/));
     const higher = read("/run/f", 1, fileOf("v/c", ["a"]));

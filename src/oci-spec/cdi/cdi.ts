@@ -58,7 +58,7 @@ export interface CdiFile {
 /** A file that was read: what it holds, or why that cannot be used. */
 export interface ReadCdiFile {
   readonly path: string;
-  /** Position of its folder in the settings: a later one comes before an earlier one. */
+  /** Position of its directory in the settings: a later one comes before an earlier one. */
   readonly priority: number;
   readonly content: CdiFile | Error;
 }
@@ -105,8 +105,8 @@ function checkedName(where: string, text: string): string {
 }
 
 /**
- * What the named devices add, in the order of their names. Where files of several folders have a
- * device, the last folder's counts; two of one folder that have it are a conflict, and nobody's.
+ * What the named devices add, in the order of their names. Where files of several directories have a
+ * device, the last directory's counts; two of one directory that have it are a conflict, and nobody's.
  * `invalid-argument` naming what is not there and what is; a file that cannot be used is no error by
  * itself, but is named beside what is missing.
  */

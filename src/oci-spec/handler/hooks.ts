@@ -9,7 +9,7 @@ import {
   type OciSpec,
 } from "../runtime-spec.ts";
 
-/** A file of a hooks folder: a hook, and which containers it is for (oci-hooks(5), version 1.0.0). */
+/** A file of a hooks directory: a hook, and which containers it is for (oci-hooks(5), version 1.0.0). */
 export interface HookDefinition {
   /** Where it was read. */
   readonly file: string;
@@ -26,7 +26,7 @@ export interface HookDefinition {
 }
 
 /**
- * Reads a file of a hooks folder. `failed-precondition` naming the file and what is wrong with it: a
+ * Reads a file of a hooks directory. `failed-precondition` naming the file and what is wrong with it: a
  * container must not run without a hook that the node's owner wants.
  */
 export function parseHook(text: string, file: string): HookDefinition {

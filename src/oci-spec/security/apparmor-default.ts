@@ -1,9 +1,9 @@
 /** The name that davit's own AppArmor profile is loaded under. */
 export const defaultApparmorName = "davit-default";
 
-// Folders of /proc and /sys, by what a process could do to the node through them. What is named by
+// Directories of /proc and /sys, by what a process could do to the node through them. What is named by
 // a pid is left alone, and what the kernel adds later is root's and usually masked.
-const procFolders = [
+const procDirectories = [
   "acpi",
   "asound",
   "bus",
@@ -15,8 +15,8 @@ const procFolders = [
   "sysvipc",
   "tty",
 ];
-const sysctlFolders = ["abi", "crypto", "debug", "dev", "fs", "net", "sunrpc", "user", "vm"];
-const sysFolders = [
+const sysctlDirectories = ["abi", "crypto", "debug", "dev", "fs", "net", "sunrpc", "user", "vm"];
+const sysDirectories = [
   "block",
   "bus",
   "class",
@@ -64,11 +64,11 @@ export function defaultApparmor(runtimes: readonly string[] = ["crun", "runc"]):
     "deny pivot_root,",
     // Files at the top of /proc; /proc/self and its like are links.
     deny("/proc/*", "w"),
-    deny(`/proc/{${procFolders.join(",")}}/**`, "w"),
-    deny(`/proc/sys/{${sysctlFolders.join(",")}}/**`, "w"),
+    deny(`/proc/{${procDirectories.join(",")}}/**`, "w"),
+    deny(`/proc/sys/{${sysctlDirectories.join(",")}}/**`, "w"),
     // All of kernel/ but the limits of shared memory, which are the pod's own.
     deny("/proc/sys/kernel/{[^s]*,s[^h]*,sh[^m]*,?,??}{,/**}", "w"),
-    deny(`/sys/{${sysFolders.join(",")}}/**`, "wklx"),
+    deny(`/sys/{${sysDirectories.join(",")}}/**`, "wklx"),
     // All of fs/ but the container's own cgroups.
     deny("/sys/fs/{[^c]*,c[^g]*,cg[^r]*}/**", "wklx"),
     deny("/proc/sysrq-trigger", "rwklx"),

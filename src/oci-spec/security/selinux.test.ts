@@ -199,7 +199,7 @@ test("relabelPaths() leaves a mount of spc_t alone, and all where nothing is lab
   assert.deepEqual(relabelPaths(relabelInput(["/a", "/etc"])), []);
 });
 
-test("relabelPaths() refuses folders of the node", () => {
+test("relabelPaths() refuses directories of the node", () => {
   for (const path of ["/", "/etc", "/usr", "/var/lib", "/home"]) {
     assert.throws(
       () => relabelPaths(relabelInput([path], pod)),

@@ -152,7 +152,7 @@ function seesNode(pid: NamespaceMode | undefined, sandbox: Pick<Sandbox, "config
   return pid === NamespaceMode.NODE || namespaceModes(sandbox.config).ipc === NamespaceMode.NODE;
 }
 
-/** Folders of the node: with a container's label the node itself could not use them any more. */
+/** Directories of the node: with a container's label the node itself could not use them any more. */
 const neverRelabelled = new Set(
   `/ /bin /boot /dev /etc /etc/passwd /etc/pki /etc/shadow /home /lib /lib64 /media /mnt /opt /proc
   /root /run /sbin /srv /sys /tmp /usr /usr/bin /usr/lib /usr/lib64 /usr/sbin /var /var/lib /var/log
@@ -162,7 +162,7 @@ const neverRelabelled = new Set(
 /**
  * What must get the mount label of a new container: the mounts whose request says so, the volumes
  * that its image declares, and the pod's own files. A process of type spc_t needs no label on its
- * mounts. `invalid-argument` for a folder that is the node's own.
+ * mounts. `invalid-argument` for a directory that is the node's own.
  */
 export function relabelPaths(
   input: Pick<SpecInput, "config" | "mountSources" | "volumes" | "sandboxFiles" | "selinux">,
@@ -178,7 +178,7 @@ export function relabelPaths(
   for (const path of asked) {
     if (neverRelabelled.has(path)) {
       refuse(
-        `mount of ${quoted(path)} has selinux_relabel, and a container's label would keep the node from it; mount a folder below it`,
+        `mount of ${quoted(path)} has selinux_relabel, and a container's label would keep the node from it; mount a directory below it`,
       );
     }
   }

@@ -24,7 +24,7 @@ export interface CallFacts {
   readonly id: number;
   readonly path: string;
   readonly method: Method;
-  /** Milliseconds the client waits; undefined: for ever. */
+  /** Milliseconds the client waits; undefined: forever. */
   readonly timeoutMs: number | undefined;
 }
 

@@ -32,7 +32,7 @@ export async function unmountExitTmpfs({ exits, containers }: StateLayout): Prom
     await unmount(exits);
 }
 
-async function isMountPoint(folder: string): Promise<boolean> {
-  const [own, parent] = await Promise.all([stat(folder), stat(`${folder}/..`)]);
+async function isMountPoint(directory: string): Promise<boolean> {
+  const [own, parent] = await Promise.all([stat(directory), stat(`${directory}/..`)]);
   return own.dev !== parent.dev;
 }

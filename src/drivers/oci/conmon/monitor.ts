@@ -39,8 +39,8 @@ export function warnWithoutMonitor(conmonPath: string, log: Logger): void {
   }
 }
 
-/** The room that sockaddr_un leaves for a folder before "/conmon-term.XXXXXX" (unix(7)). */
-const longestConsoleFolder = 85;
+/** The room that sockaddr_un leaves for a directory before "/conmon-term.XXXXXX" (unix(7)). */
+const longestConsoleDirectory = 85;
 
 /**
  * Starts conmon for a bundle. conmon runs the OCI runtime's `create`, tells how that went by the
@@ -64,11 +64,11 @@ export async function startMonitor(options: {
   readonly logFd: number | undefined;
 }): Promise<StartingMonitor> {
   const { places, bundle } = options;
-  const folder = places.bundle(bundle.id);
+  const directory = places.bundle(bundle.id);
   const runtimeLog = places.file(bundle.id, "runtime.log");
   const args = [
     ...["--sync", "--full-attach", "--no-sync-log"],
-    ...["--cid", bundle.id, "--cuuid", bundle.id, "--bundle", folder],
+    ...["--cid", bundle.id, "--cuuid", bundle.id, "--bundle", directory],
     ...runtimeArguments(options.runtimePath, bundle.terminal ? runtimeLog : undefined),
     `--runtime-arg=--root=${places.runtimeRoot(options.runtimePath)}`,
     ...(isScope(bundle.cgroupPath) ? ["--runtime-arg=--systemd-cgroup"] : []),
@@ -83,7 +83,7 @@ export async function startMonitor(options: {
     file: programPath(options.conmonPath),
     args,
     env: { ...runtimeEnv, ...consoleEnv(places), _OCI_SYNCPIPE: "3" },
-    cwd: folder,
+    cwd: directory,
     newSession: true,
     // conmon puts /dev/null over its first three descriptors before it runs anything.
     ...(options.logFd === undefined ? {} : { stdin: options.logFd }),
@@ -120,7 +120,7 @@ function runtimeArguments(runtimePath: string, log: string | undefined): readonl
  * OCI runtime's, which is the bundle. Never in /tmp, where a container may have it handed the terminal.
  */
 function consoleEnv(places: StateLayout): Readonly<Record<string, string>> {
-  const fits = Buffer.byteLength(places.consoles) <= longestConsoleFolder;
+  const fits = Buffer.byteLength(places.consoles) <= longestConsoleDirectory;
   return { TMPDIR: fits ? places.consoles : "." };
 }
 

@@ -95,7 +95,7 @@ const hiddenOf = (directory: string): string => join(directory, ".0.log.new");
 
 describe("reopenLog()", () => {
   test("follows nothing and waits for nothing that it finds in the directory", async () => {
-    const canary = join(host.folder, "canary");
+    const canary = join(host.directory, "canary");
     writeFileSync(canary, "canary");
     await withCounter(async ({ id, directory, logPath }) => {
       const before = holdings();
@@ -103,7 +103,7 @@ describe("reopenLog()", () => {
       const obstacles: readonly ((path: string) => void)[] = [
         makeFifo,
         (path) => symlinkSync(canary, path),
-        (path) => symlinkSync(join(host.folder, "missing"), path),
+        (path) => symlinkSync(join(host.directory, "missing"), path),
         (path) => linkSync(canary, path),
       ];
       const files: string[] = [];
@@ -118,7 +118,7 @@ describe("reopenLog()", () => {
         }
         await runtime.reopenLog(id, logPath);
         assert.equal(readFileSync(canary, "utf8"), "canary");
-        assert.ok(!existsSync(join(host.folder, "missing")));
+        assert.ok(!existsSync(join(host.directory, "missing")));
       }
       assert.deepEqual(holdings(), before);
       await assertWhole(id, [...files, logPath]);
@@ -139,7 +139,7 @@ describe("reopenLog()", () => {
   });
 
   test("refuses a directory that a link has taken the place of", async () => {
-    const elsewhere = join(host.folder, "elsewhere");
+    const elsewhere = join(host.directory, "elsewhere");
     mkdirSync(elsewhere);
     await withCounter(async ({ id, directory, logPath }) => {
       await written(logPath);
@@ -234,7 +234,7 @@ describe("reopenLog()", () => {
 describe("reopenLog() of a container that an older davit has started", () => {
   test("loses no line, and puts a file where conmon would follow a link", async () => {
     const directory = join(host.logs, "older");
-    const canary = join(host.folder, "older-canary");
+    const canary = join(host.directory, "older-canary");
     const logPath = join(directory, "0.log");
     writeFileSync(canary, "canary");
     mkdirSync(directory);

@@ -41,8 +41,8 @@ export interface ExecTarget {
 
 /** What commands are run with. */
 export interface ExecDeps {
-  /** A folder for files that live as long as the command. */
-  readonly folder: string;
+  /** A directory for files that live as long as the command. */
+  readonly directory: string;
   readonly cgroups: CgroupLayout;
   readonly log: Logger;
 }
@@ -82,14 +82,14 @@ export async function withCommand<T>(
 ): Promise<T> {
   const { target, spec, io } = run;
   const name = `${target.id}-${randomBytes(6).toString("hex")}`;
-  const specFile = join(deps.folder, `${name}.json`);
-  const pidFile = join(deps.folder, `${name}.pid`);
+  const specFile = join(deps.directory, `${name}.json`);
+  const pidFile = join(deps.directory, `${name}.pid`);
   // Beside the container's own processes, which v2 allows as long as no controller is enabled here.
   const group = deps.cgroups.version === "v2" ? `${target.cgroupPath}/exec-${name}` : undefined;
   const groupDir = group === undefined ? undefined : cgroupDirs(deps.cgroups, group)[0];
   try {
     await operation.enter("write-spec");
-    // At once: a kilobyte in the state folder takes less than three turns through the pool do.
+    // At once: a kilobyte in the state directory takes less than three turns through the pool do.
     writeFileSync(specFile, spec(), { mode: 0o600 });
     // On v1, where there is none, a stage all the same: the list of stages is one for all hosts.
     await operation.enter("make-cgroup");

@@ -38,8 +38,8 @@ export class Execs {
     { cgroups, log }: { readonly cgroups: CgroupLayout; readonly log: Logger },
     places: StateLayout,
   ) {
-    const { execs: folder, consoles } = places;
-    this.#deps = { folder, consoles, cgroups, log };
+    const { execs: directory, consoles } = places;
+    this.#deps = { directory, consoles, cgroups, log };
     this.#places = places;
   }
 

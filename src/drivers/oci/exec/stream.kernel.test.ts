@@ -295,7 +295,7 @@ function testTerminal(): void {
   });
 
   test("goes on with a terminal that takes no size", async () => {
-    const script = join(host.folder, "odd");
+    const script = join(host.directory, "odd");
     writeFileSync(script, oddRuntime, { mode: 0o755 });
     const { id: odd } = await host.start(runtime, { args: ["sleep", "1000"], runtimePath: script });
     const client = new TestClient();

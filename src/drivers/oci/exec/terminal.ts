@@ -13,7 +13,7 @@ import type { ClientRun, StdioBinding, BoundStdio } from "./stdio-binding.ts";
 
 /** What a command with a terminal is run with. */
 export interface TerminalDeps extends ExecDeps {
-  /** A folder that is closed to others. */
+  /** A directory that is closed to others. */
   readonly consoles: string;
 }
 

@@ -15,7 +15,10 @@ let remains: ContainerCleanup;
 beforeEach(() => {
   root = mkdtempSync(join(tmpdir(), "davit-remains-"));
   const cgroups = { version: "v2", root, controllers: [] } as const;
-  remains = new ContainerCleanup({ cgroups, log: silentLogger }, new StateLayout(join(root, "state")));
+  remains = new ContainerCleanup(
+    { cgroups, log: silentLogger },
+    new StateLayout(join(root, "state")),
+  );
   mkdirSync(join(root, slice));
   sliceCounts(0);
 });

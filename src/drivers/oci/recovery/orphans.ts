@@ -66,9 +66,9 @@ export async function endOrphans(strays: readonly ProcessIdentity[]): Promise<vo
  * Ends the commands that an earlier daemon ran for ExecSync and removes their files: nobody waits
  * for them. A pid may be another process's by now, so its cgroup must name the container.
  */
-export async function endCommands(folder: string): Promise<void> {
-  for (const name of await readdir(folder)) {
-    const path = join(folder, name);
+export async function endCommands(directory: string): Promise<void> {
+  for (const name of await readdir(directory)) {
+    const path = join(directory, name);
     const id = /^(.+)-[0-9a-f]+\.pid$/.exec(name)?.[1];
     const pid = id === undefined ? 0 : Number.parseInt(await textOf(path), 10);
     if (id !== undefined && pid > 0) {
@@ -80,7 +80,7 @@ export async function endCommands(folder: string): Promise<void> {
 }
 
 /**
- * The container that a file in the folder of exits is for. conmon writes `<id>.XXXXXX` and renames
+ * The container that a file in the directory of exits is for. conmon writes `<id>.XXXXXX` and renames
  * it; an id itself has no dot.
  */
 export function idOfExitFile(name: string): string {

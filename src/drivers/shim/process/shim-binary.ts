@@ -59,7 +59,7 @@ interface ShimCall {
   readonly program: string;
   readonly environment: ShimEnvironment;
   readonly id: string;
-  /** The bundle: its working folder. */
+  /** The bundle: its working directory. */
   readonly bundle: string;
   readonly signal?: AbortSignal;
 }

@@ -15,7 +15,7 @@ export class ShimLog {
     this.#reader = reader;
   }
 
-  /** Makes the fifo where it is missing; containerd's shims open it by its name in their folder. */
+  /** Makes the fifo where it is missing; containerd's shims open it by its name in their directory. */
   static open(path: string, log: Logger): ShimLog {
     if (!existsSync(path)) makeFifo(path);
     const reader = openFifoReader(path);

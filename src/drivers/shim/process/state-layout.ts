@@ -22,7 +22,7 @@ export type PodFile = "config.json" | "shim.json" | "options.pb" | "address" | "
  * can be found without a record of it.
  */
 export class StateLayout {
-  /** Holds the bundle of each container, named by its id: the working folder of shim calls for it. */
+  /** Holds the bundle of each container, named by its id: the working directory of shim calls for it. */
   readonly tasks: string;
   /** Holds the bundle of each pod's shim, named by the sandbox's id. */
   readonly pods: string;
@@ -33,7 +33,7 @@ export class StateLayout {
   /** Where runc's shim has its OCI runtime keep its state. */
   readonly runtimeRoot: string;
 
-  /** `state` is the state folder of the configuration. */
+  /** `state` is the state directory of the configuration. */
   constructor(state: string) {
     const shims = join(state, "shims");
     this.tasks = join(shims, "tasks");
@@ -75,7 +75,7 @@ export class StateLayout {
   }
 }
 
-/** An id that is no plain file name would lead out of our folders. No id of ours is one. */
+/** An id that is no plain file name would lead out of our directories. No id of ours is one. */
 function plainName(id: string): string {
   if (/^[A-Za-z0-9][A-Za-z0-9_-]*$/.test(id)) return id;
   throw new RuntimeError("invalid-argument", `find files of "${id}": this is no id`);

@@ -36,7 +36,10 @@ export async function endLeftovers(
   }
 }
 
-async function endCgroups(sandbox: Sandbox, deps: Parameters<typeof endLeftovers>[1]): Promise<void> {
+async function endCgroups(
+  sandbox: Sandbox,
+  deps: Parameters<typeof endLeftovers>[1],
+): Promise<void> {
   const { id, cgroup } = sandbox;
   if (cgroup === undefined) return;
   const { parent } = cgroup;

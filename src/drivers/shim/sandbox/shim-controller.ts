@@ -407,7 +407,7 @@ async function endProcess({ pid, startTime }: ProcessIdentity): Promise<void> {
   if (process !== undefined) await within(process.exited, killedMs);
 }
 
-/** Asked anew each time: the compiler takes the first answer for the last. */
+/** Asked again each time: the compiler takes the first answer for the last. */
 function isOver(signal: AbortSignal): boolean {
   return signal.aborted;
 }

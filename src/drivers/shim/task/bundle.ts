@@ -13,7 +13,7 @@ import { type TaskState } from "./task-state.ts";
 import { encodeOptions, isRuncType } from "../process/options.ts";
 import type { StateLayout } from "../process/state-layout.ts";
 
-/** Writes what a shim and a later daemon read of a container; its folder is there. */
+/** Writes what a shim and a later daemon read of a container; its directory is there. */
 export async function writeBundle(
   at: StateLayout,
   { id, spec }: ContainerBundle,
@@ -25,7 +25,7 @@ export async function writeBundle(
     const mine = { step: "write-file", mode: 0o600 } as const;
     await Promise.all([
       runFileSteps([
-        { step: "make-folder", path: at.work(id), mode: 0o700 },
+        { step: "make-directory", path: at.work(id), mode: 0o700 },
         { ...mine, path: at.taskFile(id, "facts.json"), text: stateText(facts) },
         { ...mine, path: at.taskFile(id, "config.json"), text: spec },
       ]),

@@ -22,12 +22,12 @@ import { CriLog, type CriLogDeps } from "../../../stdio/cri-log.ts";
 import { StateLayout } from "../process/state-layout.ts";
 
 test("finish() does not wait for a log whose disk hangs; the log is written when that goes on", async () => {
-  const folder = mkdtempSync(join(tmpdir(), "davit-io-"));
-  const places = new StateLayout(folder);
+  const directory = mkdtempSync(join(tmpdir(), "davit-io-"));
+  const places = new StateLayout(directory);
   const id = "c1";
   mkdirSync(places.task(id), { recursive: true });
   // In place of a disk, a fifo: nobody reads it, so that after 64 KiB a write to it hangs (fifo(7)).
-  const logPath = join(folder, "0.log");
+  const logPath = join(directory, "0.log");
   makeFifo(logPath);
   const disk = openSync(logPath, constants.O_RDWR | constants.O_NONBLOCK);
   writeSync(disk, Buffer.alloc(65_536));
@@ -50,7 +50,7 @@ test("finish() does not wait for a log whose disk hangs; the log is written when
   while (!text.includes(" F ")) text += await read(disk);
   assert.equal(text.replaceAll(/^\0*\S+ stdout [PF] |\n/gm, ""), output);
   closeSync(disk);
-  rmSync(folder, { recursive: true });
+  rmSync(directory, { recursive: true });
 });
 
 /** What is there; waits a turn where nothing is. */

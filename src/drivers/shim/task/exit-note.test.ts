@@ -7,9 +7,9 @@ import { after, beforeEach, test } from "node:test";
 import { silentLogger } from "../../../base/logger.ts";
 import { notedExit, noteExit } from "./exit-note.ts";
 
-const folder = mkdtempSync(join(tmpdir(), "davit-exit-"));
-const path = join(folder, "exit.json");
-after(() => rmSync(folder, { recursive: true }));
+const directory = mkdtempSync(join(tmpdir(), "davit-exit-"));
+const path = join(directory, "exit.json");
+after(() => rmSync(directory, { recursive: true }));
 beforeEach(() => rmSync(path, { force: true }));
 
 const exit = {
@@ -46,6 +46,6 @@ test("half a note is none, and neither is another file", async () => {
 });
 
 test("a bundle that is gone is no error", async () => {
-  await noteExit(join(folder, "gone", "exit.json"), exit, silentLogger);
-  assert.equal(await notedExit(join(folder, "gone", "exit.json"), silentLogger), undefined);
+  await noteExit(join(directory, "gone", "exit.json"), exit, silentLogger);
+  assert.equal(await notedExit(join(directory, "gone", "exit.json"), silentLogger), undefined);
 });

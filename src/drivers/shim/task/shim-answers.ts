@@ -48,7 +48,11 @@ export async function hasRun(shim: PodShim, id: string): Promise<boolean> {
 }
 
 /** A shim whose container is killed finds its cgroup, namespaces or command gone, and says so in its way. */
-export async function explainEnd<T>(kept: Tracked, doing: string, work: () => Promise<T>): Promise<T> {
+export async function explainEnd<T>(
+  kept: Tracked,
+  doing: string,
+  work: () => Promise<T>,
+): Promise<T> {
   try {
     return await work();
   } catch (cause) {

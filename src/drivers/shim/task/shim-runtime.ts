@@ -52,7 +52,7 @@ import { resumeIfPaused } from "./pause.ts";
 import { TaskCleanup } from "./cleanup.ts";
 
 interface Deps {
-  /** The state folder of the configuration. */
+  /** The state directory of the configuration. */
   readonly state: string;
   readonly cgroups: CgroupLayout;
   readonly clock: Clock;
@@ -110,11 +110,11 @@ export class ShimRuntime implements ContainerRuntime {
     this.#commands = new TaskCommands({ ...deps, places, shims: this.#shims, get });
   }
 
-  /** Makes the folders of the state, serves events, and ends shims that no container needs. */
+  /** Makes the directories of the state, serves events, and ends shims that no container needs. */
   static async open(deps: Deps): Promise<ShimRuntime> {
     const places = new StateLayout(deps.state);
-    for (const folder of [places.tasks, places.pods, places.works, places.runtimeRoot]) {
-      await mkdir(folder, { recursive: true, mode: 0o700 });
+    for (const directory of [places.tasks, places.pods, places.works, places.runtimeRoot]) {
+      await mkdir(directory, { recursive: true, mode: 0o700 });
     }
     const runtime = new ShimRuntime(deps, places);
     for (const id of await readdir(places.tasks)) {

@@ -166,7 +166,7 @@ export class ExecCommand {
 
   /**
    * Closes its streams and removes its fifos: at once, but for a command that is still being started. Its
-   * shim opens them then; without them it would wait for ever, or fail with the command running already.
+   * shim opens them then; without them it would wait forever, or fail with the command running already.
    * The shim forgets it, which nobody waits for: it waits for who holds the output.
    */
   close(): void {
