@@ -100,6 +100,7 @@ describe("words.txt", () => {
     "it stands in for the registry",
     "look at the file",
     "so as to finish",
+    "a pod takes up to four namespaces",
     "forever unfolded, mandatory, amended",
     "letting goroutines run",
   ];
