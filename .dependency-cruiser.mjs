@@ -22,7 +22,7 @@ export default {
     ...Object.entries(layers).map(layerRule),
     rule(
       "layer-unknown",
-      "every file of src lies in a folder that layers.mjs names",
+      "every file of src lies in a directory that layers.mjs names",
       { path: "^src/", pathNot: `^src/(${Object.keys(layers).join("|")})/` },
       {},
     ),
@@ -40,7 +40,7 @@ export default {
       { path: "^src/cri/(runtime|image)/", pathNot: "^src/cri/$1/" },
     ),
     rule(
-      "pure-folders",
+      "pure-directories",
       "no I/O here: take an interface from core",
       { path: "^src/(base|core|engine|cri)/", pathNot: test },
       { dependencyTypes: ["core"], path: io },

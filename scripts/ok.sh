@@ -23,7 +23,7 @@ trap 'exit 130' INT TERM
 
 format() {
   biome format --colors=off --reporter=summary . && return
-  echo "mend it: npm run format"
+  echo "fix it: npm run format"
   return 1
 }
 types() { tsc -p tsconfig.json; }

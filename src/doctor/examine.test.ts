@@ -76,9 +76,9 @@ describe("examine()", () => {
         assert.ok(allFindings.includes(finding.id), finding.id);
         assert.notEqual(finding.found.trim(), "", finding.id);
         assert.equal(finding.severity === "ok", finding.why === "", finding.id);
-        // What is wrong has a mend; a note may be for information alone.
-        const needsMend = finding.severity === "error" || finding.severity === "warning";
-        assert.ok(!needsMend || finding.mend !== undefined, `${finding.id} has no mend`);
+        // What is wrong has a fix; a note may be for information alone.
+        const needsFix = finding.severity === "error" || finding.severity === "warning";
+        assert.ok(!needsFix || finding.fix !== undefined, `${finding.id} has no fix`);
       }
     });
   }
@@ -139,7 +139,7 @@ describe("examine() with fix", () => {
       "make /sys/fs/cgroup/hugetlb",
       "mount -t cgroup -o hugetlb cgroup /sys/fs/cgroup/hugetlb",
     ],
-    "disk.folder-missing": ["make /var/lib/davit"],
+    "disk.directory-missing": ["make /var/lib/davit"],
     "network.forwarding-off": ["write /proc/sys/net/ipv4/ip_forward"],
     "network.forwarding-later": ["write /proc/sys/net/ipv4/ip_forward"],
     "sockets.stale": ["remove /run/davit/davit.sock"],
@@ -150,13 +150,13 @@ describe("examine() with fix", () => {
   };
 
   for (const id of allFindings.filter((each) => provocations[each] !== undefined)) {
-    test(`${fixes[id] === undefined ? "leaves alone" : "mends"} ${id}`, async () => {
+    test(`${fixes[id] === undefined ? "leaves alone" : "fixes"} ${id}`, async () => {
       const host = new FixtureHost();
       const changes = provocations[id]?.(host) ?? {};
       const report = await examine(subjectOf(host, changes), { checks, fix: true });
       const done = fixes[id] ?? [];
       if (done.length === 0) {
-        // What one provocation makes wrong besides may be mended.
+        // What one provocation makes wrong besides may be fixed.
         assert.deepEqual(
           host.changes.filter((change) => !Object.values(fixes).flat().includes(change)),
           [],

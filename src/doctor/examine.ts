@@ -1,5 +1,5 @@
 // `davit doctor`: looks at everything that davit needs of a machine, and says what is wrong, why
-// that matters and what mends it. checks/ has a file for each group, a function from the Host (what
+// that matters and how to fix it. checks/ has a file for each group, a function from the Host (what
 // is looked at) to findings (finding.ts); this-host.ts is the real one. Start at `checks`.
 import { messageOf } from "../base/errors.ts";
 import type { Check, DoctorContext } from "./check.ts";
@@ -39,7 +39,7 @@ export const checks: readonly Check[] = [
 export const ownKinds = catalogue("doctor", {
   late: ["error", "what it looks at does not answer, and may hold up davit serve, too"],
   failed: ["error", "something that it does not expect stands in its way"],
-  "fix-failed": ["error", "what it was to mend is as it was"],
+  "fix-failed": ["error", "the problem is still there"],
 });
 
 /** The ids of all findings that there are. */
@@ -68,7 +68,7 @@ export interface Report {
   readonly isLate: boolean;
 }
 
-/** Runs the checks, all at once; with `fix` mends what is safe to mend, and looks again. */
+/** Runs the checks, all at once; with `fix` applies the safe fixes and checks again. */
 export async function examine(
   subject: Omit<DoctorContext, "leaveOut">,
   options: { readonly checks: readonly Check[]; readonly fix: boolean },
@@ -83,10 +83,10 @@ export async function examine(
   let groups = await Promise.all(options.checks.map(look));
   const fixed: string[] = [];
   if (options.fix) {
-    const mended = await fixAll(groups, fixed);
+    const failed = await fixAll(groups, fixed);
     groups = await Promise.all(
       groups.map(async (group, index) => {
-        const failures = mended.get(group.group);
+        const failures = failed.get(group.group);
         const check = options.checks[index];
         if (failures === undefined || check === undefined) return group;
         const again = await look(check);
@@ -107,8 +107,8 @@ async function runCheck(
   const timer = setTimeout(() => {
     onLate();
     const text = `the check "${group}" did not end within ${deadlineMs / 1000} s`;
-    const mend = "a dead network mount? look at df, and at mount -t nfs,nfs4,cifs,ceph";
-    end.resolve([ownKinds.report("late", text, mend)]);
+    const fix = "a dead network mount? look at df, and at mount -t nfs,nfs4,cifs,ceph";
+    end.resolve([ownKinds.report("late", text, fix)]);
   }, deadlineMs);
   check.examine(subject).then(end.resolve, (error: unknown) => {
     const text = `the check "${group}": ${messageOf(error)}`;
@@ -124,19 +124,19 @@ async function fixAll(
   groups: readonly GroupReport[],
   fixed: string[],
 ): Promise<ReadonlyMap<string, readonly Finding[]>> {
-  const mended = new Map<string, Finding[]>();
+  const failed = new Map<string, Finding[]>();
   for (const { group, findings } of groups) {
-    for (const { id, mend } of findings) {
-      if (mend?.fix === undefined) continue;
-      const failures = mended.get(group) ?? [];
-      mended.set(group, failures);
+    for (const { id, fix } of findings) {
+      if (fix?.apply === undefined) continue;
+      const failures = failed.get(group) ?? [];
+      failed.set(group, failures);
       try {
-        fixed.push(await mend.fix());
+        fixed.push(await fix.apply());
       } catch (error) {
         const text = `the fix of ${id} failed: ${messageOf(error)}`;
-        failures.push(ownKinds.report("fix-failed", text, mend.text));
+        failures.push(ownKinds.report("fix-failed", text, fix.text));
       }
     }
   }
-  return mended;
+  return failed;
 }

@@ -4,27 +4,34 @@ export type Severity = "ok" | "note" | "warning" | "error";
 /** What can be said about one thing: how bad that is, and why it matters. */
 export interface Kind {
   readonly severity: Severity;
-  /** One sentence for a person; empty for what is well. */
+  /** One sentence for a person; empty for severity `ok`. */
   readonly why: string;
 }
 
 /** What a person, or `--fix`, does about a finding. */
-export interface Mend {
-  /** A command, or a sentence. */
+export interface Fix {
+  /** A command or a sentence. */
   readonly text: string;
-  /** Only where doing it unasked is safe: it gives nobody less than before. */
-  readonly fix?: Fix;
+  /** Present only where `--fix` may do it: it takes nothing away from anybody. */
+  readonly apply?: ApplyFix;
 }
 
-/** A mend that davit does itself; it resolves with what was done, for a person. */
-export type Fix = () => Promise<string>;
+/** Applies a fix. Resolves with what was done, for a person. */
+export type ApplyFix = () => Promise<string>;
+
+/** Earlier ids, which JSON output still carries for the scripts that look for them. */
+export const formerIds: Readonly<Record<string, string>> = {
+  "disk.directory-missing": "disk.folder-missing",
+  "disk.not-a-directory": "disk.not-a-folder",
+  "network.no-directory": "network.no-folder",
+};
 
 /** One thing that a check found. */
 export interface Finding extends Kind {
   /** `group.name`, one of the ids of the group's catalogue. */
   readonly id: string;
   readonly found: string;
-  readonly mend?: Mend;
+  readonly fix?: Fix;
 }
 
 /** All that the checks of one group can find. */
@@ -32,7 +39,7 @@ export interface Catalogue<Name extends string = string> {
   readonly group: string;
   readonly kinds: Readonly<Record<Name, Kind>>;
   /** A finding of this catalogue. */
-  report(name: Name, found: string, mend?: Mend | string): Finding;
+  report(name: Name, found: string, fix?: Fix | string): Finding;
 }
 
 /** Makes the catalogue of a group; `kinds` has severity and reason by name. */
@@ -47,11 +54,11 @@ export function catalogue<Name extends string>(
   return {
     group,
     kinds: table,
-    report: (name, found, mend) => ({
+    report: (name, found, fix) => ({
       id: `${group}.${name}`,
       ...table[name],
       found,
-      ...(mend === undefined ? {} : { mend: typeof mend === "string" ? { text: mend } : mend }),
+      ...(fix === undefined ? {} : { fix: typeof fix === "string" ? { text: fix } : fix }),
     }),
   };
 }

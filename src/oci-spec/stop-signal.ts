@@ -55,7 +55,7 @@ const rtMax = 64;
 /**
  * The signal that stops a container: the request's, else the image's, else SIGTERM.
  *
- * An image's text that names no signal counts as none: the image cannot be asked to mend it, and
+ * An image's text that names no signal counts as none: the image cannot be asked to fix it, and
  * its containers must be stoppable. Give `onUnknown` to tell somebody.
  */
 export function stopSignal(

@@ -33,7 +33,7 @@ export function declaredVolumes(
   if (paths.includes("/")) {
     throw new RuntimeError(
       "failed-precondition",
-      'make volumes of the image: it declares its whole root, "/", as a volume; set images.volumes to "ignore", or mend the image',
+      'make volumes of the image: it declares its whole root, "/", as a volume; set images.volumes to "ignore", or fix the image',
     );
   }
   const wanted = [...new Set(paths)].filter((path) => !taken.has(path)).toSorted();

@@ -41,7 +41,7 @@ interface Found {
   readonly id: string;
   readonly severity: string;
   readonly found: string;
-  readonly mend?: string;
+  readonly fix?: string;
 }
 
 interface Outcome {
@@ -215,7 +215,7 @@ describe("davit doctor", () => {
     rmSync(file);
     assertFinds(await doctor("network"), "network.no-configuration");
     rmSync(confDir, { recursive: true });
-    assertFinds(await doctor("network"), "network.no-folder");
+    assertFinds(await doctor("network"), "network.no-directory");
     conflist([{ type: "scripted" }], "9.9.9");
     assertFinds(await doctor("network"), "network.version-unknown");
     conflist([{ type: "nowhere" }]);
@@ -322,12 +322,12 @@ describe("davit doctor on disks", () => {
 
   test("makes directories that are missing, when it is asked to", async () => {
     rmSync(daemon.paths.root, { recursive: true });
-    assertFinds(await doctor("disk"), "disk.folder-missing");
+    assertFinds(await doctor("disk"), "disk.directory-missing");
     const fixed = await doctor("disk", "--fix");
     assert.deepEqual(fixed.fixed, [`made the directory ${daemon.paths.root}`]);
     rmSync(daemon.paths.root, { recursive: true });
     writeFileSync(daemon.paths.root, "");
-    assertFinds(await doctor("disk"), "disk.not-a-folder");
+    assertFinds(await doctor("disk"), "disk.not-a-directory");
   });
 });
 

@@ -138,13 +138,13 @@ describe("a plugin at the end of a pod", () => {
   });
 
   /** Stops a pod until the queue has its network, then lets the plugin do its work. */
-  async function untilQueued(id: string, words: RegExp, mend: () => void): Promise<void> {
+  async function untilQueued(id: string, words: RegExp, fix: () => void): Promise<void> {
     for (let tries = 0; tries < 2; tries++) await assert.rejects(stopPod(daemon, id), words);
     await stopPod(daemon, id);
     assert.equal((await statusOf(daemon, id)).state, NOTREADY);
     await removePod(daemon, id);
     assert.equal((await pending(daemon))[0]?.sandboxId, id);
-    mend();
+    fix();
     await nothingPends(daemon);
   }
 

@@ -11,6 +11,7 @@ import type { PodManifest, PodNames, PodNode } from "../../manifest/pod.ts";
 export const podsDirectoryOption = {
   value: "DIRECTORY",
   doc: "Where logs and emptyDirs are kept; /var/lib/davit-run without it",
+  formerName: "pods-folder",
   complete: "file",
 } as const satisfies OptionSpec;
 

@@ -17,14 +17,14 @@ const report: Report = {
           severity: "error",
           found: "no room\u001b[31m on root",
           why: "pods fail",
-          mend: { text: "make room" },
+          fix: { text: "make room" },
         },
         {
-          id: "disk.folder-missing",
+          id: "disk.directory-missing",
           severity: "note",
           found: "no state",
           why: "it is made",
-          mend: { text: "mkdir x", fix: () => Promise.resolve("made x") },
+          fix: { text: "mkdir x", apply: () => Promise.resolve("made x") },
         },
         { id: "disk.fine", severity: "ok", found: "root has room", why: "" },
       ],
@@ -37,17 +37,17 @@ const report: Report = {
 };
 
 describe("formatReport()", () => {
-  test("shows what is well in a line, the rest with why and mend, the worst last", () => {
+  test("shows what is well in a line, the rest with why and fix, the worst last", () => {
     assert.equal(
       formatReport(report, style),
       `Disk (disk)
   ok       root has room
-  note     no state  disk.folder-missing
+  note     no state  disk.directory-missing
            it is made
-           mend: mkdir x (or --fix)
+           fix: mkdir x (or --fix)
   error    no room [31m on root  disk.full
            pods fail
-           mend: make room
+           fix: make room
 
 Left out
   daemon: none runs
@@ -55,7 +55,7 @@ Left out
 Done by --fix
   made the directory y
 
-1 error, 1 note; 1 things are well
+1 error, 1 note; 1 check passed
 `,
     );
   });
@@ -66,7 +66,7 @@ Done by --fix
       severity: "error",
       found: "the directory /var/lib/davit has no room",
       why: "records and images cannot be written",
-      mend: { text: "remove images: davit rmi --unused" },
+      fix: { text: "remove images: davit rmi --unused" },
     } as const;
     const groups = [{ group: "disk", title: "Disk", findings: [finding] }];
     const text = formatReport({ ...report, groups, leftOut: [], fixed: [] }, style, 46);
@@ -77,16 +77,16 @@ Done by --fix
            room  disk.full
            records and images cannot be
            written
-           mend: remove images: davit rmi
+           fix: remove images: davit rmi
            --unused`,
     );
   });
 
-  test("says in a line that all is well", () => {
+  test("says in a line that all checks passed", () => {
     const ok = { id: "disk.fine", severity: "ok", found: "room", why: "" } as const;
     const groups = [{ group: "disk", title: "Disk", findings: [ok] }];
     const text = formatReport({ ...report, groups, leftOut: [], fixed: [] }, style);
-    assert.match(text, /all 1 things looked at are well\n$/);
+    assert.match(text, /\n1 check passed\n$/);
   });
 });
 
@@ -101,17 +101,20 @@ describe("reportToJson()", () => {
           severity: "error",
           found: "no room\u001b[31m on root",
           why: "pods fail",
-          mend: "make room",
+          fix: "make room",
           fixable: false,
+          mend: "make room",
         },
         {
-          id: "disk.folder-missing",
+          id: "disk.directory-missing",
+          formerId: "disk.folder-missing",
           group: "disk",
           severity: "note",
           found: "no state",
           why: "it is made",
-          mend: "mkdir x",
+          fix: "mkdir x",
           fixable: true,
+          mend: "mkdir x",
         },
         { id: "disk.fine", group: "disk", severity: "ok", found: "root has room" },
       ],

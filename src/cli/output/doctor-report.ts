@@ -1,7 +1,7 @@
 import type { Style } from "./terminal.ts";
 import { wrapWords } from "./wrap.ts";
 import type { Report } from "../../doctor/examine.ts";
-import type { Finding, Severity } from "../../doctor/finding.ts";
+import { type Finding, formerIds, type Severity } from "../../doctor/finding.ts";
 
 const severities: readonly Severity[] = ["error", "warning", "note", "ok"];
 
@@ -19,7 +19,7 @@ export function countFindings({ groups }: Report): Readonly<Record<Severity, num
 }
 
 /**
- * The report for a person: what is well in a line each, the rest with why and fix. Text is wrapped at
+ * The report for a person: a line for each check that passed, the rest with why and fix. Text is wrapped at
  * words where the lines of the terminal have `columns` letters.
  */
 export function formatReport(
@@ -45,7 +45,7 @@ export function formatReport(
   return `${[...lines, summary(report, style)].join("\n")}\n`;
 }
 
-/** What is well first: a person reads from below. */
+/** What passed comes first: a person reads from below. */
 function bySeverity(findings: readonly Finding[]): readonly Finding[] {
   const rank = ({ severity }: Finding): number => severities.indexOf(severity);
   return findings.toSorted((a, b) => rank(b) - rank(a));
@@ -54,23 +54,22 @@ function bySeverity(findings: readonly Finding[]): readonly Finding[] {
 const indent = " ".repeat(11);
 
 function formatFinding(
-  { id, severity, found, why, mend }: Finding,
+  { id, severity, found, why, fix }: Finding,
   style: Style,
   columns: number,
 ): string[] {
   const paint = { ok: style.green, note: style.bold, warning: style.yellow, error: style.red };
   // Paragraphs of less would be a column of single words.
   const width = Math.max(columns - indent.length, 30);
-  const isWell = severity === "ok";
-  const head = wrapWords(isWell ? clean(found) : `${clean(found)}  ${id}`, width);
-  const told =
-    mend === undefined ? "" : `mend: ${clean(mend.text)}${mend.fix ? " (or --fix)" : ""}`;
+  const isOk = severity === "ok";
+  const head = wrapWords(isOk ? clean(found) : `${clean(found)}  ${id}`, width);
+  const told = fix === undefined ? "" : `fix: ${clean(fix.text)}${fix.apply ? " (or --fix)" : ""}`;
   const paragraphs = [
     // An id has no space, and is the end of the last line.
-    ...head.map((line) => (isWell ? line : line.replace(new RegExp(`${id}$`), style.dim(id)))),
-    ...(isWell ? [] : wrapWords(why, width)),
+    ...head.map((line) => (isOk ? line : line.replace(new RegExp(`${id}$`), style.dim(id)))),
+    ...(isOk ? [] : wrapWords(why, width)),
     ...(told === "" ? [] : wrapWords(told, width)).map((line) =>
-      line.replace(/^mend:/, style.bold("mend:")),
+      line.replace(/^fix:/, style.bold("fix:")),
     ),
   ];
   const [first = "", ...rest] = paragraphs;
@@ -87,33 +86,35 @@ function clean(text: string): string {
 
 function summary(report: Report, style: Style): string {
   const count = countFindings(report);
-  if (count.error + count.warning + count.note === 0) {
-    return style.green(`all ${count.ok} things looked at are well`);
-  }
   const word = (number: number, name: string): string =>
     `${number} ${name}${number === 1 ? "" : "s"}`;
+  const passed = `${word(count.ok, "check")} passed`;
+  if (count.error + count.warning + count.note === 0) return style.green(passed);
   const parts = [
     word(count.error, "error"),
     word(count.warning, "warning"),
     word(count.note, "note"),
   ];
   const shown = parts.filter((part) => !part.startsWith("0 "));
-  const text = `${shown.join(", ")}; ${count.ok} things are well`;
+  const text = `${shown.join(", ")}; ${passed}`;
   return count.error > 0 ? style.red(text) : text;
 }
 
-/** The report for programs; docs/doctor.md has the keys. */
+/** The report for programs; docs/doctor.md has the keys. `mend` is the earlier name of `fix`. */
 export function reportToJson(report: Report): object {
   return {
     summary: countFindings(report),
     findings: report.groups.flatMap(({ group, findings }) =>
-      findings.map(({ id, severity, found, why, mend }) => ({
+      findings.map(({ id, severity, found, why, fix }) => ({
         id,
         group,
         severity,
         found,
+        ...(formerIds[id] === undefined ? {} : { formerId: formerIds[id] }),
         ...(why === "" ? {} : { why }),
-        ...(mend === undefined ? {} : { mend: mend.text, fixable: mend.fix !== undefined }),
+        ...(fix === undefined
+          ? {}
+          : { fix: fix.text, fixable: fix.apply !== undefined, mend: fix.text }),
       })),
     ),
     leftOut: report.leftOut,

@@ -47,12 +47,12 @@ export const capabilitiesCheck: Check = {
     const lacks = needed.filter((name) => !effective.has(name));
     if (lacks.length > 0) {
       const text = `no ${lacks.map((name) => `CAP_${name}`).join(", ")}`;
-      const mend = "start davit serve as root of the host; in a container, run that privileged";
-      found.push(kinds.report("missing", text, mend));
+      const fix = "start davit serve as root of the host; in a container, run that privileged";
+      found.push(kinds.report("missing", text, fix));
     }
     if (!effective.has("SYS_RESOURCE")) {
-      const mend = "give it to the service (CapabilityBoundingSet= of its unit), or live with it";
-      found.push(kinds.report("no-sys-resource", "no CAP_SYS_RESOURCE", mend));
+      const fix = "give it to the service (CapabilityBoundingSet= of its unit), or live with it";
+      found.push(kinds.report("no-sys-resource", "no CAP_SYS_RESOURCE", fix));
     }
     const outside = known.filter((name) => !bounding.has(name) && name !== "SYS_RESOURCE");
     if (outside.length > 0 && lacks.length === 0) {
@@ -60,8 +60,8 @@ export const capabilitiesCheck: Check = {
       found.push(kinds.report("bounded", text));
     }
     if (/^NoNewPrivs:\s*1$/m.test(status)) {
-      const mend = "start davit serve where no_new_privs is not set (NoNewPrivileges= of its unit)";
-      found.push(kinds.report("no-new-privs", "no_new_privs is set", mend));
+      const fix = "start davit serve where no_new_privs is not set (NoNewPrivileges= of its unit)";
+      found.push(kinds.report("no-new-privs", "no_new_privs is set", fix));
     }
     return found.length > 0 ? found : [kinds.report("fine", `all ${known.length} there are`)];
   },

@@ -2,7 +2,7 @@ import { hasNsdelegate } from "../../linux/cgroup/index.ts";
 import { type MountEntry } from "../../linux/mount/index.ts";
 import { systemdDirectory } from "../../linux/host/index.ts";
 import { type Check, firstLine, type DoctorContext, wordsOf } from "../check.ts";
-import { catalogue, type Finding, type Mend } from "../finding.ts";
+import { catalogue, type Finding, type Fix } from "../finding.ts";
 import type { Host } from "../host.ts";
 
 const kinds = catalogue("cgroups", {
@@ -52,8 +52,8 @@ export const cgroupsCheck: Check = {
       ...writableCgroups(subject, mounts, isV1),
     ];
     if (!isV1 && unified === undefined) {
-      const mend = `mount -t cgroup2 cgroup2 ${directory}`;
-      return [kinds.report("none", "no cgroups are mounted", mend), ...driver];
+      const fix = `mount -t cgroup2 cgroup2 ${directory}`;
+      return [kinds.report("none", "no cgroups are mounted", fix), ...driver];
     }
     const found = [
       ...(isV1
@@ -117,11 +117,11 @@ async function examineV1(
 }
 
 /** Takes a controller from v2 by mounting it as v1, which the kernel allows while v2 does not use it. */
-function mountAsV1(host: Host, name: string): Mend {
+function mountAsV1(host: Host, name: string): Fix {
   const target = `${directory}/${name}`;
   return {
     text: `mkdir -p ${target} && mount -t cgroup -o ${name} cgroup ${target}`,
-    fix: async () => {
+    apply: async () => {
       await host.makeDirectory(target);
       const result = await host.command("mount", ["-t", "cgroup", "-o", name, "cgroup", target]);
       if (result.code === 0) return `mounted the controller ${name} as v1 on ${target}`;
@@ -157,14 +157,14 @@ function missing(
   useful: readonly string[],
   version: string,
 ): readonly Finding[] {
-  const mend = (names: readonly string[]): string =>
+  const fix = (names: readonly string[]): string =>
     names.includes("memory")
       ? "boot with cgroup_enable=memory, or a kernel with CONFIG_MEMCG"
       : `mount them, or boot a kernel that has ${names.join(", ")}`;
   const report = (name: "controller-missing" | "controller-wanted", names: readonly string[]) =>
     names.length === 0
       ? []
-      : [kinds.report(name, `no ${names.join(", ")} on cgroup ${version}`, mend(names))];
+      : [kinds.report(name, `no ${names.join(", ")} on cgroup ${version}`, fix(names))];
   return [...report("controller-missing", needed), ...report("controller-wanted", useful)];
 }
 

@@ -19,20 +19,20 @@ export const clockCheck: Check = {
   catalogue: kinds,
   examine: async ({ host, config }: DoctorContext) => {
     const nowMs = host.nowMs();
-    const mend = "set it: timedatectl set-ntp true, or chronyd -q, or date -s";
+    const fix = "set it: timedatectl set-ntp true, or chronyd -q, or date -s";
     const time = new Date(nowMs).toISOString();
-    if (nowMs < earliestMs) return [kinds.report("behind", `it is said to be ${time}`, mend)];
+    if (nowMs < earliestMs) return [kinds.report("behind", `it is said to be ${time}`, fix)];
     const found: Finding[] = [];
     const written = (await host.fileInfo(`${config.root}/davit.db`))?.modifiedMs ?? 0;
     if (written > nowMs + dayMs) {
       const text = `it is said to be ${time}, but davit wrote its records at ${new Date(written).toISOString()}`;
-      found.push(kinds.report("went-back", text, mend));
+      found.push(kinds.report("went-back", text, fix));
     }
     const program = host.find("timedatectl");
     if (program !== undefined) {
       const { code, stdout } = await host.command(program, ["show", "-p", "NTPSynchronized"]);
       if (code === 0 && firstLine(stdout) === "NTPSynchronized=no") {
-        found.push(kinds.report("not-synchronized", "no time server was heard yet", mend));
+        found.push(kinds.report("not-synchronized", "no time server was heard yet", fix));
       }
     }
     return found.length > 0 ? found : [kinds.report("fine", time)];

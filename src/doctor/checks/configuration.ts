@@ -18,8 +18,8 @@ export const configurationCheck: Check = {
 function examine({ config, configFile, configProblems }: DoctorContext): readonly Finding[] {
   const file = configFile ?? "the built-in defaults";
   if (configProblems.length > 0) {
-    const mend = `mend ${file}; davit config check ${file} says when it is right`;
-    return configProblems.map((problem) => kinds.report("invalid", problem, mend));
+    const fix = `fix ${file}; davit config check ${file} says when it is right`;
+    return configProblems.map((problem) => kinds.report("invalid", problem, fix));
   }
   const found: Finding[] = [];
   if (`${config.root}/`.startsWith(`${config.state}/`)) {

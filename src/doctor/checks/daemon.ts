@@ -79,15 +79,15 @@ function conditions({ status }: CriAnswer): readonly Finding[] {
 function debts(answer: CriAnswer): readonly Finding[] {
   const found: Finding[] = [];
   if (readInfo(answer, "recordsCanBeWritten") === false) {
-    const mend = "see what the checks of the disk say; restart davit when root can be written";
-    found.push(kinds.report("records-unwritable", "its database cannot be written", mend));
+    const fix = "see what the checks of the disk say; restart davit when root can be written";
+    found.push(kinds.report("records-unwritable", "its database cannot be written", fix));
   }
   const setAside = listOf(readInfo(answer, "recordsSetAside"));
   if (setAside.length > 0) {
-    const mend =
+    const fix =
       "end what still runs of them (ps, systemd-cgls), stop davit, DELETE FROM set_aside in the " +
       "davit.db of its root (sqlite3), start it: it sweeps the rest";
-    found.push(kinds.report("records-set-aside", tell(setAside), mend));
+    found.push(kinds.report("records-set-aside", tell(setAside), fix));
   }
   const owed = listOf(readInfo(answer, "recordsOwed"));
   if (owed.length > 0) {
@@ -99,20 +99,20 @@ function debts(answer: CriAnswer): readonly Finding[] {
   for (const item of removals) {
     const { sandboxId, tries, lastError } = asTable(item);
     const text = `${String(sandboxId)}, ${String(tries)} tries: ${String(lastError)}`;
-    const mend = "davit tries on; mend what the plugin says";
-    found.push(kinds.report("network-removals-pending", text, mend));
+    const fix = "davit tries on; fix what the plugin says";
+    found.push(kinds.report("network-removals-pending", text, fix));
   }
   const unfinished = listOf(readInfo(answer, "unfinishedRemovals"));
   if (unfinished.length > 0) {
-    const mend = "davit tries on; its log says what is in the way";
-    found.push(kinds.report("removals-unfinished", tell(unfinished), mend));
+    const fix = "davit tries on; its log says what is in the way";
+    found.push(kinds.report("removals-unfinished", tell(unfinished), fix));
   }
   for (const item of listOf(readInfo(answer, "failedEnds"))) {
     const { subject, tries, since, lastError } = asTable(item);
     const text = `${String(subject)} does not end since ${String(since)}, ${String(tries)} tries: ${String(lastError)}`;
-    const mend =
-      "mend what it says; a process in state D waits for a disk or a network mount: mend that, or reboot the node";
-    found.push(kinds.report("ends-failed", text, mend));
+    const fix =
+      "fix what it says; a process in state D waits for a disk or a network mount: fix that, or reboot the node";
+    found.push(kinds.report("ends-failed", text, fix));
   }
   for (const item of listOf(readInfo(answer, "inflight"))) {
     const { operation, subject, stage, ageMs } = asTable(item);
@@ -151,8 +151,8 @@ function differences(
   const keys = differingKeys(JSON.parse(JSON.stringify(config)), loaded);
   if (keys.length > 0) {
     const text = `${keys.join(", ")} in ${configFile ?? "the defaults"} and in the daemon`;
-    const mend = "systemctl restart davit; or name the daemon's file with --config";
-    found.push(kinds.report("configuration-changed", text, mend));
+    const fix = "systemctl restart davit; or name the daemon's file with --config";
+    found.push(kinds.report("configuration-changed", text, fix));
   }
   return found;
 }

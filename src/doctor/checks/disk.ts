@@ -5,8 +5,8 @@ import type { Host, Space } from "../host.ts";
 
 const kinds = catalogue("disk", {
   fine: ["ok", ""],
-  "folder-missing": ["note", "davit serve makes it when it starts"],
-  "not-a-folder": ["error", "davit serve cannot keep anything there, and does not start"],
+  "directory-missing": ["note", "davit serve makes it when it starts"],
+  "not-a-directory": ["error", "davit serve cannot keep anything there, and does not start"],
   "read-only": ["error", "davit serve writes there, and does not start"],
   full: ["error", "records and images cannot be written: pods fail to start"],
   "too-small": ["error", "an image of ordinary size does not fit, however much is removed"],
@@ -61,15 +61,17 @@ async function examineDirectory(
   const place = await nearest(host, directory);
   if (place.kind !== "directory") {
     const text = `"${place.path}", of ${key} "${directory}", is no directory`;
-    return [kinds.report("not-a-folder", text, `move it away, or set ${key} to another directory`)];
+    return [
+      kinds.report("not-a-directory", text, `move it away, or set ${key} to another directory`),
+    ];
   }
   const mount = mountAround(mounts, place.path);
   const isReadOnly =
     mount?.options.includes("ro") === true || mount?.superOptions.includes("ro") === true;
   const text = `${key} "${directory}"`;
   if (isReadOnly) {
-    const mend = `mount -o remount,rw ${mount.mountPoint}, or set ${key} to another directory`;
-    return [kinds.report("read-only", `${text} is on a read-only file system`, mend)];
+    const fix = `mount -o remount,rw ${mount.mountPoint}, or set ${key} to another directory`;
+    return [kinds.report("read-only", `${text} is on a read-only file system`, fix)];
   }
   const space = await host.space(place.path);
   const found = [
@@ -117,29 +119,29 @@ function missingDirectory(
   there: string,
 ): readonly Finding[] {
   if (there === directory) return [];
-  const fix = async (): Promise<string> => {
+  const apply = async (): Promise<string> => {
     await host.makeDirectory(directory);
     return `made the directory ${directory}`;
   };
-  const mend = { text: `mkdir -p -m 711 ${directory}`, fix };
-  return [kinds.report("folder-missing", `${key} "${directory}" is not there yet`, mend)];
+  const fix = { text: `mkdir -p -m 711 ${directory}`, apply };
+  return [kinds.report("directory-missing", `${key} "${directory}" is not there yet`, fix)];
 }
 
 function room(text: string, key: "root" | "state", space: Space | undefined): readonly Finding[] {
   if (space === undefined || space.totalBytes === 0) return [];
   const { freeBytes, totalBytes, freeInodes, totalInodes } = space;
   const has = `${text} has ${bytes(freeBytes)} free of ${bytes(totalBytes)}`;
-  const mend = 'make room: df -h shows who fills it, "davit images" what images take';
+  const fix = 'make room: df -h shows who fills it, "davit images" what images take';
   const least = key === "root" ? fullBytes : mib;
   if (totalBytes < least) {
     const text = `${has}; want at least ${bytes(least)}`;
     return [kinds.report("too-small", text, `set ${key} to a directory on a larger file system`)];
   }
-  if (freeBytes < least) return [kinds.report("full", has, mend)];
+  if (freeBytes < least) return [kinds.report("full", has, fix)];
   const found: Finding[] = [];
   const low = key === "root" ? lowBytes : stateLowBytes;
   if (freeBytes < low && freeBytes < totalBytes / 2) {
-    found.push(kinds.report("space-low", has, mend));
+    found.push(kinds.report("space-low", has, fix));
   }
   if (totalInodes > 0 && freeInodes < totalInodes * lowShare) {
     const inodes = `${text} has ${freeInodes} inodes free of ${totalInodes}`;
@@ -161,23 +163,21 @@ async function upperLayer(
   place: string,
   mount: MountEntry | undefined,
 ): Promise<readonly Finding[]> {
-  const mend = "set root to a directory on ext4, xfs or btrfs";
+  const fix = "set root to a directory on ext4, xfs or btrfs";
   if (!host.isRoot) {
     leaveOut("disk: an overlay is mounted on a trial, which takes root");
     const type = mount?.fsType ?? "";
     if (!unfit.test(type)) return [];
-    return [kinds.report("filesystem-unfit", `${text} is on ${type}`, mend)];
+    return [kinds.report("filesystem-unfit", `${text} is on ${type}`, fix)];
   }
   const refusal = await host.tryOverlay(place);
   if (refusal !== undefined) {
-    return [
-      kinds.report("overlay-refused", `${text} on ${mount?.fsType ?? "?"}: ${refusal}`, mend),
-    ];
+    return [kinds.report("overlay-refused", `${text} on ${mount?.fsType ?? "?"}: ${refusal}`, fix)];
   }
   const attributes = await host.tryAttributes(place);
   if (attributes !== undefined) {
     return [
-      kinds.report("no-attributes", `${text} on ${mount?.fsType ?? "?"}: ${attributes}`, mend),
+      kinds.report("no-attributes", `${text} on ${mount?.fsType ?? "?"}: ${attributes}`, fix),
     ];
   }
   return await fileTypes(host, text, mount);
@@ -193,14 +193,14 @@ async function fileTypes(
   if (mount?.fsType !== "xfs" || program === undefined) return [];
   const { stdout } = await host.command(program, [mount.mountPoint]);
   if (!/\bftype=0\b/.test(stdout)) return [];
-  const mend = "make the file system again: mkfs.xfs -n ftype=1";
-  return [kinds.report("no-file-types", `${text} is on xfs with ftype=0`, mend)];
+  const fix = "make the file system again: mkfs.xfs -n ftype=1";
+  return [kinds.report("no-file-types", `${text} is on xfs with ftype=0`, fix)];
 }
 
 function stateOnDisk(text: string, mount: MountEntry | undefined): readonly Finding[] {
   if (mount === undefined || mount.fsType === "tmpfs") return [];
-  const mend = "mount a tmpfs on /run, or set state to a directory on one";
-  return [kinds.report("state-on-disk", `${text} is on ${mount.fsType}`, mend)];
+  const fix = "mount a tmpfs on /run, or set state to a directory on one";
+  return [kinds.report("state-on-disk", `${text} is on ${mount.fsType}`, fix)];
 }
 
 /** The mount that a path is on: the one with the longest mount point around it, the last of equals. */

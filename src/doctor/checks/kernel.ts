@@ -111,8 +111,8 @@ async function filesystems(host: Host): Promise<readonly Finding[]> {
   const has = (name: string): boolean => known.includes(name) || modules.includes(`/${name}.ko`);
   const found: Finding[] = [];
   if (!has("overlay")) {
-    const mend = "modprobe overlay, or boot a kernel with CONFIG_OVERLAY_FS";
-    found.push(kinds.report("overlay-missing", "no overlay in /proc/filesystems", mend));
+    const fix = "modprobe overlay, or boot a kernel with CONFIG_OVERLAY_FS";
+    found.push(kinds.report("overlay-missing", "no overlay in /proc/filesystems", fix));
   }
   if (!has("erofs")) {
     found.push(kinds.report("erofs-missing", "no erofs in /proc/filesystems", "modprobe erofs"));
@@ -125,8 +125,8 @@ async function namespaces(host: Host): Promise<readonly Finding[]> {
   const missing = ["ipc", "mnt", "net", "pid", "uts"].filter((name) => !there.includes(name));
   const found: Finding[] = [];
   if (missing.length > 0) {
-    const mend = "boot a kernel with CONFIG_NAMESPACES and all that is below it";
-    found.push(kinds.report("namespaces-missing", `no ${missing.join(", ")} namespaces`, mend));
+    const fix = "boot a kernel with CONFIG_NAMESPACES and all that is below it";
+    found.push(kinds.report("namespaces-missing", `no ${missing.join(", ")} namespaces`, fix));
   }
   for (const name of ["ipc", "mnt", "net", "pid", "uts"]) {
     const key = `user.max_${name}_namespaces`;
@@ -145,8 +145,8 @@ async function namespaces(host: Host): Promise<readonly Finding[]> {
 async function seccomp(host: Host): Promise<readonly Finding[]> {
   const actions = wordsOf(await host.read("/proc/sys/kernel/seccomp/actions_avail"));
   if (actions.includes("errno")) return [];
-  const mend = "boot a kernel with CONFIG_SECCOMP_FILTER";
-  return [kinds.report("seccomp-missing", "the kernel offers no seccomp filters", mend)];
+  const fix = "boot a kernel with CONFIG_SECCOMP_FILTER";
+  return [kinds.report("seccomp-missing", "the kernel offers no seccomp filters", fix)];
 }
 
 async function limits(host: Host): Promise<readonly Finding[]> {

@@ -33,7 +33,7 @@ export const leftoversCheck: Check = {
 async function stateOf({ host, config }: DoctorContext): Promise<readonly Finding[]> {
   // A daemon that runs knows what is its own, and has cleared the rest.
   if ((await host.probeConnect(config.server.listen)) === "open") return [];
-  const mend = "davit serve, or systemctl start davit";
+  const fix = "davit serve, or systemctl start davit";
   const mounted = new Set((await host.mounts()).map(({ mountPoint }) => mountPoint));
   const pins: string[] = [];
   for (const kind of ["net", "ipc", "uts", "user"]) {
@@ -47,17 +47,17 @@ async function stateOf({ host, config }: DoctorContext): Promise<readonly Findin
   const found: Finding[] = [];
   if (stale.length > 0) {
     const text = `${stale.length} files in ${config.state}/ns are no namespaces`;
-    found.push(kinds.report("stale-namespaces", text, mend));
+    found.push(kinds.report("stale-namespaces", text, fix));
   }
   if (alive.length > 0) {
     const text = `${ids(alive)} pods have namespaces in ${config.state}, and no daemon runs`;
-    found.push(kinds.report("pods-without-daemon", text, mend));
+    found.push(kinds.report("pods-without-daemon", text, fix));
   }
   const bootedMs = bootTime(await host.read("/proc/stat"));
   const lock = await host.fileInfo(`${config.state}/davit.lock`);
   if (lock !== undefined && bootedMs !== undefined && lock.modifiedMs < bootedMs) {
     found.push(
-      kinds.report("previous-boot", `${config.state} was last used before this boot`, mend),
+      kinds.report("previous-boot", `${config.state} was last used before this boot`, fix),
     );
   }
   return found;
@@ -76,13 +76,16 @@ async function scratch(host: Host, directory: string): Promise<readonly Finding[
   });
   return left.map((name) => {
     const path = `${directory}/${name}`;
-    const fix = async (): Promise<string> => {
+    const apply = async (): Promise<string> => {
       const mounts = (await host.mounts()).map(({ mountPoint }) => mountPoint);
       const inside = mounts.filter((mount) => `${mount}/`.startsWith(`${path}/`));
       for (const mount of inside.toReversed()) await host.command("umount", ["-l", mount]);
       await host.remove(path);
       return `removed ${path}`;
     };
-    return kinds.report("doctor-scratch", path, { text: `umount -R ${path}; rm -r ${path}`, fix });
+    return kinds.report("doctor-scratch", path, {
+      text: `umount -R ${path}; rm -r ${path}`,
+      apply,
+    });
   });
 }

@@ -41,13 +41,13 @@ function propagation(mounts: readonly MountEntry[], state: string): readonly Fin
   const found: Finding[] = [];
   const root = mountOf(mounts, "/");
   if (root !== undefined && !isShared(root)) {
-    const mend = "mount --make-rshared /; systemd does that at boot, other inits do not";
-    found.push(kinds.report("root-not-shared", "/ is private", mend));
+    const fix = "mount --make-rshared /; systemd does that at boot, other inits do not";
+    found.push(kinds.report("root-not-shared", "/ is private", fix));
   }
   const pins = mountOf(mounts, `${state}/ns`);
   if (isShared(pins)) {
-    const mend = `mount --make-private ${state}/ns, then find who made it shared`;
-    found.push(kinds.report("namespaces-shared", `${state}/ns is shared`, mend));
+    const fix = `mount --make-private ${state}/ns, then find who made it shared`;
+    found.push(kinds.report("namespaces-shared", `${state}/ns is shared`, fix));
   }
   return found;
 }
@@ -59,16 +59,16 @@ function kernelTrees(mounts: readonly MountEntry[], isRoot: boolean): readonly F
   );
   // Root sees everything, but for hidepid=ptraceable without CAP_SYS_PTRACE.
   if (hidepid !== undefined && (!isRoot || /=(4|ptraceable)$/.test(hidepid))) {
-    const mend = "mount -o remount,hidepid=0 /proc";
-    found.push(kinds.report("proc-hidden", `/proc is mounted with ${hidepid}`, mend));
+    const fix = "mount -o remount,hidepid=0 /proc";
+    found.push(kinds.report("proc-hidden", `/proc is mounted with ${hidepid}`, fix));
   }
   const trees = ["/sys", "/proc/sys"].filter((path) =>
     mountOf(mounts, path)?.options.includes("ro"),
   );
   if (trees.length > 0) {
     const text = `${trees.join(" and ")} read-only`;
-    const mend = `mount -o remount,rw ${trees[0] ?? ""}; in a container, run it privileged`;
-    found.push(kinds.report("sys-read-only", text, mend));
+    const fix = `mount -o remount,rw ${trees[0] ?? ""}; in a container, run it privileged`;
+    found.push(kinds.report("sys-read-only", text, fix));
   }
   return found;
 }

@@ -1,7 +1,7 @@
 import { basename } from "node:path";
 import type { NetworkReading, NetworkTrial, PluginStep } from "../network-trial.ts";
 import { type Check, firstLine, numberOf, type DoctorContext } from "../check.ts";
-import { catalogue, type Finding, type Mend } from "../finding.ts";
+import { catalogue, type Finding, type Fix } from "../finding.ts";
 import type { Host } from "../host.ts";
 import { missingFixes } from "../known-fixes.ts";
 
@@ -9,7 +9,10 @@ const kinds = catalogue("network", {
   configuration: ["ok", ""],
   trial: ["ok", ""],
   iptables: ["ok", ""],
-  "no-folder": ["error", "without a network the node is not ready, and only host network pods run"],
+  "no-directory": [
+    "error",
+    "without a network the node is not ready, and only host network pods run",
+  ],
   "no-configuration": [
     "error",
     "without a network the node is not ready, and only host network pods run",
@@ -89,18 +92,19 @@ function describeReading(
   binDirs: readonly string[],
 ): readonly Finding[] {
   const install = `install a network plugin (Flannel, Calico, Cilium...), or put a .conflist into ${directory}`;
-  if (!directoryExists) return [kinds.report("no-folder", `"${directory}" is not there`, install)];
+  if (!directoryExists)
+    return [kinds.report("no-directory", `"${directory}" is not there`, install)];
   if (files.length === 0) {
     const text = `no .conflist, .conf or .json in "${directory}"`;
     return [kinds.report("no-configuration", text, install)];
   }
   const found = invalid.map(({ file, reason }) => {
     const name = reason.includes('"cniVersion" must be') ? "version-unknown" : "file-invalid";
-    return kinds.report(name, `${file}: ${reason}`, `mend or remove ${file}`);
+    return kinds.report(name, `${file}: ${reason}`, `fix or remove ${file}`);
   });
   if (network === undefined) {
     const text = `no file in "${directory}" can be used`;
-    return [...found, kinds.report("no-valid-file", text, `mend ${files[0] ?? "it"}`)];
+    return [...found, kinds.report("no-valid-file", text, `fix ${files[0] ?? "it"}`)];
   }
   const behind = files.slice(files.indexOf(network.file) + 1).map((file) => basename(file));
   if (behind.length > 0) {
@@ -109,8 +113,8 @@ function describeReading(
   }
   for (const type of missing) {
     const text = `plugin "${type}" of "${network.name}" is not in ${binDirs.join(", ")}`;
-    const mend = "apt-get install containernetworking-plugins, or set cni.bin_dirs";
-    found.push(kinds.report("plugin-missing", text, mend));
+    const fix = "apt-get install containernetworking-plugins, or set cni.bin_dirs";
+    found.push(kinds.report("plugin-missing", text, fix));
   }
   const types = network.plugins.map(({ type }) => type).join(", ");
   const text = `"${network.name}" of ${network.file}, CNI ${network.cniVersion}: ${types}`;
@@ -150,8 +154,8 @@ function describeTrial(network: string, { steps, ips, left }: NetworkTrial): rea
     );
   const isAttached = !steps.some(({ command, error }) => command !== "DEL" && error !== undefined);
   if (isAttached && ips.length === 0) {
-    const mend = "give its first plugin an ipam";
-    found.push(kinds.report("no-address", `ADD of "${network}" gave no address`, mend));
+    const fix = "give its first plugin an ipam";
+    found.push(kinds.report("no-address", `ADD of "${network}" gave no address`, fix));
   }
   for (const what of left) {
     found.push(kinds.report("left-behind", what, "look into the plugins' own logs; remove it"));
@@ -202,22 +206,22 @@ async function kernel(
   const forward6 = await host.read("/proc/sys/net/ipv6/conf/all/forwarding");
   if (hasV6 && numberOf(forward6) === 0) {
     // Not done unasked: an interface that forwards takes no more addresses by router advertisements.
-    const mend =
+    const fix =
       "sysctl -w net.ipv6.conf.all.forwarding=1; where the host has its address by router " +
       "advertisements, net.ipv6.conf.IFACE.accept_ra=2 first";
     const name = isLater("ipv6") ? "forwarding-later" : "forwarding6-off";
-    found.push(kinds.report(name, "net.ipv6.conf.all.forwarding is 0", mend));
+    found.push(kinds.report(name, "net.ipv6.conf.all.forwarding is 0", fix));
   }
   if (plugins.some(({ type }) => type === "bridge")) found.push(...(await bridgeRules(host)));
   const callers = plugins.filter(usesIptables).map(({ type }) => type);
   return [...found, ...(callers.length === 0 ? [] : await iptables(host, callers))];
 }
 
-function turnOn(host: Host, file: string): Mend {
+function turnOn(host: Host, file: string): Fix {
   const key = file.replace("/proc/sys/", "").replaceAll("/", ".");
   return {
     text: `sysctl -w ${key}=1; to keep it: echo ${key}=1 >/etc/sysctl.d/80-davit.conf`,
-    fix: async () => {
+    apply: async () => {
       await host.write(file, "1\n");
       return `set ${key} = 1`;
     },
@@ -229,8 +233,8 @@ async function bridgeRules(host: Host): Promise<readonly Finding[]> {
   if (value === 1) return [];
   const what =
     value === undefined ? "br_netfilter is not loaded" : "net.bridge.bridge-nf-call-iptables is 0";
-  const mend = "modprobe br_netfilter && sysctl -w net.bridge.bridge-nf-call-iptables=1";
-  return [kinds.report("bridge-skips-iptables", what, mend)];
+  const fix = "modprobe br_netfilter && sysctl -w net.bridge.bridge-nf-call-iptables=1";
+  return [kinds.report("bridge-skips-iptables", what, fix)];
 }
 
 function usesIptables({
@@ -254,8 +258,8 @@ async function iptables(host: Host, callers: readonly string[]): Promise<readonl
   const version = firstLine((await host.command(program, ["--version"])).stdout);
   const refusal = host.isRoot ? await host.tryIptables(program) : undefined;
   if (refusal === undefined) return [kinds.report("iptables", `${version} (${program})`)];
-  const mend =
+  const fix =
     "modprobe nf_nat xt_comment xt_multiport xt_MASQUERADE (iptables-nft: nft_compat, too), or " +
     "boot a kernel with CONFIG_NETFILTER_XT_* and CONFIG_NF_NAT; update-alternatives --config iptables";
-  return [kinds.report("iptables-broken", `${version}: ${refusal}`, mend)];
+  return [kinds.report("iptables-broken", `${version}: ${refusal}`, fix)];
 }

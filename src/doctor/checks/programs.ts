@@ -55,14 +55,14 @@ async function examineAddon(host: Host): Promise<readonly Finding[]> {
 }
 
 async function examineMonitor(host: Host, path: string): Promise<readonly Finding[]> {
-  const mend = 'apt-get install conmon, or set "runtime.monitor_path"';
+  const fix = 'apt-get install conmon, or set "runtime.monitor_path"';
   const file = host.find(path);
   if (file === undefined) {
-    return [kinds.report("monitor-missing", `no ${path} in ${host.searchPath}`, mend)];
+    return [kinds.report("monitor-missing", `no ${path} in ${host.searchPath}`, fix)];
   }
   const version = await host.command(file, ["--version"]);
   if (version.code !== 0) {
-    return [kinds.report("monitor-broken", `${file} --version: ${failure(version)}`, mend)];
+    return [kinds.report("monitor-broken", `${file} --version: ${failure(version)}`, fix)];
   }
   const help = await host.command(file, ["--help"]);
   const unknown = monitorOptions.filter((option) => !help.stdout.includes(option));
@@ -80,16 +80,16 @@ async function examineRuntime(
   { path }: HandlerConfig,
   isDefault: boolean,
 ): Promise<readonly Finding[]> {
-  const mend = `install it, or set runtime.handlers.${name}.path`;
+  const fix = `install it, or set runtime.handlers.${name}.path`;
   const file = host.find(path);
   if (file === undefined) {
     const text = `handler "${name}": no ${path} in ${host.searchPath}`;
-    return [kinds.report(isDefault ? "default-runtime-missing" : "runtime-missing", text, mend)];
+    return [kinds.report(isDefault ? "default-runtime-missing" : "runtime-missing", text, fix)];
   }
   const version = await host.command(file, ["--version"]);
   if (version.code !== 0) {
     const text = `handler "${name}": ${file} --version: ${failure(version)}`;
-    return [kinds.report("runtime-broken", text, mend)];
+    return [kinds.report("runtime-broken", text, fix)];
   }
   const text = `handler "${name}": ${firstLine(version.stdout)} (${file})`;
   const features = await host.command(file, ["features"]);

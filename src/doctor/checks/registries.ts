@@ -61,7 +61,7 @@ function registryOf(directory: string): string {
 
 function describe({ registry, hosts, error, file }: RegistryTrial): readonly Finding[] {
   if (error !== undefined) {
-    return [kinds.report("file-invalid", error, `mend ${file}`)];
+    return [kinds.report("file-invalid", error, `fix ${file}`)];
   }
   return hosts.flatMap((host, index) => describeHost(registry, host, index < hosts.length - 1));
 }
@@ -71,15 +71,15 @@ function describeHost(registry: string, host: HostTrial, isMirror: boolean): rea
   const text = root.includes(registry) ? root : `${root} for ${registry}`;
   if (error !== undefined) {
     const said = `${text}: ${error}`;
-    const check = `curl -v ${root}/ shows more; mend the network, or the host's line in hosts.toml`;
+    const check = `curl -v ${root}/ shows more; fix the network, or the host's line in hosts.toml`;
     if (problem === "certificate") {
-      const mend = 'name its CA with "ca" in the hosts.toml of the registry';
-      return [kinds.report("certificate-untrusted", said, mend)];
+      const fix = 'name its CA with "ca" in the hosts.toml of the registry';
+      return [kinds.report("certificate-untrusted", said, fix)];
     }
     if (isMirror) return [kinds.report("mirror-unreachable", said, check)];
     if (problem === "name") {
-      const mend = "mend the name, or the name servers of /etc/resolv.conf";
-      return [kinds.report("name-unknown", said, mend)];
+      const fix = "fix the name, or the name servers of /etc/resolv.conf";
+      return [kinds.report("name-unknown", said, fix)];
     }
     return [kinds.report("host-unreachable", said, check)];
   }

@@ -88,8 +88,8 @@ async function examineOwn(
   const holder = await lockHolder(host, config.state);
   if (holder !== undefined) {
     const text = `process ${holder} holds ${config.state}/davit.lock, and nobody serves ${path}`;
-    const mend = `look at its log; if it starts no more, kill ${holder} and start davit serve`;
-    return [...found, kinds.report("daemon-unreachable", text, mend)];
+    const fix = `look at its log; if it starts no more, kill ${holder} and start davit serve`;
+    return [...found, kinds.report("daemon-unreachable", text, fix)];
   }
   return [...found, knock === "absent" ? absent(path) : stale(host, path)];
 }
@@ -99,14 +99,14 @@ function absent(path: string): Finding {
 }
 
 function stale(host: Host, path: string): Finding {
-  const fix = async (): Promise<string> => {
+  const apply = async (): Promise<string> => {
     // Somebody may serve it by now.
     if ((await host.probeConnect(path)) !== "refused") throw new Error("somebody serves it by now");
     await host.remove(path);
     return `removed the socket ${path}, which nobody served`;
   };
-  const mend = { text: `start davit serve, which replaces it; or rm ${path}`, fix };
-  return kinds.report("stale", `nobody serves ${path}`, mend);
+  const fix = { text: `start davit serve, which replaces it; or rm ${path}`, apply };
+  return kinds.report("stale", `nobody serves ${path}`, fix);
 }
 
 /** The process that holds the lock on the state directory (flock(2), shown by proc_locks(5)). */
@@ -121,8 +121,8 @@ async function whoAnswers(host: Host, path: string): Promise<readonly Finding[]>
   const { version, error } = await host.askCri(path);
   if (version === undefined) {
     const text = `${path} takes connections and does not answer: ${error ?? ""}`;
-    const mend = "look at davit's log; systemctl restart davit leaves pods running";
-    return [kinds.report("silent", text, mend)];
+    const fix = "look at davit's log; systemctl restart davit leaves pods running";
+    return [kinds.report("silent", text, fix)];
   }
   const { runtimeName, runtimeVersion, runtimeApiVersion } = version;
   const text = `${path}: ${runtimeName} ${runtimeVersion} (CRI ${runtimeApiVersion})`;
@@ -157,9 +157,9 @@ async function examineClients(host: Host, own: string): Promise<readonly Finding
   }
   const kubelet = endpointOf(await host.read(kubeletFile), "containerRuntimeEndpoint");
   if (kubelet !== undefined && kubelet !== own) {
-    const mend = `set containerRuntimeEndpoint: unix://${own} in ${kubeletFile} and restart kubelet`;
+    const fix = `set containerRuntimeEndpoint: unix://${own} in ${kubeletFile} and restart kubelet`;
     found.push(
-      kinds.report("kubelet-elsewhere", `kubelet is set to ${kubelet} (${kubeletFile})`, mend),
+      kinds.report("kubelet-elsewhere", `kubelet is set to ${kubelet} (${kubeletFile})`, fix),
     );
   }
   return found;

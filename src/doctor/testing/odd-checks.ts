@@ -12,7 +12,7 @@ export const oddChecks: Readonly<Record<string, Pick<Check, "deadlineMs" | "exam
           severity: "error",
           why: "",
           found: "broken",
-          mend: { text: "mend it", fix: () => Promise.reject(new Error("no way")) },
+          fix: { text: "fix it", apply: () => Promise.reject(new Error("no way")) },
         },
       ]),
   },

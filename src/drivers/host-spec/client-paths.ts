@@ -123,7 +123,7 @@ export class ClientPaths {
   #silent(what: string): RuntimeError {
     return new RuntimeError(
       "unavailable",
-      `${what} has not answered for ${this.#limits.deadlineMs / 1000} s; mend its server or unmount it`,
+      `${what} has not answered for ${this.#limits.deadlineMs / 1000} s; fix its server or unmount it`,
     );
   }
 }

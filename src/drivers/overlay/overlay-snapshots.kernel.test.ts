@@ -653,7 +653,7 @@ describe("copyVolumes()", () => {
     const layer = await fixture.layer(
       { ...dir("data", 0o770), uid: 1000, gid: 2000 },
       { ...file("data/f"), uid: 5, gid: 6 },
-      file("not-a-folder"),
+      file("not-a-directory"),
     );
     await fixture.snapshots.mount("c1", [layer]);
     await fixture.snapshots.copyVolumes("c1", ["/data", "/new"], { uid: 3, gid: 4 });

@@ -175,7 +175,7 @@ function volumeFailure(path: string, cause: unknown): RuntimeError {
   const doing = `make volume "${path}" that the image declares`;
   const code = errnoCode(cause);
   if (code === "ENOTDIR") {
-    const why = "in the image it is not a directory; mend the image, or mount something there";
+    const why = "in the image it is not a directory; fix the image, or mount something there";
     return new RuntimeError("failed-precondition", `${doing}: ${why}`, { cause });
   }
   const words = wrap(doing, cause);

@@ -123,7 +123,7 @@ async function stillThere(
   const isFrozen = waits.some(({ channel }) => /refrigerator|freezer/.test(channel));
   const todo = isFrozen
     ? "a cgroup above it is frozen: thaw that"
-    : "it ends when the storage, network file system or device that it waits for answers: mend " +
+    : "it ends when the storage, network file system or device that it waits for answers: fix " +
       "that, or restart the node";
   return new RuntimeError(
     "deadline-exceeded",

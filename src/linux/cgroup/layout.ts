@@ -119,7 +119,7 @@ function legacyHierarchies(mounts: readonly MountEntry[]): CgroupHierarchy[] {
 function legacyLayout(hierarchies: CgroupHierarchy[], unified: string | undefined): LegacyCgroups {
   const owned = unified === undefined ? [] : readControllers(unified);
   const directory = "/sys/fs/cgroup";
-  const mends = owned.map(
+  const fixes = owned.map(
     (name) =>
       `mkdir -p ${directory}/${name} && mount -t cgroup -o ${name} cgroup ${directory}/${name}`,
   );
@@ -132,7 +132,7 @@ function legacyLayout(hierarchies: CgroupHierarchy[], unified: string | undefine
       owned.length === 0
         ? undefined
         : `cgroup v2 at "${unified}" owns ${owned.join(", ")} beside mounted v1 hierarchies, which ` +
-          `crun refuses ("drop all controllers from cgroupv2"); run ${mends.join("; ")}`,
+          `crun refuses ("drop all controllers from cgroupv2"); run ${fixes.join("; ")}`,
   };
 }
 

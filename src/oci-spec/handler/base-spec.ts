@@ -36,7 +36,7 @@ export function parseBaseSpec(text: string, file: string): BaseSpec {
   }
   throw new RuntimeError(
     "failed-precondition",
-    `read base_runtime_spec "${file}": ${why}; mend it, or take it out of the handler`,
+    `read base_runtime_spec "${file}": ${why}; fix it, or take it out of the handler`,
   );
 }
 

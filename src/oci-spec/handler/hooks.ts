@@ -31,7 +31,7 @@ export interface HookDefinition {
  */
 export function parseHook(text: string, file: string): HookDefinition {
   const fail = (why: string): never => {
-    throw new RuntimeError("failed-precondition", `read OCI hook "${file}": ${why}; mend it`);
+    throw new RuntimeError("failed-precondition", `read OCI hook "${file}": ${why}; fix it`);
   };
   let json: unknown;
   try {
