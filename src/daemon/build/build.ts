@@ -17,6 +17,7 @@ import {
 import type { CriContext } from "../../cri/index.ts";
 import { PodCgroupsByDriver } from "../../drivers/cgroups/index.ts";
 import { AttachmentNotes } from "../../drivers/cni/index.ts";
+import { readRuntimeFeatures } from "../../drivers/oci/index.ts";
 import { PodSandboxController } from "../../drivers/podsandbox/index.ts";
 import { Records } from "../../drivers/records/index.ts";
 import { Selinux } from "../../drivers/host-spec/index.ts";
@@ -51,7 +52,7 @@ import { buildContainers } from "./containers.ts";
 import type * as ShimParts from "./shims.ts";
 import { openStreaming } from "./streaming.ts";
 import type { CallView } from "../process/calls.ts";
-import { ConfiguredHandlers } from "./handlers.ts";
+import { ConfiguredHandlers } from "../../drivers/handlers/index.ts";
 import { Networks } from "./networks.ts";
 
 /** How long it may take to take up containers. Milliseconds. */
@@ -109,7 +110,7 @@ export async function build(config: Config, options: BuildOptions): Promise<Buil
   const withShims = mayHaveShims(config, database);
   const opened = await openControllers(withShims, parts, { ...options, config }, undo);
   const { shimParts, shims, controllers, meter } = opened;
-  const handlers = new ConfiguredHandlers(config.runtime, shimParts);
+  const handlers = handlersOf(config.runtime, shimParts);
 
   const operations = new Operations({ faults: options.faults, clock });
   const engine = buildEngine({ config, records, networks, operations, clock, log });
@@ -137,6 +138,7 @@ export async function build(config: Config, options: BuildOptions): Promise<Buil
     controllers,
     handlers,
     containers: {
+      listedOf: (id) => containers.store.listedOf(id),
       stopAll: (id) => stopContainersOf(containers, id),
       removeAll: (id) => removeContainersOf(containers, id),
     },
@@ -172,6 +174,19 @@ export async function build(config: Config, options: BuildOptions): Promise<Buil
     recover: () => recoverAll({ sandboxes, containers, images }, { records, networks }),
     [Symbol.asyncDispose]: () => kept.disposeAsync(),
   };
+}
+
+/** The handlers of the configuration, with the OCI driver's way to ask for features. */
+function handlersOf(
+  { defaultHandler, handlers }: Config["runtime"],
+  shims: typeof ShimParts | undefined,
+): ConfiguredHandlers {
+  return new ConfiguredHandlers({
+    defaultHandler,
+    handlers,
+    shims,
+    readFeatures: readRuntimeFeatures,
+  });
 }
 
 /** Under the key that containerd's `config` has it under; of the default handler's containers. */

@@ -27,7 +27,7 @@ import {
   removeUnusedLayers,
 } from "../../engine/image/index.ts";
 import { prewarmCgroupMigration, type CgroupLayout } from "../../linux/cgroup/index.ts";
-import type { ConfiguredHandlers } from "./handlers.ts";
+import type { ConfiguredHandlers } from "../../drivers/handlers/index.ts";
 import { linkedLogs } from "../process/linked-logs.ts";
 
 interface Parts {
@@ -124,10 +124,7 @@ export async function buildContainers(
       devicesOfUser: config.runtime.deviceOwnershipFromSecurityContext,
       refusesPtrace: config.runtime.ptraceInSharedPid === "refuse",
       allowSocketcall: config.runtime.seccompAllowSocketcall,
-      featuresOf: async (sandbox) => {
-        const features = await handlers.runtimeFeatures(sandbox.handler);
-        return { ...features, idmapMounts: features.idMappedMounts };
-      },
+      featuresOf: (sandbox) => handlers.runtimeFeatures(sandbox.handler),
       settingsOf: (sandbox) => handlers.settings(sandbox.handler),
     }),
     ignoreVolumes: config.images.volumes === "ignore",

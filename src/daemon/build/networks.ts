@@ -1,7 +1,7 @@
+import type { BoundHandler } from "../../core/handler/index.ts";
 import type { Logger } from "../../base/logger.ts";
 import type { Config } from "../../config/config.ts";
 import type { PodNetwork } from "../../core/network/index.ts";
-import type { BoundHandler } from "../../core/sandbox/index.ts";
 import { CniNetwork } from "../../drivers/cni/index.ts";
 
 /** The pod networks of this daemon: one for each directory of network configurations that is named. */

@@ -1,3 +1,4 @@
+import type { BoundHandler } from "../../core/handler/index.ts";
 import { wrap } from "../../base/errors.ts";
 import { RuntimeError } from "../../base/errors.ts";
 import type { KeyedLock } from "../../base/keyed-lock.ts";
@@ -14,12 +15,7 @@ import type {
 } from "../../core/container/index.ts";
 import type { ImageStore } from "../../core/image/index.ts";
 import type { Operations } from "../../core/operation/index.ts";
-import type {
-  BoundHandler,
-  Sandbox,
-  SandboxEnvironment,
-  SandboxStore,
-} from "../../core/sandbox/index.ts";
+import type { Sandbox, SandboxEnvironment, SandboxStore } from "../../core/sandbox/index.ts";
 import type { Snapshots } from "../../core/snapshot/index.ts";
 import type { InflightCreates } from "../lifecycle/inflight-creates.ts";
 import type { FailedTeardowns } from "../lifecycle/failed-teardowns.ts";

@@ -1,9 +1,9 @@
+import type { BoundHandler } from "../../core/handler/index.ts";
 import { messageOf, RuntimeError } from "../../base/errors.ts";
 import type { Rollback } from "../../base/rollback.ts";
 import { type NetworkRequest, podPortForwardings } from "../../core/network/index.ts";
 import type { RunningOperation } from "../../core/operation/index.ts";
 import {
-  type BoundHandler,
   type CheckedSandboxConfig,
   checkSandboxConfig,
   cgroupResourcesOf,
