@@ -117,12 +117,12 @@ describe("podSandboxStatus() where the controller", () => {
     const engine = new FakeEngine(t);
     const id = await engine.run();
     const { controller, time } = engine.world;
-    const status: typeof controller.status = async (_sandbox, { signal }) => {
-      await new Promise((over) => {
-        signal.addEventListener("abort", over);
+    const status: typeof controller.status = (_sandbox, { signal }) =>
+      new Promise((_resolve, reject) => {
+        signal.addEventListener("abort", () => {
+          reject(new RuntimeError("unavailable", "connection reset"));
+        });
       });
-      throw new RuntimeError("unavailable", "connection reset");
-    };
     t.mock.method(controller, "status", status);
     const asked = podSandboxStatus(engine.sandboxes, id, true);
     await time.advance(2_000);
@@ -181,7 +181,9 @@ describe("podSandboxStatus()", () => {
     const id = await engine.run();
     for (const state of states) {
       engine.sandboxes.store.update(id, (now) => ({ ...now, state }));
-      assert.equal((await podSandboxStatus(engine.sandboxes, id, false)).ready, false);
+      const { ready, info } = await podSandboxStatus(engine.sandboxes, id, true);
+      // The namespace of a stopped one is closed to whoever asks, though it may still be there.
+      assert.deepEqual([ready, info?.netNamespaceClosed], [false, state.name === "stopped"]);
     }
   });
 
@@ -202,6 +204,13 @@ describe("podSandboxStatus()", () => {
       const before = time.nowNs();
       assert.ok((await createdAt()) > before);
     }
+  });
+
+  test("tells the address of a ready pod, also when the record of its network is lost", async (t) => {
+    const engine = new FakeEngine(t);
+    const id = await engine.run();
+    await engine.sandboxes.attachments.delete(id);
+    assert.deepEqual((await podSandboxStatus(engine.sandboxes, id, false)).ips, ips);
   });
 
   test("tells no address on the host's network", async (t) => {
