@@ -3,6 +3,7 @@ import { test } from "node:test";
 import { silentLogger } from "../base/logger.ts";
 import type { Container, ContainerState } from "../core/container/index.ts";
 import { LateRecords } from "./late-records.ts";
+import { FakeRecords } from "./testing/fake-records.ts";
 
 /** A disk that takes what is written while it is not full. */
 function disk(): { full: boolean; readonly rows: Map<string, string>; readonly late: LateRecords } {
@@ -78,4 +79,50 @@ test("LateRecords tries a last time when it ends", () => {
   it.full = false;
   it.late[Symbol.dispose]();
   assert.equal(it.rows.get("a"), "exited");
+});
+
+test("LateRecords refuses what begins and takes what ends, of every kind of record", () => {
+  const records = new FakeRecords();
+  const late = new LateRecords(records, silentLogger);
+  const sandbox = (name: string): never => ({ id: "s", state: { name } }) as never;
+  const attachment = (removal: object | undefined): never => ({ sandboxId: "s", removal }) as never;
+  const begins: readonly (() => void)[] = [
+    () => late.putSandbox(sandbox("creating")),
+    () => late.putSandbox(sandbox("ready")),
+    () => late.putContainer(container("created")),
+    () => late.putAttachment(attachment(undefined)),
+    () => late.putImage({ id: "i" } as never),
+  ];
+  const ends: readonly (() => void)[] = [
+    () => late.putSandbox(sandbox("dead")),
+    () => late.putSandbox(sandbox("stopped")),
+    () => late.deleteSandbox("s"),
+    () => late.deleteContainer("a"),
+    () => late.putAttachment(attachment({})),
+    () => late.deleteAttachment("s"),
+    () => late.deleteImage("i" as never),
+  ];
+  for (const write of begins) write();
+  const count = () => [
+    late.loadSandboxes().length,
+    late.loadContainers().length,
+    late.loadAttachments().length,
+    late.loadImages().length,
+  ];
+  assert.deepEqual(count(), [1, 1, 1, 1]);
+  records.full = true;
+  for (const write of begins) assert.throws(write, /disk is full/);
+  for (const write of ends) write();
+  assert.deepEqual(late.owed().toSorted(), [
+    'container "a"',
+    'image "i"',
+    'network of sandbox "s"',
+    'sandbox "s"',
+  ]);
+  records.full = false;
+  late[Symbol.dispose]();
+  assert.deepEqual([count(), late.owed()], [[0, 0, 0, 0], []]);
+  records.sandboxes.set("s", sandbox("ready"));
+  late.setAsideSandbox("s", "broken");
+  assert.deepEqual(late.setAside(), [{ kind: "sandbox", id: "s", reason: "broken" }]);
 });

@@ -164,7 +164,8 @@ describe("createContainer() refuses, and makes nothing of,", () => {
     await assert.rejects(engine.create("none"), { kind: "not-found" });
     engine.world.controller.die(pod, "its holder was killed");
     await settle();
-    const message = /^create container: sandbox .* is not ready: its holder was killed; run a new one/;
+    const message =
+      /^create container: sandbox .* is not ready: its holder was killed; run a new one/;
     await assert.rejects(engine.create(pod), { kind: "failed-precondition", message });
     await stopPodSandbox(engine.sandboxes, pod, never);
     await assert.rejects(engine.create(pod), { message: /is not ready; run a new one/ });
