@@ -32,7 +32,7 @@ sed -i "1s/$id/$digest/" dist/davit.new.cjs
 bundle src/cli/start-serve.ts dist/serve.new.cjs "--banner:js=$here"
 # It starts once for each layer, and is a few files of src/.
 bundle src/unpack/program.ts dist/davit-unpack.new.cjs "--banner:js=$here"
-# The addon first: the old files go on with a new one, and one that cannot be built leaves all as it was.
+# The addon first: the old files work with a new addon, and a failed build of it changes nothing.
 sh scripts/build-native.sh
 # By rename, so that a daemon that starts meanwhile reads the old file or the new one.
 mv -f dist/davit-unpack.new.cjs dist/davit-unpack.cjs

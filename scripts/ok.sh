@@ -1,5 +1,5 @@
 #!/bin/sh
-# The gate: everything that can be judged without root. All checks run, so that one look shows every
+# The gate: everything that can be judged without root. All checks run, so that one run shows every
 # finding; the exit code is 1 if any of them found something.
 #
 #   npm run ok                  all checks; the audit is skipped where the registry does not answer
@@ -94,7 +94,7 @@ if [ "$failed" -gt 0 ]; then
   exit 1
 fi
 if [ -n "$skipped" ]; then
-  echo "ok: all checks passed but for $skipped, which was skipped"
+  echo "ok: all checks passed except $skipped, which was skipped"
 else
   echo "ok: all $# checks passed"
 fi

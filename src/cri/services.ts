@@ -186,7 +186,8 @@ function asMethod(
 ): Method {
   // Without a promise where the daemon is ready: it would be a measurable part of a status's CPU time.
   const contextFor = (call: Call): CriContext | Early | Promise<CriContext> =>
-    gate.context() ?? (alwaysServed.has(method.localName) ? gate : waitUntilReady(gate, method, call));
+    gate.context() ??
+    (alwaysServed.has(method.localName) ? gate : waitUntilReady(gate, method, call));
   const begin = (bytes: Uint8Array, call: Call): [unknown, RpcCall] => {
     if (rpc === undefined) {
       throw new RuntimeError(
@@ -229,7 +230,11 @@ function asMethod(
 }
 
 /** A call that comes before the daemon is ready waits for it for a moment, and fails with `unavailable` then. */
-async function waitUntilReady(gate: ServiceGate, method: DescMethod, call: Call): Promise<CriContext> {
+async function waitUntilReady(
+  gate: ServiceGate,
+  method: DescMethod,
+  call: Call,
+): Promise<CriContext> {
   await gate.soon();
   call.signal.throwIfAborted();
   const context = gate.context();
