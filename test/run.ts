@@ -12,6 +12,7 @@ import { once } from "node:events";
 import { globSync, readdirSync } from "node:fs";
 import path from "node:path";
 import { parseArgs } from "node:util";
+import { isStrictHost } from "./support/belongs.ts";
 import {
   type FileResult,
   killRunning,
@@ -27,8 +28,12 @@ const byDefault: readonly Phase[] = ["gate", "unit", "kernel", "integration"];
 const usage = `usage: node test/run.ts [${phases.join("|")}]... [options] [FILTER...]
   --timeout SECONDS   how long one kernel or integration file may take (300)
   --parallel N        how many of them run at once (1)
-  --shared            other test runs use this machine: judge only what bears our mark
-  --list              print the files and end`;
+  --strict            report every change of the host during a kernel or integration file, not only
+                      what belongs to the file: for a host that runs nothing else; one file at once
+  --list              print the files and end
+environment:
+  DAVIT_TEST_STRICT_HOST=1    as --strict; CI sets it
+  DAVIT_TEST_TIMEOUT=SECONDS  as --timeout`;
 
 const repo = path.resolve(import.meta.dirname, "..");
 process.chdir(repo);
@@ -38,7 +43,7 @@ const { values, positionals } = parseArgs({
   options: {
     timeout: { type: "string", default: process.env["DAVIT_TEST_TIMEOUT"] ?? "300" },
     parallel: { type: "string", default: "1" },
-    shared: { type: "boolean", default: process.env["DAVIT_TEST_SHARED"] !== undefined },
+    strict: { type: "boolean", default: isStrictHost() },
     list: { type: "boolean", default: false },
     help: { type: "boolean", short: "h", default: false },
   },
@@ -72,6 +77,11 @@ if (values.help) {
 }
 
 async function main(): Promise<void> {
+  if (values.strict && Number(values.parallel) > 1) {
+    print("--strict takes what another file does for a leak: use it with --parallel 1");
+    process.exitCode = 1;
+    return;
+  }
   let found = 0;
   for (const phase of phases.filter((each) => chosen.includes(each))) {
     if (phase === "gate") {
@@ -147,7 +157,7 @@ async function runFiles(phase: Phase, files: readonly string[]): Promise<void> {
   }
   const options = {
     timeoutMs: Number(values.timeout) * 1000,
-    shared: values.shared || Number(values.parallel) > 1,
+    strict: values.strict,
   };
   const queue = [...files];
   const worker = async (): Promise<void> => {
