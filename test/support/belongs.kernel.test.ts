@@ -44,7 +44,7 @@ describe("findLeaks()", () => {
   });
 
   test("finds what bears the file's mark or lies in its directory, beside a stranger's container", async () => {
-    const earlier = await takeSnapshot(ownOnHost);
+    const earlier = await takeSnapshot();
     using stranger = new Stranger(outside);
     stranger.start();
     const own = [mountPoint, cgroup, temporary];
