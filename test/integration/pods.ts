@@ -105,6 +105,8 @@ export function leakOptions(daemon: TestDaemon): LeakCheckOptions {
   const own = daemon.leakOptions();
   return {
     ...own,
+    // Directories of the OCI runtimes and of containerd's shims: made at the first container, and kept.
+    ignoreFiles: [...(own.ignoreFiles ?? []), /\/state\/(crun|runc|shims\/runtime\/k8s\.io)\/$/],
     allow: {
       // Opened by the first checkpoint, and kept; made when such a program is first started, and kept.
       fd: [/\/davit\.db(-wal)?$/, /^\/memfd:davit-program /],
