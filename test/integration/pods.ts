@@ -106,7 +106,11 @@ export function leakOptions(daemon: TestDaemon): LeakCheckOptions {
   return {
     ...own,
     // Directories of the OCI runtimes and of containerd's shims: made at the first container, and kept.
-    ignoreFiles: [...(own.ignoreFiles ?? []), /\/state\/(crun|runc|shims\/runtime\/k8s\.io)\/$/],
+    ignoreFiles: [
+      ...(own.ignoreFiles ?? []),
+      /\/state\/(crun|runc|shims\/runtime\/k8s\.io)\/$/,
+      /\/state\/crun\/\.cache\//,
+    ],
     allow: {
       // Opened by the first checkpoint, and kept; made when such a program is first started, and kept.
       fd: [/\/davit\.db(-wal)?$/, /^\/memfd:davit-program /],
