@@ -22,7 +22,7 @@ export default {
     ...Object.entries(layers).map(layerRule),
     rule(
       "layer-unknown",
-      "every file of src lies in a folder that layers.mjs names",
+      "every file of src lies in a directory that layers.mjs names",
       { path: "^src/", pathNot: `^src/(${Object.keys(layers).join("|")})/` },
       {},
     ),
@@ -40,7 +40,7 @@ export default {
       { path: "^src/cri/(runtime|image)/", pathNot: "^src/cri/$1/" },
     ),
     rule(
-      "pure-folders",
+      "pure-directories",
       "no I/O here: take an interface from core",
       { path: "^src/(base|core|engine|cri)/", pathNot: test },
       { dependencyTypes: ["core"], path: io },
@@ -54,9 +54,12 @@ export default {
     rule("no-test-code", "product code never imports test code", { pathNot: test }, { path: test }),
     rule(
       "front-doors",
-      "from outside, import core/<noun>/index.ts or drivers/<name>/index.ts",
+      "from outside, import the index.ts of core/<noun>, drivers/<name> or linux/<room>",
       { path: "^src/([^/]+)/", pathNot: test },
-      { path: "^src/(core|drivers)/[^/]+/(?!index\\.ts$)", pathNot: "^src/$1/" },
+      {
+        path: "^src/(core|drivers|linux)/([^/]+/(?!index\\.ts$)|[^/]+\\.ts$)",
+        pathNot: "^src/$1/",
+      },
     ),
     rule(
       "unresolved",

@@ -11,61 +11,61 @@ const run = promisify(execFile);
 
 /** containerd with files of its own, not started yet. */
 export async function prepareContainerd(options: {
-  readonly folder: string;
+  readonly directory: string;
   readonly network: string;
 }): Promise<Server> {
   const name = "containerd";
-  const folder = path.join(options.folder, name);
+  const directory = path.join(options.directory, name);
   const state = `/run/${name}`;
   const socket = `${state}/${name}.sock`;
-  const confDir = path.join(folder, "net.d");
-  await mkdir(folder, { recursive: true });
+  const confDir = path.join(directory, "net.d");
+  await mkdir(directory, { recursive: true });
   await writeNetwork({
     confDir,
     bridge: "bench-containerd".slice(0, 15),
     subnet: `${options.network}.0.0/16`,
-    ipamDir: path.join(folder, "ipam"),
+    ipamDir: path.join(directory, "ipam"),
   });
-  const config = path.join(folder, "config.toml");
-  await writeFile(config, configuration({ folder, state, socket, confDir }));
+  const config = path.join(directory, "config.toml");
+  await writeFile(config, configuration({ directory, state, socket, confDir }));
   return new Server({
     name,
     command: ["/usr/bin/containerd", "--config", config],
     socket,
     mark: `${state}/`,
-    logFile: path.join(folder, "log"),
+    logFile: path.join(directory, "log"),
   });
 }
 
 /** Gives a running containerd the image of its pause processes, whose program is `pause`. */
 export async function importPauseImage(
   server: Server,
-  options: { readonly folder: string; readonly pause: string },
+  options: { readonly directory: string; readonly pause: string },
 ): Promise<void> {
-  const archive = path.join(options.folder, "pause.tar");
+  const archive = path.join(options.directory, "pause.tar");
   await writePauseImage(archive, options.pause);
   await run("ctr", ["--address", server.socket, "-n", "k8s.io", "images", "import", archive]);
 }
 
 interface Places {
-  readonly folder: string;
+  readonly directory: string;
   readonly state: string;
   readonly socket: string;
   readonly confDir: string;
 }
 
 /** Debian's defaults but for places, crun, and what no kubelet needs. */
-function configuration({ folder, state, socket, confDir }: Places): string {
+function configuration({ directory, state, socket, confDir }: Places): string {
   const text = JSON.stringify;
   return `
 version = 2
-root = ${text(path.join(folder, "root"))}
+root = ${text(path.join(directory, "root"))}
 state = ${text(state)}
 disabled_plugins = ["io.containerd.internal.v1.restart", "io.containerd.nri.v1.nri"]
 [grpc]
   address = ${text(socket)}
 [plugins."io.containerd.internal.v1.opt"]
-  path = ${text(path.join(folder, "opt"))}
+  path = ${text(path.join(directory, "opt"))}
 [plugins."io.containerd.monitor.v1.cgroups"]
   no_prometheus = true
 [plugins."io.containerd.grpc.v1.cri"]

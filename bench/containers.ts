@@ -30,7 +30,7 @@ export interface ContainerOptions {
   readonly unlimitedCpu?: boolean;
 }
 
-/** Makes the folder of the container's log, which a kubelet does before it calls. */
+/** Makes the directory of the container's log, which a kubelet does before it calls. */
 export async function prepareLog(pod: { config: RunningPod["config"] }): Promise<void> {
   await mkdir(path.join(pod.config.logDirectory, "main"), { recursive: true });
 }

@@ -12,8 +12,8 @@ export interface DavitOptions {
   readonly name: string;
   /** The checkout whose build is measured. */
   readonly home: string;
-  /** Its files go here, below a folder of its name. */
-  readonly folder: string;
+  /** Its files go here, below a directory of its name. */
+  readonly directory: string;
   /** The first two numbers of its pods' addresses. */
   readonly network: string;
 }
@@ -25,8 +25,8 @@ export interface DavitOptions {
  */
 export async function prepareDavit(options: DavitOptions): Promise<Server> {
   const { name, home, network } = options;
-  const folder = path.join(options.folder, name);
-  const copy = path.join(folder, "home");
+  const directory = path.join(options.directory, name);
+  const copy = path.join(directory, "home");
   const node = path.join(home, "node_modules/.bin/node");
   await mkdir(path.join(copy, "node_modules/.bin"), { recursive: true });
   await cp(await realpath(node), path.join(copy, "node_modules/.bin/node"));
@@ -36,17 +36,17 @@ export async function prepareDavit(options: DavitOptions): Promise<Server> {
 
   const state = `/run/${name}`;
   const socket = `${state}/davit.sock`;
-  const confDir = path.join(folder, "net.d");
+  const confDir = path.join(directory, "net.d");
   await writeNetwork({
     confDir,
     bridge: `bench-${name}`.slice(0, 15),
     subnet: `${network}.0.0/16`,
-    ipamDir: path.join(folder, "ipam"),
+    ipamDir: path.join(directory, "ipam"),
   });
-  const config = path.join(folder, "davit.toml");
+  const config = path.join(directory, "davit.toml");
   const text = JSON.stringify;
   const lines = [
-    `root = ${text(path.join(folder, "root"))}`,
+    `root = ${text(path.join(directory, "root"))}`,
     `state = ${text(state)}`,
     "[server]",
     `listen = ${text(socket)}`,
@@ -68,6 +68,6 @@ export async function prepareDavit(options: DavitOptions): Promise<Server> {
     command: [path.join(copy, "bin/davit"), "serve", "--config", config],
     socket,
     mark: `${state}/`,
-    logFile: path.join(folder, "log"),
+    logFile: path.join(directory, "log"),
   });
 }

@@ -12,11 +12,11 @@ const done: readonly (readonly [title: string, text: string])[] = [
     "StopPodSandbox",
     "no process to end; what is left is CNI DEL, whose iptables calls are the plugins'",
   ],
-  ["RemovePodSandbox", "everything was given back at the stop: a record and a folder"],
+  ["RemovePodSandbox", "everything was given back at the stop: a record and a directory"],
   ["Version after a rest", "nothing: it shows what every call costs before davit does anything"],
   [
     "CreateContainer + StartContainer",
-    "one overlay mount by the new mount API; conmon without a sync of its log and without a shell before it; crun from a sealed copy, so that it makes none of itself; the kernel's wait for the first move into a cgroup of v1 begins with the call and passes while the OCI runtime is being loaded; it is kept from beginning anew on a busy machine",
+    "one overlay mount by the new mount API; conmon without a sync of its log and without a shell before it; crun from a sealed copy, so that it makes none of itself; the kernel's wait for the first move into a cgroup of v1 begins with the call and passes while the OCI runtime is being loaded; it is kept from beginning again on a busy machine",
   ],
   ["the three together: p99", "no disk to wait for, and nothing that is done for all pods at once"],
   ["the three together", "all of the above"],

@@ -7,7 +7,7 @@ export const pluginDir = "/usr/lib/cni";
 
 /** Where a server's pods get their addresses. */
 export interface NetworkPlace {
-  /** Folder of the configuration; made here. */
+  /** Directory of the configuration; made here. */
   readonly confDir: string;
   readonly bridge: string;
   readonly subnet: string;

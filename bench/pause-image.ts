@@ -12,11 +12,11 @@ export const pauseImageName = "davit.bench/pause:1";
 
 /** Writes a docker archive of one layer that holds nothing but the static program `pause`. */
 export async function writePauseImage(archive: string, pause: string): Promise<void> {
-  const folder = await mkdtemp(`${archive}-`);
+  const directory = await mkdtemp(`${archive}-`);
   const tar = (file: string, ...names: string[]): Promise<unknown> =>
-    run("tar", ["--create", "--owner=0", "--group=0", "-C", folder, "-f", file, ...names]);
-  await copyFile(pause, path.join(folder, "pause"));
-  const layer = path.join(folder, "layer.tar");
+    run("tar", ["--create", "--owner=0", "--group=0", "-C", directory, "-f", file, ...names]);
+  await copyFile(pause, path.join(directory, "pause"));
+  const layer = path.join(directory, "layer.tar");
   await tar(layer, "pause");
   const digest = createHash("sha256")
     .update(await readFile(layer))
@@ -28,8 +28,8 @@ export async function writePauseImage(archive: string, pause: string): Promise<v
     rootfs: { type: "layers", diff_ids: [`sha256:${digest}`] },
   };
   const manifest = [{ Config: "config.json", RepoTags: [pauseImageName], Layers: ["layer.tar"] }];
-  await writeFile(path.join(folder, "config.json"), JSON.stringify(config));
-  await writeFile(path.join(folder, "manifest.json"), JSON.stringify(manifest));
+  await writeFile(path.join(directory, "config.json"), JSON.stringify(config));
+  await writeFile(path.join(directory, "manifest.json"), JSON.stringify(manifest));
   await tar(archive, "manifest.json", "config.json", "layer.tar");
-  await rm(folder, { recursive: true });
+  await rm(directory, { recursive: true });
 }

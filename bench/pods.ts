@@ -10,7 +10,12 @@ import {
   PodSandboxState,
   Protocol,
 } from "../src/gen/runtime/v1/api_pb.ts";
-import { createCgroup, detectCgroups, removeCgroup, writeResources } from "../src/linux/index.ts";
+import {
+  createCgroup,
+  detectCgroups,
+  removeCgroup,
+  writeResources,
+} from "../src/linux/cgroup/index.ts";
 import type { Server } from "./server.ts";
 import { timed } from "./statistics.ts";
 
@@ -25,7 +30,7 @@ export interface PodOptions {
   readonly unlimitedCpu?: boolean;
 }
 
-/** A pod that has its cgroup and its log folder, which a kubelet makes before it calls. */
+/** A pod that has its cgroup and its log directory, which a kubelet makes before it calls. */
 export interface PreparedPod {
   readonly config: PodSandboxConfig;
   readonly cgroup: string;
@@ -47,10 +52,10 @@ export class Pods {
   #count = 0;
 
   /** `cgroup`: below this cgroup every pod gets one of its own. */
-  constructor(server: Server, options: { readonly cgroup: string; readonly folder: string }) {
+  constructor(server: Server, options: { readonly cgroup: string; readonly directory: string }) {
     this.#server = server;
     this.#cgroup = options.cgroup;
-    this.#logs = path.join(options.folder, server.name, "pod-logs");
+    this.#logs = path.join(options.directory, server.name, "pod-logs");
   }
 
   async prepare(options: PodOptions = {}): Promise<PreparedPod> {

@@ -61,7 +61,7 @@ Only the ratios, davit's p50 divided by ${setting.peer}'s, mean something elsewh
 measured in the same minutes on the same machine, in alternating rounds. The times themselves are
 of a small virtual machine and for orientation only. p99 is the largest of fewer than 100 samples.
 
-How: both servers run in one network and mount namespace of their own, their root folders on the
+How: both servers run in one network and mount namespace of their own, their root directories on the
 disk and their state on a tmpfs. Both call the same CNI plugins with the same configuration (bridge
 with isGateway, hairpinMode and host-local, without masquerading, then portmap), each on a bridge of
 its own. One client sends both the same requests, as a kubelet would: a fresh cgroup with CPU and

@@ -61,11 +61,14 @@ interface Arguments {
 
 async function main(): Promise<void> {
   const args = readArguments();
-  const folder = fromEnvironment("DAVIT_BENCH_FOLDER");
+  const directory = fromEnvironment("DAVIT_BENCH_DIRECTORY");
   const cgroup = fromEnvironment("DAVIT_BENCH_CGROUP");
   const begun = new Date();
-  const { peer, davit } = await startBoth(args, folder);
-  const side = (server: Server): Side => ({ server, pods: new Pods(server, { cgroup, folder }) });
+  const { peer, davit } = await startBoth(args, directory);
+  const side = (server: Server): Side => ({
+    server,
+    pods: new Pods(server, { cgroup, directory }),
+  });
   const bench: Bench = { rounds: args.rounds, peer: side(peer), davit: side(davit), say: progress };
   const rows: Row[] = [];
   for (const { name, measure } of args.chosen) {
@@ -88,20 +91,20 @@ function withoutRatioBudget(row: Row): Row {
 
 async function startBoth(
   { home, against }: Arguments,
-  folder: string,
+  directory: string,
 ): Promise<{ readonly peer: Server; readonly davit: Server }> {
   progress("starting the servers");
-  const davit = await prepareDavit({ name: "davit", home, folder, network: "10.201" });
+  const davit = await prepareDavit({ name: "davit", home, directory, network: "10.201" });
   await davit.start();
   if (against !== undefined) {
-    const place = { folder, network: "10.202" };
+    const place = { directory, network: "10.202" };
     const peer = await prepareDavit({ name: "other", home: against, ...place });
     await peer.start();
     return { peer, davit };
   }
-  const peer = await prepareContainerd({ folder, network: "10.202" });
+  const peer = await prepareContainerd({ directory, network: "10.202" });
   await peer.start();
-  await importPauseImage(peer, { folder, pause: path.join(folder, "pause") });
+  await importPauseImage(peer, { directory, pause: path.join(directory, "pause") });
   return { peer, davit };
 }
 

@@ -1,6 +1,6 @@
 /*
- * Cgroups, v1 and v2, in one job where node:fs takes one for each call: a pod has a dozen folders on
- * v1. A cgroup is named by its folder. Its files cannot be removed and need not be: rmdir(2) takes
+ * Cgroups, v1 and v2, in one job where node:fs takes one for each call: a pod has a dozen directories on
+ * v1. A cgroup is named by its directory. Its files cannot be removed and need not be: rmdir(2) takes
  * them along, so nothing here unlinks anything. What is not there is done, for cgroups end by
  * themselves: ENOENT, or ENODEV for a file that was open.
  */
@@ -27,9 +27,9 @@ static void list_free(struct list *list) {
   memset(list, 0, sizeof *list);
 }
 
-static char *path_in(const char *folder, const char *name) {
+static char *path_in(const char *directory, const char *name) {
   char *path = NULL;
-  return asprintf(&path, "%s/%s", folder, name) < 0 ? NULL : path;
+  return asprintf(&path, "%s/%s", directory, name) < 0 ? NULL : path;
 }
 
 /* Takes the path over; NULL is one that there was no memory for. */
@@ -50,7 +50,7 @@ static int list_add(struct list *list, struct fault *fault, char *path) {
   return 0;
 }
 
-static bool is_folder(DIR *dir, const struct dirent *entry) {
+static bool is_directory(DIR *dir, const struct dirent *entry) {
   struct stat info;
   if (entry->d_type != DT_UNKNOWN) return entry->d_type == DT_DIR;
   return fstatat(dirfd(dir), entry->d_name, &info, AT_SYMLINK_NOFOLLOW) == 0 &&
@@ -67,7 +67,7 @@ static int list_children(struct list *list, struct fault *fault, size_t at) {
   }
   while (result == 0 && (entry = readdir(dir)) != NULL) {
     const char *name = entry->d_name;
-    if (strcmp(name, ".") == 0 || strcmp(name, "..") == 0 || !is_folder(dir, entry)) continue;
+    if (strcmp(name, ".") == 0 || strcmp(name, "..") == 0 || !is_directory(dir, entry)) continue;
     result = list_add(list, fault, path_in(list->paths[at], name));
   }
   closedir(dir);

@@ -1,5 +1,5 @@
 /*
- * Folders and files that a step of a verb makes, and what they lie on, one after the other in one job: a
+ * Directories and files that a step of a verb makes, and what they lie on, one after the other in one job: a
  * call of node:fs for each of them takes three turns through the pool. The first failure ends it, and what
  * was made until then stays for the caller to take away.
  */
@@ -13,15 +13,15 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-/* As in src/linux/file-steps.ts. */
-enum { MAKE_FOLDER, WRITE_FILE, APPEND_TO_FILE, COPY_FILE, MOUNT_TMPFS, MAKE_LINK };
+/* As in src/linux/file/file-steps.ts. */
+enum { MAKE_DIRECTORY, WRITE_FILE, APPEND_TO_FILE, COPY_FILE, MOUNT_TMPFS, MAKE_LINK };
 enum { STEP_STRINGS = 2, STEP_NUMBERS = 5 };
 
 struct step {
   int64_t what, mode, uid, gid; /* owner: -1 leaves it */
-  bool may_exist;               /* of a folder: its parents are made, too */
+  bool may_exist;               /* of a directory: its parents are made, too */
   const char *path;
-  const char *other; /* of a folder: what it is to be like, to which uid and gid are added; of a tmpfs: its
+  const char *other; /* of a directory: what it is to be like, to which uid and gid are added; of a tmpfs: its
                         options; else text, source or target */
 };
 
@@ -53,7 +53,7 @@ static int make_parents(struct fault *fault, const struct step *step) {
   return fault->err == 0 ? 0 : -1;
 }
 
-static int make_folder(struct fault *fault, struct step step) {
+static int make_directory(struct fault *fault, struct step step) {
   struct stat like;
   if (step.other != NULL) {
     if (stat(step.other, &like) < 0) return fault_set(fault, "stat", step.other);
@@ -71,7 +71,7 @@ static int make_folder(struct fault *fault, struct step step) {
   if (fd < 0) {
     /* Something else is there: mkdir(2)'s own answer. */
     if (errno == ENOTDIR) errno = EEXIST;
-    fault_set(fault, errno == EEXIST ? "mkdir" : "open folder", step.path);
+    fault_set(fault, errno == EEXIST ? "mkdir" : "open directory", step.path);
   } else {
     set_attributes(fault, fd, &step);
     close(fd);
@@ -160,7 +160,7 @@ static void run_file_steps(struct job *job) {
     struct step step = {numbers[0], numbers[1], numbers[2],
                         numbers[3], numbers[4] != 0, strings[0],
                         strings[1]};
-    if (step.what == MAKE_FOLDER) make_folder(fault, step);
+    if (step.what == MAKE_DIRECTORY) make_directory(fault, step);
     else if (step.other == NULL) fault_set_errno(fault, EINVAL, "read file steps", step.path);
     else if (step.what == MOUNT_TMPFS) mount_tmpfs(fault, &step);
     else if (step.what != MAKE_LINK) make_file(fault, &step);

@@ -19,14 +19,14 @@
 #include <sys/xattr.h>
 #include <unistd.h>
 
-/* Each level holds an fd and a stack frame; a process may make folders far deeper than PATH_MAX. */
+/* Each level holds an fd and a stack frame; a process may make directories far deeper than PATH_MAX. */
 enum { MAX_DEPTH = 64 };
 
 static bool is_dots(const char *name) {
   return name[0] == '.' && (name[1] == '\0' || (name[1] == '.' && name[2] == '\0'));
 }
 
-static int open_folder(int parent, const char *name) {
+static int open_directory(int parent, const char *name) {
   struct open_how how = {
       .flags = O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC | O_NOATIME,
       .resolve = RESOLVE_NO_XDEV | RESOLVE_NO_SYMLINKS | RESOLVE_BENEATH,
@@ -47,7 +47,7 @@ static void removal_stuck(struct removal *removal, const char *call, const char 
   removal->stuck = true;
 }
 
-/* Moves a folder that lies too deep to the top. A rename there takes no space: names went before. */
+/* Moves a directory that lies too deep to the top. A rename there takes no space: names went before. */
 static void move_to_top(struct removal *removal, int parent, const char *name) {
   char target[32];
   for (int attempt = 0; attempt < 1000; attempt++) {
@@ -61,17 +61,17 @@ static void move_to_top(struct removal *removal, int parent, const char *name) {
   removal_stuck(removal, "rename", name);
 }
 
-static void empty_folder(struct removal *removal, DIR *dir, int depth);
+static void empty_directory(struct removal *removal, DIR *dir, int depth);
 
-static void remove_folder(struct removal *removal, int parent, const char *name, int depth) {
-  int fd = open_folder(parent, name);
+static void remove_directory(struct removal *removal, int parent, const char *name, int depth) {
+  int fd = open_directory(parent, name);
   DIR *dir = fd < 0 ? NULL : fdopendir(fd);
   if (dir == NULL) {
-    removal_stuck(removal, "open folder", name);
+    removal_stuck(removal, "open directory", name);
     if (fd >= 0) close(fd);
     return;
   }
-  empty_folder(removal, dir, depth);
+  empty_directory(removal, dir, depth);
   closedir(dir);
   if (removal->left <= 0) return;
   if (unlinkat(parent, name, AT_REMOVEDIR) == 0) {
@@ -82,7 +82,7 @@ static void remove_folder(struct removal *removal, int parent, const char *name,
 }
 
 /* One that cannot be removed does not keep the others. */
-static void empty_folder(struct removal *removal, DIR *dir, int depth) {
+static void empty_directory(struct removal *removal, DIR *dir, int depth) {
   struct dirent *entry;
   int fd = dirfd(dir);
   while (removal->left > 0 && (entry = readdir(dir)) != NULL) {
@@ -90,9 +90,9 @@ static void empty_folder(struct removal *removal, DIR *dir, int depth) {
     if (is_dots(name)) continue;
     if (unlinkat(fd, name, 0) == 0) {
       removal->left--;
-    } else if (errno == EISDIR) { /* Linux's answer for a folder, see unlink(2) */
+    } else if (errno == EISDIR) { /* Linux's answer for a directory, see unlink(2) */
       if (depth < MAX_DEPTH) {
-        remove_folder(removal, fd, name, depth + 1);
+        remove_directory(removal, fd, name, depth + 1);
       } else {
         move_to_top(removal, fd, name);
       }
@@ -116,7 +116,7 @@ static void remove_path(struct job *job, const char *path, int64_t *left) {
   }
   removal.top = open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
   if (removal.top < 0) {
-    fault_set(&job->fault, "open folder", path);
+    fault_set(&job->fault, "open directory", path);
     return;
   }
   unsigned moved;
@@ -125,12 +125,12 @@ static void remove_path(struct job *job, const char *path, int64_t *left) {
     int fd = fcntl(removal.top, F_DUPFD_CLOEXEC, 0);
     DIR *dir = fd < 0 ? NULL : fdopendir(fd);
     if (dir == NULL) {
-      removal_stuck(&removal, "open folder", path);
+      removal_stuck(&removal, "open directory", path);
       if (fd >= 0) close(fd);
       break;
     }
     rewinddir(dir);
-    empty_folder(&removal, dir, 0);
+    empty_directory(&removal, dir, 0);
     closedir(dir);
   } while (removal.left > 0 && removal.moved != moved);
   close(removal.top);
@@ -206,7 +206,7 @@ static bool add_usage(struct usage *usage, DIR *dir, int depth) {
     usage->bytes += (int64_t)info.st_blocks * 512;
     usage->inodes++;
     if (!S_ISDIR(info.st_mode) || depth >= MAX_DEPTH * 4) continue;
-    int fd = open_folder(dirfd(dir), entry->d_name);
+    int fd = open_directory(dirfd(dir), entry->d_name);
     DIR *below = fd < 0 ? NULL : fdopendir(fd);
     if (below != NULL) {
       complete = add_usage(usage, below, depth + 1);
@@ -218,12 +218,12 @@ static bool add_usage(struct usage *usage, DIR *dir, int depth) {
   return complete;
 }
 
-static int add_folder(struct usage *usage, struct fault *fault, const char *path) {
+static int add_directory(struct usage *usage, struct fault *fault, const char *path) {
   struct stat info;
   int fd = path == NULL ? -1 : open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
   DIR *dir = fd < 0 ? NULL : fdopendir(fd);
   if (dir == NULL || fstat(fd, &info) < 0) {
-    fault_set(fault, "open folder", path);
+    fault_set(fault, "open directory", path);
     if (dir != NULL) closedir(dir);
     else if (fd >= 0) close(fd);
     return -1;
@@ -236,13 +236,13 @@ static int add_folder(struct usage *usage, struct fault *fault, const char *path
 }
 
 /*
- * strings: folders, all but the first of which may be missing. Results: bytes on disk and inodes of them
+ * strings: directories, all but the first of which may be missing. Results: bytes on disk and inodes of them
  * and of what is in them; what has several names in one file system counts once.
  */
 static void disk_usage(struct job *job) {
   struct usage usage = {0};
   for (size_t i = 0; i < job->string_count; i++) {
-    if (add_folder(&usage, &job->fault, job->strings[i]) == 0) continue;
+    if (add_directory(&usage, &job->fault, job->strings[i]) == 0) continue;
     if (i == 0 || job->fault.err != ENOENT) break;
     memset(&job->fault, 0, sizeof job->fault);
   }
@@ -252,12 +252,12 @@ static void disk_usage(struct job *job) {
   job->result_count = 2;
 }
 
-/* By its folder's descriptor: l*xattr(2) takes paths alone. An empty name is the descriptor itself. */
-static int label_entry(struct fault *fault, int folder, const char *name, const char *label) {
+/* By its directory's descriptor: l*xattr(2) takes paths alone. An empty name is the descriptor itself. */
+static int label_entry(struct fault *fault, int directory, const char *name, const char *label) {
   char path[64 + NAME_MAX], is[256];
   size_t length = strlen(label);
   bool is_self = name[0] == '\0'; /* the link in /proc is followed, an entry that is one is not */
-  snprintf(path, sizeof path, is_self ? "/proc/self/fd/%d" : "/proc/self/fd/%d/%s", folder, name);
+  snprintf(path, sizeof path, is_self ? "/proc/self/fd/%d" : "/proc/self/fd/%d/%s", directory, name);
   ssize_t got = is_self ? getxattr(path, "security.selinux", is, sizeof is)
                         : lgetxattr(path, "security.selinux", is, sizeof is);
   if (got > 0 && is[got - 1] == '\0') got--;
@@ -268,7 +268,7 @@ static int label_entry(struct fault *fault, int folder, const char *name, const 
 }
 
 /* What vanishes while it is looked at is no error, and neither is another mount: it is left alone. */
-static int label_folder(struct fault *fault, DIR *dir, const char *label, int depth) {
+static int label_directory(struct fault *fault, DIR *dir, const char *label, int depth) {
   struct dirent *entry;
   struct stat info;
   while ((entry = readdir(dir)) != NULL) {
@@ -279,15 +279,15 @@ static int label_folder(struct fault *fault, DIR *dir, const char *label, int de
       continue;
     }
     if (depth >= MAX_DEPTH * 4) return fault_set_errno(fault, ENAMETOOLONG, "label", name);
-    int fd = open_folder(dirfd(dir), name);
+    int fd = open_directory(dirfd(dir), name);
     DIR *below = fd < 0 ? NULL : fdopendir(fd);
     if (below == NULL) {
       int err = errno;
       if (fd >= 0) close(fd);
       if (err == ENOENT || err == EXDEV || err == ENOTDIR || err == ELOOP) continue;
-      return fault_set_errno(fault, err, "open folder", name);
+      return fault_set_errno(fault, err, "open directory", name);
     }
-    int result = label_folder(fault, below, label, depth + 1);
+    int result = label_directory(fault, below, label, depth + 1);
     if (result == 0 && label_entry(fault, fd, "", label) < 0) {
       result = fault_set_errno(fault, fault->err, "label", name);
     }
@@ -315,9 +315,9 @@ static void relabel(struct job *job) {
       return;
     }
     DIR *dir = S_ISDIR(info.st_mode) ? opendir(self) : NULL;
-    if (S_ISDIR(info.st_mode) && dir == NULL) fault_set(fault, "open folder", path);
+    if (S_ISDIR(info.st_mode) && dir == NULL) fault_set(fault, "open directory", path);
     if (dir != NULL) {
-      label_folder(fault, dir, label, 0);
+      label_directory(fault, dir, label, 0);
       closedir(dir);
     }
     if (fault->err == 0 && label_entry(fault, fd, "", label) < 0) {
@@ -380,7 +380,7 @@ static napi_value finish(napi_env env, char *path, const struct fault *fault) {
   return NULL;
 }
 
-/* JS: enterRoot(folder): void. The folder is this process's root from now on (chroot(2)). */
+/* JS: enterRoot(directory): void. The directory is this process's root from now on (chroot(2)). */
 static napi_value enter_root(napi_env env, napi_callback_info info) {
   struct fault fault = {0};
   char *path = take_path(env, info, 0, NULL);

@@ -49,7 +49,7 @@ static void write_number(long number) {
 
 /*
  * A mount namespace of its own, with nothing in it but an empty read-only root. /proc is where it is
- * put together, as every node has that folder; the copies of the node's mounts go with the old root.
+ * put together, as every node has that directory; the copies of the node's mounts go with the old root.
  */
 static void leave_files(void) {
   static const char none[] = "none", tmpfs[] = "tmpfs", here[] = ".", slash[] = "/";

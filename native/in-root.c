@@ -43,7 +43,7 @@ static int open_in_root(const char *root, const char *path, uint64_t flags) {
 }
 
 /*
- * strings: root, path in it, target. Mounts the folder at the path on the target, read-only, without
+ * strings: root, path in it, target. Mounts the directory at the path on the target, read-only, without
  * what is mounted below it. A job that fails leaves nothing mounted.
  */
 static void bind_in_root(struct job *job) {
@@ -56,7 +56,7 @@ static void bind_in_root(struct job *job) {
   }
   int found = open_in_root(root, path, O_PATH | O_DIRECTORY);
   if (found < 0) {
-    fault_set(&job->fault, "find folder", path);
+    fault_set(&job->fault, "find directory", path);
   } else if ((tree = (int)syscall(SYS_open_tree, found, "",
                                   OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_EMPTY_PATH)) < 0) {
     fault_set(&job->fault, "open_tree", path);
@@ -197,15 +197,15 @@ static int copy_symlink(struct copy *copy, int from, int to, const char *name) {
   return symlinkat(copy->buffer, to, name) < 0 ? copy_fault(copy, "symlink") : 0;
 }
 
-static int copy_folder(struct copy *copy, int from, int to, size_t length, int depth);
+static int copy_directory(struct copy *copy, int from, int to, size_t length, int depth);
 
-static int copy_subfolder(struct copy *copy, int from, int to, const char *name, int depth) {
+static int copy_subdirectory(struct copy *copy, int from, int to, const char *name, int depth) {
   const int flags = O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC;
-  if (depth >= MAX_DEPTH) return fault_set_errno(copy->fault, ELOOP, "copy folder", copy->path);
+  if (depth >= MAX_DEPTH) return fault_set_errno(copy->fault, ELOOP, "copy directory", copy->path);
   if (mkdirat(to, name, 0700) < 0) return copy_fault(copy, "mkdir");
   int below = openat(from, name, flags), target = openat(to, name, flags);
-  int result = below < 0 || target < 0 ? copy_fault(copy, "open folder")
-                                       : copy_folder(copy, below, target, strlen(copy->path), depth);
+  int result = below < 0 || target < 0 ? copy_fault(copy, "open directory")
+                                       : copy_directory(copy, below, target, strlen(copy->path), depth);
   if (below >= 0) close(below);
   if (target >= 0) close(target);
   return result;
@@ -223,7 +223,7 @@ static int copy_entry(struct copy *copy, int from, int to, const char *name, int
   if (S_ISREG(info.st_mode)) {
     result = copy_file(copy, from, to, name);
   } else if (S_ISDIR(info.st_mode)) {
-    result = copy_subfolder(copy, from, to, name, depth + 1);
+    result = copy_subdirectory(copy, from, to, name, depth + 1);
   } else if (S_ISLNK(info.st_mode)) {
     result = copy_symlink(copy, from, to, name);
   } else {
@@ -233,14 +233,14 @@ static int copy_entry(struct copy *copy, int from, int to, const char *name, int
   return result == 0 && linked ? remember_link(copy, &info) : result;
 }
 
-/* `length` is that of the folder's own path. */
-static int copy_folder(struct copy *copy, int from, int to, size_t length, int depth) {
+/* `length` is that of the directory's own path. */
+static int copy_directory(struct copy *copy, int from, int to, size_t length, int depth) {
   int fd = fcntl(from, F_DUPFD_CLOEXEC, 0), result = 0;
   DIR *dir = fd < 0 ? NULL : fdopendir(fd);
   struct dirent *entry;
   if (dir == NULL) {
     if (fd >= 0) close(fd);
-    return copy_fault(copy, "open folder");
+    return copy_fault(copy, "open directory");
   }
   while (result == 0 && (errno = 0, entry = readdir(dir)) != NULL) {
     const char *name = entry->d_name;
@@ -251,14 +251,14 @@ static int copy_folder(struct copy *copy, int from, int to, size_t length, int d
                                   : copy_entry(copy, from, to, name, depth);
     copy->path[length] = '\0';
   }
-  if (result == 0 && errno != 0) result = copy_fault(copy, "read folder");
+  if (result == 0 && errno != 0) result = copy_fault(copy, "read directory");
   closedir(dir);
   return result;
 }
 
 /*
- * strings: root, path in it, target: an empty folder. Copies what is in the folder at the path, and
- * the folder's own attributes. Result: 1, or 0 when there is nothing at the path.
+ * strings: root, path in it, target: an empty directory. Copies what is in the directory at the path, and
+ * the directory's own attributes. Result: 1, or 0 when there is nothing at the path.
  */
 static void copy_in_root(struct job *job) {
   const char *root = job->strings[0], *path = job->strings[1], *target = job->strings[2];
@@ -271,14 +271,14 @@ static void copy_in_root(struct job *job) {
   }
   int from = open_in_root(root, path, O_RDONLY | O_DIRECTORY);
   if (from < 0) {
-    if (errno != ENOENT) fault_set(&job->fault, "find folder", path);
+    if (errno != ENOENT) fault_set(&job->fault, "find directory", path);
     return;
   }
   copy.buffer = malloc(BUFFER);
   copy.target = open(target, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
   if (copy.buffer == NULL || copy.target < 0 || fstat(from, &info) < 0) {
-    fault_set(&job->fault, "open folder", target);
-  } else if (copy_folder(&copy, from, copy.target, 0, 0) == 0 &&
+    fault_set(&job->fault, "open directory", target);
+  } else if (copy_directory(&copy, from, copy.target, 0, 0) == 0 &&
              copy_attributes(&copy, from, copy.target, ".", &info) == 0) {
     job->results[0] = 1;
   }

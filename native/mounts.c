@@ -65,7 +65,7 @@ static void mount_tmpfs(struct job *job) {
   }
 }
 
-/* strings: folders. The topmost mount on each goes; ENOENT and EINVAL mean that there was none. */
+/* strings: directories. The topmost mount on each goes; ENOENT and EINVAL mean that there was none. */
 static void unmount(struct job *job) {
   for (size_t i = 0; i < job->string_count; i++) {
     const char *target = job->strings[i];
@@ -84,7 +84,7 @@ static int make_inert(const char *target) {
 }
 
 /*
- * strings: a folder; numbers: 1 to make it nosuid, nodev and noexec, even if it was a mount before. The
+ * strings: a directory; numbers: 1 to make it nosuid, nodev and noexec, even if it was a mount before. The
  * bind is recursive so that what is mounted below stays visible, private so that what will be mounted
  * below appears nowhere else. Two callers at once would stack two binds; the daemon holds its lock file
  * by then.
@@ -115,7 +115,7 @@ static void make_private_bind(struct job *job) {
 struct overlay {
   struct fault *fault;
   const char *target, *upper, *work; /* no upper: read-only */
-  const char *users; /* folder of the id-mapped layers, NULL where the layers are taken as they are */
+  const char *users; /* directory of the id-mapped layers, NULL where the layers are taken as they are */
   const char *label; /* SELinux label of all files, or NULL */
   char **lower;      /* topmost first */
   size_t count;
@@ -289,16 +289,16 @@ static int mount_mapped_overlay(struct overlay *overlay, const char *namespace, 
 }
 
 /*
- * strings: a folder, the path of a user namespace or null, then names that are short as they are
- * relative to the folder: where id-mapped layers may lie meanwhile, target, upper, work, then an
+ * strings: a directory, the path of a user namespace or null, then names that are short as they are
+ * relative to the directory: where id-mapped layers may lie meanwhile, target, upper, work, then an
  * SELinux label or null, the lower layers with the topmost first; numbers: 1 to do as on an old kernel. An empty upper: a read-only
- * overlay, of two layers at least. The thread's working folder is its own, and ends with it.
+ * overlay, of two layers at least. The thread's working directory is its own, and ends with it.
  *
  * volatile: umount would sync the upper layer, and no container survives a power loss. index=off:
  * a kernel may have it on, and then refuses layers that two overlays share at different places.
  */
 static void mount_overlay(struct job *job) {
-  enum { FOLDER, NAMESPACE, USERS, TARGET, UPPER, WORK, LABEL, LOWER };
+  enum { DIRECTORY, NAMESPACE, USERS, TARGET, UPPER, WORK, LABEL, LOWER };
   const char *namespace = job->strings[NAMESPACE];
   struct overlay overlay = {
       .fault = &job->fault,
@@ -317,8 +317,8 @@ static void mount_overlay(struct job *job) {
     }
   }
   if (overlay.upper[0] == '\0') overlay.upper = overlay.work = NULL;
-  if (unshare(CLONE_FS) < 0 || chdir(job->strings[FOLDER]) < 0) {
-    fault_set(&job->fault, "chdir", job->strings[FOLDER]);
+  if (unshare(CLONE_FS) < 0 || chdir(job->strings[DIRECTORY]) < 0) {
+    fault_set(&job->fault, "chdir", job->strings[DIRECTORY]);
     return;
   }
   bool as_old_kernel = job->numbers[0] == 1;

@@ -28,7 +28,7 @@ static socklen_t notify_address(struct sockaddr_un *address, const char *path) {
 
 /*
  * A socket of its own for each datagram: the manager's socket may be another one after it was
- * started anew. MSG_DONTWAIT, as the caller is the event loop: a full queue is EAGAIN. The kernel
+ * started again. MSG_DONTWAIT, as the caller is the event loop: a full queue is EAGAIN. The kernel
  * adds our pid, uid and gid for a receiver that asked for them (SO_PASSCRED, unix(7)).
  */
 static void notify(const char *path, const char *text, struct fault *fault) {

@@ -19,30 +19,30 @@
 enum { MAX_TEXT = 64 * 1024, MAX_DEPTH = 64 };
 
 /*
- * Opens files one after the other. A folder is looked up once for those of it that follow each other: most
+ * Opens files one after the other. A directory is looked up once for those of it that follow each other: most
  * of what opening one costs is the way to it.
  */
 struct opener {
   char **paths;
   size_t count;
-  int folder;    /* of the files at hand; AT_FDCWD: by their whole path */
+  int directory;    /* of the files at hand; AT_FDCWD: by their whole path */
   size_t length; /* of its path; 0 for none */
   bool missing;  /* and so are the files of it */
 };
 
-/* Length of the path of the folder that a file is in; 0 for one that is to be opened by its whole path. */
-static size_t folder_length(const char *path) {
+/* Length of the path of the directory that a file is in; 0 for one that is to be opened by its whole path. */
+static size_t directory_length(const char *path) {
   const char *slash = path == NULL ? NULL : strrchr(path, '/');
   return slash == NULL ? 0 : (size_t)(slash - path);
 }
 
-static bool in_same_folder(const char *one, const char *other, size_t length) {
-  return length > 0 && one != NULL && folder_length(other) == length && memcmp(one, other, length) == 0;
+static bool in_same_directory(const char *one, const char *other, size_t length) {
+  return length > 0 && one != NULL && directory_length(other) == length && memcmp(one, other, length) == 0;
 }
 
 static void opener_close(struct opener *opener) {
-  if (opener->folder >= 0) close(opener->folder);
-  opener->folder = AT_FDCWD;
+  if (opener->directory >= 0) close(opener->directory);
+  opener->directory = AT_FDCWD;
   opener->length = 0;
   opener->missing = false;
 }
@@ -51,20 +51,20 @@ static int open_next(struct opener *opener, size_t i) {
   const int flags = O_RDONLY | O_CLOEXEC | O_NONBLOCK;
   char *path = opener->paths[i];
   if (path == NULL) return -1;
-  if (opener->length == 0 || !in_same_folder(opener->paths[i - 1], path, opener->length)) {
+  if (opener->length == 0 || !in_same_directory(opener->paths[i - 1], path, opener->length)) {
     opener_close(opener);
-    size_t length = folder_length(path);
-    if (i + 1 < opener->count && in_same_folder(path, opener->paths[i + 1], length)) {
+    size_t length = directory_length(path);
+    if (i + 1 < opener->count && in_same_directory(path, opener->paths[i + 1], length)) {
       path[length] = '\0';
-      opener->folder = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
+      opener->directory = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
       path[length] = '/';
-      opener->missing = opener->folder < 0;
+      opener->missing = opener->directory < 0;
       opener->length = length;
     }
   }
   if (opener->missing) return -1;
   return opener->length == 0 ? open(path, flags)
-                             : openat(opener->folder, path + opener->length + 1, flags);
+                             : openat(opener->directory, path + opener->length + 1, flags);
 }
 
 /* A copy of what was read; NULL when that failed or filled the buffer. */
@@ -97,7 +97,7 @@ static bool make_texts(struct job *job, size_t count) {
 
 static void read_texts(struct job *job) {
   char buffer[MAX_TEXT];
-  struct opener opener = {.paths = job->strings + 1, .count = job->string_count - 1, .folder = AT_FDCWD};
+  struct opener opener = {.paths = job->strings + 1, .count = job->string_count - 1, .directory = AT_FDCWD};
   if (!make_texts(job, opener.count)) return;
   for (size_t i = 0; i < opener.count; i++) {
     int fd = open_next(&opener, i);
@@ -124,7 +124,7 @@ static void read_files_in_namespace(struct job *job) {
 
 /* strings: files. List: a descriptor of each, which is the caller's; -1 for one that cannot be opened. */
 static void open_files(struct job *job) {
-  struct opener opener = {.paths = job->strings, .count = job->string_count, .folder = AT_FDCWD};
+  struct opener opener = {.paths = job->strings, .count = job->string_count, .directory = AT_FDCWD};
   job->list = calloc(opener.count + 1, sizeof *job->list);
   if (job->list == NULL) {
     fault_set_errno(&job->fault, ENOMEM, "open files", "");
@@ -178,16 +178,16 @@ static bool is_device(const struct stat *info) {
 
 /*
  * Takes the descriptor over. What vanishes meanwhile is no fault, and what lies too deep is left out: anybody
- * may make folders in /dev/shm.
+ * may make directories in /dev/shm.
  */
-static int list_folder(struct job *job, int fd, char *path, size_t length, int depth) {
+static int list_directory(struct job *job, int fd, char *path, size_t length, int depth) {
   struct dirent *entry;
   struct stat info;
   DIR *dir = fdopendir(fd);
   int result = 0;
   if (dir == NULL) {
     close(fd);
-    return fault_set_errno(&job->fault, ENOMEM, "open folder", path);
+    return fault_set_errno(&job->fault, ENOMEM, "open directory", path);
   }
   while (result == 0 && (entry = readdir(dir)) != NULL) {
     const char *name = entry->d_name;
@@ -207,9 +207,9 @@ static int list_folder(struct job *job, int fd, char *path, size_t length, int d
     } else if (S_ISDIR(info.st_mode) && depth < MAX_DEPTH) {
       int below = openat(dirfd(dir), name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
       if (below >= 0) {
-        result = list_folder(job, below, path, length + (size_t)used, depth + 1);
+        result = list_directory(job, below, path, length + (size_t)used, depth + 1);
       } else if (errno != ENOENT && errno != ENOTDIR) {
-        result = fault_set(&job->fault, "open folder", path);
+        result = fault_set(&job->fault, "open directory", path);
       }
     }
     path[length] = '\0';
@@ -219,7 +219,7 @@ static int list_folder(struct job *job, int fd, char *path, size_t length, int d
 }
 
 /*
- * strings: a device, or a folder. Texts: see add_device(); none when nothing is there, or something else. No
+ * strings: a device, or a directory. Texts: see add_device(); none when nothing is there, or something else. No
  * device is opened.
  */
 static void list_devices(struct job *job) {
@@ -236,8 +236,8 @@ static void list_devices(struct job *job) {
     add_device(job, &info, path);
   } else if (S_ISDIR(info.st_mode)) {
     int fd = open(job->strings[0], O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (fd >= 0) list_folder(job, fd, path, 0, 0);
-    else fault_set(&job->fault, "open folder", job->strings[0]);
+    if (fd >= 0) list_directory(job, fd, path, 0, 0);
+    else fault_set(&job->fault, "open directory", job->strings[0]);
   }
 }
 

@@ -6,7 +6,7 @@
 #   npm run bench -- --only lifecycle    see: npm run bench -- --help
 #
 # Both servers run in a network, mount and pid namespace of their own. Whatever way the bench ends,
-# its processes and mounts go with the pid namespace; the folder and the cgroups go here.
+# its processes and mounts go with the pid namespace; the directory and the cgroups go here.
 set -eu
 cd "$(dirname "$0")/.."
 
@@ -19,8 +19,8 @@ sh scripts/setup.sh --test
 sh scripts/build.sh
 
 # On the disk, where a node has its container runtimes: /tmp and /run may be in memory.
-folder=$(mktemp -d "${DAVIT_BENCH_DIR:-/var/tmp}/davit-bench.XXXXXX")
-name=$(basename "$folder")
+directory=$(mktemp -d "${DAVIT_BENCH_DIR:-/var/tmp}/davit-bench.XXXXXX")
+name=$(basename "$directory")
 cgroup=davit-bench-${name#*.}
 # containerd keeps CNI results in /var/lib/cni, and cannot be told another place.
 made_cni=
@@ -40,11 +40,11 @@ clean_up() {
   # What was killed needs a moment until its cgroups and mounts are free.
   for attempt in 1 2 3 4 5 6 7 8 9 10; do
     find /sys/fs/cgroup -mindepth 1 -depth -type d -path "*/$cgroup*" -exec rmdir {} + 2>/dev/null || true
-    rm -rf --one-file-system "$folder" 2>/dev/null || true
-    if [ ! -e "$folder" ] && [ -z "$(find /sys/fs/cgroup -type d -name "$cgroup*" 2>/dev/null)" ]; then
+    rm -rf --one-file-system "$directory" 2>/dev/null || true
+    if [ ! -e "$directory" ] && [ -z "$(find /sys/fs/cgroup -type d -name "$cgroup*" 2>/dev/null)" ]; then
       break
     fi
-    [ "$attempt" != 10 ] || echo "bench: could not remove all of $folder and cgroups $cgroup" >&2
+    [ "$attempt" != 10 ] || echo "bench: could not remove all of $directory and cgroups $cgroup" >&2
     sleep 0.5
   done
   [ -z "$made_cni" ] || rmdir /var/lib/cni 2>/dev/null || true
@@ -52,19 +52,19 @@ clean_up() {
 trap clean_up EXIT
 trap 'exit 130' INT TERM HUP
 
-cc -static -Os -s -o "$folder/pause" bench/pause.c
+cc -static -Os -s -o "$directory/pause" bench/pause.c
 
 # shellcheck disable=SC2016 # expanded by the inner shell
 inside='
   ip link set lo up
   mount -t tmpfs -o mode=0755 davit-bench-run /run
-  mkdir "$DAVIT_BENCH_FOLDER/cni"
-  mount --bind "$DAVIT_BENCH_FOLDER/cni" /var/lib/cni
+  mkdir "$DAVIT_BENCH_DIRECTORY/cni"
+  mount --bind "$DAVIT_BENCH_DIRECTORY/cni" /var/lib/cni
   # No exec: the shell is process 1 and reaps the shims.
   "$@"
   exit $?
 '
-DAVIT_BENCH_FOLDER=$folder DAVIT_BENCH_CGROUP=/$cgroup \
+DAVIT_BENCH_DIRECTORY=$directory DAVIT_BENCH_CGROUP=/$cgroup \
   unshare --net --mount --propagation private --pid --fork --kill-child=KILL --mount-proc \
   sh -euc "$inside" bench node_modules/.bin/node --disable-warning=ExperimentalWarning \
   bench/run.ts "$@" &

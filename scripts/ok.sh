@@ -23,7 +23,7 @@ trap 'exit 130' INT TERM
 
 format() {
   biome format --colors=off --reporter=summary . && return
-  echo "mend it: npm run format"
+  echo "fix it: npm run format"
   return 1
 }
 types() { tsc -p tsconfig.json; }
@@ -33,10 +33,10 @@ generated() { sh scripts/generate.sh --check; }
 words() { sh test/gate/words.sh; }
 unit() { node test/run.ts unit; }
 
-# The folders that hold TypeScript now: the tools call an empty folder an error.
+# The directories that hold TypeScript now: the tools call an empty directory an error.
 sources() {
-  for folder in src test bench scripts; do
-    [ -n "$(find "$folder" -name '*.ts' -print -quit 2>/dev/null)" ] && echo "$folder"
+  for directory in src test bench scripts; do
+    [ -n "$(find "$directory" -name '*.ts' -print -quit 2>/dev/null)" ] && echo "$directory"
   done
 }
 

@@ -138,11 +138,11 @@ async function runUnit(files: readonly string[]): Promise<Omit<FileResult, "outp
   using scratch = new Scratch("davit-unit-");
   const reporter = path.join(repo, "test/support/reporter.ts");
   const args = ["--test", "--test-concurrency=2", `--test-reporter=${reporter}`, ...files];
-  const env = { TMPDIR: scratch.folder, DAVIT_TEST_REPORT: scratch.report };
+  const env = { TMPDIR: scratch.directory, DAVIT_TEST_REPORT: scratch.report };
   const { code, output } = await run(process.execPath, args, env);
   process.stdout.write(output);
   const report = readReport(scratch.report);
-  const left = readdirSync(scratch.folder);
+  const left = readdirSync(scratch.directory);
   if (left.length > 0) print(`FAILED  unit tests left in TMPDIR: ${left.join(", ")}`);
   const silent = code !== 0 && report.failed === 0 ? 1 : 0;
   if (silent > 0) print(`FAILED  node --test ended with ${code}`);

@@ -82,7 +82,7 @@ async function stats(
   const ids: string[] = [];
   for (const pod of pods) ids.push((await startContainer(side, pod, image)).containerId);
   for (let round = 0; round < Math.min(rounds, statsRounds); round++) {
-    // Longer than davit keeps a sample: each call reads every cgroup anew.
+    // Longer than davit keeps a sample: each call reads every cgroup again.
     await sleep(sampleMs);
     let count = 0;
     const ms = await timed(async () => {

@@ -11,7 +11,7 @@ const given = new WeakSet<ArrayBufferLike>();
  * NOTE(v8): what lies outside of its heap counts for when it collects. A stream of chunks makes it mark
  * the whole heap every 32 MB, which costs as much as the stream itself.
  */
-export function giveAway(chunk: Uint8Array): void {
+export function markTransferable(chunk: Uint8Array): void {
   if (chunk.byteLength >= leastBytes && isWhole(chunk)) given.add(chunk.buffer);
 }
 
@@ -19,7 +19,7 @@ export function giveAway(chunk: Uint8Array): void {
  * Frees a chunk that was given away; others are left alone, and so are parts of one, as the rest of it
  * may still be used. A chunk that was freed has no bytes any more.
  */
-export function freeGiven(chunk: Uint8Array): void {
+export function releaseTransferred(chunk: Uint8Array): void {
   const { buffer } = chunk;
   if (!isWhole(chunk) || !given.delete(buffer) || !(buffer instanceof ArrayBuffer)) return;
   try {

@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
-import { beforeAbort, Rollback } from "./rollback.ts";
+import { Rollback } from "./rollback.ts";
+import { beforeAbort } from "./wait.ts";
 
 const never = (): Promise<void> => new Promise(() => undefined);
 

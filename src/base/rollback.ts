@@ -1,4 +1,5 @@
 import { setTimeout as sleep } from "node:timers/promises";
+import { beforeAbort } from "./wait.ts";
 
 /** How a {@link Rollback} behaves when an undo does not work at once. */
 export interface RollbackOptions {
@@ -90,24 +91,5 @@ export class Rollback implements AsyncDisposable {
         await sleep(firstPauseMs * 2 ** attempt);
       }
     }
-  }
-}
-
-/** Waits for `promise`, but no longer than until `signal` is aborted; then rejects with its reason. */
-export async function beforeAbort<T>(promise: Promise<T>, signal: AbortSignal): Promise<T> {
-  if (signal.aborted) {
-    promise.catch(() => undefined);
-    throw signal.reason;
-  }
-  const { promise: aborted, reject } = Promise.withResolvers<never>();
-  const onAbort = (): void => {
-    reject(signal.reason);
-  };
-  signal.addEventListener("abort", onAbort, { once: true });
-  try {
-    return await Promise.race([promise, aborted]);
-  } finally {
-    signal.removeEventListener("abort", onAbort);
-    promise.catch(() => undefined);
   }
 }

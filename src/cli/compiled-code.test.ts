@@ -16,17 +16,17 @@ import { after, before, beforeEach, test } from "node:test";
 import { readProgram } from "./compiled-code.ts";
 
 const text = "/*0123456789abcdef*/function twice(n) { return n * 2 } take(twice(21));";
-let folder = "";
+let directory = "";
 let file = "";
 let kept = "";
 
 before(() => {
-  folder = mkdtempSync(join(tmpdir(), "davit-compiled-"));
+  directory = mkdtempSync(join(tmpdir(), "davit-compiled-"));
 });
-after(() => rmSync(folder, { recursive: true }));
+after(() => rmSync(directory, { recursive: true }));
 beforeEach(() => {
-  file = join(folder, "program.cjs");
-  kept = join(folder, "kept");
+  file = join(directory, "program.cjs");
+  kept = join(directory, "kept");
   rmSync(kept, { recursive: true, force: true });
   writeFileSync(file, text);
 });
@@ -50,7 +50,7 @@ test("a second start uses the code of the first", async () => {
   assert.equal(await start(), false);
 });
 
-test("damaged code is not used, and made anew", async () => {
+test("damaged code is not used, and made again", async () => {
   await start();
   const path = join(kept, "serve-0123456789abcdef");
   const good = readFileSync(path);
@@ -72,7 +72,7 @@ test("code that others could have written is not used", async () => {
     assert.equal(await start(), true);
   }
   assert.equal(await start(), false);
-  const other = join(folder, "other-code");
+  const other = join(directory, "other-code");
   renameSync(path, other);
   symlinkSync(other, path);
   assert.equal(await start(), true);
@@ -87,13 +87,13 @@ test("the code of another program is not used, and goes with the next that is ke
   assert.deepEqual(readdirSync(kept).sort(), ["other", "serve-fedcba9876543210"]);
 });
 
-test("a program without an id, or without a folder to keep it in, runs all the same", async () => {
+test("a program without an id, or without a directory to keep it in, runs all the same", async () => {
   assert.equal(readProgram(file, ["take"], undefined).keep, undefined);
   writeFileSync(file, text.slice(20));
   assert.equal(await start(), false);
 });
 
-test("a folder that cannot be made rejects, and leaves the program alone", async () => {
+test("a directory that cannot be made rejects, and leaves the program alone", async () => {
   writeFileSync(kept, "a file");
   await assert.rejects(start(), /EEXIST|ENOTDIR/);
 });

@@ -24,17 +24,18 @@ const idPattern = /^\/\*([0-9a-f]{16})\*\//;
  * cache holds what is compiled when a file is read; here is also what is compiled as it runs: the
  * half of a start.
  *
- * `folder` is where it is kept; undefined means nowhere. What is not readable, is of another program, Node.js or
+ * `directory` is where it is kept; undefined means nowhere. What is not readable, is of another program, Node.js or
  * set of flags, or is damaged, is as if it were not there.
  */
 export function readProgram(
   file: string,
   parameters: readonly string[],
-  folder: string | undefined,
+  directory: string | undefined,
 ): Program {
   const text = readFileSync(file, "latin1"); // esbuild writes ASCII
   const id = idPattern.exec(text.slice(0, 20))?.[1];
-  const path = folder === undefined || id === undefined ? undefined : join(folder, nameOf(id));
+  const path =
+    directory === undefined || id === undefined ? undefined : join(directory, nameOf(id));
   const kept = path === undefined ? undefined : readKept(path);
   const source = `(function(${parameters.join(",")}){${text}\n})`;
   const script = new Script(source, {
@@ -45,9 +46,9 @@ export function readProgram(
   return {
     run: () => script.runInThisContext() as unknown,
     keep:
-      isUsed || folder === undefined || path === undefined
+      isUsed || directory === undefined || path === undefined
         ? undefined
-        : () => write(folder, path, script.createCachedData()),
+        : () => write(directory, path, script.createCachedData()),
   };
 }
 
@@ -76,8 +77,8 @@ function readKept(path: string): Uint8Array | undefined {
 }
 
 /** By rename, without a sync: what a power cut leaves of it has another digest. */
-async function write(folder: string, path: string, data: Uint8Array): Promise<void> {
-  await mkdir(folder, { recursive: true, mode: 0o700 });
+async function write(directory: string, path: string, data: Uint8Array): Promise<void> {
+  await mkdir(directory, { recursive: true, mode: 0o700 });
   const unfinished = `${path}.${process.pid}`;
   try {
     await writeFile(unfinished, Buffer.concat([hash("sha256", data, "buffer"), data]), {
@@ -89,8 +90,8 @@ async function write(folder: string, path: string, data: Uint8Array): Promise<vo
     throw error;
   }
   // Of earlier builds; and of a daemon that was killed in between.
-  const others = (await readdir(folder)).filter((name) => /^serve-[0-9a-f]{16}/.test(name));
-  for (const name of others.filter((each) => join(folder, each) !== path)) {
-    await rm(join(folder, name), { force: true });
+  const others = (await readdir(directory)).filter((name) => /^serve-[0-9a-f]{16}/.test(name));
+  for (const name of others.filter((each) => join(directory, each) !== path)) {
+    await rm(join(directory, name), { force: true });
   }
 }

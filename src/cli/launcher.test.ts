@@ -16,7 +16,7 @@ import { fileURLToPath } from "node:url";
 
 const LAUNCHER = fileURLToPath(new URL("../../bin/davit", import.meta.url));
 const PATH = "/usr/bin:/bin";
-let folder = "";
+let directory = "";
 
 /** A program that answers as a Node.js of this version, and else says how it was called. */
 function fakeNode(path: string, version: string): void {
@@ -32,26 +32,26 @@ function run(file: string, env: Readonly<Record<string, string>>, word = "a b"):
 }
 
 before(() => {
-  folder = mkdtempSync(join(tmpdir(), "davit-launcher-"));
-  mkdirSync(join(folder, "home/bin"), { recursive: true });
-  cpSync(LAUNCHER, join(folder, "home/bin/davit"));
+  directory = mkdtempSync(join(tmpdir(), "davit-launcher-"));
+  mkdirSync(join(directory, "home/bin"), { recursive: true });
+  cpSync(LAUNCHER, join(directory, "home/bin/davit"));
 });
-after(() => rmSync(folder, { recursive: true }));
+after(() => rmSync(directory, { recursive: true }));
 
 test("bin/davit says what to do when there is nothing to run, or nothing to run it with", () => {
-  const home = join(folder, "home");
+  const home = join(directory, "home");
   const davit = join(home, "bin/davit");
-  fakeNode(join(folder, "old/node"), "v20.19.2");
-  fakeNode(join(folder, "new/node"), "v24.0.0");
+  fakeNode(join(directory, "old/node"), "v20.19.2");
+  fakeNode(join(directory, "new/node"), "v24.0.0");
   assert.equal(
-    run(davit, { PATH: `${folder}/old:${PATH}` }),
+    run(davit, { PATH: `${directory}/old:${PATH}` }),
     `1 davit: no Node.js 24 or newer: run "npm install --ignore-scripts" in ${home}, or set DAVIT_NODE`,
   );
   assert.equal(
-    run(davit, { PATH: `${folder}/new:${PATH}` }),
+    run(davit, { PATH: `${directory}/new:${PATH}` }),
     `1 davit: ${home}/dist/davit.cjs is missing: run "npm run build" in ${home}`,
   );
-  const old = join(folder, "old/node");
+  const old = join(directory, "old/node");
   assert.equal(
     run(davit, { PATH, DAVIT_NODE: old }),
     `1 davit: DAVIT_NODE=${old} is not a Node.js 24 or newer`,
@@ -59,21 +59,21 @@ test("bin/davit says what to do when there is nothing to run, or nothing to run 
 });
 
 test("bin/davit takes the checkout's Node, then DAVIT_NODE, then PATH, also through symlinks", () => {
-  const home = join(folder, "home");
+  const home = join(directory, "home");
   mkdirSync(join(home, "dist"), { recursive: true });
   writeFileSync(join(home, "dist/davit.cjs"), "");
-  fakeNode(join(folder, "path/node"), "v26.1.0");
-  fakeNode(join(folder, "named/node"), "v25.0.0");
-  symlinkSync("../home/bin/davit", join(folder, "path/relative"));
-  symlinkSync(join(folder, "path/relative"), join(folder, "link"));
-  const link = join(folder, "link");
-  const env = { PATH: `${folder}/path:${PATH}` };
+  fakeNode(join(directory, "path/node"), "v26.1.0");
+  fakeNode(join(directory, "named/node"), "v25.0.0");
+  symlinkSync("../home/bin/davit", join(directory, "path/relative"));
+  symlinkSync(join(directory, "path/relative"), join(directory, "link"));
+  const link = join(directory, "link");
+  const env = { PATH: `${directory}/path:${PATH}` };
   // The flags of Node in between are the launcher's own business.
   const called = (variables: Readonly<Record<string, string>>): string =>
     run(link, variables).replace(/( --\S+)+/, "");
   const args = `pool=16 ${home}/dist/davit.cjs a b`;
   assert.equal(called(env), `0 v26.1.0 ${args}`);
-  const named = { ...env, DAVIT_NODE: join(folder, "named/node") };
+  const named = { ...env, DAVIT_NODE: join(directory, "named/node") };
   assert.equal(called(named), `0 v25.0.0 ${args}`);
   fakeNode(join(home, "node_modules/.bin/node"), "v24.21.0");
   assert.equal(called(named), `0 v24.21.0 ${args}`);

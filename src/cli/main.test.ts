@@ -16,13 +16,13 @@ async function davit(...argv: string[]): Promise<{ code: number; out: string; er
 }
 
 async function withFile(text: string, use: (file: string) => Promise<void>): Promise<void> {
-  const folder = mkdtempSync(join(tmpdir(), "davit-cli-"));
+  const directory = mkdtempSync(join(tmpdir(), "davit-cli-"));
   try {
-    const file = join(folder, "davit.toml");
+    const file = join(directory, "davit.toml");
     writeFileSync(file, text);
     await use(file);
   } finally {
-    rmSync(folder, { recursive: true });
+    rmSync(directory, { recursive: true });
   }
 }
 

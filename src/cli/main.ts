@@ -1,4 +1,4 @@
-// The command line of davit. This folder may import config, client, linux and daemon; nothing
+// The command line of davit. This directory may import config, client, linux and daemon; nothing
 // imports it. Start here: the table of commands is `commands/index.ts`, each one a file of its own.
 
 import process from "node:process";
@@ -82,7 +82,7 @@ async function run(argv: readonly string[]): Promise<never> {
   // A daemon of before the unpacker was a file of its own, which runs on while its files are replaced.
   if (argv[0] === "unpack-layer") {
     const { runUnpacker } = await import("../unpack/main.ts");
-    const { exitNow } = await import("../linux/index.ts");
+    const { exitNow } = await import("../linux/process/index.ts");
     exitNow(await runUnpacker(argv.slice(1)));
   }
   // No command for people: containerd's shims call it as they would call containerd.

@@ -15,7 +15,7 @@ type Bundle = (
 
 const file = join(dirname(fileURLToPath(import.meta.url)), "davit.cjs");
 const parameters = ["require", "module", "__filename", "keepCompiledCode"];
-// The launcher's folder for what Node.js keeps of the other commands.
+// The launcher's directory for what Node.js keeps of the other commands.
 const program = readProgram(file, parameters, process.env["NODE_COMPILE_CACHE"]);
 // The build makes it; no type can say what is in a file.
 (program.run() as Bundle)(createRequire(file), { exports: {} }, file, program.keep);

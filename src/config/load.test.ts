@@ -164,7 +164,10 @@ test("parseConfig() refuses each wrong value with its key, the value and what is
     ['root = "/"', `"root" is "/": must be ${path}`],
     ['state = "run/davit"', `"state" is "run/davit": must be ${path}`],
     ['state = "/run/../davit"', `"state" is "/run/../davit": must be ${path}`],
-    ['state = "/var/lib/davit"', '"state" is "/var/lib/davit": must be another folder than root'],
+    [
+      'state = "/var/lib/davit"',
+      '"state" is "/var/lib/davit": must be another directory than root',
+    ],
     ["root = 1", `"root" is 1: must be ${path}`],
     ["server = 1", '"server" is 1: must be a table, written as [server]'],
     [
@@ -256,13 +259,13 @@ test("parseConfig() says where a file is not TOML", () => {
 });
 
 test("loadConfig() reads a file, and says when there is none", () => {
-  const folder = mkdtempSync(join(tmpdir(), "davit-config-"));
+  const directory = mkdtempSync(join(tmpdir(), "davit-config-"));
   try {
-    const file = join(folder, "davit.toml");
+    const file = join(directory, "davit.toml");
     writeFileSync(file, 'log.level = "warn"\n');
     assert.equal(loadConfig(file).log.level, "warn");
     assert.deepEqual(loadConfig(undefined), defaultConfig());
-    const absent = join(folder, "absent.toml");
+    const absent = join(directory, "absent.toml");
     assert.throws(
       () => loadConfig(absent),
       (error: Error) =>
@@ -271,7 +274,7 @@ test("loadConfig() reads a file, and says when there is none", () => {
           `read configuration "${absent}": no such file; "davit config default" prints one to begin with`,
     );
   } finally {
-    rmSync(folder, { recursive: true });
+    rmSync(directory, { recursive: true });
   }
 });
 

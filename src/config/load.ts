@@ -1,4 +1,4 @@
-// The configuration of davit: one TOML file becomes one frozen, checked value. This folder may
+// The configuration of davit: one TOML file becomes one frozen, checked value. This directory may
 // import only base, and only daemon/ and cli/ may import it, so that everything below them gets
 // plain values. Start at `loadConfig`; the settings themselves stand in schema.ts.
 
@@ -90,7 +90,7 @@ function readText(path: string): string {
       );
     }
     if (code === "EISDIR") {
-      const text = `read configuration "${path}": it is a folder; name the file in it`;
+      const text = `read configuration "${path}": it is a directory; name the file in it`;
       throw new RuntimeError("invalid-argument", text, { cause });
     }
     const kind = code === "EACCES" || code === "EPERM" ? "permission-denied" : "unknown";

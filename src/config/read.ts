@@ -6,7 +6,7 @@ import type {
   StreamingConfig,
 } from "./config.ts";
 import { gidOf } from "./group.ts";
-import { nearest } from "./nearest.ts";
+import { nearest } from "../base/nearest.ts";
 import { builtInHandlers, handlerSection, type HandlerTable } from "./schema.ts";
 import { sections, tomlKey, topLevel } from "./schema.ts";
 import { isTable, type Section } from "./setting.ts";
@@ -52,7 +52,7 @@ export function checkTogether(config: Config, findings: Finding[]): void {
   if (config.root === config.state) {
     findings.push({
       key: "state",
-      message: refusal("state", config.state, "another folder than root"),
+      message: refusal("state", config.state, "another directory than root"),
     });
   }
   checkGroup(config.server, findings);

@@ -75,7 +75,7 @@ const log: Section<LogConfig> = {
 const images: Section<ImagesConfig> = {
   registryConfigPath: absolutePath({
     default: "/etc/davit/certs.d",
-    doc: "A folder with one folder a registry, each with a hosts.toml: mirrors, certificates.",
+    doc: "A directory with one directory a registry, each with a hosts.toml: mirrors, certificates.",
   }),
   pinned: texts({
     default: [],
@@ -84,7 +84,7 @@ const images: Section<ImagesConfig> = {
   volumes: choice({
     of: ["copy", "ignore"],
     default: "copy",
-    doc: '"copy" gives a container a folder where its image has a VOLUME, with what the image has there; "ignore" does not.',
+    doc: '"copy" gives a container a directory where its image has a VOLUME, with what the image has there; "ignore" does not.',
   }),
   maxLayers: integer({
     default: 500,
@@ -147,7 +147,7 @@ const cdi: Section<CdiConfig> = {
   }),
   specDirs: absolutePaths({
     default: ["/etc/cdi", "/var/run/cdi"],
-    doc: "Folders with CDI files, *.json and *.yaml. A device in a later folder wins over an earlier one's.",
+    doc: "Directories with CDI files, *.json and *.yaml. A device in a later directory wins over an earlier one's.",
   }),
 };
 
@@ -291,11 +291,11 @@ export const handlerSection: Section<HandlerTable> = {
   }),
   hooksDir: optionalPath({
     default: "",
-    doc: "A folder of OCI hooks (*.json, oci-hooks(5)), read at each start. See docs/handlers.md.",
+    doc: "A directory of OCI hooks (*.json, oci-hooks(5)), read at each start. See docs/handlers.md.",
   }),
   cniConfDir: optionalPath({
     default: "",
-    doc: "A CNI folder for this handler's pods alone, in place of cni.conf_dir.",
+    doc: "A CNI directory for this handler's pods alone, in place of cni.conf_dir.",
   }),
 };
 

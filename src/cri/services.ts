@@ -128,7 +128,7 @@ const imageRpcs: Table<typeof ImageService> = {
 type Early = Pick<CriContext, "version">;
 
 /** What stands behind the services. */
-export interface Door extends Early {
+export interface ServiceGate extends Early {
   /** Undefined until recovery is through: until then every call but Version is told to come back. */
   readonly context: () => CriContext | undefined;
   /** What a call waits for before it is told so: the context, but not for long. */
@@ -141,7 +141,7 @@ export interface Door extends Early {
 const alwaysServed: ReadonlySet<string> = new Set(["version"]);
 
 /** Both CRI services as the gRPC server wants them: every method of the contract has an entry. */
-export function criMethods(door: Door): ReadonlyMap<string, Method> {
+export function criMethods(door: ServiceGate): ReadonlyMap<string, Method> {
   return new Map([
     ...serviceMethods(door, RuntimeService, runtimeRpcs, runtimeSubjects),
     ...serviceMethods(door, ImageService, imageRpcs, imageSubjects),
@@ -149,7 +149,7 @@ export function criMethods(door: Door): ReadonlyMap<string, Method> {
 }
 
 function* serviceMethods<S extends DescService>(
-  door: Door,
+  door: ServiceGate,
   service: S,
   table: Table<S>,
   subjects: object,
@@ -179,7 +179,7 @@ type StreamRpc = (
 ) => AsyncIterable<Answer<DescMessage>> | Iterable<Answer<DescMessage>>;
 
 function asMethod(
-  door: Door,
+  door: ServiceGate,
   method: DescMethod,
   rpc: unknown,
   subject: Subject | undefined,
@@ -229,7 +229,7 @@ function asMethod(
 }
 
 /** For a call that comes before the daemon is ready: it waits for a moment, and is told to come back. */
-async function comeIn(door: Door, method: DescMethod, call: Call): Promise<CriContext> {
+async function comeIn(door: ServiceGate, method: DescMethod, call: Call): Promise<CriContext> {
   await door.soon();
   call.signal.throwIfAborted();
   const context = door.context();

@@ -1,6 +1,6 @@
 import type { DescMessage, DescService, MessageShape } from "@bufbuild/protobuf";
 import type { LogFields } from "../base/logger.ts";
-import { containerSubject, podName, sandboxSubject } from "../engine/subjects.ts";
+import { containerSubject, podName, sandboxSubject } from "../engine/lifecycle/subjects.ts";
 import type { ImageService, RuntimeService } from "../gen/runtime/v1/api_pb.ts";
 import type { CriContext } from "./context.ts";
 

@@ -3,7 +3,7 @@ import { createRequire } from "node:module";
 import { fileURLToPath } from "node:url";
 
 import { RuntimeError } from "../base/errors.ts";
-import { errnoName, SystemError } from "./system-error.ts";
+import { errnoName, SystemError } from "../base/system-error.ts";
 
 /** An fd that the event loop watches inside the addon. */
 export interface NativeWatch {
@@ -112,7 +112,7 @@ interface Native {
   readonly pinNamespaces: NativeJob;
   /** pool. [user, net, ipc, uts, hostname, uid_map, gid_map]. EINVAL, EPERM: a map that the kernel does not take. */
   readonly pinUserNamespace: NativeJob;
-  /** pool. [path, ...]; all are tried. EBUSY: what is there is a folder. Not there, or no mount: done. */
+  /** pool. [path, ...]; all are tried. EBUSY: what is there is a directory. Not there, or no mount: done. */
   readonly unpinNamespaces: NativeJob;
   /** own. [net, ipc, file, value, ...]. ENOENT: no such sysctl here; EINVAL: its value is refused. */
   readonly writeSysctls: NativeJob;
@@ -124,11 +124,11 @@ interface Native {
   readonly readFilesInNamespace: NativeTexts;
   /** pool. [file, ...]: a descriptor of each, the caller's to close; -1 for one that cannot be opened. */
   readonly openFiles: NativeCount;
-  /** pool. [device or folder]: "type major minor mode uid gid /path" for each device below it. */
+  /** pool. [device or directory]: "type major minor mode uid gid /path" for each device below it. */
   readonly listDevices: NativeTexts;
   /** pool. [], [descriptor of cgroupfs, ...]: as readFiles; null for a number below 0. */
   readonly readOpenFiles: NativeTexts;
-  /** pool. [source, target], [flags]. ENOENT, ENOTDIR (a file on a folder or the reverse). */
+  /** pool. [source, target], [flags]. ENOENT, ENOTDIR (a file on a directory or the reverse). */
   readonly bindMount: NativeJob;
   /** pool. [source, target, options]. */
   readonly mountTmpfs: NativeJob;
@@ -138,15 +138,15 @@ interface Native {
   readonly makePrivateBind: NativeJob;
   /** own. [dir, user namespace, mapped, target, upper, work, SELinux label or null, lower, ...] names are relative to dir, topmost first; [1 as before 6.7]. upper "": read-only. EINVAL, ESTALE, ENOENT: what overlayfs does not take; EINVAL of a layer: its file system maps no ids. */
   readonly mountOverlay: NativeJob;
-  /** pool. [root, path in it, target], read-only. ENOENT, ENOTDIR, ELOOP: no folder is there. */
+  /** pool. [root, path in it, target], read-only. ENOENT, ENOTDIR, ELOOP: no directory is there. */
   readonly bindInRoot: NativeJob;
-  /** pool. [root, path in it, empty target]: [1, or 0 when nothing is there]. ENOTDIR: no folder. */
+  /** pool. [root, path in it, empty target]: [1, or 0 when nothing is there]. ENOTDIR: no directory. */
   readonly copyInRoot: NativeCount;
   /** pool. [root, path in it, ...], [bytes at most]: [text or null, why it is refused or null, ...]. Both null: no file is there. */
   readonly readInRoot: NativeTexts;
   /** pool. [], [descriptor]: its extended attributes' names. */
   readonly xattrNames: NativeTexts;
-  /** pool. [], [descriptor of a folder, of another one that gets its attributes]. ENOSPC: of the file system, or of one file's attributes. */
+  /** pool. [], [descriptor of a directory, of another one that gets its attributes]. ENOSPC: of the file system, or of one file's attributes. */
   readonly copyAttributes: NativeJob;
   /** pool. [path, ...], [entries at most]: [1 when there is more]. EPERM: an immutable file; EXDEV, EBUSY: a mount in it. */
   readonly removeTree: NativeCount;
@@ -170,8 +170,8 @@ interface Native {
   readonly openDirectory: NativeCount;
   /** pool. See file-steps.ts. The error's `step` is the index of the one that failed. */
   readonly runFileSteps: NativeJob;
-  /** main; names from here on have one byte a character. [folder]. */
-  enterRoot(folder: string): void;
+  /** main; names from here on have one byte a character. [directory]. */
+  enterRoot(directory: string): void;
   /** main. No O_NONBLOCK, and F_SETPIPE_SZ. Never fails: a pipe that may not grow, or is none, stays. */
   preparePipe(fd: number, bytes: number): void;
   /** main. mode < 0 and nanoseconds < 0: left as they are. */
@@ -185,7 +185,7 @@ interface Native {
   ): void;
   /** main. mode with the type. */
   makeNode(path: string, mode: number, major: number, minor: number): void;
-  /** main. EOPNOTSUPP: not this name on this file system; EPERM: user.* on no file or folder. */
+  /** main. EOPNOTSUPP: not this name on this file system; EPERM: user.* on no file or directory. */
   setXattr(path: string, name: string, value: string): void;
 }
 

@@ -4,7 +4,7 @@
 import type { Duplex } from "node:stream";
 import { pipeline } from "node:stream/promises";
 import { messageOf } from "../base/errors.ts";
-import { giveAway } from "../base/given-memory.ts";
+import { markTransferable } from "../base/given-memory.ts";
 import { channelProtocols, Channels } from "../wire/remote-command/channels.ts";
 import { endAndFlush } from "../wire/remote-command/peer.ts";
 import { SpdySession } from "../wire/spdy/session.ts";
@@ -194,7 +194,7 @@ async function forwardOne(forwarded: Forwarded, options: ForwardOptions): Promis
 async function splice(client: Duplex, target: Duplex): Promise<void> {
   target.on("error", () => undefined);
   if (client.destroyed) target.destroy();
-  target.on("data", giveAway);
+  target.on("data", markTransferable);
   await Promise.allSettled([pipeline(client, target), pipeline(target, client)]);
   target.destroy();
   if (!client.writableFinished || !client.readableEnded) client.destroy();
@@ -204,7 +204,7 @@ async function splice(client: Duplex, target: Duplex): Promise<void> {
 async function spliceUntilTargetEnds(client: Duplex, target: Duplex): Promise<void> {
   target.on("error", () => undefined);
   if (client.destroyed) target.destroy();
-  target.on("data", giveAway);
+  target.on("data", markTransferable);
   client.pipe(target);
   await pipeline(target, client).catch(() => undefined);
   target.destroy();

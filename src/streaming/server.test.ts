@@ -107,10 +107,10 @@ test("StreamingServer serves TLS with a certificate of its own for its address",
 });
 
 test("StreamingServer serves TLS with a certificate that it is given, and says what it cannot read", async () => {
-  const folder = mkdtempSync(join(tmpdir(), "davit-streaming-"));
+  const directory = mkdtempSync(join(tmpdir(), "davit-streaming-"));
   try {
     const given = makeCertificate("10.1.2.3", Date.now());
-    const [tlsCertFile, tlsKeyFile] = [join(folder, "cert.pem"), join(folder, "key.pem")];
+    const [tlsCertFile, tlsKeyFile] = [join(directory, "cert.pem"), join(directory, "key.pem")];
     const config = { tls: true, tlsCertFile, tlsKeyFile };
     await assert.rejects(
       openServer({ config }),
@@ -131,7 +131,7 @@ test("StreamingServer serves TLS with a certificate that it is given, and says w
     assert.equal(socket.authorized, true);
     socket.destroy();
   } finally {
-    rmSync(folder, { recursive: true });
+    rmSync(directory, { recursive: true });
   }
 });
 

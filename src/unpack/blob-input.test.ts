@@ -8,8 +8,8 @@ import { after, test } from "node:test";
 import { BlobInput } from "./blob-input.ts";
 import { Random } from "./testing/random.ts";
 
-const folder = mkdtempSync(join(tmpdir(), "davit-blob-"));
-after(() => rmSync(folder, { recursive: true }));
+const directory = mkdtempSync(join(tmpdir(), "davit-blob-"));
+after(() => rmSync(directory, { recursive: true }));
 
 /** What comes out of a descriptor of `blob`, copied while each piece is valid. */
 async function readThrough(blob: Buffer, fd: number): Promise<void> {
@@ -31,7 +31,7 @@ async function readThrough(blob: Buffer, fd: number): Promise<void> {
 for (const length of [0, 1, 3, 4, 262_144, 262_145, 3_000_000]) {
   test(`a file of ${length} bytes, to its end`, async () => {
     const blob = new Random(length + 1).bytes(length);
-    const file = join(folder, `blob-${length}`);
+    const file = join(directory, `blob-${length}`);
     writeFileSync(file, blob);
     const fd = openSync(file, "r");
     try {
@@ -43,7 +43,7 @@ for (const length of [0, 1, 3, 4, 262_144, 262_145, 3_000_000]) {
 }
 
 test("a reader that fails ends it", async () => {
-  const file = join(folder, "blob");
+  const file = join(directory, "blob");
   writeFileSync(file, Buffer.alloc(1_000_000));
   const fd = openSync(file, "r");
   try {

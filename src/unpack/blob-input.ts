@@ -2,7 +2,7 @@ import { createHash } from "node:crypto";
 import { read } from "node:fs";
 import { promisify } from "node:util";
 
-import { preparePipe } from "../linux/index.ts";
+import { preparePipe } from "../linux/file/index.ts";
 import { MAGIC_BYTES } from "./decompress.ts";
 
 /** A read takes what is there, at most so much. */

@@ -1,7 +1,8 @@
 import { lstatSync, mkdirSync, readlinkSync, type Stats, unlinkSync } from "node:fs";
 
 import { RuntimeError } from "../base/errors.ts";
-import { errnoCode, type FileTime, setAttributes, setXattr } from "../linux/index.ts";
+import { errnoCode } from "../base/system-error.ts";
+import { type FileTime, setAttributes, setXattr } from "../linux/file/index.ts";
 import { isWhiteout, look, onDisk } from "./layer-files.ts";
 import { printable } from "./tar-entry.ts";
 import { brokenArchive } from "./tar-header.ts";

@@ -1,6 +1,6 @@
 import { lstatSync, readdirSync, rmdirSync, type Stats, unlinkSync } from "node:fs";
 
-import { errnoCode } from "../linux/index.ts";
+import { errnoCode } from "../base/system-error.ts";
 import { printable } from "./tar-entry.ts";
 import { brokenArchive } from "./tar-header.ts";
 

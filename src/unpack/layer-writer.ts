@@ -10,7 +10,8 @@ import {
 } from "node:fs";
 
 import { RuntimeError } from "../base/errors.ts";
-import { errnoCode, makeNode, SystemError, setAttributes, setXattr } from "../linux/index.ts";
+import { errnoCode, SystemError } from "../base/system-error.ts";
+import { makeNode, setAttributes, setXattr } from "../linux/file/index.ts";
 import { isWhiteout, layerPath, look, onDisk, removeEntry } from "./layer-files.ts";
 import { LayerDirectories } from "./layer-directories.ts";
 import { type LowerLink, LowerLinks } from "./lower-links.ts";
@@ -48,11 +49,11 @@ export interface FromBelow {
 }
 
 /**
- * Makes the files of a layer below `/`, which must be the layer's own folder (chroot): no name and
+ * Makes the files of a layer below `/`, which must be the layer's own directory (chroot): no name and
  * no symbolic link then leads out of it. A symbolic link on the way to an entry is followed inside.
  *
  * An entry that replaces an earlier one takes its place, whole. Whiteouts become what overlayfs
- * reads (overlayfs.rst): a character device 0:0, or `trusted.overlay.opaque` of a folder. They never
+ * reads (overlayfs.rst): a character device 0:0, or `trusted.overlay.opaque` of a directory. They never
  * hide what this same layer brings, and no entry of another type becomes one. Attributes `trusted.*` of
  * the archive are left out: the kernel would take them for its own.
  */
@@ -182,13 +183,13 @@ export class LayerWriter implements TarSink {
   #describe(path: string, entry: TarEntry): void {
     const { uid, gid, type, time } = entry;
     const isLink = type === "symlink";
-    const isFolder = type === "dir";
-    if (isFolder) this.#directories.describe(path, time);
+    const isDirectory = type === "dir";
+    if (isDirectory) this.#directories.describe(path, time);
     setAttributes(path, {
       uid,
       gid,
       mode: isLink ? undefined : entry.mode,
-      time: isFolder ? undefined : time,
+      time: isDirectory ? undefined : time,
     });
     // After the owner: a change of owner takes security.capability away.
     for (const [name, value] of entry.xattrs) setArchiveXattr(path, name, value, type);
@@ -219,7 +220,7 @@ export class LayerWriter implements TarSink {
     // A link to itself would remove its target to make room.
     if (there?.ino === from.ino) return;
     if (from.isDirectory())
-      throw brokenArchive(`"${printable(target)}" is a folder: no hard links`);
+      throw brokenArchive(`"${printable(target)}" is a directory: no hard links`);
     this.#place(path, () => linkSync(onDisk(target), onDisk(path)));
     if (this.#lower.has(from.ino)) this.#lower.named(from.ino, this.#realPath(path));
   }
@@ -237,9 +238,9 @@ export class LayerWriter implements TarSink {
     return `${this.#directories.makeParents(path)}${path.slice(path.lastIndexOf("/"))}`;
   }
 
-  #whiteout(folder: string, name: string): void {
+  #whiteout(directory: string, name: string): void {
     if (name === OPAQUE) {
-      this.#directories.makeOpaque(folder === "" ? "/" : folder);
+      this.#directories.makeOpaque(directory === "" ? "/" : directory);
       return;
     }
     if (name.startsWith(META)) return; // aufs' own files
@@ -247,9 +248,9 @@ export class LayerWriter implements TarSink {
     if (hidden === "" || hidden === "." || hidden === "..") {
       throw brokenArchive("it is a whiteout of no file");
     }
-    const path = `${folder}/${hidden}`;
+    const path = `${directory}/${hidden}`;
     const there = look(path);
-    // What this layer brings at the name hides the lower file already, but a folder would merge.
+    // What this layer brings at the name hides the lower file already, but a directory would merge.
     if (there === undefined) {
       this.#place(path, () => makeNode(path, S_IFCHR, 0, 0));
     } else if (there.isDirectory()) {

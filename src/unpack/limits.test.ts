@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
-import type { DiskSpace } from "../linux/index.ts";
+import type { DiskSpace } from "../linux/host/index.ts";
 import { LimitedSink, parseLimits, type UnpackLimits } from "./limits.ts";
 import type { TarEntry } from "./tar-entry.ts";
 import { TarReader, type TarSink } from "./tar-reader.ts";

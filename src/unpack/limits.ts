@@ -1,7 +1,8 @@
 import { statfsSync } from "node:fs";
 
 import { RuntimeError } from "../base/errors.ts";
-import { describeFullDisk, DiskRoom, type DiskSpace, errnoCode } from "../linux/index.ts";
+import { describeFullDisk, DiskRoom, type DiskSpace } from "../linux/host/index.ts";
+import { errnoCode } from "../base/system-error.ts";
 import type { TarEntry } from "./tar-entry.ts";
 import type { TarSink } from "./tar-reader.ts";
 

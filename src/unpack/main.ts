@@ -1,7 +1,7 @@
 /**
  * Unpacks one layer: a process of its own, started by the daemon, so that decompression and what an
  * archive may try never touch the daemon. The compressed blob comes on stdin; the process shuts
- * itself into the layer's folder (chroot) before it reads a byte, and says on stdout, in one line
+ * itself into the layer's directory (chroot) before it reads a byte, and says on stdout, in one line
  * of JSON, what it made. It imports base and linux. Start here; `tar-reader.ts` reads the
  * archive, `layer-writer.ts` makes the files.
  */
@@ -11,7 +11,7 @@ import process from "node:process";
 import { gunzipSync, gzipSync, zstdCompressSync, zstdDecompressSync } from "node:zlib";
 
 import { isKind, kindOf, messageOf, RuntimeError } from "../base/errors.ts";
-import { diskUsage, enterRoot } from "../linux/index.ts";
+import { diskUsage, enterRoot } from "../linux/file/index.ts";
 import { BlobInput } from "./blob-input.ts";
 import { Decompressor, detectCompression } from "./decompress.ts";
 import { type FromBelow, LayerWriter } from "./layer-writer.ts";
@@ -33,7 +33,7 @@ export interface UnpackedLayer {
   readonly fromBelow: FromBelow | undefined;
 }
 
-/** What it says when it could not. Then the folder holds what was made so far. */
+/** What it says when it could not. Then the directory holds what was made so far. */
 export interface UnpackFailure {
   readonly error: string;
   readonly kind: string;
@@ -67,15 +67,15 @@ export async function runUnpacker(args: readonly string[]): Promise<number> {
 }
 
 async function unpack(args: readonly string[], blob: BlobInput): Promise<UnpackedLayer> {
-  const [limitsText, folder] = args;
-  if (limitsText === undefined || folder === undefined || args.length !== 2) {
+  const [limitsText, directory] = args;
+  if (limitsText === undefined || directory === undefined || args.length !== 2) {
     const text = `unpack layer: want limits and one directory, got ${args.length} arguments`;
     throw new RuntimeError("invalid-argument", text);
   }
   const limits = parseLimits(limitsText);
   warmUp();
   process.umask(0);
-  enterRoot(folder);
+  enterRoot(directory);
 
   const head = await blob.head();
   const decompressor = new Decompressor(detectCompression(head));

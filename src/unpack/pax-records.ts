@@ -1,4 +1,4 @@
-import type { FileTime } from "../linux/index.ts";
+import type { FileTime } from "../linux/file/index.ts";
 import { brokenArchive } from "./tar-header.ts";
 
 /**

@@ -1,7 +1,7 @@
-/** The unpacker's process: `program FOLDER < blob`. The daemon starts it, once for each layer. */
+/** The unpacker's process: `program DIRECTORY < blob`. The daemon starts it, once for each layer. */
 import process from "node:process";
 
-import { exitNow } from "../linux/index.ts";
+import { exitNow } from "../linux/process/index.ts";
 import { runUnpacker } from "./main.ts";
 
 // Not process.exit(): it would wait for a read that has begun, and the blob may be long in coming.

@@ -1,4 +1,4 @@
-import type { FileTime } from "../linux/index.ts";
+import type { FileTime } from "../linux/file/index.ts";
 import { type PaxRecords, paxNumber, paxTime } from "./pax-records.ts";
 import { oldSparseSize, paxSparseFormat, paxSparseSize } from "./sparse.ts";
 import { brokenArchive, type TarHeader } from "./tar-header.ts";

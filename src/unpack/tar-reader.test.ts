@@ -36,12 +36,12 @@ function refusal(bytes: Buffer, limits?: TarLimits): RuntimeError {
   assert.fail("it was taken");
 }
 
-const folder = mkdtempSync(join(tmpdir(), "davit-tar-"));
+const directory = mkdtempSync(join(tmpdir(), "davit-tar-"));
 const longName = `${"d".repeat(120)}/${"f".repeat(180)}`;
 const recorded = new Map<string, Buffer>();
 
 before(() => {
-  const tree = join(folder, "tree");
+  const tree = join(directory, "tree");
   mkdirSync(join(tree, "d".repeat(120)), { recursive: true });
   writeFileSync(join(tree, longName), "long");
   writeFileSync(join(tree, "a"), "a".repeat(1500));
@@ -61,7 +61,7 @@ before(() => {
     recorded.set(format, execFileSync("tar", args));
   }
 });
-after(() => rmSync(folder, { recursive: true }));
+after(() => rmSync(directory, { recursive: true }));
 
 describe("archives of GNU tar", () => {
   for (const format of ["gnu", "pax", "oldgnu"]) {
@@ -223,17 +223,17 @@ describe("headers", () => {
     assert.deepEqual([found?.uid, found?.time.seconds], [4_000_000_000, -1]);
   });
 
-  test("ustar's prefix, and a folder of V7", () => {
+  test("ustar's prefix, and a directory of V7", () => {
     const block = buildEntry({ name: "name" });
     block.write("some/prefix", 345, "latin1");
-    const v7 = buildEntry({ name: "folder/", type: "\0" });
+    const v7 = buildEntry({ name: "directory/", type: "\0" });
     v7.fill(0, 257, 512);
     const found = read([seal(block), seal(v7), Buffer.alloc(1024)]);
     assert.deepEqual(
       found.map(({ path, type }) => [path, type]),
       [
         ["some/prefix/name", "file"],
-        ["folder/", "dir"],
+        ["directory/", "dir"],
       ],
     );
   });

@@ -5,7 +5,7 @@ import { lstat, readdir, rm, writeFile } from "node:fs/promises";
 import { connect, createServer } from "node:net";
 import { join } from "node:path";
 import { test } from "node:test";
-import { scratchFolder } from "./grpc/testing/serving.ts";
+import { scratchDirectory } from "./grpc/testing/serving.ts";
 import { checkSocketPath, connectError, listenUnix } from "./unix-socket.ts";
 
 /** Leaves a socket file that nobody serves, as a killed process does. */
@@ -28,21 +28,21 @@ async function canConnect(path: string): Promise<boolean> {
   }
 }
 
-test("listenUnix() makes the folder and the socket with its mode, and close() leaves neither socket nor trace", async () => {
-  await using folder = await scratchFolder();
-  const path = join(folder.path, "run", "s.sock");
+test("listenUnix() makes the directory and the socket with its mode, and close() leaves neither socket nor trace", async () => {
+  await using directory = await scratchDirectory();
+  const path = join(directory.path, "run", "s.sock");
   const listener = await listenUnix(createServer(), path, { mode: 0o660 });
   assert.equal((await lstat(path)).mode & 0o777, 0o660);
-  assert.equal((await lstat(join(folder.path, "run"))).mode & 0o777, 0o750);
-  assert.deepEqual(await readdir(join(folder.path, "run")), ["s.sock"]);
+  assert.equal((await lstat(join(directory.path, "run"))).mode & 0o777, 0o750);
+  assert.deepEqual(await readdir(join(directory.path, "run")), ["s.sock"]);
   assert.ok(await canConnect(path));
   await listener.close();
-  assert.deepEqual(await readdir(join(folder.path, "run")), []);
+  assert.deepEqual(await readdir(join(directory.path, "run")), []);
 });
 
 test("listenUnix() replaces a socket that nobody serves", async () => {
-  await using folder = await scratchFolder();
-  const path = join(folder.path, "s.sock");
+  await using directory = await scratchDirectory();
+  const path = join(directory.path, "s.sock");
   await leaveStaleSocket(path);
   const listener = await listenUnix(createServer(), path, { mode: 0o600 });
   assert.ok(await canConnect(path));
@@ -50,8 +50,8 @@ test("listenUnix() replaces a socket that nobody serves", async () => {
 });
 
 test("listenUnix() refuses a path that is served, and leaves it served", async () => {
-  await using folder = await scratchFolder();
-  const path = join(folder.path, "s.sock");
+  await using directory = await scratchDirectory();
+  const path = join(directory.path, "s.sock");
   const first = await listenUnix(createServer(), path, { mode: 0o660 });
   const second = createServer();
   await assert.rejects(listenUnix(second, path, { mode: 0o660 }), {
@@ -59,14 +59,14 @@ test("listenUnix() refuses a path that is served, and leaves it served", async (
     message: `listen on "${path}": another process serves this socket: stop it or choose another path`,
   });
   assert.equal(second.listening, false);
-  assert.deepEqual(await readdir(folder.path), ["s.sock"]);
+  assert.deepEqual(await readdir(directory.path), ["s.sock"]);
   assert.ok(await canConnect(path));
   await first.close();
 });
 
 test("listenUnix() refuses a path that is not a socket, and leaves it", async () => {
-  await using folder = await scratchFolder();
-  const path = join(folder.path, "file");
+  await using directory = await scratchDirectory();
+  const path = join(directory.path, "file");
   await writeFile(path, "precious");
   await assert.rejects(listenUnix(createServer(), path, { mode: 0o660 }), {
     kind: "failed-precondition",
@@ -76,8 +76,8 @@ test("listenUnix() refuses a path that is not a socket, and leaves it", async ()
 });
 
 test("listenUnix() close() leaves a socket that another process put there meanwhile", async () => {
-  await using folder = await scratchFolder();
-  const path = join(folder.path, "s.sock");
+  await using directory = await scratchDirectory();
+  const path = join(directory.path, "s.sock");
   const first = await listenUnix(createServer(), path, { mode: 0o660 });
   await rm(path);
   const second = await listenUnix(createServer(), path, { mode: 0o660 });
@@ -103,16 +103,16 @@ test("connectError() says which socket and what to do", () => {
   assert.equal(connectError("/run/x.sock", denied).kind, "permission-denied");
 });
 
-test("listenUnix() gives the socket, and the folders that it makes, to a group", async () => {
-  await using folder = await scratchFolder();
+test("listenUnix() gives the socket, and the directories that it makes, to a group", async () => {
+  await using directory = await scratchDirectory();
   // Root may give files to any group, others only to one of their own.
   const own = process.getgid?.() ?? 0;
   const gid = process.getuid?.() === 0 ? 4242 : own;
-  const [outer, inner] = [join(folder.path, "a"), join(folder.path, "a", "b")];
+  const [outer, inner] = [join(directory.path, "a"), join(directory.path, "a", "b")];
   const path = join(inner, "s.sock");
   const listener = await listenUnix(createServer(), path, { mode: 0o660, gid });
   for (const made of [outer, inner, path]) assert.equal((await lstat(made)).gid, gid, made);
   assert.equal((await lstat(path)).mode & 0o777, 0o660);
-  assert.equal((await lstat(folder.path)).gid, own);
+  assert.equal((await lstat(directory.path)).gid, own);
   await listener.close();
 });

@@ -30,7 +30,7 @@ interface FileIdentity {
 }
 
 /**
- * Lets `server` accept on a unix socket at `path`. Its folder is made (0750) where missing; a
+ * Lets `server` accept on a unix socket at `path`. Its directory is made (0750) where missing; a
  * socket file that nobody serves any more is replaced. The file has its mode and its group before
  * anyone can find it under its name.
  *
@@ -84,7 +84,7 @@ export function checkSocketPath(path: string): void {
   throw new RuntimeError(
     "invalid-argument",
     `use socket "${path}": a socket path has at most ${maxSocketPathBytes} bytes, this one needs ` +
-      `${bytes}: choose a shorter folder`,
+      `${bytes}: choose a shorter directory`,
   );
 }
 

@@ -8,7 +8,7 @@ import path from "node:path";
 import { after, before, describe, test } from "node:test";
 import type { PodSandboxConfig } from "../../src/gen/runtime/v1/api_pb.ts";
 import { container, exec, inPod, Node, runIn, sh } from "../integration/containers.ts";
-import { fileOf, leakless, mapped, openFolders, pod, withPod } from "../integration/pods.ts";
+import { fileOf, leakless, mapped, openDirectories, pod, withPod } from "../integration/pods.ts";
 import type { TestDaemon } from "../support/daemon.ts";
 import { asNobody } from "./nobody.ts";
 
@@ -27,8 +27,8 @@ before(async () => {
   daemon = node.daemon;
   // The first pod makes the bridge, which stays.
   await withPod(daemon, pod(), async () => undefined);
-  openFolders(daemon);
-  canary = path.join(daemon.paths.folder, "canary");
+  openDirectories(daemon);
+  canary = path.join(daemon.paths.directory, "canary");
   writeFileSync(canary, secret, { mode: 0o600 });
 });
 after(() => node[Symbol.asyncDispose]());
@@ -40,7 +40,7 @@ function readBy(file: string): string {
 }
 
 test("the program does read root's file where setuid counts", () => {
-  const file = path.join(daemon.paths.folder, "program");
+  const file = path.join(daemon.paths.directory, "program");
   copyFileSync(program, file);
   chmodSync(file, 0o4755);
   assert.equal(readBy(file), secret);

@@ -20,7 +20,7 @@ import {
   holderOf,
   leakless,
   mapped,
-  openFolders,
+  openDirectories,
   pod,
   POD,
   until,
@@ -41,7 +41,7 @@ before(async () => {
   daemon = node.daemon;
   // The first pod makes the bridge, which stays.
   await withPod(daemon, pod(), async () => undefined);
-  openFolders(daemon);
+  openDirectories(daemon);
 });
 after(() => node[Symbol.asyncDispose]());
 

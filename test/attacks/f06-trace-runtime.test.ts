@@ -18,7 +18,7 @@ import {
   failsWith,
   leakless,
   mapped,
-  openFolders,
+  openDirectories,
   pod,
   POD,
   withPod,
@@ -45,7 +45,7 @@ describe('with ptrace_in_shared_pid = "refuse"', () => {
   before(async () => {
     node = await Node.startWithBusybox({ config: { runtime: { ptrace_in_shared_pid: "refuse" } } });
     daemon = node.daemon;
-    openFolders(daemon);
+    openDirectories(daemon);
     // The first pod makes the bridge, which stays.
     await withPod(daemon, pod(), async () => undefined);
   });

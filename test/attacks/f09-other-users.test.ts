@@ -5,7 +5,15 @@ import { readFileSync } from "node:fs";
 import path from "node:path";
 import { after, before, describe, test } from "node:test";
 import { container, exec, inPod, Node, pull, runIn, sh } from "../integration/containers.ts";
-import { fileOf, leakless, mapped, NODE, openFolders, pod, withPod } from "../integration/pods.ts";
+import {
+  fileOf,
+  leakless,
+  mapped,
+  NODE,
+  openDirectories,
+  pod,
+  withPod,
+} from "../integration/pods.ts";
 import type { TestDaemon } from "../support/daemon.ts";
 import { busyboxLayer, imageOf, layerOf } from "../support/images.ts";
 import { readMounts } from "../support/snapshot/files.ts";
@@ -21,7 +29,7 @@ before(async () => {
   daemon = node.daemon;
   // The first pod makes the bridge, which stays.
   await withPod(daemon, pod(), async () => undefined);
-  openFolders(daemon);
+  openDirectories(daemon);
   const setuid = layerOf([
     { path: "data/", mode: 0o777 },
     { path: "data/program", mode: 0o4755 },

@@ -35,11 +35,11 @@ export function logAttack(
   run: (attack: LogAttack) => Promise<void>,
 ): ReturnType<typeof leakless> {
   return leakless(daemon, async () => {
-    const folder = path.join(daemon().paths.folder, "attack");
-    const above = path.join(folder, "pods");
+    const directory = path.join(daemon().paths.directory, "attack");
+    const above = path.join(directory, "pods");
     const logs = path.join(above, "pod");
-    const canary = path.join(folder, "host/canary");
-    const empty = path.join(folder, "host/empty");
+    const canary = path.join(directory, "host/canary");
+    const empty = path.join(directory, "host/empty");
     for (const each of [logs, empty]) mkdirSync(each, { recursive: true });
     writeFileSync(canary, canaryText, { mode: 0o600 });
     const mounts = [
@@ -55,7 +55,7 @@ export function logAttack(
       );
       assert.equal(readFileSync(canary, "utf8"), canaryText);
     } finally {
-      rmSync(folder, { recursive: true, force: true });
+      rmSync(directory, { recursive: true, force: true });
     }
   });
 }

@@ -4,7 +4,7 @@ import { readdirSync } from "node:fs";
 import path from "node:path";
 import { after, before, test } from "node:test";
 import { kindOf } from "../../src/base/errors.ts";
-import { maxHeld } from "../../src/engine/creations.ts";
+import { maxUnclaimed } from "../../src/engine/lifecycle/inflight-creates.ts";
 import {
   bare,
   endDaemon,
@@ -55,19 +55,19 @@ async function runForNobody(count: number): Promise<void> {
   await until("no create is under way", async () => (await lengthOf("inflight")) === 0);
 }
 
-test(`of pods that nobody claims ${maxHeld} are held, and the others are taken back`, async () => {
+test(`of pods that nobody claims ${maxUnclaimed} are held, and the others are taken back`, async () => {
   let held = 0;
-  for (let tries = 0; held < maxHeld; tries++) {
+  for (let tries = 0; held < maxUnclaimed; tries++) {
     assert.ok(tries < 200, "too few creates were canceled in their midst");
     await runForNobody(32);
     held = await lengthOf("heldCreates");
-    assert.ok(held <= maxHeld, `${held} are held`);
+    assert.ok(held <= maxUnclaimed, `${held} are held`);
   }
   await runForNobody(32);
-  assert.equal(await lengthOf("heldCreates"), maxHeld);
+  assert.equal(await lengthOf("heldCreates"), maxUnclaimed);
   await until("the others are gone", async () => {
     // An answer that crossed a cancel is one to the daemon: those pods are listed.
-    const kept = maxHeld + (await listIds(daemon)).length;
+    const kept = maxUnclaimed + (await listIds(daemon)).length;
     const pods = readdirSync(path.join(daemon.paths.state, "sandboxes")).length;
     return pods === kept && (await lengthOf("unfinishedRemovals")) === 0;
   });

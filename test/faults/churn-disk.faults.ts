@@ -6,15 +6,15 @@ import { after, test } from "node:test";
 import { churn } from "../integration/churn-run.ts";
 import { SyncTrace, withoutStrace } from "../support/sync-trace.ts";
 
-const folder = mkdtempSync(path.join(tmpdir(), "davit-disk-"));
+const directory = mkdtempSync(path.join(tmpdir(), "davit-disk-"));
 after(() => {
-  rmSync(folder, { recursive: true });
+  rmSync(directory, { recursive: true });
 });
 
 test("300 pods sync nothing but the database, at its checkpoints", {
   skip: withoutStrace,
 }, async (t) => {
-  const trace = new SyncTrace(folder);
+  const trace = new SyncTrace(directory);
   await churn(t, {
     pods: 300,
     parallel: 8,

@@ -25,7 +25,7 @@ for (const kind of podKinds) {
     }
   }
   for (const spot of spotsOf("start-container")) {
-    test(`${nameOf(spot)}, ${kind}, then made anew`, () =>
-      sites.run((site) => killStart(site, spot, kind, [], "anew")));
+    test(`${nameOf(spot)}, ${kind}, then made again`, () =>
+      sites.run((site) => killStart(site, spot, kind, [], "new")));
   }
 }

@@ -1,6 +1,6 @@
 /**
  * Runs the full walk over all crash points: `node test/faults/run.ts [FILTER...]`. Each file of
- * this folder gets namespaces of its own, as integration tests do, and two run at once.
+ * this directory gets namespaces of its own, as integration tests do, and two run at once.
  */
 import { globSync } from "node:fs";
 import path from "node:path";

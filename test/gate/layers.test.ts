@@ -19,8 +19,10 @@ interface Violation {
 // A small tree that keeps every rule: what the planted files below import from.
 const legal = {
   "src/base/errors.ts": "export const failure = 1;\n",
+  "src/wire/frame.ts": "export const frame = 1;\n",
   "src/gen/api_pb.ts": "export const schema = 1;\n",
-  "src/linux/spawn.ts": 'export { spawn } from "node:child_process";\n',
+  "src/linux/process/index.ts": 'export { spawn } from "node:child_process";\n',
+  "src/linux/process/child.ts": "export const child = 1;\n",
   "src/core/sandbox/index.ts": 'export { state } from "./state.ts";\n',
   "src/core/sandbox/state.ts":
     'import { failure } from "../../base/errors.ts";\nexport const state = failure;\n',
@@ -31,13 +33,14 @@ const legal = {
   "src/engine/sandbox/run.ts":
     'import { state } from "../../core/sandbox/index.ts";\nexport const run = state;\n',
   "src/drivers/cni/index.ts":
-    'import { state } from "../../core/sandbox/index.ts";\nimport { spawn } from "../../linux/spawn.ts";\nexport const cni = [state, spawn];\n',
+    'import { state } from "../../core/sandbox/index.ts";\nimport { spawn } from "../../linux/process/index.ts";\nexport const cni = [state, spawn];\n',
   "src/drivers/oci/index.ts": "export const oci = 1;\n",
   "src/drivers/oci/create.ts": "export const create = 1;\n",
   "src/cri/image/pull.ts": "export const pull = 1;\n",
-  "src/daemon/build.ts":
-    'import { cni } from "../drivers/cni/index.ts";\nexport const build = cni;\n',
-  "src/cli/main.ts": 'import { build } from "../daemon/build.ts";\nexport const main = build;\n',
+  "src/daemon/build/build.ts":
+    'import { cni } from "../../drivers/cni/index.ts";\nexport const build = cni;\n',
+  "src/cli/main.ts":
+    'import { build } from "../daemon/build/build.ts";\nexport const main = build;\n',
 } as const;
 
 // One row a rule: a file that breaks it, and the rule's name.
@@ -45,10 +48,12 @@ const planted: readonly (readonly [rule: string, file: string, text: string])[] 
   ["layer-base", "src/base/planted.ts", 'import "../gen/api_pb.ts";'],
   ["layer-gen", "src/gen/planted.ts", 'import "../base/errors.ts";'],
   ["layer-linux", "src/linux/planted.ts", 'import "../core/sandbox/index.ts";'],
-  ["layer-wire", "src/wire/planted.ts", 'import "../linux/spawn.ts";'],
+  ["layer-wire", "src/wire/planted.ts", 'import "../linux/process/index.ts";'],
   ["layer-config", "src/config/planted.ts", 'import "../core/sandbox/index.ts";'],
-  ["layer-core", "src/core/sandbox/planted.ts", 'import "../../linux/spawn.ts";'],
-  ["layer-spec", "src/spec/planted.ts", 'import "../linux/spawn.ts";'],
+  ["layer-core", "src/core/sandbox/planted.ts", 'import "../../linux/process/index.ts";'],
+  ["layer-stdio", "src/stdio/planted.ts", 'import "../wire/frame.ts";'],
+  ["layer-oci-spec", "src/oci-spec/planted.ts", 'import "../linux/process/index.ts";'],
+  ["layer-manifest", "src/manifest/planted.ts", 'import "../core/sandbox/index.ts";'],
   ["layer-unpack", "src/unpack/planted.ts", 'import "../core/sandbox/index.ts";'],
   ["layer-engine", "src/engine/planted.ts", 'import "../gen/api_pb.ts";'],
   ["layer-drivers", "src/drivers/oci/planted-layer.ts", 'import "../../cri/image/pull.ts";'],
@@ -56,14 +61,16 @@ const planted: readonly (readonly [rule: string, file: string, text: string])[] 
   ["layer-streaming", "src/streaming/planted.ts", 'import "../cri/image/pull.ts";'],
   ["layer-client", "src/client/planted.ts", 'import "../core/sandbox/index.ts";'],
   ["layer-daemon", "src/daemon/planted.ts", 'import "../cli/main.ts";'],
+  ["layer-doctor", "src/doctor/planted.ts", 'import "../daemon/build/build.ts";'],
   ["layer-cli", "src/cli/planted.ts", 'import "../cri/image/pull.ts";'],
   ["layer-unknown", "src/misc/planted.ts", 'import "../base/errors.ts";'],
   ["sibling-drivers", "src/drivers/oci/planted.ts", 'import "../cni/index.ts";'],
   ["rpc-files-are-thin", "src/cri/runtime/planted.ts", 'import "../image/pull.ts";'],
-  ["pure-folders", "src/engine/planted-io.ts", 'import "node:fs/promises";'],
+  ["pure-directories", "src/engine/planted-io.ts", 'import "node:fs/promises";'],
   ["spawn-in-linux", "src/daemon/planted-spawn.ts", 'import "node:child_process";'],
   ["no-test-code", "src/daemon/planted-test.ts", 'import "../core/sandbox/testing/suite.ts";'],
   ["front-doors", "src/daemon/planted-door.ts", 'import "../drivers/oci/create.ts";'],
+  ["front-doors", "src/daemon/planted-room.ts", 'import "../linux/process/child.ts";'],
   ["unresolved", "src/base/planted-nowhere.ts", 'import "./nowhere.ts";'],
 ];
 

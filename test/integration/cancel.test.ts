@@ -34,14 +34,14 @@ import {
 /** Long enough for the retries of a busy machine, short enough to wait for its end. */
 const holdSeconds = 6;
 
-const folder = mkdtempSync(path.join(tmpdir(), "davit-cancel-"));
-const plugin = new ScriptedPlugin(folder);
+const directory = mkdtempSync(path.join(tmpdir(), "davit-cancel-"));
+const plugin = new ScriptedPlugin(directory);
 let daemon: TestDaemon;
 let open: () => void = () => undefined;
 const served = (): TestDaemon => daemon;
 
 before(async () => {
-  const ipamDir = path.join(folder, "ipam");
+  const ipamDir = path.join(directory, "ipam");
   const { plugins, ...list } = bridgeConflist({ ipamDir });
   daemon = await startDaemon({
     conflist: { ...list, plugins: [{ type: plugin.type }, ...plugins] },
@@ -56,7 +56,7 @@ afterEach(() => {
 });
 after(async () => {
   await endDaemon(daemon);
-  rmSync(folder, { recursive: true });
+  rmSync(directory, { recursive: true });
 });
 
 /** A create that is held up in the middle of its ADD, and whose caller may go away. */
@@ -295,7 +295,7 @@ describe("the daemon ends while a finished sandbox is held for its retry", () =>
     });
   }
 
-  test("by SIGTERM in the middle of the making: it is undone, and made anew for the retry", async () => {
+  test("by SIGTERM in the middle of the making: it is undone, and made again for the retry", async () => {
     const [held] = await beginHeldUp(pods(1));
     assert.ok(held !== undefined);
     const { id, config } = held;

@@ -52,7 +52,7 @@ export async function churn(t: TestContext, size: ChurnSize): Promise<readonly L
   });
   const { daemon } = node;
   size.onBegin?.(daemon.pid);
-  const logs = path.join(daemon.paths.folder, "pod-logs");
+  const logs = path.join(daemon.paths.directory, "pod-logs");
   const run = new Churn({
     client: daemon.client,
     random: new Random(seed),

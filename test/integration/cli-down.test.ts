@@ -30,7 +30,7 @@ test("davit down takes names, paths, ids and files, and leaves no directory", as
   const gone = await davit.done("down", "-t", "0", ran.out.trim().slice(0, 12), two);
   assert.deepEqual(gone.split("\n").sort(), ["", "default/one", "default/two"]);
   assert.equal(await davit.done("pods", "-q"), "");
-  assert.deepEqual(readdirSync(davit.podsFolder), []);
+  assert.deepEqual(readdirSync(davit.podsDirectory), []);
 });
 
 test("davit down does nothing when one of its words is nothing", async () => {
@@ -47,15 +47,15 @@ test("davit down does nothing when one of its words is nothing", async () => {
 test("davit rm leaves no directory of a pod, and touches nothing for names that lead elsewhere", async () => {
   for (const words of [["-f", "-t", "0", "one"], ["one"], ["--stopped"]]) {
     await davit.done("run", davit.manifest(podOf("one", sleeper)));
-    assert.equal(readdirSync(davit.podsFolder).length, 1);
+    assert.equal(readdirSync(davit.podsDirectory).length, 1);
     if (!words.includes("-f")) await davit.done("stop", "-t", "0", "one");
     await davit.done("rm", ...words);
-    assert.deepEqual(readdirSync(davit.podsFolder), [], words.join(" "));
+    assert.deepEqual(readdirSync(davit.podsDirectory), [], words.join(" "));
   }
   // Another client may call a pod what it likes.
-  const victim = path.join(davit.podsFolder, "..", "victim_x_y");
+  const victim = path.join(davit.podsDirectory, "..", "victim_x_y");
   mkdirSync(victim);
-  mkdirSync(path.join(davit.podsFolder, "a"));
+  mkdirSync(path.join(davit.podsDirectory, "a"));
   const metadata = { namespace: "a/../../victim", name: "x", uid: "y", attempt: 0 };
   const id = await runPod(node.daemon, podConfig({}, { metadata }));
   await davit.done("rm", "-f", id);
@@ -66,7 +66,7 @@ test("davit run --replace leaves no directory of a pod that had another uid", as
   const yaml = podOf("one", sleeper);
   await davit.done("run", davit.manifest(yaml.replace("{name: one,", "{name: one, uid: old-one,")));
   await davit.done("run", "--replace", davit.manifest(yaml));
-  const names = readdirSync(davit.podsFolder).filter((name) => name.startsWith("default_one_"));
+  const names = readdirSync(davit.podsDirectory).filter((name) => name.startsWith("default_one_"));
   assert.equal(names.length, 1);
   assert.doesNotMatch(names[0] ?? "", /old-one/);
   await davit.done("down", "-t", "0", "one");
@@ -87,7 +87,7 @@ test("a time of grace that lasts is told: once in a pipe, by the second on a ter
   const stopped = await davit.run("stop", "stubborn/main");
   assert.deepEqual(stopped, { code: 0, out: "stubborn/main\n", err: line });
   await davit.done("run", "--replace", "-q", file);
-  const words = `stty cols 100; '${program}' down --pods-folder '${davit.podsFolder}' stubborn`;
+  const words = `stty cols 100; '${program}' down --pods-directory '${davit.podsDirectory}' stubborn`;
   const child = spawn("script", ["-qec", words, "/dev/null"], {
     stdio: ["ignore", "pipe", "inherit"],
     env: {

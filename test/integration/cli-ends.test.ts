@@ -61,7 +61,7 @@ test("Ctrl-C while a plugin hangs says what is still going on, waits for it and 
     release();
   }
   assert.equal(await sandboxesOnRecord(), 0);
-  assert.deepEqual(readdirSync(davit.podsFolder), []);
+  assert.deepEqual(readdirSync(davit.podsDirectory), []);
 });
 
 test("a second Ctrl-C leaves at once, and says who cleans up", async () => {
@@ -86,7 +86,7 @@ test("a second Ctrl-C leaves at once, and says who cleans up", async () => {
   }
   await until("the server has taken it away", async () => (await sandboxesOnRecord()) === 0);
   await davit.done("down", file);
-  assert.deepEqual(readdirSync(davit.podsFolder), []);
+  assert.deepEqual(readdirSync(davit.podsDirectory), []);
 });
 
 test("a pod that is still being made is removed when another one of the command fails", async () => {
@@ -110,7 +110,7 @@ test("a pod that is still being made is removed when another one of the command 
     release();
   }
   assert.equal(await sandboxesOnRecord(), 0);
-  assert.deepEqual(readdirSync(davit.podsFolder), []);
+  assert.deepEqual(readdirSync(davit.podsDirectory), []);
 });
 
 test("davit run tells of a container that ends at once with an error, and leaves its pod", async () => {
@@ -130,5 +130,5 @@ test("davit run tells of a container that ends at once with an error, and leaves
   const fine = await davit.run("run", davit.manifest(podOf("fine", "exit 0")));
   assert.deepEqual([fine.code, /\u2713 default\/fine/.test(fine.err)], [0, true], fine.err);
   await davit.done("down", "crash", "fine");
-  assert.deepEqual(readdirSync(davit.podsFolder), []);
+  assert.deepEqual(readdirSync(davit.podsDirectory), []);
 });

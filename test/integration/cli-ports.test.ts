@@ -44,7 +44,7 @@ test("davit run refuses a host port on which a process listens, and makes nothin
     );
     assert.match(err, said);
     assert.equal(await davit.done("pods", "-q"), "");
-    assert.deepEqual(readdirSync(davit.podsFolder), []);
+    assert.deepEqual(readdirSync(davit.podsDirectory), []);
     // Of another protocol or another address it is free.
     for (const port of [
       `hostPort: ${free}, protocol: UDP`,

@@ -49,21 +49,21 @@ export interface Running {
   readonly ended: Promise<Ran>;
 }
 
-/** The davit command with a daemon's socket, and a folder of the test's own for its pods. */
+/** The davit command with a daemon's socket, and a directory of the test's own for its pods. */
 export class Davit {
-  readonly podsFolder: string;
+  readonly podsDirectory: string;
   readonly #daemon: TestDaemon;
   #files = 0;
 
   constructor(daemon: TestDaemon) {
     this.#daemon = daemon;
-    this.podsFolder = path.join(daemon.paths.folder, "pods");
+    this.podsDirectory = path.join(daemon.paths.directory, "pods");
   }
 
   /** Starts it with these words; `input` is its stdin. */
   start(args: readonly string[], input = ""): Running {
     const own = ["run", "down", "rm"].includes(args[0] ?? "")
-      ? ["--pods-folder", this.podsFolder]
+      ? ["--pods-directory", this.podsDirectory]
       : [];
     const [command = "", ...rest] = args;
     const child = spawn(program, [command, ...own, ...rest], {
@@ -94,7 +94,7 @@ export class Davit {
   /** Writes a manifest; its path. */
   manifest(yaml: string): string {
     this.#files += 1;
-    const file = path.join(this.#daemon.paths.folder, `manifest-${this.#files}.yaml`);
+    const file = path.join(this.#daemon.paths.directory, `manifest-${this.#files}.yaml`);
     writeFileSync(file, yaml);
     return file;
   }

@@ -117,11 +117,11 @@ test("davit port-forward reaches a port of a pod, and says why it cannot", () =>
 test("davit cp copies both ways, and says what it cannot", () =>
   inPod(node.daemon, bare(), async (pod) => {
     const id = await runIn(pod);
-    const folder = path.join(node.daemon.paths.folder, "copies");
-    mkdirSync(path.join(folder, "in/deep"), { recursive: true });
-    writeFileSync(path.join(folder, "in/deep/file"), "x".repeat(3_000_000));
-    await davit.done("cp", path.join(folder, "in"), `${id}:/tmp`);
-    await davit.done("cp", path.join(folder, "in/deep/file"), `${id}:/tmp/renamed`);
+    const directory = path.join(node.daemon.paths.directory, "copies");
+    mkdirSync(path.join(directory, "in/deep"), { recursive: true });
+    writeFileSync(path.join(directory, "in/deep/file"), "x".repeat(3_000_000));
+    await davit.done("cp", path.join(directory, "in"), `${id}:/tmp`);
+    await davit.done("cp", path.join(directory, "in/deep/file"), `${id}:/tmp/renamed`);
     assert.equal(
       await sh(node.daemon, id, "cat /tmp/in/deep/file /tmp/renamed | wc -c"),
       "6000000",
@@ -131,17 +131,17 @@ test("davit cp copies both ways, and says what it cannot", () =>
       id,
       "ln -s /etc /tmp/in/link; mkfifo /tmp/in/fifo \"/tmp/in/$(printf 'f\\033[2Jo')\"",
     );
-    const copied = await davit.run("cp", `${id}:/tmp/in`, folder.concat("/out"));
+    const copied = await davit.run("cp", `${id}:/tmp/in`, directory.concat("/out"));
     assert.equal(copied.code, 0, copied.err);
     assert.match(copied.err, /left out: .*in\/link/);
     assert.match(copied.err, /left out: .*in\/f\?\[2Jo is/);
-    assert.equal(readFileSync(path.join(folder, "out/deep/file"), "utf8").length, 3_000_000);
-    assert.equal(existsSync(path.join(folder, "out/link")), false);
-    const missing = await davit.run("cp", `${id}:/no/such`, folder);
+    assert.equal(readFileSync(path.join(directory, "out/deep/file"), "utf8").length, 3_000_000);
+    assert.equal(existsSync(path.join(directory, "out/link")), false);
+    const missing = await davit.run("cp", `${id}:/no/such`, directory);
     assert.deepEqual([missing.code, /No such file/i.test(missing.err)], [1, true], missing.err);
     assert.equal((await davit.run("cp", "a", "b")).code, 2);
     assert.equal((await davit.run("cp", "/no/such", `${id}:/tmp`)).code, 1);
-    const nowhere = await davit.run("cp", path.join(folder, "in"), `${id}:/no/such/folder`);
+    const nowhere = await davit.run("cp", path.join(directory, "in"), `${id}:/no/such/directory`);
     assert.equal(nowhere.code, 1, nowhere.err);
   }));
 
@@ -149,22 +149,22 @@ test("davit cp streams a tar archive to stdout and takes one from stdin", () =>
   inPod(node.daemon, bare(), async (pod) => {
     const id = await runIn(pod);
     await sh(node.daemon, id, "mkdir -p /tmp/a/b; echo one >/tmp/a/b/f; ln -s f /tmp/a/b/link");
-    const folder = path.join(node.daemon.paths.folder, "archive");
-    mkdirSync(folder);
+    const directory = path.join(node.daemon.paths.directory, "archive");
+    mkdirSync(directory);
     const env = {
       ...process.env,
       NODE_TEST_CONTEXT: undefined,
       DAVIT_ENDPOINT: `unix://${node.daemon.paths.socket}`,
     };
     const pipe = (line: string): string =>
-      execFileSync("sh", ["-ec", line], { cwd: folder, env }).toString();
+      execFileSync("sh", ["-ec", line], { cwd: directory, env }).toString();
     // Nothing of this machine's is written: a file "-" in the current directory, as it was once.
     assert.match(pipe(`'${program}' cp ${id}:/tmp/a - | tar -tv`), /a\/b\/link -> f\n/);
-    assert.deepEqual(readdirSync(folder), []);
+    assert.deepEqual(readdirSync(directory), []);
     pipe(`'${program}' cp ${id}:/tmp/a - | tar -x && '${program}' cp ${id}:/tmp/a/. - >dot.tar`);
-    assert.equal(readFileSync(path.join(folder, "a/b/link"), "utf8"), "one\n");
+    assert.equal(readFileSync(path.join(directory, "a/b/link"), "utf8"), "one\n");
     assert.match(pipe("tar -tf dot.tar"), /^\.\/\n\.\/b\/\n/);
-    writeFileSync(path.join(folder, "big"), "x".repeat(3_000_000));
+    writeFileSync(path.join(directory, "big"), "x".repeat(3_000_000));
     pipe(`tar -c big a | '${program}' cp - ${id}:/tmp/a/b`);
     assert.equal(
       await sh(node.daemon, id, "wc -c </tmp/a/b/big; cat /tmp/a/b/a/b/link"),

@@ -107,7 +107,13 @@ test("davit run shows what each pod is doing, and leaves a line for each", async
   const pod = (name: string, policy = ""): string =>
     `{apiVersion: v1, kind: Pod, metadata: {name: ${name}}, spec: {${policy}containers: [{name: c, image: "${busybox}", imagePullPolicy: Never, command: [sleep, "1000"]}]}}`;
   const file = davit.manifest(`${pod("a")}\n---\n${pod("b", "restartPolicy: OnFailure, ")}\n`);
-  const { code, text } = await show(["run", "--wait", "--pods-folder", davit.podsFolder, file]);
+  const { code, text } = await show([
+    "run",
+    "--wait",
+    "--pods-directory",
+    davit.podsDirectory,
+    file,
+  ]);
   assert.equal(code, 0, text);
   const plain = stripVTControlCharacters(text);
   assert.match(plain, /\S default\/a {2}wait until its containers run/);

@@ -27,9 +27,9 @@ import {
   until,
 } from "./pods.ts";
 
-const folder = mkdtempSync(path.join(tmpdir(), "davit-why-"));
+const directory = mkdtempSync(path.join(tmpdir(), "davit-why-"));
 /** Runs after bridge and portmap, and does as the tests say. */
-const plugin = new ScriptedPlugin(folder);
+const plugin = new ScriptedPlugin(directory);
 let node: Node;
 let davit: Davit;
 before(async () => {
@@ -44,7 +44,7 @@ before(async () => {
 });
 after(async () => {
   await node[Symbol.asyncDispose]();
-  rmSync(folder, { recursive: true });
+  rmSync(directory, { recursive: true });
 });
 
 describe("davit why", () => {

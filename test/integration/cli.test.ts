@@ -6,7 +6,7 @@ import { after, before, describe, test } from "node:test";
 import { promisify } from "node:util";
 import { Davit, podOf as pod, program, sleeper } from "./cli-run.ts";
 import { busybox, Node } from "./containers.ts";
-import { openFolders, until } from "./pods.ts";
+import { openDirectories, until } from "./pods.ts";
 import { busyboxLayer, imageOf, layerOf } from "../support/images.ts";
 import { freePort } from "../support/registry.ts";
 
@@ -81,11 +81,11 @@ describe("davit run and down", () => {
     assert.match(await davit.done("run", "--replace", "-q", "-f", file), /^[0-9a-f]{64}\n$/);
     assert.equal(await davit.done("down", file), "default/full\n");
     assert.equal(await davit.done("down", file), "default/full was not there\n");
-    assert.deepEqual(readdirSync(davit.podsFolder), []);
+    assert.deepEqual(readdirSync(davit.podsDirectory), []);
   });
 
   test("give pods with hostUsers false ids that no other pod has, and their volumes with them", async () => {
-    openFolders(node.daemon);
+    openDirectories(node.daemon);
     const look = `cat /proc/self/uid_map | tr -s ' '; stat -c %u:%g /data; echo x >/data/x && echo written; ${sleeper}`;
     const yaml = ["one", "two"].map((name) =>
       pod(name, look, {
@@ -110,7 +110,7 @@ describe("davit run and down", () => {
         assert.equal(mapped, "0\n0\n");
       }),
     );
-    assert.deepEqual(readdirSync(davit.podsFolder), []);
+    assert.deepEqual(readdirSync(davit.podsDirectory), []);
   });
 
   test("refuse a field by file and line before anything is made, on stdin too", async () => {
@@ -138,7 +138,7 @@ describe("davit run and down", () => {
       /"default\/bad\/init" ended with code 7 .*the end of its log:\n {2}nothing to do/s,
     );
     assert.equal(await davit.done("pods", "-q"), "");
-    assert.deepEqual(readdirSync(davit.podsFolder), []);
+    assert.deepEqual(readdirSync(davit.podsDirectory), []);
   });
 
   test("say what is wrong with a command, an image, a crash, a host path and a user", async () => {
@@ -184,7 +184,7 @@ describe("davit run and down", () => {
       assert.equal(code, 130, err);
       assert.match(err, /interrupted; what was made is removed/);
       assert.equal(await davit.done("pods", "-q"), "");
-      assert.deepEqual(readdirSync(davit.podsFolder), []);
+      assert.deepEqual(readdirSync(davit.podsDirectory), []);
     } finally {
       release();
     }
@@ -340,7 +340,10 @@ describe("davit exec, stop, rm", () => {
     assert.equal(await davit.done("rm", "-f", "-t", "0", "end"), "end\n");
     assert.equal(await davit.done("pods", "-q"), "");
     await davit.done("down", file);
-    assert.equal(existsSync(davit.podsFolder) && readdirSync(davit.podsFolder).length > 0, false);
+    assert.equal(
+      existsSync(davit.podsDirectory) && readdirSync(davit.podsDirectory).length > 0,
+      false,
+    );
   });
 });
 
@@ -405,7 +408,7 @@ describe("davit and its server", () => {
   test("without a server the exit code is 4, the message says what to do, and nothing is made", async () => {
     const file = davit.manifest(pod("never", "true"));
     assert.equal((await davit.run("run", "--endpoint", "/nowhere/x.sock", file)).code, 4);
-    assert.equal(readdirSync(davit.podsFolder).length, 0);
+    assert.equal(readdirSync(davit.podsDirectory).length, 0);
     const { code, err, out } = await davit.run("pods", "--endpoint", "/nowhere/x.sock");
     assert.deepEqual([code, out], [4, ""]);
     assert.match(

@@ -18,10 +18,10 @@ import {
 } from "./containers.ts";
 import { bare, code, failsWith, leakless } from "./pods.ts";
 
-const folder = mkdtempSync(path.join(tmpdir(), "davit-devices-"));
-const [etc, run] = [path.join(folder, "etc"), path.join(folder, "run")] as const;
+const directory = mkdtempSync(path.join(tmpdir(), "davit-devices-"));
+const [etc, run] = [path.join(directory, "etc"), path.join(directory, "run")] as const;
 /** A node of the host that no container has by itself: the kernel log, which is 1:11. */
-const log = path.join(folder, "log");
+const log = path.join(directory, "log");
 
 let node: Node;
 let daemon: TestDaemon;
@@ -39,7 +39,7 @@ before(async () => {
 });
 after(async () => {
   await node[Symbol.asyncDispose]();
-  rmSync(folder, { recursive: true });
+  rmSync(directory, { recursive: true });
 });
 
 function running(config: () => ContainerInit, look: (id: string) => Promise<void>) {
@@ -54,22 +54,26 @@ const owner = (id: string, file: string): Promise<string> =>
   sh(daemon, id, `stat -c '%a %u %g %t:%T' ${file}`);
 
 describe("the devices of a request", () => {
-  const link = path.join(folder, "link");
+  const link = path.join(directory, "link");
   before(() => {
     execFileSync("mknod", [log, "c", "1", "11"]);
     symlinkSync(log, link);
-    mkdirSync(path.join(folder, "several"));
-    execFileSync("mknod", [path.join(folder, "several/a"), "c", "1", "11"]);
+    mkdirSync(path.join(directory, "several"));
+    execFileSync("mknod", [path.join(directory, "several/a"), "c", "1", "11"]);
   });
 
   test(
-    "are there, also behind a link and in a folder, with the rights that were given",
+    "are there, also behind a link and in a directory, with the rights that were given",
     running(
       () =>
         container({
           devices: [
             { hostPath: link, containerPath: "/dev/linked", permissions: "w" },
-            { hostPath: path.join(folder, "several"), containerPath: "/dev/s", permissions: "w" },
+            {
+              hostPath: path.join(directory, "several"),
+              containerPath: "/dev/s",
+              permissions: "w",
+            },
           ],
         }),
       async (id) => {
@@ -139,7 +143,7 @@ describe("CDI devices", () => {
             {
               hookName: "createContainer",
               path: "/bin/sh",
-              args: ["sh", "-c", `echo hooked > ${folder}/hooked`],
+              args: ["sh", "-c", `echo hooked > ${directory}/hooked`],
             },
           ],
           additionalGids: [4711],
@@ -165,7 +169,7 @@ describe("CDI devices", () => {
         const said = await exec(daemon, id, ["touch", "/gpu/x"]);
         assert.match(said.stderr, /Read-only file system/);
         assert.equal(
-          execFileSync("cat", [path.join(folder, "hooked")], { encoding: "utf8" }),
+          execFileSync("cat", [path.join(directory, "hooked")], { encoding: "utf8" }),
           "hooked\n",
         );
       },
@@ -173,7 +177,7 @@ describe("CDI devices", () => {
   );
 
   test(
-    "are asked for by annotations, too, and read anew when their files change",
+    "are asked for by annotations, too, and read again when their files change",
     leakless(served, () =>
       inPod(daemon, bare(), async (pod) => {
         write(path.join(etc, "gpu.json"), gpu);

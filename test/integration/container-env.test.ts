@@ -17,7 +17,7 @@ import {
   runIn,
   sh,
 } from "./containers.ts";
-import { bare, code, failsWith, leakless, mapped, NODE, openFolders, until } from "./pods.ts";
+import { bare, code, failsWith, leakless, mapped, NODE, openDirectories, until } from "./pods.ts";
 
 let node: Node;
 let daemon: TestDaemon;
@@ -30,8 +30,8 @@ let canary = "";
 before(async () => {
   node = await Node.startWithBusybox();
   daemon = node.daemon;
-  openFolders(daemon);
-  canary = path.join(daemon.paths.folder, "canary");
+  openDirectories(daemon);
+  canary = path.join(daemon.paths.directory, "canary");
   writeFileSync(canary, "unchanged");
   const layer = busyboxLayer("gzip", [{ path: ".davit-env", link: canary }]);
   await node.registry.push("e2e/linked", imageOf([layer], { Env: ["PATH=/bin"] }), ["1"]);

@@ -97,15 +97,15 @@ describe("ExecSync", () => {
   );
 
   test(
-    "runs with the container's environment, folder and user, in its cgroups",
+    "runs with the container's environment, directory and user, in its cgroups",
     leakless(served, async () => {
       const text = await sh(
         daemon,
         id,
         "echo $FROM_IMAGE $ASKED; pwd; id -u; cat /proc/self/cgroup",
       );
-      const [env, folder, uid, ...cgroups] = text.split("\n");
-      assert.deepEqual([env, folder, uid], ["yes for", "/", "0"]);
+      const [env, directory, uid, ...cgroups] = text.split("\n");
+      assert.deepEqual([env, directory, uid], ["yes for", "/", "0"]);
       const own = cgroupsOfProcess(await pidOf(daemon, id));
       const seen = cgroups.map((line) => line.split(":").slice(2).join(":"));
       // On v2 the container has a cgroup namespace, whose root is its own cgroup.

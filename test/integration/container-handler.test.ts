@@ -20,10 +20,10 @@ import {
 } from "./containers.ts";
 import { bare, CONTAINER, cgroupValue, code, failsWith, leakless, NODE, parentOf } from "./pods.ts";
 
-const folder = mkdtempSync(path.join(tmpdir(), "davit-handler-"));
-const baseFile = path.join(folder, "base.json");
-const hooksDir = path.join(folder, "hooks");
-const ran = path.join(folder, "ran");
+const directory = mkdtempSync(path.join(tmpdir(), "davit-handler-"));
+const baseFile = path.join(directory, "base.json");
+const hooksDir = path.join(directory, "hooks");
+const ran = path.join(directory, "ran");
 
 let node: Node;
 let daemon: TestDaemon;
@@ -64,10 +64,10 @@ before(async () => {
 });
 after(async () => {
   await node[Symbol.asyncDispose]();
-  rmSync(folder, { recursive: true });
+  rmSync(directory, { recursive: true });
 });
 
-/** Runs a test in a pod that leaves nothing, neither on the machine nor in the folders above. */
+/** Runs a test in a pod that leaves nothing, neither on the machine nor in the directories above. */
 function inBarePod(
   run: (pod: Pod) => Promise<void>,
   changes: Parameters<typeof bare>[0] = {},

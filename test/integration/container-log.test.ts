@@ -29,7 +29,7 @@ const served = (): TestDaemon => daemon;
 before(async () => {
   node = await Node.startWithBusybox();
   daemon = node.daemon;
-  logs = path.join(daemon.paths.folder, "logs");
+  logs = path.join(daemon.paths.directory, "logs");
 });
 after(() => node[Symbol.asyncDispose]());
 
@@ -46,7 +46,7 @@ function wholeLines(file: string): readonly string[] {
   return text.join("").replace(/\n$/, "").split("\n");
 }
 
-/** The body of a test in a pod with a log folder, which goes with it. */
+/** The body of a test in a pod with a log directory, which goes with it. */
 function withLogs(run: (pod: Pod) => Promise<void>): ReturnType<typeof leakless> {
   return leakless(served, async () => {
     try {
@@ -119,7 +119,7 @@ describe("the log", () => {
   );
 
   test(
-    "lies in folders that are made, outlives its container, and is nobody else's to read",
+    "lies in directories that are made, outlives its container, and is nobody else's to read",
     withLogs(async (pod) => {
       const id = await runIn(pod, script("echo here", { logPath: "some/where/0.log" }));
       await exited(daemon, id);

@@ -1,4 +1,4 @@
-/** Mounts of a container: the host's folders and files in it. */
+/** Mounts of a container: the host's directories and files in it. */
 import assert from "node:assert/strict";
 import {
   mkdirSync,
@@ -29,7 +29,7 @@ import { bare, code, failsWith, leakless, output } from "./pods.ts";
 let node: Node;
 let daemon: TestDaemon;
 const served = (): TestDaemon => daemon;
-const folder = mkdtempSync(path.join(tmpdir(), "davit-mounts-"));
+const directory = mkdtempSync(path.join(tmpdir(), "davit-mounts-"));
 
 before(async () => {
   node = await Node.startWithBusybox();
@@ -37,7 +37,7 @@ before(async () => {
 });
 after(async () => {
   await node[Symbol.asyncDispose]();
-  rmSync(folder, { recursive: true });
+  rmSync(directory, { recursive: true });
 });
 
 /** The body of a test with one running container. */
@@ -50,10 +50,10 @@ function running(config: () => ContainerInit, look: (id: string) => Promise<void
 }
 
 describe("mounts", () => {
-  const at = (name: string): string => path.join(folder, name);
+  const at = (name: string): string => path.join(directory, name);
 
   test(
-    "give the host's folders, writable or not",
+    "give the host's directories, writable or not",
     running(
       () => {
         for (const name of ["rw", "ro"]) mkdirSync(at(name), { recursive: true });
@@ -76,7 +76,7 @@ describe("mounts", () => {
   );
 
   test(
-    "follow a link on the host, and make a folder that is missing there",
+    "follow a link on the host, and make a directory that is missing there",
     running(
       () => {
         mkdirSync(at("real"));
@@ -84,18 +84,18 @@ describe("mounts", () => {
         symlinkSync(at("real"), at("link"));
         const mounts = [
           { hostPath: at("link"), containerPath: "/link" },
-          { hostPath: at("missing/folder"), containerPath: "/missing" },
+          { hostPath: at("missing/directory"), containerPath: "/missing" },
         ];
         return container({ mounts });
       },
       async (id) => {
         assert.equal(await sh(daemon, id, "cat /link/file"), "real");
         await sh(daemon, id, "touch /missing/file");
-        for (const made of ["missing", "missing/folder"]) {
+        for (const made of ["missing", "missing/directory"]) {
           const { mode, uid, gid } = statSync(at(made));
           assert.deepEqual([mode & 0o7777, uid, gid], [0o755, 0, 0]);
         }
-        assert.equal(readFileSync(at("missing/folder/file"), "utf8"), "");
+        assert.equal(readFileSync(at("missing/directory/file"), "utf8"), "");
       },
     ),
   );
@@ -113,12 +113,12 @@ describe("mounts", () => {
             { ...readonly, containerPath: "/rro", recursiveReadOnly: true },
           ];
           const id = await runIn(pod, container({ mounts }));
-          const refuses = async (folder: string): Promise<boolean> => {
-            const said = await exec(daemon, id, ["touch", `${folder}/new`]);
+          const refuses = async (directory: string): Promise<boolean> => {
+            const said = await exec(daemon, id, ["touch", `${directory}/new`]);
             return said.exitCode !== 0 && said.stderr.includes("Read-only file system");
           };
-          const folders = ["/ro", "/ro/inner", "/rro", "/rro/inner"];
-          const refused = await Promise.all(folders.map(refuses));
+          const directories = ["/ro", "/ro/inner", "/rro", "/rro/inner"];
+          const refused = await Promise.all(directories.map(refuses));
           assert.deepEqual(refused, [true, false, true, true]);
           for (const [change, why] of [
             [{ readonly: false }, /not readonly/],
@@ -142,7 +142,7 @@ describe("mounts", () => {
   );
 
   test(
-    "may stand over the pod's own files, and over a folder inside another mount",
+    "may stand over the pod's own files, and over a directory inside another mount",
     running(
       () => {
         mkdirSync(at("outer/inner"), { recursive: true });
@@ -204,7 +204,7 @@ describe("mounts", () => {
   );
 
   test(
-    "whose propagation the host's folder cannot give are refused",
+    "whose propagation the host's directory cannot give are refused",
     leakless(served, async () => {
       mkdirSync(at("private"));
       await output("mount", "--bind", at("private"), at("private"));

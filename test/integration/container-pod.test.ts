@@ -35,7 +35,7 @@ import {
   leakless,
   NODE,
   NOTREADY,
-  openFolders,
+  openDirectories,
   POD,
   pod as podOf,
   statusOf,
@@ -50,7 +50,7 @@ const portMappings = [{ containerPort: 8080, hostPort: 18_090, protocol: Protoco
 before(async () => {
   node = await Node.startWithBusybox();
   daemon = node.daemon;
-  openFolders(daemon);
+  openDirectories(daemon);
   // The first pod makes the bridge, and the first host port chains; both stay.
   await closePod(await openPod(daemon, podOf({}, { portMappings })));
 });

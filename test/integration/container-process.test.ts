@@ -143,7 +143,7 @@ test(
   ),
 );
 
-describe("the working folder", () => {
+describe("the working directory", () => {
   for (const [what, config, want] of [
     ["is / where nobody says otherwise", () => container(), "/"],
     ["is the image's, and made", () => of("cmd"), "/made/here"],

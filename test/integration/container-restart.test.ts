@@ -39,7 +39,7 @@ const served = (): TestDaemon => daemon;
 before(async () => {
   node = await Node.startWithBusybox();
   daemon = node.daemon;
-  logs = path.join(daemon.paths.folder, "logs");
+  logs = path.join(daemon.paths.directory, "logs");
   await closePod(await openPod(daemon, podOf()));
 });
 after(() => node[Symbol.asyncDispose]());

@@ -166,7 +166,7 @@ describe("seccomp", () => {
   test(
     "takes a profile of the node",
     leakless(served, async () => {
-      const file = path.join(daemon.paths.folder, "profile.json");
+      const file = path.join(daemon.paths.directory, "profile.json");
       const rule = { names: ["mkdir", "mkdirat"], action: "SCMP_ACT_ERRNO", errnoRet: 1 };
       const profile = { defaultAction: "SCMP_ACT_ALLOW", syscalls: [rule] };
       writeFileSync(file, JSON.stringify(profile));
@@ -220,11 +220,11 @@ describe("masked and read-only paths", () => {
   test(
     "/sys is read-only, /dev has the usual devices and no disk",
     running({}, async (_pid, id) => {
-      for (const folder of ["/sys/fs/cgroup/*", "/sys/kernel"]) {
+      for (const directory of ["/sys/fs/cgroup/*", "/sys/kernel"]) {
         const said = await exec(daemon, id, [
           "sh",
           "-c",
-          `for f in ${folder}; do mkdir $f/x && exit 0; done; exit 1`,
+          `for f in ${directory}; do mkdir $f/x && exit 0; done; exit 1`,
         ]);
         assert.equal(said.exitCode, 1);
         assert.match(said.stderr, /Read-only file system/);

@@ -28,10 +28,10 @@ const statsOf = async (containerId: string): Promise<ContainerStats> => {
 
 /** How many cgroups the daemon has open to read their usage again and again. */
 function held(): number {
-  const folder = `/proc/${daemon.pid}/fd`;
-  const links = readdirSync(folder).map((name) => {
+  const directory = `/proc/${daemon.pid}/fd`;
+  const links = readdirSync(directory).map((name) => {
     try {
-      return readlinkSync(join(folder, name));
+      return readlinkSync(join(directory, name));
     } catch {
       return ""; // closed since its name was read
     }

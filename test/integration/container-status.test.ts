@@ -40,44 +40,49 @@ describe("ContainerStatus", () => {
   test(
     "shows what was asked for and what became of it",
     leakless(served, () =>
-      inPod(daemon, bare({ logDirectory: path.join(daemon.paths.folder, "logs") }), async (pod) => {
-        const resources = { memoryLimitInBytes: 64n << 20n, cpuShares: 512n, oomScoreAdj: 500n };
-        const config = container({
-          labels: { app: "test" },
-          annotations: { note: "yes" },
-          logPath: "c/0.log",
-          mounts: [{ hostPath: daemon.paths.ipamDir, containerPath: "/data", readonly: true }],
-          stopSignal: Signal.SIGUSR1,
-          linux: {
-            resources,
-            securityContext: {
-              runAsUser: { value: 1000n },
-              runAsGroup: { value: 7n },
-              supplementalGroups: [9n],
+      inPod(
+        daemon,
+        bare({ logDirectory: path.join(daemon.paths.directory, "logs") }),
+        async (pod) => {
+          const resources = { memoryLimitInBytes: 64n << 20n, cpuShares: 512n, oomScoreAdj: 500n };
+          const config = container({
+            labels: { app: "test" },
+            annotations: { note: "yes" },
+            logPath: "c/0.log",
+            mounts: [{ hostPath: daemon.paths.ipamDir, containerPath: "/data", readonly: true }],
+            stopSignal: Signal.SIGUSR1,
+            linux: {
+              resources,
+              securityContext: {
+                runAsUser: { value: 1000n },
+                runAsGroup: { value: 7n },
+                supplementalGroups: [9n],
+              },
             },
-          },
-        });
-        const id = await createIn(pod, config);
-        const status = await containerStatus(daemon, id);
-        const image = (await daemon.client.image.imageStatus({ image: { image: busybox } })).image;
-        assert.deepEqual(status.metadata?.name, config.metadata?.name);
-        assert.equal(status.image?.image, busybox);
-        assert.equal(status.imageRef, image?.repoDigests[0]);
-        assert.equal(status.imageId, image?.id);
-        assert.deepEqual(status.labels, { app: "test" });
-        assert.deepEqual(status.annotations, { note: "yes" });
-        assert.equal(status.logPath, path.join(daemon.paths.folder, "logs", "c/0.log"));
-        assert.deepEqual(
-          status.mounts.map(({ containerPath, readonly }) => [containerPath, readonly]),
-          [["/data", true]],
-        );
-        assert.equal(status.stopSignal, Signal.SIGUSR1);
-        const { uid, gid, supplementalGroups } = status.user?.linux ?? {};
-        assert.deepEqual([uid, gid, supplementalGroups], [1000n, 7n, [7n, 9n, 2000n]]);
-        const shown = status.resources?.linux;
-        assert.equal(shown?.memoryLimitInBytes, resources.memoryLimitInBytes);
-        assert.equal(shown.cpuShares, resources.cpuShares);
-      }),
+          });
+          const id = await createIn(pod, config);
+          const status = await containerStatus(daemon, id);
+          const image = (await daemon.client.image.imageStatus({ image: { image: busybox } }))
+            .image;
+          assert.deepEqual(status.metadata?.name, config.metadata?.name);
+          assert.equal(status.image?.image, busybox);
+          assert.equal(status.imageRef, image?.repoDigests[0]);
+          assert.equal(status.imageId, image?.id);
+          assert.deepEqual(status.labels, { app: "test" });
+          assert.deepEqual(status.annotations, { note: "yes" });
+          assert.equal(status.logPath, path.join(daemon.paths.directory, "logs", "c/0.log"));
+          assert.deepEqual(
+            status.mounts.map(({ containerPath, readonly }) => [containerPath, readonly]),
+            [["/data", true]],
+          );
+          assert.equal(status.stopSignal, Signal.SIGUSR1);
+          const { uid, gid, supplementalGroups } = status.user?.linux ?? {};
+          assert.deepEqual([uid, gid, supplementalGroups], [1000n, 7n, [7n, 9n, 2000n]]);
+          const shown = status.resources?.linux;
+          assert.equal(shown?.memoryLimitInBytes, resources.memoryLimitInBytes);
+          assert.equal(shown.cpuShares, resources.cpuShares);
+        },
+      ),
     ),
   );
 
@@ -119,7 +124,7 @@ describe("ContainerStatus", () => {
         assert.ok(cgroupsOfProcess(Number(info["pid"])).includes(spec.linux.cgroupsPath));
         assert.equal((info["config"] as { command: string[] }).command[0], "sleep");
         // Asking makes nothing: a spec there is from the start on.
-        const source = path.join(daemon.paths.folder, "made-at-the-start");
+        const source = path.join(daemon.paths.directory, "made-at-the-start");
         const mounts = [{ containerPath: "/m", hostPath: source }];
         const created = await createIn(pod, container({ mounts }));
         rmSync(source, { recursive: true, force: true });

@@ -29,7 +29,7 @@ import { bare, code, failsWith, leakless, until } from "./pods.ts";
 let node: Node;
 let daemon: TestDaemon;
 const served = (): TestDaemon => daemon;
-const folder = mkdtempSync(path.join(tmpdir(), "davit-volumes-"));
+const directory = mkdtempSync(path.join(tmpdir(), "davit-volumes-"));
 
 const model = "registry.k8s.io/e2e/model:1";
 const declaring = "registry.k8s.io/e2e/declaring:1";
@@ -58,7 +58,7 @@ before(async () => {
     { path: "other/file", body: "behind a link" },
     { path: "link", link: "/other" },
   ]);
-  const Volumes = { "/data": {}, "/link/": {}, "/new/folder": {}, "/taken": {} };
+  const Volumes = { "/data": {}, "/link/": {}, "/new/directory": {}, "/taken": {} };
   const image = imageOf([busyboxLayer(), data], { Env: ["PATH=/bin"], Volumes });
   await node.registry.push("e2e/declaring", image, ["1"]);
   await pull(daemon, model);
@@ -66,7 +66,7 @@ before(async () => {
 });
 after(async () => {
   await node[Symbol.asyncDispose]();
-  rmSync(folder, { recursive: true });
+  rmSync(directory, { recursive: true });
 });
 
 const imageMount = (containerPath: string, more: object = {}) => ({
@@ -94,7 +94,7 @@ describe("an image volume", () => {
             imageMount("/model"),
             imageMount("/part", { imageSubPath: "weights" }),
             imageMount("/linked", { imageSubPath: "up" }),
-            { hostPath: folder, containerPath: "/host" },
+            { hostPath: directory, containerPath: "/host" },
           ],
         }),
       async (id) => {
@@ -168,7 +168,7 @@ describe("an image volume", () => {
       "whose sub path is a file",
       { imageSubPath: "file" },
       code.invalidArgument,
-      /ImageVolumeMountFailed: .*is not a folder/,
+      /ImageVolumeMountFailed: .*is not a directory/,
     ],
     [
       "whose sub path would lead out",
@@ -197,18 +197,18 @@ describe("a volume that the image declares", () => {
     "begins with what the image has there, is writable, and goes with its container",
     inRunning(
       () => {
-        mkdirSync(path.join(folder, "taken"), { recursive: true });
-        const mounts = [{ hostPath: path.join(folder, "taken"), containerPath: "/taken" }];
+        mkdirSync(path.join(directory, "taken"), { recursive: true });
+        const mounts = [{ hostPath: path.join(directory, "taken"), containerPath: "/taken" }];
         const securityContext = { readonlyRootfs: true };
         return container({ image, mounts, linux: { securityContext } });
       },
       async (id, pod) => {
         const facts = "stat -c '%a %u %g' /data /data/file && cat /data/file";
         assert.equal(await sh(daemon, id, facts), "750 1000 2000\n600 1000 1000\nfrom the image");
-        assert.equal(await sh(daemon, id, "stat -c '%a %u %g' /new/folder"), "755 0 0");
+        assert.equal(await sh(daemon, id, "stat -c '%a %u %g' /new/directory"), "755 0 0");
         assert.equal(await sh(daemon, id, "cat /link/file"), "behind a link");
-        await sh(daemon, id, "echo own > /data/file; touch /new/folder/a /taken/b");
-        assert.deepEqual(readdirSync(path.join(folder, "taken")), ["b"]);
+        await sh(daemon, id, "echo own > /data/file; touch /new/directory/a /taken/b");
+        assert.deepEqual(readdirSync(path.join(directory, "taken")), ["b"]);
         const said = await exec(daemon, id, ["touch", "/made"]);
         assert.match(said.stderr, /Read-only file system/);
         const other = await runIn(pod, container({ image }));

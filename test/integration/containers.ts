@@ -137,8 +137,8 @@ export async function removeAllImages(daemon: TestDaemon): Promise<void> {
 
 /** The layers on the disk, half ones and those on their way out included. */
 export function layersThere(daemon: TestDaemon): readonly string[] {
-  const folder = path.join(daemon.paths.root, "layers");
-  return readdirSync(folder).filter((name) => name !== ".empty");
+  const directory = path.join(daemon.paths.root, "layers");
+  return readdirSync(directory).filter((name) => name !== ".empty");
 }
 
 /** The body of a test that begins and ends without images, and leaves nothing. */

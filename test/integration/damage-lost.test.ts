@@ -1,4 +1,4 @@
-/** Folders, layers and records that are lost while no daemon runs: the next one starts, says so, and cleans up. */
+/** Directories, layers and records that are lost while no daemon runs: the next one starts, says so, and cleans up. */
 import assert from "node:assert/strict";
 import {
   closeSync,
@@ -78,11 +78,11 @@ async function living(): Promise<Living> {
   return { pod, id, pids: [await holderOf(daemon, pod.id), await pidOf(daemon, id)] };
 }
 
-/** Takes a folder away with all that is mounted in it, as an eager administrator would. */
-async function deleteFolder(folder: string): Promise<void> {
-  const mounts = readMounts().filter(({ target }) => `${target}/`.startsWith(`${folder}/`));
+/** Takes a directory away with all that is mounted in it, as an eager administrator would. */
+async function deleteDirectory(directory: string): Promise<void> {
+  const mounts = readMounts().filter(({ target }) => `${target}/`.startsWith(`${directory}/`));
   for (const { target } of mounts.toReversed()) await output("umount", "--lazy", target);
-  rmSync(folder, { recursive: true });
+  rmSync(directory, { recursive: true });
 }
 
 /** Waits until nothing of a pod is left that no record tells of. */
@@ -90,12 +90,12 @@ async function untilSwept({ pod, pids }: Living): Promise<void> {
   await until("its processes have ended", () => !pids.some(isThere));
   const { root, state } = daemon.paths;
   for (const name of ["containers", "exits", "sandboxes", "ns/net", "ns/ipc", "ns/uts"]) {
-    const folder = path.join(state, name);
-    await until(`${name} is empty`, () => readdirSync(folder).length === 0);
+    const directory = path.join(state, name);
+    await until(`${name} is empty`, () => readdirSync(directory).length === 0);
   }
   await until("no root is left", () => readdirSync(path.join(root, "roots")).length === 0);
   // Nobody knows any more who made the cgroup; it is empty, and whoever owns it can remove it.
-  for (const folder of cgroupsThere(parentOf(pod.config))) rmdirSync(folder);
+  for (const directory of cgroupsThere(parentOf(pod.config))) rmdirSync(directory);
 }
 
 const untilAddressFree = (): Promise<boolean> =>
@@ -137,11 +137,11 @@ test(
 );
 
 test(
-  "without the state folder pods are NOTREADY, and can be stopped and removed with what runs in them",
+  "without the state directory pods are NOTREADY, and can be stopped and removed with what runs in them",
   leaklessAcross(served, async () => {
     const it = await living();
     await daemon.stop();
-    await deleteFolder(daemon.paths.state);
+    await deleteDirectory(daemon.paths.state);
     await launchDaemon(daemon);
     assert.equal((await statusOf(daemon, it.pod.id)).state, NOTREADY);
     assert.equal((await containerStatus(daemon, it.id)).state, RUNNING);
@@ -153,10 +153,10 @@ test(
   }),
 );
 
-test("without the root folder what ran is ended, since nobody knows it any more", async () => {
+test("without the root directory what ran is ended, since nobody knows it any more", async () => {
   const it = await living();
   await daemon.stop();
-  await deleteFolder(daemon.paths.root);
+  await deleteDirectory(daemon.paths.root);
   await launchDaemon(daemon);
   await untilSwept(it);
   // Its address is lost with the root: that is where the notes of networks are.
@@ -185,7 +185,7 @@ describe("a database that is damaged while no daemon runs", () => {
     },
   };
   for (const [what, damage] of Object.entries(damages)) {
-    test(`${what}: the daemon says so, begins anew, and ends what ran`, async () => {
+    test(`${what}: the daemon says so, begins again, and ends what ran`, async () => {
       const it = await living();
       await daemon.stop();
       damage();

@@ -24,7 +24,7 @@ import {
   stop,
 } from "./containers.ts";
 import {
-  cgroupFolders,
+  cgroupDirectories,
   cgroupsOfProcess,
   fileOf,
   holderOf,
@@ -128,10 +128,10 @@ for (const when of whens) {
         const pid = await pidOf(daemon, id);
         const own = cgroupsOfProcess(pid).find((cgroup) => cgroup.endsWith(id)) ?? "";
         await damage(when, () => {
-          for (const folder of cgroupFolders(own).filter((each) => existsSync(each))) {
-            const parent = path.dirname(folder);
+          for (const directory of cgroupDirectories(own).filter((each) => existsSync(each))) {
+            const parent = path.dirname(directory);
             writeFileSync(path.join(parent, "cgroup.procs"), String(pid));
-            rmdirSync(folder);
+            rmdirSync(directory);
           }
         });
         assert.equal((await containerStatus(daemon, id)).state, RUNNING);
@@ -183,7 +183,7 @@ for (const when of whens) {
     );
 
     test(
-      "a pod whose folder was deleted can be stopped and removed",
+      "a pod whose directory was deleted can be stopped and removed",
       beside({ pid: POD }, async (pod) => {
         const id = await runIn(pod);
         await damage(when, async () => {

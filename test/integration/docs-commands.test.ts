@@ -17,9 +17,9 @@ import { TestRegistry } from "../support/registry.ts";
 const repo = path.resolve(import.meta.dirname, "../..");
 const notifySocket = "@davit-test-docs";
 
-// Empty folders where an installation writes; the machine's own /etc below one that takes writes.
+// Empty directories where an installation writes; the machine's own /etc below one that takes writes.
 const freshMachine = `
-  for folder in /var/lib /opt /usr/local /run; do mount -t tmpfs davit-test-docs $folder; done
+  for directory in /var/lib /opt /usr/local /run; do mount -t tmpfs davit-test-docs $directory; done
   mkdir -p /run/etc/upper /run/etc/work /usr/local/bin /opt/davit
   mount -t overlay -o lowerdir=/etc,upperdir=/run/etc/upper,workdir=/run/etc/work davit-test-docs /etc
   mount --bind "$0" /opt/davit

@@ -33,7 +33,7 @@ test("the unit that is shipped keeps pods and state over a restart", () => {
   for (const line of ["Type=notify", "KillMode=process", "Delegate=yes", "Restart=always"]) {
     assert.ok(lines.includes(line), line);
   }
-  // A private mount namespace or a runtime folder that systemd empties would take the pods' state.
+  // A private mount namespace or a runtime directory that systemd empties would take the pods' state.
   const forbidden = /^(RuntimeDirectory|PrivateMounts|PrivateTmp|ProtectSystem|MountFlags)\b/;
   assert.deepEqual(
     lines.filter((line) => forbidden.test(line)),

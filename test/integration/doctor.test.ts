@@ -41,7 +41,7 @@ interface Found {
   readonly id: string;
   readonly severity: string;
   readonly found: string;
-  readonly mend?: string;
+  readonly fix?: string;
 }
 
 interface Outcome {
@@ -123,7 +123,7 @@ before(() => {
 
 beforeEach(() => {
   daemon = TestDaemon.prepare({ config: {} });
-  plugin = new ScriptedPlugin(daemon.paths.folder);
+  plugin = new ScriptedPlugin(daemon.paths.directory);
   mkdirSync(daemon.paths.root);
   mkdirSync(daemon.paths.state);
   configure({});
@@ -185,7 +185,7 @@ describe("davit doctor", () => {
   test("sees what the plugins need of the kernel and of iptables", async () => {
     const bridge = "/proc/sys/net/bridge/bridge-nf-call-iptables";
     if (existsSync(bridge)) writeFileSync(bridge, "0");
-    const programs = path.join(daemon.paths.folder, "programs");
+    const programs = path.join(daemon.paths.directory, "programs");
     mkdirSync(programs);
     const search = `${programs}:/usr/bin:/bin`;
     const missing = await outcomeOf(davit, command("network"), { PATH: search });
@@ -201,7 +201,7 @@ describe("davit doctor", () => {
     assertFinds(await doctor("network"), "network.forwarding6-off");
   });
 
-  test("says what is wrong with the folder of network configurations", async () => {
+  test("says what is wrong with the directory of network configurations", async () => {
     const { confDir } = daemon.paths;
     const file = path.join(confDir, "05-broken.conflist");
     writeFileSync(path.join(confDir, "99-last.conf"), "{}");
@@ -215,7 +215,7 @@ describe("davit doctor", () => {
     rmSync(file);
     assertFinds(await doctor("network"), "network.no-configuration");
     rmSync(confDir, { recursive: true });
-    assertFinds(await doctor("network"), "network.no-folder");
+    assertFinds(await doctor("network"), "network.no-directory");
     conflist([{ type: "scripted" }], "9.9.9");
     assertFinds(await doctor("network"), "network.version-unknown");
     conflist([{ type: "nowhere" }]);
@@ -260,16 +260,19 @@ describe("davit doctor", () => {
         ipam: { type: "host-local", dataDir: daemon.paths.ipamDir },
       },
     ]);
-    const folder = path.join(daemon.paths.ipamDir, "odd");
-    mkdirSync(folder);
+    const directory = path.join(daemon.paths.ipamDir, "odd");
+    mkdirSync(directory);
     const result = { cniVersion: "1.0.0", ips: [{ address: "10.9.0.2/24" }] };
     const release = plugin.block("ADD", { does: "succeed", result });
     const running = doctor("network");
     const [call] = await plugin.waitForCalls("ADD");
-    writeFileSync(path.join(folder, "10.9.0.2"), `${call?.env["CNI_CONTAINERID"] ?? ""}\r\neth0`);
+    writeFileSync(
+      path.join(directory, "10.9.0.2"),
+      `${call?.env["CNI_CONTAINERID"] ?? ""}\r\neth0`,
+    );
     release();
     assertFinds(await running, "network.left-behind");
-    assert.deepEqual(readdirSync(folder), []);
+    assert.deepEqual(readdirSync(directory), []);
   });
 
   test("takes the trial down when it is interrupted", async () => {
@@ -305,26 +308,26 @@ describe("davit doctor on disks", () => {
     assertFinds(full, "disk.full");
     assertFinds(inodes, "disk.inodes-low");
     assertFinds(open, "disk.open-to-others");
-    const { folder } = daemon.paths;
-    for (const name of ["lower", "upper", "work"]) mkdirSync(path.join(folder, name));
-    const layers = `lowerdir=${folder}/lower,upperdir=${folder}/upper,workdir=${folder}/work`;
+    const { directory } = daemon.paths;
+    for (const name of ["lower", "upper", "work"]) mkdirSync(path.join(directory, name));
+    const layers = `lowerdir=${directory}/lower,upperdir=${directory}/upper,workdir=${directory}/work`;
     assertFinds(await mounted(`overlay -o ${layers} o`), "disk.overlay-refused");
   });
 
-  test("sees a state folder with little room", async () => {
+  test("sees a state directory with little room", async () => {
     const { state } = daemon.paths;
     const script = `mount -t tmpfs -o size=90m t ${state}; fallocate -l 60m ${state}/file`;
     assertFinds(await doctorAfter(script, "disk"), "disk.space-low");
   });
 
-  test("makes folders that are missing, when it is asked to", async () => {
+  test("makes directories that are missing, when it is asked to", async () => {
     rmSync(daemon.paths.root, { recursive: true });
-    assertFinds(await doctor("disk"), "disk.folder-missing");
+    assertFinds(await doctor("disk"), "disk.directory-missing");
     const fixed = await doctor("disk", "--fix");
-    assert.deepEqual(fixed.fixed, [`made the folder ${daemon.paths.root}`]);
+    assert.deepEqual(fixed.fixed, [`made the directory ${daemon.paths.root}`]);
     rmSync(daemon.paths.root, { recursive: true });
     writeFileSync(daemon.paths.root, "");
-    assertFinds(await doctor("disk"), "disk.not-a-folder");
+    assertFinds(await doctor("disk"), "disk.not-a-directory");
   });
 });
 
@@ -360,11 +363,11 @@ describe("davit doctor on the kernel's mounts", () => {
       "kernel.overlay-missing": ["/proc/filesystems", "ext4"],
       "kernel.erofs-missing": ["/proc/filesystems", "ext4"],
     };
-    const other = path.join(daemon.paths.folder, "modules");
+    const other = path.join(daemon.paths.directory, "modules");
     mkdirSync(other);
     const modules = `if [ -d /lib/modules ]; then mount --bind ${other} /lib/modules; fi`;
     const binds = Object.entries(files).map(([id, [file, text]]) => {
-      const fake = path.join(daemon.paths.folder, id);
+      const fake = path.join(daemon.paths.directory, id);
       writeFileSync(fake, `${text}\n`);
       return `mount --bind ${fake} ${file}`;
     });
@@ -407,7 +410,7 @@ describe("davit doctor on capabilities", () => {
 describe("davit doctor on programs", () => {
   test("sees programs that are missing, broken or old", async () => {
     const script = (name: string, text: string): string => {
-      const file = path.join(daemon.paths.folder, name);
+      const file = path.join(daemon.paths.directory, name);
       writeFileSync(file, `#!/bin/sh\n${text}\n`, { mode: 0o755 });
       return file;
     };
@@ -440,7 +443,7 @@ describe("davit doctor on programs", () => {
   });
 
   test("sees an addon that is not there", async () => {
-    const alone = path.join(daemon.paths.folder, "davit.cjs");
+    const alone = path.join(daemon.paths.directory, "davit.cjs");
     copyFileSync(path.join(repo, "dist/davit.cjs"), alone);
     const outcome = await outcomeOf(process.execPath, [alone, ...command("programs")]);
     assertFinds(outcome, "programs.addon-broken");
@@ -478,9 +481,9 @@ describe("davit doctor on sockets and the daemon", () => {
   });
 
   test("sees kubelet and crictl that are set to another runtime", async () => {
-    const { folder } = daemon.paths;
-    for (const name of ["upper", "work"]) mkdirSync(path.join(folder, name));
-    const script = `mount -t overlay -o lowerdir=/etc,upperdir=${folder}/upper,workdir=${folder}/work o /etc
+    const { directory } = daemon.paths;
+    for (const name of ["upper", "work"]) mkdirSync(path.join(directory, name));
+    const script = `mount -t overlay -o lowerdir=/etc,upperdir=${directory}/upper,workdir=${directory}/work o /etc
       echo 'runtime-endpoint: unix:///run/x.sock' >/etc/crictl.yaml
       mount -t tmpfs t /var/lib; mkdir /var/lib/kubelet
       printf '%s\\n' 'cgroupDriver: systemd' 'containerRuntimeEndpoint: "unix:///run/x.sock"' \
@@ -542,7 +545,7 @@ describe("davit doctor on sockets and the daemon", () => {
     plugin.on("DEL", { does: "succeed" });
     await daemon.client.runtime.stopPodSandbox({ podSandboxId });
     // Of the other pod nothing is left but its cgroup, which nobody knows any more.
-    for (const folder of cgroupsThere(parentOf(config))) rmdirSync(folder);
+    for (const directory of cgroupsThere(parentOf(config))) rmdirSync(directory);
   });
 
   test("sees what is older than this boot, and what is newer than the clock", async () => {
@@ -555,7 +558,7 @@ describe("davit doctor on sockets and the daemon", () => {
     assertFinds(await doctor("leftovers clock"), "leftovers.previous-boot", "clock.went-back");
   });
 
-  test("clears the scratch folder of a doctor that was killed", async () => {
+  test("clears the scratch directory of a doctor that was killed", async () => {
     const gone = spawnSync("true").pid;
     const scratch = mkdtempSync(path.join(tmpdir(), `davit-doctor-${gone}-`));
     assertFinds(await doctor("leftovers"), "leftovers.doctor-scratch");
@@ -585,13 +588,13 @@ describe("davit doctor on the configuration and registries", () => {
   });
 
   test("asks the registries that it is told to, and none else", async () => {
-    const certs = path.join(daemon.paths.folder, "certs.d");
+    const certs = path.join(daemon.paths.directory, "certs.d");
     configure({ images: { registry_config_path: certs } });
     const write = (name: string, text: string): void => {
       mkdirSync(path.join(certs, name), { recursive: true });
       writeFileSync(path.join(certs, name, "hosts.toml"), text);
     };
-    // Accepts, and says nothing for ever.
+    // Accepts, and says nothing forever.
     const mute = createServer(() => undefined);
     const well = createServer((client) => client.end("HTTP/1.1 401 Unauthorized\r\n\r\n"));
     const ill = createServer((client) => client.end("HTTP/1.1 503 Unavailable\r\n\r\n"));

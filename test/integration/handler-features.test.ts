@@ -7,17 +7,17 @@ import { after, before, test } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
 import type { TestDaemon } from "../support/daemon.ts";
 import { container, createIn, exec, inPod, Node, start } from "./containers.ts";
-import { launchDaemon, leaklessAcross, mapped, openFolders, pod, withPod } from "./pods.ts";
+import { launchDaemon, leaklessAcross, mapped, openDirectories, pod, withPod } from "./pods.ts";
 
-const folder = mkdtempSync(path.join(tmpdir(), "davit-features-"));
-const gate = path.join(folder, "gate");
+const directory = mkdtempSync(path.join(tmpdir(), "davit-features-"));
+const gate = path.join(directory, "gate");
 
 let node: Node;
 let daemon: TestDaemon;
 const served = (): TestDaemon => daemon;
 
 before(async () => {
-  const runtime = path.join(folder, "gated-crun");
+  const runtime = path.join(directory, "gated-crun");
   const script = `#!/bin/sh
 if [ "$1" = features ]; then
   while [ ! -e ${gate} ]; do sleep 0.01; done
@@ -32,11 +32,11 @@ exec crun "$@"
   daemon = node.daemon;
   // The first pod makes the bridge.
   await withPod(daemon, pod(), async () => undefined);
-  openFolders(daemon);
+  openDirectories(daemon);
 });
 after(async () => {
   await node[Symbol.asyncDispose]();
-  rmSync(folder, { recursive: true });
+  rmSync(directory, { recursive: true });
 });
 
 /** What is asked for while the runtime is silent; then it speaks. */
@@ -73,7 +73,7 @@ test(
   leaklessAcross(served, () =>
     inPod(daemon, pod(), async (made) => {
       const mount = {
-        hostPath: folder,
+        hostPath: directory,
         containerPath: "/host",
         readonly: true,
         recursiveReadOnly: true,

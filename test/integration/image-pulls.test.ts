@@ -172,7 +172,7 @@ describe("a registry that serves wrong bytes", () => {
   }
 });
 
-/** The body of a test in which the daemon starts anew. */
+/** The body of a test in which the daemon starts again. */
 function across(run: () => Promise<void>): () => Promise<void> {
   return async () => {
     try {

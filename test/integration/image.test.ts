@@ -131,7 +131,7 @@ describe("PullImage", () => {
 
   for (const compression of ["gzip", "zstd", "none"] as const) {
     test(
-      `makes a root that runs of ${compression} layers, whiteouts and opaque folders carried out`,
+      `makes a root that runs of ${compression} layers, whiteouts and opaque directories carried out`,
       imageless(served, async () => {
         const image = compression === "gzip" ? layered : compressed(compression);
         await node.registry.push(`t/${compression}`, image, ["1"]);

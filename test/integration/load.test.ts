@@ -36,8 +36,8 @@ const heapBytesPerBurstLife = 2048;
 /** Malloc's and V8's arenas breathe by a few MiB; a leak of 100 KiB a pod is 20. */
 const residentBytes = 16 << 20;
 
-const folder = mkdtempSync(path.join(tmpdir(), "davit-load-"));
-const trace = new SyncTrace(folder);
+const directory = mkdtempSync(path.join(tmpdir(), "davit-load-"));
+const trace = new SyncTrace(directory);
 
 let node: Node;
 let daemon: TestDaemon;
@@ -56,7 +56,7 @@ before(async () => {
 after(async () => {
   memory[Symbol.dispose]();
   await node[Symbol.asyncDispose]();
-  rmSync(folder, { recursive: true });
+  rmSync(directory, { recursive: true });
 });
 
 /** All kinds of pods in turn; most have a network. */

@@ -100,17 +100,19 @@ export async function removeBridge(name = "dvt0"): Promise<void> {
   if (links.includes(` ${name}:`)) await output("ip", "link", "delete", name);
 }
 
+/** What is made at the first container or shim, and kept: directories, a socket, crun's compiled seccomp filters. */
+const keptFiles = [
+  /\/state\/(crun|runc)\/$/,
+  /\/state\/crun\/\.cache\//,
+  /\/state\/shims\/(events\.sock|((pods|tasks|work|runtime|runtime\/k8s\.io)\/)?)$/,
+];
+
 /** Everything that this machine could keep of a pod. */
 export function leakOptions(daemon: TestDaemon): LeakCheckOptions {
   const own = daemon.leakOptions();
   return {
     ...own,
-    // Directories of the OCI runtimes and of containerd's shims: made at the first container, and kept.
-    ignoreFiles: [
-      ...(own.ignoreFiles ?? []),
-      /\/state\/(crun|runc|shims\/runtime\/k8s\.io)\/$/,
-      /\/state\/crun\/\.cache\//,
-    ],
+    ignoreFiles: [...(own.ignoreFiles ?? []), ...keptFiles],
     allow: {
       // Opened by the first checkpoint, and kept; made when such a program is first started, and kept.
       fd: [/\/davit\.db(-wal)?$/, /^\/memfd:davit-program /],
@@ -133,14 +135,14 @@ export function leakless(
   };
 }
 
-/** Like leakless(), for a test in which the daemon starts anew: its own process is another then. */
+/** Like leakless(), for a test in which the daemon starts again: its own process is another then. */
 export function leaklessAcross(
   daemon: () => TestDaemon,
   run: () => Promise<void>,
 ): (t: TestContext) => Promise<void> {
   return async (t) => {
     const { daemonPid: _, ...options } = leakOptions(daemon());
-    const serving = [new RegExp(`serve --config ${daemon().paths.folder}/`)];
+    const serving = [new RegExp(`serve --config ${daemon().paths.directory}/`)];
     const allow = { ...options.allow, process: serving };
     await withLeakCheck(t, { ...options, allow }, run);
   };
@@ -320,22 +322,22 @@ export async function inside(
   return output("nsenter", ...kinds.map((kind) => `--${kind}=${pins[kind]}`), ...command);
 }
 
-/** The folders of a cgroup in all hierarchies, whether they are there or not. */
-export function cgroupFolders(cgroup: string): readonly string[] {
+/** The directories of a cgroup in all hierarchies, whether they are there or not. */
+export function cgroupDirectories(cgroup: string): readonly string[] {
   const roots = readMounts().filter(({ type }) => type === "cgroup" || type === "cgroup2");
   return roots.map(({ target }) => path.join(target, cgroup));
 }
 
-/** The hierarchy folders in which the cgroup is. */
+/** The hierarchy directories in which the cgroup is. */
 export function cgroupsThere(cgroup: string): readonly string[] {
-  return cgroupFolders(cgroup).filter((folder) => existsSync(folder));
+  return cgroupDirectories(cgroup).filter((directory) => existsSync(directory));
 }
 
 /** Freezes a cgroup, as pausing a container does; resolves when all in it is. */
 export async function freeze(cgroup: string): Promise<void> {
   const file = (name: string): string | undefined =>
     cgroupsThere(cgroup)
-      .map((folder) => path.join(folder, name))
+      .map((directory) => path.join(directory, name))
       .find((each) => existsSync(each));
   const legacy = file("freezer.state");
   // The v2 tree of a hybrid host has a file for it, too.
@@ -352,9 +354,9 @@ export function isFrozen(cgroup: string): boolean {
 
 /** The text of a cgroup's file in whichever hierarchy has it. */
 export function cgroupValue(cgroup: string, ...names: readonly string[]): string {
-  for (const folder of cgroupFolders(cgroup)) {
+  for (const directory of cgroupDirectories(cgroup)) {
     for (const name of names) {
-      const file = path.join(folder, name);
+      const file = path.join(directory, name);
       if (existsSync(file)) return readFileSync(file, "utf8").trim();
     }
   }
@@ -377,9 +379,9 @@ export async function takenAddresses(daemon: TestDaemon): Promise<readonly strin
   return found.split("\n").filter((name) => /^[0-9a-f.:]*[.:][0-9a-f.:]*$/.test(name));
 }
 
-/** Lets everybody walk the test's own folders, so that what is left to see is the daemon's modes. */
-export function openFolders(daemon: TestDaemon): void {
-  for (const folder of [tmpdir(), daemon.paths.folder]) chmodSync(folder, 0o755);
+/** Lets everybody walk the test's own directories, so that what is left to see is the daemon's modes. */
+export function openDirectories(daemon: TestDaemon): void {
+  for (const directory of [tmpdir(), daemon.paths.directory]) chmodSync(directory, 0o755);
 }
 
 /** The daemon's database, for a daemon that is stopped. */

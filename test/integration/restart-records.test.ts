@@ -97,7 +97,7 @@ describe("damaged records", () => {
     await launchDaemon(daemon);
     await untilNothingOf(broken, holder);
     await until("its address is free", async () => (await takenAddresses(daemon)).length === 0);
-    for (const folder of cgroupsThere(parentOf(config))) rmdirSync(folder);
+    for (const directory of cgroupsThere(parentOf(config))) rmdirSync(directory);
   });
 
   test(
@@ -138,7 +138,7 @@ describe("damaged records", () => {
   );
 
   test("a whole database that is damaged: the daemon starts, and sweeps what belongs to no record", async () => {
-    const folders: string[] = [];
+    const directories: string[] = [];
     const pods: { id: string; holder: number }[] = [];
     for (const modes of Object.values(kinds)) {
       const config = pod(modes);
@@ -146,7 +146,7 @@ describe("damaged records", () => {
       const id = await runPod(daemon, config);
       const { pid } = await infoOf(daemon, id);
       pods.push({ id, holder: Number(pid) });
-      if (parentOf(config) !== "") folders.push(parentOf(config));
+      if (parentOf(config) !== "") directories.push(parentOf(config));
     }
     await daemon.kill9();
     const { root } = daemon.paths;
@@ -160,7 +160,7 @@ describe("damaged records", () => {
     for (const { id, holder } of pods) await untilNothingOf(id, holder);
     assert.deepEqual(cgroupsThere(`/davit/${pods[0]?.id ?? ""}`), []);
     // Nobody knows any more who made these; empty they are, and whoever owns them can remove them.
-    for (const folder of folders.flatMap(cgroupsThere)) rmdirSync(folder);
+    for (const directory of directories.flatMap(cgroupsThere)) rmdirSync(directory);
     await withPod(daemon, pod({ pid: POD }), async (id) => {
       assert.equal((await statusOf(daemon, id)).state, READY);
     });

@@ -257,8 +257,8 @@ describe("after a reboot", () => {
 });
 
 async function startWithScripted() {
-  const folder = await output("mktemp", "-d", "-t", "davit-plugin-XXXXXX");
-  const plugin = new ScriptedPlugin(folder.trim());
+  const directory = await output("mktemp", "-d", "-t", "davit-plugin-XXXXXX");
+  const plugin = new ScriptedPlugin(directory.trim());
   const other = await startDaemon({
     pluginDirs: [plugin.binDir],
     conflist: { cniVersion: "1.0.0", name: "scripted", plugins: [{ type: plugin.type }] },
@@ -268,13 +268,13 @@ async function startWithScripted() {
     other,
     [Symbol.asyncDispose]: async () => {
       await endDaemon(other);
-      await output("rm", "-r", folder.trim());
+      await output("rm", "-r", directory.trim());
     },
   };
 }
 
 describe("a daemon that ends", () => {
-  test("leaves no mount, no process and no file of its own in the state folder", async () => {
+  test("leaves no mount, no process and no file of its own in the state directory", async () => {
     const other = TestDaemon.prepare({
       conflist: bridgeConflist({ ipamDir: daemon.paths.ipamDir, bridge: "dvt1" }),
     });
@@ -282,7 +282,7 @@ describe("a daemon that ends", () => {
     await withPod(other, pod({ pid: POD }), async () => undefined);
     await other.stop();
     assert.deepEqual(
-      readMounts().filter(({ target }) => target.startsWith(other.paths.folder)),
+      readMounts().filter(({ target }) => target.startsWith(other.paths.directory)),
       [],
     );
     await other[Symbol.asyncDispose]();

@@ -28,13 +28,13 @@ before(async () => {
 });
 after(() => endDaemon(daemon));
 
-test("a strict umask of whoever starts the daemon does not close the folders of containers", async () => {
+test("a strict umask of whoever starts the daemon does not close the directories of containers", async () => {
   const before = process.umask(0o077);
   try {
     await using strict = await startDaemon();
     const { root, state } = strict.paths;
-    for (const folder of [`${root}/roots`, `${state}/sandboxes`, `${state}/ns/net`]) {
-      assert.equal(statSync(folder).mode & 0o777, 0o711, folder);
+    for (const directory of [`${root}/roots`, `${state}/sandboxes`, `${state}/ns/net`]) {
+      assert.equal(statSync(directory).mode & 0o777, 0o711, directory);
     }
     assert.match(readFileSync(`/proc/${strict.pid}/status`, "utf8"), /^Umask:\t0022$/m);
   } finally {
@@ -217,7 +217,7 @@ describe("the daemon", () => {
 
   test("does not replace a file that is no socket", async () => {
     await using other = TestDaemon.prepare();
-    const file = path.join(other.paths.folder, "precious");
+    const file = path.join(other.paths.directory, "precious");
     writeFileSync(file, "keep me");
     other.writeConfig({ server: { listen: file } });
     other.launch();

@@ -16,7 +16,7 @@ import type { TestDaemon } from "../support/daemon.ts";
 import { testMark } from "../support/belongs.ts";
 import {
   bare,
-  cgroupFolders,
+  cgroupDirectories,
   cgroupsOfProcess,
   cgroupsThere,
   cgroupValue,
@@ -64,25 +64,25 @@ function podIn(cgroupParent: string, resources?: Resources, modes = {}): PodSand
 
 /** What kubelet does before it asks for a sandbox. */
 function makeCgroup(cgroup: string): Disposable {
-  for (const folder of cgroupFolders(cgroup)) {
-    mkdirSync(folder);
-    for (const file of ["cpuset.cpus", "cpuset.mems"]) copyDown(folder, file);
+  for (const directory of cgroupDirectories(cgroup)) {
+    mkdirSync(directory);
+    for (const file of ["cpuset.cpus", "cpuset.mems"]) copyDown(directory, file);
   }
   return {
     [Symbol.dispose]: () => {
-      for (const folder of cgroupsThere(cgroup)) rmdirSync(folder);
+      for (const directory of cgroupsThere(cgroup)) rmdirSync(directory);
     },
   };
 }
 
-function copyDown(folder: string, file: string): void {
-  if (!folder.includes("/cpuset/")) return;
-  writeFileSync(path.join(folder, file), readFileSync(path.join(folder, "..", file)));
+function copyDown(directory: string, file: string): void {
+  if (!directory.includes("/cpuset/")) return;
+  writeFileSync(path.join(directory, file), readFileSync(path.join(directory, "..", file)));
 }
 
 /** A process with ten megabytes and more, in the cgroup of a pod. */
 async function memoryUser(cgroup: string): Promise<ChildProcess> {
-  const enter = cgroupFolders(cgroup).map((folder) => `echo $$ >${folder}/cgroup.procs`);
+  const enter = cgroupDirectories(cgroup).map((directory) => `echo $$ >${directory}/cgroup.procs`);
   const fill = "x=$(seq 1 1500000); echo up; read never; echo $x";
   const user = spawn("sh", ["-ec", [...enter, fill].join("; ")], {
     stdio: ["pipe", "pipe", "inherit"],
@@ -111,7 +111,7 @@ describe("cgroup_parent", () => {
       assert.equal(memoryLimit(cgroup), limit);
       await stopPod(daemon, id);
       await removePod(daemon, id);
-      assert.deepEqual(cgroupsThere(cgroup), cgroupFolders(cgroup));
+      assert.deepEqual(cgroupsThere(cgroup), cgroupDirectories(cgroup));
       assert.deepEqual(cgroupsThere(`${cgroup}/${id}`), []);
       assert.equal(memoryLimit(cgroup), limit);
     }),
@@ -123,7 +123,7 @@ describe("cgroup_parent", () => {
       const cgroup = `/${testMark}-missing/of/davit`;
       const config = podIn(cgroup, { memoryLimitInBytes: 64n * mib });
       const id = await runPod(daemon, config);
-      assert.deepEqual(cgroupsThere(cgroup), cgroupFolders(cgroup));
+      assert.deepEqual(cgroupsThere(cgroup), cgroupDirectories(cgroup));
       assert.equal(memoryLimit(cgroup), String(64n * mib));
       await stopPod(daemon, id);
       await removePod(daemon, id);
@@ -140,7 +140,7 @@ describe("cgroup_parent", () => {
       assert.deepEqual(cgroupsThere(cgroup), []);
       assert.equal(
         cgroupsThere(`/${testMark}-above`).length,
-        cgroupFolders(`/${testMark}-above`).length,
+        cgroupDirectories(`/${testMark}-above`).length,
       );
     }),
   );
@@ -153,7 +153,7 @@ describe("cgroup_parent", () => {
       const second = await runPod(daemon, podIn(`${top}/b`));
       await removePod(daemon, first);
       assert.deepEqual(cgroupsThere(`${top}/a`), []);
-      assert.deepEqual(cgroupsThere(`${top}/b`), cgroupFolders(`${top}/b`));
+      assert.deepEqual(cgroupsThere(`${top}/b`), cgroupDirectories(`${top}/b`));
       await removePod(daemon, second);
       assert.deepEqual(cgroupsThere(top), []);
     }),
@@ -166,7 +166,7 @@ describe("cgroup_parent", () => {
       const first = await runPod(daemon, podIn(cgroup));
       const second = await runPod(daemon, podIn(cgroup));
       await removePod(daemon, first);
-      assert.deepEqual(cgroupsThere(cgroup), cgroupFolders(cgroup));
+      assert.deepEqual(cgroupsThere(cgroup), cgroupDirectories(cgroup));
       await removePod(daemon, second);
       assert.deepEqual(cgroupsThere(cgroup), []);
     }),
@@ -177,7 +177,7 @@ describe("cgroup_parent", () => {
     leakless(served, async () => {
       const id = await runPod(daemon, podIn("", { memoryLimitInBytes: 64n * mib }, { pid: POD }));
       const cgroup = `/davit/${id}`;
-      assert.deepEqual(cgroupsThere(cgroup), cgroupFolders(cgroup));
+      assert.deepEqual(cgroupsThere(cgroup), cgroupDirectories(cgroup));
       assert.equal(memoryLimit(cgroup), String(64n * mib));
       for (const entered of cgroupsOfProcess(await holderOf(daemon, id))) {
         assert.equal(entered, `${cgroup}/${id}`);
@@ -194,7 +194,7 @@ describe("cgroup_parent", () => {
       await using other = await startDaemon();
       assert.deepEqual((await other.client.runtime.listPodSandbox({})).items, []);
     }
-    assert.deepEqual(cgroupsThere(`/davit/${id}`), cgroupFolders(`/davit/${id}`));
+    assert.deepEqual(cgroupsThere(`/davit/${id}`), cgroupDirectories(`/davit/${id}`));
     assert.equal(await holderOf(daemon, id), holder);
     await removePod(daemon, id);
   });

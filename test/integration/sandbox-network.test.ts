@@ -175,12 +175,12 @@ describe("without a network configuration", () => {
 describe("a plugin that misbehaves", () => {
   let daemon: TestDaemon;
   let plugin: ScriptedPlugin;
-  let folder: string;
+  let directory: string;
   const served = (): TestDaemon => daemon;
 
   before(async () => {
-    folder = mkdtempSync(path.join(tmpdir(), "davit-plugin-"));
-    plugin = new ScriptedPlugin(folder);
+    directory = mkdtempSync(path.join(tmpdir(), "davit-plugin-"));
+    plugin = new ScriptedPlugin(directory);
     daemon = await startDaemon({
       pluginDirs: [plugin.binDir],
       config: { cni: { plugin_timeout_seconds: 1 } },
@@ -194,7 +194,7 @@ describe("a plugin that misbehaves", () => {
   after(async () => {
     plugin.on("DEL", { does: "succeed" });
     await endDaemon(daemon);
-    rmSync(folder, { recursive: true });
+    rmSync(directory, { recursive: true });
   });
 
   async function failThenRun(

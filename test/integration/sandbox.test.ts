@@ -10,7 +10,7 @@ import { readProcesses } from "../support/snapshot/processes.ts";
 import {
   bare,
   CONTAINER,
-  cgroupFolders,
+  cgroupDirectories,
   cgroupsOfProcess,
   cgroupsThere,
   code,
@@ -27,7 +27,7 @@ import {
   mountAt,
   NODE,
   NOTREADY,
-  openFolders,
+  openDirectories,
   output,
   parentOf,
   pinsOf,
@@ -48,7 +48,7 @@ const served = (): TestDaemon => daemon;
 
 before(async () => {
   daemon = await startDaemon();
-  openFolders(daemon);
+  openDirectories(daemon);
   // The first pod makes the bridge, which stays.
   await withPod(daemon, pod(), async () => undefined);
 });
@@ -219,7 +219,7 @@ describe("RunPodSandbox", () => {
   test(
     "copies a hosts file of any size",
     leakless(served, async () => {
-      const large = path.join(daemon.paths.folder, "hosts");
+      const large = path.join(daemon.paths.directory, "hosts");
       writeFileSync(large, "127.0.0.1 blocked.example\n".repeat(100_000));
       await output("mount", "--bind", large, "/etc/hosts");
       try {
@@ -369,7 +369,7 @@ async function checkLife(modes: {
   const info = await infoOf(daemon, id);
   if (modes.pid === POD) await checkHolder(await holderOf(daemon, id), pins, own);
   else assert.equal(info["pid"], 0);
-  assert.equal(cgroupsThere(parentOf(config)).length, cgroupFolders("/").length);
+  assert.equal(cgroupsThere(parentOf(config)).length, cgroupDirectories("/").length);
 
   await stopPod(daemon, id);
   const stopped = await statusOf(daemon, id);

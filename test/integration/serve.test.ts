@@ -112,9 +112,9 @@ describe("server.group", () => {
   let daemon: TestDaemon;
   before(async () => {
     daemon = await startDaemon({ config: { server: { group: gid } } });
-    // The folders of a test are its own user's alone.
-    for (const folder of [tmpdir(), daemon.paths.folder]) {
-      chmodSync(folder, statSync(folder).mode | 0o011);
+    // The directories of a test are its own user's alone.
+    for (const directory of [tmpdir(), daemon.paths.directory]) {
+      chmodSync(directory, statSync(directory).mode | 0o011);
     }
   });
   after(() => endDaemon(daemon));

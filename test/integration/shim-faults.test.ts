@@ -36,10 +36,10 @@ let scripted: string;
 const served = (): TestDaemon => daemon;
 
 /** A shim whose `start` says what the file beside it has; it has nothing to delete. */
-function writeScriptedShim(folder: string): string {
-  mkdirSync(folder);
-  const file = path.join(folder, "shim");
-  const text = `#!/bin/sh\nfor last; do :; done\n[ "$last" = start ] && . ${folder}/start\nexit 0\n`;
+function writeScriptedShim(directory: string): string {
+  mkdirSync(directory);
+  const file = path.join(directory, "shim");
+  const text = `#!/bin/sh\nfor last; do :; done\n[ "$last" = start ] && . ${directory}/start\nexit 0\n`;
   writeFileSync(file, text, { mode: 0o755 });
   return file;
 }

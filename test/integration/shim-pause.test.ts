@@ -4,7 +4,7 @@ import { readFileSync } from "node:fs";
 import path from "node:path";
 import { after, before, describe, test } from "node:test";
 import { create, toBinary } from "@bufbuild/protobuf";
-import { TaskClient } from "../../src/drivers/shim/task-client.ts";
+import { TaskClient } from "../../src/drivers/shim/process/task-client.ts";
 import { CheckpointOptionsSchema } from "../../src/gen/containerd/runc/v1/options_pb.ts";
 import { Task } from "../../src/gen/containerd/task/v3/task_pb.ts";
 import { Status } from "../../src/gen/containerd/v1/types/task_pb.ts";
@@ -25,13 +25,13 @@ import { bare, isFrozen, leakless, parentOf, removePod, runPod, until } from "./
 
 let node: Node;
 let daemon: TestDaemon;
-let folder = "";
+let directory = "";
 let file = "";
 const served = (): TestDaemon => daemon;
 
 before(async () => {
   const sandboxer = makeSandboxer();
-  ({ folder, file } = sandboxer);
+  ({ directory, file } = sandboxer);
   const runtime_type = "io.containerd.runc.v2";
   const handlers = {
     byCrun: { runtime_type, options: { BinaryName: "crun" } },
@@ -43,7 +43,7 @@ before(async () => {
 });
 after(async () => {
   await node[Symbol.asyncDispose]();
-  removeSandboxer(folder);
+  removeSandboxer(directory);
 });
 
 /** Runs a pod of the handler, with a connection of the test's own to its shim. */
@@ -118,7 +118,7 @@ for (const handler of ["byCrun", "byRunc", "bySandboxer"]) {
           await assert.rejects(task.call(Task.method.pause, { id: "none" }), /not found|no such/i);
           const value = toBinary(CheckpointOptionsSchema, create(CheckpointOptionsSchema, {}));
           const options = { typeUrl: CheckpointOptionsSchema.typeName, value };
-          const images = path.join(folder, "images");
+          const images = path.join(directory, "images");
           await assert.rejects(
             task.call(Task.method.checkpoint, { id, path: images, options }),
             /checkpoint|criu/i,

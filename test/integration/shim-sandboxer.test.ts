@@ -38,7 +38,7 @@ import {
 } from "./containers.ts";
 import {
   bare,
-  cgroupFolders,
+  cgroupDirectories,
   code,
   failsWith,
   infoOf,
@@ -60,13 +60,13 @@ import {
 
 let node: Node;
 let daemon: TestDaemon;
-let folder = "";
+let directory = "";
 let file = "";
 const served = (): TestDaemon => daemon;
 
 before(async () => {
   const sandboxer = makeSandboxer();
-  ({ folder, file } = sandboxer);
+  ({ directory, file } = sandboxer);
   const handlers = {
     sandboxer: { controller: "shim", runtime_type: sandboxer.program },
     debian: { controller: "shim", runtime_type: "io.containerd.runc.v2" },
@@ -78,7 +78,7 @@ before(async () => {
 });
 after(async () => {
   await node[Symbol.asyncDispose]();
-  removeSandboxer(folder);
+  removeSandboxer(directory);
 });
 
 /** A pod of the sandboxer; the script is empty before and after. */
@@ -454,9 +454,9 @@ describe("a sandbox", () => {
   );
 
   /** How a sandboxer leaves a daemon of its own behind. */
-  const daemons: readonly (readonly [where: string, procs: (folder: string) => string])[] = [
+  const daemons: readonly (readonly [where: string, procs: (directory: string) => string])[] = [
     ["its own cgroup", () => ""],
-    ["the pod's cgroup", (folder) => path.join(folder, "cgroup.procs")],
+    ["the pod's cgroup", (directory) => path.join(directory, "cgroup.procs")],
   ];
   for (const [where, procs] of daemons) {
     for (const ends of ["stops", "hangs", "is dead"] as const) {
@@ -464,11 +464,11 @@ describe("a sandbox", () => {
         `whose sandboxer has left a daemon in ${where} and ${ends} goes with it`,
         leakless(served, async () => {
           const config = bare();
-          const [folder = ""] = cgroupFolders(parentOf(config)).filter((each) =>
+          const [directory = ""] = cgroupDirectories(parentOf(config)).filter((each) =>
             /\/(memory|unified)\//.test(`${each}/`),
           );
           rmSync(`${file}.left`, { force: true });
-          says({ Platform: { does: "leave", procs: procs(folder) } });
+          says({ Platform: { does: "leave", procs: procs(directory) } });
           const id = await runPod(daemon, config, "sandboxer");
           const left = await until("it is left", () => leftBy(file));
           assert.ok(isThere(left));
@@ -490,7 +490,7 @@ describe("a sandbox", () => {
     "leaves alone what is in a cgroup that another pod is in, too",
     leakless(served, async () => {
       const config = bare();
-      const [folder = ""] = cgroupFolders(parentOf(config));
+      const [directory = ""] = cgroupDirectories(parentOf(config));
       says({});
       await inPod(daemon, config, async (other) => {
         const container = await runIn(other);
@@ -499,7 +499,7 @@ describe("a sandbox", () => {
         process.kill(sandboxerOf(id), "SIGKILL");
         await removePod(daemon, id);
         assert.equal((await containerStatus(daemon, container)).state, RUNNING);
-        assert.ok(existsSync(folder));
+        assert.ok(existsSync(directory));
       });
     }),
   );

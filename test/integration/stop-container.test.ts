@@ -22,7 +22,7 @@ import {
 } from "./containers.ts";
 import {
   bare,
-  cgroupFolders,
+  cgroupDirectories,
   cgroupsOfProcess,
   cgroupsThere,
   leakless,
@@ -154,7 +154,7 @@ describe("the first process's end", () => {
         const [own = ""] = cgroupsOfProcess(await pidOf(daemon, id)).filter((each) =>
           each.includes(id),
         );
-        assert.deepEqual(cgroupsThere(own), cgroupFolders(own));
+        assert.deepEqual(cgroupsThere(own), cgroupDirectories(own));
         await sh(daemon, id, "touch /go");
         assert.equal((await exited(daemon, id)).exitCode, 4);
         assert.equal(

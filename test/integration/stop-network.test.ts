@@ -91,7 +91,7 @@ describe("a database that is lost", () => {
 
   test("and a removal that is not done yet goes on after a further restart", async () => {
     const id = await runPod(daemon, findable());
-    const plugins = path.join(daemon.paths.folder, "no-plugins");
+    const plugins = path.join(daemon.paths.directory, "no-plugins");
     mkdirSync(plugins);
     await daemon.kill9();
     loseDatabase();
@@ -111,7 +111,7 @@ describe("a database that is lost", () => {
 describe("a plugin at the end of a pod", () => {
   let daemon: TestDaemon;
   let plugin: ScriptedPlugin;
-  let folder: string;
+  let directory: string;
   const served = (): TestDaemon => daemon;
   const conflist = (cniVersion: string, name = "scripted") => ({
     cniVersion,
@@ -120,8 +120,8 @@ describe("a plugin at the end of a pod", () => {
   });
 
   before(async () => {
-    folder = mkdtempSync(path.join(tmpdir(), "davit-plugin-"));
-    plugin = new ScriptedPlugin(folder);
+    directory = mkdtempSync(path.join(tmpdir(), "davit-plugin-"));
+    plugin = new ScriptedPlugin(directory);
     daemon = await startDaemon({
       pluginDirs: [plugin.binDir],
       config: { cni: { plugin_timeout_seconds: 2 } },
@@ -134,17 +134,17 @@ describe("a plugin at the end of a pod", () => {
   after(async () => {
     plugin.on("DEL", { does: "succeed" });
     await endDaemon(daemon);
-    rmSync(folder, { recursive: true });
+    rmSync(directory, { recursive: true });
   });
 
   /** Stops a pod until the queue has its network, then lets the plugin do its work. */
-  async function untilQueued(id: string, words: RegExp, mend: () => void): Promise<void> {
+  async function untilQueued(id: string, words: RegExp, fix: () => void): Promise<void> {
     for (let tries = 0; tries < 2; tries++) await assert.rejects(stopPod(daemon, id), words);
     await stopPod(daemon, id);
     assert.equal((await statusOf(daemon, id)).state, NOTREADY);
     await removePod(daemon, id);
     assert.equal((await pending(daemon))[0]?.sandboxId, id);
-    mend();
+    fix();
     await nothingPends(daemon);
   }
 

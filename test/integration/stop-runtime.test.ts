@@ -24,10 +24,10 @@ let node: Node;
 let daemon: TestDaemon;
 let odd: OddRuntime;
 const served = (): TestDaemon => daemon;
-const folder = mkdtempSync(path.join(tmpdir(), "davit-odd-"));
+const directory = mkdtempSync(path.join(tmpdir(), "davit-odd-"));
 
 before(async () => {
-  odd = new OddRuntime(folder);
+  odd = new OddRuntime(directory);
   node = await Node.startWithBusybox({
     config: {
       runtime: {
@@ -41,7 +41,7 @@ before(async () => {
 });
 after(async () => {
   await node[Symbol.asyncDispose]();
-  rmSync(folder, { recursive: true });
+  rmSync(directory, { recursive: true });
 });
 
 async function withOdd(verb: OddVerb, does: "hang" | "fail", run: () => Promise<void>) {

@@ -58,7 +58,7 @@ async function failedEnds(): Promise<readonly FailedEnd[]> {
 /** Runs a container that has a process waiting for the disk. */
 async function runHanging(inPod: Pod, disk: StuckDisk, text: string): Promise<string> {
   const before = disk.hanging;
-  const mounts = [{ containerPath: "/disk", hostPath: disk.folder }];
+  const mounts = [{ containerPath: "/disk", hostPath: disk.directory }];
   const id = await runIn(inPod, script(text, { mounts }));
   await until("a process hangs", () => disk.hanging > before);
   return id;
@@ -136,7 +136,7 @@ async function lookAtVolumes(): Promise<void> {
   await using disk = await StuckDisk.mount();
   const stuck = await openPod(daemon, bare());
   // More than the pool has threads.
-  const volumes = Array.from({ length: 24 }, (_, at) => `${disk.folder}/hang/${at}`);
+  const volumes = Array.from({ length: 24 }, (_, at) => `${disk.directory}/hang/${at}`);
   const create = (hostPath: string) =>
     createIn(stuck, container({ mounts: [{ containerPath: "/disk", hostPath }] }));
   let failed = 0;

@@ -48,15 +48,15 @@ export const plainConfig: ConfigTable = { runtime: { handlers: { extra: { path: 
 export let plain: TestDaemon;
 /** davit with the scripted controller, for pods of the handler "kata". */
 export let shim: TestDaemon;
-let scriptFolder: string;
+let scriptDirectory: string;
 /** What that controller does: {@link writeScript}. */
 export let script: string;
 
 /** Starts both before the tests of a file, and ends them after. */
 export function serveBoth(): void {
   before(async () => {
-    scriptFolder = mkdtempSync(path.join(tmpdir(), "davit-script-"));
-    script = path.join(scriptFolder, "script.json");
+    scriptDirectory = mkdtempSync(path.join(tmpdir(), "davit-script-"));
+    script = path.join(scriptDirectory, "script.json");
     writeScript(script, {});
     plain = await startDaemon({ config: plainConfig, subnets: ["10.92.0.0/16", "fd00:92::/64"] });
     shim = await startDaemon({
@@ -70,7 +70,7 @@ export function serveBoth(): void {
     writeScript(script, {});
     await endDaemon(shim);
     await endDaemon(plain);
-    rmSync(scriptFolder, { recursive: true });
+    rmSync(scriptDirectory, { recursive: true });
   });
 }
 

@@ -16,7 +16,7 @@ import {
   leaklessAcross,
   mapped,
   mountAt,
-  openFolders,
+  openDirectories,
   output,
   POD,
   pod,
@@ -34,7 +34,7 @@ const served = (): TestDaemon => daemon;
 before(async () => {
   node = await Node.startWithBusybox();
   daemon = node.daemon;
-  openFolders(daemon);
+  openDirectories(daemon);
   // The first pod makes the bridge, which stays.
   await withPod(daemon, pod(), async () => undefined);
 });

@@ -51,7 +51,7 @@ import {
   type Modes,
   mountAt,
   NODE,
-  openFolders,
+  openDirectories,
   pinsOf,
   POD,
   pod,
@@ -69,7 +69,7 @@ const nothing = "registry.k8s.io/e2e/nothing:1";
 let node: Node;
 let daemon: TestDaemon;
 const served = (): TestDaemon => daemon;
-const folder = mkdtempSync(path.join(tmpdir(), "davit-users-"));
+const directory = mkdtempSync(path.join(tmpdir(), "davit-users-"));
 
 before(async () => {
   node = await Node.startWithBusybox({
@@ -101,12 +101,12 @@ before(async () => {
   await pull(daemon, nothing);
   // The first pod makes the bridge.
   await withPod(daemon, pod(), async () => undefined);
-  openFolders(daemon);
-  chmodSync(folder, 0o755);
+  openDirectories(daemon);
+  chmodSync(directory, 0o755);
 });
 after(async () => {
   await node[Symbol.asyncDispose]();
-  rmSync(folder, { recursive: true });
+  rmSync(directory, { recursive: true });
 });
 
 /** The body of a test with one running container in such a pod. */
@@ -219,7 +219,7 @@ describe("a pod in a user namespace", () => {
   test(
     "cannot do to the node what root can",
     running(owners, async (id) => {
-      const secret = path.join(folder, "secret");
+      const secret = path.join(directory, "secret");
       writeFileSync(secret, "node's", { mode: 0o600 });
       const pid = await pidOf(daemon, id);
       for (const denied of [
@@ -262,7 +262,7 @@ describe("volumes of such a pod", () => {
     "keep the ids of their files where the request maps them",
     leakless(served, () =>
       inPod(daemon, mapped(), async (pod) => {
-        const source = path.join(folder, "volume");
+        const source = path.join(directory, "volume");
         mkdirSync(source);
         writeFileSync(path.join(source, "of-1000"), "");
         chownSync(path.join(source, "of-1000"), 1000, 2000);

@@ -8,8 +8,8 @@ import { belongsOnHost, belongsToFile, testMark } from "./belongs.ts";
 import { describeLeaks, findLeaks, takeSnapshot } from "./leaks.ts";
 import { anyHierarchy, Stranger } from "./stranger.ts";
 
-const folder = mkdtempSync(path.join(tmpdir(), "davit-belongs-"));
-const mountPoint = path.join(folder, "mount");
+const directory = mkdtempSync(path.join(tmpdir(), "davit-belongs-"));
+const mountPoint = path.join(directory, "mount");
 const cgroup = path.join(anyHierarchy(), `${testMark}-belongs`);
 const temporary = `/tmp/${testMark}-belongs`;
 // A disk that is not below TMPDIR, for the containers of somebody else.
@@ -20,12 +20,12 @@ const sh = (script: string): Buffer => execFileSync("sh", ["-c", script], { stdi
 before(() => void sh(`mount -t tmpfs davit-outside ${outside}`));
 after(() => {
   sh(`umount ${outside}`);
-  rmSync(folder, { recursive: true });
+  rmSync(directory, { recursive: true });
 });
 
 describe("findLeaks()", () => {
   const everything = { settleMs: 0, counts: () => true };
-  const ownOnHost = { settleMs: 0, counts: belongsOnHost(testMark, folder) };
+  const ownOnHost = { settleMs: 0, counts: belongsOnHost(testMark, directory) };
 
   test("leaves out a stranger's container on a shared host, and finds it on a strict one", async () => {
     // Other runs of these tests may be on this host: their cgroups and files in /tmp are left out.

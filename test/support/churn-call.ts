@@ -8,7 +8,7 @@ import { type ErrorKind, kindOf, messageOf } from "../../src/base/errors.ts";
 import type { Random } from "./random.ts";
 
 /**
- * The errors that a kubelet mends by asking again, and why it does. `internal` and `unknown` are
+ * The errors that a kubelet fixes by asking again, and why it does. `internal` and `unknown` are
  * not among them: they say that something is broken, and kubelet can only repeat itself.
  */
 export const retryable = {

@@ -27,7 +27,7 @@ export interface ChurnOptions {
   readonly podConfig: (random: Random, at: number) => PodSandboxConfig;
 }
 
-// A kubelet would go on for ever; here it must be through by then.
+// A kubelet would go on forever; here it must be through by then.
 const maxSyncs = 200;
 const observeEveryMs = 40;
 

@@ -8,13 +8,13 @@ import { text } from "node:stream/consumers";
 import { after, describe, test } from "node:test";
 import { bridgeConflist, ScriptedPlugin, writeConflist } from "./cni.ts";
 
-const folder = mkdtempSync(path.join(tmpdir(), "davit-cni-"));
-after(() => rmSync(folder, { recursive: true }));
+const directory = mkdtempSync(path.join(tmpdir(), "davit-cni-"));
+after(() => rmSync(directory, { recursive: true }));
 
 let made = 0;
 function newPlugin(): ScriptedPlugin {
   made += 1;
-  return new ScriptedPlugin(path.join(folder, String(made)));
+  return new ScriptedPlugin(path.join(directory, String(made)));
 }
 
 /** Starts the plugin as a runtime does. */
@@ -91,7 +91,7 @@ describe("ScriptedPlugin", () => {
 
 describe("writeConflist()", () => {
   test("leaves one whole file under the given name", () => {
-    const confDir = path.join(folder, "net.d");
+    const confDir = path.join(directory, "net.d");
     const conflist = bridgeConflist({ ipamDir: "/ipam", subnets: ["10.1.0.0/24", "fd00:1::/64"] });
     writeConflist(confDir, "10-a.conflist", conflist);
     assert.deepEqual(readdirSync(confDir), ["10-a.conflist"]);

@@ -15,7 +15,7 @@ export interface Conflist {
 export const testBridge = "dvt0";
 
 export interface BridgeOptions {
-  /** Where host-local keeps its addresses: a folder of the test's own. */
+  /** Where host-local keeps its addresses: a directory of the test's own. */
   readonly ipamDir: string;
   /** One range each; a second one of the other family makes the network dual stack. */
   readonly subnets?: readonly string[];
@@ -53,7 +53,7 @@ export function bridgeConflist(options: BridgeOptions): Conflist {
   };
 }
 
-/** Puts a conflist into `confDir` by rename, as one event for whoever watches the folder. */
+/** Puts a conflist into `confDir` by rename, as one event for whoever watches the directory. */
 export function writeConflist(confDir: string, file: string, conflist: Conflist): void {
   mkdirSync(confDir, { recursive: true });
   // A name that no runtime takes for a configuration.
@@ -88,31 +88,31 @@ export type PluginBehaviour =
   | { readonly does: "die" }
   /** Never returns; `withGrandchild` leaves a child that holds its stdout. */
   | { readonly does: "hang"; readonly withGrandchild?: boolean }
-  /** Returns only when `file` of its folder is gone: see `ScriptedPlugin.block`. */
+  /** Returns only when `file` of its directory is gone: see `ScriptedPlugin.block`. */
   | { readonly does: "wait"; readonly file: string; readonly then?: PluginBehaviour };
 
 /** What each command does; one that is not named succeeds. */
 export type PluginScript = Readonly<Partial<Record<string, PluginBehaviour>>>;
 
-/** A plugin in a folder of the test's own, which records its calls and does as it was told. */
+/** A plugin in a directory of the test's own, which records its calls and does as it was told. */
 export class ScriptedPlugin {
-  /** To be the first of the runtime's plugin folders. */
+  /** To be the first of the runtime's plugin directories. */
   readonly binDir: string;
   /** What a conflist calls it. */
   readonly type: string;
-  readonly #folder: string;
+  readonly #directory: string;
   #script: PluginScript = {};
   #gates = 0;
 
-  /** Writes the plugin as `<folder>/bin/<type>`. */
-  constructor(folder: string, type = "scripted") {
+  /** Writes the plugin as `<directory>/bin/<type>`. */
+  constructor(directory: string, type = "scripted") {
     this.type = type;
-    this.binDir = path.join(folder, "bin");
-    this.#folder = path.join(folder, `${type}-plugin`);
+    this.binDir = path.join(directory, "bin");
+    this.#directory = path.join(directory, `${type}-plugin`);
     mkdirSync(this.binDir, { recursive: true });
-    mkdirSync(path.join(this.#folder, "calls"), { recursive: true });
+    mkdirSync(path.join(this.#directory, "calls"), { recursive: true });
     const program = path.join(import.meta.dirname, "scripted-plugin.ts");
-    const words = [process.execPath, program, this.#folder].map((word) => `'${word}'`).join(" ");
+    const words = [process.execPath, program, this.#directory].map((word) => `'${word}'`).join(" ");
     const script = `#!/bin/sh\nunset NODE_OPTIONS NODE_TEST_CONTEXT\nexec ${words}\n`;
     writeFileSync(path.join(this.binDir, type), script, { mode: 0o755 });
   }
@@ -120,7 +120,7 @@ export class ScriptedPlugin {
   /** From now on `command` does this. Calls that are under way go on as they began. */
   on(command: string, behaviour: PluginBehaviour): void {
     this.#script = { ...this.#script, [command]: behaviour };
-    const file = path.join(this.#folder, "script.json");
+    const file = path.join(this.#directory, "script.json");
     writeFileSync(`${file}.tmp`, JSON.stringify(this.#script));
     renameSync(`${file}.tmp`, file);
   }
@@ -129,21 +129,21 @@ export class ScriptedPlugin {
   block(command: string, then?: PluginBehaviour): () => void {
     this.#gates += 1;
     const file = `gate-${this.#gates}`;
-    writeFileSync(path.join(this.#folder, file), "");
+    writeFileSync(path.join(this.#directory, file), "");
     this.on(command, { does: "wait", file, ...(then === undefined ? {} : { then }) });
     return () => {
       this.on(command, then ?? { does: "succeed" });
-      rmSync(path.join(this.#folder, file), { force: true });
+      rmSync(path.join(this.#directory, file), { force: true });
     };
   }
 
   /** The calls until now, oldest first; of one command if it is named. */
   calls(command?: string): readonly PluginCall[] {
-    const folder = path.join(this.#folder, "calls");
-    return readdirSync(folder)
+    const directory = path.join(this.#directory, "calls");
+    return readdirSync(directory)
       .filter((file) => file.endsWith(".json"))
       .sort()
-      .map((file) => JSON.parse(readFileSync(path.join(folder, file), "utf8")) as PluginCall)
+      .map((file) => JSON.parse(readFileSync(path.join(directory, file), "utf8")) as PluginCall)
       .filter((call) => command === undefined || call.command === command);
   }
 

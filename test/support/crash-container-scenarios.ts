@@ -51,8 +51,8 @@ import {
 import { failsAt, type Recoveries, recoverAfter } from "./crash-scenarios.ts";
 import type { TestDaemon } from "./daemon.ts";
 
-/** How a kubelet goes on with a container whose start was cut: the same call, or a new container. */
-export type Retry = "again" | "anew";
+/** How a kubelet retries a container whose start was cut: the same call, or a new container. */
+export type Retry = "same" | "new";
 
 // ---- kill
 
@@ -86,7 +86,7 @@ export async function killStart(
   spot: Spot,
   kind: PodKind,
   recoveries: Recoveries = [],
-  how: Retry = "again",
+  how: Retry = "same",
 ): Promise<void> {
   const { daemon } = site;
   await site.begin(faultAt(spot, "kill"));
@@ -107,7 +107,7 @@ export async function killStart(
     return;
   }
   await checkContainer(pod, id, CREATED);
-  if (how === "again") {
+  if (how === "same") {
     await startAndEnd(site, pod, id, config);
     return;
   }

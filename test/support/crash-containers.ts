@@ -31,10 +31,10 @@ import {
   stop,
 } from "../integration/containers.ts";
 import {
-  cgroupFolders,
+  cgroupDirectories,
   code,
   failsWith,
-  openFolders,
+  openDirectories,
   parentOf,
   until,
 } from "../integration/pods.ts";
@@ -52,7 +52,7 @@ const nodes = new WeakMap<TestDaemon, Node>();
 export interface SiteOptions {
   readonly config?: ConfigTable;
   readonly kinds?: readonly PodKind[];
-  readonly folders?: readonly string[];
+  readonly directories?: readonly string[];
   /** Called when the daemon has ended. */
   readonly end?: () => void;
 }
@@ -60,12 +60,12 @@ export interface SiteOptions {
 /** Sites with containers in all states, and a registry. */
 export function containerSites(prepare: () => SiteOptions = () => ({})): CrashSites {
   return new CrashSites(async () => {
-    const { config, kinds, folders, end } = prepare();
+    const { config, kinds, directories, end } = prepare();
     const node = await Node.startWithBusybox(config === undefined ? {} : { config });
     const { daemon } = node;
     nodes.set(daemon, node);
     // The root of a user namespace walks to its container's as anybody would.
-    openFolders(daemon);
+    openDirectories(daemon);
     const layers = [
       base,
       layerOf([
@@ -79,7 +79,7 @@ export function containerSites(prepare: () => SiteOptions = () => ({})): CrashSi
     return {
       daemon,
       ...(kinds === undefined ? {} : { kinds }),
-      ...(folders === undefined ? {} : { folders }),
+      ...(directories === undefined ? {} : { directories }),
       populate: async (pods) => {
         const checks = pods.map((pod) => populate({ ...pod, daemon }));
         const all = await Promise.all(checks);
@@ -145,8 +145,8 @@ function identityOf(pid: number): string {
 
 /** The processes in the container's cgroup, by the kernel's word. */
 export function processesOf(pod: Pod, id: string): readonly number[] {
-  const pids = cgroupFolders(`${parentOf(pod.config)}/${id}`)
-    .map((folder) => path.join(folder, "cgroup.procs"))
+  const pids = cgroupDirectories(`${parentOf(pod.config)}/${id}`)
+    .map((directory) => path.join(directory, "cgroup.procs"))
     .filter((file) => existsSync(file))
     .flatMap((file) => readFileSync(file, "utf8").split("\n"))
     .filter((line) => line !== "");

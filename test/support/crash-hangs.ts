@@ -286,7 +286,7 @@ const failsLate = (spot: Spot): ((error: unknown) => true) =>
 
 async function ownPod(daemon: TestDaemon, kind: PodKind): Promise<Pod> {
   const config = podOf(kind);
-  config.logDirectory = `${daemon.paths.folder}/logs/${config.metadata?.uid ?? ""}`;
+  config.logDirectory = `${daemon.paths.directory}/logs/${config.metadata?.uid ?? ""}`;
   return { daemon, id: await runPod(daemon, config), config };
 }
 

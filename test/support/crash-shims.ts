@@ -21,7 +21,7 @@ export const shimKinds: readonly PodKind[] = [
 /** Sites whose default handler is a shim's. The file must import integration/by-shim.ts first. */
 export function shimSites(): CrashSites {
   return containerSites(() => {
-    const { folder, program } = makeSandboxer();
+    const { directory, program } = makeSandboxer();
     const handler = { controller: "shim", runtime_type: program };
     // A file system of this test, so that a socket that is left is ours.
     mkdirSync(sockets, { recursive: true });
@@ -29,10 +29,10 @@ export function shimSites(): CrashSites {
     return {
       config: { runtime: { handlers: { [sandboxerHandler]: handler } } },
       kinds: shimKinds,
-      folders: [folder, sockets],
+      directories: [directory, sockets],
       end: () => {
         execFileSync("umount", [sockets]);
-        removeSandboxer(folder);
+        removeSandboxer(directory);
       },
     };
   });

@@ -11,7 +11,7 @@ import type { PodSandboxConfig, PodSandboxStatus } from "../../src/gen/runtime/v
 import { GrpcStatusError } from "../../src/wire/grpc/status.ts";
 import {
   CONTAINER,
-  cgroupFolders,
+  cgroupDirectories,
   code,
   endDaemon,
   inside,
@@ -59,7 +59,7 @@ export type Controller = "podsandbox" | "shim";
 
 /** The stages that only one controller has. */
 const controllerOf: Partial<Readonly<Record<CrashPoint, Controller>>> = {
-  "run-pod-sandbox/make-folders": "podsandbox",
+  "run-pod-sandbox/make-directories": "podsandbox",
   "run-pod-sandbox/start-holder": "podsandbox",
   "run-pod-sandbox/write-sysctls": "podsandbox",
   "run-pod-sandbox/start-shim": "shim",
@@ -156,8 +156,8 @@ export interface Ground {
   readonly daemon: TestDaemon;
   /** The kinds of its bystanders; podKinds where they are left out. */
   readonly kinds?: readonly PodKind[];
-  /** More folders in which nothing may be left. */
-  readonly folders?: readonly string[];
+  /** More directories in which nothing may be left. */
+  readonly directories?: readonly string[];
   /** Puts more bystanders into the pods; the result checks that they are as they were. */
   readonly populate?: (pods: readonly Bystander[]) => Promise<() => Promise<void>>;
   /** Takes all pods and the daemon away. */
@@ -209,7 +209,7 @@ export class CrashSite {
     }
   }
 
-  /** Starts the daemon anew, with these faults, and waits until it is through recovery. */
+  /** Starts the daemon again, with these faults, and waits until it is through recovery. */
   async begin(...faults: readonly string[]): Promise<void> {
     await this.daemon.stop();
     await launchDaemon(this.daemon, { DAVIT_FAULTS: faults.join(",") });
@@ -385,8 +385,8 @@ export function checkStopped(daemon: TestDaemon, id: string, config: PodSandboxC
 
 /** The processes in the sandbox's own cgroup. */
 export function holdersOf(id: string, config: PodSandboxConfig): readonly number[] {
-  const pids = cgroupFolders(`${parentOf(config)}/${id}`)
-    .map((folder) => path.join(folder, "cgroup.procs"))
+  const pids = cgroupDirectories(`${parentOf(config)}/${id}`)
+    .map((directory) => path.join(directory, "cgroup.procs"))
     .filter((file) => existsSync(file))
     .flatMap((file) => readFileSync(file, "utf8").split("\n"))
     .filter((line) => line !== "");
@@ -399,7 +399,7 @@ function needsHolder(config: PodSandboxConfig): boolean {
 
 async function startBystander(daemon: TestDaemon, kind: PodKind): Promise<Bystander> {
   const config = podOf(kind);
-  config.logDirectory = path.join(daemon.paths.folder, "logs", config.metadata?.uid ?? "");
+  config.logDirectory = path.join(daemon.paths.directory, "logs", config.metadata?.uid ?? "");
   const id = await runPod(daemon, config);
   const status = await checkTrue(daemon, id, config, "ready");
   const holders = holdersOf(id, config);
@@ -413,9 +413,9 @@ async function startBystander(daemon: TestDaemon, kind: PodKind): Promise<Bystan
  * What may differ after a restart: the daemon is another process. Descriptors are compared over
  * one life of a daemon (load.test.ts), not over its deaths.
  */
-function optionsOf({ daemon, folders = [] }: Ground): ReturnType<typeof leakOptions> {
+function optionsOf({ daemon, directories = [] }: Ground): ReturnType<typeof leakOptions> {
   const options = leakOptions(daemon);
-  const roots = [...(options.roots ?? []), ...folders];
-  const itself = new RegExp(` serve --config ${daemon.paths.folder}/`);
+  const roots = [...(options.roots ?? []), ...directories];
+  const itself = new RegExp(` serve --config ${daemon.paths.directory}/`);
   return { ...options, roots, allow: { ...options.allow, fd: true, process: [itself] } };
 }

@@ -9,11 +9,11 @@ import { RuntimeService } from "../../src/gen/runtime/v1/api_pb.ts";
 import { TestDaemon } from "./daemon.ts";
 import { GrpcJsClient } from "./grpc-js-client.ts";
 
-const folder = mkdtempSync(path.join(tmpdir(), "davit-stand-in-"));
-after(() => rmSync(folder, { recursive: true }));
+const directory = mkdtempSync(path.join(tmpdir(), "davit-stand-in-"));
+after(() => rmSync(directory, { recursive: true }));
 
 const repo = path.resolve(import.meta.dirname, "../..");
-const standIn = path.join(folder, "stand-in.ts");
+const standIn = path.join(directory, "stand-in.ts");
 
 // A daemon of thirty lines, on grpc-js: this is a test of the harness, not of davit.
 writeFileSync(
@@ -68,14 +68,14 @@ describe("TestDaemon", () => {
     assert.deepEqual(await daemon.stop(), { code: 0, signal: null });
   });
 
-  test("removes its folder, and collects the log lines", async () => {
+  test("removes its directory, and collects the log lines", async () => {
     let kept: TestDaemon;
     {
       await using daemon = await TestDaemon.start(options);
       await daemon.waitForLine(/serving/);
       kept = daemon;
     }
-    assert.equal(existsSync(kept.paths.folder), false);
+    assert.equal(existsSync(kept.paths.directory), false);
     assert.equal(kept.lines[0]?.fields["msg"], "serving");
   });
 

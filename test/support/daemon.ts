@@ -1,4 +1,4 @@
-/** A real daemon for integration tests: its own root, state, socket and network, in one folder. */
+/** A real daemon for integration tests: its own root, state, socket and network, in one directory. */
 import { type ChildProcess, execFileSync, spawn, spawnSync } from "node:child_process";
 import { existsSync, globSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -24,7 +24,7 @@ export interface DaemonOptions {
   readonly config?: ConfigTable;
   /** The ranges of the bridge network; not used with `conflist`. */
   readonly subnets?: readonly string[];
-  /** Another network than bridge and portmap; null for a folder without any. */
+  /** Another network than bridge and portmap; null for a directory without any. */
   readonly conflist?: Conflist | null;
   /** Looked at for plugins before /usr/lib/cni: `ScriptedPlugin.binDir`. */
   readonly pluginDirs?: readonly string[];
@@ -35,7 +35,7 @@ export interface DaemonOptions {
    * node. The default is what DAVIT_TEST_ENTRY names, else bin/davit, which wants a build.
    */
   readonly entry?: readonly string[];
-  /** Root lies on a tmpfs of this many MiB, at `<folder>/disk`; and so does the state. */
+  /** Root lies on a tmpfs of this many MiB, at `<directory>/disk`; and so does the state. */
   readonly diskMiB?: number;
   /** With `diskMiB`: the state lies elsewhere. */
   readonly stateElsewhere?: boolean;
@@ -46,7 +46,7 @@ export interface DaemonOptions {
 /** Where the daemon keeps its things. */
 export interface DaemonPaths {
   /** All others lie in it. */
-  readonly folder: string;
+  readonly directory: string;
   readonly root: string;
   readonly state: string;
   readonly socket: string;
@@ -79,18 +79,18 @@ export class TestDaemon implements AsyncDisposable {
   #exited: Promise<Exit> = Promise.resolve({ code: 0, signal: null });
 
   private constructor(options: DaemonOptions) {
-    const folder = mkdtempSync(path.join(tmpdir(), "davit-d-"));
-    const at = (name: string): string => path.join(folder, name);
+    const directory = mkdtempSync(path.join(tmpdir(), "davit-d-"));
+    const at = (name: string): string => path.join(directory, name);
     const disk = at("disk");
     if (options.diskMiB !== undefined) {
       mkdirSync(disk);
       const size = `size=${options.diskMiB}m`;
       execFileSync("mount", ["-t", "tmpfs", "-o", size, "davit-test-disk", disk]);
     }
-    const on = options.diskMiB === undefined ? folder : disk;
-    const state = path.join(options.stateElsewhere === true ? folder : on, "state");
+    const on = options.diskMiB === undefined ? directory : disk;
+    const state = path.join(options.stateElsewhere === true ? directory : on, "state");
     this.paths = {
-      folder,
+      directory,
       root: path.join(on, "root"),
       state,
       socket: path.join(state, "davit.sock"),
@@ -273,7 +273,7 @@ export class TestDaemon implements AsyncDisposable {
     };
   }
 
-  /** Ends the daemon, unmounts what is left in its folder, removes that and the test bridge. */
+  /** Ends the daemon, unmounts what is left in its directory, removes that and the test bridge. */
   async [Symbol.asyncDispose](): Promise<void> {
     try {
       await this.stop();
@@ -281,12 +281,12 @@ export class TestDaemon implements AsyncDisposable {
       this.client.close();
       // It leaves pods running, by design: what a failed test left must not fail the next one.
       for (const { target } of readMounts().toReversed()) {
-        if (target.startsWith(`${this.paths.folder}/`)) spawnSync("umount", ["--lazy", target]);
+        if (target.startsWith(`${this.paths.directory}/`)) spawnSync("umount", ["--lazy", target]);
       }
       if (existsSync(`/proc/sys/net/ipv4/conf/${testBridge}`)) {
         spawnSync("ip", ["link", "delete", testBridge]);
       }
-      rmSync(this.paths.folder, { recursive: true, force: true });
+      rmSync(this.paths.directory, { recursive: true, force: true });
     }
   }
 }

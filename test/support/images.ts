@@ -7,7 +7,7 @@ import { readFileSync } from "node:fs";
 import { execFileSync } from "node:child_process";
 import { constants, gzipSync, zstdCompressSync } from "node:zlib";
 
-/** One entry of a layer. A folder's path ends with a slash. */
+/** One entry of a layer. A directory's path ends with a slash. */
 export interface Entry {
   readonly path: string;
   readonly body?: string | Buffer;
@@ -121,10 +121,10 @@ export function busyboxLayer(
   const links = applets
     .filter((name) => name !== "busybox")
     .map((name) => ({ path: `bin/${name}`, link: "busybox" }));
-  const folders = ["bin/", "etc/", "home/", "proc/", "root/", "sys/", "tmp/", "var/", "dev/"];
+  const directories = ["bin/", "etc/", "home/", "proc/", "root/", "sys/", "tmp/", "var/", "dev/"];
   return layerOf(
     [
-      ...folders.map((path) => ({ path, mode: path === "tmp/" ? 0o1777 : 0o755 })),
+      ...directories.map((path) => ({ path, mode: path === "tmp/" ? 0o1777 : 0o755 })),
       { path: "bin/busybox", body: readFileSync("/bin/busybox"), mode: 0o755 },
       ...links,
       {
@@ -161,14 +161,14 @@ function jsonBlob(mediaType: string, value: object): Blob {
 /** One entry in the ustar format (POSIX.1-1988, "ustar Interchange Format"). */
 function tarEntry(entry: Entry): Buffer {
   const body = Buffer.from(entry.body ?? "");
-  const isFolder = entry.path.endsWith("/");
-  const type = isFolder ? "5" : entry.link === undefined ? "0" : "2";
+  const isDirectory = entry.path.endsWith("/");
+  const type = isDirectory ? "5" : entry.link === undefined ? "0" : "2";
   const header = Buffer.alloc(512);
   const octal = (value: number, at: number, length: number): void => {
     header.write(`${value.toString(8).padStart(length - 1, "0")}\0`, at, "latin1");
   };
   header.write(entry.path, 0, "utf8");
-  octal(entry.mode ?? (isFolder ? 0o755 : 0o644), 100, 8);
+  octal(entry.mode ?? (isDirectory ? 0o755 : 0o644), 100, 8);
   octal(entry.uid ?? 0, 108, 8);
   octal(entry.gid ?? 0, 116, 8);
   octal(type === "0" ? body.length : 0, 124, 12);

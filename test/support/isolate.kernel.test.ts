@@ -7,8 +7,8 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { type FileResult, runIsolated } from "./isolate.ts";
 import { anyHierarchy, Stranger } from "./stranger.ts";
 
-const folder = mkdtempSync(path.join(tmpdir(), "davit-isolate-"));
-after(() => rmSync(folder, { recursive: true }));
+const directory = mkdtempSync(path.join(tmpdir(), "davit-isolate-"));
+after(() => rmSync(directory, { recursive: true }));
 
 const head = `
   import { execFileSync, spawn } from "node:child_process";
@@ -23,7 +23,7 @@ async function runText(
   text: string,
   { timeoutMs = 60_000, strict = false } = {},
 ): Promise<FileResult> {
-  const file = path.join(folder, "planted.kernel.test.ts");
+  const file = path.join(directory, "planted.kernel.test.ts");
   writeFileSync(file, head + text);
   return runIsolated(file, { timeoutMs, strict, settleMs: 300 });
 }
@@ -173,8 +173,8 @@ describe("a leak of the file's own", () => {
 describe("containers of somebody else, while a file runs", () => {
   /** Runs a file that begins and ends beside strangers: one goes away meanwhile, one appears. */
   async function runBesideStrangers(strict: boolean): Promise<FileResult> {
-    const begun = path.join(folder, "begun");
-    const over = path.join(folder, "over");
+    const begun = path.join(directory, "begun");
+    const over = path.join(directory, "over");
     using stays = new Stranger();
     const goes = new Stranger();
     let result: Promise<FileResult>;

@@ -37,7 +37,7 @@ export const leftSomething = 3;
 const running = new Set<ChildProcess>();
 const scratches = new Set<Scratch>();
 
-/** Ends every isolated file that runs now, with all of its processes, and removes all folders. */
+/** Ends every isolated file that runs now, with all of its processes, and removes all directories. */
 export function killRunning(): void {
   for (const child of running) kill(child);
   for (const scratch of scratches) scratch[Symbol.dispose]();
@@ -45,18 +45,18 @@ export function killRunning(): void {
 
 /** A TMPDIR for tests, and beside it the file that the reporter writes. */
 export class Scratch implements Disposable {
-  readonly folder: string;
+  readonly directory: string;
   readonly report: string;
 
   constructor(prefix: "davit-test-" | "davit-unit-") {
-    this.folder = mkdtempSync(path.join(tmpdir(), prefix));
-    this.report = `${this.folder}.json`;
+    this.directory = mkdtempSync(path.join(tmpdir(), prefix));
+    this.report = `${this.directory}.json`;
     scratches.add(this);
   }
 
   [Symbol.dispose](): void {
     scratches.delete(this);
-    rmSync(this.folder, { recursive: true, force: true, maxRetries: 5 });
+    rmSync(this.directory, { recursive: true, force: true, maxRetries: 5 });
     rmSync(this.report, { force: true });
   }
 }
@@ -73,7 +73,7 @@ export async function runIsolated(file: string, options: IsolateOptions): Promis
   const id = randomUUID();
   using scratch = new Scratch("davit-test-");
   const cgroup = newMark();
-  const check = outerCheck(id, cgroup, scratch.folder, options);
+  const check = outerCheck(id, cgroup, scratch.directory, options);
   const before = await takeSnapshot(check);
   const begin = Date.now();
 
@@ -84,7 +84,7 @@ export async function runIsolated(file: string, options: IsolateOptions): Promis
       ...process.env,
       // Else node takes this for a test that runs itself again, and silently runs nothing.
       NODE_TEST_CONTEXT: undefined,
-      TMPDIR: scratch.folder,
+      TMPDIR: scratch.directory,
       DAVIT_TEST_RUN: id,
       DAVIT_TEST_NAMESPACE: "1",
       DAVIT_TEST_CGROUP: cgroup,

@@ -26,12 +26,12 @@ import {
 } from "./leaks.ts";
 import { anyHierarchy } from "./stranger.ts";
 
-const folder = mkdtempSync(path.join(tmpdir(), "davit-leaks-"));
-after(() => rmSync(folder, { recursive: true }));
+const directory = mkdtempSync(path.join(tmpdir(), "davit-leaks-"));
+after(() => rmSync(directory, { recursive: true }));
 
-const root = path.join(folder, "root");
-const cni = path.join(folder, "cni");
-const database = path.join(folder, "records.db");
+const root = path.join(directory, "root");
+const cni = path.join(directory, "cni");
+const database = path.join(directory, "records.db");
 const options: LeakCheckOptions = {
   processes: "own",
   cgroups: (cgroup) => cgroup.includes(`${testMark}-leaks`),
@@ -54,8 +54,8 @@ interface Planted {
 
 const ip = (...args: string[]): Buffer => execFileSync("ip", args);
 const sh = (script: string): Buffer => execFileSync("sh", ["-c", script], { stdio: "pipe" });
-const mountPoint = path.join(folder, "mount point");
-const pinned = path.join(folder, "netns");
+const mountPoint = path.join(directory, "mount point");
+const pinned = path.join(directory, "netns");
 const cgroup = path.join(anyHierarchy(), `${testMark}-leaks`);
 const temporary = `/tmp/${testMark}-leaks`;
 const server = createServer();
@@ -100,7 +100,7 @@ const all: readonly Planted[] = [
   {
     kind: "namespace",
     names: [/^\/run\/netns\/davit-planted \(net\)$/, /^\/run\/netns\/davit-planted \(name\)$/],
-    // The folder of names becomes a mount of its own at the first use, and stays one.
+    // The directory of names becomes a mount of its own at the first use, and stays one.
     brings: ["mount"],
     plant: () => void ip("netns", "add", "davit-planted"),
     remove: () => {
@@ -190,7 +190,7 @@ const all: readonly Planted[] = [
     names: [/^socket .*\/planted\.sock$/],
     plant: () =>
       new Promise((resolve) => {
-        server.listen(path.join(folder, "planted.sock"), () => resolve());
+        server.listen(path.join(directory, "planted.sock"), () => resolve());
       }),
     remove: () =>
       new Promise((resolve) => {

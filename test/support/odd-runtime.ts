@@ -11,18 +11,18 @@ export class OddRuntime {
   readonly runtimePath: string;
   /** For `runtime.monitor_path`. */
   readonly monitorPath: string;
-  readonly #folder: string;
+  readonly #directory: string;
 
-  constructor(folder: string) {
-    this.#folder = folder;
-    mkdirSync(folder, { recursive: true });
-    this.runtimePath = path.join(folder, "odd-crun");
-    this.monitorPath = path.join(folder, "odd-conmon");
+  constructor(directory: string) {
+    this.#directory = directory;
+    mkdirSync(directory, { recursive: true });
+    this.runtimePath = path.join(directory, "odd-crun");
+    this.monitorPath = path.join(directory, "odd-conmon");
     // A hanging one has a child that hangs, too: who ends it must end both.
     const behave = `
-case "$(cat "${folder}/$verb" 2>/dev/null)" in
-  hang) touch "${folder}/$verb.called"; sleep 100000; exit 1 ;;
-  fail) touch "${folder}/$verb.called"; echo "$verb was told to fail" >&2; exit 1 ;;
+case "$(cat "${directory}/$verb" 2>/dev/null)" in
+  hang) touch "${directory}/$verb.called"; sleep 100000; exit 1 ;;
+  fail) touch "${directory}/$verb.called"; echo "$verb was told to fail" >&2; exit 1 ;;
 esac`;
     const verbs = `verb=none
 for word; do case $word in create|start|delete) verb=$word; break ;; esac; done`;
@@ -35,12 +35,12 @@ for word; do case $word in create|start|delete) verb=$word; break ;; esac; done`
 
   /** From now on the verb does this. */
   on(verb: OddVerb, does: "hang" | "fail" | "work"): void {
-    rmSync(path.join(this.#folder, `${verb}.called`), { force: true });
-    writeFileSync(path.join(this.#folder, verb), does);
+    rmSync(path.join(this.#directory, `${verb}.called`), { force: true });
+    writeFileSync(path.join(this.#directory, verb), does);
   }
 
   /** Whether the verb has misbehaved since it was told to. */
   called(verb: OddVerb): boolean {
-    return existsSync(path.join(this.#folder, `${verb}.called`));
+    return existsSync(path.join(this.#directory, `${verb}.called`));
   }
 }

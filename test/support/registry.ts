@@ -28,7 +28,7 @@ export class TestRegistry implements AsyncDisposable {
   readonly certsDir: string;
   /** `GET /v2/NAME/blobs/DIGEST` and the like, as the daemon asked, in that order. */
   readonly requests: string[] = [];
-  readonly #folder: string;
+  readonly #directory: string;
   readonly #process: ChildProcess;
   readonly #port: number;
   readonly #front: Server;
@@ -40,23 +40,23 @@ export class TestRegistry implements AsyncDisposable {
   /** By repository: the Authorization that is wanted. */
   readonly #guards = new Map<string, string>();
 
-  private constructor(folder: string, child: ChildProcess, port: number) {
-    this.#folder = folder;
+  private constructor(directory: string, child: ChildProcess, port: number) {
+    this.#directory = directory;
     this.#process = child;
     this.#port = port;
-    this.certsDir = path.join(folder, "certs.d");
+    this.certsDir = path.join(directory, "certs.d");
     this.#front = createServer((request, response) => {
       this.#forward(request, response).catch(() => response.destroy());
     });
   }
 
   static async start(): Promise<TestRegistry> {
-    const folder = mkdtempSync(path.join(tmpdir(), "davit-registry-"));
+    const directory = mkdtempSync(path.join(tmpdir(), "davit-registry-"));
     const port = await freePort();
-    const config = path.join(folder, "config.yml");
-    writeFileSync(config, configText(path.join(folder, "storage"), port));
+    const config = path.join(directory, "config.yml");
+    writeFileSync(config, configText(path.join(directory, "storage"), port));
     const child = spawn("docker-registry", ["serve", config], { stdio: "ignore" });
-    const registry = new TestRegistry(folder, child, port);
+    const registry = new TestRegistry(directory, child, port);
     try {
       await registry.#answers();
       registry.#front.listen(0, "127.0.0.1");
@@ -143,7 +143,7 @@ export class TestRegistry implements AsyncDisposable {
       this.#process.kill("SIGKILL");
       await exited;
     }
-    rmSync(this.#folder, { recursive: true, force: true });
+    rmSync(this.#directory, { recursive: true, force: true });
   }
 
   async #answers(): Promise<void> {

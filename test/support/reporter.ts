@@ -70,7 +70,7 @@ export default async function* reporter(source: AsyncIterable<TestEvent>): Async
 }
 
 /**
- * Where one file was run, what it imports is a part of it: a suite that runs anew under other conditions
+ * Where one file was run, what it imports is a part of it: a suite that runs again under other conditions
  * reports its tests by the file that they stand in.
  */
 function fold(files: Map<string, FileReport>): void {

@@ -55,22 +55,22 @@ export function heldEnd(file: string, method: string): string | undefined {
 }
 
 /**
- * Makes a folder with a sandboxer: `program` is for runtime_type, `file` holds its script, which is empty.
+ * Makes a directory with a sandboxer: `program` is for runtime_type, `file` holds its script, which is empty.
  * Whoever makes it removes it by removeSandboxer().
  */
 export function makeSandboxer(): {
-  readonly folder: string;
+  readonly directory: string;
   readonly program: string;
   readonly file: string;
 } {
-  const folder = mkdtempSync(path.join(tmpdir(), "davit-sb-"));
-  const program = path.join(folder, "sandboxer");
-  const file = path.join(folder, "script.json");
+  const directory = mkdtempSync(path.join(tmpdir(), "davit-sb-"));
+  const program = path.join(directory, "sandboxer");
+  const file = path.join(directory, "script.json");
   writeSandboxerScript(file, {});
   const self = path.join(import.meta.dirname, "sandboxer.ts");
   const text = `#!/bin/sh\nexec "${process.execPath}" "${self}" "${file}" "$@"\n`;
   writeFileSync(program, text, { mode: 0o755 });
-  return { folder, program, file };
+  return { directory, program, file };
 }
 
 /** Where a sandboxer keeps the pid of the runc shim, in its bundle. */
@@ -361,6 +361,6 @@ if (import.meta.main) {
 }
 
 /** Removes what a sandboxer that was killed left beside its script. */
-export function removeSandboxer(folder: string): void {
-  rmSync(folder, { recursive: true, force: true });
+export function removeSandboxer(directory: string): void {
+  rmSync(directory, { recursive: true, force: true });
 }

@@ -1,9 +1,9 @@
 /**
  * A CNI plugin that does what a test says: the program behind `ScriptedPlugin` of cni.ts.
  *
- *   scripted-plugin.ts FOLDER
+ *   scripted-plugin.ts DIRECTORY
  *
- * Each call is recorded as FOLDER/calls/TIME-PID.json; FOLDER/script.json says what each command
+ * Each call is recorded as DIRECTORY/calls/TIME-PID.json; DIRECTORY/script.json says what each command
  * does. Without a word on it a command succeeds: ADD hands on `prevResult` or makes up an address,
  * VERSION names all versions, the rest prints nothing.
  */
@@ -13,7 +13,7 @@ import path from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import type { PluginBehaviour, PluginCall, PluginScript } from "./cni.ts";
 
-const [folder = ""] = process.argv.slice(2);
+const [directory = ""] = process.argv.slice(2);
 const stdin = readFileSync(0, "utf8");
 const command = process.env["CNI_COMMAND"] ?? "";
 
@@ -27,13 +27,13 @@ function record(): void {
   const call: PluginCall = { command, env, stdin, pid: process.pid, config: parse(stdin) };
   // Microseconds with a fixed width, so that the names sort as the calls came.
   const time = Math.round((performance.timeOrigin + performance.now()) * 1000);
-  const file = path.join(folder, "calls", `${time}-${process.pid}.json`);
+  const file = path.join(directory, "calls", `${time}-${process.pid}.json`);
   writeFileSync(`${file}.tmp`, JSON.stringify(call));
   renameSync(`${file}.tmp`, file);
 }
 
 function readScript(): PluginScript {
-  const file = path.join(folder, "script.json");
+  const file = path.join(directory, "script.json");
   return existsSync(file) ? (JSON.parse(readFileSync(file, "utf8")) as PluginScript) : {};
 }
 
@@ -63,7 +63,7 @@ async function behave(behaviour: PluginBehaviour): Promise<void> {
       return;
     case "wait":
       // Goes on as told by the script of then.
-      while (existsSync(path.join(folder, behaviour.file))) await sleep(10);
+      while (existsSync(path.join(directory, behaviour.file))) await sleep(10);
       return behave(behaviour.then ?? { does: "succeed" });
   }
 }

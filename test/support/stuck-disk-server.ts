@@ -1,7 +1,7 @@
 /**
  * Serves a FUSE file system that answers everything but the lookup of one name: a disk that hangs.
  *
- *   node stuck-disk-server.ts FOLDER
+ *   node stuck-disk-server.ts DIRECTORY
  *
  * Whoever asks for `hang` in it waits in the kernel, and once the request has been read here not even
  * SIGKILL ends that (request_wait_answer, fs/fuse/dev.c). When this process ends, the kernel aborts
@@ -14,12 +14,12 @@ import { openSync, readSync, writeSync } from "node:fs";
 const opcodes = { lookup: 1, forget: 2, getattr: 3, init: 26, interrupt: 36, batchForget: 42 };
 const ENOENT = 2;
 const ENOSYS = 38;
-const [folder = ""] = process.argv.slice(2);
+const [directory = ""] = process.argv.slice(2);
 
 const device = openSync("/dev/fuse", "r+");
 const options = "fd=3,rootmode=40000,user_id=0,group_id=0";
 // -i: without the helper of that type, which may not be installed.
-const mounted = spawnSync("mount", ["-i", "-t", "fuse", "-o", options, "stuck-disk", folder], {
+const mounted = spawnSync("mount", ["-i", "-t", "fuse", "-o", options, "stuck-disk", directory], {
   stdio: ["ignore", "ignore", "inherit", device],
 });
 if (mounted.status !== 0) process.exit(1);
@@ -81,7 +81,7 @@ function initAnswer(): Buffer {
   return body;
 }
 
-/** struct fuse_attr_out: a folder that everybody may enter. */
+/** struct fuse_attr_out: a directory that everybody may enter. */
 function rootAttributes(): Buffer {
   const body = Buffer.alloc(104);
   body.writeBigUInt64LE(1n, 16);

@@ -10,13 +10,13 @@ export const noStuckDisk = existsSync("/dev/fuse") ? undefined : "this machine h
 
 /** A mounted file system on which whoever looks for the file `hang` waits until `release`. */
 export class StuckDisk implements AsyncDisposable {
-  readonly folder: string;
+  readonly directory: string;
   readonly #server: ChildProcess;
   readonly #exited: Promise<void>;
   #hanging = 0;
 
-  private constructor(folder: string, server: ChildProcess) {
-    this.folder = folder;
+  private constructor(directory: string, server: ChildProcess) {
+    this.directory = directory;
     this.#server = server;
     this.#exited = new Promise((resolve) => {
       server.once("exit", () => {
@@ -27,13 +27,13 @@ export class StuckDisk implements AsyncDisposable {
 
   /** Mounts it in the mount namespace of the test. */
   static async mount(): Promise<StuckDisk> {
-    const folder = mkdtempSync(path.join(tmpdir(), "davit-stuck-"));
+    const directory = mkdtempSync(path.join(tmpdir(), "davit-stuck-"));
     const program = path.join(import.meta.dirname, "stuck-disk-server.ts");
-    const server = spawn(process.execPath, [program, folder], {
+    const server = spawn(process.execPath, [program, directory], {
       stdio: ["ignore", "pipe", "inherit"],
       env: { ...process.env, NODE_TEST_CONTEXT: undefined },
     });
-    const disk = new StuckDisk(folder, server);
+    const disk = new StuckDisk(directory, server);
     const { promise: ready, resolve } = Promise.withResolvers<undefined>();
     createInterface({ input: server.stdout }).on("line", (line) => {
       if (line === "ready") resolve(undefined);
@@ -58,7 +58,7 @@ export class StuckDisk implements AsyncDisposable {
 
   async [Symbol.asyncDispose](): Promise<void> {
     await this.release();
-    spawnSync("umount", ["--lazy", this.folder]);
-    rmSync(this.folder, { recursive: true });
+    spawnSync("umount", ["--lazy", this.directory]);
+    rmSync(this.directory, { recursive: true });
   }
 }

@@ -21,9 +21,9 @@ export class SyncTrace {
   readonly #file: string;
   #from = 0;
 
-  /** `folder`: where strace writes. */
-  constructor(folder: string) {
-    this.#file = path.join(folder, "sync-calls");
+  /** `directory`: where strace writes. */
+  constructor(directory: string) {
+    this.#file = path.join(directory, "sync-calls");
   }
 
   /**

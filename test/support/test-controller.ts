@@ -26,7 +26,7 @@ import {
   type NamespaceWatch,
   pinNamespaces,
   unpinNamespace,
-} from "../../src/linux/index.ts";
+} from "../../src/linux/namespace/index.ts";
 
 /** How a call of a sandboxer goes wrong. */
 export type ControllerFault =
@@ -67,7 +67,7 @@ export function writeScript(file: string, script: ControllerScript): void {
 export class TestController implements SandboxController {
   readonly name = "shim";
   readonly #script: string;
-  readonly #folder: string;
+  readonly #directory: string;
   readonly #namespaces: NamespaceWatch;
   readonly #ends = new Map<string, (exit: SandboxExit) => void>();
   /** Counts status() calls; verbose info shows it. */
@@ -79,9 +79,9 @@ export class TestController implements SandboxController {
     readonly namespaces: NamespaceWatch;
   }) {
     this.#script = deps.script;
-    this.#folder = path.join(deps.state, "test-controller");
+    this.#directory = path.join(deps.state, "test-controller");
     this.#namespaces = deps.namespaces;
-    mkdirSync(this.#folder, { recursive: true });
+    mkdirSync(this.#directory, { recursive: true });
   }
 
   environment(): SandboxEnvironment {
@@ -158,7 +158,7 @@ export class TestController implements SandboxController {
   }
 
   async orphans(known: KnownIds): Promise<readonly string[]> {
-    return readdirSync(this.#folder).filter((id) => !known.has(id));
+    return readdirSync(this.#directory).filter((id) => !known.has(id));
   }
 
   async sweep(known: KnownIds): Promise<readonly string[]> {
@@ -168,7 +168,7 @@ export class TestController implements SandboxController {
   }
 
   #pin(id: string): string {
-    return path.join(this.#folder, id);
+    return path.join(this.#directory, id);
   }
 
   /** A network namespace that goes is no end of a sandbox here: such a sandboxer has a VM. */

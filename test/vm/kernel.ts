@@ -1,12 +1,12 @@
 /**
  * What the virtual machine has that the host has not: Debian's kernel and the parser of AppArmor's
- * profiles, unpacked in a folder and never installed.
+ * profiles, unpacked in a directory and never installed.
  */
 import { execFileSync } from "node:child_process";
 import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync } from "node:fs";
 import path from "node:path";
 
-/** A kernel image and the folder of its modules. */
+/** A kernel image and the directory of its modules. */
 export interface Kernel {
   readonly release: string;
   readonly image: string;
@@ -27,38 +27,38 @@ const metaPackage = "linux-image-amd64";
  * cannot be had: no apt-get, or no archive that answers.
  */
 export function findKernel(cache: string): Kernel | undefined {
-  const folder = path.join(cache, "kernel");
-  if (!existsSync(folder) && !downloadKernel(folder)) return undefined;
-  const boot = path.join(folder, "boot");
+  const directory = path.join(cache, "kernel");
+  if (!existsSync(directory) && !downloadKernel(directory)) return undefined;
+  const boot = path.join(directory, "boot");
   const name = readdirSync(boot).find((file) => file.startsWith("vmlinuz-"));
   if (name === undefined) return undefined;
   const release = name.slice("vmlinuz-".length);
   return {
     release,
     image: path.join(boot, name),
-    modules: path.join(folder, "usr/lib/modules", release),
+    modules: path.join(directory, "usr/lib/modules", release),
   };
 }
 
-/** True when `cache` has the package apparmor, unpacked in the folder of that name. */
+/** True when `cache` has the package apparmor, unpacked in the directory of that name. */
 export function hasApparmor(cache: string): boolean {
-  const folder = path.join(cache, "apparmor");
-  return existsSync(folder) || unpack("apparmor", folder);
+  const directory = path.join(cache, "apparmor");
+  return existsSync(directory) || unpack("apparmor", directory);
 }
 
-function downloadKernel(folder: string): boolean {
+function downloadKernel(directory: string): boolean {
   try {
     const depends = run("apt-cache", ["depends", metaPackage]);
     const [, name] = /Depends: (linux-image-\S+)/.exec(depends) ?? [];
-    return name !== undefined && unpack(name, folder);
+    return name !== undefined && unpack(name, directory);
   } catch {
     return false;
   }
 }
 
-/** Downloads Debian's package and unpacks it as `folder`; false where it cannot be had. */
-export function unpack(name: string, folder: string): boolean {
-  const fresh = `${folder}.new`;
+/** Downloads Debian's package and unpacks it as `directory`; false where it cannot be had. */
+export function unpack(name: string, directory: string): boolean {
+  const fresh = `${directory}.new`;
   rmSync(fresh, { recursive: true, force: true });
   mkdirSync(fresh, { recursive: true });
   try {
@@ -67,7 +67,7 @@ export function unpack(name: string, folder: string): boolean {
     if (file === undefined) return false;
     run("dpkg-deb", ["-x", path.join(fresh, file), fresh]);
     rmSync(path.join(fresh, file));
-    renameSync(fresh, folder);
+    renameSync(fresh, directory);
     return true;
   } catch {
     return false;
@@ -107,7 +107,7 @@ export function loadOrder(kernel: Kernel, names: readonly string[]): readonly Ke
   return [...order.values()];
 }
 
-/** As lsmod has it: without folder and ending, and "_" for "-". */
+/** As lsmod has it: without directory and ending, and "_" for "-". */
 function moduleName(file: string): string {
   return path
     .basename(file)

@@ -1,4 +1,4 @@
-/** The policy of the machine with SELinux: Debian's, compiled in a folder and never installed. */
+/** The policy of the machine with SELinux: Debian's, compiled in a directory and never installed. */
 import { execFileSync } from "node:child_process";
 import {
   cpSync,
@@ -18,20 +18,20 @@ const policyVersion = "33";
 const ownModule = path.join(import.meta.dirname, "guest/selinux.cil");
 
 /**
- * The folder with `policy`, which init.sh loads, and `etc/selinux`, compiled in `cache` where it is not
+ * The directory with `policy`, which init.sh loads, and `etc/selinux`, compiled in `cache` where it is not
  * there yet. Undefined where Debian's packages cannot be had.
  */
 export function findPolicy(cache: string): string | undefined {
   const packages = ["selinux-policy-default", "policycoreutils", "secilc"];
-  const folders = packages.map((name) => path.join(cache, name));
+  const directories = packages.map((name) => path.join(cache, name));
   const all = packages.every((name, index) => {
-    const folder = folders[index] ?? "";
-    return existsSync(folder) || unpack(name, folder);
+    const directory = directories[index] ?? "";
+    return existsSync(directory) || unpack(name, directory);
   });
-  const [modules = "", toCil = "", compiler = ""] = folders;
+  const [modules = "", toCil = "", compiler = ""] = directories;
   if (!all) return undefined;
-  const folder = path.join(cache, "selinux");
-  const fresh = `${folder}.new`;
+  const directory = path.join(cache, "selinux");
+  const fresh = `${directory}.new`;
   rmSync(fresh, { recursive: true, force: true });
   mkdirSync(fresh);
   const files = cilFiles(
@@ -48,15 +48,15 @@ export function findPolicy(cache: string): string | undefined {
   });
   cpSync(path.join(modules, "etc/selinux"), path.join(fresh, "etc/selinux"), { recursive: true });
   writeFileSync(path.join(fresh, "etc/selinux/config"), "SELINUX=enforcing\nSELINUXTYPE=default\n");
-  rmSync(folder, { recursive: true, force: true });
-  renameSync(fresh, folder);
-  return folder;
+  rmSync(directory, { recursive: true, force: true });
+  renameSync(fresh, directory);
+  return directory;
 }
 
-/** Every module of the policy in the language of its compiler: names of files in `folder`. */
-function cilFiles(modules: string, converter: string, folder: string): readonly string[] {
-  if (!existsSync(folder)) {
-    const fresh = `${folder}.new`;
+/** Every module of the policy in the language of its compiler: names of files in `directory`. */
+function cilFiles(modules: string, converter: string, directory: string): readonly string[] {
+  if (!existsSync(directory)) {
+    const fresh = `${directory}.new`;
     rmSync(fresh, { recursive: true, force: true });
     mkdirSync(fresh);
     for (const file of readdirSync(modules).filter((name) => name.endsWith(".pp.bz2"))) {
@@ -65,7 +65,7 @@ function cilFiles(modules: string, converter: string, folder: string): readonly 
       const cil = execFileSync(converter, { input, maxBuffer });
       writeFileSync(path.join(fresh, file.replace(/\.pp\.bz2$/, ".cil")), cil);
     }
-    renameSync(fresh, folder);
+    renameSync(fresh, directory);
   }
-  return readdirSync(folder);
+  return readdirSync(directory);
 }

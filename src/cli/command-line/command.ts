@@ -25,6 +25,8 @@ export interface OptionSpec {
   readonly value?: string;
   /** May be given more than once; else the last one counts. */
   readonly many?: true;
+  /** An earlier name that scripts still use. It works, and neither help nor completion shows it. */
+  readonly formerName?: string;
   readonly doc: string;
   /** With a list, every other value is refused. */
   readonly complete?: Completion;

@@ -50,9 +50,9 @@ test("candidatesFor() says what the server or the shell must be asked for", () =
 });
 
 test("the script of bash is one, and asks davit for the words at the cursor", (t) => {
-  const folder = mkdtempSync(join(tmpdir(), "davit-completion-"));
-  t.after(() => rmSync(folder, { recursive: true }));
-  const script = join(folder, "davit.bash");
+  const directory = mkdtempSync(join(tmpdir(), "davit-completion-"));
+  t.after(() => rmSync(directory, { recursive: true }));
+  const script = join(directory, "davit.bash");
   writeFileSync(script, completionScript("bash"));
   const test = `
     davit() { [ "$1" = __complete ] && printf '%s\\n' "web/main" "web" "--x=$3 $4."; }
@@ -61,7 +61,7 @@ test("the script of bash is one, and asks davit for the words at the cursor", (t
     _davit; printf '%s,' "\${COMPREPLY[@]}"
     COMP_LINE="davit logs " COMP_POINT=11; _davit; printf '%s,' "\${COMPREPLY[@]}"
     davit() { printf '%s\\n' :file web; }
-    cd ${folder}; COMP_LINE="davit down " COMP_POINT=11; _davit; printf '%s,' "\${COMPREPLY[@]}"`;
+    cd ${directory}; COMP_LINE="davit down " COMP_POINT=11; _davit; printf '%s,' "\${COMPREPLY[@]}"`;
   const { stdout, stderr } = spawnSync("bash", ["-c", test], { encoding: "utf8" });
   assert.equal(stderr, "");
   assert.equal(stdout, "web/main,web,web/main,web,--x=logs .,davit.bash,web,");

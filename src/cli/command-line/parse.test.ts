@@ -24,7 +24,7 @@ const exec = command({
     tty: { short: "t", doc: "" },
     stdin: { short: "i", doc: "" },
     tail: { short: "n", value: "LINES", doc: "" },
-    label: { value: "KEY=VALUE", many: true, doc: "" },
+    label: { value: "KEY=VALUE", many: true, formerName: "tag", doc: "" },
     output: { short: "o", value: "FORMAT", doc: "", complete: ["table", "json"] },
   },
   client: true,
@@ -47,6 +47,11 @@ function refusal(...argv: string[]): string {
 }
 
 describe("parseCommandLine()", () => {
+  test("an option's former name still works, as the same option", () => {
+    const { options } = parse("exec", "--label", "a=1", "--tag", "b=2", "name", "ls");
+    assert.deepEqual(options.texts("label"), ["a=1", "b=2"]);
+  });
+
   test("takes values after a blank or an equals sign, and letters together", () => {
     for (const words of [
       ["-it", "-n", "5", "--output", "json"],

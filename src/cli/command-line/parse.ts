@@ -161,7 +161,7 @@ class CallReader {
   #readLong(word: string): void {
     const [rawName = word] = word.split("=");
     const given = word.length > rawName.length ? word.slice(rawName.length + 1) : undefined;
-    const name = rawName.slice(2);
+    const name = this.#currentName(rawName.slice(2));
     if (name === "help") {
       this.#helpWanted = true;
       return;
@@ -172,6 +172,11 @@ class CallReader {
       throw this.#wrong(`option "--${name}" takes no value`);
     }
     this.#add(name, spec, given);
+  }
+
+  #currentName(name: string): string {
+    const renamed = Object.entries(this.#specs).find(([, { formerName }]) => formerName === name);
+    return renamed?.[0] ?? name;
   }
 
   /** `-it`, `-n5`, `-n 5`, `-n=5`. */

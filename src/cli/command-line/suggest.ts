@@ -1,4 +1,4 @@
-import { editDistance } from "../../config/nearest.ts";
+import { editDistance } from "../../base/nearest.ts";
 
 /**
  * Commands that only look: a wrong guess at one of them does no harm. Every other one changes or ends

@@ -13,10 +13,10 @@ import { type CopyPlace, parseCopyPlace } from "../streams/copy-place.ts";
 export const cp: Command = {
   name: "cp",
   section: "Look inside",
-  summary: "Copy files and folders to a container, or from one",
+  summary: "Copy files and directories to a container, or from one",
   details:
-    "By tar, which the container must have. What is copied to a folder goes into it. A path of this\n" +
-    "machine that has a colon begins with / or a dot. From a container only files and folders are taken,\n" +
+    "By tar, which the container must have. What is copied to a directory goes into it. A path of this\n" +
+    "machine that has a colon begins with / or a dot. From a container only files and directories are taken,\n" +
     "and nothing is written outside of the target; links and devices are left out, with a note.\n" +
     "- is stdout or stdin, and a tar archive, which has links and devices, too; a file of that name is ./-.",
   operands: [
@@ -25,7 +25,7 @@ export const cp: Command = {
   ],
   options: {},
   examples: [
-    { line: "davit cp web:/etc/nginx ./nginx", does: "A folder of a container" },
+    { line: "davit cp web:/etc/nginx ./nginx", does: "A directory of a container" },
     { line: "davit cp page.html web/nginx:/usr/share/nginx/html", does: "A file into one" },
     { line: "davit cp web:/etc - | tar -t", does: "As a tar archive, for another program" },
     { line: "tar -c site | davit cp - web:/srv", does: "Unpack a tar archive in a container" },
@@ -44,7 +44,7 @@ async function run(call: Call, server: Server): Promise<number> {
   const { copyFrom, copyFromStream, copyTo, copyToStream } = await import("../streams/copy.ts");
   const found = await pickContainer(word, new Objects(server));
   const onSkipped = (path: string): void => {
-    call.terminal.err(`left out: ${printable(path)} is neither a file nor a folder\n`);
+    call.terminal.err(`left out: ${printable(path)} is neither a file nor a directory\n`);
   };
   const options = {
     server,

@@ -6,8 +6,8 @@ import type { Config } from "../../config/config.ts";
 import { ConfigError, defaultConfig, loadConfig } from "../../config/load.ts";
 import type { Call, Command } from "../command-line/command.ts";
 import { exitCode } from "../command-line/exit-code.ts";
-import { checks, examine, type Report } from "../doctor/examine.ts";
-import { countFindings, formatReport, reportToJson } from "../doctor/report.ts";
+import { checks, examine, type Report } from "../../doctor/examine.ts";
+import { countFindings, formatReport, reportToJson } from "../output/doctor-report.ts";
 import { onStopSignals } from "../stop-signals.ts";
 import { DEFAULT_CONFIG_FILE, findConfigFile } from "./config-file.ts";
 
@@ -19,7 +19,7 @@ export const doctor: Command = {
   details:
     "Runs without a daemon, best as root. It tries things out (an overlay mount, iptables and the\n" +
     "pod network in scratch namespaces) and takes them down again. Each finding says why it matters\n" +
-    "and what mends it; docs/doctor.md has them all. Exit code 1 when there is an error; warnings and\n" +
+    "and how to fix it; docs/doctor.md has them all. Exit code 1 when there is an error; warnings and\n" +
     "notes are no errors.",
   operands: [],
   options: {
@@ -33,7 +33,7 @@ export const doctor: Command = {
       many: true,
       doc: "Only this group, by the name in parentheses; may be given again",
     },
-    fix: { doc: "Do the mends that are safe, say what was done, and look again; asks nothing" },
+    fix: { doc: "Apply the safe fixes, say what was done, and check again; never asks" },
     registries: { doc: "Ask the registries that have a hosts.toml whether they answer" },
     image: {
       value: "IMAGE",
@@ -50,7 +50,7 @@ export const doctor: Command = {
   },
   examples: [
     { line: "davit doctor", does: "Look at everything" },
-    { line: "davit doctor --fix", does: "And mend what is safe to mend" },
+    { line: "davit doctor --fix", does: "Apply the safe fixes, too" },
     { line: "davit doctor --only network --only disk", does: "Two groups alone" },
     { line: "davit doctor --image busybox:1.37", does: "Whether its registry answers" },
   ],
@@ -60,7 +60,7 @@ export const doctor: Command = {
 async function run(call: Call): Promise<number> {
   const { options, version } = call;
   // Only here, so that the other commands do not wait for the drivers to be read.
-  const { ThisHost } = await import("../doctor/this-host.ts");
+  const { ThisHost } = await import("../../doctor/this-host.ts");
   using signals = onStopSignals((signal) => process.exit(128 + constants.signals[signal]));
   const only = options.texts("only");
   const names = checks.map(({ group }) => group);

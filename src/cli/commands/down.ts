@@ -8,13 +8,13 @@ import { forEach, type Task } from "../lifecycle/each.ts";
 import { GraceLines } from "../lifecycle/grace.ts";
 import {
   fileOption,
-  podsFolderOption,
+  podsDirectoryOption,
   podsRootOf,
   readPodNames,
 } from "../lifecycle/read-manifests.ts";
 import { takeDown } from "../lifecycle/take-down.ts";
-import { removeOwnFolder } from "../lifecycle/volumes.ts";
-import type { PodNames } from "../manifest/pod.ts";
+import { removeOwnDirectory } from "../lifecycle/volumes.ts";
+import type { PodNames } from "../../manifest/pod.ts";
 import { podPath } from "../objects/find.ts";
 import { Objects } from "../objects/objects.ts";
 import { pickPod } from "../objects/pick.ts";
@@ -33,7 +33,7 @@ export const down: Command = {
   options: {
     time: { short: "t", value: "SECONDS", doc: "The time of grace; 0 kills at once" },
     file: fileOption,
-    "pods-folder": podsFolderOption,
+    "pods-directory": podsDirectoryOption,
   },
   examples: [
     { line: "davit down examples/hello.yaml", does: "Take down what davit run has run" },
@@ -71,7 +71,7 @@ async function downAll(
   const options = { seconds: call.options.count("time"), grace };
   const takePodDown = async (pod: PodSandbox): Promise<void> => {
     await takeDown(server, pod, containers, options);
-    if (pod.metadata !== undefined) await removeOwnFolder(podsRoot, pod.metadata);
+    if (pod.metadata !== undefined) await removeOwnDirectory(podsRoot, pod.metadata);
   };
   const tasks: Task[] = [];
   // What each word means, before anything is done to the first.
@@ -84,7 +84,7 @@ async function downAll(
     const there = (await objects.pods()).filter((each) => podPath(each) === path);
     const work = async (): Promise<void> => {
       await Promise.all(there.map(takePodDown));
-      await removeOwnFolder(podsRoot, names);
+      await removeOwnDirectory(podsRoot, names);
     };
     tasks.push({ name: there.length === 0 ? `${path} was not there` : path, work });
   }

@@ -77,7 +77,7 @@ async function join(call: Call, server: Server): Promise<number> {
 
 /**
  * A terminal never tells its command the end of what is no terminal: a script's `exec -it` would wait
- * for ever. So it gets none then, as with kubectl.
+ * forever. So it gets none then, as with kubectl.
  */
 function wantsTerminal(call: Call, stdin: boolean): boolean {
   if (!call.options.has("tty")) return false;

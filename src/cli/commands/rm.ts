@@ -3,9 +3,9 @@ import type { Call, Command } from "../command-line/command.ts";
 import { UsageError } from "../command-line/usage-error.ts";
 import { forEach, refusal, type Task } from "../lifecycle/each.ts";
 import { GraceLines } from "../lifecycle/grace.ts";
-import { podsFolderOption, podsRootOf } from "../lifecycle/read-manifests.ts";
+import { podsDirectoryOption, podsRootOf } from "../lifecycle/read-manifests.ts";
 import { removeContainer, removePod, stopContainer, stopPod } from "../lifecycle/stop.ts";
-import { removeOwnFolder } from "../lifecycle/volumes.ts";
+import { removeOwnDirectory } from "../lifecycle/volumes.ts";
 import { containerPath, podPath } from "../objects/find.ts";
 import { Objects } from "../objects/objects.ts";
 import type { Found } from "../objects/pick.ts";
@@ -26,7 +26,7 @@ export const rm: Command = {
     time: { short: "t", value: "SECONDS", doc: "The time of grace for --force; 0 kills at once" },
     stopped: { doc: "All pods that are not ready and all containers that have ended" },
     type: typeOption,
-    "pods-folder": podsFolderOption,
+    "pods-directory": podsDirectoryOption,
   },
   examples: [
     { line: "davit rm web", does: "Remove a pod that is stopped" },
@@ -59,7 +59,7 @@ async function removeAll(call: Call, server: Server): Promise<number> {
       if (object.kind === "pod") {
         if (force) await stopPod(server, object.pod, containers, options);
         await removePod(server, object.pod);
-        if (object.pod.metadata) await removeOwnFolder(podsRoot, object.pod.metadata);
+        if (object.pod.metadata) await removeOwnDirectory(podsRoot, object.pod.metadata);
       }
       if (object.kind === "container") {
         if (force) await stopContainer(server, object, options);

@@ -9,15 +9,15 @@ import { PullWatch } from "../lifecycle/pull-watch.ts";
 import {
   fileOption,
   filesOf,
-  podsFolderOption,
+  podsDirectoryOption,
   podsRootOf,
   readPods,
   thisNode,
 } from "../lifecycle/read-manifests.ts";
 import type { RunContext, RunningPod } from "../lifecycle/run-pod.ts";
 import { takeDown } from "../lifecycle/take-down.ts";
-import { claimPodFolder, removeOwnFolder, removePodFolder } from "../lifecycle/volumes.ts";
-import { podFolder, type PodManifest } from "../manifest/pod.ts";
+import { claimPodDirectory, removeOwnDirectory, removePodDirectory } from "../lifecycle/volumes.ts";
+import { podDirectory, type PodManifest } from "../../manifest/pod.ts";
 import { podPath } from "../objects/find.ts";
 import { Objects } from "../objects/objects.ts";
 import { formatAge, shortId } from "../output/figures.ts";
@@ -50,11 +50,14 @@ export const run: Command = {
     replace: { doc: "Take down pods of the same names first" },
     quiet: { short: "q", doc: "Only the ids of the pods, one a line" },
     file: fileOption,
-    "pods-folder": podsFolderOption,
+    "pods-directory": podsDirectoryOption,
   },
   examples: [
     { line: "davit run examples/hello.yaml", does: "Run a pod" },
-    { line: "davit run --wait --replace web.yaml db.yaml", does: "Run pods anew, and see them up" },
+    {
+      line: "davit run --wait --replace web.yaml db.yaml",
+      does: "Run pods again, and see them up",
+    },
     { line: "generate-pods | davit run -", does: "From another program" },
   ],
   client: true,
@@ -71,13 +74,14 @@ async function runAll(call: Call, server: Server, pods: readonly PodManifest[]):
   await new Objects(server).pods();
   using claims = new DisposableStack();
   const isNew = new Map<PodManifest, boolean>();
-  for (const pod of pods) isNew.set(pod, claims.use(await claimPodFolder(pod)).isNew);
+  for (const pod of pods) isNew.set(pod, claims.use(await claimPodDirectory(pod)).isNew);
   const quiet = call.options.has("quiet");
   using lines = new LiveLines(progressOutput(terminal, quiet));
   try {
     await makeRoom(call, server, pods, new GraceLines(terminal, { lines, quiet }));
   } catch (error) {
-    for (const { folder } of pods.filter((pod) => isNew.get(pod))) await removePodFolder(folder);
+    for (const { directory } of pods.filter((pod) => isNew.get(pod)))
+      await removePodDirectory(directory);
     throw error;
   }
   noteRestarts(call, pods);
@@ -165,14 +169,15 @@ async function makeRoom(
   await checkHostPorts(server, objects, { pods, leaving: there });
   if (there.length === 0) return;
   const containers = (await objects.containers()).map(({ container }) => container);
-  const folders = new Set(pods.map(({ folder }) => folder));
+  const directories = new Set(pods.map(({ directory }) => directory));
   const podsRoot = podsRootOf(call);
   await Promise.all(
     there.map(async (pod) => {
       await takeDown(server, pod, containers, { seconds: undefined, grace });
       const own = pod.metadata;
-      // The folders of the new ones are theirs already.
-      if (own && !folders.has(podFolder(podsRoot, own))) await removeOwnFolder(podsRoot, own);
+      // The directories of the new ones are theirs already.
+      if (own && !directories.has(podDirectory(podsRoot, own)))
+        await removeOwnDirectory(podsRoot, own);
     }),
   );
 }

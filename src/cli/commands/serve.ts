@@ -2,8 +2,8 @@ import { constants } from "node:os";
 import process from "node:process";
 import { RuntimeError } from "../../base/errors.ts";
 import { loadConfig } from "../../config/load.ts";
-import type { Daemon } from "../../daemon/run.ts";
-import { exitNow, preferEventLoop } from "../../linux/index.ts";
+import type { Daemon } from "../../daemon/process/run.ts";
+import { exitNow, preferEventLoop } from "../../linux/process/index.ts";
 import type { Command } from "../command-line/command.ts";
 import { exitCode } from "../command-line/exit-code.ts";
 import { DEFAULT_CONFIG_FILE, findConfigFile, loadConfigOrTell } from "./config-file.ts";
@@ -43,12 +43,12 @@ export const serve: Command = {
         "start davit: namespaces, mounts and cgroups need root; run it as root",
       );
     }
-    // Folders on the way to a container's root are open to the users of its user namespace; a stricter
+    // Directories on the way to a container's root are open to the users of its user namespace; a stricter
     // mask, as hardened nodes have, would close them.
     process.umask(0o022);
     preferEventLoop();
     // Only here, so that the other commands do not wait for the whole daemon to be read.
-    const { runDaemon } = await import("../../daemon/run.ts");
+    const { runDaemon } = await import("../../daemon/process/run.ts");
     const started = Promise.withResolvers<Daemon>();
     const reload = async (): Promise<void> => {
       const daemon = await started.promise;

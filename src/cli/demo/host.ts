@@ -2,7 +2,9 @@ import { existsSync } from "node:fs";
 import { mkdir, readFile, rm, writeFile } from "node:fs/promises";
 import process from "node:process";
 import { RuntimeError } from "../../base/errors.ts";
-import { findProgram, listMounts, lockFile, run, unmount } from "../../linux/index.ts";
+import { findProgram, run } from "../../linux/process/index.ts";
+import { listMounts, unmount } from "../../linux/mount/index.ts";
+import { lockFile } from "../../linux/file/index.ts";
 import {
   chainRemoval,
   type ChosenSubnet,
@@ -13,7 +15,7 @@ import {
 } from "./network.ts";
 
 /** Where the demo keeps what it has; all of it goes with the demo. */
-export interface DemoFolders {
+export interface DemoDirectories {
   /** For images and records. */
   readonly root: string;
   /** For everything else: socket, namespaces, network configuration, addresses in use. */
@@ -25,28 +27,28 @@ const SEARCH_PATH = "/usr/sbin:/usr/bin:/sbin:/bin";
 
 /** What the demo does to the host beside its daemon, and how that is taken back. */
 export class DemoHost {
-  readonly #folders: DemoFolders;
+  readonly #directories: DemoDirectories;
 
-  constructor(folders: DemoFolders) {
-    this.#folders = folders;
+  constructor(directories: DemoDirectories) {
+    this.#directories = directories;
   }
 
   /** The socket of the demo's daemon. */
   get socket(): string {
-    return `${this.#folders.run}/davit.sock`;
+    return `${this.#directories.run}/davit.sock`;
   }
 
   /**
-   * Makes the folders and takes the demo for this process alone, until it is disposed. `leftovers`
+   * Makes the directories and takes the demo for this process alone, until it is disposed. `leftovers`
    * is true when an earlier demo did not take itself down.
    *
    * Throws `failed-precondition` while another demo runs, saying how to reach or end it.
    */
   async claim(): Promise<Disposable & { readonly leftovers: boolean }> {
-    const { root, run: runFolder } = this.#folders;
-    const leftovers = existsSync(this.#stateFolder) || existsSync(root);
-    await mkdir(runFolder, { recursive: true, mode: 0o711 });
-    const path = `${runFolder}/demo.lock`;
+    const { root, run: runDirectory } = this.#directories;
+    const leftovers = existsSync(this.#stateDirectory) || existsSync(root);
+    await mkdir(runDirectory, { recursive: true, mode: 0o711 });
+    const path = `${runDirectory}/demo.lock`;
     const lock = lockFile(path);
     if (lock === undefined) {
       const pid = (await readFile(path, "utf8").catch(() => "")).trim();
@@ -61,30 +63,30 @@ export class DemoHost {
 
   /** The configuration of the demo's daemon, as TOML. */
   configuration(): string {
-    const { root } = this.#folders;
+    const { root } = this.#directories;
     const text = JSON.stringify;
     return [
       `root = ${text(root)}`,
-      `state = ${text(this.#stateFolder)}`,
+      `state = ${text(this.#stateDirectory)}`,
       "[server]",
       `listen = ${text(this.socket)}`,
       "[log]",
       // What fails is told by the steps; the daemon's own lines would only run through them.
       'level = "error"',
       "[images]",
-      `registry_config_path = ${text(this.#registryFolder)}`,
+      `registry_config_path = ${text(this.#registryDirectory)}`,
       "[cni]",
-      `conf_dir = ${text(this.#cniFolder)}`,
+      `conf_dir = ${text(this.#cniDirectory)}`,
     ].join("\n");
   }
 
   /** Makes docker.io a name of the registry at `url`, for this demo's daemon alone (hosts.toml). */
   async useRegistry(url: string): Promise<void> {
-    const folder = `${this.#registryFolder}/docker.io`;
-    await mkdir(folder, { recursive: true });
+    const directory = `${this.#registryDirectory}/docker.io`;
+    await mkdir(directory, { recursive: true });
     const capabilities = 'capabilities = ["pull", "resolve"]';
     await writeFile(
-      `${folder}/hosts.toml`,
+      `${directory}/hosts.toml`,
       `server = "${url}"\n[host."${url}"]\n${capabilities}\n`,
     );
   }
@@ -100,9 +102,9 @@ export class DemoHost {
       );
     }
     await this.#rememberChains();
-    await mkdir(this.#cniFolder, { recursive: true });
-    const conflist = demoConflist(chosen.subnet, `${this.#folders.run}/ipam`);
-    await writeFile(`${this.#cniFolder}/10-davit-demo.conflist`, conflist);
+    await mkdir(this.#cniDirectory, { recursive: true });
+    const conflist = demoConflist(chosen.subnet, `${this.#directories.run}/ipam`);
+    await writeFile(`${this.#cniDirectory}/10-davit-demo.conflist`, conflist);
     return chosen;
   }
 
@@ -122,29 +124,31 @@ export class DemoHost {
     }
   }
 
-  /** Removes the demo's folders and what is still mounted in them. */
-  async removeFolders(): Promise<void> {
-    const folders = [this.#folders.root, this.#folders.run];
+  /** Removes the demo's directories and what is still mounted in them. */
+  async removeDirectories(): Promise<void> {
+    const directories = [this.#directories.root, this.#directories.run];
     const mounts = (await listMounts()).map(({ mountPoint }) => mountPoint);
-    const inside = mounts.filter((path) => folders.some((folder) => path.startsWith(`${folder}/`)));
+    const inside = mounts.filter((path) =>
+      directories.some((directory) => path.startsWith(`${directory}/`)),
+    );
     for (const path of inside.toReversed()) await unmount(path);
-    for (const folder of folders) await rm(folder, { recursive: true, force: true });
+    for (const directory of directories) await rm(directory, { recursive: true, force: true });
   }
 
-  get #stateFolder(): string {
-    return `${this.#folders.run}/state`;
+  get #stateDirectory(): string {
+    return `${this.#directories.run}/state`;
   }
 
-  get #registryFolder(): string {
-    return `${this.#folders.run}/certs.d`;
+  get #registryDirectory(): string {
+    return `${this.#directories.run}/certs.d`;
   }
 
-  get #cniFolder(): string {
-    return `${this.#folders.run}/net.d`;
+  get #cniDirectory(): string {
+    return `${this.#directories.run}/net.d`;
   }
 
   get #chainsFile(): string {
-    return `${this.#folders.run}/chains-before`;
+    return `${this.#directories.run}/chains-before`;
   }
 
   /** Only the first time: what a killed demo left must not count as the host's own. */

@@ -27,13 +27,25 @@ const applets = [
 const blockBytes = 512;
 
 /**
- * An image of one layer around a static busybox: a root with the folders that programs expect. Made
+ * An image of one layer around a static busybox: a root with the directories that programs expect. Made
  * of the machine's own program, so that nothing has to be fetched to see a pod run.
  */
 export function busyboxImage(busybox: Buffer, architecture: string): DemoImage {
-  const folders = ["bin", "dev", "etc", "home", "proc", "root", "run", "sys", "tmp", "usr", "var"];
+  const directories = [
+    "bin",
+    "dev",
+    "etc",
+    "home",
+    "proc",
+    "root",
+    "run",
+    "sys",
+    "tmp",
+    "usr",
+    "var",
+  ];
   const tar = Buffer.concat([
-    ...folders.map((name) =>
+    ...directories.map((name) =>
       tarEntry(`${name}/`, { type: "5", mode: name === "tmp" ? 0o1777 : 0o755 }),
     ),
     tarEntry("bin/busybox", { type: "0", mode: 0o755, data: busybox }),

@@ -68,7 +68,7 @@ test("chooseSubnet() hides a part of a wide route where no range is free, never 
   assert.equal(chooseSubnet(HEADER + narrow.join("")), undefined);
 });
 
-test("demoConflist() keeps its addresses in the given folder and does not masquerade", () => {
+test("demoConflist() keeps its addresses in the given directory and does not masquerade", () => {
   const conflist = JSON.parse(demoConflist("10.88.80.0/24", "/x/ipam")) as {
     plugins: { type: string; ipMasq?: boolean; ipam?: { dataDir: string; ranges: unknown } }[];
   };

@@ -100,7 +100,7 @@ function fromLittleEndian(hex: string): number {
 }
 
 /** The conflist of the demo: a bridge without masquerading, and host ports. */
-export function demoConflist(subnet: string, ipamFolder: string): string {
+export function demoConflist(subnet: string, ipamDirectory: string): string {
   const bridge = {
     type: "bridge",
     bridge: DEMO_BRIDGE,
@@ -109,7 +109,7 @@ export function demoConflist(subnet: string, ipamFolder: string): string {
     ipMasq: false,
     ipam: {
       type: "host-local",
-      dataDir: ipamFolder,
+      dataDir: ipamDirectory,
       ranges: [[{ subnet }]],
       routes: [{ dst: "0.0.0.0/0" }],
     },

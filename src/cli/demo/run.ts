@@ -7,15 +7,15 @@ import { messageOf, RuntimeError, wrap } from "../../base/errors.ts";
 import { Rollback } from "../../base/rollback.ts";
 import { CriClient } from "../../client/cri-client.ts";
 import { parseConfig } from "../../config/load.ts";
-import { type Daemon, runDaemon } from "../../daemon/run.ts";
+import { type Daemon, runDaemon } from "../../daemon/process/run.ts";
 import { exitCode } from "../command-line/exit-code.ts";
 import { DemoHost } from "./host.ts";
 import { type ChosenSubnet, DEMO_BRIDGE } from "./network.ts";
 import { openDemoRegistry } from "./registry.ts";
 import { runPod, type RunContext, type RunningPod } from "../lifecycle/run-pod.ts";
 import { thisNode } from "../lifecycle/read-manifests.ts";
-import { parsePodManifests } from "../manifest/parse.ts";
-import type { PodManifest, PodNode } from "../manifest/pod.ts";
+import { parsePodManifests } from "../../manifest/parse.ts";
+import type { PodManifest, PodNode } from "../../manifest/pod.ts";
 import type { Server } from "../server/session.ts";
 import { podLogs, type PodLog, showLogs } from "./logs.ts";
 import { formatPodSummary } from "../output/pod-summary.ts";
@@ -23,10 +23,10 @@ import { Progress, StepLines } from "../output/progress.ts";
 import { onStopSignals } from "../stop-signals.ts";
 import type { Terminal } from "../output/terminal.ts";
 
-const RUN_FOLDER = "/run/davit-demo";
-const ROOT_FOLDER = "/var/lib/davit-demo";
+const RUN_DIRECTORY = "/run/davit-demo";
+const ROOT_DIRECTORY = "/var/lib/davit-demo";
 const CALL_TIMEOUT_MS = 60_000;
-const demoNode: PodNode = thisNode(`${ROOT_FOLDER}/pods`);
+const demoNode: PodNode = thisNode(`${ROOT_DIRECTORY}/pods`);
 const READY_TIMEOUT_MS = 20_000;
 const READY_POLL_MS = 20;
 // How long --once shows the log.
@@ -55,14 +55,16 @@ export async function runDemo(options: DemoOptions): Promise<number> {
   });
   endWithOutput(signals.signal);
   const progress = new Progress(terminal);
-  const host = new DemoHost({ root: ROOT_FOLDER, run: RUN_FOLDER });
+  const host = new DemoHost({ root: ROOT_DIRECTORY, run: RUN_DIRECTORY });
   const pods = await progress.step(
     `Read ${options.file}`,
     () => readManifest(options.file),
     tellPods,
   );
   using claim = await host.claim();
-  const takeDown: TakeDown[] = [{ title: "Remove its folders", work: () => host.removeFolders() }];
+  const takeDown: TakeDown[] = [
+    { title: "Remove its directories", work: () => host.removeDirectories() },
+  ];
   let failed = false;
   try {
     const { daemon, logs } = await bringUp(
@@ -242,7 +244,7 @@ async function runInSteps(
 ): Promise<RunningPod> {
   const lines = new StepLines(terminal);
   await using undo = new Rollback();
-  await mkdir(pod.folder, { recursive: true, mode: 0o755 });
+  await mkdir(pod.directory, { recursive: true, mode: 0o755 });
   const report = {
     step: (text: string) => lines.begin(`${text.slice(0, 1).toUpperCase()}${text.slice(1)}`),
     warn: (text: string) => terminal.err(`${text}\n`),
@@ -290,7 +292,7 @@ async function removePods(client: CriClient): Promise<number> {
   return items.length;
 }
 
-/** True when nothing was left. After a failure the folders stay: the next demo needs what they say. */
+/** True when nothing was left. After a failure the directories stay: the next demo needs what they say. */
 async function takeAllDown(
   takeDown: readonly TakeDown[],
   progress: Progress,
@@ -312,7 +314,7 @@ async function takeAllDown(
     clean
       ? "\n  What stays: the installed packages, net.ipv4.ip_forward = 1, and a cgroup hierarchy\n" +
           "  if setup had to mount one. A reboot undoes the last two.\n"
-      : `\n  Not all could be taken down. ${RUN_FOLDER} and ${ROOT_FOLDER} stay, so that the next\n` +
+      : `\n  Not all could be taken down. ${RUN_DIRECTORY} and ${ROOT_DIRECTORY} stay, so that the next\n` +
           "  npm start can finish it.\n",
   );
   return clean;

@@ -2,7 +2,7 @@ import type { JsonValue } from "@bufbuild/protobuf";
 import { isKind } from "../../base/errors.ts";
 import { type PodSandbox, Protocol } from "../../gen/runtime/v1/api_pb.ts";
 import { CommandFailure, exitCode } from "../command-line/exit-code.ts";
-import type { PodManifest } from "../manifest/pod.ts";
+import type { PodManifest } from "../../manifest/pod.ts";
 import { type PodContainer, podPath } from "../objects/find.ts";
 import type { Objects } from "../objects/objects.ts";
 import { member, readInfo } from "../output/cri-message.ts";

@@ -2,8 +2,8 @@ import { readFileSync } from "node:fs";
 import { isKind } from "../../base/errors.ts";
 import type { IDMapping } from "../../gen/runtime/v1/api_pb.ts";
 import { CommandFailure, exitCode } from "../command-line/exit-code.ts";
-import { chooseIds, type IdSpan, podIdCount, subordinateIds, withIds } from "../manifest/ids.ts";
-import type { PodManifest } from "../manifest/pod.ts";
+import { chooseIds, type IdSpan, podIdCount, subordinateIds, withIds } from "../../manifest/ids.ts";
+import type { PodManifest } from "../../manifest/pod.ts";
 import { doing } from "../server/explain.ts";
 import type { RunContext } from "./run-pod.ts";
 

@@ -1,7 +1,7 @@
 import { messageOf } from "../../base/errors.ts";
 import type { Rollback } from "../../base/rollback.ts";
 import type { Call } from "../command-line/command.ts";
-import type { PodManifest } from "../manifest/pod.ts";
+import type { PodManifest } from "../../manifest/pod.ts";
 import { formatDuration } from "../output/figures.ts";
 import { type LiveLines, spinnerAt } from "../output/live-lines.ts";
 import { printableLines } from "../output/printable.ts";

@@ -3,14 +3,15 @@ import { hostname, totalmem } from "node:os";
 import type { Call, Command, OptionSpec } from "../command-line/command.ts";
 import { CommandFailure, exitCode } from "../command-line/exit-code.ts";
 import { UsageError } from "../command-line/usage-error.ts";
-import { systemError } from "../../linux/index.ts";
-import { ManifestError, parsePodManifests, parsePodNames } from "../manifest/parse.ts";
-import type { PodManifest, PodNames, PodNode } from "../manifest/pod.ts";
+import { systemError } from "../../base/system-error.ts";
+import { ManifestError, parsePodManifests, parsePodNames } from "../../manifest/parse.ts";
+import type { PodManifest, PodNames, PodNode } from "../../manifest/pod.ts";
 
 /** The option of commands that keep files for pods. */
-export const podsFolderOption = {
-  value: "FOLDER",
+export const podsDirectoryOption = {
+  value: "DIRECTORY",
   doc: "Where logs and emptyDirs are kept; /var/lib/davit-run without it",
+  formerName: "pods-folder",
   complete: "file",
 } as const satisfies OptionSpec;
 
@@ -32,7 +33,7 @@ export function filesOf(call: Call, command: Command): readonly string[] {
 
 /** Where davit run keeps what it writes for pods. */
 export function podsRootOf({ options }: Call): string {
-  return options.text("pods-folder") ?? "/var/lib/davit-run";
+  return options.text("pods-directory") ?? "/var/lib/davit-run";
 }
 
 /** This machine, as far as manifests leave something to it. */

@@ -1,6 +1,6 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import { isKind, RuntimeError } from "../../base/errors.ts";
-import type { PodManifest } from "../manifest/pod.ts";
+import type { PodManifest } from "../../manifest/pod.ts";
 import { readInfo } from "../output/cri-message.ts";
 import { formatDuration } from "../output/figures.ts";
 import { doing } from "../server/explain.ts";

@@ -1,11 +1,9 @@
 import { type Container, ContainerState, type PodSandbox } from "../../gen/runtime/v1/api_pb.ts";
 import { containerPath, type PodContainer, podPath } from "../objects/find.ts";
 import { doing } from "../server/explain.ts";
+import { graceAnnotation } from "../../manifest/request.ts";
 import type { Server } from "../server/session.ts";
 import type { GraceLines } from "./grace.ts";
-
-/** The annotation in which kubelet, and davit run, write how long a container may take to end. */
-export const graceAnnotation = "io.kubernetes.pod.terminationGracePeriod";
 
 // What docker and crictl's users know; used where nobody said how long.
 const defaultGraceSeconds = 10;

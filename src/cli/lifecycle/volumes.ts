@@ -2,46 +2,43 @@ import { chmod, chown, mkdir, open, readdir, realpath, stat } from "node:fs/prom
 import { dirname, join } from "node:path";
 import { messageOf, RuntimeError, wrap } from "../../base/errors.ts";
 import type { Rollback } from "../../base/rollback.ts";
-import {
-  errnoCode,
-  listMounts,
-  lockFile,
-  mountTmpfs,
-  removeTree,
-  systemError,
-  unmount,
-} from "../../linux/index.ts";
-import { podFolder, type PodManifest, type PodNames } from "../manifest/pod.ts";
-import type { HostPathType, VolumeManifest, VolumeMount } from "../manifest/volumes.ts";
+import { errnoCode, systemError } from "../../base/system-error.ts";
+import { listMounts, mountTmpfs, unmount } from "../../linux/mount/index.ts";
+import { lockFile, removeTree } from "../../linux/file/index.ts";
+import { podDirectory, type PodManifest, type PodNames } from "../../manifest/pod.ts";
+import type { HostPathType, VolumeManifest, VolumeMount } from "../../manifest/volumes.ts";
 
-/** A pod's folder that is this process's alone. */
-export interface FolderClaim extends Disposable {
-  /** There was no such folder before. */
+/** A pod's directory that is this process's alone. */
+export interface DirectoryClaim extends Disposable {
+  /** There was no such directory before. */
   readonly isNew: boolean;
 }
 
 const lockName = "run.lock";
 
 /**
- * Takes the pod's folder for this process, until the result is disposed of: two davit run of one
+ * Takes the pod's directory for this process, until the result is disposed of: two davit run of one
  * pod at once must not take each other's things away. Throws `failed-precondition` when another
  * one has it.
  */
-export async function claimPodFolder({
-  folder,
+export async function claimPodDirectory({
+  directory,
   namespace,
   name,
-}: PodManifest): Promise<FolderClaim> {
+}: PodManifest): Promise<DirectoryClaim> {
   let made: string | undefined;
   try {
     // Containers of any user must get through to their volumes.
-    made = await mkdir(folder, { recursive: true, mode: 0o755 });
+    made = await mkdir(directory, { recursive: true, mode: 0o755 });
   } catch (cause) {
-    const { kind, message } = systemError(`make the folder of pod "${namespace}/${name}"`, cause);
+    const { kind, message } = systemError(
+      `make the directory of pod "${namespace}/${name}"`,
+      cause,
+    );
     const todo = kind === "permission-denied" ? "; run it as root" : "";
     throw new RuntimeError(kind, `${message}${todo}`, { cause });
   }
-  const lock = lockFile(join(folder, lockName));
+  const lock = lockFile(join(directory, lockName));
   if (lock !== undefined) {
     return { isNew: made !== undefined, [Symbol.dispose]: () => lock[Symbol.dispose]() };
   }
@@ -52,16 +49,16 @@ export async function claimPodFolder({
 }
 
 /**
- * Makes the pod's emptyDir volumes in its folder, and looks whether the host has what its hostPath
- * volumes want. `undo` takes the folder away; folders and files that a hostPath asked for stay, as
+ * Makes the pod's emptyDir volumes in its directory, and looks whether the host has what its hostPath
+ * volumes want. `undo` takes the directory away; directories and files that a hostPath asked for stay, as
  * they do with kubelet. What a pod of the same name left goes: its runtime knows it no more.
  */
 export async function makeVolumes(pod: PodManifest, undo: Rollback): Promise<void> {
-  undo.defer("remove the pod's folder", () => removePodFolder(pod.folder));
-  for (const left of await readdir(pod.folder)) {
-    if (left !== lockName) await removePodFolder(join(pod.folder, left));
+  undo.defer("remove the pod's directory", () => removePodDirectory(pod.directory));
+  for (const left of await readdir(pod.directory)) {
+    if (left !== lockName) await removePodDirectory(join(pod.directory, left));
   }
-  await mkdir(join(pod.folder, "volumes"), { mode: 0o755 });
+  await mkdir(join(pod.directory, "volumes"), { mode: 0o755 });
   for (const volume of pod.volumes) {
     try {
       if (volume.kind === "emptyDir") await makeEmptyDir(pod, volume);
@@ -73,21 +70,21 @@ export async function makeVolumes(pod: PodManifest, undo: Rollback): Promise<voi
 }
 
 /** Removes what davit run wrote for a pod, and the mounts in it. Done when nothing is there. */
-export async function removePodFolder(folder: string): Promise<void> {
+export async function removePodDirectory(directory: string): Promise<void> {
   const mounts = (await listMounts()).map(({ mountPoint }) => mountPoint);
-  const inside = mounts.filter((path) => path === folder || path.startsWith(`${folder}/`));
+  const inside = mounts.filter((path) => path === directory || path.startsWith(`${directory}/`));
   for (const path of inside.toReversed()) await unmount(path);
-  await removeTree(folder);
+  await removeTree(directory);
 }
 
 /**
  * Removes what davit run wrote for the pod of these names, if it did. They may be another client's and
  * hold anything: where they are not the name of one directory, there is none of ours.
  */
-export async function removeOwnFolder(podsRoot: string, names: PodNames): Promise<void> {
+export async function removeOwnDirectory(podsRoot: string, names: PodNames): Promise<void> {
   const { namespace, name, uid } = names;
   if (uid === "" || [namespace, name, uid].some((part) => /[/\0]/.test(part))) return;
-  await removePodFolder(podFolder(podsRoot, names));
+  await removePodDirectory(podDirectory(podsRoot, names));
 }
 
 /** Where a container's volumeMounts are on the host; undefined for those that are images. */
@@ -106,7 +103,7 @@ export function hostPathsOf(
 }
 
 function emptyDirPath(pod: PodManifest, { name }: VolumeManifest): string {
-  return join(pod.folder, "volumes", name);
+  return join(pod.directory, "volumes", name);
 }
 
 async function makeEmptyDir(
@@ -131,7 +128,7 @@ async function makeSubPath(root: string, { subPath, name }: VolumeMount): Promis
   try {
     await mkdir(path, { recursive: true, mode: 0o755 });
   } catch (error) {
-    // A file is as good as a folder.
+    // A file is as good as a directory.
     if (errnoCode(error) !== "EEXIST") {
       throw wrap(`make subPath "${subPath}" of volume "${name}"`, error);
     }

@@ -12,19 +12,19 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, describe, test } from "node:test";
 import { isKind } from "../../base/errors.ts";
-import { makeFifo } from "../../linux/index.ts";
+import { makeFifo } from "../../linux/stream/index.ts";
 import { recordedTerminal } from "../output/testing/recorded-terminal.ts";
 import { LineSplitter, parseLogLine } from "./log-line.ts";
 import { LogPrinter } from "./print-log.ts";
 import { readLog, type ReadLogOptions } from "./read-log.ts";
 
-const folder = mkdtempSync(join(tmpdir(), "davit-log-"));
-after(() => rmSync(folder, { recursive: true }));
+const directory = mkdtempSync(join(tmpdir(), "davit-log-"));
+after(() => rmSync(directory, { recursive: true }));
 
 let made = 0;
 function logFile(...lines: string[]): string {
   made += 1;
-  const path = join(folder, `${made}.log`);
+  const path = join(directory, `${made}.log`);
   writeFileSync(path, text(lines));
   return path;
 }
@@ -97,7 +97,7 @@ describe("readLog()", () => {
   });
 
   test("waits for a file that is not there yet only when it follows", async () => {
-    const path = join(folder, "later.log");
+    const path = join(directory, "later.log");
     await assert.rejects(read(path), { kind: "not-found" });
     assert.deepEqual(await read(path, { follow: { hasEnded: async () => true } }), []);
     const hasEnded = async (): Promise<boolean> => {
@@ -122,7 +122,7 @@ describe("readLog()", () => {
       [makeFifo, /read log .*: it is a named pipe, not a file/],
     ] as const) {
       made += 1;
-      const path = join(folder, `${made}.log`);
+      const path = join(directory, `${made}.log`);
       make(path);
       for (const follow of [undefined, { hasEnded: async () => false }]) {
         const reading = read(path, follow === undefined ? {} : { follow });

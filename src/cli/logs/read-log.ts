@@ -1,7 +1,8 @@
 import { constants } from "node:fs";
 import { type FileHandle, lstat } from "node:fs/promises";
 import { setTimeout as sleep } from "node:timers/promises";
-import { errnoCode, openRegular, systemError } from "../../linux/index.ts";
+import { errnoCode, systemError } from "../../base/system-error.ts";
+import { openRegular } from "../../linux/file/index.ts";
 import { LineSplitter, type LogLine, parseLogLine } from "./log-line.ts";
 
 /** How much of a log is wanted. */
@@ -105,7 +106,7 @@ class OpenLog {
     const buffer = Buffer.allocUnsafe(chunkBytes);
     const { bytesRead } = await this.file.read(buffer, 0, chunkBytes, this.position);
     if (bytesRead === 0) {
-      // Cut short by whoever copies logs away before truncating them: it begins anew.
+      // Cut short by whoever copies logs away before truncating them: it begins again.
       const { size } = await this.file.stat();
       if (size < this.position) this.position = 0;
       return undefined;

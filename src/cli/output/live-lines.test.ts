@@ -25,7 +25,7 @@ class Screen {
 }
 
 describe("LiveLines", () => {
-  test("draws its lines anew in their place, below what stays", () => {
+  test("draws its lines again in their place, below what stays", () => {
     const screen = new Screen();
     let now = 0;
     using lines = new LiveLines(screen, () => now);

@@ -21,7 +21,7 @@ export function spinnerAt(nowMs: number): string {
 }
 
 /**
- * Lines at the end of a terminal that are drawn anew ten times a second, and lines above them that
+ * Lines at the end of a terminal that are drawn again ten times a second, and lines above them that
  * stay. Where the output is no terminal there are only the latter.
  */
 export class LiveLines implements Disposable {

@@ -1,4 +1,4 @@
-/** A file or folder as a person names it to `davit cp`: of a container, or of this machine. */
+/** A file or directory as a person names it to `davit cp`: of a container, or of this machine. */
 export interface CopyPlace {
   /** Undefined: this machine's. */
   readonly container: string | undefined;

@@ -24,7 +24,7 @@ export interface CopyOptions {
   readonly onSkipped: (path: string) => void;
 }
 
-/** Copies a file or folder of a container to this machine; into `target` where that is a folder. */
+/** Copies a file or directory of a container to this machine; into `target` where that is a directory. */
 export async function copyFrom(
   options: CopyOptions,
   source: string,
@@ -32,13 +32,13 @@ export async function copyFrom(
 ): Promise<void> {
   const name = posix.basename(source);
   if (name === "" || name === "." || name === "..") {
-    throw new CommandFailure(exitCode.usage, `copy "${source}": name the file or folder itself`);
+    throw new CommandFailure(exitCode.usage, `copy "${source}": name the file or directory itself`);
   }
   const command = ["tar", "-c", "-f", "-", "-C", posix.dirname(source), `./${name}`];
   const remote = await run(options, command, false);
   const extractor = new TarExtractor({
     prefix: name,
-    target: isFolder(target) ? join(target, basename(name)) : resolve(target),
+    target: isDirectory(target) ? join(target, basename(name)) : resolve(target),
     onSkipped: options.onSkipped,
   });
   const words = wordsOf(remote.stderr);
@@ -53,7 +53,7 @@ export async function copyFrom(
   if (extractor.made > 0) return;
   throw new CommandFailure(
     exitCode.failed,
-    `copy "${source}": there is neither file nor folder in it`,
+    `copy "${source}": there is neither file nor directory in it`,
   );
 }
 
@@ -89,7 +89,7 @@ export async function copyFromStream(
   target: string,
 ): Promise<void> {
   const what = `copy to "${target}" in container "${options.container}"`;
-  if (!(await isFolderThere(options, target))) {
+  if (!(await isDirectoryThere(options, target))) {
     throw new CommandFailure(exitCode.failed, `${what}: there is no such directory`);
   }
   const remote = await run(options, ["tar", "-x", "-f", "-", "-C", target], true);
@@ -106,14 +106,14 @@ export async function copyFromStream(
   }
 }
 
-/** Copies a file or folder of this machine to a container; into `target` where that is a folder. */
+/** Copies a file or directory of this machine to a container; into `target` where that is a directory. */
 export async function copyTo(options: CopyOptions, source: string, target: string): Promise<void> {
   const path = resolve(source);
   await lookAt(source);
-  const into = await isFolderThere(options, target);
-  const folder = into ? target : posix.dirname(target);
+  const into = await isDirectoryThere(options, target);
+  const directory = into ? target : posix.dirname(target);
   const name = into ? basename(path) : posix.basename(target);
-  const remote = await run(options, ["tar", "-x", "-m", "-f", "-", "-C", folder], true);
+  const remote = await run(options, ["tar", "-x", "-m", "-f", "-", "-C", directory], true);
   const words = wordsOf(remote.stderr);
   const what = `copy "${source}" to container "${options.container}"`;
   remote.stdout?.resume();
@@ -140,24 +140,28 @@ async function lookAt(path: string): Promise<void> {
   try {
     await stat(path);
   } catch (cause) {
-    throw new CommandFailure(exitCode.failed, `copy "${path}": there is no such file or folder`, {
-      cause,
-    });
+    throw new CommandFailure(
+      exitCode.failed,
+      `copy "${path}": there is no such file or directory`,
+      {
+        cause,
+      },
+    );
   }
 }
 
-function isFolder(path: string): boolean {
+function isDirectory(path: string): boolean {
   const there = statSync(path, { throwIfNoEntry: false });
   if (
     there === undefined &&
     statSync(dirname(resolve(path)), { throwIfNoEntry: false }) === undefined
   ) {
-    throw new CommandFailure(exitCode.failed, `copy to "${path}": its folder is not there`);
+    throw new CommandFailure(exitCode.failed, `copy to "${path}": its directory is not there`);
   }
   return there?.isDirectory() === true;
 }
 
-async function isFolderThere(options: CopyOptions, path: string): Promise<boolean> {
+async function isDirectoryThere(options: CopyOptions, path: string): Promise<boolean> {
   const { server, containerId, container } = options;
   const request = { containerId, cmd: ["test", "-d", path] };
   const answer = server.client.runtime.execSync(request, server.limit());

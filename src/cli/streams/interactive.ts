@@ -6,10 +6,10 @@ import { CommandFailure, exitCode } from "../command-line/exit-code.ts";
 import { DetachKeys } from "./detach-keys.ts";
 
 /** How a person's own streams took part in a process. */
-export type Ending = { readonly exitCode: number } | { readonly failure: string } | "detached";
+export type ProcessEnd = { readonly exitCode: number } | { readonly failure: string } | "detached";
 
 /** What a person wants of a process. */
-export interface Wish {
+export interface AttachOptions {
   /** Their stdin goes there. */
   readonly stdin: boolean;
   /** It has a terminal: theirs, if they are at one. */
@@ -23,7 +23,7 @@ export interface Wish {
  * with Ctrl-P Ctrl-Q, or the signal is aborted. A terminal is raw meanwhile, so that every key
  * gets there, Ctrl-C too, and afterwards it is as it was.
  */
-export async function joinProcess(remote: RemoteCommand, wish: Wish): Promise<Ending> {
+export async function joinProcess(remote: RemoteCommand, wish: AttachOptions): Promise<ProcessEnd> {
   using stack = new DisposableStack();
   const outputs = Promise.all([
     copy(remote.stdout, process.stdout),

@@ -87,7 +87,7 @@ test("TarExtractor writes nothing outside of its target", () => {
     { name: "a/out/x", data: "x" },
   );
   assert.deepEqual(extract(links, "a", target), ["a/out", "a/hard"]);
-  assert.ok(statSync(join(target, "out")).isDirectory(), "a folder, as the link was not made");
+  assert.ok(statSync(join(target, "out")).isDirectory(), "a directory, as the link was not made");
   for (const name of ["x", "file"]) assert.equal(existsSync(join(outside, name)), false);
   assert.throws(() => extract(build({ name: "a/y", data: "yy" }).subarray(0, 513), "a", target));
 });

@@ -17,12 +17,12 @@ import { TarReader, type TarSink } from "../../unpack/tar-reader.ts";
 
 /**
  * Writes what a tar archive from somewhere else holds to this machine: `prefix` in it becomes
- * `target`, and nothing is written outside of that. Only files and folders are made: links and
+ * `target`, and nothing is written outside of that. Only files and directories are made: links and
  * devices are told by `onSkipped`, and a link that is there already is not followed.
  * `invalid-argument` for an archive that tries.
  */
 export class TarExtractor implements TarSink {
-  /** How many files and folders were made. */
+  /** How many files and directories were made. */
   made = 0;
   readonly #reader = new TarReader(this);
   readonly #target: string;
@@ -64,9 +64,9 @@ export class TarExtractor implements TarSink {
       this.#onSkipped(shown);
       return;
     }
-    if (below.length > 0) this.#makeFolders(below.slice(0, -1));
+    if (below.length > 0) this.#makeDirectories(below.slice(0, -1));
     const path = join(this.#target, ...below);
-    if (entry.type === "dir") this.#makeFolder(path);
+    if (entry.type === "dir") this.#makeDirectory(path);
     else this.#file = { fd: openFile(path), entry };
     this.#position = 0;
     this.made += 1;
@@ -105,19 +105,19 @@ export class TarExtractor implements TarSink {
     );
   }
 
-  #makeFolders(below: readonly string[]): void {
+  #makeDirectories(below: readonly string[]): void {
     for (let depth = 0; depth <= below.length; depth++) {
-      this.#makeFolder(join(this.#target, ...below.slice(0, depth)));
+      this.#makeDirectory(join(this.#target, ...below.slice(0, depth)));
     }
   }
 
-  #makeFolder(path: string): void {
+  #makeDirectory(path: string): void {
     const there = look(path);
     if (there?.isDirectory() === true) return;
     if (there !== undefined) {
       throw new RuntimeError(
         "invalid-argument",
-        `copy to "${path}": something else than a folder is there; move it away`,
+        `copy to "${path}": something else than a directory is there; move it away`,
       );
     }
     mkdirSync(path);

@@ -11,8 +11,8 @@ const maxSize = 0o77777777777;
 const maxId = 0o7777777;
 
 /**
- * A tar archive of a file or folder of this machine, which is named `name` in it. Links stay links;
- * what is neither file, folder nor link is told by `onSkipped` and left out. A file that becomes
+ * A tar archive of a file or directory of this machine, which is named `name` in it. Links stay links;
+ * what is neither file, directory nor link is told by `onSkipped` and left out. A file that becomes
  * shorter meanwhile is an error.
  */
 export async function* packTar(

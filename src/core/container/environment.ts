@@ -27,11 +27,11 @@ export interface SpecSubject {
   readonly container: Container;
   readonly sandbox: Sandbox;
   readonly environment: SandboxEnvironment;
-  /** Folder of the mounted root. */
+  /** Directory of the mounted root. */
   readonly rootfs: string;
-  /** Folders that show the config's image mounts, in its order. */
+  /** Directories that show the config's image mounts, in its order. */
   readonly imageVolumes: readonly string[];
-  /** Folders of `container.volumes`, in its order. */
+  /** Directories of `container.volumes`, in its order. */
   readonly volumes: readonly string[];
   /** Reads the spec that it was started with, for a command in it; undefined when there is none. */
   readonly startedSpec?: () => Promise<string | undefined>;
@@ -61,7 +61,7 @@ export interface ContainerSpecs {
   /** SELinux label of the files that a container uses; undefined where they keep their own. */
   mountLabel(config: Container["config"], sandbox: Sandbox): string | undefined;
   /**
-   * The runtime spec, as JSON text. Host folders that a mount or the log needs and that are missing
+   * The runtime spec, as JSON text. Host directories that a mount or the log needs and that are missing
    * are made, as the peers do.
    */
   build(subject: SpecSubject): Promise<string>;

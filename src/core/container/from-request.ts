@@ -19,13 +19,13 @@ export function placeOf(
   config: ContainerConfig,
   sandbox: Sandbox,
 ): { readonly logPath: string; readonly hasLog: boolean; readonly cgroupPath: string } {
-  const folder = sandbox.config.logDirectory;
-  const hasLog = config.logPath !== "" && folder !== "";
-  // NOTE(kubelet): it removes the folder of a dead container's log; from an empty path one has
+  const directory = sandbox.config.logDirectory;
+  const hasLog = config.logPath !== "" && directory !== "";
+  // NOTE(kubelet): it removes the directory of a dead container's log; from an empty path one has
   // come to remove the host's root. So the path is absolute and this container's alone, always.
   const file = hasLog ? config.logPath.replace(/^\/+/, "") : `${id}.log`;
   return {
-    logPath: `${folder === "" ? "/var/log/pods" : folder.replace(/\/+$/, "")}/${file}`,
+    logPath: `${directory === "" ? "/var/log/pods" : directory.replace(/\/+$/, "")}/${file}`,
     hasLog,
     cgroupPath: containerCgroup(sandbox.cgroup, id).path,
   };

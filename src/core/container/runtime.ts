@@ -21,7 +21,7 @@ export interface ContainerBundle {
   readonly spec: string;
   /** cgroupfs path of the container below each hierarchy's root: the spec's `linux.cgroupsPath`. */
   readonly cgroupPath: string;
-  /** CRI log to write, in a folder that is there; undefined for none. */
+  /** CRI log to write, in a directory that is there; undefined for none. */
   readonly logPath: string | undefined;
   readonly terminal: boolean;
   /** False: the process reads end of file. */
@@ -152,7 +152,7 @@ export interface ContainerRuntime {
    */
   update(id: string, limits: ContainerLimits, signal: AbortSignal): Promise<() => Promise<void>>;
   /**
-   * Closes the log and opens it anew at its path (kubelet has rotated it away). Does nothing while
+   * Closes the log and opens it again at its path (kubelet has rotated it away). Does nothing while
    * the open log is still there. On failure there is no new file.
    */
   reopenLog(id: string, logPath: string): Promise<void>;

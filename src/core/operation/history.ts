@@ -20,7 +20,7 @@ export interface PastOperation {
   readonly error?: string;
 }
 
-/** Of each object so many operations are kept; of a stop that is tried for ever only the last. */
+/** Of each object so many operations are kept; of a stop that is tried forever only the last. */
 const perObject = 12;
 
 /** Failures of the whole daemon that are kept, also those of objects that never came to be. */
@@ -36,7 +36,7 @@ interface Limits {
 /**
  * What was done to each object, for the person who asks why it is as it is. In memory and bounded:
  * of a node's pods and containers everything is there, of removed ones the newest; a daemon that was
- * started anew knows nothing of what its predecessor did.
+ * started again knows nothing of what its predecessor did.
  */
 export class OperationHistory {
   readonly #limits: Limits;
@@ -54,7 +54,7 @@ export class OperationHistory {
       this.#failed.push(past);
       if (this.#failed.length > failures) this.#failed.shift();
     }
-    // Probes run for ever and say nothing of how their container came to be.
+    // Probes run forever and say nothing of how their container came to be.
     if (past.operation === "exec-sync" && past.error === undefined) return;
     const list = this.#objects.get(object) ?? this.#removed.get(object) ?? [];
     list.push(past);

@@ -10,7 +10,7 @@ export const stages = {
     "reserve-name",
     "write-record",
     "prepare-cgroup",
-    "make-folders",
+    "make-directories",
     "pin-namespaces",
     "write-network-record",
     "add-network",
@@ -41,7 +41,7 @@ export const stages = {
   "create-container": [
     "reserve-name",
     "write-record",
-    "make-root-folder",
+    "make-root-directory",
     "mount-root",
     "mount-images",
     "copy-volumes",
@@ -103,7 +103,7 @@ export const stages = {
     "write-record",
     "answer",
   ],
-  "pull-layer": ["open-blob", "make-folder", "unpack", "publish", "answer"],
+  "pull-layer": ["open-blob", "make-directory", "unpack", "publish", "answer"],
   "remove-image": ["delete-record", "remove-layer", "answer"],
   recover: [
     "read-records",

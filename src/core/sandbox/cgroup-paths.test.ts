@@ -42,12 +42,12 @@ test("slicePath() refuses what is no slice", () => {
   }
 });
 
-test("containerCgroup() is a folder with cgroupfs, and a scope in the slice with systemd", () => {
+test("containerCgroup() is a directory with cgroupfs, and a scope in the slice with systemd", () => {
   assert.deepEqual(containerCgroup({ parent: "/kubepods/pod1", ownedFrom: undefined }, id), {
     path: `/kubepods/pod1/${id}`,
     specPath: `/kubepods/pod1/${id}`,
   });
-  // kubelet's driver is another one: the folder is what was asked for.
+  // kubelet's driver is another one: the directory is what was asked for.
   const { path } = containerCgroup({ parent: "/a.slice", ownedFrom: undefined }, id);
   assert.equal(path, `/a.slice/${id}`);
   const scope = containerCgroup(

@@ -42,7 +42,7 @@ export interface LayerSource {
 
 /** A mounted root file system of a container. */
 export interface RootFs {
-  /** Folder that the root is mounted at. */
+  /** Directory that the root is mounted at. */
   readonly path: string;
 }
 
@@ -71,11 +71,11 @@ export interface ImageVolume {
   readonly image: Digest;
   /** Its layers, lowest first. */
   readonly layers: readonly Digest[];
-  /** Folder in the image to show; empty for all of it. */
+  /** Directory in the image to show; empty for all of it. */
   readonly subPath: string;
 }
 
-/** Whom a new folder of a container belongs to, as the host numbers it. */
+/** Whom a new directory of a container belongs to, as the host numbers it. */
 export interface VolumeOwner {
   readonly uid: number;
   readonly gid: number;
@@ -145,11 +145,11 @@ export interface Snapshots {
     operation?: Pick<Operation, "enter">,
     options?: RootOptions,
   ): Promise<RootFs>;
-  /** Folder that a container's root is mounted at. */
+  /** Directory that a container's root is mounted at. */
   rootOf(containerId: string): string;
   /**
    * Mounts images beside the root of a container, which is there already. `not-found` for a layer
-   * that is not here, `invalid-argument` for a sub path that is no folder of its image: no symbolic
+   * that is not here, `invalid-argument` for a sub path that is no directory of its image: no symbolic
    * link leads out of it. What a failure leaves goes with remove(), as all of it does.
    */
   mountImages(
@@ -157,15 +157,15 @@ export interface Snapshots {
     volumes: readonly ImageVolume[],
     options?: RootOptions,
   ): Promise<void>;
-  /** Folder that shows number `index` of what mountImages() was given. */
+  /** Directory that shows number `index` of what mountImages() was given. */
   imageVolumeOf(containerId: string, index: number): string;
   /**
-   * Makes a writable folder for each path, with a copy of what the container's mounted root has
-   * there: owners, modes, extended attributes. Where it has nothing, the folder is empty and belongs
+   * Makes a writable directory for each path, with a copy of what the container's mounted root has
+   * there: owners, modes, extended attributes. Where it has nothing, the directory is empty and belongs
    * to `owner`. They go with remove(). `failed-precondition` where the root has something else there.
    */
   copyVolumes(containerId: string, paths: readonly string[], owner: VolumeOwner): Promise<void>;
-  /** Folder of number `index` of what copyVolumes() was given. */
+  /** Directory of number `index` of what copyVolumes() was given. */
   volumeOf(containerId: string, index: number): string;
   /** Unmounts and removes a container's root, with its images and volumes. Idempotent. */
   remove(containerId: string, operation?: Pick<Operation, "enter">): Promise<void>;
@@ -173,8 +173,8 @@ export interface Snapshots {
   usage(containerId: string): Promise<Usage>;
   /** Space of all layers, or of these as far as they are here, from memory. */
   layersUsage(of?: Iterable<Digest>): Usage;
-  /** Folder of the file system that layers and roots are on. */
-  readonly folder: string;
+  /** Directory of the file system that layers and roots are on. */
+  readonly directory: string;
   /** Removes roots of containers that are not in `known`, and half-unpacked layers; a line for each. */
   sweep(known: KnownIds): Promise<readonly string[]>;
 }

@@ -62,7 +62,7 @@ export interface ResourceUsage {
 export interface LayerUsage {
   /** Nanoseconds since 1970. */
   readonly takenAtNs: bigint;
-  /** Folder of the file system that it is on: the one that ImageFsInfo names. */
+  /** Directory of the file system that it is on: the one that ImageFsInfo names. */
   readonly mountpoint: string;
   readonly bytes: bigint;
   readonly inodes: bigint;

@@ -1,7 +1,5 @@
 // Streaming: the seam between what carries a client's streams (src/streaming) and what they are
 // carried to (the verbs of src/engine/streaming). Imports base. Start with streams.ts.
-export { drain, feed, finish, Pump } from "./pump.ts";
-export { Sizes } from "./sizes.ts";
 export type {
   AttachRequest,
   ClientStreams,

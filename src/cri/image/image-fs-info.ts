@@ -12,7 +12,7 @@ export function imageFsInfo(
   const { bytes, inodes } = context.images.snapshots.layersUsage();
   const usage = {
     timestamp: context.images.clock.nowNs(),
-    fsId: { mountpoint: context.images.snapshots.folder },
+    fsId: { mountpoint: context.images.snapshots.directory },
     usedBytes: { value: bytes },
     inodesUsed: { value: inodes },
   };

@@ -44,7 +44,7 @@ function verboseInfo(context: CriContext): Record<string, string> {
     ...context.network.describe(),
     inflight: sandboxes.operations.views(),
     lastFailures: sandboxes.operations.history.failures(),
-    heldCreates: sandboxes.creations.held(),
+    heldCreates: sandboxes.creations.unclaimed(),
     pulls: images.progress.views(),
     pendingNetworkRemovals: sandboxes.teardown.pending(),
     unfinishedRemovals: sandboxes.janitor.owned(),

@@ -1,5 +1,5 @@
 import type { CgroupResources, PodCgroup, PodCgroups } from "../../core/sandbox/index.ts";
-import type { CgroupLayout } from "../../linux/index.ts";
+import type { CgroupLayout } from "../../linux/cgroup/index.ts";
 import { FsPodCgroups } from "./pod-cgroups.ts";
 import { SystemdPodCgroups } from "./systemd-pod-cgroups.ts";
 

@@ -2,18 +2,18 @@ import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { RuntimeError } from "../../base/errors.ts";
 import { KeyedLock } from "../../base/keyed-lock.ts";
-import { beforeAbort } from "../../base/rollback.ts";
+import { beforeAbort } from "../../base/wait.ts";
 import type { CgroupResources, PodCgroup, PodCgroups } from "../../core/sandbox/index.ts";
 import {
   type CgroupLayout,
   createCgroup,
   killCgroup,
-  refuseBelowUse,
+  assertLimitAboveUsage,
   removeCgroup,
   removeEmptyCgroup,
   writeResources,
-} from "../../linux/index.ts";
-import { checkResources } from "../../spec/index.ts";
+} from "../../linux/cgroup/index.ts";
+import { checkResources } from "../../oci-spec/index.ts";
 
 /** Parent of the cgroups of pods that came without one. */
 const ownRoot = "/davit";
@@ -68,7 +68,7 @@ export class FsPodCgroups implements PodCgroups {
 
   async update(cgroup: PodCgroup, resources: CgroupResources): Promise<() => Promise<void>> {
     if (cgroup.ownedFrom === undefined) return () => Promise.resolve();
-    await refuseBelowUse(this.#layout, cgroup.parent, resources.memoryLimitBytes ?? 0n);
+    await assertLimitAboveUsage(this.#layout, cgroup.parent, resources.memoryLimitBytes ?? 0n);
     return writeResources(this.#layout, cgroup.parent, resources);
   }
 

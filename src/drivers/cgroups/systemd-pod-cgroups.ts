@@ -2,7 +2,7 @@ import { existsSync } from "node:fs";
 import { basename } from "node:path";
 import { isKind } from "../../base/errors.ts";
 import { KeyedLock } from "../../base/keyed-lock.ts";
-import { beforeAbort } from "../../base/rollback.ts";
+import { beforeAbort } from "../../base/wait.ts";
 import {
   type CgroupResources,
   type PodCgroup,
@@ -10,7 +10,7 @@ import {
   slicePath,
 } from "../../core/sandbox/index.ts";
 import {
-  adoptLimits,
+  syncLimitsToSystemd,
   type CallSystemd,
   type CgroupLayout,
   callSystemd,
@@ -19,12 +19,12 @@ import {
   createCgroup,
   killCgroup,
   limitProperties,
-  refuseBelowUse,
+  assertLimitAboveUsage,
   removeCgroup,
   startSliceArgs,
   stopSliceArgs,
   writeResources,
-} from "../../linux/index.ts";
+} from "../../linux/cgroup/index.ts";
 import { isWithin } from "./pod-cgroups.ts";
 
 /**
@@ -70,7 +70,7 @@ export class SystemdPodCgroups implements Omit<PodCgroups, "check"> {
     const { parent, ownedFrom } = cgroup;
     if (ownedFrom === undefined) return () => Promise.resolve();
     using _turn = await this.#lock.acquire(parent);
-    await refuseBelowUse(this.#layout, parent, resources.memoryLimitBytes ?? 0n);
+    await assertLimitAboveUsage(this.#layout, parent, resources.memoryLimitBytes ?? 0n);
     const takeBack = await this.#write(parent, resources);
     const properties = limitProperties(resources, this.#layout.version);
     if (properties.length === 0) return () => this.#inTurn(parent, takeBack);
@@ -83,7 +83,7 @@ export class SystemdPodCgroups implements Omit<PodCgroups, "check"> {
     return () =>
       this.#inTurn(parent, async () => {
         await takeBack();
-        await adoptLimits(this.#layout, parent, this.#call);
+        await syncLimitsToSystemd(this.#layout, parent, this.#call);
       });
   }
 

@@ -5,14 +5,14 @@ import { join } from "node:path";
 import { test } from "node:test";
 import { isKind, RuntimeError } from "../../base/errors.ts";
 import {
-  adoptLimits,
+  syncLimitsToSystemd,
   bitMask,
   changeSliceArgs,
   limitProperties,
   oomKillsOfGone,
   startSliceArgs,
   stopSliceArgs,
-} from "../../linux/index.ts";
+} from "../../linux/cgroup/index.ts";
 import { SystemdPodCgroups } from "./systemd-pod-cgroups.ts";
 
 const mib = 1n << 20n;
@@ -89,12 +89,12 @@ test("a pod's slice is kubelet's where it is there, and else davit's until its l
   const call = (args: readonly string[]): Promise<void> => {
     const [verb = "", name = ""] = [args[4], args[6]];
     calls.push(`${verb} ${name}`);
-    const folder = join(root, "davit.slice", name);
+    const directory = join(root, "davit.slice", name);
     if (verb === "StartTransientUnit") {
-      mkdirSync(folder, { recursive: true });
+      mkdirSync(directory, { recursive: true });
       offersNothing(join(root, "davit.slice"));
     }
-    if (verb === "StopUnit") rmdirSync(folder);
+    if (verb === "StopUnit") rmdirSync(directory);
     return Promise.resolve();
   };
   const cgroups = new SystemdPodCgroups({ version: "v2", root, controllers: [] }, call);
@@ -132,13 +132,13 @@ test("a slice that is being stopped is started again for the pod that came meanw
   const call = async (args: readonly string[]): Promise<void> => {
     const [verb = "", name = ""] = [args[4], args[6]];
     calls.push(verb);
-    const folder = join(root, "davit.slice", name);
+    const directory = join(root, "davit.slice", name);
     if (verb === "StopUnit") {
       await stop.promise;
-      rmdirSync(folder);
+      rmdirSync(directory);
       return;
     }
-    mkdirSync(folder, { recursive: true });
+    mkdirSync(directory, { recursive: true });
     offersNothing(join(root, "davit.slice"));
   };
   const cgroups = new SystemdPodCgroups({ version: "v2", root, controllers: [] }, call);
@@ -163,11 +163,11 @@ test("a memory limit below what a slice uses is refused before anything is writt
   };
   const cgroups = new SystemdPodCgroups({ version: "v2", root, controllers: [] }, call);
   const own = cgroups.plan("", id, []);
-  const folder = join(root, own.parent);
-  mkdirSync(folder, { recursive: true });
-  writeFileSync(join(folder, "memory.current"), `${8n * mib}\n`);
-  writeFileSync(join(folder, "memory.stat"), `inactive_file ${mib}\n`);
-  writeFileSync(join(folder, "memory.max"), "max\n");
+  const directory = join(root, own.parent);
+  mkdirSync(directory, { recursive: true });
+  writeFileSync(join(directory, "memory.current"), `${8n * mib}\n`);
+  writeFileSync(join(directory, "memory.stat"), `inactive_file ${mib}\n`);
+  writeFileSync(join(directory, "memory.max"), "max\n");
   await assert.rejects(
     cgroups.update(own, { memoryLimitBytes: 6n * mib }),
     (error) =>
@@ -176,7 +176,7 @@ test("a memory limit below what a slice uses is refused before anything is writt
       String(error).includes(`${7n * mib} bytes are in use`),
   );
   assert.deepEqual(calls, []);
-  assert.equal(readFileSync(join(folder, "memory.max"), "utf8"), "max\n");
+  assert.equal(readFileSync(join(directory, "memory.max"), "utf8"), "max\n");
   await cgroups.update(own, { memoryLimitBytes: 7n * mib });
   assert.deepEqual(calls, ["SetUnitProperties"]);
   rmSync(root, { recursive: true });
@@ -217,7 +217,7 @@ test("adoptLimits() tells systemd what the files say", async () => {
   for (const [file, text] of Object.entries(files)) {
     writeFileSync(join(root, "a.slice/b.scope", file), `${text}\n`);
   }
-  await adoptLimits({ version: "v2", root, controllers: [] }, "/a.slice/b.scope", call);
+  await syncLimitsToSystemd({ version: "v2", root, controllers: [] }, "/a.slice/b.scope", call);
   assert.deepEqual(calls, [
     [
       ...["b.scope", "true", "4", "MemoryMax", "t", "4096"],

@@ -7,7 +7,7 @@ import { silentLogger } from "../../base/logger.ts";
 import type { Attachment, AttachmentRecords } from "../../core/network/index.ts";
 import { AttachmentNotes } from "./attachment-notes.ts";
 
-let folder: string;
+let directory: string;
 let rows: Map<string, Attachment>;
 let notes: AttachmentNotes;
 
@@ -23,17 +23,17 @@ const attachment: Attachment = {
 };
 
 beforeEach(() => {
-  folder = join(mkdtempSync(join(tmpdir(), "davit-notes-")), "attachments");
+  directory = join(mkdtempSync(join(tmpdir(), "davit-notes-")), "attachments");
   rows = new Map();
   const records: AttachmentRecords = {
     loadAttachments: () => [...rows.values()],
     putAttachment: (each) => void rows.set(each.sandboxId, each),
     deleteAttachment: (id) => void rows.delete(id),
   };
-  notes = new AttachmentNotes({ records, folder, log: silentLogger });
+  notes = new AttachmentNotes({ records, directory, log: silentLogger });
 });
 afterEach(() => {
-  rmSync(join(folder, ".."), { recursive: true });
+  rmSync(join(directory, ".."), { recursive: true });
 });
 
 async function put(made: Attachment): Promise<void> {
@@ -50,7 +50,7 @@ describe("AttachmentNotes", () => {
     assert.deepEqual(notes.loadAttachments(), [{ ...attachment, result: "done" }]);
     notes.deleteAttachment("a");
     await notes.deleteNote("a");
-    assert.deepEqual(readdirSync(folder), []);
+    assert.deepEqual(readdirSync(directory), []);
     await notes.deleteNote("a");
   });
 
@@ -64,18 +64,18 @@ describe("AttachmentNotes", () => {
   test("take the last whole line of one that was cut short, and leave rubbish where it is", async () => {
     await put(attachment);
     await put({ ...attachment, result: "done" });
-    const path = join(folder, "a");
+    const path = join(directory, "a");
     truncateSync(path, JSON.stringify(attachment).length + 5);
-    writeFileSync(join(folder, "b"), "rubbish\n");
-    writeFileSync(join(folder, "c"), "");
-    writeFileSync(join(folder, "d"), "{}\n");
+    writeFileSync(join(directory, "b"), "rubbish\n");
+    writeFileSync(join(directory, "c"), "");
+    writeFileSync(join(directory, "d"), "{}\n");
     rows.clear();
     assert.deepEqual(notes.loadAttachments(), [attachment]);
-    assert.ok(existsSync(join(folder, "b")));
+    assert.ok(existsSync(join(directory, "b")));
   });
 
   test("say what was being noted when that fails", async () => {
-    writeFileSync(folder, "in the way");
+    writeFileSync(directory, "in the way");
     await assert.rejects(notes.noteAttachment(attachment), /note network of sandbox "a": /);
   });
 });

@@ -7,15 +7,16 @@ import type {
   AttachmentRecords,
   NotedAttachmentRecords,
 } from "../../core/network/index.ts";
-import { errnoCode, type FileStep, removeTree, runFileSteps } from "../../linux/index.ts";
+import { errnoCode } from "../../base/system-error.ts";
+import { type FileStep, removeTree, runFileSteps } from "../../linux/file/index.ts";
 import { type JsonObject, parseObject } from "./conflist.ts";
 
 /** What an {@link AttachmentNotes} is made of. */
 export interface AttachmentNotesOptions {
   /** The records proper, in the database. */
   readonly records: AttachmentRecords;
-  /** Folder of the notes, made where it is not there; a file for each sandbox. */
-  readonly folder: string;
+  /** Directory of the notes, made where it is not there; a file for each sandbox. */
+  readonly directory: string;
   readonly log: Logger;
 }
 
@@ -44,7 +45,7 @@ export class AttachmentNotes implements NotedAttachmentRecords {
   }
 
   async noteAttachment(attachment: Attachment): Promise<void> {
-    const { folder } = this.#options;
+    const { directory } = this.#options;
     const path = this.#path(attachment.sandboxId);
     const text = `${JSON.stringify(attachment)}\n`;
     const append: FileStep = { step: "append-to-file", path, mode: 0o600, text };
@@ -53,8 +54,8 @@ export class AttachmentNotes implements NotedAttachmentRecords {
         await runFileSteps([append]);
       } catch (cause) {
         if (!isKind(cause, "not-found")) throw cause;
-        const made = { path: folder, mode: 0o700, mayExist: true };
-        await runFileSteps([{ step: "make-folder", ...made }, append]);
+        const made = { path: directory, mode: 0o700, mayExist: true };
+        await runFileSteps([{ step: "make-directory", ...made }, append]);
       }
     } catch (cause) {
       throw wrap(`note network of sandbox "${attachment.sandboxId}"`, cause);
@@ -83,7 +84,7 @@ export class AttachmentNotes implements NotedAttachmentRecords {
 
   #noted(): readonly string[] {
     try {
-      return readdirSync(this.#options.folder);
+      return readdirSync(this.#options.directory);
     } catch (cause) {
       if (errnoCode(cause) !== "ENOENT") {
         this.#options.log.error("the notes of networks cannot be read", { error: cause });
@@ -108,7 +109,7 @@ export class AttachmentNotes implements NotedAttachmentRecords {
   }
 
   #path(sandboxId: string): string {
-    return join(this.#options.folder, sandboxId);
+    return join(this.#options.directory, sandboxId);
   }
 }
 

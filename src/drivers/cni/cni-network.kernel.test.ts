@@ -23,7 +23,7 @@ import { RuntimeError } from "../../base/errors.ts";
 import { silentLogger } from "../../base/logger.ts";
 import type { Attachment, NetworkRequest, PortForwarding } from "../../core/network/index.ts";
 import type { SandboxNetwork } from "../../core/sandbox/index.ts";
-import { pinNamespaces, unpinNamespace } from "../../linux/index.ts";
+import { pinNamespaces, unpinNamespace } from "../../linux/namespace/index.ts";
 import { CniNetwork, type CniNetworkOptions } from "./cni-network.ts";
 import { execOnHost } from "./plugin-exec.ts";
 import { patient } from "../../../test/support/patience.ts";
@@ -345,7 +345,7 @@ describe("CniNetwork on this kernel", () => {
       use("1.0.0", "lists");
       await add(await openScripted(), "a");
       const fds = readFileSync(path.join(base, "fds"), "utf8").match(/ \d+ -> /g);
-      // The fourth is the folder that ls itself reads.
+      // The fourth is the directory that ls itself reads.
       assert.deepEqual(fds, [" 0 -> ", " 1 -> ", " 2 -> ", " 3 -> "]);
     });
 

@@ -288,7 +288,7 @@ describe("CniNetwork", () => {
       ]);
     });
 
-    test("looks once more at the folder before it refuses", async () => {
+    test("looks once more at the directory before it refuses", async () => {
       rmSync(file());
       const network = await open();
       await assert.rejects(add(network), {

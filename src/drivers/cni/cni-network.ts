@@ -11,7 +11,7 @@ import type {
 } from "../../core/network/index.ts";
 import type { Operation } from "../../core/operation/index.ts";
 import type { SandboxNetwork } from "../../core/sandbox/index.ts";
-import { isNamespaceMounted } from "../../linux/index.ts";
+import { isNamespaceMounted } from "../../linux/namespace/index.ts";
 import { attachmentArgs, parseAttachmentArgs, parsePodCidrs } from "./attachment-args.ts";
 import { ConfDir } from "./conf-dir.ts";
 import { type JsonObject, type NetworkList, parseNetworkList } from "./conflist.ts";
@@ -36,9 +36,9 @@ const defaults = {
 
 /** What a {@link CniNetwork} is made of. */
 export interface CniNetworkOptions {
-  /** Folder of the network configurations; the first valid file in it is the pod network. */
+  /** Directory of the network configurations; the first valid file in it is the pod network. */
   readonly confDir: string;
-  /** Folders of the plugins, searched in order. */
+  /** Directories of the plugins, searched in order. */
   readonly binDirs: readonly string[];
   /** The boot that this daemon runs in: network namespaces of other boots are gone. */
   readonly bootId: string;
@@ -47,7 +47,7 @@ export interface CniNetworkOptions {
   readonly pluginTimeoutMs?: number;
   /** How many ADDs, and apart from them how many DELs, run at once. */
   readonly maxParallel?: number;
-  /** How often the folder is looked at besides watching it. Milliseconds. */
+  /** How often the directory is looked at besides watching it. Milliseconds. */
   readonly rescanIntervalMs?: number;
   /** How often the plugins are asked for their STATUS. Milliseconds. */
   readonly statusIntervalMs?: number;
@@ -59,8 +59,8 @@ export interface CniNetworkOptions {
 }
 
 /**
- * The pod network of one configuration folder, by executing CNI plugins. CHECK is never called, so
- * `disableCheck` has nothing to disable. The daemon makes one for every folder that a handler
+ * The pod network of one configuration directory, by executing CNI plugins. CHECK is never called, so
+ * `disableCheck` has nothing to disable. The daemon makes one for every directory that a handler
  * names; any of them can remove an attachment of any other, which carries all that is needed.
  */
 export class CniNetwork implements PodNetwork, AsyncDisposable {

@@ -5,7 +5,7 @@ import { join } from "node:path";
 import { afterEach, beforeEach, describe, test } from "node:test";
 
 import { type Logger, silentLogger } from "../../base/logger.ts";
-import { makeFifo } from "../../linux/index.ts";
+import { makeFifo } from "../../linux/stream/index.ts";
 import { ConfDir } from "./conf-dir.ts";
 
 const conf = (name: string, plugins: readonly object[] | undefined = [{ type: "a" }]): string =>
@@ -53,7 +53,7 @@ describe("ConfDir", () => {
   });
 
   test("takes the first file in lexical order", async () => {
-    mkdirSync(join(dir, "00-folder.conflist"), { recursive: true });
+    mkdirSync(join(dir, "00-directory.conflist"), { recursive: true });
     writeFileSync(join(dir, "20-b.conflist"), conf("b"));
     writeFileSync(join(dir, "10-a.conflist"), conf("a"));
     writeFileSync(join(dir, "00-other.txt"), conf("txt"));
@@ -113,7 +113,7 @@ describe("ConfDir", () => {
     assert.equal(name(), "second");
   });
 
-  test("watches a folder that was made again, whatever its inode", async () => {
+  test("watches a directory that was made again, whatever its inode", async () => {
     mkdirSync(dir);
     await open();
     rmSync(dir, { recursive: true });
@@ -140,7 +140,7 @@ describe("ConfDir", () => {
     );
   });
 
-  test("follows the folder as it comes, changes, is swapped, and goes", async () => {
+  test("follows the directory as it comes, changes, is swapped, and goes", async () => {
     await open();
     mkdirSync(dir);
     writeFileSync(join(dir, "1.conflist"), conf("first"));
@@ -164,14 +164,14 @@ describe("ConfDir", () => {
   });
 
   test("finds by looking what no watch told", async () => {
-    dir = join(base, "not", "yet", "there"); // no folder to watch, nor its parent
+    dir = join(base, "not", "yet", "there"); // no directory to watch, nor its parent
     await open(10);
     mkdirSync(dir, { recursive: true });
     writeFileSync(join(dir, "1.conflist"), conf("late"));
     await untilName("late");
   });
 
-  test("adds plugins from the folder named like the network", async () => {
+  test("adds plugins from the directory named like the network", async () => {
     const types = (): unknown => subject.state.network?.list.plugins.map(({ type }) => type);
     mkdirSync(join(dir, "net"), { recursive: true });
     writeFileSync(join(dir, "1.conflist"), conf("net"));

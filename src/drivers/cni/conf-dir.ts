@@ -4,7 +4,7 @@ import { basename, dirname, extname, join } from "node:path";
 
 import { messageOf, wrap } from "../../base/errors.ts";
 import type { Logger } from "../../base/logger.ts";
-import { readRegular } from "../../linux/index.ts";
+import { readRegular } from "../../linux/file/index.ts";
 import {
   type NetworkList,
   parseNetworkList,
@@ -24,7 +24,7 @@ export interface InvalidFile {
   readonly reason: string;
 }
 
-/** What a look at the folder found. */
+/** What a look at the directory found. */
 export interface ConfDirState {
   /**
    * The first valid file in lexical order, so one invalid file does not take the network from a
@@ -42,7 +42,7 @@ const extensions: readonly string[] = [".conflist", ".conf", ".json"];
 // Writers rename or write in bursts; one look after the burst is enough.
 const settleMs = 50;
 
-/** The network configurations of a folder in the order in which they are looked at. */
+/** The network configurations of a directory in the order in which they are looked at. */
 export async function listConfigurations(dir: string): Promise<readonly string[]> {
   return await listFiles(dir, extensions);
 }
@@ -59,7 +59,7 @@ async function listPluginFiles(dir: string): Promise<readonly string[]> {
   try {
     return await listFiles(dir, [".conf"]);
   } catch {
-    return []; // the folder beside the configuration is optional
+    return []; // the directory beside the configuration is optional
   }
 }
 
@@ -76,7 +76,7 @@ function textOf(file: string): Promise<string> {
   return readRegular(file, `read "${file}"`);
 }
 
-/** Reads the folder once. Never rejects: what is wrong is in the state. */
+/** Reads the directory once. Never rejects: what is wrong is in the state. */
 export async function loadDir(dir: string): Promise<ConfDirState> {
   let files: readonly string[];
   try {
@@ -84,7 +84,7 @@ export async function loadDir(dir: string): Promise<ConfDirState> {
   } catch (error) {
     const code = error instanceof Error && "code" in error ? error.code : undefined;
     const why = code === "ENOENT" ? "it does not exist" : messageOf(error);
-    const reason = `read network configuration folder "${dir}": ${why}; install a network plugin, which writes its configuration there`;
+    const reason = `read network configuration directory "${dir}": ${why}; install a network plugin, which writes its configuration there`;
     return { network: undefined, reason, invalid: [] };
   }
   const invalid: InvalidFile[] = [];
@@ -118,7 +118,7 @@ async function fingerprint(dir: string): Promise<string> {
   const entries = await readdir(dir, { withFileTypes: true }).catch(() => []);
   const paths = entries.map(async (entry) => {
     const path = join(dir, entry.name);
-    // Plugin files of a network: the folder's time moves with its names only.
+    // Plugin files of a network: the directory's time moves with its names only.
     if (entry.isDirectory()) return [path, ...(await listPluginFiles(path))];
     return extensions.includes(extname(entry.name)) ? [path] : [];
   });
@@ -127,8 +127,8 @@ async function fingerprint(dir: string): Promise<string> {
 }
 
 /**
- * A folder of network configurations, kept in memory. It is watched, and looked at every few
- * seconds as well: watches miss a folder that is made again, overlayfs underneath and a parent that
+ * A directory of network configurations, kept in memory. It is watched, and looked at every few
+ * seconds as well: watches miss a directory that is made again, overlayfs underneath and a parent that
  * came later, and nodes stayed without network for that (containerd #7196, #8419, #11209).
  */
 export class ConfDir implements Disposable {
@@ -169,7 +169,7 @@ export class ConfDir implements Disposable {
     return this.#state;
   }
 
-  /** Looks at the folder now, and reads it if anything changed. Never rejects. */
+  /** Looks at the directory now, and reads it if anything changed. Never rejects. */
   async scan(): Promise<void> {
     this.#again = true;
     this.#scanning ??= this.#scanUntilQuiet().finally(() => {
@@ -229,7 +229,7 @@ export class ConfDir implements Disposable {
     }
   }
 
-  // The parent is watched for the folder's coming, going and being swapped.
+  // The parent is watched for the directory's coming, going and being swapped.
   async #watch(): Promise<void> {
     const paths = [this.#dir, dirname(this.#dir)];
     const inodes = await Promise.all(
@@ -261,7 +261,10 @@ export class ConfDir implements Disposable {
       this.#watchers.push(watcher);
     } catch (error) {
       // Not there yet, or out of inotify watches: the regular look finds the change.
-      this.#log.debug("cannot watch a folder", { path, reason: messageOf(wrap("watch", error)) });
+      this.#log.debug("cannot watch a directory", {
+        path,
+        reason: messageOf(wrap("watch", error)),
+      });
     }
   }
 

@@ -19,14 +19,14 @@ export interface NetworkList {
   readonly name: string;
   readonly cniVersion: CniVersion;
   readonly disableGc: boolean;
-  /** True when plugins may lie in a folder named like the network, beside the file. */
+  /** True when plugins may lie in a directory named like the network, beside the file. */
   readonly takesPluginFiles: boolean;
   readonly plugins: readonly PluginConf[];
   /** Everything above as one JSON text that {@link parseNetworkList} reads again. */
   readonly text: string;
 }
 
-// Specification 1.1.0, section 1, "name". It is also a folder name (IPAM data, plugin files).
+// Specification 1.1.0, section 1, "name". It is also a directory name (IPAM data, plugin files).
 const namePattern = /^[a-zA-Z0-9][a-zA-Z0-9_.-]*$/;
 
 /** True for a JSON object, false for arrays and null. */
@@ -60,7 +60,7 @@ function parsePlugin(value: unknown): PluginConf {
   const { capabilities, ...config } = value;
   const type = config["type"];
   if (typeof type !== "string" || type === "") throw invalid('"type" is missing');
-  // The type is looked up in the plugin folders and must not lead out of them.
+  // The type is looked up in the plugin directories and must not lead out of them.
   if (type.includes("/")) throw invalid(`"type" must be a file name, got "${type}"`);
   const wanted = isObject(capabilities) ? capabilities : {};
   return {

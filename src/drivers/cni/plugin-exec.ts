@@ -1,4 +1,4 @@
-import { run } from "../../linux/index.ts";
+import { run } from "../../linux/process/index.ts";
 
 /** One execution of a plugin. */
 export interface PluginCall {

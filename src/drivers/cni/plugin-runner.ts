@@ -34,7 +34,7 @@ function isExecutable(path: string): boolean {
     accessSync(path, constants.X_OK);
     return statSync(path).isFile();
   } catch {
-    return false; // not there, or not ours to run: the next folder may have it
+    return false; // not there, or not ours to run: the next directory may have it
   }
 }
 
@@ -61,7 +61,7 @@ export class PluginRunner {
     this.#env = { ...Object.fromEntries(inherited), CNI_PATH: options.binDirs.join(":") };
   }
 
-  /** The types of `list` whose plugin is in none of the folders. Looks at the disk. */
+  /** The types of `list` whose plugin is in none of the directories. Looks at the disk. */
   findMissing(list: NetworkList): readonly string[] {
     const types = new Set(list.plugins.map(({ type }) => type));
     return [...types].filter((type) => {
@@ -72,7 +72,7 @@ export class PluginRunner {
     });
   }
 
-  /** The sentence about a plugin that is in none of the folders. */
+  /** The sentence about a plugin that is in none of the directories. */
   missing(type: string): string {
     const dirs = this.#binDirs.join(", ");
     return `plugin "${type}" is not in ${dirs}: install it there or set cni.bin_dirs`;
@@ -103,7 +103,7 @@ export class PluginRunner {
     try {
       if (known !== undefined) return await this.#exec({ ...call, file: known });
     } catch (error) {
-      // Replaced by one in another folder since it was looked up; it did not run.
+      // Replaced by one in another directory since it was looked up; it did not run.
       if (!isKind(error, "not-found")) throw this.#explain(type, error, request.signal);
       this.#paths.delete(type);
     }

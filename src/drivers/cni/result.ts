@@ -54,7 +54,7 @@ export function parseResult(text: string, version: CniVersion): JsonObject {
  * The addresses of interface `ifName` inside the pod, the primary one first: the first IPv4 one, or
  * the first at all when there is none; the others in the plugins' order (containerd's default,
  * `ip_pref = "ipv4"`). Throws `internal` when there is none at all, since a pod without an address
- * is no use to anybody and kubelet would ask for it for ever.
+ * is no use to anybody and kubelet would ask for it forever.
  */
 export function podAddresses(result: JsonObject, ifName: string): readonly string[] {
   const interfaces = list(result, "interfaces");

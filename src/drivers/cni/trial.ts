@@ -7,10 +7,10 @@ import { type CallTarget, type PluginRequest, PluginRunner } from "./plugin-runn
 import { parseResult, podAddresses } from "./result.ts";
 import { isAtLeast } from "./version.ts";
 
-/** What lies in a folder of network configurations, as a daemon would read it. */
+/** What lies in a directory of network configurations, as a daemon would read it. */
 export interface NetworkReading {
-  readonly folder: string;
-  readonly folderExists: boolean;
+  readonly directory: string;
+  readonly directoryExists: boolean;
   /** Every configuration file, in the order in which they are looked at. */
   readonly files: readonly string[];
   /** The one that pods would get. */
@@ -44,16 +44,16 @@ export interface PluginStep {
 /** The interface that a trial makes in its namespace. */
 export const trialInterface = "eth0";
 
-/** Reads a folder once, without watching it. Never rejects for what is wrong in it. */
+/** Reads a directory once, without watching it. Never rejects for what is wrong in it. */
 export async function readNetwork(
-  folder: string,
+  directory: string,
   binDirs: readonly string[],
 ): Promise<NetworkReading> {
-  const files = await listConfigurations(folder).catch(() => undefined);
-  const { network, invalid } = await loadDir(folder);
+  const files = await listConfigurations(directory).catch(() => undefined);
+  const { network, invalid } = await loadDir(directory);
   return {
-    folder,
-    folderExists: files !== undefined,
+    directory,
+    directoryExists: files !== undefined,
     files: files ?? [],
     network: network && { ...network.list, file: network.file },
     invalid,

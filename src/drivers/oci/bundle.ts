@@ -2,20 +2,20 @@ import type { FileHandle } from "node:fs/promises";
 
 import { wrap } from "../../base/errors.ts";
 import type { ContainerBundle } from "../../core/container/index.ts";
-import { runFileSteps } from "../../linux/index.ts";
-import { type Facts, factsFile } from "./facts.ts";
-import { openLog, startLink } from "./log-links.ts";
-import type { Places } from "./places.ts";
+import { runFileSteps } from "../../linux/file/index.ts";
+import { type RuntimeState, runtimeStateFile } from "./runtime-state.ts";
+import { openLog, startLink } from "./conmon/log-links.ts";
+import type { StateLayout } from "./state-layout.ts";
 
 /**
  * Writes the files of a container that starts, and meanwhile opens its log, which is the caller's to close;
  * undefined where it has none.
  */
 export async function writeBundle(
-  places: Places,
+  places: StateLayout,
   start: {
     readonly bundle: ContainerBundle;
-    readonly facts: Facts;
+    readonly facts: RuntimeState;
     /** See LogDirectoryOptions. */
     readonly logRoots: readonly string[];
   },
@@ -27,7 +27,7 @@ export async function writeBundle(
   try {
     const config = places.file(id, "config.json");
     await runFileSteps([
-      factsFile(places.file(id, "facts.json"), start.facts),
+      runtimeStateFile(places.file(id, "facts.json"), start.facts),
       { step: "write-file", path: config, mode: 0o600, text: spec },
       ...(logPath === undefined ? [] : [startLink(places, id)]),
     ]);

@@ -5,15 +5,15 @@ import { join } from "node:path";
 import { after, describe, test } from "node:test";
 
 import { silentLogger } from "../../base/logger.ts";
-import { parseOomKills } from "../../linux/index.ts";
+import { parseOomKills } from "../../linux/cgroup/index.ts";
 import { awaitEnd, readExitFile, type Watched } from "./container-end.ts";
 
-const folder = mkdtempSync(join(tmpdir(), "davit-end-"));
-const exitFile = join(folder, "id");
+const directory = mkdtempSync(join(tmpdir(), "davit-end-"));
+const exitFile = join(directory, "id");
 const clock = { nowNs: () => 77n, nowMs: () => 0 };
 
 after(() => {
-  rmSync(folder, { recursive: true, force: true });
+  rmSync(directory, { recursive: true, force: true });
 });
 
 function watched(endsAt = 9): Watched & { readonly signals: readonly number[]; end(): void } {
@@ -58,7 +58,7 @@ describe("awaitEnd()", () => {
 });
 
 test("readExitFile() takes the time from the file; what is no exit code is unknown", () => {
-  const path = join(folder, "other");
+  const path = join(directory, "other");
   assert.equal(readExitFile(path), undefined);
   for (const [content, exitCode, unknown] of [
     ["0", 0, false],

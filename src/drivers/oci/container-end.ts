@@ -3,7 +3,7 @@ import { setTimeout as delay } from "node:timers/promises";
 
 import type { Logger } from "../../base/logger.ts";
 import type { Clock } from "../../base/time.ts";
-import { errnoCode } from "../../linux/index.ts";
+import { errnoCode } from "../../base/system-error.ts";
 
 /** A process whose end can be awaited: our child, or one held by a pidfd. */
 export interface Watched {
@@ -37,7 +37,7 @@ const unknownExitCode = 255;
 
 /**
  * Waits for a container's process and for its record. conmon reaps the process, writes the exit file
- * and ends, so its end says that the file is there or never will be: no watch of the folder is needed.
+ * and ends, so its end says that the file is there or never will be: no watch of the directory is needed.
  */
 export async function awaitEnd(options: {
   /** Undefined: gone already. */

@@ -1,4 +1,4 @@
-import { killProcessTree } from "../../linux/index.ts";
+import { killProcessTree } from "../../linux/process/index.ts";
 import { type Watched, within } from "./container-end.ts";
 
 /** How long a parent may take to notice that its children are gone. */

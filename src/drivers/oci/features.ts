@@ -1,5 +1,5 @@
 import { wrap } from "../../base/errors.ts";
-import { findProgram, run } from "../../linux/index.ts";
+import { findProgram, run } from "../../linux/process/index.ts";
 import { runtimeProgram } from "./runtime-command.ts";
 
 /** What an OCI runtime says that it can do (OCI runtime spec, features.md). */

@@ -13,7 +13,8 @@ import { join } from "node:path";
 import { after, describe, test } from "node:test";
 
 import { isKind } from "../../base/errors.ts";
-import { cgroupProcs, environmentOf, openProcess } from "../../linux/index.ts";
+import { cgroupProcs } from "../../linux/cgroup/index.ts";
+import { environmentOf, openProcess } from "../../linux/process/index.ts";
 import { until } from "../../linux/testing/leaks.ts";
 import { holdings, operation, processesOf, TestHost } from "./testing/sandbox.ts";
 import { patient } from "../../../test/support/patience.ts";
@@ -129,7 +130,7 @@ describe("OciRuntime.start()", () => {
 
   test("hands terminals over in its own directories, however long their paths are", async () => {
     for (const runtimePath of ["crun", "runc"]) {
-      const state = join(host.folder, `${runtimePath}-${"x".repeat(80)}`);
+      const state = join(host.directory, `${runtimePath}-${"x".repeat(80)}`);
       mkdirSync(state);
       const apart = await host.runtime({ state });
       const options = { args: ["sh", "-c", "tty; sleep 1000"], terminal: true, runtimePath };
@@ -239,7 +240,7 @@ describe("OciRuntime.start()", () => {
   });
 
   test("ends at the caller's deadline, also when the runtime hangs in every verb", async () => {
-    const hung = join(host.folder, "hung");
+    const hung = join(host.directory, "hung");
     writeFileSync(hung, "#!/bin/sh\nsleep 1000\n");
     chmodSync(hung, 0o755);
     const before = holdings();
@@ -440,14 +441,14 @@ describe("OciRuntime.reopenLog()", () => {
 
   test("fails without a new file, and conmon lives on", async () => {
     const args = ["sh", "-c", "trap 'echo two; exit' TERM; echo one; while :; do sleep 0.05; done"];
-    const folder = join(host.logs, "away");
-    mkdirSync(folder);
-    const logPath = join(folder, "0.log");
+    const directory = join(host.logs, "away");
+    mkdirSync(directory);
+    const logPath = join(directory, "0.log");
     const { id } = await host.start(runtime, { args, logPath });
-    renameSync(folder, `${folder}-renamed`);
+    renameSync(directory, `${directory}-renamed`);
     await assert.rejects(runtime.reopenLog(id, logPath), (error) => isKind(error, "not-found"));
     assert.equal(existsSync(logPath), false);
-    const moved = `${folder}-renamed/0.log`;
+    const moved = `${directory}-renamed/0.log`;
     await until("the first line", () => readFileSync(moved, "utf8").includes("one"));
     await runtime.kill(id, 15);
     assert.equal((await runtime.wait(id, soon())).exitCode, 0);

@@ -3,7 +3,7 @@ import { type FileHandle, mkdir, readdir, readFile } from "node:fs/promises";
 
 import { messageOf, RuntimeError } from "../../base/errors.ts";
 import type { Logger } from "../../base/logger.ts";
-import { beforeAbort } from "../../base/rollback.ts";
+import { beforeAbort } from "../../base/wait.ts";
 import { SingleFlight } from "../../base/single-flight.ts";
 import type { Clock } from "../../base/time.ts";
 import type {
@@ -20,36 +20,38 @@ import type { Operation } from "../../core/operation/index.ts";
 import type { ProcessIdentity } from "../../core/sandbox/index.ts";
 import type { KnownIds } from "../../core/store/index.ts";
 import type { ExecEnd } from "../../core/streaming/index.ts";
+import { type CgroupLayout, isFrozen, killCgroup, thawCgroup } from "../../linux/cgroup/index.ts";
 import {
-  type CgroupLayout,
   type Child,
-  errnoCode,
-  isFrozen,
-  killCgroup,
   openProcess,
   type ProcessRef,
   processStartTime,
-  systemError,
-  thawCgroup,
-} from "../../linux/index.ts";
-import { attach, IdleAttachments } from "./attach.ts";
+} from "../../linux/process/index.ts";
+import { errnoCode, systemError } from "../../base/system-error.ts";
+import { attach, IdleAttachments } from "./conmon/attach.ts";
 import { writeBundle } from "./bundle.ts";
 import { awaitEnd, type Watched, within } from "./container-end.ts";
 import { endTree } from "./end-tree.ts";
-import { type ExecContainer, Execs, explainEnd } from "./execs.ts";
-import { giveUpRoomForExits, keepRoomForExits } from "./exits.ts";
-import { type Facts, readFacts } from "./facts.ts";
-import { startMonitor, warnWithoutMonitor } from "./monitor.ts";
-import { Places } from "./places.ts";
-import { findRun, found, sharesHostPids } from "./find-run.ts";
-import { Remains, verbMs } from "./remains.ts";
-import { reopenLog } from "./reopen-log.ts";
+import { type ExecContainer, Execs, explainEnd } from "./exec/execs.ts";
+import { unmountExitTmpfs, mountExitTmpfs } from "./conmon/exits.ts";
+import { type RuntimeState, readRuntimeState } from "./runtime-state.ts";
+import { startMonitor, warnWithoutMonitor } from "./conmon/monitor.ts";
+import { StateLayout } from "./state-layout.ts";
+import { findRun, found, sharesHostPids } from "./recovery/find-run.ts";
+import { ContainerCleanup, verbMs } from "./recovery/cleanup.ts";
+import { reopenLog } from "./conmon/reopen-log.ts";
 import { programPath } from "./runtime-command.ts";
 import { updateLimits } from "./update.ts";
-import { endCommands, endStrays, findStrays, idOfExitFile, removeUnfinished } from "./strays.ts";
+import {
+  endCommands,
+  endOrphans,
+  findOrphans,
+  idOfExitFile,
+  removeUnfinished,
+} from "./recovery/orphans.ts";
 
 interface Deps {
-  /** The state folder of the configuration. */
+  /** The state directory of the configuration. */
   readonly state: string;
   readonly cgroups: CgroupLayout;
   readonly clock: Clock;
@@ -88,8 +90,8 @@ const undoMs = 1_500;
  */
 export class OciRuntime implements ContainerRuntime {
   readonly #deps: Deps;
-  readonly #places: Places;
-  readonly #remains: Remains;
+  readonly #places: StateLayout;
+  readonly #remains: ContainerCleanup;
   readonly #kept = new Map<string, Kept>();
   readonly #execs: Execs;
   readonly #idle = new IdleAttachments();
@@ -99,26 +101,26 @@ export class OciRuntime implements ContainerRuntime {
 
   private constructor(
     deps: Deps,
-    places: Places,
+    places: StateLayout,
     earlier: Map<string, readonly ProcessIdentity[]>,
   ) {
     this.#deps = deps;
     this.#places = places;
-    this.#remains = new Remains(deps, places);
+    this.#remains = new ContainerCleanup(deps, places);
     this.#execs = new Execs(deps, places);
     this.#earlier = earlier;
   }
 
-  /** Makes the folders of the state, and ends the ExecSync commands that an earlier daemon left. */
+  /** Makes the directories of the state, and ends the ExecSync commands that an earlier daemon left. */
   static async open(deps: Deps): Promise<OciRuntime> {
-    const places = new Places(deps.state);
-    for (const folder of [places.containers, places.exits, places.execs, places.consoles]) {
-      await mkdir(folder, { recursive: true, mode: 0o700 });
+    const places = new StateLayout(deps.state);
+    for (const directory of [places.containers, places.exits, places.execs, places.consoles]) {
+      await mkdir(directory, { recursive: true, mode: 0o700 });
     }
-    await keepRoomForExits(places, deps.log);
-    const { monitors, execs } = await findStrays(places);
+    await mountExitTmpfs(places, deps.log);
+    const { monitors, execs } = await findOrphans(places);
     // The runtimes first: one of them may be about to write the pid file of its command.
-    await endStrays(execs);
+    await endOrphans(execs);
     await endCommands(places.execs);
     warnWithoutMonitor(deps.conmonPath ?? "conmon", deps.log);
     await removeUnfinished(places.exits, monitors);
@@ -204,7 +206,7 @@ export class OciRuntime implements ContainerRuntime {
     // Of one that runs, what its slice has counted by now is not its own; one that has ended may have.
     const before =
       process === undefined
-        ? await readFacts(this.#places.file(id, "facts.json")).catch(() => undefined)
+        ? await readRuntimeState(this.#places.file(id, "facts.json")).catch(() => undefined)
         : await this.#remains.oomKillsBefore(cgroupPath);
     // A runtime that is not installed any more must not hide how its containers end.
     const facts = { ...before, runtimePath: pathOrName(started.runtimePath), cgroupPath };
@@ -315,7 +317,7 @@ export class OciRuntime implements ContainerRuntime {
 
   async remove(id: string, operation?: Pick<Operation, "enter">): Promise<void> {
     const kept = this.#kept.get(id);
-    if (kept === undefined) await endStrays(this.#earlier.get(id) ?? []);
+    if (kept === undefined) await endOrphans(this.#earlier.get(id) ?? []);
     if ((await kept?.cleared) !== true) {
       const facts = await this.#facts(id);
       if (facts !== undefined) await this.#remains.destroy(id, facts, verbMs);
@@ -343,12 +345,12 @@ export class OciRuntime implements ContainerRuntime {
   async close(): Promise<void> {
     this.#idle.close();
     for (const kept of this.#kept.values()) kept.release();
-    await giveUpRoomForExits(this.#places);
+    await unmountExitTmpfs(this.#places);
   }
 
   #started(
     id: string,
-    facts: Facts,
+    facts: RuntimeState,
     running: {
       readonly process: ProcessRef;
       readonly monitor: Child;
@@ -370,7 +372,7 @@ export class OciRuntime implements ContainerRuntime {
 
   #keep(
     id: string,
-    facts: Facts,
+    facts: RuntimeState,
     running: {
       readonly process: ProcessRef | undefined;
       readonly monitor: ProcessRef | Child | undefined;
@@ -401,7 +403,7 @@ export class OciRuntime implements ContainerRuntime {
   /** Waits for a container's end and clears up after it. Never rejects: an end is always told. */
   async #end(
     id: string,
-    facts: Facts,
+    facts: RuntimeState,
     running: {
       readonly process: Watched | undefined;
       readonly monitor: Watched | undefined;
@@ -437,7 +439,7 @@ export class OciRuntime implements ContainerRuntime {
   }
 
   /** Never rejects: what stays is taken away by remove(). */
-  async #forget(id: string, facts: Facts, log: Logger): Promise<boolean> {
+  async #forget(id: string, facts: RuntimeState, log: Logger): Promise<boolean> {
     try {
       await this.#remains.forget(id, facts, verbMs);
       return true;
@@ -448,7 +450,7 @@ export class OciRuntime implements ContainerRuntime {
   }
 
   /** Ends what a failed start made. What cannot be undone in time goes with remove(). */
-  async #undo(id: string, facts: Facts, monitor: Child | undefined): Promise<void> {
+  async #undo(id: string, facts: RuntimeState, monitor: Child | undefined): Promise<void> {
     try {
       if (monitor !== undefined) {
         if (!(await endTree(monitor, undoMs))) monitor.unref();
@@ -462,8 +464,8 @@ export class OciRuntime implements ContainerRuntime {
     }
   }
 
-  async #facts(id: string): Promise<Facts | undefined> {
-    return this.#kept.get(id)?.facts ?? readFacts(this.#places.file(id, "facts.json"));
+  async #facts(id: string): Promise<RuntimeState | undefined> {
+    return this.#kept.get(id)?.facts ?? readRuntimeState(this.#places.file(id, "facts.json"));
   }
 
   #get(id: string, doing: string): Kept {

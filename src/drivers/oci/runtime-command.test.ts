@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { describe, test } from "node:test";
 
 import { isKind } from "../../base/errors.ts";
-import { waiterProgram } from "../../linux/index.ts";
+import { waiterProgram } from "../../linux/process/index.ts";
 import {
   execProgram,
   loggedWords,

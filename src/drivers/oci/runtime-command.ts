@@ -8,7 +8,7 @@ import {
   run,
   sealedProgram,
   waiterProgram,
-} from "../../linux/index.ts";
+} from "../../linux/process/index.ts";
 
 /** How long a runtime may take to read its own files. */
 const stateMs = 5_000;

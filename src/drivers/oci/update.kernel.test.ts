@@ -6,7 +6,7 @@ import { create, type MessageInitShape } from "@bufbuild/protobuf";
 import { kindOf, messageOf } from "../../base/errors.ts";
 import type { ContainerLimits } from "../../core/container/index.ts";
 import { LinuxContainerResourcesSchema } from "../../gen/runtime/v1/api_pb.ts";
-import { memoryInUse } from "../../linux/index.ts";
+import { memoryInUse } from "../../linux/cgroup/index.ts";
 import { TestHost } from "./testing/sandbox.ts";
 import { patient } from "../../../test/support/patience.ts";
 
@@ -43,10 +43,10 @@ describe("OciRuntime.update()", () => {
   });
   const value = (id: string, legacy: string, unified: string): string => {
     const { version } = host.cgroups;
-    const folder =
+    const directory =
       version === "v1" ? `/sys/fs/cgroup/${legacy.split(".")[0] ?? ""}` : "/sys/fs/cgroup";
     return readFileSync(
-      `${folder}${host.cgroupPath(id)}/${version === "v1" ? legacy : unified}`,
+      `${directory}${host.cgroupPath(id)}/${version === "v1" ? legacy : unified}`,
       "utf8",
     ).trim();
   };

@@ -3,12 +3,12 @@ import type { Logger } from "../../base/logger.ts";
 import type { ContainerLimits } from "../../core/container/index.ts";
 import { isScope } from "../../core/sandbox/index.ts";
 import {
-  adoptLimits,
+  syncLimitsToSystemd,
   type CgroupLayout,
-  refuseBelowUse,
+  assertLimitAboveUsage,
   rememberLimits,
   writeResources,
-} from "../../linux/index.ts";
+} from "../../linux/cgroup/index.ts";
 
 interface Deps {
   readonly cgroups: CgroupLayout;
@@ -34,11 +34,11 @@ export async function updateLimits(
   { resources, spec }: ContainerLimits,
 ): Promise<() => Promise<void>> {
   const { cgroups, log } = deps;
-  await refuseBelowUse(cgroups, cgroupPath, resources.memoryLimitInBytes);
+  await assertLimitAboveUsage(cgroups, cgroupPath, resources.memoryLimitInBytes);
   const restore = await rememberLimits(cgroups, cgroupPath, Object.keys(resources.unified));
   // systemd would write what it was told last, when it writes the scope's files again.
   const adopt = async (): Promise<void> => {
-    if (isScope(cgroupPath)) await adoptLimits(cgroups, cgroupPath);
+    if (isScope(cgroupPath)) await syncLimitsToSystemd(cgroups, cgroupPath);
   };
   const takeBack = async (): Promise<void> => {
     await restore();

@@ -1,4 +1,4 @@
-import { beforeAbort } from "../../base/rollback.ts";
+import { beforeAbort } from "../../base/wait.ts";
 
 /** Chunks of which the first one is there, for one reader. */
 export interface BegunChunks extends AsyncIterable<Uint8Array>, Disposable {}

@@ -1,6 +1,8 @@
 import { link, mkdir } from "node:fs/promises";
 import { RuntimeError } from "../../base/errors.ts";
-import { copyAttributes, type DiskRoom, errnoCode, SystemError } from "../../linux/index.ts";
+import { copyAttributes } from "../../linux/file/index.ts";
+import { type DiskRoom } from "../../linux/host/index.ts";
+import { errnoCode, SystemError } from "../../base/system-error.ts";
 import type { FromBelow, LowerLink } from "./from-below.ts";
 import { attributeNames, type LowerFile, type LowerFiles, openDirectory } from "./lower-files.ts";
 

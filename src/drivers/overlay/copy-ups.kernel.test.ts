@@ -19,7 +19,7 @@ import { after, afterEach, beforeEach, describe, test } from "node:test";
 
 import { type Digest, hexOf } from "../../base/digest.ts";
 import { isKind } from "../../base/errors.ts";
-import { listMounts, unmount } from "../../linux/index.ts";
+import { listMounts, unmount } from "../../linux/mount/index.ts";
 import type { BuiltEntry } from "../../unpack/testing/tar-builder.ts";
 import { TestSnapshots } from "./testing/layers.ts";
 
@@ -232,8 +232,8 @@ describe("a hard link to a file of a lower layer", () => {
     }
     const looping = await fixture.layer(hard("evil", "loop/x"));
     await assertNoLink(/too many symbolic links/, bottom, looping);
-    const folderLink = await fixture.layer(hard("evil", "usr/bin"));
-    await assertNoLink(/it is a directory, which has no hard links/, bottom, folderLink);
+    const directoryLink = await fixture.layer(hard("evil", "usr/bin"));
+    await assertNoLink(/it is a directory, which has no hard links/, bottom, directoryLink);
     assert.equal(statSync(join(outside, "file")).nlink, 1);
   });
 

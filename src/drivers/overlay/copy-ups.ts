@@ -6,18 +6,19 @@ import { messageOf, RuntimeError, wrap } from "../../base/errors.ts";
 import { KeyedLock } from "../../base/keyed-lock.ts";
 import type { Logger } from "../../base/logger.ts";
 import { TooLarge } from "../../core/snapshot/index.ts";
-import { DiskRoom, removeTree } from "../../linux/index.ts";
+import { DiskRoom } from "../../linux/host/index.ts";
+import { removeTree } from "../../linux/file/index.ts";
 import { chainOf, maxLowerLayers } from "./chain.ts";
 import { CopyUp } from "./copy-up.ts";
 import { GroupSync } from "./group-sync.ts";
 import { type LayerFacts, readFacts as readLayerFacts } from "./layer-facts.ts";
 import { LookupBudget, LowerFiles } from "./lower-files.ts";
-import { asideOf, COPY_UP_PREFIX, NEW_COPY_UP_PREFIX, type Places } from "./places.ts";
+import { asideOf, COPY_UP_PREFIX, NEW_COPY_UP_PREFIX, type StateLayout } from "./places.ts";
 import type { Trash } from "./trash.ts";
 
 /** What the copy-copyUps need. */
 export interface CopyUpsDeps {
-  readonly places: Places;
+  readonly places: StateLayout;
   readonly trash: Trash;
   readonly log: Logger;
   readonly findLayer: (diffId: Digest) => LayerFacts | undefined;

@@ -1,4 +1,4 @@
-import { syncFileSystem } from "../../linux/index.ts";
+import { syncFileSystem } from "../../linux/file/index.ts";
 
 /**
  * Makes a file system durable for any number of callers at once. Each waits for a sync that began
@@ -9,7 +9,7 @@ export class GroupSync {
   #running: Promise<void> | undefined;
   #next: Promise<void> | undefined;
 
-  constructor(folder: string, sync = () => syncFileSystem(folder)) {
+  constructor(directory: string, sync = () => syncFileSystem(directory)) {
     this.#sync = sync;
   }
 

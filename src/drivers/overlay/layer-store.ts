@@ -6,7 +6,8 @@ import { KeyedLock } from "../../base/keyed-lock.ts";
 import type { Logger } from "../../base/logger.ts";
 import type { Operation } from "../../core/operation/index.ts";
 import type { LayerOrigin, LayerSource, Usage } from "../../core/snapshot/index.ts";
-import { errnoCode, removeTree, SystemError } from "../../linux/index.ts";
+import { errnoCode, SystemError } from "../../base/system-error.ts";
+import { removeTree } from "../../linux/file/index.ts";
 import { begin } from "./begun.ts";
 import { GroupSync } from "./group-sync.ts";
 import {
@@ -19,7 +20,7 @@ import {
   summaryOf,
   withOrigin,
 } from "./layer-facts.ts";
-import { asideOf, GONE_PREFIX, NEW_PREFIX, type Places, UNCLAIMED } from "./places.ts";
+import { asideOf, GONE_PREFIX, NEW_PREFIX, type StateLayout, UNCLAIMED } from "./places.ts";
 import { Spool } from "./spool.ts";
 import type { Trash } from "./trash.ts";
 import { type UnpackTurn, UnpackTurns, type UnpackTurnsOptions } from "./unpack-turns.ts";
@@ -27,7 +28,7 @@ import { type UnpackerCommand, unpackBlob } from "./unpacker.ts";
 
 /** What the layers need. */
 export interface LayerStoreDeps {
-  readonly places: Places;
+  readonly places: StateLayout;
   readonly trash: Trash;
   readonly log: Logger;
   readonly unpacker: UnpackerCommand;
@@ -47,7 +48,7 @@ export class LayerStore {
   readonly #locks = new KeyedLock();
   readonly #turns: UnpackTurns;
   readonly #durable: GroupSync;
-  /** Folders of unpacks under way. */
+  /** Directories of unpacks under way. */
   readonly #making = new Set<string>();
 
   private constructor(deps: LayerStoreDeps) {
@@ -67,11 +68,13 @@ export class LayerStore {
       const diffId = `sha256:${name}`;
       if (!isDigest(diffId)) continue;
       try {
-        const folder = places.layer(diffId);
-        const facts = summaryOf(await readFacts(folder));
+        const directory = places.layer(diffId);
+        const facts = summaryOf(await readFacts(directory));
         store.#layers.set(diffId, facts);
         if (facts.origins === undefined) store.#unattributed.add(diffId);
-        const mark = await stat(join(folder, UNCLAIMED), { bigint: true }).catch(() => undefined);
+        const mark = await stat(join(directory, UNCLAIMED), { bigint: true }).catch(
+          () => undefined,
+        );
         if (mark !== undefined) store.#unclaimed.set(diffId, mark.mtimeNs);
       } catch (cause) {
         log.warn(`layer "${diffId}" is left out until it is pulled again: ${messageOf(cause)}`);
@@ -136,27 +139,27 @@ export class LayerStore {
   ): Promise<void> {
     const { diffId } = layer;
     const { layers } = this.#deps.places;
-    const folder = asideOf(layers, NEW_PREFIX);
-    this.#making.add(folder);
+    const directory = asideOf(layers, NEW_PREFIX);
+    this.#making.add(directory);
     try {
-      const facts = await this.#fill(folder, layer, signal, operation);
+      const facts = await this.#fill(directory, layer, signal, operation);
       using _turn = await this.#locks.acquire(diffId, signal);
       await operation?.enter("publish");
       const known = this.#layers.get(diffId);
       if (known !== undefined) {
-        await this.#discard(folder);
+        await this.#discard(directory);
         await this.#addOrigin(diffId, known, originOf(layer));
         return;
       }
-      await this.#finish(folder, facts, signal);
-      await this.#publish(folder, diffId);
+      await this.#finish(directory, facts, signal);
+      await this.#publish(directory, diffId);
       this.#layers.set(diffId, summaryOf(facts));
       this.#unclaimed.set(diffId, BigInt(Date.now()) * 1_000_000n);
     } catch (cause) {
-      await this.#discard(folder);
+      await this.#discard(directory);
       throw cause;
     } finally {
-      this.#making.delete(folder);
+      this.#making.delete(directory);
     }
   }
 
@@ -185,12 +188,12 @@ export class LayerStore {
   }
 
   /** Writes what belongs beside the files, and makes all of it durable. */
-  async #finish(folder: string, facts: StoredFacts, signal: AbortSignal): Promise<void> {
+  async #finish(directory: string, facts: StoredFacts, signal: AbortSignal): Promise<void> {
     try {
-      await writeFile(join(folder, factsFile), formatFacts(facts));
-      await writeFile(join(folder, UNCLAIMED), "");
+      await writeFile(join(directory, factsFile), formatFacts(facts));
+      await writeFile(join(directory, UNCLAIMED), "");
     } catch (cause) {
-      throw failure(`write facts of the layer in "${folder}"`, cause);
+      throw failure(`write facts of the layer in "${directory}"`, cause);
     }
     await this.#durable.sync();
     signal.throwIfAborted();
@@ -199,11 +202,11 @@ export class LayerStore {
   /** Where it cannot be written, as on a full disk, the next daemon fetches the layer from there again. */
   async #addOrigin(diffId: Digest, known: LayerFacts, origin: LayerOrigin): Promise<void> {
     const facts = withOrigin(known, origin);
-    const folder = this.#deps.places.layer(diffId);
-    const path = join(folder, factsFile);
+    const directory = this.#deps.places.layer(diffId);
+    const path = join(directory, factsFile);
     const next = `${path}.new`;
     try {
-      const stored = await readFacts(folder);
+      const stored = await readFacts(directory);
       await writeFile(next, formatFacts({ ...stored, origins: facts.origins }));
       // Before the rename: a power cut must not leave the name without the text.
       await this.#durable.sync();
@@ -218,18 +221,18 @@ export class LayerStore {
 
   /** Nothing that others need is held while the layer's source has no bytes. */
   async #fill(
-    folder: string,
+    directory: string,
     layer: LayerSource,
     signal: AbortSignal,
     operation?: Pick<Operation, "enter">,
   ): Promise<StoredFacts> {
-    await operation?.enter("make-folder");
-    const files = join(folder, "fs");
+    await operation?.enter("make-directory");
+    const files = join(directory, "fs");
     try {
       await mkdir(files, { recursive: true });
       await chmod(files, 0o755); // whatever the umask is
     } catch (cause) {
-      throw failure(`make folder "${files}"`, cause);
+      throw failure(`make directory "${files}"`, cause);
     }
     await operation?.enter("unpack");
     using chunks = await begin(layer.chunks, signal);
@@ -237,7 +240,7 @@ export class LayerStore {
     using turn = await this.#turns.take(layer.registry, signal);
     if (turn !== undefined) return await this.#unpack(files, begun, signal, turn);
     const disk = this.#deps.places.root;
-    await using spool = await Spool.fill({ layer: begun, directory: folder, disk, signal });
+    await using spool = await Spool.fill({ layer: begun, directory: directory, disk, signal });
     using _turn = await this.#turns.takeForLocal(signal);
     return await this.#unpack(files, { ...layer, chunks: spool.chunks() }, signal);
   }
@@ -251,7 +254,7 @@ export class LayerStore {
     const { unpacker, stallMs, places } = this.#deps;
     const { bytes, inodes, rootOpaque, fromBelow } = await unpackBlob({
       command: unpacker,
-      folder: files,
+      directory: files,
       layer,
       disk: places.root,
       turn,
@@ -262,12 +265,12 @@ export class LayerStore {
   }
 
   /** Gives the layer its name, durably: a record of its image may follow. */
-  async #publish(folder: string, diffId: Digest): Promise<void> {
+  async #publish(directory: string, diffId: Digest): Promise<void> {
     const { places, trash } = this.#deps;
     // One that was left out at the start may be in the place.
     await trash.take(places.layers, hexOf(diffId));
     try {
-      await rename(folder, places.layer(diffId));
+      await rename(directory, places.layer(diffId));
       await using names = await open(places.layers);
       await names.sync();
     } catch (cause) {
@@ -275,12 +278,12 @@ export class LayerStore {
     }
   }
 
-  /** When even that fails, the next start's sweep finds the folder. */
-  async #discard(folder: string): Promise<void> {
+  /** When even that fails, the next start's sweep finds the directory. */
+  async #discard(directory: string): Promise<void> {
     try {
-      await removeTree(folder);
+      await removeTree(directory);
     } catch (cause) {
-      this.#deps.log.warn(`cannot remove half-unpacked layer "${folder}": ${messageOf(cause)}`);
+      this.#deps.log.warn(`cannot remove half-unpacked layer "${directory}": ${messageOf(cause)}`);
     }
   }
 }

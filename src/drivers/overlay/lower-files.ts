@@ -2,7 +2,8 @@ import { constants, type Stats } from "node:fs";
 import { lstat, open, readlink } from "node:fs/promises";
 import { RuntimeError } from "../../base/errors.ts";
 import { TooLarge } from "../../core/snapshot/index.ts";
-import { errnoCode, xattrNames } from "../../linux/index.ts";
+import { errnoCode } from "../../base/system-error.ts";
+import { xattrNames } from "../../linux/file/index.ts";
 
 /** As many symbolic links as the kernel follows on one path (path_resolution(7)). */
 const MAX_LINKS = 40;

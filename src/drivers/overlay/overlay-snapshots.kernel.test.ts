@@ -19,25 +19,19 @@ import { gzipSync } from "node:zlib";
 
 import { type Digest, hexOf } from "../../base/digest.ts";
 import { isKind } from "../../base/errors.ts";
-import {
-  listMounts,
-  makePrivateBind,
-  mountTmpfs,
-  pinNamespaces,
-  unmount,
-  unpinNamespace,
-} from "../../linux/index.ts";
+import { listMounts, makePrivateBind, mountTmpfs, unmount } from "../../linux/mount/index.ts";
+import { pinNamespaces, unpinNamespace } from "../../linux/namespace/index.ts";
 import { until } from "../../linux/testing/leaks.ts";
 import { type BuiltEntry, buildTar } from "../../unpack/testing/tar-builder.ts";
 import { digestOf, sourceOf, TestSnapshots } from "./testing/layers.ts";
 
-const folder = mkdtempSync(join(tmpdir(), "davit-roots-"));
+const directory = mkdtempSync(join(tmpdir(), "davit-roots-"));
 let fixture: TestSnapshots;
 let count = 0;
 const never = new AbortController().signal;
 
 beforeEach(async () => {
-  fixture = await TestSnapshots.open(join(folder, `root-${count++}`));
+  fixture = await TestSnapshots.open(join(directory, `root-${count++}`));
 });
 afterEach(async () => {
   for (const name of readdirSync(join(fixture.root, "roots"))) {
@@ -45,17 +39,17 @@ afterEach(async () => {
   }
   await fixture[Symbol.asyncDispose]();
   assert.deepEqual(
-    (await listMounts()).filter(({ mountPoint }) => mountPoint.startsWith(folder)),
+    (await listMounts()).filter(({ mountPoint }) => mountPoint.startsWith(directory)),
     [],
   );
 });
-after(() => rmSync(folder, { recursive: true }));
+after(() => rmSync(directory, { recursive: true }));
 
 const file = (name: string, data = name): BuiltEntry => ({ name, data });
 const dir = (name: string, mode = 0o755): BuiltEntry => ({ name, type: "5", mode });
 const read = (root: string, name: string): string => readFileSync(join(root, name), "utf8");
 
-/** Deletions run in the background: waits until the folder holds just these. */
+/** Deletions run in the background: waits until the directory holds just these. */
 async function untilHolds(name: "layers" | "roots", entries: readonly string[]): Promise<void> {
   const path = join(fixture.root, name);
   await until(
@@ -65,7 +59,7 @@ async function untilHolds(name: "layers" | "roots", entries: readonly string[]):
 }
 
 describe("mount()", () => {
-  test("whiteouts and opaque folders hide what is below, and nothing of their own layer", async () => {
+  test("whiteouts and opaque directories hide what is below, and nothing of their own layer", async () => {
     const lower = await fixture.layer(
       file("gone"),
       dir("emptied"),
@@ -100,7 +94,7 @@ describe("mount()", () => {
       file(".wh.whole", ""),
       file(".wh.changed", ""),
       file("changed", "new"),
-      // Without an entry for the folder.
+      // Without an entry for the directory.
       file(".wh.unlisted", ""),
       file("unlisted/new"),
       file(".wh..wh.aufs", "aufs"),
@@ -124,7 +118,7 @@ describe("mount()", () => {
       assert.deepEqual(readdirSync(join(path, name)), ["new"], name);
     }
     assert.deepEqual(readdirSync(join(path, "kept")).sort(), ["new", "old"]);
-    // A folder that one layer alone has is listed by overlayfs as it is, marks included.
+    // A directory that one layer alone has is listed by overlayfs as it is, marks included.
     assert.equal(existsSync(join(path, "never/there")), false);
     assert.equal(read(path, "changed"), "new");
     // The layer itself holds overlayfs' mark.
@@ -227,8 +221,11 @@ describe("mount()", () => {
 
   for (const asOldKernel of [false, true]) {
     test(`in a user namespace, ${asOldKernel ? "as before 6.7" : "one by one"}`, async () => {
-      const [namespace, id] = [join(folder, "user"), { containerId: 0, hostId: 70_000, length: 9 }];
-      await makePrivateBind(folder);
+      const [namespace, id] = [
+        join(directory, "user"),
+        { containerId: 0, hostId: 70_000, length: 9 },
+      ];
+      await makePrivateBind(directory);
       await pinNamespaces({ user: namespace, users: { uids: id, gids: id } });
       const layers = [
         await fixture.layer({ name: "low", data: "low", uid: 1, gid: 2 }, { name: "far", uid: 9 }),
@@ -266,14 +263,14 @@ describe("mount()", () => {
       await mapped.snapshots.remove("c");
       await untilHolds("roots", []);
 
-      const gone = { ...users, namespace: join(folder, "gone") };
+      const gone = { ...users, namespace: join(directory, "gone") };
       await assert.rejects(
         mapped.snapshots.mount("c", layers, undefined, { users: gone }),
         /open namespace/,
       );
       assert.deepEqual(readdirSync(join(fixture.root, "roots")), []);
       await unpinNamespace(namespace);
-      await unmount(folder);
+      await unmount(directory);
     });
   }
 
@@ -332,9 +329,11 @@ describe("remove()", () => {
   });
 
   test("on a file system that overlayfs refuses says what to do, and leaves nothing", async () => {
-    const folders = ["lower", "upper", "work", "merged"].map((name) => join(folder, "unfit", name));
-    for (const path of folders) mkdirSync(path, { recursive: true });
-    const [lower, upper, work, merged = ""] = folders;
+    const directories = ["lower", "upper", "work", "merged"].map((name) =>
+      join(directory, "unfit", name),
+    );
+    for (const path of directories) mkdirSync(path, { recursive: true });
+    const [lower, upper, work, merged = ""] = directories;
     const options = `lowerdir=${lower},upperdir=${upper},workdir=${work}`;
     execFileSync("mount", ["-t", "overlay", "-o", options, "overlay", merged]);
     {
@@ -353,8 +352,8 @@ describe("remove()", () => {
   });
 
   test("needs no free space, and never deletes through a mount", async () => {
-    const small = join(folder, "small");
-    const volume = join(folder, "volume");
+    const small = join(directory, "small");
+    const volume = join(directory, "volume");
     mkdirSync(small);
     mkdirSync(volume);
     writeFileSync(join(volume, "precious"), "");
@@ -389,7 +388,7 @@ describe("remove()", () => {
 });
 
 describe("layers", () => {
-  test("are found again by the next daemon; a broken one is left out and can be unpacked anew", async () => {
+  test("are found again by the next daemon; a broken one is left out and can be unpacked again", async () => {
     const [a, b] = [await fixture.layer(file("a")), await fixture.layer(file("b"), file("c"))];
     const usage = fixture.snapshots.layersUsage();
     writeFileSync(join(fixture.root, "layers", hexOf(b), "layer.json"), "{");
@@ -559,7 +558,7 @@ describe("a label", () => {
   for (const asOldKernel of [false, true]) {
     const before = asOldKernel ? ", before Linux 6.7" : "";
     test(`goes to the kernel, which refuses it without SELinux${before}`, { skip }, async () => {
-      await using own = await TestSnapshots.open(join(folder, `label-${asOldKernel}`), {
+      await using own = await TestSnapshots.open(join(directory, `label-${asOldKernel}`), {
         asOldKernel,
       });
       const { snapshots } = own;
@@ -579,7 +578,7 @@ describe("mountImages()", () => {
 
   for (const asOldKernel of [false, true]) {
     test(`shows images whole and in part, read-only${asOldKernel ? ", before Linux 6.7" : ""}`, async () => {
-      await using own = await TestSnapshots.open(join(folder, `images-${asOldKernel}`), {
+      await using own = await TestSnapshots.open(join(directory, `images-${asOldKernel}`), {
         asOldKernel,
       });
       const { snapshots } = own;
@@ -619,11 +618,11 @@ describe("mountImages()", () => {
     const layer = await fixture.layer(dir("a"), file("a/f"), {
       name: "out",
       type: "2",
-      linkName: folder,
+      linkName: directory,
     });
     for (const [id, subPath, why] of [
       ["c1", "b", /mount image "model:1": image_sub_path "b" does not exist/],
-      ["c2", "a/f", /"a\/f" is not a folder/],
+      ["c2", "a/f", /"a\/f" is not a directory/],
       ["c3", "out", /"out" does not exist/],
     ] as const) {
       await fixture.snapshots.mount(id, [layer]);
@@ -650,11 +649,11 @@ describe("mountImages()", () => {
 });
 
 describe("copyVolumes()", () => {
-  test("copies what the root has there, and makes an empty folder where it has nothing", async () => {
+  test("copies what the root has there, and makes an empty directory where it has nothing", async () => {
     const layer = await fixture.layer(
       { ...dir("data", 0o770), uid: 1000, gid: 2000 },
       { ...file("data/f"), uid: 5, gid: 6 },
-      file("not-a-folder"),
+      file("not-a-directory"),
     );
     await fixture.snapshots.mount("c1", [layer]);
     await fixture.snapshots.copyVolumes("c1", ["/data", "/new"], { uid: 3, gid: 4 });
@@ -672,8 +671,8 @@ describe("copyVolumes()", () => {
     assert.ok(before.inodes >= 4n, "volumes count as space of the container");
     await fixture.snapshots.mount("c2", [layer]);
     await assert.rejects(
-      fixture.snapshots.copyVolumes("c2", ["/not-a-folder"], { uid: 0, gid: 0 }),
-      (error) => isKind(error, "failed-precondition") && /"\/not-a-folder"/.test(String(error)),
+      fixture.snapshots.copyVolumes("c2", ["/not-a-directory"], { uid: 0, gid: 0 }),
+      (error) => isKind(error, "failed-precondition") && /"\/not-a-directory"/.test(String(error)),
     );
   });
 });

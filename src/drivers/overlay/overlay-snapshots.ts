@@ -15,7 +15,7 @@ import type {
 import type { KnownIds } from "../../core/store/index.ts";
 import { CopyUps } from "./copy-ups.ts";
 import { LayerStore } from "./layer-store.ts";
-import { Places } from "./places.ts";
+import { StateLayout } from "./places.ts";
 import { Roots } from "./roots.ts";
 import { Trash } from "./trash.ts";
 import type { UnpackTurnsOptions } from "./unpack-turns.ts";
@@ -23,7 +23,7 @@ import { defaultUnpackerCommand, type UnpackerCommand } from "./unpacker.ts";
 
 /** What the snapshots need. */
 export interface OverlaySnapshotsDeps {
-  /** Folder for layers and roots, on one file system that overlayfs takes as its upper one. */
+  /** Directory for layers and roots, on one file system that overlayfs takes as its upper one. */
   readonly root: string;
   /** Deletes in the background. To be closed before {@link OverlaySnapshots.close}. */
   readonly tasks: TaskGroup;
@@ -39,26 +39,26 @@ export interface OverlaySnapshotsDeps {
 }
 
 /**
- * Layers as folders and roots as overlay mounts (volatile: nothing is synced when one goes). Pulls
+ * Layers as directories and roots as overlay mounts (volatile: nothing is synced when one goes). Pulls
  * cost one syncfs a layer, shared by layers that end together; mounting and removing a root cost
  * none. Needs Linux 5.12; from 6.7 on layers are given to the kernel one by one.
  */
 export class OverlaySnapshots implements Snapshots {
-  readonly folder: string;
+  readonly directory: string;
   readonly #layers: LayerStore;
   readonly #copyUps: CopyUps;
   readonly #roots: Roots;
 
-  private constructor(folder: string, layers: LayerStore, copyUps: CopyUps, roots: Roots) {
-    this.folder = folder;
+  private constructor(directory: string, layers: LayerStore, copyUps: CopyUps, roots: Roots) {
+    this.directory = directory;
     this.#layers = layers;
     this.#copyUps = copyUps;
     this.#roots = roots;
   }
 
-  /** Makes the folders and finds the layers that are there. Nothing is removed before `sweep`. */
+  /** Makes the directories and finds the layers that are there. Nothing is removed before `sweep`. */
   static async open(deps: OverlaySnapshotsDeps): Promise<OverlaySnapshots> {
-    const places = new Places(deps.root);
+    const places = new StateLayout(deps.root);
     const trash = new Trash(deps.tasks, deps.log);
     const layers = await LayerStore.open({
       places,
@@ -135,7 +135,7 @@ export class OverlaySnapshots implements Snapshots {
   }
 
   rootOf(containerId: string): string {
-    return this.#roots.folderOf(containerId);
+    return this.#roots.directoryOf(containerId);
   }
 
   async mountImages(

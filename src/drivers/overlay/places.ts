@@ -13,7 +13,7 @@ export const COPY_UP_PREFIX = ".copy-up-";
 /** The same, while it is made. */
 export const NEW_COPY_UP_PREFIX = ".half-copy-up-";
 
-/** In a layer's folder: no image has stood on it yet. */
+/** In a layer's directory: no image has stood on it yet. */
 export const UNCLAIMED = "unclaimed";
 
 /**
@@ -27,7 +27,7 @@ export const UNCLAIMED = "unclaimed";
  *   roots/<container id>/images/{whole-<n>,<n>}     images of image volumes, and what each one shows
  *   roots/<container id>/volumes/<n>                volumes that the container's image declares
  */
-export class Places {
+export class StateLayout {
   readonly root: string;
   readonly layers: string;
   readonly roots: string;
@@ -44,7 +44,7 @@ export class Places {
     return join(this.layers, hexOf(diffId));
   }
 
-  /** The folder of a container's root. `invalid-argument` for an id that is no plain name. */
+  /** The directory of a container's root. `invalid-argument` for an id that is no plain name. */
   container(id: string): string {
     if (!/^[A-Za-z0-9][\w.-]{0,200}$/.test(id)) {
       throw new RuntimeError("invalid-argument", `find root of container "${id}": no such id`);
@@ -54,6 +54,6 @@ export class Places {
 }
 
 /** A name beside `path` that nobody else has. */
-export function asideOf(folder: string, prefix: string): string {
-  return join(folder, `${prefix}${randomUUID()}`);
+export function asideOf(directory: string, prefix: string): string {
+  return join(directory, `${prefix}${randomUUID()}`);
 }

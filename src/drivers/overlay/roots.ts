@@ -17,23 +17,25 @@ import type { KnownIds } from "../../core/store/index.ts";
 import {
   diskUsage,
   type FileStep,
-  makePrivateBind,
-  mountOverlay,
-  type OverlayOptions,
   removeTree,
   runFileSteps,
   stepsDone,
+} from "../../linux/file/index.ts";
+import {
+  makePrivateBind,
+  mountOverlay,
+  type OverlayOptions,
   unmount,
-} from "../../linux/index.ts";
+} from "../../linux/mount/index.ts";
 import { chainOf } from "./chain.ts";
 import type { LayerFacts } from "./layer-facts.ts";
-import { GONE_PREFIX, type Places } from "./places.ts";
+import { GONE_PREFIX, type StateLayout } from "./places.ts";
 import type { Trash } from "./trash.ts";
 import { copyVolumes, imageVolumePath, mountImages, unmountImages, volumePath } from "./volumes.ts";
 
 /** What the roots need. */
 export interface RootsDeps {
-  readonly places: Places;
+  readonly places: StateLayout;
   readonly trash: Trash;
   readonly findLayer: (diffId: Digest) => LayerFacts | undefined;
   /** What layer number `at` of a chain has of those before it: a name in the layers' directory. */
@@ -68,7 +70,7 @@ export class Roots {
   }
 
   /**
-   * Makes the folder of all roots a private mount, so that no other mount namespace gets a copy of
+   * Makes the directory of all roots a private mount, so that no other mount namespace gets a copy of
    * a root and keeps it busy.
    */
   static async open(deps: RootsDeps): Promise<Roots> {
@@ -77,8 +79,8 @@ export class Roots {
     return new Roots(deps);
   }
 
-  /** Folder that the container's root is mounted at. */
-  folderOf(containerId: string): string {
+  /** Directory that the container's root is mounted at. */
+  directoryOf(containerId: string): string {
     return join(this.#deps.places.container(containerId), "merged");
   }
 
@@ -88,30 +90,30 @@ export class Roots {
     operation?: Pick<Operation, "enter">,
     options: RootOptions = {},
   ): Promise<RootFs> {
-    const folder = this.#deps.places.container(containerId);
+    const directory = this.#deps.places.container(containerId);
     using _turn = await this.#locks.acquire(containerId);
     const lower = this.#lowerOf(layers);
-    await operation?.enter("make-root-folder");
+    await operation?.enter("make-root-directory");
     try {
-      await runFileSteps(this.#folders(folder, layers.at(-1), options.users));
+      await runFileSteps(this.#directories(directory, layers.at(-1), options.users));
     } catch (cause) {
       // What was there before is another container's, and stays.
       const isMade = stepsDone(cause) > 0;
-      if (isMade) await removeTree(folder);
+      if (isMade) await removeTree(directory);
       throw wrap(`${isMade ? "mount" : "make"} root of container "${containerId}"`, cause);
     }
     try {
       await operation?.enter("mount-root");
       const { asOldKernel = false } = this.#deps;
       const names = { target: "merged", upper: "upper", work: "work" };
-      await mountOverlay({ folder, ...names, lower, asOldKernel, ...mountedBy(options) });
+      await mountOverlay({ directory, ...names, lower, asOldKernel, ...mountedBy(options) });
     } catch (cause) {
       // Never delete files through a mount, as that of the layers by the pod's ids.
-      await unmount(join(folder, "merged"), join(folder, "mapped"));
-      await removeTree(folder);
+      await unmount(join(directory, "merged"), join(directory, "mapped"));
+      await removeTree(directory);
       throw wrap(`mount root of container "${containerId}"`, this.#explain(cause));
     }
-    return { path: join(folder, "merged") };
+    return { path: join(directory, "merged") };
   }
 
   /** See Snapshots.mountImages(). */
@@ -120,11 +122,11 @@ export class Roots {
     images: readonly ImageVolume[],
     options: RootOptions = {},
   ): Promise<void> {
-    const folder = this.#deps.places.container(containerId);
+    const directory = this.#deps.places.container(containerId);
     using _turn = await this.#locks.acquire(containerId);
     const volumes = images.map((image) => ({ ...image, lower: this.#lowerOf(image.layers) }));
     const { asOldKernel = false } = this.#deps;
-    await mountImages({ folder, volumes, asOldKernel, ...mountedBy(options) });
+    await mountImages({ directory, volumes, asOldKernel, ...mountedBy(options) });
   }
 
   imageVolumeOf(containerId: string, index: number): string {
@@ -148,12 +150,12 @@ export class Roots {
 
   async remove(containerId: string, operation?: Pick<Operation, "enter">): Promise<void> {
     const { places, trash } = this.#deps;
-    const folder = places.container(containerId);
+    const directory = places.container(containerId);
     await operation?.enter("unmount-root");
     using _turn = await this.#locks.acquire(containerId);
-    // Never delete files through a mount: if this fails, the folder stays.
-    await unmountImages(folder, operation);
-    await unmount(join(folder, "merged"), join(folder, "mapped"));
+    // Never delete files through a mount: if this fails, the directory stays.
+    await unmountImages(directory, operation);
+    await unmount(join(directory, "merged"), join(directory, "mapped"));
     await operation?.enter("delete-root");
     await trash.takeOrLeave(places.roots, containerId);
     this.#usage.delete(containerId);
@@ -213,11 +215,11 @@ export class Roots {
 
   async #walk(containerId: string): Promise<Usage> {
     using _turn = await this.#walks.acquire();
-    const folder = this.#deps.places.container(containerId);
-    return await diskUsage(join(folder, "upper"), join(folder, "volumes"));
+    const directory = this.#deps.places.container(containerId);
+    return await diskUsage(join(directory, "upper"), join(directory, "volumes"));
   }
 
-  /** The names of the lower layers for overlayfs, topmost first, relative to a root's folder. */
+  /** The names of the lower layers for overlayfs, topmost first, relative to a root's directory. */
   #lowerOf(layers: readonly Digest[]): readonly [string, ...string[]] {
     const names: string[] = [];
     const chain = chainOf(layers);
@@ -239,27 +241,27 @@ export class Roots {
   }
 
   /** What a root is mounted from and on. Its own mode and owner come from the upper layer alone. */
-  #folders(
-    folder: string,
+  #directories(
+    directory: string,
     topmost: Digest | undefined,
     users: RootUsers = { namespace: "", uid: 0, gid: 0 },
   ): readonly FileStep[] {
     const { uid, gid } = users;
-    // Its processes find their root through this folder, which stays closed to everybody else.
+    // Its processes find their root through this directory, which stays closed to everybody else.
     const owner = uid === 0 ? undefined : { uid, gid };
-    const upper = join(folder, "upper");
-    const below = ["work", "merged"].map((name) => join(folder, name));
+    const upper = join(directory, "upper");
+    const below = ["work", "merged"].map((name) => join(directory, name));
     return [
-      { step: "make-folder", path: folder, mode: 0o700, owner },
+      { step: "make-directory", path: directory, mode: 0o700, owner },
       topmost === undefined
-        ? { step: "make-folder", path: upper, mode: 0o755, owner: { uid, gid } }
+        ? { step: "make-directory", path: upper, mode: 0o755, owner: { uid, gid } }
         : {
-            step: "make-folder-like",
+            step: "make-directory-like",
             path: upper,
             model: join(this.#deps.places.layer(topmost), "fs"),
             shift: { uid, gid },
           },
-      ...below.map((path) => ({ step: "make-folder", path, mode: 0o755 }) as const),
+      ...below.map((path) => ({ step: "make-directory", path, mode: 0o755 }) as const),
     ];
   }
 }

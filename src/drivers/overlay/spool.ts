@@ -1,9 +1,10 @@
 import { type FileHandle, open, unlink } from "node:fs/promises";
 import { RuntimeError } from "../../base/errors.ts";
-import { freeGiven, giveAway } from "../../base/given-memory.ts";
-import { beforeAbort } from "../../base/rollback.ts";
+import { releaseTransferred, markTransferable } from "../../base/given-memory.ts";
+import { beforeAbort } from "../../base/wait.ts";
 import type { LayerSource } from "../../core/snapshot/index.ts";
-import { DiskRoom, systemError } from "../../linux/index.ts";
+import { DiskRoom } from "../../linux/host/index.ts";
+import { systemError } from "../../base/system-error.ts";
 
 const PIECE = 256 * 1024;
 
@@ -51,7 +52,7 @@ export class Spool implements AsyncDisposable {
       const { bytesRead } = await this.#file.read(chunk, 0, chunk.length, at);
       if (bytesRead === 0) throw new RuntimeError("internal", `read blob: it ends at byte ${at}`);
       at += bytesRead;
-      giveAway(chunk);
+      markTransferable(chunk);
       yield chunk.subarray(0, bytesRead);
     }
   }
@@ -79,7 +80,7 @@ export class Spool implements AsyncDisposable {
       } catch (cause) {
         throw systemError(`keep blob "${layer.blob.digest}" in a file in "${directory}"`, cause);
       }
-      freeGiven(next.value);
+      releaseTransferred(next.value);
     }
   }
 

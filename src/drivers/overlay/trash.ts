@@ -3,14 +3,15 @@ import { messageOf } from "../../base/errors.ts";
 import type { Logger } from "../../base/logger.ts";
 import { Semaphore } from "../../base/semaphore.ts";
 import type { TaskGroup } from "../../base/task-group.ts";
-import { errnoCode, removeTree, SystemError } from "../../linux/index.ts";
+import { errnoCode, SystemError } from "../../base/system-error.ts";
+import { removeTree } from "../../linux/file/index.ts";
 import { asideOf, GONE_PREFIX } from "./places.ts";
 
 /** Deletions at once: they wait for the disk that containers wait for, too. */
 const AT_ONCE = 1;
 
 /**
- * Deletes trees in the background. A tree loses its name at once, by a rename in its own folder;
+ * Deletes trees in the background. A tree loses its name at once, by a rename in its own directory;
  * what the daemon does not get to is found by that new name at the next start.
  */
 export class Trash {
@@ -23,10 +24,10 @@ export class Trash {
     this.#log = log;
   }
 
-  /** Takes `name` in `folder` away. Done when it is not there. */
-  async take(folder: string, name: string): Promise<void> {
-    const path = `${folder}/${name}`;
-    const aside = asideOf(folder, GONE_PREFIX);
+  /** Takes `name` in `directory` away. Done when it is not there. */
+  async take(directory: string, name: string): Promise<void> {
+    const path = `${directory}/${name}`;
+    const aside = asideOf(directory, GONE_PREFIX);
     try {
       await rename(path, aside);
     } catch (cause) {
@@ -42,13 +43,13 @@ export class Trash {
    * Like take(), for a name that never comes again: a disk that cannot be written now keeps the tree
    * for the next start's sweep, and nobody waiting.
    */
-  async takeOrLeave(folder: string, name: string): Promise<void> {
+  async takeOrLeave(directory: string, name: string): Promise<void> {
     try {
-      await this.take(folder, name);
+      await this.take(directory, name);
     } catch (cause) {
       const code = errnoCode(cause);
       if (code !== "EROFS" && code !== "ENOSPC" && code !== "EDQUOT") throw cause;
-      this.#log.warn(`"${folder}/${name}" stays until the next start: ${messageOf(cause)}`);
+      this.#log.warn(`"${directory}/${name}" stays until the next start: ${messageOf(cause)}`);
     }
   }
 

@@ -21,7 +21,7 @@ import { after, afterEach, beforeEach, describe, test } from "node:test";
 import { type Digest, hexOf } from "../../base/digest.ts";
 import { kindOf } from "../../base/errors.ts";
 import type { LayerSource } from "../../core/snapshot/index.ts";
-import { setXattr } from "../../linux/index.ts";
+import { setXattr } from "../../linux/file/index.ts";
 import { buildTar } from "../../unpack/testing/tar-builder.ts";
 import { describeTree, sourceOf, TestSnapshots } from "./testing/layers.ts";
 

@@ -9,7 +9,7 @@ import { gzipSync, zstdCompressSync } from "node:zlib";
 
 import { type ErrorKind, kindOf } from "../../base/errors.ts";
 import type { LayerLimits, LayerSource } from "../../core/snapshot/index.ts";
-import { unmount } from "../../linux/index.ts";
+import { unmount } from "../../linux/mount/index.ts";
 import { childPids, until } from "../../linux/testing/leaks.ts";
 import { buildTar } from "../../unpack/testing/tar-builder.ts";
 import { sourceOf, TestSnapshots } from "./testing/layers.ts";

@@ -22,32 +22,32 @@ import { gzipSync, zstdCompressSync } from "node:zlib";
 import { type Digest, hexOf } from "../../base/digest.ts";
 import { type ErrorKind, isKind, kindOf } from "../../base/errors.ts";
 import type { LayerSource } from "../../core/snapshot/index.ts";
-import { makeNode, setAttributes, setXattr } from "../../linux/index.ts";
+import { makeNode, setAttributes, setXattr } from "../../linux/file/index.ts";
 import { childPids, openFds, until } from "../../linux/testing/leaks.ts";
 import { type BuiltEntry, buildEntry, buildTar } from "../../unpack/testing/tar-builder.ts";
 import { describeTree, digestOf, sourceOf, TestSnapshots } from "./testing/layers.ts";
 import { defaultUnpackerCommand, unpackBlob } from "./unpacker.ts";
 
 const never = new AbortController().signal;
-const folder = mkdtempSync(join(tmpdir(), "davit-layers-"));
-const victim = join(folder, "victim");
+const directory = mkdtempSync(join(tmpdir(), "davit-layers-"));
+const victim = join(directory, "victim");
 let fixture: TestSnapshots;
 let count = 0;
 
 beforeEach(async () => {
-  fixture = await TestSnapshots.open(join(folder, `root-${count++}`));
+  fixture = await TestSnapshots.open(join(directory, `root-${count++}`));
 });
 afterEach(async () => {
   await fixture[Symbol.asyncDispose]();
   assert.deepEqual(childPids(), []);
 });
-after(() => rmSync(folder, { recursive: true }));
+after(() => rmSync(directory, { recursive: true }));
 
 function filesOf(diffId: Digest): string {
   return join(fixture.root, "layers", hexOf(diffId), "fs");
 }
 
-/** The layers folder holds nothing but what was asked for. */
+/** The layers directory holds nothing but what was asked for. */
 function assertNothingLeft(): void {
   assert.deepEqual(readdirSync(join(fixture.root, "layers")), [".empty"]);
   assert.deepEqual(fixture.snapshots.layers(), []);
@@ -68,7 +68,7 @@ async function assertRefused(
 }
 
 describe("an archive that GNU tar made of everything", () => {
-  const tree = join(folder, "everything");
+  const tree = join(directory, "everything");
   let tar: Buffer;
   let extracted: Buffer;
 
@@ -102,7 +102,7 @@ describe("an archive that GNU tar made of everything", () => {
     const caps = "\x01\x00\x00\x02\x00\x20\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00";
     setXattr(at("capable"), "security.capability", caps);
     setXattr(at("file"), "user.text", "a value\n= with \xff bytes");
-    setXattr(at("dir"), "user.of-a-folder", "x".repeat(2000));
+    setXattr(at("dir"), "user.of-a-directory", "x".repeat(2000));
     setAttributes(at("dir/below"), { uid: 3, gid: 4, mode: 0o1777, time: time(1e9, 5) });
     setAttributes(at("dir"), {
       uid: 3,
@@ -114,7 +114,7 @@ describe("an archive that GNU tar made of everything", () => {
     const options = ["--format=pax", "--xattrs", "--xattrs-include=*", "--numeric-owner"];
     tar = execFileSync("tar", [...options, "-C", tree, "-c", "."], { maxBuffer: 2 ** 28 });
 
-    const byTar = join(folder, "by-tar");
+    const byTar = join(directory, "by-tar");
     mkdirSync(byTar);
     execFileSync(
       "tar",
@@ -149,7 +149,7 @@ describe("an archive that GNU tar made of everything", () => {
   }
 
   test("the old formats of GNU tar, as far as they go", async () => {
-    const plain = join(folder, "plain");
+    const plain = join(directory, "plain");
     mkdirSync(join(plain, "n".repeat(80)), { recursive: true });
     writeFileSync(join(plain, "n".repeat(80), "file"), "content");
     linkSync(join(plain, "n".repeat(80), "file"), join(plain, "link"));
@@ -157,7 +157,7 @@ describe("an archive that GNU tar made of everything", () => {
       const args = [`--format=${format}`, "--mtime=@77", "-C", plain, "-c", "."];
       const source = sourceOf(execFileSync("tar", args));
       await fixture.snapshots.unpackLayer(source, never);
-      const byTar = join(folder, `by-tar-${format}`);
+      const byTar = join(directory, `by-tar-${format}`);
       mkdirSync(byTar);
       execFileSync("tar", ["-p", "-C", byTar, "-x"], {
         input: execFileSync("tar", args),
@@ -167,7 +167,7 @@ describe("an archive that GNU tar made of everything", () => {
   });
 
   test("the command line starts it, too", async () => {
-    const other = join(folder, "by-command-line");
+    const other = join(directory, "by-command-line");
     const unpacker = defaultUnpackerCommand();
     await using real = await TestSnapshots.open(other, { unpacker });
     const diffId = await real.layer({ name: "file", data: "content" });
@@ -184,7 +184,7 @@ describe("entries of one archive that meet", () => {
     const diffId = await fixture.layer(
       dir("a"),
       file("a/b"),
-      file("a", "was a folder"),
+      file("a", "was a directory"),
       file("c"),
       dir("c"),
       file("c/d"),
@@ -197,7 +197,7 @@ describe("entries of one archive that meet", () => {
       { ...dir("g"), mode: 0o700, seconds: 42 },
     );
     const files = filesOf(diffId);
-    assert.equal(readFileSync(join(files, "a"), "utf8"), "was a folder");
+    assert.equal(readFileSync(join(files, "a"), "utf8"), "was a directory");
     assert.deepEqual(readdirSync(join(files, "c")), ["d"]);
     assert.equal(readFileSync(join(files, "e"), "utf8"), "was a symlink");
     assert.equal(readlinkSync(join(files, "f")), "c");
@@ -258,7 +258,7 @@ describe("archives that want out", () => {
     assert.equal(readFileSync(inside, "utf8"), "untouched");
     assert.equal(statSync(inside).nlink, 1);
     assert.deepEqual(
-      readdirSync(folder).filter((name) => name.includes("evil")),
+      readdirSync(directory).filter((name) => name.includes("evil")),
       [],
     );
   });
@@ -268,7 +268,7 @@ describe("archives that want out", () => {
     ["a name that goes in and out", [{ name: "a/../../../../evil" }]],
     ["a whiteout with ..", [{ name: "../../../.wh.evil" }]],
     ["an opaque mark with ..", [{ name: "../.wh..wh..opq" }]],
-    ["a folder with ..", [{ name: "..", type: "5", mode: 0o777 }]],
+    ["a directory with ..", [{ name: "..", type: "5", mode: 0o777 }]],
     [
       "a hard link with ..",
       [{ name: "evil", type: "1", linkName: `../../../../..${victim}/file` }],
@@ -475,7 +475,7 @@ describe("blobs that are not what they should be", () => {
 });
 
 describe("an unpack that ends early", () => {
-  /** A source that gives the beginning of a large archive and then waits for ever. */
+  /** A source that gives the beginning of a large archive and then waits forever. */
   function endless(returned: () => void): LayerSource {
     const head = Buffer.concat([
       buildEntry({ name: "small", data: "made" }),
@@ -512,7 +512,7 @@ describe("an unpack that ends early", () => {
     return halfMade().some((path) => existsSync(join(path, "large")));
   }
 
-  test("aborted: the process is gone, the folder too, the source is left", async () => {
+  test("aborted: the process is gone, the directory too, the source is left", async () => {
     const controller = new AbortController();
     let returned = false;
     const source = endless(() => {
@@ -536,7 +536,7 @@ describe("an unpack that ends early", () => {
   });
 
   test("aborted while it starts: told once, and no rejection that nobody waits for", async () => {
-    const files = join(folder, "aborted");
+    const files = join(directory, "aborted");
     mkdirSync(files);
     const reason = new Error("enough");
     const chunks = {
@@ -548,7 +548,7 @@ describe("an unpack that ends early", () => {
     const controller = new AbortController();
     const command = defaultUnpackerCommand();
     const { signal } = controller;
-    const options = { command, folder: files, layer, disk: files, signal, stallMs: 60_000 };
+    const options = { command, directory: files, layer, disk: files, signal, stallMs: 60_000 };
     const call = unpackBlob(options);
     controller.abort(reason);
     // The runner fails a test that leaves a rejection.
@@ -567,7 +567,7 @@ describe("an unpack that ends early", () => {
   });
 
   test("standing still: killed after the patience", async () => {
-    await using slow = await TestSnapshots.open(join(folder, "slow"), {
+    await using slow = await TestSnapshots.open(join(directory, "slow"), {
       unpacker: { file: "/bin/sh", args: ["-c", "exec sleep 1000"] },
       stallMs: 50,
     });
@@ -576,7 +576,7 @@ describe("an unpack that ends early", () => {
       assert.match(String(error), /stood still for 50 ms: killed/);
       return isKind(error, "deadline-exceeded");
     });
-    assert.deepEqual(readdirSync(join(folder, "slow/layers")), [".empty"]);
+    assert.deepEqual(readdirSync(join(directory, "slow/layers")), [".empty"]);
   });
 
   test("while it runs it is shut into the layer, with no file of ours", async () => {

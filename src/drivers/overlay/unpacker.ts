@@ -4,9 +4,9 @@ import process from "node:process";
 import { fileURLToPath } from "node:url";
 import { type Digest, isDigest } from "../../base/digest.ts";
 import { type ErrorKind, RuntimeError } from "../../base/errors.ts";
-import { freeGiven } from "../../base/given-memory.ts";
+import { releaseTransferred } from "../../base/given-memory.ts";
 import { type LayerSource, TooLarge } from "../../core/snapshot/index.ts";
-import { type Child, type ChildExit, spawnChildInPool } from "../../linux/index.ts";
+import { type Child, type ChildExit, spawnChildInPool } from "../../linux/process/index.ts";
 import { type FromBelow, parseFromBelow } from "./from-below.ts";
 import type { UnpackTurn } from "./unpack-turns.ts";
 
@@ -16,7 +16,7 @@ export interface UnpackerCommand {
   readonly args: readonly string[];
 }
 
-/** A layer in a folder, its digests as found. They are not compared with anything yet. */
+/** A layer in a directory, its digests as found. They are not compared with anything yet. */
 export interface Unpacked {
   readonly blobDigest: Digest;
   readonly diffId: Digest;
@@ -30,7 +30,7 @@ export interface Unpacked {
 /** What goes into one run of the unpacker. */
 export interface UnpackOptions {
   readonly command: UnpackerCommand;
-  readonly folder: string;
+  readonly directory: string;
   readonly layer: LayerSource;
   /** What messages call the file system of the directory. */
   readonly disk: string;
@@ -72,7 +72,7 @@ export function defaultUnpackerCommand(): UnpackerCommand {
 }
 
 /**
- * Unpacks a blob into a folder by a process of its own, which sees nothing but that folder, and
+ * Unpacks a blob into a directory by a process of its own, which sees nothing but that directory, and
  * settles when the process is gone. The daemon only passes the bytes on, as fast as they are taken.
  *
  * Rejects with what the unpacker says (`failed-precondition` for a layer beyond its limits,
@@ -81,11 +81,11 @@ export function defaultUnpackerCommand(): UnpackerCommand {
  * blob's source or the signal's reason as they are. The directory then holds whatever there is.
  */
 export async function unpackBlob(options: UnpackOptions): Promise<Unpacked> {
-  const { command, folder, layer, disk, turn, signal, stallMs } = options;
+  const { command, directory, layer, disk, turn, signal, stallMs } = options;
   signal.throwIfAborted();
   const child = await spawnChildInPool({
     file: command.file,
-    args: [...command.args, JSON.stringify({ ...layer.limits, disk }), folder],
+    args: [...command.args, JSON.stringify({ ...layer.limits, disk }), directory],
     // Nothing of ours: NODE_EXTRA_CA_CERTS, for one, makes a thread of Node open files, and later on
     // the files would be the image's.
     env: {},
@@ -137,7 +137,7 @@ async function passOn(
         throw failed(layer, "data-loss", `blob is longer than its ${layer.blob.sizeBytes} bytes`);
       }
       const chunk = next.value;
-      if (stdin?.write(chunk, () => freeGiven(chunk)) === false) {
+      if (stdin?.write(chunk, () => releaseTransferred(chunk)) === false) {
         await wait.until(drained(stdin), "patient");
       }
     }

@@ -5,35 +5,31 @@ import type { Operation } from "../../core/operation/index.ts";
 import type { ImageVolume, VolumeOwner } from "../../core/snapshot/index.ts";
 import {
   bindInRoot,
-  bindMount,
   copyInRoot,
-  errnoCode,
   type FileStep,
-  mountOverlay,
-  type OverlayOptions,
   pathInRoot,
   runFileSteps,
-  SystemError,
-  unmount,
-} from "../../linux/index.ts";
-import { isKernelPath } from "../../spec/index.ts";
+} from "../../linux/file/index.ts";
+import { bindMount, mountOverlay, type OverlayOptions, unmount } from "../../linux/mount/index.ts";
+import { errnoCode, SystemError } from "../../base/system-error.ts";
+import { isKernelPath } from "../../oci-spec/index.ts";
 
 // User namespaces: the container's root must be able to walk to what is mounted from here.
-const folderMode = 0o711;
+const directoryMode = 0o711;
 
-/** Where image volume number `index` of a container lies; `folder` is the container's. */
-export function imageVolumePath(folder: string, index: number): string {
-  return join(folder, "images", String(index));
+/** Where image volume number `index` of a container lies; `directory` is the container's. */
+export function imageVolumePath(directory: string, index: number): string {
+  return join(directory, "images", String(index));
 }
 
 /** Where volume number `index` that the container's own image declares lies. */
-export function volumePath(folder: string, index: number): string {
-  return join(folder, "volumes", String(index));
+export function volumePath(directory: string, index: number): string {
+  return join(directory, "volumes", String(index));
 }
 
 /** Image volumes to mount, each with the names of its layers for overlayfs, topmost first. */
 export interface ImageMounts {
-  readonly folder: string;
+  readonly directory: string;
   readonly volumes: readonly (ImageVolume & { readonly lower: readonly [string, ...string[]] })[];
   readonly asOldKernel: boolean;
   /** For a container of a user namespace. */
@@ -46,48 +42,49 @@ export interface ImageMounts {
  * mounted goes with {@link unmountImages}.
  */
 export async function mountImages(mounts: ImageMounts): Promise<void> {
-  const { folder, volumes } = mounts;
-  await makeFolder(join(folder, "images"));
+  const { directory, volumes } = mounts;
+  await makeDirectory(join(directory, "images"));
   const whole = new Map<string, string>();
   for (const [index, volume] of volumes.entries()) {
     const { image, lower } = volume;
     let root = whole.get(image);
     if (root === undefined) {
       const target = `images/whole-${whole.size}`;
-      root = join(folder, target);
-      await makeFolder(root);
+      root = join(directory, target);
+      await makeDirectory(root);
       await mountWhole(mounts, target, lower);
       whole.set(image, root);
     }
-    await showPart(root, volume, imageVolumePath(folder, index));
+    await showPart(root, volume, imageVolumePath(directory, index));
   }
 }
 
 async function mountWhole(
-  { folder, asOldKernel, mapped, label }: ImageMounts,
+  { directory, asOldKernel, mapped, label }: ImageMounts,
   target: string,
   lower: readonly [string, ...string[]],
 ): Promise<void> {
   const [only, second] = lower;
   if (mapped !== undefined || label !== undefined) {
     // A read-only overlay takes two layers at least.
-    const layers = second === undefined ? ([only, await otherLayer(folder, only)] as const) : lower;
+    const layers =
+      second === undefined ? ([only, await otherLayer(directory, only)] as const) : lower;
     const options = { ...(mapped && { mapped }), ...(label !== undefined && { label }) };
-    await mountOverlay({ folder, target, lower: layers, asOldKernel, ...options });
+    await mountOverlay({ directory, target, lower: layers, asOldKernel, ...options });
   } else if (second === undefined) {
-    await bindMount(join(folder, only), join(folder, target), readonlyBind);
+    await bindMount(join(directory, only), join(directory, target), readonlyBind);
   } else {
-    await mountOverlay({ folder, target, lower, asOldKernel });
+    await mountOverlay({ directory, target, lower, asOldKernel });
   }
 }
 
 const emptyLayer = "../../layers/.empty";
 
 /** An empty layer that is not `layer`: an image without layers has the empty one itself (ELOOP). */
-async function otherLayer(folder: string, layer: string): Promise<string> {
+async function otherLayer(directory: string, layer: string): Promise<string> {
   if (layer !== emptyLayer) return emptyLayer;
   const own = "images/empty";
-  await mkdir(join(folder, own), { recursive: true, mode: folderMode });
+  await mkdir(join(directory, own), { recursive: true, mode: directoryMode });
   return own;
 }
 const readonlyBind = { private: true, readonly: true } as const;
@@ -97,7 +94,7 @@ async function showPart(
   { name, subPath }: ImageVolume,
   target: string,
 ): Promise<void> {
-  await makeFolder(target);
+  await makeDirectory(target);
   try {
     await bindInRoot(root, subPath, target);
   } catch (cause) {
@@ -106,7 +103,7 @@ async function showPart(
     if (problem === undefined) throw cause;
     throw new RuntimeError(
       "invalid-argument",
-      `mount image "${name}": image_sub_path ${JSON.stringify(subPath)} ${problem}; name a folder that the image has`,
+      `mount image "${name}": image_sub_path ${JSON.stringify(subPath)} ${problem}; name a directory that the image has`,
       { cause },
     );
   }
@@ -114,16 +111,16 @@ async function showPart(
 
 const subPathProblems: Readonly<Record<string, string>> = {
   ENOENT: "does not exist in the image",
-  ENOTDIR: "is not a folder in the image",
+  ENOTDIR: "is not a directory in the image",
   ELOOP: "is a loop of symbolic links in the image",
 };
 
 /** Unmounts all image volumes of a container, whatever of them was mounted. Idempotent. */
 export async function unmountImages(
-  folder: string,
+  directory: string,
   operation?: Pick<Operation, "enter">,
 ): Promise<void> {
-  const images = join(folder, "images");
+  const images = join(directory, "images");
   const names = await entries(images);
   if (names.length === 0) return;
   await operation?.enter("unmount-images");
@@ -131,29 +128,29 @@ export async function unmountImages(
 }
 
 /**
- * Makes a folder for each path with what the root has at it: owners, modes, attributes. One that the
+ * Makes a directory for each path with what the root has at it: owners, modes, attributes. One that the
  * root does not have is empty and belongs to `owner`.
  */
 export async function copyVolumes(
-  folder: string,
+  directory: string,
   paths: readonly string[],
   owner: VolumeOwner,
 ): Promise<void> {
   const all = {
-    step: "make-folder",
-    path: join(folder, "volumes"),
-    mode: folderMode,
+    step: "make-directory",
+    path: join(directory, "volumes"),
+    mode: directoryMode,
   } satisfies FileStep;
   for (const [index, path] of paths.entries()) {
     const target = {
-      step: "make-folder",
-      path: volumePath(folder, index),
+      step: "make-directory",
+      path: volumePath(directory, index),
       mode: 0o755,
     } satisfies FileStep;
     try {
-      await checkLink(join(folder, "merged"), path);
+      await checkLink(join(directory, "merged"), path);
       await runFileSteps(index === 0 ? [all, target] : [target]);
-      if (await copyInRoot(join(folder, "merged"), path, target.path)) continue;
+      if (await copyInRoot(join(directory, "merged"), path, target.path)) continue;
       await runFileSteps([{ ...target, owner, mayExist: true }]);
     } catch (cause) {
       throw volumeFailure(path, cause);
@@ -178,23 +175,23 @@ function volumeFailure(path: string, cause: unknown): RuntimeError {
   const doing = `make volume "${path}" that the image declares`;
   const code = errnoCode(cause);
   if (code === "ENOTDIR") {
-    const why = "in the image it is not a folder; mend the image, or mount something there";
+    const why = "in the image it is not a directory; fix the image, or mount something there";
     return new RuntimeError("failed-precondition", `${doing}: ${why}`, { cause });
   }
   const words = wrap(doing, cause);
   return code === undefined ? words : new SystemError(words.message, code, { cause });
 }
 
-/** Names in a folder that may not be there. */
-async function entries(folder: string): Promise<readonly string[]> {
+/** Names in a directory that may not be there. */
+async function entries(directory: string): Promise<readonly string[]> {
   try {
-    return await readdir(folder);
+    return await readdir(directory);
   } catch (cause) {
     if (errnoCode(cause) === "ENOENT") return [];
     throw cause;
   }
 }
 
-async function makeFolder(path: string): Promise<void> {
-  await mkdir(path, { mode: folderMode });
+async function makeDirectory(path: string): Promise<void> {
+  await mkdir(path, { mode: directoryMode });
 }

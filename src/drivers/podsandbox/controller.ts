@@ -1,7 +1,7 @@
 import { chmod, mkdir, readdir } from "node:fs/promises";
 import { join } from "node:path";
 import { isKind, messageOf, RuntimeError } from "../../base/errors.ts";
-import { beforeAbort } from "../../base/rollback.ts";
+import { beforeAbort } from "../../base/wait.ts";
 import type { Clock } from "../../base/time.ts";
 import type { Operation } from "../../core/operation/index.ts";
 import {
@@ -19,27 +19,26 @@ import {
   type StatusQuestion,
 } from "../../core/sandbox/index.ts";
 import type { KnownIds } from "../../core/store/index.ts";
+import { type CgroupLayout } from "../../linux/cgroup/index.ts";
 import {
-  type CgroupLayout,
   isNamespaceMounted,
-  makePrivateBind,
   type NamespaceWatch,
   pinNamespaces,
-  unmount,
   unpinNamespace,
   unpinNamespaces,
   writeSysctls,
-} from "../../linux/index.ts";
-import { makeFiles, makeFolder } from "./files.ts";
+} from "../../linux/namespace/index.ts";
+import { makePrivateBind, unmount } from "../../linux/mount/index.ts";
+import { makeFiles, makeDirectory } from "./files.ts";
 import { PodFiles } from "./pod-files.ts";
 import {
   clearHolderCgroup,
-  endStrayHolders,
+  endOrphanHolders,
   findHolder,
   type Holder,
   startHolder,
 } from "./holder.ts";
-import { needsHolder, pinKinds, type PinnedPaths, Places } from "./places.ts";
+import { needsHolder, pinKinds, type PinnedPaths, StateLayout } from "./places.ts";
 import { runtimeSpec } from "./runtime-spec.ts";
 
 /** A sandbox that this daemon has started or taken up. */
@@ -67,7 +66,7 @@ interface Deps {
 export class PodSandboxController implements SandboxController {
   readonly name = "podsandbox";
   readonly #deps: Deps;
-  readonly #places: Places;
+  readonly #places: StateLayout;
   readonly #files: PodFiles;
   readonly #kept = new Map<string, Kept>();
   /** Files being written while the network is added; shutdown must not overtake them. */
@@ -75,7 +74,7 @@ export class PodSandboxController implements SandboxController {
 
   private constructor(deps: Deps) {
     this.#deps = deps;
-    this.#places = new Places(deps.state);
+    this.#places = new StateLayout(deps.state);
     this.#files = new PodFiles(deps.state);
   }
 
@@ -88,9 +87,9 @@ export class PodSandboxController implements SandboxController {
   static async open(deps: Deps): Promise<PodSandboxController> {
     const controller = new PodSandboxController(deps);
     const { namespaces, sandboxes } = controller.#places;
-    for (const folder of [namespaces, sandboxes]) {
-      await mkdir(folder, { recursive: true, mode: 0o711 });
-      await makePrivateBind(folder, { inert: true });
+    for (const directory of [namespaces, sandboxes]) {
+      await mkdir(directory, { recursive: true, mode: 0o711 });
+      await makePrivateBind(directory, { inert: true });
     }
     await chmod(namespaces, 0o700);
     for (const kind of pinKinds)
@@ -99,8 +98,8 @@ export class PodSandboxController implements SandboxController {
   }
 
   async create(sandbox: Sandbox, operation: Operation): Promise<CreatedSandbox> {
-    await operation.enter("make-folders");
-    await makeFolder(this.#places, sandbox);
+    await operation.enter("make-directories");
+    await makeDirectory(this.#places, sandbox);
 
     await operation.enter("pin-namespaces");
     const pins = this.#places.pinned(sandbox);
@@ -213,13 +212,13 @@ export class PodSandboxController implements SandboxController {
 
   async orphans(known: KnownIds): Promise<readonly string[]> {
     const { namespaces, sandboxes } = this.#places;
-    const folders = [sandboxes, ...pinKinds.map((kind) => join(namespaces, kind))];
-    const found = await Promise.all(folders.map((folder) => unknownIn(folder, known)));
+    const directories = [sandboxes, ...pinKinds.map((kind) => join(namespaces, kind))];
+    const found = await Promise.all(directories.map((directory) => unknownIn(directory, known)));
     return [...new Set(found.flat())];
   }
 
   async sweep(known: KnownIds): Promise<readonly string[]> {
-    const swept = [...(await endStrayHolders(this.#deps.cgroups, await this.orphans(known)))];
+    const swept = [...(await endOrphanHolders(this.#deps.cgroups, await this.orphans(known)))];
     const failures: unknown[] = [];
     const take = async (what: string, remove: () => Promise<void>): Promise<void> => {
       try {
@@ -231,13 +230,13 @@ export class PodSandboxController implements SandboxController {
       }
     };
     for (const kind of pinKinds) {
-      const folder = join(this.#places.namespaces, kind);
-      for (const id of await unknownIn(folder, known)) {
-        await take(`namespace ${join(folder, id)}`, () => unpinNamespace(join(folder, id)));
+      const directory = join(this.#places.namespaces, kind);
+      for (const id of await unknownIn(directory, known)) {
+        await take(`namespace ${join(directory, id)}`, () => unpinNamespace(join(directory, id)));
       }
     }
     for (const id of await unknownIn(this.#places.sandboxes, known)) {
-      await take(`folder ${this.#places.folder(id)}`, () => this.#files.remove(id));
+      await take(`directory ${this.#places.directory(id)}`, () => this.#files.remove(id));
     }
     if (failures.length > 0) throw failures[0];
     return swept;
@@ -299,8 +298,8 @@ async function setSysctls(sandbox: Sandbox, { user, net, ipc }: PinnedPaths): Pr
   }
 }
 
-async function unknownIn(folder: string, known: KnownIds): Promise<readonly string[]> {
-  const entries = await readdir(folder);
+async function unknownIn(directory: string, known: KnownIds): Promise<readonly string[]> {
+  const entries = await readdir(directory);
   return entries.filter((entry) => !known.has(entry));
 }
 

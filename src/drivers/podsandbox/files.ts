@@ -8,16 +8,10 @@ import {
   usesHostNetwork,
 } from "../../core/sandbox/index.ts";
 import { NamespaceMode } from "../../gen/runtime/v1/api_pb.ts";
-import {
-  errnoCode,
-  type FileOwner,
-  type FileStep,
-  mountTmpfs,
-  runFileSteps,
-  systemError,
-  type TmpfsOptions,
-} from "../../linux/index.ts";
-import type { Places } from "./places.ts";
+import { errnoCode, systemError } from "../../base/system-error.ts";
+import { type FileOwner, type FileStep, runFileSteps } from "../../linux/file/index.ts";
+import { mountTmpfs, type TmpfsOptions } from "../../linux/mount/index.ts";
+import type { StateLayout } from "./places.ts";
 
 // The peers' size of a pod's /dev/shm.
 const shmBytes = 64 * 1024 * 1024;
@@ -54,12 +48,12 @@ export function directoryAccess(sandbox: Sandbox): DirectoryAccess {
 }
 
 /** Makes the sandbox's directory. Idempotent. */
-export async function makeFolder(places: Places, sandbox: Sandbox): Promise<void> {
-  const path = places.folder(sandbox.id);
+export async function makeDirectory(places: StateLayout, sandbox: Sandbox): Promise<void> {
+  const path = places.directory(sandbox.id);
   const parent = { path: dirname(path), mode: 0o711 } as const;
   await runFileSteps([
-    { step: "make-folder", ...parent, mayExist: true },
-    { step: "make-folder", path, ...directoryAccess(sandbox), mayExist: true },
+    { step: "make-directory", ...parent, mayExist: true },
+    { step: "make-directory", path, ...directoryAccess(sandbox), mayExist: true },
   ]);
 }
 
@@ -68,7 +62,7 @@ export async function makeFolder(places: Places, sandbox: Sandbox): Promise<void
  * mounts the pod's /dev/shm there. A container that fills one of the files meets the limit of this tmpfs, and
  * takes no space from the node's state or from other pods.
  */
-export async function makeFiles(places: Places, sandbox: Sandbox): Promise<void> {
+export async function makeFiles(places: StateLayout, sandbox: Sandbox): Promise<void> {
   const { id } = sandbox;
   const hasShm = namespaceModes(sandbox.config).ipc !== NamespaceMode.NODE;
   const text = resolvConf(sandbox.config.dnsConfig);
@@ -77,13 +71,13 @@ export async function makeFiles(places: Places, sandbox: Sandbox): Promise<void>
     ({ path: places.file(id, name), mode: fileMode, owner: ownerOf(sandbox) }) as const;
   // A node without a file has nothing to pass on; the pod still finds one.
   await runFileSteps([
-    { step: "mount-tmpfs", path: places.folder(id), options: tmpfsFor(sandbox, text) },
+    { step: "mount-tmpfs", path: places.directory(id), options: tmpfsFor(sandbox, text) },
     text === ""
       ? { step: "copy-file", from: hostFiles.resolvConf, ...made("resolv.conf") }
       : { step: "write-file", text, ...made("resolv.conf") },
     { step: "copy-file", from: hostFiles.hosts, ...made("hosts") },
     { step: "write-file", text: `${hostnameOf(sandbox)}\n`, ...made("hostname") },
-    ...(hasShm ? [shmFolder(places, id)] : []),
+    ...(hasShm ? [shmDirectory(places, id)] : []),
   ]);
   if (!hasShm) return;
   await mountTmpfs(places.shm(id), {
@@ -117,8 +111,8 @@ function sizeOf(path: string): number {
   }
 }
 
-function shmFolder(places: Places, id: string): FileStep {
-  return { step: "make-folder", path: places.shm(id), mode: 0o755, mayExist: true };
+function shmDirectory(places: StateLayout, id: string): FileStep {
+  return { step: "make-directory", path: places.shm(id), mode: 0o755, mayExist: true };
 }
 
 /** Who the pod's root is on the node, where that is not the node's own. */

@@ -7,13 +7,15 @@ import {
   type CgroupLayout,
   cgroupProcsPaths,
   createCgroup,
-  holderProgram,
   killCgroup,
+  removeCgroup,
+} from "../../linux/cgroup/index.ts";
+import {
+  holderProgram,
   openProcess,
   processStartTime,
-  removeCgroup,
   spawnChildInPool,
-} from "../../linux/index.ts";
+} from "../../linux/process/index.ts";
 import type { PinnedPaths } from "./places.ts";
 
 // What users see as PID 1 of their pod.
@@ -144,12 +146,12 @@ export async function clearHolderCgroup(layout: CgroupLayout, sandbox: Sandbox):
  * Ends the holders of sandboxes whose records, and with them the cgroups' parents, were lost. A
  * holder's cgroup bears its sandbox's id wherever it is. Answers with a line for each.
  */
-export async function endStrayHolders(
+export async function endOrphanHolders(
   layout: CgroupLayout,
   ids: readonly string[],
 ): Promise<readonly string[]> {
   if (ids.length === 0) return [];
-  // Whatever else lies in the state folder must not name a cgroup of the system's ("init.scope").
+  // Whatever else lies in the state directory must not name a cgroup of the system's ("init.scope").
   const wanted = new Set(ids.filter((id) => /^[0-9a-f]{64}$/.test(id)));
   const found = new Set<string>();
   for (const entry of await readdir("/proc")) {

@@ -7,7 +7,7 @@ import {
 } from "../../core/sandbox/index.ts";
 import { NamespaceMode } from "../../gen/runtime/v1/api_pb.ts";
 
-/** The kinds of namespaces that are pinned, each in a folder of this name. */
+/** The kinds of namespaces that are pinned, each in a directory of this name. */
 export const pinKinds = ["net", "ipc", "uts", "user"] as const;
 
 /** The pinned namespaces of a sandbox; those that are the host's are left out. */
@@ -22,28 +22,28 @@ export interface PinnedPaths {
  * Where everything of a sandbox lies. Each path follows from the id alone, so that whatever a
  * crash left can be found without a record of it.
  */
-export class Places {
-  /** Holds the namespace mounts, a folder a kind. */
+export class StateLayout {
+  /** Holds the namespace mounts, a directory a kind. */
   readonly namespaces: string;
-  /** Holds a folder for each sandbox. */
+  /** Holds a directory for each sandbox. */
   readonly sandboxes: string;
 
-  /** `state` is the state folder of the configuration. */
+  /** `state` is the state directory of the configuration. */
   constructor(state: string) {
     this.namespaces = join(state, "ns");
     this.sandboxes = join(state, "sandboxes");
   }
 
-  folder(id: string): string {
+  directory(id: string): string {
     return join(this.sandboxes, id);
   }
 
   shm(id: string): string {
-    return join(this.folder(id), "shm");
+    return join(this.directory(id), "shm");
   }
 
   file(id: string, name: "resolv.conf" | "hosts" | "hostname"): string {
-    return join(this.folder(id), name);
+    return join(this.directory(id), name);
   }
 
   /** All pin paths of the id, whether they are used or not. */

@@ -1,17 +1,19 @@
 import { chmod, chown } from "node:fs/promises";
 import { namespaceModes, type Sandbox, type SandboxEnvironment } from "../../core/sandbox/index.ts";
 import { NamespaceMode } from "../../gen/runtime/v1/api_pb.ts";
-import { errnoCode, removeTree, systemError, unmount } from "../../linux/index.ts";
-import { directoryAccess, makeFiles, makeFolder } from "./files.ts";
-import { Places } from "./places.ts";
+import { errnoCode, systemError } from "../../base/system-error.ts";
+import { removeTree } from "../../linux/file/index.ts";
+import { unmount } from "../../linux/mount/index.ts";
+import { directoryAccess, makeFiles, makeDirectory } from "./files.ts";
+import { StateLayout } from "./places.ts";
 
 /** The files of pods, the same for every controller, and where a pod's network namespace is pinned. */
 export class PodFiles {
-  readonly #places: Places;
+  readonly #places: StateLayout;
 
-  /** `state` is the state folder of the configuration. */
+  /** `state` is the state directory of the configuration. */
   constructor(state: string) {
-    this.#places = new Places(state);
+    this.#places = new StateLayout(state);
   }
 
   /** Where the pod's network namespace is pinned. */
@@ -21,7 +23,7 @@ export class PodFiles {
 
   /** Writes resolv.conf, hosts and hostname, and mounts /dev/shm of the pod. */
   async make(sandbox: Sandbox): Promise<void> {
-    await makeFolder(this.#places, sandbox);
+    await makeDirectory(this.#places, sandbox);
     await makeFiles(this.#places, sandbox);
   }
 
@@ -42,7 +44,7 @@ export class PodFiles {
    * an older davit, whose directory everybody could enter. Done when the directory is gone.
    */
   async closeDirectory(sandbox: Sandbox): Promise<void> {
-    const path = this.#places.folder(sandbox.id);
+    const path = this.#places.directory(sandbox.id);
     const { mode, owner } = directoryAccess(sandbox);
     try {
       if (owner !== undefined) await chown(path, owner.uid, owner.gid);
@@ -54,10 +56,10 @@ export class PodFiles {
 
   /** Idempotent. */
   async remove(id: string): Promise<void> {
-    const folder = this.#places.folder(id);
+    const directory = this.#places.directory(id);
     // Never remove files through a mount: if this fails, the directory stays. The tmpfs goes with the /dev/shm
     // on it; /dev/shm of a sandbox of an older davit, which had no tmpfs for its files, goes alone.
-    await unmount(folder, this.#places.shm(id));
-    await removeTree(folder);
+    await unmount(directory, this.#places.shm(id));
+    await removeTree(directory);
   }
 }

@@ -5,14 +5,14 @@ import { DatabaseSync } from "node:sqlite";
 import { describe, test } from "node:test";
 import { silentLogger } from "../../base/logger.ts";
 import { Records } from "./index.ts";
-import { fullSandbox, MemoryLogger, temporaryFolder, until } from "./testing/sample.ts";
+import { fullSandbox, MemoryLogger, temporaryDirectory, until } from "./testing/sample.ts";
 
 const never = 1 << 30;
 
 describe("Checkpointer", () => {
   test("empties the log when it has grown", async () => {
-    using folder = temporaryFolder();
-    const path = join(folder.path, "davit.db");
+    using directory = temporaryDirectory();
+    const path = join(directory.path, "davit.db");
     await using records = Records.open(path, {
       logger: silentLogger,
       checkpoint: { walBytes: 100_000, quietMs: never },
@@ -27,8 +27,8 @@ describe("Checkpointer", () => {
   });
 
   test("leaves the log alone below its limits", async () => {
-    using folder = temporaryFolder();
-    await using records = Records.open(join(folder.path, "davit.db"), {
+    using directory = temporaryDirectory();
+    await using records = Records.open(join(directory.path, "davit.db"), {
       logger: silentLogger,
       checkpoint: { walBytes: never, quietMs: never },
     });
@@ -40,8 +40,8 @@ describe("Checkpointer", () => {
   });
 
   test("empties the log after a quiet time", async () => {
-    using folder = temporaryFolder();
-    await using records = Records.open(join(folder.path, "davit.db"), {
+    using directory = temporaryDirectory();
+    await using records = Records.open(join(directory.path, "davit.db"), {
       logger: silentLogger,
       checkpoint: { walBytes: never, quietMs: 10 },
     });
@@ -54,8 +54,8 @@ describe("Checkpointer", () => {
   });
 
   test("empties a log that it found at the start", async () => {
-    using folder = temporaryFolder();
-    const path = join(folder.path, "davit.db");
+    using directory = temporaryDirectory();
+    const path = join(directory.path, "davit.db");
     await using living = Records.open(path, {
       logger: silentLogger,
       checkpoint: { walBytes: never, quietMs: never },
@@ -69,8 +69,8 @@ describe("Checkpointer", () => {
   });
 
   test("loses nothing that is written while it works, and cuts the log in the end", async () => {
-    using folder = temporaryFolder();
-    const path = join(folder.path, "davit.db");
+    using directory = temporaryDirectory();
+    const path = join(directory.path, "davit.db");
     const expected = new Map<string, string>();
     {
       await using records = Records.open(path, {
@@ -95,8 +95,8 @@ describe("Checkpointer", () => {
   });
 
   test("closes at once in the middle of its work", async () => {
-    using folder = temporaryFolder();
-    const path = join(folder.path, "davit.db");
+    using directory = temporaryDirectory();
+    const path = join(directory.path, "davit.db");
     const logger = new MemoryLogger();
     for (let turns = 0; turns < 12; turns++) {
       const records = Records.open(path, { logger, checkpoint: { walBytes: 1, quietMs: 1 } });
@@ -112,8 +112,8 @@ describe("Checkpointer", () => {
   });
 
   test("logs a failure, waits, and goes on when it works again", async () => {
-    using folder = temporaryFolder();
-    const path = join(folder.path, "davit.db");
+    using directory = temporaryDirectory();
+    const path = join(directory.path, "davit.db");
     const logger = new MemoryLogger();
     await using records = Records.open(path, { logger, checkpoint: { walBytes: 1, quietMs: 5 } });
     // A table that is gone makes the fence fail: it stands for whatever a disk can answer.
@@ -132,8 +132,8 @@ describe("Checkpointer", () => {
   });
 
   test("lets the close make the checkpoint when its own last one fails", async () => {
-    using folder = temporaryFolder();
-    const path = join(folder.path, "davit.db");
+    using directory = temporaryDirectory();
+    const path = join(directory.path, "davit.db");
     const logger = new MemoryLogger();
     {
       await using records = Records.open(path, { logger });

@@ -13,7 +13,12 @@ import {
 import { containerTable } from "./container-row.ts";
 import { Records } from "./index.ts";
 import { type Damage, damage, sub } from "./testing/damage.ts";
-import { bareContainer, fullContainer, MemoryLogger, temporaryFolder } from "./testing/sample.ts";
+import {
+  bareContainer,
+  fullContainer,
+  MemoryLogger,
+  temporaryDirectory,
+} from "./testing/sample.ts";
 
 /** Writes with one handle, reads with another. */
 async function writtenAndRead(
@@ -41,7 +46,7 @@ const exited: ContainerState = {
 
 describe("Records of containers", () => {
   test("keep every field, in every state", async () => {
-    using folder = temporaryFolder();
+    using directory = temporaryDirectory();
     const startedAtNs = 9_007_199_254_740_993n;
     const states: Readonly<Record<string, ContainerState>> = {
       creating: { name: "creating" },
@@ -54,19 +59,19 @@ describe("Records of containers", () => {
       ...Object.entries(states).map(([id, state]) => ({ ...fullContainer(id), state })),
       bareContainer("bare"),
     ];
-    const loaded = await writtenAndRead(join(folder.path, "davit.db"), containers);
+    const loaded = await writtenAndRead(join(directory.path, "davit.db"), containers);
     assert.deepEqual(loaded.map(plain), containers.map(plain));
   });
 
   test("give request bytes back as they came, with fields that this version does not know", async () => {
-    using folder = temporaryFolder();
+    using directory = temporaryDirectory();
     const container = fullContainer("a");
     // Field 9999, length-delimited, and the sandbox's id a second time.
     const unknown = [0xfa, 0xf0, 0x04, 0x03, 1, 2, 3, 0x0a, 0x04, 0x6f, 0x76, 0x65, 0x72];
     const bytes = [...container.requestBytes, ...unknown];
     // A view into a larger buffer, as a gRPC frame hands it out.
     const requestBytes = Uint8Array.from([9, 9, 9, ...bytes, 9]).subarray(3, 3 + bytes.length);
-    const path = join(folder.path, "davit.db");
+    const path = join(directory.path, "davit.db");
     const [loaded] = await writtenAndRead(path, [{ ...container, requestBytes }]);
     assert.deepEqual([...(loaded?.requestBytes ?? [])], bytes);
     assert.equal(loaded?.config.metadata?.name, "ctr-a");
@@ -74,10 +79,10 @@ describe("Records of containers", () => {
   });
 
   test("tell no resources from empty ones, and take the newest", async () => {
-    using folder = temporaryFolder();
+    using directory = temporaryDirectory();
     const before = fullContainer("a");
     const empty = create(LinuxContainerResourcesSchema);
-    const path = join(folder.path, "davit.db");
+    const path = join(directory.path, "davit.db");
     const loaded = await writtenAndRead(path, [
       before,
       { ...before, resources: empty },
@@ -90,9 +95,9 @@ describe("Records of containers", () => {
   });
 
   test("load in the order of the first writes", async () => {
-    using folder = temporaryFolder();
+    using directory = temporaryDirectory();
     const containers = ["z", "m", "a", "z"].map(fullContainer);
-    const loaded = await writtenAndRead(join(folder.path, "davit.db"), containers);
+    const loaded = await writtenAndRead(join(directory.path, "davit.db"), containers);
     assert.deepEqual(
       loaded.map(({ id }) => id),
       ["z", "m", "a"],
@@ -100,8 +105,8 @@ describe("Records of containers", () => {
   });
 
   test("take the time of the first write for a creation time that got lost", async () => {
-    using folder = temporaryFolder();
-    const path = join(folder.path, "davit.db");
+    using directory = temporaryDirectory();
+    const path = join(directory.path, "davit.db");
     let now = 1_764_000_000_500;
     const clock = { nowMs: () => now, nowNs: () => 0n };
     {
@@ -118,8 +123,8 @@ describe("Records of containers", () => {
   });
 
   test("ignore fields that a later davit may add to the same version", async () => {
-    using folder = temporaryFolder();
-    const path = join(folder.path, "davit.db");
+    using directory = temporaryDirectory();
+    const path = join(directory.path, "davit.db");
     await writtenAndRead(path, [fullContainer("a")]);
     damage(path, containerTable, "a", { column: "state", to: (json) => (json["later"] = {}) });
     await using records = Records.open(path, { logger: silentLogger });
@@ -212,8 +217,8 @@ const damages: readonly Damage[] = [
 describe("loadContainers()", () => {
   for (const one of damages) {
     test(`sets a record with ${one.what} aside and loads the others`, async () => {
-      using folder = temporaryFolder();
-      const path = join(folder.path, "davit.db");
+      using directory = temporaryDirectory();
+      const path = join(directory.path, "davit.db");
       const logger = new MemoryLogger();
       const bad = fullContainer("bad");
       await writtenAndRead(path, [fullContainer("before"), bad, fullContainer("after")]);

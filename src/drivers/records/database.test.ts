@@ -22,7 +22,7 @@ import {
   fullImage,
   fullSandbox,
   MemoryLogger,
-  temporaryFolder,
+  temporaryDirectory,
 } from "./testing/sample.ts";
 
 async function filled(path: string, count = 60): Promise<void> {
@@ -30,23 +30,23 @@ async function filled(path: string, count = 60): Promise<void> {
   for (let n = 0; n < count; n++) records.putSandbox(fullSandbox(`sandbox-${n}`));
 }
 
-function contents(folder: string): Record<string, string> {
+function contents(directory: string): Record<string, string> {
   return Object.fromEntries(
-    readdirSync(folder)
+    readdirSync(directory)
       .sort()
-      .map((name) => [name, readFileSync(join(folder, name)).toString("base64")]),
+      .map((name) => [name, readFileSync(join(directory, name)).toString("base64")]),
   );
 }
 
 describe("Records.open()", () => {
   test("refuses a database of a newer schema and leaves it as it is", async () => {
-    using folder = temporaryFolder();
-    const source = join(folder.path, "source.db");
+    using directory = temporaryDirectory();
+    const source = join(directory.path, "source.db");
     await filled(source, 3);
     // As a newer davit that was killed leaves it: the last writes are in its log alone.
     const newer = new DatabaseSync(source);
     newer.exec("PRAGMA wal_autocheckpoint = 0; UPDATE meta SET schema = 99; CREATE TABLE more (x)");
-    const root = join(folder.path, "root");
+    const root = join(directory.path, "root");
     const path = join(root, "davit.db");
     mkdirSync(root);
     for (const suffix of ["", "-wal"]) copyFileSync(source + suffix, path + suffix);
@@ -62,25 +62,25 @@ describe("Records.open()", () => {
         /version 99, this davit knows up to 3; start the newer davit/.test(String(error)) &&
         String(error).includes(path),
     );
-    // The index of the log is no content; SQLite makes it anew whenever it is missing.
+    // The index of the log is no content; SQLite makes it again whenever it is missing.
     const { "davit.db-shm": _index, ...after } = contents(root);
     assert.deepEqual(after, before);
     assert.deepEqual(logger.lines, []);
   });
 
   test("refuses a SQLite database that is somebody else's", () => {
-    using folder = temporaryFolder();
-    const path = join(folder.path, "davit.db");
+    using directory = temporaryDirectory();
+    const path = join(directory.path, "davit.db");
     {
       using foreign = new DatabaseSync(path);
       foreign.exec("CREATE TABLE bookmarks (url TEXT)");
     }
-    const before = contents(folder.path);
+    const before = contents(directory.path);
     assert.throws(
       () => Records.open(path, { logger: silentLogger }),
       (error) => isKind(error, "failed-precondition") && /not one of davit/.test(String(error)),
     );
-    assert.deepEqual(contents(folder.path), before);
+    assert.deepEqual(contents(directory.path), before);
   });
 
   const damages: Readonly<Record<string, (path: string) => void>> = {
@@ -109,8 +109,8 @@ describe("Records.open()", () => {
 
   for (const [what, damage] of Object.entries(damages)) {
     test(`moves a database with ${what} aside and begins with a fresh one`, async () => {
-      using folder = temporaryFolder();
-      const path = join(folder.path, "davit.db");
+      using directory = temporaryDirectory();
+      const path = join(directory.path, "davit.db");
       await filled(path);
       damage(path);
       const bytes = readFileSync(path);
@@ -134,8 +134,8 @@ describe("Records.open()", () => {
   }
 
   test("keeps the first damaged database when a second one follows in the same millisecond", async () => {
-    using folder = temporaryFolder();
-    const path = join(folder.path, "davit.db");
+    using directory = temporaryDirectory();
+    const path = join(directory.path, "davit.db");
     const clock = { nowMs: () => 7, nowNs: () => 0n };
     for (const text of ["first ", "second "]) {
       writeFileSync(path, text.repeat(1000));
@@ -146,8 +146,8 @@ describe("Records.open()", () => {
   });
 
   test("takes an empty file, as a power cut may leave it, for a new database", async () => {
-    using folder = temporaryFolder();
-    const path = join(folder.path, "davit.db");
+    using directory = temporaryDirectory();
+    const path = join(directory.path, "davit.db");
     writeFileSync(path, "");
     const logger = new MemoryLogger();
     await using records = Records.open(path, { logger });
@@ -156,19 +156,19 @@ describe("Records.open()", () => {
   });
 
   test("takes up a log that a killed daemon left, also without its index", async () => {
-    using folder = temporaryFolder();
-    const source = join(folder.path, "source.db");
+    using directory = temporaryDirectory();
+    const source = join(directory.path, "source.db");
     await using living = Records.open(source, { logger: silentLogger });
     for (let n = 0; n < 9; n++) living.putSandbox(fullSandbox(`sandbox-${n}`));
-    const path = join(folder.path, "davit.db");
+    const path = join(directory.path, "davit.db");
     for (const suffix of ["", "-wal"]) copyFileSync(source + suffix, path + suffix);
     await using records = Records.open(path, { logger: silentLogger });
     assert.equal(records.loadSandboxes().length, 9);
   });
 
   test("takes up a database of schema 1 with all its rows, and gives it the new tables", async () => {
-    using folder = temporaryFolder();
-    const path = join(folder.path, "davit.db");
+    using directory = temporaryDirectory();
+    const path = join(directory.path, "davit.db");
     const { requestBytes, resourcesBytes, selinux: _later, ...sandbox } = fullSandbox("a");
     const { sandboxId, ...attachment } = fullAttachment("a");
     {
@@ -213,9 +213,9 @@ describe("Records.open()", () => {
   });
 
   test("says which path it could not make", () => {
-    using folder = temporaryFolder();
-    writeFileSync(join(folder.path, "file"), "");
-    const path = join(folder.path, "file/davit.db");
+    using directory = temporaryDirectory();
+    writeFileSync(join(directory.path, "file"), "");
+    const path = join(directory.path, "file/davit.db");
     assert.throws(
       () => Records.open(path, { logger: silentLogger }),
       (error) =>

@@ -21,7 +21,7 @@ import { databaseError, isCorruption } from "./sqlite-error.ts";
 const busyTimeoutMs = 2_000;
 
 /**
- * Opens the database at `path` in the newest schema, and makes it (mode 0600) and its folder
+ * Opens the database at `path` in the newest schema, and makes it (mode 0600) and its directory
  * (0700) when they are missing.
  *
  * A damaged file is moved aside and a fresh one begun: the daemon must start, recovery finds what
@@ -35,7 +35,7 @@ export function openDatabase(
 ): DatabaseSync {
   const doing = `open records "${path}"`;
   try {
-    makeFolder(dirname(path));
+    makeDirectory(dirname(path));
     if (existsSync(path)) {
       const damage = findDamage(path);
       if (damage !== undefined) moveAside(path, damage, deps);
@@ -51,7 +51,7 @@ export function openDatabase(
 }
 
 /** Where a copy for reading may find room: none of these is usually on the disk of the records. */
-const copyFolders: readonly string[] = ["/dev/shm", "/run", tmpdir()];
+const copyDirectories: readonly string[] = ["/dev/shm", "/run", tmpdir()];
 
 /**
  * What the database at `path` holds, for reading alone: for a disk on which SQLite cannot even open
@@ -61,10 +61,10 @@ const copyFolders: readonly string[] = ["/dev/shm", "/run", tmpdir()];
 export function openCopy(
   path: string,
   deps: { readonly logger: Logger; readonly clock: Clock },
-  folders: readonly string[] = copyFolders,
+  directories: readonly string[] = copyDirectories,
 ): DatabaseSync {
   let failure: unknown;
-  for (const parent of folders) {
+  for (const parent of directories) {
     try {
       return copyIn(parent, path, deps);
     } catch (error) {
@@ -80,8 +80,8 @@ function copyIn(
   path: string,
   { logger, clock }: { readonly logger: Logger; readonly clock: Clock },
 ): DatabaseSync {
-  const folder = mkdtempSync(join(parent, "davit-records-"));
-  const copy = join(folder, "davit.db");
+  const directory = mkdtempSync(join(parent, "davit-records-"));
+  const copy = join(directory, "davit.db");
   try {
     for (const suffix of ["", "-wal"]) {
       if (existsSync(path + suffix)) copyFileSync(path + suffix, copy + suffix);
@@ -95,14 +95,14 @@ function copyIn(
     return openWritable(":memory:", clock.nowMs());
   } finally {
     // The open files are all that is used from here on.
-    rmSync(folder, { recursive: true, force: true });
+    rmSync(directory, { recursive: true, force: true });
   }
 }
 
 /** Not mkdir's `recursive`: on a read-only file system that says ENOENT (Node 24). */
-function makeFolder(path: string): void {
+function makeDirectory(path: string): void {
   if (existsSync(path)) return;
-  makeFolder(dirname(path));
+  makeDirectory(dirname(path));
   mkdirSync(path, { mode: 0o700 });
 }
 

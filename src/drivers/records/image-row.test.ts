@@ -11,7 +11,7 @@ import {
   fullImage,
   MemoryLogger,
   sampleDigest,
-  temporaryFolder,
+  temporaryDirectory,
 } from "./testing/sample.ts";
 
 /** Writes with one handle, reads with another. */
@@ -26,24 +26,24 @@ async function writtenAndRead(path: string, images: readonly Image[]): Promise<r
 
 describe("Records of images", () => {
   test("keep every field", async () => {
-    using folder = temporaryFolder();
+    using directory = temporaryDirectory();
     const images = [fullImage("1"), bareImage("2")];
-    const loaded = await writtenAndRead(join(folder.path, "davit.db"), images);
+    const loaded = await writtenAndRead(join(directory.path, "davit.db"), images);
     assert.deepEqual(loaded, images);
     assert.equal(loaded[0]?.configJson, fullImage("1").configJson);
     assert.deepEqual(Object.keys(loaded[0].config.labels), ["a.b/c", "__proto__"]);
   });
 
   test("write an image whole, in the place that it had", async () => {
-    using folder = temporaryFolder();
+    using directory = temporaryDirectory();
     const images = [fullImage("9"), fullImage("1"), bareImage("9")];
-    const loaded = await writtenAndRead(join(folder.path, "davit.db"), images);
+    const loaded = await writtenAndRead(join(directory.path, "davit.db"), images);
     assert.deepEqual(loaded, [bareImage("9"), fullImage("1")]);
   });
 
   test("ignore fields that a later davit may add to the same version", async () => {
-    using folder = temporaryFolder();
-    const path = join(folder.path, "davit.db");
+    using directory = temporaryDirectory();
+    const path = join(directory.path, "davit.db");
     await writtenAndRead(path, [fullImage("1")]);
     const to = (json: Record<string, unknown>): void => {
       json["later"] = {};
@@ -107,8 +107,8 @@ const damages: readonly Damage[] = [
 describe("loadImages()", () => {
   for (const one of damages) {
     test(`sets a record with ${one.what} aside and loads the others`, async () => {
-      using folder = temporaryFolder();
-      const path = join(folder.path, "davit.db");
+      using directory = temporaryDirectory();
+      const path = join(directory.path, "davit.db");
       await writtenAndRead(path, [fullImage("1"), fullImage("2"), fullImage("3")]);
       damage(path, imageTable, sampleDigest("2"), one);
       await setsAside(path, sampleDigest("2"), one.reason);
@@ -116,8 +116,8 @@ describe("loadImages()", () => {
   }
 
   test("sets a record whose id is no digest aside and loads the others", async () => {
-    using folder = temporaryFolder();
-    const path = join(folder.path, "davit.db");
+    using directory = temporaryDirectory();
+    const path = join(directory.path, "davit.db");
     await writtenAndRead(path, [fullImage("1"), fullImage("2"), fullImage("3")]);
     damage(path, imageTable, sampleDigest("2"), { column: "id", to: "busybox" });
     await setsAside(path, "busybox", /column "id": want a sha256 digest/);

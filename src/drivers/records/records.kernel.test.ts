@@ -6,7 +6,7 @@ import { after, before, describe, test } from "node:test";
 import { isKind } from "../../base/errors.ts";
 import { silentLogger } from "../../base/logger.ts";
 import { Records } from "./index.ts";
-import { fullSandbox, MemoryLogger, temporaryFolder, until } from "./testing/sample.ts";
+import { fullSandbox, MemoryLogger, temporaryDirectory, until } from "./testing/sample.ts";
 
 const writer = join(import.meta.dirname, "testing/writer.ts");
 const hasStrace = spawnSync("strace", ["-V"]).status === 0;
@@ -71,8 +71,8 @@ const isSync = (call: Call): boolean => call.name.includes("sync");
 
 describe("Records under strace", { skip: hasStrace ? false : "strace is not installed" }, () => {
   test("never sync on the main thread: new database, 500 writes with checkpoints, close, again", () => {
-    using folder = temporaryFolder();
-    const path = join(folder.path, "davit.db");
+    using directory = temporaryDirectory();
+    const path = join(directory.path, "davit.db");
     for (let life = 0; life < 2; life++) {
       const { main, calls } = trace(path, 500);
       const onMain = calls.filter((call) => isSync(call) && call.thread === main);
@@ -85,8 +85,8 @@ describe("Records under strace", { skip: hasStrace ? false : "strace is not inst
   });
 
   test("sync the log before a page of it reaches the database, and the database before the log is cut", () => {
-    using folder = temporaryFolder();
-    const path = join(folder.path, "davit.db");
+    using directory = temporaryDirectory();
+    const path = join(directory.path, "davit.db");
     // A first life for the tables: a new database is written without a log.
     trace(path, 1);
     const { calls } = trace(path, 500);
@@ -115,8 +115,8 @@ describe("Records under strace", { skip: hasStrace ? false : "strace is not inst
 });
 
 describe("Records on a full disk", () => {
-  const folder = temporaryFolder();
-  const mountPoint = join(folder.path, "disk");
+  const directory = temporaryDirectory();
+  const mountPoint = join(directory.path, "disk");
   const mount = (...args: readonly string[]): void => {
     execFileSync("mount", [...args, mountPoint]);
   };
@@ -128,7 +128,7 @@ describe("Records on a full disk", () => {
 
   after(() => {
     execFileSync("umount", [mountPoint]);
-    folder[Symbol.dispose]();
+    directory[Symbol.dispose]();
   });
 
   test("refuse a write in clear words, keep the old state, and go on when there is room", async () => {

@@ -21,7 +21,7 @@ import {
   fullSandbox,
   MemoryLogger,
   sampleDigest,
-  temporaryFolder,
+  temporaryDirectory,
   until,
 } from "./testing/sample.ts";
 
@@ -35,8 +35,8 @@ async function afterRestart<T>(path: string, use: (records: Records) => T): Prom
 
 describe("Records", () => {
   test("keep every field of a sandbox", async () => {
-    using folder = temporaryFolder();
-    const path = join(folder.path, "root/davit.db");
+    using directory = temporaryDirectory();
+    const path = join(directory.path, "root/davit.db");
     const states: readonly SandboxState[] = [
       { name: "creating" },
       { name: "ready" },
@@ -57,8 +57,8 @@ describe("Records", () => {
   });
 
   test("keep every field of an attachment", async () => {
-    using folder = temporaryFolder();
-    const path = join(folder.path, "davit.db");
+    using directory = temporaryDirectory();
+    const path = join(directory.path, "davit.db");
     const attachments: Attachment[] = [
       fullAttachment("a"),
       { ...fullAttachment("b"), result: undefined, removal: undefined },
@@ -72,8 +72,8 @@ describe("Records", () => {
   });
 
   test("give request bytes back as they came, with fields that this version does not know", async () => {
-    using folder = temporaryFolder();
-    const path = join(folder.path, "davit.db");
+    using directory = temporaryDirectory();
+    const path = join(directory.path, "davit.db");
     const sandbox = fullSandbox("a");
     // Field 9999, length-delimited, after the known ones; and the runtime handler a second time.
     const unknown = [0xfa, 0xf0, 0x04, 0x03, 1, 2, 3, 0x12, 0x04, 0x6f, 0x76, 0x65, 0x72];
@@ -95,8 +95,8 @@ describe("Records", () => {
   });
 
   test("load in the order of the first writes, whatever was updated or which clock was set", async () => {
-    using folder = temporaryFolder();
-    const path = join(folder.path, "davit.db");
+    using directory = temporaryDirectory();
+    const path = join(directory.path, "davit.db");
     let now = 5_000;
     const clock = { nowMs: () => now, nowNs: () => BigInt(now) * 1_000_000n };
     {
@@ -117,8 +117,8 @@ describe("Records", () => {
   });
 
   test("delete what is there and what is not, and count rows", async () => {
-    using folder = temporaryFolder();
-    await using records = Records.open(join(folder.path, "davit.db"), { logger: silentLogger });
+    using directory = temporaryDirectory();
+    await using records = Records.open(join(directory.path, "davit.db"), { logger: silentLogger });
     records.putSandbox(fullSandbox("a"));
     records.putSandbox(fullSandbox("b"));
     records.putAttachment(fullAttachment("a"));
@@ -147,16 +147,16 @@ describe("Records", () => {
   });
 
   test("load two sandboxes of one name: who is right is not theirs to say", async () => {
-    using folder = temporaryFolder();
-    await using records = Records.open(join(folder.path, "davit.db"), { logger: silentLogger });
+    using directory = temporaryDirectory();
+    await using records = Records.open(join(directory.path, "davit.db"), { logger: silentLogger });
     records.putSandbox({ ...fullSandbox("a"), name: "same" });
     records.putSandbox({ ...fullSandbox("b"), name: "same" });
     assert.equal(records.loadSandboxes().length, 2);
   });
 
   test("setAsideSandbox() takes a readable record out of the way, with its reason and all bytes", async () => {
-    using folder = temporaryFolder();
-    const path = join(folder.path, "davit.db");
+    using directory = temporaryDirectory();
+    const path = join(directory.path, "davit.db");
     const logger = new MemoryLogger();
     const sandbox = fullSandbox("a");
     {
@@ -183,20 +183,20 @@ describe("Records", () => {
     assert.equal(row["name"], sandbox.name);
   });
 
-  test("keep folder and files from others' eyes", async () => {
-    using folder = temporaryFolder();
-    const path = join(folder.path, "root/davit.db");
+  test("keep directory and files from others' eyes", async () => {
+    using directory = temporaryDirectory();
+    const path = join(directory.path, "root/davit.db");
     await using records = Records.open(path, { logger: silentLogger });
     records.putSandbox(fullSandbox("a"));
-    assert.equal(statSync(join(folder.path, "root")).mode & 0o777, 0o700);
+    assert.equal(statSync(join(directory.path, "root")).mode & 0o777, 0o700);
     for (const suffix of ["", "-wal", "-shm"]) {
       assert.equal(statSync(path + suffix).mode & 0o777, 0o600, suffix);
     }
   });
 
   test("refuse to be used after they were closed, and leave one file", async () => {
-    using folder = temporaryFolder();
-    const path = join(folder.path, "davit.db");
+    using directory = temporaryDirectory();
+    const path = join(directory.path, "davit.db");
     const records = Records.open(path, { logger: silentLogger });
     records.putSandbox(fullSandbox("a"));
     await records[Symbol.asyncDispose]();
@@ -212,8 +212,8 @@ describe("Records", () => {
   });
 
   test("of two handles see each other's writes", async () => {
-    using folder = temporaryFolder();
-    const path = join(folder.path, "davit.db");
+    using directory = temporaryDirectory();
+    const path = join(directory.path, "davit.db");
     const checkpoint = { walBytes: 1, quietMs: 1 };
     await using one = Records.open(path, { logger: silentLogger, checkpoint });
     await using two = Records.open(path, { logger: silentLogger, checkpoint });
@@ -228,8 +228,8 @@ describe("Records", () => {
   });
 
   test("hold every write that returned when the writer is killed, ten times over", async () => {
-    using folder = temporaryFolder();
-    const path = join(folder.path, "davit.db");
+    using directory = temporaryDirectory();
+    const path = join(directory.path, "davit.db");
     const acknowledged = new Map<string, number>();
     let generation = 0;
     for (let life = 1; life <= 10; life++) {
@@ -262,8 +262,8 @@ describe("Records", () => {
   });
 
   test("do not keep a process alive, and lose nothing when it ends without closing them", async () => {
-    using folder = temporaryFolder();
-    const path = join(folder.path, "davit.db");
+    using directory = temporaryDirectory();
+    const path = join(directory.path, "davit.db");
     const child = spawn(process.execPath, [writer, path, "leave", "25"], { stdio: "inherit" });
     const [code] = (await once(child, "exit")) as [number | null];
     assert.equal(code, 0);

@@ -72,7 +72,7 @@ export class Records
 
   /**
    * Opens the database at `path`, or makes it; what can go wrong is at {@link openDatabase}. Where its
-   * disk is full or read-only it is read all the same: each write then tries to open it anew.
+   * disk is full or read-only it is read all the same: each write then tries to open it again.
    */
   static open(path: string, deps: RecordsDeps): Records {
     const clock = deps.clock ?? systemClock;

@@ -1,5 +1,5 @@
 import { type ErrorKind, RuntimeError } from "../../base/errors.ts";
-import { errnoCode, SystemError } from "../../linux/index.ts";
+import { errnoCode, SystemError } from "../../base/system-error.ts";
 
 /** Primary result codes that decide something here (sqlite.org/rescode.html). */
 const busy = 5;
@@ -21,7 +21,7 @@ const answers: Readonly<Record<number, { readonly kind: ErrorKind; readonly hint
   [full]: { kind: "resource-exhausted", hint: "the disk is full; free space on it" },
   [cannotOpen]: {
     kind: "permission-denied",
-    hint: "its folder must be on a file system that can be written",
+    hint: "its directory must be on a file system that can be written",
   },
 };
 

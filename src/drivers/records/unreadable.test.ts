@@ -8,7 +8,7 @@ import { attachmentTable } from "./attachment-row.ts";
 import { Records } from "./index.ts";
 import { sandboxTable } from "./sandbox-row.ts";
 import { type Damage, damage, sub } from "./testing/damage.ts";
-import { fullAttachment, fullSandbox, MemoryLogger, temporaryFolder } from "./testing/sample.ts";
+import { fullAttachment, fullSandbox, MemoryLogger, temporaryDirectory } from "./testing/sample.ts";
 
 const noMetadata = toBinary(
   RunPodSandboxRequestSchema,
@@ -166,8 +166,8 @@ async function prepared(path: string): Promise<void> {
 describe("loadSandboxes()", () => {
   for (const one of sandboxDamages) {
     test(`sets a record with ${one.what} aside and loads the others`, async () => {
-      using folder = temporaryFolder();
-      const path = join(folder.path, "davit.db");
+      using directory = temporaryDirectory();
+      const path = join(directory.path, "davit.db");
       const logger = new MemoryLogger();
       await prepared(path);
       damage(path, sandboxTable, "bad", one);
@@ -197,8 +197,8 @@ describe("loadSandboxes()", () => {
   }
 
   test("takes the time of the first write for a record that lost its creation time", async () => {
-    using folder = temporaryFolder();
-    const path = join(folder.path, "davit.db");
+    using directory = temporaryDirectory();
+    const path = join(directory.path, "davit.db");
     let now = 1_764_000_000_500;
     const clock = { nowMs: () => now, nowNs: () => 0n };
     {
@@ -214,8 +214,8 @@ describe("loadSandboxes()", () => {
   });
 
   test("ignores fields that a later davit may add to the same version", async () => {
-    using folder = temporaryFolder();
-    const path = join(folder.path, "davit.db");
+    using directory = temporaryDirectory();
+    const path = join(directory.path, "davit.db");
     await prepared(path);
     const to = (json: Record<string, unknown>): void => {
       json["later"] = { x: 1 };
@@ -229,8 +229,8 @@ describe("loadSandboxes()", () => {
 describe("loadAttachments()", () => {
   for (const one of attachmentDamages) {
     test(`sets a record with ${one.what} aside and loads the others`, async () => {
-      using folder = temporaryFolder();
-      const path = join(folder.path, "davit.db");
+      using directory = temporaryDirectory();
+      const path = join(directory.path, "davit.db");
       await prepared(path);
       damage(path, attachmentTable, "bad", one);
       await using records = Records.open(path, { logger: silentLogger });

@@ -229,7 +229,7 @@ describe("Registry with tokens", () => {
     assert.ok(tokens.seen.some(({ headers }) => headers.authorization === basic));
   });
 
-  test("asks anew when a token that it kept is refused", async () => {
+  test("asks again when a token that it kept is refused", async () => {
     let current = "one";
     const { registry: host, tokens } = await tokenRegistry(
       (_, response) => void response.end(JSON.stringify({ token: current, expires_in: 3600 })),

@@ -108,7 +108,7 @@ export class Authorizer {
       const token = await beforeAbort(known, access.signal);
       if (token.expiresAtMs > this.#clock.nowMs()) return token;
     }
-    // Another request may have asked anew while this one waited.
+    // Another request may have asked again while this one waited.
     const current = this.#tokens.get(key);
     if (current !== undefined && current !== known) return beforeAbort(current, access.signal);
     // Not under the signal of one request: others wait for the same token.
@@ -272,7 +272,7 @@ function tokenKey(service: TokenService, { scope, credentials }: Access): string
   ]);
 }
 
-/** Adds to a map that may not grow for ever: what was put in first goes first. */
+/** Adds to a map that may not grow forever: what was put in first goes first. */
 function remember<V>(map: Map<string, V>, key: string, value: V): void {
   map.delete(key);
   const [oldest] = map.keys();

@@ -1,7 +1,7 @@
 import type { IncomingMessage } from "node:http";
 
 import { kindOf, RuntimeError } from "../../base/errors.ts";
-import { giveAway } from "../../base/given-memory.ts";
+import { markTransferable } from "../../base/given-memory.ts";
 import { connectionFailure, HostFailure } from "./failure.ts";
 
 /** How slow a body may come. */
@@ -95,7 +95,7 @@ class ChunkQueue {
       const chunk = this.#waiting.shift();
       this.#resume();
       if (chunk !== undefined) {
-        giveAway(chunk);
+        markTransferable(chunk);
         return chunk;
       }
       if (this.#end !== undefined) return undefined;

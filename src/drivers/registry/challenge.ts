@@ -29,7 +29,7 @@ export function parseChallenges(header: string | undefined): readonly Challenge[
 }
 
 function next(header: string | undefined): RegExpExecArray | null {
-  // An empty match would be found for ever; `item` cannot match nothing, since both sides of its
+  // An empty match would be found forever; `item` cannot match nothing, since both sides of its
   // choice take at least one letter.
   return header === undefined ? null : item.exec(header);
 }

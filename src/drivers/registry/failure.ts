@@ -228,10 +228,10 @@ export function connectionFailure(cause: unknown): HostFailure {
   const reason = reasonOf(cause).replace(/\/\/[^\s/@]*@/g, "//***@");
   const detail = `${reason}${code === "" ? "" : ` (${code})`}`;
   if (trustCodes.test(code)) {
-    const mend = 'name its CA with "ca" in hosts.toml';
+    const fix = 'name its CA with "ca" in hosts.toml';
     return new HostFailure(
       "unavailable",
-      `has a certificate that is not trusted: ${detail}; ${mend}`,
+      `has a certificate that is not trusted: ${detail}; ${fix}`,
       {
         cause,
       },

@@ -112,7 +112,7 @@ describe("hostsOf()", () => {
     assert.deepEqual(await roots("x.test"), ["http://m.test/v2"]);
   });
 
-  test("takes the folder of the registry, with its port either way, before _default", async () => {
+  test("takes the directory of the registry, with its port either way, before _default", async () => {
     write("_default", 'server = "https://default.test"');
     assert.deepEqual(await roots("a.test:5000"), ["https://default.test/v2"]);
     assert.equal((await only("a.test:5000")).namespace, "a.test:5000");

@@ -24,7 +24,7 @@ export interface RegistryHost {
   readonly dialTimeoutMs: number | undefined;
   /** `root` says https, but the host may speak plain HTTP: tried when TLS finds none. */
   readonly mayBePlain: boolean;
-  /** The file or folder that says so, or `default`. */
+  /** The file or directory that says so, or `default`. */
   readonly source: string;
 }
 
@@ -41,8 +41,8 @@ const anyEntry: HostEntry = {
 
 /**
  * The hosts to ask for images of `registry` (`registry.example:5000`), in this order: what
- * `configDir/REGISTRY/hosts.toml` says, else the certificates in that folder in docker's layout,
- * else the same of `configDir/_default`, else the registry itself. Reads the files anew each time.
+ * `configDir/REGISTRY/hosts.toml` says, else the certificates in that directory in docker's layout,
+ * else the same of `configDir/_default`, else the registry itself. Reads the files again each time.
  *
  * `failed-precondition` with file and key where a file cannot be used.
  */
@@ -61,7 +61,7 @@ export async function hostsOf(
   return Promise.all(entries.map((entry) => makeHost(entry, registry, file)));
 }
 
-/** The folder of a registry: a port may stand as `_PORT_`, where `:` is no letter for a name. */
+/** The directory of a registry: a port may stand as `_PORT_`, where `:` is no letter for a name. */
 async function findDir(registry: string, configDir: string): Promise<string | undefined> {
   const names = [registry.replace(/:(\d+)$/, "_$1_"), registry, "_default"];
   for (const name of new Set(names)) {

@@ -60,7 +60,7 @@ function client(options: Partial<RegistryOptions> = {}): Registry {
   );
 }
 
-/** A folder of registry configuration with one hosts.toml. */
+/** A directory of registry configuration with one hosts.toml. */
 function hostsToml(registry: string, text: string): string {
   const configDir = mkdtempSync(join(dir, "certs.d-"));
   mkdirSync(join(configDir, registry));
@@ -830,11 +830,11 @@ describe("Registry and the hosts of hosts.toml", () => {
     // By its name, the server is on this machine and any certificate would do.
     const registry = `127-0-0-1.test:${host.port}`;
     const configDir = mkdtempSync(join(dir, "certs.d-"));
-    const folder = join(configDir, `127-0-0-1.test_${host.port}_`);
-    mkdirSync(folder);
-    writeFileSync(join(folder, "own.crt"), certificates.ca);
-    writeFileSync(join(folder, "me.cert"), certificates.clientCert);
-    writeFileSync(join(folder, "me.key"), certificates.clientKey);
+    const directory = join(configDir, `127-0-0-1.test_${host.port}_`);
+    mkdirSync(directory);
+    writeFileSync(join(directory, "own.crt"), certificates.ca);
+    writeFileSync(join(directory, "me.cert"), certificates.clientCert);
+    writeFileSync(join(directory, "me.key"), certificates.clientKey);
     const [found] = await client({ configDir }).hostsFor(parseReference(`${registry}/app`));
     assert.equal(found?.root, `https://${registry}/v2`);
     assert.deepEqual(found.tls.ca, [certificates.ca]);

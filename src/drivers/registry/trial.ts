@@ -18,7 +18,7 @@ export interface HostTrial {
 /** What the hosts of a registry said, in the order in which a pull asks them. */
 export interface RegistryTrial {
   readonly registry: string;
-  /** The registry's own folder of configuration. */
+  /** The registry's own directory of configuration. */
   readonly file: string;
   readonly hosts: readonly HostTrial[];
   /** Why the configuration of the registry cannot be used; there are no hosts then. */

@@ -4,7 +4,7 @@ import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { after, describe, test } from "node:test";
 
-import type { CgroupLayout, LegacyCgroups } from "../../linux/index.ts";
+import type { CgroupLayout, LegacyCgroups } from "../../linux/cgroup/index.ts";
 import { cgroupFiles, type CgroupUsage } from "./cgroup-usage.ts";
 
 const root = mkdtempSync(join(tmpdir(), "davit-stats-"));

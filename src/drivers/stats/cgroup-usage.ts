@@ -5,7 +5,7 @@ import type {
   ResourceUsage,
   SwapUsage,
 } from "../../core/stats/index.ts";
-import { type CgroupLayout, controllerDir, type LegacyCgroups } from "../../linux/index.ts";
+import { type CgroupLayout, controllerDir, type LegacyCgroups } from "../../linux/cgroup/index.ts";
 
 /** What the files of a cgroup say at one moment. */
 export type CgroupUsage = Omit<ResourceUsage, "takenAtNs" | "cpu"> & {

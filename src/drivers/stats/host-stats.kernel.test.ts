@@ -13,15 +13,12 @@ import {
   createCgroup,
   detectCgroups,
   killCgroup,
-  makePrivateBind,
-  pinNamespaces,
   removeCgroup,
-  run,
-  spawnChildInPool,
-  unmount,
-  unpinNamespace,
   writeResources,
-} from "../../linux/index.ts";
+} from "../../linux/cgroup/index.ts";
+import { makePrivateBind, unmount } from "../../linux/mount/index.ts";
+import { pinNamespaces, unpinNamespace } from "../../linux/namespace/index.ts";
+import { run, spawnChildInPool } from "../../linux/process/index.ts";
 import { HostStats } from "./host-stats.ts";
 
 const env = { PATH: "/usr/sbin:/usr/bin:/sbin:/bin" };
@@ -52,7 +49,7 @@ const sandbox = { id: "p", cgroup: { parent }, netnsPath: net } as Sandbox;
 let skippedMs = 0;
 const stats = new HostStats({
   cgroups: layout,
-  snapshots: { folder: dir, usage: () => Promise.resolve({ bytes: 1n, inodes: 1n }) },
+  snapshots: { directory: dir, usage: () => Promise.resolve({ bytes: 1n, inodes: 1n }) },
   clock: systemClock,
   nowMs: () => performance.now() + skippedMs,
 });

@@ -27,7 +27,7 @@ function hostStats(more: Partial<HostStatsDeps> = {}): { host: Host; stats: Host
   const stats = new HostStats({
     cgroups: { version: "v2", root: "", controllers: [] },
     snapshots: {
-      folder: "/var/lib/davit",
+      directory: "/var/lib/davit",
       usage: (id) => answer(`layer ${id}`, { bytes: 4096n, inodes: 2n }),
     },
     clock: { nowMs: () => host.now, nowNs: () => BigInt(host.now) * 1_000_000n },

@@ -12,12 +12,8 @@ import type {
   SandboxMeter,
   StatsReader,
 } from "../../core/stats/index.ts";
-import {
-  type CgroupLayout,
-  FileHolder,
-  type HeldFiles,
-  readFilesInNamespace,
-} from "../../linux/index.ts";
+import { type CgroupLayout } from "../../linux/cgroup/index.ts";
+import { CgroupFdCache, type CachedFiles, readFilesInNamespace } from "../../linux/file/index.ts";
 import { type CgroupFiles, cgroupFiles } from "./cgroup-usage.ts";
 import { CpuRate } from "./cpu-rate.ts";
 import { parseNetDev } from "./net-dev.ts";
@@ -26,7 +22,7 @@ import { Samples, settled } from "./samples.ts";
 /** How the files of the kernel are read. */
 export interface KernelFiles {
   /** Files of a cgroup, to be read again and again. */
-  readonly hold: (paths: readonly string[]) => HeldFiles;
+  readonly hold: (paths: readonly string[]) => CachedFiles;
   readonly readInNamespace: (
     namespace: { readonly net: string },
     paths: readonly string[],
@@ -36,7 +32,7 @@ export interface KernelFiles {
 /** What the stats need. */
 export interface HostStatsDeps {
   readonly cgroups: CgroupLayout;
-  readonly snapshots: Pick<Snapshots, "usage" | "folder">;
+  readonly snapshots: Pick<Snapshots, "usage" | "directory">;
   readonly clock: Clock;
   /** Milliseconds that never go back; performance.now if not given. */
   readonly nowMs?: () => number;
@@ -54,7 +50,7 @@ export interface HostStatsDeps {
 
 /** A cgroup that is watched: where its files are, and how its processor time moves. */
 interface Watched {
-  readonly held: HeldFiles;
+  readonly held: CachedFiles;
   readonly parse: CgroupFiles["parse"];
   readonly rate: CpuRate;
 }
@@ -70,7 +66,7 @@ interface Reported {
   readonly rate: CpuRate;
 }
 
-/** The folder of files under `/proc` which follows the namespaces of the thread that opens it. */
+/** The directory of files under `/proc` which follows the namespaces of the thread that opens it. */
 const netDev = "/proc/thread-self/net/dev";
 
 /** A walk over a writable layer costs as much as the layer has files; the kernel's files cost 50 us. */
@@ -236,12 +232,12 @@ export class HostStats implements StatsReader {
   async #measureLayer(id: string): Promise<LayerUsage> {
     const { snapshots, clock } = this.#deps;
     const { bytes, inodes } = await snapshots.usage(id);
-    return { takenAtNs: clock.nowNs(), mountpoint: snapshots.folder, bytes, inodes };
+    return { takenAtNs: clock.nowNs(), mountpoint: snapshots.directory, bytes, inodes };
   }
 }
 
 function hostFiles(): KernelFiles {
-  const holder = new FileHolder();
+  const holder = new CgroupFdCache();
   return { hold: (paths) => holder.hold(paths), readInNamespace: readFilesInNamespace };
 }
 

@@ -5,7 +5,7 @@ import { Samples, settled } from "./samples.ts";
 
 const times = { freshMs: 1000, patienceMs: 500 };
 
-void test("Samples.refresh() measures once for all who ask, and anew when the value is old", async () => {
+void test("Samples.refresh() measures once for all who ask, and again when the value is old", async () => {
   let now = 0;
   let measured = 0;
   const samples = new Samples<number>(times, () => now);

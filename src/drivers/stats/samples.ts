@@ -19,7 +19,7 @@ export interface SampleTimes {
 const forgetMs = 300_000;
 
 /**
- * Values that cost something to measure, by key. A value is measured anew when it is asked for and
+ * Values that cost something to measure, by key. A value is measured again when it is asked for and
  * older than `freshMs`, and never twice at once: a measuring that hangs in the kernel holds one
  * thread, however often it is asked for.
  */

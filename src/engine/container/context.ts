@@ -21,10 +21,10 @@ import type {
   SandboxStore,
 } from "../../core/sandbox/index.ts";
 import type { Snapshots } from "../../core/snapshot/index.ts";
-import type { Creations } from "../creations.ts";
-import type { FailedEnds } from "../failed-ends.ts";
-import type { Janitor } from "../janitor.ts";
-import type { Starting } from "./starting.ts";
+import type { InflightCreates } from "../lifecycle/inflight-creates.ts";
+import type { FailedTeardowns } from "../lifecycle/failed-teardowns.ts";
+import type { Janitor } from "../lifecycle/janitor.ts";
+import type { CancellableOperations } from "../lifecycle/cancellable-operations.ts";
 
 /** How long things may take. Milliseconds. */
 export interface ContainerTimes {
@@ -64,10 +64,10 @@ export interface ContainerContext {
   /** What the containers of a sandbox share. */
   readonly environmentOf: (sandbox: Sandbox) => SandboxEnvironment;
   readonly operations: Operations;
-  readonly creations: Creations;
+  readonly creations: InflightCreates;
   readonly janitor: Janitor;
-  readonly failedEnds: FailedEnds;
-  readonly starting: Starting;
+  readonly failedEnds: FailedTeardowns;
+  readonly starting: CancellableOperations;
   /** Called when a container is gone: its layers may be nobody's now. */
   readonly onRemoved: (container: Container) => void;
   readonly locks: KeyedLock;

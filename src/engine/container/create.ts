@@ -11,10 +11,10 @@ import {
 import type { Image } from "../../core/image/index.ts";
 import type { RunningOperation } from "../../core/operation/index.ts";
 import type { Sandbox } from "../../core/sandbox/index.ts";
-import { type DeclaredVolumes, declaredVolumes, stopSignal } from "../../spec/index.ts";
-import { buildOrUndo, checkNameIsFree } from "../creations.ts";
+import { type DeclaredVolumes, declaredVolumes, stopSignal } from "../../oci-spec/index.ts";
+import { buildOrUndo, checkNameIsFree } from "../lifecycle/inflight-creates.ts";
 import { type ContainerContext, findTarget, specSubject } from "./context.ts";
-import { containerSubject, sandboxSubject } from "../subjects.ts";
+import { containerSubject, sandboxSubject } from "../lifecycle/subjects.ts";
 import { userOf } from "./user.ts";
 import { rootUsers } from "./root-users.ts";
 import { findImageVolumes, type FoundVolumes, makeVolumes } from "./volumes.ts";
@@ -192,7 +192,7 @@ async function assemble(
   const resolved = store.update(id, (now) => ({ ...now, user }));
 
   await operation.enter("prepare-spec");
-  // Made anew at the start, since resources may change until then; here it shows what is wrong.
+  // Made again at the start, since resources may change until then; here it shows what is wrong.
   await context.specs.build(specSubject(context, resolved));
 
   await operation.enter("finish-record");

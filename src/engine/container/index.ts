@@ -15,6 +15,6 @@ export { recoverContainers } from "./recover.ts";
 export { removeContainer } from "./remove.ts";
 export { reopenContainerLog } from "./reopen-log.ts";
 export { startContainer } from "./start.ts";
-export { Starting } from "./starting.ts";
+export { CancellableOperations } from "../lifecycle/cancellable-operations.ts";
 export { stopContainer } from "./stop.ts";
 export { updateContainerResources } from "./update.ts";

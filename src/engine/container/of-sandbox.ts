@@ -13,7 +13,7 @@ export async function stopContainersOf(
 ): Promise<void> {
   const ids = new Set([
     ...containersOf(context, sandboxId).map(({ id }) => id),
-    ...context.starting.madeIn(sandboxId),
+    ...context.starting.idsOfSandbox(sandboxId),
   ]);
   await all([...ids].map((id) => stopById(context, id, 0)));
 }
@@ -23,7 +23,7 @@ export async function removeContainersOf(
   context: ContainerContext,
   sandboxId: string,
 ): Promise<void> {
-  await all(context.starting.madeIn(sandboxId).map((id) => stopById(context, id, 0)));
+  await all(context.starting.idsOfSandbox(sandboxId).map((id) => stopById(context, id, 0)));
   await all(containersOf(context, sandboxId).map(({ id }) => removeContainerById(context, id)));
 }
 

@@ -4,11 +4,11 @@ import type { Container, ContainerRecords, ContainerRuntime } from "../../core/c
 import type { RunningOperation } from "../../core/operation/index.ts";
 import type { SandboxRecords } from "../../core/sandbox/index.ts";
 import type { KnownIds } from "../../core/store/index.ts";
-import { headStart } from "../head-start.ts";
-import { containerSubject } from "../subjects.ts";
+import { runWithTimeoutThenBackground } from "../lifecycle/run-with-timeout.ts";
+import { containerSubject } from "../lifecycle/subjects.ts";
 import { type ContainerContext, runtimeOf } from "./context.ts";
 import { removeContainerById } from "./remove.ts";
-import { type ExitedState, takeUpProcess, tellEnd, watchContainer } from "./watch.ts";
+import { type ExitedState, adoptProcess, logExit, watchContainer } from "./watch.ts";
 
 const parallelLoads = 64;
 const clearMs = 2_000;
@@ -43,14 +43,20 @@ export async function recoverContainers(
   // Processes before roots, which they keep busy; the root of one that hangs goes with it.
   const ending = new Set<string>();
   await operation.enter("end-orphans");
-  await headStart(context, "end what belongs to no container", sweepMs, () =>
+  await runWithTimeoutThenBackground(context, "end what belongs to no container", sweepMs, () =>
     endOrphans(context, known, ending),
   );
   await operation.enter("sweep-roots");
   const kept: KnownIds = { has: (id) => known.has(id) || ending.has(id) };
-  await headStart(context, "sweep what belongs to no container", sweepMs, async () => {
-    for (const line of await context.snapshots.sweep(kept)) context.log.warn(`swept away: ${line}`);
-  });
+  await runWithTimeoutThenBackground(
+    context,
+    "sweep what belongs to no container",
+    sweepMs,
+    async () => {
+      for (const line of await context.snapshots.sweep(kept))
+        context.log.warn(`swept away: ${line}`);
+    },
+  );
 }
 
 async function endOrphans(
@@ -103,7 +109,9 @@ async function takeUp(context: ContainerContext, container: Container): Promise<
       endUnknown(context, container, "the machine has been rebooted");
     }
   } else if (state.name === "created") {
-    await headStart(context, `clear up for container ${id}`, clearMs, () => clear(context, id));
+    await runWithTimeoutThenBackground(context, `clear up for container ${id}`, clearMs, () =>
+      clear(context, id),
+    );
   } else if (state.name === "running") {
     await watchAgain(context, container, state);
   }
@@ -140,7 +148,7 @@ async function watchAgain(
   const { id } = container;
   const attempt = async (): Promise<void> => {
     if (context.store.peek(id)?.state !== running) return;
-    await takeUpProcess(context, container, running);
+    await adoptProcess(context, container, running);
     watchContainer(context, id);
   };
   try {
@@ -164,5 +172,5 @@ function endUnknown(context: ContainerContext, container: Container, message: st
     message,
   };
   context.store.update(container.id, (now) => ({ ...now, state }));
-  tellEnd(context, container, state);
+  logExit(context, container, state);
 }

@@ -1,4 +1,4 @@
-import { beforeAbort } from "../../base/rollback.ts";
+import { beforeAbort } from "../../base/wait.ts";
 import type { Container } from "../../core/container/index.ts";
 import type { RunningOperation } from "../../core/operation/index.ts";
 import { type ContainerContext, runtimeOf } from "./context.ts";
@@ -24,12 +24,12 @@ export async function removeContainerById(
   caller?: AbortSignal,
 ): Promise<void> {
   if (context.store.peek(id) === undefined) return;
-  using _forbidden = context.starting.forbid(id);
+  using _forbidden = context.starting.block(id);
   context.starting.abort(id, "removed");
   using _turn = await context.locks.acquire(`remove ${id}`, caller);
   const container = context.store.peek(id);
   if (container === undefined) return; // removed while we waited
-  await context.failedEnds.keep(id, () =>
+  await context.failedEnds.track(id, () =>
     context.operations.run(
       {
         name: "remove-container",
@@ -52,7 +52,7 @@ async function takeApart(
   await endById(context, id, 0);
   await operation.enter("remove-runtime-state");
   await beforeAbort(runtimeOf(context, container).remove(id, operation), operation.signal);
-  // An unmount can wait in the kernel for a disk, for ever.
+  // An unmount can wait in the kernel for a disk, forever.
   await beforeAbort(context.snapshots.remove(id, operation), operation.signal);
   await operation.enter("delete-record");
   context.store.remove(id);

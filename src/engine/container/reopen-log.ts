@@ -2,7 +2,7 @@ import { RuntimeError } from "../../base/errors.ts";
 import { type ContainerContext, runtimeOf } from "./context.ts";
 
 /**
- * Makes the container's log be opened anew at its path, after kubelet has rotated it away. On an
+ * Makes the container's log be opened again at its path, after kubelet has rotated it away. On an
  * error no new file exists (api.proto, ReopenContainerLog).
  */
 export async function reopenContainerLog(

@@ -1,12 +1,12 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import { wrap } from "../../base/errors.ts";
-import { beforeAbort } from "../../base/rollback.ts";
+import { beforeAbort } from "../../base/wait.ts";
 import { maxTimerMs } from "../../base/time.ts";
 import type { Container, ContainerRuntime } from "../../core/container/index.ts";
-import { parseSignal } from "../../spec/index.ts";
+import { parseSignal } from "../../oci-spec/index.ts";
 import type { RunningOperation } from "../../core/operation/index.ts";
 import { type ContainerContext, runtimeOf } from "./context.ts";
-import { recordExit, takeUpProcess } from "./watch.ts";
+import { recordExit, adoptProcess } from "./watch.ts";
 
 // A start that was told to give up must have by then.
 const giveUpMs = 5_000;
@@ -35,7 +35,7 @@ export async function stopContainer(
 
 /** The stop itself, by full id; a failure is kept for the verbose Status. */
 export function stopById(context: ContainerContext, id: string, graceMs: number): Promise<void> {
-  return context.failedEnds.keep(id, () => endById(context, id, graceMs));
+  return context.failedEnds.track(id, () => endById(context, id, graceMs));
 }
 
 /** Like {@link stopById}, as a part of a removal, under its own clock. */
@@ -77,7 +77,7 @@ async function end(
   const { id, state } = container;
   const runtime = runtimeOf(context, container);
   // The recovery may not have been able to.
-  if (state.name === "running") await takeUpProcess(context, container, state);
+  if (state.name === "running") await adoptProcess(context, container, state);
   const ended = graceMs > 0 && (await endGently(context, container, graceMs, operation));
   if (!ended) {
     await operation.enter("kill-all");

@@ -6,9 +6,9 @@ import type {
   UpdateContainerResourcesRequest,
 } from "../../core/container/index.ts";
 import type { RunningOperation } from "../../core/operation/index.ts";
-import { buildOrUndo } from "../creations.ts";
+import { buildOrUndo } from "../lifecycle/inflight-creates.ts";
 import { type ContainerContext, runtimeOf } from "./context.ts";
-import { takeUpProcess } from "./watch.ts";
+import { adoptProcess } from "./watch.ts";
 
 /**
  * Changes the resources of a container. What the request leaves at 0 or empty stays as it is.
@@ -87,7 +87,7 @@ async function apply(
   await operation.enter("write-limits");
   if (state.name === "running" && update.limits !== undefined) {
     // The recovery may not have been able to.
-    await takeUpProcess(context, container, state);
+    await adoptProcess(context, container, state);
     const runtime = runtimeOf(context, container);
     const takeBack = await runtime.update(id, update.limits, operation.signal);
     undo.defer("write the earlier limits back", takeBack);

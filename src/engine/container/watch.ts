@@ -1,6 +1,6 @@
 import { isKind, messageOf, RuntimeError } from "../../base/errors.ts";
 import type { Container, ContainerExit } from "../../core/container/index.ts";
-import { containerSubject } from "../subjects.ts";
+import { containerSubject } from "../lifecycle/subjects.ts";
 import { type ContainerContext, runtimeOf } from "./context.ts";
 
 export type ExitedState = Extract<Container["state"], { readonly name: "exited" }>;
@@ -18,7 +18,7 @@ export function watchContainer(context: ContainerContext, id: string): void {
  * `not-found` (a runtime that is not installed any more, say): to kubelet that would mean that the
  * container is gone.
  */
-export async function takeUpProcess(
+export async function adoptProcess(
   context: ContainerContext,
   container: Container,
   running: Extract<Container["state"], { readonly name: "running" }>,
@@ -44,12 +44,12 @@ export function recordExit(context: ContainerContext, id: string, exit: Containe
   const { startedAtNs } = container.state;
   const state = exitedState(startedAtNs, exit);
   context.store.update(id, (now) => ({ ...now, state }));
-  tellEnd(context, container, state);
+  logExit(context, container, state);
   context.failedEnds.ended(id);
 }
 
 /** Says in the log how a container has ended. */
-export function tellEnd(context: ContainerContext, container: Container, end: ExitedState): void {
+export function logExit(context: ContainerContext, container: Container, end: ExitedState): void {
   const { exitCode, reason, message, startedAtNs, finishedAtNs } = end;
   context.log.info("container ended", {
     ...containerSubject(container, context.sandboxes),

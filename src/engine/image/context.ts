@@ -5,7 +5,7 @@ import type { Digest } from "../../base/digest.ts";
 import type { ImageSource, ImageStore } from "../../core/image/index.ts";
 import type { Operations } from "../../core/operation/index.ts";
 import type { Snapshots } from "../../core/snapshot/index.ts";
-import type { Janitor } from "../janitor.ts";
+import type { Janitor } from "../lifecycle/janitor.ts";
 import type { ImageLimits } from "./limits.ts";
 import type { PullProgress } from "./progress.ts";
 import type { Pulls } from "./pulls.ts";

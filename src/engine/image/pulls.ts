@@ -1,5 +1,5 @@
 import type { Digest } from "../../base/digest.ts";
-import { beforeAbort } from "../../base/rollback.ts";
+import { beforeAbort } from "../../base/wait.ts";
 import type { TaskGroup } from "../../base/task-group.ts";
 
 interface Pull<T> {

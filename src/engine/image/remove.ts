@@ -3,7 +3,7 @@ import type { Image } from "../../core/image/index.ts";
 import type { RunningOperation } from "../../core/operation/index.ts";
 import type { ImageContext } from "./context.ts";
 
-// A removal's own clock: it renames folders, and waits for an unpacking that is nearly done.
+// A removal's own clock: it renames directories, and waits for an unpacking that is nearly done.
 const removeMs = 30_000;
 
 /**

@@ -1,6 +1,6 @@
 import { messageOf, wrap } from "../../base/errors.ts";
 import type { Logger } from "../../base/logger.ts";
-import { beforeAbort } from "../../base/rollback.ts";
+import { beforeAbort } from "../../base/wait.ts";
 import type { TaskGroup } from "../../base/task-group.ts";
 import type { Clock } from "../../base/time.ts";
 import type { Attachment, PluginListeners, PodNetwork } from "../../core/network/index.ts";

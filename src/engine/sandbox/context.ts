@@ -17,9 +17,9 @@ import type {
 } from "../../core/sandbox/index.ts";
 import type { Attachments } from "../network/attachments.ts";
 import type { NetworkTeardown } from "../network/teardown.ts";
-import type { Creations } from "../creations.ts";
-import type { FailedEnds } from "../failed-ends.ts";
-import type { Janitor } from "../janitor.ts";
+import type { InflightCreates } from "../lifecycle/inflight-creates.ts";
+import type { FailedTeardowns } from "../lifecycle/failed-teardowns.ts";
+import type { Janitor } from "../lifecycle/janitor.ts";
 
 /** How long things may take. Milliseconds. */
 export interface SandboxTimes {
@@ -65,9 +65,9 @@ export interface SandboxContext {
   readonly labels?: PodLabeller | undefined;
   readonly namespaces: NamespaceStates;
   readonly operations: Operations;
-  readonly creations: Creations;
+  readonly creations: InflightCreates;
   readonly janitor: Janitor;
-  readonly failedEnds: FailedEnds;
+  readonly failedEnds: FailedTeardowns;
   readonly locks: KeyedLock;
   readonly tasks: TaskGroup;
   readonly clock: Clock;

@@ -1,11 +1,11 @@
 import { messageOf } from "../../base/errors.ts";
-import { beforeAbort } from "../../base/rollback.ts";
+import { beforeAbort } from "../../base/wait.ts";
 import { Semaphore } from "../../base/semaphore.ts";
 import type { RunningOperation } from "../../core/operation/index.ts";
 import type { Sandbox, SandboxController, SandboxRecords } from "../../core/sandbox/index.ts";
 import type { KnownIds } from "../../core/store/index.ts";
-import { headStart } from "../head-start.ts";
-import { sandboxSubject } from "../subjects.ts";
+import { runWithTimeoutThenBackground } from "../lifecycle/run-with-timeout.ts";
+import { sandboxSubject } from "../lifecycle/subjects.ts";
 import { controllerOf, type SandboxContext } from "./context.ts";
 import { removeSandbox } from "./remove.ts";
 import { markDead, watchSandbox } from "./watch.ts";
@@ -183,8 +183,11 @@ async function load(context: SandboxContext, id: string): Promise<void> {
 async function sweepAll(context: SandboxContext, known: KnownIds): Promise<void> {
   await Promise.all(
     [...context.controllers.values()].map((controller) =>
-      headStart(context, `sweep what ${controller.name} left behind`, sweepMs, () =>
-        sweep(context, controller, known),
+      runWithTimeoutThenBackground(
+        context,
+        `sweep what ${controller.name} left behind`,
+        sweepMs,
+        () => sweep(context, controller, known),
       ),
     ),
   );

@@ -1,4 +1,4 @@
-import { beforeAbort } from "../../base/rollback.ts";
+import { beforeAbort } from "../../base/wait.ts";
 import type { RunningOperation } from "../../core/operation/index.ts";
 import { controllerOf, otherCgroups, type SandboxContext } from "./context.ts";
 import { stopLocked } from "./stop.ts";
@@ -24,7 +24,7 @@ export async function removeSandbox(
 ): Promise<void> {
   using _turn = await context.locks.acquire(id, caller);
   if (context.store.peek(id) === undefined) return;
-  await context.failedEnds.keep(id, () =>
+  await context.failedEnds.track(id, () =>
     context.operations.run(
       {
         name: "remove-pod-sandbox",

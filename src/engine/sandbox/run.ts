@@ -14,8 +14,8 @@ import {
   type SandboxController,
   sandboxName,
 } from "../../core/sandbox/index.ts";
-import { buildOrUndo, checkNameIsFree, type DiscardReason } from "../creations.ts";
-import { sandboxSubject } from "../subjects.ts";
+import { buildOrUndo, checkNameIsFree, type DiscardReason } from "../lifecycle/inflight-creates.ts";
+import { sandboxSubject } from "../lifecycle/subjects.ts";
 import { otherCgroups, type SandboxContext } from "./context.ts";
 import { removeSandbox } from "./remove.ts";
 import { watchSandbox } from "./watch.ts";

@@ -1,5 +1,5 @@
 import { isKind, kindOf, messageOf } from "../../base/errors.ts";
-import { beforeAbort } from "../../base/rollback.ts";
+import { beforeAbort } from "../../base/wait.ts";
 import {
   type ControllerStatus,
   controllerReady,

@@ -1,4 +1,4 @@
-import { beforeAbort } from "../../base/rollback.ts";
+import { beforeAbort } from "../../base/wait.ts";
 import type { RunningOperation } from "../../core/operation/index.ts";
 import type { Sandbox } from "../../core/sandbox/index.ts";
 import { controllerOf, type SandboxContext } from "./context.ts";
@@ -21,7 +21,7 @@ export async function stopPodSandbox(
   if (id === undefined) return;
   using _turn = await context.locks.acquire(id, caller);
   if (context.store.peek(id) === undefined) return; // removed while we waited
-  await context.failedEnds.keep(id, () => stopLocked(context, id));
+  await context.failedEnds.track(id, () => stopLocked(context, id));
 }
 
 /** The stop itself, for whoever holds the sandbox's lock. Skips what is done already. */

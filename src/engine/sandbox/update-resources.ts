@@ -1,12 +1,13 @@
 import { RuntimeError } from "../../base/errors.ts";
-import { beforeAbort, type Rollback } from "../../base/rollback.ts";
+import type { Rollback } from "../../base/rollback.ts";
+import { beforeAbort } from "../../base/wait.ts";
 import type { RunningOperation } from "../../core/operation/index.ts";
 import {
   cgroupResources,
   type Sandbox,
   type UpdatePodSandboxResourcesRequest,
 } from "../../core/sandbox/index.ts";
-import { buildOrUndo } from "../creations.ts";
+import { buildOrUndo } from "../lifecycle/inflight-creates.ts";
 import { controllerOf, type SandboxContext } from "./context.ts";
 
 /**

@@ -1,5 +1,5 @@
 import type { Sandbox } from "../../core/sandbox/index.ts";
-import { sandboxSubject } from "../subjects.ts";
+import { sandboxSubject } from "../lifecycle/subjects.ts";
 import { controllerOf, type SandboxContext } from "./context.ts";
 
 /**

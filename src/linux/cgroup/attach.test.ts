@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { test } from "node:test";
 
-import { announceAttach, expectAttach, ownCgroupProcs } from "./attach.ts";
+import { prewarmCgroupMigration, expectCgroupMigration, ownCgroupProcs } from "./attach.ts";
 import { openFds } from "../testing/leaks.ts";
 import { detectCgroups, type LegacyCgroups } from "./layout.ts";
 
@@ -31,8 +31,8 @@ test("ownCgroupProcs() takes the first hierarchy that is mounted, and never the 
 
 test("announceAttach() leaves us where we are, also when there is nothing to write", async () => {
   const before = readFileSync("/proc/self/cgroup", "utf8");
-  await Promise.all([announceAttach(detectCgroups()), announceAttach(layout)]);
-  await announceAttach(layout);
+  await Promise.all([prewarmCgroupMigration(detectCgroups()), prewarmCgroupMigration(layout)]);
+  await prewarmCgroupMigration(layout);
   assert.equal(readFileSync("/proc/self/cgroup", "utf8"), before);
   const kept = [...openFds().values()].filter((file) => file.endsWith("/cgroup.procs"));
   assert.deepEqual(kept, []);
@@ -47,11 +47,11 @@ test("expectAttach() announces until the move is made, and leaves us where we ar
     if (asked === 3) resolve(undefined);
     return asked === 3;
   };
-  expectAttach(layout, isOver, 60_000); // a busy machine may come to ask twice in the usual 100 ms
+  expectCgroupMigration(layout, isOver, 60_000); // a busy machine may come to ask twice in the usual 100 ms
   await promise;
   // Of a move that has been made nobody is asked again while another one is expected.
   await new Promise<void>((done) => {
-    expectAttach(layout, () => {
+    expectCgroupMigration(layout, () => {
       done();
       return true;
     });
@@ -61,5 +61,5 @@ test("expectAttach() announces until the move is made, and leaves us where we ar
 });
 
 test("expectAttach() asks nobody where cgroups have one hierarchy", () => {
-  expectAttach({ ...layout, version: "v2" } as never, () => assert.fail());
+  expectCgroupMigration({ ...layout, version: "v2" } as never, () => assert.fail());
 });

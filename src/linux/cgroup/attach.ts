@@ -23,7 +23,7 @@ const expected = new Set<{ readonly isOver: () => boolean; readonly untilMs: num
  * Moves that follow within the next grace period are free. So we are the first, with a move of this
  * process to where it is, and the wait passes while the runtime is still being loaded.
  */
-export async function announceAttach(layout: CgroupLayout): Promise<void> {
+export async function prewarmCgroupMigration(layout: CgroupLayout): Promise<void> {
   if (layout.version === "v2" || underWay) return;
   underWay = true;
   let fd: number | undefined;
@@ -45,9 +45,9 @@ export async function announceAttach(layout: CgroupLayout): Promise<void> {
 /**
  * Announces a move that somebody else makes, and again until `isOver` says that it has been made (100 ms
  * at most, or `longestMs`): on a busy machine an OCI runtime comes to it so late that it would have to
- * wait anew.
+ * wait again.
  */
-export function expectAttach(
+export function expectCgroupMigration(
   layout: CgroupLayout,
   isOver: () => boolean,
   longestMs = usualLongestMs,
@@ -59,7 +59,7 @@ export function expectAttach(
 
 async function keepAnnouncing(layout: CgroupLayout): Promise<void> {
   while (expected.size > 0) {
-    await announceAttach(layout);
+    await prewarmCgroupMigration(layout);
     await delay(againMs);
     for (const move of expected) {
       if (performance.now() > move.untilMs || move.isOver()) expected.delete(move);

@@ -5,7 +5,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 
 import { testMark } from "../../../test/support/belongs.ts";
 import { isKind } from "../../base/errors.ts";
-import { spawnChild, spawnChildInPool } from "../child.ts";
+import { spawnChild, spawnChildInPool } from "../process/child.ts";
 import { childPids, until } from "../testing/leaks.ts";
 import {
   cgroupDirs,

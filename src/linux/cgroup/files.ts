@@ -2,8 +2,8 @@ import { readFile } from "node:fs/promises";
 import { basename, dirname, join } from "node:path";
 
 import { nativeCount } from "../native.ts";
-import { readFiles } from "../read-files.ts";
-import { errnoCode, errnoName, SystemError, systemError } from "../system-error.ts";
+import { readFiles } from "../file/read-files.ts";
+import { errnoCode, errnoName, SystemError, systemError } from "../../base/system-error.ts";
 
 /** The content of a cgroup file without its last newline. */
 export async function readCgroupFile(path: string): Promise<string> {

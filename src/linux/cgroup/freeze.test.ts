@@ -4,7 +4,7 @@ import { tmpdir } from "node:os";
 import path from "node:path";
 import { after, before, test } from "node:test";
 
-import { spawnChild } from "../child.ts";
+import { spawnChild } from "../process/child.ts";
 import { isFrozen, thawCgroup } from "./freeze.ts";
 import { killCgroup } from "./kill.ts";
 import type { CgroupLayout } from "./layout.ts";
@@ -52,22 +52,24 @@ test("killCgroup() on v1 kills what it froze, and thaws it with all below", asyn
   const [, layout] = cases[1] ?? [];
   assert.ok(layout !== undefined);
   const child = spawnChild({ file: "sleep", args: ["60"], env: { PATH: "/usr/bin:/bin" } });
-  const folders = ["/kill", "/kill/a", "/kill/a/b"].map((folder) => path.join(root, folder));
-  for (const [index, folder] of folders.entries()) {
-    mkdirSync(folder);
+  const directories = ["/kill", "/kill/a", "/kill/a/b"].map((directory) =>
+    path.join(root, directory),
+  );
+  for (const [index, directory] of directories.entries()) {
+    mkdirSync(directory);
     // Nobody takes the pid out of a fake file: the end is that of the time.
-    writeFileSync(path.join(folder, "cgroup.procs"), index === 2 ? `0\n${child.pid}\n` : "");
-    writeFileSync(path.join(folder, "freezer.state"), index === 2 ? "FROZEN\n" : "THAWED\n");
+    writeFileSync(path.join(directory, "cgroup.procs"), index === 2 ? `0\n${child.pid}\n` : "");
+    writeFileSync(path.join(directory, "freezer.state"), index === 2 ? "FROZEN\n" : "THAWED\n");
   }
   await assert.rejects(killCgroup(layout(), "/kill", { timeoutMs: 1 }), /still there 1 ms/);
   assert.equal((await child.exited).signal, 9);
-  for (const folder of folders) {
-    assert.equal(readFileSync(path.join(folder, "freezer.state"), "utf8").trim(), "THAWED");
+  for (const directory of directories) {
+    assert.equal(readFileSync(path.join(directory, "freezer.state"), "utf8").trim(), "THAWED");
   }
   // Where there is no freezer, those that were listed.
   const other = spawnChild({ file: "sleep", args: ["60"], env: { PATH: "/usr/bin:/bin" } });
-  for (const folder of folders) rmSync(path.join(folder, "freezer.state"));
-  writeFileSync(path.join(folders[2] ?? "", "cgroup.procs"), `${other.pid}\n`);
+  for (const directory of directories) rmSync(path.join(directory, "freezer.state"));
+  writeFileSync(path.join(directories[2] ?? "", "cgroup.procs"), `${other.pid}\n`);
   await assert.rejects(killCgroup(layout(), "/kill", { timeoutMs: 1 }), /still there 1 ms/);
   assert.equal((await other.exited).signal, 9);
 });

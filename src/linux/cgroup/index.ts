@@ -1,10 +1,10 @@
 /**
- * Control groups of the host, v1 and v2, below the hierarchies that are mounted: this folder never
+ * Control groups of the host, v1 and v2, below the hierarchies that are mounted: this directory never
  * mounts one. It imports only node:fs and the rest of `linux/`; start at `layout.ts`. A cgroup is
  * named by its path from the hierarchies' roots (`/davit/abc`), and the layout is a plain value, so
- * that tests can point it to a folder of their own.
+ * that tests can point it to a directory of their own.
  */
-export { announceAttach, expectAttach } from "./attach.ts";
+export { prewarmCgroupMigration, expectCgroupMigration } from "./attach.ts";
 export { isFrozen, thawCgroup } from "./freeze.ts";
 export {
   cgroupProcs,
@@ -23,12 +23,12 @@ export {
   type LegacyCgroups,
   type UnifiedCgroups,
 } from "./layout.ts";
-export { memoryInUse, refuseBelowUse } from "./memory-use.ts";
+export { memoryInUse, assertLimitAboveUsage } from "./memory-use.ts";
 export { rememberLimits } from "./remember.ts";
 export { oomKills, oomKillsOfGone, parseOomKills } from "./oom.ts";
 export { type CgroupResources, weightOfShares, writeResources } from "./resources.ts";
 export {
-  adoptLimits,
+  syncLimitsToSystemd,
   bitMask,
   type CallSystemd,
   callSystemd,

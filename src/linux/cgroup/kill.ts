@@ -2,8 +2,8 @@ import { setTimeout as delay } from "node:timers/promises";
 
 import { RuntimeError } from "../../base/errors.ts";
 import { nativeCount, nativeTexts } from "../native.ts";
-import { describeWait, processWait } from "../process-wait.ts";
-import { errnoCode, systemError } from "../system-error.ts";
+import { describeWait, processWait } from "../process/process-wait.ts";
+import { errnoCode, systemError } from "../../base/system-error.ts";
 import { tryWriteCgroupFile } from "./files.ts";
 import { type CgroupLayout, cgroupDirs, controllerDir } from "./layout.ts";
 
@@ -73,7 +73,7 @@ export async function killInEveryHierarchy(
   await killUntilEmpty(path, cgroupDirs(layout, path), kill, options);
 }
 
-/** One round of `kill` after another until nothing is left in these folders of the cgroup. */
+/** One round of `kill` after another until nothing is left in these directories of the cgroup. */
 async function killUntilEmpty(
   path: string,
   dirs: readonly string[],
@@ -123,7 +123,7 @@ async function stillThere(
   const isFrozen = waits.some(({ channel }) => /refrigerator|freezer/.test(channel));
   const todo = isFrozen
     ? "a cgroup above it is frozen: thaw that"
-    : "it ends when the storage, network file system or device that it waits for answers: mend " +
+    : "it ends when the storage, network file system or device that it waits for answers: fix " +
       "that, or restart the node";
   return new RuntimeError(
     "deadline-exceeded",
@@ -131,7 +131,7 @@ async function stillThere(
   );
 }
 
-/** The folder whose cgroup.procs counts: on v1 the freezer's, as killing works by it. */
+/** The directory whose cgroup.procs counts: on v1 the freezer's, as killing works by it. */
 function processDir(layout: CgroupLayout, path: string): string {
   const first = cgroupDirs(layout, path)[0] ?? "";
   if (layout.version === "v2") return first;
@@ -143,7 +143,7 @@ function processDir(layout: CgroupLayout, path: string): string {
   );
 }
 
-/** The processes in these folders of cgroups and in those below, each once. */
+/** The processes in these directories of cgroups and in those below, each once. */
 async function processesIn(dirs: readonly string[]): Promise<readonly number[]> {
   const [text = null] = await nativeTexts("listProcesses", dirs);
   // 0 is a process that our PID namespace does not see; signalling it would hit ourselves.

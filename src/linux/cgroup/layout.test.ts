@@ -5,7 +5,7 @@ import { join } from "node:path";
 import { after, describe, test } from "node:test";
 
 import { isKind } from "../../base/errors.ts";
-import { parseMountInfo } from "../mounts.ts";
+import { parseMountInfo } from "../mount/mounts.ts";
 import { cgroupDirs, controllerDir, detectCgroups, hasNsdelegate } from "./layout.ts";
 
 const dir = mkdtempSync(join(tmpdir(), "davit-layout-"));
@@ -80,7 +80,7 @@ describe("detectCgroups()", () => {
 describe("cgroupDirs()", () => {
   const layout = detectCgroups(legacy.join("\n"));
 
-  test("gives the folder in each hierarchy", () => {
+  test("gives the directory in each hierarchy", () => {
     assert.deepEqual(cgroupDirs(layout, "/davit//abc/"), [
       "/cg/cpu,cpuacct/davit/abc",
       "/cg/memory/davit/abc",

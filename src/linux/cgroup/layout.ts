@@ -1,8 +1,8 @@
 import { existsSync, readFileSync } from "node:fs";
 
 import { RuntimeError } from "../../base/errors.ts";
-import { type MountEntry, parseMountInfo } from "../mounts.ts";
-import { systemError } from "../system-error.ts";
+import { type MountEntry, parseMountInfo } from "../mount/mounts.ts";
+import { systemError } from "../../base/system-error.ts";
 
 /** One mounted tree of cgroups. */
 export interface CgroupHierarchy {
@@ -57,7 +57,7 @@ export function detectCgroups(mountInfo = readText("/proc/self/mountinfo")): Cgr
 }
 
 /**
- * The folder of a cgroup in each hierarchy. A path is absolute, starts at the hierarchy's root and
+ * The directory of a cgroup in each hierarchy. A path is absolute, starts at the hierarchy's root and
  * has no `.` or `..` (they could name a cgroup of the host); else `invalid-argument`. The root itself
  * is refused, as nothing here may change it.
  */
@@ -72,7 +72,7 @@ export function hierarchiesOf(layout: CgroupLayout): readonly CgroupHierarchy[] 
   return [{ path: layout.root, controllers: layout.controllers }];
 }
 
-/** The folder of a cgroup in the v1 hierarchy of one controller, `undefined` when there is none. */
+/** The directory of a cgroup in the v1 hierarchy of one controller, `undefined` when there is none. */
 export function controllerDir(
   layout: LegacyCgroups,
   controller: string,
@@ -118,9 +118,10 @@ function legacyHierarchies(mounts: readonly MountEntry[]): CgroupHierarchy[] {
 
 function legacyLayout(hierarchies: CgroupHierarchy[], unified: string | undefined): LegacyCgroups {
   const owned = unified === undefined ? [] : readControllers(unified);
-  const folder = "/sys/fs/cgroup";
-  const mends = owned.map(
-    (name) => `mkdir -p ${folder}/${name} && mount -t cgroup -o ${name} cgroup ${folder}/${name}`,
+  const directory = "/sys/fs/cgroup";
+  const fixes = owned.map(
+    (name) =>
+      `mkdir -p ${directory}/${name} && mount -t cgroup -o ${name} cgroup ${directory}/${name}`,
   );
   return {
     version: "v1",
@@ -131,7 +132,7 @@ function legacyLayout(hierarchies: CgroupHierarchy[], unified: string | undefine
       owned.length === 0
         ? undefined
         : `cgroup v2 at "${unified}" owns ${owned.join(", ")} beside mounted v1 hierarchies, which ` +
-          `crun refuses ("drop all controllers from cgroupv2"); run ${mends.join("; ")}`,
+          `crun refuses ("drop all controllers from cgroupv2"); run ${fixes.join("; ")}`,
   };
 }
 

@@ -29,7 +29,7 @@ export async function memoryInUse(layout: CgroupLayout, path: string): Promise<b
  * v2 takes any limit and kills until the rest fits (Documentation/admin-guide/cgroup-v2, memory.max);
  * v1 refuses it in words that name no figure. `failed-precondition`.
  */
-export async function refuseBelowUse(
+export async function assertLimitAboveUsage(
   layout: CgroupLayout,
   path: string,
   limit: bigint,

@@ -1,4 +1,4 @@
-import { readFiles } from "../read-files.ts";
+import { readFiles } from "../file/read-files.ts";
 import { findCgroupFile } from "./files.ts";
 import { type CgroupLayout, cgroupDirs, controllerDir, type LegacyCgroups } from "./layout.ts";
 import { cgroupsIn } from "./tree.ts";

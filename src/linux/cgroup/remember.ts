@@ -1,7 +1,7 @@
 import { readdir } from "node:fs/promises";
 import { basename } from "node:path";
 
-import { errnoCode, systemError } from "../system-error.ts";
+import { errnoCode, systemError } from "../../base/system-error.ts";
 import { type CgroupLayout, cgroupDirs, controllerDir } from "./layout.ts";
 import { readCgroupFile, restoreCgroupFile } from "./files.ts";
 

@@ -1,5 +1,5 @@
 import { RuntimeError } from "../../base/errors.ts";
-import { errnoCode } from "../system-error.ts";
+import { errnoCode } from "../../base/system-error.ts";
 import { type CgroupLayout, cgroupDirs, controllerDir, type LegacyCgroups } from "./layout.ts";
 import { readCgroupFile, restoreCgroupFile, writeCgroupFile } from "./files.ts";
 

@@ -1,8 +1,8 @@
 import { basename } from "node:path";
 
 import { RuntimeError } from "../../base/errors.ts";
-import { findProgram } from "../child.ts";
-import { run } from "../run.ts";
+import { findProgram } from "../process/child.ts";
+import { run } from "../process/run.ts";
 import { type CgroupLayout, cgroupDirs } from "./layout.ts";
 import { type CgroupResources, weightOfShares } from "./resources.ts";
 import { readCgroupFile } from "./files.ts";
@@ -161,7 +161,7 @@ export async function callSystemd(args: readonly string[]): Promise<void> {
  * Has systemd take over what the files of a unit's cgroup say, so that its next write of them changes
  * nothing. v2 alone: on v1 nothing is done.
  */
-export async function adoptLimits(
+export async function syncLimitsToSystemd(
   layout: CgroupLayout,
   path: string,
   call: CallSystemd = callSystemd,

@@ -16,7 +16,7 @@ import { isKind } from "../../base/errors.ts";
 import type { LegacyCgroups } from "./layout.ts";
 import { cgroupsIn, removeCgroup, removeCgroupDirs } from "./tree.ts";
 
-// Plain folders stand for two hierarchies: they can be removed as cgroups are, when nothing is in them.
+// Plain directories stand for two hierarchies: they can be removed as cgroups are, when nothing is in them.
 let root = "";
 let layout: LegacyCgroups;
 beforeEach(() => {
@@ -58,7 +58,7 @@ describe("removeCgroup()", () => {
     assert.deepEqual([exists("one/other"), exists("two/pod")], [true, false]);
   });
 
-  test("says what is wrong with one that is no folder", async () => {
+  test("says what is wrong with one that is no directory", async () => {
     writeFileSync(join(root, "one/pod"), "");
     await assert.rejects(removeCgroup(layout, "/pod"), (error) => {
       assert.match(String(error), /remove cgroup ".*one\/pod": not a directory/);

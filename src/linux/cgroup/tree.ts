@@ -3,7 +3,7 @@ import { setTimeout as delay } from "node:timers/promises";
 
 import { RuntimeError } from "../../base/errors.ts";
 import { nativeTexts } from "../native.ts";
-import { errnoCode, SystemError, systemError } from "../system-error.ts";
+import { errnoCode, SystemError, systemError } from "../../base/system-error.ts";
 import { readCgroupFile, writeCgroupFile } from "./files.ts";
 import {
   type CgroupHierarchy,
@@ -29,7 +29,7 @@ const busyPatienceMs = 1000;
  *
  * A level that somebody else removes meanwhile, since it was empty, is made again.
  *
- * Returns the folders that were not there before, in the order in which they were made, for
+ * Returns the directories that were not there before, in the order in which they were made, for
  * `removeCgroupDirs`. When it rejects, those are removed again.
  */
 export async function createCgroup(layout: CgroupLayout, path: string): Promise<readonly string[]> {
@@ -55,7 +55,7 @@ export async function removeEmptyCgroup(layout: CgroupLayout, path: string): Pro
 }
 
 /**
- * Removes the folders that `createCgroup` made, last first. One that has other cgroups in it by now
+ * Removes the directories that `createCgroup` made, last first. One that has other cgroups in it by now
  * is somebody's parent and stays; one that is gone is done. Rejects with `failed-precondition` for
  * one that processes are in.
  */
@@ -156,7 +156,7 @@ async function enableControllers(dir: string): Promise<void> {
 }
 
 /**
- * Removes each of these folders, in one job; done when one is not there. Answers for each with the
+ * Removes each of these directories, in one job; done when one is not there. Answers for each with the
  * cgroup, it or one in it, that is busy. Rejects when one cannot be removed for another reason, when
  * all others are.
  */

@@ -1,11 +1,11 @@
-// cgroup v2 as the kernel has it; unified.test.ts has the same on a plain folder, for machines with v1.
+// cgroup v2 as the kernel has it; unified.test.ts has the same on a plain directory, for machines with v1.
 import assert from "node:assert/strict";
 import { existsSync, mkdirSync, readFileSync, rmdirSync, writeFileSync } from "node:fs";
 import { afterEach, describe, test } from "node:test";
 
 import { testMark } from "../../../test/support/belongs.ts";
 import { isKind } from "../../base/errors.ts";
-import { spawnChildInPool } from "../child.ts";
+import { spawnChildInPool } from "../process/child.ts";
 import { childPids, until } from "../testing/leaks.ts";
 import {
   cgroupProcs,

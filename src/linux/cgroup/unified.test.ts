@@ -19,7 +19,7 @@ import type { CgroupLayout } from "./layout.ts";
 import { weightOfShares, writeResources } from "./resources.ts";
 import { createCgroup, removeCgroup, removeCgroupDirs } from "./tree.ts";
 
-// A plain folder stands for a v2 tree: its files are there, but nobody acts on what is written.
+// A plain directory stands for a v2 tree: its files are there, but nobody acts on what is written.
 let root = "";
 let layout: CgroupLayout;
 beforeEach(() => {

@@ -2,7 +2,7 @@ import { readdirSync, readFileSync, readlinkSync } from "node:fs";
 import type { Readable } from "node:stream";
 import { setImmediate } from "node:timers/promises";
 
-import { listMounts } from "../mounts.ts";
+import { listMounts } from "../mount/mounts.ts";
 import { patient } from "../../../test/support/patience.ts";
 
 /** What each open descriptor of a process is, by number. A process may look at its own. */
@@ -13,7 +13,7 @@ export function openFds(pid: number | "self" = "self"): ReadonlyMap<number, stri
     try {
       found.set(Number(name), readlinkSync(`${dir}/${name}`));
     } catch {
-      // The descriptor by which the folder itself was read is gone by now.
+      // The descriptor by which the directory itself was read is gone by now.
     }
   }
   return found;

@@ -35,7 +35,7 @@ const plain: Readonly<Record<string, Entries>> = {
   "an incremental directory": [{ name: "d", type: "D", data: "Yfile\0\0" }, last],
 };
 
-const folders: Readonly<Record<string, Entries>> = {
+const directories: Readonly<Record<string, Entries>> = {
   "V7: a directory is a file with a slash": [{ name: "d/", type: "\0", magic: v7Magic }, last],
   "V7: a directory has no data": [{ name: "d/", type: "\0", data: smuggled }, last],
   "V7: a directory with a size and no data": [{ name: "d/", type: "\0", size: 1024 }, last],
@@ -256,7 +256,7 @@ const ends: Readonly<Record<string, Buffer>> = {
 
 /** Archives that readers may take for different things, by what is odd in them. */
 export const oddArchives: ReadonlyMap<string, Buffer> = new Map([
-  ...Object.entries({ ...plain, ...folders, ...sizes, ...metas, ...headers, ...sparse }).map(
+  ...Object.entries({ ...plain, ...directories, ...sizes, ...metas, ...headers, ...sparse }).map(
     ([name, entries]) => [name, buildTar(entries)] as const,
   ),
   ...Object.entries(ends),

@@ -10,7 +10,7 @@ export interface Call {
    * handler may finish its work all the same; what it returns is then dropped.
    */
   readonly signal: AbortSignal;
-  /** When the client gives up, in milliseconds since the epoch. Absent: it waits for ever. */
+  /** When the client gives up, in milliseconds since the epoch. Absent: it waits forever. */
   readonly deadline?: number;
   /** When the call came in, in milliseconds since the epoch. */
   readonly startedAt: number;

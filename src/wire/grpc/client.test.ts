@@ -11,7 +11,7 @@ import { listenUnix } from "../unix-socket.ts";
 import type { Call, Method } from "./call.ts";
 import { GrpcClient } from "./client.ts";
 import { GrpcStatusError } from "./status.ts";
-import { echo, echoPath, scratchFolder, serve } from "./testing/serving.ts";
+import { echo, echoPath, scratchDirectory, serve } from "./testing/serving.ts";
 
 const count: Method = {
   kind: "server-stream",
@@ -128,8 +128,8 @@ test("GrpcClient refuses an answer over its limit and goes on", async () => {
 });
 
 test("GrpcClient names the socket it cannot reach, and connects again once it is there", async () => {
-  await using folder = await scratchFolder();
-  const path = join(folder.path, "s.sock");
+  await using directory = await scratchDirectory();
+  const path = join(directory.path, "s.sock");
   using client = new GrpcClient({ path });
   await assert.rejects(client.unary(echoPath("Echo"), Buffer.alloc(1)), (error) => {
     assert.ok(error instanceof GrpcStatusError);
@@ -143,9 +143,9 @@ test("GrpcClient names the socket it cannot reach, and connects again once it is
   await assert.rejects(other.unary(echoPath("Echo"), Buffer.alloc(1)), { kind: "unavailable" });
 });
 
-test("GrpcClient reconnects when the server was started anew", async () => {
-  await using folder = await scratchFolder();
-  const path = join(folder.path, "s.sock");
+test("GrpcClient reconnects when the server was started again", async () => {
+  await using directory = await scratchDirectory();
+  const path = join(directory.path, "s.sock");
   using client = new GrpcClient({ path });
   const { GrpcServer } = await import("./server.ts");
   const { silentLogger } = await import("../../base/logger.ts");
@@ -186,8 +186,8 @@ test("GrpcClient fails calls after close() and calls whose server vanishes", asy
 });
 
 test("GrpcClient says unavailable when a connection breaks without a word", async () => {
-  await using folder = await scratchFolder();
-  const path = join(folder.path, "s.sock");
+  await using directory = await scratchDirectory();
+  const path = join(directory.path, "s.sock");
   const listener = await listenUnix(
     createSocketServer((socket) => {
       socket.once("data", () => socket.destroy());
@@ -206,8 +206,8 @@ test("GrpcClient says unavailable when a connection breaks without a word", asyn
 });
 
 test("GrpcClient says so when the server does not speak gRPC", async () => {
-  await using folder = await scratchFolder();
-  const path = join(folder.path, "s.sock");
+  await using directory = await scratchDirectory();
+  const path = join(directory.path, "s.sock");
   const web = createServer();
   web.on("stream", (stream) => {
     stream.respond({ ":status": 503 });

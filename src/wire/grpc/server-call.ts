@@ -5,7 +5,7 @@ import type { Logger } from "../../base/logger.ts";
 import type { Call, CallEnd, Method, ServerStreamMethod } from "./call.ts";
 import { encodeStatusMessage, MessageReader, tooLarge, writeMessage } from "./codec.ts";
 import { type GrpcStatus, grpcCodeOfKind, grpcOk } from "./status.ts";
-import type { Turns } from "./turns.ts";
+import type { CallScheduler } from "./call-scheduler.ts";
 
 /** What a call needs from the server it came to. */
 export interface CallHost {
@@ -14,7 +14,7 @@ export interface CallHost {
   /** Bytes of requests that are not complete yet, over all calls, and how many there may be. */
   readonly receiving: { bytes: number; readonly maxBytes: number };
   /** When a call whose request is complete may begin. */
-  readonly turns: Turns;
+  readonly turns: CallScheduler;
   readonly toStatus: (error: unknown) => GrpcStatus;
   readonly onCall: ((call: Call) => ((end: CallEnd) => void) | undefined) | undefined;
 }
@@ -24,7 +24,7 @@ export interface CallFacts {
   readonly id: number;
   readonly path: string;
   readonly method: Method;
-  /** Milliseconds the client waits; undefined: for ever. */
+  /** Milliseconds the client waits; undefined: forever. */
   readonly timeoutMs: number | undefined;
 }
 

@@ -20,7 +20,7 @@ import type { Call, CallEnd, Method } from "./call.ts";
 import { parseTimeout } from "./codec.ts";
 import { type CallHost, respondTrailersOnly, ServerCall } from "./server-call.ts";
 import { type GrpcStatus, grpcCodeOfKind } from "./status.ts";
-import { Turns } from "./turns.ts";
+import { CallScheduler } from "./call-scheduler.ts";
 
 /** What a GrpcServer is made of. */
 export interface GrpcServerOptions {
@@ -116,7 +116,7 @@ export class GrpcServer {
       maxMessageBytes: options.maxMessageBytes,
       logger: options.logger,
       receiving: { bytes: 0, maxBytes: maxReceivingMessages * options.maxMessageBytes },
-      turns: new Turns(turnMs),
+      turns: new CallScheduler(turnMs),
       toStatus: options.toStatus,
       onCall: options.onCall,
     };

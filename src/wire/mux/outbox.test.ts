@@ -4,7 +4,7 @@ import { once } from "node:events";
 import { connect, createServer, type Socket } from "node:net";
 import { type Duplex, duplexPair } from "node:stream";
 import { test } from "node:test";
-import { giveAway } from "../../base/given-memory.ts";
+import { markTransferable } from "../../base/given-memory.ts";
 import { Outbox } from "./outbox.ts";
 
 const bytes = 64 * 1024;
@@ -51,7 +51,7 @@ test("frees what was given away once a socket has written it, and no sooner", as
   for (let index = 0; index < 200; index++) {
     const chunk = chunkOf(index);
     expected.update("head").update(chunk);
-    giveAway(chunk);
+    markTransferable(chunk);
     given.push(chunk);
     sent.push(send(outbox, chunk));
   }
@@ -73,7 +73,7 @@ test("frees what was given away once a socket has written it, and no sooner", as
 test("frees nothing on a connection that hands on what it is given", async () => {
   const [near, far] = duplexPair();
   const chunk = chunkOf(0);
-  giveAway(chunk);
+  markTransferable(chunk);
   const arrived = digestOf(far);
   await send(new Outbox(near), chunk);
   near.end();

@@ -1,6 +1,6 @@
 import { Socket } from "node:net";
 import type { Duplex } from "node:stream";
-import { freeGiven } from "../../base/given-memory.ts";
+import { releaseTransferred } from "../../base/given-memory.ts";
 
 /** Told whether bytes were handed to the connection. */
 export type Sent = (error?: Error) => void;
@@ -82,5 +82,5 @@ export class Outbox {
 }
 
 function freeWritten(part: Uint8Array, error: Error | null | undefined): void {
-  if (error === null || error === undefined) freeGiven(part);
+  if (error === null || error === undefined) releaseTransferred(part);
 }

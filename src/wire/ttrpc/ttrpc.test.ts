@@ -7,7 +7,7 @@ import { describe, it } from "node:test";
 import { kindOf, messageOf, RuntimeError, type ErrorKind } from "../../base/errors.ts";
 import { silentLogger } from "../../base/logger.ts";
 import { grpcCodeOfKind } from "../grpc/status.ts";
-import { scratchFolder } from "../grpc/testing/serving.ts";
+import { scratchDirectory } from "../grpc/testing/serving.ts";
 import { TtrpcClient } from "./client.ts";
 import { encodeFrame, maxDataBytes } from "./frame.ts";
 import { type TtrpcHandler, TtrpcServer } from "./server.ts";
@@ -30,8 +30,8 @@ async function serving(
   methods: Readonly<Record<string, TtrpcHandler>>,
   use: (client: TtrpcClient, server: TtrpcServer, path: string) => Promise<void>,
 ): Promise<void> {
-  await using folder = await scratchFolder();
-  const path = join(folder.path, "t.sock");
+  await using directory = await scratchDirectory();
+  const path = join(directory.path, "t.sock");
   const server = new TtrpcServer({
     methods: new Map(Object.entries(methods).map(([name, it]) => [`test.Echo/${name}`, it])),
     log: silentLogger,
@@ -50,8 +50,8 @@ async function peer(
   onConnection: (socket: Socket) => void,
   use: (client: TtrpcClient) => Promise<void>,
 ): Promise<void> {
-  await using folder = await scratchFolder();
-  const path = join(folder.path, "p.sock");
+  await using directory = await scratchDirectory();
+  const path = join(directory.path, "p.sock");
   const sockets: Socket[] = [];
   const server: Server = createServer((socket) => {
     sockets.push(socket);
@@ -195,9 +195,9 @@ describe("ttrpc, unary calls", () => {
   });
 
   it("connect() says that nobody serves the socket", async () => {
-    await using folder = await scratchFolder();
+    await using directory = await scratchDirectory();
     await assert.rejects(
-      TtrpcClient.connect(join(folder.path, "none")),
+      TtrpcClient.connect(join(directory.path, "none")),
       ofKind("unavailable", /no such socket/),
     );
   });

@@ -65,10 +65,10 @@ export function cgroupNames(
   return names;
 }
 
-/** IPAM files and cached results. What host-local keeps for ever by design is left out. */
-export function cniNames(folders: readonly string[]): readonly string[] {
-  return folders
-    .flatMap((folder) => walk(folder).files)
+/** IPAM files and cached results. What host-local keeps forever by design is left out. */
+export function cniNames(directories: readonly string[]): readonly string[] {
+  return directories
+    .flatMap((directory) => walk(directory).files)
     .filter((file) => !/^(lock|last_reserved_ip\..*)$/.test(path.basename(file)));
 }
 
@@ -115,15 +115,15 @@ export function ipcNames(): readonly string[] {
   });
 }
 
-/** What lies below a folder on its own file system; an absent folder is empty. */
+/** What lies below a directory on its own file system; an absent directory is empty. */
 function walk(top: string): { files: string[]; directories: string[] } {
   const files: string[] = [];
   const directories: string[] = [];
   const device = lstatSync(top, { throwIfNoEntry: false })?.dev;
   const queue = device === undefined ? [] : [top];
-  for (let folder = queue.pop(); folder !== undefined; folder = queue.pop()) {
-    for (const entry of entries(folder)) {
-      const name = path.join(folder, entry.name);
+  for (let directory = queue.pop(); directory !== undefined; directory = queue.pop()) {
+    for (const entry of entries(directory)) {
+      const name = path.join(directory, entry.name);
       (entry.isDirectory() ? directories : files).push(name);
       if (!entry.isDirectory()) continue;
       if (lstatSync(name, { throwIfNoEntry: false })?.dev === device) queue.push(name);
@@ -132,10 +132,10 @@ function walk(top: string): { files: string[]; directories: string[] } {
   return { files, directories };
 }
 
-/** What is in a folder; nothing if it is absent or goes away meanwhile. */
-function entries(folder: string): readonly Dirent[] {
+/** What is in a directory; nothing if it is absent or goes away meanwhile. */
+function entries(directory: string): readonly Dirent[] {
   try {
-    return readdirSync(folder, { withFileTypes: true });
+    return readdirSync(directory, { withFileTypes: true });
   } catch {
     return [];
   }

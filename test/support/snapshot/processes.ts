@@ -8,7 +8,7 @@ const ownRun = (process.env["DAVIT_TEST_RUN"] ??= randomUUID());
 export interface ProcessEntry {
   readonly pid: number;
   readonly ppid: number;
-  /** In clock ticks since the machine started: with the pid it names a process for ever. */
+  /** In clock ticks since the machine started: with the pid it names a process forever. */
   readonly startTime: string;
   readonly comm: string;
   readonly state: string;

@@ -47,13 +47,13 @@ export interface SnapshotOptions {
   readonly cgroups?: (path: string) => boolean;
   /** Which entries of /tmp that begin with "davit" count, by path; the default is `ownsTemporary`. */
   readonly temporary?: (path: string) => boolean;
-  /** Folders of IPAM files and of the CNI cache, besides /var/lib/cni. */
+  /** Directories of IPAM files and of the CNI cache, besides /var/lib/cni. */
   readonly cniDirs?: readonly string[];
   /** A process whose open descriptors are compared; a function where it may be restarted. */
   readonly daemonPid?: number | (() => number);
   /** A SQLite file whose rows are counted, table by table; a function where it comes later. */
   readonly database?: string | (() => string | undefined);
-  /** Folders whose files are compared, all the way down on the same file system. */
+  /** Directories whose files are compared, all the way down on the same file system. */
   readonly roots?: readonly string[];
   /** Files below `roots` that do not count. */
   readonly ignoreFiles?: readonly RegExp[];

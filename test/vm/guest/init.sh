@@ -42,9 +42,9 @@ mount -t overlay -o "lowerdir=/lower,upperdir=/upper/files,workdir=/upper/work$l
   fail "no overlay over the host's root"
 
 # What changes lies on a tmpfs of its own: an overlay cannot lie on this overlay.
-for folder in tmp run var/tmp/davit-vm var/lib/davit var/lib/cni; do
-  mkdir -p "/root/$folder"
-  mount -t tmpfs -o mode=0755 "davit-vm" "/root/$folder"
+for directory in tmp run var/tmp/davit-vm var/lib/davit var/lib/cni; do
+  mkdir -p "/root/$directory"
+  mount -t tmpfs -o mode=0755 "davit-vm" "/root/$directory"
 done
 chmod 1777 /root/tmp
 if [ -b /dev/vda ]; then

@@ -28,7 +28,7 @@ import {
   launchDaemon,
   mapped,
   NODE,
-  openFolders,
+  openDirectories,
   pod,
   until,
 } from "../../integration/pods.ts";
@@ -38,7 +38,7 @@ import { busyboxLayer, imageOf, layerOf } from "../../support/images.ts";
 let node: Node;
 let daemon: TestDaemon;
 /** On the disk, which keeps labels; what is made in it gets the policy's for what lies there. */
-const folder = mkdtempSync(path.join(tmpdir(), "davit-selinux-"));
+const directory = mkdtempSync(path.join(tmpdir(), "davit-selinux-"));
 const model = "registry.k8s.io/e2e/model:1";
 const declaring = "registry.k8s.io/e2e/declaring:1";
 
@@ -49,7 +49,7 @@ before(async () => {
   });
   daemon = node.daemon;
   // Also to who has no rights on the node, as root in a user namespace.
-  openFolders(daemon);
+  openDirectories(daemon);
   await node.registry.push("e2e/model", imageOf([layerOf([{ path: "old", body: "old" }])]), ["1"]);
   const image = imageOf([busyboxLayer()], { Env: ["PATH=/bin"], Volumes: { "/data": {} } });
   await node.registry.push("e2e/declaring", image, ["1"]);
@@ -58,7 +58,7 @@ before(async () => {
 });
 after(async () => {
   await node[Symbol.asyncDispose]();
-  rmSync(folder, { recursive: true });
+  rmSync(directory, { recursive: true });
 });
 
 type Security = NonNullable<NonNullable<ContainerInit["linux"]>["securityContext"]>;
@@ -95,9 +95,9 @@ function levelOf(label: string): string {
 
 const fileOf = (level: string): string => `system_u:object_r:container_file_t:${level}`;
 
-/** A folder of the node with a file in it. */
+/** A directory of the node with a file in it. */
 function volume(name: string): string {
-  const at = path.join(folder, name);
+  const at = path.join(directory, name);
   mkdirSync(at);
   writeFileSync(path.join(at, "file"), "the node's\n");
   // Of a program of the node that is none of a container's business.
@@ -109,7 +109,7 @@ function mounted(hostPath: string, selinuxRelabel: boolean): NonNullable<Contain
   return [{ hostPath, containerPath: "/data", selinuxRelabel }];
 }
 
-/** That a container can neither read a folder at /data nor write to it. */
+/** That a container can neither read a directory at /data nor write to it. */
 async function isKeptOut(id: string): Promise<void> {
   for (const text of ["cat /data/file", "echo x >/data/file", "touch /data/made"]) {
     const said = await exec(daemon, id, ["sh", "-c", text]);
@@ -250,7 +250,7 @@ describe("a mount", () => {
       await sh(daemon, id, "cat /data/file && echo x >/data/file");
     }));
 
-  test("of a folder of the node itself is not relabelled, but refused", () =>
+  test("of a directory of the node itself is not relabelled, but refused", () =>
     inPod(daemon, pod(), async (at) => {
       const config = container({ mounts: mounted("/etc", true) });
       await assert.rejects(createIn(at, config), failsWith(code.invalidArgument, /"\/etc"/));

@@ -149,9 +149,11 @@ export async function removePod(podSandboxId: string): Promise<void> {
 export function oursLeft(): readonly string[] {
   const list = ["list-units", "--all", "--plain", "--no-legend"];
   const units = run("systemctl", ...list, "cri-containerd-*", "davit-*.slice");
-  const folders = readdirSync("/sys/fs/cgroup", { recursive: true, encoding: "utf8" });
+  const directories = readdirSync("/sys/fs/cgroup", { recursive: true, encoding: "utf8" });
   return [
     ...units.split("\n").filter((line) => line !== ""),
-    ...folders.filter((folder) => /(cri-containerd-[^/]*|davit-[^/]*\.slice)$/.test(folder)),
+    ...directories.filter((directory) =>
+      /(cri-containerd-[^/]*|davit-[^/]*\.slice)$/.test(directory),
+    ),
   ];
 }

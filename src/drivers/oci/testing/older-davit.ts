@@ -2,9 +2,9 @@ import { mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 
 import type { ContainerBundle } from "../../../core/container/index.ts";
-import { run, spawnChildInPool } from "../../../linux/index.ts";
+import { run, spawnChildInPool } from "../../../linux/process/index.ts";
 import { firstText } from "../../../linux/testing/leaks.ts";
-import { Places } from "../places.ts";
+import { StateLayout } from "../state-layout.ts";
 import { programPath, runtimeEnv } from "../runtime-command.ts";
 
 /**
@@ -13,7 +13,7 @@ import { programPath, runtimeEnv } from "../runtime-command.ts";
  */
 export async function startAsBefore(state: string, bundle: ContainerBundle): Promise<void> {
   const { id, logPath = "", cgroupPath } = bundle;
-  const places = new Places(state);
+  const places = new StateLayout(state);
   const runtimePath = programPath(bundle.runtimePath);
   const root = places.runtimeRoot(runtimePath);
   mkdirSync(places.bundle(id), { mode: 0o700 });

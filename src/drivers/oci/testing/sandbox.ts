@@ -26,7 +26,7 @@ import {
   detectCgroups,
   killCgroup,
   removeCgroup,
-} from "../../../linux/index.ts";
+} from "../../../linux/cgroup/index.ts";
 import { childPids, openFds, until } from "../../../linux/testing/leaks.ts";
 import { OciRuntime } from "../index.ts";
 
@@ -59,14 +59,14 @@ const applets = [
   "tty",
 ];
 
-/** A state folder, a root filesystem of busybox and a cgroup, for containers of one test file. */
+/** A state directory, a root filesystem of busybox and a cgroup, for containers of one test file. */
 export class TestHost implements AsyncDisposable {
-  readonly folder = mkdtempSync(join(tmpdir(), "davit-oci-"));
-  readonly state = join(this.folder, "state");
-  readonly logs = join(this.folder, "logs");
+  readonly directory = mkdtempSync(join(tmpdir(), "davit-oci-"));
+  readonly state = join(this.directory, "state");
+  readonly logs = join(this.directory, "logs");
   readonly cgroups: CgroupLayout;
   readonly parent = `/${testMark}`;
-  readonly #rootfs = join(this.folder, "rootfs");
+  readonly #rootfs = join(this.directory, "rootfs");
   readonly #runtimes: OciRuntime[] = [];
 
   private constructor(cgroups: CgroupLayout) {
@@ -149,8 +149,8 @@ export class TestHost implements AsyncDisposable {
   /** Fails when anything of a container is left. */
   assertGone(id: string): void {
     const files = ["containers", "exits", "execs", "consoles", "crun", "runc"].flatMap((name) => {
-      const folder = join(this.state, name);
-      return existsSync(folder) ? readdirSync(folder).map((file) => `${name}/${file}`) : [];
+      const directory = join(this.state, name);
+      return existsSync(directory) ? readdirSync(directory).map((file) => `${name}/${file}`) : [];
     });
     assert.deepEqual(
       files.filter((file) => file.includes(id)),
@@ -168,7 +168,7 @@ export class TestHost implements AsyncDisposable {
     }
     await killCgroup(this.cgroups, this.parent);
     await removeCgroup(this.cgroups, this.parent);
-    rmSync(this.folder, { recursive: true, force: true });
+    rmSync(this.directory, { recursive: true, force: true });
     await until("no child is left", () => childPids().length === 0);
   }
 }

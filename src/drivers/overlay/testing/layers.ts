@@ -5,7 +5,7 @@ import type { Digest } from "../../../base/digest.ts";
 import { silentLogger } from "../../../base/logger.ts";
 import { TaskGroup } from "../../../base/task-group.ts";
 import type { LayerSource } from "../../../core/snapshot/index.ts";
-import { unmount } from "../../../linux/index.ts";
+import { unmount } from "../../../linux/mount/index.ts";
 import { type BuiltEntry, buildTar } from "../../../unpack/testing/tar-builder.ts";
 import { OverlaySnapshots, type OverlaySnapshotsDeps } from "../overlay-snapshots.ts";
 import type { UnpackerCommand } from "../unpacker.ts";
@@ -45,7 +45,7 @@ export function describeTree(path: string): Buffer {
   return execFileSync("tar", [...options, ...names, "-C", path, "-c", "."], { maxBuffer: 2 ** 28 });
 }
 
-/** Snapshots in a folder, and what they need; `dispose` waits for their deletions. */
+/** Snapshots in a directory, and what they need; `dispose` waits for their deletions. */
 export class TestSnapshots implements AsyncDisposable {
   readonly snapshots: OverlaySnapshots;
   readonly root: string;
@@ -53,7 +53,7 @@ export class TestSnapshots implements AsyncDisposable {
 
   private constructor(snapshots: OverlaySnapshots, tasks: TaskGroup) {
     this.snapshots = snapshots;
-    this.root = snapshots.folder;
+    this.root = snapshots.directory;
     this.#tasks = tasks;
   }
 

@@ -231,8 +231,8 @@ export function bareImage(digit: string): Image {
   };
 }
 
-/** A folder that goes away with the test. */
-export function temporaryFolder(): Disposable & { readonly path: string } {
+/** A directory that goes away with the test. */
+export function temporaryDirectory(): Disposable & { readonly path: string } {
   const path = mkdtempSync(join(tmpdir(), "davit-records-"));
   return { path, [Symbol.dispose]: () => rmSync(path, { recursive: true, force: true }) };
 }

@@ -1,5 +1,5 @@
 // A process that writes records, for tests that kill it or watch its system calls:
-// `node writer.ts PATH MODE COUNT`. Modes: `ack` writes for ever and prints "id generation" after
+// `node writer.ts PATH MODE COUNT`. Modes: `ack` writes forever and prints "id generation" after
 // each write that returned; `churn` writes COUNT records and closes; `leave` writes COUNT records
 // and ends without closing.
 import { writeSync } from "node:fs";

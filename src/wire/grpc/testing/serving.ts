@@ -18,8 +18,8 @@ export interface Serving extends AsyncDisposable {
   readonly path: string;
 }
 
-/** A folder that is removed with what is in it. */
-export async function scratchFolder(): Promise<AsyncDisposable & { readonly path: string }> {
+/** A directory that is removed with what is in it. */
+export async function scratchDirectory(): Promise<AsyncDisposable & { readonly path: string }> {
   const path = await mkdtemp(join(tmpdir(), "davit-"));
   return { path, [Symbol.asyncDispose]: () => rm(path, { recursive: true, force: true }) };
 }
@@ -29,7 +29,7 @@ export async function serve(
   methods: Readonly<Record<string, Method>>,
   options: Partial<GrpcServerOptions> = {},
 ): Promise<Serving> {
-  const folder = await scratchFolder();
+  const directory = await scratchDirectory();
   const server = new GrpcServer({
     methods: new Map(Object.entries(methods).map(([name, method]) => [echoPath(name), method])),
     maxMessageBytes: testMessageLimit,
@@ -37,14 +37,14 @@ export async function serve(
     logger: silentLogger,
     ...options,
   });
-  const path = join(folder.path, "s.sock");
+  const path = join(directory.path, "s.sock");
   await server.listen(path, { mode: 0o660 });
   return {
     server,
     path,
     async [Symbol.asyncDispose]() {
       await server.stop(0);
-      await folder[Symbol.asyncDispose]();
+      await directory[Symbol.asyncDispose]();
     },
   };
 }

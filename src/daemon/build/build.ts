@@ -1,0 +1,357 @@
+import { existsSync } from "node:fs";
+import { join } from "node:path";
+import { RuntimeError } from "../../base/errors.ts";
+import { KeyedLock } from "../../base/keyed-lock.ts";
+import type { Logger } from "../../base/logger.ts";
+import { TaskGroup } from "../../base/task-group.ts";
+import { type Clock, systemClock } from "../../base/time.ts";
+import type { Config } from "../../config/config.ts";
+import { type ContainerStore, logLineBytes } from "../../core/container/index.ts";
+import { type Faults, Operations } from "../../core/operation/index.ts";
+import {
+  isAloneInCgroup,
+  type Sandbox,
+  type SandboxController,
+  SandboxStore,
+} from "../../core/sandbox/index.ts";
+import type { CriContext } from "../../cri/index.ts";
+import { PodCgroupsByDriver } from "../../drivers/cgroups/index.ts";
+import { AttachmentNotes } from "../../drivers/cni/index.ts";
+import { PodSandboxController } from "../../drivers/podsandbox/index.ts";
+import { Records } from "../../drivers/records/index.ts";
+import { Selinux } from "../../drivers/host-spec/index.ts";
+import type { ShimController, ShimRuntime } from "../../drivers/shim/index.ts";
+import { HostStats } from "../../drivers/stats/index.ts";
+import {
+  Attachments,
+  collectGarbage,
+  defaultPatience,
+  NetworkTeardown,
+} from "../../engine/network/index.ts";
+import {
+  recoverContainers,
+  removeContainersOf,
+  stopContainersOf,
+} from "../../engine/container/index.ts";
+import { InflightCreates } from "../../engine/lifecycle/inflight-creates.ts";
+import {
+  attributeLayers,
+  forgetIncompleteImages,
+  type ImageContext,
+  sweepLayers,
+} from "../../engine/image/index.ts";
+import { FailedTeardowns } from "../../engine/lifecycle/failed-teardowns.ts";
+import { Janitor } from "../../engine/lifecycle/janitor.ts";
+import { WriteBehindRecords } from "../../engine/lifecycle/write-behind-records.ts";
+import { defaultTimes, recoverSandboxes, type SandboxContext } from "../../engine/sandbox/index.ts";
+import { type CgroupLayout, detectCgroups } from "../../linux/cgroup/index.ts";
+import { hostBootId, isRunBySystemd, systemdDirectory } from "../../linux/host/index.ts";
+import { NamespaceWatch } from "../../linux/namespace/index.ts";
+import { buildContainers } from "./containers.ts";
+import type * as ShimParts from "./shims.ts";
+import { openStreaming } from "./streaming.ts";
+import type { CallView } from "../process/calls.ts";
+import { ConfiguredHandlers } from "./handlers.ts";
+import { Networks } from "./networks.ts";
+
+/** How long it may take to take up containers. Milliseconds. */
+const recoverMs = 120_000;
+
+/** What a controller from outside of this build can work with. */
+export interface ControllerParts {
+  /** The state directory of the configuration. */
+  readonly state: string;
+  /** Where it must tell of the network namespaces that it pins: a pod's address depends on it. */
+  readonly namespaces: NamespaceWatch;
+}
+
+/** What a build can be given besides the configuration. */
+export interface BuildOptions {
+  readonly version: string;
+  readonly log: Logger;
+  readonly faults: Faults;
+  /** Makes controllers beside those of davit's own; one of the same name takes its place. */
+  readonly controllers?: (parts: ControllerParts) => readonly SandboxController[];
+  /** The boot to believe in; the kernel's own where not given. */
+  readonly bootId?: string;
+  /** The calls that clients wait for now. */
+  readonly calls: () => readonly CallView[];
+  /** The configuration in use, which may change in what no part was built of. */
+  readonly config: () => Config;
+}
+
+/** A daemon's parts, put together and not yet serving. */
+export interface Built extends AsyncDisposable {
+  readonly cri: CriContext;
+  /** Takes up what the last daemon left. */
+  recover(): Promise<void>;
+}
+
+/** Puts the daemon together: the only place that says which driver stands behind which interface. */
+export async function build(config: Config, options: BuildOptions): Promise<Built> {
+  await using undo = new AsyncDisposableStack();
+  const { log } = options;
+  const clock = systemClock;
+  const bootId = options.bootId ?? hostBootId();
+
+  const database = undo.use(Records.open(join(config.root, "davit.db"), { logger: log }));
+  const records = undo.use(new WriteBehindRecords(database, log));
+  const layout = usableCgroups(config.runtime.cgroupDriver, log);
+  const selinux = config.runtime.selinux ? Selinux.open() : undefined;
+  const namespaces = undo.use(new NamespaceWatch());
+  const store = new SandboxStore(records);
+  // Of those whose records cannot be read nobody knows the cgroup.
+  const isAlone = (sandbox: Sandbox): boolean =>
+    isAloneInCgroup(sandbox, store.all()) &&
+    !records.setAside().some(({ kind }) => kind === "sandbox");
+  const parts = { state: config.state, cgroups: layout, namespaces, isAlone, clock, log };
+  const networks = undo.use(await Networks.open(config, { bootId, log }));
+  const withShims = mayHaveShims(config, database);
+  const opened = await openControllers(withShims, parts, { ...options, config }, undo);
+  const { shimParts, shims, controllers, meter } = opened;
+  const handlers = new ConfiguredHandlers(config.runtime, shimParts);
+
+  const operations = new Operations({ faults: options.faults, clock });
+  const engine = buildEngine({ config, records, networks, operations, clock, log });
+  // What the engine's background work still uses while it ends.
+  const ends = undo.use(new AsyncDisposableStack());
+  undo.use(engine);
+  const shared = { ...engine.parts, operations, locks: new KeyedLock(), clock, log, bootId };
+  const { images, containers } = await buildContainers(
+    {
+      config,
+      records,
+      layout,
+      handlers,
+      selinux,
+      sandboxes: store,
+      controllers,
+      shims,
+      undo: ends,
+    },
+    shared,
+  );
+  const sandboxes: SandboxContext = {
+    ...shared,
+    store,
+    controllers,
+    handlers,
+    containers: {
+      stopAll: (id) => stopContainersOf(containers, id),
+      removeAll: (id) => removeContainersOf(containers, id),
+    },
+    networkOf: (handler) => networks.of(handler),
+    cgroups: new PodCgroupsByDriver(layout, config.runtime.cgroupDriver),
+    labels: selinux,
+    namespaces,
+  };
+  engine.parts.tasks.spawn("ask the OCI runtimes for their features", () => handlers.probe(log));
+
+  const urls = undo.use(await openStreaming(config, { containers, sandboxes }));
+  const kept = undo.move();
+  return {
+    cri: {
+      version: options.version,
+      maxMessageBytes: config.server.maxMessageBytes,
+      sandboxes,
+      containers,
+      images,
+      urls,
+      stats: statsOf({ cgroups: layout, images, clock, meter }, [store, containers.store]),
+      network: networks.default,
+      cgroupDriver: config.runtime.cgroupDriver,
+      handlers: () => handlers.features(),
+      describe: () => ({
+        ...recordFacts(database, records),
+        config: { ...options.config(), maxContainerLogLineSize: logLineSize(config.runtime) },
+        cgroups: layout,
+        calls: options.calls(),
+      }),
+      log,
+    },
+    recover: () => recoverAll({ sandboxes, containers, images }, { records, networks }),
+    [Symbol.asyncDispose]: () => kept.disposeAsync(),
+  };
+}
+
+/** Under the key that containerd's `config` has it under; of the default handler's containers. */
+function logLineSize({ handlers, defaultHandler }: Config["runtime"]): number {
+  const isShim = (handlers[defaultHandler]?.runtimeType ?? "") !== "";
+  return isShim ? logLineBytes.shim : logLineBytes.conmon;
+}
+
+/** True where a handler has a shim, or where one of an earlier daemon's may be left. */
+function mayHaveShims(config: Config, records: Records): boolean {
+  return (
+    Object.values(config.runtime.handlers).some(({ runtimeType }) => runtimeType !== "") ||
+    existsSync(join(config.state, "shims")) ||
+    records.counts().sandboxes > 0
+  );
+}
+
+/** The controllers by their names, davit's own and those that the build was given; and what runs the containers of shims. */
+async function openControllers(
+  withShims: boolean,
+  parts: Omit<Parameters<(typeof ShimParts)["buildShims"]>[0], "logRoots">,
+  options: Pick<BuildOptions, "controllers"> & { readonly config: Config },
+  undo: AsyncDisposableStack,
+): Promise<{
+  readonly shimParts: typeof ShimParts | undefined;
+  readonly shims: ShimRuntime | undefined;
+  readonly controllers: ReadonlyMap<string, SandboxController>;
+  readonly meter: ShimController | undefined;
+}> {
+  const { state, namespaces } = parts;
+  const podsandbox = await PodSandboxController.open(parts);
+  undo.defer(() => podsandbox.close());
+  // A start without shims does not wait for their code to be read. The event loop does meanwhile: so it
+  // comes after what has to wait anyway, and lets it answer the first calls.
+  const shimParts = withShims ? await import("./shims.ts") : undefined;
+  const { logRoots } = options.config.runtime;
+  const shims = await shimParts?.buildShims({ ...parts, logRoots }, undo);
+  const all: readonly SandboxController[] = [
+    podsandbox,
+    ...(shims === undefined ? [] : [shims.controller]),
+    ...(options.controllers?.({ state, namespaces }) ?? []),
+  ];
+  const controllers = new Map(all.map((each) => [each.name, each]));
+  return { shimParts, shims: shims?.runtime, controllers, meter: shims?.controller };
+}
+
+/** Takes up what the last daemon left, and gives back what nobody owns. */
+async function recoverAll(
+  contexts: Pick<CriContext, "sandboxes" | "containers" | "images">,
+  { records, networks }: Pick<EngineDeps, "records" | "networks">,
+): Promise<void> {
+  const { images, sandboxes } = contexts;
+  images.store.load();
+  forgetIncompleteImages(images);
+  attributeLayers(images);
+  await recoverSandboxes(sandboxes, records);
+  const unread = new Set(records.setAside().map(({ kind }) => kind));
+  await recoverAllContainers(contexts, records);
+  if (unread.has("sandbox") || unread.has("attachment")) return;
+  collectGarbage({ ...sandboxes, networks: networks.all() });
+}
+
+/** The host's cgroups. Without systemd its driver would start no container, for reasons that name something else. */
+function usableCgroups(driver: Config["runtime"]["cgroupDriver"], log: Logger): CgroupLayout {
+  const layout = detectCgroups();
+  if (layout.version === "v1" && layout.advice !== undefined) log.warn(layout.advice);
+  if (driver !== "systemd" || isRunBySystemd()) return layout;
+  throw new RuntimeError(
+    "failed-precondition",
+    `use runtime.cgroup_driver = "systemd": this host is not run by systemd (no ${systemdDirectory}); set it to "cgroupfs", in kubelet's cgroupDriver, too`,
+  );
+}
+
+/** What the verbose Status tells of the records. */
+function recordFacts(
+  database: Records,
+  late: WriteBehindRecords,
+): Readonly<Record<string, unknown>> {
+  return {
+    node: process.version,
+    records: database.counts(),
+    recordsCanBeWritten: database.canBeWritten(),
+    recordsOwed: late.pendingWrites(),
+    recordsSetAside: database.setAside(),
+  };
+}
+
+/** Stats of what the stores hold; what is kept of an object goes with it. */
+function statsOf(
+  deps: {
+    readonly cgroups: CgroupLayout;
+    readonly images: ImageContext;
+    readonly clock: Clock;
+    /** Reports of the sandboxes of its controller. */
+    readonly meter: ShimController | undefined;
+  },
+  stores: readonly Pick<SandboxStore | ContainerStore, "listen">[],
+): HostStats {
+  const { meter } = deps;
+  const stats = new HostStats({
+    ...deps,
+    snapshots: deps.images.snapshots,
+    meterOf: ({ handler }) => (handler.controller === meter?.name ? meter : undefined),
+  });
+  for (const store of stores) {
+    store.listen(({ id, state }, change) => {
+      if (change === "removed") stats.forget(id);
+      else if (state.name !== "running" && state.name !== "ready") stats.ended(id);
+    });
+  }
+  return stats;
+}
+
+/** Takes up containers, and then the layers that they stand on. */
+async function recoverAllContainers(
+  { containers, images }: Pick<CriContext, "containers" | "images">,
+  records: WriteBehindRecords,
+): Promise<void> {
+  const { operations, log } = containers;
+  const last = "the last daemon's containers";
+  await operations.run(
+    { name: "recover-containers", subject: last, timeoutMs: recoverMs, log },
+    async (operation) => {
+      await recoverContainers(containers, records, operation);
+      await operation.enter("sweep-layers");
+      // The layers of an image or a container whose record cannot be read are not known: keep all.
+      const unread = records
+        .setAside()
+        .some(({ kind }) => kind === "image" || kind === "container");
+      if (!unread) await sweepLayers(images);
+      await operation.enter("ready");
+    },
+  );
+}
+
+interface EngineDeps {
+  readonly config: Config;
+  readonly records: WriteBehindRecords;
+  readonly networks: Networks;
+  readonly operations: Operations;
+  readonly clock: Clock;
+  readonly log: Logger;
+}
+
+type EngineParts = Pick<
+  SandboxContext,
+  "attachments" | "teardown" | "creations" | "janitor" | "failedEnds" | "tasks" | "times"
+>;
+
+/** The parts of the engine that have a life: they end before the drivers that they use. */
+function buildEngine(deps: EngineDeps): AsyncDisposable & { readonly parts: EngineParts } {
+  const { config, clock, log } = deps;
+  const tasks = new TaskGroup(log);
+  const times = {
+    ...defaultTimes,
+    createMs: config.runtime.createTimeoutSeconds * 1000,
+    holdMs: config.runtime.retryHoldSeconds * 1000,
+  };
+  const directory = join(config.root, "attachments");
+  const attachments = new Attachments(
+    new AttachmentNotes({ records: deps.records, directory, log }),
+  );
+  const teardown = new NetworkTeardown({
+    network: deps.networks.default,
+    attachments,
+    tasks,
+    clock,
+    log,
+    patience: defaultPatience,
+  });
+  const creations = new InflightCreates({ tasks, clock, holdMs: times.holdMs });
+  const janitor = new Janitor({ tasks, log });
+  const failedEnds = new FailedTeardowns(clock);
+  return {
+    parts: { attachments, teardown, creations, janitor, failedEnds, tasks, times },
+    async [Symbol.asyncDispose]() {
+      creations[Symbol.dispose]();
+      janitor[Symbol.dispose]();
+      teardown[Symbol.dispose]();
+      await tasks[Symbol.asyncDispose]();
+    },
+  };
+}

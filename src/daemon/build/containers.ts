@@ -1,0 +1,157 @@
+import { RuntimeError } from "../../base/errors.ts";
+import type { Config } from "../../config/config.ts";
+import { ContainerStore, layersOf } from "../../core/container/index.ts";
+import { ImageStore } from "../../core/image/index.ts";
+import type { Sandbox, SandboxController, SandboxStore } from "../../core/sandbox/index.ts";
+import { OciRuntime } from "../../drivers/oci/index.ts";
+import { OverlaySnapshots } from "../../drivers/overlay/index.ts";
+import { Registry } from "../../drivers/registry/index.ts";
+import type { ShimRuntime } from "../../drivers/shim/index.ts";
+import {
+  apparmorObstacle,
+  HostContainerSpecs,
+  readSpecHost,
+  rootUsers,
+  type Selinux,
+} from "../../drivers/host-spec/index.ts";
+import {
+  type ContainerContext,
+  defaultContainerTimes,
+  CancellableOperations,
+} from "../../engine/container/index.ts";
+import type { WriteBehindRecords } from "../../engine/lifecycle/write-behind-records.ts";
+import {
+  type ImageContext,
+  PullProgress,
+  Pulls,
+  removeUnusedLayers,
+} from "../../engine/image/index.ts";
+import { prewarmCgroupMigration, type CgroupLayout } from "../../linux/cgroup/index.ts";
+import type { ConfiguredHandlers } from "./handlers.ts";
+import { linkedLogs } from "../process/linked-logs.ts";
+
+interface Parts {
+  readonly config: Config;
+  readonly records: WriteBehindRecords;
+  readonly layout: CgroupLayout;
+  readonly handlers: ConfiguredHandlers;
+  readonly sandboxes: SandboxStore;
+  readonly controllers: ReadonlyMap<string, SandboxController>;
+  /** Undefined where there are none. */
+  readonly shims: ShimRuntime | undefined;
+  readonly selinux: Selinux | undefined;
+  /** Takes the parts that end with the daemon. */
+  readonly undo: AsyncDisposableStack;
+}
+
+type Shared = Pick<
+  ContainerContext,
+  | "operations"
+  | "creations"
+  | "janitor"
+  | "failedEnds"
+  | "locks"
+  | "tasks"
+  | "clock"
+  | "log"
+  | "bootId"
+>;
+
+function limitsOf(images: Config["images"]): ImageContext["limits"] {
+  return {
+    layers: images.maxLayers,
+    unpackedBytes: images.maxUnpackedBytes,
+    unpackedRatio: images.maxUnpackedRatio,
+    layerEntries: images.maxLayerEntries,
+  };
+}
+
+/** Puts together what images and containers need. */
+export async function buildContainers(
+  parts: Parts,
+  shared: Shared,
+): Promise<{ readonly images: ImageContext; readonly containers: ContainerContext }> {
+  const { config, records, layout, handlers } = parts;
+  const { clock, log, tasks, operations } = shared;
+  const createMs = config.runtime.createTimeoutSeconds * 1000;
+  const snapshots = await OverlaySnapshots.open({ root: config.root, log, tasks });
+  parts.undo.defer(() => snapshots.close());
+  const runtime = await OciRuntime.open({
+    state: config.state,
+    cgroups: layout,
+    clock,
+    log,
+    conmonPath: config.runtime.monitorPath,
+    logRoots: config.runtime.logRoots,
+  });
+  parts.undo.defer(() => runtime.close());
+  for (const warning of [apparmorObstacle(), linkedLogs(config.runtime.logRoots)]) {
+    if (warning !== undefined) log.warn(warning);
+  }
+  const { shims } = parts;
+  const store = new ContainerStore(records);
+  const images: ImageContext = {
+    store: new ImageStore(records, config.images.pinned),
+    source: new Registry({
+      configDir: config.images.registryConfigPath,
+      log,
+      clock,
+      proxyEnv: process.env,
+    }),
+    snapshots,
+    pulls: new Pulls(tasks),
+    progress: new PullProgress((diffId) => snapshots.hasLayer(diffId)),
+    limits: limitsOf(config.images),
+    trustPresentLayers: config.images.trustPresentLayers,
+    operations,
+    janitor: shared.janitor,
+    tasks,
+    clock,
+    log,
+    layersInUse: () => [...store.all()].flatMap(layersOf),
+  };
+  const containers: ContainerContext = {
+    ...shared,
+    store,
+    sandboxes: parts.sandboxes,
+    images: images.store,
+    snapshots,
+    rootFiles: rootUsers,
+    specs: new HostContainerSpecs({
+      host: readSpecHost(layout),
+      cdiDirectories: config.cdi.enable ? config.cdi.specDirs : undefined,
+      selinux: parts.selinux,
+      devicesOfUser: config.runtime.deviceOwnershipFromSecurityContext,
+      refusesPtrace: config.runtime.ptraceInSharedPid === "refuse",
+      allowSocketcall: config.runtime.seccompAllowSocketcall,
+      featuresOf: async (sandbox) => {
+        const features = await handlers.runtimeFeatures(sandbox.handler);
+        return { ...features, idmapMounts: features.idMappedMounts };
+      },
+      settingsOf: (sandbox) => handlers.settings(sandbox.handler),
+    }),
+    ignoreVolumes: config.images.volumes === "ignore",
+    runtimes: shims === undefined ? [runtime] : [runtime, shims],
+    runtimeOf: ({ runtimeType }) => (runtimeType === undefined ? runtime : (shims ?? runtime)),
+    announceMove: () => {
+      void prewarmCgroupMigration(layout);
+    },
+    environmentOf: (sandbox) => controllerOf(parts, sandbox).environment(sandbox),
+    starting: new CancellableOperations(),
+    onRemoved: (container) => {
+      const layers = layersOf(container);
+      tasks.spawn("remove layers that nobody uses", () => removeUnusedLayers(images, layers));
+    },
+    times: { ...defaultContainerTimes, createMs, startMs: createMs },
+  };
+  return { images, containers };
+}
+
+function controllerOf({ controllers }: Parts, sandbox: Sandbox): SandboxController {
+  const controller = controllers.get(sandbox.handler.controller);
+  if (controller !== undefined) return controller;
+  throw new RuntimeError(
+    "failed-precondition",
+    `find controller of sandbox "${sandbox.id}": this daemon has no "${sandbox.handler.controller}"`,
+  );
+}

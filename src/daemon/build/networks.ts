@@ -1,0 +1,58 @@
+import type { Logger } from "../../base/logger.ts";
+import type { Config } from "../../config/config.ts";
+import type { PodNetwork } from "../../core/network/index.ts";
+import type { BoundHandler } from "../../core/sandbox/index.ts";
+import { CniNetwork } from "../../drivers/cni/index.ts";
+
+/** The pod networks of this daemon: one for each directory of network configurations that is named. */
+export class Networks implements AsyncDisposable {
+  readonly #byDirectory: ReadonlyMap<string, CniNetwork>;
+  readonly #directoryOf: (handler: string) => string;
+  /** The one that most pods get, and that the node's readiness depends on. */
+  readonly default: CniNetwork;
+
+  private constructor(
+    byDirectory: ReadonlyMap<string, CniNetwork>,
+    main: CniNetwork,
+    config: Config,
+  ) {
+    this.#byDirectory = byDirectory;
+    this.default = main;
+    this.#directoryOf = (handler) => config.runtime.handlers[handler]?.cniConfDir ?? "";
+  }
+
+  static async open(
+    config: Config,
+    deps: { readonly bootId: string; readonly log: Logger },
+  ): Promise<Networks> {
+    const open = (confDir: string): Promise<CniNetwork> =>
+      CniNetwork.open({
+        confDir,
+        binDirs: config.cni.binDirs,
+        pluginTimeoutMs: config.cni.pluginTimeoutSeconds * 1000,
+        maxParallel: config.cni.maxParallel,
+        ...deps,
+      });
+    const main = await open(config.cni.confDir);
+    const byDirectory = new Map([[config.cni.confDir, main]]);
+    for (const { cniConfDir } of Object.values(config.runtime.handlers)) {
+      if (cniConfDir !== "" && !byDirectory.has(cniConfDir))
+        byDirectory.set(cniConfDir, await open(cniConfDir));
+    }
+    return new Networks(byDirectory, main, config);
+  }
+
+  /** The network for a handler's pods. */
+  of(handler: BoundHandler): PodNetwork {
+    return this.#byDirectory.get(this.#directoryOf(handler.name)) ?? this.default;
+  }
+
+  /** One for each directory. */
+  all(): readonly PodNetwork[] {
+    return [...this.#byDirectory.values()];
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    for (const network of this.#byDirectory.values()) await network[Symbol.asyncDispose]();
+  }
+}

@@ -1,0 +1,53 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { type LogFields, type Logger, silentLogger } from "../../base/logger.ts";
+import type { Call } from "../../wire/grpc/call.ts";
+import { CallLog } from "./call-log.ts";
+
+const lines: (readonly [string, string, LogFields | undefined])[] = [];
+const keep =
+  (level: string) =>
+  (message: string, fields?: LogFields): void =>
+    void lines.push([level, message, fields]);
+const log: Logger = {
+  ...silentLogger,
+  debug: keep("debug"),
+  info: keep("info"),
+  warn: keep("warn"),
+};
+
+let made = 0;
+const call = (method: string): Call => ({
+  method: `/runtime.v1.RuntimeService/${method}`,
+  id: ++made,
+  signal: new AbortController().signal,
+  startedAt: 0,
+});
+const end = (code = 0, message = ""): Parameters<CallLog["ended"]>[1] => ({
+  ...{ code, message, requestBytes: 0, responseBytes: 0, durationMs: 12.34 },
+});
+
+test("CallLog says of a call what was noted, also where it failed", () => {
+  const calls = new CallLog(log);
+  const [one, other, polled, probe] = [
+    "RunPodSandbox",
+    "StopContainer",
+    "ListContainers",
+    "ExecSync",
+  ].map(call);
+  assert.ok(one && other && polled && probe);
+  calls.note(one, { pod: "ns/a" });
+  calls.note(other, { pod: "ns/b" });
+  calls.note(one, { sandbox: "id" });
+  calls.ended(other, end(5, "no such thing"));
+  calls.ended(one, end());
+  calls.ended(polled, end());
+  calls.ended(probe, end());
+  const facts = { code: 0, ms: 12.3 };
+  assert.deepEqual(lines, [
+    ["warn", "StopContainer failed: no such thing", { pod: "ns/b", call: 2, code: 5, ms: 12.3 }],
+    ["info", "RunPodSandbox", { pod: "ns/a", sandbox: "id", call: 1, ...facts }],
+    ["debug", "ListContainers", { call: 3, ...facts }],
+    ["debug", "ExecSync", { call: 4, ...facts }],
+  ]);
+});

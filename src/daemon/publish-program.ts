@@ -1,7 +1,0 @@
-import { fileURLToPath } from "node:url";
-
-/** The program that shims send events with which cannot do it themselves: davit's launcher. */
-export function publishProgram(): string {
-  const fromSource = import.meta.url.endsWith("/src/daemon/publish-program.ts");
-  return fileURLToPath(new URL(fromSource ? "../../bin/davit" : "../bin/davit", import.meta.url));
-}

@@ -1,0 +1,91 @@
+import { type Check, type DoctorContext } from "../check.ts";
+import { catalogue, type Finding } from "../finding.ts";
+import type { Host } from "../host.ts";
+
+const kinds = catalogue("leftovers", {
+  fine: ["ok", ""],
+  "stale-namespaces": [
+    "note",
+    "their pods are gone; davit serve takes the files away at its start",
+  ],
+  "pods-without-daemon": ["note", "they go on, but nobody restarts, stops or reports them"],
+  "previous-boot": ["note", "what it names is gone; davit serve clears it at its start"],
+  "doctor-scratch": ["note", "a doctor that was killed left its scratch directory"],
+});
+
+/** What earlier daemons, boots and doctors left. */
+export const leftoversCheck: Check = {
+  group: kinds.group,
+  title: "Leftovers",
+  catalogue: kinds,
+  examine: async (subject: DoctorContext) => {
+    const { host, config } = subject;
+    // Where trials have their directories: that of overlays is on the file system of root.
+    const { root } = config;
+    const parent = root.slice(0, root.lastIndexOf("/"));
+    const places = new Set([host.env["TMPDIR"] ?? "/tmp", root, parent]);
+    const scratches = await Promise.all([...places].map((directory) => scratch(host, directory)));
+    const found = [...scratches.flat(), ...(await stateOf(subject))];
+    return found.length > 0 ? found : [kinds.report("fine", `nothing in ${config.state}`)];
+  },
+};
+
+async function stateOf({ host, config }: DoctorContext): Promise<readonly Finding[]> {
+  // A daemon that runs knows what is its own, and has cleared the rest.
+  if ((await host.probeConnect(config.server.listen)) === "open") return [];
+  const fix = "davit serve, or systemctl start davit";
+  const mounted = new Set((await host.mounts()).map(({ mountPoint }) => mountPoint));
+  const pins: string[] = [];
+  for (const kind of ["net", "ipc", "uts", "user"]) {
+    const directory = `${config.state}/ns/${kind}`;
+    pins.push(...((await host.list(directory)) ?? []).map((id) => `${directory}/${id}`));
+  }
+  const ids = (paths: readonly string[]): number =>
+    new Set(paths.map((path) => path.slice(path.lastIndexOf("/") + 1))).size;
+  const stale = pins.filter((path) => !mounted.has(path));
+  const alive = pins.filter((path) => mounted.has(path));
+  const found: Finding[] = [];
+  if (stale.length > 0) {
+    const text = `${stale.length} files in ${config.state}/ns are no namespaces`;
+    found.push(kinds.report("stale-namespaces", text, fix));
+  }
+  if (alive.length > 0) {
+    const text = `${ids(alive)} pods have namespaces in ${config.state}, and no daemon runs`;
+    found.push(kinds.report("pods-without-daemon", text, fix));
+  }
+  const bootedMs = bootTime(await host.read("/proc/stat"));
+  const lock = await host.fileInfo(`${config.state}/davit.lock`);
+  if (lock !== undefined && bootedMs !== undefined && lock.modifiedMs < bootedMs) {
+    found.push(
+      kinds.report("previous-boot", `${config.state} was last used before this boot`, fix),
+    );
+  }
+  return found;
+}
+
+/** When the machine was started: proc_stat(5), in whole seconds. */
+function bootTime(stat: string | undefined): number | undefined {
+  const seconds = /^btime (\d+)$/m.exec(stat ?? "")?.[1];
+  return seconds === undefined ? undefined : Number(seconds) * 1000;
+}
+
+async function scratch(host: Host, directory: string): Promise<readonly Finding[]> {
+  const left = ((await host.list(directory)) ?? []).filter((name) => {
+    const pid = /^davit-doctor-(\d+)-/.exec(name)?.[1];
+    return pid !== undefined && !host.lives(Number(pid));
+  });
+  return left.map((name) => {
+    const path = `${directory}/${name}`;
+    const apply = async (): Promise<string> => {
+      const mounts = (await host.mounts()).map(({ mountPoint }) => mountPoint);
+      const inside = mounts.filter((mount) => `${mount}/`.startsWith(`${path}/`));
+      for (const mount of inside.toReversed()) await host.command("umount", ["-l", mount]);
+      await host.remove(path);
+      return `removed ${path}`;
+    };
+    return kinds.report("doctor-scratch", path, {
+      text: `umount -R ${path}; rm -r ${path}`,
+      apply,
+    });
+  });
+}

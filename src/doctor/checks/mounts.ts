@@ -1,0 +1,74 @@
+import type { MountEntry } from "../../linux/mount/index.ts";
+import { type Check, type DoctorContext } from "../check.ts";
+import { catalogue, type Finding } from "../finding.ts";
+
+const kinds = catalogue("mounts", {
+  fine: ["ok", ""],
+  "root-not-shared": [
+    "note",
+    "volumes with mountPropagation: Bidirectional or HostToContainer need shared mounts",
+  ],
+  "namespaces-shared": [
+    "warning",
+    "what davit pins there is copied into other mount namespaces and stays busy in them",
+  ],
+  "proc-hidden": ["warning", "davit looks at processes in /proc, those of containers too"],
+  "sys-read-only": ["warning", "privileged pods, and plugins that set sysctls, fail"],
+});
+
+/** How what is mounted propagates, and what of the kernel's own trees can be written. */
+export const mountsCheck: Check = {
+  group: kinds.group,
+  title: "Mounts",
+  catalogue: kinds,
+  examine: async ({ host, config }: DoctorContext) => {
+    const mounts = await host.mounts();
+    const found = [...propagation(mounts, config.state), ...kernelTrees(mounts, host.isRoot)];
+    return found.length > 0 ? found : [kinds.report("fine", "/ is shared")];
+  },
+};
+
+/** The topmost mount on exactly this path. */
+function mountOf(mounts: readonly MountEntry[], path: string): MountEntry | undefined {
+  return mounts.findLast(({ mountPoint }) => mountPoint === path);
+}
+
+function isShared(mount: MountEntry | undefined): boolean {
+  return mount?.propagation.some((word) => word.startsWith("shared:")) === true;
+}
+
+function propagation(mounts: readonly MountEntry[], state: string): readonly Finding[] {
+  const found: Finding[] = [];
+  const root = mountOf(mounts, "/");
+  if (root !== undefined && !isShared(root)) {
+    const fix = "mount --make-rshared /; systemd does that at boot, other inits do not";
+    found.push(kinds.report("root-not-shared", "/ is private", fix));
+  }
+  const pins = mountOf(mounts, `${state}/ns`);
+  if (isShared(pins)) {
+    const fix = `mount --make-private ${state}/ns, then find who made it shared`;
+    found.push(kinds.report("namespaces-shared", `${state}/ns is shared`, fix));
+  }
+  return found;
+}
+
+function kernelTrees(mounts: readonly MountEntry[], isRoot: boolean): readonly Finding[] {
+  const found: Finding[] = [];
+  const hidepid = mountOf(mounts, "/proc")?.superOptions.find((word) =>
+    /^hidepid=(?!0|off)/.test(word),
+  );
+  // Root sees everything, but for hidepid=ptraceable without CAP_SYS_PTRACE.
+  if (hidepid !== undefined && (!isRoot || /=(4|ptraceable)$/.test(hidepid))) {
+    const fix = "mount -o remount,hidepid=0 /proc";
+    found.push(kinds.report("proc-hidden", `/proc is mounted with ${hidepid}`, fix));
+  }
+  const trees = ["/sys", "/proc/sys"].filter((path) =>
+    mountOf(mounts, path)?.options.includes("ro"),
+  );
+  if (trees.length > 0) {
+    const text = `${trees.join(" and ")} read-only`;
+    const fix = `mount -o remount,rw ${trees[0] ?? ""}; in a container, run it privileged`;
+    found.push(kinds.report("sys-read-only", text, fix));
+  }
+  return found;
+}

@@ -1,0 +1,196 @@
+import assert from "node:assert/strict";
+import { readFileSync } from "node:fs";
+import { describe, test } from "node:test";
+import { defaultConfig } from "../config/load.ts";
+import type { Check, DoctorContext } from "./check.ts";
+import { allFindings, checks, examine, ownKinds, type Report } from "./examine.ts";
+import type { Catalogue } from "./finding.ts";
+import { FixtureHost } from "./testing/fixture-host.ts";
+import { oddChecks } from "./testing/odd-checks.ts";
+import { provocations } from "./testing/provocations.ts";
+
+type Given = Omit<DoctorContext, "leaveOut">;
+
+function subjectOf(host: FixtureHost, changes: Partial<DoctorContext> = {}): Given {
+  return {
+    host,
+    config: defaultConfig(),
+    configFile: undefined,
+    configProblems: [],
+    version: "0.1.0",
+    askRegistries: false,
+    images: [],
+    ...changes,
+  };
+}
+
+function idsIn({ groups }: Report): readonly string[] {
+  return groups.flatMap(({ findings }) => findings.map(({ id }) => id));
+}
+
+/** The rows of a catalogue in docs/doctor.md. */
+function documentation({ group, kinds }: Catalogue): readonly string[] {
+  return Object.entries(kinds)
+    .filter(([, { severity }]) => severity !== "ok")
+    .map(([name, { severity, why }]) => `| \`${group}.${name}\` | ${severity} | ${why} |`);
+}
+
+async function provoke(
+  id: string,
+): Promise<{ readonly report: Report; readonly host: FixtureHost }> {
+  const host = new FixtureHost();
+  const changes = provocations[id]?.(host) ?? {};
+  return { report: await examine(subjectOf(host, changes), { checks, fix: false }), host };
+}
+
+describe("examine()", () => {
+  test("finds nothing wrong with a machine that is well", async () => {
+    const report = await examine(subjectOf(new FixtureHost()), { checks, fix: false });
+    const wrong = report.groups.flatMap(({ findings }) =>
+      findings.filter(({ severity }) => severity !== "ok"),
+    );
+    assert.deepEqual(wrong, []);
+    assert.equal(report.isLate, false);
+  });
+
+  test("has a way to provoke every finding, and none for what is no finding", () => {
+    const known = [...Object.keys(provocations), ...Object.keys(oddChecks)];
+    assert.deepEqual(known.toSorted(), [...allFindings].sort());
+  });
+
+  test("has every finding in docs/doctor.md, with its severity and reason", () => {
+    const text = readFileSync(new URL("../../docs/doctor.md", import.meta.url), "utf8");
+    const rows = text.split("\n").filter((line) => /^\| `[a-z]+\.[a-z0-9-]+` /.test(line));
+    assert.deepEqual(
+      rows.map((row) => row.replace(/ +/g, " ")),
+      [...checks.map(({ catalogue: kinds }) => kinds), ownKinds].flatMap(documentation),
+    );
+  });
+
+  for (const id of allFindings.filter((each) => !each.startsWith("doctor."))) {
+    test(`finds ${id}`, async () => {
+      const { report } = await provoke(id);
+      assert.ok(idsIn(report).includes(id), `found only ${idsIn(report).join(", ")}`);
+      const all = report.groups.flatMap(({ findings }) => findings);
+      for (const finding of all) {
+        assert.ok(allFindings.includes(finding.id), finding.id);
+        assert.notEqual(finding.found.trim(), "", finding.id);
+        assert.equal(finding.severity === "ok", finding.why === "", finding.id);
+        // What is wrong has a fix; a note may be for information alone.
+        const needsFix = finding.severity === "error" || finding.severity === "warning";
+        assert.ok(!needsFix || finding.fix !== undefined, `${finding.id} has no fix`);
+      }
+    });
+  }
+
+  for (const [id, odd] of Object.entries(oddChecks)) {
+    test(`finds ${id}, and goes on with the other checks`, async () => {
+      const check: Check = { group: "odd", title: "Odd", catalogue: ownKinds, ...odd };
+      const [first] = checks;
+      assert.ok(first);
+      const subject = subjectOf(new FixtureHost());
+      const report = await examine(subject, { checks: [check, first], fix: true });
+      assert.ok(idsIn(report).includes(id), idsIn(report).join(", "));
+      assert.ok(idsIn(report).includes("configuration.fine"));
+      assert.equal(report.isLate, id === "doctor.late");
+    });
+  }
+
+  test("says what it left out without root, and does not try it", async () => {
+    const host = new FixtureHost();
+    host.isRoot = false;
+    host.overlayProblem = "EPERM";
+    host.iptablesProblem = "EPERM";
+    const report = await examine(subjectOf(host), { checks, fix: false });
+    for (const word of ["capabilities", "disk", "network"]) {
+      assert.ok(
+        report.leftOut.some((what) => what.startsWith(`${word}:`)),
+        `${word} is not in ${report.leftOut.join("; ")}`,
+      );
+    }
+    const wrong = idsIn(report).filter((id) => /refused|broken/.test(id));
+    assert.deepEqual(wrong, []);
+  });
+
+  test("sees a module that is not loaded yet", async () => {
+    const host = new FixtureHost();
+    host.files.set("/proc/filesystems", "\text4\n");
+    const modules = "kernel/fs/overlayfs/overlay.ko.xz:\nkernel/fs/erofs/erofs.ko.xz:\n";
+    host.files.set(`/lib/modules/${host.kernelRelease}/modules.dep`, modules);
+    const report = await examine(subjectOf(host), { checks, fix: false });
+    assert.deepEqual(
+      idsIn(report).filter((id) => id.startsWith("kernel.")),
+      ["kernel.fine"],
+    );
+  });
+
+  test("takes a v2 root that has processes for the true one where it has no type", async () => {
+    const host = new FixtureHost();
+    host.files.set("/sys/fs/cgroup/cgroup.subtree_control", "\n");
+    host.files.set("/sys/fs/cgroup/cgroup.procs", "1\n");
+    const report = await examine(subjectOf(host), { checks, fix: false });
+    assert.ok(idsIn(report).includes("cgroups.fine"));
+  });
+});
+
+describe("examine() with fix", () => {
+  const fixes: Readonly<Record<string, readonly string[]>> = {
+    "cgroups.hybrid-controller": [
+      "make /sys/fs/cgroup/hugetlb",
+      "mount -t cgroup -o hugetlb cgroup /sys/fs/cgroup/hugetlb",
+    ],
+    "disk.directory-missing": ["make /var/lib/davit"],
+    "network.forwarding-off": ["write /proc/sys/net/ipv4/ip_forward"],
+    "network.forwarding-later": ["write /proc/sys/net/ipv4/ip_forward"],
+    "sockets.stale": ["remove /run/davit/davit.sock"],
+    "leftovers.doctor-scratch": [
+      "umount -l /tmp/davit-doctor-4242-abc/ns",
+      "remove /tmp/davit-doctor-4242-abc",
+    ],
+  };
+
+  for (const id of allFindings.filter((each) => provocations[each] !== undefined)) {
+    test(`${fixes[id] === undefined ? "leaves alone" : "fixes"} ${id}`, async () => {
+      const host = new FixtureHost();
+      const changes = provocations[id]?.(host) ?? {};
+      const report = await examine(subjectOf(host, changes), { checks, fix: true });
+      const done = fixes[id] ?? [];
+      if (done.length === 0) {
+        // What one provocation makes wrong besides may be fixed.
+        assert.deepEqual(
+          host.changes.filter((change) => !Object.values(fixes).flat().includes(change)),
+          [],
+        );
+        return;
+      }
+      assert.deepEqual(host.changes, done);
+      assert.equal(report.fixed.length, 1);
+      assert.ok(!idsIn(report).includes(id), `${id} is still there`);
+    });
+  }
+
+  for (const id of Object.keys(fixes)) {
+    test(`says that the fix of ${id} failed`, async () => {
+      const host = new FixtureHost();
+      const changes = provocations[id]?.(host) ?? {};
+      host.refusal = new Error("EROFS: read-only file system");
+      const report = await examine(subjectOf(host, changes), { checks, fix: true });
+      assert.deepEqual(report.fixed, []);
+      assert.ok(idsIn(report).includes("doctor.fix-failed"));
+      assert.ok(idsIn(report).includes(id));
+    });
+  }
+
+  test("does not remove a socket that somebody serves by now", async () => {
+    const host = new FixtureHost();
+    let knocks = 0;
+    host.probeConnect = (): Promise<"open" | "refused"> => {
+      knocks += 1;
+      return Promise.resolve(knocks > 1 ? "open" : "refused");
+    };
+    const sockets = checks.filter(({ group }) => group === "sockets");
+    const report = await examine(subjectOf(host), { checks: sockets, fix: true });
+    assert.deepEqual(host.changes, []);
+    assert.ok(idsIn(report).includes("doctor.fix-failed"));
+  });
+});

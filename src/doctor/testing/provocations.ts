@@ -1,0 +1,387 @@
+import { parseConfig } from "../../config/load.ts";
+import type { DoctorContext } from "../check.ts";
+import {
+  criAnswer,
+  type FixtureHost,
+  healthyReading,
+  healthyTrial,
+  mountEntry,
+  okay,
+  versionOf,
+} from "./fixture-host.ts";
+
+/** Parts of the subject that a provocation replaces. */
+type Changes = Partial<Omit<DoctorContext, "host" | "leaveOut">>;
+
+/** Makes something wrong with a machine that is well. */
+export type Provocation = (host: FixtureHost) => Changes | undefined;
+
+const root = "/var/lib/davit";
+const socket = "/run/davit/davit.sock";
+const directory = { kind: "directory", mode: 0o711, modifiedMs: 0 } as const;
+const aSocket = { kind: "socket", mode: 0o660, modifiedMs: 0 } as const;
+const gib = 1024 ** 3;
+const capabilities = "000001ffffffffff";
+const kubelet = "/var/lib/kubelet/config.yaml";
+
+/** A provocation that leaves the subject as it is. */
+function host(change: (host: FixtureHost) => unknown): Provocation {
+  return (machine) => {
+    change(machine);
+    return undefined;
+  };
+}
+
+const nothing = host(() => undefined);
+
+function file(path: string, text: string): Provocation {
+  return host(({ files }) => files.set(path, text));
+}
+
+function noFile(path: string): Provocation {
+  return host(({ files }) => files.delete(path));
+}
+
+function mount(...entry: Parameters<typeof mountEntry>): Provocation {
+  return host(({ mountTable }) => mountTable.push(mountEntry(...entry)));
+}
+
+function noDaemon(machine: FixtureHost): void {
+  machine.looks.delete(socket);
+  machine.knocks.delete(socket);
+}
+
+function processStatus(effective: string, bounding = effective, noNewPrivs = 0): Provocation {
+  const text = `NoNewPrivs:\t${noNewPrivs}\nCapEff:\t${effective}\nCapBnd:\t${bounding}\n`;
+  return file("/proc/self/status", text);
+}
+
+/** v1 hierarchies beside a v2 tree that still has `left`. */
+function hybrid(left: string): Provocation {
+  const names = ["cpu", "cpuset", "memory", "blkio", "pids", "devices", "freezer"];
+  return host((machine) => {
+    machine.mountTable = [
+      mountEntry("/", "ext4"),
+      ...names.map((name) =>
+        mountEntry(`/sys/fs/cgroup/${name}`, "cgroup", { superOptions: ["rw", name] }),
+      ),
+      mountEntry("/sys/fs/cgroup/unified", "cgroup2"),
+    ];
+    machine.files.set("/sys/fs/cgroup/unified/cgroup.controllers", `${left}\n`);
+  });
+}
+
+function space(totalBytes: number, freeBytes: number, freeInodes: number): Provocation {
+  return host(({ spaces }) =>
+    spaces.set(root, { totalBytes, freeBytes, totalInodes: 1000, freeInodes }),
+  );
+}
+
+function reading(changes: Partial<FixtureHost["reading"]>): Provocation {
+  return host((machine) => {
+    machine.reading = { ...healthyReading, ...changes };
+  });
+}
+
+function usingPlugin(type: string, config: Readonly<Record<string, unknown>>): Provocation {
+  return reading({ network: { ...healthyReading.network, plugins: [{ type, config }] } });
+}
+
+function unusable(reason: string): Provocation {
+  const [first] = healthyReading.files;
+  return reading({ network: undefined, invalid: [{ file: first, reason }] });
+}
+
+function trial(changes: Partial<FixtureHost["trial"]>): Provocation {
+  return host((machine) => {
+    machine.trial = { ...healthyTrial, ...changes };
+  });
+}
+
+function step(command: "STATUS" | "ADD" | "DEL", error: string, timedOut = false): Provocation {
+  return trial({ steps: [{ command, plugin: "bridge", ms: 3, error, timedOut }] });
+}
+
+function answer(...given: Parameters<typeof criAnswer>): Provocation {
+  return host((machine) => {
+    machine.cri = criAnswer(...given);
+  });
+}
+
+function registry(...hosts: FixtureHost["registry"]["hosts"]): Provocation {
+  return (machine) => {
+    machine.registry = { ...machine.registry, hosts };
+    return { askRegistries: true };
+  };
+}
+
+const upstream = "https://registry.example/v2";
+const mirror = "https://mirror.example/v2";
+const refused = { ms: 1, error: "refused the connection", problem: "connection" } as const;
+
+/** For every finding of the checks, what brings it about. */
+export const provocations: Readonly<Record<string, Provocation>> = {
+  "configuration.fine": nothing,
+  "configuration.invalid": () => ({ configProblems: ["davit.toml:3: unknown key"] }),
+  "configuration.root-in-state": (machine) => {
+    machine.looks.set("/run/davit/root", directory);
+    return { config: parseConfig('root = "/run/davit/root"\n', "davit.toml") };
+  },
+
+  "kernel.fine": nothing,
+  "kernel.too-old": host((machine) => (machine.kernelRelease = "5.10.0-30-amd64")),
+  "kernel.overlay-missing": file("/proc/filesystems", "\text4\n\terofs\n"),
+  "kernel.namespaces-missing": host(({ directories }) =>
+    directories.set("/proc/self/ns", ["mnt", "pid"]),
+  ),
+  "kernel.namespaces-few": file("/proc/sys/user/max_net_namespaces", "10\n"),
+  "kernel.seccomp-missing": noFile("/proc/sys/kernel/seccomp/actions_avail"),
+  "kernel.selinux-missing": () => ({
+    config: parseConfig("[runtime]\nselinux = true\n", "davit.toml"),
+  }),
+  "kernel.apparmor-no-parser": file("/sys/module/apparmor/parameters/enabled", "Y\n"),
+  "kernel.userns-off": file("/proc/sys/user/max_user_namespaces", "0\n"),
+  "kernel.idmap-missing": host((machine) => (machine.kernelRelease = "5.15.0")),
+  "kernel.erofs-missing": file("/proc/filesystems", "nodev\toverlay\n"),
+  "kernel.pid-max-low": file("/proc/sys/kernel/pid_max", "32768\n"),
+  "kernel.inotify-instances-low": file("/proc/sys/fs/inotify/max_user_instances", "128\n"),
+  "kernel.inotify-watches-low": file("/proc/sys/fs/inotify/max_user_watches", "8192\n"),
+
+  "capabilities.fine": nothing,
+  "capabilities.missing": processStatus("00000000a80425fb"),
+  "capabilities.no-sys-resource": processStatus("000001fffeffffff"),
+  "capabilities.bounded": processStatus("000000ffffffffff"),
+  "capabilities.no-new-privs": processStatus(capabilities, capabilities, 1),
+
+  "cgroups.fine": nothing,
+  "cgroups.none": host((machine) => (machine.mountTable = [mountEntry("/", "ext4")])),
+  "cgroups.hybrid-controller": hybrid("hugetlb"),
+  "cgroups.controller-missing": file("/sys/fs/cgroup/cgroup.controllers", "cpu io pids\n"),
+  "cgroups.controller-wanted": hybrid(""),
+  "cgroups.not-delegated": host(({ files }) => {
+    files.set("/sys/fs/cgroup/cgroup.subtree_control", "\n");
+    files.set("/sys/fs/cgroup/cgroup.type", "domain\n");
+    files.set("/sys/fs/cgroup/cgroup.procs", "1\n17\n");
+  }),
+  "cgroups.read-only": host((machine) => {
+    const cgroups = mountEntry("/sys/fs/cgroup", "cgroup2", { options: ["ro"] });
+    machine.mountTable = [mountEntry("/", "ext4"), cgroups];
+  }),
+  "cgroups.v1-in-use": hybrid("hugetlb"),
+  "cgroups.no-systemd": () => ({
+    config: parseConfig('[runtime]\ncgroup_driver = "systemd"\n', "davit.toml"),
+  }),
+  "cgroups.nsdelegate-missing": () => ({
+    config: parseConfig("[runtime.handlers.crun]\ncgroup_writable = true\n", "davit.toml"),
+  }),
+  "cgroups.kubelet-driver": file(kubelet, "a: b\ncgroupDriver: systemd\n"),
+
+  "programs.addon": nothing,
+  "programs.monitor": nothing,
+  "programs.runtime": nothing,
+  "programs.addon-broken": host((machine) => (machine.addonProblem = "no such file")),
+  "programs.monitor-missing": host(({ programs }) => programs.delete("conmon")),
+  "programs.monitor-broken": host(({ commands }) =>
+    commands.set("conmon --version", { code: 127, stdout: "", stderr: "no libglib" }),
+  ),
+  "programs.monitor-old": host(({ commands }) => commands.set("conmon --help", okay("--bundle"))),
+  "programs.default-runtime-missing": host(({ programs }) => programs.delete("crun")),
+  "programs.runtime-missing": host(({ programs }) => programs.delete("runc")),
+  "programs.runtime-broken": host(({ commands }) =>
+    commands.set("crun --version", { code: undefined, stdout: "", stderr: "" }),
+  ),
+  "programs.runtime-old": host(({ commands }) =>
+    commands.set("runc features", { code: 1, stdout: "", stderr: "no such command" }),
+  ),
+  "programs.fix-missing": host(({ commands }) =>
+    commands.set("crun --version", okay("crun version 1.21\n")),
+  ),
+  "programs.runtime-no-seccomp": host(({ commands }) =>
+    commands.set("crun features", okay('{"linux":{}}')),
+  ),
+
+  "mounts.fine": nothing,
+  "mounts.root-not-shared": mount("/", "ext4", { propagation: [] }),
+  "mounts.namespaces-shared": mount("/run/davit/ns", "tmpfs"),
+  "mounts.proc-hidden": mount("/proc", "proc", { superOptions: ["rw", "hidepid=4"] }),
+  "mounts.sys-read-only": mount("/sys", "sysfs", { options: ["ro"] }),
+
+  "disk.fine": nothing,
+  "disk.directory-missing": host(({ looks }) => looks.delete(root)),
+  "disk.not-a-directory": host(({ looks }) => looks.set(root, { ...directory, kind: "file" })),
+  "disk.read-only": mount(root, "ext4", { superOptions: ["ro"] }),
+  "disk.full": space(10 * gib, 4096, 900),
+  "disk.too-small": space(gib / 20, gib / 20, 900),
+  "disk.space-low": space(10 * gib, gib, 900),
+  "disk.inodes-low": space(10 * gib, 9 * gib, 2),
+  "disk.overlay-refused": host((machine) => (machine.overlayProblem = "EINVAL")),
+  "disk.filesystem-unfit": host((machine) => {
+    machine.isRoot = false;
+    machine.mountTable.push(mountEntry(root, "nfs4"));
+  }),
+  "disk.no-attributes": host((machine) => (machine.attributesProblem = "EOPNOTSUPP")),
+  "disk.no-file-types": host((machine) => {
+    machine.mountTable.push(mountEntry(root, "xfs"));
+    machine.programs.add("xfs_info");
+    machine.commands.set(`xfs_info ${root}`, okay("naming =version 2 ascii-ci=0, ftype=0\n"));
+  }),
+  "disk.state-on-disk": mount("/run", "ext4"),
+  "disk.open-to-others": host(({ looks }) => looks.set(root, { ...directory, mode: 0o777 })),
+
+  "network.configuration": nothing,
+  "network.trial": nothing,
+  "network.iptables": nothing,
+  "network.no-directory": reading({ directoryExists: false, files: [], network: undefined }),
+  "network.no-configuration": reading({ files: [], network: undefined }),
+  "network.file-invalid": unusable("parse JSON: Unexpected end"),
+  "network.no-valid-file": unusable("parse JSON: Unexpected end"),
+  "network.version-unknown": unusable('"cniVersion" must be one of 0.3.0, 1.0.0, got "2.0.0"'),
+  "network.file-ignored": reading({
+    files: [...healthyReading.files, "/etc/cni/net.d/99-old.conf"],
+  }),
+  "network.plugin-missing": reading({ missing: ["bridge"] }),
+  "network.plugin-fix-missing": host((machine) => {
+    usingPlugin("portmap", { backend: "nftables" })(machine);
+    machine.programs.add("/opt/cni/bin/portmap");
+    machine.commands.set("/opt/cni/bin/portmap", okay("CNI portmap plugin v1.7.1\n"));
+  }),
+  "network.plugin-not-ready": step("STATUS", "no addresses"),
+  "network.add-failed": step("ADD", "no IP addresses available in range set"),
+  "network.plugin-hangs": step("ADD", "did not end within 10 s", true),
+  "network.no-address": trial({ ips: [] }),
+  "network.del-failed": step("DEL", "the firewall is gone"),
+  "network.left-behind": trial({ left: ["after DEL the namespace still has eth0"] }),
+  "network.forwarding-off": file("/proc/sys/net/ipv4/ip_forward", "0\n"),
+  "network.forwarding-later": host((machine) => {
+    machine.files.set("/proc/sys/net/ipv4/ip_forward", "0\n");
+    machine.trial = { ...healthyTrial, turnsForwardingOn: ["ipv4"] };
+  }),
+  "network.forwarding6-off": trial({ ips: ["10.1.0.2", "fd00::2"] }),
+  "network.bridge-skips-iptables": noFile("/proc/sys/net/bridge/bridge-nf-call-iptables"),
+  "network.iptables-missing": host((machine) => {
+    machine.programs.delete("iptables");
+    usingPlugin("bridge", { ipMasq: true })(machine);
+  }),
+  "network.iptables-broken": host((machine) => (machine.iptablesProblem = "No chain by that name")),
+
+  "sockets.davit": nothing,
+  "sockets.crictl": nothing,
+  "sockets.absent": host(noDaemon),
+  "sockets.stale": host(({ knocks }) => knocks.set(socket, "refused")),
+  "sockets.not-a-socket": host(({ looks }) => looks.set(socket, { ...directory, kind: "file" })),
+  "sockets.denied": host(({ knocks }) => knocks.set(socket, "denied")),
+  "sockets.silent": host((machine) => (machine.cri = { error: "no answer within 5000 ms" })),
+  "sockets.other-server": host((machine) => (machine.cri = { version: versionOf("containerd") })),
+  "sockets.daemon-unreachable": host((machine) => {
+    noDaemon(machine);
+    machine.files.set("/run/davit/davit.lock", "77\n");
+    machine.pids.add(77);
+  }),
+  "sockets.open-to-group": () => ({ config: parseConfig("[server]\ngroup = 0\n", "davit.toml") }),
+  "sockets.open-to-others": host(({ looks }) => looks.set(socket, { ...aSocket, mode: 0o666 })),
+  "sockets.other-runtime": host(({ looks, knocks }) => {
+    looks.set("/run/containerd/containerd.sock", aSocket);
+    knocks.set("/run/containerd/containerd.sock", "open");
+  }),
+  "sockets.crictl-elsewhere": file(
+    "/etc/crictl.yaml",
+    'runtime-endpoint: "unix:///run/crio/crio.sock"\n',
+  ),
+  "sockets.crictl-unset": noFile("/etc/crictl.yaml"),
+  "sockets.kubelet-elsewhere": file(
+    kubelet,
+    "containerRuntimeEndpoint: unix:///run/containerd/containerd.sock\n",
+  ),
+
+  "daemon.fine": nothing,
+  "daemon.recovering": host((machine) => {
+    machine.cri = { version: versionOf("davit"), error: "not ready", recovering: true };
+  }),
+  "daemon.not-ready": answer({}, [{ type: "RuntimeReady", status: false }]),
+  "daemon.network-not-ready": answer({}, [
+    { type: "NetworkReady", status: false, message: "no file" },
+  ]),
+  "daemon.records-set-aside": answer({
+    recordsSetAside: [{ kind: "sandbox", id: "a", reason: "cut off" }],
+  }),
+  "daemon.records-owed": answer({ recordsOwed: ['container "a"'] }),
+  "daemon.records-unwritable": answer({ recordsCanBeWritten: false }),
+  "daemon.requests-failed": (machine) => {
+    const startedMs = machine.timeMs - 60_000;
+    const failure = { operation: "run-pod-sandbox", subject: "a", startedMs, error: "no address" };
+    machine.cri = criAnswer({ lastFailures: [failure] });
+    return undefined;
+  },
+  "daemon.ends-failed": answer({
+    failedEnds: [{ subject: "sandbox a", tries: 3, since: "2026-05-31", lastError: "state D" }],
+  }),
+  "daemon.network-removals-pending": answer({
+    pendingNetworkRemovals: [{ sandboxId: "a", tries: 4 }],
+  }),
+  "daemon.removals-unfinished": answer({ unfinishedRemovals: ["a", "b", "c", "d"] }),
+  "daemon.request-stuck": answer({
+    inflight: [{ operation: "run-pod-sandbox", subject: "a", stage: "add-network", ageMs: 3e5 }],
+  }),
+  "daemon.other-version": () => ({ version: "0.2.0" }),
+  "daemon.configuration-changed": () => ({
+    config: parseConfig("[cni]\nmax_parallel = 3\n", "davit.toml"),
+  }),
+
+  "leftovers.fine": nothing,
+  "leftovers.stale-namespaces": host((machine) => {
+    noDaemon(machine);
+    machine.directories.set("/run/davit/ns/net", ["a"]);
+  }),
+  "leftovers.pods-without-daemon": host((machine) => {
+    noDaemon(machine);
+    machine.directories.set("/run/davit/ns/net", ["a"]);
+    machine.mountTable.push(mountEntry("/run/davit/ns/net/a", "nsfs"));
+  }),
+  "leftovers.previous-boot": host((machine) => {
+    noDaemon(machine);
+    machine.looks.set("/run/davit/davit.lock", { ...directory, kind: "file" });
+  }),
+  "leftovers.doctor-scratch": host((machine) => {
+    machine.directories.set("/tmp", ["davit-doctor-4242-abc", "other"]);
+    machine.mountTable.push(mountEntry("/tmp/davit-doctor-4242-abc/ns", "tmpfs"));
+  }),
+
+  "registries.reachable": () => ({ askRegistries: true }),
+  "registries.image-found": () => ({ images: ["busybox"] }),
+  "registries.file-invalid": (machine) => {
+    machine.registry = { ...machine.registry, hosts: [], error: 'read "hosts.toml": key x' };
+    return { askRegistries: true };
+  },
+  "registries.host-unreachable": registry({ root: upstream, ...refused }),
+  "registries.mirror-unreachable": registry(
+    { root: mirror, ...refused },
+    { root: upstream, ms: 1, status: 200 },
+  ),
+  "registries.name-unknown": registry({ root: upstream, ms: 1, error: "?", problem: "name" }),
+  "registries.certificate-untrusted": registry({
+    root: upstream,
+    ms: 1,
+    error: "has a certificate that is not trusted",
+    problem: "certificate",
+  }),
+  "registries.server-error": registry({ root: upstream, ms: 1, status: 503 }),
+  "registries.slow": registry({ root: upstream, ms: 4000, status: 200 }),
+  "registries.proxied": (machine) => {
+    machine.env = { HTTPS_PROXY: "http://user:secret@proxy:3128" };
+    return { askRegistries: true };
+  },
+  "registries.image-missing": (machine) => {
+    machine.image = { image: "nope", ms: 3, error: "answered 404" };
+    return { images: ["nope"] };
+  },
+
+  "clock.fine": nothing,
+  "clock.behind": host((machine) => (machine.timeMs = 0)),
+  "clock.went-back": host(({ looks, timeMs }) =>
+    looks.set(`${root}/davit.db`, { kind: "file", mode: 0o600, modifiedMs: timeMs + 3e9 }),
+  ),
+  "clock.not-synchronized": host(({ programs, commands }) => {
+    programs.add("timedatectl");
+    commands.set("timedatectl show -p NTPSynchronized", okay("NTPSynchronized=no\n"));
+  }),
+};

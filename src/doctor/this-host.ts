@@ -1,0 +1,290 @@
+import { mkdir, mkdtemp, readFile, readdir, rm, stat, statfs, writeFile } from "node:fs/promises";
+import { accessSync, constants } from "node:fs";
+import { connect } from "node:net";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import process from "node:process";
+import { isKind, messageOf } from "../base/errors.ts";
+import { CriClient } from "../client/cri-client.ts";
+import {
+  type NetworkReading,
+  type NetworkTrial,
+  readNetwork,
+  tryNetwork,
+  withScratchNamespace,
+} from "./network-trial.ts";
+import { type ImageTrial, type RegistryTrial, tryImage, tryRegistry } from "./registry-trial.ts";
+import { errnoCode } from "../base/system-error.ts";
+import { findProgram, openProcess, run } from "../linux/process/index.ts";
+import { kernelRelease } from "../linux/host/index.ts";
+import { listMounts, type MountEntry, mountOverlay, unmount } from "../linux/mount/index.ts";
+import { setXattr } from "../linux/file/index.ts";
+import { firstLine } from "./check.ts";
+import type { CommandResult, CriAnswer, Host, ConnectProbe, FileInfo, Space } from "./host.ts";
+
+const defaultSearchPath = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+const commandMs = 10_000;
+const knockMs = 3_000;
+const criMs = 5_000;
+const registryMs = 8_000;
+const networkMs = 40_000;
+
+/** Rules like those of the portmap and bridge plugins; together they need every module of theirs. */
+const trialRules = [
+  "-t nat -N DAVIT-TRIAL",
+  "-t nat -A DAVIT-TRIAL -p tcp -m comment --comment davit -m multiport --dports 80,81 -j DNAT --to-destination 10.0.0.2:80",
+  "-t nat -A DAVIT-TRIAL -m addrtype --dst-type LOCAL -j MARK --set-xmark 0x2000/0x2000",
+  "-t nat -A DAVIT-TRIAL -m mark --mark 0x2000/0x2000 -j MASQUERADE",
+  "-t filter -A FORWARD -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT",
+];
+
+/** This machine. */
+export class ThisHost implements Host {
+  readonly isRoot = process.geteuid?.() === 0;
+  readonly kernelRelease = kernelRelease();
+  readonly searchPath = process.env["PATH"] ?? defaultSearchPath;
+  readonly env: Readonly<Record<string, string | undefined>> = process.env;
+  readonly #signal: AbortSignal;
+  readonly #answers = new Map<string, Promise<CriAnswer>>();
+
+  /** The signal ends what is being tried out, and has it taken down at once. */
+  constructor(signal: AbortSignal) {
+    this.#signal = signal;
+  }
+
+  nowMs(): number {
+    return Date.now();
+  }
+
+  async read(path: string): Promise<string | undefined> {
+    return await readFile(path, "utf8").catch(() => undefined);
+  }
+
+  async list(path: string): Promise<readonly string[] | undefined> {
+    return await readdir(path).then(
+      (names) => names.sort(),
+      () => undefined,
+    );
+  }
+
+  async fileInfo(path: string): Promise<FileInfo | undefined> {
+    try {
+      const found = await stat(path);
+      const kind = found.isFile()
+        ? "file"
+        : found.isDirectory()
+          ? "directory"
+          : found.isSocket()
+            ? "socket"
+            : "other";
+      return { kind, mode: found.mode & 0o7777, modifiedMs: found.mtimeMs };
+    } catch {
+      return undefined;
+    }
+  }
+
+  async space(path: string): Promise<Space | undefined> {
+    try {
+      const { bsize, blocks, bfree, files, ffree } = await statfs(path);
+      return {
+        totalBytes: blocks * bsize,
+        freeBytes: bfree * bsize,
+        totalInodes: files,
+        freeInodes: ffree,
+      };
+    } catch {
+      return undefined;
+    }
+  }
+
+  async mounts(): Promise<readonly MountEntry[]> {
+    return await listMounts();
+  }
+
+  find(program: string): string | undefined {
+    const path = findProgram(program, this.searchPath);
+    if (path === undefined) return undefined;
+    try {
+      accessSync(path, constants.X_OK);
+      return path;
+    } catch {
+      return undefined; // a path that was given, and leads nowhere
+    }
+  }
+
+  async command(program: string, args: readonly string[]): Promise<CommandResult> {
+    const file = this.find(program);
+    if (file === undefined) return { code: undefined, stdout: "", stderr: `no ${program}` };
+    const env = { PATH: this.searchPath, LC_ALL: "C" };
+    try {
+      const signal = this.#signal;
+      const ended = await run({ file, args, env, signal, timeoutMs: commandMs, killGroup: true });
+      return {
+        code: ended.code ?? undefined,
+        stdout: ended.stdout.toString(),
+        stderr: ended.stderr.toString(),
+      };
+    } catch (error) {
+      return { code: undefined, stdout: "", stderr: messageOf(error) };
+    }
+  }
+
+  lives(pid: number): boolean {
+    try {
+      process.kill(pid, 0);
+      return true;
+    } catch (error) {
+      return errnoCode(error) === "EPERM";
+    }
+  }
+
+  async tryAddon(): Promise<string | undefined> {
+    try {
+      using self = openProcess(process.pid);
+      if (self === undefined) return "a pidfd of this process says that it is gone";
+      const env = { PATH: this.searchPath };
+      const { code } = await run({ file: "sh", args: ["-c", ":"], env, timeoutMs: commandMs });
+      return code === 0 ? undefined : `a shell that it started ended with ${code ?? "a signal"}`;
+    } catch (error) {
+      return messageOf(error);
+    }
+  }
+
+  async tryOverlay(directory: string): Promise<string | undefined> {
+    return await inScratch(directory, async (scratch) => {
+      for (const name of ["lower", "upper", "work", "merged"]) await mkdir(join(scratch, name));
+      await writeFile(join(scratch, "lower", "file"), "");
+      const merged = join(scratch, "merged");
+      await mountOverlay({
+        directory: scratch,
+        target: "merged",
+        upper: "upper",
+        work: "work",
+        lower: ["lower"],
+      });
+      try {
+        // A whiteout and a new file: what each container does.
+        await rm(join(merged, "file"));
+        await writeFile(join(merged, "new"), "");
+      } finally {
+        await unmount(merged);
+      }
+    });
+  }
+
+  async tryAttributes(directory: string): Promise<string | undefined> {
+    return await inScratch(directory, (scratch) => {
+      setXattr(scratch, "trusted.overlay.opaque", "y");
+      return Promise.resolve();
+    });
+  }
+
+  async tryIptables(program: string): Promise<string | undefined> {
+    const env = { PATH: this.searchPath, LC_ALL: "C" };
+    try {
+      return await withScratchNamespace(tmpdir(), async (netns) => {
+        for (const rule of trialRules) {
+          const args = ["-w", "5", ...rule.split(" ")];
+          const joinNamespaces = [netns];
+          const signal = this.#signal;
+          const limits = { timeoutMs: commandMs, signal, killGroup: true };
+          const ended = await run({ file: program, args, env, joinNamespaces, ...limits });
+          if (ended.code !== 0) return `${rule}: ${firstLine(ended.stderr.toString())}`;
+        }
+        return undefined;
+      });
+    } catch (error) {
+      return messageOf(error);
+    }
+  }
+
+  probeConnect(socket: string): Promise<ConnectProbe> {
+    return new Promise((resolve) => {
+      const client = connect(socket);
+      const end = (knock: ConnectProbe): void => {
+        client.destroy();
+        resolve(knock);
+      };
+      client.setTimeout(knockMs, () => end("failed"));
+      client.once("connect", () => end("open"));
+      client.once("error", (error) => end(knocks[errnoCode(error) ?? ""] ?? "failed"));
+    });
+  }
+
+  askCri(socket: string): Promise<CriAnswer> {
+    const known = this.#answers.get(socket);
+    if (known !== undefined) return known;
+    const asked = askCri(socket);
+    this.#answers.set(socket, asked);
+    return asked;
+  }
+
+  async readNetwork(directory: string, binDirs: readonly string[]): Promise<NetworkReading> {
+    return await readNetwork(directory, binDirs);
+  }
+
+  async tryNetwork(reading: NetworkReading, pluginTimeoutMs: number): Promise<NetworkTrial> {
+    const signal = AbortSignal.any([this.#signal, AbortSignal.timeout(networkMs)]);
+    const { searchPath } = this;
+    return await tryNetwork(reading, { pluginTimeoutMs, directory: tmpdir(), searchPath, signal });
+  }
+
+  async tryRegistry(registry: string, configDir: string): Promise<RegistryTrial> {
+    return await tryRegistry(registry, { configDir, proxyEnv: this.env, timeoutMs: registryMs });
+  }
+
+  async tryImage(image: string, configDir: string): Promise<ImageTrial> {
+    return await tryImage(image, { configDir, proxyEnv: this.env, timeoutMs: 2 * registryMs });
+  }
+
+  async write(path: string, text: string): Promise<void> {
+    await writeFile(path, text);
+  }
+
+  async makeDirectory(path: string): Promise<void> {
+    await mkdir(path, { recursive: true, mode: 0o711 });
+  }
+
+  async remove(path: string): Promise<void> {
+    await rm(path, { recursive: true });
+  }
+}
+
+const knocks: Readonly<Record<string, ConnectProbe>> = {
+  ENOENT: "absent",
+  ECONNREFUSED: "refused",
+  EACCES: "denied",
+};
+
+async function askCri(socket: string): Promise<CriAnswer> {
+  using client = new CriClient(socket);
+  const limit = { timeoutMs: criMs };
+  try {
+    const version = await client.runtime.version({}, limit);
+    try {
+      return { version, status: await client.runtime.status({ verbose: true }, limit) };
+    } catch (error) {
+      return { version, error: messageOf(error), recovering: isKind(error, "unavailable") };
+    }
+  } catch (error) {
+    return { error: messageOf(error) };
+  }
+}
+
+/** Runs a trial in a directory of its own, and takes that away; why it failed. */
+async function inScratch(
+  directory: string,
+  use: (scratch: string) => Promise<void>,
+): Promise<string | undefined> {
+  try {
+    const scratch = await mkdtemp(join(directory, `davit-doctor-${process.pid}-`));
+    try {
+      await use(scratch);
+      return undefined;
+    } finally {
+      await rm(scratch, { recursive: true, force: true });
+    }
+  } catch (error) {
+    return messageOf(error);
+  }
+}

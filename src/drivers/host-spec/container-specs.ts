@@ -1,0 +1,264 @@
+import { RuntimeError, wrap } from "../../base/errors.ts";
+import type {
+  CheckedConfig,
+  Container,
+  ContainerSpecs,
+  ResourceUpdate,
+  SpecSubject,
+} from "../../core/container/index.ts";
+import { containerCgroup, type Sandbox } from "../../core/sandbox/index.ts";
+import {
+  allowedAnnotations,
+  checkContainerConfig,
+  checkSharedPid,
+  clampedOomScoreAdj,
+  containerLabels,
+  containerSpec,
+  type ExecRequest,
+  hasByteValues,
+  type OciProcess,
+  type OciSeccomp,
+  parseSeccompProfile,
+  processOfText,
+  processSpec,
+  refuseCdi,
+  requestedCdiDevices,
+  resourceUpdate,
+  type RuntimeFeatures,
+  seccompChoice,
+  type SpecHost,
+  type SpecInput,
+  specText,
+} from "../../oci-spec/index.ts";
+import { errnoCode } from "../../base/system-error.ts";
+import { hasNsdelegate } from "../../linux/cgroup/index.ts";
+import { listMounts } from "../../linux/mount/index.ts";
+import { readRegular } from "../../linux/file/index.ts";
+import { addEnvProgram } from "./env-program.ts";
+import { Apparmor } from "./apparmor.ts";
+import { CdiFiles } from "./cdi-files.ts";
+import { ClientPaths } from "./client-paths.ts";
+import { type HandlerSettings, readBase, readHooks } from "./handler-files.ts";
+import { allHostDevices, requestedDevices } from "./host-devices.ts";
+import { mountHolding, mountSources } from "./mount-sources.ts";
+import type { Selinux } from "./selinux.ts";
+
+/** Makes specs: finds out what the pure generator must know, and calls it. */
+export class HostContainerSpecs implements ContainerSpecs {
+  readonly #host: SpecHost;
+  readonly #featuresOf: (sandbox: Sandbox) => Promise<RuntimeFeatures>;
+  readonly #cdi: CdiFiles | undefined;
+  readonly #devicesOfUser: boolean;
+  readonly #refusesPtrace: boolean;
+  readonly #allowSocketcall: boolean;
+  readonly #selinux: Selinux | undefined;
+  readonly #apparmor = new Apparmor();
+  readonly #settingsOf: (sandbox: Sandbox) => HandlerSettings;
+  readonly #paths = new ClientPaths(async (path) => (await mountHolding(path)).mountPoint);
+
+  constructor(deps: {
+    readonly host: SpecHost;
+    /** What the OCI runtime of a sandbox's handler can do. */
+    readonly featuresOf: (sandbox: Sandbox) => Promise<RuntimeFeatures>;
+    /** Directories with CDI files; undefined where CDI is switched off. */
+    readonly cdiDirectories?: readonly string[] | undefined;
+    /** Devices of a request belong to the user that it names. */
+    readonly devicesOfUser?: boolean;
+    /** Containers with CAP_SYS_PTRACE cannot share a PID namespace. */
+    readonly refusesPtrace?: boolean;
+    /** The default seccomp profile allows socketcall. */
+    readonly allowSocketcall?: boolean;
+    /** Where containers get SELinux labels. */
+    readonly selinux?: Selinux | undefined;
+    /** What the configuration says of the containers of a sandbox's handler. */
+    readonly settingsOf: (sandbox: Sandbox) => HandlerSettings;
+  }) {
+    this.#host = deps.host;
+    this.#cdi = deps.cdiDirectories === undefined ? undefined : new CdiFiles(deps.cdiDirectories);
+    this.#devicesOfUser = deps.devicesOfUser === true;
+    this.#refusesPtrace = deps.refusesPtrace === true;
+    this.#allowSocketcall = deps.allowSocketcall === true;
+    this.#selinux = deps.selinux;
+    this.#featuresOf = deps.featuresOf;
+    this.#settingsOf = deps.settingsOf;
+  }
+
+  check(
+    config: Container["config"] | undefined,
+    sandbox: Sandbox,
+    find: (id: string) => Container["config"],
+  ): CheckedConfig {
+    const checked = checkContainerConfig(config, sandbox.config, this.#host);
+    if (this.#refusesPtrace) {
+      const target = checked.linux?.securityContext?.namespaceOptions?.targetId ?? "";
+      const found = target === "" ? undefined : find(target);
+      checkSharedPid(checked, sandbox.config, found, this.#host);
+    }
+    if (this.#cdi === undefined) refuseCdi(requestedCdiDevices(checked));
+    this.#selinux?.check(checked, sandbox);
+    return checked;
+  }
+
+  mountLabel(config: Container["config"], sandbox: Sandbox): string | undefined {
+    return this.#selinux === undefined ? undefined : containerLabels(config, sandbox)?.mount;
+  }
+
+  update(
+    before: Container["resources"],
+    update: NonNullable<Container["resources"]>,
+  ): ResourceUpdate {
+    const { inForce, limits, spec } = resourceUpdate(before, update, this.#host);
+    const isEmpty = Object.keys(spec).length === 0;
+    return { inForce, limits: isEmpty ? undefined : { resources: limits, spec: specText(spec) } };
+  }
+
+  async build(subject: SpecSubject): Promise<string> {
+    const input = await this.#input(subject);
+    const spec = containerSpec(input);
+    const text = specText(spec);
+    // Once: what containers write later has their label.
+    if (subject.container.state.name === "creating") {
+      await this.#selinux?.relabel(input);
+      if (hasByteValues(spec.process)) await addEnvProgram(input.rootfs);
+    }
+    return text;
+  }
+
+  async process(subject: SpecSubject, exec: ExecRequest): Promise<string> {
+    // The process alone: a probe must neither wait for a mount's server nor make directories.
+    const { container } = subject;
+    const started = await this.#startedProcess(subject);
+    if (started !== undefined) return specText(processSpec(started, exec));
+    const config = { ...container.config, mounts: [], devices: [] };
+    const input = await this.#facts({ ...subject, container: { ...container, config } });
+    const found = {
+      mountSources: [],
+      volumes: [],
+      devices: [],
+      localhostSeccomp: await localhostSeccomp(config),
+      apparmorProfile: await this.#apparmor.profileOf(config),
+      base: await readBase(this.#settingsOf(subject.sandbox)),
+    };
+    const { process } = containerSpec({ ...input, ...found });
+    return specText(processSpec(process, exec));
+  }
+
+  /**
+   * The process that the container was started with, where something else than the request has a
+   * part in it: CDI files and the handler's base may say another thing today.
+   */
+  async #startedProcess(subject: SpecSubject): Promise<OciProcess | undefined> {
+    const { container, sandbox, startedSpec } = subject;
+    const hasBase = this.#settingsOf(sandbox).baseRuntimeSpec !== "";
+    if (!hasBase && requestedCdiDevices(container.config).length === 0) return undefined;
+    const text = await startedSpec?.();
+    if (text === undefined) return undefined;
+    const process = processOfText(text);
+    const { linux } = container.config;
+    const { oomScoreAdj = 0n } = container.resources ?? linux?.resources ?? {};
+    // An update may have changed it.
+    return {
+      ...process,
+      oomScoreAdj: clampedOomScoreAdj(oomScoreAdj, this.#host.oomScoreAdjFloor),
+    };
+  }
+
+  /**
+   * What the client names by paths of the host. One after the other: of a container whose volumes all
+   * hang, one look hangs (see ClientPaths), and the others are left for those that come.
+   */
+  async #named({
+    container: { config },
+    imageVolumes,
+  }: SpecSubject): Promise<Pick<SpecInput, "mountSources" | "devices">> {
+    const sources = await mountSources(config, imageVolumes, this.#paths);
+    return { mountSources: sources, devices: await requestedDevices(config, this.#paths) };
+  }
+
+  async #input(subject: SpecSubject): Promise<SpecInput> {
+    const { config } = subject.container;
+    const cdi = requestedCdiDevices(config);
+    const privileged = config.linux?.securityContext?.privileged === true;
+    const settings = this.#settingsOf(subject.sandbox);
+    const withHostDevices = !settings.privilegedWithoutHostDevices;
+    // At once: each is a turn through the pool or several, and none needs another.
+    const [facts, named, edits, hostDevices, seccomp, apparmorProfile, base, hooks, delegated] =
+      await Promise.all([
+        this.#facts(subject),
+        this.#named(subject),
+        cdi.length === 0 ? undefined : this.#cdi?.edits(cdi),
+        privileged && withHostDevices ? allHostDevices() : undefined,
+        localhostSeccomp(config),
+        this.#apparmor.profileOf(config),
+        readBase(settings),
+        readHooks(settings),
+        settings.cgroupWritable && this.#host.cgroupVersion === 2
+          ? listMounts().then(hasNsdelegate)
+          : undefined,
+      ]);
+    return {
+      ...facts,
+      ...named,
+      devicesOfUser: this.#devicesOfUser,
+      allowSocketcall: this.#allowSocketcall,
+      ...(cdi.length === 0 ? {} : { cdi: edits }),
+      hostDevices,
+      allDevicesAllowed: !withHostDevices && settings.privilegedWithoutHostDevicesAllDevicesAllowed,
+      localhostSeccomp: seccomp,
+      apparmorProfile,
+      base,
+      hooks,
+      cgroupWritable: settings.cgroupWritable,
+      cgroupDelegated: delegated,
+    };
+  }
+
+  /** What is known without looking at the host's files. */
+  async #facts(subject: SpecSubject): Promise<Omit<SpecInput, "mountSources" | "devices">> {
+    const { container, sandbox, environment } = subject;
+    const settings = this.#settingsOf(sandbox);
+    return {
+      containerId: container.id,
+      sandbox,
+      sandboxPins: environment.pins,
+      sandboxPid: environment.pid,
+      targetPid: subject.targetPid,
+      sandboxFiles: environment.files,
+      config: container.config,
+      resources: container.resources,
+      image: container.image.config,
+      imageName: container.image.shown,
+      rootfs: subject.rootfs,
+      volumes: container.volumes.map((path, index) => ({
+        path,
+        source: subject.volumes[index] ?? "",
+      })),
+      user: container.user,
+      cgroupPath: containerCgroup(sandbox.cgroup, container.id).specPath,
+      annotations: {
+        ...allowedAnnotations(sandbox.config.annotations, settings.podAnnotations),
+        ...allowedAnnotations(container.config.annotations, settings.containerAnnotations),
+      },
+      selinux: this.#selinux && containerLabels(container.config, sandbox),
+      host: this.#host,
+      runtime: await this.#featuresOf(sandbox),
+    };
+  }
+}
+
+async function localhostSeccomp(config: Container["config"]): Promise<OciSeccomp | undefined> {
+  const choice = seccompChoice(config.linux?.securityContext);
+  if (choice.name !== "localhost") return undefined;
+  try {
+    return parseSeccompProfile(await readRegular(choice.ref, "open it"), choice.ref);
+  } catch (error) {
+    if (errnoCode(error) === "ENOENT") {
+      throw new RuntimeError(
+        "failed-precondition",
+        `read seccomp profile "${choice.ref}": this node does not have it; put it there`,
+        { cause: error },
+      );
+    }
+    throw wrap(`read seccomp profile "${choice.ref}"`, error);
+  }
+}

@@ -1,0 +1,63 @@
+import { realpath } from "node:fs/promises";
+import type { Stats } from "node:fs";
+import { join } from "node:path";
+import { RuntimeError } from "../../base/errors.ts";
+import type { ContainerConfig } from "../../gen/runtime/v1/api_pb.ts";
+import { listDevices } from "../../linux/host/index.ts";
+import { systemError } from "../../base/system-error.ts";
+import type { GrantedDevice, HostDevice } from "../../oci-spec/index.ts";
+import type { ClientPaths } from "./client-paths.ts";
+
+/** The devices that a request names: links followed, a directory standing for all devices in it. */
+export async function requestedDevices(
+  config: ContainerConfig,
+  paths: ClientPaths,
+): Promise<readonly GrantedDevice[]> {
+  const granted: GrantedDevice[] = [];
+  for (const { hostPath, containerPath, permissions } of config.devices) {
+    const doing = `pass device "${hostPath}" to the container`;
+    const target = containerPath === "" ? hostPath : containerPath;
+    const devices = await paths.withStallGuard(hostPath, doing, async () => {
+      try {
+        return await devicesAt(await realpath(hostPath), target);
+      } catch (error) {
+        throw systemError("find it", error);
+      }
+    });
+    if (devices.length === 0) {
+      throw new RuntimeError("invalid-argument", `${doing}: it is no device`);
+    }
+    for (const device of devices) granted.push({ device, access: permissions });
+  }
+  return granted;
+}
+
+/** All devices of the host, for a privileged container. */
+export function allHostDevices(): Promise<readonly HostDevice[]> {
+  return devicesAt("/dev", "/dev");
+}
+
+async function devicesAt(path: string, target: string): Promise<readonly HostDevice[]> {
+  return (await listDevices(path)).map(({ path: below, mode, ...node }) => ({
+    ...node,
+    path: below === "" ? target : join(target, below),
+    fileMode: mode,
+  }));
+}
+
+/** A device node as it is, for `path` in the container. */
+export function deviceOf(stats: Stats, path: string): HostDevice {
+  const number = BigInt(stats.rdev);
+  // The kernel's huge_encode_dev as glibc's gnu_dev_major(3) and gnu_dev_minor(3) take it apart.
+  const major = ((number >> 8n) & 0xfffn) | ((number >> 32n) & ~0xfffn);
+  const minor = (number & 0xffn) | ((number >> 12n) & ~0xffn);
+  return {
+    path,
+    type: stats.isBlockDevice() ? "b" : "c",
+    major: Number(major),
+    minor: Number(minor & 0xffff_ffffn),
+    fileMode: stats.mode & 0o7777,
+    uid: stats.uid,
+    gid: stats.gid,
+  };
+}

@@ -1,0 +1,65 @@
+import assert from "node:assert/strict";
+import { create } from "@bufbuild/protobuf";
+import {
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  realpathSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { after, test } from "node:test";
+import { type ContainerConfig, ContainerConfigSchema } from "../../gen/runtime/v1/api_pb.ts";
+import { ClientPaths } from "./client-paths.ts";
+import { mountSources } from "./mount-sources.ts";
+
+const dir = realpathSync(mkdtempSync(join(tmpdir(), "davit-sources-")));
+after(() => {
+  rmSync(dir, { recursive: true });
+});
+writeFileSync(join(dir, "file"), "");
+
+const paths = new ClientPaths(() => Promise.resolve("/"));
+const mounting = (...hostPaths: readonly (string | undefined)[]): ContainerConfig =>
+  create(ContainerConfigSchema, {
+    mounts: hostPaths.map((hostPath) =>
+      hostPath === undefined ? { image: { image: "i" } } : { hostPath },
+    ),
+  });
+
+test("mountSources() keeps the order, follows links and makes what is missing", async () => {
+  mkdirSync(join(dir, "target"));
+  symlinkSync("target", join(dir, "link"));
+  const [link, missing] = [join(dir, "link"), join(dir, "not/there/yet")];
+  const found = await mountSources(
+    mounting(undefined, link, missing, undefined, link),
+    ["/images/0", "/images/1"],
+    paths,
+  );
+  const target = join(dir, "target");
+  assert.deepEqual(found, ["/images/0", target, missing, "/images/1", target]);
+  assert.ok(existsSync(missing));
+});
+
+test("mountSources() looks at one mount after the other: while one hangs no other is touched", async () => {
+  const [dead, fine] = ["dead", "fine"].map((name) => join(dir, "file", name));
+  const looked: string[] = [];
+  class Noted extends ClientPaths {
+    override async withStallGuard<T>(
+      path: string,
+      doing: string,
+      work: () => Promise<T>,
+    ): Promise<T> {
+      looked.push(path);
+      return await super.withStallGuard(path, doing, work);
+    }
+  }
+  const noted = new Noted(() => Promise.resolve("/"));
+  await assert.rejects(mountSources(mounting(dead, fine), [], noted), (error: Error) =>
+    error.message.startsWith(`prepare mount of "${String(dead)}": ENOTDIR`),
+  );
+  assert.deepEqual(looked, [dead]);
+});

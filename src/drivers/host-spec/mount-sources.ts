@@ -1,0 +1,69 @@
+import { mkdir, realpath } from "node:fs/promises";
+import type { ContainerConfig, Mount } from "../../gen/runtime/v1/api_pb.ts";
+import { MountPropagation } from "../../gen/runtime/v1/api_pb.ts";
+import { errnoCode } from "../../base/system-error.ts";
+import { listMounts } from "../../linux/mount/index.ts";
+import { checkPropagation } from "../../oci-spec/index.ts";
+import type { ClientPaths } from "./client-paths.ts";
+import { checkKernelPlace } from "./kernel-places.ts";
+
+/**
+ * The host's side of each mount, in the order of the config: links followed, missing directories made
+ * as the peers do; `images` are the directories of its image mounts. `unavailable` naming the path when its
+ * file system does not answer, `invalid-argument` for one that cannot stand in for a kernel file system.
+ */
+export async function mountSources(
+  config: ContainerConfig,
+  images: readonly string[],
+  paths: ClientPaths,
+): Promise<readonly string[]> {
+  const sources: string[] = [];
+  const ofImages = images.values();
+  for (const mount of config.mounts) {
+    if (mount.image !== undefined) {
+      sources.push(ofImages.next().value ?? "");
+      continue;
+    }
+    const { hostPath } = mount;
+    const doing = `prepare mount of "${hostPath}"`;
+    sources.push(await paths.withStallGuard(hostPath, doing, () => sourceOf(mount, config.tty)));
+  }
+  return sources;
+}
+
+async function sourceOf(mount: Mount, terminal: boolean): Promise<string> {
+  const source = await existing(mount.hostPath);
+  await checkKernelPlace(mount, source, terminal);
+  if (mount.propagation !== MountPropagation.PROPAGATION_PRIVATE) {
+    const holding = await mountHolding(source);
+    checkPropagation(mount, holding.mountPoint, holding.propagation);
+  }
+  return source;
+}
+
+async function existing(path: string): Promise<string> {
+  try {
+    return await realpath(path);
+  } catch (error) {
+    if (errnoCode(error) !== "ENOENT") throw error;
+  }
+  await mkdir(path, { recursive: true, mode: 0o755 });
+  return realpath(path);
+}
+
+/** The mount that a path lies on, by its name alone: the path itself is not looked at. */
+export async function mountHolding(
+  path: string,
+): Promise<{ readonly mountPoint: string; readonly propagation: readonly string[] }> {
+  const holds = (mountPoint: string): boolean =>
+    mountPoint === "/" || path === mountPoint || path.startsWith(`${mountPoint}/`);
+  let best: { readonly mountPoint: string; readonly propagation: readonly string[] } = {
+    mountPoint: "/",
+    propagation: [],
+  };
+  for (const entry of await listMounts()) {
+    // Of mounts on one point the last is on top.
+    if (holds(entry.mountPoint) && entry.mountPoint.length >= best.mountPoint.length) best = entry;
+  }
+  return best;
+}

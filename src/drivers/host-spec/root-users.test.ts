@@ -1,0 +1,78 @@
+import assert from "node:assert/strict";
+import { mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { test } from "node:test";
+import { isKind } from "../../base/errors.ts";
+import { parseGroups, parsePasswd, resolveUser, rootUsers } from "./root-users.ts";
+
+const passwd = parsePasswd(
+  "root:x:0:0:root:/root:/bin/sh\nweb:x:33:44::/var/www:/bin/false\n\nbroken line\n1000:x:7:8:::\nbad:x:a:b:::\n",
+);
+const groups = parseGroups(
+  "root:x:0:\nweb:x:44:\n200:x:0:\nusers:x:100:web,other\nempty:x:101:\nmore:x:102:web\n",
+);
+const wanted = (user: string, mergeImageGroups = true) => ({
+  user,
+  supplementalGroups: [5n],
+  mergeImageGroups,
+});
+
+test("resolveUser() takes names and numbers, with and without a group", () => {
+  for (const [user, uid, gid, more] of [
+    ["", 0n, 0n, []],
+    ["web", 33n, 44n, [100n, 102n]],
+    ["33", 33n, 44n, [100n, 102n]],
+    ["web:users", 33n, 100n, [100n, 102n]],
+    ["web:7", 33n, 7n, [100n, 102n]],
+    ["4711", 4711n, 0n, []],
+    ["4711:users", 4711n, 100n, []],
+    ["1000", 1000n, 0n, []], // a number is no name, even where a user is called by it
+    ["33:200", 33n, 200n, [100n, 102n]],
+  ] as const) {
+    const found = resolveUser(wanted(user), passwd, groups);
+    assert.deepEqual(found, { uid, gid, supplementalGroups: [...more, 5n] }, user);
+  }
+});
+
+test("resolveUser() leaves the image's groups out where they are not to be merged", () => {
+  assert.deepEqual(resolveUser(wanted("web", false), passwd, groups).supplementalGroups, [5n]);
+});
+
+test("resolveUser() refuses names that nobody has, and numbers that are no ids", () => {
+  assert.throws(
+    () => resolveUser(wanted("nobody"), passwd, groups),
+    (error) => isKind(error, "not-found"),
+  );
+  assert.throws(
+    () => resolveUser(wanted("web:none"), passwd, groups),
+    (error) => isKind(error, "not-found"),
+  );
+  assert.throws(
+    () => resolveUser(wanted("4294967295"), passwd, groups),
+    (error) => isKind(error, "invalid-argument"),
+  );
+});
+
+test("rootUsers reads the root's own files, whatever links lead out of it", async (t) => {
+  const directory = mkdtempSync(join(tmpdir(), "davit-users-"));
+  t.after(() => {
+    rmSync(directory, { recursive: true });
+  });
+  const root = join(directory, "root");
+  mkdirSync(join(root, "etc"), { recursive: true });
+  mkdirSync(join(root, "real"));
+  mkdirSync(join(directory, "real"));
+  writeFileSync(join(directory, "real", "passwd"), "web:x:666:666:::\n");
+  writeFileSync(join(root, "real", "passwd"), "web:x:33:44:::\n");
+  symlinkSync("../../../../real/passwd", join(root, "etc", "passwd"));
+  assert.equal((await rootUsers.resolveUser(root, wanted("web"))).uid, 33n);
+  symlinkSync("/real/loop", join(root, "real", "loop"));
+  symlinkSync("/real/loop", join(root, "etc", "group"));
+  assert.equal((await rootUsers.resolveUser(root, wanted("web"))).gid, 44n);
+  assert.deepEqual(await rootUsers.resolveUser(directory, wanted("12")), {
+    uid: 12n,
+    gid: 0n,
+    supplementalGroups: [5n],
+  });
+});

@@ -1,0 +1,61 @@
+import { RuntimeError } from "../../../base/errors.ts";
+
+/** What a shim's `start` answers: how to reach it. */
+export interface Bootstrap {
+  /** Version of the task API that it serves. */
+  readonly version: 2 | 3;
+  /** Of its socket; one that begins with NUL is abstract (unix(7)). */
+  readonly socketPath: string;
+}
+
+/**
+ * Reads the answer of a shim's `start`: a bare address (version 2), or JSON with version, address
+ * and protocol. `failed-precondition` for a shim that wants to be spoken to in another way.
+ */
+export function parseBootstrap(answer: string): Bootstrap {
+  const text = answer.trim();
+  if (text === "") {
+    throw new RuntimeError("unavailable", "start shim: it told no address");
+  }
+  if (!text.startsWith("{")) return { version: 2, socketPath: socketPathOf(text) };
+  const { version, address, protocol } = parseJson(text);
+  if (version !== 2 && version !== 3) {
+    throw new RuntimeError(
+      "failed-precondition",
+      `start shim: want version 2 or 3 of the task API, got ${JSON.stringify(version)}`,
+    );
+  }
+  if (protocol !== undefined && protocol !== "" && protocol !== "ttrpc") {
+    throw new RuntimeError(
+      "failed-precondition",
+      `start shim: want protocol "ttrpc", got ${JSON.stringify(protocol)}: use a shim that speaks it`,
+    );
+  }
+  if (typeof address !== "string") {
+    throw new RuntimeError("unavailable", `start shim: its answer has no address: ${text}`);
+  }
+  return { version, socketPath: socketPathOf(address) };
+}
+
+function parseJson(text: string): {
+  readonly version?: unknown;
+  readonly address?: unknown;
+  readonly protocol?: unknown;
+} {
+  try {
+    return JSON.parse(text) as Record<string, unknown>;
+  } catch (cause) {
+    throw new RuntimeError("unavailable", `start shim: its answer is no JSON: ${text}`, { cause });
+  }
+}
+
+/** The socket of an address: unix:///path, a bare path, or the name of an abstract socket. */
+function socketPathOf(address: string): string {
+  const path = address.startsWith("unix://") ? address.slice("unix://".length) : address;
+  if (path.startsWith("@") || path.startsWith("\0")) return `\0${path.slice(1)}`;
+  if (path.startsWith("/")) return path;
+  throw new RuntimeError(
+    "failed-precondition",
+    `start shim: want the address of a unix socket, got "${address}"`,
+  );
+}

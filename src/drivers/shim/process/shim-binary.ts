@@ -1,0 +1,138 @@
+import { randomBytes } from "node:crypto";
+
+import { toBinary } from "@bufbuild/protobuf";
+import { type Any, AnySchema } from "@bufbuild/protobuf/wkt";
+import { messageOf, RuntimeError } from "../../../base/errors.ts";
+import {
+  type DeleteResponse,
+  DeleteResponseSchema,
+} from "../../../gen/containerd/task/v2/task_pb.ts";
+import { findProgram, run, type RunResult } from "../../../linux/process/index.ts";
+import { decodeBounded } from "../../../wire/protobuf.ts";
+import { type Bootstrap, parseBootstrap } from "./bootstrap.ts";
+
+/** The namespace of containerd that everything of Kubernetes is in. */
+export const namespace = "k8s.io";
+
+/** What a shim is told of us. */
+export interface ShimEnvironment {
+  /** Where it sends events. Its own socket is named after this, too. */
+  readonly eventsPath: string;
+  /** A program that sends an event, for shims that cannot do it themselves. */
+  readonly publishBinary: string;
+}
+
+/**
+ * In the environment of a shim, and so of whatever it starts: the pod's id, a dot, and what tells this
+ * shim from another one of the pod. By it is found what has left the shim's tree of processes.
+ */
+export const markName = "DAVIT_SHIM";
+
+const startMs = 20_000;
+const deleteMs = 10_000;
+
+/**
+ * The program of a shim: a path as it is, "io.containerd.runc.v2" as `containerd-shim-runc-v2` on
+ * PATH. `failed-precondition` when there is none.
+ */
+export function shimProgram(runtimeType: string, runtimePath = ""): string {
+  if (runtimePath !== "") return runtimePath;
+  if (runtimeType.startsWith("/")) return runtimeType;
+  const [name, version] = runtimeType.split(".").slice(-2);
+  if (name === undefined || version === undefined) {
+    throw new RuntimeError(
+      "invalid-argument",
+      `find shim "${runtimeType}": want a name as "io.containerd.runc.v2", or an absolute path`,
+    );
+  }
+  const searchPath = process.env["PATH"] ?? "";
+  const program = findProgram(`containerd-shim-${name}-${version}`, searchPath);
+  if (program !== undefined) return program;
+  throw new RuntimeError(
+    "failed-precondition",
+    `find shim "${runtimeType}": containerd-shim-${name}-${version} is not on PATH "${searchPath}"; install it, or set runtime_path of the handler`,
+  );
+}
+
+/** A call of a shim's program. */
+interface ShimCall {
+  readonly program: string;
+  readonly environment: ShimEnvironment;
+  readonly id: string;
+  /** The bundle: its working directory. */
+  readonly bundle: string;
+  readonly signal?: AbortSignal;
+}
+
+/**
+ * Starts a shim for the bundle, or finds the one that serves its group already: the shim decides by
+ * the annotations of config.json.
+ */
+export async function startShim(
+  call: ShimCall & { readonly options: Any; readonly debug: boolean },
+): Promise<Bootstrap> {
+  const flags = call.debug ? ["-debug"] : [];
+  const input = Buffer.from(toBinary(AnySchema, call.options));
+  const env = { [markName]: `${call.id}.${randomBytes(6).toString("hex")}` };
+  const result = await runShim(call, [...flags, "start"], { input, env, timeoutMs: startMs });
+  if (result.code !== 0) throw failure("start", call, result);
+  return parseBootstrap(result.stdout.toString("utf8"));
+}
+
+/** Has the shim's program take away what a dead shim left of a task. */
+export async function deleteTask(call: ShimCall): Promise<DeleteResponse> {
+  const args = ["-bundle", call.bundle, "delete"];
+  const result = await runShim(call, args, { timeoutMs: deleteMs });
+  if (result.code !== 0) throw failure("delete", call, result);
+  try {
+    return decodeBounded(DeleteResponseSchema, result.stdout);
+  } catch (cause) {
+    throw new RuntimeError("unknown", `shim delete: its answer is none: ${messageOf(cause)}`, {
+      cause,
+    });
+  }
+}
+
+function runShim(
+  call: ShimCall,
+  verb: readonly string[],
+  {
+    env = {},
+    ...options
+  }: {
+    readonly input?: Buffer;
+    readonly env?: Readonly<Record<string, string>>;
+    readonly timeoutMs: number;
+  },
+): Promise<RunResult> {
+  const { eventsPath, publishBinary } = call.environment;
+  return run({
+    file: call.program,
+    args: [
+      ...["-namespace", namespace, "-address", eventsPath, "-publish-binary", publishBinary],
+      ...["-id", call.id, ...verb],
+    ],
+    // Go's runtime makes a thread a CPU: a shim of a pod has no use for them.
+    env: {
+      PATH: process.env["PATH"] ?? "",
+      GOMAXPROCS: "2",
+      MAX_SHIM_VERSION: "3",
+      NAMESPACE: namespace,
+      TTRPC_ADDRESS: eventsPath,
+      GRPC_ADDRESS: eventsPath,
+      ...env,
+    },
+    cwd: call.bundle,
+    // A shim that goes on is in a group of its own by then.
+    killGroup: true,
+    ...options,
+    ...(call.signal === undefined ? {} : { signal: call.signal }),
+  });
+}
+
+function failure(verb: string, { program }: ShimCall, result: RunResult): RuntimeError {
+  const said = result.stderr.toString("utf8").trim() || result.stdout.toString("utf8").trim();
+  const end =
+    result.signal === null ? `exit code ${result.code ?? "?"}` : `signal ${result.signal}`;
+  return new RuntimeError("unknown", `shim "${program}" ${verb}: ${said === "" ? end : said}`);
+}

@@ -1,0 +1,69 @@
+import { RuntimeError } from "../../../base/errors.ts";
+import type { Sandbox } from "../../../core/sandbox/index.ts";
+import {
+  type CgroupLayout,
+  cgroupsIn,
+  killInEveryHierarchy,
+  removeCgroup,
+} from "../../../linux/cgroup/index.ts";
+import { killLeftovers } from "../process/shim-process.ts";
+
+const killMs = 5_000;
+
+/**
+ * Ends what a sandbox's shim has left when it is gone itself: a virtual machine or a file server that
+ * went its own way. Found by the shim's mark in their environment, and by cgroup: those in the
+ * pod's that are named after the sandbox, and the pod's whole where it is this sandbox's alone.
+ * Rejects with `deadline-exceeded` where a process does not die. Idempotent.
+ */
+export async function endLeftovers(
+  sandbox: Sandbox,
+  deps: {
+    readonly cgroups: CgroupLayout;
+    /** Whether no other sandbox that is not stopped is in the same cgroup. */
+    readonly isAlone: (sandbox: Sandbox) => boolean;
+  },
+): Promise<void> {
+  const { id } = sandbox;
+  const left = await killLeftovers(id);
+  // Whatever hangs, the rest is ended.
+  await endCgroups(sandbox, deps);
+  if (left.length > 0) {
+    throw new RuntimeError(
+      "deadline-exceeded",
+      `end sandbox "${id}": process ${left.join(", ")} of its shim does not die; it ends when the device or file system that it waits for answers`,
+    );
+  }
+}
+
+async function endCgroups(
+  sandbox: Sandbox,
+  deps: Parameters<typeof endLeftovers>[1],
+): Promise<void> {
+  const { id, cgroup } = sandbox;
+  if (cgroup === undefined) return;
+  const { parent } = cgroup;
+  const names = (await cgroupsIn(deps.cgroups, parent)).filter((name) => name.includes(id));
+  for (const path of names.map((name) => `${parent}/${name}`)) {
+    await killInEveryHierarchy(deps.cgroups, path, { timeoutMs: killMs });
+    await removeCgroup(deps.cgroups, path);
+  }
+  if (!isOwn(sandbox)) return;
+  // The pod's next sandbox may come into it meanwhile.
+  const mayGoOn = (): boolean => deps.isAlone(sandbox);
+  await killInEveryHierarchy(deps.cgroups, parent, { timeoutMs: killMs, mayGoOn });
+}
+
+/**
+ * True for a cgroup that nobody else uses: one that davit made, or one that is named after the sandbox
+ * or its pod, as kubelet's are. A client may name any other, `/system.slice` even.
+ */
+function isOwn({ id, cgroup, config }: Sandbox): boolean {
+  if (cgroup === undefined) return false;
+  if (cgroup.ownedFrom !== undefined) return true;
+  const name = cgroup.parent.slice(cgroup.parent.lastIndexOf("/") + 1);
+  const uid = config.metadata?.uid ?? "";
+  // A short one may be a part of any name; in the name of a slice a dash would be a level.
+  const isNamed = uid.length >= 32 && name.replaceAll("_", "-").includes(uid.replaceAll("_", "-"));
+  return isNamed || name.includes(id);
+}

@@ -1,0 +1,31 @@
+import { readFields } from "../process/shim-state.ts";
+import type { IoChoice } from "./container-io.ts";
+
+/** What a later daemon must know of a container to take it up or to end it. */
+export interface TaskState extends IoChoice {
+  readonly sandboxId: string;
+  readonly cgroupPath: string;
+  /** The shim's program: `delete` is asked of it when the shim itself is dead. */
+  readonly program: string;
+}
+
+/** Undefined when there are none, or none that can be read: then nothing was started. */
+export async function readTaskState(path: string): Promise<TaskState | undefined> {
+  const fields = await readFields(path);
+  const { sandboxId, cgroupPath, program, logPath, terminal, stdin } = fields ?? {};
+  if (
+    typeof sandboxId !== "string" ||
+    typeof cgroupPath !== "string" ||
+    typeof program !== "string"
+  ) {
+    return undefined;
+  }
+  return {
+    sandboxId,
+    cgroupPath,
+    program,
+    logPath: typeof logPath === "string" ? logPath : undefined,
+    terminal: terminal === true,
+    stdin: stdin === true,
+  };
+}

@@ -1,0 +1,52 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { silentLogger } from "../../base/logger.ts";
+import { TaskGroup } from "../../base/task-group.ts";
+import { systemClock } from "../../base/time.ts";
+import { InflightCreates, maxUnclaimed } from "./inflight-creates.ts";
+
+/** Creations whose objects are made when the test says so, and what became of them. */
+function setUp() {
+  const tasks = new TaskGroup(silentLogger);
+  const creations = new InflightCreates({ tasks, clock: systemClock, holdMs: 60_000 });
+  const discarded: string[] = [];
+  const published: string[] = [];
+  /** Asks for an object, leaves while it is made, and waits until it is held. */
+  const leave = async (name: string): Promise<void> => {
+    const made = Promise.withResolvers<string>();
+    const caller = new AbortController();
+    const asked = creations.run(name, Buffer.from(name), caller.signal, () => ({
+      build: () => made.promise,
+      stage: () => "add-network",
+      publish: (id) => published.push(id),
+      discard: (id) => discarded.push(id),
+    }));
+    caller.abort(new Error("the caller left"));
+    await assert.rejects(asked, /the caller left/);
+    made.resolve(`id of ${name}`);
+    while (!creations.unclaimed().includes(name)) await new Promise((next) => setImmediate(next));
+  };
+  const claim = (name: string): Promise<string> =>
+    creations.run(name, Buffer.from(name), new AbortController().signal, () => {
+      throw new Error(`make "${name}" again`);
+    });
+  return { creations, discarded, published, leave, claim };
+}
+
+test("Creations holds a bounded number of finished objects, and takes the oldest back", async () => {
+  const { creations, discarded, published, leave, claim } = setUp();
+  using _ = creations;
+  for (let i = 0; i < maxUnclaimed; i++) await leave(`pod-${i}`);
+  assert.deepEqual(discarded, []);
+  // One that is claimed makes room.
+  assert.equal(await claim("pod-0"), "id of pod-0");
+  await leave("pod-a");
+  assert.deepEqual(discarded, []);
+  await leave("pod-b");
+  await leave("pod-c");
+  assert.deepEqual(discarded, ["id of pod-1", "id of pod-2"]);
+  assert.equal(creations.unclaimed().length, maxUnclaimed);
+  assert.equal(creations.has("pod-1"), false);
+  assert.equal(await claim("pod-c"), "id of pod-c");
+  assert.deepEqual(published, ["id of pod-0", "id of pod-c"]);
+});

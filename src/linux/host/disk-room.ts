@@ -1,0 +1,86 @@
+import type { StatsFs } from "node:fs";
+import { statfs } from "node:fs/promises";
+
+import { RuntimeError } from "../../base/errors.ts";
+
+/** What of statfs(2) is looked at. `files` is 0 on a file system without a table of inodes (btrfs). */
+export type DiskSpace = Pick<StatsFs, "bsize" | "blocks" | "bavail" | "files" | "ffree">;
+
+const MIB = 2 ** 20;
+/** Stays free: one part in 20 of the file system, but no more than this. */
+const KEEP_PART = 20;
+const KEEP_BYTES_MOST = 1024 * MIB;
+const KEEP_FILES_MOST = 50_000;
+/** Written at most between two looks, and the part of the room that is written at most. */
+const STEP_BYTES_MOST = 64 * MIB;
+const STEP_FILES_MOST = 4096;
+const STEP_PART = 1024;
+/** More writers than run at once: close to the end each one takes this part of the room at most. */
+const WRITERS = 8;
+
+/**
+ * Keeps a part of a file system free while several processes fill it: 5 % of its bytes and inodes,
+ * at most 1 GiB and 50,000 inodes. The writers share nothing but the file system itself. Each looks
+ * at it again after a small part of the room that it saw, so that it sees what the others write.
+ */
+export class DiskRoom {
+  readonly #name: string;
+  #bytes = 0;
+  #files = 0;
+
+  /** `name` is a directory on the file system, for messages. */
+  constructor(name: string) {
+    this.#name = name;
+  }
+
+  /** Whether so much may be written without another look. If not, `look` decides. */
+  spend(bytes: number, files: number): boolean {
+    if (bytes > this.#bytes || files > this.#files) return false;
+    this.#bytes -= bytes;
+    this.#files -= files;
+    return true;
+  }
+
+  /** The same as `spend`, with a look at the file system of `path` where one is due. */
+  async take(path: string, bytes: number, files: number): Promise<void> {
+    if (!this.spend(bytes, files)) this.look(await statfs(path), bytes, files);
+  }
+
+  /** Takes in how the disk is now. `resource-exhausted` if so much may not be written. */
+  look(space: DiskSpace, bytes: number, files: number): void {
+    const { bsize, blocks, bavail, ffree } = space;
+    const keepBytes = Math.min(KEEP_BYTES_MOST, Math.floor((blocks * bsize) / KEEP_PART));
+    const roomBytes = bavail * bsize - keepBytes;
+    if (bytes > roomBytes / WRITERS) {
+      throw this.#refusal(
+        `${mib(bavail * bsize)} free, of which ${mib(keepBytes)} must stay free`,
+        'remove images that nobody uses ("davit rmi --unused"), or free space on it',
+      );
+    }
+    const keepFiles = Math.min(KEEP_FILES_MOST, Math.floor(space.files / KEEP_PART));
+    const roomFiles = space.files === 0 ? Number.POSITIVE_INFINITY : ffree - keepFiles;
+    if (files > roomFiles / WRITERS) {
+      throw this.#refusal(
+        `${ffree} inodes free, of which ${keepFiles} must stay free: it is out of inodes, not of bytes`,
+        'remove images that nobody uses ("davit rmi --unused"), or files on it ("df -i")',
+      );
+    }
+    this.#bytes = Math.max(0, Math.min(STEP_BYTES_MOST, roomBytes / STEP_PART) - bytes);
+    this.#files = Math.max(0, Math.min(STEP_FILES_MOST, roomFiles / STEP_PART) - files);
+  }
+
+  #refusal(has: string, advice: string): RuntimeError {
+    const text = `the file system of "${this.#name}" has ${has}: ${advice}`;
+    return new RuntimeError("resource-exhausted", text);
+  }
+}
+
+/** Why the kernel may have said ENOSPC or EDQUOT, as the end of a message, with what to do. */
+export function describeFullDisk(name: string, { files, ffree }: DiskSpace): string {
+  const what = files > 0 && ffree === 0 ? "has no inodes left (it may have bytes left)" : "is full";
+  return `the file system of "${name}" ${what}: remove images that nobody uses ("davit rmi --unused"), or files on it`;
+}
+
+function mib(bytes: number): string {
+  return `${Math.floor(bytes / MIB)} MiB`;
+}

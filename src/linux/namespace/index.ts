@@ -1,0 +1,11 @@
+/** Namespaces: pin them as files, watch the pins, write the sysctls inside them. */
+export { NamespaceWatch } from "./namespace-watch.ts";
+export {
+  isNamespaceMounted,
+  type NamespacePins,
+  pinNamespaces,
+  unpinNamespace,
+  unpinNamespaces,
+} from "./namespaces.ts";
+export { type SysctlNamespaces, writeSysctls } from "./sysctls.ts";
+export { userNamespaceObstacle } from "./user-namespaces.ts";

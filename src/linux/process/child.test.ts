@@ -1,0 +1,15 @@
+import assert from "node:assert/strict";
+import { describe, test } from "node:test";
+
+import { findProgram } from "./child.ts";
+
+describe("findProgram()", () => {
+  test("finds the first program on absolute directories, and takes a path as it is", () => {
+    assert.equal(findProgram("sh", "/nowhere:/bin:/usr/bin"), "/bin/sh");
+    assert.equal(findProgram("./x", "/bin"), "./x");
+    assert.equal(findProgram("sh", "bin:."), undefined);
+    assert.equal(findProgram("passwd", "/etc"), undefined, "a file that nobody may execute");
+    assert.equal(findProgram("etc", "/"), undefined, "a directory");
+    assert.equal(findProgram("", "/bin"), undefined);
+  });
+});

@@ -1,0 +1,54 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+
+import { spawnChild } from "./child.ts";
+import { killProcessTree } from "./process-tree.ts";
+import { childPids, firstText } from "../testing/leaks.ts";
+
+const env = { PATH: "/usr/bin:/bin" };
+
+test("killProcessTree() kills children and their children in sessions of their own", async () => {
+  const script = "(setsid sleep 60 & echo $!; wait) & wait";
+  const child = spawnChild({ file: "sh", args: ["-c", script], env, stdout: "pipe" });
+  const grandchild = Number(await firstText(child.stdout));
+  const killed = killProcessTree(child.pid);
+  assert.ok(killed.includes(child.pid));
+  assert.ok(killed.includes(grandchild));
+  assert.equal((await child.exited).signal, 9);
+  child.stdout?.destroy();
+});
+
+test("killProcessTree() spares the root, which then reaps its children", async () => {
+  const script = "sleep 60 & echo; wait; exit 5";
+  const child = spawnChild({ file: "sh", args: ["-c", script], env, stdout: "pipe" });
+  await firstText(child.stdout);
+  const killed = killProcessTree(child.pid, { spareRoot: true });
+  assert.equal(killed.length, 1);
+  assert.deepEqual(await child.exited, { code: 5, signal: null });
+  child.stdout?.destroy();
+});
+
+test("killProcessTree() kills those of the candidates that follow a session's leader", async () => {
+  const leader = spawnChild({
+    file: "sh",
+    // The substitution's shell is reaped before the line is written, and leaves its child an orphan
+    // that is not found through the leader, but in its session.
+    args: ["-c", "orphan=$(sleep 60 >/dev/null & echo $!); echo $orphan; exec sleep 60"],
+    env,
+    newSession: true,
+    stdout: "pipe",
+  });
+  const orphan = Number(await firstText(leader.stdout));
+  const stranger = spawnChild({ file: "sleep", args: ["60"], env });
+  const killed = killProcessTree(leader.pid, { candidates: [orphan, stranger.pid] });
+  assert.deepEqual(new Set(killed), new Set([leader.pid, orphan]));
+  assert.equal((await leader.exited).signal, 9);
+  assert.ok(childPids().includes(stranger.pid));
+  stranger.kill(9);
+  await stranger.exited;
+  leader.stdout?.destroy();
+});
+
+test("killProcessTree() of a process that is gone does nothing", () => {
+  assert.deepEqual(killProcessTree(2 ** 22 + 1), [2 ** 22 + 1]);
+});

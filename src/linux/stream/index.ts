@@ -1,0 +1,10 @@
+/** Streams that node:net and node:fs cannot carry: FIFOs, terminals, packet sockets, passed descriptors. */
+export { DescriptorStream } from "./descriptor-stream.ts";
+export {
+  type FifoReader,
+  type FifoWriter,
+  makeFifo,
+  openFifoReader,
+  openFifoWriter,
+} from "./fifo.ts";
+export { ConsoleSocket, connectLoopback, connectPackets } from "./sockets.ts";

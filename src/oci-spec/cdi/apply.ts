@@ -1,0 +1,139 @@
+import type { CdiDeviceNode, CdiEdits, CdiMount } from "./cdi.ts";
+import { mountDestination } from "../mounts.ts";
+import { quoted, refuseHere } from "../refuse.ts";
+import {
+  hookStages,
+  type OciDevice,
+  type OciDeviceRule,
+  type OciHook,
+  type OciHooks,
+  type OciMount,
+  type OciSpec,
+  type OciUser,
+} from "../runtime-spec.ts";
+
+// What the OCI runtimes give a device node whose mode nobody names.
+const defaultMode = 0o666;
+
+/**
+ * A spec with what CDI devices add: they win over what is there at the same variable, device path
+ * and mount point. `edits` are whole: type and numbers of each device node are in it.
+ */
+export function withCdiEdits(spec: OciSpec, edits: CdiEdits): OciSpec {
+  const { process, linux } = spec;
+  const devices = edits.deviceNodes.map((node) => deviceOf(node, process.user));
+  const paths = new Set(devices.map(({ path }) => path));
+  const rules = edits.deviceNodes.flatMap(ruleOf);
+  const allDevices = [...(linux.devices ?? []).filter(({ path }) => !paths.has(path)), ...devices];
+  const hooks = withHooks(spec.hooks, edits);
+  return {
+    ...spec,
+    process: {
+      ...process,
+      env: withEnv(process.env, edits.env),
+      user: withGroups(process.user, edits),
+    },
+    mounts: withMounts(spec.mounts, edits.mounts),
+    ...(hooks === undefined ? {} : { hooks }),
+    linux: {
+      ...linux,
+      resources: {
+        ...linux.resources,
+        devices: [...(linux.resources.devices ?? []), ...rules],
+      },
+      ...(allDevices.length === 0 ? {} : { devices: allDevices }),
+      ...(edits.intelRdt === undefined ? {} : { intelRdt: edits.intelRdt }),
+    },
+  };
+}
+
+function withEnv(env: readonly string[], added: readonly string[]): readonly string[] {
+  const byKey = new Map(env.map((line) => [keyOf(line), line]));
+  for (const line of added) byKey.set(keyOf(line), line);
+  return [...byKey.values()];
+}
+
+function keyOf(line: string): string {
+  return line.slice(0, line.indexOf("="));
+}
+
+function withGroups(user: OciUser, { additionalGids }: CdiEdits): OciUser {
+  if (additionalGids.length === 0) return user;
+  // 0 in a file stands for "none" (CDI SPEC.md).
+  const groups = new Set([
+    ...(user.additionalGids ?? []),
+    ...additionalGids.filter((gid) => gid > 0),
+  ]);
+  return { ...user, additionalGids: [...groups].toSorted((a, b) => a - b) };
+}
+
+function deviceOf(node: CdiDeviceNode, user: OciUser): OciDevice {
+  const { path, type, major, minor, fileMode, uid, gid } = node;
+  if (type === undefined) refuseHere(`type of CDI device ${quoted(path)} is not known`);
+  return {
+    path,
+    type,
+    major: major ?? 0,
+    minor: minor ?? 0,
+    fileMode: fileMode ?? defaultMode,
+    // The container's own user may use what it was given.
+    uid: uid ?? user.uid,
+    gid: gid ?? user.gid,
+  };
+}
+
+function ruleOf({ type, major, minor, permissions }: CdiDeviceNode): readonly OciDeviceRule[] {
+  if (type === "p") return [];
+  return [
+    {
+      allow: true,
+      type: type === "b" ? "b" : "c",
+      major: major ?? 0,
+      minor: minor ?? 0,
+      access: permissions,
+    },
+  ];
+}
+
+/** Those with fewer path parts first, so that none hides another; what was there keeps its order. */
+function withMounts(mounts: readonly OciMount[], added: readonly CdiMount[]): readonly OciMount[] {
+  let all = [...mounts];
+  for (const mount of added.map(mountOf)) {
+    all = all.filter(({ destination }) => destination !== mount.destination);
+    const below = (other: OciMount): boolean =>
+      other.destination.startsWith(`${mount.destination}/`);
+    const at = all.findIndex(below);
+    all.splice(at < 0 ? all.length : at, 0, mount);
+  }
+  return all;
+}
+
+function mountOf({ hostPath, containerPath, type, options }: CdiMount): OciMount {
+  const isBind = type === "" || type === "bind";
+  const bound = options.includes("bind") || options.includes("rbind");
+  return {
+    destination: mountDestination({ containerPath }),
+    type: isBind ? "bind" : type,
+    source: hostPath,
+    options: isBind && !bound ? ["rbind", ...options] : options,
+  };
+}
+
+function withHooks(before: OciHooks | undefined, { hooks }: CdiEdits): OciHooks | undefined {
+  if (hooks.length === 0) return before;
+  const all: Partial<Record<keyof OciHooks, readonly OciHook[]>> = { ...before };
+  for (const name of hookStages) {
+    const added = hooks.filter(({ hookName }) => hookName === name).map(hookOf);
+    if (added.length > 0) all[name] = [...(all[name] ?? []), ...added];
+  }
+  return all;
+}
+
+function hookOf({ path, args, env, timeout }: CdiEdits["hooks"][number]): OciHook {
+  return {
+    path,
+    ...(args.length === 0 ? {} : { args }),
+    ...(env.length === 0 ? {} : { env }),
+    ...(timeout === undefined ? {} : { timeout }),
+  };
+}

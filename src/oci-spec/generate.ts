@@ -1,0 +1,89 @@
+import { posix } from "node:path";
+import { specAnnotations } from "./annotations.ts";
+import { withCdiEdits } from "./cdi/apply.ts";
+import { containerDevices, ownedDevices } from "./devices.ts";
+import { withHandler } from "./handler/handler.ts";
+import type { SpecInput } from "./input.ts";
+import { containerMounts } from "./mounts.ts";
+import { containerNamespaces, containerUsers } from "./namespaces.ts";
+import { containerProcess } from "./process.ts";
+import { linuxResources } from "./resources.ts";
+import type { OciLinux, OciProcess, OciResources, OciSpec } from "./runtime-spec.ts";
+import { containerSecurity } from "./security/security.ts";
+
+/**
+ * The OCI runtime-spec of a container: the same input always gives the same spec, and nothing
+ * outside of the input is looked at.
+ *
+ * Errors are those of its parts: `invalid-argument` for a request that cannot be meant,
+ * `failed-precondition` for one that this pod, node or OCI runtime cannot carry out.
+ */
+export function containerSpec(input: SpecInput): OciSpec {
+  const { config, rootfs } = input;
+  if (!posix.isAbsolute(rootfs)) {
+    throw new RangeError(`make spec of "${input.containerId}": rootfs "${rootfs}" is not absolute`);
+  }
+  const process = containerProcess(input);
+  const { mounts, rootfsPropagation } = containerMounts(input);
+  const readonly = config.linux?.securityContext?.readonlyRootfs === true;
+  const spec: OciSpec = {
+    // crun 1.21 and runc 1.1 know 1.1, and nothing newer is used.
+    ociVersion: "1.1.0",
+    root: { path: rootfs, ...(readonly ? { readonly } : {}) },
+    process,
+    mounts,
+    annotations: specAnnotations(input),
+    linux: {
+      ...linuxPart(input, process),
+      ...(rootfsPropagation === undefined ? {} : { rootfsPropagation }),
+    },
+  };
+  const handled = withHandler(spec, input);
+  return input.cdi === undefined ? handled : withCdiEdits(handled, input.cdi);
+}
+
+function linuxPart(input: SpecInput, process: OciProcess): OciLinux {
+  const privileged = input.config.linux?.securityContext?.privileged ?? false;
+  const { devices, rules } = containerDevices(
+    input.devicesOfUser === true && !privileged
+      ? ownedDevices(input.config, input.devices)
+      : input.devices,
+    privileged ? input.hostDevices : undefined,
+  );
+  return {
+    namespaces: containerNamespaces(input),
+    ...containerUsers(input),
+    cgroupsPath: input.cgroupPath,
+    resources: {
+      devices: privileged && input.allDevicesAllowed === true ? everyDevice : rules,
+      ...limits(input),
+    },
+    ...(devices.length === 0 ? {} : { devices }),
+    ...containerSecurity(input, process.capabilities.bounding),
+    ...(input.selinux === undefined ? {} : { mountLabel: input.selinux.mount }),
+  };
+}
+
+const everyDevice = [{ allow: true, access: "rwm" }];
+
+function limits(input: SpecInput): OciResources {
+  const resources = input.resources ?? input.config.linux?.resources;
+  return {
+    ...(resources === undefined ? {} : writtenOnce(linuxResources(resources, input.host), input)),
+    ...(input.pidsLimit === undefined ? {} : { pids: { limit: input.pidsLimit } }),
+  };
+}
+
+/**
+ * crun 1.21 tells systemd memory and swap together for the scope's MemorySwapMax, which on v2 is of
+ * swap alone, and systemd writes that whenever it writes the scope's files again. As a file of v2's it
+ * hands the value on as it is.
+ */
+function writtenOnce(resources: OciResources, { cgroupPath, host }: SpecInput): OciResources {
+  const { swap, ...memory } = resources.memory ?? {};
+  if (swap === undefined || cgroupPath.startsWith("/") || host.cgroupVersion !== 2) {
+    return resources;
+  }
+  const alone = swap < 0n ? "max" : String(swap - (memory.limit ?? 0n));
+  return { ...resources, memory, unified: { "memory.swap.max": alone, ...resources.unified } };
+}

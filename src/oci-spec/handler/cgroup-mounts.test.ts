@@ -1,0 +1,102 @@
+import assert from "node:assert/strict";
+import { describe, test } from "node:test";
+import { isKind } from "../../base/errors.ts";
+import { withCgroupMounts } from "./cgroup-mounts.ts";
+import { containerSpec } from "../generate.ts";
+import type { SpecInput } from "../input.ts";
+import type { OciMount } from "../runtime-spec.ts";
+import { specInput, testHost } from "../testing/spec-input.ts";
+
+const place = "/sys/fs/cgroup";
+const privileged = { linux: { securityContext: { privileged: true } } };
+const v1 = { ...testHost, cgroupVersion: 1 } as const;
+
+function cgroupsOf(input: SpecInput): readonly OciMount[] {
+  return containerSpec(input).mounts.filter(({ destination }) => destination === place);
+}
+
+describe("a container that sees all cgroups of v2", () => {
+  test("gets the node's mount of them, wherever that is", () => {
+    const none = ["nosuid", "noexec", "nodev"];
+    const mount = {
+      destination: place,
+      type: "bind",
+      source: place,
+      options: ["bind", "rprivate", ...none, "relatime", "rw"],
+    };
+    assert.deepEqual(cgroupsOf(specInput(privileged)), [mount]);
+    const host = { ...testHost, cgroupRoot: "/cgroup2" };
+    assert.deepEqual(cgroupsOf(specInput(privileged, { host })), [
+      { ...mount, source: "/cgroup2" },
+    ]);
+  });
+
+  test("gets it also where the handler's base has a mount of its own", () => {
+    for (const type of ["cgroup", "cgroup2"]) {
+      const mounts = [{ destination: place, type, source: "cgroup", options: ["ro"] }];
+      const [mount] = cgroupsOf(specInput(privileged, { base: { mounts } }));
+      assert.deepEqual(mount, {
+        destination: place,
+        type: "bind",
+        source: place,
+        options: ["bind", "rprivate", "ro"],
+      });
+    }
+  });
+
+  test("gets it also where that mount has no options", () => {
+    const mounts = [{ destination: place, type: "cgroup", source: "cgroup" }] as OciMount[];
+    const [mount] = cgroupsOf(specInput(privileged, { base: { mounts } }));
+    assert.deepEqual(mount?.options, ["bind", "rprivate"]);
+  });
+
+  test("keeps a mount that its request has there", () => {
+    const mounts = [{ containerPath: place, hostPath: "/other" }];
+    const [mount, ...more] = cgroupsOf(specInput({ ...privileged, mounts }));
+    assert.deepEqual([mount?.source, more], ["/other", []]);
+  });
+});
+
+test("the OCI runtime mounts cgroups on v1, and in a cgroup namespace", () => {
+  for (const input of [
+    specInput(),
+    specInput({}, { host: v1 }),
+    specInput(privileged, { host: v1 }),
+  ]) {
+    assert.equal(cgroupsOf(input)[0]?.type, "cgroup");
+  }
+});
+
+describe("cgroup_writable", () => {
+  const writable = (over: Partial<SpecInput>): SpecInput =>
+    specInput({}, { cgroupWritable: true, ...over });
+
+  test("lets a container write where nsdelegate keeps it in its own cgroup", () => {
+    const [mount] = cgroupsOf(writable({ cgroupDelegated: true }));
+    assert.equal(mount?.type, "cgroup");
+    assert.deepEqual(mount.options.slice(-1), ["rw"]);
+  });
+
+  test("is refused elsewhere, with what to do", () => {
+    const host = { ...testHost, cgroupRoot: "/cgroup2" };
+    const cases = [
+      [{ cgroupDelegated: false, host }, /without nsdelegate.*remount,nsdelegate \/cgroup2$/],
+      [{ host }, /without nsdelegate/],
+      [{ host: v1 }, /needs cgroup v2, and this node has v1/],
+    ] as const;
+    for (const [over, why] of cases) {
+      assert.throws(
+        () => containerSpec(writable(over)),
+        (error) => isKind(error, "failed-precondition") && why.test(String(error)),
+      );
+    }
+  });
+
+  test("changes nothing for a privileged container, which writes anyway", () => {
+    const spec = containerSpec(specInput(privileged));
+    for (const host of [testHost, v1]) {
+      const input = specInput(privileged, { cgroupWritable: true, host });
+      assert.doesNotThrow(() => withCgroupMounts(spec, input));
+    }
+  });
+});

@@ -1,0 +1,52 @@
+// OCI runtime-specs, made of a CRI request, the image's config and the pod: pure functions that
+// import base, gen and core and do no I/O. Start with generate.ts; what the caller has to find out
+// first stands in input.ts.
+export { envProgram, hasByteValues } from "./byte-env.ts";
+export { allowedAnnotations } from "./allow-list.ts";
+export type { BaseSpec } from "./handler/base-spec.ts";
+export { parseBaseSpec } from "./handler/base-spec.ts";
+export type { CdiDeviceNode, CdiEdits, CdiFile, ReadCdiFile } from "./cdi/cdi.ts";
+export { cdiEdits, refuseCdi, requestedCdiDevices } from "./cdi/cdi.ts";
+export { parseCdiFile } from "./cdi/file.ts";
+export { defaultApparmor, defaultApparmorName } from "./security/apparmor-default.ts";
+export { linuxCapabilities } from "./security/capabilities.ts";
+export type { HostDevice, GrantedDevice } from "./devices.ts";
+export { containerSpec } from "./generate.ts";
+export type { HookDefinition } from "./handler/hooks.ts";
+export { parseHook } from "./handler/hooks.ts";
+export type {
+  ContainerLabels,
+  NamespacePins,
+  RuntimeFeatures,
+  SandboxFiles,
+  SpecHost,
+  SpecInput,
+} from "./input.ts";
+export { processOfText, specText } from "./json.ts";
+export { isKernelPath } from "./kernel-paths.ts";
+export { checkPropagation, mountDestination } from "./mounts.ts";
+export type { ExecRequest } from "./process.ts";
+export { clampedOomScoreAdj, processSpec } from "./process.ts";
+export type { ResourceHost } from "./resources.ts";
+export type { LimitUpdate } from "./resource-update.ts";
+export { resourceUpdate } from "./resource-update.ts";
+export { checkResources } from "./resources.ts";
+export type { OciProcess, OciResources, OciSeccomp, OciSpec } from "./runtime-spec.ts";
+export { parseSeccompProfile } from "./security/seccomp-profile.ts";
+export type { ProfileChoice } from "./security/security.ts";
+export { apparmorChoice, seccompChoice } from "./security/security.ts";
+export type { SelinuxDefaults } from "./security/selinux.ts";
+export {
+  containerLabels,
+  parseSelinuxContexts,
+  podLabels,
+  relabelPaths,
+  selinuxPolicy,
+} from "./security/selinux.ts";
+export { checkSharedPid } from "./security/shared-pid.ts";
+export type { StopSignal } from "./stop-signal.ts";
+export { parseSignal, stopSignal } from "./stop-signal.ts";
+export type { DeclaredVolumes } from "./volumes.ts";
+export { declaredVolumes } from "./volumes.ts";
+export type { CheckedContainerConfig } from "./validate.ts";
+export { checkContainerConfig } from "./validate.ts";

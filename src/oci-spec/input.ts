@@ -1,0 +1,138 @@
+import type { ContainerUser } from "../core/container/index.ts";
+import type { ImageConfig } from "../core/image/index.ts";
+import type { Sandbox } from "../core/sandbox/index.ts";
+import type { ContainerConfig, LinuxContainerResources } from "../gen/runtime/v1/api_pb.ts";
+import type { BaseSpec } from "./handler/base-spec.ts";
+import type { CdiEdits } from "./cdi/cdi.ts";
+import type { GrantedDevice, HostDevice } from "./devices.ts";
+import type { HookDefinition } from "./handler/hooks.ts";
+import type { OciRlimit, OciSeccomp } from "./runtime-spec.ts";
+
+/** The labels of a container. Without a process label it runs as the policy has it for its runtime. */
+export interface ContainerLabels {
+  readonly process?: string;
+  readonly mount: string;
+}
+
+/** Everything that a container's spec is made of. All I/O was done by the caller. */
+export interface SpecInput {
+  readonly containerId: string;
+  readonly sandbox: Pick<Sandbox, "id" | "config">;
+  /** Paths of the pod's pinned namespaces; one is missing where the pod uses the host's. */
+  readonly sandboxPins: NamespacePins;
+  /** Process that holds the pod's PID namespace, where there is one. */
+  readonly sandboxPid?: number | undefined;
+  /** First process of the container that `target_id` names. */
+  readonly targetPid?: number | undefined;
+  /** Files of the pod that are mounted unless the request mounts something there. */
+  readonly sandboxFiles: SandboxFiles;
+  /** A config that passed checkContainerConfig(). */
+  readonly config: ContainerConfig;
+  /** The resources in force, where they were updated since; else those of the config count. */
+  readonly resources?: LinuxContainerResources | undefined;
+  readonly image: ImageConfig;
+  /** A name of the image to show to tools. */
+  readonly imageName: string;
+  /** Absolute path of the mounted root. */
+  readonly rootfs: string;
+  /** The user, resolved in the mounted root (passwd(5), group(5)), with the request's groups. */
+  readonly user: ContainerUser;
+  /**
+   * What stands in `linux.cgroupsPath`: a path below each hierarchy's root, or
+   * `slice:cri-containerd:<id>` for a runtime that is told to use systemd.
+   */
+  readonly cgroupPath: string;
+  /**
+   * One for each mount of the config, in its order: the host path with symbolic links followed and
+   * made where it was missing, or the mounted image. Propagation of its mount was checked
+   * (checkPropagation()), and where SELinux is on it was labelled.
+   */
+  readonly mountSources: readonly string[];
+  /** Volumes that the image declares and that are there: the directory of each on the host. */
+  readonly volumes: readonly { readonly path: string; readonly source: string }[];
+  /** What the CDI devices of the request add, with the numbers of their nodes. */
+  readonly cdi?: CdiEdits | undefined;
+  /** The request's devices belong to the request's user (run_as_user, run_as_group). */
+  readonly devicesOfUser?: boolean | undefined;
+  /** The devices of the config: links followed, directories expanded, numbers read. */
+  readonly devices: readonly GrantedDevice[];
+  /** All devices of the host for a privileged container; undefined withholds them. */
+  readonly hostDevices?: readonly HostDevice[] | undefined;
+  /** Whether the default seccomp profile allows socketcall, which 32-bit x86 programs may need. */
+  readonly allowSocketcall?: boolean | undefined;
+  /** The profile that `localhost_ref` names, from parseSeccompProfile(). */
+  readonly localhostSeccomp?: OciSeccomp | undefined;
+  /** Name of the loaded AppArmor profile to run under. Dropped for a privileged container. */
+  readonly apparmorProfile?: string | undefined;
+  /** From containerLabels(), where SELinux is on. */
+  readonly selinux?: ContainerLabels | undefined;
+  readonly rlimits?: readonly OciRlimit[] | undefined;
+  /** pids.max of the container, where the daemon sets one. */
+  readonly pidsLimit?: bigint | undefined;
+  /** Annotations of pod and container that the handler lets through. Ours win over them. */
+  readonly annotations?: Readonly<Record<string, string>> | undefined;
+  /** The handler's spec to begin with, from parseBaseSpec(). */
+  readonly base?: BaseSpec | undefined;
+  /** The files of the handler's hooks directory in their order, from parseHook(). */
+  readonly hooks?: readonly HookDefinition[] | undefined;
+  /** Whether the handler's containers may write to their cgroups. */
+  readonly cgroupWritable?: boolean | undefined;
+  /** Whether the node's cgroup v2 is mounted with nsdelegate; looked up only for `cgroupWritable`. */
+  readonly cgroupDelegated?: boolean | undefined;
+  /** Whether a privileged container without host devices may use what it makes itself. */
+  readonly allDevicesAllowed?: boolean | undefined;
+  readonly host: SpecHost;
+  readonly runtime: RuntimeFeatures;
+}
+
+/** Namespaces of a pod that are pinned by a bind mount. */
+export interface NamespacePins {
+  readonly net?: string | undefined;
+  readonly ipc?: string | undefined;
+  readonly uts?: string | undefined;
+  /** Missing where the pod's ids are the node's. */
+  readonly user?: string | undefined;
+}
+
+/** Paths of a pod's own files; one that is missing is not mounted. */
+export interface SandboxFiles {
+  readonly resolvConf?: string | undefined;
+  readonly hosts?: string | undefined;
+  readonly hostname?: string | undefined;
+  /** Directory of the pod's /dev/shm. */
+  readonly shm?: string | undefined;
+}
+
+/** What a spec depends on of the machine. Read once by the daemon. */
+export interface SpecHost {
+  readonly cgroupVersion: 1 | 2;
+  /** Where the tree of v2 is mounted; undefined on v1. */
+  readonly cgroupRoot?: string | undefined;
+  /** memory.memsw.limit_in_bytes (v1) or memory.swap.max (v2) is there. */
+  readonly hasSwapController: boolean;
+  /** Page sizes that the hugetlb controller counts, as `2MB`; empty without the controller. */
+  readonly hugepageSizes: readonly string[];
+  /** The daemon's own bounding set, as `CAP_` names (CapBnd of /proc/self/status). */
+  readonly capabilities: readonly string[];
+  /** Node's process.arch. */
+  readonly arch: "x64" | "arm64";
+  /** Version of the kernel: 6.12 is [6, 12]. */
+  readonly kernel: readonly [major: number, minor: number];
+  /** The node's hostname. */
+  readonly hostname: string;
+  /**
+   * Lowest oom_score_adj that the daemon may give: its own one without CAP_SYS_RESOURCE, else
+   * undefined (proc_pid_oom_score_adj(5)).
+   */
+  readonly oomScoreAdjFloor?: number | undefined;
+}
+
+/** What the OCI runtime can do: its `features` document. */
+export interface RuntimeFeatures {
+  /** `mountOptions`; `rro` among them means recursive read-only. */
+  readonly mountOptions: readonly string[];
+  /** `linux.mountExtensions.idmap.enabled`. */
+  readonly idmapMounts: boolean;
+  /** `linux.seccomp.enabled`. */
+  readonly seccomp: boolean;
+}

@@ -1,0 +1,128 @@
+import { posix } from "node:path";
+import type { ContainerUser } from "../core/container/index.ts";
+import type { ImageConfig } from "../core/image/index.ts";
+import type { ContainerConfig } from "../gen/runtime/v1/api_pb.ts";
+import { grantedCapabilities } from "./security/capabilities.ts";
+import { containerEnv } from "./env.ts";
+import type { SpecInput } from "./input.ts";
+import { quoted, refuse } from "./refuse.ts";
+import type { OciProcess, OciUser } from "./runtime-spec.ts";
+
+/** The first process of a container. Errors: those of its parts. */
+export function containerProcess(input: SpecInput): OciProcess {
+  const { config, sandbox, image, host } = input;
+  const context = config.linux?.securityContext;
+  const resources = input.resources ?? config.linux?.resources;
+  return {
+    ...(config.tty ? { terminal: true } : {}),
+    user: processUser(input.user),
+    args: processArgs(config, image),
+    env: containerEnv({
+      terminal: config.tty,
+      hostname: sandbox.config.hostname === "" ? host.hostname : sandbox.config.hostname,
+      image: image.env,
+      request: config.envs,
+    }),
+    cwd: workingDir(config, image),
+    capabilities: grantedCapabilities(context ?? { privileged: false }, host.capabilities),
+    ...(context?.noNewPrivs === true ? { noNewPrivileges: true } : {}),
+    oomScoreAdj: clampedOomScoreAdj(resources?.oomScoreAdj ?? 0n, host.oomScoreAdjFloor),
+    ...(input.rlimits === undefined ? {} : { rlimits: input.rlimits }),
+    ...securityModules(input),
+  };
+}
+
+function securityModules(input: SpecInput): Pick<OciProcess, "apparmorProfile" | "selinuxLabel"> {
+  const { apparmorProfile, selinux } = input;
+  const privileged = input.config.linux?.securityContext?.privileged === true;
+  return {
+    ...(apparmorProfile === undefined || privileged ? {} : { apparmorProfile }),
+    ...(selinux?.process === undefined ? {} : { selinuxLabel: selinux.process }),
+  };
+}
+
+/** What a command in a running container wants. */
+export interface ExecRequest {
+  readonly args: readonly string[];
+  readonly terminal: boolean;
+}
+
+/**
+ * A process that joins a container: as the container's first one in all but arguments and
+ * terminal. With a terminal it has a TERM, the container's own or `xterm`. `invalid-argument` for
+ * an empty command.
+ */
+export function processSpec(container: OciProcess, exec: ExecRequest): OciProcess {
+  if (exec.args.length === 0) refuse("exec: the command is empty");
+  checkArgs(exec.args);
+  const { terminal: _terminal, ...rest } = container;
+  const hasTerm = container.env.some((line) => line.startsWith("TERM="));
+  return {
+    ...rest,
+    ...(exec.terminal ? { terminal: true } : {}),
+    args: exec.args,
+    env: exec.terminal && !hasTerm ? [...container.env, "TERM=xterm"] : container.env,
+  };
+}
+
+/**
+ * Command and arguments (api.proto, ContainerConfig; the same table as Kubernetes documents for
+ * pods): a command of the request stands for the image's entrypoint **and** its cmd, arguments
+ * alone stand for the cmd. `invalid-argument` when nothing is left to run.
+ */
+export function processArgs(
+  config: Pick<ContainerConfig, "command" | "args">,
+  image: Pick<ImageConfig, "entrypoint" | "cmd">,
+): readonly string[] {
+  // Builders write [""] to take a base image's entrypoint away.
+  const entrypoint =
+    image.entrypoint.length === 1 && image.entrypoint[0] === "" ? [] : image.entrypoint;
+  const args =
+    config.command.length > 0
+      ? [...config.command, ...config.args]
+      : [...entrypoint, ...(config.args.length > 0 ? config.args : image.cmd)];
+  if (args.length === 0) {
+    refuse("no command: neither the request nor the image's entrypoint and cmd name one");
+  }
+  checkArgs(args);
+  return args;
+}
+
+function checkArgs(args: readonly string[]): void {
+  // execve(2) takes strings that end at NUL: what follows would be lost.
+  const bad = args.find((arg) => arg.includes("\0"));
+  if (bad !== undefined) refuse(`a command's argument holds a NUL: ${quoted(bad)}`);
+}
+
+/** The request's working directory, else the image's (taken from the root), else `/`. */
+function workingDir(config: ContainerConfig, image: ImageConfig): string {
+  if (config.workingDir !== "") return config.workingDir;
+  return image.workingDir === "" ? "/" : posix.join("/", image.workingDir);
+}
+
+/**
+ * The numbers of a user. The primary group is among the further ones: a process that gives up its
+ * group must not get at files that are closed to that group (containerd, CVE-2023-25173).
+ */
+export function processUser(user: ContainerUser): OciUser {
+  const gid = id("gid", user.gid);
+  const groups = new Set([gid, ...user.supplementalGroups.map((group) => id("group", group))]);
+  return {
+    uid: id("uid", user.uid),
+    gid,
+    additionalGids: [...groups].toSorted((a, b) => a - b),
+  };
+}
+
+/** Highest id that is one: -1 means "leave it" to chown(2) and setresuid(2). */
+export const maxId = 0xffff_fffen;
+
+function id(what: string, value: bigint): number {
+  if (value < 0n || value > maxId) refuse(`${what} must be 0 to ${maxId}, got ${value}`);
+  return Number(value);
+}
+
+/** `wanted`, but not below what the daemon may give (proc_pid_oom_score_adj(5)). */
+export function clampedOomScoreAdj(wanted: bigint, floor: number | undefined): number {
+  return Math.max(Number(wanted), floor ?? -1000);
+}

@@ -1,0 +1,44 @@
+import { posix } from "node:path";
+import { RuntimeError } from "../base/errors.ts";
+import type { ImageConfig } from "../core/image/index.ts";
+import type { ContainerConfig } from "../gen/runtime/v1/api_pb.ts";
+import { isKernelPath } from "./kernel-paths.ts";
+import { mountDestination } from "./mounts.ts";
+
+/** The volumes that an image declares. */
+export interface DeclaredVolumes {
+  /** Where a container gets a directory of its own. */
+  readonly paths: readonly string[];
+  /** Where it gets none, since the kernel's file systems are there. */
+  readonly passedOver: readonly string[];
+}
+
+/**
+ * Where a container gets a directory of its own because its image declares a volume there (image-spec,
+ * config.md, Volumes): each path once, sorted, without those where the request mounts something.
+ * `failed-precondition` for one that is the root itself.
+ *
+ * A volume would hide /proc, /sys or /dev, or a part of them, from the container and from the OCI
+ * runtime, which sets the container up through them: such paths are passed over.
+ */
+export function declaredVolumes(
+  image: Pick<ImageConfig, "volumes">,
+  config: Pick<ContainerConfig, "mounts">,
+): DeclaredVolumes {
+  const taken = new Set(config.mounts.map(mountDestination));
+  // A path that is not absolute counts from the root, as the peers take it.
+  const paths = image.volumes.map((path) =>
+    mountDestination({ containerPath: posix.join("/", path) }),
+  );
+  if (paths.includes("/")) {
+    throw new RuntimeError(
+      "failed-precondition",
+      'make volumes of the image: it declares its whole root, "/", as a volume; set images.volumes to "ignore", or fix the image',
+    );
+  }
+  const wanted = [...new Set(paths)].filter((path) => !taken.has(path)).toSorted();
+  const { own = [], kernel = [] } = Object.groupBy(wanted, (path) =>
+    isKernelPath(path) ? "kernel" : "own",
+  );
+  return { paths: own, passedOver: kernel };
+}
