@@ -13,6 +13,7 @@ import { globSync, readdirSync } from "node:fs";
 import path from "node:path";
 import { parseArgs } from "node:util";
 import { isStrictHost } from "./support/belongs.ts";
+import { patient } from "./support/patience.ts";
 import {
   type FileResult,
   killRunning,
@@ -26,7 +27,7 @@ type Phase = (typeof phases)[number];
 const byDefault: readonly Phase[] = ["gate", "unit", "kernel", "integration"];
 
 const usage = `usage: node test/run.ts [${phases.join("|")}]... [options] [FILTER...]
-  --timeout SECONDS   how long one kernel or integration file may take (300)
+  --timeout SECONDS   how long one kernel or integration file may take (300); longer while the machine is busy
   --parallel N        how many of them run at once (1)
   --strict            report every change of the host during a kernel or integration file, not only
                       what belongs to the file: for a host that runs nothing else; one file at once
@@ -155,14 +156,11 @@ async function runFiles(phase: Phase, files: readonly string[]): Promise<void> {
     total.failed += 1;
     return;
   }
-  const options = {
-    timeoutMs: Number(values.timeout) * 1000,
-    strict: values.strict,
-  };
   const queue = [...files];
   const worker = async (): Promise<void> => {
     for (let file = queue.shift(); file !== undefined; file = queue.shift()) {
-      const result = await runIsolated(path.join(repo, file), options);
+      const timeoutMs = patient(Number(values.timeout) * 1000);
+      const result = await runIsolated(path.join(repo, file), { timeoutMs, strict: values.strict });
       process.stdout.write(result.output);
       add(result);
     }

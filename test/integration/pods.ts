@@ -102,8 +102,8 @@ export async function removeBridge(name = "dvt0"): Promise<void> {
 
 /** What is made at the first container or shim, and kept: directories, a socket, crun's compiled seccomp filters. */
 const keptFiles = [
-  /\/state\/(crun|runc)\/$/,
-  /\/state\/crun\/\.cache\//,
+  /\/state\/[\w-]*(crun|runc)\/$/,
+  /\/state\/[\w-]*crun\/\.cache\//,
   /\/state\/shims\/(events\.sock|((pods|tasks|work|runtime|runtime\/k8s\.io)\/)?)$/,
 ];
 
