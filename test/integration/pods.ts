@@ -100,8 +100,9 @@ export async function removeBridge(name = "dvt0"): Promise<void> {
   if (links.includes(` ${name}:`)) await output("ip", "link", "delete", name);
 }
 
-/** What is made at the first container or shim, and kept: directories, a socket, crun's compiled seccomp filters. */
+/** What is made at the first pod, container or shim, and kept: directories, a socket, crun's compiled seccomp filters. */
 const keptFiles = [
+  /\/root\/attachments\/$/,
   /\/state\/[\w-]*(crun|runc)\/$/,
   /\/state\/[\w-]*crun\/\.cache\//,
   /\/state\/shims\/(events\.sock|((pods|tasks|work|runtime|runtime\/k8s\.io)\/)?)$/,
