@@ -104,7 +104,7 @@ export async function removeBridge(name = "dvt0"): Promise<void> {
 const keptFiles = [
   /\/root\/attachments\/$/,
   /\/state\/[\w-]*(crun|runc)\/$/,
-  /\/state\/[\w-]*crun\/\.cache\//,
+  /\/state\/([\w-]*crun|shims\/runtime\/k8s\.io)\/\.cache\//,
   /\/state\/shims\/(events\.sock|((pods|tasks|work|runtime|runtime\/k8s\.io)\/)?)$/,
 ];
 
