@@ -23,6 +23,9 @@ bundle() {
 }
 
 mkdir -p dist
+# One build of a checkout at a time: the names of what is not ready yet are the same in each.
+exec 9<package.json
+flock 9
 # Code that was compiled is kept by the program's id, its digest, which takes the place of the zeros.
 id=0000000000000000
 bundle src/cli/main.ts dist/davit.new.cjs "--banner:js=/*$id*/$here" --sourcemap=linked

@@ -12,6 +12,8 @@ import { once } from "node:events";
 import { globSync, readdirSync } from "node:fs";
 import path from "node:path";
 import { parseArgs } from "node:util";
+import { isStrictHost } from "./support/belongs.ts";
+import { patient } from "./support/patience.ts";
 import {
   type CoveredFile,
   coverageOptions,
@@ -31,11 +33,15 @@ type Phase = (typeof phases)[number];
 const byDefault: readonly Phase[] = ["gate", "unit", "kernel", "integration"];
 
 const usage = `usage: node test/run.ts [${phases.join("|")}]... [options] [FILTER...]
-  --timeout SECONDS   how long one kernel or integration file may take (300)
+  --timeout SECONDS   how long one kernel or integration file may take (300); longer while the machine is busy
   --parallel N        how many of them run at once (1)
-  --shared            other test runs use this machine: judge only what bears our mark
+  --strict            report every change of the host during a kernel or integration file, not only
+                      what belongs to the file: for a host that runs nothing else; one file at once
   --coverage          of the unit tests those alone whose coverage has a floor, with a table of it
-  --list              print the files and end`;
+  --list              print the files and end
+environment:
+  DAVIT_TEST_STRICT_HOST=1    as --strict; CI sets it
+  DAVIT_TEST_TIMEOUT=SECONDS  as --timeout`;
 
 const repo = path.resolve(import.meta.dirname, "..");
 process.chdir(repo);
@@ -45,7 +51,7 @@ const { values, positionals } = parseArgs({
   options: {
     timeout: { type: "string", default: process.env["DAVIT_TEST_TIMEOUT"] ?? "300" },
     parallel: { type: "string", default: "1" },
-    shared: { type: "boolean", default: process.env["DAVIT_TEST_SHARED"] !== undefined },
+    strict: { type: "boolean", default: isStrictHost() },
     coverage: { type: "boolean", default: false },
     list: { type: "boolean", default: false },
     help: { type: "boolean", short: "h", default: false },
@@ -83,6 +89,11 @@ if (values.help) {
 }
 
 async function main(): Promise<void> {
+  if (values.strict && Number(values.parallel) > 1) {
+    print("--strict takes what another file does for a leak: use it with --parallel 1");
+    process.exitCode = 1;
+    return;
+  }
   let found = 0;
   for (const phase of phases.filter((each) => chosen.includes(each))) {
     if (phase === "gate") {
@@ -177,14 +188,11 @@ async function runFiles(phase: Phase, files: readonly string[]): Promise<void> {
     total.failed += 1;
     return;
   }
-  const options = {
-    timeoutMs: Number(values.timeout) * 1000,
-    shared: values.shared || Number(values.parallel) > 1,
-  };
   const queue = [...files];
   const worker = async (): Promise<void> => {
     for (let file = queue.shift(); file !== undefined; file = queue.shift()) {
-      const result = await runIsolated(path.join(repo, file), options);
+      const timeoutMs = patient(Number(values.timeout) * 1000);
+      const result = await runIsolated(path.join(repo, file), { timeoutMs, strict: values.strict });
       process.stdout.write(result.output);
       add(result);
     }

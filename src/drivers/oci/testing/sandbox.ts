@@ -14,6 +14,7 @@ import {
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 
+import { testMark } from "../../../../test/support/belongs.ts";
 import { silentLogger } from "../../../base/logger.ts";
 import { systemClock } from "../../../base/time.ts";
 import type { ContainerBundle, StartedContainer } from "../../../core/container/index.ts";
@@ -64,7 +65,7 @@ export class TestHost implements AsyncDisposable {
   readonly state = join(this.directory, "state");
   readonly logs = join(this.directory, "logs");
   readonly cgroups: CgroupLayout;
-  readonly parent = `/${process.env["DAVIT_TEST_CGROUP"] ?? `davit-test-oci-${process.pid}`}`;
+  readonly parent = `/${testMark}`;
   readonly #rootfs = join(this.directory, "rootfs");
   readonly #runtimes: OciRuntime[] = [];
 
