@@ -38,7 +38,7 @@ before(() => {
 });
 after(() => rmSync(directory, { recursive: true }));
 
-test("bin/davit says what to do when there is nothing to run, or nothing to run it with", () => {
+test("bin/davit explains what to do if the build or Node.js is missing", () => {
   const home = join(directory, "home");
   const davit = join(home, "bin/davit");
   fakeNode(join(directory, "old/node"), "v20.19.2");
@@ -58,7 +58,7 @@ test("bin/davit says what to do when there is nothing to run, or nothing to run 
   );
 });
 
-test("bin/davit takes the checkout's Node, then DAVIT_NODE, then PATH, also through symlinks", () => {
+test("bin/davit uses the checkout's Node.js, then DAVIT_NODE, then PATH, also through symlinks", () => {
   const home = join(directory, "home");
   mkdirSync(join(home, "dist"), { recursive: true });
   writeFileSync(join(home, "dist/davit.cjs"), "");
@@ -83,7 +83,7 @@ test("bin/davit takes the checkout's Node, then DAVIT_NODE, then PATH, also thro
   assert.equal(serve(), `${home}/dist/serve.cjs serve`);
 });
 
-test("bin/davit and the scripts of npm start are sound shell", () => {
+test("bin/davit and the scripts of npm start are valid shell", () => {
   const root = dirname(dirname(LAUNCHER));
   for (const script of ["bin/davit", "scripts/start.sh", "scripts/setup.sh", "scripts/build.sh"]) {
     execFileSync("sh", ["-n", join(root, script)]);

@@ -56,7 +56,7 @@ test("Ctrl-C while a plugin hangs says what is still going on, waits for it and 
     release();
     const { code, err } = await ended;
     assert.equal(code, 130, err);
-    assert.match(err, /interrupted; what was made is removed\n$/);
+    assert.match(err, /interrupted; everything that was created is removed\n$/);
   } finally {
     release();
   }
@@ -80,7 +80,7 @@ test("a second Ctrl-C leaves at once, and says who cleans up", async () => {
     assert.equal(code, 130, err);
     assert.match(err, /interrupted again; default\/left may be there, or may be made yet: /);
     assert.match(err, new RegExp(`"davit down ${file}" removes what is left\n$`));
-    assert.doesNotMatch(err, /what was made is removed/);
+    assert.doesNotMatch(err, /everything that was created is removed/);
   } finally {
     release();
   }

@@ -182,7 +182,7 @@ describe("davit run and down", () => {
       child.kill("SIGINT");
       const { code, err } = await ended;
       assert.equal(code, 130, err);
-      assert.match(err, /interrupted; what was made is removed/);
+      assert.match(err, /interrupted; everything that was created is removed/);
       assert.equal(await davit.done("pods", "-q"), "");
       assert.deepEqual(readdirSync(davit.podsDirectory), []);
     } finally {

@@ -145,7 +145,10 @@ describe("davit doctor", () => {
     assertFinds(outcome, "network.configuration", "network.trial", "network.iptables");
     assertFinds(outcome, "configuration.fine", "programs.addon", "programs.monitor", "disk.fine");
     const trial = outcome.findings.find(({ id }) => id === "network.trial");
-    assert.match(trial?.found ?? "", /gave 10\.92\.0\.\d+, .*ADD bridge .* ms, .*DEL bridge .* ms/);
+    assert.match(
+      trial?.found ?? "",
+      /assigned and released 10\.92\.0\.\d+: ADD bridge .* ms, .*DEL bridge .* ms/,
+    );
     assert.deepEqual(readdirSync(daemon.paths.ipamDir), []);
     assert.equal(existsSync(`/proc/sys/net/ipv4/conf/${testBridge}`), false);
     assert.deepEqual(readdirSync(daemon.paths.root), []);

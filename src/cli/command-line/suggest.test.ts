@@ -16,7 +16,7 @@ function said(word: string): string {
   return assert.fail(`"${word}" is a command`);
 }
 
-test("an unknown command is never taken for one that does something else", () => {
+test("no command that changes something is suggested for another word", () => {
   // What was proposed for these once: stop, pull, logs, serve, stats, run, stop, rmi, rm.
   for (const word of ["top", "kill", "push", "login", "load", "save", "start", "ui", "rmp"]) {
     assert.doesNotMatch(said(word), /did you mean "(stop|pull|logs|serve|stats|run|rm|rmi)"/, word);
@@ -27,7 +27,7 @@ test("an unknown command is never taken for one that does something else", () =>
   }
 });
 
-test("a typo of a command is recognised", () => {
+test("a typo of a command is recognized", () => {
   const typos = {
     stpo: "stop",
     stopp2: undefined,
@@ -48,7 +48,7 @@ test("a typo of a command is recognised", () => {
   }
 });
 
-test("closest() wants the same beginning, and few differences for the length", () => {
+test("closest() requires the same first letter and few differences", () => {
   assert.equal(closest("db", ["web"]), undefined);
   assert.equal(closest("tow", ["two"]), "two");
   assert.equal(closest("form", ["force"]), undefined);
@@ -56,7 +56,7 @@ test("closest() wants the same beginning, and few differences for the length", (
   assert.equal(closest("", ["a"]), undefined);
 });
 
-test("the words of other tools are none of davit, and lead to commands that there are", () => {
+test("commands of other tools do not exist in davit, and refer to existing commands", () => {
   for (const [word, hint] of Object.entries(otherTools)) {
     assert.equal(visible.includes(word), false, `"${word}" is a command: take its hint away`);
     assert.equal(said(word), `unknown command "${word}": ${hint}`);
