@@ -31,7 +31,7 @@ beforeEach(() => {
   writeFileSync(file, text);
 });
 
-/** Runs the program, keeps its code where that is called for, and tells whether it was. */
+/** Runs the program and saves its code if it can be saved. Returns whether it was saved. */
 async function start(): Promise<boolean> {
   const program = readProgram(file, ["take"], kept);
   let taken: unknown;

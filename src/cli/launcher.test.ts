@@ -18,7 +18,7 @@ const LAUNCHER = fileURLToPath(new URL("../../bin/davit", import.meta.url));
 const PATH = "/usr/bin:/bin";
 let directory = "";
 
-/** A program that answers as a Node.js of this version, and else says how it was called. */
+/** A program that reports this version of Node.js, and otherwise prints its arguments. */
 function fakeNode(path: string, version: string): void {
   mkdirSync(dirname(path), { recursive: true });
   const answer = `[ "$1" = --version ] && { echo ${version}; exit; }`;
@@ -68,7 +68,7 @@ test("bin/davit uses the checkout's Node.js, then DAVIT_NODE, then PATH, also th
   symlinkSync(join(directory, "path/relative"), join(directory, "link"));
   const link = join(directory, "link");
   const env = { PATH: `${directory}/path:${PATH}` };
-  // The flags of Node in between are the launcher's own business.
+  // The flags of Node.js in between are not checked.
   const called = (variables: Readonly<Record<string, string>>): string =>
     run(link, variables).replace(/( --\S+)+/, "");
   const args = `pool=16 ${home}/dist/davit.cjs a b`;

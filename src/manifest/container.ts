@@ -1,4 +1,5 @@
 import type { Fields, UnsupportedFields } from "./fields.ts";
+import { dnsLabel, dnsNameRule } from "./names.ts";
 import { type ContainerSecurity, readContainerSecurity } from "./security.ts";
 import { readVolumeMounts, type VolumeManifest, type VolumeMount } from "./volumes.ts";
 
@@ -46,7 +47,6 @@ export interface ContainerPort {
   readonly hostIp: string;
 }
 
-const NAME = /^(?=.{1,63}$)[a-z0-9]([a-z0-9-]*[a-z0-9])?$/;
 const MAX_PORT = 65_535;
 
 const noProbes = "probes are run by kubelet";
@@ -89,13 +89,12 @@ export function readContainers(
 function readContainer(fields: Fields, volumes: readonly VolumeManifest[]): ContainerManifest {
   fields.require("name");
   fields.require("image");
-  const nameRule = 'lower-case letters, digits and "-"';
   const image = fields.string("image", /^\S+$/, "an image name") ?? "";
   const policies = ["Always", "IfNotPresent", "Never"] as const;
   const resources = fields.object("resources");
   const limits = readResourceList(resources?.object("limits"));
   const container: ContainerManifest = {
-    name: fields.string("name", NAME, nameRule) ?? "",
+    name: fields.string("name", dnsLabel, dnsNameRule) ?? "",
     image,
     imagePullPolicy: fields.choice("imagePullPolicy", policies) ?? defaultPullPolicy(image),
     command: fields.strings("command"),

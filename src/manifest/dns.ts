@@ -7,7 +7,10 @@ interface Dns {
   readonly options: string[];
 }
 
-/** Without a dns_config the runtime copies the node's resolv.conf. ClusterFirst is the same as Default: there is no cluster DNS. */
+/**
+ * Without a dns_config the runtime copies the node's resolv.conf. ClusterFirst is the same as Default, since
+ * there is no cluster DNS.
+ */
 export function readDns(spec: Fields, resolvConf: string): { readonly dnsConfig?: Dns } {
   const policies = ["ClusterFirst", "ClusterFirstWithHostNet", "Default", "None"] as const;
   const policy = spec.choice("dnsPolicy", policies) ?? "ClusterFirst";

@@ -10,6 +10,7 @@ import {
 import { type ContainerManifest, type ContainerPort, readContainers } from "./container.ts";
 import { readDns } from "./dns.ts";
 import { Fields, type ManifestText, type UnsupportedFields } from "./fields.ts";
+import { dnsLabel, dnsNameRule, dnsSubdomain } from "./names.ts";
 import { type PodSecurity, readPodSecurity } from "./security.ts";
 import { readVolumes, type VolumeManifest } from "./volumes.ts";
 
@@ -45,11 +46,6 @@ export interface NodeInfo {
   /** The memory of the whole node. */
   readonly memoryBytes: number;
 }
-
-// Names of RFC 1123, as Kubernetes validates them: at most 253 and 63 characters.
-const SUBDOMAIN = /^(?=.{1,253}$)[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)*$/;
-const LABEL = /^(?=.{1,63}$)[a-z0-9]([a-z0-9-]*[a-z0-9])?$/;
-const LOWER_CASE = 'lower-case letters, digits and "-"';
 
 const oneNode = "davit run does not schedule pods";
 const noServer = "it requires an API server";
@@ -127,7 +123,7 @@ export function readPod(text: ManifestText, node: NodeInfo): PodManifest {
   const pod: PodManifest = {
     ...names,
     sandbox,
-    runtimeHandler: spec.string("runtimeClassName", SUBDOMAIN, LOWER_CASE) ?? "",
+    runtimeHandler: spec.string("runtimeClassName", dnsSubdomain, dnsNameRule) ?? "",
     containers,
     initContainers,
     volumes,
@@ -178,8 +174,8 @@ function readTypeAndMetadata(
   else top.string("apiVersion");
   const fields = top.object("metadata") ?? new Fields(text, "metadata", undefined);
   fields.require("name");
-  const name = fields.string("name", SUBDOMAIN, LOWER_CASE) ?? "";
-  const namespace = fields.string("namespace", LABEL, LOWER_CASE) ?? "default";
+  const name = fields.string("name", dnsSubdomain, dnsNameRule) ?? "";
+  const namespace = fields.string("namespace", dnsLabel, dnsNameRule) ?? "default";
   const uidRule = 'letters, digits, "-", "_" and "."';
   const uid = fields.string("uid", /^[\w-][\w.-]{0,62}$/, uidRule) ?? uidOf(namespace, name);
   const labels = fields.stringMap("labels");
@@ -210,7 +206,7 @@ function uidOf(namespace: string, name: string): string {
 
 /** A pod in the network namespace of the host has the host's name, so its request has none. */
 function readHostname(spec: Fields, podName: string): string {
-  const hostname = spec.string("hostname", LABEL, LOWER_CASE);
+  const hostname = spec.string("hostname", dnsLabel, dnsNameRule);
   if (spec.boolean("hostNetwork") !== true) {
     // Pod names can be longer than hostnames; kubelet truncates them in the same way.
     return hostname ?? podName.slice(0, 63).replace(/[-.]+$/, "");

@@ -32,7 +32,7 @@ function stateFor(container: PodManifest["containers"][number] | undefined): Run
   };
 }
 
-/** All fields that are supported, in one manifest; DAVIT_UPDATE_GOLDEN=1 writes the file again (then npm run format). */
+/** All supported fields in one manifest. DAVIT_UPDATE_GOLDEN=1 writes the file; then run npm run format. */
 test("a manifest with all fields gives the requests of its golden file", () => {
   const directory = new URL("testing/", import.meta.url);
   const pod = podOf(readFileSync(new URL("all-fields.yaml", directory), "utf8"));

@@ -1,5 +1,6 @@
 import { MountPropagation } from "../gen/runtime/v1/api_pb.ts";
 import type { Fields, UnsupportedFields } from "./fields.ts";
+import { dnsLabel, dnsNameRule } from "./names.ts";
 
 /** A volume of a pod. */
 export type VolumeManifest =
@@ -42,8 +43,6 @@ export interface VolumeMount {
   readonly propagation: MountPropagation;
 }
 
-const volumeName = /^(?=.{1,63}$)[a-z0-9]([a-z0-9-]*[a-z0-9])?$/;
-const nameRule = 'lower-case letters, digits and "-"';
 const noServer = "it requires an API server; use hostPath or emptyDir";
 const noDriver = "davit run does not mount storage; mount it on the host and use hostPath";
 
@@ -67,7 +66,7 @@ export function readVolumes(spec: Fields, memoryBytes: number): VolumeManifest[]
   const volumes: VolumeManifest[] = [];
   for (const fields of spec.objects("volumes")) {
     fields.require("name");
-    const name = fields.string("name", volumeName, nameRule) ?? "";
+    const name = fields.string("name", dnsLabel, dnsNameRule) ?? "";
     if (volumes.some((other) => other.name === name)) {
       fields.reject("name", `duplicate volume name "${name}"`);
     }

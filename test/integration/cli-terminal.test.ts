@@ -118,10 +118,10 @@ test("davit run shows what each pod is doing, and leaves a line for each", async
   const plain = stripVTControlCharacters(text);
   assert.match(plain, /\S default\/a {2}waiting until containers run/);
   for (const name of ["a", "b"]) assert.match(plain, new RegExp(`\u2713 default/${name} +\\d`));
-  const notes = plain.match(/note: davit run does not restart containers that end \(.*\)/g);
+  const notes = plain.match(/note: davit run does not restart containers, unlike kubelet \(.*\)/g);
   assert.deepEqual(
     notes,
-    ["note: davit run does not restart containers that end (restartPolicy OnFailure)"],
+    ["note: davit run does not restart containers, unlike kubelet (restartPolicy OnFailure)"],
     "once, and not of the pod that says nothing of it",
   );
 

@@ -327,7 +327,7 @@ describe("davit doctor on disks", () => {
     rmSync(daemon.paths.root, { recursive: true });
     assertFinds(await doctor("disk"), "disk.directory-missing");
     const fixed = await doctor("disk", "--fix");
-    assert.deepEqual(fixed.fixed, [`made the directory ${daemon.paths.root}`]);
+    assert.deepEqual(fixed.fixed, [`created the directory ${daemon.paths.root}`]);
     rmSync(daemon.paths.root, { recursive: true });
     writeFileSync(daemon.paths.root, "");
     assertFinds(await doctor("disk"), "disk.not-a-directory");
@@ -461,7 +461,7 @@ describe("davit doctor on sockets and the daemon", () => {
     await leaveSocket(socket);
     assertFinds(await doctor("sockets"), "sockets.stale");
     const fixed = await doctor("sockets", "--fix");
-    assert.deepEqual(fixed.fixed, [`removed the socket ${socket}, which nobody served`]);
+    assert.deepEqual(fixed.fixed, [`removed the stale socket ${socket}`]);
     assert.equal(existsSync(socket), false);
     writeFileSync(socket, "");
     assertFinds(await doctor("sockets", "--fix"), "sockets.not-a-socket");

@@ -1,11 +1,19 @@
 import { existsSync } from "node:fs";
 import type { Config } from "../../config/config.ts";
 import { ConfigError, loadConfig } from "../../config/load.ts";
+import type { OptionSpec } from "../command-line/command.ts";
 import { printable } from "../output/printable.ts";
 import type { Terminal } from "../output/terminal.ts";
 
 /** The configuration file that is read by default, if it exists. */
 export const DEFAULT_CONFIG_FILE = "/etc/davit/davit.toml";
+
+/** The option of commands that read a configuration file. */
+export const configOption = {
+  value: "FILE",
+  doc: `Configuration file (default ${DEFAULT_CONFIG_FILE}, if it exists)`,
+  complete: "file",
+} as const satisfies OptionSpec;
 
 /**
  * The file to load: `named`, which must exist then, else the default file if it

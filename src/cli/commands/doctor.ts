@@ -9,7 +9,7 @@ import { exitCode } from "../command-line/exit-code.ts";
 import type { Report } from "../../doctor/index.ts";
 import { countFindings, formatReport, reportToJson } from "../output/doctor-report.ts";
 import { onStopSignals } from "../stop-signals.ts";
-import { DEFAULT_CONFIG_FILE, findConfigFile } from "./config-file.ts";
+import { configOption, findConfigFile } from "./config-file.ts";
 
 /** `davit doctor`. */
 export const doctor: Command = {
@@ -23,11 +23,7 @@ export const doctor: Command = {
     "count.",
   operands: [],
   options: {
-    config: {
-      value: "FILE",
-      doc: `Configuration file (default ${DEFAULT_CONFIG_FILE}, if it exists)`,
-      complete: "file",
-    },
+    config: configOption,
     only: {
       value: "CHECK",
       many: true,
@@ -69,7 +65,7 @@ async function run(call: Call): Promise<number> {
     throw options.invalid("only", `is "${unknown}": must be one of ${names.join(", ")}`);
   }
   const images = options.texts("image");
-  const wanted = checks.filter(({ group }) => only.length === 0 || only.includes(group));
+  const selected = checks.filter(({ group }) => only.length === 0 || only.includes(group));
   const report = await examine(
     {
       host: new ThisHost(signals.signal),
@@ -78,7 +74,7 @@ async function run(call: Call): Promise<number> {
       probeRegistries: options.has("registries"),
       images,
     },
-    { checks: wanted, fix: options.has("fix") && !signals.signal.aborted },
+    { checks: selected, fix: options.has("fix") && !signals.signal.aborted },
   );
   print(call, report);
   const code = signals.signal.aborted

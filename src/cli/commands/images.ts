@@ -35,7 +35,7 @@ export const images: Command = {
 async function list(call: Call, server: Server): Promise<number> {
   const all = await new Objects(server).images();
   const [word] = call.operands;
-  const items = word === undefined ? all : chosen(word, all);
+  const items = word === undefined ? all : selectImages(word, all);
   const quiet = call.options.has("quiet");
   printListing(call, {
     items: quiet ? items.map((image) => ({ image, name: "", tag: "" })) : items.flatMap(named),
@@ -51,7 +51,7 @@ async function list(call: Call, server: Server): Promise<number> {
 }
 
 /** The images with this name; a name without a tag matches all tags. */
-function chosen(word: string, all: readonly Image[]): readonly Image[] {
+function selectImages(word: string, all: readonly Image[]): readonly Image[] {
   const exact = findImages(word, all);
   if (exact.length > 0 || word.includes("@")) return exact;
   const repositories = imageNames(word).map((name) => name.replace(/:latest$/, ""));

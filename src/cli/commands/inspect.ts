@@ -41,9 +41,9 @@ export const inspect: Command = {
 
 async function inspectAll(call: Call, server: Server): Promise<number> {
   const objects = new Objects(server);
-  const wanted = kinds.filter((kind) => (call.options.text("type") ?? kind) === kind);
+  const allowedKinds = kinds.filter((kind) => (call.options.text("type") ?? kind) === kind);
   const found: Found[] = [];
-  for (const word of call.operands) found.push(await pick(word, wanted, objects));
+  for (const word of call.operands) found.push(await pick(word, allowedKinds, objects));
   const values = await Promise.all(found.map((each) => statusOf(each, server)));
   const [first = null] = values;
   const format = call.options.text("output") === "yaml" ? "yaml" : "json";

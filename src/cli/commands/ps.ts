@@ -45,7 +45,7 @@ export const ps: Command = {
 
 async function list(call: Call, server: Server): Promise<number> {
   const objects = new Objects(server);
-  const items = await chosen(call, objects);
+  const items = await selectContainers(call, objects);
   const ends = call.options.has("quiet")
     ? new Map<string, ContainerStatus>()
     : await exitStatusesOf(items, server);
@@ -65,7 +65,7 @@ async function list(call: Call, server: Server): Promise<number> {
   return exitCode.done;
 }
 
-async function chosen(call: Call, objects: Objects): Promise<readonly PodContainer[]> {
+async function selectContainers(call: Call, objects: Objects): Promise<readonly PodContainer[]> {
   const filter = readFilter(call);
   const state = call.options.text("state");
   const podWord = call.options.text("pod");

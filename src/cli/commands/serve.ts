@@ -6,7 +6,7 @@ import type { Daemon } from "../../daemon/process/run.ts";
 import { exitNow, preferEventLoop } from "../../linux/process/index.ts";
 import type { Command } from "../command-line/command.ts";
 import { exitCode } from "../command-line/exit-code.ts";
-import { DEFAULT_CONFIG_FILE, findConfigFile, loadConfigOrPrintErrors } from "./config-file.ts";
+import { configOption, findConfigFile, loadConfigOrPrintErrors } from "./config-file.ts";
 import { onStopSignals } from "../stop-signals.ts";
 
 // Defined where dist/serve.cjs runs this (start-serve.ts) and there is new compiled code to save.
@@ -23,11 +23,7 @@ export const serve: Command = {
     "to stderr. kubelet and crictl connect to the socket server.listen.",
   operands: [],
   options: {
-    config: {
-      value: "FILE",
-      doc: `Configuration file (default ${DEFAULT_CONFIG_FILE}, if it exists)`,
-      complete: "file",
-    },
+    config: configOption,
   },
   examples: [
     { line: "davit serve", does: "Use /etc/davit/davit.toml, or the defaults" },

@@ -47,11 +47,11 @@ export const stats: Command = {
 async function show(call: Call, server: Server): Promise<number> {
   const { terminal, options } = call;
   const format = outputFormat(call);
-  const wanted = await chosen(call, new Objects(server));
+  const isSelected = await selectContainers(call, new Objects(server));
   let before = await sample(server);
   if (format === "json" || format === "yaml") {
     const message = create(ListContainerStatsResponseSchema, {
-      stats: before.containers.filter((each) => wanted(each.attributes?.id ?? "")),
+      stats: before.containers.filter((each) => isSelected(each.attributes?.id ?? "")),
     });
     terminal.out(formatValue(messageToJson(ListContainerStatsResponseSchema, message), format));
     return exitCode.done;
@@ -63,7 +63,7 @@ async function show(call: Call, server: Server): Promise<number> {
     const now = await sample(server);
     const objects = await new Objects(server).containers();
     const rows = rowsOf(before, now, objects).filter(({ stats: { attributes } }) =>
-      wanted(attributes?.id ?? ""),
+      isSelected(attributes?.id ?? ""),
     );
     // ECMA-48: move to the top and erase the screen. In a pipe the tables are appended.
     if (watches && terminal.live) terminal.out("\u001b[H\u001b[2J");
@@ -89,7 +89,7 @@ async function sample({ client, limit }: Server): Promise<Sample> {
 }
 
 /** Selects the containers: those that are named, those of named pods, or all running ones. */
-async function chosen(call: Call, objects: Objects): Promise<(id: string) => boolean> {
+async function selectContainers(call: Call, objects: Objects): Promise<(id: string) => boolean> {
   if (call.operands.length === 0) {
     const ended = (await objects.containers()).filter(
       ({ container }) => container.state !== ContainerState.CONTAINER_RUNNING,

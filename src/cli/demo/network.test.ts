@@ -9,7 +9,7 @@ const route = (device: string, network: string, mask: string): string =>
 
 const subnetOf = (routes: string): string | undefined => chooseSubnet(routes)?.subnet;
 
-/** Routes to all of a private range, as podman's bridge (10.88/16) or a VPN has them. */
+/** Routes to a whole private range, such as those of podman's bridge (10.88/16) or of a VPN. */
 const podman = route("podman0", "0000580A", "0000FFFF");
 const vpn = [
   route("tun0", "0000000A", "000000FF"), // 10.0.0.0/8

@@ -7,7 +7,7 @@ import { test } from "node:test";
 import { listeners, ownerOf, parseSockets } from "./listeners.ts";
 
 test("parseSockets() returns listening sockets with their addresses", () => {
-  // The lines of a machine, but for the column of what is queued.
+  // The lines of a real machine, without the contents of the queue column.
   const tcp = `  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode
    0: 0100007F:1F8D 00000000:0000 0A 00000000:00000000 00:00000000 00000000     0        0 4711 1 0000000000000000 100 0 0 10 0
    1: 0100007F:1F8D 0100007F:A123 01 00000000:00000000 00:00000000 00000000     0        0 4712 1 0000000000000000 20 4 30 10 -1

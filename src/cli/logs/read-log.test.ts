@@ -81,7 +81,7 @@ describe("readLog()", () => {
     const steps: (() => void)[] = [
       () => appendFileSync(path, text([line(2, "b")])),
       () => {
-        // As kubelet: renamed, written to its end, and a new one takes the name.
+        // As in kubelet: the file is renamed, written to its end, and a new one is created.
         renameSync(path, `${path}.old`);
         appendFileSync(`${path}.old`, text([line(3, "c")]));
         writeFileSync(path, text([line(4, "d")]));

@@ -37,7 +37,7 @@ export async function* readLog(
 ): AsyncGenerator<readonly LogLine[]> {
   let log = await openLog(path, options);
   if (log === undefined) return;
-  const wanted = sinceFilter(options.sinceMs);
+  const matches = sinceFilter(options.sinceMs);
   let polls = 0;
   let last = false;
   try {
@@ -45,7 +45,7 @@ export async function* readLog(
     while (!options.signal.aborted) {
       const lines = await log.read();
       if (lines !== undefined) {
-        yield lines.filter(wanted);
+        yield lines.filter(matches);
         continue;
       }
       if (options.follow === undefined || last) return;
@@ -53,7 +53,7 @@ export async function* readLog(
       if (next !== undefined) {
         // Written between the last poll and the rotation.
         for (let more = await log.read(); more !== undefined; more = await log.read()) {
-          yield more.filter(wanted);
+          yield more.filter(matches);
         }
         await log.close();
         log = next;

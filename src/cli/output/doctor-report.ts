@@ -7,8 +7,7 @@ const severities: readonly Severity[] = ["error", "warning", "note", "ok"];
 /** The number of findings of each severity. */
 export function countFindings({ groups }: Report): Readonly<Record<Severity, number>> {
   const all = groups.flatMap(({ findings }) => findings);
-  const count = (wanted: Severity): number =>
-    all.filter(({ severity }) => severity === wanted).length;
+  const count = (name: Severity): number => all.filter(({ severity }) => severity === name).length;
   return {
     error: count("error"),
     warning: count("warning"),

@@ -3,15 +3,15 @@ import type { Call, OptionSpec } from "../command-line/command.ts";
 import { formatValue, outputFormats, type OutputFormat } from "./cri-message.ts";
 import { type Column, formatTable } from "./table.ts";
 
-/** The options of commands that list objects. */
-export const listingOptions = {
-  output: { short: "o", value: "FORMAT", doc: "Output format", complete: outputFormats },
-  quiet: { short: "q", doc: "Print only ids" },
-} as const satisfies Readonly<Record<string, OptionSpec>>;
-
 /** The option of commands that print one object. */
 export const outputOption = {
   output: { short: "o", value: "FORMAT", doc: "Output format", complete: outputFormats },
+} as const satisfies Readonly<Record<string, OptionSpec>>;
+
+/** The options of commands that list objects. */
+export const listingOptions = {
+  ...outputOption,
+  quiet: { short: "q", doc: "Print only ids" },
 } as const satisfies Readonly<Record<string, OptionSpec>>;
 
 /** The output format of a call; "table" by default. */

@@ -7,7 +7,7 @@ import { recordedTerminal } from "./testing/recorded-terminal.ts";
 
 const { style } = recordedTerminal();
 
-/** A terminal that knows the two sequences that LiveLines uses, and what it shows now. */
+/** A terminal that interprets the two sequences of LiveLines, and its current screen. */
 class Screen {
   live = true;
   rows: string[] = [""];
@@ -81,16 +81,16 @@ test("showPull() keeps the last layers when the server no longer reports them", 
     fetchedBytes: 500,
     state: "fetching",
   } as const;
-  let told: readonly (typeof layer)[] | undefined = [layer];
+  let reported: readonly (typeof layer)[] | undefined = [layer];
   using _pull = showPull(
     lines,
     style,
     "image",
-    () => told,
+    () => reported,
     () => 0,
   );
   now = 1500;
-  told = undefined;
+  reported = undefined;
   lines.print("-");
   assert.equal(screen.rows.length, 4);
   assert.match(screen.rows[1] ?? "", /^\S image {2}1\.5 s$/);

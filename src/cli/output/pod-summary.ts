@@ -1,3 +1,4 @@
+import type { JsonValue } from "@bufbuild/protobuf";
 import {
   NamespaceMode,
   PodSandboxState,
@@ -6,6 +7,7 @@ import {
   type PortMapping,
   Protocol,
 } from "../../gen/runtime/v1/api_pb.ts";
+import { member, readInfo } from "./cri-message.ts";
 import { formatDuration } from "./figures.ts";
 import type { Style } from "./terminal.ts";
 
@@ -80,10 +82,10 @@ function formatNamespaces(status: PodSandboxStatus): readonly string[] {
 
 /** Parses the JSON under the key `info` of a verbose status, with containerd's keys. */
 export function parseSandboxInfo(info: Readonly<Record<string, string>>): SandboxInfo {
-  const spec = member(parseJson(info["info"] ?? ""), "runtimeSpec");
+  const spec = member(readInfo(info)["info"], "runtimeSpec");
   const linux = member(spec, "linux");
   const namespaces = member(linux, "namespaces");
-  const network: unknown = Array.isArray(namespaces)
+  const network = Array.isArray(namespaces)
     ? namespaces.find((entry) => member(entry, "type") === "network")
     : undefined;
   return {
@@ -92,19 +94,7 @@ export function parseSandboxInfo(info: Readonly<Record<string, string>>): Sandbo
   };
 }
 
-function parseJson(text: string): unknown {
-  try {
-    return JSON.parse(text);
-  } catch {
-    return undefined; // other runtimes may use another format
-  }
-}
-
-function member(value: unknown, name: string): unknown {
-  return typeof value === "object" && value !== null ? Reflect.get(value, name) : undefined;
-}
-
-function asText(value: unknown): string | undefined {
+function asText(value: JsonValue | undefined): string | undefined {
   return typeof value === "string" && value !== "" ? value : undefined;
 }
 

@@ -26,7 +26,7 @@ after(() => {
   rmSync(dir, { recursive: true });
 });
 
-/** Takes the archive in pieces of 700 bytes; what was left out. */
+/** Extracts the archive in chunks of 700 bytes. Returns the skipped paths. */
 function extract(archive: Buffer, prefix: string, target: string): readonly string[] {
   const skipped: string[] = [];
   const extractor = new TarExtractor({ prefix, target, onSkipped: (path) => skipped.push(path) });
