@@ -19,7 +19,11 @@ function errorFor(word: string): string {
 test("no command that changes something is suggested for another word", () => {
   // These once suggested stop, pull, logs, serve, stats, run, stop, rmi and rm.
   for (const word of ["top", "kill", "push", "login", "load", "save", "start", "ui", "rmp"]) {
-    assert.doesNotMatch(errorFor(word), /did you mean "(stop|pull|logs|serve|stats|run|rm|rmi)"/, word);
+    assert.doesNotMatch(
+      errorFor(word),
+      /did you mean "(stop|pull|logs|serve|stats|run|rm|rmi)"/,
+      word,
+    );
   }
   // Words of two letters, or as similar to one command as to another, are ambiguous.
   for (const word of ["rn", "rum", "rim", "ship", "server2", "step-up", "", "x"]) {
