@@ -195,7 +195,7 @@ async function pullByPolicy(
     if (policy === "Never") {
       throw new CommandFailure(
         exitCode.failed,
-        `image "${image}" not found, and imagePullPolicy is Never: pull it with "davit pull ${image}"`,
+        `find image "${image}": not present, and imagePullPolicy is Never; pull it with "davit pull ${image}"`,
       );
     }
   }
