@@ -29,8 +29,8 @@ export async function tryImage(
   using registry = new Registry({ configDir, proxyEnv, log: silentLogger, timing });
   try {
     const signal = AbortSignal.timeout(timeoutMs);
-    const { digest } = await registry.resolve(parseReference(image), undefined, signal);
-    return { image, ms: performance.now() - begun, digest };
+    const { image: found } = await registry.resolve(parseReference(image), undefined, signal);
+    return { image, ms: performance.now() - begun, digest: found.digest };
   } catch (error) {
     return { image, ms: performance.now() - begun, error: messageOf(error) };
   }

@@ -5,6 +5,7 @@ export { formatReference, parseReference, repositoryName } from "./reference.ts"
 export type {
   BlobStream,
   Descriptor,
+  ImageFetcher,
   ImageSource,
   RegistryAuth,
   ResolvedImage,

@@ -2,8 +2,8 @@ import type { Digest } from "../../base/digest.ts";
 import {
   type Descriptor,
   formatReference,
+  type ImageFetcher,
   type ImageReference,
-  type RegistryAuth,
 } from "../../core/image/index.ts";
 import type { ImageContext } from "./context.ts";
 
@@ -13,10 +13,10 @@ export interface WantedLayer {
   readonly diffId: Digest;
 }
 
-/** By which name and as whom something is pulled. */
+/** The name that an image is pulled by, and what reads it with the credentials of the pull. */
 export interface Puller {
   readonly reference: ImageReference;
-  readonly auth: RegistryAuth | undefined;
+  readonly fetcher: Pick<ImageFetcher, "image" | "hasBlob" | "blob">;
 }
 
 /**
@@ -32,11 +32,11 @@ export interface Puller {
  */
 export async function countsForPull(
   context: ImageContext,
-  { reference, auth }: Puller,
+  { reference, fetcher }: Puller,
   { blob, diffId }: WantedLayer,
   signal: AbortSignal,
 ): Promise<boolean> {
-  const { snapshots, source, log } = context;
+  const { snapshots, log } = context;
   if (!snapshots.hasLayer(diffId)) return false;
   if (context.trustPresentLayers) return true;
   const { digest, sizeBytes } = blob;
@@ -45,7 +45,7 @@ export async function countsForPull(
     digest,
     sizeBytes,
   });
-  if (isKnown && (await source.hasBlob(reference, blob, auth, signal))) return true;
+  if (isKnown && (await fetcher.hasBlob(blob, signal))) return true;
   log.info("fetching a layer that is here, to see that the registry gives it", {
     image: formatReference(reference),
     layer: diffId,

@@ -68,14 +68,10 @@ async function fetchImage(
   operation: RunningOperation,
 ): Promise<Digest> {
   await operation.enter("resolve");
-  const resolved = await context.source.resolve(reference, auth, operation.signal);
+  const fetcher = await context.source.resolve(reference, auth, operation.signal);
+  const resolved = fetcher.image;
   await operation.enter("fetch-config");
-  const bytes = await context.source.fetchConfig(
-    reference,
-    resolved.config,
-    auth,
-    operation.signal,
-  );
+  const bytes = await fetcher.config(operation.signal);
   const configJson = Buffer.from(bytes).toString("utf8");
   const parsed = parseImageConfig(configJson);
   if (parsed.diffIds.length !== resolved.layers.length) {
@@ -97,7 +93,7 @@ async function fetchImage(
   await operation.enter("fetch-layers");
   const missing = parsed.diffIds.filter((diffId) => !context.snapshots.hasLayer(diffId));
   try {
-    await fetchLayers(context, { reference, auth, resolved, parsed }, operation);
+    await fetchLayers(context, { reference, fetcher, parsed }, operation);
     // Layers that were here before, and those that other pulls brought, count as well.
     const { bytes } = context.snapshots.layersUsage(parsed.diffIds);
     checkUnpackedBytes(Number(bytes), context.limits);
@@ -121,7 +117,6 @@ async function fetchImage(
 }
 
 interface Fetch extends Puller {
-  readonly resolved: ResolvedImage;
   readonly parsed: ParsedImageConfig;
 }
 
@@ -140,9 +135,9 @@ async function fetchLayers(
 }
 
 /** The layers of an image, each once: an image may have the same one in several places. */
-function wantedLayers({ resolved, parsed }: Fetch): readonly WantedLayer[] {
+function wantedLayers({ fetcher, parsed }: Fetch): readonly WantedLayer[] {
   const wanted = new Map<string, WantedLayer>();
-  for (const [at, blob] of resolved.layers.entries()) {
+  for (const [at, blob] of fetcher.image.layers.entries()) {
     const diffId = parsed.diffIds[at];
     if (diffId === undefined) continue;
     wanted.set(`${diffId} ${blob.digest} ${blob.sizeBytes}`, { blob, diffId });
@@ -221,17 +216,13 @@ async function fetchOwnLayer(
 
 async function unpackBlob(
   context: ImageContext,
-  { reference, auth, parsed }: Fetch,
+  { reference, fetcher, parsed }: Fetch,
   { blob, diffId }: WantedLayer,
   operation: RunningOperation,
 ): Promise<void> {
   const { signal } = operation;
   await operation.enter("open-blob");
-  await using stream = await context.source.openBlob(reference, blob, {
-    auth,
-    offset: 0n,
-    signal,
-  });
+  await using stream = await fetcher.blob(blob, signal);
   using fetching = context.progress.fetch(diffId);
   const others = parsed.diffIds.filter((other) => other !== diffId);
   const { bytes } = context.snapshots.layersUsage(others);
