@@ -9,10 +9,10 @@ import type { CriContext } from "../context.ts";
 export function imageFsInfo(
   context: CriContext,
 ): MessageInitShape<typeof ImageFsInfoResponseSchema> {
-  const { bytes, inodes } = context.images.snapshots.layersUsage();
+  const { bytes, inodes } = context.images.layers.usage();
   const usage = {
     timestamp: context.images.clock.nowNs(),
-    fsId: { mountpoint: context.images.snapshots.directory },
+    fsId: { mountpoint: context.images.layers.directory },
     usedBytes: { value: bytes },
     inodesUsed: { value: inodes },
   };

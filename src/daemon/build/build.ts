@@ -37,8 +37,8 @@ import { InflightCreates } from "../../engine/lifecycle/inflight-creates.ts";
 import {
   attributeLayers,
   forgetIncompleteImages,
-  type ImageContext,
   sweepLayers,
+  sweepUnfinishedLayers,
 } from "../../engine/image/index.ts";
 import { FailedTeardowns } from "../../engine/lifecycle/failed-teardowns.ts";
 import { Janitor } from "../../engine/lifecycle/janitor.ts";
@@ -157,7 +157,10 @@ export async function build(config: Config, options: BuildOptions): Promise<Buil
       containers,
       images,
       urls,
-      stats: statsOf({ cgroups: layout, images, clock, meter }, [store, containers.store]),
+      stats: statsOf({ cgroups: layout, roots: containers.roots, clock, meter }, [
+        store,
+        containers.store,
+      ]),
       network: networks.default,
       cgroupDriver: config.runtime.cgroupDriver,
       handlers: () => handlers.features(),
@@ -263,7 +266,7 @@ function recordFacts(
 function statsOf(
   deps: {
     readonly cgroups: CgroupLayout;
-    readonly images: ImageContext;
+    readonly roots: CriContext["containers"]["roots"];
     readonly clock: Clock;
     /** Reports of the sandboxes of its controller. */
     readonly meter: ShimController | undefined;
@@ -273,7 +276,6 @@ function statsOf(
   const { meter } = deps;
   const stats = new HostStats({
     ...deps,
-    snapshots: deps.images.snapshots,
     meterOf: ({ handler }) => (handler.controller === meter?.name ? meter : undefined),
   });
   for (const store of stores) {
@@ -297,6 +299,7 @@ async function recoverAllContainers(
     async (operation) => {
       await recoverContainers(containers, records, operation);
       await operation.enter("sweep-layers");
+      await sweepUnfinishedLayers(images);
       // The layers of an image or a container whose record cannot be read are not known: keep all.
       const unread = records
         .setAside()

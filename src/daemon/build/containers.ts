@@ -4,7 +4,7 @@ import { ContainerStore, layersOf } from "../../core/container/index.ts";
 import { ImageStore } from "../../core/image/index.ts";
 import type { Sandbox, SandboxController, SandboxStore } from "../../core/sandbox/index.ts";
 import { OciRuntime } from "../../drivers/oci/index.ts";
-import { OverlaySnapshots } from "../../drivers/overlay/index.ts";
+import { openOverlay } from "../../drivers/overlay/index.ts";
 import { Registry } from "../../drivers/registry/index.ts";
 import type { ShimRuntime } from "../../drivers/shim/index.ts";
 import {
@@ -74,8 +74,8 @@ export async function buildContainers(
   const { config, records, layout, handlers } = parts;
   const { clock, log, tasks, operations } = shared;
   const createMs = config.runtime.createTimeoutSeconds * 1000;
-  const snapshots = await OverlaySnapshots.open({ root: config.root, log, tasks });
-  parts.undo.defer(() => snapshots.close());
+  const { layers, roots } = await openOverlay({ root: config.root, log, tasks });
+  parts.undo.defer(() => roots.close());
   const runtime = await OciRuntime.open({
     state: config.state,
     cgroups: layout,
@@ -98,9 +98,9 @@ export async function buildContainers(
       clock,
       proxyEnv: process.env,
     }),
-    snapshots,
+    layers,
     pulls: new Pulls(tasks),
-    progress: new PullProgress((diffId) => snapshots.hasLayer(diffId)),
+    progress: new PullProgress((diffId) => layers.has(diffId)),
     limits: limitsOf(config.images),
     trustPresentLayers: config.images.trustPresentLayers,
     operations,
@@ -115,7 +115,7 @@ export async function buildContainers(
     store,
     sandboxes: parts.sandboxes,
     images: images.store,
-    snapshots,
+    roots,
     rootFiles: rootUsers,
     specs: new HostContainerSpecs({
       host: readSpecHost(layout),
@@ -139,8 +139,8 @@ export async function buildContainers(
     environmentOf: (sandbox) => controllerOf(parts, sandbox).environment(sandbox),
     starting: new CancellableOperations(),
     onRemoved: (container) => {
-      const layers = layersOf(container);
-      tasks.spawn("remove layers that nobody uses", () => removeUnusedLayers(images, layers));
+      const used = layersOf(container);
+      tasks.spawn("remove unused layers", () => removeUnusedLayers(images, used));
     },
     times: { ...defaultContainerTimes, createMs, startMs: createMs },
   };

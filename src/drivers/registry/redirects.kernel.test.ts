@@ -110,7 +110,10 @@ describe("a registry on another machine", () => {
         response.writeHead(200, { "content-type": ociManifest }).end(image.manifest);
       } else response.writeHead(307, { location: "http://store.test/manifest" }).end();
     });
-    assert.equal((await resolve("y.test", { http_proxy: `http://${proxy}` })).image.layers.length, 1);
+    assert.equal(
+      (await resolve("y.test", { http_proxy: `http://${proxy}` })).image.layers.length,
+      1,
+    );
     assert.match(String(asked[0]), /^http:\/\/y\.test\/v2\//);
   });
 

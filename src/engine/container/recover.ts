@@ -53,8 +53,7 @@ export async function recoverContainers(
     "sweep what belongs to no container",
     sweepMs,
     async () => {
-      for (const line of await context.snapshots.sweep(kept))
-        context.log.warn(`swept away: ${line}`);
+      for (const line of await context.roots.sweep(kept)) context.log.warn(`swept away: ${line}`);
     },
   );
 }
@@ -89,7 +88,7 @@ async function endOrphan(
   context.log.warn("ending a container that no record knows", { container: id });
   await runtime.killAll(id);
   await runtime.remove(id);
-  await context.snapshots.remove(id);
+  await context.roots.remove(id);
 }
 
 async function takeUp(context: ContainerContext, container: Container): Promise<void> {

@@ -36,11 +36,11 @@ export async function countsForPull(
   { blob, diffId }: WantedLayer,
   signal: AbortSignal,
 ): Promise<boolean> {
-  const { snapshots, log } = context;
-  if (!snapshots.hasLayer(diffId)) return false;
+  const { layers, log } = context;
+  if (!layers.has(diffId)) return false;
   if (context.trustPresentLayers) return true;
   const { digest, sizeBytes } = blob;
-  const isKnown = snapshots.hasLayerFrom(diffId, {
+  const isKnown = layers.hasFrom(diffId, {
     registry: reference.registry,
     digest,
     sizeBytes,
@@ -56,16 +56,16 @@ export async function countsForPull(
 }
 
 /**
- * Tells the snapshots where layers came from that were unpacked before that was kept: from the
- * registries of the images that stand on them. So an upgrade fetches nothing again, and gives nobody
- * more than the images on this node gave already.
+ * Sets the origins of layers that an older davit unpacked without recording them: the registries of the
+ * images that use them. So an upgrade fetches nothing again, and grants no pull more than the images on
+ * this node did already.
  */
-export function attributeLayers({ store, snapshots }: ImageContext): void {
-  for (const { repoDigests, layers } of store.all()) {
+export function attributeLayers({ store, layers }: ImageContext): void {
+  for (const { repoDigests, layers: layersOfImage } of store.all()) {
     // Full names, which begin with it.
     for (const registry of new Set(repoDigests.map((name) => name.slice(0, name.indexOf("/"))))) {
-      for (const { diffId, digest, sizeBytes } of layers) {
-        snapshots.attributeLayer(diffId, { registry, digest, sizeBytes });
+      for (const { diffId, digest, sizeBytes } of layersOfImage) {
+        layers.attribute(diffId, { registry, digest, sizeBytes });
       }
     }
   }

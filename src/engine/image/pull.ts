@@ -91,14 +91,14 @@ async function fetchImage(
     }),
   );
   await operation.enter("fetch-layers");
-  const missing = parsed.diffIds.filter((diffId) => !context.snapshots.hasLayer(diffId));
+  const missing = parsed.diffIds.filter((diffId) => !context.layers.has(diffId));
   try {
     await fetchLayers(context, { reference, fetcher, parsed }, operation);
     // Layers that were here before, and those that other pulls brought, count as well.
-    const { bytes } = context.snapshots.layersUsage(parsed.diffIds);
+    const { bytes } = context.layers.usage(parsed.diffIds);
     checkUnpackedBytes(Number(bytes), context.limits);
     await operation.enter("complete-layers");
-    await context.snapshots.completeLayers(parsed.diffIds, operation.signal);
+    await context.layers.complete(parsed.diffIds, operation.signal);
     await operation.enter("write-record");
   } catch (error) {
     const pulled = formatReference(reference);
@@ -111,7 +111,7 @@ async function fetchImage(
     throw error;
   }
   context.store.put(imageOf(reference, resolved, parsed, configJson));
-  await context.snapshots.claimLayers(parsed.diffIds);
+  await context.layers.claim(parsed.diffIds);
   await operation.enter("answer");
   return resolved.config.digest;
 }
@@ -225,7 +225,7 @@ async function unpackBlob(
   await using stream = await fetcher.blob(blob, signal);
   using fetching = context.progress.fetch(diffId);
   const others = parsed.diffIds.filter((other) => other !== diffId);
-  const { bytes } = context.snapshots.layersUsage(others);
+  const { bytes } = context.layers.usage(others);
   const layer = {
     blob,
     diffId,
@@ -233,7 +233,7 @@ async function unpackBlob(
     limits: limitsOfLayer(context.limits, blob, Number(bytes)),
     chunks: fetching.count(stream.chunks),
   };
-  await context.snapshots.unpackLayer(layer, signal, operation);
+  await context.layers.unpack(layer, signal, operation);
 }
 
 function imageOf(
