@@ -22,16 +22,15 @@ export type {
   SpecHost,
   SpecInput,
 } from "./input.ts";
-export { processOfText, specText } from "./json.ts";
+export { parseSpec, refuseNul, specText, startedProcess } from "./json.ts";
 export { isKernelPath } from "./kernel-paths.ts";
 export { checkPropagation, mountDestination } from "./mounts.ts";
 export type { ExecRequest } from "./process.ts";
-export { clampedOomScoreAdj, processSpec } from "./process.ts";
+export { clampedOomScoreAdj, processSpec, withConsoleSize } from "./process.ts";
 export type { ResourceHost } from "./resources.ts";
 export type { LimitUpdate } from "./resource-update.ts";
 export { resourceUpdate } from "./resource-update.ts";
 export { checkResources } from "./resources.ts";
-export type { OciProcess, OciResources, OciSeccomp, OciSpec } from "./runtime-spec.ts";
 export { parseSeccompProfile } from "./security/seccomp-profile.ts";
 export type { ProfileChoice } from "./security/security.ts";
 export { apparmorChoice, seccompChoice } from "./security/security.ts";

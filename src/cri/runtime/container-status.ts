@@ -41,8 +41,7 @@ async function verboseInfo(context: CriContext, container: Container): Promise<s
 /** The spec that it was started with; null before that, and when its bundle is lost or damaged. */
 async function specOf({ containers }: CriContext, container: Container): Promise<unknown> {
   try {
-    const text = await runtimeOf(containers, container).spec(container.id);
-    return text === undefined ? null : (JSON.parse(text) as unknown);
+    return (await runtimeOf(containers, container).spec(container.id)) ?? null;
   } catch {
     return null;
   }

@@ -5,6 +5,7 @@ import { create, type MessageInitShape } from "@bufbuild/protobuf";
 
 import { kindOf, messageOf } from "../../base/errors.ts";
 import type { ContainerLimits } from "../../core/container/index.ts";
+import type { OciResources } from "../../core/oci/index.ts";
 import { LinuxContainerResourcesSchema } from "../../gen/runtime/v1/api_pb.ts";
 import { memoryInUse } from "../../linux/cgroup/index.ts";
 import { TestHost } from "./testing/sandbox.ts";
@@ -32,13 +33,13 @@ async function endOf(id: string): Promise<void> {
 describe("OciRuntime.update()", () => {
   const limits = (init: Limits): ContainerLimits => ({
     resources: create(LinuxContainerResourcesSchema, init),
-    spec: JSON.stringify({
+    spec: {
       cpu: {
-        shares: Number(init.cpuShares ?? 1024n),
-        ...(init.cpuQuota === undefined ? {} : { quota: Number(init.cpuQuota) }),
+        shares: init.cpuShares ?? 1024n,
+        ...(init.cpuQuota === undefined ? {} : { quota: init.cpuQuota }),
       },
-      memory: { limit: Number(init.memoryLimitInBytes ?? -1n) },
-    }),
+      memory: { limit: init.memoryLimitInBytes ?? -1n },
+    },
   });
   const value = (id: string, legacy: string, unified: string): string => {
     const { version } = host.cgroups;
@@ -80,10 +81,11 @@ describe("OciRuntime.update()", () => {
   test("leaves all as it was when the runtime or the kernel refuses a part", async () => {
     const { id } = await host.start(runtime, { args: ["sleep", "1000"] });
     const before = [shares(id), memory(id)];
-    const wrong = { ...limits({}), spec: "not json" };
+    const wrongType: unknown = { memory: { limit: "x" } };
+    const wrong = { ...limits({}), spec: wrongType as OciResources };
     await assert.rejects(runtime.update(id, wrong, soon()), /OCI runtime update/);
     // The shares are written before the CPUs, which nobody has.
-    const spec = JSON.stringify({ cpu: { shares: 512, cpus: "4000" } });
+    const spec = { cpu: { shares: 512n, cpus: "4000" } };
     await assert.rejects(runtime.update(id, { ...limits({}), spec }, soon()), (error) =>
       ["invalid-argument", "failed-precondition"].includes(kindOf(error)),
     );

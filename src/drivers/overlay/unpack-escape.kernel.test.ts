@@ -136,7 +136,10 @@ describe("archives that try to escape", () => {
         assert.match(String(error), /link "\/evil" to ".*\/file".*: no layer below has it/);
         return isKind(error, "invalid-argument");
       });
-      await assert.rejects(fixture.roots.mount("c1", [diffId]), /was not completed on the layers below it, pull/);
+      await assert.rejects(
+        fixture.roots.mount("c1", [diffId]),
+        /was not completed on the layers below it, pull/,
+      );
     });
   }
 
