@@ -35,7 +35,6 @@ export {
   cgroupResourcesOf,
   newSandboxId,
 } from "./from-request.ts";
-export type { SandboxRecords, SetAsideRecord } from "./records.ts";
 export type {
   BoundHandler,
   PodCgroup,

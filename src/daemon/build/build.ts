@@ -16,9 +16,8 @@ import {
 } from "../../core/sandbox/index.ts";
 import type { CriContext } from "../../cri/index.ts";
 import { PodCgroupsByDriver } from "../../drivers/cgroups/index.ts";
-import { AttachmentNotes } from "../../drivers/cni/index.ts";
 import { PodSandboxController } from "../../drivers/podsandbox/index.ts";
-import { Records } from "../../drivers/records/index.ts";
+import { FileAttachmentNotes, Records, WriteBehindRecords } from "../../drivers/records/index.ts";
 import { Selinux } from "../../drivers/host-spec/index.ts";
 import type { ShimController, ShimRuntime } from "../../drivers/shim/index.ts";
 import { HostStats } from "../../drivers/stats/index.ts";
@@ -42,7 +41,6 @@ import {
 } from "../../engine/image/index.ts";
 import { FailedTeardowns } from "../../engine/lifecycle/failed-teardowns.ts";
 import { Janitor } from "../../engine/lifecycle/janitor.ts";
-import { WriteBehindRecords } from "../../engine/lifecycle/write-behind-records.ts";
 import { defaultTimes, recoverSandboxes, type SandboxContext } from "../../engine/sandbox/index.ts";
 import { type CgroupLayout, detectCgroups } from "../../linux/cgroup/index.ts";
 import { hostBootId, isRunBySystemd, systemdDirectory } from "../../linux/host/index.ts";
@@ -99,7 +97,7 @@ export async function build(config: Config, options: BuildOptions): Promise<Buil
   const layout = usableCgroups(config.runtime.cgroupDriver, log);
   const selinux = config.runtime.selinux ? Selinux.open() : undefined;
   const namespaces = undo.use(new NamespaceWatch());
-  const store = new SandboxStore(records);
+  const store = new SandboxStore(records.sandboxes);
   // Of those whose records cannot be read nobody knows the cgroup.
   const isAlone = (sandbox: Sandbox): boolean =>
     isAloneInCgroup(sandbox, store.all()) &&
@@ -334,9 +332,8 @@ function buildEngine(deps: EngineDeps): AsyncDisposable & { readonly parts: Engi
     holdMs: config.runtime.retryHoldSeconds * 1000,
   };
   const directory = join(config.root, "attachments");
-  const attachments = new Attachments(
-    new AttachmentNotes({ records: deps.records, directory, log }),
-  );
+  const notes = new FileAttachmentNotes({ directory, log });
+  const attachments = new Attachments(deps.records.attachments, notes);
   const teardown = new NetworkTeardown({
     network: deps.networks.default,
     attachments,

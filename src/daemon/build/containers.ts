@@ -5,6 +5,7 @@ import { ImageStore } from "../../core/image/index.ts";
 import type { Sandbox, SandboxController, SandboxStore } from "../../core/sandbox/index.ts";
 import { OciRuntime } from "../../drivers/oci/index.ts";
 import { openOverlay } from "../../drivers/overlay/index.ts";
+import type { Tables } from "../../drivers/records/index.ts";
 import { Registry } from "../../drivers/registry/index.ts";
 import type { ShimRuntime } from "../../drivers/shim/index.ts";
 import {
@@ -19,7 +20,6 @@ import {
   defaultContainerTimes,
   CancellableOperations,
 } from "../../engine/container/index.ts";
-import type { WriteBehindRecords } from "../../engine/lifecycle/write-behind-records.ts";
 import {
   type ImageContext,
   PullProgress,
@@ -32,7 +32,7 @@ import { linkedLogs } from "../process/linked-logs.ts";
 
 interface Parts {
   readonly config: Config;
-  readonly records: WriteBehindRecords;
+  readonly records: Pick<Tables, "containers" | "images">;
   readonly layout: CgroupLayout;
   readonly handlers: ConfiguredHandlers;
   readonly sandboxes: SandboxStore;
@@ -89,9 +89,9 @@ export async function buildContainers(
     if (warning !== undefined) log.warn(warning);
   }
   const { shims } = parts;
-  const store = new ContainerStore(records);
+  const store = new ContainerStore(records.containers);
   const images: ImageContext = {
-    store: new ImageStore(records, config.images.pinned),
+    store: new ImageStore(records.images, config.images.pinned),
     source: new Registry({
       configDir: config.images.registryConfigPath,
       log,

@@ -5,7 +5,6 @@ import { create, type MessageInitShape } from "@bufbuild/protobuf";
 
 import { kindOf, messageOf } from "../../base/errors.ts";
 import type { ContainerLimits } from "../../core/container/index.ts";
-import type { OciResources } from "../../core/oci/index.ts";
 import { LinuxContainerResourcesSchema } from "../../gen/runtime/v1/api_pb.ts";
 import { memoryInUse } from "../../linux/cgroup/index.ts";
 import { TestHost } from "./testing/sandbox.ts";
@@ -78,13 +77,10 @@ describe("OciRuntime.update()", () => {
     await endOf(id);
   });
 
-  test("leaves all as it was when the runtime or the kernel refuses a part", async () => {
+  test("changes nothing when the kernel refuses a part", async () => {
     const { id } = await host.start(runtime, { args: ["sleep", "1000"] });
     const before = [shares(id), memory(id)];
-    const wrongType: unknown = { memory: { limit: "x" } };
-    const wrong = { ...limits({}), spec: wrongType as OciResources };
-    await assert.rejects(runtime.update(id, wrong, soon()), /OCI runtime update/);
-    // The shares are written before the CPUs, which nobody has.
+    // The shares are written before the CPUs, which no machine has.
     const spec = { cpu: { shares: 512n, cpus: "4000" } };
     await assert.rejects(runtime.update(id, { ...limits({}), spec }, soon()), (error) =>
       ["invalid-argument", "failed-precondition"].includes(kindOf(error)),
