@@ -6,7 +6,7 @@ import type { Logger } from "../../base/logger.ts";
 import { TaskGroup } from "../../base/task-group.ts";
 import { type Clock, systemClock } from "../../base/time.ts";
 import type { Config } from "../../config/config.ts";
-import { type ContainerStore, logLineBytes } from "../../core/container/index.ts";
+import { logLineBytes } from "../../core/container/index.ts";
 import { type Faults, Operations } from "../../core/operation/index.ts";
 import {
   isAloneInCgroup,
@@ -155,10 +155,7 @@ export async function build(config: Config, options: BuildOptions): Promise<Buil
       containers,
       images,
       urls,
-      stats: statsOf({ cgroups: layout, roots: containers.roots, clock, meter }, [
-        store,
-        containers.store,
-      ]),
+      stats: statsOf({ cgroups: layout, clock, meter }, containers),
       network: networks.default,
       cgroupDriver: config.runtime.cgroupDriver,
       handlers: () => handlers.features(),
@@ -264,19 +261,19 @@ function recordFacts(
 function statsOf(
   deps: {
     readonly cgroups: CgroupLayout;
-    readonly roots: CriContext["containers"]["roots"];
     readonly clock: Clock;
     /** Reports of the sandboxes of its controller. */
     readonly meter: ShimController | undefined;
   },
-  stores: readonly Pick<SandboxStore | ContainerStore, "listen">[],
+  { roots, store: containers, sandboxes }: CriContext["containers"],
 ): HostStats {
   const { meter } = deps;
   const stats = new HostStats({
     ...deps,
+    roots,
     meterOf: ({ handler }) => (handler.controller === meter?.name ? meter : undefined),
   });
-  for (const store of stores) {
+  for (const store of [sandboxes, containers]) {
     store.listen(({ id, state }, change) => {
       if (change === "removed") stats.forget(id);
       else if (state.name !== "running" && state.name !== "ready") stats.ended(id);
