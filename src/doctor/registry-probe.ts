@@ -29,8 +29,8 @@ export async function probeImage(
   using registry = new Registry({ configDir, proxyEnv, log: silentLogger, timing });
   try {
     const signal = AbortSignal.timeout(timeoutMs);
-    const { digest } = await registry.resolve(parseReference(image), undefined, signal);
-    return { image, ms: performance.now() - startedMs, digest };
+    const { image: found } = await registry.resolve(parseReference(image), undefined, signal);
+    return { image, ms: performance.now() - startedMs, digest: found.digest };
   } catch (error) {
     return { image, ms: performance.now() - startedMs, error: messageOf(error) };
   }

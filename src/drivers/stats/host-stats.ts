@@ -1,7 +1,7 @@
 import type { Clock } from "../../base/time.ts";
 import type { Container } from "../../core/container/index.ts";
 import type { Sandbox } from "../../core/sandbox/index.ts";
-import type { Snapshots } from "../../core/snapshot/index.ts";
+import type { Roots } from "../../core/snapshot/index.ts";
 import type {
   ContainerStats,
   LayerUsage,
@@ -32,7 +32,7 @@ export interface KernelFiles {
 /** What the stats need. */
 export interface HostStatsDeps {
   readonly cgroups: CgroupLayout;
-  readonly snapshots: Pick<Snapshots, "usage" | "directory">;
+  readonly roots: Pick<Roots, "usage" | "directory">;
   readonly clock: Clock;
   /** Milliseconds that never go back; performance.now if not given. */
   readonly nowMs?: () => number;
@@ -230,9 +230,9 @@ export class HostStats implements StatsReader {
   }
 
   async #measureLayer(id: string): Promise<LayerUsage> {
-    const { snapshots, clock } = this.#deps;
-    const { bytes, inodes } = await snapshots.usage(id);
-    return { takenAtNs: clock.nowNs(), mountpoint: snapshots.directory, bytes, inodes };
+    const { roots, clock } = this.#deps;
+    const { bytes, inodes } = await roots.usage(id);
+    return { takenAtNs: clock.nowNs(), mountpoint: roots.directory, bytes, inodes };
   }
 }
 

@@ -2,49 +2,41 @@ import { readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { isKind, messageOf, wrap } from "../../base/errors.ts";
 import type { Logger } from "../../base/logger.ts";
-import type {
-  Attachment,
-  AttachmentRecords,
-  NotedAttachmentRecords,
-} from "../../core/network/index.ts";
+import type { Attachment, AttachmentNotes } from "../../core/network/index.ts";
+import type { KnownIds } from "../../core/store/index.ts";
 import { errnoCode } from "../../base/system-error.ts";
 import { type FileStep, removeTree, runFileSteps } from "../../linux/file/index.ts";
-import { type JsonObject, parseObject } from "./conflist.ts";
 
-/** What an {@link AttachmentNotes} is made of. */
+/** Where notes are kept. */
 export interface AttachmentNotesOptions {
-  /** The records proper, in the database. */
-  readonly records: AttachmentRecords;
-  /** Directory of the notes, made where it is not there; a file for each sandbox. */
+  /** Directory of the notes, created when needed; it has a file for each sandbox. */
   readonly directory: string;
   readonly log: Logger;
 }
 
 /**
- * Records of attachments that outlive the loss of the database. Beside each record lies a note, a file
- * named by the sandbox, from before the first plugin runs until the last DEL worked. So addresses and
- * rules come free by DEL, of whatever plugins, and only those are touched that davit itself asked for:
- * nothing is guessed from what plugins keep (docs/decisions/0009-network-leftovers.md).
+ * A note for each attachment: a file named by the sandbox, from before the first plugin runs until the
+ * last DEL succeeded. When the database is lost, addresses and rules are still freed by DEL, whatever the
+ * plugins, and only those that davit itself requested: nothing is guessed from the state of plugins
+ * (docs/decisions/0009-network-leftovers.md).
  *
- * A note is only appended to, a line each time, and the last whole line counts: that needs neither a
- * rename nor a sync. Of tries to remove nothing is noted.
+ * Lines are appended to a note, and its last complete line counts: that needs neither a rename nor a sync.
+ * Attempts to remove an attachment are not noted.
  */
-export class AttachmentNotes implements NotedAttachmentRecords {
+export class FileAttachmentNotes implements AttachmentNotes {
   readonly #options: AttachmentNotesOptions;
 
   constructor(options: AttachmentNotesOptions) {
     this.#options = options;
   }
 
-  /** What is on record, and what only a note tells of. A note that cannot be read stays and is reported. */
-  loadAttachments(): readonly Attachment[] {
-    const recorded = this.#options.records.loadAttachments();
-    const known = new Set(recorded.map(({ sandboxId }) => sandboxId));
-    const lost = this.#noted().filter((sandboxId) => !known.has(sandboxId));
-    return [...recorded, ...lost.flatMap((sandboxId) => this.#read(sandboxId))];
+  /** A note that cannot be read is kept, with a warning. */
+  load(recorded: KnownIds): readonly Attachment[] {
+    const lost = this.#noted().filter((sandboxId) => !recorded.has(sandboxId));
+    return lost.flatMap((sandboxId) => this.#read(sandboxId));
   }
 
-  async noteAttachment(attachment: Attachment): Promise<void> {
+  async note(attachment: Attachment): Promise<void> {
     const { directory } = this.#options;
     const path = this.#path(attachment.sandboxId);
     const text = `${JSON.stringify(attachment)}\n`;
@@ -62,20 +54,12 @@ export class AttachmentNotes implements NotedAttachmentRecords {
     }
   }
 
-  putAttachment(attachment: Attachment): void {
-    this.#options.records.putAttachment(attachment);
-  }
-
-  deleteAttachment(sandboxId: string): void {
-    this.#options.records.deleteAttachment(sandboxId);
-  }
-
-  async deleteNote(sandboxId: string): Promise<void> {
+  async delete(sandboxId: string): Promise<void> {
     try {
       await removeTree(this.#path(sandboxId));
     } catch (error) {
-      // The next start does a DEL too many, which does nothing.
-      this.#options.log.warn("a note of a network that is gone could not be deleted", {
+      // The next start runs a DEL for it, which has nothing to remove.
+      this.#options.log.warn("cannot delete the note of a removed network", {
         sandboxId,
         error: messageOf(error),
       });
@@ -87,7 +71,7 @@ export class AttachmentNotes implements NotedAttachmentRecords {
       return readdirSync(this.#options.directory);
     } catch (cause) {
       if (errnoCode(cause) !== "ENOENT") {
-        this.#options.log.error("the notes of networks cannot be read", { error: cause });
+        this.#options.log.error("cannot read the notes of networks", { error: cause });
       }
       return [];
     }
@@ -97,10 +81,10 @@ export class AttachmentNotes implements NotedAttachmentRecords {
     const path = this.#path(sandboxId);
     try {
       const lines = readFileSync(path, "utf8").split("\n");
-      // What follows the last newline is half a line, or nothing.
+      // After the last newline comes an incomplete line, or nothing.
       return [parseNote(sandboxId, lines.at(-2) ?? "")];
     } catch (error) {
-      this.#options.log.warn("the note of a network cannot be read, its address may stay taken", {
+      this.#options.log.warn("cannot read the note of a network, its address may stay in use", {
         path,
         error: messageOf(error),
       });
@@ -114,8 +98,10 @@ export class AttachmentNotes implements NotedAttachmentRecords {
 }
 
 function parseNote(sandboxId: string, line: string): Attachment {
-  const note = parseObject(line);
-  const { result } = note;
+  const value: unknown = JSON.parse(line);
+  if (typeof value !== "object" || value === null) throw new TypeError("it is not a JSON object");
+  const note = value as Readonly<Record<string, unknown>>;
+  const result = note["result"];
   return {
     sandboxId,
     ifName: text(note, "ifName"),
@@ -128,7 +114,7 @@ function parseNote(sandboxId: string, line: string): Attachment {
   };
 }
 
-function text(note: JsonObject, key: string): string {
+function text(note: Readonly<Record<string, unknown>>, key: string): string {
   const value = note[key];
   if (typeof value === "string") return value;
   throw new TypeError(`"${key}" is missing`);

@@ -4,28 +4,13 @@ import { RuntimeError } from "../../base/errors.ts";
 import type { Clock } from "../../base/time.ts";
 import type { Operation } from "../../core/operation/index.ts";
 import {
-  type ImageVolume,
   type LayerOrigin,
+  type Layers,
   type LayerSource,
-  type RootFs,
-  type RootOptions,
-  type Snapshots,
   TooLarge,
   type Usage,
 } from "../../core/snapshot/index.ts";
-import type { KnownIds } from "../../core/store/index.ts";
-import type { FakeHost } from "./fake-host.ts";
 import { Trouble } from "./trouble.ts";
-
-type Call =
-  | "unpackLayer"
-  | "completeLayers"
-  | "removeLayer"
-  | "mount"
-  | "mountImages"
-  | "copyVolumes"
-  | "remove"
-  | "sweep";
 
 interface Layer {
   readonly origins: Set<string>;
@@ -45,37 +30,28 @@ export function compressed(contents: string): Buffer {
   return Buffer.from(`z${contents}`);
 }
 
-/** Layers and roots in memory. Digests are compared as a real one would. */
-export class FakeSnapshots implements Snapshots {
+/** Layers in memory. Digests are compared as a real implementation does. */
+export class FakeLayers implements Layers {
   readonly directory = "/layers";
-  readonly trouble = new Trouble<Call>();
-  /** What roots were mounted with, by container. */
-  readonly roots = new Map<
-    string,
-    { readonly layers: readonly Digest[]; readonly options: RootOptions }
-  >();
-  readonly images = new Map<string, readonly ImageVolume[]>();
-  readonly copied = new Map<string, readonly string[]>();
+  readonly trouble = new Trouble<"unpack" | "complete" | "remove" | "sweep">();
   /** How often a layer was unpacked. */
   readonly unpacked = new Map<Digest, number>();
-  readonly #host: FakeHost;
   readonly #clock: Clock;
   readonly #layers = new Map<Digest, Layer>();
 
-  constructor(host: FakeHost, clock: Clock) {
-    this.#host = host;
+  constructor(clock: Clock) {
     this.#clock = clock;
   }
 
-  hasLayer(diffId: Digest): boolean {
+  has(diffId: Digest): boolean {
     return this.#layers.has(diffId);
   }
 
-  hasLayerFrom(diffId: Digest, origin: LayerOrigin): boolean {
+  hasFrom(diffId: Digest, origin: LayerOrigin): boolean {
     return this.#layers.get(diffId)?.origins.has(keyOf(origin)) ?? false;
   }
 
-  attributeLayer(diffId: Digest, origin: LayerOrigin): void {
+  attribute(diffId: Digest, origin: LayerOrigin): void {
     const layer = this.#layers.get(diffId);
     if (layer?.origins.size === 0) layer.origins.add(keyOf(origin));
   }
@@ -85,7 +61,7 @@ export class FakeSnapshots implements Snapshots {
     this.#layers.get(diffId)?.origins.clear();
   }
 
-  async unpackLayer(
+  async unpack(
     source: LayerSource,
     signal: AbortSignal,
     operation?: Pick<Operation, "enter">,
@@ -98,7 +74,7 @@ export class FakeSnapshots implements Snapshots {
       signal.throwIfAborted();
       chunks.push(chunk);
     }
-    await this.trouble.at("unpackLayer", signal);
+    await this.trouble.at("unpack", signal);
     const bytes = Buffer.concat(chunks);
     const contents = bytes.subarray(1);
     if (digestOf(bytes) !== blob.digest || digestOf(contents) !== diffId) {
@@ -119,8 +95,8 @@ export class FakeSnapshots implements Snapshots {
     this.#layers.set(diffId, layer);
   }
 
-  async completeLayers(layers: readonly Digest[], signal: AbortSignal): Promise<void> {
-    await this.trouble.at("completeLayers", signal);
+  async complete(layers: readonly Digest[], signal: AbortSignal): Promise<void> {
+    await this.trouble.at("complete", signal);
     for (const diffId of layers) this.#get(diffId).isComplete = true;
   }
 
@@ -128,89 +104,33 @@ export class FakeSnapshots implements Snapshots {
     return layers.find((diffId) => this.#layers.get(diffId)?.isComplete !== true);
   }
 
-  async removeLayer(diffId: Digest): Promise<void> {
-    await this.trouble.at("removeLayer");
+  async remove(diffId: Digest): Promise<void> {
+    await this.trouble.at("remove");
     this.#layers.delete(diffId);
   }
 
-  layers(): readonly Digest[] {
+  list(): readonly Digest[] {
     return [...this.#layers.keys()];
   }
 
-  unclaimedLayers(): ReadonlyMap<Digest, bigint> {
+  unclaimed(): ReadonlyMap<Digest, bigint> {
     const unclaimed = [...this.#layers].filter(([, { isClaimed }]) => !isClaimed);
     return new Map(unclaimed.map(([diffId, { unpackedAtNs }]) => [diffId, unpackedAtNs]));
   }
 
-  async claimLayers(layers: Iterable<Digest>): Promise<void> {
+  async claim(layers: Iterable<Digest>): Promise<void> {
     for (const diffId of layers) this.#get(diffId).isClaimed = true;
   }
 
-  async mount(
-    containerId: string,
-    layers: readonly Digest[],
-    operation?: Pick<Operation, "enter">,
-    options: RootOptions = {},
-  ): Promise<RootFs> {
-    await operation?.enter("make-root-directory");
-    for (const diffId of layers) this.#get(diffId);
-    this.#host.make("root", containerId);
-    await operation?.enter("mount-root");
-    await this.trouble.at("mount");
-    this.roots.set(containerId, { layers, options });
-    return { path: this.rootOf(containerId) };
-  }
-
-  rootOf(containerId: string): string {
-    return `/roots/${containerId}/merged`;
-  }
-
-  async mountImages(containerId: string, volumes: readonly ImageVolume[]): Promise<void> {
-    await this.trouble.at("mountImages");
-    for (const { layers } of volumes) for (const diffId of layers) this.#get(diffId);
-    this.images.set(containerId, volumes);
-  }
-
-  imageVolumeOf(containerId: string, index: number): string {
-    return `/roots/${containerId}/images/${index}`;
-  }
-
-  async copyVolumes(containerId: string, paths: readonly string[]): Promise<void> {
-    this.#host.make("volumes", containerId);
-    await this.trouble.at("copyVolumes");
-    this.copied.set(containerId, paths);
-  }
-
-  volumeOf(containerId: string, index: number): string {
-    return `/roots/${containerId}/volumes/${index}`;
-  }
-
-  async remove(containerId: string, operation?: Pick<Operation, "enter">): Promise<void> {
-    await operation?.enter("unmount-root");
-    await this.trouble.at("remove");
-    await operation?.enter("delete-root");
-    this.#host.remove("volumes", containerId);
-    this.#host.remove("root", containerId);
-    this.roots.delete(containerId);
-    this.images.delete(containerId);
-    this.copied.delete(containerId);
-  }
-
-  async usage(): Promise<Usage> {
-    return { bytes: 0n, inodes: 0n };
-  }
-
-  layersUsage(of: Iterable<Digest> = this.#layers.keys()): Usage {
+  usage(of: Iterable<Digest> = this.#layers.keys()): Usage {
     let bytes = 0n;
     for (const diffId of new Set(of)) bytes += BigInt(this.#layers.get(diffId)?.bytes ?? 0);
     return { bytes, inodes: 0n };
   }
 
-  async sweep(known: KnownIds): Promise<readonly string[]> {
+  async sweep(): Promise<readonly string[]> {
     await this.trouble.at("sweep");
-    const ids = this.#host.idsOf("root").filter((id) => !known.has(id));
-    for (const id of ids) await this.remove(id);
-    return ids.map((id) => `root ${id}`);
+    return [];
   }
 
   #get(diffId: Digest): Layer {

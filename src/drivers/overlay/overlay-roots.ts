@@ -1,6 +1,6 @@
 import { mkdir, readdir } from "node:fs/promises";
 import { join } from "node:path";
-import { type Digest, hexOf } from "../../base/digest.ts";
+import type { Digest } from "../../base/digest.ts";
 import { messageOf, RuntimeError, wrap } from "../../base/errors.ts";
 import { KeyedLock } from "../../base/keyed-lock.ts";
 import { Semaphore } from "../../base/semaphore.ts";
@@ -9,6 +9,7 @@ import type {
   ImageVolume,
   RootFs,
   RootOptions,
+  Roots,
   RootUsers,
   Usage,
   VolumeOwner,
@@ -27,19 +28,16 @@ import {
   type OverlayOptions,
   unmount,
 } from "../../linux/mount/index.ts";
-import { chainOf } from "./chain.ts";
-import type { LayerFacts } from "./layer-facts.ts";
-import { GONE_PREFIX, type StateLayout } from "./places.ts";
+import type { OverlayLayers } from "./overlay-layers.ts";
+import { GONE_PREFIX, type StateLayout } from "./state-layout.ts";
 import type { Trash } from "./trash.ts";
 import { copyVolumes, imageVolumePath, mountImages, unmountImages, volumePath } from "./volumes.ts";
 
 /** What the roots need. */
-export interface RootsDeps {
-  readonly places: StateLayout;
+export interface OverlayRootsDeps {
+  readonly paths: StateLayout;
   readonly trash: Trash;
-  readonly findLayer: (diffId: Digest) => LayerFacts | undefined;
-  /** What layer number `at` of a chain has of those before it: a name in the layers' directory. */
-  readonly findCopyUp: (chain: readonly Digest[], at: number) => string | undefined;
+  readonly layers: Pick<OverlayLayers, "lowerOf">;
   /** Mounts as on a kernel before 6.7, for tests. */
   readonly asOldKernel?: boolean;
 }
@@ -56,16 +54,21 @@ interface KnownUsage {
   readonly value: Promise<Usage>;
 }
 
-/** Writable roots of containers. */
-export class Roots {
-  readonly #deps: RootsDeps;
+/**
+ * Roots as overlay mounts (volatile: an unmount syncs nothing). Needs Linux 5.12; from 6.7 on layers are
+ * passed to the kernel one by one.
+ */
+export class OverlayRoots implements Roots {
+  readonly directory: string;
+  readonly #deps: OverlayRootsDeps;
   readonly #walks = new Semaphore(WALKS);
   readonly #copies = new Semaphore(COPIES);
   /** Held while a root is made or taken away: neither may meet the other half-way. */
   readonly #locks = new KeyedLock();
   readonly #usage = new Map<string, KnownUsage>();
 
-  private constructor(deps: RootsDeps) {
+  private constructor(deps: OverlayRootsDeps) {
+    this.directory = deps.paths.root;
     this.#deps = deps;
   }
 
@@ -73,15 +76,14 @@ export class Roots {
    * Makes the directory of all roots a private mount, so that no other mount namespace gets a copy of
    * a root and keeps it busy.
    */
-  static async open(deps: RootsDeps): Promise<Roots> {
-    await mkdir(deps.places.roots, { recursive: true, mode: 0o711 });
-    await makePrivateBind(deps.places.roots);
-    return new Roots(deps);
+  static async open(deps: OverlayRootsDeps): Promise<OverlayRoots> {
+    await mkdir(deps.paths.roots, { recursive: true, mode: 0o711 });
+    await makePrivateBind(deps.paths.roots);
+    return new OverlayRoots(deps);
   }
 
-  /** Directory that the container's root is mounted at. */
-  directoryOf(containerId: string): string {
-    return join(this.#deps.places.container(containerId), "merged");
+  pathOf(containerId: string): string {
+    return join(this.#deps.paths.container(containerId), "merged");
   }
 
   async mount(
@@ -90,7 +92,7 @@ export class Roots {
     operation?: Pick<Operation, "enter">,
     options: RootOptions = {},
   ): Promise<RootFs> {
-    const directory = this.#deps.places.container(containerId);
+    const directory = this.#deps.paths.container(containerId);
     using _turn = await this.#locks.acquire(containerId);
     const lower = this.#lowerOf(layers);
     await operation?.enter("make-root-directory");
@@ -116,13 +118,12 @@ export class Roots {
     return { path: join(directory, "merged") };
   }
 
-  /** See Snapshots.mountImages(). */
   async mountImages(
     containerId: string,
     images: readonly ImageVolume[],
     options: RootOptions = {},
   ): Promise<void> {
-    const directory = this.#deps.places.container(containerId);
+    const directory = this.#deps.paths.container(containerId);
     using _turn = await this.#locks.acquire(containerId);
     const volumes = images.map((image) => ({ ...image, lower: this.#lowerOf(image.layers) }));
     const { asOldKernel = false } = this.#deps;
@@ -130,10 +131,9 @@ export class Roots {
   }
 
   imageVolumeOf(containerId: string, index: number): string {
-    return imageVolumePath(this.#deps.places.container(containerId), index);
+    return imageVolumePath(this.#deps.paths.container(containerId), index);
   }
 
-  /** See Snapshots.copyVolumes(). */
   async copyVolumes(
     containerId: string,
     paths: readonly string[],
@@ -141,23 +141,23 @@ export class Roots {
   ): Promise<void> {
     using _turn = await this.#locks.acquire(containerId);
     using _copy = await this.#copies.acquire();
-    await copyVolumes(this.#deps.places.container(containerId), paths, owner);
+    await copyVolumes(this.#deps.paths.container(containerId), paths, owner);
   }
 
   volumeOf(containerId: string, index: number): string {
-    return volumePath(this.#deps.places.container(containerId), index);
+    return volumePath(this.#deps.paths.container(containerId), index);
   }
 
   async remove(containerId: string, operation?: Pick<Operation, "enter">): Promise<void> {
-    const { places, trash } = this.#deps;
-    const directory = places.container(containerId);
+    const { paths, trash } = this.#deps;
+    const directory = paths.container(containerId);
     await operation?.enter("unmount-root");
     using _turn = await this.#locks.acquire(containerId);
     // Never delete files through a mount: if this fails, the directory stays.
     await unmountImages(directory, operation);
     await unmount(join(directory, "merged"), join(directory, "mapped"));
     await operation?.enter("delete-root");
-    await trash.takeOrLeave(places.roots, containerId);
+    await trash.takeOrLeave(paths.roots, containerId);
     this.#usage.delete(containerId);
   }
 
@@ -176,13 +176,12 @@ export class Roots {
     }
   }
 
-  /** Removes the roots of all containers that are not known; a line for each. */
   async sweep(known: KnownIds): Promise<readonly string[]> {
     const lines: string[] = [];
-    const { places, trash } = this.#deps;
-    for (const name of await readdir(places.roots)) {
+    const { paths, trash } = this.#deps;
+    for (const name of await readdir(paths.roots)) {
       if (name.startsWith(GONE_PREFIX)) {
-        trash.delete(join(places.roots, name));
+        trash.delete(join(paths.roots, name));
       } else if (!known.has(name)) {
         try {
           await this.remove(name);
@@ -198,14 +197,14 @@ export class Roots {
 
   /** Takes the private mount away when there is no root any more. */
   async close(): Promise<void> {
-    const { roots } = this.#deps.places;
+    const { roots } = this.#deps.paths;
     if ((await readdir(roots)).length === 0) await unmount(roots);
   }
 
   /** Says what to do where the file system is not fit for what overlayfs writes to it. */
   #explain(cause: unknown): unknown {
     if (!/overlay: filesystem on .* not supported/.test(messageOf(cause))) return cause;
-    const { root } = this.#deps.places;
+    const { root } = this.#deps.paths;
     return new RuntimeError(
       "failed-precondition",
       `${messageOf(cause)}: set root to a directory on ext4, xfs or btrfs ("davit doctor" examines "${root}")`,
@@ -215,27 +214,13 @@ export class Roots {
 
   async #walk(containerId: string): Promise<Usage> {
     using _turn = await this.#walks.acquire();
-    const directory = this.#deps.places.container(containerId);
+    const directory = this.#deps.paths.container(containerId);
     return await diskUsage(join(directory, "upper"), join(directory, "volumes"));
   }
 
-  /** The names of the lower layers for overlayfs, topmost first, relative to a root's directory. */
+  /** The lower directories for overlayfs, topmost first, relative to a root's directory. */
   #lowerOf(layers: readonly Digest[]): readonly [string, ...string[]] {
-    const names: string[] = [];
-    const chain = chainOf(layers);
-    for (const [at, diffId] of [...chain.entries()].reverse()) {
-      const facts = this.#deps.findLayer(diffId);
-      if (facts === undefined) {
-        throw new RuntimeError(
-          "not-found",
-          `mount root: layer "${diffId}" is not here, pull the image again`,
-        );
-      }
-      const copyUp = this.#deps.findCopyUp(chain, at);
-      if (copyUp !== undefined) names.push(`../../layers/${copyUp}`);
-      names.push(`../../layers/${hexOf(diffId)}/fs`);
-      if (facts.rootOpaque) break;
-    }
+    const names = this.#deps.layers.lowerOf(layers).map((name) => `../../layers/${name}`);
     const [top = "../../layers/.empty", ...others] = names;
     return [top, ...others];
   }
@@ -258,7 +243,7 @@ export class Roots {
         : {
             step: "make-directory-like",
             path: upper,
-            model: join(this.#deps.places.layer(topmost), "fs"),
+            model: join(this.#deps.paths.layer(topmost), "fs"),
             shift: { uid, gid },
           },
       ...below.map((path) => ({ step: "make-directory", path, mode: 0o755 }) as const),

@@ -1,6 +1,7 @@
 // The parts of the OCI runtime-spec 1.1 that davit writes: github.com/opencontainers/runtime-spec,
-// config.md and config-linux.md. Absent fields are left out of the JSON. Quantities that need 64
-// bits are bigint; specText() writes them as JSON numbers.
+// config.md and config-linux.md. Imports nothing. Specs travel as these values; the driver that passes
+// one to an OCI runtime serializes it (specText() of oci-spec). Absent fields are left out of the JSON.
+// Quantities that need 64 bits are bigint, and JSON numbers there.
 
 /** A container as an OCI runtime reads it: config.json. */
 export interface OciSpec {
@@ -41,6 +42,8 @@ export interface OciHook {
 /** A process of a container: its first one, or one that joins it (exec). */
 export interface OciProcess {
   readonly terminal?: boolean;
+  /** Size of the terminal, in characters. */
+  readonly consoleSize?: { readonly height: number; readonly width: number };
   readonly user: OciUser;
   readonly args: readonly string[];
   /** `KEY=value`, each key once. */
