@@ -94,5 +94,8 @@ function readCredentials(call: Call): Credentials | undefined {
   const text = (given === "-" ? readFileSync(0, "utf8") : given).trim();
   const at = text.indexOf(":");
   if (at > 0) return { username: text.slice(0, at), password: text.slice(at + 1) };
-  throw new CommandFailure(exitCode.usage, "read the credentials: must be USER:PASSWORD");
+  throw new CommandFailure(
+    exitCode.usage,
+    "read the credentials: not of the form USER:PASSWORD; use --creds USER:PASSWORD, or --creds - with stdin",
+  );
 }
