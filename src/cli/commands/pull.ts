@@ -53,7 +53,7 @@ async function pullAll(call: Call, server: Server): Promise<number> {
   const names = [...new Set(call.operands)];
   const texts = await Promise.all(
     names.map(async (name) => {
-      const begun = performance.now();
+      const startedMs = performance.now();
       using _shown = showPull(lines, terminal.errStyle, name, () => watch?.layersOf(name));
       try {
         const image = { image: name };
@@ -61,7 +61,7 @@ async function pullAll(call: Call, server: Server): Promise<number> {
         const answer = server.client.image.pullImage(request, server.unlimited());
         const { imageRef } = await doing(`pull image "${name}"`, answer);
         if (quiet) return `${imageRef}\n`;
-        return `${await describe(name, imageRef, server)}, ${formatDuration(performance.now() - begun)}\n`;
+        return `${await describe(name, imageRef, server)}, ${formatDuration(performance.now() - startedMs)}\n`;
       } catch (error) {
         if (names.length === 1 || server.signal.aborted) throw error;
         lines.print(`${terminal.errStyle.red("davit:")} ${messageOf(error)}`);
