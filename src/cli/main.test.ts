@@ -5,6 +5,7 @@ import { join } from "node:path";
 import { test } from "node:test";
 import { formatDefaultConfig } from "../config/format.ts";
 import { optionsOf } from "./command-line/command.ts";
+import { formatCommand } from "./command-line/help.ts";
 import { commands } from "./commands/index.ts";
 import { main } from "./main.ts";
 import { recordedTerminal } from "./output/testing/recorded-terminal.ts";
@@ -53,6 +54,19 @@ test("main() prints the help of each command: usage, options, at least one examp
   }
   assert.match((await davit("config", "--help")).out, /Usage: davit config COMMAND/);
   assert.match((await davit("help", "config")).out, /config check/);
+});
+
+test("formatCommand() fills the lines of a narrow terminal", () => {
+  const { style } = recordedTerminal();
+  for (const command of commands.filter(({ details }) => details !== undefined)) {
+    const [, details = ""] = formatCommand(command, style, 50).split("\n\n");
+    const lines = details.split("\n");
+    for (const [at, line] of lines.entries()) {
+      const [next = ""] = lines[at + 1]?.split(" ") ?? [];
+      assert.ok(line.length <= 50 || !line.includes(" "), line);
+      assert.ok(at + 1 === lines.length || `${line} ${next}`.length > 50, line);
+    }
+  }
 });
 
 test("main() suggests what an invalid command line probably meant, with exit code 2", async () => {

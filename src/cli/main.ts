@@ -29,7 +29,7 @@ export async function main(argv: readonly string[], terminal: Terminal): Promise
           wrapLines(
             parsed.command === undefined
               ? formatCommandList(commands, terminal.style, parsed.group)
-              : formatCommand(parsed.command, terminal.style),
+              : formatCommand(parsed.command, terminal.style, terminal.width()),
             terminal.width(),
           ),
         );

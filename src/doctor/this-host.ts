@@ -214,9 +214,9 @@ export class ThisHost implements Host {
   criStatus(socket: string): Promise<CriStatus> {
     const known = this.#criStatuses.get(socket);
     if (known !== undefined) return known;
-    const asked = askCri(socket);
-    this.#criStatuses.set(socket, asked);
-    return asked;
+    const status = queryCri(socket);
+    this.#criStatuses.set(socket, status);
+    return status;
   }
 
   async readNetwork(directory: string, binDirs: readonly string[]): Promise<NetworkReading> {
@@ -261,7 +261,7 @@ const probeResults: Readonly<Record<string, ConnectProbe>> = {
   EACCES: "denied",
 };
 
-async function askCri(socket: string): Promise<CriStatus> {
+async function queryCri(socket: string): Promise<CriStatus> {
   using client = new CriClient(socket);
   const limit = { timeoutMs: criTimeoutMs };
   try {

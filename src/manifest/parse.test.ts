@@ -171,7 +171,7 @@ test("parsePodManifests() reports all errors in the order of the file", () => {
       `image: i, volumeMounts: [{name: v, mountPath: /v, ${fields}}]`,
     );
   const cases: readonly (readonly [string, RegExp])[] = [
-    ["", /^1: no Pod found$/],
+    ["", /^1: no Pod found; add/],
     ["- a", /^1: the document: must be an object/],
     ["kind: [", /^1: not YAML: /],
     [pod("hostname: 1"), /^6: spec\.hostname: must be a string \(quote it\)$/],

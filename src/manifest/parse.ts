@@ -58,7 +58,9 @@ function parse<T extends PodNames>(
   }
   if (findings.length > 0) throw new ManifestError(file, findings);
   if (pods.length === 0) {
-    throw new ManifestError(file, [{ line: 1, message: "no Pod found" }]);
+    throw new ManifestError(file, [
+      { line: 1, message: "no Pod found; add a document with kind: Pod" },
+    ]);
   }
   return pods;
 }

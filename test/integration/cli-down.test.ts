@@ -39,7 +39,7 @@ test("davit down does nothing when one of its words is nothing", async () => {
   assert.equal(code, 3, err);
   assert.match(
     err,
-    /pod "ther" not found, did you mean "there"\?.*; a file "ther" does not exist either\n$/,
+    /find pod "ther": not found, did you mean "there"\?.*; a file "ther" does not exist either\n$/,
   );
   const missing = await davit.run("down", "no-such.yaml");
   assert.deepEqual([missing.code, /no-such.yaml": no such file/.test(missing.err)], [2, true]);

@@ -249,7 +249,7 @@ describe("davit's lists", () => {
       );
       const none = await davit.run("stop", "tow");
       assert.equal(none.code, 3);
-      assert.match(none.err, /pod or container "tow" not found, did you mean "two"\?/);
+      assert.match(none.err, /find pod or container "tow": not found, did you mean "two"\?/);
     });
   });
 });

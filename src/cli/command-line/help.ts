@@ -7,6 +7,7 @@ import {
 } from "./command.ts";
 import { exitCodeDocs } from "./exit-code.ts";
 import type { Style } from "../output/terminal.ts";
+import { wrapWords } from "../output/wrap.ts";
 
 type Row = readonly [string, string];
 
@@ -54,8 +55,11 @@ function generalHelp(style: Style): readonly string[] {
   ];
 }
 
-/** The help of a command. */
-export function formatCommand(command: Command, style: Style): string {
+/** The details are not wider than this in a wide terminal, where long lines are hard to read. */
+const detailsWidth = 100;
+
+/** The help of a command for a terminal of this width; undefined for a pipe. */
+export function formatCommand(command: Command, style: Style, terminalWidth?: number): string {
   const operands = command.operands.length === 0 ? "" : ` ${formatOperands(command)}`;
   const own = Object.entries(command.options).map(optionRow);
   const general = command.client === true ? Object.entries(serverOptions).map(optionRow) : [];
@@ -63,7 +67,7 @@ export function formatCommand(command: Command, style: Style): string {
   const width = widthOf([...own, ...general, help]);
   const lines = [
     `${command.summary}.`,
-    ...(command.details === undefined ? [] : ["", command.details]),
+    ...(command.details === undefined ? [] : ["", ...wrapDetails(command.details, terminalWidth)]),
     "",
     `${style.bold("Usage:")} davit ${command.name} [OPTIONS]${operands}`,
     "",
@@ -74,6 +78,11 @@ export function formatCommand(command: Command, style: Style): string {
     ...command.examples.flatMap(({ line, does }) => [`  ${style.dim(`# ${does}`)}`, `  ${line}`]),
   ];
   return `${lines.join("\n")}\n`;
+}
+
+/** Line breaks in details are those of the source: only the terminal's count. */
+function wrapDetails(details: string, terminalWidth = detailsWidth): readonly string[] {
+  return wrapWords(details.replaceAll("\n", " "), Math.min(terminalWidth, detailsWidth));
 }
 
 function summaryRow({ name, summary }: Command): Row {

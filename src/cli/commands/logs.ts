@@ -55,7 +55,7 @@ async function print(call: Call, server: Server): Promise<number> {
   if (logPath === "") {
     throw new CommandFailure(
       exitCode.failed,
-      `read the log of container "${name}": it was created without a log path`,
+      `read the log of container "${name}": it has no log, since its request had no log_path`,
     );
   }
   const hasEnded = async (): Promise<boolean> => {

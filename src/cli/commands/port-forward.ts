@@ -64,7 +64,10 @@ async function run(call: Call, server: Server): Promise<number> {
     const cause = await session.closed;
     if (signal.aborted) return exitCode.interrupted;
     const reason = cause === undefined ? "closed by the server" : messageOf(cause);
-    throw new CommandFailure(exitCode.unreachable, `${what}: connection lost: ${reason}`);
+    throw new CommandFailure(
+      exitCode.unreachable,
+      `${what}: connection lost: ${reason}; run davit port-forward again`,
+    );
   } finally {
     session.close();
   }

@@ -136,9 +136,9 @@ function imageOf(
   images: ReadonlyMap<string, string>,
 ): string {
   const { imageId, imageRef, image } = container;
-  const asked = image?.userSpecifiedImage || image?.image || "";
-  if (asked !== "" && !/^(sha256:)?[0-9a-f]{64}$/.test(asked)) return asked;
-  return images.get(imageId) ?? images.get(imageRef) ?? shortId(asked || imageRef);
+  const requested = image?.userSpecifiedImage || image?.image || "";
+  if (requested !== "" && !/^(sha256:)?[0-9a-f]{64}$/.test(requested)) return requested;
+  return images.get(imageId) ?? images.get(imageRef) ?? shortId(requested || imageRef);
 }
 
 /** Image names by id: clients often create containers with the id that a pull returned. */

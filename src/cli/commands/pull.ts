@@ -53,7 +53,7 @@ async function pullAll(call: Call, server: Server): Promise<number> {
   const names = [...new Set(call.operands)];
   const texts = await Promise.all(
     names.map(async (name) => {
-      const begun = performance.now();
+      const startedMs = performance.now();
       using _shown = showPull(lines, terminal.errStyle, name, () => watch?.layersOf(name));
       try {
         const image = { image: name };
@@ -61,7 +61,7 @@ async function pullAll(call: Call, server: Server): Promise<number> {
         const answer = server.client.image.pullImage(request, server.unlimited());
         const { imageRef } = await doing(`pull image "${name}"`, answer);
         if (quiet) return `${imageRef}\n`;
-        return `${await describe(name, imageRef, server)}, ${formatDuration(performance.now() - begun)}\n`;
+        return `${await describe(name, imageRef, server)}, ${formatDuration(performance.now() - startedMs)}\n`;
       } catch (error) {
         if (names.length === 1 || server.signal.aborted) throw error;
         lines.print(`${terminal.errStyle.red("davit:")} ${messageOf(error)}`);
@@ -94,5 +94,8 @@ function readCredentials(call: Call): Credentials | undefined {
   const text = (given === "-" ? readFileSync(0, "utf8") : given).trim();
   const at = text.indexOf(":");
   if (at > 0) return { username: text.slice(0, at), password: text.slice(at + 1) };
-  throw new CommandFailure(exitCode.usage, "read the credentials: must be USER:PASSWORD");
+  throw new CommandFailure(
+    exitCode.usage,
+    "read the credentials: not of the form USER:PASSWORD; use --creds USER:PASSWORD, or --creds - with stdin",
+  );
 }

@@ -167,7 +167,7 @@ async function prepareHost(
   const names = new Set(pods.map(({ namespace, name }) => `${namespace}/${name}`));
   const existing = (await objects.pods()).filter((pod) => names.has(podPath(pod)));
   if (existing.length > 0 && !call.options.has("replace")) throw podsExist(existing);
-  await checkHostPorts(server, objects, { pods, leaving: existing });
+  await checkHostPorts(server, objects, { pods, replaced: existing });
   if (existing.length === 0) return;
   const containers = (await objects.containers()).map(({ container }) => container);
   const directories = new Set(pods.map(({ directory }) => directory));

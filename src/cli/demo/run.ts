@@ -219,7 +219,10 @@ async function waitUntilReady(client: CriClient, signal: AbortSignal): Promise<v
     }
     await sleep(READY_POLL_MS);
   }
-  throw new RuntimeError("unavailable", `wait until the server is ready: ${reason}`);
+  throw new RuntimeError(
+    "unavailable",
+    `wait until the server is ready: ${reason}; run "davit doctor" to check this machine`,
+  );
 }
 
 /**

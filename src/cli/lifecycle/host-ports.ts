@@ -15,7 +15,7 @@ import { listeners, ownerOf } from "./listeners.ts";
 interface PortRequest {
   readonly pods: readonly PodManifest[];
   /** Existing pods that will be removed first, and their ports with them. */
-  readonly leaving: readonly PodSandbox[];
+  readonly replaced: readonly PodSandbox[];
 }
 
 /** A port that is in use. */
@@ -38,17 +38,17 @@ export async function checkHostPorts(
   const requested = request.pods.flatMap((pod) => portsOf(pod).map((port) => ({ pod, port })));
   if (requested.length === 0) return;
   const [ofPods, containers] = await Promise.all([
-    portsOfPods(server, objects, request.leaving),
+    portsOfPods(server, objects, request.replaced),
     objects.containers(),
   ]);
-  const taken = [...ofPods, ...portsOfProcesses(containers, request.leaving)];
+  const inUse = [...ofPods, ...portsOfProcesses(containers, request.replaced)];
   const found: string[] = [];
   for (const [at, { pod, port }] of requested.entries()) {
     const name = `"${pod.namespace}/${pod.name}"`;
     const duplicate = requested.slice(0, at).find((other) => conflicts(other.port, port));
     const holder =
       duplicate === undefined
-        ? firstHolder(taken, port)
+        ? firstHolder(inUse, port)
         : `also requested by pod "${duplicate.pod.namespace}/${duplicate.pod.name}"`;
     if (holder !== undefined)
       found.push(`  pod ${name}, host port ${formatHostPort(port)}: ${holder}`);
@@ -60,8 +60,8 @@ export async function checkHostPorts(
   );
 }
 
-function firstHolder(taken: readonly PortInUse[], port: HostPort): string | undefined {
-  for (const each of taken) {
+function firstHolder(inUse: readonly PortInUse[], port: HostPort): string | undefined {
+  for (const each of inUse) {
     if (!conflicts(each.port, port)) continue;
     const holder = each.holder();
     if (holder !== undefined) return holder;
@@ -83,10 +83,10 @@ function portsOf({ containers }: PodManifest): readonly HostPort[] {
 async function portsOfPods(
   { client, limit }: Server,
   objects: Objects,
-  leaving: readonly PodSandbox[],
+  replaced: readonly PodSandbox[],
 ): Promise<readonly PortInUse[]> {
-  const gone = new Set(leaving.map(({ id }) => id));
-  const others = (await objects.pods()).filter(({ id }) => !gone.has(id));
+  const replacedIds = new Set(replaced.map(({ id }) => id));
+  const others = (await objects.pods()).filter(({ id }) => !replacedIds.has(id));
   const ports = others.map(async (pod): Promise<readonly PortInUse[]> => {
     try {
       const call = client.runtime.podSandboxStatus(
@@ -129,15 +129,15 @@ function protocolOf(value: JsonValue | undefined): HostPort["protocol"] {
 
 function portsOfProcesses(
   containers: readonly PodContainer[],
-  leaving: readonly PodSandbox[],
+  replaced: readonly PodSandbox[],
 ): readonly PortInUse[] {
-  const gone = new Set(leaving.map(({ id }) => id));
+  const replacedIds = new Set(replaced.map(({ id }) => id));
   return listeners().map(({ inode, ...port }) => {
     const holder = (): string | undefined => {
       const owner = ownerOf(inode);
       if (owner === undefined) return "in use by a process";
       const own = containers.find(({ container }) => owner.cgroups.includes(container.id));
-      if (own !== undefined && gone.has(own.container.podSandboxId)) {
+      if (own !== undefined && replacedIds.has(own.container.podSandboxId)) {
         return undefined;
       }
       const of = own === undefined ? "" : ` of pod "${podPath(own.pod)}"`;

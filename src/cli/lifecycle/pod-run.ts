@@ -65,15 +65,15 @@ export class PodRun {
   async run(context: RunContext): Promise<RunningPod> {
     const { lines, watch, call } = this.#output;
     const style = call.terminal.errStyle;
-    const begun = performance.now();
+    const startedMs = performance.now();
     using _line = lines.add((now) => {
       const figures = this.#image === undefined ? "" : formatTotal(watch?.layersOf(this.#image));
-      const time = style.dim(formatDuration(now - begun));
+      const time = style.dim(formatDuration(now - startedMs));
       return [`${style.dim(spinnerAt(now))} ${this.name}  ${this.#step}  ${figures}  ${time}`];
     });
     let took = "";
     const measure = (): void => {
-      took = style.dim(formatDuration(performance.now() - begun));
+      took = style.dim(formatDuration(performance.now() - startedMs));
     };
     try {
       const running = await runPod(context, this.#pod, this.#undo, this.#report);

@@ -11,19 +11,19 @@ const defaultGraceSeconds = 10;
 // The time that the server may need in addition to the grace period.
 const answerMs = 60_000;
 
-/** The grace period of a container: `asked`, else that of its manifest. */
+/** The grace period of a container: `requested`, else that of its manifest. */
 function graceSeconds(
   annotations: Readonly<Record<string, string>>,
-  asked: number | undefined,
+  requested: number | undefined,
 ): number {
-  if (asked !== undefined) return asked;
+  if (requested !== undefined) return requested;
   const text = annotations[gracePeriodAnnotation] ?? "";
   return /^\d{1,9}$/.test(text) ? Number(text) : defaultGraceSeconds;
 }
 
 /** The grace period of a stop, and where it is shown. */
 interface StopOptions {
-  /** The grace period that was asked for; undefined means that of the manifest. */
+  /** The grace period that was requested; undefined means that of the manifest. */
   readonly seconds: number | undefined;
   readonly grace: GracePeriodLines;
 }

@@ -173,6 +173,6 @@ async function checkHostPath(path: string, type: HostPathType): Promise<void> {
   if (is[type]) return;
   throw new RuntimeError(
     "failed-precondition",
-    `check ${type} "${path}": the file exists but is not a ${type}`,
+    `check ${type} "${path}": the file exists but is not a ${type}; change the path or the type of the volume`,
   );
 }

@@ -119,7 +119,7 @@ async function notFound(
   const lists = kinds.map((kind) => `"davit ${listed[kind]}"`).join(" and ");
   return new CommandFailure(
     exitCode.notFound,
-    `${what} "${word}" not found${similar === undefined ? "" : `, did you mean "${similar}"?`}` +
+    `find ${what} "${word}": not found${similar === undefined ? "" : `, did you mean "${similar}"?`}` +
       `; see ${lists}`,
   );
 }

@@ -55,7 +55,10 @@ export async function copyFrom(
     remote.close();
   }
   if (extractor.created > 0) return;
-  throw new CommandFailure(exitCode.failed, `copy "${source}": not a file or directory`);
+  throw new CommandFailure(
+    exitCode.failed,
+    `copy "${source}": not a file or directory; use "davit cp CONTAINER:PATH -" for an archive with links and devices`,
+  );
 }
 
 /**
@@ -91,7 +94,10 @@ export async function copyFromStream(
 ): Promise<void> {
   const what = `copy to "${target}" in container "${options.container}"`;
   if (!(await isContainerDirectory(options, target))) {
-    throw new CommandFailure(exitCode.failed, `${what}: no such directory`);
+    throw new CommandFailure(
+      exitCode.failed,
+      `${what}: no such directory in the container; create it first`,
+    );
   }
   const remote = await run(options, ["tar", "-x", "-f", "-", "-C", target], true);
   const stderr = readText(remote.stderr);
@@ -153,7 +159,10 @@ function isDirectory(path: string): boolean {
     stats === undefined &&
     statSync(dirname(resolve(path)), { throwIfNoEntry: false }) === undefined
   ) {
-    throw new CommandFailure(exitCode.failed, `copy to "${path}": its directory does not exist`);
+    throw new CommandFailure(
+      exitCode.failed,
+      `copy to "${path}": its parent directory does not exist; create it first`,
+    );
   }
   return stats?.isDirectory() === true;
 }

@@ -219,11 +219,11 @@ function stateOnDisk(text: string, mount: MountEntry | undefined): readonly Find
 
 /** The mount that a path is on: the one with the longest mount point above it, the last of equals. */
 function mountOf(mounts: readonly MountEntry[], path: string): MountEntry | undefined {
-  const around = mounts.filter(
+  const enclosing = mounts.filter(
     ({ mountPoint }) => mountPoint === "/" || `${path}/`.startsWith(`${mountPoint}/`),
   );
-  const longest = Math.max(...around.map(({ mountPoint }) => mountPoint.length));
-  return around.findLast(({ mountPoint }) => mountPoint.length === longest);
+  const longest = Math.max(...enclosing.map(({ mountPoint }) => mountPoint.length));
+  return enclosing.findLast(({ mountPoint }) => mountPoint.length === longest);
 }
 
 function octal(mode: number): string {
