@@ -5,7 +5,7 @@
  * process, same descriptors.
  *
  * Arguments: how many variables there are; their names; the command and its arguments. For exit codes see
- * envProgramPath() in src/linux/native.ts.
+ * envProgramPath() in src/linux/process/programs.ts.
  */
 #include "bare.h"
 

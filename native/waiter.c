@@ -6,7 +6,7 @@
  *
  * Arguments: the path of the file to which the program writes the process's pid, or "-" for a program that
  * leaves no process to wait for; the program's path; its arguments. For exit codes see waiterPath() in
- * src/linux/native.ts.
+ * src/linux/process/programs.ts.
  */
 #include "bare.h"
 

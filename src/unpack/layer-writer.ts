@@ -177,7 +177,7 @@ export class LayerWriter implements TarSink {
       );
     }
     const kind = type === "char" ? S_IFCHR : S_IFBLK;
-    this.#place(path, () => makeNode(path, kind | 0o600, major, minor));
+    this.#place(path, () => makeNode(path, kind | 0o600, { major, minor }));
   }
 
   #describe(path: string, entry: TarEntry): void {
@@ -252,7 +252,7 @@ export class LayerWriter implements TarSink {
     const there = look(path);
     // What this layer brings at the name hides the lower file already, but a directory would merge.
     if (there === undefined) {
-      this.#place(path, () => makeNode(path, S_IFCHR, 0, 0));
+      this.#place(path, () => makeNode(path, S_IFCHR));
     } else if (there.isDirectory()) {
       this.#directories.hideLower(path, there);
     }

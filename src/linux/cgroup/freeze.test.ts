@@ -61,7 +61,7 @@ test("killCgroup() on v1 kills what it froze, and thaws it with all below", asyn
     writeFileSync(path.join(directory, "cgroup.procs"), index === 2 ? `0\n${child.pid}\n` : "");
     writeFileSync(path.join(directory, "freezer.state"), index === 2 ? "FROZEN\n" : "THAWED\n");
   }
-  await assert.rejects(killCgroup(layout(), "/kill", { timeoutMs: 1 }), /still there 1 ms/);
+  await assert.rejects(killCgroup(layout(), "/kill", { timeoutMs: 1 }), /still running 1 ms/);
   assert.equal((await child.exited).signal, 9);
   for (const directory of directories) {
     assert.equal(readFileSync(path.join(directory, "freezer.state"), "utf8").trim(), "THAWED");
@@ -70,6 +70,6 @@ test("killCgroup() on v1 kills what it froze, and thaws it with all below", asyn
   const other = spawnChild({ file: "sleep", args: ["60"], env: { PATH: "/usr/bin:/bin" } });
   for (const directory of directories) rmSync(path.join(directory, "freezer.state"));
   writeFileSync(path.join(directories[2] ?? "", "cgroup.procs"), `${other.pid}\n`);
-  await assert.rejects(killCgroup(layout(), "/kill", { timeoutMs: 1 }), /still there 1 ms/);
+  await assert.rejects(killCgroup(layout(), "/kill", { timeoutMs: 1 }), /still running 1 ms/);
   assert.equal((await other.exited).signal, 9);
 });

@@ -72,7 +72,7 @@ describe("createCgroup() on v2, by the kernel", () => {
       mkdirSync(`${root}${parent}`);
       await startIn(parent);
       await assert.rejects(createCgroup(layout, path), (error) => {
-        assert.match(String(error), /hand on cpu.* it has processes itself/);
+        assert.match(String(error), /enable cpu.* processes are in the cgroup itself/);
         return isKind(error, "failed-precondition");
       });
       assert.equal(existsSync(`${root}${parent}/pod`), false);

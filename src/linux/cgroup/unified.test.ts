@@ -76,7 +76,7 @@ describe("killCgroup() on v2", () => {
     await assert.rejects(killCgroup(layout, "/pod", { timeoutMs: 20 }), (error) => {
       assert.match(
         String(error),
-        /kill cgroup "\/pod": still there 20 ms after SIGKILL: process 4194301; /,
+        /kill cgroup "\/pod": still running 20 ms after SIGKILL: process 4194301; /,
       );
       return isKind(error, "deadline-exceeded");
     });

@@ -18,7 +18,7 @@ import { after, afterEach, before, beforeEach, describe, test } from "node:test"
 
 import { isKind } from "../../base/errors.ts";
 import { type FileStep, runFileSteps, stepsDone } from "./file-steps.ts";
-import { listMounts, makePrivateBind, mountTmpfs, unmount } from "../mount/mounts.ts";
+import { listMounts, makePrivateBind, mountTmpfs, unmount } from "../mount/index.ts";
 import { SystemError } from "../../base/system-error.ts";
 import { openFds } from "../testing/leaks.ts";
 

@@ -21,9 +21,9 @@ import { tmpdir } from "node:os";
 import { basename, dirname, join } from "node:path";
 import { after, beforeEach, describe, test } from "node:test";
 import { isKind, RuntimeError } from "../../base/errors.ts";
-import { setXattr } from "./entries.ts";
-import { bindInRoot, copyInRoot, pathInRoot, readFilesInRoot } from "./in-root.ts";
-import { listMounts, unmount } from "../mount/mounts.ts";
+import { setXattr } from "./native.ts";
+import { bindInRoot, copyInRoot, pathInRoot, readFilesInRoot } from "./index.ts";
+import { listMounts, unmount } from "../mount/index.ts";
 import { errnoCode } from "../../base/system-error.ts";
 import { openFds } from "../testing/leaks.ts";
 

@@ -19,7 +19,7 @@ import { join } from "node:path";
 import { after, beforeEach, describe, test } from "node:test";
 
 import { isKind } from "../../base/errors.ts";
-import { makeNode } from "./entries.ts";
+import { makeNode } from "./native.ts";
 import { makeFifo } from "../stream/fifo.ts";
 import { LogDirectory } from "./log-directory.ts";
 import { openRegular, readRegular } from "./regular-file.ts";
@@ -49,7 +49,7 @@ const obstacles: readonly (readonly [string, (path: string) => void])[] = [
   ["a symbolic link", (path) => symlinkSync(at("missing"), path)],
   ["a named pipe", (path) => makeFifo(path)],
   // A tape or a watchdog would act on being opened; this one is /dev/full.
-  ["a device", (path) => makeNode(path, 0o020666, 1, 7)],
+  ["a device", (path) => makeNode(path, 0o020666, { major: 1, minor: 7 })],
   ["a directory", (path) => mkdirSync(path)],
   ["another name", (path) => linkSync(at("canary"), path)],
 ];

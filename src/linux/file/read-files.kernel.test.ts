@@ -5,9 +5,9 @@ import { join } from "node:path";
 import { after, before, test } from "node:test";
 
 import { isKind } from "../../base/errors.ts";
-import { makePrivateBind, unmount } from "../mount/mounts.ts";
-import { pinNamespaces, unpinNamespace } from "../namespace/namespaces.ts";
-import { readFiles, readFilesInNamespace } from "./read-files.ts";
+import { makePrivateBind, unmount } from "../mount/index.ts";
+import { pinNamespaces, unpinNamespace } from "../namespace/index.ts";
+import { readFiles, readFilesInNamespace } from "./native.ts";
 import { openFds } from "../testing/leaks.ts";
 
 const dir = mkdtempSync(join(tmpdir(), "davit-read-"));

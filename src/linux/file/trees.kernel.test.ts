@@ -14,9 +14,9 @@ import { join } from "node:path";
 import { after, before, describe, test } from "node:test";
 
 import { isKind } from "../../base/errors.ts";
-import { bindMount, unmount } from "../mount/mounts.ts";
-import { setXattr } from "./entries.ts";
-import { diskUsage, relabel, removeTree, removeTrees, syncFileSystem } from "./trees.ts";
+import { bindMount, unmount } from "../mount/index.ts";
+import { setXattr } from "./native.ts";
+import { diskUsage, relabel, removeTree, removeTrees, syncFileSystem } from "./index.ts";
 import { errnoCode } from "../../base/system-error.ts";
 
 const directory = mkdtempSync(join(tmpdir(), "davit-trees-"));

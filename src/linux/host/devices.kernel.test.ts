@@ -12,7 +12,7 @@ import {
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, test } from "node:test";
-import { listDevices } from "./devices.ts";
+import { listDevices } from "./native.ts";
 import { openFds } from "../testing/leaks.ts";
 
 const dir = mkdtempSync(join(tmpdir(), "davit-devices-"));

@@ -4,7 +4,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, describe, test } from "node:test";
 
-import { notifyService } from "./notify.ts";
+import { notifyService } from "./native.ts";
 import { DatagramListener } from "../testing/datagrams.ts";
 import { openFds } from "../testing/leaks.ts";
 

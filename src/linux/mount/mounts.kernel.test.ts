@@ -20,7 +20,7 @@ import {
   type MountEntry,
   mountTmpfs,
   unmount,
-} from "./mounts.ts";
+} from "./index.ts";
 
 const dir = mkdtempSync(join(tmpdir(), "davit-mounts-"));
 const [source, target] = [join(dir, "source"), join(dir, "target")];

@@ -37,6 +37,6 @@ describe("parseMountInfo()", () => {
   });
 
   test("refuses a line of another form", () => {
-    assert.throws(() => parseMountInfo("36 35 98:0 / / rw\n"), /unknown form of line "36 35/);
+    assert.throws(() => parseMountInfo("36 35 98:0 / / rw\n"), /malformed line "36 35/);
   });
 });

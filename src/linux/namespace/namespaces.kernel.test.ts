@@ -14,15 +14,10 @@ import { join } from "node:path";
 import { after, before, describe, test } from "node:test";
 
 import { isKind } from "../../base/errors.ts";
+import { within } from "../../base/wait.ts";
 import { spawnChild } from "../process/child.ts";
-import {
-  bindMount,
-  listMounts,
-  makePrivateBind,
-  mountTmpfs,
-  unmount,
-  watchMounts,
-} from "../mount/mounts.ts";
+import { bindMount, listMounts, makePrivateBind, mountTmpfs, unmount } from "../mount/index.ts";
+import { watchMounts } from "../mount/mounts.ts";
 import { isNamespaceMounted, namespaceInode, pinNamespaces, unpinNamespace } from "./namespaces.ts";
 import { run } from "../process/run.ts";
 import { writeSysctls } from "./sysctls.ts";
@@ -44,12 +39,6 @@ const ours = (): string[] =>
 const unpinAll = async (): Promise<void> => {
   for (const path of all) await unpinNamespace(path);
 };
-
-async function within(timeoutMs: number, promise: Promise<unknown>): Promise<void> {
-  const late = Promise.withResolvers<never>();
-  const timer = setTimeout(() => late.reject(new Error(`not within ${timeoutMs} ms`)), timeoutMs);
-  await Promise.race([promise, late.promise]).finally(() => clearTimeout(timer));
-}
 
 async function inside(script: string, joinNamespaces = all): Promise<string> {
   const result = await run({
@@ -304,7 +293,7 @@ describe("watchMounts()", () => {
       // The event loop stands still meanwhile, as it does in a long turn.
       for (const end = performance.now() + 3; performance.now() < end; );
       await unmounted;
-      await within(1000, gone.promise);
+      assert.ok(await within(gone.promise, 1000), "the change is reported");
       await unpinNamespace(pins.net);
     }
   });

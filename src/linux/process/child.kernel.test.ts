@@ -14,9 +14,11 @@ import { join } from "node:path";
 import { after, afterEach, describe, test } from "node:test";
 
 import { RuntimeError } from "../../base/errors.ts";
-import { type Child, type SpawnOptions, spawnChild, spawnChildInPool } from "./child.ts";
-import { holderPath } from "../native.ts";
-import { pinNamespaces, unpinNamespace } from "../namespace/namespaces.ts";
+import { type Child, spawnChild, spawnChildInPool } from "./child.ts";
+import type { SpawnOptions } from "./native.ts";
+import { holderPath } from "./programs.ts";
+import { SIGKILL, SIGTERM } from "./signals.ts";
+import { pinNamespaces, unpinNamespace } from "../namespace/index.ts";
 import { run } from "./run.ts";
 import { SystemError } from "../../base/system-error.ts";
 import { childPids, openFds, until } from "../testing/leaks.ts";
@@ -25,13 +27,10 @@ const env = { PATH: "/usr/sbin:/usr/bin:/sbin:/bin" };
 const dir = mkdtempSync(join(tmpdir(), "davit-child-"));
 after(() => rmSync(dir, { recursive: true }));
 
-// A failed test must not leave its children to the next one.
+// The children of a failed test must not disturb the next one.
 afterEach(() => {
   for (const pid of childPids()) process.kill(pid, SIGKILL);
 });
-
-const SIGKILL = 9;
-const SIGTERM = 15;
 
 async function ended(child: Child): Promise<void> {
   child.kill(SIGKILL);

@@ -5,7 +5,7 @@ import { join } from "node:path";
 import { afterEach, beforeEach, describe, test } from "node:test";
 
 import { run } from "./run.ts";
-import { holderPath, waiterPath } from "../native.ts";
+import { holderPath, waiterPath } from "./programs.ts";
 import { holderProgram, sealedProgram, waiterProgram } from "./sealed-program.ts";
 
 const env = { PATH: "/usr/bin:/bin" };

@@ -33,7 +33,7 @@ describe("a process that hangs in the kernel", { skip: noStuckDisk }, () => {
     await until("it hangs", () => disk.hanging === 1);
     await assert.rejects(killCgroup(layout, path, { timeoutMs: 300 }), (error) => {
       assert.ok(isKind(error, "deadline-exceeded"));
-      assert.match(String(error), /still there 300 ms after SIGKILL: process \d+ \("ls"\)/);
+      assert.match(String(error), /still running 300 ms after SIGKILL: process \d+ \("ls"\)/);
       assert.match(String(error), /state D \(uninterruptible sleep\), waiting in \w+/);
       assert.match(String(error), /restart the node/);
       return true;

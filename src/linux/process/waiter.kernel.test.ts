@@ -6,7 +6,7 @@ import { join } from "node:path";
 import { after, describe, test } from "node:test";
 
 import { spawnChild } from "./child.ts";
-import { waiterPath } from "../native.ts";
+import { waiterPath } from "./programs.ts";
 
 const env = { PATH: "/usr/sbin:/usr/bin:/sbin:/bin" };
 const dir = mkdtempSync(join(tmpdir(), "davit-waiter-"));

@@ -9,8 +9,8 @@ import { after, before, describe, test } from "node:test";
 
 import { isKind } from "../../base/errors.ts";
 import { spawnChild } from "../process/child.ts";
-import { makePrivateBind, unmount } from "../mount/mounts.ts";
-import { pinNamespaces, unpinNamespace } from "../namespace/namespaces.ts";
+import { makePrivateBind, unmount } from "../mount/index.ts";
+import { pinNamespaces, unpinNamespace } from "../namespace/index.ts";
 import { ConsoleSocket, connectLoopback, connectPackets } from "./sockets.ts";
 import { openFds, until } from "../testing/leaks.ts";
 
@@ -174,7 +174,7 @@ describe("ConsoleSocket", () => {
     const text = "import socket; c = socket.socket(socket.AF_UNIX); ";
     const args = ["-c", `${text}c.connect(${JSON.stringify(console.path)}); c.send(b"x")`];
     const child = spawnChild({ file: "python3", args, env });
-    await assert.rejects(console.terminal, /take a terminal/);
+    await assert.rejects(console.terminal, /receive a terminal/);
     await child.exited;
   });
 });
