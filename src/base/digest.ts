@@ -3,7 +3,7 @@ import { RuntimeError } from "./errors.ts";
 /** A content digest as OCI writes it: `sha256:` and 64 hexadecimal digits (image-spec, descriptor.md). */
 export type Digest = `sha256:${string}`;
 
-/** The digest in `text`; `invalid-argument` for anything that is none. Only sha256 is supported. */
+/** The digest in `text`; `invalid-argument` for any other text. Only sha256 is supported. */
 export function parseDigest(text: string): Digest {
   if (isDigest(text)) return text;
   throw new RuntimeError(

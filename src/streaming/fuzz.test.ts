@@ -97,7 +97,7 @@ const webSocketHeaders = (): string[] => [
   "Sec-WebSocket-Protocol: v5.channel.k8s.io",
 ];
 
-test("StreamingServer: whatever bytes come in close their connection, and do nothing else", async () => {
+test("StreamingServer: arbitrary bytes close their connection, and have no other effect", async () => {
   const seed = Number(process.env["DAVIT_TEST_SEED"] ?? 1);
   const next = random(seed);
   await using opened = await openServer();

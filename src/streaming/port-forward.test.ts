@@ -42,7 +42,7 @@ for (const transport of ["spdy", "websocket"] as const) {
   describe(`port-forward by ${transport}`, () => {
     const open = (url: string): Promise<PortForward> => openPortForward(url, { transport });
 
-    test("carries many connections to many ports, each direction with an end of its own", async () => {
+    test("carries many connections to many ports, whose directions end separately", async () => {
       await using opened = await openServer();
       // Answers only after the end of what it is asked: without half-close nothing comes back.
       await using first = await listen((socket) => {
@@ -65,7 +65,7 @@ for (const transport of ["spdy", "websocket"] as const) {
       await forward.closed;
     });
 
-    test("says why a port has no connection, and goes on with others", async () => {
+    test("reports why a port has no connection, and continues with others", async () => {
       await using opened = await openServer();
       const gone = await listen(() => undefined);
       const { port } = gone;
@@ -81,7 +81,7 @@ for (const transport of ["spdy", "websocket"] as const) {
       forward.close();
     });
 
-    test("the reset of a connection, by either side, ends no other", async () => {
+    test("the reset of a connection by either side does not affect others", async () => {
       await using opened = await openServer();
       await using resetting = await listen((socket) => void socket.resetAndDestroy());
       const closed = Promise.withResolvers<undefined>();
@@ -105,7 +105,7 @@ for (const transport of ["spdy", "websocket"] as const) {
       forward.close();
     });
 
-    test("a client that leaves takes its connections with it", async () => {
+    test("the connections of a client end when it disconnects", async () => {
       await using opened = await openServer();
       const closed = Promise.withResolvers<undefined>();
       await using echo = await listen((socket) => {
@@ -120,7 +120,7 @@ for (const transport of ["spdy", "websocket"] as const) {
       await closed.promise;
     });
 
-    test("loses nothing of 32 MiB there and back", async () => {
+    test("loses nothing of 32 MiB in both directions", async () => {
       await using opened = await openServer();
       await using echo = await listen((socket) => void socket.pipe(socket));
       const forward = await open(opened.server.portForward("s", []));
@@ -163,7 +163,7 @@ test("port-forward by channels: each port has two, which begin with its number",
   }
 });
 
-test("port-forward by channels: a port that has ended does not hold up the others", async () => {
+test("port-forward by channels: a port that has ended does not block the others", async () => {
   await using opened = await openServer();
   await using brief = await listen((socket) => socket.end());
   await using echo = await listen((socket) => void socket.pipe(socket));
@@ -198,7 +198,7 @@ async function first(connected: readonly Duplex[]): Promise<Duplex> {
   }
 }
 
-test("port-forward over SPDY: what a client resets before its other half came is forgotten", async () => {
+test("port-forward over SPDY: a stream that is reset before its other half was opened is forgotten", async () => {
   await using opened = await openServer();
   await using echo = await listen((socket) => void socket.pipe(socket));
   const { transport } = await dial(opened.server.portForward("s", []), {
@@ -219,7 +219,7 @@ test("port-forward over SPDY: what a client resets before its other half came is
   session.destroy();
 });
 
-test("port-forward: a pod that takes nothing holds no connection once its client has left", async (t) => {
+test("port-forward: a pod that reads nothing does not keep a connection whose client has disconnected", async (t) => {
   await using opened = await openServer();
   await using stuck = await listen((socket) => socket.pause());
   const forward = await openPortForward(opened.server.portForward("s", []));
@@ -241,7 +241,7 @@ test("port-forward: a pod that takes nothing holds no connection once its client
   assert.ok(target.destroyed);
 });
 
-test("port-forward by channels refuses ports that are none", async () => {
+test("port-forward by channels rejects invalid ports", async () => {
   await using opened = await openServer();
   for (const query of ["", "?port=", "?port=0", "?port=65536", "?port=80,x"]) {
     const url = `${opened.server.portForward("s", [])}${query}`;

@@ -4,7 +4,7 @@
 import type { Duplex } from "node:stream";
 import { pipeline } from "node:stream/promises";
 import { messageOf } from "../base/errors.ts";
-import { markTransferable } from "../base/given-memory.ts";
+import { markTransferable } from "../base/transferable.ts";
 import { channelProtocols, Channels } from "../wire/remote-command/channels.ts";
 import { endAndFlush } from "../wire/remote-command/peer.ts";
 import { SpdySession } from "../wire/spdy/session.ts";

@@ -20,7 +20,7 @@ import type {
 import { makeCertificate } from "./certificate.ts";
 import type { RunCommand } from "./command.ts";
 import type { ForwardOptions } from "./port-forward.ts";
-import { UnprovenConnections } from "../wire/unproven-connections.ts";
+import { PendingConnections } from "../wire/pending-connections.ts";
 import { Tokens } from "./tokens.ts";
 import { refuseUpgrade, type Upgrade, upgradeTo } from "./upgrade.ts";
 
@@ -56,7 +56,7 @@ type Asked =
 /** Connections that are served, at once; more are refused. A kubelet has a handful. */
 const maxServed = 4096;
 /** Connections that have shown no token yet: anybody makes those. More than the kernel queues for accept(2). */
-const maxUnproven = 1024;
+const maxPending = 1024;
 const defaultTokenTimeoutMs = 10_000;
 /** How long commands may take to end once their connections are cut off. */
 const closeTimeoutMs = 5_000;
@@ -67,7 +67,7 @@ export class StreamingServer implements StreamUrls, AsyncDisposable {
   readonly #server: Server;
   readonly #tokens: Tokens<Asked>;
   readonly #sockets = new Map<string, Socket>();
-  readonly #unproven: UnprovenConnections<Socket>;
+  readonly #pending: PendingConnections<Socket>;
   readonly #serving = new Set<Promise<void>>();
   #base = "";
 
@@ -86,8 +86,8 @@ export class StreamingServer implements StreamUrls, AsyncDisposable {
     this.#options = options;
     this.#server = server;
     this.#tokens = new Tokens(options.clock);
-    this.#unproven = new UnprovenConnections({
-      places: maxUnproven,
+    this.#pending = new PendingConnections({
+      maxCount: maxPending,
       timeoutMs: options.tokenTimeoutMs ?? defaultTokenTimeoutMs,
       log: options.log,
       what: "connections to the streaming server without a token",
@@ -168,9 +168,9 @@ export class StreamingServer implements StreamUrls, AsyncDisposable {
   #connected(socket: Socket): void {
     const key = keyOf(socket);
     this.#sockets.set(key, socket);
-    this.#unproven.add(socket);
+    this.#pending.add(socket);
     socket.on("close", () => {
-      this.#unproven.remove(socket);
+      this.#pending.remove(socket);
       if (this.#sockets.get(key) === socket) this.#sockets.delete(key);
     });
   }
@@ -197,7 +197,7 @@ export class StreamingServer implements StreamUrls, AsyncDisposable {
       return;
     }
     const socket = this.#sockets.get(keyOf(upgrade.request.socket));
-    if (socket !== undefined) this.#unproven.remove(socket);
+    if (socket !== undefined) this.#pending.remove(socket);
     const serving = this.#serve(upgrade, asked).catch((error: unknown) => {
       const { log } = this.#options;
       log.debug("stream ended", {

@@ -29,7 +29,7 @@ async function readThrough(blob: Buffer, fd: number): Promise<void> {
 }
 
 for (const length of [0, 1, 3, 4, 262_144, 262_145, 3_000_000]) {
-  test(`a file of ${length} bytes, to its end`, async () => {
+  test(`reads a file of ${length} bytes to its end`, async () => {
     const blob = new Random(length + 1).bytes(length);
     const file = join(directory, `blob-${length}`);
     writeFileSync(file, blob);
@@ -42,7 +42,7 @@ for (const length of [0, 1, 3, 4, 262_144, 262_145, 3_000_000]) {
   });
 }
 
-test("a reader that fails ends it", async () => {
+test("a failing reader ends the read", async () => {
   const file = join(directory, "blob");
   writeFileSync(file, Buffer.alloc(1_000_000));
   const fd = openSync(file, "r");

@@ -46,12 +46,12 @@ function read(
 describe("LimitedSink", () => {
   const files = ["a", "b", "c"].map((name) => ({ name }));
 
-  test("lets through what is within the limits", () => {
+  test("accepts a layer within the limits", () => {
     const limits = { disk, entries: { most: 3, why: "" }, bytes: { most: 5 * 512, why: "" } };
     assert.deepEqual(read(files, limits), ["a", "b", "c"]);
   });
 
-  test("refuses the entry that is one too many, before it is made", () => {
+  test("rejects the first entry beyond the limit, before it is made", () => {
     assert.throws(() => read(files, { disk, entries: { most: 2, why: "2 of them" } }), {
       kind: "failed-precondition",
       message: "it has more than 2 of them",
@@ -59,7 +59,7 @@ describe("LimitedSink", () => {
     });
   });
 
-  test("refuses the bytes that are too many, before they are read", () => {
+  test("rejects bytes beyond the limit, before they are read", () => {
     assert.throws(() => read(files, { disk, bytes: { most: 1024, why: "1 KiB" } }), {
       kind: "failed-precondition",
       message: "it has more than 1 KiB",
@@ -90,7 +90,7 @@ describe("LimitedSink", () => {
     assert.throws(() => read([link], { disk }, space(123)), { kind: "resource-exhausted" });
   });
 
-  test("looks at the disk again for each entry when there are few inodes", () => {
+  test("checks the disk again for each entry when there are few inodes", () => {
     let ffree = 200;
     const space = (): DiskSpace => ({ ...roomy, files: 2000, ffree: ffree-- });
     const many = Array.from({ length: 200 }, (_, at) => ({ name: `${at}` }));
@@ -99,13 +99,13 @@ describe("LimitedSink", () => {
 });
 
 describe("parseLimits()", () => {
-  test("reads what was written, with and without limits", () => {
+  test("reads its own format, with and without limits", () => {
     const limits = { disk, bytes: { most: 1, why: "a" }, entries: { most: 2, why: "b" } };
     assert.deepEqual(parseLimits(JSON.stringify(limits)), limits);
     assert.deepEqual(parseLimits(JSON.stringify({ disk })), { disk });
   });
 
-  test("takes nothing else for no limit", () => {
+  test("rejects other values", () => {
     for (const wrong of ["{}", "null", "7", '{"disk":7}', '{"disk":"/","bytes":5}']) {
       assert.throws(() => parseLimits(wrong), { kind: "internal" }, wrong);
     }

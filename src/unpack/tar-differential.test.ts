@@ -171,7 +171,7 @@ function compareWithGo(name: string, bytes: Buffer): void {
   assert.ok(lines.length < go.lines.length);
 }
 
-describe("as Go's archive/tar", () => {
+describe("like Go's archive/tar", () => {
   for (const [name, bytes] of oddArchives) test(name, () => compareWithGo(name, bytes));
 
   test(`${RANDOM_ARCHIVES} random archives`, () => {
@@ -185,13 +185,13 @@ describe("as Go's archive/tar", () => {
   });
 });
 
-describe("as GNU tar, where that agrees with Go", () => {
+describe("like GNU tar, where that agrees with Go", () => {
   for (const [name, bytes] of agreedWith(gnuDiffers)) {
     test(name, () => assert.deepEqual(readByGnuTar(bytes), readArchive([bytes]).map(otherOf)));
   }
 });
 
-describe("as Python's tarfile, where that agrees with Go", () => {
+describe("like Python's tarfile, where that agrees with Go", () => {
   const agreed = agreedWith(pythonDiffers);
   let python: readonly PythonFound[] | undefined;
   before(() => {

@@ -28,12 +28,12 @@ async function endBeforeReset(said: string): ReturnType<typeof endOf> {
   }
 }
 
-test("endOf() reads a status that the server's reset follows at once, as containerd's does", async () => {
+test("endOf() reads a status that is followed by a reset at once, as containerd sends it", async () => {
   assert.deepEqual(await endBeforeReset(formatStatus({ exitCode: 0 })), { exitCode: 0 });
   assert.deepEqual(await endBeforeReset(formatStatus({ exitCode: 7 })), { exitCode: 7 });
 });
 
-test("endOf() rejects when there is a reset and no status, or half of one", async () => {
+test("endOf() rejects a reset without a status, or with an incomplete one", async () => {
   await assert.rejects(endBeforeReset(""), /without telling its end/);
   await assert.rejects(endBeforeReset(formatStatus({ exitCode: 7 }).slice(0, 20)));
 });

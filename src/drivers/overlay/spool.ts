@@ -1,6 +1,6 @@
 import { type FileHandle, open, unlink } from "node:fs/promises";
 import { RuntimeError } from "../../base/errors.ts";
-import { releaseTransferred, markTransferable } from "../../base/given-memory.ts";
+import { releaseTransferred, markTransferable } from "../../base/transferable.ts";
 import { beforeAbort } from "../../base/wait.ts";
 import type { LayerSource } from "../../core/snapshot/index.ts";
 import { DiskRoom } from "../../linux/host/index.ts";

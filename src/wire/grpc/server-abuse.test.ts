@@ -113,7 +113,7 @@ async function callOn(session: ClientHttp2Session): Promise<void> {
 }
 
 describe("GrpcServer under abuse", () => {
-  test("closes a connection that speaks garbage, and only that one", async () => {
+  test("closes a connection with invalid data, and only that one", async () => {
     await using serving = await serve({ Echo: echo });
     for (const garbage of ["GET / HTTP/1.1\r\nHost: x\r\n\r\n", "\0".repeat(100), "x".repeat(99)]) {
       const { socket, closed } = open(serving);
@@ -126,8 +126,8 @@ describe("GrpcServer under abuse", () => {
     await assertServes(serving);
   });
 
-  test("cuts off a client that never finishes its greeting", async () => {
-    await using serving = await serve({ Echo: echo }, { greetingTimeoutMs: 30 });
+  test("disconnects a client that never completes its preface", async () => {
+    await using serving = await serve({ Echo: echo }, { prefaceTimeoutMs: 30 });
     for (const start of [Buffer.alloc(0), preface.subarray(0, 9), preface]) {
       const { socket, closed } = open(serving);
       socket.write(start);
@@ -137,7 +137,7 @@ describe("GrpcServer under abuse", () => {
     assert.ok(serving.server.connections <= 1);
   });
 
-  test("closes the oldest of many connections that say nothing, and serves one that speaks", async () => {
+  test("closes the oldest of many silent connections, and serves one that speaks HTTP/2", async () => {
     await using serving = await serve({ Echo: echo });
     const silent = await openMany(serving, 1500, Buffer.alloc(0));
     await assertServes(serving);
@@ -148,7 +148,7 @@ describe("GrpcServer under abuse", () => {
     for (const { socket } of silent) socket.destroy();
   });
 
-  test("closes connections that never call when there are too many, and none that has called", async () => {
+  test("closes connections without a call when there are too many, and none that has called", async () => {
     await using serving = await serve({ Echo: echo });
     const idle = connect("http://localhost", {
       createConnection: () => connectSocket(serving.path),
@@ -163,7 +163,7 @@ describe("GrpcServer under abuse", () => {
     idle.destroy();
   });
 
-  test("survives connections that end anywhere in a request", async () => {
+  test("handles connections that end at any byte of a request", async () => {
     await using serving = await serve({ Echo: echo });
     const request = Buffer.concat([
       greeting,
@@ -211,7 +211,7 @@ describe("GrpcServer under abuse", () => {
     await assertServes(serving);
   });
 
-  test("holds a message that comes in frames of one byte, and not the frames", async () => {
+  test("buffers a message that arrives in frames of one byte, but not the frames", async () => {
     await using serving = await serve({ Echo: echo });
     const { socket, closed } = open(serving);
     const head = http2Frame(frameTypes.headers, endHeaders, 1, requestHeaders());
@@ -230,7 +230,7 @@ describe("GrpcServer under abuse", () => {
     await assertServes(serving);
   });
 
-  test("answers pings and settings of a client that does not read, up to a bound", async () => {
+  test("responds to pings and settings of a client that does not read, up to a limit", async () => {
     await using serving = await serve({ Echo: echo });
     const { socket, closed } = open(serving);
     socket.pause();

@@ -189,7 +189,7 @@ describe("ttrpc, unary calls", () => {
       socket.write(Buffer.concat([header, Buffer.alloc(maxDataBytes + 1)]));
       const [answer] = (await once(socket, "data")) as [Buffer];
       assert.equal(answer.readUInt8(8), 2);
-      assert.match(answer.toString("latin1"), /over the limit/);
+      assert.match(answer.toString("latin1"), /exceeds the size limit/);
       socket.destroy();
     });
   });
@@ -271,7 +271,7 @@ describe("ttrpc, streams", () => {
   });
 });
 
-describe("ttrpc, garbage", () => {
+describe("ttrpc, invalid data", () => {
   it("closes the connection of a client that sends it, and no other", async () => {
     await serving({ echo }, async (client, _server, path) => {
       for (let seed = 1; seed <= 40; seed++) {
@@ -291,9 +291,9 @@ describe("ttrpc, garbage", () => {
   });
 
   const garbage: Readonly<Record<string, Buffer>> = {
-    "bytes that are no frame": Buffer.from("HTTP/1.1 400 Bad Request\r\n\r\n"),
-    "a response that is none": encodeFrame({ streamId: 1, type: 2, flags: 0 }, bytes("\xff\xff")),
-    "an answer to a call that nobody made": encodeFrame({ streamId: 99, type: 2, flags: 0 }),
+    "bytes that are not a frame": Buffer.from("HTTP/1.1 400 Bad Request\r\n\r\n"),
+    "a malformed response": encodeFrame({ streamId: 1, type: 2, flags: 0 }, bytes("\xff\xff")),
+    "a response to a call that was not made": encodeFrame({ streamId: 99, type: 2, flags: 0 }),
     "an even stream": encodeFrame({ streamId: 2, type: 2, flags: 0 }),
     "data for a unary call": encodeFrame({ streamId: 1, type: 3, flags: 0 }, bytes("data")),
   };
@@ -304,7 +304,7 @@ describe("ttrpc, garbage", () => {
         async (client) => {
           const call = client.unary(method("echo"), bytes("?"));
           await assert.rejects(call, ofKind("unavailable"));
-          assert.match(messageOf(await client.closed), /speaks no ttrpc/);
+          assert.match(messageOf(await client.closed), /does not speak ttrpc/);
         },
       );
     });
