@@ -245,6 +245,6 @@ test("port-forward by channels rejects invalid ports", async () => {
   await using opened = await openServer();
   for (const query of ["", "?port=", "?port=0", "?port=65536", "?port=80,x"]) {
     const url = `${opened.server.portForward("s", [])}${query}`;
-    await assert.rejects(dialWebSocket(url, ["v4.channel.k8s.io"]), /answered 400: .*ports/);
+    await assert.rejects(dialWebSocket(url, ["v4.channel.k8s.io"]), /responded with 400: .*ports/);
   }
 });

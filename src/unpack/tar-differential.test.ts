@@ -43,13 +43,13 @@ const refusedHere: ReadonlyMap<string, RegExp> = new Map([
   ["a label", /unknown type "V"/],
   ["a label with a size", /unknown type "V"/],
   ["an incremental directory", /unknown type "D"/],
-  ["owner -1", /impossible owner -1/],
-  ["owner 2^32", /impossible owner 4294967296/],
-  ["owner 2^55 and 1", /too large a gid/],
-  ["a device of 33 bits", /impossible device 4294967296:4294967296/],
-  ["a major above 12 bits", /impossible device 4096:1/],
-  ["a minor above 20 bits", /impossible device 1:1048576/],
-  ["a device below 0", /impossible device -1:0/],
+  ["owner -1", /invalid owner -1/],
+  ["owner 2^32", /invalid owner 4294967296/],
+  ["owner 2^55 and 1", /gid that is too large/],
+  ["a device of 33 bits", /invalid device 4294967296:4294967296/],
+  ["a major above 12 bits", /invalid device 4096:1/],
+  ["a minor above 20 bits", /invalid device 1:1048576/],
+  ["a device below 0", /invalid device -1:0/],
 ]);
 
 const sizesOf = (types: string, where: string): readonly string[] =>

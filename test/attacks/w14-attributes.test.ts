@@ -1,4 +1,4 @@
-/** More extended attributes than the file system holds: the image's fault, and no full disk. */
+/** More extended attributes than the file system supports: the image's fault, and no full disk. */
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
 import { imageless, Node, pull } from "../integration/containers.ts";
@@ -20,7 +20,7 @@ test(
       const layer = oddLayer({ name: "xb", pax });
       const image = await pushed(node, layer);
       const message = new RegExp(
-        `unpack layer "${layer.diffId}".*entry "/xb" has more attributes than the file system holds`,
+        `unpack layer "${layer.diffId}".*entry "/xb" has more attributes than the file system supports`,
       );
       await assert.rejects(pull(node.daemon, image), failsWith(code.invalidArgument, message));
     },

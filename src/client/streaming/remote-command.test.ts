@@ -34,6 +34,6 @@ test("endOf() reads a status that is followed by a reset at once, as containerd 
 });
 
 test("endOf() rejects a reset without a status, or with an incomplete one", async () => {
-  await assert.rejects(endBeforeReset(""), /without telling its end/);
+  await assert.rejects(endBeforeReset(""), /before the end of the command/);
   await assert.rejects(endBeforeReset(formatStatus({ exitCode: 7 }).slice(0, 20)));
 });

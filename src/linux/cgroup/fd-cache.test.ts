@@ -88,7 +88,7 @@ describe("CgroupFdCache", () => {
     assert.deepEqual(kernel.calls.slice(2), ["read b1 b2", "open b1 b2", "read open b1 b2"]);
   });
 
-  test("text of null for a file that is missing, and does not close what it never opened", async () => {
+  test("gives null for a missing file, and does not close what it never opened", async () => {
     const { kernel, cache } = newCache();
     kernel.gone.add("a2");
     const a = cache.add(["a1", "a2"]);

@@ -33,7 +33,7 @@ const cases: readonly (readonly [version: string, layout: () => CgroupLayout, fi
 ];
 
 for (const [version, layout, name] of cases) {
-  test(`a cgroup of ${version} is thawed by its file, and one that is not there is neither`, async () => {
+  test(`a cgroup of ${version} is thawed by its file, and a missing one is neither frozen nor thawed`, async () => {
     const cgroup = `/pod/${version}`;
     const file = path.join(root, cgroup, name);
     mkdirSync(path.dirname(file), { recursive: true });
@@ -48,7 +48,7 @@ for (const [version, layout, name] of cases) {
   });
 }
 
-test("killCgroup() on v1 kills what it froze, and thaws it with all below", async () => {
+test("killCgroup() on v1 kills frozen processes, and thaws all cgroups", async () => {
   const [, layout] = cases[1] ?? [];
   assert.ok(layout !== undefined);
   const child = spawnChild({ file: "sleep", args: ["60"], env: { PATH: "/usr/bin:/bin" } });

@@ -81,7 +81,7 @@ describe("createCgroup() on v2, by the kernel", () => {
 });
 
 describe("killCgroup() on v2, by the kernel", () => {
-  test("kills what is frozen, by itself or from above, and what is threaded", onV2, async () => {
+  test("kills frozen processes, also with a frozen parent, and threaded ones", onV2, async () => {
     const own = `${path}/own`;
     await createCgroup(layout, path);
     mkdirSync(`${root}${own}`);
@@ -178,7 +178,7 @@ describe("writeResources() on v2, by the kernel", () => {
     },
   );
 
-  test("gives processes all CPUs back where none were named before", onV2, async () => {
+  test("restores an empty cpuset to all CPUs", onV2, async () => {
     await createCgroup(layout, path);
     await startIn(path);
     const all = value("cpuset.cpus.effective");
@@ -192,7 +192,7 @@ describe("writeResources() on v2, by the kernel", () => {
     assert.equal(value("cpuset.cpus.effective"), all);
   });
 
-  test("limits huge pages of the kernel's sizes, and refuses others", onV2, async () => {
+  test("limits huge pages of the kernel's sizes, and rejects others", onV2, async () => {
     await createCgroup(layout, path);
     await writeResources(layout, path, {
       hugepageLimits: [

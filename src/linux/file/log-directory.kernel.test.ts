@@ -55,7 +55,7 @@ const obstacles: readonly (readonly [string, (path: string) => void])[] = [
 ];
 
 describe("LogDirectory.open()", () => {
-  test("makes what is missing, and refuses a link in any place, naming it", async () => {
+  test("makes missing directories, and rejects a link at any position by name", async () => {
     (await LogDirectory.open(at("a/b/c"), { ...strict, make: true }))[Symbol.dispose]();
     assert.equal(statSync(at("a/b/c")).mode & 0o777, 0o755);
     symlinkSync("a", at("first"));
@@ -75,7 +75,7 @@ describe("LogDirectory.open()", () => {
     assert.ok(!existsSync(at("a/b/new")));
   });
 
-  test("follows links above a root that is named for that, and not below", async () => {
+  test("follows links above a configured root, and not below it", async () => {
     mkdirSync(at("disk/logs/pod"), { recursive: true });
     symlinkSync("disk", at("link"));
     symlinkSync("pod", at("disk/logs/other"));
@@ -88,7 +88,7 @@ describe("LogDirectory.open()", () => {
     }
   });
 
-  test("tells what is not there, or is no directory", async () => {
+  test("names a path that does not exist or is not a directory", async () => {
     writeFileSync(at("file"), "");
     for (const path of ["missing", "file", "file/below"]) {
       const opening = LogDirectory.open(at(path), strict);
@@ -96,7 +96,7 @@ describe("LogDirectory.open()", () => {
     }
   });
 
-  test("stays in the directory that it was, whatever takes its place", async () => {
+  test("stays in its directory when another one replaces it", async () => {
     mkdirSync(at("logs"));
     mkdirSync(at("elsewhere"));
     using opened = await LogDirectory.open(at("logs"), strict);
@@ -109,7 +109,7 @@ describe("LogDirectory.open()", () => {
 });
 
 describe("LogDirectory", () => {
-  test("append() makes a file or goes on in one", async () => {
+  test("append() makes a file or continues an existing one", async () => {
     using opened = await LogDirectory.open(dir, strict);
     for (const text of ["a", "b"]) {
       await using file = await opened.append("0.log");
@@ -119,7 +119,7 @@ describe("LogDirectory", () => {
     assert.equal(statSync(at("0.log")).mode & 0o777, 0o640);
   });
 
-  test("append() refuses what is no regular file of one name, and opens nothing of it", async () => {
+  test("append() rejects anything but a regular file with one name, without opening it", async () => {
     using opened = await LogDirectory.open(dir, strict);
     for (const [kind, make] of obstacles) {
       writeFileSync(at("canary"), "canary");
@@ -133,7 +133,7 @@ describe("LogDirectory", () => {
     }
   });
 
-  test("append() does not wait for a lease of the file's owner, and says so", async () => {
+  test("append() does not wait for a lease of the file's owner, and reports it", async () => {
     using opened = await LogDirectory.open(dir, strict);
     writeFileSync(at("0.log"), "");
     // fcntl(2): F_SETLEASE is 1024. The lease is kept although the kernel asks for it back by SIGIO.
@@ -162,7 +162,7 @@ describe("LogDirectory", () => {
     await (await opened.append("0.log")).close();
   });
 
-  test("create() and rename() replace what is there, but for a directory", async () => {
+  test("create() and rename() replace anything but a directory", async () => {
     using opened = await LogDirectory.open(dir, strict);
     for (const [kind, make] of obstacles) {
       writeFileSync(at("canary"), "canary");
@@ -186,7 +186,7 @@ describe("LogDirectory", () => {
   });
 });
 
-test("openRegular() reads files, by whatever number of names, and nothing else", async () => {
+test("openRegular() reads files with any number of names, and nothing else", async () => {
   for (const [kind, make] of obstacles) {
     writeFileSync(at("canary"), "canary");
     make(at("0.log"));

@@ -44,7 +44,7 @@ except OSError as e: print(e.strerror)`;
     return execFileSync("python3", ["-c", script, path], { encoding: "utf8" }).trim();
   };
 
-  test("labels all of a directory on its mount, links themselves, and what is labelled stays", async () => {
+  test("labels a directory tree on its mount, and links themselves, and does not write existing labels", async () => {
     sh('mkdir -p "$1/a/b/mount"; : > "$1/a/b/file"; mkfifo "$1/pipe"');
     symlinkSync(join(other, "precious"), join(tree, "link"));
     setXattr(join(tree, "a"), "security.selinux", `${label}\0`);
@@ -64,7 +64,7 @@ except OSError as e: print(e.strerror)`;
     }
   });
 
-  test("labels a file alone, and refuses a link and what is not there", async () => {
+  test("labels a single file, and rejects a link and a missing file", async () => {
     sh('mkdir "$1"; : > "$1/one"; : > "$1/two"; ln -s one "$1/link"');
     await relabel(join(tree, "one"), label);
     assert.equal(labelOf(join(tree, "one")), label);
@@ -74,13 +74,13 @@ except OSError as e: print(e.strerror)`;
     await removeTree(tree);
   });
 
-  test("does nothing on a file system that keeps no labels", async () => {
+  test("does nothing on a file system without labels", async () => {
     await relabel("/proc/self/comm", label);
   });
 });
 
 describe("removeTree()", () => {
-  test("takes any names, devices and links, and follows no link", async () => {
+  test("removes any names, devices and links, and follows no link", async () => {
     sh('mkdir -p "$1/a/b"; cd "$1"; mkfifo pipe; mknod null c 1 3; : > ".deep-0"; : > "\t\n"');
     symlinkSync(other, join(tree, "link"));
     writeFileSync(Buffer.concat([Buffer.from(`${tree}/`), Buffer.from([0xff])]), "");
@@ -93,7 +93,7 @@ describe("removeTree()", () => {
     await removeTree(tree);
   });
 
-  test("takes directories far deeper than a path can be long", async () => {
+  test("removes directories deeper than the longest path", async () => {
     // Three chains of 3,000 directories; no path leads to their ends.
     const script = `
       import os, sys
@@ -109,7 +109,7 @@ describe("removeTree()", () => {
     assert.equal(existsSync(tree), false);
   });
 
-  test("takes more entries than one batch, and stops between batches", async () => {
+  test("removes more entries than one batch, and stops between batches", async () => {
     sh('mkdir "$1"; cd "$1"; seq 12000 | xargs touch');
     const controller = new AbortController();
     const call = removeTree(tree, controller.signal);
@@ -192,7 +192,7 @@ describe("diskUsage()", () => {
 });
 
 describe("syncFileSystem()", () => {
-  test("waits for the disk, and names what is not there", async () => {
+  test("waits for the disk, and names a missing path", async () => {
     await syncFileSystem(other);
     await assert.rejects(syncFileSystem(tree), /open ".*tree": no such file/);
   });

@@ -22,7 +22,7 @@ describe("notifyService()", () => {
     });
   }
 
-  test("says so when nobody listens, never waits, and leaves no descriptor", async () => {
+  test("fails when no process listens, never waits, and leaves no descriptor", async () => {
     const fds = openFds().size;
     const nobody = join(dir, "nobody");
     assert.throws(

@@ -53,7 +53,7 @@ async function inside(script: string, joinNamespaces = all): Promise<string> {
 }
 
 describe("pinNamespaces()", () => {
-  test("pins three namespaces with lo up and the hostname set, and leaves ours alone", async () => {
+  test("pins three namespaces with lo up and the hostname set, and does not change its own", async () => {
     const [namespaces, name] = [ours(), hostname()];
     await pinNamespaces({ ...pins, hostname: "pod-1" });
     for (const path of all) {
@@ -67,7 +67,7 @@ describe("pinNamespaces()", () => {
     assert.deepEqual([ours(), hostname()], [namespaces, name]);
   });
 
-  test("makes only the namespaces asked for", async () => {
+  test("makes only the requested namespaces", async () => {
     await pinNamespaces({ ipc: pins.ipc });
     assert.deepEqual(all.map(existsSync), [false, true, false]);
     await unpinAll();
@@ -78,7 +78,7 @@ describe("pinNamespaces()", () => {
     assert.deepEqual(all.map(existsSync), [false, false, false]);
   });
 
-  test("undoes everything when the last file is taken, and does not touch that file", async () => {
+  test("undoes everything when the last file exists, and does not change that file", async () => {
     writeFileSync(pins.uts, "somebody's");
     const mounts = (await listMounts()).length;
     await assert.rejects(pinNamespaces(pins), (error) => {
@@ -93,7 +93,7 @@ describe("pinNamespaces()", () => {
     assert.equal(existsSync(pins.uts), false);
   });
 
-  test("leaves no mount, file or descriptor after 100 rounds, some at once", async () => {
+  test("leaves no mount, file or descriptor after 100 rounds, some concurrent", async () => {
     const [mounts, fds] = [(await listMounts()).length, openFds().size];
     for (let round = 0; round < 20; round++) {
       const paths = Array.from({ length: 5 }, (_, i) => join(dir, `net-${i}`));
@@ -106,7 +106,7 @@ describe("pinNamespaces()", () => {
     assert.equal(openFds().size, fds);
   });
 
-  test("stays out of other mount namespaces although the tree around is shared", async () => {
+  test("does not appear in other mount namespaces although its parent mount is shared", async () => {
     const shared = join(dir, "shared");
     mkdirSync(shared);
     await mountTmpfs(shared, { sizeBytes: 65_536, mode: 0o755 });
@@ -179,7 +179,7 @@ describe("pinNamespaces() with a user namespace", () => {
     await unpinUsers();
   });
 
-  test("leaves nothing when a map is refused or a file is taken", async () => {
+  test("leaves nothing when a map is rejected or a file exists", async () => {
     const fds = openFds().size;
     const none = { uids: { ...range, length: 0 }, gids: range };
     await assert.rejects(
@@ -194,7 +194,7 @@ describe("pinNamespaces() with a user namespace", () => {
     await unpinNamespace(pins.uts);
   });
 
-  test("leaves no process, mount or descriptor after 50 rounds, some at once", async () => {
+  test("leaves no process, mount or descriptor after 50 rounds, some concurrent", async () => {
     const children = (): string => readFileSync(`/proc/self/task/${process.pid}/children`, "utf8");
     const [mounts, fds, before] = [(await listMounts()).length, openFds().size, children()];
     for (let round = 0; round < 10; round++) {
@@ -208,7 +208,7 @@ describe("pinNamespaces() with a user namespace", () => {
     assert.equal(children(), before);
   });
 
-  test("writes sysctls as its root, those of ipc too", async () => {
+  test("writes sysctls as its root, also those of ipc", async () => {
     await pinNamespaces({ ...pins, user, users });
     const { net, ipc } = pins;
     await writeSysctls({ user, net, ipc }, [
@@ -230,7 +230,7 @@ describe("pinNamespaces() with a user namespace", () => {
 });
 
 describe("unpinNamespace()", () => {
-  test("is done when there is nothing, and when the mount was taken away", async () => {
+  test("succeeds when there is nothing, and when the mount was removed", async () => {
     await unpinNamespace(join(dir, "none"));
     await pinNamespaces({ net: pins.net });
     await unmount(pins.net);
@@ -239,7 +239,7 @@ describe("unpinNamespace()", () => {
     assert.equal(existsSync(pins.net), false);
   });
 
-  test("refuses a directory instead of removing it", async () => {
+  test("rejects a directory instead of removing it", async () => {
     const directory = join(dir, "directory");
     mkdirSync(directory);
     await assert.rejects(unpinNamespace(directory), /unlink ".*directory"/);
@@ -248,7 +248,7 @@ describe("unpinNamespace()", () => {
 });
 
 describe("isNamespaceMounted()", () => {
-  test("is false for what is not there, a plain file and another mount", async () => {
+  test("is false for a missing path, a plain file and another mount", async () => {
     const file = join(dir, "file");
     writeFileSync(file, "");
     assert.equal(isNamespaceMounted(join(dir, "none")), false);
@@ -261,7 +261,7 @@ describe("isNamespaceMounted()", () => {
 });
 
 describe("watchMounts()", () => {
-  test("tells within a second that a namespace was unmounted by hand, and nothing once disposed", async () => {
+  test("reports within a second that a namespace was unmounted, and nothing after disposal", async () => {
     const fds = openFds().size;
     await pinNamespaces({ net: pins.net });
     let changes = 0;
@@ -271,7 +271,7 @@ describe("watchMounts()", () => {
       const calls = changes;
       const result = await run({ file: "umount", args: [pins.net], env, timeoutMs: 10_000 });
       assert.equal(result.code, 0, String(result.stderr));
-      await until("the change is told", () => changes > calls, 1000);
+      await until("the change is reported", () => changes > calls, 1000);
       assert.equal(isNamespaceMounted(pins.net), false);
     }
     const calls = changes;
@@ -282,7 +282,7 @@ describe("watchMounts()", () => {
     assert.equal(openFds().size, fds);
   });
 
-  test("misses no change of its first moments", async () => {
+  test("misses no early change", async () => {
     for (let round = 0; round < 50; round++) {
       await pinNamespaces({ net: pins.net });
       const gone = Promise.withResolvers<undefined>();
@@ -315,7 +315,7 @@ describe("writeSysctls()", () => {
     await unpinAll();
   });
 
-  test("names the key that fails, and refuses what is no key before it writes", async () => {
+  test("names the key that fails, and rejects an invalid key before it writes", async () => {
     await pinNamespaces({ net: pins.net });
     const net = { net: pins.net };
     await assert.rejects(

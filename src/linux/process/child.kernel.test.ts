@@ -47,7 +47,7 @@ async function textOf(options: SpawnOptions): Promise<string> {
 
 // Descriptors are looked at in the holder, which opens none itself: a dynamic loader would.
 describe("spawnChild()", () => {
-  test("passes /dev/null for what is not asked for, and nothing else", async () => {
+  test("passes /dev/null by default, and nothing else", async () => {
     const child = spawnChild({ file: holderPath(), env });
     assert.deepEqual(
       [...openFds(child.pid)],
@@ -60,7 +60,7 @@ describe("spawnChild()", () => {
     await ended(child);
   });
 
-  test("passes pipes, descriptors and extra descriptors at their places, and nothing else", async () => {
+  test("passes pipes, descriptors and extra descriptors by number, and nothing else", async () => {
     const server = createServer().listen(join(dir, "socket"));
     await until("server listens", () => server.listening);
     const [a, b] = ["a", "b"].map((name) => openSync(join(dir, name), "w+"));
@@ -88,7 +88,7 @@ describe("spawnChild()", () => {
     await new Promise((resolve) => server.close(resolve));
   });
 
-  test("passes the pipe of stdout a second time", async () => {
+  test("passes the pipe of stdout twice", async () => {
     const child = spawnChild({
       file: "sh",
       args: ["-c", "echo three >&3; echo one"],
@@ -102,7 +102,7 @@ describe("spawnChild()", () => {
     await ended(child);
   });
 
-  test("passes on nothing of a parent that has descriptors without close-on-exec", async () => {
+  test("passes no descriptor of a parent without close-on-exec", async () => {
     const file = openSync(join(dir, "careless"), "w+");
     // The middle process gets 3 to 8 as plain descriptors, as a careless library would leave them.
     const script = `
@@ -123,7 +123,7 @@ describe("spawnChild()", () => {
     assert.equal(result, "true 0,1,2\n");
   });
 
-  test("passes only the named descriptors to the holder, in its own PID and the pod's other namespaces", async () => {
+  test("passes only the named descriptors to the holder, in its own PID namespace and the pod's other namespaces", async () => {
     const pins = { net: join(dir, "net"), ipc: join(dir, "ipc"), uts: join(dir, "uts") };
     await pinNamespaces({ ...pins, hostname: "pod" });
     const child = spawnChild({
@@ -188,7 +188,7 @@ describe("spawnChild()", () => {
     }
   });
 
-  test("starts with default signals although Node ignores SIGPIPE", async () => {
+  test("starts with default signals although Node.js ignores SIGPIPE", async () => {
     const status = await textOf({ file: "cat", args: ["/proc/self/status"], env });
     assert.deepEqual(status.match(/(?<=^Sig(Blk|Ign|Cgt):\t).*/gm), [
       "0".repeat(16),
@@ -197,7 +197,7 @@ describe("spawnChild()", () => {
     ]);
   });
 
-  test("gives exactly the environment, directory and session asked for", async () => {
+  test("has exactly the given environment, directory and session", async () => {
     const script = "pwd; env | sort; ps -o sid= -p $$";
     const child = { file: "sh", args: ["-c", script], env: { ...env, B: "2" }, cwd: dir };
     const [cwd, ...rest] = (await textOf({ ...child, newSession: true })).trim().split("\n");
@@ -209,7 +209,7 @@ describe("spawnChild()", () => {
     assert.notEqual(Number(rest.at(-1)), 0);
   });
 
-  test("tells exit code and signal", async () => {
+  test("reports exit code and signal", async () => {
     const code = spawnChild({ file: "sh", args: ["-c", "exit 7"], env });
     assert.deepEqual(await code.exited, { code: 7, signal: null });
     const killed = spawnChild({ file: "sleep", args: ["60"], env });
@@ -218,7 +218,7 @@ describe("spawnChild()", () => {
     killed.kill(SIGKILL); // gone: no error, and nobody else is hit
   });
 
-  test("names what could not be executed, entered or found, and leaves nothing", async () => {
+  test("names the file or namespace of a failure, and leaves nothing", async () => {
     const plain = join(dir, "plain");
     writeFileSync(plain, "no program", { mode: 0o644 });
     writeFileSync(join(dir, "program"), "no program", { mode: 0o755 });
@@ -252,7 +252,7 @@ describe("spawnChild()", () => {
     assert.deepEqual([...openFds().keys()], fds);
   });
 
-  test("survives a child that dies with its input unread", async () => {
+  test("handles a child that ends without reading its input", async () => {
     const child = spawnChild({ file: "true", env, stdin: "pipe" });
     child.stdin?.write(Buffer.alloc(4 * 1024 * 1024));
     assert.deepEqual(await child.exited, { code: 0, signal: null });
@@ -260,7 +260,7 @@ describe("spawnChild()", () => {
     await until("the pipe is closed", () => child.stdin?.destroyed === true);
   });
 
-  test("leaves no descriptor and no zombie after 500 children one by one and 500 at once", async () => {
+  test("leaves no descriptor and no zombie after 500 children in sequence and 500 concurrent ones", async () => {
     const fds = [...openFds().keys()];
     for (let i = 0; i < 500; i++) {
       const child = spawnChild({ file: "/bin/true", env });

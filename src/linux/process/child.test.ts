@@ -4,7 +4,7 @@ import { describe, test } from "node:test";
 import { findProgram } from "./child.ts";
 
 describe("findProgram()", () => {
-  test("finds the first program on absolute directories, and takes a path as it is", () => {
+  test("finds the first program in absolute directories, and does not change a path", () => {
     assert.equal(findProgram("sh", "/nowhere:/bin:/usr/bin"), "/bin/sh");
     assert.equal(findProgram("./x", "/bin"), "./x");
     assert.equal(findProgram("sh", "bin:."), undefined);

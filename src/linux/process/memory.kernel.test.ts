@@ -9,7 +9,7 @@ function residentKib(): number {
   return Number(/^Rss: +(\d+) kB$/m.exec(rollup)?.[1]);
 }
 
-test("releaseFreeMemory() gives pages of Node.js's own code back, and all goes on as before", () => {
+test("releaseFreeMemory() releases pages of Node.js's code, and everything still works", () => {
   const before = residentKib();
   releaseFreeMemory();
   const after = residentKib();
@@ -21,7 +21,7 @@ test("releaseFreeMemory() gives pages of Node.js's own code back, and all goes o
   assert.equal(new Intl.NumberFormat("de").format(1234.5), "1.234,5");
 });
 
-test("releaseMemory() collects garbage before that", () => {
+test("releaseMemory() collects garbage first", () => {
   let numbers = Array.from({ length: 200_000 }, (_, index) => ({ index, text: `${index}` }));
   assert.equal(numbers.length, 200_000);
   const before = residentKib();

@@ -22,7 +22,7 @@ async function stranger(): Promise<number> {
 }
 
 describe("openProcess()", () => {
-  test("kills a process that is not our child and sees its end", async () => {
+  test("kills a process that is not a child and reports its end", async () => {
     const ref = openProcess(await stranger());
     assert.ok(ref !== undefined);
     assert.equal(ref.startTime, processStartTime(ref.pid));
@@ -34,7 +34,7 @@ describe("openProcess()", () => {
     ref.close();
   });
 
-  test("gives nothing for another process with the pid, or none", async () => {
+  test("is undefined for another process with the pid, and without one", async () => {
     const pid = await stranger();
     const startTime = processStartTime(pid);
     assert.ok(startTime !== undefined);
@@ -46,7 +46,7 @@ describe("openProcess()", () => {
     await found.exited;
   });
 
-  test("gives nothing for a zombie, though it has not been reaped", async () => {
+  test("is undefined for a zombie", async () => {
     // The shell never waits for its first child, as it has become another program.
     const script = "sleep 0 & echo $!; exec sleep 60";
     const child = spawnChild({ file: "sh", args: ["-c", script], env, stdout: "pipe" });
@@ -58,7 +58,7 @@ describe("openProcess()", () => {
     await child.exited;
   });
 
-  test("leaves no descriptor when closed, before and after the end", async () => {
+  test("leaves no descriptor after close(), before and after the end", async () => {
     const fds = openFds().size;
     const pid = await stranger();
     const refs = Array.from({ length: 50 }, () => openProcess(pid));

@@ -28,7 +28,7 @@ test("killProcessTree() spares the root, which then reaps its children", async (
   child.stdout?.destroy();
 });
 
-test("killProcessTree() kills those of the candidates that follow a session's leader", async () => {
+test("killProcessTree() kills candidates in the session of a leader", async () => {
   const leader = spawnChild({
     file: "sh",
     // The substitution's shell is reaped before the line is written, and leaves its child an orphan
@@ -49,6 +49,6 @@ test("killProcessTree() kills those of the candidates that follow a session's le
   leader.stdout?.destroy();
 });
 
-test("killProcessTree() of a process that is gone does nothing", () => {
+test("killProcessTree() does nothing for a process that has ended", () => {
   assert.deepEqual(killProcessTree(2 ** 22 + 1), [2 ** 22 + 1]);
 });

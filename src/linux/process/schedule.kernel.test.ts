@@ -31,7 +31,7 @@ function hasAutogroups(): boolean {
   return existsSync(file) && readFileSync(file, "latin1").trim() === "1";
 }
 
-test("preferEventLoop() is for the calling thread alone", async () => {
+test("preferEventLoop() changes only the calling thread", async () => {
   assert.equal(preferEventLoop(), true);
   assert.equal(niceOf(`/proc/self/task/${process.pid}/stat`), -10);
   const others = readdirSync("/proc/self/task").filter((tid) => Number(tid) !== process.pid);
@@ -46,7 +46,7 @@ test("preferEventLoop() is for the calling thread alone", async () => {
   }
 });
 
-test("preferEventLoop() is for a session that this process leads, and for no other", {
+test("preferEventLoop() changes only a session that this process leads", {
   skip: !hasAutogroups(),
 }, async () => {
   const module = fileURLToPath(new URL("schedule.ts", import.meta.url));
@@ -65,7 +65,7 @@ test("preferEventLoop() is for a session that this process leads, and for no oth
   assert.match(others.stdout.toString(), /^true \/autogroup-\d+ nice 0\n/);
 });
 
-test("preferEventLoop() leaves alone what was chosen for the daemon", () => {
+test("preferEventLoop() does not change a chosen scheduling", () => {
   setPriority(5);
   assert.equal(preferEventLoop(), false);
   assert.equal(getPriority(), 5);

@@ -20,7 +20,7 @@ const env = { PATH: "/usr/bin:/bin" };
 const layout = detectCgroups();
 
 describe("a process that hangs in the kernel", { skip: noStuckDisk }, () => {
-  test("is named by killCgroup(), in time, and is gone as soon as it can", async () => {
+  test("is named by killCgroup() in time, and ends as soon as it can", async () => {
     const path = `/davit-test-${process.pid}-stuck`;
     await createCgroup(layout, path);
     await using disk = await StuckDisk.mount();
@@ -51,7 +51,7 @@ describe("a process that hangs in the kernel", { skip: noStuckDisk }, () => {
     await removeCgroup(layout, path);
   });
 
-  test("delays run() no longer than its timeout and two seconds", async () => {
+  test("delays run() by at most its timeout and two seconds", async () => {
     await using disk = await StuckDisk.mount();
     const running = run({ file: "ls", args: [`${disk.directory}/hang`], env, timeoutMs: 1000 });
     await assert.rejects(running, (error) => {

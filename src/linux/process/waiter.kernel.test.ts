@@ -26,27 +26,27 @@ const leave = (then: string): string =>
   `export parent=$$; sh -c 'while kill -0 $parent 2>/dev/null; do sleep 0.01; done; ${then}' & echo $! > $1`;
 
 describe("the program at waiterPath()", () => {
-  test("ends as the process that was left behind does", async () => {
+  test("ends like the process that was left behind", async () => {
     assert.equal(await codeOf(leave("exit 7")), 7);
     assert.equal(await codeOf(leave("kill -15 $$")), 128 + 15);
     assert.equal(await codeOf(`(${leave("exit 9")})`), 9, "two levels below");
   });
 
-  test("is told the end of one that ended before its program did", async () => {
+  test("reports the end of a process that ended before its program", async () => {
     const script =
       "import os, sys\nchild = os.fork()\nif child == 0: os._exit(6)\n" +
       "open(sys.argv[2], 'w').write(str(child))\nos.waitid(os.P_PID, child, os.WEXITED | os.WNOWAIT)";
     assert.equal(await codeOf(script, "/usr/bin/python3"), 6);
   });
 
-  test("waits for no other one", async () => {
+  test("waits for no other process", async () => {
     assert.equal(await codeOf(`sleep 100 & echo $! > $1.other; ${leave("exit 4")}`), 4);
     const other = Number(readFileSync(join(dir, "pid.other"), "utf8"));
     assert.ok(existsSync(`/proc/${other}`));
     process.kill(other, 9);
   });
 
-  test("ends with a program that leaves none, which goes on without it", async () => {
+  test("ends with a program that leaves no process", async () => {
     const run = (script: string) => {
       const args = ["-", "/bin/sh", "-c", script, "sh", dir];
       return spawnChild({ file: waiterPath(), args, env });
@@ -64,7 +64,7 @@ describe("the program at waiterPath()", () => {
     shell("echo > $1/go; read line < $1/done");
   });
 
-  test("ends as its program does that fails, and tells what is not there", async () => {
+  test("ends like a program that fails, and reports a missing one", async () => {
     assert.equal(await codeOf("exit 5"), 5);
     assert.equal(await codeOf(`${leave("exit 8")}; kill -9 $$`), 128 + 9);
     assert.equal(await codeOf("exit 0"), 126);

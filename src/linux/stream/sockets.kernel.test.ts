@@ -47,7 +47,7 @@ async function peer(path: string, type: string, script: string): Promise<() => P
 }
 
 describe("connectPackets()", () => {
-  test("keeps packets apart, cuts what is written, half-closes, and ends with the peer", async () => {
+  test("preserves packets, splits writes, half-closes, and ends with the peer", async () => {
     const fds = openFds().size;
     const path = join(long, "attach");
     const ended = await peer(
@@ -66,7 +66,7 @@ describe("connectPackets()", () => {
     await until("descriptors are closed", () => openFds().size <= fds);
   });
 
-  test("waits for a peer that does not read, and drops what comes after its end", async () => {
+  test("waits for a peer that does not read, and drops writes after its end", async () => {
     const path = join(dir, "slow");
     const ended = await peer(
       path,
@@ -87,7 +87,7 @@ describe("connectPackets()", () => {
     await ended();
   });
 
-  test("says what is not there, and closes at once when destroyed", async () => {
+  test("reports a missing socket, and closes at once when destroyed", async () => {
     const fds = openFds().size;
     assert.throws(
       () => connectPackets(join(dir, "no"), 1),
@@ -125,7 +125,7 @@ const giver = (path: string, script: string): string =>
   ].join("\n");
 
 describe("ConsoleSocket", () => {
-  test("takes a terminal, resizes it, and ends with it; nothing stays in the directory", async () => {
+  test("receives a terminal, resizes it, and ends with it; nothing stays in the directory", async () => {
     const fds = openFds().size;
     const console = new ConsoleSocket(long);
     const script =
@@ -149,7 +149,7 @@ describe("ConsoleSocket", () => {
     await until("descriptors are closed", () => openFds().size <= fds);
   });
 
-  test("waits with input that the terminal has no room for", async () => {
+  test("waits when the terminal cannot take more input", async () => {
     using console = new ConsoleSocket(dir);
     const script =
       "import tty; tty.setraw(0); print('raw', flush=True); sys.stdout.flush()\n" +
@@ -169,7 +169,7 @@ describe("ConsoleSocket", () => {
     await child.exited;
   });
 
-  test("is told of one who brings nothing", async () => {
+  test("rejects when a connection passes no terminal", async () => {
     using console = new ConsoleSocket(dir);
     const text = "import socket; c = socket.socket(socket.AF_UNIX); ";
     const args = ["-c", `${text}c.connect(${JSON.stringify(console.path)}); c.send(b"x")`];
@@ -210,7 +210,7 @@ describe("connectLoopback()", () => {
   };
 
   for (const host of ["127.0.0.1", "::1"]) {
-    test(`reaches the host's own ${host}, with half-close`, async () => {
+    test(`reaches ${host} of the host, with half-close`, async () => {
       const { server, port } = await serve(host);
       assert.equal(await talk(await connectLoopback(undefined, port, never)), "hello bye");
       server.close();
@@ -237,7 +237,7 @@ describe("connectLoopback()", () => {
     );
   });
 
-  test("leaves the daemon in its own namespace, whatever became of the connection", async () => {
+  test("leaves the daemon in its own namespace, whatever the result is", async () => {
     const fds = openFds().size;
     const here = readlinkSync("/proc/thread-self/ns/net");
     const file = join(dir, "no-namespace");
@@ -251,7 +251,7 @@ describe("connectLoopback()", () => {
     await until("descriptors are closed", () => openFds().size <= fds);
   });
 
-  test("gives up when it is told to, and leaves no descriptor", async () => {
+  test("rejects when it is aborted, and leaves no descriptor", async () => {
     const fds = openFds().size;
     // A listener whose queue is full: a further connection waits.
     const text = [

@@ -119,7 +119,7 @@ export function protocolError(what: string): RuntimeError {
 
 /** A 32-bit number in the payload of a control frame; throws when the frame is too short. */
 export function numberAt(payload: Buffer, offset: number): number {
-  if (offset + 4 > payload.length) throw protocolError("a frame that is cut off");
+  if (offset + 4 > payload.length) throw protocolError("a truncated frame");
   return payload.readUInt32BE(offset);
 }
 

@@ -23,7 +23,7 @@ const WRITERS = 8;
  * at most 1 GiB and 50,000 inodes. The writers share only the file system itself. Each checks
  * it again after using a small part of the space that it saw, so that it notices what the others write.
  */
-export class DiskRoom {
+export class DiskHeadroom {
   readonly #name: string;
   #bytes = 0;
   #files = 0;
@@ -33,7 +33,7 @@ export class DiskRoom {
     this.#name = name;
   }
 
-  /** Whether this much may be written without another check. If not, `look` decides. */
+  /** Whether this much may be written without another check. If not, `update` decides. */
   spend(bytes: number, files: number): boolean {
     if (bytes > this.#bytes || files > this.#files) return false;
     this.#bytes -= bytes;
@@ -42,12 +42,12 @@ export class DiskRoom {
   }
 
   /** Like `spend`, with a check of the file system of `path` when one is due. */
-  async take(path: string, bytes: number, files: number): Promise<void> {
-    if (!this.spend(bytes, files)) this.look(await statfs(path), bytes, files);
+  async reserve(path: string, bytes: number, files: number): Promise<void> {
+    if (!this.spend(bytes, files)) this.update(await statfs(path), bytes, files);
   }
 
   /** Updates the state of the disk. `resource-exhausted` if this much may not be written. */
-  look(space: DiskSpace, bytes: number, files: number): void {
+  update(space: DiskSpace, bytes: number, files: number): void {
     const { bsize, blocks, bavail, ffree } = space;
     const keepBytes = Math.min(KEEP_BYTES_MOST, Math.floor((blocks * bsize) / KEEP_PART));
     const roomBytes = bavail * bsize - keepBytes;
