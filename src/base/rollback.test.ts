@@ -92,7 +92,7 @@ describe("Rollback", () => {
           stuck.push(`${what}: ${(error as Error).name}`);
         },
       });
-      undo.defer("below", () => assert.fail("it lies below a stuck step"));
+      undo.defer("below", () => assert.fail("it is below a stuck step"));
       undo.defer("remove the network", (signal) => {
         signal.addEventListener("abort", () => {
           aborted = true;
@@ -111,7 +111,7 @@ describe("Rollback", () => {
         tries: 1,
         onRetry: (what) => retries.push(what),
         onStuck: () => {
-          throw new Error("nobody takes it");
+          throw new Error("onStuck failed");
         },
       });
       undo.defer("a", () => {

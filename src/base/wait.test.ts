@@ -5,7 +5,7 @@ import { beforeAbort, valueWithin, within } from "./wait.ts";
 const never = new Promise<never>(() => undefined);
 
 describe("within()", () => {
-  test("is true for a promise that is fulfilled in time, with whatever value", async () => {
+  test("is true for a promise that is fulfilled in time, with any value", async () => {
     assert.equal(await within(Promise.resolve(undefined), 60_000), true);
     assert.equal(await within(new Promise(setImmediate), 60_000), true);
     assert.equal(await within(Promise.resolve(5), 0), true);

@@ -61,7 +61,7 @@ export async function serveWebSocketCommand(
 }
 
 /** Runs the command and sends its end to the client. */
-export async function runFor(peer: CommandPeer, run: RunCommand): Promise<void> {
+async function runFor(peer: CommandPeer, run: RunCommand): Promise<void> {
   await peer.finish(await endOf(peer, run));
 }
 

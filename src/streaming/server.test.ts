@@ -164,7 +164,7 @@ test("StreamingServer closes an idle connection, and aborts what it carried", as
   }
 });
 
-/** A TCP connection to the server on which nothing is said. */
+/** A silent TCP connection to the server. */
 async function connectTo(address: string): Promise<{ socket: Socket; ended: Promise<unknown> }> {
   const { hostname, port } = new URL(address);
   const socket = connect({ host: hostname, port: Number(port), allowHalfOpen: true });

@@ -38,7 +38,7 @@ const RANDOM_ARCHIVES = 200;
 
 /** What Go takes and we do not. All else that it takes we take, and nothing that it refuses. */
 const refusedHere: ReadonlyMap<string, RegExp> = new Map([
-  ["types nobody knows", /unknown type "Z"/],
+  ["unknown types", /unknown type "Z"/],
   ["a contiguous file", /unknown type "7"/],
   ["a label", /unknown type "V"/],
   ["a label with a size", /unknown type "V"/],
@@ -70,7 +70,7 @@ const gnuDiffers = new Set([
   "a file with a slash, PAX takes the size",
   // Global records count for all entries, and end nothing.
   "global records",
-  "global records end what was said before",
+  "global records end the records before them",
   // Records go before long names, wherever they stand.
   "a long name and a record",
   "a record and a long name",
@@ -82,7 +82,7 @@ const gnuDiffers = new Set([
   "a prefix, star's",
   "a prefix, GNU",
   "numbers with NULs before them",
-  // Names and sizes of a sparse file count also where there is no map.
+  // Names and sizes of a sparse file count even without a map.
   "sparse: records without a map",
   // It refuses these.
   "PAX size with a sign",
@@ -106,7 +106,7 @@ const pythonDiffers = new Set([
   "a long name for a directory",
   // Global records count for all entries, and end nothing.
   "global records",
-  "global records end what was said before",
+  "global records end the records before them",
   // What comes first goes before what comes later.
   "records twice: the last header counts",
   "a long name and a record",
@@ -122,7 +122,7 @@ const pythonDiffers = new Set([
   "GNU's times",
   "GNU's times, enormous",
   "numbers with NULs before them",
-  // Names and sizes of a sparse file count also where there is no map.
+  // Names and sizes of a sparse file count even without a map.
   "sparse, old: PAX has the size",
   "sparse, 2.0 is not sparse",
   "sparse: records without a map",
@@ -206,7 +206,7 @@ describe("like Python's tarfile, where that agrees with Go", () => {
   for (const [at, [name, bytes]] of agreed.entries()) {
     test(name, (context) => {
       if (python === undefined) {
-        context.skip("there is no python3");
+        context.skip("python3 is not installed");
         return;
       }
       const found = readArchive([bytes]).map((entry) => ({

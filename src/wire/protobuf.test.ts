@@ -29,7 +29,7 @@ function varint(value: number): Buffer {
   }
 }
 
-/** A field with a length before its bytes; `wireType` is 2, unless a test lies about it. */
+/** A field with its length before its bytes; `wireType` is 2 unless a test needs a wrong one. */
 function field(number: number, body: Uint8Array, wireType = 2): Buffer {
   return Buffer.concat([varint((number << 3) | wireType), varint(body.length), body]);
 }
@@ -86,7 +86,7 @@ describe("decodeBounded()", () => {
     for (const [what, [schema, bytes]] of Object.entries(bad)) {
       const message = schema === CreateContainerRequestSchema ? field(config.number, bytes) : bytes;
       assert.throws(() => decodeBounded(schema, message), tooMuch, what);
-      // Without the limit it is a message.
+      // Without the limit it is a valid message.
       decodeMessage(schema, message);
     }
   });
@@ -105,9 +105,9 @@ describe("decodeBounded()", () => {
 
   test("counts fields as the decoder reads them, not by their wire type", () => {
     const empties = repeated(inConfig(mounts.number), maxMessageCost / 8);
-    // A length is what the decoder reads for a message, be it called a number.
+    // The decoder reads a length for a message, even if the wire type is a number.
     const asNumber = repeated(inConfig(mounts.number, 0), maxMessageCost / 8);
-    // A mount that says it goes on behind the config that it is in does so for the decoder.
+    // A mount with a length beyond its config is longer than the config for the decoder, too.
     const mappings = repeated(inConfig(MountSchema.field.uidMappings.number), maxMessageCost / 4);
     const head = Buffer.concat([varint((mounts.number << 3) | 2), varint(mappings.length)]);
     const beyond = Buffer.concat([field(config.number, head), mappings]);
@@ -137,7 +137,7 @@ describe("decodeBounded()", () => {
   });
 });
 
-/** The messages that come in lists anywhere in a request. */
+/** The messages in lists anywhere in a request. */
 function listTypes(): readonly DescMessage[] {
   const seen = new Set<DescMessage>();
   const inLists = new Set<DescMessage>();

@@ -8,7 +8,7 @@ import { test } from "node:test";
 import { scratchDirectory } from "./grpc/testing/serving.ts";
 import { checkSocketPath, connectError, listenUnix } from "./unix-socket.ts";
 
-/** Leaves a socket file that nobody serves, as a killed process does. */
+/** Leaves a stale socket file, like a killed process. */
 async function leaveStaleSocket(path: string): Promise<void> {
   const program = `require("node:net").createServer().listen(process.argv[1], () => process.kill(process.pid, "SIGKILL"))`;
   const child = spawn(process.execPath, ["-e", program, path]);
@@ -105,7 +105,7 @@ test("connectError() names the socket and says what to do", () => {
 
 test("listenUnix() gives the socket, and the directories that it makes, to a group", async () => {
   await using directory = await scratchDirectory();
-  // Root may give files to any group, others only to one of their own.
+  // Root may give files to any group, other users only to one of their own groups.
   const own = process.getgid?.() ?? 0;
   const gid = process.getuid?.() === 0 ? 4242 : own;
   const [outer, inner] = [join(directory.path, "a"), join(directory.path, "a", "b")];

@@ -7,7 +7,7 @@ import { dirname, join } from "node:path";
 import { type ErrorKind, messageOf, RuntimeError } from "../base/errors.ts";
 
 /** The longest path in sockaddr_un, without its final NUL: unix(7). */
-export const maxSocketPathBytes = 107;
+const maxSocketPathBytes = 107;
 
 /** Options of a socket file. */
 export interface UnixListenOptions {

@@ -47,9 +47,9 @@ test("expectCgroupMigration() prewarms until the migration is over, and does not
     if (asked === 3) resolve(undefined);
     return asked === 3;
   };
-  expectCgroupMigration(layout, isOver, 60_000); // a busy machine may come to ask twice in the usual 100 ms
+  expectCgroupMigration(layout, isOver, 60_000); // on a busy machine 100 ms may be too short for two calls
   await promise;
-  // Of a move that has been made nobody is asked again while another one is expected.
+  // A migration that is over is not checked again while another one is expected.
   await new Promise<void>((done) => {
     expectCgroupMigration(layout, () => {
       done();

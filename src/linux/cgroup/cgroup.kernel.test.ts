@@ -33,7 +33,7 @@ afterEach(async () => {
   assert.equal(all(parent).includes(true), false);
 });
 
-/** The value of a file of a v1 controller, or of the one tree of v2. */
+/** The value of a file of a v1 controller, or of the v2 tree. */
 function value(controller: string, file: string, of = path): string {
   const dir =
     layout.version === "v1" ? controllerDir(layout, controller, of) : cgroupDirs(layout, of)[0];
@@ -41,7 +41,7 @@ function value(controller: string, file: string, of = path): string {
   return readFileSync(`${dir}/${file}`, "utf8").trim();
 }
 
-/** Starts a shell that has two children, all in the cgroup, and tells when all three run. */
+/** Starts a shell with two children in the cgroup. Resolves when all three run. */
 async function family(): Promise<void> {
   const child = await spawnChildInPool({
     file: "sh",
@@ -109,7 +109,7 @@ describe("killCgroup()", () => {
 
   test("kills processes that fork as fast as they can", async () => {
     await createCgroup(layout, path);
-    // Each shell replaces itself by a child, so no list of pids is true for long.
+    // Each shell replaces itself by a child, so a list of pids is soon outdated.
     const script = "i=0; while [ $i -lt 20 ]; do (while :; do (:) & done) & i=$((i+1)); done; wait";
     await writeResources(layout, path, { pids: 200n });
     spawnChild({
@@ -163,7 +163,7 @@ describe("removeCgroup()", () => {
       return isKind(error, "failed-precondition");
     });
     child.kill(9);
-    await removeCgroup(layout, path); // it is retried until the child is gone
+    await removeCgroup(layout, path); // it is retried until the child has ended
     await child.exited;
   });
 });
@@ -238,28 +238,24 @@ describe("writeResources() on v1", () => {
     },
   );
 
-  test(
-    "takes back what it wrote before a failure, and all of it when it is told to",
-    onV1,
-    async () => {
-      assert.ok(layout.version === "v1");
-      await createCgroup(layout, path);
-      const mib = 1024n * 1024n;
-      const limits = (): readonly string[] => [
-        value("cpu", "cpu.shares"),
-        value("memory", "memory.limit_in_bytes"),
-        value("cpuset", "cpuset.cpus"),
-      ];
-      const before = limits();
-      const wanted = { cpuShares: 77n, memoryLimitBytes: 64n * mib, cpusetCpus: "0" };
-      await assert.rejects(writeResources(layout, path, { ...wanted, cpusetCpus: "999" }));
-      assert.deepEqual(limits(), before);
-      const takeBack = await writeResources(layout, path, wanted);
-      assert.deepEqual(limits(), ["77", String(64n * mib), "0"]);
-      await takeBack();
-      assert.deepEqual(limits(), before);
-    },
-  );
+  test("restores what it wrote before a failure, and everything on request", onV1, async () => {
+    assert.ok(layout.version === "v1");
+    await createCgroup(layout, path);
+    const mib = 1024n * 1024n;
+    const limits = (): readonly string[] => [
+      value("cpu", "cpu.shares"),
+      value("memory", "memory.limit_in_bytes"),
+      value("cpuset", "cpuset.cpus"),
+    ];
+    const before = limits();
+    const wanted = { cpuShares: 77n, memoryLimitBytes: 64n * mib, cpusetCpus: "0" };
+    await assert.rejects(writeResources(layout, path, { ...wanted, cpusetCpus: "999" }));
+    assert.deepEqual(limits(), before);
+    const takeBack = await writeResources(layout, path, wanted);
+    assert.deepEqual(limits(), ["77", String(64n * mib), "0"]);
+    await takeBack();
+    assert.deepEqual(limits(), before);
+  });
 
   test(
     "writes shares, cpuset and pids, and does not change limits that are 0 or empty",

@@ -57,7 +57,7 @@ test("killCgroup() on v1 kills frozen processes, and thaws all cgroups", async (
   );
   for (const [index, directory] of directories.entries()) {
     mkdirSync(directory);
-    // Nobody takes the pid out of a fake file: the end is that of the time.
+    // The pid stays in a fake file, so the call ends at the timeout.
     writeFileSync(path.join(directory, "cgroup.procs"), index === 2 ? `0\n${child.pid}\n` : "");
     writeFileSync(path.join(directory, "freezer.state"), index === 2 ? "FROZEN\n" : "THAWED\n");
   }
@@ -66,7 +66,7 @@ test("killCgroup() on v1 kills frozen processes, and thaws all cgroups", async (
   for (const directory of directories) {
     assert.equal(readFileSync(path.join(directory, "freezer.state"), "utf8").trim(), "THAWED");
   }
-  // Where there is no freezer, those that were listed.
+  // Without a freezer, it kills the listed processes.
   const other = spawnChild({ file: "sleep", args: ["60"], env: { PATH: "/usr/bin:/bin" } });
   for (const directory of directories) rmSync(path.join(directory, "freezer.state"));
   writeFileSync(path.join(directories[2] ?? "", "cgroup.procs"), `${other.pid}\n`);

@@ -69,7 +69,7 @@ describe("detectCgroups()", () => {
     assert.equal(detectCgroups([named, line("cgroup2", dir, "rw")].join("\n")).version, "v2");
   });
 
-  test("says what to mount when nothing is mounted", () => {
+  test("names the command to mount cgroups when none are mounted", () => {
     assert.throws(
       () => detectCgroups(proc),
       (error) => isKind(error, "failed-precondition") && /mount -t cgroup2/.test(String(error)),
@@ -103,7 +103,7 @@ describe("cgroupDirs()", () => {
 });
 
 describe("hasNsdelegate()", () => {
-  // As Debian 13 has it with systemd, what is left when somebody mounts cgroup2 without options, and a
+  // Debian 13 with systemd, the same after a mount of cgroup2 without options, and a
   // hybrid host.
   const root = "/sys/fs/cgroup";
   const recorded = (options: string): string =>
@@ -118,7 +118,7 @@ describe("hasNsdelegate()", () => {
     assert.equal(of(proc, recorded("rw,memory_recursiveprot")), false);
     assert.equal(of(...legacy, hybrid), false);
     assert.equal(of(...legacy), false);
-    // Of the mount at some path, or of another file system, it means nothing.
+    // As an option of one mount, or of another file system, it has no meaning.
     assert.equal(of(recorded("rw").replace("relatime", "nsdelegate")), false);
     assert.equal(of(line("cgroup", "/cg", "rw,nsdelegate"), recorded("rw")), false);
   });

@@ -16,7 +16,7 @@ import { isKind } from "../../base/errors.ts";
 import type { LegacyCgroups } from "./layout.ts";
 import { cgroupsIn, removeCgroup, removeCgroupDirs } from "./tree.ts";
 
-// Plain directories stand for two hierarchies: they can be removed as cgroups are, when nothing is in them.
+// Plain directories in place of two hierarchies: like cgroups, they can be removed when they are empty.
 let root = "";
 let layout: LegacyCgroups;
 beforeEach(() => {

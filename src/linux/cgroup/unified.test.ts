@@ -19,7 +19,7 @@ import type { CgroupLayout } from "./layout.ts";
 import { weightOfShares, writeResources } from "./resources.ts";
 import { createCgroup, removeCgroup, removeCgroupDirs } from "./tree.ts";
 
-// A plain directory stands for a v2 tree: its files are there, but nobody acts on what is written.
+// A plain directory in place of a v2 tree: its files exist, but writes have no effect.
 let root = "";
 let layout: CgroupLayout;
 beforeEach(() => {
@@ -62,7 +62,7 @@ describe("createCgroup() on v2", () => {
 
   test("removes what it made when a parent cannot be prepared", async () => {
     fake("", { "cgroup.controllers": "", "cgroup.subtree_control": "" });
-    // The fake kernel puts no files into a new cgroup, so the second level fails.
+    // The fake tree has no files in a new cgroup, so the second level fails.
     await assert.rejects(createCgroup(layout, "/a/b"), /cgroup.controllers/);
     assert.equal(existsSync(join(root, "a")), false);
   });
@@ -189,7 +189,7 @@ test("restoreCgroupFile() writes all CPUs when the kernel does not accept an emp
   fake("pod", { "cpuset.cpus": "1", "cpuset.mems": "0" });
   await restoreCgroupFile(join(root, "pod/cpuset.cpus"), "");
   assert.equal(read("pod/cpuset.cpus"), "\n");
-  // A device that answers every write with ENOSPC, as the kernel does while processes are there.
+  // A device whose writes fail with ENOSPC, as in a cgroup with processes.
   rmSync(join(root, "pod/cpuset.cpus"));
   symlinkSync("/dev/full", join(root, "pod/cpuset.cpus"));
   const restored = restoreCgroupFile(join(root, "pod/cpuset.cpus"), "");

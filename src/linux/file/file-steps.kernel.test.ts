@@ -68,7 +68,7 @@ const copy = (name: string, from: string): FileStep => ({
   from: at(from),
 });
 
-/** What a run that must fail says, how far it came, and that it left no descriptor. */
+/** The error of a run that must fail and its completed steps; asserts that it left no descriptor. */
 async function failure(steps: readonly FileStep[]): Promise<{
   readonly error: SystemError;
   readonly done: number;

@@ -136,7 +136,7 @@ describe("readFilesInRoot()", () => {
 
   test("rejects something other than a file without opening it, and leaves no descriptor", async () => {
     execFileSync("mkfifo", [join(root, "fifo")]);
-    // No driver has this number: to open it would be ENXIO.
+    // No driver has this number: opening it would fail with ENXIO.
     execFileSync("mknod", [join(root, "device"), "c", "4095", "1"]);
     const fds = openFds().size;
     for (const path of ["/data", "/fifo", "/device", "/absolute", "/"]) {
@@ -155,7 +155,7 @@ describe("readFilesInRoot()", () => {
   test("rejects a file that is too large, with both sizes", async () => {
     assert.equal(await read("/data/file", 6), "inside");
     await assert.rejects(read("/data/file", 5), {
-      message: `read "/data/file" in the container's root: it has 6 bytes, at most 5 are read`,
+      message: `read "/data/file" in the container's root: it has 6 bytes, the limit is 5`,
       kind: "invalid-argument",
     });
   });

@@ -37,18 +37,18 @@ beforeEach(() => {
 const at = (name: string): string => join(dir, name);
 const strict = { linkedRoots: [] };
 
-/** For assert.rejects: a refusal in these words. */
+/** For assert.rejects: a refusal with this message. */
 const refuses =
   (words: RegExp) =>
   (error: unknown): boolean =>
     isKind(error, "failed-precondition") && words.test(String(error));
 
-/** What may be in the place of a log, by what a refusal calls it. */
+/** Files that may have the name of a log, by their description in the error. */
 const obstacles: readonly (readonly [string, (path: string) => void])[] = [
   ["a symbolic link", (path) => symlinkSync(at("canary"), path)],
   ["a symbolic link", (path) => symlinkSync(at("missing"), path)],
   ["a named pipe", (path) => makeFifo(path)],
-  // A tape or a watchdog would act on being opened; this one is /dev/full.
+  // A tape or a watchdog would react to an open; this is /dev/full.
   ["a device", (path) => makeNode(path, 0o020666, { major: 1, minor: 7 })],
   ["a directory", (path) => mkdirSync(path)],
   ["another name", (path) => linkSync(at("canary"), path)],
@@ -136,7 +136,7 @@ describe("LogDirectory", () => {
   test("append() does not wait for a lease of the file's owner, and reports it", async () => {
     using opened = await LogDirectory.open(dir, strict);
     writeFileSync(at("0.log"), "");
-    // fcntl(2): F_SETLEASE is 1024. The lease is kept although the kernel asks for it back by SIGIO.
+    // fcntl(2): F_SETLEASE is 1024. The lease is kept although the kernel requests it by SIGIO.
     const script =
       "import fcntl, os, signal, sys; signal.signal(signal.SIGIO, signal.SIG_IGN)\n" +
       "fd = os.open(sys.argv[1], os.O_RDWR); fcntl.fcntl(fd, 1024, fcntl.F_WRLCK)\n" +
@@ -147,7 +147,7 @@ describe("LogDirectory", () => {
     const ended = once(holder, "exit");
     await once(holder.stdout, "data");
     const ending = new AbortController();
-    // Only where it does wait: the kernel takes the lease away after 45 s.
+    // If it does wait: the kernel removes the lease after 45 s.
     const giveUp = setTimeout(() => ending.abort(), 20_000);
     try {
       const opening = opened.append("0.log");

@@ -31,7 +31,7 @@ export async function readRegular(path: string, doing: string): Promise<string> 
 async function openFound(found: FileHandle, flags: number, doing: string): Promise<FileHandle> {
   try {
     const info = await found.stat();
-    // This opens the file that was checked, whatever has its name by now.
+    // This opens the file that was checked, even if another file has its name by now.
     if (info.isFile()) return await open(`/proc/self/fd/${found.fd}`, flags);
     throw new RuntimeError("failed-precondition", `${doing}: it is ${kindOf(info)}, not a file`);
   } catch (cause) {

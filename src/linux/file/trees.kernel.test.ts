@@ -35,7 +35,7 @@ function sh(script: string): void {
 
 describe("relabel()", () => {
   const label = "system_u:object_r:container_file_t:s0:c1,c2";
-  // The kernel keeps the attribute for root, also without SELinux; a trailing NUL is libselinux' way.
+  // The kernel stores the attribute for root, also without SELinux; libselinux adds a trailing NUL.
   const labelOf = (path: string): string => {
     const script = `
 import os, sys
@@ -139,7 +139,7 @@ describe("removeTree()", () => {
     assert.deepEqual(readdirSync(other), ["precious"]);
   });
 
-  test("enters no mount, and removes all else before it says so", async () => {
+  test("enters no mount, and removes everything else before it rejects", async () => {
     mkdirSync(join(tree, "bound"), { recursive: true });
     await bindMount(other, join(tree, "bound"));
     mkdirSync(join(tree, "z"));
@@ -153,7 +153,7 @@ describe("removeTree()", () => {
 });
 
 describe("diskUsage()", () => {
-  test("is what du says, hard links once, without what is mounted in it", async () => {
+  test("equals du, with hard links once, without mounts in it", async () => {
     sh('mkdir -p "$1/a/b"; cd "$1"; head -c 100000 /dev/zero > file; ln file a/hard; ln -s x y');
     writeFileSync(join(tree, "a/b/other"), Buffer.alloc(5000));
     const du = (...args: readonly string[]): bigint =>

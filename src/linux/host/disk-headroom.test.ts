@@ -6,7 +6,7 @@ import { describeFullDisk, DiskHeadroom, type DiskSpace } from "./disk-headroom.
 const MIB = 2 ** 20;
 const GIB = 2 ** 30;
 
-/** A file system of which writers take space. */
+/** A file system with a limited size. */
 class Disk {
   readonly total: number;
   readonly files: number;
@@ -35,7 +35,7 @@ class Disk {
   }
 }
 
-/** Writes as an unpacker does, one step at each call; false once it is refused. */
+/** Writes like an unpacker, one step for each call; false when it is refused. */
 function writer(disk: Disk, bytes: number, files: number): () => boolean {
   const room = new DiskHeadroom("/images");
   return () => {

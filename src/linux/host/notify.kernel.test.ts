@@ -38,7 +38,7 @@ describe("notifyService()", () => {
     const full = join(dir, "full");
     await using _listener = await DatagramListener.start(full, { reads: false });
     assert.throws(() => {
-      // net.unix.max_dgram_qlen bounds what waits to be read; it is 10 to 512 where it is not set.
+      // net.unix.max_dgram_qlen limits unread datagrams; it is 10 to 512 by default.
       for (let sent = 0; sent < 100_000; sent++) notifyService(full, "WATCHDOG=1");
     }, /EAGAIN/);
   });

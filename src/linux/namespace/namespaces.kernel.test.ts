@@ -18,7 +18,7 @@ import { within } from "../../base/wait.ts";
 import { spawnChild } from "../process/child.ts";
 import { bindMount, listMounts, makePrivateBind, mountTmpfs, unmount } from "../mount/index.ts";
 import { watchMounts } from "../mount/mounts.ts";
-import { isNamespaceMounted, namespaceInode, pinNamespaces, unpinNamespace } from "./namespaces.ts";
+import { isNamespaceMounted, pinNamespaces, unpinNamespace } from "./namespaces.ts";
 import { run } from "../process/run.ts";
 import { writeSysctls } from "./sysctls.ts";
 import { openFds, until } from "../testing/leaks.ts";
@@ -39,6 +39,9 @@ const ours = (): string[] =>
 const unpinAll = async (): Promise<void> => {
   for (const path of all) await unpinNamespace(path);
 };
+
+/** Equal inodes are the same namespace (namespaces(7)). */
+const inodeOf = (path: string): number => statSync(path).ino;
 
 async function inside(script: string, joinNamespaces = all): Promise<string> {
   const result = await run({
@@ -61,8 +64,8 @@ describe("pinNamespaces()", () => {
       assert.equal(statSync(path).mode & 0o777, 0o444);
     }
     assert.equal(await inside("hostname; ip -o link show lo | grep -c 'LOOPBACK,UP'"), "pod-1\n1");
-    assert.notEqual(namespaceInode(pins.net), namespaceInode("/proc/self/ns/net"));
-    assert.equal(await inside("stat -Lc %i /proc/self/ns/net"), String(namespaceInode(pins.net)));
+    assert.notEqual(inodeOf(pins.net), inodeOf("/proc/self/ns/net"));
+    assert.equal(await inside("stat -Lc %i /proc/self/ns/net"), String(inodeOf(pins.net)));
     await unpinAll();
     assert.deepEqual([ours(), hostname()], [namespaces, name]);
   });
@@ -98,7 +101,7 @@ describe("pinNamespaces()", () => {
     for (let round = 0; round < 20; round++) {
       const paths = Array.from({ length: 5 }, (_, i) => join(dir, `net-${i}`));
       await Promise.all(paths.map((net) => pinNamespaces({ net })));
-      assert.equal(new Set(paths.map(namespaceInode)).size, 5);
+      assert.equal(new Set(paths.map(inodeOf)).size, 5);
       await Promise.all(paths.map(unpinNamespace));
       assert.deepEqual(paths.filter(existsSync), []);
     }
@@ -112,7 +115,7 @@ describe("pinNamespaces()", () => {
     await mountTmpfs(shared, { sizeBytes: 65_536, mode: 0o755 });
     await run({ file: "mount", args: ["--make-shared", shared], env, timeoutMs: 10_000 });
     mkdirSync(join(shared, "ns"));
-    // A peer of the shared mount, as every service of systemd with a private /tmp is one.
+    // A peer of the shared mount, like every service of systemd with a private /tmp.
     const peer = spawnChild({
       file: "unshare",
       args: ["--mount", "--propagation", "unchanged", "sleep", "60"],
@@ -160,7 +163,7 @@ describe("pinNamespaces() with a user namespace", () => {
     for (const path of [...all, user]) assert.equal(isNamespaceMounted(path), true);
     assert.match(await asRoot("cat /proc/self/uid_map"), /^\s*0\s+300000\s+1000$/);
     assert.match(await asRoot("cat /proc/self/gid_map"), /^\s*0\s+400000\s+1000$/);
-    // Only who owns a namespace may do these.
+    // Only the owner of a namespace may do these.
     assert.equal(await asRoot("hostname pod-2; hostname"), "pod-2");
     assert.equal(await asRoot("ip link set lo mtu 1400; ip -o link show lo | grep -c UP"), "1");
     await assert.rejects(
@@ -200,7 +203,7 @@ describe("pinNamespaces() with a user namespace", () => {
     for (let round = 0; round < 10; round++) {
       const paths = Array.from({ length: 5 }, (_, i) => join(dir, `user-${i}`));
       await Promise.all(paths.map((path) => pinNamespaces({ user: path, users })));
-      assert.equal(new Set(paths.map(namespaceInode)).size, 5);
+      assert.equal(new Set(paths.map(inodeOf)).size, 5);
       await Promise.all(paths.map(unpinNamespace));
     }
     assert.equal((await listMounts()).length, mounts);
@@ -290,7 +293,7 @@ describe("watchMounts()", () => {
         if (!isNamespaceMounted(pins.net)) gone.resolve(undefined);
       });
       const unmounted = unmount(pins.net);
-      // The event loop stands still meanwhile, as it does in a long turn.
+      // Blocks the event loop, like a long turn.
       for (const end = performance.now() + 3; performance.now() < end; );
       await unmounted;
       assert.ok(await within(gone.promise, 1000), "the change is reported");

@@ -1,4 +1,4 @@
-import { statfsSync, statSync } from "node:fs";
+import { statfsSync } from "node:fs";
 
 import { RuntimeError } from "../../base/errors.ts";
 import { errnoCode, systemError } from "../../base/system-error.ts";
@@ -77,19 +77,6 @@ export function isNamespaceMounted(path: string): boolean {
   } catch (cause) {
     const code = errnoCode(cause);
     if (code === "ENOENT" || code === "ENOTDIR" || code === "ELOOP") return false;
-    throw systemError(`stat namespace "${path}"`, cause);
-  }
-}
-
-/**
- * The inode of a namespace file (`/proc/PID/ns/net`, a pin): equal inodes are the same namespace
- * (namespaces(7)). `undefined` when the file does not exist or its process has ended.
- */
-export function namespaceInode(path: string): bigint | undefined {
-  try {
-    return statSync(path, { bigint: true, throwIfNoEntry: false })?.ino;
-  } catch (cause) {
-    if (errnoCode(cause) === "ESRCH") return undefined;
     throw systemError(`stat namespace "${path}"`, cause);
   }
 }

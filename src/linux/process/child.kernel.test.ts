@@ -45,7 +45,7 @@ async function textOf(options: SpawnOptions): Promise<string> {
   return text;
 }
 
-// Descriptors are looked at in the holder, which opens none itself: a dynamic loader would.
+// Descriptors are checked in the holder, which opens none itself; a dynamic loader would.
 describe("spawnChild()", () => {
   test("passes /dev/null by default, and nothing else", async () => {
     const child = spawnChild({ file: holderPath(), env });
@@ -96,15 +96,15 @@ describe("spawnChild()", () => {
       stdout: "pipe",
       extraFds: ["stdout"],
     });
-    let said = "";
-    for await (const chunk of child.stdout ?? []) said += String(chunk);
-    assert.equal(said, "three\none\n");
+    let output = "";
+    for await (const chunk of child.stdout ?? []) output += String(chunk);
+    assert.equal(output, "three\none\n");
     await ended(child);
   });
 
   test("passes no descriptor of a parent without close-on-exec", async () => {
     const file = openSync(join(dir, "careless"), "w+");
-    // The middle process gets 3 to 8 as plain descriptors, as a careless library would leave them.
+    // The middle process gets 3 to 8 without close-on-exec, as a careless library would leave them.
     const script = `
       import { readdirSync } from "node:fs";
       import { spawnChild } from ${JSON.stringify(import.meta.resolve("./child.ts"))};
@@ -165,7 +165,7 @@ describe("spawnChild()", () => {
 
   test("gives the holder's orphans a parent that reaps them", async () => {
     const child = spawnChild({ file: holderPath(), env: {}, newPidNamespace: true });
-    // The subshell ends before its child, which then belongs to PID 1. A zombie would stay listed,
+    // The subshell ends before its child, which becomes a child of PID 1. A zombie would stay listed,
     // so the loop ends only when the holder has reaped it.
     const script = `
       mount -t proc proc ${dir} || exit
@@ -215,7 +215,7 @@ describe("spawnChild()", () => {
     const killed = spawnChild({ file: "sleep", args: ["60"], env });
     killed.kill(SIGTERM);
     assert.deepEqual(await killed.exited, { code: null, signal: SIGTERM });
-    killed.kill(SIGKILL); // gone: no error, and nobody else is hit
+    killed.kill(SIGKILL); // it has ended: no error, and no other process gets the signal
   });
 
   test("names the file or namespace of a failure, and leaves nothing", async () => {

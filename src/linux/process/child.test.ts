@@ -8,7 +8,7 @@ describe("findProgram()", () => {
     assert.equal(findProgram("sh", "/nowhere:/bin:/usr/bin"), "/bin/sh");
     assert.equal(findProgram("./x", "/bin"), "./x");
     assert.equal(findProgram("sh", "bin:."), undefined);
-    assert.equal(findProgram("passwd", "/etc"), undefined, "a file that nobody may execute");
+    assert.equal(findProgram("passwd", "/etc"), undefined, "a file without execute permission");
     assert.equal(findProgram("etc", "/"), undefined, "a directory");
     assert.equal(findProgram("", "/bin"), undefined);
   });

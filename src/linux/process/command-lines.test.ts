@@ -32,7 +32,7 @@ test("findByEnvironment() finds an orphaned process in a session of its own", as
   await child.exited;
   const find = () => findByEnvironment(name, (value) => value === word);
   let found = await find();
-  // Between fork and execve it has the environment of its parent, which has the word, too.
+  // Between fork and execve it has the environment of its parent, which has the variable, too.
   while (found.length === 0) found = await find();
   const [{ pid, startTime } = { pid: 0, startTime: "" }] = found;
   assert.equal(found.length, 1);

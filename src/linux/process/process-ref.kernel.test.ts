@@ -7,7 +7,7 @@ import { firstText, openFds, until } from "../testing/leaks.ts";
 
 const env = { PATH: "/usr/bin:/bin" };
 
-/** A process that is not our child: the shell between ends at once, so it has another parent. */
+/** A process that is not a child: its shell ends at once, so it has another parent. */
 async function stranger(): Promise<number> {
   const child = spawnChild({
     file: "sh",
@@ -47,13 +47,13 @@ describe("openProcess()", () => {
   });
 
   test("is undefined for a zombie", async () => {
-    // The shell never waits for its first child, as it has become another program.
+    // The shell never waits for its first child, because it becomes another program.
     const script = "sleep 0 & echo $!; exec sleep 60";
     const child = spawnChild({ file: "sh", args: ["-c", script], env, stdout: "pipe" });
     const zombie = Number(await firstText(child.stdout));
     await until("it is a zombie", () => processStartTime(zombie) === undefined);
     assert.equal(openProcess(zombie), undefined);
-    process.kill(zombie, 0); // it has its pid still
+    process.kill(zombie, 0); // it still has its pid
     child.kill(9);
     await child.exited;
   });

@@ -58,7 +58,7 @@ test("preferEventLoop() changes only a session that this process leads", {
   const own = await run({ ...program, newSession: true });
   assert.equal(own.stderr.toString(), "");
   assert.match(own.stdout.toString(), /^true \/autogroup-\d+ nice -5\n/);
-  // Led by a shell.
+  // The leader is a shell.
   const command = [process.execPath, ...args].map((word) => `'${word}'`).join(" ");
   const shell = { ...program, file: "sh", args: ["-c", `${command}; true`] };
   const others = await run({ ...shell, newSession: true });

@@ -50,7 +50,7 @@ describe("sealedProgram()", () => {
   });
 
   test("is accepted by crun as a copy of itself", async () => {
-    // It would run from a copy of its own otherwise, whose name it gives.
+    // Otherwise it would run from its own copy, whose name it prints.
     const trace = ["-f", "-e", "trace=memfd_create,execveat", "-o", join(directory, "trace")];
     const args = [...trace, sealedProgram("/usr/bin/crun"), "--root", directory, "state", "none"];
     await run({ file: "/usr/bin/strace", args, env, timeoutMs: 20_000 });

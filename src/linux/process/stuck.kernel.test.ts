@@ -1,4 +1,4 @@
-/** Processes that SIGKILL does not end, since they hang in the kernel. */
+/** Processes that SIGKILL does not end because they hang in the kernel. */
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
 import { noStuckDisk, StuckDisk } from "../../../test/support/stuck-disk.ts";

@@ -14,14 +14,14 @@ after(() => {
   rmSync(dir, { recursive: true });
 });
 
-/** How it ends that waits for what a program leaves behind; $1 is the file for the pid. */
+/** The exit code of the waiter for a program that leaves a process; $1 is the file for the pid. */
 async function codeOf(script: string, program = "/bin/sh"): Promise<number | null> {
   const pidFile = join(dir, "pid");
   rmSync(pidFile, { force: true });
   const args = [pidFile, program, "-c", script, "sh", pidFile];
   return (await spawnChild({ file: waiterPath(), args, env }).exited).code;
 }
-/** A process that does this once the shell that starts it is gone: a shell reaps what ends before. */
+/** A process that runs this after its shell has ended, because a shell reaps earlier ends. */
 const leave = (then: string): string =>
   `export parent=$$; sh -c 'while kill -0 $parent 2>/dev/null; do sleep 0.01; done; ${then}' & echo $! > $1`;
 

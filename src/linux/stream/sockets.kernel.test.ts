@@ -17,7 +17,7 @@ import { openFds, until } from "../testing/leaks.ts";
 const env = { PATH: "/usr/sbin:/usr/bin:/sbin:/bin" };
 const never = new AbortController().signal;
 const dir = mkdtempSync(join(tmpdir(), "davit-sockets-"));
-/** Longer than a unix address holds. */
+/** Longer than a unix address. */
 const long = join(dir, "x".repeat(120));
 
 before(() => {
@@ -112,7 +112,7 @@ describe("connectPackets()", () => {
   });
 });
 
-/** Hands a terminal to `path` and runs `script` with its slave as stdin and stdout. */
+/** Passes a terminal to `path` and runs `script` with its slave as stdin and stdout. */
 const giver = (path: string, script: string): string =>
   [
     "import os, socket, array, sys, time, fcntl, termios, struct, signal",
@@ -141,9 +141,9 @@ describe("ConsoleSocket", () => {
     );
     terminal.resize({ width: 132, height: 43 });
     terminal.write("hello\n");
-    let said = "";
-    for await (const chunk of terminal) said += String(chunk);
-    assert.equal(said, "hello\r\nhello (43, 132)\r\n");
+    let output = "";
+    for await (const chunk of terminal) output += String(chunk);
+    assert.equal(output, "hello\r\nhello (43, 132)\r\n");
     terminal.destroy();
     assert.equal((await child.exited).code, 0);
     await until("descriptors are closed", () => openFds().size <= fds);
@@ -157,15 +157,15 @@ describe("ConsoleSocket", () => {
     const child = spawnChild({ file: "python3", args: ["-c", giver(console.path, script)], env });
     const terminal = await console.terminal;
     await once(terminal, "data");
-    let said = "";
+    let output = "";
     terminal.on("data", (chunk: Buffer) => {
-      said += String(chunk);
+      output += String(chunk);
     });
     assert.equal(terminal.write(Buffer.alloc(1_000_000, "x")), false);
     await once(terminal, "drain");
     await once(terminal, "end");
     terminal.destroy();
-    assert.match(said, /all 1000000/);
+    assert.match(output, /all 1000000/);
     await child.exited;
   });
 
@@ -204,9 +204,9 @@ describe("connectLoopback()", () => {
   };
   const talk = async (socket: Socket): Promise<string> => {
     socket.end("hello ");
-    let said = "";
-    for await (const chunk of socket) said += String(chunk);
-    return said;
+    let output = "";
+    for await (const chunk of socket) output += String(chunk);
+    return output;
   };
 
   for (const host of ["127.0.0.1", "::1"]) {
@@ -253,7 +253,7 @@ describe("connectLoopback()", () => {
 
   test("rejects when it is aborted, and leaves no descriptor", async () => {
     const fds = openFds().size;
-    // A listener whose queue is full: a further connection waits.
+    // A listener whose queue is full: another connection waits.
     const text = [
       "import socket, sys",
       "s = socket.socket(); s.bind(('127.0.0.1', 4001)); s.listen(0)",

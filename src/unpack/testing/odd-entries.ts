@@ -3,7 +3,7 @@ import { type BuiltEntry, buildEntry, paxContent } from "./tar-builder.ts";
 /** Entries of an archive, in their order. */
 export type Entries = readonly BuiltEntry[];
 
-/** An entry that says something of those behind it. */
+/** An entry that describes the entries after it. */
 export const meta = (type: string, data: string): BuiltEntry => ({ name: "meta", type, data });
 export const long = (name: string): BuiltEntry => meta("L", `${name}\0`);
 export const global = (records: Readonly<Record<string, string>>): BuiltEntry =>

@@ -11,7 +11,7 @@ export interface Found extends TarEntry {
   readonly holes: number;
 }
 
-/** Keeps what a reader finds, and asserts that it tells of it in the right order. */
+/** Collects what a reader finds, and asserts the order of its calls. */
 class Collector implements TarSink {
   readonly found: Found[] = [];
   #entry: TarEntry | undefined;

@@ -10,7 +10,7 @@ export interface BuiltEntry {
   readonly seconds?: number;
   readonly major?: number;
   readonly minor?: number;
-  /** What the header says instead of the data's size. */
+  /** The size in the header in place of the size of the data. */
   readonly size?: number;
   /** Records of a PAX header before it. */
   readonly pax?: Readonly<Record<string, string>> | readonly (readonly [string, string])[];

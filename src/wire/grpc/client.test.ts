@@ -247,8 +247,8 @@ test("thousands of calls with every kind of end leak neither memory nor descript
     const { heapUsed, external } = process.memoryUsage();
     return { bytes: heapUsed + external, descriptors: readdirSync("/proc/self/fd").length };
   }
-  // A leak grows with every round. What the engine sets aside once (compiled code, buffers in
-  // reserve) comes at any time on a busy machine, but not round after round.
+  // A leak grows with every round. Other memory of the engine (compiled code, reserved buffers)
+  // can grow at any time on a busy machine, but not in every round.
   let before = await run(4000);
   const grown: number[] = [];
   do {

@@ -11,7 +11,7 @@ import {
 } from "./codec.ts";
 import { grpcCodeOfKind, kindOfGrpcCode } from "./status.ts";
 
-/** A small generator of numbers, so that a failing run can be repeated. */
+/** A small random generator with a seed, so that a failing run can be repeated. */
 function randomFrom(seed: number): (below: number) => number {
   let state = seed;
   return (below) => {

@@ -5,7 +5,7 @@ import { RuntimeError } from "../../base/errors.ts";
 import { Gatherer } from "../gatherer.ts";
 
 /** Bytes before each message: one flag byte and the length, big-endian. */
-export const prefixBytes = 5;
+const prefixBytes = 5;
 
 const compressedFlag = 1;
 

@@ -1,4 +1,4 @@
-// What a broken or hostile client does to a GrpcServer: nothing beyond its own connection.
+// A broken or hostile client affects only its own connection to a GrpcServer.
 import assert from "node:assert/strict";
 import { once } from "node:events";
 import { type ClientHttp2Session, connect, constants } from "node:http2";
@@ -59,11 +59,11 @@ interface Opened {
   readonly ended: Promise<unknown>;
 }
 
-/** One after the other: a connect fails while as many wait as listen(2) was told. */
+/** One after the other, because a connect fails while the queue of listen(2) is full. */
 async function openMany(serving: Serving, count: number, first: Buffer): Promise<Opened[]> {
   const opened: Opened[] = [];
   while (opened.length < count) {
-    // This side does not close its end when the server has closed the other.
+    // This side does not close its end when the server has closed its end.
     const socket = connectSocket({ path: serving.path, allowHalfOpen: true });
     socket.on("error", () => undefined);
     const ended = new Promise((resolve) => {
@@ -90,8 +90,8 @@ async function writeUntilClosed(serving: Serving, bytes: Buffer): Promise<void> 
   socket.write(greeting);
   while (!socket.destroyed) {
     socket.write(bytes);
-    // The server lives in this process: this is its turn. Writing on without waiting for "drain"
-    // is what a hostile client does too.
+    // The server runs in this process and needs a turn of the event loop. Like a hostile client,
+    // this one does not wait for "drain".
     await new Promise((resolve) => setImmediate(resolve));
   }
   await closed;
@@ -103,7 +103,7 @@ const callHeaders = {
   "content-type": "application/grpc",
 };
 
-/** A call that goes well on a connection that is there. */
+/** A successful call on an existing connection. */
 async function callOn(session: ClientHttp2Session): Promise<void> {
   const stream = session.request(callHeaders);
   stream.resume();
@@ -141,7 +141,7 @@ describe("GrpcServer under abuse", () => {
     await using serving = await serve({ Echo: echo });
     const silent = await openMany(serving, 1500, Buffer.alloc(0));
     await assertServes(serving);
-    // All places are theirs, and there are more of them than places.
+    // There are more silent connections than the limit.
     await Promise.all(silent.slice(0, 400).map(({ ended }) => ended));
     await assertServes(serving);
     assert.ok(serving.server.connections >= 1000, "only as many go as must");
@@ -157,7 +157,7 @@ describe("GrpcServer under abuse", () => {
     const never = await openMany(serving, 700, greeting);
     await Promise.all(never.slice(0, 180).map(({ ended }) => ended));
     await assertServes(serving);
-    // On the same connection, on which nothing came for longer than on those that were closed.
+    // On the same connection, which was idle for longer than those that were closed.
     await callOn(idle);
     for (const { socket } of never) socket.destroy();
     idle.destroy();

@@ -12,7 +12,7 @@ import { echo, echoPath, ForeignClient, serve, testMessageLimit } from "./testin
 
 const oneByte = Buffer.from([7]);
 
-/** What came back for a request made by hand. */
+/** The response to a raw request. */
 interface RawAnswer {
   readonly headers: Record<string, unknown>;
   readonly trailers: Record<string, unknown>;
@@ -26,7 +26,7 @@ function rawSession(path: string): ClientHttp2Session & Disposable {
   return Object.assign(session, { [Symbol.dispose]: () => session.destroy() });
 }
 
-/** One request by hand; the body is sent as it is. */
+/** A raw request; the body is sent unchanged. */
 async function rawCall(
   session: ClientHttp2Session,
   headers: Record<string, string>,
@@ -52,7 +52,7 @@ async function rawCall(
   return { headers: got, trailers, messages, rstCode: stream.rstCode };
 }
 
-/** A handler that never answers, and a promise of its call. */
+/** A handler that never responds, and a promise of its call. */
 function stuck(): { readonly method: Method; readonly called: Promise<Call> } {
   const { promise, resolve } = Promise.withResolvers<Call>();
   return {
@@ -232,7 +232,7 @@ describe("GrpcServer with a grpc-js client", () => {
     assert.equal(call.method, "/test.Echo/Stuck");
     await assert.rejects(answer, { code: codes.DEADLINE_EXCEEDED });
     const reason = await aborted(call);
-    // Client and server watch the same clock: either may be first.
+    // Client and server have the same deadline: either may be first.
     assert.ok(reason instanceof RuntimeError);
     assert.ok(reason.kind === "deadline-exceeded" || reason.kind === "canceled");
   });
@@ -267,7 +267,7 @@ describe("GrpcServer with a grpc-js client", () => {
   test("stop() does not wait for a peer that neither reads nor closes", async () => {
     await using serving = await serve({ Echo: echo });
     const peer = connectSocket({ path: serving.path, allowHalfOpen: true });
-    // The client's preface and empty SETTINGS (RFC 9113, section 3.4); then it is as if stopped.
+    // The client's preface and empty SETTINGS (RFC 9113, section 3.4); then it does nothing, like a stopped process.
     peer.write("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n");
     peer.write(Buffer.from([0, 0, 0, 4, 0, 0, 0, 0, 0]));
     await once(peer, "readable");

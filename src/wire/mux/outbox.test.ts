@@ -9,7 +9,7 @@ import { Outbox } from "./outbox.ts";
 
 const bytes = 64 * 1024;
 
-/** Both ends of a connection by TCP, and what closes the listener. */
+/** Both ends of a TCP connection, and a function that closes the listener. */
 async function socketPair(): Promise<{ near: Socket; far: Socket; close: () => void }> {
   const server = createServer();
   server.listen(0, "127.0.0.1");

@@ -19,7 +19,7 @@ function protocol(name: string): { base64: boolean; closeSignal: boolean; status
   return found;
 }
 
-/** A client that speaks in messages. */
+/** A client that sends messages. */
 function rawClient(): {
   client: WebSocketConnection;
   server: ReturnType<typeof duplexPair>[0];

@@ -13,7 +13,7 @@ import {
 import type { SpdyStream } from "./stream.ts";
 
 /** What a peer may send on a stream, and on all streams, before it gets a window update. */
-export const receiveWindow = 256 * 1024;
+const receiveWindow = 256 * 1024;
 export const sessionWindow = 16 * 1024 * 1024;
 
 const defaultWindow = 64 * 1024;

@@ -33,8 +33,6 @@ export const initialWindowSetting = 7;
 
 /** Flag of data, SYN_STREAM, SYN_REPLY and HEADERS: the end of this direction. */
 export const flagFin = 1;
-/** Flag of SYN_STREAM: the other direction has no data. */
-export const flagUnidirectional = 2;
 
 /** The largest payload of a control frame that is read. Data frames may have 16 MiB, because they are not buffered. */
 export const maxControlBytes = 32 * 1024;
@@ -138,7 +136,7 @@ export function dataHead(streamId: number, length: number, fin: boolean): Buffer
 }
 
 /** A control frame of 32-bit numbers, followed by other bytes. */
-export function controlFrame(
+function controlFrame(
   type: number,
   flags: number,
   numbers: readonly number[],

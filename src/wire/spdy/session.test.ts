@@ -43,7 +43,7 @@ function half(options: Partial<SpdySessionOptions> = {}): {
   return { session, peer, streams };
 }
 
-/** Two sessions that speak to each other. */
+/** Two connected sessions. */
 function whole(options: Partial<SpdySessionOptions> = {}): {
   client: SpdySession;
   server: SpdySession;
@@ -77,7 +77,7 @@ const settled = (): Promise<void> => new Promise((resolve) => setImmediate(resol
 
 test("dictionary is the one of SPDY/3, by its checksum in a zlib stream", () => {
   assert.equal(dictionary.length, 1423);
-  // zlib writes the checksum of the dictionary that it was given behind its header (RFC 1950).
+  // zlib writes the checksum of the dictionary after its header (RFC 1950).
   assert.equal(deflateSync("", { dictionary }).readUInt32BE(2), dictionaryId);
 });
 
@@ -111,7 +111,7 @@ test("HeaderReader reads what zlib compresses, block after block", async () => {
   deflate.destroy();
 });
 
-/** The plain bytes of the first block of a HeaderWriter: behind zlib's header and the block's lengths. */
+/** The plain bytes of the first block of a HeaderWriter, after the zlib header and the lengths of the block. */
 function inflated(block: Buffer): Buffer {
   return block.subarray(6 + 5, -5);
 }
@@ -122,8 +122,8 @@ test("HeaderReader rejects a decompression bomb, another dictionary, and truncat
   const other = deflateSync("x", { dictionary: Buffer.from("other") });
   assert.throws(() => new HeaderReader().read(other), /other dictionary/);
   assert.throws(() => new HeaderReader().read(Buffer.from("GET / HTTP/1.1")), /not a zlib stream/);
-  const lies = deflateSync(hex("00000001 7fffffff 61"), { dictionary });
-  assert.throws(() => new HeaderReader().read(lies), /truncated/);
+  const wrongLength = deflateSync(hex("00000001 7fffffff 61"), { dictionary });
+  assert.throws(() => new HeaderReader().read(wrongLength), /truncated/);
   const many = deflateSync(hex("7fffffff"), { dictionary });
   assert.throws(() => new HeaderReader().read(many), /truncated/);
 });
@@ -135,7 +135,7 @@ test("SpdySession carries streams both ways, each with an end of its own", async
   assert.equal(theirs.headers.get("streamtype"), "data");
   ours.end("question");
   assert.equal(await text(theirs), "question");
-  // The other direction goes on after the end of the first.
+  // The other direction continues after the end of the first.
   theirs.write("ans");
   theirs.end("wer");
   assert.equal(await text(ours), "answer");
@@ -181,7 +181,7 @@ test("SpdySession.end() resets none of the streams that it has ended", async () 
   assert.ok(stream !== undefined);
   stream.end("all");
   await once(stream, "finish");
-  // The client has not ended its half, as none does whose stream is an output.
+  // The client has not ended its half, as is normal for an output stream.
   session.end();
   await settled();
   assert.ok(stream.destroyed);
@@ -260,7 +260,7 @@ test("SpdySession.end() waits for a slow peer to read, and then for its end", as
   await settled();
   const [stream] = streams;
   assert.ok(stream);
-  // More than the connection hands over to who reads nothing.
+  // More than the connection accepts for a peer that does not read.
   for (const said of [Buffer.alloc(40_000), Buffer.alloc(40_000), "the status"]) {
     stream.write(said);
     await settled();
@@ -311,8 +311,8 @@ test("SpdySession closes the connection after a protocol violation", async (t) =
       synStreamFrame(1, hex("0000 00ffff")),
     ]),
     "a window of the connection that overflows": windowUpdateFrame(0, 0x7fffffff),
-    "settings that lie about their number": hex("80030004 00000004 7fffffff"),
-    "data of a stream that nobody opened": Buffer.concat([dataHead(9, 1, false), hex("00")]),
+    "settings with a wrong count": hex("80030004 00000004 7fffffff"),
+    "data of a stream that was not opened": Buffer.concat([dataHead(9, 1, false), hex("00")]),
     "a cut off reset": hex("80030003 00000004 00000001"),
     "a bomb": synStreamFrame(1, deflateSync(Buffer.alloc(10_000_000), { dictionary })),
   };

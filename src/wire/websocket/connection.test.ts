@@ -22,7 +22,7 @@ interface Opened {
   readonly connection: WebSocketConnection;
   readonly peer: Duplex;
   readonly pieces: MessagePiece[];
-  /** All that the connection has sent. */
+  /** All bytes that the connection has sent. */
   readonly sent: () => Buffer;
 }
 
@@ -213,7 +213,7 @@ test("WebSocketConnection.close() waits for a slow peer", async (t) => {
   t.mock.timers.enable({ apis: ["setTimeout"] });
   const { connection, peer, sent } = open({ lingerMs: 5_000 });
   peer.pause();
-  // More than the connection hands over to who reads nothing.
+  // More than the connection accepts for a peer that does not read.
   connection.send("binary", [Buffer.alloc(100 * 1024)], () => undefined);
   connection.send("binary", [Buffer.from("the status")], () => undefined);
   connection.close();
