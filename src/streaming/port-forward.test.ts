@@ -13,7 +13,7 @@ import { openServer } from "./testing/open-server.ts";
 
 const settled = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));
 
-/** A program in the pod: what it does with each connection. */
+/** A program in the pod, which handles each connection. */
 async function listen(
   serve: (socket: Socket) => void,
 ): Promise<{ port: number; server: Server } & AsyncDisposable> {
@@ -44,7 +44,7 @@ for (const transport of ["spdy", "websocket"] as const) {
 
     test("carries many connections to many ports, whose directions end separately", async () => {
       await using opened = await openServer();
-      // Answers only after the end of what it is asked: without half-close nothing comes back.
+      // Responds only after the end of its input, which needs half-close.
       await using first = await listen((socket) => {
         void text(socket).then((asked) => socket.end(`first:${asked}`));
       });
@@ -181,7 +181,7 @@ test("port-forward by channels: a port that has ended does not block the others"
   ended.resume();
   if (!target.destroyed) await once(target, "close");
   other.read();
-  // More than the connection and the kernel hold unread.
+  // More than the connection and the kernel buffer.
   await new Promise((resolve) => ended.write(Buffer.alloc(32 * 1024 * 1024), resolve));
   other.write("x");
   const [answer] = (await once(other, "data")) as [Buffer];
@@ -189,7 +189,7 @@ test("port-forward by channels: a port that has ended does not block the others"
   channels.connection.destroy();
 });
 
-/** The first connection that is made. */
+/** The first connection. */
 async function first(connected: readonly Duplex[]): Promise<Duplex> {
   for (;;) {
     const [target] = connected;
@@ -209,7 +209,7 @@ test("port-forward over SPDY: a stream that is reset before its other half was o
   const open = (streamtype: string, requestid: string): Promise<SpdyStream> =>
     session.openStream(new Map(Object.entries({ streamtype, port: String(echo.port), requestid })));
   (await open("data", "a")).destroy();
-  // When "b" has its answer, what became of "a" is known, too.
+  // When "b" has its response, "a" was handled, too.
   for (const id of ["b", "a"]) {
     const [error, data] = [await open("error", id), await open("data", id)];
     error.resume();
@@ -226,7 +226,7 @@ test("port-forward: a pod that reads nothing does not keep a connection whose cl
   const { data } = await forward.connect(stuck.port);
   const target = await first(opened.targets.connected);
   const block = Buffer.alloc(256 * 1024);
-  // Until the kernel takes no more, and as much again waits here.
+  // Until the kernel's buffers are full, and as much again is queued here.
   for (let behind = 0; behind < 100; behind = target.writableNeedDrain ? behind + 1 : 0) {
     if (!data.writableNeedDrain) data.write(block);
     await settled();

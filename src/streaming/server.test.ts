@@ -120,7 +120,7 @@ test("StreamingServer serves TLS with a given certificate, and names a file that
     writeFileSync(tlsKeyFile, given.key);
     await using opened = await openServer({ config });
     const { port } = new URL(opened.server.address);
-    // With the certificate as its own root the whole chain is checked, signature included.
+    // With the certificate as its own root, the whole chain and its signature are verified.
     const socket = connectTls({
       host: "127.0.0.1",
       port: Number(port),

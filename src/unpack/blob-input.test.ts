@@ -11,7 +11,7 @@ import { Random } from "./testing/random.ts";
 const directory = mkdtempSync(join(tmpdir(), "davit-blob-"));
 after(() => rmSync(directory, { recursive: true }));
 
-/** What comes out of a descriptor of `blob`, copied while each piece is valid. */
+/** What is read from a descriptor of `blob`, copied while each chunk is valid. */
 async function readThrough(blob: Buffer, fd: number): Promise<void> {
   const input = new BlobInput(fd);
   const head = Buffer.from(await input.head());
@@ -19,7 +19,7 @@ async function readThrough(blob: Buffer, fd: number): Promise<void> {
   assert.ok(head.equals(blob.subarray(0, head.length)));
   const pieces: Buffer[] = [];
   await input.forEach(async (bytes) => {
-    // The next piece is being read meanwhile: it must not come into this one's place.
+    // The next chunk is read meanwhile. It must not overwrite this one.
     await new Promise((resolve) => setImmediate(resolve));
     pieces.push(Buffer.from(bytes));
   });

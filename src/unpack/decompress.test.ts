@@ -35,7 +35,7 @@ function skippable(length: number): Buffer {
   return frame;
 }
 
-/** Many frames of all kinds, as tools write them that compress in parallel or with an index. */
+/** Many frames of all types, like those of tools that compress in parallel or with an index. */
 function framesOf(bytes: Buffer): Buffer {
   const frames = [skippable(3)];
   for (let at = 0; at < bytes.length; at += 77_777) {

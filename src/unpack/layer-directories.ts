@@ -3,7 +3,7 @@ import { lstatSync, mkdirSync, readlinkSync, type Stats, unlinkSync } from "node
 import { RuntimeError } from "../base/errors.ts";
 import { errnoCode } from "../base/system-error.ts";
 import { type FileTime, setAttributes, setXattr } from "../linux/file/index.ts";
-import { isWhiteout, look, onDisk } from "./layer-files.ts";
+import { isWhiteout, findEntry, onDisk } from "./layer-files.ts";
 import { printable } from "./tar-entry.ts";
 import { brokenArchive } from "./tar-header.ts";
 
@@ -18,7 +18,7 @@ const MAX_LINKS = 40;
 const MAX_IMPLIED = { count: 1000, characters: 128 * 1024 };
 
 /** The result of resolving a path of the archive. */
-interface Place {
+interface ResolvedPath {
   /** Without symbolic links. */
   readonly path: string;
   /** The layer hides the entry of lower layers at this path. */
@@ -64,8 +64,8 @@ export class LayerDirectories {
   }
 
   /** Resolves a path in this layer, which need not exist. */
-  find(path: string): Place {
-    return this.#walk(path, "look");
+  find(path: string): ResolvedPath {
+    return this.#walk(path, "find");
   }
 
   /** Records that an entry describes the directory. */
@@ -96,7 +96,7 @@ export class LayerDirectories {
   /** Sets the times at the end, because each new entry in a directory changes them. */
   setTimes(): void {
     for (const [path, { inode, time }] of this.#times) {
-      const info = look(path);
+      const info = findEntry(path);
       if (info?.isDirectory() !== true || info.ino !== inode) continue; // replaced later
       setAttributes(path, { uid: info.uid, gid: info.gid, mode: info.mode & 0o7777, time });
     }
@@ -105,7 +105,7 @@ export class LayerDirectories {
   /** The directories without an entry that lower layers may have, parents first. */
   implied(): readonly string[] {
     return [...this.#implied].flatMap(([inode, path]) => {
-      const info = look(path);
+      const info = findEntry(path);
       return info?.isDirectory() === true && info.ino === inode ? [path] : [];
     });
   }
@@ -124,18 +124,18 @@ export class LayerDirectories {
 
   /** A directory that replaces a whiteout still hides the content of the lower one. */
   #replace(path: string): void {
-    const there = look(path);
-    if (there?.isDirectory() === true) return;
+    const existing = findEntry(path);
+    if (existing?.isDirectory() === true) return;
     unlinkSync(onDisk(path));
     mkdirSync(onDisk(path), 0o755);
-    if (there !== undefined && isWhiteout(there)) this.#hide(path);
+    if (existing !== undefined && isWhiteout(existing)) this.#hide(path);
   }
 
-  #walk(path: string, how: "make" | "look"): Place {
+  #walk(path: string, how: "make" | "find"): ResolvedPath {
     const rest = path.split("/").reverse();
     let links = 0;
-    let at: Place = this.#root();
-    const above: Place[] = [];
+    let at: ResolvedPath = this.#root();
+    const above: ResolvedPath[] = [];
     for (let part = rest.pop(); part !== undefined; part = rest.pop()) {
       if (part === "" || part === ".") continue;
       if (part === "..") {
@@ -143,10 +143,10 @@ export class LayerDirectories {
         continue;
       }
       const next = `${at.path}/${part}`;
-      const there = look(next);
-      if (there?.isSymbolicLink() !== true) {
+      const existing = findEntry(next);
+      if (existing?.isSymbolicLink() !== true) {
         above.push(at);
-        const isHidden = this.#step(next, there, at.isHidden, how);
+        const isHidden = this.#step(next, existing, at.isHidden, how);
         at = { path: next, isHidden };
         continue;
       }
@@ -162,20 +162,25 @@ export class LayerDirectories {
     return at;
   }
 
-  #root(): Place {
+  #root(): ResolvedPath {
     return { path: "", isHidden: this.isRootOpaque };
   }
 
   /** Moves to `path`. Returns whether the layer hides the entry of lower layers there. */
-  #step(path: string, there: Stats | undefined, isHidden: boolean, how: "make" | "look"): boolean {
-    if (there?.isDirectory() === true) return isHidden || this.#opaque.has(there.ino);
-    if (how === "look") return isHidden || there !== undefined;
-    if (there === undefined) {
+  #step(
+    path: string,
+    existing: Stats | undefined,
+    isHidden: boolean,
+    how: "make" | "find",
+  ): boolean {
+    if (existing?.isDirectory() === true) return isHidden || this.#opaque.has(existing.ino);
+    if (how === "find") return isHidden || existing !== undefined;
+    if (existing === undefined) {
       mkdirSync(onDisk(path), 0o755);
       if (!isHidden) this.#imply(path);
       return isHidden;
     }
-    if (!isWhiteout(there)) throw brokenArchive(`"${printable(path)}" is not a directory`);
+    if (!isWhiteout(existing)) throw brokenArchive(`"${printable(path)}" is not a directory`);
     this.#replace(path);
     return true;
   }

@@ -26,7 +26,7 @@ export function onDisk(path: string): string | Buffer {
 }
 
 /** `undefined` also when a component of the path is not a directory. */
-export function look(path: string): Stats | undefined {
+export function findEntry(path: string): Stats | undefined {
   try {
     return lstatSync(onDisk(path), { throwIfNoEntry: false });
   } catch (cause) {
@@ -44,7 +44,7 @@ export function isWhiteout(info: Stats): boolean {
 /** Removes the entry at the path with everything in it. */
 export function removeEntry(path: string): void {
   if (path === "/") throw brokenArchive("an entry would replace the layer's root");
-  if (look(path)?.isDirectory() !== true) {
+  if (findEntry(path)?.isDirectory() !== true) {
     unlinkSync(onDisk(path));
     return;
   }

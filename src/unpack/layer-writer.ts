@@ -12,7 +12,7 @@ import {
 import { RuntimeError } from "../base/errors.ts";
 import { errnoCode, SystemError } from "../base/system-error.ts";
 import { makeNode, setAttributes, setXattr } from "../linux/file/index.ts";
-import { isWhiteout, layerPath, look, onDisk, removeEntry } from "./layer-files.ts";
+import { isWhiteout, layerPath, findEntry, onDisk, removeEntry } from "./layer-files.ts";
 import { LayerDirectories } from "./layer-directories.ts";
 import { type LowerLink, LowerLinks } from "./lower-links.ts";
 import { printable, type TarEntry } from "./tar-entry.ts";
@@ -149,14 +149,14 @@ export class LayerWriter implements TarSink {
         this.#directories.make(path);
         return;
       case "file":
-        this.#place(path, () => {
+        this.#replace(path, () => {
           this.#file = openSync(onDisk(path), O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW, 0o600);
         });
         this.#position = 0;
         this.#written = 0;
         return;
       case "symlink":
-        this.#place(path, () => symlinkSync(onDisk(entry.linkPath), onDisk(path)));
+        this.#replace(path, () => symlinkSync(onDisk(entry.linkPath), onDisk(path)));
         return;
       case "link":
         this.#makeLink(path, layerPath(entry.linkPath));
@@ -166,7 +166,7 @@ export class LayerWriter implements TarSink {
         this.#makeDevice(path, entry);
         return;
       case "fifo":
-        this.#place(path, () => makeNode(path, S_IFIFO | 0o600));
+        this.#replace(path, () => makeNode(path, S_IFIFO | 0o600));
     }
   }
 
@@ -177,7 +177,7 @@ export class LayerWriter implements TarSink {
       );
     }
     const kind = type === "char" ? S_IFCHR : S_IFBLK;
-    this.#place(path, () => makeNode(path, kind | 0o600, { major, minor }));
+    this.#replace(path, () => makeNode(path, kind | 0o600, { major, minor }));
   }
 
   #describe(path: string, entry: TarEntry): void {
@@ -196,7 +196,7 @@ export class LayerWriter implements TarSink {
   }
 
   /** Runs `make`, if necessary after making parents or removing an earlier entry at the path. */
-  #place(path: string, make: () => void): void {
+  #replace(path: string, make: () => void): void {
     for (let attempt = 0; ; attempt++) {
       try {
         make();
@@ -212,16 +212,16 @@ export class LayerWriter implements TarSink {
   }
 
   #makeLink(path: string, target: string): void {
-    const [from, there] = [look(target), look(path)];
+    const [from, existing] = [findEntry(target), findEntry(path)];
     if (from === undefined || isWhiteout(from)) {
       this.#linkToLower(path, target);
       return;
     }
     // A link to itself would remove its own target.
-    if (there?.ino === from.ino) return;
+    if (existing?.ino === from.ino) return;
     if (from.isDirectory())
       throw brokenArchive(`"${printable(target)}" is a directory, which cannot have hard links`);
-    this.#place(path, () => linkSync(onDisk(target), onDisk(path)));
+    this.#replace(path, () => linkSync(onDisk(target), onDisk(path)));
     if (this.#lower.has(from.ino)) this.#lower.named(from.ino, this.#realPath(path));
   }
 
@@ -230,7 +230,7 @@ export class LayerWriter implements TarSink {
     if (found.isHidden)
       throw brokenArchive(`the target "${printable(target)}" of a hard link does not exist`);
     const placeholder = this.#lower.placeholder(found.path);
-    this.#place(path, () => linkSync(placeholder.path, onDisk(path)));
+    this.#replace(path, () => linkSync(placeholder.path, onDisk(path)));
     this.#lower.named(placeholder.inode, this.#realPath(path));
   }
 
@@ -250,12 +250,12 @@ export class LayerWriter implements TarSink {
       throw brokenArchive("a whiteout has no file name");
     }
     const path = `${directory}/${hidden}`;
-    const there = look(path);
+    const existing = findEntry(path);
     // An entry of this layer hides the lower file already, but a directory would be merged.
-    if (there === undefined) {
-      this.#place(path, () => makeNode(path, S_IFCHR));
-    } else if (there.isDirectory()) {
-      this.#directories.hideLower(path, there);
+    if (existing === undefined) {
+      this.#replace(path, () => makeNode(path, S_IFCHR));
+    } else if (existing.isDirectory()) {
+      this.#directories.hideLower(path, existing);
     }
   }
 }

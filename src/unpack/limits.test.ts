@@ -6,7 +6,7 @@ import type { TarEntry } from "./tar-entry.ts";
 import { TarReader, type TarSink } from "./tar-reader.ts";
 import { type BuiltEntry, buildTar } from "./testing/tar-builder.ts";
 
-/** Keeps the paths of what it is given. */
+/** Collects the paths of entries. */
 class KeptEntries implements TarSink {
   readonly paths: string[] = [];
 
@@ -22,7 +22,7 @@ class KeptEntries implements TarSink {
 const disk = "/images";
 const roomy: DiskSpace = { bsize: 4096, blocks: 1e9, bavail: 1e9, files: 0, ffree: 0 };
 
-/** Reads an archive of these entries; gives the paths that came through. */
+/** Reads an archive of these entries. Returns the paths that pass the limits. */
 function read(
   entries: readonly BuiltEntry[],
   limits: UnpackLimits,
@@ -79,7 +79,7 @@ describe("LimitedSink", () => {
   });
 
   test("counts the directories on the way to an entry, and behind a symbolic link, as inodes", () => {
-    // 100 of 2,000 stay free, and one entry may take an eighth of the rest.
+    // 100 of 2,000 stay free, and one entry may use an eighth of the rest.
     const space = (ffree: number) => (): DiskSpace => ({ ...roomy, files: 2000, ffree });
     assert.deepEqual(read([{ name: "a/b/c" }], { disk }, space(124)), ["a/b/c"]);
     assert.throws(() => read([{ name: "a/b/c" }], { disk }, space(123)), {

@@ -2,7 +2,7 @@ import { randomBytes } from "node:crypto";
 import { closeSync, lstatSync, mkdirSync, openSync, unlinkSync } from "node:fs";
 
 import { RuntimeError } from "../base/errors.ts";
-import { look, onDisk, removeEntry } from "./layer-files.ts";
+import { findEntry, onDisk, removeEntry } from "./layer-files.ts";
 
 /** A hard link to a file that only a lower layer can have. Paths in the layer, without symbolic links. */
 export interface LowerLink {
@@ -59,7 +59,7 @@ export class LowerLinks {
     const links: LowerLink[] = [];
     for (const [inode, { target, names }] of this.#files) {
       for (const path of names) {
-        if (look(path)?.ino !== inode) continue;
+        if (findEntry(path)?.ino !== inode) continue;
         unlinkSync(onDisk(path));
         links.push({ path, target });
       }

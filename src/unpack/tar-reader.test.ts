@@ -121,7 +121,7 @@ describe("archives of GNU tar", () => {
       for (let count = 0; count <= random.below(4); count++) {
         const at = random.below(damaged.length);
         damaged[at] = random.below(256);
-        // With a right checksum the fields themselves are looked at.
+        // With a correct checksum the fields themselves are checked.
         if (random.below(2) === 0) seal(damaged.subarray(at - (at % 512), at - (at % 512) + 512));
       }
       try {

@@ -114,7 +114,8 @@ describe("extended attributes", () => {
     const source = sourceOf(buildTar([{ name: "many", pax }]));
     const isExt4 = statfsSync(directory).type === 0xef53;
     if (isExt4) {
-      const message = /entry "\/many" has more attributes than the file system supports.*\(ENOSPC\)/;
+      const message =
+        /entry "\/many" has more attributes than the file system supports.*\(ENOSPC\)/;
       await assertRefused(source, message);
       return;
     }

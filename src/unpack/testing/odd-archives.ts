@@ -254,7 +254,7 @@ const ends: Readonly<Record<string, Buffer>> = {
   "part of a header": Buffer.concat([entry, entry.subarray(0, 100)]),
 };
 
-/** Archives that readers may take for different things, by what is odd in them. */
+/** Archives that readers may read differently, by their peculiarity. */
 export const oddArchives: ReadonlyMap<string, Buffer> = new Map([
   ...Object.entries({ ...plain, ...directories, ...sizes, ...metas, ...headers, ...sparse }).map(
     ([name, entries]) => [name, buildTar(entries)] as const,
