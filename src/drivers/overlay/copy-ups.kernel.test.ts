@@ -267,7 +267,10 @@ describe("a hard link to a file of a lower layer", () => {
       [{ name: "d/.wh.x" }, hard("y", "d/x")],
       [file("d"), hard("y", "d/x")],
     ]) {
-      await assert.rejects(fixture.layer(...own), /there is no "\/d\/x" to link to/);
+      await assert.rejects(
+        fixture.layer(...own),
+        /the target "\/d\/x" of a hard link does not exist/,
+      );
     }
   });
 });

@@ -6,7 +6,7 @@ import { messageOf, RuntimeError, wrap } from "../../base/errors.ts";
 import { KeyedLock } from "../../base/keyed-lock.ts";
 import type { Logger } from "../../base/logger.ts";
 import { TooLarge } from "../../core/snapshot/index.ts";
-import { DiskRoom } from "../../linux/host/index.ts";
+import { DiskHeadroom } from "../../linux/host/index.ts";
 import { removeTree } from "../../linux/file/index.ts";
 import { chainOf, maxLowerLayers } from "./chain.ts";
 import { CopyUp } from "./copy-up.ts";
@@ -205,7 +205,7 @@ export class CopyUps {
     }
     const own = join(paths.layer(top), "fs");
     const lower = new LowerFiles(below, budget);
-    const room = new DiskRoom(paths.root);
+    const room = new DiskHeadroom(paths.root);
     return await new CopyUp(join(directory, "fs"), own, lower, room).make(fromBelow);
   }
 

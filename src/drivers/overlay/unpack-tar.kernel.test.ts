@@ -50,8 +50,8 @@ describe("an archive that GNU tar made of everything", () => {
     mkdirSync(deep, { recursive: true });
     writeFileSync(join(deep, "f".repeat(255)), "deep");
     makeNode(at("fifo"), 0o010600);
-    makeNode(at("char"), 0o020600, 1, 3);
-    makeNode(at("block"), 0o060600, 259, 70_000);
+    makeNode(at("char"), 0o020600, { major: 1, minor: 3 });
+    makeNode(at("block"), 0o060600, { major: 259, minor: 70_000 });
     writeFileSync(at("setuid"), "#!");
     setAttributes(at("setuid"), { uid: 1000, gid: 2000, mode: 0o6711, time: time(1, 1) });
     setAttributes(at("fifo"), { uid: 4_000_000_000, gid: 5, mode: 0o640, time: time(-5, 123) });

@@ -12,8 +12,8 @@ import type {
   SandboxMeter,
   StatsReader,
 } from "../../core/stats/index.ts";
-import { type CgroupLayout } from "../../linux/cgroup/index.ts";
-import { CgroupFdCache, type CachedFiles, readFilesInNamespace } from "../../linux/file/index.ts";
+import { type CachedFiles, CgroupFdCache, type CgroupLayout } from "../../linux/cgroup/index.ts";
+import { readFilesInNamespace } from "../../linux/file/index.ts";
 import { type CgroupFiles, cgroupFiles } from "./cgroup-usage.ts";
 import { CpuRate } from "./cpu-rate.ts";
 import { parseNetDev } from "./net-dev.ts";
@@ -237,8 +237,8 @@ export class HostStats implements StatsReader {
 }
 
 function hostFiles(): KernelFiles {
-  const holder = new CgroupFdCache();
-  return { hold: (paths) => holder.hold(paths), readInNamespace: readFilesInNamespace };
+  const cache = new CgroupFdCache();
+  return { hold: (paths) => cache.add(paths), readInNamespace: readFilesInNamespace };
 }
 
 /** What was reported in the place of what the pod's cgroup says; pressure only the kernel knows. */

@@ -3,27 +3,27 @@ import { statfs } from "node:fs/promises";
 
 import { RuntimeError } from "../../base/errors.ts";
 
-/** What of statfs(2) is looked at. `files` is 0 on a file system without a table of inodes (btrfs). */
+/** The fields of statfs(2) that are used. `files` is 0 on a file system without a table of inodes (btrfs). */
 export type DiskSpace = Pick<StatsFs, "bsize" | "blocks" | "bavail" | "files" | "ffree">;
 
 const MIB = 2 ** 20;
-/** Stays free: one part in 20 of the file system, but no more than this. */
+/** One part in 20 of the file system stays free, but no more than this. */
 const KEEP_PART = 20;
 const KEEP_BYTES_MOST = 1024 * MIB;
 const KEEP_FILES_MOST = 50_000;
-/** Written at most between two looks, and the part of the room that is written at most. */
+/** The most that is written between two checks: this much, and this part of the available space. */
 const STEP_BYTES_MOST = 64 * MIB;
 const STEP_FILES_MOST = 4096;
 const STEP_PART = 1024;
-/** More writers than run at once: close to the end each one takes this part of the room at most. */
+/** More writers than run at once. Each may use at most this part of the available space before the next check. */
 const WRITERS = 8;
 
 /**
  * Keeps a part of a file system free while several processes fill it: 5 % of its bytes and inodes,
- * at most 1 GiB and 50,000 inodes. The writers share nothing but the file system itself. Each looks
- * at it again after a small part of the room that it saw, so that it sees what the others write.
+ * at most 1 GiB and 50,000 inodes. The writers share only the file system itself. Each checks
+ * it again after using a small part of the space that it saw, so that it notices what the others write.
  */
-export class DiskRoom {
+export class DiskHeadroom {
   readonly #name: string;
   #bytes = 0;
   #files = 0;
@@ -33,7 +33,7 @@ export class DiskRoom {
     this.#name = name;
   }
 
-  /** Whether so much may be written without another look. If not, `look` decides. */
+  /** Whether this much may be written without another check. If not, `update` decides. */
   spend(bytes: number, files: number): boolean {
     if (bytes > this.#bytes || files > this.#files) return false;
     this.#bytes -= bytes;
@@ -41,13 +41,13 @@ export class DiskRoom {
     return true;
   }
 
-  /** The same as `spend`, with a look at the file system of `path` where one is due. */
-  async take(path: string, bytes: number, files: number): Promise<void> {
-    if (!this.spend(bytes, files)) this.look(await statfs(path), bytes, files);
+  /** Like `spend`, with a check of the file system of `path` when one is due. */
+  async reserve(path: string, bytes: number, files: number): Promise<void> {
+    if (!this.spend(bytes, files)) this.update(await statfs(path), bytes, files);
   }
 
-  /** Takes in how the disk is now. `resource-exhausted` if so much may not be written. */
-  look(space: DiskSpace, bytes: number, files: number): void {
+  /** Updates the state of the disk. `resource-exhausted` if this much may not be written. */
+  update(space: DiskSpace, bytes: number, files: number): void {
     const { bsize, blocks, bavail, ffree } = space;
     const keepBytes = Math.min(KEEP_BYTES_MOST, Math.floor((blocks * bsize) / KEEP_PART));
     const roomBytes = bavail * bsize - keepBytes;
@@ -75,7 +75,7 @@ export class DiskRoom {
   }
 }
 
-/** Why the kernel may have said ENOSPC or EDQUOT, as the end of a message, with what to do. */
+/** Why the kernel may have reported ENOSPC or EDQUOT and what to do, as the end of a message. */
 export function describeFullDisk(name: string, { files, ffree }: DiskSpace): string {
   const what = files > 0 && ffree === 0 ? "has no inodes left (it may have bytes left)" : "is full";
   return `the file system of "${name}" ${what}: remove images that nobody uses ("davit rmi --unused"), or files on it`;

@@ -1,10 +1,10 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { releaseTransferred, markTransferable } from "./given-memory.ts";
+import { releaseTransferred, markTransferable } from "./transferable.ts";
 
 const bytes = 64 * 1024;
 
-test("freeGiven() frees what was given away, once", () => {
+test("releaseTransferred() frees a marked chunk once", () => {
   const chunk = Buffer.from(new ArrayBuffer(bytes));
   markTransferable(chunk);
   assert.equal(chunk.length, bytes);
@@ -13,7 +13,7 @@ test("freeGiven() frees what was given away, once", () => {
   releaseTransferred(chunk);
 });
 
-test("freeGiven() leaves alone what was not given, parts, and what is small", () => {
+test("releaseTransferred() does not change unmarked chunks, parts of chunks, and small chunks", () => {
   const own = Buffer.from(new ArrayBuffer(bytes));
   releaseTransferred(own);
   assert.equal(own.length, bytes);
@@ -34,8 +34,8 @@ test("freeGiven() leaves alone what was not given, parts, and what is small", ()
   assert.equal(small.length, 100);
 });
 
-test("freeGiven() never throws, whatever memory it is", () => {
-  // Node's pool refuses to be taken from it.
+test("releaseTransferred() never throws, for any kind of memory", () => {
+  // Node.js does not allow a transfer of its buffer pool.
   const pool = Buffer.from(Buffer.from("x").buffer);
   markTransferable(pool);
   releaseTransferred(pool);

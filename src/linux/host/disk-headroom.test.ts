@@ -1,12 +1,12 @@
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
 import { isKind } from "../../base/errors.ts";
-import { describeFullDisk, DiskRoom, type DiskSpace } from "./disk-room.ts";
+import { describeFullDisk, DiskHeadroom, type DiskSpace } from "./disk-headroom.ts";
 
 const MIB = 2 ** 20;
 const GIB = 2 ** 30;
 
-/** A file system of which writers take space. */
+/** A file system with a limited size. */
 class Disk {
   readonly total: number;
   readonly files: number;
@@ -35,12 +35,12 @@ class Disk {
   }
 }
 
-/** Writes as an unpacker does, one step at each call; false once it is refused. */
+/** Writes like an unpacker, one step for each call; false when it is refused. */
 function writer(disk: Disk, bytes: number, files: number): () => boolean {
-  const room = new DiskRoom("/images");
+  const room = new DiskHeadroom("/images");
   return () => {
     try {
-      if (!room.spend(bytes, files)) room.look(disk.space(), bytes, files);
+      if (!room.spend(bytes, files)) room.update(disk.space(), bytes, files);
     } catch (error) {
       assert.ok(isKind(error, "resource-exhausted"), String(error));
       return false;
@@ -69,7 +69,7 @@ describe("DiskRoom", () => {
     });
   }
 
-  test("1 GiB stays free of a large one, and 7 writers that paused take no half of that", () => {
+  test("1 GiB of a large disk stays free, and 7 paused writers use less than half of it", () => {
     const disk = new Disk(1024 * GIB, 0);
     const paused = Array.from({ length: 7 }, () => writer(disk, MIB / 4, 0));
     for (const step of paused) assert.ok(step());
@@ -79,42 +79,42 @@ describe("DiskRoom", () => {
     assert.ok(disk.freeBytes >= GIB / 2, `${disk.freeBytes} are free`);
   });
 
-  test("looks at a large disk once in 64 MiB", () => {
+  test("checks a large disk once in 64 MiB", () => {
     const disk = new Disk(1024 * GIB, 0);
     const step = writer(disk, MIB / 4, 0);
     for (let written = 0; written < GIB; written += MIB / 4) assert.ok(step());
     assert.equal(disk.looks, 16);
   });
 
-  test("inodes stay free as well, and the refusal says that it is about them", () => {
+  test("inodes stay free, too, and the refusal names them", () => {
     const disk = new Disk(1024 * GIB, 100_000);
     runAll([writer(disk, 4096, 1), writer(disk, 4096, 3)]);
     const free = disk.files - disk.usedFiles;
     assert.ok(free >= 5000 && free < 5050, `${free} inodes are free`);
-    const room = new DiskRoom("/images");
-    assert.throws(() => room.look(disk.space(), 4096, 50), {
+    const room = new DiskHeadroom("/images");
+    assert.throws(() => room.update(disk.space(), 4096, 50), {
       kind: "resource-exhausted",
       message: /^the file system of "\/images" has \d+ inodes free, of which 5000 must stay free/,
     });
   });
 
-  test("a file system that counts no inodes has enough of them", () => {
-    const room = new DiskRoom("/images");
+  test("a file system that does not count inodes has enough of them", () => {
+    const room = new DiskHeadroom("/images");
     const disk = new Disk(GIB, 0);
-    room.look(disk.space(), 4096, 1_000_000);
+    room.update(disk.space(), 4096, 1_000_000);
   });
 
-  test("the refusal names the file system, what it has and what to do", () => {
+  test("the refusal names the file system, its free space and what to do", () => {
     const disk = new Disk(GIB, 0);
     disk.usedBytes = GIB - 52 * MIB;
-    assert.throws(() => new DiskRoom("/images").look(disk.space(), MIB, 0), {
+    assert.throws(() => new DiskHeadroom("/images").update(disk.space(), MIB, 0), {
       message:
         /^the file system of "\/images" has 52 MiB free, of which 51 MiB must stay free: .*davit rmi/,
     });
   });
 });
 
-test("describeFullDisk() tells bytes from inodes", () => {
+test("describeFullDisk() distinguishes bytes and inodes", () => {
   const disk = new Disk(GIB, 1000);
   assert.match(describeFullDisk("/images", disk.space()), /"\/images" is full: remove/);
   disk.usedFiles = 1000;
