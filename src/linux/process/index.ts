@@ -25,3 +25,4 @@ export { holderProgram, sealedProgram, waiterProgram } from "./sealed-program.ts
 export { openProcess, type ProcessRef, processStartTime } from "./process-ref.ts";
 export { killProcessTree, killSession } from "./process-tree.ts";
 export { type RunOptions, type RunResult, run } from "./run.ts";
+export { SIGCONT, SIGHUP, SIGKILL, SIGSTOP, SIGTERM } from "./signals.ts";
