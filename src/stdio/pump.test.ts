@@ -5,7 +5,7 @@ import { test } from "node:test";
 import { setImmediate } from "node:timers/promises";
 
 import { feed } from "./pump.ts";
-import { Sizes } from "./sizes.ts";
+import { TerminalSizes } from "./terminal-sizes.ts";
 import type { TerminalSize } from "../core/streaming/streams.ts";
 
 test("feed() ends the sink when the source ends, is reset, or was reset before", async () => {
@@ -50,14 +50,14 @@ test("feed() leaves the sink open, and both streams without listeners, once it i
   assert.ok(sink.writable);
 });
 
-test("Sizes passes over what is no size, and tells the latest to whoever follows later", async () => {
-  async function* told(): AsyncGenerator<TerminalSize> {
+test("TerminalSizes ignores invalid sizes, and reports the latest one to a later listener", async () => {
+  async function* sent(): AsyncGenerator<TerminalSize> {
     for (const width of [80, -1, 70_000, 100]) {
       await setImmediate();
       yield { width, height: 24 };
     }
   }
-  using sizes = new Sizes(told());
+  using sizes = new TerminalSizes(sent());
   const seen: number[] = [];
   for (let turns = 0; turns < 20; turns++) await setImmediate();
   sizes.follow(({ width }) => seen.push(width));

@@ -8,14 +8,14 @@ import { openLog, startLink } from "./conmon/log-links.ts";
 import type { StateLayout } from "./state-layout.ts";
 
 /**
- * Writes the files of a container that starts, and meanwhile opens its log, which is the caller's to close;
- * undefined where it has none.
+ * Writes the files of a container that starts, and opens its log at the same time. Returns the log, which the
+ * caller closes; undefined for a container without one.
  */
 export async function writeBundle(
-  places: StateLayout,
+  paths: StateLayout,
   start: {
     readonly bundle: ContainerBundle;
-    readonly facts: RuntimeState;
+    readonly state: RuntimeState;
     /** See LogDirectoryOptions. */
     readonly logRoots: readonly string[];
   },
@@ -25,11 +25,11 @@ export async function writeBundle(
   const opening = logPath === undefined ? undefined : openLog(logPath, start.logRoots, signal);
   opening?.catch(() => undefined);
   try {
-    const config = places.file(id, "config.json");
+    const config = paths.file(id, "config.json");
     await runFileSteps([
-      runtimeStateFile(places.file(id, "facts.json"), start.facts),
+      runtimeStateFile(paths.file(id, "facts.json"), start.state),
       { step: "write-file", path: config, mode: 0o600, text: spec },
-      ...(logPath === undefined ? [] : [startLink(places, id)]),
+      ...(logPath === undefined ? [] : [startLink(paths, id)]),
     ]);
   } catch (cause) {
     void opening?.then((file) => file.close()).catch(() => undefined);

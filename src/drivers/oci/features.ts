@@ -2,13 +2,13 @@ import { wrap } from "../../base/errors.ts";
 import { findProgram, run } from "../../linux/process/index.ts";
 import { runtimeProgram } from "./runtime-command.ts";
 
-/** What an OCI runtime says that it can do (OCI runtime spec, features.md). */
+/** The features that an OCI runtime reports (OCI runtime spec, features.md). */
 export interface RuntimeFeatures {
-  /** Mount option "rro": a mount that is read-only all the way down. */
+  /** Mount option "rro": a mount that is read-only recursively. */
   readonly recursiveReadOnlyMounts: boolean;
   /** Id-mapped mounts, without which a user namespace cannot share an image. */
   readonly idMappedMounts: boolean;
-  /** Every mount option that it knows. */
+  /** All mount options that it supports. */
   readonly mountOptions: readonly string[];
   readonly seccomp: boolean;
 }
@@ -30,7 +30,7 @@ export async function readRuntimeFeatures(path: string): Promise<RuntimeFeatures
   }
 }
 
-/** Reads the JSON of `crun features` or `runc features`. What is absent there is not supported. */
+/** Reads the JSON of `crun features` or `runc features`. A feature that is absent there is not supported. */
 export function parseFeatures(json: unknown): RuntimeFeatures {
   const features = json as {
     readonly mountOptions?: readonly string[];

@@ -13,10 +13,11 @@ import { join } from "node:path";
 import { after, describe, test } from "node:test";
 
 import { isKind } from "../../base/errors.ts";
+import { testOperation } from "../../core/operation/testing/operation.ts";
 import { cgroupProcs } from "../../linux/cgroup/index.ts";
 import { environmentOf, openProcess } from "../../linux/process/index.ts";
 import { until } from "../../linux/testing/leaks.ts";
-import { holdings, operation, processesOf, TestHost } from "./testing/sandbox.ts";
+import { holdings, processesOf, TestHost } from "./testing/sandbox.ts";
 
 const host = await TestHost.open();
 const runtime = await host.runtime();
@@ -160,22 +161,27 @@ describe("OciRuntime.start()", () => {
       [["/proc"], /\/proc/],
     ] as const) {
       const bundle = host.bundle({ args });
-      await assert.rejects(runtime.start(bundle, operation()), words);
+      await assert.rejects(runtime.start(bundle, testOperation()), words);
       host.assertGone(bundle.id);
     }
     const broken = { ...host.bundle({ args: ["true"] }), spec: '{"ociVersion": 1}' };
-    await assert.rejects(runtime.start(broken, operation()), /OCI runtime create: .*config\.json/);
+    await assert.rejects(
+      runtime.start(broken, testOperation()),
+      /OCI runtime create: .*config\.json/,
+    );
     host.assertGone(broken.id);
     const missing = host.bundle({ args: ["true"], runtimePath: "no-such-runtime" });
-    await assert.rejects(runtime.start(missing, operation()), /no-such-runtime.*install/);
+    await assert.rejects(runtime.start(missing, testOperation()), /no-such-runtime.*install/);
     host.assertGone(missing.id);
     assert.deepEqual(holdings(), before);
   });
 
   test("refuses a second start of the same id and leaves the first alone", async () => {
     const bundle = host.bundle({ args: ["sleep", "1000"] });
-    await runtime.start(bundle, operation());
-    await assert.rejects(runtime.start(bundle, operation()), (e) => isKind(e, "already-exists"));
+    await runtime.start(bundle, testOperation());
+    await assert.rejects(runtime.start(bundle, testOperation()), (e) =>
+      isKind(e, "already-exists"),
+    );
     assert.equal((await cgroupProcs(host.cgroups, bundle.cgroupPath)).length, 1);
     await runtime.killAll(bundle.id);
     assert.equal((await endOf(bundle.id)).exitCode, 137);
@@ -212,7 +218,7 @@ describe("OciRuntime.start()", () => {
       ["directory", /open log ".*directory": it is a directory/, "failed-precondition"],
     ] as const) {
       const bundle = host.bundle({ args: ["true"], logPath: join(host.logs, name) });
-      await assert.rejects(runtime.start(bundle, operation()), (error) => {
+      await assert.rejects(runtime.start(bundle, testOperation()), (error) => {
         return isKind(error, kind) && words.test(String(error));
       });
       host.assertGone(bundle.id);
@@ -245,7 +251,7 @@ describe("OciRuntime.start()", () => {
     const before = holdings();
     const bundle = host.bundle({ args: ["true"], runtimePath: hung });
     const begun = performance.now();
-    await assert.rejects(runtime.start(bundle, operation(AbortSignal.timeout(300))), (error) =>
+    await assert.rejects(runtime.start(bundle, testOperation(AbortSignal.timeout(300))), (error) =>
       isKind(error, "deadline-exceeded"),
     );
     assert.ok(performance.now() - begun < 6_000);
@@ -259,7 +265,7 @@ describe("OciRuntime.start()", () => {
     for (const ms of [0, 5, 10, 15, 20, 30]) {
       const bundle = host.bundle({ args: ["sleep", "1000"] });
       const gaveUp = new AbortController();
-      const starting = runtime.start(bundle, operation(gaveUp.signal));
+      const starting = runtime.start(bundle, testOperation(gaveUp.signal));
       setTimeout(() => {
         gaveUp.abort(new Error("gave up"));
       }, ms);
@@ -299,7 +305,7 @@ describe("OciRuntime.start()", () => {
     assert.deepEqual(host.log(id), [["stdout", "F", "hello"]]);
     await endOf(id);
     const bad = host.bundle({ args: ["no-such-command"], runtimePath: "runc" });
-    await assert.rejects(runtime.start(bad, operation()), (error) => {
+    await assert.rejects(runtime.start(bad, testOperation()), (error) => {
       return /OCI runtime create: .*"no-such-command".*not found/.test(String(error));
     });
     host.assertGone(bad.id);

@@ -3,10 +3,11 @@ import { after, before, describe, test } from "node:test";
 import { setImmediate as delay } from "node:timers/promises";
 
 import { isKind } from "../../../base/errors.ts";
+import { testOperation } from "../../../core/operation/testing/operation.ts";
 import { until } from "../../../linux/testing/leaks.ts";
 import type { OciRuntime } from "../index.ts";
-import { TestClient } from "../testing/client.ts";
-import { type ContainerOptions, holdings, operation, TestHost } from "../testing/sandbox.ts";
+import { TestClient } from "../../../core/streaming/testing/test-client.ts";
+import { type ContainerOptions, holdings, TestHost } from "../testing/sandbox.ts";
 
 let host: TestHost;
 let runtime: OciRuntime;
@@ -32,7 +33,7 @@ class Attached {
     const stdin = options.stdin === true ? open : "none";
     const { terminal = false } = options;
     const streams = this.client.streams(...names);
-    this.end = runtime.attach(id, { streams, terminal, stdin }, operation(this.#gone.signal));
+    this.end = runtime.attach(id, { streams, terminal, stdin }, testOperation(this.#gone.signal));
     this.end.catch(() => undefined);
   }
 

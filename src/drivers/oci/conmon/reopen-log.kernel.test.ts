@@ -15,22 +15,23 @@ import { after, describe, test } from "node:test";
 import { setTimeout as delay } from "node:timers/promises";
 
 import { isKind } from "../../../base/errors.ts";
+import { testOperation } from "../../../core/operation/testing/operation.ts";
 import { LogDirectory } from "../../../linux/file/index.ts";
 import { listMounts } from "../../../linux/mount/index.ts";
 import { makeFifo } from "../../../linux/stream/index.ts";
 import { until } from "../../../linux/testing/leaks.ts";
-import { tellMonitor } from "./control-fifo.ts";
+import { sendToMonitor } from "./control-fifo.ts";
 import type { OciRuntime } from "../index.ts";
 import { isOffered, offerLog } from "./log-links.ts";
 import { StateLayout } from "../state-layout.ts";
 import { type LogTarget, reopenLog } from "./reopen-log.ts";
-import { TestClient } from "../testing/client.ts";
-import { startAsBefore } from "../testing/older-davit.ts";
-import { holdings, operation, TestHost } from "../testing/sandbox.ts";
+import { TestClient } from "../../../core/streaming/testing/test-client.ts";
+import { startAsOlderDavit } from "../testing/older-davit.ts";
+import { holdings, TestHost } from "../testing/sandbox.ts";
 
 const host = await TestHost.open();
 const runtime = await host.runtime();
-const places = new StateLayout(host.state);
+const paths = new StateLayout(host.state);
 const SIGTERM = 15;
 const SIGSTOP = 19;
 const SIGCONT = 18;
@@ -58,7 +59,7 @@ async function withCounter(use: (counter: Counter) => Promise<void>): Promise<vo
   const directory = join(host.logs, String(made++));
   const logPath = join(directory, "0.log");
   const { id, monitor } = await host.start(runtime, { args: counting, logPath });
-  const target = { id, places, monitorPid: monitor?.pid ?? 0, logPath, linkedRoots: [] };
+  const target = { id, paths, monitorPid: monitor?.pid ?? 0, logPath, linkedRoots: [] };
   try {
     await use({ id, directory, logPath, target });
   } finally {
@@ -159,7 +160,7 @@ describe("reopenLog()", () => {
       await written(logPath);
       process.kill(target.monitorPid, SIGSTOP);
       renameSync(logPath, `${logPath}.1`);
-      const late = reopenLog({ ...target, patienceMs: 50 });
+      const late = reopenLog({ ...target, timeoutMs: 50 });
       await assert.rejects(late, (error) => isKind(error, "deadline-exceeded"));
       assert.deepEqual(readdirSync(directory), ["0.log.1"]);
       assert.deepEqual(await leftMounts(id), []);
@@ -178,11 +179,11 @@ describe("reopenLog()", () => {
         {
           using opened = await LogDirectory.open(directory, { linkedRoots: [] });
           await using file = await opened.create(".0.log.new");
-          await offerLog(places, id, file.fd);
+          await offerLog(paths, id, file.fd);
         }
         if (told) {
-          await tellMonitor(places.file(id, "ctl"), "2 0 0\n");
-          await until("conmon has taken it", () => !isOffered(places, id));
+          await sendToMonitor(paths.file(id, "ctl"), "2 0 0\n");
+          await until("conmon has taken it", () => !isOffered(paths, id));
         }
         await reopenLog(target);
         assert.deepEqual(readdirSync(directory), ["0.log", "0.log.1"]);
@@ -195,7 +196,7 @@ describe("reopenLog()", () => {
     await withCounter(async ({ id, directory }) => {
       using opened = await LogDirectory.open(directory, { linkedRoots: [] });
       await using file = await opened.create(".0.log.new");
-      await offerLog(places, id, file.fd);
+      await offerLog(paths, id, file.fd);
       assert.equal((await leftMounts(id)).length, 1);
     });
   });
@@ -204,20 +205,20 @@ describe("reopenLog()", () => {
     const logPath = join(host.logs, "terminal/0.log");
     const { id, monitor } = await host.start(runtime, { args: counting, terminal: true, logPath });
     const pid = monitor?.pid ?? 0;
-    const target = { id, places, monitorPid: pid, logPath, linkedRoots: [] };
+    const target = { id, paths, monitorPid: pid, logPath, linkedRoots: [] };
     const gone = new AbortController();
     const client = new TestClient();
     const attached = runtime.attach(
       id,
       { streams: client.streams("stdout"), terminal: true, stdin: "none" },
-      operation(gone.signal),
+      testOperation(gone.signal),
     );
     attached.catch(() => undefined);
     await written(logPath);
     renameSync(logPath, `${logPath}.1`);
     process.kill(pid, SIGSTOP);
     const reopening = reopenLog(target);
-    await until("conmon was told", () => isOffered(places, id));
+    await until("conmon was told", () => isOffered(paths, id));
     client.resize({ height: 10, width: 20 });
     // Time enough for the resize to be written, if nothing held it back.
     await Promise.race([reopening, delay(100)]);
@@ -239,7 +240,7 @@ describe("reopenLog() of a container that an older davit has started", () => {
     writeFileSync(canary, "canary");
     mkdirSync(directory);
     const bundle = host.bundle({ args: counting, logPath });
-    await startAsBefore(host.state, bundle);
+    await startAsOlderDavit(host.state, bundle);
     const later = await host.runtime();
     assert.ok((await later.loadUnrecorded(bundle.id)) !== undefined);
     const files: string[] = [];

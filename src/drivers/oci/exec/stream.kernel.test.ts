@@ -10,7 +10,7 @@ import type { ClientStreams, ExecEnd } from "../../../core/streaming/index.ts";
 import { cgroupProcs } from "../../../linux/cgroup/index.ts";
 import { until } from "../../../linux/testing/leaks.ts";
 import type { OciRuntime } from "../index.ts";
-import { TestClient } from "../testing/client.ts";
+import { TestClient } from "../../../core/streaming/testing/test-client.ts";
 import { holdings, processSpec, TestHost } from "../testing/sandbox.ts";
 
 const operations = new Operations({ faults: noFaults, clock: systemClock });

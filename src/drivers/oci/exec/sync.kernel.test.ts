@@ -15,11 +15,12 @@ import {
   detectCgroups,
   removeCgroup,
 } from "../../../linux/cgroup/index.ts";
+import { testOperation } from "../../../core/operation/testing/operation.ts";
 import { run } from "../../../linux/process/index.ts";
 import { unmount } from "../../../linux/mount/index.ts";
 import { until } from "../../../linux/testing/leaks.ts";
 import type { OciRuntime } from "../index.ts";
-import { holdings, operation, processSpec, TestHost } from "../testing/sandbox.ts";
+import { holdings, processSpec, TestHost } from "../testing/sandbox.ts";
 
 const MiB = 1024 * 1024;
 const operations = new Operations({ faults: noFaults, clock: systemClock });
@@ -132,7 +133,7 @@ function suite(version: CgroupLayout["version"], cgroups: () => Promise<CgroupLa
   test("fails with the OCI runtime's words when the command cannot be started", async () => {
     await assert.rejects(exec(["no-such-command"]), /"?no-such-command.* not found/);
     const spec = "not json";
-    await assert.rejects(runtime.execSync(id, spec, operation()), /exec/);
+    await assert.rejects(runtime.execSync(id, spec, testOperation()), /exec/);
     await assert.rejects(exec(["true"], { id: "0".repeat(64) }), (e) => isKind(e, "not-found"));
     await assertNothingLeft();
   });

@@ -13,27 +13,26 @@ import { type TaskState } from "./task-state.ts";
 import { encodeOptions, isRuncType } from "../process/options.ts";
 import type { StateLayout } from "../process/state-layout.ts";
 
-/** Writes what a shim and a later daemon read of a container; its directory is there. */
+/** Writes the files of a container that a shim and a later daemon read; its directory must exist. */
 export async function writeBundle(
-  at: StateLayout,
+  paths: StateLayout,
   { id, spec }: ContainerBundle,
-  facts: TaskState,
+  state: TaskState,
   options: Any,
 ): Promise<void> {
   const optionBytes = toBinary(AnySchema, options);
   try {
-    const mine = { step: "write-file", mode: 0o600 } as const;
+    const file = { step: "write-file", mode: 0o600 } as const;
     await Promise.all([
       runFileSteps([
-        { step: "make-directory", path: at.work(id), mode: 0o700 },
-        { ...mine, path: at.taskFile(id, "facts.json"), text: stateText(facts) },
-        { ...mine, path: at.taskFile(id, "config.json"), text: spec },
+        { step: "make-directory", path: paths.work(id), mode: 0o700 },
+        { ...file, path: paths.taskFile(id, "facts.json"), text: stateText(state) },
+        { ...file, path: paths.taskFile(id, "config.json"), text: spec },
       ]),
-      // Bytes, which are no text.
-      writeFile(at.taskFile(id, "options.pb"), optionBytes, { mode: 0o600 }),
-      symlink(at.work(id), at.taskFile(id, "work")),
+      writeFile(paths.taskFile(id, "options.pb"), optionBytes, { mode: 0o600 }),
+      symlink(paths.work(id), paths.taskFile(id, "work")),
     ]);
-    ContainerIo.make(at, id, facts);
+    ContainerIo.make(paths, id, state);
   } catch (cause) {
     const doing = `write bundle of container "${id}"`;
     throw cause instanceof RuntimeError ? wrap(doing, cause) : systemError(doing, cause);
