@@ -18,6 +18,7 @@ import { isKind } from "../../../base/errors.ts";
 import { testOperation } from "../../../core/operation/testing/operation.ts";
 import { LogDirectory } from "../../../linux/file/index.ts";
 import { listMounts } from "../../../linux/mount/index.ts";
+import { SIGCONT, SIGSTOP, SIGTERM } from "../../../linux/process/index.ts";
 import { makeFifo } from "../../../linux/stream/index.ts";
 import { until } from "../../../linux/testing/leaks.ts";
 import { sendToMonitor } from "./control-fifo.ts";
@@ -32,13 +33,10 @@ import { holdings, TestHost } from "../testing/sandbox.ts";
 const host = await TestHost.open();
 const runtime = await host.runtime();
 const paths = new StateLayout(host.state);
-const SIGTERM = 15;
-const SIGSTOP = 19;
-const SIGCONT = 18;
 
 after(() => host[Symbol.asyncDispose]());
 
-/** Counts, until it is told to end: then it says so. */
+/** Counts until SIGTERM, and then prints "end". */
 const counting = [
   "sh",
   "-c",
@@ -74,7 +72,7 @@ async function leftMounts(id: string): Promise<readonly string[]> {
   return mounts.map(({ mountPoint }) => mountPoint).filter((path) => path.includes(id));
 }
 
-/** Ends it; all that it wrote is in these files, in their order, once. */
+/** Ends the container and checks that these files contain each line once, in order. */
 async function assertWhole(
   id: string,
   files: readonly string[],
@@ -95,7 +93,7 @@ async function written(file: string): Promise<void> {
 const hiddenOf = (directory: string): string => join(directory, ".0.log.new");
 
 describe("reopenLog()", () => {
-  test("follows nothing and waits for nothing that it finds in the directory", async () => {
+  test("follows no link and waits for no fifo in the directory", async () => {
     const canary = join(host.directory, "canary");
     writeFileSync(canary, "canary");
     await withCounter(async ({ id, directory, logPath }) => {
@@ -126,7 +124,7 @@ describe("reopenLog()", () => {
     });
   });
 
-  test("fails where a directory has a name that it needs, and the old log goes on", async () => {
+  test("fails where a directory has a name that it needs, and the old log continues", async () => {
     await withCounter(async ({ id, directory, logPath }) => {
       await written(logPath);
       renameSync(logPath, `${logPath}.1`);
@@ -139,7 +137,7 @@ describe("reopenLog()", () => {
     });
   });
 
-  test("refuses a directory that a link has taken the place of", async () => {
+  test("refuses a directory that was replaced by a link", async () => {
     const elsewhere = join(host.directory, "elsewhere");
     mkdirSync(elsewhere);
     await withCounter(async ({ id, directory, logPath }) => {
@@ -155,7 +153,7 @@ describe("reopenLog()", () => {
     });
   });
 
-  test("takes its message back from a conmon that does not read it", async () => {
+  test("discards its message to a conmon that does not read it", async () => {
     await withCounter(async ({ id, directory, logPath, target }) => {
       await written(logPath);
       process.kill(target.monitorPid, SIGSTOP);
@@ -171,8 +169,8 @@ describe("reopenLog()", () => {
     });
   });
 
-  test("goes on where a daemon died: before conmon was told, and after it had the new file", async () => {
-    for (const told of [false, true]) {
+  test("finishes a reopen whose daemon died before conmon got the message, or after it had opened the new file", async () => {
+    for (const isSent of [false, true]) {
       await withCounter(async ({ id, directory, logPath, target }) => {
         await written(logPath);
         renameSync(logPath, `${logPath}.1`);
@@ -181,9 +179,9 @@ describe("reopenLog()", () => {
           await using file = await opened.create(".0.log.new");
           await offerLog(paths, id, file.fd);
         }
-        if (told) {
+        if (isSent) {
           await sendToMonitor(paths.file(id, "ctl"), "2 0 0\n");
-          await until("conmon has taken it", () => !isOffered(paths, id));
+          await until("conmon has opened it", () => !isOffered(paths, id));
         }
         await reopenLog(target);
         assert.deepEqual(readdirSync(directory), ["0.log", "0.log.1"]);
@@ -192,7 +190,7 @@ describe("reopenLog()", () => {
     }
   });
 
-  test("leaves nothing of a container whose daemon died in the middle of it", async () => {
+  test("leaves nothing of a container whose daemon died during the reopen", async () => {
     await withCounter(async ({ id, directory }) => {
       using opened = await LogDirectory.open(directory, { linkedRoots: [] });
       await using file = await opened.create(".0.log.new");
@@ -201,7 +199,7 @@ describe("reopenLog()", () => {
     });
   });
 
-  test("keeps a resize of the terminal back until conmon has the new log", async () => {
+  test("delays a resize of the terminal until conmon has opened the new log", async () => {
     const logPath = join(host.logs, "terminal/0.log");
     const { id, monitor } = await host.start(runtime, { args: counting, terminal: true, logPath });
     const pid = monitor?.pid ?? 0;
@@ -218,9 +216,9 @@ describe("reopenLog()", () => {
     renameSync(logPath, `${logPath}.1`);
     process.kill(pid, SIGSTOP);
     const reopening = reopenLog(target);
-    await until("conmon was told", () => isOffered(paths, id));
+    await until("the log is offered", () => isOffered(paths, id));
     client.resize({ height: 10, width: 20 });
-    // Time enough for the resize to be written, if nothing held it back.
+    // Long enough for the resize to be written, if it did not wait.
     await Promise.race([reopening, delay(100)]);
     process.kill(pid, SIGCONT);
     await reopening;
@@ -233,7 +231,7 @@ describe("reopenLog()", () => {
 });
 
 describe("reopenLog() of a container that an older davit has started", () => {
-  test("loses no line, and puts a file where conmon would follow a link", async () => {
+  test("loses no line, and creates a file where conmon would follow a link", async () => {
     const directory = join(host.logs, "older");
     const canary = join(host.directory, "older-canary");
     const logPath = join(directory, "0.log");

@@ -16,7 +16,11 @@ import { join } from "node:path";
 
 import { silentLogger } from "../../../base/logger.ts";
 import { systemClock } from "../../../base/time.ts";
-import type { ContainerBundle, StartedContainer } from "../../../core/container/index.ts";
+import type {
+  ContainerBundle,
+  ContainerExit,
+  StartedContainer,
+} from "../../../core/container/index.ts";
 import {
   type CgroupLayout,
   cgroupDirs,
@@ -143,6 +147,22 @@ export class TestHost implements AsyncDisposable {
       assert.ok(!Number.isNaN(Date.parse(match[1] ?? "")), `a time: ${line}`);
       return [match[2] ?? "", match[3] ?? "", match[4] ?? ""];
     });
+  }
+
+  /** Waits until a container's log has a match. */
+  async logWith(id: string, pattern: RegExp): Promise<void> {
+    const path = this.logPath(id);
+    await until(`a log with ${String(pattern)}`, () => {
+      return existsSync(path) && pattern.test(readFileSync(path, "utf8"));
+    });
+  }
+
+  /** Waits for a container's end and removes it. */
+  async end(runtime: OciRuntime, id: string): Promise<ContainerExit> {
+    const exit = await runtime.wait(id, AbortSignal.timeout(20_000));
+    await runtime.remove(id);
+    this.assertGone(id);
+    return exit;
   }
 
   /** Fails if files, cgroups or processes of a container are left. */
