@@ -143,7 +143,8 @@ describe("explainEnd()", () => {
       for (const kind of ["unknown", "not-found"] as const) {
         await assert.rejects(
           explainEnd(container, "run command", failing(kind)),
-          (error) => isKind(error, "failed-precondition") && /run command.*ended/.test(`${error}`),
+          (error) =>
+            isKind(error, "failed-precondition") && /run command.*ended/.test(String(error)),
         );
       }
     }
