@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { chmodSync, mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { after, describe, test } from "node:test";
+import { after, before, describe, test } from "node:test";
 
 import { isKind } from "../../base/errors.ts";
 import { testOperation } from "../../core/operation/testing/operation.ts";
@@ -10,6 +10,11 @@ import { holdings, processesOf, TestHost } from "./testing/sandbox.ts";
 const host = await TestHost.open();
 const runtime = await host.runtime();
 
+// The first start opens descriptors that stay open, as that of the sealed crun.
+before(async () => {
+  const { id } = await host.start(runtime, { args: ["true"] });
+  await host.end(runtime, id);
+});
 after(async () => {
   await host[Symbol.asyncDispose]();
 });
