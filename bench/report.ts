@@ -57,15 +57,15 @@ Written by \`npm run bench\` (${setting.date}, ${setting.rounds} rounds). ${sett
 
 ${table(rows, setting.peer)}
 
-Only the ratios, davit's p50 divided by ${setting.peer}'s, mean something elsewhere: both were
-measured in the same minutes on the same machine, in alternating rounds. The times themselves are
-of a small virtual machine and for orientation only. p99 is the largest of fewer than 100 samples.
+Only the ratios, davit's p50 divided by ${setting.peer}'s, are meaningful elsewhere: both were
+measured in the same minutes on the same machine, in alternating rounds. The times are those of a
+small virtual machine and only give an orientation. p99 is the largest of fewer than 100 samples.
 
-How: both servers run in one network and mount namespace of their own, their root directories on the
-disk and their state on a tmpfs. Both call the same CNI plugins with the same configuration (bridge
+Method: both servers run in one network and mount namespace, apart from the host's, with their root
+directories on the disk and their state on a tmpfs. Both call the same CNI plugins with the same configuration (bridge
 with isGateway, hairpinMode and host-local, without masquerading, then portmap), each on a bridge of
-its own. One client sends both the same requests, as a kubelet would: a fresh cgroup with CPU and
-memory limits in every hierarchy for each pod, made before the call and not timed, a log directory,
+its own. One client sends the same requests to both, as a kubelet would: a fresh cgroup with CPU and
+memory limits in every hierarchy for each pod, created before the call and not timed, a log directory,
 a PID namespace for each container. ${setting.peer} runs Debian's package with crun below its runc
 v2 shim, and a pause image of one static program. Calls are timed in the client; the rows of many
 callers have a client that only sends and counts frames, so that the rate is the server's.

@@ -1,18 +1,15 @@
 /*
- * The addon's door: what turns JS values into C memory and faults into errors, and the mechanism
- * by which a call of several steps runs as one job away from the event loop.
+ * What the addon's other files stand on: what turns JS values into C memory and faults into errors, and
+ * the mechanism by which a call of several steps runs as one job away from the event loop. It calls none
+ * of them: module.c does.
  */
 #include "davit.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/file.h>
-#include <unistd.h>
-
 
 int fault_set_errno(struct fault *fault, int err, const char *call, const char *path) {
   fault->err = err;
@@ -273,7 +270,7 @@ static napi_value start_job(napi_env env, napi_callback_info info) {
   return promise;
 }
 
-static napi_status add_jobs(napi_env env, napi_value exports, const struct job_kind *kinds) {
+napi_status add_jobs(napi_env env, napi_value exports, const struct job_kind *kinds) {
   napi_status status = napi_ok;
   for (; kinds->name != NULL && status == napi_ok; kinds++) {
     napi_value fn;
@@ -281,54 +278,4 @@ static napi_status add_jobs(napi_env env, napi_value exports, const struct job_k
     if (status == napi_ok) status = napi_set_named_property(env, exports, kinds->name, fn);
   }
   return status;
-}
-
-/*
- * JS: lockFile(path): number. The fd that holds the lock, -1 when another open file does. flock(2)
- * belongs to the open file description, so the lock goes with the last copy of this fd: no child
- * has one (spawn closes it).
- */
-static napi_value lock_file(napi_env env, napi_callback_info info) {
-  size_t argc = 1;
-  napi_value argv[1], result = NULL;
-  struct fault fault = {0};
-  if (napi_get_cb_info(env, info, &argc, argv, NULL, NULL) != napi_ok || argc < 1) return NULL;
-  char *path = take_string(env, argv[0]);
-  if (path == NULL) return NULL;
-  int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
-  if (fd < 0) {
-    fault_set(&fault, "open", path);
-  } else if (flock(fd, LOCK_EX | LOCK_NB) < 0) {
-    if (errno != EWOULDBLOCK) fault_set(&fault, "flock", path);
-    close(fd);
-    fd = -1;
-  }
-  free(path);
-  if (fault.err != 0) {
-    fault_throw(env, &fault);
-    return NULL;
-  }
-  napi_create_int32(env, fd, &result);
-  return result;
-}
-
-NAPI_MODULE_INIT() {
-  if (add_jobs(env, exports, namespace_jobs) != napi_ok ||
-      add_jobs(env, exports, mount_jobs) != napi_ok ||
-      add_jobs(env, exports, user_jobs) != napi_ok ||
-      add_jobs(env, exports, cgroup_jobs) != napi_ok ||
-      add_jobs(env, exports, file_jobs) != napi_ok ||
-      add_jobs(env, exports, file_step_jobs) != napi_ok ||
-      add_jobs(env, exports, attribute_jobs) != napi_ok ||
-      add_jobs(env, exports, in_root_jobs) != napi_ok ||
-      add_jobs(env, exports, read_jobs) != napi_ok ||
-      add_jobs(env, exports, directory_jobs) != napi_ok || files_init(env, exports) != napi_ok ||
-      add_function(env, exports, "lockFile", lock_file) != napi_ok ||
-      memory_init(env, exports) != napi_ok || notify_init(env, exports) != napi_ok ||
-      programs_init(env, exports) != napi_ok || sockets_init(env, exports) != napi_ok ||
-      schedule_init(env, exports) != napi_ok || spawn_init(env, exports) != napi_ok ||
-      watch_init(env, exports) != napi_ok) {
-    napi_throw_error(env, NULL, "davit.node: cannot register its functions");
-  }
-  return exports;
 }

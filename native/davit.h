@@ -97,17 +97,20 @@ int write_file(struct fault *fault, const char *path, const char *value);
 /* What overlayfs and the node's own policy keep in extended attributes is not the image's. */
 bool is_private_xattr(const char *name);
 
-/* Adds the functions that are not jobs: spawn, pidfds, the mount watch, flock, attributes, memory, notify,
-   copies of programs, sockets and terminals. */
+/* Add to the addon's exports: one function, and a function for each job up to the one without a name. */
 napi_status add_function(napi_env env, napi_value exports, const char *name, napi_callback fn);
-napi_status spawn_init(napi_env env, napi_value exports);
-napi_status watch_init(napi_env env, napi_value exports);
+napi_status add_jobs(napi_env env, napi_value exports, const struct job_kind *kinds);
+
+/* Each adds what is not a job in the file of that name. Only module.c calls them. */
 napi_status files_init(napi_env env, napi_value exports);
+napi_status lock_init(napi_env env, napi_value exports);
 napi_status memory_init(napi_env env, napi_value exports);
-napi_status schedule_init(napi_env env, napi_value exports);
 napi_status notify_init(napi_env env, napi_value exports);
 napi_status programs_init(napi_env env, napi_value exports);
+napi_status schedule_init(napi_env env, napi_value exports);
 napi_status sockets_init(napi_env env, napi_value exports);
+napi_status spawn_init(napi_env env, napi_value exports);
+napi_status watch_init(napi_env env, napi_value exports);
 
 /* Something that an fd tells the event loop: a process that ends, a mount table that changes, a descriptor
    that can be read or written. */

@@ -76,7 +76,9 @@ static void program_main(const long *stack) {
   char **environment = arguments + count + 1;
   long names = 0;
   if (count < 3) end(NOT_RUN);
-  for (const char *digits = arguments[1]; *digits != 0; digits++) names = names * 10 + digit(*digits);
+  for (const char *digits = arguments[1]; *digits != 0 && names >= 0 && names < count; digits++) {
+    names = names * 10 + digit(*digits);
+  }
   if (names < 0 || names > count - 3) end(NOT_RUN);
   for (long i = 0; i < names; i++) {
     char *value = value_of(environment, arguments[2 + i]);

@@ -87,12 +87,15 @@ static void plan_free(napi_env env, struct plan *plan) {
   free(plan);
 }
 
-__attribute__((noreturn)) static void child_fail(struct plan *plan, const char *call,
-                                                 const char *path) {
+/*
+ * child_main() ends by returning, which ends the process (clone(2)): _exit() would make AddressSanitizer
+ * look for the end of a stack that it does not know.
+ */
+static int child_fail(struct plan *plan, const char *call, const char *path) {
   plan->report->err = errno;
   plan->report->call = call;
   plan->report->path = path;
-  _exit(127);
+  return 127;
 }
 
 /*
@@ -115,7 +118,7 @@ static void child_reset_signals(void) {
  * above the whole target range, so that no target overwrites a source that is still needed; dup2
  * clears close-on-exec as source and target then always differ.
  */
-static void child_place_fds(struct plan *plan) {
+static int child_place_fds(struct plan *plan) {
   int count = (int)(3 + plan->number_count - 4);
   int copies_from = count;
   for (int i = 0; i < count; i++) {
@@ -123,23 +126,24 @@ static void child_place_fds(struct plan *plan) {
     int fd = (int)wanted;
     if (wanted == STDIO_NULL) {
       fd = open("/dev/null", O_RDWR | O_CLOEXEC);
-      if (fd < 0) child_fail(plan, "open", "/dev/null");
+      if (fd < 0) return child_fail(plan, "open", "/dev/null");
     } else if (wanted == STDIO_PIPE) {
       fd = plan->child_end[i];
     } else if (wanted == STDIO_AS_STDOUT) {
       fd = (int)plan->numbers[1]; /* its copy by now */
     }
     fd = fcntl(fd, F_DUPFD_CLOEXEC, copies_from);
-    if (fd < 0) child_fail(plan, "pass a descriptor to", plan->file);
+    if (fd < 0) return child_fail(plan, "pass a descriptor to", plan->file);
     plan->numbers[i < 3 ? i : 4 + i - 3] = fd;
   }
   for (int i = 0; i < count; i++) {
     int fd = (int)plan->numbers[i < 3 ? i : 4 + i - 3];
-    if (dup2(fd, i) < 0) child_fail(plan, "dup2", plan->file);
+    if (dup2(fd, i) < 0) return child_fail(plan, "dup2", plan->file);
   }
   if (syscall(SYS_close_range, (unsigned)count, ~0U, 0) < 0) {
-    child_fail(plan, "close_range", plan->file);
+    return child_fail(plan, "close_range", plan->file);
   }
+  return 0;
 }
 
 static int child_main(void *data) {
@@ -147,22 +151,22 @@ static int child_main(void *data) {
   int64_t flags = plan->numbers[3];
 
   child_reset_signals();
-  if ((flags & FLAG_NEW_SESSION) && setsid() < 0) child_fail(plan, "setsid", plan->file);
+  if ((flags & FLAG_NEW_SESSION) && setsid() < 0) return child_fail(plan, "setsid", plan->file);
   /* "0" is the writer itself (cgroups(7)): the program never runs a moment outside its cgroup. */
   for (size_t i = 0; i < plan->cgroups.count; i++) {
     if (write(plan->cgroups.fds[i], "0", 1) < 0) {
-      child_fail(plan, "enter cgroup", plan->cgroups.paths[i]);
+      return child_fail(plan, "enter cgroup", plan->cgroups.paths[i]);
     }
   }
   for (size_t i = 0; i < plan->namespaces.count; i++) {
     if (setns(plan->namespaces.fds[i], 0) < 0) {
-      child_fail(plan, "setns", plan->namespaces.paths[i]);
+      return child_fail(plan, "setns", plan->namespaces.paths[i]);
     }
   }
-  if (plan->cwd != NULL && chdir(plan->cwd) < 0) child_fail(plan, "chdir", plan->cwd);
-  child_place_fds(plan);
+  if (plan->cwd != NULL && chdir(plan->cwd) < 0) return child_fail(plan, "chdir", plan->cwd);
+  if (child_place_fds(plan) != 0) return 127;
   execve(plan->file, plan->argv, plan->envp);
-  child_fail(plan, "execve", plan->file);
+  return child_fail(plan, "execve", plan->file);
 }
 
 static int open_list(struct plan *plan, struct fd_list *list, int mode, const char *call) {

@@ -32,7 +32,7 @@ static int wait_for(long pid) {
 
 /* 0 when there is none. The program renames the file into place, so that it is there as a whole. */
 static long read_pid(const char *path) {
-  char text[24];
+  char text[12]; /* more digits than a pid has, fewer than a long overflows at */
   long pid = 0;
   long fd = call4(__NR_openat, AT_FDCWD, (long)path, O_RDONLY | O_CLOEXEC, 0);
   if (fd < 0) return 0;

@@ -23,6 +23,9 @@ bundle() {
 }
 
 mkdir -p dist
+# One build of a checkout at a time: the names of what is not ready yet are the same in each.
+exec 9<package.json
+flock 9
 # Code that was compiled is kept by the program's id, its digest, which takes the place of the zeros.
 id=0000000000000000
 bundle src/cli/main.ts dist/davit.new.cjs "--banner:js=/*$id*/$here" --sourcemap=linked
@@ -32,7 +35,7 @@ sed -i "1s/$id/$digest/" dist/davit.new.cjs
 bundle src/cli/start-serve.ts dist/serve.new.cjs "--banner:js=$here"
 # It starts once for each layer, and is a few files of src/.
 bundle src/unpack/program.ts dist/davit-unpack.new.cjs "--banner:js=$here"
-# The addon first: the old files go on with a new one, and one that cannot be built leaves all as it was.
+# The addon first: the old files work with a new addon, and a failed build of it changes nothing.
 sh scripts/build-native.sh
 # By rename, so that a daemon that starts meanwhile reads the old file or the new one.
 mv -f dist/davit-unpack.new.cjs dist/davit-unpack.cjs

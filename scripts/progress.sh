@@ -1,4 +1,4 @@
-# Sourced by start.sh and setup.sh: runs a command with its output kept aside, and shows that it goes on.
+# Sourced by start.sh and setup.sh: runs a command with its output kept aside, and shows that it is running.
 
 # Whether standard output is a terminal on which a line can be rewritten.
 is_live() { [ -t 1 ] && [ "${TERM:-dumb}" != dumb ]; }

@@ -155,6 +155,8 @@ hybrid_cgroups() {
     mkdir -p "$base/$controller"
     if mount -t cgroup -o "$controller" cgroup "$base/$controller" 2>"$log"; then
       echo "mounted the cgroup controller $controller as v1: crun does not start while v2 has it"
+    elif mountpoint -q "$base/$controller"; then
+      continue # Another setup was faster.
     else
       rmdir "$base/$controller"
       echo "setup: the cgroup controller $controller stays with v2, and crun may refuse to start:" \

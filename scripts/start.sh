@@ -20,7 +20,7 @@ export STEP_LOG
 trap 'rm -f "$log" "$STEP_LOG"' EXIT
 interrupted() {
   end_teller
-  printf '\nstart: interrupted; ending what runs now. npm start goes on from here\n' >&2
+  printf '\nstart: interrupted; ending what runs now. npm start continues from here\n' >&2
   end_watched
   exit 130
 }

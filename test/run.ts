@@ -12,6 +12,14 @@ import { once } from "node:events";
 import { globSync, readdirSync } from "node:fs";
 import path from "node:path";
 import { parseArgs } from "node:util";
+import { isStrictHost } from "./support/belongs.ts";
+import { patient } from "./support/patience.ts";
+import {
+  type CoveredFile,
+  coverageOptions,
+  isMeasured,
+  judgeCoverage,
+} from "./support/coverage.ts";
 import {
   type FileResult,
   killRunning,
@@ -25,10 +33,15 @@ type Phase = (typeof phases)[number];
 const byDefault: readonly Phase[] = ["gate", "unit", "kernel", "integration"];
 
 const usage = `usage: node test/run.ts [${phases.join("|")}]... [options] [FILTER...]
-  --timeout SECONDS   how long one kernel or integration file may take (300)
+  --timeout SECONDS   how long one kernel or integration file may take (300); longer while the machine is busy
   --parallel N        how many of them run at once (1)
-  --shared            other test runs use this machine: judge only what bears our mark
-  --list              print the files and end`;
+  --strict            report every change of the host during a kernel or integration file, not only
+                      what belongs to the file: for a host that runs nothing else; one file at once
+  --coverage          of the unit tests those alone whose coverage has a floor, with a table of it
+  --list              print the files and end
+environment:
+  DAVIT_TEST_STRICT_HOST=1    as --strict; CI sets it
+  DAVIT_TEST_TIMEOUT=SECONDS  as --timeout`;
 
 const repo = path.resolve(import.meta.dirname, "..");
 process.chdir(repo);
@@ -38,7 +51,8 @@ const { values, positionals } = parseArgs({
   options: {
     timeout: { type: "string", default: process.env["DAVIT_TEST_TIMEOUT"] ?? "300" },
     parallel: { type: "string", default: "1" },
-    shared: { type: "boolean", default: process.env["DAVIT_TEST_SHARED"] !== undefined },
+    strict: { type: "boolean", default: isStrictHost() },
+    coverage: { type: "boolean", default: false },
     list: { type: "boolean", default: false },
     help: { type: "boolean", short: "h", default: false },
   },
@@ -65,6 +79,9 @@ for (const signal of ["SIGINT", "SIGTERM"] as const) {
 
 if (values.help) {
   print(usage);
+} else if (values.coverage && filters.length > 0) {
+  print("--coverage takes no filter: a part of the tests covers a part of the code only");
+  process.exitCode = 2;
 } else if (values.list) {
   for (const phase of chosen) for (const file of filesOf(phase)) print(file);
 } else {
@@ -72,6 +89,11 @@ if (values.help) {
 }
 
 async function main(): Promise<void> {
+  if (values.strict && Number(values.parallel) > 1) {
+    print("--strict takes what another file does for a leak: use it with --parallel 1");
+    process.exitCode = 1;
+    return;
+  }
   let found = 0;
   for (const phase of phases.filter((each) => chosen.includes(each))) {
     if (phase === "gate") {
@@ -82,7 +104,7 @@ async function main(): Promise<void> {
     found += files.length;
     if (files.length === 0) continue;
     print(`\n${phase} tests: ${files.length} ${files.length === 1 ? "file" : "files"}`);
-    if (phase === "unit") add(await runUnit(files));
+    if (phase === "unit") await runUnit(files);
     else await runFiles(phase, files);
   }
   if (filters.length > 0 && found === 0) {
@@ -113,21 +135,34 @@ function phaseOf(file: string): Phase {
 /** The gate's checks; each one counts as a test. */
 async function runGate(): Promise<void> {
   print("\ngate");
-  const checks = ["format", "types", "lint", "layers", "generated", "words"];
+  const checks = ["format", "types", "lint", "layers", "generated", "words", "audit"];
   const { output } = await run("sh", ["scripts/ok.sh", ...checks], {});
   process.stdout.write(output);
   const count = (pattern: RegExp): number => output.match(pattern)?.length ?? 0;
   const failed = count(/^FAILED /gm);
   const passed = count(/^ok {6}/gm);
+  const skipped = count(/^skipped /gm);
   // A gate that could not even begin has not passed.
-  add({ passed, failed: Math.max(failed, checks.length - passed), skipped: 0 });
+  add({ passed, failed: Math.max(failed, checks.length - passed - skipped), skipped });
 }
 
-/** All unit tests under one `node --test`, two files at once, with a TMPDIR they must empty. */
-async function runUnit(files: readonly string[]): Promise<Omit<FileResult, "output">> {
+/**
+ * The unit tests. Those of the directories that have a floor of coverage are a run of their own, which is
+ * measured; with a filter nothing is, as a part of the tests covers a part only.
+ */
+async function runUnit(files: readonly string[]): Promise<void> {
+  const apart = filters.length === 0 ? files.filter(isMeasured) : [];
+  if (apart.length > 0) await runUnitFiles(apart, true);
+  const others = values.coverage ? [] : files.filter((file) => !apart.includes(file));
+  if (others.length > 0) await runUnitFiles(others, false);
+}
+
+/** Unit tests under one `node --test`, two files at once, with a TMPDIR they must empty. */
+async function runUnitFiles(files: readonly string[], measure: boolean): Promise<void> {
   using scratch = new Scratch("davit-unit-");
   const reporter = path.join(repo, "test/support/reporter.ts");
-  const args = ["--test", "--test-concurrency=2", `--test-reporter=${reporter}`, ...files];
+  const options = ["--test", "--test-concurrency=2", `--test-reporter=${reporter}`];
+  const args = [...options, ...(measure ? coverageOptions() : []), ...files];
   const env = { TMPDIR: scratch.directory, DAVIT_TEST_REPORT: scratch.report };
   const { code, output } = await run(process.execPath, args, env);
   process.stdout.write(output);
@@ -136,7 +171,15 @@ async function runUnit(files: readonly string[]): Promise<Omit<FileResult, "outp
   if (left.length > 0) print(`FAILED  unit tests left in TMPDIR: ${left.join(", ")}`);
   const silent = code !== 0 && report.failed === 0 ? 1 : 0;
   if (silent > 0) print(`FAILED  node --test ended with ${code}`);
-  return { ...report, failed: report.failed + silent + (left.length > 0 ? 1 : 0) };
+  add({ ...report, failed: report.failed + silent + (left.length > 0 ? 1 : 0) });
+  if (measure) judge(report.coverage ?? []);
+}
+
+function judge(covered: readonly CoveredFile[]): void {
+  const { table, totals, problems } = judgeCoverage(covered);
+  print(`\n${values.coverage ? table : totals}`);
+  for (const problem of problems) print(`FAILED  coverage: ${problem}`);
+  add({ passed: 0, failed: problems.length, skipped: 0 });
 }
 
 async function runFiles(phase: Phase, files: readonly string[]): Promise<void> {
@@ -145,14 +188,11 @@ async function runFiles(phase: Phase, files: readonly string[]): Promise<void> {
     total.failed += 1;
     return;
   }
-  const options = {
-    timeoutMs: Number(values.timeout) * 1000,
-    shared: values.shared || Number(values.parallel) > 1,
-  };
   const queue = [...files];
   const worker = async (): Promise<void> => {
     for (let file = queue.shift(); file !== undefined; file = queue.shift()) {
-      const result = await runIsolated(path.join(repo, file), options);
+      const timeoutMs = patient(Number(values.timeout) * 1000);
+      const result = await runIsolated(path.join(repo, file), { timeoutMs, strict: values.strict });
       process.stdout.write(result.output);
       add(result);
     }

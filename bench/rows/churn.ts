@@ -98,17 +98,17 @@ function rows(of: {
   return [
     {
       ...own(`churn: memory a pod, ${half}`, "KB", [slope(second, "resident") / 1024], 32),
-      note: `RssAnon of the daemon after a collection; ${note}: short deadlines, cancelled and repeated calls, stops and removals in between; looked at when nothing is held for a retry`,
+      note: `RssAnon of the daemon after a collection; ${note}: short deadlines, cancelled and repeated calls, stops and removals in between; measured when no create is kept for a retry`,
     },
     own(`churn: heap a pod, ${half}`, "KB", [slope(second, "heap") / 1024], 0.5),
     own(`churn: descriptors a pod, ${half}`, "fds", [slope(second, "fds")], 0.01),
     {
       ...own("churn: nothing left to delete after", "ms", of.quiet, 2_000),
-      note: "from the last answer until the verbose Status has neither work nor a removal left; what is held for a retry apart",
+      note: "from the last answer until the verbose Status shows neither work nor a removal; creates that are kept for a retry do not count",
     },
     {
       ...own("churn: p99 of RunPodSandbox after by before", "x", [growth], 1.3),
-      note: `${calmLives} sandboxes one after another, before the churn and when all of it is gone: p99 ${percentile(first, 0.99).toFixed(1)} and ${percentile(last, 0.99).toFixed(1)} ms`,
+      note: `${calmLives} sandboxes one after another, before the churn and after all of it was removed: p99 ${percentile(first, 0.99).toFixed(1)} and ${percentile(last, 0.99).toFixed(1)} ms`,
     },
   ];
 }

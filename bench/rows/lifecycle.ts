@@ -23,7 +23,7 @@ export const lifecycle: RowGroup = {
         title: "Version after a rest",
         unit: "ms",
         ...samples.of(bench, "version"),
-        note: "what connection, client and wake-up cost every call above",
+        note: "the cost of connection, client and wake-up in every call above",
       },
     ];
   },

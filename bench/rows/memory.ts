@@ -35,7 +35,7 @@ async function measure(bench: Bench, image: string): Promise<readonly Row[]> {
     budget: { of: "ratio", atMost: 1 },
     note,
   });
-  const note = "PSS of all its processes, fresh start, 3 s at rest";
+  const note = "PSS of all its processes, fresh start, 3 s idle";
   const containersToo = `${note}; a running container each, which counts on both sides`;
   return [
     ...[0, 20, 60].map((n) => rowOf(`memory with ${n} sandboxes`, `${n} sandboxes`, note)),

@@ -104,6 +104,6 @@ function row(bench: Bench, samples: Samples<string>, way: Way, verb: Verb): Row 
     unit: isMemory ? "MB" : "ms",
     peer,
     davit,
-    ...(isMemory && { note: `PSS of all processes, ${String(memoryRestMs / 1000)} s at rest` }),
+    ...(isMemory && { note: `PSS of all processes, ${String(memoryRestMs / 1000)} s idle` }),
   };
 }

@@ -50,6 +50,15 @@ test("a second start uses the code of the first", async () => {
   assert.equal(await start(), false);
 });
 
+test("discarded code is compiled again, and discarding twice is not an error", async () => {
+  await start();
+  const program = readProgram(file, ["take"], kept);
+  await program.discard();
+  await program.discard();
+  assert.deepEqual(readdirSync(kept), []);
+  assert.equal(await start(), true);
+});
+
 test("damaged code is not used, and made again", async () => {
   await start();
   const path = join(kept, "serve-0123456789abcdef");

@@ -13,6 +13,8 @@ export interface Program {
    * Blocks the event loop for 10 ms. Rejects when it cannot be written.
    */
   readonly keep: (() => Promise<void>) | undefined;
+  /** Removes what earlier starts kept, so that the next start compiles everything again. */
+  readonly discard: () => Promise<void>;
 }
 
 const digestBytes = 32;
@@ -49,6 +51,9 @@ export function readProgram(
       isUsed || directory === undefined || path === undefined
         ? undefined
         : () => write(directory, path, script.createCachedData()),
+    discard: async () => {
+      if (path !== undefined) await rm(path, { force: true });
+    },
   };
 }
 

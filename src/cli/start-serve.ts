@@ -5,17 +5,24 @@ import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { readProgram } from "./compiled-code.ts";
 
-/** The bundle as a function of what CommonJS gives a file, and of `keepCompiledCode` (commands/serve.ts). */
+/** The bundle as a function of what CommonJS gives a file, and of the two functions for commands/serve.ts. */
 type Bundle = (
   require: NodeJS.Require,
   module: { exports: unknown },
   filename: string,
   keepCompiledCode: (() => Promise<void>) | undefined,
+  discardCompiledCode: () => Promise<void>,
 ) => void;
 
 const file = join(dirname(fileURLToPath(import.meta.url)), "davit.cjs");
-const parameters = ["require", "module", "__filename", "keepCompiledCode"];
+const parameters = ["require", "module", "__filename", "keepCompiledCode", "discardCompiledCode"];
 // The launcher's directory for what Node.js keeps of the other commands.
 const program = readProgram(file, parameters, process.env["NODE_COMPILE_CACHE"]);
 // The build makes it; no type can say what is in a file.
-(program.run() as Bundle)(createRequire(file), { exports: {} }, file, program.keep);
+(program.run() as Bundle)(
+  createRequire(file),
+  { exports: {} },
+  file,
+  program.keep,
+  program.discard,
+);

@@ -16,6 +16,7 @@ export interface Config {
   readonly cdi: CdiConfig;
   readonly runtime: RuntimeConfig;
   readonly streaming: StreamingConfig;
+  readonly tuning: TuningConfig;
 }
 
 /** `[server]`: the socket that clients talk to. */
@@ -51,6 +52,12 @@ export interface CniConfig {
   readonly binDirs: readonly string[];
   readonly maxParallel: number;
   readonly pluginTimeoutSeconds: number;
+}
+
+/** `[tuning]`: measures that change speed and memory, never results. */
+export interface TuningConfig {
+  /** False turns all of them off. */
+  readonly enable: boolean;
 }
 
 /** `[cdi]`: devices by the Container Device Interface. */

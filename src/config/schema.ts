@@ -12,6 +12,7 @@ import type {
   RuntimeConfig,
   ServerConfig,
   StreamingConfig,
+  TuningConfig,
 } from "./config.ts";
 import {
   absolutePath,
@@ -299,6 +300,13 @@ export const handlerSection: Section<HandlerTable> = {
   }),
 };
 
+const tuning: Section<TuningConfig> = {
+  enable: flag({
+    default: true,
+    doc: "false turns all of them off: the priority of the event loop, code that is compiled once for all starts, cgroup files that stay open, memory that is given back when idle, and the kernel's wait for a cgroup move that begins early. davit then does the same more slowly; try it when something looks wrong, and report it if that helps.",
+  }),
+};
+
 /** Each table of the file, with the sentence that stands over it. Handlers apart: any name. */
 export const sections = {
   server: { doc: "The socket that kubelet and crictl talk to.", settings: server },
@@ -308,6 +316,7 @@ export const sections = {
   cdi: { doc: "Devices of vendors, by the Container Device Interface.", settings: cdi },
   runtime: { doc: "How pods and containers are run.", settings: runtime },
   streaming: { doc: "The server behind exec, attach and port-forward.", settings: streaming },
+  tuning: { doc: "Measures that only make davit faster or smaller.", settings: tuning },
 } as const;
 
 /** What [runtime.handlers] holds before a file is read; a file adds to it and changes it key by key. */

@@ -1,17 +1,11 @@
 import type { Logger } from "../base/logger.ts";
+import type { HandlerFeatures } from "../core/handler/index.ts";
 import type { PodNetwork } from "../core/network/index.ts";
 import type { StreamUrls } from "../core/streaming/index.ts";
 import type { StatsReader } from "../core/stats/index.ts";
 import type { ContainerContext } from "../engine/container/index.ts";
 import type { ImageContext } from "../engine/image/index.ts";
 import type { SandboxContext } from "../engine/sandbox/index.ts";
-
-/** A handler as the runtime's Status tells of it. */
-export interface HandlerFeatures {
-  readonly name: string;
-  readonly recursiveReadOnlyMounts: boolean;
-  readonly userNamespaces: boolean;
-}
 
 /** What the RPCs work with. Made once, in the composition root. */
 export interface CriContext {

@@ -81,7 +81,7 @@ type Table<S extends DescService> = {
   readonly [Name in keyof S["method"]]?: Rpc<S["method"][Name]>;
 };
 
-/** The RPCs that there are, by name. What is missing here answers Unimplemented. */
+/** The implemented RPCs by name. All others answer Unimplemented. */
 const runtimeRpcs: Table<typeof RuntimeService> = {
   version,
   status,
@@ -124,32 +124,32 @@ const imageRpcs: Table<typeof ImageService> = {
   imageFsInfo,
 };
 
-/** What there is before the daemon is ready. */
+/** What is known before the daemon is ready. */
 type Early = Pick<CriContext, "version">;
 
-/** What stands behind the services. */
+/** Decides when calls are served, and with what. */
 export interface ServiceGate extends Early {
-  /** Undefined until recovery is through: until then every call but Version is told to come back. */
+  /** Undefined until recovery has ended: until then only Version is answered. */
   readonly context: () => CriContext | undefined;
-  /** What a call waits for before it is told so: the context, but not for long. */
+  /** What an early call waits for: the context, for a limited time. */
   readonly soon: () => Promise<void>;
-  /** Takes what the log is to say of a call, as far as it is known; may be called several times. */
+  /** Adds facts about a call to its log line; may be called several times. */
   readonly note?: (call: Call, facts: LogFields) => void;
 }
 
-/** The one call that is answered before recovery is through: it tells nothing that could be wrong. */
+/** Answered before recovery has ended: the answer does not depend on it. */
 const alwaysServed: ReadonlySet<string> = new Set(["version"]);
 
-/** Both CRI services as the gRPC server wants them: every method of the contract has an entry. */
-export function criMethods(door: ServiceGate): ReadonlyMap<string, Method> {
+/** Both CRI services for the gRPC server: every method of the contract has an entry. */
+export function criMethods(gate: ServiceGate): ReadonlyMap<string, Method> {
   return new Map([
-    ...serviceMethods(door, RuntimeService, runtimeRpcs, runtimeSubjects),
-    ...serviceMethods(door, ImageService, imageRpcs, imageSubjects),
+    ...serviceMethods(gate, RuntimeService, runtimeRpcs, runtimeSubjects),
+    ...serviceMethods(gate, ImageService, imageRpcs, imageSubjects),
   ]);
 }
 
 function* serviceMethods<S extends DescService>(
-  door: ServiceGate,
+  gate: ServiceGate,
   service: S,
   table: Table<S>,
   subjects: object,
@@ -157,7 +157,7 @@ function* serviceMethods<S extends DescService>(
   for (const method of service.methods) {
     const rpc = (table as Readonly<Record<string, unknown>>)[method.localName];
     const subject = (subjects as Readonly<Record<string, Subject>>)[method.localName];
-    yield [`/${service.typeName}/${method.name}`, asMethod(door, method, rpc, subject)];
+    yield [`/${service.typeName}/${method.name}`, asMethod(gate, method, rpc, subject)];
   }
 }
 
@@ -179,19 +179,20 @@ type StreamRpc = (
 ) => AsyncIterable<Answer<DescMessage>> | Iterable<Answer<DescMessage>>;
 
 function asMethod(
-  door: ServiceGate,
+  gate: ServiceGate,
   method: DescMethod,
   rpc: unknown,
   subject: Subject | undefined,
 ): Method {
-  // No promise where the daemon is ready: each is a part of a status's CPU time.
-  const enter = (call: Call): CriContext | Early | Promise<CriContext> =>
-    door.context() ?? (alwaysServed.has(method.localName) ? door : comeIn(door, method, call));
+  // Without a promise where the daemon is ready: it would be a measurable part of a status's CPU time.
+  const contextFor = (call: Call): CriContext | Early | Promise<CriContext> =>
+    gate.context() ??
+    (alwaysServed.has(method.localName) ? gate : waitUntilReady(gate, method, call));
   const begin = (bytes: Uint8Array, call: Call): [unknown, RpcCall] => {
     if (rpc === undefined) {
       throw new RuntimeError(
         "unimplemented",
-        `serve ${method.name}: this version of davit does not have it yet`,
+        `serve ${method.name}: this version of davit does not implement it`,
       );
     }
     const request = decodeRequest(method, bytes);
@@ -202,17 +203,17 @@ function asMethod(
     return {
       kind: "unary",
       handle: async (bytes, call) => {
-        const entered = enter(call);
-        const context = entered instanceof Promise ? await entered : entered;
+        const found = contextFor(call);
+        const context = found instanceof Promise ? await found : found;
         const [request, rpcCall] = begin(bytes, call);
         if (subject === undefined) {
           return encode(method, await (rpc as UnaryRpc)(context, request, rpcCall));
         }
-        // Before it is carried out: a removed object cannot be asked for its name.
+        // Before the call runs: a removed object no longer has a name.
         const served = context as CriContext;
-        door.note?.(call, subject.asked(request, served));
+        gate.note?.(call, subject.asked(request, served));
         const answer = await (rpc as UnaryRpc)(context, request, rpcCall);
-        if (subject.got !== undefined) door.note?.(call, subject.got(answer, served));
+        if (subject.got !== undefined) gate.note?.(call, subject.got(answer, served));
         return encode(method, answer);
       },
     };
@@ -220,7 +221,7 @@ function asMethod(
   return {
     kind: "server-stream",
     handle: async function* (bytes, call) {
-      const context = await enter(call);
+      const context = await contextFor(call);
       const [request, rpcCall] = begin(bytes, call);
       for await (const answer of (rpc as StreamRpc)(context, request, rpcCall))
         yield encode(method, answer);
@@ -228,15 +229,19 @@ function asMethod(
   };
 }
 
-/** For a call that comes before the daemon is ready: it waits for a moment, and is told to come back. */
-async function comeIn(door: ServiceGate, method: DescMethod, call: Call): Promise<CriContext> {
-  await door.soon();
+/** A call that comes before the daemon is ready waits for it for a moment, and fails with `unavailable` then. */
+async function waitUntilReady(
+  gate: ServiceGate,
+  method: DescMethod,
+  call: Call,
+): Promise<CriContext> {
+  await gate.soon();
   call.signal.throwIfAborted();
-  const context = door.context();
+  const context = gate.context();
   if (context !== undefined) return context;
   throw new RuntimeError(
     "unavailable",
-    `serve ${method.name}: davit is still taking up the sandboxes of its last run, try again in a moment`,
+    `serve ${method.name}: davit is still restoring the sandboxes of its last run, try again in a moment`,
   );
 }
 

@@ -14,14 +14,7 @@ export type { HostDevice, GrantedDevice } from "./devices.ts";
 export { containerSpec } from "./generate.ts";
 export type { HookDefinition } from "./handler/hooks.ts";
 export { parseHook } from "./handler/hooks.ts";
-export type {
-  ContainerLabels,
-  NamespacePins,
-  RuntimeFeatures,
-  SandboxFiles,
-  SpecHost,
-  SpecInput,
-} from "./input.ts";
+export type { ContainerLabels, NamespacePins, SandboxFiles, SpecHost, SpecInput } from "./input.ts";
 export { processOfText, specText } from "./json.ts";
 export { isKernelPath } from "./kernel-paths.ts";
 export { checkPropagation, mountDestination } from "./mounts.ts";

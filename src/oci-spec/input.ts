@@ -1,3 +1,4 @@
+import type { RuntimeFeatures } from "../core/handler/index.ts";
 import type { ContainerUser } from "../core/container/index.ts";
 import type { ImageConfig } from "../core/image/index.ts";
 import type { Sandbox } from "../core/sandbox/index.ts";
@@ -125,14 +126,4 @@ export interface SpecHost {
    * undefined (proc_pid_oom_score_adj(5)).
    */
   readonly oomScoreAdjFloor?: number | undefined;
-}
-
-/** What the OCI runtime can do: its `features` document. */
-export interface RuntimeFeatures {
-  /** `mountOptions`; `rro` among them means recursive read-only. */
-  readonly mountOptions: readonly string[];
-  /** `linux.mountExtensions.idmap.enabled`. */
-  readonly idmapMounts: boolean;
-  /** `linux.seccomp.enabled`. */
-  readonly seccomp: boolean;
 }

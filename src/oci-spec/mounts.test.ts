@@ -161,7 +161,7 @@ describe("containerMounts()", () => {
     assert.deepEqual(mounts.find(({ destination }) => destination === "/m")?.uidMappings, [
       { containerID: 0, hostID: 65536, size: 10 },
     ]);
-    const old = { mountOptions: ["ro"], idmapMounts: false, seccomp: true };
+    const old = { mountOptions: ["ro"], idMappedMounts: false, seccomp: true };
     const rro = { containerPath: "/m", hostPath: "/h", readonly: true, recursiveReadOnly: true };
     for (const [mount, why] of [
       [rro, /RROUnsupported/],

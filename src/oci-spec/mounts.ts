@@ -1,8 +1,9 @@
+import type { RuntimeFeatures } from "../core/handler/index.ts";
 import { posix } from "node:path";
 import { namespaceModes, podUsers, usesHostNetwork } from "../core/sandbox/index.ts";
 import type { Mount } from "../gen/runtime/v1/api_pb.ts";
 import { MountPropagation, NamespaceMode } from "../gen/runtime/v1/api_pb.ts";
-import type { RuntimeFeatures, SpecInput } from "./input.ts";
+import type { SpecInput } from "./input.ts";
 import { idMappings } from "./namespaces.ts";
 import { quoted, refuse, refuseHere } from "./refuse.ts";
 import type { OciLinux, OciMount } from "./runtime-spec.ts";
@@ -199,7 +200,7 @@ function checkMountFeatures(mount: Mount, runtime: RuntimeFeatures): void {
       `RROUnsupported: the OCI runtime cannot make mount ${quoted(mount.containerPath)} recursively read-only`,
     );
   }
-  if (mount.uidMappings.length + mount.gidMappings.length > 0 && !runtime.idmapMounts) {
+  if (mount.uidMappings.length + mount.gidMappings.length > 0 && !runtime.idMappedMounts) {
     refuseHere(`the OCI runtime cannot map the ids of mount ${quoted(mount.containerPath)}`);
   }
 }

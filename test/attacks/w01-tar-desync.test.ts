@@ -10,9 +10,9 @@ import {
   type BuiltEntry,
   paxContent,
 } from "../../src/unpack/testing/tar-builder.ts";
-import { imageless, Node, pull } from "../integration/containers.ts";
+import { imageless, Node } from "../integration/containers.ts";
 import { code, failsWith } from "../integration/pods.ts";
-import { oddLayer, pushed, saidIn } from "../integration/odd-layers.ts";
+import { assertRefused, oddLayer, pushed, saidIn } from "../integration/odd-layers.ts";
 
 let node: Node;
 before(async () => {
@@ -93,7 +93,7 @@ describe("devices that the kernel would take for others", () => {
       what,
       imageless(served, async () => {
         const image = await pushed(node, oddLayer({ name: "bin/sh", type: "3", ...device }));
-        await assert.rejects(pull(node.daemon, image), failsWith(code.invalidArgument, message));
+        await assertRefused(node, image, failsWith(code.invalidArgument, message));
       }),
     );
   }

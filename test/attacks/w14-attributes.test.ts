@@ -1,9 +1,8 @@
 /** More extended attributes than the file system holds: the image's fault, and no full disk. */
-import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
-import { imageless, Node, pull } from "../integration/containers.ts";
+import { imageless, Node } from "../integration/containers.ts";
 import { code, failsWith } from "../integration/pods.ts";
-import { oddLayer, pushed } from "../integration/odd-layers.ts";
+import { assertRefused, oddLayer, pushed } from "../integration/odd-layers.ts";
 
 let node: Node;
 before(async () => {
@@ -22,7 +21,7 @@ test(
       const message = new RegExp(
         `unpack layer "${layer.diffId}".*entry "/xb" has more attributes than the file system holds`,
       );
-      await assert.rejects(pull(node.daemon, image), failsWith(code.invalidArgument, message));
+      await assertRefused(node, image, failsWith(code.invalidArgument, message));
     },
   ),
 );

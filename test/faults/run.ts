@@ -34,7 +34,7 @@ process.exitCode = failed > 0 ? 1 : 0;
 
 async function worker(): Promise<void> {
   for (let file = queue.shift(); file !== undefined; file = queue.shift()) {
-    const result = await runIsolated(file, { timeoutMs, shared: true });
+    const result = await runIsolated(file, { timeoutMs, strict: false });
     process.stdout.write(result.output);
     total.passed += result.passed;
     total.failed += result.failed;

@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import { after, before, describe, test } from "node:test";
 import { NamespaceMode, type PodSandboxConfig, Protocol } from "../../src/gen/runtime/v1/api_pb.ts";
 import type { TestDaemon } from "../support/daemon.ts";
-import { readProcesses } from "../support/snapshot/processes.ts";
+import { isThere } from "../support/snapshot/processes.ts";
 import {
   closePod,
   container,
@@ -326,6 +326,6 @@ test(
     await daemon.client.runtime.stopPodSandbox({ podSandboxId: pod.id });
     const statuses = await Promise.all(ids.map((id) => containerStatus(daemon, id)));
     assert.ok(statuses.every(({ state }) => state === EXITED));
-    assert.ok(!readProcesses().some(({ pid }) => pids.includes(pid)));
+    assert.ok(!pids.some(isThere));
   }),
 );

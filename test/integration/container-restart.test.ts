@@ -6,7 +6,7 @@ import { after, before, describe, test } from "node:test";
 import type { ContainerStatus } from "../../src/gen/runtime/v1/api_pb.ts";
 import type { TestDaemon } from "../support/daemon.ts";
 import { readMounts } from "../support/snapshot/files.ts";
-import { readProcesses } from "../support/snapshot/processes.ts";
+import { isThere, readProcesses } from "../support/snapshot/processes.ts";
 import {
   byShim,
   CREATED,
@@ -62,8 +62,6 @@ function across(run: (pod: Pod) => Promise<void>): ReturnType<typeof leaklessAcr
     }
   });
 }
-
-const isThere = (pid: number): boolean => readProcesses().some((each) => each.pid === pid);
 
 for (const how of ["stop", "kill -9"] as const) {
   describe(`a daemon that ends by ${how}`, () => {

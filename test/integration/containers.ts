@@ -44,6 +44,10 @@ export const byShim = process.env["DAVIT_TEST_HANDLER"] === "shim";
 /** True where the suite runs its containers by runc, not by crun (`runc-*.test.ts`). */
 const byRunc = process.env["DAVIT_TEST_HANDLER"] === "runc";
 
+/** Where the suite runs a daemon without its performance measures (`untuned-*.test.ts`). */
+const tuningUnderTest: ConfigTable =
+  process.env["DAVIT_TEST_TUNING"] === "off" ? { tuning: { enable: false } } : {};
+
 /** What makes the handler that the suite is for the default one. */
 function handlerUnderTest(config: ConfigTable): ConfigTable {
   const runtime = config["runtime"] as ConfigTable | undefined;
@@ -74,6 +78,7 @@ export class Node implements AsyncDisposable {
       ...options.config,
       images: { ...options.images, registry_config_path: registry.certsDir },
       ...handlerUnderTest(options.config ?? {}),
+      ...tuningUnderTest,
     };
     const daemon = TestDaemon.prepare({ ...options, config });
     const node = new Node(daemon, registry);

@@ -4,7 +4,7 @@ import { closeSync, openSync, readdirSync, rmSync, statfsSync, statSync, writeSy
 import path from "node:path";
 import { after, before, describe, test } from "node:test";
 import type { TestDaemon } from "../support/daemon.ts";
-import { readProcesses } from "../support/snapshot/processes.ts";
+import { isThere } from "../support/snapshot/processes.ts";
 import {
   busybox,
   closePod,
@@ -81,7 +81,6 @@ function fullDisk(): Disposable {
   };
 }
 
-const isThere = (pid: number): boolean => readProcesses().some((each) => each.pid === pid);
 const onTerm = (exitCode: number): ReturnType<typeof script> =>
   script(`trap "exit ${exitCode}" TERM; while :; do sleep 0.05; done`);
 const noRoom = failsWith(code.resourceExhausted);

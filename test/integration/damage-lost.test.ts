@@ -15,7 +15,7 @@ import path from "node:path";
 import { after, before, describe, test } from "node:test";
 import type { TestDaemon } from "../support/daemon.ts";
 import { readMounts } from "../support/snapshot/files.ts";
-import { readProcesses } from "../support/snapshot/processes.ts";
+import { isThere } from "../support/snapshot/processes.ts";
 import {
   busybox,
   closePod,
@@ -62,8 +62,6 @@ before(async () => {
   await closePod(await openPod(daemon, podOf()));
 });
 after(() => node[Symbol.asyncDispose]());
-
-const isThere = (pid: number): boolean => readProcesses().some((each) => each.pid === pid);
 
 interface Living {
   readonly pod: Pod;

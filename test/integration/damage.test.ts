@@ -4,7 +4,7 @@ import { existsSync, rmSync, rmdirSync, writeFileSync } from "node:fs";
 import path from "node:path";
 import { after, before, describe, test } from "node:test";
 import type { TestDaemon } from "../support/daemon.ts";
-import { readProcesses } from "../support/snapshot/processes.ts";
+import { isThere, readProcesses } from "../support/snapshot/processes.ts";
 import {
   closePod,
   containerStatus,
@@ -51,7 +51,6 @@ before(async () => {
 });
 after(() => node[Symbol.asyncDispose]());
 
-const isThere = (pid: number): boolean => readProcesses().some((each) => each.pid === pid);
 const parentOf = (pid: number): number =>
   readProcesses().find((each) => each.pid === pid)?.ppid ?? 0;
 

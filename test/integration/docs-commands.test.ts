@@ -1,7 +1,7 @@
 /**
- * The commands of README.md and docs/operations.md, done in their order on what looks like a fresh
- * machine: blocks marked `sh run`, and what is typed behind `$` in a recording. What needs
- * systemd, a cluster or the network is marked `sh` alone, and is not run.
+ * Runs the commands of README.md, docs/tour.md and docs/operations.md in their order on what looks
+ * like a fresh machine: blocks marked `sh run`, and what follows `$` in a recording. Blocks that need
+ * systemd, a cluster or the network are marked `sh` and are not run.
  */
 import assert from "node:assert/strict";
 import { type ChildProcess, execFileSync, spawn, spawnSync } from "node:child_process";
@@ -112,10 +112,11 @@ function recording(text: string): readonly Typed[] {
 
 const squeezed = (line: string): string => line.trim().replace(/ +/g, " ");
 
-test("README.md: install, and the recording", async () => {
+test("README.md: install, then its recording and that of docs/tour.md", async () => {
   for (const block of blocks("README.md", "sh run")) await type(block);
   await startDaemon();
-  for (const { command, printed } of blocks("README.md", "console").flatMap(recording)) {
+  const recorded = ["README.md", "docs/tour.md"].flatMap((file) => blocks(file, "console"));
+  for (const { command, printed } of recorded.flatMap(recording)) {
     const fails = printed.some((line) => /^ {2}error |^NetworkReady +no/.test(line));
     const printedNow = await type(fails ? `${command} || test $? -eq 1` : command);
     const now = printedNow.split("\n").map(squeezed);

@@ -18,13 +18,13 @@ test("a service manager is told when davit serves, is ready, lives and ends", as
       if (text !== "WATCHDOG=1") return text;
     }
   };
-  assert.equal(await next(), "STATUS=taking up what the last run left");
+  assert.equal(await next(), "STATUS=restoring what the last run left");
   assert.equal(await next(), `READY=1\nSTATUS=serving ${daemon.paths.socket}`);
   assert.equal(await manager.next(), "WATCHDOG=1");
   assert.equal(await manager.next(), "WATCHDOG=1");
 
   assert.deepEqual(await daemon.stop(), { code: 0, signal: null });
-  assert.equal(await next(), "STOPPING=1\nSTATUS=ending; pods go on");
+  assert.equal(await next(), "STOPPING=1\nSTATUS=stopping; pods keep running");
 });
 
 test("the unit that is shipped keeps pods and state over a restart", () => {

@@ -1,4 +1,5 @@
 /** Images of layers that are put together entry by entry, and what a container sees of them. */
+import assert from "node:assert/strict";
 import { type BuiltEntry, buildTar } from "../../src/unpack/testing/tar-builder.ts";
 import {
   closePod,
@@ -26,6 +27,20 @@ export async function pushed(node: Node, ...layers: readonly Layer[]): Promise<s
   const tag = String(count++);
   await node.registry.push("t/odd", imageOf([base, ...layers]), [tag]);
   return `registry.k8s.io/t/odd:${tag}`;
+}
+
+/**
+ * Expects that the pull of a pushed image fails. Where busybox was unpacked before the other layer failed
+ * it would wait for the next pull for 10 minutes (engine/image/sweep.ts): one of busybox alone follows, so
+ * that removing all images leaves no layer.
+ */
+export async function assertRefused(
+  node: Node,
+  image: string,
+  failure: (error: Error) => boolean,
+): Promise<void> {
+  await assert.rejects(pull(node.daemon, image), failure);
+  await pull(node.daemon, await pushed(node));
 }
 
 /** Pulls an image and gives what a script says in a container of it. */

@@ -21,7 +21,7 @@ import { GrpcStatusError } from "../../src/wire/grpc/status.ts";
 import { type DaemonOptions, TestDaemon } from "../support/daemon.ts";
 import { type LeakCheckOptions, withLeakCheck } from "../support/leaks.ts";
 import { patient } from "../support/patience.ts";
-import { cgroupMark, podConfig } from "../support/pod.ts";
+import { podConfig } from "../support/pod.ts";
 import { readMounts } from "../support/snapshot/files.ts";
 
 const execute = promisify(execFile);
@@ -100,19 +100,23 @@ export async function removeBridge(name = "dvt0"): Promise<void> {
   if (links.includes(` ${name}:`)) await output("ip", "link", "delete", name);
 }
 
-/** Everything that this machine could keep of a pod; what others do meanwhile is left out. */
+/** What is made at the first pod, container or shim, and kept: directories, a socket, crun's compiled seccomp filters. */
+const keptFiles = [
+  /\/root\/attachments\/$/,
+  /\/state\/[\w-]*(crun|runc)\/$/,
+  /\/state\/([\w-]*crun|shims\/runtime\/k8s\.io)\/\.cache\//,
+  /\/state\/shims\/(events\.sock|((pods|tasks|work|runtime|runtime\/k8s\.io)\/)?)$/,
+];
+
+/** Everything that this machine could keep of a pod. */
 export function leakOptions(daemon: TestDaemon): LeakCheckOptions {
   const own = daemon.leakOptions();
   return {
     ...own,
-    cgroups: (cgroup) => cgroup.includes(cgroupMark),
-    ignoreFiles: [...(own.ignoreFiles ?? []), /^\/tmp\/davit/],
+    ignoreFiles: [...(own.ignoreFiles ?? []), ...keptFiles],
     allow: {
       // Opened by the first checkpoint, and kept; made when such a program is first started, and kept.
       fd: [/\/davit\.db(-wal)?$/, /^\/memfd:davit-program /],
-      // The ipc namespace and /var/lib/cni are the host's: the look from outside judges them.
-      ipc: true,
-      cni: [/^\/var\/lib\/cni\//],
       // Chains that portmap makes once and keeps; emptied, they do nothing.
       iptables: [/^ip6?tables-save (nat|filter) (:|-A \S+ .*-j )CNI-(HOSTPORT|FORWARD|ADMIN)/],
       nft: [/ \/ chain CNI-(HOSTPORT|FORWARD|ADMIN)/, /jump CNI-(HOSTPORT|FORWARD|ADMIN)/],

@@ -13,7 +13,7 @@ import {
   UpdatePodSandboxResourcesRequestSchema,
 } from "../../src/gen/runtime/v1/api_pb.ts";
 import type { TestDaemon } from "../support/daemon.ts";
-import { cgroupMark } from "../support/pod.ts";
+import { testMark } from "../support/belongs.ts";
 import {
   bare,
   cgroupDirectories,
@@ -95,7 +95,7 @@ describe("cgroup_parent", () => {
   test(
     "that exists is entered, and neither written nor removed",
     leakless(served, async () => {
-      const cgroup = `/${cgroupMark}-kubelet`;
+      const cgroup = `/${testMark}-kubelet`;
       using _made = makeCgroup(cgroup);
       const limit = memoryLimit(cgroup);
       const config = podIn(cgroup, { memoryLimitInBytes: 64n * mib, cpuShares: 77n }, { pid: POD });
@@ -120,27 +120,27 @@ describe("cgroup_parent", () => {
   test(
     "that is missing is made with its limits in every hierarchy, and removed",
     leakless(served, async () => {
-      const cgroup = `/${cgroupMark}-missing/of/davit`;
+      const cgroup = `/${testMark}-missing/of/davit`;
       const config = podIn(cgroup, { memoryLimitInBytes: 64n * mib });
       const id = await runPod(daemon, config);
       assert.deepEqual(cgroupsThere(cgroup), cgroupDirectories(cgroup));
       assert.equal(memoryLimit(cgroup), String(64n * mib));
       await stopPod(daemon, id);
       await removePod(daemon, id);
-      assert.deepEqual(cgroupsThere(`/${cgroupMark}-missing`), []);
+      assert.deepEqual(cgroupsThere(`/${testMark}-missing`), []);
     }),
   );
 
   test(
     "that is missing below one that exists is removed, and the one above stays",
     leakless(served, async () => {
-      using _made = makeCgroup(`/${cgroupMark}-above`);
-      const cgroup = `/${cgroupMark}-above/missing`;
+      using _made = makeCgroup(`/${testMark}-above`);
+      const cgroup = `/${testMark}-above/missing`;
       await removePod(daemon, await runPod(daemon, podIn(cgroup)));
       assert.deepEqual(cgroupsThere(cgroup), []);
       assert.equal(
-        cgroupsThere(`/${cgroupMark}-above`).length,
-        cgroupDirectories(`/${cgroupMark}-above`).length,
+        cgroupsThere(`/${testMark}-above`).length,
+        cgroupDirectories(`/${testMark}-above`).length,
       );
     }),
   );
@@ -148,7 +148,7 @@ describe("cgroup_parent", () => {
   test(
     "that davit made is kept while another pod lives in it",
     leakless(served, async () => {
-      const top = `/${cgroupMark}-shared`;
+      const top = `/${testMark}-shared`;
       const first = await runPod(daemon, podIn(`${top}/a`));
       const second = await runPod(daemon, podIn(`${top}/b`));
       await removePod(daemon, first);
@@ -162,7 +162,7 @@ describe("cgroup_parent", () => {
   test(
     "that davit made is kept while another pod has the same one",
     leakless(served, async () => {
-      const cgroup = `/${cgroupMark}-same`;
+      const cgroup = `/${testMark}-same`;
       const first = await runPod(daemon, podIn(cgroup));
       const second = await runPod(daemon, podIn(cgroup));
       await removePod(daemon, first);

@@ -8,7 +8,7 @@ import { after, before, describe, test } from "node:test";
 
 import "./by-shim.ts";
 import type { TestDaemon } from "../support/daemon.ts";
-import { readProcesses } from "../support/snapshot/processes.ts";
+import { isThere, readProcesses } from "../support/snapshot/processes.ts";
 import {
   closePod,
   container,
@@ -66,8 +66,6 @@ function shimOf(pid: number): number {
   assert.equal(parent?.comm, "containerd-shim");
   return parent.pid;
 }
-
-const isThere = (pid: number): boolean => readProcesses().some((each) => each.pid === pid);
 
 test(
   "a pod has one shim for all its containers, and another pod another one",

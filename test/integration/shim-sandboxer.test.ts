@@ -21,7 +21,7 @@ import {
   makeSandboxer,
   writeSandboxerScript,
 } from "../support/sandboxer.ts";
-import { readProcesses } from "../support/snapshot/processes.ts";
+import { isThere, readProcesses } from "../support/snapshot/processes.ts";
 import {
   createIn,
   exec,
@@ -98,9 +98,6 @@ async function inSandbox(
 
 const now = (): bigint => BigInt(Date.now()) * 1_000_000n;
 const setAnswers = (answers: SandboxerScript): void => writeSandboxerScript(file, answers);
-/** One that has ended is not: its parent, the machine's first process, reaps it when it likes. */
-const isThere = (pid: number): boolean =>
-  readProcesses().some((each) => each.pid === pid && each.state !== "Z");
 
 /** Empty for a process that has ended meanwhile. */
 function commandOf(pid: number): readonly string[] {

@@ -2,6 +2,7 @@
 import { mkdirSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import path from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
+import { patient } from "./patience.ts";
 
 /** A network configuration list (CNI specification, section 1); plugins hold what they like. */
 export interface Conflist {
@@ -152,7 +153,7 @@ export class ScriptedPlugin {
     count = 1,
     timeoutMs = 10_000,
   ): Promise<readonly PluginCall[]> {
-    const deadline = Date.now() + timeoutMs;
+    const deadline = Date.now() + patient(timeoutMs);
     for (;;) {
       const calls = this.calls(command);
       if (calls.length >= count) return calls;

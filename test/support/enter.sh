@@ -5,6 +5,9 @@
 set -eu
 ip link set lo up
 mount -t tmpfs -o mode=0755 davit-test-run /run
+# CNI plugins make this directory when they first keep an address or a result.
+mkdir -p /var/lib/cni
+mount -t tmpfs -o mode=0755 davit-test-cni /var/lib/cni
 set +e
 "$@"
 exit $?

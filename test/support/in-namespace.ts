@@ -22,14 +22,8 @@ if (file === undefined) throw new Error("run a test file: want its path as argum
 const options: LeakCheckOptions = {
   processes: "namespace",
   settleMs: Number(process.env["DAVIT_TEST_SETTLE_MS"] ?? 2000),
-  // What other runs on the same machine do in the shared parts is not this file's doing.
-  cgroups: (cgroup) => cgroup.includes(process.env["DAVIT_TEST_CGROUP"] ?? "davit"),
   roots: [tmpdir()],
-  ignoreFiles: [/^\/tmp\/davit[^/]*$/],
   allow: {
-    // The ipc namespace and /var/lib/cni are the host's: the look from outside judges them.
-    ipc: true,
-    cni: true,
     // `ip netns add` makes its directory of names a mount at the first use, by design forever.
     mount: [/^\/run\/netns \(tmpfs /],
     ...portmapKeeps,

@@ -3,24 +3,35 @@ import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSy
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { after, describe, test } from "node:test";
+import { setTimeout as sleep } from "node:timers/promises";
 import { type FileResult, runIsolated } from "./isolate.ts";
+import { anyHierarchy, Stranger } from "./stranger.ts";
 
 const directory = mkdtempSync(path.join(tmpdir(), "davit-isolate-"));
 after(() => rmSync(directory, { recursive: true }));
 
 const head = `
   import { execFileSync, spawn } from "node:child_process";
-  import { rmSync, writeFileSync } from "node:fs";
+  import { existsSync, rmSync, writeFileSync } from "node:fs";
   import { networkInterfaces, tmpdir } from "node:os";
   import { test } from "node:test";
+  import { setTimeout as sleep } from "node:timers/promises";
 `;
 
 /** Runs a file of the given text as the runner would. */
-async function runText(text: string, timeoutMs = 60_000): Promise<FileResult> {
+async function runText(
+  text: string,
+  { timeoutMs = 60_000, strict = false } = {},
+): Promise<FileResult> {
   const file = path.join(directory, "planted.kernel.test.ts");
   writeFileSync(file, head + text);
-  return runIsolated(file, { timeoutMs, shared: true, settleMs: 300 });
+  return runIsolated(file, { timeoutMs, strict, settleMs: 300 });
 }
+
+const modes = [
+  { strict: false, on: "on a shared host" },
+  { strict: true, on: "on a strict host" },
+] as const;
 
 describe("runIsolated()", () => {
   test("counts what passed, failed and was skipped", async () => {
@@ -51,68 +62,6 @@ describe("runIsolated()", () => {
     assert.equal(result.passed, 2);
   });
 
-  test("names an orphan without a mark, and ends it", async () => {
-    const result = await runText(`
-      test("leaks", () => {
-        execFileSync("sh", ["-c", "setsid env -i sleep 3456 >/dev/null 2>&1 &"]);
-      });
-    `);
-    assert.equal(result.passed, 1);
-    assert.equal(result.failed, 1);
-    assert.match(result.output, /\+ process sleep pid \d+ started \d+: sleep 3456/);
-    assert.deepEqual(
-      commandLines().filter((line) => line.includes("sleep\u{0}3456")),
-      [],
-    );
-  });
-
-  test("names a mount, a link, a file in TMPDIR and a rule that stayed in the namespaces", async () => {
-    const result = await runText(`
-      test("leaks", () => {
-        writeFileSync(tmpdir() + "/left.txt", "");
-        execFileSync("mount", ["-t", "tmpfs", "planted", "/mnt"]);
-        execFileSync("ip", ["link", "add", "dvt-left", "type", "bridge"]);
-        execFileSync("iptables", ["-A", "FORWARD", "-s", "10.94.0.0/24", "-j", "DROP"]);
-      });
-    `);
-    assert.equal(result.failed, 1);
-    for (const name of [
-      /\+ mount \/mnt \(tmpfs planted\)/,
-      /\+ link dvt-left \(bridge\)/,
-      /\+ file \/.*\/left\.txt/,
-      /\+ iptables .*10\.94\.0\.0/,
-    ]) {
-      assert.match(result.output, name);
-    }
-  });
-
-  test("names what stayed on the host", async () => {
-    const result = await runText(`
-      test("leaks", () => writeFileSync("/tmp/" + process.env.DAVIT_TEST_CGROUP + "-left", ""));
-    `);
-    const left = /left behind on the host:\n\+ file (\/tmp\/davit-\w+-left)\n/.exec(
-      result.output,
-    )?.[1];
-    assert.ok(left !== undefined, result.output);
-    rmSync(left);
-    assert.equal(result.failed, 1);
-  });
-
-  test("names a cgroup that stayed, and removes it", async () => {
-    const result = await runText(`
-      test("leaks", () => {
-        const v2 = execFileSync("stat", ["-fc", "%T", "/sys/fs/cgroup"]).toString().trim() === "cgroup2fs";
-        const parent = "/sys/fs/cgroup/" + (v2 ? "" : "pids/") + process.env.DAVIT_TEST_CGROUP;
-        execFileSync("mkdir", ["-p", parent + "/pod"]);
-      });
-    `);
-    const left = /left behind on the host:\n\+ cgroup (\S+)\n\+ cgroup (\S+)\/pod\n/.exec(
-      result.output,
-    );
-    assert.ok(left?.[1] !== undefined && left[1] === left[2], result.output);
-    assert.equal(existsSync(left[1]), false);
-  });
-
   test("kills a file that hangs, with its children, and says which test hung", async () => {
     const result = await runText(
       `
@@ -121,7 +70,7 @@ describe("runIsolated()", () => {
         await new Promise(() => { setInterval(() => undefined, 1000); });
       });
     `,
-      3000,
+      { timeoutMs: 3000 },
     );
     assert.equal(result.failed, 1);
     assert.match(result.output, /killed after 3 s; still running: "hangs"/);
@@ -141,6 +90,133 @@ describe("runIsolated()", () => {
   test("leaves no scratch files", () => {
     const left = readdirSync(tmpdir()).filter((name) => name.startsWith("davit-test-"));
     assert.deepEqual(left, []);
+  });
+});
+
+describe("a leak of the file's own", () => {
+  for (const { strict, on } of modes) {
+    test(`names an orphan without a mark, and ends it, ${on}`, async () => {
+      const result = await runText(
+        `
+      test("leaks", () => {
+        execFileSync("sh", ["-c", "setsid env -i sleep 3456 >/dev/null 2>&1 &"]);
+      });
+    `,
+        { strict },
+      );
+      assert.equal(result.passed, 1);
+      assert.ok(result.failed >= 1);
+      assert.match(result.output, /\+ process sleep pid \d+ started \d+: sleep 3456/);
+      assert.deepEqual(
+        commandLines().filter((line) => line.includes("sleep\u{0}3456")),
+        [],
+      );
+    });
+
+    test(`names a mount, a link, a file in TMPDIR and a rule that stayed in the namespaces, ${on}`, async () => {
+      const result = await runText(
+        `
+      test("leaks", () => {
+        writeFileSync(tmpdir() + "/left.txt", "");
+        execFileSync("mount", ["-t", "tmpfs", "planted", "/mnt"]);
+        execFileSync("ip", ["link", "add", "dvt-left", "type", "bridge"]);
+        execFileSync("iptables", ["-A", "FORWARD", "-s", "10.94.0.0/24", "-j", "DROP"]);
+      });
+    `,
+        { strict },
+      );
+      assert.ok(result.failed >= 1);
+      for (const name of [
+        /\+ mount \/mnt \(tmpfs planted\)/,
+        /\+ link dvt-left \(bridge\)/,
+        /\+ file \/.*\/left\.txt/,
+        /\+ iptables .*10\.94\.0\.0/,
+      ]) {
+        assert.match(result.output, name);
+      }
+    });
+
+    test(`names what stayed on the host, ${on}`, async () => {
+      const result = await runText(
+        `
+      test("leaks", () => writeFileSync("/tmp/" + process.env.DAVIT_TEST_CGROUP + "-left", ""));
+    `,
+        { strict },
+      );
+      const left = /left behind on the host:\n[^]*^\+ file (\/tmp\/davit-\w+-left)$/m.exec(
+        result.output,
+      )?.[1];
+      assert.ok(left !== undefined, result.output);
+      rmSync(left);
+      assert.ok(result.failed >= 1);
+    });
+
+    test(`names a cgroup that stayed, and removes it, ${on}`, async () => {
+      const result = await runText(
+        `
+      test("leaks", () => {
+        const parent = "${anyHierarchy()}/" + process.env.DAVIT_TEST_CGROUP;
+        execFileSync("mkdir", ["-p", parent + "/pod"]);
+      });
+    `,
+        { strict },
+      );
+      const left = /left behind on the host:\n[^]*^\+ cgroup (\S+)\n\+ cgroup (\1)\/pod$/m.exec(
+        result.output,
+      );
+      assert.ok(left?.[1] !== undefined, result.output);
+      assert.equal(existsSync(left[1]), false);
+    });
+  }
+});
+
+describe("containers of somebody else, while a file runs", () => {
+  /** Runs a file that begins and ends beside strangers: one goes away meanwhile, one appears. */
+  async function runBesideStrangers(strict: boolean): Promise<FileResult> {
+    const begun = path.join(directory, "begun");
+    const over = path.join(directory, "over");
+    using stays = new Stranger();
+    const goes = new Stranger();
+    let result: Promise<FileResult>;
+    {
+      using _ = goes;
+      goes.start();
+      result = runText(
+        `
+        test("waits", async () => {
+          writeFileSync(${JSON.stringify(begun)}, "");
+          while (!existsSync(${JSON.stringify(over)})) await sleep(10);
+        });
+      `,
+        { strict },
+      );
+      while (!existsSync(begun)) await sleep(10);
+    }
+    stays.start();
+    writeFileSync(over, "");
+    const ended = await result;
+    rmSync(begun);
+    rmSync(over);
+    return ended;
+  }
+
+  test("are no finding on a shared host", async () => {
+    const result = await runBesideStrangers(false);
+    assert.equal(result.failed, 0, result.output);
+    assert.equal(result.passed, 1);
+  });
+
+  test("are findings on a strict host, inside and outside", async () => {
+    const result = await runBesideStrangers(true);
+    assert.equal(result.passed, 1);
+    const [inside = "", outside = ""] = result.output.split("left behind on the host:");
+    assert.match(inside, /- mount .*\/stranger-\w+\/rootfs/);
+    assert.match(inside, /- namespace .*\/stranger-\w+\/netns/);
+    for (const kind of Stranger.kinds) {
+      assert.match(outside, new RegExp(`^\\+ ${kind} `, "m"));
+      assert.match(outside, new RegExp(`^- ${kind} `, "m"));
+    }
+    assert.match(outside, /^- mount .*\/stranger-\w+\/rootfs/m);
   });
 });
 

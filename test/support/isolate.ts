@@ -4,6 +4,7 @@ import { randomUUID } from "node:crypto";
 import { mkdtempSync, readFileSync, rmdirSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import path from "node:path";
+import { belongsOnHost, newMark, ownsCgroup, ownsTemporary } from "./belongs.ts";
 import {
   type Difference,
   describeLeaks,
@@ -15,8 +16,8 @@ import type { Report } from "./reporter.ts";
 
 export interface IsolateOptions {
   readonly timeoutMs: number;
-  /** True where other runs share the machine: only what bears this file's mark counts. */
-  readonly shared: boolean;
+  /** True where every change of the host counts, and not only what belongs to the file: belongs.ts. */
+  readonly strict: boolean;
   /** How long an end that is still going on may take before it counts as a leak; 2000. */
   readonly settleMs?: number;
 }
@@ -61,9 +62,9 @@ export class Scratch implements Disposable {
 }
 
 /**
- * Runs `file` under `unshare` with its own network, mount and pid namespace, lo up, an empty /run
- * and a private TMPDIR. DAVIT_TEST_RUN marks its processes, DAVIT_TEST_CGROUP is a name that
- * no other file uses, for cgroups and for what must lie in /tmp itself.
+ * Runs `file` under `unshare` with its own network, mount, pid and ipc namespace, lo up, an empty
+ * /run and /var/lib/cni and a private TMPDIR. DAVIT_TEST_RUN marks its processes, DAVIT_TEST_CGROUP
+ * is a name that no other file uses, for cgroups and for what must lie in /tmp itself.
  *
  * The pid namespace makes the end certain: when its first process is killed the kernel kills all
  * others (pid_namespaces(7)), containers and their monitors included.
@@ -71,8 +72,8 @@ export class Scratch implements Disposable {
 export async function runIsolated(file: string, options: IsolateOptions): Promise<FileResult> {
   const id = randomUUID();
   using scratch = new Scratch("davit-test-");
-  const cgroup = `davit-${id.slice(0, 8)}`;
-  const check = outerCheck(id, cgroup, options);
+  const cgroup = newMark();
+  const check = outerCheck(id, cgroup, scratch.directory, options);
   const before = await takeSnapshot(check);
   const begin = Date.now();
 
@@ -87,6 +88,7 @@ export async function runIsolated(file: string, options: IsolateOptions): Promis
       DAVIT_TEST_RUN: id,
       DAVIT_TEST_NAMESPACE: "1",
       DAVIT_TEST_CGROUP: cgroup,
+      DAVIT_TEST_STRICT_HOST: options.strict ? "1" : undefined,
       DAVIT_TEST_REPORT: scratch.report,
       DAVIT_TEST_SETTLE_MS: String(options.settleMs ?? 2000),
     },
@@ -136,7 +138,7 @@ function removeCgroups(leaks: readonly Difference[], mark: string): void {
 
 function unshareArgs(file: string): readonly string[] {
   const here = import.meta.dirname;
-  const namespaces = ["--net", "--mount", "--propagation", "private"];
+  const namespaces = ["--net", "--ipc", "--mount", "--propagation", "private"];
   const pids = ["--pid", "--fork", "--kill-child=SIGKILL", "--mount-proc"];
   const inside = [
     path.join(here, "enter.sh"),
@@ -146,21 +148,19 @@ function unshareArgs(file: string): readonly string[] {
   return [...namespaces, ...pids, "sh", ...inside, file];
 }
 
-/** What the file must not change outside of its namespaces: nothing. */
+/** What the file must not leave outside of its namespaces: nothing. */
 function outerCheck(
   run: string,
-  cgroup: string,
-  { shared, settleMs = 2000 }: IsolateOptions,
+  mark: string,
+  temporary: string,
+  { strict, settleMs = 2000 }: IsolateOptions,
 ): LeakCheckOptions {
-  const mark = shared ? cgroup : "davit";
   return {
     settleMs,
     processes: { run },
-    cgroups: (path) => path.split("/").some((part) => part.startsWith(mark)),
-    // The scratch files of this runner and of the gate; on a shared machine, everybody's.
-    ignoreFiles: shared
-      ? [new RegExp(`^/tmp/(?!${cgroup})`)]
-      : [/^\/tmp\/davit-(test|unit)-/, /^\/tmp\/davit-ok\./],
+    cgroups: (cgroup) => ownsCgroup(cgroup, mark, strict),
+    temporary: (name) => ownsTemporary(name, mark, strict),
+    counts: strict ? () => true : belongsOnHost(mark, temporary),
   };
 }
 

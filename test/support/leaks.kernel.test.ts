@@ -14,6 +14,7 @@ import { tmpdir } from "node:os";
 import path from "node:path";
 import { after, describe, test } from "node:test";
 import { DatabaseSync } from "node:sqlite";
+import { testMark } from "./belongs.ts";
 import {
   describeLeaks,
   diffSnapshots,
@@ -23,6 +24,7 @@ import {
   takeSnapshot,
   withLeakCheck,
 } from "./leaks.ts";
+import { anyHierarchy } from "./stranger.ts";
 
 const directory = mkdtempSync(path.join(tmpdir(), "davit-leaks-"));
 after(() => rmSync(directory, { recursive: true }));
@@ -32,12 +34,11 @@ const cni = path.join(directory, "cni");
 const database = path.join(directory, "records.db");
 const options: LeakCheckOptions = {
   processes: "own",
-  cgroups: (cgroup) => cgroup.includes(`davit-leaks-${process.pid}`),
+  cgroups: (cgroup) => cgroup.includes(`${testMark}-leaks`),
   cniDirs: [cni],
   daemonPid: process.pid,
   database,
   roots: [root],
-  ignoreFiles: [/^\/tmp\/davit[^/]*$/],
   settleMs: 0,
 };
 
@@ -55,7 +56,8 @@ const ip = (...args: string[]): Buffer => execFileSync("ip", args);
 const sh = (script: string): Buffer => execFileSync("sh", ["-c", script], { stdio: "pipe" });
 const mountPoint = path.join(directory, "mount point");
 const pinned = path.join(directory, "netns");
-const cgroup = `/sys/fs/cgroup/${cgroupDirectory()}davit-leaks-${process.pid}`;
+const cgroup = path.join(anyHierarchy(), `${testMark}-leaks`);
+const temporary = `/tmp/${testMark}-leaks`;
 const server = createServer();
 let child: ChildProcess | undefined;
 let descriptor = -1;
@@ -108,7 +110,7 @@ const all: readonly Planted[] = [
   },
   {
     kind: "cgroup",
-    names: [/davit-leaks-\d+$/],
+    names: [/davit-\w+-leaks$/],
     plant: () => mkdirSync(cgroup, { recursive: false }),
     remove: () => rmdirSync(cgroup),
   },
@@ -210,6 +212,12 @@ const all: readonly Planted[] = [
       writeFileSync(path.join(root, "sandboxes/hosts"), "");
     },
     remove: () => rmSync(root, { recursive: true }),
+  },
+  {
+    kind: "file",
+    names: [/^\/tmp\/davit-\w+-leaks$/],
+    plant: () => writeFileSync(temporary, ""),
+    remove: () => rmSync(temporary),
   },
   {
     kind: "ipc",
@@ -334,9 +342,4 @@ function sql(statements: string): void {
   const connection = new DatabaseSync(database);
   connection.exec(statements);
   connection.close();
-}
-
-/** On a v1 or hybrid host a hierarchy's own directory lies between the mount point and our group. */
-function cgroupDirectory(): string {
-  return sh("stat -fc %T /sys/fs/cgroup").toString().trim() === "cgroup2fs" ? "" : "pids/";
 }

@@ -8,16 +8,17 @@
  */
 import type { TestContext } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
+import { belongsToFile, isStrictHost, ownsCgroup, ownsTemporary } from "./belongs.ts";
 import {
   cgroupNames,
   cniNames,
   fileNames,
   ipcNames,
-  isOurCgroup,
   mountNames,
   namespaceNames,
   readMounts,
   rowCounts,
+  temporaryNames,
 } from "./snapshot/files.ts";
 import { patient } from "./patience.ts";
 import { networkNames } from "./snapshot/network.ts";
@@ -25,20 +26,14 @@ import { descriptorNames, processNames } from "./snapshot/processes.ts";
 import {
   type Counts,
   countNames,
+  type Difference,
   type LeakKind,
   leakKinds,
   type Snapshot,
   type SnapshotOptions,
 } from "./snapshot/shape.ts";
 
-export type { LeakKind, Snapshot, SnapshotOptions } from "./snapshot/shape.ts";
-
-/** A thing that was not there before (count > 0), or is not there any more (count < 0). */
-export interface Difference {
-  readonly kind: LeakKind;
-  readonly name: string;
-  readonly count: number;
-}
+export type { Difference, LeakKind, Snapshot, SnapshotOptions } from "./snapshot/shape.ts";
 
 /** Differences that are no leak: a whole kind, or the names of a kind that match. */
 export type Allowed = Partial<Readonly<Record<LeakKind, true | readonly RegExp[]>>>;
@@ -66,6 +61,8 @@ export interface LeakCheckOptions extends SnapshotOptions {
   readonly allow?: Allowed;
   /** How long an end that is still going on may take; the default is 2000. See `patient`. */
   readonly settleMs?: number;
+  /** Which differences count; the default is `belongsToFile`, and all of them on a strict host. */
+  readonly counts?: (difference: Difference) => boolean;
 }
 
 /** Takes a snapshot of everything that `options` asks for, in the namespaces of this process. */
@@ -73,6 +70,7 @@ export async function takeSnapshot(options: SnapshotOptions = {}): Promise<Snaps
   // Before the tools of networkNames() start, which would be seen as processes of ours.
   const processes = processNames(options.processes ?? defaultProcesses());
   const mounts = readMounts();
+  const { cgroups = ownsCgroup, temporary = ownsTemporary } = options;
   const daemon = valueOf(options.daemonPid);
   const database = valueOf(options.database);
   const descriptors = daemon === undefined ? [] : descriptorNames(daemon);
@@ -81,7 +79,7 @@ export async function takeSnapshot(options: SnapshotOptions = {}): Promise<Snaps
     process: countNames(processes),
     mount: countNames(mountNames(mounts)),
     namespace: countNames(namespaceNames(mounts)),
-    cgroup: countNames(cgroupNames(mounts, options.cgroups ?? isOurCgroup)),
+    cgroup: countNames(cgroupNames(mounts, cgroups)),
     link: countNames(network.link),
     address: countNames(network.address),
     route: countNames(network.route),
@@ -90,7 +88,10 @@ export async function takeSnapshot(options: SnapshotOptions = {}): Promise<Snaps
     cni: countNames(cniNames(["/var/lib/cni", ...(options.cniDirs ?? [])])),
     fd: countNames(descriptors),
     row: database === undefined ? new Map() : rowCounts(database),
-    file: countNames(fileNames(options.roots ?? [], options.ignoreFiles ?? [])),
+    file: countNames([
+      ...fileNames(options.roots ?? [], options.ignoreFiles ?? []),
+      ...temporaryNames().filter((name) => temporary(name)),
+    ]),
     ipc: countNames(ipcNames()),
   };
 }
@@ -139,8 +140,10 @@ export async function findLeaks(
   options: LeakCheckOptions = {},
 ): Promise<readonly Difference[]> {
   const deadline = Date.now() + patient(options.settleMs ?? 2000);
+  const counts = options.counts ?? (isStrictHost() ? () => true : belongsToFile);
   for (;;) {
-    const leaks = diffSnapshots(before, await takeSnapshot(options), options.allow);
+    const after = await takeSnapshot(options);
+    const leaks = diffSnapshots(before, after, options.allow).filter(counts);
     if (leaks.length === 0 || Date.now() >= deadline) return leaks;
     await sleep(50);
   }

@@ -6,13 +6,11 @@ import {
   type PodSandboxConfig,
   PodSandboxConfigSchema,
 } from "../../src/gen/runtime/v1/api_pb.ts";
+import { testMark } from "./belongs.ts";
 
 type PodInit = MessageInitShape<typeof PodSandboxConfigSchema>;
 
 let count = 0;
-
-/** The directory names of cgroups begin so: unique to this test file, and known to the leak check. */
-export const cgroupMark = process.env["DAVIT_TEST_CGROUP"] ?? `davit-${randomUUID().slice(0, 8)}`;
 
 /**
  * A PodSandboxConfig with a unique name and uid, a cgroup parent of its own and kubelet's usual
@@ -28,7 +26,7 @@ export function podConfig(changes: PodInit = {}): PodSandboxConfig {
     logDirectory: "",
     labels: { "davit.test": name },
     linux: {
-      cgroupParent: `/${cgroupMark}-${count}`,
+      cgroupParent: `/${testMark}-${count}`,
       securityContext: {
         namespaceOptions: {
           network: NamespaceMode.POD,

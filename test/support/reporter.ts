@@ -7,6 +7,7 @@ import { writeFileSync } from "node:fs";
 import path from "node:path";
 import type { TestEvent } from "node:test/reporters";
 import { inspect } from "node:util";
+import type { CoveredFile } from "./coverage.ts";
 
 /** What DAVIT_TEST_REPORT holds. Suites are not counted, only the tests in them. */
 export interface Report {
@@ -15,6 +16,8 @@ export interface Report {
   skipped: number;
   /** Names of the tests that have begun and not ended. */
   running: string[];
+  /** Where the run was measured. */
+  coverage?: readonly CoveredFile[];
 }
 
 interface FileReport {
@@ -44,6 +47,7 @@ const cwd = process.cwd();
 export default async function* reporter(source: AsyncIterable<TestEvent>): AsyncIterable<string> {
   const files = new Map<string, FileReport>();
   const running = new Set<string>();
+  let coverage: readonly CoveredFile[] | undefined;
 
   for await (const event of source) {
     // At test:start the test may be over: that event waits for its turn in the output.
@@ -59,7 +63,8 @@ export default async function* reporter(source: AsyncIterable<TestEvent>): Async
     if (event.type === "test:diagnostic" && event.data.file !== undefined) {
       fileOf(files, event.data.file).output.push(`${event.data.message}\n`);
     }
-    save(files, running);
+    if (event.type === "test:coverage") coverage = event.data.summary.files.map(counts);
+    save(files, running, coverage);
     if (event.type === "test:summary" && event.data.file !== undefined) {
       fileOf(files, event.data.file).ms = event.data.duration_ms;
     }
@@ -170,9 +175,26 @@ function seconds(ms: number | undefined): string {
   return ms === undefined ? "died" : `${(ms / 1000).toFixed(1)} s`;
 }
 
-function save(files: ReadonlyMap<string, FileReport>, running: ReadonlySet<string>): void {
+/** The report of a file without its single lines and branches. */
+function counts(file: CoveredFile): CoveredFile {
+  const {
+    path: name,
+    totalLineCount,
+    coveredLineCount,
+    totalBranchCount,
+    coveredBranchCount,
+  } = file;
+  return { path: name, totalLineCount, coveredLineCount, totalBranchCount, coveredBranchCount };
+}
+
+function save(
+  files: ReadonlyMap<string, FileReport>,
+  running: ReadonlySet<string>,
+  coverage: readonly CoveredFile[] | undefined,
+): void {
   if (reportFile === undefined) return;
   const report: Report = { passed: 0, failed: 0, skipped: 0, running: [...running] };
+  if (coverage !== undefined) report.coverage = coverage;
   for (const file of files.values()) {
     report.passed += file.passed;
     report.failed += file.failed;

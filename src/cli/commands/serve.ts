@@ -3,14 +3,15 @@ import process from "node:process";
 import { RuntimeError } from "../../base/errors.ts";
 import { loadConfig } from "../../config/load.ts";
 import type { Daemon } from "../../daemon/process/run.ts";
-import { exitNow, preferEventLoop } from "../../linux/process/index.ts";
+import { exitNow } from "../../linux/process/index.ts";
 import type { Command } from "../command-line/command.ts";
 import { exitCode } from "../command-line/exit-code.ts";
 import { DEFAULT_CONFIG_FILE, findConfigFile, loadConfigOrTell } from "./config-file.ts";
 import { onStopSignals } from "../stop-signals.ts";
 
-// Where dist/serve.cjs runs this (start-serve.ts), and there is something new to keep.
+// Defined where dist/serve.cjs runs this file (start-serve.ts); the first only when there is new code to keep.
 declare const keepCompiledCode: (() => Promise<void>) | undefined;
+declare const discardCompiledCode: () => Promise<void>;
 
 /** `davit serve`: the daemon, until a signal ends it. */
 export const serve: Command = {
@@ -46,7 +47,6 @@ export const serve: Command = {
     // Directories on the way to a container's root are open to the users of its user namespace; a stricter
     // mask, as hardened nodes have, would close them.
     process.umask(0o022);
-    preferEventLoop();
     // Only here, so that the other commands do not wait for the whole daemon to be read.
     const { runDaemon } = await import("../../daemon/process/run.ts");
     const started = Promise.withResolvers<Daemon>();
@@ -60,7 +60,9 @@ export const serve: Command = {
     });
     const daemon = await runDaemon(config, {
       version,
-      ...(typeof keepCompiledCode === "undefined" ? {} : { atRest: keepCompiledCode }),
+      ...(typeof discardCompiledCode === "undefined"
+        ? {}
+        : { compiledCode: { keep: keepCompiledCode, discard: discardCompiledCode } }),
     });
     started.resolve(daemon);
     const signal = await Promise.race([daemon.closed, signals.stopped]);

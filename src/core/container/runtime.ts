@@ -1,6 +1,7 @@
+import type { BoundHandler } from "../handler/index.ts";
 import type { LinuxContainerResources } from "../../gen/runtime/v1/api_pb.ts";
 import type { Operation } from "../operation/index.ts";
-import type { BoundHandler, ProcessIdentity } from "../sandbox/index.ts";
+import type { ProcessIdentity } from "../sandbox/index.ts";
 import type { ClientStreams, ExecEnd } from "../streaming/index.ts";
 import type { KnownIds } from "../store/index.ts";
 

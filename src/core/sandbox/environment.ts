@@ -57,14 +57,3 @@ export interface PodLabeller {
    */
   choose(config: Sandbox["config"], others: Iterable<Sandbox>): PodLabels;
 }
-
-/** Which handlers there are. */
-export interface Handlers {
-  /** The handler that a request names, "" for the default; `invalid-argument` with the list for an unknown one. */
-  bind(requested: string): Sandbox["handler"];
-  /**
-   * `failed-precondition` naming handler and reason when pods of it cannot have user namespaces.
-   * Waits until the handler's runtime has been asked.
-   */
-  checkUserNamespaces(handler: Sandbox["handler"]): Promise<void>;
-}

@@ -16,13 +16,7 @@ export type {
   StatusQuestion,
 } from "./controller.ts";
 export { controllerNotReady, controllerReady } from "./controller.ts";
-export type {
-  CgroupResources,
-  Handlers,
-  NamespaceStates,
-  PodCgroups,
-  PodLabeller,
-} from "./environment.ts";
+export type { CgroupResources, NamespaceStates, PodCgroups, PodLabeller } from "./environment.ts";
 export {
   containerCgroup,
   containerOfCgroup,
@@ -36,14 +30,7 @@ export {
   newSandboxId,
 } from "./from-request.ts";
 export type { SandboxRecords, SetAsideRecord } from "./records.ts";
-export type {
-  BoundHandler,
-  PodCgroup,
-  PodLabels,
-  ProcessIdentity,
-  Sandbox,
-  SandboxNetwork,
-} from "./sandbox.ts";
+export type { PodCgroup, PodLabels, ProcessIdentity, Sandbox, SandboxNetwork } from "./sandbox.ts";
 export { namespaceModes, sandboxName, usesHostNetwork } from "./sandbox.ts";
 export type { SandboxState, SandboxStateName } from "./state.ts";
 export { SandboxStore } from "./store.ts";

@@ -1,29 +1,7 @@
+import type { BoundHandler } from "../handler/index.ts";
 import type { PodSandboxConfig, PodSandboxMetadata } from "../../gen/runtime/v1/api_pb.ts";
 import { NamespaceMode } from "../../gen/runtime/v1/api_pb.ts";
 import type { SandboxState } from "./state.ts";
-
-/**
- * The handler that a sandbox runs under, as it was when the sandbox was made.
- *
- * It is kept with the sandbox, because a configuration that changes later must not change what
- * an older pod is or who answers for it.
- */
-export interface BoundHandler {
-  /** What the client asked for, "" for the default: what `runtime_handler` answers. */
-  readonly requested: string;
-  /** The handler's name in the configuration of that time. */
-  readonly name: string;
-  /** The controller that keeps the sandbox. */
-  readonly controller: string;
-  /** OCI runtime under the monitor, or undefined where a containerd shim serves. */
-  readonly path?: string;
-  /** Type of the containerd shim, where one serves. */
-  readonly runtimeType?: string;
-  /** The shim's program, where it is not the one that its type stands for. */
-  readonly runtimePath?: string;
-  /** Handed to the shim. JSON values only. */
-  readonly options?: Readonly<Record<string, unknown>>;
-}
 
 /** A process that is known across restarts: the start time tells it from a later one with its pid. */
 export interface ProcessIdentity {

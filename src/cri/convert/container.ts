@@ -1,7 +1,8 @@
 import { create, toBinary } from "@bufbuild/protobuf";
+import type { ContainerFilter } from "../../engine/container/index.ts";
 import type { Container, ContainerStateName } from "../../core/container/index.ts";
 import {
-  type ContainerFilter,
+  type ContainerFilter as CriContainerFilter,
   ContainerSchema,
   ContainerState,
 } from "../../gen/runtime/v1/api_pb.ts";
@@ -14,7 +15,7 @@ const states: Readonly<Record<ContainerStateName, ContainerState>> = {
   exited: ContainerState.CONTAINER_EXITED,
 };
 
-/** The CRI's word for the container's state. */
+/** The CRI's state of a container. */
 export function criContainerState(container: Container): ContainerState {
   return states[container.state.name];
 }
@@ -46,23 +47,19 @@ export function encodedContainerItem(container: Container): Uint8Array {
   return bytes;
 }
 
-/** Whether a container passes the filter of a list. Ids may be shortened; several may then match. */
-export function passesContainerFilter(
-  container: Container,
-  filter: ContainerFilter | undefined,
-): boolean {
-  if (filter === undefined) return true;
-  if (!container.id.startsWith(filter.id)) return false;
-  if (!container.sandboxId.startsWith(filter.podSandboxId)) return false;
-  if (filter.state !== undefined && filter.state.state !== criContainerState(container))
-    return false;
-  return matchesLabels(container.config.labels, filter.labelSelector);
+/** The filter of a list as the engine takes it. */
+export function containerFilter(filter: CriContainerFilter | undefined): ContainerFilter {
+  if (filter === undefined) return {};
+  const { id, podSandboxId, state, labelSelector } = filter;
+  return {
+    id,
+    sandboxId: podSandboxId,
+    ...(state === undefined ? {} : { states: stateNames(state.state) }),
+    labels: labelSelector,
+  };
 }
 
-/** True when every label of the selector is there with its value. */
-export function matchesLabels(
-  labels: Readonly<Record<string, string>>,
-  selector: Readonly<Record<string, string>>,
-): boolean {
-  return Object.entries(selector).every(([key, value]) => labels[key] === value);
+function stateNames(wanted: ContainerState): readonly ContainerStateName[] {
+  const names = Object.keys(states) as ContainerStateName[];
+  return names.filter((name) => states[name] === wanted);
 }

@@ -1,4 +1,5 @@
 import { create, toBinary } from "@bufbuild/protobuf";
+import type { SandboxFilter } from "../../engine/sandbox/index.ts";
 import type { Sandbox } from "../../core/sandbox/index.ts";
 import {
   type PodSandboxFilter,
@@ -7,7 +8,7 @@ import {
 } from "../../gen/runtime/v1/api_pb.ts";
 import { messageField } from "./fields.ts";
 
-/** The CRI's two states: whatever is not ready is NOTREADY. */
+/** The CRI's state of a sandbox: NOTREADY covers every state but ready. */
 export function criState(ready: boolean): PodSandboxState {
   return ready ? PodSandboxState.SANDBOX_READY : PodSandboxState.SANDBOX_NOTREADY;
 }
@@ -36,13 +37,13 @@ export function encodedListItem(sandbox: Sandbox): Uint8Array {
   return bytes;
 }
 
-/** Whether a sandbox passes the filter of a list. An id may be shortened; several may then match. */
-export function passesFilter(sandbox: Sandbox, filter: PodSandboxFilter | undefined): boolean {
-  if (filter === undefined) return true;
-  if (!sandbox.id.startsWith(filter.id)) return false;
-  if (filter.state !== undefined && filter.state.state !== criState(sandbox.state.name === "ready"))
-    return false;
-  return Object.entries(filter.labelSelector).every(
-    ([key, value]) => sandbox.config.labels[key] === value,
-  );
+/** The filter of a list as the engine takes it. */
+export function sandboxFilter(filter: PodSandboxFilter | undefined): SandboxFilter {
+  if (filter === undefined) return {};
+  const { id, state, labelSelector } = filter;
+  return {
+    id,
+    ...(state === undefined ? {} : { ready: state.state === PodSandboxState.SANDBOX_READY }),
+    labels: labelSelector,
+  };
 }

@@ -7,17 +7,11 @@ import type { Sandbox } from "../../core/sandbox/index.ts";
 import type { ContainerStats, ResourceUsage } from "../../core/stats/index.ts";
 import {
   ContainerConfigSchema,
-  ContainerStatsFilterSchema,
   ContainerStatsSchema,
   PodSandboxConfigSchema,
   PodSandboxStatsSchema,
 } from "../../gen/runtime/v1/api_pb.ts";
-import {
-  encodedContainerStats,
-  encodedPodStats,
-  passesContainerStatsFilter,
-  passesPodStatsFilter,
-} from "./stats.ts";
+import { encodedContainerStats, encodedPodStats } from "./stats.ts";
 
 const container = {
   id: "c1abc",
@@ -60,7 +54,7 @@ const stats: ContainerStats = {
 };
 
 test("encodedContainerStats() says what is known, and leaves out what is not", () => {
-  const message = fromBinary(ContainerStatsSchema, encodedContainerStats(container, stats));
+  const message = fromBinary(ContainerStatsSchema, encodedContainerStats({ container, stats }));
   const psi = { Some: { Total: "7000", Avg10: 1.5, Avg60: 0.25 } };
   // 64-bit numbers are texts in the JSON of protobuf, and zeros of plain fields are left out.
   assert.deepEqual(toJson(ContainerStatsSchema, message), {
@@ -92,7 +86,10 @@ test("encodedContainerStats() says what is known, and leaves out what is not", (
 
 test("encodedContainerStats() gives a container that does not run its attributes", () => {
   const none = { resources: undefined, writableLayer: undefined };
-  const message = fromBinary(ContainerStatsSchema, encodedContainerStats(container, none));
+  const message = fromBinary(
+    ContainerStatsSchema,
+    encodedContainerStats({ container, stats: none }),
+  );
   assert.equal(message.attributes?.metadata?.name, "web");
   for (const part of ["cpu", "memory", "swap", "io", "writableLayer"] as const) {
     assert.equal(message[part], undefined, part);
@@ -104,8 +101,12 @@ const counters = { rxBytes: 1n, rxErrors: 2n, txBytes: 3n, txErrors: 4n };
 test("encodedPodStats() has the pod's own use, its network and its containers", () => {
   const interfaces = ["net1", "eth0", "net2"].map((name) => ({ name, ...counters }));
   const network = { takenAtNs: 124n, interfaces };
-  const one = encodedContainerStats(container, stats);
-  const bytes = encodedPodStats(sandbox, { resources, network }, [one, one]);
+  const one = { container, stats };
+  const bytes = encodedPodStats({
+    sandbox,
+    stats: { resources, network },
+    containers: [one, one],
+  });
   const message = fromBinary(PodSandboxStatsSchema, bytes);
   assert.equal(message.attributes?.metadata?.name, "pod");
   const { linux } = message;
@@ -128,33 +129,21 @@ test("encodedPodStats() has the pod's own use, its network and its containers", 
 
 test("encodedPodStats() has no network without an interface: kubelet needs a default one", () => {
   const network = { takenAtNs: 124n, interfaces: [] };
-  const bytes = encodedPodStats(sandbox, { resources: undefined, network }, []);
+  const bytes = encodedPodStats({
+    sandbox,
+    stats: { resources: undefined, network },
+    containers: [],
+  });
   const { linux } = fromBinary(PodSandboxStatsSchema, bytes);
   assert.ok(linux !== undefined);
   assert.equal(linux.network, undefined);
   assert.equal(linux.cpu, undefined);
   const first = { takenAtNs: 1n, interfaces: [{ name: "net7", ...counters }] };
-  const other = encodedPodStats(sandbox, { resources: undefined, network: first }, []);
+  const other = encodedPodStats({
+    sandbox,
+    stats: { resources: undefined, network: first },
+    containers: [],
+  });
   const decoded = fromBinary(PodSandboxStatsSchema, other).linux?.network;
   assert.equal(decoded?.defaultInterface?.name, "net7");
-});
-
-test("passesContainerStatsFilter() goes by beginnings of ids and by labels", () => {
-  const passes = (
-    filter: Parameters<typeof create<typeof ContainerStatsFilterSchema>>[1],
-  ): boolean => passesContainerStatsFilter(container, create(ContainerStatsFilterSchema, filter));
-  assert.equal(passesContainerStatsFilter(container, undefined), true);
-  assert.equal(passes({}), true);
-  assert.equal(passes({ id: "c1" }), true);
-  assert.equal(passes({ id: "1abc" }), false);
-  assert.equal(passes({ podSandboxId: "p1abc" }), true);
-  assert.equal(passes({ podSandboxId: "p2" }), false);
-  assert.equal(passes({ labelSelector: { app: "a" } }), true);
-  assert.equal(passes({ labelSelector: { app: "b" } }), false);
-});
-
-test("passesPodStatsFilter() keeps sandboxes out that are not ready", () => {
-  assert.equal(passesPodStatsFilter(sandbox, undefined), true);
-  const stopped = { ...sandbox, state: { name: "stopped", atNs: 1n } } as Sandbox;
-  assert.equal(passesPodStatsFilter(stopped, undefined), false);
 });

@@ -1,16 +1,14 @@
 import { create, toBinary } from "@bufbuild/protobuf";
 import type { Container } from "../../core/container/index.ts";
 import type { Sandbox } from "../../core/sandbox/index.ts";
-import type { ContainerStats, PodStats } from "../../core/stats/index.ts";
+import type { ContainerStats } from "../../core/stats/index.ts";
+import type { MeasuredContainer, MeasuredPod } from "../../engine/stats/index.ts";
 import {
   ContainerAttributesSchema,
-  type ContainerStatsFilter,
   ContainerStatsSchema,
   LinuxPodSandboxStatsSchema,
   PodSandboxAttributesSchema,
-  type PodSandboxStatsFilter,
 } from "../../gen/runtime/v1/api_pb.ts";
-import { matchesLabels } from "./container.ts";
 import { joinFields, keptFields, messageField } from "./fields.ts";
 import { criCpu, criIo, criLayer, criMemory, criNetwork, criSwap } from "./stats-resources.ts";
 
@@ -22,7 +20,7 @@ const podAttributes = new WeakMap<Sandbox["config"], Uint8Array>();
 const encoded = new WeakMap<ContainerStats, Uint8Array>();
 
 /** A ContainerStats message. Encoded once for each sample. What is not known is absent. */
-export function encodedContainerStats(container: Container, stats: ContainerStats): Uint8Array {
+export function encodedContainerStats({ container, stats }: MeasuredContainer): Uint8Array {
   const known = encoded.get(stats);
   if (known !== undefined) return known;
   const { resources, writableLayer } = stats;
@@ -40,12 +38,8 @@ export function encodedContainerStats(container: Container, stats: ContainerStat
   return bytes;
 }
 
-/** A PodSandboxStats message, with the ContainerStats messages of the pod's containers. */
-export function encodedPodStats(
-  sandbox: Sandbox,
-  stats: PodStats,
-  containers: readonly Uint8Array[],
-): Uint8Array {
+/** A PodSandboxStats message, with the stats of the pod's containers. */
+export function encodedPodStats({ sandbox, stats, containers }: MeasuredPod): Uint8Array {
   const { resources, network } = stats;
   const atNs = resources?.takenAtNs ?? 0n;
   const { cpu, memory, ioPressure, tasks } = resources ?? {};
@@ -58,33 +52,11 @@ export function encodedPodStats(
     ...(ioPressure && { io: criIo(atNs, ioPressure) }),
   });
   // Field 5 of LinuxPodSandboxStats is its containers, field 2 of PodSandboxStats is `linux`.
-  const fields = containers.map((container) => messageField(5, container));
+  const fields = containers.map((measured) => messageField(5, encodedContainerStats(measured)));
   return joinFields([
     sandboxAttributes(sandbox),
     messageField(2, joinFields([toBinary(LinuxPodSandboxStatsSchema, linux), ...fields])),
   ]);
-}
-
-/** Whether a container passes the filter. Ids may be shortened; several may then match. */
-export function passesContainerStatsFilter(
-  container: Container,
-  filter: ContainerStatsFilter | undefined,
-): boolean {
-  if (filter === undefined) return true;
-  if (!container.id.startsWith(filter.id)) return false;
-  if (!container.sandboxId.startsWith(filter.podSandboxId)) return false;
-  return matchesLabels(container.config.labels, filter.labelSelector);
-}
-
-/** Whether a sandbox has stats, which only a ready one has, and passes the filter. */
-export function passesPodStatsFilter(
-  sandbox: Sandbox,
-  filter: PodSandboxStatsFilter | undefined,
-): boolean {
-  if (sandbox.state.name !== "ready") return false;
-  if (filter === undefined) return true;
-  if (!sandbox.id.startsWith(filter.id)) return false;
-  return matchesLabels(sandbox.config.labels, filter.labelSelector);
 }
 
 /** Field 1 of ContainerStats. */

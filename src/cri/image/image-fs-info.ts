@@ -1,18 +1,16 @@
 import type { MessageInitShape } from "@bufbuild/protobuf";
+import * as images from "../../engine/image/index.ts";
 import type { ImageFsInfoResponseSchema } from "../../gen/runtime/v1/api_pb.ts";
 import type { CriContext } from "../context.ts";
 
-/**
- * The space that images take, from memory: kubelet's eviction asks often. Containers' writable
- * layers are on the same file system.
- */
+/** The space that images take. Containers' writable layers are on the same file system. */
 export function imageFsInfo(
   context: CriContext,
 ): MessageInitShape<typeof ImageFsInfoResponseSchema> {
-  const { bytes, inodes } = context.images.snapshots.layersUsage();
+  const { bytes, inodes, directory, takenAtNs } = images.imageFsUsage(context.images);
   const usage = {
-    timestamp: context.images.clock.nowNs(),
-    fsId: { mountpoint: context.images.snapshots.directory },
+    timestamp: takenAtNs,
+    fsId: { mountpoint: directory },
     usedBytes: { value: bytes },
     inodesUsed: { value: inodes },
   };

@@ -1,18 +1,15 @@
 import type { MessageInitShape } from "@bufbuild/protobuf";
-import { RuntimeError } from "../../base/errors.ts";
+import * as images from "../../engine/image/index.ts";
 import type { ImageStatusRequest, ImageStatusResponseSchema } from "../../gen/runtime/v1/api_pb.ts";
 import type { CriContext } from "../context.ts";
 import { criImage } from "../convert/image.ts";
 
-/** The image of this name; an answer without one when it is not here, which is no error (api.proto). */
+/** The image of this name; an empty answer when it is not on this node. */
 export function imageStatus(
   context: CriContext,
   request: ImageStatusRequest,
 ): MessageInitShape<typeof ImageStatusResponseSchema> {
-  if (request.image === undefined) {
-    throw new RuntimeError("invalid-argument", "ask for an image: the image is missing");
-  }
-  const image = context.images.store.find(request.image.image);
+  const image = images.imageStatus(context.images, request.image?.image);
   if (image === undefined) return {};
   const info = {
     chainID: image.layers.at(-1)?.diffId ?? "",

@@ -1,5 +1,5 @@
 import type { MessageInitShape } from "@bufbuild/protobuf";
-import type { Image } from "../../core/image/index.ts";
+import * as images from "../../engine/image/index.ts";
 import type { ListImagesRequest, ListImagesResponseSchema } from "../../gen/runtime/v1/api_pb.ts";
 import type { CriContext } from "../context.ts";
 import { criImage } from "../convert/image.ts";
@@ -9,13 +9,6 @@ export function listImages(
   context: CriContext,
   request: ListImagesRequest,
 ): MessageInitShape<typeof ListImagesResponseSchema> {
-  return { images: imagesFor(context, request.filter?.image?.image ?? "").map(criImage) };
-}
-
-/** The image of this name, or all where the name is empty. */
-export function imagesFor(context: CriContext, name: string): readonly Image[] {
-  const { store } = context.images;
-  if (name === "") return [...store.all()];
-  const image = store.find(name);
-  return image === undefined ? [] : [image];
+  const name = request.filter?.image?.image ?? "";
+  return { images: images.listImages(context.images, name).map(criImage) };
 }

@@ -1,6 +1,6 @@
 import { RuntimeError } from "../../base/errors.ts";
 import type { RegistryAuth } from "../../core/image/index.ts";
-import { pullImage as pull } from "../../engine/image/index.ts";
+import * as images from "../../engine/image/index.ts";
 import type { AuthConfig, PullImageRequest } from "../../gen/runtime/v1/api_pb.ts";
 import type { CriContext, RpcCall } from "../context.ts";
 
@@ -12,7 +12,11 @@ export async function pullImage(
 ): Promise<{ imageRef: string }> {
   const name = request.image?.image ?? "";
   if (name === "") throw new RuntimeError("invalid-argument", "pull image: the image is missing");
-  const imageRef = await pull(context.images, { name, auth: authOf(request.auth) }, call.signal);
+  const imageRef = await images.pullImage(
+    context.images,
+    { name, auth: authOf(request.auth) },
+    call.signal,
+  );
   return { imageRef };
 }
 

@@ -1,5 +1,5 @@
 import { RuntimeError } from "../../base/errors.ts";
-import { removeImage as remove } from "../../engine/image/index.ts";
+import * as images from "../../engine/image/index.ts";
 import type { RemoveImageRequest } from "../../gen/runtime/v1/api_pb.ts";
 import type { CriContext } from "../context.ts";
 
@@ -10,6 +10,6 @@ export async function removeImage(
 ): Promise<Record<string, never>> {
   const name = request.image?.image ?? "";
   if (name === "") throw new RuntimeError("invalid-argument", "remove image: the image is missing");
-  await remove(context.images, name);
+  await images.removeImage(context.images, name);
   return {};
 }

@@ -1,11 +1,11 @@
 import type { MessageInitShape } from "@bufbuild/protobuf";
+import * as images from "../../engine/image/index.ts";
 import type {
   StreamImagesRequest,
   StreamImagesResponseSchema,
 } from "../../gen/runtime/v1/api_pb.ts";
 import type { CriContext } from "../context.ts";
 import { criImage } from "../convert/image.ts";
-import { imagesFor } from "./list-images.ts";
 
 // An image is about half a KiB, with many names more: far below every message limit.
 const batch = 1000;
@@ -15,8 +15,8 @@ export function* streamImages(
   context: CriContext,
   request: StreamImagesRequest,
 ): Iterable<MessageInitShape<typeof StreamImagesResponseSchema>> {
-  const images = imagesFor(context, request.filter?.image?.image ?? "");
-  for (let from = 0; from < images.length; from += batch) {
-    yield { images: images.slice(from, from + batch).map(criImage) };
+  const listed = images.listImages(context.images, request.filter?.image?.image ?? "");
+  for (let from = 0; from < listed.length; from += batch) {
+    yield { images: listed.slice(from, from + batch).map(criImage) };
   }
 }

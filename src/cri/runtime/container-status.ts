@@ -1,29 +1,35 @@
 import type { MessageInitShape } from "@bufbuild/protobuf";
 import type { Container } from "../../core/container/index.ts";
+import * as containers from "../../engine/container/index.ts";
 import {
   ContainerConfigSchema,
   type ContainerStatusRequest,
   type ContainerStatusResponseSchema,
 } from "../../gen/runtime/v1/api_pb.ts";
 import type { CriContext } from "../context.ts";
-import { runtimeOf } from "../../engine/container/index.ts";
 import { criContainerStatus } from "../convert/container-status.ts";
 import { goJson } from "../convert/go-json.ts";
 
-/** How a container is, from memory; verbose adds containerd's keys as one JSON text. */
+/** The status of a container; verbose adds containerd's keys as one JSON text. */
 export async function containerStatus(
   context: CriContext,
-  request: ContainerStatusRequest,
+  { containerId, verbose }: ContainerStatusRequest,
 ): Promise<MessageInitShape<typeof ContainerStatusResponseSchema>> {
-  const container = context.containers.store.resolve(request.containerId);
+  const { container, info } = await containers.containerStatus(
+    context.containers,
+    containerId,
+    verbose,
+  );
   return {
     status: criContainerStatus(container),
-    info: request.verbose ? { info: await verboseInfo(context, container) } : {},
+    info: info === undefined ? {} : { info: encodeInfo(container, info) },
   };
 }
 
-async function verboseInfo(context: CriContext, container: Container): Promise<string> {
-  const sandbox = context.containers.sandboxes.peek(container.sandboxId);
+function encodeInfo(
+  container: Container,
+  { sandbox, spec, history }: containers.ContainerInfo,
+): string {
   return JSON.stringify({
     sandboxID: container.sandboxId,
     pid: container.state.name === "running" ? container.state.process.pid : 0,
@@ -33,17 +39,7 @@ async function verboseInfo(context: CriContext, container: Container): Promise<s
     runtimeType: sandbox?.handler.runtimeType ?? sandbox?.handler.path ?? "",
     runtimeOptions: null,
     config: goJson(ContainerConfigSchema, container.config),
-    runtimeSpec: await specOf(context, container),
-    history: context.containers.operations.history.of(container.id),
+    runtimeSpec: spec,
+    history,
   });
-}
-
-/** The spec that it was started with; null before that, and when its bundle is lost or damaged. */
-async function specOf({ containers }: CriContext, container: Container): Promise<unknown> {
-  try {
-    const text = await runtimeOf(containers, container).spec(container.id);
-    return text === undefined ? null : (JSON.parse(text) as unknown);
-  } catch {
-    return null;
-  }
 }

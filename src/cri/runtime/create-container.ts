@@ -1,4 +1,4 @@
-import { createContainer as create } from "../../engine/container/index.ts";
+import * as containers from "../../engine/container/index.ts";
 import type { CreateContainerRequest } from "../../gen/runtime/v1/api_pb.ts";
 import type { CriContext, RpcCall } from "../context.ts";
 
@@ -9,6 +9,10 @@ export async function createContainer(
   call: RpcCall,
 ): Promise<{ containerId: string }> {
   const { requestBytes } = call;
-  const containerId = await create(context.containers, { request, requestBytes }, call.signal);
+  const containerId = await containers.createContainer(
+    context.containers,
+    { request, requestBytes },
+    call.signal,
+  );
   return { containerId };
 }

@@ -1,4 +1,4 @@
-import { execSync as exec } from "../../engine/container/index.ts";
+import * as containers from "../../engine/container/index.ts";
 import type { ExecSyncRequest } from "../../gen/runtime/v1/api_pb.ts";
 import type { CriContext, RpcCall } from "../context.ts";
 
@@ -19,7 +19,7 @@ export async function execSync(
 ): Promise<Answer> {
   const { containerId, cmd, timeout } = request;
   const input = { containerId, command: cmd, timeoutSeconds: timeout };
-  const answer = await exec(context.containers, input, call.signal);
+  const answer = await containers.execSync(context.containers, input, call.signal);
   return cutToFit(answer, context.maxMessageBytes - framingBytes);
 }
 

@@ -1,12 +1,10 @@
+import * as stats from "../../engine/stats/index.ts";
 import type { ListContainerStatsRequest } from "../../gen/runtime/v1/api_pb.ts";
 import type { CriContext } from "../context.ts";
 import { joinFields, messageField } from "../convert/fields.ts";
-import { encodedContainerStats, passesContainerStatsFilter } from "../convert/stats.ts";
+import { encodedContainerStats } from "../convert/stats.ts";
 
-/**
- * What the containers that pass the filter use, in whatever state they are. One whose cgroup does
- * not answer is left out.
- */
+/** What the containers that pass the filter use. */
 export async function listContainerStats(
   context: CriContext,
   { filter }: Pick<ListContainerStatsRequest, "filter">,
@@ -19,12 +17,11 @@ export async function containerStatsItems(
   context: CriContext,
   filter: ListContainerStatsRequest["filter"],
 ): Promise<readonly Uint8Array[]> {
-  const containers = [...context.containers.store.listed()].filter((container) =>
-    passesContainerStatsFilter(container, filter),
+  const measured = await stats.listContainerStats(
+    context,
+    filter === undefined
+      ? {}
+      : { id: filter.id, sandboxId: filter.podSandboxId, labels: filter.labelSelector },
   );
-  const stats = await context.stats.containers(containers);
-  return containers.flatMap((container) => {
-    const its = stats.get(container.id);
-    return its === undefined ? [] : [messageField(1, encodedContainerStats(container, its))];
-  });
+  return measured.map((each) => messageField(1, encodedContainerStats(each)));
 }

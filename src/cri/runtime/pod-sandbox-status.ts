@@ -1,5 +1,5 @@
 import { create, toBinary } from "@bufbuild/protobuf";
-import { type SandboxStatus, podSandboxStatus as statusOf } from "../../engine/sandbox/index.ts";
+import * as sandboxes from "../../engine/sandbox/index.ts";
 import { type Sandbox, sandboxName } from "../../core/sandbox/index.ts";
 import {
   type LinuxContainerResources,
@@ -18,22 +18,20 @@ import { goJson } from "../convert/go-json.ts";
 import { int64Field, joinFields, messageField } from "../convert/fields.ts";
 import { criState } from "../convert/sandbox.ts";
 
-/**
- * How a sandbox is. Never fails for one that exists, whatever became of its sandboxer.
- *
- * `timestamp` and `containers_statuses` are of one moment, as kubelet's evented PLEG relies on.
- */
+/** The status of a sandbox with its containers; verbose adds containerd's keys as one JSON text. */
 export async function podSandboxStatus(
   context: CriContext,
   request: PodSandboxStatusRequest,
 ): Promise<Uint8Array> {
-  const status = await statusOf(context.sandboxes, request.podSandboxId, request.verbose);
+  const status = await sandboxes.podSandboxStatus(
+    context.sandboxes,
+    request.podSandboxId,
+    request.verbose,
+  );
   // Fields of PodSandboxStatusResponse: 1 status, 2 info, 3 containers_statuses, 4 timestamp.
   const fields = [encodedStatus(status), int64Field(4, status.timestampNs)];
-  for (const container of context.containers.store.listedOf(status.sandbox.id)) {
-    fields.push(encodedContainerStatus(container));
-  }
-  if (status.info !== undefined) fields.push(encodedInfo(context, status));
+  for (const container of status.containers) fields.push(encodedContainerStatus(container));
+  if (status.info !== undefined) fields.push(encodedInfo(status.sandbox, status.info));
   return joinFields(fields);
 }
 
@@ -46,8 +44,8 @@ interface Encoded {
 
 const cache = new WeakMap<Sandbox, Encoded>();
 
-/** Field 1, encoded once for each value of the sandbox and of what its controller says. */
-function encodedStatus(status: SandboxStatus): Uint8Array {
+/** Field 1, encoded once for each value of the sandbox and of its controller's answer. */
+function encodedStatus(status: sandboxes.SandboxStatus): Uint8Array {
   const { sandbox, ready, createdAtNs } = status;
   const ips = status.ips.join();
   const known = cache.get(sandbox);
@@ -58,7 +56,7 @@ function encodedStatus(status: SandboxStatus): Uint8Array {
   return bytes;
 }
 
-function encodeStatus({ sandbox, ready, createdAtNs, ips }: SandboxStatus): Uint8Array {
+function encodeStatus({ sandbox, ready, createdAtNs, ips }: sandboxes.SandboxStatus): Uint8Array {
   const { metadata, labels, annotations, linux } = sandbox.config;
   const [ip = "", ...additional] = ips;
   const options = linux?.securityContext?.namespaceOptions;
@@ -79,16 +77,16 @@ function encodeStatus({ sandbox, ready, createdAtNs, ips }: SandboxStatus): Uint
 }
 
 /** Field 2: one entry, "info", with everything as one JSON text under containerd's keys. */
-function encodedInfo(context: CriContext, { sandbox, info }: SandboxStatus): Uint8Array {
+function encodedInfo(sandbox: Sandbox, info: sandboxes.SandboxInfo): Uint8Array {
   const { handler, network } = sandbox;
-  const told = {
+  const shared = {
     config: goJson(PodSandboxConfigSchema, sandbox.config),
     cniResult: network === undefined ? null : goCniResult(network.result),
   };
   const json = JSON.stringify({
-    pid: info?.pid,
-    processStatus: info?.processStatus,
-    netNamespaceClosed: info?.netNamespaceClosed,
+    pid: info.pid,
+    processStatus: info.processStatus,
+    netNamespaceClosed: info.netNamespaceClosed,
     // There is no pause container: no image, no snapshot.
     image: "",
     snapshotKey: "",
@@ -96,13 +94,13 @@ function encodedInfo(context: CriContext, { sandbox, info }: SandboxStatus): Uin
     runtimeHandler: handler.name,
     runtimeType: handler.runtimeType ?? handler.path ?? "",
     runtimeOptions: null,
-    ...told,
-    sandboxMetadata: sandboxMetadata(sandbox, told),
+    ...shared,
+    sandboxMetadata: sandboxMetadata(sandbox, shared),
     ...updatedResources(sandbox),
-    ...info?.extra,
-    history: context.sandboxes.operations.history.of(sandbox.id),
+    ...info.extra,
+    history: info.history,
     ...(sandbox.state.name === "dead" ? { reason: sandbox.state.reason } : {}),
-    ...(info?.controllerError === undefined ? {} : { controllerError: info.controllerError }),
+    ...(info.controllerError === undefined ? {} : { controllerError: info.controllerError }),
   });
   return toBinary(
     PodSandboxStatusResponseSchema,
@@ -116,7 +114,7 @@ function encodedInfo(context: CriContext, { sandbox, info }: SandboxStatus): Uin
  */
 function sandboxMetadata(
   sandbox: Sandbox,
-  told: { readonly config: object; readonly cniResult: object | null },
+  shared: { readonly config: object; readonly cniResult: object | null },
 ): object {
   const { metadata } = sandbox.config;
   const [ip = "", ...additional] = sandbox.network?.ips ?? [];
@@ -125,12 +123,12 @@ function sandboxMetadata(
     Metadata: {
       ID: sandbox.id,
       Name: metadata === undefined ? sandbox.name : sandboxName(metadata),
-      Config: told.config,
+      Config: shared.config,
       NetNSPath: sandbox.netnsPath ?? "",
       IP: ip,
       AdditionalIPs: additional,
       RuntimeHandler: sandbox.handler.requested,
-      CNIResult: told.cniResult,
+      CNIResult: shared.cniResult,
       ProcessLabel: sandbox.selinux?.process ?? "",
     },
   };

@@ -1,4 +1,4 @@
-import { removeContainer as remove } from "../../engine/container/index.ts";
+import * as containers from "../../engine/container/index.ts";
 import type { RemoveContainerRequest } from "../../gen/runtime/v1/api_pb.ts";
 import type { CriContext, RpcCall } from "../context.ts";
 
@@ -8,6 +8,6 @@ export async function removeContainer(
   request: RemoveContainerRequest,
   call: RpcCall,
 ): Promise<Record<string, never>> {
-  await remove(context.containers, request.containerId, call.signal);
+  await containers.removeContainer(context.containers, request.containerId, call.signal);
   return {};
 }

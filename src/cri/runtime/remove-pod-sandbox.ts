@@ -1,4 +1,4 @@
-import { removePodSandbox as remove } from "../../engine/sandbox/index.ts";
+import * as sandboxes from "../../engine/sandbox/index.ts";
 import type { RemovePodSandboxRequest } from "../../gen/runtime/v1/api_pb.ts";
 import type { CriContext, RpcCall } from "../context.ts";
 
@@ -8,6 +8,6 @@ export async function removePodSandbox(
   request: RemovePodSandboxRequest,
   call: RpcCall,
 ): Promise<Record<string, never>> {
-  await remove(context.sandboxes, request.podSandboxId, call.signal);
+  await sandboxes.removePodSandbox(context.sandboxes, request.podSandboxId, call.signal);
   return {};
 }

@@ -1,4 +1,4 @@
-import { reopenContainerLog as reopen } from "../../engine/container/index.ts";
+import * as containers from "../../engine/container/index.ts";
 import type { ReopenContainerLogRequest } from "../../gen/runtime/v1/api_pb.ts";
 import type { CriContext } from "../context.ts";
 
@@ -7,6 +7,6 @@ export async function reopenContainerLog(
   context: CriContext,
   request: ReopenContainerLogRequest,
 ): Promise<Record<string, never>> {
-  await reopen(context.containers, request.containerId);
+  await containers.reopenContainerLog(context.containers, request.containerId);
   return {};
 }

@@ -1,4 +1,4 @@
-import { runPodSandbox as run } from "../../engine/sandbox/index.ts";
+import * as sandboxes from "../../engine/sandbox/index.ts";
 import type { RunPodSandboxRequest } from "../../gen/runtime/v1/api_pb.ts";
 import type { CriContext, RpcCall } from "../context.ts";
 
@@ -9,6 +9,10 @@ export async function runPodSandbox(
   call: RpcCall,
 ): Promise<{ podSandboxId: string }> {
   const { requestBytes } = call;
-  const podSandboxId = await run(context.sandboxes, { request, requestBytes }, call.signal);
+  const podSandboxId = await sandboxes.runPodSandbox(
+    context.sandboxes,
+    { request, requestBytes },
+    call.signal,
+  );
   return { podSandboxId };
 }

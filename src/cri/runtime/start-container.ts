@@ -1,4 +1,4 @@
-import { startContainer as start } from "../../engine/container/index.ts";
+import * as containers from "../../engine/container/index.ts";
 import type { StartContainerRequest } from "../../gen/runtime/v1/api_pb.ts";
 import type { CriContext, RpcCall } from "../context.ts";
 
@@ -8,6 +8,6 @@ export async function startContainer(
   request: StartContainerRequest,
   call: RpcCall,
 ): Promise<Record<string, never>> {
-  await start(context.containers, request.containerId, call.signal);
+  await containers.startContainer(context.containers, request.containerId, call.signal);
   return {};
 }

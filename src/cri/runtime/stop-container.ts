@@ -1,4 +1,4 @@
-import { stopContainer as stop } from "../../engine/container/index.ts";
+import * as containers from "../../engine/container/index.ts";
 import type { StopContainerRequest } from "../../gen/runtime/v1/api_pb.ts";
 import type { CriContext, RpcCall } from "../context.ts";
 
@@ -8,6 +8,11 @@ export async function stopContainer(
   request: StopContainerRequest,
   call: RpcCall,
 ): Promise<Record<string, never>> {
-  await stop(context.containers, request.containerId, request.timeout, call.signal);
+  await containers.stopContainer(
+    context.containers,
+    request.containerId,
+    request.timeout,
+    call.signal,
+  );
   return {};
 }

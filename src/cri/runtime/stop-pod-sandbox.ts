@@ -1,4 +1,4 @@
-import { stopPodSandbox as stop } from "../../engine/sandbox/index.ts";
+import * as sandboxes from "../../engine/sandbox/index.ts";
 import type { StopPodSandboxRequest } from "../../gen/runtime/v1/api_pb.ts";
 import type { CriContext, RpcCall } from "../context.ts";
 
@@ -8,6 +8,6 @@ export async function stopPodSandbox(
   request: StopPodSandboxRequest,
   call: RpcCall,
 ): Promise<Record<string, never>> {
-  await stop(context.sandboxes, request.podSandboxId, call.signal);
+  await sandboxes.stopPodSandbox(context.sandboxes, request.podSandboxId, call.signal);
   return {};
 }

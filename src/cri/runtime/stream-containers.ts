@@ -1,6 +1,7 @@
+import * as containers from "../../engine/container/index.ts";
 import type { StreamContainersRequest } from "../../gen/runtime/v1/api_pb.ts";
 import type { CriContext } from "../context.ts";
-import { encodedContainerItem, passesContainerFilter } from "../convert/container.ts";
+import { containerFilter, encodedContainerItem } from "../convert/container.ts";
 import { joinFields } from "../convert/fields.ts";
 
 // A container is one to two KiB: a message of this many stays far below every message limit.
@@ -11,10 +12,9 @@ export function* streamContainers(
   context: CriContext,
   request: StreamContainersRequest,
 ): Iterable<Uint8Array> {
-  const containers = [...context.containers.store.listed()].filter((container) =>
-    passesContainerFilter(container, request.filter),
-  );
-  for (let from = 0; from < containers.length; from += batch) {
-    yield joinFields(containers.slice(from, from + batch).map(encodedContainerItem));
+  const filter = containerFilter(request.filter);
+  const listed = [...containers.listContainers(context.containers, filter)];
+  for (let from = 0; from < listed.length; from += batch) {
+    yield joinFields(listed.slice(from, from + batch).map(encodedContainerItem));
   }
 }

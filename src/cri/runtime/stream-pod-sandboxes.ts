@@ -1,7 +1,8 @@
+import * as sandboxes from "../../engine/sandbox/index.ts";
 import type { StreamPodSandboxesRequest } from "../../gen/runtime/v1/api_pb.ts";
 import type { CriContext } from "../context.ts";
 import { joinFields } from "../convert/fields.ts";
-import { encodedListItem, passesFilter } from "../convert/sandbox.ts";
+import { encodedListItem, sandboxFilter } from "../convert/sandbox.ts";
 
 // A sandbox is one to two KiB: a message of this many stays far below every message limit.
 const batch = 1000;
@@ -11,10 +12,9 @@ export function* streamPodSandboxes(
   context: CriContext,
   request: StreamPodSandboxesRequest,
 ): Iterable<Uint8Array> {
-  const sandboxes = [...context.sandboxes.store.listed()].filter((sandbox) =>
-    passesFilter(sandbox, request.filter),
-  );
-  for (let from = 0; from < sandboxes.length; from += batch) {
-    yield joinFields(sandboxes.slice(from, from + batch).map(encodedListItem));
+  const filter = sandboxFilter(request.filter);
+  const listed = [...sandboxes.listPodSandboxes(context.sandboxes, filter)];
+  for (let from = 0; from < listed.length; from += batch) {
+    yield joinFields(listed.slice(from, from + batch).map(encodedListItem));
   }
 }

@@ -1,4 +1,4 @@
-import { updateContainerResources as update } from "../../engine/container/index.ts";
+import * as containers from "../../engine/container/index.ts";
 import type { UpdateContainerResourcesRequest } from "../../gen/runtime/v1/api_pb.ts";
 import type { CriContext, RpcCall } from "../context.ts";
 
@@ -11,6 +11,6 @@ export async function updateContainerResources(
   request: UpdateContainerResourcesRequest,
   call: RpcCall,
 ): Promise<Record<string, never>> {
-  await update(context.containers, request, call.signal);
+  await containers.updateContainerResources(context.containers, request, call.signal);
   return {};
 }

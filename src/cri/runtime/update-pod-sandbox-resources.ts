@@ -1,4 +1,4 @@
-import { updatePodSandboxResources as update } from "../../engine/sandbox/index.ts";
+import * as sandboxes from "../../engine/sandbox/index.ts";
 import type { UpdatePodSandboxResourcesRequest } from "../../gen/runtime/v1/api_pb.ts";
 import type { CriContext, RpcCall } from "../context.ts";
 
@@ -8,6 +8,10 @@ export async function updatePodSandboxResources(
   request: UpdatePodSandboxResourcesRequest,
   call: RpcCall,
 ): Promise<Record<string, never>> {
-  await update(context.sandboxes, { request, requestBytes: call.requestBytes }, call.signal);
+  await sandboxes.updatePodSandboxResources(
+    context.sandboxes,
+    { request, requestBytes: call.requestBytes },
+    call.signal,
+  );
   return {};
 }

@@ -17,6 +17,7 @@ import {
 import type { CriContext } from "../../cri/index.ts";
 import { PodCgroupsByDriver } from "../../drivers/cgroups/index.ts";
 import { AttachmentNotes } from "../../drivers/cni/index.ts";
+import { readRuntimeFeatures } from "../../drivers/oci/index.ts";
 import { PodSandboxController } from "../../drivers/podsandbox/index.ts";
 import { Records } from "../../drivers/records/index.ts";
 import { Selinux } from "../../drivers/host-spec/index.ts";
@@ -50,18 +51,19 @@ import { NamespaceWatch } from "../../linux/namespace/index.ts";
 import { buildContainers } from "./containers.ts";
 import type * as ShimParts from "./shims.ts";
 import { openStreaming } from "./streaming.ts";
+import type { Tuning } from "../tuning/tuning.ts";
 import type { CallView } from "../process/calls.ts";
-import { ConfiguredHandlers } from "./handlers.ts";
+import { ConfiguredHandlers } from "../../drivers/handlers/index.ts";
 import { Networks } from "./networks.ts";
 
-/** How long it may take to take up containers. Milliseconds. */
+/** How long the recovery of containers may take. Milliseconds. */
 const recoverMs = 120_000;
 
-/** What a controller from outside of this build can work with. */
+/** What a controller from outside this build can work with. */
 export interface ControllerParts {
   /** The state directory of the configuration. */
   readonly state: string;
-  /** Where it must tell of the network namespaces that it pins: a pod's address depends on it. */
+  /** Where it must register the network namespaces that it pins: a pod's address depends on it. */
   readonly namespaces: NamespaceWatch;
 }
 
@@ -70,24 +72,25 @@ export interface BuildOptions {
   readonly version: string;
   readonly log: Logger;
   readonly faults: Faults;
-  /** Makes controllers beside those of davit's own; one of the same name takes its place. */
+  /** Makes additional controllers; one with the name of a built-in one replaces it. */
   readonly controllers?: (parts: ControllerParts) => readonly SandboxController[];
-  /** The boot to believe in; the kernel's own where not given. */
+  /** The boot id to use in place of the kernel's. */
   readonly bootId?: string;
+  readonly tuning: Tuning;
   /** The calls that clients wait for now. */
   readonly calls: () => readonly CallView[];
-  /** The configuration in use, which may change in what no part was built of. */
+  /** The configuration in use; some of its settings can change while the daemon runs. */
   readonly config: () => Config;
 }
 
-/** A daemon's parts, put together and not yet serving. */
+/** A daemon's parts, before it serves. */
 export interface Built extends AsyncDisposable {
   readonly cri: CriContext;
-  /** Takes up what the last daemon left. */
+  /** Restores what the last daemon left. */
   recover(): Promise<void>;
 }
 
-/** Puts the daemon together: the only place that says which driver stands behind which interface. */
+/** Builds the daemon: the only place that chooses a driver for each interface. */
 export async function build(config: Config, options: BuildOptions): Promise<Built> {
   await using undo = new AsyncDisposableStack();
   const { log } = options;
@@ -100,7 +103,7 @@ export async function build(config: Config, options: BuildOptions): Promise<Buil
   const selinux = config.runtime.selinux ? Selinux.open() : undefined;
   const namespaces = undo.use(new NamespaceWatch());
   const store = new SandboxStore(records);
-  // Of those whose records cannot be read nobody knows the cgroup.
+  // The cgroup of a sandbox whose record cannot be read is unknown.
   const isAlone = (sandbox: Sandbox): boolean =>
     isAloneInCgroup(sandbox, store.all()) &&
     !records.setAside().some(({ kind }) => kind === "sandbox");
@@ -109,17 +112,18 @@ export async function build(config: Config, options: BuildOptions): Promise<Buil
   const withShims = mayHaveShims(config, database);
   const opened = await openControllers(withShims, parts, { ...options, config }, undo);
   const { shimParts, shims, controllers, meter } = opened;
-  const handlers = new ConfiguredHandlers(config.runtime, shimParts);
+  const handlers = handlersOf(config.runtime, shimParts);
 
   const operations = new Operations({ faults: options.faults, clock });
   const engine = buildEngine({ config, records, networks, operations, clock, log });
-  // What the engine's background work still uses while it ends.
+  // What background work of the engine uses until it has ended.
   const ends = undo.use(new AsyncDisposableStack());
   undo.use(engine);
   const shared = { ...engine.parts, operations, locks: new KeyedLock(), clock, log, bootId };
   const { images, containers } = await buildContainers(
     {
       config,
+      tuning: options.tuning,
       records,
       layout,
       handlers,
@@ -137,6 +141,7 @@ export async function build(config: Config, options: BuildOptions): Promise<Buil
     controllers,
     handlers,
     containers: {
+      listedOf: (id) => containers.store.listedOf(id),
       stopAll: (id) => stopContainersOf(containers, id),
       removeAll: (id) => removeContainersOf(containers, id),
     },
@@ -161,12 +166,7 @@ export async function build(config: Config, options: BuildOptions): Promise<Buil
       network: networks.default,
       cgroupDriver: config.runtime.cgroupDriver,
       handlers: () => handlers.features(),
-      describe: () => ({
-        ...recordFacts(database, records),
-        config: { ...options.config(), maxContainerLogLineSize: logLineSize(config.runtime) },
-        cgroups: layout,
-        calls: options.calls(),
-      }),
+      describe: () => ({ ...recordFacts(database, records), ...daemonFacts(options, layout) }),
       log,
     },
     recover: () => recoverAll({ sandboxes, containers, images }, { records, networks }),
@@ -174,13 +174,26 @@ export async function build(config: Config, options: BuildOptions): Promise<Buil
   };
 }
 
-/** Under the key that containerd's `config` has it under; of the default handler's containers. */
+/** The handlers of the configuration, with the OCI driver's way to ask for features. */
+function handlersOf(
+  { defaultHandler, handlers }: Config["runtime"],
+  shims: typeof ShimParts | undefined,
+): ConfiguredHandlers {
+  return new ConfiguredHandlers({
+    defaultHandler,
+    handlers,
+    shims,
+    readFeatures: readRuntimeFeatures,
+  });
+}
+
+/** The longest log line of the default handler's containers, which containerd reports in `config`. */
 function logLineSize({ handlers, defaultHandler }: Config["runtime"]): number {
   const isShim = (handlers[defaultHandler]?.runtimeType ?? "") !== "";
   return isShim ? logLineBytes.shim : logLineBytes.conmon;
 }
 
-/** True where a handler has a shim, or where one of an earlier daemon's may be left. */
+/** True where a handler has a shim, or where an earlier daemon may have left one. */
 function mayHaveShims(config: Config, records: Records): boolean {
   return (
     Object.values(config.runtime.handlers).some(({ runtimeType }) => runtimeType !== "") ||
@@ -189,7 +202,7 @@ function mayHaveShims(config: Config, records: Records): boolean {
   );
 }
 
-/** The controllers by their names, davit's own and those that the build was given; and what runs the containers of shims. */
+/** The controllers by name, built-in and given, and the runtime for containers of shims. */
 async function openControllers(
   withShims: boolean,
   parts: Omit<Parameters<(typeof ShimParts)["buildShims"]>[0], "logRoots">,
@@ -204,8 +217,8 @@ async function openControllers(
   const { state, namespaces } = parts;
   const podsandbox = await PodSandboxController.open(parts);
   undo.defer(() => podsandbox.close());
-  // A start without shims does not wait for their code to be read. The event loop does meanwhile: so it
-  // comes after what has to wait anyway, and lets it answer the first calls.
+  // A start without shims does not load their code. Loading blocks the event loop, so it comes after the
+  // other steps of the start, and after the first calls.
   const shimParts = withShims ? await import("./shims.ts") : undefined;
   const { logRoots } = options.config.runtime;
   const shims = await shimParts?.buildShims({ ...parts, logRoots }, undo);
@@ -218,7 +231,7 @@ async function openControllers(
   return { shimParts, shims: shims?.runtime, controllers, meter: shims?.controller };
 }
 
-/** Takes up what the last daemon left, and gives back what nobody owns. */
+/** Restores what the last daemon left, and removes what has no record. */
 async function recoverAll(
   contexts: Pick<CriContext, "sandboxes" | "containers" | "images">,
   { records, networks }: Pick<EngineDeps, "records" | "networks">,
@@ -234,18 +247,31 @@ async function recoverAll(
   collectGarbage({ ...sandboxes, networks: networks.all() });
 }
 
-/** The host's cgroups. Without systemd its driver would start no container, for reasons that name something else. */
+/** The host's cgroups. Rejects the systemd driver on a host without systemd, where no container would start. */
 function usableCgroups(driver: Config["runtime"]["cgroupDriver"], log: Logger): CgroupLayout {
   const layout = detectCgroups();
   if (layout.version === "v1" && layout.advice !== undefined) log.warn(layout.advice);
   if (driver !== "systemd" || isRunBySystemd()) return layout;
   throw new RuntimeError(
     "failed-precondition",
-    `use runtime.cgroup_driver = "systemd": this host is not run by systemd (no ${systemdDirectory}); set it to "cgroupfs", in kubelet's cgroupDriver, too`,
+    `use runtime.cgroup_driver = "systemd": this host does not run systemd (${systemdDirectory} is missing); set it to "cgroupfs", and kubelet's cgroupDriver, too`,
   );
 }
 
-/** What the verbose Status tells of the records. */
+/** What the verbose Status reports of the daemon itself. */
+function daemonFacts(
+  { config, calls }: Pick<BuildOptions, "config" | "calls">,
+  cgroups: CgroupLayout,
+): Readonly<Record<string, unknown>> {
+  const current = config();
+  return {
+    config: { ...current, maxContainerLogLineSize: logLineSize(current.runtime) },
+    cgroups,
+    calls: calls(),
+  };
+}
+
+/** What the verbose Status reports of the records. */
 function recordFacts(
   database: Records,
   late: WriteBehindRecords,
@@ -259,13 +285,13 @@ function recordFacts(
   };
 }
 
-/** Stats of what the stores hold; what is kept of an object goes with it. */
+/** Stats of the objects in the stores; samples are dropped with their object. */
 function statsOf(
   deps: {
     readonly cgroups: CgroupLayout;
     readonly images: ImageContext;
     readonly clock: Clock;
-    /** Reports of the sandboxes of its controller. */
+    /** Reports the usage of the sandboxes of its controller. */
     readonly meter: ShimController | undefined;
   },
   stores: readonly Pick<SandboxStore | ContainerStore, "listen">[],
@@ -285,7 +311,7 @@ function statsOf(
   return stats;
 }
 
-/** Takes up containers, and then the layers that they stand on. */
+/** Restores containers, then the layers that they use. */
 async function recoverAllContainers(
   { containers, images }: Pick<CriContext, "containers" | "images">,
   records: WriteBehindRecords,
@@ -297,7 +323,7 @@ async function recoverAllContainers(
     async (operation) => {
       await recoverContainers(containers, records, operation);
       await operation.enter("sweep-layers");
-      // The layers of an image or a container whose record cannot be read are not known: keep all.
+      // The layers of an image or container whose record cannot be read are unknown: keep all.
       const unread = records
         .setAside()
         .some(({ kind }) => kind === "image" || kind === "container");
@@ -321,7 +347,7 @@ type EngineParts = Pick<
   "attachments" | "teardown" | "creations" | "janitor" | "failedEnds" | "tasks" | "times"
 >;
 
-/** The parts of the engine that have a life: they end before the drivers that they use. */
+/** The parts of the engine that must be closed: before the drivers that they use. */
 function buildEngine(deps: EngineDeps): AsyncDisposable & { readonly parts: EngineParts } {
   const { config, clock, log } = deps;
   const tasks = new TaskGroup(log);

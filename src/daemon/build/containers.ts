@@ -26,21 +26,23 @@ import {
   Pulls,
   removeUnusedLayers,
 } from "../../engine/image/index.ts";
-import { prewarmCgroupMigration, type CgroupLayout } from "../../linux/cgroup/index.ts";
-import type { ConfiguredHandlers } from "./handlers.ts";
+import type { Tuning } from "../tuning/tuning.ts";
+import type { CgroupLayout } from "../../linux/cgroup/index.ts";
+import type { ConfiguredHandlers } from "../../drivers/handlers/index.ts";
 import { linkedLogs } from "../process/linked-logs.ts";
 
 interface Parts {
   readonly config: Config;
   readonly records: WriteBehindRecords;
   readonly layout: CgroupLayout;
+  readonly tuning: Tuning;
   readonly handlers: ConfiguredHandlers;
   readonly sandboxes: SandboxStore;
   readonly controllers: ReadonlyMap<string, SandboxController>;
-  /** Undefined where there are none. */
+  /** Undefined where no handler has a shim. */
   readonly shims: ShimRuntime | undefined;
   readonly selinux: Selinux | undefined;
-  /** Takes the parts that end with the daemon. */
+  /** Collects the parts that are closed with the daemon. */
   readonly undo: AsyncDisposableStack;
 }
 
@@ -66,7 +68,7 @@ function limitsOf(images: Config["images"]): ImageContext["limits"] {
   };
 }
 
-/** Puts together what images and containers need. */
+/** Builds the contexts of images and containers. */
 export async function buildContainers(
   parts: Parts,
   shared: Shared,
@@ -124,23 +126,20 @@ export async function buildContainers(
       devicesOfUser: config.runtime.deviceOwnershipFromSecurityContext,
       refusesPtrace: config.runtime.ptraceInSharedPid === "refuse",
       allowSocketcall: config.runtime.seccompAllowSocketcall,
-      featuresOf: async (sandbox) => {
-        const features = await handlers.runtimeFeatures(sandbox.handler);
-        return { ...features, idmapMounts: features.idMappedMounts };
-      },
+      featuresOf: (sandbox) => handlers.runtimeFeatures(sandbox.handler),
       settingsOf: (sandbox) => handlers.settings(sandbox.handler),
     }),
     ignoreVolumes: config.images.volumes === "ignore",
     runtimes: shims === undefined ? [runtime] : [runtime, shims],
     runtimeOf: ({ runtimeType }) => (runtimeType === undefined ? runtime : (shims ?? runtime)),
-    announceMove: () => {
-      void prewarmCgroupMigration(layout);
+    prewarmCgroupMigration: () => {
+      parts.tuning.prewarmCgroupMigration(layout);
     },
     environmentOf: (sandbox) => controllerOf(parts, sandbox).environment(sandbox),
     starting: new CancellableOperations(),
     onRemoved: (container) => {
       const layers = layersOf(container);
-      tasks.spawn("remove layers that nobody uses", () => removeUnusedLayers(images, layers));
+      tasks.spawn("remove unused layers", () => removeUnusedLayers(images, layers));
     },
     times: { ...defaultContainerTimes, createMs, startMs: createMs },
   };

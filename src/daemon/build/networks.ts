@@ -1,14 +1,14 @@
+import type { BoundHandler } from "../../core/handler/index.ts";
 import type { Logger } from "../../base/logger.ts";
 import type { Config } from "../../config/config.ts";
 import type { PodNetwork } from "../../core/network/index.ts";
-import type { BoundHandler } from "../../core/sandbox/index.ts";
 import { CniNetwork } from "../../drivers/cni/index.ts";
 
-/** The pod networks of this daemon: one for each directory of network configurations that is named. */
+/** The pod networks of this daemon: one for each configured directory of network configurations. */
 export class Networks implements AsyncDisposable {
   readonly #byDirectory: ReadonlyMap<string, CniNetwork>;
   readonly #directoryOf: (handler: string) => string;
-  /** The one that most pods get, and that the node's readiness depends on. */
+  /** The network of most pods. The node's readiness depends on it. */
   readonly default: CniNetwork;
 
   private constructor(

@@ -15,10 +15,10 @@ export {
   shimProgram,
 } from "../../drivers/shim/index.ts";
 
-// Loaded by build.ts where there may be shims, and by nobody else: their protocols are a fifth of the
-// code that a start has to read.
+// Only build.ts loads this file, and only where a shim may be needed: the shims' protocols are a fifth of
+// the code that a start has to read.
 
-/** Puts together what containerd's shims do: containers, and sandboxes. `undo` takes what ends with the daemon. */
+/** Builds the runtime and the controller of containerd's shims. `undo` collects what is closed with the daemon. */
 export async function buildShims(
   parts: {
     readonly state: string;

@@ -5,7 +5,7 @@ import { EngineTargets } from "../../engine/streaming/index.ts";
 import { connectLoopback } from "../../linux/stream/index.ts";
 import { StreamingServer } from "../../streaming/index.ts";
 
-/** Serves the streams of exec, attach and port-forward. To be closed before what they lead to. */
+/** Serves the streams of exec, attach and port-forward. Close it before the engine that it leads to. */
 export function openStreaming(
   config: Config,
   deps: {

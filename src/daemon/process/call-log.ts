@@ -2,28 +2,28 @@ import type { LogFields, Logger } from "../../base/logger.ts";
 import type { Call, CallEnd } from "../../wire/grpc/call.ts";
 import { grpcOk } from "../../wire/grpc/status.ts";
 
-// What kubelet asks every second or so, and its probes: one line each would bury the rest.
+// What kubelet polls every second or so, and its probes: a line for each would hide the others.
 const polling = /\/(List|Stream)\w*$|(Status|Stats|Version|RuntimeConfig|FsInfo|ExecSync)$/;
 
-/** One log line for each call, when it ends. Answers to polling are for debugging only. */
+/** Logs one line for each call, when it ends; polling calls only at debug level. */
 export class CallLog {
   readonly #log: Logger;
-  readonly #facts = new WeakMap<Call, LogFields>();
+  readonly #fields = new WeakMap<Call, LogFields>();
 
   constructor(log: Logger) {
     this.#log = log;
   }
 
-  /** Adds to what the line of a call says. What comes after the call's end is in no line. */
-  note(call: Call, facts: LogFields): void {
-    this.#facts.set(call, { ...this.#facts.get(call), ...facts });
+  /** Adds fields to the line of a call. Has no effect after the call has ended. */
+  note(call: Call, fields: LogFields): void {
+    this.#fields.set(call, { ...this.#fields.get(call), ...fields });
   }
 
   /** Writes the line. */
   ended(call: Call, end: CallEnd): void {
     const method = call.method.slice(call.method.lastIndexOf("/") + 1);
     const ms = Math.round(end.durationMs * 10) / 10;
-    const fields = { ...this.#facts.get(call), call: call.id, code: end.code, ms };
+    const fields = { ...this.#fields.get(call), call: call.id, code: end.code, ms };
     if (end.code !== grpcOk) this.#log.warn(`${method} failed: ${end.message}`, fields);
     else if (polling.test(call.method)) this.#log.debug(method, fields);
     else this.#log.info(method, fields);

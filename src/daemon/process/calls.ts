@@ -4,23 +4,23 @@ import type { Call } from "../../wire/grpc/call.ts";
 export interface CallView {
   readonly method: string;
   readonly ageMs: number;
-  /** Until the client gives up; absent when it waits forever. */
+  /** Until the client's deadline; absent when it has none. */
   readonly leftMs?: number;
 }
 
 interface Entry {
   readonly call: Call;
-  /** Where it is in the list; -1 once the call has ended. */
+  /** Its index in the list; -1 once the call has ended. */
   at: number;
 }
 
 /**
- * The calls that clients wait for now, whether or not they have come to an operation yet.
+ * The calls that clients now wait for, whether or not an operation has begun.
  *
- * NOTE(v8): in no particular order in an array, as a Set would keep calls alive that are over. It makes
- * itself a new table after a few dozen additions; the old one still names the calls of that moment and
- * refers to the new one, and once one of them has grown old, all that follow are copied by every minor
- * collection until the next major one. That was a tenth of a status's CPU time.
+ * NOTE(v8): this is an unordered array, because a Set keeps ended calls alive. A Set allocates a new
+ * table after a few dozen additions. The old table refers to the calls of that moment and to the new
+ * table; once one of them is in the old generation, every minor collection copies all that follow, until
+ * the next major one. That was a tenth of the CPU time of PodSandboxStatus.
  */
 export class Calls {
   readonly #running: Entry[] = [];
@@ -30,7 +30,7 @@ export class Calls {
     this.#nowMs = nowMs;
   }
 
-  /** Takes a call up; what it returns is to be called at the call's end. */
+  /** Adds a call. Call the result when the call ends. */
   begin(call: Call): () => void {
     const entry: Entry = { call, at: this.#running.length };
     this.#running.push(entry);
@@ -49,7 +49,7 @@ export class Calls {
     entry.at = -1;
   }
 
-  /** How many there are now. */
+  /** The number of calls. */
   get size(): number {
     return this.#running.length;
   }

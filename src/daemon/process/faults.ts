@@ -6,14 +6,14 @@ type Action = "kill" | "throw" | "hang";
 interface Fault {
   readonly point: CrashPoint;
   readonly action: Action;
-  /** Which visit of the point it strikes at, counted from 1. */
+  /** The visit of the point at which the fault happens, counted from 1. */
   readonly visit: number;
 }
 
 /**
- * The faults that a test asks for in the environment variable DAVIT_FAULTS:
+ * The faults that a test requests in the environment variable DAVIT_FAULTS:
  * `run-pod-sandbox/add-network=kill`, several with commas, `=throw@2` for the second visit.
- * Without the variable there are none, and nothing is looked at.
+ * Without the variable no point is checked.
  */
 export function faultsFromEnvironment(text: string | undefined): Faults {
   if (text === undefined || text === "") return noFaults;

@@ -8,7 +8,7 @@ import { linkedLogs } from "./linked-logs.ts";
 const directory = realpathSync(mkdtempSync(join(tmpdir(), "davit-linked-logs-")));
 after(() => rmSync(directory, { recursive: true }));
 
-test("linkedLogs() tells of a link below the roots, and of none in the path of a root", () => {
+test("linkedLogs() warns of a link below the roots, and of none in the path of a root", () => {
   mkdirSync(join(directory, "data/pods"), { recursive: true });
   mkdirSync(join(directory, "log"));
   symlinkSync("data", join(directory, "linked"));
@@ -17,7 +17,7 @@ test("linkedLogs() tells of a link below the roots, and of none in the path of a
   assert.equal(linkedLogs([at("log")], at("data/pods")), undefined);
   assert.equal(linkedLogs([at("linked")], at("linked/pods")), undefined);
   assert.match(linkedLogs([], at("linked/pods")) ?? "", /leads to ".*\/data\/pods" through a/);
-  assert.match(linkedLogs([at("log")], at("log/pods")) ?? "", /will not start/);
+  assert.match(linkedLogs([at("log")], at("log/pods")) ?? "", /will fail to start/);
   assert.equal(linkedLogs([at("log"), at("log/pods")], at("log/pods")), undefined);
   assert.equal(linkedLogs([at("log")], at("log/none")), undefined);
 });

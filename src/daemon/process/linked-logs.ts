@@ -4,9 +4,9 @@ import { realpathSync } from "node:fs";
 const podLogs = "/var/log/pods";
 
 /**
- * What to warn of when davit starts: a symbolic link on the way to kubelet's logs, below the directories
- * whose own path may lead through links (`runtime.log_roots`). Every start of a container with a log is
- * refused then. `undefined` where there is none, or no such directory yet.
+ * A warning for the start of davit: a symbolic link on the way to kubelet's logs, below the directories
+ * whose own path may contain links (`runtime.log_roots`). With it, no container that has a log can start.
+ * `undefined` without a link, and before kubelet has made the directory.
  */
 export function linkedLogs(logRoots: readonly string[], logs = podLogs): string | undefined {
   const roots = logRoots.filter((root) => logs === root || logs.startsWith(`${root}/`));
@@ -15,7 +15,7 @@ export function linkedLogs(logRoots: readonly string[], logs = podLogs): string 
     const real = realpathSync(logs);
     const wanted = (root === "" ? "" : realpathSync(root)) + logs.slice(root.length);
     if (real === wanted) return undefined;
-    return `"${logs}" leads to "${real}" through a symbolic link: containers with logs there will not start; put a bind mount in place of the link, or see runtime.log_roots`;
+    return `"${logs}" leads to "${real}" through a symbolic link: containers with logs there will fail to start; replace the link by a bind mount, or see runtime.log_roots`;
   } catch {
     return undefined; // kubelet makes the directory
   }

@@ -14,8 +14,8 @@ test("LiveConfig.reload() uses the level of the log, and says what waits for a r
   live.reload(() => parseConfig('root = "/elsewhere"\n[log]\nlevel = "debug"\n', "d.toml"), log);
   assert.equal(live.value.log.level, "debug");
   assert.equal(live.value.root, "/var/lib/davit");
-  assert.match(told[0] ?? "", /^read the configuration again {"changed":\["log\.level"\]}$/);
-  assert.match(told[1] ?? "", /after a restart of davit; pods go on {"keys":\["root"\]}$/);
+  assert.match(told[0] ?? "", /^reloaded the configuration {"changed":\["log\.level"\]}$/);
+  assert.match(told[1] ?? "", /when davit restarts; pods keep running {"keys":\["root"\]}$/);
 
   told.length = 0;
   live.reload(() => parseConfig('[log]\nlevel = "loud"\n[cni]\nx = 1\n', "d.toml"), log);
@@ -24,7 +24,7 @@ test("LiveConfig.reload() uses the level of the log, and says what waits for a r
   }, log);
   assert.equal(live.value.log.level, "debug");
   assert.deepEqual(
-    told.map((line) => /stays: (d\.toml:\d|no such file)/.exec(line)?.[1]),
+    told.map((line) => /previous one: (d\.toml:\d|no such file)/.exec(line)?.[1]),
     ["d.toml:2", "d.toml:4", "no such file"],
   );
 });

@@ -4,7 +4,7 @@ import { changedKeys } from "../../config/changed-keys.ts";
 import type { Config } from "../../config/config.ts";
 import { ConfigError } from "../../config/load.ts";
 
-/** What can change while the daemon runs. Everything else was built into its parts when it started. */
+/** The settings that can change while the daemon runs. The others take effect at its next start. */
 const liveKeys: ReadonlySet<string> = new Set(["log.level"]);
 
 /** The configuration in use. */
@@ -20,8 +20,8 @@ export class LiveConfig {
   }
 
   /**
-   * Reads the configuration again, as SIGHUP asks for, and uses what can change in a daemon that runs. The
-   * log says what that was, what waits for a restart, and what is wrong with the file; then nothing changes.
+   * Reads the configuration again (SIGHUP) and uses the settings that can change in a running daemon. The
+   * log names them and those that wait for a restart. An invalid file is logged and changes nothing.
    */
   reload(read: () => Config, log: Logger): void {
     let next: Config;
@@ -29,7 +29,7 @@ export class LiveConfig {
       next = read();
     } catch (error) {
       for (const problem of error instanceof ConfigError ? error.lines : [messageOf(error)]) {
-        log.error(`the configuration is not used, the one before stays: ${problem}`);
+        log.error(`invalid configuration, keeping the previous one: ${problem}`);
       }
       return;
     }
@@ -37,9 +37,11 @@ export class LiveConfig {
     const used = keys.filter((key) => liveKeys.has(key));
     const waiting = keys.filter((key) => !liveKeys.has(key));
     this.#config = { ...this.#config, log: next.log };
-    log.info("read the configuration again", { changed: used });
+    log.info("reloaded the configuration", { changed: used });
     if (waiting.length > 0) {
-      log.warn("these settings are used after a restart of davit; pods go on", { keys: waiting });
+      log.warn("these settings take effect when davit restarts; pods keep running", {
+        keys: waiting,
+      });
     }
   }
 }

@@ -9,9 +9,9 @@ export interface LogSink {
 }
 
 /**
- * Writes a JSON object a line, or lines for a person when the sink is a terminal. `level` is asked at each
- * line: it may change. Names and messages hold what clients, images and containers wrote: control characters
- * are escaped, so that none of it can begin a line of its own or move a terminal's cursor.
+ * Writes one JSON object a line, or readable lines when the sink is a terminal. `level` is read for each
+ * line, as it may change. Names and messages contain text of clients, images and containers: control
+ * characters are escaped, so that no such text can begin a new line or move the cursor of a terminal.
  */
 export function openLog(sink: LogSink, level: () => LogLevel, fields: LogFields = {}): Logger {
   const write = (lineLevel: LogLevel, message: string, own: LogFields = {}): void => {
@@ -40,16 +40,16 @@ export function openLog(sink: LogSink, level: () => LogLevel, fields: LogFields 
 
 function asJson(level: LogLevel, message: string, fields: LogFields): string {
   const time = new Date().toISOString();
-  // JSON leaves the controls from DEL on as they are.
+  // JSON does not escape the control characters from DEL on.
   return `${escapeControls(JSON.stringify({ time, level, message, ...plain(fields) }))}\n`;
 }
 
 function forPerson(level: LogLevel, message: string, fields: LogFields): string {
   const time = new Date().toISOString().slice(11, 23);
-  const facts = Object.entries(plain(fields)).map(
+  const pairs = Object.entries(plain(fields)).map(
     ([key, value]) => `${key}=${typeof value === "string" ? value : JSON.stringify(value)}`,
   );
-  return `${escapeControls(`${time} ${level.padEnd(5)} ${[message, ...facts].join("  ")}`)}\n`;
+  return `${escapeControls(`${time} ${level.padEnd(5)} ${[message, ...pairs].join("  ")}`)}\n`;
 }
 
 function escapeControls(text: string): string {

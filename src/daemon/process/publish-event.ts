@@ -10,8 +10,8 @@ import { TtrpcClient } from "../../wire/ttrpc/index.ts";
 const sendMs = 5_000;
 
 /**
- * Sends the event on stdin (an encoded Any) to the daemon that started the shim: what containerd's
- * own program does for shims that cannot send events themselves. The words are
+ * Sends the event on stdin (an encoded Any) to the daemon that started the shim, as containerd's own
+ * program does for shims that cannot send events themselves. `argv` is
  * `--address SOCKET publish --topic TOPIC --namespace NAMESPACE`.
  */
 export async function publishEvent(argv: readonly string[]): Promise<void> {
@@ -24,7 +24,7 @@ export async function publishEvent(argv: readonly string[]): Promise<void> {
   if (address === "") {
     throw new RuntimeError(
       "invalid-argument",
-      "publish event: want --address, the daemon's socket",
+      "publish event: the option --address with the daemon's socket is missing",
     );
   }
   const chunks: Buffer[] = [];

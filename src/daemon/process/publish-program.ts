@@ -1,6 +1,6 @@
 import { fileURLToPath } from "node:url";
 
-/** The program that shims send events with which cannot do it themselves: davit's launcher. */
+/** The program with which shims publish events that they cannot send themselves: davit's launcher. */
 export function publishProgram(): string {
   const fromSource = import.meta.url.endsWith("/src/daemon/process/publish-program.ts");
   return fileURLToPath(

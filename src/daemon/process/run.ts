@@ -19,45 +19,46 @@ import { Calls } from "./calls.ts";
 import { faultsFromEnvironment } from "./faults.ts";
 import { LiveConfig } from "./live-config.ts";
 import { type LogSink, openLog } from "./log.ts";
-import { IdleMaintenance } from "../tuning/idle-maintenance.ts";
+import { type CompiledCode, IdleMaintenance } from "../tuning/idle-maintenance.ts";
+import { tuningOf } from "../tuning/tuning.ts";
 import { ServiceManager } from "./service-manager.ts";
 
-// Calls under way get this long to end when the daemon is told to; kubelet repeats the others.
+// When the daemon stops, running calls get this long to end; kubelet repeats the others.
 const graceMs = 5_000;
-// A call that comes before the daemon is ready waits for it, until so long after the socket is there.
+// A call that comes before the daemon is ready waits for it, until this long after the socket was opened.
 const earlyCallMs = 2_000;
 
-/** A daemon that serves. */
+/** A running daemon. */
 export interface Daemon {
-  /** Path of the socket that it serves. */
+  /** Path of its socket. */
   readonly socket: string;
-  /** Resolves when recovery is through; rejects when the records cannot be read. */
+  /** Resolves when recovery has ended; rejects when the records cannot be read. */
   readonly ready: Promise<void>;
-  /** Resolves when the daemon has ended; rejects when it ended because `ready` did. */
+  /** Resolves when the daemon has stopped; rejects when it stopped because recovery failed. */
   readonly closed: Promise<void>;
-  /** Ends the daemon. The pods go on. `cause` is for the log: the signal that asked for it, say. */
+  /** Stops the daemon. Pods keep running. `cause` is for the log, for example the signal. */
   close(cause?: string): Promise<void>;
-  /** Reads the configuration again and uses what can change; see LiveConfig. Never throws. */
+  /** Reloads the configuration; see LiveConfig. Never throws. */
   reload(read: () => Config): void;
 }
 
 /** What a daemon can be given besides its configuration. */
 export interface DaemonOptions {
   readonly version: string;
-  /** Makes controllers beside those of davit's own; one of the same name takes its place. */
+  /** Makes additional controllers; one with the name of a built-in one replaces it. */
   readonly controllers?: (parts: ControllerParts) => readonly SandboxController[];
   readonly bootId?: string;
   readonly log?: Logger;
-  /** Called once, when the start is over: for what can be done to make the next one quicker. */
-  readonly atRest?: () => Promise<void>;
+  /** The code that this start compiled; absent where it cannot be kept. */
+  readonly compiledCode?: CompiledCode;
 }
 
 /**
- * Starts a daemon: locks root and state, serves the socket at once, puts its parts together, takes up
- * what the last daemon left, and is ready then. Until then only Version is answered; other calls wait for it in
- * the first 2 s, and are told `unavailable` after that.
+ * Starts a daemon: locks root and state, opens the socket at once, builds its parts, restores what the
+ * last daemon left, and is ready then. Until then only Version is answered; other calls wait during the
+ * first 2 s and fail with `unavailable` after that.
  *
- * `failed-precondition` when another daemon has the same root or state, or serves the socket.
+ * `failed-precondition` when another daemon uses the same root, state or socket.
  */
 export async function runDaemon(config: Config, options: DaemonOptions): Promise<Daemon> {
   await using undo = new AsyncDisposableStack();
@@ -69,63 +70,48 @@ export async function runDaemon(config: Config, options: DaemonOptions): Promise
     undo.use(await takeDirectory(key, config[key], log));
   }
 
-  // They end after the server, whose calls use them.
+  // They are closed after the server, whose calls use them.
   const parts = undo.use(new AsyncDisposableStack());
   const calls = new Calls(() => systemClock.nowMs());
   const callLog = new CallLog(log);
   const isBusy = (): boolean => calls.size > 0;
-  const rest = undo.use(new IdleMaintenance({ log, isBusy, atRest: options.atRest }));
+  const tuning = tuningOf(config.tuning);
+  tuning.preferEventLoop();
+  const idle = undo.use(
+    new IdleMaintenance({ log, isBusy, tuning, compiledCode: options.compiledCode }),
+  );
   const cri = new StartupGate<CriContext>(earlyCallMs);
-  const server = new GrpcServer({
-    methods: criMethods({
-      version: options.version,
-      context: () => cri.value,
-      soon: () => cri.settled,
-      note: (call, facts) => {
-        callLog.note(call, facts);
-      },
-    }),
-    maxMessageBytes: config.server.maxMessageBytes,
-    toStatus,
-    logger: log,
-    onCall: (call) => {
-      const ended = calls.begin(call);
-      return (end) => {
-        ended();
-        callLog.ended(call, end);
-        rest.worked();
-      };
-    },
-  });
+  const server = serverOf(config, { version: options.version, cri, calls, callLog, idle, log });
   const gid = config.server.group === "" ? undefined : gidOf(config.server.group);
   await server.listen(config.server.listen, { mode: 0o660, ...(gid === undefined ? {} : { gid }) });
   undo.defer(() => server.stop(graceMs));
   undo.use(cri);
   log.info("serving", { socket: config.server.listen, version: options.version, pid });
-  service.starting("taking up what the last run left");
+  service.starting("restoring what the last run left");
 
-  // Two doors for tests, said in CONTRIBUTING.md: faults at named points, and another boot's id.
+  // For tests, see CONTRIBUTING.md: faults at named points, and the id of another boot.
   const bootId = options.bootId ?? process.env["DAVIT_BOOT_ID"];
-  // Its code is only read now: the socket does not wait for it.
+  // Its code is loaded only now, so that the socket does not wait for it.
   const { build } = await import("../build/build.ts");
   const built: Built = await build(config, {
     ...options,
     ...(bootId === undefined ? {} : { bootId }),
     log,
     faults: faultsFromEnvironment(process.env["DAVIT_FAULTS"]),
+    tuning,
     calls: () => calls.views(),
     config: () => live.value,
   });
   parts.use(built);
   const recovered = built.recover().then(() => {
     cri.open(built.cri);
-    rest.begin();
+    idle.begin();
     const sandboxes = [...built.cri.sandboxes.store.listed()].length;
     service.ready(`serving ${config.server.listen}`);
     log.info("ready", { sandboxes });
   });
   recovered.catch((error: unknown) => {
-    log.error(`cannot take up the last run: ${messageOf(error)}`);
+    log.error(`failed to restore the last run: ${messageOf(error)}`);
   });
   const { operations } = built.cri.sandboxes;
   const beginEnd = (cause: string): void => {
@@ -140,26 +126,63 @@ export async function runDaemon(config: Config, options: DaemonOptions): Promise
   return { ...daemon, reload: (read) => live.reload(read, log) };
 }
 
+/** The gRPC server of both CRI services, which counts and logs its calls. */
+function serverOf(
+  { server, tuning }: Config,
+  parts: {
+    readonly version: string;
+    readonly cri: StartupGate<CriContext>;
+    readonly calls: Calls;
+    readonly callLog: CallLog;
+    readonly idle: IdleMaintenance;
+    readonly log: Logger;
+  },
+): GrpcServer {
+  const { version, cri, calls, callLog, idle, log } = parts;
+  return new GrpcServer({
+    methods: criMethods({
+      version,
+      context: () => cri.value,
+      soon: () => cri.settled,
+      note: (call, fields) => {
+        callLog.note(call, fields);
+      },
+    }),
+    maxMessageBytes: server.maxMessageBytes,
+    callBudgetMs: tuningOf(tuning).callBudgetMs,
+    toStatus,
+    logger: log,
+    onCall: (call) => {
+      const ended = calls.begin(call);
+      return (end) => {
+        ended();
+        callLog.ended(call, end);
+        idle.worked();
+      };
+    },
+  });
+}
+
 function asDaemon(
   socket: string,
   ready: Promise<void>,
-  tell: { readonly beginEnd: (cause: string) => void; readonly ended: () => void },
+  on: { readonly beginEnd: (cause: string) => void; readonly ended: () => void },
   parts: AsyncDisposableStack,
 ): Omit<Daemon, "reload"> {
   const { promise: closed, resolve, reject } = Promise.withResolvers<undefined>();
-  // Not everybody who has a daemon waits for its end.
+  // A caller need not wait for the end.
   closed.catch(() => undefined);
   let closing: Promise<void> | undefined;
   const close = async (cause: string): Promise<void> => {
-    // What builds something is told to undo it, and gets its time for that as the parts end.
-    tell.beginEnd(cause);
+    // Running operations are cancelled and undone; closing the parts waits for that.
+    on.beginEnd(cause);
     await ready.catch(() => undefined);
     await parts.disposeAsync();
-    tell.ended();
+    on.ended();
   };
   ready.catch((error: unknown) => {
     if (closing !== undefined) return;
-    // Serving nothing but Unavailable helps nobody: who started it can start it again.
+    // Serving only Unavailable would help nobody: the service manager can start davit again.
     closing = close("recovery failed");
     closing.then(() => {
       reject(error);
@@ -178,7 +201,7 @@ function asDaemon(
   };
 }
 
-/** Makes a directory of the configuration ours; an error says which key can name another one. */
+/** Makes and locks a directory of the configuration. Errors name the setting that can be changed. */
 async function takeDirectory(
   key: "root" | "state",
   directory: string,
@@ -190,9 +213,9 @@ async function takeDirectory(
   } catch (error) {
     if (isKind(error, "failed-precondition")) throw error;
     if (key === "root" && errnoCode(error) === "EROFS" && existsSync(directory)) {
-      // What runs must be served all the same; the state's lock keeps a second daemon out.
-      const advice = "nothing new can be made until it can be written: mount it read-write";
-      log.error(`the disk of root "${directory}" is read-only; ${advice}`);
+      // What runs must still be served; the lock on the state directory excludes a second daemon.
+      const advice = "no pod, container or image can be made until it is mounted read-write";
+      log.error(`the file system of root "${directory}" is read-only; ${advice}`);
       return { [Symbol.dispose]: () => undefined };
     }
     const todo = isKind(error, "resource-exhausted") ? "make room there" : "make it writable";
@@ -204,7 +227,7 @@ async function takeDirectory(
   }
 }
 
-/** stderr; its reader may go away (EPIPE) without taking the daemon along. */
+/** stderr; the daemon survives the end of its reader (EPIPE). */
 function stderrSink(): LogSink {
   process.stderr.removeListener("error", ignoreLostLog);
   process.stderr.on("error", ignoreLostLog);
@@ -212,10 +235,10 @@ function stderrSink(): LogSink {
 }
 
 function ignoreLostLog(): void {
-  // There is nowhere left to tell it.
+  // There is no other place to log it.
 }
 
-/** Like mkdir -p, a step at a time: Node's own recursion never returns below /proc (Node 24). */
+/** Like mkdir -p, one directory at a time: Node's own recursion never returns below /proc (Node 24). */
 async function makeDirectory(directory: string): Promise<void> {
   if (existsSync(directory)) return;
   const steps = directory.split("/").filter((step) => step !== "");
@@ -236,7 +259,7 @@ function takeLock(directory: string): Disposable {
   const holder = lockHolder(path);
   throw new RuntimeError(
     "failed-precondition",
-    `start davit: another davit daemon${holder === "" ? "" : `, process ${holder},`} uses "${directory}" (it holds the lock ${path}); stop that one, or give this one a root and a state of its own`,
+    `start davit: another davit daemon${holder === "" ? "" : `, process ${holder},`} uses "${directory}" (it holds the lock ${path}); stop that daemon, or set another root and state for this one`,
   );
 }
 

@@ -44,7 +44,7 @@ describe("ServiceManager", () => {
     assert.deepEqual(sent, [
       "/n STATUS=a",
       "/n READY=1\nSTATUS=b",
-      "/n STOPPING=1\nSTATUS=ending; pods go on",
+      "/n STOPPING=1\nSTATUS=stopping; pods keep running",
     ]);
     assert.deepEqual(env, { PATH: "/bin" });
   });

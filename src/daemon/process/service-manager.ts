@@ -3,15 +3,15 @@ import type { Logger } from "../../base/logger.ts";
 import { errnoCode } from "../../base/system-error.ts";
 
 const microsPerMilli = 1000;
-// A manager that is busy gets what it must know again after this long.
-const againMs = 500;
+// Pause before a message is sent again to a busy manager.
+const retryMs = 500;
 
-/** What a service manager puts into the environment of what it starts (sd_notify(3)). */
+/** The variables that a service manager sets for the services that it starts (sd_notify(3)). */
 const variables = ["NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID"] as const;
 
 /** What a `ServiceManager` needs. */
 export interface ServiceManagerParts {
-  /** Taken out of it: no CNI plugin and no other child may speak in our name. */
+  /** The variables are removed from it, so that no CNI plugin or other child can send as davit. */
   readonly env: Record<string, string | undefined>;
   readonly pid: number;
   /** Sends one datagram; throws an error with an errno's name as `code`. */
@@ -20,16 +20,16 @@ export interface ServiceManagerParts {
 }
 
 /**
- * The service manager that started this process, systemd for one: it is told when the daemon is
- * ready and when it ends, and, when its unit has WatchdogSec, that the event loop still turns.
- * Without NOTIFY_SOCKET nothing is said to anybody.
+ * Notifies the service manager that started this process, for example systemd, when the daemon is ready
+ * and when it stops, and, where the unit has WatchdogSec, that the event loop still runs. Without
+ * NOTIFY_SOCKET it sends nothing.
  */
 export class ServiceManager implements Disposable {
   readonly #parts: ServiceManagerParts;
   readonly #socket: string;
-  readonly #beat: NodeJS.Timeout | undefined;
-  #again: NodeJS.Timeout | undefined;
-  /** What could not be sent yet. */
+  readonly #watchdog: NodeJS.Timeout | undefined;
+  #retry: NodeJS.Timeout | undefined;
+  /** Lines that could not be sent yet. */
   #unsent: readonly string[] = [];
   #failed = false;
 
@@ -44,55 +44,55 @@ export class ServiceManager implements Disposable {
     const isOurs = watchdogPid === "" || watchdogPid === String(parts.pid);
     const periodMs = isOurs ? Number(watchdogUs) / microsPerMilli / 2 : 0;
     if (socket === "" || !(periodMs >= 1)) return;
-    this.#beat = setInterval(() => {
-      this.#tell("WATCHDOG=1");
+    this.#watchdog = setInterval(() => {
+      this.#send("WATCHDOG=1");
     }, periodMs).unref();
   }
 
-  /** The socket answers, but the daemon is not ready. */
+  /** The daemon listens, but is not ready. */
   starting(status: string): void {
-    this.#tell(`STATUS=${status}`);
+    this.#send(`STATUS=${status}`);
   }
 
-  /** Units that are ordered after this one may start now. */
+  /** The daemon is ready; units that are ordered after it may start. */
   ready(status: string): void {
-    this.#tell("READY=1", `STATUS=${status}`);
+    this.#send("READY=1", `STATUS=${status}`);
   }
 
-  /** The end has begun; the watchdog is still told that it goes on. */
+  /** The daemon stops; it still reports to the watchdog. */
   stopping(): void {
-    this.#tell("STOPPING=1", "STATUS=ending; pods go on");
+    this.#send("STOPPING=1", "STATUS=stopping; pods keep running");
   }
 
   [Symbol.dispose](): void {
-    clearInterval(this.#beat);
-    clearTimeout(this.#again);
+    clearInterval(this.#watchdog);
+    clearTimeout(this.#retry);
   }
 
-  #tell(...lines: readonly string[]): void {
+  #send(...lines: readonly string[]): void {
     if (this.#socket === "") return;
     const all = [...this.#unsent, ...lines];
     this.#unsent = [];
-    clearTimeout(this.#again);
+    clearTimeout(this.#retry);
     try {
       this.#parts.send(this.#socket, all.join("\n"));
       this.#failed = false;
     } catch (error) {
-      this.#keep(all, error);
+      this.#handle(all, error);
     }
   }
 
-  /** A full queue is tried again; a manager that is not there is not, and that is said once. */
-  #keep(lines: readonly string[], error: unknown): void {
+  /** Retries when the queue is full. Every other failure is logged once. */
+  #handle(lines: readonly string[], error: unknown): void {
     if (errnoCode(error) === "EAGAIN") {
       this.#unsent = lines.filter((line) => line !== "WATCHDOG=1");
       if (this.#unsent.length === 0) return;
-      this.#again = setTimeout(() => {
-        this.#tell();
-      }, againMs).unref();
+      this.#retry = setTimeout(() => {
+        this.#send();
+      }, retryMs).unref();
     } else if (!this.#failed) {
       this.#failed = true;
-      this.#parts.log.warn(`cannot tell the service manager how davit is: ${messageOf(error)}`);
+      this.#parts.log.warn(`sd_notify failed: ${messageOf(error)}`);
     }
   }
 }

@@ -1,31 +1,31 @@
-/** What is on its way: whoever comes before it waits, but not for long. */
+/** A value that does not exist yet: those who need it wait, for a limited time. */
 export class StartupGate<T> implements Disposable {
   readonly #over = Promise.withResolvers<undefined>();
   readonly #timer: NodeJS.Timeout;
   #value: T | undefined;
 
-  /** Nobody waits longer than until `patienceMs` from now. */
+  /** The wait ends `patienceMs` from now at the latest. */
   constructor(patienceMs: number) {
     this.#timer = setTimeout(this.#over.resolve, patienceMs, undefined).unref();
   }
 
-  /** Undefined until it is here. */
+  /** Undefined until open(). */
   get value(): T | undefined {
     return this.#value;
   }
 
-  /** Resolves when it is here, when it will not come, and when the time is over. */
+  /** Resolves at open(), at disposal and when the time is over. */
   get settled(): Promise<void> {
     return this.#over.promise;
   }
 
-  /** It is here. */
+  /** Sets the value and ends the wait. */
   open(value: T): void {
     this.#value = value;
     this[Symbol.dispose]();
   }
 
-  /** Nobody waits any more; what is here stays. */
+  /** Ends the wait; a value that was set stays. */
   [Symbol.dispose](): void {
     clearTimeout(this.#timer);
     this.#over.resolve(undefined);

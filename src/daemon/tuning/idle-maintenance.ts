@@ -1,21 +1,30 @@
 import { messageOf } from "../../base/errors.ts";
 import type { Logger } from "../../base/logger.ts";
 import { releaseFreeMemory, releaseMemory } from "../../linux/process/index.ts";
+import type { Tuning } from "./tuning.ts";
 import { MemoryTrimmer } from "./memory-trimmer.ts";
 
-/** What a {@link IdleMaintenance} needs to know. */
-export interface IdleMaintenanceParts {
-  readonly log: Logger;
-  /** Whether a client waits for an answer now. */
-  readonly isBusy: () => boolean;
-  /** Called once, when the start is over. */
-  readonly atRest: (() => Promise<void>) | undefined;
+/** The code that a start compiled. Either function is called once, after the start. */
+export interface CompiledCode {
+  /** Keeps it for the next start; undefined where it is kept already. */
+  readonly keep: (() => Promise<void>) | undefined;
+  /** Removes what earlier starts kept. */
+  readonly discard: () => Promise<void>;
 }
 
-// After this the start is over, and what only it needed is given back.
+/** What an {@link IdleMaintenance} needs to know. */
+export interface IdleMaintenanceParts {
+  readonly log: Logger;
+  /** Whether a call is running. */
+  readonly isBusy: () => boolean;
+  readonly tuning: Pick<Tuning, "keepsCompiledCode" | "trimsMemory">;
+  readonly compiledCode: CompiledCode | undefined;
+}
+
+// This long after the daemon is ready the start is over, and memory that only it needed is given back.
 const settleMs = 1_000;
 
-/** What the daemon does while it has nothing to do. None of it is a reason to end when it fails. */
+/** Work for the time when the daemon is idle. Its failures are logged and change nothing else. */
 export class IdleMaintenance implements Disposable {
   readonly #parts: IdleMaintenanceParts;
   #settling: NodeJS.Timeout | undefined;
@@ -53,13 +62,14 @@ export class IdleMaintenance implements Disposable {
   }
 
   async #settle(): Promise<void> {
-    const { log, atRest } = this.#parts;
+    const { log, compiledCode, tuning } = this.#parts;
     try {
-      // Before the collection, which drops compiled code that was needed once.
-      await atRest?.();
+      // Before the collection, which drops compiled code that ran only once.
+      await (tuning.keepsCompiledCode ? compiledCode?.keep?.() : compiledCode?.discard());
     } catch (error) {
-      log.debug(`make the next start quicker: ${messageOf(error)}`);
+      log.debug(`failed to keep compiled code for the next start: ${messageOf(error)}`);
     }
+    if (!tuning.trimsMemory) return;
     this.#try(releaseMemory);
     this.#isSettled = true;
   }
@@ -68,12 +78,12 @@ export class IdleMaintenance implements Disposable {
     try {
       release();
     } catch (error) {
-      this.#parts.log.warn(`give back memory: ${messageOf(error)}`);
+      this.#parts.log.warn(`failed to give back memory: ${messageOf(error)}`);
     }
   }
 }
 
-/** Tells the share of the time in which the process computed since it was asked last; over 1 with several threads. */
+/** The share of processor time that the process used since the last call; over 1 with several threads. */
 function processorShare(): () => number {
   let last = { cpu: process.cpuUsage(), atMs: uptimeMs() };
   return () => {

@@ -3,29 +3,29 @@ import { type TestContext, test } from "node:test";
 import { decide, checkIntervalMs, MemoryTrimmer, type Moment } from "./memory-trimmer.ts";
 
 const mebibyte = 1024 * 1024;
-const rest: Moment = {
+const idle: Moment = {
   grownBytes: 24 * mebibyte,
   sinceMs: 60_000,
   utilization: 0.049,
   isBusy: false,
 };
 
-test("memory is given back at rest, when there is much of it, and not too often", () => {
-  assert.equal(decide(rest), "release");
-  assert.equal(decide({ ...rest, grownBytes: 24 * mebibyte - 1 }), "nothing");
-  assert.equal(decide({ ...rest, sinceMs: 59_999 }), "later");
-  assert.equal(decide({ ...rest, utilization: 0.05 }), "later");
-  assert.equal(decide({ ...rest, isBusy: true }), "later");
+test("memory is given back when idle, when there is much of it, and not too often", () => {
+  assert.equal(decide(idle), "release");
+  assert.equal(decide({ ...idle, grownBytes: 24 * mebibyte - 1 }), "nothing");
+  assert.equal(decide({ ...idle, sinceMs: 59_999 }), "later");
+  assert.equal(decide({ ...idle, utilization: 0.05 }), "later");
+  assert.equal(decide({ ...idle, isBusy: true }), "later");
 });
 
-/** A process that can be told how it is. */
-function playedProcess({ mock }: TestContext): {
+/** A process whose figures a test sets. */
+function scriptedProcess({ mock }: TestContext): {
   residentMiB: number;
   utilization: number;
   isBusy: boolean;
-  looks: number;
+  checks: number;
   releases: number;
-  readonly keeper: MemoryTrimmer;
+  readonly trimmer: MemoryTrimmer;
   readonly pass: (ms: number) => void;
 } {
   mock.timers.enable({ apis: ["setTimeout", "Date"] });
@@ -33,7 +33,7 @@ function playedProcess({ mock }: TestContext): {
     residentMiB: 30,
     utilization: 0,
     isBusy: false,
-    looks: 0,
+    checks: 0,
     releases: 0,
     pass: (ms: number) => {
       // A tick runs only the timers that are there when it begins.
@@ -41,9 +41,9 @@ function playedProcess({ mock }: TestContext): {
         mock.timers.tick(checkIntervalMs / 2);
     },
   };
-  const keeper = new MemoryTrimmer({
+  const trimmer = new MemoryTrimmer({
     residentBytes: () => {
-      process.looks++;
+      process.checks++;
       return process.residentMiB * mebibyte;
     },
     utilization: () => process.utilization,
@@ -54,26 +54,26 @@ function playedProcess({ mock }: TestContext): {
     },
     nowMs: () => Date.now(),
   });
-  return Object.assign(process, { keeper });
+  return Object.assign(process, { trimmer });
 }
 
-test("without work nobody looks, and after a little of it once", (context) => {
-  const process = playedProcess(context);
+test("without work nobody checks, and after a little of it once", (context) => {
+  const process = scriptedProcess(context);
   process.residentMiB = 100;
   process.pass(3_600_000);
-  assert.equal(process.looks, 0);
-  process.keeper.worked();
+  assert.equal(process.checks, 0);
+  process.trimmer.worked();
   process.residentMiB = 120;
-  process.keeper.worked();
+  process.trimmer.worked();
   process.pass(3_600_000);
   // One of them at the beginning of the work.
-  assert.deepEqual([process.looks, process.releases], [2, 0]);
+  assert.deepEqual([process.checks, process.releases], [2, 0]);
 });
 
-test("after much work it waits for the rest, and what has grown is counted from there", (context) => {
-  const process = playedProcess(context);
+test("after much work it waits until the process is idle, and counts growth from there", (context) => {
+  const process = scriptedProcess(context);
   process.pass(60_000);
-  process.keeper.worked();
+  process.trimmer.worked();
   Object.assign(process, { residentMiB: 100, utilization: 0.9 });
   process.pass(120_000);
   Object.assign(process, { utilization: 0, isBusy: true });
@@ -83,27 +83,27 @@ test("after much work it waits for the rest, and what has grown is counted from 
   process.pass(checkIntervalMs);
   assert.equal(process.releases, 1);
   // 35 MiB are left: 58 are not enough, and 59 not before a minute is over.
-  process.keeper.worked();
+  process.trimmer.worked();
   process.residentMiB = 58;
   process.pass(checkIntervalMs);
-  process.keeper.worked();
+  process.trimmer.worked();
   process.residentMiB = 59;
   process.pass(30_000);
   assert.equal(process.releases, 1);
   process.pass(30_000);
   assert.equal(process.releases, 2);
-  const { looks } = process;
+  const { checks } = process;
   process.pass(3_600_000);
-  assert.equal(process.looks, looks);
+  assert.equal(process.checks, checks);
 });
 
-test("nothing is done after the end", (context) => {
-  const process = playedProcess(context);
+test("nothing happens after disposal", (context) => {
+  const process = scriptedProcess(context);
   process.pass(60_000);
-  process.keeper.worked();
+  process.trimmer.worked();
   process.residentMiB = 100;
-  process.keeper[Symbol.dispose]();
-  process.keeper.worked();
+  process.trimmer[Symbol.dispose]();
+  process.trimmer.worked();
   process.pass(60_000);
-  assert.deepEqual([process.looks, process.releases], [1, 0]);
+  assert.deepEqual([process.checks, process.releases], [1, 0]);
 });

@@ -1,51 +1,51 @@
-/** What a {@link MemoryTrimmer} knows of the process, and does with it. */
+/** What a {@link MemoryTrimmer} knows about the process, and how it gives memory back. */
 export interface MemoryTrimmerParts {
-  /** Memory of the process that is in RAM now. */
+  /** Resident memory of the process. */
   readonly residentBytes: () => number;
-  /** The share of the time since it was asked last in which the process computed. */
+  /** The share of processor time since the last call. */
   readonly utilization: () => number;
-  /** Whether somebody waits for an answer now. */
+  /** Whether a call is running. */
   readonly isBusy: () => boolean;
-  /** Gives back what nobody uses. Blocks the event loop for a few milliseconds. */
+  /** Gives unused memory back to the kernel. Blocks the event loop for a few milliseconds. */
   readonly release: () => void;
   readonly nowMs: () => number;
 }
 
-/** A moment in the life of the process, as far as its memory is concerned. */
+/** What a decision is based on. */
 export interface Moment {
-  /** What it has grown by since the first work after memory was given back. */
+  /** Growth since the first call after memory was given back. */
   readonly grownBytes: number;
-  /** How long ago memory was given back. */
+  /** Time since memory was given back. */
   readonly sinceMs: number;
-  /** Since the last look. */
+  /** Since the last check. */
   readonly utilization: number;
   readonly isBusy: boolean;
 }
 
 const mebibyte = 1024 * 1024;
-/** Less is not worth it: so much comes back as soon as there is work again. */
+/** Less is not worth it: that much is needed again as soon as there is work. */
 const worthwhileBytes = 24 * mebibyte;
-/** Between two looks, and so also how long a rest must have lasted. */
+/** Time between two checks, and so the shortest idle time. */
 export const checkIntervalMs = 10_000;
-/** A node that has something to do now and then is not to pay for it each time. */
+/** A node with occasional work must not pay for it each time. */
 const pauseMs = 60_000;
-/** A kubelet that only looks, at a hundred pods, takes less. */
-const restUtilization = 0.05;
+/** A kubelet that only polls, with a hundred pods, causes less. */
+const idleUtilization = 0.05;
 
-/** What is to be done at such a moment: give memory back, look again later, or nothing until there was work. */
+/** Whether to give memory back, to check again later, or to do nothing until the next call. */
 export function decide(moment: Moment): "release" | "later" | "nothing" {
   if (moment.grownBytes < worthwhileBytes) return "nothing";
-  const isResting = !moment.isBusy && moment.utilization < restUtilization;
-  return isResting && moment.sinceMs >= pauseMs ? "release" : "later";
+  const isIdle = !moment.isBusy && moment.utilization < idleUtilization;
+  return isIdle && moment.sinceMs >= pauseMs ? "release" : "later";
 }
 
 /**
- * Gives memory back when much work is over: V8 shrinks its heap by itself, but malloc keeps what was
- * freed, and pages of Node.js's own code stay mapped. Has a timer only after work.
+ * Gives memory back after much work: V8 shrinks its own heap, but malloc keeps freed memory, and pages
+ * of Node.js's code stay mapped. It has a timer only after work.
  */
 export class MemoryTrimmer implements Disposable {
   readonly #parts: MemoryTrimmerParts;
-  /** At the first work; undefined before that. */
+  /** At the first call; undefined before. */
   #residentBytes: number | undefined;
   #releasedMs: number;
   #timer: NodeJS.Timeout | undefined;
@@ -56,27 +56,27 @@ export class MemoryTrimmer implements Disposable {
     this.#releasedMs = parts.nowMs();
   }
 
-  /** There was some work. Costs next to nothing. */
+  /** A call has ended. */
   worked(): void {
     if (this.#timer !== undefined || this.#isOver) return;
     this.#residentBytes ??= this.#parts.residentBytes();
     this.#parts.utilization();
-    this.#lookLater();
+    this.#checkLater();
   }
 
-  /** No more looks. */
+  /** Stops the checks. */
   [Symbol.dispose](): void {
     this.#isOver = true;
     clearTimeout(this.#timer);
   }
 
-  #lookLater(): void {
+  #checkLater(): void {
     this.#timer = setTimeout(() => {
-      this.#look();
+      this.#check();
     }, checkIntervalMs).unref();
   }
 
-  #look(): void {
+  #check(): void {
     const { residentBytes, utilization, isBusy, release, nowMs } = this.#parts;
     this.#timer = undefined;
     const decision = decide({
@@ -85,7 +85,7 @@ export class MemoryTrimmer implements Disposable {
       utilization: utilization(),
       isBusy: isBusy(),
     });
-    if (decision === "later") this.#lookLater();
+    if (decision === "later") this.#checkLater();
     if (decision !== "release") return;
     release();
     this.#residentBytes = undefined;

@@ -6,11 +6,11 @@ import { beforeAbort } from "../../base/wait.ts";
 import type { CgroupResources, PodCgroup, PodCgroups } from "../../core/sandbox/index.ts";
 import {
   type CgroupLayout,
-  cgroupsIn,
   createCgroup,
   killCgroup,
   assertLimitAboveUsage,
   removeCgroup,
+  removeEmptyCgroup,
   writeResources,
 } from "../../linux/cgroup/index.ts";
 import { checkResources } from "../../oci-spec/index.ts";
@@ -27,7 +27,10 @@ const ownRoot = "/davit";
 export class FsPodCgroups implements PodCgroups {
   readonly #layout: CgroupLayout;
   readonly #roots: readonly string[];
-  /** Held while `/davit` is filled or may be removed: neither may happen in the middle of the other. */
+  /**
+   * Held while `/davit` is filled or may be removed: neither may happen in the middle of the other. Another
+   * daemon on this host may do both at any time: linux/cgroup/tree.ts is ready for that.
+   */
   readonly #lock = new KeyedLock();
 
   constructor(layout: CgroupLayout) {
@@ -84,9 +87,9 @@ export class FsPodCgroups implements PodCgroups {
     for (let path = parent; path !== ownedFrom && isWithin(path, ownedFrom); ) {
       path = path.slice(0, path.lastIndexOf("/"));
       if (others.some((other) => isWithin(other.parent, path))) return;
-      await this.#removeIfEmpty(path);
+      await removeEmptyCgroup(this.#layout, path);
     }
-    if (parent.startsWith(`${ownRoot}/`)) await this.#removeIfEmpty(ownRoot);
+    if (parent.startsWith(`${ownRoot}/`)) await removeEmptyCgroup(this.#layout, ownRoot);
   }
 
   async sweep(ids: Iterable<string>): Promise<readonly string[]> {
@@ -100,18 +103,13 @@ export class FsPodCgroups implements PodCgroups {
     }
     if (swept.length > 0) {
       using _turn = await this.#lock.acquire(ownRoot);
-      await this.#removeIfEmpty(ownRoot);
+      await removeEmptyCgroup(this.#layout, ownRoot);
     }
     return swept;
   }
 
   #exists(path: string): boolean {
     return this.#roots.some((root) => existsSync(join(root, path)));
-  }
-
-  async #removeIfEmpty(path: string): Promise<void> {
-    if ((await cgroupsIn(this.#layout, path)).length > 0) return;
-    await removeCgroup(this.#layout, path);
   }
 }
 

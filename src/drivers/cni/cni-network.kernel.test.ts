@@ -26,6 +26,7 @@ import type { SandboxNetwork } from "../../core/sandbox/index.ts";
 import { pinNamespaces, unpinNamespace } from "../../linux/namespace/index.ts";
 import { CniNetwork, type CniNetworkOptions } from "./cni-network.ts";
 import { execOnHost } from "./plugin-exec.ts";
+import { patient } from "../../../test/support/patience.ts";
 
 const pluginDir = "/usr/lib/cni";
 const anySignal = new AbortController().signal;
@@ -45,7 +46,7 @@ const isAlive = (pid: number): boolean => {
 };
 
 const until = async (what: string, holds: () => boolean): Promise<void> => {
-  const deadline = Date.now() + 10_000;
+  const deadline = Date.now() + patient(10_000);
   while (!holds()) {
     if (Date.now() > deadline) throw new Error(`waited 10 s until ${what}`);
     await new Promise((resolve) => setTimeout(resolve, 5));
@@ -293,7 +294,7 @@ describe("CniNetwork on this kernel", () => {
         message:
           /add network "net" to sandbox "a": plugin hangs: run ".*hangs": did not end within 0.3 s and was killed/,
       });
-      assert.ok(performance.now() - began < 3_000);
+      assert.ok(performance.now() - began < patient(3_000));
       const pids = readFileSync(path.join(base, "pids"), "utf8").trim().split(" ").map(Number);
       assert.equal(pids.length, 2);
       await until("both are dead", () => !pids.some(isAlive));

@@ -10,6 +10,7 @@ import type { Attachment, NetworkRequest } from "../../core/network/index.ts";
 import type { Operation } from "../../core/operation/index.ts";
 import { CniNetwork, type CniNetworkOptions } from "./cni-network.ts";
 import type { PluginCall, PluginExit } from "./plugin-exec.ts";
+import { patient } from "../../../test/support/patience.ts";
 
 const request: NetworkRequest = {
   sandboxId: "s1",
@@ -458,7 +459,7 @@ describe("CniNetwork", () => {
       assert.match(first.reason, /waiting for the plugins/);
       answer.resolve(fail(50, "daemon is down"));
       const until = async (reason: string | undefined): Promise<void> => {
-        const deadline = Date.now() + 10_000;
+        const deadline = Date.now() + patient(10_000);
         for (;;) {
           const status = network.status();
           const said = status.ready ? undefined : status.reason;

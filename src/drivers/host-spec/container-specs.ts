@@ -1,3 +1,4 @@
+import type { HandlerSettings, RuntimeFeatures } from "../../core/handler/index.ts";
 import { RuntimeError, wrap } from "../../base/errors.ts";
 import type {
   CheckedConfig,
@@ -24,7 +25,6 @@ import {
   refuseCdi,
   requestedCdiDevices,
   resourceUpdate,
-  type RuntimeFeatures,
   seccompChoice,
   type SpecHost,
   type SpecInput,
@@ -38,7 +38,7 @@ import { addEnvProgram } from "./env-program.ts";
 import { Apparmor } from "./apparmor.ts";
 import { CdiFiles } from "./cdi-files.ts";
 import { ClientPaths } from "./client-paths.ts";
-import { type HandlerSettings, readBase, readHooks } from "./handler-files.ts";
+import { readBase, readHooks } from "./handler-files.ts";
 import { allHostDevices, requestedDevices } from "./host-devices.ts";
 import { mountHolding, mountSources } from "./mount-sources.ts";
 import type { Selinux } from "./selinux.ts";

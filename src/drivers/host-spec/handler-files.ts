@@ -1,6 +1,7 @@
 import { readdir } from "node:fs/promises";
 import { join } from "node:path";
 import { wrap } from "../../base/errors.ts";
+import type { HandlerSettings } from "../../core/handler/index.ts";
 import { errnoCode } from "../../base/system-error.ts";
 import { readRegular } from "../../linux/file/index.ts";
 import {
@@ -9,17 +10,6 @@ import {
   parseBaseSpec,
   parseHook,
 } from "../../oci-spec/index.ts";
-
-/** What the configuration says of a handler's containers. Paths are empty where there is none. */
-export interface HandlerSettings {
-  readonly podAnnotations: readonly string[];
-  readonly containerAnnotations: readonly string[];
-  readonly privilegedWithoutHostDevices: boolean;
-  readonly privilegedWithoutHostDevicesAllDevicesAllowed: boolean;
-  readonly cgroupWritable: boolean;
-  readonly baseRuntimeSpec: string;
-  readonly hooksDir: string;
-}
 
 /** The handler's spec to begin with, read again each time; undefined where it has none. */
 export async function readBase({

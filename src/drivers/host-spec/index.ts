@@ -2,7 +2,6 @@
 // of the machine. Imports core, spec and linux. Start with container-specs.ts.
 export { apparmorObstacle } from "./apparmor.ts";
 export { HostContainerSpecs } from "./container-specs.ts";
-export type { HandlerSettings } from "./handler-files.ts";
 export { readSpecHost } from "./host-facts.ts";
 export { rootUsers } from "./root-users.ts";
 export { Selinux } from "./selinux.ts";

@@ -1,17 +1,7 @@
 import { wrap } from "../../base/errors.ts";
+import type { RuntimeFeatures } from "../../core/handler/index.ts";
 import { findProgram, run } from "../../linux/process/index.ts";
 import { runtimeProgram } from "./runtime-command.ts";
-
-/** The features that an OCI runtime reports (OCI runtime spec, features.md). */
-export interface RuntimeFeatures {
-  /** Mount option "rro": a mount that is read-only recursively. */
-  readonly recursiveReadOnlyMounts: boolean;
-  /** Id-mapped mounts, without which a user namespace cannot share an image. */
-  readonly idMappedMounts: boolean;
-  /** All mount options that it supports. */
-  readonly mountOptions: readonly string[];
-  readonly seccomp: boolean;
-}
 
 const askMs = 5_000;
 
@@ -40,7 +30,6 @@ export function parseFeatures(json: unknown): RuntimeFeatures {
     };
   } | null;
   return {
-    recursiveReadOnlyMounts: features?.mountOptions?.includes("rro") ?? false,
     mountOptions: features?.mountOptions ?? [],
     seccomp: features?.linux?.seccomp?.enabled ?? false,
     idMappedMounts: features?.linux?.mountExtensions?.idmap?.enabled ?? false,

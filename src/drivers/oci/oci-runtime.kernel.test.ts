@@ -9,10 +9,11 @@ import { cgroupProcs } from "../../linux/cgroup/index.ts";
 import { environmentOf, openProcess } from "../../linux/process/index.ts";
 import { until } from "../../linux/testing/leaks.ts";
 import { holdings, processesOf, TestHost } from "./testing/sandbox.ts";
+import { patient } from "../../../test/support/patience.ts";
 
 const host = await TestHost.open();
 const runtime = await host.runtime();
-const soon = (): AbortSignal => AbortSignal.timeout(20_000);
+const soon = (): AbortSignal => AbortSignal.timeout(patient(20_000));
 
 after(async () => {
   await host[Symbol.asyncDispose]();

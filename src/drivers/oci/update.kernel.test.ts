@@ -8,6 +8,7 @@ import type { ContainerLimits } from "../../core/container/index.ts";
 import { LinuxContainerResourcesSchema } from "../../gen/runtime/v1/api_pb.ts";
 import { memoryInUse } from "../../linux/cgroup/index.ts";
 import { TestHost } from "./testing/sandbox.ts";
+import { patient } from "../../../test/support/patience.ts";
 
 type Limits = Pick<
   Exclude<MessageInitShape<typeof LinuxContainerResourcesSchema>, { $typeName: string }>,
@@ -16,7 +17,7 @@ type Limits = Pick<
 
 const host = await TestHost.open();
 const runtime = await host.runtime();
-const soon = (): AbortSignal => AbortSignal.timeout(20_000);
+const soon = (): AbortSignal => AbortSignal.timeout(patient(20_000));
 
 after(async () => {
   await host[Symbol.asyncDispose]();

@@ -24,6 +24,7 @@ import { type ErrorKind, isKind, kindOf } from "../../base/errors.ts";
 import type { LayerSource } from "../../core/snapshot/index.ts";
 import { makeNode, setAttributes, setXattr } from "../../linux/file/index.ts";
 import { childPids, openFds, until } from "../../linux/testing/leaks.ts";
+import { nodeProgram } from "../../linux/testing/node.ts";
 import { type BuiltEntry, buildEntry, buildTar } from "../../unpack/testing/tar-builder.ts";
 import { describeTree, digestOf, sourceOf, TestSnapshots } from "./testing/layers.ts";
 import { defaultUnpackerCommand, unpackBlob } from "./unpacker.ts";
@@ -168,7 +169,7 @@ describe("an archive that GNU tar made of everything", () => {
 
   test("the command line starts it, too", async () => {
     const other = join(directory, "by-command-line");
-    const unpacker = defaultUnpackerCommand();
+    const unpacker = { ...defaultUnpackerCommand(), file: nodeProgram };
     await using real = await TestSnapshots.open(other, { unpacker });
     const diffId = await real.layer({ name: "file", data: "content" });
     const path = join(other, "layers", hexOf(diffId), "fs/file");

@@ -1,6 +1,6 @@
+import type { BoundHandler } from "../../core/handler/index.ts";
 import { RuntimeError } from "../../base/errors.ts";
 import type {
-  BoundHandler,
   ProcessIdentity,
   Sandbox,
   SandboxNetwork,

@@ -4,6 +4,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
 
+import { testMark } from "../../../test/support/belongs.ts";
 import { systemClock } from "../../base/time.ts";
 import type { Container } from "../../core/container/index.ts";
 import type { Sandbox } from "../../core/sandbox/index.ts";
@@ -22,7 +23,7 @@ import { HostStats } from "./host-stats.ts";
 
 const env = { PATH: "/usr/sbin:/usr/bin:/sbin:/bin" };
 const layout = detectCgroups();
-const parent = `/davit-test-stats-${process.pid}`;
+const parent = `/${testMark}-stats`;
 const path = `${parent}/container`;
 const dir = mkdtempSync(join(tmpdir(), "davit-stats-"));
 const net = join(dir, "net");

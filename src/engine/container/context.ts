@@ -1,3 +1,4 @@
+import type { BoundHandler } from "../../core/handler/index.ts";
 import { wrap } from "../../base/errors.ts";
 import { RuntimeError } from "../../base/errors.ts";
 import type { KeyedLock } from "../../base/keyed-lock.ts";
@@ -14,12 +15,7 @@ import type {
 } from "../../core/container/index.ts";
 import type { ImageStore } from "../../core/image/index.ts";
 import type { Operations } from "../../core/operation/index.ts";
-import type {
-  BoundHandler,
-  Sandbox,
-  SandboxEnvironment,
-  SandboxStore,
-} from "../../core/sandbox/index.ts";
+import type { Sandbox, SandboxEnvironment, SandboxStore } from "../../core/sandbox/index.ts";
 import type { Snapshots } from "../../core/snapshot/index.ts";
 import type { InflightCreates } from "../lifecycle/inflight-creates.ts";
 import type { FailedTeardowns } from "../lifecycle/failed-teardowns.ts";
@@ -57,10 +53,10 @@ export interface ContainerContext {
   /** The one that containers of a handler run in. */
   readonly runtimeOf: (handler: BoundHandler) => ContainerRuntime;
   /**
-   * Says that a process will soon be moved into a cgroup: what the kernel takes its time for begins.
-   * To be called first of all; changes nothing and never fails.
+   * Begins the kernel's wait before a process is moved into a cgroup. Call it first in a verb that
+   * starts a process; it changes nothing and never fails.
    */
-  readonly announceMove: () => void;
+  readonly prewarmCgroupMigration: () => void;
   /** What the containers of a sandbox share. */
   readonly environmentOf: (sandbox: Sandbox) => SandboxEnvironment;
   readonly operations: Operations;

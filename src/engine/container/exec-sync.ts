@@ -24,7 +24,7 @@ export async function execSync(
 ): Promise<ExecResult> {
   const container = runningContainer(context, input.containerId, "exec in");
   checkCommand(container.id, input.command);
-  context.announceMove();
+  context.prewarmCgroupMigration();
   const { id, sandboxId } = container;
   const { timeoutSeconds } = input;
   return context.operations.run(

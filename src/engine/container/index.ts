@@ -11,10 +11,12 @@ export {
 export { createContainer } from "./create.ts";
 export { execSync } from "./exec-sync.ts";
 export { removeContainersOf, stopContainersOf } from "./of-sandbox.ts";
+export { type ContainerFilter, listContainers } from "./list.ts";
 export { recoverContainers } from "./recover.ts";
 export { removeContainer } from "./remove.ts";
 export { reopenContainerLog } from "./reopen-log.ts";
 export { startContainer } from "./start.ts";
 export { CancellableOperations } from "../lifecycle/cancellable-operations.ts";
+export { type ContainerInfo, type ContainerStatus, containerStatus } from "./status.ts";
 export { stopContainer } from "./stop.ts";
 export { updateContainerResources } from "./update.ts";

@@ -22,7 +22,7 @@ export async function startContainer(
   using _turn = await context.locks.acquire(id, caller);
   const container = context.store.get(id);
   checkCanStart(context, container);
-  context.announceMove();
+  context.prewarmCgroupMigration();
   using operation = context.operations.begin({
     name: "start-container",
     subject: id,

@@ -1,5 +1,6 @@
 // The verbs of an image: pull and remove. They work on the interfaces of core alone. Start with pull.ts.
 export type { ImageContext } from "./context.ts";
+export { type ImageFsUsage, imageFsUsage, imageStatus, listImages } from "./list.ts";
 export { attributeLayers } from "./present-layers.ts";
 export { pullImage } from "./pull.ts";
 export { PullProgress } from "./progress.ts";

@@ -46,3 +46,38 @@ test("half of a surrogate pair becomes U+FFFD, as in Go", () => {
   assert.deepEqual(config.env, ["A=a\ufffdb\u{1f600}"]);
   assert.equal(config.user, "\ufffd");
 });
+
+test("what is not of the kind that the field has is refused, naming the field", () => {
+  const rootfs = (diffIds: unknown) => JSON.stringify({ rootfs: { diff_ids: diffIds } });
+  const bad: readonly (readonly [json: string, why: RegExp])[] = [
+    ["{", /it is not JSON/],
+    ["[]", /the config is not an object/],
+    ['{"config":[]}', /config is not an object/],
+    [json({ User: 7 }), /config\.User is not a text/],
+    [json({ Env: "A=1" }), /config\.Env is not a list of texts/],
+    [json({ Cmd: [1] }), /config\.Cmd is not a list of texts/],
+    [json({ Labels: { a: 1 } }), /config\.Labels\.a is not a text/],
+    [json({ Volumes: "/data" }), /config\.Volumes is not an object/],
+    [rootfs(["sha512:0"]), /rootfs\.diff_ids has "sha512:0"/],
+  ];
+  for (const [text, message] of bad) {
+    assert.throws(() => parseImageConfig(text), { kind: "data-loss", message });
+  }
+});
+
+test("what is absent or null means nothing special", () => {
+  const empty = {
+    entrypoint: [],
+    cmd: [],
+    env: [],
+    workingDir: "",
+    user: "",
+    stopSignal: "",
+    volumes: [],
+    labels: {},
+  };
+  const nulls = { Cmd: null, Env: null, User: null, Labels: null, Volumes: null };
+  for (const text of ["{}", '{"config":null,"rootfs":null}', json(nulls)]) {
+    assert.deepEqual(parseImageConfig(text), { config: empty, diffIds: [] });
+  }
+});

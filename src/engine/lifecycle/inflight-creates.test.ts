@@ -5,7 +5,7 @@ import { TaskGroup } from "../../base/task-group.ts";
 import { systemClock } from "../../base/time.ts";
 import { InflightCreates, maxUnclaimed } from "./inflight-creates.ts";
 
-/** Creations whose objects are made when the test says so, and what became of them. */
+/** InflightCreates whose objects are made when the test says so, and what became of them. */
 function setUp() {
   const tasks = new TaskGroup(silentLogger);
   const creations = new InflightCreates({ tasks, clock: systemClock, holdMs: 60_000 });
@@ -33,7 +33,7 @@ function setUp() {
   return { creations, discarded, published, leave, claim };
 }
 
-test("Creations holds a bounded number of finished objects, and takes the oldest back", async () => {
+test("InflightCreates holds a bounded number of finished objects, and takes the oldest back", async () => {
   const { creations, discarded, published, leave, claim } = setUp();
   using _ = creations;
   for (let i = 0; i < maxUnclaimed; i++) await leave(`pod-${i}`);

@@ -2,6 +2,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { silentLogger } from "../../base/logger.ts";
 import type { Container, ContainerState } from "../../core/container/index.ts";
+import { FakeRecords } from "../testing/fake-records.ts";
 import { WriteBehindRecords } from "./write-behind-records.ts";
 
 /** A disk that takes what is written while it is not full. */
@@ -34,7 +35,7 @@ function disk(): {
 const container = (name: ContainerState["name"], id = "a"): Container =>
   ({ id, state: { name } }) as unknown as Container;
 
-test("LateRecords refuses what is new on a full disk", () => {
+test("WriteBehindRecords refuses what is new on a full disk", () => {
   const it = disk();
   it.full = true;
   assert.throws(() => {
@@ -43,7 +44,7 @@ test("LateRecords refuses what is new on a full disk", () => {
   assert.deepEqual(it.late.pendingWrites(), []);
 });
 
-test("LateRecords takes an end on a full disk, and writes the newest of it when there is room", (t) => {
+test("WriteBehindRecords takes an end on a full disk, and writes the newest of it when there is room", (t) => {
   t.mock.timers.enable({ apis: ["setTimeout"] });
   const it = disk();
   it.late.putContainer(container("running"));
@@ -62,7 +63,7 @@ test("LateRecords takes an end on a full disk, and writes the newest of it when 
   assert.deepEqual(it.late.pendingWrites(), []);
 });
 
-test("LateRecords forgets what it owes when the same record can be written again", (t) => {
+test("WriteBehindRecords forgets what it owes when the same record can be written again", (t) => {
   t.mock.timers.enable({ apis: ["setTimeout"] });
   const it = disk();
   it.late.putContainer(container("running"));
@@ -74,7 +75,7 @@ test("LateRecords forgets what it owes when the same record can be written again
   assert.deepEqual([...it.rows], []);
 });
 
-test("LateRecords tries a last time when it ends", () => {
+test("WriteBehindRecords tries a last time when it ends", () => {
   const it = disk();
   it.late.putContainer(container("running"));
   it.full = true;
@@ -82,4 +83,50 @@ test("LateRecords tries a last time when it ends", () => {
   it.full = false;
   it.late[Symbol.dispose]();
   assert.equal(it.rows.get("a"), "exited");
+});
+
+test("WriteBehindRecords refuses what begins and takes what ends, of every kind of record", () => {
+  const records = new FakeRecords();
+  const late = new WriteBehindRecords(records, silentLogger);
+  const sandbox = (name: string): never => ({ id: "s", state: { name } }) as never;
+  const attachment = (removal: object | undefined): never => ({ sandboxId: "s", removal }) as never;
+  const begins: readonly (() => void)[] = [
+    () => late.putSandbox(sandbox("creating")),
+    () => late.putSandbox(sandbox("ready")),
+    () => late.putContainer(container("created")),
+    () => late.putAttachment(attachment(undefined)),
+    () => late.putImage({ id: "i" } as never),
+  ];
+  const ends: readonly (() => void)[] = [
+    () => late.putSandbox(sandbox("dead")),
+    () => late.putSandbox(sandbox("stopped")),
+    () => late.deleteSandbox("s"),
+    () => late.deleteContainer("a"),
+    () => late.putAttachment(attachment({})),
+    () => late.deleteAttachment("s"),
+    () => late.deleteImage("i" as never),
+  ];
+  for (const write of begins) write();
+  const count = () => [
+    late.loadSandboxes().length,
+    late.loadContainers().length,
+    late.loadAttachments().length,
+    late.loadImages().length,
+  ];
+  assert.deepEqual(count(), [1, 1, 1, 1]);
+  records.full = true;
+  for (const write of begins) assert.throws(write, /disk is full/);
+  for (const write of ends) write();
+  assert.deepEqual(late.pendingWrites().toSorted(), [
+    'container "a"',
+    'image "i"',
+    'network of sandbox "s"',
+    'sandbox "s"',
+  ]);
+  records.full = false;
+  late[Symbol.dispose]();
+  assert.deepEqual([count(), late.pendingWrites()], [[0, 0, 0, 0], []]);
+  records.sandboxes.set("s", sandbox("ready"));
+  late.setAsideSandbox("s", "broken");
+  assert.deepEqual(late.setAside(), [{ kind: "sandbox", id: "s", reason: "broken" }]);
 });

@@ -153,6 +153,24 @@ describe("NetworkTeardown", () => {
   });
 });
 
+describe("NetworkTeardown on a full disk", () => {
+  test("goes on with what is queued, though no try can be recorded", async () => {
+    attach("a");
+    behave = broken;
+    teardown.enqueue("a");
+    const put = rows.set.bind(rows);
+    rows.set = () => {
+      throw new Error("disk full");
+    };
+    await until(() => tried.length >= 3);
+    assert.equal(teardown.pending()[0]?.tries, 0);
+    rows.set = put;
+    behave = works;
+    await teardown.whenNothingIsOwed(never);
+    assert.equal(rows.size, 0);
+  });
+});
+
 describe("collectGarbage()", () => {
   const collect = (): void => {
     collectGarbage({ networks: [network], attachments, teardown, tasks, log: silentLogger });
@@ -171,6 +189,17 @@ describe("collectGarbage()", () => {
     gate.resolve(undefined);
     await until(() => collected.length === 1);
     assert.deepEqual(collected, [["alive", "new"]]);
+  });
+
+  test("goes on with the next network when one fails, and says so", async () => {
+    attach("alive");
+    const lines: string[] = [];
+    const log = { ...silentLogger, warn: (line: string) => void lines.push(line) };
+    const broke = { ...network, collect: () => Promise.reject(new Error("GC broke")) };
+    collectGarbage({ networks: [broke, network], attachments, teardown, tasks, log });
+    await until(() => collected.length === 1);
+    assert.equal(lines.length, 1);
+    assert.match(lines[0] ?? "", /could not drop what belongs to no pod/);
   });
 
   test("leaves a network alone of which this daemon knows nothing", async () => {

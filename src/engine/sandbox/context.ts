@@ -1,12 +1,12 @@
+import type { BoundHandler, Handlers } from "../../core/handler/index.ts";
 import type { KeyedLock } from "../../base/keyed-lock.ts";
 import type { Logger } from "../../base/logger.ts";
 import type { TaskGroup } from "../../base/task-group.ts";
 import type { Clock } from "../../base/time.ts";
+import type { Container } from "../../core/container/index.ts";
 import type { PodNetwork } from "../../core/network/index.ts";
 import type { Operations } from "../../core/operation/index.ts";
 import type {
-  BoundHandler,
-  Handlers,
   NamespaceStates,
   PodCgroup,
   PodCgroups,
@@ -43,6 +43,8 @@ export const defaultTimes: SandboxTimes = {
 
 /** The containers of a sandbox, as far as its own verbs concern them. */
 export interface SandboxContainers {
+  /** Those that lists show. */
+  listedOf(sandboxId: string): Iterable<Container>;
   /** Ends all of them, without grace. */
   stopAll(sandboxId: string): Promise<void>;
   /** Removes all of them, also those in the making. */

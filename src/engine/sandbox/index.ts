@@ -2,6 +2,7 @@
 // They work on the interfaces of core alone. Start with run.ts.
 export type { SandboxContainers, SandboxContext, SandboxTimes } from "./context.ts";
 export { controllerOf, defaultTimes } from "./context.ts";
+export { listPodSandboxes, type SandboxFilter } from "./list.ts";
 export { recoverSandboxes } from "./recover.ts";
 export { removePodSandbox } from "./remove.ts";
 export { runPodSandbox } from "./run.ts";

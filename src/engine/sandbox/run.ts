@@ -1,9 +1,9 @@
+import type { BoundHandler } from "../../core/handler/index.ts";
 import { messageOf, RuntimeError } from "../../base/errors.ts";
 import type { Rollback } from "../../base/rollback.ts";
 import { type NetworkRequest, podPortForwardings } from "../../core/network/index.ts";
 import type { RunningOperation } from "../../core/operation/index.ts";
 import {
-  type BoundHandler,
   type CheckedSandboxConfig,
   checkSandboxConfig,
   cgroupResourcesOf,
@@ -34,7 +34,7 @@ interface Plan {
 /**
  * Makes a pod sandbox with its network and answers with its id.
  *
- * The making outlives a caller that goes away (see {@link Creations}); a request for a pod
+ * The making outlives a caller that goes away (see {@link InflightCreates}); a request for a pod
  * attempt that already has an answered sandbox gets `already-exists` naming its id. A failure
  * takes back everything that was made; what cannot be taken back within 5 s becomes a dead,
  * listed sandbox that is removed in the background or by the client, whoever comes first.

@@ -1,5 +1,7 @@
 import { isKind, kindOf, messageOf } from "../../base/errors.ts";
 import { beforeAbort } from "../../base/wait.ts";
+import type { Container } from "../../core/container/index.ts";
+import type { PastOperation } from "../../core/operation/index.ts";
 import {
   type ControllerStatus,
   controllerReady,
@@ -17,6 +19,8 @@ export interface SandboxStatus {
   readonly createdAtNs: bigint;
   /** The primary address first; none on host network and when the network namespace is gone. */
   readonly ips: readonly string[];
+  /** Its containers, at the moment of `timestampNs`: kubelet's evented PLEG relies on that. */
+  readonly containers: readonly Container[];
   /** When the snapshot was taken. Nanoseconds since 1970. */
   readonly timestampNs: bigint;
   /** Verbose facts; undefined when they were not asked for. */
@@ -30,23 +34,25 @@ export interface SandboxInfo {
   readonly netNamespaceClosed: boolean;
   /** Facts of the controller's own. */
   readonly extra: Readonly<Record<string, unknown>>;
-  /** What the controller complained of, when it could not be asked properly. */
+  /** Why the controller could not be asked properly. */
   readonly controllerError: string | undefined;
+  /** The operations on this sandbox that have ended. */
+  readonly history: readonly PastOperation[];
 }
 
 type Answer =
   | { readonly kind: "known"; readonly status: ControllerStatus }
-  /** The sandboxer has no such sandbox, or is not there any more. */
+  /** The sandboxer does not know the sandbox, or is gone. */
   | { readonly kind: "gone"; readonly error: string }
-  /** It did not answer, or not sensibly: what we last knew stands. */
+  /** It did not answer, or not properly: the last known state stands. */
   | { readonly kind: "silent"; readonly error: string };
 
 /**
- * How a sandbox is.
+ * The status of a sandbox with its containers.
  *
  * Never fails for a sandbox that exists: a sandboxer that died makes it not ready, one that does
- * not answer in time leaves it as it was last known, and a creation time that the sandboxer does
- * not know comes from our own record. `not-found` for a missing sandbox, `invalid-argument` for
+ * not answer in time leaves the last known state, and a creation time that the sandboxer does not
+ * know comes from davit's own record. `not-found` for a missing sandbox, `invalid-argument` for
  * an empty or ambiguous id.
  */
 export async function podSandboxStatus(
@@ -65,8 +71,9 @@ export async function podSandboxStatus(
     ready: isReady(sandbox, answer),
     createdAtNs: createdAt(context, sandbox, status),
     ips: hasAddress(context, sandbox, networkClosed) ? (sandbox.network?.ips ?? []) : [],
+    containers: [...context.containers.listedOf(sandbox.id)],
     timestampNs: context.clock.nowNs(),
-    info: verbose ? infoOf(sandbox, answer, networkClosed) : undefined,
+    info: verbose ? infoOf(context, sandbox, answer, networkClosed) : undefined,
   };
 }
 
@@ -88,7 +95,7 @@ async function ask(context: SandboxContext, sandbox: Sandbox, verbose: boolean):
       isKind(error, "not-found") || (isKind(error, "unavailable") && !question.isOverdue);
     if (!gone) {
       context.log.warn(
-        "a sandbox's controller did not say how it is, answering with its last known state",
+        "the controller did not report the status of a sandbox; the answer has its last known state",
         {
           sandbox: sandbox.id,
           controller: controller.name,
@@ -161,7 +168,12 @@ function isNetworkClosed(context: SandboxContext, sandbox: Sandbox): boolean {
   return sandbox.state.name === "stopped" || !context.namespaces.isOpen(sandbox.netnsPath);
 }
 
-function infoOf(sandbox: Sandbox, answer: Answer, networkClosed: boolean): SandboxInfo {
+function infoOf(
+  context: SandboxContext,
+  sandbox: Sandbox,
+  answer: Answer,
+  networkClosed: boolean,
+): SandboxInfo {
   const status = answer.kind === "known" ? answer.status : undefined;
   return {
     pid: status?.pid ?? 0,
@@ -169,6 +181,7 @@ function infoOf(sandbox: Sandbox, answer: Answer, networkClosed: boolean): Sandb
     netNamespaceClosed: networkClosed,
     extra: status?.info ?? {},
     controllerError: answer.kind === "known" ? undefined : answer.error,
+    history: context.operations.history.of(sandbox.id),
   };
 }
 

@@ -54,7 +54,7 @@ export class EngineTargets implements StreamTargets {
     return this.#run("exec", request.containerId, signal, async (container, operation) => {
       checkCommand(container.id, command);
       const context = this.#containers;
-      context.announceMove();
+      context.prewarmCgroupMigration();
       await operation.enter("build-spec");
       const subject = execSubject(context, container);
       const spec = await context.specs.process(subject, { args: command, terminal });

@@ -1,7 +1,9 @@
 import assert from "node:assert/strict";
 import { existsSync, mkdirSync, readFileSync, rmdirSync, writeFileSync } from "node:fs";
 import { afterEach, describe, test } from "node:test";
+import { setTimeout as sleep } from "node:timers/promises";
 
+import { testMark } from "../../../test/support/belongs.ts";
 import { isKind } from "../../base/errors.ts";
 import { spawnChild, spawnChildInPool } from "../process/child.ts";
 import { childPids, until } from "../testing/leaks.ts";
@@ -16,13 +18,14 @@ import {
   memoryInUse,
   rememberLimits,
   removeCgroup,
+  removeEmptyCgroup,
   writeResources,
 } from "./index.ts";
 import { removeCgroupDirs } from "./tree.ts";
 
 const env = { PATH: "/usr/bin:/bin" };
 const layout = detectCgroups();
-const parent = `/davit-test-${process.pid}`;
+const parent = `/${testMark}`;
 const path = `${parent}/pod/container`;
 const onV1 = { skip: layout.version !== "v1" && "this host has cgroup v2" };
 const all = (p: string): readonly boolean[] => cgroupDirs(layout, p).map((dir) => existsSync(dir));
@@ -82,6 +85,27 @@ describe("createCgroup()", () => {
     await removeCgroupDirs(made);
     assert.equal(all(`${parent}/pod`).includes(true), false);
     assert.equal(all(parent).includes(false), false);
+  });
+
+  test("holds against another that removes the levels above as soon as they are empty", async () => {
+    const over = new AbortController();
+    const remover = (async () => {
+      while (!over.signal.aborted) {
+        await removeEmptyCgroup(layout, `${parent}/pod`);
+        await removeEmptyCgroup(layout, parent);
+        await sleep(1);
+      }
+    })();
+    try {
+      for (let round = 0; round < 30; round++) {
+        await createCgroup(layout, path);
+        assert.equal(all(path).includes(false), false);
+        await removeCgroup(layout, path);
+      }
+    } finally {
+      over.abort();
+      await remover;
+    }
   });
 
   test("removes what it made when a later hierarchy fails", onV1, async () => {

@@ -37,4 +37,4 @@ export {
   startSliceArgs,
   stopSliceArgs,
 } from "./systemd.ts";
-export { cgroupsIn, createCgroup, removeCgroup } from "./tree.ts";
+export { cgroupsIn, createCgroup, removeCgroup, removeEmptyCgroup } from "./tree.ts";

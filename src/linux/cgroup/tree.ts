@@ -16,6 +16,9 @@ import {
 /** What containers are limited by. Other controllers are left as the host has them. */
 const wantedControllers = ["cpuset", "cpu", "io", "memory", "hugetlb", "pids"];
 
+/** How often a cgroup is made on a level that somebody else takes away at the same time. */
+const mostAttempts = 100;
+
 /** A cgroup is busy for a moment after its last process died; this is far longer than that. */
 const busyPatienceMs = 1000;
 
@@ -23,6 +26,8 @@ const busyPatienceMs = 1000;
  * Makes a cgroup in every hierarchy, with the cgroups on the way to it, ready for processes: on v1
  * an empty `cpuset.cpus` or `cpuset.mems` is filled from the level above (a process cannot enter
  * else: cpuset(7)), on v2 the levels above get the available controllers enabled for it.
+ *
+ * A level that somebody else removes meanwhile, since it was empty, is made again.
  *
  * Returns the directories that were not there before, in the order in which they were made, for
  * `removeCgroupDirs`. When it rejects, those are removed again.
@@ -32,13 +37,21 @@ export async function createCgroup(layout: CgroupLayout, path: string): Promise<
   const made: string[] = [];
   try {
     for (const hierarchy of hierarchiesOf(layout)) {
-      await createLevels(layout, hierarchy, parts, made);
+      await untilNoneIsTaken(() => createLevels(layout, hierarchy, parts, made));
     }
   } catch (cause) {
     await removeCgroupDirs(made).catch(() => undefined); // the first failure is the one to tell
     throw cause;
   }
   return made;
+}
+
+/**
+ * Removes a cgroup that has neither processes nor other cgroups in it; one that has cgroups stays, as
+ * does one that gets one meanwhile. Rejects with `failed-precondition` when processes are in it.
+ */
+export async function removeEmptyCgroup(layout: CgroupLayout, path: string): Promise<void> {
+  await removeCgroupDirs(cgroupDirs(layout, path));
 }
 
 /**
@@ -89,13 +102,27 @@ async function createLevels(
     dir = `${parent}/${part}`;
     try {
       await mkdir(dir, 0o755);
-      made.push(dir);
+      if (!made.includes(dir)) made.push(dir);
     } catch (cause) {
       if (errnoCode(cause) !== "EEXIST") throw systemError(`create cgroup "${dir}"`, cause);
     }
     if (hierarchy.controllers.includes("cpuset") && layout.version === "v1") {
       await inheritCpuset(parent, dir, "cpuset.cpus");
       await inheritCpuset(parent, dir, "cpuset.mems");
+    }
+  }
+}
+
+/** Makes the levels again while one that was there is gone at the next step. */
+async function untilNoneIsTaken(make: () => Promise<void>): Promise<void> {
+  for (let attempt = 1; ; attempt++) {
+    try {
+      await make();
+      return;
+    } catch (cause) {
+      // ENODEV comes from a file of a cgroup that was removed when it was open already.
+      const isGone = ["ENOENT", "ENODEV"].includes(errnoCode(cause) ?? "");
+      if (!isGone || attempt === mostAttempts) throw cause;
     }
   }
 }

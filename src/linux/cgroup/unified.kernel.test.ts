@@ -3,6 +3,7 @@ import assert from "node:assert/strict";
 import { existsSync, mkdirSync, readFileSync, rmdirSync, writeFileSync } from "node:fs";
 import { afterEach, describe, test } from "node:test";
 
+import { testMark } from "../../../test/support/belongs.ts";
 import { isKind } from "../../base/errors.ts";
 import { spawnChildInPool } from "../process/child.ts";
 import { childPids, until } from "../testing/leaks.ts";
@@ -21,7 +22,7 @@ const layout = detectCgroups();
 // Of each test, not of a suite: what is skipped is to be counted.
 const onV2 = { skip: layout.version !== "v2" && "this host has cgroup v1" };
 const root = layout.version === "v2" ? layout.root : "";
-const parent = `/davit-test-${process.pid}`;
+const parent = `/${testMark}`;
 const path = `${parent}/pod/container`;
 const mib = 1024n * 1024n;
 const controllers = ["cpu", "cpuset", "io", "memory", "pids"];

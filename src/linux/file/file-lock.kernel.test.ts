@@ -7,6 +7,7 @@ import { after, describe, test } from "node:test";
 import { spawnChild } from "../process/child.ts";
 import { lockFile } from "./file-lock.ts";
 import { firstText, openFds } from "../testing/leaks.ts";
+import { nodeProgram } from "../testing/node.ts";
 
 const dir = mkdtempSync(join(tmpdir(), "davit-lock-"));
 after(() => rmSync(dir, { recursive: true }));
@@ -21,7 +22,7 @@ describe("lockFile()", () => {
       setInterval(() => lock, 1000);
     `;
     const args = ["--input-type=module", "-e", script];
-    const child = spawnChild({ file: process.execPath, args, env: {}, stdout: "pipe" });
+    const child = spawnChild({ file: nodeProgram, args, env: {}, stdout: "pipe" });
     assert.equal(await firstText(child.stdout), "held\n");
     assert.equal(lockFile(path), undefined);
     assert.equal(readFileSync(path, "utf8"), `${child.pid}\n`);

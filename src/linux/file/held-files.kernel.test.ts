@@ -1,12 +1,13 @@
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { after, before, test } from "node:test";
+import { testMark } from "../../../test/support/belongs.ts";
 import { cgroupDirs, createCgroup, detectCgroups, removeCgroup } from "../cgroup/index.ts";
 import { CgroupFdCache } from "./held-files.ts";
 import { openFds } from "../testing/leaks.ts";
 
 const layout = detectCgroups();
-const parent = `/davit-test-held-${process.pid}`;
+const parent = `/${testMark}-held`;
 const paths = ["/one", "/other"].map((name) => `${parent}${name}`);
 
 /** The same two files in each hierarchy, and one that is in none. */

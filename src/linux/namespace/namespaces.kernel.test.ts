@@ -26,7 +26,7 @@ import {
 import { isNamespaceMounted, namespaceInode, pinNamespaces, unpinNamespace } from "./namespaces.ts";
 import { run } from "../process/run.ts";
 import { writeSysctls } from "./sysctls.ts";
-import { openFds, until } from "../testing/leaks.ts";
+import { mountsBelow, openFds, until } from "../testing/leaks.ts";
 
 const env = { PATH: "/usr/sbin:/usr/bin:/sbin:/bin" };
 const dir = mkdtempSync(join(tmpdir(), "davit-namespaces-"));
@@ -91,7 +91,7 @@ describe("pinNamespaces()", () => {
 
   test("undoes everything when the last file is taken, and does not touch that file", async () => {
     writeFileSync(pins.uts, "somebody's");
-    const mounts = (await listMounts()).length;
+    const mounts = await mountsBelow(dir);
     await assert.rejects(pinNamespaces(pins), (error) => {
       assert.ok(isKind(error, "already-exists"));
       assert.match(String(error), /create ".*uts"/);
@@ -99,13 +99,13 @@ describe("pinNamespaces()", () => {
     });
     assert.deepEqual(all.map(existsSync), [false, false, true]);
     assert.equal(readFileSync(pins.uts, "utf8"), "somebody's");
-    assert.equal((await listMounts()).length, mounts);
+    assert.deepEqual(await mountsBelow(dir), mounts);
     await unpinNamespace(pins.uts); // a plain file, as an earlier boot leaves it
     assert.equal(existsSync(pins.uts), false);
   });
 
   test("leaves no mount, file or descriptor after 100 rounds, some at once", async () => {
-    const [mounts, fds] = [(await listMounts()).length, openFds().size];
+    const [mounts, fds] = [await mountsBelow(dir), openFds().size];
     for (let round = 0; round < 20; round++) {
       const paths = Array.from({ length: 5 }, (_, i) => join(dir, `net-${i}`));
       await Promise.all(paths.map((net) => pinNamespaces({ net })));
@@ -113,7 +113,7 @@ describe("pinNamespaces()", () => {
       await Promise.all(paths.map(unpinNamespace));
       assert.deepEqual(paths.filter(existsSync), []);
     }
-    assert.equal((await listMounts()).length, mounts);
+    assert.deepEqual(await mountsBelow(dir), mounts);
     assert.equal(openFds().size, fds);
   });
 
@@ -207,14 +207,14 @@ describe("pinNamespaces() with a user namespace", () => {
 
   test("leaves no process, mount or descriptor after 50 rounds, some at once", async () => {
     const children = (): string => readFileSync(`/proc/self/task/${process.pid}/children`, "utf8");
-    const [mounts, fds, before] = [(await listMounts()).length, openFds().size, children()];
+    const [mounts, fds, before] = [await mountsBelow(dir), openFds().size, children()];
     for (let round = 0; round < 10; round++) {
       const paths = Array.from({ length: 5 }, (_, i) => join(dir, `user-${i}`));
       await Promise.all(paths.map((path) => pinNamespaces({ user: path, users })));
       assert.equal(new Set(paths.map(namespaceInode)).size, 5);
       await Promise.all(paths.map(unpinNamespace));
     }
-    assert.equal((await listMounts()).length, mounts);
+    assert.deepEqual(await mountsBelow(dir), mounts);
     assert.equal(openFds().size, fds);
     assert.equal(children(), before);
   });

@@ -20,6 +20,7 @@ import { pinNamespaces, unpinNamespace } from "../namespace/namespaces.ts";
 import { run } from "./run.ts";
 import { SystemError } from "../../base/system-error.ts";
 import { childPids, openFds, until } from "../testing/leaks.ts";
+import { nodeProgram } from "../testing/node.ts";
 
 const env = { PATH: "/usr/sbin:/usr/bin:/sbin:/bin" };
 const dir = mkdtempSync(join(tmpdir(), "davit-child-"));
@@ -115,7 +116,7 @@ describe("spawnChild()", () => {
       child.kill(9);
     `;
     const result = await textOf({
-      file: process.execPath,
+      file: nodeProgram,
       args: ["--input-type=module", "-e", script],
       env,
       extraFds: [file, file, file, file, file, file],

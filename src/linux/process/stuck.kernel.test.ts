@@ -1,6 +1,7 @@
 /** Processes that SIGKILL does not end, since they hang in the kernel. */
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
+import { testMark } from "../../../test/support/belongs.ts";
 import { noStuckDisk, StuckDisk } from "../../../test/support/stuck-disk.ts";
 import { isKind } from "../../base/errors.ts";
 import {
@@ -21,7 +22,7 @@ const layout = detectCgroups();
 
 describe("a process that hangs in the kernel", { skip: noStuckDisk }, () => {
   test("is named by killCgroup(), in time, and is gone as soon as it can", async () => {
-    const path = `/davit-test-${process.pid}-stuck`;
+    const path = `/${testMark}-stuck`;
     await createCgroup(layout, path);
     await using disk = await StuckDisk.mount();
     const child = await spawnChildInPool({

@@ -68,6 +68,7 @@ describe("the program at waiterPath()", () => {
     assert.equal(await codeOf("exit 5"), 5);
     assert.equal(await codeOf(`${leave("exit 8")}; kill -9 $$`), 128 + 9);
     assert.equal(await codeOf("exit 0"), 126);
+    assert.equal(await codeOf(`echo ${"9".repeat(30)} > $1`), 126);
     assert.equal(await codeOf("", join(dir, "none")), 127);
   });
 });

@@ -2,6 +2,9 @@ import { readdirSync, readFileSync, readlinkSync } from "node:fs";
 import type { Readable } from "node:stream";
 import { setImmediate } from "node:timers/promises";
 
+import { listMounts } from "../mount/mounts.ts";
+import { patient } from "../../../test/support/patience.ts";
+
 /** What each open descriptor of a process is, by number. A process may look at its own. */
 export function openFds(pid: number | "self" = "self"): ReadonlyMap<number, string> {
   const dir = `/proc/${pid}/fd`;
@@ -35,9 +38,15 @@ export async function firstText(stream: Readable | undefined): Promise<string> {
 
 /** Lets the event loop turn until the condition holds; throws, naming it, when it takes too long. */
 export async function until(what: string, holds: () => boolean, timeoutMs = 10_000): Promise<void> {
-  const deadline = performance.now() + timeoutMs;
+  const deadline = performance.now() + patient(timeoutMs);
   while (!holds()) {
     if (performance.now() > deadline) throw new Error(`not within ${timeoutMs} ms: ${what}`);
     await setImmediate();
   }
+}
+
+/** The mount points below a directory: other mounts of a host come and go by themselves. */
+export async function mountsBelow(directory: string): Promise<readonly string[]> {
+  const mounts = await listMounts();
+  return mounts.map((each) => each.mountPoint).filter((path) => path.startsWith(`${directory}/`));
 }

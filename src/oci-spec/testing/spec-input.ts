@@ -105,7 +105,7 @@ export function specInput(
     volumes: [],
     devices: [],
     host: testHost,
-    runtime: { mountOptions: ["ro", "rro"], idmapMounts: true, seccomp: true },
+    runtime: { mountOptions: ["ro", "rro"], idMappedMounts: true, seccomp: true },
     ...over,
   };
 }

@@ -24,6 +24,11 @@ import { CallScheduler } from "./call-scheduler.ts";
 
 /** What a GrpcServer is made of. */
 export interface GrpcServerOptions {
+  /**
+   * Milliseconds for which calls may begin in one turn of the event loop before it serves its other
+   * events; one call takes 0.1 to 1 ms. Undefined begins every call at once.
+   */
+  readonly callBudgetMs?: number | undefined;
   /** By path, as `/runtime.v1.RuntimeService/Version`. */
   readonly methods: ReadonlyMap<string, Method>;
   /** Largest message in either direction; the other side of CRI has 16 MiB. */
@@ -81,9 +86,6 @@ const maxUnproven = 1024;
 /** Largest messages' worth of unfinished requests held at once, over all connections. */
 const maxReceivingMessages = 8;
 
-/** How long calls may begin before the event loop gets a look at the rest; one call takes 0.1 to 1 ms. */
-const turnMs = 2;
-
 /** A gRPC server for unary and server-streaming methods, without a word of protobuf. */
 export class GrpcServer {
   readonly #methods: ReadonlyMap<string, Method>;
@@ -116,7 +118,7 @@ export class GrpcServer {
       maxMessageBytes: options.maxMessageBytes,
       logger: options.logger,
       receiving: { bytes: 0, maxBytes: maxReceivingMessages * options.maxMessageBytes },
-      turns: new CallScheduler(turnMs),
+      turns: new CallScheduler(options.callBudgetMs ?? Number.POSITIVE_INFINITY),
       toStatus: options.toStatus,
       onCall: options.onCall,
     };

@@ -65,11 +65,6 @@ export function cgroupNames(
   return names;
 }
 
-/** True for a cgroup that davit or its tests made: some part of its path begins with "davit". */
-export function isOurCgroup(cgroup: string): boolean {
-  return cgroup.split("/").some((part) => part.startsWith("davit"));
-}
-
 /** IPAM files and cached results. What host-local keeps forever by design is left out. */
 export function cniNames(directories: readonly string[]): readonly string[] {
   return directories
@@ -77,16 +72,19 @@ export function cniNames(directories: readonly string[]): readonly string[] {
     .filter((file) => !/^(lock|last_reserved_ip\..*)$/.test(path.basename(file)));
 }
 
-/** Files and directories below the roots, and what begins with "davit" in /tmp. */
+/** Files and directories below the roots. */
 export function fileNames(roots: readonly string[], ignored: readonly RegExp[]): readonly string[] {
   const below = roots.flatMap((root) => {
     const { files, directories } = walk(root);
     return [...files, ...directories.map((directory) => `${directory}/`)];
   });
-  const temporary = entries("/tmp").filter(({ name }) => name.startsWith("davit"));
-  return [...below, ...temporary.map(({ name }) => `/tmp/${name}`)].filter(
-    (name) => !ignored.some((pattern) => pattern.test(name)),
-  );
+  return below.filter((name) => !ignored.some((pattern) => pattern.test(name)));
+}
+
+/** What begins with "davit" directly in /tmp. */
+export function temporaryNames(): readonly string[] {
+  const names = entries("/tmp").map(({ name }) => `/tmp/${name}`);
+  return names.filter((name) => name.startsWith("/tmp/davit"));
 }
 
 /** How many rows each table of a SQLite file holds; no file, no rows. */

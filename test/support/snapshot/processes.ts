@@ -44,6 +44,15 @@ export function readProcess(pid: number): ProcessEntry | undefined {
 }
 
 /**
+ * True for a process that has not ended. One that waits to be reaped has: the first process of a
+ * file's namespaces reaps what is orphaned, and a busy machine lets it do so late.
+ */
+export function isThere(pid: number): boolean {
+  const state = readProcess(pid)?.state;
+  return state !== undefined && state !== "Z" && state !== "X";
+}
+
+/**
  * Names of the processes that the tests answer for. This process, the ones above it and kernel
  * threads never count; zombies do, since somebody forgot to reap them.
  */

@@ -24,6 +24,13 @@ export type LeakKind = (typeof leakKinds)[number];
  */
 export type Counts = ReadonlyMap<string, number>;
 
+/** A thing that was not there before (count > 0), or is not there any more (count < 0). */
+export interface Difference {
+  readonly kind: LeakKind;
+  readonly name: string;
+  readonly count: number;
+}
+
 /** What the kernel and the disk held at one moment. */
 export type Snapshot = Readonly<Record<LeakKind, Counts>>;
 
@@ -36,8 +43,10 @@ export interface SnapshotOptions {
    * own, else `own`.
    */
   readonly processes?: "namespace" | "own" | { readonly run: string };
-  /** Which cgroups count, by their path below the mount; the default: some part begins with "davit". */
+  /** Which cgroups count, by their path below the mount; the default is `ownsCgroup`. */
   readonly cgroups?: (path: string) => boolean;
+  /** Which entries of /tmp that begin with "davit" count, by path; the default is `ownsTemporary`. */
+  readonly temporary?: (path: string) => boolean;
   /** Directories of IPAM files and of the CNI cache, besides /var/lib/cni. */
   readonly cniDirs?: readonly string[];
   /** A process whose open descriptors are compared; a function where it may be restarted. */
@@ -46,7 +55,7 @@ export interface SnapshotOptions {
   readonly database?: string | (() => string | undefined);
   /** Directories whose files are compared, all the way down on the same file system. */
   readonly roots?: readonly string[];
-  /** Files below `roots` and in /tmp that do not count. */
+  /** Files below `roots` that do not count. */
   readonly ignoreFiles?: readonly RegExp[];
 }
 

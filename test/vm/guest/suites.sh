@@ -6,6 +6,6 @@ for word in $(cat /proc/cmdline); do
     davit.tests=*) tests=$(echo "${word#*=}" | tr , ' ') ;;
   esac
 done
-export DAVIT_TEST_TIMEOUT=900 DAVIT_TEST_PATIENCE=4
+export DAVIT_TEST_PATIENCE=4
 # shellcheck disable=SC2086 # a list of words
 exec node test/run.ts $tests

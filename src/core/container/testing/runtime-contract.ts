@@ -6,6 +6,7 @@ import { setTimeout as delay } from "node:timers/promises";
 import { create } from "@bufbuild/protobuf";
 import { isKind, kindOf } from "../../../base/errors.ts";
 import { LinuxContainerResourcesSchema } from "../../../gen/runtime/v1/api_pb.ts";
+import { patient } from "../../../../test/support/patience.ts";
 import { testOperation } from "../../operation/testing/operation.ts";
 import { TestClient } from "../../streaming/testing/test-client.ts";
 import type { ContainerBundle, ContainerLimits, ContainerRuntime } from "../index.ts";
@@ -38,7 +39,7 @@ export interface RuntimeHarness extends AsyncDisposable {
   readonly hasProcesses: boolean;
 }
 
-const deadlineMs = 20_000;
+const deadlineMs = patient(20_000);
 const soon = (): AbortSignal => AbortSignal.timeout(deadlineMs);
 
 /** Tests the promises of {@link ContainerRuntime}, one test each; every implementation runs it. */

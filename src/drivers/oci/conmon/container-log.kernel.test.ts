@@ -7,10 +7,11 @@ import { after, describe, test } from "node:test";
 import { isKind } from "../../../base/errors.ts";
 import { until } from "../../../linux/testing/leaks.ts";
 import { TestHost } from "../testing/sandbox.ts";
+import { patient } from "../../../../test/support/patience.ts";
 
 const host = await TestHost.open();
 const runtime = await host.runtime();
-const soon = (): AbortSignal => AbortSignal.timeout(20_000);
+const soon = (): AbortSignal => AbortSignal.timeout(patient(20_000));
 
 after(async () => {
   await host[Symbol.asyncDispose]();

@@ -12,6 +12,7 @@ import { until } from "../../../linux/testing/leaks.ts";
 import type { OciRuntime } from "../index.ts";
 import { TestClient } from "../../../core/streaming/testing/test-client.ts";
 import { holdings, processSpec, TestHost } from "../testing/sandbox.ts";
+import { patient } from "../../../../test/support/patience.ts";
 
 const operations = new Operations({ faults: noFaults, clock: systemClock });
 const never = new AbortController().signal;
@@ -83,7 +84,7 @@ const others = async (): Promise<readonly string[]> => {
     .filter((line) => line !== "" && !/^sleep 0\.5|^sh -c while :/.test(line));
 };
 const assertNothingLeft = async (): Promise<void> => {
-  const deadline = performance.now() + 5_000;
+  const deadline = performance.now() + patient(5_000);
   while ((await others()).length > 0 && performance.now() < deadline);
   assert.deepEqual(await others(), []);
   assert.deepEqual(readdirSync(join(host.state, "execs")), []);

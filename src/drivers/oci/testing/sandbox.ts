@@ -14,6 +14,7 @@ import {
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 
+import { testMark } from "../../../../test/support/belongs.ts";
 import { silentLogger } from "../../../base/logger.ts";
 import { systemClock } from "../../../base/time.ts";
 import type {
@@ -31,6 +32,7 @@ import {
 } from "../../../linux/cgroup/index.ts";
 import { testOperation } from "../../../core/operation/testing/operation.ts";
 import { childPids, openFds, until } from "../../../linux/testing/leaks.ts";
+import { patient } from "../../../../test/support/patience.ts";
 import { OciRuntime } from "../index.ts";
 
 /** The options of a test container. */
@@ -68,7 +70,7 @@ export class TestHost implements AsyncDisposable {
   readonly state = join(this.directory, "state");
   readonly logs = join(this.directory, "logs");
   readonly cgroups: CgroupLayout;
-  readonly parent = `/${process.env["DAVIT_TEST_CGROUP"] ?? `davit-test-oci-${process.pid}`}`;
+  readonly parent = `/${testMark}`;
   readonly #rootfs = join(this.directory, "rootfs");
   readonly #runtimes: OciRuntime[] = [];
 
@@ -159,7 +161,7 @@ export class TestHost implements AsyncDisposable {
 
   /** Waits for a container's end and removes it. */
   async end(runtime: OciRuntime, id: string): Promise<ContainerExit> {
-    const exit = await runtime.wait(id, AbortSignal.timeout(20_000));
+    const exit = await runtime.wait(id, AbortSignal.timeout(patient(20_000)));
     await runtime.remove(id);
     this.assertGone(id);
     return exit;

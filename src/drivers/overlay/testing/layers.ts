@@ -6,13 +6,14 @@ import { silentLogger } from "../../../base/logger.ts";
 import { TaskGroup } from "../../../base/task-group.ts";
 import type { LayerSource } from "../../../core/snapshot/index.ts";
 import { unmount } from "../../../linux/mount/index.ts";
+import { nodeProgram } from "../../../linux/testing/node.ts";
 import { type BuiltEntry, buildTar } from "../../../unpack/testing/tar-builder.ts";
 import { OverlaySnapshots, type OverlaySnapshotsDeps } from "../overlay-snapshots.ts";
 import type { UnpackerCommand } from "../unpacker.ts";
 
 /** The unpacker without the command line around it. */
 export const bareUnpacker: UnpackerCommand = {
-  file: process.execPath,
+  file: nodeProgram,
   args: [
     "--disable-warning=ExperimentalWarning",
     fileURLToPath(new URL("../../../unpack/program.ts", import.meta.url)),

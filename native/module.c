@@ -1,0 +1,25 @@
+/*
+ * The addon as Node.js sees it: the list of everything that it exports. Nothing else in native/ calls
+ * this file.
+ */
+#include "davit.h"
+
+static const struct job_kind *const jobs[] = {
+  attribute_jobs, cgroup_jobs, directory_jobs, file_jobs, file_step_jobs,
+  in_root_jobs, mount_jobs, namespace_jobs, read_jobs, user_jobs,
+};
+
+static napi_status (*const inits[])(napi_env env, napi_value exports) = {
+  files_init, lock_init, memory_init, notify_init, programs_init,
+  schedule_init, sockets_init, spawn_init, watch_init,
+};
+
+#define COUNT(array) (sizeof(array) / sizeof *(array))
+
+NAPI_MODULE_INIT() {
+  napi_status status = napi_ok;
+  for (size_t i = 0; i < COUNT(jobs) && status == napi_ok; i++) status = add_jobs(env, exports, jobs[i]);
+  for (size_t i = 0; i < COUNT(inits) && status == napi_ok; i++) status = inits[i](env, exports);
+  if (status != napi_ok) napi_throw_error(env, NULL, "davit.node: cannot register its functions");
+  return exports;
+}

@@ -1,0 +1,53 @@
+#!/bin/sh
+# The kernel tests with a native/ that AddressSanitizer and UndefinedBehaviorSanitizer watch. As root; takes some
+# minutes, so it is not a part of npm test. Any report fails the run, also one of a process whose end no test
+# looks at. Needs gcc, which brings both runtimes.
+#
+#   npm run test:native                         all kernel tests of src/
+#   npm run test:native -- kernel child waiter  only the files with "child" or "waiter" in their path
+set -eu
+cd "$(dirname "$0")/.."
+
+if [ "$(id -u)" != 0 ]; then
+  echo "npm run test:native needs root: it makes mounts, namespaces and cgroups" >&2
+  exit 1
+fi
+
+# A mount namespace of its own, in which the watched build lies over the one that ships.
+if [ -z "${DAVIT_SANITIZED_REPORTS-}" ]; then
+  sh scripts/setup.sh --test
+  sh scripts/build.sh
+  sh scripts/build-native.sh --sanitize
+  reports=$(mktemp -d "${TMPDIR:-/tmp}/davit-test-native.XXXXXX")
+  trap 'rm -rf "$reports"' EXIT
+  trap 'exit 130' INT TERM
+  code=0
+  DAVIT_SANITIZED_REPORTS=$reports unshare --mount --propagation private sh "$0" "$@" || code=$?
+  for report in "$reports"/address.* "$reports"/undefined.*; do
+    [ -f "$report" ] || continue
+    cat "$report"
+    code=1
+  done
+  exit "$code"
+fi
+
+for built in native/build/davit*; do
+  mount --bind "$built" "dist/${built##*/}"
+done
+PATH=$PWD/node_modules/.bin:$PATH
+export PATH
+[ $# -gt 0 ] || set -- kernel src/
+# node itself has no sanitizer in it, so the runtime must be loaded first; leaks at its end are node's own. The
+# script is for processes that a test starts without an environment. Little freed memory is kept: a test
+# measures how much there is.
+DAVIT_TEST_NODE=$DAVIT_SANITIZED_REPORTS/node
+cat >"$DAVIT_TEST_NODE" <<END
+#!/bin/sh
+export LD_PRELOAD='$(${CC:-cc} -print-file-name=libasan.so)'
+export ASAN_OPTIONS='detect_leaks=0:abort_on_error=1:quarantine_size_mb=4:allocator_release_to_os_interval_ms=100:log_path=$DAVIT_SANITIZED_REPORTS/address'
+export UBSAN_OPTIONS='print_stacktrace=1:abort_on_error=1:log_path=$DAVIT_SANITIZED_REPORTS/undefined'
+exec '$(node -p process.execPath)' "\$@"
+END
+chmod 0755 "$DAVIT_SANITIZED_REPORTS" "$DAVIT_TEST_NODE"
+export DAVIT_TEST_NODE
+"$DAVIT_TEST_NODE" test/run.ts "$@"

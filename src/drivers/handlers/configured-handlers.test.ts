@@ -1,0 +1,139 @@
+import assert from "node:assert/strict";
+import { describe, test } from "node:test";
+import { isKind } from "../../base/errors.ts";
+import { type LogFields, silentLogger } from "../../base/logger.ts";
+import type { RuntimeFeatures } from "../../core/handler/index.ts";
+import { ConfiguredHandlers, type HandlerDefinition } from "./configured-handlers.ts";
+
+const plain: HandlerDefinition = {
+  controller: "podsandbox",
+  path: "crun",
+  runtimeType: "",
+  runtimePath: "",
+  options: {},
+  podAnnotations: [],
+  containerAnnotations: [],
+  privilegedWithoutHostDevices: false,
+  privilegedWithoutHostDevicesAllDevicesAllowed: false,
+  cgroupWritable: false,
+  baseRuntimeSpec: "",
+  hooksDir: "",
+};
+const able: RuntimeFeatures = {
+  mountOptions: ["ro", "rro"],
+  idMappedMounts: true,
+  seccomp: true,
+};
+const kata: HandlerDefinition = { ...plain, controller: "shim", path: "", runtimeType: "io.kata" };
+
+function handlersWith(
+  handlers: Readonly<Record<string, HandlerDefinition>>,
+  readFeatures = (path: string): Promise<RuntimeFeatures> =>
+    path === "crun" ? Promise.resolve(able) : Promise.reject(new Error(`no ${path}`)),
+): ConfiguredHandlers {
+  const shims = {
+    shimProgram: (type: string, path: string) => {
+      if (type === "io.none") throw new Error(`no shim for ${type}${path}`);
+      return "/usr/bin/shim";
+    },
+    encodeOptions: () => undefined,
+    isRuncType: () => false,
+    runtimeOfOptions: () => "",
+  };
+  return new ConfiguredHandlers({ defaultHandler: "crun", handlers, shims, readFeatures });
+}
+
+describe("ConfiguredHandlers.bind()", () => {
+  test("gives the default handler for an empty name, and keeps what was requested", () => {
+    const handlers = handlersWith({ crun: plain });
+    const bound = { requested: "", name: "crun", controller: "podsandbox", path: "crun" };
+    assert.deepEqual(handlers.bind(""), bound);
+    assert.deepEqual(handlers.bind("crun"), { ...bound, requested: "crun" });
+  });
+
+  test("rejects an unknown name with the list of handlers, also a name of Object's", () => {
+    const handlers = handlersWith({ crun: plain, kata });
+    for (const name of ["gvisor", "constructor"]) {
+      assert.throws(
+        () => handlers.bind(name),
+        (error) =>
+          isKind(error, "invalid-argument") &&
+          /crun, kata; .* \[runtime\.handlers\.\w+\]/.test(String(error)),
+      );
+    }
+  });
+
+  test("keeps with the sandbox what its shim needs, and rejects a shim without a program", () => {
+    const handlers = handlersWith({
+      crun: plain,
+      kata: { ...kata, options: { debug: true } },
+      none: { ...kata, runtimeType: "io.none" },
+    });
+    assert.deepEqual(handlers.bind("kata"), {
+      requested: "kata",
+      name: "kata",
+      controller: "shim",
+      runtimeType: "io.kata",
+      options: { debug: true },
+    });
+    assert.throws(() => handlers.bind("none"), /no shim for io\.none/);
+  });
+});
+
+describe("the features of handlers", () => {
+  test("are those of their runtimes, the default handler's first under an empty name", async () => {
+    const handlers = handlersWith({ crun: plain, odd: { ...plain, path: "odd" } });
+    await handlers.probe(silentLogger);
+    const found = await handlers.features();
+    assert.deepEqual(
+      found.map(({ name, recursiveReadOnlyMounts }) => [name, recursiveReadOnlyMounts]),
+      [
+        ["", true],
+        ["crun", true],
+        ["odd", false],
+      ],
+    );
+    assert.deepEqual(await handlers.runtimeFeatures(handlers.bind("crun")), able);
+    const least = { mountOptions: [], idMappedMounts: false, seccomp: true };
+    assert.deepEqual(await handlers.runtimeFeatures(handlers.bind("odd")), least);
+  });
+
+  test("are waited for until the runtime has answered", async () => {
+    const answer = Promise.withResolvers<RuntimeFeatures>();
+    const handlers = handlersWith({ crun: plain }, () => answer.promise);
+    let isAnswered = false;
+    const features = handlers.features().then((found) => {
+      isAnswered = true;
+      return found;
+    });
+    const probed = handlers.probe(silentLogger);
+    await new Promise(setImmediate);
+    assert.equal(isAnswered, false);
+    answer.resolve(able);
+    await probed;
+    assert.equal((await features)[0]?.recursiveReadOnlyMounts, true);
+  });
+
+  test("are missing where a runtime does not answer, which the log names with its setting", async () => {
+    const lines: [string, LogFields | undefined][] = [];
+    const log = {
+      ...silentLogger,
+      warn: (text: string, fields?: LogFields) => lines.push([text, fields]),
+    };
+    const handlers = handlersWith({ crun: { ...plain, path: "gone" } });
+    await handlers.probe(log);
+    assert.equal(lines.length, 1);
+    assert.match(lines[0]?.[0] ?? "", /handler "crun" will fail to start.*runtime\.handlers\.crun/);
+    await assert.rejects(
+      handlers.checkUserNamespaces(handlers.bind("crun")),
+      (error) => isKind(error, "failed-precondition") && /"crun"/.test(String(error)),
+    );
+  });
+
+  test("settings fall back to the defaults once the handler has been removed", () => {
+    const before = handlersWith({ crun: plain, web: { ...plain, cgroupWritable: true } });
+    const bound = before.bind("web");
+    assert.equal(before.settings(bound).cgroupWritable, true);
+    assert.equal(handlersWith({ crun: plain }).settings(bound).cgroupWritable, false);
+  });
+});

@@ -1,0 +1,216 @@
+import { messageOf, RuntimeError } from "../../base/errors.ts";
+import type { Logger } from "../../base/logger.ts";
+import type {
+  BoundHandler,
+  HandlerFeatures,
+  HandlerSettings,
+  Handlers,
+  RuntimeFeatures,
+} from "../../core/handler/index.ts";
+import { userNamespaceObstacle } from "../../linux/namespace/index.ts";
+
+/** A handler as the configuration defines it. Exactly one of `path` and `runtimeType` is set. */
+export interface HandlerDefinition extends HandlerSettings {
+  readonly controller: string;
+  /** The OCI runtime under conmon. */
+  readonly path: string;
+  /** The type of a containerd shim. */
+  readonly runtimeType: string;
+  /** The shim's program; empty for the one that its type names. */
+  readonly runtimePath: string;
+  /** Options for the shim, as the configuration has them. */
+  readonly options: Readonly<Record<string, unknown>>;
+}
+
+/** What the shim driver knows of shims; the daemon has it only where a handler may need a shim. */
+export interface ShimKnowledge {
+  /** Rejects a type or path for which there is no program. */
+  shimProgram(type: string, path: string): string;
+  /** Rejects options that a shim of this type would not understand. */
+  encodeOptions(type: string, options: HandlerDefinition["options"], root: string): unknown;
+  /** True for shims that run an OCI runtime as runc's shim does. */
+  isRuncType(type: string): boolean;
+  /** The OCI runtime that such a shim runs. */
+  runtimeOfOptions(options: HandlerDefinition["options"]): string;
+}
+
+/** What the handlers are made of. */
+export interface ConfiguredHandlersDeps {
+  readonly defaultHandler: string;
+  readonly handlers: Readonly<Record<string, HandlerDefinition>>;
+  /** Absent where no handler has a shim. */
+  readonly shims: ShimKnowledge | undefined;
+  /** Asks the OCI runtime at a path, or of a name on PATH, for its features. */
+  readonly readFeatures: (path: string) => Promise<RuntimeFeatures>;
+}
+
+/** The handlers of the configuration, and what their OCI runtimes can do. */
+export class ConfiguredHandlers implements Handlers {
+  readonly #deps: ConfiguredHandlersDeps;
+  #features: readonly HandlerFeatures[];
+  readonly #runtimes = new Map<string, RuntimeFeatures>();
+  /** By handler; resolved when its runtime has answered or has failed to. */
+  readonly #asked: ReadonlyMap<string, PromiseWithResolvers<undefined>>;
+
+  constructor(deps: ConfiguredHandlersDeps) {
+    this.#deps = deps;
+    const names = Object.keys(deps.handlers);
+    this.#asked = new Map(names.map((name) => [name, Promise.withResolvers<undefined>()]));
+    this.#features = this.#withDefault(() => noFeatures);
+  }
+
+  bind(requested: string): BoundHandler {
+    const name = requested === "" ? this.#deps.defaultHandler : requested;
+    const handler = this.#definition(name);
+    if (handler === undefined) {
+      const known = Object.keys(this.#deps.handlers).sort().join(", ");
+      throw new RuntimeError(
+        "invalid-argument",
+        `find runtime handler "${name}": it is not in the configuration, which has: ${known}; name one of them in the RuntimeClass, or add [runtime.handlers.${name}]`,
+      );
+    }
+    return {
+      requested,
+      name,
+      controller: handler.controller,
+      ...(handler.path === "" ? {} : { path: handler.path }),
+      ...(this.#deps.shims === undefined || handler.runtimeType === ""
+        ? {}
+        : shimOf(this.#deps.shims, handler)),
+    };
+  }
+
+  /**
+   * What each handler can do, the default handler first under the name "", then all by name. In the first
+   * seconds of the daemon's life it waits for the runtimes' answers, 5 s at most.
+   */
+  async features(): Promise<readonly HandlerFeatures[]> {
+    await Promise.all([...this.#asked.values()].map(({ promise }) => promise));
+    return this.#features;
+  }
+
+  /**
+   * What the OCI runtime of a sandbox's handler can do; the least that every runtime can where it has
+   * not answered. Waits as features() does.
+   */
+  async runtimeFeatures({ name }: BoundHandler): Promise<RuntimeFeatures> {
+    await this.#asked.get(name)?.promise;
+    return this.#runtimes.get(name) ?? leastFeatures;
+  }
+
+  async checkUserNamespaces({ name }: BoundHandler): Promise<void> {
+    await this.#asked.get(name)?.promise;
+    const why = userNamespaceObstacle() ?? this.#runtimeObstacle(name);
+    if (why === undefined) return;
+    throw new RuntimeError(
+      "failed-precondition",
+      `make a user namespace: handler "${name}" does not support it: ${why}; set hostUsers to true, or use another handler`,
+    );
+  }
+
+  #runtimeObstacle(name: string): string | undefined {
+    const features = this.#runtimes.get(name);
+    if (features === undefined) return "its OCI runtime did not report its features";
+    return features.idMappedMounts ? undefined : "its OCI runtime has no id-mapped mounts";
+  }
+
+  /** What the configuration now says of a sandbox's handler; the defaults once it has been removed. */
+  settings(handler: BoundHandler): HandlerSettings {
+    return this.#definition(handler.name) ?? defaultSettings;
+  }
+
+  /** Asks the runtimes. A runtime that does not answer has no features; pods that need none still run. */
+  async probe(log: Logger): Promise<void> {
+    await Promise.all(
+      [...this.#asked].map(async ([name, { resolve }]) => {
+        try {
+          await this.#ask(name, log);
+        } finally {
+          // A request that waits for the answer then fails with the reason.
+          resolve(undefined);
+        }
+      }),
+    );
+  }
+
+  #definition(name: string): HandlerDefinition | undefined {
+    const { handlers } = this.#deps;
+    return Object.hasOwn(handlers, name) ? handlers[name] : undefined;
+  }
+
+  async #ask(name: string, log: Logger): Promise<void> {
+    const handler = this.#definition(name);
+    const program = handler === undefined ? "" : ociRuntimeOf(this.#deps.shims, handler);
+    if (program === "") return;
+    try {
+      this.#runtimes.set(name, await this.#deps.readFeatures(program));
+    } catch (error) {
+      log.warn(
+        `containers of handler "${name}" will fail to start: install its OCI runtime, or set runtime.handlers.${name}`,
+        { handler: name, error: messageOf(error) },
+      );
+    }
+    this.#features = this.#withDefault((each) => this.#offered(each));
+  }
+
+  #offered(name: string): Features {
+    const features = this.#runtimes.get(name);
+    if (features === undefined) return noFeatures;
+    const nodeHas = userNamespaceObstacle() === undefined;
+    return {
+      recursiveReadOnlyMounts: features.mountOptions.includes("rro"),
+      userNamespaces: nodeHas && features.idMappedMounts,
+    };
+  }
+
+  #withDefault(of: (name: string) => Features): readonly HandlerFeatures[] {
+    const names = Object.keys(this.#deps.handlers).sort();
+    return [
+      { name: "", ...of(this.#deps.defaultHandler) },
+      ...names.map((name) => ({ name, ...of(name) })),
+    ];
+  }
+}
+
+/** The part of a shim's handler that a sandbox keeps, so that a later configuration does not change it. */
+function shimOf(shims: ShimKnowledge, handler: HandlerDefinition): Partial<BoundHandler> {
+  const { runtimeType, runtimePath, options } = handler;
+  // A shim that cannot be started, or options that it would reject, fail before anything is made.
+  shims.shimProgram(runtimeType, runtimePath);
+  shims.encodeOptions(runtimeType, options, "");
+  return {
+    runtimeType,
+    ...(runtimePath === "" ? {} : { runtimePath }),
+    ...(Object.keys(options).length === 0 ? {} : { options }),
+  };
+}
+
+/** The OCI runtime that runs a handler's containers, as far as davit can tell. */
+function ociRuntimeOf(
+  shims: ShimKnowledge | undefined,
+  { path, runtimeType, options }: HandlerDefinition,
+): string {
+  if (shims === undefined || runtimeType === "") return path;
+  return shims.isRuncType(runtimeType) ? shims.runtimeOfOptions(options) : "";
+}
+
+type Features = Omit<HandlerFeatures, "name">;
+
+// Every runtime that davit supports has seccomp and knows the mount options of mount(8).
+const leastFeatures: RuntimeFeatures = {
+  idMappedMounts: false,
+  mountOptions: [],
+  seccomp: true,
+};
+
+const noFeatures: Features = { recursiveReadOnlyMounts: false, userNamespaces: false };
+
+const defaultSettings: HandlerSettings = {
+  podAnnotations: [],
+  containerAnnotations: [],
+  privilegedWithoutHostDevices: false,
+  privilegedWithoutHostDevicesAllDevicesAllowed: false,
+  cgroupWritable: false,
+  baseRuntimeSpec: "",
+  hooksDir: "",
+};

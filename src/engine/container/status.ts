@@ -1,0 +1,50 @@
+import type { Container } from "../../core/container/index.ts";
+import type { PastOperation } from "../../core/operation/index.ts";
+import type { Sandbox } from "../../core/sandbox/index.ts";
+import { type ContainerContext, runtimeOf } from "./context.ts";
+
+/** What ContainerStatus answers with. */
+export interface ContainerStatus {
+  readonly container: Container;
+  /** Undefined when it was not asked for. */
+  readonly info: ContainerInfo | undefined;
+}
+
+/** The verbose facts of a container. */
+export interface ContainerInfo {
+  /** Undefined where the sandbox's record is lost. */
+  readonly sandbox: Sandbox | undefined;
+  /** The spec that it was started with; null before that, and when its bundle is lost or damaged. */
+  readonly spec: unknown;
+  readonly history: readonly PastOperation[];
+}
+
+/**
+ * The status of a container, from memory; verbose reads its spec from the bundle. `not-found` for a
+ * missing container, `invalid-argument` for an empty or ambiguous id.
+ */
+export async function containerStatus(
+  context: ContainerContext,
+  idOrPrefix: string,
+  verbose: boolean,
+): Promise<ContainerStatus> {
+  const container = context.store.resolve(idOrPrefix);
+  if (!verbose) return { container, info: undefined };
+  return {
+    container,
+    info: {
+      sandbox: context.sandboxes.peek(container.sandboxId),
+      spec: await specOf(context, container),
+      history: context.operations.history.of(container.id),
+    },
+  };
+}
+
+async function specOf(context: ContainerContext, container: Container): Promise<unknown> {
+  try {
+    const text = await runtimeOf(context, container).spec(container.id);
+    return text === undefined ? null : (JSON.parse(text) as unknown);
+  } catch {
+    return null;
+  }
+}

@@ -1,0 +1,40 @@
+import { RuntimeError } from "../../base/errors.ts";
+import type { Image } from "../../core/image/index.ts";
+import type { Usage } from "../../core/snapshot/index.ts";
+import type { ImageContext } from "./context.ts";
+
+/** The image of this name or id, or all images where the name is empty. */
+export function listImages({ store }: Pick<ImageContext, "store">, name: string): readonly Image[] {
+  if (name === "") return [...store.all()];
+  const image = store.find(name);
+  return image === undefined ? [] : [image];
+}
+
+/**
+ * The image of this name or id; undefined when it is not on this node, which is not an error
+ * (api.proto, ImageStatus). `invalid-argument` for a missing name.
+ */
+export function imageStatus(
+  { store }: Pick<ImageContext, "store">,
+  name: string | undefined,
+): Image | undefined {
+  if (name !== undefined) return store.find(name);
+  throw new RuntimeError("invalid-argument", "read image status: the request names no image");
+}
+
+/** The space that images take on their file system. */
+export interface ImageFsUsage extends Usage {
+  /** The directory that it is measured in. */
+  readonly directory: string;
+  /** Nanoseconds since 1970. */
+  readonly takenAtNs: bigint;
+}
+
+/** The space that layers take, from memory: kubelet's eviction manager asks often. */
+export function imageFsUsage({
+  snapshots,
+  clock,
+}: Pick<ImageContext, "snapshots" | "clock">): ImageFsUsage {
+  const { directory } = snapshots;
+  return { ...snapshots.layersUsage(), directory, takenAtNs: clock.nowNs() };
+}

@@ -1,0 +1,379 @@
+import assert from "node:assert/strict";
+import { describe, test } from "node:test";
+import { RuntimeError } from "../../base/errors.ts";
+import type { RegistryAuth } from "../../core/image/index.ts";
+import { FakeEngine, never } from "../testing/engine.ts";
+import { digestOf } from "../testing/fake-snapshots.ts";
+import { settle } from "../testing/manual-time.ts";
+import { attributeLayers } from "./present-layers.ts";
+import { pullImage } from "./pull.ts";
+
+const noLimits = { layers: 500, unpackedBytes: 0, unpackedRatio: 0, layerEntries: 0 };
+
+function pull(engine: FakeEngine, name = "app", password?: string, caller = never) {
+  return pullImage(engine.images, { name, auth: authOf(password) }, caller);
+}
+
+function authOf(password: string | undefined): RegistryAuth | undefined {
+  if (password === undefined) return undefined;
+  const rest = { auth: "", serverAddress: "", identityToken: "", registryToken: "" };
+  return { username: "me", password, ...rest };
+}
+
+/** The contents of the layers that are here, of those that the tests use. */
+function layersOf(engine: FakeEngine): readonly string[] {
+  const all = ["base", "app", "other", "one", "two", "three", "four"];
+  return all.filter((contents) => engine.world.snapshots.hasLayer(digestOf(contents)));
+}
+
+describe("pullImage()", () => {
+  test("answers with the id of an image that is on record with all its layers", async (t) => {
+    const engine = new FakeEngine(t);
+    const { source, snapshots, records } = engine.world;
+    const { resolved, diffIds, id } = source.publish("app:v1", {
+      layers: ["base", "app"],
+      config: { Cmd: ["run"] },
+    });
+    assert.equal(await pull(engine, "app:v1"), id);
+    const image = engine.images.store.find("app:v1");
+    assert.deepEqual(image, records.images.get(id));
+    assert.deepEqual(image?.repoTags, ["docker.io/library/app:v1"]);
+    assert.deepEqual(image.repoDigests, [`docker.io/library/app@${resolved.digest}`]);
+    assert.deepEqual(
+      image.layers.map(({ diffId, digest }) => [diffId, digest]),
+      diffIds.map((diffId, at) => [diffId, resolved.layers[at]?.digest]),
+    );
+    const blobs = [resolved.manifest, resolved.config, ...resolved.layers];
+    assert.equal(
+      image.sizeBytes,
+      blobs.reduce((sum, { sizeBytes }) => sum + sizeBytes, 0n),
+    );
+    assert.deepEqual(image.config.cmd, ["run"]);
+    assert.equal(snapshots.lacking(diffIds), undefined);
+    assert.equal(snapshots.unclaimedLayers().size, 0);
+    assert.deepEqual(
+      [engine.images.progress.views(), [...engine.images.pulls.claimed()]],
+      [[], []],
+    );
+  });
+
+  test("keeps no tag for a name with a digest", async (t) => {
+    const engine = new FakeEngine(t);
+    const name = `app@${digestOf("anything")}`;
+    const { id } = engine.world.source.publish(name, { layers: ["base"] });
+    await pull(engine, name);
+    const image = [...engine.images.store.all()].find((each) => each.id === id);
+    assert.deepEqual(image?.repoTags, []);
+  });
+
+  test("fetches a layer once that the image has in several places", async (t) => {
+    const engine = new FakeEngine(t);
+    const { source } = engine.world;
+    const { resolved } = source.publish("app", { layers: ["base", "app", "base"] });
+    await pull(engine);
+    assert.deepEqual([...source.opened.values()], [1, 1]);
+    assert.equal(engine.images.store.find("app")?.layers.length, resolved.layers.length);
+  });
+
+  test("fetches three layers at once, and no more", async (t) => {
+    const engine = new FakeEngine(t);
+    const { source } = engine.world;
+    source.publish("app", { layers: ["one", "two", "three", "four"] });
+    const hang = source.trouble.hang("openBlob");
+    const pulled = pull(engine);
+    await hang.arrived;
+    await settle();
+    assert.equal(source.open, 3);
+    hang.release();
+    await pulled;
+    assert.equal(source.mostOpen, 3);
+  });
+
+  test("shows itself while it runs, and keeps its layers from being removed", async (t) => {
+    const engine = new FakeEngine(t);
+    const { source, snapshots } = engine.world;
+    const { diffIds } = source.publish("app", { layers: ["base", "app"] });
+    const hang = snapshots.trouble.hang("unpackLayer");
+    const pulled = pull(engine);
+    await hang.arrived;
+    assert.deepEqual([...engine.images.pulls.claimed()], diffIds);
+    assert.equal(engine.images.progress.views()[0]?.image, "docker.io/library/app:latest");
+    hang.release();
+    await pulled;
+  });
+});
+
+describe("pullImage() of layers that are here", () => {
+  test("asks the registry, and fetches only what is missing", async (t) => {
+    const engine = new FakeEngine(t);
+    const { source, snapshots } = engine.world;
+    source.publish("app", { layers: ["base", "app"] });
+    source.publish("other", { layers: ["base", "other"] });
+    await pull(engine);
+    await pull(engine, "other");
+    await pull(engine, "other");
+    assert.deepEqual([...snapshots.unpacked.values()], [1, 1, 1]);
+  });
+
+  test("fetches them again from another registry, and where the registry does not grant them", async (t) => {
+    const engine = new FakeEngine(t);
+    const { source, snapshots } = engine.world;
+    source.publish("app", { layers: ["base"] });
+    source.publish("registry.example/app", { layers: ["base"] });
+    await pull(engine);
+    await pull(engine, "registry.example/app");
+    assert.equal(snapshots.unpacked.get(digestOf("base")), 2);
+    t.mock.method(source, "hasBlob", async () => false);
+    await pull(engine);
+    assert.equal(snapshots.unpacked.get(digestOf("base")), 3);
+  });
+
+  test("takes them unasked on a node of one tenant", async (t) => {
+    const engine = new FakeEngine(t, { images: { trustPresentLayers: true } });
+    const { source, snapshots } = engine.world;
+    source.publish("app", { layers: ["base"] });
+    source.publish("registry.example/app", { layers: ["base"] });
+    await pull(engine);
+    source.trouble.fail("hasBlob");
+    await pull(engine, "registry.example/app");
+    assert.equal(snapshots.unpacked.get(digestOf("base")), 1);
+  });
+
+  test("takes those of an earlier version, once it was said where they came from", async (t) => {
+    const engine = new FakeEngine(t);
+    const { source, snapshots } = engine.world;
+    source.publish("app", { layers: ["base"] });
+    await pull(engine);
+    snapshots.forgetOrigin(digestOf("base"));
+    attributeLayers(engine.images);
+    await pull(engine);
+    assert.equal(snapshots.unpacked.get(digestOf("base")), 1);
+  });
+});
+
+describe("pullImage() that fails", () => {
+  for (const stage of [
+    "resolve",
+    "fetch-config",
+    "fetch-layers",
+    "complete-layers",
+    "write-record",
+  ] as const) {
+    test(`at stage ${stage} leaves no image, and the next try works`, async (t) => {
+      const engine = new FakeEngine(t);
+      engine.world.source.publish("app", { layers: ["base", "app"] });
+      engine.faults.fail(`pull-image/${stage}`);
+      const message = new RegExp(`pull image "docker.io/library/app:latest" \\(stage ${stage}, `);
+      await assert.rejects(pull(engine), { kind: "internal", message });
+      assert.deepEqual([...engine.images.store.all()], []);
+      assert.deepEqual([...engine.images.pulls.claimed()], []);
+      engine.faults.heal(`pull-image/${stage}`);
+      await pull(engine);
+    });
+  }
+
+  for (const stage of ["open-blob", "make-directory", "unpack", "publish"] as const) {
+    test(`in a layer, at stage ${stage}, leaves nothing of it`, async (t) => {
+      const engine = new FakeEngine(t);
+      engine.world.source.publish("app", { layers: ["base"] });
+      engine.faults.fail(`pull-layer/${stage}`);
+      await assert.rejects(pull(engine), new RegExp(`pull layer "sha256.*stage ${stage}, `));
+      assert.deepEqual(layersOf(engine), []);
+      assert.deepEqual([engine.world.source.open, engine.images.progress.views()], [0, []]);
+      engine.faults.heal(`pull-layer/${stage}`);
+      await pull(engine);
+    });
+  }
+
+  test("refuses a name that is none, and an image that is not there", async (t) => {
+    const engine = new FakeEngine(t);
+    await assert.rejects(pull(engine, "UPPER case"), { kind: "invalid-argument" });
+    await assert.rejects(pull(engine), { kind: "not-found" });
+  });
+
+  test("refuses a config of other layers than the manifest's, and one that is none", async (t) => {
+    const engine = new FakeEngine(t);
+    const { source } = engine.world;
+    source.publish("app", { layers: ["base", "app"], diffIds: [digestOf("base")] });
+    const message = /its config names 1 layers and its manifest 2/;
+    await assert.rejects(pull(engine), { kind: "data-loss", message });
+    source.publish("app", { layers: ["base"], config: { Cmd: "not a list" } });
+    await assert.rejects(pull(engine), { kind: "data-loss", message: /config\.Cmd/ });
+    assert.deepEqual(layersOf(engine), []);
+  });
+
+  test("refuses a layer that is not what the config says", async (t) => {
+    const engine = new FakeEngine(t);
+    engine.world.source.publish("app", { layers: ["base"], diffIds: [digestOf("other")] });
+    await assert.rejects(pull(engine), { kind: "data-loss", message: /its digest is another one/ });
+    assert.deepEqual(layersOf(engine), []);
+  });
+
+  test("ends the other layers with the first that fails, and tells why that did", async (t) => {
+    const engine = new FakeEngine(t);
+    const { source, snapshots } = engine.world;
+    source.publish("app", { layers: ["one", "two", "three", "four"] });
+    // Two of the first three hang until they are told to end.
+    const unpack = snapshots.unpackLayer.bind(snapshots);
+    snapshots.trouble.hang("unpackLayer");
+    const unpackLayer: typeof unpack = (layer, ...rest) =>
+      layer.diffId === digestOf("two")
+        ? Promise.reject(new RuntimeError("unavailable", "no route"))
+        : unpack(layer, ...rest);
+    t.mock.method(snapshots, "unpackLayer", unpackLayer);
+    await assert.rejects(pull(engine), { kind: "unavailable", message: /no route/ });
+    assert.equal(source.opened.size, 3);
+    assert.equal(source.open, 0);
+  });
+
+  test("leaves whole layers to the next pull, and removes them when none comes", async (t) => {
+    const engine = new FakeEngine(t);
+    const { source, time, snapshots } = engine.world;
+    source.publish("app", { layers: ["base", "app"] });
+    engine.faults.fail("pull-image/write-record");
+    await assert.rejects(pull(engine));
+    await time.advance(500_000);
+    assert.deepEqual(layersOf(engine), ["base", "app"]);
+    engine.faults.heal("pull-image/write-record");
+    await pull(engine);
+    assert.deepEqual([...snapshots.unpacked.values()], [1, 1]);
+    await time.advance(700_000);
+    assert.deepEqual(layersOf(engine), ["base", "app"]);
+    engine.faults.fail("pull-image/write-record");
+    source.publish("second", { layers: ["other"] });
+    await assert.rejects(pull(engine, "second"));
+    await time.advance(602_000);
+    assert.deepEqual(layersOf(engine), ["base", "app"]);
+  });
+
+  test("leaves no image when the record cannot be written", async (t) => {
+    const engine = new FakeEngine(t);
+    engine.world.source.publish("app", { layers: ["base"] });
+    engine.world.records.full = true;
+    await assert.rejects(pull(engine), { kind: "resource-exhausted" });
+    assert.equal(engine.images.store.find("app"), undefined);
+    assert.equal(engine.world.snapshots.unclaimedLayers().size, 1);
+  });
+});
+
+describe("pullImage() of an image beyond the limits", () => {
+  test("refuses one of too many layers before it fetches any", async (t) => {
+    const engine = new FakeEngine(t, { images: { limits: { ...noLimits, layers: 1 } } });
+    engine.world.source.publish("app", { layers: ["base", "app"] });
+    const message = /images\.max_layers = 1/;
+    await assert.rejects(pull(engine), { kind: "failed-precondition", message });
+    assert.equal(engine.world.source.opened.size, 0);
+  });
+
+  test("removes what a refused image brought, at once, and nothing that was here", async (t) => {
+    const engine = new FakeEngine(t, { images: { limits: { ...noLimits, unpackedBytes: 8 } } });
+    const { source, time } = engine.world;
+    source.publish("small", { layers: ["base"] });
+    await pull(engine, "small");
+    source.publish("app", { layers: ["base", "app", "other"] });
+    const message = /max_unpacked_bytes = 8/;
+    await assert.rejects(pull(engine), { kind: "failed-precondition", message });
+    await time.advance(10);
+    assert.deepEqual(layersOf(engine), ["base"]);
+  });
+
+  test("counts layers that other pulls brought", async (t) => {
+    const engine = new FakeEngine(t, {
+      images: { limits: { ...noLimits, unpackedBytes: 8 }, trustPresentLayers: true },
+    });
+    const { source } = engine.world;
+    source.publish("a", { layers: ["base"] });
+    source.publish("b", { layers: ["other"] });
+    await pull(engine, "a");
+    await pull(engine, "b");
+    source.publish("app", { layers: ["base", "other"] });
+    const message = /its layers have 9 bytes, more than images\.max_unpacked_bytes = 8/;
+    await assert.rejects(pull(engine), { kind: "failed-precondition", message });
+    await engine.world.time.advance(10);
+    assert.deepEqual(layersOf(engine), ["base", "other"]);
+  });
+});
+
+describe("pullImage(), beside other pulls,", () => {
+  test("does the same pull once", async (t) => {
+    const engine = new FakeEngine(t);
+    const { source } = engine.world;
+    source.publish("app", { layers: ["base"] });
+    const hang = source.trouble.hang("openBlob");
+    const pulls = [pull(engine), pull(engine, "docker.io/library/app:latest")];
+    await hang.arrived;
+    assert.equal(
+      engine.images.operations.views().filter((v) => v.operation === "pull-image").length,
+      1,
+    );
+    hang.release();
+    const [first, second] = await Promise.all(pulls);
+    assert.equal(first, second);
+    assert.deepEqual([...source.opened.values()], [1]);
+  });
+
+  test("goes on for the others when one caller leaves, and ends with the last one", async (t) => {
+    const engine = new FakeEngine(t);
+    const { source } = engine.world;
+    source.publish("app", { layers: ["base"] });
+    const hang = source.trouble.hang("openBlob");
+    const callers = [new AbortController(), new AbortController()] as const;
+    const [first, second] = [
+      assert.rejects(pull(engine, "app", undefined, callers[0].signal), /first left/),
+      assert.rejects(pull(engine, "app", undefined, callers[1].signal), /second left/),
+    ];
+    await hang.arrived;
+    callers[0].abort(new Error("first left"));
+    await first;
+    assert.equal(source.open, 1);
+    callers[1].abort(new Error("second left"));
+    await second;
+    await settle();
+    assert.deepEqual([source.open, engine.images.operations.views()], [0, []]);
+  });
+
+  test("waits for one download of a layer that two images share", async (t) => {
+    const engine = new FakeEngine(t);
+    const { source, snapshots } = engine.world;
+    source.publish("app", { layers: ["base", "app"] });
+    source.publish("second", { layers: ["base", "other"] });
+    const hang = snapshots.trouble.hang("unpackLayer");
+    const pulls = [pull(engine), pull(engine, "second")];
+    await hang.arrived;
+    await settle();
+    hang.release();
+    await Promise.all(pulls);
+    assert.equal(snapshots.unpacked.get(digestOf("base")), 1);
+  });
+
+  test("gets nothing by the credentials of another pull", async (t) => {
+    const engine = new FakeEngine(t);
+    const { source, snapshots } = engine.world;
+    source.publish("app", { layers: ["base"], password: "secret" });
+    await pull(engine, "app", "secret");
+    await assert.rejects(pull(engine), { kind: "unauthenticated" });
+    // A name of its own that names the same layer: the registry must give it.
+    source.publish("thief", { layers: ["base"] });
+    t.mock.method(source, "hasBlob", async () => false);
+    await pull(engine, "thief");
+    assert.equal(snapshots.unpacked.get(digestOf("base")), 2);
+  });
+
+  test("fetches a layer itself when the pull that it waited for failed", async (t) => {
+    const engine = new FakeEngine(t);
+    const { source, snapshots } = engine.world;
+    source.publish("app", { layers: ["base"] });
+    source.publish("second", { layers: ["base"] });
+    const hang = source.trouble.hang("openBlob");
+    const first = assert.rejects(pull(engine), { kind: "permission-denied" });
+    const second = pull(engine, "second");
+    await hang.arrived;
+    await settle();
+    snapshots.trouble.fail("unpackLayer", new RuntimeError("permission-denied", "not you"), 1);
+    hang.release();
+    await first;
+    await second;
+    assert.equal(engine.images.store.find("app"), undefined);
+    assert.ok(engine.images.store.find("second") !== undefined);
+  });
+});

@@ -1,0 +1,68 @@
+import assert from "node:assert/strict";
+import { describe, test } from "node:test";
+import { FakeEngine, never } from "../testing/engine.ts";
+import { digestOf } from "../testing/fake-snapshots.ts";
+import { pullImage } from "./pull.ts";
+import { sweepLayers } from "./sweep.ts";
+
+async function pull(engine: FakeEngine, name: string, ...layers: readonly string[]) {
+  engine.world.source.publish(name, { layers });
+  return pullImage(engine.images, { name, auth: undefined }, never);
+}
+
+function has(engine: FakeEngine, contents: string): boolean {
+  return engine.world.snapshots.hasLayer(digestOf(contents));
+}
+
+describe("sweepLayers()", () => {
+  test("removes what a removal that was cut left, and nothing that is in use", async (t) => {
+    const engine = new FakeEngine(t);
+    await pull(engine, "app", "base", "app");
+    const lost = await pull(engine, "lost", "base", "lost");
+    engine.images.store.remove(lost);
+    await sweepLayers(engine.images);
+    assert.deepEqual(
+      ["base", "app", "lost"].map((each) => has(engine, each)),
+      [true, true, false],
+    );
+  });
+
+  test("leaves what a pull left for 10 minutes, then removes it", async (t) => {
+    const engine = new FakeEngine(t);
+    const { time } = engine.world;
+    engine.faults.fail("pull-image/write-record");
+    await assert.rejects(pull(engine, "app", "base"));
+    const next = await engine.restart();
+    await time.advance(300_000);
+    await sweepLayers(next.images);
+    assert.ok(has(next, "base"));
+    await time.advance(302_000);
+    // The next sweep is that of the last daemon's layers: 10 minutes from the first one on.
+    assert.ok(has(next, "base"));
+    await time.advance(302_000);
+    assert.ok(!has(next, "base"));
+    assert.deepEqual(next.images.janitor.owned(), []);
+  });
+
+  test("claims layers that an image stands on whose pull did not live to", async (t) => {
+    const engine = new FakeEngine(t);
+    const { snapshots, time } = engine.world;
+    const claim = t.mock.method(snapshots, "claimLayers", async () => undefined);
+    await pull(engine, "app", "base");
+    claim.mock.restore();
+    assert.equal(snapshots.unclaimedLayers().size, 1);
+    await sweepLayers(engine.images);
+    assert.equal(snapshots.unclaimedLayers().size, 0);
+    await time.advance(700_000);
+    assert.ok(has(engine, "base"));
+    assert.deepEqual(engine.images.janitor.owned(), []);
+  });
+
+  test("says in the log what it cannot remove, and does not reject", async (t) => {
+    const engine = new FakeEngine(t);
+    engine.images.store.remove(await pull(engine, "app", "base"));
+    engine.world.snapshots.trouble.fail("removeLayer");
+    await sweepLayers(engine.images);
+    assert.deepEqual(engine.logged("error"), ["cannot remove layers that nobody uses"]);
+  });
+});

@@ -1,0 +1,7 @@
+/** True when every label of the selector is there with its value. An empty selector matches all. */
+export function matchesLabels(
+  labels: Readonly<Record<string, string>>,
+  selector: Readonly<Record<string, string>>,
+): boolean {
+  return Object.entries(selector).every(([key, value]) => labels[key] === value);
+}

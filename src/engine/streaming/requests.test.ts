@@ -1,0 +1,99 @@
+import assert from "node:assert/strict";
+import { describe, test, type TestContext } from "node:test";
+import type { StreamChoice } from "../../core/streaming/index.ts";
+import { stopContainer } from "../container/index.ts";
+import { stopPodSandbox } from "../sandbox/index.ts";
+import { FakeEngine, never } from "../testing/engine.ts";
+import { requestAttach, requestExec, requestPortForward } from "./requests.ts";
+
+const output: StreamChoice = { stdin: false, stdout: true, stderr: true, terminal: false };
+const terminal: StreamChoice = { stdin: true, stdout: true, stderr: false, terminal: true };
+
+/** A running container; addresses are the JSON of what they stand for. */
+async function setUp(t: TestContext, config: Parameters<FakeEngine["create"]>[1] = {}) {
+  const engine = new FakeEngine(t);
+  const pod = await engine.run();
+  const id = await engine.start(pod, config);
+  const urls = {
+    exec: (...all: readonly unknown[]) => JSON.stringify(all),
+    attach: (...all: readonly unknown[]) => JSON.stringify(all),
+    portForward: (...all: readonly unknown[]) => JSON.stringify(all),
+  };
+  const { containers, sandboxes } = engine;
+  return { engine, pod, id, context: { containers, sandboxes, urls } };
+}
+
+describe("requestExec()", () => {
+  test("answers with an address for the full id, the command and the streams", async (t) => {
+    const { context, id } = await setUp(t);
+    const request = { containerId: id.slice(0, 12), command: ["sh"] };
+    const address = requestExec(context, request, terminal);
+    const meant = { containerId: id, command: ["sh"], terminal: true };
+    assert.deepEqual(JSON.parse(address), [meant, terminal]);
+  });
+
+  test("refuses streams that cannot be had together, no streams, and no command", async (t) => {
+    const { context, id } = await setUp(t);
+    const exec =
+      (choice: StreamChoice, command = ["sh"]) =>
+      () =>
+        requestExec(context, { containerId: id, command }, choice);
+    const both = { ...terminal, stderr: true };
+    const none = { stdin: false, stdout: false, stderr: false, terminal: false };
+    assert.throws(exec(both), { kind: "invalid-argument", message: /^exec: with tty/ });
+    assert.throws(exec(none), { kind: "invalid-argument", message: /^exec: none of stdin/ });
+    assert.throws(exec(output, []), { kind: "invalid-argument", message: /command is empty/ });
+    for (const one of ["stdin", "stdout", "stderr"] as const) exec({ ...none, [one]: true })();
+  });
+
+  test("refuses a container that is not there, or does not run", async (t) => {
+    const { engine, context, id } = await setUp(t);
+    const exec = (containerId: string) => () =>
+      requestExec(context, { containerId, command: ["sh"] }, output);
+    assert.throws(exec("none"), { kind: "not-found" });
+    await stopContainer(engine.containers, id, 0n, never);
+    assert.throws(exec(id), { kind: "failed-precondition", message: /is exited, not running/ });
+  });
+});
+
+describe("requestAttach()", () => {
+  for (const tty of [true, false]) {
+    test(`takes the container's terminal, whatever the client believes: ${tty}`, async (t) => {
+      const { context, id } = await setUp(t, { tty });
+      const address = requestAttach(context, { containerId: id.slice(0, 12) }, output);
+      assert.deepEqual(JSON.parse(address), [{ containerId: id, terminal: tty }, output]);
+    });
+  }
+
+  test("refuses a container that does not run, and streams that cannot be had together", async (t) => {
+    const { engine, context, id } = await setUp(t);
+    const attach = (choice: StreamChoice) => () =>
+      requestAttach(context, { containerId: id }, choice);
+    const both = { ...terminal, stderr: true };
+    assert.throws(attach(both), { kind: "invalid-argument", message: /^attach: with tty/ });
+    await stopContainer(engine.containers, id, 0n, never);
+    assert.throws(attach(output), { kind: "failed-precondition", message: /attach to container/ });
+  });
+});
+
+describe("requestPortForward()", () => {
+  test("answers with an address for the full id and the ports", async (t) => {
+    const { context, pod } = await setUp(t);
+    const forward = (ports: readonly number[]) =>
+      JSON.parse(requestPortForward(context, { sandboxId: pod.slice(0, 12), ports })) as unknown;
+    assert.deepEqual(forward([1, 65_535]), [pod, [1, 65_535]]);
+    assert.deepEqual(forward([]), [pod, []]);
+  });
+
+  test("refuses what is no port, and a sandbox that is not ready", async (t) => {
+    const { engine, context, pod } = await setUp(t);
+    const forward = (ports: readonly number[]) => () =>
+      requestPortForward(context, { sandboxId: pod, ports });
+    for (const bad of [0, 65_536, 1.5, -1]) {
+      const message = new RegExp(`a port is 1 to 65535, got ${bad}`);
+      assert.throws(forward([80, bad]), { kind: "invalid-argument", message });
+    }
+    await stopPodSandbox(engine.sandboxes, pod, never);
+    assert.throws(forward([80]), { kind: "failed-precondition", message: /is stopped, not ready/ });
+  });
+});

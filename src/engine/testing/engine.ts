@@ -1,0 +1,329 @@
+import type { TestContext } from "node:test";
+import type { Digest } from "../../base/digest.ts";
+import { KeyedLock } from "../../base/keyed-lock.ts";
+import type { LogFields, Logger } from "../../base/logger.ts";
+import { TaskGroup } from "../../base/task-group.ts";
+import { ContainerStore, layersOf } from "../../core/container/index.ts";
+import { ImageStore } from "../../core/image/index.ts";
+import { Operations } from "../../core/operation/index.ts";
+import { type SandboxController, SandboxStore } from "../../core/sandbox/index.ts";
+import type { ContainerContext } from "../container/index.ts";
+import {
+  createContainer,
+  defaultContainerTimes,
+  recoverContainers,
+  removeContainersOf,
+  startContainer,
+  CancellableOperations,
+  stopContainersOf,
+} from "../container/index.ts";
+import { InflightCreates } from "../lifecycle/inflight-creates.ts";
+import { FailedTeardowns } from "../lifecycle/failed-teardowns.ts";
+import {
+  type ImageContext,
+  pullImage,
+  PullProgress,
+  Pulls,
+  removeUnusedLayers,
+} from "../image/index.ts";
+import { Janitor } from "../lifecycle/janitor.ts";
+import { WriteBehindRecords } from "../lifecycle/write-behind-records.ts";
+import { Attachments, defaultPatience, NetworkTeardown } from "../network/index.ts";
+import {
+  defaultTimes,
+  recoverSandboxes,
+  runPodSandbox,
+  type SandboxContext,
+} from "../sandbox/index.ts";
+import { FakeCgroups } from "./fake-cgroups.ts";
+import { FakeController } from "./fake-controller.ts";
+import { FakeHandlers } from "./fake-handlers.ts";
+import { FakeHost } from "./fake-host.ts";
+import { FakeNetwork } from "./fake-network.ts";
+import { FakeRecords } from "./fake-records.ts";
+import { FakeRootFiles } from "./fake-root-files.ts";
+import { FakeRuntime } from "./fake-runtime.ts";
+import { FakeSnapshots } from "./fake-snapshots.ts";
+import { FakeSource } from "./fake-source.ts";
+import { FakeSpecs } from "./fake-specs.ts";
+import { ManualTime } from "./manual-time.ts";
+import { containerRequest, podRequest } from "./objects.ts";
+import { StageFaults } from "./stage-faults.ts";
+
+/** A caller that never leaves. */
+export const never = new AbortController().signal;
+
+/** What outlives a daemon: its host with what the drivers made there, the records, the registries. */
+export class FakeWorld {
+  readonly time: ManualTime;
+  readonly host = new FakeHost();
+  readonly records = new FakeRecords();
+  readonly source = new FakeSource();
+  readonly handlers = new FakeHandlers();
+  readonly specs = new FakeSpecs();
+  readonly rootFiles = new FakeRootFiles();
+  readonly cgroups: FakeCgroups;
+  readonly controller: FakeController;
+  readonly network: FakeNetwork;
+  readonly runtime: FakeRuntime;
+  readonly snapshots: FakeSnapshots;
+  bootId = "boot-1";
+
+  constructor(t: TestContext) {
+    this.time = new ManualTime(t);
+    this.cgroups = new FakeCgroups(this.host);
+    this.controller = new FakeController({ host: this.host, clock: this.time });
+    this.network = new FakeNetwork(this.host, this.bootId);
+    this.runtime = new FakeRuntime(this.host, this.time);
+    this.snapshots = new FakeSnapshots(this.host, this.time);
+  }
+
+  /** The machine is reset: the next engine lives in another boot. */
+  reboot(): void {
+    this.host.reboot();
+    this.bootId = "boot-2";
+    this.network.bootId = this.bootId;
+  }
+
+  /** Lets go of everything that hangs. */
+  releaseAll(): void {
+    const { source, specs, rootFiles, cgroups, controller, network, runtime, snapshots } = this;
+    for (const each of [
+      source,
+      specs,
+      rootFiles,
+      cgroups,
+      controller,
+      network,
+      runtime,
+      snapshots,
+    ]) {
+      each.trouble.releaseAll();
+    }
+  }
+}
+
+/** How an engine of a test differs from the ordinary one. */
+export interface FakeEngineOptions {
+  readonly world?: FakeWorld;
+  readonly controllers?: readonly SandboxController[];
+  readonly sandboxes?: Partial<SandboxContext>;
+  readonly containers?: Partial<ContainerContext>;
+  readonly images?: Partial<ImageContext>;
+}
+
+/** A line of the engine's log. */
+export interface LogLine {
+  readonly level: string;
+  readonly message: string;
+  readonly fields: LogFields;
+}
+
+/** An engine on fakes of all its ports, put together as the daemon does, and ended with its test. */
+export class FakeEngine {
+  readonly world: FakeWorld;
+  readonly faults = new StageFaults();
+  readonly log: LogLine[] = [];
+  readonly late: WriteBehindRecords;
+  readonly sandboxes: SandboxContext;
+  readonly containers: ContainerContext;
+  readonly images: ImageContext;
+  readonly #t: TestContext;
+  readonly #options: FakeEngineOptions;
+
+  constructor(t: TestContext, options: FakeEngineOptions = {}) {
+    this.#t = t;
+    this.#options = options;
+    this.world = options.world ?? new FakeWorld(t);
+    const { time: clock, bootId, snapshots } = this.world;
+    const log = logInto(this.log);
+    this.late = new WriteBehindRecords(this.world.records, log);
+    const tasks = new TaskGroup(log);
+    const operations = new Operations({ faults: this.faults, clock });
+    const janitor = new Janitor({ tasks, log });
+    const creations = new InflightCreates({ tasks, clock, holdMs: defaultTimes.holdMs });
+    const failedEnds = new FailedTeardowns(clock);
+    const owners = { operations, janitor, creations, failedEnds, tasks };
+    const shared = { ...owners, clock, log, bootId, locks: new KeyedLock() };
+    const store = new SandboxStore(this.late);
+    const containerStore = new ContainerStore(this.late);
+    this.images = {
+      ...shared,
+      store: new ImageStore(this.world.records),
+      source: this.world.source,
+      snapshots,
+      pulls: new Pulls(tasks),
+      progress: new PullProgress((diffId) => snapshots.hasLayer(diffId)),
+      limits: { layers: 500, unpackedBytes: 0, unpackedRatio: 0, layerEntries: 0 },
+      trustPresentLayers: false,
+      layersInUse: () => [...containerStore.all()].flatMap(layersOf),
+      ...options.images,
+    };
+    this.containers = this.#containerContext(shared, containerStore, store);
+    this.sandboxes = this.#sandboxContext(shared, store);
+    t.after(() => this.end());
+  }
+
+  #containerContext(
+    shared: Shared,
+    store: ContainerStore,
+    sandboxes: SandboxStore,
+  ): ContainerContext {
+    const { world } = this;
+    return {
+      ...shared,
+      store,
+      sandboxes,
+      images: this.images.store,
+      snapshots: world.snapshots,
+      rootFiles: world.rootFiles,
+      specs: world.specs,
+      ignoreVolumes: false,
+      runtimes: [world.runtime],
+      runtimeOf: () => world.runtime,
+      prewarmCgroupMigration: () => undefined,
+      environmentOf: (sandbox) => world.controller.environment(sandbox),
+      starting: new CancellableOperations(),
+      onRemoved: (container) => {
+        const layers: readonly Digest[] = layersOf(container);
+        shared.tasks.spawn("remove layers", () => removeUnusedLayers(this.images, layers));
+      },
+      times: defaultContainerTimes,
+      ...this.#options.containers,
+    };
+  }
+
+  #sandboxContext(shared: Shared, store: SandboxStore): SandboxContext {
+    const { world } = this;
+    const { late } = this;
+    const { records } = world;
+    // The notes do not go by way of WriteBehindRecords: in the daemon a driver keeps them beside it.
+    const attachments = new Attachments({
+      loadAttachments: () => late.loadAttachments(),
+      putAttachment: (attachment) => {
+        late.putAttachment(attachment);
+      },
+      deleteAttachment: (id) => {
+        late.deleteAttachment(id);
+      },
+      noteAttachment: (attachment) => records.noteAttachment(attachment),
+      deleteNote: (id) => records.deleteNote(id),
+    });
+    const controllers = this.#options.controllers ?? [world.controller];
+    return {
+      ...shared,
+      store,
+      controllers: new Map(controllers.map((each) => [each.name, each])),
+      handlers: world.handlers,
+      networkOf: () => world.network,
+      attachments,
+      teardown: new NetworkTeardown({
+        ...shared,
+        network: world.network,
+        attachments,
+        patience: defaultPatience,
+      }),
+      containers: {
+        listedOf: (id) => this.containers.store.listedOf(id),
+        stopAll: (id) => stopContainersOf(this.containers, id),
+        removeAll: (id) => removeContainersOf(this.containers, id),
+      },
+      cgroups: world.cgroups,
+      namespaces: world.controller.namespaces,
+      times: defaultTimes,
+      ...this.#options.sandboxes,
+    };
+  }
+
+  /** Runs a pod and answers with its id. */
+  async run(...[config, handler]: Parameters<typeof podRequest>): Promise<string> {
+    return runPodSandbox(this.sandboxes, podRequest(config, handler), never);
+  }
+
+  /** Pulls an image "app", unless it is there. */
+  async pull(name = "app"): Promise<Digest> {
+    const known = this.images.store.find(name);
+    if (known !== undefined) return known.id;
+    this.world.source.publish(name, { layers: ["base", name] });
+    return pullImage(this.images, { name, auth: undefined }, never);
+  }
+
+  /** Makes a container in a sandbox and answers with its id. */
+  async create(...[sandboxId, config]: Parameters<typeof containerRequest>): Promise<string> {
+    await this.pull();
+    return createContainer(this.containers, containerRequest(sandboxId, config), never);
+  }
+
+  /** Makes a container in a sandbox and starts it. */
+  async start(...[sandboxId, config]: Parameters<typeof containerRequest>): Promise<string> {
+    const id = await this.create(sandboxId, config);
+    await startContainer(this.containers, id, never);
+    return id;
+  }
+
+  /** Ends this engine and puts the next one on what it leaves, not recovered yet. */
+  async restart(options: Omit<FakeEngineOptions, "world"> = {}): Promise<FakeEngine> {
+    await this.end();
+    this.world.runtime.forgetAll();
+    return new FakeEngine(this.#t, { ...this.#options, ...options, world: this.world });
+  }
+
+  /** Recovers sandboxes, images and containers, as a daemon does at its start. */
+  async recover(): Promise<void> {
+    const { operations, log } = this.containers;
+    this.images.store.load();
+    await recoverSandboxes(this.sandboxes, this.late);
+    const options = {
+      name: "recover-containers",
+      subject: "all",
+      timeoutMs: 120_000,
+      log,
+    } as const;
+    await operations.run(options, (operation) =>
+      recoverContainers(this.containers, this.late, operation),
+    );
+  }
+
+  /** The messages of its log at this level. */
+  logged(level: string): readonly string[] {
+    return this.log.filter((line) => line.level === level).map(({ message }) => message);
+  }
+
+  /** Ends what runs in the background. */
+  async end(): Promise<void> {
+    this.faults.releaseAll();
+    this.world.releaseAll();
+    const { creations, janitor, teardown, tasks } = this.sandboxes;
+    creations[Symbol.dispose]();
+    janitor[Symbol.dispose]();
+    teardown[Symbol.dispose]();
+    await tasks[Symbol.asyncDispose]();
+    this.late[Symbol.dispose]();
+  }
+}
+
+type Shared = Pick<
+  SandboxContext,
+  | "operations"
+  | "creations"
+  | "janitor"
+  | "failedEnds"
+  | "locks"
+  | "tasks"
+  | "clock"
+  | "log"
+  | "bootId"
+>;
+
+function logInto(lines: LogLine[], always: LogFields = {}): Logger {
+  const at = (level: string) => (message: string, fields?: LogFields) => {
+    lines.push({ level, message, fields: { ...always, ...fields } });
+  };
+  return {
+    debug: at("debug"),
+    info: at("info"),
+    warn: at("warn"),
+    error: at("error"),
+    with: (fields) => logInto(lines, { ...always, ...fields }),
+  };
+}

@@ -1,0 +1,217 @@
+import { RuntimeError } from "../../base/errors.ts";
+import { beforeAbort } from "../../base/wait.ts";
+import type { Clock } from "../../base/time.ts";
+import type {
+  AttachedClient,
+  ContainerBundle,
+  ContainerExit,
+  ContainerLimits,
+  ContainerRuntime,
+  ExecResult,
+  ProcessClient,
+  StartedContainer,
+} from "../../core/container/index.ts";
+import type { Operation } from "../../core/operation/index.ts";
+import type { KnownIds } from "../../core/store/index.ts";
+import type { ExecEnd } from "../../core/streaming/index.ts";
+import type { FakeHost } from "./fake-host.ts";
+import { Trouble } from "./trouble.ts";
+
+type Call =
+  | "start"
+  | "load"
+  | "loadUnrecorded"
+  | "wait"
+  | "kill"
+  | "killAll"
+  | "execSync"
+  | "exec"
+  | "attach"
+  | "update"
+  | "reopenLog"
+  | "remove"
+  | "orphans";
+
+interface Run {
+  readonly bundle: ContainerBundle;
+  readonly started: StartedContainer;
+  readonly end: PromiseWithResolvers<ContainerExit>;
+  /** This daemon knows it: it was started or loaded here. */
+  known: boolean;
+}
+
+/** Runs containers in memory. A container ends by any signal, unless it is one of the stubborn ones. */
+export class FakeRuntime implements ContainerRuntime {
+  readonly trouble = new Trouble<Call>();
+  /** Containers that no signal of kill() ends. */
+  readonly stubborn = new Set<string>();
+  /** Signals that a container got, by its id. */
+  readonly signals = new Map<string, number[]>();
+  /** Limits in force, by container. */
+  readonly limits = new Map<string, ContainerLimits>();
+  /** Logs by path, with how often each was opened again. */
+  readonly reopened = new Map<string, number>();
+  /** The last command that ran in a container, as JSON text, and who was at its streams. */
+  command: { readonly spec: string; readonly client?: ProcessClient } | undefined;
+  attached: AttachedClient | undefined;
+  result: ExecResult = { stdout: Buffer.from("out"), stderr: Buffer.from(""), exitCode: 0 };
+  readonly #host: FakeHost;
+  readonly #clock: Clock;
+  readonly #runs = new Map<string, Run>();
+  #lastPid = 5000;
+
+  constructor(host: FakeHost, clock: Clock) {
+    this.#host = host;
+    this.#clock = clock;
+  }
+
+  /** What a container was started with. */
+  bundleOf(id: string): ContainerBundle | undefined {
+    return this.#runs.get(id)?.bundle;
+  }
+
+  /** The container's process ends. */
+  exit(id: string, how: Partial<ContainerExit> = {}): void {
+    this.#host.remove("process", id);
+    this.#runs.get(id)?.end.resolve({
+      exitCode: 0,
+      finishedAtNs: this.#clock.nowNs(),
+      oomKilled: false,
+      unknown: false,
+      ...how,
+    });
+  }
+
+  /** What a new daemon knows: nothing, until it is told to load(). */
+  forgetAll(): void {
+    for (const run of this.#runs.values()) run.known = false;
+  }
+
+  async start(bundle: ContainerBundle, operation: Operation): Promise<StartedContainer> {
+    const { id } = bundle;
+    try {
+      await operation.enter("make-bundle");
+      this.#host.make("bundle", id);
+      await operation.enter("create-process");
+      this.#host.make("process", id);
+      await this.trouble.at("start", operation.signal);
+      await operation.enter("start-process");
+    } catch (error) {
+      this.#host.remove("process", id);
+      this.#host.remove("bundle", id);
+      throw error;
+    }
+    this.#lastPid++;
+    const started: StartedContainer = {
+      process: { pid: this.#lastPid, startTime: "2" },
+      monitor: undefined,
+      startedAtNs: this.#clock.nowNs(),
+    };
+    const end = Promise.withResolvers<ContainerExit>();
+    this.#runs.set(id, { bundle, started, end, known: true });
+    return started;
+  }
+
+  async wait(id: string, signal: AbortSignal): Promise<ContainerExit> {
+    await this.trouble.at("wait", signal);
+    return beforeAbort(this.#known(id).end.promise, signal);
+  }
+
+  async load(id: string): Promise<void> {
+    await this.trouble.at("load");
+    const run = this.#runs.get(id);
+    if (run === undefined) throw new RuntimeError("not-found", `load container "${id}": no bundle`);
+    run.known = true;
+    if (!this.#host.has("process", id)) this.exit(id, { exitCode: 255, unknown: true });
+  }
+
+  async spec(id: string): Promise<string | undefined> {
+    return this.#runs.get(id)?.bundle.spec;
+  }
+
+  async loadUnrecorded(id: string): Promise<StartedContainer | undefined> {
+    await this.trouble.at("loadUnrecorded");
+    const run = this.#runs.get(id);
+    if (run === undefined) return undefined;
+    run.known = true;
+    return run.started;
+  }
+
+  async kill(id: string, signalNumber: number): Promise<void> {
+    await this.trouble.at("kill");
+    const earlier = this.signals.get(id) ?? [];
+    this.signals.set(id, [...earlier, signalNumber]);
+    if (!this.stubborn.has(id)) this.exit(id, { exitCode: 128 + signalNumber });
+  }
+
+  async killAll(id: string): Promise<void> {
+    await this.trouble.at("killAll");
+    this.exit(id, { exitCode: 137 });
+  }
+
+  async execSync(id: string, spec: string, { signal }: Operation): Promise<ExecResult> {
+    this.#known(id);
+    this.command = { spec };
+    await this.trouble.at("execSync", signal);
+    return this.result;
+  }
+
+  async exec(
+    id: string,
+    spec: string,
+    client: ProcessClient,
+    { signal }: Operation,
+  ): Promise<ExecEnd> {
+    this.#known(id);
+    this.command = { spec, client };
+    await this.trouble.at("exec", signal);
+    return { exitCode: this.result.exitCode };
+  }
+
+  async attach(id: string, client: AttachedClient, operation: Operation): Promise<void> {
+    await operation.enter("connect");
+    this.attached = client;
+    await this.trouble.at("attach", operation.signal);
+    await beforeAbort(this.#known(id).end.promise, operation.signal);
+  }
+
+  async update(
+    id: string,
+    limits: ContainerLimits,
+    signal: AbortSignal,
+  ): Promise<() => Promise<void>> {
+    await this.trouble.at("update", signal);
+    this.#known(id);
+    const before = this.limits.get(id);
+    this.limits.set(id, limits);
+    return async () => {
+      if (before === undefined) this.limits.delete(id);
+      else this.limits.set(id, before);
+    };
+  }
+
+  async reopenLog(_id: string, logPath: string): Promise<void> {
+    await this.trouble.at("reopenLog");
+    this.reopened.set(logPath, (this.reopened.get(logPath) ?? 0) + 1);
+  }
+
+  async remove(id: string, operation?: Pick<Operation, "enter">): Promise<void> {
+    await operation?.enter("remove-files");
+    await this.trouble.at("remove");
+    this.exit(id, { exitCode: 137 });
+    this.#host.remove("process", id);
+    this.#host.remove("bundle", id);
+    this.#runs.delete(id);
+  }
+
+  async orphans(known: KnownIds): Promise<readonly string[]> {
+    await this.trouble.at("orphans");
+    return this.#host.idsOf("bundle").filter((id) => !known.has(id));
+  }
+
+  #known(id: string): Run {
+    const run = this.#runs.get(id);
+    if (run?.known === true) return run;
+    throw new RuntimeError("not-found", `find container "${id}": it was not started here`);
+  }
+}

@@ -1,0 +1,140 @@
+import type { Digest } from "../../base/digest.ts";
+import { RuntimeError } from "../../base/errors.ts";
+import {
+  type BlobStream,
+  type Descriptor,
+  formatReference,
+  type ImageReference,
+  type ImageSource,
+  parseReference,
+  type RegistryAuth,
+  type ResolvedImage,
+} from "../../core/image/index.ts";
+import { compressed, digestOf } from "./fake-snapshots.ts";
+import { Trouble } from "./trouble.ts";
+
+/** An image as a registry has it. */
+export interface Published {
+  readonly resolved: ResolvedImage;
+  /** Of its layers, lowest first. */
+  readonly diffIds: readonly Digest[];
+  readonly id: Digest;
+}
+
+/** What to publish. */
+export interface ToPublish {
+  /** Contents of the layers, lowest first. */
+  readonly layers: readonly string[];
+  /** `config` of the image's config. */
+  readonly config?: Readonly<Record<string, unknown>>;
+  /** Diff ids in the config instead of the layers' own. */
+  readonly diffIds?: readonly string[];
+  /** Only who gives this password gets the image. */
+  readonly password?: string;
+}
+
+/** Registries in memory. */
+export class FakeSource implements ImageSource {
+  readonly trouble = new Trouble<"resolve" | "fetchConfig" | "hasBlob" | "openBlob">();
+  /** How often a blob was opened. */
+  readonly opened = new Map<Digest, number>();
+  /** How many blobs are open now, and were at once. */
+  open = 0;
+  mostOpen = 0;
+  readonly #images = new Map<string, Published & { readonly password: string | undefined }>();
+  readonly #blobs = new Map<Digest, Uint8Array>();
+
+  /** Puts an image into its registry. */
+  publish(name: string, { layers, config = {}, diffIds, password }: ToPublish): Published {
+    const own = layers.map((contents) => digestOf(contents));
+    const configJson = JSON.stringify({ config, rootfs: { diff_ids: diffIds ?? own } });
+    const descriptor = this.#put(Buffer.from(configJson), "config");
+    const blobs = layers.map((contents) => this.#put(compressed(contents), "layer"));
+    const manifest = this.#put(Buffer.from(JSON.stringify([name, descriptor.digest])), "manifest");
+    const resolved = { digest: manifest.digest, manifest, config: descriptor, layers: blobs };
+    const published = { resolved, diffIds: own, id: descriptor.digest };
+    this.#images.set(formatReference(parseReference(name)), { ...published, password });
+    return published;
+  }
+
+  async resolve(
+    reference: ImageReference,
+    auth: RegistryAuth | undefined,
+    signal: AbortSignal,
+  ): Promise<ResolvedImage> {
+    await this.trouble.at("resolve", signal);
+    const name = formatReference(reference);
+    const image = this.#images.get(name);
+    if (image === undefined)
+      throw new RuntimeError("not-found", `find image "${name}": it is not there`);
+    if (image.password !== undefined && auth?.password !== image.password) {
+      throw new RuntimeError("unauthenticated", `read image "${name}": log in first`);
+    }
+    return image.resolved;
+  }
+
+  async fetchConfig(
+    _reference: ImageReference,
+    config: Descriptor,
+    _auth: RegistryAuth | undefined,
+    signal: AbortSignal,
+  ): Promise<Uint8Array> {
+    await this.trouble.at("fetchConfig", signal);
+    return this.#get(config);
+  }
+
+  async hasBlob(
+    reference: ImageReference,
+    { digest }: Descriptor,
+    auth: RegistryAuth | undefined,
+    signal: AbortSignal,
+  ): Promise<boolean> {
+    await this.trouble.at("hasBlob", signal);
+    const image = this.#images.get(formatReference(reference));
+    if (image === undefined) return false;
+    if (image.password !== undefined && auth?.password !== image.password) return false;
+    return image.resolved.layers.some((layer) => layer.digest === digest);
+  }
+
+  async openBlob(
+    _reference: ImageReference,
+    blob: Descriptor,
+    { signal }: { readonly signal: AbortSignal },
+  ): Promise<BlobStream> {
+    this.open++;
+    this.mostOpen = Math.max(this.mostOpen, this.open);
+    this.opened.set(blob.digest, (this.opened.get(blob.digest) ?? 0) + 1);
+    try {
+      await this.trouble.at("openBlob", signal);
+      const bytes = this.#get(blob);
+      return {
+        sizeBytes: blob.sizeBytes,
+        chunks: halves(bytes),
+        [Symbol.asyncDispose]: async () => {
+          this.open--;
+        },
+      };
+    } catch (error) {
+      this.open--;
+      throw error;
+    }
+  }
+
+  #put(bytes: Uint8Array, mediaType: string): Descriptor {
+    const digest = digestOf(bytes);
+    this.#blobs.set(digest, bytes);
+    return { mediaType, digest, sizeBytes: BigInt(bytes.length) };
+  }
+
+  #get({ digest }: Descriptor): Uint8Array {
+    const bytes = this.#blobs.get(digest);
+    if (bytes !== undefined) return bytes;
+    throw new RuntimeError("not-found", `fetch blob "${digest}": it is not there`);
+  }
+}
+
+async function* halves(bytes: Uint8Array): AsyncGenerator<Uint8Array> {
+  const middle = Math.ceil(bytes.length / 2);
+  yield bytes.subarray(0, middle);
+  yield bytes.subarray(middle);
+}
