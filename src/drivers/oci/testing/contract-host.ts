@@ -12,7 +12,6 @@ import { processSpec, type TestHost } from "./sandbox.ts";
 
 /** Runs the contract's containers on a {@link TestHost}. */
 export class ContractHost implements RuntimeHarness {
-  readonly hasProcesses = true;
   readonly processSpec = processSpec;
   readonly open: RuntimeHarness["open"];
   readonly assertGone: RuntimeHarness["assertGone"];
