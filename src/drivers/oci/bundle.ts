@@ -1,6 +1,7 @@
-import type { FileHandle } from "node:fs/promises";
+import { type FileHandle, readFile } from "node:fs/promises";
 
 import { wrap } from "../../base/errors.ts";
+import { errnoCode, systemError } from "../../base/system-error.ts";
 import type { ContainerBundle } from "../../core/container/index.ts";
 import { runFileSteps } from "../../linux/file/index.ts";
 import { type RuntimeState, runtimeStateFile } from "./runtime-state.ts";
@@ -36,4 +37,15 @@ export async function writeBundle(
     throw wrap(`write bundle of container "${id}"`, cause);
   }
   return await opening;
+}
+
+/** The spec in a container's bundle, as JSON text; undefined if there is no bundle. */
+export async function readBundleSpec(paths: StateLayout, id: string): Promise<string | undefined> {
+  const path = paths.file(id, "config.json");
+  try {
+    return await readFile(path, "utf8");
+  } catch (cause) {
+    if (errnoCode(cause) === "ENOENT") return undefined;
+    throw systemError(`read "${path}"`, cause);
+  }
 }

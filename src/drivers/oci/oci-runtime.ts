@@ -1,10 +1,10 @@
 import { writeFileSync } from "node:fs";
-import { type FileHandle, mkdir, readdir, readFile } from "node:fs/promises";
+import { type FileHandle, mkdir, readdir } from "node:fs/promises";
 
 import { messageOf, RuntimeError } from "../../base/errors.ts";
 import type { Logger } from "../../base/logger.ts";
 import { SingleFlight } from "../../base/single-flight.ts";
-import { errnoCode, systemError } from "../../base/system-error.ts";
+import { systemError } from "../../base/system-error.ts";
 import type { Clock } from "../../base/time.ts";
 import { beforeAbort, within } from "../../base/wait.ts";
 import type {
@@ -30,7 +30,7 @@ import {
   SIGKILL,
 } from "../../linux/process/index.ts";
 import { explainEnd } from "../../stdio/exec-session.ts";
-import { writeBundle } from "./bundle.ts";
+import { readBundleSpec, writeBundle } from "./bundle.ts";
 import { attach, IdleAttachments } from "./conmon/attach.ts";
 import { mountExitTmpfs, unmountExitTmpfs } from "./conmon/exits.ts";
 import { startMonitor, warnWithoutMonitor } from "./conmon/monitor.ts";
@@ -206,13 +206,7 @@ export class OciRuntime implements ContainerRuntime {
   }
 
   async spec(id: string): Promise<string | undefined> {
-    const path = this.#paths.file(id, "config.json");
-    try {
-      return await readFile(path, "utf8");
-    } catch (cause) {
-      if (errnoCode(cause) === "ENOENT") return undefined;
-      throw systemError(`read "${path}"`, cause);
-    }
+    return readBundleSpec(this.#paths, id);
   }
 
   async loadUnrecorded(id: string): Promise<StartedContainer | undefined> {

@@ -5,13 +5,16 @@ import { type Any, AnySchema } from "@bufbuild/protobuf/wkt";
 import { RuntimeError, wrap } from "../../../base/errors.ts";
 import type { ContainerBundle } from "../../../core/container/index.ts";
 import { isScope } from "../../../core/sandbox/index.ts";
+import { Task } from "../../../gen/containerd/task/v3/task_pb.ts";
 import { runFileSteps } from "../../../linux/file/index.ts";
 import { systemError } from "../../../base/system-error.ts";
 import { ContainerIo } from "./container-io.ts";
 import { stateText } from "../process/shim-state.ts";
 import { type TaskState } from "./task-state.ts";
 import { encodeOptions, isRuncType } from "../process/options.ts";
+import type { PodShim } from "../process/pod-shims.ts";
 import type { StateLayout } from "../process/state-layout.ts";
+import { rootfsOf } from "./shim-answers.ts";
 
 /** Writes the files of a container that a shim and a later daemon read; its directory must exist. */
 export async function writeBundle(
@@ -44,4 +47,23 @@ export function taskOptions({ handler, cgroupPath }: ContainerBundle, runtimeRoo
   const { runtimeType = "", options = {} } = handler;
   const driver = isRuncType(runtimeType) ? { SystemdCgroup: isScope(cgroupPath) } : {};
   return encodeOptions(runtimeType, { ...options, ...driver }, runtimeRoot);
+}
+
+/** Has the shim create the task, which is then ready to start. Returns the pid of its process, as the shim reports it. */
+export async function createTask(
+  paths: StateLayout,
+  shim: PodShim,
+  task: { readonly bundle: ContainerBundle; readonly state: TaskState; readonly options: Any },
+  signal: AbortSignal,
+): Promise<number> {
+  const { bundle, state, options } = task;
+  const { id, terminal } = bundle;
+  const fifos = ContainerIo.fifoPaths(paths, id, state);
+  const request = { id, bundle: paths.task(id), terminal, ...fifos, options };
+  const { pid } = await shim.task.call(
+    Task.method.create,
+    { ...request, rootfs: rootfsOf(bundle) },
+    { signal, timeoutMs: 0 },
+  );
+  return pid;
 }

@@ -29,7 +29,7 @@ import { explainEnd } from "../../../stdio/exec-session.ts";
 import { type PodShim, PodShims } from "../process/pod-shims.ts";
 import { shimProgram } from "../process/shim-binary.ts";
 import { StateLayout } from "../process/state-layout.ts";
-import { taskOptions, writeBundle } from "./bundle.ts";
+import { createTask, taskOptions, writeBundle } from "./bundle.ts";
 import { TaskCleanup } from "./cleanup.ts";
 import { ContainerIo } from "./container-io.ts";
 import { ShimEvents } from "./events.ts";
@@ -38,14 +38,7 @@ import { endLostCommands, findLostCommands } from "./exec/lost-commands.ts";
 import { findRun } from "./find-run.ts";
 import { refuseHostProcesses } from "./host-processes.ts";
 import { resumeIfPaused } from "./pause.ts";
-import {
-  identityOf,
-  lostState,
-  readText,
-  responded,
-  rootfsOf,
-  startError,
-} from "./shim-answers.ts";
+import { identityOf, lostState, readText, responded, startError } from "./shim-answers.ts";
 import { ShimUsers } from "./shim-users.ts";
 import { readTaskState, type TaskState } from "./task-state.ts";
 import { type RunningTask, TrackedTask } from "./tracked-task.ts";
@@ -159,19 +152,8 @@ export class ShimRuntime implements ContainerRuntime {
       await operation.enter("start-monitor");
       const shim = await this.#shims.open(sandboxId, { program, options }, operation.signal);
       await operation.enter("create-process");
-      const paths = ContainerIo.fifoPaths(this.#paths, id, state);
-      const { pid } = await shim.task.call(
-        Task.method.create,
-        {
-          id,
-          bundle: this.#paths.task(id),
-          terminal,
-          ...paths,
-          options,
-          rootfs: rootfsOf(bundle),
-        },
-        { signal: operation.signal, timeoutMs: 0 },
-      );
+      const task = { bundle, state, options };
+      const pid = await createTask(this.#paths, shim, task, operation.signal);
       await refuseHostProcesses(bundle, pid, this.#deps.cgroups);
       const process = openProcess(pid);
       await operation.enter("mark-start");
