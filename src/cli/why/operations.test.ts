@@ -1,9 +1,9 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { type Past, phasesOf, readHistory, readInflight } from "./past.ts";
-import { formatPresent, formatWaterfall } from "./waterfall.ts";
+import { type PastOperation, phasesOf, readHistory, readInflight } from "./operations.ts";
+import { formatInflight, formatWaterfall } from "./waterfall.ts";
 
-const run: Past = {
+const run: PastOperation = {
   operation: "run-pod-sandbox",
   subject: "web_default_u_0",
   startedMs: 1_000,
@@ -24,7 +24,7 @@ const run: Past = {
 const plain = (text: string): string => text;
 const style = { bold: plain, dim: plain, red: plain, green: plain, yellow: plain };
 
-test("phasesOf() gives each stage its time, and a plugin's time to the plugin", () => {
+test("phasesOf() computes the time of each stage and plugin", () => {
   assert.deepEqual(phasesOf(run), [
     { name: "write record", fromMs: 0, toMs: 0 },
     { name: "pin namespaces", fromMs: 0, toMs: 2 },
@@ -34,7 +34,7 @@ test("phasesOf() gives each stage its time, and a plugin's time to the plugin", 
   ]);
 });
 
-test("formatWaterfall() draws the phases on one axis", () => {
+test("formatWaterfall() draws the phases on a common axis", () => {
   assert.equal(
     formatWaterfall(run, 6_000, style),
     [
@@ -49,7 +49,7 @@ test("formatWaterfall() draws the phases on one axis", () => {
   );
 });
 
-test("formatWaterfall() says why an operation failed, and in which phase", () => {
+test("formatWaterfall() shows why and in which phase an operation failed", () => {
   const red = (text: string): string => `<${text}>`;
   const [stage] = run.stages;
   assert.ok(stage !== undefined);
@@ -59,7 +59,7 @@ test("formatWaterfall() says why an operation failed, and in which phase", () =>
   assert.match(text, /write record +32 ms {2}<#{32}>\n {2}run pod sandbox: no room\n$/);
 });
 
-test("readHistory() takes what davit tells, and nothing else", () => {
+test("readHistory() parses the history of davit only", () => {
   const { error: _none, ...told } = run;
   const json = JSON.parse(JSON.stringify([told, 3, { operation: 1 }])) as never;
   assert.deepEqual(readHistory(json), [run]);
@@ -67,7 +67,7 @@ test("readHistory() takes what davit tells, and nothing else", () => {
   assert.equal(readHistory("history"), undefined);
 });
 
-test("formatPresent() draws an operation under way, and names the plugin that runs", () => {
+test("formatInflight() draws an operation in progress with its plugin", () => {
   const [present, ...more] = readInflight(
     [
       {
@@ -86,7 +86,7 @@ test("formatPresent() draws an operation under way, and names the plugin that ru
   assert.ok(present !== undefined);
   assert.deepEqual([present.subject, present.startedMs, more], ["web_default_u_0", 1_000, []]);
   assert.equal(
-    formatPresent(present, { ...style, yellow: (text) => `<${text}>` }),
+    formatInflight(present, { ...style, yellow: (text) => `<${text}>` }),
     [
       "run pod sandbox  32 ms so far",
       "  network plugin bridge      16 ms    ################",

@@ -1,37 +1,37 @@
 import type { JsonValue } from "@bufbuild/protobuf";
 
-/** An operation that davit did to an object, as its verbose statuses tell of it. */
-export interface Past {
+/** A past operation, as davit's verbose statuses report it. */
+export interface PastOperation {
   readonly operation: string;
   readonly subject: string;
   /** Milliseconds since 1970. */
   readonly startedMs: number;
   readonly tookMs: number;
-  readonly stages: readonly Mark[];
+  readonly stages: readonly StageMark[];
   readonly error: string | undefined;
 }
 
-/** An operation that davit is doing; `tookMs` is its time until now. */
-export interface Present extends Past {
-  /** Which of several its stage is at: the network plugin that runs. */
+/** An operation in progress; `tookMs` is the time since its start. */
+export interface InflightOperation extends PastOperation {
+  /** The network plugin that is running. */
   readonly detail: string | undefined;
 }
 
-interface Mark {
+interface StageMark {
   readonly stage: string;
   readonly atMs: number;
   readonly detail: string | undefined;
 }
 
-/** One bar of the waterfall. Milliseconds from the operation's begin. */
+/** A bar of the waterfall, in milliseconds from the start of the operation. */
 export interface Phase {
   readonly name: string;
   readonly fromMs: number;
   readonly toMs: number;
 }
 
-/** Reads a history; undefined where the server keeps none, as other runtimes do. */
-export function readHistory(value: JsonValue | undefined): readonly Past[] | undefined {
+/** Parses a history; undefined if the server does not report one. */
+export function readHistory(value: JsonValue | undefined): readonly PastOperation[] | undefined {
   if (!Array.isArray(value)) return undefined;
   return value.flatMap((each) => {
     const fields = objectOf(each);
@@ -50,8 +50,11 @@ export function readHistory(value: JsonValue | undefined): readonly Past[] | und
   });
 }
 
-/** Reads the operations under way from a verbose Status; none where the server does not tell. */
-export function readInflight(value: JsonValue | undefined, nowMs: number): readonly Present[] {
+/** Parses the operations in progress in a verbose Status; empty if the server does not report them. */
+export function readInflight(
+  value: JsonValue | undefined,
+  nowMs: number,
+): readonly InflightOperation[] {
   if (!Array.isArray(value)) return [];
   return value.flatMap((each) => {
     const { operation, subject, ageMs, stages, detail } = objectOf(each);
@@ -70,7 +73,7 @@ export function readInflight(value: JsonValue | undefined, nowMs: number): reado
   });
 }
 
-function readMark(value: JsonValue): readonly Mark[] {
+function readMark(value: JsonValue): readonly StageMark[] {
   const { stage, atMs, detail } = objectOf(value);
   if (typeof stage !== "string" || typeof atMs !== "number") return [];
   return [{ stage, atMs, detail: typeof detail === "string" ? detail : undefined }];
@@ -80,7 +83,7 @@ function objectOf(value: JsonValue): Readonly<Record<string, JsonValue>> {
   return typeof value === "object" && value !== null && !Array.isArray(value) ? value : {};
 }
 
-/** What says that something is over rather than that it begins. */
+/** Stages that mark the end of something. */
 const endings: readonly string[] = [
   "network-plugin-done",
   "network-added",
@@ -89,10 +92,10 @@ const endings: readonly string[] = [
 ];
 
 /**
- * The phases of an operation, from the moments at which its stages began. What a CNI plugin took
- * ends with its own mark, so the phase before that is named after the plugin.
+ * The phases of an operation, computed from the start times of its stages. The run of a CNI plugin ends with
+ * a mark of its own, so the phase before that mark is named after the plugin.
  */
-export function phasesOf(operation: Past | Present): readonly Phase[] {
+export function phasesOf(operation: PastOperation | InflightOperation): readonly Phase[] {
   const { stages, tookMs } = operation;
   const current = "detail" in operation ? operation.detail : undefined;
   return stages.flatMap(({ stage, atMs }, at) => {
@@ -100,7 +103,7 @@ export function phasesOf(operation: Past | Present): readonly Phase[] {
     const toMs = next?.atMs ?? Math.max(tookMs, atMs);
     const plugin = next === undefined ? current : next.detail;
     if (plugin !== undefined) return [{ name: `network plugin ${plugin}`, fromMs: atMs, toMs }];
-    // What comes after these is too little to be worth a line, unless something was slow there.
+    // The phase after such a stage is only shown if it was slow.
     if (endings.includes(stage) && toMs - atMs < 5) return [];
     return [{ name: stage.replaceAll("-", " "), fromMs: atMs, toMs }];
   });

@@ -1,15 +1,15 @@
-/** A file or directory as a person names it to `davit cp`: of a container, or of this machine. */
-export interface CopyPlace {
-  /** Undefined: this machine's. */
+/** An operand of `davit cp`: a path in a container or on this machine. */
+export interface CopyPath {
+  /** undefined for a path on this machine. */
   readonly container: string | undefined;
   readonly path: string;
 }
 
 /**
- * Reads `CONTAINER:PATH` or a path of this machine; one with a colon begins with `/` or `.`. Undefined
- * without a path.
+ * Parses `CONTAINER:PATH` or a local path; a local path with a colon must begin with `/` or `.`. undefined
+ * if the path is empty.
  */
-export function parseCopyPlace(text: string): CopyPlace | undefined {
+export function parseCopyPath(text: string): CopyPath | undefined {
   const at = text.indexOf(":");
   if (at < 0 || /^[./]/.test(text)) {
     return text === "" ? undefined : { container: undefined, path: text };

@@ -4,7 +4,7 @@ import { imageNames } from "../objects/find.ts";
 import type { Server } from "../server/session.ts";
 import { member } from "../output/cri-message.ts";
 
-/** How far one layer of a pull is. */
+/** The progress of a layer. */
 export interface LayerProgress {
   readonly digest: string;
   readonly sizeBytes: number;
@@ -15,19 +15,19 @@ export interface LayerProgress {
 const pollMs = 200;
 
 /**
- * How far the server's pulls are. The CRI has no words for it; davit tells it in its verbose Status,
- * and of another server nothing is known.
+ * The progress of pulls on the server. The CRI does not report it; davit does in its verbose Status.
+ * Nothing is known about the pulls of other servers.
  */
-export class PullWatch implements Disposable {
+export class PullProgress implements Disposable {
   readonly #end = new AbortController();
   #pulls: ReadonlyMap<string, readonly LayerProgress[]> = new Map();
 
-  /** Begins to ask the server, if it is davit. */
+  /** Starts polling the server, if it is davit. */
   constructor(server: Server) {
-    this.#poll(server).catch(() => undefined); // the pulls themselves tell what is wrong
+    this.#poll(server).catch(() => undefined); // the pull itself reports the error
   }
 
-  /** The layers of an image that is being pulled; undefined when nothing is known of it. */
+  /** The layers of an image that is being pulled; undefined if they are not known. */
   layersOf(image: string): readonly LayerProgress[] | undefined {
     for (const name of imageNames(image)) {
       const layers = this.#pulls.get(name);
@@ -52,7 +52,7 @@ export class PullWatch implements Disposable {
   }
 }
 
-/** Reads what davit's verbose Status says of pulls; nothing of what is not of that form. */
+/** Parses the pulls in davit's verbose Status and ignores malformed entries. */
 export function readPulls(text: string): ReadonlyMap<string, readonly LayerProgress[]> {
   const pulls = new Map<string, readonly LayerProgress[]>();
   for (const pull of asList(parseJson(text))) {

@@ -1,5 +1,5 @@
-// A door for `davit doctor`: what the daemon would make of a directory of network configurations, and
-// whether it works. Nothing of it is part of a daemon that runs.
+// Probes a pod network: reads the CNI configuration as the daemon does, and attaches a scratch network
+// namespace with it.
 import { randomBytes } from "node:crypto";
 import { existsSync } from "node:fs";
 import { mkdir, mkdtemp, readdir, readFile, rm, rmdir, writeFile } from "node:fs/promises";
@@ -13,14 +13,14 @@ import { readFiles, readFilesInNamespace } from "../linux/file/index.ts";
 
 export { type NetworkReading, type PluginStep, readNetwork } from "../drivers/cni/index.ts";
 
-/** How a trial went. */
-export interface NetworkTrial {
+/** The result of a probe. */
+export interface NetworkProbe {
   readonly steps: readonly PluginStep[];
-  /** The addresses that ADD gave. */
+  /** The addresses that ADD returned. */
   readonly ips: readonly string[];
-  /** What the plugins did not take away again, for a person. */
+  /** What DEL did not remove, a sentence each. */
   readonly left: readonly string[];
-  /** Where a plugin turned forwarding on; it is off again. */
+  /** The families for which a plugin enabled forwarding; it is disabled again. */
   readonly turnsForwardingOn: readonly ("ipv4" | "ipv6")[];
 }
 
@@ -30,8 +30,8 @@ const forwardingFiles = [
 ] as const;
 
 /**
- * A network namespace for a trial, pinned in a scratch directory. Only its own: mounts in it reach no
- * other mount namespace.
+ * Calls `use` with a network namespace that is pinned in a scratch directory. The directory is a private
+ * bind mount, so that no mount in it propagates to another mount namespace.
  */
 export async function withScratchNamespace<T>(
   directory: string,
@@ -53,12 +53,12 @@ export async function withScratchNamespace<T>(
 }
 
 /**
- * Attaches a scratch namespace to the network on this host, and detaches it: exactly the calls of a
- * pod's life. What the plugins keep by design and was not there before is taken back, too: a bridge
- * without ports, the directory of host-local, and forwarding. Chains that plugins share between pods
- * stay (CNI-FORWARD of the firewall plugin), as after the last pod.
+ * Attaches a scratch namespace to the network of this host and detaches it, with the same calls as for a
+ * pod. Removes also what the plugins leave by design, unless it existed before: a bridge
+ * without ports, the directory of host-local, and forwarding. Chains that all pods share
+ * stay (CNI-FORWARD of the firewall plugin), as they do after the last pod.
  */
-export async function tryNetwork(
+export async function probeNetwork(
   reading: NetworkReading,
   options: {
     readonly pluginTimeoutMs: number;
@@ -67,7 +67,7 @@ export async function tryNetwork(
     readonly searchPath: string;
     readonly signal: AbortSignal;
   },
-): Promise<NetworkTrial> {
+): Promise<NetworkProbe> {
   const bridges = bridgesOf(reading);
   const ipams = ipamDirectoriesOf(reading);
   const linksBefore = await linkNames();
@@ -75,27 +75,27 @@ export async function tryNetwork(
   const forwardingBefore = await readForwarding();
   const id = `davit-doctor-${randomBytes(8).toString("hex")}`;
   const left: string[] = [];
-  const trial = await withScratchNamespace(options.directory, async (netnsPath) => {
+  const probe = await withScratchNamespace(options.directory, async (netnsPath) => {
     let added: readonly string[] = [];
     const onAdded = async (): Promise<void> => {
       added = await linkNames(netnsPath);
     };
     const { pluginTimeoutMs, signal } = options;
-    const ended = await tryPlugins(reading, { id, netnsPath, pluginTimeoutMs, signal, onAdded });
-    const stays = (await linkNames(netnsPath)).filter((name) => name !== "lo");
-    if (stays.some((name) => added.includes(name))) {
-      left.push(`after DEL the namespace still has ${stays.join(", ")}`);
+    const result = await tryPlugins(reading, { id, netnsPath, pluginTimeoutMs, signal, onAdded });
+    const remaining = (await linkNames(netnsPath)).filter((name) => name !== "lo");
+    if (remaining.some((name) => added.includes(name))) {
+      left.push(`after DEL the network namespace still has the interfaces ${remaining.join(", ")}`);
     }
-    return ended;
+    return result;
   });
-  left.push(...(await reservedAddresses(ipams, id)));
+  left.push(...(await freeReservedAddresses(ipams, id)));
   for (const bridge of bridges.filter((name) => !linksBefore.includes(name))) {
     left.push(...(await removeBridge(bridge, options.searchPath)));
   }
   for (const directory of ipams.filter((each) => !ipamsBefore.includes(each))) {
     await removeIpamDirectory(directory);
   }
-  return { ...trial, left, turnsForwardingOn: await restoreForwarding(forwardingBefore) };
+  return { ...probe, left, turnsForwardingOn: await restoreForwarding(forwardingBefore) };
 }
 
 async function readForwarding(): Promise<readonly string[]> {
@@ -109,22 +109,22 @@ async function readForwarding(): Promise<readonly string[]> {
   );
 }
 
-/** Puts forwarding back to what it was, and says for which families that was needed. */
+/** Restores the forwarding settings. Returns the families for which that was needed. */
 async function restoreForwarding(
   before: readonly string[],
-): Promise<NetworkTrial["turnsForwardingOn"]> {
+): Promise<NetworkProbe["turnsForwardingOn"]> {
   const after = await readForwarding();
   const changed: ("ipv4" | "ipv6")[] = [];
   for (const [index, file] of forwardingFiles.entries()) {
-    const old = before[index] ?? "";
-    if (after[index] === old) continue;
-    await writeFile(file, old);
+    const original = before[index] ?? "";
+    if (after[index] === original) continue;
+    await writeFile(file, original);
     changed.push(index === 0 ? "ipv4" : "ipv6");
   }
   return changed;
 }
 
-/** The interfaces of a network namespace; of ours, if none is named. */
+/** The interfaces of a network namespace; those of this process without `netnsPath`. */
 async function linkNames(netnsPath?: string): Promise<readonly string[]> {
   const file = "/proc/thread-self/net/dev";
   const [text] =
@@ -141,7 +141,7 @@ function bridgesOf({ network }: NetworkReading): readonly string[] {
   );
 }
 
-/** Where host-local notes the addresses of this network (its documentation, "dataDir"). */
+/** The directories in which host-local reserves addresses of this network (its documentation, "dataDir"). */
 function ipamDirectoriesOf({ network }: NetworkReading): readonly string[] {
   return (network?.plugins ?? []).flatMap(({ config }) => {
     const ipam = config["ipam"] as { readonly type?: unknown; readonly dataDir?: unknown } | null;
@@ -151,35 +151,38 @@ function ipamDirectoriesOf({ network }: NetworkReading): readonly string[] {
   });
 }
 
-async function reservedAddresses(directories: readonly string[], id: string): Promise<string[]> {
+async function freeReservedAddresses(
+  directories: readonly string[],
+  id: string,
+): Promise<string[]> {
   const left: string[] = [];
   for (const directory of directories) {
     const names = await readdir(directory).catch(() => []);
     const texts = await readFiles(names.map((name) => join(directory, name)));
     const ours = names.filter((_, index) => texts[index]?.startsWith(id) === true);
     for (const name of ours) {
-      left.push(`after DEL the address ${name} was still reserved in ${directory}; it was freed`);
+      left.push(`after DEL the address ${name} was still reserved in ${directory}; it is free now`);
       await rm(join(directory, name), { force: true });
     }
   }
   return left;
 }
 
-/** Removes a bridge that the trial made, unless a pod is on it by now. */
+/** Removes a bridge that the probe created, unless a pod is attached to it by now. */
 async function removeBridge(bridge: string, searchPath: string): Promise<readonly string[]> {
   if (!(await linkNames()).includes(bridge)) return [];
   const ip = findProgram("ip", searchPath);
-  if (ip === undefined) return [`the bridge ${bridge} stays: there is no ip to remove it with`];
+  if (ip === undefined) return [`the bridge ${bridge} stays: program "ip" not found`];
   const call = async (args: readonly string[]): Promise<string> => {
     const result = await run({ file: ip, args, env: { PATH: searchPath }, timeoutMs: 5_000 });
     return result.code === 0 ? result.stdout.toString() : result.stderr.toString().trim();
   };
   if ((await call(["-o", "link", "show", "master", bridge])) !== "") return [];
-  const refusal = await call(["link", "delete", bridge, "type", "bridge"]);
-  return refusal === "" ? [] : [`the bridge ${bridge} stays: ${refusal}`];
+  const error = await call(["link", "delete", bridge, "type", "bridge"]);
+  return error === "" ? [] : [`the bridge ${bridge} stays: ${error}`];
 }
 
-/** Removes what host-local makes besides addresses; a directory with an address in it stays. */
+/** Removes the files of host-local; a directory that holds an address stays. */
 async function removeIpamDirectory(directory: string): Promise<void> {
   const names = await readdir(directory).catch(() => []);
   if (!names.every((name) => name === "lock" || name.startsWith("last_reserved_ip"))) return;
