@@ -16,7 +16,7 @@ export interface EnvSources {
 
 /**
  * The environment of a container's process: our own variables (PATH, TERM with a terminal,
- * HOSTNAME), then the image's, then the request's. Each key is there once, at its first place
+ * HOSTNAME), then the image's, then the request's. Each key occurs once, at its first position
  * with its last value. A line of the image without `=` takes the variable away.
  *
  * `invalid-argument` as of {@link configEnv}.

@@ -20,7 +20,7 @@ export interface SpecInput {
   readonly sandbox: Pick<Sandbox, "id" | "config">;
   /** Paths of the pod's pinned namespaces; one is missing where the pod uses the host's. */
   readonly sandboxPins: NamespacePins;
-  /** Process that holds the pod's PID namespace, where there is one. */
+  /** Process that holds the pod's PID namespace, if any. */
   readonly sandboxPid?: number | undefined;
   /** First process of the container that `target_id` names. */
   readonly targetPid?: number | undefined;
@@ -39,7 +39,7 @@ export interface SpecInput {
   readonly user: ContainerUser;
   /**
    * What stands in `linux.cgroupsPath`: a path below each hierarchy's root, or
-   * `slice:cri-containerd:<id>` for a runtime that is told to use systemd.
+   * `slice:cri-containerd:<id>` for a runtime with the systemd cgroup driver.
    */
   readonly cgroupPath: string;
   /**

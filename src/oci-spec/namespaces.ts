@@ -91,7 +91,7 @@ function pidNamespace(
 }
 
 const noPodNamespace =
-  "the container wants the pod's PID namespace, but its sandbox was made without one; set pid to CONTAINER, or make the sandbox with pid POD";
+  "the container requests the pod's PID namespace, but its sandbox was made without one; set pid to CONTAINER, or make the sandbox with pid POD";
 
 function targetGone(target: string): string {
   return `container "${target}", whose PID namespace is wanted, does not run`;

@@ -42,7 +42,7 @@ function securityModules(input: SpecInput): Pick<OciProcess, "apparmorProfile" |
   };
 }
 
-/** What a command in a running container wants. */
+/** A command to run in a running container. */
 export interface ExecRequest {
   readonly args: readonly string[];
   readonly terminal: boolean;

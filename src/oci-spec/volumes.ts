@@ -26,7 +26,7 @@ export function declaredVolumes(
   config: Pick<ContainerConfig, "mounts">,
 ): DeclaredVolumes {
   const taken = new Set(config.mounts.map(mountDestination));
-  // A path that is not absolute counts from the root, as the peers take it.
+  // A path that is not absolute is relative to the root, as in containerd and CRI-O.
   const paths = image.volumes.map((path) =>
     mountDestination({ containerPath: posix.join("/", path) }),
   );

@@ -3,18 +3,18 @@ import type { ContainerConfig, LinuxContainerResources } from "../../gen/runtime
 import type { ImageConfig } from "../image/index.ts";
 import type { ContainerState } from "./state.ts";
 
-/** The image that a container was made of, as it was then: it may be removed meanwhile. */
+/** The image of a container, as it was at its creation: it may have been removed since. */
 export interface ContainerImage {
   /** `Image.id`. */
   readonly id: Digest;
-  /** What the client asked for. */
+  /** The name in the client's request. */
   readonly requested: string;
   /** A name to show: the first tag, else the first digest, else the id. */
   readonly shown: string;
   /** `image_ref` of ContainerStatus: the first repo digest, else the id. */
   readonly ref: string;
   readonly layers: readonly Digest[];
-  /** What the image says of its containers. */
+  /** The image's configuration for its containers. */
   readonly config: ImageConfig;
 }
 

@@ -1,6 +1,6 @@
 import type { Digest } from "../../base/digest.ts";
 
-/** What an image says about the containers that are made of it (image-spec, config.md). */
+/** The configuration of an image for its containers (image-spec, config.md). */
 export interface ImageConfig {
   readonly entrypoint: readonly string[];
   readonly cmd: readonly string[];

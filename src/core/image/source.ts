@@ -22,7 +22,7 @@ export interface Descriptor {
 
 /** A manifest for this node's platform, and the content that it points to. */
 export interface ResolvedImage {
-  /** Digest that the name resolved to: of the index where there is one, else of the manifest. */
+  /** Digest that the name resolved to: of the index, if any, else of the manifest. */
   readonly digest: Digest;
   readonly manifest: Descriptor;
   readonly config: Descriptor;

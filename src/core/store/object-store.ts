@@ -52,7 +52,10 @@ export class ObjectStore<T extends StoredObject> {
     if (!this.#idByName.has(object.name)) this.#idByName.set(object.name, object.id);
   }
 
-  /** Writes a new object, unlisted; its name is reserved until remove(). `already-exists` for a name that is reserved. */
+  /**
+   * Writes a new object, unlisted; its name is reserved until remove(). `already-exists` for a name that is
+   * reserved.
+   */
   add(object: T): void {
     const holder = this.#idByName.get(object.name);
     if (holder !== undefined) {
@@ -109,7 +112,7 @@ export class ObjectStore<T extends StoredObject> {
 
   /**
    * The listed object that `text` names: its id or a unique beginning of it.
-   * Undefined when there is none; `invalid-argument` for an empty or ambiguous text.
+   * Undefined for an unknown one; `invalid-argument` for an empty or ambiguous text.
    */
   find(text: string): T | undefined {
     const id = this.#index.find(text);

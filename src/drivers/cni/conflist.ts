@@ -8,7 +8,7 @@ export type JsonObject = Readonly<Record<string, unknown>>;
 export interface PluginConf {
   /** File name of the plugin. */
   readonly type: string;
-  /** Names of the capability arguments that it wants. */
+  /** Names of the capability arguments that it accepts. */
   readonly capabilities: readonly string[];
   /** Its configuration as written, without `capabilities`, which plugins must not see. */
   readonly config: JsonObject;
@@ -19,7 +19,7 @@ export interface NetworkList {
   readonly name: string;
   readonly cniVersion: CniVersion;
   readonly disableGc: boolean;
-  /** True when plugins may lie in a directory named like the network, beside the file. */
+  /** True when plugins may be in a directory named like the network, next to the file. */
   readonly takesPluginFiles: boolean;
   readonly plugins: readonly PluginConf[];
   /** Everything above as one JSON text that {@link parseNetworkList} reads again. */

@@ -39,7 +39,7 @@ function parseError(stdout: string): JsonObject | undefined {
       ? answer
       : undefined;
   } catch {
-    return undefined; // not JSON: the caller shows what there is
+    return undefined; // not JSON: the caller shows the output
   }
 }
 
@@ -68,6 +68,6 @@ export function pluginError(type: string, exit: PluginExit): PluginError | undef
     return new PluginError(typeof code === "number" ? code : undefined, `plugin ${type}: ${text}`);
   }
   const said = tailOf(exit.stderr) || tailOf(exit.stdout);
-  const message = `plugin ${type}: ${describeExit(exit)}${said === "" ? " and said nothing" : `: ${said}`}`;
+  const message = `plugin ${type}: ${describeExit(exit)}${said === "" ? " without output" : `: ${said}`}`;
   return new PluginError(undefined, message);
 }

@@ -61,7 +61,7 @@ export class PluginRunner {
     this.#env = { ...Object.fromEntries(inherited), CNI_PATH: options.binDirs.join(":") };
   }
 
-  /** The types of `list` whose plugin is in none of the directories. Looks at the disk. */
+  /** The types of `list` whose plugin is in none of the directories. Reads the directories. */
   findMissing(list: NetworkList): readonly string[] {
     const types = new Set(list.plugins.map(({ type }) => type));
     return [...types].filter((type) => {
@@ -119,7 +119,7 @@ export class PluginRunner {
   #explain(type: string, error: unknown, signal: AbortSignal): RuntimeError {
     const doing = `plugin ${type}`;
     if (signal.aborted) return wrap(doing, signal.reason);
-    // Not NotFound, which tells kubelet that its pod is gone. A script without its shell ends here.
+    // Not `not-found`, which means to kubelet that the pod is gone. A script without its interpreter ends here.
     if (isKind(error, "not-found")) {
       return new RuntimeError("failed-precondition", `${doing}: ${messageOf(error)}`, {
         cause: error,

@@ -61,7 +61,7 @@ export class StatusProbe implements AsyncDisposable {
       if (list === undefined || !isAtLeast(list.cniVersion, "1.1.0")) return;
       const failure = await this.#askList(list);
       if (this.#closing.signal.aborted) return;
-      // The configuration changed meanwhile: the answer is about one that nobody uses any more.
+      // The configuration has changed: the answer is about an old one.
       if (list !== this.#list) continue;
       if (failure !== undefined && failure !== this.#failure) {
         this.#log.warn("network plugin is not ready", { reason: failure });

@@ -10,7 +10,7 @@ import {
   parseHook,
 } from "../../oci-spec/index.ts";
 
-/** What the configuration says of a handler's containers. Paths are empty where there is none. */
+/** The configuration of a handler's containers. Paths are empty where none is set. */
 export interface HandlerSettings {
   readonly podAnnotations: readonly string[];
   readonly containerAnnotations: readonly string[];

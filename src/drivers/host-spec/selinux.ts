@@ -83,7 +83,7 @@ export class Selinux implements PodLabeller {
     }
   }
 
-  /** The kernel says whether its policy has a label (security_check_context(3)). */
+  /** Whether the kernel's policy has a label (security_check_context(3)). */
   #check({ process, mount }: ContainerLabels): void {
     for (const label of [process, mount]) {
       if (label === undefined) continue;

@@ -20,11 +20,11 @@ export class CopyUp {
   readonly #own: Buffer;
   readonly #lower: LowerFiles;
   readonly #room: DiskRoom;
-  /** Directories of the layer that are to look like a lower one, by path. */
+  /** Directories of the layer that get the attributes of a lower one, by path. */
   readonly #models = new Map<string, Buffer>();
   /** How many links lead to each file, by target. */
   readonly #links = new Map<string, number>();
-  /** Directories made so far, parents first, and what each is to look like. */
+  /** Directories created so far, parents first, and the one that each gets its attributes from. */
   readonly #made = new Map<string, Buffer>();
 
   constructor(target: string, own: string, lower: LowerFiles, room: DiskRoom) {
@@ -101,7 +101,7 @@ export class CopyUp {
   }
 }
 
-/** Whether a directory is another than what the unpacker makes where no entry says anything. */
+/** Whether a directory differs from one that the unpacker creates without an entry. */
 async function isSpecial({ path, info }: LowerFile): Promise<boolean> {
   if (info.uid !== 0 || info.gid !== 0 || (info.mode & 0o7777) !== 0o755) return true;
   const names = await attributeNames(path);

@@ -2,7 +2,7 @@ import { syncFileSystem } from "../../linux/file/index.ts";
 
 /**
  * Makes a file system durable for any number of callers at once. Each waits for a sync that began
- * after it asked; those who ask while one is under way share the next one.
+ * after it asked; requests during a sync share the next one.
  */
 export class GroupSync {
   readonly #sync: () => Promise<void>;

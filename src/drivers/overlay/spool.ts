@@ -19,7 +19,7 @@ export interface SpoolOptions {
 }
 
 /**
- * A blob in a file, for when there is no unpacker that could wait for it. Nothing is left of the file
+ * A blob in a file, for when no unpacker is free to wait for it. Nothing is left of the file
  * when the daemon ends; disposing gives its space back.
  */
 export class Spool implements AsyncDisposable {

@@ -41,7 +41,7 @@ export class Trash {
 
   /**
    * Like take(), for a name that never comes again: a disk that cannot be written now keeps the tree
-   * for the next start's sweep, and nobody waiting.
+   * for the sweep of the next start, without waiting.
    */
   async takeOrLeave(directory: string, name: string): Promise<void> {
     try {
@@ -53,7 +53,7 @@ export class Trash {
     }
   }
 
-  /** Deletes a tree that nobody has a use for. */
+  /** Deletes an unused tree in the background. */
   delete(path: string): void {
     this.#tasks.spawn(`delete "${path}"`, async (signal) => {
       using _turn = await this.#turns.acquire(signal);

@@ -115,7 +115,7 @@ const subPathProblems: Readonly<Record<string, string>> = {
   ELOOP: "is a loop of symbolic links in the image",
 };
 
-/** Unmounts all image volumes of a container, whatever of them was mounted. Idempotent. */
+/** Unmounts the image volumes of a container, also after a partial mount. Idempotent. */
 export async function unmountImages(
   directory: string,
   operation?: Pick<Operation, "enter">,
@@ -163,11 +163,11 @@ export async function copyVolumes(
  * the link when it mounts, and crun would then run the container without its /proc.
  */
 async function checkLink(root: string, path: string): Promise<void> {
-  const place = await pathInRoot(root, path);
-  if (!isKernelPath(place)) return;
+  const target = await pathInRoot(root, path);
+  if (!isKernelPath(target)) return;
   throw new RuntimeError(
     "failed-precondition",
-    `in the image it is a link to "${place}", where the kernel's file systems are; fix the image, or mount something there`,
+    `in the image it is a link to "${target}", where the kernel's file systems are; fix the image, or mount something there`,
   );
 }
 

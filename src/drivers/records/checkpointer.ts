@@ -35,7 +35,7 @@ const maxRetryMs = 300_000;
  * 4. The database is synced on the pool.
  * 5. If nothing was written meanwhile, the log is cut to nothing. Otherwise another round follows.
  *
- * So a power cut finds a synced log beside any half-copied database. The log is cut, never
+ * So after a power cut a half-copied database has a synced log. The log is cut, never
  * overwritten in place: a journaling file system brings no new byte into a file before the cut, so
  * the unsynced header of the next log cannot be mixed up with old pages.
  *
@@ -54,7 +54,7 @@ export class Checkpointer {
   #writes = 0;
   #thresholdBytes: number;
   #failures = 0;
-  /** On performance.now()'s clock, which nobody sets. */
+  /** By performance.now(), which is monotonic. */
   #notBeforeMs = 0;
 
   constructor(
@@ -124,7 +124,7 @@ export class Checkpointer {
         if (!(await this.#pause())) return;
         done = await this.#round();
       }
-      // Somebody writes all the time: what is copied is copied, come again when it is worth it.
+      // Writes never pause: keep what is copied, and checkpoint again when the log has grown.
       this.#thresholdBytes = this.#limits.walBytes + (done ? 0 : this.walBytes());
       this.#failures = 0;
     } catch (error) {
@@ -140,7 +140,7 @@ export class Checkpointer {
     }
   }
 
-  /** False when the last checkpoint is wanted now: nobody waits for this one any more. */
+  /** False when the final checkpoint is due: this one is not waited for. */
   async #pause(): Promise<boolean> {
     const { signal } = this.#finishing;
     await sleep(roundPauseMs, undefined, { ref: false, signal }).catch(() => undefined);

@@ -10,7 +10,7 @@ import { abortedError, asRecord, HostFailure, statusFailure, tokenServiceText } 
 import type { RegistryHost } from "./registry-hosts.ts";
 import { Secrets } from "./secrets.ts";
 
-/** Where tokens are asked for, as a registry's challenge says it. */
+/** A token service, as named by a registry's challenge. */
 interface TokenService {
   readonly realm: URL;
   readonly service: string;
@@ -46,11 +46,11 @@ export interface Refusal {
 
 const maxRemembered = 1000;
 const maxTokenBytes = 1024 * 1024;
-// What the specification of the token service says where its answer does not.
+// The default of the token service's specification.
 const defaultLifeSeconds = 60;
 
 /**
- * Finds the `Authorization` value that a registry wants: none, Basic, or a token from the service
+ * Finds the `Authorization` value that a registry requires: none, Basic, or a token from the service
  * that it names. Remembers what each host wanted and the tokens until they expire, so that only
  * the first request of a pull is refused and sent again.
  */
@@ -76,7 +76,7 @@ export class Authorizer {
     this.#limits = options.limits;
   }
 
-  /** The value to send before the host has said anything. Undefined for none. */
+  /** The value to send before the first answer of the host. Undefined for none. */
   async authorize(access: Access): Promise<string | undefined> {
     const { credentials } = access;
     if (credentials.kind === "registry-token") return `Bearer ${credentials.secret}`;
@@ -169,7 +169,7 @@ export class Authorizer {
     // The configuration's headers and certificates are for this host, and as secret as a password.
     const isOwn = url.host === new URL(host.root).host && !isExposed;
     if (isExposed && credentials.kind !== "none") {
-      throw new HostFailure("unauthenticated", "is not encrypted and wants the credentials");
+      throw new HostFailure("unauthenticated", "is not encrypted and asks for the credentials");
     }
     const headers: Record<string, string | readonly string[]> = {
       ...(isOwn ? host.headers : {}),
@@ -224,7 +224,10 @@ function chooseChallenge(
     if (scheme !== "bearer") continue;
     const realm = URL.parse(parameters.get("realm") ?? "");
     if (realm === null || !/^https?:$/.test(realm.protocol)) {
-      throw new HostFailure("unauthenticated", "wants a token and names no service to get it from");
+      throw new HostFailure(
+        "unauthenticated",
+        "requires a token and names no service to get it from",
+      );
     }
     return {
       realm,

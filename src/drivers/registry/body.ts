@@ -13,13 +13,13 @@ export interface BodyPace {
   readonly minBytesPerSecond: number;
 }
 
-/** What may lie here until it is asked for: the socket is let go on meanwhile. */
+/** How much is buffered before it is read; the socket is resumed up to this. */
 const waitingChunks = 4;
 /** Chunks that are taken in one turn of the event loop: libuv alone would read 32, 2 MiB, before others have theirs. */
 const chunksATurn = 4;
 
 /**
- * The bytes of an answer as they come, given away: whoever writes a chunk last may free it. Reads
+ * The bytes of an answer as they arrive. Chunks are transferable: their last reader may free them. Reads
  * no faster than it is read, and only the time spent waiting for the server counts against `pace`.
  * Closes the connection when left early.
  *
@@ -89,7 +89,7 @@ class ChunkQueue {
     });
   }
 
-  /** `undefined` at the end. Rejects with what broke the message, at once and whatever lies here. */
+  /** `undefined` at the end. Rejects with the failure of the message at once, before buffered bytes. */
   async next(): Promise<Uint8Array | undefined> {
     while (this.#end?.error === undefined) {
       const chunk = this.#waiting.shift();

@@ -63,7 +63,7 @@ export class Connections implements Disposable {
         request.destroy(error);
       };
       const onAbort = (): void => stop(abortedError(signal));
-      // Looked at in any case: Node keeps the address for a later look, when the other side may be gone.
+      // Read in any case: Node keeps the address for later reads, when the peer may be gone.
       const isRefused = (socket: Socket): boolean =>
         this.isLocal(exchange.url, socket) && exchange.refuseLocal;
       const clock = limit(request, exchange, isRefused, stop);
@@ -80,7 +80,7 @@ export class Connections implements Disposable {
         if (signal.aborted) onLateAbort();
         signal.addEventListener("abort", onLateAbort, { once: true });
         message.once("close", () => signal.removeEventListener("abort", onLateAbort));
-        // Whoever reads the body gets its errors; one that comes before or after is nobody's.
+        // The reader of the body gets its errors; an error before or after has no reader.
         message.on("error", () => undefined);
         resolve(message);
       });
@@ -91,7 +91,7 @@ export class Connections implements Disposable {
   /**
    * True where a connection for a URL ends at the loopback or at a link-local address (RFC 6890): there are
    * services for this node alone, such as those that give cloud machines their identity
-   * (169.254.169.254). Where a proxy takes the request on, the host of the URL tells, not the proxy's address.
+   * (169.254.169.254). Through a proxy, the host of the URL counts, not the proxy's address.
    */
   isLocal(url: URL, { remoteAddress = "", remotePort }: Socket): boolean {
     if (!this.#isProxyPort(url, remotePort)) return isLocalAddress(remoteAddress);
@@ -114,7 +114,7 @@ export class Connections implements Disposable {
   }
 
   #open({ url, method, headers, tls: settings }: Exchange): http.ClientRequest {
-    // Node wants lists that may be written to.
+    // Node requires mutable arrays.
     const sent = Object.fromEntries(
       Object.entries(headers).map(([name, value]) => [
         name,

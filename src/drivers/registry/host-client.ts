@@ -19,7 +19,7 @@ import { Secrets } from "./secrets.ts";
 
 /** How long the steps of a request may take. Milliseconds. */
 export interface RegistryTiming extends BodyPace {
-  /** For a connection, where hosts.toml says nothing else. */
+  /** For a connection, unless hosts.toml sets it. */
   readonly dialTimeoutMs: number;
   /** From the connection to the head of the answer. */
   readonly answerTimeoutMs: number;
@@ -51,7 +51,7 @@ interface Trail {
 
 const maxRedirects = 5;
 
-/** Asks one host, with what it wants for authentication, through its redirects, and again. */
+/** Sends requests to one host: authenticates, follows redirects, and retries. */
 export class HostClient {
   readonly #connections: Connections;
   readonly #authorizer: Authorizer;
@@ -134,7 +134,7 @@ export class HostClient {
     const first = await this.#authorizer.authorize(request);
     let message = await this.#follow(request, first, trail);
     let text: string | undefined;
-    // What another host wants is no business of ours: it would get the registry's credentials.
+    // A challenge of another host is ignored: it would get the registry's credentials.
     if (message.statusCode === 401 && trail.elsewhere === undefined) {
       text = await readErrorText(message, this.#timing);
       const header = message.headers["www-authenticate"];
@@ -173,7 +173,7 @@ export class HostClient {
       message.destroy();
       const next = URL.parse(location, url.href);
       if (next === null || !/^https?:$/.test(next.protocol)) {
-        throw new HostFailure("unavailable", "redirects to something that is no HTTP address");
+        throw new HostFailure("unavailable", "redirects to something that is not an HTTP address");
       }
       trail.secrets.addUrl(next);
       url = next;
@@ -220,7 +220,7 @@ export class HostClient {
   }
 }
 
-/** The error of a try as people may read it: it names the host that failed, and no secret. */
+/** The error of a try for messages: it names the host that failed, and has no secret in it. */
 function shownError(cause: unknown, { elsewhere, secrets }: Trail): unknown {
   const error = elsewhere === undefined ? cause : afterRedirect(cause, elsewhere);
   if (!(error instanceof HostFailure)) return error;
@@ -241,7 +241,7 @@ function asPlain(url: URL): URL {
   return plain;
 }
 
-/** What OpenSSL and the kernel say when the other side answers a TLS hello with plain HTTP. */
+/** The errors of OpenSSL and the kernel when the peer answers a TLS hello with plain HTTP. */
 function isPlainHttp(error: unknown): boolean {
   if (!(error instanceof HostFailure) || !isKind(error, "unavailable")) return false;
   return /^(EPROTO|ECONNRESET|ERR_SSL_(WRONG_VERSION_NUMBER|PACKET_LENGTH_TOO_LONG|HTTP_REQUEST))$/.test(

@@ -39,7 +39,7 @@ type Table = Readonly<Record<string, unknown>>;
 /**
  * Reads a `hosts.toml` as containerd has it: the [host] tables in the order of the file, then the
  * top level. `failed-precondition` with file and key for anything that it does not know, where
- * containerd would go on without the file and ask hosts that nobody meant.
+ * containerd would continue without the file and ask hosts that were not intended.
  */
 export function parseHostsFile(text: string, file: string): readonly HostEntry[] {
   const raw = parseToml(text, file);
@@ -184,7 +184,7 @@ function parseToml(text: string, file: string): Table {
     return parse(text);
   } catch (cause) {
     if (!(cause instanceof TomlError)) throw cause;
-    // The parser's message goes on with a drawing of the place; its first line is the reason.
+    // The parser's message continues with an excerpt of the file; its first line is the reason.
     const [reason = ""] = cause.message.split("\n");
     const message = reason.replace(/^Invalid TOML document: /, "");
     throw new RuntimeError(

@@ -1,6 +1,6 @@
-/** Samples closer than this say too little: v1's counter moves in ticks of up to 10 ms. */
+/** Samples closer than this are too imprecise: v1's counter moves in ticks of up to 10 ms. */
 const shortestMs = 1000;
-/** A rate over more than this is no recent one. */
+/** A rate over more than this is not recent. */
 const longestMs = 120_000;
 
 interface Sample {

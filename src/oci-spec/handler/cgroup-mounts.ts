@@ -8,7 +8,7 @@ import type { OciMount, OciSpec } from "../../core/oci/index.ts";
  * A container of cgroup v2 without a cgroup namespace gets the node's own mount. A new mount would have
  * the same superblock, whose options are those of the latest mount from the first cgroup namespace
  * (apply_cgroup_root_flags() in kernel/cgroup/cgroup.c): the node would lose nsdelegate and
- * memory_recursiveprot. To name these options in the spec is no help, crun 1.21 does not pass them on.
+ * memory_recursiveprot. Naming these options in the spec does not help: crun 1.21 does not pass them on.
  *
  * Where the handler has `cgroup_writable`, a container may write to its own cgroup. `failed-precondition`
  * if it could then change its own limits. A privileged container writes to all cgroups anyway.

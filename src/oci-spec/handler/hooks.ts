@@ -27,7 +27,7 @@ export interface HookDefinition {
 
 /**
  * Reads a file of a hooks directory. `failed-precondition` naming the file and what is wrong with it: a
- * container must not run without a hook that the node's owner wants.
+ * container must not run without a hook that the node's administrator requires.
  */
 export function parseHook(text: string, file: string): HookDefinition {
   const fail = (why: string): never => {
@@ -39,7 +39,7 @@ export function parseHook(text: string, file: string): HookDefinition {
   } catch (error) {
     return fail(messageOf(error));
   }
-  if (!isTable(json)) return fail("it is no JSON object");
+  if (!isTable(json)) return fail("it is not a JSON object");
   if (json["version"] !== "1.0.0") {
     return fail(`version must be "1.0.0", got ${JSON.stringify(json["version"])}`);
   }

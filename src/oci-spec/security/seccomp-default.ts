@@ -20,7 +20,7 @@ export interface SeccompContext {
  * that the runtime's libseccomp does not know yet is skipped by it, so the newest can stand here.
  *
  * - clone: not with a namespace flag, as unshare and setns are missing; with CAP_SYS_ADMIN all.
- * - clone3: its flags lie in memory where no filter can look, so it answers ENOSYS and the C
+ * - clone3: its flags are in memory that no filter can read, so it answers ENOSYS and the C
  *   library falls back to clone.
  * - socket: not AF_VSOCK (reaches a hypervisor past the network namespace) and not AF_ALG (the
  *   kernel's crypto API, which few need and many exploits began with).
@@ -74,8 +74,8 @@ function allow(names: readonly string[], args?: readonly OciSyscallArg[]): OciSy
 
 /**
  * It is not enough to leave socketcall out: for each rule of socket libseccomp allows socketcall with
- * the number of socket, whatever the family, unless a rule covers all of socketcall. And the answer is
- * not the default one, since runc passes over a rule that says what the default does.
+ * the number of socket, for any family, unless a rule covers all of socketcall. And the answer is
+ * not the default one, since runc ignores a rule with the default action.
  */
 function socketcallRule(isAllowed: boolean): OciSyscallRule {
   if (isAllowed) return allow(["socketcall"]);

@@ -58,7 +58,7 @@ export function parseSelinuxContexts(text: string, path: string): SelinuxDefault
     if (parseLabel(label) !== undefined) return label;
     throw new RuntimeError(
       "failed-precondition",
-      `read SELinux contexts "${path}": its "${key}" is no label, got ${quoted(label)}; install container-selinux`,
+      `read SELinux contexts "${path}": its "${key}" is not a label, got ${quoted(label)}; install container-selinux`,
     );
   }) as [string, string];
   return { process, file };
@@ -73,7 +73,8 @@ function wantedParts(options: SELinuxOption | undefined): Partial<Label> {
   if (options === undefined) return {};
   const { user, role, type } = options;
   for (const [field, value] of Object.entries({ user, role, type })) {
-    if (!/^[\w.-]*$/.test(value)) refuse(`selinux_options.${field} is no name: ${quoted(value)}`);
+    if (!/^[\w.-]*$/.test(value))
+      refuse(`selinux_options.${field} is not a name: ${quoted(value)}`);
   }
   if (options.level !== "" && !range.test(options.level)) {
     refuse(
@@ -104,7 +105,7 @@ export function podLabels(
   return labelled({ ...process, ...own }, file, own);
 }
 
-/** A file is of no role and of the policy's type, whatever the process is (container-selinux). */
+/** A file is of no role and of the policy's type, for any process (container-selinux). */
 function labelled(process: Label, file: Label, own: Partial<Label>): PodLabels {
   const { user = file.user } = own;
   const mount = { ...file, user, level: process.level };
@@ -160,7 +161,7 @@ const neverRelabelled = new Set(
 );
 
 /**
- * What must get the mount label of a new container: the mounts whose request says so, the volumes
+ * What must get the mount label of a new container: the mounts that request it, the volumes
  * that its image declares, and the pod's own files. A process of type spc_t needs no label on its
  * mounts. `invalid-argument` for a directory that is the node's own.
  */
