@@ -79,12 +79,6 @@ function isPublishCall(argv: readonly string[]): boolean {
 
 /** The process that `bin/davit` becomes. */
 async function run(argv: readonly string[]): Promise<never> {
-  // A daemon of before the unpacker was a file of its own, which runs on while its files are replaced.
-  if (argv[0] === "unpack-layer") {
-    const { runUnpacker } = await import("../unpack/main.ts");
-    const { exitNow } = await import("../linux/process/index.ts");
-    exitNow(await runUnpacker(argv.slice(1)));
-  }
   // No command for people: containerd's shims call it as they would call containerd.
   if (isPublishCall(argv)) process.exit(await publish(argv));
   // A reader that had enough (davit ps | head -1) is no failure.

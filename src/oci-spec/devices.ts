@@ -13,7 +13,7 @@ export interface GrantedDevice {
 }
 
 /** Device nodes and the rules of the device cgroup. */
-export interface ContainerDevices {
+interface ContainerDevices {
   readonly devices: readonly OciDevice[];
   readonly rules: readonly OciDeviceRule[];
 }

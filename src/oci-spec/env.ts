@@ -6,7 +6,7 @@ import { quoted, refuse } from "./refuse.ts";
 export const defaultPath = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 /** What a container's environment is put together from. */
-export interface EnvSources {
+interface EnvSources {
   readonly terminal: boolean;
   readonly hostname: string;
   /** `KEY=value` lines of the image. */

@@ -14,25 +14,15 @@ export type { HostDevice, GrantedDevice } from "./devices.ts";
 export { containerSpec } from "./generate.ts";
 export type { HookDefinition } from "./handler/hooks.ts";
 export { parseHook } from "./handler/hooks.ts";
-export type {
-  ContainerLabels,
-  NamespacePins,
-  RuntimeFeatures,
-  SandboxFiles,
-  SpecHost,
-  SpecInput,
-} from "./input.ts";
+export type { ContainerLabels, RuntimeFeatures, SpecHost, SpecInput } from "./input.ts";
 export { parseSpec, refuseNul, specText, startedProcess } from "./json.ts";
 export { isKernelPath } from "./kernel-paths.ts";
 export { checkPropagation, mountDestination } from "./mounts.ts";
 export type { ExecRequest } from "./process.ts";
 export { clampedOomScoreAdj, processSpec, withConsoleSize } from "./process.ts";
-export type { ResourceHost } from "./resources.ts";
-export type { LimitUpdate } from "./resource-update.ts";
 export { resourceUpdate } from "./resource-update.ts";
 export { checkResources } from "./resources.ts";
 export { parseSeccompProfile } from "./security/seccomp-profile.ts";
-export type { ProfileChoice } from "./security/security.ts";
 export { apparmorChoice, seccompChoice } from "./security/security.ts";
 export type { SelinuxDefaults } from "./security/selinux.ts";
 export {
@@ -43,9 +33,7 @@ export {
   selinuxPolicy,
 } from "./security/selinux.ts";
 export { checkSharedPid } from "./security/shared-pid.ts";
-export type { StopSignal } from "./stop-signal.ts";
 export { parseSignal, stopSignal } from "./stop-signal.ts";
 export type { DeclaredVolumes } from "./volumes.ts";
 export { declaredVolumes } from "./volumes.ts";
-export type { CheckedContainerConfig } from "./validate.ts";
 export { checkContainerConfig } from "./validate.ts";

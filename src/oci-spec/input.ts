@@ -86,7 +86,7 @@ export interface SpecInput {
 }
 
 /** Namespaces of a pod that are pinned by a bind mount. */
-export interface NamespacePins {
+interface NamespacePins {
   readonly net?: string | undefined;
   readonly ipc?: string | undefined;
   readonly uts?: string | undefined;
@@ -95,7 +95,7 @@ export interface NamespacePins {
 }
 
 /** Paths of a pod's own files; one that is missing is not mounted. */
-export interface SandboxFiles {
+interface SandboxFiles {
   readonly resolvConf?: string | undefined;
   readonly hosts?: string | undefined;
   readonly hostname?: string | undefined;

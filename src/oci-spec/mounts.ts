@@ -8,7 +8,7 @@ import { quoted, refuse, refuseHere } from "./refuse.ts";
 import type { OciLinux, OciMount } from "../core/oci/index.ts";
 
 /** Mounts of a container, and what they need of the propagation of its root. */
-export interface ContainerMounts {
+interface ContainerMounts {
   readonly mounts: readonly OciMount[];
   readonly rootfsPropagation?: NonNullable<OciLinux["rootfsPropagation"]>;
 }

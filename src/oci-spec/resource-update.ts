@@ -3,7 +3,7 @@ import { linuxResources, mergedResources, type ResourceHost } from "./resources.
 import type { OciResources } from "../core/oci/index.ts";
 
 /** The result of an update of resources. */
-export interface LimitUpdate {
+interface LimitUpdate {
   /** The resources in force afterwards. */
   readonly inForce: LinuxContainerResources;
   /** What is to be written: the update, with the limits that must be written together with its own. */

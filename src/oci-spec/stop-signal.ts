@@ -1,7 +1,7 @@
 import { Signal } from "../gen/runtime/v1/api_pb.ts";
 
 /** A signal by its number and one name for it. */
-export interface StopSignal {
+interface StopSignal {
   /** `SIGTERM`, `SIGRTMIN+3`, `SIGRTMAX-1`. */
   readonly name: string;
   readonly number: number;

@@ -21,7 +21,7 @@ import { apparmorChoice, seccompChoice } from "./security/security.ts";
 import { signalOfCri } from "./stop-signal.ts";
 
 /** A config that has passed {@link checkContainerConfig}. */
-export type CheckedContainerConfig = ContainerConfig & {
+type CheckedContainerConfig = ContainerConfig & {
   readonly metadata: ContainerMetadata;
   readonly image: ImageSpec;
 };

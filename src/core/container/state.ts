@@ -40,7 +40,7 @@ export type ContainerState =
 export type ContainerStateName = ContainerState["name"];
 
 /** The transitions. Staying in a state is always allowed. */
-export const containerTransitions = {
+const containerTransitions = {
   creating: ["created"],
   created: ["running", "exited"],
   running: ["exited"],

@@ -10,10 +10,10 @@ export interface StoredObject {
 }
 
 /** Called after every change, once it is written and visible. Must not throw. */
-export type StoreListener<T> = (object: T, change: "listed" | "updated" | "removed") => void;
+type StoreListener<T> = (object: T, change: "listed" | "updated" | "removed") => void;
 
 /** How a store writes, and what it allows. */
-export interface StoreRules<T> {
+interface StoreRules<T> {
   /** For messages: "sandbox". */
   readonly noun: string;
   readonly records: Pick<RecordTable<T>, "put" | "delete">;

@@ -1,7 +1,7 @@
 import { RuntimeError } from "../../base/errors.ts";
 
 /** Value of the capability "bandwidth" (CNI conventions). Rates in bits per second, bursts in bits. */
-export interface Bandwidth {
+interface Bandwidth {
   readonly ingressRate?: number;
   readonly ingressBurst?: number;
   readonly egressRate?: number;

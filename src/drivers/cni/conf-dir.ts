@@ -13,7 +13,7 @@ import {
 } from "./conflist.ts";
 
 /** A network configuration with the file that it is from. */
-export interface LoadedNetwork {
+interface LoadedNetwork {
   readonly file: string;
   readonly list: NetworkList;
 }
@@ -25,7 +25,7 @@ export interface InvalidFile {
 }
 
 /** The result of a scan of the directory. */
-export interface ConfDirState {
+interface ConfDirState {
   /**
    * The first valid file in lexical order, so one invalid file does not take the network from a
    * node (as with CRI-O; containerd stops at it). Undefined without one.

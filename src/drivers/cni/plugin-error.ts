@@ -44,7 +44,7 @@ function parseError(stdout: string): JsonObject | undefined {
 }
 
 /** The last of what a plugin wrote, on one line, for an error message; "" when it wrote nothing. */
-export function tailOf(output: Buffer): string {
+function tailOf(output: Buffer): string {
   const text = output.subarray(-shownBytes).toString("utf8").trim();
   const cut = output.length > shownBytes ? "..." : "";
   return text === "" ? "" : cut + text.replace(/\s+/g, " ");

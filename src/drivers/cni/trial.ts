@@ -42,7 +42,7 @@ export interface PluginStep {
 }
 
 /** The interface that a trial makes in its namespace. */
-export const trialInterface = "eth0";
+const trialInterface = "eth0";
 
 /** Reads a directory once, without watching it. Never rejects for invalid content. */
 export async function readNetwork(

@@ -9,7 +9,7 @@ import { readFiles } from "../../linux/file/index.ts";
 import { apparmorChoice, defaultApparmor, defaultApparmorName } from "../../oci-spec/index.ts";
 
 /** The interfaces of AppArmor. */
-export interface ApparmorHost {
+interface ApparmorHost {
   /** The names of the profiles that the kernel has; undefined where it has no AppArmor. */
   loaded(): Promise<ReadonlySet<string> | undefined>;
   /** Loads the text of a profile, replacing one of the same name. False where no tool can. */

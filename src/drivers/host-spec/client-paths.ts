@@ -3,7 +3,7 @@ import { beforeAbort } from "../../base/wait.ts";
 import { Semaphore } from "../../base/semaphore.ts";
 
 /** Limits of {@link ClientPaths}. */
-export interface ClientPathLimits {
+interface ClientPathLimits {
   /** How long a caller waits in total. Milliseconds. */
   readonly deadlineMs: number;
   /** After this an access is slow: it no longer blocks accesses to other file systems. Milliseconds. */

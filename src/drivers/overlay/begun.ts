@@ -1,7 +1,7 @@
 import { beforeAbort } from "../../base/wait.ts";
 
 /** Chunks of which the first one is there, for one reader. */
-export interface BegunChunks extends AsyncIterable<Uint8Array>, Disposable {}
+interface BegunChunks extends AsyncIterable<Uint8Array>, Disposable {}
 
 /**
  * Waits for the first chunk, and gives it with all that follow. Disposing of the result leaves the

@@ -17,7 +17,7 @@ import { asideOf, COPY_UP_PREFIX, NEW_COPY_UP_PREFIX, type StateLayout } from ".
 import type { Trash } from "./trash.ts";
 
 /** What the copy-ups need. */
-export interface CopyUpsDeps {
+interface CopyUpsDeps {
   readonly paths: StateLayout;
   readonly trash: Trash;
   readonly log: Logger;

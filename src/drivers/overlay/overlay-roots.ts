@@ -34,7 +34,7 @@ import type { Trash } from "./trash.ts";
 import { copyVolumes, imageVolumePath, mountImages, unmountImages, volumePath } from "./volumes.ts";
 
 /** What the roots need. */
-export interface OverlayRootsDeps {
+interface OverlayRootsDeps {
   readonly paths: StateLayout;
   readonly trash: Trash;
   readonly layers: Pick<OverlayLayers, "lowerOf">;

@@ -9,7 +9,7 @@ import { systemError } from "../../base/system-error.ts";
 const PIECE = 256 * 1024;
 
 /** Where a blob is kept. */
-export interface SpoolOptions {
+interface SpoolOptions {
   readonly layer: LayerSource;
   /** Directory of the file, which gets no name there. */
   readonly directory: string;

@@ -21,7 +21,7 @@ export interface UnpackTurnsOptions {
   readonly nowMs: () => number;
 }
 
-export const defaultTurns: UnpackTurnsOptions = {
+const defaultTurns: UnpackTurnsOptions = {
   running: 2,
   slots: 8,
   reserved: 2,

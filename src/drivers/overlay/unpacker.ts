@@ -17,7 +17,7 @@ export interface UnpackerCommand {
 }
 
 /** A layer in a directory, with the digests that were computed. They are not compared yet. */
-export interface Unpacked {
+interface Unpacked {
   readonly blobDigest: Digest;
   readonly diffId: Digest;
   readonly bytes: number;
@@ -28,7 +28,7 @@ export interface Unpacked {
 }
 
 /** What goes into one run of the unpacker. */
-export interface UnpackOptions {
+interface UnpackOptions {
   readonly command: UnpackerCommand;
   readonly directory: string;
   readonly layer: LayerSource;
@@ -245,7 +245,7 @@ const kinds: readonly ErrorKind[] = [
 ];
 
 /** Parses the report of the unpacker; `undefined` for an invalid one. */
-export function parseReport(text: string): Unpacked | Refusal | undefined {
+function parseReport(text: string): Unpacked | Refusal | undefined {
   try {
     const value: unknown = JSON.parse(text);
     if (typeof value !== "object" || value === null) return undefined;

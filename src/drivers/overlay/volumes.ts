@@ -28,7 +28,7 @@ export function volumePath(directory: string, index: number): string {
 }
 
 /** Image volumes to mount, each with the names of its layers for overlayfs, topmost first. */
-export interface ImageMounts {
+interface ImageMounts {
   readonly directory: string;
   readonly volumes: readonly (ImageVolume & { readonly lower: readonly [string, ...string[]] })[];
   readonly asOldKernel: boolean;

@@ -127,7 +127,7 @@ export function hostnameOf(sandbox: Sandbox): string {
 }
 
 /** The text of resolv.conf(5) for a pod's DNS config; empty for an empty config. */
-export function resolvConf(
+function resolvConf(
   dns:
     | {
         readonly servers: readonly string[];

@@ -19,14 +19,14 @@ import { type RowFormat, type TableName, upsert } from "./table.ts";
 import type { Tables } from "./write-behind.ts";
 
 /** What {@link Records} works with. */
-export interface RecordsDeps {
+interface RecordsDeps {
   readonly logger: Logger;
   readonly clock?: Clock;
   readonly checkpoint?: Partial<CheckpointLimits>;
 }
 
 /** Rows of each table. */
-export interface RecordCounts {
+interface RecordCounts {
   readonly sandboxes: number;
   readonly attachments: number;
   readonly containers: number;

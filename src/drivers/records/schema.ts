@@ -54,7 +54,7 @@ export const migrations: readonly string[] = [
 ];
 
 /** The kind of a database. `foreign`: tables, but none that names a schema version. */
-export type SchemaState =
+type SchemaState =
   | { readonly kind: "empty" }
   | { readonly kind: "foreign" }
   | { readonly kind: "damaged" }

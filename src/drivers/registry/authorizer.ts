@@ -35,7 +35,7 @@ export interface Access {
 }
 
 /** An answer 401 of a host. */
-export interface Refusal {
+interface Refusal {
   /** Its `WWW-Authenticate`. */
   readonly header: string | undefined;
   /** The Authorization that it has refused. */

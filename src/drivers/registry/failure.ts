@@ -63,7 +63,7 @@ function shown(text: string, secrets: Secrets): string {
 }
 
 /** The part of an error answer for messages and for {@link statusFailure}. */
-export interface RegistryText {
+interface RegistryText {
   readonly codes: readonly string[];
   readonly text: string;
 }

@@ -8,7 +8,7 @@ import { afterRedirect, HostFailure } from "./failure.ts";
 import type { RegistryHost } from "./registry-hosts.ts";
 
 /** What a blob needs from the registry that it is read from. */
-export interface BlobRequests {
+interface BlobRequests {
   readonly pace: BodyPace;
   readonly log: Logger;
   readonly signal: AbortSignal;

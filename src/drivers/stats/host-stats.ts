@@ -20,7 +20,7 @@ import { parseNetDev } from "./net-dev.ts";
 import { Samples, settled } from "./samples.ts";
 
 /** How the files of the kernel are read. */
-export interface KernelFiles {
+interface KernelFiles {
   /** Files of a cgroup, to be read repeatedly. */
   readonly hold: (paths: readonly string[]) => CachedFiles;
   readonly readInNamespace: (

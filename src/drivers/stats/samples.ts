@@ -8,7 +8,7 @@ interface Entry<T> {
 }
 
 /** How long values live. Milliseconds. */
-export interface SampleTimes {
+interface SampleTimes {
   /** For how long a value is good. */
   readonly freshMs: number;
   /** For how long a measuring is waited for: one that takes longer is stuck. */

@@ -114,7 +114,7 @@ function isTable(json: unknown): json is Readonly<Record<string, unknown>> {
 }
 
 /** What hooks go by. */
-export interface HookSubject {
+interface HookSubject {
   readonly spec: OciSpec;
   /** Of pod and container. */
   readonly annotations: Readonly<Record<string, string>>;

@@ -13,7 +13,7 @@ import type { OverlayRoots } from "../overlay-roots.ts";
 import type { UnpackerCommand } from "../unpacker.ts";
 
 /** The unpacker without the command line around it. */
-export const bareUnpacker: UnpackerCommand = {
+const bareUnpacker: UnpackerCommand = {
   file: process.execPath,
   args: [
     "--disable-warning=ExperimentalWarning",

@@ -238,7 +238,7 @@ export function temporaryDirectory(): Disposable & { readonly path: string } {
 }
 
 /** A line that a {@link MemoryLogger} took. */
-export interface LogLine {
+interface LogLine {
   readonly level: LogLevel;
   readonly message: string;
   readonly fields: LogFields;
