@@ -35,7 +35,7 @@ function oneOf(set: string, isNegated: boolean): (char: string) => boolean {
   return (char) => ranges.some(([from, to]) => from <= char && char <= to) !== isNegated;
 }
 
-/** Follows all ways through the pattern at once. */
+/** Follows all paths through the pattern in parallel. */
 function isMatch(parts: readonly Part[], text: string): boolean {
   let positions = withEmpty(parts, [0]);
   for (const char of text) {

@@ -8,7 +8,7 @@ export type HostDevice = OciDevice;
 /** A device that the request asks for, at its path in the container. */
 export interface GrantedDevice {
   readonly device: HostDevice;
-  /** `r`, `w` and `m` (mknod), as the request gives it. */
+  /** `r`, `w` and `m` (mknod), as in the request. */
   readonly access: string;
 }
 

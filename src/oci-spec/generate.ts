@@ -12,7 +12,7 @@ import type { OciLinux, OciProcess, OciResources, OciSpec } from "../core/oci/in
 import { containerSecurity } from "./security/security.ts";
 
 /**
- * The OCI runtime-spec of a container: the same input always gives the same spec, and nothing
+ * The OCI runtime-spec of a container: the same input always results in the same spec, and nothing
  * outside of the input is read.
  *
  * Errors are those of its parts: `invalid-argument` for a request that cannot be meant,

@@ -1,6 +1,6 @@
-// OCI runtime-specs, made of a CRI request, the image's config and the pod: pure functions that
-// import base, gen and core and do no I/O. Start with generate.ts; what the caller has to find out
-// first stands in input.ts.
+// OCI runtime-specs, generated from a CRI request, the image's config and the pod: pure functions that
+// import base, gen and core and do no I/O. Start with generate.ts; input.ts has what the
+// caller must find out first.
 export { envProgram, hasByteValues } from "./byte-env.ts";
 export { allowedAnnotations } from "./allow-list.ts";
 export type { BaseSpec } from "./handler/base-spec.ts";

@@ -205,10 +205,10 @@ function checkMountFeatures(mount: Mount, runtime: RuntimeFeatures): void {
 }
 
 /**
- * Refuses a propagation that the node's mounts cannot give: BIDIRECTIONAL needs a shared mount
+ * Refuses a propagation that the node's mounts do not allow: BIDIRECTIONAL needs a shared mount
  * under the source, HOST_TO_CONTAINER a shared or a slave one. `invalid-argument`.
  *
- * @param mountPoint where the mount that holds the source lies
+ * @param mountPoint mount point of the mount with the source
  * @param optional its optional fields in /proc/self/mountinfo: `shared:N`, `master:N`
  */
 export function checkPropagation(

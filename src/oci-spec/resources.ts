@@ -71,7 +71,7 @@ function hugepages(
 
 /**
  * The resources in force after an update: what the update leaves at 0 or empty stays. Memory and
- * swap go together: a new memory limit brings its own swap limit, or none. The OOM score is that of
+ * swap go together: a new memory limit sets its own swap limit, or none. The OOM score is that of
  * the start, since a running process keeps it (api.proto, UpdateContainerResources).
  */
 export function mergedResources(

@@ -27,9 +27,9 @@ type CheckedContainerConfig = ContainerConfig & {
 };
 
 /**
- * Refuses a container config that cannot be carried out, before anything is made of it and
+ * Refuses a container config that cannot be carried out, before anything is created for it and
  * without reading image or node. `invalid-argument` naming field and value for what is wrong
- * in itself; `failed-precondition` for what this node cannot give; `unimplemented` for what davit
+ * in itself; `failed-precondition` for what this node does not support; `unimplemented` for what davit
  * does not do.
  */
 export function checkContainerConfig(

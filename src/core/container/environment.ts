@@ -17,7 +17,7 @@ export interface RootFiles {
       readonly user: string;
       /** Groups on top of those that the user has. */
       readonly supplementalGroups: readonly bigint[];
-      /** False to leave out the groups that the image's group file gives the user. */
+      /** False to leave out the groups that the user has in the image's group file. */
       readonly mergeImageGroups: boolean;
     },
   ): Promise<ContainerUser>;

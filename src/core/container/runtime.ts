@@ -138,7 +138,7 @@ export interface ContainerRuntime {
   /**
    * Runs a command in the container with a client at its streams, with backpressure in both directions.
    * Resolves when the command has ended and the client has read all of its output; background
-   * processes are not waited for. When the operation is aborted (the client is gone), the command
+   * processes are not waited for. When the operation is aborted (the client has left), the command
    * gets SIGHUP and, half a second later, all of its session SIGKILL.
    */
   exec(

@@ -36,7 +36,7 @@ export interface Image {
   readonly sizeBytes: bigint;
   readonly layers: readonly ImageLayer[];
   readonly config: ImageConfig;
-  /** The config as it came: verbose status shows it. */
+  /** The unmodified JSON of the config, for verbose status. */
   readonly configJson: string;
   /** Must not be collected by kubelet. */
   readonly pinned: boolean;

@@ -1,11 +1,11 @@
 import type { Digest } from "../../base/digest.ts";
 import type { ImageReference } from "./reference.ts";
 
-/** What a client gave to authenticate with (CRI AuthConfig). Never logged. */
+/** The credentials of a client (CRI AuthConfig). Never logged. */
 export interface RegistryAuth {
   readonly username: string;
   readonly password: string;
-  /** base64 of `username:password`; stands in for both. */
+  /** base64 of `username:password`; replaces both. */
   readonly auth: string;
   /** The host that the credentials are for; empty for any host. */
   readonly serverAddress: string;
@@ -51,7 +51,7 @@ export interface ImageFetcher {
   hasBlob(descriptor: Descriptor, signal: AbortSignal): Promise<boolean>;
 }
 
-/** Where images come from. */
+/** Finds images by name. */
 export interface ImageSource {
   /**
    * Finds the manifest for this node's platform, its digest checked. `not-found` for an image that

@@ -33,7 +33,7 @@ export class ImageStore {
 
   /**
    * The image that `text` names: an id, a name with or without tag, a name with a digest, a
-   * unique prefix of an id with or without `sha256:`. Undefined when there is none;
+   * unique prefix of an id with or without `sha256:`. Undefined for an unknown one;
    * `invalid-argument` when the text cannot name an image or is a prefix of several ids.
    */
   find(text: string): Image | undefined {
@@ -62,7 +62,7 @@ export class ImageStore {
     return this.#remember(merged);
   }
 
-  /** Forgets the image and all its names. No error when it is not there. */
+  /** Forgets the image and all its names. No error for an unknown one. */
   remove(id: Digest): void {
     this.#records.delete(id);
     const image = this.#byId.get(id);

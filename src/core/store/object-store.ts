@@ -97,7 +97,7 @@ export class ObjectStore<T extends StoredObject> {
     return after;
   }
 
-  /** Forgets the object, on disk and in memory. No error when it is not there. */
+  /** Forgets the object, on disk and in memory. No error for an unknown one. */
   remove(id: string): void {
     this.#rules.records.delete(id);
     const object = this.#byId.get(id);
@@ -119,7 +119,7 @@ export class ObjectStore<T extends StoredObject> {
     return id === undefined ? undefined : this.#listed.get(id);
   }
 
-  /** Like find(), but `not-found` when there is none. */
+  /** Like find(), but `not-found` for an unknown one. */
   resolve(text: string): T {
     const object = this.find(text);
     if (object !== undefined) return object;
@@ -139,7 +139,7 @@ export class ObjectStore<T extends StoredObject> {
     );
   }
 
-  /** Like get(), but undefined when there is none. */
+  /** Like get(), but undefined for an unknown one. */
   peek(id: string): T | undefined {
     return this.#byId.get(id);
   }

@@ -28,19 +28,19 @@ const podInterface = "eth0";
 const defaults = {
   // A whole RunPodSandbox has two minutes; one plugin must leave time to undo.
   pluginTimeoutMs: 60_000,
-  // The kernel does one network change at a time (RTNL lock): more at once only wait there.
+  // The kernel does one network change at a time (RTNL lock): more in parallel only wait for it.
   maxParallel: 8,
   rescanIntervalMs: 5_000,
   statusIntervalMs: 30_000,
 };
 
-/** What a {@link CniNetwork} is made of. */
+/** The settings of a {@link CniNetwork}. */
 export interface CniNetworkOptions {
   /** Directory of the network configurations; the first valid file in it is the pod network. */
   readonly confDir: string;
   /** Directories of the plugins, searched in order. */
   readonly binDirs: readonly string[];
-  /** The boot that this daemon runs in: network namespaces of other boots are gone. */
+  /** The boot that this daemon runs in: network namespaces of other boots do not exist. */
   readonly bootId: string;
   readonly log: Logger;
   /** How long one plugin may take before it is killed. Milliseconds. */

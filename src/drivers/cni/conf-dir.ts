@@ -113,7 +113,7 @@ async function mark(path: string): Promise<string> {
 }
 
 // Names, inodes, sizes and change times of everything that a load reads: when they are as they were,
-// there is nothing to load. The change time moves with the mode as well: a file may become readable.
+// nothing can be loaded. The change time moves with the mode as well: a file may become readable.
 async function fingerprint(dir: string): Promise<string> {
   const entries = await readdir(dir, { withFileTypes: true }).catch(() => []);
   const paths = entries.map(async (entry) => {
@@ -235,7 +235,7 @@ export class ConfDir implements Disposable {
     const inodes = await Promise.all(
       paths.map(async (path) => {
         try {
-          // File systems reuse inode numbers at once, so the birth time is compared, too.
+          // File systems reuse inode numbers immediately, so the birth time is compared, too.
           const { dev, ino, birthtimeNs } = await stat(path, { bigint: true });
           return `${dev}:${ino}:${birthtimeNs}`;
         } catch {

@@ -22,7 +22,7 @@ const shownBytes = 1024;
 
 /** A plugin that answered with an error. */
 export class PluginError extends RuntimeError {
-  /** The plugin's error code; undefined when it gave none that could be read. */
+  /** The plugin's error code; undefined without a readable one. */
   readonly code: number | undefined;
 
   constructor(code: number | undefined, message: string) {

@@ -29,6 +29,6 @@ export type PluginExec = (call: PluginCall) => Promise<PluginExit>;
 // A result is some hundred bytes. More output of a broken plugin is not read.
 const maxOutputBytes = 1 << 20;
 
-/** Runs plugins on this machine, each as the leader of a process group of its own. */
+/** Runs plugins on this machine, each as the leader of its own process group. */
 export const execOnHost: PluginExec = (call) =>
   run({ ...call, newSession: true, killGroup: true, maxOutputBytes });

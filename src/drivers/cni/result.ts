@@ -32,7 +32,7 @@ function isKnown(version: unknown): boolean {
 }
 
 /**
- * Reads what a plugin answered to ADD and gives it the shape that the next plugin expects at
+ * Parses the answer of a plugin to ADD and converts it to the form that the next plugin expects at
  * `version`: until 0.4.0 an address has its family, from 1.0.0 on it must not (specification,
  * section 5; plugins may answer in another version than they were asked in). Throws `internal`.
  */

@@ -95,7 +95,7 @@ const thisHost: ApparmorHost = {
     const [text] = await readFiles([profiles]);
     if (typeof text === "string") return profileNames(Buffer.from(text, "latin1").toString());
     try {
-      // It is not there, or longer than what is read in one turn.
+      // It does not exist, or is longer than one read.
       return profileNames(await readFile(profiles, "utf8"));
     } catch (error) {
       if (errnoCode(error) === "ENOENT") return undefined;

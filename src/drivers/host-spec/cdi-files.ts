@@ -25,7 +25,7 @@ interface Known {
 
 /**
  * The CDI devices of this node, from the files in its directories. Nothing is read before a request names
- * one; then files that have changed are read again, and those that are gone are forgotten.
+ * one; then files that have changed are read again, and deleted ones are dropped.
  */
 export class CdiFiles {
   readonly #directories: readonly string[];
@@ -96,7 +96,7 @@ async function parseYaml(text: string): Promise<unknown> {
   return parse(text, { version: "1.1", logLevel: "error" });
 }
 
-/** The CDI files of a directory that may not be there, by name. */
+/** The CDI files of a directory that may not exist, by name. */
 async function namesIn(directory: string): Promise<readonly string[]> {
   try {
     return (await readdir(directory)).filter((name) => /\.(json|yaml)$/.test(name)).toSorted();

@@ -10,7 +10,7 @@ import { checkKernelMount } from "./kernel-mounts.ts";
 /**
  * The host's side of each mount, in the order of the config: links followed, missing directories made
  * as by containerd and CRI-O; `images` are the directories of its image mounts. `unavailable` naming the path when its
- * file system does not answer, `invalid-argument` for one that cannot stand in for a kernel file system.
+ * file system does not answer, `invalid-argument` for one that cannot replace a kernel file system.
  */
 export async function mountSources(
   config: ContainerConfig,

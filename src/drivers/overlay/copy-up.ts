@@ -10,10 +10,10 @@ import { attributeNames, type LowerFile, type LowerFiles, openDirectory } from "
 const maxLinksToOne = 1000;
 
 /**
- * Makes what one layer has of the layers below it, in a directory of its own that lies on the layer: the
- * files that its hard links name, as hard links to the lower layers' own files, and its directories that
- * no entry describes, with the attributes of the lower ones. The directories on the way get those of the
- * layer's, for in overlayfs the topmost layer's count.
+ * Makes the files that one layer shares with the layers below it, in a directory that is mounted on the layer:
+ * the targets of its hard links, as hard links to the lower layers' files, and its directories that no entry
+ * describes, with the attributes of the lower ones. Their parents get the attributes of the layer's, because
+ * in overlayfs the topmost layer's count.
  */
 export class CopyUp {
   readonly #target: string;
@@ -35,7 +35,7 @@ export class CopyUp {
   }
 
   /**
-   * Fills the directory, which is not there yet. False when there was nothing to make. `invalid-argument`
+   * Creates and fills the directory. False when it would be empty. `invalid-argument`
    * for a hard link to a file that no lower layer has, `resource-exhausted` before the disk is full.
    */
   async make({ links, directories }: FromBelow): Promise<boolean> {

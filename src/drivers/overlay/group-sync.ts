@@ -1,7 +1,7 @@
 import { syncFileSystem } from "../../linux/file/index.ts";
 
 /**
- * Makes a file system durable for any number of callers at once. Each waits for a sync that began
+ * Makes a file system durable for any number of concurrent callers. Each waits for a sync that began
  * after it asked; requests during a sync share the next one.
  */
 export class GroupSync {

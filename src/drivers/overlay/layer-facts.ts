@@ -59,7 +59,7 @@ export async function readFacts(directory: string): Promise<StoredFacts> {
   throw new Error(`"${path}" has no sizes`);
 }
 
-/** What cannot be read is left out: the layer is then fetched again from there. */
+/** Invalid origins are ignored: the layer is then fetched again from there. */
 function parseOrigins(value: unknown): readonly LayerOrigin[] {
   if (!Array.isArray(value)) return [];
   return value.flatMap((one: Readonly<Record<string, unknown>> | null) => {

@@ -31,7 +31,7 @@ export class LookupBudget {
     if (this.#left >= 0) return;
     throw new TooLarge(
       "its hard links and directories need too many lookups in lower layers; " +
-        "build the image with an entry for each directory, and fewer symbolic links on the way to its files",
+        "build the image with an entry for each directory, and fewer symbolic links in the paths of its files",
     );
   }
 }
@@ -47,7 +47,7 @@ export interface LowerFile {
 type Merged = readonly Buffer[];
 
 /**
- * The files that layers show when they lie on each other, found as overlayfs finds them (overlayfs.rst):
+ * The files that layers show when they are stacked, found as overlayfs finds them (overlayfs.rst):
  * the topmost layer's, unless a whiteout or an opaque directory hides it. No mount, so that nothing but these
  * layers can be reached: each name is examined before it is followed, and only the daemon changes layers.
  */

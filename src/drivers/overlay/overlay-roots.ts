@@ -44,9 +44,9 @@ interface OverlayRootsDeps {
 
 /** How long the result of a walk is cached. */
 const USAGE_MS = 10_000;
-/** Walks at once: each one holds a thread of the pool. */
+/** Parallel walks: each one holds a thread of the pool. */
 const WALKS = 2;
-/** Copies of volumes at once, for the same reason. */
+/** Parallel copies of volumes, for the same reason. */
 const COPIES = 4;
 
 interface KnownUsage {

@@ -2,7 +2,7 @@ import { performance } from "node:perf_hooks";
 
 /** How many unpackers may exist, and how long one may wait for its registry. */
 export interface UnpackTurnsOptions {
-  /** Unpackers that have bytes to work on, at once. */
+  /** Parallel unpackers that have bytes to work on. */
   readonly running: number;
   /** Unpackers in total, including those that wait for their registry. */
   readonly slots: number;
@@ -11,12 +11,12 @@ export interface UnpackTurnsOptions {
   /** Slots that one registry may have. */
   readonly perRegistry: number;
   /**
-   * How long an unpacker may wait for its registry in total while others are waiting to run. Each byte gives
-   * some of it back, so that a registry that sends `bytesPerSecond` keeps its turn for a while.
+   * How long an unpacker may wait for its registry in total while others are waiting to run. Each byte
+   * returns some of it, so that a registry that sends `bytesPerSecond` keeps its turn for a while.
    */
   readonly graceMs: number;
   readonly bytesPerSecond: number;
-  /** How much of it bytes can give back in total while others are waiting to run. */
+  /** How much of it bytes can return in total while others are waiting to run. */
   readonly earnableMs: number;
   readonly nowMs: () => number;
 }
@@ -40,7 +40,7 @@ interface Waiting {
 const pollMs = 50;
 
 /**
- * Decides which unpackers run. An unpacker needs a core and some 100 MB, so that few run at once.
+ * Decides which unpackers run. An unpacker needs a core and some 100 MB, so that few run in parallel.
  * One whose registry is slow lets others run and keeps only its slot; there are more slots than running
  * unpackers. No registry can have all slots.
  */
@@ -183,7 +183,7 @@ export class UnpackTurn implements Disposable {
     this.hurry();
   }
 
-  /** Bytes came. `undefined` when it still runs, else what to wait for before they are used. */
+  /** Bytes have arrived. `undefined` when it still runs, else what to wait for before they are used. */
   busy(bytes: number, signal: AbortSignal): Promise<void> | undefined {
     const now = this.#options.nowMs();
     const waitedMs = now - (this.#idleSince ?? now);
@@ -194,7 +194,7 @@ export class UnpackTurn implements Disposable {
     return this.#runs ? undefined : this.#runAgain(signal);
   }
 
-  /** Where others wait, what bytes give back is limited: else a steady trickle would keep them waiting. */
+  /** While others wait, the returned time is limited: a steady trickle would keep them waiting. */
   #earn(bytes: number): void {
     const { graceMs, bytesPerSecond, earnableMs } = this.#options;
     const worthMs = (bytes * 1000) / bytesPerSecond;

@@ -27,7 +27,7 @@ interface Unpacked {
   readonly fromBelow: FromBelow | undefined;
 }
 
-/** What goes into one run of the unpacker. */
+/** The input of one run of the unpacker. */
 interface UnpackOptions {
   readonly command: UnpackerCommand;
   readonly directory: string;
@@ -72,8 +72,8 @@ export function defaultUnpackerCommand(): UnpackerCommand {
 }
 
 /**
- * Unpacks a blob into a directory by a process of its own, which sees nothing but that directory, and
- * settles when the process is gone. The daemon only passes the bytes on, as fast as the process reads them.
+ * Unpacks a blob into a directory by a separate process, which sees only that directory, and settles
+ * when the process has ended. The daemon only passes the bytes on, as fast as the process reads them.
  *
  * Rejects with the error of the unpacker (`failed-precondition` for a layer beyond its limits,
  * `resource-exhausted` for a disk without room), `data-loss` when a digest or the size is not the
@@ -156,7 +156,7 @@ function drained(stdin: Socket): Promise<void> {
 }
 
 /** The result of a wait that ended with the process. */
-const gone = Symbol("the process is gone");
+const gone = Symbol("the process has ended");
 
 interface Waited {
   readonly child: Child;
@@ -186,7 +186,7 @@ class Wait implements Disposable {
     this.#of.signal.removeEventListener("abort", this.#onAbort);
   }
 
-  /** Gives `gone` when the process ends first; rejects by the signal, and after `stallMs` if limited. */
+  /** Returns `gone` when the process ends first; rejects by the signal, and after `stallMs` if limited. */
   async until<T>(promise: Promise<T>, how: "limited" | "unlimited"): Promise<T | typeof gone> {
     const { layer, stallMs } = this.#of;
     const { promise: answer, resolve, reject } = Promise.withResolvers<T | typeof gone>();

@@ -14,15 +14,15 @@ import { bindMount, mountOverlay, type OverlayOptions, unmount } from "../../lin
 import { errnoCode, SystemError } from "../../base/system-error.ts";
 import { isKernelPath } from "../../oci-spec/index.ts";
 
-// User namespaces: the container's root must be able to walk to what is mounted from here.
+// User namespaces: the container's root must be able to reach the mounts in it.
 const directoryMode = 0o711;
 
-/** Where image volume number `index` of a container lies; `directory` is the container's. */
+/** Path of image volume number `index` of a container; `directory` is the container's. */
 export function imageVolumePath(directory: string, index: number): string {
   return join(directory, "images", String(index));
 }
 
-/** Where volume number `index` that the container's own image declares lies. */
+/** Path of volume number `index` that the container's own image declares. */
 export function volumePath(directory: string, index: number): string {
   return join(directory, "volumes", String(index));
 }
@@ -38,8 +38,8 @@ interface ImageMounts {
 }
 
 /**
- * Mounts each image once, whole, and then what each volume shows of it. What a failure leaves
- * mounted goes with {@link unmountImages}.
+ * Mounts each image once, whole, and then the part that each volume shows. {@link unmountImages} unmounts
+ * what a failure leaves.
  */
 export async function mountImages(mounts: ImageMounts): Promise<void> {
   const { directory, volumes } = mounts;
@@ -182,7 +182,7 @@ function volumeFailure(path: string, cause: unknown): RuntimeError {
   return code === undefined ? words : new SystemError(words.message, code, { cause });
 }
 
-/** Names in a directory that may not be there. */
+/** Names in a directory that may not exist. */
 async function entries(directory: string): Promise<readonly string[]> {
   try {
     return await readdir(directory);

@@ -94,7 +94,7 @@ function copyIn(
     });
     return openWritable(":memory:", clock.nowMs());
   } finally {
-    // The open files are all that is used from here on.
+    // From here on only the open files are used.
     rmSync(directory, { recursive: true, force: true });
   }
 }

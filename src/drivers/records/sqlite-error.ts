@@ -1,7 +1,7 @@
 import { type ErrorKind, RuntimeError } from "../../base/errors.ts";
 import { errnoCode, SystemError } from "../../base/system-error.ts";
 
-/** Primary result codes that decide something here (sqlite.org/rescode.html). */
+/** Primary result codes that are distinguished here (sqlite.org/rescode.html). */
 const busy = 5;
 const readOnly = 8;
 const ioError = 10;
@@ -9,7 +9,7 @@ const corrupt = 11;
 const full = 13;
 const cannotOpen = 14;
 const notADatabase = 26;
-/** SQLITE_IOERR_SHMSIZE: the -shm file could not grow, which on a full disk comes before FULL. */
+/** SQLITE_IOERR_SHMSIZE: the -shm file could not grow, which on a full disk occurs before FULL. */
 const shmSize = ioError | (19 << 8);
 
 const answers: Readonly<Record<number, { readonly kind: ErrorKind; readonly hint: string }>> = {

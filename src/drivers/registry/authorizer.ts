@@ -40,7 +40,7 @@ interface Refusal {
   readonly header: string | undefined;
   /** The Authorization that it has refused. */
   readonly sent: string | undefined;
-  /** It came from another machine. */
+  /** The challenge is from another machine. */
   readonly isRemote: boolean;
 }
 
@@ -84,7 +84,7 @@ export class Authorizer {
     return wanted === undefined ? undefined : this.#answer(wanted, access);
   }
 
-  /** The value to send after a refusal. Undefined when there is nothing better to send. */
+  /** The value to send after a refusal. Undefined without a better one. */
   async reauthorize(access: Access, refusal: Refusal): Promise<string | undefined> {
     const { header, sent, isRemote } = refusal;
     if (access.credentials.kind === "registry-token") return undefined;
@@ -120,7 +120,7 @@ export class Authorizer {
     return beforeAbort(fetched, access.signal);
   }
 
-  /** Drops a token that the registry has refused, unless a newer one is there already. */
+  /** Drops a token that the registry has refused, unless a newer one replaced it. */
   async #forgetToken(
     service: TokenService,
     access: Access,
@@ -250,7 +250,7 @@ function parseToken(bytes: Uint8Array, askedAtMs: number): Token {
   const value = [record?.["token"], record?.["access_token"]].find(
     (text) => typeof text === "string" && text !== "",
   );
-  // Goes into a header: RFC 6750 allows no more letters than these.
+  // Sent in a header: RFC 6750 allows only these characters.
   if (typeof value !== "string" || !/^[\x21-\x7e]+$/.test(value)) {
     throw new HostFailure("unauthenticated", "answered without a token");
   }
@@ -275,7 +275,7 @@ function tokenKey(service: TokenService, { scope, credentials }: Access): string
   ]);
 }
 
-/** Adds to a map that may not grow forever: what was put in first goes first. */
+/** Adds to a map of limited size: the oldest entry is removed first. */
 function remember<V>(map: Map<string, V>, key: string, value: V): void {
   map.delete(key);
   const [oldest] = map.keys();

@@ -4,7 +4,7 @@ import { kindOf, RuntimeError } from "../../base/errors.ts";
 import { markTransferable } from "../../base/given-memory.ts";
 import { connectionFailure, HostFailure } from "./failure.ts";
 
-/** How slow a body may come. */
+/** How slowly a body may arrive. */
 export interface BodyPace {
   /** Longest wait for the next byte. */
   readonly idleTimeoutMs: number;
@@ -23,8 +23,8 @@ const chunksATurn = 4;
  * no faster than it is read, and only the time spent waiting for the server counts against `pace`.
  * Closes the connection when left early.
  *
- * A {@link HostFailure} of kind `unavailable` for a body that stops, trickles or breaks off; only
- * the last is worth another try at once, since the others have cost their time already.
+ * A {@link HostFailure} of kind `unavailable` for a body that stalls, trickles or breaks off; only
+ * the last is retried immediately, since the others have used their time.
  */
 export async function* readBody(
   message: IncomingMessage,
@@ -63,8 +63,8 @@ export async function* readBody(
 }
 
 /**
- * The chunks of a message in the order in which they came. Its own iterator stops the socket at each
- * chunk and lets it go on at the next, which takes longer than all that is done with a chunk here.
+ * The chunks of a message in order. The message's own iterator pauses and resumes the socket for each chunk,
+ * which takes longer than all the work on a chunk here.
  */
 class ChunkQueue {
   readonly #message: IncomingMessage;
@@ -116,7 +116,7 @@ class ChunkQueue {
     if (this.#message.isPaused()) this.#message.resume();
   }
 
-  /** The first word counts: what comes after it follows from it. */
+  /** The first outcome counts: later ones result from it. */
   #over(error: Error | undefined): void {
     this.#end ??= { error };
     this.#wake?.();

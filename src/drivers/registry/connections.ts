@@ -51,7 +51,7 @@ export class Connections implements Disposable {
   /**
    * Sends a request and resolves with the head of the answer; its body must be read or destroyed.
    * A {@link HostFailure} of kind `unavailable` when there is no answer. The signal ends the
-   * request and, until the body's end, the reading of it; the socket is closed at once.
+   * request and, until the body's end, the reading of it; the socket is closed immediately.
    */
   send(exchange: Exchange): Promise<http.IncomingMessage> {
     const { signal, body } = exchange;
@@ -63,7 +63,7 @@ export class Connections implements Disposable {
         request.destroy(error);
       };
       const onAbort = (): void => stop(abortedError(signal));
-      // Read in any case: Node keeps the address for later reads, when the peer may be gone.
+      // Read in any case: Node keeps the address for later reads, when the peer may have closed it.
       const isRefused = (socket: Socket): boolean =>
         this.isLocal(exchange.url, socket) && exchange.refuseLocal;
       const clock = limit(request, exchange, isRefused, stop);
@@ -89,8 +89,8 @@ export class Connections implements Disposable {
   }
 
   /**
-   * True where a connection for a URL ends at the loopback or at a link-local address (RFC 6890): there are
-   * services for this node alone, such as those that give cloud machines their identity
+   * True where a connection for a URL ends at the loopback or at a link-local address (RFC 6890), which have
+   * services for this node alone, such as those that issue identities to cloud machines
    * (169.254.169.254). Through a proxy, the host of the URL counts, not the proxy's address.
    */
   isLocal(url: URL, { remoteAddress = "", remotePort }: Socket): boolean {
@@ -133,7 +133,7 @@ export class Connections implements Disposable {
     const known = this.#agents.get(key);
     if (known !== undefined) return known;
     const [oldest] = this.#agents.keys();
-    // Its requests go on, and its idle connections end by themselves.
+    // Its requests continue, and its idle connections end by themselves.
     if (this.#agents.size >= maxAgents && oldest !== undefined) this.#agents.delete(oldest);
     const options = {
       keepAlive: true,
@@ -220,7 +220,7 @@ function limit(
   };
   within(dialTimeoutMs, "did not take the connection");
   request.once("socket", (socket) => {
-    // Before a byte is written: Node gives the request to the socket after this event.
+    // Before a byte is written: Node.js passes the request to the socket after this event.
     if (socket.connecting) socket.once("connect", () => check(socket));
     else check(socket);
     const event = url.protocol === "https:" ? "secureConnect" : "connect";

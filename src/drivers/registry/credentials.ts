@@ -16,7 +16,7 @@ export interface Credentials {
 
 /**
  * The credentials of a request that may go to `host` (`registry.example:5000`). Those with a
- * server address go to that server only, to none of its mirrors; those without go wherever the
+ * server address go to that server only, to none of its mirrors; those without are used wherever the
  * image is searched, as kubelet passes them.
  *
  * `invalid-argument` for an `auth` that is not base64 of `username:password`.

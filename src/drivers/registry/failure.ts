@@ -1,7 +1,7 @@
 import { type ErrorKind, kindOf, messageOf, RuntimeError } from "../../base/errors.ts";
 import { type Secrets, withoutQueries } from "./secrets.ts";
 
-/** Why one host did not give what it was asked for. {@link failedPull} makes the caller's error of it. */
+/** Why one host did not grant a request. {@link failedPull} makes the caller's error of it. */
 export class HostFailure extends RuntimeError {
   /** True when the same request may well succeed a moment later. */
   readonly retryable: boolean;
@@ -93,7 +93,7 @@ function waitingTime(retryAfter: string): string {
 export function afterRedirect(error: unknown, host: string): unknown {
   if (!(error instanceof HostFailure)) return error;
   const { retryable, cause } = error;
-  // Nothing that proves who we are goes there, so that nothing of it can be refused.
+  // No credentials are sent there, so that none can be refused.
   const kind = error.kind === "unauthenticated" ? "permission-denied" : error.kind;
   const message = `redirects to "${host}", which ${error.message}`;
   return new HostFailure(kind, message, { retryable, cause });

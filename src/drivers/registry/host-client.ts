@@ -33,17 +33,17 @@ export interface HostRequest extends Access {
   /** After the API's root: `/library/busybox/blobs/sha256:...`. */
   readonly path: string;
   readonly headers: Readonly<Record<string, string>>;
-  /** What is asked for, in words for the log. */
+  /** Description of the request, for the log. */
   readonly what: string;
 }
 
-/** One try of a request: where it has led so far, and what was sent on the way. */
+/** One try of a request: its redirects so far, and the secrets that were sent. */
 interface Trail {
   /** The host and port that it was redirected to. Undefined while it is at the host itself. */
   elsewhere: string | undefined;
   /**
-   * An answer came from another machine: from then on nothing that only this node reaches is asked.
-   * A registry could have such a service asked by redirects, and read the answer in the errors.
+   * An answer came from another machine: from then on addresses that only this node reaches are refused. A
+   * registry could reach such a service by redirects, and read the answer in the errors.
    */
   isRemote: boolean;
   readonly secrets: Secrets;
@@ -122,7 +122,7 @@ export class HostClient {
     return (outcome, status) => {
       const ms = Math.round(performance.now() - startedMs);
       const fields = { host: host.name, what, credentials: source, status, outcome, ms };
-      // Of an image of 20 layers there are as many: what went well is for debugging.
+      // An image of 20 layers has as many: successes are for debugging.
       if (outcome === "ok") this.#log.debug("asked registry", fields);
       else this.#log.info("asked registry", fields);
     };
@@ -153,7 +153,7 @@ export class HostClient {
     throw statusFailure(status, said, message.headers);
   }
 
-  /** Sends the request and follows where it leads. What proves who we are goes to the host alone. */
+  /** Sends the request and follows its redirects. Credentials are sent to the host alone. */
   async #follow(
     request: HostRequest,
     authorization: string | undefined,

@@ -13,7 +13,7 @@ export interface HostEntry {
   readonly url: URL | undefined;
   readonly capabilities: readonly Capability[];
   readonly caFiles: readonly string[];
-  /** A key file that is undefined: the key stands in the certificate's file. */
+  /** A key file that is undefined: the key is in the certificate's file. */
   readonly clientFiles: readonly { readonly cert: string; readonly key: string | undefined }[];
   readonly skipVerify: boolean | undefined;
   /** By lower-case name. */
@@ -219,7 +219,7 @@ function readTexts(value: unknown): readonly string[] | undefined {
 
 const unitMs: Readonly<Record<string, number>> = { ms: 1, s: 1000, m: 60_000, h: 3_600_000 };
 
-/** A duration as Go writes it, in milliseconds. Undefined for anything else, and for none at all. */
+/** A duration in Go's syntax, in milliseconds. Undefined for anything else, and for a missing one. */
 function parseDuration(text: string): number | undefined {
   if (!/^(\d+(\.\d+)?(ms|s|m|h))+$/.test(text)) return undefined;
   const parts = text.matchAll(/(\d+(?:\.\d+)?)(ms|s|m|h)/g);

@@ -14,7 +14,7 @@ export interface RegistryHost {
   readonly root: string;
   readonly capabilities: readonly Capability[];
   /**
-   * The registry's name where the host stands in for it: sent as `ns`, so that one mirror can
+   * The registry's name where the host is a mirror of it: sent as `ns`, so that one mirror can
    * serve several registries.
    */
   readonly namespace: string | undefined;
@@ -61,7 +61,7 @@ export async function hostsOf(
   return Promise.all(entries.map((entry) => makeHost(entry, registry, file)));
 }
 
-/** The directory of a registry: a port may stand as `_PORT_`, where a name cannot contain `:`. */
+/** The directory of a registry: a port may be written as `_PORT_`, where a name cannot contain `:`. */
 async function findDir(registry: string, configDir: string): Promise<string | undefined> {
   const names = [registry.replace(/:(\d+)$/, "_$1_"), registry, "_default"];
   for (const name of new Set(names)) {

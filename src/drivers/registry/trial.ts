@@ -27,7 +27,7 @@ export interface RegistryTrial {
 
 /**
  * Asks each host that a pull from `registry` would ask for its API's root (distribution-spec,
- * "Determining Support"), all at once and without credentials. Never rejects.
+ * "Determining Support"), in parallel and without credentials. Never rejects.
  */
 export async function tryRegistry(
   registry: string,

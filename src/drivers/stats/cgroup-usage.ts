@@ -18,7 +18,7 @@ type Texts = readonly (string | null)[];
 /** The files of a cgroup with its usage, and how to parse them. */
 export interface CgroupFiles {
   readonly paths: readonly string[];
-  /** The usage, from the files' texts in the same order. Undefined when the cgroup is not there. */
+  /** The usage, from the files' texts in the same order. Undefined when the cgroup does not exist. */
   readonly parse: (texts: Texts) => CgroupUsage | undefined;
 }
 
@@ -81,7 +81,7 @@ function legacyMemory(
   }));
 }
 
-/** Without swap accounting there are neither the line nor the memsw files. */
+/** Without swap accounting neither the line nor the memsw files exist. */
 function legacySwap(
   stat: string | null | undefined,
   limitText: string | null | undefined,

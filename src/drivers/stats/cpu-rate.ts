@@ -16,7 +16,7 @@ export class CpuRate {
   #base: Sample | undefined;
   #nanoCores: bigint | undefined;
 
-  /** The rate after this reading; undefined until there are two that can be compared. */
+  /** The rate after this reading; undefined until two can be compared. */
   add(usageNs: bigint, atMs: number): bigint | undefined {
     const base = this.#base;
     const elapsedMs = base === undefined ? 0 : atMs - base.atMs;

@@ -151,7 +151,7 @@ export class HostStats implements StatsReader {
       const measured = this.#cgroups.fresh(id, sinceMs);
       if (cgroup !== undefined && measured === undefined) continue;
       found.set(id, {
-        // The last report, however old, with its own time: another source would let counters go back.
+        // The last report of any age, with its own time: counters of another source would decrease.
         resources: withReport(measured?.usage, this.#reports.last(id)),
         network: this.#networks.fresh(id, sinceMs),
       });
@@ -164,7 +164,7 @@ export class HostStats implements StatsReader {
     this.#watched.get(id)?.held.release();
   }
 
-  /** Drops what is kept of a container or sandbox that is gone. */
+  /** Drops the samples of a removed container or sandbox. */
   forget(id: string): void {
     this.#unwatch(id);
     for (const samples of [this.#cgroups, this.#networks, this.#layers, this.#reports])

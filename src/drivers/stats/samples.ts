@@ -20,7 +20,7 @@ const forgetMs = 300_000;
 
 /**
  * Values that cost something to measure, by key. A value is measured again when it is asked for and
- * older than `freshMs`, and never twice at once: a measuring that hangs in the kernel holds one
+ * older than `freshMs`, and never twice in parallel: a measurement that hangs in the kernel holds one
  * thread, however often it is asked for.
  */
 export class Samples<T> {

@@ -95,7 +95,7 @@ function ruleOf({ type, major, minor, permissions }: CdiDeviceNode): readonly Oc
   ];
 }
 
-/** Those with fewer path parts first, so that none hides another; what was there keeps its order. */
+/** Those with fewer path parts first, so that none hides another; existing ones keep their order. */
 function withMounts(mounts: readonly OciMount[], added: readonly CdiMount[]): readonly OciMount[] {
   let all = [...mounts];
   for (const mount of added.map(mountOf)) {

@@ -71,7 +71,7 @@ function isTableOrAbsent(json: unknown): boolean {
 }
 
 /**
- * A spec on top of the one that its handler gives to begin with; docs/handlers.md has the rules. What
+ * A spec based on the one of its handler; docs/handlers.md has the rules. What
  * belongs to the request, to its pod and to the container's isolation is the spec's alone.
  */
 export function withBase(spec: OciSpec, base: BaseSpec): OciSpec {

@@ -34,7 +34,7 @@ function changed(spec: OciSpec, change: (mount: OciMount) => OciMount): OciSpec 
   return { ...spec, mounts: spec.mounts.map((mount) => (isCgroup(mount) ? change(mount) : mount)) };
 }
 
-/** Nothing that is mounted in the node's cgroups comes along, as with a mount of its own. */
+/** Mounts in the node's cgroups are not included, as with a new mount. */
 function nodeMount(mount: OciMount, root = "/sys/fs/cgroup"): OciMount {
   const options = ["bind", "rprivate", ...optionsOf(mount)];
   return { ...mount, type: "bind", source: root, options };

@@ -18,7 +18,7 @@ export interface HookDefinition {
   readonly when: {
     readonly always?: boolean;
     readonly hasBindMounts?: boolean;
-    /** Patterns of keys and of their values; each pair must be there. */
+    /** Patterns of keys and of their values; each pair must match. */
     readonly annotations: readonly (readonly [key: RegExp, value: RegExp])[];
     /** Patterns of the command; one must match. */
     readonly commands: readonly RegExp[];
@@ -113,7 +113,7 @@ function isTable(json: unknown): json is Readonly<Record<string, unknown>> {
   return typeof json === "object" && json !== null && !Array.isArray(json);
 }
 
-/** What hooks go by. */
+/** The facts that the conditions of hooks use. */
 interface HookSubject {
   readonly spec: OciSpec;
   /** Of pod and container. */
@@ -168,7 +168,7 @@ function chosenHooks(
   }
 }
 
-/** Every condition that is there must hold, and one must be there. */
+/** All conditions must hold, and at least one must be set. */
 function matches(when: HookDefinition["when"], subject: HookSubject): boolean {
   const annotations = Object.entries(subject.annotations);
   const command = subject.spec.process.args[0] ?? "";

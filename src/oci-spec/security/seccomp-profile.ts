@@ -58,7 +58,7 @@ export function parseSeccompProfile(text: string, path: string): OciSeccomp {
 
 type Fail = (why: string) => never;
 
-/** JSON.parse, but integers beyond 2^53 come as bigint: an argument has 64 bits. */
+/** JSON.parse, but integers beyond 2^53 become bigint: an argument has 64 bits. */
 function parseExactly(text: string, fail: Fail): unknown {
   const exact = (_key: string, value: unknown, context?: { readonly source?: string }): unknown => {
     const source = context?.source ?? "";

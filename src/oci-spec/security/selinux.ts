@@ -88,7 +88,7 @@ function wantedParts(options: SELinuxOption | undefined): Partial<Label> {
 /**
  * The labels of a pod: the policy's with the parts that the request names, and, where the policy has
  * levels and the request names none, with two categories that no pod in `taken` has.
- * `resource-exhausted` when there are none left. `random(n)` gives one of 0 to n - 1.
+ * `resource-exhausted` when none are left. `random(n)` returns one of 0 to n - 1.
  */
 export function podLabels(
   options: SELinuxOption | undefined,
@@ -120,7 +120,7 @@ function known(text: string): Label {
 
 function freeLevel(taken: readonly PodLabels[], random: (below: number) => number): string {
   const levels = new Set(taken.map(({ process }) => parseLabel(process)?.level));
-  // There are half a million pairs: with 10,000 pods one draw of fifty meets a taken one.
+  // There are half a million pairs: with 10,000 pods one draw of fifty hits a used one.
   for (let draw = 0; draw < 1000; draw++) {
     const [one, other] = [random(categories), random(categories)];
     const pair = `s0:c${Math.min(one, other)},c${Math.max(one, other)}`;
