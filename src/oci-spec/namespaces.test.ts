@@ -129,7 +129,8 @@ test("containerNamespaces() joins the pod's user namespace, and never leaves it 
   assert.equal(pathOf(own, "user"), "/run/davit/ns/user/s1");
   assert.throws(
     () => containerNamespaces(input(options, options)),
-    (error) => isKind(error, "failed-precondition") && /user namespace does not exist/.test(String(error)),
+    (error) =>
+      isKind(error, "failed-precondition") && /user namespace does not exist/.test(String(error)),
   );
 });
 
