@@ -3,18 +3,18 @@ import type { ContainerConfig, LinuxContainerResources } from "../../gen/runtime
 import type { ImageConfig } from "../image/index.ts";
 import type { ContainerState } from "./state.ts";
 
-/** The image that a container was made of, as it was then: it may be removed meanwhile. */
+/** The image of a container, as it was at its creation: it may have been removed since. */
 export interface ContainerImage {
   /** `Image.id`. */
   readonly id: Digest;
-  /** What the client asked for. */
+  /** The name in the client's request. */
   readonly requested: string;
   /** A name to show: the first tag, else the first digest, else the id. */
   readonly shown: string;
   /** `image_ref` of ContainerStatus: the first repo digest, else the id. */
   readonly ref: string;
   readonly layers: readonly Digest[];
-  /** What the image says of its containers. */
+  /** The image's configuration for its containers. */
   readonly config: ImageConfig;
 }
 
@@ -33,7 +33,7 @@ export interface ContainerUser {
 }
 
 /**
- * A container: what the client asked for and what was made of it. An immutable value; the store
+ * A container: the client's request and the state of the container. An immutable value; the store
  * holds the newest one of each id.
  */
 export interface Container {
@@ -57,7 +57,7 @@ export interface Container {
   readonly stopSignal: string;
   /** Absolute path of the log; always absolute and not empty, even where nothing is written. */
   readonly logPath: string;
-  /** False where the client gave no log path: then nothing is logged. */
+  /** False if the request has no log path: then nothing is logged. */
   readonly hasLog: boolean;
   /** cgroupfs path below each hierarchy's root. */
   readonly cgroupPath: string;
@@ -66,7 +66,7 @@ export interface Container {
   readonly state: ContainerState;
 }
 
-/** The layers that a container stands on: its image's, and those of its image volumes. */
+/** The layers that a container uses: its image's, and those of its image volumes. */
 export function layersOf({
   image,
   imageVolumes,

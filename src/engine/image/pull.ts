@@ -26,10 +26,10 @@ const parallelLayers = 3;
 const parallelQuestions = 10;
 
 /**
- * Pulls an image and answers with its id. Layers that are here already are not fetched again where
- * {@link countsForPull} says so; the same pull asked for twice at once runs once. A layer appears only when its digests are right, the
- * image only when all its layers are there; a pull that fails leaves the layers that are whole to
- * the next one, for a while, and removes nothing that was there before. `failed-precondition` for an
+ * Pulls an image and answers with its id. Layers that are on this node are not fetched again where
+ * {@link countsForPull} allows it; equal pulls at the same time run once. A layer appears only when its
+ * digests are right, the image only when it has all its layers; a pull that fails leaves complete layers
+ * to the next one, for a while, and removes nothing that existed before. `failed-precondition` for an
  * image beyond the limits of the configuration.
  */
 export async function pullImage(
