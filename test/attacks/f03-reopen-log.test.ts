@@ -3,6 +3,7 @@
  * Before: a FIFO held a thread of the daemon at each call, until all calls hung; a link had any file of the
  * node truncated.
  */
+// variants: shim
 import assert from "node:assert/strict";
 import { existsSync } from "node:fs";
 import path from "node:path";

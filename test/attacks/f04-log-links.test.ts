@@ -3,6 +3,7 @@
  * there when that container starts. Before: conmon followed links, so that the output was appended to any file
  * of the node, or made one, or went to another directory; and a FIFO held StartContainer up.
  */
+// variants: shim
 import assert from "node:assert/strict";
 import { mkdirSync, mkdtempSync, readdirSync, rmSync, symlinkSync } from "node:fs";
 import { tmpdir } from "node:os";

@@ -1,4 +1,5 @@
 /** Environment variables of any bytes: those of the request need not be UTF-8. */
+// variants: shim, runc
 import assert from "node:assert/strict";
 import { readFileSync, readlinkSync, writeFileSync } from "node:fs";
 import path from "node:path";

@@ -1,4 +1,5 @@
 /** ExecSync: what it answers, when, and that nothing of it stays. */
+// variants: shim, runc, untuned
 import assert from "node:assert/strict";
 import { readdirSync, readFileSync } from "node:fs";
 import { after, before, describe, test } from "node:test";

@@ -1,4 +1,5 @@
 /** Mounts of a container: the host's directories and files in it. */
+// variants: shim
 import assert from "node:assert/strict";
 import {
   mkdirSync,

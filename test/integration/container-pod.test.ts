@@ -1,4 +1,5 @@
 /** What the containers of a pod share: network, IPC, PIDs, names and files. */
+// variants: shim
 import assert from "node:assert/strict";
 import { after, before, describe, test } from "node:test";
 import { NamespaceMode, type PodSandboxConfig, Protocol } from "../../src/gen/runtime/v1/api_pb.ts";

@@ -1,4 +1,5 @@
 /** What a container's process is given, judged from the kernel's side: /proc and cgroups. */
+// variants: shim
 import assert from "node:assert/strict";
 import { readFileSync, readlinkSync } from "node:fs";
 import { after, before, describe, test } from "node:test";

@@ -1,4 +1,5 @@
 /** Containers while no daemon is there: they go on, and what became of them is known afterwards. */
+// variants: shim
 import assert from "node:assert/strict";
 import { readFileSync, rmSync } from "node:fs";
 import path from "node:path";

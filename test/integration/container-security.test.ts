@@ -1,4 +1,5 @@
 /** What a container may do: capabilities, seccomp, masked paths, privileges. */
+// variants: shim
 import assert from "node:assert/strict";
 import { readFileSync, rmSync, writeFileSync } from "node:fs";
 import path from "node:path";

@@ -1,4 +1,5 @@
 /** Stats through the socket: what containers and pods use, and who is listed. */
+// variants: shim, untuned
 import assert from "node:assert/strict";
 import { readdirSync, readlinkSync } from "node:fs";
 import { join } from "node:path";

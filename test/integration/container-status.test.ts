@@ -1,4 +1,5 @@
 /** What lists and statuses tell of containers. */
+// variants: shim
 import assert from "node:assert/strict";
 import { existsSync, rmSync } from "node:fs";
 import path from "node:path";

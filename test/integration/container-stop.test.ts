@@ -1,4 +1,5 @@
 /** StopContainer's grace, ends from outside, and creates whose caller goes away. */
+// variants: shim
 import assert from "node:assert/strict";
 import { after, before, describe, test } from "node:test";
 import { Signal } from "../../src/gen/runtime/v1/api_pb.ts";

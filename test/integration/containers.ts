@@ -38,13 +38,13 @@ export interface NodeOptions extends DaemonOptions {
   readonly images?: ConfigTable;
 }
 
-/** True where the suite runs its containers by a containerd shim (`shim-*.test.ts`), not by conmon. */
+/** Whether a containerd shim runs the containers of the suite, and not conmon. */
 export const byShim = process.env["DAVIT_TEST_HANDLER"] === "shim";
 
-/** True where the suite runs its containers by runc, not by crun (`runc-*.test.ts`). */
+/** Whether runc is the OCI runtime of the suite, and not crun. */
 const byRunc = process.env["DAVIT_TEST_HANDLER"] === "runc";
 
-/** Where the suite runs a daemon without its performance measures (`untuned-*.test.ts`). */
+/** The configuration of a suite whose daemon has no performance measures. */
 const tuningUnderTest: ConfigTable =
   process.env["DAVIT_TEST_TUNING"] === "off" ? { tuning: { enable: false } } : {};
 

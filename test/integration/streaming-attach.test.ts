@@ -1,4 +1,5 @@
 /** Attach by a client's streams: several at once, leaving, stdin that is used once, terminals. */
+// variants: shim
 import assert from "node:assert/strict";
 import { after, before, describe, test } from "node:test";
 import type { TestDaemon } from "../support/daemon.ts";

@@ -1,4 +1,5 @@
 /** Exec by a client's streams: what is carried, how it ends, and that nothing of it stays. */
+// variants: shim, runc
 import assert from "node:assert/strict";
 import { readdirSync, readFileSync } from "node:fs";
 import { after, before, describe, test } from "node:test";

@@ -20,6 +20,10 @@ export interface IsolateOptions {
   readonly strict: boolean;
   /** How long an end that is still going on may take before it counts as a leak; 2000. */
   readonly settleMs?: number;
+  /** What the output calls this run; the path of the file by default. */
+  readonly name?: string;
+  /** Variables that the file gets besides those of the runner. */
+  readonly env?: NodeJS.ProcessEnv;
 }
 
 /** How one file ended. `output` is what a person should read of it. */
@@ -76,12 +80,14 @@ export async function runIsolated(file: string, options: IsolateOptions): Promis
   const check = outerCheck(id, cgroup, scratch.directory, options);
   const before = await takeSnapshot(check);
   const begin = Date.now();
+  const name = options.name ?? path.relative(process.cwd(), file);
 
   const child = spawn("unshare", unshareArgs(file), {
     stdio: ["ignore", "pipe", "pipe"],
     detached: true,
     env: {
       ...process.env,
+      ...options.env,
       // Else node takes this for a test that runs itself again, and silently runs nothing.
       NODE_TEST_CONTEXT: undefined,
       TMPDIR: scratch.directory,
@@ -90,6 +96,7 @@ export async function runIsolated(file: string, options: IsolateOptions): Promis
       DAVIT_TEST_CGROUP: cgroup,
       DAVIT_TEST_STRICT_HOST: options.strict ? "1" : undefined,
       DAVIT_TEST_REPORT: scratch.report,
+      DAVIT_TEST_NAME: name,
       DAVIT_TEST_SETTLE_MS: String(options.settleMs ?? 2000),
     },
   });
@@ -100,7 +107,6 @@ export async function runIsolated(file: string, options: IsolateOptions): Promis
   if (leaks.length > 0) problems.push(`left behind on the host:\n${describeLeaks(leaks)}`);
   removeCgroups(leaks, cgroup);
 
-  const name = path.relative(process.cwd(), file);
   const time = ((Date.now() - begin) / 1000).toFixed(1);
   const verdict = problems.map((text) => `FAILED  ${name}  ${time} s: ${text}\n`);
   return {
