@@ -7,8 +7,8 @@ import { chmodSync, copyFileSync, rmSync, writeFileSync } from "node:fs";
 import path from "node:path";
 import { after, before, describe, test } from "node:test";
 import type { PodSandboxConfig } from "../../src/gen/runtime/v1/api_pb.ts";
-import { container, exec, inPod, Node, runIn, sh } from "../integration/containers.ts";
-import { fileOf, leakless, mapped, openDirectories, pod, withPod } from "../integration/pods.ts";
+import { container, exec, inPod, Node, runIn, sh } from "../support/suites/containers.ts";
+import { fileOf, leakless, mapped, openDirectories, pod, withPod } from "../support/suites/pods.ts";
 import type { TestDaemon } from "../support/daemon.ts";
 import { asNobody } from "./nobody.ts";
 

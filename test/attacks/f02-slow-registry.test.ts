@@ -2,8 +2,8 @@
 import assert from "node:assert/strict";
 import { randomBytes } from "node:crypto";
 import { after, before, describe, test } from "node:test";
-import { imageless, imageStatus, layersThere, Node } from "../integration/containers.ts";
-import { code, failsWith, until } from "../integration/pods.ts";
+import { imageless, imageStatus, layersThere, Node } from "../support/suites/containers.ts";
+import { code, failsWith, until } from "../support/suites/pods.ts";
 import type { TestDaemon } from "../support/daemon.ts";
 import { busyboxLayer, imageOf, type Layer, layerOf } from "../support/images.ts";
 import { patient } from "../support/patience.ts";

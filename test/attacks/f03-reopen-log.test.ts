@@ -8,8 +8,8 @@ import assert from "node:assert/strict";
 import { existsSync } from "node:fs";
 import path from "node:path";
 import { after, before, describe, test } from "node:test";
-import { Node, runIn, sh } from "../integration/containers.ts";
-import { until } from "../integration/pods.ts";
+import { Node, runIn, sh } from "../support/suites/containers.ts";
+import { until } from "../support/suites/pods.ts";
 import { logAttack, textOf } from "./log-attack.ts";
 
 let node: Node;

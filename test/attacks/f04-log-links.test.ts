@@ -19,8 +19,8 @@ import {
   script,
   sh,
   start,
-} from "../integration/containers.ts";
-import { bare, code, failsWith, leakless } from "../integration/pods.ts";
+} from "../support/suites/containers.ts";
+import { bare, code, failsWith, leakless } from "../support/suites/pods.ts";
 import { logAttack, textOf } from "./log-attack.ts";
 
 let node: Node;

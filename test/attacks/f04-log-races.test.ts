@@ -7,8 +7,8 @@ import { existsSync, readdirSync, renameSync } from "node:fs";
 import path from "node:path";
 import { after, before, describe, test } from "node:test";
 import { GrpcStatusError } from "../../src/wire/grpc/status.ts";
-import { createIn, Node, remove, runIn, start, stop } from "../integration/containers.ts";
-import { code, until } from "../integration/pods.ts";
+import { createIn, Node, remove, runIn, start, stop } from "../support/suites/containers.ts";
+import { code, until } from "../support/suites/pods.ts";
 import { logAttack, textOf } from "./log-attack.ts";
 
 let node: Node;

@@ -15,7 +15,7 @@ import {
   openPod,
   runIn,
   sh,
-} from "../integration/containers.ts";
+} from "../support/suites/containers.ts";
 import {
   holderOf,
   leakless,
@@ -25,7 +25,7 @@ import {
   POD,
   until,
   withPod,
-} from "../integration/pods.ts";
+} from "../support/suites/pods.ts";
 import type { TestDaemon } from "../support/daemon.ts";
 import { readProcesses } from "../support/snapshot/processes.ts";
 

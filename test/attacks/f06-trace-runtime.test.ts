@@ -12,7 +12,7 @@ import {
   inPod,
   Node,
   runIn,
-} from "../integration/containers.ts";
+} from "../support/suites/containers.ts";
 import {
   code,
   failsWith,
@@ -22,7 +22,7 @@ import {
   pod,
   POD,
   withPod,
-} from "../integration/pods.ts";
+} from "../support/suites/pods.ts";
 import type { TestDaemon } from "../support/daemon.ts";
 
 const { CONTAINER, TARGET } = NamespaceMode;

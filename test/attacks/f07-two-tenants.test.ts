@@ -21,8 +21,8 @@ import {
   Node,
   pull,
   removeAllImages,
-} from "../integration/containers.ts";
-import { code, failsWith, launchDaemon, until } from "../integration/pods.ts";
+} from "../support/suites/containers.ts";
+import { code, failsWith, launchDaemon, until } from "../support/suites/pods.ts";
 
 const dataLoss = 15;
 const unauthenticated = 16;

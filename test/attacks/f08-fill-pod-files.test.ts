@@ -2,8 +2,8 @@
 import assert from "node:assert/strict";
 import { statfsSync } from "node:fs";
 import { after, before, test } from "node:test";
-import { container, exec, inPod, Node, runIn, sh } from "../integration/containers.ts";
-import { leakless, pod, withPod } from "../integration/pods.ts";
+import { container, exec, inPod, Node, runIn, sh } from "../support/suites/containers.ts";
+import { leakless, pod, withPod } from "../support/suites/pods.ts";
 import type { TestDaemon } from "../support/daemon.ts";
 
 const diskMiB = 64;

@@ -4,7 +4,7 @@ import { execFileSync } from "node:child_process";
 import { readFileSync } from "node:fs";
 import path from "node:path";
 import { after, before, describe, test } from "node:test";
-import { container, exec, inPod, Node, pull, runIn, sh } from "../integration/containers.ts";
+import { container, exec, inPod, Node, pull, runIn, sh } from "../support/suites/containers.ts";
 import {
   fileOf,
   leakless,
@@ -13,7 +13,7 @@ import {
   openDirectories,
   pod,
   withPod,
-} from "../integration/pods.ts";
+} from "../support/suites/pods.ts";
 import type { TestDaemon } from "../support/daemon.ts";
 import { busyboxLayer, imageOf, layerOf } from "../support/images.ts";
 import { readMounts } from "../support/snapshot/files.ts";

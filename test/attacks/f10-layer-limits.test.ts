@@ -4,8 +4,8 @@ import { execFileSync } from "node:child_process";
 import { mkdirSync, statfsSync } from "node:fs";
 import { after, before, describe, test } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
-import { imageless, layersThere, Node, pull, removeImage } from "../integration/containers.ts";
-import { code, failsWith, launchDaemon, until } from "../integration/pods.ts";
+import { imageless, layersThere, Node, pull, removeImage } from "../support/suites/containers.ts";
+import { code, failsWith, launchDaemon, until } from "../support/suites/pods.ts";
 import type { TestDaemon } from "../support/daemon.ts";
 import { busyboxLayer, imageOf, type Layer, layerOf } from "../support/images.ts";
 

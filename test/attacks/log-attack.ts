@@ -9,8 +9,8 @@ import {
   logLines,
   type Pod,
   script,
-} from "../integration/containers.ts";
-import { bare, leakless } from "../integration/pods.ts";
+} from "../support/suites/containers.ts";
+import { bare, leakless } from "../support/suites/pods.ts";
 
 /** Directories on the node, and a pod whose containers have the one of its logs at /lg. */
 export interface LogAttack {

@@ -5,8 +5,8 @@
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { after, before, describe, test } from "node:test";
-import { container, inPod, Node, runIn, sh } from "../integration/containers.ts";
-import { bare, CONTAINER, leakless, NODE, parentOf } from "../integration/pods.ts";
+import { container, inPod, Node, runIn, sh } from "../support/suites/containers.ts";
+import { bare, CONTAINER, leakless, NODE, parentOf } from "../support/suites/pods.ts";
 import type { TestDaemon } from "../support/daemon.ts";
 
 let node: Node;

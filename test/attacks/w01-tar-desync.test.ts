@@ -10,9 +10,9 @@ import {
   type BuiltEntry,
   paxContent,
 } from "../../src/unpack/testing/tar-builder.ts";
-import { imageless, Node } from "../integration/containers.ts";
-import { code, failsWith } from "../integration/pods.ts";
-import { assertRefused, oddLayer, pushed, saidIn } from "../integration/odd-layers.ts";
+import { imageless, Node } from "../support/suites/containers.ts";
+import { code, failsWith } from "../support/suites/pods.ts";
+import { assertRefused, oddLayer, pushed, saidIn } from "../support/suites/odd-layers.ts";
 
 let node: Node;
 before(async () => {

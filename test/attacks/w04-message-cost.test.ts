@@ -7,7 +7,7 @@ import {
   CreateContainerRequestSchema,
 } from "../../src/gen/runtime/v1/api_pb.ts";
 import { GrpcClient } from "../../src/wire/grpc/client.ts";
-import { code, endDaemon, failsWith, startDaemon } from "../integration/pods.ts";
+import { code, endDaemon, failsWith, startDaemon } from "../support/suites/pods.ts";
 import type { TestDaemon } from "../support/daemon.ts";
 
 const mebibyte = 1024 * 1024;

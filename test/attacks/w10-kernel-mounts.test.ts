@@ -16,8 +16,8 @@ import {
   type Pod,
   runIn,
   start,
-} from "../integration/containers.ts";
-import { bare, code, failsWith, leakless, withPod } from "../integration/pods.ts";
+} from "../support/suites/containers.ts";
+import { bare, code, failsWith, leakless, withPod } from "../support/suites/pods.ts";
 import type { TestDaemon } from "../support/daemon.ts";
 
 let node: Node;

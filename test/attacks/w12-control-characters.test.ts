@@ -11,7 +11,7 @@ import {
   inPod,
   Node,
   runIn,
-} from "../integration/containers.ts";
+} from "../support/suites/containers.ts";
 import {
   bare,
   code,
@@ -21,7 +21,7 @@ import {
   pod,
   runPod,
   withPod,
-} from "../integration/pods.ts";
+} from "../support/suites/pods.ts";
 import type { TestDaemon } from "../support/daemon.ts";
 
 let node: Node;

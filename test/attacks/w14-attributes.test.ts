@@ -1,8 +1,8 @@
 /** More extended attributes than the file system holds: the image's fault, and no full disk. */
 import { after, before, test } from "node:test";
-import { imageless, Node } from "../integration/containers.ts";
-import { code, failsWith } from "../integration/pods.ts";
-import { assertRefused, oddLayer, pushed } from "../integration/odd-layers.ts";
+import { imageless, Node } from "../support/suites/containers.ts";
+import { code, failsWith } from "../support/suites/pods.ts";
+import { assertRefused, oddLayer, pushed } from "../support/suites/odd-layers.ts";
 
 let node: Node;
 before(async () => {

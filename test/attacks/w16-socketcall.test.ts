@@ -9,8 +9,8 @@ import { tmpdir } from "node:os";
 import path from "node:path";
 import { after, before, describe, test } from "node:test";
 import { SecurityProfile_ProfileType as ProfileType } from "../../src/gen/runtime/v1/api_pb.ts";
-import { busybox, container, exec, Node, pull, runIn } from "../integration/containers.ts";
-import { bare, leakless, withPod } from "../integration/pods.ts";
+import { busybox, container, exec, Node, pull, runIn } from "../support/suites/containers.ts";
+import { bare, leakless, withPod } from "../support/suites/pods.ts";
 import type { TestDaemon } from "../support/daemon.ts";
 import { busyboxLayer, imageOf } from "../support/images.ts";
 

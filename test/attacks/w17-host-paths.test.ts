@@ -1,8 +1,8 @@
 /** What an error of a container tells goes to the pod's events: no path of the node's own directories. */
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
-import { container, createIn, inPod, Node, pull } from "../integration/containers.ts";
-import { bare, code, leakless } from "../integration/pods.ts";
+import { container, createIn, inPod, Node, pull } from "../support/suites/containers.ts";
+import { bare, code, leakless } from "../support/suites/pods.ts";
 import { type Entry, imageOf, layerOf } from "../support/images.ts";
 import type { TestDaemon } from "../support/daemon.ts";
 import { GrpcStatusError } from "../../src/wire/grpc/status.ts";

@@ -5,7 +5,7 @@ import { type ClientHttp2Session, connect as connectHttp2 } from "node:http2";
 import { connect } from "node:net";
 import { after, before, test } from "node:test";
 import { CriClient } from "../../src/client/cri-client.ts";
-import { bare, endDaemon, removePod, runPod, startDaemon, until } from "../integration/pods.ts";
+import { bare, endDaemon, removePod, runPod, startDaemon, until } from "../support/suites/pods.ts";
 import type { TestDaemon } from "../support/daemon.ts";
 import { patient } from "../support/patience.ts";
 import { SilentPeers } from "./silent-peers.ts";

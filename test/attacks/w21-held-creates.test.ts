@@ -14,7 +14,7 @@ import {
   runtimeFact,
   startDaemon,
   until,
-} from "../integration/pods.ts";
+} from "../support/suites/pods.ts";
 import type { TestDaemon } from "../support/daemon.ts";
 
 let daemon: TestDaemon;

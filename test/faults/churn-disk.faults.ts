@@ -3,7 +3,7 @@ import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { after, test } from "node:test";
-import { churn } from "../integration/churn-run.ts";
+import { churn } from "../support/suites/churn.ts";
 import { SyncTrace, withoutStrace } from "../support/sync-trace.ts";
 
 const directory = mkdtempSync(path.join(tmpdir(), "davit-disk-"));

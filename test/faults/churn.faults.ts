@@ -4,7 +4,7 @@
  */
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { churn } from "../integration/churn-run.ts";
+import { churn } from "../support/suites/churn.ts";
 import { growth } from "../support/growth.ts";
 
 const pods = 1_000;

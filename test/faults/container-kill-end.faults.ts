@@ -4,10 +4,10 @@
  * after it.
  */
 import { after, test } from "node:test";
-import { nameOf, podKinds, spotsOf } from "../support/crash.ts";
-import { killExec, killRemove, killStop } from "../support/crash-container-scenarios.ts";
-import { containerSites } from "../support/crash-containers.ts";
-import { killUpdate } from "../support/crash-updates.ts";
+import { nameOf, podKinds, spotsOf } from "../support/crash/sites.ts";
+import { killExec, killRemove, killStop } from "../support/crash/container-scenarios.ts";
+import { containerSites } from "../support/crash/containers.ts";
+import { killUpdate } from "../support/crash/updates.ts";
 
 const sites = containerSites();
 after(() => sites[Symbol.asyncDispose]());

@@ -1,8 +1,8 @@
 /** The daemon dies at every stage of CreateContainer and StartContainer, and of the recovery after it. */
 import { after, test } from "node:test";
-import { nameOf, podKinds, spotsOf } from "../support/crash.ts";
-import { killCreate, killStart } from "../support/crash-container-scenarios.ts";
-import { containerSites } from "../support/crash-containers.ts";
+import { nameOf, podKinds, spotsOf } from "../support/crash/sites.ts";
+import { killCreate, killStart } from "../support/crash/container-scenarios.ts";
+import { containerSites } from "../support/crash/containers.ts";
 
 const sites = containerSites();
 after(() => sites[Symbol.asyncDispose]());

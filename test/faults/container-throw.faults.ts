@@ -1,16 +1,16 @@
 /** Every stage of the containers' operations fails, and hangs at the daemon's end, in each kind of pod. */
 import { after, test } from "node:test";
-import { nameOf, podKinds, spotsOf } from "../support/crash.ts";
+import { nameOf, podKinds, spotsOf } from "../support/crash/sites.ts";
 import {
   throwCreate,
   throwExec,
   throwRemove,
   throwStart,
   throwStop,
-} from "../support/crash-container-scenarios.ts";
-import { containerSites } from "../support/crash-containers.ts";
-import { hangAtShutdown } from "../support/crash-hangs.ts";
-import { throwUpdate } from "../support/crash-updates.ts";
+} from "../support/crash/container-scenarios.ts";
+import { containerSites } from "../support/crash/containers.ts";
+import { hangAtShutdown } from "../support/crash/hangs.ts";
+import { throwUpdate } from "../support/crash/updates.ts";
 
 const sites = containerSites();
 after(() => sites[Symbol.asyncDispose]());

@@ -1,7 +1,7 @@
 /** Ten thousand commands, and a thousand with a huge output: the daemon is as it was before. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { inARow, saysItsNumber, saysMuch } from "../integration/exec-run.ts";
+import { inARow, saysItsNumber, saysMuch } from "../support/suites/repeated-exec.ts";
 import { growth } from "../support/growth.ts";
 
 // By a line through the looks of the second half. What is forgotten of a command, an entry of a map with

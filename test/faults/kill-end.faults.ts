@@ -1,8 +1,8 @@
 /** The daemon dies at every stage of StopPodSandbox and RemovePodSandbox, and of the recovery after it. */
 import { after, describe, test } from "node:test";
-import { CrashSites, nameOf, podKinds, spotsOf } from "../support/crash.ts";
-import { killRemove, killStop } from "../support/crash-scenarios.ts";
-import { killUpdatePod } from "../support/crash-updates.ts";
+import { CrashSites, nameOf, podKinds, spotsOf } from "../support/crash/sites.ts";
+import { killRemove, killStop } from "../support/crash/pod-scenarios.ts";
+import { killUpdatePod } from "../support/crash/updates.ts";
 
 const sites = new CrashSites();
 after(() => sites[Symbol.asyncDispose]());

@@ -8,7 +8,7 @@ import { clone } from "@bufbuild/protobuf";
 import { CriClient } from "../../src/client/cri-client.ts";
 import { type PodSandboxConfig, PodSandboxConfigSchema } from "../../src/gen/runtime/v1/api_pb.ts";
 import { bridgeConflist, type PluginCall, ScriptedPlugin } from "../support/cni.ts";
-import { idOf } from "../support/crash.ts";
+import { idOf } from "../support/crash/sites.ts";
 import type { TestDaemon } from "../support/daemon.ts";
 import {
   CONTAINER,
@@ -29,7 +29,7 @@ import {
   startDaemon,
   statusOf,
   until,
-} from "./pods.ts";
+} from "../support/suites/pods.ts";
 
 /** Long enough for the retries of a busy machine, short enough to wait for its end. */
 const holdSeconds = 6;

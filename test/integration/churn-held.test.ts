@@ -14,8 +14,8 @@ import {
   type Pod,
   remove,
   requestIn,
-} from "./containers.ts";
-import { bare, leakless, pod as podOf, removePod, runtimeFact } from "./pods.ts";
+} from "../support/suites/containers.ts";
+import { bare, leakless, pod as podOf, removePod, runtimeFact } from "../support/suites/pods.ts";
 
 let node: Node;
 let daemon: TestDaemon;

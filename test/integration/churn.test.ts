@@ -1,6 +1,6 @@
 /** A sample of the churn in test/faults: pods whose callers go away, repeat themselves and interfere. */
 import { test } from "node:test";
-import { churn } from "./churn-run.ts";
+import { churn } from "../support/suites/churn.ts";
 
 test("60 pods with callers that go away, ask twice and interfere leave nothing", async (t) => {
   await churn(t, { pods: 60, parallel: 8, lookEvery: 15 });

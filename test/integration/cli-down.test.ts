@@ -5,9 +5,9 @@ import { once } from "node:events";
 import { existsSync, mkdirSync, readdirSync } from "node:fs";
 import path from "node:path";
 import { after, before, test } from "node:test";
-import { Davit, podOf, program, sleeper } from "./cli-run.ts";
-import { Node } from "./containers.ts";
-import { pod as podConfig, runPod } from "./pods.ts";
+import { Davit, podOf, program, sleeper } from "../support/suites/cli.ts";
+import { Node } from "../support/suites/containers.ts";
+import { pod as podConfig, runPod } from "../support/suites/pods.ts";
 
 let node: Node;
 let davit: Davit;

@@ -6,9 +6,9 @@ import { tmpdir } from "node:os";
 import path from "node:path";
 import { after, before, test } from "node:test";
 import { ScriptedPlugin } from "../support/cni.ts";
-import { Davit, podOf, sleeper } from "./cli-run.ts";
-import { Node } from "./containers.ts";
-import { runtimeFact, until } from "./pods.ts";
+import { Davit, podOf, sleeper } from "../support/suites/cli.ts";
+import { Node } from "../support/suites/containers.ts";
+import { runtimeFact, until } from "../support/suites/pods.ts";
 
 const directory = mkdtempSync(path.join(tmpdir(), "davit-interrupt-"));
 const plugin = new ScriptedPlugin(directory);

@@ -5,9 +5,9 @@ import { readdirSync } from "node:fs";
 import { createServer } from "node:net";
 import process from "node:process";
 import { after, before, test } from "node:test";
-import { Davit, podOf, sleeper } from "./cli-run.ts";
-import { Node } from "./containers.ts";
-import { until } from "./pods.ts";
+import { Davit, podOf, sleeper } from "../support/suites/cli.ts";
+import { Node } from "../support/suites/containers.ts";
+import { until } from "../support/suites/pods.ts";
 
 let node: Node;
 let davit: Davit;

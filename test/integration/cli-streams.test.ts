@@ -7,9 +7,9 @@ import { connect } from "node:net";
 import path from "node:path";
 import { text } from "node:stream/consumers";
 import { after, before, test } from "node:test";
-import { Davit, program } from "./cli-run.ts";
-import { inPod, Node, runIn, script, sh } from "./containers.ts";
-import { bare, until } from "./pods.ts";
+import { Davit, program } from "../support/suites/cli.ts";
+import { inPod, Node, runIn, script, sh } from "../support/suites/containers.ts";
+import { bare, until } from "../support/suites/pods.ts";
 
 let node: Node;
 let davit: Davit;

@@ -4,9 +4,9 @@ import { spawn } from "node:child_process";
 import { once } from "node:events";
 import { after, before, test } from "node:test";
 import { stripVTControlCharacters } from "node:util";
-import { Davit, program } from "./cli-run.ts";
-import { busybox, Node } from "./containers.ts";
-import { until } from "./pods.ts";
+import { Davit, program } from "../support/suites/cli.ts";
+import { busybox, Node } from "../support/suites/containers.ts";
+import { until } from "../support/suites/pods.ts";
 import { imageOf, layerOf } from "../support/images.ts";
 
 let node: Node;

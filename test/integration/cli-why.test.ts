@@ -5,7 +5,7 @@ import { tmpdir } from "node:os";
 import path from "node:path";
 import { after, before, describe, test } from "node:test";
 import { bridgeConflist, ScriptedPlugin, writeConflist } from "../support/cni.ts";
-import { Davit } from "./cli-run.ts";
+import { Davit } from "../support/suites/cli.ts";
 import {
   container,
   createIn,
@@ -16,7 +16,7 @@ import {
   runIn,
   script,
   stop,
-} from "./containers.ts";
+} from "../support/suites/containers.ts";
 import {
   launchDaemon,
   pod as podConfig,
@@ -25,7 +25,7 @@ import {
   runtimeFact,
   stopPod,
   until,
-} from "./pods.ts";
+} from "../support/suites/pods.ts";
 
 const directory = mkdtempSync(path.join(tmpdir(), "davit-why-"));
 /** Runs after bridge and portmap, and does as the tests say. */

@@ -4,9 +4,9 @@ import { execFile } from "node:child_process";
 import { existsSync, readdirSync, readFileSync, renameSync } from "node:fs";
 import { after, before, describe, test } from "node:test";
 import { promisify } from "node:util";
-import { Davit, podOf as pod, program, sleeper } from "./cli-run.ts";
-import { busybox, Node } from "./containers.ts";
-import { openDirectories, until } from "./pods.ts";
+import { Davit, podOf as pod, program, sleeper } from "../support/suites/cli.ts";
+import { busybox, Node } from "../support/suites/containers.ts";
+import { openDirectories, until } from "../support/suites/pods.ts";
 import { busyboxLayer, imageOf, layerOf } from "../support/images.ts";
 import { freePort } from "../support/registry.ts";
 

@@ -15,8 +15,8 @@ import {
   Node,
   runIn,
   sh,
-} from "./containers.ts";
-import { bare, code, failsWith, leakless } from "./pods.ts";
+} from "../support/suites/containers.ts";
+import { bare, code, failsWith, leakless } from "../support/suites/pods.ts";
 
 const directory = mkdtempSync(path.join(tmpdir(), "davit-devices-"));
 const [etc, run] = [path.join(directory, "etc"), path.join(directory, "run")] as const;

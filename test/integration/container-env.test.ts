@@ -17,8 +17,17 @@ import {
   pull,
   runIn,
   sh,
-} from "./containers.ts";
-import { bare, code, failsWith, leakless, mapped, NODE, openDirectories, until } from "./pods.ts";
+} from "../support/suites/containers.ts";
+import {
+  bare,
+  code,
+  failsWith,
+  leakless,
+  mapped,
+  NODE,
+  openDirectories,
+  until,
+} from "../support/suites/pods.ts";
 
 let node: Node;
 let daemon: TestDaemon;

@@ -18,8 +18,15 @@ import {
   script,
   sh,
   stop,
-} from "./containers.ts";
-import { bare, cgroupsOfProcess, code, failsWith, leakless, until } from "./pods.ts";
+} from "../support/suites/containers.ts";
+import {
+  bare,
+  cgroupsOfProcess,
+  code,
+  failsWith,
+  leakless,
+  until,
+} from "../support/suites/pods.ts";
 import { patient } from "../support/patience.ts";
 import { readProcesses } from "../support/snapshot/processes.ts";
 

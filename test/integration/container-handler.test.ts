@@ -17,8 +17,17 @@ import {
   runIn,
   sh,
   stop,
-} from "./containers.ts";
-import { bare, CONTAINER, cgroupValue, code, failsWith, leakless, NODE, parentOf } from "./pods.ts";
+} from "../support/suites/containers.ts";
+import {
+  bare,
+  CONTAINER,
+  cgroupValue,
+  code,
+  failsWith,
+  leakless,
+  NODE,
+  parentOf,
+} from "../support/suites/pods.ts";
 
 const directory = mkdtempSync(path.join(tmpdir(), "davit-handler-"));
 const baseFile = path.join(directory, "base.json");

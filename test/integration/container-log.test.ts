@@ -19,8 +19,8 @@ import {
   sh,
   start,
   stop,
-} from "./containers.ts";
-import { bare, code, failsWith, leakless, until } from "./pods.ts";
+} from "../support/suites/containers.ts";
+import { bare, code, failsWith, leakless, until } from "../support/suites/pods.ts";
 
 let node: Node;
 let daemon: TestDaemon;

@@ -24,8 +24,8 @@ import {
   Node,
   runIn,
   sh,
-} from "./containers.ts";
-import { bare, code, failsWith, leakless, output } from "./pods.ts";
+} from "../support/suites/containers.ts";
+import { bare, code, failsWith, leakless, output } from "../support/suites/pods.ts";
 
 let node: Node;
 let daemon: TestDaemon;

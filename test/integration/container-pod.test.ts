@@ -24,7 +24,7 @@ import {
   sh,
   start,
   stop,
-} from "./containers.ts";
+} from "../support/suites/containers.ts";
 import {
   bare,
   CONTAINER,
@@ -41,7 +41,7 @@ import {
   pod as podOf,
   statusOf,
   until,
-} from "./pods.ts";
+} from "../support/suites/pods.ts";
 
 let node: Node;
 let daemon: TestDaemon;

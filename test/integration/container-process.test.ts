@@ -16,8 +16,15 @@ import {
   pull,
   runIn,
   sh,
-} from "./containers.ts";
-import { bare, cgroupsOfProcess, cgroupValue, code, failsWith, leakless } from "./pods.ts";
+} from "../support/suites/containers.ts";
+import {
+  bare,
+  cgroupsOfProcess,
+  cgroupValue,
+  code,
+  failsWith,
+  leakless,
+} from "../support/suites/pods.ts";
 
 let node: Node;
 let daemon: TestDaemon;

@@ -29,8 +29,15 @@ import {
   sh,
   start,
   stop,
-} from "./containers.ts";
-import { bare, launchDaemon, leaklessAcross, output, pod as podOf, until } from "./pods.ts";
+} from "../support/suites/containers.ts";
+import {
+  bare,
+  launchDaemon,
+  leaklessAcross,
+  output,
+  pod as podOf,
+  until,
+} from "../support/suites/pods.ts";
 
 let node: Node;
 let daemon: TestDaemon;

@@ -24,8 +24,8 @@ import {
   runIn,
   sh,
   start,
-} from "./containers.ts";
-import { bare, code, CONTAINER, failsWith, leakless, NODE } from "./pods.ts";
+} from "../support/suites/containers.ts";
+import { bare, code, CONTAINER, failsWith, leakless, NODE } from "../support/suites/pods.ts";
 
 let node: Node;
 let daemon: TestDaemon;

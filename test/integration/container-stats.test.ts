@@ -6,8 +6,8 @@ import { join } from "node:path";
 import { after, before, describe, test } from "node:test";
 import type { ContainerStats } from "../../src/gen/runtime/v1/api_pb.ts";
 import type { TestDaemon } from "../support/daemon.ts";
-import { createIn, inPod, Node, runIn, script, sh, stop } from "./containers.ts";
-import { bare, code, failsWith, leakless, pod, stopPod } from "./pods.ts";
+import { createIn, inPod, Node, runIn, script, sh, stop } from "../support/suites/containers.ts";
+import { bare, code, failsWith, leakless, pod, stopPod } from "../support/suites/pods.ts";
 
 let node: Node;
 let daemon: TestDaemon;

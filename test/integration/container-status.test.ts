@@ -24,8 +24,8 @@ import {
   RUNNING,
   runIn,
   stop,
-} from "./containers.ts";
-import { bare, cgroupsOfProcess, leakless } from "./pods.ts";
+} from "../support/suites/containers.ts";
+import { bare, cgroupsOfProcess, leakless } from "../support/suites/pods.ts";
 
 let node: Node;
 let daemon: TestDaemon;

@@ -25,8 +25,17 @@ import {
   script,
   start,
   stop,
-} from "./containers.ts";
-import { bare, code, failsWith, freeze, leakless, parentOf, stopPod, until } from "./pods.ts";
+} from "../support/suites/containers.ts";
+import {
+  bare,
+  code,
+  failsWith,
+  freeze,
+  leakless,
+  parentOf,
+  stopPod,
+  until,
+} from "../support/suites/pods.ts";
 
 const usr1Image = "registry.k8s.io/t/signal:1";
 

@@ -21,8 +21,16 @@ import {
   sh,
   start,
   stop,
-} from "./containers.ts";
-import { bare, cgroupValue, code, failsWith, launchDaemon, leakless, parentOf } from "./pods.ts";
+} from "../support/suites/containers.ts";
+import {
+  bare,
+  cgroupValue,
+  code,
+  failsWith,
+  launchDaemon,
+  leakless,
+  parentOf,
+} from "../support/suites/pods.ts";
 
 let node: Node;
 let daemon: TestDaemon;

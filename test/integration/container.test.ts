@@ -22,8 +22,16 @@ import {
   script,
   start,
   stop,
-} from "./containers.ts";
-import { bare, code, failsWith, leakless, removePod, runPod, stopPod } from "./pods.ts";
+} from "../support/suites/containers.ts";
+import {
+  bare,
+  code,
+  failsWith,
+  leakless,
+  removePod,
+  runPod,
+  stopPod,
+} from "../support/suites/pods.ts";
 
 let node: Node;
 let daemon: TestDaemon;

@@ -5,7 +5,14 @@
 import assert from "node:assert/strict";
 import { after, describe, test } from "node:test";
 import { crashPoints } from "../../src/core/operation/index.ts";
-import { nameOf, type PodKind, podKinds, type Spot, spotsOf, turn } from "../support/crash.ts";
+import {
+  nameOf,
+  type PodKind,
+  podKinds,
+  type Spot,
+  spotsOf,
+  turn,
+} from "../support/crash/sites.ts";
 import {
   killCreate,
   killExec,
@@ -18,8 +25,8 @@ import {
   throwRemove,
   throwStart,
   throwStop,
-} from "../support/crash-container-scenarios.ts";
-import { containerSites } from "../support/crash-containers.ts";
+} from "../support/crash/container-scenarios.ts";
+import { containerSites } from "../support/crash/containers.ts";
 import {
   endHungCreate,
   endHungStart,
@@ -27,9 +34,9 @@ import {
   hangExec,
   hangRemove,
   hangStop,
-} from "../support/crash-hangs.ts";
-import { hangRecover, throwRecover } from "../support/crash-scenarios.ts";
-import { hangUpdate, killUpdate, throwUpdate } from "../support/crash-updates.ts";
+} from "../support/crash/hangs.ts";
+import { hangRecover, throwRecover } from "../support/crash/pod-scenarios.ts";
+import { hangUpdate, killUpdate, throwUpdate } from "../support/crash/updates.ts";
 
 const sites = containerSites();
 after(() => sites[Symbol.asyncDispose]());

@@ -5,15 +5,15 @@
 import assert from "node:assert/strict";
 import { after, describe, test } from "node:test";
 import { crashPoints } from "../../src/core/operation/index.ts";
-import { nameOf, spotsOf, turn } from "../support/crash.ts";
+import { nameOf, spotsOf, turn } from "../support/crash/sites.ts";
 import {
   killPull,
   killRemoveImage,
   throwPull,
   throwRemoveImage,
-} from "../support/crash-image-scenarios.ts";
-import { containerSites } from "../support/crash-containers.ts";
-import { hangPull, hangRemoveImage } from "../support/crash-hangs.ts";
+} from "../support/crash/image-scenarios.ts";
+import { containerSites } from "../support/crash/containers.ts";
+import { hangPull, hangRemoveImage } from "../support/crash/hangs.ts";
 
 const sites = containerSites();
 after(() => sites[Symbol.asyncDispose]());

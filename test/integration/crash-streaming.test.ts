@@ -2,9 +2,9 @@
 import assert from "node:assert/strict";
 import { after, describe, test } from "node:test";
 import { crashPoints } from "../../src/core/operation/index.ts";
-import { nameOf, type PodKind, podKinds, spotsOf, turn } from "../support/crash.ts";
-import { containerSites } from "../support/crash-containers.ts";
-import { killStream, strikeForward, throwStream } from "../support/crash-streams.ts";
+import { nameOf, type PodKind, podKinds, spotsOf, turn } from "../support/crash/sites.ts";
+import { containerSites } from "../support/crash/containers.ts";
+import { killStream, strikeForward, throwStream } from "../support/crash/streams.ts";
 
 const sites = containerSites();
 after(() => sites[Symbol.asyncDispose]());

@@ -13,7 +13,7 @@ import {
   type Spot,
   spotsOf,
   turn,
-} from "../support/crash.ts";
+} from "../support/crash/sites.ts";
 import {
   hangEnd,
   hangRecover,
@@ -28,8 +28,8 @@ import {
   throwRemove,
   throwRun,
   throwStop,
-} from "../support/crash-scenarios.ts";
-import { hangUpdatePod, killUpdatePod, throwUpdatePod } from "../support/crash-updates.ts";
+} from "../support/crash/pod-scenarios.ts";
+import { hangUpdatePod, killUpdatePod, throwUpdatePod } from "../support/crash/updates.ts";
 
 const sites = new CrashSites();
 after(() => sites[Symbol.asyncDispose]());

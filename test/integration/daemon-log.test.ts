@@ -16,7 +16,7 @@ import {
   script,
   start,
   stop,
-} from "./containers.ts";
+} from "../support/suites/containers.ts";
 import {
   bare,
   code,
@@ -31,7 +31,7 @@ import {
   removePod,
   stopPod,
   until,
-} from "./pods.ts";
+} from "../support/suites/pods.ts";
 
 let node: Node;
 const served = (): TestDaemon => node.daemon;

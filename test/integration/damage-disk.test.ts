@@ -25,7 +25,7 @@ import {
   script,
   start,
   stop,
-} from "./containers.ts";
+} from "../support/suites/containers.ts";
 import {
   code,
   failsWith,
@@ -44,7 +44,7 @@ import {
   stopPod,
   takenAddresses,
   until,
-} from "./pods.ts";
+} from "../support/suites/pods.ts";
 
 let node: Node;
 let daemon: TestDaemon;

@@ -32,7 +32,7 @@ import {
   RUNNING,
   runIn,
   stop,
-} from "./containers.ts";
+} from "../support/suites/containers.ts";
 import {
   cgroupsThere,
   code,
@@ -50,7 +50,7 @@ import {
   stopPod,
   takenAddresses,
   until,
-} from "./pods.ts";
+} from "../support/suites/pods.ts";
 
 let node: Node;
 let daemon: TestDaemon;

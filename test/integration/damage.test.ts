@@ -22,7 +22,7 @@ import {
   script,
   start,
   stop,
-} from "./containers.ts";
+} from "../support/suites/containers.ts";
 import {
   cgroupDirectories,
   cgroupsOfProcess,
@@ -38,7 +38,7 @@ import {
   statusOf,
   stopPod,
   until,
-} from "./pods.ts";
+} from "../support/suites/pods.ts";
 
 let node: Node;
 let daemon: TestDaemon;

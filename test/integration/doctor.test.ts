@@ -32,7 +32,7 @@ import {
   openDatabase,
   parentOf,
   runPod,
-} from "./pods.ts";
+} from "../support/suites/pods.ts";
 
 const repo = path.resolve(import.meta.dirname, "../..");
 const forward = "/proc/sys/net/ipv4/ip_forward";

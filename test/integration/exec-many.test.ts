@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { growth } from "../support/growth.ts";
-import { inARow, saysItsNumber, saysMuch } from "./exec-run.ts";
+import { inARow, saysItsNumber, saysMuch } from "../support/suites/repeated-exec.ts";
 
 // What is kept of a command, its output or its process, is more; caches and compiled code are not full yet.
 const heapBytesPerTime = 4 << 10;

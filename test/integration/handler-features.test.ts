@@ -6,8 +6,15 @@ import path from "node:path";
 import { after, before, test } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
 import type { TestDaemon } from "../support/daemon.ts";
-import { container, createIn, exec, inPod, Node, start } from "./containers.ts";
-import { launchDaemon, leaklessAcross, mapped, openDirectories, pod, withPod } from "./pods.ts";
+import { container, createIn, exec, inPod, Node, start } from "../support/suites/containers.ts";
+import {
+  launchDaemon,
+  leaklessAcross,
+  mapped,
+  openDirectories,
+  pod,
+  withPod,
+} from "../support/suites/pods.ts";
 
 const directory = mkdtempSync(path.join(tmpdir(), "davit-features-"));
 const gate = path.join(directory, "gate");

@@ -1,9 +1,16 @@
 /** Layers that stand on others, or are stored in other ways than most: what a container sees of them. */
 import assert from "node:assert/strict";
 import { after, before, describe, test } from "node:test";
-import { oddLayer, pushed, saidIn } from "./odd-layers.ts";
-import { code, failsWith, launchDaemon } from "./pods.ts";
-import { imageless, layersThere, listImages, Node, pull, removeAllImages } from "./containers.ts";
+import { oddLayer, pushed, saidIn } from "../support/suites/odd-layers.ts";
+import { code, failsWith, launchDaemon } from "../support/suites/pods.ts";
+import {
+  imageless,
+  layersThere,
+  listImages,
+  Node,
+  pull,
+  removeAllImages,
+} from "../support/suites/containers.ts";
 
 let node: Node;
 before(async () => {

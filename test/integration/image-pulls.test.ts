@@ -20,8 +20,8 @@ import {
   removeAllImages,
   sh,
   start,
-} from "./containers.ts";
-import { bare, code, failsWith, launchDaemon, until } from "./pods.ts";
+} from "../support/suites/containers.ts";
+import { bare, code, failsWith, launchDaemon, until } from "../support/suites/pods.ts";
 
 const base = busyboxLayer();
 // Its bytes do not compress: half of it is far more than any buffer on the way.

@@ -29,8 +29,8 @@ import {
   removeImage,
   runIn,
   sh,
-} from "./containers.ts";
-import { bare, code, failsWith, until } from "./pods.ts";
+} from "../support/suites/containers.ts";
+import { bare, code, failsWith, until } from "../support/suites/pods.ts";
 
 const base = busyboxLayer("gzip", [
   { path: "kept", body: "kept\n" },

@@ -8,7 +8,14 @@ import type { PodSandboxConfig } from "../../src/gen/runtime/v1/api_pb.ts";
 import type { TestDaemon } from "../support/daemon.ts";
 import { DaemonMemory } from "../support/daemon-memory.ts";
 import { SyncTrace, withoutStrace } from "../support/sync-trace.ts";
-import { containerStatus, Node, remove, RUNNING, runIn, stop } from "./containers.ts";
+import {
+  containerStatus,
+  Node,
+  remove,
+  RUNNING,
+  runIn,
+  stop,
+} from "../support/suites/containers.ts";
 import {
   bare,
   CONTAINER,
@@ -23,7 +30,7 @@ import {
   runPod,
   statusOf,
   stopPod,
-} from "./pods.ts";
+} from "../support/suites/pods.ts";
 
 const lives = 200;
 const atOnce = 50;

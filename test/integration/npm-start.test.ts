@@ -8,8 +8,8 @@ import { tmpdir } from "node:os";
 import path from "node:path";
 import { text } from "node:stream/consumers";
 import { after, before, describe, test } from "node:test";
-import { program } from "./cli-run.ts";
-import { until } from "./pods.ts";
+import { program } from "../support/suites/cli.ts";
+import { until } from "../support/suites/pods.ts";
 
 const repo = path.resolve(import.meta.dirname, "../..");
 

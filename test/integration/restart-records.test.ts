@@ -35,7 +35,7 @@ import {
   takenAddresses,
   until,
   withPod,
-} from "./pods.ts";
+} from "../support/suites/pods.ts";
 import { patient } from "../support/patience.ts";
 
 let daemon: TestDaemon;

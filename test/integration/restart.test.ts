@@ -34,7 +34,7 @@ import {
   takenAddresses,
   until,
   withPod,
-} from "./pods.ts";
+} from "../support/suites/pods.ts";
 
 let daemon: TestDaemon;
 const served = (): TestDaemon => daemon;

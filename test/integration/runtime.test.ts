@@ -17,7 +17,7 @@ import {
   startDaemon,
   statusOf,
   withPod,
-} from "./pods.ts";
+} from "../support/suites/pods.ts";
 import { patient } from "../support/patience.ts";
 
 let daemon: TestDaemon;

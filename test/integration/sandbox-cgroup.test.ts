@@ -34,7 +34,7 @@ import {
   runPod,
   startDaemon,
   stopPod,
-} from "./pods.ts";
+} from "../support/suites/pods.ts";
 
 let daemon: TestDaemon;
 const served = (): TestDaemon => daemon;

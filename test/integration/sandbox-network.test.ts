@@ -30,7 +30,7 @@ import {
   takenAddresses,
   until,
   withPod,
-} from "./pods.ts";
+} from "../support/suites/pods.ts";
 import { patient } from "../support/patience.ts";
 
 interface Condition {

@@ -24,7 +24,7 @@ import {
   pod,
   startDaemon,
   withPod,
-} from "./pods.ts";
+} from "../support/suites/pods.ts";
 
 let daemon: TestDaemon;
 const served = (): TestDaemon => daemon;

@@ -22,7 +22,7 @@ import {
   statusOf,
   stopPod,
   withPod,
-} from "./pods.ts";
+} from "../support/suites/pods.ts";
 
 let daemon: TestDaemon;
 const served = (): TestDaemon => daemon;

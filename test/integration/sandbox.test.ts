@@ -41,7 +41,7 @@ import {
   stopPod,
   until,
   withPod,
-} from "./pods.ts";
+} from "../support/suites/pods.ts";
 
 let daemon: TestDaemon;
 const served = (): TestDaemon => daemon;

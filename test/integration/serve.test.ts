@@ -7,7 +7,7 @@ import { tmpdir } from "node:os";
 import path from "node:path";
 import { after, before, describe, test } from "node:test";
 import { TestDaemon } from "../support/daemon.ts";
-import { Davit, program } from "./cli-run.ts";
+import { Davit, program } from "../support/suites/cli.ts";
 import {
   bare,
   endDaemon,
@@ -19,7 +19,7 @@ import {
   startDaemon,
   statusOf,
   until,
-} from "./pods.ts";
+} from "../support/suites/pods.ts";
 
 describe("SIGHUP", () => {
   let daemon: TestDaemon;

@@ -2,9 +2,9 @@
  * The daemon dies, fails or hangs at the stages of containers that a containerd shim runs, in pods of
  * both controllers. All is walked by `npm run test:faults`.
  */
-import "./by-shim.ts";
+import "../support/suites/by-shim.ts";
 import { after, describe, test } from "node:test";
-import { nameOf, type PodKind, type Spot, spotsOf, turn } from "../support/crash.ts";
+import { nameOf, type PodKind, type Spot, spotsOf, turn } from "../support/crash/sites.ts";
 import {
   killExec,
   killRecoverContainers,
@@ -13,9 +13,9 @@ import {
   killStop,
   throwExec,
   throwStart,
-} from "../support/crash-container-scenarios.ts";
-import { endHungStart, hangExec } from "../support/crash-hangs.ts";
-import { shimKinds, shimSites } from "../support/crash-shims.ts";
+} from "../support/crash/container-scenarios.ts";
+import { endHungStart, hangExec } from "../support/crash/hangs.ts";
+import { shimKinds, shimSites } from "../support/crash/shims.ts";
 
 const sites = shimSites();
 after(() => sites[Symbol.asyncDispose]());

@@ -2,10 +2,10 @@
  * The daemon dies, fails or hangs at the stages of pods whose sandboxes a sandboxer makes: no shim, no
  * socket, no bundle, no cgroup and no mount is left. All is walked by `npm run test:faults`.
  */
-import "./by-shim.ts";
+import "../support/suites/by-shim.ts";
 import assert from "node:assert/strict";
 import { after, describe, test } from "node:test";
-import { nameOf, pointsOf, type Spot, spotsOf, turn } from "../support/crash.ts";
+import { nameOf, pointsOf, type Spot, spotsOf, turn } from "../support/crash/sites.ts";
 import {
   hangEnd,
   hangRun,
@@ -16,8 +16,8 @@ import {
   throwRemove,
   throwRun,
   throwStop,
-} from "../support/crash-scenarios.ts";
-import { shimSites } from "../support/crash-shims.ts";
+} from "../support/crash/pod-scenarios.ts";
+import { shimSites } from "../support/crash/shims.ts";
 
 const sites = shimSites();
 after(() => sites[Symbol.asyncDispose]());

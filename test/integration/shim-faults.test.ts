@@ -6,7 +6,7 @@ import { tmpdir } from "node:os";
 import path from "node:path";
 import { after, before, describe, test } from "node:test";
 
-import "./by-shim.ts";
+import "../support/suites/by-shim.ts";
 import type { TestDaemon } from "../support/daemon.ts";
 import { isThere, readProcesses } from "../support/snapshot/processes.ts";
 import {
@@ -27,8 +27,16 @@ import {
   script,
   start,
   stop,
-} from "./containers.ts";
-import { bare, code, failsWith, launchDaemon, leakless, leaklessAcross, until } from "./pods.ts";
+} from "../support/suites/containers.ts";
+import {
+  bare,
+  code,
+  failsWith,
+  launchDaemon,
+  leakless,
+  leaklessAcross,
+  until,
+} from "../support/suites/pods.ts";
 
 let node: Node;
 let daemon: TestDaemon;

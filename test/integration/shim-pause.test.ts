@@ -20,8 +20,16 @@ import {
   runIn,
   script,
   stop,
-} from "./containers.ts";
-import { bare, isFrozen, leakless, parentOf, removePod, runPod, until } from "./pods.ts";
+} from "../support/suites/containers.ts";
+import {
+  bare,
+  isFrozen,
+  leakless,
+  parentOf,
+  removePod,
+  runPod,
+  until,
+} from "../support/suites/pods.ts";
 
 let node: Node;
 let daemon: TestDaemon;

@@ -35,7 +35,7 @@ import {
   script,
   sh,
   start,
-} from "./containers.ts";
+} from "../support/suites/containers.ts";
 import {
   bare,
   cgroupDirectories,
@@ -56,7 +56,7 @@ import {
   statusOf,
   stopPod,
   until,
-} from "./pods.ts";
+} from "../support/suites/pods.ts";
 
 let node: Node;
 let daemon: TestDaemon;

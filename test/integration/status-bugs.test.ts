@@ -29,7 +29,7 @@ import {
   withPod,
   runtimeFact,
   until,
-} from "./pods.ts";
+} from "../support/suites/pods.ts";
 import {
   shimHandler,
   zeroTime,
@@ -44,7 +44,7 @@ import {
   checkKept,
   unmountByHand,
   untilNotReady,
-} from "./two-daemons.ts";
+} from "../support/suites/two-daemons.ts";
 import { patient } from "../support/patience.ts";
 
 serveBoth();

@@ -30,7 +30,7 @@ import {
   takenAddresses,
   until,
   withPod,
-} from "./pods.ts";
+} from "../support/suites/pods.ts";
 import {
   infoKeys,
   plainConfig,
@@ -42,7 +42,7 @@ import {
   checkKept,
   unmountByHand,
   untilNotReady,
-} from "./two-daemons.ts";
+} from "../support/suites/two-daemons.ts";
 import { patient } from "../support/patience.ts";
 
 serveBoth();

@@ -19,7 +19,7 @@ import {
   script,
   sh,
   stop,
-} from "./containers.ts";
+} from "../support/suites/containers.ts";
 import {
   bare,
   cgroupDirectories,
@@ -31,7 +31,7 @@ import {
   pod,
   stopPod,
   until,
-} from "./pods.ts";
+} from "../support/suites/pods.ts";
 
 let node: Node;
 let daemon: TestDaemon;

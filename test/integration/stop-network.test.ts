@@ -27,7 +27,7 @@ import {
   takenAddresses,
   until,
   withPod,
-} from "./pods.ts";
+} from "../support/suites/pods.ts";
 
 async function pending(daemon: TestDaemon): Promise<readonly { readonly sandboxId: string }[]> {
   return (await runtimeFact(daemon, "pendingNetworkRemovals")) as { readonly sandboxId: string }[];

@@ -17,8 +17,16 @@ import {
   runIn,
   start,
   stop,
-} from "./containers.ts";
-import { bare, code, failsWith, leakless, runtimeFact, stopPod, until } from "./pods.ts";
+} from "../support/suites/containers.ts";
+import {
+  bare,
+  code,
+  failsWith,
+  leakless,
+  runtimeFact,
+  stopPod,
+  until,
+} from "../support/suites/pods.ts";
 
 let node: Node;
 let daemon: TestDaemon;

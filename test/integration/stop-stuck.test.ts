@@ -19,7 +19,7 @@ import {
   runIn,
   script,
   stop,
-} from "./containers.ts";
+} from "../support/suites/containers.ts";
 import {
   bare,
   code,
@@ -35,7 +35,7 @@ import {
   stopPod,
   until,
   withPod,
-} from "./pods.ts";
+} from "../support/suites/pods.ts";
 
 interface FailedEnd {
   readonly subject: string;

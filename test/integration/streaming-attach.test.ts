@@ -12,9 +12,9 @@ import {
   RUNNING,
   runIn,
   script,
-} from "./containers.ts";
-import { bare, code, failsWith, leakless } from "./pods.ts";
-import { openAttach, transports } from "./streams.ts";
+} from "../support/suites/containers.ts";
+import { bare, code, failsWith, leakless } from "../support/suites/pods.ts";
+import { openAttach, transports } from "../support/suites/streams.ts";
 
 let node: Node;
 let daemon: TestDaemon;

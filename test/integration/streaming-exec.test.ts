@@ -17,9 +17,9 @@ import {
   script,
   sh,
   stop,
-} from "./containers.ts";
-import { bare, code, failsWith, leakless, until } from "./pods.ts";
-import { openExec, transports } from "./streams.ts";
+} from "../support/suites/containers.ts";
+import { bare, code, failsWith, leakless, until } from "../support/suites/pods.ts";
+import { openExec, transports } from "../support/suites/streams.ts";
 
 let node: Node;
 let daemon: TestDaemon;

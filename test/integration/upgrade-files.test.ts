@@ -8,7 +8,16 @@ import path from "node:path";
 import { after, before, test } from "node:test";
 import type { PodSandboxConfig } from "../../src/gen/runtime/v1/api_pb.ts";
 import type { TestDaemon } from "../support/daemon.ts";
-import { closePod, createIn, Node, openPod, type Pod, runIn, sh, start } from "./containers.ts";
+import {
+  closePod,
+  createIn,
+  Node,
+  openPod,
+  type Pod,
+  runIn,
+  sh,
+  start,
+} from "../support/suites/containers.ts";
 import {
   bare,
   fileOf,
@@ -25,7 +34,7 @@ import {
   stopPod,
   userRange,
   withPod,
-} from "./pods.ts";
+} from "../support/suites/pods.ts";
 
 let node: Node;
 let daemon: TestDaemon;

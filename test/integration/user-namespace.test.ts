@@ -34,7 +34,7 @@ import {
   script,
   sh,
   exited,
-} from "./containers.ts";
+} from "../support/suites/containers.ts";
 import {
   CONTAINER,
   code,
@@ -59,7 +59,7 @@ import {
   runPod,
   statusOf,
   withPod,
-} from "./pods.ts";
+} from "../support/suites/pods.ts";
 
 const { hostId: first, length } = range;
 const image = "registry.k8s.io/e2e/owners:1";

@@ -21,7 +21,7 @@ import {
   runIn,
   script,
   sh,
-} from "../../integration/containers.ts";
+} from "../../support/suites/containers.ts";
 import {
   code,
   failsWith,
@@ -31,7 +31,7 @@ import {
   openDirectories,
   pod,
   until,
-} from "../../integration/pods.ts";
+} from "../../support/suites/pods.ts";
 import type { TestDaemon } from "../../support/daemon.ts";
 import { busyboxLayer, imageOf, layerOf } from "../../support/images.ts";
 

@@ -1,10 +1,10 @@
-/** What a crash test does at one spot of an image's operation; see crash-container-scenarios.ts. */
+/** What a crash test does at one spot of an image's operation; see container-scenarios.ts. */
 import assert from "node:assert/strict";
-import { imageStatus, pull, removeImage } from "../integration/containers.ts";
-import { until } from "../integration/pods.ts";
-import { type CrashSite, faultAt, type PodKind, type Spot } from "./crash.ts";
-import { checkImage, freshImage, homeOf, unfinishedLayers } from "./crash-containers.ts";
-import { failsAt, type Recoveries, recoverAfter } from "./crash-scenarios.ts";
+import { imageStatus, pull, removeImage } from "../suites/containers.ts";
+import { until } from "../suites/pods.ts";
+import { type CrashSite, faultAt, type PodKind, type Spot } from "./sites.ts";
+import { checkImage, freshImage, homeOf, unfinishedLayers } from "./containers.ts";
+import { failsAt, type Recoveries, recoverAfter } from "./pod-scenarios.ts";
 
 // ---- kill
 

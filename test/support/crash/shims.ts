@@ -4,9 +4,9 @@
  */
 import { execFileSync } from "node:child_process";
 import { mkdirSync } from "node:fs";
-import { type CrashSites, type PodKind, sandboxerHandler } from "./crash.ts";
-import { containerSites } from "./crash-containers.ts";
-import { makeSandboxer, removeSandboxer } from "./sandboxer.ts";
+import { type CrashSites, type PodKind, sandboxerHandler } from "./sites.ts";
+import { containerSites } from "./containers.ts";
+import { makeSandboxer, removeSandboxer } from "../sandboxer.ts";
 
 /** Where containerd's shims have their sockets. */
 const sockets = "/run/containerd";
@@ -18,7 +18,7 @@ export const shimKinds: readonly PodKind[] = [
   "with a holder",
 ];
 
-/** Sites whose default handler is a shim's. The file must import integration/by-shim.ts first. */
+/** Sites whose default handler is a shim's. The file must import suites/by-shim.ts first. */
 export function shimSites(): CrashSites {
   return containerSites(() => {
     const { directory, program } = makeSandboxer();

@@ -12,12 +12,12 @@ import {
   type ExecSyncResponse,
   type Image,
   type PodSandboxConfig,
-} from "../../src/gen/runtime/v1/api_pb.ts";
-import { type ConfigTable, type DaemonOptions, TestDaemon } from "../support/daemon.ts";
-import { busyboxLayer, imageOf, type RunConfig } from "../support/images.ts";
-import { patient } from "../support/patience.ts";
-import { TestRegistry } from "../support/registry.ts";
-import { withLeakCheck } from "../support/leaks.ts";
+} from "../../../src/gen/runtime/v1/api_pb.ts";
+import { type ConfigTable, type DaemonOptions, TestDaemon } from "../daemon.ts";
+import { busyboxLayer, imageOf, type RunConfig } from "../images.ts";
+import { patient } from "../patience.ts";
+import { TestRegistry } from "../registry.ts";
+import { withLeakCheck } from "../leaks.ts";
 import { endDaemon, launchDaemon, leakOptions, removePod, runPod, until, withPod } from "./pods.ts";
 
 export const CREATED = ContainerState.CONTAINER_CREATED;

@@ -3,12 +3,12 @@ import assert from "node:assert/strict";
 import { rmSync } from "node:fs";
 import path from "node:path";
 import type { TestContext } from "node:test";
-import { type PodSandboxConfig, Protocol } from "../../src/gen/runtime/v1/api_pb.ts";
-import { Churn } from "../support/churn.ts";
-import { DaemonMemory } from "../support/daemon-memory.ts";
-import { type Look, lookAt } from "../support/growth.ts";
-import { portmapKeeps, withLeakCheck } from "../support/leaks.ts";
-import { chooseSeed, Random } from "../support/random.ts";
+import { type PodSandboxConfig, Protocol } from "../../../src/gen/runtime/v1/api_pb.ts";
+import { Churn } from "../churn.ts";
+import { DaemonMemory } from "../daemon-memory.ts";
+import { type Look, lookAt } from "../growth.ts";
+import { portmapKeeps, withLeakCheck } from "../leaks.ts";
+import { chooseSeed, Random } from "../random.ts";
 import { busybox, Node } from "./containers.ts";
 import {
   bare,

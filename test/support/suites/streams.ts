@@ -5,8 +5,8 @@ import {
   openRemoteCommand,
   type PortForward,
   type RemoteCommand,
-} from "../../src/client/streaming/index.ts";
-import type { TestDaemon } from "../support/daemon.ts";
+} from "../../../src/client/streaming/index.ts";
+import type { TestDaemon } from "../daemon.ts";
 import { until } from "./pods.ts";
 
 /** How a client's connection leaves HTTP. */

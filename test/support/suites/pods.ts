@@ -16,13 +16,13 @@ import {
   PodSandboxState,
   type PodSandboxStatus,
   UserNamespaceSchema,
-} from "../../src/gen/runtime/v1/api_pb.ts";
-import { GrpcStatusError } from "../../src/wire/grpc/status.ts";
-import { type DaemonOptions, TestDaemon } from "../support/daemon.ts";
-import { type LeakCheckOptions, withLeakCheck } from "../support/leaks.ts";
-import { patient } from "../support/patience.ts";
-import { podConfig } from "../support/pod.ts";
-import { readMounts } from "../support/snapshot/files.ts";
+} from "../../../src/gen/runtime/v1/api_pb.ts";
+import { GrpcStatusError } from "../../../src/wire/grpc/status.ts";
+import { type DaemonOptions, TestDaemon } from "../daemon.ts";
+import { type LeakCheckOptions, withLeakCheck } from "../leaks.ts";
+import { patient } from "../patience.ts";
+import { podConfig } from "../pod.ts";
+import { readMounts } from "../snapshot/files.ts";
 
 const execute = promisify(execFile);
 

@@ -3,14 +3,14 @@
  * ends with its client; a container, and a pod's port, do not notice.
  */
 import assert from "node:assert/strict";
-import { RUNNING, sh } from "../integration/containers.ts";
-import { openAttach, openExec, openForward } from "../integration/streams.ts";
-import { runtimeFact, until } from "../integration/pods.ts";
-import { type CrashSite, type PodKind, type Spot, stageOf } from "./crash.ts";
-import { beginWithContainer, checkNoCommand } from "./crash-container-scenarios.ts";
-import { checkContainer, endContainer, processesOf } from "./crash-containers.ts";
-import type { TestDaemon } from "./daemon.ts";
-import { recoverAfter, type Recoveries } from "./crash-scenarios.ts";
+import { RUNNING, sh } from "../suites/containers.ts";
+import { openAttach, openExec, openForward } from "../suites/streams.ts";
+import { runtimeFact, until } from "../suites/pods.ts";
+import { type CrashSite, type PodKind, type Spot, stageOf } from "./sites.ts";
+import { beginWithContainer, checkNoCommand } from "./container-scenarios.ts";
+import { checkContainer, endContainer, processesOf } from "./containers.ts";
+import type { TestDaemon } from "../daemon.ts";
+import { recoverAfter, type Recoveries } from "./pod-scenarios.ts";
 
 /** Brings a client to `spot`: resolves when it has heard how that ended, or that all is lost. */
 async function streamTo(daemon: TestDaemon, id: string, spot: Spot): Promise<string> {

@@ -1,6 +1,6 @@
 /** Images of layers that are put together entry by entry, and what a container sees of them. */
 import assert from "node:assert/strict";
-import { type BuiltEntry, buildTar } from "../../src/unpack/testing/tar-builder.ts";
+import { type BuiltEntry, buildTar } from "../../../src/unpack/testing/tar-builder.ts";
 import {
   closePod,
   container,
@@ -12,7 +12,7 @@ import {
   start,
 } from "./containers.ts";
 import { bare } from "./pods.ts";
-import { busyboxLayer, imageOf, type Layer, layerOfTar } from "../support/images.ts";
+import { busyboxLayer, imageOf, type Layer, layerOfTar } from "../images.ts";
 
 const base = busyboxLayer();
 let count = 0;

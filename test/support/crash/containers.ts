@@ -6,8 +6,8 @@ import assert from "node:assert/strict";
 import { randomBytes, randomUUID } from "node:crypto";
 import { existsSync, readdirSync, readFileSync } from "node:fs";
 import path from "node:path";
-import type { ContainerStatus } from "../../src/gen/runtime/v1/api_pb.ts";
-import { GrpcStatusError } from "../../src/wire/grpc/status.ts";
+import type { ContainerStatus } from "../../../src/gen/runtime/v1/api_pb.ts";
+import { GrpcStatusError } from "../../../src/wire/grpc/status.ts";
 import {
   byShim,
   type ContainerInit,
@@ -29,7 +29,7 @@ import {
   runIn,
   script,
   stop,
-} from "../integration/containers.ts";
+} from "../suites/containers.ts";
 import {
   cgroupDirectories,
   code,
@@ -37,10 +37,10 @@ import {
   openDirectories,
   parentOf,
   until,
-} from "../integration/pods.ts";
-import { type CrashSite, CrashSites, type PodKind, retry } from "./crash.ts";
-import type { ConfigTable, TestDaemon } from "./daemon.ts";
-import { busyboxLayer, imageOf, type Layer, layerOf } from "./images.ts";
+} from "../suites/pods.ts";
+import { type CrashSite, CrashSites, type PodKind, retry } from "./sites.ts";
+import type { ConfigTable, TestDaemon } from "../daemon.ts";
+import { busyboxLayer, imageOf, type Layer, layerOf } from "../images.ts";
 
 /** Busybox with a volume. What is struck at has it as its image, and mounted as an image volume. */
 const withVolume = "registry.k8s.io/e2e/volume:1";

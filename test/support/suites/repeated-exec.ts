@@ -2,13 +2,13 @@
 import assert from "node:assert/strict";
 import { readFileSync, writeFileSync } from "node:fs";
 import type { TestContext } from "node:test";
-import { DaemonMemory } from "../support/daemon-memory.ts";
-import { countDescriptors, type Look, lookAt } from "../support/growth.ts";
-import { withLeakCheck } from "../support/leaks.ts";
+import { DaemonMemory } from "../daemon-memory.ts";
+import { countDescriptors, type Look, lookAt } from "../growth.ts";
+import { withLeakCheck } from "../leaks.ts";
 import { closePod, exec, Node, openPod, runIn, script } from "./containers.ts";
 import { bare, leakOptions, until } from "./pods.ts";
 import { openExec, transports } from "./streams.ts";
-import type { TestDaemon } from "../support/daemon.ts";
+import type { TestDaemon } from "../daemon.ts";
 
 /** How many there are, and after how many the daemon is looked at; as many come before the first look. */
 export interface Row {

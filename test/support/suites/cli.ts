@@ -4,11 +4,11 @@ import { once } from "node:events";
 import { writeFileSync } from "node:fs";
 import path from "node:path";
 import { text } from "node:stream/consumers";
-import type { TestDaemon } from "../support/daemon.ts";
+import type { TestDaemon } from "../daemon.ts";
 import { busybox } from "./containers.ts";
 
 /** The command itself. */
-export const program = path.resolve(import.meta.dirname, "../../bin/davit");
+export const program = path.resolve(import.meta.dirname, "../../../bin/davit");
 
 /** A script that runs until it gets its stop signal, and ends then. */
 export const sleeper = "trap 'exit 0' TERM; while :; do sleep 0.1; done";

@@ -4,9 +4,9 @@ import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { after, before } from "node:test";
-import type { PodSandboxStatus } from "../../src/gen/runtime/v1/api_pb.ts";
-import type { ConfigTable, TestDaemon } from "../support/daemon.ts";
-import { type ControllerScript, writeScript } from "../support/test-controller.ts";
+import type { PodSandboxStatus } from "../../../src/gen/runtime/v1/api_pb.ts";
+import type { ConfigTable, TestDaemon } from "../daemon.ts";
+import { type ControllerScript, writeScript } from "../test-controller.ts";
 import {
   endDaemon,
   leakless,
@@ -60,7 +60,7 @@ export function serveBoth(): void {
     writeScript(script, {});
     plain = await startDaemon({ config: plainConfig, subnets: ["10.92.0.0/16", "fd00:92::/64"] });
     shim = await startDaemon({
-      entry: [path.join(import.meta.dirname, "../support/test-controller-daemon.ts")],
+      entry: [path.join(import.meta.dirname, "../test-controller-daemon.ts")],
       env: { DAVIT_TEST_CONTROLLER: script },
       config: { runtime: { handlers: shimHandler } },
     });

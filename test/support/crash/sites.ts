@@ -6,9 +6,9 @@ import assert from "node:assert/strict";
 import { existsSync, readFileSync } from "node:fs";
 import path from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
-import { type CrashPoint, crashPoints } from "../../src/core/operation/index.ts";
-import type { PodSandboxConfig, PodSandboxStatus } from "../../src/gen/runtime/v1/api_pb.ts";
-import { GrpcStatusError } from "../../src/wire/grpc/status.ts";
+import { type CrashPoint, crashPoints } from "../../../src/core/operation/index.ts";
+import type { PodSandboxConfig, PodSandboxStatus } from "../../../src/gen/runtime/v1/api_pb.ts";
+import { GrpcStatusError } from "../../../src/wire/grpc/status.ts";
 import {
   CONTAINER,
   cgroupDirectories,
@@ -30,9 +30,9 @@ import {
   startDaemon,
   statusOf,
   until,
-} from "../integration/pods.ts";
-import type { TestDaemon } from "./daemon.ts";
-import { describeLeaks, findLeaks, type Snapshot, takeSnapshot } from "./leaks.ts";
+} from "../suites/pods.ts";
+import type { TestDaemon } from "../daemon.ts";
+import { describeLeaks, findLeaks, type Snapshot, takeSnapshot } from "../leaks.ts";
 
 /** A place to strike at: a crash point, and which visit of it within one operation. */
 export interface Spot {

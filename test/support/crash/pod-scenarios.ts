@@ -3,15 +3,8 @@
  * ends with nothing left but the site's bystanders.
  */
 import assert from "node:assert/strict";
-import type { PodSandboxConfig } from "../../src/gen/runtime/v1/api_pb.ts";
-import {
-  code,
-  failsWith,
-  launchDaemon,
-  removePod,
-  statusOf,
-  stopPod,
-} from "../integration/pods.ts";
+import type { PodSandboxConfig } from "../../../src/gen/runtime/v1/api_pb.ts";
+import { code, failsWith, launchDaemon, removePod, statusOf, stopPod } from "../suites/pods.ts";
 import {
   type CrashSite,
   checkStopped,
@@ -26,7 +19,7 @@ import {
   type Spot,
   spotsOf,
   stageOf,
-} from "./crash.ts";
+} from "./sites.ts";
 
 /** Where a daemon is killed again while it recovers: at each start the next one. */
 export type Recoveries = readonly Spot[];

@@ -24,8 +24,8 @@ import {
   sh,
   start,
   stop,
-} from "../integration/containers.ts";
-import { code, failsWith, until } from "../integration/pods.ts";
+} from "../suites/containers.ts";
+import { code, failsWith, until } from "../suites/pods.ts";
 import {
   type CrashSite,
   type FaultAction,
@@ -34,7 +34,7 @@ import {
   retry,
   type Spot,
   stageOf,
-} from "./crash.ts";
+} from "./sites.ts";
 import {
   checkContainer,
   checkImage,
@@ -47,9 +47,9 @@ import {
   processesOf,
   retryCreate,
   untilUp,
-} from "./crash-containers.ts";
-import { failsAt, type Recoveries, recoverAfter } from "./crash-scenarios.ts";
-import type { TestDaemon } from "./daemon.ts";
+} from "./containers.ts";
+import { failsAt, type Recoveries, recoverAfter } from "./pod-scenarios.ts";
+import type { TestDaemon } from "../daemon.ts";
 
 /** How a kubelet retries a container whose start was cut: the same call, or a new container. */
 export type Retry = "same" | "new";

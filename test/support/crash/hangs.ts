@@ -18,8 +18,8 @@ import {
   sh,
   start,
   stop,
-} from "../integration/containers.ts";
-import { code, failsWith, removePod, stopPod, until } from "../integration/pods.ts";
+} from "../suites/containers.ts";
+import { code, failsWith, removePod, stopPod, until } from "../suites/pods.ts";
 import {
   type CrashSite,
   faultAt,
@@ -28,14 +28,14 @@ import {
   runPod,
   type Spot,
   stageOf,
-} from "./crash.ts";
+} from "./sites.ts";
 import {
   beginWithContainer,
   checkNoCommand,
   checkStartFailed,
   graceFor,
   startAndEnd,
-} from "./crash-container-scenarios.ts";
+} from "./container-scenarios.ts";
 import {
   checkContainer,
   checkImage,
@@ -48,9 +48,9 @@ import {
   liveContainer,
   processesOf,
   unfinishedLayers,
-} from "./crash-containers.ts";
-import { failsAt } from "./crash-scenarios.ts";
-import type { TestDaemon } from "./daemon.ts";
+} from "./containers.ts";
+import { failsAt } from "./pod-scenarios.ts";
+import type { TestDaemon } from "../daemon.ts";
 
 /** Time to look at others while something hangs, on a busy machine. */
 const hangSeconds = 4;
