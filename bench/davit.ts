@@ -54,7 +54,7 @@ export async function prepareDavit(options: DavitOptions): Promise<Server> {
     `conf_dir = ${text(confDir)}`,
     `bin_dirs = [${text(pluginDir)}]`,
     "[runtime]",
-    // Only of matter to the churn, which would have to wait the two minutes of the default at each look.
+    // For the churn: with the default each of its samples would wait for two minutes.
     "retry_hold_seconds = 5",
     'default_handler = "crun"',
     `[runtime.handlers.${shimHandler}]`,

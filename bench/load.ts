@@ -21,7 +21,7 @@ export interface LoadOptions {
   readonly answersMayBeEmpty?: boolean;
 }
 
-/** What came of it. */
+/** The result of a load test. */
 export interface LoadResult {
   readonly callsPerSecond: number;
   readonly latenciesMs: readonly number[];

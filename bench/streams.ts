@@ -16,7 +16,7 @@ export type Transport = "spdy" | "websocket";
 const pieceBytes = 64 * 1024;
 
 /** A container of a pod, as the streaming calls name them. */
-export interface Place {
+export interface Target {
   readonly sandboxId: string;
   readonly containerId: string;
 }
@@ -30,10 +30,10 @@ export interface ExecOptions {
 }
 
 /** Exec: the RPC, the connection, all of stdout, the exit status. Returns how many bytes stdout had. */
-export async function exec(side: Side, place: Place, options: ExecOptions): Promise<number> {
+export async function exec(side: Side, target: Target, options: ExecOptions): Promise<number> {
   const { transport, cmd, inputBytes = 0 } = options;
   const streams = { stdin: inputBytes > 0, stdout: true, stderr: false };
-  const { containerId } = place;
+  const { containerId } = target;
   const { runtime } = side.server.client;
   const { url } = await runtime.exec({ containerId, cmd: [...cmd], tty: false, ...streams });
   const command = await openRemoteCommand(url, { ...streams, terminal: false, transport });
@@ -51,7 +51,7 @@ export async function exec(side: Side, place: Place, options: ExecOptions): Prom
 }
 
 /** Attach to a container that answers what it is sent: from the RPC to the first byte of an answer. */
-export async function attach(side: Side, { containerId }: Place): Promise<void> {
+export async function attach(side: Side, { containerId }: Target): Promise<void> {
   const { runtime } = side.server.client;
   const streams = { stdin: true, stdout: true, stderr: false };
   const { url } = await runtime.attach({ containerId, tty: false, ...streams });
@@ -65,7 +65,7 @@ export async function attach(side: Side, { containerId }: Place): Promise<void> 
 }
 
 /** PortForward: the RPC and the connection. */
-export async function forward(side: Side, { sandboxId }: Place): Promise<PortForward> {
+export async function forward(side: Side, { sandboxId }: Target): Promise<PortForward> {
   const request = { podSandboxId: sandboxId, port: [] };
   const { url } = await side.server.client.runtime.portForward(request);
   return openPortForward(url);

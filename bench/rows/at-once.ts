@@ -105,7 +105,7 @@ async function burst(side: Side, count: number, image?: string): Promise<number>
   return ms;
 }
 
-/** p99 of Version while pods start, less p99 of Version at rest. */
+/** p99 of Version while pods start, less p99 of Version on an idle server. */
 async function pingDelayMs(side: Side): Promise<number> {
   const idle = await pinged(side, () => sleep(1000));
   const busy = await pinged(side, () => burstOnly(side));

@@ -58,7 +58,7 @@ async function workHard(
     await callOften(side);
     await pullImage(side, large);
   }
-  bench.say(`at rest for ${restMs / 1000} s`);
+  bench.say(`idle for ${restMs / 1000} s`);
   await sleep(restMs);
   for (const side of [bench.peer, bench.davit]) {
     samples.add(side, "after", pssKib([side.server.mainPid]) / 1024);

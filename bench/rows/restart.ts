@@ -1,4 +1,4 @@
-/** A server that ends and starts again while its pods go on. */
+/** The restart of a server while its pods keep running. */
 import assert from "node:assert/strict";
 import { setTimeout as sleep } from "node:timers/promises";
 import { ContainerState } from "../../src/gen/runtime/v1/api_pb.ts";

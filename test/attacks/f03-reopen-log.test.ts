@@ -54,7 +54,7 @@ describe("ReopenContainerLog", () => {
           assert.ok(!existsSync(path.join(empty, "made")), `${what} as ${name}`);
         }
       }
-      await until("it goes on", () => textOf(file) !== "");
+      await until("the container writes to the new log", () => textOf(file) !== "");
       const files = Array.from({ length: rotated }, (_, n) => `${file}.${n + 1}`);
       await daemon.client.runtime.stopContainer({ containerId: id });
       const lines = [...files, file].map(textOf).join("").trimEnd().split("\n");

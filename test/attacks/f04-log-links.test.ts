@@ -36,7 +36,7 @@ const served = (): Node["daemon"] => node.daemon;
 
 describe("StartContainer", () => {
   test(
-    "refuses what is no regular file in the place of a log, and opens nothing of it",
+    "refuses a log path that is not a regular file, and does not open it",
     logAttack(served, async ({ pod, logs, canary, empty, container }) => {
       const { daemon } = pod;
       const attacker = await runIn(pod, container("sleep 100000", "attacker.log"));

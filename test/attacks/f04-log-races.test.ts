@@ -1,6 +1,6 @@
 /**
- * The same as f03 and f04, by a container that puts links and FIFOs in the place of every name over and over,
- * while logs are opened and reopened: it must not help to come between a look and what follows.
+ * The attacks of f03 and f04 as a race: a container replaces every name with links and FIFOs over and over while
+ * logs are opened and reopened. A change between the check and the use of a path must not help it.
  */
 import assert from "node:assert/strict";
 import { existsSync, readdirSync, renameSync } from "node:fs";
@@ -62,7 +62,7 @@ describe("names that change all the time", () => {
         await stop(daemon, attacker);
         if (existsSync(file)) renameSync(file, `${file}.old`);
         await reopen();
-        await until("it goes on", () => textOf(file) !== "");
+        await until("the container writes to the new log", () => textOf(file) !== "");
       },
     ),
   );

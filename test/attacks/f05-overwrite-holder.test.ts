@@ -46,7 +46,7 @@ before(async () => {
 after(() => node[Symbol.asyncDispose]());
 
 test(
-  "the program that a container finds at /proc/1/exe is none of the node's files",
+  "/proc/1/exe of a container is not a file of the node",
   leakless(served, () =>
     inPod(daemon, pod({ pid: POD }), async (at) => {
       const capabilities = { addCapabilities: ["SYS_PTRACE"] };
@@ -93,7 +93,7 @@ for (const [what, config] of Object.entries({ "of a pod": pod, "with own ids": m
 }
 
 test(
-  "what waits for a command in a container is none of the node's files",
+  "the program that waits for a command in a container is not a file of the node",
   leakless(served, () =>
     inPod(
       daemon,

@@ -150,8 +150,8 @@ describe("a layer that another tenant has pulled", () => {
       const other = layerOf([{ path: "other", body: randomBytes(10_000) }]);
       node.registry.guard("alice/half", alice);
       await node.registry.push("alice/half", imageOf([secret, other]), ["1"]);
-      const letGo = node.registry.hold(getOf(other));
-      stack.defer(letGo);
+      const release = node.registry.hold(getOf(other));
+      stack.defer(release);
       const request = { image: { image: "images.test/alice/half:1" }, auth: alice };
       const caller = new AbortController();
       const half = daemon.client.image.pullImage(request, { signal: caller.signal });
@@ -173,27 +173,27 @@ describe("a layer that another tenant is pulling", () => {
   test(
     "is not given to a pull that would fetch the same blob",
     imageless(served, async () => {
-      const letGo = node.registry.hold(getOf(secret));
-      stack.defer(letGo);
+      const release = node.registry.hold(getOf(secret));
+      stack.defer(release);
       const asked = node.registry.count(getOf(secret));
       const hers = pullAs(alice, privateName);
       await until("her layer is asked for", () => node.registry.count(getOf(secret)) > asked);
       const his = refused("images.test/bob/own:copied", code.notFound, /BLOB_UNKNOWN/);
       const manifest = /^GET .*\/bob\/own\/blobs\/sha256/;
       await until("his config is asked for", () => node.registry.count(manifest) > 0);
-      letGo();
+      release();
       await his;
       assert.equal(await hers, privateImage.config.digest);
     }),
   );
 
   test(
-    "comes whatever happens to the pull of another tenant for the same blob",
+    "is pulled even if the pull of the same blob by another tenant fails",
     imageless(served, async () => {
       // His answer, 404, is held back, so that hers waits for his download.
       const his = new RegExp(`^GET .*/bob/own/blobs/${secret.digest}`);
-      const letGo = node.registry.hold(his, 0);
-      stack.defer(letGo);
+      const release = node.registry.hold(his, 0);
+      stack.defer(release);
       const asked = node.registry.count(his);
       const failing = refused("images.test/bob/own:copied", code.notFound, /BLOB_UNKNOWN/);
       await until("his layer is asked for", () => node.registry.count(his) > asked);
@@ -202,7 +202,7 @@ describe("a layer that another tenant is pulling", () => {
       await until("her config is there", () => {
         return node.registry.count(/^GET .*\/alice\/private\/blobs/) > configs;
       });
-      letGo();
+      release();
       await failing;
       assert.equal(await hers, privateImage.config.digest);
     }),

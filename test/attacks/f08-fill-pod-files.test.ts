@@ -40,7 +40,7 @@ test(
         assert.ok(before - room() < 2 ** 20, `${before} bytes were free, now ${room()}`);
         await sh(daemon, bystander, "echo '# mine' >> /etc/hosts");
         await withPod(daemon, pod(), async () => undefined);
-        // Its own pod goes on, too.
+        // Its own pod keeps working, too.
         await runIn(attacker, container());
       });
     }),

@@ -31,7 +31,7 @@ before(async () => {
 after(() => node[Symbol.asyncDispose]());
 
 test(
-  "an image of which no container can be made is told of without a path of the node",
+  "the error for an image that no container can be created from has no path of the node",
   leakless(served, () =>
     inPod(daemon, bare(), async (pod) => {
       for (const [name, [, , message]] of Object.entries(images)) {

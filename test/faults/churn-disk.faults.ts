@@ -18,7 +18,7 @@ test("300 pods sync nothing but the database, at its checkpoints", {
   await churn(t, {
     pods: 300,
     parallel: 8,
-    lookEvery: 50,
+    sampleEvery: 50,
     entry: trace.entry,
     onBegin: () => {
       trace.begin();

@@ -9,19 +9,19 @@ import { growth } from "../support/growth.ts";
 
 const pods = 1_000;
 
-// Over the second half, by a line through ten looks at rest. A pod is some 40 calls, and what is
+// The slope of a line through the ten samples of the second half. A pod is some 40 calls, and what is
 // forgotten of only one of them is an entry of a map with its key, a promise or a timer: more than
 // this. What is compiled meanwhile is not counted, and caches are full by then.
 const heapBytesPerPod = 512;
-// Malloc and V8 keep what they had at the worst moment so far, which the churn goes on to exceed
+// Malloc and V8 keep what they had at the worst moment so far, which the churn exceeds
 // now and then: 8 KiB a pod were seen. A connection, or a buffer of a pipe, is 64 KiB.
 const residentBytesPerPod = 32 << 10;
 // One descriptor in a hundred pods would be a leak of the rarest thing that is done to a pod here.
 const fdsPerPod = 0.01;
 
 test(`${pods} pods with callers that go away, ask twice and interfere leave nothing and take nothing`, async (t) => {
-  const looks = await churn(t, { pods, parallel: 8, lookEvery: 50 });
-  const grows = growth(looks);
+  const samples = await churn(t, { pods, parallel: 8, sampleEvery: 50 });
+  const grows = growth(samples);
   t.diagnostic(`a pod of the second half adds ${JSON.stringify(grows)}`);
   assert.ok(grows.heap <= heapBytesPerPod, `${grows.heap} bytes of heap a pod`);
   assert.ok(grows.resident <= residentBytesPerPod, `${grows.resident} bytes of memory a pod`);

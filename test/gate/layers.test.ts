@@ -69,8 +69,8 @@ const planted: readonly (readonly [rule: string, file: string, text: string])[] 
   ["pure-directories", "src/engine/planted-io.ts", 'import "node:fs/promises";'],
   ["spawn-in-linux", "src/daemon/planted-spawn.ts", 'import "node:child_process";'],
   ["no-test-code", "src/daemon/planted-test.ts", 'import "../core/sandbox/testing/suite.ts";'],
-  ["front-doors", "src/daemon/planted-door.ts", 'import "../drivers/oci/create.ts";'],
-  ["front-doors", "src/daemon/planted-room.ts", 'import "../linux/process/child.ts";'],
+  ["front-doors", "src/daemon/planted-import.ts", 'import "../drivers/oci/create.ts";'],
+  ["front-doors", "src/daemon/planted-linux.ts", 'import "../linux/process/child.ts";'],
   ["unresolved", "src/base/planted-nowhere.ts", 'import "./nowhere.ts";'],
 ];
 

@@ -3,5 +3,5 @@ import { test } from "node:test";
 import { churn } from "../support/suites/churn.ts";
 
 test("60 pods with callers that go away, ask twice and interfere leave nothing", async (t) => {
-  await churn(t, { pods: 60, parallel: 8, lookEvery: 15 });
+  await churn(t, { pods: 60, parallel: 8, sampleEvery: 15 });
 });

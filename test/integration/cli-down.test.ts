@@ -1,4 +1,4 @@
-/** The end of pods, by the davit command: down by name, rm, and the time of grace. */
+/** Pods that the davit command stops and removes: down by name, rm, and the grace period. */
 import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
 import { once } from "node:events";
@@ -72,7 +72,7 @@ test("davit run --replace leaves no directory of a pod that had another uid", as
   await davit.done("down", "-t", "0", "one");
 });
 
-test("a time of grace that lasts is told: once in a pipe, by the second on a terminal", async () => {
+test("davit reports a grace period in progress: once to a pipe, every second on a terminal", async () => {
   const stubborn = podOf("stubborn", "trap '' TERM; while :; do sleep 0.1; done").replace(
     "terminationGracePeriodSeconds: 1",
     "terminationGracePeriodSeconds: 2",

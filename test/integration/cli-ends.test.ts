@@ -34,13 +34,13 @@ function errOf(child: ChildProcess): () => string {
   return () => text;
 }
 
-/** With those that are not listed: being made, or held for a retry. */
-async function sandboxesOnRecord(): Promise<number> {
+/** All sandboxes, also those that are not listed: they are being created, or held for a retry. */
+async function recordedSandboxes(): Promise<number> {
   const { sandboxes } = (await runtimeFact(node.daemon, "records")) as { sandboxes: number };
   return sandboxes;
 }
 
-test("Ctrl-C while a plugin hangs says what is still going on, waits for it and removes it", async () => {
+test("Ctrl-C while a plugin hangs says what is not finished, waits for it and removes it", async () => {
   const release = plugin.block("ADD");
   const calls = plugin.calls("ADD").length;
   try {
@@ -48,7 +48,7 @@ test("Ctrl-C while a plugin hangs says what is still going on, waits for it and 
     const said = errOf(child);
     await plugin.waitForCalls("ADD", calls + 1);
     child.kill("SIGINT");
-    await until("it says what goes on", () =>
+    await until("it says what is not finished", () =>
       /default\/slow: the server is still making it \(network plugin scripted, /.test(said()),
     );
     assert.equal(child.exitCode, null, "it waits");
@@ -60,7 +60,7 @@ test("Ctrl-C while a plugin hangs says what is still going on, waits for it and 
   } finally {
     release();
   }
-  assert.equal(await sandboxesOnRecord(), 0);
+  assert.equal(await recordedSandboxes(), 0);
   assert.deepEqual(readdirSync(davit.podsDirectory), []);
 });
 
@@ -84,7 +84,7 @@ test("a second Ctrl-C leaves at once, and says who cleans up", async () => {
   } finally {
     release();
   }
-  await until("the server has taken it away", async () => (await sandboxesOnRecord()) === 0);
+  await until("the server has removed it", async () => (await recordedSandboxes()) === 0);
   await davit.done("down", file);
   assert.deepEqual(readdirSync(davit.podsDirectory), []);
 });
@@ -109,11 +109,11 @@ test("a pod that is still being made is removed when another one of the command 
   } finally {
     release();
   }
-  assert.equal(await sandboxesOnRecord(), 0);
+  assert.equal(await recordedSandboxes(), 0);
   assert.deepEqual(readdirSync(davit.podsDirectory), []);
 });
 
-test("davit run tells of a container that ends at once with an error, and leaves its pod", async () => {
+test("davit run reports a container that fails immediately, and keeps its pod", async () => {
   const file = davit.manifest(podOf("crash", "echo so bad; exit 3"));
   const { code, out, err } = await davit.run("run", file);
   assert.equal(code, 1, err);

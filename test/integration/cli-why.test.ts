@@ -1,4 +1,4 @@
-/** davit why and davit inflight against a real daemon: what they tell of what was done and is being done. */
+/** davit why and davit inflight against a real daemon: past operations and those in progress. */
 import assert from "node:assert/strict";
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -107,7 +107,7 @@ test("davit why and davit inflight name a pod that is being made, and the plugin
     release();
   }
   const id = await creating;
-  const goOn = plugin.block("DEL");
+  const resume = plugin.block("DEL");
   const stopping = stopPod(node.daemon, id);
   try {
     await plugin.waitForCalls("DEL");
@@ -119,13 +119,13 @@ test("davit why and davit inflight name a pod that is being made, and the plugin
       /stop-pod-sandbox +\S+ +remove-network \(scripted\) /,
     );
   } finally {
-    goOn();
+    resume();
   }
   await stopping;
   await removePod(node.daemon, id);
 });
 
-test("davit why tells of a pod that never came to be, and davit inflight of what hangs", async () => {
+test("davit why explains a pod that was never created, and davit inflight shows what hangs", async () => {
   await node.daemon.stop();
   const faults = "run-pod-sandbox/pin-namespaces=throw,run-pod-sandbox/make-files=hang";
   await launchDaemon(node.daemon, { DAVIT_FAULTS: faults });

@@ -417,7 +417,7 @@ describe("davit and its server", () => {
     );
   });
 
-  test("a reader that has had enough is no failure", async () => {
+  test("a reader that closes the pipe early is not a failure", async () => {
     const { stdout, stderr } = await execute("sh", ["-c", `"$0" help | head -n 1`, program]);
     assert.deepEqual([/^davit runs/.test(stdout), stderr], [true, ""]);
   });

@@ -116,7 +116,7 @@ describe("the devices of a request", () => {
     ["/etc/passwd", code.invalidArgument, /no device/],
   ] as const) {
     test(
-      `that are none are refused: ${hostPath}`,
+      `that do not exist or are not devices are refused: ${hostPath}`,
       leakless(served, () =>
         inPod(daemon, bare(), async (pod) => {
           const devices = [{ hostPath, containerPath: "/dev/x", permissions: "rw" }];

@@ -104,14 +104,14 @@ describe("base_runtime_spec", () => {
       const forks = "i=0; while [ $i -lt 80 ]; do sleep 30 & i=$((i+1)); done";
       const said = await exec(daemon, id, ["sh", "-c", forks]);
       assert.match(said.stderr, /fork/i, "60 processes are the limit");
-      // Whatever becomes of the file: the container keeps what it was started with.
+      // The container keeps the spec that it was started with, even if the file changes.
       writeFileSync(baseFile, "{");
       assert.equal(await sh(daemon, id, "echo $FROM_BASE; ulimit -n"), "yes\n123");
     }),
   );
 
   test(
-    "that is no JSON fails CreateContainer, naming the file",
+    "that is not JSON fails CreateContainer, and the error names the file",
     inBarePod(async (pod) => {
       writeFileSync(baseFile, "{");
       await assert.rejects(createIn(pod), failsWith(code.failedPrecondition, /base\.json/));

@@ -160,7 +160,7 @@ describe("ReopenContainerLog", () => {
   const counting = "i=0; while :; do echo $i; i=$((i+1)); usleep 2000; done";
 
   test(
-    "goes on in a new file after a rotation, and loses no line",
+    "continues in a new file after a rotation, and loses no line",
     withLogs(async (pod) => {
       const id = await runIn(pod, script(counting, { logPath: "0.log" }));
       const file = path.join(logs, "0.log");
@@ -215,7 +215,7 @@ describe("ReopenContainerLog", () => {
   );
 
   test(
-    "of a container without a log is no error",
+    "of a container without a log is not an error",
     leakless(served, () =>
       inPod(daemon, bare(), async (pod) => {
         const id = await runIn(pod, container());

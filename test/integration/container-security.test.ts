@@ -212,7 +212,7 @@ describe("masked and read-only paths", () => {
   );
 
   test(
-    "are none where none are asked for",
+    "are absent where the request has none",
     running({}, async (_pid, id) => {
       assert.doesNotMatch(await sh(daemon, id, "cat /proc/mounts"), /\/proc\/(keys|kcore)/);
     }),
@@ -281,7 +281,7 @@ describe("a privileged container", () => {
   );
 
   test(
-    "stands beside one that is not, in the same pod",
+    "runs next to one that is not privileged, in the same pod",
     leakless(served, () =>
       inPod(daemon, privilegedPod(), async (pod: Pod) => {
         const id = await runIn(pod);
@@ -326,7 +326,7 @@ test(
 );
 
 test(
-  "a container that wants more memory than it may have to begin with does not start, and says why",
+  "a container that needs more memory for its start than its limit does not start, and says why",
   leakless(served, () =>
     inPod(daemon, bare(), async (pod) => {
       const resources = { memoryLimitInBytes: 4096n };

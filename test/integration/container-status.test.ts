@@ -1,4 +1,4 @@
-/** What lists and statuses tell of containers. */
+/** Lists and statuses of containers. */
 // variants: shim
 import assert from "node:assert/strict";
 import { existsSync, rmSync } from "node:fs";
@@ -39,7 +39,7 @@ after(() => node[Symbol.asyncDispose]());
 
 describe("ContainerStatus", () => {
   test(
-    "shows what was asked for and what became of it",
+    "shows the requested configuration and the current state",
     leakless(served, () =>
       inPod(
         daemon,

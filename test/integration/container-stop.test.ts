@@ -85,7 +85,7 @@ describe("StopContainer", () => {
   );
 
   test(
-    "lets a container that somebody froze go on, so that it can end by itself",
+    "thaws a container that was frozen, so that it can end by itself",
     leakless(served, () =>
       inPod(daemon, bare(), async (pod) => {
         const id = await runTrapping(pod, "TERM", "exit 5");
@@ -149,7 +149,7 @@ describe("StopContainer", () => {
   );
 
   test(
-    "goes on when its caller goes away",
+    "continues when its caller disconnects",
     leakless(served, () =>
       inPod(daemon, bare(), async (pod) => {
         const id = await runTrapping(pod, "TERM", ":");

@@ -114,7 +114,7 @@ describe("an image volume", () => {
   );
 
   test(
-    "stands in the status with the image that it is",
+    "is in the status, with its image",
     inRunning(
       () => container({ mounts: [imageMount("/model"), imageMount("/b", { imageSubPath: "up" })] }),
       async (id) => {

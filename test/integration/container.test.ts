@@ -187,7 +187,7 @@ describe("the end of a process", () => {
   }
 
   test(
-    "for want of memory is OOMKilled, 137",
+    "because of its memory limit is OOMKilled, 137",
     leakless(served, () =>
       inPod(daemon, bare(), async (pod) => {
         const limit = 16n << 20n;

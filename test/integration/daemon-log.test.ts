@@ -77,7 +77,7 @@ describe("the log of the daemon", () => {
         cmd: ["sh", "-c", "echo hello"],
         stdout: true,
       });
-      // A probe: not in the log of a node that is well.
+      // A probe, which is not in the log of a healthy node.
       await exec(daemon, id, ["true"]);
       await stop(daemon, id);
       await stopPod(daemon, subject.id);

@@ -190,7 +190,7 @@ describe("a full disk", () => {
         using _full = fullDisk();
         await removeImage(daemon, busybox);
         assert.deepEqual(await listImages(daemon), []);
-        await until("its layer gives way", () => used() > 100);
+        await until("its layer is removed", () => used() > 100);
         await untilRecorded();
       }
       await daemon.stop();
@@ -235,7 +235,7 @@ describe("a full disk", () => {
         assert.equal((await containerStatus(daemon, id)).state, RUNNING);
       }
       const then = size();
-      await until("it goes on", () => size() > then);
+      await until("the log grows", () => size() > then);
       await stop(daemon, id, 10);
       assert.equal((await containerStatus(daemon, id)).exitCode, 5);
       await closePod(pod);

@@ -83,7 +83,7 @@ async function deleteDirectory(directory: string): Promise<void> {
   rmSync(directory, { recursive: true });
 }
 
-/** Waits until nothing of a pod is left that no record tells of. */
+/** Waits until nothing is left of a pod that has no record. */
 async function untilSwept({ pod, pids }: Living): Promise<void> {
   await until("its processes have ended", () => !pids.some(isThere));
   const { root, state } = daemon.paths;
@@ -99,7 +99,7 @@ async function untilSwept({ pod, pids }: Living): Promise<void> {
 const untilAddressFree = (): Promise<boolean> =>
   until("its address is free", async () => (await takenAddresses(daemon)).length === 0);
 
-/** Nothing is on record: the node is as good as new. */
+/** Checks that the node has no records, and works like a new one. */
 async function checkUsable(): Promise<void> {
   assert.deepEqual(await listIds(daemon), []);
   await pull(daemon, busybox);
@@ -197,7 +197,7 @@ describe("a database that is damaged while no daemon runs", () => {
     });
   }
 
-  test("whose log was deleted: what it does not tell of is ended", async () => {
+  test("whose log was deleted: what is not in its records is ended", async () => {
     const it = await living();
     await daemon.kill9();
     for (const suffix of ["-wal", "-shm"]) rmSync(file(suffix), { force: true });

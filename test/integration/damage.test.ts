@@ -1,4 +1,4 @@
-/** What somebody broke by hand: states are true soon, Stop and Remove work and leave nothing, other pods go on. */
+/** Damage by hand: states become true soon, Stop and Remove work and leave nothing, other pods keep running. */
 import assert from "node:assert/strict";
 import { existsSync, rmSync, rmdirSync, writeFileSync } from "node:fs";
 import path from "node:path";
@@ -142,7 +142,7 @@ for (const when of whens) {
     );
 
     test(
-      "a container whose root was unmounted goes on and can be removed; one that was not started fails",
+      "a container whose root was unmounted keeps running and can be removed; one that was not started fails",
       beside({}, async (pod) => {
         const ids = [await runIn(pod), await createIn(pod)] as const;
         const pid = await pidOf(daemon, ids[0]);
@@ -161,7 +161,7 @@ for (const when of whens) {
     );
 
     test(
-      "a container whose bundle was deleted goes on, and can be stopped and removed",
+      "a container whose bundle was deleted keeps running, and can be stopped and removed",
       beside({}, async (pod) => {
         const ids = [await runIn(pod), await runIn(pod, script("sleep 0.5; exit 3"))] as const;
         const pids = [await pidOf(daemon, ids[0]), await pidOf(daemon, ids[1])] as const;

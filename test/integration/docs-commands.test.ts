@@ -96,7 +96,7 @@ function blocks(file: string, info: string): readonly string[] {
   const fence = new RegExp(`^\`\`\`${info}\\n([^]*?)^\`\`\`$`, "gm");
   const found = [...text.matchAll(fence)].map(([, body = ""]) => body);
   assert.ok(found.length > 0, `${file} has no block "${info}"`);
-  // A finding of this machine, where the tests run, is no failure of the document.
+  // A finding about the machine that runs the tests is not a failure of the document.
   return found.map((body) => body.replace(/^davit doctor[^#\n]*/gm, "$& || test $? -eq 1 "));
 }
 

@@ -227,10 +227,10 @@ describe("davit doctor", () => {
     const result = { cniVersion: "1.0.0", ips: [{ address: "10.9.0.2/24" }] };
     plugin.on("ADD", { does: "succeed", result });
     assertFinds(await doctor("network"), "network.trial");
-    plugin.on("DEL", { does: "fail", error: { code: 100, msg: "cannot let go" } });
+    plugin.on("DEL", { does: "fail", error: { code: 100, msg: "cannot release" } });
     const failed = await doctor("network");
     assertFinds(failed, "network.del-failed");
-    assert.equal(failed.code, 0, "a warning is no error");
+    assert.equal(failed.code, 0, "a warning is not an error");
     plugin.on("ADD", { does: "succeed", result: { cniVersion: "1.0.0" } });
     assertFinds(await doctor("network"), "network.no-address");
     plugin.on("ADD", { does: "fail", error: { code: 100, msg: "the bridge is broken" } });
@@ -523,7 +523,7 @@ describe("davit doctor on sockets and the daemon", () => {
     assert.equal(outcome.code, 1);
   });
 
-  test("tells of records that were set aside, and of networks that are still to be removed", async () => {
+  test("reports records that were set aside, and networks that are still to be removed", async () => {
     await launchDaemon(daemon);
     const config = bare();
     const broken = await runPod(daemon, config);
@@ -535,13 +535,13 @@ describe("davit doctor on sockets and the daemon", () => {
     conflist([{ type: "scripted" }]);
     const result = { cniVersion: "1.0.0", ips: [{ address: "10.9.0.2/24" }] };
     plugin.on("ADD", { does: "succeed", result });
-    plugin.on("DEL", { does: "fail", error: { code: 100, msg: "cannot let go" } });
+    plugin.on("DEL", { does: "fail", error: { code: 100, msg: "cannot release" } });
     await launchDaemon(daemon);
     const podSandboxId = await runPod(daemon, podConfig());
-    await assert.rejects(daemon.client.runtime.stopPodSandbox({ podSandboxId }), /cannot let go/);
+    await assert.rejects(daemon.client.runtime.stopPodSandbox({ podSandboxId }), /cannot release/);
     const outcome = await doctor("daemon");
     assertFinds(outcome, "daemon.records-set-aside", "daemon.network-removals-pending");
-    assert.match(JSON.stringify(outcome.findings), /cannot let go/);
+    assert.match(JSON.stringify(outcome.findings), /cannot release/);
     plugin.on("DEL", { does: "succeed" });
     await daemon.client.runtime.stopPodSandbox({ podSandboxId });
     // Of the other pod nothing is left but its cgroup, which nobody knows any more.
@@ -569,7 +569,7 @@ describe("davit doctor on sockets and the daemon", () => {
 });
 
 describe("davit doctor on the configuration and registries", () => {
-  test("names each problem of the file, and goes on with the defaults", async () => {
+  test("names each problem of the file, and continues with the defaults", async () => {
     writeFileSync(daemon.paths.config, 'roott = "/x"\n[cni]\nmax_parallel = 0\n');
     const outcome = await doctor("configuration");
     assert.deepEqual(outcome.ids, ["configuration.invalid", "configuration.invalid"]);

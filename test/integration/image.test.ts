@@ -307,7 +307,7 @@ describe("ListImages and StreamImages", () => {
 
 describe("RemoveImage", () => {
   test(
-    "takes all names of the image at once, and its layers; again is no error",
+    "removes all names of the image at once, and its layers; a second call is not an error",
     imageless(served, async () => {
       await pull(daemon, "registry.k8s.io/t/plain:1");
       await pull(daemon, "images.test/t/plain:2");
@@ -322,7 +322,7 @@ describe("RemoveImage", () => {
   );
 
   test(
-    "takes the prefix of an id with its algorithm",
+    "accepts the prefix of an id with its algorithm",
     imageless(served, async () => {
       await pull(daemon, "registry.k8s.io/t/plain:1");
       await removeImage(daemon, idOf(plain).slice(0, "sha256:".length + 12));
@@ -342,7 +342,7 @@ describe("RemoveImage", () => {
   );
 
   test(
-    "of an image in use lets its container go on; the layers go with the container",
+    "of an image in use keeps its container running; the layers are removed with the container",
     imageless(served, async () => {
       await pull(daemon, "registry.k8s.io/t/layered:1");
       await inPod(daemon, bare(), async (pod) => {

@@ -1,4 +1,4 @@
-/** `npm start` on hosts that are not as one would wish: routes everywhere, a taken port, no network. */
+/** `npm start` on difficult hosts: routes to all subnets, a port in use, no network. */
 import assert from "node:assert/strict";
 import { execFileSync, spawn } from "node:child_process";
 import { once } from "node:events";

@@ -56,7 +56,7 @@ const kinds = {
 } as const;
 
 describe("damaged records", () => {
-  test("one that cannot be read is set aside and told of; the others live", async () => {
+  test("one that cannot be read is set aside and reported; the others are restored", async () => {
     const config = pod({ pid: POD });
     const broken = await runPod(daemon, config);
     const id = await runPod(daemon, pod({ pid: POD }));

@@ -1,4 +1,4 @@
-/** What a daemon finds when it starts again: pods that went on, pods that died, a reboot. */
+/** What a daemon finds when it starts again: pods that kept running, pods that died, a reboot. */
 import assert from "node:assert/strict";
 import { existsSync } from "node:fs";
 import { after, before, describe, test } from "node:test";

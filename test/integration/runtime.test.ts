@@ -88,7 +88,7 @@ describe("Status", () => {
     assert.equal(answer.features?.supplementalGroupsPolicy, true);
   });
 
-  test("tells what an operator looks for when it is verbose, each a JSON text", async () => {
+  test("has the facts for an operator if it is verbose, each as JSON", async () => {
     const { info } = await daemon.client.runtime.status({ verbose: true });
     for (const key of ["config", "node", "cniconfig", "lastCNILoadStatus"]) {
       assert.ok(info[key] !== undefined, `verbose Status has no "${key}"`);
@@ -215,7 +215,7 @@ describe("the daemon", () => {
     await daemon.client.runtime.version({});
   });
 
-  test("does not replace a file that is no socket", async () => {
+  test("does not replace a file that is not a socket", async () => {
     await using other = TestDaemon.prepare();
     const file = path.join(other.paths.directory, "precious");
     writeFileSync(file, "keep me");

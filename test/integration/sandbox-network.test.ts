@@ -277,7 +277,7 @@ describe("a plugin that misbehaves", () => {
   );
 
   test(
-    "fails DEL: two Stops tell of it, the third leaves it to the queue, which gets it done",
+    "fails DEL: two Stops fail, the third succeeds and leaves the removal to the queue",
     leakless(served, async () => {
       const config = pod();
       const id = await runPod(daemon, config);
@@ -288,23 +288,23 @@ describe("a plugin that misbehaves", () => {
           failsWith(code.unavailable, /switch is rebooting/),
         );
         assert.equal((await statusOf(daemon, id)).state, NOTREADY);
-        const [owed] = await pending();
-        assert.equal(owed?.sandboxId, id);
-        assert.equal(owed.tries, count);
+        const [removal] = await pending();
+        assert.equal(removal?.sandboxId, id);
+        assert.equal(removal.tries, count);
       }
       await stopPod(daemon, id);
       assert.equal(existsSync(pinsOf(daemon, id).net), false);
       await removePod(daemon, id);
-      const [owed, ...others] = await pending();
+      const [removal, ...others] = await pending();
       assert.deepEqual(others, []);
-      assert.equal(owed?.sandboxId, id);
-      assert.match(owed.lastError, /switch is rebooting/);
-      assert.equal(new Date(owed.since).toISOString(), owed.since);
+      assert.equal(removal?.sandboxId, id);
+      assert.match(removal.lastError, /switch is rebooting/);
+      assert.equal(new Date(removal.since).toISOString(), removal.since);
 
       plugin.on("DEL", { does: "succeed" });
       const calls = plugin.calls("DEL").length;
       await until("the queue is empty", async () => (await pending()).length === 0);
-      // The namespace went with the Stop: the specification wants an empty CNI_NETNS then.
+      // The namespace went with the Stop: the specification requires an empty CNI_NETNS then.
       const [call] = plugin.calls("DEL").slice(calls);
       assert.equal(call?.env["CNI_NETNS"], "");
       assert.equal(call.env["CNI_CONTAINERID"], id);

@@ -181,7 +181,7 @@ describe("RunPodSandbox answers InvalidArgument to", () => {
   );
 
   test(
-    "bytes that are no request",
+    "bytes that are not a request",
     leakless(served, async () => {
       using client = new GrpcClient({ path: daemon.paths.socket });
       const method = `/${RuntimeService.typeName}/RunPodSandbox`;

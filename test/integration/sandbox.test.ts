@@ -181,7 +181,7 @@ describe("RunPodSandbox", () => {
   );
 
   test(
-    "copies the host's resolv.conf and hosts where nothing else is said",
+    "copies the host's resolv.conf and hosts by default",
     leakless(served, () =>
       withPod(daemon, pod(), async (id) => {
         for (const name of ["resolv.conf", "hosts"]) {
@@ -311,7 +311,7 @@ describe("RunPodSandbox", () => {
       const second = await runPod(daemon, retried);
       assert.deepEqual(await listIds(daemon), [id, second]);
       await removePod(daemon, id);
-      // The name is free again, whatever became of the other attempt.
+      // The name is free again, even if the other attempt failed.
       const third = await runPod(daemon, config);
       assert.notEqual(third, id);
       for (const each of [second, third]) await removePod(daemon, each);

@@ -40,7 +40,7 @@ describe("SIGHUP", () => {
     return log.level;
   };
 
-  test("has a daemon read the level of its log again, and pods go on", async () => {
+  test("makes a daemon read the level of its log again, and pods keep running", async () => {
     const pod = await runPod(daemon, bare());
     const { pid } = daemon;
     assert.equal(await level(), "info");
@@ -50,7 +50,7 @@ describe("SIGHUP", () => {
     const waits = await daemon.waitForLine(/"these settings are used after a restart of davit/);
     assert.deepEqual(waits.fields["keys"], ["cni.max_parallel"]);
     assert.equal(await level(), "debug");
-    // A call that only debug tells of.
+    // A call that is logged at the level debug only.
     const from = daemon.lines.length;
     await daemon.client.runtime.version({});
     await daemon.waitForLine(/"level":"debug","message":"Version"/, from);

@@ -1,4 +1,4 @@
-/** Shims that are killed, hang, or answer with garbage: their pods end truthfully, and others go on. */
+/** Shims that are killed, hang, or send invalid answers: their pods end with a true status, others keep running. */
 import assert from "node:assert/strict";
 import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { createServer, type Server } from "node:net";
@@ -97,7 +97,7 @@ test(
 
 describe("a shim that is killed", () => {
   test(
-    "takes its containers with it, and no others; the pod can go on with a new one",
+    "ends its containers, and no others; the pod can run a new one",
     leakless(served, () =>
       inPod(daemon, bare(), async (pod) => {
         const ids = [await runIn(pod), await runIn(pod)];
@@ -137,7 +137,7 @@ describe("a shim that is killed", () => {
 });
 
 test(
-  "a daemon that dies when a shim has forgotten a container, and before the end is on record, loses nothing",
+  "a daemon that dies after a shim has deleted a container and before the exit is recorded loses nothing",
   leaklessAcross(served, async () => {
     const pod = await openPod(daemon, bare());
     const id = await runIn(pod, script("while [ ! -e /go ]; do sleep 0.05; done; exit 7"));
@@ -184,7 +184,7 @@ describe("a shim that hangs", () => {
   );
 
   test(
-    "during a restart: its container is known as it was, and goes on when the shim does",
+    "during a restart: its container has its recorded state, and continues when the shim does",
     leaklessAcross(served, async () => {
       const pods = [await openPod(daemon, bare()), await openPod(daemon, bare())] as const;
       const id = await runIn(pods[0], script("trap 'exit 9' TERM; while :; do sleep 0.05; done"));
@@ -246,7 +246,7 @@ describe("a shim's start that fails", () => {
     ["says why", "echo out of luck >&2; exit 3", /start: out of luck/],
     ["says nothing", "exit 3", /start: exit code 3/],
     ["tells no address", "exit 0", /told no address/],
-    ["wants gRPC", `echo '{"version":3,"address":"unix:///x","protocol":"grpc"}'`, /"ttrpc"/],
+    ["requires gRPC", `echo '{"version":3,"address":"unix:///x","protocol":"grpc"}'`, /"ttrpc"/],
     ["names a socket of nobody", "echo unix:///nowhere/s", /no such socket/],
   ];
   for (const [what, starts, words] of cases) {

@@ -427,7 +427,7 @@ describe("a sandbox", () => {
           await exited(daemon, await runIn(other, script("exit 0")));
           assert.equal((await containerStatus(daemon, ids[0])).state, RUNNING);
           process.kill(shim, "SIGCONT");
-          await until("it is taken up", async () => {
+          await until("it is restored", async () => {
             const answer = await exec(daemon, ids[0], ["true"]).catch(() => undefined);
             return answer?.exitCode === 0;
           });

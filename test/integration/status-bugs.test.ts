@@ -52,7 +52,7 @@ serveBoth();
 describe("bugs of the model that are not copied", () => {
   for (const createdAtNs of [zeroTime, "0", "-1"]) {
     test(
-      `bug 1: a creation time of ${createdAtNs} is none`,
+      `bug 1: a creation time of ${createdAtNs} is invalid`,
       scripted(
         { status: { does: "answer", state: "SANDBOX_NOTREADY", createdAtNs } },
         async (id, begun) => {
@@ -64,7 +64,7 @@ describe("bugs of the model that are not copied", () => {
     );
 
     test(
-      `bug 1: a creation time of ${createdAtNs} at the start is none, in lists too`,
+      `bug 1: a creation time of ${createdAtNs} at the start is invalid, in lists too`,
       leakless(ofShim, async () => {
         writeScript(script, { startedAtNs: createdAtNs });
         try {
@@ -210,9 +210,9 @@ describe("the sandbox's death", () => {
         writeScript(script, {});
       }
       assert.deepEqual(await statusOf(shim, silent), begun);
-      await until("it is taken up after all", async () => {
-        const owed = (await runtimeFact(shim, "unfinishedRemovals")) as string[];
-        return owed.length === 0;
+      await until("it is restored after all", async () => {
+        const unfinished = (await runtimeFact(shim, "unfinishedRemovals")) as string[];
+        return unfinished.length === 0;
       });
       for (const id of [silent, other]) await removePod(shim, id);
     });
@@ -234,7 +234,7 @@ describe("the sandbox's death", () => {
   );
 
   test(
-    "a sandboxer that refuses new resources leaves the old ones on record",
+    "after a sandboxer refuses new resources, the old ones are still recorded",
     scripted({ update: { does: "fail", message: "no hotplug" } }, async (podSandboxId) => {
       const update = shim.client.runtime.updatePodSandboxResources({
         podSandboxId,

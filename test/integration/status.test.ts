@@ -138,7 +138,7 @@ describe("PodSandboxStatus", () => {
   );
 
   test(
-    "branch 5: the addresses are those of the day it was made, whatever became of them",
+    "branch 5: the addresses are those of its creation, even if they have changed",
     leakless(ofPlain, () =>
       withPod(plain, pod(), async (id) => {
         const begun = await statusOf(plain, id);

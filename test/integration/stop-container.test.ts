@@ -169,7 +169,7 @@ describe("the first process's end", () => {
 
 describe("a conmon", () => {
   test(
-    "that was stopped is told to go on: the stop ends, with the true exit code",
+    "that was suspended with SIGSTOP gets SIGCONT: the stop ends, with the true exit code",
     leakless(served, () =>
       inPod(daemon, bare(), async (pod) => {
         const id = await runIn(

@@ -41,7 +41,7 @@ function findable(changes: Parameters<typeof pod>[1] = {}): PodSandboxConfig {
 }
 
 const nothingPends = (daemon: TestDaemon): Promise<unknown> =>
-  until("no removal is owed", async () => (await pending(daemon)).length === 0);
+  until("no removal is pending", async () => (await pending(daemon)).length === 0);
 
 describe("a database that is lost", () => {
   let daemon: TestDaemon;
@@ -58,7 +58,7 @@ describe("a database that is lost", () => {
     }
   }
 
-  test("costs no address, of living pods or of stopped ones, and touches nobody else's", async () => {
+  test("leaks no address of running or stopped pods, and releases no address of another runtime", async () => {
     const portMappings = [{ containerPort: 80, hostPort: 18_085 }];
     const ids = [
       await runPod(daemon, findable({ portMappings })),
@@ -89,7 +89,7 @@ describe("a database that is lost", () => {
     assert.deepEqual(notes(), []);
   });
 
-  test("and a removal that is not done yet goes on after a further restart", async () => {
+  test("does not lose a pending network removal, not even after another restart", async () => {
     const id = await runPod(daemon, findable());
     const plugins = path.join(daemon.paths.directory, "no-plugins");
     mkdirSync(plugins);
@@ -97,8 +97,8 @@ describe("a database that is lost", () => {
     loseDatabase();
     daemon.writeConfig({ cni: { bin_dirs: [plugins] } });
     await launchDaemon(daemon);
-    const owed = await until("it is owed", async () => (await pending(daemon))[0]);
-    assert.equal(owed.sandboxId, id);
+    const removal = await until("the removal is pending", async () => (await pending(daemon))[0]);
+    assert.equal(removal.sandboxId, id);
     await daemon.kill9();
     daemon.writeConfig({});
     await launchDaemon(daemon);
@@ -281,7 +281,7 @@ describe("a plugin at the end of a pod", () => {
       });
     });
 
-    test("is not told before what is owed has been removed", async () => {
+    test("is not sent before the pending networks have been removed", async () => {
       await withPod(daemon, pod(), async (alive) => {
         const id = await runPod(daemon, pod());
         plugin.on("DEL", { does: "fail", error: { code: 11, msg: "not now" } });

@@ -79,7 +79,7 @@ const pods: Readonly<Record<string, readonly [config: () => PodSandboxConfig, gr
 
 for (const [what, [config, group]] of Object.entries(pods)) {
   test(
-    `${what} goes on, is closed to other users, and leaves nothing`,
+    `${what} keeps running, is closed to other users, and leaves nothing`,
     leaklessAcross(served, async () => {
       const at = await openPod(daemon, config());
       const running = await runIn(at);

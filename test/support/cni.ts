@@ -117,7 +117,7 @@ export class ScriptedPlugin {
     writeFileSync(path.join(this.binDir, type), script, { mode: 0o755 });
   }
 
-  /** From now on `command` does this. Calls that are under way go on as they began. */
+  /** Sets what `command` does from now on. Calls that have begun keep their behaviour. */
   on(command: string, behaviour: PluginBehaviour): void {
     this.#script = { ...this.#script, [command]: behaviour };
     const file = path.join(this.#directory, "script.json");

@@ -50,7 +50,7 @@ export class DaemonMemory implements Disposable {
   }
 
   async use(): Promise<MemoryUse> {
-    // Twice: finalizers of the first collection let go of what the second one takes.
+    // Twice: finalizers of the first collection release objects that the second one frees.
     await this.#call("HeapProfiler.collectGarbage");
     await this.#call("HeapProfiler.collectGarbage");
     const { result } = await this.#call("Runtime.evaluate", {

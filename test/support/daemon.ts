@@ -32,7 +32,7 @@ export interface DaemonOptions {
   readonly env?: Readonly<Record<string, string>>;
   /**
    * The program and its first arguments, before `serve --config FILE`; a .ts file is run by this
-   * node. The default is what DAVIT_TEST_ENTRY names, else bin/davit, which wants a build.
+   * node. The default is what DAVIT_TEST_ENTRY names, else bin/davit, which needs a build.
    */
   readonly entry?: readonly string[];
   /** Root lies on a tmpfs of this many MiB, at `<directory>/disk`; and so does the state. */
@@ -115,7 +115,7 @@ export class TestDaemon implements AsyncDisposable {
     }
   }
 
-  /** Only writes the files: for a daemon whose start is the test. Go on with `launch`. */
+  /** Only writes the files: for a daemon whose start is the test. `launch` starts it. */
   static prepare(options: DaemonOptions = {}): TestDaemon {
     const daemon = new TestDaemon(options);
     const { paths } = daemon;

@@ -41,7 +41,7 @@ export class GrpcJsClient implements Disposable {
     this.#client = new Client(`unix://${socket}`, credentials.createInsecure(), own);
   }
 
-  /** Calls `RuntimeService.method.version` and its like. */
+  /** Calls a unary method, such as `RuntimeService.method.version`. */
   unary<I extends DescMessage, O extends DescMessage>(
     method: Unary<I, O>,
     request: MessageInitShape<I>,

@@ -35,7 +35,7 @@ import {
 
 export type { Difference, LeakKind, Snapshot, SnapshotOptions } from "./snapshot/shape.ts";
 
-/** Differences that are no leak: a whole kind, or the names of a kind that match. */
+/** Differences that are not leaks: a whole kind, or the names of a kind that match. */
 export type Allowed = Partial<Readonly<Record<LeakKind, true | readonly RegExp[]>>>;
 
 /**
@@ -106,8 +106,8 @@ function defaultProcesses(): "namespace" | "own" {
 }
 
 /**
- * What differs, less what is allowed. Processes and descriptors that ended are no difference;
- * anything else that is gone is one, since somebody removed what was not theirs.
+ * The differences that are not allowed. A process or descriptor that ended is not a difference. Any other object
+ * that is gone is one: the test removed something that it did not make.
  */
 export function diffSnapshots(
   before: Snapshot,
@@ -133,7 +133,7 @@ function diffCounts(before: Counts, after: Counts): readonly (readonly [string, 
 
 /**
  * The differences to `before` that are still there when `settleMs` is over: a process that is
- * about to end and an unmount in progress are no leaks. Returns at once when nothing differs.
+ * about to end and an unmount in progress are not leaks. Returns at once when nothing differs.
  */
 export async function findLeaks(
   before: Snapshot,

@@ -26,7 +26,7 @@ export const registryNames = ["registry.k8s.io", "docker.io", "images.test"] as 
 export class TestRegistry implements AsyncDisposable {
   /** For `[images] registry_config_path`: all of `registryNames` lead to this registry. */
   readonly certsDir: string;
-  /** `GET /v2/NAME/blobs/DIGEST` and the like, as the daemon asked, in that order. */
+  /** All requests of the daemon in order, for example `GET /v2/NAME/blobs/DIGEST`. */
   readonly requests: string[] = [];
   readonly #directory: string;
   readonly #process: ChildProcess;

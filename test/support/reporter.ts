@@ -61,7 +61,7 @@ export default async function* reporter(source: AsyncIterable<TestEvent>): Async
     if (event.type === "test:stdout" || event.type === "test:stderr") {
       fileOf(files, event.data.file).output.push(event.data.message);
     }
-    // How node tells of an error thrown after the test that caused it had ended.
+    // This is how node reports an error that was thrown after the end of its test.
     if (event.type === "test:diagnostic" && event.data.file !== undefined) {
       fileOf(files, event.data.file).output.push(`${event.data.message}\n`);
     }
@@ -71,7 +71,7 @@ export default async function* reporter(source: AsyncIterable<TestEvent>): Async
       fileOf(files, event.data.file).ms = event.data.duration_ms;
     }
   }
-  // Not at a file's own summary: a file that dies after its last test is told about later still.
+  // Not at a file's own summary: the death of a file after its last test is reported later.
   fold(files);
   for (const [name, file] of files) yield describeFile(name, file);
 }

@@ -48,7 +48,7 @@ export function writeSandboxerScript(file: string, script: SandboxerScript): voi
   renameSync(`${file}.tmp`, file);
 }
 
-/** What came of a call of the method that was held: "done", or why it failed. Undefined before its end. */
+/** The result of a held call of the method: "done", or why it failed. Undefined before its end. */
 export function heldEnd(file: string, method: string): string | undefined {
   const note = `${file}.${method}`;
   return existsSync(note) ? readFileSync(note, "utf8") : undefined;

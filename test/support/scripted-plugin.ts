@@ -62,7 +62,7 @@ async function behave(behaviour: PluginBehaviour): Promise<void> {
       await sleep(1_000_000);
       return;
     case "wait":
-      // Goes on as told by the script of then.
+      // Then the script that is current at that time decides.
       while (existsSync(path.join(directory, behaviour.file))) await sleep(10);
       return behave(behaviour.then ?? { does: "succeed" });
   }

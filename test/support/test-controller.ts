@@ -1,6 +1,6 @@
 /**
- * A sandbox controller that does what a test says: what a shim that dies, hangs or talks nonsense
- * looks like to the daemon. It stands behind the name "shim", as the driver of such shims would.
+ * A sandbox controller that follows a script: the daemon sees a shim that dies, hangs or sends invalid answers.
+ * It has the name "shim", as the driver of such shims has.
  *
  * The script is a JSON file that is read at every call, so that a test changes it while the daemon
  * runs; test-controller-daemon.ts puts the controller into a daemon.
@@ -171,7 +171,7 @@ export class TestController implements SandboxController {
     return path.join(this.#directory, id);
   }
 
-  /** A network namespace that goes is no end of a sandbox here: such a sandboxer has a VM. */
+  /** Here a sandbox outlives its network namespace: such a sandboxer has a VM. */
   #watch(netnsPath: string): void {
     this.#namespaces.add(netnsPath, () => undefined);
   }

@@ -99,7 +99,7 @@ export async function killStart(
 
   // Its command runs, and then is the container's; or it never ran, and nothing is there of it.
   if (["finish-record", "answer"].includes(stageOf(spot.point))) {
-    await untilTakenUp(daemon, id);
+    await untilRecovered(daemon, id);
     await checkContainer(pod, id, RUNNING);
     await untilUp(pod, config);
     await assert.rejects(start(daemon, id), failsWith(code.failedPrecondition, /running/));
@@ -181,7 +181,7 @@ export async function killExec(
 }
 
 /**
- * The daemon dies at `spot` of a recovery that has containers to take up in every state: half-built,
+ * The daemon dies at `spot` of a recovery that has containers to restore in every state: half-built,
  * half-started, running with a command in it, ended, half-removed, and an image that is half here.
  */
 export async function killRecoverContainers(
@@ -287,7 +287,7 @@ export async function throwRemove(site: CrashSite, spot: Spot, kind: PodKind): P
   await checkRemoved(site, pod, id);
 }
 
-/** An ExecSync fails at `spot`: its command is gone, its container goes on. */
+/** An ExecSync fails at `spot`: its command is gone, its container keeps running. */
 export async function throwExec(site: CrashSite, spot: Spot, kind: PodKind): Promise<void> {
   const { daemon } = site;
   const { pod, id } = await beginWithContainer(site, spot, "throw", kind);
@@ -303,8 +303,8 @@ export async function throwExec(site: CrashSite, spot: Spot, kind: PodKind): Pro
 
 // ---- steps
 
-/** What takes long to look at is listed first as it was on record. */
-async function untilTakenUp(daemon: TestDaemon, id: string): Promise<void> {
+/** Until the recovery has inspected a container, lists show its recorded state. */
+async function untilRecovered(daemon: TestDaemon, id: string): Promise<void> {
   await until("the start is found", async () => {
     return (await containerStatus(daemon, id)).state !== CREATED;
   });

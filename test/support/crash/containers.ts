@@ -241,7 +241,7 @@ export async function endContainer(site: CrashSite, pod: Pod, id: string): Promi
 
 export async function checkRemoved(site: CrashSite, pod: Pod, id: string): Promise<void> {
   await assert.rejects(containerStatus(pod.daemon, id), failsWith(code.notFound));
-  // Idempotent: what is gone is no error.
+  // Idempotent: a container that does not exist is not an error.
   await stop(pod.daemon, id);
   await remove(pod.daemon, id);
   await site.checkNothingLeft();

@@ -201,13 +201,13 @@ export async function hangRun(site: CrashSite, spot: Spot, kind: PodKind): Promi
     .finally(() => {
       hangs = false;
     });
-  // Waited for below; until then a failure of it is no unhandled one.
+  // It is awaited below. Until then its failure must not be an unhandled rejection.
   failed.catch(() => undefined);
   await site.reached(spot);
   await livePod(site, kind);
   await site.checkBystanders();
   assert.equal(await idOf(daemon, config), undefined, "an unfinished pod is listed");
-  assert.ok(hangs, "others were no faster than the pod that hung");
+  assert.ok(hangs, "other pods were as slow as the pod that hung");
   await failed;
   await site.checkNothingLeft();
   const id = await runPod(daemon, config);
@@ -322,7 +322,7 @@ async function endAndRemove(site: CrashSite, id: string, config: PodSandboxConfi
 
 async function checkGone(site: CrashSite, id: string): Promise<void> {
   await assert.rejects(statusOf(site.daemon, id), failsWith(code.notFound));
-  // Idempotent: what is gone is no error.
+  // Idempotent: a pod that does not exist is not an error.
   await stopPod(site.daemon, id);
   await removePod(site.daemon, id);
   await site.checkNothingLeft();

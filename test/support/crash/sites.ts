@@ -151,7 +151,7 @@ export interface Bystander {
   readonly holders: readonly number[];
 }
 
-/** What a site stands on, and what stands beside its bystanders. */
+/** The daemon that a site uses, and its bystanders. */
 export interface Ground {
   readonly daemon: TestDaemon;
   /** The kinds of its bystanders; podKinds where they are left out. */
@@ -403,7 +403,7 @@ async function startBystander(daemon: TestDaemon, kind: PodKind): Promise<Bystan
   const id = await runPod(daemon, config);
   const status = await checkTrue(daemon, id, config, "ready");
   const holders = holdersOf(id, config);
-  // vfork's parent goes on when the child has its new memory, a moment before it has its new name.
+  // vfork's parent continues when the child has its new memory, a moment before it has its new name.
   const isNamed = (pid: number): boolean => readFileSync(`/proc/${pid}/cmdline`, "utf8") !== "";
   await until("the holder has its name", () => holders.every(isNamed));
   return { kind, id, config, ip: status.network?.ip ?? "", holders };

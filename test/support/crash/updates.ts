@@ -88,7 +88,7 @@ export async function killUpdate(
   await endContainer(site, pod, id);
 }
 
-/** An UpdateContainerResources fails at `spot`: the earlier limits are in force and on record. */
+/** An UpdateContainerResources fails at `spot`: the earlier limits are in force and recorded. */
 export async function throwUpdate(site: CrashSite, spot: Spot, kind: PodKind): Promise<void> {
   const { pod, id } = await beginWithLimits(site, spot, "throw", kind);
   await assert.rejects(update(pod, id), failsAt(spot));
@@ -165,7 +165,7 @@ export async function killUpdatePod(
   await endPod(site, id);
 }
 
-/** An UpdatePodSandboxResources fails at `spot`: the earlier limits are in force and on record. */
+/** An UpdatePodSandboxResources fails at `spot`: the earlier limits are in force and recorded. */
 export async function throwUpdatePod(site: CrashSite, spot: Spot, kind: PodKind): Promise<void> {
   const { id, config } = await beginWithPodLimits(site, spot, "throw", kind);
   await assert.rejects(updatePod(site, id), failsAt(spot));

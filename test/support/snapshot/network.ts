@@ -79,7 +79,7 @@ function routeNames({ dst, type, gateway, dev, table, protocol }: IpRoute): read
   return [`${type ?? ""} ${dst}${via} dev ${dev ?? ""} table ${table ?? "main"}`.trim()];
 }
 
-/** Rules, and chains that are not the kernel's own: those exist as soon as somebody looks. */
+/** Rules, and chains that are not the kernel's own: those exist as soon as they are listed. */
 function iptablesNames(tool: string, saved: string): readonly string[] {
   let table = "";
   return saved.split("\n").flatMap((line) => {

@@ -1,4 +1,4 @@
-/** What the suites of images and containers share: a daemon with a registry, and containers in pods. */
+/** Helpers for the suites of images and containers: a daemon with a registry, and containers in pods. */
 import assert from "node:assert/strict";
 import { readdirSync, readFileSync } from "node:fs";
 import path from "node:path";
@@ -34,7 +34,7 @@ const runConfig: RunConfig = {
 
 /** How a {@link Node} is started. */
 export interface NodeOptions extends DaemonOptions {
-  /** The table "images" of the configuration, beside where the registry is. */
+  /** More keys of the table "images" of the configuration. */
   readonly images?: ConfigTable;
 }
 
@@ -48,7 +48,7 @@ const byRunc = process.env["DAVIT_TEST_HANDLER"] === "runc";
 const tuningUnderTest: ConfigTable =
   process.env["DAVIT_TEST_TUNING"] === "off" ? { tuning: { enable: false } } : {};
 
-/** What makes the handler that the suite is for the default one. */
+/** The configuration that makes the handler under test the default one. */
 function handlerUnderTest(config: ConfigTable): ConfigTable {
   const runtime = config["runtime"] as ConfigTable | undefined;
   if (byRunc) return { runtime: { ...runtime, default_handler: "runc" } };
@@ -91,7 +91,7 @@ export class Node implements AsyncDisposable {
     }
   }
 
-  /** A daemon whose bridge is there, and with the image `busybox`. */
+  /** A daemon that has its bridge and the image `busybox`. */
   static async startWithBusybox(options: NodeOptions = {}): Promise<Node> {
     const node = await Node.start(options);
     try {
@@ -284,7 +284,7 @@ export async function containerInfo(
 export async function pidOf(daemon: TestDaemon, containerId: string): Promise<number> {
   const { pid } = await containerInfo(daemon, containerId);
   assert.ok(typeof pid === "number" && pid > 0, `the pid is ${String(pid)}`);
-  // A start is over when the OCI runtime's own process is told to go on: its execve comes after.
+  // A start ends when the OCI runtime's init process may continue: its execve comes later.
   await until(`process ${pid} runs its command`, () => {
     const line = readFileSync(`/proc/${pid}/cmdline`, "utf8");
     // In the middle of its execve it has none.

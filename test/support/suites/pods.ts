@@ -1,4 +1,4 @@
-/** What the suites of pod sandboxes share: daemons that are through recovery, and looks from outside. */
+/** Helpers for the suites of pod sandboxes: daemons that have recovered, and checks from outside of them. */
 import assert from "node:assert/strict";
 import { execFile } from "node:child_process";
 import { chmodSync, existsSync, readFileSync, statSync, writeFileSync } from "node:fs";
@@ -59,7 +59,7 @@ export function failsWith(want: number, message = /./): (error: unknown) => true
 
 // ---- daemons
 
-/** A daemon that has taken up its records: every RPC is served. */
+/** A daemon that has recovered: it serves every RPC. */
 export async function startDaemon(options: DaemonOptions = {}): Promise<TestDaemon> {
   const daemon = TestDaemon.prepare(options);
   try {
@@ -130,7 +130,7 @@ export function leakless(
   run: () => Promise<void>,
 ): (t: TestContext) => Promise<void> {
   return async (t) => {
-    // The connection itself is no leak.
+    // The connection itself is not a leak.
     await daemon().client.runtime.version({});
     await withLeakCheck(t, leakOptions(daemon()), run);
   };
@@ -262,7 +262,7 @@ export async function runtimeFact(daemon: TestDaemon, key: string): Promise<unkn
   return JSON.parse(text);
 }
 
-// ---- looks from outside
+// ---- checks from outside
 
 /** Asks again until `look` gives something else than undefined or false; see `patient`. */
 export async function until<T>(

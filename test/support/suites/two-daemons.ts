@@ -1,4 +1,4 @@
-/** A daemon as it is, a daemon with a scripted controller, and looks at the statuses of both. */
+/** A plain daemon, a daemon with a scripted controller, and helpers that read the statuses of both. */
 import assert from "node:assert/strict";
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -20,7 +20,7 @@ import {
   withPod,
 } from "./pods.ts";
 
-/** A handler whose pods the controller "shim" keeps. */
+/** A handler whose pods the controller "shim" manages. */
 export const shimHandler = { kata: { controller: "shim", runtime_type: "/bin/true" } };
 /** What tools read of the verbose info. */
 export const infoKeys = [
@@ -42,9 +42,9 @@ export const infoKeys = [
 /** The zero time of Go, as nanoseconds since 1970: what a shim without a creation time sends. */
 export const zeroTime = "-6795364578871345152";
 
-/** Adds a handler to those of the default, to be taken away again. */
+/** Adds a handler to the default ones; a test removes it. */
 export const plainConfig: ConfigTable = { runtime: { handlers: { extra: { path: "crun" } } } };
-/** davit as it is. */
+/** The plain daemon. */
 export let plain: TestDaemon;
 /** davit with the scripted controller, for pods of the handler "kata". */
 export let shim: TestDaemon;
@@ -78,10 +78,10 @@ export function serveBoth(): void {
 export const ofPlain = (): TestDaemon => plain;
 export const ofShim = (): TestDaemon => shim;
 
-/** Runs a pod of the scripted controller, changes the script, and looks. */
+/** Runs a pod of the scripted controller, changes the script, and calls `check`. */
 export function scripted(
   change: ControllerScript,
-  look: (id: string, begun: PodSandboxStatus) => Promise<void>,
+  check: (id: string, begun: PodSandboxStatus) => Promise<void>,
 ): (t: Parameters<ReturnType<typeof leakless>>[0]) => Promise<void> {
   return leakless(ofShim, () =>
     withPod(
@@ -92,7 +92,7 @@ export function scripted(
         assert.equal(begun.state, READY);
         try {
           writeScript(script, change);
-          await look(id, begun);
+          await check(id, begun);
         } finally {
           writeScript(script, {});
         }

@@ -35,7 +35,7 @@ export interface RunningNode {
   readonly stop: () => void;
 }
 
-/** Starts the daemon on the disk's files and waits until it has taken up its records. */
+/** Starts the daemon on the disk's files and waits until it has recovered. */
 export async function startNode(registryConfigPath: string): Promise<RunningNode> {
   const state = "/run/davit";
   const listen = path.join(state, "davit.sock");

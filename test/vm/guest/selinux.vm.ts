@@ -100,7 +100,7 @@ function volume(name: string): string {
   const at = path.join(directory, name);
   mkdirSync(at);
   writeFileSync(path.join(at, "file"), "the node's\n");
-  // Of a program of the node that is none of a container's business.
+  // The type of another program of the node, which no container may read.
   execFileSync("chcon", ["--recursive", "system_u:object_r:postgresql_db_t:s0", at]);
   return at;
 }

@@ -85,7 +85,7 @@ export function answers(): Promise<void> {
   });
 }
 
-/** Makes and starts a container of the test's image that sleeps, if nothing else is said. */
+/** Creates and starts a container of the test's image. It sleeps unless the options say otherwise. */
 export async function start(
   podSandboxId: string,
   sandboxConfig: PodSandboxConfig,

@@ -45,7 +45,7 @@ async function nothingIsLeft(): Promise<void> {
   await until(`no unit is left: ${oursLeft().join("\n")}`, () => oursLeft().length === 0);
 }
 
-test("kubelet is told of the driver", async () => {
+test("RuntimeConfig reports the driver to the kubelet", async () => {
   const { linux } = await client.runtime.runtimeConfig({});
   assert.equal(linux?.cgroupDriver, CgroupDriver.SYSTEMD);
 });
@@ -176,7 +176,7 @@ describe("in the slice that kubelet made for the pod", () => {
     await nothingIsLeft();
   });
 
-  test("a process that the kernel kills for want of memory does not end its container", async () => {
+  test("a process that the kernel kills because of memory does not end its container", async () => {
     const linux = {
       resources: { memoryLimitInBytes: 16n * mib, memorySwapLimitInBytes: 16n * mib },
     };
@@ -261,7 +261,7 @@ describe("a pod without a parent", () => {
     }
   });
 
-  test("goes on over a restart of the service", async () => {
+  test("keeps running across a restart of the service", async () => {
     run("systemctl", "restart", "davit.service");
     await answers();
     assert.equal((await execIn(id, "echo here")).output, "here");
@@ -302,7 +302,7 @@ describe("a pod without a parent", () => {
   });
 });
 
-test("a parent that is no slice is refused", async () => {
+test("a parent that is not a slice is refused", async () => {
   const config: PodSandboxConfig = podConfig({
     linux: {
       cgroupParent: "/kubepods/pod1",

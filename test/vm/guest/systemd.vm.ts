@@ -80,7 +80,7 @@ async function isAsBefore(): Promise<void> {
   assert.equal(Buffer.from(stdout).toString(), "here\n");
 }
 
-describe("pods go on", () => {
+describe("pods keep running", () => {
   test("when the service is restarted", async () => {
     const before = property("MainPID");
     // Our connection stays open meanwhile and is not read, as that of a client that hangs.
