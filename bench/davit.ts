@@ -8,7 +8,7 @@ import { Server } from "./server.ts";
 export const shimHandler = "shim";
 
 /** What tells one davit from another. */
-export interface DavitOptions {
+interface DavitOptions {
   readonly name: string;
   /** The checkout whose build is measured. */
   readonly home: string;

@@ -28,7 +28,7 @@ export async function removeImage({ server }: Side, image: string): Promise<void
 }
 
 /** A registry of one large image. */
-export interface LargeImage extends AsyncDisposable {
+interface LargeImage extends AsyncDisposable {
   /** As a pull names it. */
   readonly name: string;
 }

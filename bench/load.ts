@@ -8,7 +8,7 @@ import { once } from "node:events";
 import { createConnection, type Socket } from "node:net";
 
 /** What is called, by how many callers, how long. */
-export interface LoadOptions {
+interface LoadOptions {
   readonly socket: string;
   /** `/runtime.v1.RuntimeService/Version` */
   readonly method: string;
@@ -22,7 +22,7 @@ export interface LoadOptions {
 }
 
 /** The result of a load test. */
-export interface LoadResult {
+interface LoadResult {
   readonly callsPerSecond: number;
   readonly latenciesMs: readonly number[];
 }

@@ -6,7 +6,7 @@ import path from "node:path";
 export const pluginDir = "/usr/lib/cni";
 
 /** Where a server's pods get their addresses. */
-export interface BenchNetwork {
+interface BenchNetwork {
   /** Directory of the configuration; made here. */
   readonly confDir: string;
   readonly bridge: string;

@@ -13,7 +13,7 @@ const stopTimeoutMs = 15_000;
 export const environment = { PATH: "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin" };
 
 /** How a server is run. */
-export interface ServerOptions {
+interface ServerOptions {
   readonly name: string;
   readonly command: readonly [program: string, ...args: string[]];
   readonly socket: string;

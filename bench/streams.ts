@@ -22,7 +22,7 @@ export interface Target {
 }
 
 /** Which streams an exec has, and what goes over them. */
-export interface ExecOptions {
+interface ExecOptions {
   readonly transport: Transport;
   readonly cmd: readonly string[];
   /** So many bytes are its stdin, and its end follows; 0: it has none. */

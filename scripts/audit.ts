@@ -43,7 +43,7 @@ export interface Lock {
   readonly packages: Readonly<Record<string, { readonly dev?: boolean }>>;
 }
 
-export interface AuditVerdict {
+interface AuditVerdict {
   readonly code: 0 | 1 | 3;
   readonly lines: readonly string[];
 }

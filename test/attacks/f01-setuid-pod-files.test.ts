@@ -39,7 +39,7 @@ function readBy(file: string): string {
   return stdout;
 }
 
-test("the program does read root's file where setuid counts", () => {
+test("the program reads root's file where setuid is effective", () => {
   const file = path.join(daemon.paths.directory, "program");
   copyFileSync(program, file);
   chmodSync(file, 0o4755);
@@ -78,7 +78,7 @@ for (const [what, config] of Object.entries(pods)) {
     );
 
     test(
-      "cannot be run by anybody who reaches it",
+      "cannot be run by a user that can reach it",
       prepared((sandbox) => {
         chmodSync(fileOf(daemon, sandbox, "."), 0o755);
         for (const name of names) {

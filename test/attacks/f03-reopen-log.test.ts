@@ -32,7 +32,7 @@ const obstacles = (canary: string): readonly (readonly [string, string])[] => [
 
 describe("ReopenContainerLog", () => {
   test(
-    "comes upon FIFOs and links, changes nothing through them, and holds nothing up",
+    "opens no FIFO and no link, changes nothing through them, and does not block",
     logAttack(served, async ({ pod, logs, canary, empty, container }) => {
       const { daemon } = pod;
       const text = "n=0; while :; do n=$((n+1)); echo $n; usleep 1000; done";

@@ -63,7 +63,7 @@ describe("StartContainer", () => {
   );
 
   test(
-    "refuses a log whose directory a link has taken the place of, at any depth",
+    "refuses a log whose directory was replaced by a link, at any depth",
     logAttack(served, async ({ pod, above, empty, container }) => {
       const { daemon } = pod;
       const attacker = await runIn(pod, container("sleep 100000", "attacker.log"));

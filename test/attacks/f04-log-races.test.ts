@@ -40,7 +40,7 @@ async function allowed(call: Promise<unknown>): Promise<boolean> {
   }
 }
 
-describe("names that change all the time", () => {
+describe("names that change constantly", () => {
   test(
     "neither lead a reopened log elsewhere nor end the container's logging",
     logAttack(

@@ -94,7 +94,7 @@ const notThere: Script = (_, response) => void response.writeHead(404).end();
 
 describe("a layer that another tenant has pulled", () => {
   test(
-    "is not given for a config that names it beside a blob of one's own",
+    "is not given for a config that names it next to a blob of its own image",
     imageless(served, async () => {
       await refused("images.test/bob/own:forged", dataLoss, /sha256:/);
       await pullAs(alice, privateName);
@@ -145,7 +145,7 @@ describe("a layer that another tenant has pulled", () => {
   );
 
   test(
-    "is not given when it is left from a pull that was given up",
+    "is not given when it is left from a cancelled pull",
     imageless(served, async () => {
       const other = layerOf([{ path: "other", body: randomBytes(10_000) }]);
       node.registry.guard("alice/half", alice);
@@ -287,7 +287,7 @@ describe("a layer that is here", () => {
   );
 
   test(
-    "counts for everybody where the configuration says so",
+    "is shared by all tenants if the configuration says so",
     across(async () => {
       daemon.changeConfig({ images: { trust_present_layers: true } });
       await daemon.restart();

@@ -42,7 +42,7 @@ after(() => node[Symbol.asyncDispose]());
 
 for (const [what, config] of Object.entries({ "a pod": pod, "a pod with own ids": mapped })) {
   test(
-    `nobody else reads or writes in /dev/shm of ${what}`,
+    `no other user reads or writes in /dev/shm of ${what}`,
     leakless(served, () =>
       inPod(daemon, config(), async (at) => {
         const id = await runIn(at);
@@ -80,7 +80,7 @@ function openToNobody(names: readonly string[]): readonly string[] {
 }
 
 test(
-  "nobody else reads or writes any file that davit keeps",
+  "no other user reads or writes any file of davit",
   leakless(served, () =>
     inPod(daemon, pod(), async (one) => {
       await inPod(daemon, mapped(), async (other) => {

@@ -64,7 +64,7 @@ describe("on a small disk", () => {
   }
 
   test(
-    "two bombs side by side leave a part of its bytes free, and nothing else",
+    "two bombs at the same time keep a part of the bytes free, and leave nothing",
     imageless(daemon, async () => {
       const names = [
         await nameOf("bomb-a", [zeros("a", 80 * mib)]),
@@ -129,7 +129,7 @@ describe("with limits of its own", () => {
   }
 
   test(
-    "an image that has just as much is taken, and one layer many times counts once",
+    "an image at the limit is accepted, and a repeated layer counts once",
     imageless(daemon, async () => {
       const layer = zeros("file", 3 * mib);
       const name = await nameOf("taken", [layer, layer, layer, layer, zeros("b", 1)]);

@@ -13,7 +13,7 @@ import {
 import { bare, leakless } from "../support/suites/pods.ts";
 
 /** Directories on the node, and a pod whose containers have the one of its logs at /lg. */
-export interface LogAttack {
+interface LogAttack {
   readonly pod: Pod;
   /** The pod's log_directory. */
   readonly logs: string;

@@ -2,7 +2,7 @@
 import { spawnSync } from "node:child_process";
 
 /** What a command said and how it ended. */
-export interface NobodySaid {
+interface NobodySaid {
   /** Null when a signal ended it. */
   readonly code: number | null;
   readonly stdout: string;

@@ -30,7 +30,7 @@ async function rootWith(...entries: readonly BuiltEntry[]): Promise<string> {
   return (await saidIn(node, image, script)).replaceAll("\n", " ");
 }
 
-describe("an entry as data of another", () => {
+describe("an entry inside the data of another", () => {
   test(
     "behind a file with a slash whose size PAX has",
     imageless(served, async () => {
@@ -79,7 +79,7 @@ describe("global headers", () => {
   );
 });
 
-describe("devices that the kernel would take for others", () => {
+describe("device numbers that the kernel would truncate", () => {
   for (const [what, device, message] of [
     [
       "of 33 bits, which would be 0:0",

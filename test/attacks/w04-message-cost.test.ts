@@ -53,7 +53,7 @@ const resident = (): number => {
   return Number(/^VmHWM:\s+(\d+) kB$/m.exec(status)?.[1]) * 1024;
 };
 
-test("messages of many small things are refused, and cost little more than their bytes", async () => {
+test("messages with many small fields are refused, and cost little more than their bytes", async () => {
   const before = resident();
   using client = new GrpcClient({ path: daemon.paths.socket });
   const version = "/runtime.v1.RuntimeService/Version";

@@ -21,7 +21,7 @@ after(async () => {
   await node[Symbol.asyncDispose]();
 });
 
-test("exec works while 10,000 connections stand that show no token", {
+test("exec works while 10,000 connections without a token are open", {
   timeout: patient(120_000),
 }, async () => {
   const streams = { containerId: id, cmd: ["true"], stdout: true };

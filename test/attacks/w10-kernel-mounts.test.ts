@@ -92,7 +92,7 @@ for (const handler of ["crun", "runc"]) {
       });
 
     test(
-      "the node's own, and what hides nothing, can be mounted",
+      "paths of the node, and mounts that hide nothing, are allowed",
       inside(async (pod) => {
         for (const [at, source, tty] of good) {
           const id = await runIn(pod, mounting(at, source, tty));
@@ -102,7 +102,7 @@ for (const handler of ["crun", "runc"]) {
     );
 
     test(
-      "a start that fails tells the OCI runtime's own words, also with a terminal",
+      "the error of a failed start has the OCI runtime's message, also with a terminal",
       inside(async (pod) => {
         for (const tty of [false, true]) {
           // It fails before the runtime hands the terminal over.

@@ -11,7 +11,7 @@ before(async () => {
 after(() => node[Symbol.asyncDispose]());
 
 test(
-  "an attribute of 900 KB is refused as what the image has wrong",
+  "an attribute of 900 KB is refused as an error of the image",
   imageless(
     () => node.daemon,
     async () => {

@@ -55,7 +55,7 @@ async function runForNobody(count: number): Promise<void> {
   await until("no create is under way", async () => (await lengthOf("inflight")) === 0);
 }
 
-test(`of pods that nobody claims ${maxUnclaimed} are held, and the others are taken back`, async () => {
+test(`of pods that no caller claims, ${maxUnclaimed} are held and the others are removed`, async () => {
   let held = 0;
   for (let tries = 0; held < maxUnclaimed; tries++) {
     assert.ok(tries < 200, "too few creates were canceled in their midst");

@@ -4,10 +4,10 @@ import { test } from "node:test";
 import { inARow, saysItsNumber, saysMuch } from "../support/suites/repeated-exec.ts";
 import { growth } from "../support/growth.ts";
 
-// The slope of a line through the samples of the second half. What is forgotten of a command, an entry of a map with
-// its key, a promise or a timer, is more.
+// The slope of a line through the samples of the second half. A leak of a command, such as an entry of a map with
+// its key, a promise or a timer, is more than this.
 const heapBytesPerTime = 32;
-// Malloc and V8 keep what they had at the worst moment so far. A pipe's buffer is 64 KiB.
+// Malloc and V8 keep their highest use so far. A pipe's buffer is 64 KiB.
 const residentBytesPerTime = 1 << 10;
 const hugeResidentBytesPerTime = 16 << 10;
 const hugeHeapBytesPerTime = 512;

@@ -132,7 +132,7 @@ const pods = (count: number): readonly PodSandboxConfig[] =>
   Array.from({ length: count }, (_, at) => pod({ pid: at % 2 === 0 ? POD : CONTAINER }));
 
 test(
-  "of ten cancelled creates five are retried and get the first id, five are gone after the hold time",
+  "of ten cancelled creates, five are retried and get the first id, and five are removed after the hold time",
   leakless(served, async () => {
     const held = await beginHeldUp(pods(10));
     await Promise.all(held.map(cancel));
@@ -221,7 +221,7 @@ describe("a caller goes away", () => {
   );
 
   test(
-    "and so does the one who joined; a third gets the sandbox",
+    "and so does the caller that joined; a third one gets the sandbox",
     leakless(served, async () => {
       const [held] = await beginHeldUp(pods(1));
       assert.ok(held !== undefined);
@@ -255,7 +255,7 @@ describe("a caller goes away", () => {
   );
 
   test(
-    "and the create fails: it is undone, and its name free",
+    "and the create fails: it is undone, and its name is free",
     leakless(served, async () => {
       const [held] = await beginHeldUp(pods(1), {
         does: "fail",
@@ -295,7 +295,7 @@ describe("the daemon ends while a finished sandbox is held for its retry", () =>
     });
   }
 
-  test("by SIGTERM in the middle of the making: it is undone, and made again for the retry", async () => {
+  test("by SIGTERM during the creation: it is undone, and created again for the retry", async () => {
     const [held] = await beginHeldUp(pods(1));
     assert.ok(held !== undefined);
     const { id, config } = held;

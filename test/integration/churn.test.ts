@@ -2,6 +2,6 @@
 import { test } from "node:test";
 import { churn } from "../support/suites/churn.ts";
 
-test("60 pods with callers that go away, ask twice and interfere leave nothing", async (t) => {
+test("60 pods whose callers disconnect, repeat calls and interfere leave nothing", async (t) => {
   await churn(t, { pods: 60, parallel: 8, sampleEvery: 15 });
 });

@@ -33,7 +33,7 @@ test("davit down takes names, paths, ids and files, and leaves no directory", as
   assert.deepEqual(readdirSync(davit.podsDirectory), []);
 });
 
-test("davit down does nothing when one of its words is nothing", async () => {
+test("davit down does nothing when one of its arguments does not exist", async () => {
   await davit.done("run", davit.manifest(podOf("there", sleeper)));
   const { code, err } = await davit.run("down", "there", "ther");
   assert.equal(code, 3, err);

@@ -89,7 +89,7 @@ test("a second Ctrl-C leaves at once, and says who cleans up", async () => {
   assert.deepEqual(readdirSync(davit.podsDirectory), []);
 });
 
-test("a pod that is still being made is removed when another one of the command fails", async () => {
+test("a pod that is still being created is removed when another pod of the same command fails", async () => {
   const release = plugin.block("ADD");
   const calls = plugin.calls("ADD").length;
   const broken = podOf("broken", "true", { spec: "  hostNetwork: true" }).replace(

@@ -34,7 +34,7 @@ async function refused(yaml: string, ...more: string[]): Promise<string> {
   return err;
 }
 
-test("davit run refuses a host port on which a process listens, and makes nothing", async () => {
+test("davit run refuses a host port on which a process listens, and creates nothing", async () => {
   const server = createServer().listen(free, "127.0.0.1");
   await once(server, "listening");
   try {

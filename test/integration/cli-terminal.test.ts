@@ -76,7 +76,7 @@ test("davit breaks the cells of a table at words where the terminal is narrow", 
   assert.match(piped, /\nregistry\.k8s\.io\/e2e\/busybox +1 /, "no terminal, no width");
 });
 
-test("davit pull draws a bar for each layer, of what really came", async () => {
+test("davit pull draws a bar for each layer, with the bytes that were received", async () => {
   const big = layerOf([{ path: "big", body: Buffer.alloc(3_000_000, "x") }], "none");
   const small = layerOf([{ path: "small", body: "s" }]);
   await node.registry.push("e2e/layers", imageOf([big, small]), ["1"]);

@@ -72,7 +72,7 @@ describe("davit why", () => {
     assert.match(ended, /\n {2}stop container {2}/);
   });
 
-  test("says why a container did not start, once", async () => {
+  test("says only once why a container did not start", async () => {
     const id = await createIn(pod, container({ command: ["/no-such-program"] }));
     await assert.rejects(node.daemon.client.runtime.startContainer({ containerId: id }));
     const text = await davit.done("why", id);
@@ -81,7 +81,7 @@ describe("davit why", () => {
     assert.equal(text.split("no-such-program").length - 1, 1);
   });
 
-  test("knows the state, and says that it knows no more, after a restart", async () => {
+  test("knows the state after a restart, and says that it knows nothing else", async () => {
     await node.daemon.stop();
     await launchDaemon(node.daemon);
     const text = await davit.done("why", pod.id);
@@ -90,7 +90,7 @@ describe("davit why", () => {
   });
 });
 
-test("davit why and davit inflight name a pod that is being made, and the plugin that hangs", async () => {
+test("davit why and davit inflight name a pod that is being created, and the plugin that hangs", async () => {
   const config = podConfig();
   const { name = "", namespace = "" } = config.metadata ?? {};
   const release = plugin.block("ADD");

@@ -81,7 +81,7 @@ function isIn(pid: number, cgroups: readonly string[]): boolean {
 
 describe("ExecSync", () => {
   test(
-    "cuts output that no answer can hold, where every client could refuse it",
+    "truncates output that is too large for an answer",
     leakless(served, async () => {
       const long = "head -c 20000000 /dev/zero; head -c 20000000 /dev/zero >&2; exit 3";
       const { stdout, stderr, exitCode } = await exec(daemon, id, ["sh", "-c", long]);
@@ -93,7 +93,7 @@ describe("ExecSync", () => {
   );
 
   test(
-    "gives stdout, stderr and exit code",
+    "returns stdout, stderr and exit code",
     leakless(served, async () => {
       const said = await exec(daemon, id, ["sh", "-c", "echo out; echo err >&2; exit 7"]);
       assert.deepEqual(said, { stdout: "out\n", stderr: "err\n", exitCode: 7 });
@@ -123,7 +123,7 @@ describe("ExecSync", () => {
   );
 
   test(
-    "passes bytes as they are, and a megabyte of them",
+    "passes any bytes unchanged, also a megabyte of them",
     leakless(served, async () => {
       const bytes = await daemon.client.runtime.execSync({
         containerId: id,
@@ -144,7 +144,7 @@ describe("ExecSync", () => {
   );
 
   test(
-    "needs a container that runs",
+    "requires a running container",
     leakless(served, () =>
       inPod(daemon, bare(), async (own) => {
         const other = await createIn(own);
@@ -204,7 +204,7 @@ describe("ExecSync with a timeout", () => {
   }
 
   test(
-    "does not touch a command that is in time, nor the container",
+    "does not affect a command that ends in time, nor the container",
     leakless(served, async () => {
       assert.equal((await exec(daemon, id, ["sleep", "0.2"], 10)).exitCode, 0);
       const pid = await pidOf(daemon, id);
@@ -229,7 +229,7 @@ describe("ExecSync with a timeout", () => {
 });
 
 test(
-  "a process in the background that holds stdout does not hold the answer",
+  "a background process that holds stdout does not delay the answer",
   leakless(served, () =>
     inPod(daemon, bare(), async (own) => {
       const other = await runIn(own, script("while :; do sleep 100000; done"));
@@ -258,7 +258,7 @@ test(
 );
 
 test(
-  "a container whose process is a script can be asked while it works",
+  "commands run in a container whose process is a busy script",
   leakless(served, () =>
     inPod(daemon, bare(), async (own) => {
       const other = await runIn(own, script("while :; do echo x >> /f; usleep 1000; done"));

@@ -94,7 +94,7 @@ function inBarePod(
 
 describe("base_runtime_spec", () => {
   test(
-    "gives environment, limits of the process and of the cgroup, under those of the request",
+    "gives environment and limits of process and cgroup, which the request overrides",
     inBarePod(async (pod) => {
       const id = await runIn(pod);
       // What an exec in it has, too.
@@ -121,7 +121,7 @@ describe("base_runtime_spec", () => {
 
 describe("hooks_dir", () => {
   test(
-    "runs the hooks of the containers that they are for, at their stages",
+    "runs the hooks that match a container, at their stages",
     inBarePod(async (pod) => {
       const annotations = { "^example.org/hook$": "^yes$" };
       writeFileSync(path.join(hooksDir, "a.json"), hook("createRuntime", { annotations }));
@@ -143,7 +143,7 @@ describe("hooks_dir", () => {
   );
 
   test(
-    "with a file that cannot be carried out fails CreateContainer, naming it",
+    "with an invalid file fails CreateContainer, and the error names the file",
     inBarePod(async (pod) => {
       writeFileSync(path.join(hooksDir, "a.json"), hook("precreate", { always: true }));
       await assert.rejects(
@@ -155,7 +155,7 @@ describe("hooks_dir", () => {
 });
 
 test(
-  "pod_annotations and container_annotations let through what they name",
+  "pod_annotations and container_annotations pass the annotations that they name",
   inBarePod(
     async (pod) => {
       const annotations = { "ctr.example/a": "1", "pod.example/a": "no", "other.example/a": "no" };
@@ -172,7 +172,7 @@ test(
 );
 
 test(
-  "privileged_without_host_devices keeps the host's devices away, and lets it make its own",
+  "privileged_without_host_devices hides the devices of the host, and allows the container to make its own",
   inBarePod(
     async (pod) => {
       const securityContext = { privileged: true };

@@ -76,7 +76,7 @@ describe("the log", () => {
   );
 
   test(
-    "marks the parts of a long line, and loses nothing of it",
+    "marks the parts of a long line, and loses none of them",
     withLogs(async (pod) => {
       const text =
         "i=0; while [ $i -lt 3000 ]; do printf 0123456789; i=$((i+1)); done; echo; echo end";
@@ -93,7 +93,7 @@ describe("the log", () => {
   );
 
   test(
-    "has the end of an output that does not end with a newline",
+    "has the last line of an output that does not end with a newline",
     withLogs(async (pod) => {
       const lines = logLines(await logged(pod, "echo whole; printf part"));
       assert.equal(
@@ -108,7 +108,7 @@ describe("the log", () => {
   );
 
   test(
-    "is there when the container is exited, to the last of ten thousand lines",
+    "is complete when the container is exited, with all of ten thousand lines",
     withLogs(async (pod) => {
       const text = "i=0; while [ $i -lt 10000 ]; do echo $i; i=$((i+1)); done";
       const lines = wholeLines(await logged(pod, text));
@@ -120,7 +120,7 @@ describe("the log", () => {
   );
 
   test(
-    "lies in directories that are made, outlives its container, and is nobody else's to read",
+    "is in directories that davit creates, outlives its container, and no other user can read it",
     withLogs(async (pod) => {
       const id = await runIn(pod, script("echo here", { logPath: "some/where/0.log" }));
       await exited(daemon, id);
@@ -132,7 +132,7 @@ describe("the log", () => {
   );
 
   test(
-    "is not there before the start, and may have a colon in any name of its path",
+    "does not exist before the start, and can have a colon in any name of its path",
     withLogs(async (pod) => {
       const file = path.join(logs, "a:b/0:1.log");
       const id = await createIn(pod, script("echo here", { logPath: "a:b/0:1.log" }));
@@ -183,7 +183,7 @@ describe("ReopenContainerLog", () => {
   );
 
   test(
-    "changes nothing where nothing was rotated",
+    "changes nothing if the log was not rotated",
     withLogs(async (pod) => {
       const id = await runIn(pod, script("echo first; sleep 100000", { logPath: "0.log" }));
       const file = path.join(logs, "0.log");
@@ -196,7 +196,7 @@ describe("ReopenContainerLog", () => {
   );
 
   test(
-    "needs a container that runs, and makes no file where it fails",
+    "requires a running container, and creates no file if it fails",
     withLogs(async (pod) => {
       const id = await createIn(pod, script(counting, { logPath: "0.log" }));
       const reopen = (): Promise<unknown> =>

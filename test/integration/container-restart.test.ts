@@ -183,7 +183,7 @@ describe("a monitor that is killed", { skip: byShim && "conmon alone is meant" }
 });
 
 test(
-  "a container and its monitor that were killed meanwhile have ended with 255 Unknown",
+  "a container that was killed together with its monitor has exited with 255 and Unknown",
   across(async (pod) => {
     const id = await runIn(pod);
     const pid = await pidOf(daemon, id);

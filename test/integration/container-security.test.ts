@@ -85,7 +85,7 @@ describe("capabilities", () => {
     ["ALL is the daemon's own", { addCapabilities: ["ALL"] }, daemonsOwn],
     ["can all be dropped", { dropCapabilities: ["ALL"] }, () => 0n],
     [
-      "can all be dropped but one",
+      "can all be dropped except one",
       { dropCapabilities: ["ALL"], addCapabilities: ["NET_BIND_SERVICE"] },
       () => bits(netBindService),
     ],
@@ -114,7 +114,7 @@ describe("capabilities", () => {
   );
 
   test(
-    "that are ambient are a user's, too",
+    "of a user can be ambient",
     running(
       {
         runAsUser: { value: 1000n },
@@ -146,7 +146,7 @@ describe("seccomp", () => {
   const unshare = ["unshare", "-U", "true"];
 
   test(
-    "is off where it is not asked for",
+    "is off by default",
     running({}, async (pid, id) => {
       assert.equal(statusLine(pid, "Seccomp"), "0");
       assert.equal((await exec(daemon, id, unshare)).exitCode, 0);
@@ -188,7 +188,7 @@ describe("seccomp", () => {
 });
 
 test(
-  "no_new_privs is set where it is asked for",
+  "no_new_privs is set if requested",
   running({ noNewPrivs: true }, (pid) => {
     assert.equal(statusLine(pid, "NoNewPrivs"), "1");
   }),
@@ -251,7 +251,7 @@ describe("a privileged container", () => {
   }
 
   test(
-    "is refused in a pod that is not",
+    "is refused in a pod that is not privileged",
     leakless(served, () =>
       inPod(daemon, bare(), async (pod) => {
         await assert.rejects(
@@ -292,7 +292,7 @@ describe("a privileged container", () => {
 });
 
 test(
-  "an AppArmor profile that is not there is refused by name, in the new field and in the old one",
+  "an AppArmor profile that is not loaded is refused by name, in the new field and in the old one",
   leakless(served, () =>
     inPod(daemon, bare(), async (pod) => {
       const apparmor = { profileType: ProfileType.Localhost, localhostRef: "davit-no-such" };
@@ -311,7 +311,7 @@ test(
 );
 
 test(
-  "SELinux options mean nothing where runtime.selinux is off, as with the peers",
+  "SELinux options are ignored if runtime.selinux is off, as in other runtimes",
   running(
     { selinuxOptions: { user: "u", role: "r", type: "no_such_t", level: "s0:c1" } },
     async (_pid, id) => {

@@ -48,7 +48,7 @@ function value(number: { readonly value: bigint } | undefined): bigint {
 
 describe("ContainerStats", () => {
   test(
-    "tell what a running container uses, and of others what they take on the disk",
+    "report the usage of a running container, and the disk usage of all others",
     leakless(served, () =>
       inPod(daemon, bare(), async (pod) => {
         const limited = { linux: { resources: { memoryLimitInBytes: 64n << 20n } } };
@@ -84,7 +84,7 @@ describe("ContainerStats", () => {
   );
 
   test(
-    "of pods have cgroup, network and containers, and only ready pods have any",
+    "of pods have cgroup, network and containers, for ready pods only",
     leakless(served, () =>
       inPod(daemon, pod(), async (its) => {
         const id = await runIn(its);

@@ -88,7 +88,7 @@ describe("ContainerStatus", () => {
   );
 
   test(
-    "has an absolute log path also where nothing is logged, and SIGTERM where none says otherwise",
+    "has an absolute log path even without a log, and SIGTERM by default",
     leakless(served, () =>
       inPod(daemon, bare(), async (pod) => {
         const status = await containerStatus(daemon, await runIn(pod));
@@ -100,7 +100,7 @@ describe("ContainerStatus", () => {
   );
 
   test(
-    "gives containerd's keys in its verbose answer alone",
+    "has containerd's keys only in its verbose answer",
     leakless(served, () =>
       inPod(daemon, bare(), async (pod) => {
         const id = await runIn(pod);
@@ -136,7 +136,7 @@ describe("ContainerStatus", () => {
   );
 
   test(
-    "comes with the pod's: containers_statuses of the same moment",
+    "is part of the pod's status: containers_statuses of the same moment",
     leakless(served, () =>
       inPod(daemon, bare(), async (pod) => {
         const ids = [await runIn(pod), await createIn(pod)];

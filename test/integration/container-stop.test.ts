@@ -73,7 +73,7 @@ async function timed(run: Promise<unknown>): Promise<number> {
 
 describe("StopContainer", () => {
   test(
-    "lets a process end by itself at TERM",
+    "lets a process exit on SIGTERM",
     leakless(served, () =>
       inPod(daemon, bare(), async (pod) => {
         const id = await runTrapping(pod, "TERM", "exit 5");
@@ -97,7 +97,7 @@ describe("StopContainer", () => {
   );
 
   test(
-    "kills a container that somebody froze, and so does the stop of its pod",
+    "kills a frozen container, and so does the stop of its pod",
     leakless(served, async () => {
       await inPod(daemon, bare(), async (pod) => {
         const ids = [await runIn(pod), await runIn(pod)] as const;
@@ -111,7 +111,7 @@ describe("StopContainer", () => {
   );
 
   test(
-    "kills what ignores TERM when the grace period is over",
+    "kills a process that ignores SIGTERM when the grace period is over",
     leakless(served, () =>
       inPod(daemon, bare(), async (pod) => {
         const id = await runTrapping(pod, "TERM", ":");
@@ -123,7 +123,7 @@ describe("StopContainer", () => {
   );
 
   test(
-    "with a shorter grace shortens a stop under way; both answer",
+    "with a shorter grace period shortens a stop in progress; both calls answer",
     leakless(served, () =>
       inPod(daemon, bare(), async (pod) => {
         const id = await runTrapping(pod, "TERM", ":");
@@ -137,7 +137,7 @@ describe("StopContainer", () => {
   );
 
   test(
-    "with 0 kills at once, also while a longer stop is under way",
+    "with grace period 0 kills immediately, also during a longer stop",
     leakless(served, () =>
       inPod(daemon, bare(), async (pod) => {
         const id = await runTrapping(pod, "TERM", ":");
@@ -163,7 +163,7 @@ describe("StopContainer", () => {
   );
 
   test(
-    "sends the image's stop signal, the request's before that",
+    "sends the stop signal of the request, or else that of the image",
     leakless(served, () =>
       inPod(daemon, bare(), async (pod) => {
         const changes = { image: { image: usr1Image } };
@@ -181,7 +181,7 @@ describe("StopContainer", () => {
   );
 
   test(
-    "may come again, for every state, and for a container that is gone",
+    "is idempotent in every state, and for a container that does not exist",
     leakless(served, () =>
       inPod(daemon, bare(), async (pod) => {
         const id = await createIn(pod);
@@ -220,7 +220,7 @@ describe("StopContainer", () => {
 });
 
 test(
-  "a container that is killed from outside is seen to have ended",
+  "a container that is killed from outside is exited",
   leakless(served, () =>
     inPod(daemon, bare(), async (pod) => {
       const id = await runIn(pod);
@@ -242,7 +242,7 @@ async function idOfRetry(retry: Promise<{ readonly containerId: string }>): Prom
 }
 
 test(
-  "creates whose caller went away are joined by their retries: one container each",
+  "a retry joins the create of a caller that disconnected: there is one container for each",
   leakless(served, () =>
     inPod(daemon, bare(), async (pod) => {
       const requests = Array.from({ length: 20 }, () => requestIn(pod, container()));

@@ -23,7 +23,7 @@ const remove = spotsOf("remove-image");
 const recover = spotsOf("recover-containers");
 const kind = "without a holder";
 
-test("every crash point of the images' operations is struck here", () => {
+test("every crash point of the images' operations is tested here", () => {
   const struck = new Set([...pull, ...remove].map(({ point }) => point));
   const ours = crashPoints.filter((point) => /^(pull-.*|remove-image)\//.test(point));
   assert.deepEqual([...struck].toSorted(), [...ours].toSorted());

@@ -14,7 +14,7 @@ const forwards = spotsOf("port-forward");
 const recover = spotsOf("recover-containers");
 const kindAt = (at: number): PodKind => turn(podKinds, at);
 
-test("every crash point of streaming is struck here", () => {
+test("every crash point of streaming is tested here", () => {
   const struck = new Set([...streams, ...forwards].map(({ point }) => point));
   const ours = crashPoints.filter((point) => /^(exec|attach|port-forward)\//.test(point));
   assert.deepEqual([...struck].toSorted(), [...ours].toSorted());

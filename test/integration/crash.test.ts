@@ -42,7 +42,7 @@ const recover = spotsOf("recover");
 
 const kindAt = (at: number): PodKind => turn(podKinds, at);
 
-test("every crash point of the sandboxes' operations is struck here", () => {
+test("every crash point of the sandboxes' operations is tested here", () => {
   const all = [run, stop, remove, update, recover].flat();
   const struck = new Set(all.map(({ point }) => point));
   const ours = pointsOf("podsandbox").filter((point) =>

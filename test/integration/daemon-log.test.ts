@@ -64,7 +64,7 @@ const nameOf = ({ config }: Pod): string =>
 
 describe("the log of the daemon", () => {
   test(
-    "tells a pod's life in nine lines, by its name and by its id",
+    "describes the life of a pod in nine lines, with its name and its id",
     leakless(served, async () => {
       const { daemon } = node;
       const subject = await openPod(daemon, bare());
@@ -123,7 +123,7 @@ describe("the log of the daemon", () => {
   );
 
   test(
-    "says how containers ended: by themselves, out of memory, and not started at all",
+    "says how containers ended: with an exit code, out of memory, or without a start",
     leakless(served, async () => {
       const { daemon } = node;
       const subject = await openPod(daemon, bare());

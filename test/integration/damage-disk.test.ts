@@ -102,7 +102,7 @@ async function busyPod(): Promise<{
 
 describe("a full disk", () => {
   test(
-    "is no reason not to end: exits are seen, Stop and Remove work, and it is written when there is room",
+    "does not prevent ends: exits are seen, Stop and Remove work, and records are written when there is space",
     leaklessAcross(served, async () => {
       const { pod, ids } = await busyPod();
       const other = await openPod(daemon, podOf());
@@ -182,7 +182,7 @@ describe("a full disk", () => {
   }
 
   test(
-    "gets room by the removal of an image",
+    "gets space by the removal of an image",
     leaklessAcross(served, async () => {
       const layers = path.join(daemon.paths.root, "layers");
       const used = (): number => statfsSync(layers).bavail;
@@ -201,7 +201,7 @@ describe("a full disk", () => {
   );
 
   test(
-    "fails a start with a word that says so, and the container can be removed",
+    "fails a start with an error that says so, and the container can be removed",
     leaklessAcross(served, async () => {
       const pod = await openPod(daemon, podOf());
       const id = await createIn(pod);

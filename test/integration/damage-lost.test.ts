@@ -151,7 +151,7 @@ test(
   }),
 );
 
-test("without the root directory what ran is ended, since nobody knows it any more", async () => {
+test("without the root directory everything that ran is ended, since no record is left", async () => {
   const it = await living();
   await daemon.stop();
   await deleteDirectory(daemon.paths.root);

@@ -101,7 +101,7 @@ for (const when of whens) {
     );
 
     test(
-      "a container without its monitor takes its processes along when it ends: 255, Unknown",
+      "a container without its monitor ends with all of its processes: 255, Unknown",
       beside({ pid: NODE }, async (pod) => {
         const id = await runIn(pod, script("sleep 100001 & exec sleep 100002"));
         const pid = await pidOf(daemon, id);

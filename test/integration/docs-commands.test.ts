@@ -127,7 +127,7 @@ test("README.md: install, then its recording and that of docs/tour.md", async ()
   }
 });
 
-test("docs/operations.md: from the installation to taking all away", async () => {
+test("docs/operations.md: from installation to removal", async () => {
   for (const block of blocks("docs/operations.md", "sh run")) {
     if (/rm -rf .*\/run\/davit/.test(block)) await stopDaemon();
     await type(block);

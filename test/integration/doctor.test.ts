@@ -140,7 +140,7 @@ function configure(changes: ConfigTable): void {
 }
 
 describe("davit doctor", () => {
-  test("tries the network as a pod would be attached, and leaves nothing", async () => {
+  test("tests the network by attaching a trial pod, and leaves nothing", async () => {
     const outcome = await doctor("configuration programs disk network");
     assertFinds(outcome, "network.configuration", "network.trial", "network.iptables");
     assertFinds(outcome, "configuration.fine", "programs.addon", "programs.monitor", "disk.fine");
@@ -166,7 +166,7 @@ describe("davit doctor", () => {
     );
   });
 
-  test("turns ip_forward on when it is asked to", async () => {
+  test("turns ip_forward on if requested", async () => {
     writeFileSync(forward, "0");
     // The bridge plugin turns it on by itself; a trial must not.
     assertFinds(await doctor("network"), "network.forwarding-later");
@@ -182,7 +182,7 @@ describe("davit doctor", () => {
     assert.equal(readFileSync(forward, "utf8"), "1\n");
   });
 
-  test("sees what the plugins need of the kernel and of iptables", async () => {
+  test("finds what the plugins need from the kernel and from iptables", async () => {
     const bridge = "/proc/sys/net/bridge/bridge-nf-call-iptables";
     if (existsSync(bridge)) writeFileSync(bridge, "0");
     const programs = path.join(daemon.paths.directory, "programs");
@@ -253,7 +253,7 @@ describe("davit doctor", () => {
     assert.equal(plugin.calls("DEL").length, 1);
   });
 
-  test("frees what a plugin forgets", async () => {
+  test("releases the addresses that a plugin forgets", async () => {
     conflist([
       {
         type: "scripted",
@@ -275,7 +275,7 @@ describe("davit doctor", () => {
     assert.deepEqual(readdirSync(directory), []);
   });
 
-  test("takes the trial down when it is interrupted", async () => {
+  test("removes the trial when it is interrupted", async () => {
     conflist([{ type: "scripted" }]);
     const release = plugin.block("ADD");
     const child = spawn(davit, command("network"), { stdio: "ignore" });
@@ -314,13 +314,13 @@ describe("davit doctor on disks", () => {
     assertFinds(await mounted(`overlay -o ${layers} o`), "disk.overlay-refused");
   });
 
-  test("sees a state directory with little room", async () => {
+  test("finds a state directory with little free space", async () => {
     const { state } = daemon.paths;
     const script = `mount -t tmpfs -o size=90m t ${state}; fallocate -l 60m ${state}/file`;
     assertFinds(await doctorAfter(script, "disk"), "disk.space-low");
   });
 
-  test("makes directories that are missing, when it is asked to", async () => {
+  test("creates missing directories if requested", async () => {
     rmSync(daemon.paths.root, { recursive: true });
     assertFinds(await doctor("disk"), "disk.directory-missing");
     const fixed = await doctor("disk", "--fix");
@@ -332,14 +332,14 @@ describe("davit doctor on disks", () => {
 });
 
 describe("davit doctor on the kernel's mounts", () => {
-  test("sees cgroups that are not mounted, or read-only", async () => {
+  test("finds cgroups that are not mounted, or read-only", async () => {
     assertFinds(await doctorAfter("umount -R /sys/fs/cgroup", "cgroups"), "cgroups.none");
     const readOnly = `for m in $(grep -o ' /sys/fs/cgroup[^ ]* cgroup' /proc/mounts | cut -d' ' -f2); do
       mount -o remount,bind,ro $m; done`;
     assertFinds(await doctorAfter(readOnly, "cgroups"), "cgroups.read-only");
   });
 
-  test("sees what cgroup v2 alone, and what v1 with a gap, does not offer", async () => {
+  test("finds what only cgroup v2, and what an incomplete v1, does not offer", async () => {
     const alone = "umount -R /sys/fs/cgroup; mount -t cgroup2 cgroup2 /sys/fs/cgroup";
     const found = await doctorAfter(alone, "cgroups");
     const isV2 = existsSync("/sys/fs/cgroup/cgroup.controllers");
@@ -374,7 +374,7 @@ describe("davit doctor on the kernel's mounts", () => {
     assertFinds(await doctorAfter([modules, ...binds].join("\n"), "kernel"), ...Object.keys(files));
   });
 
-  test("sees how mounts propagate, and /sys read-only", async () => {
+  test("finds how mounts propagate, and a read-only /sys", async () => {
     assertFinds(await doctorAfter("mount --make-rprivate /", "mounts"), "mounts.root-not-shared");
     const shared = await doctorAfter("mount --make-shared /", "mounts");
     assert.equal(shared.ids.includes("mounts.root-not-shared"), false);
@@ -393,7 +393,7 @@ describe("davit doctor on capabilities", () => {
   const without = (...flags: readonly string[]): Promise<Outcome> =>
     outcomeOf("setpriv", [...flags, davit, ...command("capabilities")]);
 
-  test("sees what was taken from root", async () => {
+  test("finds capabilities that root does not have", async () => {
     const [network, resource, boot, noNew] = await Promise.all([
       without("--bounding-set", "-net_admin"),
       without("--bounding-set", "-sys_resource"),
@@ -408,7 +408,7 @@ describe("davit doctor on capabilities", () => {
 });
 
 describe("davit doctor on programs", () => {
-  test("sees programs that are missing, broken or old", async () => {
+  test("finds programs that are missing, broken or old", async () => {
     const script = (name: string, text: string): string => {
       const file = path.join(daemon.paths.directory, name);
       writeFileSync(file, `#!/bin/sh\n${text}\n`, { mode: 0o755 });
@@ -442,7 +442,7 @@ describe("davit doctor on programs", () => {
     assertFinds(await doctor("programs"), "programs.monitor-old", "programs.runtime-no-seccomp");
   });
 
-  test("sees an addon that is not there", async () => {
+  test("finds a missing addon", async () => {
     const alone = path.join(daemon.paths.directory, "davit.cjs");
     copyFileSync(path.join(repo, "dist/davit.cjs"), alone);
     const outcome = await outcomeOf(process.execPath, [alone, ...command("programs")]);
@@ -452,7 +452,7 @@ describe("davit doctor on programs", () => {
 });
 
 describe("davit doctor on sockets and the daemon", () => {
-  test("removes a stale socket when it is asked to, and no other", async () => {
+  test("removes a stale socket if requested, and no other", async () => {
     const { socket } = daemon.paths;
     assertFinds(await doctor("sockets"), "sockets.absent");
     await leaveSocket(socket);
@@ -465,7 +465,7 @@ describe("davit doctor on sockets and the daemon", () => {
     assert.ok(existsSync(socket));
   });
 
-  test("sees a server that does not answer", async () => {
+  test("finds a server that does not answer", async () => {
     const server = createServer(() => undefined);
     await listen(server, daemon.paths.socket);
     chmodSync(daemon.paths.socket, 0o666);
@@ -480,7 +480,7 @@ describe("davit doctor on sockets and the daemon", () => {
     rmSync("/run/containerd", { recursive: true });
   });
 
-  test("sees kubelet and crictl that are set to another runtime", async () => {
+  test("finds a kubelet and a crictl that are configured for another runtime", async () => {
     const { directory } = daemon.paths;
     for (const name of ["upper", "work"]) mkdirSync(path.join(directory, name));
     const script = `mount -t overlay -o lowerdir=/etc,upperdir=${directory}/upper,workdir=${directory}/work o /etc
@@ -493,7 +493,7 @@ describe("davit doctor on sockets and the daemon", () => {
     assertFinds(outcome, "cgroups.kubelet-driver");
   });
 
-  test("tells what a daemon that runs says of itself, and what one that is gone leaves", async () => {
+  test("reports what a running daemon says about itself, and what a dead one has left", async () => {
     await launchDaemon(daemon);
     const running = await doctor("sockets daemon leftovers configuration");
     assertFinds(running, "sockets.davit", "daemon.fine", "leftovers.fine");
@@ -548,7 +548,7 @@ describe("davit doctor on sockets and the daemon", () => {
     for (const directory of cgroupsThere(parentOf(config))) rmdirSync(directory);
   });
 
-  test("sees what is older than this boot, and what is newer than the clock", async () => {
+  test("finds files that are older than this boot, or newer than the clock", async () => {
     const lock = path.join(daemon.paths.state, "davit.lock");
     const database = path.join(daemon.paths.root, "davit.db");
     for (const file of [lock, database]) writeFileSync(file, "");
@@ -587,7 +587,7 @@ describe("davit doctor on the configuration and registries", () => {
     assertFinds(await doctor("configuration"), "configuration.invalid");
   });
 
-  test("asks the registries that it is told to, and none else", async () => {
+  test("checks the requested registries, and no other", async () => {
     const certs = path.join(daemon.paths.directory, "certs.d");
     configure({ images: { registry_config_path: certs } });
     const write = (name: string, text: string): void => {
@@ -622,7 +622,7 @@ describe("davit doctor on the configuration and registries", () => {
     for (const server of [mute, well, ill]) server.close();
   });
 
-  test("ends although a file that it reads never answers", async () => {
+  test("ends even if the read of a file never returns", async () => {
     const fifo = path.join(daemon.paths.state, "davit.lock");
     assert.equal(spawnSync("mkfifo", [fifo]).status, 0);
     const outcome = await doctor("sockets clock");

@@ -60,7 +60,7 @@ async function whileSilent<T>(ask: () => Promise<T>): Promise<T> {
   return answer;
 }
 
-test("Status waits for what the runtime can do", async () => {
+test("Status waits for the features of the runtime", async () => {
   const status = await whileSilent(() => daemon.client.runtime.status({}));
   const [handler] = status.runtimeHandlers;
   assert.deepEqual(
@@ -71,12 +71,12 @@ test("Status waits for what the runtime can do", async () => {
 });
 
 test(
-  "a pod in a user namespace is made as soon as the runtime is known to map ids",
+  "a pod in a user namespace is created as soon as the runtime is known to map ids",
   leaklessAcross(served, () => whileSilent(() => withPod(daemon, mapped(), async () => undefined))),
 );
 
 test(
-  "a recursive read-only mount is made as soon as the runtime is known to do it",
+  "a recursive read-only mount is created as soon as the runtime is known to support it",
   leaklessAcross(served, () =>
     inPod(daemon, pod(), async (made) => {
       const mount = {

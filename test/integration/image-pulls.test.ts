@@ -61,9 +61,9 @@ function halfMade(): readonly string[] {
   return layersThere(daemon).filter((layer) => layer.startsWith("."));
 }
 
-describe("the same pull at once", () => {
+describe("concurrent pulls of one image", () => {
   test(
-    "runs once for all who ask",
+    "runs once for all clients",
     imageless(served, async () => {
       const [bases, bigs] = [node.registry.count(getOf(base)), node.registry.count(getOf(big))];
       holdBig();
@@ -112,7 +112,7 @@ describe("the same pull at once", () => {
   );
 });
 
-describe("a pull that is given up", () => {
+describe("a cancelled pull", () => {
   test(
     "after a millisecond answers DeadlineExceeded and leaves nothing",
     imageless(served, async () => {
@@ -124,7 +124,7 @@ describe("a pull that is given up", () => {
   );
 
   test(
-    "in the middle of a layer leaves no part of that, and does not end the next pull",
+    "in the middle of a layer leaves no part of it, and does not end the next pull",
     imageless(served, async () => {
       const bigs = node.registry.count(getOf(big));
       holdBig();

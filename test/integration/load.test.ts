@@ -136,7 +136,7 @@ async function liveAtOnce(count: number): Promise<void> {
 
 describe(`${lives} pods, one after another, every fourth with a container`, () => {
   test(
-    "leave nothing and take no memory",
+    "leave nothing and use no memory",
     leakless(served, async () => {
       const first = await memory.use();
       for (let at = 0; at < lives; at++) await liveOnce(kindOfPod(at), at % 4 === 0);

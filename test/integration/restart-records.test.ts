@@ -166,7 +166,7 @@ describe("damaged records", () => {
     });
   });
 
-  test("a database of a newer davit is refused in clear words, and left as it is", async () => {
+  test("a database of a newer davit is refused with a clear error, and not changed", async () => {
     const id = await runPod(daemon, pod({ network: NODE }));
     await daemon.stop();
     const setSchema = (schema: number): void => {
@@ -209,8 +209,8 @@ describe("damaged records", () => {
   }
 });
 
-describe("until recovery is through", () => {
-  test("every RPC but Version is Unavailable, and says why", async () => {
+describe("before recovery is complete", () => {
+  test("every RPC except Version is Unavailable, and says why", async () => {
     const id = await runPod(daemon, pod({ network: NODE }));
     await daemon.stop();
     const from = daemon.lines.length;

@@ -103,7 +103,7 @@ describe("bridge and portmap", () => {
   );
 
   test(
-    "are not asked for a pod on the host's network",
+    "are not called for a pod on the host's network",
     leakless(served, () =>
       withPod(daemon, pod({ network: NODE }), async (id) => {
         const { network } = await statusOf(daemon, id);
@@ -132,7 +132,7 @@ describe("without a network configuration", () => {
   after(() => endDaemon(daemon));
 
   test(
-    "the node says why it is not ready, and a pod fails in clear words and leaves nothing",
+    "the node says why it is not ready, and a pod fails with a clear error and leaves nothing",
     leakless(served, async () => {
       const condition = await networkReady(daemon);
       assert.equal(condition.status, false);
@@ -160,7 +160,7 @@ describe("without a network configuration", () => {
     await until("the network is gone", async () => !(await networkReady(daemon)).status);
   });
 
-  test("a conflist that names a plugin which is not there says so", async () => {
+  test("the error for a conflist with a missing plugin names the plugin", async () => {
     const conflist: Conflist = { cniVersion: "1.0.0", name: "odd", plugins: [{ type: "no-such" }] };
     writeConflist(daemon.paths.confDir, "10-odd.conflist", conflist);
     const said = await until("the reason names it", async () => {
@@ -213,7 +213,7 @@ describe("a plugin that misbehaves", () => {
   }
 
   test(
-    "fails ADD: the pod fails with its words, leaves nothing, and its name is free",
+    "fails ADD: the pod fails with its message, leaves nothing, and its name is free",
     leakless(served, async () => {
       plugin.on("ADD", {
         does: "fail",
@@ -227,7 +227,7 @@ describe("a plugin that misbehaves", () => {
   );
 
   test(
-    "says nothing sensible to ADD",
+    "answers ADD with invalid output",
     leakless(served, async () => {
       plugin.on("ADD", { does: "print", stdout: "rubbish", exitCode: 0 });
       await failThenRun(pod(), code.internal, /scripted/);
@@ -262,7 +262,7 @@ describe("a plugin that misbehaves", () => {
   );
 
   test(
-    "hangs in DEL: Stop fails in time, and works when the plugin does again",
+    "hangs in DEL: Stop fails in time, and succeeds when the plugin works again",
     leakless(served, async () => {
       const id = await runPod(daemon, pod());
       plugin.on("DEL", { does: "hang" });

@@ -59,7 +59,7 @@ describe("SIGHUP", () => {
     await removePod(daemon, pod);
   });
 
-  test("changes nothing where the configuration is wrong, and says what is", async () => {
+  test("changes nothing if the configuration is wrong, and says what is wrong", async () => {
     daemon.changeConfig({ log: { level: "loud" } });
     const said = await reload(/invalid configuration, keeping the previous one: /);
     assert.match(said, /davit\.toml:\d+: \\"log\.level\\" is \\"loud\\"/);
@@ -74,7 +74,7 @@ describe("davit serve in a terminal", () => {
   });
   after(() => endDaemon(daemon));
 
-  test("lives on at SIGHUP, and ends when the terminal is closed", async () => {
+  test("ignores SIGHUP, and ends when the terminal is closed", async () => {
     const { config, state } = daemon.paths;
     const terminal = spawn("script", ["-qec", `${program} serve --config ${config}`, "/dev/null"], {
       stdio: ["pipe", "pipe", "inherit"],
@@ -117,14 +117,14 @@ describe("server.group", () => {
   });
   after(() => endDaemon(daemon));
 
-  test("lets the group use the socket, and nobody else but root", async () => {
+  test("lets the group use the socket, and no other user except root", async () => {
     const { gid: group, mode, uid } = statSync(daemon.paths.socket);
     assert.deepEqual([uid, group, mode & 0o777], [0, gid, 0o660]);
     assert.equal(await connectAs(65_534, gid), "connected");
     assert.equal(await connectAs(65_534, 65_534), "EACCES");
   });
 
-  test("is told by doctor", async () => {
+  test("is reported by doctor", async () => {
     const davit = new Davit(daemon);
     const { out } = await davit.run("doctor", "--config", daemon.paths.config, "--only", "sockets");
     assert.match(out, /is open to group "4242" +sockets\.open-to-group/);

@@ -4,7 +4,14 @@
  */
 import "../support/suites/by-shim.ts";
 import { after, describe, test } from "node:test";
-import { nameOf, type PodKind, type Spot, spotsOf, turn } from "../support/crash/sites.ts";
+import {
+  atStages,
+  nameOf,
+  type PodKind,
+  type Spot,
+  spotsOf,
+  turn,
+} from "../support/crash/sites.ts";
 import {
   killExec,
   killRecoverContainers,
@@ -23,9 +30,9 @@ after(() => sites[Symbol.asyncDispose]());
 const recover = spotsOf("recover-containers");
 const kindAt = (at: number): PodKind => turn(shimKinds, at);
 
-/** The stages of an operation at which a shim is at work. */
+/** The spots of an operation at which a shim works. */
 const at = (operation: string, ...stages: readonly string[]): readonly Spot[] =>
-  spotsOf(operation).filter(({ point }) => stages.some((stage) => point.endsWith(`/${stage}`)));
+  atStages(spotsOf(operation), ...stages);
 
 const start = at(
   "start-container",

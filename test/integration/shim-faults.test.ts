@@ -164,7 +164,7 @@ test(
 
 describe("a shim that hangs", () => {
   test(
-    "keeps nobody else waiting, and neither the stop nor the removal of its containers",
+    "delays no other call, and neither the stop nor the removal of its containers",
     leakless(served, () =>
       inPod(daemon, bare(), async (pod) => {
         const id = await runIn(pod);
@@ -203,9 +203,9 @@ describe("a shim that hangs", () => {
   );
 });
 
-describe("a shim that hangs when its pod is to have another container", () => {
+describe("a shim that hangs when its pod gets another container", () => {
   test(
-    "gets no other shim beside it, and ends with the pod",
+    "is not replaced by another shim, and ends with the pod",
     leaklessAcross(served, async () => {
       const pod = await openPod(daemon, bare());
       const shim = shimOf(await pidOf(daemon, await runIn(pod)));
@@ -257,7 +257,7 @@ describe("a shim's start that fails", () => {
   }
 
   test(
-    "answers with garbage",
+    "sends an invalid answer",
     leakless(served, async () => {
       const socket = path.join(scripted, "s");
       const server: Server = createServer((peer) => {
@@ -295,7 +295,7 @@ describe("a shim's start that fails", () => {
 });
 
 test(
-  "a handler that is not there, and options that its shim does not know, are refused by name",
+  "a handler that does not exist, and options that its shim does not know, are refused by name",
   leakless(served, async () => {
     const run = (runtimeHandler: string) =>
       daemon.client.runtime.runPodSandbox({ config: bare(), runtimeHandler });

@@ -90,7 +90,7 @@ describe("bugs of the model that are not copied", () => {
   }
 
   test(
-    "bug 2: a sandboxer that answers for one it does not know, with nothing, means NOTREADY",
+    "bug 2: an empty answer of a sandboxer for an unknown sandbox means NOTREADY",
     scripted(
       { status: { does: "answer", state: "", createdAtNs: zeroTime } },
       async (id, begun) => {
@@ -102,7 +102,7 @@ describe("bugs of the model that are not copied", () => {
   );
 
   test(
-    "bug 3: a connection that is dropped means NOTREADY, no error",
+    "bug 3: a dropped connection means NOTREADY, not an error",
     scripted({ status: { does: "drop" } }, async (id, begun) => {
       const status = await statusOf(shim, id);
       assert.equal(status.state, NOTREADY);
@@ -112,7 +112,7 @@ describe("bugs of the model that are not copied", () => {
   );
 
   test(
-    "bug 4: looking at a closed namespace deletes nothing",
+    "bug 4: a status with a closed namespace deletes nothing",
     leakless(ofPlain, () =>
       withPod(plain, pod(), async (id) => {
         const { net } = pinsOf(plain, id);
@@ -159,7 +159,7 @@ describe("bugs of the model that are not copied", () => {
   });
 
   test(
-    "bug 7: timestamp and container statuses come together, later each time",
+    "bug 7: timestamp and container statuses are of the same moment, later each time",
     leakless(ofPlain, () =>
       withPod(plain, bare(), async (podSandboxId) => {
         let last = 0n;
@@ -194,7 +194,7 @@ describe("the sandbox's death", () => {
   );
 
   for (const does of ["hang", "drop", "not-found"] as const) {
-    test(`a sandboxer that answers a restart with "${does}" delays nobody, and its pod waits for its word`, async () => {
+    test(`a sandboxer that answers a restart with "${does}" delays no other call, and its pod keeps its state until it answers`, async () => {
       const silent = await runPod(shim, pod(), "kata");
       const other = await runPod(shim, pod({ pid: POD }));
       const begun = await statusOf(shim, silent);
@@ -247,7 +247,7 @@ describe("the sandbox's death", () => {
     }),
   );
 
-  test("a pod of a controller that this daemon does not have stays as it was known last", async () => {
+  test("a pod of a controller that this daemon does not have keeps its last known state", async () => {
     const id = await runPod(shim, pod(), "kata");
     await shim.stop();
     const keptBy = (controller: string): void => {

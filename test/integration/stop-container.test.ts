@@ -107,7 +107,7 @@ describe("StopContainer", () => {
   );
 
   test(
-    "with the longest grace there is takes a shorter one as the new one",
+    "with the longest possible grace period accepts a shorter one later",
     leakless(served, () =>
       inPod(daemon, bare(), async (pod) => {
         const id = await runDeaf(pod);
@@ -132,7 +132,7 @@ describe("StopContainer", () => {
   );
 
   test(
-    "takes a negative grace for none",
+    "treats a negative grace period as 0",
     leakless(served, () =>
       inPod(daemon, bare(), async (pod) => {
         const id = await runDeaf(pod);
@@ -143,9 +143,9 @@ describe("StopContainer", () => {
   );
 });
 
-describe("the first process's end", () => {
+describe("the end of the first process", () => {
   test(
-    "is the end of all that it left in the container, also where PIDs are the host's",
+    "ends all processes that it left in the container, also with the PIDs of the host",
     leakless(served, () =>
       inPod(daemon, pod({ pid: NODE, network: NODE }), async (inside) => {
         const text =
@@ -189,7 +189,7 @@ describe("a conmon", () => {
   );
 
   test(
-    "that is dead keeps no stop from ending: how the process ended is unknown then",
+    "that is dead does not block a stop: the exit code is unknown then",
     leakless(served, () =>
       inPod(daemon, bare(), async (pod) => {
         const id = await runIn(pod);
@@ -203,7 +203,7 @@ describe("a conmon", () => {
   );
 
   test(
-    "that was stopped does not keep StopPodSandbox from ending all containers",
+    "that was suspended does not keep StopPodSandbox from ending all containers",
     leakless(served, () =>
       inPod(daemon, bare(), async (pod) => {
         const ids = [await runIn(pod), await runIn(pod)];

@@ -149,7 +149,7 @@ describe("a plugin at the end of a pod", () => {
   }
 
   test(
-    "that hangs with a child of its own is killed with it; the queue takes over",
+    "that hangs with a child process is killed with it, and the queue takes over",
     leakless(served, async () => {
       const id = await runPod(daemon, pod());
       plugin.on("DEL", { does: "hang", withGrandchild: true });
@@ -196,7 +196,7 @@ describe("a plugin at the end of a pod", () => {
   }
 
   test(
-    "that prints rubbish and succeeds has succeeded",
+    "that prints invalid output and exits with 0 has succeeded",
     leakless(served, async () => {
       const id = await runPod(daemon, pod());
       plugin.on("DEL", { does: "print", stdout: "rubbish", exitCode: 0 });
@@ -206,7 +206,7 @@ describe("a plugin at the end of a pod", () => {
   );
 
   test(
-    "that is not there any more is named; the queue waits for it",
+    "that no longer exists is named, and the queue waits for it",
     leakless(served, async () => {
       const id = await runPod(daemon, pod());
       const file = path.join(plugin.binDir, plugin.type);
@@ -218,7 +218,7 @@ describe("a plugin at the end of a pod", () => {
   );
 
   test(
-    "is called as the pod's conflist had it, though that was changed or deleted meanwhile",
+    "is called with the pod's conflist, even if that was changed or deleted meanwhile",
     leakless(served, async () => {
       const { confDir } = daemon.paths;
       for (const change of ["changed", "deleted"]) {
@@ -245,7 +245,7 @@ describe("a plugin at the end of a pod", () => {
   );
 
   test(
-    "gets no namespace when that is gone",
+    "gets no namespace if it no longer exists",
     leakless(served, async () => {
       const id = await runPod(daemon, pod());
       await output("umount", pinsOf(daemon, id).net);
@@ -271,7 +271,7 @@ describe("a plugin at the end of a pod", () => {
     const valid = (call: PluginCall | undefined): unknown =>
       call?.config["cni.dev/valid-attachments"];
 
-    test("is told at the start which pods there are", async () => {
+    test("gets the list of pods at the start", async () => {
       await withPod(daemon, pod(), async (id) => {
         await daemon.kill9();
         await launchDaemon(daemon);
@@ -299,7 +299,7 @@ describe("a plugin at the end of a pod", () => {
       });
     });
 
-    test("is told nothing when the record of a pod cannot be read", async () => {
+    test("gets no list if the record of a pod cannot be read", async () => {
       await withPod(daemon, pod(), async () => {
         const lost = await runPod(daemon, findable());
         await daemon.kill9();

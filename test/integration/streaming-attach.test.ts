@@ -34,7 +34,7 @@ const parrot = "echo first; while read line; do echo $line; echo e$line >&2; don
 for (const transport of transports) {
   describe(`Attach over ${transport}`, () => {
     test(
-      "joins several clients, which leave without ending anything",
+      "connects several clients, which disconnect without ending anything",
       leakless(served, () =>
         inPod(daemon, bare(), async (pod) => {
           const id = await runIn(pod, script(parrot, { stdin: true }));
@@ -55,7 +55,7 @@ for (const transport of transports) {
     );
 
     test(
-      "ends a stdin that is used once with its client's",
+      "closes a stdin with stdin_once when its client closes it",
       leakless(served, () =>
         inPod(daemon, bare(), async (pod) => {
           const config = { stdin: true, stdinOnce: true };
@@ -94,7 +94,7 @@ for (const transport of transports) {
 }
 
 test(
-  "Attach refuses what cannot be, before it hands out an address",
+  "Attach refuses an invalid request before it returns an address",
   leakless(served, () =>
     inPod(daemon, bare(), async (pod) => {
       const id = await runIn(pod);

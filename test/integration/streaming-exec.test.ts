@@ -86,7 +86,7 @@ for (const transport of transports) {
     );
 
     test(
-      "says what is typed into a terminal, and its exit code",
+      "echoes what is typed into a terminal, and returns the exit code",
       leakless(served, async () => {
         const client = await openExec(daemon, id, ["/bin/sh"], { transport, terminal: true });
         client.type("echo a$((1+1))b; exit 5\n");
@@ -96,7 +96,7 @@ for (const transport of transports) {
     );
 
     test(
-      "tells why a command cannot be run",
+      "says why a command cannot be run",
       leakless(served, async () => {
         for (const terminal of [false, true]) {
           const client = await openExec(daemon, id, ["/no/such"], { transport, terminal });
@@ -106,7 +106,7 @@ for (const transport of transports) {
     );
 
     test(
-      "cuts nothing of 200 MB, and the daemon's memory stays flat",
+      "passes 200 MB completely, and the daemon's memory stays flat",
       leakless(served, async () => {
         const rss = (): number =>
           Number(/VmRSS:\s+(\d+)/.exec(readFileSync(`/proc/${daemon.pid}/status`, "utf8"))?.[1]);
@@ -155,7 +155,7 @@ for (const transport of transports) {
 }
 
 test(
-  "Exec refuses what cannot be, before it hands out an address",
+  "Exec refuses an invalid request before it returns an address",
   leakless(served, async () => {
     const exec = (changes: object): Promise<unknown> =>
       daemon.client.runtime.exec({ containerId: id, cmd: ["true"], stdout: true, ...changes });
@@ -173,7 +173,7 @@ test(
 );
 
 test(
-  "a container that stopped before its client came is told as that",
+  "the error says that a container stopped before its client connected",
   leakless(served, () =>
     inPod(daemon, bare(), async (own) => {
       const other = await runIn(own);

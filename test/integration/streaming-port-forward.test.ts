@@ -96,7 +96,7 @@ for (const transport of transports) {
 }
 
 test(
-  "PortForward needs a sandbox that is ready, and ports that are some",
+  "PortForward requires a ready sandbox, and valid ports",
   leakless(served, () =>
     inPod(daemon, bare(), async (pod) => {
       const ask = (podSandboxId: string, port: readonly number[] = []): Promise<unknown> =>

@@ -18,7 +18,7 @@ import { Caller, chooseTrouble, Ledger, type Method, type Trouble } from "./chur
 import type { Random } from "./random.ts";
 
 /** The server, the image and the pods of a churn. */
-export interface ChurnOptions {
+interface ChurnOptions {
   readonly client: CriClient;
   readonly random: Random;
   /** An image with busybox in it, which the node has. */

@@ -14,7 +14,7 @@ export interface Conflist {
 /** The bridge of `bridgeConflist`. The plugin makes it with the first pod and never removes it. */
 export const testBridge = "dvt0";
 
-export interface BridgeOptions {
+interface BridgeOptions {
   /** Where host-local keeps its addresses: a directory of the test's own. */
   readonly ipamDir: string;
   /** One range each; a second one of the other family makes the network dual stack. */

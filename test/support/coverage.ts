@@ -17,12 +17,12 @@ export type CoveredFile = Pick<
 >;
 
 /** Percentages. */
-export interface Coverage {
+interface Coverage {
   readonly lines: number;
   readonly branches: number;
 }
 
-export interface CoverageVerdict {
+interface CoverageVerdict {
   /** A row for each directory: its files, lines and branches. */
   readonly table: string;
   /** A row for each directory with a floor. */
@@ -35,7 +35,7 @@ const repo = path.resolve(import.meta.dirname, "../..");
 const floorFile = "scripts/coverage-floor.json";
 
 /** The floors, by directory. */
-export const floors = JSON.parse(readFileSync(path.join(repo, floorFile), "utf8")) as Readonly<
+const floors = JSON.parse(readFileSync(path.join(repo, floorFile), "utf8")) as Readonly<
   Record<string, Coverage>
 >;
 

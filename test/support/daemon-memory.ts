@@ -15,7 +15,7 @@ interface Answer {
 }
 
 /** What a process holds. Bytes. */
-export interface MemoryUse {
+interface MemoryUse {
   /**
    * Objects that are in use, and buffers outside of the heap. Without compiled code, which V8 adds
    * and drops as it likes: some 100 KiB in the first few hundred pods.

@@ -44,7 +44,7 @@ export interface DaemonOptions {
 }
 
 /** Where the daemon keeps its things. */
-export interface DaemonPaths {
+interface DaemonPaths {
   /** All others lie in it. */
   readonly directory: string;
   readonly root: string;

@@ -145,7 +145,7 @@ export function busyboxLayer(
 }
 
 /** How a manifest or an index names a blob. */
-export function descriptorOf(blob: Blob): {
+function descriptorOf(blob: Blob): {
   readonly mediaType: string;
   readonly digest: string;
   readonly size: number;

@@ -14,7 +14,7 @@ import {
 } from "./leaks.ts";
 import type { Report } from "./reporter.ts";
 
-export interface IsolateOptions {
+interface IsolateOptions {
   readonly timeoutMs: number;
   /** True where every change of the host counts, and not only what belongs to the file: belongs.ts. */
   readonly strict: boolean;

@@ -20,7 +20,7 @@ import { type Blob, digestOf, type TestImage } from "./images.ts";
 import { patient } from "./patience.ts";
 
 /** The names under which images are pulled: the daemon is told to look for them in the registry. */
-export const registryNames = ["registry.k8s.io", "docker.io", "images.test"] as const;
+const registryNames = ["registry.k8s.io", "docker.io", "images.test"] as const;
 
 /** A registry with its own storage; everything of it goes at disposal. */
 export class TestRegistry implements AsyncDisposable {

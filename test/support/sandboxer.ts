@@ -29,9 +29,9 @@ import {
 } from "../../src/wire/ttrpc/index.ts";
 
 /**
- * How a call goes wrong: `late` answers after a while, `empty` with an empty message; `say` with
- * the bytes; `leave` does what it should and leaves a daemon (leftBy()) in the cgroup of that file, or
- * in its own where that is ""; `held` does what it should once the script does not say so any more, and then leaves a note (heldEnd()).
+ * How a call fails: `late` answers after a while, `empty` with an empty message, `say` with the given bytes.
+ * `leave` succeeds and leaves a daemon (leftBy()) in the cgroup of that file, or in its own cgroup if that is "".
+ * `held` succeeds when the script no longer has this fault, and then writes a note (heldEnd()).
  */
 export type Fault =
   | { readonly does: "hang" | "die" | "empty" | "late" | "held" }

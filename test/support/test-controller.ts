@@ -29,7 +29,7 @@ import {
 } from "../../src/linux/namespace/index.ts";
 
 /** How a call of a sandboxer goes wrong. */
-export type ControllerFault =
+type ControllerFault =
   | { readonly does: "not-found" }
   /** Never answers, and does not look at its signal either. */
   | { readonly does: "hang" }
@@ -38,7 +38,7 @@ export type ControllerFault =
   | { readonly does: "fail"; readonly message: string };
 
 /** What status() answers with. */
-export interface ScriptedStatus {
+interface ScriptedStatus {
   readonly does: "answer";
   readonly state: string;
   readonly pid?: number;

@@ -14,7 +14,7 @@ export interface Kernel {
 }
 
 /** A module as it is loaded: its name, and what `init_module(2)` takes. */
-export interface KernelModule {
+interface KernelModule {
   readonly name: string;
   readonly content: Buffer;
 }

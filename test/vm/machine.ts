@@ -4,7 +4,7 @@ import { once } from "node:events";
 import { createWriteStream } from "node:fs";
 import type { Kernel } from "./kernel.ts";
 
-export interface MachineOptions {
+interface MachineOptions {
   readonly kernel: Kernel;
   readonly initramfs: string;
   /** Where the kernel's messages go, and what the job says. */

@@ -393,7 +393,7 @@ export async function checkStartFailed(
 }
 
 /** An ExecSync that passes the spot: with a command that lasts where one must be under way. */
-export function execFor(daemon: TestDaemon, id: string, { point }: Spot): Promise<unknown> {
+function execFor(daemon: TestDaemon, id: string, { point }: Spot): Promise<unknown> {
   if (point === "exec-sync/kill-command") return exec(daemon, id, ["sleep", "1000"], 1);
   const lasts = /(start-process|wait-for-end)$/.test(point);
   return exec(daemon, id, lasts ? ["sleep", "1000"] : ["echo", "hi"]);

@@ -24,7 +24,6 @@ import {
   type Pod,
   pull,
   remove,
-  requestIn,
   RUNNING,
   runIn,
   script,
@@ -49,7 +48,7 @@ const withVolume = "registry.k8s.io/e2e/volume:1";
 const nodes = new WeakMap<TestDaemon, Node>();
 
 /** What differs from one site to the next. */
-export interface SiteOptions {
+interface SiteOptions {
   readonly config?: ConfigTable;
   readonly kinds?: readonly PodKind[];
   readonly directories?: readonly string[];
@@ -258,16 +257,10 @@ export async function liveContainer(pod: Pod): Promise<void> {
   await remove(pod.daemon, id);
 }
 
-/** Sends CreateContainer and gives its own answer, whatever it is. */
-export async function createOnce(pod: Pod, config: ContainerInit): Promise<string> {
-  const { containerId } = await pod.daemon.client.runtime.createContainer(requestIn(pod, config));
-  return containerId;
-}
-
 // ---- images
 
 /** An image in the registry that no other scenario uses, two of its layers its own. */
-export interface FreshImage {
+interface FreshImage {
   readonly name: string;
   readonly id: string;
   readonly layers: readonly Layer[];

@@ -92,7 +92,7 @@ export async function hangStart(site: CrashSite, spot: Spot, kind: PodKind): Pro
 }
 
 /** Who ends what hangs. */
-export type Ender = "StopContainer" | "RemoveContainer" | "StopPodSandbox" | "RemovePodSandbox";
+type Ender = "StopContainer" | "RemoveContainer" | "StopPodSandbox" | "RemovePodSandbox";
 
 /** A StartContainer hangs at `spot`, and the container or its pod is ended in spite of it. */
 export async function endHungStart(

@@ -55,7 +55,7 @@ const visitsOf: Partial<Readonly<Record<CrashPoint, number>>> = {
 };
 
 /** Who makes a pod's sandbox. */
-export type Controller = "podsandbox" | "shim";
+type Controller = "podsandbox" | "shim";
 
 /** The stages that only one controller has. */
 const controllerOf: Partial<Readonly<Record<CrashPoint, Controller>>> = {
@@ -67,7 +67,7 @@ const controllerOf: Partial<Readonly<Record<CrashPoint, Controller>>> = {
   "run-pod-sandbox/start-sandbox": "shim",
 };
 
-/** The crash points that the sandboxes of this controller get to. */
+/** The crash points that the sandboxes of this controller reach. */
 export function pointsOf(controller: Controller): readonly CrashPoint[] {
   return crashPoints.filter((point) => (controllerOf[point] ?? controller) === controller);
 }
@@ -81,7 +81,16 @@ export function spotsOf(operation: string, controller: Controller = "podsandbox"
     });
 }
 
-/** As DAVIT_FAULTS writes it. */
+/** The spots at these stages. Throws if a stage has none, so that a test cannot lose its cases by a new name. */
+export function atStages(spots: readonly Spot[], ...names: readonly string[]): readonly Spot[] {
+  for (const name of names) {
+    const found = spots.some(({ point }) => stageOf(point) === name);
+    assert.ok(found, `no crash point is at stage "${name}"`);
+  }
+  return spots.filter(({ point }) => names.includes(stageOf(point)));
+}
+
+/** A fault as DAVIT_FAULTS has it. */
 export function faultAt({ point, visit }: Spot, action: FaultAction): string {
   return `${point}=${action}@${visit}`;
 }
@@ -91,19 +100,19 @@ export function stageOf(point: CrashPoint): string {
   return point.slice(point.indexOf("/") + 1);
 }
 
-/** For the names of tests. */
+/** The name of a spot in test names. */
 export function nameOf({ point, visit }: Spot): string {
   return visit === 1 ? point : `${point}@${visit}`;
 }
 
-/** Takes turns, so that neighbours differ. */
+/** The items of a list in turn, so that neighbours differ. */
 export function turn<T>(list: readonly T[], at: number): T {
   const item = list[at % list.length];
   assert.ok(item !== undefined);
   return item;
 }
 
-/** The kinds of pods that differ in what they are made of: with a process of their own, without, with ids of their own. */
+/** Kinds of pods that are built in different ways. */
 export type PodKind =
   | "with a holder"
   | "without a holder"
@@ -121,12 +130,12 @@ export const podKinds: readonly PodKind[] = [
 export const sandboxerHandler = "sandboxer";
 const bySandboxer = new WeakSet<PodSandboxConfig>();
 
-/** Whether the pod's sandbox is a sandboxer's. */
-export function isBySandboxer(config: PodSandboxConfig): boolean {
+/** Whether a sandboxer makes the sandbox of the pod. */
+function isBySandboxer(config: PodSandboxConfig): boolean {
   return bySandboxer.has(config);
 }
 
-/** Runs a pod that podOf() has made, by the handler of its kind. */
+/** Runs a pod that podOf() returned, with the handler of its kind. */
 export function runPod(daemon: TestDaemon, config: PodSandboxConfig): Promise<string> {
   return runPodBy(daemon, config, isBySandboxer(config) ? sandboxerHandler : "");
 }
@@ -143,7 +152,7 @@ export function podOf(kind: PodKind): PodSandboxConfig {
 }
 
 /** A pod that runs, and what must not change of it. */
-export interface Bystander {
+interface Bystander {
   readonly kind: PodKind;
   readonly id: string;
   readonly config: PodSandboxConfig;
@@ -152,7 +161,7 @@ export interface Bystander {
 }
 
 /** The daemon that a site uses, and its bystanders. */
-export interface Ground {
+interface Ground {
   readonly daemon: TestDaemon;
   /** The kinds of its bystanders; podKinds where they are left out. */
   readonly kinds?: readonly PodKind[];
@@ -384,7 +393,7 @@ export function checkStopped(daemon: TestDaemon, id: string, config: PodSandboxC
 }
 
 /** The processes in the sandbox's own cgroup. */
-export function holdersOf(id: string, config: PodSandboxConfig): readonly number[] {
+function holdersOf(id: string, config: PodSandboxConfig): readonly number[] {
   const pids = cgroupDirectories(`${parentOf(config)}/${id}`)
     .map((directory) => path.join(directory, "cgroup.procs"))
     .filter((file) => existsSync(file))

@@ -27,7 +27,7 @@ interface IpRoute {
 }
 
 /** Links, addresses, routes and filter rules of this network namespace, by kind. */
-export interface NetworkNames {
+interface NetworkNames {
   readonly link: readonly string[];
   readonly address: readonly string[];
   readonly route: readonly string[];

@@ -5,7 +5,7 @@ import { readdirSync, readFileSync, readlinkSync } from "node:fs";
 const ownRun = (process.env["DAVIT_TEST_RUN"] ??= randomUUID());
 
 /** One line of the process table, as /proc tells it (proc_pid_stat(5)). */
-export interface ProcessEntry {
+interface ProcessEntry {
   readonly pid: number;
   readonly ppid: number;
   /** In clock ticks since the machine started: with the pid it names a process forever. */

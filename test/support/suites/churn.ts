@@ -27,7 +27,7 @@ const holdSeconds = 2;
 const firstHostPort = 20_000;
 
 /** The size of a churn. */
-export interface ChurnSize {
+interface ChurnSize {
   readonly pods: number;
   readonly parallel: number;
   /** A sample of memory and descriptors is taken after every so many pods. */

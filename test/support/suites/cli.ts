@@ -37,7 +37,7 @@ ${more.container ?? ""}
 }
 
 /** What a command said and how it ended. */
-export interface Ran {
+interface Ran {
   readonly code: number | null;
   readonly out: string;
   readonly err: string;

@@ -33,7 +33,7 @@ const runConfig: RunConfig = {
 };
 
 /** How a {@link Node} is started. */
-export interface NodeOptions extends DaemonOptions {
+interface NodeOptions extends DaemonOptions {
   /** More keys of the table "images" of the configuration. */
   readonly images?: ConfigTable;
 }

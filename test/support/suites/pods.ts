@@ -100,7 +100,7 @@ export async function removeBridge(name = "dvt0"): Promise<void> {
   if (links.includes(` ${name}:`)) await output("ip", "link", "delete", name);
 }
 
-/** What is made at the first pod, container or shim, and kept: directories, a socket, crun's compiled seccomp filters. */
+/** Files of the first pod, container or shim that stay: directories, a socket, crun's compiled seccomp filters. */
 const keptFiles = [
   /\/root\/attachments\/$/,
   /\/state\/[\w-]*(crun|runc)\/$/,

@@ -14,7 +14,7 @@ export type Transport = "spdy" | "websocket";
 export const transports: readonly Transport[] = ["spdy", "websocket"];
 
 /** The streams that a client requests, and how it connects. */
-export interface StreamOptions {
+interface StreamOptions {
   readonly transport?: Transport;
   readonly terminal?: boolean;
   readonly stdin?: boolean;
@@ -23,7 +23,7 @@ export interface StreamOptions {
 }
 
 /** A client of a process, with the output that it received. */
-export class StreamClient {
+class StreamClient {
   stdout = "";
   stderr = "";
   bytes = 0;

@@ -1,4 +1,4 @@
-/** SELinux in force, with Debian's policy: what labels pods, containers and mounts have, and what they keep from whom. */
+/** SELinux in enforcing mode with Debian's policy: the labels of pods, containers and mounts, and their effect. */
 import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
 import { mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
