@@ -28,42 +28,42 @@ import {
   unpinNamespace,
 } from "../../src/linux/namespace/index.ts";
 
-/** How a call of a sandboxer goes wrong. */
+/** How a call of a sandboxer fails. */
 type ControllerFault =
   | { readonly does: "not-found" }
-  /** Never answers, and does not look at its signal either. */
+  /** Never answers, and ignores its abort signal. */
   | { readonly does: "hang" }
   /** The connection is closed in the middle of the call. */
   | { readonly does: "drop" }
   | { readonly does: "fail"; readonly message: string };
 
-/** What status() answers with. */
+/** The answer of status(). */
 interface ScriptedStatus {
   readonly does: "answer";
   readonly state: string;
   readonly pid?: number;
-  /** Digits; absent when the sandboxer says nothing of it. */
+  /** Digits; absent if the sandboxer does not set it. */
   readonly createdAtNs?: string;
   readonly info?: Readonly<Record<string, unknown>>;
 }
 
-/** What each call does; one that is not named works as it should. */
+/** What each call does. A call that is not named succeeds. */
 export interface ControllerScript {
   readonly status?: ScriptedStatus | ControllerFault;
-  /** What start() says of the creation time; digits. */
+  /** The creation time that start() returns; digits. */
   readonly startedAtNs?: string;
   readonly load?: ControllerFault;
   readonly update?: ControllerFault;
   readonly stop?: ControllerFault;
 }
 
-/** Replaces the script in one step: a call sees the old one or the new one. */
+/** Replaces the script atomically: a call reads the old one or the new one. */
 export function writeScript(file: string, script: ControllerScript): void {
   writeFileSync(`${file}.tmp`, JSON.stringify(script));
   renameSync(`${file}.tmp`, file);
 }
 
-/** The controller. Its sandboxes are a pinned network namespace each, and no process. */
+/** The controller. Each of its sandboxes is a pinned network namespace without a process. */
 export class TestController implements SandboxController {
   readonly name = "shim";
   readonly #script: string;

@@ -1,6 +1,6 @@
 /**
- * The ground that crash tests stand on: a daemon with two pods that must notice nothing while other
- * pods' operations are killed, made to fail or held up at a named stage.
+ * Sites for crash tests: a daemon with two pods that must not be affected while operations on other pods are
+ * killed, fail or hang at a named stage.
  */
 import assert from "node:assert/strict";
 import { existsSync, readFileSync } from "node:fs";
@@ -34,7 +34,7 @@ import {
 import type { TestDaemon } from "../daemon.ts";
 import { describeLeaks, findLeaks, type Snapshot, takeSnapshot } from "../leaks.ts";
 
-/** A place to strike at: a crash point, and which visit of it within one operation. */
+/** Where a fault is injected: a crash point, and which visit of it within one operation. */
 export interface Spot {
   readonly point: CrashPoint;
   readonly visit: number;
@@ -43,12 +43,12 @@ export interface Spot {
 /** What DAVIT_FAULTS can do at a spot. */
 export type FaultAction = "kill" | "throw" | "hang";
 
-/** How often a stage is entered in one operation, where that is not once. */
+/** How often a stage is entered in one operation, if that is not once. */
 const visitsOf: Partial<Readonly<Record<CrashPoint, number>>> = {
   // Plugins of the test network: bridge and portmap.
   "run-pod-sandbox/network-plugin-done": 2,
   "stop-pod-sandbox/network-plugin-done": 2,
-  // The layers that a test's image has for itself.
+  // The layers that only a test's image has.
   "pull-layer/publish": 2,
   "pull-layer/answer": 2,
   "remove-image/remove-layer": 2,
@@ -151,7 +151,7 @@ export function podOf(kind: PodKind): PodSandboxConfig {
   return pod({ pid: kind === "with a holder" ? POD : CONTAINER });
 }
 
-/** A pod that runs, and what must not change of it. */
+/** A running pod, and its facts that must not change. */
 interface Bystander {
   readonly kind: PodKind;
   readonly id: string;
@@ -163,23 +163,23 @@ interface Bystander {
 /** The daemon that a site uses, and its bystanders. */
 interface Ground {
   readonly daemon: TestDaemon;
-  /** The kinds of its bystanders; podKinds where they are left out. */
+  /** The kinds of its bystanders; podKinds by default. */
   readonly kinds?: readonly PodKind[];
   /** More directories in which nothing may be left. */
   readonly directories?: readonly string[];
-  /** Puts more bystanders into the pods; the result checks that they are as they were. */
+  /** Adds more bystanders to the pods. The result checks that they have not changed. */
   readonly populate?: (pods: readonly Bystander[]) => Promise<() => Promise<void>>;
-  /** Takes all pods and the daemon away. */
+  /** Removes all pods and the daemon. */
   readonly end: () => Promise<void>;
 }
 
-/** A daemon alone. */
+/** A daemon without more bystanders. */
 async function bareGround(): Promise<Ground> {
   const daemon = await startDaemon();
   return { daemon, end: () => endDaemon(daemon) };
 }
 
-/** A daemon, its bystanders, and how everything was before anything struck. */
+/** A daemon, its bystanders, and the state of everything before the first fault. */
 export class CrashSite {
   readonly daemon: TestDaemon;
   readonly bystanders: readonly Bystander[];
@@ -200,7 +200,7 @@ export class CrashSite {
     this.#checkPopulation = checkPopulation;
   }
 
-  /** The kinds of pods that it is for. */
+  /** The kinds of its bystanders. */
   get kinds(): readonly PodKind[] {
     return this.#ground.kinds ?? podKinds;
   }
@@ -218,13 +218,13 @@ export class CrashSite {
     }
   }
 
-  /** Starts the daemon again, with these faults, and waits until it is through recovery. */
+  /** Starts the daemon again with these faults, and waits until it has recovered. */
   async begin(...faults: readonly string[]): Promise<void> {
     await this.daemon.stop();
     await launchDaemon(this.daemon, { DAVIT_FAULTS: faults.join(",") });
   }
 
-  /** Makes a call that the daemon must not outlive, because of a fault that kills it. */
+  /** Makes a call whose fault kills the daemon, and fails if the daemon survives. */
   async killedBy(spot: Spot, call: Promise<unknown>): Promise<void> {
     const [answer] = await Promise.allSettled([call]);
     const answered = answer.status === "fulfilled" ? "answered" : String(answer.reason);
@@ -242,7 +242,7 @@ export class CrashSite {
     await launchDaemon(this.daemon);
   }
 
-  /** Resolves when an operation is seen in the stage of the point. */
+  /** Resolves when an operation is in the stage of the point. */
   async reached(spot: Spot): Promise<void> {
     await until(`an operation is at ${spot.point}`, () => this.#isAt(spot));
   }
@@ -252,7 +252,7 @@ export class CrashSite {
     await until(`no operation is at ${spot.point}`, async () => !(await this.#isAt(spot)));
   }
 
-  /** The others are as they were, by the daemon's word and the kernel's. */
+  /** Checks that the bystanders have not changed, for the daemon and for the kernel. */
   async checkBystanders(): Promise<void> {
     await this.#checkPopulation();
     for (const { id, config, ip, holders } of this.bystanders) {
@@ -262,7 +262,7 @@ export class CrashSite {
     }
   }
 
-  /** Nothing but the bystanders is there: on the machine, on disk, in the list. */
+  /** Checks that only the bystanders exist: on the machine, on disk and in lists. */
   async checkNothingLeft(): Promise<void> {
     await this.checkBystanders();
     const { items } = await this.daemon.client.runtime.listPodSandbox({});
@@ -272,7 +272,7 @@ export class CrashSite {
     assert.equal(leaks.length, 0, `found what was left behind:\n${describeLeaks(leaks)}`);
   }
 
-  /** Whatever state the site is in: takes all pods and the daemon away. */
+  /** Removes all pods and the daemon, in any state of the site. */
   async close(): Promise<void> {
     await this.daemon.kill9();
     await this.recover();
@@ -293,8 +293,8 @@ export class CrashSite {
 }
 
 /**
- * Runs scenarios on one site. A scenario that fails spoils the site: the next one gets another, so
- * that each failure is its own.
+ * Runs scenarios on one site. After a scenario that fails, the next one gets another site, so that failures are
+ * independent.
  */
 export class CrashSites implements AsyncDisposable {
   readonly #open: () => Promise<Ground>;
@@ -321,7 +321,7 @@ export class CrashSites implements AsyncDisposable {
   }
 }
 
-/** Makes the call again as kubelet does while it is told `Unavailable`; other errors are final. */
+/** Repeats the call as a kubelet does while the answer is `Unavailable`. Other errors are final. */
 export async function retry<T>(what: string, call: () => Promise<T>): Promise<T> {
   return until(what, async () => {
     try {
@@ -334,8 +334,8 @@ export async function retry<T>(what: string, call: () => Promise<T>): Promise<T>
 }
 
 /**
- * Sends the same RunPodSandbox until there is a sandbox: made now, or answered before and named by
- * AlreadyExists.
+ * Repeats the same RunPodSandbox until the sandbox exists: from this call, or from an earlier one that
+ * AlreadyExists names.
  */
 export async function retryRun(
   daemon: TestDaemon,
@@ -361,7 +361,7 @@ export async function idOf(
   return items.find(({ metadata }) => metadata?.uid === config.metadata?.uid)?.id;
 }
 
-/** The status of a sandbox, after it was held against what the kernel has of it. */
+/** The status of a sandbox, after a comparison with the kernel's state. */
 export async function checkTrue(
   daemon: TestDaemon,
   id: string,
@@ -384,7 +384,7 @@ export async function checkTrue(
   return status;
 }
 
-/** Nothing of the sandbox runs, and it has no network any more. */
+/** Checks that no process of the sandbox runs, and that it has no network. */
 export function checkStopped(daemon: TestDaemon, id: string, config: PodSandboxConfig): void {
   assert.deepEqual(holdersOf(id, config), [], `processes of ${id}`);
   for (const pin of Object.values(pinsOf(daemon, id))) {
@@ -419,8 +419,8 @@ async function startBystander(daemon: TestDaemon, kind: PodKind): Promise<Bystan
 }
 
 /**
- * What may differ after a restart: the daemon is another process. Descriptors are compared over
- * one life of a daemon (load.test.ts), not over its deaths.
+ * What may differ after a restart: the daemon is another process. Descriptors are compared within one run of a
+ * daemon (load.test.ts), not across restarts.
  */
 function optionsOf({ daemon, directories = [] }: Ground): ReturnType<typeof leakOptions> {
   const options = leakOptions(daemon);
