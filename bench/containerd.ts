@@ -1,4 +1,4 @@
-/** Debian's containerd under measurement, with crun below its runc v2 shim. */
+/** Debian's containerd, which is measured with crun and its runc v2 shim. */
 import { execFile } from "node:child_process";
 import { mkdir, writeFile } from "node:fs/promises";
 import path from "node:path";

@@ -2,16 +2,16 @@
 import { mkdir, writeFile } from "node:fs/promises";
 import path from "node:path";
 
-/** Where Debian's containernetworking-plugins lie. */
+/** The directory of Debian's containernetworking-plugins. */
 export const pluginDir = "/usr/lib/cni";
 
-/** Where a server's pods get their addresses. */
+/** The network of a server's pods. */
 interface BenchNetwork {
   /** Directory of the configuration; made here. */
   readonly confDir: string;
   readonly bridge: string;
   readonly subnet: string;
-  /** Where host-local keeps which address is whose. */
+  /** The directory in which host-local records assigned addresses. */
   readonly ipamDir: string;
 }
 

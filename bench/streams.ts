@@ -81,7 +81,7 @@ export async function echo(session: PortForward, port: number): Promise<void> {
 
 /**
  * Sends so many bytes to a port; returns how many came back until the pod ended the connection. The
- * client does not end its half: containerd passes that on to nobody, and cuts the other one off.
+ * client does not end its half: containerd does not forward that, and closes the other half.
  */
 export async function exchange(
   session: PortForward,
@@ -90,7 +90,7 @@ export async function exchange(
 ): Promise<number> {
   const connection = await session.connect(port);
   const { data } = connection;
-  // A refused connection ends, and what is being sent to it waits for nobody: the answer counts.
+  // A refused connection ends without reading what is sent to it: only the answer counts.
   const sending = pipeline(pieces(inputBytes), data, { end: false }).catch(() => undefined);
   const bytes = await count(data).catch((error: unknown) => rethrow(connection, error));
   data.destroy();
@@ -110,7 +110,7 @@ async function count(stream: Readable | undefined): Promise<number> {
   return bytes;
 }
 
-/** Fails when the stream ends before a byte has come. */
+/** Fails if the stream ends before the first byte. */
 function firstByte(stream: Readable | undefined): Promise<void> {
   return new Promise((resolve, reject) => {
     stream?.once("data", () => {
@@ -122,7 +122,7 @@ function firstByte(stream: Readable | undefined): Promise<void> {
   });
 }
 
-/** All of it, and the end. */
+/** Reads the stream until its end. */
 async function send(stream: Writable | undefined, bytes: number): Promise<void> {
   assert.ok(stream !== undefined);
   await pipeline(pieces(bytes), stream);

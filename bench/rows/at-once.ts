@@ -1,4 +1,4 @@
-/** Many pods at once, and how well the server answers others meanwhile. */
+/** Many pods at the same time, and the latency of other calls meanwhile. */
 import { setTimeout as sleep } from "node:timers/promises";
 import { prepareLog, startContainer } from "../containers.ts";
 import { withBusybox } from "../images.ts";

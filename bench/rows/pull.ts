@@ -1,4 +1,4 @@
-/** A large image, and what is left in memory of it and of much else. */
+/** The pull of a large image, and the memory after it and after other work. */
 import { setTimeout as sleep } from "node:timers/promises";
 import { create, toBinary } from "@bufbuild/protobuf";
 import { ListPodSandboxRequestSchema } from "../../src/gen/runtime/v1/api_pb.ts";

@@ -1,4 +1,4 @@
-/** Exec, attach and port-forward: how long until they answer, and how much goes through them. */
+/** Exec, attach and port-forward: latency and throughput. */
 import assert from "node:assert/strict";
 import { setTimeout as sleep } from "node:timers/promises";
 import { startContainer } from "../containers.ts";
@@ -18,7 +18,7 @@ const pieces = ["bs=64k", `count=${String(bulkBytes / 65_536)}`];
 const busybox = "/bin/busybox";
 const zeroes = [busybox, "dd", "if=/dev/zero", ...pieces, "status=none"];
 const counter = [busybox, "wc", "-c"];
-/** Says so when all of the bytes have come; the end of a forwarded connection's half may not come. */
+/** Prints a text when all bytes have arrived, since the end of a forwarded half may never arrive. */
 const taker = `${busybox} dd of=/dev/null iflag=fullblock ${pieces.join(" ")} status=none; echo ok`;
 const taken = "ok\n";
 const ports = { echo: 7, taker: 9, zeroes: 19 };

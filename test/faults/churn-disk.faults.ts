@@ -1,4 +1,4 @@
-/** 300 pods with containers, under every trouble that callers can make: none of them waits for a disk. */
+/** 300 pods with containers whose calls are cancelled, repeated and cut short: none of them waits for a disk. */
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import path from "node:path";

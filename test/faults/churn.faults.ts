@@ -1,6 +1,6 @@
 /**
- * The churn in full: 1,000 pods whose callers go away, ask twice and interfere. Nothing is left, and
- * what the daemon holds does not grow with the pods that it has had.
+ * The full churn: 1,000 pods whose callers disconnect, repeat calls and interfere. Nothing is left, and memory and
+ * descriptors of the daemon do not grow with the number of pods.
  */
 import assert from "node:assert/strict";
 import { test } from "node:test";

@@ -1,7 +1,6 @@
 /**
- * The daemon dies at every stage of StopContainer, RemoveContainer, UpdateContainerResources and
- * ExecSync, and of the recovery
- * after it.
+ * The daemon dies at every stage of StopContainer, RemoveContainer, UpdateContainerResources and ExecSync, and of
+ * the recovery after it.
  */
 import { after, test } from "node:test";
 import { nameOf, podKinds, spotsOf } from "../support/crash/sites.ts";
@@ -14,7 +13,7 @@ after(() => sites[Symbol.asyncDispose]());
 
 const recover = spotsOf("recover-containers");
 
-/** What is killed after the first kill: nothing, each stage of recovery, all of them in turn. */
+/** The kills after the first one: none, one at each stage of recovery, all stages in turn. */
 const repeats = [[], ...recover.map((spot) => [spot]), recover];
 
 for (const kind of podKinds) {

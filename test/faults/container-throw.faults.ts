@@ -1,4 +1,4 @@
-/** Every stage of the containers' operations fails, and hangs at the daemon's end, in each kind of pod. */
+/** Every stage of the container operations fails, and hangs while the daemon is stopped, in each kind of pod. */
 import { after, test } from "node:test";
 import { nameOf, podKinds, spotsOf } from "../support/crash/sites.ts";
 import {
@@ -28,7 +28,7 @@ const cases = [
   ["exec-sync", "hangs at the daemon's end", hangAtShutdown],
 ] as const;
 
-/** A stage of taking back has a clock of its own, and what it takes back is over when it hangs. */
+/** A stage of the undo has its own deadline, and its operation has failed already when it hangs. */
 const endsByItself = "exec-sync/kill-command";
 
 for (const kind of podKinds) {

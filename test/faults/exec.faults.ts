@@ -1,4 +1,4 @@
-/** Ten thousand commands, and a thousand with a huge output: the daemon is as it was before. */
+/** 10,000 commands, and 1,000 with a huge output, leave memory and descriptors of the daemon unchanged. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { inARow, saysItsNumber, saysMuch } from "../support/suites/repeated-exec.ts";

@@ -8,7 +8,7 @@ const sites = new CrashSites();
 after(() => sites[Symbol.asyncDispose]());
 
 const recover = spotsOf("recover");
-/** What is killed after the first kill: nothing, each stage of recovery, all of them in turn. */
+/** The kills after the first one: none, one at each stage of recovery, all stages in turn. */
 const repeats = [[], ...recover.map((spot) => [spot]), recover];
 
 for (const kind of podKinds) {

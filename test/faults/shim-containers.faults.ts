@@ -1,4 +1,4 @@
-/** Every stage of containers that a containerd shim runs is struck, in pods of both controllers. */
+/** The daemon dies, fails or hangs at every stage of containers of a containerd shim, in pods of both controllers. */
 import "../support/suites/by-shim.ts";
 import { after, test } from "node:test";
 import { nameOf, spotsOf } from "../support/crash/sites.ts";

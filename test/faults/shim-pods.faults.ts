@@ -1,4 +1,4 @@
-/** Every stage of pods whose sandboxes a sandboxer makes is struck: the daemon dies, fails, or hangs there. */
+/** The daemon dies, fails or hangs at every stage of pods whose sandboxes a sandboxer makes. */
 import "../support/suites/by-shim.ts";
 import { after, test } from "node:test";
 import { nameOf, spotsOf } from "../support/crash/sites.ts";

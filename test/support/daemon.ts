@@ -183,7 +183,7 @@ export class TestDaemon implements AsyncDisposable {
     this.#exited.catch(() => undefined);
   }
 
-  /** Resolves when Version is answered; fails with the end of the log if the daemon ends, or does not answer in time. */
+  /** Resolves when Version is answered. Fails with the end of the log if the daemon ends, or is too slow. */
   async ready(): Promise<void> {
     const timeoutMs = patient(this.#options.readyTimeoutMs ?? 20_000);
     const deadline = Date.now() + timeoutMs;

@@ -328,7 +328,7 @@ async function checkGone(site: CrashSite, id: string): Promise<void> {
   await site.checkNothingLeft();
 }
 
-/** Checks that the sandbox is NOTREADY after a stop that reached `spot`, and its address free if the stop got to that. */
+/** Checks that the sandbox is NOTREADY, and that its address is free if the stop removed it before `spot`. */
 async function checkNotReady(
   site: CrashSite,
   id: string,

@@ -22,7 +22,7 @@ import {
   until,
 } from "./pods.ts";
 
-/** Short, so that pods whose creation is never retried are removed within the test. */
+/** Short, so that pods whose create is never retried are removed within the test. */
 const holdSeconds = 2;
 const firstHostPort = 20_000;
 
@@ -60,13 +60,13 @@ export async function churn(t: TestContext, size: ChurnSize): Promise<readonly S
     podConfig: (random, at) => podOf(random, at, logs),
   });
   using memory = await DaemonMemory.attach(daemon.pid);
-  // Makes the bridge, compiles the code, opens the threads, fills the caches.
+  // Creates the bridge, compiles the code, opens the threads, fills the caches.
   await run.lives(size.sampleEvery, size.parallel);
   await untilQuiet(node);
 
   const samples: Sample[] = [];
   const { allow, ...options } = leakOptions(daemon);
-  // The first pod with a port of the host may come late.
+  // The first pod with a host port may be a late one.
   await withLeakCheck(t, { ...options, allow: { ...allow, ...portmapKeeps } }, async () => {
     for (let pods = size.sampleEvery; ; pods += size.sampleEvery) {
       samples.push(await takeSample(daemon.pid, memory, pods));
@@ -83,7 +83,7 @@ export async function churn(t: TestContext, size: ChurnSize): Promise<readonly S
   return samples;
 }
 
-/** All kinds of pods; most have a network of their own, some a port of the host. */
+/** All kinds of pods. Most have a network of their own, some a host port. */
 function podOf(random: Random, at: number, logs: string): PodSandboxConfig {
   const logDirectory = path.join(logs, `pod-${at}`);
   const hostPort = firstHostPort + (at % 10_000);
@@ -96,7 +96,7 @@ function podOf(random: Random, at: number, logs: string): PodSandboxConfig {
   return pod({ pid: CONTAINER }, { logDirectory });
 }
 
-/** Resolves when no operation runs, no creation is held for a retry, and no removal is pending. */
+/** Resolves when no operation runs, no create is held for a retry, and no removal is pending. */
 async function untilQuiet({ daemon }: Node): Promise<void> {
   const facts = ["inflight", "heldCreates", "unfinishedRemovals", "pendingNetworkRemovals"];
   for (const fact of facts) {

@@ -22,7 +22,7 @@ import {
 
 /** A handler whose pods the controller "shim" manages. */
 export const shimHandler = { kata: { controller: "shim", runtime_type: "/bin/true" } };
-/** What tools read of the verbose info. */
+/** The keys of the verbose info that tools read. */
 export const infoKeys = [
   "pid",
   "processStatus",
@@ -49,7 +49,7 @@ export let plain: TestDaemon;
 /** davit with the scripted controller, for pods of the handler "kata". */
 export let shim: TestDaemon;
 let scriptDirectory: string;
-/** What that controller does: {@link writeScript}. */
+/** The script file of that controller, for {@link writeScript}. */
 export let script: string;
 
 /** Starts both before the tests of a file, and ends them after. */
@@ -74,7 +74,7 @@ export function serveBoth(): void {
   });
 }
 
-// Only there when the tests run.
+// These exist only while the tests run.
 export const ofPlain = (): TestDaemon => plain;
 export const ofShim = (): TestDaemon => shim;
 
@@ -102,12 +102,12 @@ export function scripted(
   );
 }
 
-/** What every branch keeps, whatever the controller says. */
+/** Checks the fields that every branch keeps for any answer of the controller. */
 export function checkKept(status: PodSandboxStatus, begun: PodSandboxStatus): void {
   assert.deepEqual({ ...status, state: begun.state }, begun);
 }
 
-/** Unmounts where the daemon sees it, behind its back. */
+/** Unmounts a path in the daemon's mount namespace without its knowledge. */
 export async function unmountByHand(daemon: TestDaemon, target: string): Promise<void> {
   await output("nsenter", `--mount=/proc/${daemon.pid}/ns/mnt`, "umount", target);
 }

@@ -1,4 +1,4 @@
-/** Cgroups by systemd (docs/decisions/0013-systemd-cgroups.md): slices and scopes, and that none stays. */
+/** Cgroups of systemd (docs/decisions/0013-systemd-cgroups.md): slices and scopes, and that none is left. */
 import assert from "node:assert/strict";
 import { after, before, describe, test } from "node:test";
 import {
@@ -89,7 +89,7 @@ describe("in the slice that kubelet made for the pod", () => {
     assert.equal(property("ActiveState", scope), "active");
     assert.equal(property("Slice", scope), kubeletSlice);
     assert.equal(property("Delegate", scope), "yes");
-    // Twice: a unit that is reloaded gets what systemd knows of, and nothing else.
+    // Twice: a reload sets only the properties of the unit that systemd knows.
     for (let round = 0; round < 2; round++) {
       assert.equal(limit(cgroup, "memory.max"), String(64n * mib));
       assert.equal(limit(cgroup, "memory.swap.max"), "0");
@@ -183,7 +183,7 @@ describe("in the slice that kubelet made for the pod", () => {
     const containerId = await start(pod, config, { linux });
     const big = "dd if=/dev/zero of=/dev/null bs=64M count=10";
     assert.equal((await execIn(containerId, big)).exitCode, 137);
-    // The job of systemd that would stop the scope would be there by now.
+    // By now systemd would have a job that stops the scope.
     run("systemctl", "daemon-reload");
     const { status } = await client.runtime.containerStatus({ containerId });
     assert.equal(status?.state, ContainerState.CONTAINER_RUNNING);
