@@ -39,7 +39,7 @@ export function killMachines(): void {
 /** Boots a machine and resolves when it has turned itself off, was reset, or is killed at the deadline. */
 export async function runMachine(options: MachineOptions): Promise<MachineEnd> {
   const log = createWriteStream(options.outputLog);
-  // A machine uses all processors, so it gets the lowest priority.
+  // A machine uses all processors, so it gets a lower priority.
   const command = ["-n", "10", "qemu-system-x86_64", ...qemuArgs(options)];
   const machine = spawn("nice", command, { stdio: ["ignore", "pipe", "inherit"] });
   running.add(machine);
