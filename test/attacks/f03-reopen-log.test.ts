@@ -1,5 +1,5 @@
 /**
- * A container that can write in the directory of its log prepares what ReopenContainerLog comes upon there.
+ * A container that can write to the directory of its log prepares traps for ReopenContainerLog there.
  * Before: a FIFO held a thread of the daemon at each call, until all calls hung; a link had any file of the
  * node truncated.
  */

@@ -1,7 +1,7 @@
 /**
- * A container that can write in the directory of another one's log, or in the one above it, prepares what is
- * there when that container starts. Before: conmon followed links, so that the output was appended to any file
- * of the node, or made one, or went to another directory; and a FIFO held StartContainer up.
+ * A container that can write to the directory of another one's log, or to its parent, prepares traps for the start
+ * of that container. Before: conmon followed links, so that it appended the output to any file of the node, created
+ * one, or wrote to another directory; and a FIFO blocked StartContainer.
  */
 // variants: shim
 import assert from "node:assert/strict";

@@ -39,7 +39,7 @@ const served = (): TestDaemon => daemon;
 before(async () => {
   node = await Node.startWithBusybox();
   daemon = node.daemon;
-  // The first pod makes the bridge, which stays.
+  // The first pod creates the bridge, which stays.
   await withPod(daemon, pod(), async () => undefined);
   openDirectories(daemon);
 });

@@ -46,7 +46,7 @@ describe('with ptrace_in_shared_pid = "refuse"', () => {
     node = await Node.startWithBusybox({ config: { runtime: { ptrace_in_shared_pid: "refuse" } } });
     daemon = node.daemon;
     openDirectories(daemon);
-    // The first pod makes the bridge, which stays.
+    // The first pod creates the bridge, which stays.
     await withPod(daemon, pod(), async () => undefined);
   });
   after(() => node[Symbol.asyncDispose]());

@@ -33,7 +33,7 @@ const bob = { username: "bob", password: "bob-password" };
 const secret = layerOf([{ path: "secret.txt", body: randomBytes(200_000) }]);
 const privateImage = imageOf([secret]);
 const privateName = "images.test/alice/private:1";
-/** Bob knows the digests of her layer, and has none of its bytes. */
+/** Bob knows the digests of her layer, but not its content. */
 const forged = imageOf([{ ...layerOf([{ path: "bob", body: "bob" }]), diffId: secret.diffId }]);
 
 let node: Node;
@@ -73,7 +73,7 @@ async function refused(image: string, status: number, message?: RegExp): Promise
   assert.equal(await imageStatus(daemon, image), undefined);
 }
 
-/** A registry of Bob's own, under the name `evil.test`: what it answers is up to him. */
+/** A registry of Bob, with the name `evil.test`. He controls its answers. */
 async function bobsRegistry(image: TestImage, layerAnswer: Script): Promise<ScriptedRegistry> {
   const { manifest, config } = image;
   const serve = (blob: Blob): Script => {

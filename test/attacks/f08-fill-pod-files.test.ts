@@ -14,12 +14,12 @@ const served = (): TestDaemon => daemon;
 before(async () => {
   node = await Node.startWithBusybox({ diskMiB });
   daemon = node.daemon;
-  // The first pod makes the bridge, which stays.
+  // The first pod creates the bridge, which stays.
   await withPod(daemon, pod(), async () => undefined);
 });
 after(() => node[Symbol.asyncDispose]());
 
-/** Bytes that the state's file system still takes. */
+/** Free bytes of the file system of the state. */
 function room(): number {
   const { bavail, bsize } = statfsSync(daemon.paths.state);
   return bavail * bsize;

@@ -27,7 +27,7 @@ const served = (): TestDaemon => daemon;
 before(async () => {
   node = await Node.startWithBusybox();
   daemon = node.daemon;
-  // The first pod makes the bridge, which stays.
+  // The first pod creates the bridge, which stays.
   await withPod(daemon, pod(), async () => undefined);
   openDirectories(daemon);
   const setuid = layerOf([
@@ -71,7 +71,7 @@ function everything(): readonly string[] {
   return [...new Set(found.split("\0"))].filter((name) => name !== "");
 }
 
-/** What of these a user of the node may read or write. */
+/** Those of these files that a user of the node can read or write. */
 function openToNobody(names: readonly string[]): readonly string[] {
   const look = 'xargs -0 sh -c \'for f; do test -r "$f" -o -w "$f" && echo "$f"; done; true\' sh';
   const said = asNobody(["sh", "-c", look], names.join("\0"));

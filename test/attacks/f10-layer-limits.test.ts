@@ -1,4 +1,4 @@
-/** Images that would fill the disk of all others, side by side, and images beyond what is allowed. */
+/** Images that would fill the disk, pulled at the same time, and images that exceed the limits. */
 import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
 import { mkdirSync, statfsSync } from "node:fs";

@@ -1,7 +1,7 @@
-/** What attacks by another user of the node share. */
+/** Helpers for attacks by another user of the node. */
 import { spawnSync } from "node:child_process";
 
-/** What a command said and how it ended. */
+/** Output and exit code of a command. */
 interface NobodySaid {
   /** Null when a signal ended it. */
   readonly code: number | null;

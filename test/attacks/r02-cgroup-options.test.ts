@@ -1,6 +1,6 @@
 /**
- * R2: a privileged container, which sees the node's own tree of cgroups, takes the options of that tree away
- * by its mount of it: nsdelegate and memory_recursiveprot of cgroup v2.
+ * R2: a privileged container, which sees the node's own tree of cgroups, removes the options of that tree with its
+ * mount of it: nsdelegate and memory_recursiveprot of cgroup v2.
  */
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";

@@ -1,6 +1,6 @@
 /**
- * Archives that two readers take for two different things: what a scanner has seen is then not what
- * runs. Each layer must be what Go's archive/tar finds in it, or be refused.
+ * Archives that two readers parse differently, so that a scanner sees other files than those that run. Each layer must
+ * have the files that Go's archive/tar finds in it, or be refused.
  */
 import assert from "node:assert/strict";
 import { after, before, describe, test } from "node:test";

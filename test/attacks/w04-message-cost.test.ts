@@ -1,4 +1,4 @@
-/** Messages of 16 MiB that decoding would make hundreds of megabytes of. */
+/** Messages of 16 MiB whose decoding would take hundreds of megabytes. */
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { after, before, test } from "node:test";

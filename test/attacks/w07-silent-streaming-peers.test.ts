@@ -1,4 +1,4 @@
-/** Ten thousand connections to the streaming port that say nothing, and an exec that works meanwhile. */
+/** 10,000 silent connections to the streaming port, and an exec that works meanwhile. */
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
 import { closePod, Node, openPod, type Pod, runIn } from "../support/suites/containers.ts";

@@ -1,4 +1,4 @@
-/** Requested mounts over /proc and /dev: refused where they cannot work, in words about the mount. */
+/** Requested mounts over /proc and /dev: those that cannot work are refused, and the error names the mount. */
 import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";

@@ -1,4 +1,4 @@
-/** More extended attributes than the file system holds: the image's fault, and no full disk. */
+/** More extended attributes than the file system supports: an error of the image, not a full disk. */
 import { after, before, test } from "node:test";
 import { imageless, Node } from "../support/suites/containers.ts";
 import { code, failsWith } from "../support/suites/pods.ts";

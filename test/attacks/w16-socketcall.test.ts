@@ -1,6 +1,6 @@
 /**
- * socketcall, by which a 32-bit x86 program reaches socket families that the rules of socket keep
- * away: its arguments lie in memory, where no seccomp filter can look.
+ * socketcall, with which a 32-bit x86 program reaches socket families that the rules for socket deny: its arguments
+ * are in memory, which a seccomp filter cannot read.
  */
 import assert from "node:assert/strict";
 import { spawnSync } from "node:child_process";

@@ -1,4 +1,4 @@
-/** What an error of a container tells goes to the pod's events: no path of the node's own directories. */
+/** The error of a container becomes an event of the pod: it must not have paths of the node's own directories. */
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
 import { container, createIn, inPod, Node, pull } from "../support/suites/containers.ts";

@@ -1,4 +1,4 @@
-/** Connections to the CRI socket that say nothing, or greet and make no call: others are served meanwhile. */
+/** Connections to the CRI socket that are silent, or make no call after the preface: others are served meanwhile. */
 import assert from "node:assert/strict";
 import { once } from "node:events";
 import { type ClientHttp2Session, connect as connectHttp2 } from "node:http2";

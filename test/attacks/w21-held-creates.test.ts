@@ -1,4 +1,4 @@
-/** Callers of RunPodSandbox that leave before the answer: what is made for nobody is bounded. */
+/** Callers of RunPodSandbox that disconnect before the answer: the number of held sandboxes is limited. */
 import assert from "node:assert/strict";
 import { readdirSync } from "node:fs";
 import path from "node:path";

@@ -1,4 +1,4 @@
-/** RunPodSandbox whose caller goes away: the retry gets the first sandbox, or it is taken back. */
+/** RunPodSandbox whose caller disconnects: a retry gets the first sandbox, or the sandbox is removed. */
 import assert from "node:assert/strict";
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -48,7 +48,7 @@ before(async () => {
     pluginDirs: [plugin.binDir],
     config: { cni: { max_parallel: 16 }, runtime: { retry_hold_seconds: holdSeconds } },
   });
-  // The first pod makes the bridge, which stays.
+  // The first pod creates the bridge, which stays.
   await removePod(daemon, await runPod(daemon, pod()));
 });
 afterEach(() => {
@@ -59,7 +59,7 @@ after(async () => {
   rmSync(directory, { recursive: true });
 });
 
-/** A create that is held up in the middle of its ADD, and whose caller may go away. */
+/** A create that is blocked in its ADD, and whose caller can disconnect. */
 interface Held {
   readonly config: PodSandboxConfig;
   /** The id that the sandbox has, which only the plugins know by now. */
@@ -68,7 +68,7 @@ interface Held {
   readonly caller: AbortController;
 }
 
-/** Starts creates and holds all of them up in their ADD, until `open` is called. */
+/** Starts creates and blocks all of them in their ADD until `open` is called. */
 async function beginHeldUp(
   configs: readonly PodSandboxConfig[],
   then?: Parameters<ScriptedPlugin["block"]>[1],
@@ -100,7 +100,7 @@ async function cancel({ caller, answer }: Held): Promise<void> {
   await assert.rejects(answer, failsWith(1));
 }
 
-/** Resolves when no create is under way any more. */
+/** Resolves when no create is in progress. */
 async function allFinished(): Promise<void> {
   await until("no create is under way", async () => {
     const views = await runtimeFact(daemon, "inflight");
@@ -112,7 +112,7 @@ function isThere(id: string): boolean {
   return mountAt(pinsOf(daemon, id).net) !== undefined;
 }
 
-/** Resolves when the hold time is over for a sandbox, and it was taken back. */
+/** Resolves when a sandbox was removed after its hold time. */
 async function takenBack(id: string): Promise<void> {
   await until(`${id} is taken back`, () => !isThere(id), holdSeconds * 1000 + 10_000);
   await until(`${id} is removed`, async () => {
@@ -121,7 +121,7 @@ async function takenBack(id: string): Promise<void> {
   });
 }
 
-/** The same pod attempt, asked for in another way. */
+/** The same pod attempt in a different request. */
 function otherRequest(config: PodSandboxConfig): PodSandboxConfig {
   const other = clone(PodSandboxConfigSchema, config);
   other.annotations["davit.test/other"] = "yes";

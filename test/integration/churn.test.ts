@@ -1,4 +1,4 @@
-/** A sample of the churn in test/faults: pods whose callers go away, repeat themselves and interfere. */
+/** A short run of the churn in test/faults: pods whose callers disconnect, repeat calls and interfere. */
 import { test } from "node:test";
 import { churn } from "../support/suites/churn.ts";
 

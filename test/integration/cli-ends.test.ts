@@ -1,4 +1,4 @@
-/** How davit run ends: by Ctrl-C, by another pod's failure, by a container that ends at once. */
+/** The end of davit run: by Ctrl-C, by the failure of another pod, by a container that fails immediately. */
 import assert from "node:assert/strict";
 import type { ChildProcess } from "node:child_process";
 import { mkdtempSync, readdirSync, rmSync } from "node:fs";

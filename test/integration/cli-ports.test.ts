@@ -1,4 +1,4 @@
-/** Host ports that davit run must not take: of other pods, and of processes. */
+/** Host ports that davit run refuses: those of other pods and of processes. */
 import assert from "node:assert/strict";
 import { once } from "node:events";
 import { readdirSync } from "node:fs";

@@ -1,4 +1,4 @@
-/** davit exec -it, attach, port-forward and cp, as a person in a terminal and as a script use them. */
+/** davit exec -it, attach, port-forward and cp in a terminal and in a script. */
 import assert from "node:assert/strict";
 import { execFileSync, spawn } from "node:child_process";
 import { once } from "node:events";

@@ -1,4 +1,4 @@
-/** The davit command as a person sees it: in a pseudo-terminal, with colours, bars and completions. */
+/** The davit command in a pseudo-terminal: colours, progress bars and completions. */
 import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
 import { once } from "node:events";

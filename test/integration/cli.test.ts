@@ -22,7 +22,7 @@ after(async () => {
   await node[Symbol.asyncDispose]();
 });
 
-/** Runs pods for as long as `use` takes. */
+/** Runs pods during `use`. */
 async function withPods(yaml: string, use: () => Promise<void>): Promise<void> {
   const file = davit.manifest(yaml);
   await davit.done("run", "--wait", file);

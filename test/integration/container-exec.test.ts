@@ -1,4 +1,4 @@
-/** ExecSync: what it answers, when, and that nothing of it stays. */
+/** ExecSync: its answers, their timing, and that it leaves nothing. */
 // variants: shim, runc, untuned
 import assert from "node:assert/strict";
 import { readdirSync, readFileSync } from "node:fs";

@@ -41,7 +41,7 @@ async function logged(pod: Pod, text: string, more: ContainerInit = {}): Promise
   return path.join(logs, "0.log");
 }
 
-/** The texts of a log, the parts of a line put together. */
+/** The texts of a log, with the parts of each line joined. */
 function wholeLines(file: string): readonly string[] {
   const text = logLines(file).map((line) => `${line.text}${line.tag === "F" ? "\n" : ""}`);
   return text.join("").replace(/\n$/, "").split("\n");

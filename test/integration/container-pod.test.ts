@@ -52,7 +52,7 @@ before(async () => {
   node = await Node.startWithBusybox();
   daemon = node.daemon;
   openDirectories(daemon);
-  // The first pod makes the bridge, and the first host port chains; both stay.
+  // The first pod creates the bridge, and the first host port creates chains. Both stay.
   await closePod(await openPod(daemon, podOf({}, { portMappings })));
 });
 after(() => node[Symbol.asyncDispose]());

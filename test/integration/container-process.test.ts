@@ -1,4 +1,4 @@
-/** What a container's process is given, judged from the kernel's side: /proc and cgroups. */
+/** The process of a container, checked in /proc and in its cgroups. */
 // variants: shim
 import assert from "node:assert/strict";
 import { readFileSync, readlinkSync } from "node:fs";

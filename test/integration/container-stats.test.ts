@@ -1,4 +1,4 @@
-/** Stats through the socket: what containers and pods use, and who is listed. */
+/** Stats through the socket: the usage of containers and pods, and which of them are listed. */
 // variants: shim, untuned
 import assert from "node:assert/strict";
 import { readdirSync, readlinkSync } from "node:fs";
@@ -16,7 +16,7 @@ const served = (): TestDaemon => daemon;
 before(async () => {
   node = await Node.startWithBusybox();
   daemon = node.daemon;
-  // The first pod with a network makes the bridge, which stays.
+  // The first pod with a network creates the bridge, which stays.
   await inPod(daemon, pod(), () => Promise.resolve());
 });
 after(() => node[Symbol.asyncDispose]());

@@ -1,4 +1,4 @@
-/** StopContainer's grace, ends from outside, and creates whose caller goes away. */
+/** StopContainer and its grace period, kills from outside, and creates whose caller disconnects. */
 // variants: shim
 import assert from "node:assert/strict";
 import { after, before, describe, test } from "node:test";

@@ -1,4 +1,4 @@
-/** UpdateContainerResources: what the container's cgroup, its status and its next start have of it. */
+/** UpdateContainerResources: its effect on the cgroup, the status and the next start of the container. */
 import assert from "node:assert/strict";
 import { after, before, describe, test } from "node:test";
 import type { MessageInitShape } from "@bufbuild/protobuf";

@@ -1,4 +1,4 @@
-/** Volumes that come from images: those that a mount names, and those that the container's own declares. */
+/** Volumes from images: image mounts, and volumes that the image of the container declares. */
 import assert from "node:assert/strict";
 import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";

@@ -1,4 +1,4 @@
-/** A container's life through the socket: states, times, exit codes, lists and statuses. */
+/** The lifecycle of a container through the socket: states, times, exit codes, lists and statuses. */
 // variants: shim, untuned
 import assert from "node:assert/strict";
 import { existsSync, readFileSync } from "node:fs";

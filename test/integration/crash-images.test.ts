@@ -1,6 +1,5 @@
 /**
- * The daemon dies, fails or hangs at every stage of its images' operations. All combinations are
- * walked by `npm run test:faults`.
+ * The daemon dies, fails or hangs at every stage of image operations. `npm run test:faults` runs all combinations.
  */
 import assert from "node:assert/strict";
 import { after, describe, test } from "node:test";

@@ -1,4 +1,4 @@
-/** The daemon dies or fails at every stage of what carries a client's streams. */
+/** The daemon dies or fails at every stage of streaming operations. */
 import assert from "node:assert/strict";
 import { after, describe, test } from "node:test";
 import { crashPoints } from "../../src/core/operation/index.ts";

@@ -1,6 +1,6 @@
 /**
- * The daemon dies, fails or hangs at every stage of its operations, with one kind of pod and one
- * repeated kill each. All combinations are walked by `npm run test:faults`.
+ * The daemon dies, fails or hangs at every stage of pod operations, each with one kind of pod and one repeated kill.
+ * `npm run test:faults` runs all combinations.
  */
 import assert from "node:assert/strict";
 import { after, describe, test } from "node:test";

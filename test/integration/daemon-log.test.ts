@@ -1,4 +1,4 @@
-/** The daemon's own log: what it says of a pod's life, found by the pod's name and by its ids. */
+/** The daemon's log: the lines about a pod, which its name and its ids select. */
 import assert from "node:assert/strict";
 import { after, before, describe, test } from "node:test";
 import type { LogLine, TestDaemon } from "../support/daemon.ts";

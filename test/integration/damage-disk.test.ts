@@ -1,4 +1,4 @@
-/** A disk that is full or cannot be written: what ends can end, what is new is refused in clear words. */
+/** A disk that is full or read-only: pods and containers can end, and new ones are refused with a clear error. */
 import assert from "node:assert/strict";
 import { closeSync, openSync, readdirSync, rmSync, statfsSync, statSync, writeSync } from "node:fs";
 import path from "node:path";

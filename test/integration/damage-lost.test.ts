@@ -76,7 +76,7 @@ async function living(): Promise<Living> {
   return { pod, id, pids: [await holderOf(daemon, pod.id), await pidOf(daemon, id)] };
 }
 
-/** Takes a directory away with all that is mounted in it, as an eager administrator would. */
+/** Removes a directory with everything that is mounted in it, as an administrator could do. */
 async function deleteDirectory(directory: string): Promise<void> {
   const mounts = readMounts().filter(({ target }) => `${target}/`.startsWith(`${directory}/`));
   for (const { target } of mounts.toReversed()) await output("umount", "--lazy", target);

@@ -54,7 +54,7 @@ after(() => node[Symbol.asyncDispose]());
 const parentOf = (pid: number): number =>
   readProcesses().find((each) => each.pid === pid)?.ppid ?? 0;
 
-/** The body of a test with a pod to damage, beside one that must notice nothing. */
+/** The body of a test with a pod to damage, and another one that must not be affected. */
 function beside(
   modes: Parameters<typeof podOf>[0],
   run: (pod: Pod) => Promise<void>,
@@ -75,7 +75,7 @@ function beside(
   });
 }
 
-/** Damages under a daemon that serves, or while there is none. */
+/** Applies the damage while the daemon runs, or while it is stopped. */
 async function damage(when: "served" | "not served", break_: () => unknown): Promise<void> {
   if (when === "not served") await daemon.kill9();
   await break_();

@@ -56,7 +56,7 @@ after(async () => {
   await registry[Symbol.asyncDispose]();
 });
 
-/** Types a command on the fresh machine; what it prints, or a failure with that. */
+/** Runs a command on the fresh machine and returns its output. Fails with the output if the command fails. */
 async function type(command: string): Promise<string> {
   const args = ["-t", String(machine.pid), "-m", "sh", "-euc", `cd /opt/davit\n${command}`];
   // Not spawnSync: a part of the registry runs in this process.

@@ -1,4 +1,4 @@
-/** `davit doctor` on the real machine: what can be brought about in namespaces of the test's own. */
+/** `davit doctor` on the real machine: all problems that a test can cause in its own namespaces. */
 import assert from "node:assert/strict";
 import { execFile, spawn, spawnSync } from "node:child_process";
 import { once } from "node:events";
@@ -104,7 +104,7 @@ function assertFinds({ ids, findings }: Outcome, ...wanted: readonly string[]): 
   for (const id of wanted) assert.ok(ids.includes(id), `no ${id} in ${JSON.stringify(findings)}`);
 }
 
-/** A socket file that nobody serves, as a killed daemon leaves it. */
+/** A socket file without a server, as a killed daemon leaves it. */
 async function leaveSocket(file: string): Promise<void> {
   const script = `require("net").createServer().listen(${JSON.stringify(file)}, () => process.kill(process.pid, 9))`;
   const child = spawn(process.execPath, ["-e", script], { stdio: "ignore" });

@@ -1,4 +1,4 @@
-/** A sample of the rows of commands in test/faults: what each leaves in the daemon. */
+/** A short run of the repeated commands in test/faults, and what each of them leaves in the daemon. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { growth } from "../support/growth.ts";

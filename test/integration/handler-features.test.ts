@@ -1,4 +1,4 @@
-/** A daemon that has begun to serve and still waits for its OCI runtime to say what it can do. */
+/** A daemon that serves, and still waits for the features of its OCI runtime. */
 import assert from "node:assert/strict";
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -37,7 +37,7 @@ exec crun "$@"
     config: { runtime: { handlers: { crun: { path: runtime } } } },
   });
   daemon = node.daemon;
-  // The first pod makes the bridge.
+  // The first pod creates the bridge.
   await withPod(daemon, pod(), async () => undefined);
   openDirectories(daemon);
 });
@@ -46,7 +46,7 @@ after(async () => {
   rmSync(directory, { recursive: true });
 });
 
-/** What is asked for while the runtime is silent; then it speaks. */
+/** Starts a request while the runtime is silent, and then lets the runtime answer. */
 async function whileSilent<T>(ask: () => Promise<T>): Promise<T> {
   await daemon.kill9();
   rmSync(gate);

@@ -1,4 +1,4 @@
-/** Layers that stand on others, or are stored in other ways than most: what a container sees of them. */
+/** Layers that refer to lower layers, or have an unusual format, and what a container sees of them. */
 import assert from "node:assert/strict";
 import { after, before, describe, test } from "node:test";
 import { oddLayer, pushed, saidIn } from "../support/suites/odd-layers.ts";

@@ -1,4 +1,4 @@
-/** Pulls that do not go as usual: asked for twice, given up, broken off by a crash, served wrong. */
+/** Unusual pulls: concurrent, cancelled, interrupted by a crash, or with wrong data from the registry. */
 import assert from "node:assert/strict";
 import { existsSync, readdirSync } from "node:fs";
 import path from "node:path";

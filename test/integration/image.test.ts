@@ -1,4 +1,4 @@
-/** Images through the socket: pulled from a real registry, listed, asked for and removed. */
+/** Images through the socket: pull from a real registry, list, status and removal. */
 import assert from "node:assert/strict";
 import { writeFileSync } from "node:fs";
 import path from "node:path";

@@ -1,4 +1,4 @@
-/** Many pods, one after another and at once: no errors, nothing left, no growth, no waiting for a disk. */
+/** Many pods, in sequence and at the same time: no errors, no leaks, no growth, and no wait for a disk. */
 import assert from "node:assert/strict";
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";

@@ -1,4 +1,4 @@
-/** Records that are damaged, lost or of another time, and calls that come before they are read. */
+/** Records that are damaged, lost or of another version, and calls that arrive before they are read. */
 import assert from "node:assert/strict";
 import { existsSync, readdirSync, readFileSync, rmdirSync, writeFileSync } from "node:fs";
 import path from "node:path";

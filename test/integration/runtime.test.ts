@@ -1,4 +1,4 @@
-/** The runtime's own RPCs, and the daemon as its clients and its neighbours meet it. */
+/** The RPCs about the runtime, and the daemon's socket, files and locks. */
 import assert from "node:assert/strict";
 import { existsSync, readFileSync, statSync, writeFileSync } from "node:fs";
 import path from "node:path";

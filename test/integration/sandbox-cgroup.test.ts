@@ -1,4 +1,4 @@
-/** The cgroups of pods: whose they are, and who writes them. */
+/** The cgroups of pods: which of them davit creates, changes and removes. */
 import assert from "node:assert/strict";
 import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
@@ -62,7 +62,7 @@ function podIn(cgroupParent: string, resources?: Resources, modes = {}): PodSand
   return config;
 }
 
-/** What kubelet does before it asks for a sandbox. */
+/** The steps of the kubelet before it requests a sandbox. */
 function makeCgroup(cgroup: string): Disposable {
   for (const directory of cgroupDirectories(cgroup)) {
     mkdirSync(directory);

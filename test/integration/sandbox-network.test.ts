@@ -1,4 +1,4 @@
-/** The pod network through the socket: real plugins, plugins that misbehave, and none at all. */
+/** The pod network through the socket: with real plugins, with plugins that fail, and without a configuration. */
 import assert from "node:assert/strict";
 import { existsSync, mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";

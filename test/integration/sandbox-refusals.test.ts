@@ -1,4 +1,4 @@
-/** What RunPodSandbox refuses: with which code, in which words, and that nothing comes of it. */
+/** Requests that RunPodSandbox refuses: the code, the message, and that nothing is left. */
 import assert from "node:assert/strict";
 import { after, before, describe, test } from "node:test";
 import type { MessageInitShape } from "@bufbuild/protobuf";
@@ -43,7 +43,7 @@ after(() => endDaemon(daemon));
 
 type Request = MessageInitShape<typeof RunPodSandboxRequestSchema>;
 
-/** A request that would do, changed in one place. */
+/** A valid request with one change. */
 function broken(change: (config: PodSandboxConfig) => void): Request {
   const config = pod();
   change(config);

@@ -1,4 +1,4 @@
-/** Stop, Remove, List and what ids and names are good for, through the socket. */
+/** Stop, Remove and List of pods, and the use of ids and names, through the socket. */
 import assert from "node:assert/strict";
 import { existsSync } from "node:fs";
 import { after, before, describe, test } from "node:test";
@@ -29,7 +29,7 @@ const served = (): TestDaemon => daemon;
 
 before(async () => {
   daemon = await startDaemon();
-  // The first pod makes the bridge, which stays.
+  // The first pod creates the bridge, which stays.
   await withPod(daemon, pod(), async () => undefined);
 });
 after(() => endDaemon(daemon));

@@ -1,4 +1,4 @@
-/** A pod sandbox's whole life through the socket, judged from the kernel's side. */
+/** The lifecycle of a pod sandbox through the socket, checked with the state of the kernel. */
 import assert from "node:assert/strict";
 import { existsSync, readFileSync, rmSync, statfsSync, statSync, writeFileSync } from "node:fs";
 import { hostname } from "node:os";
@@ -49,7 +49,7 @@ const served = (): TestDaemon => daemon;
 before(async () => {
   daemon = await startDaemon();
   openDirectories(daemon);
-  // The first pod makes the bridge, which stays.
+  // The first pod creates the bridge, which stays.
   await withPod(daemon, pod(), async () => undefined);
 });
 after(() => endDaemon(daemon));

@@ -1,4 +1,4 @@
-/** The life of `davit serve` as its operator sees it: the configuration, SIGHUP, terminals, the socket's group. */
+/** `davit serve` for its operator: the configuration, SIGHUP, terminals, the group of the socket. */
 import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
 import { once } from "node:events";

@@ -1,6 +1,6 @@
 /**
- * The daemon dies, fails or hangs at the stages of containers that a containerd shim runs, in pods of
- * both controllers. All is walked by `npm run test:faults`.
+ * The daemon dies, fails or hangs at stages of containers that a containerd shim runs, in pods of both controllers.
+ * `npm run test:faults` covers all stages.
  */
 import "../support/suites/by-shim.ts";
 import { after, describe, test } from "node:test";

@@ -1,6 +1,6 @@
 /**
- * The daemon dies, fails or hangs at the stages of pods whose sandboxes a sandboxer makes: no shim, no
- * socket, no bundle, no cgroup and no mount is left. All is walked by `npm run test:faults`.
+ * The daemon dies, fails or hangs at stages of pods whose sandboxes a sandboxer makes: no shim, socket, bundle, cgroup
+ * or mount is left. `npm run test:faults` covers all stages.
  */
 import "../support/suites/by-shim.ts";
 import assert from "node:assert/strict";

@@ -1,4 +1,4 @@
-/** Pause, resume and checkpoint of a shim's task API, by versions 2 and 3, and the stop of what is paused. */
+/** Pause, resume and checkpoint in versions 2 and 3 of a shim's task API, and the stop of a paused container. */
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import path from "node:path";

@@ -1,4 +1,4 @@
-/** The shim controller: pods whose sandboxes a sandboxer makes, and every way in which that can fail. */
+/** The shim controller: pods whose sandboxes a sandboxer makes, and all of their failures. */
 import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
 import { existsSync, readFileSync, rmSync } from "node:fs";

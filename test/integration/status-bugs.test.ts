@@ -1,6 +1,6 @@
 /**
- * PodSandboxStatus where its model goes wrong, and sandboxes whose controller dies, hangs or is not
- * there: each with its real cause.
+ * PodSandboxStatus in the cases in which containerd has bugs, and sandboxes whose controller dies, hangs or does not
+ * exist: each with its real cause.
  */
 import assert from "node:assert/strict";
 import { existsSync } from "node:fs";

@@ -1,6 +1,6 @@
 /**
- * PodSandboxStatus, branch by branch of the program that its meaning comes from
- * (containerd's sandbox_status.go): each with its real cause, and what davit makes of it.
+ * PodSandboxStatus in each branch of containerd's sandbox_status.go, which defines its meaning: each with its real
+ * cause, and davit's answer.
  */
 import assert from "node:assert/strict";
 import { existsSync, symlinkSync, unlinkSync } from "node:fs";

@@ -1,4 +1,4 @@
-/** StopContainer against containers and monitors that would rather not end. */
+/** StopContainer of containers and monitors that do not end easily. */
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import path from "node:path";

@@ -1,4 +1,4 @@
-/** The end of pod networks: plugins that will not, and addresses whose records were lost. */
+/** The removal of pod networks: plugins that fail, and addresses whose records were lost. */
 import assert from "node:assert/strict";
 import { mkdirSync, mkdtempSync, readdirSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";

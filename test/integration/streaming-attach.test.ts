@@ -1,4 +1,4 @@
-/** Attach by a client's streams: several at once, leaving, stdin that is used once, terminals. */
+/** Attach: several clients, disconnects, stdin_once, terminals. */
 // variants: shim
 import assert from "node:assert/strict";
 import { after, before, describe, test } from "node:test";

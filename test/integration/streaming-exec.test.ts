@@ -1,4 +1,4 @@
-/** Exec by a client's streams: what is carried, how it ends, and that nothing of it stays. */
+/** Exec: its streams, its end, and that it leaves nothing. */
 // variants: shim, runc
 import assert from "node:assert/strict";
 import { readdirSync, readFileSync } from "node:fs";

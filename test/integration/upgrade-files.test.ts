@@ -1,6 +1,6 @@
 /**
- * Pods of a davit that kept a pod's files in a directory of the state itself, which every user of the node
- * could enter: the next davit takes them up, closes them, and removes them.
+ * Pods of an older davit, which kept a pod's files in a directory of the state that every user of the node could
+ * enter: the next davit restores the pods, restricts access to the files, and removes them.
  */
 import assert from "node:assert/strict";
 import { chmodSync, chownSync, mkdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
@@ -44,7 +44,7 @@ before(async () => {
   node = await Node.startWithBusybox();
   daemon = node.daemon;
   openDirectories(daemon);
-  // The first pod makes the bridge, which stays.
+  // The first pod creates the bridge, which stays.
   await withPod(daemon, pod(), async () => undefined);
 });
 after(() => node[Symbol.asyncDispose]());

@@ -1,4 +1,4 @@
-/** Pods in a user namespace of their own: who their processes and files are, inside and on the node. */
+/** Pods in a user namespace of their own: the ids of processes and files, inside and on the node. */
 import assert from "node:assert/strict";
 import {
   chmodSync,
@@ -99,7 +99,7 @@ before(async () => {
   await pull(daemon, declaring);
   await node.registry.push("e2e/nothing", imageOf([], {}), ["1"]);
   await pull(daemon, nothing);
-  // The first pod makes the bridge.
+  // The first pod creates the bridge.
   await withPod(daemon, pod(), async () => undefined);
   openDirectories(daemon);
   chmodSync(directory, 0o755);
