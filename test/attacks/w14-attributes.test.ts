@@ -19,7 +19,7 @@ test(
       const layer = oddLayer({ name: "xb", pax });
       const image = await pushed(node, layer);
       const message = new RegExp(
-        `unpack layer "${layer.diffId}".*entry "/xb" has more attributes than the file system holds`,
+        `unpack layer "${layer.diffId}".*entry "/xb" has more attributes than the file system supports`,
       );
       await assertRefused(node, image, failsWith(code.invalidArgument, message));
     },

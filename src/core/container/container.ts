@@ -73,11 +73,3 @@ export function layersOf({
 }: Pick<Container, "image" | "imageVolumes">): readonly Digest[] {
   return [...image.layers, ...imageVolumes.flatMap(({ layers }) => layers)];
 }
-
-/** Where containers outlive the daemon. */
-export interface ContainerRecords {
-  /** All records that can be read, oldest first. Those that cannot are set aside and reported. */
-  loadContainers(): readonly Container[];
-  putContainer(container: Container): void;
-  deleteContainer(id: string): void;
-}

@@ -2,11 +2,10 @@
 // Imports base and the neighbouring nouns. The CNI behind it is in drivers/cni.
 export type {
   Attachment,
-  AttachmentRecords,
+  AttachmentNotes,
   AttachmentRemoval,
   NetworkRequest,
   NetworkStatus,
-  NotedAttachmentRecords,
   PluginListeners,
   PodNetwork,
   PortForwarding,

@@ -1,3 +1,4 @@
+import type { KnownIds } from "../store/index.ts";
 import type { Operation } from "../operation/index.ts";
 import type { SandboxNetwork } from "../sandbox/index.ts";
 
@@ -68,22 +69,14 @@ export interface AttachmentRemoval {
 /** What names an attachment that garbage collection must not touch. */
 export type ValidAttachment = Pick<Attachment, "sandboxId" | "ifName">;
 
-/** Where attachments outlive the daemon. */
-export interface AttachmentRecords {
-  loadAttachments(): readonly Attachment[];
-  putAttachment(attachment: Attachment): void;
-  deleteAttachment(sandboxId: string): void;
-}
-
-/** Records whose loss can be made up for. */
-export interface NotedAttachmentRecords extends AttachmentRecords {
-  /**
-   * Notes an attachment beside its record, which putAttachment() writes: what is on no record any
-   * more is loaded as it was noted last. One note of a sandbox at a time.
-   */
-  noteAttachment(attachment: Attachment): Promise<void>;
-  /** Takes the note away, after deleteAttachment(). Never rejects. */
-  deleteNote(sandboxId: string): Promise<void>;
+/** Notes next to the records of attachments, which outlive the loss of the records. */
+export interface AttachmentNotes {
+  /** The attachments as they were noted last, except those of sandboxes in `recorded`. */
+  load(recorded: KnownIds): readonly Attachment[];
+  /** Notes an attachment before its record is written. One note of a sandbox at a time. */
+  note(attachment: Attachment): Promise<void>;
+  /** Removes the note, after the record. Never rejects. */
+  delete(sandboxId: string): Promise<void>;
 }
 
 /** Who is told of the plugins that take a network away, one after another, by their names. */

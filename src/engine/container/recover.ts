@@ -1,9 +1,8 @@
 import { messageOf } from "../../base/errors.ts";
 import { Semaphore } from "../../base/semaphore.ts";
-import type { Container, ContainerRecords, ContainerRuntime } from "../../core/container/index.ts";
+import type { Container, ContainerRuntime } from "../../core/container/index.ts";
 import type { RunningOperation } from "../../core/operation/index.ts";
-import type { SandboxRecords } from "../../core/sandbox/index.ts";
-import type { KnownIds } from "../../core/store/index.ts";
+import type { KnownIds, RecordTable, SetAsideRecord } from "../../core/store/index.ts";
 import { runWithTimeoutThenBackground } from "../lifecycle/run-with-timeout.ts";
 import { containerSubject } from "../lifecycle/subjects.ts";
 import { type ContainerContext, runtimeOf } from "./context.ts";
@@ -22,11 +21,14 @@ const sweepMs = 2_000;
  */
 export async function recoverContainers(
   context: ContainerContext,
-  records: Pick<ContainerRecords, "loadContainers"> & Pick<SandboxRecords, "setAside">,
+  records: {
+    readonly containers: Pick<RecordTable<Container>, "load">;
+    setAside(): readonly SetAsideRecord[];
+  },
   operation: RunningOperation,
 ): Promise<void> {
   await operation.enter("read-records");
-  for (const container of records.loadContainers()) context.store.load(container);
+  for (const container of records.containers.load()) context.store.load(container);
   await operation.enter("take-up");
   const turns = new Semaphore(parallelLoads);
   await Promise.all(
@@ -53,8 +55,7 @@ export async function recoverContainers(
     "sweep what belongs to no container",
     sweepMs,
     async () => {
-      for (const line of await context.snapshots.sweep(kept))
-        context.log.warn(`swept away: ${line}`);
+      for (const line of await context.roots.sweep(kept)) context.log.warn(`swept away: ${line}`);
     },
   );
 }
@@ -89,7 +90,7 @@ async function endOrphan(
   context.log.warn("ending a container that no record knows", { container: id });
   await runtime.killAll(id);
   await runtime.remove(id);
-  await context.snapshots.remove(id);
+  await context.roots.remove(id);
 }
 
 async function takeUp(context: ContainerContext, container: Container): Promise<void> {

@@ -49,7 +49,7 @@ export async function makeVolumes(
   }
   if (volumes.length > 0) {
     await operation.enter("copy-volumes");
-    await context.snapshots.copyVolumes(id, volumes, options.users ?? { uid: 0, gid: 0 });
+    await context.roots.copyVolumes(id, volumes, options.users ?? { uid: 0, gid: 0 });
   }
 }
 
@@ -66,7 +66,7 @@ async function mountImages(
     subPath: mounts[index]?.imageSubPath ?? "",
   }));
   try {
-    await context.snapshots.mountImages(container.id, volumes, options);
+    await context.roots.mountImages(container.id, volumes, options);
   } catch (error) {
     // kubelet knows the word (cri-api, pkg/errors).
     throw wrap("ImageVolumeMountFailed", error);

@@ -2,8 +2,8 @@ import type { Digest } from "../../base/digest.ts";
 import {
   type Descriptor,
   formatReference,
+  type ImageFetcher,
   type ImageReference,
-  type RegistryAuth,
 } from "../../core/image/index.ts";
 import type { ImageContext } from "./context.ts";
 
@@ -13,10 +13,10 @@ export interface WantedLayer {
   readonly diffId: Digest;
 }
 
-/** By which name and as whom something is pulled. */
+/** The name that an image is pulled by, and what reads it with the credentials of the pull. */
 export interface Puller {
   readonly reference: ImageReference;
-  readonly auth: RegistryAuth | undefined;
+  readonly fetcher: Pick<ImageFetcher, "image" | "hasBlob" | "blob">;
 }
 
 /**
@@ -32,20 +32,20 @@ export interface Puller {
  */
 export async function countsForPull(
   context: ImageContext,
-  { reference, auth }: Puller,
+  { reference, fetcher }: Puller,
   { blob, diffId }: WantedLayer,
   signal: AbortSignal,
 ): Promise<boolean> {
-  const { snapshots, source, log } = context;
-  if (!snapshots.hasLayer(diffId)) return false;
+  const { layers, log } = context;
+  if (!layers.has(diffId)) return false;
   if (context.trustPresentLayers) return true;
   const { digest, sizeBytes } = blob;
-  const isKnown = snapshots.hasLayerFrom(diffId, {
+  const isKnown = layers.hasFrom(diffId, {
     registry: reference.registry,
     digest,
     sizeBytes,
   });
-  if (isKnown && (await source.hasBlob(reference, blob, auth, signal))) return true;
+  if (isKnown && (await fetcher.hasBlob(blob, signal))) return true;
   log.info("fetching a layer that is here, to see that the registry gives it", {
     image: formatReference(reference),
     layer: diffId,
@@ -56,16 +56,16 @@ export async function countsForPull(
 }
 
 /**
- * Tells the snapshots where layers came from that were unpacked before that was kept: from the
- * registries of the images that stand on them. So an upgrade fetches nothing again, and gives nobody
- * more than the images on this node gave already.
+ * Sets the origins of layers that an older davit unpacked without recording them: the registries of the
+ * images that use them. So an upgrade fetches nothing again, and grants no pull more than the images on
+ * this node did already.
  */
-export function attributeLayers({ store, snapshots }: ImageContext): void {
-  for (const { repoDigests, layers } of store.all()) {
+export function attributeLayers({ store, layers }: ImageContext): void {
+  for (const { repoDigests, layers: layersOfImage } of store.all()) {
     // Full names, which begin with it.
     for (const registry of new Set(repoDigests.map((name) => name.slice(0, name.indexOf("/"))))) {
-      for (const { diffId, digest, sizeBytes } of layers) {
-        snapshots.attributeLayer(diffId, { registry, digest, sizeBytes });
+      for (const { diffId, digest, sizeBytes } of layersOfImage) {
+        layers.attribute(diffId, { registry, digest, sizeBytes });
       }
     }
   }

@@ -43,9 +43,9 @@ async function takeAway(
  * Forgets the images that lack a layer: somebody deleted it, or its facts cannot be read. A client
  * that finds no image pulls it again; one that found it could never make a container of it.
  */
-export function forgetIncompleteImages({ store, snapshots, log }: ImageContext): void {
+export function forgetIncompleteImages({ store, layers: onNode, log }: ImageContext): void {
   for (const { id, repoTags, layers } of [...store.all()]) {
-    const gone = snapshots.lacking(layers.map(({ diffId }) => diffId));
+    const gone = onNode.lacking(layers.map(({ diffId }) => diffId));
     if (gone === undefined) continue;
     log.error("an image is incomplete, so it counts as not there: pull it again", {
       image: id,
@@ -67,7 +67,7 @@ export async function removeUnusedLayers(
     if (used.has(layer)) continue;
     await operation?.enter("remove-layer");
     // While one was being removed a pull may have come to count on the next, so it is asked again.
-    if (!layersInUse(context).has(layer)) await context.snapshots.removeLayer(layer);
+    if (!layersInUse(context).has(layer)) await context.layers.remove(layer);
   }
 }
 

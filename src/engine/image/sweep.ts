@@ -15,12 +15,11 @@ const keepMs = 600_000;
 export async function sweepLayers(context: ImageContext): Promise<void> {
   try {
     const used = layersInUse(context);
-    const { snapshots } = context;
-    const unclaimed = new Map(snapshots.unclaimedLayers());
-    await snapshots.claimLayers([...unclaimed.keys()].filter((layer) => used.has(layer)));
+    const unclaimed = new Map(context.layers.unclaimed());
+    await context.layers.claim([...unclaimed.keys()].filter((layer) => used.has(layer)));
     const keptFrom = context.clock.nowNs() - BigInt(keepMs) * 1_000_000n;
     const isKept = (layer: Digest): boolean => (unclaimed.get(layer) ?? 0n) > keptFrom;
-    const layers = snapshots.layers();
+    const layers = context.layers.list();
     await removeUnusedLayers(
       context,
       layers.filter((layer) => !isKept(layer)),
@@ -30,6 +29,15 @@ export async function sweepLayers(context: ImageContext): Promise<void> {
     }
   } catch (error) {
     context.log.error("cannot remove layers that nobody uses", { error: messageOf(error) });
+  }
+}
+
+/** Removes what an earlier daemon did not finish unpacking. A failure is logged. */
+export async function sweepUnfinishedLayers({ layers, log }: ImageContext): Promise<void> {
+  try {
+    for (const line of await layers.sweep()) log.warn(`swept away: ${line}`);
+  } catch (error) {
+    log.error("cannot remove unfinished layers", { error: messageOf(error) });
   }
 }
 

@@ -22,25 +22,29 @@ let attachments: Attachments;
 beforeEach(() => {
   isFull = false;
   done = [];
-  attachments = new Attachments({
-    loadAttachments: () => [],
-    putAttachment: () => {
+  const records = {
+    load: () => [],
+    put: () => {
       if (isFull) throw new RuntimeError("resource-exhausted", "full");
       done.push("put");
     },
-    deleteAttachment: () => void done.push("delete"),
-    noteAttachment: async () => {
+    delete: () => void done.push("delete"),
+  };
+  const notes = {
+    load: () => [],
+    note: async () => {
       await Promise.resolve();
       done.push("note");
     },
-    deleteNote: async () => {
+    delete: async () => {
       await Promise.resolve();
       done.push("delete note");
     },
-  });
+  };
+  attachments = new Attachments(records, notes);
 });
 
-test("what is being made is noted before it is on record, and forgotten after", async () => {
+test("an attachment is noted before its record is written, and the note deleted after the record", async () => {
   await attachments.putNoted(attachment);
   await attachments.putNoted({ ...attachment, result: "done" });
   assert.equal(attachments.find("a")?.result, "done");
@@ -49,7 +53,7 @@ test("what is being made is noted before it is on record, and forgotten after", 
   assert.equal(attachments.find("a"), undefined);
 });
 
-test("a record that is refused leaves no note, unless there was one before", async () => {
+test("a refused record leaves no note, unless there was one before", async () => {
   isFull = true;
   await assert.rejects(attachments.putNoted(attachment), /full/);
   assert.deepEqual(done, ["note", "delete note"]);
