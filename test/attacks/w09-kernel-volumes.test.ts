@@ -10,8 +10,8 @@ import {
   Node,
   pull,
   runIn,
-} from "../integration/containers.ts";
-import { bare, code, failsWith, leakless, withPod } from "../integration/pods.ts";
+} from "../support/suites/containers.ts";
+import { bare, code, failsWith, leakless, withPod } from "../support/suites/pods.ts";
 import type { TestDaemon } from "../support/daemon.ts";
 import { busyboxLayer, imageOf, type Entry } from "../support/images.ts";
 
@@ -52,7 +52,7 @@ const ofImage = (volume: string, changes: ContainerInit = {}): ContainerInit =>
 
 for (const handler of ["crun", "runc"]) {
   test(
-    `under ${handler} volumes over the kernel's file systems are passed over, with a warning`,
+    `under ${handler} volumes over the kernel's file systems are ignored, with a warning`,
     leakless(served, async () => {
       const config = bare();
       await withPod(

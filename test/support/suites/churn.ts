@@ -1,14 +1,14 @@
-/** A churn of pods against a daemon, and the judgement of what it left: for a sample and in full. */
+/** Runs a churn of pods against a daemon, and checks what it left: for the short test and for the full one. */
 import assert from "node:assert/strict";
 import { rmSync } from "node:fs";
 import path from "node:path";
 import type { TestContext } from "node:test";
-import { type PodSandboxConfig, Protocol } from "../../src/gen/runtime/v1/api_pb.ts";
-import { Churn } from "../support/churn.ts";
-import { DaemonMemory } from "../support/daemon-memory.ts";
-import { type Look, lookAt } from "../support/growth.ts";
-import { portmapKeeps, withLeakCheck } from "../support/leaks.ts";
-import { chooseSeed, Random } from "../support/random.ts";
+import { type PodSandboxConfig, Protocol } from "../../../src/gen/runtime/v1/api_pb.ts";
+import { Churn } from "../churn.ts";
+import { DaemonMemory } from "../daemon-memory.ts";
+import { type Sample, takeSample } from "../growth.ts";
+import { portmapKeeps, withLeakCheck } from "../leaks.ts";
+import { chooseSeed, Random } from "../random.ts";
 import { busybox, Node } from "./containers.ts";
 import {
   bare,
@@ -22,28 +22,28 @@ import {
   until,
 } from "./pods.ts";
 
-/** Short, so that what nobody came back for is taken down within the test. */
+/** Short, so that pods whose create is never retried are removed within the test. */
 const holdSeconds = 2;
 const firstHostPort = 20_000;
 
-/** How much there is of it. */
-export interface ChurnSize {
+/** The size of a churn. */
+interface ChurnSize {
   readonly pods: number;
   readonly parallel: number;
-  /** After so many pods memory and descriptors are looked at. */
-  readonly lookEvery: number;
-  /** How the daemon is run, if not as usual. */
+  /** A sample of memory and descriptors is taken after every so many pods. */
+  readonly sampleEvery: number;
+  /** The command of the daemon, if not the usual one. */
   readonly entry?: readonly string[];
-  /** Called with the daemon's pid when its image is there, and when all pods have been. */
+  /** Called with the daemon's pid when the image is pulled, and after the last pod. */
   readonly onBegin?: (daemonPid: number) => void;
   readonly onEnd?: (daemonPid: number) => void;
 }
 
 /**
- * Lets pods live and die under all kinds of trouble. Fails when a call ended as it must not, a pod
- * did not reach its goal, or anything is left; returns what the daemon held on the way.
+ * Runs and removes pods while calls are cancelled, repeated and cut short. Fails when a call ended in a way that
+ * the CRI does not allow, when a pod did not reach its goal, or when anything is left. Returns the samples.
  */
-export async function churn(t: TestContext, size: ChurnSize): Promise<readonly Look[]> {
+export async function churn(t: TestContext, size: ChurnSize): Promise<readonly Sample[]> {
   const seed = chooseSeed();
   t.diagnostic(`seed ${seed} (DAVIT_TEST_SEED)`);
   await using node = await Node.startWithBusybox({
@@ -60,30 +60,30 @@ export async function churn(t: TestContext, size: ChurnSize): Promise<readonly L
     podConfig: (random, at) => podOf(random, at, logs),
   });
   using memory = await DaemonMemory.attach(daemon.pid);
-  // Makes the bridge, compiles the code, opens the threads, fills the caches.
-  await run.lives(size.lookEvery, size.parallel);
+  // Creates the bridge, compiles the code, opens the threads, fills the caches.
+  await run.lives(size.sampleEvery, size.parallel);
   await untilQuiet(node);
 
-  const looks: Look[] = [];
+  const samples: Sample[] = [];
   const { allow, ...options } = leakOptions(daemon);
-  // The first pod with a port of the host may come late.
+  // The first pod with a host port may be a late one.
   await withLeakCheck(t, { ...options, allow: { ...allow, ...portmapKeeps } }, async () => {
-    for (let pods = size.lookEvery; ; pods += size.lookEvery) {
-      looks.push(await lookAt(daemon.pid, memory, pods));
+    for (let pods = size.sampleEvery; ; pods += size.sampleEvery) {
+      samples.push(await takeSample(daemon.pid, memory, pods));
       if (pods >= size.pods) break;
-      await run.lives(size.lookEvery, size.parallel);
+      await run.lives(size.sampleEvery, size.parallel);
       await untilQuiet(node);
     }
     rmSync(logs, { recursive: true, force: true });
   });
   size.onEnd?.(daemon.pid);
   t.diagnostic(run.ledger.summary());
-  for (const look of looks) t.diagnostic(JSON.stringify(look));
+  for (const sample of samples) t.diagnostic(JSON.stringify(sample));
   assert.deepEqual(run.ledger.violations, [], `seed ${seed}`);
-  return looks;
+  return samples;
 }
 
-/** All kinds of pods; most have a network of their own, some a port of the host. */
+/** All kinds of pods. Most have a network of their own, some a host port. */
 function podOf(random: Random, at: number, logs: string): PodSandboxConfig {
   const logDirectory = path.join(logs, `pod-${at}`);
   const hostPort = firstHostPort + (at % 10_000);
@@ -96,7 +96,7 @@ function podOf(random: Random, at: number, logs: string): PodSandboxConfig {
   return pod({ pid: CONTAINER }, { logDirectory });
 }
 
-/** Resolves when nothing is under way or held any more, and nothing is left to be deleted. */
+/** Resolves when no operation runs, no create is held for a retry, and no removal is pending. */
 async function untilQuiet({ daemon }: Node): Promise<void> {
   const facts = ["inflight", "heldCreates", "unfinishedRemovals", "pendingNetworkRemovals"];
   for (const fact of facts) {

@@ -1,17 +1,10 @@
 /**
- * What a crash test does at one spot: strike, look, do what a kubelet would do, and look again. Each
- * ends with nothing left but the site's bystanders.
+ * Scenarios of crash tests at one spot of a pod operation: inject the fault, check the state, do what a kubelet
+ * would do, and check again. After each of them only the site's bystanders are left.
  */
 import assert from "node:assert/strict";
-import type { PodSandboxConfig } from "../../src/gen/runtime/v1/api_pb.ts";
-import {
-  code,
-  failsWith,
-  launchDaemon,
-  removePod,
-  statusOf,
-  stopPod,
-} from "../integration/pods.ts";
+import type { PodSandboxConfig } from "../../../src/gen/runtime/v1/api_pb.ts";
+import { code, failsWith, launchDaemon, removePod, statusOf, stopPod } from "../suites/pods.ts";
 import {
   type CrashSite,
   checkStopped,
@@ -26,12 +19,12 @@ import {
   type Spot,
   spotsOf,
   stageOf,
-} from "./crash.ts";
+} from "./sites.ts";
 
-/** Where a daemon is killed again while it recovers: at each start the next one. */
+/** The spots at which a daemon is killed again while it recovers, one for each start. */
 export type Recoveries = readonly Spot[];
 
-/** Spots that a half-built sandbox passes when recovery takes it down. */
+/** Spots that a half-built sandbox passes when recovery removes it. */
 export const teardownSpots: readonly Spot[] = spotsOf("remove-pod-sandbox");
 
 /** Whether the daemon that dies at this spot of RunPodSandbox leaves a half-built sandbox. */
@@ -55,7 +48,7 @@ export async function killRun(
   await recoverAfter(site, recoveries);
   await site.checkBystanders();
 
-  // Half-built is unlisted; finished and only not answered is listed, and true.
+  // A half-built sandbox is not listed. One that is complete but was not answered is listed, with a true status.
   const finished = stageOf(spot.point) === "answer";
   const listed = await idOf(daemon, config);
   assert.equal(listed !== undefined, finished, `listed after the restart: ${listed ?? "no"}`);
@@ -102,8 +95,8 @@ export async function killRemove(
 }
 
 /**
- * The daemon dies at `spot` of a recovery that has everything to do: pods in the middle of their
- * making, of their stop and of their removal, a stopped one, and running ones.
+ * The daemon dies at `spot` of a recovery with all kinds of work: pods that were being created, stopped and
+ * removed, a stopped pod, and running pods.
  */
 export async function killRecover(
   site: CrashSite,
@@ -111,7 +104,7 @@ export async function killRecover(
   recoveries: Recoveries = [],
 ): Promise<void> {
   const { daemon } = site;
-  // All at once: when the first of them dies the others are anywhere.
+  // They run at the same time: when the first of them dies, the others are at any stage.
   const configs = [...site.kinds, ...site.kinds].map(podOf);
   const stopped = podOf("with a holder");
   const ending = podOf("with a holder");
@@ -142,7 +135,7 @@ export async function killRecover(
 
 // ---- throw
 
-/** A RunPodSandbox fails at `spot`: it is undone when the caller hears of it. */
+/** A RunPodSandbox fails at `spot`: it is undone before the caller gets the error. */
 export async function throwRun(site: CrashSite, spot: Spot, kind: PodKind): Promise<void> {
   const { daemon } = site;
   const config = podOf(kind);
@@ -192,7 +185,7 @@ export async function throwRecover(site: CrashSite, spot: Spot, kind: PodKind): 
 
 // ---- hang
 
-/** Time to look at others while a create hangs, on a busy machine. A sandboxer takes its time to start. */
+/** Time to check others while a create hangs, on a busy machine. A sandboxer is slow to start. */
 const hangSeconds = (kind: PodKind): number => (kind === "by a sandboxer" ? 12 : 4);
 
 /** A RunPodSandbox hangs at `spot` until its own deadline, which is a short one here. */
@@ -208,13 +201,13 @@ export async function hangRun(site: CrashSite, spot: Spot, kind: PodKind): Promi
     .finally(() => {
       hangs = false;
     });
-  // Waited for below; until then a failure of it is no unhandled one.
+  // It is awaited below. Until then its failure must not be an unhandled rejection.
   failed.catch(() => undefined);
   await site.reached(spot);
   await livePod(site, kind);
   await site.checkBystanders();
   assert.equal(await idOf(daemon, config), undefined, "an unfinished pod is listed");
-  assert.ok(hangs, "others were no faster than the pod that hung");
+  assert.ok(hangs, "other pods were as slow as the pod that hung");
   await failed;
   await site.checkNothingLeft();
   const id = await runPod(daemon, config);
@@ -223,7 +216,7 @@ export async function hangRun(site: CrashSite, spot: Spot, kind: PodKind): Promi
 }
 
 /**
- * A StopPodSandbox or RemovePodSandbox hangs at `spot`: it delays nobody else, its callers get
+ * A StopPodSandbox or RemovePodSandbox hangs at `spot`: it delays no other call, its callers get
  * their own deadlines, and the daemon can be stopped.
  */
 export async function hangEnd(
@@ -243,7 +236,7 @@ export async function hangEnd(
   await site.checkBystanders();
   if (spot.point.startsWith("stop-")) await checkNotReady(site, id, config, spot);
   else await checkDuringRemoval(site, id, config, spot);
-  // Nothing to wait for where the record is gone already.
+  // If the record is deleted already, there is nothing to wait for.
   if (spot.point !== "remove-pod-sandbox/answer") {
     const second = daemon.client.runtime[verb]({ podSandboxId: id }, { timeoutMs: 200 });
     await assert.rejects(second, failsWith(code.deadlineExceeded));
@@ -263,8 +256,8 @@ export async function hangRecover(site: CrashSite, spot: Spot, kind: PodKind): P
   const { daemon } = site;
   const config = await leaveHalfBuilt(site, kind);
   const stuck = new RegExp(`stage ${stageOf(spot.point)}, .*shutting down`);
-  // Nobody can see from outside how far recovery is: SIGTERM may come before it hangs, and then
-  // tells so, and it is done again with more time.
+  // The progress of a recovery is not visible from outside. If SIGTERM arrives before it hangs, the log says so,
+  // and the scenario runs again with more time.
   for (let pauseMs = 50; ; pauseMs *= 2) {
     const from = daemon.lines.length;
     daemon.launch({ DAVIT_FAULTS: faultAt(spot, "hang") });
@@ -284,7 +277,7 @@ export async function hangRecover(site: CrashSite, spot: Spot, kind: PodKind): P
 
 // ---- steps
 
-/** Starts the daemon with a fault, and a pod for it to strike at. */
+/** Starts the daemon with a fault, and runs a pod for it. */
 async function beginWithPod(
   site: CrashSite,
   spot: Spot,
@@ -313,7 +306,7 @@ export async function recoverAfter(site: CrashSite, recoveries: Recoveries): Pro
   await launchDaemon(site.daemon);
 }
 
-/** Stops and removes the pod, then looks for what is left. */
+/** Stops and removes the pod, then checks that nothing is left. */
 async function endPod(site: CrashSite, id: string, config: PodSandboxConfig): Promise<void> {
   await endAndRemove(site, id, config);
   await checkGone(site, id);
@@ -329,13 +322,13 @@ async function endAndRemove(site: CrashSite, id: string, config: PodSandboxConfi
 
 async function checkGone(site: CrashSite, id: string): Promise<void> {
   await assert.rejects(statusOf(site.daemon, id), failsWith(code.notFound));
-  // Idempotent: what is gone is no error.
+  // Idempotent: a pod that does not exist is not an error.
   await stopPod(site.daemon, id);
   await removePod(site.daemon, id);
   await site.checkNothingLeft();
 }
 
-/** A stop that got as far as `spot` made the sandbox NOTREADY, and its address free or still its own. */
+/** Checks that the sandbox is NOTREADY, and that its address is free if the stop removed it before `spot`. */
 async function checkNotReady(
   site: CrashSite,
   id: string,
@@ -357,10 +350,10 @@ async function checkDuringRemoval(
 ): Promise<void> {
   const { daemon } = site;
   if (point === "remove-pod-sandbox/stop") {
-    // Nothing is done yet.
+    // The stop has changed nothing yet.
     await checkTrue(daemon, id, config, "ready");
   } else if (point === "remove-pod-sandbox/answer") {
-    // All is.
+    // The stop is complete.
     await assert.rejects(statusOf(daemon, id), failsWith(code.notFound));
   } else {
     await checkTrue(daemon, id, config, "not ready");
@@ -368,7 +361,7 @@ async function checkDuringRemoval(
   }
 }
 
-/** The whole life of another pod. */
+/** Runs, stops and removes another pod. */
 async function livePod(site: CrashSite, kind: PodKind): Promise<void> {
   const { daemon } = site;
   const config = podOf(kind);

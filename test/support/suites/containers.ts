@@ -1,4 +1,4 @@
-/** What the suites of images and containers share: a daemon with a registry, and containers in pods. */
+/** Helpers for the suites of images and containers: a daemon with a registry, and containers in pods. */
 import assert from "node:assert/strict";
 import { readdirSync, readFileSync } from "node:fs";
 import path from "node:path";
@@ -12,12 +12,12 @@ import {
   type ExecSyncResponse,
   type Image,
   type PodSandboxConfig,
-} from "../../src/gen/runtime/v1/api_pb.ts";
-import { type ConfigTable, type DaemonOptions, TestDaemon } from "../support/daemon.ts";
-import { busyboxLayer, imageOf, type RunConfig } from "../support/images.ts";
-import { patient } from "../support/patience.ts";
-import { TestRegistry } from "../support/registry.ts";
-import { withLeakCheck } from "../support/leaks.ts";
+} from "../../../src/gen/runtime/v1/api_pb.ts";
+import { type ConfigTable, type DaemonOptions, TestDaemon } from "../daemon.ts";
+import { busyboxLayer, imageOf, type RunConfig } from "../images.ts";
+import { patient } from "../patience.ts";
+import { TestRegistry } from "../registry.ts";
+import { withLeakCheck } from "../leaks.ts";
 import { endDaemon, launchDaemon, leakOptions, removePod, runPod, until, withPod } from "./pods.ts";
 
 export const CREATED = ContainerState.CONTAINER_CREATED;
@@ -33,22 +33,22 @@ const runConfig: RunConfig = {
 };
 
 /** How a {@link Node} is started. */
-export interface NodeOptions extends DaemonOptions {
-  /** The table "images" of the configuration, beside where the registry is. */
+interface NodeOptions extends DaemonOptions {
+  /** More keys of the table "images" of the configuration. */
   readonly images?: ConfigTable;
 }
 
-/** True where the suite runs its containers by a containerd shim (`shim-*.test.ts`), not by conmon. */
+/** Whether a containerd shim runs the containers of the suite, and not conmon. */
 export const byShim = process.env["DAVIT_TEST_HANDLER"] === "shim";
 
-/** True where the suite runs its containers by runc, not by crun (`runc-*.test.ts`). */
+/** Whether runc is the OCI runtime of the suite, and not crun. */
 const byRunc = process.env["DAVIT_TEST_HANDLER"] === "runc";
 
-/** Where the suite runs a daemon without its performance measures (`untuned-*.test.ts`). */
+/** The configuration of a suite whose daemon has no performance measures. */
 const tuningUnderTest: ConfigTable =
   process.env["DAVIT_TEST_TUNING"] === "off" ? { tuning: { enable: false } } : {};
 
-/** What makes the handler that the suite is for the default one. */
+/** The configuration that makes the handler under test the default one. */
 function handlerUnderTest(config: ConfigTable): ConfigTable {
   const runtime = config["runtime"] as ConfigTable | undefined;
   if (byRunc) return { runtime: { ...runtime, default_handler: "runc" } };
@@ -62,7 +62,7 @@ function handlerUnderTest(config: ConfigTable): ConfigTable {
   return { runtime: { ...runtime, ...own } };
 }
 
-/** A daemon that finds images in a registry of its own. */
+/** A daemon that pulls images from a registry of its own. */
 export class Node implements AsyncDisposable {
   readonly daemon: TestDaemon;
   readonly registry: TestRegistry;
@@ -91,7 +91,7 @@ export class Node implements AsyncDisposable {
     }
   }
 
-  /** A daemon whose bridge is there, and with the image `busybox`. */
+  /** A daemon that has its bridge and the image `busybox`. */
   static async startWithBusybox(options: NodeOptions = {}): Promise<Node> {
     const node = await Node.start(options);
     try {
@@ -115,7 +115,7 @@ export class Node implements AsyncDisposable {
 
 // ---- images
 
-/** Pulls an image; its id. */
+/** Pulls an image and returns its id. */
 export async function pull(daemon: TestDaemon, image: string): Promise<string> {
   const { imageRef } = await daemon.client.image.pullImage({ image: { image } });
   return imageRef;
@@ -133,14 +133,14 @@ export async function removeImage(daemon: TestDaemon, image: string): Promise<vo
   await daemon.client.image.removeImage({ image: { image } });
 }
 
-/** Removes all images, and waits until nothing of their layers is left. */
+/** Removes all images, and waits until no layer is left. */
 export async function removeAllImages(daemon: TestDaemon): Promise<void> {
   for (const { id } of await listImages(daemon)) await removeImage(daemon, id);
   assert.deepEqual(await listImages(daemon), []);
   await until("no layer is left", () => layersThere(daemon).length === 0);
 }
 
-/** The layers on the disk, half ones and those on their way out included. */
+/** The layers on the disk, with those that are incomplete or being deleted. */
 export function layersThere(daemon: TestDaemon): readonly string[] {
   const directory = path.join(daemon.paths.root, "layers");
   return readdirSync(directory).filter((name) => name !== ".empty");
@@ -154,7 +154,7 @@ export function imageless(
   return async (t) => {
     await daemon().client.runtime.version({});
     const { allow, ...options } = leakOptions(daemon());
-    // Connections to registries are kept for the next pull, for 15 s.
+    // Connections to registries stay open for 15 s, for the next pull.
     const known = allow?.fd === undefined || allow.fd === true ? [] : allow.fd;
     const fd = [...known, /^socket$/];
     await withLeakCheck(t, { ...options, allow: { ...allow, fd } }, async () => {
@@ -169,20 +169,20 @@ export function imageless(
 
 // ---- containers
 
-/** A container's config as a test writes it: as a plain object. */
+/** A container's config as a plain object. */
 export type ContainerInit = Omit<
   Exclude<MessageInitShape<typeof ContainerConfigSchema>, ContainerConfig>,
   "$typeName"
 >;
 
-/** A pod that runs, and its config: what every container in it is asked for with. */
+/** A running pod, and its config, which CreateContainer needs. */
 export interface Pod {
   readonly daemon: TestDaemon;
   readonly id: string;
   readonly config: PodSandboxConfig;
 }
 
-/** Runs a pod for as long as `use` takes. */
+/** Runs a pod during `use`. */
 export async function inPod(
   daemon: TestDaemon,
   config: PodSandboxConfig,
@@ -203,7 +203,7 @@ export async function closePod(pod: Pod): Promise<void> {
 
 let count = 0;
 
-/** A config of a busybox that sleeps, under a name that no other has; `changes` replaces fields. */
+/** A config with a unique name for a busybox that sleeps; `changes` replaces fields. */
 export function container(changes: ContainerInit = {}): ContainerInit {
   count += 1;
   return {
@@ -219,13 +219,13 @@ export function script(text: string, changes: ContainerInit = {}): ContainerInit
   return container({ command: ["/bin/sh", "-c", text], ...changes });
 }
 
-/** Creates a container, with the pod's namespaces where it names none, as kubelet does. */
+/** Creates a container, with the pod's namespaces by default, as the kubelet does. */
 export async function createIn(pod: Pod, config: ContainerInit = container()): Promise<string> {
   const { containerId } = await pod.daemon.client.runtime.createContainer(requestIn(pod, config));
   return containerId;
 }
 
-/** What createIn() sends. */
+/** The request of createIn(). */
 export function requestIn(
   pod: Pod,
   config: ContainerInit,
@@ -270,7 +270,7 @@ export async function containerStatus(
   return status;
 }
 
-/** The one JSON text of the verbose status. */
+/** The parsed JSON text of the verbose status. */
 export async function containerInfo(
   daemon: TestDaemon,
   containerId: string,
@@ -280,14 +280,14 @@ export async function containerInfo(
   return JSON.parse(info["info"] ?? "") as Record<string, unknown>;
 }
 
-/** The pid of the container's process, when it has become the command that was asked for. */
+/** The pid of the container's process, once that runs the requested command. */
 export async function pidOf(daemon: TestDaemon, containerId: string): Promise<number> {
   const { pid } = await containerInfo(daemon, containerId);
   assert.ok(typeof pid === "number" && pid > 0, `the pid is ${String(pid)}`);
-  // A start is over when the OCI runtime's own process is told to go on: its execve comes after.
+  // A start ends when the OCI runtime's init process may continue: its execve comes later.
   await until(`process ${pid} runs its command`, () => {
     const line = readFileSync(`/proc/${pid}/cmdline`, "utf8");
-    // In the middle of its execve it has none.
+    // During its execve the process has no command line.
     return line !== "" && !line.includes(containerId);
   });
   return pid;
@@ -309,7 +309,7 @@ export async function exited(
   );
 }
 
-/** What a command said and how it ended. */
+/** Output and exit code of a command. */
 export interface Said {
   readonly stdout: string;
   readonly stderr: string;
@@ -335,14 +335,14 @@ export async function exec(
   };
 }
 
-/** Runs a shell script in a container; what it wrote, without the newline at its end. It must succeed. */
+/** Runs a shell script in a container, which must succeed. Returns stdout without the last newline. */
 export async function sh(daemon: TestDaemon, id: string, text: string): Promise<string> {
   const said = await exec(daemon, id, ["/bin/sh", "-c", text]);
   assert.equal(said.exitCode, 0, `${text}: ${said.stderr}`);
   return said.stdout.trimEnd();
 }
 
-/** The lines of a CRI log, taken apart. */
+/** The parsed lines of a CRI log. */
 export function logLines(file: string): readonly {
   readonly timestamp: string;
   readonly stream: string;

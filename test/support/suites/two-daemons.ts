@@ -1,12 +1,12 @@
-/** A daemon as it is, a daemon with a scripted controller, and looks at the statuses of both. */
+/** A plain daemon, a daemon with a scripted controller, and helpers that read the statuses of both. */
 import assert from "node:assert/strict";
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { after, before } from "node:test";
-import type { PodSandboxStatus } from "../../src/gen/runtime/v1/api_pb.ts";
-import type { ConfigTable, TestDaemon } from "../support/daemon.ts";
-import { type ControllerScript, writeScript } from "../support/test-controller.ts";
+import type { PodSandboxStatus } from "../../../src/gen/runtime/v1/api_pb.ts";
+import type { ConfigTable, TestDaemon } from "../daemon.ts";
+import { type ControllerScript, writeScript } from "../test-controller.ts";
 import {
   endDaemon,
   leakless,
@@ -20,9 +20,9 @@ import {
   withPod,
 } from "./pods.ts";
 
-/** A handler whose pods the controller "shim" keeps. */
+/** A handler whose pods the controller "shim" manages. */
 export const shimHandler = { kata: { controller: "shim", runtime_type: "/bin/true" } };
-/** What tools read of the verbose info. */
+/** The keys of the verbose info that tools read. */
 export const infoKeys = [
   "pid",
   "processStatus",
@@ -42,14 +42,14 @@ export const infoKeys = [
 /** The zero time of Go, as nanoseconds since 1970: what a shim without a creation time sends. */
 export const zeroTime = "-6795364578871345152";
 
-/** Adds a handler to those of the default, to be taken away again. */
+/** Adds a handler to the default ones; a test removes it. */
 export const plainConfig: ConfigTable = { runtime: { handlers: { extra: { path: "crun" } } } };
-/** davit as it is. */
+/** The plain daemon. */
 export let plain: TestDaemon;
 /** davit with the scripted controller, for pods of the handler "kata". */
 export let shim: TestDaemon;
 let scriptDirectory: string;
-/** What that controller does: {@link writeScript}. */
+/** The script file of that controller, for {@link writeScript}. */
 export let script: string;
 
 /** Starts both before the tests of a file, and ends them after. */
@@ -60,7 +60,7 @@ export function serveBoth(): void {
     writeScript(script, {});
     plain = await startDaemon({ config: plainConfig, subnets: ["10.92.0.0/16", "fd00:92::/64"] });
     shim = await startDaemon({
-      entry: [path.join(import.meta.dirname, "../support/test-controller-daemon.ts")],
+      entry: [path.join(import.meta.dirname, "../test-controller-daemon.ts")],
       env: { DAVIT_TEST_CONTROLLER: script },
       config: { runtime: { handlers: shimHandler } },
     });
@@ -74,14 +74,14 @@ export function serveBoth(): void {
   });
 }
 
-// Only there when the tests run.
+// These exist only while the tests run.
 export const ofPlain = (): TestDaemon => plain;
 export const ofShim = (): TestDaemon => shim;
 
-/** Runs a pod of the scripted controller, changes the script, and looks. */
+/** Runs a pod of the scripted controller, changes the script, and calls `check`. */
 export function scripted(
   change: ControllerScript,
-  look: (id: string, begun: PodSandboxStatus) => Promise<void>,
+  check: (id: string, begun: PodSandboxStatus) => Promise<void>,
 ): (t: Parameters<ReturnType<typeof leakless>>[0]) => Promise<void> {
   return leakless(ofShim, () =>
     withPod(
@@ -92,7 +92,7 @@ export function scripted(
         assert.equal(begun.state, READY);
         try {
           writeScript(script, change);
-          await look(id, begun);
+          await check(id, begun);
         } finally {
           writeScript(script, {});
         }
@@ -102,12 +102,12 @@ export function scripted(
   );
 }
 
-/** What every branch keeps, whatever the controller says. */
+/** Checks the fields that every branch keeps for any answer of the controller. */
 export function checkKept(status: PodSandboxStatus, begun: PodSandboxStatus): void {
   assert.deepEqual({ ...status, state: begun.state }, begun);
 }
 
-/** Unmounts where the daemon sees it, behind its back. */
+/** Unmounts a path in the daemon's mount namespace without its knowledge. */
 export async function unmountByHand(daemon: TestDaemon, target: string): Promise<void> {
   await output("nsenter", `--mount=/proc/${daemon.pid}/ns/mnt`, "umount", target);
 }

@@ -1,14 +1,14 @@
 /**
- * The ground that crash tests stand on: a daemon with two pods that must notice nothing while other
- * pods' operations are killed, made to fail or held up at a named stage.
+ * Sites for crash tests: a daemon with two pods that must not be affected while operations on other pods are
+ * killed, fail or hang at a named stage.
  */
 import assert from "node:assert/strict";
 import { existsSync, readFileSync } from "node:fs";
 import path from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
-import { type CrashPoint, crashPoints } from "../../src/core/operation/index.ts";
-import type { PodSandboxConfig, PodSandboxStatus } from "../../src/gen/runtime/v1/api_pb.ts";
-import { GrpcStatusError } from "../../src/wire/grpc/status.ts";
+import { type CrashPoint, crashPoints } from "../../../src/core/operation/index.ts";
+import type { PodSandboxConfig, PodSandboxStatus } from "../../../src/gen/runtime/v1/api_pb.ts";
+import { GrpcStatusError } from "../../../src/wire/grpc/status.ts";
 import {
   CONTAINER,
   cgroupDirectories,
@@ -30,11 +30,11 @@ import {
   startDaemon,
   statusOf,
   until,
-} from "../integration/pods.ts";
-import type { TestDaemon } from "./daemon.ts";
-import { describeLeaks, findLeaks, type Snapshot, takeSnapshot } from "./leaks.ts";
+} from "../suites/pods.ts";
+import type { TestDaemon } from "../daemon.ts";
+import { describeLeaks, findLeaks, type Snapshot, takeSnapshot } from "../leaks.ts";
 
-/** A place to strike at: a crash point, and which visit of it within one operation. */
+/** Where a fault is injected: a crash point, and which visit of it within one operation. */
 export interface Spot {
   readonly point: CrashPoint;
   readonly visit: number;
@@ -43,19 +43,19 @@ export interface Spot {
 /** What DAVIT_FAULTS can do at a spot. */
 export type FaultAction = "kill" | "throw" | "hang";
 
-/** How often a stage is entered in one operation, where that is not once. */
+/** How often a stage is entered in one operation, if that is not once. */
 const visitsOf: Partial<Readonly<Record<CrashPoint, number>>> = {
   // Plugins of the test network: bridge and portmap.
   "run-pod-sandbox/network-plugin-done": 2,
   "stop-pod-sandbox/network-plugin-done": 2,
-  // The layers that a test's image has for itself.
+  // The layers that only a test's image has.
   "pull-layer/publish": 2,
   "pull-layer/answer": 2,
   "remove-image/remove-layer": 2,
 };
 
 /** Who makes a pod's sandbox. */
-export type Controller = "podsandbox" | "shim";
+type Controller = "podsandbox" | "shim";
 
 /** The stages that only one controller has. */
 const controllerOf: Partial<Readonly<Record<CrashPoint, Controller>>> = {
@@ -67,7 +67,7 @@ const controllerOf: Partial<Readonly<Record<CrashPoint, Controller>>> = {
   "run-pod-sandbox/start-sandbox": "shim",
 };
 
-/** The crash points that the sandboxes of this controller get to. */
+/** The crash points that the sandboxes of this controller reach. */
 export function pointsOf(controller: Controller): readonly CrashPoint[] {
   return crashPoints.filter((point) => (controllerOf[point] ?? controller) === controller);
 }
@@ -81,7 +81,16 @@ export function spotsOf(operation: string, controller: Controller = "podsandbox"
     });
 }
 
-/** As DAVIT_FAULTS writes it. */
+/** The spots at these stages. Throws if a stage has none, so that a test cannot lose its cases by a new name. */
+export function atStages(spots: readonly Spot[], ...names: readonly string[]): readonly Spot[] {
+  for (const name of names) {
+    const found = spots.some(({ point }) => stageOf(point) === name);
+    assert.ok(found, `no crash point is at stage "${name}"`);
+  }
+  return spots.filter(({ point }) => names.includes(stageOf(point)));
+}
+
+/** A fault as DAVIT_FAULTS has it. */
 export function faultAt({ point, visit }: Spot, action: FaultAction): string {
   return `${point}=${action}@${visit}`;
 }
@@ -91,19 +100,19 @@ export function stageOf(point: CrashPoint): string {
   return point.slice(point.indexOf("/") + 1);
 }
 
-/** For the names of tests. */
+/** The name of a spot in test names. */
 export function nameOf({ point, visit }: Spot): string {
   return visit === 1 ? point : `${point}@${visit}`;
 }
 
-/** Takes turns, so that neighbours differ. */
+/** The items of a list in turn, so that neighbours differ. */
 export function turn<T>(list: readonly T[], at: number): T {
   const item = list[at % list.length];
   assert.ok(item !== undefined);
   return item;
 }
 
-/** The kinds of pods that differ in what they are made of: with a process of their own, without, with ids of their own. */
+/** Kinds of pods that are built in different ways. */
 export type PodKind =
   | "with a holder"
   | "without a holder"
@@ -121,12 +130,12 @@ export const podKinds: readonly PodKind[] = [
 export const sandboxerHandler = "sandboxer";
 const bySandboxer = new WeakSet<PodSandboxConfig>();
 
-/** Whether the pod's sandbox is a sandboxer's. */
-export function isBySandboxer(config: PodSandboxConfig): boolean {
+/** Whether a sandboxer makes the sandbox of the pod. */
+function isBySandboxer(config: PodSandboxConfig): boolean {
   return bySandboxer.has(config);
 }
 
-/** Runs a pod that podOf() has made, by the handler of its kind. */
+/** Runs a pod that podOf() returned, with the handler of its kind. */
 export function runPod(daemon: TestDaemon, config: PodSandboxConfig): Promise<string> {
   return runPodBy(daemon, config, isBySandboxer(config) ? sandboxerHandler : "");
 }
@@ -142,8 +151,8 @@ export function podOf(kind: PodKind): PodSandboxConfig {
   return pod({ pid: kind === "with a holder" ? POD : CONTAINER });
 }
 
-/** A pod that runs, and what must not change of it. */
-export interface Bystander {
+/** A running pod, and its facts that must not change. */
+interface Bystander {
   readonly kind: PodKind;
   readonly id: string;
   readonly config: PodSandboxConfig;
@@ -151,26 +160,26 @@ export interface Bystander {
   readonly holders: readonly number[];
 }
 
-/** What a site stands on, and what stands beside its bystanders. */
-export interface Ground {
+/** The daemon that a site uses, and its bystanders. */
+interface Ground {
   readonly daemon: TestDaemon;
-  /** The kinds of its bystanders; podKinds where they are left out. */
+  /** The kinds of its bystanders; podKinds by default. */
   readonly kinds?: readonly PodKind[];
   /** More directories in which nothing may be left. */
   readonly directories?: readonly string[];
-  /** Puts more bystanders into the pods; the result checks that they are as they were. */
+  /** Adds more bystanders to the pods. The result checks that they have not changed. */
   readonly populate?: (pods: readonly Bystander[]) => Promise<() => Promise<void>>;
-  /** Takes all pods and the daemon away. */
+  /** Removes all pods and the daemon. */
   readonly end: () => Promise<void>;
 }
 
-/** A daemon alone. */
+/** A daemon without more bystanders. */
 async function bareGround(): Promise<Ground> {
   const daemon = await startDaemon();
   return { daemon, end: () => endDaemon(daemon) };
 }
 
-/** A daemon, its bystanders, and how everything was before anything struck. */
+/** A daemon, its bystanders, and the state of everything before the first fault. */
 export class CrashSite {
   readonly daemon: TestDaemon;
   readonly bystanders: readonly Bystander[];
@@ -191,7 +200,7 @@ export class CrashSite {
     this.#checkPopulation = checkPopulation;
   }
 
-  /** The kinds of pods that it is for. */
+  /** The kinds of its bystanders. */
   get kinds(): readonly PodKind[] {
     return this.#ground.kinds ?? podKinds;
   }
@@ -209,13 +218,13 @@ export class CrashSite {
     }
   }
 
-  /** Starts the daemon again, with these faults, and waits until it is through recovery. */
+  /** Starts the daemon again with these faults, and waits until it has recovered. */
   async begin(...faults: readonly string[]): Promise<void> {
     await this.daemon.stop();
     await launchDaemon(this.daemon, { DAVIT_FAULTS: faults.join(",") });
   }
 
-  /** Makes a call that the daemon must not outlive, because of a fault that kills it. */
+  /** Makes a call whose fault kills the daemon, and fails if the daemon survives. */
   async killedBy(spot: Spot, call: Promise<unknown>): Promise<void> {
     const [answer] = await Promise.allSettled([call]);
     const answered = answer.status === "fulfilled" ? "answered" : String(answer.reason);
@@ -233,7 +242,7 @@ export class CrashSite {
     await launchDaemon(this.daemon);
   }
 
-  /** Resolves when an operation is seen in the stage of the point. */
+  /** Resolves when an operation is in the stage of the point. */
   async reached(spot: Spot): Promise<void> {
     await until(`an operation is at ${spot.point}`, () => this.#isAt(spot));
   }
@@ -243,7 +252,7 @@ export class CrashSite {
     await until(`no operation is at ${spot.point}`, async () => !(await this.#isAt(spot)));
   }
 
-  /** The others are as they were, by the daemon's word and the kernel's. */
+  /** Checks that the bystanders have not changed, for the daemon and for the kernel. */
   async checkBystanders(): Promise<void> {
     await this.#checkPopulation();
     for (const { id, config, ip, holders } of this.bystanders) {
@@ -253,7 +262,7 @@ export class CrashSite {
     }
   }
 
-  /** Nothing but the bystanders is there: on the machine, on disk, in the list. */
+  /** Checks that only the bystanders exist: on the machine, on disk and in lists. */
   async checkNothingLeft(): Promise<void> {
     await this.checkBystanders();
     const { items } = await this.daemon.client.runtime.listPodSandbox({});
@@ -263,7 +272,7 @@ export class CrashSite {
     assert.equal(leaks.length, 0, `found what was left behind:\n${describeLeaks(leaks)}`);
   }
 
-  /** Whatever state the site is in: takes all pods and the daemon away. */
+  /** Removes all pods and the daemon, in any state of the site. */
   async close(): Promise<void> {
     await this.daemon.kill9();
     await this.recover();
@@ -284,8 +293,8 @@ export class CrashSite {
 }
 
 /**
- * Runs scenarios on one site. A scenario that fails spoils the site: the next one gets another, so
- * that each failure is its own.
+ * Runs scenarios on one site. After a scenario that fails, the next one gets another site, so that failures are
+ * independent.
  */
 export class CrashSites implements AsyncDisposable {
   readonly #open: () => Promise<Ground>;
@@ -312,7 +321,7 @@ export class CrashSites implements AsyncDisposable {
   }
 }
 
-/** Makes the call again as kubelet does while it is told `Unavailable`; other errors are final. */
+/** Repeats the call as a kubelet does while the answer is `Unavailable`. Other errors are final. */
 export async function retry<T>(what: string, call: () => Promise<T>): Promise<T> {
   return until(what, async () => {
     try {
@@ -325,8 +334,8 @@ export async function retry<T>(what: string, call: () => Promise<T>): Promise<T>
 }
 
 /**
- * Sends the same RunPodSandbox until there is a sandbox: made now, or answered before and named by
- * AlreadyExists.
+ * Repeats the same RunPodSandbox until the sandbox exists: from this call, or from an earlier one that
+ * AlreadyExists names.
  */
 export async function retryRun(
   daemon: TestDaemon,
@@ -352,7 +361,7 @@ export async function idOf(
   return items.find(({ metadata }) => metadata?.uid === config.metadata?.uid)?.id;
 }
 
-/** The status of a sandbox, after it was held against what the kernel has of it. */
+/** The status of a sandbox, after a comparison with the kernel's state. */
 export async function checkTrue(
   daemon: TestDaemon,
   id: string,
@@ -375,7 +384,7 @@ export async function checkTrue(
   return status;
 }
 
-/** Nothing of the sandbox runs, and it has no network any more. */
+/** Checks that no process of the sandbox runs, and that it has no network. */
 export function checkStopped(daemon: TestDaemon, id: string, config: PodSandboxConfig): void {
   assert.deepEqual(holdersOf(id, config), [], `processes of ${id}`);
   for (const pin of Object.values(pinsOf(daemon, id))) {
@@ -384,7 +393,7 @@ export function checkStopped(daemon: TestDaemon, id: string, config: PodSandboxC
 }
 
 /** The processes in the sandbox's own cgroup. */
-export function holdersOf(id: string, config: PodSandboxConfig): readonly number[] {
+function holdersOf(id: string, config: PodSandboxConfig): readonly number[] {
   const pids = cgroupDirectories(`${parentOf(config)}/${id}`)
     .map((directory) => path.join(directory, "cgroup.procs"))
     .filter((file) => existsSync(file))
@@ -403,15 +412,15 @@ async function startBystander(daemon: TestDaemon, kind: PodKind): Promise<Bystan
   const id = await runPod(daemon, config);
   const status = await checkTrue(daemon, id, config, "ready");
   const holders = holdersOf(id, config);
-  // vfork's parent goes on when the child has its new memory, a moment before it has its new name.
+  // vfork's parent continues when the child has its new memory, a moment before it has its new name.
   const isNamed = (pid: number): boolean => readFileSync(`/proc/${pid}/cmdline`, "utf8") !== "";
   await until("the holder has its name", () => holders.every(isNamed));
   return { kind, id, config, ip: status.network?.ip ?? "", holders };
 }
 
 /**
- * What may differ after a restart: the daemon is another process. Descriptors are compared over
- * one life of a daemon (load.test.ts), not over its deaths.
+ * What may differ after a restart: the daemon is another process. Descriptors are compared within one run of a
+ * daemon (load.test.ts), not across restarts.
  */
 function optionsOf({ daemon, directories = [] }: Ground): ReturnType<typeof leakOptions> {
   const options = leakOptions(daemon);

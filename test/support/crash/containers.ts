@@ -1,13 +1,13 @@
 /**
- * The ground that crash tests of containers and images stand on: besides the pods of every crash
- * site, containers in all states, a registry, and images that only one scenario uses.
+ * Sites for crash tests of containers and images. They add containers in all states, a registry, and images
+ * that only one scenario uses to the pods of every site.
  */
 import assert from "node:assert/strict";
 import { randomBytes, randomUUID } from "node:crypto";
 import { existsSync, readdirSync, readFileSync } from "node:fs";
 import path from "node:path";
-import type { ContainerStatus } from "../../src/gen/runtime/v1/api_pb.ts";
-import { GrpcStatusError } from "../../src/wire/grpc/status.ts";
+import type { ContainerStatus } from "../../../src/gen/runtime/v1/api_pb.ts";
+import { GrpcStatusError } from "../../../src/wire/grpc/status.ts";
 import {
   byShim,
   type ContainerInit,
@@ -24,12 +24,11 @@ import {
   type Pod,
   pull,
   remove,
-  requestIn,
   RUNNING,
   runIn,
   script,
   stop,
-} from "../integration/containers.ts";
+} from "../suites/containers.ts";
 import {
   cgroupDirectories,
   code,
@@ -37,19 +36,19 @@ import {
   openDirectories,
   parentOf,
   until,
-} from "../integration/pods.ts";
-import { type CrashSite, CrashSites, type PodKind, retry } from "./crash.ts";
-import type { ConfigTable, TestDaemon } from "./daemon.ts";
-import { busyboxLayer, imageOf, type Layer, layerOf } from "./images.ts";
+} from "../suites/pods.ts";
+import { type CrashSite, CrashSites, type PodKind, retry } from "./sites.ts";
+import type { ConfigTable, TestDaemon } from "../daemon.ts";
+import { busyboxLayer, imageOf, type Layer, layerOf } from "../images.ts";
 
-/** Busybox with a volume. What is struck at has it as its image, and mounted as an image volume. */
+/** Busybox with a volume. The container under test has it as its image, and mounted as an image volume. */
 const withVolume = "registry.k8s.io/e2e/volume:1";
 
 /** The registry of a site's daemon. */
 const nodes = new WeakMap<TestDaemon, Node>();
 
-/** What differs from one site to the next. */
-export interface SiteOptions {
+/** Options of a site. */
+interface SiteOptions {
   readonly config?: ConfigTable;
   readonly kinds?: readonly PodKind[];
   readonly directories?: readonly string[];
@@ -64,7 +63,7 @@ export function containerSites(prepare: () => SiteOptions = () => ({})): CrashSi
     const node = await Node.startWithBusybox(config === undefined ? {} : { config });
     const { daemon } = node;
     nodes.set(daemon, node);
-    // The root of a user namespace walks to its container's as anybody would.
+    // The root of a user namespace needs search permission on the path to its container, as any user does.
     openDirectories(daemon);
     const layers = [
       base,
@@ -95,14 +94,14 @@ export function containerSites(prepare: () => SiteOptions = () => ({})): CrashSi
   });
 }
 
-/** The bystander of this kind, as a home for containers. */
+/** The bystander of this kind, as a pod for containers. */
 export function homeOf(site: CrashSite, kind: PodKind): Pod {
   const pod = site.bystanders.find((each) => each.kind === kind);
   assert.ok(pod !== undefined);
   return { daemon: site.daemon, id: pod.id, config: pod.config };
 }
 
-/** A running, a created and an exited container in a pod; the result checks that they are so still. */
+/** Makes a running, a created and an exited container in a pod. The result checks that they have not changed. */
 async function populate(pod: Pod): Promise<() => Promise<void>> {
   const { daemon } = pod;
   const ids = [await runIn(pod), await createIn(pod), await runIn(pod, script("exit 5"))] as const;
@@ -126,8 +125,7 @@ async function populate(pod: Pod): Promise<() => Promise<void>> {
 }
 
 /**
- * Says it is up, ends with 3 when it is told to by SIGTERM, and never by itself. It sees its volumes,
- * or it does not say so.
+ * Prints that it is up if it sees its volumes, and exits with 3 on SIGTERM. It never ends by itself.
  */
 export function listener(changes: ContainerInit = {}): ContainerInit {
   const text =
@@ -137,13 +135,13 @@ export function listener(changes: ContainerInit = {}): ContainerInit {
   return script(text, { logPath: `${randomUUID()}.log`, image, mounts, ...changes });
 }
 
-/** The pid and the start of a process, which no other shares. */
+/** The pid and the start time of a process, which identify it. */
 function identityOf(pid: number): string {
   const stat = readFileSync(`/proc/${pid}/stat`, "utf8");
   return `${pid} ${stat.slice(stat.lastIndexOf(")")).split(" ")[20] ?? ""}`;
 }
 
-/** The processes in the container's cgroup, by the kernel's word. */
+/** The processes in the container's cgroup, from the kernel. */
 export function processesOf(pod: Pod, id: string): readonly number[] {
   const pids = cgroupDirectories(`${parentOf(pod.config)}/${id}`)
     .map((directory) => path.join(directory, "cgroup.procs"))
@@ -153,7 +151,7 @@ export function processesOf(pod: Pod, id: string): readonly number[] {
   return [...new Set(pids)].map(Number).toSorted((a, b) => a - b);
 }
 
-/** The processes on the machine that bear the id in their command line: conmon, OCI runtimes. */
+/** The processes on the machine with the id in their command line: conmon, OCI runtimes. */
 function helpersOf(id: string): readonly string[] {
   return readdirSync("/proc")
     .filter((name) => /^\d+$/.test(name))
@@ -167,13 +165,13 @@ function helpersOf(id: string): readonly string[] {
     .filter((line) => line.includes(id));
 }
 
-/** What watches over a running container: its conmon, or the runc shim of its pod. */
+/** The monitor of a running container: its conmon, or the runc shim of its pod. */
 function monitorsOf(pod: Pod, id: string): readonly string[] {
   if (!byShim) return helpersOf(id).filter((line) => line.includes("conmon"));
   return helpersOf(pod.id).filter((line) => line.includes("containerd-shim-runc-v2"));
 }
 
-/** The status of a container, after it was held against what the kernel has of it. */
+/** The status of a container, after a comparison with the kernel's state. */
 export async function checkContainer(
   pod: Pod,
   id: string,
@@ -206,7 +204,7 @@ export async function listedContainer(
   return containers.find(({ metadata }) => metadata?.name === config.metadata?.name)?.id;
 }
 
-/** Sends the same CreateContainer until there is a container: made now, or answered before. */
+/** Repeats the same CreateContainer until the container exists, from this call or an earlier one. */
 export async function retryCreate(
   pod: Pod,
   config: ContainerInit,
@@ -222,7 +220,7 @@ export async function retryCreate(
   }
 }
 
-/** The container has said once that it is up: it ran once, and its log is there. */
+/** Checks that the container ran exactly once and has a log: it has printed once that it is up. */
 export async function untilUp(pod: Pod, config: ContainerInit): Promise<void> {
   const file = path.join(pod.config.logDirectory, config.logPath ?? "");
   const said = (): readonly string[] =>
@@ -241,13 +239,13 @@ export async function endContainer(site: CrashSite, pod: Pod, id: string): Promi
 
 export async function checkRemoved(site: CrashSite, pod: Pod, id: string): Promise<void> {
   await assert.rejects(containerStatus(pod.daemon, id), failsWith(code.notFound));
-  // Idempotent: what is gone is no error.
+  // Idempotent: a container that does not exist is not an error.
   await stop(pod.daemon, id);
   await remove(pod.daemon, id);
   await site.checkNothingLeft();
 }
 
-/** The whole life of another container. */
+/** Creates, runs, stops and removes another container. */
 export async function liveContainer(pod: Pod): Promise<void> {
   const config = listener();
   const id = await runIn(pod, config);
@@ -258,16 +256,10 @@ export async function liveContainer(pod: Pod): Promise<void> {
   await remove(pod.daemon, id);
 }
 
-/** Sends CreateContainer and gives its own answer, whatever it is. */
-export async function createOnce(pod: Pod, config: ContainerInit): Promise<string> {
-  const { containerId } = await pod.daemon.client.runtime.createContainer(requestIn(pod, config));
-  return containerId;
-}
-
 // ---- images
 
-/** An image in the registry that no other scenario uses, two of its layers its own. */
-export interface FreshImage {
+/** An image in the registry that no other scenario uses, with two layers of its own. */
+interface FreshImage {
   readonly name: string;
   readonly id: string;
   readonly layers: readonly Layer[];
@@ -280,7 +272,7 @@ const base = busyboxLayer();
 export async function freshImage(daemon: TestDaemon): Promise<FreshImage> {
   const node = nodes.get(daemon);
   assert.ok(node !== undefined);
-  // Without an entry for /tmp, which is then what the base says.
+  // It has no entry for /tmp, which keeps the attributes of the base.
   const layers = ["first", "tmp/second"].map((each) =>
     layerOf([{ path: each, body: randomBytes(50_000).toString("hex") }]),
   );
@@ -297,7 +289,7 @@ export async function freshImage(daemon: TestDaemon): Promise<FreshImage> {
   };
 }
 
-/** The image is there whole: a container of it finds the files of all layers. */
+/** Checks that the image is complete: a container of it finds the files of all layers. */
 export async function checkImage(pod: Pod, image: FreshImage): Promise<void> {
   const { daemon } = pod;
   const there = await daemon.client.image.imageStatus({ image: { image: image.name } });
@@ -308,7 +300,7 @@ export async function checkImage(pod: Pod, image: FreshImage): Promise<void> {
   await remove(daemon, id);
 }
 
-/** The layers that are being made, or deleted. */
+/** The layers that are being unpacked or deleted. */
 export function unfinishedLayers(daemon: TestDaemon): readonly string[] {
   return layersThere(daemon).filter((name) => /^\.(?!copy-up-)/.test(name));
 }

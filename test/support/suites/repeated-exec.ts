@@ -1,19 +1,19 @@
-/** Commands in a container, many of them one after another, and what the daemon holds on the way. */
+/** Runs many commands in a container, one after another, and samples what the daemon holds. */
 import assert from "node:assert/strict";
 import { readFileSync, writeFileSync } from "node:fs";
 import type { TestContext } from "node:test";
-import { DaemonMemory } from "../support/daemon-memory.ts";
-import { countDescriptors, type Look, lookAt } from "../support/growth.ts";
-import { withLeakCheck } from "../support/leaks.ts";
+import { DaemonMemory } from "../daemon-memory.ts";
+import { countDescriptors, type Sample, takeSample } from "../growth.ts";
+import { withLeakCheck } from "../leaks.ts";
 import { closePod, exec, Node, openPod, runIn, script } from "./containers.ts";
 import { bare, leakOptions, until } from "./pods.ts";
 import { openExec, transports } from "./streams.ts";
-import type { TestDaemon } from "../support/daemon.ts";
+import type { TestDaemon } from "../daemon.ts";
 
-/** How many there are, and after how many the daemon is looked at; as many come before the first look. */
+/** How many commands run, and after how many a sample is taken. As many run before the first sample. */
 export interface Row {
   readonly times: number;
-  readonly lookEvery: number;
+  readonly sampleEvery: number;
 }
 
 /** Runs one command; `at` counts them. */
@@ -31,22 +31,21 @@ const hugeBytes = 10_000_000;
 export const saysMuch: Once = async (daemon, id, at) => {
   const text = `dd if=/dev/zero bs=10000 count=${hugeBytes / 10_000} 2>/dev/null; exit ${at % 100}`;
   const transport = transports[at % transports.length] ?? "spdy";
-  const wish = { transport, stdin: false, keeps: false };
-  const client = await openExec(daemon, id, ["/bin/sh", "-c", text], wish);
+  const options = { transport, stdin: false, keeps: false };
+  const client = await openExec(daemon, id, ["/bin/sh", "-c", text], options);
   assert.equal(await client.exitCode(), at % 100);
   assert.equal(client.bytes, hugeBytes);
 };
 
 /**
- * Fails when a command is not answered as it must be, when anything is left, or when the daemon has more
- * descriptors at a look than at the first one. Gives what the daemon held on the way, and by how many bytes the memory that it had at any
- * moment exceeded that of the first look.
+ * Fails when an answer is wrong, when anything is left behind, or when a sample has more descriptors than the
+ * first one. Returns the samples, and by how many bytes the peak of memory exceeded that of the first sample.
  */
 export async function inARow(
   t: TestContext,
   once: Once,
-  { times, lookEvery }: Row,
-): Promise<{ readonly looks: readonly Look[]; readonly peakBytes: number }> {
+  { times, sampleEvery }: Row,
+): Promise<{ readonly samples: readonly Sample[]; readonly peakBytes: number }> {
   await using node = await Node.startWithBusybox();
   const { daemon } = node;
   const pod = await openPod(daemon, bare());
@@ -54,32 +53,32 @@ export async function inARow(
   using memory = await DaemonMemory.attach(daemon.pid);
   let at = 0;
   const some = async (): Promise<void> => {
-    for (let left = lookEvery; left > 0; left--, at++) await once(daemon, id, at);
+    for (let left = sampleEvery; left > 0; left--, at++) await once(daemon, id, at);
   };
   // Compiles the code, opens the threads, fills the caches.
   await some();
-  const looks: Look[] = [];
+  const samples: Sample[] = [];
   let [firstBytes, mostBytes] = [0, 0];
   const memoryOf = (name: string): number =>
     1024 * Number(new RegExp(`${name}:\\s+(\\d+)`).exec(statusOf(daemon.pid))?.[1]);
   await withLeakCheck(t, leakOptions(daemon), async () => {
-    looks.push(await lookAt(daemon.pid, memory, 0));
+    samples.push(await takeSample(daemon.pid, memory, 0));
     firstBytes = memoryOf("VmRSS");
     // The peak counts from here on (proc_pid_clear_refs(5)).
     writeFileSync(`/proc/${daemon.pid}/clear_refs`, "5");
-    for (let done = lookEvery; done <= times; done += lookEvery) {
+    for (let done = sampleEvery; done <= times; done += sampleEvery) {
       await some();
-      // What the last command had is closed a moment after its answer.
+      // The descriptors of the last command are closed a moment after its answer.
       await until("its descriptors are as many as at first", () => {
-        return countDescriptors(daemon.pid) <= (looks[0]?.fds ?? 0);
+        return countDescriptors(daemon.pid) <= (samples[0]?.fds ?? 0);
       });
-      looks.push(await lookAt(daemon.pid, memory, done));
+      samples.push(await takeSample(daemon.pid, memory, done));
     }
     mostBytes = memoryOf("VmHWM");
   });
-  for (const look of looks) t.diagnostic(JSON.stringify(look));
+  for (const sample of samples) t.diagnostic(JSON.stringify(sample));
   await closePod(pod);
-  return { looks, peakBytes: mostBytes - firstBytes };
+  return { samples, peakBytes: mostBytes - firstBytes };
 }
 
 function statusOf(pid: number): string {

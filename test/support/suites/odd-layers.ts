@@ -1,6 +1,6 @@
-/** Images of layers that are put together entry by entry, and what a container sees of them. */
+/** Images whose layers are built entry by entry, and what a container sees of them. */
 import assert from "node:assert/strict";
-import { type BuiltEntry, buildTar } from "../../src/unpack/testing/tar-builder.ts";
+import { type BuiltEntry, buildTar } from "../../../src/unpack/testing/tar-builder.ts";
 import {
   closePod,
   container,
@@ -12,7 +12,7 @@ import {
   start,
 } from "./containers.ts";
 import { bare } from "./pods.ts";
-import { busyboxLayer, imageOf, type Layer, layerOfTar } from "../support/images.ts";
+import { busyboxLayer, imageOf, type Layer, layerOfTar } from "../images.ts";
 
 const base = busyboxLayer();
 let count = 0;
@@ -22,7 +22,7 @@ export function oddLayer(...entries: readonly BuiltEntry[]): Layer {
   return layerOfTar(buildTar(entries));
 }
 
-/** Pushes an image of busybox and these layers, lowest first; its name. */
+/** Pushes an image of busybox and these layers, lowest first, and returns its name. */
 export async function pushed(node: Node, ...layers: readonly Layer[]): Promise<string> {
   const tag = String(count++);
   await node.registry.push("t/odd", imageOf([base, ...layers]), [tag]);
@@ -30,9 +30,9 @@ export async function pushed(node: Node, ...layers: readonly Layer[]): Promise<s
 }
 
 /**
- * Expects that the pull of a pushed image fails. Where busybox was unpacked before the other layer failed
- * it would wait for the next pull for 10 minutes (engine/image/sweep.ts): one of busybox alone follows, so
- * that removing all images leaves no layer.
+ * Expects that the pull of a pushed image fails. If busybox was unpacked before the other layer failed, its layer
+ * is kept for 10 minutes (engine/image/sweep.ts). A pull of busybox follows, so that removing all images leaves
+ * no layer.
  */
 export async function assertRefused(
   node: Node,
@@ -43,7 +43,7 @@ export async function assertRefused(
   await pull(node.daemon, await pushed(node));
 }
 
-/** Pulls an image and gives what a script says in a container of it. */
+/** Pulls an image and returns the output of a script in a container of it. */
 export async function saidIn(node: Node, image: string, script: string): Promise<string> {
   await pull(node.daemon, image);
   const pod = await openPod(node.daemon, bare());

@@ -1,41 +1,41 @@
 /**
- * What a crash test does at one spot of what carries streams: the daemon dies or fails there. A command
- * ends with its client; a container, and a pod's port, do not notice.
+ * Scenarios of crash tests at one spot of a streaming operation: the daemon dies or the operation fails. A command
+ * ends with its client. Containers and ports of pods are not affected.
  */
 import assert from "node:assert/strict";
-import { RUNNING, sh } from "../integration/containers.ts";
-import { openAttach, openExec, openForward } from "../integration/streams.ts";
-import { runtimeFact, until } from "../integration/pods.ts";
-import { type CrashSite, type PodKind, type Spot, stageOf } from "./crash.ts";
-import { beginWithContainer, checkNoCommand } from "./crash-container-scenarios.ts";
-import { checkContainer, endContainer, processesOf } from "./crash-containers.ts";
-import type { TestDaemon } from "./daemon.ts";
-import { recoverAfter, type Recoveries } from "./crash-scenarios.ts";
+import { RUNNING, sh } from "../suites/containers.ts";
+import { openAttach, openExec, openForward } from "../suites/streams.ts";
+import { runtimeFact, until } from "../suites/pods.ts";
+import { type CrashSite, type PodKind, type Spot, stageOf } from "./sites.ts";
+import { beginWithContainer, checkNoCommand } from "./container-scenarios.ts";
+import { checkContainer, endContainer, processesOf } from "./containers.ts";
+import type { TestDaemon } from "../daemon.ts";
+import { recoverAfter, type Recoveries } from "./pod-scenarios.ts";
 
-/** Brings a client to `spot`: resolves when it has heard how that ended, or that all is lost. */
+/** Takes a client to `spot`. Resolves when the client got the result, or lost its connection. */
 async function streamTo(daemon: TestDaemon, id: string, spot: Spot): Promise<string> {
   const [operation] = spot.point.split("/");
   const stage = stageOf(spot.point);
   if (operation === "attach") {
     const client = await openAttach(daemon, id);
-    // An attach gets to its answer when its container has ended.
+    // An attach reaches its answer when its container has ended.
     if (stage === "answer") await daemon.client.runtime.stopContainer({ containerId: id });
     return told(client.remote.end);
   }
   const lasts = /(start-process|wait-for-end|kill-command)$/.test(spot.point);
-  // It ends by a kill only.
+  // It ends only by a kill.
   const ignorant = "trap '' HUP; echo on; while :; do sleep 1000; done";
   const command = lasts ? ["/bin/sh", "-c", ignorant] : ["echo", "hi"];
   const client = await openExec(daemon, id, command);
   if (stage !== "kill-command") return told(client.remote.end);
   await client.says("on");
   client.remote.close();
-  // Nobody is told; the daemon is seen to be at it, or to have died of it.
+  // No client gets an answer here: wait until the daemon is at the stage, or has died there.
   const exit = await Promise.race([daemon.exited, killed(daemon)]);
   return JSON.stringify(exit ?? "killed");
 }
 
-/** Resolves when no exec is under way any more. */
+/** Resolves when no exec runs any more. */
 async function killed(daemon: TestDaemon): Promise<undefined> {
   await until("no exec is under way", async () => {
     try {
@@ -56,7 +56,7 @@ async function told(end: Promise<unknown>): Promise<string> {
   }
 }
 
-/** The daemon dies at `spot` of an exec or attach with a client at it. */
+/** The daemon dies at `spot` of an exec or attach with a connected client. */
 export async function killStream(
   site: CrashSite,
   spot: Spot,
@@ -76,13 +76,13 @@ export async function killStream(
   await endContainer(site, pod, id);
 }
 
-/** An exec or attach fails at `spot`: its client is told why, and the next one is served. */
+/** An exec or attach fails at `spot`: its client gets the reason, and the next one is served. */
 export async function throwStream(site: CrashSite, spot: Spot, kind: PodKind): Promise<void> {
   const { daemon } = site;
   const { pod, id } = await beginWithContainer(site, spot, "throw", kind);
   const before = processesOf(pod, id);
   const end = await streamTo(daemon, id, spot);
-  // What cannot be killed at once is killed again, and its client is gone.
+  // A process that cannot be killed at once is killed again. Its client has disconnected.
   if (stageOf(spot.point) !== "kill-command") assert.match(end, /a fault was injected/);
   if (spot.point !== "attach/answer") {
     await checkNoCommand(pod, id, before);

@@ -1,20 +1,20 @@
-/** What the suites of streaming share: clients of exec, attach and port-forward, over either transport. */
+/** Helpers for the suites of streaming: clients of exec, attach and port-forward, over both transports. */
 import assert from "node:assert/strict";
 import {
   openPortForward,
   openRemoteCommand,
   type PortForward,
   type RemoteCommand,
-} from "../../src/client/streaming/index.ts";
-import type { TestDaemon } from "../support/daemon.ts";
+} from "../../../src/client/streaming/index.ts";
+import type { TestDaemon } from "../daemon.ts";
 import { until } from "./pods.ts";
 
-/** How a client's connection leaves HTTP. */
+/** The protocol that a client's connection is upgraded to. */
 export type Transport = "spdy" | "websocket";
 export const transports: readonly Transport[] = ["spdy", "websocket"];
 
-/** What a client wants of a process. */
-export interface Wish {
+/** The streams that a client requests, and how it connects. */
+interface StreamOptions {
   readonly transport?: Transport;
   readonly terminal?: boolean;
   readonly stdin?: boolean;
@@ -22,13 +22,13 @@ export interface Wish {
   readonly keeps?: boolean;
 }
 
-/** A client at a process, and what it was sent. */
-export class StreamClient {
+/** A client of a process, with the output that it received. */
+class StreamClient {
   stdout = "";
   stderr = "";
   bytes = 0;
   readonly remote: RemoteCommand;
-  /** When both outputs are at their end. */
+  /** Resolves when both outputs have ended. */
   readonly drained: Promise<unknown>;
 
   constructor(remote: RemoteCommand, keeps: boolean) {
@@ -47,7 +47,7 @@ export class StreamClient {
     this.drained = Promise.all([collect("stdout"), collect("stderr")]);
   }
 
-  /** The exit code, after all output has come. */
+  /** The exit code, after all output has been received. */
   async exitCode(): Promise<number> {
     const end = await this.remote.end;
     await this.drained;
@@ -55,7 +55,7 @@ export class StreamClient {
     return end.exitCode;
   }
 
-  /** Why it could not be run. */
+  /** The reason that the process could not be started. */
   async failure(): Promise<string> {
     const end = await this.remote.end;
     assert.ok("failure" in end, `it did not fail: ${JSON.stringify(end)}`);
@@ -74,15 +74,15 @@ export class StreamClient {
   }
 }
 
-/** The streams of a wish, as the RPC and as the client name them. */
-function streamsOf({ terminal = false, stdin = true }: Wish) {
+/** The streams that the options request, as the RPC and the client name them. */
+function streamsOf({ terminal = false, stdin = true }: StreamOptions) {
   return { stdin, stdout: true, stderr: !terminal };
 }
 
-async function connect(url: string, wish: Wish): Promise<StreamClient> {
-  const { transport = "spdy", terminal = false, keeps = true } = wish;
-  const options = { ...streamsOf(wish), terminal, transport };
-  return new StreamClient(await openRemoteCommand(url, options), keeps);
+async function connect(url: string, options: StreamOptions): Promise<StreamClient> {
+  const { transport = "spdy", terminal = false, keeps = true } = options;
+  const streams = { ...streamsOf(options), terminal, transport };
+  return new StreamClient(await openRemoteCommand(url, streams), keeps);
 }
 
 /** Runs a command with a client at its streams. */
@@ -90,22 +90,27 @@ export async function openExec(
   daemon: TestDaemon,
   containerId: string,
   cmd: readonly string[],
-  wish: Wish = {},
+  options: StreamOptions = {},
 ): Promise<StreamClient> {
-  const request = { containerId, cmd: [...cmd], tty: wish.terminal ?? false, ...streamsOf(wish) };
+  const request = {
+    containerId,
+    cmd: [...cmd],
+    tty: options.terminal ?? false,
+    ...streamsOf(options),
+  };
   const { url } = await daemon.client.runtime.exec(request);
-  return connect(url, wish);
+  return connect(url, options);
 }
 
 /** Joins a container's streams. */
 export async function openAttach(
   daemon: TestDaemon,
   containerId: string,
-  wish: Wish = {},
+  options: StreamOptions = {},
 ): Promise<StreamClient> {
-  const request = { containerId, tty: wish.terminal ?? false, ...streamsOf(wish) };
+  const request = { containerId, tty: options.terminal ?? false, ...streamsOf(options) };
   const { url } = await daemon.client.runtime.attach(request);
-  return connect(url, wish);
+  return connect(url, options);
 }
 
 /** A session for connections to ports of a pod. */

@@ -1,6 +1,6 @@
 /**
- * What a crash test does where a container's or an image's operation hangs: it delays nobody else,
- * ends at its deadline or when the object is to go, and does not keep the daemon from ending.
+ * Scenarios of crash tests in which an operation on a container or an image hangs: it delays no other call, ends
+ * at its deadline or when the object is removed, and does not prevent the shutdown of the daemon.
  */
 import assert from "node:assert/strict";
 import {
@@ -18,8 +18,8 @@ import {
   sh,
   start,
   stop,
-} from "../integration/containers.ts";
-import { code, failsWith, removePod, stopPod, until } from "../integration/pods.ts";
+} from "../suites/containers.ts";
+import { code, failsWith, removePod, stopPod, until } from "../suites/pods.ts";
 import {
   type CrashSite,
   faultAt,
@@ -28,14 +28,14 @@ import {
   runPod,
   type Spot,
   stageOf,
-} from "./crash.ts";
+} from "./sites.ts";
 import {
   beginWithContainer,
   checkNoCommand,
   checkStartFailed,
   graceFor,
   startAndEnd,
-} from "./crash-container-scenarios.ts";
+} from "./container-scenarios.ts";
 import {
   checkContainer,
   checkImage,
@@ -48,14 +48,14 @@ import {
   liveContainer,
   processesOf,
   unfinishedLayers,
-} from "./crash-containers.ts";
-import { failsAt } from "./crash-scenarios.ts";
-import type { TestDaemon } from "./daemon.ts";
+} from "./containers.ts";
+import { failsAt } from "./pod-scenarios.ts";
+import type { TestDaemon } from "../daemon.ts";
 
-/** Time to look at others while something hangs, on a busy machine. */
+/** Time to check others while an operation hangs, on a busy machine. */
 const hangSeconds = 4;
 
-/** A call that hangs, and its end, which is waited for later. */
+/** A call that hangs, and its result, which is awaited later. */
 function hanging(call: Promise<unknown>, how: (error: unknown) => true): Promise<void> {
   const failed = assert.rejects(call, how);
   failed.catch(() => undefined);
@@ -91,10 +91,10 @@ export async function hangStart(site: CrashSite, spot: Spot, kind: PodKind): Pro
   await endContainer(site, pod, id);
 }
 
-/** Who ends what hangs. */
-export type Ender = "StopContainer" | "RemoveContainer" | "StopPodSandbox" | "RemovePodSandbox";
+/** The call that ends the operation that hangs. */
+type Ender = "StopContainer" | "RemoveContainer" | "StopPodSandbox" | "RemovePodSandbox";
 
-/** A StartContainer hangs at `spot`, and the container or its pod is ended in spite of it. */
+/** A StartContainer hangs at `spot`, and the container or its pod is ended nevertheless. */
 export async function endHungStart(
   site: CrashSite,
   spot: Spot,
@@ -110,7 +110,7 @@ export async function endHungStart(
   await endBy(pod, id, by);
   await failed;
   if (by === "StopContainer" || by === "StopPodSandbox") {
-    // At its last stage it runs already, and is stopped like any other.
+    // At its last stage the container runs already, and is stopped like any other.
     const isStarted = spot.point === "start-container/answer";
     const status = await checkContainer(pod, id, EXITED);
     assert.deepEqual([status.exitCode, status.reason], isStarted ? [137, "Error"] : failedStart);
@@ -121,7 +121,7 @@ export async function endHungStart(
 
 const failedStart = [128, "StartError"];
 
-/** A CreateContainer hangs at `spot`, and its pod is ended in spite of it. */
+/** A CreateContainer hangs at `spot`, and its pod is ended nevertheless. */
 export async function endHungCreate(
   site: CrashSite,
   spot: Spot,
@@ -145,8 +145,8 @@ export async function endHungCreate(
 }
 
 /**
- * An operation hangs at `spot` when the daemon is told to end: it ends, the caller is told to come
- * back, and the next daemon finds all in order.
+ * An operation hangs at `spot` when the daemon is stopped: the daemon ends, the caller gets an error that asks
+ * for a retry, and the next daemon finds a consistent state.
  */
 export async function hangAtShutdown(site: CrashSite, spot: Spot, kind: PodKind): Promise<void> {
   const { daemon } = site;
@@ -209,7 +209,7 @@ export async function hangExec(site: CrashSite, spot: Spot, kind: PodKind): Prom
   const { daemon } = site;
   const { pod, id } = await beginWithContainer(site, spot, "hang", kind);
   const before = processesOf(pod, id);
-  // What is told is the stage that took the time, not the one that takes back.
+  // The error names the stage that took the time, not the one that undoes it.
   const isKill = spot.point === "exec-sync/kill-command";
   const stage = isKill ? "wait-for-end" : stageOf(spot.point);
   const late = failsWith(code.deadlineExceeded, new RegExp(`stage ${stage}, .*took longer than`));
@@ -223,7 +223,7 @@ export async function hangExec(site: CrashSite, spot: Spot, kind: PodKind): Prom
   await endContainer(site, pod, id);
 }
 
-/** A PullImage hangs at `spot` until its caller goes away: other pulls do not. */
+/** A PullImage hangs at `spot` until its caller disconnects. Other pulls do not hang. */
 export async function hangPull(site: CrashSite, spot: Spot, kind: PodKind): Promise<void> {
   const { daemon } = site;
   await site.begin(faultAt(spot, "hang"));
@@ -240,7 +240,7 @@ export async function hangPull(site: CrashSite, spot: Spot, kind: PodKind): Prom
   assert.equal((await imageStatus(daemon, image.name)) !== undefined, recorded);
   caller.abort();
   await failed;
-  // Else the next one, the same, would join it.
+  // Otherwise the next pull of the same image would join it.
   await site.left(spot);
   await until("nothing half-made is left", () => unfinishedLayers(daemon).length === 0);
   await pull(daemon, image.name);
@@ -249,7 +249,7 @@ export async function hangPull(site: CrashSite, spot: Spot, kind: PodKind): Prom
   await site.checkNothingLeft();
 }
 
-/** A RemoveImage hangs at `spot`: other images go, the daemon can end, and the image then goes. */
+/** A RemoveImage hangs at `spot`: other images can be removed, the daemon can be stopped, and the removal finishes. */
 export async function hangRemoveImage(site: CrashSite, spot: Spot, kind: PodKind): Promise<void> {
   const { daemon } = site;
   await site.begin(faultAt(spot, "hang"));
@@ -272,7 +272,7 @@ export async function hangRemoveImage(site: CrashSite, spot: Spot, kind: PodKind
 
 // ---- steps
 
-/** Starts the daemon with a fault that hangs, and with creates and starts that soon give up. */
+/** Starts the daemon with a fault that hangs, and with short deadlines for creates and starts. */
 async function beginWithShortClock(site: CrashSite, spot: Spot, kind: PodKind): Promise<Pod> {
   const { daemon } = site;
   daemon.changeConfig({ runtime: { create_timeout_seconds: hangSeconds } });
@@ -297,7 +297,7 @@ async function endBy({ daemon, id }: Pod, containerId: string, by: Ender): Promi
   else await removePod(daemon, id);
 }
 
-/** The container that the spot's operation is done to; undefined where that makes one. */
+/** The container of the spot's operation; undefined if the operation creates one. */
 async function createIfNeeded(
   pod: Pod,
   config: ContainerInit,

@@ -1,10 +1,10 @@
-/** What a crash test does at one spot of an image's operation; see crash-container-scenarios.ts. */
+/** Scenarios of crash tests at one spot of an image operation; see container-scenarios.ts. */
 import assert from "node:assert/strict";
-import { imageStatus, pull, removeImage } from "../integration/containers.ts";
-import { until } from "../integration/pods.ts";
-import { type CrashSite, faultAt, type PodKind, type Spot } from "./crash.ts";
-import { checkImage, freshImage, homeOf, unfinishedLayers } from "./crash-containers.ts";
-import { failsAt, type Recoveries, recoverAfter } from "./crash-scenarios.ts";
+import { imageStatus, pull, removeImage } from "../suites/containers.ts";
+import { until } from "../suites/pods.ts";
+import { type CrashSite, faultAt, type PodKind, type Spot } from "./sites.ts";
+import { checkImage, freshImage, homeOf, unfinishedLayers } from "./containers.ts";
+import { failsAt, type Recoveries, recoverAfter } from "./pod-scenarios.ts";
 
 // ---- kill
 
@@ -57,7 +57,7 @@ export async function killRemoveImage(
 
 // ---- throw
 
-/** A PullImage fails at `spot`: nothing half-made stays, whole layers wait for the retry. */
+/** A PullImage fails at `spot`: no incomplete layer stays, and complete layers are kept for the retry. */
 export async function throwPull(site: CrashSite, spot: Spot, kind: PodKind): Promise<void> {
   const { daemon } = site;
   await site.begin(faultAt(spot, "throw"));
@@ -73,7 +73,7 @@ export async function throwPull(site: CrashSite, spot: Spot, kind: PodKind): Pro
   await site.checkNothingLeft();
 }
 
-/** A RemoveImage fails at `spot`: the image is whole, or its name gone and its layers going. */
+/** A RemoveImage fails at `spot`: the image is complete, or its name is removed and its layers are being deleted. */
 export async function throwRemoveImage(site: CrashSite, spot: Spot, kind: PodKind): Promise<void> {
   const { daemon } = site;
   await site.begin(faultAt(spot, "throw"));
@@ -89,7 +89,7 @@ export async function throwRemoveImage(site: CrashSite, spot: Spot, kind: PodKin
 
 // ---- steps
 
-/** How many of the image's own two layers were not whole yet at the spot. */
+/** How many of the image's own two layers were not complete yet at the spot. */
 function layersToFetch({ point, visit }: Spot): number {
   if (/^pull-image\/(complete-layers|write-record|answer)$/.test(point)) return 0;
   return point === "pull-layer/answer" ? 2 - visit : 2;

@@ -8,7 +8,7 @@ import {
   type LinuxContainerResources,
   LinuxContainerResourcesSchema,
   type PodSandboxConfig,
-} from "../../src/gen/runtime/v1/api_pb.ts";
+} from "../../../src/gen/runtime/v1/api_pb.ts";
 import {
   containerStatus,
   createIn,
@@ -17,7 +17,7 @@ import {
   RUNNING,
   start,
   stop,
-} from "../integration/containers.ts";
+} from "../suites/containers.ts";
 import {
   cgroupValue,
   code,
@@ -26,7 +26,7 @@ import {
   parentOf,
   removePod,
   stopPod,
-} from "../integration/pods.ts";
+} from "../suites/pods.ts";
 import {
   type CrashSite,
   checkTrue,
@@ -38,7 +38,7 @@ import {
   retry,
   type Spot,
   stageOf,
-} from "./crash.ts";
+} from "./sites.ts";
 import {
   checkContainer,
   endContainer,
@@ -46,8 +46,8 @@ import {
   listener,
   liveContainer,
   untilUp,
-} from "./crash-containers.ts";
-import { failsAt, type Recoveries, recoverAfter } from "./crash-scenarios.ts";
+} from "./containers.ts";
+import { failsAt, type Recoveries, recoverAfter } from "./pod-scenarios.ts";
 
 const mib = 1n << 20n;
 const [earlier, later] = [64n * mib, 96n * mib];
@@ -88,7 +88,7 @@ export async function killUpdate(
   await endContainer(site, pod, id);
 }
 
-/** An UpdateContainerResources fails at `spot`: the earlier limits are in force and on record. */
+/** An UpdateContainerResources fails at `spot`: the earlier limits are in force and recorded. */
 export async function throwUpdate(site: CrashSite, spot: Spot, kind: PodKind): Promise<void> {
   const { pod, id } = await beginWithLimits(site, spot, "throw", kind);
   await assert.rejects(update(pod, id), failsAt(spot));
@@ -165,7 +165,7 @@ export async function killUpdatePod(
   await endPod(site, id);
 }
 
-/** An UpdatePodSandboxResources fails at `spot`: the earlier limits are in force and on record. */
+/** An UpdatePodSandboxResources fails at `spot`: the earlier limits are in force and recorded. */
 export async function throwUpdatePod(site: CrashSite, spot: Spot, kind: PodKind): Promise<void> {
   const { id, config } = await beginWithPodLimits(site, spot, "throw", kind);
   await assert.rejects(updatePod(site, id), failsAt(spot));

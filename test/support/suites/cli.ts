@@ -1,14 +1,14 @@
-/** The davit command as a person or a script starts it: a process of its own. */
+/** The davit command as a separate process, as a user or a script starts it. */
 import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
 import { writeFileSync } from "node:fs";
 import path from "node:path";
 import { text } from "node:stream/consumers";
-import type { TestDaemon } from "../support/daemon.ts";
+import type { TestDaemon } from "../daemon.ts";
 import { busybox } from "./containers.ts";
 
 /** The command itself. */
-export const program = path.resolve(import.meta.dirname, "../../bin/davit");
+export const program = path.resolve(import.meta.dirname, "../../../bin/davit");
 
 /** A script that runs until it gets its stop signal, and ends then. */
 export const sleeper = "trap 'exit 0' TERM; while :; do sleep 0.1; done";
@@ -36,20 +36,20 @@ ${more.container ?? ""}
 `;
 }
 
-/** What a command said and how it ended. */
-export interface Ran {
+/** Output and exit code of a command. */
+interface Ran {
   readonly code: number | null;
   readonly out: string;
   readonly err: string;
 }
 
-/** A command that runs. */
+/** A running command. */
 export interface Running {
   readonly child: ChildProcess;
   readonly ended: Promise<Ran>;
 }
 
-/** The davit command with a daemon's socket, and a directory of the test's own for its pods. */
+/** The davit command with the socket of a daemon, and a pods directory of the test. */
 export class Davit {
   readonly podsDirectory: string;
   readonly #daemon: TestDaemon;
@@ -60,7 +60,7 @@ export class Davit {
     this.podsDirectory = path.join(daemon.paths.directory, "pods");
   }
 
-  /** Starts it with these words; `input` is its stdin. */
+  /** Starts the command with these arguments; `input` is its stdin. */
   start(args: readonly string[], input = ""): Running {
     const own = ["run", "down", "rm"].includes(args[0] ?? "")
       ? ["--pods-directory", this.podsDirectory]
@@ -79,19 +79,19 @@ export class Davit {
     return { child, ended: endOf(child) };
   }
 
-  /** Runs it with these words to its end. */
+  /** Runs the command with these arguments until it ends. */
   async run(...args: string[]): Promise<Ran> {
     return this.start(args).ended;
   }
 
-  /** As run(), and fails unless it is done; what it printed. */
+  /** Like run(), but fails unless the exit code is 0. Returns stdout. */
   async done(...args: string[]): Promise<string> {
     const { code, out, err } = await this.run(...args);
     if (code === 0) return out;
     throw new Error(`davit ${args.join(" ")}: code ${code}\n${out}${err}`);
   }
 
-  /** Writes a manifest; its path. */
+  /** Writes a manifest and returns its path. */
   manifest(yaml: string): string {
     this.#files += 1;
     const file = path.join(this.#daemon.paths.directory, `manifest-${this.#files}.yaml`);

@@ -1,4 +1,4 @@
-/** What the suites of pod sandboxes share: daemons that are through recovery, and looks from outside. */
+/** Helpers for the suites of pod sandboxes: daemons that have recovered, and checks from outside of them. */
 import assert from "node:assert/strict";
 import { execFile } from "node:child_process";
 import { chmodSync, existsSync, readFileSync, statSync, writeFileSync } from "node:fs";
@@ -16,13 +16,13 @@ import {
   PodSandboxState,
   type PodSandboxStatus,
   UserNamespaceSchema,
-} from "../../src/gen/runtime/v1/api_pb.ts";
-import { GrpcStatusError } from "../../src/wire/grpc/status.ts";
-import { type DaemonOptions, TestDaemon } from "../support/daemon.ts";
-import { type LeakCheckOptions, withLeakCheck } from "../support/leaks.ts";
-import { patient } from "../support/patience.ts";
-import { podConfig } from "../support/pod.ts";
-import { readMounts } from "../support/snapshot/files.ts";
+} from "../../../src/gen/runtime/v1/api_pb.ts";
+import { GrpcStatusError } from "../../../src/wire/grpc/status.ts";
+import { type DaemonOptions, TestDaemon } from "../daemon.ts";
+import { type LeakCheckOptions, withLeakCheck } from "../leaks.ts";
+import { patient } from "../patience.ts";
+import { podConfig } from "../pod.ts";
+import { readMounts } from "../snapshot/files.ts";
 
 const execute = promisify(execFile);
 
@@ -30,7 +30,7 @@ export const { POD, CONTAINER, NODE } = NamespaceMode;
 export const READY = PodSandboxState.SANDBOX_READY;
 export const NOTREADY = PodSandboxState.SANDBOX_NOTREADY;
 
-/** Status codes of gRPC, by the names that its documents use. */
+/** The status codes of gRPC, by name. */
 export const code = {
   canceled: 1,
   unknown: 2,
@@ -47,7 +47,7 @@ export const code = {
   unavailable: 14,
 } as const;
 
-/** For assert.rejects: the code, and what the message must say. */
+/** For assert.rejects: checks the code and the message. */
 export function failsWith(want: number, message = /./): (error: unknown) => true {
   return (error) => {
     assert.ok(error instanceof GrpcStatusError, String(error));
@@ -59,7 +59,7 @@ export function failsWith(want: number, message = /./): (error: unknown) => true
 
 // ---- daemons
 
-/** A daemon that has taken up its records: every RPC is served. */
+/** A daemon that has recovered: it serves every RPC. */
 export async function startDaemon(options: DaemonOptions = {}): Promise<TestDaemon> {
   const daemon = TestDaemon.prepare(options);
   try {
@@ -71,7 +71,7 @@ export async function startDaemon(options: DaemonOptions = {}): Promise<TestDaem
   }
 }
 
-/** Starts a daemon that is stopped, and waits until it is through recovery. */
+/** Starts a stopped daemon, and waits until it has recovered. */
 export async function launchDaemon(
   daemon: TestDaemon,
   env: Readonly<Record<string, string>> = {},
@@ -82,7 +82,7 @@ export async function launchDaemon(
   await daemon.waitForLine(/"message":"ready"/, from, 20_000);
 }
 
-/** Removes all pods, ends the daemon and takes the bridge away, as a suite does at its end. */
+/** Removes all pods, the daemon and the bridge at the end of a suite. */
 export async function endDaemon(daemon: TestDaemon | undefined): Promise<void> {
   if (daemon === undefined) return;
   try {
@@ -94,13 +94,13 @@ export async function endDaemon(daemon: TestDaemon | undefined): Promise<void> {
   }
 }
 
-/** The bridge plugin makes the bridge at the first pod and never takes it away. */
+/** Removes the bridge, which the bridge plugin creates for the first pod and never removes. */
 export async function removeBridge(name = "dvt0"): Promise<void> {
   const links = await output("ip", "-o", "link");
   if (links.includes(` ${name}:`)) await output("ip", "link", "delete", name);
 }
 
-/** What is made at the first pod, container or shim, and kept: directories, a socket, crun's compiled seccomp filters. */
+/** Files of the first pod, container or shim that stay: directories, a socket, crun's compiled seccomp filters. */
 const keptFiles = [
   /\/root\/attachments\/$/,
   /\/state\/[\w-]*(crun|runc)\/$/,
@@ -108,35 +108,35 @@ const keptFiles = [
   /\/state\/shims\/(events\.sock|((pods|tasks|work|runtime|runtime\/k8s\.io)\/)?)$/,
 ];
 
-/** Everything that this machine could keep of a pod. */
+/** Everything of a pod that could be left on the machine. */
 export function leakOptions(daemon: TestDaemon): LeakCheckOptions {
   const own = daemon.leakOptions();
   return {
     ...own,
     ignoreFiles: [...(own.ignoreFiles ?? []), ...keptFiles],
     allow: {
-      // Opened by the first checkpoint, and kept; made when such a program is first started, and kept.
+      // Opened by the first checkpoint, or at the first start of such a program, and kept.
       fd: [/\/davit\.db(-wal)?$/, /^\/memfd:davit-program /],
-      // Chains that portmap makes once and keeps; emptied, they do nothing.
+      // Chains that portmap creates once and keeps. Empty chains have no effect.
       iptables: [/^ip6?tables-save (nat|filter) (:|-A \S+ .*-j )CNI-(HOSTPORT|FORWARD|ADMIN)/],
       nft: [/ \/ chain CNI-(HOSTPORT|FORWARD|ADMIN)/, /jump CNI-(HOSTPORT|FORWARD|ADMIN)/],
     },
   };
 }
 
-/** The body of a test that must leave everything as it was, with a daemon that serves throughout. */
+/** The body of a test that must leave nothing, with a daemon that runs throughout. */
 export function leakless(
   daemon: () => TestDaemon,
   run: () => Promise<void>,
 ): (t: TestContext) => Promise<void> {
   return async (t) => {
-    // The connection itself is no leak.
+    // The connection itself is not a leak.
     await daemon().client.runtime.version({});
     await withLeakCheck(t, leakOptions(daemon()), run);
   };
 }
 
-/** Like leakless(), for a test in which the daemon starts again: its own process is another then. */
+/** Like leakless(), for a test that restarts the daemon, which is another process then. */
 export function leaklessAcross(
   daemon: () => TestDaemon,
   run: () => Promise<void>,
@@ -153,7 +153,7 @@ export function leaklessAcross(
 
 type Init = MessageInitShape<typeof PodSandboxConfigSchema>;
 
-/** Namespaces of a pod, as far as they are not kubelet's usual ones. */
+/** Namespaces of a pod that differ from the usual ones of the kubelet. */
 export interface Modes {
   readonly network?: NamespaceMode;
   readonly pid?: NamespaceMode;
@@ -170,7 +170,7 @@ export function pod(modes: Modes = {}, changes: Init = {}): PodSandboxConfig {
   return config;
 }
 
-/** Ids of pods in user namespaces: none of the node's own. */
+/** The host ids of pods in user namespaces, which no user of the node has. */
 export const userRange = { containerId: 0, hostId: 200_000, length: 65_536 };
 
 /** A pod's config with a user namespace of its own. */
@@ -186,7 +186,7 @@ export function mapped(
   return config;
 }
 
-/** The cheapest pod there is: no network, no process, no tmpfs. */
+/** The cheapest pod: without a network, a process or a tmpfs. */
 export function bare(changes: Init = {}): PodSandboxConfig {
   return pod({ network: NODE, ipc: NODE }, changes);
 }
@@ -208,7 +208,7 @@ export async function removePod(daemon: TestDaemon, podSandboxId: string): Promi
   await daemon.client.runtime.removePodSandbox({ podSandboxId });
 }
 
-/** Runs a pod for as long as `use` takes. */
+/** Runs a pod during `use`. */
 export async function withPod(
   daemon: TestDaemon,
   config: PodSandboxConfig,
@@ -232,7 +232,7 @@ export async function statusOf(
   return status;
 }
 
-/** The one JSON text of the verbose status. */
+/** The parsed JSON text of the verbose status. */
 export async function infoOf(
   daemon: TestDaemon,
   podSandboxId: string,
@@ -262,9 +262,9 @@ export async function runtimeFact(daemon: TestDaemon, key: string): Promise<unkn
   return JSON.parse(text);
 }
 
-// ---- looks from outside
+// ---- checks from outside
 
-/** Asks again until `look` gives something else than undefined or false; see `patient`. */
+/** Calls `look` until it returns something other than undefined or false; see `patient`. */
 export async function until<T>(
   what: string,
   look: () => T | undefined | false | Promise<T | undefined | false>,
@@ -279,7 +279,7 @@ export async function until<T>(
   }
 }
 
-/** Where the pod's namespaces are pinned. */
+/** The paths at which the pod's namespaces are pinned. */
 export function pinsOf(
   daemon: TestDaemon,
   id: string,
@@ -293,7 +293,7 @@ export function fileOf(daemon: TestDaemon, id: string, name: string): string {
   return path.join(daemon.paths.state, "sandboxes", id, name);
 }
 
-/** The namespace behind a path, as the kernel numbers it. */
+/** The inode number of the namespace at a path. */
 export function inodeOf(file: string): number {
   return statSync(file).ino;
 }
@@ -323,18 +323,18 @@ export async function inside(
   return output("nsenter", ...kinds.map((kind) => `--${kind}=${pins[kind]}`), ...command);
 }
 
-/** The directories of a cgroup in all hierarchies, whether they are there or not. */
+/** The directories of a cgroup in all hierarchies, even if they do not exist. */
 export function cgroupDirectories(cgroup: string): readonly string[] {
   const roots = readMounts().filter(({ type }) => type === "cgroup" || type === "cgroup2");
   return roots.map(({ target }) => path.join(target, cgroup));
 }
 
-/** The hierarchy directories in which the cgroup is. */
+/** The existing directories of the cgroup. */
 export function cgroupsThere(cgroup: string): readonly string[] {
   return cgroupDirectories(cgroup).filter((directory) => existsSync(directory));
 }
 
-/** Freezes a cgroup, as pausing a container does; resolves when all in it is. */
+/** Freezes a cgroup, as a pause does. Resolves when all of its processes are frozen. */
 export async function freeze(cgroup: string): Promise<void> {
   const file = (name: string): string | undefined =>
     cgroupsThere(cgroup)
@@ -347,13 +347,13 @@ export async function freeze(cgroup: string): Promise<void> {
   await until("it is frozen", () => isFrozen(cgroup));
 }
 
-/** Whether all in a cgroup is frozen. */
+/** Whether all processes of a cgroup are frozen. */
 export function isFrozen(cgroup: string): boolean {
   const state = cgroupValue(cgroup, "freezer.state", "cgroup.events");
   return state === "FROZEN" || state.includes("frozen 1");
 }
 
-/** The text of a cgroup's file in whichever hierarchy has it. */
+/** The text of a cgroup's file, from the hierarchy that has it. */
 export function cgroupValue(cgroup: string, ...names: readonly string[]): string {
   for (const directory of cgroupDirectories(cgroup)) {
     for (const name of names) {
@@ -374,13 +374,13 @@ export function parentOf(config: PodSandboxConfig): string {
   return config.linux?.cgroupParent ?? "";
 }
 
-/** The addresses that host-local has given out: files named by them. */
+/** The addresses that host-local has assigned: it has a file for each. */
 export async function takenAddresses(daemon: TestDaemon): Promise<readonly string[]> {
   const found = await output("find", daemon.paths.ipamDir, "-type", "f", "-printf", "%f\\n");
   return found.split("\n").filter((name) => /^[0-9a-f.:]*[.:][0-9a-f.:]*$/.test(name));
 }
 
-/** Lets everybody walk the test's own directories, so that what is left to see is the daemon's modes. */
+/** Makes the test's own directories searchable for all users, so that only the daemon's modes restrict access. */
 export function openDirectories(daemon: TestDaemon): void {
   for (const directory of [tmpdir(), daemon.paths.directory]) chmodSync(directory, 0o755);
 }

@@ -1,6 +1,6 @@
 /**
- * What a crash test does at one spot of a container's operation: strike, look, do
- * what a kubelet would do, and look again. Each ends with nothing left but the site's bystanders.
+ * Scenarios of crash tests at one spot of a container operation: inject the fault, check the state, do what a
+ * kubelet would do, and check again. After each of them only the site's bystanders are left.
  */
 import assert from "node:assert/strict";
 import { readdirSync } from "node:fs";
@@ -24,8 +24,8 @@ import {
   sh,
   start,
   stop,
-} from "../integration/containers.ts";
-import { code, failsWith, until } from "../integration/pods.ts";
+} from "../suites/containers.ts";
+import { code, failsWith, until } from "../suites/pods.ts";
 import {
   type CrashSite,
   type FaultAction,
@@ -34,7 +34,7 @@ import {
   retry,
   type Spot,
   stageOf,
-} from "./crash.ts";
+} from "./sites.ts";
 import {
   checkContainer,
   checkImage,
@@ -47,9 +47,9 @@ import {
   processesOf,
   retryCreate,
   untilUp,
-} from "./crash-containers.ts";
-import { failsAt, type Recoveries, recoverAfter } from "./crash-scenarios.ts";
-import type { TestDaemon } from "./daemon.ts";
+} from "./containers.ts";
+import { failsAt, type Recoveries, recoverAfter } from "./pod-scenarios.ts";
+import type { TestDaemon } from "../daemon.ts";
 
 /** How a kubelet retries a container whose start was cut: the same call, or a new container. */
 export type Retry = "same" | "new";
@@ -70,7 +70,7 @@ export async function killCreate(
   await recoverAfter(site, recoveries);
   await site.checkBystanders();
 
-  // Half-built is unlisted; finished and only not answered is listed, and true.
+  // A half-built container is not listed. One that is complete but was not answered is listed, with a true status.
   const finished = stageOf(spot.point) === "answer";
   const listed = await listedContainer(site.daemon, config);
   assert.equal(listed !== undefined, finished, `listed after the restart: ${listed ?? "no"}`);
@@ -97,9 +97,9 @@ export async function killStart(
   await recoverAfter(site, recoveries);
   await site.checkBystanders();
 
-  // Its command runs, and then is the container's; or it never ran, and nothing is there of it.
+  // Either its command runs and belongs to the container, or it never ran and left nothing.
   if (["finish-record", "answer"].includes(stageOf(spot.point))) {
-    await untilTakenUp(daemon, id);
+    await untilRecovered(daemon, id);
     await checkContainer(pod, id, RUNNING);
     await untilUp(pod, config);
     await assert.rejects(start(daemon, id), failsWith(code.failedPrecondition, /running/));
@@ -130,7 +130,7 @@ export async function killStop(
   await recoverAfter(site, recoveries);
   await site.checkBystanders();
 
-  // What was sent was sent; what was not has changed nothing.
+  // A signal that was sent has its effect. One that was not sent changes nothing.
   const code = exitCodeAfter(spot);
   if (code === undefined) {
     await checkContainer(pod, id, RUNNING);
@@ -161,7 +161,7 @@ export async function killRemove(
   await checkRemoved(site, pod, id);
 }
 
-/** The daemon dies at `spot` of an ExecSync: the command goes with it, the container does not. */
+/** The daemon dies at `spot` of an ExecSync: the command ends with it, the container keeps running. */
 export async function killExec(
   site: CrashSite,
   spot: Spot,
@@ -181,8 +181,8 @@ export async function killExec(
 }
 
 /**
- * The daemon dies at `spot` of a recovery that has containers to take up in every state: half-built,
- * half-started, running with a command in it, ended, half-removed, and an image that is half here.
+ * The daemon dies at `spot` of a recovery that has containers to restore in every state: half-built,
+ * half-started, running with a command in it, ended, half-removed, and an incomplete image.
  */
 export async function killRecoverContainers(
   site: CrashSite,
@@ -192,7 +192,7 @@ export async function killRecoverContainers(
 ): Promise<void> {
   const { daemon } = site;
   const pod = homeOf(site, kind);
-  // The fourth start to get here is one of those that are under way all at once.
+  // The fourth start that reaches the stage is one of those that run at the same time.
   const half: Spot = { point: "start-container/finish-record", visit: 4 };
   await site.begin(faultAt(half, "kill"));
   const image = await freshImage(daemon);
@@ -219,7 +219,7 @@ export async function killRecoverContainers(
   await checkContainer(pod, ended, EXITED);
   await remove(daemon, leaving);
   for (const [at, id] of ids.entries()) {
-    // One whose start worked says so, now or, if it takes long to find out, as it is started again.
+    // If the first start succeeded before the daemon died, this one fails: the container runs already.
     await start(daemon, id).catch(failsWith(code.failedPrecondition, /running/));
     await checkContainer(pod, id, RUNNING);
     await untilUp(pod, configs[at] ?? {});
@@ -238,7 +238,7 @@ export async function killRecoverContainers(
 
 // ---- throw
 
-/** A CreateContainer fails at `spot`: it is undone when the caller hears of it. */
+/** A CreateContainer fails at `spot`: it is undone before the caller gets the error. */
 export async function throwCreate(site: CrashSite, spot: Spot, kind: PodKind): Promise<void> {
   await site.begin(faultAt(spot, "throw"));
   const pod = homeOf(site, kind);
@@ -287,12 +287,12 @@ export async function throwRemove(site: CrashSite, spot: Spot, kind: PodKind): P
   await checkRemoved(site, pod, id);
 }
 
-/** An ExecSync fails at `spot`: its command is gone, its container goes on. */
+/** An ExecSync fails at `spot`: its command is gone, its container keeps running. */
 export async function throwExec(site: CrashSite, spot: Spot, kind: PodKind): Promise<void> {
   const { daemon } = site;
   const { pod, id } = await beginWithContainer(site, spot, "throw", kind);
   const before = processesOf(pod, id);
-  // A command that cannot be killed at once is killed again; its caller hears of the timeout.
+  // A command that cannot be killed at once is killed again, and its caller gets the timeout.
   const isKill = spot.point === "exec-sync/kill-command";
   const fails = isKill ? failsWith(code.deadlineExceeded, /stage wait-for-end/) : failsAt(spot);
   await assert.rejects(execFor(daemon, id, spot), fails);
@@ -303,14 +303,14 @@ export async function throwExec(site: CrashSite, spot: Spot, kind: PodKind): Pro
 
 // ---- steps
 
-/** What takes long to look at is listed first as it was on record. */
-async function untilTakenUp(daemon: TestDaemon, id: string): Promise<void> {
+/** Until the recovery has inspected a container, lists show its recorded state. */
+async function untilRecovered(daemon: TestDaemon, id: string): Promise<void> {
   await until("the start is found", async () => {
     return (await containerStatus(daemon, id)).state !== CREATED;
   });
 }
 
-/** Starts the daemon with a fault, and a container for it to strike at. */
+/** Starts the daemon with a fault, and creates a container for it. */
 export async function beginWithContainer(
   site: CrashSite,
   spot: Spot,
@@ -325,12 +325,12 @@ export async function beginWithContainer(
   if (state === "created") return { pod, id };
   await start(site.daemon, id);
   await untilUp(pod, config);
-  // The sleep that it waits for.
+  // The sleep process that it waits for.
   await until("its child is there", () => processesOf(pod, id).length === 2);
   return { pod, id };
 }
 
-/** Starts a created container, sees it run once, and ends it. */
+/** Starts a created container, checks that it runs once, and ends it. */
 export async function startAndEnd(
   site: CrashSite,
   pod: Pod,
@@ -348,7 +348,7 @@ export function graceFor({ point }: Spot): number {
   return /(send-signal|wait-for-end|answer)$/.test(point) ? 20 : 0;
 }
 
-/** The code of the process that a stop had ended when its daemon died; undefined: it runs on. */
+/** The exit code of a process that was stopped before its daemon died; undefined if it still runs. */
 function exitCodeAfter({ point }: Spot): number | undefined {
   const codes: Readonly<Record<string, number>> = {
     "wait-for-end": 3,
@@ -375,7 +375,7 @@ async function checkDuringRemoval(
   }
 }
 
-/** A failed start is an end: StartError, 128, with the words that its caller got. */
+/** After a failed start the container is exited with StartError and 128, and the message that its caller got. */
 export async function checkStartFailed(
   pod: Pod,
   id: string,
@@ -392,14 +392,14 @@ export async function checkStartFailed(
   assert.match(status.message, new RegExp(`stage ${stageOf(point)}`));
 }
 
-/** An ExecSync that passes the spot: with a command that lasts where one must be under way. */
-export function execFor(daemon: TestDaemon, id: string, { point }: Spot): Promise<unknown> {
+/** An ExecSync that passes the spot. Its command keeps running if the spot needs a running command. */
+function execFor(daemon: TestDaemon, id: string, { point }: Spot): Promise<unknown> {
   if (point === "exec-sync/kill-command") return exec(daemon, id, ["sleep", "1000"], 1);
   const lasts = /(start-process|wait-for-end)$/.test(point);
   return exec(daemon, id, lasts ? ["sleep", "1000"] : ["echo", "hi"]);
 }
 
-/** Nothing of a command is left in the container, nor of its files. */
+/** Checks that no process and no file of a command is left. */
 export async function checkNoCommand(
   pod: Pod,
   id: string,
