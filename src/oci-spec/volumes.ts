@@ -7,10 +7,10 @@ import { mountDestination } from "./mounts.ts";
 
 /** The volumes that an image declares. */
 export interface DeclaredVolumes {
-  /** Where a container gets a directory of its own. */
+  /** Paths at which a container gets a directory of its own. */
   readonly paths: readonly string[];
-  /** Where it gets none, since the kernel's file systems are there. */
-  readonly passedOver: readonly string[];
+  /** Paths that get none, because it would hide kernel file systems. */
+  readonly skipped: readonly string[];
 }
 
 /**
@@ -40,5 +40,5 @@ export function declaredVolumes(
   const { own = [], kernel = [] } = Object.groupBy(wanted, (path) =>
     isKernelPath(path) ? "kernel" : "own",
   );
-  return { paths: own, passedOver: kernel };
+  return { paths: own, skipped: kernel };
 }

@@ -120,7 +120,7 @@ describe("a stage that hangs", () => {
   for (const spot of at(exec, "start-process", "kill-command")) {
     test(nameOf(spot), () => sites.run((site) => hangExec(site, spot, "with a holder")));
   }
-  for (const spot of at(recover, "take-up")) {
+  for (const spot of at(recover, "reattach")) {
     test(nameOf(spot), () => sites.run((site) => hangRecover(site, spot, "with a holder")));
   }
 });

@@ -19,7 +19,7 @@ export type {
   CreateContainerRequest,
   UpdateContainerResourcesRequest,
 } from "../../gen/runtime/v1/api_pb.ts";
-export { containerName, newContainerId, placeOf } from "./from-request.ts";
+export { containerName, newContainerId, logAndCgroupPaths } from "./from-request.ts";
 export type {
   AttachedClient,
   ContainerBundle,

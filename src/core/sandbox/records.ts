@@ -1,22 +1,22 @@
 import type { Sandbox } from "./sandbox.ts";
 
-/** A record that could not be read. It is kept, and it stops nothing. */
+/** A record that could not be used. It is kept apart from the others. */
 export interface SetAsideRecord {
   readonly kind: string;
   readonly id: string;
   readonly reason: string;
 }
 
-/** Where sandboxes outlive the daemon. */
+/** The sandboxes in the database. */
 export interface SandboxRecords {
-  /** All records that can be read, oldest first. Those that cannot are set aside and reported. */
+  /** All valid records, oldest first. Invalid ones are set aside and reported. */
   loadSandboxes(): readonly Sandbox[];
-  /** Writes the sandbox whole, new or not; done when it returns (for a crash of the daemon). */
+  /** Writes the whole sandbox, new or not. It survives a crash of the daemon once this returns. */
   putSandbox(sandbox: Sandbox): void;
-  /** Forgets the sandbox; no error when it is not there. */
+  /** Deletes the record; not an error when it does not exist. */
   deleteSandbox(id: string): void;
-  /** Keeps a readable record that must not be used, under `reason`, away from the others. */
+  /** Sets a valid record aside that must not be used, with the reason. */
   setAsideSandbox(id: string, reason: string): void;
-  /** What was set aside, ever, and not yet cleaned up. */
+  /** The records that were set aside and not cleaned up since. */
   setAside(): readonly SetAsideRecord[];
 }

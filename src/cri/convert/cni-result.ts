@@ -14,7 +14,7 @@ interface Interface {
 /**
  * The result of the last CNI plugin (CNI specification, section 5) as containerd's `cniResult` has it
  * (go-cni's Result): interfaces by name, each with its addresses. Fields of the wrong type, which no
- * result on record has, are left out.
+ * stored result has, are left out.
  */
 export function goCniResult(result: string): object {
   const json = asObject(JSON.parse(result));

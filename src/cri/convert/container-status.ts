@@ -59,7 +59,7 @@ function mountsOf({ config, imageVolumes }: Container): Mount[] {
 }
 
 function signalByName(name: string): Signal {
-  // The CRI writes SIGRTMIN+1 as SIGRTMINPLUS1, and the like.
+  // The CRI has SIGRTMINPLUS1 for SIGRTMIN+1 and SIGRTMAXMINUS1 for SIGRTMAX-1.
   const key = name.replace("+", "PLUS").replace("-", "MINUS");
   return (Signal as Readonly<Record<string, Signal>>)[key] ?? Signal.RUNTIME_DEFAULT;
 }

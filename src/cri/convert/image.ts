@@ -2,7 +2,7 @@ import type { MessageInitShape } from "@bufbuild/protobuf";
 import type { Image } from "../../core/image/index.ts";
 import type { ImageSchema } from "../../gen/runtime/v1/api_pb.ts";
 
-/** An image as the CRI shows it. Either `uid` or `username` is set, as kubelet wants (runAsNonRoot). */
+/** An image in the CRI. Either `uid` or `username` is set, as kubelet requires (runAsNonRoot). */
 export function criImage(image: Image): MessageInitShape<typeof ImageSchema> {
   return {
     id: image.id,

@@ -24,8 +24,8 @@ export async function execSync(
 }
 
 /**
- * As much of both streams as `room` bytes hold: what is too much is to be dropped and is no error
- * (api.proto, ExecSyncResponse). Each has half of it, and what the other one leaves.
+ * Truncates both streams to `room` bytes together, which is not an error (api.proto, ExecSyncResponse).
+ * Each stream gets half of the bytes and what the other one does not use.
  */
 export function cutToFit(answer: Answer, room: number): Answer {
   const { stdout, stderr } = answer;

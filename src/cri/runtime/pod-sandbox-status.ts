@@ -109,8 +109,8 @@ function encodedInfo(sandbox: Sandbox, info: sandboxes.SandboxInfo): Uint8Array 
 }
 
 /**
- * The record of the sandbox as containerd shows its own (internal/cri/store/sandbox/metadata.go). Its
- * readers refuse one without this version, and the whole info with it.
+ * The metadata of the sandbox in containerd's format (internal/cri/store/sandbox/metadata.go). Readers of
+ * that format reject the whole info if the version is missing.
  */
 function sandboxMetadata(
   sandbox: Sandbox,

@@ -44,11 +44,11 @@ function verboseInfo(context: CriContext): Record<string, string> {
     ...context.network.describe(),
     inflight: sandboxes.operations.views(),
     lastFailures: sandboxes.operations.history.failures(),
-    heldCreates: sandboxes.creations.unclaimed(),
+    heldCreates: sandboxes.inflightCreates.unclaimed(),
     pulls: images.progress.views(),
     pendingNetworkRemovals: sandboxes.teardown.pending(),
     unfinishedRemovals: sandboxes.janitor.owned(),
-    failedEnds: sandboxes.failedEnds.all(),
+    failedEnds: sandboxes.failedTeardowns.all(),
   };
   return Object.fromEntries(
     Object.entries(facts).map(([key, fact]) => [

@@ -5,7 +5,7 @@ import type { Container, ContainerState } from "../../core/container/index.ts";
 import { FakeRecords } from "../testing/fake-records.ts";
 import { WriteBehindRecords } from "./write-behind-records.ts";
 
-/** A disk that takes what is written while it is not full. */
+/** A disk that can be full. */
 function disk(): {
   full: boolean;
   readonly rows: Map<string, string>;
@@ -35,7 +35,7 @@ function disk(): {
 const container = (name: ContainerState["name"], id = "a"): Container =>
   ({ id, state: { name } }) as unknown as Container;
 
-test("WriteBehindRecords refuses what is new on a full disk", () => {
+test("WriteBehindRecords rejects new objects on a full disk", () => {
   const it = disk();
   it.full = true;
   assert.throws(() => {
@@ -44,7 +44,7 @@ test("WriteBehindRecords refuses what is new on a full disk", () => {
   assert.deepEqual(it.late.pendingWrites(), []);
 });
 
-test("WriteBehindRecords takes an end on a full disk, and writes the newest of it when there is room", (t) => {
+test("WriteBehindRecords accepts a terminal state on a full disk, and writes the newest one later", (t) => {
   t.mock.timers.enable({ apis: ["setTimeout"] });
   const it = disk();
   it.late.putContainer(container("running"));
@@ -63,7 +63,7 @@ test("WriteBehindRecords takes an end on a full disk, and writes the newest of i
   assert.deepEqual(it.late.pendingWrites(), []);
 });
 
-test("WriteBehindRecords forgets what it owes when the same record can be written again", (t) => {
+test("WriteBehindRecords forgets a pending write when a newer one of the same record succeeds", (t) => {
   t.mock.timers.enable({ apis: ["setTimeout"] });
   const it = disk();
   it.late.putContainer(container("running"));
@@ -75,7 +75,7 @@ test("WriteBehindRecords forgets what it owes when the same record can be writte
   assert.deepEqual([...it.rows], []);
 });
 
-test("WriteBehindRecords tries a last time when it ends", () => {
+test("WriteBehindRecords tries pending writes a last time when it is disposed of", () => {
   const it = disk();
   it.late.putContainer(container("running"));
   it.full = true;
@@ -85,7 +85,7 @@ test("WriteBehindRecords tries a last time when it ends", () => {
   assert.equal(it.rows.get("a"), "exited");
 });
 
-test("WriteBehindRecords refuses what begins and takes what ends, of every kind of record", () => {
+test("WriteBehindRecords rejects new objects and accepts terminal states of every kind of record", () => {
   const records = new FakeRecords();
   const late = new WriteBehindRecords(records, silentLogger);
   const sandbox = (name: string): never => ({ id: "s", state: { name } }) as never;

@@ -12,18 +12,18 @@ const firstPauseMs = 500;
 const maxPauseMs = 5_000;
 
 /**
- * The records, where an end is never refused.
+ * Records in which terminal states are written behind.
  *
- * A disk that is full or cannot be written refuses what is new: the client hears of it, and nothing
- * is made. But that something has ended, was stopped or is being removed stays true whether or not
- * it can be written, and to stop and remove is how a disk gets room again. Such a write that fails
- * is owed: tried again until it works or a newer one has taken its place. A daemon that dies before
- * finds the same out again, since recovery asks the kernel.
+ * When the disk is full or fails, a new object cannot be recorded: the client gets an error and
+ * nothing is created. A terminal state is different. That an object has ended, was stopped or is being
+ * removed is true even if it cannot be written, and stops and removals are what frees space. So such
+ * a write does not fail: it is retried until it succeeds or a newer write replaces it. If the daemon
+ * dies first, the recovery of the next one finds the state out again from the kernel.
  */
 export class WriteBehindRecords implements AllRecords, Disposable {
   readonly #records: AllRecords;
   readonly #log: Logger;
-  readonly #owed = new Map<string, () => void>();
+  readonly #pending = new Map<string, () => void>();
   #timer: NodeJS.Timeout | undefined;
 
   constructor(records: AllRecords, log: Logger) {
@@ -105,29 +105,29 @@ export class WriteBehindRecords implements AllRecords, Disposable {
     });
   }
 
-  /** What could not be written yet. */
+  /** The records whose last write is still pending. */
   pendingWrites(): readonly string[] {
-    return [...this.#owed.keys()];
+    return [...this.#pending.keys()];
   }
 
-  /** Tries once more and no longer, as at the daemon's end. */
+  /** Tries the pending writes a last time, when the daemon exits. */
   [Symbol.dispose](): void {
     clearTimeout(this.#timer);
     this.#retry();
     clearTimeout(this.#timer);
   }
 
-  #write(key: string, mayBeLate: boolean, write: () => void): void {
+  #write(key: string, isTerminal: boolean, write: () => void): void {
     try {
       write();
-      this.#owed.delete(key);
+      this.#pending.delete(key);
     } catch (error) {
-      if (!mayBeLate) throw error;
-      this.#log.error("an end could not be recorded yet; make room for the records", {
+      if (!isTerminal) throw error;
+      this.#log.error("cannot persist terminal state (disk full?); will retry", {
         record: key,
         error: messageOf(error),
       });
-      this.#owed.set(key, write);
+      this.#pending.set(key, write);
       this.#schedule(firstPauseMs);
     }
   }
@@ -140,13 +140,13 @@ export class WriteBehindRecords implements AllRecords, Disposable {
   }
 
   #retry(nextPauseMs = firstPauseMs): void {
-    for (const [key, write] of this.#owed) {
+    for (const [key, write] of this.#pending) {
       try {
         write();
-        this.#owed.delete(key);
-        this.#log.info("recorded an end that had been waiting for it", { record: key });
+        this.#pending.delete(key);
+        this.#log.info("persisted a pending terminal state", { record: key });
       } catch {
-        // Told when it failed first. Whatever hinders this one hinders the others.
+        // Logged at the first failure. The other writes would fail for the same reason.
         this.#schedule(Math.min(nextPauseMs, maxPauseMs));
         return;
       }

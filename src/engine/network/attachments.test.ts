@@ -40,7 +40,7 @@ beforeEach(() => {
   });
 });
 
-test("what is being made is noted before it is on record, and forgotten after", async () => {
+test("an attachment is noted before it is recorded, and its note is deleted after its record", async () => {
   await attachments.putNoted(attachment);
   await attachments.putNoted({ ...attachment, result: "done" });
   assert.equal(attachments.find("a")?.result, "done");
@@ -49,7 +49,7 @@ test("what is being made is noted before it is on record, and forgotten after", 
   assert.equal(attachments.find("a"), undefined);
 });
 
-test("a record that is refused leaves no note, unless there was one before", async () => {
+test("a failed record leaves no note, unless there was one before", async () => {
   isFull = true;
   await assert.rejects(attachments.putNoted(attachment), /full/);
   assert.deepEqual(done, ["note", "delete note"]);

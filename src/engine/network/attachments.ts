@@ -1,6 +1,6 @@
 import type { Attachment, NotedAttachmentRecords } from "../../core/network/index.ts";
 
-/** The attachments of this daemon's sandboxes: in memory, written through to the records. */
+/** The network attachments of this daemon's sandboxes, in memory and written through to the database. */
 export class Attachments {
   readonly #records: NotedAttachmentRecords;
   readonly #byId = new Map<string, Attachment>();
@@ -9,26 +9,27 @@ export class Attachments {
     this.#records = records;
   }
 
-  /** Reads what an earlier daemon left. */
+  /** Loads the attachments of the previous daemon. */
   load(): void {
     for (const attachment of this.#records.loadAttachments()) {
       this.#byId.set(attachment.sandboxId, attachment);
     }
   }
 
-  /** Puts what is being made: nothing but its removal may be put without a note that outlives the record. */
+  /** Stores an attachment that is being made, with a note that outlives the record. */
   async putNoted(attachment: Attachment): Promise<void> {
     const { sandboxId } = attachment;
     await this.#records.noteAttachment(attachment);
     try {
       this.put(attachment);
     } catch (error) {
-      // Of what is refused nothing is made: there is nothing that a note could tell of.
+      // Nothing is made of an attachment that cannot be recorded, so its note is deleted.
       if (!this.#byId.has(sandboxId)) await this.#records.deleteNote(sandboxId);
       throw error;
     }
   }
 
+  /** Stores an attachment that has a note already. */
   put(attachment: Attachment): void {
     this.#records.putAttachment(attachment);
     this.#byId.set(attachment.sandboxId, attachment);
