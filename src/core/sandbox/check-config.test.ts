@@ -58,7 +58,7 @@ test("invalid configs are rejected, with field and value", () => {
     [{ logDirectory: "logs" }, /log_directory must be absolute/],
     [{ linux: { cgroupParent: "/a/../b" } }, /cgroup_parent must not leave/],
     [{ linux: { cgroupParent: "/a\0" } }, /cgroup_parent must not leave/],
-    [{ linux: { sysctls: { "kernel.panic": "1" } } }, /has no namespace of its own/],
+    [{ linux: { sysctls: { "kernel.panic": "1" } } }, /is not namespaced/],
     [{ linux: { sysctls: { "net..x": "1" } } }, /is not a sysctl's name/],
     [{ linux: { sysctls: { "net.x": "1\n2" } } }, /several lines/],
     [namespaces(node, { sysctls: { "net/ipv4/x": "1" } }), /on the host network/],

@@ -32,7 +32,7 @@ export {
 export type { SandboxRecords, SetAsideRecord } from "./records.ts";
 export type { PodCgroup, PodLabels, ProcessIdentity, Sandbox, SandboxNetwork } from "./sandbox.ts";
 export { namespaceModes, sandboxName, usesHostNetwork } from "./sandbox.ts";
-export type { SandboxState, SandboxStateName } from "./state.ts";
+export type { SandboxState } from "./state.ts";
 export { SandboxStore } from "./store.ts";
 export { podSysctls } from "./sysctls.ts";
 export type { IdRange, PodUsers } from "./user-namespace.ts";

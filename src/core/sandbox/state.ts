@@ -28,7 +28,7 @@ export type SandboxState =
 export type SandboxStateName = SandboxState["name"];
 
 /** The allowed transitions. Staying in a state is always allowed. */
-export const sandboxTransitions = {
+const sandboxTransitions = {
   creating: ["ready", "dead"],
   ready: ["dead", "stopped"],
   dead: ["stopped"],
