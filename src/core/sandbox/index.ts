@@ -1,5 +1,5 @@
-// The noun this runtime turns on: a pod sandbox, its states, its store, and the seam behind
-// which a controller keeps it. Imports base, gen and core/operation. Start with sandbox.ts.
+// Pod sandboxes: their states, their store, and the interface of sandbox controllers. Imports base, gen
+// and core/operation. Start reading with sandbox.ts.
 export type {
   RunPodSandboxRequest,
   UpdatePodSandboxResourcesRequest,

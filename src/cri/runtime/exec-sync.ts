@@ -2,7 +2,7 @@ import * as containers from "../../engine/container/index.ts";
 import type { ExecSyncRequest } from "../../gen/runtime/v1/api_pb.ts";
 import type { CriContext, RpcCall } from "../context.ts";
 
-/** Tags and lengths of the two streams and the exit code. */
+/** The space for the tags and lengths of the two streams and for the exit code. */
 const framingBytes = 64;
 
 interface Answer {
@@ -11,7 +11,7 @@ interface Answer {
   readonly exitCode: number;
 }
 
-/** Runs a command in a container; its output is cut to what fits into an answer. */
+/** ExecSync: runs a command in a container. Its output is truncated to the maximum size of an answer. */
 export async function execSync(
   context: CriContext,
   request: ExecSyncRequest,

@@ -87,7 +87,7 @@ function encodedInfo(sandbox: Sandbox, info: sandboxes.SandboxInfo): Uint8Array 
     pid: info.pid,
     processStatus: info.processStatus,
     netNamespaceClosed: info.netNamespaceClosed,
-    // There is no pause container: no image, no snapshot.
+    // Empty, because there is no pause container.
     image: "",
     snapshotKey: "",
     snapshotter: "",
