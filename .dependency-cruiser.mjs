@@ -42,7 +42,7 @@ export default {
     rule(
       "pure-directories",
       "no I/O here: take an interface from core",
-      { path: "^src/(base|core|engine|cri)/", pathNot: test },
+      { path: "^src/(base|core|engine|cri|manifest)/", pathNot: test },
       { dependencyTypes: ["core"], path: io },
     ),
     rule(
@@ -54,10 +54,10 @@ export default {
     rule("no-test-code", "product code never imports test code", { pathNot: test }, { path: test }),
     rule(
       "front-doors",
-      "from outside, import the index.ts of core/<noun>, drivers/<name> or linux/<room>",
+      "from outside, import the index.ts of doctor, manifest, core/<noun>, drivers/<name> or linux/<room>",
       { path: "^src/([^/]+)/", pathNot: test },
       {
-        path: "^src/(core|drivers|linux)/([^/]+/(?!index\\.ts$)|[^/]+\\.ts$)",
+        path: "^src/((core|drivers|linux)/([^/]+/(?!index\\.ts$)|[^/]+\\.ts$)|(doctor|manifest)/(?!index\\.ts$))",
         pathNot: "^src/$1/",
       },
     ),

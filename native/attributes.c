@@ -1,5 +1,5 @@
 /*
- * Attributes of open directories, by descriptors alone: whatever their names are, and wherever they lie. On a
+ * Attributes of open directories, by descriptor only, independent of their paths. On a
  * thread of libuv's pool.
  */
 #include "davit.h"
@@ -11,10 +11,10 @@
 #include <sys/xattr.h>
 #include <unistd.h>
 
-/* XATTR_LIST_MAX and XATTR_SIZE_MAX of linux/limits.h: more the kernel does not give. */
+/* XATTR_LIST_MAX and XATTR_SIZE_MAX of linux/limits.h, the limits of the kernel. */
 enum { MOST = 65536 };
 
-/* The names of a descriptor's attributes, a NUL behind each; -1 with errno. A file system may have none. */
+/* The names of a descriptor's attributes, each followed by a NUL; -1 with errno. A file system may have none. */
 static ssize_t list_names(int fd, char *names) {
   ssize_t length = flistxattr(fd, names, MOST);
   return length < 0 && errno == EOPNOTSUPP ? 0 : length;
@@ -53,7 +53,7 @@ static void copy_xattrs(struct fault *fault, int from, int to, char *names, char
 
 /*
  * numbers: descriptors of two directories. Gives the second one the owner, extended attributes, permissions and
- * times of the first, in this order: each changes what comes before in it the least.
+ * times of the first, in this order, because later ones do not change earlier ones.
  */
 static void copy_attributes(struct job *job) {
   int from = (int)job->numbers[0], to = (int)job->numbers[1];
@@ -67,7 +67,7 @@ static void copy_attributes(struct job *job) {
     struct timespec times[2] = {info.st_atim, info.st_mtim};
     copy_xattrs(&job->fault, from, to, buffer, buffer + MOST);
     if (job->fault.err != 0) {
-      /* said already */
+      /* the fault is set already */
     } else if (fchmod(to, info.st_mode & 07777) < 0) {
       fault_set(&job->fault, "chmod", "a directory");
     } else if (futimens(to, times) < 0) {

@@ -1,6 +1,6 @@
 /*
- * For the small programs without a C library: system calls, and the start of a program. Each includes
- * this once and has a function program_main, which gets the stack as the kernel made it (number of arguments,
+ * For small programs without a C library: system calls, and the start of a program. Each includes
+ * this once and has a function program_main, which gets the stack of the kernel (number of arguments,
  * arguments, NULL, environment, NULL) and does not return.
  */
 #ifndef DAVIT_BARE_H
@@ -31,7 +31,7 @@ static long call5(long number, long a, long b, long c, long d, long e) {
                    : "memory");
   return x0;
 #else
-#error "davit's own programs know x86_64 and aarch64"
+#error "davit's own programs support x86_64 and aarch64"
 #endif
 }
 

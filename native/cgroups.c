@@ -1,8 +1,8 @@
 /*
- * Cgroups, v1 and v2, in one job where node:fs takes one for each call: a pod has a dozen directories on
- * v1. A cgroup is named by its directory. Its files cannot be removed and need not be: rmdir(2) takes
- * them along, so nothing here unlinks anything. What is not there is done, for cgroups end by
- * themselves: ENOENT, or ENODEV for a file that was open.
+ * Cgroups, v1 and v2, in one job, while node:fs needs one for each call: a pod has a dozen directories on
+ * v1. A cgroup is named by its directory. Its files cannot be removed and need not be: rmdir(2) removes
+ * them, so nothing here unlinks anything. A missing cgroup is not a fault, because another process may have removed
+ * it: ENOENT, or ENODEV for a file that was open.
  */
 #include "davit.h"
 
@@ -32,7 +32,7 @@ static char *path_in(const char *directory, const char *name) {
   return asprintf(&path, "%s/%s", directory, name) < 0 ? NULL : path;
 }
 
-/* Takes the path over; NULL is one that there was no memory for. */
+/* Takes ownership of the path; NULL means that there was no memory for it. */
 static int list_add(struct list *list, struct fault *fault, char *path) {
   if (path != NULL && list->count == list->size) {
     size_t size = list->size == 0 ? 16 : list->size * 2;
@@ -74,7 +74,7 @@ static int list_children(struct list *list, struct fault *fault, size_t at) {
   return result;
 }
 
-/* Adds a cgroup and, when all are wanted, those in it. */
+/* Adds a cgroup and, with `all`, those in it. */
 static int list_cgroups(struct list *list, struct fault *fault, const char *top, bool all) {
   size_t at = list->count;
   if (list_add(list, fault, strdup(top)) < 0) return -1;
@@ -84,14 +84,14 @@ static int list_cgroups(struct list *list, struct fault *fault, const char *top,
   return 0;
 }
 
-/* The first of a job's faults is the one to tell; the rest is done all the same. */
+/* Keeps the first fault of a job, which continues nevertheless. */
 static void keep_first(struct fault *first, const struct fault *fault) {
   if (first->err == 0) *first = *fault;
 }
 
 /*
- * The one that is busy, to be freed; NULL when all are gone, or with a fault. A fake tree on another
- * file system says ENOTEMPTY where cgroupfs says EBUSY.
+ * The busy cgroup, which the caller frees; NULL when all are removed, or with a fault. A fake tree on another
+ * file system gives ENOTEMPTY where cgroupfs gives EBUSY.
  */
 static char *remove_cgroup(struct fault *fault, const char *top, bool all) {
   struct list list = {0};
@@ -102,10 +102,10 @@ static char *remove_cgroup(struct fault *fault, const char *top, bool all) {
     return NULL;
   }
   if (list_cgroups(&list, fault, top, all) == 0 && (all || list_children(&list, fault, 0) == 0)) {
-    bool stays = !all && list.count > 1; /* it is somebody's parent */
+    bool stays = !all && list.count > 1; /* it has children */
     for (size_t i = stays ? 0 : list.count; i-- > 0;) {
       if (rmdir(list.paths[i]) == 0 || errno == ENOENT) continue;
-      /* Those above one that stays are busy with it. */
+      /* The parents of a cgroup that stays are busy, too. */
       if (busy != NULL || fault->err != 0) continue;
       if (errno != EBUSY) {
         fault_set(fault, "remove cgroup", list.paths[i]);
@@ -119,8 +119,8 @@ static char *remove_cgroup(struct fault *fault, const char *top, bool all) {
 }
 
 /*
- * strings: cgroups. numbers: 1 to take those in them along, 0 to leave one that has any. Texts: for
- * each the cgroup that was busy, it or one in it, or NULL. One that stays does not keep the others.
+ * strings: cgroups. numbers: 1 to remove those in them, too, 0 to keep one that has any. Texts: for
+ * each the cgroup that was busy, it or one in it, or NULL. One that stays does not stop the others.
  */
 static void remove_cgroups(struct job *job) {
   job->texts = calloc(job->string_count + 1, sizeof *job->texts);
@@ -142,7 +142,7 @@ struct text {
   size_t length, size;
 };
 
-/* Room for as much as one read(2) of such a file gives, and for a NUL. */
+/* Makes space for one read(2) of such a file and for a NUL. */
 static int text_grow(struct text *text) {
   enum { ONE_READ = 4096 };
   if (text->size - text->length > ONE_READ) return 0;
@@ -155,8 +155,8 @@ static int text_grow(struct text *text) {
 }
 
 /*
- * Adds what cgroup.procs of one cgroup says. EOPNOTSUPP: it is threaded, and its parent lists its
- * processes. The pids of one that goes meanwhile are dropped: they may be others' by now.
+ * Adds the pids in cgroup.procs of one cgroup. EOPNOTSUPP: it is threaded, and its parent lists its
+ * processes. The pids of one that is removed meanwhile are dropped, because they may be reused by now.
  */
 static int read_processes(struct text *text, struct fault *fault, const char *cgroup) {
   size_t start = text->length;
@@ -193,7 +193,7 @@ static int text_add(struct text *text, const char *line) {
   return 0;
 }
 
-/* One text is the job's answer; it is the job's from here on. */
+/* One text is the result of the job, which owns it from here on. */
 static void answer(struct job *job, struct text *text) {
   if (job->fault.err == 0 && text_grow(text) == 0) {
     job->texts = calloc(2, sizeof *job->texts);
@@ -245,8 +245,8 @@ static void list_processes(struct job *job) {
 static bool is_gone(int err) { return err == ENOENT || err == ENODEV; }
 
 /*
- * strings: a file, what to write. Results: 1 when it is written, and the errno when it is not there. Never
- * creates a file. The kernel takes a value in one write(2).
+ * strings: a file, a value. Results: 1 when it is written, and the errno when the file does not exist. Never
+ * creates a file. The kernel accepts a value in one write(2).
  */
 static void write_cgroup_file(struct job *job) {
   const char *path = job->strings[0], *value = job->strings[1];
@@ -261,7 +261,7 @@ static void write_cgroup_file(struct job *job) {
   else job->fault = fault;
 }
 
-/* false when it is not there, or with a fault. `call` names the value, for the fault. */
+/* false when it does not exist, or with a fault. `call` names the value, for the fault. */
 static bool set_freezer(struct fault *first, const char *cgroup, const char *value, const char *call) {
   struct fault fault = {0};
   char *path = path_in(cgroup, "freezer.state");
@@ -279,7 +279,7 @@ static void kill_listed(struct fault *fault, const char *pids) {
   char *end = NULL;
   for (; *pids != '\0'; pids = *end == '\0' ? end : end + 1) {
     long pid = strtol(pids, &end, 10);
-    /* 0 is a process of another PID namespace, and would be ourselves. */
+    /* 0 is a process of another PID namespace; kill(2) would signal this process. */
     if (pid <= 0 || kill((pid_t)pid, SIGKILL) == 0 || errno == ESRCH || fault->err != 0) continue;
     char name[32];
     int err = errno;
@@ -289,10 +289,10 @@ static void kill_listed(struct fault *fault, const char *pids) {
 }
 
 /*
- * strings: a cgroup of v1's freezer. Result: 1, or 0 when it is not there. Freezes it, sends SIGKILL to
- * what is in it and below, and thaws it. A frozen process neither forks nor dies, so its pid cannot come to
- * belong to another one before it is signalled. In one job: a daemon that dies in between leaves it frozen,
- * until the next one kills it.
+ * strings: a cgroup of v1's freezer. Result: 1, or 0 when it does not exist. Freezes it, sends SIGKILL to
+ * the processes in it and below, and thaws it. A frozen process neither forks nor ends, so its pid cannot be
+ * reused before it is signalled. In one job: a daemon that ends in between leaves it frozen,
+ * until the next daemon kills it.
  */
 static void kill_frozen(struct job *job) {
   const char *top = job->strings[0];
@@ -310,7 +310,7 @@ static void kill_frozen(struct job *job) {
   } else {
     fault_set_errno(&job->fault, ENOMEM, "list processes of cgroup", top);
   }
-  /* With those below: a container may have frozen one of its own, whose processes could not die. */
+  /* Also those below: a container may have frozen a cgroup of its own, whose processes could not end. */
   if (list.count == 0) set_freezer(&job->fault, top, "THAWED", "write \"THAWED\" to");
   for (size_t i = 0; i < list.count; i++) {
     set_freezer(&job->fault, list.paths[i], "THAWED", "write \"THAWED\" to");

@@ -1,6 +1,6 @@
 /*
- * What the addon's files share. Everything in a struct job or struct plan is plain C memory, so
- * that the code which runs on another thread never touches N-API.
+ * Declarations that the files of the addon share. Everything in a struct job or struct plan is plain C memory, so
+ * that code on another thread never uses N-API.
  */
 #ifndef DAVIT_H
 #define DAVIT_H
@@ -14,25 +14,25 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* Which call failed, on what, and why. err == 0 means that nothing failed. */
+/* The call that failed, its object, and the errno. err == 0 means that nothing failed. */
 struct fault {
   int err;
   const char *call; /* a string literal */
-  char path[512];   /* cut when longer: it is for people */
-  int step;         /* of a job of several: which one, from 0 */
+  char path[512];   /* truncated if longer: it is only for messages */
+  int step;         /* in a job of several steps: the index of the step */
 };
 
-/* Records the current errno. Returns -1, so that `return fault_set(...)` reads well. */
+/* Records the current errno. Returns -1, for `return fault_set(...)`. */
 int fault_set(struct fault *fault, const char *call, const char *path);
 int fault_set_errno(struct fault *fault, int err, const char *call, const char *path);
 
-/* An Error with errno, call, path and step as properties, which native.ts turns into a SystemError. */
+/* An Error with errno, call, path and step as properties, which src/linux/addon.ts turns into a SystemError. */
 napi_value fault_error(napi_env env, const struct fault *fault);
 void fault_throw(napi_env env, const struct fault *fault);
 
 /*
  * Copies a JS array of strings (null and undefined become NULL) into a NULL-terminated array, or
- * throws and returns NULL. A string that holds a NUL byte is refused with EINVAL: the kernel would
+ * throws and returns NULL. A string that holds a NUL byte is rejected with EINVAL: the kernel would
  * see a shorter one than the caller checked.
  */
 char **take_strings(napi_env env, napi_value array, size_t *count);
@@ -40,7 +40,7 @@ void free_strings(char **strings, size_t count);
 char *take_string(napi_env env, napi_value value);
 int64_t *take_numbers(napi_env env, napi_value array, size_t *count);
 
-/* One unit of work away from the event loop: strings and numbers in, a fault or a result out. */
+/* Work that runs outside the event loop: strings and numbers in, a fault or a result out. */
 struct job {
   const struct job_kind *kind;
   napi_async_work work;
@@ -50,12 +50,12 @@ struct job {
   int64_t *numbers;
   size_t number_count;
   int64_t results[2];
-  size_t result_count; /* 0: the promise gives undefined */
-  int64_t *list;       /* more numbers to give instead, malloced */
+  size_t result_count; /* 0: the promise resolves to undefined */
+  int64_t *list;       /* more numbers as result instead, malloced */
   size_t list_count;
-  char **texts;        /* an array of strings to give instead, malloced each; NULL gives null */
+  char **texts;        /* an array of strings as result instead, each malloced; NULL becomes null */
   size_t text_count;
-  size_t *text_sizes; /* where they are UTF-8 and may hold NUL bytes; else one byte a character */
+  size_t *text_sizes; /* for UTF-8 with NUL bytes; without it one character for each byte */
   struct fault fault;
 };
 
@@ -63,7 +63,7 @@ struct job_kind {
   const char *name;
   size_t min_strings;
   size_t min_numbers;
-  /* Runs on a thread of libuv's pool, or on a thread of its own which then ends. */
+  /* Runs on a thread of libuv's pool, or on a thread of its own that ends afterwards. */
   void (*run)(struct job *job);
   bool own_thread;
 };
@@ -79,7 +79,7 @@ extern const struct job_kind read_jobs[];
 extern const struct job_kind cgroup_jobs[];
 extern const struct job_kind directory_jobs[];
 
-/* The namespaces of a pod that are pinned beside its user namespace: what makes one, and its file. */
+/* The namespaces of a pod that are pinned, besides its user namespace: clone flag and file. */
 enum { PIN_NET, PIN_IPC, PIN_UTS, PIN_COUNT };
 struct pin_kind {
   int flag;
@@ -94,7 +94,7 @@ void unpin_one(const char *path);
 int enter_namespace(struct fault *fault, const char *path, int kind);
 int write_file(struct fault *fault, const char *path, const char *value);
 
-/* What overlayfs and the node's own policy keep in extended attributes is not the image's. */
+/* True for extended attributes of overlayfs and of the node's policy, which do not belong to the image. */
 bool is_private_xattr(const char *name);
 
 /* Add to the addon's exports: one function, and a function for each job up to the one without a name. */
@@ -112,7 +112,7 @@ napi_status sockets_init(napi_env env, napi_value exports);
 napi_status spawn_init(napi_env env, napi_value exports);
 napi_status watch_init(napi_env env, napi_value exports);
 
-/* Something that an fd tells the event loop: a process that ends, a mount table that changes, a descriptor
+/* What an fd reports to the event loop: the end of a process, a change of the mount table, a descriptor
    that can be read or written. */
 enum watch_kind { WATCH_CHILD, WATCH_PROCESS, WATCH_MOUNTS, WATCH_DESCRIPTOR };
 
@@ -120,13 +120,13 @@ enum watch_kind { WATCH_CHILD, WATCH_PROCESS, WATCH_MOUNTS, WATCH_DESCRIPTOR };
 bool on_main_thread(napi_env env);
 
 /*
- * Takes over `fd` (also on failure) and calls `callback` from the event loop. Returns a JS external
+ * Takes ownership of `fd` (also on failure) and calls `callback` from the event loop. Returns a JS external
  * for watchSignal, watchClose and watchRef, or NULL with an exception pending.
  */
 napi_value watch_start(napi_env env, enum watch_kind kind, int fd, napi_value callback);
 
 /* The open descriptor of a WATCH_DESCRIPTOR that is the call's first argument, and its second argument
-   where that is wanted; -1 with an exception pending. */
+   if requested; -1 with an exception pending. */
 int watched_fd(napi_env env, napi_callback_info info, napi_value *second);
 
 #endif

@@ -1,11 +1,11 @@
 /*
- * Runs a command with variables whose values are any bytes. An OCI runtime reads a container's variables
- * from JSON, which holds Unicode alone; so such a value comes here in hexadecimal digits, and this program
- * stands in front of the command's arguments, in the container itself. It becomes the command: same
+ * Runs a command with variables that have arbitrary bytes. An OCI runtime reads the variables of a container
+ * from JSON, which has only Unicode. So such a value is passed in hexadecimal digits, and this program
+ * runs in the container before the command. It becomes the command: same
  * process, same descriptors.
  *
- * Arguments: how many variables there are; their names; the command and its arguments. For exit codes see
- * envProgramPath() in src/linux/native.ts.
+ * Arguments: the number of variables; their names; the command and its arguments. For exit codes see
+ * envProgramPath() in src/linux/process/programs.ts.
  */
 #include "bare.h"
 
@@ -22,7 +22,7 @@ static long length_of(const char *text) {
 
 static void say(const char *text) { call4(__NR_write, 2, (long)text, length_of(text), 0); }
 
-/* What follows "name=" in the environment, or NULL. */
+/* The text after "name=" in the environment, or NULL. */
 static char *value_of(char **environment, const char *name) {
   for (; *environment != 0; environment++) {
     char *line = *environment;
@@ -35,7 +35,7 @@ static char *value_of(char **environment, const char *name) {
 
 static int digit(char c) { return c >= 'a' ? c - 'a' + 10 : c - '0'; }
 
-/* In place: bytes take half of the room that their digits take. */
+/* In place: bytes need half of the space of their digits. */
 static void decode(char *value) {
   char *to = value;
   for (const char *from = value; from[0] != 0 && from[1] != 0; from += 2) {
@@ -48,7 +48,7 @@ static long run(const char *path, char **arguments, char **environment) {
   return call4(__NR_execve, (long)path, (long)arguments, (long)environment, 0);
 }
 
-/* As execvp(3) looks a command up, but that a file that is no program is not given to a shell. */
+/* Finds a command like execvp(3), but never runs a file that is not a program in a shell. */
 static long run_on_path(const char *name, char **arguments, char **environment) {
   char path[PATH_MAX];
   long failure = -ENOENT;

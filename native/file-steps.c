@@ -1,7 +1,7 @@
 /*
- * Directories and files that a step of a verb makes, and what they lie on, one after the other in one job: a
- * call of node:fs for each of them takes three turns through the pool. The first failure ends it, and what
- * was made until then stays for the caller to take away.
+ * Makes directories, files and mounts in one job: a
+ * call of node:fs for each of them takes three jobs of the pool. It stops at the first failure, and the caller
+ * removes what was made before.
  */
 #include "davit.h"
 
@@ -13,19 +13,19 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-/* As in src/linux/file/file-steps.ts. */
+/* As in src/linux/file/native.ts. */
 enum { MAKE_DIRECTORY, WRITE_FILE, APPEND_TO_FILE, COPY_FILE, MOUNT_TMPFS, MAKE_LINK };
 enum { STEP_STRINGS = 2, STEP_NUMBERS = 5 };
 
 struct step {
-  int64_t what, mode, uid, gid; /* owner: -1 leaves it */
-  bool may_exist;               /* of a directory: its parents are made, too */
+  int64_t what, mode, uid, gid; /* owner: -1 does not change it */
+  bool may_exist;               /* for a directory: make its parents, too */
   const char *path;
   const char *other; /* of a directory: what it is to be like, to which uid and gid are added; of a tmpfs: its
                         options; else text, source or target */
 };
 
-/* Owner first: chown(2) clears setuid. What is right already is not written again. */
+/* Owner first: chown(2) clears setuid. Correct values are not written again. */
 static int set_attributes(struct fault *fault, int fd, const struct step *step) {
   struct stat info;
   if (fstat(fd, &info) < 0) return fault_set(fault, "stat", step->path);
@@ -69,7 +69,7 @@ static int make_directory(struct fault *fault, struct step step) {
   if (!made && (errno != EEXIST || !step.may_exist)) return fault_set(fault, "mkdir", step.path);
   int fd = open(step.path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
   if (fd < 0) {
-    /* Something else is there: mkdir(2)'s own answer. */
+    /* Something else exists: the errno of mkdir(2). */
     if (errno == ENOTDIR) errno = EEXIST;
     fault_set(fault, errno == EEXIST ? "mkdir" : "open directory", step.path);
   } else {
@@ -94,7 +94,7 @@ static int write_all(struct fault *fault, int fd, const struct step *step, const
   return 0;
 }
 
-/* A file that is not there is an empty one. */
+/* A missing file is an empty one. */
 static int copy_from(struct fault *fault, int fd, const struct step *step) {
   char bytes[16 * 1024];
   ssize_t count = 0;
@@ -110,12 +110,12 @@ static int copy_from(struct fault *fault, int fd, const struct step *step) {
   return fault->err == 0 ? 0 : -1;
 }
 
-/* Of what could not be added whole nothing stays: the next line would be part of it. */
+/* Removes a partly written line: otherwise the next line would become a part of it. */
 static int append_text(struct fault *fault, int fd, const struct step *step) {
   struct stat info;
   if (fstat(fd, &info) < 0) return fault_set(fault, "stat", step->path);
   if (write_all(fault, fd, step, step->other, strlen(step->other)) == 0) return 0;
-  /* What write(2) said counts, whatever becomes of this. */
+  /* The error of write(2) counts, not one of these calls. */
   if (info.st_size == 0) (void)unlink(step->path);
   else if (ftruncate(fd, info.st_size) < 0) return -1;
   return -1;
@@ -130,7 +130,7 @@ static int make_file(struct fault *fault, const struct step *step) {
     else if (step->what == APPEND_TO_FILE) append_text(fault, fd, step);
     else write_all(fault, fd, step, step->other, strlen(step->other));
   }
-  /* Some file systems tell only now that there was no room. */
+  /* Some file systems report a full disk only here. */
   if (close(fd) < 0 && errno != EINTR && fault->err == 0) fault_set(fault, "close", step->path);
   return fault->err == 0 ? 0 : -1;
 }
@@ -143,8 +143,8 @@ static void mount_tmpfs(struct fault *fault, const struct step *step) {
 }
 
 /*
- * For each step strings: path, and what it takes; numbers: what it does, mode, uid, gid, may_exist.
- * The fault says which step it was.
+ * For each step strings: path and other; numbers: what it does, mode, uid, gid, may_exist.
+ * The fault has the index of the step.
  */
 static void run_file_steps(struct job *job) {
   struct fault *fault = &job->fault;

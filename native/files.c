@@ -1,6 +1,6 @@
 /*
- * Files in great numbers, and attributes that node:fs cannot set. The walks run on a thread of the
- * pool; what makes one entry of a layer runs on the calling thread, for the unpacker has no other
+ * Walks through trees of files, and attributes that node:fs cannot set. Walks run on a thread of the
+ * pool; functions for one entry of a layer run on the calling thread, because the unpacker has no other
  * work. A walk never follows a symbolic link and never enters another mount, bind mounts included.
  */
 #include "davit.h"
@@ -19,7 +19,7 @@
 #include <sys/xattr.h>
 #include <unistd.h>
 
-/* Each level holds an fd and a stack frame; a process may make directories far deeper than PATH_MAX. */
+/* Each level needs an fd and a stack frame; a process may make directories deeper than PATH_MAX. */
 enum { MAX_DEPTH = 64 };
 
 static bool is_dots(const char *name) {
@@ -38,7 +38,7 @@ struct removal {
   int top;
   int64_t left; /* how many more entries this call may remove */
   unsigned moved, suffix;
-  bool stuck; /* something could not be removed: the fault has the first of it */
+  bool stuck; /* something could not be removed: the fault has the first failure */
   struct fault *fault;
 };
 
@@ -47,7 +47,7 @@ static void removal_stuck(struct removal *removal, const char *call, const char 
   removal->stuck = true;
 }
 
-/* Moves a directory that lies too deep to the top. A rename there takes no space: names went before. */
+/* Moves a directory that is too deep to the top. The rename needs no space, because names were removed before. */
 static void move_to_top(struct removal *removal, int parent, const char *name) {
   char target[32];
   for (int attempt = 0; attempt < 1000; attempt++) {
@@ -81,7 +81,7 @@ static void remove_directory(struct removal *removal, int parent, const char *na
   }
 }
 
-/* One that cannot be removed does not keep the others. */
+/* An entry that cannot be removed does not stop the others. */
 static void empty_directory(struct removal *removal, DIR *dir, int depth) {
   struct dirent *entry;
   int fd = dirfd(dir);
@@ -90,7 +90,7 @@ static void empty_directory(struct removal *removal, DIR *dir, int depth) {
     if (is_dots(name)) continue;
     if (unlinkat(fd, name, 0) == 0) {
       removal->left--;
-    } else if (errno == EISDIR) { /* Linux's answer for a directory, see unlink(2) */
+    } else if (errno == EISDIR) { /* Linux's errno for a directory, see unlink(2) */
       if (depth < MAX_DEPTH) {
         remove_directory(removal, fd, name, depth + 1);
       } else {
@@ -102,7 +102,7 @@ static void empty_directory(struct removal *removal, DIR *dir, int depth) {
   }
 }
 
-/* Removes `*left` entries at most, and counts them off. A fault: nothing is left but what could not be removed. */
+/* Removes at most `*left` entries, and subtracts them. After a fault only entries that cannot be removed are left. */
 static void remove_path(struct job *job, const char *path, int64_t *left) {
   struct removal removal = {.left = *left, .fault = &job->fault};
   if (path == NULL) {
@@ -136,15 +136,15 @@ static void remove_path(struct job *job, const char *path, int64_t *left) {
   close(removal.top);
   *left = removal.left;
   if (removal.left <= 0) {
-    memset(&job->fault, 0, sizeof job->fault); /* it is met again by the call that finds no more */
+    memset(&job->fault, 0, sizeof job->fault); /* the call that finds no more entries reports it again */
   } else if (!removal.stuck && rmdir(path) < 0 && errno != ENOENT) {
     fault_set(&job->fault, "rmdir", path);
   }
 }
 
 /*
- * strings: paths, removed in this order; the first that cannot be keeps those after it. numbers: how
- * many entries to remove at most. Result: 1 when more are left.
+ * strings: paths, removed in this order; a path that cannot be removed stops it. numbers: the maximum
+ * of entries to remove. Result: 1 when more are left.
  */
 static void remove_tree(struct job *job) {
   int64_t left = job->numbers[0];
@@ -163,7 +163,7 @@ struct inode_set {
   size_t size, used;
 };
 
-/* 1 when the inode is new, 0 when it was there, -1 without memory. */
+/* 1 when the inode is new, 0 when it is in the set, -1 without memory. */
 static int inode_add(struct inode_set *set, uint64_t inode) {
   if (set->used * 2 >= set->size) {
     struct inode_set bigger = {.size = set->size == 0 ? 1024 : set->size * 2};
@@ -190,7 +190,7 @@ struct usage {
   struct inode_set linked;
 };
 
-/* What vanishes while it is looked at belongs to a running container, and is no error. */
+/* A file that disappears belongs to a running container, and is not an error. */
 static bool add_usage(struct usage *usage, DIR *dir, int depth) {
   struct dirent *entry;
   struct stat info;
@@ -237,7 +237,7 @@ static int add_directory(struct usage *usage, struct fault *fault, const char *p
 
 /*
  * strings: directories, all but the first of which may be missing. Results: bytes on disk and inodes of them
- * and of what is in them; what has several names in one file system counts once.
+ * and of their content; a file with several names counts once.
  */
 static void disk_usage(struct job *job) {
   struct usage usage = {0};
@@ -252,11 +252,11 @@ static void disk_usage(struct job *job) {
   job->result_count = 2;
 }
 
-/* By its directory's descriptor: l*xattr(2) takes paths alone. An empty name is the descriptor itself. */
+/* Uses the descriptor of the directory, because l*xattr(2) has only paths. An empty name is the descriptor itself. */
 static int label_entry(struct fault *fault, int directory, const char *name, const char *label) {
   char path[64 + NAME_MAX], is[256];
   size_t length = strlen(label);
-  bool is_self = name[0] == '\0'; /* the link in /proc is followed, an entry that is one is not */
+  bool is_self = name[0] == '\0'; /* follows the link in /proc, but not an entry that is a link */
   snprintf(path, sizeof path, is_self ? "/proc/self/fd/%d" : "/proc/self/fd/%d/%s", directory, name);
   ssize_t got = is_self ? getxattr(path, "security.selinux", is, sizeof is)
                         : lgetxattr(path, "security.selinux", is, sizeof is);
@@ -267,7 +267,7 @@ static int label_entry(struct fault *fault, int directory, const char *name, con
   return result < 0 && errno != ENOENT ? fault_set(fault, "label", name) : 0;
 }
 
-/* What vanishes while it is looked at is no error, and neither is another mount: it is left alone. */
+/* A file that disappears is not an error, and another mount is skipped. */
 static int label_directory(struct fault *fault, DIR *dir, const char *label, int depth) {
   struct dirent *entry;
   struct stat info;
@@ -297,7 +297,7 @@ static int label_directory(struct fault *fault, DIR *dir, const char *label, int
   return 0;
 }
 
-/* strings: a path that is no symbolic link, a label. The path itself comes last. */
+/* strings: a path that is not a symbolic link, a label. The path itself comes last. */
 static void relabel(struct job *job) {
   const char *path = job->strings[0], *label = job->strings[1];
   struct fault *fault = &job->fault;
@@ -323,12 +323,12 @@ static void relabel(struct job *job) {
     if (fault->err == 0 && label_entry(fault, fd, "", label) < 0) {
       fault_set_errno(fault, fault->err, "label", path);
     }
-    if (fault->err == EOPNOTSUPP) memset(fault, 0, sizeof *fault); /* it keeps no labels */
+    if (fault->err == EOPNOTSUPP) memset(fault, 0, sizeof *fault); /* the file system has no labels */
   }
   if (fd >= 0) close(fd);
 }
 
-/* strings: a path. Everything on its file system is on the disk afterwards (syncfs(2)). */
+/* strings: a path. Syncs its whole file system (syncfs(2)). */
 static void sync_file_system(struct job *job) {
   const char *path = job->strings[0];
   int fd = path == NULL ? -1 : open(path, O_RDONLY | O_CLOEXEC);
@@ -344,7 +344,7 @@ const struct job_kind file_jobs[] = {
     {NULL, 0, 0, NULL, false},
 };
 
-/* A file name is bytes to the kernel: JS gives one byte a character. Throws and gives NULL. */
+/* File names are bytes: JS passes one character for each byte. NULL with an exception pending. */
 static char *take_bytes(napi_env env, napi_value value) {
   size_t length = 0, copied = 0;
   char *bytes = NULL;
@@ -380,7 +380,7 @@ static napi_value finish(napi_env env, char *path, const struct fault *fault) {
   return NULL;
 }
 
-/* JS: enterRoot(directory): void. The directory is this process's root from now on (chroot(2)). */
+/* JS: enterRoot(directory): void. Changes the root of this process (chroot(2)). */
 static napi_value enter_root(napi_env env, napi_callback_info info) {
   struct fault fault = {0};
   char *path = take_path(env, info, 0, NULL);
@@ -390,8 +390,8 @@ static napi_value enter_root(napi_env env, napi_callback_info info) {
 }
 
 /*
- * JS: setAttributes(path, uid, gid, mode, seconds, nanoseconds): void. mode < 0 leaves it, for a
- * symbolic link has none; nanoseconds < 0 leaves the times. In this order: chown(2) clears setuid.
+ * JS: setAttributes(path, uid, gid, mode, seconds, nanoseconds): void. mode < 0: not changed, because a
+ * symbolic link has none; nanoseconds < 0: times not changed. In this order: chown(2) clears setuid.
  */
 static napi_value set_attributes(napi_env env, napi_callback_info info) {
   struct fault fault = {0};
@@ -409,7 +409,7 @@ static napi_value set_attributes(napi_env env, napi_callback_info info) {
   return finish(env, path, &fault);
 }
 
-/* JS: makeNode(path, mode, major, minor): void. mode holds the type, see mknod(2). */
+/* JS: makeNode(path, mode, major, minor): void. mode includes the type, see mknod(2). */
 static napi_value make_node(napi_env env, napi_callback_info info) {
   struct fault fault = {0};
   int64_t n[3];
@@ -421,7 +421,7 @@ static napi_value make_node(napi_env env, napi_callback_info info) {
   return finish(env, path, &fault);
 }
 
-/* JS: setXattr(path, name, value): void; one byte a character in all three. */
+/* JS: setXattr(path, name, value): void; one character for each byte in all three. */
 static napi_value set_xattr(napi_env env, napi_callback_info info) {
   struct fault fault = {0};
   size_t argc = 3, length = 0;
@@ -432,7 +432,7 @@ static napi_value set_xattr(napi_env env, napi_callback_info info) {
     free(path);
     return NULL;
   }
-  /* The value may hold any byte. */
+  /* The value may have any byte. */
   if (napi_get_value_string_latin1(env, argv[2], NULL, 0, &length) == napi_ok &&
       (value = malloc(length + 1)) != NULL) {
     napi_get_value_string_latin1(env, argv[2], value, length + 1, &length);
@@ -446,8 +446,8 @@ static napi_value set_xattr(napi_env env, napi_callback_info info) {
 }
 
 /*
- * JS: preparePipe(fd, bytes): void. Reads wait, whoever had the descriptor before; and it holds `bytes`.
- * What is no pipe, or may not grow, stays as it is: it is only slower.
+ * JS: preparePipe(fd, bytes): void. Clears O_NONBLOCK, and sets the capacity of a pipe.
+ * Another kind of file, or a pipe that may not grow, is not changed: it is only slower.
  */
 static napi_value prepare_pipe(napi_env env, napi_callback_info info) {
   size_t argc = 2;

@@ -1,18 +1,18 @@
 /*
- * PID 1 of a pod-wide PID namespace: it reaps what is orphaned there and ends on SIGTERM or SIGINT,
- * and the kernel then kills everything else in the namespace (pid_namespaces(7)). One copy runs per
- * pod, so it has no C library: its private memory is a page or two.
+ * PID 1 of a pod-wide PID namespace: it reaps orphans and ends on SIGTERM or SIGINT,
+ * and the kernel then kills all other processes of the namespace (pid_namespaces(7)). One copy runs for each
+ * pod, so it has no C library: its private memory is one or two pages.
  *
- * With paths for arguments, one for each namespace file open from descriptor 3 on, the user
- * namespace's first, it joins those, becomes root there, starts PID 1 as a child of its own, writes
+ * With paths as arguments, one for each namespace file that is open from descriptor 3 on, the user
+ * namespace first, it joins those, becomes root there, starts PID 1 as a child, writes
  * the child's pid to stdout and ends. The program was executed as the node's root before: its memory
- * belongs to the node's user namespace, and is not "dumpable" once it is another user, so that no
- * process of the pod, root included, can trace PID 1 (ptrace(2)); and it has left the node's files.
+ * belongs to the node's user namespace, and is not "dumpable" after the change of the user, so that no
+ * process of the pod, including root, can trace PID 1 (ptrace(2)); and it has left the node's files.
  *
- * With the argument "-" it is in the pod's namespaces already, in the node's user namespace. There a
- * container with CAP_SYS_PTRACE may trace it and see its files (/proc/1/root). So it takes an empty
- * file system of its own for root, and gives up root and with it every capability: who takes it
- * over has gained nothing. It says so by a number on stdout: before, nobody may be let in.
+ * With the argument "-" it is in the pod's namespaces already, and in the node's user namespace. There a
+ * container with CAP_SYS_PTRACE may trace it and see its files (/proc/1/root). So it changes its root to an empty
+ * file system, and drops root and all capabilities: a container that controls it
+ * gains nothing. It reports this by a number on stdout; before that no container may start.
  */
 #include "bare.h"
 
@@ -20,9 +20,9 @@
 #include <linux/signal.h>
 
 #define WNOHANG 1
-#define NOBODY 65535 /* as the pause containers that one knows from elsewhere */
+#define NOBODY 65535 /* like the pause containers of other runtimes */
 
-/* mount(2), umount(2): the C library's headers have them, the kernel's in part. */
+/* mount(2), umount(2): the kernel's headers have only some of these. */
 #define MS_RDONLY 1
 #define MS_NOSUID 2
 #define MS_NODEV 4
@@ -48,8 +48,8 @@ static void write_number(long number) {
 }
 
 /*
- * A mount namespace of its own, with nothing in it but an empty read-only root. /proc is where it is
- * put together, as every node has that directory; the copies of the node's mounts go with the old root.
+ * Makes a mount namespace that has only an empty read-only root. It is prepared on
+ * /proc, because every node has that directory; the copies of the node's mounts are removed with the old root.
  */
 static void leave_files(void) {
   static const char none[] = "none", tmpfs[] = "tmpfs", here[] = ".", slash[] = "/";
@@ -60,19 +60,19 @@ static void leave_files(void) {
   if (call5(__NR_mount, (long)none, (long)place, (long)tmpfs, flags, (long)limits) < 0) end(8);
   if (call4(__NR_chdir, (long)place, 0, 0, 0) < 0) end(9);
   if (call4(__NR_pivot_root, (long)here, (long)here, 0, 0) == 0) {
-    /* The old root lies on the new one now, and "." is the old one (pivot_root(2)). */
+    /* The old root is mounted on the new one now, and "." is the old one (pivot_root(2)). */
     if (call4(__NR_umount2, (long)here, MNT_DETACH, 0, 0) < 0) end(10);
   } else {
-    /* The first root of a system, an initramfs, cannot be left: it is covered. */
+    /* The first root of a system, an initramfs, cannot be moved, so mount over it. */
     if (call5(__NR_mount, (long)here, (long)slash, 0, MS_MOVE, 0) < 0) end(11);
     if (call4(__NR_chroot, (long)here, 0, 0, 0) < 0) end(12);
   }
   if (call4(__NR_chdir, (long)slash, 0, 0, 0) < 0) end(13);
 }
 
-/* Returns in PID 1 alone. A step that fails ends it with the number of the step. */
+/* Returns only in PID 1. After a failure it exits with the number of the step. */
 static void start_in(int namespaces) {
-  leave_files(); /* the namespaces' files are open already */
+  leave_files(); /* the namespace files are open already */
   for (int i = 0; i < namespaces; i++) {
     if (call4(__NR_setns, 3 + i, 0, 0, 0) < 0) end(2);
   }
@@ -102,10 +102,10 @@ static void give_up_root(void) {
 
 static void program_main(const long *stack) {
   /*
-   * All signals stay blocked, which for PID 1 has a second use: the kernel drops a signal that init
-   * has no handler for, but never a blocked one (sig_ignored() in kernel/signal.c).
+   * All signals stay blocked, which PID 1 also needs because the kernel drops a signal for which init
+   * has no handler, but never a blocked one (sig_ignored() in kernel/signal.c).
    */
-  static const char name[] = "davit-holder"; /* it runs from a file that is named by a number */
+  static const char name[] = "davit-holder"; /* the name of the executed file is a number */
   unsigned long all = ~0UL;
   unsigned long awaited = bit(SIGCHLD) | bit(SIGTERM) | bit(SIGINT);
   call4(__NR_rt_sigprocmask, SIG_SETMASK, (long)&all, 0, sizeof all);
@@ -119,12 +119,12 @@ static void program_main(const long *stack) {
     write_number(1);
     call4(__NR_dup3, 0, 1, 0, 0); /* the reader waits for the end of stdout */
   }
-  call4(__NR_setsid, 0, 0, 0, 0); /* fails only when we lead a session already */
+  call4(__NR_setsid, 0, 0, 0, 0); /* fails only for a session leader */
 
   for (;;) {
     long signal = call4(__NR_rt_sigtimedwait, (long)&awaited, 0, 0, sizeof awaited);
     if (signal == SIGTERM || signal == SIGINT) break;
-    /* SIGCHLD stands for any number of children, so all that have ended are taken. */
+    /* One SIGCHLD can stand for several children, so reap all that have ended. */
     while (call4(__NR_wait4, -1, 0, WNOHANG, 0) > 0) {
     }
   }

@@ -1,5 +1,5 @@
 /*
- * Files of an image by paths that the image or a client wrote: found by openat2 with RESOLVE_IN_ROOT,
+ * Files of an image by untrusted paths of the image or a client, resolved by openat2 with RESOLVE_IN_ROOT,
  * so that no symbolic link and no ".." leads out of the image. On a thread of libuv's pool.
  */
 #include "davit.h"
@@ -24,7 +24,7 @@
 
 enum { MAX_DEPTH = 256, BUFFER = 1 << 18 };
 
-/* A rename or mount anywhere on the machine can make a walk uncertain: the kernel says EAGAIN. */
+/* A rename or mount anywhere on the machine can make the kernel fail with EAGAIN. */
 static int open_in_root(const char *root, const char *path, uint64_t flags) {
   struct open_how how = {
       .flags = flags | O_CLOEXEC,
@@ -44,7 +44,7 @@ static int open_in_root(const char *root, const char *path, uint64_t flags) {
 
 /*
  * strings: root, path in it, target. Mounts the directory at the path on the target, read-only, without
- * what is mounted below it. A job that fails leaves nothing mounted.
+ * mounts below it. A job that fails leaves nothing mounted.
  */
 static void bind_in_root(struct job *job) {
   const char *root = job->strings[0], *path = job->strings[1], *target = job->strings[2];
@@ -69,7 +69,7 @@ static void bind_in_root(struct job *job) {
   if (found >= 0) close(found);
 }
 
-/* Where a file with more than one name has been copied to, below the target. */
+/* The copy of a file with more than one name, relative to the target. */
 struct link {
   dev_t device;
   ino_t inode;
@@ -79,7 +79,7 @@ struct link {
 struct copy {
   int target;
   void *links; /* a tree of struct link: an image may have very many */
-  char path[PATH_MAX]; /* of the entry at hand, below the target */
+  char path[PATH_MAX]; /* of the current entry, relative to the target */
   char *buffer;
   struct fault *fault;
 };
@@ -94,7 +94,7 @@ static int compare_links(const void *one, const void *other) {
   return a->device == b->device ? 0 : a->device < b->device ? -1 : 1;
 }
 
-/* tfind(3) and tsearch(3) give a pointer to the pointer that is in the tree. */
+/* tfind(3) and tsearch(3) return a pointer to the pointer in the tree. */
 static const char *known_link(const struct copy *copy, const struct stat *info) {
   struct link wanted = {info->st_dev, info->st_ino, NULL};
   void *found = tfind(&wanted, &copy->links, compare_links);
@@ -122,7 +122,7 @@ bool is_private_xattr(const char *name) {
   return strncmp(name, "trusted.overlay.", 16) == 0 || strcmp(name, "security.selinux") == 0;
 }
 
-/* By the parent's descriptor: l*xattr(2) takes paths alone, and its last step follows no link. */
+/* Uses the descriptor of the parent, because l*xattr(2) has only paths; it does not follow a link at the end. */
 static int copy_xattrs(struct copy *copy, int from, int to, const char *name) {
   char source[64 + NAME_MAX], target[64 + NAME_MAX], *names = copy->buffer;
   char *value = copy->buffer + BUFFER / 2;
@@ -233,7 +233,7 @@ static int copy_entry(struct copy *copy, int from, int to, const char *name, int
   return result == 0 && linked ? remember_link(copy, &info) : result;
 }
 
-/* `length` is that of the directory's own path. */
+/* `length` is the length of the directory's own path. */
 static int copy_directory(struct copy *copy, int from, int to, size_t length, int depth) {
   int fd = fcntl(from, F_DUPFD_CLOEXEC, 0), result = 0;
   DIR *dir = fd < 0 ? NULL : fdopendir(fd);
@@ -257,8 +257,8 @@ static int copy_directory(struct copy *copy, int from, int to, size_t length, in
 }
 
 /*
- * strings: root, path in it, target: an empty directory. Copies what is in the directory at the path, and
- * the directory's own attributes. Result: 1, or 0 when there is nothing at the path.
+ * strings: root, path in it, target: an empty directory. Copies the content of the directory at the path, and
+ * its own attributes. Result: 1, or 0 when nothing is at the path.
  */
 static void copy_in_root(struct job *job) {
   const char *root = job->strings[0], *path = job->strings[1], *target = job->strings[2];
@@ -289,9 +289,9 @@ static void copy_in_root(struct job *job) {
 }
 
 /*
- * Looks before it opens: a device is not touched by an image that has one in a file's place, and a fifo
- * waits for nobody. The second opening is of what was looked at, whatever the path leads to by then. -1
- * with the reason of the refusal in `why`, or with errno and none.
+ * Checks the type before it opens the file, because opening a device can have an effect and opening a FIFO
+ * can wait. Then opens the file that was checked, even if the path leads to another one by then. -1
+ * with the reason of the refusal in `why`, or with errno and no reason.
  */
 static int open_file_in_root(const char *root, const char *path, int64_t most, char **why) {
   struct stat info;
@@ -302,7 +302,7 @@ static int open_file_in_root(const char *root, const char *path, int64_t most, c
     if (!S_ISREG(info.st_mode)) {
       *why = strdup("it is not a file");
     } else if (info.st_size > most) {
-      if (asprintf(why, "it has %lld bytes, at most %lld are read", (long long)info.st_size,
+      if (asprintf(why, "it has %lld bytes, the limit is %lld", (long long)info.st_size,
                    (long long)most) < 0) {
         *why = NULL;
       }
@@ -317,7 +317,7 @@ static int open_file_in_root(const char *root, const char *path, int64_t most, c
   return fd;
 }
 
-/* All that a file says, in memory to be freed; NULL with errno. */
+/* The content of a file, which the caller frees; NULL with errno. */
 static char *read_all(int fd, int64_t most, size_t *length) {
   size_t size = 4096;
   char *text = malloc(size);
@@ -328,7 +328,7 @@ static char *read_all(int fd, int64_t most, size_t *length) {
     if (count == 0) return text;
     if (count > 0) *length += (size_t)count;
     if (count < 0 || *length > (size_t)most) {
-      if (count > 0) errno = EFBIG; /* it grew since it was looked at */
+      if (count > 0) errno = EFBIG; /* it has grown since the check */
       break;
     }
     if (*length < size) continue;
@@ -341,9 +341,9 @@ static char *read_all(int fd, int64_t most, size_t *length) {
 }
 
 /*
- * strings: root, then paths in it; numbers: how many bytes of each are read at most. Texts, two for each
- * path: what the file says, and why it is not read although something is there. Both are NULL when nothing
- * is there, and for those after the first that is refused.
+ * strings: root, then paths in it; numbers: the maximum size of a file. Texts, two for each
+ * path: the content of the file, and why an existing file is refused. Both are NULL when nothing
+ * is there, and for paths after the first refused one.
  */
 static void read_in_root(struct job *job) {
   const char *root = job->strings[0];

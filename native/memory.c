@@ -1,5 +1,5 @@
 /*
- * Memory that a start needed and a rest does not: gives it back to the kernel.
+ * Gives memory back to the kernel that an idle process does not need.
  */
 #include "davit.h"
 
@@ -9,9 +9,9 @@
 #include <unistd.h>
 
 /*
- * Unmaps the pages of the running program's own code and constants; the next use of one is a minor
- * fault that finds it in the page cache. Only segments that are never writable: nothing in them can
- * differ from the file, so nothing can be lost (a segment with relocations is writable at first).
+ * Unmaps the pages of the program's code and constants; the next use of a page is a minor
+ * fault that finds it in the page cache. Only segments that are never writable: they cannot
+ * differ from the file, so nothing is lost (a segment with relocations is writable at first).
  */
 static int drop_program_pages(struct dl_phdr_info *info, size_t size, void *data) {
   (void)size;
@@ -22,10 +22,10 @@ static int drop_program_pages(struct dl_phdr_info *info, size_t size, void *data
     if (segment->p_type != PT_LOAD || (segment->p_flags & PF_W) != 0) continue;
     uintptr_t begin = (info->dlpi_addr + segment->p_vaddr + page - 1) & ~(page - 1);
     uintptr_t end = (info->dlpi_addr + segment->p_vaddr + segment->p_memsz) & ~(page - 1);
-    /* An error leaves the pages mapped, as they were. */
+    /* After an error the pages stay mapped. */
     if (begin < end) (void)madvise((void *)begin, end - begin, MADV_DONTNEED);
   }
-  return 1; /* the program comes first (dl_iterate_phdr(3)); what libraries have is little */
+  return 1; /* the program comes first (dl_iterate_phdr(3)); libraries are small */
 }
 
 /* JS: releaseMemory(). */

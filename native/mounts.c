@@ -1,5 +1,5 @@
 /*
- * Mounts, on a thread of libuv's pool: a mount or umount can wait long for a lock or a device. A job
+ * Mounts, on a thread of libuv's pool, because mount and umount can wait long for a lock or a device. A job
  * that fails leaves nothing mounted.
  */
 #include "davit.h"
@@ -22,8 +22,8 @@
 enum { BIND_PRIVATE = 1, BIND_READONLY = 2, BIND_RECURSIVE = 4 };
 
 /*
- * mount_setattr(2) changes the read-only flag alone and leaves nosuid, nodev and noexec of the
- * source in place, where a MS_REMOUNT | MS_BIND | MS_RDONLY would clear them.
+ * mount_setattr(2) changes only the read-only flag and keeps nosuid, nodev and noexec of the
+ * source; MS_REMOUNT | MS_BIND | MS_RDONLY would clear them.
  */
 static int make_readonly(const char *target, bool recursive) {
   struct mount_attr attr = {.attr_set = MOUNT_ATTR_RDONLY};
@@ -56,7 +56,7 @@ static void bind_mount(struct job *job) {
   if (job->fault.err != 0) umount2(target, MNT_DETACH | UMOUNT_NOFOLLOW);
 }
 
-/* strings: source (what mountinfo shows), target, options */
+/* strings: source (as shown in mountinfo), target, options */
 static void mount_tmpfs(struct job *job) {
   const char *target = job->strings[1];
   if (target == NULL || mount(job->strings[0], target, "tmpfs", MS_NOSUID | MS_NODEV | MS_NOEXEC,
@@ -65,7 +65,7 @@ static void mount_tmpfs(struct job *job) {
   }
 }
 
-/* strings: directories. The topmost mount on each goes; ENOENT and EINVAL mean that there was none. */
+/* strings: directories. Removes the topmost mount on each; ENOENT and EINVAL mean that there is none. */
 static void unmount(struct job *job) {
   for (size_t i = 0; i < job->string_count; i++) {
     const char *target = job->strings[i];
@@ -76,7 +76,7 @@ static void unmount(struct job *job) {
   }
 }
 
-/* Only the mount at the path itself is changed, and only these flags. */
+/* Changes only the mount at the path itself, and only these flags. */
 static int make_inert(const char *target) {
   struct mount_attr attr = {.attr_set =
                                 MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC};
@@ -85,9 +85,9 @@ static int make_inert(const char *target) {
 
 /*
  * strings: a directory; numbers: 1 to make it nosuid, nodev and noexec, even if it was a mount before. The
- * bind is recursive so that what is mounted below stays visible, private so that what will be mounted
- * below appears nowhere else. Two callers at once would stack two binds; the daemon holds its lock file
- * by then.
+ * bind is recursive so that mounts below stay visible, and private so that later mounts
+ * below appear nowhere else. Two concurrent callers would make two binds; the daemon has its lock file
+ * then.
  */
 static void make_private_bind(struct job *job) {
   const char *dir = job->strings[0];
@@ -115,13 +115,13 @@ static void make_private_bind(struct job *job) {
 struct overlay {
   struct fault *fault;
   const char *target, *upper, *work; /* no upper: read-only */
-  const char *users; /* directory of the id-mapped layers, NULL where the layers are taken as they are */
+  const char *users; /* directory of the id-mapped layers, NULL without id mapping */
   const char *label; /* SELinux label of all files, or NULL */
   char **lower;      /* topmost first */
   size_t count;
 };
 
-/* The name that overlayfs is given for a layer. */
+/* The name of a layer for overlayfs. */
 static const char *layer_name(const struct overlay *overlay, size_t i, char *buffer, size_t size) {
   if (overlay->users == NULL) return overlay->lower[i];
   snprintf(buffer, size, "%s/%zu", overlay->users, i);
@@ -129,10 +129,10 @@ static const char *layer_name(const struct overlay *overlay, size_t i, char *buf
 }
 
 /*
- * The kernel says in words what it does not like of an overlay; errno alone is EINVAL for most. Each
- * read(2) gives one message, after a letter for its level and a space: "e ", "w " or "i "
+ * The kernel has messages about the errors of an overlay; the errno is EINVAL for most. Each
+ * read(2) returns one message, after a letter for its level and a space: "e ", "w " or "i "
  * (fscontext_read() in fs/fsopen.c, logfc() in fs/fs_context.c). The first error counts; warnings
- * come before it.
+ * precede it.
  */
 static int overlay_fault(struct overlay *overlay, int fs, const char *what) {
   char message[256], error[256] = "";
@@ -153,8 +153,8 @@ static int fsconfig_string(int fs, const char *key, const char *value) {
 }
 
 /*
- * Each lower layer is a parameter of its own, so that their number is not bounded by the page that
- * mount(2) has for options. Returns 1 where the kernel does not know "lowerdir+" (before 6.7).
+ * Each lower layer is a separate parameter, so that their number is not limited by the page of
+ * options of mount(2). Returns 1 when the kernel does not have "lowerdir+" (before 6.7).
  */
 static int overlay_by_fsopen(struct overlay *overlay) {
   int fs = (int)syscall(SYS_fsopen, "overlay", FSOPEN_CLOEXEC), result = -1, mnt = -1;
@@ -192,7 +192,7 @@ done:
   return result;
 }
 
-/* 127 names of layers do not fit into a page, 127 symbolic links named by a number do. */
+/* 127 names of layers do not fit into a page, but 127 symbolic links with a number as name do. */
 static int overlay_by_mount(struct overlay *overlay) {
   char options[4096], name[24], buffer[64];
   size_t length = 0, made = 0;
@@ -239,7 +239,7 @@ done:
   return result;
 }
 
-/* A layer as a mount of its own on which the user namespace's ids stand for those in the files. */
+/* A mount of a layer whose file ids are mapped to those of the user namespace. */
 static int map_layer(struct overlay *overlay, size_t i, int users) {
   char target[64];
   struct mount_attr attr = {.attr_set = MOUNT_ATTR_IDMAP, .userns_fd = (uint64_t)users};
@@ -262,8 +262,8 @@ static int map_layer(struct overlay *overlay, size_t i, int users) {
 }
 
 /*
- * overlayfs takes layers by name and makes mounts of its own of them, so the mapped ones need a place
- * for a moment. They lie on a tmpfs, so that one umount takes them all, also after a crash.
+ * overlayfs opens layers by path and makes private mounts of them, so the mapped ones need a mount point
+ * for a moment. They are on a tmpfs, so that one umount removes them all, also after a crash.
  */
 static int mount_mapped_overlay(struct overlay *overlay, const char *namespace, bool as_old_kernel) {
   int result = -1;
@@ -289,13 +289,13 @@ static int mount_mapped_overlay(struct overlay *overlay, const char *namespace, 
 }
 
 /*
- * strings: a directory, the path of a user namespace or null, then names that are short as they are
- * relative to the directory: where id-mapped layers may lie meanwhile, target, upper, work, then an
- * SELinux label or null, the lower layers with the topmost first; numbers: 1 to do as on an old kernel. An empty upper: a read-only
- * overlay, of two layers at least. The thread's working directory is its own, and ends with it.
+ * strings: a directory, the path of a user namespace or null, then names that are short because they are
+ * relative to the directory: a temporary directory for id-mapped layers, target, upper, work, then an
+ * SELinux label or null, the lower layers with the topmost first; numbers: 1 to behave as on an old kernel. With an
+ * empty upper the overlay is read-only and has at least two layers. The thread has a working directory of its own.
  *
- * volatile: umount would sync the upper layer, and no container survives a power loss. index=off:
- * a kernel may have it on, and then refuses layers that two overlays share at different places.
+ * volatile: otherwise umount would sync the upper layer, although no container survives a power loss. index=off:
+ * a kernel may enable it by default, and then refuses layers that two overlays share at different paths.
  */
 static void mount_overlay(struct job *job) {
   enum { DIRECTORY, NAMESPACE, USERS, TARGET, UPPER, WORK, LABEL, LOWER };

@@ -1,7 +1,7 @@
 /*
- * Pinned namespaces and sysctls: what has to change the namespaces of its thread runs on a thread of its own,
+ * Pinned namespaces and sysctls. A job that changes the namespaces of its thread runs on a thread of its own,
  * which ends afterwards. Each job does all of its steps in one call and leaves no pin
- * behind when one of them fails, because nobody outside could tell how far it came.
+ * behind when one of them fails, because the caller cannot know which steps succeeded.
  */
 #include "davit.h"
 
@@ -26,7 +26,7 @@ const struct pin_kind pin_kinds[PIN_COUNT] = {
 int lo_up(struct fault *fault) {
   struct ifreq request;
   int rc = 0;
-  int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0); /* any socket takes interface ioctls */
+  int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0); /* any socket accepts interface ioctls */
   if (fd < 0) return fault_set(fault, "socket", "lo");
   memset(&request, 0, sizeof request);
   memcpy(request.ifr_name, "lo", 3);
@@ -40,7 +40,7 @@ int lo_up(struct fault *fault) {
   return rc;
 }
 
-/* O_EXCL: a file that is there belongs to another sandbox, and must not be covered or unlinked. */
+/* O_EXCL: an existing file belongs to another sandbox, and must not be mounted over or unlinked. */
 int pin_one(struct fault *fault, const char *source, const char *path) {
   int fd = open(path, O_RDONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0444);
   if (fd < 0) return fault_set(fault, "create", path);
@@ -91,8 +91,8 @@ static void pin_namespaces(struct job *job) {
 }
 
 /*
- * strings: paths. All of them are tried, the first failure is told. EINVAL: not a mount point (any
- * more). The files are ours, made by pin_one.
+ * strings: paths. Tries all of them and reports the first failure. EINVAL: not a mount point (any
+ * more). pin_one made the files.
  */
 static void unpin_namespaces(struct job *job) {
   for (size_t i = 0; i < job->string_count; i++) {
@@ -130,7 +130,7 @@ int write_file(struct fault *fault, const char *path, const char *value) {
 
 /*
  * strings: net path or null, ipc path or null, then pairs of file below /proc/sys and value.
- * What /proc/sys/net, kernel/shm* and fs/mqueue show depends on the namespaces of the thread that
+ * The values in /proc/sys/net, kernel/shm* and fs/mqueue depend on the namespaces of the thread that
  * opens them (proc_sys(5)).
  */
 static void write_sysctls(struct job *job) {

@@ -1,5 +1,5 @@
 /*
- * What a service manager is told (sd_notify(3)): one datagram on a unix socket, which node:net and
+ * Messages to a service manager (sd_notify(3)): one datagram on a unix socket, which node:net and
  * node:dgram cannot send.
  */
 #include "davit.h"
@@ -12,8 +12,8 @@
 #include <unistd.h>
 
 /*
- * Fills the address for a path, or for "@name" in the abstract namespace, whose length counts the
- * name's bytes and no closing NUL (unix(7)). Returns its length, 0 when the path does not fit.
+ * Fills the address for a path, or for "@name" in the abstract namespace, whose length has the
+ * name's bytes without a final NUL (unix(7)). Returns its length, 0 when the path does not fit.
  */
 static socklen_t notify_address(struct sockaddr_un *address, const char *path) {
   size_t length = strlen(path);
@@ -27,9 +27,9 @@ static socklen_t notify_address(struct sockaddr_un *address, const char *path) {
 }
 
 /*
- * A socket of its own for each datagram: the manager's socket may be another one after it was
- * started again. MSG_DONTWAIT, as the caller is the event loop: a full queue is EAGAIN. The kernel
- * adds our pid, uid and gid for a receiver that asked for them (SO_PASSCRED, unix(7)).
+ * A new socket for each datagram, because the manager has another socket after a
+ * restart. MSG_DONTWAIT, because the caller is the event loop: a full queue is EAGAIN. The kernel
+ * adds pid, uid and gid of this process for a receiver with SO_PASSCRED (unix(7)).
  */
 static void notify(const char *path, const char *text, struct fault *fault) {
   struct sockaddr_un address;

@@ -1,6 +1,6 @@
 /*
- * Directories of a path whose components a container may be able to replace. What is opened here stays
- * the directory that was found, whatever is renamed or linked in its place afterwards. On a thread of
+ * Opens directories of a path whose components a container may be able to replace. A descriptor
+ * refers to the directory that was found, even if another one replaces it afterwards. On a thread of
  * libuv's pool.
  */
 #include "davit.h"
@@ -24,8 +24,8 @@ static int open_without_links(int parent, const char *path) {
 }
 
 /*
- * Opens one component after the other, and makes those that are missing unless mode is negative. The
- * fault names the path up to the component that failed. Cuts `path` while it works, and restores it.
+ * Opens one component after the other, and makes missing ones unless mode is negative. The
+ * fault names the path up to the component that failed. Truncates `path` meanwhile, and restores it.
  */
 static int walk(struct fault *fault, int base, char *path, int64_t mode) {
   int parent = base;
@@ -48,9 +48,9 @@ static int walk(struct fault *fault, int base, char *path, int64_t mode) {
 }
 
 /*
- * strings: a directory whose own path may lead through links, and a path below it, "" for itself, without
- * "." and ".."; numbers: the mode of directories to make where they are missing, or -1. List: a descriptor,
- * which is the caller's.
+ * strings: a directory whose own path may lead through links, and a path below it without
+ * "." and "..", "" for the directory itself; numbers: the mode of missing directories, or -1. List: a descriptor,
+ * owned by the caller.
  */
 static void open_directory(struct job *job) {
   const char *base_path = job->strings[0];

@@ -1,5 +1,5 @@
 /*
- * Programs that are started often: copies of them that nobody can change.
+ * Copies of programs that no process can change.
  */
 #include "davit.h"
 
@@ -18,7 +18,7 @@
 #define MFD_EXEC 0x0010U
 #endif
 
-/* A memfd that may be executed. MFD_EXEC is new in Linux 6.3; before, every memfd may. */
+/* A memfd that may be executed. MFD_EXEC is new in Linux 6.3; before that, every memfd may be executed. */
 static int executable_memfd(void) {
   int fd = memfd_create("davit-program", MFD_CLOEXEC | MFD_ALLOW_SEALING | MFD_EXEC);
   if (fd < 0 && errno == EINVAL) fd = memfd_create("davit-program", MFD_CLOEXEC | MFD_ALLOW_SEALING);
@@ -30,13 +30,13 @@ static bool copy_all(int to, int from, off_t size) {
   while (at < size) {
     ssize_t count = sendfile(to, from, &at, (size_t)(size - at));
     if (count < 0 && errno == EINTR) continue;
-    if (count == 0) errno = EIO; /* the file has become shorter */
+    if (count == 0) errno = EIO; /* the file was truncated */
     if (count <= 0) return false;
   }
   return true;
 }
 
-/* Sets *copy to the copy's fd, or leaves -1 for what is no ELF program or larger than the limit. */
+/* Sets *copy to the fd of the copy, or leaves -1 if the file is not an ELF program or exceeds the limit. */
 static void copy_program(const char *path, int64_t limit, int *copy, struct fault *fault) {
   struct stat info;
   unsigned char magic[SELFMAG];
@@ -50,7 +50,7 @@ static void copy_program(const char *path, int64_t limit, int *copy, struct faul
   } else if (S_ISREG(info.st_mode) && info.st_size <= limit &&
              pread(from, magic, SELFMAG, 0) == SELFMAG && memcmp(magic, ELFMAG, SELFMAG) == 0) {
     int fd = executable_memfd();
-    /* These four seals, no more and no fewer, are what crun and runc look for. */
+    /* crun and runc check for exactly these four seals. */
     int seals = F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE;
     if (fd < 0) {
       fault_set(fault, "memfd_create", path);
@@ -88,7 +88,7 @@ static napi_value sealed_copy(napi_env env, napi_callback_info info) {
   return result;
 }
 
-/* JS: exitNow(code). exit(3) would join the threads of the pool, one of which may hang in the kernel. */
+/* JS: exitNow(code). exit(3) would join the threads of the pool, and one of them may hang in the kernel. */
 static napi_value exit_now(napi_env env, napi_callback_info info) {
   size_t argc = 1;
   napi_value argv[1];

@@ -1,6 +1,6 @@
 /*
- * What files of the kernel say and which devices there are, many in one job: a hop to another thread costs more than several of them,
- * and a kernel that lets a read wait stops no event loop.
+ * Reads files of the kernel and lists devices, many in one job, because switching to another thread costs more than
+ * several reads, and a read that waits in the kernel must not stop the event loop.
  */
 #include "davit.h"
 
@@ -19,18 +19,18 @@
 enum { MAX_TEXT = 64 * 1024, MAX_DEPTH = 64 };
 
 /*
- * Opens files one after the other. A directory is looked up once for those of it that follow each other: most
- * of what opening one costs is the way to it.
+ * Opens files one after the other. A directory is looked up once for consecutive files in it, because most
+ * of the time to open a file is spent on its path.
  */
 struct opener {
   char **paths;
   size_t count;
-  int directory;    /* of the files at hand; AT_FDCWD: by their whole path */
+  int directory;    /* of the current files; AT_FDCWD: use their whole path */
   size_t length; /* of its path; 0 for none */
-  bool missing;  /* and so are the files of it */
+  bool missing;  /* and so are the files in it */
 };
 
-/* Length of the path of the directory that a file is in; 0 for one that is to be opened by its whole path. */
+/* Length of the path of the directory that a file is in; 0 for one that must be opened by its whole path. */
 static size_t directory_length(const char *path) {
   const char *slash = path == NULL ? NULL : strrchr(path, '/');
   return slash == NULL ? 0 : (size_t)(slash - path);
@@ -67,7 +67,7 @@ static int open_next(struct opener *opener, size_t i) {
                              : openat(opener->directory, path + opener->length + 1, flags);
 }
 
-/* A copy of what was read; NULL when that failed or filled the buffer. */
+/* A copy of the content; NULL when the read failed or filled the buffer. */
 static char *text_of(const char *buffer, ssize_t count, size_t length) {
   char *text = count < 0 || length >= MAX_TEXT ? NULL : malloc(length + 1);
   if (text == NULL) return NULL;
@@ -109,8 +109,8 @@ static void read_texts(struct job *job) {
 }
 
 /*
- * strings: null, then files. Texts: what each says, NULL for one that cannot be read. A cgroup that ends
- * meanwhile is no fault: its files give ENOENT, or ENODEV once they are open.
+ * strings: null, then files. Texts: the content of each, NULL for one that cannot be read. A cgroup that is removed
+ * meanwhile is not a fault: its files give ENOENT, or ENODEV when they are open.
  */
 static void read_files(struct job *job) {
   if (job->strings[0] == NULL) read_texts(job);
@@ -122,7 +122,7 @@ static void read_files_in_namespace(struct job *job) {
   if (enter_namespace(&job->fault, job->strings[0], CLONE_NEWNET) == 0) read_texts(job);
 }
 
-/* strings: files. List: a descriptor of each, which is the caller's; -1 for one that cannot be opened. */
+/* strings: files. List: a descriptor of each, owned by the caller; -1 for one that cannot be opened. */
 static void open_files(struct job *job) {
   struct opener opener = {.paths = job->strings, .count = job->string_count, .directory = AT_FDCWD};
   job->list = calloc(opener.count + 1, sizeof *job->list);
@@ -136,8 +136,8 @@ static void open_files(struct job *job) {
 }
 
 /*
- * numbers: descriptors of cgroupfs, or less than 0. Texts: what each says from its beginning, NULL for one
- * that cannot be read. cgroupfs gives a file in one read as far as the buffer goes (a seq_file of one record).
+ * numbers: descriptors of cgroupfs, or less than 0. Texts: the content of each from its beginning, NULL for one
+ * that cannot be read. cgroupfs returns a file in one read if the buffer is large enough (a seq_file of one record).
  */
 static void read_open_files(struct job *job) {
   char buffer[MAX_TEXT];
@@ -152,10 +152,10 @@ static void read_open_files(struct job *job) {
   }
 }
 
-/* A device as a text: type, numbers, mode and ids, and its path below where the walk began. */
+/* A device as a text: type, numbers, mode and ids, and its path relative to the start of the walk. */
 static int add_device(struct job *job, const struct stat *info, const char *path) {
   size_t count = job->text_count;
-  if ((count & (count - 1)) == 0) { /* a power of two: they are full */
+  if ((count & (count - 1)) == 0) { /* a power of two: the array is full */
     size_t size = count == 0 ? 1 : 2 * count;
     char **texts = realloc(job->texts, size * sizeof *texts);
     if (texts != NULL) job->texts = texts;
@@ -177,8 +177,8 @@ static bool is_device(const struct stat *info) {
 }
 
 /*
- * Takes the descriptor over. What vanishes meanwhile is no fault, and what lies too deep is left out: anybody
- * may make directories in /dev/shm.
+ * Takes ownership of the descriptor. A file that is removed meanwhile is not a fault, and files that are too deep are
+ * left out, because any user may make directories in /dev/shm.
  */
 static int list_directory(struct job *job, int fd, char *path, size_t length, int depth) {
   struct dirent *entry;

@@ -1,5 +1,5 @@
 /*
- * How soon the thread of the event loop gets a CPU.
+ * The scheduling of the event loop's thread.
  */
 #include "davit.h"
 
@@ -9,8 +9,8 @@
 #include <unistd.h>
 
 /*
- * JS: preferThread(nice, slice). glibc has a wrapper since 2.41 only. RESET_ON_FORK: neither a child
- * nor a thread that comes later has it. sched_runtime is the slice (Linux 6.12, older ones ignore it).
+ * JS: preferThread(nice, slice). glibc has a wrapper only since 2.41. RESET_ON_FORK: neither a child
+ * nor a later thread inherits it. sched_runtime is the slice (Linux 6.12, older ones ignore it).
  */
 static napi_value prefer_thread(napi_env env, napi_callback_info info) {
   size_t argc = 2;

@@ -1,7 +1,7 @@
 /*
- * What node:net cannot do with sockets and terminals: SOCK_SEQPACKET (conmon's attach socket), a
- * descriptor that comes over a socket (SCM_RIGHTS: a console socket), terminals' sizes, and sockets
- * of another network namespace. All descriptors are non-blocking and close-on-exec. All of this file
+ * Operations on sockets and terminals that node:net does not have: SOCK_SEQPACKET (conmon's attach socket),
+ * receiving a descriptor (SCM_RIGHTS: a console socket), sizes of terminals, and sockets
+ * in another network namespace. All descriptors are non-blocking and close-on-exec. All of this file
  * runs on the main thread and never waits.
  */
 #include "davit.h"
@@ -20,7 +20,7 @@
 
 enum { RECEIVED_MAX = 8 };
 
-/* -1 with the fault set when the path does not fit: callers reach long ones by /proc/self/fd. */
+/* -1 with the fault set when the path does not fit: callers use /proc/self/fd for long paths. */
 static int unix_address(struct sockaddr_un *address, const char *path, struct fault *fault) {
   size_t length = strlen(path);
   if (length == 0 || length >= sizeof address->sun_path) {
@@ -32,7 +32,7 @@ static int unix_address(struct sockaddr_un *address, const char *path, struct fa
   return 0;
 }
 
-/* One connection at a time is all that a console socket gets. */
+/* A console socket gets only one connection. */
 static int listen_at(const char *path, struct fault *fault) {
   struct sockaddr_un address;
   if (unix_address(&address, path, fault) < 0) return -1;
@@ -104,7 +104,7 @@ static napi_value count_result(napi_env env, ssize_t count, const char *call) {
   return result;
 }
 
-/* JS: socketAccept(watch): number. -1: nobody is there (any more). */
+/* JS: socketAccept(watch): number. -1: there is no connection (any more). */
 static napi_value socket_accept(napi_env env, napi_callback_info info) {
   int fd = watched_fd(env, info, NULL);
   if (fd < 0) return NULL;
@@ -112,8 +112,8 @@ static napi_value socket_accept(napi_env env, napi_callback_info info) {
 }
 
 /*
- * JS: socketReceive(watch): number. The descriptor that the next message carries, made non-blocking;
- * -1: nothing came yet. ECONNRESET: the other end left without one. More than one is refused.
+ * JS: socketReceive(watch): number. The descriptor in the next message, made non-blocking;
+ * -1: there is no message yet. ECONNRESET: the peer closed the socket without one. More than one is rejected.
  */
 static napi_value socket_receive(napi_env env, napi_callback_info info) {
   char byte[64];
@@ -179,7 +179,7 @@ static napi_value descriptor_read(napi_env env, napi_callback_info info) {
   return count_result(env, read(fd, bytes, length), "read");
 }
 
-/* JS: descriptorWrite(watch, bytes): number. Node ignores SIGPIPE, so that a lost reader is EPIPE. */
+/* JS: descriptorWrite(watch, bytes): number. Node.js ignores SIGPIPE, so a closed reader is EPIPE. */
 static napi_value descriptor_write(napi_env env, napi_callback_info info) {
   napi_value array[1];
   size_t length = 0;
@@ -190,7 +190,7 @@ static napi_value descriptor_write(napi_env env, napi_callback_info info) {
   return count_result(env, write(fd, bytes, length), "write");
 }
 
-/* JS: socketEnd(watch): void. Nothing more comes from us; ENOTCONN: the other end is gone already. */
+/* JS: socketEnd(watch): void. Ends the sending direction; ENOTCONN: the peer has closed already. */
 static napi_value socket_end(napi_env env, napi_callback_info info) {
   int fd = watched_fd(env, info, NULL);
   if (fd < 0) return NULL;
@@ -218,7 +218,7 @@ static napi_value terminal_resize(napi_env env, napi_callback_info info) {
 
 /*
  * JS: socketConnectLoopback(watch, port): boolean. To the loopback address of the socket's own
- * family; false: under way, which the socket tells by being writable, and socketError.
+ * family; false: in progress. At the end the socket becomes writable, and socketError gives the result.
  */
 static napi_value socket_connect_loopback(napi_env env, napi_callback_info info) {
   napi_value second[1], result = NULL;
@@ -251,7 +251,7 @@ static napi_value socket_connect_loopback(napi_env env, napi_callback_info info)
   return result;
 }
 
-/* JS: socketError(watch): void. Throws what became of a connect that was under way, once. */
+/* JS: socketError(watch): void. Throws the error of a connect that was in progress, once. */
 static napi_value socket_error(napi_env env, napi_callback_info info) {
   int fd = watched_fd(env, info, NULL);
   if (fd < 0) return NULL;
@@ -266,8 +266,8 @@ static napi_value socket_error(napi_env env, napi_callback_info info) {
 }
 
 /*
- * The way back takes a few bytes of the kernel's memory, and no more can be missing. Without it all
- * that follows would go to a pod's network: the process ends, and its successor takes over.
+ * Returning needs a few bytes of kernel memory, the only possible failure. Staying would direct all
+ * later connections to a pod's network, so the process ends and is started again.
  */
 static void return_home(int home) {
   static const struct timespec pause = {0, 1000000};
@@ -284,11 +284,11 @@ static void return_home(int home) {
 }
 
 /*
- * A socket stays in the namespace that it was made in (network_namespaces(7)), whoever uses it then.
+ * A socket stays in the namespace in which it was made (network_namespaces(7)).
  *
- * The main thread itself goes there and back between two calls of its own; no other thread, and
- * nobody's program, starts from it meanwhile. A thread for this would be a handful of wake-ups, and
- * on a busy machine each of them waits for its turn: together longer than all the rest of a
+ * The main thread itself enters the namespace and returns within this call; no thread and
+ * no process is started meanwhile. Another thread would need several wake-ups, and
+ * on a busy machine each of them waits for a CPU: together longer than the rest of a
  * connection.
  */
 static int socket_there(const char *path, int family, struct fault *fault) {

@@ -1,12 +1,12 @@
 /*
- * Starts a process without copying this one: clone(CLONE_VM | CLONE_VFORK), as posix_spawn(3) does,
- * so that the cost does not grow with the daemon's memory, and CLONE_PIDFD, so that the child has a
- * name that is never recycled.
+ * Starts a process without copying this one: clone(CLONE_VM | CLONE_VFORK), like posix_spawn(3),
+ * so that the cost does not grow with the daemon's memory, and CLONE_PIDFD, so that the reference to the child
+ * is never reused.
  *
- * Until it calls execve the child shares our memory and runs on a stack of its own while the thread
- * that cloned it is suspended; the other threads run on. So child_main() may only make system calls
+ * Until execve the child shares the memory of this process and runs on a stack of its own while the thread
+ * that cloned it is suspended; other threads continue. So child_main() may only make system calls
  * and write to its own stack, the report and the plan's numbers. It has its own fd table, signal handlers, cwd and
- * namespaces (no CLONE_FILES, CLONE_SIGHAND, CLONE_FS), which it may change as it likes.
+ * namespaces (no CLONE_FILES, CLONE_SIGHAND, CLONE_FS), which it may change.
  */
 #include "davit.h"
 
@@ -28,7 +28,7 @@
 enum { STACK_SIZE = 64 * 1024, STDIO_NULL = -1, STDIO_PIPE = -2, STDIO_AS_STDOUT = -3 };
 enum { FLAG_NEW_SESSION = 1, FLAG_NEW_PID_NAMESPACE = 2 };
 
-/* What the child did last when it failed. It lies at the low end of the child's stack mapping. */
+/* The call at which the child failed, at the low end of the child's stack mapping. */
 struct report {
   int err;
   const char *call;
@@ -47,7 +47,7 @@ struct plan {
   char **argv;
   char **envp;
   size_t argc, envc;
-  int64_t *numbers; /* stdin, stdout, stderr, flags, then the extra fds, which may be as stdout */
+  int64_t *numbers; /* stdin, stdout, stderr, flags, then the extra fds, which may be the child's stdout */
   size_t number_count;
   struct fd_list namespaces; /* nsfs files to enter */
   struct fd_list cgroups;    /* cgroup.procs files to write "0" to */
@@ -99,9 +99,9 @@ static int child_fail(struct plan *plan, const char *call, const char *path) {
 }
 
 /*
- * Every handler is put back to the default first: with CLONE_VM a handler of ours would run in our
- * memory. All signals are blocked until that is done. execve keeps the mask and what is ignored
- * (Node ignores SIGPIPE), so both must be cleared here.
+ * Every handler is reset to the default first: with CLONE_VM a handler of the parent would run in the parent's
+ * memory. All signals are blocked until then. execve keeps the mask and ignored signals
+ * (Node.js ignores SIGPIPE), so both must be reset here.
  */
 static void child_reset_signals(void) {
   struct sigaction action;
@@ -114,9 +114,9 @@ static void child_reset_signals(void) {
 }
 
 /*
- * Puts the wanted descriptors at 0, 1, 2, 3... and closes everything else. They are first copied
+ * Moves the descriptors to 0, 1, 2, 3... and closes all others. They are first copied
  * above the whole target range, so that no target overwrites a source that is still needed; dup2
- * clears close-on-exec as source and target then always differ.
+ * clears close-on-exec because source and target then always differ.
  */
 static int child_place_fds(struct plan *plan) {
   int count = (int)(3 + plan->number_count - 4);
@@ -130,7 +130,7 @@ static int child_place_fds(struct plan *plan) {
     } else if (wanted == STDIO_PIPE) {
       fd = plan->child_end[i];
     } else if (wanted == STDIO_AS_STDOUT) {
-      fd = (int)plan->numbers[1]; /* its copy by now */
+      fd = (int)plan->numbers[1]; /* already the copy */
     }
     fd = fcntl(fd, F_DUPFD_CLOEXEC, copies_from);
     if (fd < 0) return child_fail(plan, "pass a descriptor to", plan->file);
@@ -152,7 +152,7 @@ static int child_main(void *data) {
 
   child_reset_signals();
   if ((flags & FLAG_NEW_SESSION) && setsid() < 0) return child_fail(plan, "setsid", plan->file);
-  /* "0" is the writer itself (cgroups(7)): the program never runs a moment outside its cgroup. */
+  /* "0" is the writer itself (cgroups(7)): the program never runs outside its cgroup. */
   for (size_t i = 0; i < plan->cgroups.count; i++) {
     if (write(plan->cgroups.fds[i], "0", 1) < 0) {
       return child_fail(plan, "enter cgroup", plan->cgroups.paths[i]);
@@ -224,7 +224,7 @@ static void plan_run(napi_env env, void *data) {
       open_list(plan, &plan->cgroups, O_WRONLY, "open cgroup") == 0 && make_pipes(plan) == 0) {
     clone_child(plan);
   }
-  /* Ours would keep the pipes open after the child's end. */
+  /* The ends of this process would keep the pipes open after the child's end. */
   close_all(plan->child_end, 3);
 }
 
@@ -241,7 +241,7 @@ static napi_value plan_finish(napi_env env, struct plan *plan) {
   napi_get_reference_value(env, plan->callback, &callback);
   watch = watch_start(env, WATCH_CHILD, plan->pidfd, callback);
   if (watch == NULL) {
-    /* Only for lack of memory; nobody would ever reap this child. */
+    /* Only without memory. Kill the child, because it would never be reaped. */
     kill(plan->pid, SIGKILL);
     waitpid(plan->pid, NULL, 0);
     plan_free(env, plan);
@@ -254,7 +254,7 @@ static napi_value plan_finish(napi_env env, struct plan *plan) {
   for (int i = 0; i < 3; i++) {
     napi_create_int32(env, plan->our_end[i], &value);
     napi_set_named_property(env, result, names[i], value);
-    plan->our_end[i] = -1; /* JS has it now */
+    plan->our_end[i] = -1; /* JS owns it now */
   }
   plan_free(env, plan);
   return result;

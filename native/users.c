@@ -1,9 +1,9 @@
 /*
  * User namespaces. unshare(CLONE_NEWUSER) and setns(2) into one fail on a thread of a process with
  * several (user_namespaces(7)), so both are done by a child that is a copy of this process with one
- * thread. The copy is on purpose no CLONE_VM: becoming another user clears the "dumpable" flag of
- * the memory, and a process that runs as a pod's root must not share memory with the daemon, since
- * another one of that user could trace it. Until its end the child makes only system calls and
+ * thread. The copy deliberately does not use CLONE_VM: becoming another user clears the "dumpable" flag of
+ * the memory, and a process that runs as a pod's root must not share memory with the daemon, because
+ * another process of that user could trace it. The child only makes system calls and
  * writes to its own copy.
  */
 #include "davit.h"
@@ -27,7 +27,7 @@
 
 enum { FROM_PARENT = 0, TO_PARENT = 1 };
 
-/* A child, and the pipes to it. Closing `go` ends it. */
+/* A child and the pipes to it. Closing `go` ends it. */
 struct copy {
   pid_t pid;
   int pidfd;
@@ -37,7 +37,7 @@ struct copy {
 
 typedef int (*child_work)(struct fault *fault, const struct job *job);
 
-/* glibc's wrappers would change all threads of a process that has only one (nptl(7)). */
+/* glibc's wrappers would signal threads that the copy does not have (nptl(7)). */
 static int become_root(struct fault *fault) {
   if (syscall(SYS_setgroups, 0, NULL) < 0) return fault_set(fault, "setgroups", "");
   if (syscall(SYS_setresgid, 0, 0, 0) < 0) return fault_set(fault, "setresgid", "0");
@@ -45,7 +45,7 @@ static int become_root(struct fault *fault) {
   return 0;
 }
 
-/* The parent's end gives a read of nothing: a child never outlives its daemon. */
+/* When the parent ends, the read returns 0 bytes: so a child never outlives the daemon. */
 static bool parent_said(void) {
   char byte;
   ssize_t count;
@@ -63,7 +63,7 @@ __attribute__((noreturn)) static void child_run(const struct job *job, child_wor
   }
   if (parent_said()) {
     work(&fault, job);
-    /* `call` points to a literal, which is at the same place in the parent. */
+    /* `call` points to a literal, which has the same address in the parent. */
     if (write(TO_PARENT, &fault, sizeof fault) == (ssize_t)sizeof fault) parent_said();
   }
   _exit(0);
@@ -82,7 +82,7 @@ static int copy_start(struct job *job, struct copy *copy, uint64_t flags, child_
   }
   struct clone_args args = {
       .flags = flags | CLONE_PIDFD, .pidfd = (uint64_t)(uintptr_t)&copy->pidfd, .exit_signal = SIGCHLD};
-  /* No handler of ours may run in the child. */
+  /* No signal handler of the parent may run in the child. */
   sigfillset(&all);
   pthread_sigmask(SIG_SETMASK, &all, &before);
   copy->pid = (pid_t)syscall(SYS_clone3, &args, sizeof args);
@@ -100,11 +100,11 @@ static int copy_start(struct job *job, struct copy *copy, uint64_t flags, child_
   return -1;
 }
 
-/* Lets the child work, and takes over what it says of that. */
+/* Starts the work of the child and receives its fault. */
 static int copy_work(struct job *job, struct copy *copy) {
   struct fault fault = {0};
   ssize_t count;
-  if (write(copy->go, "", 1) != 1) return fault_set(&job->fault, "tell", "the child to go on");
+  if (write(copy->go, "", 1) != 1) return fault_set(&job->fault, "write to", "the child in the user namespace");
   do count = read(copy->done, &fault, sizeof fault);
   while (count < 0 && errno == EINTR);
   if (count != (ssize_t)sizeof fault) {
@@ -136,7 +136,7 @@ static int make_namespaces(struct fault *fault, const struct job *job) {
   for (int i = 0; i < PIN_COUNT; i++) {
     if (job->strings[1 + i] != NULL) flags |= pin_kinds[i].flag;
   }
-  /* Before the others are made: what is made with one belongs to who makes it. */
+  /* Before the others are made: a namespace belongs to the user namespace of its creator. */
   if (become_root(fault) < 0) return -1;
   if (flags != 0 && unshare(flags) < 0) return fault_set(fault, "unshare", "");
   if ((flags & CLONE_NEWNET) && lo_up(fault) < 0) return -1;
@@ -148,7 +148,7 @@ static int make_namespaces(struct fault *fault, const struct job *job) {
 
 /*
  * strings: user, net, ipc, uts paths (all but the first may be null), hostname or null, uid_map and
- * gid_map. The namespaces are found by the pid of a child that is not reaped before they are pinned.
+ * gid_map. The namespaces are found by the pid of the child, which is not reaped before they are pinned.
  */
 static void pin_user_namespace(struct job *job) {
   enum { UID_MAP = PIN_COUNT + 2, GID_MAP };
@@ -194,8 +194,8 @@ static int write_as_root(struct fault *fault, const struct job *job) {
 
 /*
  * strings: user path, net path or null, ipc path or null, then pairs of file and value. The sysctls
- * of an ipc namespace can be written by the root of its user namespace alone, with no capability
- * instead (ipc_permissions() in ipc/ipc_sysctl.c).
+ * of an ipc namespace can be written only by the root of its user namespace; no capability replaces
+ * that (ipc_permissions() in ipc/ipc_sysctl.c).
  */
 static void write_user_sysctls(struct job *job) {
   struct copy copy;

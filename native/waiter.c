@@ -1,12 +1,12 @@
 /*
- * Runs a program that starts a process and leaves it, and ends as that process does: for an OCI
- * runtime's "exec --detach". As a subreaper it becomes the parent of what its child leaves behind, and
- * only a parent is told an exit code (prctl(2), wait(2)). It reads and writes nothing, so that whoever
- * else has its stdin, stdout and stderr has them as they are.
+ * Runs a program that starts a process and leaves it, and exits like that process: for
+ * "exec --detach" of an OCI runtime. As a subreaper it becomes the parent of the processes that its child leaves
+ * behind, and only a parent gets an exit code (prctl(2), wait(2)). It reads and writes nothing, so that other
+ * processes can use its stdin, stdout and stderr.
  *
  * Arguments: the path of the file to which the program writes the process's pid, or "-" for a program that
  * leaves no process to wait for; the program's path; its arguments. For exit codes see waiterPath() in
- * src/linux/native.ts.
+ * src/linux/process/programs.ts.
  */
 #include "bare.h"
 
@@ -18,7 +18,7 @@
 #define PR_SET_CHILD_SUBREAPER 36
 enum { NO_PROCESS = 126, NO_PROGRAM = 127 };
 
-/* What a shell would say of it. */
+/* The exit code of a shell. */
 static int wait_for(long pid) {
   int status = 0;
   for (;;) {
@@ -30,7 +30,7 @@ static int wait_for(long pid) {
   return signal == 0 ? (status >> 8) & 0xff : 128 + signal;
 }
 
-/* 0 when there is none. The program renames the file into place, so that it is there as a whole. */
+/* 0 when there is none. The program renames the complete file to its path. */
 static long read_pid(const char *path) {
   char text[12]; /* more digits than a pid has, fewer than a long overflows at */
   long pid = 0;
@@ -47,7 +47,7 @@ static long read_pid(const char *path) {
 static void program_main(const long *stack) {
   long count = stack[0];
   const long *arguments = stack + 1;
-  static const char name[] = "davit-waiter"; /* it runs from a file that is named by a number */
+  static const char name[] = "davit-waiter"; /* the name of the executed file is a number */
   call5(__NR_prctl, PR_SET_NAME, (long)name, 0, 0, 0);
   if (count < 3) end(NO_PROCESS);
   const char *pid_file = (const char *)arguments[1];
@@ -59,7 +59,7 @@ static void program_main(const long *stack) {
     call4(__NR_execve, arguments[2], (long)(arguments + 2), (long)(arguments + count + 1), 0);
     end(NO_PROGRAM);
   }
-  /* Nobody else is waited for before it has told its process: that may have ended already. */
+  /* Wait only for the program until it has written the pid: its process may have ended already. */
   int code = wait_for(program);
   if (code != 0 || is_alone) end(code);
   long pid = read_pid(pid_file);

@@ -1,6 +1,6 @@
 /*
- * Fds that tell the event loop something: pidfds (a process ended), /proc/self/mountinfo (the mount
- * table changed), and sockets and terminals that can be read or written (sockets.c does that). All of
+ * Fds that the event loop watches: pidfds (the end of a process), /proc/self/mountinfo (changes of the mount
+ * table), and sockets and terminals (sockets.c reads and writes them). All of
  * this file runs on the main thread.
  */
 #include "davit.h"
@@ -17,9 +17,9 @@
 #define P_PIDFD 3
 #endif
 
-/* Lives until both the JS external is collected and libuv has let go of the handle. */
+/* Freed when the JS external is collected and libuv has closed the handle. */
 struct watch {
-  uv_poll_t poll; /* first: libuv's handle pointer is ours */
+  uv_poll_t poll; /* first, so that libuv's handle pointer is also a pointer to the watch */
   enum watch_kind kind;
   int fd; /* -1 once closed */
   int owners;
@@ -39,7 +39,7 @@ static void watch_collected(napi_env env, void *data, void *hint) {
 
 static void watch_closed(uv_handle_t *handle) { watch_drop((struct watch *)handle); }
 
-/* uv_close() takes the fd out of epoll before it returns, so the fd may be closed right after. */
+/* uv_close() removes the fd from epoll before it returns, so the fd may be closed afterwards. */
 static void watch_stop(struct watch *watch) {
   if (watch->fd < 0) return;
   uv_close((uv_handle_t *)&watch->poll, watch_closed);
@@ -50,8 +50,8 @@ static void watch_stop(struct watch *watch) {
 }
 
 /*
- * Reaps the child that the pidfd names, and no other: waitid(P_PIDFD) cannot take an exit that
- * belongs to someone else in this process. false when the kernel has nothing to report yet.
+ * Reaps the child of the pidfd, and no other: waitid(P_PIDFD) cannot collect the exit of
+ * another child. false when the child has not ended yet.
  */
 static bool reap(int pidfd, int32_t *code, int32_t *signal) {
   siginfo_t info = {0};
@@ -59,7 +59,7 @@ static bool reap(int pidfd, int32_t *code, int32_t *signal) {
   do {
     rc = waitid(P_PIDFD, (id_t)pidfd, &info, WEXITED | WNOHANG);
   } while (rc < 0 && errno == EINTR);
-  if (rc < 0) return true; /* ECHILD: reaped by someone else, so neither code nor signal is known */
+  if (rc < 0) return true; /* ECHILD: reaped by other code, so neither code nor signal is known */
   if (info.si_pid == 0) return false;
   if (info.si_code == CLD_EXITED) {
     *code = info.si_status;
@@ -76,7 +76,7 @@ static void watch_fired(uv_poll_t *poll, int status, int events) {
   napi_handle_scope scope;
   napi_value callback, global, argv[2];
 
-  /* POLLERR stops the poll: reading or writing then tells what it was. */
+  /* POLLERR stops the poll: the next read or write returns the error. */
   if (watch->kind == WATCH_DESCRIPTOR) code = status < 0 ? UV_READABLE | UV_WRITABLE : events;
   if (watch->kind == WATCH_CHILD && !reap(watch->fd, &code, &signal)) return;
   if (napi_open_handle_scope(env, &scope) != napi_ok) return;
@@ -84,7 +84,7 @@ static void watch_fired(uv_poll_t *poll, int status, int events) {
   napi_get_global(env, &global);
   napi_create_int32(env, code, &argv[0]);
   napi_create_int32(env, signal, &argv[1]);
-  /* a process ends once */
+  /* a process ends only once */
   if (watch->kind == WATCH_CHILD || watch->kind == WATCH_PROCESS) watch_stop(watch);
   if (napi_make_callback(env, NULL, global, callback, 2, argv, NULL) == napi_pending_exception) {
     napi_value exception;
@@ -131,7 +131,7 @@ napi_value watch_start(napi_env env, enum watch_kind kind, int fd, napi_value ca
   watch->owners = 2;
   if (kind == WATCH_DESCRIPTOR) return external; /* watchEvents starts it */
   /*
-   * A pidfd is readable when the process is a zombie (pidfd_open(2)); mountinfo answers POLLPRI and
+   * A pidfd is readable when the process is a zombie (pidfd_open(2)); mountinfo reports POLLPRI and
    * POLLERR once after each change (proc_pid_mountinfo(5)), and is always readable.
    */
   err = uv_poll_start(&watch->poll, kind == WATCH_MOUNTS ? UV_PRIORITIZED : UV_READABLE, watch_fired);
@@ -159,13 +159,13 @@ static struct watch *watch_of(napi_env env, napi_callback_info info, napi_value 
     napi_throw_type_error(env, NULL, "want a watch");
     return NULL;
   }
-  if (second != NULL) *second = argv[1]; /* N-API fills what is missing with undefined */
+  if (second != NULL) *second = argv[1]; /* N-API sets missing arguments to undefined */
   return data;
 }
 
 /*
- * JS: watchSignal(watch, signal): boolean. false when the process is gone. The pidfd keeps naming
- * the process it was made for, so a recycled pid cannot be hit.
+ * JS: watchSignal(watch, signal): boolean. false when the process has ended. The pidfd always refers to
+ * its own process, so a process with a reused pid never gets the signal.
  */
 static napi_value watch_signal(napi_env env, napi_callback_info info) {
   napi_value second, result = NULL;
@@ -190,7 +190,7 @@ static napi_value watch_signal(napi_env env, napi_callback_info info) {
   return result;
 }
 
-/* JS: watchClose(watch): void. Any number of times. A child must not be closed: it stays a zombie. */
+/* JS: watchClose(watch): void. Idempotent. Not for a running child, which would stay a zombie. */
 static napi_value watch_close(napi_env env, napi_callback_info info) {
   struct watch *watch = watch_of(env, info, NULL);
   if (watch != NULL) watch_stop(watch);
@@ -252,8 +252,8 @@ int watched_fd(napi_env env, napi_callback_info info, napi_value *second) {
 }
 
 /*
- * JS: watchDescriptor(fd, onEvent): watch. Takes over the fd, also when it throws. Nothing is watched
- * for until watchEvents says so.
+ * JS: watchDescriptor(fd, onEvent): watch. Takes ownership of the fd, also when it throws. It waits for no
+ * event until watchEvents.
  */
 static napi_value watch_descriptor(napi_env env, napi_callback_info info) {
   size_t argc = 2;
@@ -268,8 +268,8 @@ static napi_value watch_descriptor(napi_env env, napi_callback_info info) {
 }
 
 /*
- * JS: watchEvents(watch, events): void. 1: can be read or is at its end, 2: can be written; 0: neither.
- * A watch that watches for nothing does not keep the event loop running.
+ * JS: watchEvents(watch, events): void. 1: can be read or is at its end, 2: can be written; 0: none.
+ * A watch without events does not keep the event loop running.
  */
 static napi_value watch_events(napi_env env, napi_callback_info info) {
   napi_value second;
@@ -290,7 +290,7 @@ static napi_value watch_events(napi_env env, napi_callback_info info) {
   return NULL;
 }
 
-/* JS: watchRelease(watch): number. Ends the watch and gives the descriptor back, open; once. */
+/* JS: watchRelease(watch): number. Ends the watch and returns the descriptor, open; once. */
 static napi_value watch_release(napi_env env, napi_callback_info info) {
   napi_value result = NULL;
   struct watch *watch = watch_of(env, info, NULL);

@@ -1,16 +1,5 @@
-import { RuntimeError } from "./errors.ts";
-
 /** A content digest as OCI writes it: `sha256:` and 64 hexadecimal digits (image-spec, descriptor.md). */
 export type Digest = `sha256:${string}`;
-
-/** The digest in `text`; `invalid-argument` for anything that is none. Only sha256 is supported. */
-export function parseDigest(text: string): Digest {
-  if (isDigest(text)) return text;
-  throw new RuntimeError(
-    "invalid-argument",
-    `parse digest: want sha256: and 64 hexadecimal digits, got ${JSON.stringify(text)}`,
-  );
-}
 
 /** True for a sha256 digest in its one spelling. */
 export function isDigest(text: string): text is Digest {

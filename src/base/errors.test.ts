@@ -4,7 +4,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { isKind, kindOf, messageOf, RuntimeError, wrap } from "./errors.ts";
 
 describe("kindOf()", () => {
-  test("knows our errors, their subclasses, and those of the platform's signals", async () => {
+  test("knows RuntimeErrors, their subclasses, and the errors of AbortSignals", async () => {
     class Sub extends RuntimeError {}
     assert.equal(kindOf(new RuntimeError("not-found", "x")), "not-found");
     assert.equal(kindOf(new Sub("aborted", "x")), "aborted");
@@ -14,7 +14,7 @@ describe("kindOf()", () => {
     assert.equal(kindOf(new DOMException("late", "TimeoutError")), "deadline-exceeded");
   });
 
-  test("calls everything else unknown", () => {
+  test("is unknown for everything else", () => {
     for (const thrown of [
       new Error("x"),
       new TypeError("x"),
@@ -29,7 +29,7 @@ describe("kindOf()", () => {
 });
 
 describe("wrap()", () => {
-  test("adds what was being done and keeps the kind and the cause", () => {
+  test("adds the action and keeps kind and cause", () => {
     const cause = new RuntimeError("resource-exhausted", "write: no space");
     const error = wrap('run "a"', wrap("write the record", cause));
     assert.equal(error.message, 'run "a": write the record: write: no space');
@@ -38,13 +38,13 @@ describe("wrap()", () => {
     assert.equal(error.name, "RuntimeError");
   });
 
-  test("takes whatever was thrown", () => {
+  test("accepts any thrown value", () => {
     assert.equal(wrap("parse", "text").message, "parse: text");
     assert.equal(wrap("parse", undefined).kind, "unknown");
   });
 });
 
-test("isKind() and messageOf() take any thrown value", () => {
+test("isKind() and messageOf() accept any thrown value", () => {
   assert.equal(isKind(new RuntimeError("not-found", "x"), "not-found"), true);
   assert.equal(isKind(new RuntimeError("not-found", "x"), "internal"), false);
   assert.equal(isKind("not-found", "not-found"), false);

@@ -1,7 +1,7 @@
 /**
- * What went wrong, as the callers of a function tell failures apart. The words are those of the
- * gRPC status codes, since every one of them must have exactly one code on the wire
- * (`wire/grpc/status.ts` holds the table).
+ * The kind of a failure, by which callers distinguish failures. The names are those of the
+ * gRPC status codes, because each kind has exactly one code on the wire
+ * (the table is in `wire/grpc/status.ts`).
  */
 export type ErrorKind =
   | "canceled"
@@ -25,7 +25,7 @@ export type ErrorKind =
  * The one error class of davit: a kind for programs, a message for people.
  *
  * The message starts with the verb that failed, names the object in quotes and ends with what to
- * do next where a person can do something. It never ends with a period.
+ * do next, if a person can do something. It never ends with a period.
  */
 export class RuntimeError extends Error {
   readonly kind: ErrorKind;
@@ -45,14 +45,14 @@ export function kindOf(error: unknown): ErrorKind {
   return "unknown";
 }
 
-/** The message of any thrown value, for putting it into another sentence. */
+/** The message of any thrown value, as a part of another message. */
 export function messageOf(error: unknown): string {
   return error instanceof Error ? error.message : String(error);
 }
 
 /**
- * A new error that says what was being done when `cause` happened. The kind stays that of the
- * cause, so that adding context never changes what a caller decides on.
+ * A new error that says what was being done when `cause` happened. It has the kind of the
+ * cause, so that added context never changes what a caller does.
  */
 export function wrap(doing: string, cause: unknown): RuntimeError {
   return new RuntimeError(kindOf(cause), `${doing}: ${messageOf(cause)}`, { cause });

@@ -4,7 +4,7 @@ import { setImmediate as turn } from "node:timers/promises";
 import { KeyedLock } from "./keyed-lock.ts";
 
 describe("KeyedLock", () => {
-  test("lets one holder in at a time, first come first served", async () => {
+  test("gives a key to one holder at a time, first come first served", async () => {
     const lock = new KeyedLock();
     const log: string[] = [];
     let inside = 0;
@@ -19,14 +19,14 @@ describe("KeyedLock", () => {
     assert.deepEqual(log, ["1", "2", "3", "4", "5"]);
   });
 
-  test("does not let one key wait for another", async () => {
+  test("keys do not wait for each other", async () => {
     const lock = new KeyedLock();
     using _a = await lock.acquire("a");
     using _b = await lock.acquire("b");
     assert.ok(lock.isHeld("a") && lock.isHeld("b"));
   });
 
-  test("knows who holds a key, and nothing of a key that is free again", async () => {
+  test("knows whether a key is held, and forgets a key that is free", async () => {
     const lock = new KeyedLock();
     assert.equal(lock.isHeld("a"), false);
     const held = await lock.acquire("a");
@@ -36,7 +36,7 @@ describe("KeyedLock", () => {
     assert.equal(lock.isHeld("a"), false);
   });
 
-  test("released twice by one holder does not let the next one's key go", async () => {
+  test("a second release by one holder does not release the key of the next one", async () => {
     const lock = new KeyedLock();
     const first = await lock.acquire("a");
     const waiting = lock.acquire("a");
@@ -54,7 +54,7 @@ describe("KeyedLock", () => {
     (await last)[Symbol.dispose]();
   });
 
-  test("a waiter that gives up while the key is held frees nothing and passes its turn on", async () => {
+  test("an aborted waiter neither frees the key nor blocks the next waiter", async () => {
     const lock = new KeyedLock();
     const first = await lock.acquire("a");
     const controller = new AbortController();
@@ -75,7 +75,7 @@ describe("KeyedLock", () => {
     assert.equal(lock.isHeld("a"), false);
   });
 
-  test("a last waiter that gave up leaves the key held, then free", async () => {
+  test("after the last waiter was aborted, the key is held, then free", async () => {
     const lock = new KeyedLock();
     const first = await lock.acquire("a");
     const controller = new AbortController();
@@ -88,14 +88,14 @@ describe("KeyedLock", () => {
     using _held = await lock.acquire("a");
   });
 
-  test("does not admit with a signal that is aborted already, also when the key is free", async () => {
+  test("rejects an aborted signal, even when the key is free", async () => {
     const lock = new KeyedLock();
     await assert.rejects(lock.acquire("a", AbortSignal.abort(new Error("late"))), /late/);
     await turn();
     assert.equal(lock.isHeld("a"), false);
   });
 
-  test("an abort after the turn came takes nothing back", async () => {
+  test("an abort after the key was given has no effect", async () => {
     const lock = new KeyedLock();
     const controller = new AbortController();
     const held = await lock.acquire("a", controller.signal);

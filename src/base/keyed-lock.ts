@@ -1,13 +1,15 @@
+import { beforeAbort } from "./wait.ts";
+
 /**
  * One lock per key, first come first served.
  *
- * A key costs nothing while nobody holds it. `using` releases:
- * `using _held = await lock.acquire(id)`.
+ * A key that is not held uses no memory. `using` releases it:
+ * `using _lock = await lock.acquire(id)`.
  */
 export class KeyedLock {
   readonly #tails = new Map<string, Promise<void>>();
 
-  /** Waits for the key's turn. The wait ends early with the signal's reason; the turn is then given up. */
+  /** Waits for the key. When the signal is aborted, it rejects with the reason and leaves the queue. */
   async acquire(key: string, signal?: AbortSignal): Promise<Disposable> {
     const before = this.#tails.get(key) ?? Promise.resolve();
     const { promise: released, resolve: release } = Promise.withResolvers<undefined>();
@@ -15,40 +17,23 @@ export class KeyedLock {
     this.#tails.set(key, tail);
     const leave = (): void => {
       release(undefined);
-      // Not before those ahead of us are done: a waiter that gave up must not free a held key.
+      // Not before earlier holders are done: an aborted waiter must not free a key that is held.
       void tail.then(() => {
         if (this.#tails.get(key) === tail) this.#tails.delete(key);
       });
     };
     try {
-      await (signal === undefined ? before : untilAborted(before, signal));
+      await (signal === undefined ? before : beforeAbort(before, signal));
     } catch (error) {
-      // Our turn will come to nobody: pass it on as soon as those before us are done.
+      // The next waiter gets the key as soon as the earlier holders are done.
       leave();
       throw error;
     }
     return { [Symbol.dispose]: leave };
   }
 
-  /** True while somebody holds or waits for the key. */
+  /** True while the key is held or waited for. */
   isHeld(key: string): boolean {
     return this.#tails.has(key);
-  }
-}
-
-async function untilAborted(turn: Promise<void>, signal: AbortSignal): Promise<void> {
-  signal.throwIfAborted();
-  const { promise, resolve, reject } = Promise.withResolvers<undefined>();
-  const onAbort = (): void => {
-    reject(signal.reason);
-  };
-  signal.addEventListener("abort", onAbort, { once: true });
-  void turn.then(() => {
-    resolve(undefined);
-  });
-  try {
-    await promise;
-  } finally {
-    signal.removeEventListener("abort", onAbort);
   }
 }

@@ -1,10 +1,10 @@
-/** How much a log line matters: what `log.level` in the configuration chooses from. */
+/** The severity of a log line; `log.level` in the configuration is one of these. */
 export type LogLevel = "debug" | "info" | "warn" | "error";
 
-/** Facts that go with a log line. Values are written as JSON; an Error by its message and causes. */
+/** Fields of a log line. Values are written as JSON; an Error as its message and causes. */
 export type LogFields = Readonly<Record<string, unknown>>;
 
-/** Where every layer writes what an operator should be able to read. Passed in, never global. */
+/** Writes messages for operators. It is a parameter everywhere, never global. */
 export interface Logger {
   debug(message: string, fields?: LogFields): void;
   info(message: string, fields?: LogFields): void;
@@ -14,7 +14,7 @@ export interface Logger {
   with(fields: LogFields): Logger;
 }
 
-/** A logger that drops everything: for tests of code whose log is not the subject. */
+/** A logger that drops all messages, for tests that do not check the log. */
 export const silentLogger: Logger = {
   debug: () => undefined,
   info: () => undefined,

@@ -10,7 +10,7 @@ test("editDistance() counts insertions, deletions, substitutions and swaps", () 
   assert.equal(editDistance("levle", "level"), 1);
 });
 
-test("nearest() takes the closest word, and none when all are far", () => {
+test("nearest() gives the closest word, and none when all are too different", () => {
   assert.equal(nearest("srve", ["serve", "version", "config"]), "serve");
   assert.equal(nearest("pods", ["serve", "version", "config"]), undefined);
   assert.equal(nearest("xy", ["a", "ab"]), undefined);

@@ -1,6 +1,6 @@
 /**
- * The candidate that a mistyped word most likely meant: the one with the fewest single-letter edits
- * (a swap of neighbours is one), or undefined when even that is more than a third of the word.
+ * The candidate that a mistyped word most likely stands for: the one with the fewest single-letter edits
+ * (a swap of neighbours is one), or undefined when that needs edits of more than a third of the word.
  */
 export function nearest(word: string, candidates: Iterable<string>): string | undefined {
   let best: string | undefined;

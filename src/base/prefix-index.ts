@@ -1,15 +1,15 @@
 import { RuntimeError } from "./errors.ts";
 
 /**
- * Finds an object by any unique prefix of its id, as crictl's users type them.
+ * Finds an object by any unique prefix of its id, as users of crictl type it.
  *
- * Looking up an exact id is one hash lookup; only a shorter text walks the ids.
+ * An exact id needs one hash lookup; only a prefix needs a search through all ids.
  */
 export class PrefixIndex {
   readonly #noun: string;
   readonly #ids = new Set<string>();
 
-  /** `noun` is what the ids name, for the error messages: "sandbox". */
+  /** `noun` is the kind of object, for error messages: "sandbox". */
   constructor(noun: string) {
     this.#noun = noun;
   }
@@ -23,9 +23,9 @@ export class PrefixIndex {
   }
 
   /**
-   * The id that `text` names, or undefined when there is none.
+   * The id that begins with `text`, or undefined when there is none.
    *
-   * Throws `invalid-argument` for an empty text and for one that several ids begin with.
+   * Throws `invalid-argument` for an empty text and for a prefix of several ids.
    */
   find(text: string): string | undefined {
     if (text === "") {

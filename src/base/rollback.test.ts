@@ -1,7 +1,6 @@
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
 import { Rollback } from "./rollback.ts";
-import { beforeAbort } from "./wait.ts";
 
 const never = (): Promise<void> => new Promise(() => undefined);
 
@@ -12,7 +11,7 @@ function awake(): Disposable {
 }
 
 describe("Rollback", () => {
-  test("undoes newest first, each step after the one before is done", async () => {
+  test("undoes newest first, one step after the other", async () => {
     const log: string[] = [];
     {
       await using undo = new Rollback();
@@ -34,7 +33,7 @@ describe("Rollback", () => {
     ]);
   });
 
-  test("undoes nothing after commit(), but what was deferred after it", async () => {
+  test("undoes nothing after commit() but later steps", async () => {
     const log: string[] = [];
     {
       await using undo = new Rollback();
@@ -45,7 +44,7 @@ describe("Rollback", () => {
     assert.deepEqual(log, ["b"]);
   });
 
-  test("tries a step again and says so each time", async () => {
+  test("tries a step again and reports each failure", async () => {
     const retries: string[] = [];
     let tries = 0;
     {
@@ -62,7 +61,7 @@ describe("Rollback", () => {
     assert.deepEqual(retries, ["delete netns: Error: busy 1", "delete netns: Error: busy 2"]);
   });
 
-  test("keeps what lies below a stuck step and hands it over once", async () => {
+  test("does not run the steps below a stuck one, and calls onStuck once", async () => {
     const log: string[] = [];
     const stuck: unknown[] = [];
     const failure = new Error("the plugin fails");
@@ -82,7 +81,7 @@ describe("Rollback", () => {
     assert.deepEqual(stuck, [["remove the network", failure]]);
   });
 
-  test("gives a hanging step up at the deadline, and its signal tells the step so", async () => {
+  test("aborts the signal of a hanging step at the deadline", async () => {
     using _awake = awake();
     const stuck: string[] = [];
     let aborted = false;
@@ -93,7 +92,7 @@ describe("Rollback", () => {
           stuck.push(`${what}: ${(error as Error).name}`);
         },
       });
-      undo.defer("below", () => assert.fail("it lies below a stuck step"));
+      undo.defer("below", () => assert.fail("it is below a stuck step"));
       undo.defer("remove the network", (signal) => {
         signal.addEventListener("abort", () => {
           aborted = true;
@@ -105,14 +104,14 @@ describe("Rollback", () => {
     assert.equal(aborted, true);
   });
 
-  test("never throws: the caller sees why the request failed, not why cleaning up did", async () => {
+  test("never throws: the caller gets the error of the request, not that of the cleanup", async () => {
     const retries: string[] = [];
     const request = async (): Promise<void> => {
       await using undo = new Rollback({
         tries: 1,
         onRetry: (what) => retries.push(what),
         onStuck: () => {
-          throw new Error("nobody takes it");
+          throw new Error("onStuck failed");
         },
       });
       undo.defer("a", () => {
@@ -124,32 +123,12 @@ describe("Rollback", () => {
     assert.deepEqual(retries, ["a", 'hand over "a"']);
   });
 
-  test("disposed of twice undoes once", async () => {
+  test("a second disposal does nothing", async () => {
     let undone = 0;
     const undo = new Rollback();
     undo.defer("a", () => undone++);
     await undo[Symbol.asyncDispose]();
     await undo[Symbol.asyncDispose]();
     assert.equal(undone, 1);
-  });
-});
-
-describe("beforeAbort()", () => {
-  test("gives what the promise gives", async () => {
-    const { signal } = new AbortController();
-    assert.equal(await beforeAbort(Promise.resolve(5), signal), 5);
-    await assert.rejects(beforeAbort(Promise.reject(new Error("no")), signal), /no/);
-  });
-
-  test("ends with the signal's reason, and a later failure of the promise is nobody's crash", async () => {
-    const controller = new AbortController();
-    const { promise, reject } = Promise.withResolvers<undefined>();
-    const waiting = beforeAbort(promise, controller.signal);
-    controller.abort(new Error("deadline"));
-    await assert.rejects(waiting, /deadline/);
-    await assert.rejects(beforeAbort(promise, controller.signal), /deadline/);
-    reject(new Error("too late"));
-    // An unhandled rejection fails this file.
-    await new Promise(setImmediate);
   });
 });

@@ -3,15 +3,15 @@ import { beforeAbort } from "./wait.ts";
 
 /** How a {@link Rollback} behaves when an undo does not work at once. */
 export interface RollbackOptions {
-  /** Time the whole undoing may take before it is given up to `onStuck`. Milliseconds. */
+  /** How long all steps together may take before `onStuck` is called. Milliseconds. */
   readonly totalMs?: number;
   /** How often each step is tried. */
   readonly tries?: number;
   /** Called after each failed try, for the log. */
   readonly onRetry?: (what: string, error: unknown) => void;
   /**
-   * Called once when a step stays undone: what is left of the object must then be owned by
-   * somebody who goes on trying. Steps below the stuck one have not run.
+   * Called once when a step cannot be undone. The callee then owns the rest of the object and must
+   * try again later. Steps below the stuck one have not run.
    */
   readonly onStuck?: (what: string, error: unknown) => void | Promise<void>;
 }
@@ -21,15 +21,14 @@ type Undo = (signal: AbortSignal) => unknown;
 const firstPauseMs = 20;
 
 /**
- * Undoes what a failed request has built, newest first, unless the request says commit().
+ * Undoes the steps of a failed request, newest first, unless the request calls commit().
  *
- * Unlike `AsyncDisposableStack` it stops at a step that cannot be undone, because the steps below
- * it (the namespace, the record, the name) are what a later attempt needs; every undo has a clock
- * of its own and never sees the request's expired one; and disposal never throws, so that the
- * caller sees why the request failed and not why the cleaning-up did.
+ * Unlike `AsyncDisposableStack` it stops at a step that cannot be undone, because a later attempt needs the steps below
+ * it (the namespace, the record, the name). Each undo has a deadline of its own, not the expired one of the request.
+ * And disposal never throws, so that the caller gets the error of the request and not that of the cleanup.
  *
- * An undo must be idempotent and take "already gone" as done. Register it before a step that can
- * half-succeed, after a step that either happens or does not.
+ * An undo must be idempotent and succeed when the object does not exist. Register it before a step that can
+ * succeed in part, and after a step that either succeeds or has no effect.
  */
 export class Rollback implements AsyncDisposable {
   readonly #steps: { readonly what: string; readonly undo: Undo }[] = [];
@@ -67,7 +66,7 @@ export class Rollback implements AsyncDisposable {
     }
   }
 
-  /** A failure of onStuck must not hide why the request failed: it is told like that of an undo. */
+  /** A failure of onStuck must not hide why the request failed, so it is reported like that of an undo. */
   async #handOver(what: string, failure: unknown): Promise<void> {
     try {
       await this.#options.onStuck(what, failure);

@@ -4,7 +4,7 @@ import { setImmediate as turn } from "node:timers/promises";
 import { Semaphore } from "./semaphore.ts";
 
 describe("Semaphore", () => {
-  test("lets as many in as it has permits, in the order in which they came", async () => {
+  test("gives out as many permits as it has, in the order of requests", async () => {
     const semaphore = new Semaphore(3);
     const order: number[] = [];
     let inside = 0;
@@ -22,7 +22,7 @@ describe("Semaphore", () => {
     assert.deepEqual(order, all);
   });
 
-  test("a permit given back twice is one permit", async () => {
+  test("a permit that is released twice counts once", async () => {
     const semaphore = new Semaphore(1);
     const held = await semaphore.acquire();
     held[Symbol.dispose]();
@@ -31,7 +31,7 @@ describe("Semaphore", () => {
     await assert.rejects(soon(semaphore), /waits/);
   });
 
-  test("a waiter that gives up takes no permit, and those behind it keep their order", async () => {
+  test("an aborted waiter gets no permit, and the others keep their order", async () => {
     const semaphore = new Semaphore(1);
     const held = await semaphore.acquire();
     const controller = new AbortController();
@@ -54,7 +54,7 @@ describe("Semaphore", () => {
     using _free = await semaphore.acquire();
   });
 
-  test("an abort that comes when the permit is handed over loses no permit", async () => {
+  test("an abort at the moment of a release loses no permit", async () => {
     const semaphore = new Semaphore(1);
     const held = await semaphore.acquire();
     const controller = new AbortController();
@@ -65,14 +65,14 @@ describe("Semaphore", () => {
     using _free = await semaphore.acquire();
   });
 
-  test("does not admit with a signal that is aborted already", async () => {
+  test("rejects an aborted signal", async () => {
     const semaphore = new Semaphore(1);
     await assert.rejects(semaphore.acquire(AbortSignal.abort(new Error("late"))), /late/);
     using _free = await semaphore.acquire();
   });
 });
 
-/** Gives up after a turn of the event loop. */
+/** Aborts after a turn of the event loop. */
 async function soon(semaphore: Semaphore): Promise<void> {
   const controller = new AbortController();
   const waiting = semaphore.acquire(controller.signal);

@@ -1,4 +1,4 @@
-/** Lets at most `permits` holders in at once, first come first served. */
+/** Gives out at most `permits` permits at a time, first come first served. */
 export class Semaphore {
   #free: number;
   readonly #waiting: { readonly enter: () => void; readonly signal: AbortSignal | undefined }[] =
@@ -8,11 +8,11 @@ export class Semaphore {
     this.#free = permits;
   }
 
-  /** Waits for a permit; disposing of the result gives it back. Ends early with the signal's reason. */
+  /** Waits for a permit; disposing of the result releases it. Rejects with the signal's reason when it is aborted. */
   async acquire(signal?: AbortSignal): Promise<Disposable> {
     signal?.throwIfAborted();
     if (this.#free > 0) this.#free--;
-    else await this.#turn(signal);
+    else await this.#nextPermit(signal);
     let held = true;
     return {
       [Symbol.dispose]: () => {
@@ -22,7 +22,7 @@ export class Semaphore {
     };
   }
 
-  async #turn(signal: AbortSignal | undefined): Promise<void> {
+  async #nextPermit(signal: AbortSignal | undefined): Promise<void> {
     const { promise, resolve, reject } = Promise.withResolvers<undefined>();
     const entry = {
       enter: () => {

@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { SingleFlight } from "./single-flight.ts";
 
-test("SingleFlight joins what runs for a key, and begins again when that is over", async () => {
+test("SingleFlight joins the run of a key, and starts a new one afterwards", async () => {
   const flights = new SingleFlight();
   const gates: PromiseWithResolvers<undefined>[] = [];
   const work = (): Promise<void> => {

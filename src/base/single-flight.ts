@@ -1,11 +1,11 @@
 /**
- * Runs one piece of work a key at a time: who asks for it while it runs waits for the same one. For
- * work that may hang in the kernel, so that each retry does not hang beside the last.
+ * Runs one piece of work for each key at a time. Callers that request it while it runs wait for the same run. For
+ * work that may hang in the kernel, so that retries do not hang, too.
  */
 export class SingleFlight {
   readonly #running = new Map<string, Promise<void>>();
 
-  /** Does `work`, or joins the one that runs for this key, with its result. */
+  /** Runs `work`, or waits for the run of this key that is in progress, with its result. */
   do(key: string, work: () => Promise<void>): Promise<void> {
     const running = this.#running.get(key);
     if (running !== undefined) return running;

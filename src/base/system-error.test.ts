@@ -4,7 +4,7 @@ import { describe, test } from "node:test";
 import { errnoName, kindOfErrno, SystemError, systemError } from "./system-error.ts";
 
 describe("SystemError", () => {
-  test("has the kind of its errno and says what was being done", () => {
+  test("has the kind of its errno and names the action", () => {
     const error = systemError('open "/x"', Object.assign(new Error("raw"), { code: "EMFILE" }));
     assert.ok(error instanceof SystemError);
     assert.deepEqual([error.kind, error.code], ["resource-exhausted", "EMFILE"]);
@@ -12,7 +12,7 @@ describe("SystemError", () => {
     assert.equal(systemError("again", error), error);
   });
 
-  test("has a kind for every errno that the callers decide on", () => {
+  test("has a kind for every errno that callers handle", () => {
     const kinds = {
       ENOENT: "not-found",
       EEXIST: "already-exists",

@@ -52,8 +52,8 @@ const texts: Readonly<Record<string, string>> = {
 };
 
 /**
- * A failed call into the kernel. `code` is the errno's name (`ENOENT`), for the few callers that
- * decide on more than the kind; the message names the call, what it was about and the errno.
+ * A failed system call. `code` is the errno's name (`ENOENT`), for the few callers that
+ * need more than the kind; the message names the call, its object and the errno.
  */
 export class SystemError extends RuntimeError {
   readonly code: string;
@@ -70,7 +70,7 @@ export class SystemError extends RuntimeError {
   }
 }
 
-/** The kind that an errno name stands for; `internal` for those that nobody is expected to handle. */
+/** The kind of an errno name; `internal` for those that no caller handles. */
 export function kindOfErrno(code: string): ErrorKind {
   return kinds[code] ?? "internal";
 }
@@ -83,8 +83,8 @@ export function errnoName(errno: number): string {
 }
 
 /**
- * Turns what node:fs or the addon threw into a SystemError that says what was being done. A thrown
- * value without an errno name (a bug, not the kernel's answer) becomes kind `internal`.
+ * Turns an error of node:fs or of the addon into a SystemError that says what was being done. A thrown
+ * value without an errno name (a bug, not an error of the kernel) becomes kind `internal`.
  */
 export function systemError(doing: string, cause: unknown): RuntimeError {
   if (cause instanceof RuntimeError) return cause;
@@ -94,7 +94,7 @@ export function systemError(doing: string, cause: unknown): RuntimeError {
   return new RuntimeError("internal", `${doing}: ${text}`, { cause });
 }
 
-/** The errno name carried by a thrown value (node:fs errors and SystemError have one). */
+/** The errno name of a thrown value (node:fs errors and SystemError have one). */
 export function errnoCode(error: unknown): string | undefined {
   if (!(error instanceof Error) || !("code" in error)) return undefined;
   return typeof error.code === "string" ? error.code : undefined;

@@ -1,10 +1,11 @@
 import { messageOf } from "./errors.ts";
 import type { Logger } from "./logger.ts";
+import { within } from "./wait.ts";
 
-const patienceMs = 5_000;
+const closeMs = 5_000;
 
 /**
- * Owns the promises that nobody awaits: each has a name, its failure is logged, and all of them
+ * Owns background tasks: each has a name, its failure is logged, and all of them
  * end with the daemon.
  */
 export class TaskGroup implements AsyncDisposable {
@@ -34,15 +35,14 @@ export class TaskGroup implements AsyncDisposable {
     this.#running.add(promise);
   }
 
-  /** Aborts what runs and waits for its end, 5 s at most: a task may hang in the kernel. */
+  /** Aborts the running tasks and waits for their end, 5 s at most: a task may hang in the kernel. */
   async [Symbol.asyncDispose](): Promise<void> {
     this.#controller.abort(new Error("the daemon is shutting down"));
-    const late = Promise.withResolvers<undefined>();
-    const timer = setTimeout(late.resolve, patienceMs, undefined);
-    await Promise.race([Promise.all(this.#running), late.promise]);
-    clearTimeout(timer);
+    await within(Promise.all(this.#running), closeMs);
     if (this.#running.size > 0) {
-      this.#log.warn("tasks do not end and are left behind", { tasks: this.#running.size });
+      this.#log.warn("background tasks did not end in time and are abandoned", {
+        tasks: this.#running.size,
+      });
     }
   }
 }

@@ -3,7 +3,7 @@ import { test } from "node:test";
 import { isKind, RuntimeError } from "./errors.ts";
 import { withinTimeLimit } from "./time-limit.ts";
 
-test("withinTimeLimit() gives what the work returns, and its errors", () => {
+test("withinTimeLimit() returns the result of the work, and throws its errors", () => {
   assert.equal(
     withinTimeLimit(1_000, () => 7),
     7,
@@ -18,8 +18,8 @@ test("withinTimeLimit() gives what the work returns, and its errors", () => {
   );
 });
 
-test("withinTimeLimit() ends a regular expression that backtracks, and is whole after that", () => {
-  // Some 2^50 steps.
+test("withinTimeLimit() interrupts a backtracking regular expression, and works afterwards", () => {
+  // About 2^50 steps.
   const never = (): boolean => /^(a+)+$/.test(`${"a".repeat(50)}!`);
   for (let time = 0; time < 2; time++) {
     assert.throws(

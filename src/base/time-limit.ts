@@ -4,10 +4,9 @@ import { RuntimeError } from "./errors.ts";
 let compiled: { readonly script: Script; readonly context: Context } | undefined;
 
 /**
- * What `work` returns. `deadline-exceeded` when it takes longer than `ms`: it is ended where it is,
- * also in the middle of a regular expression, which nothing else can do. For work that is pure, with
- * patterns or text of strangers. A call costs a tenth of a millisecond, and the event loop stands still
- * until it is over.
+ * The result of `work`. `deadline-exceeded` when it takes longer than `ms`: it is then interrupted,
+ * even in the middle of a regular expression, which is possible in no other way. For pure work on untrusted
+ * patterns or text. A call takes a tenth of a millisecond more than the work, and blocks the event loop.
  */
 export function withinTimeLimit<T>(ms: number, work: () => T): T {
   compiled ??= { script: new Script("work()"), context: createContext() };

@@ -1,6 +1,6 @@
-/** Reads the wall clock. A parameter wherever time decides something, so that tests own it. */
+/** The wall clock. It is a parameter wherever code depends on the time, so that tests can set it. */
 export interface Clock {
-  /** Nanoseconds since 1970, as the CRI writes times. Never the same twice in one process. */
+  /** Nanoseconds since 1970, as the CRI writes times. Never returns the same value twice in one process. */
   nowNs(): bigint;
   /** Milliseconds since 1970. */
   nowMs(): number;
@@ -14,8 +14,8 @@ let last = 0n;
 /** The machine's clock. */
 export const systemClock: Clock = {
   nowNs: () => {
-    // Date.now() follows the machine's clock when it is set, performance.now() does not. It has
-    // milliseconds only, and objects made within one of them must still sort by their creation.
+    // Date.now() follows the machine's clock when that is set, performance.now() does not. Date.now() has
+    // only milliseconds, and objects that are created within one millisecond must still sort by their creation.
     const now = BigInt(Date.now()) * 1_000_000n;
     last = now > last ? now : last + 1n;
     return last;

@@ -1,21 +1,30 @@
 import { setTimeout as delay } from "node:timers/promises";
 
-/** True when the promise settled in time; false when it did not, or was rejected. */
-export async function within(promise: Promise<unknown>, timeoutMs: number): Promise<boolean> {
+/** The value of the promise, or undefined when it is not settled in time. Rejects when the promise does so in time. */
+export async function valueWithin<T>(
+  promise: Promise<T>,
+  timeoutMs: number,
+): Promise<T | undefined> {
   const timer = new AbortController();
-  const late = delay(timeoutMs, false, { signal: timer.signal, ref: false }).catch(() => false);
-  const done = await Promise.race([
-    promise.then(
-      () => true,
-      () => false,
-    ),
-    late,
-  ]);
-  timer.abort();
-  return done;
+  const timeout = delay(timeoutMs, undefined, { signal: timer.signal }).catch(() => undefined);
+  try {
+    return await Promise.race([promise, timeout]);
+  } finally {
+    timer.abort();
+    promise.catch(() => undefined);
+  }
 }
 
-/** Waits for `promise`, but no longer than until `signal` is aborted; then rejects with its reason. */
+/** True when the promise is fulfilled in time; false when it is not, or is rejected. */
+export async function within(promise: Promise<unknown>, timeoutMs: number): Promise<boolean> {
+  const fulfilled = promise.then(
+    () => true,
+    () => false,
+  );
+  return (await valueWithin(fulfilled, timeoutMs)) === true;
+}
+
+/** Waits for `promise` until `signal` is aborted, and then rejects with its reason. */
 export async function beforeAbort<T>(promise: Promise<T>, signal: AbortSignal): Promise<T> {
   if (signal.aborted) {
     promise.catch(() => undefined);

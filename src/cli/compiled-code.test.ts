@@ -31,7 +31,7 @@ beforeEach(() => {
   writeFileSync(file, text);
 });
 
-/** Runs the program, keeps its code where that is called for, and tells whether it was. */
+/** Runs the program and saves its code if it can be saved. Returns whether it was saved. */
 async function start(): Promise<boolean> {
   const program = readProgram(file, ["take"], kept);
   let taken: unknown;
@@ -39,8 +39,8 @@ async function start(): Promise<boolean> {
     taken = value;
   });
   assert.equal(taken, 42);
-  await program.keep?.();
-  return program.keep !== undefined;
+  await program.save?.();
+  return program.save !== undefined;
 }
 
 test("a second start uses the code of the first", async () => {
@@ -59,7 +59,7 @@ test("discarded code is compiled again, and discarding twice is not an error", a
   assert.equal(await start(), true);
 });
 
-test("damaged code is not used, and made again", async () => {
+test("damaged code is not used and is replaced", async () => {
   await start();
   const path = join(kept, "serve-0123456789abcdef");
   const good = readFileSync(path);
@@ -73,7 +73,7 @@ test("damaged code is not used, and made again", async () => {
   }
 });
 
-test("code that others could have written is not used", async () => {
+test("code that other users can write is not used", async () => {
   await start();
   const path = join(kept, "serve-0123456789abcdef");
   for (const mode of [0o620, 0o602]) {
@@ -87,7 +87,7 @@ test("code that others could have written is not used", async () => {
   assert.equal(await start(), true);
 });
 
-test("the code of another program is not used, and goes with the next that is kept", async () => {
+test("the code of another program is not used, and the next save removes it", async () => {
   await start();
   writeFileSync(join(kept, "serve-0123456789abcdef.77"), "left by a daemon that was killed");
   writeFileSync(join(kept, "other"), "");
@@ -96,13 +96,13 @@ test("the code of another program is not used, and goes with the next that is ke
   assert.deepEqual(readdirSync(kept).sort(), ["other", "serve-fedcba9876543210"]);
 });
 
-test("a program without an id, or without a directory to keep it in, runs all the same", async () => {
-  assert.equal(readProgram(file, ["take"], undefined).keep, undefined);
+test("a program without an id, or without a cache directory, runs", async () => {
+  assert.equal(readProgram(file, ["take"], undefined).save, undefined);
   writeFileSync(file, text.slice(20));
   assert.equal(await start(), false);
 });
 
-test("a directory that cannot be made rejects, and leaves the program alone", async () => {
+test("save() rejects if the directory cannot be created, and the program still runs", async () => {
   writeFileSync(kept, "a file");
   await assert.rejects(start(), /EEXIST|ENOTDIR/);
 });

@@ -4,16 +4,16 @@ import { mkdir, readdir, rename, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { Script } from "node:vm";
 
-/** A program that was read, and what its next start would be spared. */
+/** A program that can be run, and whose compiled code can be saved. */
 export interface Program {
-  /** Runs it: gives a function of `parameters`. */
+  /** Evaluates the program. Returns a function of `parameters`. */
   readonly run: () => unknown;
   /**
-   * Keeps what is compiled by now for the next start; undefined where it is kept already, or nowhere.
-   * Blocks the event loop for 10 ms. Rejects when it cannot be written.
+   * Saves the code that is compiled so far for the next start; undefined if it is saved already, or if there
+   * is no directory for it. Blocks the event loop for 10 ms. Rejects when the file cannot be written.
    */
-  readonly keep: (() => Promise<void>) | undefined;
-  /** Removes what earlier starts kept, so that the next start compiles everything again. */
+  readonly save: (() => Promise<void>) | undefined;
+  /** Removes what earlier starts saved, so that the next start compiles everything again. */
   readonly discard: () => Promise<void>;
 }
 
@@ -21,13 +21,13 @@ const digestBytes = 32;
 const idPattern = /^\/\*([0-9a-f]{16})\*\//;
 
 /**
- * Reads the program in `file`, whose first words are its id in a comment (scripts/build.sh), as a
- * function of `parameters`, with the code that a start like this one compiled before. Node's own compile
- * cache holds what is compiled when a file is read; here is also what is compiled as it runs: the
- * half of a start.
+ * Reads the program in `file`, which begins with its id in a comment (scripts/build.sh), as a
+ * function of `parameters`, with the code that an earlier start has compiled. The compile cache of Node.js
+ * holds only code that is compiled when a file is loaded; this cache also holds functions that are compiled
+ * when they run, which is half of the start time.
  *
- * `directory` is where it is kept; undefined means nowhere. What is not readable, is of another program, Node.js or
- * set of flags, or is damaged, is as if it were not there.
+ * The cache is in `directory`; undefined disables it. A cache that is unreadable, damaged, or of another
+ * program, Node.js version or set of flags is ignored.
  */
 export function readProgram(
   file: string,
@@ -37,35 +37,35 @@ export function readProgram(
   const text = readFileSync(file, "latin1"); // esbuild writes ASCII
   const id = idPattern.exec(text.slice(0, 20))?.[1];
   const path =
-    directory === undefined || id === undefined ? undefined : join(directory, nameOf(id));
-  const kept = path === undefined ? undefined : readKept(path);
+    directory === undefined || id === undefined ? undefined : join(directory, cacheName(id));
+  const cached = path === undefined ? undefined : readCache(path);
   const source = `(function(${parameters.join(",")}){${text}\n})`;
   const script = new Script(source, {
     filename: file,
-    ...(kept === undefined ? {} : { cachedData: kept }),
+    ...(cached === undefined ? {} : { cachedData: cached }),
   });
-  const isUsed = kept !== undefined && script.cachedDataRejected === false;
+  const isUsed = cached !== undefined && script.cachedDataRejected === false;
   return {
     run: () => script.runInThisContext() as unknown,
-    keep:
+    save:
       isUsed || directory === undefined || path === undefined
         ? undefined
-        : () => write(directory, path, script.createCachedData()),
+        : () => writeCache(directory, path, script.createCachedData()),
     discard: async () => {
       if (path !== undefined) await rm(path, { force: true });
     },
   };
 }
 
-function nameOf(id: string): string {
+function cacheName(id: string): string {
   return `serve-${id}`;
 }
 
 /**
- * V8 does not look at what it is given: damaged code would end the process, and it does whatever its writer
- * wants. So it has a digest, and a file that others could have written is as if it were not there.
+ * V8 does not verify cached code: damaged code would crash the process, and malicious code would run. So the
+ * cache has a digest, and a file that other users can write is ignored.
  */
-function readKept(path: string): Uint8Array | undefined {
+function readCache(path: string): Uint8Array | undefined {
   let fd: number | undefined;
   try {
     fd = openSync(path, constants.O_RDONLY | constants.O_NOFOLLOW);
@@ -81,20 +81,20 @@ function readKept(path: string): Uint8Array | undefined {
   }
 }
 
-/** By rename, without a sync: what a power cut leaves of it has another digest. */
-async function write(directory: string, path: string, data: Uint8Array): Promise<void> {
+/** Writes the cache with a rename, without a sync: the digest of a truncated file does not match. */
+async function writeCache(directory: string, path: string, data: Uint8Array): Promise<void> {
   await mkdir(directory, { recursive: true, mode: 0o700 });
-  const unfinished = `${path}.${process.pid}`;
+  const temporary = `${path}.${process.pid}`;
   try {
-    await writeFile(unfinished, Buffer.concat([hash("sha256", data, "buffer"), data]), {
+    await writeFile(temporary, Buffer.concat([hash("sha256", data, "buffer"), data]), {
       mode: 0o600,
     });
-    await rename(unfinished, path);
+    await rename(temporary, path);
   } catch (error) {
-    await rm(unfinished, { force: true });
+    await rm(temporary, { force: true });
     throw error;
   }
-  // Of earlier builds; and of a daemon that was killed in between.
+  // Remove the files of earlier builds, and of a daemon that was killed before the rename.
   const others = (await readdir(directory)).filter((name) => /^serve-[0-9a-f]{16}/.test(name));
   for (const name of others.filter((each) => join(directory, each) !== path)) {
     await rm(join(directory, name), { force: true });

@@ -18,7 +18,7 @@ const LAUNCHER = fileURLToPath(new URL("../../bin/davit", import.meta.url));
 const PATH = "/usr/bin:/bin";
 let directory = "";
 
-/** A program that answers as a Node.js of this version, and else says how it was called. */
+/** A program that reports this version of Node.js, and otherwise prints its arguments. */
 function fakeNode(path: string, version: string): void {
   mkdirSync(dirname(path), { recursive: true });
   const answer = `[ "$1" = --version ] && { echo ${version}; exit; }`;
@@ -38,7 +38,7 @@ before(() => {
 });
 after(() => rmSync(directory, { recursive: true }));
 
-test("bin/davit says what to do when there is nothing to run, or nothing to run it with", () => {
+test("bin/davit explains what to do if the build or Node.js is missing", () => {
   const home = join(directory, "home");
   const davit = join(home, "bin/davit");
   fakeNode(join(directory, "old/node"), "v20.19.2");
@@ -58,7 +58,7 @@ test("bin/davit says what to do when there is nothing to run, or nothing to run 
   );
 });
 
-test("bin/davit takes the checkout's Node, then DAVIT_NODE, then PATH, also through symlinks", () => {
+test("bin/davit uses the checkout's Node.js, then DAVIT_NODE, then PATH, also through symlinks", () => {
   const home = join(directory, "home");
   mkdirSync(join(home, "dist"), { recursive: true });
   writeFileSync(join(home, "dist/davit.cjs"), "");
@@ -68,7 +68,7 @@ test("bin/davit takes the checkout's Node, then DAVIT_NODE, then PATH, also thro
   symlinkSync(join(directory, "path/relative"), join(directory, "link"));
   const link = join(directory, "link");
   const env = { PATH: `${directory}/path:${PATH}` };
-  // The flags of Node in between are the launcher's own business.
+  // The flags of Node.js in between are not checked.
   const called = (variables: Readonly<Record<string, string>>): string =>
     run(link, variables).replace(/( --\S+)+/, "");
   const args = `pool=16 ${home}/dist/davit.cjs a b`;
@@ -83,7 +83,7 @@ test("bin/davit takes the checkout's Node, then DAVIT_NODE, then PATH, also thro
   assert.equal(serve(), `${home}/dist/serve.cjs serve`);
 });
 
-test("bin/davit and the scripts of npm start are sound shell", () => {
+test("bin/davit and the scripts of npm start are valid shell", () => {
   const root = dirname(dirname(LAUNCHER));
   for (const script of ["bin/davit", "scripts/start.sh", "scripts/setup.sh", "scripts/build.sh"]) {
     execFileSync("sh", ["-n", join(root, script)]);

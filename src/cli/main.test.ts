@@ -5,6 +5,7 @@ import { join } from "node:path";
 import { test } from "node:test";
 import { formatDefaultConfig } from "../config/format.ts";
 import { optionsOf } from "./command-line/command.ts";
+import { formatCommand } from "./command-line/help.ts";
 import { commands } from "./commands/index.ts";
 import { main } from "./main.ts";
 import { recordedTerminal } from "./output/testing/recorded-terminal.ts";
@@ -26,7 +27,7 @@ async function withFile(text: string, use: (file: string) => Promise<void>): Pro
   }
 }
 
-test("main() lists the commands, and not the hidden ones", async () => {
+test("main() lists all commands except hidden ones", async () => {
   for (const argv of [[], ["help"], ["--help"], ["-h"]]) {
     const { code, out, err } = await davit(...argv);
     assert.equal(code, 0);
@@ -38,7 +39,7 @@ test("main() lists the commands, and not the hidden ones", async () => {
   }
 });
 
-test("main() helps with every command: usage, options, at least one example", async () => {
+test("main() prints the help of each command: usage, options, at least one example", async () => {
   for (const command of commands) {
     const { name, examples } = command;
     const { code, out } = await davit("help", ...name.split(" "));
@@ -55,7 +56,20 @@ test("main() helps with every command: usage, options, at least one example", as
   assert.match((await davit("help", "config")).out, /config check/);
 });
 
-test("main() says what a wrong command line probably meant, with exit code 2", async () => {
+test("formatCommand() fills the lines of a narrow terminal", () => {
+  const { style } = recordedTerminal();
+  for (const command of commands.filter(({ details }) => details !== undefined)) {
+    const [, details = ""] = formatCommand(command, style, 50).split("\n\n");
+    const lines = details.split("\n");
+    for (const [at, line] of lines.entries()) {
+      const [next = ""] = lines[at + 1]?.split(" ") ?? [];
+      assert.ok(line.length <= 50 || !line.includes(" "), line);
+      assert.ok(at + 1 === lines.length || `${line} ${next}`.length > 50, line);
+    }
+  }
+});
+
+test("main() suggests what an invalid command line probably meant, with exit code 2", async () => {
   const cases: readonly (readonly [readonly string[], string])[] = [
     [["sevre"], 'unknown command "sevre", did you mean "serve"?\nSee: davit help'],
     [["quux"], 'unknown command "quux"\nSee: davit help'],
@@ -63,24 +77,27 @@ test("main() says what a wrong command line probably meant, with exit code 2", a
     [["ps", "--pods", "x"], 'unknown option "--pods", did you mean "--pod"?\nSee: davit help ps'],
     [
       ["pods", "--state=up"],
-      'option "--state" is "up": want one of ready, notready\nSee: davit help pods',
+      'option "--state" is "up": must be one of ready, notready\nSee: davit help pods',
     ],
     [["help", "confg"], 'unknown command "confg", did you mean "config"?\nSee: davit help'],
     [
       ["config", "shwo"],
       'unknown command "config shwo", did you mean "config show"?\nSee: davit help',
     ],
-    [["config"], '"davit config" needs one of: default, check, show\nSee: davit help'],
-    [["--serve"], 'unknown option "--serve": a command comes first\nSee: davit help'],
+    [["config"], '"davit config" requires a command: default, check, show\nSee: davit help'],
+    [
+      ["--serve"],
+      'unknown option "--serve": options of a command must follow the command\nSee: davit help',
+    ],
     [
       ["serve", "--confg", "x"],
       'unknown option "--confg", did you mean "--config"?\nSee: davit help serve',
     ],
-    [["serve", "--config"], 'option "--config" needs a value: FILE\nSee: davit help serve'],
-    [["serve", "--config="], 'option "--config" needs a value: FILE\nSee: davit help serve'],
+    [["serve", "--config"], 'option "--config" requires a value: FILE\nSee: davit help serve'],
+    [["serve", "--config="], 'option "--config" requires a value: FILE\nSee: davit help serve'],
     [["serve", "x"], 'unexpected operand "x"\nSee: davit help serve'],
     [["demo"], "FILE is missing\nSee: davit help demo"],
-    [["demo", "--once=1", "x"], 'option "--once" takes no value\nSee: davit help demo'],
+    [["demo", "--once=1", "x"], 'option "--once" does not take a value\nSee: davit help demo'],
     [["version", "--x"], 'unknown option "--x"\nSee: davit help version'],
   ];
   for (const [argv, expected] of cases) {
@@ -88,13 +105,13 @@ test("main() says what a wrong command line probably meant, with exit code 2", a
   }
 });
 
-test("main() prints its own version in one line, without a server", async () => {
+test("main() prints its version in one line without a server", async () => {
   const { code, out } = await davit("--version");
   assert.equal(code, 0);
   assert.match(out, /^davit \S+ \(Node\.js v\d+\.\d+\.\d+, linux \w+\)\n$/);
 });
 
-test("config default prints the file that formatDefaultConfig() makes", async () => {
+test("config default prints the file of formatDefaultConfig()", async () => {
   assert.deepEqual(await davit("config", "default"), {
     code: 0,
     out: formatDefaultConfig(),
@@ -102,7 +119,7 @@ test("config default prints the file that formatDefaultConfig() makes", async ()
   });
 });
 
-test("config check prints one finding a line, with file and line", async () => {
+test("config check prints each error in a line, with file and line", async () => {
   await withFile('[cni]\nconfdir = "/x"\nmax_parallel = 0\n', async (file) => {
     assert.deepEqual(await davit("config", "check", file), {
       code: 1,
@@ -121,7 +138,7 @@ test("config check prints one finding a line, with file and line", async () => {
   });
 });
 
-test("config show prints what a file and the defaults make together", async () => {
+test("config show prints the effective configuration", async () => {
   await withFile('log.level = "warn"\n', async (file) => {
     const { code, out } = await davit("config", "show", file);
     assert.equal(code, 0);
@@ -130,7 +147,7 @@ test("config show prints what a file and the defaults make together", async () =
   });
 });
 
-test("serve and config show print one finding a line, as config check does", async () => {
+test("serve and config show print each error in a line, as config check does", async () => {
   const toml = 'roots = 1\n[server]\ngroup = "no:group"\n[log]\nlevel = "\u00e9\\u001b[2J"\n';
   await withFile(toml, async (file) => {
     const found = await davit("config", "check", file);
@@ -141,23 +158,23 @@ test("serve and config show print one finding a line, as config check does", asy
     assert.deepEqual(await davit("config", "show", file), found);
   });
   await withFile('[server]\ngroup = "no-such-group"\n', async (file) => {
-    const said = `${file}:2: "server.group" is "no-such-group": must be a group that is in /etc/group, or a gid\n`;
+    const said = `${file}:2: "server.group" is "no-such-group": must be a group of /etc/group, or a gid\n`;
     assert.equal((await davit("serve", "--config", file)).err, said);
     assert.equal((await davit("config", "check", file)).err, said);
   });
 });
 
-test("serve fails with one clear line when its configuration is absent", async () => {
+test("serve fails with one line when its configuration does not exist", async () => {
   await withFile("", async (file) => {
     assert.deepEqual(await davit("serve", `--config=${file}.not`), {
       code: 1,
       out: "",
-      err: `davit: read configuration "${file}.not": no such file; "davit config default" prints one to begin with\n`,
+      err: `davit: read configuration "${file}.not": no such file; "davit config default" prints one to start from\n`,
     });
   });
 });
 
-test("main() lets no text of an error move the cursor", async () => {
+test("main() removes control characters from error messages", async () => {
   const { err } = await davit("no\u001b[2Jcommand\r");
   assert.match(err, /no\?\[2Jcommand\?/);
   assert.doesNotMatch(err, /[\u001b\r]/);

@@ -1,5 +1,5 @@
-// The command line of davit. This directory may import config, client, linux and daemon; nothing
-// imports it. Start here: the table of commands is `commands/index.ts`, each one a file of its own.
+// The command line of davit. This directory may import config, manifest, client, daemon and doctor; nothing
+// imports it. Start here; the table of commands is `commands/index.ts`, and each command is a file.
 
 import process from "node:process";
 import { messageOf } from "../base/errors.ts";
@@ -13,12 +13,12 @@ import { printableLines } from "./output/printable.ts";
 import { createTerminal, type Terminal } from "./output/terminal.ts";
 import { wrapLines } from "./output/wrap.ts";
 
-// The build sets it; running from the sources there is none.
+// Defined by the build; undefined when running from source.
 declare const DAVIT_VERSION: string | undefined;
 
 const BUILD = typeof DAVIT_VERSION === "string" ? DAVIT_VERSION : "0.0.0-source";
 
-/** Does what the words after "davit" ask for and says so on the terminal; the exit code. */
+/** Runs the command line `argv` (the words after "davit"). Returns the exit code. */
 export async function main(argv: readonly string[], terminal: Terminal): Promise<number> {
   try {
     const commands = await commandsFor(argv);
@@ -29,7 +29,7 @@ export async function main(argv: readonly string[], terminal: Terminal): Promise
           wrapLines(
             parsed.command === undefined
               ? formatCommandList(commands, terminal.style, parsed.group)
-              : formatCommand(parsed.command, terminal.style),
+              : formatCommand(parsed.command, terminal.style, terminal.width()),
             terminal.width(),
           ),
         );
@@ -55,7 +55,7 @@ export async function main(argv: readonly string[], terminal: Terminal): Promise
   }
 }
 
-/** The daemon does not wait, at its start, for the code of all other commands to be read. */
+/** The commands to choose from. `davit serve` does not load the code of the others. */
 async function commandsFor([name]: readonly string[]): Promise<readonly Command[]> {
   if (name === serve.name) return [serve];
   return (await import("./commands/index.ts")).commands;
@@ -79,29 +79,29 @@ function isPublishCall(argv: readonly string[]): boolean {
 
 /** The process that `bin/davit` becomes. */
 async function run(argv: readonly string[]): Promise<never> {
-  // A daemon of before the unpacker was a file of its own, which runs on while its files are replaced.
+  // Called by a running daemon of an older version, in which the unpacker was part of this program.
   if (argv[0] === "unpack-layer") {
     const { runUnpacker } = await import("../unpack/main.ts");
     const { exitNow } = await import("../linux/process/index.ts");
     exitNow(await runUnpacker(argv.slice(1)));
   }
-  // No command for people: containerd's shims call it as they would call containerd.
+  // Not a command for users: containerd's shims call it as they would call containerd.
   if (isPublishCall(argv)) process.exit(await publish(argv));
-  // A reader that had enough (davit ps | head -1) is no failure.
+  // It is not a failure if the reader closes the pipe (davit ps | head -1).
   process.stdout.on("error", (error: NodeJS.ErrnoException) => {
     process.exit(error.code === "EPIPE" ? exitCode.done : exitCode.failed);
   });
   const terminal = createTerminal(process.stdout, process.stderr, process.env);
   const code = await main(argv, terminal);
-  await Promise.all([written(process.stdout), written(process.stderr)]);
+  await Promise.all([flush(process.stdout), flush(process.stderr)]);
   process.exit(code);
 }
 
 /**
- * Waits until all that was written to an output has left the process. NOTE(node): what a pipe or a socket
- * does not take at once is kept, and process.exit() drops it.
+ * Waits until all output has left the process. NOTE(node): process.exit() drops data that a pipe or a
+ * socket has not accepted yet.
  */
-async function written(output: NodeJS.WriteStream): Promise<void> {
+async function flush(output: NodeJS.WriteStream): Promise<void> {
   await new Promise<void>((resolve) => {
     output.write("", () => {
       resolve();

@@ -1,11 +1,11 @@
-// What `davit serve` begins with: dist/serve.cjs, which reads dist/davit.cjs with the code that the
-// daemon's last start compiled. Everything else starts with dist/davit.cjs itself (bin/davit).
+// The entry point of `davit serve`: dist/serve.cjs, which loads dist/davit.cjs with the code that the
+// last start of the daemon has compiled. All other commands start dist/davit.cjs directly (bin/davit).
 import { createRequire } from "node:module";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { readProgram } from "./compiled-code.ts";
 
-/** The bundle as a function of what CommonJS gives a file, and of the two functions for commands/serve.ts. */
+/** The bundle as a function of the CommonJS variables and of two functions for commands/serve.ts. */
 type Bundle = (
   require: NodeJS.Require,
   module: { exports: unknown },
@@ -16,13 +16,13 @@ type Bundle = (
 
 const file = join(dirname(fileURLToPath(import.meta.url)), "davit.cjs");
 const parameters = ["require", "module", "__filename", "keepCompiledCode", "discardCompiledCode"];
-// The launcher's directory for what Node.js keeps of the other commands.
+// The launcher sets the compile cache directory, which Node.js uses for the other commands.
 const program = readProgram(file, parameters, process.env["NODE_COMPILE_CACHE"]);
-// The build makes it; no type can say what is in a file.
+// The type of the bundle is not known here; the build defines it.
 (program.run() as Bundle)(
   createRequire(file),
   { exports: {} },
   file,
-  program.keep,
+  program.save,
   program.discard,
 );

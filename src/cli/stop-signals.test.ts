@@ -3,7 +3,7 @@ import process from "node:process";
 import { test } from "node:test";
 import { onStopSignals, type StopSignal } from "./stop-signals.ts";
 
-test("onStopSignals() asks once, and again only for a later signal", async () => {
+test("onStopSignals() ignores a second signal of the same key press", async () => {
   const again: StopSignal[] = [];
   let now = 1000;
   const before = process.listenerCount("SIGTERM");
@@ -23,7 +23,7 @@ test("onStopSignals() asks once, and again only for a later signal", async () =>
   assert.equal(process.listenerCount("SIGTERM"), before);
 });
 
-test("onStopSignals() has SIGHUP read the configuration where that is wanted, any number of times", () => {
+test("onStopSignals() calls onReload for each SIGHUP", () => {
   let reloads = 0;
   using signals = onStopSignals(() => assert.fail("it was asked once"), {
     onReload: () => (reloads += 1),
@@ -37,7 +37,7 @@ test("onStopSignals() has SIGHUP read the configuration where that is wanted, an
   assert.equal(signals.signal.aborted, true);
 });
 
-test("onStopSignals() ends a command whose terminal was closed", async () => {
+test("onStopSignals() stops a command whose terminal was closed", async () => {
   using signals = onStopSignals(() => undefined);
   process.emit("SIGHUP", "SIGHUP");
   assert.equal(await signals.stopped, "SIGHUP");

@@ -1,31 +1,31 @@
 import process from "node:process";
 import { isatty } from "node:tty";
 
-/** The signals that ask davit to end: a service manager's, Ctrl-C, and a terminal that closed. */
+/** The signals that stop davit: from a service manager, from Ctrl-C, and when the terminal closes. */
 export type StopSignal = "SIGTERM" | "SIGINT" | "SIGHUP";
 
-/** What onStopSignals gives. Disposing it puts the signals' default effect back. */
-export interface StopSignals extends Disposable {
-  /** Becomes done with the first signal. */
+/** The state of the signals. Disposing it restores their default actions. */
+interface StopSignals extends Disposable {
+  /** Resolves with the first signal. */
   readonly stopped: Promise<StopSignal>;
-  /** Aborted by the first signal: for work that should not be finished then. */
+  /** Aborted by the first signal. */
   readonly signal: AbortSignal;
 }
 
-// npm passes on a Ctrl-C that the terminal has sent to davit as well: one key, two signals.
+// npm forwards the SIGINT of a Ctrl-C that the terminal has also sent to davit: two signals for one key.
 const SAME_KEY_MS = 500;
 
-/** What onStopSignals does besides. */
-export interface StopSignalOptions {
-  /** What SIGHUP means to a daemon, which has no terminal, or one that is still there. */
+/** Options of onStopSignals. */
+interface StopSignalOptions {
+  /** Called on SIGHUP, unless it means that the terminal has closed. */
   readonly onReload?: () => void;
   /** The clock, for tests. */
   readonly nowMs?: () => number;
 }
 
 /**
- * From now on the first signal only asks; `again` is called by each that comes later than what one
- * press of a key can cause.
+ * Handles the stop signals from now on. The first one aborts `signal`; `again` is called for each further
+ * one, except for a duplicate of the same key press.
  */
 export function onStopSignals(
   again: (signal: StopSignal) => void,
@@ -37,7 +37,7 @@ export function onStopSignals(
   const controller = new AbortController();
   let firstMs: number | undefined;
   const listener = (name: StopSignal): void => {
-    // A terminal that was closed is none any more: each call on it fails (tty_hangup(9)).
+    // After a hangup all calls on a terminal fail, so it no longer is one (tty_hangup(9)).
     const isTerminalGone = terminals.some((descriptor) => !isatty(descriptor));
     if (name === "SIGHUP" && onReload !== undefined && !isTerminalGone) {
       onReload();

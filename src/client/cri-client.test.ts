@@ -78,7 +78,7 @@ test("CriClient calls by unix:// and by path, typed both ways", async () => {
   }
 });
 
-test("CriClient gives a stream as an iteration", async () => {
+test("CriClient returns a stream as an async iterable", async () => {
   await using serving = await serve({}, { methods });
   using client = new CriClient(serving.path);
   const got: unknown[] = [];
@@ -91,7 +91,7 @@ test("CriClient gives a stream as an iteration", async () => {
   ]);
 });
 
-test("CriClient throws the status of the server, and of what it does not implement", async () => {
+test("CriClient throws the status of the server, also for unimplemented methods", async () => {
   await using serving = await serve({}, { methods });
   using client = new CriClient(serving.path);
   await assert.rejects(client.image.imageStatus({ image: { image: "broken" } }), (error) => {
@@ -106,7 +106,7 @@ test("CriClient throws the status of the server, and of what it does not impleme
   await assert.rejects(streamed, { kind: "unimplemented" });
 });
 
-test("parseEndpoint() refuses what is no unix socket", () => {
+test("parseEndpoint() rejects other endpoints than unix sockets", () => {
   assert.equal(parseEndpoint("unix:///run/d.sock"), "/run/d.sock");
   assert.equal(parseEndpoint("/run/d.sock"), "/run/d.sock");
   for (const endpoint of ["", "run/d.sock", "unix://run/d.sock", "tcp://1.2.3.4:5"]) {

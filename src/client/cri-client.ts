@@ -1,5 +1,4 @@
-// A typed client of a CRI runtime over its unix socket: ours, or any other that speaks
-// runtime.v1. It may import the generated code and wire/; commands of the CLI start here.
+// A typed client of any CRI runtime (runtime.v1) over its unix socket.
 import {
   create,
   type DescMessage,
@@ -16,7 +15,9 @@ import { decodeMessage } from "../wire/protobuf.ts";
 
 export type { CallOptions } from "../wire/grpc/client.ts";
 
-/** A function for each method of a service: a promise of the answer, or an iteration of answers. */
+/**
+ * A function for each method of a service, which returns a promise of the response or an async iterable of responses.
+ */
 export type ServiceClient<Methods extends GenServiceMethods> = {
   readonly [Name in keyof Methods]: Methods[Name] extends {
     readonly methodKind: "unary";
@@ -39,8 +40,8 @@ export type ServiceClient<Methods extends GenServiceMethods> = {
 type MethodsOf<Service> = Service extends GenService<infer Methods> ? Methods : never;
 
 /**
- * Every method of both CRI services. Failures are `GrpcStatusError`s; the connection is made at
- * the first call and made again when it was lost.
+ * All methods of both CRI services. Failures are `GrpcStatusError`s. It connects at
+ * the first call, and again after the connection was lost.
  */
 export class CriClient implements Disposable {
   readonly runtime: ServiceClient<MethodsOf<typeof RuntimeService>>;
@@ -49,7 +50,7 @@ export class CriClient implements Disposable {
 
   /**
    * @param endpoint `unix:///run/x.sock`, as kubelet and crictl write it, or the absolute path
-   * @param options.maxMessageBytes largest answer accepted; 16 MiB, as kubelet's, unless given
+   * @param options.maxMessageBytes largest response; 16 MiB, like kubelet, if not given
    * @throws RuntimeError `invalid-argument` for any other endpoint
    */
   constructor(endpoint: string, options: { readonly maxMessageBytes?: number } = {}) {
@@ -58,7 +59,7 @@ export class CriClient implements Disposable {
     this.image = serviceClient(this.#grpc, ImageService);
   }
 
-  /** Ends the connection; calls that are under way fail. */
+  /** Closes the connection; running calls fail. */
   close(): void {
     this.#grpc.close();
   }
@@ -71,8 +72,7 @@ export class CriClient implements Disposable {
 /**
  * The socket path of an endpoint.
  *
- * @throws RuntimeError `invalid-argument` unless it is `unix://` and an absolute path, or such a
- *   path alone.
+ * @throws RuntimeError `invalid-argument` unless it is an absolute path, with or without `unix://`.
  */
 export function parseEndpoint(endpoint: string): string {
   const path = endpoint.startsWith("unix://") ? endpoint.slice("unix://".length) : endpoint;
@@ -102,8 +102,8 @@ function methodClient(grpc: GrpcClient, method: DescMethod) {
   }
 
   async function* serverStream(request: MessageInitShape<DescMessage>, options?: CallOptions) {
-    for await (const answer of grpc.serverStream(path, encoded(request), options)) {
-      yield decodeMessage(method.output, answer);
+    for await (const response of grpc.serverStream(path, encoded(request), options)) {
+      yield decodeMessage(method.output, response);
     }
   }
 

@@ -14,7 +14,7 @@ import {
   Signal,
 } from "../gen/runtime/v1/api_pb.ts";
 
-test("a message keeps fields it does not know, nested ones too, through decode and encode", () => {
+test("a message keeps unknown fields, also nested ones, through decode and encode", () => {
   const known = toBinary(PodSandboxConfigSchema, create(PodSandboxConfigSchema, { hostname: "h" }));
   // Field 1000, length-delimited: what a newer kubelet may send.
   const unknown = Buffer.from([0xc2, 0x3e, 3, 1, 2, 3]);
@@ -25,7 +25,7 @@ test("a message keeps fields it does not know, nested ones too, through decode a
   assert.deepEqual(Buffer.from(toBinary(RunPodSandboxRequestSchema, decoded)), request);
 });
 
-test("bytes survive that are not UTF-8", () => {
+test("bytes that are not UTF-8 are preserved", () => {
   const value = Uint8Array.from({ length: 256 }, (_, i) => i);
   const variable = create(KeyValueSchema, { key: "K", value });
   assert.deepEqual(fromBinary(KeyValueSchema, toBinary(KeyValueSchema, variable)).value, value);
@@ -47,7 +47,7 @@ test("lists concatenate: encoded items after one another are an encoded list", (
   );
 });
 
-test("an enum value that is not known yet survives", () => {
+test("an unknown enum value is preserved", () => {
   // ContainerConfig.stop_signal = 200.
   const encoded = Buffer.from([0x90, 0x01, 0xc8, 0x01]);
   const config = fromBinary(ContainerConfigSchema, encoded);

@@ -3,7 +3,7 @@ import { test } from "node:test";
 import { changedKeys } from "./changed-keys.ts";
 import { defaultConfig, parseConfig } from "./load.ts";
 
-test("changedKeys() names the keys as the file does", () => {
+test("changedKeys() returns keys as the file writes them", () => {
   const after = parseConfig(
     `root = "/other"
 [server]

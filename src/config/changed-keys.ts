@@ -2,16 +2,16 @@ import { isDeepStrictEqual } from "node:util";
 import type { Config } from "./config.ts";
 import { tomlKey } from "./schema.ts";
 
-/** The keys that have another value in `after`, as the file names them: `log.level`. */
+/** The keys whose values differ between two configurations, as the file writes them: `log.level`. */
 export function changedKeys(before: Config, after: Config): readonly string[] {
   return [...changed(before, after, "")];
 }
 
-function* changed(before: object, after: object, at: string): Iterable<string> {
+function* changed(before: object, after: object, prefix: string): Iterable<string> {
   const others = new Map<string, unknown>(Object.entries(after));
   for (const [field, value] of Object.entries(before) as [string, unknown][]) {
-    const [key, other] = [`${at}${tomlKey(field)}`, others.get(field)];
-    // The names of handlers are no fields.
+    const [key, other] = [`${prefix}${tomlKey(field)}`, others.get(field)];
+    // The names of handlers are not fields.
     if (isSection(value) && isSection(other) && field !== "handlers") {
       yield* changed(value, other, `${key}.`);
     } else if (!isDeepStrictEqual(value, other)) yield key;

@@ -1,10 +1,10 @@
 import type { LogLevel } from "../base/logger.ts";
 
 /**
- * The configuration of one davit daemon: every value present, checked and frozen.
+ * The configuration of a davit daemon. All values are present, validated and frozen.
  *
- * The fields mirror the keys of the TOML file (`maxMessageBytes` is `max_message_bytes`). What each
- * one means, its default and its limits stand in `schema.ts`, and nowhere else.
+ * The fields correspond to the keys of the TOML file (`maxMessageBytes` is `max_message_bytes`). The meaning,
+ * the default and the limits of each one are in `schema.ts`.
  */
 export interface Config {
   readonly root: string;
@@ -19,27 +19,27 @@ export interface Config {
   readonly tuning: TuningConfig;
 }
 
-/** `[server]`: the socket that clients talk to. */
+/** `[server]`: the CRI socket. */
 export interface ServerConfig {
   readonly listen: string;
-  /** The group that may use the socket, by name or gid; empty for davit's own. */
+  /** The group that may use the socket, by name or gid; empty for root only. */
   readonly group: string;
   readonly maxMessageBytes: number;
 }
 
-/** `[log]`: what the daemon says. */
+/** `[log]`: the log of the daemon. */
 export interface LogConfig {
   readonly level: LogLevel;
 }
 
-/** `[images]`: where images come from. */
+/** `[images]`: registries, and limits for images. */
 export interface ImagesConfig {
   readonly registryConfigPath: string;
-  /** Names of images that kubelet must not collect. */
+  /** Names of images that kubelet must not garbage-collect. */
   readonly pinned: readonly string[];
   readonly volumes: "copy" | "ignore";
   readonly maxLayers: number;
-  /** 0 is no limit, here and below. */
+  /** 0 means no limit, here and below. */
   readonly maxUnpackedBytes: number;
   readonly maxUnpackedRatio: number;
   readonly maxLayerEntries: number;
@@ -60,7 +60,7 @@ export interface TuningConfig {
   readonly enable: boolean;
 }
 
-/** `[cdi]`: devices by the Container Device Interface. */
+/** `[cdi]`: devices of the Container Device Interface. */
 export interface CdiConfig {
   readonly enable: boolean;
   readonly specDirs: readonly string[];
@@ -78,29 +78,29 @@ export interface RuntimeConfig {
   readonly seccompAllowSocketcall: boolean;
   readonly selinux: boolean;
   readonly ptraceInSharedPid: "allow" | "refuse";
-  /** By name; only those that are enabled. `defaultHandler` is always among them. */
+  /** The enabled handlers by name. `defaultHandler` is always among them. */
   readonly handlers: Readonly<Record<string, HandlerConfig>>;
 }
 
-/** `[streaming]`: where exec, attach and port-forward connect to. */
+/** `[streaming]`: the server for exec, attach and port-forward. */
 export interface StreamingConfig {
   readonly address: string;
-  /** 0 for a free one. */
+  /** 0 for any free port. */
   readonly port: number;
   readonly tls: boolean;
-  /** Both or none; without them a certificate is made. */
+  /** Both or neither; without them davit generates a certificate. */
   readonly tlsCertFile: string;
   readonly tlsKeyFile: string;
   readonly idleTimeoutSeconds: number;
   readonly creationTimeoutSeconds: number;
 }
 
-/** `[runtime.handlers.NAME]`: what a RuntimeClass with this handler name gets. */
+/** `[runtime.handlers.NAME]`: how the pods of a RuntimeClass with this handler run. */
 export interface HandlerConfig {
   readonly controller: "podsandbox" | "shim";
-  /** The OCI runtime under conmon. Empty exactly when `runtimeType` is set. */
+  /** The OCI runtime that conmon runs. Empty if and only if `runtimeType` is set. */
   readonly path: string;
-  /** The containerd shim. Empty exactly when `path` is set. */
+  /** The containerd shim. Empty if and only if `path` is set. */
   readonly runtimeType: string;
   readonly runtimePath: string;
   readonly options: Options;
@@ -114,10 +114,10 @@ export interface HandlerConfig {
   readonly cniConfDir: string;
 }
 
-/** A value inside `options`, which davit passes on without knowing its meaning. */
+/** A value in `options`, which davit passes to the shim without interpreting it. */
 export type OptionValue = string | number | boolean | readonly OptionValue[] | Options;
 
-/** The free-form table of options of a shim. */
+/** The options of a shim, in any form that it defines. */
 export interface Options {
   readonly [name: string]: OptionValue;
 }

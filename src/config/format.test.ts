@@ -4,7 +4,7 @@ import { parse } from "smol-toml";
 import { formatConfig, formatDefaultConfig } from "./format.ts";
 import { defaultConfig, parseConfig } from "./load.ts";
 
-test("formatDefaultConfig() reads back as the defaults, and so do the keys it only mentions", () => {
+test("parsing formatDefaultConfig() gives the defaults, also with the commented keys", () => {
   const toml = formatDefaultConfig();
   assert.deepEqual(parseConfig(toml, "default"), defaultConfig());
   const mentioned = toml.replace(/^# ([a-z_]+ = )/gm, "$1");
@@ -12,7 +12,7 @@ test("formatDefaultConfig() reads back as the defaults, and so do the keys it on
   assert.deepEqual(parseConfig(mentioned, "default"), defaultConfig());
 });
 
-test("formatDefaultConfig() explains every key within the width of a screen", () => {
+test("formatDefaultConfig() explains every key in lines of limited width", () => {
   const lines = formatDefaultConfig().split("\n");
   const explained = new Set<string>();
   for (const [index, line] of lines.entries()) {
@@ -31,7 +31,7 @@ test("formatDefaultConfig() explains every key within the width of a screen", ()
   }
 });
 
-test("formatConfig() reads back as what it was given", () => {
+test("parsing formatConfig() gives the same configuration", () => {
   const config = parseConfig(
     `root = "/a \\" b"
     [runtime]

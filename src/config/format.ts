@@ -6,21 +6,22 @@ import { builtInHandlers, handlerSection, sections, tomlKey, topLevel } from "./
 const WIDTH = 100;
 
 const PREFACE = [
-  "# The configuration of davit. Every key has the default written here; leave out what need not",
-  "# change. Check a file with: davit config check FILE",
+  "# The configuration of davit. All keys have their default values; remove the keys that you do not",
+  "# change. To check a file, run: davit config check FILE",
 ];
 
-/** The defaults as a TOML file with a sentence over each key. It reads back as the defaults. */
+/** The defaults as a TOML file with a comment above each key. Parsing it gives the defaults again. */
 export function formatDefaultConfig(): string {
   return format(defaultConfig(), { explained: true });
 }
 
-/** A configuration as a TOML file that reads back as it. */
+/** A configuration as a TOML file. Parsing it gives the same configuration again. */
 export function formatConfig(config: Config): string {
   return format(config, { explained: false });
 }
 
 interface Style {
+  /** Whether to write comments. */
   readonly explained: boolean;
 }
 
@@ -35,7 +36,7 @@ function format(config: Config, style: Style): string {
   return `${lines.join("\n")}\n`;
 }
 
-/** All keys are explained at the first handler; the others show only what they have of their own. */
+/** The first handler shows and explains all keys; the others show only values that are not defaults. */
 function handlers(config: Config, style: Style): readonly string[] {
   const blocks: string[] = [];
   const names = Object.keys(config.runtime.handlers);
@@ -57,10 +58,10 @@ function handlerLines(handler: HandlerConfig, style: Style): readonly string[] {
   const table: Readonly<Record<string, unknown>> = { enabled: true, ...handler };
   return Object.entries(handlerSection).flatMap(([field, setting]) => {
     const value = table[field];
-    const asDefault = toml(value) === toml(setting.default) && field !== "controller";
-    if (asDefault && !style.explained) return [];
+    const isDefault = toml(value) === toml(setting.default) && field !== "controller";
+    if (isDefault && !style.explained) return [];
     const line = `${tomlKey(field)} = ${toml(value)}`;
-    return [...comment(setting.doc, style), asDefault ? `# ${line}` : line];
+    return [...comment(setting.doc, style), isDefault ? `# ${line}` : line];
   });
 }
 
@@ -87,7 +88,7 @@ function comment(doc: string, style: Style): readonly string[] {
   return [...lines, line];
 }
 
-/** A value as it stands behind "=": tables in one line, which `stringify` would not do by itself. */
+/** A value as TOML writes it after "=". Tables are inline, which `stringify` does not do by itself. */
 export function toml(value: unknown): string {
   if (Array.isArray(value)) return `[${value.map(toml).join(", ")}]`;
   if (typeof value === "object" && value !== null) {

@@ -5,7 +5,7 @@ import { join } from "node:path";
 import { test } from "node:test";
 import { gidOf } from "./group.ts";
 
-test("gidOf() finds a group by its name, and takes a gid as it is", () => {
+test("gidOf() finds a group by its name, and returns a gid unchanged", () => {
   const directory = mkdtempSync(join(tmpdir(), "davit-group-"));
   const file = join(directory, "group");
   try {

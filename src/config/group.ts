@@ -1,15 +1,15 @@
 import { readFileSync } from "node:fs";
 
-/** A gid, as digits. */
+/** A gid in digits. */
 export const gidPattern = /^\d{1,10}$/;
-/** (gid_t) -1 means "leave it" to chown(2), so it is not a group. */
+/** The largest gid: chown(2) takes (gid_t) -1 for "unchanged". */
 export const maxGid = 2 ** 32 - 2;
 
 /**
- * The gid of a group that is named, or given as a gid. undefined for a name that group(5)'s file does not
- * have: groups of a directory service have to be given by gid.
+ * The gid of a group that is given by name or by gid; undefined for a name that is not in the file of
+ * group(5). Groups of a directory service must be given by gid.
  *
- * @param file where groups are looked up; for tests
+ * @param file the group file, for tests
  */
 export function gidOf(group: string, file = "/etc/group"): number | undefined {
   if (gidPattern.test(group)) return Number(group);
@@ -24,7 +24,7 @@ function readLines(file: string): readonly string[] {
   try {
     return readFileSync(file, "utf8").split("\n");
   } catch {
-    // A system without the file has no groups by name.
+    // Without the file no group has a name.
     return [];
   }
 }

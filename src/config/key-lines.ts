@@ -3,9 +3,9 @@ const ASSIGNMENT = /^\s*((?:"[^"]*"|'[^']*'|[\w.\s-])+?)\s*=/;
 const KEY_PART = /"([^"]*)"|'([^']*)'|([\w-]+)/g;
 
 /**
- * The line (from 1) on which each key and table of a valid TOML text is first written, by its
- * dotted path. The TOML parser does not say, and a person looks for a line. Keys inside an inline
- * table are not found: ask for the table that holds them.
+ * The line (from 1) on which each key and table of a valid TOML text first appears, by its
+ * dotted path. The TOML parser does not report it, and error messages need it. Keys inside an inline
+ * table are not found; look up the table that contains them.
  */
 export function keyLines(toml: string): ReadonlyMap<string, number> {
   const lines = new Map<string, number>();
@@ -19,14 +19,14 @@ export function keyLines(toml: string): ReadonlyMap<string, number> {
     const header = HEADER.exec(line)?.[1];
     const assigned = ASSIGNMENT.exec(line)?.[1];
     if (header !== undefined) table = keyParts(header);
-    if (header !== undefined) note(lines, table, index + 1);
-    else if (assigned !== undefined) note(lines, [...table, ...keyParts(assigned)], index + 1);
+    if (header !== undefined) addLine(lines, table, index + 1);
+    else if (assigned !== undefined) addLine(lines, [...table, ...keyParts(assigned)], index + 1);
     openQuote = ['"""', "'''"].find((quote) => line.split(quote).length % 2 === 0);
   }
   return lines;
 }
 
-/** The line of `key`, or of the innermost table around it that has one. */
+/** The line of `key`, or of the innermost enclosing table that has one. */
 export function lineOf(lines: ReadonlyMap<string, number>, key: string): number | undefined {
   for (let path = key; path !== ""; path = path.slice(0, Math.max(0, path.lastIndexOf(".")))) {
     const line = lines.get(path);
@@ -39,7 +39,7 @@ function keyParts(dotted: string): string[] {
   return [...dotted.matchAll(KEY_PART)].map((part) => part[1] ?? part[2] ?? part[3] ?? "");
 }
 
-function note(lines: Map<string, number>, path: readonly string[], line: number): void {
+function addLine(lines: Map<string, number>, path: readonly string[], line: number): void {
   for (let length = 1; length <= path.length; length += 1) {
     const key = path.slice(0, length).join(".");
     if (!lines.has(key)) lines.set(key, line);

@@ -19,7 +19,7 @@ function findings(toml: string): readonly string[] {
   return [];
 }
 
-test("defaultConfig() has the values that are the contract", () => {
+test("defaultConfig() returns the documented defaults", () => {
   const config = defaultConfig();
   assert.equal(config.root, "/var/lib/davit");
   assert.equal(config.state, "/run/davit");
@@ -77,7 +77,7 @@ test("defaultConfig() has the values that are the contract", () => {
   });
 });
 
-test("parseConfig() freezes all of it", () => {
+test("parseConfig() freezes the whole configuration", () => {
   const config = parseConfig(
     'runtime.handlers.x = { runtime_type = "a.b", options = { o = { p = 1 } } }',
     FILE,
@@ -91,7 +91,7 @@ test("parseConfig() freezes all of it", () => {
   assert.ok(all.length > 50);
 });
 
-test("parseConfig() takes each kind of value from the file", () => {
+test("parseConfig() reads each kind of value", () => {
   const config = parseConfig(
     `root = "/data"
     log.level = "debug"
@@ -119,7 +119,7 @@ test("parseConfig() takes each kind of value from the file", () => {
   assert.deepEqual(kata.options, options);
 });
 
-test("parseConfig() adds handlers to crun and runc, changes those key by key, takes them away", () => {
+test("parseConfig() adds handlers to crun and runc, overrides their keys, and disables them", () => {
   const names = (toml: string): string[] => Object.keys(parseConfig(toml, FILE).runtime.handlers);
   assert.deepEqual(names('[runtime.handlers.youki]\npath = "youki"'), ["crun", "runc", "youki"]);
   assert.deepEqual(names("[runtime.handlers.runc]\nenabled = false"), ["crun"]);
@@ -131,17 +131,17 @@ test("parseConfig() adds handlers to crun and runc, changes those key by key, ta
   assert.equal(shim.runtime.handlers["constructor"], undefined);
 });
 
-test("parseConfig() refuses a setting of a handler that would do nothing without another", () => {
+test("parseConfig() rejects a setting of a handler that has no effect without another one", () => {
   const handler = "[runtime.handlers.crun]\n";
   const allowed = "privileged_without_host_devices_all_devices_allowed";
   assert.deepEqual(findings(`${handler}${allowed} = true`), [
-    `2: "runtime.handlers.crun.${allowed}" would do nothing: set runtime.handlers.crun.privileged_without_host_devices to true`,
+    `2: "runtime.handlers.crun.${allowed}" has no effect alone: set runtime.handlers.crun.privileged_without_host_devices to true`,
   ]);
   const both = `${handler}${allowed} = true\nprivileged_without_host_devices = true`;
   assert.equal(parseConfig(both, FILE).runtime.handlers["crun"]?.cgroupWritable, false);
 });
 
-test("parseConfig() names the key that an unknown one was meant to be", () => {
+test("parseConfig() suggests the key that was probably meant", () => {
   assert.throws(() => parseConfig('[cni]\nconfdir = "/x"', FILE), {
     message: `read configuration "${FILE}": unknown key "cni.confdir", did you mean "cni.conf_dir"? (line 2)`,
   });
@@ -157,8 +157,8 @@ test("parseConfig() names the key that an unknown one was meant to be", () => {
   ]);
 });
 
-test("parseConfig() refuses each wrong value with its key, the value and what is allowed", () => {
-  const path = 'an absolute path without "." or ".." or a slash at its end';
+test("parseConfig() rejects an invalid value with its key, the value and what is allowed", () => {
+  const path = 'an absolute path without ".", ".." or a trailing slash';
   const cases: readonly (readonly [string, string])[] = [
     ['root = ""', `"root" is "": must be ${path}`],
     ['root = "/"', `"root" is "/": must be ${path}`],
@@ -166,13 +166,13 @@ test("parseConfig() refuses each wrong value with its key, the value and what is
     ['state = "/run/../davit"', `"state" is "/run/../davit": must be ${path}`],
     [
       'state = "/var/lib/davit"',
-      '"state" is "/var/lib/davit": must be another directory than root',
+      '"state" is "/var/lib/davit": must be a different directory from root',
     ],
     ["root = 1", `"root" is 1: must be ${path}`],
     ["server = 1", '"server" is 1: must be a table, written as [server]'],
     [
       'server.listen = "unix:///run/x"',
-      `"server.listen" is "unix:///run/x": must be ${path}, at most 107 bytes and without "unix://"`,
+      `"server.listen" is "unix:///run/x": must be ${path}, of at most 107 bytes and without "unix://"`,
     ],
     [
       "server.max_message_bytes = 1048575",
@@ -197,7 +197,7 @@ test("parseConfig() refuses each wrong value with its key, the value and what is
     ],
     [
       'runtime.monitor_path = "./conmon"',
-      `"runtime.monitor_path" is "./conmon": must be a command name that is looked up on PATH, or ${path}`,
+      `"runtime.monitor_path" is "./conmon": must be a command name on PATH, or ${path}`,
     ],
     [
       'runtime.default_handler = "kata"',
@@ -213,23 +213,23 @@ test("parseConfig() refuses each wrong value with its key, the value and what is
     ],
     [
       "runtime.handlers.a = {}",
-      '"runtime.handlers.a" has neither path nor runtime_type: name an OCI runtime or a shim',
+      '"runtime.handlers.a" has neither path nor runtime_type: set one of them to an OCI runtime or a shim',
     ],
     [
       'runtime.handlers.a = { path = "a", runtime_type = "b.c" }',
-      '"runtime.handlers.a" has both path = "a" and runtime_type = "b.c": keep the one that is meant',
+      '"runtime.handlers.a" has both path = "a" and runtime_type = "b.c": remove one of them',
     ],
     [
       'runtime.handlers.a = { path = "a", controller = "shim" }',
-      `"runtime.handlers.a" has controller = "shim" and no runtime_type: only a shim can be the sandbox's controller`,
+      `"runtime.handlers.a" has controller = "shim" without runtime_type: only a shim can create the sandbox`,
     ],
     [
       'runtime.handlers.a = { path = "a", options = { x = 1 } }',
-      '"runtime.handlers.a.options" would do nothing: it goes with runtime_type, not with path',
+      '"runtime.handlers.a.options" has no effect with path: it requires runtime_type',
     ],
     [
       'runtime.handlers."a b" = { path = "a" }',
-      'handler name "a b": must be of letters, digits, "-", "_" and "."',
+      'handler name "a b" is invalid: must consist of letters, digits, "-", "_" and "."',
     ],
     [
       'runtime.handlers.a = { runtime_type = "b.c", options = { t = 2020-01-01 } }',
@@ -243,7 +243,7 @@ test("parseConfig() refuses each wrong value with its key, the value and what is
   }
 });
 
-test("parseConfig() reports all that is wrong, by line", () => {
+test("parseConfig() reports all errors, by line", () => {
   const found = findings('root = 1\nstate = 2\n[log]\nlevel = 3\nx = """\nroot = 1\n"""\ny = 1');
   assert.deepEqual(
     found.map((finding) => finding.slice(0, 2)),
@@ -251,14 +251,14 @@ test("parseConfig() reports all that is wrong, by line", () => {
   );
 });
 
-test("parseConfig() says where a file is not TOML", () => {
+test("parseConfig() reports the line at which a file is not TOML", () => {
   const [finding, ...more] = findings('root = "/a"\nstate = /b\n');
   assert.deepEqual(more, []);
   assert.match(finding ?? "", /^2: not valid TOML: \S/);
   assert.ok(!finding?.includes("\n"));
 });
 
-test("loadConfig() reads a file, and says when there is none", () => {
+test("loadConfig() reads a file, and throws not-found when there is none", () => {
   const directory = mkdtempSync(join(tmpdir(), "davit-config-"));
   try {
     const file = join(directory, "davit.toml");
@@ -271,24 +271,24 @@ test("loadConfig() reads a file, and says when there is none", () => {
       (error: Error) =>
         kindOf(error) === "not-found" &&
         error.message ===
-          `read configuration "${absent}": no such file; "davit config default" prints one to begin with`,
+          `read configuration "${absent}": no such file; "davit config default" prints one to start from`,
     );
   } finally {
     rmSync(directory, { recursive: true });
   }
 });
 
-test("server.group is a group that there is, or a gid", () => {
+test("server.group must be an existing group, or a gid", () => {
   const groupOf = (value: string): string =>
     parseConfig(`[server]\ngroup = ${value}\n`, FILE).server.group;
   assert.equal(groupOf('"root"'), "root");
   assert.equal(groupOf("1001"), "1001");
   assert.equal(groupOf('"1001"'), "1001");
   assert.deepEqual(findings('[server]\ngroup = "no-such-group"\n'), [
-    '2: "server.group" is "no-such-group": must be a group that is in /etc/group, or a gid',
+    '2: "server.group" is "no-such-group": must be a group of /etc/group, or a gid',
   ]);
   for (const bad of ["-1", "4294967295", '"4294967295"', '"a:b"', '"a\\nb"', "true", '" "']) {
     const [finding = ""] = findings(`[server]\ngroup = ${bad}\n`);
-    assert.match(finding, /^2: "server\.group" is .*: must be a group's name, a gid, or ""/, bad);
+    assert.match(finding, /^2: "server\.group" is .*: must be a group name, a gid, or ""/, bad);
   }
 });

@@ -1,15 +1,15 @@
-// The configuration of davit: one TOML file becomes one frozen, checked value. This directory may
-// import only base, and only daemon/ and cli/ may import it, so that everything below them gets
-// plain values. Start at `loadConfig`; the settings themselves stand in schema.ts.
+// The configuration of davit: a TOML file becomes one frozen, validated value. This directory may
+// import only base, and only daemon/, doctor/ and cli/ may import it, so that everything below them gets
+// plain values. Start at `loadConfig`; the settings are in schema.ts.
 
 import { readFileSync } from "node:fs";
 import { parse, TomlError } from "smol-toml";
 import { RuntimeError, messageOf } from "../base/errors.ts";
 import type { Config } from "./config.ts";
-import { checkTogether, type Finding, readConfig } from "./read.ts";
+import { checkCombinations, type Finding, readConfig } from "./read.ts";
 import { keyLines, lineOf } from "./key-lines.ts";
 
-/** A configuration that can't be used, with everything that is wrong in it. */
+/** A configuration that is invalid, with all of its errors. */
 export class ConfigError extends RuntimeError {
   readonly file: string;
   /** In the order of the file; the line is known for nearly all of them. */
@@ -25,7 +25,7 @@ export class ConfigError extends RuntimeError {
     this.findings = findings;
   }
 
-  /** A line for each finding, with file and line before it as compilers have it. */
+  /** Each finding as FILE:LINE: MESSAGE, as compilers print errors. */
   get lines(): readonly string[] {
     return this.findings.map(
       ({ line, message }) => `${this.file}${line === undefined ? "" : `:${line}`}: ${message}`,
@@ -36,25 +36,25 @@ export class ConfigError extends RuntimeError {
 /**
  * Reads and checks a configuration file; without a path, the defaults.
  *
- * Throws a ConfigError that names every problem of the file at once, and a RuntimeError of kind
- * `not-found` or `permission-denied` when the file can't be read.
+ * Throws a ConfigError with all errors of the file, and a RuntimeError of kind
+ * `not-found` or `permission-denied` when the file cannot be read.
  */
 export function loadConfig(path: string | undefined): Config {
   return path === undefined ? defaultConfig() : parseConfig(readText(path), path);
 }
 
-/** The configuration of an empty file. */
+/** The configuration that an empty file gives. */
 export function defaultConfig(): Config {
   return parseConfig("", "the defaults");
 }
 
-/** As loadConfig, for a text that is at hand; `file` is only what errors call it. */
+/** As loadConfig, for the text of a file; `file` is its name in errors. */
 export function parseConfig(toml: string, file: string): Config {
   const raw = parseToml(toml, file);
   const findings: Finding[] = [];
   const config = readConfig(raw, findings);
-  // What no single value shows is worth saying only about values that are right by themselves.
-  if (findings.length === 0) checkTogether(config, findings);
+  // Combinations are checked only when each value is valid.
+  if (findings.length === 0) checkCombinations(config, findings);
   if (findings.length === 0) return deepFreeze(config);
 
   const lines = keyLines(toml);
@@ -68,7 +68,7 @@ function parseToml(toml: string, file: string): Readonly<Record<string, unknown>
     return parse(toml, { integersAsBigInt: true });
   } catch (cause) {
     if (!(cause instanceof TomlError)) throw cause;
-    // The parser's message goes on with a drawing of the place; its first line is the reason.
+    // The first line of the parser's message is the reason; an excerpt of the text follows.
     const [reason = ""] = cause.message.split("\n");
     const message = reason.replace(/^Invalid TOML document: /, "not valid TOML: ");
     throw new ConfigError(file, [{ key: "", message, line: cause.line }], { cause });
@@ -83,14 +83,14 @@ function readText(path: string): string {
     if (code === "ENOENT") {
       throw new RuntimeError(
         "not-found",
-        `read configuration "${path}": no such file; "davit config default" prints one to begin with`,
+        `read configuration "${path}": no such file; "davit config default" prints one to start from`,
         {
           cause,
         },
       );
     }
     if (code === "EISDIR") {
-      const text = `read configuration "${path}": it is a directory; name the file in it`;
+      const text = `read configuration "${path}": it is a directory; pass the path of a file`;
       throw new RuntimeError("invalid-argument", text, { cause });
     }
     const kind = code === "EACCES" || code === "EPERM" ? "permission-denied" : "unknown";

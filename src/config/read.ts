@@ -11,9 +11,9 @@ import { builtInHandlers, handlerSection, type HandlerTable } from "./schema.ts"
 import { sections, tomlKey, topLevel } from "./schema.ts";
 import { isTable, type Section } from "./setting.ts";
 
-/** One thing that is wrong with a configuration. */
+/** An error in a configuration. */
 export interface Finding {
-  /** The dotted path of the key it is about, as far as it is known. */
+  /** The dotted path of the key, as far as it is known. */
   readonly key: string;
   readonly message: string;
 }
@@ -23,12 +23,12 @@ type Table = Readonly<Record<string, unknown>>;
 const HANDLER_NAME = /^[A-Za-z0-9]([A-Za-z0-9_.-]*[A-Za-z0-9])?$/;
 
 /**
- * Makes a Config of a parsed file. What is wrong is added to `findings`, with the default in its
- * place, so that one reading finds everything; the result counts only if there were none.
+ * Makes a Config of a parsed file. Errors are added to `findings`, and the default is used
+ * instead, so that one pass finds all of them. The result is valid only if there are none.
  */
 export function readConfig(raw: Table, findings: Finding[]): Config {
   const known = [...Object.keys(topLevel), ...Object.keys(sections)];
-  refuseUnknown(raw, known, "", findings);
+  rejectUnknown(raw, known, "", findings);
   const table = (name: string): Table => asTable(raw[name], name, findings);
   const runtimeTable = table("runtime");
   const { handlers: rawHandlers, ...runtimeRaw } = runtimeTable;
@@ -48,35 +48,35 @@ export function readConfig(raw: Table, findings: Finding[]): Config {
   };
 }
 
-/** Adds what is wrong between values that are each right. */
-export function checkTogether(config: Config, findings: Finding[]): void {
+/** Adds the errors in combinations of values that are valid by themselves. */
+export function checkCombinations(config: Config, findings: Finding[]): void {
   if (config.root === config.state) {
     findings.push({
       key: "state",
-      message: refusal("state", config.state, "another directory than root"),
+      message: invalidValue("state", config.state, "a different directory from root"),
     });
   }
   checkGroup(config.server, findings);
   checkDefaultHandler(config.runtime, findings);
   checkCertificate(config.streaming, findings);
-  refuseWithoutEffect(config.runtime, findings);
+  rejectWithoutEffect(config.runtime, findings);
 }
 
 function checkGroup({ group }: ServerConfig, findings: Finding[]): void {
   if (group === "" || gidOf(group) !== undefined) return;
   const key = "server.group";
-  findings.push({ key, message: refusal(key, group, "a group that is in /etc/group, or a gid") });
+  findings.push({ key, message: invalidValue(key, group, "a group of /etc/group, or a gid") });
 }
 
-/** A setting that does nothing without another one: taking it silently would be a lie. */
-function refuseWithoutEffect({ handlers }: RuntimeConfig, findings: Finding[]): void {
+/** Rejects a setting that has no effect without another one. */
+function rejectWithoutEffect({ handlers }: RuntimeConfig, findings: Finding[]): void {
   for (const [name, handler] of Object.entries(handlers)) {
     if (!handler.privilegedWithoutHostDevicesAllDevicesAllowed) continue;
     if (handler.privilegedWithoutHostDevices) continue;
     const at = `runtime.handlers.${name}`;
     const key = `${at}.privileged_without_host_devices_all_devices_allowed`;
     const needed = `${at}.privileged_without_host_devices`;
-    findings.push({ key, message: `"${key}" would do nothing: set ${needed} to true` });
+    findings.push({ key, message: `"${key}" has no effect alone: set ${needed} to true` });
   }
 }
 
@@ -86,9 +86,9 @@ function checkCertificate(streaming: StreamingConfig, findings: Finding[]): void
   const missing = tlsCertFile !== "" ? "tls_key_file" : "tls_cert_file";
   const key = `streaming.${given}`;
   if ((tlsCertFile === "") !== (tlsKeyFile === "")) {
-    findings.push({ key, message: `"${key}" is of no use alone: set streaming.${missing} too` });
+    findings.push({ key, message: `"${key}" has no effect alone: set streaming.${missing}, too` });
   } else if (tlsCertFile !== "" && !tls) {
-    findings.push({ key, message: `"${key}" would do nothing: set streaming.tls to true` });
+    findings.push({ key, message: `"${key}" has no effect alone: set streaming.tls to true` });
   }
 }
 
@@ -98,26 +98,26 @@ function checkDefaultHandler(runtime: RuntimeConfig, findings: Finding[]): void 
   const key = "runtime.default_handler";
   const allowed =
     names.length === 0
-      ? "an enabled handler, and there is none"
+      ? "an enabled handler, but none is enabled"
       : `one of the handlers ${names.map((name) => `"${name}"`).join(", ")}`;
-  findings.push({ key, message: refusal(key, runtime.defaultHandler, allowed) });
+  findings.push({ key, message: invalidValue(key, runtime.defaultHandler, allowed) });
 }
 
 function readHandlers(raw: Table, findings: Finding[]): Readonly<Record<string, HandlerConfig>> {
-  // Clients name handlers: one called "constructor" must not be found unless it is in the file.
+  // Clients choose handler names: "constructor" must not be found unless it is in the file.
   const handlers = Object.create(null) as Record<string, HandlerConfig>;
   for (const name of new Set([...Object.keys(builtInHandlers), ...Object.keys(raw)])) {
     const key = `runtime.handlers.${name}`;
     if (!HANDLER_NAME.test(name)) {
-      const message = `handler name "${name}": must be of letters, digits, "-", "_" and "."`;
+      const message = `handler name "${name}" is invalid: must consist of letters, digits, "-", "_" and "."`;
       findings.push({ key: "runtime.handlers", message });
       continue;
     }
     const table = asTable(raw[name], key, findings);
-    // Naming a shim replaces the runtime that a built-in handler would otherwise have.
+    // A shim replaces the OCI runtime of a built-in handler.
     const { path, ...rest } = builtInHandlers[name] ?? {};
     const base = isSet(table["runtime_type"]) || path === undefined ? rest : { ...rest, path };
-    refuseUnknown(table, tomlKeys(handlerSection), key, findings);
+    rejectUnknown(table, tomlKeys(handlerSection), key, findings);
     const before = findings.length;
     const { enabled, ...handler } = readSection(handlerSection, table, key, base, findings);
     if (!enabled) continue;
@@ -133,34 +133,37 @@ function checkHandler(key: string, handler: HandlerConfig, findings: Finding[]):
     findings.push({ key: `${key}.${tomlKey(field)}`, message });
   };
   if (path === "" && runtimeType === "") {
-    add("path", `"${key}" has neither path nor runtime_type: name an OCI runtime or a shim`);
+    add(
+      "path",
+      `"${key}" has neither path nor runtime_type: set one of them to an OCI runtime or a shim`,
+    );
   }
   if (path !== "" && runtimeType !== "") {
     const both = `path = "${path}" and runtime_type = "${runtimeType}"`;
-    add("runtimeType", `"${key}" has both ${both}: keep the one that is meant`);
+    add("runtimeType", `"${key}" has both ${both}: remove one of them`);
     return;
   }
   if (handler.controller === "shim" && path !== "") {
-    const why = "only a shim can be the sandbox's controller";
-    add("controller", `"${key}" has controller = "shim" and no runtime_type: ${why}`);
+    const reason = "only a shim can create the sandbox";
+    add("controller", `"${key}" has controller = "shim" without runtime_type: ${reason}`);
   }
   if (path === "") return;
-  if (handler.runtimePath !== "") add("runtimePath", forShims(key, "runtime_path"));
-  if (Object.keys(handler.options).length > 0) add("options", forShims(key, "options"));
+  if (handler.runtimePath !== "") add("runtimePath", onlyForShims(key, "runtime_path"));
+  if (Object.keys(handler.options).length > 0) add("options", onlyForShims(key, "options"));
 }
 
-function forShims(key: string, name: string): string {
-  return `"${key}.${name}" would do nothing: it goes with runtime_type, not with path`;
+function onlyForShims(key: string, name: string): string {
+  return `"${key}.${name}" has no effect with path: it requires runtime_type`;
 }
 
-/** A section whose keys are all known from its schema. */
+/** Reads a section, and rejects keys that are not in its schema. */
 function readWhole<T>(section: Section<T>, raw: Table, at: string, findings: Finding[]): T {
   const inner = at === "runtime" ? ["handlers"] : [];
-  refuseUnknown(raw, [...tomlKeys(section), ...inner], at, findings);
+  rejectUnknown(raw, [...tomlKeys(section), ...inner], at, findings);
   return readSection(section, raw, at, {}, findings);
 }
 
-/** Each setting of a section: from the file, else from `base`, else its default. */
+/** Reads each setting of a section: from the file, else from `base`, else its default. */
 function readSection<T>(
   section: Section<T>,
   raw: Table,
@@ -176,15 +179,15 @@ function readSection<T>(
     const reading = setting.read(given);
     if ("value" in reading) return reading.value;
     const key = join(at, tomlKey(field));
-    findings.push({ key, message: refusal(key, given, reading.allowed) });
+    findings.push({ key, message: invalidValue(key, given, reading.allowed) });
     return inherited;
   };
   const fields = Object.keys(section) as (keyof T & string)[];
-  // One entry for each field of T, so the pieces are a T.
+  // There is one entry for each field of T, so the result is a T.
   return Object.fromEntries(fields.map((field) => [field, read(field)])) as T;
 }
 
-function refuseUnknown(
+function rejectUnknown(
   raw: Table,
   known: readonly string[],
   at: string,
@@ -193,20 +196,20 @@ function refuseUnknown(
   for (const name of Object.keys(raw)) {
     if (known.includes(name)) continue;
     const key = join(at, name);
-    const meant = meantBy(key, at, known);
-    const hint = meant === undefined ? "" : `, did you mean "${meant}"?`;
+    const similar = similarKey(key, at, known);
+    const hint = similar === undefined ? "" : `, did you mean "${similar}"?`;
     findings.push({ key, message: `unknown key "${key}"${hint}` });
   }
 }
 
-/** First a neighbour that is spelled alike, then the same key in another table, then anything alike. */
-function meantBy(key: string, at: string, known: readonly string[]): string | undefined {
+/** A similar key of the same table, else the same or a similar key of another table, else any similar key. */
+function similarKey(key: string, at: string, known: readonly string[]): string | undefined {
   const name = key.slice(at === "" ? 0 : at.length + 1);
-  const neighbour = nearest(name, known);
-  if (neighbour !== undefined) return join(at, neighbour);
+  const sibling = nearest(name, known);
+  if (sibling !== undefined) return join(at, sibling);
   const byName = new Map(allKeys().map((other) => [other.slice(other.indexOf(".") + 1), other]));
-  const alike = nearest(name, byName.keys());
-  return alike === undefined ? nearest(key, byName.values()) : byName.get(alike);
+  const similar = nearest(name, byName.keys());
+  return similar === undefined ? nearest(key, byName.values()) : byName.get(similar);
 }
 
 function allKeys(): readonly string[] {
@@ -223,12 +226,12 @@ function tomlKeys(section: object): readonly string[] {
 function asTable(raw: unknown, key: string, findings: Finding[]): Table {
   if (raw === undefined) return {};
   if (isTable(raw)) return raw;
-  findings.push({ key, message: refusal(key, raw, `a table, written as [${key}]`) });
+  findings.push({ key, message: invalidValue(key, raw, `a table, written as [${key}]`) });
   return {};
 }
 
-/** "must be" for a value that is wrong. */
-function refusal(key: string, value: unknown, allowed: string): string {
+/** The message for an invalid value. */
+function invalidValue(key: string, value: unknown, allowed: string): string {
   return `"${key}" is ${shown(value)}: must be ${allowed}`;
 }
 

@@ -1,6 +1,6 @@
-// The one table of all settings. Reading a file, the defaults, the commented output of
-// `davit config default` and the names that an unknown key is compared with all come from here; a
-// new setting is one line here and one field in config.ts. Start reading at `sections`.
+// The table of all settings. The parser, the defaults, the comments in `davit config default`, the
+// suggestions for unknown keys and docs/configuration.md use it. A new setting is one entry here and one
+// field in config.ts. Start at `sections`.
 
 import type {
   CdiConfig,
@@ -39,29 +39,29 @@ const MIB = 1024 * 1024;
 export const topLevel: Section<Pick<Config, "root" | "state">> = {
   root: absolutePath({
     default: "/var/lib/davit",
-    doc: "What must survive a reboot: images, layers, records.",
+    doc: "Directory for data that must survive a reboot: images, layers, records.",
   }),
   state: absolutePath({
     default: "/run/davit",
-    doc: "What a reboot may take: sockets, pinned namespaces, bundles. Best on a tmpfs.",
+    doc: "Directory for data that a reboot may delete: sockets, pinned namespaces, bundles. Should be on a tmpfs.",
   }),
 };
 
 const server: Section<ServerConfig> = {
   listen: socketPath({
     default: "/run/davit/davit.sock",
-    doc: "The CRI socket. kubelet and crictl name it with unix:// before it.",
+    doc: "Path of the CRI socket. kubelet and crictl need it with the prefix unix://.",
   }),
   group: group({
     default: "",
-    doc: "A group of /etc/group, or a gid, whose members may use the socket. That makes them root on this machine. Without it only root may.",
+    doc: "A group of /etc/group, or a gid, whose members may use the socket. This is equivalent to root on this machine. By default only root may use it.",
   }),
   maxMessageBytes: integer({
     default: 16 * MIB,
     min: MIB,
     max: 1024 * MIB,
     limits: `from ${MIB} (1 MiB) to ${1024 * MIB} (1 GiB)`,
-    doc: "The largest request that is read and answer that is sent, in bytes.",
+    doc: "Maximum size of a request and of a response, in bytes.",
   }),
 };
 
@@ -69,86 +69,86 @@ const log: Section<LogConfig> = {
   level: choice({
     of: ["debug", "info", "warn", "error"],
     default: "info",
-    doc: "debug, info, warn or error. JSON lines on stderr; readable when stderr is a terminal.",
+    doc: "Log level: debug, info, warn or error. The log is JSON lines on stderr, or text if stderr is a terminal.",
   }),
 };
 
 const images: Section<ImagesConfig> = {
   registryConfigPath: absolutePath({
     default: "/etc/davit/certs.d",
-    doc: "A directory with one directory a registry, each with a hosts.toml: mirrors, certificates.",
+    doc: "Directory with a subdirectory for each registry, which contains a hosts.toml: mirrors, certificates.",
   }),
   pinned: texts({
     default: [],
-    doc: "Names of images that kubelet must never collect, as pull takes them: busybox:1.37.",
+    doc: "Names of images that kubelet must never garbage-collect, for example busybox:1.37.",
   }),
   volumes: choice({
     of: ["copy", "ignore"],
     default: "copy",
-    doc: '"copy" gives a container a directory where its image has a VOLUME, with what the image has there; "ignore" does not.',
+    doc: '"copy" mounts a directory at each VOLUME of an image, with the content that the image has there; "ignore" does not.',
   }),
   maxLayers: integer({
     default: 500,
     min: 1,
     max: 500,
-    doc: "An image with more layers is refused before any is fetched. overlayfs mounts 500 at most.",
+    doc: "Maximum number of layers of an image, checked before any layer is fetched. overlayfs supports at most 500.",
   }),
   maxUnpackedBytes: integer({
     default: 1024 * 1024 * MIB,
     min: 0,
     max: Number.MAX_SAFE_INTEGER,
     limits: "of bytes, or 0 for no limit",
-    doc: "An image whose layers have more bytes than this when unpacked is refused. 0 for no limit.",
+    doc: "Maximum size of all unpacked layers of an image, in bytes. 0 means no limit.",
   }),
   maxUnpackedRatio: integer({
     default: 200,
     min: 0,
     max: 1_000_000,
-    doc: "A layer that unpacks to more than 16 GiB may have so many times the bytes of its compressed blob. 0 for no limit.",
+    doc: "Maximum ratio of unpacked to compressed size, for layers that unpack to more than 16 GiB. 0 means no limit.",
   }),
   maxLayerEntries: integer({
     default: 4_000_000,
     min: 0,
     max: 1_000_000_000,
-    doc: "A layer with more files, directories and links than this is refused. 0 for no limit.",
+    doc: "Maximum number of files, directories and links in a layer. 0 means no limit.",
   }),
   trustPresentLayers: flag({
     default: false,
-    doc: "true lets every pull use the layers on this node without asking the registry. Only for nodes of one tenant.",
+    doc: "true lets a pull use layers on this node without asking the registry for permission. Only for single-tenant nodes.",
   }),
 };
 
 const cni: Section<CniConfig> = {
   confDir: absolutePath({
     default: "/etc/cni/net.d",
-    doc: "The first *.conflist, *.conf or *.json in lexical order is the network of pods. Watched.",
+    doc: "Directory with CNI configurations. The first *.conflist, *.conf or *.json in lexical order is the network of pods. davit watches the directory.",
   }),
   binDirs: absolutePaths({
     default: ["/opt/cni/bin", "/usr/lib/cni"],
-    doc: "Where CNI plugins are looked up, in this order.",
+    doc: "Directories in which CNI plugins are searched, in this order.",
   }),
   maxParallel: integer({
     default: 8,
     min: 1,
     max: 256,
-    doc: "How many pods' plugins run at once; others wait. More is slower: they share kernel locks.",
+    doc: "Maximum number of pods whose plugins run at the same time; others wait. Higher values are slower, since plugins contend for kernel locks.",
   }),
   pluginTimeoutSeconds: integer({
     default: 60,
     min: 1,
     max: 3600,
-    doc: "A plugin that runs longer is killed, and its pod's call fails.",
+    doc: "Timeout of a plugin, in seconds. A plugin that runs longer is killed, and the call for its pod fails.",
   }),
 };
 
 const cdi: Section<CdiConfig> = {
   enable: flag({
     default: true,
-    doc: "false refuses devices of the Container Device Interface (CDI).",
+    doc: "false rejects containers with devices of the Container Device Interface (CDI).",
   }),
   specDirs: absolutePaths({
     default: ["/etc/cdi", "/var/run/cdi"],
-    doc: "Directories with CDI files, *.json and *.yaml. A device in a later directory wins over an earlier one's.",
+    doc: "Directories with CDI files, *.json and *.yaml. A device in a later directory overrides one in an earlier directory.",
   }),
 };
 
@@ -157,82 +157,82 @@ const runtime: Section<Omit<RuntimeConfig, "handlers">> = {
     default: "crun",
     pattern: /./,
     allowed: "the name of a handler",
-    doc: "The handler of pods that name none. One of the [runtime.handlers] below.",
+    doc: "The handler of pods without a RuntimeClass: one of [runtime.handlers].",
   }),
   cgroupDriver: choice({
     of: ["cgroupfs", "systemd"],
     default: "cgroupfs",
-    doc: 'Who makes cgroups: davit ("cgroupfs"), or systemd, where that runs the host. kubelet asks for it.',
+    doc: 'The cgroup driver: "cgroupfs", or "systemd" on hosts that systemd runs. kubelet adopts this setting.',
   }),
   monitorPath: program({
     default: "conmon",
-    doc: "conmon, which holds a container's stdio and writes its log: a path, or a name on PATH.",
+    doc: "The program conmon, which monitors a container and writes its log: a path, or a name on PATH.",
   }),
   logRoots: absolutePathsOrNone({
     default: ["/var/log"],
-    doc: 'Directories whose own path may lead through symbolic links on the way to a log: add "/var/log/pods" where that is a link itself. Any other link on the way to a log is refused.',
+    doc: 'Directories whose own paths may contain symbolic links: add "/var/log/pods" if that is a link itself. Other symbolic links in the path of a log are rejected.',
   }),
   createTimeoutSeconds: integer({
     default: 120,
     min: 1,
     max: 3600,
-    doc: "How long making a pod or a container may take, also after its caller went away.",
+    doc: "Timeout for creating a pod or a container, in seconds. It also applies after the client has disconnected.",
   }),
   retryHoldSeconds: integer({
     default: 120,
     min: 0,
     max: 3600,
-    doc: "How long a pod or container whose caller went away is held for the same call to come again.",
+    doc: "How long a pod or container is kept for a retry after its client has disconnected, in seconds.",
   }),
   deviceOwnershipFromSecurityContext: flag({
     default: false,
-    doc: "true gives the devices of a container that is not privileged to its run_as_user and run_as_group.",
+    doc: "true sets the owner of devices in unprivileged containers to run_as_user and run_as_group.",
   }),
   seccompAllowSocketcall: flag({
     default: false,
-    doc: "true allows socketcall under RuntimeDefault: 32-bit x86 programs of Debian need it for sockets, and can reach AF_ALG and AF_VSOCK by it.",
+    doc: "true allows socketcall in the RuntimeDefault profile. 32-bit x86 programs of Debian need it for sockets, and can open AF_ALG and AF_VSOCK sockets with it.",
   }),
   selinux: flag({
     default: false,
-    doc: "true gives containers SELinux labels, each pod a level of its own. On a host with SELinux alone.",
+    doc: "true sets SELinux labels for containers, with a separate level for each pod. Requires a host with SELinux.",
   }),
   ptraceInSharedPid: choice({
     of: ["allow", "refuse"],
     default: "allow",
-    doc: '"refuse" refuses containers that share a PID namespace and have SYS_PTRACE: with it, they can reach the node. See docs/fields.md.',
+    doc: '"refuse" rejects containers that share a PID namespace and have SYS_PTRACE, since these can escape to the node. See docs/fields.md.',
   }),
 };
 
 const streaming: Section<StreamingConfig> = {
   address: ipAddress({
     default: "127.0.0.1",
-    doc: "Where exec, attach and port-forward connect to. kubelet is on the same machine; whoever else reaches it needs a token.",
+    doc: "The address to which exec, attach and port-forward connect. kubelet is on the same machine; other clients need a token.",
   }),
-  port: integer({ default: 0, min: 0, max: 65535, doc: "0 takes a free one at each start." }),
+  port: integer({ default: 0, min: 0, max: 65535, doc: "The port; 0 means any free port." }),
   tls: flag({
     default: false,
-    doc: "true serves https, with a certificate made at each start unless one is given.",
+    doc: "true enables HTTPS. Without tls_cert_file davit generates a certificate at each start.",
   }),
   tlsCertFile: optionalPath({
     default: "",
-    doc: "A PEM file with the certificate and what stands between it and its root. Read at the start.",
+    doc: "A PEM file with the certificate and its intermediate certificates. Read at the start of the daemon.",
   }),
   tlsKeyFile: optionalPath({ default: "", doc: "A PEM file with the certificate's private key." }),
   idleTimeoutSeconds: integer({
     default: 4 * 60 * 60,
     min: 1,
     max: 7 * 24 * 60 * 60,
-    doc: "A connection on which nothing comes and goes for so long is closed.",
+    doc: "Connections without traffic are closed after this time, in seconds.",
   }),
   creationTimeoutSeconds: integer({
     default: 30,
     min: 1,
     max: 3600,
-    doc: "How long a client may take to open its streams once it is connected.",
+    doc: "Timeout for a connected client to open its streams, in seconds.",
   }),
 };
 
-/** A handler as the file writes it: `enabled` decides whether the Config has it at all. */
+/** A handler in the file: `enabled` decides whether the Config contains it. */
 export interface HandlerTable extends HandlerConfig {
   readonly enabled: boolean;
 }
@@ -241,91 +241,92 @@ export interface HandlerTable extends HandlerConfig {
 export const handlerSection: Section<HandlerTable> = {
   enabled: flag({
     default: true,
-    doc: "false takes the handler away. crun and runc are there, also if not named, unless taken away so.",
+    doc: "false removes the handler. crun and runc exist unless they are disabled with it.",
   }),
   controller: choice({
     of: ["podsandbox", "shim"],
     default: "podsandbox",
-    doc: 'Who makes the sandbox: "podsandbox" (namespaces of this host), or "shim" (by its sandbox API: Kata and others).',
+    doc: 'How sandboxes are created: "podsandbox" (namespaces of this host), or "shim" (the sandbox API of the shim: Kata and others).',
   }),
   path: optionalProgram({
     default: "",
-    doc: "The OCI runtime that runs under conmon: a path, or a name on PATH. Or runtime_type.",
+    doc: "The OCI runtime that conmon runs: a path, or a name on PATH. Mutually exclusive with runtime_type.",
   }),
   runtimeType: text({
     default: "",
     pattern: /^$|^\/\S+$|^[a-z0-9][\w-]*(\.[\w-]+)+$/,
-    allowed: 'a shim\'s name as "io.containerd.runc.v2", its absolute path, or "" for none',
-    doc: 'Instead of path: the containerd shim that runs containers, as "io.containerd.runc.v2".',
+    allowed:
+      'the name of a shim, such as "io.containerd.runc.v2", its absolute path, or "" for none',
+    doc: 'The containerd shim that runs containers, such as "io.containerd.runc.v2". Mutually exclusive with path.',
   }),
   runtimePath: optionalPath({
     default: "",
-    doc: "The shim's program, where the one on PATH that runtime_type stands for is not it.",
+    doc: "Path of the shim's program, if it is not the one on PATH that runtime_type names.",
   }),
   options: options({
     default: {},
-    doc: "Handed to the shim as they are.",
+    doc: "Options that are passed to the shim unchanged.",
   }),
   podAnnotations: texts({
     default: [],
-    doc: 'The pod annotations that the runtime is given, also by pattern: "io.katacontainers.*".',
+    doc: 'The pod annotations that are passed to the runtime: names, or patterns such as "io.katacontainers.*".',
   }),
   containerAnnotations: texts({
     default: [],
-    doc: "The container annotations that the runtime is given, also by pattern.",
+    doc: "The container annotations that are passed to the runtime: names or patterns.",
   }),
   privilegedWithoutHostDevices: flag({
     default: false,
-    doc: "true keeps the host's devices from privileged containers.",
+    doc: "true does not give the devices of the host to privileged containers.",
   }),
   privilegedWithoutHostDevicesAllDevicesAllowed: flag({
     default: false,
-    doc: "true lets such a container use every device that it makes itself by mknod.",
+    doc: "true lets such containers use all devices that they create with mknod. Requires privileged_without_host_devices.",
   }),
   cgroupWritable: flag({
     default: false,
-    doc: "true mounts /sys/fs/cgroup writable for all containers. Refused unless cgroup v2 is mounted with nsdelegate.",
+    doc: "true mounts /sys/fs/cgroup writable in all containers. Requires cgroup v2 that is mounted with nsdelegate.",
   }),
   baseRuntimeSpec: optionalPath({
     default: "",
-    doc: "A config.json to start each container's OCI spec from. See docs/handlers.md.",
+    doc: "A config.json that is the base of each container's OCI spec. See docs/handlers.md.",
   }),
   hooksDir: optionalPath({
     default: "",
-    doc: "A directory of OCI hooks (*.json, oci-hooks(5)), read at each start. See docs/handlers.md.",
+    doc: "A directory with OCI hooks (*.json, oci-hooks(5)), read at each container start. See docs/handlers.md.",
   }),
   cniConfDir: optionalPath({
     default: "",
-    doc: "A CNI directory for this handler's pods alone, in place of cni.conf_dir.",
+    doc: "The CNI directory for pods of this handler, instead of cni.conf_dir.",
   }),
 };
 
 const tuning: Section<TuningConfig> = {
   enable: flag({
     default: true,
-    doc: "false turns all of them off: the priority of the event loop, code that is compiled once for all starts, cgroup files that stay open, memory that is given back when idle, and the kernel's wait for a cgroup move that begins early. davit then does the same more slowly; try it when something looks wrong, and report it if that helps.",
+    doc: "false turns all of them off: the raised priority of the event loop, compiled code that later starts reuse, cgroup files that stay open, the trimming of memory when idle, and the early wait for moves into cgroups. The results stay the same, davit is only slower. Try it when you suspect one of them.",
   }),
 };
 
-/** Each table of the file, with the sentence that stands over it. Handlers apart: any name. */
+/** The tables of the file, each with its description. Handlers are separate, since they may have any name. */
 export const sections = {
-  server: { doc: "The socket that kubelet and crictl talk to.", settings: server },
-  log: { doc: "What the daemon says.", settings: log },
-  images: { doc: "Where images come from.", settings: images },
-  cni: { doc: "The network of pods, by CNI plugins.", settings: cni },
-  cdi: { doc: "Devices of vendors, by the Container Device Interface.", settings: cdi },
-  runtime: { doc: "How pods and containers are run.", settings: runtime },
-  streaming: { doc: "The server behind exec, attach and port-forward.", settings: streaming },
+  server: { doc: "The CRI socket for kubelet and crictl.", settings: server },
+  log: { doc: "The log of the daemon.", settings: log },
+  images: { doc: "Registries, and limits for images.", settings: images },
+  cni: { doc: "The network of pods, with CNI plugins.", settings: cni },
+  cdi: { doc: "Devices of the Container Device Interface.", settings: cdi },
+  runtime: { doc: "How pods and containers run.", settings: runtime },
+  streaming: { doc: "The server for exec, attach and port-forward.", settings: streaming },
   tuning: { doc: "Measures that only make davit faster or smaller.", settings: tuning },
 } as const;
 
-/** What [runtime.handlers] holds before a file is read; a file adds to it and changes it key by key. */
+/** The built-in handlers. A file adds handlers, and overrides single keys of these. */
 export const builtInHandlers: Readonly<Record<string, Partial<HandlerTable>>> = {
   crun: { path: "crun" },
   runc: { path: "runc" },
 };
 
-/** The name in the file for a field of the Config: `maxMessageBytes` is `max_message_bytes`. */
+/** The key in the file for a field of the Config: `max_message_bytes` for `maxMessageBytes`. */
 export function tomlKey(field: string): string {
   return field.replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`);
 }

@@ -3,18 +3,18 @@ import { ipVersion } from "../base/ip-address.ts";
 import type { Options, OptionValue } from "./config.ts";
 import { gidPattern, maxGid } from "./group.ts";
 
-/** The answer to reading one value: the value itself, or in words what would have been allowed. */
+/** The result of reading a value: the value, or a description of the allowed values. */
 export type Reading<T> = { readonly value: T } | { readonly allowed: string };
 
-/** One key of the configuration file: what it means, its default, and how a value is checked. */
+/** A key of the configuration file: its description, its default, and how a value is validated. */
 export interface Setting<T> {
   readonly doc: string;
   readonly default: T;
-  /** Takes what the TOML parser gave, where integers are bigint. */
+  /** Reads a value of the TOML parser, which gives integers as bigint. */
   readonly read: (raw: unknown) => Reading<T>;
 }
 
-/** The settings of one table of the file, by the field of the Config they fill. */
+/** The settings of a table of the file, by their fields in the Config. */
 export type Section<T> = { readonly [K in keyof T]: Setting<T[K]> };
 
 interface About<T> {
@@ -22,12 +22,12 @@ interface About<T> {
   readonly default: T;
 }
 
-const ABSOLUTE = 'an absolute path without "." or ".." or a slash at its end';
+const ABSOLUTE = 'an absolute path without ".", ".." or a trailing slash';
 
-// Linux' sockaddr_un has 108 bytes for the path and its closing NUL (unix(7)).
+// sockaddr_un has 108 bytes for the path and its terminating NUL on Linux (unix(7)).
 const SOCKET_PATH_BYTES = 107;
 
-/** A path from the root, in its one normal form, so that two of them can be compared as strings. */
+/** A normalized absolute path, so that two paths can be compared as strings. */
 export function absolutePath(about: About<string>): Setting<string> {
   return { ...about, read: (raw) => (isAbsolute(raw) ? { value: raw } : { allowed: ABSOLUTE }) };
 }
@@ -41,9 +41,9 @@ export function optionalPath(about: About<string>): Setting<string> {
   };
 }
 
-/** The path of a unix socket: absolute, and short enough for the kernel. */
+/** The absolute path of a unix socket, short enough for the kernel. */
 export function socketPath(about: About<string>): Setting<string> {
-  const allowed = `${ABSOLUTE}, at most ${SOCKET_PATH_BYTES} bytes and without "unix://"`;
+  const allowed = `${ABSOLUTE}, of at most ${SOCKET_PATH_BYTES} bytes and without "unix://"`;
   const fits = (path: string): boolean => Buffer.byteLength(path) <= SOCKET_PATH_BYTES;
   return {
     ...about,
@@ -70,22 +70,22 @@ export function absolutePathsOrNone(about: About<readonly string[]>): Setting<re
   };
 }
 
-/** A program: an absolute path, or a bare name that is looked up on PATH. */
+/** A program: an absolute path, or a name that is searched on PATH. */
 export function program(about: About<string>): Setting<string> {
-  const allowed = `a command name that is looked up on PATH, or ${ABSOLUTE}`;
+  const allowed = `a command name on PATH, or ${ABSOLUTE}`;
   return { ...about, read: (raw) => (isProgram(raw) ? { value: raw } : { allowed }) };
 }
 
 /** A program, or "" for none. */
 export function optionalProgram(about: About<string>): Setting<string> {
-  const allowed = `a command name that is looked up on PATH, ${ABSOLUTE}, or "" for none`;
+  const allowed = `a command name on PATH, ${ABSOLUTE}, or "" for none`;
   return {
     ...about,
     read: (raw) => (raw === "" || isProgram(raw) ? { value: raw } : { allowed }),
   };
 }
 
-/** A string that matches `pattern`; `allowed` says the same in words. */
+/** A string that matches `pattern`, which `allowed` describes. */
 export function text(
   about: About<string> & { readonly pattern: RegExp; readonly allowed: string },
 ): Setting<string> {
@@ -104,13 +104,13 @@ export function ipAddress(about: About<string>): Setting<string> {
   return {
     ...about,
     read: (raw) =>
-      isAddress(raw) ? { value: raw } : { allowed: "an IP address, as 127.0.0.1 or ::1" },
+      isAddress(raw) ? { value: raw } : { allowed: "an IP address, such as 127.0.0.1 or ::1" },
   };
 }
 
-/** A group, by name or by gid, which may be written as a number; or "" for none. */
+/** A group by name or by gid (a string or a number), or "" for none. */
 export function group(about: About<string>): Setting<string> {
-  const allowed = `a group's name, a gid, or "" for none`;
+  const allowed = `a group name, a gid, or "" for none`;
   const isGid = (raw: bigint): boolean => raw >= 0 && raw <= maxGid;
   const isGroup = (raw: unknown): raw is string =>
     typeof raw === "string" &&
@@ -124,7 +124,7 @@ export function group(about: About<string>): Setting<string> {
   };
 }
 
-/** A list of strings, none of them empty. */
+/** A list of strings that are not empty. */
 export function texts(about: About<readonly string[]>): Setting<readonly string[]> {
   const isText = (item: unknown): item is string => typeof item === "string" && item !== "";
   return {
@@ -136,7 +136,7 @@ export function texts(about: About<readonly string[]>): Setting<readonly string[
   };
 }
 
-/** One of a few words. */
+/** One of several words. */
 export function choice<T extends string>(
   about: About<T> & { readonly of: readonly T[] },
 ): Setting<T> {
@@ -152,7 +152,7 @@ export function choice<T extends string>(
   };
 }
 
-/** A whole number within limits, both inclusive; `limits` words them when digits read badly. */
+/** An integer from `min` to `max`, both inclusive; `limits` describes them if digits are hard to read. */
 export function integer(
   about: About<number> & { readonly min: number; readonly max: number; readonly limits?: string },
 ): Setting<number> {
@@ -174,7 +174,7 @@ export function flag(about: About<boolean>): Setting<boolean> {
   };
 }
 
-/** A table whose keys davit does not know: the options of a shim. */
+/** A table with any keys: the options of a shim. */
 export function options(about: About<Options>): Setting<Options> {
   const allowed = "a table of strings, numbers, booleans, lists and tables";
   return {
@@ -186,7 +186,7 @@ export function options(about: About<Options>): Setting<Options> {
   };
 }
 
-/** True for what the TOML parser makes of a table; lists and dates are objects too. */
+/** Whether a value of the TOML parser is a table; lists and dates are objects, too. */
 export function isTable(raw: unknown): raw is Readonly<Record<string, unknown>> {
   return typeof raw === "object" && raw !== null && !Array.isArray(raw) && !(raw instanceof Date);
 }
@@ -210,7 +210,7 @@ function isOptions(value: OptionValue | undefined): value is Options {
   return typeof value === "object" && !Array.isArray(value);
 }
 
-/** undefined when something in it has no JSON form: a date, or an integer that a double would round. */
+/** undefined if a part of it has no JSON form: a date, or an integer that a double would round. */
 function parseOption(raw: unknown): OptionValue | undefined {
   if (typeof raw === "string" || typeof raw === "number" || typeof raw === "boolean") return raw;
   if (typeof raw === "bigint") return Number.isSafeInteger(Number(raw)) ? Number(raw) : undefined;

@@ -2,49 +2,49 @@ import type { Config } from "../config/config.ts";
 import type { Catalogue, Finding } from "./finding.ts";
 import type { Host } from "./host.ts";
 
-/** What is examined. */
+/** What the checks examine, and with which options. */
 export interface DoctorContext {
   readonly host: Host;
   /** The configuration, or the defaults where it cannot be used. */
   readonly config: Config;
-  /** The file that was named or found; undefined for the defaults. */
+  /** The configuration file; undefined for the defaults. */
   readonly configFile: string | undefined;
-  /** What is wrong with the file, as `config check` says it. */
+  /** The errors in the file, as `config check` prints them. */
   readonly configProblems: readonly string[];
   /** This command's version. */
   readonly version: string;
-  /** Whether to ask every configured registry. */
-  readonly askRegistries: boolean;
-  /** Images whose registries are asked. */
+  /** Whether to probe every configured registry. */
+  readonly probeRegistries: boolean;
+  /** Images to resolve at their registries. */
   readonly images: readonly string[];
-  /** Notes that something was not looked at, and why. */
-  readonly leaveOut: (what: string) => void;
+  /** Reports that something was not checked, and why. */
+  readonly skip: (reason: string) => void;
 }
 
-/** A group of things that belong together, looked at one after the other. */
+/** One group of checks, which run one after another. */
 export interface Check {
-  /** What `--only` calls it. */
+  /** Its name, as `--only` takes it. */
   readonly group: string;
-  /** Its heading. */
+  /** Its heading in the report. */
   readonly title: string;
   readonly catalogue: Catalogue;
-  /** After this the examination goes on without it. 10 s if not given. */
+  /** The report does not wait longer for this check. The default is 10 s. */
   readonly deadlineMs?: number;
-  examine(subject: DoctorContext): Promise<readonly Finding[]>;
+  examine(context: DoctorContext): Promise<readonly Finding[]>;
 }
 
-/** The lines of a file of the kernel as words; none when it is not there. */
+/** The words of a file; empty when there is no file. */
 export function wordsOf(text: string | undefined): readonly string[] {
   return (text ?? "").split(/\s+/).filter((word) => word !== "");
 }
 
-/** A number that a file holds; undefined when there is none. */
+/** The number in a file; undefined when there is no file or it holds no number. */
 export function numberOf(text: string | undefined): number | undefined {
   const word = (text ?? "").trim();
   return /^\d+$/.test(word) ? Number(word) : undefined;
 }
 
-/** The first line of what a program said, for putting it into a sentence. */
+/** The first line of a program's output, to be quoted in a message. */
 export function firstLine(text: string): string {
   return text.trim().split("\n")[0] ?? "";
 }

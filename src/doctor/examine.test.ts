@@ -6,19 +6,19 @@ import type { Check, DoctorContext } from "./check.ts";
 import { allFindings, checks, examine, ownKinds, type Report } from "./examine.ts";
 import type { Catalogue } from "./finding.ts";
 import { FixtureHost } from "./testing/fixture-host.ts";
-import { oddChecks } from "./testing/odd-checks.ts";
+import { failingChecks } from "./testing/failing-checks.ts";
 import { provocations } from "./testing/provocations.ts";
 
-type Given = Omit<DoctorContext, "leaveOut">;
+type Given = Omit<DoctorContext, "skip">;
 
-function subjectOf(host: FixtureHost, changes: Partial<DoctorContext> = {}): Given {
+function contextOf(host: FixtureHost, changes: Partial<DoctorContext> = {}): Given {
   return {
     host,
     config: defaultConfig(),
     configFile: undefined,
     configProblems: [],
     version: "0.1.0",
-    askRegistries: false,
+    probeRegistries: false,
     images: [],
     ...changes,
   };
@@ -40,21 +40,21 @@ async function provoke(
 ): Promise<{ readonly report: Report; readonly host: FixtureHost }> {
   const host = new FixtureHost();
   const changes = provocations[id]?.(host) ?? {};
-  return { report: await examine(subjectOf(host, changes), { checks, fix: false }), host };
+  return { report: await examine(contextOf(host, changes), { checks, fix: false }), host };
 }
 
 describe("examine()", () => {
-  test("finds nothing wrong with a machine that is well", async () => {
-    const report = await examine(subjectOf(new FixtureHost()), { checks, fix: false });
+  test("finds nothing on a machine without problems", async () => {
+    const report = await examine(contextOf(new FixtureHost()), { checks, fix: false });
     const wrong = report.groups.flatMap(({ findings }) =>
       findings.filter(({ severity }) => severity !== "ok"),
     );
     assert.deepEqual(wrong, []);
-    assert.equal(report.isLate, false);
+    assert.equal(report.timedOut, false);
   });
 
-  test("has a way to provoke every finding, and none for what is no finding", () => {
-    const known = [...Object.keys(provocations), ...Object.keys(oddChecks)];
+  test("has a provocation for each finding, and for nothing else", () => {
+    const known = [...Object.keys(provocations), ...Object.keys(failingChecks)];
     assert.deepEqual(known.toSorted(), [...allFindings].sort());
   });
 
@@ -76,59 +76,59 @@ describe("examine()", () => {
         assert.ok(allFindings.includes(finding.id), finding.id);
         assert.notEqual(finding.found.trim(), "", finding.id);
         assert.equal(finding.severity === "ok", finding.why === "", finding.id);
-        // What is wrong has a fix; a note may be for information alone.
+        // Errors and warnings have a fix; a note may be for information only.
         const needsFix = finding.severity === "error" || finding.severity === "warning";
         assert.ok(!needsFix || finding.fix !== undefined, `${finding.id} has no fix`);
       }
     });
   }
 
-  for (const [id, odd] of Object.entries(oddChecks)) {
-    test(`finds ${id}, and goes on with the other checks`, async () => {
-      const check: Check = { group: "odd", title: "Odd", catalogue: ownKinds, ...odd };
+  for (const [id, failing] of Object.entries(failingChecks)) {
+    test(`finds ${id} and runs the other checks`, async () => {
+      const check: Check = { group: "failing", title: "Failing", catalogue: ownKinds, ...failing };
       const [first] = checks;
       assert.ok(first);
-      const subject = subjectOf(new FixtureHost());
-      const report = await examine(subject, { checks: [check, first], fix: true });
+      const context = contextOf(new FixtureHost());
+      const report = await examine(context, { checks: [check, first], fix: true });
       assert.ok(idsIn(report).includes(id), idsIn(report).join(", "));
       assert.ok(idsIn(report).includes("configuration.fine"));
-      assert.equal(report.isLate, id === "doctor.late");
+      assert.equal(report.timedOut, id === "doctor.late");
     });
   }
 
-  test("says what it left out without root, and does not try it", async () => {
+  test("reports what it skips without root, and does not probe it", async () => {
     const host = new FixtureHost();
     host.isRoot = false;
     host.overlayProblem = "EPERM";
     host.iptablesProblem = "EPERM";
-    const report = await examine(subjectOf(host), { checks, fix: false });
+    const report = await examine(contextOf(host), { checks, fix: false });
     for (const word of ["capabilities", "disk", "network"]) {
       assert.ok(
-        report.leftOut.some((what) => what.startsWith(`${word}:`)),
-        `${word} is not in ${report.leftOut.join("; ")}`,
+        report.skipped.some((what) => what.startsWith(`${word}:`)),
+        `${word} is not in ${report.skipped.join("; ")}`,
       );
     }
     const wrong = idsIn(report).filter((id) => /refused|broken/.test(id));
     assert.deepEqual(wrong, []);
   });
 
-  test("sees a module that is not loaded yet", async () => {
+  test("finds a module that is not loaded yet", async () => {
     const host = new FixtureHost();
     host.files.set("/proc/filesystems", "\text4\n");
     const modules = "kernel/fs/overlayfs/overlay.ko.xz:\nkernel/fs/erofs/erofs.ko.xz:\n";
     host.files.set(`/lib/modules/${host.kernelRelease}/modules.dep`, modules);
-    const report = await examine(subjectOf(host), { checks, fix: false });
+    const report = await examine(contextOf(host), { checks, fix: false });
     assert.deepEqual(
       idsIn(report).filter((id) => id.startsWith("kernel.")),
       ["kernel.fine"],
     );
   });
 
-  test("takes a v2 root that has processes for the true one where it has no type", async () => {
+  test("accepts processes in the root of v2, which has no cgroup.type", async () => {
     const host = new FixtureHost();
     host.files.set("/sys/fs/cgroup/cgroup.subtree_control", "\n");
     host.files.set("/sys/fs/cgroup/cgroup.procs", "1\n");
-    const report = await examine(subjectOf(host), { checks, fix: false });
+    const report = await examine(contextOf(host), { checks, fix: false });
     assert.ok(idsIn(report).includes("cgroups.fine"));
   });
 });
@@ -136,10 +136,10 @@ describe("examine()", () => {
 describe("examine() with fix", () => {
   const fixes: Readonly<Record<string, readonly string[]>> = {
     "cgroups.hybrid-controller": [
-      "make /sys/fs/cgroup/hugetlb",
+      "mkdir /sys/fs/cgroup/hugetlb",
       "mount -t cgroup -o hugetlb cgroup /sys/fs/cgroup/hugetlb",
     ],
-    "disk.directory-missing": ["make /var/lib/davit"],
+    "disk.directory-missing": ["mkdir /var/lib/davit"],
     "network.forwarding-off": ["write /proc/sys/net/ipv4/ip_forward"],
     "network.forwarding-later": ["write /proc/sys/net/ipv4/ip_forward"],
     "sockets.stale": ["remove /run/davit/davit.sock"],
@@ -150,13 +150,13 @@ describe("examine() with fix", () => {
   };
 
   for (const id of allFindings.filter((each) => provocations[each] !== undefined)) {
-    test(`${fixes[id] === undefined ? "leaves alone" : "fixes"} ${id}`, async () => {
+    test(`${fixes[id] === undefined ? "does not change the host for" : "fixes"} ${id}`, async () => {
       const host = new FixtureHost();
       const changes = provocations[id]?.(host) ?? {};
-      const report = await examine(subjectOf(host, changes), { checks, fix: true });
+      const report = await examine(contextOf(host, changes), { checks, fix: true });
       const done = fixes[id] ?? [];
       if (done.length === 0) {
-        // What one provocation makes wrong besides may be fixed.
+        // Other problems of the same provocation may be fixed.
         assert.deepEqual(
           host.changes.filter((change) => !Object.values(fixes).flat().includes(change)),
           [],
@@ -170,26 +170,26 @@ describe("examine() with fix", () => {
   }
 
   for (const id of Object.keys(fixes)) {
-    test(`says that the fix of ${id} failed`, async () => {
+    test(`reports that the fix of ${id} failed`, async () => {
       const host = new FixtureHost();
       const changes = provocations[id]?.(host) ?? {};
-      host.refusal = new Error("EROFS: read-only file system");
-      const report = await examine(subjectOf(host, changes), { checks, fix: true });
+      host.changeError = new Error("EROFS: read-only file system");
+      const report = await examine(contextOf(host, changes), { checks, fix: true });
       assert.deepEqual(report.fixed, []);
       assert.ok(idsIn(report).includes("doctor.fix-failed"));
       assert.ok(idsIn(report).includes(id));
     });
   }
 
-  test("does not remove a socket that somebody serves by now", async () => {
+  test("does not remove a socket on which a server listens by now", async () => {
     const host = new FixtureHost();
-    let knocks = 0;
+    let probes = 0;
     host.probeConnect = (): Promise<"open" | "refused"> => {
-      knocks += 1;
-      return Promise.resolve(knocks > 1 ? "open" : "refused");
+      probes += 1;
+      return Promise.resolve(probes > 1 ? "open" : "refused");
     };
     const sockets = checks.filter(({ group }) => group === "sockets");
-    const report = await examine(subjectOf(host), { checks: sockets, fix: true });
+    const report = await examine(contextOf(host), { checks: sockets, fix: true });
     assert.deepEqual(host.changes, []);
     assert.ok(idsIn(report).includes("doctor.fix-failed"));
   });

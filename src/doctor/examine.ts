@@ -1,6 +1,6 @@
-// `davit doctor`: looks at everything that davit needs of a machine, and says what is wrong, why
-// that matters and how to fix it. checks/ has a file for each group, a function from the Host (what
-// is looked at) to findings (finding.ts); this-host.ts is the real one. Start at `checks`.
+// Checks everything that davit needs of a machine and reports what is wrong, why that matters and how to
+// fix it. checks/ has a file for each group: a function from the Host (the machine, host.ts) to findings
+// (finding.ts); this-host.ts is the real machine. Start at `checks`.
 import { messageOf } from "../base/errors.ts";
 import type { Check, DoctorContext } from "./check.ts";
 import { capabilitiesCheck } from "./checks/capabilities.ts";
@@ -18,7 +18,7 @@ import { registriesCheck } from "./checks/registries.ts";
 import { socketsCheck } from "./checks/sockets.ts";
 import { type Catalogue, catalogue, type Finding, idsOf } from "./finding.ts";
 
-/** Every group, in the order of the report. */
+/** All groups of checks, in the order of the report. */
 export const checks: readonly Check[] = [
   configurationCheck,
   kernelCheck,
@@ -35,14 +35,14 @@ export const checks: readonly Check[] = [
   clockCheck,
 ];
 
-/** What can be found about the examination itself. */
+/** Findings about the checks themselves. */
 export const ownKinds = catalogue("doctor", {
-  late: ["error", "what it looks at does not answer, and may hold up davit serve, too"],
-  failed: ["error", "something that it does not expect stands in its way"],
-  "fix-failed": ["error", "the problem is still there"],
+  late: ["error", "what the check reads does not respond, and can block davit serve, too"],
+  failed: ["error", "the check met an unexpected error, so nothing is known about its subject"],
+  "fix-failed": ["error", "the problem persists"],
 });
 
-/** The ids of all findings that there are. */
+/** The ids of all possible findings. */
 export const allFindings: readonly string[] = [
   ...checks.map(({ catalogue: kinds }) => kinds),
   ownKinds as Catalogue,
@@ -50,37 +50,37 @@ export const allFindings: readonly string[] = [
 
 const defaultDeadlineMs = 10_000;
 
-/** What was found in one group. */
+/** The findings of one group. */
 export interface GroupReport {
   readonly group: string;
   readonly title: string;
   readonly findings: readonly Finding[];
 }
 
-/** The outcome of an examination. */
+/** The result of all checks. */
 export interface Report {
   readonly groups: readonly GroupReport[];
-  /** What was not looked at, each with why. */
-  readonly leftOut: readonly string[];
-  /** What `--fix` did, each a sentence. */
+  /** What was not checked, each with the reason. */
+  readonly skipped: readonly string[];
+  /** The fixes that were applied, a sentence each. */
   readonly fixed: readonly string[];
-  /** Some check did not end: this process may not be able to end in the ordinary way. */
-  readonly isLate: boolean;
+  /** A check did not finish: a thread may hang in the kernel, and exit(3) would wait for it. */
+  readonly timedOut: boolean;
 }
 
-/** Runs the checks, all at once; with `fix` applies the safe fixes and checks again. */
+/** Runs the checks concurrently; with `fix`, applies the safe fixes and checks their groups again. */
 export async function examine(
-  subject: Omit<DoctorContext, "leaveOut">,
+  context: Omit<DoctorContext, "skip">,
   options: { readonly checks: readonly Check[]; readonly fix: boolean },
 ): Promise<Report> {
-  const leftOut = new Set<string>();
-  const whole: DoctorContext = { ...subject, leaveOut: (what) => void leftOut.add(what) };
-  let late = false;
-  const onLate = (): void => {
-    late = true;
+  const skipped = new Set<string>();
+  const whole: DoctorContext = { ...context, skip: (reason) => void skipped.add(reason) };
+  let timedOut = false;
+  const onTimeout = (): void => {
+    timedOut = true;
   };
-  const look = (check: Check): Promise<GroupReport> => runCheck(check, whole, onLate);
-  let groups = await Promise.all(options.checks.map(look));
+  const runOne = (check: Check): Promise<GroupReport> => runCheck(check, whole, onTimeout);
+  let groups = await Promise.all(options.checks.map(runOne));
   const fixed: string[] = [];
   if (options.fix) {
     const failed = await fixAll(groups, fixed);
@@ -89,37 +89,37 @@ export async function examine(
         const failures = failed.get(group.group);
         const check = options.checks[index];
         if (failures === undefined || check === undefined) return group;
-        const again = await look(check);
+        const again = await runOne(check);
         return { ...again, findings: [...again.findings, ...failures] };
       }),
     );
   }
-  return { groups, leftOut: [...leftOut], fixed, isLate: late };
+  return { groups, skipped: [...skipped], fixed, timedOut };
 }
 
 async function runCheck(
   check: Check,
-  subject: DoctorContext,
-  onLate: () => void,
+  context: DoctorContext,
+  onTimeout: () => void,
 ): Promise<GroupReport> {
   const { group, title, deadlineMs = defaultDeadlineMs } = check;
   const end = Promise.withResolvers<readonly Finding[]>();
   const timer = setTimeout(() => {
-    onLate();
-    const text = `the check "${group}" did not end within ${deadlineMs / 1000} s`;
-    const fix = "a dead network mount? look at df, and at mount -t nfs,nfs4,cifs,ceph";
+    onTimeout();
+    const text = `the check "${group}" did not finish within ${deadlineMs / 1000} s`;
+    const fix = "look for a network mount that does not respond: df, mount -t nfs,nfs4,cifs,ceph";
     end.resolve([ownKinds.report("late", text, fix)]);
   }, deadlineMs);
-  check.examine(subject).then(end.resolve, (error: unknown) => {
-    const text = `the check "${group}": ${messageOf(error)}`;
-    end.resolve([ownKinds.report("failed", text, "try --only with the other checks")]);
+  check.examine(context).then(end.resolve, (error: unknown) => {
+    const text = `the check "${group}" failed: ${messageOf(error)}`;
+    end.resolve([ownKinds.report("failed", text, "fix the cause; --only runs the other checks")]);
   });
   const findings = await end.promise;
   clearTimeout(timer);
   return { group, title, findings };
 }
 
-/** Applies every fix, in order. Returns the groups concerned, each with the fixes that failed. */
+/** Applies all fixes in order. Returns the groups that had one, each with the fixes that failed. */
 async function fixAll(
   groups: readonly GroupReport[],
   fixed: string[],

@@ -1,26 +1,26 @@
-/** How bad it is: `error` keeps pods from running, `warning` will hurt, `note` is good to know. */
+/** `error` keeps pods from running, `warning` will cause trouble, `note` is for information. */
 export type Severity = "ok" | "note" | "warning" | "error";
 
-/** What can be said about one thing: how bad that is, and why it matters. */
-export interface Kind {
+/** The severity of a finding, and why it matters. */
+interface Kind {
   readonly severity: Severity;
-  /** One sentence for a person; empty for severity `ok`. */
+  /** One sentence for the report; empty for severity `ok`. */
   readonly why: string;
 }
 
-/** What a person, or `--fix`, does about a finding. */
+/** How to fix a finding. */
 export interface Fix {
-  /** A command or a sentence. */
+  /** A command, or a sentence that says what to do. */
   readonly text: string;
-  /** Present only where `--fix` may do it: it takes nothing away from anybody. */
+  /** Present only where `--fix` may apply it: it removes nothing that is in use. */
   readonly apply?: ApplyFix;
 }
 
-/** Applies a fix. Resolves with what was done, for a person. */
-export type ApplyFix = () => Promise<string>;
+/** Applies a fix. Resolves with a sentence that says what was done. */
+type ApplyFix = () => Promise<string>;
 
-/** Earlier ids, which JSON output still carries for the scripts that look for them. */
-export const formerIds: Readonly<Record<string, string>> = {
+/** Ids of earlier versions, which JSON output still carries for scripts that know them. */
+const formerIds: Readonly<Record<string, string>> = {
   "disk.directory-missing": "disk.folder-missing",
   "disk.not-a-directory": "disk.not-a-folder",
   "network.no-directory": "network.no-folder",
@@ -28,21 +28,24 @@ export const formerIds: Readonly<Record<string, string>> = {
 
 /** One thing that a check found. */
 export interface Finding extends Kind {
-  /** `group.name`, one of the ids of the group's catalogue. */
+  /** `group.name`, one of the ids of the group's catalogue. It never changes. */
   readonly id: string;
+  /** Its id in an earlier version, if that was another one. */
+  readonly formerId?: string;
+  /** What was found on this machine. */
   readonly found: string;
   readonly fix?: Fix;
 }
 
-/** All that the checks of one group can find. */
+/** All findings that a group of checks can report. */
 export interface Catalogue<Name extends string = string> {
   readonly group: string;
   readonly kinds: Readonly<Record<Name, Kind>>;
-  /** A finding of this catalogue. */
+  /** Makes a finding of this catalogue. */
   report(name: Name, found: string, fix?: Fix | string): Finding;
 }
 
-/** Makes the catalogue of a group; `kinds` has severity and reason by name. */
+/** Makes the catalogue of a group; `kinds` has the severity and the reason by name. */
 export function catalogue<Name extends string>(
   group: string,
   kinds: Readonly<Record<Name, readonly [severity: Severity, why: string]>>,
@@ -54,16 +57,21 @@ export function catalogue<Name extends string>(
   return {
     group,
     kinds: table,
-    report: (name, found, fix) => ({
-      id: `${group}.${name}`,
-      ...table[name],
-      found,
-      ...(fix === undefined ? {} : { fix: typeof fix === "string" ? { text: fix } : fix }),
-    }),
+    report: (name, found, fix) => {
+      const id = `${group}.${name}`;
+      const formerId = formerIds[id];
+      return {
+        id,
+        ...(formerId === undefined ? {} : { formerId }),
+        ...table[name],
+        found,
+        ...(fix === undefined ? {} : { fix: typeof fix === "string" ? { text: fix } : fix }),
+      };
+    },
   };
 }
 
-/** The ids that a catalogue has. */
+/** The ids of all findings of a catalogue. */
 export function idsOf({ group, kinds }: Catalogue): readonly string[] {
   return Object.keys(kinds).map((name) => `${group}.${name}`);
 }

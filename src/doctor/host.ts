@@ -1,9 +1,9 @@
-import type { NetworkReading, NetworkTrial } from "./network-trial.ts";
-import type { ImageTrial, RegistryTrial } from "./registry-trial.ts";
+import type { NetworkReading, NetworkProbe } from "./network-probe.ts";
+import type { ImageProbe, RegistryTrial } from "./registry-probe.ts";
 import type { StatusResponse, VersionResponse } from "../gen/runtime/v1/api_pb.ts";
 import type { MountEntry } from "../linux/mount/index.ts";
 
-/** What lies at a path; a symbolic link is followed. */
+/** The file at a path; symbolic links are followed. */
 export interface FileInfo {
   readonly kind: "file" | "directory" | "socket" | "other";
   /** The permission bits. */
@@ -11,85 +11,85 @@ export interface FileInfo {
   readonly modifiedMs: number;
 }
 
-/** Room on the file system that a path is on. */
-export interface Space {
+/** Space on the file system that holds a path. */
+export interface DiskSpace {
   readonly totalBytes: number;
-  /** For root. */
+  /** Free for root. */
   readonly freeBytes: number;
-  /** 0 where the file system has no fixed number of them (btrfs). */
+  /** 0 where the file system has no fixed number of inodes (btrfs). */
   readonly totalInodes: number;
   readonly freeInodes: number;
 }
 
-/** How a command ended: `code` is undefined when it could not be started or was killed. */
+/** The result of a command: `code` is undefined when it could not be started or was killed. */
 export interface CommandResult {
   readonly code: number | undefined;
   readonly stdout: string;
-  /** What it said of a failure, or why it did not start. */
+  /** Its stderr, or why it did not start. */
   readonly stderr: string;
 }
 
-/** What a connect to a unix socket met. */
+/** The result of a connect to a unix socket. */
 export type ConnectProbe = "open" | "refused" | "denied" | "absent" | "failed";
 
-/** What a CRI server said of itself; the errors are for a person. */
-export interface CriAnswer {
+/** The Version and verbose Status of a CRI server. */
+export interface CriStatus {
   readonly version?: VersionResponse;
   readonly status?: StatusResponse;
-  /** Why there is no version, or no status. */
+  /** Why the version or the status is missing. */
   readonly error?: string;
-  /** The server said that it is not ready yet. */
+  /** The server answered that it is not ready yet. */
   readonly recovering?: boolean;
 }
 
 /**
- * The machine, as far as the checks look at it. Reads answer `undefined` for what is not there or
- * may not be read, and never throw for that. Each call ends by itself, but for files on a dead
- * network mount: the examination has deadlines.
+ * The machine, as the checks see it. Reads resolve with `undefined` for what does not exist or
+ * must not be read, and never throw for that. Each call ends by itself, except for files on a dead
+ * network mount: `examine` has deadlines for those.
  */
 export interface Host {
   readonly isRoot: boolean;
-  /** As `uname -r` prints it. */
+  /** The release, as `uname -r` prints it. */
   readonly kernelRelease: string;
-  /** Where programs are looked up; davit serve may have another one. */
+  /** The PATH of this process; that of davit serve may differ. */
   readonly searchPath: string;
   readonly env: Readonly<Record<string, string | undefined>>;
-  /** Of the wall clock. */
+  /** The wall clock, in milliseconds since 1970. */
   nowMs(): number;
 
   read(path: string): Promise<string | undefined>;
   /** The names in a directory, sorted. */
   list(path: string): Promise<readonly string[] | undefined>;
   fileInfo(path: string): Promise<FileInfo | undefined>;
-  space(path: string): Promise<Space | undefined>;
+  diskSpace(path: string): Promise<DiskSpace | undefined>;
   mounts(): Promise<readonly MountEntry[]>;
-  /** The path of a program; of a path itself, when a program is there. */
-  find(program: string): string | undefined;
-  /** Runs a program to its end, for 10 s at most. */
-  command(program: string, args: readonly string[]): Promise<CommandResult>;
-  /** Whether a process of this pid lives. */
-  lives(pid: number): boolean;
+  /** The path of an executable, given by name or by path; undefined if there is none. */
+  findProgram(program: string): string | undefined;
+  /** Runs a program until it exits, for 10 s at most. */
+  runCommand(program: string, args: readonly string[]): Promise<CommandResult>;
+  /** Whether a process with this pid exists. */
+  isProcessAlive(pid: number): boolean;
 
-  /** Loads the native addon, opens a pidfd and runs a program by it: why that failed. */
-  tryAddon(): Promise<string | undefined>;
-  /** Mounts a volatile overlay in a scratch directory below an existing one: why that failed. */
-  tryOverlay(directory: string): Promise<string | undefined>;
-  /** Sets an attribute as overlayfs needs it on a scratch file in the directory: why that failed. */
-  tryAttributes(directory: string): Promise<string | undefined>;
-  /** Runs iptables in a scratch network namespace as the plugins do: why that failed. */
-  tryIptables(program: string): Promise<string | undefined>;
+  /** Loads the native addon, opens a pidfd and runs a program with it. Resolves with the error, if any. */
+  probeAddon(): Promise<string | undefined>;
+  /** Mounts a volatile overlay in a scratch directory below `directory`. Resolves with the error, if any. */
+  probeOverlay(directory: string): Promise<string | undefined>;
+  /** Sets an xattr of overlayfs on a scratch directory below `directory`. Resolves with the error, if any. */
+  probeXattrs(directory: string): Promise<string | undefined>;
+  /** Adds rules like those of CNI plugins in a scratch network namespace. Resolves with the error, if any. */
+  probeIptables(program: string): Promise<string | undefined>;
 
   probeConnect(socket: string): Promise<ConnectProbe>;
-  /** Version and verbose Status, 5 s at most. */
-  askCri(socket: string): Promise<CriAnswer>;
+  /** Asks for Version and verbose Status, for 5 s each at most. */
+  criStatus(socket: string): Promise<CriStatus>;
 
   readNetwork(directory: string, binDirs: readonly string[]): Promise<NetworkReading>;
-  /** Attaches a scratch namespace to the network that `readNetwork` read, and detaches it again. */
-  tryNetwork(reading: NetworkReading, pluginTimeoutMs: number): Promise<NetworkTrial>;
-  tryRegistry(registry: string, configDir: string): Promise<RegistryTrial>;
-  tryImage(image: string, configDir: string): Promise<ImageTrial>;
+  /** Attaches a scratch namespace to the network that `readNetwork` returned, and detaches it. */
+  probeNetwork(reading: NetworkReading, pluginTimeoutMs: number): Promise<NetworkProbe>;
+  probeRegistry(registry: string, configDir: string): Promise<RegistryTrial>;
+  probeImage(image: string, configDir: string): Promise<ImageProbe>;
 
-  /** For fixes. These throw. */
+  /** The changes that fixes make. They reject when they fail. */
   write(path: string, text: string): Promise<void>;
   makeDirectory(path: string): Promise<void>;
   remove(path: string): Promise<void>;

@@ -1,24 +1,24 @@
-/** A defect of a program that davit runs near containers, and where it is fixed. */
+/** A security defect of a program that davit runs, and the versions that fix it. */
 interface KnownFix {
   readonly id: string;
-  /** What an attacker, or a container, can do without the fix. */
+  /** What a container or an image can do without the fix. */
   readonly allows: string;
-  /** The first version that has the defect; all earlier ones where it is not given. */
+  /** The first version with the defect; every version before the fix, if not given. */
   readonly since?: string;
-  /** The first fixed version of each release branch, ascending; branches before the first never got it. */
+  /** The first fixed version of each release branch, ascending; branches before the first are not fixed. */
   readonly fixedIn: readonly string[];
-  /** Revisions of distributions that have the fix, and those after them of the same version. */
+  /** Distribution revisions that have the fix, as do later revisions of the same version. */
   readonly backports?: readonly string[];
 }
 
-/** The programs that are judged, by the name that their own version text begins with. */
-export type JudgedProgram = "crun" | "runc" | "conmon" | "portmap";
+/** The programs with known defects, by the name at the beginning of their version text. */
+export type KnownProgram = "crun" | "runc" | "conmon" | "portmap";
 
 /**
- * From the advisories of the projects, as of 30 November 2026. Left out is what cannot happen under
- * davit: crun's CVE-2026-30892 needs `exec --user`, which davit never passes.
+ * From the advisories of the projects, as of 30 November 2026. Defects that davit cannot trigger are left
+ * out: crun's CVE-2026-30892 needs `exec --user`, which davit never passes.
  */
-const knownFixes: Readonly<Record<JudgedProgram, readonly KnownFix[]>> = {
+const knownFixes: Readonly<Record<KnownProgram, readonly KnownFix[]>> = {
   crun: [
     {
       id: "CVE-2026-47766",
@@ -74,11 +74,11 @@ const knownFixes: Readonly<Record<JudgedProgram, readonly KnownFix[]>> = {
 };
 
 /**
- * The defects that a program has according to `versionText`, which is what it prints of its version
- * (`crun version 1.21`, with a line `commit: ...` that names a distribution's revision where it has one).
- * Each is text for a person. Empty where none is known, and where the text names no version.
+ * The known defects of a program according to `versionText`, the output of its version option
+ * (`crun version 1.21`, and a line `commit: ...` with the distribution's revision where it has one).
+ * Each is a sentence for the report. Empty where none is known and where the text contains no version.
  */
-export function missingFixes(program: JudgedProgram, versionText: string): readonly string[] {
+export function missingFixes(program: KnownProgram, versionText: string): readonly string[] {
   const version = parseVersion(/\bv?(\d+(?:\.\d+)+[^\s]*)/.exec(versionText)?.[1] ?? "");
   if (version === undefined) return [];
   const revision = /^commit: (\d\S*-\S+)$/m.exec(versionText)?.[1];
@@ -93,7 +93,7 @@ function hasDefect({ since, fixedIn }: KnownFix, version: readonly number[]): bo
   const fixes = fixedIn.map((text) => parseVersion(text) ?? []);
   const ofBranch = fixes.find((fix) => fix[0] === version[0] && fix[1] === version[1]);
   if (ofBranch !== undefined) return compare(version, ofBranch) < 0;
-  // A branch after the last that was fixed began with the fix; one between two never got it.
+  // A branch after the last fixed one has the fix from its start; a branch between two does not have it.
   return compare(version, fixes.at(-1) ?? []) < 0;
 }
 

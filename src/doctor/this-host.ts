@@ -8,29 +8,29 @@ import { isKind, messageOf } from "../base/errors.ts";
 import { CriClient } from "../client/cri-client.ts";
 import {
   type NetworkReading,
-  type NetworkTrial,
+  type NetworkProbe,
   readNetwork,
-  tryNetwork,
+  probeNetwork,
   withScratchNamespace,
-} from "./network-trial.ts";
-import { type ImageTrial, type RegistryTrial, tryImage, tryRegistry } from "./registry-trial.ts";
+} from "./network-probe.ts";
+import { type ImageProbe, type RegistryTrial, probeImage, tryRegistry } from "./registry-probe.ts";
 import { errnoCode } from "../base/system-error.ts";
 import { findProgram, openProcess, run } from "../linux/process/index.ts";
 import { kernelRelease } from "../linux/host/index.ts";
 import { listMounts, type MountEntry, mountOverlay, unmount } from "../linux/mount/index.ts";
 import { setXattr } from "../linux/file/index.ts";
 import { firstLine } from "./check.ts";
-import type { CommandResult, CriAnswer, Host, ConnectProbe, FileInfo, Space } from "./host.ts";
+import type { CommandResult, CriStatus, Host, ConnectProbe, FileInfo, DiskSpace } from "./host.ts";
 
 const defaultSearchPath = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 const commandMs = 10_000;
-const knockMs = 3_000;
-const criMs = 5_000;
+const connectMs = 3_000;
+const criTimeoutMs = 5_000;
 const registryMs = 8_000;
 const networkMs = 40_000;
 
-/** Rules like those of the portmap and bridge plugins; together they need every module of theirs. */
-const trialRules = [
+/** Rules like those of the portmap and bridge plugins; together they need all modules that the plugins need. */
+const probeRules = [
   "-t nat -N DAVIT-TRIAL",
   "-t nat -A DAVIT-TRIAL -p tcp -m comment --comment davit -m multiport --dports 80,81 -j DNAT --to-destination 10.0.0.2:80",
   "-t nat -A DAVIT-TRIAL -m addrtype --dst-type LOCAL -j MARK --set-xmark 0x2000/0x2000",
@@ -45,9 +45,9 @@ export class ThisHost implements Host {
   readonly searchPath = process.env["PATH"] ?? defaultSearchPath;
   readonly env: Readonly<Record<string, string | undefined>> = process.env;
   readonly #signal: AbortSignal;
-  readonly #answers = new Map<string, Promise<CriAnswer>>();
+  readonly #criStatuses = new Map<string, Promise<CriStatus>>();
 
-  /** The signal ends what is being tried out, and has it taken down at once. */
+  /** The signal aborts running probes, which then clean up. */
   constructor(signal: AbortSignal) {
     this.#signal = signal;
   }
@@ -83,7 +83,7 @@ export class ThisHost implements Host {
     }
   }
 
-  async space(path: string): Promise<Space | undefined> {
+  async diskSpace(path: string): Promise<DiskSpace | undefined> {
     try {
       const { bsize, blocks, bfree, files, ffree } = await statfs(path);
       return {
@@ -101,35 +101,35 @@ export class ThisHost implements Host {
     return await listMounts();
   }
 
-  find(program: string): string | undefined {
+  findProgram(program: string): string | undefined {
     const path = findProgram(program, this.searchPath);
     if (path === undefined) return undefined;
     try {
       accessSync(path, constants.X_OK);
       return path;
     } catch {
-      return undefined; // a path that was given, and leads nowhere
+      return undefined; // given by path, and not an executable
     }
   }
 
-  async command(program: string, args: readonly string[]): Promise<CommandResult> {
-    const file = this.find(program);
-    if (file === undefined) return { code: undefined, stdout: "", stderr: `no ${program}` };
+  async runCommand(program: string, args: readonly string[]): Promise<CommandResult> {
+    const file = this.findProgram(program);
+    if (file === undefined) return { code: undefined, stdout: "", stderr: `${program}: not found` };
     const env = { PATH: this.searchPath, LC_ALL: "C" };
     try {
       const signal = this.#signal;
-      const ended = await run({ file, args, env, signal, timeoutMs: commandMs, killGroup: true });
+      const result = await run({ file, args, env, signal, timeoutMs: commandMs, killGroup: true });
       return {
-        code: ended.code ?? undefined,
-        stdout: ended.stdout.toString(),
-        stderr: ended.stderr.toString(),
+        code: result.code ?? undefined,
+        stdout: result.stdout.toString(),
+        stderr: result.stderr.toString(),
       };
     } catch (error) {
       return { code: undefined, stdout: "", stderr: messageOf(error) };
     }
   }
 
-  lives(pid: number): boolean {
+  isProcessAlive(pid: number): boolean {
     try {
       process.kill(pid, 0);
       return true;
@@ -138,19 +138,19 @@ export class ThisHost implements Host {
     }
   }
 
-  async tryAddon(): Promise<string | undefined> {
+  async probeAddon(): Promise<string | undefined> {
     try {
       using self = openProcess(process.pid);
-      if (self === undefined) return "a pidfd of this process says that it is gone";
+      if (self === undefined) return "open a pidfd of this process: no such process";
       const env = { PATH: this.searchPath };
       const { code } = await run({ file: "sh", args: ["-c", ":"], env, timeoutMs: commandMs });
-      return code === 0 ? undefined : `a shell that it started ended with ${code ?? "a signal"}`;
+      return code === 0 ? undefined : `run a shell: exited with ${code ?? "a signal"}`;
     } catch (error) {
       return messageOf(error);
     }
   }
 
-  async tryOverlay(directory: string): Promise<string | undefined> {
+  async probeOverlay(directory: string): Promise<string | undefined> {
     return await inScratch(directory, async (scratch) => {
       for (const name of ["lower", "upper", "work", "merged"]) await mkdir(join(scratch, name));
       await writeFile(join(scratch, "lower", "file"), "");
@@ -163,7 +163,7 @@ export class ThisHost implements Host {
         lower: ["lower"],
       });
       try {
-        // A whiteout and a new file: what each container does.
+        // A whiteout and a new file, as in every container.
         await rm(join(merged, "file"));
         await writeFile(join(merged, "new"), "");
       } finally {
@@ -172,24 +172,24 @@ export class ThisHost implements Host {
     });
   }
 
-  async tryAttributes(directory: string): Promise<string | undefined> {
+  async probeXattrs(directory: string): Promise<string | undefined> {
     return await inScratch(directory, (scratch) => {
       setXattr(scratch, "trusted.overlay.opaque", "y");
       return Promise.resolve();
     });
   }
 
-  async tryIptables(program: string): Promise<string | undefined> {
+  async probeIptables(program: string): Promise<string | undefined> {
     const env = { PATH: this.searchPath, LC_ALL: "C" };
     try {
       return await withScratchNamespace(tmpdir(), async (netns) => {
-        for (const rule of trialRules) {
+        for (const rule of probeRules) {
           const args = ["-w", "5", ...rule.split(" ")];
           const joinNamespaces = [netns];
           const signal = this.#signal;
           const limits = { timeoutMs: commandMs, signal, killGroup: true };
-          const ended = await run({ file: program, args, env, joinNamespaces, ...limits });
-          if (ended.code !== 0) return `${rule}: ${firstLine(ended.stderr.toString())}`;
+          const result = await run({ file: program, args, env, joinNamespaces, ...limits });
+          if (result.code !== 0) return `iptables ${rule}: ${firstLine(result.stderr.toString())}`;
         }
         return undefined;
       });
@@ -201,40 +201,45 @@ export class ThisHost implements Host {
   probeConnect(socket: string): Promise<ConnectProbe> {
     return new Promise((resolve) => {
       const client = connect(socket);
-      const end = (knock: ConnectProbe): void => {
+      const end = (probe: ConnectProbe): void => {
         client.destroy();
-        resolve(knock);
+        resolve(probe);
       };
-      client.setTimeout(knockMs, () => end("failed"));
+      client.setTimeout(connectMs, () => end("failed"));
       client.once("connect", () => end("open"));
-      client.once("error", (error) => end(knocks[errnoCode(error) ?? ""] ?? "failed"));
+      client.once("error", (error) => end(probeResults[errnoCode(error) ?? ""] ?? "failed"));
     });
   }
 
-  askCri(socket: string): Promise<CriAnswer> {
-    const known = this.#answers.get(socket);
+  criStatus(socket: string): Promise<CriStatus> {
+    const known = this.#criStatuses.get(socket);
     if (known !== undefined) return known;
-    const asked = askCri(socket);
-    this.#answers.set(socket, asked);
-    return asked;
+    const status = queryCri(socket);
+    this.#criStatuses.set(socket, status);
+    return status;
   }
 
   async readNetwork(directory: string, binDirs: readonly string[]): Promise<NetworkReading> {
     return await readNetwork(directory, binDirs);
   }
 
-  async tryNetwork(reading: NetworkReading, pluginTimeoutMs: number): Promise<NetworkTrial> {
+  async probeNetwork(reading: NetworkReading, pluginTimeoutMs: number): Promise<NetworkProbe> {
     const signal = AbortSignal.any([this.#signal, AbortSignal.timeout(networkMs)]);
     const { searchPath } = this;
-    return await tryNetwork(reading, { pluginTimeoutMs, directory: tmpdir(), searchPath, signal });
+    return await probeNetwork(reading, {
+      pluginTimeoutMs,
+      directory: tmpdir(),
+      searchPath,
+      signal,
+    });
   }
 
-  async tryRegistry(registry: string, configDir: string): Promise<RegistryTrial> {
+  async probeRegistry(registry: string, configDir: string): Promise<RegistryTrial> {
     return await tryRegistry(registry, { configDir, proxyEnv: this.env, timeoutMs: registryMs });
   }
 
-  async tryImage(image: string, configDir: string): Promise<ImageTrial> {
-    return await tryImage(image, { configDir, proxyEnv: this.env, timeoutMs: 2 * registryMs });
+  async probeImage(image: string, configDir: string): Promise<ImageProbe> {
+    return await probeImage(image, { configDir, proxyEnv: this.env, timeoutMs: 2 * registryMs });
   }
 
   async write(path: string, text: string): Promise<void> {
@@ -250,15 +255,15 @@ export class ThisHost implements Host {
   }
 }
 
-const knocks: Readonly<Record<string, ConnectProbe>> = {
+const probeResults: Readonly<Record<string, ConnectProbe>> = {
   ENOENT: "absent",
   ECONNREFUSED: "refused",
   EACCES: "denied",
 };
 
-async function askCri(socket: string): Promise<CriAnswer> {
+async function queryCri(socket: string): Promise<CriStatus> {
   using client = new CriClient(socket);
-  const limit = { timeoutMs: criMs };
+  const limit = { timeoutMs: criTimeoutMs };
   try {
     const version = await client.runtime.version({}, limit);
     try {
@@ -271,7 +276,7 @@ async function askCri(socket: string): Promise<CriAnswer> {
   }
 }
 
-/** Runs a trial in a directory of its own, and takes that away; why it failed. */
+/** Calls `use` with a scratch directory and removes that afterwards. Resolves with the error, if any. */
 async function inScratch(
   directory: string,
   use: (scratch: string) => Promise<void>,

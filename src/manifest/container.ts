@@ -1,8 +1,9 @@
-import type { Fields, Reasons } from "./fields.ts";
+import type { Fields, UnsupportedFields } from "./fields.ts";
+import { dnsLabel, dnsNameRule } from "./names.ts";
 import { type ContainerSecurity, readContainerSecurity } from "./security.ts";
 import { readVolumeMounts, type VolumeManifest, type VolumeMount } from "./volumes.ts";
 
-/** A container of a Pod, as its manifest describes it; Kubernetes' defaults are filled in. */
+/** A container of a Pod manifest, with the defaults of the API server. */
 export interface ContainerManifest {
   readonly name: string;
   readonly image: string;
@@ -10,11 +11,11 @@ export interface ContainerManifest {
   readonly command: readonly string[];
   readonly args: readonly string[];
   readonly workingDir: string;
-  readonly env: readonly Variable[];
-  readonly ports: readonly PortManifest[];
-  readonly limits: Amounts;
-  /** What is not requested is what the limit says, as the API server fills it in. */
-  readonly requests: Amounts;
+  readonly env: readonly EnvVar[];
+  readonly ports: readonly ContainerPort[];
+  readonly limits: ResourceList;
+  /** A missing request defaults to the limit, as in the API server. */
+  readonly requests: ResourceList;
   readonly volumeMounts: readonly VolumeMount[];
   readonly security: ContainerSecurity;
   readonly stdin: boolean;
@@ -22,50 +23,50 @@ export interface ContainerManifest {
   readonly tty: boolean;
 }
 
-/** An environment variable: its value, or the field of the pod that holds it. */
-export type Variable =
+/** An environment variable: its value, or the pod field (fieldRef) that it comes from. */
+export type EnvVar =
   | { readonly name: string; readonly value: string }
   | { readonly name: string; readonly field: string };
 
-/** Amounts of resources; undefined where nothing is said. */
-export interface Amounts {
+/** Resource limits or requests; undefined where the manifest has none. */
+interface ResourceList {
+  /** In CPUs. */
   readonly cpu: number | undefined;
   readonly memoryBytes: number | undefined;
-  /** Bytes by the size of the page, as the kernel names it: 2MB. */
+  /** Bytes by page size, in the notation of the kernel: 2MB. */
   readonly hugepages: Readonly<Record<string, number>>;
 }
 
-/** One entry of a container's ports. */
-export interface PortManifest {
+/** An entry of a container's ports. */
+export interface ContainerPort {
   readonly protocol: "TCP" | "UDP" | "SCTP";
   readonly containerPort: number;
   /** 0 for none. */
   readonly hostPort: number;
-  /** "" for every address of the host. */
+  /** "" for all addresses of the host. */
   readonly hostIp: string;
 }
 
-const NAME = /^(?=.{1,63}$)[a-z0-9]([a-z0-9-]*[a-z0-9])?$/;
 const MAX_PORT = 65_535;
 
-const noProbes = "nothing looks after containers while they run; that is kubelet's work";
-const noServer = "there is no API server to read it from; write the values into env";
-const terminationMessage = "what a container says at its end is in its log (davit logs)";
-const reasons: Reasons = {
+const noProbes = "probes are run by kubelet";
+const noServer = "it requires an API server; write the values to env";
+const terminationMessage = "see the log of the container (davit logs)";
+const unsupportedFields: UnsupportedFields = {
   livenessProbe: noProbes,
   readinessProbe: noProbes,
   startupProbe: noProbes,
-  lifecycle: "hooks are run by kubelet",
+  lifecycle: "lifecycle hooks are run by kubelet",
   envFrom: noServer,
   terminationMessagePath: terminationMessage,
   terminationMessagePolicy: terminationMessage,
-  volumeDevices: "davit attaches no block devices",
-  resizePolicy: "davit run changes nothing of a pod that runs",
-  restartPolicy: "there are no sidecars among init containers: make it one of spec.containers",
-  restartPolicyRules: "nothing restarts containers",
+  volumeDevices: "block volumes are not supported",
+  resizePolicy: "davit run does not resize running containers",
+  restartPolicy: "sidecar init containers are not supported; move it to spec.containers",
+  restartPolicyRules: "davit run does not restart containers",
 };
 
-/** Reads spec.containers and spec.initContainers. What is wrong is noted at `spec`. */
+/** Reads spec.containers and spec.initContainers. */
 export function readContainers(
   spec: Fields,
   volumes: readonly VolumeManifest[],
@@ -78,9 +79,9 @@ export function readContainers(
   const containers = spec.objects("containers").map(read);
   const initContainers = spec.objects("initContainers").map(read);
   const names = [...initContainers, ...containers].map(({ name }) => name);
-  const twice = names.find((name, index) => name !== "" && names.indexOf(name) < index);
-  if (twice !== undefined) {
-    spec.refuse("containers", `there are two containers that are named "${twice}"`);
+  const duplicate = names.find((name, index) => name !== "" && names.indexOf(name) < index);
+  if (duplicate !== undefined) {
+    spec.reject("containers", `duplicate container name "${duplicate}"`);
   }
   return { containers, initContainers };
 }
@@ -88,46 +89,45 @@ export function readContainers(
 function readContainer(fields: Fields, volumes: readonly VolumeManifest[]): ContainerManifest {
   fields.require("name");
   fields.require("image");
-  const hostNameRule = 'lower-case letters, digits and "-"';
-  const image = fields.string("image", /^\S+$/, "the name of an image") ?? "";
+  const image = fields.string("image", /^\S+$/, "an image name") ?? "";
   const policies = ["Always", "IfNotPresent", "Never"] as const;
   const resources = fields.object("resources");
-  const limits = readAmounts(resources?.object("limits"));
+  const limits = readResourceList(resources?.object("limits"));
   const container: ContainerManifest = {
-    name: fields.string("name", NAME, hostNameRule) ?? "",
+    name: fields.string("name", dnsLabel, dnsNameRule) ?? "",
     image,
     imagePullPolicy: fields.choice("imagePullPolicy", policies) ?? defaultPullPolicy(image),
     command: fields.strings("command"),
     args: fields.strings("args"),
     workingDir: fields.string("workingDir") ?? "",
-    env: fields.objects("env").map(readVariable),
+    env: fields.objects("env").map(readEnvVar),
     ports: fields.objects("ports").map(readPort),
     limits,
-    requests: fillIn(readAmounts(resources?.object("requests")), limits),
+    requests: defaultRequests(readResourceList(resources?.object("requests")), limits),
     volumeMounts: readVolumeMounts(fields, volumes),
     security: readContainerSecurity(fields.objectOrEmpty("securityContext")),
     stdin: fields.boolean("stdin") ?? false,
     stdinOnce: fields.boolean("stdinOnce") ?? false,
     tty: fields.boolean("tty") ?? false,
   };
-  resources?.refuseRest({ claims: "davit gives no devices to claims" });
-  fields.refuseRest(reasons);
+  resources?.rejectUnread({ claims: "resource claims require an API server" });
+  fields.rejectUnread(unsupportedFields);
   return container;
 }
 
-/** The API server's rule: what may move is asked for each time. */
+/** The API server's default: Always for the tag "latest", which may move. */
 function defaultPullPolicy(image: string): "Always" | "IfNotPresent" {
   if (image.includes("@")) return "IfNotPresent";
   const tag = /:([^/]+)$/.exec(image)?.[1] ?? "latest";
   return tag === "latest" ? "Always" : "IfNotPresent";
 }
 
-function readAmounts(fields: Fields | undefined): Amounts {
+function readResourceList(fields: Fields | undefined): ResourceList {
   const hugepages: Record<string, number> = {};
   for (const name of fields?.names() ?? []) {
     const [, size, unit] = /^hugepages-(\d+)([KMG])i$/.exec(name) ?? [];
     if (size === undefined || unit === undefined) continue;
-    // The kernel counts pages in powers of 1024 and writes KB, MB, GB.
+    // The kernel writes KB, MB and GB for powers of 1024.
     hugepages[`${size}${unit}B`] = fields?.quantity(name) ?? 0;
   }
   const amounts = {
@@ -135,11 +135,11 @@ function readAmounts(fields: Fields | undefined): Amounts {
     memoryBytes: fields?.quantity("memory"),
     hugepages,
   };
-  fields?.refuseRest({ "ephemeral-storage": "nothing limits what containers write to the disk" });
+  fields?.rejectUnread({ "ephemeral-storage": "davit run does not limit disk usage" });
   return amounts;
 }
 
-function fillIn(requests: Amounts, limits: Amounts): Amounts {
+function defaultRequests(requests: ResourceList, limits: ResourceList): ResourceList {
   return {
     cpu: requests.cpu ?? limits.cpu,
     memoryBytes: requests.memoryBytes ?? limits.memoryBytes,
@@ -150,7 +150,7 @@ function fillIn(requests: Amounts, limits: Amounts): Amounts {
 const fieldPaths =
   /^(metadata\.(name|namespace|uid|(labels|annotations)\['[^']+'\])|spec\.nodeName|status\.podIPs?)$/;
 
-function readVariable(fields: Fields): Variable {
+function readEnvVar(fields: Fields): EnvVar {
   fields.require("name");
   const name = fields.string("name", /^[^=\0]+$/, 'a name without "="') ?? "";
   const value = fields.string("value");
@@ -164,27 +164,28 @@ function readVariable(fields: Fields): Variable {
   );
   fieldRef?.choice("apiVersion", ["v1"]);
   fieldRef?.require("fieldPath");
-  fieldRef?.refuseRest();
-  from?.refuseRest({
+  fieldRef?.rejectUnread();
+  from?.rejectUnread({
     configMapKeyRef: noServer,
     secretKeyRef: noServer,
     fileKeyRef: noServer,
-    resourceFieldRef: "write the number out",
+    resourceFieldRef: "write the number to value",
   });
-  fields.refuseRest();
-  if (value !== undefined && from !== undefined) fields.refuse("valueFrom", "cannot be with value");
+  fields.rejectUnread();
+  if (value !== undefined && from !== undefined)
+    fields.reject("valueFrom", "must not be combined with value");
   return field === undefined ? { name, value: value ?? "" } : { name, field };
 }
 
-function readPort(fields: Fields): PortManifest {
+function readPort(fields: Fields): ContainerPort {
   fields.require("containerPort");
   fields.string("name", /^[a-z0-9-]{1,15}$/, "at most 15 lower-case letters, digits and dashes");
-  const port: PortManifest = {
+  const port: ContainerPort = {
     protocol: fields.choice("protocol", ["TCP", "UDP", "SCTP"]) ?? "TCP",
     containerPort: fields.integer("containerPort", 1, MAX_PORT) ?? 0,
     hostPort: fields.integer("hostPort", 1, MAX_PORT) ?? 0,
     hostIp: fields.string("hostIP") ?? "",
   };
-  fields.refuseRest();
+  fields.rejectUnread();
   return port;
 }

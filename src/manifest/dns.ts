@@ -1,13 +1,16 @@
 import type { Fields } from "./fields.ts";
 
-/** What a pod's resolv.conf says. */
-export interface Dns {
+/** The contents of a pod's resolv.conf. */
+interface Dns {
   readonly servers: string[];
   readonly searches: string[];
   readonly options: string[];
 }
 
-/** No dns_config makes the runtime copy the node's resolv.conf. There is no cluster to serve names. */
+/**
+ * Without a dns_config the runtime copies the node's resolv.conf. ClusterFirst is the same as Default, since
+ * there is no cluster DNS.
+ */
 export function readDns(spec: Fields, resolvConf: string): { readonly dnsConfig?: Dns } {
   const policies = ["ClusterFirst", "ClusterFirstWithHostNet", "Default", "None"] as const;
   const policy = spec.choice("dnsPolicy", policies) ?? "ClusterFirst";
@@ -16,7 +19,7 @@ export function readDns(spec: Fields, resolvConf: string): { readonly dnsConfig?
   if (policy === "None") {
     if (own.servers.length === 0) {
       const line = fields === undefined ? "dnsPolicy" : "dnsConfig";
-      spec.refuse(line, "needs dnsConfig.nameservers with dnsPolicy None");
+      spec.reject(line, "dnsPolicy None requires dnsConfig.nameservers");
     }
     return { dnsConfig: own };
   }
@@ -28,7 +31,7 @@ function readDnsConfig(fields: Fields | undefined): Dns {
     option.require("name");
     const name = option.string("name") ?? "";
     const value = option.string("value");
-    option.refuseRest();
+    option.rejectUnread();
     return value === undefined ? name : `${name}:${value}`;
   });
   const own = {
@@ -36,11 +39,11 @@ function readDnsConfig(fields: Fields | undefined): Dns {
     searches: fields?.strings("searches") ?? [],
     options,
   };
-  fields?.refuseRest();
+  fields?.rejectUnread();
   return own;
 }
 
-/** As kubelet: the pod's servers and searches after the node's, its options over the node's. */
+/** As in kubelet: the pod's servers and searches follow the node's, its options override the node's. */
 function mergeDns(node: Dns, own: Dns): Dns {
   const optionName = (option: string): string => option.split(":")[0] ?? option;
   const overridden = new Set(own.options.map(optionName));
@@ -51,7 +54,7 @@ function mergeDns(node: Dns, own: Dns): Dns {
   };
 }
 
-/** resolv.conf(5): the last of several search lines counts, and so does domain as a search. */
+/** resolv.conf(5): the last search or domain line counts. */
 function parseResolvConf(text: string): Dns {
   const dns: Dns = { servers: [], searches: [], options: [] };
   for (const line of text.split("\n")) {

@@ -1,6 +1,6 @@
 /**
- * Replaces $(NAME) by the variable's value, as Kubernetes does in command, args and env: $$ stands
- * for one $, so that $$(NAME) stays $(NAME), and the name of no variable stays as it is.
+ * Replaces $(NAME) with the value of the variable, as Kubernetes does in command, args and env. $$ is an
+ * escaped $, so $$(NAME) becomes $(NAME). References to unknown variables stay unchanged.
  */
 export function expandVariables(text: string, variables: ReadonlyMap<string, string>): string {
   return text.replace(/\$(?:\$|\(([^()]*)\))/g, (whole, name: string | undefined) =>

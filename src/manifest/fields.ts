@@ -10,27 +10,27 @@ import {
 import { nearest } from "../base/nearest.ts";
 import { parseQuantity } from "./quantity.ts";
 
-/** One thing in a manifest that is wrong, or that davit does not do. */
+/** An error in a manifest, or a field that davit does not support. */
 export interface ManifestFinding {
   readonly line: number;
   readonly message: string;
 }
 
-/** A document being read, and what was found wrong in it. */
+/** A document that is being read, and the errors found so far. */
 export interface ManifestText {
   readonly document: Document;
   readonly lines: LineCounter;
   readonly findings: ManifestFinding[];
 }
 
-/** Why fields that Kubernetes knows are not done here, by their names. */
-export type Reasons = Readonly<Record<string, string>>;
+/** The reasons why fields of Kubernetes are not supported, by name. */
+export type UnsupportedFields = Readonly<Record<string, string>>;
 
 /**
- * Reads the fields of one object of a manifest, each by its type, and in the end refuses those that
- * nobody asked for: what davit does not do must not look as if it were done.
+ * Reads the fields of an object in a manifest by type, and finally rejects those that were not
+ * read: unsupported fields must not be ignored silently.
  *
- * A field that is null or an empty object or list counts as absent, as it does for Kubernetes: tools
+ * A field that is null, an empty object or an empty list counts as absent, as in Kubernetes: tools
  * write `status: {}` and `creationTimestamp: null`.
  */
 export class Fields {
@@ -38,17 +38,17 @@ export class Fields {
   readonly #path: string;
   readonly #node: unknown;
   readonly #values = new Map<string, { readonly value: unknown; readonly line: number }>();
-  readonly #asked = new Set<string>();
+  readonly #read = new Set<string>();
   readonly #emptyObjects = new Set<string>();
 
-  /** The fields of `node`, which stands at `path` (as "spec.dnsConfig"); undefined has none. */
+  /** The fields of `node` at `path` (such as "spec.dnsConfig"); undefined has none. */
   constructor(text: ManifestText, path: string, node: unknown) {
     this.#text = text;
     this.#path = path;
     this.#node = node;
     if (node === undefined) return;
     if (!isMap(node)) {
-      this.refuse(undefined, "must be an object");
+      this.reject(undefined, "must be an object");
       return;
     }
     this.#readMap(node);
@@ -59,35 +59,35 @@ export class Fields {
       const resolved = isAlias(value) ? value.resolve(this.#text.document) : value;
       const name = isScalar(key) ? String(key.value) : "";
       if (isMap(resolved) && resolved.items.length === 0) this.#emptyObjects.add(name);
-      if (isNothing(resolved)) continue;
+      if (isAbsent(resolved)) continue;
       this.#values.set(name, { value: resolved, line: lineOf(this.#text, key) });
     }
   }
 
-  /** True when the field is there. */
+  /** Whether the field is present. */
   has(name: string): boolean {
     return this.#values.has(name);
   }
 
-  /** True for `name: {}`, which says something where the presence alone does: `emptyDir: {}`. */
+  /** Whether the field is `{}`, which matters where its presence has a meaning: `emptyDir: {}`. */
   isEmptyObject(name: string): boolean {
     return this.#emptyObjects.has(name);
   }
 
-  /** A string; `pattern` and `allowed` say which. */
+  /** A string that matches `pattern`, which `allowed` describes. */
   string(name: string, pattern?: RegExp, allowed?: string): string | undefined {
     const value = this.#scalar(name, "string", "a string (quote it)");
     if (value === undefined || pattern === undefined || pattern.test(value)) return value;
-    this.refuse(name, `is "${value}": must be ${allowed ?? String(pattern)}`);
+    this.reject(name, `is "${value}": must be ${allowed ?? String(pattern)}`);
     return undefined;
   }
 
-  /** One of a few words. */
+  /** One of several words. */
   choice<T extends string>(name: string, words: readonly T[]): T | undefined {
     const value = this.string(name);
     const found = words.find((word) => word === value);
     if (value !== undefined && found === undefined) {
-      this.refuse(name, `is "${value}": must be one of ${words.join(", ")}`);
+      this.reject(name, `is "${value}": must be one of ${words.join(", ")}`);
     }
     return found;
   }
@@ -97,12 +97,12 @@ export class Fields {
     return this.#scalar(name, "boolean", "true or false");
   }
 
-  /** A whole number within limits, both inclusive. */
+  /** An integer from `min` to `max`, both inclusive. */
   integer(name: string, min: number, max: number): number | undefined {
     const value = this.#scalar(name, "number", "a number");
     if (value === undefined) return undefined;
     if (Number.isInteger(value) && value >= min && value <= max) return value;
-    this.refuse(name, `is ${value}: must be an integer from ${min} to ${max}`);
+    this.reject(name, `is ${value}: must be an integer from ${min} to ${max}`);
     return undefined;
   }
 
@@ -111,12 +111,12 @@ export class Fields {
     const items: string[] = [];
     for (const item of this.#items(name)) {
       if (isScalar(item) && typeof item.value === "string") items.push(item.value);
-      else this.refuse(name, "must hold strings only (quote them)", lineOf(this.#text, item));
+      else this.reject(name, "must contain only strings (quote them)", lineOf(this.#text, item));
     }
     return items;
   }
 
-  /** A list of whole numbers, zero or more; empty when absent. */
+  /** A list of integers from 0 to `max`; empty when absent. */
   integers(name: string, max: number): number[] {
     const items: number[] = [];
     for (const item of this.#items(name)) {
@@ -124,7 +124,7 @@ export class Fields {
       if (typeof value === "number" && Number.isInteger(value) && value >= 0 && value <= max) {
         items.push(value);
       } else {
-        this.refuse(name, `must hold integers from 0 to ${max}`, lineOf(this.#text, item));
+        this.reject(name, `must contain only integers from 0 to ${max}`, lineOf(this.#text, item));
       }
     }
     return items;
@@ -141,24 +141,24 @@ export class Fields {
     return result;
   }
 
-  /** A quantity, as 250m or 64Mi or a plain number. */
+  /** A quantity: 250m, 64Mi or a plain number. */
   quantity(name: string): number | undefined {
-    this.#asked.add(name);
+    this.#read.add(name);
     const node = this.#values.get(name)?.value;
     if (node === undefined) return undefined;
     const value = isScalar(node) ? parseQuantity(String(node.value)) : undefined;
-    if (value === undefined) this.refuse(name, "must be a quantity, as 250m or 64Mi");
+    if (value === undefined) this.reject(name, "must be a quantity, such as 250m or 64Mi");
     return value;
   }
 
-  /** A nested object, or undefined when absent. The caller reads it and calls its `refuseRest`. */
+  /** A nested object, or undefined when absent. The caller reads it and calls its `rejectUnread`. */
   object(name: string): Fields | undefined {
-    this.#asked.add(name);
+    this.#read.add(name);
     const found = this.#values.get(name);
     return found && new Fields(this.#text, this.#at(name), found.value);
   }
 
-  /** A nested object; one without fields when it is absent. */
+  /** A nested object; one without fields when absent. */
   objectOrEmpty(name: string): Fields {
     return this.object(name) ?? new Fields(this.#text, this.#at(name), undefined);
   }
@@ -169,35 +169,35 @@ export class Fields {
     return this.#items(name).map((item, index) => new Fields(this.#text, `${at}[${index}]`, item));
   }
 
-  /** The names of all fields that are there. */
+  /** The names of all fields that are present. */
   names(): readonly string[] {
     return [...this.#values.keys()];
   }
 
-  /** Notes that something is wrong with a field, or with the object itself. */
-  refuse(name: string | undefined, problem: string, line = this.#lineOf(name)): void {
+  /** Adds an error about a field, or about the object itself. */
+  reject(name: string | undefined, problem: string, line = this.#lineOf(name)): void {
     const at = name === undefined ? this.#path : this.#at(name);
     this.#text.findings.push({ line, message: `${at === "" ? "the document" : at}: ${problem}` });
   }
 
-  /** Notes that a field must be there, unless it is; nothing where the object itself is absent. */
+  /** Adds an error if a field is missing, unless the object itself is absent. */
   require(name: string): void {
     if (this.#node !== undefined && !this.has(name))
-      this.refuse(name, "is missing", this.#lineOf(undefined));
+      this.reject(name, "is missing", this.#lineOf(undefined));
   }
 
-  /** Refuses each field that was not asked for so far, with the reason where one is known. */
-  refuseRest(reasons: Reasons = {}): void {
+  /** Rejects all fields that were not read, with the reason where one is known. */
+  rejectUnread(reasons: UnsupportedFields = {}): void {
     for (const name of this.names()) {
-      if (this.#asked.has(name)) continue;
+      if (this.#read.has(name)) continue;
       const reason = Object.hasOwn(reasons, name) ? reasons[name] : undefined;
       if (reason !== undefined) {
-        this.refuse(name, `not supported by davit run: ${reason}`);
+        this.reject(name, `not supported by davit run: ${reason}`);
         continue;
       }
-      const meant = nearest(name, [...this.#asked, ...Object.keys(reasons)]);
-      const hint = meant === undefined ? "" : `, did you mean ${this.#at(meant)}?`;
-      this.refuse(name, `not supported by davit run${hint}`);
+      const similar = nearest(name, [...this.#read, ...Object.keys(reasons)]);
+      const hint = similar === undefined ? "" : `, did you mean ${this.#at(similar)}?`;
+      this.reject(name, `not supported by davit run${hint}`);
     }
   }
 
@@ -205,21 +205,21 @@ export class Fields {
   #scalar(name: string, type: "boolean", allowed: string): boolean | undefined;
   #scalar(name: string, type: "number", allowed: string): number | undefined;
   #scalar(name: string, type: string, allowed: string): unknown {
-    this.#asked.add(name);
+    this.#read.add(name);
     const found = this.#values.get(name);
     if (found === undefined) return undefined;
     const value = isScalar(found.value) ? found.value.value : found.value;
     if (typeof value === type) return value;
-    this.refuse(name, `must be ${allowed}`);
+    this.reject(name, `must be ${allowed}`);
     return undefined;
   }
 
   #items(name: string): readonly unknown[] {
-    this.#asked.add(name);
+    this.#read.add(name);
     const found = this.#values.get(name);
     if (found === undefined) return [];
     if (!isSeq(found.value)) {
-      this.refuse(name, "must be a list");
+      this.reject(name, "must be a list");
       return [];
     }
     return found.value.items.map((item) =>
@@ -242,7 +242,7 @@ function lineOf(text: ManifestText, node: unknown): number {
   return range ? text.lines.linePos(range[0]).line : 1;
 }
 
-function isNothing(node: unknown): boolean {
+function isAbsent(node: unknown): boolean {
   if (node === null || node === undefined) return true;
   if (isScalar(node)) return node.value === null;
   return (isMap(node) || isSeq(node)) && node.items.length === 0;

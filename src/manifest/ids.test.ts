@@ -1,22 +1,22 @@
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
 import { NamespaceMode } from "../gen/runtime/v1/api_pb.ts";
-import { chooseIds, podIdCount, subordinateIds, withIds } from "./ids.ts";
+import { chooseHostIds, podIdCount, subordinateIds, withIdMapping } from "./ids.ts";
 import { parsePodManifests } from "./parse.ts";
 
-describe("chooseIds()", () => {
-  test("gives a whole range beyond the node's, and the same again", () => {
+describe("chooseHostIds()", () => {
+  test("returns a range after the node's, and the same one again", () => {
     for (const uid of ["a", "b", "c"]) {
-      const first = chooseIds(uid, []) ?? 0;
+      const first = chooseHostIds(uid, []) ?? 0;
       assert.equal(first % podIdCount, 0);
       assert.ok(first >= podIdCount && first + podIdCount <= 2 ** 31, String(first));
-      assert.equal(chooseIds(uid, []), first);
+      assert.equal(chooseHostIds(uid, []), first);
     }
-    assert.notEqual(chooseIds("a", []), chooseIds("b", []));
+    assert.notEqual(chooseHostIds("a", []), chooseHostIds("b", []));
   });
 
-  test("goes past what overlaps it anywhere, and from the last range to the first", () => {
-    const first = chooseIds("a", []) ?? 0;
+  test("skips ranges that overlap with others, and wraps around after the last one", () => {
+    const first = chooseHostIds("a", []) ?? 0;
     const next = first + podIdCount;
     for (const taken of [
       { first, length: podIdCount },
@@ -24,28 +24,28 @@ describe("chooseIds()", () => {
       { first: next - 1, length: 1 },
       { first: first + 5, length: 1 },
     ]) {
-      assert.equal(chooseIds("a", [taken]), next);
+      assert.equal(chooseHostIds("a", [taken]), next);
     }
-    const beside = { first: first - 10, length: 10 };
-    assert.equal(chooseIds("a", [beside, { first: next, length: 5 }]), first);
-    assert.equal(chooseIds("a", [{ first, length: 2 ** 32 - first }]), podIdCount);
+    const adjacent = { first: first - 10, length: 10 };
+    assert.equal(chooseHostIds("a", [adjacent, { first: next, length: 5 }]), first);
+    assert.equal(chooseHostIds("a", [{ first, length: 2 ** 32 - first }]), podIdCount);
   });
 
-  test("gives none when all are taken", () => {
-    assert.equal(chooseIds("a", [{ first: 0, length: 2 ** 32 }]), undefined);
+  test("returns undefined when all ranges are taken", () => {
+    assert.equal(chooseHostIds("a", [{ first: 0, length: 2 ** 32 }]), undefined);
   });
 });
 
-test("withIds() maps users and groups, and leaves the manifest as it was", () => {
+test("withIdMapping() maps users and groups, and does not change the manifest", () => {
   const [pod] = parsePodManifests(
     "{apiVersion: v1, kind: Pod, metadata: {name: p}, spec: {hostUsers: false, containers: [{name: c, image: i}]}}",
     "pod.yaml",
     { podsRoot: "/pods", resolvConf: "", nodeName: "node-1", memoryBytes: 2 ** 30 },
   );
-  assert.equal(pod?.ownUsers, true);
+  assert.equal(pod?.userNamespace, true);
   const users = (manifest: typeof pod) =>
     manifest.sandbox.linux?.securityContext?.namespaceOptions?.usernsOptions;
-  const made = users(withIds(pod, 131_072));
+  const made = users(withIdMapping(pod, 131_072));
   assert.equal(made?.mode, NamespaceMode.POD);
   for (const mappings of [made.uids, made.gids]) {
     assert.deepEqual(
@@ -56,7 +56,7 @@ test("withIds() maps users and groups, and leaves the manifest as it was", () =>
   assert.equal(users(pod), undefined);
 });
 
-test("subordinateIds() reads what subuid(5) describes", () => {
+test("subordinateIds() reads the format of subuid(5)", () => {
   assert.deepEqual(subordinateIds("user:100000:65536\n# a:1:2\n1000:300000:10\nbad:x:1\n"), [
     { first: 100_000, length: 65_536 },
     { first: 300_000, length: 10 },

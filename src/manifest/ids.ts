@@ -7,36 +7,36 @@ import {
 } from "../gen/runtime/v1/api_pb.ts";
 import type { PodManifest } from "./pod.ts";
 
-/** Ids of the node that somebody has. */
-export interface IdSpan {
+/** A range of user or group ids of the node. */
+export interface IdRange {
   readonly first: number;
   readonly length: number;
 }
 
-/** How many ids a pod in a user namespace gets: all that 16 bits can name, as with kubelet. */
+/** The number of ids of a pod in a user namespace: 16 bits, as in kubelet. */
 export const podIdCount = 65_536;
 
-// The first range has the node's own users; ids from 2^31 on are negative to old programs.
-const ranges = 2 ** 31 / podIdCount;
+// The first range has the node's own users; old programs read ids from 2^31 on as negative.
+const rangeCount = 2 ** 31 / podIdCount;
 
 /**
- * The first of `podIdCount` ids for this pod, none of which is in `taken`; the same again for as long
- * as nobody takes them. Undefined when all are taken.
+ * The first of `podIdCount` ids for this pod that do not overlap `taken`. The result is the same as long
+ * as these ids are free. undefined when no range is free.
  */
-export function chooseIds(podUid: string, taken: readonly IdSpan[]): number | undefined {
-  // Two commands that choose at once do not know of each other: each pod begins somewhere else.
+export function chooseHostIds(podUid: string, taken: readonly IdRange[]): number | undefined {
+  // Concurrent commands do not know each other's choices, so the search starts at a different range for each pod.
   const start = createHash("sha256").update(podUid).digest().readUInt32BE();
-  for (let step = 0; step < ranges - 1; step++) {
-    const first = (1 + ((start + step) % (ranges - 1))) * podIdCount;
-    const overlaps = (span: IdSpan): boolean =>
-      span.first < first + podIdCount && first < span.first + span.length;
+  for (let step = 0; step < rangeCount - 1; step++) {
+    const first = (1 + ((start + step) % (rangeCount - 1))) * podIdCount;
+    const overlaps = (range: IdRange): boolean =>
+      range.first < first + podIdCount && first < range.first + range.length;
     if (!taken.some(overlaps)) return first;
   }
   return undefined;
 }
 
-/** The pod in a user namespace whose users and groups are those of the node from `first` on. */
-export function withIds(pod: PodManifest, first: number): PodManifest {
+/** The pod with a user namespace that maps its ids to the node's ids from `first` on. */
+export function withIdMapping(pod: PodManifest, first: number): PodManifest {
   const sandbox = clone(PodSandboxConfigSchema, pod.sandbox);
   const options = sandbox.linux?.securityContext?.namespaceOptions;
   const ids = { hostId: first, containerId: 0, length: podIdCount };
@@ -47,8 +47,8 @@ export function withIds(pod: PodManifest, first: number): PodManifest {
   return { ...pod, sandbox };
 }
 
-/** The spans that a file as /etc/subuid gives to users of the node (subuid(5)). */
-export function subordinateIds(text: string): readonly IdSpan[] {
+/** The ranges that a file like /etc/subuid assigns to users of the node (subuid(5)). */
+export function subordinateIds(text: string): readonly IdRange[] {
   return [...text.matchAll(/^[^:#\n]+:(\d+):(\d+)\s*$/gm)].map(([, first, length]) => ({
     first: Number(first),
     length: Number(length),

@@ -4,9 +4,9 @@ import { test } from "node:test";
 import { kindOf } from "../base/errors.ts";
 import { NamespaceMode, Protocol } from "../gen/runtime/v1/api_pb.ts";
 import { parsePodManifests, parsePodNames } from "./parse.ts";
-import type { PodManifest, PodNode } from "./pod.ts";
+import type { PodManifest, NodeInfo } from "./pod.ts";
 
-const NODE: PodNode = {
+const NODE: NodeInfo = {
   podsRoot: "/pods",
   resolvConf: "domain old\nsearch a b\nnameserver 1.1.1.1\noptions ndots:5 edns0\n",
   nodeName: "node-1",
@@ -32,7 +32,7 @@ function parseOne(yaml: string): PodManifest {
   return first;
 }
 
-function refusal(yaml: string): string {
+function errorsOf(yaml: string): string {
   let message = "";
   assert.throws(
     () => parsePodManifests(yaml, "pod.yaml", NODE),
@@ -44,7 +44,7 @@ function refusal(yaml: string): string {
   return message.replace(/^pod\.yaml:/gm, "");
 }
 
-test("parsePodManifests() makes of examples/hello.yaml what kubelet would ask for", () => {
+test("parsePodManifests() turns examples/hello.yaml into the request of kubelet", () => {
   const file = new URL("../../examples/hello.yaml", import.meta.url);
   const { sandbox, containers, runtimeHandler, uid } = parseOne(readFileSync(file, "utf8"));
   assert.match(uid, /^[0-9a-f]{8}-[0-9a-f]{4}-8[0-9a-f]{3}-a[0-9a-f]{3}-[0-9a-f]{12}$/);
@@ -86,19 +86,19 @@ test("parsePodManifests() maps the namespaces that a pod shares with its host", 
   assert.deepEqual(modes("shareProcessNamespace: true"), [POD, POD, POD]);
 });
 
-test("parsePodManifests() names the host after hostname, else after the pod, else not at all", () => {
+test("parsePodManifests() sets the hostname from hostname, else from the pod's name", () => {
   assert.equal(parseOne(pod("hostname: h")).sandbox.hostname, "h");
   assert.equal(parseOne(pod()).sandbox.hostname, "p");
   assert.equal(parseOne(pod("hostNetwork: true")).sandbox.hostname, "");
   const long = parseOne(pod().replace("name: p", `name: ${"a".repeat(62)}.${"b".repeat(9)}`));
   assert.equal(long.sandbox.hostname, "a".repeat(62));
   assert.match(
-    refusal(pod("hostNetwork: true", "hostname: h")),
-    /^7: spec\.hostname: cannot be chosen/,
+    errorsOf(pod("hostNetwork: true", "hostname: h")),
+    /^7: spec\.hostname: must not be combined with hostNetwork/,
   );
 });
 
-test("parsePodManifests() adds dnsConfig to the node's, or puts it in its place", () => {
+test("parsePodManifests() adds dnsConfig to the node's, or replaces it", () => {
   const config = [
     "dnsConfig:",
     "  nameservers: [9.9.9.9, 1.1.1.1]",
@@ -112,7 +112,7 @@ test("parsePodManifests() adds dnsConfig to the node's, or puts it in its place"
   const own = parseOne(pod("dnsPolicy: None", ...config)).sandbox.dnsConfig;
   assert.deepEqual(own?.servers, ["9.9.9.9", "1.1.1.1"]);
   assert.deepEqual(own.options, ["ndots:2", "rotate"]);
-  assert.match(refusal(pod("dnsPolicy: None")), /needs dnsConfig\.nameservers/);
+  assert.match(errorsOf(pod("dnsPolicy: None")), /requires dnsConfig\.nameservers/);
 });
 
 test("parsePodManifests() reads sysctls, the handler, the uid and several Pods", () => {
@@ -127,7 +127,7 @@ test("parsePodManifests() reads sysctls, the handler, the uid and several Pods",
   assert.equal(b.sandbox.labels["io.kubernetes.pod.namespace"], "n");
 });
 
-test("parsePodManifests() follows anchors, and takes null and empty as absent", () => {
+test("parsePodManifests() resolves anchors, and treats null and empty values as absent", () => {
   const yaml = pod("volumes: []", "hostname: null")
     .replace("metadata: {name: p}", "metadata: {name: p, labels: &l {x: y}, annotations: *l}")
     .concat("\nstatus: {}");
@@ -136,31 +136,31 @@ test("parsePodManifests() follows anchors, and takes null and empty as absent", 
   assert.equal(sandbox.hostname, "p");
 });
 
-test("parsePodManifests() refuses each field that davit does not do, by file, line and reason", () => {
-  const refused = refusal(pod("volumes:", "  - {name: v, nfs: {server: x}}", "hostnam: x"));
+test("parsePodManifests() rejects unsupported fields with file, line and reason", () => {
+  const errors = errorsOf(pod("volumes:", "  - {name: v, nfs: {server: x}}", "hostnam: x"));
   assert.equal(
-    refused,
-    "7: spec.volumes[0].nfs: not supported by davit run: davit mounts no storage; mount it on " +
+    errors,
+    "7: spec.volumes[0].nfs: not supported by davit run: davit run does not mount storage; mount it on " +
       "the host and use hostPath\n" +
       "8: spec.hostnam: not supported by davit run, did you mean spec.hostname?",
   );
   const container = "\n  - {name: d, image: i, livenessProbe: {exec: {}}}";
   const withProbe = pod().replace("[{name: c, image: i}]", container);
   assert.match(
-    refusal(withProbe),
-    /^6: spec\.containers\[0\]\.livenessProbe: not supported by davit run: nothing looks after/,
+    errorsOf(withProbe),
+    /^6: spec\.containers\[0\]\.livenessProbe: not supported by davit run: probes are run by kubelet$/,
   );
-  assert.match(refusal(pod("nodeSelector: {a: b}")), /there is one node, nothing is scheduled$/);
+  assert.match(errorsOf(pod("nodeSelector: {a: b}")), /davit run does not schedule pods$/);
   assert.match(
-    refusal(pod().replace("{name: p}", "{name: p, resourceVersion: '1'}")),
-    /take it out/,
+    errorsOf(pod().replace("{name: p}", "{name: p, resourceVersion: '1'}")),
+    /remove it from the file/,
   );
 });
 
-test("parsePodManifests() refuses what is wrong, all of it at once, in the order of the file", () => {
+test("parsePodManifests() reports all errors in the order of the file", () => {
   assert.equal(
-    refusal("apiVersion: v2\nkind: Job\nmetadata: {name: X_}\nspec:\n  containers: [{}]\n"),
-    "2: kind: is \"Job\": davit run takes Pods only (a Deployment's or Job's pod is its spec.template)\n" +
+    errorsOf("apiVersion: v2\nkind: Job\nmetadata: {name: X_}\nspec:\n  containers: [{}]\n"),
+    '2: kind: is "Job": must be Pod (the Pod of a Deployment or Job is its spec.template)\n' +
       '3: metadata.name: is "X_": must be lower-case letters, digits and "-"\n' +
       "5: spec.containers[0].name: is missing\n5: spec.containers[0].image: is missing",
   );
@@ -171,47 +171,65 @@ test("parsePodManifests() refuses what is wrong, all of it at once, in the order
       `image: i, volumeMounts: [{name: v, mountPath: /v, ${fields}}]`,
     );
   const cases: readonly (readonly [string, RegExp])[] = [
-    ["", /^1: there is no Pod in it$/],
+    ["", /^1: no Pod found; add/],
     ["- a", /^1: the document: must be an object/],
     ["kind: [", /^1: not YAML: /],
     [pod("hostname: 1"), /^6: spec\.hostname: must be a string \(quote it\)$/],
     [pod("hostPID: 'yes'"), /spec\.hostPID: must be true or false/],
-    [pod("hostPID: true", "shareProcessNamespace: true"), /spec\.shareProcessNamespace: cannot/],
+    [
+      pod("hostPID: true", "shareProcessNamespace: true"),
+      /spec\.shareProcessNamespace: must not be combined with hostPID/,
+    ],
     [pod("hostUsers: false", "hostPID: true"), /spec\.hostUsers: is false: .* with hostPID/],
     [pod("hostUsers: false", "hostIPC: true"), /spec\.hostUsers: is false: .* with hostIPC/],
-    [pod("automountServiceAccountToken: true"), /is true: there is no API server/],
+    [pod("automountServiceAccountToken: true"), /is true: a token requires an API server/],
     [pod("restartPolicy: Often"), /must be one of Always, OnFailure, Never/],
     [pod("terminationGracePeriodSeconds: -1"), /must be an integer from 0/],
     [
       pod("securityContext: {sysctls: [{name: a.b, value: '1'}, {name: a.b, value: '2'}]}"),
-      /sysctls\[1\]\.name: is "a\.b": it is there twice/,
+      /sysctls\[1\]\.name: duplicate sysctl "a\.b"/,
     ],
-    [pod("securityContext: {runAsNonRoot: true, runAsUser: 0}"), /runAsUser: is 0: that cannot/],
+    [
+      pod("securityContext: {runAsNonRoot: true, runAsUser: 0}"),
+      /runAsUser: is 0: must not be combined/,
+    ],
     [pod("securityContext: {seccompProfile: {type: Localhost}}"), /localhostProfile: is missing/],
-    [pod("securityContext: {supplementalGroups: [1, -1]}"), /must hold integers from 0/],
+    [pod("securityContext: {supplementalGroups: [1, -1]}"), /must contain only integers from 0/],
     [one("ports: [{containerPort: 0}]"), /from 1 to 65535/],
-    [one("command: [1]"), /must hold strings only/],
+    [one("command: [1]"), /must contain only strings/],
     [one("resources: {limits: {cpu: x}}"), /must be a quantity/],
     [one("resources: {limits: {example.com/gpu: 1}}"), /gpu: not supported/],
     [one("env: [{name: A, valueFrom: {secretKeyRef: {name: a}}}]"), /secretKeyRef: not supported/],
     [one("env: [{name: A, valueFrom: {fieldRef: {fieldPath: a}}}]"), /fieldPath: is "a": must be/],
-    [one("securityContext: {privileged: true, allowPrivilegeEscalation: false}"), /cannot be with/],
-    [one("volumeMounts: [{name: w, mountPath: /v}]"), /there is no such volume in spec\.volumes/],
+    [
+      one("securityContext: {privileged: true, allowPrivilegeEscalation: false}"),
+      /must not be combined with/,
+    ],
+    [one("volumeMounts: [{name: w, mountPath: /v}]"), /volume "w" not found in spec\.volumes/],
     [mount("subPath: ../x"), /subPath: is "\.\.\/x": must be a relative path/],
     [mount("mountPropagation: All"), /must be one of None, HostToContainer, Bidirectional/],
-    [pod("volumes: [{name: v, hostPath: {path: a}}]"), /path: is "a": must be absolute/],
-    [pod("volumes: [{name: v, hostPath: {path: /a/../b}}]"), /must be absolute, without \.\./],
-    [pod("volumes: [{name: v}, {name: v}]"), /it is there twice/],
-    [pod("volumes: [{name: v, emptyDir: {}, hostPath: {path: /x}}]"), /more than one kind/],
-    [pod("volumes: [{name: v, emptyDir: {sizeLimit: 1Gi}}]"), /only with medium Memory/],
-    [pod("initContainers: [{name: c, image: i}]"), /two containers that are named "c"/],
-    [pod("initContainers: [{name: s, image: i, restartPolicy: Always}]"), /no sidecars/],
-    [`${pod()}\n---\n${pod()}`, /pod "default\/p" is there twice/],
+    [pod("volumes: [{name: v, hostPath: {path: a}}]"), /path: is "a": must be an absolute path/],
+    [
+      pod("volumes: [{name: v, hostPath: {path: /a/../b}}]"),
+      /must be an absolute path without \.\./,
+    ],
+    [pod("volumes: [{name: v}, {name: v}]"), /duplicate volume name "v"/],
+    [
+      pod("volumes: [{name: v, emptyDir: {}, hostPath: {path: /x}}]"),
+      /must have only one volume type/,
+    ],
+    [pod("volumes: [{name: v, emptyDir: {sizeLimit: 1Gi}}]"), /requires medium Memory/],
+    [pod("initContainers: [{name: c, image: i}]"), /duplicate container name "c"/],
+    [
+      pod("initContainers: [{name: s, image: i, restartPolicy: Always}]"),
+      /sidecar init containers are not supported/,
+    ],
+    [`${pod()}\n---\n${pod()}`, /duplicate pod "default\/p"/],
   ];
-  for (const [yaml, expected] of cases) assert.match(refusal(yaml), expected);
+  for (const [yaml, expected] of cases) assert.match(errorsOf(yaml), expected);
 });
 
-test("parsePodNames() reads only which Pods they are", () => {
+test("parsePodNames() reads only the names of Pods", () => {
   const names = parsePodNames(`${pod("nodeName: x", "nonsense: 1")}\n---\n`, "pod.yaml");
   assert.deepEqual(
     names.map(({ name, namespace }) => [name, namespace]),

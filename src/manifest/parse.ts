@@ -1,9 +1,9 @@
 import { isScalar, LineCounter, parseAllDocuments } from "yaml";
 import { RuntimeError } from "../base/errors.ts";
 import type { ManifestFinding, ManifestText } from "./fields.ts";
-import { type PodManifest, type PodNames, type PodNode, readPod, readPodNames } from "./pod.ts";
+import { type PodManifest, type PodNames, type NodeInfo, readPod, readPodNames } from "./pod.ts";
 
-/** A manifest that davit does not run, with all that is wrong in it: a finding a line. */
+/** A manifest that is invalid or not supported. The message has a line for each error. */
 export class ManifestError extends RuntimeError {
   constructor(file: string, findings: readonly ManifestFinding[]) {
     const lines = findings
@@ -15,17 +15,17 @@ export class ManifestError extends RuntimeError {
 }
 
 /**
- * Reads the Pods of a YAML text (more than one are separated by `---`) and makes of each what
- * kubelet would ask the runtime for: see kubelet's generatePodSandboxConfig.
+ * Parses the Pods of a YAML text (several are separated by `---`) into the PodSandboxConfigs that
+ * kubelet would send to the runtime (see kubelet's generatePodSandboxConfig), and their containers.
  *
- * Throws a ManifestError naming every field that is wrong or that davit does not do, with its line.
- * `file` is what the error calls the text.
+ * Throws a ManifestError with all fields that are invalid or not supported, and their lines.
+ * `file` is the name of the text in errors.
  */
-export function parsePodManifests(yaml: string, file: string, node: PodNode): PodManifest[] {
+export function parsePodManifests(yaml: string, file: string, node: NodeInfo): PodManifest[] {
   return parse(yaml, file, (text) => readPod(text, node));
 }
 
-/** Reads only which Pods a YAML text is about. Throws as `parsePodManifests`. */
+/** Parses only the names of the Pods in a YAML text. Throws as `parsePodManifests`. */
 export function parsePodNames(yaml: string, file: string): PodNames[] {
   return parse(yaml, file, readPodNames, true);
 }
@@ -47,23 +47,25 @@ function parse<T extends PodNames>(
     }
     if (document.errors.length > 0 || isEmpty(document.contents)) continue;
     const pod = read({ document, lines, findings });
-    const twice = pods.some(
+    const isDuplicate = pods.some(
       ({ name, namespace }) => name === pod.name && namespace === pod.namespace,
     );
-    if (twice && !namesOnly) {
+    if (isDuplicate && !namesOnly) {
       const line = lines.linePos(document.range[0]).line;
-      findings.push({ line, message: `pod "${pod.namespace}/${pod.name}" is there twice` });
+      findings.push({ line, message: `duplicate pod "${pod.namespace}/${pod.name}"` });
     }
     pods.push(pod);
   }
   if (findings.length > 0) throw new ManifestError(file, findings);
   if (pods.length === 0) {
-    throw new ManifestError(file, [{ line: 1, message: "there is no Pod in it" }]);
+    throw new ManifestError(file, [
+      { line: 1, message: "no Pod found; add a document with kind: Pod" },
+    ]);
   }
   return pods;
 }
 
-/** As what follows a "---" at the end of a file. */
+/** Whether a document is empty, such as after a "---" at the end of a file. */
 function isEmpty(contents: unknown): boolean {
   return contents === null || (isScalar(contents) && contents.value === null);
 }

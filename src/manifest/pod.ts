@@ -7,54 +7,50 @@ import {
   Protocol,
   SecurityProfile_ProfileType,
 } from "../gen/runtime/v1/api_pb.ts";
-import { type ContainerManifest, type PortManifest, readContainers } from "./container.ts";
+import { type ContainerManifest, type ContainerPort, readContainers } from "./container.ts";
 import { readDns } from "./dns.ts";
-import { Fields, type ManifestText, type Reasons } from "./fields.ts";
+import { Fields, type ManifestText, type UnsupportedFields } from "./fields.ts";
+import { dnsLabel, dnsNameRule, dnsSubdomain } from "./names.ts";
 import { type PodSecurity, readPodSecurity } from "./security.ts";
 import { readVolumes, type VolumeManifest } from "./volumes.ts";
 
-/** A Kubernetes Pod as davit runs it. */
+/** A Kubernetes Pod: the request for its sandbox, and what its containers need. */
 export interface PodManifest {
   readonly name: string;
   readonly namespace: string;
   readonly uid: string;
   readonly sandbox: PodSandboxConfig;
-  /** spec.runtimeClassName, taken as the name of a handler; "" for the default one. */
+  /** spec.runtimeClassName, which is used as the name of a handler; "" for the default handler. */
   readonly runtimeHandler: string;
   readonly containers: readonly ContainerManifest[];
   readonly initContainers: readonly ContainerManifest[];
   readonly volumes: readonly VolumeManifest[];
   readonly security: PodSecurity;
-  /** spec.hostUsers is false: the sandbox needs ids of its own (`withIds`) before it is asked for. */
-  readonly ownUsers: boolean;
-  /** As the manifest says it; undefined where it says nothing. */
+  /** spec.hostUsers is false: the sandbox needs an id mapping (`withIdMapping`) before it is created. */
+  readonly userNamespace: boolean;
+  /** undefined if the manifest does not set it. */
   readonly restartPolicy: "Always" | "OnFailure" | "Never" | undefined;
   readonly terminationGracePeriodSeconds: number;
-  /** The directory for what davit run writes for this pod: its logs and emptyDir volumes. */
+  /** The directory of this pod for logs and emptyDir volumes. */
   readonly directory: string;
 }
 
-/** What a manifest leaves to the node. */
-export interface PodNode {
-  /** The directory in which each pod gets one of its own. */
+/** Facts about the node that requests depend on. */
+export interface NodeInfo {
+  /** The parent directory of the pods' directories. */
   readonly podsRoot: string;
-  /** The text of the node's resolv.conf, which spec.dnsConfig adds to. */
+  /** The text of the node's resolv.conf, to which spec.dnsConfig is added. */
   readonly resolvConf: string;
-  /** What a variable from spec.nodeName holds. */
+  /** The value of spec.nodeName in a fieldRef. */
   readonly nodeName: string;
-  /** Of the whole node. */
+  /** The memory of the whole node. */
   readonly memoryBytes: number;
 }
 
-// RFC 1123, as Kubernetes checks names: at most 253 and 63 letters.
-const SUBDOMAIN = /^(?=.{1,253}$)[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)*$/;
-const LABEL = /^(?=.{1,63}$)[a-z0-9]([a-z0-9-]*[a-z0-9])?$/;
-const LOWER_CASE = 'lower-case letters, digits and "-"';
-
-const oneNode = "there is one node, nothing is scheduled";
-const noServer = "there is no API server";
-const exported = "the API server writes it: take it out of the file";
-const specReasons: Reasons = {
+const oneNode = "davit run does not schedule pods";
+const noServer = "it requires an API server";
+const exported = "it is written by the API server; remove it from the file";
+const unsupportedSpecFields: UnsupportedFields = {
   affinity: oneNode,
   nodeName: oneNode,
   nodeSelector: oneNode,
@@ -69,19 +65,19 @@ const specReasons: Reasons = {
   serviceAccountName: noServer,
   readinessGates: noServer,
   resourceClaims: noServer,
-  imagePullSecrets: "pull the image first: davit pull --creds",
-  activeDeadlineSeconds: "nothing looks after pods while they run; that is kubelet's work",
+  imagePullSecrets: "pull the image first with davit pull --creds",
+  activeDeadlineSeconds: "the deadline is enforced by kubelet",
   ephemeralContainers: "use davit exec",
-  hostAliases: "the pod's hosts file is the runtime's",
-  subdomain: "there is no cluster to serve names",
-  setHostnameAsFQDN: "there is no cluster to serve names",
+  hostAliases: "davit writes the hosts file of the pod",
+  subdomain: "it requires cluster DNS",
+  setHostnameAsFQDN: "it requires cluster DNS",
   hostnameOverride: "use hostname",
-  overhead: "it is of a RuntimeClass, which the API server knows",
-  resources: "give each container its own",
+  overhead: "it comes from a RuntimeClass of the API server",
+  resources: "set resources for each container",
 };
-const metadataReasons: Reasons = {
+const unsupportedMetadataFields: UnsupportedFields = {
   creationTimestamp: exported,
-  generateName: "give it a name",
+  generateName: "set metadata.name",
   generation: exported,
   managedFields: exported,
   ownerReferences: exported,
@@ -90,17 +86,17 @@ const metadataReasons: Reasons = {
   finalizers: noServer,
 };
 
-/** The names of the Pod in a document: all that taking it down again needs. */
+/** The names of a Pod, which are sufficient to remove it. */
 export interface PodNames {
   readonly name: string;
   readonly namespace: string;
   readonly uid: string;
 }
 
-/** Reads one document and makes of it what kubelet would ask the runtime for. */
-export function readPod(text: ManifestText, node: PodNode): PodManifest {
+/** Reads one document into the requests that kubelet would send to the runtime. */
+export function readPod(text: ManifestText, node: NodeInfo): PodManifest {
   const top = new Fields(text, "", text.document.contents);
-  const { names, labels, annotations } = readHead(top, text);
+  const { names, labels, annotations } = readTypeAndMetadata(top, text);
   const spec = top.object("spec") ?? new Fields(text, "spec", undefined);
   top.require("spec");
   const volumes = readVolumes(spec, node.memoryBytes);
@@ -127,38 +123,38 @@ export function readPod(text: ManifestText, node: PodNode): PodManifest {
   const pod: PodManifest = {
     ...names,
     sandbox,
-    runtimeHandler: spec.string("runtimeClassName", SUBDOMAIN, LOWER_CASE) ?? "",
+    runtimeHandler: spec.string("runtimeClassName", dnsSubdomain, dnsNameRule) ?? "",
     containers,
     initContainers,
     volumes,
     security,
-    ownUsers: readOwnUsers(spec),
+    userNamespace: readUserNamespace(spec),
     restartPolicy: spec.choice("restartPolicy", ["Always", "OnFailure", "Never"]),
     terminationGracePeriodSeconds: spec.integer("terminationGracePeriodSeconds", 0, 2 ** 31) ?? 30,
     directory,
   };
-  acceptIfFalse(spec, "automountServiceAccountToken", "there is no API server to give a token");
-  acceptIfFalse(spec, "enableServiceLinks", "there are no services");
+  requireFalse(spec, "automountServiceAccountToken", "a token requires an API server");
+  requireFalse(spec, "enableServiceLinks", "services require an API server");
   const os = spec.object("os");
   os?.choice("name", ["linux"]);
-  os?.refuseRest();
-  spec.refuseRest(specReasons);
-  top.refuseRest({ status: exported });
+  os?.rejectUnread();
+  spec.rejectUnread(unsupportedSpecFields);
+  top.rejectUnread({ status: exported });
   return pod;
 }
 
-/** Reads only which Pod a document is about: what else is in it does not matter. */
+/** Reads only the names of the Pod in a document and ignores its other fields. */
 export function readPodNames(text: ManifestText): PodNames {
-  return readHead(new Fields(text, "", text.document.contents), text).names;
+  return readTypeAndMetadata(new Fields(text, "", text.document.contents), text).names;
 }
 
-/** Where davit run keeps what it writes for a pod. */
+/** The directory of a pod for logs and emptyDir volumes. */
 export function podDirectory(podsRoot: string, { namespace, name, uid }: PodNames): string {
-  // The layout that kubelet and log collectors know.
+  // The layout that kubelet uses and log collectors expect.
   return `${podsRoot}/${namespace}_${name}_${uid}`;
 }
 
-function readHead(
+function readTypeAndMetadata(
   top: Fields,
   text: ManifestText,
 ): {
@@ -169,25 +165,25 @@ function readHead(
   for (const name of ["apiVersion", "kind", "metadata"]) top.require(name);
   const kind = top.string("kind");
   if (kind !== undefined && kind !== "Pod") {
-    top.refuse(
+    top.reject(
       "kind",
-      `is "${kind}": davit run takes Pods only (a Deployment's or Job's pod is its spec.template)`,
+      `is "${kind}": must be Pod (the Pod of a Deployment or Job is its spec.template)`,
     );
   }
   if (kind === "Pod") top.choice("apiVersion", ["v1"]);
   else top.string("apiVersion");
   const fields = top.object("metadata") ?? new Fields(text, "metadata", undefined);
   fields.require("name");
-  const name = fields.string("name", SUBDOMAIN, LOWER_CASE) ?? "";
-  const namespace = fields.string("namespace", LABEL, LOWER_CASE) ?? "default";
+  const name = fields.string("name", dnsSubdomain, dnsNameRule) ?? "";
+  const namespace = fields.string("namespace", dnsLabel, dnsNameRule) ?? "default";
   const uidRule = 'letters, digits, "-", "_" and "."';
   const uid = fields.string("uid", /^[\w-][\w.-]{0,62}$/, uidRule) ?? uidOf(namespace, name);
   const labels = fields.stringMap("labels");
   const annotations = fields.stringMap("annotations");
-  fields.refuseRest(metadataReasons);
+  fields.rejectUnread(unsupportedMetadataFields);
   return {
     names: { name, namespace, uid },
-    // kubelet adds these three; crictl and metrics agents look pods up by them.
+    // kubelet adds these labels; crictl and metrics agents find pods by them.
     labels: {
       ...labels,
       "io.kubernetes.pod.name": name,
@@ -199,24 +195,24 @@ function readHead(
 }
 
 /**
- * The uid of a pod whose manifest has none: always the same for the same name. So the runtime
- * itself refuses a second one, and a retry after an interruption is the same request.
+ * The uid of a pod whose manifest has none. It is always the same for the same name, so the runtime
+ * rejects a second pod of that name, and a retry after an interruption is the same request.
  */
 function uidOf(namespace: string, name: string): string {
   const hex = createHash("sha256").update(`davit run ${namespace}/${name}`).digest("hex");
-  // RFC 9562, version 8 (made by a rule of one's own) and its variant.
+  // RFC 9562, version 8 (custom) and its variant.
   return `${hex.slice(0, 8)}-${hex.slice(8, 12)}-8${hex.slice(13, 16)}-a${hex.slice(17, 20)}-${hex.slice(20, 32)}`;
 }
 
-/** A pod on the host's network has the host's name, and the runtime is told none. */
+/** A pod in the network namespace of the host has the host's name, so its request has none. */
 function readHostname(spec: Fields, podName: string): string {
-  const hostname = spec.string("hostname", LABEL, LOWER_CASE);
+  const hostname = spec.string("hostname", dnsLabel, dnsNameRule);
   if (spec.boolean("hostNetwork") !== true) {
-    // Names of pods can be longer than names of hosts: kubelet cuts them the same way.
+    // Pod names can be longer than hostnames; kubelet truncates them in the same way.
     return hostname ?? podName.slice(0, 63).replace(/[-.]+$/, "");
   }
   if (hostname !== undefined) {
-    spec.refuse("hostname", "cannot be chosen with hostNetwork: the pod has the node's name");
+    spec.reject("hostname", "must not be combined with hostNetwork: the pod has the node's name");
   }
   return "";
 }
@@ -230,7 +226,7 @@ function readNamespaces(spec: Fields): {
     spec.boolean(name) === true ? NamespaceMode.NODE : NamespaceMode.POD;
   const shared = spec.boolean("shareProcessNamespace") === true;
   if (shared && spec.boolean("hostPID") === true) {
-    spec.refuse("shareProcessNamespace", "cannot be combined with hostPID");
+    spec.reject("shareProcessNamespace", "must not be combined with hostPID");
   }
   const ownPid = shared ? NamespaceMode.POD : NamespaceMode.CONTAINER;
   return {
@@ -240,11 +236,12 @@ function readNamespaces(spec: Fields): {
   };
 }
 
-/** The namespaces of the node that belong to its users are not for the users of a pod. */
-function readOwnUsers(spec: Fields): boolean {
+/** Whether the pod has a user namespace, which excludes host PID and IPC namespaces. */
+function readUserNamespace(spec: Fields): boolean {
   if (spec.boolean("hostUsers") !== false) return false;
   const shared = ["hostPID", "hostIPC"].find((name) => spec.boolean(name) === true);
-  if (shared !== undefined) spec.refuse("hostUsers", `is false: that cannot be with ${shared}`);
+  if (shared !== undefined)
+    spec.reject("hostUsers", `is false: must not be combined with ${shared}`);
   return true;
 }
 
@@ -258,24 +255,24 @@ function sandboxSecurity(security: PodSecurity) {
     ...(selinux === undefined ? {} : { selinuxOptions: selinux }),
     supplementalGroups: supplementalGroupsOf(security),
     supplementalGroupsPolicy,
-    // As kubelet: what there is of a sandbox of its own needs no more.
+    // As in kubelet: the sandbox itself needs no other profile.
     seccomp: { profileType: SecurityProfile_ProfileType.RuntimeDefault },
   };
 }
 
-/** fsGroup is a group of the pod's processes, too. */
+/** The supplemental groups of a pod's processes; fsGroup is one of them. */
 export function supplementalGroupsOf({ supplementalGroups, fsGroup }: PodSecurity): bigint[] {
   return [...supplementalGroups, ...(fsGroup === undefined ? [] : [fsGroup])].map(BigInt);
 }
 
-/** kubelet sends every port; one without a host port only documents what a container listens on. */
+/** kubelet sends all ports, including those without a host port. */
 function asPortMapping(
-  port: PortManifest,
+  port: ContainerPort,
 ): NonNullable<MessageInitShape<typeof PodSandboxConfigSchema>["portMappings"]>[number] {
   const { containerPort, hostPort, hostIp } = port;
   return { protocol: Protocol[port.protocol], containerPort, hostPort, hostIp };
 }
 
-function acceptIfFalse(spec: Fields, name: string, why: string): void {
-  if (spec.boolean(name) === true) spec.refuse(name, `is true: ${why}`);
+function requireFalse(spec: Fields, name: string, why: string): void {
+  if (spec.boolean(name) === true) spec.reject(name, `is true: ${why}`);
 }

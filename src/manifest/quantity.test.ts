@@ -3,7 +3,7 @@ import { test } from "node:test";
 import { expandVariables } from "./expand.ts";
 import { parseQuantity } from "./quantity.ts";
 
-test("parseQuantity() reads Kubernetes' quantities, and nothing else", () => {
+test("parseQuantity() parses quantities of Kubernetes, and nothing else", () => {
   for (const [text, value] of [
     ["100m", 0.1],
     ["2", 2],
@@ -24,7 +24,7 @@ test("parseQuantity() reads Kubernetes' quantities, and nothing else", () => {
   }
 });
 
-test("expandVariables() replaces what Kubernetes replaces", () => {
+test("expandVariables() replaces the same references as Kubernetes", () => {
   const variables = new Map([
     ["A", "1"],
     ["B", "$(A)"],

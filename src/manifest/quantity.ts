@@ -16,8 +16,8 @@ const suffixes: Readonly<Record<string, number>> = {
 };
 
 /**
- * The number that a Kubernetes quantity stands for: a decimal number with a suffix of 1000 or 1024
- * to some power, or an exponent. undefined for what is none.
+ * The value of a Kubernetes quantity: a decimal number with a suffix for a power of 1000 or 1024,
+ * or with an exponent. undefined for an invalid quantity.
  */
 export function parseQuantity(text: string): number | undefined {
   const match = /^(\d+(?:\.\d*)?|\.\d+)(?:[eE](\d{1,2})|(m|k|[MGTPE]i?|Ki)?)$/.exec(text);

@@ -5,12 +5,12 @@ import { describe, test } from "node:test";
 import { create } from "@bufbuild/protobuf";
 import { ContainerConfigSchema, PodSandboxConfigSchema } from "../gen/runtime/v1/api_pb.ts";
 import { messageToJson } from "../cli/output/cri-message.ts";
-import { withIds } from "./ids.ts";
+import { withIdMapping } from "./ids.ts";
 import { parsePodManifests } from "./parse.ts";
-import type { PodManifest, PodNode } from "./pod.ts";
-import { containerConfig, rootRefusal, type RunningFacts } from "./request.ts";
+import type { PodManifest, NodeInfo } from "./pod.ts";
+import { containerConfig, runAsNonRootViolation, type RuntimeState } from "./request.ts";
 
-const node: PodNode = {
+const node: NodeInfo = {
   podsRoot: "/pods",
   resolvConf: "nameserver 1.1.1.1\n",
   nodeName: "node-1",
@@ -22,7 +22,7 @@ function podOf(yaml: string): PodManifest {
   return pod ?? assert.fail("no pod");
 }
 
-function factsFor(container: PodManifest["containers"][number] | undefined): RunningFacts {
+function stateFor(container: PodManifest["containers"][number] | undefined): RuntimeState {
   return {
     imageId: "sha256:1234",
     imageUser: { username: "app" },
@@ -32,14 +32,14 @@ function factsFor(container: PodManifest["containers"][number] | undefined): Run
   };
 }
 
-/** Every field that davit run does, in one manifest; DAVIT_UPDATE_GOLDEN=1 writes the file again (then npm run format). */
-test("a manifest of all fields becomes the requests of its golden file", () => {
+/** All supported fields in one manifest. DAVIT_UPDATE_GOLDEN=1 writes the file; then run npm run format. */
+test("a manifest with all fields gives the requests of its golden file", () => {
   const directory = new URL("testing/", import.meta.url);
   const pod = podOf(readFileSync(new URL("all-fields.yaml", directory), "utf8"));
   const configOf = (container: PodManifest["containers"][number]) =>
     messageToJson(
       ContainerConfigSchema,
-      create(ContainerConfigSchema, containerConfig(container, pod, factsFor(container))),
+      create(ContainerConfigSchema, containerConfig(container, pod, stateFor(container))),
     );
   const made = {
     handler: pod.runtimeHandler,
@@ -57,10 +57,10 @@ describe("containerConfig()", () => {
     podOf(
       `{apiVersion: v1, kind: Pod, metadata: {name: p}, spec: {${spec} containers: [{name: c, image: i, ${container}}]}}`,
     );
-  const config = (manifest: PodManifest, facts: Partial<RunningFacts> = {}) => {
+  const config = (manifest: PodManifest, state: Partial<RuntimeState> = {}) => {
     const [container] = manifest.containers;
     assert.ok(container);
-    const made = containerConfig(container, manifest, { ...factsFor(container), ...facts });
+    const made = containerConfig(container, manifest, { ...stateFor(container), ...state });
     return create(ContainerConfigSchema, made);
   };
 
@@ -78,11 +78,11 @@ describe("containerConfig()", () => {
     );
   });
 
-  test("maps the ids of volumes as those of the pod", () => {
+  test("maps the ids of volumes like those of the pod", () => {
     const manifest = podOf(
       "{apiVersion: v1, kind: Pod, metadata: {name: p}, spec: {hostUsers: false, volumes: [{name: v, emptyDir: {}}], containers: [{name: c, image: i, volumeMounts: [{name: v, mountPath: /v}]}]}}",
     );
-    const { mounts, linux } = config(withIds(manifest, 131_072));
+    const { mounts, linux } = config(withIdMapping(manifest, 131_072));
     const users = linux?.securityContext?.namespaceOptions?.usernsOptions;
     assert.ok(users);
     assert.equal(users.uids[0]?.hostId, 131_072);
@@ -91,7 +91,7 @@ describe("containerConfig()", () => {
     assert.deepEqual(config(manifest).mounts[0]?.uidMappings, []);
   });
 
-  test("gives an OOM score by quality of service", () => {
+  test("sets the OOM score by QoS class", () => {
     const score = (container: string): number =>
       Number(config(pod(container)).linux?.resources?.oomScoreAdj ?? 0n);
     assert.equal(score(""), 1000);
@@ -101,7 +101,7 @@ describe("containerConfig()", () => {
     assert.equal(score("resources: {requests: {memory: 80Gi}}"), 3);
   });
 
-  test("turns processors into shares and a quota as kubelet does", () => {
+  test("converts CPUs to shares and a quota as kubelet does", () => {
     const cpu = (resources: string): readonly bigint[] => {
       const made = config(pod(`resources: ${resources}`)).linux?.resources;
       return [made?.cpuShares ?? -1n, made?.cpuPeriod ?? -1n, made?.cpuQuota ?? -1n];
@@ -111,9 +111,9 @@ describe("containerConfig()", () => {
     assert.deepEqual(cpu("{limits: {cpu: 1m}}"), [2n, 100_000n, 1000n]);
   });
 
-  test("takes the user of the image where the manifest names none", () => {
-    const user = (facts: RunningFacts["imageUser"], spec = "") => {
-      const context = config(pod("", spec), { imageUser: facts }).linux?.securityContext;
+  test("uses the user of the image if the manifest has none", () => {
+    const user = (state: RuntimeState["imageUser"], spec = "") => {
+      const context = config(pod("", spec), { imageUser: state }).linux?.securityContext;
       return [context?.runAsUser?.value, context?.runAsUsername, context?.runAsGroup?.value];
     };
     assert.deepEqual(user({ username: "" }), [undefined, "", undefined]);
@@ -126,7 +126,7 @@ describe("containerConfig()", () => {
     assert.deepEqual(user({ username: "app" }, both), [5n, "", 9n]);
   });
 
-  test("hides nothing from a privileged container, and makes its pod a privileged one", () => {
+  test("masks no path in a privileged container, and makes its pod privileged", () => {
     const manifest = pod("securityContext: {privileged: true}");
     const context = config(manifest).linux?.securityContext;
     assert.equal(context?.privileged, true);
@@ -135,19 +135,22 @@ describe("containerConfig()", () => {
   });
 });
 
-test("rootRefusal() is kubelet's check of runAsNonRoot", () => {
-  const check = (context: string, user: RunningFacts["imageUser"]): string | undefined => {
+test("runAsNonRootViolation() matches kubelet's check", () => {
+  const check = (context: string, user: RuntimeState["imageUser"]): string | undefined => {
     const pod = podOf(
       `{apiVersion: v1, kind: Pod, metadata: {name: p}, spec: {containers: [{name: c, image: i, securityContext: ${context}}]}}`,
     );
     const [container] = pod.containers;
-    return container && rootRefusal(container, pod, user);
+    return container && runAsNonRootViolation(container, pod, user);
   };
   const nonRoot = "{runAsNonRoot: true}";
   assert.equal(check("{}", { username: "" }), undefined);
   assert.match(check(nonRoot, { username: "" }) ?? "", /its image runs as root/);
   assert.match(check(nonRoot, { username: "", uid: 0n }) ?? "", /its image runs as root/);
-  assert.match(check(nonRoot, { username: "app" }) ?? "", /runs as "app", whose number/);
+  assert.match(
+    check(nonRoot, { username: "app" }) ?? "",
+    /runs as "app", which is not a numeric uid/,
+  );
   assert.equal(check(nonRoot, { username: "", uid: 5n }), undefined);
   assert.equal(check("{runAsNonRoot: true, runAsUser: 5}", { username: "" }), undefined);
 });

@@ -6,27 +6,27 @@ import {
   type MountSchema,
   SecurityProfile_ProfileType,
 } from "../gen/runtime/v1/api_pb.ts";
-import type { ContainerManifest, Variable } from "./container.ts";
+import type { ContainerManifest, EnvVar } from "./container.ts";
 import { expandVariables } from "./expand.ts";
-import { oomScoreAdj } from "./quality.ts";
-import { type PodManifest, type PodNode, supplementalGroupsOf } from "./pod.ts";
+import { oomScoreAdj } from "./qos.ts";
+import { type PodManifest, type NodeInfo, supplementalGroupsOf } from "./pod.ts";
 
-/** The annotation in which kubelet, and davit run, write how long a container may take to end. */
-export const graceAnnotation = "io.kubernetes.pod.terminationGracePeriod";
+/** The annotation for the grace period of a container, which kubelet and davit run write. */
+export const gracePeriodAnnotation = "io.kubernetes.pod.terminationGracePeriod";
 
-/** What is known of a container only when its pod runs and its image is there. */
-export interface RunningFacts {
-  /** The id that the pull has told. */
+/** Facts about a container that are known once its pod runs and its image is present. */
+export interface RuntimeState {
+  /** The image id that the pull returned. */
   readonly imageId: string;
-  /** Whom the image runs as: a number, or a name; neither means root. */
+  /** The user of the image: a uid or a name; neither means root. */
   readonly imageUser: { readonly uid?: bigint; readonly username: string };
   readonly podIps: readonly string[];
-  /** Where each of the volumeMounts is on the host; an image's is undefined. */
+  /** The host path of each of the volumeMounts; undefined for an image volume. */
   readonly hostPaths: readonly (string | undefined)[];
-  readonly node: Pick<PodNode, "nodeName" | "memoryBytes">;
+  readonly node: Pick<NodeInfo, "nodeName" | "memoryBytes">;
 }
 
-// What kubelet sends: 1024 shares a processor, and at least 2 (pkg/kubelet/cm, MilliCPUToShares).
+// kubelet sends 1024 shares for a CPU, and at least 2 (pkg/kubelet/cm, MilliCPUToShares).
 const sharesPerCpu = 1024;
 const minShares = 2;
 const maxShares = 262_144;
@@ -50,53 +50,53 @@ const maskedPaths = [
 ];
 const readonlyPaths = ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"];
 
-/** What kubelet would ask the runtime for to run this container of a pod for the first time. */
+/** The request that kubelet would send to create the first instance of this container. */
 export function containerConfig(
   container: ContainerManifest,
   pod: PodManifest,
-  facts: RunningFacts,
+  state: RuntimeState,
 ): MessageInitShape<typeof ContainerConfigSchema> {
-  const variables = environment(container.env, pod, facts);
+  const variables = resolveEnv(container.env, pod, state);
   const expand = (text: string): string => expandVariables(text, variables);
   return {
     metadata: { name: container.name },
-    image: { image: facts.imageId, userSpecifiedImage: container.image },
+    image: { image: state.imageId, userSpecifiedImage: container.image },
     command: container.command.map(expand),
     args: container.args.map(expand),
     workingDir: container.workingDir,
     envs: [...variables].map(([key, value]) => ({ key, value: Buffer.from(value) })),
-    mounts: mountsOf(container, pod, facts),
+    mounts: mountsOf(container, pod, state),
     labels: { ...pod.sandbox.labels, "io.kubernetes.container.name": container.name },
-    annotations: { [graceAnnotation]: String(pod.terminationGracePeriodSeconds) },
+    annotations: { [gracePeriodAnnotation]: String(pod.terminationGracePeriodSeconds) },
     logPath: `${container.name}/0.log`,
     stdin: container.stdin,
     stdinOnce: container.stdinOnce,
     tty: container.tty,
     linux: {
-      resources: resourcesOf(container, pod, facts),
-      securityContext: securityOf(container, pod, facts),
+      resources: resourcesOf(container, pod, state),
+      securityContext: securityOf(container, pod, state),
     },
   };
 }
 
-/** A variable sees those before it, as in Kubernetes. The last one of a name counts. */
-function environment(
-  env: readonly Variable[],
+/** A variable may refer to those before it, as in Kubernetes. The last one of a name counts. */
+function resolveEnv(
+  env: readonly EnvVar[],
   pod: PodManifest,
-  facts: RunningFacts,
+  state: RuntimeState,
 ): ReadonlyMap<string, string> {
   const variables = new Map<string, string>();
   for (const variable of env) {
     const value =
       "field" in variable
-        ? fieldValue(variable.field, pod, facts)
+        ? fieldValue(variable.field, pod, state)
         : expandVariables(variable.value, variables);
     variables.set(variable.name, value);
   }
   return variables;
 }
 
-function fieldValue(path: string, pod: PodManifest, facts: RunningFacts): string {
+function fieldValue(path: string, pod: PodManifest, state: RuntimeState): string {
   const [, map, key = ""] = /^metadata\.(labels|annotations)\['(.+)'\]$/.exec(path) ?? [];
   if (map === "labels") return pod.sandbox.labels[key] ?? "";
   if (map === "annotations") return pod.sandbox.annotations[key] ?? "";
@@ -104,9 +104,9 @@ function fieldValue(path: string, pod: PodManifest, facts: RunningFacts): string
     "metadata.name": pod.name,
     "metadata.namespace": pod.namespace,
     "metadata.uid": pod.uid,
-    "spec.nodeName": facts.node.nodeName,
-    "status.podIP": facts.podIps[0] ?? "",
-    "status.podIPs": facts.podIps.join(","),
+    "spec.nodeName": state.node.nodeName,
+    "status.podIP": state.podIps[0] ?? "",
+    "status.podIPs": state.podIps.join(","),
   };
   return values[path] ?? "";
 }
@@ -114,7 +114,7 @@ function fieldValue(path: string, pod: PodManifest, facts: RunningFacts): string
 function mountsOf(
   container: ContainerManifest,
   pod: PodManifest,
-  { hostPaths }: RunningFacts,
+  { hostPaths }: RuntimeState,
 ): MessageInitShape<typeof MountSchema>[] {
   const { uids = [], gids = [] } =
     pod.sandbox.linux?.securityContext?.namespaceOptions?.usernsOptions ?? {};
@@ -125,7 +125,7 @@ function mountsOf(
       readonly: mount.readOnly,
       recursiveReadOnly: mount.recursiveReadOnly,
       propagation: mount.propagation,
-      // As kubelet: what is root's in a volume is root's in the pod, whoever that is on the node.
+      // As in kubelet: files of root in a volume belong to the pod's root.
       uidMappings: uids,
       gidMappings: gids,
     };
@@ -138,7 +138,7 @@ function mountsOf(
 function resourcesOf(
   container: ContainerManifest,
   pod: PodManifest,
-  { node }: RunningFacts,
+  { node }: RuntimeState,
 ): MessageInitShape<typeof LinuxContainerResourcesSchema> {
   const { requests, limits } = container;
   const shares = Math.floor(milli(requests.cpu ?? 0) * (sharesPerCpu / 1000));
@@ -158,7 +158,7 @@ function resourcesOf(
   };
 }
 
-/** Thousandths of a processor, rounded up as Kubernetes does. */
+/** Millicores, rounded up as Kubernetes does. */
 function milli(cpu: number): number {
   return Math.ceil(Number((cpu * 1000).toFixed(6)));
 }
@@ -166,12 +166,12 @@ function milli(cpu: number): number {
 function securityOf(
   { security }: ContainerManifest,
   pod: PodManifest,
-  { imageUser }: RunningFacts,
+  { imageUser }: RuntimeState,
 ): MessageInitShape<typeof LinuxContainerSecurityContextSchema> {
   const { privileged } = security;
   const selinux = security.selinux ?? pod.security.selinux;
   const apparmor = security.apparmor ?? pod.security.apparmor;
-  const hidden = !privileged && !security.unmaskedProc;
+  const isMasked = !privileged && !security.unmaskedProc;
   const namespaceOptions = pod.sandbox.linux?.securityContext?.namespaceOptions;
   return {
     ...(namespaceOptions && { namespaceOptions }),
@@ -185,8 +185,8 @@ function securityOf(
     },
     noNewPrivs: security.allowPrivilegeEscalation === false,
     readonlyRootfs: security.readOnlyRootFilesystem,
-    maskedPaths: hidden ? maskedPaths : [],
-    readonlyPaths: hidden ? readonlyPaths : [],
+    maskedPaths: isMasked ? maskedPaths : [],
+    readonlyPaths: isMasked ? readonlyPaths : [],
     seccomp: security.seccomp ?? pod.security.seccomp ?? defaultSeccomp(privileged),
     ...(selinux === undefined ? {} : { selinuxOptions: selinux }),
     ...(apparmor === undefined ? {} : { apparmor }),
@@ -194,13 +194,13 @@ function securityOf(
 }
 
 /**
- * The user of the manifest, else that of the image. The CRI takes no group without a user, and an
- * image that names none runs as root.
+ * The user of the manifest, else that of the image. The CRI does not accept a group without a user, and an
+ * image without a user runs as root.
  */
 function userOf(
   security: ContainerManifest["security"],
   pod: PodManifest,
-  imageUser: RunningFacts["imageUser"],
+  imageUser: RuntimeState["imageUser"],
 ) {
   const user = security.runAsUser ?? pod.security.runAsUser;
   const group = security.runAsGroup ?? pod.security.runAsGroup;
@@ -214,7 +214,7 @@ function userOf(
   };
 }
 
-/** As a kubelet with seccompDefault: what a manifest does not lift is filtered. */
+/** As a kubelet with seccompDefault: RuntimeDefault unless the container is privileged. */
 function defaultSeccomp(privileged: boolean): {
   readonly profileType: SecurityProfile_ProfileType;
 } {
@@ -222,25 +222,27 @@ function defaultSeccomp(privileged: boolean): {
   return { profileType: privileged ? Unconfined : RuntimeDefault };
 }
 
-/** Why kubelet would not start this container for runAsNonRoot; undefined when it would. */
-export function rootRefusal(
+/** Why this container violates runAsNonRoot, as kubelet checks it; undefined if it does not. */
+export function runAsNonRootViolation(
   { name, security }: ContainerManifest,
   pod: PodManifest,
-  imageUser: RunningFacts["imageUser"],
+  imageUser: RuntimeState["imageUser"],
 ): string | undefined {
   if ((security.runAsNonRoot ?? pod.security.runAsNonRoot) !== true) return undefined;
   const user = security.runAsUser ?? pod.security.runAsUser;
   if (user !== undefined) {
-    return user === 0 ? `container "${name}" has runAsNonRoot and runAsUser 0` : undefined;
+    return user === 0
+      ? `container "${name}" has runAsNonRoot and runAsUser 0: set another runAsUser`
+      : undefined;
   }
   if (imageUser.username !== "") {
     return (
-      `container "${name}" has runAsNonRoot, and its image runs as "${imageUser.username}", ` +
-      "whose number nobody knows: set runAsUser"
+      `container "${name}" has runAsNonRoot, but its image runs as "${imageUser.username}", ` +
+      "which is not a numeric uid: set runAsUser"
     );
   }
   const root = (imageUser.uid ?? 0n) === 0n;
   return root
-    ? `container "${name}" has runAsNonRoot, and its image runs as root: set runAsUser`
+    ? `container "${name}" has runAsNonRoot, but its image runs as root: set runAsUser`
     : undefined;
 }

@@ -1,22 +1,22 @@
 import { SecurityProfile_ProfileType, SupplementalGroupsPolicy } from "../gen/runtime/v1/api_pb.ts";
-import type { Fields, Reasons } from "./fields.ts";
+import type { Fields, UnsupportedFields } from "./fields.ts";
 
-/** A seccomp or AppArmor profile, as the CRI has it. */
-export interface Profile {
+/** A seccomp or AppArmor profile, as in the CRI. */
+interface Profile {
   readonly profileType: SecurityProfile_ProfileType;
   readonly localhostRef: string;
 }
 
-/** SELinux options, as the CRI has them. */
-export interface SelinuxOptions {
+/** SELinux options, as in the CRI. */
+interface SelinuxOptions {
   readonly user: string;
   readonly role: string;
   readonly type: string;
   readonly level: string;
 }
 
-/** What the security contexts of a pod and of a container have in common. */
-interface SharedContext {
+/** The fields that the security contexts of pods and containers share. */
+interface CommonSecurity {
   readonly runAsUser: number | undefined;
   readonly runAsGroup: number | undefined;
   readonly runAsNonRoot: boolean | undefined;
@@ -26,7 +26,7 @@ interface SharedContext {
 }
 
 /** A pod's securityContext. */
-export interface PodSecurity extends SharedContext {
+export interface PodSecurity extends CommonSecurity {
   readonly fsGroup: number | undefined;
   readonly supplementalGroups: readonly number[];
   readonly supplementalGroupsPolicy: SupplementalGroupsPolicy;
@@ -34,7 +34,7 @@ export interface PodSecurity extends SharedContext {
 }
 
 /** A container's securityContext. */
-export interface ContainerSecurity extends SharedContext {
+export interface ContainerSecurity extends CommonSecurity {
   readonly privileged: boolean;
   readonly allowPrivilegeEscalation: boolean | undefined;
   readonly readOnlyRootFilesystem: boolean;
@@ -43,28 +43,28 @@ export interface ContainerSecurity extends SharedContext {
   readonly unmaskedProc: boolean;
 }
 
-// Ids are signed 32-bit numbers for Kubernetes.
+// Kubernetes limits ids to signed 32-bit numbers.
 const maxId = 2 ** 31 - 1;
 
-// Where kubelet looks for seccomp profiles of the node.
+// The directory in which kubelet looks for seccomp profiles.
 const seccompDirectory = "/var/lib/kubelet/seccomp";
 
-const reasons: Reasons = { windowsOptions: "davit runs Linux containers" };
+const unsupportedFields: UnsupportedFields = { windowsOptions: "davit runs Linux containers" };
 
 /** Reads spec.securityContext. */
 export function readPodSecurity(fields: Fields): PodSecurity {
   const policies = ["Merge", "Strict"] as const;
   const policy = fields.choice("supplementalGroupsPolicy", policies) ?? "Merge";
   const security: PodSecurity = {
-    ...readShared(fields),
+    ...readCommon(fields),
     fsGroup: fields.integer("fsGroup", 0, maxId),
     supplementalGroups: fields.integers("supplementalGroups", maxId),
     supplementalGroupsPolicy: SupplementalGroupsPolicy[policy],
     sysctls: readSysctls(fields),
   };
-  // An emptyDir is always new, so that both of its values say the same.
+  // An emptyDir is always new, so both values have the same effect.
   fields.choice("fsGroupChangePolicy", ["OnRootMismatch", "Always"]);
-  fields.refuseRest(reasons);
+  fields.rejectUnread(unsupportedFields);
   return security;
 }
 
@@ -72,7 +72,7 @@ export function readPodSecurity(fields: Fields): PodSecurity {
 export function readContainerSecurity(fields: Fields): ContainerSecurity {
   const capabilities = fields.objectOrEmpty("capabilities");
   const security: ContainerSecurity = {
-    ...readShared(fields),
+    ...readCommon(fields),
     privileged: fields.boolean("privileged") ?? false,
     allowPrivilegeEscalation: fields.boolean("allowPrivilegeEscalation"),
     readOnlyRootFilesystem: fields.boolean("readOnlyRootFilesystem") ?? false,
@@ -83,19 +83,19 @@ export function readContainerSecurity(fields: Fields): ContainerSecurity {
   if (security.allowPrivilegeEscalation === false) {
     const raises = security.privileged || security.addCapabilities.includes("SYS_ADMIN");
     if (raises) {
-      fields.refuse(
+      fields.reject(
         "allowPrivilegeEscalation",
-        "is false: that cannot be with privileged or SYS_ADMIN",
+        "is false: must not be combined with privileged or SYS_ADMIN",
       );
     }
   }
-  capabilities.refuseRest();
-  fields.refuseRest(reasons);
+  capabilities.rejectUnread();
+  fields.rejectUnread(unsupportedFields);
   return security;
 }
 
-function readShared(fields: Fields): SharedContext {
-  const shared: SharedContext = {
+function readCommon(fields: Fields): CommonSecurity {
+  const shared: CommonSecurity = {
     runAsUser: fields.integer("runAsUser", 0, maxId),
     runAsGroup: fields.integer("runAsGroup", 0, maxId),
     runAsNonRoot: fields.boolean("runAsNonRoot"),
@@ -104,7 +104,7 @@ function readShared(fields: Fields): SharedContext {
     selinux: readSelinux(fields.object("seLinuxOptions")),
   };
   if (shared.runAsNonRoot === true && shared.runAsUser === 0) {
-    fields.refuse("runAsUser", "is 0: that cannot be with runAsNonRoot");
+    fields.reject("runAsUser", "is 0: must not be combined with runAsNonRoot");
   }
   return shared;
 }
@@ -114,13 +114,13 @@ function readSelinux(fields: Fields | undefined): SelinuxOptions | undefined {
   const [user = "", role = "", type = "", level = ""] = ["user", "role", "type", "level"].map(
     (name) => fields.string(name),
   );
-  fields.refuseRest();
+  fields.rejectUnread();
   return { user, role, type, level };
 }
 
 function readProfile(
   fields: Fields | undefined,
-  place: (ref: string) => string,
+  pathOf: (ref: string) => string,
 ): Profile | undefined {
   if (fields === undefined) return undefined;
   fields.require("type");
@@ -128,12 +128,12 @@ function readProfile(
   const ref = fields.string("localhostProfile");
   if (type === "Localhost" && ref === undefined) fields.require("localhostProfile");
   if (type !== "Localhost" && ref !== undefined) {
-    fields.refuse("localhostProfile", "is only for type Localhost");
+    fields.reject("localhostProfile", "must only be set with type Localhost");
   }
-  fields.refuseRest();
+  fields.rejectUnread();
   return {
     profileType: SecurityProfile_ProfileType[type ?? "RuntimeDefault"],
-    localhostRef: ref === undefined ? "" : place(ref),
+    localhostRef: ref === undefined ? "" : pathOf(ref),
   };
 }
 
@@ -142,10 +142,10 @@ function readSysctls(fields: Fields): Record<string, string> {
   for (const entry of fields.objects("sysctls")) {
     entry.require("name");
     entry.require("value");
-    const name = entry.string("name", /^[\w./-]+$/, "a sysctl's name, as net.core.somaxconn") ?? "";
-    if (Object.hasOwn(sysctls, name)) entry.refuse("name", `is "${name}": it is there twice`);
+    const name = entry.string("name", /^[\w./-]+$/, "a sysctl, such as net.core.somaxconn") ?? "";
+    if (Object.hasOwn(sysctls, name)) entry.reject("name", `duplicate sysctl "${name}"`);
     sysctls[name] = entry.string("value") ?? "";
-    entry.refuseRest();
+    entry.rejectUnread();
   }
   return sysctls;
 }

@@ -1,12 +1,13 @@
 import { MountPropagation } from "../gen/runtime/v1/api_pb.ts";
-import type { Fields, Reasons } from "./fields.ts";
+import type { Fields, UnsupportedFields } from "./fields.ts";
+import { dnsLabel, dnsNameRule } from "./names.ts";
 
 /** A volume of a pod. */
 export type VolumeManifest =
   | {
       readonly kind: "emptyDir";
       readonly name: string;
-      /** In memory, at most so many bytes; undefined for one on the disk. */
+      /** Maximum size in memory; undefined for a volume on disk. */
       readonly memoryBytes: number | undefined;
     }
   | {
@@ -28,12 +29,12 @@ const hostPathTypes = [
   "BlockDevice",
 ] as const;
 
-/** What must be at a host path, or be made there. */
+/** What must exist at a host path, or is created there. */
 export type HostPathType = (typeof hostPathTypes)[number];
 
-/** One entry of a container's volumeMounts. */
+/** An entry of a container's volumeMounts. */
 export interface VolumeMount {
-  /** Of the volume. */
+  /** The name of the volume. */
   readonly name: string;
   readonly mountPath: string;
   readonly subPath: string;
@@ -42,15 +43,13 @@ export interface VolumeMount {
   readonly propagation: MountPropagation;
 }
 
-const volumeName = /^(?=.{1,63}$)[a-z0-9]([a-z0-9-]*[a-z0-9])?$/;
-const nameRule = 'lower-case letters, digits and "-"';
-const noServer = "there is no API server to read it from; use hostPath or emptyDir";
-const noDriver = "davit mounts no storage; mount it on the host and use hostPath";
+const noServer = "it requires an API server; use hostPath or emptyDir";
+const noDriver = "davit run does not mount storage; mount it on the host and use hostPath";
 
-const volumeReasons: Reasons = {
+const unsupportedVolumes: UnsupportedFields = {
   configMap: noServer,
   secret: noServer,
-  downwardAPI: "it has no files of a pod's fields; env with valueFrom.fieldRef is done",
+  downwardAPI: "use env with valueFrom.fieldRef",
   projected: noServer,
   persistentVolumeClaim: noDriver,
   ephemeral: noDriver,
@@ -59,7 +58,7 @@ const volumeReasons: Reasons = {
   iscsi: noDriver,
 };
 
-// All of the node's memory is no useful limit: half of it is what tmpfs(5) does, too.
+// The limit of a memory volume is half of the node's memory, which is also the default of tmpfs(5).
 const halfOf = (bytes: number): number => Math.floor(bytes / 2);
 
 /** Reads spec.volumes. `memoryBytes` is the node's memory. */
@@ -67,9 +66,9 @@ export function readVolumes(spec: Fields, memoryBytes: number): VolumeManifest[]
   const volumes: VolumeManifest[] = [];
   for (const fields of spec.objects("volumes")) {
     fields.require("name");
-    const name = fields.string("name", volumeName, nameRule) ?? "";
+    const name = fields.string("name", dnsLabel, dnsNameRule) ?? "";
     if (volumes.some((other) => other.name === name)) {
-      fields.refuse("name", `is "${name}": it is there twice`);
+      fields.reject("name", `duplicate volume name "${name}"`);
     }
     const volume = readSource(fields, name, memoryBytes);
     if (volume !== undefined) volumes.push(volume);
@@ -81,16 +80,16 @@ function readSource(fields: Fields, name: string, memoryBytes: number): VolumeMa
   const emptyDir = fields.object("emptyDir");
   const hostPath = fields.object("hostPath");
   const image = fields.object("image");
-  fields.refuseRest(volumeReasons);
+  fields.rejectUnread(unsupportedVolumes);
   const isEmptyDir = emptyDir !== undefined || fields.isEmptyObject("emptyDir");
   const sources = [isEmptyDir, hostPath, image].filter(
     (each) => each !== undefined && each !== false,
   );
-  if (sources.length > 1) fields.refuse(undefined, "has more than one kind of volume");
+  if (sources.length > 1) fields.reject(undefined, "must have only one volume type");
   if (hostPath !== undefined) return readHostPath(hostPath, name);
   if (image !== undefined) return readImage(image, name);
   if (isEmptyDir) return readEmptyDir(emptyDir, name, memoryBytes);
-  // Only a name: Kubernetes reads it as an emptyDir, too.
+  // A volume with only a name is an emptyDir in Kubernetes.
   if (fields.names().length <= 1) return { kind: "emptyDir", name, memoryBytes: undefined };
   return undefined;
 }
@@ -99,28 +98,26 @@ function readEmptyDir(fields: Fields | undefined, name: string, nodeBytes: numbe
   const inMemory = fields?.choice("medium", ["", "Memory"]) === "Memory";
   const limit = fields?.quantity("sizeLimit");
   if (limit !== undefined && !inMemory) {
-    fields?.refuse(
-      "sizeLimit",
-      "nothing keeps a volume on the disk small: only with medium Memory",
-    );
+    fields?.reject("sizeLimit", "requires medium Memory: davit run does not limit volumes on disk");
   }
-  fields?.refuseRest();
+  fields?.rejectUnread();
   const memoryBytes = Math.min(limit ?? nodeBytes, halfOf(nodeBytes));
   return { kind: "emptyDir", name, memoryBytes: inMemory ? Math.floor(memoryBytes) : undefined };
 }
 
 function readHostPath(fields: Fields, name: string): VolumeManifest {
   fields.require("path");
-  const path = fields.string("path", /^\/(?!.*(^|\/)\.\.(\/|$))/, "absolute, without ..") ?? "";
+  const path =
+    fields.string("path", /^\/(?!.*(^|\/)\.\.(\/|$))/, "an absolute path without ..") ?? "";
   const type = fields.choice("type", hostPathTypes) ?? "";
-  fields.refuseRest();
+  fields.rejectUnread();
   return { kind: "hostPath", name, path, type };
 }
 
 function readImage(fields: Fields, name: string): VolumeManifest {
   fields.require("reference");
-  const reference = fields.string("reference", /^\S+$/, "the name of an image") ?? "";
-  fields.refuseRest({ pullPolicy: "the image is pulled when it is not there" });
+  const reference = fields.string("reference", /^\S+$/, "an image name") ?? "";
+  fields.rejectUnread({ pullPolicy: "davit run pulls the image if it is not present" });
   return { kind: "image", name, reference };
 }
 
@@ -130,7 +127,7 @@ const propagations = {
   Bidirectional: MountPropagation.PROPAGATION_BIDIRECTIONAL,
 } as const;
 
-/** Reads a container's volumeMounts; each must name one of the pod's volumes. */
+/** Reads a container's volumeMounts; each must refer to a volume of the pod. */
 export function readVolumeMounts(
   container: Fields,
   volumes: readonly VolumeManifest[],
@@ -141,12 +138,12 @@ export function readVolumeMounts(
     const name = fields.string("name") ?? "";
     const volume = volumes.find((each) => each.name === name);
     if (name !== "" && volume === undefined) {
-      fields.refuse("name", `is "${name}": there is no such volume in spec.volumes`);
+      fields.reject("name", `volume "${name}" not found in spec.volumes`);
     }
     const readOnly = fields.boolean("readOnly") ?? false;
     const recursive = fields.choice("recursiveReadOnly", ["Disabled", "IfPossible", "Enabled"]);
     if (recursive === "IfPossible") {
-      fields.refuse("recursiveReadOnly", "is IfPossible: say Enabled or Disabled");
+      fields.reject("recursiveReadOnly", "is IfPossible: must be Enabled or Disabled");
     }
     const words = ["None", "HostToContainer", "Bidirectional"] as const;
     const propagation = propagations[fields.choice("mountPropagation", words) ?? "None"];
@@ -158,7 +155,7 @@ export function readVolumeMounts(
       recursiveReadOnly: recursive === "Enabled",
       propagation,
     };
-    fields.refuseRest({ subPathExpr: "write the path out in subPath" });
+    fields.rejectUnread({ subPathExpr: "write the path to subPath" });
     return mount;
   });
 }

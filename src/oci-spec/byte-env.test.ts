@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { describe, test } from "node:test";
 import { asUnicode, envProgram, hasByteValues, textOfBytes, withBytes } from "./byte-env.ts";
 import { containerProcess } from "./process.ts";
-import type { OciProcess } from "./runtime-spec.ts";
+import type { OciProcess } from "../core/oci/index.ts";
 import { specInput } from "./testing/spec-input.ts";
 
 const usual = containerProcess(specInput({ command: ["sh", "-c", "x"] }));

@@ -1,4 +1,4 @@
-import type { OciProcess } from "./runtime-spec.ts";
+import type { OciProcess } from "../core/oci/index.ts";
 
 /**
  * Where the program lies in a container that gives its command variables of any bytes (native/env.c),

@@ -1,6 +1,6 @@
 import type { ContainerConfig } from "../gen/runtime/v1/api_pb.ts";
 import { quoted, refuse } from "./refuse.ts";
-import type { OciDevice, OciDeviceRule } from "./runtime-spec.ts";
+import type { OciDevice, OciDeviceRule } from "../core/oci/index.ts";
 
 /** A device node of the host, as it is to be in the container. */
 export type HostDevice = OciDevice;

@@ -8,7 +8,7 @@ import { containerMounts } from "./mounts.ts";
 import { containerNamespaces, containerUsers } from "./namespaces.ts";
 import { containerProcess } from "./process.ts";
 import { linuxResources } from "./resources.ts";
-import type { OciLinux, OciProcess, OciResources, OciSpec } from "./runtime-spec.ts";
+import type { OciLinux, OciProcess, OciResources, OciSpec } from "../core/oci/index.ts";
 import { containerSecurity } from "./security/security.ts";
 
 /**

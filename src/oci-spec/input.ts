@@ -7,7 +7,7 @@ import type { BaseSpec } from "./handler/base-spec.ts";
 import type { CdiEdits } from "./cdi/cdi.ts";
 import type { GrantedDevice, HostDevice } from "./devices.ts";
 import type { HookDefinition } from "./handler/hooks.ts";
-import type { OciRlimit, OciSeccomp } from "./runtime-spec.ts";
+import type { OciRlimit, OciSeccomp } from "../core/oci/index.ts";
 
 /** The labels of a container. Without a process label it runs as the policy has it for its runtime. */
 export interface ContainerLabels {

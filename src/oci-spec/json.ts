@@ -1,29 +1,36 @@
 import { rawJSON } from "../base/raw-json.ts";
 import { asUnicode, withBytes } from "./byte-env.ts";
 import { refuse } from "./refuse.ts";
-import type { OciProcess, OciResources, OciSpec } from "./runtime-spec.ts";
+import type { OciProcess, OciResources, OciSpec } from "../core/oci/index.ts";
 
 /**
- * The JSON of a spec or a part of it. Every bigint is written with all its digits: a double would
- * round a memory limit above 2^53. Variables that are not UTF-8 need the program at
+ * The JSON of a spec or a part of it, for an OCI runtime. Every bigint is written with all its digits: a
+ * double would round a memory limit above 2^53. Variables that are not UTF-8 need the program at
  * {@link envProgram} in the container's root.
- *
- * `invalid-argument` naming the place of a NUL, wherever it came from (the image, a CDI file, the
- * handler's base): the OCI runtime's strings end there, so that it would run something else.
  */
 export function specText(part: OciSpec | OciProcess | OciResources): string {
-  const text = JSON.stringify(inUnicode(part), (_key, value: unknown) =>
+  return JSON.stringify(inUnicode(part), (_key, value: unknown) =>
     typeof value === "bigint" ? rawJSON(value.toString()) : value,
   );
-  // So JSON has a NUL; but also the six characters themselves, after a backslash.
-  const place = text.includes("\\u0000") ? placeOfNul(part) : undefined;
-  if (place !== undefined) refuse(`the OCI spec would have a NUL in ${place}`);
-  return text;
 }
 
-/** The process of a spec's text, as it was before {@link specText}. */
-export function processOfText(text: string): OciProcess {
-  return withBytes((JSON.parse(text) as OciSpec).process);
+/**
+ * `invalid-argument` for a spec with a NUL, naming its field, whether it came from the image, a CDI file or
+ * the handler's base: the OCI runtime's strings end at a NUL, so that it would run something else.
+ */
+export function refuseNul(part: OciSpec | OciProcess | OciResources): void {
+  const field = fieldWithNul(part);
+  if (field !== undefined) refuse(`the OCI spec would have a NUL in ${field}`);
+}
+
+/** A spec that {@link specText} wrote, as it is in the file: see {@link startedProcess}. */
+export function parseSpec(text: string): OciSpec {
+  return JSON.parse(text) as OciSpec;
+}
+
+/** The process of a spec that was read from a file, as it was before {@link specText}. */
+export function startedProcess(spec: OciSpec): OciProcess {
+  return withBytes(spec.process);
 }
 
 function inUnicode<Part extends OciSpec | OciProcess | OciResources>(part: Part): Part {
@@ -31,12 +38,12 @@ function inUnicode<Part extends OciSpec | OciProcess | OciResources>(part: Part)
   return "env" in part ? { ...part, ...asUnicode(part) } : part;
 }
 
-function placeOfNul(value: unknown): string | undefined {
+function fieldWithNul(value: unknown): string | undefined {
   if (typeof value === "string") return value.includes("\0") ? "" : undefined;
   if (typeof value !== "object" || value === null) return undefined;
   for (const [key, item] of Object.entries(value)) {
-    const place = key.includes("\0") ? "" : placeOfNul(item);
-    if (place !== undefined) return place === "" ? key : `${key}.${place}`;
+    const field = key.includes("\0") ? "" : fieldWithNul(item);
+    if (field !== undefined) return field === "" ? key : `${key}.${field}`;
   }
   return undefined;
 }

@@ -6,7 +6,7 @@ import { MountPropagation, NamespaceMode } from "../gen/runtime/v1/api_pb.ts";
 import type { SpecInput } from "./input.ts";
 import { idMappings } from "./namespaces.ts";
 import { quoted, refuse, refuseHere } from "./refuse.ts";
-import type { OciLinux, OciMount } from "./runtime-spec.ts";
+import type { OciLinux, OciMount } from "../core/oci/index.ts";
 
 /** Mounts of a container, and what they need of the propagation of its root. */
 export interface ContainerMounts {

@@ -8,7 +8,7 @@ import type { NamespaceOption, PodSandboxConfig } from "../gen/runtime/v1/api_pb
 import { type ContainerConfig, NamespaceMode } from "../gen/runtime/v1/api_pb.ts";
 import type { SpecInput } from "./input.ts";
 import { enumName, refuse, refuseHere } from "./refuse.ts";
-import type { OciIdMapping, OciLinux, OciNamespace } from "./runtime-spec.ts";
+import type { OciIdMapping, OciLinux, OciNamespace } from "../core/oci/index.ts";
 
 /**
  * The namespaces of a container.

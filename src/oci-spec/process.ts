@@ -6,7 +6,8 @@ import { grantedCapabilities } from "./security/capabilities.ts";
 import { containerEnv } from "./env.ts";
 import type { SpecInput } from "./input.ts";
 import { quoted, refuse } from "./refuse.ts";
-import type { OciProcess, OciUser } from "./runtime-spec.ts";
+import type { OciProcess, OciUser } from "../core/oci/index.ts";
+import type { TerminalSize } from "../core/streaming/index.ts";
 
 /** The first process of a container. Errors: those of its parts. */
 export function containerProcess(input: SpecInput): OciProcess {
@@ -125,4 +126,10 @@ function id(what: string, value: bigint): number {
 /** `wanted`, but not below what the daemon may give (proc_pid_oom_score_adj(5)). */
 export function clampedOomScoreAdj(wanted: bigint, floor: number | undefined): number {
   return Math.max(Number(wanted), floor ?? -1000);
+}
+
+/** The process with the size of its terminal, where that is known (runtime-spec, config.md, process). */
+export function withConsoleSize(process: OciProcess, size: TerminalSize | undefined): OciProcess {
+  if (size === undefined) return process;
+  return { ...process, consoleSize: { height: size.height, width: size.width } };
 }

@@ -1,6 +1,6 @@
 import type { LinuxContainerResources } from "../gen/runtime/v1/api_pb.ts";
 import { linuxResources, mergedResources, type ResourceHost } from "./resources.ts";
-import type { OciResources } from "./runtime-spec.ts";
+import type { OciResources } from "../core/oci/index.ts";
 
 /** What an update of resources comes to. */
 export interface LimitUpdate {

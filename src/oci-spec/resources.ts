@@ -1,7 +1,7 @@
 import type { LinuxContainerResources } from "../gen/runtime/v1/api_pb.ts";
 import type { SpecHost } from "./input.ts";
 import { quoted, refuseHere, refuseLimit } from "./refuse.ts";
-import type { OciCpu, OciMemory, OciResources } from "./runtime-spec.ts";
+import type { OciCpu, OciMemory, OciResources } from "../core/oci/index.ts";
 
 /** What limits depend on of the machine. */
 export type ResourceHost = Pick<SpecHost, "cgroupVersion" | "hasSwapController" | "hugepageSizes">;

@@ -1,7 +1,7 @@
 import type { Readable, Writable } from "node:stream";
 import { setTimeout as delay } from "node:timers/promises";
 
-import { markTransferable } from "../base/given-memory.ts";
+import { markTransferable } from "../base/transferable.ts";
 import { beforeAbort } from "../base/wait.ts";
 
 /** How much of an output that nobody may read is kept for an error. */

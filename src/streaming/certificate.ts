@@ -1,5 +1,5 @@
-// A certificate for a server that was given none. Node makes keys and signatures, and no certificates
-// (X.509, RFC 5280); the few structures of DER (X.690) that one takes are written here.
+// A certificate for a server without a configured one. Node.js can create keys and signatures, but no
+// certificates (X.509, RFC 5280); the necessary structures of DER (X.690) are encoded here.
 import { createHash, generateKeyPairSync, randomBytes, sign } from "node:crypto";
 import { isIP } from "node:net";
 
@@ -12,8 +12,8 @@ export interface Certificate {
 const year = 365 * 24 * 60 * 60 * 1000;
 
 /**
- * Makes a key (P-256) and a certificate signed with it, for one IP address and "localhost", good for
- * a year from an hour before `nowMs`. Nobody can check it: it keeps others from reading along, no more.
+ * Makes a key (P-256) and a self-signed certificate for one IP address and "localhost", valid for
+ * a year from an hour before `nowMs`. Clients cannot verify it: it only encrypts the connection.
  */
 export function makeCertificate(address: string, nowMs: number): Certificate {
   const { privateKey, publicKey } = generateKeyPairSync("ec", { namedCurve: "P-256" });
@@ -55,7 +55,7 @@ function extensions(address: string, subjectKey: Buffer): readonly Buffer[] {
   ];
 }
 
-/** Positive and not zero, as RFC 5280 has it (4.1.2.2). */
+/** Positive and not zero (RFC 5280, 4.1.2.2). */
 function serialNumber(): Buffer {
   const bytes = randomBytes(16);
   bytes.writeUInt8((bytes.readUInt8(0) & 0x3f) | 0x40, 0);
@@ -64,7 +64,7 @@ function serialNumber(): Buffer {
 
 function addressBytes(address: string): Buffer {
   if (isIP(address) === 4) return Buffer.from(address.split(".").map(Number));
-  // The URL parser writes the last 32 bits in hexadecimal, so that only "::" is left to be filled in.
+  // The URL parser normalizes the last 32 bits to hexadecimal, so that only "::" must be expanded.
   const normal = new URL(`http://[${address}]/`).hostname.slice(1, -1);
   const [head = "", tail] = normal.split("::");
   const groups = (part: string): string[] => (part === "" ? [] : part.split(":"));
@@ -75,7 +75,7 @@ function addressBytes(address: string): Buffer {
   return Buffer.from(all.join(""), "hex");
 }
 
-/** UTCTime up to 2049, GeneralizedTime from then on (RFC 5280, 4.1.2.5). */
+/** UTCTime until 2049, GeneralizedTime after that (RFC 5280, 4.1.2.5). */
 function time(ms: number): Buffer {
   const digits = new Date(ms).toISOString().replace(/[-:T]|\.\d+/g, "");
   return Number(digits.slice(0, 4)) < 2050 ? text(0x17, digits.slice(2)) : text(0x18, digits);

@@ -36,7 +36,7 @@ for (const transport of transports) {
       }
     });
 
-    test("tell why a command did not run", async () => {
+    test("report why a command did not run", async () => {
       await using opened = await openServer();
       const command = { containerId: "c", command: ["nope"], terminal: false };
       const remote = await run(opened.server.exec(command, all));
@@ -46,7 +46,7 @@ for (const transport of transports) {
       assert.deepEqual(await remote.end, { failure });
     });
 
-    test("carry stdin to its end, and answer after it", async () => {
+    test("carry stdin to its end, and output after it", async () => {
       await using opened = await openServer();
       for (const url of [
         opened.server.exec({ containerId: "c", command: ["cat"], terminal: false }, all),
@@ -90,7 +90,7 @@ for (const transport of transports) {
       ]);
     });
 
-    test("lose nothing of a large output, and hold little of it for a slow reader", async () => {
+    test("lose nothing of a large output, and buffer little of it for a slow reader", async () => {
       await using opened = await openServer();
       const blocks = 640;
       const command = { containerId: "c", command: ["flood", String(blocks)], terminal: false };
@@ -108,7 +108,7 @@ for (const transport of transports) {
       assert.deepEqual(await remote.end, { exitCode: 0 });
     });
 
-    test("tell the command that its client left", async () => {
+    test("abort the command when its client disconnects", async () => {
       await using opened = await openServer();
       const command = { containerId: "c", command: ["sleep"], terminal: false };
       const remote = await run(opened.server.exec(command, all));
@@ -118,7 +118,7 @@ for (const transport of transports) {
       while (opened.targets.aborted.length === 0) await new Promise((next) => setImmediate(next));
     });
 
-    test("do not run a command before all of its streams are there", async () => {
+    test("do not run a command before all of its streams are open", async () => {
       const { promise: started, resolve } = Promise.withResolvers<boolean>();
       await using opened = await openServer({
         programs: {
@@ -138,7 +138,7 @@ for (const transport of transports) {
   });
 }
 
-test("exec: an output whose client has closed it alone does not end the command", async () => {
+test("exec: a client that closes only one output does not end the command", async () => {
   await using opened = await openServer({
     programs: {
       half: async ({ stdout, stderr }) => {
@@ -155,7 +155,7 @@ test("exec: an output whose client has closed it alone does not end the command"
   assert.deepEqual(await remote.end, { exitCode: 3 });
 });
 
-test("exec by spdy: a client that opens too few streams in time is cut off", async () => {
+test("exec by spdy: a client that does not open all streams in time is disconnected", async () => {
   await using opened = await openServer({ config: { creationTimeoutSeconds: 0.01 } });
   const url = opened.server.exec({ containerId: "c", command: ["sleep"], terminal: false }, all);
   const { transport } = await dial(url, { method: "POST", headers: { upgrade: "SPDY/3.1" } });
@@ -165,7 +165,7 @@ test("exec by spdy: a client that opens too few streams in time is cut off", asy
   assert.deepEqual(opened.targets.aborted, []);
 });
 
-test("exec by spdy: each protocol tells the end in its own words", async () => {
+test("exec by spdy: each protocol has its own format of the end", async () => {
   await using opened = await openServer();
   const command = { containerId: "c", command: ["exit", "4"], terminal: false };
   const sentence = "command terminated with non-zero exit code: 4";

@@ -1,4 +1,4 @@
-// Exec and attach: the connection becomes the streams of a command, and its end is told.
+// Exec and attach: the connection carries the streams of a command and its end.
 import { isKind, messageOf } from "../base/errors.ts";
 import type { ClientStreams } from "../core/streaming/index.ts";
 import type { CommandChoice, CommandPeer } from "../wire/remote-command/peer.ts";
@@ -15,17 +15,17 @@ import {
   type Upgrade,
 } from "./upgrade.ts";
 
-/** Carries a client's streams to what was asked for; resolves to how that ended. */
+/** Runs or attaches to a command with the streams of a client; resolves to how it ended. */
 export type RunCommand = (streams: ClientStreams, signal: AbortSignal) => Promise<CommandEnd>;
 
-/** What a command's connection is served with. */
+/** Options of an exec or attach connection. */
 export interface ServeCommandOptions {
   readonly choice: CommandChoice;
   readonly creationTimeoutMs: number;
   readonly run: RunCommand;
 }
 
-/** Serves exec or attach over SPDY. Resolves when the client was told the end, or is gone. */
+/** Serves exec or attach over SPDY. Resolves when the client has received the end or has disconnected. */
 export async function serveSpdyCommand(
   upgrade: Upgrade,
   options: ServeCommandOptions,
@@ -37,7 +37,7 @@ export async function serveSpdyCommand(
     const accepted = spdyCommandProtocols.map(
       (word) => `X-Accepted-Stream-Protocol-Versions: ${word}`,
     );
-    const why = `none of the protocols ${wanted.join(", ")} is served`;
+    const why = `unsupported protocols ${wanted.join(", ")}`;
     refuseUpgrade(upgrade, 403, why, accepted);
     return;
   }
@@ -49,7 +49,7 @@ export async function serveSpdyCommand(
   await runFor(peer, options.run);
 }
 
-/** Serves exec or attach over WebSocket; as above. */
+/** Serves exec or attach over WebSocket, like {@link serveSpdyCommand}. */
 export async function serveWebSocketCommand(
   upgrade: Upgrade,
   { choice, run }: ServeCommandOptions,
@@ -60,8 +60,8 @@ export async function serveWebSocketCommand(
   await runFor(acceptWebSocketCommand(upgrade.transport, protocol, choice), run);
 }
 
-/** Runs what was asked for and tells the client how it ended. */
-export async function runFor(peer: CommandPeer, run: RunCommand): Promise<void> {
+/** Runs the command and sends its end to the client. */
+async function runFor(peer: CommandPeer, run: RunCommand): Promise<void> {
   await peer.finish(await endOf(peer, run));
 }
 
@@ -69,9 +69,9 @@ async function endOf(peer: CommandPeer, run: RunCommand): Promise<CommandEnd> {
   try {
     return await run(peer.streams, peer.signal);
   } catch (error) {
-    // A command that did not run has an end too, and the user reads why.
+    // The client gets the reason when a command did not run.
     if (isKind(error, "canceled") && peer.signal.aborted)
-      return { failure: "the client went away" };
+      return { failure: "the client disconnected" };
     return { failure: messageOf(error) };
   }
 }

@@ -20,7 +20,7 @@ import { openServer } from "./testing/open-server.ts";
 const all = { stdin: true, stdout: true, stderr: true, terminal: false };
 const rounds = 400;
 
-/** Numbers from a seed, so that a failure can be repeated (mulberry32). */
+/** Random numbers from a seed, so that a failure can be repeated (mulberry32). */
 function random(seed: number): (below: number) => number {
   let state = seed;
   return (below) => {
@@ -31,7 +31,7 @@ function random(seed: number): (below: number) => number {
   };
 }
 
-/** A whole exec, as a client sends it. */
+/** The bytes of a client for a whole exec. */
 function soundSpdy(): Buffer {
   const writer = new HeaderWriter();
   const streams = ["error", "stdin", "stdout", "stderr"].map((type, index) =>
@@ -71,7 +71,7 @@ function spoil(sound: Buffer, next: (below: number) => number): Buffer {
       return flipped;
     }
     default: {
-      // The beginning is sound, so that what follows meets streams that are open.
+      // The start is valid, so that streams are open for the rest.
       const noise = Buffer.from(Array.from({ length: next(500) }, () => next(256)));
       return Buffer.concat([sound.subarray(0, next(sound.length)), noise, sound]);
     }
@@ -97,7 +97,7 @@ const webSocketHeaders = (): string[] => [
   "Sec-WebSocket-Protocol: v5.channel.k8s.io",
 ];
 
-test("StreamingServer: whatever bytes come in close their connection, and do nothing else", async () => {
+test("StreamingServer: arbitrary bytes close their connection, and have no other effect", async () => {
   const seed = Number(process.env["DAVIT_TEST_SEED"] ?? 1);
   const next = random(seed);
   await using opened = await openServer();

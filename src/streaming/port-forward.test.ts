@@ -13,7 +13,7 @@ import { openServer } from "./testing/open-server.ts";
 
 const settled = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));
 
-/** A program in the pod: what it does with each connection. */
+/** A program in the pod, which handles each connection. */
 async function listen(
   serve: (socket: Socket) => void,
 ): Promise<{ port: number; server: Server } & AsyncDisposable> {
@@ -42,9 +42,9 @@ for (const transport of ["spdy", "websocket"] as const) {
   describe(`port-forward by ${transport}`, () => {
     const open = (url: string): Promise<PortForward> => openPortForward(url, { transport });
 
-    test("carries many connections to many ports, each direction with an end of its own", async () => {
+    test("carries many connections to many ports, whose directions end separately", async () => {
       await using opened = await openServer();
-      // Answers only after the end of what it is asked: without half-close nothing comes back.
+      // Responds only after the end of its input, which needs half-close.
       await using first = await listen((socket) => {
         void text(socket).then((asked) => socket.end(`first:${asked}`));
       });
@@ -65,7 +65,7 @@ for (const transport of ["spdy", "websocket"] as const) {
       await forward.closed;
     });
 
-    test("says why a port has no connection, and goes on with others", async () => {
+    test("reports why a port has no connection, and continues with others", async () => {
       await using opened = await openServer();
       const gone = await listen(() => undefined);
       const { port } = gone;
@@ -81,7 +81,7 @@ for (const transport of ["spdy", "websocket"] as const) {
       forward.close();
     });
 
-    test("the reset of a connection, by either side, ends no other", async () => {
+    test("the reset of a connection by either side does not affect others", async () => {
       await using opened = await openServer();
       await using resetting = await listen((socket) => void socket.resetAndDestroy());
       const closed = Promise.withResolvers<undefined>();
@@ -105,7 +105,7 @@ for (const transport of ["spdy", "websocket"] as const) {
       forward.close();
     });
 
-    test("a client that leaves takes its connections with it", async () => {
+    test("the connections of a client end when it disconnects", async () => {
       await using opened = await openServer();
       const closed = Promise.withResolvers<undefined>();
       await using echo = await listen((socket) => {
@@ -120,7 +120,7 @@ for (const transport of ["spdy", "websocket"] as const) {
       await closed.promise;
     });
 
-    test("loses nothing of 32 MiB there and back", async () => {
+    test("loses nothing of 32 MiB in both directions", async () => {
       await using opened = await openServer();
       await using echo = await listen((socket) => void socket.pipe(socket));
       const forward = await open(opened.server.portForward("s", []));
@@ -163,7 +163,7 @@ test("port-forward by channels: each port has two, which begin with its number",
   }
 });
 
-test("port-forward by channels: a port that has ended does not hold up the others", async () => {
+test("port-forward by channels: a port that has ended does not block the others", async () => {
   await using opened = await openServer();
   await using brief = await listen((socket) => socket.end());
   await using echo = await listen((socket) => void socket.pipe(socket));
@@ -181,7 +181,7 @@ test("port-forward by channels: a port that has ended does not hold up the other
   ended.resume();
   if (!target.destroyed) await once(target, "close");
   other.read();
-  // More than the connection and the kernel hold unread.
+  // More than the connection and the kernel buffer.
   await new Promise((resolve) => ended.write(Buffer.alloc(32 * 1024 * 1024), resolve));
   other.write("x");
   const [answer] = (await once(other, "data")) as [Buffer];
@@ -189,7 +189,7 @@ test("port-forward by channels: a port that has ended does not hold up the other
   channels.connection.destroy();
 });
 
-/** The first connection that is made. */
+/** The first connection. */
 async function first(connected: readonly Duplex[]): Promise<Duplex> {
   for (;;) {
     const [target] = connected;
@@ -198,7 +198,7 @@ async function first(connected: readonly Duplex[]): Promise<Duplex> {
   }
 }
 
-test("port-forward over SPDY: what a client resets before its other half came is forgotten", async () => {
+test("port-forward over SPDY: a stream that is reset before its other half was opened is forgotten", async () => {
   await using opened = await openServer();
   await using echo = await listen((socket) => void socket.pipe(socket));
   const { transport } = await dial(opened.server.portForward("s", []), {
@@ -209,7 +209,7 @@ test("port-forward over SPDY: what a client resets before its other half came is
   const open = (streamtype: string, requestid: string): Promise<SpdyStream> =>
     session.openStream(new Map(Object.entries({ streamtype, port: String(echo.port), requestid })));
   (await open("data", "a")).destroy();
-  // When "b" has its answer, what became of "a" is known, too.
+  // When "b" has its response, "a" was handled, too.
   for (const id of ["b", "a"]) {
     const [error, data] = [await open("error", id), await open("data", id)];
     error.resume();
@@ -219,14 +219,14 @@ test("port-forward over SPDY: what a client resets before its other half came is
   session.destroy();
 });
 
-test("port-forward: a pod that takes nothing holds no connection once its client has left", async (t) => {
+test("port-forward: a pod that reads nothing does not keep a connection whose client has disconnected", async (t) => {
   await using opened = await openServer();
   await using stuck = await listen((socket) => socket.pause());
   const forward = await openPortForward(opened.server.portForward("s", []));
   const { data } = await forward.connect(stuck.port);
   const target = await first(opened.targets.connected);
   const block = Buffer.alloc(256 * 1024);
-  // Until the kernel takes no more, and as much again waits here.
+  // Until the kernel's buffers are full, and as much again is queued here.
   for (let behind = 0; behind < 100; behind = target.writableNeedDrain ? behind + 1 : 0) {
     if (!data.writableNeedDrain) data.write(block);
     await settled();
@@ -241,10 +241,10 @@ test("port-forward: a pod that takes nothing holds no connection once its client
   assert.ok(target.destroyed);
 });
 
-test("port-forward by channels refuses ports that are none", async () => {
+test("port-forward by channels rejects invalid ports", async () => {
   await using opened = await openServer();
   for (const query of ["", "?port=", "?port=0", "?port=65536", "?port=80,x"]) {
     const url = `${opened.server.portForward("s", [])}${query}`;
-    await assert.rejects(dialWebSocket(url, ["v4.channel.k8s.io"]), /answered 400: .*ports/);
+    await assert.rejects(dialWebSocket(url, ["v4.channel.k8s.io"]), /responded with 400: .*ports/);
   }
 });

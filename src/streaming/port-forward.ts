@@ -1,10 +1,10 @@
-// Port-forward. Over SPDY, also inside of a WebSocket, each forwarded connection is a pair of streams
-// that the client opens: one for data, one on which it is told why there is none. Over WebSocket
-// channels the ports are chosen beforehand and each is connected to once.
+// Port-forward. Over SPDY, also in a WebSocket, each forwarded connection is a pair of streams
+// that the client opens: one for data, and one for an error. Over WebSocket
+// channels the ports are fixed, and each is connected once.
 import type { Duplex } from "node:stream";
 import { pipeline } from "node:stream/promises";
 import { messageOf } from "../base/errors.ts";
-import { markTransferable } from "../base/given-memory.ts";
+import { markTransferable } from "../base/transferable.ts";
 import { channelProtocols, Channels } from "../wire/remote-command/channels.ts";
 import { endAndFlush } from "../wire/remote-command/peer.ts";
 import { SpdySession } from "../wire/spdy/session.ts";
@@ -19,30 +19,30 @@ import {
 } from "./upgrade.ts";
 import { acceptWebSocket } from "./websocket.ts";
 
-/** What a forwarding connection is served with. */
+/** Options of a port-forward connection. */
 export interface ForwardOptions {
-  /** Those that the RPC named. */
+  /** The ports of the RPC. */
   readonly ports: readonly number[];
   readonly connect: (port: number, signal: AbortSignal) => Promise<Duplex>;
-  /** How long the second stream of a pair may take. */
+  /** How long the client may take to open the second stream of a pair. */
   readonly creationTimeoutMs: number;
 }
 
 const spdyProtocol = "portforward.k8s.io";
 const tunnelProtocol = "SPDY/3.1+portforward.k8s.io";
 const channelNames = ["v4.channel.k8s.io", "v4.base64.channel.k8s.io"] as const;
-/** How long a connection in the pod may go on taking what its client sent before it left. */
-const leftMs = 10_000;
-/** A channel is a byte, and a port takes two of them; 255 is a signal elsewhere. */
+/** How long a connection in the pod may take to read the remaining data of a client that has disconnected. */
+const drainMs = 10_000;
+/** A channel number is a byte, a port needs two channels, and 255 is reserved. */
 const maxChannelPorts = 127;
 
-/** Serves `Upgrade: SPDY/3.1`. Resolves when the client has left. */
+/** Serves `Upgrade: SPDY/3.1`. Resolves when the client has disconnected. */
 export async function serveSpdyForward(upgrade: Upgrade, options: ForwardOptions): Promise<void> {
   const wanted = headerWords(upgrade.request, "x-stream-protocol-version");
   const protocol = chooseProtocol(wanted, [spdyProtocol], spdyProtocol);
   if (protocol === undefined) {
     const accepted = [`X-Accepted-Stream-Protocol-Versions: ${spdyProtocol}`];
-    refuseUpgrade(upgrade, 403, `none of the protocols ${wanted.join(", ")} is served`, accepted);
+    refuseUpgrade(upgrade, 403, `unsupported protocols ${wanted.join(", ")}`, accepted);
     return;
   }
   const chosen = wanted.length === 0 ? [] : [`X-Stream-Protocol-Version: ${protocol}`];
@@ -50,7 +50,7 @@ export async function serveSpdyForward(upgrade: Upgrade, options: ForwardOptions
   await forwardPairs(upgrade.transport, options);
 }
 
-/** Serves `Upgrade: websocket`. Resolves when the client has left, or all of its ports are done. */
+/** Serves `Upgrade: websocket`. Resolves when the client has disconnected, or all connections have ended. */
 export async function serveWebSocketForward(
   upgrade: Upgrade,
   options: ForwardOptions,
@@ -73,7 +73,7 @@ export async function serveWebSocketForward(
   }
 }
 
-/** Ports of the query, several with commas or one by one; undefined when one of them is none. */
+/** Ports of the query, as a list with commas or as repeated parameters; undefined when one is invalid. */
 function portsOf(upgrade: Upgrade): readonly number[] | undefined {
   const { searchParams } = new URL(upgrade.request.url ?? "", "http://localhost");
   const words = searchParams.getAll("port").flatMap((list) => list.split(","));
@@ -114,7 +114,7 @@ async function forwardPairs(transport: Duplex, options: ForwardOptions): Promise
       pair[type] = stream;
       const { data, error } = pair;
       if (data === undefined || error === undefined) {
-        // A client that resets what it opens must not leave one here each time.
+        // A stream that the client resets must not stay here.
         stream.once("close", () => {
           if (pairs.get(id) !== pair) return;
           clearTimeout(pair.timer);
@@ -132,10 +132,10 @@ async function forwardPairs(transport: Duplex, options: ForwardOptions): Promise
   endSoon(targets);
 }
 
-/** The client has left: a pod that takes nothing of what came before must not hold its connection. */
+/** Closes connections of a disconnected client, also if the pod does not read the remaining data. */
 function endSoon(targets: ReadonlySet<Duplex>): void {
   for (const target of targets) {
-    const timer = setTimeout(() => target.destroy(), leftMs).unref();
+    const timer = setTimeout(() => target.destroy(), drainMs).unref();
     target.once("close", () => clearTimeout(timer));
   }
 }
@@ -151,7 +151,7 @@ function waitForOther(pairs: Map<string, Pair>, id: string, timeoutMs: number): 
   return pair;
 }
 
-/** NOTE(kubernetes): clients before 1.3 name no request; their streams come as error, then data. */
+/** NOTE(kubernetes): clients before 1.3 send no request id; they open the error stream, then the data stream. */
 function requestId(stream: SpdyStream, type: "data" | "error"): string {
   const named = stream.headers.get("requestid") ?? "";
   if (named !== "") return named;
@@ -162,12 +162,12 @@ interface Forwarded {
   readonly data: Duplex;
   readonly error: Duplex;
   readonly port: number;
-  /** The connections in the pod that are open. */
+  /** The open connections in the pod. */
   readonly targets: Set<Duplex>;
   readonly carry: (client: Duplex, target: Duplex) => Promise<void>;
 }
 
-/** Carries one connection. Never throws: what goes wrong is this connection's end alone. */
+/** Forwards one connection. Never throws: a failure ends only this connection. */
 async function forwardOne(forwarded: Forwarded, options: ForwardOptions): Promise<void> {
   const { data, error, port, targets, carry } = forwarded;
   error.resume();
@@ -181,15 +181,15 @@ async function forwardOne(forwarded: Forwarded, options: ForwardOptions): Promis
     await endAndFlush(error);
   } catch (reason) {
     await endAndFlush(error, messageOf(reason));
-    // Ended, not reset: the client is to read the message, and closes then.
+    // Ended, not reset, so that the client reads the message; then it closes.
     data.resume();
     await endAndFlush(data);
   }
 }
 
 /**
- * Joins two connections until both directions have ended, each for itself. When one breaks, both are
- * cut off; that is no error: the client sees it as the peer in the pod would have shown it.
+ * Joins two connections until both directions have ended separately. When one breaks, both are
+ * closed. This is not an error: the client sees what a direct connection to the pod would show.
  */
 async function splice(client: Duplex, target: Duplex): Promise<void> {
   target.on("error", () => undefined);
@@ -200,7 +200,7 @@ async function splice(client: Duplex, target: Duplex): Promise<void> {
   if (!client.writableFinished || !client.readableEnded) client.destroy();
 }
 
-/** Channels have no end of their own, so the connection in the pod decides when there is no more. */
+/** Channels cannot be ended, so the forwarding ends with the connection in the pod. */
 async function spliceUntilTargetEnds(client: Duplex, target: Duplex): Promise<void> {
   target.on("error", () => undefined);
   if (client.destroyed) target.destroy();
@@ -208,11 +208,11 @@ async function spliceUntilTargetEnds(client: Duplex, target: Duplex): Promise<vo
   client.pipe(target);
   await pipeline(target, client).catch(() => undefined);
   target.destroy();
-  // What the client still sends to this port would hold back what it sends to the others.
+  // Unread data for this port would block the data for other ports.
   client.unpipe(target).resume();
 }
 
-/** Each port's data and error channel begin with its number; then its connection is carried. */
+/** Sends the port number on both channels of each port, then forwards its connection. */
 async function forwardChannels(
   transport: Duplex,
   name: string,

@@ -18,7 +18,7 @@ import { refuseUpgrade } from "./upgrade.ts";
 const all = { stdin: true, stdout: true, stderr: true, terminal: false };
 const echo = { containerId: "c", command: ["echo", "hi"], terminal: false };
 
-test("StreamingServer hands out addresses on loopback with tokens of 128 bits", async () => {
+test("StreamingServer returns addresses on loopback with tokens of 128 bits", async () => {
   await using opened = await openServer();
   const url = opened.server.exec(echo, all);
   assert.match(url, /^http:\/\/127\.0\.0\.1:\d+\/exec\/[\w-]{22}$/);
@@ -26,7 +26,7 @@ test("StreamingServer hands out addresses on loopback with tokens of 128 bits", 
   assert.match(opened.server.portForward("s", [80]), /\/portforward\//);
 });
 
-test("StreamingServer: a token is good once, under its verb, for one minute", async () => {
+test("StreamingServer: a token is valid once, for its verb, for one minute", async () => {
   let now = 0;
   const clock = { nowMs: () => now, nowNs: () => 0n };
   await using opened = await openServer({ clock });
@@ -45,7 +45,7 @@ test("StreamingServer: a token is good once, under its verb, for one minute", as
   }
 });
 
-test("StreamingServer: the thousand-and-first waiting address is refused, until the others are late", async () => {
+test("StreamingServer: refuses more than 1000 unused addresses until they expire", async () => {
   let now = 0;
   await using opened = await openServer({ clock: { nowMs: () => now, nowNs: () => 0n } });
   for (let i = 0; i < maxTokens; i++) opened.server.portForward("s", []);
@@ -54,7 +54,7 @@ test("StreamingServer: the thousand-and-first waiting address is refused, until 
   opened.server.exec(echo, all);
 });
 
-test("StreamingServer answers plain HTTP in HTTP, and nothing else on its paths", async () => {
+test("StreamingServer responds to plain HTTP in HTTP", async () => {
   await using opened = await openServer();
   const { server } = opened;
   const known = await fetch(server.exec(echo, all));
@@ -72,7 +72,7 @@ test("StreamingServer answers plain HTTP in HTTP, and nothing else on its paths"
   }
 });
 
-test("StreamingServer refuses protocols that it has not, and says which it has", async () => {
+test("StreamingServer rejects unknown protocols, and names those that it has", async () => {
   await using opened = await openServer();
   const ask = async (lines: string[]): Promise<string> => {
     const { pathname, port } = new URL(opened.server.exec(echo, all));
@@ -106,7 +106,7 @@ test("StreamingServer serves TLS with a certificate of its own for its address",
   }
 });
 
-test("StreamingServer serves TLS with a certificate that it is given, and says what it cannot read", async () => {
+test("StreamingServer serves TLS with a given certificate, and names a file that it cannot read", async () => {
   const directory = mkdtempSync(join(tmpdir(), "davit-streaming-"));
   try {
     const given = makeCertificate("10.1.2.3", Date.now());
@@ -120,7 +120,7 @@ test("StreamingServer serves TLS with a certificate that it is given, and says w
     writeFileSync(tlsKeyFile, given.key);
     await using opened = await openServer({ config });
     const { port } = new URL(opened.server.address);
-    // With the certificate as its own root the whole chain is checked, signature included.
+    // With the certificate as its own root, the whole chain and its signature are verified.
     const socket = connectTls({
       host: "127.0.0.1",
       port: Number(port),
@@ -135,7 +135,7 @@ test("StreamingServer serves TLS with a certificate that it is given, and says w
   }
 });
 
-test("StreamingServer says where it cannot listen", async () => {
+test("StreamingServer names the address that it cannot listen on", async () => {
   await using first = await openServer();
   const port = Number(new URL(first.server.address).port);
   await assert.rejects(
@@ -144,7 +144,7 @@ test("StreamingServer says where it cannot listen", async () => {
   );
 });
 
-test("StreamingServer ends what runs when it is closed", async () => {
+test("StreamingServer ends running streams when it is closed", async () => {
   const opened = await openServer();
   const url = opened.server.exec({ ...echo, command: ["sleep"] }, all);
   const command = await openRemoteCommand(url, all);
@@ -154,7 +154,7 @@ test("StreamingServer ends what runs when it is closed", async () => {
   assert.equal(opened.targets.aborted.length, 1);
 });
 
-test("StreamingServer closes a connection on which nothing comes and goes, and tells what it carried", async () => {
+test("StreamingServer closes an idle connection, and aborts what it carried", async () => {
   for (const tls of [false, true]) {
     await using opened = await openServer({ config: { tls, idleTimeoutSeconds: 0.05 } });
     const sleep = { ...echo, command: ["sleep"] };
@@ -164,7 +164,7 @@ test("StreamingServer closes a connection on which nothing comes and goes, and t
   }
 });
 
-/** A TCP connection to the server on which nothing is said. */
+/** A silent TCP connection to the server. */
 async function connectTo(address: string): Promise<{ socket: Socket; ended: Promise<unknown> }> {
   const { hostname, port } = new URL(address);
   const socket = connect({ host: hostname, port: Number(port), allowHalfOpen: true });
@@ -178,7 +178,7 @@ async function connectTo(address: string): Promise<{ socket: Socket; ended: Prom
   return { socket, ended };
 }
 
-test("StreamingServer closes connections that show no token in time, and none that has", async () => {
+test("StreamingServer closes connections that send no token in time, and no others", async () => {
   for (const tls of [false, true]) {
     await using opened = await openServer({ config: { tls }, tokenTimeoutMs: 50 });
     const sleep = opened.server.exec({ ...echo, command: ["sleep"] }, all);
@@ -195,7 +195,7 @@ test("StreamingServer closes connections that show no token in time, and none th
   }
 });
 
-test("StreamingServer serves a client with a token while more connections stand than it holds", async () => {
+test("StreamingServer serves a client with a token while there are too many silent connections", async () => {
   for (const tls of [false, true]) {
     await using opened = await openServer({ config: { tls } });
     const { address } = opened.server;
@@ -209,7 +209,7 @@ test("StreamingServer serves a client with a token while more connections stand 
   }
 });
 
-test("a client that is refused is cut off when it does not leave", async (t) => {
+test("a refused client that does not close its connection is disconnected", async (t) => {
   t.mock.timers.enable({ apis: ["setTimeout"] });
   const [transport, peer] = duplexPair();
   peer.write("more");

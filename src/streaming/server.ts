@@ -1,15 +1,15 @@
-// The server that kubelet's and crictl's clients connect to for exec, attach and port-forward. An RPC
-// hands out an address with a token, the connection to it leaves HTTP for SPDY or WebSocket, and its
-// streams are carried to the StreamTargets. Imports base, wire and core. Start at StreamingServer.
+// The server that clients of kubelet and crictl connect to for exec, attach and port-forward. An RPC
+// returns an address with a token, a connection to it is upgraded to SPDY or WebSocket, and its
+// streams are passed to the StreamTargets. Start at StreamingServer.
 import { readFile } from "node:fs/promises";
 import { createServer as createHttpServer, type IncomingMessage, type Server } from "node:http";
 import { createServer as createHttpsServer } from "node:https";
 import { isIPv6, type Socket } from "node:net";
 import type { Duplex } from "node:stream";
-import { setTimeout as sleep } from "node:timers/promises";
 import { kindOf, messageOf, RuntimeError, wrap } from "../base/errors.ts";
 import type { Logger } from "../base/logger.ts";
 import { type Clock, maxTimerMs } from "../base/time.ts";
+import { within } from "../base/wait.ts";
 import type {
   AttachRequest,
   ExecRequest,
@@ -20,7 +20,7 @@ import type {
 import { makeCertificate } from "./certificate.ts";
 import type { RunCommand } from "./command.ts";
 import type { ForwardOptions } from "./port-forward.ts";
-import { UnprovenConnections } from "../wire/unproven-connections.ts";
+import { PendingConnections } from "../wire/pending-connections.ts";
 import { Tokens } from "./tokens.ts";
 import { refuseUpgrade, type Upgrade, upgradeTo } from "./upgrade.ts";
 
@@ -35,43 +35,43 @@ export interface StreamingSettings {
   readonly creationTimeoutSeconds: number;
 }
 
-/** What a StreamingServer is made of. */
+/** Options of a StreamingServer. */
 export interface StreamingServerOptions {
   readonly config: StreamingSettings;
   readonly targets: StreamTargets;
   readonly log: Logger;
   readonly clock: Clock;
-  /** A client that has not sent its token after this long is cut off; 10 s. */
+  /** A client that does not send its token in this time is disconnected; 10 s. */
   readonly tokenTimeoutMs?: number;
 }
 
 type Verb = "exec" | "attach" | "portforward";
 
-/** What a token stands for. */
-type Asked =
+/** The request that a token belongs to. */
+type StreamRequest =
   | { readonly verb: "exec"; readonly request: ExecRequest; readonly choice: StreamChoice }
   | { readonly verb: "attach"; readonly request: AttachRequest; readonly choice: StreamChoice }
   | { readonly verb: "portforward"; readonly sandboxId: string; readonly ports: readonly number[] };
 
-/** Connections that are served, at once; more are refused. A kubelet has a handful. */
+/** Concurrent connections; more are refused. A kubelet has a few. */
 const maxServed = 4096;
-/** Connections that have shown no token yet: anybody makes those. More than the kernel queues for accept(2). */
-const maxUnproven = 1024;
+/** Connections without a token yet, which any client can make. More than the kernel queues for accept(2). */
+const maxPending = 1024;
 const defaultTokenTimeoutMs = 10_000;
-/** How long commands may take to end once their connections are cut off. */
+/** How long commands may take to end after their connections are closed. */
 const closeTimeoutMs = 5_000;
 
-/** Hands out addresses and serves the connections that are made to them. */
+/** Creates addresses and serves connections to them. */
 export class StreamingServer implements StreamUrls, AsyncDisposable {
   readonly #options: StreamingServerOptions;
   readonly #server: Server;
-  readonly #tokens: Tokens<Asked>;
+  readonly #tokens: Tokens<StreamRequest>;
   readonly #sockets = new Map<string, Socket>();
-  readonly #unproven: UnprovenConnections<Socket>;
+  readonly #pending: PendingConnections<Socket>;
   readonly #serving = new Set<Promise<void>>();
   #base = "";
 
-  /** Listens. Throws when the address can't be had, or a certificate can't be read. */
+  /** Starts to listen. Throws when it cannot listen on the address or cannot read a certificate. */
   static async open(options: StreamingServerOptions): Promise<StreamingServer> {
     const { config, clock } = options;
     const server = config.tls
@@ -86,17 +86,17 @@ export class StreamingServer implements StreamUrls, AsyncDisposable {
     this.#options = options;
     this.#server = server;
     this.#tokens = new Tokens(options.clock);
-    this.#unproven = new UnprovenConnections({
-      places: maxUnproven,
+    this.#pending = new PendingConnections({
+      maxCount: maxPending,
       timeoutMs: options.tokenTimeoutMs ?? defaultTokenTimeoutMs,
       log: options.log,
       what: "connections to the streaming server without a token",
     });
     const idleMs = Math.min(options.config.idleTimeoutSeconds * 1000, maxTimerMs);
     server.on("connection", (socket: Socket) => this.#connected(socket));
-    // NOTE(node): under TLS the socket below does not see what comes and goes.
+    // NOTE(node): with TLS, the socket below does not see the traffic.
     server.on(options.config.tls ? "secureConnection" : "connection", (socket: Socket) => {
-      // Ends what an upgraded connection carries, too: the client is as good as gone.
+      // This also ends the streams of an upgraded connection.
       socket.setTimeout(idleMs, () => socket.destroy());
     });
     server.on("upgrade", (request: IncomingMessage, transport: Duplex, head: Buffer) => {
@@ -110,7 +110,7 @@ export class StreamingServer implements StreamUrls, AsyncDisposable {
     });
   }
 
-  /** Where it serves, as `http://127.0.0.1:34567`. */
+  /** The base address, such as `http://127.0.0.1:34567`. */
   get address(): string {
     return this.#base;
   }
@@ -127,22 +127,16 @@ export class StreamingServer implements StreamUrls, AsyncDisposable {
     return this.#url({ verb: "portforward", sandboxId, ports });
   }
 
-  /** Cuts all connections off, which ends what they carry, and waits for that; 5 s at most. */
+  /** Closes all connections, which ends their streams, and waits for that; 5 s at most. */
   async [Symbol.asyncDispose](): Promise<void> {
     const closed = new Promise<void>((resolve) => this.#server.close(() => resolve()));
     for (const socket of this.#sockets.values()) socket.destroy();
     await closed;
-    const late = new AbortController();
-    const served = Promise.all(this.#serving);
-    await Promise.race([
-      served,
-      sleep(closeTimeoutMs, undefined, { signal: late.signal }).catch(() => undefined),
-    ]);
-    late.abort();
+    await within(Promise.all(this.#serving), closeTimeoutMs);
   }
 
-  #url(asked: Asked): string {
-    return `${this.#base}/${asked.verb}/${this.#tokens.add(asked)}`;
+  #url(streamRequest: StreamRequest): string {
+    return `${this.#base}/${streamRequest.verb}/${this.#tokens.add(streamRequest)}`;
   }
 
   async #listen(): Promise<void> {
@@ -153,9 +147,11 @@ export class StreamingServer implements StreamUrls, AsyncDisposable {
       });
       this.#server.listen(port, address, () => resolve());
     });
-    // NOTE(node): what fails later, as an accept without a free descriptor, must not end the daemon.
+    // NOTE(node): a later failure, such as an accept without a free descriptor, must not end the daemon.
     this.#server.on("error", (error) => {
-      this.#options.log.warn("accept a connection for streams", { reason: messageOf(error) });
+      this.#options.log.warn("failed to accept a connection for streams", {
+        reason: messageOf(error),
+      });
     });
     const bound = this.#server.address();
     if (bound === null || typeof bound === "string") {
@@ -168,40 +164,40 @@ export class StreamingServer implements StreamUrls, AsyncDisposable {
   #connected(socket: Socket): void {
     const key = keyOf(socket);
     this.#sockets.set(key, socket);
-    this.#unproven.add(socket);
+    this.#pending.add(socket);
     socket.on("close", () => {
-      this.#unproven.remove(socket);
+      this.#pending.remove(socket);
       if (this.#sockets.get(key) === socket) this.#sockets.delete(key);
     });
   }
 
-  /** What the request's token stands for: once, and only under its verb. */
-  #take(request: IncomingMessage): Asked | undefined {
+  /** The stream request of a token. A token is valid once, and only for its verb. */
+  #take(request: IncomingMessage): StreamRequest | undefined {
     const path = (request.url ?? "").split("?")[0] ?? "";
     const [, verb = "", token = ""] = /^\/(exec|attach|portforward)\/([\w-]+)$/.exec(path) ?? [];
     if (request.method !== "GET" && request.method !== "POST") return undefined;
-    const asked = this.#tokens.take(token);
-    return asked?.verb === (verb as Verb) ? asked : undefined;
+    const streamRequest = this.#tokens.take(token);
+    return streamRequest?.verb === (verb as Verb) ? streamRequest : undefined;
   }
 
   #upgraded(upgrade: Upgrade): void {
     // NOTE(node): an "error" without a listener would end the daemon.
     upgrade.transport.on("error", () => undefined);
-    const asked = this.#take(upgrade.request);
-    if (asked === undefined) {
+    const streamRequest = this.#take(upgrade.request);
+    if (streamRequest === undefined) {
       refuseUpgrade(upgrade, 404, "not found");
       return;
     }
     if (this.#serving.size >= maxServed) {
-      refuseUpgrade(upgrade, 503, `${maxServed} connections are served already; try again later`);
+      refuseUpgrade(upgrade, 503, `there are ${maxServed} connections already; try again later`);
       return;
     }
     const socket = this.#sockets.get(keyOf(upgrade.request.socket));
-    if (socket !== undefined) this.#unproven.remove(socket);
-    const serving = this.#serve(upgrade, asked).catch((error: unknown) => {
+    if (socket !== undefined) this.#pending.remove(socket);
+    const serving = this.#serve(upgrade, streamRequest).catch((error: unknown) => {
       const { log } = this.#options;
       log.debug("stream ended", {
-        verb: asked.verb,
+        verb: streamRequest.verb,
         kind: kindOf(error),
         reason: messageOf(error),
       });
@@ -211,16 +207,16 @@ export class StreamingServer implements StreamUrls, AsyncDisposable {
     void serving.then(() => this.#serving.delete(serving));
   }
 
-  /** The protocols are loaded with the first connection: no start of the daemon is to wait for them. */
-  async #serve(upgrade: Upgrade, asked: Asked): Promise<void> {
+  /** The protocols are loaded with the first connection, so that the daemon starts faster. */
+  async #serve(upgrade: Upgrade, streamRequest: StreamRequest): Promise<void> {
     const to = upgradeTo(upgrade.request);
     if (to === undefined) {
       refuseUpgrade(upgrade, 400, "an upgrade to SPDY/3.1 or WebSocket is required");
       return;
     }
     const creationTimeoutMs = this.#options.config.creationTimeoutSeconds * 1000;
-    if (asked.verb === "portforward") {
-      const { sandboxId, ports } = asked;
+    if (streamRequest.verb === "portforward") {
+      const { sandboxId, ports } = streamRequest;
       const connect: ForwardOptions["connect"] = (port, signal) =>
         this.#options.targets.connect(sandboxId, port, signal);
       const { serveSpdyForward, serveWebSocketForward } = await import("./port-forward.ts");
@@ -229,28 +225,32 @@ export class StreamingServer implements StreamUrls, AsyncDisposable {
       return;
     }
     const { serveSpdyCommand, serveWebSocketCommand } = await import("./command.ts");
-    const options = { choice: asked.choice, creationTimeoutMs, run: this.#run(asked) };
+    const options = {
+      choice: streamRequest.choice,
+      creationTimeoutMs,
+      run: this.#run(streamRequest),
+    };
     await (to === "spdy" ? serveSpdyCommand : serveWebSocketCommand)(upgrade, options);
   }
 
-  #run(asked: Asked & { verb: "exec" | "attach" }): RunCommand {
+  #run(streamRequest: StreamRequest & { verb: "exec" | "attach" }): RunCommand {
     const { targets } = this.#options;
-    if (asked.verb === "exec") {
-      return (streams, signal) => targets.exec(asked.request, streams, signal);
+    if (streamRequest.verb === "exec") {
+      return (streams, signal) => targets.exec(streamRequest.request, streams, signal);
     }
     return async (streams, signal) => {
-      await targets.attach(asked.request, streams, signal);
+      await targets.attach(streamRequest.request, streams, signal);
       return { exitCode: 0 };
     };
   }
 }
 
-/** NOTE(node): a TLS socket does not tell which socket is below it, but it has the same addresses. */
+/** NOTE(node): a TLS socket does not expose the socket below it, but it has the same addresses. */
 function keyOf({ localAddress, remoteAddress, remotePort }: Socket): string {
   return `${localAddress} ${remoteAddress} ${remotePort}`;
 }
 
-/** A server on all addresses is reached by the loopback one. */
+/** A server on all addresses is reached at the loopback address. */
 function reachable(address: string): string {
   if (address === "0.0.0.0") return "127.0.0.1";
   return isIPv6(address) && /^[0:]+$/.test(address) ? "::1" : address;

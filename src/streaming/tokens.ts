@@ -2,49 +2,49 @@ import { randomBytes } from "node:crypto";
 import { RuntimeError } from "../base/errors.ts";
 import type { Clock } from "../base/time.ts";
 
-/** How long a token waits to be used. */
+/** How long a token is valid. */
 export const tokenLifeMs = 60_000;
-/** How many may wait. The kubelet uses each at once. */
+/** The number of unused tokens. The kubelet uses each token at once. */
 export const maxTokens = 1000;
 
-// 128 bits: nobody finds one by trying (containerd and CRI-O have 48).
+// 128 bits, so that tokens cannot be guessed (containerd and CRI-O use 48).
 const tokenBytes = 16;
 
-/** What waits for clients under tokens that are good once, for one minute. */
+/** Values for clients with tokens. A token is valid once, for one minute. */
 export class Tokens<T> {
   readonly #clock: Clock;
-  // Oldest first: all live equally long.
-  readonly #waiting = new Map<string, { readonly value: T; readonly until: number }>();
+  // Oldest first, because all are valid for the same time.
+  readonly #entries = new Map<string, { readonly value: T; readonly until: number }>();
 
   constructor(clock: Clock) {
     this.#clock = clock;
   }
 
-  /** A new token for `value`; `resource-exhausted` when too many wait. */
+  /** A new token for `value`; `resource-exhausted` when there are too many unused ones. */
   add(value: T): string {
-    this.#forgetLate();
-    if (this.#waiting.size >= maxTokens) {
-      const why = `${maxTokens} connections were asked for and not made; try again in a minute`;
-      throw new RuntimeError("resource-exhausted", `hand out a streaming address: ${why}`);
+    this.#removeExpired();
+    if (this.#entries.size >= maxTokens) {
+      const why = `there are ${maxTokens} unused addresses; try again in a minute`;
+      throw new RuntimeError("resource-exhausted", `create a streaming address: ${why}`);
     }
     const token = randomBytes(tokenBytes).toString("base64url");
-    this.#waiting.set(token, { value, until: this.#clock.nowMs() + tokenLifeMs });
+    this.#entries.set(token, { value, until: this.#clock.nowMs() + tokenLifeMs });
     return token;
   }
 
-  /** What the token stands for; undefined when it was used, is late or never was. */
+  /** The value of a token; undefined when the token was used, has expired or never existed. */
   take(token: string): T | undefined {
-    this.#forgetLate();
-    const entry = this.#waiting.get(token);
-    this.#waiting.delete(token);
+    this.#removeExpired();
+    const entry = this.#entries.get(token);
+    this.#entries.delete(token);
     return entry?.value;
   }
 
-  #forgetLate(): void {
+  #removeExpired(): void {
     const now = this.#clock.nowMs();
-    for (const [token, { until }] of this.#waiting) {
+    for (const [token, { until }] of this.#entries) {
       if (until > now) return;
-      this.#waiting.delete(token);
+      this.#entries.delete(token);
     }
   }
 }

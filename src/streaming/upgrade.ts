@@ -1,29 +1,29 @@
 import { type IncomingMessage, STATUS_CODES } from "node:http";
 import type { Duplex } from "node:stream";
 
-/** A request that wants to leave HTTP, with the connection it came on. */
+/** A request to upgrade its connection from HTTP to another protocol. */
 export interface Upgrade {
   readonly request: IncomingMessage;
   readonly transport: Duplex;
 }
 
-/** The protocols that a client may ask for in `Upgrade`. */
+/** The protocols that a client may request in `Upgrade`. */
 export type UpgradeTo = "spdy" | "websocket";
 
-/** What the request asks for; undefined for anything else. */
+/** The requested protocol; undefined for any other. */
 export function upgradeTo(request: IncomingMessage): UpgradeTo | undefined {
   const wanted = (request.headers.upgrade ?? "").toLowerCase();
   if (wanted === "spdy/3.1") return "spdy";
   return wanted === "websocket" ? "websocket" : undefined;
 }
 
-/** Words of a header that may come more than once and as a list with commas. */
+/** The values of a header that may be repeated or be a list with commas. */
 export function headerWords(request: IncomingMessage, name: string): readonly string[] {
   const lines = request.headersDistinct[name] ?? [];
   return lines.flatMap((line) => line.split(",")).map((word) => word.trim());
 }
 
-/** The client's first that the server has. undefined when there is none; `fallback` when it named none. */
+/** The first protocol of the client that the server supports, undefined if none; `fallback` when it named none. */
 export function chooseProtocol<T extends string>(
   wanted: readonly string[],
   served: readonly T[],
@@ -37,7 +37,7 @@ export function chooseProtocol<T extends string>(
   return undefined;
 }
 
-/** Leaves HTTP: what follows on the connection is the other protocol. */
+/** Switches to the other protocol. */
 export function switchProtocols({ transport }: Upgrade, headers: readonly string[]): void {
   transport.write(
     ["HTTP/1.1 101 Switching Protocols", "Connection: Upgrade", ...headers, "", ""].join("\r\n"),
@@ -47,7 +47,7 @@ export function switchProtocols({ transport }: Upgrade, headers: readonly string
 /** How long a client that was refused may take to close its end. */
 const refusedMs = 5_000;
 
-/** Answers in HTTP after all and closes the connection; the client's end of it too, if it does not. */
+/** Sends an HTTP error and closes the connection, after a timeout also if the client does not. */
 export function refuseUpgrade(
   { transport }: Upgrade,
   code: number,
@@ -65,7 +65,7 @@ export function refuseUpgrade(
   transport.on("error", () => undefined);
   const timer = setTimeout(() => transport.destroy(), refusedMs).unref();
   transport.once("close", () => clearTimeout(timer));
-  // What it sends all the same is dropped: unread, it would hide that the client has closed.
+  // Data of the client is dropped: unread data would hide that the client has closed the connection.
   transport.resume();
   transport.end(`${head.join("\r\n")}\r\n\r\n${body}`);
 }

@@ -8,7 +8,7 @@ import {
 } from "./upgrade.ts";
 
 /**
- * Answers the handshake of a WebSocket. Returns the sub-protocol that both speak, `fallback` when the
+ * Completes the handshake of a WebSocket. Returns the chosen sub-protocol, `fallback` when the
  * client names none; undefined when the request was refused.
  */
 export function acceptWebSocket(
@@ -25,7 +25,7 @@ export function acceptWebSocket(
   const wanted = headerWords(upgrade.request, "sec-websocket-protocol");
   const protocol = chooseProtocol(wanted, served, fallback);
   if (protocol === undefined) {
-    const why = `none of the protocols ${wanted.join(", ")} is served, but ${served.join(", ")}`;
+    const why = `unsupported protocols ${wanted.join(", ")}; supported are ${served.join(", ")}`;
     refuseUpgrade(upgrade, 400, why);
     return undefined;
   }

@@ -11,7 +11,7 @@ import { Random } from "./testing/random.ts";
 const directory = mkdtempSync(join(tmpdir(), "davit-blob-"));
 after(() => rmSync(directory, { recursive: true }));
 
-/** What comes out of a descriptor of `blob`, copied while each piece is valid. */
+/** What is read from a descriptor of `blob`, copied while each chunk is valid. */
 async function readThrough(blob: Buffer, fd: number): Promise<void> {
   const input = new BlobInput(fd);
   const head = Buffer.from(await input.head());
@@ -19,7 +19,7 @@ async function readThrough(blob: Buffer, fd: number): Promise<void> {
   assert.ok(head.equals(blob.subarray(0, head.length)));
   const pieces: Buffer[] = [];
   await input.forEach(async (bytes) => {
-    // The next piece is being read meanwhile: it must not come into this one's place.
+    // The next chunk is read meanwhile. It must not overwrite this one.
     await new Promise((resolve) => setImmediate(resolve));
     pieces.push(Buffer.from(bytes));
   });
@@ -29,7 +29,7 @@ async function readThrough(blob: Buffer, fd: number): Promise<void> {
 }
 
 for (const length of [0, 1, 3, 4, 262_144, 262_145, 3_000_000]) {
-  test(`a file of ${length} bytes, to its end`, async () => {
+  test(`reads a file of ${length} bytes to its end`, async () => {
     const blob = new Random(length + 1).bytes(length);
     const file = join(directory, `blob-${length}`);
     writeFileSync(file, blob);
@@ -42,7 +42,7 @@ for (const length of [0, 1, 3, 4, 262_144, 262_145, 3_000_000]) {
   });
 }
 
-test("a reader that fails ends it", async () => {
+test("a failing reader ends the read", async () => {
   const file = join(directory, "blob");
   writeFileSync(file, Buffer.alloc(1_000_000));
   const fd = openSync(file, "r");

@@ -5,19 +5,19 @@ import { promisify } from "node:util";
 import { preparePipe } from "../linux/file/index.ts";
 import { MAGIC_BYTES } from "./decompress.ts";
 
-/** A read takes what is there, at most so much. */
+/** The largest read. */
 const PIECE = 256 * 1024;
-/** What may wait in the pipe: enough that neither side has to wait for the other at each piece. */
+/** The capacity of the pipe: large enough that the two sides do not wait for each other at each chunk. */
 const PIPE = 1024 * 1024;
 
 const readInto = promisify(read);
 
 /**
- * The compressed blob, read from a descriptor to its end. Three things go on at once: a piece is
- * decompressed and hashed while the next one is read. Two buffers do for all of it.
+ * Reads the compressed blob from a descriptor to its end. A chunk is
+ * decompressed and hashed while the next one is read, with two buffers in total.
  */
 export class BlobInput {
-  /** Of all that was read; of the whole blob once `ended`. */
+  /** The hash of what was read; that of the whole blob when `ended`. */
   readonly hash = createHash("sha256");
   readonly #fd: number;
   #current: Buffer = Buffer.allocUnsafeSlow(PIECE);
@@ -34,7 +34,7 @@ export class BlobInput {
     return this.#ended;
   }
 
-  /** The first bytes, by which its kind is known; fewer where the blob has no more. Once, at first. */
+  /** The first bytes, which show the compression; fewer if the blob is shorter. Call it once, first. */
   async head(): Promise<Buffer> {
     preparePipe(this.#fd, PIPE);
     while (this.#head < MAGIC_BYTES && !this.#ended) {
@@ -43,13 +43,13 @@ export class BlobInput {
     return this.#current.subarray(0, this.#head);
   }
 
-  /** Gives `take` the blob in pieces, the head too, each when the one before is done with. */
+  /** Passes the blob in chunks to `take`, including the head, each after the previous one was consumed. */
   async forEach(take: (bytes: Buffer) => Promise<void>): Promise<void> {
     let piece = this.#current.subarray(0, this.#head);
     while (piece.length > 0 || !this.#ended) {
       const taken = take(piece);
       const next = this.#ended ? undefined : this.#read(this.#other, 0);
-      // Its failure is met below, after that of `taken`.
+      // Its failure is handled below, after that of `taken`.
       next?.catch(() => undefined);
       this.hash.update(piece);
       await taken;

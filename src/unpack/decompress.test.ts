@@ -35,7 +35,7 @@ function skippable(length: number): Buffer {
   return frame;
 }
 
-/** Many frames of all kinds, as tools write them that compress in parallel or with an index. */
+/** Many frames of all types, like those of tools that compress in parallel or with an index. */
 function framesOf(bytes: Buffer): Buffer {
   const frames = [skippable(3)];
   for (let at = 0; at < bytes.length; at += 77_777) {
@@ -46,7 +46,7 @@ function framesOf(bytes: Buffer): Buffer {
 }
 
 describe("detectCompression()", () => {
-  test("goes by the first bytes", () => {
+  test("decides by the first bytes", () => {
     assert.equal(detectCompression(gzipSync("a")), "gzip");
     assert.equal(detectCompression(zstdCompressSync("a")), "zstd");
     assert.equal(detectCompression(skippable(0)), "zstd");
@@ -68,7 +68,7 @@ describe("Decompressor", () => {
     ["zstd of many frames", framesOf(content)],
   ];
   for (const [name, blob] of blobs) {
-    test(`${name}, in pieces of any size`, async () => {
+    test(`${name}, in chunks of any size`, async () => {
       assert.ok((await decompress([blob])).equals(content));
       for (let seed = 1; seed <= 6; seed++) {
         const longest = [100, 1000, 65_536, 400_000][seed % 4] ?? 100;
@@ -78,7 +78,7 @@ describe("Decompressor", () => {
     });
 
     if (name === "plain") continue;
-    test(`${name}, cut off or damaged`, async () => {
+    test(`${name}, truncated or damaged`, async () => {
       for (const length of [5, 30, Math.floor(blob.length / 2), blob.length - 1]) {
         await assert.rejects(decompress([blob.subarray(0, length)]), (error) =>
           isKind(error, "invalid-argument"),
@@ -89,7 +89,7 @@ describe("Decompressor", () => {
     });
   }
 
-  test("takes a single byte at a time", async () => {
+  test("accepts single bytes", async () => {
     const small = Buffer.concat([zstdCompressSync("a"), skippable(2), zstdCompressSync("b")]);
     assert.equal(
       (await decompress([...small].map((byte) => Buffer.from([byte])))).toString(),
@@ -97,7 +97,7 @@ describe("Decompressor", () => {
     );
   });
 
-  test("drops what is written after its reader left", async () => {
+  test("drops data that is written after its reader has ended", async () => {
     const decompressor = new Decompressor("gzip");
     const blob = gzipSync(random.bytes(300_000));
     await decompressor.write(blob.subarray(0, 200_000));
@@ -111,7 +111,7 @@ describe("Decompressor", () => {
 });
 
 describe("ZstdFrames", () => {
-  test("ends no piece later than its frame", () => {
+  test("ends each piece at the end of its frame at the latest", () => {
     const frames = Array.from({ length: 20 }, (_, at) => zstdCompressSync(random.bytes(at * 10)));
     const blob = Buffer.concat(frames.flatMap((frame, at) => [frame, skippable(at)]));
     for (const longest of [1, 3, 50, blob.length]) {

@@ -5,15 +5,15 @@ import { RuntimeError } from "../base/errors.ts";
 import { brokenArchive } from "./tar-header.ts";
 import { ZstdFrames } from "./zstd-frames.ts";
 
-/** How a blob is compressed. */
+/** The compression of a blob. */
 export type Compression = "gzip" | "zstd" | "none";
 
-/** How many bytes {@link detectCompression} looks at. */
+/** The number of bytes that {@link detectCompression} needs. */
 export const MAGIC_BYTES = 4;
-/** Output comes in pieces of this size; up to four wait while the next is made on another thread. */
+/** The size of chunks of output; up to four wait while another thread makes the next one. */
 const PIECE = 256 * 1024;
 
-/** Tells by the first bytes; media types are wrong too often to be believed. */
+/** Detects the compression by the first bytes, because media types are often wrong. */
 export function detectCompression(head: Buffer): Compression {
   if (head[0] === 0x1f && head[1] === 0x8b) return "gzip";
   if (head.length < MAGIC_BYTES) return "none";
@@ -25,7 +25,7 @@ export function detectCompression(head: Buffer): Compression {
 
 /**
  * Decompresses what is written to it; `output` gives the plain bytes, or fails with
- * `invalid-argument`. After a failure, or when the reader of `output` left, writes are dropped.
+ * `invalid-argument`. After a failure, or after the reader of `output` has ended, writes are dropped.
  */
 export class Decompressor {
   readonly output: AsyncIterable<Buffer>;
@@ -36,13 +36,13 @@ export class Decompressor {
   constructor(compression: Compression) {
     this.#frames = compression === "zstd" ? new ZstdFrames() : undefined;
     this.#stream = transformFor(compression);
-    // Failures are told to the reader of `output`.
+    // The reader of `output` gets failures.
     this.#stream.on("error", () => undefined);
     this.#stream.on("close", () => this.#settleWrite?.());
     this.output = readAll(this.#stream);
   }
 
-  /** One at a time. When it resolves, the bytes are consumed, and their memory is the caller's again. */
+  /** One at a time. When it resolves, the bytes are consumed and the caller may reuse their memory. */
   async write(bytes: Buffer): Promise<void> {
     if (this.#frames === undefined) {
       await this.#push(bytes);
@@ -55,7 +55,7 @@ export class Decompressor {
     }
   }
 
-  /** There are no more bytes. */
+  /** Ends the input. */
   end(): void {
     try {
       this.#frames?.end();

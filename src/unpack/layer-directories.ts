@@ -3,40 +3,40 @@ import { lstatSync, mkdirSync, readlinkSync, type Stats, unlinkSync } from "node
 import { RuntimeError } from "../base/errors.ts";
 import { errnoCode } from "../base/system-error.ts";
 import { type FileTime, setAttributes, setXattr } from "../linux/file/index.ts";
-import { isWhiteout, look, onDisk } from "./layer-files.ts";
+import { isWhiteout, findEntry, onDisk } from "./layer-files.ts";
 import { printable } from "./tar-entry.ts";
 import { brokenArchive } from "./tar-header.ts";
 
-/** Directories whose times are kept until the end. */
+/** The number of directories whose times are set at the end. */
 const MAX_DIRECTORIES = 500_000;
-/** As many symbolic links as the kernel follows on one path (path_resolution(7)). */
+/** The number of symbolic links that the kernel follows on one path (path_resolution(7)). */
 const MAX_LINKS = 40;
 /**
- * Those that no entry makes are told of up to this number and so many characters: the first ones, which lie
- * highest, as a path that lower layers do not have has nothing below it there.
+ * Directories without an entry are reported up to this number and total length of paths: the first ones, which are
+ * the topmost, because nothing is below a path that lower layers do not have.
  */
 const MAX_IMPLIED = { count: 1000, characters: 128 * 1024 };
 
-/** Where a path of the archive leads. */
-interface Place {
+/** The result of resolving a path of the archive. */
+interface ResolvedPath {
   /** Without symbolic links. */
   readonly path: string;
-  /** The layer hides what the layers below have there. */
+  /** The layer hides the entry of lower layers at this path. */
   readonly isHidden: boolean;
 }
 
-/** The directories of a layer: which are made by entries, and which hide those of lower layers. */
+/** The directories of a layer: which have an entry, and which hide those of lower layers. */
 export class LayerDirectories {
   /** Whether the layer hides everything below it: overlayfs has no mark for that on a root. */
   isRootOpaque = false;
   readonly #times = new Map<string, { readonly inode: number; readonly time: FileTime }>();
-  /** Made on the way to entries, by inode. */
+  /** Parents of entries without an entry of their own, by inode. */
   readonly #implied = new Map<number, string>();
   #impliedLength = 0;
-  /** Inodes of those that hide the lower ones. */
+  /** Inodes of directories that hide lower ones. */
   readonly #opaque = new Set<number>();
 
-  /** Makes the directory of an entry. What else is there gives way; a directory stays. */
+  /** Makes the directory of an entry. Replaces another kind of file; a directory stays. */
   make(path: string): void {
     if (path === "/") return;
     for (let attempt = 0; ; attempt++) {
@@ -55,20 +55,20 @@ export class LayerDirectories {
   }
 
   /**
-   * Makes the directories on the way to `path`, of root and 0755, as containerd does: a symbolic link
-   * among them is followed inside the layer, also where it leads to nothing yet, and then its target
-   * is made. Gives the path of the parent without links, empty for the root.
+   * Makes the parents of `path`, of root and with mode 0755, as containerd does. A symbolic link
+   * among them is followed inside the layer; a missing target
+   * is made. Returns the path of the parent without links, empty for the root.
    */
   makeParents(path: string): string {
     return this.#walk(path.slice(0, path.lastIndexOf("/")), "make").path;
   }
 
-  /** Where a path leads in this layer, whose end need not be there. */
-  find(path: string): Place {
-    return this.#walk(path, "look");
+  /** Resolves a path in this layer, which need not exist. */
+  find(path: string): ResolvedPath {
+    return this.#walk(path, "find");
   }
 
-  /** An entry said what the directory is like. */
+  /** Records that an entry describes the directory. */
   describe(path: string, time: FileTime): void {
     const inode = lstatSync(onDisk(path)).ino;
     this.#implied.delete(inode);
@@ -81,31 +81,31 @@ export class LayerDirectories {
     }
   }
 
-  /** The directory, which is made where it is missing, hides all that lower layers have in it. */
+  /** Lets the directory, which is made if missing, hide everything that lower layers have in it. */
   makeOpaque(path: string): void {
     if (path === "/") this.isRootOpaque = true;
     this.#hide(this.makeParents(`${path}/x`) || "/");
   }
 
-  /** The lower directory is gone, and this one has nothing of it. */
+  /** Lets this directory replace the one of lower layers. */
   hideLower(path: string, info: Stats): void {
     this.#implied.delete(info.ino);
     this.#hide(path);
   }
 
-  /** Sets the times, which change with each entry that is made in a directory. */
+  /** Sets the times at the end, because each new entry in a directory changes them. */
   setTimes(): void {
     for (const [path, { inode, time }] of this.#times) {
-      const info = look(path);
+      const info = findEntry(path);
       if (info?.isDirectory() !== true || info.ino !== inode) continue; // replaced later
       setAttributes(path, { uid: info.uid, gid: info.gid, mode: info.mode & 0o7777, time });
     }
   }
 
-  /** The directories that no entry made and that may be there in lower layers, parents first. */
+  /** The directories without an entry that lower layers may have, parents first. */
   implied(): readonly string[] {
     return [...this.#implied].flatMap(([inode, path]) => {
-      const info = look(path);
+      const info = findEntry(path);
       return info?.isDirectory() === true && info.ino === inode ? [path] : [];
     });
   }
@@ -122,20 +122,20 @@ export class LayerDirectories {
     this.#opaque.add(lstatSync(onDisk(path)).ino);
   }
 
-  /** A whiteout that a directory takes the place of still hides what is in the lower one. */
+  /** A directory that replaces a whiteout still hides the content of the lower one. */
   #replace(path: string): void {
-    const there = look(path);
-    if (there?.isDirectory() === true) return;
+    const existing = findEntry(path);
+    if (existing?.isDirectory() === true) return;
     unlinkSync(onDisk(path));
     mkdirSync(onDisk(path), 0o755);
-    if (there !== undefined && isWhiteout(there)) this.#hide(path);
+    if (existing !== undefined && isWhiteout(existing)) this.#hide(path);
   }
 
-  #walk(path: string, how: "make" | "look"): Place {
+  #walk(path: string, how: "make" | "find"): ResolvedPath {
     const rest = path.split("/").reverse();
     let links = 0;
-    let at: Place = this.#root();
-    const above: Place[] = [];
+    let at: ResolvedPath = this.#root();
+    const above: ResolvedPath[] = [];
     for (let part = rest.pop(); part !== undefined; part = rest.pop()) {
       if (part === "" || part === ".") continue;
       if (part === "..") {
@@ -143,10 +143,10 @@ export class LayerDirectories {
         continue;
       }
       const next = `${at.path}/${part}`;
-      const there = look(next);
-      if (there?.isSymbolicLink() !== true) {
+      const existing = findEntry(next);
+      if (existing?.isSymbolicLink() !== true) {
         above.push(at);
-        const isHidden = this.#step(next, there, at.isHidden, how);
+        const isHidden = this.#step(next, existing, at.isHidden, how);
         at = { path: next, isHidden };
         continue;
       }
@@ -162,20 +162,25 @@ export class LayerDirectories {
     return at;
   }
 
-  #root(): Place {
+  #root(): ResolvedPath {
     return { path: "", isHidden: this.isRootOpaque };
   }
 
-  /** Goes on to what is at `path`, and says whether the layer hides what lower ones have there. */
-  #step(path: string, there: Stats | undefined, isHidden: boolean, how: "make" | "look"): boolean {
-    if (there?.isDirectory() === true) return isHidden || this.#opaque.has(there.ino);
-    if (how === "look") return isHidden || there !== undefined;
-    if (there === undefined) {
+  /** Moves to `path`. Returns whether the layer hides the entry of lower layers there. */
+  #step(
+    path: string,
+    existing: Stats | undefined,
+    isHidden: boolean,
+    how: "make" | "find",
+  ): boolean {
+    if (existing?.isDirectory() === true) return isHidden || this.#opaque.has(existing.ino);
+    if (how === "find") return isHidden || existing !== undefined;
+    if (existing === undefined) {
       mkdirSync(onDisk(path), 0o755);
       if (!isHidden) this.#imply(path);
       return isHidden;
     }
-    if (!isWhiteout(there)) throw brokenArchive(`"${printable(path)}" is not a directory`);
+    if (!isWhiteout(existing)) throw brokenArchive(`"${printable(path)}" is not a directory`);
     this.#replace(path);
     return true;
   }

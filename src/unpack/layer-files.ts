@@ -5,7 +5,7 @@ import { printable } from "./tar-entry.ts";
 import { brokenArchive } from "./tar-header.ts";
 
 /**
- * The absolute path inside the layer that a name of the archive means. Throws `invalid-argument`
+ * The absolute path in the layer for a name in the archive. Throws `invalid-argument`
  * when it leads out of the layer.
  */
 export function layerPath(name: string): string {
@@ -20,13 +20,13 @@ export function layerPath(name: string): string {
   return `/${parts.join("/")}`;
 }
 
-/** A byte string as node:fs takes it; names of plain ASCII stay strings, which is faster. */
+/** A byte string for node:fs; ASCII names stay strings, which is faster. */
 export function onDisk(path: string): string | Buffer {
   return /^[\x01-\x7f]*$/.test(path) ? path : Buffer.from(path, "latin1");
 }
 
-/** `undefined` also when the way there leads through something that is no directory. */
-export function look(path: string): Stats | undefined {
+/** `undefined` also when a component of the path is not a directory. */
+export function findEntry(path: string): Stats | undefined {
   try {
     return lstatSync(onDisk(path), { throwIfNoEntry: false });
   } catch (cause) {
@@ -36,15 +36,15 @@ export function look(path: string): Stats | undefined {
   }
 }
 
-/** What hides a file of a lower layer in overlayfs: a character device 0:0 (overlayfs.rst). */
+/** A whiteout hides a file of a lower layer in overlayfs: a character device 0:0 (overlayfs.rst). */
 export function isWhiteout(info: Stats): boolean {
   return info.isCharacterDevice() && info.rdev === 0;
 }
 
-/** Removes what is at the path, with everything in it. */
+/** Removes the entry at the path with everything in it. */
 export function removeEntry(path: string): void {
   if (path === "/") throw brokenArchive("an entry would replace the layer's root");
-  if (look(path)?.isDirectory() !== true) {
+  if (findEntry(path)?.isDirectory() !== true) {
     unlinkSync(onDisk(path));
     return;
   }

@@ -12,7 +12,7 @@ import {
 import { RuntimeError } from "../base/errors.ts";
 import { errnoCode, SystemError } from "../base/system-error.ts";
 import { makeNode, setAttributes, setXattr } from "../linux/file/index.ts";
-import { isWhiteout, layerPath, look, onDisk, removeEntry } from "./layer-files.ts";
+import { isWhiteout, layerPath, findEntry, onDisk, removeEntry } from "./layer-files.ts";
 import { LayerDirectories } from "./layer-directories.ts";
 import { type LowerLink, LowerLinks } from "./lower-links.ts";
 import { printable, type TarEntry } from "./tar-entry.ts";
@@ -24,9 +24,9 @@ const { O_CREAT, O_EXCL, O_NOFOLLOW, O_WRONLY, S_IFBLK, S_IFCHR, S_IFIFO } = con
 const WHITEOUT = ".wh.";
 const META = ".wh..wh.";
 const OPAQUE = ".wh..wh..opq";
-/** A file system with so much space left did not refuse an attribute for want of it. */
-const ROOM = 1024 * 1024;
-/** Errnos by which the kernel says that the archive, and not the machine, is at fault. */
+/** With this much free space, a file system did not refuse an attribute because of a full disk. */
+const FREE_SPACE = 1024 * 1024;
+/** Errnos for which the archive, and not the machine, is the cause. */
 const archiveFaults: ReadonlySet<string> = new Set([
   "ENAMETOOLONG",
   "ENOENT",
@@ -40,22 +40,22 @@ const archiveFaults: ReadonlySet<string> = new Set([
   "ERANGE",
 ]);
 
-/** What a layer has of the layers below it, whichever those are. Paths in it, without symbolic links. */
+/** The parts of a layer that come from lower layers. Paths in the layer, without symbolic links. */
 export interface FromBelow {
-  /** Hard links to files that it does not bring. */
+  /** Hard links to files that are not in this layer. */
   readonly links: readonly LowerLink[];
-  /** Directories that no entry describes: what they are like is for lower layers to say. Parents first. */
+  /** Directories without an entry: their attributes are those of lower layers. Parents first. */
   readonly directories: readonly string[];
 }
 
 /**
- * Makes the files of a layer below `/`, which must be the layer's own directory (chroot): no name and
- * no symbolic link then leads out of it. A symbolic link on the way to an entry is followed inside.
+ * Makes the files of a layer below `/`, which must be the layer's own directory (chroot), so that no name and
+ * no symbolic link leads out of it. A symbolic link in the path of an entry is followed inside.
  *
- * An entry that replaces an earlier one takes its place, whole. Whiteouts become what overlayfs
- * reads (overlayfs.rst): a character device 0:0, or `trusted.overlay.opaque` of a directory. They never
- * hide what this same layer brings, and no entry of another type becomes one. Attributes `trusted.*` of
- * the archive are left out: the kernel would take them for its own.
+ * An entry replaces an earlier one completely. Whiteouts become those of
+ * overlayfs (overlayfs.rst): a character device 0:0, or `trusted.overlay.opaque` of a directory. They never
+ * hide entries of the same layer, and no entry of another type becomes one. Attributes `trusted.*` of
+ * the archive are dropped, because the kernel would use them itself.
  */
 export class LayerWriter implements TarSink {
   readonly #directories = new LayerDirectories();
@@ -63,7 +63,7 @@ export class LayerWriter implements TarSink {
   #current: TarEntry | undefined;
   #path = "";
   #file: number | undefined;
-  /** Where the next bytes of the file go, and how far it reaches already. */
+  /** The position of the next bytes in the file, and the end of what was written. */
   #position = 0;
   #written = 0;
 
@@ -113,7 +113,7 @@ export class LayerWriter implements TarSink {
     this.#file = undefined;
     const entry = this.#current;
     this.#current = undefined;
-    // A hard link's attributes are those of the file, which came with an entry of its own.
+    // A hard link has the attributes of its file, which has an entry of its own.
     if (entry === undefined || entry.type === "link") return;
     try {
       this.#describe(this.#path, entry);
@@ -123,8 +123,8 @@ export class LayerWriter implements TarSink {
   }
 
   /**
-   * There are no more entries: sets the times of directories, and gives what the layer has of others,
-   * `undefined` for nothing.
+   * Ends the layer: sets the times of directories, and returns the parts that come from lower layers,
+   * `undefined` for none.
    */
   finish(): FromBelow | undefined {
     const links = this.#lower.finish();
@@ -149,14 +149,14 @@ export class LayerWriter implements TarSink {
         this.#directories.make(path);
         return;
       case "file":
-        this.#place(path, () => {
+        this.#replace(path, () => {
           this.#file = openSync(onDisk(path), O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW, 0o600);
         });
         this.#position = 0;
         this.#written = 0;
         return;
       case "symlink":
-        this.#place(path, () => symlinkSync(onDisk(entry.linkPath), onDisk(path)));
+        this.#replace(path, () => symlinkSync(onDisk(entry.linkPath), onDisk(path)));
         return;
       case "link":
         this.#makeLink(path, layerPath(entry.linkPath));
@@ -166,18 +166,18 @@ export class LayerWriter implements TarSink {
         this.#makeDevice(path, entry);
         return;
       case "fifo":
-        this.#place(path, () => makeNode(path, S_IFIFO | 0o600));
+        this.#replace(path, () => makeNode(path, S_IFIFO | 0o600));
     }
   }
 
   #makeDevice(path: string, { type, major, minor }: TarEntry): void {
     if (type === "char" && major === 0 && minor === 0) {
       throw brokenArchive(
-        `entry "${printable(path)}" is the device 0:0, which overlayfs takes for a deleted file`,
+        `entry "${printable(path)}" is the device 0:0, which is a deleted file in overlayfs`,
       );
     }
     const kind = type === "char" ? S_IFCHR : S_IFBLK;
-    this.#place(path, () => makeNode(path, kind | 0o600, major, minor));
+    this.#replace(path, () => makeNode(path, kind | 0o600, { major, minor }));
   }
 
   #describe(path: string, entry: TarEntry): void {
@@ -191,12 +191,12 @@ export class LayerWriter implements TarSink {
       mode: isLink ? undefined : entry.mode,
       time: isDirectory ? undefined : time,
     });
-    // After the owner: a change of owner takes security.capability away.
+    // After the owner: a change of the owner removes security.capability.
     for (const [name, value] of entry.xattrs) setArchiveXattr(path, name, value, type);
   }
 
-  /** Runs `make`, after making room: missing parents, or an earlier entry at the place. */
-  #place(path: string, make: () => void): void {
+  /** Runs `make`, if necessary after making parents or removing an earlier entry at the path. */
+  #replace(path: string, make: () => void): void {
     for (let attempt = 0; ; attempt++) {
       try {
         make();
@@ -212,28 +212,29 @@ export class LayerWriter implements TarSink {
   }
 
   #makeLink(path: string, target: string): void {
-    const [from, there] = [look(target), look(path)];
+    const [from, existing] = [findEntry(target), findEntry(path)];
     if (from === undefined || isWhiteout(from)) {
       this.#linkToLower(path, target);
       return;
     }
-    // A link to itself would remove its target to make room.
-    if (there?.ino === from.ino) return;
+    // A link to itself would remove its own target.
+    if (existing?.ino === from.ino) return;
     if (from.isDirectory())
-      throw brokenArchive(`"${printable(target)}" is a directory: no hard links`);
-    this.#place(path, () => linkSync(onDisk(target), onDisk(path)));
+      throw brokenArchive(`"${printable(target)}" is a directory, which cannot have hard links`);
+    this.#replace(path, () => linkSync(onDisk(target), onDisk(path)));
     if (this.#lower.has(from.ino)) this.#lower.named(from.ino, this.#realPath(path));
   }
 
   #linkToLower(path: string, target: string): void {
     const found = this.#directories.find(target);
-    if (found.isHidden) throw brokenArchive(`there is no "${printable(target)}" to link to`);
-    const standIn = this.#lower.standIn(found.path);
-    this.#place(path, () => linkSync(standIn.path, onDisk(path)));
-    this.#lower.named(standIn.inode, this.#realPath(path));
+    if (found.isHidden)
+      throw brokenArchive(`the target "${printable(target)}" of a hard link does not exist`);
+    const placeholder = this.#lower.placeholder(found.path);
+    this.#replace(path, () => linkSync(placeholder.path, onDisk(path)));
+    this.#lower.named(placeholder.inode, this.#realPath(path));
   }
 
-  /** The path of an entry that is there, without symbolic links on the way. */
+  /** The path of an existing entry without symbolic links in its parents. */
   #realPath(path: string): string {
     return `${this.#directories.makeParents(path)}${path.slice(path.lastIndexOf("/"))}`;
   }
@@ -243,18 +244,18 @@ export class LayerWriter implements TarSink {
       this.#directories.makeOpaque(directory === "" ? "/" : directory);
       return;
     }
-    if (name.startsWith(META)) return; // aufs' own files
+    if (name.startsWith(META)) return; // internal files of aufs
     const hidden = name.slice(WHITEOUT.length);
     if (hidden === "" || hidden === "." || hidden === "..") {
-      throw brokenArchive("it is a whiteout of no file");
+      throw brokenArchive("a whiteout has no file name");
     }
     const path = `${directory}/${hidden}`;
-    const there = look(path);
-    // What this layer brings at the name hides the lower file already, but a directory would merge.
-    if (there === undefined) {
-      this.#place(path, () => makeNode(path, S_IFCHR, 0, 0));
-    } else if (there.isDirectory()) {
-      this.#directories.hideLower(path, there);
+    const existing = findEntry(path);
+    // An entry of this layer hides the lower file already, but a directory would be merged.
+    if (existing === undefined) {
+      this.#replace(path, () => makeNode(path, S_IFCHR));
+    } else if (existing.isDirectory()) {
+      this.#directories.hideLower(path, existing);
     }
   }
 }
@@ -265,22 +266,22 @@ function setArchiveXattr(path: string, name: string, value: string, type: string
     setXattr(path, name, value);
   } catch (cause) {
     const code = errnoCode(cause);
-    // As others: what the file system, or the kind of file, cannot have is left out.
+    // Like other runtimes: drop attributes that the file system, or the type of file, does not support.
     if (code === "EOPNOTSUPP") return;
     if (code === "EPERM" && name.startsWith("user.") && type !== "file" && type !== "dir") return;
-    if (code === "E2BIG" || (code === "ENOSPC" && hasRoom())) {
+    if (code === "E2BIG" || (code === "ENOSPC" && hasFreeSpace())) {
       throw brokenArchive(
-        `entry "${printable(path)}" has more attributes than the file system holds: "${printable(name)}", ${value.length} bytes, does not fit (${code})`,
+        `entry "${printable(path)}" has more attributes than the file system supports: "${printable(name)}" of ${value.length} bytes does not fit (${code})`,
       );
     }
     throw cause;
   }
 }
 
-/** setxattr(2) says ENOSPC for a full disk, and ext4 also for a full block of one file's attributes. */
-function hasRoom(): boolean {
+/** setxattr(2) fails with ENOSPC on a full disk, on ext4 also when the attributes of one file fill a block. */
+function hasFreeSpace(): boolean {
   const { bsize, bavail } = statfsSync("/");
-  return bavail * bsize >= ROOM;
+  return bavail * bsize >= FREE_SPACE;
 }
 
 function faultOf(entry: TarEntry, cause: unknown): RuntimeError {

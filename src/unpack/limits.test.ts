@@ -6,7 +6,7 @@ import type { TarEntry } from "./tar-entry.ts";
 import { TarReader, type TarSink } from "./tar-reader.ts";
 import { type BuiltEntry, buildTar } from "./testing/tar-builder.ts";
 
-/** Keeps the paths of what it is given. */
+/** Collects the paths of entries. */
 class KeptEntries implements TarSink {
   readonly paths: string[] = [];
 
@@ -22,7 +22,7 @@ class KeptEntries implements TarSink {
 const disk = "/images";
 const roomy: DiskSpace = { bsize: 4096, blocks: 1e9, bavail: 1e9, files: 0, ffree: 0 };
 
-/** Reads an archive of these entries; gives the paths that came through. */
+/** Reads an archive of these entries. Returns the paths that pass the limits. */
 function read(
   entries: readonly BuiltEntry[],
   limits: UnpackLimits,
@@ -46,12 +46,12 @@ function read(
 describe("LimitedSink", () => {
   const files = ["a", "b", "c"].map((name) => ({ name }));
 
-  test("lets through what is within the limits", () => {
+  test("accepts a layer within the limits", () => {
     const limits = { disk, entries: { most: 3, why: "" }, bytes: { most: 5 * 512, why: "" } };
     assert.deepEqual(read(files, limits), ["a", "b", "c"]);
   });
 
-  test("refuses the entry that is one too many, before it is made", () => {
+  test("rejects the first entry beyond the limit, before it is made", () => {
     assert.throws(() => read(files, { disk, entries: { most: 2, why: "2 of them" } }), {
       kind: "failed-precondition",
       message: "it has more than 2 of them",
@@ -59,7 +59,7 @@ describe("LimitedSink", () => {
     });
   });
 
-  test("refuses the bytes that are too many, before they are read", () => {
+  test("rejects bytes beyond the limit, before they are read", () => {
     assert.throws(() => read(files, { disk, bytes: { most: 1024, why: "1 KiB" } }), {
       kind: "failed-precondition",
       message: "it has more than 1 KiB",
@@ -79,7 +79,7 @@ describe("LimitedSink", () => {
   });
 
   test("counts the directories on the way to an entry, and behind a symbolic link, as inodes", () => {
-    // 100 of 2,000 stay free, and one entry may take an eighth of the rest.
+    // 100 of 2,000 stay free, and one entry may use an eighth of the rest.
     const space = (ffree: number) => (): DiskSpace => ({ ...roomy, files: 2000, ffree });
     assert.deepEqual(read([{ name: "a/b/c" }], { disk }, space(124)), ["a/b/c"]);
     assert.throws(() => read([{ name: "a/b/c" }], { disk }, space(123)), {
@@ -90,7 +90,7 @@ describe("LimitedSink", () => {
     assert.throws(() => read([link], { disk }, space(123)), { kind: "resource-exhausted" });
   });
 
-  test("looks at the disk again for each entry when there are few inodes", () => {
+  test("checks the disk again for each entry when there are few inodes", () => {
     let ffree = 200;
     const space = (): DiskSpace => ({ ...roomy, files: 2000, ffree: ffree-- });
     const many = Array.from({ length: 200 }, (_, at) => ({ name: `${at}` }));
@@ -99,13 +99,13 @@ describe("LimitedSink", () => {
 });
 
 describe("parseLimits()", () => {
-  test("reads what was written, with and without limits", () => {
+  test("reads its own format, with and without limits", () => {
     const limits = { disk, bytes: { most: 1, why: "a" }, entries: { most: 2, why: "b" } };
     assert.deepEqual(parseLimits(JSON.stringify(limits)), limits);
     assert.deepEqual(parseLimits(JSON.stringify({ disk })), { disk });
   });
 
-  test("takes nothing else for no limit", () => {
+  test("rejects other values", () => {
     for (const wrong of ["{}", "null", "7", '{"disk":7}', '{"disk":"/","bytes":5}']) {
       assert.throws(() => parseLimits(wrong), { kind: "internal" }, wrong);
     }

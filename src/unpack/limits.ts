@@ -1,27 +1,27 @@
 import { statfsSync } from "node:fs";
 
 import { RuntimeError } from "../base/errors.ts";
-import { describeFullDisk, DiskRoom, type DiskSpace } from "../linux/host/index.ts";
+import { describeFullDisk, DiskHeadroom, type DiskSpace } from "../linux/host/index.ts";
 import { errnoCode } from "../base/system-error.ts";
 import type { TarEntry } from "./tar-entry.ts";
 import type { TarSink } from "./tar-reader.ts";
 
-/** What a layer may not exceed. `why` ends the sentence "it has more than": the number, the setting. */
+/** A limit of a layer. `why` ends the sentence "it has more than" with the number and the setting. */
 interface Limit {
   readonly most: number;
   readonly why: string;
 }
 
-/** How much a layer may be, as the daemon writes it into the unpacker's arguments. */
+/** The limits of a layer, which the daemon writes into the unpacker's arguments. */
 export interface UnpackLimits {
-  /** Bytes of the archive without its compression, headers, padding and holes of files included. */
+  /** Bytes of the decompressed archive, including headers, padding and holes of files. */
   readonly bytes?: Limit;
   readonly entries?: Limit;
-  /** What messages call the file system of the layers, which the unpacker sees as "/" only. */
+  /** The name of the file system of the layers in messages; the unpacker itself sees it as "/". */
   readonly disk: string;
 }
 
-/** Reads what JSON.stringify() made of {@link UnpackLimits}. */
+/** Reads {@link UnpackLimits} in the format of JSON.stringify(). */
 export function parseLimits(text: string): UnpackLimits {
   const value: unknown = JSON.parse(text);
   if (typeof value !== "object" || value === null) throw wrongLimits(text);
@@ -43,19 +43,19 @@ function parseLimit(value: unknown, text: string): Limit {
 }
 
 function wrongLimits(text: string): RuntimeError {
-  return new RuntimeError("internal", `unpack layer: limits expected, got ${text}`);
+  return new RuntimeError("internal", `unpack layer: want limits, got ${text}`);
 }
 
 /**
- * Stands before what makes the files: refuses a layer that exceeds its limits
- * (`failed-precondition`), and one that would fill the part of the disk that must stay free
+ * Checks entries before the sink that makes the files: rejects a layer that exceeds its limits
+ * (`failed-precondition`), or that would use the part of the disk that must stay free
  * (`resource-exhausted`), before it is written.
  */
 export class LimitedSink implements TarSink {
   readonly #sink: TarSink;
   readonly #limits: UnpackLimits;
   readonly #space: () => DiskSpace;
-  readonly #room: DiskRoom;
+  readonly #room: DiskHeadroom;
   #bytes = 0;
   #entries = 0;
 
@@ -63,7 +63,7 @@ export class LimitedSink implements TarSink {
     this.#sink = sink;
     this.#limits = limits;
     this.#space = space;
-    this.#room = new DiskRoom(limits.disk);
+    this.#room = new DiskHeadroom(limits.disk);
   }
 
   /** Counts the next bytes of the archive, before the reader gets them. */
@@ -76,7 +76,7 @@ export class LimitedSink implements TarSink {
     this.#entries++;
     const limit = this.#limits.entries;
     if (limit !== undefined && this.#entries > limit.most) throw tooMuch(limit);
-    // Missing parent directories are made as well, also behind a symbolic link. Each takes an inode,
+    // Missing parent directories are made, too, also behind a symbolic link. Each needs an inode
     // and a block of at most 4 KiB.
     const files = 1 + countSlashes(entry.path) + countSlashes(entry.linkPath);
     this.#take(files * 4096, files);
@@ -87,7 +87,7 @@ export class LimitedSink implements TarSink {
     this.#sink.data(bytes);
   }
 
-  /** Holes take no space, but what copies the file may fill them: they count as bytes of the layer. */
+  /** Holes need no space, but a program that copies the file may fill them, so they count as bytes of the layer. */
   hole(bytes: number): void {
     this.#count(bytes);
     this.#sink.hole(bytes);
@@ -104,11 +104,11 @@ export class LimitedSink implements TarSink {
   }
 
   #take(bytes: number, files: number): void {
-    if (!this.#room.spend(bytes, files)) this.#room.look(this.#space(), bytes, files);
+    if (!this.#room.spend(bytes, files)) this.#room.update(this.#space(), bytes, files);
   }
 }
 
-/** The error as it is, or with more words where the kernel says that the disk is full. */
+/** The error itself, or one with advice when the kernel reports a full disk. */
 export function explainFullDisk(error: unknown, disk: string): unknown {
   const code = errnoCode(error);
   if (!(error instanceof Error) || (code !== "ENOSPC" && code !== "EDQUOT")) return error;

@@ -2,7 +2,7 @@ import { randomBytes } from "node:crypto";
 import { closeSync, lstatSync, mkdirSync, openSync, unlinkSync } from "node:fs";
 
 import { RuntimeError } from "../base/errors.ts";
-import { look, onDisk, removeEntry } from "./layer-files.ts";
+import { findEntry, onDisk, removeEntry } from "./layer-files.ts";
 
 /** A hard link to a file that only a lower layer can have. Paths in the layer, without symbolic links. */
 export interface LowerLink {
@@ -10,23 +10,23 @@ export interface LowerLink {
   readonly target: string;
 }
 
-/** What is told of them goes through a pipe and stays beside the layer. Characters. */
+/** The limit of the report about them, which is sent through a pipe and stored with the layer. Characters. */
 const MAX_PATHS = 512 * 1024;
 
 /**
- * The hard links of a layer whose targets it does not bring. Each is an empty file while the layer is
- * unpacked, so that whatever comes later finds a file there, and may replace it or link to it; at the
- * end they are taken away, for the file itself comes from another layer.
+ * The hard links of a layer whose targets are not in it. Each is an empty placeholder file while the layer is
+ * unpacked, so that later entries can replace it or link to it. At the
+ * end the placeholders are removed, because the file itself is in another layer.
  *
- * An inode is told from a later one with the same number by a name that it keeps in a directory of our own.
+ * A private directory keeps a name of each placeholder, so that its inode number is not reused.
  */
 export class LowerLinks {
   readonly #directory = `/.lower-links-${randomBytes(16).toString("hex")}`;
   readonly #files = new Map<number, { readonly target: string; readonly names: Set<string> }>();
   #size = 0;
 
-  /** Makes the file that stands for `target`: its inode, and a path by which it can be linked to. */
-  standIn(target: string): { readonly inode: number; readonly path: string } {
+  /** Makes the placeholder for `target`. Returns its inode and a path to link to. */
+  placeholder(target: string): { readonly inode: number; readonly path: string } {
     if (this.#files.size === 0) mkdirSync(this.#directory, 0o700);
     const path = `${this.#directory}/${this.#files.size}`;
     closeSync(openSync(path, "wx", 0o600));
@@ -35,12 +35,12 @@ export class LowerLinks {
     return { inode, path };
   }
 
-  /** Whether the inode stands for a lower file. */
+  /** Whether the inode is that of a placeholder. */
   has(inode: number): boolean {
     return this.#files.has(inode);
   }
 
-  /** The file that stands for a lower one was given a name in the layer. */
+  /** Records a name of a placeholder in the layer. */
   named(inode: number, path: string): void {
     const file = this.#files.get(inode);
     if (file === undefined) return;
@@ -49,17 +49,17 @@ export class LowerLinks {
     if (this.#size > MAX_PATHS) {
       throw new RuntimeError(
         "resource-exhausted",
-        `unpack layer: too many hard links to files of lower layers: their names have over ${MAX_PATHS} bytes`,
+        `unpack layer: too many hard links to files of lower layers: their names have more than ${MAX_PATHS} bytes`,
       );
     }
   }
 
-  /** Takes the files away, and gives the links that nothing took the place of. */
+  /** Removes the placeholders, and returns the links that were not replaced. */
   finish(): readonly LowerLink[] {
     const links: LowerLink[] = [];
     for (const [inode, { target, names }] of this.#files) {
       for (const path of names) {
-        if (look(path)?.ino !== inode) continue;
+        if (findEntry(path)?.ino !== inode) continue;
         unlinkSync(onDisk(path));
         links.push({ path, target });
       }

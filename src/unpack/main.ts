@@ -1,8 +1,8 @@
 /**
- * Unpacks one layer: a process of its own, started by the daemon, so that decompression and what an
- * archive may try never touch the daemon. The compressed blob comes on stdin; the process shuts
- * itself into the layer's directory (chroot) before it reads a byte, and says on stdout, in one line
- * of JSON, what it made. It imports base and linux. Start here; `tar-reader.ts` reads the
+ * Unpacks one layer in a process of its own that the daemon starts, so that decompression and malicious
+ * archives never affect the daemon. The process reads the compressed blob from stdin. It changes its root to
+ * the layer's directory (chroot) before it reads a byte, and reports on stdout, in one line
+ * of JSON, what it made. Start here; `tar-reader.ts` reads the
  * archive, `layer-writer.ts` makes the files.
  */
 import { createHash, type Hash } from "node:crypto";
@@ -20,30 +20,30 @@ import { defaultLimits, TarReader } from "./tar-reader.ts";
 
 const STDIN = 0;
 
-/** What the process says of a layer that it unpacked. */
+/** The report about an unpacked layer. */
 export interface UnpackedLayer {
-  /** Digests of the blob and of the archive in it: the caller knows which are right. */
+  /** Digests of the blob and of the archive in it, which the caller must compare. */
   readonly blobDigest: string;
   readonly diffId: string;
   readonly bytes: number;
   readonly inodes: number;
   /** The layer hides everything below it. */
   readonly rootOpaque: boolean;
-  /** What it has of the layers below it, and is not in the directory. */
+  /** The parts that come from lower layers and are not in the directory. */
   readonly fromBelow: FromBelow | undefined;
 }
 
-/** What it says when it could not. Then the directory holds what was made so far. */
+/** The report about a failure. The directory then has what was made before. */
 export interface UnpackFailure {
   readonly error: string;
   readonly kind: string;
-  /** Only where the blob was read to its end: a wrong one explains the failure. */
+  /** Only if the blob was read to its end: a wrong digest explains the failure. */
   readonly blobDigest?: string;
 }
 
 /**
- * Unpacks stdin into the directory that `args` name, within the limits that they give, and reports on
- * stdout; gives the exit code. The process is of no other use afterwards.
+ * Unpacks stdin into the directory in `args`, with the limits in `args`, and reports on
+ * stdout; returns the exit code. The process must end afterwards.
  */
 export async function runUnpacker(args: readonly string[]): Promise<number> {
   const blob = new BlobInput(STDIN);
@@ -52,7 +52,7 @@ export async function runUnpacker(args: readonly string[]): Promise<number> {
     report = await unpack(args, blob);
   } catch (error) {
     report = { error: messageOf(error), kind: kindOf(error) };
-    // The blob may have come broken: that is for its digest to tell, and so it is read to its end.
+    // The blob may be corrupt, which its digest shows. So it is read to its end.
     if (isKind(error, "invalid-argument") && blob.ended) {
       report = { ...report, blobDigest: digestOf(blob.hash) };
     }
@@ -61,7 +61,7 @@ export async function runUnpacker(args: readonly string[]): Promise<number> {
     const text = Buffer.from(`${JSON.stringify(report)}\n`);
     for (let at = 0; at < text.length; ) at += writeSync(1, text, at);
   } catch {
-    return 1; // nobody is there any more who would read it
+    return 1; // the daemon no longer reads the report
   }
   return "error" in report ? 1 : 0;
 }
@@ -80,7 +80,7 @@ async function unpack(args: readonly string[], blob: BlobInput): Promise<Unpacke
   const head = await blob.head();
   const decompressor = new Decompressor(detectCompression(head));
   const feeding = feed(decompressor, blob);
-  // It is awaited below, but may fail before.
+  // It is awaited below, but may fail before that.
   feeding.catch(() => undefined);
   const diffHash = createHash("sha256");
   const writer = new LayerWriter();
@@ -103,7 +103,7 @@ async function unpack(args: readonly string[], blob: BlobInput): Promise<Unpacke
   };
 }
 
-/** Whatever a library loads at its first use, it loads now: later the files would be the image's. */
+/** Makes libraries load now what they load at first use: later the files would be those of the image. */
 function warmUp(): void {
   gunzipSync(gzipSync("x"));
   zstdDecompressSync(zstdCompressSync("x"));
@@ -111,7 +111,7 @@ function warmUp(): void {
   messageOf(new RuntimeError("unknown", "x"));
 }
 
-/** Passes the blob on to its end, and so gives the hash all of it, also when nobody reads any more. */
+/** Passes on the whole blob, so that the hash gets all of it, even if there is no reader any more. */
 async function feed(decompressor: Decompressor, blob: BlobInput): Promise<void> {
   try {
     await blob.forEach((bytes) => decompressor.write(bytes));
@@ -126,7 +126,7 @@ async function extract(
   sink: LimitedSink,
   { entries }: UnpackLimits,
 ): Promise<void> {
-  // The reader counts headers, of which an entry has four at most: the sink refuses before it.
+  // The reader counts headers, of which an entry has at most four: the sink rejects first.
   const headers = entries === undefined ? Number.POSITIVE_INFINITY : 4 * entries.most + 4;
   const reader = new TarReader(sink, { ...defaultLimits, entries: headers });
   for await (const piece of output) {

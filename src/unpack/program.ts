@@ -4,5 +4,5 @@ import process from "node:process";
 import { exitNow } from "../linux/process/index.ts";
 import { runUnpacker } from "./main.ts";
 
-// Not process.exit(): it would wait for a read that has begun, and the blob may be long in coming.
+// Not process.exit(): it would wait for a running read, and the blob may arrive slowly.
 void runUnpacker(process.argv.slice(2)).then(exitNow);

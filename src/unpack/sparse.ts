@@ -1,29 +1,29 @@
 import { type PaxRecords, parseDecimal, SPARSE_MAP } from "./pax-records.ts";
 import { BLOCK, brokenArchive, readNumber } from "./tar-header.ts";
 
-/** A piece of a sparse file that the archive has data for. Bytes. */
+/** A part of a sparse file with data in the archive. Bytes. */
 export interface Fragment {
   readonly offset: number;
   readonly length: number;
 }
 
-/** What one map may take, as Go bounds it: the fragments are kept until the file is over. */
+/** The limit of a map, as in Go: the fragments are kept until the end of the file. */
 const MAP_BYTES = 1024 * 1024;
-/** Of an offset and a length in GNU's old format: 12 bytes each. */
+/** An offset and a length in GNU's old format: 12 bytes each. */
 const PAIR = 24;
 
-/** Who gets the data of a sparse file: see TarSink. */
+/** Receives the data of a sparse file, like TarSink. */
 interface SparseSink {
   data(bytes: Buffer): void;
   hole(bytes: number): void;
 }
 
-/** Which of GNU's PAX formats a file is stored in: the map is in the records, or before the data. */
+/** GNU's PAX formats of sparse files: the map is in the records, or before the data. */
 export type PaxSparseFormat = "map-in-records" | "map-in-data";
 
 /**
- * The format that an entry's records name. `undefined` for a file that is not sparse, as Go has it: one
- * of an unknown version is none, whatever other records it has.
+ * The format in the records of an entry. `undefined` for a file that is not sparse. As in Go, a file
+ * of an unknown version is not sparse, whatever other records it has.
  */
 export function paxSparseFormat(records: PaxRecords): PaxSparseFormat | undefined {
   const [major = "", minor = ""] = [
@@ -36,13 +36,13 @@ export function paxSparseFormat(records: PaxRecords): PaxSparseFormat | undefine
   return "map-in-records";
 }
 
-/** The size of the whole file, which PAX calls by two names, `undefined` where there is neither. */
+/** The size of the whole file, for which PAX has two names; `undefined` without one. */
 export function paxSparseSize(records: PaxRecords): number | undefined {
   const size = records.get("GNU.sparse.size") || records.get("GNU.sparse.realsize") || "";
   return size === "" ? undefined : parseDecimal(size, "GNU.sparse.size");
 }
 
-/** The map of format 0.1: `OFFSET,LENGTH,OFFSET,LENGTH`, and how many pairs there are. */
+/** The map of format 0.1: `OFFSET,LENGTH,OFFSET,LENGTH`, and the number of pairs. */
 export function paxSparseMap(records: PaxRecords): readonly Fragment[] {
   const count = parseDecimal(records.get("GNU.sparse.numblocks") ?? "", "GNU.sparse.numblocks");
   const map = records.get(SPARSE_MAP) ?? "";
@@ -51,17 +51,18 @@ export function paxSparseMap(records: PaxRecords): readonly Fragment[] {
   return pairs(numbers);
 }
 
-/** The map of format 1.0, which stands before the data: lines with a number each, padded to a block. */
+/** The map of format 1.0, before the data: lines with a number each, padded to a block. */
 export class SparseMapInData {
   #lines: string[] = [];
   #part = "";
   #wanted = 1;
   #bytes = 0;
 
-  /** Takes the next whole block of the map. True when it was the last. */
+  /** Reads the next block of the map. True for the last one. */
   write(block: Buffer): boolean {
     this.#bytes += BLOCK;
-    if (this.#bytes > MAP_BYTES) throw brokenArchive("the map of a sparse file is over 1 MiB");
+    if (this.#bytes > MAP_BYTES)
+      throw brokenArchive("the map of a sparse file is larger than 1 MiB");
     const lines = `${this.#part}${block.toString("latin1")}`.split("\n");
     this.#part = lines.pop() ?? "";
     this.#lines.push(...lines);
@@ -86,12 +87,12 @@ export class OldSparseMap {
   readonly #fragments: Fragment[] = [];
   #bytes = 0;
 
-  /** Takes the header. True when no block of the map follows. */
+  /** Reads the header. True when no block of the map follows. */
   header(block: Buffer): boolean {
     return this.#take(block, 386, 4);
   }
 
-  /** Takes the next block. True when it was the last. */
+  /** Reads the next block. True for the last one. */
   write(block: Buffer): boolean {
     return this.#take(block, 0, 21);
   }
@@ -102,7 +103,8 @@ export class OldSparseMap {
 
   #take(block: Buffer, start: number, count: number): boolean {
     this.#bytes += BLOCK;
-    if (this.#bytes > MAP_BYTES) throw brokenArchive("the map of a sparse file is over 1 MiB");
+    if (this.#bytes > MAP_BYTES)
+      throw brokenArchive("the map of a sparse file is larger than 1 MiB");
     const end = start + count * PAIR;
     for (let at = start; at < end && block[at] !== 0; at += PAIR) {
       const offset = readNumber(block, at, 12, "offset");
@@ -112,7 +114,7 @@ export class OldSparseMap {
   }
 }
 
-/** The whole size of a file in GNU's old format. */
+/** The size of the whole file in GNU's old format. */
 export function oldSparseSize(header: Buffer): number {
   return readNumber(header, 483, 12, "size");
 }
@@ -127,17 +129,17 @@ function pairs(numbers: readonly string[]): readonly Fragment[] {
 }
 
 /**
- * Gives the data of a sparse file to a sink, with the holes between. The constructor throws
- * `invalid-argument` unless the fragments follow each other inside the file and are as long as its data.
+ * Passes the data of a sparse file to a sink, with the holes in between. The constructor throws
+ * `invalid-argument` unless the fragments are ordered, inside the file, and as long as its data.
  */
 export class SparseData {
   readonly #fragments: readonly Fragment[];
   readonly #size: number;
   readonly #sink: SparseSink;
-  /** The fragment at hand, and how much of it was written. */
+  /** The current fragment, and how much of it was written. */
   #at = 0;
   #written = 0;
-  /** Where in the file. */
+  /** The position in the file. */
   #position = 0;
 
   constructor(fragments: readonly Fragment[], size: number, dataBytes: number, sink: SparseSink) {

@@ -1,6 +1,6 @@
 /**
- * The same archives as several readers take them. Go's archive/tar is the one to agree with: what it
- * found is on record (testing/go-archive-tar.txt). GNU tar and Python's tarfile run, and are compared
+ * Compares how several readers read the same archives. Go's archive/tar is the reference: its
+ * results are recorded in testing/go-archive-tar.txt. GNU tar and Python's tarfile run, and are compared
  * where they agree with Go.
  */
 import assert from "node:assert/strict";
@@ -36,28 +36,28 @@ const directory = mkdtempSync(join(tmpdir(), "davit-readers-"));
 after(() => rmSync(directory, { recursive: true }));
 const RANDOM_ARCHIVES = 200;
 
-/** What Go takes and we do not. All else that it takes we take, and nothing that it refuses. */
+/** Archives that Go accepts and davit rejects. Otherwise both accept and reject the same archives. */
 const refusedHere: ReadonlyMap<string, RegExp> = new Map([
-  ["types nobody knows", /unknown type "Z"/],
+  ["unknown types", /unknown type "Z"/],
   ["a contiguous file", /unknown type "7"/],
   ["a label", /unknown type "V"/],
   ["a label with a size", /unknown type "V"/],
   ["an incremental directory", /unknown type "D"/],
-  ["owner -1", /impossible owner -1/],
-  ["owner 2^32", /impossible owner 4294967296/],
-  ["owner 2^55 and 1", /too large a gid/],
-  ["a device of 33 bits", /impossible device 4294967296:4294967296/],
-  ["a major above 12 bits", /impossible device 4096:1/],
-  ["a minor above 20 bits", /impossible device 1:1048576/],
-  ["a device below 0", /impossible device -1:0/],
+  ["owner -1", /invalid owner -1/],
+  ["owner 2^32", /invalid owner 4294967296/],
+  ["owner 2^55 and 1", /gid that is too large/],
+  ["a device of 33 bits", /invalid device 4294967296:4294967296/],
+  ["a major above 12 bits", /invalid device 4096:1/],
+  ["a minor above 20 bits", /invalid device 1:1048576/],
+  ["a device below 0", /invalid device -1:0/],
 ]);
 
 const sizesOf = (types: string, where: string): readonly string[] =>
   types.split(",").map((type) => `size of type ${type} in ${where}`);
 
-/** Where GNU tar 1.35 sees something else than Go, and what. */
+/** Where GNU tar 1.35 reads something else than Go, and what. */
 const gnuDiffers = new Set([
-  // It skips data of types that have none.
+  // It skips data of types without data.
   ...sizesOf("2,3,4,6", "its header"),
   ...sizesOf("1,2,3,4,6", "PAX"),
   "V7: a directory has no data",
@@ -68,23 +68,23 @@ const gnuDiffers = new Set([
   "a file with a slash",
   "a file with a slash, PAX has the size",
   "a file with a slash, PAX takes the size",
-  // Global records count for all entries, and end nothing.
+  // Global records apply to all entries, and end no other records.
   "global records",
-  "global records end what was said before",
-  // Records go before long names, wherever they stand.
+  "global records end the records before them",
+  // Records have priority over long names, in any order.
   "a long name and a record",
   "a record and a long name",
   "a long link and a record",
-  // What is empty counts.
+  // Empty values count.
   "long names that are empty",
   "PAX size of nothing",
-  // Prefixes are of ustar alone, and numbers do not begin with NULs.
+  // Only ustar has prefixes, and numbers do not start with NULs.
   "a prefix, star's",
   "a prefix, GNU",
   "numbers with NULs before them",
-  // Names and sizes of a sparse file count also where there is no map.
+  // Names and sizes of a sparse file count even without a map.
   "sparse: records without a map",
-  // It refuses these.
+  // It rejects these.
   "PAX size with a sign",
   "a size below 0 of a directory",
   "times: decimals",
@@ -98,35 +98,35 @@ const gnuDiffers = new Set([
   "part of the padding",
 ]);
 
-/** Where tarfile of Python 3.11 sees something else than Go, and what. */
+/** Where tarfile of Python 3.11 reads something else than Go, and what. */
 const pythonDiffers = new Set([
-  // The name of the header decides what is a directory.
+  // The name in the header decides whether an entry is a directory.
   "V7: by the name of a PAX record",
   "V7: a record takes the slash away",
   "a long name for a directory",
-  // Global records count for all entries, and end nothing.
+  // Global records apply to all entries, and end no other records.
   "global records",
-  "global records end what was said before",
-  // What comes first goes before what comes later.
+  "global records end the records before them",
+  // Earlier records have priority over later ones.
   "records twice: the last header counts",
   "a long name and a record",
   "a long link and a record",
   "a long name twice",
-  // What is empty counts.
+  // Empty values count.
   "PAX size of nothing",
   "long names that are empty",
-  // Every format has a prefix of 155 bytes, and numbers do not begin with NULs.
+  // Every format has a prefix of 155 bytes, and numbers do not start with NULs.
   "a prefix, star's",
   "a prefix, V7",
   "a prefix, GNU, of bytes",
   "GNU's times",
   "GNU's times, enormous",
   "numbers with NULs before them",
-  // Names and sizes of a sparse file count also where there is no map.
+  // Names and sizes of a sparse file count even without a map.
   "sparse, old: PAX has the size",
   "sparse, 2.0 is not sparse",
   "sparse: records without a map",
-  // It refuses these.
+  // It rejects these.
   "records at the end",
   "a device's number that is none, V7",
   "sparse, 0.1: no pieces",
@@ -136,14 +136,14 @@ const pythonDiffers = new Set([
   "part of the padding",
 ]);
 
-/** As the other readers tell of it. */
+/** An entry in the format of the other readers. */
 function otherOf(entry: Found): OtherFound {
   const { type, path, linkPath, uid, gid, mode, size } = entry;
   const owner = `${uid}:${gid} ${mode.toString(8)}`;
   return { type, path: path.replace(/\/+$/, ""), linkPath, owner, size };
 }
 
-/** The archives that are taken, but for those in which the other reader is known to see something else. */
+/** The accepted archives, without those that the other reader is known to read differently. */
 function agreedWith(differs: ReadonlySet<string>): readonly (readonly [string, Buffer])[] {
   return [...oddArchives].filter(
     ([name]) => !differs.has(name) && !refusedHere.has(name) && !goOf(name).refused,
@@ -171,7 +171,7 @@ function compareWithGo(name: string, bytes: Buffer): void {
   assert.ok(lines.length < go.lines.length);
 }
 
-describe("as Go's archive/tar", () => {
+describe("like Go's archive/tar", () => {
   for (const [name, bytes] of oddArchives) test(name, () => compareWithGo(name, bytes));
 
   test(`${RANDOM_ARCHIVES} random archives`, () => {
@@ -185,13 +185,13 @@ describe("as Go's archive/tar", () => {
   });
 });
 
-describe("as GNU tar, where that agrees with Go", () => {
+describe("like GNU tar, where that agrees with Go", () => {
   for (const [name, bytes] of agreedWith(gnuDiffers)) {
     test(name, () => assert.deepEqual(readByGnuTar(bytes), readArchive([bytes]).map(otherOf)));
   }
 });
 
-describe("as Python's tarfile, where that agrees with Go", () => {
+describe("like Python's tarfile, where that agrees with Go", () => {
   const agreed = agreedWith(pythonDiffers);
   let python: readonly PythonFound[] | undefined;
   before(() => {
@@ -206,7 +206,7 @@ describe("as Python's tarfile, where that agrees with Go", () => {
   for (const [at, [name, bytes]] of agreed.entries()) {
     test(name, (context) => {
       if (python === undefined) {
-        context.skip("there is no python3");
+        context.skip("python3 is not installed");
         return;
       }
       const found = readArchive([bytes]).map((entry) => ({

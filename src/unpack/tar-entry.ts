@@ -3,13 +3,13 @@ import { type PaxRecords, paxNumber, paxTime } from "./pax-records.ts";
 import { oldSparseSize, paxSparseFormat, paxSparseSize } from "./sparse.ts";
 import { brokenArchive, type TarHeader } from "./tar-header.ts";
 
-/** What an entry makes. */
+/** The type of an entry. */
 export type EntryType = "file" | "link" | "symlink" | "char" | "block" | "dir" | "fifo";
 
-/** A file of an archive. Names are byte strings: a character of U+0000 to U+00FF for each byte. */
+/** An entry of an archive. Names are byte strings: one character of U+0000 to U+00FF for each byte. */
 export interface TarEntry {
   readonly type: EntryType;
-  /** As the archive has it: it may be absolute and hold `..`. Never empty, and without NUL. */
+  /** As in the archive: it may be absolute and contain `..`. Never empty, and without NUL. */
   readonly path: string;
   /** Target of a link or symlink. */
   readonly linkPath: string;
@@ -17,26 +17,26 @@ export interface TarEntry {
   readonly mode: number;
   readonly uid: number;
   readonly gid: number;
-  /** Bytes of data and holes that follow; 0 for all but files. */
+  /** Bytes of data and holes that follow; 0 if not a file. */
   readonly size: number;
   readonly time: FileTime;
-  /** 0 to 4095, and 0 to 1048575: what the kernel has for a device. */
+  /** 0 to 4095 and 0 to 1048575, the range of the kernel. */
   readonly major: number;
   readonly minor: number;
-  /** Extended attributes (SCHILY.xattr.*): names and values, byte strings both. */
+  /** Extended attributes (SCHILY.xattr.*). Names and values are byte strings. */
   readonly xattrs: ReadonlyMap<string, string>;
 }
 
-/** An entry, and how its data is stored. */
+/** An entry, with the format of its data. */
 export interface StoredEntry {
   readonly entry: TarEntry;
   /** Bytes in the archive that belong to it. */
   readonly storedBytes: number;
-  /** Where the map of a sparse file is; `undefined` for what is not sparse. */
+  /** Where the map of a sparse file is; `undefined` if it is not sparse. */
   readonly sparse: "map-in-header" | "map-in-records" | "map-in-data" | undefined;
 }
 
-/** What came before an entry's own header and says more of it. */
+/** The records and long names before the header of an entry. */
 export interface EntryExtras {
   readonly pax: PaxRecords;
   readonly longName: string;
@@ -56,20 +56,20 @@ const types: Readonly<Record<string, EntryType>> = {
 };
 const XATTR = "SCHILY.xattr.";
 const PATH_MAX = 4096;
-/** uid_t and gid_t; the last value means "leave it" to chown(2). */
+/** uid_t and gid_t; to chown(2) the last value means "do not change". */
 const ID_MAX = 0xffff_fffe;
-/** dev_t of Linux (include/linux/kdev_t.h): mknod(2) cuts off what is above. */
+/** dev_t of Linux (include/linux/kdev_t.h): mknod(2) drops higher bits. */
 const [MAJOR_MAX, MINOR_MAX] = [4095, 1_048_575];
 const noXattrs: ReadonlyMap<string, string> = new Map();
 
-/** True for the types that have no data in an archive, whatever their header says of its size. */
+/** True for the types without data in an archive, whatever the size in their header is. */
 export function isHeaderOnly(type: string): boolean {
   return type >= "1" && type <= "6";
 }
 
 /**
- * What a header means together with what came before it, in the order in which Go's archive/tar takes
- * it: PAX records, then GNU's long names, then the name of a sparse file. `block` is the header itself.
+ * Makes an entry from a header and the records before it, with the precedence of Go's archive/tar:
+ * PAX records, then GNU's long names, then the name of a sparse file. `block` is the header itself.
  */
 export function makeEntry(header: TarHeader, extras: EntryExtras, block: Buffer): StoredEntry {
   const { pax } = extras;
@@ -82,7 +82,7 @@ export function makeEntry(header: TarHeader, extras: EntryExtras, block: Buffer)
   const path = checkName(nameOfSparse(sparse, pax) || named.path);
   const type = isV7Directory ? "dir" : typeOf(header.type, path);
   if (sparse !== undefined && type !== "file") {
-    throw brokenArchive(`entry "${printable(path)}" is sparse, but no file`);
+    throw brokenArchive(`entry "${printable(path)}" is sparse, but not a file`);
   }
   const entry: TarEntry = {
     type,
@@ -110,12 +110,12 @@ function mergeExtras(
 
 function sparseOf(header: TarHeader, pax: PaxRecords): StoredEntry["sparse"] {
   if (header.type !== "S") return pax.size === 0 ? undefined : paxSparseFormat(pax);
-  // The other makers of this type have their map elsewhere.
+  // Other writers of this type store the map elsewhere.
   if (!header.isGnu) throw brokenArchive("a sparse file is not in GNU's format");
   return "map-in-header";
 }
 
-/** Its place is taken by a name for those who do not know the format; the old one has no other. */
+/** The real name. The header has a name for readers that do not know the format; the old format has no other name. */
 function nameOfSparse(sparse: StoredEntry["sparse"], pax: PaxRecords): string {
   const isInRecords = sparse === "map-in-records" || sparse === "map-in-data";
   return (isInRecords && pax.get("GNU.sparse.name")) || "";
@@ -131,7 +131,7 @@ function wholeSize(
   return sparse === "map-in-header" ? oldSparseSize(block) : (paxSparseSize(pax) ?? size);
 }
 
-/** The other two times are not kept, but what is no time is refused as in any number. */
+/** The other two times are not used, but a malformed one is rejected like any number. */
 function timeOf(header: TarHeader, pax: PaxRecords): FileTime {
   if (pax.size === 0) return { seconds: header.seconds, nanoseconds: 0 };
   paxTime(pax, "atime");
@@ -140,8 +140,8 @@ function timeOf(header: TarHeader, pax: PaxRecords): FileTime {
 }
 
 /**
- * Go's reader has four types more: contiguous files (7) and what GNU tar has for labels, volumes and
- * listings. containerd and Docker refuse them, and so nobody who looks into images knows them.
+ * Go's reader knows four more types: contiguous files (7) and those of GNU tar for labels, volumes and
+ * listings. containerd and Docker reject them, so images do not contain them.
  */
 function typeOf(code: string, path: string): EntryType {
   const type = types[code];
@@ -157,7 +157,7 @@ function deviceOf(
   if (type !== "char" && type !== "block") return { major: 0, minor: 0 };
   if (major >= 0 && major <= MAJOR_MAX && minor >= 0 && minor <= MINOR_MAX) return { major, minor };
   throw brokenArchive(
-    `entry "${printable(path)}" is the impossible device ${major}:${minor}; at most ${MAJOR_MAX}:${MINOR_MAX} is one`,
+    `entry "${printable(path)}" is the invalid device ${major}:${minor}; the limit is ${MAJOR_MAX}:${MINOR_MAX}`,
   );
 }
 
@@ -188,10 +188,10 @@ function ownerOf(header: TarHeader, pax: PaxRecords, path: string): Pick<TarEntr
 
 function checkId(id: number, path: string): number {
   if (id >= 0 && id <= ID_MAX) return id;
-  throw brokenArchive(`entry "${printable(path)}" has the impossible owner ${id}`);
+  throw brokenArchive(`entry "${printable(path)}" has the invalid owner ${id}`);
 }
 
-/** A byte string for people: its UTF-8 text, with control characters made visible. */
+/** A byte string for messages: its UTF-8 text, with escaped control characters. */
 export function printable(bytes: string): string {
   const text = Buffer.from(bytes, "latin1").toString("utf8");
   return JSON.stringify(text).slice(1, -1);

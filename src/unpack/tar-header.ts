@@ -1,9 +1,9 @@
 import { RuntimeError } from "../base/errors.ts";
 
-/** Size of a header, and what data is padded to (POSIX pax, "ustar Interchange Format"). */
+/** The size of a header; data is padded to it (POSIX pax, "ustar Interchange Format"). */
 export const BLOCK = 512;
 
-/** A header block as it stands, before PAX records and long names. Texts are byte strings. */
+/** A header block, without PAX records and long names. Texts are byte strings. */
 export interface TarHeader {
   readonly name: string;
   readonly linkName: string;
@@ -19,24 +19,24 @@ export interface TarHeader {
   readonly minor: number;
 }
 
-/** The archive is not what a tar archive can be: `invalid-argument`. */
+/** The error for a malformed archive: `invalid-argument`. */
 export function brokenArchive(what: string): RuntimeError {
   return new RuntimeError("invalid-argument", `read layer archive: ${what}`);
 }
 
 const zeros = Buffer.alloc(BLOCK);
 
-/** True for the block of zeros of which two end an archive. */
+/** True for a block of zeros; two of them end an archive. */
 export function isZeroBlock(block: Buffer): boolean {
   return block[0] === 0 && block.equals(zeros);
 }
 
 /**
- * Reads a header block of any of the forms in use: V7, ustar, GNU, star. The checksum must be
- * right, computed with unsigned or, as some old writers did, with signed bytes.
+ * Reads a header block of any format in use: V7, ustar, GNU, star. The checksum must be
+ * correct, computed with unsigned or, as some old writers did, with signed bytes.
  *
- * Every number that the form has is read, and refused where it is none, as Go's archive/tar does: a
- * block that one reader takes and another refuses is where the two begin to see different archives.
+ * Every number of the format is read, and rejected if it is malformed, as in Go's archive/tar: if one reader accepts
+ * a block that another one rejects, they see different archives.
  */
 export function parseHeader(block: Buffer): TarHeader {
   checkSum(block);
@@ -69,8 +69,8 @@ function ustarPrefix(block: Buffer): string {
 }
 
 /**
- * GNU's format has times where ustar has the prefix. Go before 1.8 wrote a prefix nevertheless; where
- * the times are no numbers, Go takes the field for that prefix if it is ASCII (go.dev/issue/21005).
+ * GNU's format has times in place of the prefix of ustar. Go before 1.8 wrote a prefix nevertheless; if
+ * the times are not numbers, Go reads the field as that prefix if it is ASCII (go.dev/issue/21005).
  */
 function gnuPrefix(block: Buffer): string {
   const areTimes = [345, 357].every((at) => block[at] === 0 || isNumber(block, at, 12));
@@ -79,7 +79,7 @@ function gnuPrefix(block: Buffer): string {
   return /^[\x01-\x7f]*$/.test(prefix) ? prefix : "";
 }
 
-/** What fits in 64 bits counts, also where {@link readNumber} refuses it as too large. */
+/** Any number of 64 bits is valid here, even if it is too large for {@link readNumber}. */
 function isNumber(block: Buffer, start: number, length: number): boolean {
   if (((block[start] ?? 0) & 0x80) !== 0) {
     const value = twosComplement(block, start, length);
@@ -97,7 +97,7 @@ function checkSum(block: Buffer): void {
   let sum = 8 * 0x20;
   let negative = 0;
   for (let at = 0; at < BLOCK; at++) {
-    if (at === 148) at = 156; // the checksum itself counts as blanks
+    if (at === 148) at = 156; // the checksum itself counts as spaces
     const byte = block[at] ?? 0;
     sum += byte;
     negative += byte >> 7;
@@ -116,8 +116,8 @@ function text(block: Buffer, start: number, length: number): string {
 }
 
 /**
- * A number of a header: octal digits, with blanks and NULs around them, or, with the first bit set, a
- * big-endian two's complement. `invalid-argument` for anything else, and beyond 2^53.
+ * A number of a header: octal digits with spaces and NULs around them, or, with the first bit set, a
+ * big-endian two's complement. `invalid-argument` for anything else, and above 2^53.
  */
 export function readNumber(block: Buffer, start: number, length: number, field: string): number {
   if (((block[start] ?? 0) & 0x80) !== 0) return base256(block, start, length, field);
@@ -133,7 +133,7 @@ function octal(block: Buffer, start: number, length: number, field: string): num
   for (let at = from; at < to && block[at] !== 0; at++) {
     const digit = (block[at] ?? 0) - 0x30;
     if (digit < 0 || digit > 7) {
-      throw brokenArchive(`a header has no number as its ${field}; is it a tar archive?`);
+      throw brokenArchive(`a header has an invalid ${field}; is it a tar archive?`);
     }
     value = value * 8 + digit;
   }
@@ -146,11 +146,12 @@ function isBlank(byte: number | undefined): boolean {
 
 function base256(block: Buffer, start: number, length: number, field: string): number {
   const result = Number(twosComplement(block, start, length));
-  if (!Number.isSafeInteger(result)) throw brokenArchive(`a header has too large a ${field}`);
+  if (!Number.isSafeInteger(result))
+    throw brokenArchive(`a header has a ${field} that is too large`);
   return result;
 }
 
-/** Of all bits but the first, which says that the field is in this form. */
+/** Without the first bit, which marks this format. */
 function twosComplement(block: Buffer, start: number, length: number): bigint {
   let value = BigInt.asIntN(7, BigInt((block[start] ?? 0) & 0x7f));
   for (let at = start + 1; at < start + length; at++) {

@@ -93,7 +93,7 @@ describe("archives of GNU tar", () => {
       }
     });
 
-    test(`${format}: cut off anywhere it is refused, or is whole but for zeros`, () => {
+    test(`${format}: truncated anywhere, it is rejected, or only zeros are missing`, () => {
       const bytes = recorded.get(format) ?? Buffer.alloc(0);
       const whole = read([bytes]);
       for (let length = 0; length < bytes.length; length += 97) {
@@ -112,7 +112,7 @@ describe("archives of GNU tar", () => {
     });
   }
 
-  test("damaged bytes are refused in words or taken, never anything else", () => {
+  test("damaged bytes are rejected with an error or read, and nothing else happens", () => {
     const bytes = recorded.get("pax") ?? Buffer.alloc(0);
     const seen = new Set<string>();
     for (let seed = 1; seed <= 1500; seed++) {
@@ -121,7 +121,7 @@ describe("archives of GNU tar", () => {
       for (let count = 0; count <= random.below(4); count++) {
         const at = random.below(damaged.length);
         damaged[at] = random.below(256);
-        // With a right checksum the fields themselves are looked at.
+        // With a correct checksum the fields themselves are checked.
         if (random.below(2) === 0) seal(damaged.subarray(at - (at % 512), at - (at % 512) + 512));
       }
       try {
@@ -136,7 +136,7 @@ describe("archives of GNU tar", () => {
     assert.ok(seen.has("taken") && seen.has("invalid-argument"), [...seen].join());
   });
 
-  test("random bytes are no archive", () => {
+  test("random bytes are not an archive", () => {
     for (let seed = 1; seed <= 200; seed++) {
       assert.equal(refusal(new Random(seed).bytes(512 + (seed % 700))).kind, "invalid-argument");
     }
@@ -144,7 +144,7 @@ describe("archives of GNU tar", () => {
 });
 
 describe("PAX", () => {
-  test("path, linkpath, size, owner, time and xattrs take the place of the header's", () => {
+  test("path, linkpath, size, owner, time and xattrs replace those of the header", () => {
     const [found] = readBuilt({
       name: "short",
       data: "12345",
@@ -163,7 +163,7 @@ describe("PAX", () => {
     assert.deepEqual([...found.xattrs], [["user.x", "a=b\n\x00\xff"]]);
   });
 
-  test("its size says how much data follows", () => {
+  test("its size is the size of the data", () => {
     const file = { name: "big", data: "x".repeat(700), size: 0, pax: { size: "700" } };
     const found = readBuilt(file, { name: "next" });
     assert.deepEqual(
@@ -175,7 +175,7 @@ describe("PAX", () => {
     );
   });
 
-  test("global records have no effect, an empty record leaves what the header says", () => {
+  test("global records have no effect, and an empty record does not change the value of the header", () => {
     const found = readBuilt(
       { name: "g", type: "g", data: paxContent({ uid: "7", mtime: "5", path: "g" }) },
       { name: "a", uid: 1 },
@@ -193,7 +193,7 @@ describe("PAX", () => {
   });
 
   for (const content of ["x", "5 a=b\n", "-7 a=b\n", "6 a=bc", "5 =ab\n", "999999999999 a=b\n"]) {
-    test(`${JSON.stringify(content)} is no header`, () => {
+    test(`${JSON.stringify(content)} is not a header`, () => {
       const bytes = buildTar([{ name: "p", type: "x", data: content }, { name: "a" }]);
       assert.equal(refusal(bytes).kind, "invalid-argument");
     });
@@ -238,7 +238,7 @@ describe("headers", () => {
     );
   });
 
-  test("links have no data, whatever size they have", () => {
+  test("links have no data, whatever their size is", () => {
     const found = readBuilt({ name: "l", type: "1", linkName: "a", size: 9999 }, { name: "next" });
     assert.deepEqual(
       found.map(({ path }) => path),
@@ -254,7 +254,7 @@ describe("headers", () => {
     assert.equal(refusal(gap).kind, "invalid-argument");
   });
 
-  test("a sparse file comes in pieces with holes between", () => {
+  test("a sparse file has pieces with holes in between", () => {
     const pax = { "GNU.sparse.map": "4096,3,1000000,2,2000000,0", "GNU.sparse.numblocks": "3" };
     const [found, next] = readBuilt(
       { name: "s", data: "abcde", pax: { ...pax, "GNU.sparse.size": "2000000" } },
@@ -264,19 +264,19 @@ describe("headers", () => {
     assert.equal(next?.path, "next");
   });
 
-  test("the map of a sparse file is bounded", () => {
+  test("the map of a sparse file has a limit", () => {
     const pax = { "GNU.sparse.major": "1", "GNU.sparse.minor": "0" };
     const data = `400000\n${"0\n0\n".repeat(400_000)}`;
-    assert.match(refusal(buildTar([{ name: "s", data, pax }])).message, /map .* over 1 MiB/);
+    assert.match(refusal(buildTar([{ name: "s", data, pax }])).message, /map .* larger than 1 MiB/);
     const block = Buffer.alloc(512);
     block[504] = 1;
     const extension = Buffer.concat(Array.from({ length: 2049 }, () => block));
     const raw = { 482: "\x01" };
     const old = buildTar([{ name: "s", type: "S", magic: gnuMagic, extension, raw }]);
-    assert.match(refusal(old).message, /map .* over 1 MiB/);
+    assert.match(refusal(old).message, /map .* larger than 1 MiB/);
   });
 
-  test("wrong checksums, unknown types, impossible owners, empty names", () => {
+  test("wrong checksums, unknown types, invalid owners, empty names", () => {
     const damaged = buildTar([{ name: "a" }]);
     damaged[0] = 0x62;
     assert.match(refusal(damaged).message, /wrong checksum; is it a tar archive/);
@@ -298,7 +298,7 @@ describe("limits", () => {
     assert.equal(refusal(buildTar(meta), limits).kind, "resource-exhausted");
   });
 
-  test("a header's size is refused before it is read", () => {
+  test("a header that is too large is rejected before it is read", () => {
     const header = buildEntry({ name: "x", type: "x", size: 101 });
     assert.equal(refusal(header, limits).kind, "resource-exhausted");
     const long = refusal(buildEntry({ name: "x", type: "L", size: 2 ** 32 }));

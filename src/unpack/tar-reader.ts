@@ -11,19 +11,19 @@ import {
 import { BLOCK, brokenArchive, isZeroBlock, parseHeader, type TarHeader } from "./tar-header.ts";
 
 /**
- * Takes what a {@link TarReader} finds: `entry`, its content in any number of pieces, `endEntry`. Pieces
- * and holes follow each other and make up the entry's whole size.
+ * Receives what a {@link TarReader} reads: `entry`, its content in any number of pieces, `endEntry`. Pieces
+ * and holes follow each other and have the size of the entry in total.
  */
 export interface TarSink {
   entry(entry: TarEntry): void;
   /** The bytes are valid during the call only. */
   data(bytes: Buffer): void;
-  /** So many zeros that the archive of a sparse file does not hold. */
+  /** Zeros of a sparse file that the archive does not contain. */
   hole(bytes: number): void;
   endEntry(): void;
 }
 
-/** What an archive may ask of us. */
+/** The limits of an archive. */
 export interface TarLimits {
   /** Headers of any kind. */
   readonly entries: number;
@@ -31,23 +31,23 @@ export interface TarLimits {
   readonly headerBytes: number;
 }
 
-/** An image of a whole distribution with a language's packages has some 300,000 files. */
+/** An image of a whole distribution with the packages of a language has about 300,000 files. */
 export const defaultLimits: TarLimits = { entries: 4_000_000, headerBytes: 1024 * 1024 };
 
 const noExtras: EntryExtras = { pax: new Map(), longName: "", longLink: "" };
 
 /**
- * Reads a tar archive that comes in pieces of any size: V7, ustar, PAX, GNU long names, and sparse files
- * in GNU's old format and in its PAX formats 0.0, 0.1 and 1.0. Synchronous: `write` has called the sink
- * for everything that the piece completes when it returns, and keeps no reference to it.
+ * Reads a tar archive in chunks of any size: V7, ustar, PAX, GNU long names, and sparse files
+ * in GNU's old format and in its PAX formats 0.0, 0.1 and 1.0. Synchronous: when `write` returns, it has called the
+ * sink for everything in the chunk, and keeps no reference to it.
  *
- * What an archive holds is what Go's archive/tar finds in it, since registries, scanners and the other
- * runtimes read layers by that: a reader that finds another file, or another end of one, runs an image
- * that nobody has seen. What Go refuses is refused; some of what it takes is, too. Global PAX headers
- * are read and have no effect, and end what was said of the next entry before them.
+ * It reads archives exactly like Go's archive/tar, because registries, scanners and other
+ * runtimes use that: a reader that finds another file, or another end of a file, would run an image
+ * that was never scanned. It rejects what Go rejects, and some of what Go accepts. Global PAX headers
+ * are read and have no effect, but end the records before them.
  *
- * Throws `invalid-argument` for what is no archive, `resource-exhausted` beyond the limits. It is of no
- * use after a throw.
+ * Throws `invalid-argument` for a malformed archive, `resource-exhausted` beyond the limits. It cannot be
+ * used after a throw.
  */
 export class TarReader {
   readonly #sink: TarSink;
@@ -55,7 +55,7 @@ export class TarReader {
   readonly #block = Buffer.alloc(BLOCK);
   #filled = 0;
   #state: "header" | "old-map" | "meta" | "map" | "data" | "end" = "header";
-  /** Bytes until the state's end, without padding. */
+  /** Bytes until the end of the state, without padding. */
   #left = 0;
   #padding = 0;
   #metaType = "";
@@ -63,7 +63,7 @@ export class TarReader {
   #sawZero = false;
   #headers = 0;
   #extras: EntryExtras = noExtras;
-  /** The file at hand while its map is read, and the map. */
+  /** The current file while its map is read, and the map. */
   #stored: StoredEntry | undefined;
   #oldMap = new OldSparseMap();
   #mapInData = new SparseMapInData();
@@ -74,7 +74,7 @@ export class TarReader {
     this.#limits = limits;
   }
 
-  /** Takes the next bytes. Those after the archive's end are ignored, as tar pads it to a record. */
+  /** Reads the next bytes. Bytes after the end of the archive are ignored, because tar pads it to a record. */
   write(bytes: Buffer): void {
     let at = 0;
     while (at < bytes.length && this.#state !== "end") {
@@ -84,7 +84,7 @@ export class TarReader {
   }
 
   /**
-   * The bytes are over. An archive without the two blocks of zeros is taken, as others take it, and one
+   * Ends the input. An archive without the two blocks of zeros is accepted, as in other readers, and one
    * without the padding of its last file.
    */
   end(): void {
@@ -168,7 +168,7 @@ export class TarReader {
     if (header.size > this.#limits.headerBytes) {
       throw new RuntimeError(
         "resource-exhausted",
-        `read layer archive: a header of ${header.size} bytes, at most ${this.#limits.headerBytes} are read`,
+        `read layer archive: a header has ${header.size} bytes; the limit is ${this.#limits.headerBytes}`,
       );
     }
     this.#metaType = header.type;
@@ -183,7 +183,7 @@ export class TarReader {
         this.#extras = { ...this.#extras, pax: parsePaxRecords(content) };
         break;
       case "g":
-        // Go gives it to its caller as an entry of its own, and begins the next one with nothing.
+        // Go returns it as an entry of its own, and starts the next one without records.
         parsePaxRecords(content);
         this.#extras = noExtras;
         break;
@@ -221,7 +221,7 @@ export class TarReader {
     }
   }
 
-  /** The blocks of the map count neither as a header nor as data. */
+  /** The blocks of the map count neither as headers nor as data. */
   #takeOldMap(isLast: boolean): void {
     const stored = this.#stored;
     this.#state = "old-map";
@@ -234,7 +234,7 @@ export class TarReader {
   #takeMapInData(): void {
     const stored = this.#stored;
     this.#left -= BLOCK;
-    if (this.#left < 0) throw brokenArchive("the map of a sparse file is cut off");
+    if (this.#left < 0) throw brokenArchive("the map of a sparse file is truncated");
     if (!this.#mapInData.write(this.#block) || stored === undefined) return;
     this.#sparse = this.#sparseData(this.#mapInData.fragments, stored, this.#left);
     this.#startContent("data", this.#left);

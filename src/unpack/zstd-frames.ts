@@ -13,7 +13,7 @@ type State =
   | "skip-size"
   | "skip";
 
-/** Parts of a fixed size that say what follows: they are put together before they are read. */
+/** Parts of a fixed size, which are buffered until they are complete. */
 const gathered: Readonly<Partial<Record<State, number>>> = {
   magic: 4,
   descriptor: 1,
@@ -22,20 +22,20 @@ const gathered: Readonly<Partial<Record<State, number>>> = {
 };
 
 /**
- * Cuts a zstd stream (RFC 8878) into pieces of which none goes beyond the end of a frame, and
- * leaves skippable frames out. node:zlib drops what follows a frame's end in the same write, and
+ * Splits a zstd stream (RFC 8878) at the ends of frames, and
+ * removes skippable frames. node:zlib drops data after the end of a frame in the same write, and
  * tools that compress in parallel or with an index write thousands of frames.
  */
 export class ZstdFrames {
   #state: State = "magic";
   readonly #gathered = Buffer.alloc(4);
   #filled = 0;
-  /** Bytes that the state still has, for those that are not gathered. */
+  /** Remaining bytes of a state that is not buffered. */
   #left = 0;
   #isLastBlock = false;
   #hasChecksum = false;
 
-  /** The pieces that `bytes` completes; they are parts of it. Throws `invalid-argument`. */
+  /** The parts of `bytes`, split at the ends of frames. Throws `invalid-argument`. */
   *split(bytes: Buffer): Generator<Buffer> {
     let start = 0;
     let at = 0;
@@ -61,7 +61,7 @@ export class ZstdFrames {
   /** Throws `invalid-argument` when the stream ends inside a frame. */
   end(): void {
     if (this.#state !== "magic" || this.#filled > 0)
-      throw brokenArchive("its zstd data is cut off");
+      throw brokenArchive("its zstd data is truncated");
   }
 
   #isSkipping(): boolean {
@@ -82,7 +82,7 @@ export class ZstdFrames {
     this.#filled += count;
   }
 
-  /** Goes on to the next part of the frame; true at its end. */
+  /** Continues with the next part of the frame; true at its end. */
   #advance(): boolean {
     const value = this.#gathered.readUIntLE(0, Math.max(1, this.#filled));
     this.#filled = 0;
@@ -117,7 +117,7 @@ export class ZstdFrames {
   #startFrame(magic: number): void {
     if (magic === FRAME) this.#state = "descriptor";
     else if ((magic & 0xffff_fff0) >>> 0 === SKIPPABLE) this.#state = "skip-size";
-    else throw brokenArchive("its zstd data goes on with something that is no frame");
+    else throw brokenArchive("its zstd data has something that is not a frame");
   }
 
   #nextBlock(): false {
@@ -153,7 +153,7 @@ function headerRest(descriptor: number): number {
   return (isSingleSegment ? 0 : 1) + dictionary + contentSize;
 }
 
-/** The magic number is held back until it is whole, and so does not come out of the input. */
+/** The magic number is buffered until it is complete, so it is not a part of the input any more. */
 function magicBytes(): Buffer {
   const bytes = Buffer.alloc(4);
   bytes.writeUInt32LE(FRAME);

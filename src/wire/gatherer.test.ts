@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { Gatherer } from "./gatherer.ts";
 
-test("Gatherer takes what is missing and no more, in pieces of any size", () => {
+test("Gatherer adds bytes up to the total, in chunks of any size", () => {
   const sent = Buffer.from(Array.from({ length: 20_000 }, (_, i) => i & 0xff));
   for (const piece of [1, 7, 4096, 6000, 30_000]) {
     const gatherer = new Gatherer();
@@ -19,7 +19,7 @@ test("Gatherer takes what is missing and no more, in pieces of any size", () => 
   }
 });
 
-test("Gatherer takes no memory for what was only promised", () => {
+test("Gatherer allocates no memory for an announced length alone", () => {
   const before = process.memoryUsage().arrayBuffers;
   const gatherers = Array.from({ length: 100 }, () => {
     const gatherer = new Gatherer();

@@ -1,31 +1,31 @@
-/** The first allocation. Most messages are smaller, and arrive in one piece, which needs none. */
+/** The size of the first allocation. Most messages are smaller and arrive in one chunk, which needs none. */
 const firstBytes = 4096;
 const none = Buffer.alloc(0);
 
 /**
- * Gathers the bytes of something whose length is known, in one buffer. A peer chooses how small the pieces
- * are in which it sends a message: kept as they come, pieces of one byte would take 200 bytes each.
+ * Collects bytes up to a known length in one buffer. A peer chooses the size of the chunks in which it sends a
+ * message: a list of chunks of one byte would take 200 bytes for each.
  */
 export class Gatherer {
   #buffer: Buffer = none;
   #length = 0;
 
-  /** How many bytes are here. */
+  /** The number of bytes that it has. */
   get length(): number {
     return this.#length;
   }
 
-  /** A number of four bytes, big-endian; they must be here. */
+  /** A big-endian number of four bytes, which must have been added. */
   uint32At(offset: number): number {
     return this.#buffer.readUInt32BE(offset);
   }
 
-  /** A byte; it must be here. */
+  /** A byte, which must have been added. */
   byteAt(offset: number): number {
     return this.#buffer.readUInt8(offset);
   }
 
-  /** Takes from the beginning of `chunk` what is missing to `total` bytes. Returns how many bytes that were. */
+  /** Adds bytes from the start of `chunk` until there are `total` bytes. Returns how many it added. */
   fill(chunk: Uint8Array, total: number): number {
     const taken = Math.min(chunk.length, total - this.#length);
     this.#reserve(this.#length + taken, total);
@@ -34,7 +34,7 @@ export class Gatherer {
     return taken;
   }
 
-  /** All bytes that are here. They are the caller's now. */
+  /** Returns all bytes and starts again. The caller owns them. */
   take(): Buffer {
     const bytes = this.#buffer.subarray(0, this.#length);
     this.#buffer = none;
@@ -42,7 +42,7 @@ export class Gatherer {
     return bytes;
   }
 
-  /** Grows by doubling: a length that was only promised takes no memory. */
+  /** Doubles the buffer as bytes arrive: an announced length alone takes no memory. */
   #reserve(needed: number, total: number): void {
     if (needed <= this.#buffer.length) return;
     const size = Math.max(needed, Math.min(total, Math.max(firstBytes, 2 * this.#buffer.length)));

@@ -17,7 +17,7 @@ import {
   decodeMessage,
   decodeRequest,
   embeddedMessage,
-  freeBytes,
+  uncheckedBytes,
   maxMessageCost,
 } from "./protobuf.ts";
 
@@ -29,7 +29,7 @@ function varint(value: number): Buffer {
   }
 }
 
-/** A field with a length before its bytes; `wireType` is 2, unless a test lies about it. */
+/** A field with its length before its bytes; `wireType` is 2 unless a test needs a wrong one. */
 function field(number: number, body: Uint8Array, wireType = 2): Buffer {
   return Buffer.concat([varint((number << 3) | wireType), varint(body.length), body]);
 }
@@ -53,10 +53,10 @@ describe("decodeMessage()", () => {
     assert.equal(message.version, "v1");
   });
 
-  test("says what the bytes are not", () => {
+  test("names the type of a malformed message", () => {
     assert.throws(() => decodeMessage(VersionRequestSchema, Buffer.from([0xff])), {
       kind: "data-loss",
-      message: /^this is not a runtime\.v1\.VersionRequest: /,
+      message: /^malformed runtime\.v1\.VersionRequest: /,
     });
   });
 });
@@ -64,7 +64,7 @@ describe("decodeMessage()", () => {
 const versionRequest = create(VersionRequestSchema, { version: "v1" });
 
 describe("decodeBounded()", () => {
-  test("refuses messages of which decoding makes too much", () => {
+  test("rejects messages whose decoding needs too much memory", () => {
     const count = maxMessageCost;
     const keys = Array.from({ length: count / 2 }, (_, i) =>
       field(labels.number, field(1, Buffer.from(String(i)))),
@@ -86,12 +86,12 @@ describe("decodeBounded()", () => {
     for (const [what, [schema, bytes]] of Object.entries(bad)) {
       const message = schema === CreateContainerRequestSchema ? field(config.number, bytes) : bytes;
       assert.throws(() => decodeBounded(schema, message), tooMuch, what);
-      // Without the limit it is a message.
+      // Without the limit it is a valid message.
       decodeMessage(schema, message);
     }
   });
 
-  test("takes a container with 50,000 environment variables", () => {
+  test("accepts a container with 50,000 environment variables", () => {
     const config = create(ContainerConfigSchema, {
       envs: Array.from({ length: 50_000 }, (_, i) => ({
         key: `SERVICE_${i}_PORT_443_TCP_ADDR`,
@@ -99,15 +99,15 @@ describe("decodeBounded()", () => {
       })),
     });
     const bytes = toBinary(ContainerConfigSchema, config);
-    assert.ok(bytes.length > freeBytes);
+    assert.ok(bytes.length > uncheckedBytes);
     assert.equal(decodeBounded(ContainerConfigSchema, bytes).envs.length, 50_000);
   });
 
-  test("is not led astray by fields that the decoder reads in another way than their wire type", () => {
+  test("counts fields as the decoder reads them, not by their wire type", () => {
     const empties = repeated(inConfig(mounts.number), maxMessageCost / 8);
-    // A length is what the decoder reads for a message, be it called a number.
+    // The decoder reads a length for a message, even if the wire type is a number.
     const asNumber = repeated(inConfig(mounts.number, 0), maxMessageCost / 8);
-    // A mount that says it goes on behind the config that it is in does so for the decoder.
+    // A mount with a length beyond its config is longer than the config for the decoder, too.
     const mappings = repeated(inConfig(MountSchema.field.uidMappings.number), maxMessageCost / 4);
     const head = Buffer.concat([varint((mounts.number << 3) | 2), varint(mappings.length)]);
     const beyond = Buffer.concat([field(config.number, head), mappings]);
@@ -120,24 +120,24 @@ describe("decodeBounded()", () => {
     }
   });
 
-  test("refuses large messages with groups, and those that are none", () => {
-    const groups = repeated(Buffer.from([0x53, 0x54]), freeBytes);
+  test("rejects large messages with groups, and malformed ones", () => {
+    const groups = repeated(Buffer.from([0x53, 0x54]), uncheckedBytes);
     assert.throws(() => decodeBounded(VersionRequestSchema, groups), {
       kind: "data-loss",
       message: /field 10 is a group/,
     });
-    const cut = field(args.number, Buffer.alloc(freeBytes)).subarray(0, -1);
+    const cut = field(args.number, Buffer.alloc(uncheckedBytes)).subarray(0, -1);
     assert.throws(() => decodeBounded(ContainerConfigSchema, cut), { kind: "data-loss" });
   });
 
-  test("need not look at small messages: no request of that size can cost too much", () => {
+  test("need not check small messages: no request of that size can cost too much", () => {
     const dearest = Math.max(...listTypes().map((type) => 1 + type.fields.length));
     assert.ok(dearest > 1);
-    assert.ok((freeBytes / 2) * dearest <= maxMessageCost, `one costs ${dearest}`);
+    assert.ok((uncheckedBytes / 2) * dearest <= maxMessageCost, `one costs ${dearest}`);
   });
 });
 
-/** The messages that come in lists anywhere in a request. */
+/** The messages in lists anywhere in a request. */
 function listTypes(): readonly DescMessage[] {
   const seen = new Set<DescMessage>();
   const inLists = new Set<DescMessage>();
@@ -156,18 +156,18 @@ function listTypes(): readonly DescMessage[] {
   return [...inLists];
 }
 
-test("decodeRequest() names the method, and tells a bad request from a costly one", () => {
+test("decodeRequest() names the method, and distinguishes a malformed request from an expensive one", () => {
   const method = RuntimeService.method.version;
   assert.equal(decodeRequest(method, Buffer.alloc(0)).version, "");
   assert.throws(() => decodeRequest(method, Buffer.from([0xff])), {
     kind: "invalid-argument",
-    message: /^read Version: this is not a runtime\.v1\.VersionRequest: /,
+    message: /^read Version: malformed runtime\.v1\.VersionRequest: /,
   });
   const costly = repeated(Buffer.from([0x50, 1]), maxMessageCost);
   assert.throws(() => decodeRequest(method, costly), tooMuch);
 });
 
-test("embeddedMessage() gives a message as it was written, with what davit does not know", () => {
+test("embeddedMessage() returns the bytes of a message, with unknown fields", () => {
   const unknown = field(999, Buffer.from("of a later version"));
   const pod = Buffer.concat([
     toBinary(PodSandboxConfigSchema, create(PodSandboxConfigSchema, { hostname: "h" })),

@@ -1,5 +1,5 @@
-// Messages of protobuf as davit reads them. What a peer sends is bounded twice: by its bytes, before
-// they are read, and here by what decoding makes of them, which can be a hundred times as much.
+// Decoding of protobuf messages. A message of a peer has two limits: its bytes, before it is read,
+// and here the memory that decoding needs, which can be a hundred times as much.
 import {
   type DescField,
   type DescMessage,
@@ -11,25 +11,25 @@ import { BinaryReader, WireType } from "@bufbuild/protobuf/wire";
 import { isKind, messageOf, RuntimeError } from "../base/errors.ts";
 
 /**
- * What a message may cost: one for each field and list item on the wire, and for each message in it
- * as many as its type has fields. One takes up to 60 bytes and 0.3 us. A container with 50,000
+ * The limit of the cost of a message: one for each field and list item on the wire, and for each message in it
+ * as many as its type has fields. One unit takes up to 60 bytes and 0.3 us. A container with 50,000
  * environment variables costs 250,000.
  */
 export const maxMessageCost = 500_000;
 
-/** A smaller message cannot cost too much: the dearest two bytes of the CRI are an empty Mount, at 11. */
-export const freeBytes = 64 * 1024;
+/** A smaller message cannot cost too much: the most expensive two bytes in CRI are an empty Mount, which costs 11. */
+export const uncheckedBytes = 64 * 1024;
 
 const options = { readUnknownFields: false };
 
-/** Deeper messages are refused by the decoder (`recursionLimit`). */
+/** The decoder rejects deeper messages (`recursionLimit`). */
 const maxDepth = 100;
 
 /**
- * The message that `bytes` hold. Fields that the schema does not have are dropped: what must keep them
- * keeps the bytes.
+ * Decodes a message. Fields that the schema does not have are dropped: callers that must preserve them
+ * keep the bytes.
  *
- * @throws RuntimeError `data-loss` when they hold none.
+ * @throws RuntimeError `data-loss` for a malformed message.
  */
 export function decodeMessage<D extends DescMessage>(
   schema: D,
@@ -38,28 +38,28 @@ export function decodeMessage<D extends DescMessage>(
   try {
     return fromBinary(schema, bytes, options);
   } catch (cause) {
-    throw noMessage(schema, messageOf(cause), cause);
+    throw malformed(schema, messageOf(cause), cause);
   }
 }
 
 /**
- * The same for bytes that another process chose.
+ * Like `decodeMessage()`, for bytes of another process.
  *
  * @throws RuntimeError also `resource-exhausted` when the message has so many fields that decoding it
- *   would take too much memory and hold up every other call.
+ *   would take too much memory and delay all other calls.
  */
 export function decodeBounded<D extends DescMessage>(
   schema: D,
   bytes: Uint8Array,
 ): MessageShape<D> {
-  if (bytes.length > freeBytes) checkCost(schema, bytes);
+  if (bytes.length > uncheckedBytes) checkCost(schema, bytes);
   return decodeMessage(schema, bytes);
 }
 
 /**
- * The request of a method.
+ * Decodes the request of a method.
  *
- * @throws RuntimeError `invalid-argument` when it is none, `resource-exhausted` as `decodeBounded()`.
+ * @throws RuntimeError `invalid-argument` when it is malformed, `resource-exhausted` like `decodeBounded()`.
  */
 export function decodeRequest<D extends DescMessage>(
   method: { readonly name: string; readonly input: D },
@@ -74,8 +74,8 @@ export function decodeRequest<D extends DescMessage>(
 }
 
 /**
- * The bytes of the message in field `number` of the message that `bytes` hold; none for an absent field.
- * Where the field comes repeatedly, the last values of its fields count, as protobuf has it.
+ * The bytes of the message in field `number` of an encoded message; empty for an absent field.
+ * If the field is repeated, the last values of its fields count, as in protobuf.
  */
 export function embeddedMessage(bytes: Uint8Array, number: number): Uint8Array {
   const reader = new BinaryReader(bytes);
@@ -88,21 +88,21 @@ export function embeddedMessage(bytes: Uint8Array, number: number): Uint8Array {
   return Buffer.concat(parts);
 }
 
-function noMessage(schema: DescMessage, why: string, cause?: unknown): RuntimeError {
-  return new RuntimeError("data-loss", `this is not a ${schema.typeName}: ${why}`, { cause });
+function malformed(schema: DescMessage, why: string, cause?: unknown): RuntimeError {
+  return new RuntimeError("data-loss", `malformed ${schema.typeName}: ${why}`, { cause });
 }
 
 function checkCost(schema: DescMessage, bytes: Uint8Array): void {
   try {
-    new Bill(new BinaryReader(bytes)).message(schema, bytes.length, 0);
+    new CostCounter(new BinaryReader(bytes)).message(schema, bytes.length, 0);
   } catch (error) {
     if (error instanceof RuntimeError) throw error;
-    // It is no message. The decoder says what is wrong, and gets no further than this.
+    // The message is malformed. The decoder says what is wrong, and stops at the same byte.
   }
 }
 
-/** Walks over a message as the decoder does, and makes nothing. */
-class Bill {
+/** Reads a message like the decoder and adds up its cost, without creating objects. */
+class CostCounter {
   readonly #reader: BinaryReader;
   #left = maxMessageCost;
 
@@ -114,17 +114,17 @@ class Bill {
     if (depth > maxDepth) throw new Error("too deep");
     const fields = fieldsOf(schema);
     const end = this.#reader.pos + bytes;
-    this.#pay(schema, fields.size);
+    this.#charge(schema, fields.size);
     while (this.#reader.pos < end) {
       const [number, wireType] = this.#reader.tag();
-      this.#pay(schema, 1);
+      this.#charge(schema, 1);
       const field = fields.get(number);
       if (field === undefined) this.#skipUnknown(schema, number, wireType);
       else this.#field(field, wireType, depth);
     }
   }
 
-  /** A known field is read as its type has it, whatever wire type it came with: so does the decoder. */
+  /** A known field is read by its type, whatever its wire type is, as the decoder does. */
   #field(field: DescField, wireType: WireType, depth: number): void {
     if (field.fieldKind === "map") this.#mapEntry(field, depth);
     else if (field.message !== undefined) {
@@ -134,7 +134,7 @@ class Bill {
     } else this.#scalar(field);
   }
 
-  /** A string or bytes, or numbers that are packed. */
+  /** A string or bytes, or packed numbers. */
   #items(field: DescField & { readonly fieldKind: "list" }): void {
     const itemType = wireTypeOfScalar(field.scalar);
     // Strings and bytes are never packed.
@@ -145,7 +145,7 @@ class Bill {
     const end = this.#reader.uint32() + this.#reader.pos;
     while (this.#reader.pos < end) {
       this.#reader.skip(itemType);
-      this.#pay(field.parent, 1);
+      this.#charge(field.parent, 1);
     }
   }
 
@@ -153,7 +153,7 @@ class Bill {
     const end = this.#reader.uint32() + this.#reader.pos;
     while (this.#reader.pos < end) {
       const [number, wireType] = this.#reader.tag();
-      this.#pay(field.parent, 1);
+      this.#charge(field.parent, 1);
       if (number === 1) this.#reader.skip(wireTypeOfScalar(field.mapKey));
       else if (number !== 2) this.#skipUnknown(field.parent, number, wireType);
       else if (field.message === undefined) this.#scalar(field);
@@ -167,17 +167,17 @@ class Bill {
 
   #skipUnknown(schema: DescMessage, number: number, wireType: WireType): void {
     if (wireType === WireType.StartGroup) {
-      throw noMessage(schema, `field ${number} is a group, which proto3 does not have`);
+      throw malformed(schema, `field ${number} is a group, which proto3 does not have`);
     }
     this.#reader.skip(wireType, number);
   }
 
-  #pay(schema: DescMessage, cost: number): void {
+  #charge(schema: DescMessage, cost: number): void {
     this.#left -= cost;
     if (this.#left >= 0) return;
     throw new RuntimeError(
       "resource-exhausted",
-      `${schema.typeName} has too many fields and list items: send fewer of them`,
+      `${schema.typeName} has too many fields and list items; send fewer of them`,
     );
   }
 }
@@ -204,7 +204,7 @@ const wireTypes: Partial<Record<ScalarType, WireType>> = {
   [ScalarType.SFIXED32]: WireType.Bit32,
 };
 
-/** All others are varints, and so are the values of an enum. */
+/** All others are varints, including the values of an enum. */
 function wireTypeOfScalar(scalar: ScalarType | undefined): WireType {
   return (scalar === undefined ? undefined : wireTypes[scalar]) ?? WireType.Varint;
 }

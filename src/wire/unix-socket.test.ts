@@ -8,7 +8,7 @@ import { test } from "node:test";
 import { scratchDirectory } from "./grpc/testing/serving.ts";
 import { checkSocketPath, connectError, listenUnix } from "./unix-socket.ts";
 
-/** Leaves a socket file that nobody serves, as a killed process does. */
+/** Leaves a stale socket file, like a killed process. */
 async function leaveStaleSocket(path: string): Promise<void> {
   const program = `require("node:net").createServer().listen(process.argv[1], () => process.kill(process.pid, "SIGKILL"))`;
   const child = spawn(process.execPath, ["-e", program, path]);
@@ -28,7 +28,7 @@ async function canConnect(path: string): Promise<boolean> {
   }
 }
 
-test("listenUnix() makes the directory and the socket with its mode, and close() leaves neither socket nor trace", async () => {
+test("listenUnix() makes the directory and the socket with its mode, and close() removes the socket", async () => {
   await using directory = await scratchDirectory();
   const path = join(directory.path, "run", "s.sock");
   const listener = await listenUnix(createServer(), path, { mode: 0o660 });
@@ -40,7 +40,7 @@ test("listenUnix() makes the directory and the socket with its mode, and close()
   assert.deepEqual(await readdir(join(directory.path, "run")), []);
 });
 
-test("listenUnix() replaces a socket that nobody serves", async () => {
+test("listenUnix() replaces a stale socket", async () => {
   await using directory = await scratchDirectory();
   const path = join(directory.path, "s.sock");
   await leaveStaleSocket(path);
@@ -49,7 +49,7 @@ test("listenUnix() replaces a socket that nobody serves", async () => {
   await listener.close();
 });
 
-test("listenUnix() refuses a path that is served, and leaves it served", async () => {
+test("listenUnix() refuses a path that another process serves, and does not change it", async () => {
   await using directory = await scratchDirectory();
   const path = join(directory.path, "s.sock");
   const first = await listenUnix(createServer(), path, { mode: 0o660 });
@@ -64,7 +64,7 @@ test("listenUnix() refuses a path that is served, and leaves it served", async (
   await first.close();
 });
 
-test("listenUnix() refuses a path that is not a socket, and leaves it", async () => {
+test("listenUnix() refuses a path that is not a socket, and does not change it", async () => {
   await using directory = await scratchDirectory();
   const path = join(directory.path, "file");
   await writeFile(path, "precious");
@@ -75,7 +75,7 @@ test("listenUnix() refuses a path that is not a socket, and leaves it", async ()
   assert.ok((await lstat(path)).isFile());
 });
 
-test("listenUnix() close() leaves a socket that another process put there meanwhile", async () => {
+test("close() of listenUnix() does not remove the socket of another process", async () => {
   await using directory = await scratchDirectory();
   const path = join(directory.path, "s.sock");
   const first = await listenUnix(createServer(), path, { mode: 0o660 });
@@ -86,7 +86,7 @@ test("listenUnix() close() leaves a socket that another process put there meanwh
   await second.close();
 });
 
-test("checkSocketPath() takes 107 bytes and refuses more in clear words", () => {
+test("checkSocketPath() accepts 107 bytes and refuses more", () => {
   checkSocketPath(`/${"x".repeat(106)}`);
   assert.throws(() => checkSocketPath(`/${"x".repeat(107)}`), {
     kind: "invalid-argument",
@@ -94,18 +94,18 @@ test("checkSocketPath() takes 107 bytes and refuses more in clear words", () => 
   });
 });
 
-test("connectError() says which socket and what to do", () => {
+test("connectError() names the socket and says what to do", () => {
   const refused = Object.assign(new Error("connect ECONNREFUSED"), { code: "ECONNREFUSED" });
   const error = connectError("/run/x.sock", refused);
   assert.equal(error.kind, "unavailable");
-  assert.match(error.message, /^connect to "\/run\/x.sock": nobody serves .* start it/);
+  assert.match(error.message, /^connect to "\/run\/x.sock": no process serves .* start it/);
   const denied = Object.assign(new Error("connect EACCES"), { code: "EACCES" });
   assert.equal(connectError("/run/x.sock", denied).kind, "permission-denied");
 });
 
 test("listenUnix() gives the socket, and the directories that it makes, to a group", async () => {
   await using directory = await scratchDirectory();
-  // Root may give files to any group, others only to one of their own.
+  // Root may give files to any group, other users only to one of their own groups.
   const own = process.getgid?.() ?? 0;
   const gid = process.getuid?.() === 0 ? 4242 : own;
   const [outer, inner] = [join(directory.path, "a"), join(directory.path, "a", "b")];

@@ -1,26 +1,26 @@
-// Unix sockets by path: safe listening (stale files, living owners, modes) and what a failed
-// connect means. Used by everything here that serves or calls over a socket file.
+// Unix sockets by path: safe listening (stale files, other owners, modes) and errors of a failed
+// connect.
 import { randomBytes } from "node:crypto";
 import { chmod, chown, link, lstat, mkdir, unlink } from "node:fs/promises";
 import { connect, type Server } from "node:net";
 import { dirname, join } from "node:path";
 import { type ErrorKind, messageOf, RuntimeError } from "../base/errors.ts";
 
-/** Room for a path in sockaddr_un, without its final NUL: unix(7). */
-export const maxSocketPathBytes = 107;
+/** The longest path in sockaddr_un, without its final NUL: unix(7). */
+const maxSocketPathBytes = 107;
 
-/** How a socket file is made. */
+/** Options of a socket file. */
 export interface UnixListenOptions {
   /** Mode of the socket file. Connecting needs write permission: unix(7). */
   readonly mode: number;
-  /** The group of the socket file, and of directories that are made for it; this process's own unless given. */
+  /** The group of the socket file, and of directories that are made for it; that of this process if not given. */
   readonly gid?: number;
 }
 
-/** A socket file that is being served. */
+/** A socket that is being served. */
 export interface UnixListener {
   readonly path: string;
-  /** Stops accepting, removes the socket file if it is still ours, and waits for connections. */
+  /** Stops accepting, removes the socket file if no other process replaced it, and waits for connections. */
   close(): Promise<void>;
 }
 
@@ -30,42 +30,41 @@ interface FileIdentity {
 }
 
 /**
- * Lets `server` accept on a unix socket at `path`. Its directory is made (0750) where missing; a
- * socket file that nobody serves any more is replaced. The file has its mode and its group before
- * anyone can find it under its name.
+ * Lets `server` accept on a unix socket at `path`. A missing directory is made (0750); a
+ * stale socket file is replaced. The file has its mode and its group before it has its name.
  *
- * @throws RuntimeError `failed-precondition` when another process serves the path or something
- *   that is no socket lies there, `invalid-argument` for a path that is too long.
+ * @throws RuntimeError `failed-precondition` when another process serves the path or it is not
+ *   a socket, `invalid-argument` for a path that is too long.
  */
 export async function listenUnix(
   server: Server,
   path: string,
   options: UnixListenOptions,
 ): Promise<UnixListener> {
-  // libuv binds the name it is given and unlinks that one at close, so it never sees ours: it
-  // could be another process's file by then.
-  const hidden = join(dirname(path), `.${randomBytes(3).toString("hex")}`);
+  // libuv unlinks the name that it binds at close. So it gets another name, because a file at `path`
+  // could belong to another process by then.
+  const temporary = join(dirname(path), `.${randomBytes(3).toString("hex")}`);
   checkSocketPath(path);
-  checkSocketPath(hidden);
+  checkSocketPath(temporary);
   let identity: FileIdentity;
   try {
     await makeDirectories(dirname(path), options.gid);
     await removeStale(path);
-    await bind(server, hidden);
+    await bind(server, temporary);
   } catch (error) {
     throw listenError(path, error);
   }
   try {
-    await giveTo(hidden, options.gid);
-    await chmod(hidden, options.mode);
-    identity = await lstat(hidden, { bigint: true });
-    // Not rename(2): link(2) fails when another process got there first.
-    await link(hidden, path);
+    await setGroup(temporary, options.gid);
+    await chmod(temporary, options.mode);
+    identity = await lstat(temporary, { bigint: true });
+    // Not rename(2): link(2) fails when another process has made the file first.
+    await link(temporary, path);
   } catch (error) {
     await closeServer(server);
     throw listenError(path, error);
   } finally {
-    await unlink(hidden).catch(() => undefined);
+    await unlink(temporary).catch(() => undefined);
   }
   return {
     path,
@@ -88,7 +87,7 @@ export function checkSocketPath(path: string): void {
   );
 }
 
-/** The error for a failed connect to the socket at `path`, with what to do about it. */
+/** The error for a failed connect to the socket at `path`, with advice. */
 export function connectError(path: string, cause: unknown): RuntimeError {
   const [kind, text] = connectFailure(errnoOf(cause)) ?? ["unavailable", messageOf(cause)];
   return new RuntimeError(kind, `connect to "${path}": ${text}`, { cause });
@@ -100,7 +99,7 @@ function connectFailure(errno: string | undefined): readonly [ErrorKind, string]
     case "ENOENT":
       return ["unavailable", `there is no such socket: ${hint}`];
     case "ECONNREFUSED":
-      return ["unavailable", `nobody serves this socket: ${hint}`];
+      return ["unavailable", `no process serves this socket: ${hint}`];
     case "EACCES":
       return ["permission-denied", "no permission: run as root or as a member of its group"];
     case "ENOTSOCK":
@@ -112,16 +111,16 @@ function connectFailure(errno: string | undefined): readonly [ErrorKind, string]
   }
 }
 
-/** The directory of a socket, and those above it, where they are missing. */
+/** Makes the directory of a socket and its missing parents. */
 async function makeDirectories(directory: string, gid: number | undefined): Promise<void> {
   const first = await mkdir(directory, { recursive: true, mode: 0o750 });
   if (first === undefined) return;
   for (let made = directory; made.length >= first.length; made = dirname(made))
-    await giveTo(made, gid);
+    await setGroup(made, gid);
 }
 
-async function giveTo(path: string, gid: number | undefined): Promise<void> {
-  // -1 leaves the owner: chown(2).
+async function setGroup(path: string, gid: number | undefined): Promise<void> {
+  // -1 does not change the owner: chown(2).
   if (gid !== undefined) await chown(path, -1, gid);
 }
 
@@ -138,7 +137,7 @@ function bind(server: Server, path: string): Promise<void> {
 
 function closeServer(server: Server): Promise<void> {
   return new Promise((resolve) => {
-    // The one error is "not running", which is what is wanted.
+    // The only error is "not running", which is the goal.
     server.close(() => resolve());
   });
 }
@@ -161,7 +160,7 @@ async function removeStale(path: string): Promise<void> {
   await unlinkOwn(path, found);
 }
 
-/** Whether anything but "nobody is there" answers a connect: doubt counts as served. */
+/** Whether a process serves the socket. An unexpected error counts as yes. */
 function isServed(path: string): Promise<boolean> {
   return new Promise((resolve) => {
     const socket = connect(path);

@@ -84,9 +84,9 @@ describe("devices that the kernel would take for others", () => {
     [
       "of 33 bits, which would be 0:0",
       { raw: { 329: base256(2n ** 32n, 8), 337: base256(2n ** 32n, 8) } },
-      /impossible device 4294967296:4294967296/,
+      /invalid device 4294967296:4294967296/,
     ],
-    ["of 13 bits, which would be another", { major: 4104, minor: 0 }, /impossible device 4104:0/],
+    ["of 13 bits, which would be another", { major: 4104, minor: 0 }, /invalid device 4104:0/],
     ["0:0, which is a whiteout", {}, /"\/bin\/sh" is the device 0:0/],
   ] as const) {
     test(

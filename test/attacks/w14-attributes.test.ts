@@ -1,4 +1,4 @@
-/** More extended attributes than the file system holds: the image's fault, and no full disk. */
+/** More extended attributes than the file system supports: the image's fault, and no full disk. */
 import { after, before, test } from "node:test";
 import { imageless, Node } from "../integration/containers.ts";
 import { code, failsWith } from "../integration/pods.ts";
@@ -19,7 +19,7 @@ test(
       const layer = oddLayer({ name: "xb", pax });
       const image = await pushed(node, layer);
       const message = new RegExp(
-        `unpack layer "${layer.diffId}".*entry "/xb" has more attributes than the file system holds`,
+        `unpack layer "${layer.diffId}".*entry "/xb" has more attributes than the file system supports`,
       );
       await assertRefused(node, image, failsWith(code.invalidArgument, message));
     },

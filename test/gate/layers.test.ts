@@ -37,6 +37,8 @@ const legal = {
   "src/drivers/oci/index.ts": "export const oci = 1;\n",
   "src/drivers/oci/create.ts": "export const create = 1;\n",
   "src/cri/image/pull.ts": "export const pull = 1;\n",
+  "src/manifest/parse.ts": "export const parse = 1;\n",
+  "src/doctor/checks/disk.ts": "export const disk = 1;\n",
   "src/daemon/build/build.ts":
     'import { cni } from "../../drivers/cni/index.ts";\nexport const build = cni;\n',
   "src/cli/main.ts":
@@ -67,10 +69,13 @@ const planted: readonly (readonly [rule: string, file: string, text: string])[] 
   ["sibling-drivers", "src/drivers/oci/planted.ts", 'import "../cni/index.ts";'],
   ["rpc-files-are-thin", "src/cri/runtime/planted.ts", 'import "../image/pull.ts";'],
   ["pure-directories", "src/engine/planted-io.ts", 'import "node:fs/promises";'],
+  ["pure-directories", "src/manifest/planted-io.ts", 'import "node:fs";'],
   ["spawn-in-linux", "src/daemon/planted-spawn.ts", 'import "node:child_process";'],
   ["no-test-code", "src/daemon/planted-test.ts", 'import "../core/sandbox/testing/suite.ts";'],
   ["front-doors", "src/daemon/planted-door.ts", 'import "../drivers/oci/create.ts";'],
   ["front-doors", "src/daemon/planted-room.ts", 'import "../linux/process/child.ts";'],
+  ["front-doors", "src/cli/planted-manifest.ts", 'import "../manifest/parse.ts";'],
+  ["front-doors", "src/cli/planted-doctor.ts", 'import "../doctor/checks/disk.ts";'],
   ["unresolved", "src/base/planted-nowhere.ts", 'import "./nowhere.ts";'],
 ];
 

@@ -37,7 +37,10 @@ test("davit down does nothing when one of its words is nothing", async () => {
   await davit.done("run", davit.manifest(podOf("there", sleeper)));
   const { code, err } = await davit.run("down", "there", "ther");
   assert.equal(code, 3, err);
-  assert.match(err, /no pod "ther", did you mean "there"\?.*; there is no file "ther" either\n$/);
+  assert.match(
+    err,
+    /find pod "ther": not found, did you mean "there"\?.*; a file "ther" does not exist either\n$/,
+  );
   const missing = await davit.run("down", "no-such.yaml");
   assert.deepEqual([missing.code, /no-such.yaml": no such file/.test(missing.err)], [2, true]);
   assert.match(await davit.done("pods"), / there +ready +1\/1 /);
@@ -78,7 +81,7 @@ test("a time of grace that lasts is told: once in a pipe, by the second on a ter
     "terminationGracePeriodSeconds: 2",
   );
   const file = davit.manifest(stubborn);
-  const line = "default/stubborn/main has up to 2 s to end by itself\n";
+  const line = "default/stubborn/main: waiting up to 2 s for it to exit\n";
   await davit.done("run", file);
   const replaced = await davit.run("run", "--replace", file);
   assert.ok(replaced.err.startsWith(line), replaced.err);
@@ -101,7 +104,10 @@ test("a time of grace that lasts is told: once in a pipe, by the second on a ter
   child.stdout.on("data", (chunk: Buffer) => (seen += String(chunk)));
   assert.deepEqual(await once(child, "close"), [0, null], seen);
   for (const seconds of [2, 1]) {
-    assert.ok(seen.includes(`default/stubborn/main  has ${seconds} s to end by itself`), seen);
+    assert.ok(
+      seen.includes(`default/stubborn/main  waiting for it to exit, killed in ${seconds} s`),
+      seen,
+    );
   }
   assert.match(seen, /\u001b\[J(default\/stubborn\r\n|[^]*\u001b\[Jdefault\/stubborn\r\n)$/);
   const ended = davit.manifest(podOf("quick", sleeper));

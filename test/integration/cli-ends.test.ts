@@ -40,7 +40,7 @@ async function sandboxesOnRecord(): Promise<number> {
   return sandboxes;
 }
 
-test("Ctrl-C while a plugin hangs says what is still going on, waits for it and removes it", async () => {
+test("Ctrl-C while a plugin hangs reports what the server does, waits and removes the pod", async () => {
   const release = plugin.block("ADD");
   const calls = plugin.calls("ADD").length;
   try {
@@ -49,14 +49,16 @@ test("Ctrl-C while a plugin hangs says what is still going on, waits for it and 
     await plugin.waitForCalls("ADD", calls + 1);
     child.kill("SIGINT");
     await until("it says what goes on", () =>
-      /default\/slow: the server is still making it \(network plugin scripted, /.test(said()),
+      /default\/slow: waiting for the server to create the pod \(network plugin scripted, /.test(
+        said(),
+      ),
     );
     assert.equal(child.exitCode, null, "it waits");
     assert.equal(plugin.calls("ADD").length, calls + 1, "and has joined the first request");
     release();
     const { code, err } = await ended;
     assert.equal(code, 130, err);
-    assert.match(err, /interrupted; what was made is removed\n$/);
+    assert.match(err, /interrupted; everything that was created is removed\n$/);
   } finally {
     release();
   }
@@ -64,7 +66,7 @@ test("Ctrl-C while a plugin hangs says what is still going on, waits for it and 
   assert.deepEqual(readdirSync(davit.podsDirectory), []);
 });
 
-test("a second Ctrl-C leaves at once, and says who cleans up", async () => {
+test("a second Ctrl-C exits immediately and says how to clean up", async () => {
   const file = davit.manifest(podOf("left", sleeper));
   const release = plugin.block("ADD");
   const calls = plugin.calls("ADD").length;
@@ -73,14 +75,14 @@ test("a second Ctrl-C leaves at once, and says who cleans up", async () => {
     const said = errOf(child);
     await plugin.waitForCalls("ADD", calls + 1);
     child.kill("SIGINT");
-    await until("it waits", () => /still making it/.test(said()));
+    await until("it waits", () => /waiting for the server to create the pod/.test(said()));
     // Two within half a second are one press of a key.
     await until("it has left", () => child.exitCode !== null || (child.kill("SIGINT"), false));
     const { code, err } = await ended;
     assert.equal(code, 130, err);
-    assert.match(err, /interrupted again; default\/left may be there, or may be made yet: /);
+    assert.match(err, /interrupted again; default\/left may exist, or may still be created: /);
     assert.match(err, new RegExp(`"davit down ${file}" removes what is left\n$`));
-    assert.doesNotMatch(err, /what was made is removed/);
+    assert.doesNotMatch(err, /everything that was created is removed/);
   } finally {
     release();
   }
@@ -89,7 +91,7 @@ test("a second Ctrl-C leaves at once, and says who cleans up", async () => {
   assert.deepEqual(readdirSync(davit.podsDirectory), []);
 });
 
-test("a pod that is still being made is removed when another one of the command fails", async () => {
+test("a pod that is being created is removed when another pod of the command fails", async () => {
   const release = plugin.block("ADD");
   const calls = plugin.calls("ADD").length;
   const broken = podOf("broken", "true", { spec: "  hostNetwork: true" }).replace(
@@ -101,7 +103,9 @@ test("a pod that is still being made is removed when another one of the command 
     const { child, ended } = davit.start(["run", davit.manifest(yaml)]);
     const said = errOf(child);
     await plugin.waitForCalls("ADD", calls + 1);
-    await until("the other one has failed", () => /still making it/.test(said()));
+    await until("the other one has failed", () =>
+      /waiting for the server to create the pod/.test(said()),
+    );
     release();
     const { code, err } = await ended;
     assert.equal(code, 1, err);
@@ -113,20 +117,20 @@ test("a pod that is still being made is removed when another one of the command 
   assert.deepEqual(readdirSync(davit.podsDirectory), []);
 });
 
-test("davit run tells of a container that ends at once with an error, and leaves its pod", async () => {
+test("davit run reports a container that fails immediately, and keeps its pod", async () => {
   const file = davit.manifest(podOf("crash", "echo so bad; exit 3"));
   const { code, out, err } = await davit.run("run", file);
   assert.equal(code, 1, err);
   assert.match(err, /^\u2717 default\/crash {2}.*\n/m);
   assert.match(
     err,
-    /container "default\/crash\/main" ended with code 3 \(Error\); the end of its log:\n {2}so bad\n/,
+    /container "default\/crash\/main" exited with code 3 \(Error\); the end of its log:\n {2}so bad\n/,
   );
   assert.match(out, /^POD ID .*\n\w{12} +default +crash /);
   assert.match(await davit.done("pods"), / crash +ready +0\/1 /);
   const quiet = await davit.run("run", "--replace", "-q", file);
   assert.deepEqual([quiet.code, quiet.out.length], [1, 65]);
-  assert.match(quiet.err, /^davit: container .* ended with code 3/);
+  assert.match(quiet.err, /^davit: container .* exited with code 3/);
   const fine = await davit.run("run", davit.manifest(podOf("fine", "exit 0")));
   assert.deepEqual([fine.code, /\u2713 default\/fine/.test(fine.err)], [0, true], fine.err);
   await davit.done("down", "crash", "fine");

@@ -30,7 +30,7 @@ function withPort(name: string, port: string, more: Parameters<typeof podOf>[2] 
 async function refused(yaml: string, ...more: string[]): Promise<string> {
   const { code, err } = await davit.run("run", ...more, davit.manifest(yaml));
   assert.equal(code, 1, err);
-  assert.match(err, /nothing was done: host ports are taken:\n {2}pod /);
+  assert.match(err, /host ports are in use, nothing was done:\n {2}pod /);
   return err;
 }
 
@@ -40,7 +40,7 @@ test("davit run refuses a host port on which a process listens, and makes nothin
   try {
     const err = await refused(withPort("late", `hostPort: ${free}`));
     const said = new RegExp(
-      `pod "default/late" wants ${free}/tcp: process ${process.pid} \\(\\S+\\) listens there\n`,
+      `pod "default/late", host port ${free}/tcp: in use by process ${process.pid} \\(\\S+\\)\n`,
     );
     assert.match(err, said);
     assert.equal(await davit.done("pods", "-q"), "");
@@ -63,9 +63,12 @@ test("davit run refuses a host port of another pod, but not of one that it repla
   const first = davit.manifest(withPort("first", `hostPort: ${free}`));
   await davit.done("run", first);
   const err = await refused(withPort("second", `hostPort: ${free}, hostIP: 127.0.0.1`));
-  assert.match(err, new RegExp(`wants 127.0.0.1:${free}/tcp: pod "default/first" has it\n`));
+  assert.match(err, new RegExp(`host port 127.0.0.1:${free}/tcp: in use by pod "default/first"\n`));
   const two = `${withPort("a", "hostPort: 18078")}\n---${withPort("b", "hostPort: 18078")}`;
-  assert.match(await refused(two), /"default\/b" wants .*: pod "default\/a" of the same command/);
+  assert.match(
+    await refused(two),
+    /"default\/b", host port .*: also requested by pod "default\/a"/,
+  );
   await davit.done("run", "--replace", first);
   assert.equal(
     (await davit.done("pods", "-q")).trim().length,
@@ -95,7 +98,7 @@ test("davit run names the pod whose process listens on the host's network", asyn
     if (code === 0) await davit.done("down", "-t", "0", "x");
     return code !== 0;
   });
-  assert.match(err, /wants 18077\/tcp: process \d+ \(nc\) of pod "default\/onhost" listens there/);
+  assert.match(err, /host port 18077\/tcp: in use by process \d+ \(nc\) of pod "default\/onhost"/);
   await davit.done("run", "--replace", file);
   await davit.done("down", "-t", "0", file);
 });

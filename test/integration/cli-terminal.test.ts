@@ -116,12 +116,12 @@ test("davit run shows what each pod is doing, and leaves a line for each", async
   ]);
   assert.equal(code, 0, text);
   const plain = stripVTControlCharacters(text);
-  assert.match(plain, /\S default\/a {2}wait until its containers run/);
+  assert.match(plain, /\S default\/a {2}waiting until containers run/);
   for (const name of ["a", "b"]) assert.match(plain, new RegExp(`\u2713 default/${name} +\\d`));
-  const notes = plain.match(/note: nothing restarts containers that end \(.*\)/g);
+  const notes = plain.match(/note: davit run does not restart containers, unlike kubelet \(.*\)/g);
   assert.deepEqual(
     notes,
-    ["note: nothing restarts containers that end (restartPolicy OnFailure)"],
+    ["note: davit run does not restart containers, unlike kubelet (restartPolicy OnFailure)"],
     "once, and not of the pod that says nothing of it",
   );
 

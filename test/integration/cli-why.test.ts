@@ -57,7 +57,7 @@ describe("davit why", () => {
   test("draws the phases of a pod and its containers, plugin by plugin", async () => {
     const id = await runIn(pod, script("while :; do sleep 1000; done"));
     const text = await davit.done("why", pod.id);
-    assert.match(text, /^pod \S+\/\S+ {2}ready, made \d+ s ago, address 10\./);
+    assert.match(text, /^pod \S+\/\S+ {2}ready, created \d+ s ago, address 10\./);
     assert.match(text, /\n {2}run pod sandbox {2}.* ago\n/);
     for (const phase of ["pin namespaces", "network plugin bridge", "network plugin portmap"]) {
       assert.match(text, new RegExp(`\\n {4}${phase} +(<1|\\d+) ms +[|#]+\\n`));
@@ -86,7 +86,7 @@ describe("davit why", () => {
     await launchDaemon(node.daemon);
     const text = await davit.done("why", pod.id);
     assert.match(text, /^pod .* ready, /);
-    assert.match(text, /before this server's start/);
+    assert.match(text, /no operations since the start of the server/);
   });
 });
 
@@ -98,7 +98,7 @@ test("davit why and davit inflight name a pod that is being made, and the plugin
   try {
     await plugin.waitForCalls("ADD");
     const text = await davit.done("why", `${namespace}/${name}`);
-    assert.match(text, /^there is no ".*" yet; what is being done under this name:\n\n/);
+    assert.match(text, /^".*" does not exist yet; operations in progress with this name:\n\n/);
     assert.match(text, /\nrun pod sandbox {2}\S+ \w+ so far\n/);
     assert.match(text, /\n {2}network plugin portmap +\S+ ms/);
     assert.match(text, /\n {2}network plugin scripted +\S+ \w+ +[|#]+\n$/);
@@ -135,12 +135,12 @@ test("davit why tells of a pod that never came to be, and davit inflight of what
   const text = await davit.done("why", name);
   assert.match(
     text,
-    /^there is no ".*"; what failed under this name:\n\nrun pod sandbox {2}.*, failed\n/,
+    /^".*" does not exist; failed operations with this name:\n\nrun pod sandbox {2}.*, failed\n/,
   );
   assert.match(text, /stage pin-namespaces.* a fault was injected/);
   assert.equal((await davit.run("why", "nobody-of-this-name")).code, 3);
 
-  assert.match(await davit.done("inflight"), /^nothing is being done at this moment\n$/);
+  assert.match(await davit.done("inflight"), /^no operations in progress\n$/);
   const hanging = runPod(node.daemon, podConfig());
   hanging.catch(() => undefined);
   let seen = "";

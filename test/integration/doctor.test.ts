@@ -145,7 +145,10 @@ describe("davit doctor", () => {
     assertFinds(outcome, "network.configuration", "network.trial", "network.iptables");
     assertFinds(outcome, "configuration.fine", "programs.addon", "programs.monitor", "disk.fine");
     const trial = outcome.findings.find(({ id }) => id === "network.trial");
-    assert.match(trial?.found ?? "", /gave 10\.92\.0\.\d+, .*ADD bridge .* ms, .*DEL bridge .* ms/);
+    assert.match(
+      trial?.found ?? "",
+      /assigned and released 10\.92\.0\.\d+: ADD bridge .* ms, .*DEL bridge .* ms/,
+    );
     assert.deepEqual(readdirSync(daemon.paths.ipamDir), []);
     assert.equal(existsSync(`/proc/sys/net/ipv4/conf/${testBridge}`), false);
     assert.deepEqual(readdirSync(daemon.paths.root), []);
@@ -324,7 +327,7 @@ describe("davit doctor on disks", () => {
     rmSync(daemon.paths.root, { recursive: true });
     assertFinds(await doctor("disk"), "disk.directory-missing");
     const fixed = await doctor("disk", "--fix");
-    assert.deepEqual(fixed.fixed, [`made the directory ${daemon.paths.root}`]);
+    assert.deepEqual(fixed.fixed, [`created the directory ${daemon.paths.root}`]);
     rmSync(daemon.paths.root, { recursive: true });
     writeFileSync(daemon.paths.root, "");
     assertFinds(await doctor("disk"), "disk.not-a-directory");
@@ -458,7 +461,7 @@ describe("davit doctor on sockets and the daemon", () => {
     await leaveSocket(socket);
     assertFinds(await doctor("sockets"), "sockets.stale");
     const fixed = await doctor("sockets", "--fix");
-    assert.deepEqual(fixed.fixed, [`removed the socket ${socket}, which nobody served`]);
+    assert.deepEqual(fixed.fixed, [`removed the stale socket ${socket}`]);
     assert.equal(existsSync(socket), false);
     writeFileSync(socket, "");
     assertFinds(await doctor("sockets", "--fix"), "sockets.not-a-socket");

@@ -127,7 +127,7 @@ describe("server.group", () => {
   test("is told by doctor", async () => {
     const davit = new Davit(daemon);
     const { out } = await davit.run("doctor", "--config", daemon.paths.config, "--only", "sockets");
-    assert.match(out, /is open to group "4242" +sockets\.open-to-group/);
+    assert.match(out, /is writable by group "4242" +sockets\.open-to-group/);
   });
 
   /** Whether a process of this user and group gets a connection, or else the error's name. */

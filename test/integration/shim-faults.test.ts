@@ -260,7 +260,7 @@ describe("a shim's start that fails", () => {
         server.listen(socket, resolve);
       });
       try {
-        await failsToStart(`echo unix://${socket}`, /speaks no ttrpc/);
+        await failsToStart(`echo unix://${socket}`, /does not speak ttrpc/);
       } finally {
         server.close();
       }

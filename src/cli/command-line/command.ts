@@ -2,8 +2,8 @@ import type { Terminal } from "../output/terminal.ts";
 import type { Options } from "./options.ts";
 
 /**
- * What can stand in a place of the command line: what completion offers. A list holds all the words
- * that may stand there.
+ * What an operand or an option's value can be, for completion. A list contains all allowed
+ * words.
  */
 export type Completion =
   | "pod"
@@ -17,81 +17,81 @@ export type Completion =
   | "file-or-pod"
   | readonly string[];
 
-/** One option of a command, as a person types and reads it. */
+/** An option of a command. */
 export interface OptionSpec {
-  /** Its letter, typed after one dash. */
+  /** Its letter, for use with a single dash. */
   readonly short?: string;
-  /** The word for its value in the help, as FILE; without one the option is a switch. */
+  /** The placeholder for its value in the help, such as FILE; an option without one is a switch. */
   readonly value?: string;
-  /** May be given more than once; else the last one counts. */
+  /** The option is repeatable; otherwise the last value counts. */
   readonly many?: true;
-  /** An earlier name that scripts still use. It works, and neither help nor completion shows it. */
+  /** A former name, which still works but is not shown by help and completion. */
   readonly formerName?: string;
   readonly doc: string;
-  /** With a list, every other value is refused. */
+  /** If this is a list, all other values are rejected. */
   readonly complete?: Completion;
 }
 
-/** One operand of a command. */
-export interface OperandSpec {
-  /** As the help shows it: POD. */
+/** An operand of a command. */
+interface OperandSpec {
+  /** The placeholder in the help, such as POD. */
   readonly name: string;
   readonly optional?: true;
-  /** Takes all the words that are left. Only for the last operand. */
+  /** Takes all remaining words. Only for the last operand. */
   readonly many?: true;
-  /** As `many`, and the words are another program's: what looks like an option among them is none. */
+  /** As `many`, but the words are those of another program: none of them is an option of davit. */
   readonly rest?: true;
   readonly complete?: Completion;
 }
 
-/** The headings that the list of commands has, in this order. */
+/** The headings of the list of commands, in order. */
 export const sections = [
   "Pods and containers",
   "Images",
-  "Look inside",
-  "The server",
-  "This command",
+  "Inspection and debugging",
+  "Server",
+  "Command line",
 ] as const;
 
-/** One thing davit can be asked to do: the help, the completions and docs/cli.md are made of it. */
+/** A command. Help, completions and docs/cli.md are generated from it. */
 export interface Command {
-  /** The words that select it: "serve", "config check". */
+  /** Its name: "serve", "config check". */
   readonly name: string;
   readonly section: (typeof sections)[number];
   /** One line for the list of commands. */
   readonly summary: string;
-  /** What more there is to know, in the command's own help. */
+  /** Further text for the help of the command. */
   readonly details?: string;
   readonly operands: readonly OperandSpec[];
   readonly options: Readonly<Record<string, OptionSpec>>;
   readonly examples: readonly { readonly line: string; readonly does: string }[];
-  /** Speaks to a CRI socket: has `serverOptions`, too. */
+  /** Connects to a CRI socket, and so has `serverOptions`, too. */
   readonly client?: true;
-  /** Left out of the list of commands; its own help is there. */
+  /** Not shown in the list of commands. */
   readonly hidden?: true;
-  /** Ends with the exit code of the process; what it throws is printed as one line. */
+  /** Resolves with the exit code. The message of an error is printed. */
   run(call: Call): Promise<number>;
 }
 
-/** The options of every command that speaks to a server; they may also stand before the command. */
+/** The options of all commands that connect to a server; they may also precede the command. */
 export const serverOptions: Readonly<Record<string, OptionSpec>> = {
   endpoint: {
     value: "SOCKET",
-    doc: "The CRI socket to speak to, as unix:///run/davit/davit.sock or a path",
+    doc: "CRI socket of the server: a path, or unix:// and a path",
     complete: "file",
   },
   timeout: {
     value: "TIME",
-    doc: "Give up after this time (90s, 5m); without it each command has its own limits",
+    doc: "Timeout of each request (90s, 5m); the default depends on the command",
   },
 };
 
-/** All options of a command, those of its own first. */
+/** All options of a command: its own, then those for the server. */
 export function optionsOf(command: Command): Readonly<Record<string, OptionSpec>> {
   return command.client === true ? { ...command.options, ...serverOptions } : command.options;
 }
 
-/** The operands as the help shows them: "POD [COMMAND...]". */
+/** The operands in the notation of the help: "POD [COMMAND...]". */
 export function formatOperands({ operands }: Command): string {
   return operands
     .map(({ name, optional, many, rest }) => {
@@ -101,7 +101,7 @@ export function formatOperands({ operands }: Command): string {
     .join(" ");
 }
 
-/** A command as it was called. */
+/** A call of a command. */
 export interface Call {
   readonly options: Options;
   readonly operands: readonly string[];

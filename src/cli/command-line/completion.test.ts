@@ -11,7 +11,7 @@ function candidates(...words: string[]) {
   return candidatesFor(words, commands);
 }
 
-test("candidatesFor() offers commands, those of a group, options and their words", () => {
+test("candidatesFor() returns commands, commands of a group, options and their values", () => {
   for (const name of ["run", "pods", "config", "help"]) {
     assert.ok(candidates("").words.includes(name), name);
   }
@@ -27,7 +27,7 @@ test("candidatesFor() offers commands, those of a group, options and their words
   assert.deepEqual(candidates("nonsense", ""), { words: [] });
 });
 
-test("candidatesFor() says what the server or the shell must be asked for", () => {
+test("candidatesFor() returns what the server or the shell must complete", () => {
   const kinds = [
     [["logs", ""], "container"],
     [["logs", "-f", "-n", "5", ""], "container"],
@@ -49,7 +49,7 @@ test("candidatesFor() says what the server or the shell must be asked for", () =
   }
 });
 
-test("the script of bash is one, and asks davit for the words at the cursor", (t) => {
+test("the script of bash is valid, and calls davit for the words at the cursor", (t) => {
   const directory = mkdtempSync(join(tmpdir(), "davit-completion-"));
   t.after(() => rmSync(directory, { recursive: true }));
   const script = join(directory, "davit.bash");

@@ -7,25 +7,25 @@ import {
 } from "./command.ts";
 import { findCommand, isGroup } from "./parse.ts";
 
-/** The shells that completions are made for. */
+/** The shells with completion scripts. */
 export const shells = ["bash", "zsh", "fish"] as const;
 
-/** The hidden command that the scripts of all shells ask what can stand at the cursor. */
+/** The hidden command that the completion scripts call. */
 export const completeCommand = "__complete";
 
 /**
- * What can stand at the end of a command line: words that are known, and what a server or the
- * shell itself must be asked for.
+ * The candidates for the last word of a command line: known words, and what the server or the
+ * shell must add.
  */
 export interface Candidates {
   readonly words: readonly string[];
-  /** Names of the server's objects, or files, which are the shell's business. */
+  /** Objects of the server, or files, which the shell completes itself. */
   readonly kind?: Exclude<Completion, readonly string[]>;
 }
 
 /**
- * The candidates for the last one of the words after "davit", which is the beginning of a word or
- * "". The words before it are taken as they are.
+ * The candidates for the last of the words after "davit", which may be incomplete or empty. The words
+ * before it are complete.
  */
 export function candidatesFor(words: readonly string[], commands: readonly Command[]): Candidates {
   const visible = commands.filter(({ hidden }) => hidden !== true);
@@ -72,7 +72,7 @@ function inCommand(
 ): Candidates {
   const specs = optionsOf(command);
   const { operands, open, inRest } = readWords(command, words);
-  // The words of another program are the shell's business.
+  // The shell completes the words of another program.
   if (inRest) return { words: [], kind: "file" };
   if (open !== undefined) return fromCompletion(open.complete, commands);
   const [name = "", value] = current.split("=");
@@ -86,7 +86,7 @@ function inCommand(
   return fromCompletion(spec?.complete, commands);
 }
 
-/** How many operands are there, and which option waits for its value. */
+/** Counts the operands, and finds the option that still needs its value. */
 function readWords(
   command: Command,
   words: readonly string[],
@@ -107,7 +107,7 @@ function readWords(
   return { operands, open, inRest: false };
 }
 
-/** The option that waits for its value after this word, if one does. */
+/** The option that needs the next word as its value, if any. */
 function openOption(
   word: string,
   specs: Readonly<Record<string, OptionSpec>>,
@@ -133,12 +133,12 @@ function fromCompletion(
   return { words: [], kind: completion };
 }
 
-/** The script that a shell reads once. It asks `davit __complete -- WORDS...` at each Tab. */
+/** The completion script of a shell, which calls `davit __complete -- WORDS...` at each Tab. */
 export function completionScript(shell: (typeof shells)[number]): string {
   return scripts[shell];
 }
 
-// A first line of ":file" asks the shell to complete file names itself, beside the words that follow.
+// If the first line is ":file", the shell also completes file names.
 const scripts = {
   bash: `# bash completion of davit: source <(davit completion bash)
 _davit() {

@@ -7,10 +7,11 @@ import {
 } from "./command.ts";
 import { exitCodeDocs } from "./exit-code.ts";
 import type { Style } from "../output/terminal.ts";
+import { wrapWords } from "../output/wrap.ts";
 
 type Row = readonly [string, string];
 
-/** The list of commands: all of them, or those of a group such as "config". */
+/** The list of all commands, or of those in a group such as "config". */
 export function formatCommandList(
   commands: readonly Command[],
   style: Style,
@@ -31,18 +32,18 @@ export function formatCommandList(
     "",
     ...lists,
     ...(group === undefined ? generalHelp(style) : []),
-    "davit help COMMAND tells more, with examples.",
+    'Use "davit help COMMAND" for details and examples of a command.',
   ];
   return `${lines.join("\n")}\n`;
 }
 
 function generalHelp(style: Style): readonly string[] {
   const variables: readonly Row[] = [
-    ["DAVIT_ENDPOINT", "The socket to speak to where no --endpoint is given"],
-    ["NO_COLOR", "No colours (there are none in pipes and files anyway)"],
+    ["DAVIT_ENDPOINT", "CRI socket of the server, if --endpoint is not set"],
+    ["NO_COLOR", "Disable colors, which are only used in a terminal"],
   ];
   return [
-    style.bold("Options of all commands that speak to a server:"),
+    style.bold("Options of all commands that connect to a server:"),
     ...table(Object.entries(serverOptions).map(optionRow)),
     "",
     style.bold("Environment:"),
@@ -54,16 +55,19 @@ function generalHelp(style: Style): readonly string[] {
   ];
 }
 
-/** What there is to know about one command. */
-export function formatCommand(command: Command, style: Style): string {
+/** The details are not wider than this in a wide terminal, where long lines are hard to read. */
+const detailsWidth = 100;
+
+/** The help of a command for a terminal of this width; undefined for a pipe. */
+export function formatCommand(command: Command, style: Style, terminalWidth?: number): string {
   const operands = command.operands.length === 0 ? "" : ` ${formatOperands(command)}`;
   const own = Object.entries(command.options).map(optionRow);
   const general = command.client === true ? Object.entries(serverOptions).map(optionRow) : [];
-  const help: Row = ["-h, --help", "Show this"];
+  const help: Row = ["-h, --help", "Show this help"];
   const width = widthOf([...own, ...general, help]);
   const lines = [
     `${command.summary}.`,
-    ...(command.details === undefined ? [] : ["", command.details]),
+    ...(command.details === undefined ? [] : ["", ...wrapDetails(command.details, terminalWidth)]),
     "",
     `${style.bold("Usage:")} davit ${command.name} [OPTIONS]${operands}`,
     "",
@@ -76,11 +80,16 @@ export function formatCommand(command: Command, style: Style): string {
   return `${lines.join("\n")}\n`;
 }
 
+/** Line breaks in details are those of the source: only the terminal's count. */
+function wrapDetails(details: string, terminalWidth = detailsWidth): readonly string[] {
+  return wrapWords(details.replaceAll("\n", " "), Math.min(terminalWidth, detailsWidth));
+}
+
 function summaryRow({ name, summary }: Command): Row {
   return [name, summary];
 }
 
-/** An option as help and reference show it: `-n, --namespace NAME`. */
+/** An option in the notation of help and reference: `-n, --namespace NAME`. */
 export function optionUsage(name: string, { short, value }: OptionSpec): string {
   const long = value === undefined ? `--${name}` : `--${name} ${value}`;
   return short === undefined ? long : `-${short}, ${long}`;

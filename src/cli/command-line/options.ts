@@ -1,23 +1,26 @@
-/** The options that a command was called with. */
+/** The options of a call. */
 export class Options {
   readonly #given: ReadonlyMap<string, readonly string[]>;
-  readonly #refuse: (message: string) => Error;
+  readonly #usageError: (message: string) => Error;
 
   /**
-   * `given` has each option by its name: an empty list for a switch, else its values in order.
-   * `refuse` makes the UsageError for what is wrong.
+   * `given` contains each option by name, with its values in order; a switch has none.
+   * `usageError` makes the error for an invalid value.
    */
-  constructor(given: ReadonlyMap<string, readonly string[]>, refuse: (message: string) => Error) {
-    this.#refuse = refuse;
+  constructor(
+    given: ReadonlyMap<string, readonly string[]>,
+    usageError: (message: string) => Error,
+  ) {
+    this.#usageError = usageError;
     this.#given = given;
   }
 
-  /** True when the option is there. */
+  /** Whether the option is set. */
   has(name: string): boolean {
     return this.#given.has(name);
   }
 
-  /** The value; the last one where several were given. */
+  /** The value; the last one if there are several. */
   text(name: string): string | undefined {
     return this.#given.get(name)?.at(-1);
   }
@@ -27,48 +30,48 @@ export class Options {
     return this.#given.get(name) ?? [];
   }
 
-  /** A value that is a whole number, zero or more. Throws a UsageError for anything else. */
+  /** A value that is a whole number from 0 on. Throws a UsageError otherwise. */
   count(name: string): number | undefined {
     const text = this.text(name);
     if (text === undefined) return undefined;
     if (/^\d{1,15}$/.test(text)) return Number(text);
-    throw this.wrong(name, `is "${text}": want a whole number`);
+    throw this.invalid(name, `is "${text}": must be a whole number`);
   }
 
-  /** A value that is a time. Milliseconds. Throws a UsageError for anything else. */
+  /** A value that is a duration, in milliseconds. Throws a UsageError otherwise. */
   durationMs(name: string): number | undefined {
     const text = this.text(name);
     if (text === undefined) return undefined;
     const ms = parseDurationMs(text);
     if (ms !== undefined) return ms;
-    throw this.wrong(name, `is "${text}": want a time, as 30s, 5m or 1h30m`);
+    throw this.invalid(name, `is "${text}": must be a duration, such as 30s, 5m or 1h30m`);
   }
 
-  /** Values of the form KEY=VALUE, as an object. Throws a UsageError for anything else. */
+  /** Values of the form KEY=VALUE, as an object. Throws a UsageError otherwise. */
   pairs(name: string): Record<string, string> {
     const pairs: Record<string, string> = {};
     for (const text of this.texts(name)) {
       const at = text.indexOf("=");
-      if (at < 1) throw this.wrong(name, `is "${text}": want KEY=VALUE`);
+      if (at < 1) throw this.invalid(name, `is "${text}": must be KEY=VALUE`);
       pairs[text.slice(0, at)] = text.slice(at + 1);
     }
     return pairs;
   }
 
-  /** A value that is a regular expression. Throws a UsageError for anything else. */
+  /** A value that is a regular expression. Throws a UsageError otherwise. */
   pattern(name: string): RegExp | undefined {
     const text = this.text(name);
     if (text === undefined) return undefined;
     try {
       return new RegExp(text);
     } catch {
-      throw this.wrong(name, `is "${text}": that is no regular expression`);
+      throw this.invalid(name, `is "${text}": must be a regular expression`);
     }
   }
 
-  /** The error for an option that is wrong in a way that only the command knows. */
-  wrong(name: string, problem: string): Error {
-    return this.#refuse(`option "--${name}" ${problem}`);
+  /** The error for a value that the command rejects. */
+  invalid(name: string, problem: string): Error {
+    return this.#usageError(`option "--${name}" ${problem}`);
   }
 }
 
@@ -80,7 +83,7 @@ const unitMs: Readonly<Record<string, number>> = {
   d: 86_400_000,
 };
 
-/** A time as people write it: 500ms, 30s, 1h30m, or seconds without a unit; undefined for others. */
+/** Parses a duration: 500ms, 30s, 1h30m, or seconds without a unit; undefined if it is invalid. */
 export function parseDurationMs(text: string): number | undefined {
   if (/^\d+(\.\d+)?$/.test(text)) return Number(text) * 1000;
   if (!/^(\d+(\.\d+)?(ms|s|m|h|d))+$/.test(text)) return undefined;

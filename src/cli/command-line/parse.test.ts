@@ -7,7 +7,7 @@ import { parseCommandLine } from "./parse.ts";
 function command(changes: Partial<Command>): Command {
   return {
     name: "do",
-    section: "The server",
+    section: "Server",
     summary: "Do it",
     operands: [],
     options: {},
@@ -37,7 +37,7 @@ function parse(...argv: string[]) {
   return parsed;
 }
 
-function refusal(...argv: string[]): string {
+function errorOf(...argv: string[]): string {
   try {
     parseCommandLine(argv, [exec, list]);
   } catch (error) {
@@ -47,12 +47,12 @@ function refusal(...argv: string[]): string {
 }
 
 describe("parseCommandLine()", () => {
-  test("an option's former name still works, as the same option", () => {
+  test("an option's former name still works", () => {
     const { options } = parse("exec", "--label", "a=1", "--tag", "b=2", "name", "ls");
     assert.deepEqual(options.texts("label"), ["a=1", "b=2"]);
   });
 
-  test("takes values after a blank or an equals sign, and letters together", () => {
+  test("accepts values after a space or an equals sign, and combined letters", () => {
     for (const words of [
       ["-it", "-n", "5", "--output", "json"],
       ["-itn5", "--output=json"],
@@ -68,7 +68,7 @@ describe("parseCommandLine()", () => {
     }
   });
 
-  test("leaves the words of another program alone, with and without --", () => {
+  test("passes the words of another program unchanged, with and without --", () => {
     assert.deepEqual(parse("exec", "web", "ls", "-la", "--", "-h").operands, [
       "web",
       "ls",
@@ -82,7 +82,7 @@ describe("parseCommandLine()", () => {
     assert.deepEqual(operands, ["web", "sh", "-i"]);
   });
 
-  test("takes the server's options before the command and after it, the last one counts", () => {
+  test("accepts options for the server before and after the command; the last one counts", () => {
     const early = parse("--endpoint", "/a", "--timeout=3s", "exec", "web", "ls");
     assert.equal(early.options.text("endpoint"), "/a");
     assert.equal(early.options.durationMs("timeout"), 3000);
@@ -91,34 +91,34 @@ describe("parseCommandLine()", () => {
     assert.deepEqual(parse("--endpoint", "/a", "list").operands, [], "no client, nothing to say");
   });
 
-  test("keeps what may be given more than once", () => {
+  test("keeps all values of repeatable options", () => {
     const { options } = parse("exec", "--label", "a=b", "--label=c=d=e", "w", "x");
     assert.deepEqual(options.pairs("label"), { a: "b", c: "d=e" });
   });
 
-  test("refuses what is missing, unknown, or of no use, and says which", () => {
-    assert.equal(refusal("exec"), "CONTAINER is missing");
-    assert.equal(refusal("exec", "web"), "COMMAND is missing");
-    assert.equal(refusal("exec", "-x", "web"), 'unknown option "-x"');
-    assert.equal(refusal("exec", "--ttty", "w"), 'unknown option "--ttty", did you mean "--tty"?');
-    assert.equal(refusal("exec", "-n"), 'option "--tail" needs a value: LINES');
+  test("rejects missing, unknown and invalid words with a message", () => {
+    assert.equal(errorOf("exec"), "CONTAINER is missing");
+    assert.equal(errorOf("exec", "web"), "COMMAND is missing");
+    assert.equal(errorOf("exec", "-x", "web"), 'unknown option "-x"');
+    assert.equal(errorOf("exec", "--ttty", "w"), 'unknown option "--ttty", did you mean "--tty"?');
+    assert.equal(errorOf("exec", "-n"), 'option "--tail" requires a value: LINES');
     assert.equal(
-      refusal("exec", "-o", "xml", "w", "c"),
-      'option "--output" is "xml": want one of table, json',
+      errorOf("exec", "-o", "xml", "w", "c"),
+      'option "--output" is "xml": must be one of table, json',
     );
     assert.deepEqual(parse("list", "a", "b").operands, ["a", "b"]);
     assert.deepEqual(parse("list").operands, []);
-    assert.throws(() => parse("exec", "-n", "x", "w", "c").options.count("tail"), /"x": want a/);
+    assert.throws(() => parse("exec", "-n", "x", "w", "c").options.count("tail"), /"x": must be a/);
   });
 
-  test("helps wherever it is asked, but not inside another program's words", () => {
+  test("prints help for --help anywhere except in the words of another program", () => {
     assert.equal(parseCommandLine(["exec", "web", "-h"], [exec]).ask, "help");
     assert.equal(parseCommandLine(["exec", "--help"], [exec]).ask, "help");
     assert.deepEqual(parse("exec", "web", "ls", "--help").operands, ["web", "ls", "--help"]);
   });
 });
 
-test("parseDurationMs() reads times as people write them", () => {
+test("parseDurationMs() parses durations", () => {
   const times: readonly (readonly [string, number | undefined])[] = [
     ["500ms", 500],
     ["2", 2000],

@@ -3,8 +3,8 @@ import { Options } from "./options.ts";
 import { closest, closestCommand, otherTools } from "./suggest.ts";
 import { UsageError } from "./usage-error.ts";
 
-/** What a command line asks for. */
-export type Parsed =
+/** The result of parsing a command line. */
+type Parsed =
   | { readonly ask: "help"; readonly command?: Command; readonly group?: string }
   | { readonly ask: "version" }
   | {
@@ -14,7 +14,7 @@ export type Parsed =
       readonly operands: readonly string[];
     };
 
-/** Reads the words after "davit". Throws a UsageError that says what was probably meant. */
+/** Parses the words after "davit". Throws a UsageError, which suggests what was probably meant. */
 export function parseCommandLine(argv: readonly string[], commands: readonly Command[]): Parsed {
   const { before, words } = leadingOptions(argv);
   const [first, ...rest] = words;
@@ -22,18 +22,18 @@ export function parseCommandLine(argv: readonly string[], commands: readonly Com
   if (first === "--version" || first === "-V") return { ask: "version" };
   if (first === "help") return helpFor(rest, commands);
   if (first.startsWith("-")) {
-    throw new UsageError(`unknown option "${first}": a command comes first`);
+    throw new UsageError(`unknown option "${first}": options of a command must follow the command`);
   }
   const command = findCommand(words, commands);
   if (command !== undefined) {
-    const own = words.slice(wordsOf(command));
+    const own = words.slice(wordCount(command));
     return parseCall(command, command.client === true ? [...before, ...own] : own);
   }
   if (isGroup(first, commands) && asksHelp(rest[0])) return { ask: "help", group: first };
   throw unknownCommand(words, commands);
 }
 
-/** Options of the server may stand before the command: an alias of the shell can hold them. */
+/** Options for the server may precede the command, so that a shell alias can set them. */
 function leadingOptions(argv: readonly string[]): {
   readonly before: readonly string[];
   readonly words: readonly string[];
@@ -61,19 +61,19 @@ function helpFor(words: readonly string[], commands: readonly Command[]): Parsed
   throw unknownCommand(words, commands);
 }
 
-/** The command that these words begin with. */
+/** The command at the beginning of these words. */
 export function findCommand(
   words: readonly string[],
   commands: readonly Command[],
 ): Command | undefined {
-  return commands.find((command) => words.slice(0, wordsOf(command)).join(" ") === command.name);
+  return commands.find((command) => words.slice(0, wordCount(command)).join(" ") === command.name);
 }
 
-function wordsOf(command: Command): number {
+function wordCount(command: Command): number {
   return command.name.split(" ").length;
 }
 
-/** True for a word that is no command by itself, only the start of several. */
+/** Whether a word is the first word of several commands, such as "config". */
 export function isGroup(word: string, commands: readonly Command[]): boolean {
   return commands.some((command) => command.name.startsWith(`${word} `));
 }
@@ -86,19 +86,19 @@ function unknownCommand(words: readonly string[], commands: readonly Command[]):
     const all = names.filter((name) => name.startsWith(`${first} `));
     const known = all.map((name) => name.slice(first.length + 1));
     if (second === undefined || second.startsWith("-")) {
-      return new UsageError(`"davit ${first}" needs one of: ${known.join(", ")}`);
+      return new UsageError(`"davit ${first}" requires a command: ${known.join(", ")}`);
     }
-    const more = meant(closest(second, known), (word) => `${first} ${word}`);
+    const more = suggestion(closest(second, known), (word) => `${first} ${word}`);
     return new UsageError(`unknown command "${first} ${second}"${more}`);
   }
   const instead = Object.hasOwn(otherTools, first) ? otherTools[first] : undefined;
   if (instead !== undefined) return new UsageError(`unknown command "${first}": ${instead}`);
   const firsts = names.flatMap((name) => [name, name.split(" ")[0] ?? name]);
-  const more = meant(closestCommand(first, firsts), (word) => word);
+  const more = suggestion(closestCommand(first, firsts), (word) => word);
   return new UsageError(`unknown command "${first}"${more}`);
 }
 
-function meant(word: string | undefined, show: (word: string) => string): string {
+function suggestion(word: string | undefined, show: (word: string) => string): string {
   return word === undefined ? "" : `, did you mean "${show(word)}"?`;
 }
 
@@ -114,16 +114,16 @@ function parseCall(command: Command, words: readonly string[]): Parsed {
   };
 }
 
-/** Reads the words of one call, in their order. */
+/** Reads the words of a call in order. */
 class CallReader {
   readonly options = new Map<string, string[]>();
   readonly operands: string[] = [];
   readonly #command: Command;
   readonly #specs: Readonly<Record<string, OptionSpec>>;
   readonly #words: string[];
-  /** Where words stop to be options: the first word of another program's. */
+  /** The index of the operand that begins the words of another program; -1 if there is none. */
   readonly #restAt: number;
-  #helpWanted = false;
+  #helpRequested = false;
 
   constructor(command: Command, words: readonly string[]) {
     this.#command = command;
@@ -140,20 +140,20 @@ class CallReader {
   }
 
   asksHelp(): boolean {
-    return this.#helpWanted;
+    return this.#helpRequested;
   }
 
   checkOperands(): void {
     const { operands: specs } = this.#command;
     const missing = specs.slice(this.operands.length).find(({ optional }) => optional !== true);
-    if (missing !== undefined) throw this.#wrong(`${missing.name} is missing`);
+    if (missing !== undefined) throw this.#usageError(`${missing.name} is missing`);
     const last = specs.at(-1);
     if (last?.many === true || last?.rest === true) return;
     const extra = this.operands[specs.length];
-    if (extra !== undefined) throw this.#wrong(`unexpected operand "${extra}"`);
+    if (extra !== undefined) throw this.#usageError(`unexpected operand "${extra}"`);
   }
 
-  /** The first word of the rest may still be an option of ours; from the second on none is. */
+  /** Whether words are those of another program. Options of davit may precede its first word. */
   #inRest(): boolean {
     return this.#restAt >= 0 && this.operands.length > this.#restAt;
   }
@@ -163,13 +163,13 @@ class CallReader {
     const given = word.length > rawName.length ? word.slice(rawName.length + 1) : undefined;
     const name = this.#currentName(rawName.slice(2));
     if (name === "help") {
-      this.#helpWanted = true;
+      this.#helpRequested = true;
       return;
     }
     const spec = Object.hasOwn(this.#specs, name) ? this.#specs[name] : undefined;
     if (spec === undefined) throw this.#unknown(rawName);
     if (spec.value === undefined && given !== undefined) {
-      throw this.#wrong(`option "--${name}" takes no value`);
+      throw this.#usageError(`option "--${name}" does not take a value`);
     }
     this.#add(name, spec, given);
   }
@@ -186,7 +186,7 @@ class CallReader {
       const letter = letters[0] ?? "";
       letters = letters.slice(1);
       if (letter === "h") {
-        this.#helpWanted = true;
+        this.#helpRequested = true;
         continue;
       }
       const found = Object.entries(this.#specs).find(([, { short }]) => short === letter);
@@ -204,20 +204,22 @@ class CallReader {
       return;
     }
     const value = given ?? this.#words.shift() ?? "";
-    if (value === "") throw this.#wrong(`option "--${name}" needs a value: ${spec.value}`);
+    if (value === "") throw this.#usageError(`option "--${name}" requires a value: ${spec.value}`);
     if (typeof spec.complete === "object" && !spec.complete.includes(value)) {
       const all = spec.complete.join(", ");
-      throw this.#wrong(`option "--${name}" is "${value}": want one of ${all}`);
+      throw this.#usageError(`option "--${name}" is "${value}": must be one of ${all}`);
     }
     this.options.set(name, [...(this.options.get(name) ?? []), value]);
   }
 
   #unknown(rawName: string): UsageError {
     const known = closest(rawName.replace(/^--/, ""), ["help", ...Object.keys(this.#specs)]);
-    return this.#wrong(`unknown option "${rawName}"${meant(known, (word) => `--${word}`)}`);
+    return this.#usageError(
+      `unknown option "${rawName}"${suggestion(known, (word) => `--${word}`)}`,
+    );
   }
 
-  #wrong(message: string): UsageError {
+  #usageError(message: string): UsageError {
     return new UsageError(message, this.#command);
   }
 }

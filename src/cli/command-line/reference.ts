@@ -2,21 +2,21 @@ import { type Command, formatOperands, optionsOf, sections, serverOptions } from
 import { exitCodeDocs } from "./exit-code.ts";
 import { optionUsage } from "./help.ts";
 
-/** What stands in docs/cli.md before the part that is made here. */
+/** The line of docs/cli.md after which the generated part begins. */
 export const referenceMark =
-  "<!-- From here on made of the table of commands: see the test of reference.ts. -->";
+  "<!-- The rest is generated from the table of commands: see the test of reference.ts. -->";
 
-/** The reference of all commands in Markdown, as docs/cli.md has it. */
+/** The reference of all commands in Markdown, for docs/cli.md. */
 export function formatReference(commands: readonly Command[]): string {
   const shown = commands.filter(({ hidden }) => hidden !== true);
   return [
     "## Exit codes",
     "",
-    "| code | means |",
+    "| code | meaning |",
     "|---|---|",
     ...exitCodeDocs.map(([code, doc]) => `| ${code} | ${doc} |`),
     "",
-    "## Options of all commands that speak to a server",
+    "## Options of all commands that connect to a server",
     "",
     ...optionTable(serverOptions),
     ...sections.flatMap((section) => {
@@ -48,11 +48,11 @@ function commandLines(command: Command): readonly string[] {
 
 function optionTable(options: Command["options"]): readonly string[] {
   return [
-    "| option | |",
+    "| option | description |",
     "|---|---|",
     ...Object.entries(options).map(([name, spec]) => {
       const words = typeof spec.complete === "object" ? `: ${spec.complete.join(", ")}` : "";
-      const many = spec.many === true ? " (may be repeated)" : "";
+      const many = spec.many === true && !spec.doc.includes("(repeatable)") ? " (repeatable)" : "";
       return `| \`${optionUsage(name, spec).replaceAll("|", "\\|")}\` | ${spec.doc}${words}${many} |`;
     }),
   ];

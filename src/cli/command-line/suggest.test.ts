@@ -6,8 +6,8 @@ import { closest, closestCommand, otherTools } from "./suggest.ts";
 
 const visible = commands.filter(({ hidden }) => hidden !== true).map(({ name }) => name);
 
-/** What the command line says of a word that is no command. */
-function said(word: string): string {
+/** The error for a word that is not a command. */
+function errorFor(word: string): string {
   try {
     parseCommandLine([word], commands);
   } catch (error) {
@@ -16,18 +16,22 @@ function said(word: string): string {
   return assert.fail(`"${word}" is a command`);
 }
 
-test("an unknown command is never taken for one that does something else", () => {
-  // What was proposed for these once: stop, pull, logs, serve, stats, run, stop, rmi, rm.
+test("no command that changes something is suggested for another word", () => {
+  // These once suggested stop, pull, logs, serve, stats, run, stop, rmi and rm.
   for (const word of ["top", "kill", "push", "login", "load", "save", "start", "ui", "rmp"]) {
-    assert.doesNotMatch(said(word), /did you mean "(stop|pull|logs|serve|stats|run|rm|rmi)"/, word);
+    assert.doesNotMatch(
+      errorFor(word),
+      /did you mean "(stop|pull|logs|serve|stats|run|rm|rmi)"/,
+      word,
+    );
   }
-  // Of two letters, or as near to one command as to another: nobody knows which one is meant.
+  // Words of two letters, or as similar to one command as to another, are ambiguous.
   for (const word of ["rn", "rum", "rim", "ship", "server2", "step-up", "", "x"]) {
-    assert.doesNotMatch(said(word), /did you mean/, word);
+    assert.doesNotMatch(errorFor(word), /did you mean/, word);
   }
 });
 
-test("a typo of a command is recognised", () => {
+test("a typo of a command is recognized", () => {
   const typos = {
     stpo: "stop",
     stopp2: undefined,
@@ -48,7 +52,7 @@ test("a typo of a command is recognised", () => {
   }
 });
 
-test("closest() wants the same beginning, and few differences for the length", () => {
+test("closest() requires the same first letter and few differences", () => {
   assert.equal(closest("db", ["web"]), undefined);
   assert.equal(closest("tow", ["two"]), "two");
   assert.equal(closest("form", ["force"]), undefined);
@@ -56,12 +60,12 @@ test("closest() wants the same beginning, and few differences for the length", (
   assert.equal(closest("", ["a"]), undefined);
 });
 
-test("the words of other tools are none of davit, and lead to commands that there are", () => {
+test("commands of other tools do not exist in davit, and refer to existing commands", () => {
   for (const [word, hint] of Object.entries(otherTools)) {
-    assert.equal(visible.includes(word), false, `"${word}" is a command: take its hint away`);
-    assert.equal(said(word), `unknown command "${word}": ${hint}`);
+    assert.equal(visible.includes(word), false, `"${word}" is a command: remove its hint`);
+    assert.equal(errorFor(word), `unknown command "${word}": ${hint}`);
     for (const [, name = ""] of hint.matchAll(/"davit ([a-z-]+)/g)) {
-      assert.ok(visible.includes(name), `${word}: there is no "davit ${name}"`);
+      assert.ok(visible.includes(name), `${word}: "davit ${name}" does not exist`);
     }
   }
 });

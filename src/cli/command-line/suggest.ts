@@ -1,10 +1,10 @@
 import { editDistance } from "../../base/nearest.ts";
 
 /**
- * Commands that only look: a wrong guess at one of them does no harm. Every other one changes or ends
- * something, and is proposed for a plain typo of its name alone.
+ * Commands that change nothing, so that a wrong suggestion is harmless. Other commands are only
+ * suggested for a single typo.
  */
-const looking: ReadonlySet<string> = new Set([
+const readOnlyCommands: ReadonlySet<string> = new Set([
   "pods",
   "ps",
   "images",
@@ -20,58 +20,59 @@ const looking: ReadonlySet<string> = new Set([
   "completion",
 ]);
 
-/** Words of docker, podman, kubectl and crictl that davit has no command for: what does the same. */
+/** Commands of docker, podman, kubectl and crictl that davit does not have, with the equivalent. */
 export const otherTools: Readonly<Record<string, string>> = {
-  apply: '"davit run FILE" runs the Pods of a manifest',
-  build: 'davit builds no images: push one to a registry, then "davit pull IMAGE"',
-  commit: 'davit makes no images: "davit cp POD:PATH -" takes files out of a container',
-  container: '"davit ps" lists containers',
-  copy: '"davit cp" copies files',
-  create: '"davit run FILE" makes the Pods of a manifest and starts them',
-  delete: '"davit rm POD" removes a pod, "davit down FILE" those of a manifest',
-  describe: '"davit why POD" tells how a pod came to its state, "davit inspect" all that there is',
-  events: '"davit inflight" shows what is being done, "davit why POD" what was done to a pod',
-  export: '"davit cp POD:PATH -" writes files of a container to stdout, as a tar archive',
-  get: '"davit pods", "davit ps" and "davit images" list what there is',
-  image: '"davit images" lists images, "davit pull" and "davit rmi" fetch and remove them',
-  import: 'davit takes images from registries: push it to one, then "davit pull IMAGE"',
-  inspecti: '"davit inspect IMAGE" does it',
-  inspectp: '"davit inspect POD" does it',
-  kill: '"davit stop -t 0" kills at once',
-  list: '"davit pods", "davit ps" and "davit images" list what there is',
-  load: 'davit takes images from registries: push it to one, then "davit pull IMAGE"',
-  login: '"davit pull --creds -" reads the credentials for a registry from stdin',
-  ls: '"davit ps" lists containers, "davit pods" pods',
-  port: '"davit pods" has addresses, "davit port-forward" leads a local port into a pod',
-  prune: '"davit rm --stopped" removes what does not run, "davit rmi --unused" images',
-  push: "davit sends no images to registries: podman, buildah and skopeo do",
-  remove: '"davit rm" removes pods and containers, "davit rmi" images',
-  restart: '"davit run --replace FILE" puts new pods in the place of the old ones',
-  rmp: '"davit rm POD" does it',
-  runp: '"davit run FILE" runs the Pods of a manifest',
-  save: "davit writes no images to files: skopeo and podman do",
-  start: 'a container starts once: "davit run --replace FILE" puts a new pod in its place',
-  statsp: '"davit stats POD" does it',
-  status: '"davit why POD" tells the state of a pod, "davit info" that of the server',
-  stopp: '"davit stop POD" does it',
-  top: '"davit stats -w" shows what containers use, "davit exec POD ps" the processes of one',
+  apply: 'use "davit run FILE" to run the Pods of a manifest',
+  build: 'davit does not build images; push one to a registry, then use "davit pull IMAGE"',
+  commit: 'davit does not create images; use "davit cp POD:PATH -" to copy files from a container',
+  container: 'use "davit ps" to list containers',
+  copy: 'use "davit cp" to copy files',
+  create: 'use "davit run FILE" to run the Pods of a manifest',
+  delete: 'use "davit rm POD" to remove a pod, or "davit down FILE" for those of a manifest',
+  describe:
+    'use "davit why POD" for state and history of a pod, or "davit inspect" for its full status',
+  events:
+    'use "davit inflight" for operations in progress, or "davit why POD" for the history of a pod',
+  export: 'use "davit cp POD:PATH -" to write files of a container to stdout as a tar archive',
+  get: 'use "davit pods", "davit ps" or "davit images" to list objects',
+  image: 'use "davit images", "davit pull" or "davit rmi" to list, pull or remove images',
+  import: 'davit does not import images; push it to a registry, then use "davit pull IMAGE"',
+  inspecti: 'use "davit inspect IMAGE"',
+  inspectp: 'use "davit inspect POD"',
+  kill: 'use "davit stop -t 0"',
+  list: 'use "davit pods", "davit ps" or "davit images" to list objects',
+  load: 'davit does not import images; push it to a registry, then use "davit pull IMAGE"',
+  login: 'use "davit pull --creds -" to read the credentials for a registry from stdin',
+  ls: 'use "davit ps" to list containers, or "davit pods" to list pods',
+  port: 'use "davit pods" for addresses, or "davit port-forward" to forward a local port to a pod',
+  prune: 'use "davit rm --stopped" for pods and containers, or "davit rmi --unused" for images',
+  push: "davit does not push images; use podman, buildah or skopeo",
+  remove: 'use "davit rm" for pods and containers, or "davit rmi" for images',
+  restart: 'use "davit run --replace FILE" to replace pods',
+  rmp: 'use "davit rm POD"',
+  runp: 'use "davit run FILE" to run the Pods of a manifest',
+  save: "davit does not export images; use skopeo or podman",
+  start: 'a container starts only once; use "davit run --replace FILE" to replace its pod',
+  statsp: 'use "davit stats POD"',
+  status: 'use "davit why POD" for the state of a pod, or "davit info" for that of the server',
+  stopp: 'use "davit stop POD"',
+  top: 'use "davit stats -w" for resource usage, or "davit exec POD ps" for the processes of a container',
 };
 
 /**
- * The candidate that a word is most likely a typo of, or undefined. It begins with the same letter (or with
- * the first two swapped), and at most a third of the word's letters differ, one in a short word: what is
- * further away is another word, not a typo.
+ * The candidate of which a word is most likely a typo; undefined if there is none. It begins with the same
+ * letter (or with the first two swapped), and at most a third of the letters differ, or one in a short word.
  */
 export function closest(word: string, candidates: Iterable<string>): string | undefined {
   return closestOf(word, candidates)[0];
 }
 
-/** As `closest`, of the names of commands; undefined also where it could be one of several that act. */
+/** As `closest`, for command names; undefined also if several commands that change something match. */
 export function closestCommand(word: string, names: Iterable<string>): string | undefined {
-  const meant = closestOf(word, names);
-  const safe = meant.find((name) => looking.has(name));
+  const similar = closestOf(word, names);
+  const safe = similar.find((name) => readOnlyCommands.has(name));
   if (safe !== undefined) return safe;
-  const [only, ...more] = meant;
+  const [only, ...more] = similar;
   if (only === undefined || more.length > 0) return undefined;
   return editDistance(word, only) === 1 ? only : undefined;
 }

@@ -1,8 +1,8 @@
 import type { Command } from "./command.ts";
 
-/** The command line itself is wrong: printed with a pointer to the help, exit code 2. */
+/** The command line is invalid. The message is printed with a hint to the help; the exit code is 2. */
 export class UsageError extends Error {
-  /** The command it is about, where one was found. */
+  /** The command, if it is known. */
   readonly command: Command | undefined;
 
   constructor(message: string, command?: Command) {

@@ -9,20 +9,21 @@ import { type Server, withServer } from "../server/session.ts";
 /** `davit attach`. */
 export const attach: Command = {
   name: "attach",
-  section: "Look inside",
-  summary: "Join the streams of a container's own process",
+  section: "Inspection and debugging",
+  summary: "Attach to the main process of a container",
   details:
-    "From now on: what it wrote before is in its log. Others may be there, too, and leaving ends\n" +
-    "nothing: Ctrl-P Ctrl-Q at a terminal, or Ctrl-C without -t. With -i what is typed goes to its stdin, if it was\n" +
-    "made with one; with -t it has a terminal, and so every key gets there.",
+    "Shows the output from now on; earlier output is in the log. Several clients can be attached. Detaching\n" +
+    "leaves the process running: press Ctrl-P Ctrl-Q, or Ctrl-C without -t. With -i, stdin is sent to the\n" +
+    "process, if the container was created with stdin. With -t, all keys are sent to the terminal of the\n" +
+    "container.",
   operands: [{ name: "CONTAINER", complete: "container" }],
   options: {
-    interactive: { short: "i", doc: "Send stdin" },
-    tty: { short: "t", doc: "The container has a terminal: send keys as they are, and sizes" },
+    interactive: { short: "i", doc: "Send stdin to the process" },
+    tty: { short: "t", doc: "Use the container's terminal: send all keys, and resize it" },
   },
   examples: [
-    { line: "davit attach web", does: "See what it writes from now on" },
-    { line: "davit attach -it shell", does: "A container whose process is a shell" },
+    { line: "davit attach web", does: "Show the output of a container from now on" },
+    { line: "davit attach -it shell", does: "Use a container whose process is a shell" },
   ],
   client: true,
   run: (call) => withServer(call, (server) => run(call, server)),

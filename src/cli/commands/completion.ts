@@ -15,30 +15,30 @@ import { Objects } from "../objects/objects.ts";
 import { chooseEndpoint } from "../server/endpoint.ts";
 import type { Server } from "../server/session.ts";
 
-// Whoever presses Tab waits: rather no names than late ones.
+// The user waits after pressing Tab: missing names are better than a long wait.
 const tabMs = 1_000;
 
 /** `davit completion`. */
 export const completion: Command = {
   name: "completion",
-  section: "This command",
-  summary: "Print the completions for a shell",
+  section: "Command line",
+  summary: "Print the completion script for a shell",
   details:
-    "They complete commands, options, files, and the names of pods, containers and images that\n" +
-    "the server has at that moment.",
+    "The script completes commands, options, files, and the names of the pods, containers and images\n" +
+    "on the server.",
   operands: [{ name: "SHELL", complete: shells }],
   options: {},
   examples: [
-    { line: "source <(davit completion bash)", does: "In ~/.bashrc" },
-    { line: "source <(davit completion zsh)", does: "In ~/.zshrc, after compinit" },
+    { line: "source <(davit completion bash)", does: "For bash, in ~/.bashrc" },
+    { line: "source <(davit completion zsh)", does: "For zsh, in ~/.zshrc after compinit" },
     { line: "davit completion fish >~/.config/fish/completions/davit.fish", does: "For fish" },
   ],
   run: ({ operands, terminal }) => {
     const shell = shells.find((name) => name === operands[0]);
     if (shell === undefined) {
-      const want = shells.join(", ");
+      const supported = shells.join(", ");
       throw new UsageError(
-        `there are no completions for "${operands[0] ?? ""}", only for ${want}`,
+        `SHELL is "${operands[0] ?? ""}": must be one of ${supported}`,
         completion,
       );
     }
@@ -47,15 +47,15 @@ export const completion: Command = {
   },
 };
 
-/** The hidden command that the completions of every shell ask. `commands` is the whole table. */
+/** The hidden command that the completion scripts call. `commands` returns all commands. */
 export function completeFor(commands: () => readonly Command[]): Command {
   return {
     name: completeCommand,
-    section: "This command",
-    summary: "Print what can stand at the end of a command line, for the completions of shells",
+    section: "Command line",
+    summary: "Print the candidates for the last word of a command line, for completion scripts",
     operands: [{ name: "WORD", rest: true, optional: true }],
     options: {},
-    examples: [{ line: `davit ${completeCommand} stop ""`, does: "What davit stop can stop" }],
+    examples: [{ line: `davit ${completeCommand} stop ""`, does: "Print what davit stop accepts" }],
     hidden: true,
     run: async ({ operands, terminal }) => {
       const candidates = candidatesFor(operands, commands());
@@ -79,10 +79,10 @@ async function namesOf({ kind }: Candidates, words: readonly string[]): Promise<
   try {
     using client = new CriClient(endpoint.address);
     const limit = (): typeof options => options;
-    const server: Server = { client, endpoint, signal: options.signal, limit, patient: limit };
+    const server: Server = { client, endpoint, signal: options.signal, limit, unlimited: limit };
     return await objectNames(kind, new Objects(server));
   } catch {
-    return []; // a terminal is no place for an error in the middle of a line
+    return []; // an error message would disturb the line that the user is typing
   }
 }
 

@@ -7,44 +7,50 @@ import { Objects } from "../objects/objects.ts";
 import { pickContainer } from "../objects/pick.ts";
 import { printable } from "../output/printable.ts";
 import { type Server, withServer } from "../server/session.ts";
-import { type CopyPlace, parseCopyPlace } from "../streams/copy-place.ts";
+import { type CopyPath, parseCopyPath } from "../streams/copy-path.ts";
 
 /** `davit cp`. */
 export const cp: Command = {
   name: "cp",
-  section: "Look inside",
-  summary: "Copy files and directories to a container, or from one",
+  section: "Inspection and debugging",
+  summary: "Copy files and directories to or from a container",
   details:
-    "By tar, which the container must have. What is copied to a directory goes into it. A path of this\n" +
-    "machine that has a colon begins with / or a dot. From a container only files and directories are taken,\n" +
-    "and nothing is written outside of the target; links and devices are left out, with a note.\n" +
-    "- is stdout or stdin, and a tar archive, which has links and devices, too; a file of that name is ./-.",
+    "Requires tar in the container. If TARGET is a directory, SOURCE is copied into it. A local path with a\n" +
+    "colon must begin with / or a dot. From a container, only files and directories are copied, and nothing\n" +
+    "is written outside of TARGET; links and devices are skipped with a note. - means stdin or stdout with a\n" +
+    "tar archive, which includes links and devices; a file of that name is ./-.",
   operands: [
     { name: "SOURCE", complete: "file" },
     { name: "TARGET", complete: "file" },
   ],
   options: {},
   examples: [
-    { line: "davit cp web:/etc/nginx ./nginx", does: "A directory of a container" },
-    { line: "davit cp page.html web/nginx:/usr/share/nginx/html", does: "A file into one" },
-    { line: "davit cp web:/etc - | tar -t", does: "As a tar archive, for another program" },
-    { line: "tar -c site | davit cp - web:/srv", does: "Unpack a tar archive in a container" },
+    { line: "davit cp web:/etc/nginx ./nginx", does: "Copy a directory from a container" },
+    {
+      line: "davit cp page.html web/nginx:/usr/share/nginx/html",
+      does: "Copy a file to a container",
+    },
+    { line: "davit cp web:/etc - | tar -t", does: "Write a tar archive to stdout" },
+    { line: "tar -c site | davit cp - web:/srv", does: "Extract a tar archive in a container" },
   ],
   client: true,
   run: (call) => withServer(call, (server) => run(call, server)),
 };
 
 async function run(call: Call, server: Server): Promise<number> {
-  const [source, target] = [placeOf(call.operands[0] ?? ""), placeOf(call.operands[1] ?? "")];
+  const [source, target] = [pathOf(call.operands[0] ?? ""), pathOf(call.operands[1] ?? "")];
   const word = source.container ?? target.container;
   if (word === undefined || (source.container !== undefined && target.container !== undefined)) {
-    throw new UsageError("one of SOURCE and TARGET is CONTAINER:PATH, the other one a path", cp);
+    throw new UsageError(
+      "one of SOURCE and TARGET must be CONTAINER:PATH, and the other one a local path",
+      cp,
+    );
   }
   const streams = source.container === undefined ? isStdin(source) : isStdout(target);
   const { copyFrom, copyFromStream, copyTo, copyToStream } = await import("../streams/copy.ts");
   const found = await pickContainer(word, new Objects(server));
   const onSkipped = (path: string): void => {
-    call.terminal.err(`left out: ${printable(path)} is neither a file nor a directory\n`);
+    call.terminal.err(`skipped ${printable(path)}: not a file or directory\n`);
   };
   const options = {
     server,
@@ -64,20 +70,23 @@ async function run(call: Call, server: Server): Promise<number> {
   return exitCode.done;
 }
 
-function isStdin({ path }: CopyPlace): boolean {
+function isStdin({ path }: CopyPath): boolean {
   if (path !== "-") return false;
   if (!process.stdin.isTTY) return true;
-  throw new UsageError("- as SOURCE is a tar archive on stdin, which is a terminal", cp);
+  throw new UsageError(
+    "SOURCE is -, but stdin is a terminal: must be a pipe or a file with a tar archive",
+    cp,
+  );
 }
 
-function isStdout({ path }: CopyPlace): boolean {
+function isStdout({ path }: CopyPath): boolean {
   if (path !== "-") return false;
   if (!process.stdout.isTTY) return true;
-  throw new UsageError("- as TARGET is a tar archive on stdout, which is a terminal", cp);
+  throw new UsageError("TARGET is -, but stdout is a terminal: must be a pipe or a file", cp);
 }
 
-function placeOf(text: string): CopyPlace {
-  const place = parseCopyPlace(text);
-  if (place !== undefined) return place;
-  throw new UsageError(`"${text}" names no file: want CONTAINER:PATH or a path`, cp);
+function pathOf(text: string): CopyPath {
+  const path = parseCopyPath(text);
+  if (path !== undefined) return path;
+  throw new UsageError(`"${text}" is not a path: must be CONTAINER:PATH or a local path`, cp);
 }

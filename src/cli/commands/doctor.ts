@@ -6,79 +6,75 @@ import type { Config } from "../../config/config.ts";
 import { ConfigError, defaultConfig, loadConfig } from "../../config/load.ts";
 import type { Call, Command } from "../command-line/command.ts";
 import { exitCode } from "../command-line/exit-code.ts";
-import { checks, examine, type Report } from "../../doctor/examine.ts";
+import type { Report } from "../../doctor/index.ts";
 import { countFindings, formatReport, reportToJson } from "../output/doctor-report.ts";
 import { onStopSignals } from "../stop-signals.ts";
-import { DEFAULT_CONFIG_FILE, findConfigFile } from "./config-file.ts";
+import { configOption, findConfigFile } from "./config-file.ts";
 
 /** `davit doctor`. */
 export const doctor: Command = {
   name: "doctor",
-  section: "The server",
-  summary: "Look at all that davit needs of this machine, and say what is wrong",
+  section: "Server",
+  summary: "Check this machine for everything that davit needs",
   details:
-    "Runs without a daemon, best as root. It tries things out (an overlay mount, iptables and the\n" +
-    "pod network in scratch namespaces) and takes them down again. Each finding says why it matters\n" +
-    "and how to fix it; docs/doctor.md has them all. Exit code 1 when there is an error; warnings and\n" +
-    "notes are no errors.",
+    "Does not need a running daemon. Run it as root, so that it can probe an overlay mount, iptables\n" +
+    "and the pod network in scratch namespaces, which it removes afterwards. Each finding has its reason\n" +
+    "and its fix; see docs/doctor.md. The exit code is 1 if there are errors; warnings and notes do not\n" +
+    "count.",
   operands: [],
   options: {
-    config: {
-      value: "FILE",
-      doc: `The configuration; without it ${DEFAULT_CONFIG_FILE} if that is there, else the defaults`,
-      complete: "file",
-    },
+    config: configOption,
     only: {
       value: "CHECK",
       many: true,
-      doc: "Only this group, by the name in parentheses; may be given again",
+      doc: "Run only this group of checks, by its name in parentheses (repeatable)",
     },
-    fix: { doc: "Apply the safe fixes, say what was done, and check again; never asks" },
-    registries: { doc: "Ask the registries that have a hosts.toml whether they answer" },
+    fix: { doc: "Apply the safe fixes without asking, then check again" },
+    registries: { doc: "Check whether the registries with a hosts.toml respond" },
     image: {
       value: "IMAGE",
       many: true,
-      doc: "Ask for this image at its registry; pulls nothing",
+      doc: "Resolve this image at its registry without pulling it (repeatable)",
       complete: "image",
     },
     output: {
       short: "o",
       value: "FORMAT",
-      doc: "How to print",
+      doc: "Output format",
       complete: ["table", "json"],
     },
   },
   examples: [
-    { line: "davit doctor", does: "Look at everything" },
-    { line: "davit doctor --fix", does: "Apply the safe fixes, too" },
-    { line: "davit doctor --only network --only disk", does: "Two groups alone" },
-    { line: "davit doctor --image busybox:1.37", does: "Whether its registry answers" },
+    { line: "davit doctor", does: "Run all checks" },
+    { line: "davit doctor --fix", does: "Run all checks and apply the safe fixes" },
+    { line: "davit doctor --only network --only disk", does: "Run two groups of checks" },
+    { line: "davit doctor --image busybox:1.37", does: "Check whether an image can be pulled" },
   ],
   run,
 };
 
 async function run(call: Call): Promise<number> {
   const { options, version } = call;
-  // Only here, so that the other commands do not wait for the drivers to be read.
-  const { ThisHost } = await import("../../doctor/this-host.ts");
+  // Imported here, so that other commands do not load the drivers.
+  const { checks, examine, ThisHost } = await import("../../doctor/index.ts");
   using signals = onStopSignals((signal) => process.exit(128 + constants.signals[signal]));
   const only = options.texts("only");
   const names = checks.map(({ group }) => group);
   const unknown = only.find((name) => !names.includes(name));
   if (unknown !== undefined) {
-    throw options.wrong("only", `is "${unknown}": there are ${names.join(", ")}`);
+    throw options.invalid("only", `is "${unknown}": must be one of ${names.join(", ")}`);
   }
   const images = options.texts("image");
-  const wanted = checks.filter(({ group }) => only.length === 0 || only.includes(group));
+  const selected = checks.filter(({ group }) => only.length === 0 || only.includes(group));
   const report = await examine(
     {
       host: new ThisHost(signals.signal),
       ...readConfig(options.text("config")),
       version,
-      askRegistries: options.has("registries"),
+      probeRegistries: options.has("registries"),
       images,
     },
-    { checks: wanted, fix: options.has("fix") && !signals.signal.aborted },
+    { checks: selected, fix: options.has("fix") && !signals.signal.aborted },
   );
   print(call, report);
   const code = signals.signal.aborted
@@ -86,7 +82,7 @@ async function run(call: Call): Promise<number> {
     : countFindings(report).error > 0
       ? exitCode.failed
       : exitCode.done;
-  if (report.isLate) await endAtOnce(code);
+  if (report.timedOut) await exitByExec(code);
   return code;
 }
 
@@ -113,10 +109,10 @@ function readConfig(named: string | undefined): {
 }
 
 /**
- * Ends the process although a thread of the pool hangs in the kernel (a dead network mount), which
- * exit(3) would wait for: another program takes its place, and threads end with that (execve(2)).
+ * Ends the process although a thread of the pool hangs in the kernel (a dead network mount) and exit(3)
+ * would wait for it: execve(2) ends all threads.
  */
-async function endAtOnce(code: number): Promise<void> {
+async function exitByExec(code: number): Promise<void> {
   const { promise: written, resolve } = Promise.withResolvers<undefined>();
   process.stdout.write("", () => resolve(undefined));
   await written;

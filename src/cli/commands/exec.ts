@@ -9,33 +9,36 @@ import { pickContainer } from "../objects/pick.ts";
 import { doing, reasonOf } from "../server/explain.ts";
 import { type Server, withServer } from "../server/session.ts";
 
-// What the server may need to end the command after its time is over.
+// The time that the server may need to kill the command after its timeout.
 const endMs = 10_000;
 
 /** `davit exec`. */
 export const exec: Command = {
   name: "exec",
-  section: "Look inside",
-  summary: "Run a command in a container and print what it wrote",
+  section: "Inspection and debugging",
+  summary: "Run a command in a container",
   details:
-    "With -i what is typed goes to the command, and its output comes as it writes it; with -t it has\n" +
-    "a terminal. It ends when you leave: by Ctrl-P Ctrl-Q at a terminal, or when the connection is lost.\n" +
-    "Without either, by ExecSync: the output comes when the command has ended, up to 16 MiB of it, and\n" +
-    "it has no input. The exit code is the command's own. Of davit are 125, it failed to run it; 127,\n" +
-    "there is no such program in the container; 124, its time was over. A pod stands for its only\n" +
-    "container, or the only one that runs.",
+    "With -i, stdin is sent to the command and its output is printed as it arrives; with -t, the command\n" +
+    "has a terminal. The command is killed when you detach (Ctrl-P Ctrl-Q in a terminal) or the connection\n" +
+    "is lost. Without -i and -t, the output is printed after the command has exited, up to 16 MiB, and the\n" +
+    "command has no stdin. The exit code is that of the command, except: 125, davit could not run it; 127,\n" +
+    "the program was not found in the container; 124, the timeout has expired. A pod can be named instead\n" +
+    "of its only container, or its only running one.",
   operands: [
     { name: "CONTAINER", complete: "container" },
     { name: "COMMAND", rest: true },
   ],
   options: {
-    interactive: { short: "i", doc: "Send stdin" },
-    tty: { short: "t", doc: "Give the command a terminal of this one's size" },
+    interactive: { short: "i", doc: "Send stdin to the command" },
+    tty: { short: "t", doc: "Allocate a terminal with the size of this one" },
   },
   examples: [
-    { line: "davit exec web ls -l /", does: "Run one program" },
-    { line: "davit exec -it web sh", does: "A shell" },
-    { line: "davit exec --timeout 5s web/nginx sh -c 'ps | wc -l'", does: "A shell, for 5 s" },
+    { line: "davit exec web ls -l /", does: "Run a program" },
+    { line: "davit exec -it web sh", does: "Run an interactive shell" },
+    {
+      line: "davit exec --timeout 5s web/nginx sh -c 'ps | wc -l'",
+      does: "Run a script for 5 s at most",
+    },
   ],
   client: true,
   run: async (call) => {
@@ -45,24 +48,24 @@ export const exec: Command = {
     } catch (error) {
       if (error instanceof UsageError) throw error;
       const code = exitCodeOf(error);
-      const own = code === exitCode.timeout || code === exitCode.interrupted;
+      const keepsCode = code === exitCode.timeout || code === exitCode.interrupted;
       const message = messageOf(error);
-      // The words of crun and of runc.
+      // The messages of crun and runc.
       const noProgram = /executable file .*not found/.test(message);
       const failed = noProgram ? exitCode.noProgram : exitCode.execFailed;
-      throw new CommandFailure(own ? code : failed, message, { cause: error });
+      throw new CommandFailure(keepsCode ? code : failed, message, { cause: error });
     }
   },
 };
 
-/** With streams, for as long as it takes: --timeout is for the server's answer alone. */
+/** Runs the command with streams and without a time limit: --timeout applies to the server's response only. */
 async function join(call: Call, server: Server): Promise<number> {
   const [word = "", ...cmd] = call.operands;
   const { openRemoteCommand } = await import("../../client/streaming/index.ts");
   const { joinProcess } = await import("../streams/interactive.ts");
   const found = await pickContainer(word, new Objects(server));
   const stdin = call.options.has("interactive");
-  const terminal = wantsTerminal(call, stdin);
+  const terminal = useTerminal(call, stdin);
   const streams = { stdin, stdout: true, stderr: !terminal };
   const request = { containerId: found.container.id, cmd, tty: terminal, ...streams };
   const what = `run ${JSON.stringify(cmd[0])} in container "${containerPath(found)}"`;
@@ -76,13 +79,13 @@ async function join(call: Call, server: Server): Promise<number> {
 }
 
 /**
- * A terminal never tells its command the end of what is no terminal: a script's `exec -it` would wait
- * forever. So it gets none then, as with kubectl.
+ * Whether the command gets a terminal. As in kubectl, it gets none if stdin is not a terminal: the command
+ * would never see the end of stdin, and `exec -it` in a script would hang.
  */
-function wantsTerminal(call: Call, stdin: boolean): boolean {
+function useTerminal(call: Call, stdin: boolean): boolean {
   if (!call.options.has("tty")) return false;
   if (!stdin || process.stdin.isTTY) return true;
-  call.terminal.err("davit exec: stdin is no terminal, so the command gets none\n");
+  call.terminal.err("davit exec: stdin is not a terminal, so the command gets none\n");
   return false;
 }
 
@@ -100,13 +103,13 @@ async function run(call: Call, server: Server): Promise<number> {
     const answer = await doing(what, server.client.runtime.execSync(request, options));
     call.terminal.out(answer.stdout);
     call.terminal.err(answer.stderr);
-    // Codes are bytes for whoever waits for this process: 256 must not become 0.
+    // Exit codes are bytes: 256 must not become 0.
     return answer.exitCode > 255 ? exitCode.execFailed : answer.exitCode;
   } catch (error) {
     if (!isKind(error, "deadline-exceeded") || timeoutMs === undefined) throw error;
     throw new CommandFailure(
       exitCode.timeout,
-      `${what}: it took longer than ${timeoutMs / 1000} s, and was killed`,
+      `${what}: killed after the timeout of ${timeoutMs / 1000} s; use a longer --timeout`,
       { cause: error },
     );
   }

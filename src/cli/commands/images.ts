@@ -10,7 +10,7 @@ import { listingOptions, printListing } from "../output/listing.ts";
 import type { Column } from "../output/table.ts";
 import { type Server, withServer } from "../server/session.ts";
 
-/** One name of an image: an image of two names has two lines, as people look for names. */
+/** One name of an image. An image with two names has two lines. */
 interface NamedImage {
   readonly image: Image;
   readonly name: string;
@@ -25,8 +25,8 @@ export const images: Command = {
   operands: [{ name: "IMAGE", optional: true, complete: "image" }],
   options: listingOptions,
   examples: [
-    { line: "davit images", does: "All images with their sizes on disk" },
-    { line: "davit images busybox -o wide", does: "One image, with its digest" },
+    { line: "davit images", does: "List all images with their sizes on disk" },
+    { line: "davit images busybox -o wide", does: "List one image with its digest" },
   ],
   client: true,
   run: (call) => withServer(call, (server) => list(call, server)),
@@ -35,7 +35,7 @@ export const images: Command = {
 async function list(call: Call, server: Server): Promise<number> {
   const all = await new Objects(server).images();
   const [word] = call.operands;
-  const items = word === undefined ? all : chosen(word, all);
+  const items = word === undefined ? all : selectImages(word, all);
   const quiet = call.options.has("quiet");
   printListing(call, {
     items: quiet ? items.map((image) => ({ image, name: "", tag: "" })) : items.flatMap(named),
@@ -50,8 +50,8 @@ async function list(call: Call, server: Server): Promise<number> {
   return exitCode.done;
 }
 
-/** A name without a tag means all tags here. */
-function chosen(word: string, all: readonly Image[]): readonly Image[] {
+/** The images with this name; a name without a tag matches all tags. */
+function selectImages(word: string, all: readonly Image[]): readonly Image[] {
   const exact = findImages(word, all);
   if (exact.length > 0 || word.includes("@")) return exact;
   const repositories = imageNames(word).map((name) => name.replace(/:latest$/, ""));

@@ -1,5 +1,5 @@
-// The table of commands. Help, completions and docs/cli.md are made of it; a new command is a file
-// here and its line below.
+// The table of commands, from which help, completions and docs/cli.md are generated. A new command is a file
+// in this directory and a line below.
 import type { Command } from "../command-line/command.ts";
 import { attach } from "./attach.ts";
 import { completeFor, completion } from "./completion.ts";
@@ -27,7 +27,7 @@ import { stop } from "./stop.ts";
 import { version } from "./version.ts";
 import { why } from "./why.ts";
 
-/** Every command, in the order of the help. */
+/** All commands, in the order of the help. */
 export const commands: readonly Command[] = [
   run,
   down,

@@ -11,15 +11,14 @@ import { type Server, withServer } from "../server/session.ts";
 /** `davit inflight`. */
 export const inflight: Command = {
   name: "inflight",
-  section: "Look inside",
-  summary: "List the requests being served: what each is doing, and for how long",
+  section: "Inspection and debugging",
+  summary: "List the operations and calls in progress",
   details:
-    "Operations with the stage that they are in, and the network plugin that runs in it, then the\n" +
-    "calls that clients wait for, which may still be waiting for their turn. Of davit only: other\n" +
-    "servers do not tell.",
+    "Shows operations with their current stage and network plugin, and the calls of clients, which may\n" +
+    "still be queued. Requires a davit server.",
   operands: [],
   options: outputOption,
-  examples: [{ line: "davit inflight", does: "See what a slow pod start is waiting for" }],
+  examples: [{ line: "davit inflight", does: "Show what a slow pod start is waiting for" }],
   client: true,
   run: (call) => withServer(call, (server) => list(call, server)),
 };
@@ -29,15 +28,15 @@ type Row = Readonly<Record<string, JsonValue>>;
 async function list(call: Call, { client, limit }: Server): Promise<number> {
   const { terminal } = call;
   const answer = client.runtime.status({ verbose: true }, limit());
-  const info = readInfo((await doing("ask for the requests", answer)).info);
+  const info = readInfo((await doing("get the server's status", answer)).info);
   const { inflight: operations, calls } = info;
   if (!Array.isArray(operations)) {
     throw new CommandFailure(
       exitCode.unsupported,
-      "list the requests being served: this server does not tell, it is not davit",
+      "list operations in progress: not supported by this server; requires a davit server",
     );
   }
-  // This call is one, too.
+  // Without the Status call of this command.
   const waiting = rowsOf(calls ?? []).filter(({ method }) => method !== "Status");
   const format = outputFormat(call);
   if (format === "json" || format === "yaml") {
@@ -50,7 +49,7 @@ async function list(call: Call, { client, limit }: Server): Promise<number> {
     ...(rows.length > 0 ? [formatTable(rows, operationColumns, options)] : []),
     ...(waiting.length > 0 ? [formatTable(waiting, callColumns, options)] : []),
   ];
-  terminal.out(tables.length > 0 ? tables.join("\n") : "nothing is being done at this moment\n");
+  terminal.out(tables.length > 0 ? tables.join("\n") : "no operations in progress\n");
   return exitCode.done;
 }
 

@@ -13,20 +13,20 @@ import { type Server, withServer } from "../server/session.ts";
 /** `davit info`. */
 export const info: Command = {
   name: "info",
-  section: "The server",
-  summary: "Print whether the server can run pods, and what it can do",
+  section: "Server",
+  summary: "Show the status and the features of the server",
   details:
-    "With -o json or yaml: the CRI's verbose Status. Exit code 1 when the server is not ready to\n" +
-    "run pods, so that a script can wait for it.",
+    "With -o json or yaml, prints the verbose Status of the CRI. The exit code is 1 if the server is not\n" +
+    "ready to run pods.",
   operands: [],
   options: outputOption,
   examples: [
-    { line: "davit info", does: "The state of the server, for a person" },
+    { line: "davit info", does: "Show the status of the server" },
     {
       line: "until davit info >/dev/null 2>&1; do sleep 1; done",
-      does: "Wait until it can run pods",
+      does: "Wait until the server can run pods",
     },
-    { line: "davit info -o json | jq .info", does: "All that the server tells" },
+    { line: "davit info -o json | jq .info", does: "Print the verbose status" },
   ],
   client: true,
   run: (call) => withServer(call, (server) => show(call, server)),
@@ -35,7 +35,7 @@ export const info: Command = {
 async function show(call: Call, server: Server): Promise<number> {
   const { client, limit } = server;
   const verbose = client.runtime.status({ verbose: true }, limit());
-  const status = await doing("ask for the status", verbose);
+  const status = await doing("get the server's status", verbose);
   const format = outputFormat(call);
   const ready = status.status?.conditions.every((condition) => condition.status) === true;
   if (format === "json" || format === "yaml") {
@@ -90,13 +90,13 @@ function handlersOf({ runtimeHandlers }: StatusResponse): readonly Fact[] {
     ].filter((word) => word !== "");
     return `${name || "(default)"}${can.length === 0 ? "" : ` (${can.join(", ")})`}`;
   });
-  // Older servers do not tell.
+  // Older servers do not report their handlers.
   return text.length === 0 ? [] : [["Handlers", text.join(", ")]];
 }
 
-/** davit's own: what is being done at this moment. */
+/** The number of operations in progress, which only davit reports. */
 function inflight(value: JsonValue | undefined): readonly Fact[] {
   return Array.isArray(value) && value.length > 0
-    ? [["Requests", `${value.length} under way`]]
+    ? [["Operations", `${value.length} in progress`]]
     : [];
 }

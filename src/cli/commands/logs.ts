@@ -14,26 +14,26 @@ import { type Server, withServer } from "../server/session.ts";
 /** `davit logs`. */
 export const logs: Command = {
   name: "logs",
-  section: "Look inside",
-  summary: "Print what a container has written",
+  section: "Inspection and debugging",
+  summary: "Print the log of a container",
   details:
-    "Its stdout to stdout and its stderr to stderr, byte by byte. Reads the log file that the\n" +
-    "server names, so it must run where the server does. A pod stands for its only container, or the\n" +
-    "only one that runs.",
+    "Prints stdout of the container to stdout, and its stderr to stderr. Reads the log file of the\n" +
+    "container, so it must run on the same machine as the server. A pod can be named instead of its only\n" +
+    "container, or its only running one.",
   operands: [{ name: "CONTAINER", complete: "container" }],
   options: {
-    follow: { short: "f", doc: "Go on until the container ends; follows rotations of the log" },
+    follow: { short: "f", doc: "Follow the log until the container exits, across log rotations" },
     since: {
       value: "TIME",
-      doc: "Only what is not older: 5m, or a time as 2026-01-31T12:00:00Z",
+      doc: "Print only newer lines: a duration (5m) or a time (2026-01-31T12:00:00Z)",
     },
-    tail: { short: "n", value: "LINES", doc: "Only so many lines from the end" },
-    timestamps: { short: "t", doc: "The time before each line" },
+    tail: { short: "n", value: "LINES", doc: "Print only this number of lines from the end" },
+    timestamps: { short: "t", doc: "Print the time before each line" },
   },
   examples: [
-    { line: "davit logs web", does: "All that the only container of a pod has written" },
-    { line: "davit logs -f --tail 20 web/nginx", does: "The end, and what comes" },
-    { line: "davit logs --since 10m -t web/nginx 2>errors.txt", does: "Errors aside" },
+    { line: "davit logs web", does: "Print the log of a pod's only container" },
+    { line: "davit logs -f --tail 20 web/nginx", does: "Print the last lines and follow the log" },
+    { line: "davit logs --since 10m -t web/nginx 2>errors.txt", does: "Write stderr to a file" },
   ],
   client: true,
   run: (call) => withServer(call, (server) => print(call, server)),
@@ -49,13 +49,13 @@ async function print(call: Call, server: Server): Promise<number> {
   const stateOf = async () => {
     const request = { containerId };
     const answer = server.client.runtime.containerStatus(request, server.limit());
-    return (await doing(`ask for the status of container "${name}"`, answer)).status;
+    return (await doing(`get the status of container "${name}"`, answer)).status;
   };
   const logPath = (await stateOf())?.logPath ?? "";
   if (logPath === "") {
     throw new CommandFailure(
       exitCode.failed,
-      `container "${name}" has no log: it was created without a log path`,
+      `read the log of container "${name}": it has no log, since its request had no log_path`,
     );
   }
   const hasEnded = async (): Promise<boolean> => {
@@ -81,8 +81,8 @@ async function print(call: Call, server: Server): Promise<number> {
     if (kindOf(error) !== "not-found") throw error;
     throw new CommandFailure(
       exitCode.failed,
-      `container "${name}" has no log at "${logPath}": it has not started yet, ` +
-        "or the file is on another machine or in another mount namespace",
+      `read the log of container "${name}": "${logPath}" not found: the container has not started yet, ` +
+        "or the file is on another machine or in another mount namespace; run davit logs where the server runs",
     );
   }
   return server.signal.aborted ? exitCode.interrupted : exitCode.done;
@@ -94,7 +94,10 @@ function readSince(call: Call): number | undefined {
   const ago = parseDurationMs(text);
   const ms = ago === undefined ? Date.parse(text) : Date.now() - ago;
   if (Number.isNaN(ms)) {
-    throw call.options.wrong("since", `is "${text}": want a time, as 5m or 2026-01-31T12:00:00Z`);
+    throw call.options.invalid(
+      "since",
+      `is "${text}": must be a duration or a time, such as 5m or 2026-01-31T12:00:00Z`,
+    );
   }
   return ms;
 }

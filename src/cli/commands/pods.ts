@@ -7,7 +7,7 @@ import {
 import type { Call, Command } from "../command-line/command.ts";
 import { exitCode } from "../command-line/exit-code.ts";
 import { type ContainerCount, countContainers } from "../objects/counts.ts";
-import { endsOf } from "../objects/ends.ts";
+import { exitStatusesOf } from "../objects/exit-statuses.ts";
 import { filterOptions, readFilter } from "../objects/filter.ts";
 import { podName } from "../objects/find.ts";
 import { Objects } from "../objects/objects.ts";
@@ -25,18 +25,18 @@ export const pods: Command = {
   section: "Pods and containers",
   summary: "List pods",
   details:
-    "CONTAINERS is how many of a pod's containers run; init containers that have done their work do not\n" +
-    "count. A pod is ready as long as it could run containers, whatever became of those it has.",
+    "CONTAINERS is the number of running containers of a pod and the total number, without init containers\n" +
+    "that have completed. A pod is ready while its sandbox is ready, even if its containers have exited.",
   operands: [],
   options: {
     ...listingOptions,
-    state: { value: "STATE", doc: "Only those in this state", complete: states },
+    state: { value: "STATE", doc: "List only pods in this state", complete: states },
     ...filterOptions,
   },
   examples: [
-    { line: "davit pods", does: "All pods, the newest first" },
-    { line: "davit pods --label app=web --state ready", does: "Some" },
-    { line: "davit pods -o json", does: "The CRI's own message, for a program" },
+    { line: "davit pods", does: "List all pods, newest first" },
+    { line: "davit pods --label app=web --state ready", does: "List ready pods with a label" },
+    { line: "davit pods -o json", does: "Print the message of the CRI as JSON" },
   ],
   client: true,
   run: (call) => withServer(call, (server) => list(call, server)),
@@ -107,12 +107,12 @@ function columns(
   ];
 }
 
-/** The state of a pod as davit's lists and filters call it. */
+/** The state of a pod, as lists and filters name it. */
 export function stateName({ state }: PodSandbox): (typeof states)[number] {
   return state === PodSandboxState.SANDBOX_READY ? "ready" : "notready";
 }
 
-/** Of pods that have one. A pod that goes meanwhile has none: no reason to fail the list. */
+/** The addresses of ready pods by pod id; a pod that is removed meanwhile has none. */
 async function addressesOf(
   list: readonly PodSandbox[],
   server: Server,
@@ -137,7 +137,7 @@ async function countsOf(
   const containers = (await objects.containers()).filter(({ container }) =>
     listed.has(container.podSandboxId),
   );
-  const ends = await endsOf(containers, server);
+  const ends = await exitStatusesOf(containers, server);
   const ofPod = Map.groupBy(containers, ({ container }) => container.podSandboxId);
   return new Map(list.map(({ id }) => [id, countContainers(ofPod.get(id) ?? [], ends)] as const));
 }

@@ -12,21 +12,24 @@ import { parsePortPair } from "../streams/port-pair.ts";
 /** `davit port-forward`. */
 export const portForward: Command = {
   name: "port-forward",
-  section: "Look inside",
-  summary: "Make ports of a pod reachable on this machine",
+  section: "Inspection and debugging",
+  summary: "Forward local ports to a pod",
   details:
-    "LOCAL:REMOTE, or one number for both, or :REMOTE for a local port that is free. What listens in\n" +
-    "the pod on its loopback is reached, too. Goes on until Ctrl-C.",
+    "PORT is LOCAL:REMOTE, one number for both, or :REMOTE for any free local port. Servers that listen on\n" +
+    "the loopback address of the pod are reachable, too. Runs until Ctrl-C.",
   operands: [
     { name: "POD", complete: "pod" },
     { name: "PORT", many: true },
   ],
   options: {
-    address: { value: "ADDRESS", doc: "Where to listen; 127.0.0.1 without it" },
+    address: { value: "ADDRESS", doc: "Local address to listen on (default 127.0.0.1)" },
   },
   examples: [
-    { line: "davit port-forward web 8080:80", does: "The pod's port 80 as 127.0.0.1:8080" },
-    { line: "davit port-forward web 5432 :80", does: "Two ports, the second one as a free one" },
+    { line: "davit port-forward web 8080:80", does: "Forward 127.0.0.1:8080 to port 80" },
+    {
+      line: "davit port-forward web 5432 :80",
+      does: "Forward port 5432, and any free port to port 80",
+    },
   ],
   client: true,
   run: (call) => withServer(call, (server) => run(call, server)),
@@ -37,7 +40,7 @@ async function run(call: Call, server: Server): Promise<number> {
   const pairs = words.map((each) => {
     const pair = parsePortPair(each);
     if (pair !== undefined) return pair;
-    throw new UsageError(`"${each}" is no port: want LOCAL:REMOTE, PORT or :REMOTE`, portForward);
+    throw new UsageError(`PORT is "${each}": must be LOCAL:REMOTE, PORT or :REMOTE`, portForward);
   });
   const { openPortForward } = await import("../../client/streaming/index.ts");
   const { forwardPorts } = await import("../streams/forward-ports.ts");
@@ -60,8 +63,11 @@ async function run(call: Call, server: Server): Promise<number> {
     });
     const cause = await session.closed;
     if (signal.aborted) return exitCode.interrupted;
-    const why = cause === undefined ? "the server ended it" : messageOf(cause);
-    throw new CommandFailure(exitCode.unreachable, `${what}: the connection is lost: ${why}`);
+    const reason = cause === undefined ? "closed by the server" : messageOf(cause);
+    throw new CommandFailure(
+      exitCode.unreachable,
+      `${what}: connection lost: ${reason}; run davit port-forward again`,
+    );
   } finally {
     session.close();
   }

@@ -8,7 +8,7 @@ import type { Call, Command } from "../command-line/command.ts";
 import { exitCode } from "../command-line/exit-code.ts";
 import { filterOptions, readFilter } from "../objects/filter.ts";
 import { containerPath, type PodContainer, podName } from "../objects/find.ts";
-import { endsOf } from "../objects/ends.ts";
+import { exitStatusesOf } from "../objects/exit-statuses.ts";
 import { Objects } from "../objects/objects.ts";
 import { pickPod } from "../objects/pick.ts";
 import { containerStateName, containerStates } from "../objects/state.ts";
@@ -22,22 +22,22 @@ import { type Server, withServer } from "../server/session.ts";
 export const ps: Command = {
   name: "ps",
   section: "Pods and containers",
-  summary: "List containers: those that run, or all",
+  summary: "List running containers, or all containers with --all",
   operands: [],
   options: {
-    all: { short: "a", doc: "Also those that do not run" },
+    all: { short: "a", doc: "List all containers, not only running ones" },
     ...listingOptions,
-    state: { value: "STATE", doc: "Only those in this state", complete: containerStates },
-    pod: { value: "POD", doc: "Only those of this pod", complete: "pod" },
+    state: { value: "STATE", doc: "List only containers in this state", complete: containerStates },
+    pod: { value: "POD", doc: "List only containers of this pod", complete: "pod" },
     ...filterOptions,
   },
   examples: [
-    { line: "davit ps", does: "What runs" },
+    { line: "davit ps", does: "List running containers" },
     {
       line: "davit ps -a --pod web",
-      does: "All containers of a pod, with the codes they ended with",
+      does: "List all containers of a pod with their exit codes",
     },
-    { line: "davit ps -q --state exited", does: "Ids of containers that ended, for a script" },
+    { line: "davit ps -q --state exited", does: "Print the ids of exited containers" },
   ],
   client: true,
   run: (call) => withServer(call, (server) => list(call, server)),
@@ -45,10 +45,10 @@ export const ps: Command = {
 
 async function list(call: Call, server: Server): Promise<number> {
   const objects = new Objects(server);
-  const items = await chosen(call, objects);
+  const items = await selectContainers(call, objects);
   const ends = call.options.has("quiet")
     ? new Map<string, ContainerStatus>()
-    : await endsOf(items, server);
+    : await exitStatusesOf(items, server);
   const now = Date.now();
   printListing(call, {
     items,
@@ -65,7 +65,7 @@ async function list(call: Call, server: Server): Promise<number> {
   return exitCode.done;
 }
 
-async function chosen(call: Call, objects: Objects): Promise<readonly PodContainer[]> {
+async function selectContainers(call: Call, objects: Objects): Promise<readonly PodContainer[]> {
   const filter = readFilter(call);
   const state = call.options.text("state");
   const podWord = call.options.text("pod");
@@ -136,12 +136,12 @@ function imageOf(
   images: ReadonlyMap<string, string>,
 ): string {
   const { imageId, imageRef, image } = container;
-  const asked = image?.userSpecifiedImage || image?.image || "";
-  if (asked !== "" && !/^(sha256:)?[0-9a-f]{64}$/.test(asked)) return asked;
-  return images.get(imageId) ?? images.get(imageRef) ?? shortId(asked || imageRef);
+  const requested = image?.userSpecifiedImage || image?.image || "";
+  if (requested !== "" && !/^(sha256:)?[0-9a-f]{64}$/.test(requested)) return requested;
+  return images.get(imageId) ?? images.get(imageRef) ?? shortId(requested || imageRef);
 }
 
-/** Names of images by id: clients often ask for an image by the id that a pull has told them. */
+/** Image names by id: clients often create containers with the id that a pull returned. */
 async function imageNamesOf(objects: Objects): Promise<ReadonlyMap<string, string>> {
   const images = await objects.images().catch(() => []);
   return new Map(images.map(({ id, repoTags }) => [id, repoTags[0] ?? ""] as const));

@@ -2,7 +2,7 @@ import { readFileSync } from "node:fs";
 import { messageOf } from "../../base/errors.ts";
 import type { Call, Command } from "../command-line/command.ts";
 import { CommandFailure, exitCode, exitCodeOf } from "../command-line/exit-code.ts";
-import { PullWatch } from "../lifecycle/pull-watch.ts";
+import { PullProgress } from "../lifecycle/pull-progress.ts";
 import { imageNames } from "../objects/find.ts";
 import { formatBytes, formatDuration, shortId } from "../output/figures.ts";
 import { LiveLines } from "../output/live-lines.ts";
@@ -17,19 +17,22 @@ export const pull: Command = {
   section: "Images",
   summary: "Pull images from their registries",
   details:
-    "On a terminal each layer has a bar. The bytes are davit's own figures; another CRI server\n" +
-    "does not tell them, so there is only the time. Short names mean docker.io, as everywhere.",
+    "In a terminal, shows the progress of each layer, if the server is davit; the CRI does not report\n" +
+    "progress. Short names refer to docker.io.",
   operands: [{ name: "IMAGE", many: true }],
   options: {
-    quiet: { short: "q", doc: "Only the ids of the images, one a line" },
+    quiet: { short: "q", doc: "Print only image ids" },
     creds: {
       value: "USER:PASSWORD",
-      doc: "Credentials for the registry; - reads them from stdin, where ps does not show them",
+      doc: "Credentials for the registry; - reads them from stdin, which hides them from ps",
     },
   },
   examples: [
-    { line: "davit pull busybox:1.37", does: "docker.io/library/busybox:1.37" },
-    { line: "davit pull --creds - registry.example.com/app <creds.txt", does: "A private image" },
+    { line: "davit pull busybox:1.37", does: "Pull docker.io/library/busybox:1.37" },
+    {
+      line: "davit pull --creds - registry.example.com/app <creds.txt",
+      does: "Pull a private image",
+    },
   ],
   client: true,
   run: (call) => withServer(call, (server) => pullAll(call, server)),
@@ -45,20 +48,20 @@ async function pullAll(call: Call, server: Server): Promise<number> {
   const auth = readCredentials(call);
   const quiet = call.options.has("quiet");
   using lines = new LiveLines(progressOutput(terminal, quiet));
-  using watch = lines.live ? new PullWatch(server) : undefined;
+  using watch = lines.live ? new PullProgress(server) : undefined;
   let code: number = exitCode.done;
   const names = [...new Set(call.operands)];
   const texts = await Promise.all(
     names.map(async (name) => {
-      const begun = performance.now();
+      const startedMs = performance.now();
       using _shown = showPull(lines, terminal.errStyle, name, () => watch?.layersOf(name));
       try {
         const image = { image: name };
         const request = auth === undefined ? { image } : { image, auth };
-        const answer = server.client.image.pullImage(request, server.patient());
+        const answer = server.client.image.pullImage(request, server.unlimited());
         const { imageRef } = await doing(`pull image "${name}"`, answer);
         if (quiet) return `${imageRef}\n`;
-        return `${await describe(name, imageRef, server)}, ${formatDuration(performance.now() - begun)}\n`;
+        return `${await describe(name, imageRef, server)}, ${formatDuration(performance.now() - startedMs)}\n`;
       } catch (error) {
         if (names.length === 1 || server.signal.aborted) throw error;
         lines.print(`${terminal.errStyle.red("davit:")} ${messageOf(error)}`);
@@ -72,7 +75,7 @@ async function pullAll(call: Call, server: Server): Promise<number> {
   return code;
 }
 
-/** The name that the image has now, its id and its size. */
+/** The name, the id and the size of the image. */
 async function describe(name: string, imageRef: string, server: Server): Promise<string> {
   const request = { image: { image: imageRef } };
   const { image } = await server.client.image
@@ -91,5 +94,8 @@ function readCredentials(call: Call): Credentials | undefined {
   const text = (given === "-" ? readFileSync(0, "utf8") : given).trim();
   const at = text.indexOf(":");
   if (at > 0) return { username: text.slice(0, at), password: text.slice(at + 1) };
-  throw new CommandFailure(exitCode.usage, "read the credentials: want USER:PASSWORD");
+  throw new CommandFailure(
+    exitCode.usage,
+    "read the credentials: not of the form USER:PASSWORD; use --creds USER:PASSWORD, or --creds - with stdin",
+  );
 }

@@ -1,8 +1,8 @@
 import { ContainerState, PodSandboxState } from "../../gen/runtime/v1/api_pb.ts";
 import type { Call, Command } from "../command-line/command.ts";
 import { UsageError } from "../command-line/usage-error.ts";
-import { forEach, refusal, type Task } from "../lifecycle/each.ts";
-import { GraceLines } from "../lifecycle/grace.ts";
+import { forEach, requiresForce, type Task } from "../lifecycle/each.ts";
+import { GracePeriodLines } from "../lifecycle/grace.ts";
 import { podsDirectoryOption, podsRootOf } from "../lifecycle/read-manifests.ts";
 import { removeContainer, removePod, stopContainer, stopPod } from "../lifecycle/stop.ts";
 import { removeOwnDirectory } from "../lifecycle/volumes.ts";
@@ -18,20 +18,20 @@ export const rm: Command = {
   section: "Pods and containers",
   summary: "Remove pods or containers",
   details:
-    "A pod goes with its containers, and with what davit run has written for it: logs and emptyDir\n" +
-    "volumes. What runs is only removed with --force, which stops it first, with its time of grace.",
+    "Removes a pod with its containers, and with the logs and emptyDir volumes of davit run. Ready pods\n" +
+    "and running containers require --force, which stops them first, with their grace period.",
   operands: [{ name: "POD|CONTAINER", many: true, optional: true, complete: "pod-or-container" }],
   options: {
-    force: { short: "f", doc: "Stop what runs, then remove it" },
-    time: { short: "t", value: "SECONDS", doc: "The time of grace for --force; 0 kills at once" },
-    stopped: { doc: "All pods that are not ready and all containers that have ended" },
+    force: { short: "f", doc: "Stop pods and containers before removing them" },
+    time: { short: "t", value: "SECONDS", doc: "Grace period for --force; 0 kills immediately" },
+    stopped: { doc: "Remove all pods that are not ready, and all exited containers" },
     type: typeOption,
     "pods-directory": podsDirectoryOption,
   },
   examples: [
-    { line: "davit rm web", does: "Remove a pod that is stopped" },
+    { line: "davit rm web", does: "Remove a stopped pod" },
     { line: "davit rm -f web", does: "Stop and remove a pod" },
-    { line: "davit rm --stopped", does: "Clear up what does not run" },
+    { line: "davit rm --stopped", does: "Remove everything that is not running" },
   ],
   client: true,
   run: (call) => withServer(call, (server) => removeAll(call, server)),
@@ -42,7 +42,7 @@ async function removeAll(call: Call, server: Server): Promise<number> {
   const stopped = call.options.has("stopped");
   if (stopped === call.operands.length > 0) {
     throw new UsageError(
-      stopped ? "name pods, or use --stopped: not both" : "POD|CONTAINER is missing",
+      stopped ? "--stopped must not be combined with POD|CONTAINER" : "POD|CONTAINER is missing",
       rm,
     );
   }
@@ -51,7 +51,7 @@ async function removeAll(call: Call, server: Server): Promise<number> {
   const seconds = call.options.count("time");
   const containers = (await objects.containers()).map(({ container }) => container);
   const podsRoot = podsRootOf(call);
-  using grace = new GraceLines(call.terminal);
+  using grace = new GracePeriodLines(call.terminal);
   const options = { seconds, grace };
   const tasks = found.map(({ word, ...object }): Task => {
     const work = async (): Promise<void> => {
@@ -94,12 +94,12 @@ async function allStopped(
 
 function refuseRunning(object: Found): void {
   if (object.kind === "pod" && object.pod.state === PodSandboxState.SANDBOX_READY) {
-    throw refusal(
+    throw requiresForce(
       `remove pod "${podPath(object.pod)}": it is ready; stop it first, or use --force`,
     );
   }
   if (object.kind === "container" && object.container.state === ContainerState.CONTAINER_RUNNING) {
-    throw refusal(
+    throw requiresForce(
       `remove container "${containerPath(object)}": it is running; stop it first, or use --force`,
     );
   }

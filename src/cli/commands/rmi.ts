@@ -1,7 +1,7 @@
 import type { Image } from "../../gen/runtime/v1/api_pb.ts";
 import type { Call, Command } from "../command-line/command.ts";
 import { UsageError } from "../command-line/usage-error.ts";
-import { forEach, refusal, type Task } from "../lifecycle/each.ts";
+import { forEach, requiresForce, type Task } from "../lifecycle/each.ts";
 import { containerPath, type PodContainer } from "../objects/find.ts";
 import { Objects } from "../objects/objects.ts";
 import { pick } from "../objects/pick.ts";
@@ -15,16 +15,16 @@ export const rmi: Command = {
   section: "Images",
   summary: "Remove images",
   details:
-    "An image goes with all of its names. One that a container uses is only removed with\n" +
-    "--force: the container goes on, and the layers go when the container does.",
+    "Removes an image with all of its names. Images that containers use require --force: the containers\n" +
+    "keep running, and the layers are removed with the containers.",
   operands: [{ name: "IMAGE", many: true, optional: true, complete: "image" }],
   options: {
-    force: { short: "f", doc: "Also images that containers use" },
-    unused: { doc: "All images that no container uses, but for pinned ones" },
+    force: { short: "f", doc: "Remove images even if containers use them" },
+    unused: { doc: "Remove all images that no container uses, except pinned ones" },
   },
   examples: [
     { line: "davit rmi busybox", does: "Remove docker.io/library/busybox:latest" },
-    { line: "davit rmi --unused", does: "Make room" },
+    { line: "davit rmi --unused", does: "Free disk space" },
   ],
   client: true,
   run: (call) => withServer(call, (server) => removeAll(call, server)),
@@ -34,7 +34,7 @@ async function removeAll(call: Call, server: Server): Promise<number> {
   const unused = call.options.has("unused");
   if (unused === call.operands.length > 0) {
     throw new UsageError(
-      unused ? "name images, or use --unused: not both" : "IMAGE is missing",
+      unused ? "--unused must not be combined with IMAGE" : "IMAGE is missing",
       rmi,
     );
   }
@@ -56,9 +56,9 @@ async function removeAll(call: Call, server: Server): Promise<number> {
     const work = async (): Promise<void> => {
       const user = userOf(image, containers);
       if (!force && user !== undefined) {
-        throw refusal(
+        throw requiresForce(
           `remove image "${word}": container "${containerPath(user)}" uses it; ` +
-            "remove that first, or use --force",
+            "remove the container first, or use --force",
         );
       }
       const request = { image: { image: image.id } };

@@ -1,11 +1,11 @@
 import type { PodSandbox } from "../../gen/runtime/v1/api_pb.ts";
 import type { Call, Command } from "../command-line/command.ts";
 import { CommandFailure, exitCode } from "../command-line/exit-code.ts";
-import { GraceLines } from "../lifecycle/grace.ts";
+import { GracePeriodLines } from "../lifecycle/grace.ts";
 import { checkHostPorts } from "../lifecycle/host-ports.ts";
-import { giveIds } from "../lifecycle/pod-ids.ts";
+import { assignIds } from "../lifecycle/pod-ids.ts";
 import { PodRun } from "../lifecycle/pod-run.ts";
-import { PullWatch } from "../lifecycle/pull-watch.ts";
+import { PullProgress } from "../lifecycle/pull-progress.ts";
 import {
   fileOption,
   filesOf,
@@ -15,9 +15,9 @@ import {
   thisNode,
 } from "../lifecycle/read-manifests.ts";
 import type { RunContext, RunningPod } from "../lifecycle/run-pod.ts";
-import { takeDown } from "../lifecycle/take-down.ts";
+import { stopAndRemovePod } from "../lifecycle/stop.ts";
 import { claimPodDirectory, removeOwnDirectory, removePodDirectory } from "../lifecycle/volumes.ts";
-import { podDirectory, type PodManifest } from "../../manifest/pod.ts";
+import { podDirectory, type PodManifest } from "../../manifest/index.ts";
 import { podPath } from "../objects/find.ts";
 import { Objects } from "../objects/objects.ts";
 import { formatAge, shortId } from "../output/figures.ts";
@@ -33,22 +33,21 @@ export const run: Command = {
   section: "Pods and containers",
   summary: "Run the Pods of Kubernetes manifests",
   details:
-    "Takes Pods as kubectl does, several in a file too, and runs them at the same time: images\n" +
-    "are pulled, init containers run one after another, then the containers start. A field that\n" +
-    "it does not do is refused by file and line before anything is made, and a host port that another\n" +
-    "pod or a process has, too. When something fails, or on Ctrl-C, all that it made is removed, but\n" +
-    "for pulled images. A container that ends with an error within the first moment is told, with the\n" +
-    "end of its log and exit code 1; its pod stays.\n" +
-    "It is no supervisor: whatever restartPolicy says, nothing restarts a container that ends\n" +
-    "(kubelet would). seccomp is RuntimeDefault unless the manifest says another profile.",
+    "Runs the Pods of all files concurrently: pulls their images, runs init containers one after another,\n" +
+    "then starts the containers. Unsupported fields are reported with file and line before anything is\n" +
+    "created, and so are host ports that are in use. On a failure or Ctrl-C, everything that was created is\n" +
+    "removed, except images. If a container fails right after its start, its error and the end of its log\n" +
+    "are printed and the exit code is 1, but the pod is kept.\n" +
+    "Unlike kubelet, davit run does not restart containers, whatever restartPolicy is. The default seccomp\n" +
+    "profile is RuntimeDefault.",
   operands: [{ name: "FILE", many: true, optional: true, complete: "file" }],
   options: {
     wait: {
       short: "w",
-      doc: "Wait until all containers run, or have ended well; else remove all",
+      doc: "Wait until all containers run or have exited with 0, else remove the pods",
     },
-    replace: { doc: "Take down pods of the same names first" },
-    quiet: { short: "q", doc: "Only the ids of the pods, one a line" },
+    replace: { doc: "Remove existing pods of the same names first" },
+    quiet: { short: "q", doc: "Print only pod ids" },
     file: fileOption,
     "pods-directory": podsDirectoryOption,
   },
@@ -56,9 +55,9 @@ export const run: Command = {
     { line: "davit run examples/hello.yaml", does: "Run a pod" },
     {
       line: "davit run --wait --replace web.yaml db.yaml",
-      does: "Run pods again, and see them up",
+      does: "Replace pods and wait until they run",
     },
-    { line: "generate-pods | davit run -", does: "From another program" },
+    { line: "generate-pods | davit run -", does: "Read a manifest from stdin" },
   ],
   client: true,
   run: (call) => {
@@ -70,7 +69,7 @@ export const run: Command = {
 
 async function runAll(call: Call, server: Server, pods: readonly PodManifest[]): Promise<number> {
   const { terminal } = call;
-  // Before anything is made: whether there is a server at all.
+  // Fail before anything is created if the server is not reachable.
   await new Objects(server).pods();
   using claims = new DisposableStack();
   const isNew = new Map<PodManifest, boolean>();
@@ -78,15 +77,15 @@ async function runAll(call: Call, server: Server, pods: readonly PodManifest[]):
   const quiet = call.options.has("quiet");
   using lines = new LiveLines(progressOutput(terminal, quiet));
   try {
-    await makeRoom(call, server, pods, new GraceLines(terminal, { lines, quiet }));
+    await prepareHost(call, server, pods, new GracePeriodLines(terminal, { lines, quiet }));
   } catch (error) {
     for (const { directory } of pods.filter((pod) => isNew.get(pod)))
       await removePodDirectory(directory);
     throw error;
   }
-  noteRestarts(call, pods);
+  warnRestartPolicy(call, pods);
 
-  using watch = lines.live ? new PullWatch(server) : undefined;
+  using watch = lines.live ? new PullProgress(server) : undefined;
   const failed = new AbortController();
   const context: RunContext = {
     server,
@@ -94,12 +93,14 @@ async function runAll(call: Call, server: Server, pods: readonly PodManifest[]):
     pulls: new Map(),
     signal: AbortSignal.any([server.signal, failed.signal]),
   };
-  const runs = (await giveIds(context, pods)).map((pod) => new PodRun(pod, { lines, watch, call }));
-  server.onLeave?.(() => leaving(call, runs));
+  const runs = (await assignIds(context, pods)).map(
+    (pod) => new PodRun(pod, { lines, watch, call }),
+  );
+  server.onForcedExit?.(() => interruptedAgain(call, runs));
   const results = await Promise.allSettled(
     runs.map((each) =>
       each.run(context).catch((error: unknown) => {
-        // The first failure is the one to tell; the others only end because of it.
+        // The first failure is reported; it cancels the other pods.
         failed.abort(error);
         throw error;
       }),
@@ -109,10 +110,10 @@ async function runAll(call: Call, server: Server, pods: readonly PodManifest[]):
     const undone = await Promise.all(runs.map((each) => each.undo()));
     lines[Symbol.dispose]();
     if (!server.signal.aborted) throw failed.signal.reason as Error;
-    const rest = undone.includes(false)
-      ? `not all that was made is removed; ${downAgain(call, runs)}`
-      : "what was made is removed";
-    throw new CommandFailure(exitCode.interrupted, `interrupted; ${rest}`);
+    const result = undone.includes(false)
+      ? `not everything that was created is removed; ${cleanUpHint(call, runs)}`
+      : "everything that was created is removed";
+    throw new CommandFailure(exitCode.interrupted, `interrupted; ${result}`);
   }
   lines[Symbol.dispose]();
   const running = results.flatMap((result) =>
@@ -128,17 +129,17 @@ async function runAll(call: Call, server: Server, pods: readonly PodManifest[]):
   return runs.some(({ hasFailed }) => hasFailed) ? exitCode.failed : exitCode.done;
 }
 
-/** What is true when a second Ctrl-C ends the command in the middle of taking everything back. */
-function leaving(call: Call, runs: readonly PodRun[]): string {
+/** The message when a second Ctrl-C ends the command during the cleanup. */
+function interruptedAgain(call: Call, runs: readonly PodRun[]): string {
   const names = runs.map(({ name }) => name).join(", ");
   return (
-    `interrupted again; ${names} may be there, or may be made yet: the server goes on with what it ` +
-    `is at, and takes a pod away that nobody asks for again; ${downAgain(call, runs)}`
+    `interrupted again; ${names} may exist, or may still be created: the server completes the current ` +
+    `request, and removes the pod if the request is not retried; ${cleanUpHint(call, runs)}`
   );
 }
 
-/** By the files, which know pods that are gone as well, unless they were read from stdin. */
-function downAgain(call: Call, runs: readonly PodRun[]): string {
+/** How to remove what is left: by file, which also covers removed pods, unless it was stdin. */
+function cleanUpHint(call: Call, runs: readonly PodRun[]): string {
   const files = filesOf(call, run);
   const words = files.includes("-") ? runs.map(({ name }) => name) : files;
   return `"davit down ${words.join(" ")}" removes what is left`;
@@ -153,54 +154,54 @@ const podColumns: readonly Column<RunningPod>[] = [
 ];
 
 /**
- * Sees that no pod of these names is there, nor anybody who has a host port of theirs; or takes the pods
- * down where that was asked for.
+ * Checks that no pod of these names exists and that their host ports are free. With --replace, removes
+ * the existing pods.
  */
-async function makeRoom(
+async function prepareHost(
   call: Call,
   server: Server,
   pods: readonly PodManifest[],
-  grace: GraceLines,
+  grace: GracePeriodLines,
 ): Promise<void> {
   const objects = new Objects(server);
   const names = new Set(pods.map(({ namespace, name }) => `${namespace}/${name}`));
-  const there = (await objects.pods()).filter((pod) => names.has(podPath(pod)));
-  if (there.length > 0 && !call.options.has("replace")) throw inTheWay(there);
-  await checkHostPorts(server, objects, { pods, leaving: there });
-  if (there.length === 0) return;
+  const existing = (await objects.pods()).filter((pod) => names.has(podPath(pod)));
+  if (existing.length > 0 && !call.options.has("replace")) throw podsExist(existing);
+  await checkHostPorts(server, objects, { pods, replaced: existing });
+  if (existing.length === 0) return;
   const containers = (await objects.containers()).map(({ container }) => container);
   const directories = new Set(pods.map(({ directory }) => directory));
   const podsRoot = podsRootOf(call);
   await Promise.all(
-    there.map(async (pod) => {
-      await takeDown(server, pod, containers, { seconds: undefined, grace });
+    existing.map(async (pod) => {
+      await stopAndRemovePod(server, pod, containers, { seconds: undefined, grace });
       const own = pod.metadata;
-      // The directories of the new ones are theirs already.
+      // The directory of a new pod of the same name is in use already.
       if (own && !directories.has(podDirectory(podsRoot, own)))
         await removeOwnDirectory(podsRoot, own);
     }),
   );
 }
 
-function inTheWay(there: readonly PodSandbox[]): CommandFailure {
+function podsExist(existing: readonly PodSandbox[]): CommandFailure {
   const now = Date.now();
   const describe = (pod: PodSandbox): string =>
-    `  ${shortId(pod.id)}  ${podPath(pod)}, ${stateName(pod)}, made ${formatAge(pod.createdAt, now)}`;
-  const one = there.length === 1;
+    `  ${shortId(pod.id)}  ${podPath(pod)}, ${stateName(pod)}, created ${formatAge(pod.createdAt, now)}`;
+  const one = existing.length === 1;
   return new CommandFailure(
     exitCode.failed,
-    `nothing was done: ${one ? "this pod is" : "these pods are"} there already:\n` +
-      `${there.map(describe).join("\n")}\n` +
-      `"davit down ${there.map(podPath).join(" ")}" takes ${one ? "it" : "them"} down, ` +
-      "davit run --replace puts new ones in their place",
+    `run pods: ${one ? "this pod exists" : "these pods exist"} already, nothing was done:\n` +
+      `${existing.map(describe).join("\n")}\n` +
+      `remove ${one ? "it" : "them"} with "davit down ${existing.map(podPath).join(" ")}", ` +
+      "or use davit run --replace",
   );
 }
 
-/** Said once, and only about what a manifest asks for in so many words. */
-function noteRestarts({ terminal, options }: Call, pods: readonly PodManifest[]): void {
-  const asked = new Set(pods.map(({ restartPolicy }) => restartPolicy));
-  const policies = (["Always", "OnFailure"] as const).filter((policy) => asked.has(policy));
+/** Prints a note once if a manifest sets a restartPolicy other than Never. */
+function warnRestartPolicy({ terminal, options }: Call, pods: readonly PodManifest[]): void {
+  const set = new Set(pods.map(({ restartPolicy }) => restartPolicy));
+  const policies = (["Always", "OnFailure"] as const).filter((policy) => set.has(policy));
   if (policies.length === 0 || options.has("quiet")) return;
-  const note = `note: nothing restarts containers that end (restartPolicy ${policies.join(", ")}): kubelet would, davit run does not`;
+  const note = `note: davit run does not restart containers, unlike kubelet (restartPolicy ${policies.join(", ")})`;
   terminal.err(`${terminal.errStyle.dim(note)}\n`);
 }

@@ -23,22 +23,22 @@ const defaultIntervalMs = 1_500;
 /** `davit stats`. */
 export const stats: Command = {
   name: "stats",
-  section: "Look inside",
-  summary: "Print what containers use: processor, memory, disk, network",
+  section: "Inspection and debugging",
+  summary: "Show the resource usage of containers",
   details:
-    "The share of a processor is that between two samples of the server; 100% is one processor.\n" +
-    "Disk is what a container has written to its own layer. The network is the pod's, shared by\n" +
-    "its containers. A figure that the server does not have is a dash.",
+    "CPU is the usage between two samples; 100% is one CPU. DISK is the size of the container's writable\n" +
+    "layer. The network statistics are those of the pod, which its containers share. A dash means that\n" +
+    "the server does not report a value.",
   operands: [{ name: "POD|CONTAINER", many: true, optional: true, complete: "pod-or-container" }],
   options: {
     ...outputOption,
-    interval: { value: "TIME", doc: "Between the samples; 1.5s without it" },
-    watch: { short: "w", doc: "Again and again, until Ctrl-C" },
+    interval: { value: "TIME", doc: "Time between samples (default 1.5s)" },
+    watch: { short: "w", doc: "Refresh until Ctrl-C" },
   },
   examples: [
-    { line: "davit stats", does: "All containers that run" },
-    { line: "davit stats -w web", does: "Those of one pod, as they change" },
-    { line: "davit stats -o json", does: "One sample, the CRI's own message" },
+    { line: "davit stats", does: "Show all running containers" },
+    { line: "davit stats -w web", does: "Watch the containers of a pod" },
+    { line: "davit stats -o json", does: "Print one sample as JSON" },
   ],
   client: true,
   run: (call) => withServer(call, (server) => show(call, server)),
@@ -47,11 +47,11 @@ export const stats: Command = {
 async function show(call: Call, server: Server): Promise<number> {
   const { terminal, options } = call;
   const format = outputFormat(call);
-  const wanted = await chosen(call, new Objects(server));
+  const isSelected = await selectContainers(call, new Objects(server));
   let before = await sample(server);
   if (format === "json" || format === "yaml") {
     const message = create(ListContainerStatsResponseSchema, {
-      stats: before.containers.filter((each) => wanted(each.attributes?.id ?? "")),
+      stats: before.containers.filter((each) => isSelected(each.attributes?.id ?? "")),
     });
     terminal.out(formatValue(messageToJson(ListContainerStatsResponseSchema, message), format));
     return exitCode.done;
@@ -63,9 +63,9 @@ async function show(call: Call, server: Server): Promise<number> {
     const now = await sample(server);
     const objects = await new Objects(server).containers();
     const rows = rowsOf(before, now, objects).filter(({ stats: { attributes } }) =>
-      wanted(attributes?.id ?? ""),
+      isSelected(attributes?.id ?? ""),
     );
-    // ECMA-48: to the top, and erase what is below. In a pipe the tables follow one another.
+    // ECMA-48: move to the top and erase the screen. In a pipe the tables are appended.
     if (watches && terminal.live) terminal.out("\u001b[H\u001b[2J");
     const shown = { style: terminal.style, width: terminal.width(), wide: format === "wide" };
     terminal.out(formatTable(rows, columns, shown));
@@ -81,15 +81,15 @@ interface Sample {
 
 async function sample({ client, limit }: Server): Promise<Sample> {
   const [{ stats: containers }, { stats: pods }] = await Promise.all([
-    doing("ask for statistics", client.runtime.listContainerStats({}, limit())),
-    // Not all servers have them: then there are no figures of networks.
+    doing("get container statistics", client.runtime.listContainerStats({}, limit())),
+    // Not all servers have pod statistics: then there are none for the network.
     client.runtime.listPodSandboxStats({}, limit()).catch(() => ({ stats: [] })),
   ]);
   return { containers, pods };
 }
 
-/** Which containers are asked for: those named, those of pods named, or all that run. */
-async function chosen(call: Call, objects: Objects): Promise<(id: string) => boolean> {
+/** Selects the containers: those that are named, those of named pods, or all running ones. */
+async function selectContainers(call: Call, objects: Objects): Promise<(id: string) => boolean> {
   if (call.operands.length === 0) {
     const ended = (await objects.containers()).filter(
       ({ container }) => container.state !== ContainerState.CONTAINER_RUNNING,
@@ -109,17 +109,17 @@ async function chosen(call: Call, objects: Objects): Promise<(id: string) => boo
   return (id) => ids.has(id);
 }
 
-/** A container's figures at two times, and those of its pod. */
-export interface StatsRow {
+/** The statistics of a container and of its pod. */
+interface StatsRow {
   readonly stats: ContainerStats;
-  /** Of one processor; undefined without two samples. */
+  /** The share of one CPU; undefined without two samples. */
   readonly cpuShare: number | undefined;
   readonly owner: PodContainer | undefined;
   readonly pod: PodSandboxStats | undefined;
 }
 
-/** Puts samples and containers together; a container that was not in the first has no share. */
-export function rowsOf(
+/** Joins two samples with the containers. A container that is not in the first sample has no CPU share. */
+function rowsOf(
   before: Sample,
   now: Sample,
   containers: readonly PodContainer[],
@@ -142,7 +142,7 @@ function shareOf(before: ContainerStats | undefined, now: ContainerStats): numbe
     return undefined;
   }
   const ns = Number(last.timestamp - first.timestamp);
-  if (ns <= 0) return undefined; // the server has shown the same sample twice
+  if (ns <= 0) return undefined; // the server has returned the same sample twice
   return Number(usedNow - used) / ns;
 }
 

@@ -1,18 +1,18 @@
 import type { Call, Command } from "../command-line/command.ts";
 import { forEach, type Task } from "../lifecycle/each.ts";
-import { GraceLines } from "../lifecycle/grace.ts";
+import { GracePeriodLines } from "../lifecycle/grace.ts";
 import { stopContainer, stopPod } from "../lifecycle/stop.ts";
 import { Objects } from "../objects/objects.ts";
 import { type Found, type Kind, pick } from "../objects/pick.ts";
 import { type Server, withServer } from "../server/session.ts";
 
-/** What stop and rm take. */
-export const stoppable: readonly Kind[] = ["pod", "container"];
+/** The kinds of objects that stop and rm accept. */
+const stoppable: readonly Kind[] = ["pod", "container"];
 
-/** The option that tells pods and containers of the same name apart. */
+/** The option that distinguishes pods and containers of the same name. */
 export const typeOption = {
   value: "KIND",
-  doc: "What the names are, where they could be both",
+  doc: "Kind of the objects, if their names are ambiguous",
   complete: stoppable,
 } as const;
 
@@ -22,16 +22,15 @@ export const stop: Command = {
   section: "Pods and containers",
   summary: "Stop pods or containers",
   details:
-    "A container gets its stop signal and, when its time of grace is over, SIGKILL. The time is\n" +
-    "that of its manifest, else 10 s. A pod is stopped with all of its containers, and its\n" +
-    "address is given back; it stays listed until davit rm.",
+    "A container gets its stop signal, and SIGKILL after the grace period: that of its manifest, else 10 s.\n" +
+    "A pod is stopped with all of its containers and releases its address. It is listed until davit rm.",
   operands: [{ name: "POD|CONTAINER", many: true, complete: "pod-or-container" }],
   options: {
-    time: { short: "t", value: "SECONDS", doc: "The time of grace; 0 kills at once" },
+    time: { short: "t", value: "SECONDS", doc: "Grace period; 0 kills immediately" },
     type: typeOption,
   },
   examples: [
-    { line: "davit stop web", does: "Stop a pod, or a container" },
+    { line: "davit stop web", does: "Stop a pod or a container" },
     { line: "davit stop -t 0 web/nginx", does: "Kill one container" },
   ],
   client: true,
@@ -43,7 +42,7 @@ async function stopAll(call: Call, server: Server): Promise<number> {
   const objects = new Objects(server);
   const found = await findAll(call, objects);
   const containers = (await objects.containers()).map(({ container }) => container);
-  using grace = new GraceLines(call.terminal);
+  using grace = new GracePeriodLines(call.terminal);
   const options = { seconds, grace };
   const tasks = found.map(({ word, ...object }): Task => {
     const work = async (): Promise<void> => {
@@ -55,7 +54,7 @@ async function stopAll(call: Call, server: Server): Promise<number> {
   return await forEach(call, tasks, grace.lines);
 }
 
-/** What each operand means, before anything is done to the first. */
+/** Resolves all operands before anything is done to the first one. */
 export async function findAll(
   call: Call,
   objects: Objects,

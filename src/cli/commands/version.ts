@@ -9,19 +9,20 @@ import { type Server, withServer } from "../server/session.ts";
 /** `davit version`. */
 export const version: Command = {
   name: "version",
-  section: "The server",
-  summary: "Print the versions of this command and of the server",
-  details: "With -o json or yaml: the CRI's own answer. davit --version asks no server.",
+  section: "Server",
+  summary: "Show the versions of this command and of the server",
+  details:
+    "With -o json or yaml, prints the response of the CRI. davit --version does not need a server.",
   operands: [],
   options: outputOption,
   examples: [
-    { line: "davit version", does: "Both versions" },
-    { line: "davit --version", does: "That of this command alone" },
+    { line: "davit version", does: "Show both versions" },
+    { line: "davit --version", does: "Show only the version of this command" },
   ],
   client: true,
   run: async (call) => {
     const structured = ["json", "yaml"].includes(outputFormat(call));
-    // Before the server is asked: whoever has no server still gets this one.
+    // Printed first, so that it is shown even if the server is not reachable.
     if (!structured) call.terminal.out(formatVersion(call.version));
     return withServer(call, (server) => show(call, server));
   },

@@ -15,34 +15,39 @@ import { formatAge } from "../output/figures.ts";
 import type { Style } from "../output/terminal.ts";
 import { doing } from "../server/explain.ts";
 import { type Server, withServer } from "../server/session.ts";
-import { type Past, type Present, readHistory, readInflight } from "../why/past.ts";
-import { formatPresent, formatWaterfall } from "../why/waterfall.ts";
+import {
+  type PastOperation,
+  type InflightOperation,
+  readHistory,
+  readInflight,
+} from "../why/operations.ts";
+import { formatInflight, formatWaterfall } from "../why/waterfall.ts";
 
 /** `davit why`. */
 export const why: Command = {
   name: "why",
-  section: "Look inside",
-  summary: "Say what state a pod or container is in, and how it came to that",
+  section: "Inspection and debugging",
+  summary: "Explain the state and history of a pod or container",
   details:
-    "Its state with the reason, what was done to it as a waterfall of phases, what is being done to it\n" +
-    "now, with the network plugin that runs, and its failures. For a pod that is being made, or never\n" +
-    "came to be: what the server does and what failed under that name. The phases are known to the\n" +
-    "davit that did them; after its restart, and of other servers, only states are there.",
+    "Shows the state and its reason, the past operations as a waterfall of stages, the operation in progress\n" +
+    "with its network plugin, and failures. For a pod that is being created or failed to be created, shows the\n" +
+    "operations with its name. Only davit keeps a history, until it restarts; other servers report only\n" +
+    "the state.",
   operands: [{ name: "OBJECT", complete: "pod-or-container" }],
   options: {},
   examples: [
-    { line: "davit why web", does: "A pod with its containers" },
-    { line: "davit why web/nginx", does: "One container" },
+    { line: "davit why web", does: "Explain a pod and its containers" },
+    { line: "davit why web/nginx", does: "Explain a container" },
   ],
   client: true,
-  run: (call) => withServer(call, (server) => tell(call, server)),
+  run: (call) => withServer(call, (server) => explain(call, server)),
 };
 
-async function tell(call: Call, server: Server): Promise<number> {
+async function explain(call: Call, server: Server): Promise<number> {
   const [word = ""] = call.operands;
   const objects = new Objects(server);
   const { terminal } = call;
-  const about: About = { server, style: terminal.style, news: await newsOf(server) };
+  const about: Context = { server, style: terminal.style, news: await activityOf(server) };
   try {
     const found = await pick(word, ["pod", "container"], objects);
     if (found.kind === "container") {
@@ -50,7 +55,7 @@ async function tell(call: Call, server: Server): Promise<number> {
       terminal.out(await aboutContainer(found.container.id, title, about));
     } else if (found.kind === "pod") {
       terminal.out(await aboutPod(found.pod.id, podPath(found.pod), about));
-      // The newest is listed first; a story begins with the oldest.
+      // Lists have the newest container first; a history starts with the oldest.
       for (const each of (await objects.containers()).toReversed()) {
         if (each.container.podSandboxId !== found.pod.id) continue;
         const title = `${terminal.style.bold("container")} ${each.container.metadata?.name ?? ""}`;
@@ -66,44 +71,44 @@ async function tell(call: Call, server: Server): Promise<number> {
   return exitCode.done;
 }
 
-/** What is known of a name that no pod or container has: "" for nothing. */
-function aboutName(word: string, { style, news }: About): string {
+/** Operations with a name that no pod or container has; "" if there are none. */
+function aboutName(word: string, { style, news }: Context): string {
   const named = (subject: string): boolean => isAbout(subject, word);
   const present = news.inflight.filter(({ subject }) => named(subject));
   const failures = news.failures.filter(({ subject }) => named(subject));
   const parts: string[] = [];
   if (present.length > 0) {
-    parts.push(`there is no "${word}" yet; what is being done under this name:\n`);
-    parts.push(...present.map((each) => formatPresent(each, style)));
+    parts.push(`"${word}" does not exist yet; operations in progress with this name:\n`);
+    parts.push(...present.map((each) => formatInflight(each, style)));
   }
   for (const name of news.held.filter(named)) {
     parts.push(
-      `"${name}" is made, but its caller went away: the server hands it to the same request when\n` +
-        "that comes again, and takes it away when none comes within retry_hold_seconds\n",
+      `"${name}" is created, but its client has disconnected: the server keeps it for a retry of the\n` +
+        "request, and removes it after retry_hold_seconds\n",
     );
   }
   if (failures.length > 0) {
-    const begin = present.length > 0 ? "what" : `there is no "${word}"; what`;
-    parts.push(`${begin} failed under this name:\n`, waterfalls(failures, style));
+    const begin = present.length > 0 ? "" : `"${word}" does not exist; `;
+    parts.push(`${begin}failed operations with this name:\n`, waterfalls(failures, style));
   }
   return parts.join("\n");
 }
 
-/** What the texts about one object need. */
-interface About {
+/** What the functions below need besides the object. */
+interface Context {
   readonly server: Server;
   readonly style: Style;
-  readonly news: News;
+  readonly news: ServerActivity;
 }
 
 async function aboutPod(
   id: string,
   path: string,
-  { server: { client, limit }, style, news }: About,
+  { server: { client, limit }, style, news }: Context,
 ): Promise<string> {
   const request = { podSandboxId: id, verbose: true };
   const answer = await doing(
-    `ask about pod "${id}"`,
+    `get the status of pod "${id}"`,
     client.runtime.podSandboxStatus(request, limit()),
   );
   const info = factsOf(answer.info);
@@ -111,33 +116,33 @@ async function aboutPod(
   const reason = typeof info["reason"] === "string" ? `: ${info["reason"]}` : "";
   const facts = [
     ready ? style.green("ready") : `${style.yellow("not ready")}${reason}`,
-    `made ${formatAge(answer.status?.createdAt ?? 0n, Date.now())}`,
+    `created ${formatAge(answer.status?.createdAt ?? 0n, Date.now())}`,
     ...(answer.status?.network?.ip ? [`address ${answer.status.network.ip}`] : []),
   ];
   const present = news.inflight.filter(({ subject }) => subject === id || isAbout(subject, path));
   return (
     section(`${style.bold("pod")} ${path}`, facts, info["history"], style) +
-    presentSection(present, style)
+    inflightSection(present, style)
   );
 }
 
 async function aboutContainer(
   id: string,
   title: string,
-  { server: { client, limit }, style, news: { inflight } }: About,
+  { server: { client, limit }, style, news: { inflight } }: Context,
 ): Promise<string> {
   const request = { containerId: id, verbose: true };
   const answer = await doing(
-    `ask about container "${id}"`,
+    `get the status of container "${id}"`,
     client.runtime.containerStatus(request, limit()),
   );
   const info = factsOf(answer.info);
   const facts = answer.status === undefined ? [] : stateOf(answer.status, info, style);
-  // A start that failed says the same, at its place in the history.
-  const told = readHistory(info["history"])?.map(({ error }) => error) ?? [];
-  const untold = facts.filter((fact) => !told.includes(fact));
+  // The error of a failed start is part of the history already.
+  const inHistory = readHistory(info["history"])?.map(({ error }) => error) ?? [];
+  const shown = facts.filter((fact) => !inHistory.includes(fact));
   const present = inflight.filter(({ subject }) => subject === id);
-  return section(title, untold, info["history"], style) + presentSection(present, style);
+  return section(title, shown, info["history"], style) + inflightSection(present, style);
 }
 
 function stateOf(
@@ -161,7 +166,7 @@ function stateOf(
     case ContainerState.CONTAINER_CREATED:
     case ContainerState.CONTAINER_UNKNOWN:
     default:
-      return [style.yellow(name), `made ${formatAge(status.createdAt, now)}, not started`];
+      return [style.yellow(name), `created ${formatAge(status.createdAt, now)}, not started`];
   }
 }
 
@@ -173,12 +178,12 @@ function section(
 ): string {
   const past = readHistory(history);
   const heading = `${title}  ${facts.filter((fact) => fact !== "").join(", ")}\n`;
-  if (past === undefined) return `${heading}  this server tells nothing of what was done to it\n`;
-  if (past.length === 0) return `${heading}  what was done to it was before this server's start\n`;
+  if (past === undefined) return `${heading}  this server does not report a history\n`;
+  if (past.length === 0) return `${heading}  no operations since the start of the server\n`;
   return heading + indent(waterfalls(past, style));
 }
 
-function waterfalls(past: readonly Past[], style: Style): string {
+function waterfalls(past: readonly PastOperation[], style: Style): string {
   return past.map((each) => formatWaterfall(each, Date.now(), style)).join("\n");
 }
 
@@ -186,21 +191,21 @@ function indent(text: string): string {
   return text.replace(/^(?=.)/gm, "  ");
 }
 
-function presentSection(present: readonly Present[], style: Style): string {
-  return present.map((each) => `\n${indent(formatPresent(each, style))}`).join("");
+function inflightSection(present: readonly InflightOperation[], style: Style): string {
+  return present.map((each) => `\n${indent(formatInflight(each, style))}`).join("");
 }
 
-/** What the server tells beside its objects: nothing of it where it is not davit. */
-interface News {
-  readonly inflight: readonly Present[];
-  /** Names of pods and containers that are made, and whose callers went away. */
+/** The operations of the server, which only davit reports. */
+interface ServerActivity {
+  readonly inflight: readonly InflightOperation[];
+  /** Names of pods and containers that are created, but whose clients have disconnected. */
   readonly held: readonly string[];
-  readonly failures: readonly Past[];
+  readonly failures: readonly PastOperation[];
 }
 
-async function newsOf({ client, limit }: Server): Promise<News> {
+async function activityOf({ client, limit }: Server): Promise<ServerActivity> {
   const call = client.runtime.status({ verbose: true }, limit());
-  const info = readInfo((await doing("ask what is being done", call)).info);
+  const info = readInfo((await doing("get the server's status", call)).info);
   const held = info["heldCreates"];
   return {
     inflight: readInflight(info["inflight"], Date.now()),
@@ -210,15 +215,15 @@ async function newsOf({ client, limit }: Server): Promise<News> {
 }
 
 /**
- * Whether a subject is what the word names: an id, or davit's name of a pod (NAME_NAMESPACE_UID_ATTEMPT)
- * or container (NAME_POD_NAMESPACE_UID_ATTEMPT) that has all parts of the word.
+ * Whether a word names a subject: an id, or davit's name of a pod (NAME_NAMESPACE_UID_ATTEMPT)
+ * or container (NAME_POD_NAMESPACE_UID_ATTEMPT) that contains all parts of the word.
  */
 function isAbout(subject: string, word: string): boolean {
   const names = subject.split("_");
   return subject === word || word.split("/").every((part) => names.includes(part));
 }
 
-/** Containers' and pods' verbose info is one JSON text under the key "info". */
+/** The verbose info of containers and pods, which is a JSON text under the key "info". */
 function factsOf(info: Readonly<Record<string, string>>): Readonly<Record<string, JsonValue>> {
   const { info: own } = readInfo(info);
   return typeof own === "object" && own !== null && !Array.isArray(own) ? own : {};

@@ -14,8 +14,8 @@ import {
   portmapChains,
 } from "./network.ts";
 
-/** Where the demo keeps what it has; all of it goes with the demo. */
-export interface DemoDirectories {
+/** The directories of the demo, which are removed at its end. */
+interface DemoDirectories {
   /** For images and records. */
   readonly root: string;
   /** For everything else: socket, namespaces, network configuration, addresses in use. */
@@ -25,7 +25,7 @@ export interface DemoDirectories {
 const COMMAND_TIMEOUT_MS = 30_000;
 const SEARCH_PATH = "/usr/sbin:/usr/bin:/sbin:/bin";
 
-/** What the demo does to the host beside its daemon, and how that is taken back. */
+/** The changes that the demo makes to the host besides those of its daemon, and their cleanup. */
 export class DemoHost {
   readonly #directories: DemoDirectories;
 
@@ -39,10 +39,10 @@ export class DemoHost {
   }
 
   /**
-   * Makes the directories and takes the demo for this process alone, until it is disposed. `leftovers`
-   * is true when an earlier demo did not take itself down.
+   * Creates the directories and locks the demo until the result is disposed. `leftovers`
+   * is true if an earlier demo was not cleaned up.
    *
-   * Throws `failed-precondition` while another demo runs, saying how to reach or end it.
+   * Throws `failed-precondition` while another demo is running.
    */
   async claim(): Promise<Disposable & { readonly leftovers: boolean }> {
     const { root, run: runDirectory } = this.#directories;
@@ -54,8 +54,8 @@ export class DemoHost {
       const pid = (await readFile(path, "utf8").catch(() => "")).trim();
       throw new RuntimeError(
         "failed-precondition",
-        `start the demo: it runs already, as process ${pid}, and serves unix://${this.socket}; ` +
-          `end that one first (Ctrl-C there, or kill ${pid})`,
+        `start the demo: it is already running as process ${pid} on unix://${this.socket}; ` +
+          `stop that one first (Ctrl-C, or kill ${pid})`,
       );
     }
     return { leftovers, [Symbol.dispose]: () => lock[Symbol.dispose]() };
@@ -71,7 +71,7 @@ export class DemoHost {
       "[server]",
       `listen = ${text(this.socket)}`,
       "[log]",
-      // What fails is told by the steps; the daemon's own lines would only run through them.
+      // The steps report failures; log lines of the daemon would only interrupt them.
       'level = "error"',
       "[images]",
       `registry_config_path = ${text(this.#registryDirectory)}`,
@@ -80,7 +80,7 @@ export class DemoHost {
     ].join("\n");
   }
 
-  /** Makes docker.io a name of the registry at `url`, for this demo's daemon alone (hosts.toml). */
+  /** Configures the registry at `url` as docker.io for the demo's daemon (hosts.toml). */
   async useRegistry(url: string): Promise<void> {
     const directory = `${this.#registryDirectory}/docker.io`;
     await mkdir(directory, { recursive: true });
@@ -97,26 +97,26 @@ export class DemoHost {
     if (chosen === undefined) {
       throw new RuntimeError(
         "resource-exhausted",
-        "choose a network for the demo: the routes of this host cover every private address range; " +
+        "choose a subnet for the demo: the routes of this host cover all private address ranges; " +
           "run it in a network namespace: unshare --net sh -c 'ip link set lo up; npm start'",
       );
     }
-    await this.#rememberChains();
+    await this.#saveChains();
     await mkdir(this.#cniDirectory, { recursive: true });
     const conflist = demoConflist(chosen.subnet, `${this.#directories.run}/ipam`);
     await writeFile(`${this.#cniDirectory}/10-davit-demo.conflist`, conflist);
     return chosen;
   }
 
-  /** Removes the bridge, if it is there. Idempotent. */
+  /** Removes the bridge if it exists. */
   async removeBridge(): Promise<void> {
-    // Not from /sys, which shows the network namespace that it was mounted in.
+    // Not from /sys, which shows the network namespace in which it was mounted.
     const devices = await readFile("/proc/net/dev", "utf8");
     if (!new RegExp(`^ *${DEMO_BRIDGE}:`, "m").test(devices)) return;
     await this.#command("ip", ["link", "delete", DEMO_BRIDGE]);
   }
 
-  /** Removes the portmap plugin's chains that came with the demo, unless others' pods use them. */
+  /** Removes the chains of the portmap plugin that the demo has caused, unless other pods use them. */
   async removeChains(): Promise<void> {
     const before = (await readFile(this.#chainsFile, "utf8").catch(() => "")).split("\n");
     for (const args of chainRemoval(await this.#natRules(), before)) {
@@ -124,7 +124,7 @@ export class DemoHost {
     }
   }
 
-  /** Removes the demo's directories and what is still mounted in them. */
+  /** Removes the demo's directories and the mounts in them. */
   async removeDirectories(): Promise<void> {
     const directories = [this.#directories.root, this.#directories.run];
     const mounts = (await listMounts()).map(({ mountPoint }) => mountPoint);
@@ -151,8 +151,8 @@ export class DemoHost {
     return `${this.#directories.run}/chains-before`;
   }
 
-  /** Only the first time: what a killed demo left must not count as the host's own. */
-  async #rememberChains(): Promise<void> {
+  /** Only the first time: chains that a killed demo has left are not those of the host. */
+  async #saveChains(): Promise<void> {
     if (existsSync(this.#chainsFile)) return;
     await writeFile(this.#chainsFile, portmapChains(await this.#natRules()).join("\n"));
   }
@@ -165,12 +165,15 @@ export class DemoHost {
     const line = [name, ...args].join(" ");
     const file = findProgram(name, SEARCH_PATH);
     if (file === undefined) {
-      throw new RuntimeError("failed-precondition", `run "${line}": ${name} is not installed`);
+      throw new RuntimeError(
+        "failed-precondition",
+        `run "${line}": program "${name}" not found; install it`,
+      );
     }
     const env = { PATH: process.env["PATH"] ?? SEARCH_PATH, LC_ALL: "C" };
     const result = await run({ file, args, env, timeoutMs: COMMAND_TIMEOUT_MS });
     if (result.code === 0) return result.stdout.toString();
-    const why = result.stderr.toString().trim().split("\n")[0] ?? "";
-    throw new RuntimeError("unknown", `run "${line}": ${why}`);
+    const reason = result.stderr.toString().trim().split("\n")[0] ?? "";
+    throw new RuntimeError("unknown", `run "${line}": ${reason}`);
   }
 }

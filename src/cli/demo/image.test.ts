@@ -8,7 +8,7 @@ interface Manifest {
   readonly layers: readonly { readonly digest: string }[];
 }
 
-test("busyboxImage() makes an image whose digests are right", () => {
+test("busyboxImage() makes an image with correct digests", () => {
   const image = busyboxImage(Buffer.from("a program"), "amd64");
   const manifest = JSON.parse(image.manifest.toString()) as Manifest;
   const config = image.blobs.get(manifest.config.digest);

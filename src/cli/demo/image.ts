@@ -1,13 +1,13 @@
 import { createHash } from "node:crypto";
 import { gzipSync } from "node:zlib";
 
-/** An image as a registry holds it: a manifest, and blobs by their digests. */
+/** An image in a registry: a manifest, and blobs by digest. */
 export interface DemoImage {
   readonly manifest: Buffer;
   readonly blobs: ReadonlyMap<string, Buffer>;
 }
 
-/** Commands that the image offers beside `busybox` itself, as links to it. */
+/** Commands of the image besides `busybox`, which are links to it. */
 const applets = [
   "sh",
   "cat",
@@ -27,8 +27,8 @@ const applets = [
 const blockBytes = 512;
 
 /**
- * An image of one layer around a static busybox: a root with the directories that programs expect. Made
- * of the machine's own program, so that nothing has to be fetched to see a pod run.
+ * An image with one layer: a static busybox, and the directories that programs expect. It is made
+ * from the program of this machine, so that the demo does not need the Internet.
  */
 export function busyboxImage(busybox: Buffer, architecture: string): DemoImage {
   const directories = [
@@ -83,7 +83,7 @@ export function busyboxImage(busybox: Buffer, architecture: string): DemoImage {
   return { manifest, blobs: new Map([config, layer].map((blob) => [digestOf(blob), blob])) };
 }
 
-/** The digest of a blob, as OCI writes it. */
+/** The digest of a blob in the notation of OCI. */
 export function digestOf(blob: Buffer): string {
   return `sha256:${createHash("sha256").update(blob).digest("hex")}`;
 }

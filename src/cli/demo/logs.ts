@@ -6,7 +6,7 @@ import type { Terminal } from "../output/terminal.ts";
 
 const callMs = 60_000;
 
-/** The log of a container, and whose it is. */
+/** The log of a container. */
 export interface PodLog {
   readonly name: string;
   readonly path: string;
@@ -22,7 +22,7 @@ export async function podLogs(client: CriClient, pod: RunningPod): Promise<reado
   return logs;
 }
 
-/** Prints what the containers write until `signal` is aborted. */
+/** Prints the output of containers until `signal` is aborted. */
 export async function showLogs(
   logs: readonly PodLog[],
   terminal: Terminal,
@@ -32,7 +32,7 @@ export async function showLogs(
   const follow = async ({ name, path }: PodLog): Promise<void> => {
     const printer = new LogPrinter(terminal, () => `  ${terminal.style.dim(`${name}:`)} `);
     for await (const lines of readLog(path, { follow: { hasEnded }, signal })) {
-      // In the demo's story there is one stream.
+      // The demo prints both streams to stdout.
       printer.print(lines.map((line) => ({ ...line, stream: "stdout" })));
     }
   };

@@ -9,7 +9,7 @@ const route = (device: string, network: string, mask: string): string =>
 
 const subnetOf = (routes: string): string | undefined => chooseSubnet(routes)?.subnet;
 
-/** Routes to all of a private range, as podman's bridge (10.88/16) or a VPN has them. */
+/** Routes to a whole private range, such as those of podman's bridge (10.88/16) or of a VPN. */
 const podman = route("podman0", "0000580A", "0000FFFF");
 const vpn = [
   route("tun0", "0000000A", "000000FF"), // 10.0.0.0/8
@@ -17,14 +17,14 @@ const vpn = [
   route("tun0", "0000A8C0", "0000FFFF"), // 192.168.0.0/16
 ];
 
-test("chooseSubnet() takes 10.88.77.0/24 where only others and a default route are there", () => {
+test("chooseSubnet() chooses 10.88.77.0/24 if no route overlaps it", () => {
   const routes =
     HEADER + route("eth0", "00000000", "00000000") + route("eth0", "000200C0", "00FFFFFF");
   assert.equal(subnetOf(routes), "10.88.77.0/24");
   assert.equal(subnetOf(""), "10.88.77.0/24");
 });
 
-test("chooseSubnet() goes on to the next where a route overlaps, but not for the demo's bridge", () => {
+test("chooseSubnet() skips subnets that overlap a route, except that of the demo's bridge", () => {
   const same = route("eth1", "004D580A", "00FFFFFF"); // 10.88.77.0/24
   const inside = route("eth2", "804E580A", "80FFFFFF"); // 10.88.78.128/25
   assert.equal(subnetOf(HEADER + same), "10.88.78.0/24");
@@ -32,7 +32,7 @@ test("chooseSubnet() goes on to the next where a route overlaps, but not for the
   assert.equal(subnetOf(HEADER + route("davit-demo0", "004D580A", "00FFFFFF")), "10.88.77.0/24");
 });
 
-test("chooseSubnet() leaves a range that one route holds, such as podman's 10.88.0.0/16", () => {
+test("chooseSubnet() skips a range that a route covers, such as podman's 10.88.0.0/16", () => {
   assert.equal(subnetOf(HEADER + podman), "10.87.0.0/24");
   assert.equal(subnetOf(HEADER + vpn.slice(0, 1).join("")), "172.28.0.0/24");
   assert.equal(subnetOf(HEADER + vpn.slice(0, 2).join("")), "192.168.64.0/24");
@@ -43,14 +43,14 @@ test("chooseSubnet() leaves a range that one route holds, such as podman's 10.88
   );
 });
 
-test("chooseSubnet() takes the two /1 routes of a VPN for a default route", () => {
+test("chooseSubnet() treats the two /1 routes of a VPN as default routes", () => {
   const halves =
     route("tun0", "00000000", "00000080") + // 0.0.0.0/1
     route("tun0", "00000080", "00000080"); // 128.0.0.0/1
   assert.equal(subnetOf(HEADER + halves), "10.88.77.0/24");
 });
 
-test("chooseSubnet() hides a part of a wide route where no range is free, never of a narrow one", () => {
+test("chooseSubnet() hides a part of a wide route if no range is free, but never of a narrow one", () => {
   const wide = ["00", "40", "80", "C0"].map((first) => route("tun0", `000000${first}`, "000000C0"));
   assert.deepEqual(chooseSubnet(HEADER + wide.join("") + podman), {
     subnet: "10.87.0.0/24",
@@ -97,7 +97,7 @@ test("portmapChains() finds the plugin's chains among others", () => {
   assert.deepEqual(portmapChains(AFTER_DEL), CHAINS);
 });
 
-test("chainRemoval() takes out the jumps, then empties and removes the chains", () => {
+test("chainRemoval() deletes the jumps, then flushes and deletes the chains", () => {
   const removal = chainRemoval(AFTER_DEL, []);
   assert.deepEqual(removal.slice(0, 3), [
     ["-D", "PREROUTING", "-m", "addrtype", "--dst-type", "LOCAL", "-j", "CNI-HOSTPORT-DNAT"],
@@ -119,7 +119,7 @@ test("chainRemoval() takes out the jumps, then empties and removes the chains", 
   ]);
 });
 
-test("chainRemoval() leaves chains that were there before, or that pods of others use", () => {
+test("chainRemoval() keeps chains that existed before, or that other pods use", () => {
   assert.deepEqual(chainRemoval(AFTER_DEL, CHAINS), []);
   const inUse = `${AFTER_DEL}-N CNI-DN-1\n-A CNI-HOSTPORT-DNAT -p tcp -j CNI-DN-1\n`;
   assert.deepEqual(chainRemoval(inUse, []), []);

@@ -1,7 +1,7 @@
-/** The bridge of the demo. At most 15 letters (IFNAMSIZ). */
+/** The bridge of the demo. At most 15 characters (IFNAMSIZ). */
 export const DEMO_BRIDGE = "davit-demo0";
 
-// The top-level chains of the portmap plugin, which it never removes by itself.
+// The top-level chains of the portmap plugin, which the plugin never removes.
 const PORTMAP_CHAIN = /^CNI-HOSTPORT-/;
 
 /** One route of the host's main table: network and mask as 32-bit numbers. */
@@ -14,7 +14,7 @@ interface Route {
 /** A subnet for the demo's pods. */
 export interface ChosenSubnet {
   readonly subnet: string;
-  /** The host's route that the subnet hides a part of; undefined where it overlaps none. */
+  /** The route of the host that the subnet partly hides; undefined if it overlaps none. */
   readonly hides: string | undefined;
 }
 
@@ -32,10 +32,10 @@ const ranges: readonly (readonly [first: string, count: number])[] = [
   ["198.18.0.0", 512],
 ];
 
-/** A route at least this wide may lose a /24 for the demo: a VPN's, never a host's own network. */
+/** A route at least this wide may be partly hidden: that of a VPN, never that of a local network. */
 const widePrefix = 12;
 
-/** Some VPNs replace the default route by two routes of /1: they count as default routes. */
+/** Some VPNs replace the default route with two routes of /1, which count as default routes. */
 const defaultPrefix = 1;
 
 /**
@@ -128,12 +128,12 @@ export function portmapChains(rules: string): readonly string[] {
 }
 
 /**
- * The iptables arguments (after `-t nat`) that take down the portmap chains that are there now and
- * were not in `before`: first the rules that jump to them, then the chains. A chain that still
- * forwards to somebody's pod stays, and with it all of them.
+ * The iptables arguments (after `-t nat`) that remove the portmap chains that exist now but
+ * were not in `before`: first the rules that jump to them, then the chains. If a chain still
+ * forwards to a pod, none is removed.
  */
 export function chainRemoval(rules: string, before: readonly string[]): readonly string[][] {
-  const doomed = portmapChains(rules).filter((chain) => !before.includes(chain));
+  const obsolete = portmapChains(rules).filter((chain) => !before.includes(chain));
   const appended = rules
     .split("\n")
     .filter((line) => line.startsWith("-A "))
@@ -143,12 +143,12 @@ export function chainRemoval(rules: string, before: readonly string[]): readonly
   const inUse = appended.some((rule) => /^CNI-DN-/.test(targetOf(rule)));
   if (inUse) return [];
   const jumps = appended.filter(
-    (rule) => doomed.includes(targetOf(rule)) && !doomed.includes(rule[1] ?? ""),
+    (rule) => obsolete.includes(targetOf(rule)) && !obsolete.includes(rule[1] ?? ""),
   );
   return [
     ...jumps.map((rule) => ["-D", ...rule.slice(1)]),
-    ...doomed.map((chain) => ["-F", chain]),
-    ...doomed.map((chain) => ["-X", chain]),
+    ...obsolete.map((chain) => ["-F", chain]),
+    ...obsolete.map((chain) => ["-X", chain]),
   ];
 }
 

@@ -7,15 +7,15 @@ import { busyboxImage, type DemoImage, digestOf } from "./image.ts";
 
 const busyboxPaths = ["/usr/bin/busybox", "/bin/busybox"];
 
-/** A registry of one image, on loopback: the demo's pods get their image from the machine itself. */
-export interface DemoRegistry extends AsyncDisposable {
+/** A registry with one image on the loopback address, from which the demo's pods pull. */
+interface DemoRegistry extends AsyncDisposable {
   /** `http://127.0.0.1:PORT`. */
   readonly url: string;
 }
 
 /**
- * Serves an image made of the machine's busybox under every name that is asked for (distribution
- * specification, pulling only). `failed-precondition` when the machine has no busybox.
+ * Serves an image with this machine's busybox under all names (distribution
+ * specification, pull only). Throws `failed-precondition` if busybox is not installed.
  */
 export async function openDemoRegistry(): Promise<DemoRegistry> {
   const image = busyboxImage(await readBusybox(), arch === "arm64" ? "arm64" : "amd64");
@@ -41,7 +41,7 @@ async function readBusybox(): Promise<Buffer> {
   }
   throw new RuntimeError(
     "failed-precondition",
-    `make the demo's image: there is no ${busyboxPaths.join(" or ")}; install the package busybox-static`,
+    `create the image of the demo: ${busyboxPaths.join(" or ")} not found; install the package busybox-static`,
   );
 }
 

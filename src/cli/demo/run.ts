@@ -14,8 +14,7 @@ import { type ChosenSubnet, DEMO_BRIDGE } from "./network.ts";
 import { openDemoRegistry } from "./registry.ts";
 import { runPod, type RunContext, type RunningPod } from "../lifecycle/run-pod.ts";
 import { thisNode } from "../lifecycle/read-manifests.ts";
-import { parsePodManifests } from "../../manifest/parse.ts";
-import type { PodManifest, PodNode } from "../../manifest/pod.ts";
+import { type NodeInfo, parsePodManifests, type PodManifest } from "../../manifest/index.ts";
 import type { Server } from "../server/session.ts";
 import { podLogs, type PodLog, showLogs } from "./logs.ts";
 import { formatPodSummary } from "../output/pod-summary.ts";
@@ -26,52 +25,52 @@ import type { Terminal } from "../output/terminal.ts";
 const RUN_DIRECTORY = "/run/davit-demo";
 const ROOT_DIRECTORY = "/var/lib/davit-demo";
 const CALL_TIMEOUT_MS = 60_000;
-const demoNode: PodNode = thisNode(`${ROOT_DIRECTORY}/pods`);
+const demoNode: NodeInfo = thisNode(`${ROOT_DIRECTORY}/pods`);
 const READY_TIMEOUT_MS = 20_000;
 const READY_POLL_MS = 20;
-// How long --once shows the log.
+// The time for which --once shows the log.
 const onceMs = 1_000;
 
-/** What `davit demo` was asked for. */
-export interface DemoOptions {
+/** The options of `davit demo`. */
+interface DemoOptions {
   readonly file: string;
   readonly once: boolean;
   readonly terminal: Terminal;
   readonly version: string;
 }
 
-/** What is to be taken down, the last first. */
-type TakeDown = { readonly title: string; readonly work: () => Promise<unknown> };
+/** A step of the cleanup. Steps run in reverse order. */
+type CleanupStep = { readonly title: string; readonly work: () => Promise<unknown> };
 
 /**
- * Starts a daemon, runs the pods of a manifest in it, shows their status and serves until a signal
- * comes; then, or when something fails, takes down all that it made. The exit code.
+ * Starts a daemon, runs the pods of a manifest on it, shows their status and serves until a signal
+ * arrives. Then, or on a failure, removes everything. Returns the exit code.
  */
 export async function runDemo(options: DemoOptions): Promise<number> {
   const { terminal } = options;
   using signals = onStopSignals((signal) => {
-    terminal.err("\nLeft as it is. Run npm start again to have it cleared up.\n");
+    terminal.err("\nThe demo is not cleaned up. Run npm start again to clean it up.\n");
     process.exit(128 + constants.signals[signal]);
   });
-  endWithOutput(signals.signal);
+  stopWithOutput(signals.signal);
   const progress = new Progress(terminal);
   const host = new DemoHost({ root: ROOT_DIRECTORY, run: RUN_DIRECTORY });
   const pods = await progress.step(
     `Read ${options.file}`,
     () => readManifest(options.file),
-    tellPods,
+    describePods,
   );
   using claim = await host.claim();
-  const takeDown: TakeDown[] = [
-    { title: "Remove its directories", work: () => host.removeDirectories() },
+  const cleanup: CleanupStep[] = [
+    { title: "Remove the directories", work: () => host.removeDirectories() },
   ];
   let failed = false;
   try {
     const { daemon, logs } = await bringUp(
-      { options, progress, host, pods, takeDown, ...claim },
+      { options, progress, host, pods, cleanup, ...claim },
       signals.signal,
     );
-    terminal.out("\n  Its log:\n");
+    terminal.out("\n  Log of the containers:\n");
     const enough = AbortSignal.any([
       signals.signal,
       ...(options.once ? [AbortSignal.timeout(onceMs)] : []),
@@ -81,19 +80,19 @@ export async function runDemo(options: DemoOptions): Promise<number> {
     else await serveUntil(signals.stopped, daemon, terminal);
     await shown;
   } catch (error) {
-    // Ctrl-C in the middle is a wish, not a failure.
+    // Ctrl-C is not a failure.
     failed = !signals.signal.aborted;
     if (failed) terminal.err(`\n${terminal.errStyle.red("davit:")} ${messageOf(error)}\n`);
   }
-  const clean = await takeAllDown(takeDown, progress, terminal);
+  const clean = await cleanUp(cleanup, progress, terminal);
   return clean && !failed ? exitCode.done : exitCode.failed;
 }
 
 /**
- * Has the demo taken down, as at Ctrl-C, when its terminal is closed or the reader of its output is gone.
- * Other commands end at once then, but this one would leave its pods behind.
+ * Stops the demo as with Ctrl-C when its terminal closes or the reader of its output exits. Other commands
+ * exit immediately then, but the demo would leave its pods behind.
  */
-function endWithOutput(stopping: AbortSignal): void {
+function stopWithOutput(stopping: AbortSignal): void {
   for (const output of [process.stdout, process.stderr]) {
     output.removeAllListeners("error");
     output.on("error", () => {
@@ -107,12 +106,15 @@ async function serveUntil(
   daemon: Daemon,
   terminal: Terminal,
 ): Promise<void> {
-  terminal.out("\n  Serving. Ctrl-C takes all of it down.\n");
+  terminal.out("\n  Serving. Press Ctrl-C to stop and remove everything.\n");
   const ended = daemon.closed.then(() => {
-    throw new RuntimeError("aborted", "serve: the server ended by itself");
+    throw new RuntimeError(
+      "aborted",
+      "run the demo: the server stopped unexpectedly; see its log above",
+    );
   });
   await Promise.race([stopped, ended]);
-  // Closing it on purpose, later, is no failure.
+  // Closing it later is not a failure.
   ended.catch(() => undefined);
 }
 
@@ -121,7 +123,7 @@ interface Stage {
   readonly progress: Progress;
   readonly host: DemoHost;
   readonly pods: readonly PodManifest[];
-  readonly takeDown: TakeDown[];
+  readonly cleanup: CleanupStep[];
   readonly leftovers: boolean;
 }
 
@@ -129,11 +131,11 @@ async function bringUp(
   stage: Stage,
   signal: AbortSignal,
 ): Promise<{ readonly daemon: Daemon; readonly logs: readonly PodLog[] }> {
-  const { options, progress, host, pods, takeDown } = stage;
-  const tellSubnet = ({ subnet, hides }: ChosenSubnet): string =>
-    `${subnet} on ${DEMO_BRIDGE}${hides === undefined ? "" : `, a part of the route ${hides}`}`;
-  await progress.step("Choose a network", () => host.prepareNetwork(), tellSubnet);
-  takeDown.push({
+  const { options, progress, host, pods, cleanup } = stage;
+  const describeSubnet = ({ subnet, hides }: ChosenSubnet): string =>
+    `${subnet} on ${DEMO_BRIDGE}${hides === undefined ? "" : `, which hides a part of route ${hides}`}`;
+  await progress.step("Choose a network", () => host.prepareNetwork(), describeSubnet);
+  cleanup.push({
     title: "Remove the bridge and the port forwarding chains",
     work: async () => {
       await host.removeBridge();
@@ -143,8 +145,8 @@ async function bringUp(
 
   signal.throwIfAborted();
   const registry = await openDemoRegistry();
-  takeDown.push({
-    title: "Close its registry",
+  cleanup.push({
+    title: "Stop the registry",
     work: async () => {
       await registry[Symbol.asyncDispose]();
     },
@@ -156,16 +158,16 @@ async function bringUp(
     () => runDaemon(config, { version: options.version }),
     ({ socket }) => `unix://${socket}`,
   );
-  takeDown.push({ title: "Stop the server", work: () => daemon.close() });
+  cleanup.push({ title: "Stop the server", work: () => daemon.close() });
   const client = new CriClient(`unix://${daemon.socket}`);
-  const tellRemoved = (count: number): string => `${count} ${count === 1 ? "pod" : "pods"}`;
-  takeDown.push({
+  const describeCount = (count: number): string => `${count} ${count === 1 ? "pod" : "pods"}`;
+  cleanup.push({
     title: "Stop and remove the pods",
     work: () => removePods(client).finally(() => client.close()),
   });
-  await progress.step("Wait until it can run pods", async () => {
+  await progress.step("Wait until the server is ready", async () => {
     await daemon.ready;
-    await untilReady(client, signal);
+    await waitUntilReady(client, signal);
   });
   if (stage.leftovers) {
     const clear = async (): Promise<number> => {
@@ -173,7 +175,7 @@ async function bringUp(
       await host.removeBridge();
       return count;
     };
-    await progress.step("Clear what an earlier demo left", clear, tellRemoved);
+    await progress.step("Clean up an earlier demo", clear, describeCount);
   }
 
   const context = runContext(client, `unix://${daemon.socket}`);
@@ -197,32 +199,35 @@ function readManifest(file: string): PodManifest[] {
   return parsePodManifests(yaml, file, demoNode);
 }
 
-function tellPods(pods: readonly PodManifest[]): string {
+function describePods(pods: readonly PodManifest[]): string {
   const names = pods.flatMap((pod) => pod.containers.map(({ name }) => name));
   return `${names.length === 1 ? "container" : "containers"} ${names.join(", ")}`;
 }
 
-async function untilReady(client: CriClient, signal: AbortSignal): Promise<void> {
+async function waitUntilReady(client: CriClient, signal: AbortSignal): Promise<void> {
   const deadline = performance.now() + READY_TIMEOUT_MS;
-  let missing = "it does not answer";
+  let reason = "it does not respond";
   while (performance.now() < deadline) {
     signal.throwIfAborted();
     try {
       const { status } = await client.runtime.status({}, { timeoutMs: CALL_TIMEOUT_MS });
       const unmet = status?.conditions.find((condition) => !condition.status);
       if (status !== undefined && unmet === undefined) return;
-      missing = `${unmet?.type ?? ""} is not true: ${unmet?.message ?? ""}`;
+      reason = `${unmet?.type ?? ""} is false: ${unmet?.message ?? ""}`;
     } catch (error) {
-      missing = messageOf(error);
+      reason = messageOf(error);
     }
     await sleep(READY_POLL_MS);
   }
-  throw new RuntimeError("unavailable", `wait for the server: ${missing}`);
+  throw new RuntimeError(
+    "unavailable",
+    `wait until the server is ready: ${reason}; run "davit doctor" to check this machine`,
+  );
 }
 
 /**
- * Not cancelled by Ctrl-C: a create outlives its caller, and a pod that has an id is taken down
- * more simply than one that is still being made.
+ * Ctrl-C does not cancel calls: a create continues after its client disconnects, and a pod with an id is
+ * easier to remove than one that is still being created.
  */
 function runContext(client: CriClient, address: string): RunContext {
   const { signal } = new AbortController();
@@ -231,12 +236,12 @@ function runContext(client: CriClient, address: string): RunContext {
     endpoint: { address, chosenBy: "default" },
     signal,
     limit: (timeoutMs = CALL_TIMEOUT_MS) => ({ timeoutMs }),
-    patient: () => ({ timeoutMs: CALL_TIMEOUT_MS }),
+    unlimited: () => ({ timeoutMs: CALL_TIMEOUT_MS }),
   };
   return { server, node: demoNode, pulls: new Map(), signal };
 }
 
-/** The pod as davit run would run it, its steps as lines. The demo's end takes all of it down. */
+/** Runs a pod as davit run does, with a line for each step. The pod is removed at the end of the demo. */
 async function runInSteps(
   context: RunContext,
   pod: PodManifest,
@@ -267,7 +272,7 @@ async function showPod(
   client: CriClient,
 ): Promise<void> {
   const request = { podSandboxId, verbose: true };
-  const answer = await progress.step("Ask for its status", () =>
+  const answer = await progress.step("Get the status of the pod", () =>
     client.runtime.podSandboxStatus(request, { timeoutMs: CALL_TIMEOUT_MS }),
   );
   const { terminal } = options;
@@ -281,7 +286,7 @@ async function showPod(
   terminal.out(`    bin/davit inspect ${manifest.name}\n`);
 }
 
-/** Stops and removes every pod of the demo's daemon, also those that somebody added; how many. */
+/** Stops and removes all pods of the demo's daemon, including those of the user. Returns their number. */
 async function removePods(client: CriClient): Promise<number> {
   const options = { timeoutMs: CALL_TIMEOUT_MS };
   const { items } = await client.runtime.listPodSandbox({}, options);
@@ -292,16 +297,16 @@ async function removePods(client: CriClient): Promise<number> {
   return items.length;
 }
 
-/** True when nothing was left. After a failure the directories stay: the next demo needs what they say. */
-async function takeAllDown(
-  takeDown: readonly TakeDown[],
+/** Runs the cleanup. Returns whether everything was removed. After a failure the directories stay for the next demo. */
+async function cleanUp(
+  cleanup: readonly CleanupStep[],
   progress: Progress,
   terminal: Terminal,
 ): Promise<boolean> {
   terminal.out("\n");
   let clean = true;
-  for (const { title, work } of takeDown.toReversed()) {
-    const last = takeDown[0]?.title === title;
+  for (const { title, work } of cleanup.toReversed()) {
+    const last = cleanup[0]?.title === title;
     if (last && !clean) break;
     try {
       await progress.step(title, work);
@@ -312,10 +317,10 @@ async function takeAllDown(
   }
   terminal.out(
     clean
-      ? "\n  What stays: the installed packages, net.ipv4.ip_forward = 1, and a cgroup hierarchy\n" +
-          "  if setup had to mount one. A reboot undoes the last two.\n"
-      : `\n  Not all could be taken down. ${RUN_DIRECTORY} and ${ROOT_DIRECTORY} stay, so that the next\n` +
-          "  npm start can finish it.\n",
+      ? "\n  Not removed: installed packages, net.ipv4.ip_forward = 1, and a cgroup hierarchy if setup\n" +
+          "  has mounted one. A reboot resets the last two.\n"
+      : `\n  Not everything could be removed. ${RUN_DIRECTORY} and ${ROOT_DIRECTORY} stay, so that\n` +
+          "  the next npm start can clean up.\n",
   );
   return clean;
 }

@@ -4,16 +4,16 @@ import { kindOf, messageOf } from "../../base/errors.ts";
 import type { LiveLines } from "../output/live-lines.ts";
 import { printableLines } from "../output/printable.ts";
 
-/** Work on one of the operands, which a person knows by `name`. */
+/** Work on an operand. `name` is printed when it is done. */
 export interface Task {
   readonly name: string;
   readonly work: () => Promise<void>;
 }
 
 /**
- * Does all tasks at once and prints the name of each that is done, as docker does. One that fails
- * keeps no other from being done; its message goes to stderr at once. The exit code is that of the
- * first failure. `lines` are those that the tasks show meanwhile.
+ * Runs all tasks concurrently and prints the name of each one that is done, as docker does. If a task fails,
+ * its message is printed to stderr and the other tasks go on. Returns the exit code of the
+ * first failure. `lines` are the live lines of the tasks.
  */
 export async function forEach(
   call: Call,
@@ -39,7 +39,7 @@ export async function forEach(
   return code;
 }
 
-/** The error for an operand that may not be taken away without being asked twice. */
-export function refusal(message: string): CommandFailure {
+/** The error for an object that is only removed with --force. */
+export function requiresForce(message: string): CommandFailure {
   return new CommandFailure(exitCode.failed, message);
 }

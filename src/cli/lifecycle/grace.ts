@@ -2,15 +2,15 @@ import { LiveLines, spinnerAt } from "../output/live-lines.ts";
 import { progressOutput } from "../output/progress-output.ts";
 import type { Terminal } from "../output/terminal.ts";
 
-// Most containers end at once: a line about those would only be read when it is no longer true.
-const patienceMs = 1_000;
+// Most containers exit immediately: a line about those would be outdated when it is read.
+const delayMs = 1_000;
 
 /**
- * Says that containers which are being stopped still have time to end by themselves: on a terminal a line
- * for each with the seconds that are left, elsewhere one line for what takes longer than a second.
+ * Shows the grace period of containers that are being stopped: in a terminal, a live line for each with the
+ * remaining seconds; otherwise, one line for each that takes longer than a second.
  */
-export class GraceLines implements Disposable {
-  /** Where the lines are, for what else is printed meanwhile. */
+export class GracePeriodLines implements Disposable {
+  /** The live lines, for other output in between. */
   readonly lines: LiveLines;
   readonly #terminal: Terminal;
   readonly #quiet: boolean;
@@ -24,7 +24,7 @@ export class GraceLines implements Disposable {
     this.lines = lines ?? new LiveLines(progressOutput(terminal, quiet));
   }
 
-  /** Waits for `stop`, of a container that may take so many seconds before it is killed. */
+  /** Waits for `stop`, which stops a container with a grace period of so many seconds. */
   async during(name: string, seconds: number, stop: Promise<unknown>): Promise<void> {
     if (seconds === 0) {
       await stop;
@@ -34,8 +34,8 @@ export class GraceLines implements Disposable {
     using _line = this.lines.add((now) => [this.#line(name, now, killedMs)]);
     const timer = setTimeout(() => {
       if (this.lines.live || this.#quiet) return;
-      this.lines.print(`${name} has up to ${seconds} s to end by itself`);
-    }, patienceMs);
+      this.lines.print(`${name}: waiting up to ${seconds} s for it to exit`);
+    }, delayMs);
     try {
       await stop;
     } finally {
@@ -50,7 +50,7 @@ export class GraceLines implements Disposable {
   #line(name: string, nowMs: number, killedMs: number): string {
     const { dim } = this.#terminal.errStyle;
     const left = Math.ceil((killedMs - nowMs) / 1000);
-    const what = left > 0 ? `has ${left} s to end by itself` : "is killed";
+    const what = left > 0 ? `waiting for it to exit, killed in ${left} s` : "killing it";
     return `${dim(spinnerAt(nowMs))} ${name}  ${what}`;
   }
 }

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { collide, formatHostPort, type HostPort } from "./host-port.ts";
+import { conflicts, formatHostPort, type HostPort } from "./host-port.ts";
 import { readPorts } from "./host-ports.ts";
 
 function port(text: string): HostPort {
@@ -8,7 +8,7 @@ function port(text: string): HostPort {
   return { ip, port: Number(number), protocol: protocol as HostPort["protocol"] };
 }
 
-test("collide() wants protocol, port and an address in common", () => {
+test("conflicts() requires the same protocol and port, and a common address", () => {
   const cases: readonly (readonly [string, string, boolean])[] = [
     ["80/tcp", "80/tcp", true],
     ["80/tcp", "81/tcp", false],
@@ -23,19 +23,19 @@ test("collide() wants protocol, port and an address in common", () => {
     ["::1:80/udp", "::2:80/udp", false],
   ];
   for (const [one, other, expected] of cases) {
-    assert.equal(collide(port(one), port(other)), expected, `${one} ${other}`);
-    assert.equal(collide(port(other), port(one)), expected, `${other} ${one}`);
+    assert.equal(conflicts(port(one), port(other)), expected, `${one} ${other}`);
+    assert.equal(conflicts(port(other), port(one)), expected, `${other} ${one}`);
   }
 });
 
-test("formatHostPort() names an address only where it is one", () => {
+test("formatHostPort() includes the address unless it is unspecified", () => {
   assert.equal(formatHostPort({ ip: "", port: 80, protocol: "tcp" }), "80/tcp");
   assert.equal(formatHostPort({ ip: "::", port: 80, protocol: "tcp" }), "80/tcp");
   assert.equal(formatHostPort({ ip: "10.0.0.1", port: 5, protocol: "udp" }), "10.0.0.1:5/udp");
   assert.equal(formatHostPort({ ip: "::1", port: 5, protocol: "sctp" }), "[::1]:5/sctp");
 });
 
-test("readPorts() reads a pod's config as davit and as containerd tell it, and nothing else", () => {
+test("readPorts() parses the pod config of davit and of containerd", () => {
   const ofDavit = [{ protocol: "UDP", container_port: 1, host_port: 53, host_ip: "10.0.0.1" }];
   const ofContainerd = [{ protocol: 2, host_port: 9 }, { host_port: 80 }, { container_port: 8080 }];
   const read = (port_mappings: object) => readPorts({ config: { port_mappings } } as never);

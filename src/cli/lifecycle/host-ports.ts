@@ -2,66 +2,67 @@ import type { JsonValue } from "@bufbuild/protobuf";
 import { isKind } from "../../base/errors.ts";
 import { type PodSandbox, Protocol } from "../../gen/runtime/v1/api_pb.ts";
 import { CommandFailure, exitCode } from "../command-line/exit-code.ts";
-import type { PodManifest } from "../../manifest/pod.ts";
+import type { PodManifest } from "../../manifest/index.ts";
 import { type PodContainer, podPath } from "../objects/find.ts";
 import type { Objects } from "../objects/objects.ts";
 import { member, readInfo } from "../output/cri-message.ts";
 import { doing } from "../server/explain.ts";
 import type { Server } from "../server/session.ts";
-import { collide, formatHostPort, type HostPort } from "./host-port.ts";
+import { conflicts, formatHostPort, type HostPort } from "./host-port.ts";
 import { listeners, ownerOf } from "./listeners.ts";
 
-/** What is asked for. */
+/** The pods whose host ports are checked. */
 interface PortRequest {
   readonly pods: readonly PodManifest[];
-  /** Pods that go before: theirs are free then. */
-  readonly leaving: readonly PodSandbox[];
+  /** Existing pods that will be removed first, and their ports with them. */
+  readonly replaced: readonly PodSandbox[];
 }
 
-/** A port that somebody has. */
+/** A port that is in use. */
 interface PortInUse {
   readonly port: HostPort;
-  /** A phrase for the message; undefined for what goes before. */
+  /** Describes the user of the port; undefined if it will be removed first. */
   readonly holder: () => string | undefined;
 }
 
 /**
- * Refuses host ports that another pod of the server has, or a process of this host, or that two of the
- * pods want: in a cluster the scheduler sees to that, and nobody does below it. The ports of pods are known
- * where the server tells their config in verbose statuses, as davit and containerd do.
+ * Rejects host ports that another pod of the server or a process of this host uses, or that two of the
+ * pods request. In a cluster the scheduler prevents such conflicts. The ports of existing pods are known
+ * if verbose statuses contain the config of the pod, as in davit and containerd.
  */
 export async function checkHostPorts(
   server: Server,
   objects: Objects,
   request: PortRequest,
 ): Promise<void> {
-  const wanted = request.pods.flatMap((pod) => portsOf(pod).map((port) => ({ pod, port })));
-  if (wanted.length === 0) return;
+  const requested = request.pods.flatMap((pod) => portsOf(pod).map((port) => ({ pod, port })));
+  if (requested.length === 0) return;
   const [ofPods, containers] = await Promise.all([
-    portsOfPods(server, objects, request.leaving),
+    portsOfPods(server, objects, request.replaced),
     objects.containers(),
   ]);
-  const taken = [...ofPods, ...portsOfProcesses(containers, request.leaving)];
+  const inUse = [...ofPods, ...portsOfProcesses(containers, request.replaced)];
   const found: string[] = [];
-  for (const [at, { pod, port }] of wanted.entries()) {
+  for (const [at, { pod, port }] of requested.entries()) {
     const name = `"${pod.namespace}/${pod.name}"`;
-    const twin = wanted.slice(0, at).find((other) => collide(other.port, port));
+    const duplicate = requested.slice(0, at).find((other) => conflicts(other.port, port));
     const holder =
-      twin === undefined
-        ? firstHolder(taken, port)
-        : `pod "${twin.pod.namespace}/${twin.pod.name}" of the same command wants it`;
-    if (holder !== undefined) found.push(`  pod ${name} wants ${formatHostPort(port)}: ${holder}`);
+      duplicate === undefined
+        ? firstHolder(inUse, port)
+        : `also requested by pod "${duplicate.pod.namespace}/${duplicate.pod.name}"`;
+    if (holder !== undefined)
+      found.push(`  pod ${name}, host port ${formatHostPort(port)}: ${holder}`);
   }
   if (found.length === 0) return;
   throw new CommandFailure(
     exitCode.failed,
-    `nothing was done: host ports are taken:\n${found.join("\n")}\nchoose another hostPort, or end what has it`,
+    `run pods: host ports are in use, nothing was done:\n${found.join("\n")}\nuse another hostPort, or stop the pod or process that uses it`,
   );
 }
 
-function firstHolder(taken: readonly PortInUse[], port: HostPort): string | undefined {
-  for (const each of taken) {
-    if (!collide(each.port, port)) continue;
+function firstHolder(inUse: readonly PortInUse[], port: HostPort): string | undefined {
+  for (const each of inUse) {
+    if (!conflicts(each.port, port)) continue;
     const holder = each.holder();
     if (holder !== undefined) return holder;
   }
@@ -82,21 +83,21 @@ function portsOf({ containers }: PodManifest): readonly HostPort[] {
 async function portsOfPods(
   { client, limit }: Server,
   objects: Objects,
-  leaving: readonly PodSandbox[],
+  replaced: readonly PodSandbox[],
 ): Promise<readonly PortInUse[]> {
-  const gone = new Set(leaving.map(({ id }) => id));
-  const others = (await objects.pods()).filter(({ id }) => !gone.has(id));
+  const replacedIds = new Set(replaced.map(({ id }) => id));
+  const others = (await objects.pods()).filter(({ id }) => !replacedIds.has(id));
   const ports = others.map(async (pod): Promise<readonly PortInUse[]> => {
     try {
       const call = client.runtime.podSandboxStatus(
         { podSandboxId: pod.id, verbose: true },
         limit(),
       );
-      const { status, info } = await doing(`ask for the ports of pod "${podPath(pod)}"`, call);
-      // One that is stopped has given its address and its ports back. One on the host's network has no
-      // address of its own: what listens in it is found as a process.
+      const { status, info } = await doing(`get the ports of pod "${podPath(pod)}"`, call);
+      // A stopped pod has released its address and its ports. A pod in the host's network namespace has no
+      // address; its listening processes are found below.
       if ((status?.network?.ip ?? "") === "") return [];
-      const holder = (): string => `pod "${podPath(pod)}" has it`;
+      const holder = (): string => `in use by pod "${podPath(pod)}"`;
       return readPorts(readInfo(info)["info"]).map((port) => ({ port, holder }));
     } catch (error) {
       if (isKind(error, "not-found")) return []; // removed since it was listed
@@ -107,8 +108,8 @@ async function portsOfPods(
 }
 
 /**
- * The host ports of a pod's config in a verbose status. davit 0.1 has protobuf's JSON, with the names of
- * values; containerd has Go's, with their numbers.
+ * The host ports in a verbose status. davit 0.1 reports protobuf's JSON, with the names of enum
+ * values; containerd reports Go's, with their numbers.
  */
 export function readPorts(info: JsonValue | undefined): readonly HostPort[] {
   const mappings = member(member(info, "config"), "port_mappings");
@@ -128,19 +129,19 @@ function protocolOf(value: JsonValue | undefined): HostPort["protocol"] {
 
 function portsOfProcesses(
   containers: readonly PodContainer[],
-  leaving: readonly PodSandbox[],
+  replaced: readonly PodSandbox[],
 ): readonly PortInUse[] {
-  const gone = new Set(leaving.map(({ id }) => id));
+  const replacedIds = new Set(replaced.map(({ id }) => id));
   return listeners().map(({ inode, ...port }) => {
     const holder = (): string | undefined => {
       const owner = ownerOf(inode);
-      if (owner === undefined) return "a process listens there";
+      if (owner === undefined) return "in use by a process";
       const own = containers.find(({ container }) => owner.cgroups.includes(container.id));
-      if (own !== undefined && gone.has(own.container.podSandboxId)) {
+      if (own !== undefined && replacedIds.has(own.container.podSandboxId)) {
         return undefined;
       }
       const of = own === undefined ? "" : ` of pod "${podPath(own.pod)}"`;
-      return `process ${owner.pid} (${owner.command})${of} listens there`;
+      return `in use by process ${owner.pid} (${owner.command})${of}`;
     };
     return { port, holder };
   });

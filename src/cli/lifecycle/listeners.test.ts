@@ -6,8 +6,8 @@ import process from "node:process";
 import { test } from "node:test";
 import { listeners, ownerOf, parseSockets } from "./listeners.ts";
 
-test("parseSockets() takes what listens, with addresses as people write them", () => {
-  // The lines of a machine, but for the column of what is queued.
+test("parseSockets() returns listening sockets with their addresses", () => {
+  // The lines of a real machine, without the contents of the queue column.
   const tcp = `  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode
    0: 0100007F:1F8D 00000000:0000 0A 00000000:00000000 00:00000000 00000000     0        0 4711 1 0000000000000000 100 0 0 10 0
    1: 0100007F:1F8D 0100007F:A123 01 00000000:00000000 00:00000000 00000000     0        0 4712 1 0000000000000000 20 4 30 10 -1

@@ -2,18 +2,18 @@ import { readdirSync, readFileSync, readlinkSync } from "node:fs";
 import { join } from "node:path";
 import { canonicalIp, type HostPort } from "./host-port.ts";
 
-/** A socket of this host's network that takes connections or datagrams. */
-export interface Listener extends HostPort {
-  /** What its process holds; see `ownerOf`. */
+/** A socket of this host that accepts connections or datagrams. */
+interface Listener extends HostPort {
+  /** The inode of the socket; see `ownerOf`. */
   readonly inode: string;
 }
 
-/** The process that has a socket. */
-export interface Owner {
+/** The process that owns a socket. */
+interface Owner {
   readonly pid: number;
-  /** As ps shows it. */
+  /** The command, as ps shows it. */
   readonly command: string;
-  /** The text of its /proc/PID/cgroup, which names its container. */
+  /** The text of its /proc/PID/cgroup, which contains the id of its container. */
   readonly cgroups: string;
 }
 
@@ -24,10 +24,10 @@ const tables = [
   ["udp6", "udp"],
 ] as const;
 
-// TCP_LISTEN, and TCP_CLOSE, which is a UDP socket that is bound and not connected: include/net/tcp_states.h.
+// TCP_LISTEN, and TCP_CLOSE for a UDP socket that is bound but not connected (include/net/tcp_states.h).
 const listening = { tcp: "0A", udp: "07" } as const;
 
-/** The listening sockets of this process's network namespace; of SCTP none are known. */
+/** The listening sockets in the network namespace of this process, without SCTP. */
 export function listeners(proc = "/proc"): readonly Listener[] {
   return tables.flatMap(([table, protocol]) => {
     const text = readOr(join(proc, "self/net", table), "");
@@ -35,7 +35,7 @@ export function listeners(proc = "/proc"): readonly Listener[] {
   });
 }
 
-/** Reads /proc/net/tcp and its like (proc_net(5)): a heading, then a line for each socket. */
+/** Parses /proc/net/tcp, udp, tcp6 and udp6 (proc_net(5)): a heading, then a line for each socket. */
 export function parseSockets(text: string, protocol: "tcp" | "udp"): readonly Listener[] {
   return text
     .split("\n")
@@ -48,7 +48,7 @@ export function parseSockets(text: string, protocol: "tcp" | "udp"): readonly Li
     });
 }
 
-/** Four bytes, or four times four, each group as the processor has it: the lowest byte first. */
+/** Parses one or four groups of four bytes, each in the byte order of the host: little endian. */
 function parseAddress(hex: string): string {
   const groups = hex.match(/.{8}/g) ?? [];
   const bytes = groups.flatMap((group) => (group.match(/../g) ?? []).toReversed());
@@ -58,8 +58,8 @@ function parseAddress(hex: string): string {
 }
 
 /**
- * The process that holds a socket; undefined where none can be seen: it needs the right to read other
- * processes' descriptors. Looks at every process, so only for what must be named.
+ * The process that owns a socket; undefined if none is found, which needs permission to read the descriptors
+ * of other processes. Scans all processes, so it is only used for error messages.
  */
 export function ownerOf(inode: string, proc = "/proc"): Owner | undefined {
   const link = `socket:[${inode}]`;
@@ -78,7 +78,7 @@ function holds(directory: string, link: string): boolean {
   try {
     return readdirSync(directory).some((fd) => linkOr(join(directory, fd)) === link);
   } catch {
-    return false; // gone, or not ours to look at
+    return false; // exited, or permission denied
   }
 }
 

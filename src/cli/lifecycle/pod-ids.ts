@@ -2,47 +2,53 @@ import { readFileSync } from "node:fs";
 import { isKind } from "../../base/errors.ts";
 import type { IDMapping } from "../../gen/runtime/v1/api_pb.ts";
 import { CommandFailure, exitCode } from "../command-line/exit-code.ts";
-import { chooseIds, type IdSpan, podIdCount, subordinateIds, withIds } from "../../manifest/ids.ts";
-import type { PodManifest } from "../../manifest/pod.ts";
+import {
+  chooseHostIds,
+  type IdRange,
+  podIdCount,
+  type PodManifest,
+  subordinateIds,
+  withIdMapping,
+} from "../../manifest/index.ts";
 import { doing } from "../server/explain.ts";
 import type { RunContext } from "./run-pod.ts";
 
 /**
- * Gives each pod with `ownUsers` ids of the node that no other pod of the server has, nor a user of
- * the node by /etc/subuid and /etc/subgid. Other pods stay as they are.
+ * Assigns ids of the node to each pod with a user namespace. They do not overlap with those of other pods
+ * of the server, or of users in /etc/subuid and /etc/subgid. Returns other pods unchanged.
  */
-export async function giveIds(
+export async function assignIds(
   context: RunContext,
   pods: readonly PodManifest[],
 ): Promise<readonly PodManifest[]> {
-  if (!pods.some(({ ownUsers }) => ownUsers)) return pods;
-  const taken: IdSpan[] = [
+  if (!pods.some(({ userNamespace }) => userNamespace)) return pods;
+  const taken: IdRange[] = [
     ...["/etc/subuid", "/etc/subgid"].flatMap((file) => subordinateIds(readIfThere(file))),
     ...(await idsOfPods(context)),
   ];
   return pods.map((pod) => {
-    if (!pod.ownUsers) return pod;
-    const first = chooseIds(pod.uid, taken);
+    if (!pod.userNamespace) return pod;
+    const first = chooseHostIds(pod.uid, taken);
     if (first === undefined) {
       throw new CommandFailure(
         exitCode.failed,
-        `find ids for pod "${pod.namespace}/${pod.name}": other pods and /etc/subuid have all of them; take pods with hostUsers false down`,
+        `assign user ids to pod "${pod.namespace}/${pod.name}": all ids are used by other pods and /etc/subuid; remove pods with hostUsers: false`,
       );
     }
     taken.push({ first, length: podIdCount });
-    return withIds(pod, first);
+    return withIdMapping(pod, first);
   });
 }
 
-/** What the user namespaces of all pods map, those that ended too: their volumes may be there yet. */
-async function idsOfPods({ server, signal }: RunContext): Promise<readonly IdSpan[]> {
+/** The id mappings of all pods, including stopped ones, whose volumes may still exist. */
+async function idsOfPods({ server, signal }: RunContext): Promise<readonly IdRange[]> {
   const { runtime } = server.client;
   const options = () => ({ ...server.limit(), signal });
   const { items } = await doing("list pods", runtime.listPodSandbox({}, options()));
-  const spansOf = async (podSandboxId: string): Promise<readonly IdSpan[]> => {
+  const spansOf = async (podSandboxId: string): Promise<readonly IdRange[]> => {
     try {
       const call = runtime.podSandboxStatus({ podSandboxId }, options());
-      const { status } = await doing(`ask for the status of pod "${podSandboxId}"`, call);
+      const { status } = await doing(`get the status of pod "${podSandboxId}"`, call);
       const users = status?.linux?.namespaces?.options?.usernsOptions;
       return [...(users?.uids ?? []), ...(users?.gids ?? [])].map(asSpan);
     } catch (error) {
@@ -54,7 +60,7 @@ async function idsOfPods({ server, signal }: RunContext): Promise<readonly IdSpa
   return (await Promise.all(items.map(({ id }) => spansOf(id)))).flat();
 }
 
-function asSpan({ hostId, length }: IDMapping): IdSpan {
+function asSpan({ hostId, length }: IDMapping): IdRange {
   return { first: hostId, length };
 }
 

@@ -1,38 +1,38 @@
 import { messageOf } from "../../base/errors.ts";
 import type { Rollback } from "../../base/rollback.ts";
 import type { Call } from "../command-line/command.ts";
-import type { PodManifest } from "../../manifest/pod.ts";
+import type { PodManifest } from "../../manifest/index.ts";
 import { formatDuration } from "../output/figures.ts";
 import { type LiveLines, spinnerAt } from "../output/live-lines.ts";
 import { printableLines } from "../output/printable.ts";
 import { formatTotal } from "../output/pull-lines.ts";
-import type { PullWatch } from "./pull-watch.ts";
+import type { PullProgress } from "./pull-progress.ts";
 import {
-  earlyEnds,
+  earlyFailures,
   podRollback,
   runPod,
   type RunContext,
   type RunningPod,
-  untilRunning,
+  waitUntilRunning,
 } from "./run-pod.ts";
-import type { RunReport } from "./run-report.ts";
+import type { ProgressReport } from "./progress-report.ts";
 
-/** Where a pod's run is shown. */
-export interface PodRunOutput {
+/** Where the progress of a pod is shown. */
+interface PodRunOutput {
   readonly lines: LiveLines;
-  readonly watch: PullWatch | undefined;
+  readonly watch: PullProgress | undefined;
   readonly call: Call;
 }
 
-/** One of the pods of a command: what is to be undone, and its line on the terminal. */
+/** One of the pods of davit run: its rollback, and its line in the terminal. */
 export class PodRun {
-  /** A container of it has ended with a failure, which was told. */
+  /** A container has failed early, which was reported. */
   hasFailed = false;
   readonly #pod: PodManifest;
   readonly #output: PodRunOutput;
   readonly #undo: Rollback;
-  readonly #report: RunReport;
-  #step = "wait";
+  readonly #report: ProgressReport;
+  #step = "waiting";
   #image: string | undefined;
   #isUndone = true;
 
@@ -61,29 +61,29 @@ export class PodRun {
     return `${this.#pod.namespace}/${this.#pod.name}`;
   }
 
-  /** Runs it, and keeps what is to be undone: another pod of the command may fail yet. */
+  /** Runs the pod. Its rollback stays available, since another pod may fail later. */
   async run(context: RunContext): Promise<RunningPod> {
     const { lines, watch, call } = this.#output;
     const style = call.terminal.errStyle;
-    const begun = performance.now();
+    const startedMs = performance.now();
     using _line = lines.add((now) => {
       const figures = this.#image === undefined ? "" : formatTotal(watch?.layersOf(this.#image));
-      const time = style.dim(formatDuration(now - begun));
+      const time = style.dim(formatDuration(now - startedMs));
       return [`${style.dim(spinnerAt(now))} ${this.name}  ${this.#step}  ${figures}  ${time}`];
     });
     let took = "";
     const measure = (): void => {
-      took = style.dim(formatDuration(performance.now() - begun));
+      took = style.dim(formatDuration(performance.now() - startedMs));
     };
     try {
       const running = await runPod(context, this.#pod, this.#undo, this.#report);
       measure();
       if (call.options.has("wait")) {
-        await untilRunning(context, running, this.#report);
+        await waitUntilRunning(context, running, this.#report);
         measure();
         this.#print(`${style.green("\u2713")} ${this.name}  ${took}`);
       } else {
-        this.#tell(await earlyEnds(context, running, this.#report), took);
+        this.#printResult(await earlyFailures(context, running, this.#report), took);
       }
       return running;
     } catch (error) {
@@ -95,9 +95,9 @@ export class PodRun {
     }
   }
 
-  /** Takes everything back; false where something is left, which was told. */
+  /** Removes everything that was created. Returns false if something remains, which was reported. */
   async undo(): Promise<boolean> {
-    this.#report.step("remove what was made");
+    this.#report.step("cleaning up");
     const { lines, call } = this.#output;
     const { dim } = call.terminal.errStyle;
     using _line = lines.add((now) => [`${dim(spinnerAt(now))} ${this.name}  ${this.#step}`]);
@@ -109,7 +109,7 @@ export class PodRun {
     return this.#isUndone;
   }
 
-  #tell(failures: readonly string[], took: string): void {
+  #printResult(failures: readonly string[], took: string): void {
     const { lines, call } = this.#output;
     const style = call.terminal.errStyle;
     this.hasFailed = failures.length > 0;

@@ -4,40 +4,46 @@ import type { Call, Command, OptionSpec } from "../command-line/command.ts";
 import { CommandFailure, exitCode } from "../command-line/exit-code.ts";
 import { UsageError } from "../command-line/usage-error.ts";
 import { systemError } from "../../base/system-error.ts";
-import { ManifestError, parsePodManifests, parsePodNames } from "../../manifest/parse.ts";
-import type { PodManifest, PodNames, PodNode } from "../../manifest/pod.ts";
+import {
+  ManifestError,
+  type NodeInfo,
+  parsePodManifests,
+  parsePodNames,
+  type PodManifest,
+  type PodNames,
+} from "../../manifest/index.ts";
 
-/** The option of commands that keep files for pods. */
+/** The option of commands that store files of pods. */
 export const podsDirectoryOption = {
   value: "DIRECTORY",
-  doc: "Where logs and emptyDirs are kept; /var/lib/davit-run without it",
+  doc: "Directory for logs and emptyDir volumes (default /var/lib/davit-run)",
   formerName: "pods-folder",
   complete: "file",
 } as const satisfies OptionSpec;
 
-/** Files as kubectl takes them; operands do as well. */
+/** The option for files, as in kubectl; they can also be operands. */
 export const fileOption = {
   short: "f",
   value: "FILE",
   many: true,
-  doc: "The same as the operand, as kubectl has it",
+  doc: "Manifest file, same as the operand FILE (repeatable)",
   complete: "file",
 } as const satisfies OptionSpec;
 
-/** The files that a command was given, either way. Throws a UsageError when there are none. */
+/** The manifest files of a call. Throws a UsageError if there are none. */
 export function filesOf(call: Call, command: Command): readonly string[] {
   const files = [...call.operands, ...call.options.texts("file")];
   if (files.length === 0) throw new UsageError("FILE is missing", command);
   return files;
 }
 
-/** Where davit run keeps what it writes for pods. */
+/** The directory for logs and emptyDir volumes of pods. */
 export function podsRootOf({ options }: Call): string {
   return options.text("pods-directory") ?? "/var/lib/davit-run";
 }
 
-/** This machine, as far as manifests leave something to it. */
-export function thisNode(podsRoot: string): PodNode {
+/** The facts about this machine that requests depend on. */
+export function thisNode(podsRoot: string): NodeInfo {
   return {
     podsRoot,
     resolvConf: readText("/etc/resolv.conf", ""),
@@ -46,19 +52,24 @@ export function thisNode(podsRoot: string): PodNode {
   };
 }
 
-/** The Pods of these files; "-" is stdin. All that is wrong in any of them is told at once. */
-export function readPods(files: readonly string[], node: PodNode): readonly PodManifest[] {
+/** Reads the Pods of these files; "-" is stdin. The error contains all problems of all files. */
+export function readPods(files: readonly string[], node: NodeInfo): readonly PodManifest[] {
   const pods = readAll(files, (text, name) => parsePodManifests(text, name, node));
   for (const [at, { name, namespace }] of pods.entries()) {
-    const twice = pods.slice(0, at).some((pod) => pod.name === name && pod.namespace === namespace);
-    if (twice) {
-      throw new CommandFailure(exitCode.usage, `pod "${namespace}/${name}" is there twice`);
+    const isDuplicate = pods
+      .slice(0, at)
+      .some((pod) => pod.name === name && pod.namespace === namespace);
+    if (isDuplicate) {
+      throw new CommandFailure(
+        exitCode.usage,
+        `read pod manifests: duplicate pod "${namespace}/${name}"; rename or remove one`,
+      );
     }
   }
   return pods;
 }
 
-/** As `readPods`, but only which Pods they are: other fields may be anything. */
+/** As `readPods`, but only the names of the Pods; other fields are ignored. */
 export function readPodNames(files: readonly string[]): readonly PodNames[] {
   return readAll(files, parsePodNames);
 }
@@ -68,17 +79,20 @@ function readAll<T>(
   parse: (text: string, name: string) => readonly T[],
 ): readonly T[] {
   const found: T[] = [];
-  const wrong: string[] = [];
+  const errors: string[] = [];
   for (const file of files) {
     try {
       found.push(...parse(readText(file), file === "-" ? "stdin" : file));
     } catch (error) {
       if (!(error instanceof ManifestError)) throw error;
-      wrong.push(error.message);
+      errors.push(error.message);
     }
   }
-  if (wrong.length === 0) return found;
-  throw new CommandFailure(exitCode.usage, `nothing was done:\n${wrong.join("\n")}`);
+  if (errors.length === 0) return found;
+  throw new CommandFailure(
+    exitCode.usage,
+    `read pod manifests: invalid, nothing was done:\n${errors.join("\n")}`,
+  );
 }
 
 function readText(file: string, otherwise?: string): string {

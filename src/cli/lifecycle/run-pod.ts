@@ -4,58 +4,64 @@ import { messageOf } from "../../base/errors.ts";
 import { type ContainerStatus, ContainerState } from "../../gen/runtime/v1/api_pb.ts";
 import { CommandFailure, exitCode } from "../command-line/exit-code.ts";
 import { readLog } from "../logs/read-log.ts";
-import type { ContainerManifest } from "../../manifest/container.ts";
-import type { PodManifest, PodNode } from "../../manifest/pod.ts";
-import { containerConfig, rootRefusal, type RunningFacts } from "../../manifest/request.ts";
+import {
+  containerConfig,
+  type ContainerManifest,
+  type NodeInfo,
+  type PodManifest,
+  runAsNonRootViolation,
+  type RuntimeState,
+} from "../../manifest/index.ts";
 import { doing } from "../server/explain.ts";
 import type { Server } from "../server/session.ts";
-import type { RunReport } from "./run-report.ts";
+import type { ProgressReport } from "./progress-report.ts";
 import { SandboxRun } from "./sandbox-run.ts";
 import { hostPathsOf, makeVolumes } from "./volumes.ts";
 
-/** What pods that run at once share: each image is pulled once, however many ask for it. */
+/** What the pods of a command share: each image is pulled only once. */
 export interface RunContext {
   readonly server: Server;
-  readonly node: PodNode;
+  readonly node: NodeInfo;
   readonly pulls: Map<string, Promise<string>>;
-  /** Aborted by Ctrl-C, and when another pod of the same command has failed. */
+  /** Aborted by Ctrl-C, and when another pod of the command fails. */
   readonly signal: AbortSignal;
 }
 
-/** A pod that runs. */
+/** A running pod. */
 export interface RunningPod {
   readonly manifest: PodManifest;
   readonly id: string;
   readonly ips: readonly string[];
-  /** Ids of its containers, by name. */
+  /** The ids of its containers by name. */
   readonly containers: ReadonlyMap<string, string>;
 }
 
-// What a server may take for steps that ask plugins and programs.
+// Timeouts for calls that run plugins and programs.
 const containerMs = 120_000;
 const undoMs = 120_000;
 const pollMs = 100;
 const tailLines = 8;
 
 /**
- * Runs a pod: its volumes, its sandbox, its init containers one after another, each until it has
- * ended, then its containers. `undo` gets what takes all of it back.
+ * Runs a pod: creates its volumes and its sandbox, runs its init containers one after another until each has
+ * exited, then starts its containers. The cleanup is registered in `undo`.
  */
 export async function runPod(
   context: RunContext,
   pod: PodManifest,
   undo: Rollback,
-  report: RunReport,
+  report: ProgressReport,
 ): Promise<RunningPod> {
   const name = `${pod.namespace}/${pod.name}`;
-  report.step("make volumes");
+  report.step("creating volumes");
   await makeVolumes(pod, undo);
   for (const volume of pod.volumes) {
-    if (volume.kind === "image") await pullOnce(context, volume.reference, "IfNotPresent", report);
+    if (volume.kind === "image")
+      await pullImageOnce(context, volume.reference, "IfNotPresent", report);
   }
-  report.step("run pod");
+  report.step("creating sandbox");
   const sandbox = new SandboxRun(context.server, pod, report);
-  undo.defer(`remove pod "${name}"`, () => sandbox.takeBack());
+  undo.defer(`remove pod "${name}"`, () => sandbox.undo());
   const id = await sandbox.run(context.signal);
   const { client, limit } = context.server;
   const status = await client.runtime.podSandboxStatus({ podSandboxId: id }, limit());
@@ -71,8 +77,8 @@ export async function runPod(
   };
   for (const container of pod.initContainers) {
     const started = await startContainer(context, running, container, report);
-    report.step(`wait for init container ${container.name}`);
-    await untilDone(context, running, container, started);
+    report.step(`waiting for init container ${container.name}`);
+    await waitUntilExited(context, running, container, started);
   }
   for (const container of pod.containers) {
     running.containers.set(
@@ -83,42 +89,42 @@ export async function runPod(
   return running;
 }
 
-/** Waits until each container was seen to run and is still there a moment later, or ended well. */
-export async function untilRunning(
+/** Waits until each container is running and still runs a moment later, or has exited with 0. */
+export async function waitUntilRunning(
   context: RunContext,
   pod: RunningPod,
-  report: RunReport,
+  report: ProgressReport,
 ): Promise<void> {
-  report.step("wait until its containers run");
-  // Twice: a program that ends at once with an error is seen running only by the first look.
-  for (let look = 0; look < 2; look++) {
-    if (look > 0) await sleep(settleMs, undefined, { signal: context.signal });
+  report.step("waiting until containers run");
+  // Checked twice: a program that fails immediately may be running at the first check.
+  for (let round = 0; round < 2; round++) {
+    if (round > 0) await sleep(settleMs, undefined, { signal: context.signal });
     for (const container of pod.manifest.containers) {
       const id = pod.containers.get(container.name) ?? "";
       const status = await statusOf(context, id);
       if (status?.state === ContainerState.CONTAINER_RUNNING) continue;
       if (status?.state === ContainerState.CONTAINER_EXITED && status.exitCode === 0) continue;
-      throw await endedBadly(pod, container, status);
+      throw await containerFailure(pod, container, status);
     }
   }
 }
 
 const settleMs = 1_000;
-// A program that cannot do its work mostly says so within this time.
-const firstLookMs = 400;
+// Most programs that cannot work fail within this time.
+const earlyFailureMs = 400;
 
-/** Waits a moment; what to say of each container that has ended with a failure meanwhile. */
-export async function earlyEnds(
+/** Waits a moment. Returns a message for each container that has failed meanwhile. */
+export async function earlyFailures(
   context: RunContext,
   pod: RunningPod,
-  report: RunReport,
+  report: ProgressReport,
 ): Promise<readonly string[]> {
-  report.step("see whether its containers go on");
-  await sleep(firstLookMs, undefined, { signal: context.signal });
+  report.step("checking containers");
+  await sleep(earlyFailureMs, undefined, { signal: context.signal });
   const ends = pod.manifest.containers.map(async (container): Promise<readonly string[]> => {
     const status = await statusOf(context, pod.containers.get(container.name) ?? "");
     if (status?.state !== ContainerState.CONTAINER_EXITED || status.exitCode === 0) return [];
-    return [(await endedBadly(pod, container, status)).message];
+    return [(await containerFailure(pod, container, status)).message];
   });
   return (await Promise.all(ends)).flat();
 }
@@ -127,18 +133,18 @@ async function startContainer(
   context: RunContext,
   pod: RunningPod,
   container: ContainerManifest,
-  report: RunReport,
+  report: ProgressReport,
 ): Promise<string> {
   const { manifest } = pod;
   const where = `"${manifest.namespace}/${manifest.name}/${container.name}"`;
   const { client, limit } = context.server;
-  const imageId = await pullOnce(context, container.image, container.imagePullPolicy, report);
+  const imageId = await pullImageOnce(context, container.image, container.imagePullPolicy, report);
   const imageUser = await imageUserOf(context, imageId);
-  const refusal = rootRefusal(container, manifest, imageUser);
-  if (refusal !== undefined)
-    throw new CommandFailure(exitCode.failed, `start ${where}: ${refusal}`);
-  report.step(`start ${container.name}`);
-  const facts: RunningFacts = {
+  const violation = runAsNonRootViolation(container, manifest, imageUser);
+  if (violation !== undefined)
+    throw new CommandFailure(exitCode.failed, `start container ${where}: ${violation}`);
+  report.step(`starting ${container.name}`);
+  const facts: RuntimeState = {
     imageId,
     imageUser,
     podIps: pod.ips,
@@ -160,14 +166,14 @@ async function startContainer(
   return containerId;
 }
 
-/** The id of an image that is there afterwards. */
-function pullOnce(
+/** Pulls an image by its pull policy, once for all containers. Resolves with its id. */
+function pullImageOnce(
   context: RunContext,
   image: string,
   policy: ContainerManifest["imagePullPolicy"],
-  report: RunReport,
+  report: ProgressReport,
 ): Promise<string> {
-  report.step(`pull ${image}`, image);
+  report.step(`pulling ${image}`, image);
   const key = `${policy} ${image}`;
   const known = context.pulls.get(key);
   if (known !== undefined) return known;
@@ -181,26 +187,26 @@ async function pullByPolicy(
   image: string,
   policy: ContainerManifest["imagePullPolicy"],
 ): Promise<string> {
-  const { client, limit, patient } = server;
+  const { client, limit, unlimited } = server;
   if (policy !== "Always") {
     const status = client.image.imageStatus({ image: { image } }, { ...limit(), signal });
-    const there = (await doing(`look for image "${image}"`, status)).image;
-    if (there !== undefined) return there.id;
+    const present = (await doing(`get the status of image "${image}"`, status)).image;
+    if (present !== undefined) return present.id;
     if (policy === "Never") {
       throw new CommandFailure(
         exitCode.failed,
-        `image "${image}" is not there, and imagePullPolicy is Never: pull it with "davit pull ${image}"`,
+        `find image "${image}": not present, and imagePullPolicy is Never; pull it with "davit pull ${image}"`,
       );
     }
   }
-  const pull = client.image.pullImage({ image: { image } }, { ...patient(), signal });
+  const pull = client.image.pullImage({ image: { image } }, { ...unlimited(), signal });
   return (await doing(`pull image "${image}"`, pull)).imageRef;
 }
 
 async function imageUserOf(
   { server, signal }: RunContext,
   imageId: string,
-): Promise<RunningFacts["imageUser"]> {
+): Promise<RuntimeState["imageUser"]> {
   const request = { image: { image: imageId } };
   const { image } = await server.client.image.imageStatus(request, { ...server.limit(), signal });
   const uid = image?.uid?.value;
@@ -215,10 +221,10 @@ async function statusOf(
     { containerId },
     { ...server.limit(), signal },
   );
-  return (await doing(`ask for the status of container "${containerId}"`, call)).status;
+  return (await doing(`get the status of container "${containerId}"`, call)).status;
 }
 
-async function untilDone(
+async function waitUntilExited(
   context: RunContext,
   pod: RunningPod,
   container: ContainerManifest,
@@ -228,27 +234,27 @@ async function untilDone(
     const status = await statusOf(context, id);
     if (status === undefined || status.state === ContainerState.CONTAINER_EXITED) {
       if (status?.exitCode === 0) return;
-      throw await endedBadly(pod, container, status);
+      throw await containerFailure(pod, container, status);
     }
     await sleep(pollMs, undefined, { signal: context.signal });
   }
 }
 
-/** The error for a container that ended, with the end of its log: what a person would look for. */
-async function endedBadly(
+/** The error for a container that has failed, with the end of its log. */
+async function containerFailure(
   pod: RunningPod,
   container: ContainerManifest,
   status: ContainerStatus | undefined,
 ): Promise<CommandFailure> {
   const { namespace, name } = pod.manifest;
   const why = [status?.reason ?? "", status?.message ?? ""].filter((text) => text !== "");
-  const how = status === undefined ? "is gone" : `ended with code ${status.exitCode}`;
+  const how = status === undefined ? "was removed" : `exited with code ${status.exitCode}`;
   const reason = why.length === 0 ? "" : ` (${why.join(": ")})`;
   const log = await lastLines(status?.logPath ?? "");
-  const said = log.length === 0 ? "; its log is empty" : `; the end of its log:\n${log.join("\n")}`;
+  const end = log.length === 0 ? "; its log is empty" : `; the end of its log:\n${log.join("\n")}`;
   return new CommandFailure(
     exitCode.failed,
-    `container "${namespace}/${name}/${container.name}" ${how}${reason}${said}`,
+    `container "${namespace}/${name}/${container.name}" ${how}${reason}${end}`,
   );
 }
 
@@ -260,16 +266,16 @@ async function lastLines(path: string): Promise<readonly string[]> {
       lines.push(...batch.map(({ text }) => `  ${text.toString().trimEnd()}`));
     }
   } catch {
-    // It cannot be read: there is nothing to show.
+    // The log cannot be read: the message goes without it.
   }
   return lines;
 }
 
-/** A Rollback for one pod whose failures are told. */
-export function podRollback(report: RunReport): Rollback {
+/** A Rollback for a pod that reports its failures. */
+export function podRollback(report: ProgressReport): Rollback {
   return new Rollback({
     totalMs: undoMs,
     tries: 2,
-    onStuck: (what, error) => report.warn(`could not ${what}: ${messageOf(error)}`),
+    onStuck: (what, error) => report.warn(`${what}: ${messageOf(error)}`),
   });
 }

@@ -1,34 +1,34 @@
 import { type Container, ContainerState, type PodSandbox } from "../../gen/runtime/v1/api_pb.ts";
 import { containerPath, type PodContainer, podPath } from "../objects/find.ts";
 import { doing } from "../server/explain.ts";
-import { graceAnnotation } from "../../manifest/request.ts";
+import { gracePeriodAnnotation } from "../../manifest/index.ts";
 import type { Server } from "../server/session.ts";
-import type { GraceLines } from "./grace.ts";
+import type { GracePeriodLines } from "./grace.ts";
 
-// What docker and crictl's users know; used where nobody said how long.
+// The default of docker stop.
 const defaultGraceSeconds = 10;
 
-// What the server may need beyond the time that the container gets.
+// The time that the server may need in addition to the grace period.
 const answerMs = 60_000;
 
-/** How long a container may take to end: what was asked for, else what its manifest says. */
-export function graceSeconds(
+/** The grace period of a container: `requested`, else that of its manifest. */
+function graceSeconds(
   annotations: Readonly<Record<string, string>>,
-  asked: number | undefined,
+  requested: number | undefined,
 ): number {
-  if (asked !== undefined) return asked;
-  const text = annotations[graceAnnotation] ?? "";
+  if (requested !== undefined) return requested;
+  const text = annotations[gracePeriodAnnotation] ?? "";
   return /^\d{1,9}$/.test(text) ? Number(text) : defaultGraceSeconds;
 }
 
-/** How patient a stop is, and who shows it. */
-export interface StopOptions {
-  /** The time of grace that was asked for, instead of that of the manifest. */
+/** The grace period of a stop, and where it is shown. */
+interface StopOptions {
+  /** The grace period that was requested; undefined means that of the manifest. */
   readonly seconds: number | undefined;
-  readonly grace: GraceLines;
+  readonly grace: GracePeriodLines;
 }
 
-/** Stops a container: its stop signal, then after the time of grace SIGKILL. */
+/** Stops a container with its stop signal, and with SIGKILL after the grace period. */
 export async function stopContainer(
   server: Server,
   found: PodContainer,
@@ -46,8 +46,8 @@ export async function stopContainer(
 }
 
 /**
- * Stops a pod as kubelet does: first its containers, each with its time of grace, then what they
- * share. A StopPodSandbox alone would kill them.
+ * Stops a pod as kubelet does: first its containers, each with its grace period, then its sandbox.
+ * StopPodSandbox alone would kill the containers.
  */
 export async function stopPod(
   server: Server,
@@ -66,7 +66,7 @@ export async function stopPod(
   );
 }
 
-/** Removes a pod with its containers; those that run are killed. */
+/** Removes a pod with its containers. Running containers are killed. */
 export async function removePod(server: Server, pod: PodSandbox): Promise<void> {
   await doing(
     `remove pod "${podPath(pod)}"`,
@@ -74,11 +74,22 @@ export async function removePod(server: Server, pod: PodSandbox): Promise<void> 
   );
 }
 
-/** Removes a container; one that runs is killed. */
+/** Removes a container. A running one is killed. */
 export async function removeContainer(server: Server, found: PodContainer): Promise<void> {
   const request = { containerId: found.container.id };
   await doing(
     `remove container "${containerPath(found)}"`,
     server.client.runtime.removeContainer(request, server.limit(answerMs)),
   );
+}
+
+/** Stops a pod with the grace periods of its containers, and removes it. */
+export async function stopAndRemovePod(
+  server: Server,
+  pod: PodSandbox,
+  containers: readonly Container[],
+  options: StopOptions,
+): Promise<void> {
+  await stopPod(server, pod, containers, options);
+  await removePod(server, pod);
 }

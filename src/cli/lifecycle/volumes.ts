@@ -5,21 +5,27 @@ import type { Rollback } from "../../base/rollback.ts";
 import { errnoCode, systemError } from "../../base/system-error.ts";
 import { listMounts, mountTmpfs, unmount } from "../../linux/mount/index.ts";
 import { lockFile, removeTree } from "../../linux/file/index.ts";
-import { podDirectory, type PodManifest, type PodNames } from "../../manifest/pod.ts";
-import type { HostPathType, VolumeManifest, VolumeMount } from "../../manifest/volumes.ts";
+import {
+  type HostPathType,
+  podDirectory,
+  type PodManifest,
+  type PodNames,
+  type VolumeManifest,
+  type VolumeMount,
+} from "../../manifest/index.ts";
 
-/** A pod's directory that is this process's alone. */
-export interface DirectoryClaim extends Disposable {
-  /** There was no such directory before. */
+/** A pod's directory that is locked by this process. */
+interface DirectoryClaim extends Disposable {
+  /** The directory did not exist before. */
   readonly isNew: boolean;
 }
 
 const lockName = "run.lock";
 
 /**
- * Takes the pod's directory for this process, until the result is disposed of: two davit run of one
- * pod at once must not take each other's things away. Throws `failed-precondition` when another
- * one has it.
+ * Locks the pod's directory until the result is disposed: concurrent davit run commands for one
+ * pod must not remove each other's files. Throws `failed-precondition` if another
+ * process has locked it.
  */
 export async function claimPodDirectory({
   directory,
@@ -28,15 +34,15 @@ export async function claimPodDirectory({
 }: PodManifest): Promise<DirectoryClaim> {
   let made: string | undefined;
   try {
-    // Containers of any user must get through to their volumes.
+    // Containers of all users must be able to reach their volumes.
     made = await mkdir(directory, { recursive: true, mode: 0o755 });
   } catch (cause) {
     const { kind, message } = systemError(
-      `make the directory of pod "${namespace}/${name}"`,
+      `create the directory of pod "${namespace}/${name}"`,
       cause,
     );
-    const todo = kind === "permission-denied" ? "; run it as root" : "";
-    throw new RuntimeError(kind, `${message}${todo}`, { cause });
+    const hint = kind === "permission-denied" ? "; run davit as root" : "";
+    throw new RuntimeError(kind, `${message}${hint}`, { cause });
   }
   const lock = lockFile(join(directory, lockName));
   if (lock !== undefined) {
@@ -44,17 +50,17 @@ export async function claimPodDirectory({
   }
   throw new RuntimeError(
     "failed-precondition",
-    `run pod "${namespace}/${name}": another davit run is at work on it; wait for that one`,
+    `run pod "${namespace}/${name}": another davit run is running it; wait until that has finished`,
   );
 }
 
 /**
- * Makes the pod's emptyDir volumes in its directory, and looks whether the host has what its hostPath
- * volumes want. `undo` takes the directory away; directories and files that a hostPath asked for stay, as
- * they do with kubelet. What a pod of the same name left goes: its runtime knows it no more.
+ * Creates the pod's emptyDir volumes in its directory, and checks its hostPath volumes. `undo` removes the
+ * directory; directories and files that were created for a hostPath stay, as in kubelet. Files of an earlier
+ * pod with the same name are removed: the pod no longer exists.
  */
 export async function makeVolumes(pod: PodManifest, undo: Rollback): Promise<void> {
-  undo.defer("remove the pod's directory", () => removePodDirectory(pod.directory));
+  undo.defer(`remove directory "${pod.directory}"`, () => removePodDirectory(pod.directory));
   for (const left of await readdir(pod.directory)) {
     if (left !== lockName) await removePodDirectory(join(pod.directory, left));
   }
@@ -64,12 +70,12 @@ export async function makeVolumes(pod: PodManifest, undo: Rollback): Promise<voi
       if (volume.kind === "emptyDir") await makeEmptyDir(pod, volume);
       if (volume.kind === "hostPath") await checkHostPath(volume.path, volume.type);
     } catch (error) {
-      throw wrap(`make volume "${volume.name}" of pod "${pod.namespace}/${pod.name}"`, error);
+      throw wrap(`create volume "${volume.name}" of pod "${pod.namespace}/${pod.name}"`, error);
     }
   }
 }
 
-/** Removes what davit run wrote for a pod, and the mounts in it. Done when nothing is there. */
+/** Removes the directory of a pod and the mounts in it, if it exists. */
 export async function removePodDirectory(directory: string): Promise<void> {
   const mounts = (await listMounts()).map(({ mountPoint }) => mountPoint);
   const inside = mounts.filter((path) => path === directory || path.startsWith(`${directory}/`));
@@ -78,8 +84,8 @@ export async function removePodDirectory(directory: string): Promise<void> {
 }
 
 /**
- * Removes what davit run wrote for the pod of these names, if it did. They may be another client's and
- * hold anything: where they are not the name of one directory, there is none of ours.
+ * Removes the directory of the pod with these names, if it exists. Another client may have chosen the
+ * names: names that contain a slash do not have a directory.
  */
 export async function removeOwnDirectory(podsRoot: string, names: PodNames): Promise<void> {
   const { namespace, name, uid } = names;
@@ -87,7 +93,7 @@ export async function removeOwnDirectory(podsRoot: string, names: PodNames): Pro
   await removePodDirectory(podDirectory(podsRoot, names));
 }
 
-/** Where a container's volumeMounts are on the host; undefined for those that are images. */
+/** The host paths of a container's volumeMounts; undefined for image volumes. */
 export function hostPathsOf(
   mounts: readonly VolumeMount[],
   pod: PodManifest,
@@ -112,7 +118,7 @@ async function makeEmptyDir(
 ): Promise<void> {
   const path = emptyDirPath(pod, volume);
   const { fsGroup } = pod.security;
-  // Files made in it belong to the pod's group, as kubelet has it: setgid.
+  // setgid, as in kubelet: new files belong to the pod's group.
   const mode = fsGroup === undefined ? 0o777 : 0o2777;
   await mkdir(path);
   if (volume.memoryBytes !== undefined) {
@@ -122,22 +128,22 @@ async function makeEmptyDir(
   await chmod(path, mode);
 }
 
-/** A path inside of the volume that is made where it is missing, and does not lead out of it. */
+/** Creates a subPath of a volume if it is missing, and checks that it is inside the volume. */
 async function makeSubPath(root: string, { subPath, name }: VolumeMount): Promise<string> {
   const path = join(root, subPath);
   try {
     await mkdir(path, { recursive: true, mode: 0o755 });
   } catch (error) {
-    // A file is as good as a directory.
+    // The subPath may be a file.
     if (errnoCode(error) !== "EEXIST") {
-      throw wrap(`make subPath "${subPath}" of volume "${name}"`, error);
+      throw wrap(`create subPath "${subPath}" of volume "${name}"`, error);
     }
   }
   const [realRoot, real] = await Promise.all([realpath(root), realpath(path)]);
   if (real === realRoot || real.startsWith(`${realRoot}/`)) return real;
   throw new RuntimeError(
     "failed-precondition",
-    `use subPath "${subPath}" of volume "${name}": it leads out of the volume, to "${real}"`,
+    `use subPath "${subPath}" of volume "${name}": it leads out of the volume to "${real}"; remove the symbolic link`,
   );
 }
 
@@ -152,7 +158,7 @@ async function checkHostPath(path: string, type: HostPathType): Promise<void> {
   try {
     found = await stat(path);
   } catch (cause) {
-    const message = `look for ${type} "${path}": ${messageOf(cause)}`;
+    const message = `check ${type} "${path}": ${messageOf(cause)}`;
     throw new RuntimeError("failed-precondition", message, { cause });
   }
   const is = {
@@ -165,5 +171,8 @@ async function checkHostPath(path: string, type: HostPathType): Promise<void> {
     BlockDevice: found.isBlockDevice(),
   };
   if (is[type]) return;
-  throw new RuntimeError("failed-precondition", `"${path}" is there, but it is no ${type}`);
+  throw new RuntimeError(
+    "failed-precondition",
+    `check ${type} "${path}": the file exists but is not a ${type}; change the path or the type of the volume`,
+  );
 }

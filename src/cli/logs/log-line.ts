@@ -1,17 +1,17 @@
-/** One line of a CRI log: `TIME STREAM TAGS TEXT`, as kubelet reads it. */
+/** A line of a CRI log: `TIME STREAM TAGS TEXT`. */
 export interface LogLine {
-  /** RFC 3339, with nanoseconds, as it is written there. */
+  /** The time of the line: RFC 3339 with nanoseconds. */
   readonly time: string;
   readonly stream: "stdout" | "stderr";
-  /** More of the same line of output comes in the stream's next log line (tag P). */
+  /** The line of output continues in the next log line of the stream (tag P). */
   readonly partial: boolean;
-  /** What the container wrote, without its newline. Any bytes. */
+  /** The output of the container without its newline; any bytes. */
   readonly text: Buffer;
 }
 
 const SPACE = 0x20;
 
-/** Takes a line apart; undefined for one that is not of that form. */
+/** Parses a line; undefined if it is malformed. */
 export function parseLogLine(line: Buffer): LogLine | undefined {
   const first = line.indexOf(SPACE);
   const second = line.indexOf(SPACE, first + 1);
@@ -20,7 +20,7 @@ export function parseLogLine(line: Buffer): LogLine | undefined {
   const stream = line.toString("latin1", first + 1, second);
   if (stream !== "stdout" && stream !== "stderr") return undefined;
   const tags = line.toString("latin1", second + 1, third < 0 ? line.length : third);
-  // Tags are separated by ":", and the first one tells whether the line is whole.
+  // Tags are separated by ":"; the first one is P for a partial line or F for a full one.
   const [tag] = tags.split(":");
   if (tag !== "P" && tag !== "F") return undefined;
   return {
@@ -33,11 +33,11 @@ export function parseLogLine(line: Buffer): LogLine | undefined {
 
 const NEWLINE = 0x0a;
 
-/** Splits a stream of bytes into lines, without their newlines. */
+/** Splits a stream of bytes into lines without their newlines. */
 export class LineSplitter {
   #rest: Buffer[] = [];
 
-  /** The lines that are whole with this chunk. The chunk may not be changed afterwards. */
+  /** The lines that this chunk completes. The chunk must not be changed afterwards. */
   *push(chunk: Buffer): Iterable<Buffer> {
     let from = 0;
     for (let at = chunk.indexOf(NEWLINE); at >= 0; at = chunk.indexOf(NEWLINE, from)) {

@@ -4,22 +4,22 @@ import type { Terminal } from "../output/terminal.ts";
 const newline = Buffer.from("\n");
 
 /**
- * Prints log lines as the container wrote them: stdout to stdout, stderr to stderr, the parts of a
- * long line joined, every byte as it was.
+ * Prints log lines as the container wrote them: stdout to stdout, stderr to stderr, partial lines
+ * joined, bytes unchanged.
  */
 export class LogPrinter {
   readonly #terminal: Terminal;
   readonly #prefix: (line: LogLine) => string;
-  /** The streams that are in the middle of a line. */
+  /** The streams whose current line is incomplete. */
   readonly #open = new Set<LogLine["stream"]>();
 
-  /** `prefix` is put before each line of output. */
+  /** `prefix` precedes each line of output. */
   constructor(terminal: Terminal, prefix: (line: LogLine) => string) {
     this.#terminal = terminal;
     this.#prefix = prefix;
   }
 
-  /** Prints a batch with as few writes as its order allows. */
+  /** Prints a batch of lines with as few writes as their order allows. */
   print(lines: readonly LogLine[]): void {
     let chunks: Buffer[] = [];
     let stream: LogLine["stream"] = "stdout";

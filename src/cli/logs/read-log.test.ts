@@ -49,7 +49,7 @@ async function read(path: string, options: Partial<ReadLogOptions> = {}): Promis
 }
 
 describe("readLog()", () => {
-  test("gives lines from the end, of any length, and parts with the line they belong to", async () => {
+  test("returns lines of any length from the end, with partial lines", async () => {
     const long = "x".repeat(100_000);
     const path = logFile(
       line(1, "a"),
@@ -70,18 +70,18 @@ describe("readLog()", () => {
     assert.deepEqual(await read(logFile(), { tail: 3 }), []);
   });
 
-  test("gives lines from a time on", async () => {
+  test("returns lines from a time on", async () => {
     const path = logFile(line(1, "a"), line(2, "b"), line(3, "c"));
     assert.deepEqual(await read(path, { sinceMs: 2000 }), ["b", "c"]);
     assert.deepEqual(await read(path, { sinceMs: 2001 }), ["c"]);
   });
 
-  test("follows a file through a rotation and a truncation until the container has ended", async () => {
+  test("follows a file through a rotation and a truncation until the container has exited", async () => {
     const path = logFile(line(1, "a"));
     const steps: (() => void)[] = [
       () => appendFileSync(path, text([line(2, "b")])),
       () => {
-        // As kubelet: renamed, written to its end, and a new one takes the name.
+        // As in kubelet: the file is renamed, written to its end, and a new one is created.
         renameSync(path, `${path}.old`);
         appendFileSync(`${path}.old`, text([line(3, "c")]));
         writeFileSync(path, text([line(4, "d")]));
@@ -96,7 +96,7 @@ describe("readLog()", () => {
     assert.deepEqual(await read(path, { follow: { hasEnded } }), ["a", "b", "c", "d", "e"]);
   });
 
-  test("waits for a file that is not there yet only when it follows", async () => {
+  test("waits until the file exists only if it follows", async () => {
     const path = join(directory, "later.log");
     await assert.rejects(read(path), { kind: "not-found" });
     assert.deepEqual(await read(path, { follow: { hasEnded: async () => true } }), []);
@@ -114,7 +114,7 @@ describe("readLog()", () => {
     assert.deepEqual(await read(path, { follow }), ["a"]);
   });
 
-  test("reads nothing that a container may have put in a log's place", async () => {
+  test("rejects files that a container may have put at the path of a log", async () => {
     const secret = logFile(line(1, "secret"));
     const link = (path: string): void => symlinkSync(secret, path);
     for (const [make, words] of [
@@ -141,7 +141,7 @@ describe("readLog()", () => {
     }
   });
 
-  test("ends when it is told to", async () => {
+  test("ends when the signal is aborted", async () => {
     const abort = new AbortController();
     const hasEnded = (): Promise<boolean> => {
       abort.abort();
@@ -152,7 +152,7 @@ describe("readLog()", () => {
   });
 });
 
-test("LogPrinter joins parts, keeps streams apart and marks the beginnings of lines", () => {
+test("LogPrinter joins partial lines, separates streams and prefixes lines", () => {
   const terminal = recordedTerminal();
   const printer = new LogPrinter(terminal, ({ time }) => `[${time}] `);
   const lines = ["1 stdout P ab", "2 stderr F err", "3 stdout P cd", "4 stdout F e", "5 stdout F "];
@@ -162,7 +162,7 @@ test("LogPrinter joins parts, keeps streams apart and marks the beginnings of li
   assert.deepEqual(terminal.written, { out: "[1] abcde\n[5] \n", err: "[2] err\n" });
 });
 
-test("parseLogLine() keeps bytes that are no text, and knows what is no log line", () => {
+test("parseLogLine() keeps invalid UTF-8, and rejects malformed lines", () => {
   const bytes = Buffer.concat([Buffer.from("t stdout F:x "), Buffer.from([0xff, 0x20, 0])]);
   assert.deepEqual(parseLogLine(bytes)?.text, Buffer.from([0xff, 0x20, 0]));
   for (const bad of ["", "t", "t stdout", "t stdin F x", "t stdout X x", " stdout F x", "{}"]) {
@@ -171,7 +171,7 @@ test("parseLogLine() keeps bytes that are no text, and knows what is no log line
   assert.equal(parseLogLine(Buffer.from("t stdout F"))?.text.length, 0);
 });
 
-test("LineSplitter joins what chunks have cut", () => {
+test("LineSplitter joins lines across chunks", () => {
   const splitter = new LineSplitter();
   const lines = ["a", "b\nc", "\n\nd", "\n"].flatMap((chunk) =>
     [...splitter.push(Buffer.from(chunk))].map(String),

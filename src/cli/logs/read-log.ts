@@ -5,13 +5,13 @@ import { errnoCode, systemError } from "../../base/system-error.ts";
 import { openRegular } from "../../linux/file/index.ts";
 import { LineSplitter, type LogLine, parseLogLine } from "./log-line.ts";
 
-/** How much of a log is wanted. */
+/** Which lines of a log to read. */
 export interface ReadLogOptions {
-  /** Only so many lines of output from the end. */
+  /** Only this number of lines from the end. */
   readonly tail?: number;
-  /** Only lines from this time on. Milliseconds since 1970. */
+  /** Only lines from this time on, in milliseconds since 1970. */
   readonly sinceMs?: number;
-  /** Go on until the container has ended: asked now and then when the end of the log is reached. */
+  /** Follow the log until the container has exited, which is polled at the end of the log. */
   readonly follow?: { readonly hasEnded: () => Promise<boolean> };
   readonly signal: AbortSignal;
 }
@@ -19,17 +19,17 @@ export interface ReadLogOptions {
 const { O_NONBLOCK, O_RDONLY } = constants;
 const chunkBytes = 64 * 1024;
 const pollMs = 100;
-// A status for every so many looks at the file.
-const looksPerStatus = 5;
+// The number of polls of the file between two polls of the container's status.
+const pollsPerStatus = 5;
 
 /**
- * The lines of a CRI log in batches. Follows a rotation: when another file stands at the path, the
- * old one is read to its end first, which is final then, since the writer opens the new one before
- * it gets the name (conmon) or before it is written (containerd).
+ * The lines of a CRI log in batches. Follows a rotation: when another file is at the path, the old one is
+ * read to its end first. That end is final, since the writer opens the new file before
+ * the rename (conmon) or before the first write (containerd).
  *
- * Rejects with the errno's kind when the file cannot be read, and with `failed-precondition` when it is a link,
- * a FIFO or anything else that containers may have put there: it is not opened then. With `follow`, waits for a
- * file that is not there yet.
+ * Rejects with the kind of the errno when the file cannot be read, and with `failed-precondition` when it is a
+ * link, a FIFO or another file that a container may have created; such a file is not opened. With `follow`,
+ * waits until the file exists.
  */
 export async function* readLog(
   path: string,
@@ -37,30 +37,30 @@ export async function* readLog(
 ): AsyncGenerator<readonly LogLine[]> {
   let log = await openLog(path, options);
   if (log === undefined) return;
-  const wanted = sinceFilter(options.sinceMs);
-  let looks = 0;
+  const matches = sinceFilter(options.sinceMs);
+  let polls = 0;
   let last = false;
   try {
     log.position = options.tail === undefined ? 0 : await tailStart(log.file, options.tail);
     while (!options.signal.aborted) {
       const lines = await log.read();
       if (lines !== undefined) {
-        yield lines.filter(wanted);
+        yield lines.filter(matches);
         continue;
       }
       if (options.follow === undefined || last) return;
       const next = await log.successor(path);
       if (next !== undefined) {
-        // Written between our last look and the rotation.
+        // Written between the last poll and the rotation.
         for (let more = await log.read(); more !== undefined; more = await log.read()) {
-          yield more.filter(wanted);
+          yield more.filter(matches);
         }
         await log.close();
         log = next;
         continue;
       }
-      looks += 1;
-      last = looks % looksPerStatus === 0 && (await options.follow.hasEnded());
+      polls += 1;
+      last = polls % pollsPerStatus === 0 && (await options.follow.hasEnded());
       if (!last) await pause(options.signal);
     }
   } finally {
@@ -91,7 +91,7 @@ function openFile(path: string): Promise<FileHandle> {
   return openRegular(path, O_RDONLY | O_NONBLOCK, `read log "${path}"`);
 }
 
-/** A log file, and where it was read to. */
+/** A log file and the position in it. */
 class OpenLog {
   readonly file: FileHandle;
   position = 0;
@@ -101,12 +101,12 @@ class OpenLog {
     this.file = file;
   }
 
-  /** The lines of the next chunk, which can be none; undefined at the end. */
+  /** The complete lines of the next chunk, which may be none; undefined at the end of the file. */
   async read(): Promise<readonly LogLine[] | undefined> {
     const buffer = Buffer.allocUnsafe(chunkBytes);
     const { bytesRead } = await this.file.read(buffer, 0, chunkBytes, this.position);
     if (bytesRead === 0) {
-      // Cut short by whoever copies logs away before truncating them: it begins again.
+      // The file was truncated (copytruncate of logrotate): start again.
       const { size } = await this.file.stat();
       if (size < this.position) this.position = 0;
       return undefined;
@@ -115,17 +115,17 @@ class OpenLog {
     const lines: LogLine[] = [];
     for (const line of this.#splitter.push(buffer.subarray(0, bytesRead))) {
       const parsed = parseLogLine(line);
-      // Not of the CRI's form, and still what the log says.
+      // A malformed line is printed unchanged.
       lines.push(parsed ?? { time: "", stream: "stdout", partial: false, text: line });
     }
     return lines;
   }
 
-  /** The file that has taken the name since this one was opened, if one has. */
+  /** The file that has replaced this one at the path, if any. */
   async successor(path: string): Promise<OpenLog | undefined> {
     try {
-      const [own, there] = await Promise.all([this.file.stat(), lstat(path)]);
-      if (own.ino === there.ino && own.dev === there.dev) return undefined;
+      const [own, current] = await Promise.all([this.file.stat(), lstat(path)]);
+      if (own.ino === current.ino && own.dev === current.dev) return undefined;
       return new OpenLog(await openFile(path));
     } catch (cause) {
       if (errnoCode(cause) === "ENOENT") return undefined; // between two files
@@ -138,7 +138,7 @@ class OpenLog {
   }
 }
 
-/** Where the last `count` whole lines of output begin. Reads from the end, not the whole file. */
+/** The position of the last `count` complete lines of output. Reads the file from its end. */
 async function tailStart(file: FileHandle, count: number): Promise<number> {
   const { size } = await file.stat();
   if (count === 0) return size;

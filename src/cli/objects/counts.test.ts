@@ -28,7 +28,7 @@ function ended(
   );
 }
 
-test("countContainers() counts what runs of what should, of several runs the last", () => {
+test("countContainers() counts running containers, and only the last attempt of each", () => {
   const twice = [container("a2", "web", 5n, RUNNING), container("a1", "web", 1n, EXITED)];
   assert.deepEqual(countContainers(twice, ended(["a1", 3, 4n])), {
     running: 1,
@@ -45,7 +45,7 @@ test("countContainers() counts what runs of what should, of several runs the las
   assert.deepEqual(countContainers([], new Map()), { running: 0, all: 0, failed: false });
 });
 
-test("countContainers() leaves out init containers, and only those that did their work", () => {
+test("countContainers() ignores completed init containers", () => {
   const all = [
     container("i", "init", 1n, EXITED),
     container("m", "main", 3n, RUNNING),

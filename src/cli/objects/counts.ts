@@ -1,18 +1,18 @@
 import { ContainerState, type ContainerStatus } from "../../gen/runtime/v1/api_pb.ts";
 import type { PodContainer } from "./find.ts";
 
-/** How many containers a pod has, and how many of them run. */
+/** The number of containers of a pod. */
 export interface ContainerCount {
   readonly running: number;
   readonly all: number;
-  /** One of those that do not run has ended with a failure. */
+  /** A container has exited with an error. */
   readonly failed: boolean;
 }
 
 /**
- * Counts containers of one pod: of several runs of one the last, and without those that had done their
- * work before another one was made, which are init containers. The CRI does not say which these are.
- * `ends` has the statuses of those that have ended, as far as they are known.
+ * Counts the containers of a pod: only the last attempt of each, and without completed init containers.
+ * The CRI does not mark init containers: these are the ones that exited with 0 before another one was
+ * created. `ends` contains the statuses of exited containers, as far as they are known.
  */
 export function countContainers(
   containers: readonly PodContainer[],

@@ -1,25 +1,25 @@
 import type { Call, OptionSpec } from "../command-line/command.ts";
 
-/** The options by which pods and containers are chosen for a list. */
+/** The options that filter lists of pods and containers. */
 export const filterOptions = {
-  label: { value: "KEY=VALUE", many: true, doc: "Only those with this label" },
-  name: { value: "PATTERN", doc: "Only those whose name matches this regular expression" },
+  label: { value: "KEY=VALUE", many: true, doc: "List only objects with this label (repeatable)" },
+  name: { value: "PATTERN", doc: "List only objects whose name matches this regular expression" },
   namespace: {
     short: "n",
     value: "NAME",
-    doc: "Only those of pods in this namespace",
+    doc: "List only objects in this namespace",
     complete: "namespace",
   },
 } as const satisfies Readonly<Record<string, OptionSpec>>;
 
-/** An object as the filters see it. */
-export interface Filterable {
+/** What filters need to know about an object. */
+interface Filterable {
   readonly name: string;
   readonly namespace: string;
   readonly labels: Readonly<Record<string, string>>;
 }
 
-/** Whether an object passes the filters of a call. The labels are read once, here. */
+/** The filter of a call. Throws a UsageError for invalid options. */
 export function readFilter(call: Call): (object: Filterable) => boolean {
   const labels = Object.entries(call.options.pairs("label"));
   const name = call.options.pattern("name");

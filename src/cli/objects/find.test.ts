@@ -30,7 +30,7 @@ const ids = (items: readonly { readonly id: string }[]): readonly string[] =>
 describe("findPods()", () => {
   const pods = [pod("abc1", "default/web"), pod("abd2", "other/web"), pod("ffff", "default/abc")];
 
-  test("takes ids, names, names with their namespace, and beginnings of ids", () => {
+  test("accepts ids, names, names with a namespace, and prefixes of ids", () => {
     assert.deepEqual(ids(findPods("abc1", pods)), ["abc1"]);
     assert.deepEqual(ids(findPods("other/web", pods)), ["abd2"]);
     assert.deepEqual(ids(findPods("web", pods)), ["abc1", "abd2"]);
@@ -38,20 +38,20 @@ describe("findPods()", () => {
     assert.deepEqual(ids(findPods("ab", pods)), ["abc1", "abd2"]);
   });
 
-  test("takes a name before the beginning of an id, and no single letter for one", () => {
+  test("prefers a name to the prefix of an id, and rejects prefixes of one letter", () => {
     assert.deepEqual(ids(findPods("abc", pods)), ["ffff"]);
     assert.deepEqual(ids(findPods("f", pods)), []);
     assert.deepEqual(ids(findPods("default/nope", pods)), []);
   });
 
-  test("takes the last one of several runs of one pod", () => {
+  test("returns the last attempt of a pod", () => {
     const runs = [pod("a1", "default/web", 1n, "uid"), pod("a2", "default/web", 2n, "uid")];
     assert.deepEqual(ids(findPods("web", runs)), ["a2"]);
     assert.deepEqual(ids(findPods("web", runs.toReversed())), ["a2"]);
   });
 });
 
-test("findContainers() takes names alone, in a pod, and in a namespace's pod", () => {
+test("findContainers() accepts NAME, POD/NAME and NAMESPACE/POD/NAME", () => {
   const all = joinPods(
     [
       container("c111", "p1", "app", 1n),
@@ -72,7 +72,7 @@ test("findContainers() takes names alone, in a pod, and in a namespace's pod", (
   assert.deepEqual(found("web"), []);
 });
 
-test("findImages() reads names as Docker does", () => {
+test("findImages() expands names as Docker does", () => {
   const all = [
     image("aaaa", "docker.io/library/busybox:latest", "docker.io/library/busybox:1.37"),
     image("bbbb", "registry.k8s.io/pause:3.9"),

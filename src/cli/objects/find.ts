@@ -1,25 +1,25 @@
-// Names, as people type them, to pods, containers and images: pure functions over the server's
-// lists. A whole id counts first, then a name, then the beginning of an id.
+// Finds pods, containers and images by the names that users type: pure functions over the server's
+// lists. A full id is preferred to a name, and a name to the prefix of an id.
 import type { Container, Image, PodSandbox } from "../../gen/runtime/v1/api_pb.ts";
 
-/** A container with the pod that it is in, where that is listed. */
+/** A container with its pod, if that is listed. */
 export interface PodContainer {
   readonly container: Container;
   readonly pod: PodSandbox | undefined;
 }
 
-/** The pods that a word can mean: an id, NAME, NAMESPACE/NAME, or the beginning of an id. */
+/** The pods that a word can refer to: an id, NAME, NAMESPACE/NAME, or the prefix of an id. */
 export function findPods(word: string, pods: readonly PodSandbox[]): readonly PodSandbox[] {
   const whole = pods.filter(({ id }) => id === word);
   if (whole.length > 0) return whole;
   const named = pods.filter((pod) => word === podName(pod) || word === podPath(pod));
   if (named.length > 0) return newestOf(named, (pod) => `${podPath(pod)} ${podUid(pod)}`);
-  return pods.filter(({ id }) => beginsWith(id, word));
+  return pods.filter(({ id }) => hasPrefix(id, word));
 }
 
 /**
- * The containers that a word can mean: an id, NAME, POD/NAME, NAMESPACE/POD/NAME, or the beginning
- * of an id. Of several runs of one container the last one is meant.
+ * The containers that a word can refer to: an id, NAME, POD/NAME, NAMESPACE/POD/NAME, or the prefix
+ * of an id. Only the last attempt of a container is considered.
  */
 export function findContainers(
   word: string,
@@ -42,10 +42,10 @@ export function findContainers(
     );
     return newest.map(({ container, pod }) => ({ container, pod }));
   }
-  return containers.filter(({ container }) => beginsWith(container.id, word));
+  return containers.filter(({ container }) => hasPrefix(container.id, word));
 }
 
-/** The images that a word can mean: an id, a name as Docker reads it, or the beginning of an id. */
+/** The images that a word can refer to: an id, a name as in Docker, or the prefix of an id. */
 export function findImages(word: string, images: readonly Image[]): readonly Image[] {
   const whole = images.filter(({ id }) => id === word || id === `sha256:${word}`);
   if (whole.length > 0) return whole;
@@ -54,17 +54,17 @@ export function findImages(word: string, images: readonly Image[]): readonly Ima
     [...repoTags, ...repoDigests].some((name) => names.includes(name)),
   );
   if (named.length > 0) return named;
-  return images.filter(({ id }) => beginsWith(id.replace(/^sha256:/, ""), word));
+  return images.filter(({ id }) => hasPrefix(id.replace(/^sha256:/, ""), word));
 }
 
-/** The full names that a short one can stand for: busybox is docker.io/library/busybox:latest. */
+/** The full names of a short name: busybox is docker.io/library/busybox:latest. */
 export function imageNames(word: string): readonly string[] {
   const last = word.slice(word.lastIndexOf("/") + 1);
   const tagged = last.includes(":") || word.includes("@") ? word : `${word}:latest`;
   return [tagged, `docker.io/${tagged}`, `docker.io/library/${tagged}`];
 }
 
-/** Containers beside their pods. */
+/** Joins containers with their pods. */
 export function joinPods(
   containers: readonly Container[],
   pods: readonly PodSandbox[],
@@ -73,7 +73,7 @@ export function joinPods(
   return containers.map((container) => ({ container, pod: byId.get(container.podSandboxId) }));
 }
 
-/** The name of a pod, without its namespace. */
+/** The name of a pod without its namespace. */
 export function podName(pod: PodSandbox | undefined): string {
   return pod?.metadata?.name ?? "";
 }
@@ -83,7 +83,7 @@ export function podPath(pod: PodSandbox | undefined): string {
   return `${pod?.metadata?.namespace ?? ""}/${podName(pod)}`;
 }
 
-/** NAMESPACE/POD/NAME of a container; without a listed pod what is known of it. */
+/** NAMESPACE/POD/NAME of a container; from its labels if the pod is not listed. */
 export function containerPath({ container, pod }: PodContainer): string {
   const name = container.metadata?.name ?? "";
   if (pod !== undefined) return `${podPath(pod)}/${name}`;
@@ -96,12 +96,12 @@ function podUid(pod: PodSandbox): string {
   return pod.metadata?.uid ?? "";
 }
 
-/** Letters enough to be meant: a word of one letter is rather a name that is not there. */
-function beginsWith(id: string, word: string): boolean {
+/** Whether an id has this prefix. A word of one letter is more likely a wrong name. */
+function hasPrefix(id: string, word: string): boolean {
   return word.length >= 2 && id.startsWith(word);
 }
 
-/** Of the items with the same key the one that was made last. */
+/** The newest item of each key. */
 function newestOf<T extends { readonly createdAt: bigint }>(
   items: readonly T[],
   keyOf: (item: T) => string,

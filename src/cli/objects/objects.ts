@@ -3,7 +3,7 @@ import { doing } from "../server/explain.ts";
 import type { Server } from "../server/session.ts";
 import { joinPods, type PodContainer } from "./find.ts";
 
-/** What a server has, each list asked for once and only when somebody wants it. */
+/** The objects of a server. Each list is requested once, when it is first needed. */
 export class Objects {
   readonly #server: Server;
   #pods: Promise<readonly PodSandbox[]> | undefined;
@@ -14,13 +14,13 @@ export class Objects {
     this.#server = server;
   }
 
-  /** All pods, the newest first. */
+  /** All pods, newest first. */
   pods(): Promise<readonly PodSandbox[]> {
     this.#pods ??= this.#listPods();
     return this.#pods;
   }
 
-  /** All containers with their pods, the newest first. */
+  /** All containers with their pods, newest first. */
   containers(): Promise<readonly PodContainer[]> {
     this.#containers ??= this.#listContainers();
     return this.#containers;

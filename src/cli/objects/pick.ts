@@ -13,18 +13,18 @@ import {
 } from "./find.ts";
 import type { Objects } from "./objects.ts";
 
-/** A pod, container or image that a word was found to mean. */
+/** The pod, container or image that a word refers to. */
 export type Found =
   | { readonly kind: "pod"; readonly pod: PodSandbox }
   | ({ readonly kind: "container" } & PodContainer)
   | { readonly kind: "image"; readonly image: Image };
 
-/** What a command takes: its operand may mean any of these. */
+/** A kind of object that a command accepts. */
 export type Kind = Found["kind"];
 
 /**
- * The one object of these kinds that a word means. Fails with the exit code for "not found" when
- * there is none, naming the nearest one, or when there are several, with the list of them.
+ * The object of these kinds that a word refers to. Throws a CommandFailure with the exit code `notFound` if
+ * there is none, suggesting the nearest name, or if the name is ambiguous, listing the matches.
  */
 export async function pick(word: string, kinds: readonly Kind[], objects: Objects): Promise<Found> {
   const found: Found[] = [];
@@ -45,18 +45,18 @@ export async function pick(word: string, kinds: readonly Kind[], objects: Object
   if (more.length === 0) return only;
   throw new CommandFailure(
     exitCode.notFound,
-    `"${word}" means more than one ${what}; name one of them:\n${found.map(describe).join("\n")}`,
+    `find ${what} "${word}": the name is ambiguous; use one of:\n${found.map(describe).join("\n")}`,
   );
 }
 
-/** As `pick`, of one kind. */
+/** As `pick`, for pods. */
 export async function pickPod(word: string, objects: Objects): Promise<PodSandbox> {
   const found = await pick(word, ["pod"], objects);
-  if (found.kind !== "pod") throw new TypeError("a pod was asked for");
+  if (found.kind !== "pod") throw new TypeError("pick() returned another kind");
   return found.pod;
 }
 
-/** As `pick`, of one kind. A pod stands for its only container, or the only one that runs. */
+/** As `pick`, for containers. A pod refers to its only container, or its only running one. */
 export async function pickContainer(word: string, objects: Objects): Promise<PodContainer> {
   const containers = await objects.containers();
   if (findContainers(word, containers).length === 0) {
@@ -76,13 +76,13 @@ export async function pickContainer(word: string, objects: Objects): Promise<Pod
       throw new CommandFailure(
         exitCode.notFound,
         names.size === 0
-          ? `pod "${podPath(pod)}" has no container`
-          : `pod "${podPath(pod)}" has ${names.size} containers; name one of them:\n${list}`,
+          ? `find a container of pod "${podPath(pod)}": the pod has no containers`
+          : `find a container of pod "${podPath(pod)}": the pod has ${names.size} containers; use one of:\n${list}`,
       );
     }
   }
   const found = await pick(word, ["container"], objects);
-  if (found.kind !== "container") throw new TypeError("a container was asked for");
+  if (found.kind !== "container") throw new TypeError("pick() returned another kind");
   return found;
 }
 
@@ -114,12 +114,12 @@ async function notFound(
       names.add(container.metadata?.name ?? "");
     }
   }
-  const meant = closest(word, names);
+  const similar = closest(word, names);
   const listed = { pod: "pods", container: "ps -a", image: "images" } as const;
   const lists = kinds.map((kind) => `"davit ${listed[kind]}"`).join(" and ");
   return new CommandFailure(
     exitCode.notFound,
-    `there is no ${what} "${word}"${meant === undefined ? "" : `, did you mean "${meant}"?`}` +
-      `; ${lists} ${kinds.length === 1 ? "lists" : "list"} what there is`,
+    `find ${what} "${word}": not found${similar === undefined ? "" : `, did you mean "${similar}"?`}` +
+      `; see ${lists}`,
   );
 }

@@ -1,15 +1,15 @@
 import { type DescMessage, type JsonValue, type MessageShape, toJson } from "@bufbuild/protobuf";
 import { stringify } from "yaml";
 
-/** The option of every command that prints objects. */
+/** The values of --output. */
 export const outputFormats = ["table", "wide", "json", "yaml"] as const;
 
-/** As one of them. */
+/** A value of --output. */
 export type OutputFormat = (typeof outputFormats)[number];
 
 /**
- * A message of the CRI as JSON, in protobuf's own mapping: what crictl prints. Numbers of 64 bits
- * are strings, bytes are base64, and fields that are not set show their zero.
+ * A message of the CRI in the JSON mapping of protobuf, as crictl prints it. 64-bit numbers
+ * are strings, bytes are base64, and unset fields have their zero values.
  */
 export function messageToJson<Desc extends DescMessage>(
   schema: Desc,
@@ -18,20 +18,20 @@ export function messageToJson<Desc extends DescMessage>(
   return toJson(schema, message, { alwaysEmitImplicit: true });
 }
 
-/** JSON or YAML text of a value, with its newline. */
+/** A value as JSON or YAML, with a newline at the end. */
 export function formatValue(value: JsonValue, format: "json" | "yaml"): string {
   return format === "json" ? `${JSON.stringify(value, undefined, 2)}\n` : stringify(value);
 }
 
 /**
- * The `info` of a verbose answer: each value is JSON in a string by convention, and what is none
- * stays the string that it is.
+ * The `info` of a verbose response. By convention each value is a string with JSON; other
+ * strings stay unchanged.
  */
 export function readInfo(info: Readonly<Record<string, string>>): Record<string, JsonValue> {
   return Object.fromEntries(Object.entries(info).map(([key, text]) => [key, parseOr(text)]));
 }
 
-/** A member of a JSON object; undefined where the value is not an object, or has none of that name. */
+/** A member of a JSON object; undefined if the value is not an object or has no such member. */
 export function member(value: JsonValue | undefined, name: string): JsonValue | undefined {
   if (typeof value !== "object" || value === null || Array.isArray(value)) return undefined;
   return value[name];

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
 import { createTerminal } from "./terminal.ts";
-import type { Report } from "../../doctor/examine.ts";
+import type { Report } from "../../doctor/index.ts";
 import { countFindings, formatReport, reportToJson } from "./doctor-report.ts";
 
 const { style } = createTerminal({ write: () => true }, { write: () => true }, {});
@@ -15,66 +15,67 @@ const report: Report = {
         {
           id: "disk.full",
           severity: "error",
-          found: "no room\u001b[31m on root",
+          found: "no space\u001b[31m on root",
           why: "pods fail",
-          fix: { text: "make room" },
+          fix: { text: "free space" },
         },
         {
           id: "disk.directory-missing",
+          formerId: "disk.folder-missing",
           severity: "note",
           found: "no state",
-          why: "it is made",
-          fix: { text: "mkdir x", apply: () => Promise.resolve("made x") },
+          why: "it is created",
+          fix: { text: "mkdir x", apply: () => Promise.resolve("created x") },
         },
-        { id: "disk.fine", severity: "ok", found: "root has room", why: "" },
+        { id: "disk.fine", severity: "ok", found: "root has space", why: "" },
       ],
     },
     { group: "daemon", title: "Daemon", findings: [] },
   ],
-  leftOut: ["daemon: none runs"],
-  fixed: ["made the directory y"],
-  isLate: false,
+  skipped: ["daemon: not running"],
+  fixed: ["created the directory y"],
+  timedOut: false,
 };
 
 describe("formatReport()", () => {
-  test("shows what is well in a line, the rest with why and fix, the worst last", () => {
+  test("shows passed checks in a line, other findings with reason and fix, errors last", () => {
     assert.equal(
       formatReport(report, style),
       `Disk (disk)
-  ok       root has room
+  ok       root has space
   note     no state  disk.directory-missing
-           it is made
+           it is created
            fix: mkdir x (or --fix)
-  error    no room [31m on root  disk.full
+  error    no space [31m on root  disk.full
            pods fail
-           fix: make room
+           fix: free space
 
-Left out
-  daemon: none runs
+Skipped
+  daemon: not running
 
-Done by --fix
-  made the directory y
+Fixed
+  created the directory y
 
 1 error, 1 note; 1 check passed
 `,
     );
   });
 
-  test("wraps at words where the terminal is narrow, and leaves what can be copied whole", () => {
+  test("wraps at words in a narrow terminal, and keeps paths and options whole", () => {
     const finding = {
       id: "disk.full",
       severity: "error",
-      found: "the directory /var/lib/davit has no room",
+      found: "the directory /var/lib/davit has no space",
       why: "records and images cannot be written",
       fix: { text: "remove images: davit rmi --unused" },
     } as const;
     const groups = [{ group: "disk", title: "Disk", findings: [finding] }];
-    const text = formatReport({ ...report, groups, leftOut: [], fixed: [] }, style, 46);
+    const text = formatReport({ ...report, groups, skipped: [], fixed: [] }, style, 46);
     assert.equal(
       text.slice(0, text.indexOf("\n\n")),
       `Disk (disk)
   error    the directory /var/lib/davit has no
-           room  disk.full
+           space  disk.full
            records and images cannot be
            written
            fix: remove images: davit rmi
@@ -82,16 +83,16 @@ Done by --fix
     );
   });
 
-  test("says in a line that all checks passed", () => {
-    const ok = { id: "disk.fine", severity: "ok", found: "room", why: "" } as const;
+  test("reports in one line that all checks passed", () => {
+    const ok = { id: "disk.fine", severity: "ok", found: "space", why: "" } as const;
     const groups = [{ group: "disk", title: "Disk", findings: [ok] }];
-    const text = formatReport({ ...report, groups, leftOut: [], fixed: [] }, style);
+    const text = formatReport({ ...report, groups, skipped: [], fixed: [] }, style);
     assert.match(text, /\n1 check passed\n$/);
   });
 });
 
 describe("reportToJson()", () => {
-  test("has all that the table has", () => {
+  test("contains the same findings as the text", () => {
     assert.deepEqual(JSON.parse(JSON.stringify(reportToJson(report))), {
       summary: { error: 1, warning: 0, note: 1, ok: 1 },
       findings: [
@@ -99,11 +100,11 @@ describe("reportToJson()", () => {
           id: "disk.full",
           group: "disk",
           severity: "error",
-          found: "no room\u001b[31m on root",
+          found: "no space\u001b[31m on root",
           why: "pods fail",
-          fix: "make room",
+          fix: "free space",
           fixable: false,
-          mend: "make room",
+          mend: "free space",
         },
         {
           id: "disk.directory-missing",
@@ -111,15 +112,15 @@ describe("reportToJson()", () => {
           group: "disk",
           severity: "note",
           found: "no state",
-          why: "it is made",
+          why: "it is created",
           fix: "mkdir x",
           fixable: true,
           mend: "mkdir x",
         },
-        { id: "disk.fine", group: "disk", severity: "ok", found: "root has room" },
+        { id: "disk.fine", group: "disk", severity: "ok", found: "root has space" },
       ],
-      leftOut: ["daemon: none runs"],
-      fixed: ["made the directory y"],
+      leftOut: ["daemon: not running"],
+      fixed: ["created the directory y"],
     });
     assert.equal(countFindings(report).error, 1);
   });

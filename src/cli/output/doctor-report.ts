@@ -1,15 +1,13 @@
 import type { Style } from "./terminal.ts";
 import { wrapWords } from "./wrap.ts";
-import type { Report } from "../../doctor/examine.ts";
-import { type Finding, formerIds, type Severity } from "../../doctor/finding.ts";
+import type { Finding, Report, Severity } from "../../doctor/index.ts";
 
 const severities: readonly Severity[] = ["error", "warning", "note", "ok"];
 
-/** How many findings of each severity there are. */
+/** The number of findings of each severity. */
 export function countFindings({ groups }: Report): Readonly<Record<Severity, number>> {
   const all = groups.flatMap(({ findings }) => findings);
-  const count = (wanted: Severity): number =>
-    all.filter(({ severity }) => severity === wanted).length;
+  const count = (name: Severity): number => all.filter(({ severity }) => severity === name).length;
   return {
     error: count("error"),
     warning: count("warning"),
@@ -19,8 +17,8 @@ export function countFindings({ groups }: Report): Readonly<Record<Severity, num
 }
 
 /**
- * The report for a person: a line for each check that passed, the rest with why and fix. Text is wrapped at
- * words where the lines of the terminal have `columns` letters.
+ * The report as text: a line for each check that passed, and reason and fix of the other findings. Text is
+ * wrapped at words to lines of `columns` characters.
  */
 export function formatReport(
   report: Report,
@@ -36,8 +34,8 @@ export function formatReport(
     lines.push("");
   }
   for (const [heading, items] of [
-    ["Left out", report.leftOut],
-    ["Done by --fix", report.fixed],
+    ["Skipped", report.skipped],
+    ["Fixed", report.fixed],
   ] as const) {
     if (items.length === 0) continue;
     lines.push(style.bold(heading), ...items.map((item) => `  ${item}`), "");
@@ -45,7 +43,7 @@ export function formatReport(
   return `${[...lines, summary(report, style)].join("\n")}\n`;
 }
 
-/** What passed comes first: a person reads from below. */
+/** Passed checks come first and errors last, where they are visible in a terminal. */
 function bySeverity(findings: readonly Finding[]): readonly Finding[] {
   const rank = ({ severity }: Finding): number => severities.indexOf(severity);
   return findings.toSorted((a, b) => rank(b) - rank(a));
@@ -59,16 +57,17 @@ function formatFinding(
   columns: number,
 ): string[] {
   const paint = { ok: style.green, note: style.bold, warning: style.yellow, error: style.red };
-  // Paragraphs of less would be a column of single words.
+  // A narrower paragraph would be a column of single words.
   const width = Math.max(columns - indent.length, 30);
   const isOk = severity === "ok";
   const head = wrapWords(isOk ? clean(found) : `${clean(found)}  ${id}`, width);
-  const told = fix === undefined ? "" : `fix: ${clean(fix.text)}${fix.apply ? " (or --fix)" : ""}`;
+  const fixText =
+    fix === undefined ? "" : `fix: ${clean(fix.text)}${fix.apply ? " (or --fix)" : ""}`;
   const paragraphs = [
-    // An id has no space, and is the end of the last line.
+    // The id contains no space and ends the last line.
     ...head.map((line) => (isOk ? line : line.replace(new RegExp(`${id}$`), style.dim(id)))),
     ...(isOk ? [] : wrapWords(why, width)),
-    ...(told === "" ? [] : wrapWords(told, width)).map((line) =>
+    ...(fixText === "" ? [] : wrapWords(fixText, width)).map((line) =>
       line.replace(/^fix:/, style.bold("fix:")),
     ),
   ];
@@ -79,7 +78,7 @@ function formatFinding(
   ];
 }
 
-/** What programs and files said must not move the cursor. */
+/** Replaces control characters: output of programs must not move the cursor. */
 function clean(text: string): string {
   return text.replace(/[\u0000-\u001f\u007f-\u009f]+/g, " ");
 }
@@ -100,24 +99,24 @@ function summary(report: Report, style: Style): string {
   return count.error > 0 ? style.red(text) : text;
 }
 
-/** The report for programs; docs/doctor.md has the keys. `mend` is the earlier name of `fix`. */
+/** The report as JSON; docs/doctor.md describes the keys. `mend` is the former name of `fix`. */
 export function reportToJson(report: Report): object {
   return {
     summary: countFindings(report),
     findings: report.groups.flatMap(({ group, findings }) =>
-      findings.map(({ id, severity, found, why, fix }) => ({
+      findings.map(({ id, formerId, severity, found, why, fix }) => ({
         id,
         group,
         severity,
         found,
-        ...(formerIds[id] === undefined ? {} : { formerId: formerIds[id] }),
+        ...(formerId === undefined ? {} : { formerId }),
         ...(why === "" ? {} : { why }),
         ...(fix === undefined
           ? {}
           : { fix: fix.text, fixable: fix.apply !== undefined, mend: fix.text }),
       })),
     ),
-    leftOut: report.leftOut,
+    leftOut: report.skipped,
     fixed: report.fixed,
   };
 }

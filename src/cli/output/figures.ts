@@ -1,4 +1,4 @@
-/** A number of bytes as a person reads it, in powers of 1000: 512B, 4.3kB, 12.5MB. */
+/** A number of bytes in powers of 1000: 512B, 4.3kB, 12.5MB. */
 export function formatBytes(bytes: number | bigint): string {
   let value = Number(bytes);
   for (const unit of ["B", "kB", "MB", "GB", "TB"]) {
@@ -12,7 +12,7 @@ export function formatBytes(bytes: number | bigint): string {
   return "";
 }
 
-/** A time as a person reads it: 0.4 ms, 12 ms, 3.2 s, 5 min, 2 h, 3 days. */
+/** A duration: 0.4 ms, 12 ms, 3.2 s, 5 min, 2 h, 3 days. */
 export function formatDuration(ms: number): string {
   if (ms < 10) return `${ms.toFixed(1)} ms`;
   if (ms < 1000) return `${Math.round(ms)} ms`;
@@ -23,19 +23,14 @@ export function formatDuration(ms: number): string {
   return `${Math.round(seconds / 86_400)} days`;
 }
 
-/** How long ago a time of the CRI was, without fractions: "12 s ago"; "" for the time 0. */
+/** The age of a CRI timestamp, without fractions: "12 s ago"; "" for 0. */
 export function formatAge(timeNs: bigint, nowMs: number): string {
   if (timeNs <= 0n) return "";
   const ms = Math.max(0, nowMs - Number(timeNs / 1_000_000n));
   return ms < 60_000 ? `${Math.floor(ms / 1000)} s ago` : `${formatDuration(ms)} ago`;
 }
 
-/** A time of the CRI as RFC 3339 in UTC, with milliseconds; "" for the time 0. */
-export function formatTime(timeNs: bigint): string {
-  return timeNs <= 0n ? "" : new Date(Number(timeNs / 1_000_000n)).toISOString();
-}
-
-/** The first letters of an id, enough to type: without a digest's algorithm. */
+/** The first 12 characters of an id, without the algorithm of a digest. */
 export function shortId(id: string): string {
   return id.replace(/^sha256:/, "").slice(0, 12);
 }

@@ -3,33 +3,33 @@ import type { Call, OptionSpec } from "../command-line/command.ts";
 import { formatValue, outputFormats, type OutputFormat } from "./cri-message.ts";
 import { type Column, formatTable } from "./table.ts";
 
-/** The options of every command that lists objects. */
-export const listingOptions = {
-  output: { short: "o", value: "FORMAT", doc: "How to print", complete: outputFormats },
-  quiet: { short: "q", doc: "Only the ids, one a line" },
-} as const satisfies Readonly<Record<string, OptionSpec>>;
-
-/** The option of commands that print one thing. */
+/** The option of commands that print one object. */
 export const outputOption = {
-  output: { short: "o", value: "FORMAT", doc: "How to print", complete: outputFormats },
+  output: { short: "o", value: "FORMAT", doc: "Output format", complete: outputFormats },
 } as const satisfies Readonly<Record<string, OptionSpec>>;
 
-/** The format asked for; a table where nothing is. */
+/** The options of commands that list objects. */
+export const listingOptions = {
+  ...outputOption,
+  quiet: { short: "q", doc: "Print only ids" },
+} as const satisfies Readonly<Record<string, OptionSpec>>;
+
+/** The output format of a call; "table" by default. */
 export function outputFormat(call: Call): OutputFormat {
   const asked = call.options.text("output");
   return outputFormats.find((format) => format === asked) ?? "table";
 }
 
-/** How a list of `T` is printed. */
-export interface Listing<T> {
+/** A list of `T`, and how to print it. */
+interface Listing<T> {
   readonly items: readonly T[];
   readonly idOf: (item: T) => string;
   readonly columns: readonly Column<T>[];
-  /** The CRI's own message, for JSON and YAML. */
+  /** The message of the CRI, for JSON and YAML. */
   readonly message: () => JsonValue;
 }
 
-/** Prints a list as the call asks for it. */
+/** Prints a list in the output format of the call. */
 export function printListing<T>(call: Call, listing: Listing<T>): void {
   const { terminal, options } = call;
   const format = outputFormat(call);

@@ -1,13 +1,13 @@
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
-import { type LayerProgress, readPulls } from "../lifecycle/pull-watch.ts";
+import { type LayerProgress, readPulls } from "../lifecycle/pull-progress.ts";
 import { LiveLines } from "./live-lines.ts";
 import { formatLayer, formatTotal, showPull } from "./pull-lines.ts";
 import { recordedTerminal } from "./testing/recorded-terminal.ts";
 
 const { style } = recordedTerminal();
 
-/** A terminal that knows the two sequences that LiveLines uses, and what it shows now. */
+/** A terminal that interprets the two sequences of LiveLines, and its current screen. */
 class Screen {
   live = true;
   rows: string[] = [""];
@@ -25,7 +25,7 @@ class Screen {
 }
 
 describe("LiveLines", () => {
-  test("draws its lines again in their place, below what stays", () => {
+  test("redraws live lines below permanent lines", () => {
     const screen = new Screen();
     let now = 0;
     using lines = new LiveLines(screen, () => now);
@@ -42,7 +42,7 @@ describe("LiveLines", () => {
     assert.deepEqual(screen.rows, ["done", ""]);
   });
 
-  test("lets others print above what changes", () => {
+  test("prints lines of another stream above the live lines", () => {
     const screen = new Screen();
     using lines = new LiveLines(screen, () => 0);
     using _first = lines.add(() => ["a"]);
@@ -52,7 +52,7 @@ describe("LiveLines", () => {
     assert.deepEqual(screen.rows, ["of stdout", "done", "a", ""]);
   });
 
-  test("cuts what would take two rows, and leaves nothing at its end", () => {
+  test("truncates long lines, and erases live lines at the end", () => {
     const screen = new Screen();
     const lines = new LiveLines(screen);
     lines.add(() => [`\u001b[31m${"x".repeat(50)}\u001b[39m`]);
@@ -61,7 +61,7 @@ describe("LiveLines", () => {
     assert.deepEqual(screen.rows, [""]);
   });
 
-  test("prints only what stays where the output is no terminal", () => {
+  test("prints only permanent lines if the output is not a terminal", () => {
     const screen = new Screen();
     screen.live = false;
     using lines = new LiveLines(screen);
@@ -71,7 +71,7 @@ describe("LiveLines", () => {
   });
 });
 
-test("showPull() keeps the last figures when the server has no more of them", () => {
+test("showPull() keeps the last layers when the server no longer reports them", () => {
   const screen = new Screen();
   let now = 0;
   using lines = new LiveLines(screen, () => now);
@@ -81,23 +81,23 @@ test("showPull() keeps the last figures when the server has no more of them", ()
     fetchedBytes: 500,
     state: "fetching",
   } as const;
-  let told: readonly (typeof layer)[] | undefined = [layer];
+  let reported: readonly (typeof layer)[] | undefined = [layer];
   using _pull = showPull(
     lines,
     style,
     "image",
-    () => told,
+    () => reported,
     () => 0,
   );
   now = 1500;
-  told = undefined;
+  reported = undefined;
   lines.print("-");
   assert.equal(screen.rows.length, 4);
   assert.match(screen.rows[1] ?? "", /^\S image {2}1\.5 s$/);
   assert.match(screen.rows[2] ?? "", /^ {4}abc {2}\[=+> +\]/);
 });
 
-test("formatLayer() shows what came of what there is, and never more", () => {
+test("formatLayer() shows at most the total size", () => {
   const layer = { digest: "sha256:0123456789abcdef", sizeBytes: 1_000_000 };
   const shown = (fetchedBytes: number, state: LayerProgress["state"]): string =>
     formatLayer({ ...layer, fetchedBytes, state }, style).replace(/ +/g, " ");
@@ -117,7 +117,7 @@ test("formatLayer() shows what came of what there is, and never more", () => {
   );
 });
 
-test("readPulls() reads what davit tells of its pulls, and nothing into anything else", () => {
+test("readPulls() parses the pulls of davit, and ignores anything else", () => {
   const layer = { digest: "sha256:a", sizeBytes: 10, fetchedBytes: 5, state: "fetching" };
   const unpacking = { ...layer, state: "unpacking" };
   const layers = [layer, { ...layer, state: "new" }, 7, unpacking];

@@ -24,7 +24,7 @@ const INFO = JSON.stringify({
   },
 });
 
-test("formatPodSummary() prints one fact a line and leaves out what there is not", () => {
+test("formatPodSummary() prints a field in each line and omits empty ones", () => {
   const answer = create(PodSandboxStatusResponseSchema, {
     status: {
       id: "abcdef",
@@ -50,15 +50,15 @@ test("formatPodSummary() prints one fact a line and leaves out what there is not
     [
       "  Pod          default/hello",
       "  Id           abcdef",
-      "  State        ready, made 2.0 s ago",
+      "  State        ready, created 2.0 s ago",
       "  Address      10.88.77.2",
       "               fd00::2",
       "  Host port    8077 -> 8080/tcp",
       "  Runtime      crun",
-      "  Namespaces   network: the pod's own",
-      "               ipc: the pod's own",
-      "               processes: each container its own",
-      "  Network at   /run/n",
+      "  Namespaces   network: pod",
+      "               ipc: pod",
+      "               processes: container",
+      "  Network ns   /run/n",
       "  Cgroup       /davit/x",
       "  Labels       app = hello",
       "               tier = web",
@@ -67,7 +67,7 @@ test("formatPodSummary() prints one fact a line and leaves out what there is not
   );
 });
 
-test("parseSandboxInfo() takes any info that a runtime may give", () => {
+test("parseSandboxInfo() accepts any info of a runtime", () => {
   const nothing = { cgroup: undefined, networkNamespace: undefined };
   for (const info of ["", "[]", "null", '{"runtimeSpec":3}', "{", '{"runtimeSpec":{"linux":[]}}']) {
     assert.deepEqual(parseSandboxInfo({ info }), nothing);

@@ -1,3 +1,4 @@
+import type { JsonValue } from "@bufbuild/protobuf";
 import {
   NamespaceMode,
   PodSandboxState,
@@ -6,20 +7,21 @@ import {
   type PortMapping,
   Protocol,
 } from "../../gen/runtime/v1/api_pb.ts";
+import { member, readInfo } from "./cri-message.ts";
 import { formatDuration } from "./figures.ts";
 import type { Style } from "./terminal.ts";
 
 const KEY_WIDTH = 13;
 
-/** What the verbose info of a sandbox tells beyond its status; undefined where it does not. */
-export interface SandboxInfo {
+/** Fields of a sandbox's verbose info; undefined if they are missing. */
+interface SandboxInfo {
   readonly cgroup: string | undefined;
   readonly networkNamespace: string | undefined;
 }
 
 /**
- * A PodSandboxStatus as a person wants to read it: one fact a line. `ports` are those of the
- * request, since the status has none; `now` is the time for ages.
+ * A PodSandboxStatus as text, with a field in each line. `ports` are those of the
+ * request, since the status has none; `now` is used for ages.
  */
 export function formatPodSummary(
   answer: PodSandboxStatusResponse,
@@ -36,9 +38,9 @@ export function formatPodSummary(
     ["State", [formatState(status, context.now, style)]],
     ["Address", addresses(status).map(style.bold)],
     ["Host port", context.ports.filter(({ hostPort }) => hostPort > 0).map(formatPort)],
-    ["Runtime", [status.runtimeHandler || "the default handler"]],
+    ["Runtime", [status.runtimeHandler || "default handler"]],
     ["Namespaces", formatNamespaces(status)],
-    ["Network at", [info.networkNamespace ?? ""]],
+    ["Network ns", [info.networkNamespace ?? ""]],
     ["Cgroup", [podCgroup(info.cgroup ?? "", status.id)]],
     ["Labels", pairs(status.labels)],
     ["Annotations", pairs(status.annotations)],
@@ -52,7 +54,7 @@ function formatFact(key: string, values: readonly string[], style: Style): strin
   return shown.map((value, index) => `  ${keyOf(index)}${value}\n`).join("");
 }
 
-/** The info has the sandbox's own cgroup, in which a holder would be; the pod's is around it. */
+/** The cgroup of the pod, which is the parent of the sandbox's cgroup in the info. */
 function podCgroup(path: string, id: string): string {
   return path.endsWith(`/${id}`) ? path.slice(0, -id.length - 1) : path;
 }
@@ -61,7 +63,7 @@ function formatState(status: PodSandboxStatus, now: Date, style: Style): string 
   const ready = status.state === PodSandboxState.SANDBOX_READY;
   const createdMs = Number(status.createdAt / 1_000_000n);
   const age = formatDuration(Math.max(0, now.getTime() - createdMs));
-  return `${ready ? style.green("ready") : style.red("not ready")}, made ${age} ago`;
+  return `${ready ? style.green("ready") : style.red("not ready")}, created ${age} ago`;
 }
 
 function addresses({ network }: PodSandboxStatus): readonly string[] {
@@ -78,12 +80,12 @@ function formatNamespaces(status: PodSandboxStatus): readonly string[] {
   ];
 }
 
-/** Reads the JSON under `info` that verbose statuses have, with containerd's keys. */
+/** Parses the JSON under the key `info` of a verbose status, with containerd's keys. */
 export function parseSandboxInfo(info: Readonly<Record<string, string>>): SandboxInfo {
-  const spec = member(parseJson(info["info"] ?? ""), "runtimeSpec");
+  const spec = member(readInfo(info)["info"], "runtimeSpec");
   const linux = member(spec, "linux");
   const namespaces = member(linux, "namespaces");
-  const network: unknown = Array.isArray(namespaces)
+  const network = Array.isArray(namespaces)
     ? namespaces.find((entry) => member(entry, "type") === "network")
     : undefined;
   return {
@@ -92,26 +94,14 @@ export function parseSandboxInfo(info: Readonly<Record<string, string>>): Sandbo
   };
 }
 
-function parseJson(text: string): unknown {
-  try {
-    return JSON.parse(text);
-  } catch {
-    return undefined; // another runtime's info may be anything
-  }
-}
-
-function member(value: unknown, name: string): unknown {
-  return typeof value === "object" && value !== null ? Reflect.get(value, name) : undefined;
-}
-
-function asText(value: unknown): string | undefined {
+function asText(value: JsonValue | undefined): string | undefined {
   return typeof value === "string" && value !== "" ? value : undefined;
 }
 
 function modeName(mode: NamespaceMode | undefined): string {
-  if (mode === NamespaceMode.NODE) return "the host's";
-  if (mode === NamespaceMode.CONTAINER) return "each container its own";
-  return "the pod's own";
+  if (mode === NamespaceMode.NODE) return "host";
+  if (mode === NamespaceMode.CONTAINER) return "container";
+  return "pod";
 }
 
 function formatPort({ protocol, hostIp, hostPort, containerPort }: PortMapping): string {

@@ -3,7 +3,7 @@ import { test } from "node:test";
 
 import { printable, printableLines } from "./printable.ts";
 
-test("printable() and printableLines() leave no control character, and all others", () => {
+test("printable() and printableLines() replace only control characters", () => {
   const text = "ä\u001b[31m\u0000\u009b1A\r\t\u007f\n日";
   assert.equal(printable(text), "ä?[31m??1A????日");
   assert.equal(printableLines(text), "ä?[31m??1A?\t?\n日");

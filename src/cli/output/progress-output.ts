@@ -1,7 +1,7 @@
 import type { LineOutput } from "./live-lines.ts";
 import type { Terminal } from "./terminal.ts";
 
-/** Where progress is shown: stderr, so that stdout holds only what was asked for. */
+/** The output for progress: stderr, so that stdout contains only results. */
 export function progressOutput(terminal: Terminal, quiet: boolean): LineOutput {
   return {
     write: (text) => terminal.err(text),

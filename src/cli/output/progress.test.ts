@@ -8,7 +8,7 @@ function ticking(stepMs: number): () => number {
   return () => (now += stepMs);
 }
 
-test("Progress.step() prints a tick, the time and what the result tells", async () => {
+test("Progress.step() prints a check mark, the duration and the result", async () => {
   const terminal = recordedTerminal();
   const progress = new Progress(terminal, ticking(12));
   const result = await progress.step(
@@ -20,7 +20,7 @@ test("Progress.step() prints a tick, the time and what the result tells", async 
   assert.match(terminal.written.out, /^ {2}\u2713 Do it +12 ms {2}it is 7\n$/);
 });
 
-test("Progress.step() prints a cross and throws on when the work fails", async () => {
+test("Progress.step() prints a cross and rethrows when the work fails", async () => {
   const terminal = recordedTerminal();
   const progress = new Progress(terminal, ticking(1));
   const failing = progress.step("Do it", () => {
@@ -30,7 +30,7 @@ test("Progress.step() prints a cross and throws on when the work fails", async (
   assert.match(terminal.written.out, /^ {2}\u2717 Do it +1\.0 ms\n$/);
 });
 
-test("Progress.step() shows on a terminal what is being done, and replaces that line", async () => {
+test("Progress.step() shows the running step in a terminal, and replaces its line", async () => {
   const terminal = recordedTerminal({ isTTY: true });
   const progress = new Progress(terminal, ticking(1));
   await progress.step("Do it", () => {

@@ -6,7 +6,7 @@ const TICK = "\u2713";
 const CROSS = "\u2717";
 const ELLIPSIS = "\u2026";
 
-/** Shows work as a list of steps, each a line with a tick and the time it took. */
+/** Shows work as a list of steps: a line for each, with a check mark and its duration. */
 export class Progress {
   readonly #terminal: Terminal;
   readonly #nowMs: () => number;
@@ -17,19 +17,19 @@ export class Progress {
   }
 
   /**
-   * Does `work` and shows its line; what `tell` makes of the result stands behind the time. A
-   * failure gets a cross, and is thrown on: who called it says why.
+   * Runs `work` and shows its line, with the text of `describe` after the duration. A
+   * failure is marked with a cross and rethrown; the caller reports it.
    */
   async step<T>(
     title: string,
     work: () => T | Promise<T>,
-    tell: (result: T) => string = () => "",
+    describe: (result: T) => string = () => "",
   ): Promise<T> {
     const lines = new StepLines(this.#terminal, this.#nowMs);
     lines.begin(title);
     try {
       const result = await work();
-      lines.end(true, tell(result));
+      lines.end(true, describe(result));
       return result;
     } catch (error) {
       lines.end(false);
@@ -38,36 +38,38 @@ export class Progress {
   }
 }
 
-/** Steps that follow one another: each ends when the next one begins. */
+/** Consecutive steps: each ends when the next one begins. */
 export class StepLines {
   readonly #terminal: Terminal;
   readonly #nowMs: () => number;
-  #open: { readonly title: string; readonly begunMs: number } | undefined;
+  #current: { readonly title: string; readonly startedMs: number } | undefined;
 
   constructor(terminal: Terminal, nowMs: () => number = () => performance.now()) {
     this.#terminal = terminal;
     this.#nowMs = nowMs;
   }
 
-  /** The step before this one is done, and this one begins. */
+  /** Ends the previous step successfully, and begins this one. */
   begin(title: string): void {
     this.end(true);
     const { style, live } = this.#terminal;
     if (live) this.#terminal.out(`  ${style.dim(ELLIPSIS)} ${title}`);
-    this.#open = { title, begunMs: this.#nowMs() };
+    this.#current = { title, startedMs: this.#nowMs() };
   }
 
-  /** The last step is over; `told` stands behind its time. Nothing when none is under way. */
-  end(done: boolean, told = ""): void {
-    if (this.#open === undefined) return;
-    const { title, begunMs } = this.#open;
-    this.#open = undefined;
+  /** Ends the current step, if any; `result` is shown after its duration. */
+  end(succeeded: boolean, result = ""): void {
+    if (this.#current === undefined) return;
+    const { title, startedMs } = this.#current;
+    this.#current = undefined;
     const { style, live } = this.#terminal;
-    const time = formatDuration(this.#nowMs() - begunMs).padStart(8);
-    const mark = done ? style.green(TICK) : style.red(CROSS);
-    const rest = told === "" ? "" : `  ${told}`;
-    // Carriage return, erase line (ECMA-48 EL): the waiting line makes room for the done one.
-    const back = live ? "\r\u001b[2K" : "";
-    this.#terminal.out(`${back}  ${mark} ${title.padEnd(TITLE_WIDTH)} ${style.dim(time)}${rest}\n`);
+    const time = formatDuration(this.#nowMs() - startedMs).padStart(8);
+    const mark = succeeded ? style.green(TICK) : style.red(CROSS);
+    const suffix = result === "" ? "" : `  ${result}`;
+    // Carriage return and EL (ECMA-48) erase the line of the running step.
+    const erase = live ? "\r\u001b[2K" : "";
+    this.#terminal.out(
+      `${erase}  ${mark} ${title.padEnd(TITLE_WIDTH)} ${style.dim(time)}${suffix}\n`,
+    );
   }
 }

@@ -1,4 +1,4 @@
-import type { LayerProgress } from "../lifecycle/pull-watch.ts";
+import type { LayerProgress } from "../lifecycle/pull-progress.ts";
 import { formatBytes, formatDuration, shortId } from "./figures.ts";
 import { type LiveLines, spinnerAt } from "./live-lines.ts";
 import type { Style } from "./terminal.ts";
@@ -6,8 +6,8 @@ import type { Style } from "./terminal.ts";
 const barWidth = 24;
 
 /**
- * Shows a pull while it lasts: a line with the time, and below it one for each layer, as far as the
- * server tells of them. Nothing is guessed: without figures there is only the time.
+ * Shows a pull in progress: a line with the elapsed time, and below it a line for each layer, if the
+ * server reports them.
  */
 export function showPull(
   lines: LiveLines,
@@ -16,18 +16,18 @@ export function showPull(
   layersOf: () => readonly LayerProgress[] | undefined,
   nowMs: () => number = () => performance.now(),
 ): Disposable {
-  const begun = nowMs();
+  const startedMs = nowMs();
   let layers: readonly LayerProgress[] = [];
   return lines.add((now) => {
-    // At the end the server has nothing to tell any more, and what it told was true.
+    // At the end the server no longer reports layers: keep the last ones.
     layers = layersOf() ?? layers;
-    const time = style.dim(formatDuration(now - begun));
+    const time = style.dim(formatDuration(now - startedMs));
     const head = `${style.dim(spinnerAt(now))} ${title}  ${time}`;
     return [head, ...layers.map((layer) => formatLayer(layer, style))];
   });
 }
 
-/** A layer's line: its digest, a bar, and what came of what there is. */
+/** The line of a layer: its digest, a progress bar, and the fetched and the total size. */
 export function formatLayer(layer: LayerProgress, style: Style): string {
   const id = shortId(layer.digest);
   const size = formatBytes(layer.sizeBytes);
@@ -48,7 +48,7 @@ export function formatLayer(layer: LayerProgress, style: Style): string {
   }
 }
 
-/** All layers in few words, for a line of something bigger: "12.3MB / 40.1MB"; "" for no figures. */
+/** The fetched and the total size of all layers: "12.3MB / 40.1MB"; "" if there are none. */
 export function formatTotal(layers: readonly LayerProgress[] | undefined): string {
   if (layers === undefined || layers.length === 0) return "";
   const sum = (of: (layer: LayerProgress) => number): number =>

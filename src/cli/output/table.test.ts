@@ -19,7 +19,7 @@ const rows: readonly Row[] = [
   { name: "longer", size: "1" },
 ];
 
-test("formatTable() gives each column the room of its widest text", () => {
+test("formatTable() makes each column as wide as its widest cell", () => {
   const { style } = recordedTerminal();
   assert.equal(
     formatTable(rows, columns, { style }),
@@ -32,7 +32,7 @@ test("formatTable() gives each column the room of its widest text", () => {
   assert.equal(formatTable([], columns, { style }), "NAME   SIZE\n");
 });
 
-test("formatTable() is as wide with colours as without", () => {
+test("formatTable() has the same widths with colors", () => {
   const { style } = recordedTerminal({ isTTY: true });
   const coloured = formatTable(rows, columns, { style });
   assert.ok(coloured.includes("\u001b[32mlonger\u001b[39m"));
@@ -40,13 +40,13 @@ test("formatTable() is as wide with colours as without", () => {
   assert.equal(stripVTControlCharacters(coloured), plain);
 });
 
-test("formatTable() lets no text of a client's move the cursor", () => {
+test("formatTable() removes control characters", () => {
   const { style } = recordedTerminal();
   const text = formatTable([{ name: "a\u001b[2J\nb", size: "" }], columns, { style });
   assert.equal(text, "NAME      SIZE\na?[2J?b\n");
 });
 
-test("formatTable() gives wide cells several lines where the terminal is too narrow", () => {
+test("formatTable() wraps wide cells in a narrow terminal", () => {
   const style = recordedTerminal().style;
   const images = [
     { name: "docker.io/library/busybox:1.37", size: "4.3MB" },

@@ -6,27 +6,27 @@ import { narrowestCell, wrapCell } from "./wrap.ts";
 export interface Column<T> {
   readonly title: string;
   readonly of: (item: T) => string;
-  /** How its text is marked, for what a person should see first. */
+  /** The color of a cell. */
   readonly paint?: (item: T, style: Style) => (text: string) => string;
-  /** Numbers: their last digits stand under one another. */
+  /** Right-aligned, for numbers. */
   readonly right?: true;
-  /** Only in wide tables. */
+  /** Shown only in wide tables. */
   readonly wide?: true;
 }
 
-/** How a table is printed. */
-export interface TableOptions {
+/** The options of a table. */
+interface TableOptions {
   readonly style: Style;
   readonly wide?: boolean;
-  /** The letters of a line of the terminal; undefined where it is none. */
+  /** The number of columns of the terminal; undefined if the output is not a terminal. */
   readonly width?: number | undefined;
 }
 
 const gap = "   ";
 
 /**
- * A table with its titles, columns three spaces apart, a line an item; titles alone for no items. Where that
- * is wider than the terminal, the widest cells get several lines, as far as their words allow it.
+ * A table with a line of titles and a line for each item. If it is wider than the terminal, the widest cells
+ * are wrapped, as far as their words permit.
  */
 export function formatTable<T>(
   items: readonly T[],
@@ -43,9 +43,9 @@ export function formatTable<T>(
   const line = (row: readonly string[], paint: (at: number, text: string) => string): string => {
     const padded = row.map((text, at) => {
       const painted = paint(at, text);
-      // The marks of a colour take no room, so the room is counted without them.
-      const room = " ".repeat(Math.max(0, (widths[at] ?? 0) - text.length));
-      return shown[at]?.right === true ? `${room}${painted}` : `${painted}${room}`;
+      // The padding is computed without the escape sequences of colors.
+      const padding = " ".repeat(Math.max(0, (widths[at] ?? 0) - text.length));
+      return shown[at]?.right === true ? `${padding}${painted}` : `${painted}${padding}`;
     });
     return `${padded.join(gap).trimEnd()}\n`;
   };
@@ -66,28 +66,28 @@ export function formatTable<T>(
   return titles + lines.join("");
 }
 
-/** What each column gets: what it wants, or less of the widest where that is too much for the terminal. */
+/** The widths of the columns: their natural widths, reduced from the widest on to fit the terminal. */
 function widthsOf(
   titles: readonly string[],
   cells: readonly (readonly string[])[],
-  room: number | undefined,
+  available: number | undefined,
 ): readonly number[] {
   const most = (of: (text: string) => number): number[] =>
     titles.map((title, at) => Math.max(title.length, ...cells.map((row) => of(row[at] ?? ""))));
-  const wanted = most((text) => text.length);
-  if (room === undefined) return wanted;
+  const natural = most((text) => text.length);
+  if (available === undefined) return natural;
   const least = most(narrowestCell);
-  const widths = [...wanted];
+  const widths = [...natural];
   const sum = (): number =>
     widths.reduce((total, each) => total + each, gap.length * (widths.length - 1));
-  while (sum() > room) {
-    const spare = widths.map((each, at) => (each > (least[at] ?? 0) ? each : 0));
-    const widest = Math.max(...spare);
-    // It cannot be made to fit: then better as it is.
-    if (widest === 0) return wanted;
-    widths[spare.indexOf(widest)] = widest - 1;
+  while (sum() > available) {
+    const shrinkable = widths.map((each, at) => (each > (least[at] ?? 0) ? each : 0));
+    const widest = Math.max(...shrinkable);
+    // The table cannot fit: do not wrap it at all.
+    if (widest === 0) return natural;
+    widths[shrinkable.indexOf(widest)] = widest - 1;
   }
-  // Words seldom fill a line.
+  // Wrapped words seldom fill the whole width: use the actual widths.
   return widths.map((width, at) => {
     const pieces = cells.flatMap((row) => wrapCell(row[at] ?? "", width));
     return Math.max(titles[at]?.length ?? 0, ...pieces.map(({ length }) => length));

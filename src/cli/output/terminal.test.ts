@@ -11,7 +11,7 @@ function red(isTTY: boolean, env: Readonly<Record<string, string>>): readonly [s
   return [terminal.style.red("x"), terminal.errStyle.red("x")];
 }
 
-test("createTerminal() colours only the stream that is a terminal", () => {
+test("createTerminal() colors only streams that are terminals", () => {
   assert.deepEqual(red(true, { TERM: "xterm" }), ["x", RED_X]);
   assert.deepEqual(red(false, { TERM: "xterm" }), ["x", "x"]);
 });
@@ -22,7 +22,7 @@ test("createTerminal() respects NO_COLOR unless it is empty, and dumb terminals"
   assert.deepEqual(red(true, { TERM: "dumb" }), ["x", "x"]);
 });
 
-test("createTerminal() is live where a line can be taken back", () => {
+test("createTerminal() is live if lines can be redrawn", () => {
   const live = (isTTY: boolean, TERM: string): boolean =>
     createTerminal({ isTTY, write: () => true }, { write: () => true }, { TERM }).live;
   assert.equal(live(true, "xterm"), true);
@@ -30,13 +30,13 @@ test("createTerminal() is live where a line can be taken back", () => {
   assert.equal(live(false, "xterm"), false);
 });
 
-test("createTerminal() takes 80 columns for a terminal that knows no size", () => {
+test("createTerminal() assumes 80 columns for a terminal of unknown size", () => {
   const columns = (known?: number): number =>
     createTerminal({ columns: known, write: () => true }, { write: () => true }, {}).columns();
   assert.deepEqual([columns(0), columns(), columns(120)], [80, 80, 120]);
 });
 
-test("createTerminal() knows a width of stdout only where that is a terminal", () => {
+test("createTerminal() has a width only if stdout is a terminal", () => {
   const width = (isTTY: boolean, columns?: number): number | undefined =>
     createTerminal({ isTTY, columns, write: () => true }, { write: () => true }, {}).width();
   assert.deepEqual([width(true, 62), width(true, 0), width(false, 62)], [62, undefined, undefined]);

@@ -1,6 +1,6 @@
 import { styleText } from "node:util";
 
-/** What a command may do with words: mark what matters, or leave them as they are. */
+/** Functions that color text, or return it unchanged if colors are disabled. */
 export interface Style {
   readonly bold: (text: string) => string;
   readonly dim: (text: string) => string;
@@ -9,35 +9,35 @@ export interface Style {
   readonly yellow: (text: string) => string;
 }
 
-/** Where a command speaks to the person (or the pipe) that started it. */
+/** The stdout and stderr of a command. */
 export interface Terminal {
-  /** Writes to stdout: what the command was asked for. */
+  /** Writes results to stdout. */
   out(text: string | Uint8Array): void;
-  /** Writes to stderr: why it was not done, and what else a person should know. */
+  /** Writes errors, notes and progress to stderr. */
   err(text: string | Uint8Array): void;
-  /** For `out`. */
+  /** The style for `out`. */
   readonly style: Style;
-  /** For `err`. */
+  /** The style for `err`. */
   readonly errStyle: Style;
-  /** True when stdout can take a line back, that is, when it is a terminal that is not dumb. */
+  /** Whether lines of stdout can be redrawn: it is a terminal, and not a dumb one. */
   readonly live: boolean;
-  /** The same for stderr, where progress is shown: pipes of stdout do not get it. */
+  /** The same for stderr, which shows progress. */
   readonly errLive: boolean;
-  /** How many letters a line of the terminal has. */
+  /** The number of columns of the terminal. */
   readonly columns: () => number;
-  /** The same of stdout alone; undefined where that is no terminal, and lines have no end. */
+  /** The number of columns of stdout; undefined if that is not a terminal, so lines are not wrapped. */
   readonly width: () => number | undefined;
 }
 
-/** As much of process.stdout as a Terminal needs. */
-export interface Output {
+/** The part of process.stdout that a Terminal needs. */
+interface Output {
   readonly isTTY?: boolean | undefined;
   readonly columns?: number | undefined;
   write(text: string | Uint8Array): unknown;
 }
 
 /**
- * A Terminal on two streams. Colours only where the stream is a terminal, TERM is not "dumb" and
+ * Makes a Terminal of two streams. Colors are enabled if the stream is a terminal, TERM is not "dumb" and
  * NO_COLOR is unset or empty (no-color.org).
  */
 export function createTerminal(
@@ -46,23 +46,23 @@ export function createTerminal(
   env: Readonly<Record<string, string | undefined>>,
 ): Terminal {
   const plain = env["TERM"] === "dumb";
-  const wanted = !plain && (env["NO_COLOR"] ?? "") === "";
+  const colored = !plain && (env["NO_COLOR"] ?? "") === "";
   return {
     out: (text) => void stdout.write(text),
     err: (text) => void stderr.write(text),
-    style: createStyle(wanted && stdout.isTTY === true),
-    errStyle: createStyle(wanted && stderr.isTTY === true),
+    style: createStyle(colored && stdout.isTTY === true),
+    errStyle: createStyle(colored && stderr.isTTY === true),
     live: !plain && stdout.isTTY === true,
     errLive: !plain && stderr.isTTY === true,
-    // A terminal that does not know its size says 0.
+    // A terminal without a known size reports 0.
     columns: () => stderr.columns || stdout.columns || 80,
     width: () => (stdout.isTTY === true ? stdout.columns || undefined : undefined),
   };
 }
 
-function createStyle(coloured: boolean): Style {
+function createStyle(colored: boolean): Style {
   const paint = (format: keyof Style) => (text: string) =>
-    coloured ? styleText(format, text, { validateStream: false }) : text;
+    colored ? styleText(format, text, { validateStream: false }) : text;
   return {
     bold: paint("bold"),
     dim: paint("dim"),

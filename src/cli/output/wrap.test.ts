@@ -3,19 +3,19 @@ import { test } from "node:test";
 import { stripVTControlCharacters } from "node:util";
 import { narrowestCell, wrapCell, wrapLines, wrapWords } from "./wrap.ts";
 
-test("wrapWords() breaks at spaces and fills each line as far as it goes", () => {
+test("wrapWords() wraps at spaces and fills each line", () => {
   assert.deepEqual(wrapWords("one two three four", 9), ["one two", "three", "four"]);
   assert.deepEqual(wrapWords("one two three", 13), ["one two three"]);
   assert.deepEqual(wrapWords("a  b", 10), ["a  b"]);
 });
 
-test("wrapWords() leaves a long word whole, and has a line for an empty text", () => {
+test("wrapWords() does not break a long word, and returns a line for an empty text", () => {
   assert.deepEqual(wrapWords("see /a/very/long/path now", 8), ["see", "/a/very/long/path", "now"]);
   assert.deepEqual(wrapWords("", 8), [""]);
   assert.deepEqual(wrapWords("x y", Number.POSITIVE_INFINITY), ["x y"]);
 });
 
-test("wrapLines() breaks at blanks, and puts what follows below the text", () => {
+test("wrapLines() wraps at spaces, and indents continuation lines to the text", () => {
   const text = [
     "  error    no .conflist in /etc/cni/net.d  network.none",
     "           without a network the node is not ready",
@@ -41,7 +41,7 @@ test("wrapLines() breaks at blanks, and puts what follows below the text", () =>
   assert.equal(wrapLines(text, undefined), text, "a pipe gets whole lines");
 });
 
-test("wrapLines() counts no colours, and keeps them", () => {
+test("wrapLines() ignores and keeps escape sequences", () => {
   const red = "  \u001b[31merror\u001b[39m    one two three";
   assert.equal(wrapLines(red, 24), red);
   const wrapped = wrapLines(red, 23);
@@ -49,14 +49,14 @@ test("wrapLines() counts no colours, and keeps them", () => {
   assert.equal(stripVTControlCharacters(wrapped), "  error    one two\n           three");
 });
 
-test("wrapLines() gives a long label no column of its own", () => {
+test("wrapLines() does not indent to the text after a long label", () => {
   assert.equal(
     wrapLines("  --a-long-option NAME   what it does", 24),
     "  --a-long-option NAME\n  what it does",
   );
 });
 
-test("wrapCell() breaks at blanks and after slashes, and nowhere else", () => {
+test("wrapCell() wraps at spaces and after slashes only", () => {
   assert.deepEqual(wrapCell("docker.io/library/busybox:1.37", 18), [
     "docker.io/library/",
     "busybox:1.37",

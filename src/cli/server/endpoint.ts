@@ -1,19 +1,19 @@
 import { loadConfig } from "../../config/load.ts";
 import { findConfigFile } from "../commands/config-file.ts";
 
-/** A CRI socket, and what chose it: for the sentence about a socket that is not there. */
+/** A CRI socket and its origin, for error messages. */
 export interface Endpoint {
-  /** As it was written, or unix:// and a path. */
+  /** The address as given, or unix:// and a path. */
   readonly address: string;
   readonly chosenBy: "--endpoint" | "DAVIT_ENDPOINT" | "the configuration" | "default";
 }
 
-/** Where davit serves when nobody says anything else. */
-export const DEFAULT_ENDPOINT = "unix:///run/davit/davit.sock";
+/** The default socket of davit. */
+const DEFAULT_ENDPOINT = "unix:///run/davit/davit.sock";
 
 /**
- * The socket to speak to: the one that the command line names, else DAVIT_ENDPOINT, else the one
- * that davit's own configuration serves, else davit's default one.
+ * The socket to connect to: --endpoint, else DAVIT_ENDPOINT, else server.listen of
+ * davit's configuration, else davit's default.
  */
 export function chooseEndpoint(
   option: string | undefined,
@@ -28,7 +28,7 @@ export function chooseEndpoint(
       const { listen } = loadConfig(configFile).server;
       return { address: `unix://${listen}`, chosenBy: "the configuration" };
     } catch {
-      // A configuration that is wrong is the business of davit serve and davit config check.
+      // davit serve and davit config check report an invalid configuration.
     }
   }
   return { address: DEFAULT_ENDPOINT, chosenBy: "default" };

@@ -19,23 +19,23 @@ function explained(error: unknown, there: readonly string[] = []): CommandFailur
   return failure;
 }
 
-test("explainFailure() says what to start, and which other socket is there", () => {
+test("explainFailure() suggests what to start, and another existing socket", () => {
   const nothing = explained(refused("ENOENT"));
   assert.equal(nothing.exitCode, exitCode.unreachable);
   assert.equal(
     nothing.message,
-    "cannot reach a server at unix:///run/x.sock (from DAVIT_ENDPOINT): there is no such socket; " +
-      'start davit with "davit serve" (as root), or "npm start" for a first look, ' +
-      "or name another socket with --endpoint or DAVIT_ENDPOINT",
+    "connect to unix:///run/x.sock (from DAVIT_ENDPOINT): no such socket; " +
+      'start davit with "davit serve" as root, or try it with "npm start", ' +
+      "or use another socket with --endpoint or DAVIT_ENDPOINT",
   );
   const demo = explained(refused("ECONNREFUSED"), ["/run/davit-demo/davit.sock"]);
-  assert.match(demo.message, /nobody serves this socket any more/);
+  assert.match(demo.message, /connection refused, no server listens on this socket/);
   assert.match(demo.message, /--endpoint unix:\/\/\/run\/davit-demo\/davit\.sock$/);
-  assert.match(explained(refused("EACCES")).message, /no permission; run it as root/);
-  assert.match(explained(refused("ENOTSOCK")).message, /no stream socket/);
+  assert.match(explained(refused("EACCES")).message, /permission denied; run davit as root/);
+  assert.match(explained(refused("ENOTSOCK")).message, /not a stream socket/);
 });
 
-test("explainFailure() gives each kind of failure its exit code", () => {
+test("explainFailure() sets the exit code of each kind of failure", () => {
   const cases = [
     ["not-found", exitCode.notFound],
     ["unavailable", exitCode.unreachable],
@@ -46,7 +46,7 @@ test("explainFailure() gives each kind of failure its exit code", () => {
   for (const [kind, code] of cases) {
     assert.equal(explained(new RuntimeError(kind, "no")).exitCode, code, kind);
   }
-  // The server of both is there.
+  // The server of both is reachable.
   const unreached =
     'pull image "x" (stage resolve, 3 ms): RegistryUnavailable: fetch manifest 1 of "x"';
   for (const kind of ["unavailable", "unknown"] as const) {
@@ -58,8 +58,8 @@ test("explainFailure() gives each kind of failure its exit code", () => {
   assert.equal(explained(own), own);
 });
 
-test("explainFailure() says that a call is missing only where it is", () => {
-  const advice = /; this server does not have that call$/;
+test("explainFailure() explains an unsupported call", () => {
+  const advice = /; the server does not support this call$/;
   for (const message of [
     'call "/runtime.v1.RuntimeService/X": the service has no such method',
     'call "/x.Y/X": no such service: there are runtime.v1.RuntimeService',
@@ -71,7 +71,7 @@ test("explainFailure() says that a call is missing only where it is", () => {
   assert.doesNotMatch(explained(artifact).message, advice);
 });
 
-test("doing() says what was being done once", async () => {
+test("doing() adds what was being done once", async () => {
   const failing = (message: string) =>
     doing('pull image "x"', Promise.reject(new RuntimeError("not-found", message)));
   await assert.rejects(failing("no such tag"), { message: 'pull image "x": no such tag' });
@@ -83,7 +83,7 @@ test("doing() says what was being done once", async () => {
   });
 });
 
-test("doing() leaves out the id and the stage of an operation that the person did not name", async () => {
+test("doing() removes the id and the stage of an operation that the user has not named", async () => {
   const what = 'run "nosuch" in container "default/hello/web"';
   const id = "6d".repeat(32);
   for (const message of [
@@ -96,7 +96,7 @@ test("doing() leaves out the id and the stage of an operation that the person di
   }
 });
 
-test("chooseEndpoint() takes the option, the variable, the configuration, the default", () => {
+test("chooseEndpoint() prefers the option, then the variable, the configuration, the default", () => {
   const env = { DAVIT_ENDPOINT: "/b" };
   assert.equal(chooseEndpoint("/a", env, undefined).address, "/a");
   assert.deepEqual(chooseEndpoint(undefined, env, undefined), {

@@ -5,7 +5,7 @@ import { CommandFailure, exitCode, exitCodeOf } from "../command-line/exit-code.
 import { UsageError } from "../command-line/usage-error.ts";
 import type { Endpoint } from "./endpoint.ts";
 
-/** Other sockets that people have; one that is there is named when the chosen one is not. */
+/** Well-known sockets, which are suggested if the chosen one does not exist. */
 const knownSockets = [
   "/run/davit/davit.sock",
   "/run/davit-demo/davit.sock",
@@ -14,35 +14,37 @@ const knownSockets = [
 ];
 
 /**
- * What a person should read of a failed call: what was being done, why it failed, and what to do
- * next. The result's exit code tells a script the same.
+ * The error to show for a failed call: what was being done, why it failed, and what to do
+ * next, with an exit code for scripts.
  *
- * @param isThere whether a socket file exists, for tests
+ * @param exists whether a socket file exists, for tests
  */
 export function explainFailure(
   error: unknown,
   endpoint: Endpoint,
-  isThere: (path: string) => boolean = existsSync,
+  exists: (path: string) => boolean = existsSync,
 ): Error {
   if (error instanceof CommandFailure || error instanceof UsageError) return error;
-  const reach = (why: string): CommandFailure =>
+  const unreachable = (reason: string): CommandFailure =>
     new CommandFailure(
       exitCode.unreachable,
-      `cannot reach a server at ${endpoint.address}${chosen(endpoint)}: ${why}`,
+      `connect to ${endpoint.address}${origin(endpoint)}: ${reason}`,
       { cause: error },
     );
   switch (connectErrno(error)) {
     case "ENOENT":
-      return reach(`there is no such socket; ${whatToStart(endpoint, isThere)}`);
+      return unreachable(`no such socket; ${whatToStart(endpoint, exists)}`);
     case "ECONNREFUSED":
-      return reach(`nobody serves this socket any more; ${whatToStart(endpoint, isThere)}`);
+      return unreachable(
+        `connection refused, no server listens on this socket; ${whatToStart(endpoint, exists)}`,
+      );
     case "EACCES":
-      return reach(
-        "no permission; run it as root, or have server.group name a group that you are in",
+      return unreachable(
+        "permission denied; run davit as root, or set server.group to a group of which you are a member",
       );
     case "ENOTSOCK":
     case "EPROTOTYPE":
-      return reach("this is no stream socket; name another one with --endpoint");
+      return unreachable("not a stream socket; use another one with --endpoint");
     case undefined:
     default:
       return new CommandFailure(exitCodeOf(error), `${messageOf(error)}${advice(error)}`, {
@@ -52,9 +54,10 @@ export function explainFailure(
 }
 
 /**
- * Does `work` and, when it fails, says what was being done. davit's own messages begin with that,
- * and name the object by its id: it gets the name that the person knows instead. Where they say it in
- * other words (exec), these go, with the id and the stage, which the server's log has.
+ * Waits for `work` and adds to its error what was being done. The errors of a davit server already begin
+ * with the operation and the id of the object: the id is replaced by the name that the user knows. If the
+ * operation has another name (exec), it is replaced, too, with the id and the stage, which are in the
+ * server's log.
  */
 export async function doing<T>(what: string, work: Promise<T>): Promise<T> {
   try {
@@ -62,53 +65,53 @@ export async function doing<T>(what: string, work: Promise<T>): Promise<T> {
   } catch (error) {
     if (error instanceof CommandFailure || connectErrno(error) !== undefined) throw error;
     if (isKind(error, "canceled")) throw error;
-    const message = `${inOurWords(what, messageOf(error))}${advice(error)}`;
+    const message = `${withObjectName(what, messageOf(error))}${advice(error)}`;
     throw new CommandFailure(exitCodeOf(error), message, { cause: error });
   }
 }
 
-function inOurWords(what: string, message: string): string {
+function withObjectName(what: string, message: string): string {
   const [verb = ""] = what.split(" ");
-  const [theirs = ""] = /^(\w+ ){1,3}"[^"]*"/.exec(message) ?? [];
-  return theirs.startsWith(`${verb} `)
-    ? `${what}${message.slice(theirs.length)}`
+  const [operation = ""] = /^(\w+ ){1,3}"[^"]*"/.exec(message) ?? [];
+  return operation.startsWith(`${verb} `)
+    ? `${what}${message.slice(operation.length)}`
     : `${what}: ${reasonOf(message)}`;
 }
 
-/** Why davit failed, without the operation, the id and the stage that its message begins with. */
+/** The reason in a message of a davit server, without its operation, id and stage. */
 export function reasonOf(message: string): string {
-  return message.replace(ofAnId, "");
+  return message.replace(operationPrefix, "");
 }
 
-/** What an operation on an id begins with, and the step of it that only passes on what crun or runc says. */
-const ofAnId =
+/** The prefix of an error about an id, and of the step that passes on the error of crun or runc. */
+const operationPrefix =
   /^(?:[a-z]+ ){1,3}"[0-9a-f]{64}"(?: \(stage [a-z-]+, \d+ ms\))?: (?:OCI runtime exec: )?/;
 
-function chosen({ chosenBy }: Endpoint): string {
+function origin({ chosenBy }: Endpoint): string {
   return chosenBy === "default" || chosenBy === "--endpoint" ? "" : ` (from ${chosenBy})`;
 }
 
-function whatToStart(endpoint: Endpoint, isThere: (path: string) => boolean): string {
+function whatToStart(endpoint: Endpoint, exists: (path: string) => boolean): string {
   const path = parseEndpoint(endpoint.address);
-  const other = knownSockets.find((socket) => socket !== path && isThere(socket));
-  const start = 'start davit with "davit serve" (as root), or "npm start" for a first look';
+  const other = knownSockets.find((socket) => socket !== path && exists(socket));
+  const start = 'start davit with "davit serve" as root, or try it with "npm start"';
   return other === undefined
-    ? `${start}, or name another socket with --endpoint or DAVIT_ENDPOINT`
-    : `${start}; there is a server's socket at ${other}: --endpoint unix://${other}`;
+    ? `${start}, or use another socket with --endpoint or DAVIT_ENDPOINT`
+    : `${start}, or use the existing socket with --endpoint unix://${other}`;
 }
 
 function advice(error: unknown): string {
-  // What a server cannot do with an image has the same kind, and words of its own.
+  // Unsupported image features have the same kind, but other messages.
   if (
     isKind(error, "unimplemented") &&
     /\b(no such|unknown) (method|service)\b/.test(messageOf(error))
   ) {
-    return "; this server does not have that call";
+    return "; the server does not support this call";
   }
-  return isKind(error, "deadline-exceeded") ? "; --timeout gives it longer" : "";
+  return isKind(error, "deadline-exceeded") ? "; use a longer --timeout" : "";
 }
 
-/** The errno of a connect that failed; files have the same ones, and other advice. */
+/** The errno of a failed connect(2); other system calls need other advice. */
 function connectErrno(error: unknown): string | undefined {
   for (let cause = error; cause instanceof Error; cause = cause.cause) {
     if (!("code" in cause) || typeof cause.code !== "string") continue;

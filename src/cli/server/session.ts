@@ -8,24 +8,24 @@ import { onStopSignals } from "../stop-signals.ts";
 import { chooseEndpoint, type Endpoint } from "./endpoint.ts";
 import { explainFailure } from "./explain.ts";
 
-/** Lists and statuses: what a server answers from memory. */
+/** The timeout of lists and statuses, which a server has in memory. */
 const quickMs = 10_000;
 
-// Two streams of 16 MiB in the answer to one ExecSync, and lists of many objects.
+// A response to ExecSync has two streams of 16 MiB, and lists may have many objects.
 const maxMessageBytes = 64 * 1024 * 1024;
 
-/** A server as the commands speak to it. */
+/** A server that a command is connected to. */
 export interface Server {
   readonly client: CriClient;
   readonly endpoint: Endpoint;
   /** Aborted by Ctrl-C. */
   readonly signal: AbortSignal;
-  /** What to tell when a second Ctrl-C ends the process at once. */
-  readonly onLeave?: (say: () => string) => void;
-  /** For a call that should be answered at once, or within `ms`; --timeout counts more. */
+  /** Sets the message that is printed when a second Ctrl-C ends the process immediately. */
+  readonly onForcedExit?: (message: () => string) => void;
+  /** Options for a call with a timeout of `ms` (default 10 s), unless --timeout is set. */
   readonly limit: (ms?: number) => CallOptions;
-  /** For a call that may take as long as it wants, unless --timeout is there. */
-  readonly patient: () => CallOptions;
+  /** Options for a call without a timeout, unless --timeout is set. */
+  readonly unlimited: () => CallOptions;
 }
 
 function openClient({ address, chosenBy }: Endpoint): CriClient {
@@ -38,8 +38,8 @@ function openClient({ address, chosenBy }: Endpoint): CriClient {
 }
 
 /**
- * Does `use` with a client of the server that the command line names. Ctrl-C cancels the call that
- * is under way, and a second one ends the process at once. Failures are explained to a person.
+ * Calls `use` with a client of the server that the command line selects. Ctrl-C cancels the current call,
+ * and a second one ends the process immediately. Errors are explained (`explainFailure`).
  */
 export async function withServer(
   call: Call,
@@ -47,10 +47,10 @@ export async function withServer(
 ): Promise<number> {
   const endpoint = chooseEndpoint(call.options.text("endpoint"), process.env);
   const timeoutMs = call.options.durationMs("timeout");
-  let say = (): string => "";
+  let message = (): string => "";
   using signals = onStopSignals((signal) => {
-    const text = say();
-    // Written before exit() goes on: a terminal, a file or a pipe on Linux (Node, "A note on process I/O").
+    const text = message();
+    // Writes to terminals, files and pipes are synchronous on Linux (Node.js, "A note on process I/O").
     if (text !== "") call.terminal.err(`${call.terminal.errStyle.red("davit:")} ${text}\n`);
     process.exit(128 + constants.signals[signal]);
   });
@@ -61,11 +61,11 @@ export async function withServer(
       client,
       endpoint,
       signal,
-      onLeave: (text) => {
-        say = text;
+      onForcedExit: (text) => {
+        message = text;
       },
       limit: (ms = quickMs) => ({ signal, timeoutMs: timeoutMs ?? ms }),
-      patient: () => (timeoutMs === undefined ? { signal } : { signal, timeoutMs }),
+      unlimited: () => (timeoutMs === undefined ? { signal } : { signal, timeoutMs }),
     });
   } catch (error) {
     if (signal.aborted && kindOf(error) === "canceled") {

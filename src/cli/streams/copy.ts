@@ -12,19 +12,20 @@ import { Packing } from "./packing.ts";
 import { TarExtractor } from "./tar-extract.ts";
 import { packTar } from "./tar-pack.ts";
 
-/** What is told of a failing tar. */
-const wordsBytes = 4096;
+/** The limit for the error output of tar. */
+const maxStderrBytes = 4096;
 
-/** A container to copy from or to, and whom to tell what was left out. */
-export interface CopyOptions {
+/** The container to copy from or to. */
+interface CopyOptions {
   readonly server: Server;
   readonly containerId: string;
-  /** What a person calls it. */
+  /** Its name in messages. */
   readonly container: string;
+  /** Called for each path that is not copied. */
   readonly onSkipped: (path: string) => void;
 }
 
-/** Copies a file or directory of a container to this machine; into `target` where that is a directory. */
+/** Copies a file or directory of a container to this machine; into `target` if that is a directory. */
 export async function copyFrom(
   options: CopyOptions,
   source: string,
@@ -32,7 +33,10 @@ export async function copyFrom(
 ): Promise<void> {
   const name = posix.basename(source);
   if (name === "" || name === "." || name === "..") {
-    throw new CommandFailure(exitCode.usage, `copy "${source}": name the file or directory itself`);
+    throw new CommandFailure(
+      exitCode.usage,
+      `copy "${source}": must end with the name of a file or directory`,
+    );
   }
   const command = ["tar", "-c", "-f", "-", "-C", posix.dirname(source), `./${name}`];
   const remote = await run(options, command, false);
@@ -41,25 +45,25 @@ export async function copyFrom(
     target: isDirectory(target) ? join(target, basename(name)) : resolve(target),
     onSkipped: options.onSkipped,
   });
-  const words = wordsOf(remote.stderr);
+  const stderr = readText(remote.stderr);
   try {
     for await (const chunk of remote.stdout ?? []) extractor.write(chunk as Buffer);
-    await checkEnd(remote, words, `copy "${source}" from container "${options.container}"`);
+    await checkEnd(remote, stderr, `copy "${source}" from container "${options.container}"`);
     extractor.end();
   } finally {
     extractor.close();
     remote.close();
   }
-  if (extractor.made > 0) return;
+  if (extractor.created > 0) return;
   throw new CommandFailure(
     exitCode.failed,
-    `copy "${source}": there is neither file nor directory in it`,
+    `copy "${source}": not a file or directory; use "davit cp CONTAINER:PATH -" for an archive with links and devices`,
   );
 }
 
 /**
- * Writes a file or directory of a container to `sink` as a tar archive, which names it by the last part of
- * its path, as docker and podman do. Links and devices are in it. The sink is not ended.
+ * Writes a file or directory of a container to `sink` as a tar archive under the last part of
+ * its path, as docker and podman do. Includes links and devices. Does not end the sink.
  */
 export async function copyToStream(
   options: CopyOptions,
@@ -70,102 +74,104 @@ export async function copyToStream(
   const own = name === "" || name === "." || name === "..";
   const from = own ? ["-C", source, "."] : ["-C", posix.dirname(source), `./${name}`];
   const remote = await run(options, ["tar", "-c", "-f", "-", ...from], false);
-  const words = wordsOf(remote.stderr);
+  const stderr = readText(remote.stderr);
   const what = `copy "${source}" from container "${options.container}"`;
   try {
-    // Cut by a lost connection: the end of the command tells of that.
+    // If the connection is lost, the end of the command has the error.
     const sent = pipeline(remote.stdout ?? Readable.from([]), sink, { end: false });
-    await Promise.all([sent.catch(() => undefined), checkEnd(remote, words, what)]);
+    await Promise.all([sent.catch(() => undefined), checkEnd(remote, stderr, what)]);
     await sent;
   } finally {
     remote.close();
   }
 }
 
-/** Unpacks a tar archive in a directory of a container, as the tar there does it. */
+/** Extracts a tar archive in a directory of a container with the container's tar. */
 export async function copyFromStream(
   options: CopyOptions,
   source: Readable,
   target: string,
 ): Promise<void> {
   const what = `copy to "${target}" in container "${options.container}"`;
-  if (!(await isDirectoryThere(options, target))) {
-    throw new CommandFailure(exitCode.failed, `${what}: there is no such directory`);
+  if (!(await isContainerDirectory(options, target))) {
+    throw new CommandFailure(
+      exitCode.failed,
+      `${what}: no such directory in the container; create it first`,
+    );
   }
   const remote = await run(options, ["tar", "-x", "-f", "-", "-C", target], true);
-  const words = wordsOf(remote.stderr);
+  const stderr = readText(remote.stderr);
   remote.stdout?.resume();
   try {
     if (remote.stdin === undefined) throw new RuntimeError("internal", `${what}: no stdin`);
-    // A tar that has read enough, or that fails, ends first, and says why.
+    // tar may exit first, if it fails or has read the whole archive.
     const sent = pipeline(source, remote.stdin).catch(() => undefined);
     await Promise.race([sent, remote.end]);
-    await checkEnd(remote, words, what);
+    await checkEnd(remote, stderr, what);
   } finally {
     remote.close();
   }
 }
 
-/** Copies a file or directory of this machine to a container; into `target` where that is a directory. */
+/** Copies a local file or directory to a container; into `target` if that is a directory. */
 export async function copyTo(options: CopyOptions, source: string, target: string): Promise<void> {
   const path = resolve(source);
-  await lookAt(source);
-  const into = await isDirectoryThere(options, target);
+  await checkExists(source);
+  const into = await isContainerDirectory(options, target);
   const directory = into ? target : posix.dirname(target);
   const name = into ? basename(path) : posix.basename(target);
   const remote = await run(options, ["tar", "-x", "-m", "-f", "-", "-C", directory], true);
-  const words = wordsOf(remote.stderr);
+  const stderr = readText(remote.stderr);
   const what = `copy "${source}" to container "${options.container}"`;
   remote.stdout?.resume();
   try {
     if (remote.stdin === undefined) throw new RuntimeError("internal", `${what}: no stdin`);
     const packing = new Packing(packTar(path, name, options.onSkipped));
     const archive = Readable.from(packing, { objectMode: false });
-    // A tar that has ended early says why; that counts more than that nobody reads any more.
+    // If tar exits early, its error is more useful than the broken pipe.
     const sent = pipeline(archive, remote.stdin).then(
       () => undefined,
       (error: unknown) => error,
     );
     await Promise.race([sent, remote.end]);
     packing.check(what);
-    await checkEnd(remote, words, what);
-    // Tar takes an archive that ends after any of its files for a whole one.
+    await checkEnd(remote, stderr, what);
+    // tar accepts an archive that is truncated after a file.
     packing.check(what);
   } finally {
     remote.close();
   }
 }
 
-async function lookAt(path: string): Promise<void> {
+async function checkExists(path: string): Promise<void> {
   try {
     await stat(path);
   } catch (cause) {
-    throw new CommandFailure(
-      exitCode.failed,
-      `copy "${path}": there is no such file or directory`,
-      {
-        cause,
-      },
-    );
+    throw new CommandFailure(exitCode.failed, `copy "${path}": no such file or directory`, {
+      cause,
+    });
   }
 }
 
 function isDirectory(path: string): boolean {
-  const there = statSync(path, { throwIfNoEntry: false });
+  const stats = statSync(path, { throwIfNoEntry: false });
   if (
-    there === undefined &&
+    stats === undefined &&
     statSync(dirname(resolve(path)), { throwIfNoEntry: false }) === undefined
   ) {
-    throw new CommandFailure(exitCode.failed, `copy to "${path}": its directory is not there`);
+    throw new CommandFailure(
+      exitCode.failed,
+      `copy to "${path}": its parent directory does not exist; create it first`,
+    );
   }
-  return there?.isDirectory() === true;
+  return stats?.isDirectory() === true;
 }
 
-async function isDirectoryThere(options: CopyOptions, path: string): Promise<boolean> {
+async function isContainerDirectory(options: CopyOptions, path: string): Promise<boolean> {
   const { server, containerId, container } = options;
   const request = { containerId, cmd: ["test", "-d", path] };
   const answer = server.client.runtime.execSync(request, server.limit());
-  return (await doing(`look for "${path}" in container "${container}"`, answer)).exitCode === 0;
+  return (await doing(`check "${path}" in container "${container}"`, answer)).exitCode === 0;
 }
 
 async function run(
@@ -181,20 +187,20 @@ async function run(
   return doing(what, openRemoteCommand(url, { ...streams, terminal: false, signal }));
 }
 
-/** What was said, from its beginning on. Never rejects. */
-async function wordsOf(stream: Readable | undefined): Promise<string> {
-  let words = "";
+/** The beginning of a stream as text. Never rejects. */
+async function readText(stream: Readable | undefined): Promise<string> {
+  let text = "";
   try {
-    for await (const chunk of stream ?? []) words = (words + String(chunk)).slice(0, wordsBytes);
+    for await (const chunk of stream ?? []) text = (text + String(chunk)).slice(0, maxStderrBytes);
   } catch {
-    // The connection is lost: the end says so.
+    // If the connection is lost, the end of the command has the error.
   }
-  return words.trim();
+  return text.trim();
 }
 
 async function checkEnd(
   remote: RemoteCommand,
-  words: Promise<string>,
+  stderr: Promise<string>,
   what: string,
 ): Promise<void> {
   const end = await remote.end;
@@ -202,7 +208,7 @@ async function checkEnd(
     throw new CommandFailure(exitCode.failed, `${what}: ${reasonOf(end.failure)}`);
   }
   if (end.exitCode === 0) return;
-  const said = await words;
-  const why = said === "" ? `tar ended with code ${end.exitCode}` : said;
-  throw new CommandFailure(exitCode.failed, `${what}: ${why}`);
+  const text = await stderr;
+  const reason = text === "" ? `tar exited with code ${end.exitCode}` : text;
+  throw new CommandFailure(exitCode.failed, `${what}: ${reason}`);
 }

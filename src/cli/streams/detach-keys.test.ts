@@ -8,7 +8,7 @@ function typed(...chunks: readonly string[]): readonly [string, boolean] {
   return [passed.join(""), keys.pressed];
 }
 
-test("DetachKeys passes everything but Ctrl-P Ctrl-Q, however it is cut", () => {
+test("DetachKeys passes everything except Ctrl-P Ctrl-Q, in chunks of any size", () => {
   assert.deepEqual(typed("ls\n"), ["ls\n", false]);
   assert.deepEqual(typed("a\u0010\u0011b"), ["a", true]);
   assert.deepEqual(typed("a\u0010", "\u0011", "b"), ["a", true]);

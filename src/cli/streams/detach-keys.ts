@@ -1,15 +1,15 @@
-/** Ctrl-P and Ctrl-Q, as docker has them. */
+/** Ctrl-P and Ctrl-Q, as in docker. */
 const sequence = [0x10, 0x11] as const;
 
-/** Looks for the keys by which a person leaves a process without ending it. */
+/** Detects the keys that detach from a process. */
 export class DetachKeys {
-  /** True once they were typed, one right after the other. */
+  /** Whether both keys were pressed, one after the other. */
   pressed = false;
   #held = false;
 
   /**
-   * What of the bytes is for the process. A first key waits for what follows: it comes with the next
-   * bytes, and is theirs when those are something else.
+   * The bytes to pass to the process. The first key is held back until the next byte, and passed on
+   * if that is not the second key.
    */
   take(bytes: Uint8Array): Uint8Array {
     const passed: number[] = [];

@@ -6,15 +6,15 @@ import type { PortPair } from "./port-pair.ts";
 
 interface Options {
   readonly address: string;
-  /** A line for each port that is there. */
+  /** Called with a message for each port that is open. */
   readonly onListening: (line: string) => void;
-  /** Why one connection failed; the others go on. */
+  /** Called with the error of a connection; other connections are not affected. */
   readonly onFailure: (line: string) => void;
 }
 
 /**
- * Listens on this machine and carries each connection to the pod, both directions for themselves.
- * Disposing of it closes what listens and what is open. Rejects when a port cannot be had.
+ * Listens on local ports and forwards each connection to the pod. Disposing closes the listeners and all
+ * connections. Rejects when a port is not available.
  */
 export async function forwardPorts(
   session: PortForward,
@@ -27,7 +27,7 @@ export async function forwardPorts(
     const server = createServer({ allowHalfOpen: true }, (socket) => {
       sockets.add(socket);
       socket.on("close", () => sockets.delete(socket));
-      void carry(socket, session, pair.remote, options);
+      void forward(socket, session, pair.remote, options);
     });
     const port = await listen(server, pair.local, options.address);
     stack.defer(
@@ -57,7 +57,7 @@ async function listen(server: Server, port: number, address: string): Promise<nu
   return typeof bound === "object" && bound !== null ? bound.port : port;
 }
 
-async function carry(
+async function forward(
   socket: Socket,
   session: PortForward,
   port: number,
@@ -66,13 +66,13 @@ async function carry(
   socket.on("error", () => undefined);
   try {
     const { data, failure } = await session.connect(port);
-    // Each direction ends for itself: a client may have no more to send, and wait for an answer.
+    // The directions end independently: a client may close its side and wait for the response.
     const both = [pipeline(socket, data), pipeline(data, socket)];
     await Promise.allSettled(both);
-    const why = await failure;
-    if (why !== undefined) options.onFailure(`port ${port}: ${why}`);
+    const reason = await failure;
+    if (reason !== undefined) options.onFailure(`forward to port ${port}: ${reason}`);
   } catch (error) {
-    options.onFailure(`port ${port}: ${messageOf(error)}`);
+    options.onFailure(`forward to port ${port}: ${messageOf(error)}`);
   } finally {
     socket.destroy();
   }

@@ -5,46 +5,49 @@ import type { RemoteCommand } from "../../client/streaming/index.ts";
 import { CommandFailure, exitCode } from "../command-line/exit-code.ts";
 import { DetachKeys } from "./detach-keys.ts";
 
-/** How a person's own streams took part in a process. */
-export type ProcessEnd = { readonly exitCode: number } | { readonly failure: string } | "detached";
+/** How an attached process or its session has ended. */
+type ProcessEnd = { readonly exitCode: number } | { readonly failure: string } | "detached";
 
-/** What a person wants of a process. */
-export interface AttachOptions {
-  /** Their stdin goes there. */
+/** Options of `joinProcess`. */
+interface AttachOptions {
+  /** Send stdin to the process. */
   readonly stdin: boolean;
-  /** It has a terminal: theirs, if they are at one. */
+  /** The process has a terminal. */
   readonly terminal: boolean;
-  /** Aborted when they want no more. */
+  /** Aborted by Ctrl-C. */
   readonly signal: AbortSignal;
 }
 
 /**
- * Joins this process's stdin, stdout and stderr to another process, until that ends, the person leaves
- * with Ctrl-P Ctrl-Q, or the signal is aborted. A terminal is raw meanwhile, so that every key
- * gets there, Ctrl-C too, and afterwards it is as it was.
+ * Connects stdin, stdout and stderr of this process to a remote process until that exits, the user detaches
+ * with Ctrl-P Ctrl-Q, or the signal is aborted. Meanwhile a terminal is in raw mode, so that all keys
+ * including Ctrl-C reach the remote process.
  */
-export async function joinProcess(remote: RemoteCommand, wish: AttachOptions): Promise<ProcessEnd> {
+export async function joinProcess(
+  remote: RemoteCommand,
+  options: AttachOptions,
+): Promise<ProcessEnd> {
   using stack = new DisposableStack();
   const outputs = Promise.all([
     copy(remote.stdout, process.stdout),
     copy(remote.stderr, process.stderr),
   ]);
-  const left = Promise.withResolvers<"detached">();
-  if (wish.terminal) stack.defer(followSize(remote));
+  const detached = Promise.withResolvers<"detached">();
+  if (options.terminal) stack.defer(forwardResizes(remote));
   if (remote.stdin !== undefined) {
-    stack.defer(typeInto(remote.stdin, wish.terminal, () => left.resolve("detached")));
+    stack.defer(forwardStdin(remote.stdin, options.terminal, () => detached.resolve("detached")));
   }
   const aborted = Promise.withResolvers<never>();
   const onAbort = (): void => {
     aborted.reject(new CommandFailure(exitCode.interrupted, "interrupted"));
   };
-  wish.signal.addEventListener("abort", onAbort, { once: true });
+  options.signal.addEventListener("abort", onAbort, { once: true });
   stack.defer(() => {
-    wish.signal.removeEventListener("abort", onAbort);
+    options.signal.removeEventListener("abort", onAbort);
     remote.close();
   });
-  if (wish.signal.aborted) onAbort();
-  const ending = await Promise.race([remote.end, left.promise, aborted.promise]);
+  if (options.signal.aborted) onAbort();
+  const ending = await Promise.race([remote.end, detached.promise, aborted.promise]);
   if (ending !== "detached") await Promise.race([outputs, aborted.promise]);
   return ending;
 }
@@ -54,27 +57,27 @@ async function copy(source: Readable | undefined, sink: Writable): Promise<void>
   try {
     await pipeline(source, sink, { end: false });
   } catch {
-    // A lost connection is told by the end of the process; a lost reader ends this one by itself.
+    // The end of the process has the error of a lost connection; a lost reader ends this process.
   }
 }
 
-/** Tells the size of the terminal, now and when it changes. Returns how to stop. */
-function followSize(remote: RemoteCommand): () => void {
+/** Sends the size of the terminal, now and when it changes. Returns a function that stops it. */
+function forwardResizes(remote: RemoteCommand): () => void {
   const { stdout } = process;
-  const tell = (): void => {
+  const resize = (): void => {
     const { columns, rows } = stdout as { readonly columns?: number; readonly rows?: number };
     if (columns === undefined || rows === undefined) return;
     remote.resize({ width: columns, height: rows });
   };
-  tell();
-  stdout.on("resize", tell);
+  resize();
+  stdout.on("resize", resize);
   return () => {
-    stdout.off("resize", tell);
+    stdout.off("resize", resize);
   };
 }
 
-/** Sends what is typed. Returns how to stop. */
-function typeInto(sink: Writable, terminal: boolean, onDetach: () => void): () => void {
+/** Sends stdin to the process. Returns a function that stops it. */
+function forwardStdin(sink: Writable, terminal: boolean, onDetach: () => void): () => void {
   const { stdin } = process;
   const isRaw = terminal && stdin.isTTY;
   const keys = isRaw ? new DetachKeys() : undefined;

@@ -10,7 +10,7 @@ async function* pieces(failure?: Error): AsyncGenerator<Buffer> {
   if (failure !== undefined) throw failure;
 }
 
-test("Packing tells that an archive was cut short, but not that nobody reads it", async () => {
+test("Packing reports a truncated archive, but not a lost reader", async () => {
   const sink = new PassThrough().resume();
   const cut = new Packing(pieces(new Error("open page.html: no such file")));
   await assert.rejects(pipeline(Readable.from(cut, { objectMode: false }), sink));

@@ -1,24 +1,24 @@
 import { wrap } from "../../base/errors.ts";
 
-/** An archive on its way, and whether it could be made. */
+/** The chunks of an archive, and the error that ended them early. */
 export class Packing implements AsyncIterable<Buffer> {
-  readonly #pieces: AsyncIterable<Buffer>;
+  readonly #chunks: AsyncIterable<Buffer>;
   #failure: { readonly cause: unknown } | undefined;
 
-  constructor(pieces: AsyncIterable<Buffer>) {
-    this.#pieces = pieces;
+  constructor(chunks: AsyncIterable<Buffer>) {
+    this.#chunks = chunks;
   }
 
   async *[Symbol.asyncIterator](): AsyncGenerator<Buffer> {
     try {
-      yield* this.#pieces;
+      yield* this.#chunks;
     } catch (cause) {
       this.#failure = { cause };
       throw cause;
     }
   }
 
-  /** Throws what the making failed with. */
+  /** Throws the error that ended the archive, if any. */
   check(what: string): void {
     if (this.#failure !== undefined) throw wrap(what, this.#failure.cause);
   }

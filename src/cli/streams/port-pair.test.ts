@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { parsePortPair } from "./port-pair.ts";
 
-test("parsePortPair() reads what port-forward takes, and nothing else", () => {
+test("parsePortPair() parses the operands of port-forward only", () => {
   assert.deepEqual(parsePortPair("8080:80"), { local: 8080, remote: 80 });
   assert.deepEqual(parsePortPair("80"), { local: 80, remote: 80 });
   assert.deepEqual(parsePortPair(":80"), { local: 0, remote: 80 });

@@ -1,11 +1,11 @@
-/** A port of this machine and the pod's that it stands for. */
+/** A local port, and the port of the pod to which it is forwarded. */
 export interface PortPair {
-  /** 0 for one that is free. */
+  /** 0 for any free port. */
   readonly local: number;
   readonly remote: number;
 }
 
-/** Reads `LOCAL:REMOTE`, `PORT` or `:REMOTE`; undefined for anything else. */
+/** Parses `LOCAL:REMOTE`, `PORT` or `:REMOTE`; undefined if it is invalid. */
 export function parsePortPair(text: string): PortPair | undefined {
   const [, before, after] = /^(?:(\d{0,5}):)?(\d{1,5})$/.exec(text) ?? [];
   if (after === undefined) return undefined;

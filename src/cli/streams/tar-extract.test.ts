@@ -14,7 +14,7 @@ import { join } from "node:path";
 import { after, before, test } from "node:test";
 import { isKind } from "../../base/errors.ts";
 import { type BuiltEntry, buildTar } from "../../unpack/testing/tar-builder.ts";
-import { parseCopyPlace } from "./copy-place.ts";
+import { parseCopyPath } from "./copy-path.ts";
 import { TarExtractor } from "./tar-extract.ts";
 import { packTar } from "./tar-pack.ts";
 
@@ -26,7 +26,7 @@ after(() => {
   rmSync(dir, { recursive: true });
 });
 
-/** Takes the archive in pieces of 700 bytes; what was left out. */
+/** Extracts the archive in chunks of 700 bytes. Returns the skipped paths. */
 function extract(archive: Buffer, prefix: string, target: string): readonly string[] {
   const skipped: string[] = [];
   const extractor = new TarExtractor({ prefix, target, onSkipped: (path) => skipped.push(path) });
@@ -42,7 +42,7 @@ function extract(archive: Buffer, prefix: string, target: string): readonly stri
 
 const build = (...entries: readonly BuiltEntry[]): Buffer => buildTar(entries);
 
-test("what packTar() makes is what TarExtractor writes, long and odd names too", async () => {
+test("TarExtractor extracts the archives of packTar(), also with long and unusual names", async () => {
   const source = join(dir, "source");
   const long = `${"l".repeat(90)}/${"ü".repeat(100)}`;
   mkdirSync(join(source, "l".repeat(90)), { recursive: true });
@@ -92,14 +92,14 @@ test("TarExtractor writes nothing outside of its target", () => {
   assert.throws(() => extract(build({ name: "a/y", data: "yy" }).subarray(0, 513), "a", target));
 });
 
-test("parseCopyPlace() tells containers from paths", () => {
-  assert.deepEqual(parseCopyPlace("web:/etc"), { container: "web", path: "/etc" });
-  assert.deepEqual(parseCopyPlace("default/web/c:a:b"), {
+test("parseCopyPath() distinguishes containers from local paths", () => {
+  assert.deepEqual(parseCopyPath("web:/etc"), { container: "web", path: "/etc" });
+  assert.deepEqual(parseCopyPath("default/web/c:a:b"), {
     container: "default/web/c",
     path: "a:b",
   });
   for (const path of ["file", "./a:b", "/a:b", "."]) {
-    assert.deepEqual(parseCopyPlace(path), { container: undefined, path });
+    assert.deepEqual(parseCopyPath(path), { container: undefined, path });
   }
-  for (const text of ["", ":", "web:", ":/etc"]) assert.equal(parseCopyPlace(text), undefined);
+  for (const text of ["", ":", "web:", ":/etc"]) assert.equal(parseCopyPath(text), undefined);
 });

@@ -16,20 +16,19 @@ import type { TarEntry } from "../../unpack/tar-entry.ts";
 import { TarReader, type TarSink } from "../../unpack/tar-reader.ts";
 
 /**
- * Writes what a tar archive from somewhere else holds to this machine: `prefix` in it becomes
- * `target`, and nothing is written outside of that. Only files and directories are made: links and
- * devices are told by `onSkipped`, and a link that is there already is not followed.
- * `invalid-argument` for an archive that tries.
+ * Extracts an untrusted tar archive: `prefix` in it becomes `target`, and nothing is written outside of that.
+ * Only files and directories are created. Links and devices are reported to `onSkipped`, and existing links
+ * are not followed. Throws `invalid-argument` for an archive with other paths.
  */
 export class TarExtractor implements TarSink {
-  /** How many files and directories were made. */
-  made = 0;
+  /** The number of files and directories that were created. */
+  created = 0;
   readonly #reader = new TarReader(this);
   readonly #target: string;
   readonly #prefix: readonly string[];
   readonly #onSkipped: (path: string) => void;
   #file: { readonly fd: number; readonly entry: TarEntry } | undefined;
-  /** Where the next bytes of the file go. */
+  /** The position of the next bytes in the file. */
   #position = 0;
 
   constructor(options: {
@@ -46,12 +45,12 @@ export class TarExtractor implements TarSink {
     this.#reader.write(bytes);
   }
 
-  /** The archive is over; throws for one that is cut. */
+  /** Ends the archive; throws if it is truncated. */
   end(): void {
     this.#reader.end();
   }
 
-  /** Closes what is open. */
+  /** Closes the open file. */
   close(): void {
     if (this.#file !== undefined) closeSync(this.#file.fd);
     this.#file = undefined;
@@ -69,7 +68,7 @@ export class TarExtractor implements TarSink {
     if (entry.type === "dir") this.#makeDirectory(path);
     else this.#file = { fd: openFile(path), entry };
     this.#position = 0;
-    this.made += 1;
+    this.created += 1;
   }
 
   data(bytes: Buffer): void {
@@ -87,8 +86,8 @@ export class TarExtractor implements TarSink {
   endEntry(): void {
     if (this.#file === undefined) return;
     const { fd, entry } = this.#file;
-    ftruncateSync(fd, this.#position); // it may end with a hole
-    // Neither setuid nor setgid: the file is another owner's here.
+    ftruncateSync(fd, this.#position); // the file may end with a hole
+    // Without setuid and setgid, since the owner is another one here.
     fchmodSync(fd, entry.mode & 0o777);
     futimesSync(fd, entry.time.seconds, entry.time.seconds);
     this.close();
@@ -101,7 +100,7 @@ export class TarExtractor implements TarSink {
     if (inside && !all.includes("..")) return all.slice(this.#prefix.length);
     throw new RuntimeError(
       "invalid-argument",
-      `copy "${path}": the archive names something outside of "${this.#prefix.join("/")}"; nothing of it was written`,
+      `copy "${path}": the path is outside of "${this.#prefix.join("/")}"; it was not written`,
     );
   }
 
@@ -112,32 +111,32 @@ export class TarExtractor implements TarSink {
   }
 
   #makeDirectory(path: string): void {
-    const there = look(path);
-    if (there?.isDirectory() === true) return;
-    if (there !== undefined) {
+    const existing = statOf(path);
+    if (existing?.isDirectory() === true) return;
+    if (existing !== undefined) {
       throw new RuntimeError(
         "invalid-argument",
-        `copy to "${path}": something else than a directory is there; move it away`,
+        `copy to "${path}": the path exists but is not a directory; move it away`,
       );
     }
     mkdirSync(path);
   }
 }
 
-/** Never through a link, nor into a fifo or device that is there. */
+/** Opens a file for writing; never a link, FIFO or device. */
 function openFile(path: string): number {
-  const there = look(path);
-  if (there !== undefined && !there.isFile()) {
+  const existing = statOf(path);
+  if (existing !== undefined && !existing.isFile()) {
     throw new RuntimeError(
       "invalid-argument",
-      `copy to "${path}": something else than a file is there; move it away`,
+      `copy to "${path}": the path exists but is not a file; move it away`,
     );
   }
   const { O_WRONLY, O_CREAT, O_TRUNC, O_NOFOLLOW } = constants;
   return openSync(path, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW, 0o600);
 }
 
-function look(path: string): Stats | undefined {
+function statOf(path: string): Stats | undefined {
   return lstatSync(path, { throwIfNoEntry: false });
 }
 
@@ -145,7 +144,7 @@ function parts(path: string): readonly string[] {
   return path.split("/").filter((part) => part !== "" && part !== ".");
 }
 
-/** Names in archives are bytes, which the reader gives one a character. */
+/** Names in archives are bytes; the reader returns them as latin1. */
 function textOf(path: string): string {
   return Buffer.from(path, "latin1").toString("utf8");
 }

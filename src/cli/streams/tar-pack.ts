@@ -5,15 +5,15 @@ import { RuntimeError } from "../../base/errors.ts";
 
 const blockBytes = 512;
 const chunkBytes = 64 * 1024;
-/** What the fields of a ustar header hold (POSIX pax, "ustar Interchange Format"). */
+/** The limits of the fields of a ustar header (POSIX pax, "ustar Interchange Format"). */
 const nameBytes = 100;
 const maxSize = 0o77777777777;
 const maxId = 0o7777777;
 
 /**
- * A tar archive of a file or directory of this machine, which is named `name` in it. Links stay links;
- * what is neither file, directory nor link is told by `onSkipped` and left out. A file that becomes
- * shorter meanwhile is an error.
+ * A tar archive of a local file or directory, with the name `name` in it. Links are archived as links;
+ * other files, such as devices, are reported to `onSkipped`. Throws if a file is truncated
+ * meanwhile.
  */
 export async function* packTar(
   path: string,
@@ -41,7 +41,7 @@ async function* packEntry(
     const linkName = await readlink(path);
     yield* header({ ...common, name, type: "2", size: 0, linkName });
   } else if (stats.isFile()) {
-    // It may have become something else: a fifo would hang, a link would lead elsewhere.
+    // The file may have been replaced: opening a FIFO would block, and a link must not be followed.
     const { O_RDONLY, O_NOFOLLOW, O_NONBLOCK } = constants;
     const file = await open(path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK);
     try {
@@ -56,16 +56,19 @@ async function* packEntry(
   }
 }
 
-/** Exactly `size` bytes, as the header says, and zeros up to a block. */
+/** Exactly `size` bytes, as in the header, padded with zeros to a block. */
 async function* contents(file: FileHandle, path: string, size: number): AsyncGenerator<Buffer> {
   for (let at = 0; at < size; ) {
-    const room = Buffer.allocUnsafe(Math.min(chunkBytes, size - at));
-    const { bytesRead } = await file.read(room, 0, room.length, at);
+    const buffer = Buffer.allocUnsafe(Math.min(chunkBytes, size - at));
+    const { bytesRead } = await file.read(buffer, 0, buffer.length, at);
     if (bytesRead === 0) {
-      throw new RuntimeError("aborted", `read "${path}": it has become shorter meanwhile`);
+      throw new RuntimeError(
+        "aborted",
+        `read "${path}": the file was truncated while it was copied; try again`,
+      );
     }
     at += bytesRead;
-    yield room.subarray(0, bytesRead);
+    yield buffer.subarray(0, bytesRead);
   }
   yield Buffer.alloc((blockBytes - (size % blockBytes)) % blockBytes);
 }
@@ -81,17 +84,17 @@ interface Entry {
   readonly seconds: number;
 }
 
-/** What does not fit into the block goes into a PAX header before it. */
+/** The header of an entry. Values that do not fit are written to a PAX header before it. */
 function* header(entry: Entry): Generator<Buffer> {
   const records: string[] = [];
-  const note = (key: string, value: string | number): void => {
+  const add = (key: string, value: string | number): void => {
     records.push(paxRecord(key, String(value)));
   };
-  if (Buffer.byteLength(entry.name) > nameBytes) note("path", entry.name);
-  if (Buffer.byteLength(entry.linkName) > nameBytes) note("linkpath", entry.linkName);
-  if (entry.size > maxSize) note("size", entry.size);
-  if (entry.uid > maxId) note("uid", entry.uid);
-  if (entry.gid > maxId) note("gid", entry.gid);
+  if (Buffer.byteLength(entry.name) > nameBytes) add("path", entry.name);
+  if (Buffer.byteLength(entry.linkName) > nameBytes) add("linkpath", entry.linkName);
+  if (entry.size > maxSize) add("size", entry.size);
+  if (entry.uid > maxId) add("uid", entry.uid);
+  if (entry.gid > maxId) add("gid", entry.gid);
   if (records.length > 0) {
     const body = Buffer.from(records.join(""));
     yield block({ ...entry, name: "PaxHeader", linkName: "", type: "x", size: body.length });
@@ -101,7 +104,7 @@ function* header(entry: Entry): Generator<Buffer> {
   yield block(entry);
 }
 
-/** "LENGTH KEY=VALUE\n", whose length counts itself. */
+/** A record "LENGTH KEY=VALUE\n"; LENGTH includes its own digits. */
 function paxRecord(key: string, value: string): string {
   const rest = ` ${key}=${value}\n`;
   const bytes = Buffer.byteLength(rest);

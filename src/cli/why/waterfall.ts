@@ -1,11 +1,11 @@
 import { formatDuration } from "../output/figures.ts";
 import type { Style } from "../output/terminal.ts";
-import { type Past, type Phase, phasesOf, type Present } from "./past.ts";
+import { type PastOperation, type Phase, phasesOf, type InflightOperation } from "./operations.ts";
 
 const barWidth = 32;
 
-/** An operation as a heading and a bar for each of its phases, on the time axis of the whole. */
-export function formatWaterfall(past: Past, nowMs: number, style: Style): string {
+/** A past operation: a heading, and a bar for each phase on a common time axis. */
+export function formatWaterfall(past: PastOperation, nowMs: number, style: Style): string {
   const lines = linesOf(past, past.error === undefined ? style.green : style.red, style);
   const ago = formatDuration(Math.max(0, nowMs - past.startedMs));
   const took = `${formatMs(past.tookMs)}, ${ago} ago`;
@@ -15,15 +15,15 @@ export function formatWaterfall(past: Past, nowMs: number, style: Style): string
   return [`${title}  ${took}${outcome}`, ...lines, ...error].map((line) => `${line}\n`).join("");
 }
 
-/** The same for an operation under way: how long it runs, and where it is now. */
-export function formatPresent(present: Present, style: Style): string {
+/** The same for an operation in progress. */
+export function formatInflight(present: InflightOperation, style: Style): string {
   const title = `${style.bold(present.operation.replaceAll("-", " "))}  ${formatMs(present.tookMs)} so far`;
   return [title, ...linesOf(present, style.yellow, style)].map((line) => `${line}\n`).join("");
 }
 
-/** `paintLast` marks the bar of the last phase. */
+/** The lines of the phases. `paintLast` colors the bar of the last one. */
 function linesOf(
-  operation: Past | Present,
+  operation: PastOperation | InflightOperation,
   paintLast: (text: string) => string,
   style: Style,
 ): readonly string[] {
@@ -37,7 +37,7 @@ function linesOf(
   });
 }
 
-/** davit's marks are whole milliseconds: what is below one is shown as that. */
+/** Marks are whole milliseconds, so shorter durations are shown as "<1 ms". */
 function formatMs(ms: number): string {
   return ms < 1 ? "<1 ms" : ms < 10 ? `${Math.round(ms)} ms` : formatDuration(ms);
 }

@@ -5,14 +5,14 @@ import { text } from "node:stream/consumers";
 import { acceptKey, makeKey } from "../../wire/websocket/handshake.ts";
 import { type ErrorKind, RuntimeError, wrap } from "../../base/errors.ts";
 
-/** A connection that has left HTTP. */
+/** A connection after an HTTP upgrade. */
 export interface Dialed {
   readonly transport: Duplex;
-  /** Of the answer, names in lower case. */
+  /** Headers of the response, names in lower case. */
   readonly headers: IncomingMessage["headers"];
 }
 
-/** How to leave HTTP. */
+/** The upgrade request. */
 export interface DialOptions {
   readonly method: "GET" | "POST";
   readonly headers: Readonly<Record<string, string | readonly string[]>>;
@@ -20,9 +20,9 @@ export interface DialOptions {
 }
 
 /**
- * Connects to a streaming address and leaves HTTP. A refusal is an error with the server's words:
- * `not-found` where the address was used before or is late, else `failed-precondition`;
- * `unavailable` when nobody listens.
+ * Connects to a streaming address and upgrades the connection. A refusal is an error with the server's message:
+ * `not-found` when the address was used before or has expired, else `failed-precondition`;
+ * `unavailable` when no process listens.
  */
 export function dial(url: string, { method, headers, signal }: DialOptions): Promise<Dialed> {
   const { promise, resolve, reject } = Promise.withResolvers<Dialed>();
@@ -37,8 +37,8 @@ export function dial(url: string, { method, headers, signal }: DialOptions): Pro
       ...(method === "POST" && { "content-length": 0 }),
     },
     agent: false,
-    // The address came from the CRI socket, and nobody sits between two ends of the loopback; a
-    // server there makes its certificate itself.
+    // The address came from the CRI socket, and traffic on the loopback cannot be intercepted. A
+    // server there uses a self-signed certificate.
     ...(secure && { rejectUnauthorized: !loopback }),
     ...(signal && { signal }),
   });
@@ -58,7 +58,7 @@ export function dial(url: string, { method, headers, signal }: DialOptions): Pro
   return promise;
 }
 
-/** As dial(), for a WebSocket; with the sub-protocol that the server chose, "" for none. */
+/** Like dial(), for a WebSocket. Also returns the sub-protocol that the server chose, "" for none. */
 export async function dialWebSocket(
   url: string,
   protocols: readonly string[],
@@ -77,16 +77,19 @@ export async function dialWebSocket(
   });
   if (headers["sec-websocket-accept"] !== acceptKey(key)) {
     transport.destroy();
-    throw new RuntimeError("internal", `connect to "${url}": the server speaks no WebSocket`);
+    throw new RuntimeError("internal", `connect to "${url}": the server does not speak WebSocket`);
   }
   return { transport, protocol: headers["sec-websocket-protocol"] ?? "" };
 }
 
 function refused(url: string, code: number, body: string): RuntimeError {
   const kind: ErrorKind = code === 404 ? "not-found" : "failed-precondition";
-  const hint = code === 404 ? "; an address is good once, for one minute: ask for a new one" : "";
+  const hint = code === 404 ? "; an address is valid once, for one minute: request a new one" : "";
   const why = body.trim().slice(0, 1024);
-  return new RuntimeError(kind, `connect to "${url}": the server answered ${code}: ${why}${hint}`);
+  return new RuntimeError(
+    kind,
+    `connect to "${url}": the server responded with ${code}: ${why}${hint}`,
+  );
 }
 
 function failed(url: string, cause: Error): RuntimeError {

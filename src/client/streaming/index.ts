@@ -1,4 +1,4 @@
-// Opens the addresses that Exec, Attach and PortForward answer with, of any CRI server.
+// Clients for the addresses that Exec, Attach and PortForward of any CRI server return.
 export {
   openRemoteCommand,
   type RemoteCommand,

@@ -1,4 +1,4 @@
-// The client's side of port-forward, to any CRI server. Start at openPortForward.
+// The client's side of port-forward with any CRI server. Start at openPortForward.
 import type { Duplex } from "node:stream";
 import { text } from "node:stream/consumers";
 import { RuntimeError } from "../../base/errors.ts";
@@ -6,27 +6,27 @@ import { SpdySession } from "../../wire/spdy/session.ts";
 import { openTunnel } from "../../wire/websocket/tunnel.ts";
 import { dial, dialWebSocket } from "./dial.ts";
 
-/** How to connect. */
+/** Options of the connection. */
 export interface PortForwardOptions {
-  /** SPDY unless this says otherwise; by "websocket" it is tunnelled. */
+  /** SPDY if not given; "websocket" tunnels SPDY through a WebSocket. */
   readonly transport?: "spdy" | "websocket";
-  /** Ends the connecting, and later the connection with all that it carries. */
+  /** Cancels connecting, and later closes the connection with all forwarded ones. */
   readonly signal?: AbortSignal;
 }
 
 /** One connection to a port of the pod. */
 export interface ForwardedConnection {
-  /** Each direction ends for itself. */
+  /** The directions end separately. */
   readonly data: Duplex;
-  /** Why there is no connection; undefined when there was one and it has ended. Never rejects. */
+  /** Why the pod refused the connection; undefined after a connection has ended. Never rejects. */
   readonly failure: Promise<string | undefined>;
 }
 
-/** A session that carries any number of connections. */
+/** A session with any number of forwarded connections. */
 export interface PortForward {
-  /** Connects to a port of the pod. A refusal by the pod comes as `failure`, not as an error. */
+  /** Connects to a port of the pod. A refusal by the pod is a `failure` of the result, not an error. */
   connect(port: number): Promise<ForwardedConnection>;
-  /** Resolves when the session is gone. */
+  /** Resolves when the session is closed. */
   readonly closed: Promise<Error | undefined>;
   close(): void;
 }
@@ -48,11 +48,11 @@ export async function openPortForward(
         ["port", String(port)],
         ["requestid", String(requests++)],
       ] as const;
-      // In the order of kubectl: old servers count on it.
+      // In the order of kubectl, which old servers require.
       const error = await session.openStream(new Map([["streamtype", "error"], ...shared]));
       error.end();
       const failure = text(error).then(
-        (said) => (said === "" ? undefined : said),
+        (message) => (message === "" ? undefined : message),
         () => undefined,
       );
       try {

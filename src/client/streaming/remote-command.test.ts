@@ -7,7 +7,7 @@ import { HeaderWriter } from "../../wire/spdy/headers.ts";
 import { SpdySession } from "../../wire/spdy/session.ts";
 import { endOf } from "./remote-command.ts";
 
-/** The end that a client reads of a server that sends this, and then resets the stream. */
+/** The end that a client reads when the server sends this text and then resets the stream. */
 async function endBeforeReset(said: string): ReturnType<typeof endOf> {
   const [transport, server] = duplexPair();
   const session = new SpdySession({ transport, role: "client", lingerMs: 0 });
@@ -19,7 +19,7 @@ async function endBeforeReset(said: string): ReturnType<typeof endOf> {
   const data = words.length === 0 ? [] : [dataHead(1, words.length, false), words];
   server.write(Buffer.concat([...data, resetFrame(1, 5)]));
   try {
-    // All of it has come before anybody reads.
+    // Everything has arrived before the first read.
     await new Promise((resolve) => setImmediate(resolve));
     assert.equal(session.streamCount, 0);
     return await endOf(stream, true);
@@ -28,12 +28,12 @@ async function endBeforeReset(said: string): ReturnType<typeof endOf> {
   }
 }
 
-test("endOf() reads a status that the server's reset follows at once, as containerd's does", async () => {
+test("endOf() reads a status that is followed by a reset at once, as containerd sends it", async () => {
   assert.deepEqual(await endBeforeReset(formatStatus({ exitCode: 0 })), { exitCode: 0 });
   assert.deepEqual(await endBeforeReset(formatStatus({ exitCode: 7 })), { exitCode: 7 });
 });
 
-test("endOf() rejects when there is a reset and no status, or half of one", async () => {
-  await assert.rejects(endBeforeReset(""), /without telling its end/);
+test("endOf() rejects a reset without a status, or with an incomplete one", async () => {
+  await assert.rejects(endBeforeReset(""), /before the end of the command/);
   await assert.rejects(endBeforeReset(formatStatus({ exitCode: 7 }).slice(0, 20)));
 });

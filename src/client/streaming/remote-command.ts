@@ -1,4 +1,4 @@
-// The client's side of exec and attach, to any CRI server. Start at openRemoteCommand.
+// The client's side of exec and attach with any CRI server. Start at openRemoteCommand.
 import type { Readable, Writable } from "node:stream";
 import { text } from "node:stream/consumers";
 import { RuntimeError } from "../../base/errors.ts";
@@ -11,33 +11,33 @@ import { channelProtocols, Channels } from "../../wire/remote-command/channels.t
 import { commandChannel } from "../../wire/remote-command/websocket-peer.ts";
 import { dial, dialWebSocket } from "./dial.ts";
 
-/** How to connect, and which streams. They must be those that the address was asked for with. */
+/** Options of the connection. The streams must be those of the request for the address. */
 export interface RemoteCommandOptions {
   readonly stdin: boolean;
   readonly stdout: boolean;
   readonly stderr: boolean;
-  /** There is no stderr then. */
+  /** With a terminal there is no stderr. */
   readonly terminal: boolean;
-  /** SPDY unless this says otherwise: every CRI server has it. */
+  /** SPDY if not given, which every CRI server supports. */
   readonly transport?: "spdy" | "websocket";
-  /** Ends the connecting, and later the connection. */
+  /** Cancels connecting, and later closes the connection. */
   readonly signal?: AbortSignal;
 }
 
-/** A command that runs elsewhere. Its outputs must be read, or it stands still. */
+/** A remote command. Its outputs must be read, or it stops. */
 export interface RemoteCommand {
-  /** End it to tell the command that nothing follows. */
+  /** Ending it ends the input of the command. */
   readonly stdin: Writable | undefined;
   readonly stdout: Readable | undefined;
   readonly stderr: Readable | undefined;
-  /** Tells the command the size of the terminal; of no effect without one. */
+  /** Sets the size of the terminal; no effect without a terminal. */
   resize(size: Size): void;
   /**
-   * How the command ended; an attach that ends has exit code 0. Rejects with `unavailable` when the
-   * connection is lost first. Outputs may still hold what came before it.
+   * How the command ended; the end of an attach has exit code 0. Rejects with `unavailable` when the
+   * connection is lost first. Outputs may still have unread data.
    */
   readonly end: Promise<CommandEnd>;
-  /** Leaves. A command that runs under exec is ended by that, a container one is attached to is not. */
+  /** Disconnects. This ends the command of an exec, but not the container of an attach. */
   close(): void;
 }
 
@@ -67,7 +67,7 @@ async function openBySpdy(url: string, options: RemoteCommandOptions): Promise<R
   const openIf = (wanted: boolean, type: string): Promise<SpdyStream | undefined> =>
     wanted ? open(type) : Promise.resolve(undefined);
   try {
-    // In the order of kubectl: servers count on the error stream to be the first.
+    // In the order of kubectl: servers require the error stream to be the first.
     const error = await open("error");
     const stdin = await openIf(options.stdin, "stdin");
     const stdout = await openIf(options.stdout, "stdout");
@@ -76,7 +76,7 @@ async function openBySpdy(url: string, options: RemoteCommandOptions): Promise<R
     stdin?.resume();
     error.end();
     const end = endOf(error, protocol === "v4.channel.k8s.io" || protocol === "v5.channel.k8s.io");
-    end.catch(() => undefined); // who reads outputs first is not late
+    end.catch(() => undefined); // the caller may read the outputs first
     return {
       stdin,
       stdout,
@@ -125,12 +125,15 @@ async function openByWebSocket(url: string, options: RemoteCommandOptions): Prom
   };
 }
 
-/** Reads how the command ended: a status from v4 on, a sentence about a failure before. */
+/** Reads how the command ended: a status since v4, before that the message of a failure. */
 export async function endOf(stream: Readable, isStatus: boolean): Promise<CommandEnd> {
-  const said = await text(stream);
-  if (!isStatus) return said === "" ? { exitCode: 0 } : { failure: said };
-  if (said === "") {
-    throw new RuntimeError("unavailable", "run command: the server closed without telling its end");
+  const message = await text(stream);
+  if (!isStatus) return message === "" ? { exitCode: 0 } : { failure: message };
+  if (message === "") {
+    throw new RuntimeError(
+      "unavailable",
+      "run command: the server closed the connection before the end of the command",
+    );
   }
-  return parseStatus(said);
+  return parseStatus(message);
 }

@@ -73,11 +73,3 @@ export function layersOf({
 }: Pick<Container, "image" | "imageVolumes">): readonly Digest[] {
   return [...image.layers, ...imageVolumes.flatMap(({ layers }) => layers)];
 }
-
-/** The containers in the database. */
-export interface ContainerRecords {
-  /** All valid records, oldest first. Invalid ones are set aside and reported. */
-  loadContainers(): readonly Container[];
-  putContainer(container: Container): void;
-  deleteContainer(id: string): void;
-}

@@ -1,4 +1,5 @@
 import type { LinuxContainerResources } from "../../gen/runtime/v1/api_pb.ts";
+import type { OciProcess, OciSpec } from "../oci/index.ts";
 import type { Sandbox, SandboxEnvironment } from "../sandbox/index.ts";
 import type { Container, ContainerUser } from "./container.ts";
 import type { ContainerLimits } from "./runtime.ts";
@@ -34,7 +35,7 @@ export interface SpecSubject {
   /** Directories of `container.volumes`, in its order. */
   readonly volumes: readonly string[];
   /** Reads the spec that it was started with, for a command in it; undefined when there is none. */
-  readonly startedSpec?: () => Promise<string | undefined>;
+  readonly startedSpec?: () => Promise<OciSpec | undefined>;
   /** First process of the container that `target_id` names, where one is named. */
   readonly targetPid: number | undefined;
 }
@@ -61,20 +62,20 @@ export interface ContainerSpecs {
   /** SELinux label of the files that a container uses; undefined where they keep their own. */
   mountLabel(config: Container["config"], sandbox: Sandbox): string | undefined;
   /**
-   * The runtime spec, as JSON text. Host directories that a mount or the log needs and that are missing
-   * are made, as the peers do.
+   * The runtime spec. Missing host directories that a mount or the log needs are created, as by
+   * containerd and CRI-O. `invalid-argument` for a spec with a NUL in it.
    */
-  build(subject: SpecSubject): Promise<string>;
+  build(subject: SpecSubject): Promise<OciSpec>;
   /**
    * An update of resources, merged with those in force. `invalid-argument` for limits that cannot be
    * meant, `failed-precondition` for those that this host cannot keep. Touches nothing.
    */
   update(before: Container["resources"], update: LinuxContainerResources): ResourceUpdate;
-  /** The process of an exec in the container, as JSON text (runtime-spec, config.md, process). */
+  /** The process of an exec in the container (runtime-spec, config.md, process). */
   process(
     subject: SpecSubject,
     exec: { readonly args: readonly string[]; readonly terminal: boolean },
-  ): Promise<string>;
+  ): Promise<OciProcess>;
 }
 
 /** A config whose indispensable parts are there. */

@@ -4,7 +4,6 @@ export type {
   Container,
   ContainerImage,
   ContainerImageVolume,
-  ContainerRecords,
   ContainerUser,
 } from "./container.ts";
 export { layersOf } from "./container.ts";

@@ -1,5 +1,6 @@
 import type { BoundHandler } from "../handler/index.ts";
 import type { LinuxContainerResources } from "../../gen/runtime/v1/api_pb.ts";
+import type { OciProcess, OciResources, OciSpec } from "../oci/index.ts";
 import type { Operation } from "../operation/index.ts";
 import type { ProcessIdentity } from "../sandbox/index.ts";
 import type { ClientStreams, ExecEnd } from "../streaming/index.ts";
@@ -18,8 +19,8 @@ export interface ContainerBundle {
   readonly handler: BoundHandler;
   /** OCI runtime of the container's handler: name or path. */
   readonly runtimePath: string;
-  /** The runtime-spec, as JSON text. Its `root.path` is an absolute path. */
-  readonly spec: string;
+  /** Its `root.path` is an absolute path. */
+  readonly spec: OciSpec;
   /** cgroupfs path of the container below each hierarchy's root: the spec's `linux.cgroupsPath`. */
   readonly cgroupPath: string;
   /** CRI log to write, in a directory that is there; undefined for none. */
@@ -60,8 +61,8 @@ export interface ExecResult {
 export interface ContainerLimits {
   /** In the CRI's words: 0 and empty leave what there is, -1 takes a limit away. */
   readonly resources: LinuxContainerResources;
-  /** The same as OCI LinuxResources, JSON text. */
-  readonly spec: string;
+  /** The same for an OCI runtime. */
+  readonly spec: OciResources;
 }
 
 /** A client at the streams of a command. */
@@ -108,8 +109,11 @@ export interface ContainerRuntime {
       readonly cgroupPath: string;
     },
   ): Promise<void>;
-  /** The runtime-spec that the container was started with, as JSON text; undefined before. Reads only. */
-  spec(id: string): Promise<string | undefined>;
+  /**
+   * The spec that the container was started with, as it was serialized; undefined before. Rejects for a
+   * damaged one. Reads only.
+   */
+  spec(id: string): Promise<OciSpec | undefined>;
   /**
    * Looks for a start that an earlier daemon did not live to record. A container whose command was
    * told to run is taken up as by load(), also when it has ended since; of one whose command never
@@ -127,18 +131,23 @@ export interface ContainerRuntime {
    */
   killAll(id: string): Promise<void>;
   /**
-   * Runs a command in the container. `spec` is an OCI process, as JSON text. Resolves when the
+   * Runs a command in the container. Resolves when the
    * command itself has ended, whatever it left in the background. A command that cannot be started
    * is an error with the OCI runtime's words. When the operation is aborted its processes are killed.
    */
-  execSync(id: string, spec: string, operation: Operation): Promise<ExecResult>;
+  execSync(id: string, process: OciProcess, operation: Operation): Promise<ExecResult>;
   /**
    * Runs a command in the container with a client at its streams, both ways with back-pressure.
    * Resolves when the command has ended and the client has taken all that it wrote; what it left in the
    * background is not waited for. When the operation is aborted (the client is gone), the command
    * gets SIGHUP and, half a second later, all of its session SIGKILL.
    */
-  exec(id: string, spec: string, client: ProcessClient, operation: Operation): Promise<ExecEnd>;
+  exec(
+    id: string,
+    process: OciProcess,
+    client: ProcessClient,
+    operation: Operation,
+  ): Promise<ExecEnd>;
   /**
    * Joins a client to the container's streams, from now on; others may be there, too. Resolves at the
    * container's end, when the client has taken everything. Rejects when the operation is aborted, and

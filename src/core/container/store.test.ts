@@ -36,10 +36,7 @@ function container(id: string, sandboxId: string): Container {
 }
 
 test("listedOf() has the listed containers of one sandbox, oldest first, as they are now", () => {
-  const store = new ContainerStore({
-    putContainer: () => undefined,
-    deleteContainer: () => undefined,
-  });
+  const store = new ContainerStore({ put: () => undefined, delete: () => undefined });
   const ids = (sandboxId: string): readonly string[] =>
     [...store.listedOf(sandboxId)].map(({ id }) => id);
   for (const [id, sandboxId] of [

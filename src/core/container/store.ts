@@ -1,5 +1,5 @@
-import { ObjectStore } from "../store/index.ts";
-import type { Container, ContainerRecords } from "./container.ts";
+import { ObjectStore, type RecordTable } from "../store/index.ts";
+import type { Container } from "./container.ts";
 import { checkContainerTransition } from "./state.ts";
 
 /** All containers of this daemon. */
@@ -7,15 +7,10 @@ export class ContainerStore extends ObjectStore<Container> {
   /** The listed containers by sandbox and id, so that the status of a pod does not scan all containers. */
   readonly #bySandbox = new Map<string, Map<string, Container>>();
 
-  constructor(records: Pick<ContainerRecords, "putContainer" | "deleteContainer">) {
+  constructor(records: Pick<RecordTable<Container>, "put" | "delete">) {
     super({
       noun: "container",
-      put: (container) => {
-        records.putContainer(container);
-      },
-      delete: (id) => {
-        records.deleteContainer(id);
-      },
+      records,
       checkChange: (before, after) => {
         checkContainerTransition(before.id, before.state.name, after.state.name);
       },

@@ -41,12 +41,3 @@ export interface Image {
   /** Must not be collected by kubelet. */
   readonly pinned: boolean;
 }
-
-/** Where images outlive the daemon. */
-export interface ImageRecords {
-  loadImages(): readonly Image[];
-  /** Writes the image whole, new or not. */
-  putImage(image: Image): void;
-  /** Forgets the image; no error when it is not there. */
-  deleteImage(id: Digest): void;
-}

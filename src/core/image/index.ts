@@ -1,10 +1,11 @@
-// Images: their names, their store, and where they come from. Imports base. Start with image.ts.
-export type { Image, ImageConfig, ImageLayer, ImageRecords } from "./image.ts";
+// Images: their names, their store, and where they come from. Imports base and core/store. Start with image.ts.
+export type { Image, ImageConfig, ImageLayer } from "./image.ts";
 export type { ImageReference } from "./reference.ts";
 export { formatReference, parseReference, repositoryName } from "./reference.ts";
 export type {
   BlobStream,
   Descriptor,
+  ImageFetcher,
   ImageSource,
   RegistryAuth,
   ResolvedImage,

@@ -2,7 +2,8 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import type { Digest } from "../../base/digest.ts";
 import { isKind } from "../../base/errors.ts";
-import type { Image, ImageRecords } from "./image.ts";
+import type { RecordTable } from "../store/index.ts";
+import type { Image } from "./image.ts";
 import { ImageStore } from "./store.ts";
 
 const id = (digit: string): Digest => `sha256:${digit.repeat(64)}`;
@@ -30,15 +31,15 @@ function image(digit: string, names: Partial<Pick<Image, "repoTags" | "repoDiges
   };
 }
 
-function records(): ImageRecords & { readonly kept: Map<string, Image> } {
+function records(): RecordTable<Image> & { readonly kept: Map<string, Image> } {
   const kept = new Map<string, Image>();
   return {
     kept,
-    loadImages: () => [...kept.values()],
-    putImage: (one) => {
+    load: () => [...kept.values()],
+    put: (one) => {
       kept.set(one.id, one);
     },
-    deleteImage: (one) => {
+    delete: (one) => {
       kept.delete(one);
     },
   };

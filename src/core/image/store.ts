@@ -1,6 +1,7 @@
 import { type Digest, isDigest } from "../../base/digest.ts";
 import { RuntimeError } from "../../base/errors.ts";
-import type { Image, ImageRecords } from "./image.ts";
+import type { RecordTable } from "../store/index.ts";
+import type { Image } from "./image.ts";
 import { formatReference, parseReference } from "./reference.ts";
 
 /** A beginning of an id, with its algorithm or without, as crictl and the peers write and take it. */
@@ -8,21 +9,21 @@ const shortId = /^(?:sha256:)?([0-9a-f]{1,64})$/;
 
 /** The images of this node: the truth in memory, written through to the records. */
 export class ImageStore {
-  readonly #records: ImageRecords;
+  readonly #records: RecordTable<Image>;
   readonly #pinned: ReadonlySet<string>;
   readonly #byId = new Map<Digest, Image>();
   /** Full names with tag or digest. */
   readonly #byName = new Map<string, Digest>();
 
   /** `pinned`: names of images that kubelet must not collect, as people write them. */
-  constructor(records: ImageRecords, pinned: readonly string[] = []) {
+  constructor(records: RecordTable<Image>, pinned: readonly string[] = []) {
     this.#records = records;
     this.#pinned = new Set(pinned.map((name) => formatReference(parseReference(name))));
   }
 
   /** Reads what an earlier daemon left. */
   load(): void {
-    for (const image of this.#records.loadImages()) this.#remember(image);
+    for (const image of this.#records.load()) this.#remember(image);
   }
 
   /** All images, in the order in which they came. */
@@ -56,14 +57,14 @@ export class ImageStore {
       repoTags: union(known?.repoTags, image.repoTags),
       repoDigests: union(known?.repoDigests, image.repoDigests),
     };
-    this.#records.putImage(merged);
+    this.#records.put(merged);
     for (const tag of image.repoTags) this.#takeTag(tag, image.id);
     return this.#remember(merged);
   }
 
   /** Forgets the image and all its names. No error when it is not there. */
   remove(id: Digest): void {
-    this.#records.deleteImage(id);
+    this.#records.delete(id);
     const image = this.#byId.get(id);
     this.#byId.delete(id);
     for (const name of [...(image?.repoTags ?? []), ...(image?.repoDigests ?? [])]) {
@@ -85,7 +86,7 @@ export class ImageStore {
     const image = owner === undefined || owner === newOwner ? undefined : this.#byId.get(owner);
     if (image === undefined) return;
     const without = { ...image, repoTags: image.repoTags.filter((other) => other !== tag) };
-    this.#records.putImage(without);
+    this.#records.put(without);
     this.#remember(without);
   }
 

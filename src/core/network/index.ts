@@ -2,11 +2,10 @@
 // and the other nouns. drivers/cni implements it with CNI plugins.
 export type {
   Attachment,
-  AttachmentRecords,
+  AttachmentNotes,
   AttachmentRemoval,
   NetworkRequest,
   NetworkStatus,
-  NotedAttachmentRecords,
   PluginListeners,
   PodNetwork,
   PortForwarding,

@@ -1,3 +1,4 @@
+import type { KnownIds } from "../store/index.ts";
 import type { Operation } from "../operation/index.ts";
 import type { SandboxNetwork } from "../sandbox/index.ts";
 
@@ -68,22 +69,14 @@ export interface AttachmentRemoval {
 /** Identifies an attachment that garbage collection must keep. */
 export type ValidAttachment = Pick<Attachment, "sandboxId" | "ifName">;
 
-/** The attachments in the database. */
-export interface AttachmentRecords {
-  loadAttachments(): readonly Attachment[];
-  putAttachment(attachment: Attachment): void;
-  deleteAttachment(sandboxId: string): void;
-}
-
-/** Records with notes, from which a lost record is restored. */
-export interface NotedAttachmentRecords extends AttachmentRecords {
-  /**
-   * Writes a note of an attachment, in addition to the record that putAttachment() writes. An
-   * attachment without a record is loaded from its last note. One call for a sandbox at a time.
-   */
-  noteAttachment(attachment: Attachment): Promise<void>;
-  /** Deletes the note, after deleteAttachment(). Never rejects. */
-  deleteNote(sandboxId: string): Promise<void>;
+/** Notes next to the records of attachments, which outlive the loss of the records. */
+export interface AttachmentNotes {
+  /** The attachments as they were noted last, except those of sandboxes in `recorded`. */
+  load(recorded: KnownIds): readonly Attachment[];
+  /** Notes an attachment before its record is written. One note of a sandbox at a time. */
+  note(attachment: Attachment): Promise<void>;
+  /** Removes the note, after the record. Never rejects. */
+  delete(sandboxId: string): Promise<void>;
 }
 
 /** Callbacks for the plugins of a removal, which run one after another. */

@@ -29,7 +29,6 @@ export {
   cgroupResourcesOf,
   newSandboxId,
 } from "./from-request.ts";
-export type { SandboxRecords, SetAsideRecord } from "./records.ts";
 export type { PodCgroup, PodLabels, ProcessIdentity, Sandbox, SandboxNetwork } from "./sandbox.ts";
 export { namespaceModes, sandboxName, usesHostNetwork } from "./sandbox.ts";
 export type { SandboxState } from "./state.ts";

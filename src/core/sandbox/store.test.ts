@@ -3,33 +3,26 @@ import { describe, test } from "node:test";
 import { create } from "@bufbuild/protobuf";
 import { isKind } from "../../base/errors.ts";
 import { PodSandboxConfigSchema } from "../../gen/runtime/v1/api_pb.ts";
-import { type Sandbox, type SandboxRecords, type SandboxState, SandboxStore } from "./index.ts";
+import type { RecordTable } from "../store/index.ts";
+import { type Sandbox, type SandboxState, SandboxStore } from "./index.ts";
 
 /** Records in memory that can be told to fail. */
-class FakeRecords implements SandboxRecords {
+class FakeRecords implements RecordTable<Sandbox> {
   readonly rows = new Map<string, Sandbox>();
   failure: Error | undefined;
 
-  loadSandboxes(): readonly Sandbox[] {
+  load(): readonly Sandbox[] {
     return [...this.rows.values()];
   }
 
-  putSandbox(sandbox: Sandbox): void {
+  put(sandbox: Sandbox): void {
     if (this.failure !== undefined) throw this.failure;
     this.rows.set(sandbox.id, sandbox);
   }
 
-  deleteSandbox(id: string): void {
+  delete(id: string): void {
     if (this.failure !== undefined) throw this.failure;
     this.rows.delete(id);
-  }
-
-  setAsideSandbox(id: string): void {
-    this.rows.delete(id);
-  }
-
-  setAside(): readonly [] {
-    return [];
   }
 }
 

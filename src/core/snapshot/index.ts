@@ -1,15 +1,18 @@
-// Unpacked layers and the root file systems on them. Imports base and core/image.
+// Unpacked layers, and the root file systems on them. Imports base, core/image, core/operation and core/store.
 export type {
-  ImageVolume,
   LayerLimit,
   LayerLimits,
   LayerOrigin,
+  Layers,
   LayerSource,
+  Usage,
+} from "./layers.ts";
+export type {
+  ImageVolume,
   RootFs,
   RootOptions,
+  Roots,
   RootUsers,
-  Snapshots,
-  Usage,
   VolumeOwner,
-} from "./snapshot.ts";
+} from "./roots.ts";
 export { isTooLarge, TooLarge } from "./too-large.ts";

@@ -1,5 +1,6 @@
 import { RuntimeError } from "../../base/errors.ts";
 import { PrefixIndex } from "../../base/prefix-index.ts";
+import type { RecordTable } from "./record-table.ts";
 
 /** What every stored object has. Its other fields are its own. */
 export interface StoredObject {
@@ -8,17 +9,14 @@ export interface StoredObject {
   readonly name: string;
 }
 
-/** Told of every change after it is on disk and visible. Must not throw. */
+/** Called after every change, once it is written and visible. Must not throw. */
 export type StoreListener<T> = (object: T, change: "listed" | "updated" | "removed") => void;
 
 /** How a store writes, and what it allows. */
 export interface StoreRules<T> {
   /** For messages: "sandbox". */
   readonly noun: string;
-  /** Writes the object whole; done when it returns. */
-  readonly put: (object: T) => void;
-  /** Forgets the record; no error when there is none. */
-  readonly delete: (id: string) => void;
+  readonly records: Pick<RecordTable<T>, "put" | "delete">;
   /** Throws `failed-precondition` for a change of state that is not allowed. */
   readonly checkChange: (before: T, after: T) => void;
 }
@@ -26,8 +24,8 @@ export interface StoreRules<T> {
 /**
  * All objects of one kind: the truth in memory, written through to the records.
  *
- * An object is known from the first write on, and listed from list() on: what a client has not
- * been given an id of is not shown to anybody.
+ * An object is known from the first write on, and listed from list() on: an object whose id no client
+ * has is not listed.
  */
 export class ObjectStore<T extends StoredObject> {
   readonly #rules: StoreRules<T>;
@@ -48,13 +46,13 @@ export class ObjectStore<T extends StoredObject> {
     return { [Symbol.dispose]: () => this.#listeners.delete(listener) };
   }
 
-  /** Takes an object that is already on record, as after a restart. It reserves its name if that is free. */
+  /** Adds an object that is already on record, as after a restart. It reserves its name if that is free. */
   load(object: T): void {
     this.#byId.set(object.id, object);
     if (!this.#idByName.has(object.name)) this.#idByName.set(object.name, object.id);
   }
 
-  /** Writes a new object, unlisted; its name is reserved until remove(). `already-exists` when it is taken. */
+  /** Writes a new object, unlisted; its name is reserved until remove(). `already-exists` for a name that is reserved. */
   add(object: T): void {
     const holder = this.#idByName.get(object.name);
     if (holder !== undefined) {
@@ -64,7 +62,7 @@ export class ObjectStore<T extends StoredObject> {
         `reserve ${noun} name "${object.name}": ${noun} "${holder}" has it; remove that one first, or choose another name`,
       );
     }
-    this.#rules.put(object);
+    this.#rules.records.put(object);
     this.#byId.set(object.id, object);
     this.#idByName.set(object.name, object.id);
   }
@@ -75,30 +73,30 @@ export class ObjectStore<T extends StoredObject> {
     if (this.#listed.has(id)) return;
     this.#listed.set(id, object);
     this.#index.add(id);
-    this.#tell(object, "listed");
+    this.#notify(object, "listed");
   }
 
   /**
    * Replaces the object by what `change` makes of it: on disk first, then in memory, then the
-   * listeners hear of it. An error on the way changes nothing.
+   * listeners are called. An error before that changes nothing.
    */
   update(id: string, change: (object: T) => T): T {
     const before = this.get(id);
     const after = change(before);
     if (after === before) return before;
     this.#rules.checkChange(before, after);
-    this.#rules.put(after);
+    this.#rules.records.put(after);
     this.#byId.set(id, after);
     if (this.#listed.has(id)) {
       this.#listed.set(id, after);
-      this.#tell(after, "updated");
+      this.#notify(after, "updated");
     }
     return after;
   }
 
   /** Forgets the object, on disk and in memory. No error when it is not there. */
   remove(id: string): void {
-    this.#rules.delete(id);
+    this.#rules.records.delete(id);
     const object = this.#byId.get(id);
     this.#byId.delete(id);
     if (object !== undefined && this.#idByName.get(object.name) === id) {
@@ -106,7 +104,7 @@ export class ObjectStore<T extends StoredObject> {
     }
     if (!this.#listed.delete(id) || object === undefined) return;
     this.#index.delete(id);
-    this.#tell(object, "removed");
+    this.#notify(object, "removed");
   }
 
   /**
@@ -128,7 +126,7 @@ export class ObjectStore<T extends StoredObject> {
     );
   }
 
-  /** The newest value of a object known by its full id, listed or not; `not-found` otherwise. */
+  /** The newest value of an object known by its full id, listed or not; `not-found` otherwise. */
   get(id: string): T {
     const object = this.#byId.get(id);
     if (object !== undefined) return object;
@@ -158,12 +156,12 @@ export class ObjectStore<T extends StoredObject> {
     return this.#listed.values();
   }
 
-  /** Every object, also those in the making. */
+  /** Every object, also unlisted ones. */
   all(): IterableIterator<T> {
     return this.#byId.values();
   }
 
-  #tell(object: T, change: "listed" | "updated" | "removed"): void {
+  #notify(object: T, change: "listed" | "updated" | "removed"): void {
     for (const listener of this.#listeners) listener(object, change);
   }
 }

@@ -45,12 +45,9 @@ function reader(stuck: readonly string[]): StatsReader {
 
 /** Pods p1 and p2 with two containers each, c1a c1b c2a c2b; p3 is stopped and has c3a. */
 function contextWith(stuck: readonly string[] = []): CriContext {
-  const nothing = { putSandbox: () => undefined, deleteSandbox: () => undefined };
+  const nothing = { put: () => undefined, delete: () => undefined };
   const sandboxes = new SandboxStore(nothing);
-  const containers = new ContainerStore({
-    putContainer: () => undefined,
-    deleteContainer: () => undefined,
-  });
+  const containers = new ContainerStore(nothing);
   for (const [id, own] of Object.entries({ p1: ["c1a", "c1b"], p2: ["c2a", "c2b"], p3: ["c3a"] })) {
     const state = id === "p3" ? { name: "stopped", atNs: 1n } : { name: "ready" };
     const config = create(PodSandboxConfigSchema, { labels: { pod: id } });

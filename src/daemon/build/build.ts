@@ -6,7 +6,7 @@ import type { Logger } from "../../base/logger.ts";
 import { TaskGroup } from "../../base/task-group.ts";
 import { type Clock, systemClock } from "../../base/time.ts";
 import type { Config } from "../../config/config.ts";
-import { type ContainerStore, logLineBytes } from "../../core/container/index.ts";
+import { logLineBytes } from "../../core/container/index.ts";
 import { type Faults, Operations } from "../../core/operation/index.ts";
 import {
   isAloneInCgroup,
@@ -16,10 +16,9 @@ import {
 } from "../../core/sandbox/index.ts";
 import type { CriContext } from "../../cri/index.ts";
 import { PodCgroupsByDriver } from "../../drivers/cgroups/index.ts";
-import { AttachmentNotes } from "../../drivers/cni/index.ts";
 import { readRuntimeFeatures } from "../../drivers/oci/index.ts";
 import { PodSandboxController } from "../../drivers/podsandbox/index.ts";
-import { Records } from "../../drivers/records/index.ts";
+import { FileAttachmentNotes, Records, WriteBehindRecords } from "../../drivers/records/index.ts";
 import { Selinux } from "../../drivers/host-spec/index.ts";
 import type { ShimController, ShimRuntime } from "../../drivers/shim/index.ts";
 import { HostStats } from "../../drivers/stats/index.ts";
@@ -38,12 +37,11 @@ import { InflightCreates } from "../../engine/lifecycle/inflight-creates.ts";
 import {
   attributeLayers,
   forgetIncompleteImages,
-  type ImageContext,
   sweepLayers,
+  sweepUnfinishedLayers,
 } from "../../engine/image/index.ts";
 import { FailedTeardowns } from "../../engine/lifecycle/failed-teardowns.ts";
 import { Janitor } from "../../engine/lifecycle/janitor.ts";
-import { WriteBehindRecords } from "../../engine/lifecycle/write-behind-records.ts";
 import { defaultTimes, recoverSandboxes, type SandboxContext } from "../../engine/sandbox/index.ts";
 import { type CgroupLayout, detectCgroups } from "../../linux/cgroup/index.ts";
 import { hostBootId, isRunBySystemd, systemdDirectory } from "../../linux/host/index.ts";
@@ -102,7 +100,7 @@ export async function build(config: Config, options: BuildOptions): Promise<Buil
   const layout = usableCgroups(config.runtime.cgroupDriver, log);
   const selinux = config.runtime.selinux ? Selinux.open() : undefined;
   const namespaces = undo.use(new NamespaceWatch());
-  const store = new SandboxStore(records);
+  const store = new SandboxStore(records.sandboxes);
   // The cgroup of a sandbox whose record cannot be read is unknown.
   const isAlone = (sandbox: Sandbox): boolean =>
     isAloneInCgroup(sandbox, store.all()) &&
@@ -162,7 +160,7 @@ export async function build(config: Config, options: BuildOptions): Promise<Buil
       containers,
       images,
       urls,
-      stats: statsOf({ cgroups: layout, images, clock, meter }, [store, containers.store]),
+      stats: statsOf({ cgroups: layout, clock, meter }, containers),
       network: networks.default,
       cgroupDriver: config.runtime.cgroupDriver,
       handlers: () => handlers.features(),
@@ -289,20 +287,19 @@ function recordFacts(
 function statsOf(
   deps: {
     readonly cgroups: CgroupLayout;
-    readonly images: ImageContext;
     readonly clock: Clock;
     /** Reports the usage of the sandboxes of its controller. */
     readonly meter: ShimController | undefined;
   },
-  stores: readonly Pick<SandboxStore | ContainerStore, "listen">[],
+  { roots, store: containers, sandboxes }: CriContext["containers"],
 ): HostStats {
   const { meter } = deps;
   const stats = new HostStats({
     ...deps,
-    snapshots: deps.images.snapshots,
+    roots,
     meterOf: ({ handler }) => (handler.controller === meter?.name ? meter : undefined),
   });
-  for (const store of stores) {
+  for (const store of [sandboxes, containers]) {
     store.listen(({ id, state }, change) => {
       if (change === "removed") stats.forget(id);
       else if (state.name !== "running" && state.name !== "ready") stats.ended(id);
@@ -323,6 +320,7 @@ async function recoverAllContainers(
     async (operation) => {
       await recoverContainers(containers, records, operation);
       await operation.enter("sweep-layers");
+      await sweepUnfinishedLayers(images);
       // The layers of an image or container whose record cannot be read are unknown: keep all.
       const unread = records
         .setAside()
@@ -357,9 +355,8 @@ function buildEngine(deps: EngineDeps): AsyncDisposable & { readonly parts: Engi
     holdMs: config.runtime.retryHoldSeconds * 1000,
   };
   const directory = join(config.root, "attachments");
-  const attachments = new Attachments(
-    new AttachmentNotes({ records: deps.records, directory, log }),
-  );
+  const notes = new FileAttachmentNotes({ directory, log });
+  const attachments = new Attachments(deps.records.attachments, notes);
   const teardown = new NetworkTeardown({
     network: deps.networks.default,
     attachments,

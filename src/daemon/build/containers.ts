@@ -4,7 +4,8 @@ import { ContainerStore, layersOf } from "../../core/container/index.ts";
 import { ImageStore } from "../../core/image/index.ts";
 import type { Sandbox, SandboxController, SandboxStore } from "../../core/sandbox/index.ts";
 import { OciRuntime } from "../../drivers/oci/index.ts";
-import { OverlaySnapshots } from "../../drivers/overlay/index.ts";
+import { openOverlay } from "../../drivers/overlay/index.ts";
+import type { Tables } from "../../drivers/records/index.ts";
 import { Registry } from "../../drivers/registry/index.ts";
 import type { ShimRuntime } from "../../drivers/shim/index.ts";
 import {
@@ -19,7 +20,6 @@ import {
   defaultContainerTimes,
   CancellableOperations,
 } from "../../engine/container/index.ts";
-import type { WriteBehindRecords } from "../../engine/lifecycle/write-behind-records.ts";
 import {
   type ImageContext,
   PullProgress,
@@ -33,7 +33,7 @@ import { linkedLogs } from "../process/linked-logs.ts";
 
 interface Parts {
   readonly config: Config;
-  readonly records: WriteBehindRecords;
+  readonly records: Pick<Tables, "containers" | "images">;
   readonly layout: CgroupLayout;
   readonly tuning: Tuning;
   readonly handlers: ConfiguredHandlers;
@@ -76,8 +76,8 @@ export async function buildContainers(
   const { config, records, layout, handlers } = parts;
   const { clock, log, tasks, operations } = shared;
   const createMs = config.runtime.createTimeoutSeconds * 1000;
-  const snapshots = await OverlaySnapshots.open({ root: config.root, log, tasks });
-  parts.undo.defer(() => snapshots.close());
+  const { layers, roots } = await openOverlay({ root: config.root, log, tasks });
+  parts.undo.defer(() => roots.close());
   const runtime = await OciRuntime.open({
     state: config.state,
     cgroups: layout,
@@ -91,18 +91,18 @@ export async function buildContainers(
     if (warning !== undefined) log.warn(warning);
   }
   const { shims } = parts;
-  const store = new ContainerStore(records);
+  const store = new ContainerStore(records.containers);
   const images: ImageContext = {
-    store: new ImageStore(records, config.images.pinned),
+    store: new ImageStore(records.images, config.images.pinned),
     source: new Registry({
       configDir: config.images.registryConfigPath,
       log,
       clock,
       proxyEnv: process.env,
     }),
-    snapshots,
+    layers,
     pulls: new Pulls(tasks),
-    progress: new PullProgress((diffId) => snapshots.hasLayer(diffId)),
+    progress: new PullProgress((diffId) => layers.has(diffId)),
     limits: limitsOf(config.images),
     trustPresentLayers: config.images.trustPresentLayers,
     operations,
@@ -117,7 +117,7 @@ export async function buildContainers(
     store,
     sandboxes: parts.sandboxes,
     images: images.store,
-    snapshots,
+    roots,
     rootFiles: rootUsers,
     specs: new HostContainerSpecs({
       host: readSpecHost(layout),
@@ -138,8 +138,8 @@ export async function buildContainers(
     environmentOf: (sandbox) => controllerOf(parts, sandbox).environment(sandbox),
     cancellable: new CancellableOperations(),
     onRemoved: (container) => {
-      const layers = layersOf(container);
-      tasks.spawn("remove unused layers", () => removeUnusedLayers(images, layers));
+      const used = layersOf(container);
+      tasks.spawn("remove unused layers", () => removeUnusedLayers(images, used));
     },
     times: { ...defaultContainerTimes, createMs, startMs: createMs },
   };

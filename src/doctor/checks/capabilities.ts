@@ -3,20 +3,26 @@ import { catalogue, type Finding } from "../finding.ts";
 
 const kinds = catalogue("capabilities", {
   fine: ["ok", ""],
-  missing: ["error", "davit serve mounts, makes namespaces and starts containers of any user"],
+  missing: [
+    "error",
+    "davit serve needs it to mount, create namespaces and start containers as any user",
+  ],
   "no-sys-resource": [
     "warning",
-    "OOM scores below davit's own and raised limits (rlimits) are clamped, so the kernel may end " +
+    "OOM scores below davit's own and raised limits (rlimits) are clamped, so the kernel may kill " +
       "an important container first",
   ],
   bounded: [
     "note",
-    "privileged containers, and those that ask for ALL, get no more than davit has",
+    "privileged containers, and those that add ALL, get no capability that davit does not have",
   ],
-  "no-new-privs": ["note", "programs with file capabilities or setuid bits gain nothing by them"],
+  "no-new-privs": [
+    "note",
+    "file capabilities and setuid bits of programs in containers have no effect",
+  ],
 });
 
-// linux/capability.h; what is missing at the end is newer than the kernel.
+// linux/capability.h, in order. An older kernel has fewer of them.
 const names =
   `CHOWN DAC_OVERRIDE DAC_READ_SEARCH FOWNER FSETID KILL SETGID SETUID SETPCAP LINUX_IMMUTABLE
   NET_BIND_SERVICE NET_BROADCAST NET_ADMIN NET_RAW IPC_LOCK IPC_OWNER SYS_MODULE SYS_RAWIO SYS_CHROOT
@@ -28,14 +34,14 @@ const needed =
   `CHOWN DAC_OVERRIDE FOWNER FSETID KILL SETGID SETUID SETPCAP NET_ADMIN NET_RAW SYS_CHROOT
   SYS_PTRACE SYS_ADMIN MKNOD SETFCAP`.split(/\s+/);
 
-/** What this process may do; davit serve is taken to be started from the same place. */
+/** The capabilities of this process. The check assumes that davit serve is started in the same way. */
 export const capabilitiesCheck: Check = {
   group: kinds.group,
   title: "Capabilities",
   catalogue: kinds,
-  examine: async ({ host, leaveOut }: DoctorContext) => {
+  examine: async ({ host, skip }: DoctorContext) => {
     if (!host.isRoot) {
-      leaveOut("capabilities: those of root are not seen by another user");
+      skip("capabilities: only root can check its own");
       return [];
     }
     const status = (await host.read("/proc/self/status")) ?? "";
@@ -46,13 +52,14 @@ export const capabilitiesCheck: Check = {
     const found: Finding[] = [];
     const lacks = needed.filter((name) => !effective.has(name));
     if (lacks.length > 0) {
-      const text = `no ${lacks.map((name) => `CAP_${name}`).join(", ")}`;
-      const fix = "start davit serve as root of the host; in a container, run that privileged";
+      const text = `missing: ${lacks.map((name) => `CAP_${name}`).join(", ")}`;
+      const fix =
+        "start davit serve as root of the host; in a container, make the container privileged";
       found.push(kinds.report("missing", text, fix));
     }
     if (!effective.has("SYS_RESOURCE")) {
-      const fix = "give it to the service (CapabilityBoundingSet= of its unit), or live with it";
-      found.push(kinds.report("no-sys-resource", "no CAP_SYS_RESOURCE", fix));
+      const fix = "add it to CapabilityBoundingSet= of the service, or accept the limitation";
+      found.push(kinds.report("no-sys-resource", "missing: CAP_SYS_RESOURCE", fix));
     }
     const outside = known.filter((name) => !bounding.has(name) && name !== "SYS_RESOURCE");
     if (outside.length > 0 && lacks.length === 0) {
@@ -60,14 +67,14 @@ export const capabilitiesCheck: Check = {
       found.push(kinds.report("bounded", text));
     }
     if (/^NoNewPrivs:\s*1$/m.test(status)) {
-      const fix = "start davit serve where no_new_privs is not set (NoNewPrivileges= of its unit)";
+      const fix = "start davit serve without no_new_privs (NoNewPrivileges= of its unit)";
       found.push(kinds.report("no-new-privs", "no_new_privs is set", fix));
     }
-    return found.length > 0 ? found : [kinds.report("fine", `all ${known.length} there are`)];
+    return found.length > 0 ? found : [kinds.report("fine", `all ${known.length} capabilities`)];
   },
 };
 
-/** A mask of /proc/PID/status (proc_pid_status(5)). */
+/** The capabilities in a mask of /proc/PID/status (proc_pid_status(5)). */
 function setOf(status: string, field: string, known: readonly string[]): ReadonlySet<string> {
   const hex = new RegExp(`^${field}:\\s*([0-9a-f]+)`, "m").exec(status)?.[1] ?? "0";
   const mask = BigInt(`0x${hex}`);

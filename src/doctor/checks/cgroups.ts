@@ -7,49 +7,49 @@ import type { Host } from "../host.ts";
 
 const kinds = catalogue("cgroups", {
   fine: ["ok", ""],
-  none: ["error", "limits, usage figures and the end of containers need cgroups"],
+  none: ["error", "davit needs cgroups to limit, measure and stop containers"],
   "hybrid-controller": [
     "error",
-    'crun refuses to start containers ("drop all controllers from cgroupv2") on a host that has ' +
-      "v1 hierarchies while a controller is left to v2",
+    'crun does not start containers ("drop all controllers from cgroupv2") on a host that has ' +
+      "v1 hierarchies while a controller is available in v2",
   ],
-  "controller-missing": ["error", "containers with limits of this kind do not start"],
-  "controller-wanted": ["note", "limits and figures of this kind are not there"],
+  "controller-missing": ["error", "containers with limits that need the controller do not start"],
+  "controller-wanted": ["note", "limits and statistics that need the controller are not available"],
   "not-delegated": [
     "error",
-    "the cgroups of pods get no controllers: v2 gives none below a cgroup that has processes itself",
+    "the cgroups of pods get no controllers: v2 enables none below a cgroup that contains processes",
   ],
-  "read-only": ["error", "no cgroup can be made for a pod"],
-  "v1-in-use": ["note", "it works, but systemd and Kubernetes are giving cgroup v1 up"],
-  "no-systemd": ["error", "davit does not start with the systemd cgroup driver on such a host"],
+  "read-only": ["error", "davit cannot create cgroups for pods"],
+  "v1-in-use": ["note", "cgroup v1 works, but systemd and Kubernetes are removing support for it"],
+  "no-systemd": ["error", "davit serve does not start with the systemd cgroup driver on this host"],
   "nsdelegate-missing": [
     "error",
-    "containers of a handler with cgroup_writable are refused: they could change their own limits",
+    "containers of a handler with cgroup_writable are rejected: they could change their own limits",
   ],
-  "kubelet-driver": ["error", "kubelet and davit must make cgroups in the same way"],
+  "kubelet-driver": ["error", "kubelet and davit must use the same cgroup driver"],
 });
 
-/** Names on v2, and on v1 where they differ. */
+/** Controllers by their names in v2. */
 const needed = ["cpu", "memory", "pids"];
 const useful = ["cpuset", "io", "hugetlb"];
 
 const directory = "/sys/fs/cgroup";
 
-/** How cgroups are mounted, which controllers there are, and who has them. */
+/** How cgroups are mounted, which controllers exist and where they are enabled. */
 export const cgroupsCheck: Check = {
   group: kinds.group,
   title: "Control groups",
   catalogue: kinds,
-  examine: async (subject: DoctorContext) => {
-    const { host } = subject;
+  examine: async (context: DoctorContext) => {
+    const { host } = context;
     const mounts = await host.mounts();
     const unified = mounts.find(({ fsType }) => fsType === "cgroup2");
     const legacy = mounts.filter(({ fsType }) => fsType === "cgroup");
     const isV1 = legacy.some(({ superOptions }) => superOptions.some(isController));
     const driver = [
-      ...(await kubeletDriver(subject)),
-      ...(await systemd(subject)),
-      ...writableCgroups(subject, mounts, isV1),
+      ...(await checkKubeletDriver(context)),
+      ...(await checkSystemd(context)),
+      ...checkNsdelegate(context, mounts, isV1),
     ];
     if (!isV1 && unified === undefined) {
       const fix = `mount -t cgroup2 cgroup2 ${directory}`;
@@ -59,7 +59,7 @@ export const cgroupsCheck: Check = {
       ...(isV1
         ? await examineV1(host, legacy, unified)
         : await examineV2(host, unified?.mountPoint ?? directory)),
-      ...readOnly([...legacy, ...(unified === undefined ? [] : [unified])]),
+      ...checkReadOnly([...legacy, ...(unified === undefined ? [] : [unified])]),
       ...driver,
     ];
     if (found.some(({ severity }) => severity === "error")) return found;
@@ -68,7 +68,7 @@ export const cgroupsCheck: Check = {
   },
 };
 
-/** Controllers of a kernel that has v1; other options of such a mount are none. */
+/** The controllers of v1; other mount options do not name one. */
 const legacyControllers = new Set(
   `blkio cpu cpuacct cpuset devices freezer hugetlb memory net_cls net_prio perf_event pids rdma misc
   debug`.split(/\s+/),
@@ -84,20 +84,20 @@ async function examineV1(
   unified: MountEntry | undefined,
 ): Promise<readonly Finding[]> {
   const has = new Set(legacy.flatMap(({ superOptions }) => superOptions.filter(isController)));
-  const left =
+  const inV2 =
     unified === undefined
       ? []
       : wordsOf(await host.read(`${unified.mountPoint}/cgroup.controllers`));
-  const found = left.map((name) =>
+  const found = inV2.map((name) =>
     kinds.report(
       "hybrid-controller",
-      `cgroup v2 at ${unified?.mountPoint ?? ""} still has "${name}"`,
+      `the controller "${name}" is in cgroup v2 at ${unified?.mountPoint ?? ""}`,
       mountAsV1(host, name),
     ),
   );
-  // What is left to v2 is said already.
+  // Controllers in v2 are reported already.
   const names = (v2: string): string => (v2 === "io" ? "blkio" : v2);
-  const lacks = (name: string): boolean => !has.has(names(name)) && !left.includes(name);
+  const lacks = (name: string): boolean => !has.has(names(name)) && !inV2.includes(name);
   return [
     ...found,
     ...missing(needed.filter(lacks).map(names), useful.filter(lacks).map(names), "v1"),
@@ -110,21 +110,21 @@ async function examineV1(
       : []),
     kinds.report(
       "v1-in-use",
-      "pods get cgroups of version 1",
-      "boot with systemd.unified_cgroup_hierarchy=1, or mount cgroup v2 alone",
+      "pods get cgroups of v1",
+      "boot with systemd.unified_cgroup_hierarchy=1, or mount only cgroup v2",
     ),
   ];
 }
 
-/** Takes a controller from v2 by mounting it as v1, which the kernel allows while v2 does not use it. */
+/** Moves a controller to v1 by mounting it there, which the kernel allows while v2 does not use it. */
 function mountAsV1(host: Host, name: string): Fix {
   const target = `${directory}/${name}`;
   return {
     text: `mkdir -p ${target} && mount -t cgroup -o ${name} cgroup ${target}`,
     apply: async () => {
       await host.makeDirectory(target);
-      const result = await host.command("mount", ["-t", "cgroup", "-o", name, "cgroup", target]);
-      if (result.code === 0) return `mounted the controller ${name} as v1 on ${target}`;
+      const result = await host.runCommand("mount", ["-t", "cgroup", "-o", name, "cgroup", target]);
+      if (result.code === 0) return `mounted the controller "${name}" as v1 on ${target}`;
       await host.remove(target).catch(() => undefined);
       throw new Error(firstLine(result.stderr));
     },
@@ -145,8 +145,8 @@ async function examineV2(host: Host, root: string): Promise<readonly Finding[]> 
     ...found,
     kinds.report(
       "not-delegated",
-      `${root} has ${processes} processes in it and does not hand on ${off.join(", ")}`,
-      `move the processes into a cgroup of their own: mkdir ${root}/init && for p in $(cat ` +
+      `${root} contains ${processes} processes and does not enable ${off.join(", ")}`,
+      `move the processes to a child cgroup: mkdir ${root}/init && for p in $(cat ` +
         `${root}/cgroup.procs); do echo $p >${root}/init/cgroup.procs; done`,
     ),
   ];
@@ -160,28 +160,34 @@ function missing(
   const fix = (names: readonly string[]): string =>
     names.includes("memory")
       ? "boot with cgroup_enable=memory, or a kernel with CONFIG_MEMCG"
-      : `mount them, or boot a kernel that has ${names.join(", ")}`;
+      : `mount ${names.join(", ")}, or boot a kernel that has them`;
   const report = (name: "controller-missing" | "controller-wanted", names: readonly string[]) =>
     names.length === 0
       ? []
-      : [kinds.report(name, `no ${names.join(", ")} on cgroup ${version}`, fix(names))];
+      : [
+          kinds.report(
+            name,
+            `controllers missing in cgroup ${version}: ${names.join(", ")}`,
+            fix(names),
+          ),
+        ];
   return [...report("controller-missing", needed), ...report("controller-wanted", useful)];
 }
 
-function readOnly(mounts: readonly MountEntry[]): readonly Finding[] {
-  const fixed = mounts.filter(
+function checkReadOnly(mounts: readonly MountEntry[]): readonly Finding[] {
+  const readOnly = mounts.filter(
     ({ options, superOptions }) => options.includes("ro") || superOptions.includes("ro"),
   );
-  return fixed.map(({ mountPoint }) =>
+  return readOnly.map(({ mountPoint }) =>
     kinds.report(
       "read-only",
       `${mountPoint} is mounted read-only`,
-      `mount -o remount,rw ${mountPoint}; in a container, run it privileged`,
+      `mount -o remount,rw ${mountPoint}; in a container, make the container privileged`,
     ),
   );
 }
 
-async function kubeletDriver({ host, config }: DoctorContext): Promise<readonly Finding[]> {
+async function checkKubeletDriver({ host, config }: DoctorContext): Promise<readonly Finding[]> {
   const file = "/var/lib/kubelet/config.yaml";
   const text = (await host.read(file)) ?? "";
   const driver = /^cgroupDriver:\s*["']?(\w+)/m.exec(text)?.[1];
@@ -190,25 +196,25 @@ async function kubeletDriver({ host, config }: DoctorContext): Promise<readonly 
   return [
     kinds.report(
       "kubelet-driver",
-      `kubelet is set to "${driver}" (${file}), davit to "${ours}"`,
+      `kubelet uses "${driver}" (${file}), davit uses "${ours}"`,
       `set cgroupDriver: ${ours} in ${file} and restart kubelet`,
     ),
   ];
 }
 
-async function systemd({ host, config }: DoctorContext): Promise<readonly Finding[]> {
+async function checkSystemd({ host, config }: DoctorContext): Promise<readonly Finding[]> {
   if (config.runtime.cgroupDriver !== "systemd") return [];
   if ((await host.fileInfo(systemdDirectory)) !== undefined) return [];
   return [
     kinds.report(
       "no-systemd",
-      `runtime.cgroup_driver is "systemd", and this host is not run by systemd (no ${systemdDirectory})`,
-      'set "runtime.cgroup_driver" to "cgroupfs", and kubelet\'s cgroupDriver, too',
+      `runtime.cgroup_driver is "systemd", but systemd does not run this host (${systemdDirectory} does not exist)`,
+      'set "runtime.cgroup_driver" and kubelet\'s cgroupDriver to "cgroupfs"',
     ),
   ];
 }
 
-function writableCgroups(
+function checkNsdelegate(
   { config }: DoctorContext,
   mounts: readonly MountEntry[],
   isV1: boolean,
@@ -217,13 +223,13 @@ function writableCgroups(
     .filter(([, { cgroupWritable }]) => cgroupWritable)
     .map(([name]) => name);
   if (names.length === 0 || (!isV1 && hasNsdelegate(mounts))) return [];
-  const why = isV1 ? "this host has cgroup v1" : "cgroup v2 is mounted without nsdelegate";
+  const reason = isV1 ? "this host has cgroup v1" : "cgroup v2 is mounted without nsdelegate";
   return [
     kinds.report(
       "nsdelegate-missing",
-      `cgroup_writable is true for ${names.join(", ")}, and ${why}`,
+      `cgroup_writable is true for ${names.join(", ")}, but ${reason}`,
       isV1
-        ? 'set "cgroup_writable" to false, or mount cgroup v2 alone'
+        ? 'set "cgroup_writable" to false, or mount only cgroup v2'
         : `mount -o remount,nsdelegate ${directory}`,
     ),
   ];

@@ -3,27 +3,33 @@ import { catalogue, type Finding } from "../finding.ts";
 
 const kinds = catalogue("configuration", {
   fine: ["ok", ""],
-  invalid: ["error", "davit serve does not start with it; the other checks went by the defaults"],
-  "root-in-state": ["warning", "what is in the state directory may be gone after a reboot"],
+  invalid: [
+    "error",
+    "davit serve does not start with this file; the other checks use the defaults",
+  ],
+  "root-in-state": [
+    "warning",
+    "a reboot may delete the state directory, and images and records with it",
+  ],
 });
 
-/** The configuration file: whether davit serve would take it. */
+/** Whether davit serve accepts the configuration file. */
 export const configurationCheck: Check = {
   group: kinds.group,
   title: "Configuration",
   catalogue: kinds,
-  examine: (subject: DoctorContext) => Promise.resolve(examine(subject)),
+  examine: (context: DoctorContext) => Promise.resolve(examine(context)),
 };
 
 function examine({ config, configFile, configProblems }: DoctorContext): readonly Finding[] {
-  const file = configFile ?? "the built-in defaults";
+  const file = configFile ?? "the defaults";
   if (configProblems.length > 0) {
-    const fix = `fix ${file}; davit config check ${file} says when it is right`;
+    const fix = `edit ${file}, then run: davit config check ${file}`;
     return configProblems.map((problem) => kinds.report("invalid", problem, fix));
   }
   const found: Finding[] = [];
   if (`${config.root}/`.startsWith(`${config.state}/`)) {
-    const text = `root "${config.root}" is in state "${config.state}"`;
+    const text = `root "${config.root}" is inside state "${config.state}"`;
     found.push(kinds.report("root-in-state", text, "set root to a directory on a disk"));
   }
   return found.length > 0 ? found : [kinds.report("fine", file)];

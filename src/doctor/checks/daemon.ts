@@ -1,64 +1,74 @@
 import { parseConfig } from "../../config/load.ts";
 import { type Check, type DoctorContext } from "../check.ts";
 import { catalogue, type Finding } from "../finding.ts";
-import type { CriAnswer } from "../host.ts";
+import type { CriStatus } from "../host.ts";
 
 const kinds = catalogue("daemon", {
   fine: ["ok", ""],
-  recovering: ["note", "it takes up what the last daemon left, and then serves"],
-  "not-ready": ["error", "kubelet puts no pods on this node"],
-  "network-not-ready": ["error", "kubelet puts no pods on this node but those of the host network"],
-  "records-set-aside": ["warning", "these records could not be read: davit knows nothing of them"],
-  "records-owed": [
-    "warning",
-    "these changes could not be written: a restart now would forget them",
+  recovering: [
+    "note",
+    "the daemon is restoring pods and containers; calls wait until it has finished",
   ],
+  "not-ready": ["error", "kubelet reports the node as NotReady, and no pods are scheduled to it"],
+  "network-not-ready": [
+    "error",
+    "kubelet reports the node as NotReady and runs only host network pods",
+  ],
+  "records-set-aside": [
+    "warning",
+    "these records are corrupt: davit does not manage their pods and containers",
+  ],
+  "records-owed": ["warning", "these changes are not written yet: a restart now would lose them"],
   "records-unwritable": [
     "error",
-    "davit can make, start and remove nothing while it cannot note it",
+    "davit cannot create, start or remove pods and containers without writing records",
   ],
-  "network-removals-pending": ["warning", "addresses and rules of pods that are gone stay taken"],
-  "removals-unfinished": ["warning", "something of these pods or containers cannot be taken down"],
-  "ends-failed": ["warning", "kubelet asks again and again, and the pod stays until it ends"],
-  "request-stuck": ["warning", "it holds up the pod or container that it is about"],
-  "requests-failed": ["note", "kubelet asks again; pods that it asked for may be missing"],
-  "other-version": ["note", "the daemon goes on with the program that it was started from"],
-  "configuration-changed": ["note", "the daemon goes on with what it read when it started"],
+  "network-removals-pending": ["warning", "addresses and rules of removed pods stay in use"],
+  "removals-unfinished": ["warning", "parts of these pods or containers cannot be removed"],
+  "ends-failed": ["warning", "kubelet retries, and the pod stays until it can be stopped"],
+  "request-stuck": ["warning", "it blocks its pod or container"],
+  "requests-failed": ["note", "kubelet retries; pods may be missing until a retry succeeds"],
+  "other-version": ["note", "the daemon still runs the version that it was started with"],
+  "configuration-changed": [
+    "note",
+    "the daemon still uses the configuration that it read at its start",
+  ],
 });
 
-/** A request that is older than the time which kubelet gives it. */
+/** Older requests have exceeded kubelet's timeout. */
 const stuckMs = 240_000;
 
-/** Failures of that time are told. */
+/** Failures are reported for this long. */
 const recentMs = 600_000;
 
-/** What a running daemon says of itself: its verbose Status. */
+/** The verbose Status of a running daemon. */
 export const daemonCheck: Check = {
   group: kinds.group,
   title: "The running daemon",
   catalogue: kinds,
-  examine: async (subject: DoctorContext) => {
-    const { host, config, leaveOut } = subject;
+  examine: async (context: DoctorContext) => {
+    const { host, config, skip } = context;
     const path = config.server.listen;
     if (
       (await host.fileInfo(path))?.kind !== "socket" ||
       (await host.probeConnect(path)) !== "open"
     ) {
-      leaveOut("daemon: none runs, or it cannot be reached");
+      skip("daemon: not running, or not reachable");
       return [];
     }
-    const answer = await host.askCri(path);
+    const answer = await host.criStatus(path);
     if (answer.version !== undefined && answer.version.runtimeName !== "davit") {
-      leaveOut("daemon: another server answers");
+      skip("daemon: the socket belongs to another runtime");
       return [];
     }
-    if (answer.recovering === true) return [kinds.report("recovering", "not ready yet")];
-    if (answer.status === undefined) return []; // what the sockets say of it is enough
+    if (answer.recovering === true)
+      return [kinds.report("recovering", "the daemon is not ready yet")];
+    if (answer.status === undefined) return []; // the check of the sockets reports it
     const found = [
       ...conditions(answer),
-      ...debts(answer),
+      ...pendingWork(answer),
       ...failures(answer, host.nowMs()),
-      ...differences(subject, answer),
+      ...differences(context, answer),
     ];
     if (found.some(({ severity }) => severity !== "note")) return found;
     const counts = readInfo(answer, "records");
@@ -66,92 +76,100 @@ export const daemonCheck: Check = {
   },
 };
 
-function conditions({ status }: CriAnswer): readonly Finding[] {
+function conditions({ status }: CriStatus): readonly Finding[] {
   const bad = (status?.status?.conditions ?? []).filter((condition) => !condition.status);
   return bad.map(({ type, reason, message }) => {
     const text = [type, reason, message].filter((part) => part !== "").join(": ");
     return type === "NetworkReady"
-      ? kinds.report("network-not-ready", text, "see what the checks of the network say")
-      : kinds.report("not-ready", text, "look at davit's log");
+      ? kinds.report("network-not-ready", text, "see the findings about the pod network")
+      : kinds.report("not-ready", text, "see davit's log");
   });
 }
 
-function debts(answer: CriAnswer): readonly Finding[] {
+function pendingWork(answer: CriStatus): readonly Finding[] {
   const found: Finding[] = [];
   if (readInfo(answer, "recordsCanBeWritten") === false) {
-    const fix = "see what the checks of the disk say; restart davit when root can be written";
-    found.push(kinds.report("records-unwritable", "its database cannot be written", fix));
+    const fix = "see the findings about the disk; restart davit when root is writable";
+    found.push(kinds.report("records-unwritable", "the database cannot be written", fix));
   }
   const setAside = listOf(readInfo(answer, "recordsSetAside"));
   if (setAside.length > 0) {
     const fix =
-      "end what still runs of them (ps, systemd-cgls), stop davit, DELETE FROM set_aside in the " +
-      "davit.db of its root (sqlite3), start it: it sweeps the rest";
-    found.push(kinds.report("records-set-aside", tell(setAside), fix));
+      "kill the processes that belong to them (ps, systemd-cgls), stop davit, run DELETE FROM set_aside in " +
+      "davit.db below root (sqlite3), and start davit, which removes the rest";
+    found.push(kinds.report("records-set-aside", summarize(setAside), fix));
   }
-  const owed = listOf(readInfo(answer, "recordsOwed"));
-  if (owed.length > 0) {
+  const unwritten = listOf(readInfo(answer, "recordsOwed"));
+  if (unwritten.length > 0) {
     found.push(
-      kinds.report("records-owed", tell(owed), "make room on the disk of root; davit tries on"),
+      kinds.report(
+        "records-owed",
+        summarize(unwritten),
+        "free space on the file system of root; davit retries",
+      ),
     );
   }
   const removals = listOf(readInfo(answer, "pendingNetworkRemovals"));
   for (const item of removals) {
     const { sandboxId, tries, lastError } = asTable(item);
-    const text = `${String(sandboxId)}, ${String(tries)} tries: ${String(lastError)}`;
-    const fix = "davit tries on; fix what the plugin says";
+    const text = `network of sandbox ${String(sandboxId)} not removed after ${String(tries)} tries: ${String(lastError)}`;
+    const fix = "fix the error of the plugin; davit retries";
     found.push(kinds.report("network-removals-pending", text, fix));
   }
   const unfinished = listOf(readInfo(answer, "unfinishedRemovals"));
   if (unfinished.length > 0) {
-    const fix = "davit tries on; its log says what is in the way";
-    found.push(kinds.report("removals-unfinished", tell(unfinished), fix));
+    const fix = "see davit's log for the reason; davit retries";
+    found.push(kinds.report("removals-unfinished", summarize(unfinished), fix));
   }
   for (const item of listOf(readInfo(answer, "failedEnds"))) {
     const { subject, tries, since, lastError } = asTable(item);
-    const text = `${String(subject)} does not end since ${String(since)}, ${String(tries)} tries: ${String(lastError)}`;
+    const text = `${String(subject)} not stopped since ${String(since)} after ${String(tries)} tries: ${String(lastError)}`;
     const fix =
-      "fix what it says; a process in state D waits for a disk or a network mount: fix that, or reboot the node";
+      "fix the error; a process in state D waits for a disk or a network mount: fix that, or reboot the node";
     found.push(kinds.report("ends-failed", text, fix));
   }
   for (const item of listOf(readInfo(answer, "inflight"))) {
     const { operation, subject, stage, ageMs } = asTable(item);
     if (typeof ageMs !== "number" || ageMs < stuckMs) continue;
-    const text = `${String(operation)} of ${String(subject)} is at ${String(stage)} for ${Math.round(ageMs / 1000)} s`;
+    const text = `${String(operation)} of ${String(subject)} has been running for ${Math.round(ageMs / 1000)} s, in stage ${String(stage)}`;
     found.push(
-      kinds.report("request-stuck", text, "davit inflight shows where; the log shows why"),
+      kinds.report(
+        "request-stuck",
+        text,
+        "see davit inflight for the stage, and davit's log for the reason",
+      ),
     );
   }
   return found;
 }
 
-function failures(answer: CriAnswer, nowMs: number): readonly Finding[] {
+function failures(answer: CriStatus, nowMs: number): readonly Finding[] {
   const recent = listOf(readInfo(answer, "lastFailures"))
     .map(asTable)
     .filter(({ startedMs }) => typeof startedMs === "number" && startedMs > nowMs - recentMs);
   const last = recent.at(-1);
   if (last === undefined) return [];
   const which = `${String(last["operation"])} of ${String(last["subject"])}`;
-  const text = `${recent.length} in the last ${recentMs / 60_000} minutes, the last: ${which}: ${String(last["error"])}`;
-  return [kinds.report("requests-failed", text, "davit why NAME tells more of one")];
+  const text = `${recent.length} failed in the last ${recentMs / 60_000} minutes; the last one: ${which}: ${String(last["error"])}`;
+  return [kinds.report("requests-failed", text, "davit why NAME shows the history of an object")];
 }
 
 function differences(
   { version, config, configFile, configProblems }: DoctorContext,
-  answer: CriAnswer,
+  answer: CriStatus,
 ): readonly Finding[] {
   const found: Finding[] = [];
   const running = answer.version?.runtimeVersion ?? version;
   if (running !== version) {
-    const text = `the daemon is davit ${running}, this is ${version}`;
-    found.push(kinds.report("other-version", text, "systemctl restart davit; pods go on"));
+    const text = `the daemon runs version ${running}, this command is version ${version}`;
+    found.push(kinds.report("other-version", text, "systemctl restart davit; pods keep running"));
   }
   const loaded = readInfo(answer, "config");
   if (loaded === undefined || configProblems.length > 0) return found;
   const keys = differingKeys(JSON.parse(JSON.stringify(config)), loaded);
   if (keys.length > 0) {
-    const text = `${keys.join(", ")} in ${configFile ?? "the defaults"} and in the daemon`;
-    const fix = "systemctl restart davit; or name the daemon's file with --config";
+    const text = `the daemon's settings differ from ${configFile ?? "the defaults"}: ${keys.join(", ")}`;
+    const fix = "systemctl restart davit, or pass the daemon's file with --config";
     found.push(kinds.report("configuration-changed", text, fix));
   }
   return found;
@@ -168,7 +186,7 @@ function asTable(value: unknown): Readonly<Record<string, unknown>> {
   return typeof value === "object" && value !== null ? (value as Record<string, unknown>) : {};
 }
 
-/** JSON with the keys in order. */
+/** JSON with sorted keys. */
 function canonical(value: unknown): string {
   if (Array.isArray(value)) return `[${value.map(canonical).join(",")}]`;
   if (typeof value !== "object" || value === null)
@@ -178,7 +196,7 @@ function canonical(value: unknown): string {
   return `{${keys.map((key) => `${key}:${canonical(table[key])}`).join(",")}}`;
 }
 
-function readInfo({ status }: CriAnswer, key: string): unknown {
+function readInfo({ status }: CriStatus, key: string): unknown {
   const text = status?.info[key];
   if (text === undefined) return undefined;
   try {
@@ -192,8 +210,8 @@ function listOf(value: unknown): readonly unknown[] {
   return Array.isArray(value) ? value : [];
 }
 
-/** The first few of a list, for a sentence. */
-function tell(items: readonly unknown[]): string {
+/** The first items of a list, in one line. */
+function summarize(items: readonly unknown[]): string {
   const words = items.map((item) => (typeof item === "string" ? item : JSON.stringify(item)));
   const more = words.length > 3 ? ` and ${words.length - 3} more` : "";
   return `${words.slice(0, 3).join("; ")}${more}`;
@@ -204,5 +222,5 @@ function describeCounts(counts: unknown): string {
   const words = ["sandboxes", "containers", "images"]
     .filter((name) => typeof table[name] === "number")
     .map((name) => `${String(table[name])} ${name}`);
-  return words.length === 0 ? "" : `, on record: ${words.join(", ")}`;
+  return words.length === 0 ? "" : `: ${words.join(", ")}`;
 }

@@ -1,29 +1,35 @@
 import type { MountEntry } from "../../linux/mount/index.ts";
 import { type Check, type DoctorContext } from "../check.ts";
 import { catalogue, type Finding } from "../finding.ts";
-import type { Host, Space } from "../host.ts";
+import type { Host, DiskSpace } from "../host.ts";
 
 const kinds = catalogue("disk", {
   fine: ["ok", ""],
-  "directory-missing": ["note", "davit serve makes it when it starts"],
-  "not-a-directory": ["error", "davit serve cannot keep anything there, and does not start"],
-  "read-only": ["error", "davit serve writes there, and does not start"],
-  full: ["error", "records and images cannot be written: pods fail to start"],
-  "too-small": ["error", "an image of ordinary size does not fit, however much is removed"],
-  "space-low": ["warning", "one more image may fill it, and then pods fail to start"],
+  "directory-missing": ["note", "davit serve creates it at its start"],
+  "not-a-directory": ["error", "davit serve cannot store data there and does not start"],
+  "read-only": ["error", "davit serve must write there and does not start"],
+  full: ["error", "davit cannot write records and images, so pods fail to start"],
+  "too-small": ["error", "the file system is too small for an ordinary image"],
+  "space-low": ["warning", "one more image may fill the file system, and then pods fail to start"],
   "inodes-low": [
     "warning",
-    "an image has some ten thousand files: there is room, but not for files",
+    "images have many thousand files each: inodes will run out before the space does",
   ],
-  "overlay-refused": ["error", "every container's root is an overlay whose upper layer lies there"],
-  "filesystem-unfit": ["error", "overlayfs takes no upper layer on such a file system"],
+  "overlay-refused": [
+    "error",
+    "the root of each container is an overlay with its upper directory there",
+  ],
+  "filesystem-unfit": [
+    "error",
+    "overlayfs does not support an upper directory on this file system",
+  ],
   "no-attributes": [
     "error",
-    "overlayfs notes there which files of an image were removed or replaced",
+    "overlayfs needs trusted extended attributes to record removed and replaced files",
   ],
-  "no-file-types": ["error", "overlayfs needs the types of files in directory entries (d_type)"],
-  "state-on-disk": ["note", "a reboot leaves stale files there; davit serve cleans them up"],
-  "open-to-others": ["warning", "other users of this machine could change images and containers"],
+  "no-file-types": ["error", "overlayfs needs file types in directory entries (d_type)"],
+  "state-on-disk": ["note", "stale files stay there after a reboot; davit serve removes them"],
+  "open-to-others": ["warning", "other users of this machine can change images and containers"],
 });
 
 const mib = 1024 * 1024;
@@ -32,40 +38,44 @@ const lowBytes = 2048 * mib;
 const stateLowBytes = 128 * mib;
 const lowShare = 0.05;
 
-/** File systems that overlayfs refuses as upper layer, or that do not hold what it writes. */
+/** File systems that overlayfs does not support for an upper directory, or that lack what it needs. */
 const unfit = /^(nfs4?|cifs|smb3|9p|overlay|vfat|msdos|exfat|ntfs3?|iso9660|squashfs|erofs|ramfs)$/;
 
-/** Room on the file systems of root and state, and whether they are fit for what lies there. */
+/** Space on the file systems of root and state, and whether they support what davit needs. */
 export const diskCheck: Check = {
   group: kinds.group,
   title: "Disk",
   catalogue: kinds,
-  examine: async (subject: DoctorContext) => {
-    const { root, state } = subject.config;
-    const mounts = await subject.host.mounts();
+  examine: async (context: DoctorContext) => {
+    const { root, state } = context.config;
+    const mounts = await context.host.mounts();
     const found = [
-      ...(await examineDirectory(subject, "root", root, mounts)),
-      ...(await examineDirectory(subject, "state", state, mounts)),
+      ...(await examineDirectory(context, "root", root, mounts)),
+      ...(await examineDirectory(context, "state", state, mounts)),
     ];
     return found;
   },
 };
 
 async function examineDirectory(
-  subject: DoctorContext,
+  context: DoctorContext,
   key: "root" | "state",
   directory: string,
   mounts: readonly MountEntry[],
 ): Promise<readonly Finding[]> {
-  const { host } = subject;
-  const place = await nearest(host, directory);
-  if (place.kind !== "directory") {
-    const text = `"${place.path}", of ${key} "${directory}", is no directory`;
+  const { host } = context;
+  const existing = await nearest(host, directory);
+  if (existing.kind !== "directory") {
+    const text = `${key} "${directory}": "${existing.path}" is not a directory`;
     return [
-      kinds.report("not-a-directory", text, `move it away, or set ${key} to another directory`),
+      kinds.report(
+        "not-a-directory",
+        text,
+        `move the file away, or set ${key} to another directory`,
+      ),
     ];
   }
-  const mount = mountAround(mounts, place.path);
+  const mount = mountOf(mounts, existing.path);
   const isReadOnly =
     mount?.options.includes("ro") === true || mount?.superOptions.includes("ro") === true;
   const text = `${key} "${directory}"`;
@@ -73,22 +83,22 @@ async function examineDirectory(
     const fix = `mount -o remount,rw ${mount.mountPoint}, or set ${key} to another directory`;
     return [kinds.report("read-only", `${text} is on a read-only file system`, fix)];
   }
-  const space = await host.space(place.path);
+  const space = await host.diskSpace(existing.path);
   const found = [
-    ...missingDirectory(host, key, directory, place.path),
-    ...(place.path === directory && (place.mode & 0o022) !== 0
+    ...missingDirectory(host, key, directory, existing.path),
+    ...(existing.path === directory && (existing.mode & 0o022) !== 0
       ? [
           kinds.report(
             "open-to-others",
-            `${text} has mode ${octal(place.mode)}`,
+            `${text} has mode ${octal(existing.mode)}`,
             `chmod go-w ${directory}`,
           ),
         ]
       : []),
-    ...room(text, key, space),
+    ...checkSpace(text, key, space),
     ...(key === "root"
-      ? hasRoomForTrial(space)
-        ? await upperLayer(subject, text, place.path, mount)
+      ? hasSpaceForProbe(space)
+        ? await upperLayer(context, text, existing.path, mount)
         : []
       : stateOnDisk(text, mount)),
   ];
@@ -100,15 +110,15 @@ async function examineDirectory(
   ];
 }
 
-/** The directory, or what there is on the way to it. */
+/** The directory, or its nearest ancestor that exists. */
 async function nearest(
   host: Host,
   directory: string,
 ): Promise<{ readonly path: string; readonly kind: string; readonly mode: number }> {
   for (let path = directory; ; path = path.slice(0, path.lastIndexOf("/"))) {
     if (path === "") return { path: "/", kind: "directory", mode: 0o755 };
-    const look = await host.fileInfo(path);
-    if (look !== undefined) return { path, kind: look.kind, mode: look.mode };
+    const info = await host.fileInfo(path);
+    if (info !== undefined) return { path, kind: info.kind, mode: info.mode };
   }
 }
 
@@ -116,25 +126,29 @@ function missingDirectory(
   host: Host,
   key: string,
   directory: string,
-  there: string,
+  existing: string,
 ): readonly Finding[] {
-  if (there === directory) return [];
+  if (existing === directory) return [];
   const apply = async (): Promise<string> => {
     await host.makeDirectory(directory);
-    return `made the directory ${directory}`;
+    return `created the directory ${directory}`;
   };
   const fix = { text: `mkdir -p -m 711 ${directory}`, apply };
-  return [kinds.report("directory-missing", `${key} "${directory}" is not there yet`, fix)];
+  return [kinds.report("directory-missing", `${key} "${directory}" does not exist yet`, fix)];
 }
 
-function room(text: string, key: "root" | "state", space: Space | undefined): readonly Finding[] {
+function checkSpace(
+  text: string,
+  key: "root" | "state",
+  space: DiskSpace | undefined,
+): readonly Finding[] {
   if (space === undefined || space.totalBytes === 0) return [];
   const { freeBytes, totalBytes, freeInodes, totalInodes } = space;
   const has = `${text} has ${bytes(freeBytes)} free of ${bytes(totalBytes)}`;
-  const fix = 'make room: df -h shows who fills it, "davit images" what images take';
+  const fix = 'free space: see df -h and the sizes in "davit images"';
   const least = key === "root" ? fullBytes : mib;
   if (totalBytes < least) {
-    const text = `${has}; want at least ${bytes(least)}`;
+    const text = `${has}; must have at least ${bytes(least)}`;
     return [kinds.report("too-small", text, `set ${key} to a directory on a larger file system`)];
   }
   if (freeBytes < least) return [kinds.report("full", has, fix)];
@@ -145,55 +159,55 @@ function room(text: string, key: "root" | "state", space: Space | undefined): re
   }
   if (totalInodes > 0 && freeInodes < totalInodes * lowShare) {
     const inodes = `${text} has ${freeInodes} inodes free of ${totalInodes}`;
-    found.push(kinds.report("inodes-low", inodes, "df -i shows who has them; remove files"));
+    found.push(kinds.report("inodes-low", inodes, "remove files; df -i shows the inodes in use"));
   }
   return found;
 }
 
-/** Without room a trial would fail for that, and say something else. */
-function hasRoomForTrial(space: Space | undefined): boolean {
+/** Without space the probe would fail with a misleading error. */
+function hasSpaceForProbe(space: DiskSpace | undefined): boolean {
   if (space === undefined) return true;
   const { freeBytes, totalInodes, freeInodes } = space;
   return freeBytes > mib && (totalInodes === 0 || freeInodes > 50);
 }
 
 async function upperLayer(
-  { host, leaveOut }: DoctorContext,
+  { host, skip }: DoctorContext,
   text: string,
-  place: string,
+  directory: string,
   mount: MountEntry | undefined,
 ): Promise<readonly Finding[]> {
   const fix = "set root to a directory on ext4, xfs or btrfs";
   if (!host.isRoot) {
-    leaveOut("disk: an overlay is mounted on a trial, which takes root");
+    skip("disk: mounting an overlay needs root");
     const type = mount?.fsType ?? "";
     if (!unfit.test(type)) return [];
     return [kinds.report("filesystem-unfit", `${text} is on ${type}`, fix)];
   }
-  const refusal = await host.tryOverlay(place);
-  if (refusal !== undefined) {
-    return [kinds.report("overlay-refused", `${text} on ${mount?.fsType ?? "?"}: ${refusal}`, fix)];
+  const overlayError = await host.probeOverlay(directory);
+  if (overlayError !== undefined) {
+    const found = `mount an overlay in ${text} on ${mount?.fsType ?? "?"}: ${overlayError}`;
+    return [kinds.report("overlay-refused", found, fix)];
   }
-  const attributes = await host.tryAttributes(place);
-  if (attributes !== undefined) {
-    return [
-      kinds.report("no-attributes", `${text} on ${mount?.fsType ?? "?"}: ${attributes}`, fix),
-    ];
+  const xattrError = await host.probeXattrs(directory);
+  if (xattrError !== undefined) {
+    const found = `set an extended attribute in ${text} on ${mount?.fsType ?? "?"}: ${xattrError}`;
+    return [kinds.report("no-attributes", found, fix)];
   }
   return await fileTypes(host, text, mount);
 }
 
-/** Only old xfs can be without: mkfs.xfs of before 2015, or with ftype=0. */
+/** Only xfs of before 2015, or made with ftype=0, has none. */
 async function fileTypes(
   host: Host,
   text: string,
   mount: MountEntry | undefined,
 ): Promise<readonly Finding[]> {
-  const program = host.find("xfs_info");
+  const program = host.findProgram("xfs_info");
   if (mount?.fsType !== "xfs" || program === undefined) return [];
-  const { stdout } = await host.command(program, [mount.mountPoint]);
+  const { stdout } = await host.runCommand(program, [mount.mountPoint]);
   if (!/\bftype=0\b/.test(stdout)) return [];
-  const fix = "make the file system again: mkfs.xfs -n ftype=1";
+  const fix = "format the file system again: mkfs.xfs -n ftype=1";
   return [kinds.report("no-file-types", `${text} is on xfs with ftype=0`, fix)];
 }
 
@@ -203,13 +217,13 @@ function stateOnDisk(text: string, mount: MountEntry | undefined): readonly Find
   return [kinds.report("state-on-disk", `${text} is on ${mount.fsType}`, fix)];
 }
 
-/** The mount that a path is on: the one with the longest mount point around it, the last of equals. */
-export function mountAround(mounts: readonly MountEntry[], path: string): MountEntry | undefined {
-  const around = mounts.filter(
+/** The mount that a path is on: the one with the longest mount point above it, the last of equals. */
+function mountOf(mounts: readonly MountEntry[], path: string): MountEntry | undefined {
+  const enclosing = mounts.filter(
     ({ mountPoint }) => mountPoint === "/" || `${path}/`.startsWith(`${mountPoint}/`),
   );
-  const longest = Math.max(...around.map(({ mountPoint }) => mountPoint.length));
-  return around.findLast(({ mountPoint }) => mountPoint.length === longest);
+  const longest = Math.max(...enclosing.map(({ mountPoint }) => mountPoint.length));
+  return enclosing.findLast(({ mountPoint }) => mountPoint.length === longest);
 }
 
 function octal(mode: number): string {

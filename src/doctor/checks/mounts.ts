@@ -6,17 +6,17 @@ const kinds = catalogue("mounts", {
   fine: ["ok", ""],
   "root-not-shared": [
     "note",
-    "volumes with mountPropagation: Bidirectional or HostToContainer need shared mounts",
+    "volumes with mountPropagation Bidirectional or HostToContainer need shared mounts",
   ],
   "namespaces-shared": [
     "warning",
-    "what davit pins there is copied into other mount namespaces and stays busy in them",
+    "namespaces that davit pins there propagate to other mount namespaces and stay in use",
   ],
-  "proc-hidden": ["warning", "davit looks at processes in /proc, those of containers too"],
-  "sys-read-only": ["warning", "privileged pods, and plugins that set sysctls, fail"],
+  "proc-hidden": ["warning", "davit reads /proc of all processes, including those of containers"],
+  "sys-read-only": ["warning", "privileged pods and plugins that set sysctls fail"],
 });
 
-/** How what is mounted propagates, and what of the kernel's own trees can be written. */
+/** The propagation of mounts, and whether /sys and /proc/sys are writable. */
 export const mountsCheck: Check = {
   group: kinds.group,
   title: "Mounts",
@@ -41,12 +41,12 @@ function propagation(mounts: readonly MountEntry[], state: string): readonly Fin
   const found: Finding[] = [];
   const root = mountOf(mounts, "/");
   if (root !== undefined && !isShared(root)) {
-    const fix = "mount --make-rshared /; systemd does that at boot, other inits do not";
+    const fix = "mount --make-rshared / (systemd does this at boot, other init systems do not)";
     found.push(kinds.report("root-not-shared", "/ is private", fix));
   }
   const pins = mountOf(mounts, `${state}/ns`);
   if (isShared(pins)) {
-    const fix = `mount --make-private ${state}/ns, then find who made it shared`;
+    const fix = `mount --make-private ${state}/ns, and find out what made it shared`;
     found.push(kinds.report("namespaces-shared", `${state}/ns is shared`, fix));
   }
   return found;
@@ -57,7 +57,7 @@ function kernelTrees(mounts: readonly MountEntry[], isRoot: boolean): readonly F
   const hidepid = mountOf(mounts, "/proc")?.superOptions.find((word) =>
     /^hidepid=(?!0|off)/.test(word),
   );
-  // Root sees everything, but for hidepid=ptraceable without CAP_SYS_PTRACE.
+  // Root sees all processes, except with hidepid=ptraceable and without CAP_SYS_PTRACE.
   if (hidepid !== undefined && (!isRoot || /=(4|ptraceable)$/.test(hidepid))) {
     const fix = "mount -o remount,hidepid=0 /proc";
     found.push(kinds.report("proc-hidden", `/proc is mounted with ${hidepid}`, fix));
@@ -66,8 +66,8 @@ function kernelTrees(mounts: readonly MountEntry[], isRoot: boolean): readonly F
     mountOf(mounts, path)?.options.includes("ro"),
   );
   if (trees.length > 0) {
-    const text = `${trees.join(" and ")} read-only`;
-    const fix = `mount -o remount,rw ${trees[0] ?? ""}; in a container, run it privileged`;
+    const text = `mounted read-only: ${trees.join(", ")}`;
+    const fix = `mount -o remount,rw ${trees[0] ?? ""}; in a container, make the container privileged`;
     found.push(kinds.report("sys-read-only", text, fix));
   }
   return found;

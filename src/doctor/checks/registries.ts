@@ -1,60 +1,60 @@
-import type { HostTrial, RegistryTrial } from "../registry-trial.ts";
+import type { HostTrial, RegistryTrial } from "../registry-probe.ts";
 import { type Check, type DoctorContext } from "../check.ts";
 import { catalogue, type Finding } from "../finding.ts";
 
 const kinds = catalogue("registries", {
   reachable: ["ok", ""],
   "image-found": ["ok", ""],
-  "file-invalid": ["error", "images of the registry cannot be pulled while its file is wrong"],
-  "host-unreachable": ["error", "images are pulled from nowhere else"],
-  "mirror-unreachable": ["warning", "every pull tries it first, and then goes on to the next host"],
-  "name-unknown": ["error", "images are pulled from nowhere else"],
+  "file-invalid": ["error", "images of the registry cannot be pulled while its file is invalid"],
+  "host-unreachable": ["error", "images of the registry cannot be pulled from another host"],
+  "mirror-unreachable": ["warning", "each pull tries the mirror first, and then the next host"],
+  "name-unknown": ["error", "images of the registry cannot be pulled from another host"],
   "certificate-untrusted": [
     "error",
-    "davit talks to no registry whose certificate it cannot trust",
+    "davit does not connect to a registry with an untrusted certificate",
   ],
-  "server-error": ["warning", "the host answers, but not as a registry that is well"],
-  slow: ["warning", "each pull waits for it several times"],
-  proxied: ["note", "requests to registries go through it"],
-  "image-missing": ["error", "it cannot be pulled"],
+  "server-error": ["warning", "the host responds with a server error"],
+  slow: ["warning", "each pull waits for the host several times"],
+  proxied: ["note", "requests to registries go through the proxy"],
+  "image-missing": ["error", "the image cannot be pulled"],
 });
 
 const slowMs = 2_000;
 
-/** Whether the registries answer: those of hosts.toml files when asked to, and of named images. */
+/** Whether registries respond: those with a hosts.toml, if asked for, and those of the given images. */
 export const registriesCheck: Check = {
   group: kinds.group,
   title: "Registries",
   catalogue: kinds,
   deadlineMs: 30_000,
-  examine: async (subject: DoctorContext) => {
-    const { host, config, images, askRegistries, leaveOut } = subject;
+  examine: async (context: DoctorContext) => {
+    const { host, config, images, probeRegistries, skip } = context;
     const directory = config.images.registryConfigPath;
     const configured = (await host.list(directory)) ?? [];
-    if (!askRegistries && images.length === 0) {
-      const how = "are asked with --registries or --image NAME";
-      if (configured.length > 0) leaveOut(`registries: those of ${directory} ${how}`);
-      else leaveOut(`registries: none is configured; they ${how}`);
+    if (!probeRegistries && images.length === 0) {
+      const how = "use --registries or --image IMAGE";
+      if (configured.length > 0) skip(`registries: to check those of ${directory}, ${how}`);
+      else skip(`registries: none configured in ${directory}; to check one, ${how}`);
       return [];
     }
-    const names = askRegistries ? configured.filter((name) => name !== "_default") : [];
-    const trials = await Promise.all(
-      names.map((name) => host.tryRegistry(registryOf(name), directory)),
+    const names = probeRegistries ? configured.filter((name) => name !== "_default") : [];
+    const probes = await Promise.all(
+      names.map((name) => host.probeRegistry(registryOf(name), directory)),
     );
-    const pulls = await Promise.all(images.map((image) => host.tryImage(image, directory)));
+    const pulls = await Promise.all(images.map((image) => host.probeImage(image, directory)));
     return [
-      ...trials.flatMap(describe),
+      ...probes.flatMap(describe),
       ...pulls.map(({ image, error, digest, ms }) =>
         error === undefined
-          ? kinds.report("image-found", `${image} is ${digest ?? ""}, ${Math.round(ms)} ms`)
-          : kinds.report("image-missing", `${image}: ${error}`, mendOf(error)),
+          ? kinds.report("image-found", `${image}: ${digest ?? ""}, ${Math.round(ms)} ms`)
+          : kinds.report("image-missing", `${image}: ${error}`, fixOf(error)),
       ),
-      ...proxies(subject),
+      ...proxies(context),
     ];
   },
 };
 
-/** A directory's name has `_5000_` where `:5000` cannot stand. */
+/** The registry of a directory: a name with `_5000_` at its end stands for `:5000`. */
 function registryOf(directory: string): string {
   return directory.replace(/_(\d+)_$/, ":$1");
 }
@@ -70,35 +70,35 @@ function describeHost(registry: string, host: HostTrial, isMirror: boolean): rea
   const { root, error, problem, ms, status } = host;
   const text = root.includes(registry) ? root : `${root} for ${registry}`;
   if (error !== undefined) {
-    const said = `${text}: ${error}`;
-    const check = `curl -v ${root}/ shows more; fix the network, or the host's line in hosts.toml`;
+    const found = `${text}: ${error}`;
+    const check = `fix the network, or the host's line in hosts.toml; curl -v ${root}/ shows details`;
     if (problem === "certificate") {
-      const fix = 'name its CA with "ca" in the hosts.toml of the registry';
-      return [kinds.report("certificate-untrusted", said, fix)];
+      const fix = 'set "ca" in the hosts.toml of the registry to its CA';
+      return [kinds.report("certificate-untrusted", found, fix)];
     }
-    if (isMirror) return [kinds.report("mirror-unreachable", said, check)];
+    if (isMirror) return [kinds.report("mirror-unreachable", found, check)];
     if (problem === "name") {
-      const fix = "fix the name, or the name servers of /etc/resolv.conf";
-      return [kinds.report("name-unknown", said, fix)];
+      const fix = "fix the name, or the name servers in /etc/resolv.conf";
+      return [kinds.report("name-unknown", found, fix)];
     }
-    return [kinds.report("host-unreachable", said, check)];
+    return [kinds.report("host-unreachable", found, check)];
   }
   const took = `${text}: ${status ?? 0}, ${Math.round(ms)} ms`;
-  // 401 is how a registry asks for a token, and 404 what mirrors of one namespace say.
+  // A registry responds with 401 to ask for a token, and a mirror of one namespace with 404.
   if (status !== undefined && status >= 500) {
-    return [kinds.report("server-error", took, "ask whoever runs it")];
+    return [kinds.report("server-error", took, "ask the operator of the registry")];
   }
   return [
     ms > slowMs
-      ? kinds.report("slow", took, "use a mirror that is nearer, or look at the route to it")
+      ? kinds.report("slow", took, "use a mirror that is nearer, or check the route to the host")
       : kinds.report("reachable", took),
   ];
 }
 
-function mendOf(error: string): string {
-  if (/certificate/.test(error)) return 'name the registry\'s CA with "ca" in its hosts.toml';
-  if (/unauthenticated|denied|401|403/i.test(error)) return "give kubelet a pull secret for it";
-  return "look at its name and tag; --registries tells which hosts answer";
+function fixOf(error: string): string {
+  if (/certificate/.test(error)) return 'set "ca" in the hosts.toml of the registry to its CA';
+  if (/unauthenticated|denied|401|403/i.test(error)) return "create a pull secret for the registry";
+  return "check the image's name and tag; --registries shows which hosts respond";
 }
 
 function proxies({ host }: DoctorContext): readonly Finding[] {
@@ -107,6 +107,6 @@ function proxies({ host }: DoctorContext): readonly Finding[] {
   const [first] = set;
   if (first === undefined) return [];
   const shown = (host.env[first] ?? "").replace(/\/\/[^\s/@]*@/, "//***@");
-  const text = `${first}=${shown} in this environment; that of the daemon's unit may be another`;
-  return [kinds.report("proxied", text, "NO_PROXY names the hosts that are asked directly")];
+  const text = `${first}=${shown} in this environment; that of davit serve may differ`;
+  return [kinds.report("proxied", text, "list hosts to reach directly in NO_PROXY")];
 }

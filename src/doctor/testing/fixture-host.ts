@@ -1,10 +1,10 @@
 import { create } from "@bufbuild/protobuf";
 import { defaultConfig } from "../../config/load.ts";
-import type { NetworkReading, NetworkTrial } from "../network-trial.ts";
-import type { ImageTrial, RegistryTrial } from "../registry-trial.ts";
+import type { NetworkReading, NetworkProbe } from "../network-probe.ts";
+import type { ImageProbe, RegistryTrial } from "../registry-probe.ts";
 import { StatusResponseSchema, VersionResponseSchema } from "../../gen/runtime/v1/api_pb.ts";
 import type { MountEntry } from "../../linux/mount/index.ts";
-import type { CommandResult, CriAnswer, Host, ConnectProbe, FileInfo, Space } from "../host.ts";
+import type { CommandResult, CriStatus, Host, ConnectProbe, FileInfo, DiskSpace } from "../host.ts";
 
 /** A mount for `FixtureHost.mountTable`. */
 export function mountEntry(
@@ -30,7 +30,7 @@ export function mountEntry(
 const gib = 1024 ** 3;
 const allCapabilities = "000001ffffffffff";
 
-/** The network of a fixture that is well, as `readNetwork` gives it. */
+/** A network without problems, as `readNetwork` returns it. */
 export const healthyReading = {
   directory: "/etc/cni/net.d",
   directoryExists: true,
@@ -50,8 +50,8 @@ export const healthyReading = {
   binDirs: ["/opt/cni/bin"],
 } as const satisfies NetworkReading;
 
-/** A trial in which nothing went wrong. */
-export const healthyTrial: NetworkTrial = {
+/** A probe of a network without problems. */
+export const healthyNetworkProbe: NetworkProbe = {
   steps: [
     { command: "ADD", plugin: "bridge", ms: 12.3 },
     { command: "ADD", plugin: "portmap", ms: 4 },
@@ -63,8 +63,8 @@ export const healthyTrial: NetworkTrial = {
   turnsForwardingOn: [],
 };
 
-/** A program that ended well. */
-export function okay(stdout: string): CommandResult {
+/** The result of a program that exited with 0. */
+export function succeeded(stdout: string): CommandResult {
   return { code: 0, stdout, stderr: "" };
 }
 
@@ -74,14 +74,14 @@ interface Condition {
   readonly message?: string;
 }
 
-/** The answers of a davit that is well; `info` replaces parts of its verbose Status. */
-export function criAnswer(
+/** The answers of a daemon without problems; `info` replaces parts of its verbose Status. */
+export function criStatus(
   info: Readonly<Record<string, unknown>> = {},
   conditions: readonly Condition[] = [
     { type: "RuntimeReady", status: true },
     { type: "NetworkReady", status: true },
   ],
-): CriAnswer {
+): CriStatus {
   const facts: Readonly<Record<string, unknown>> = {
     config: defaultConfig(),
     records: { sandboxes: 2, containers: 3 },
@@ -106,7 +106,7 @@ export function criAnswer(
 }
 
 /** A server's answer to Version. */
-export function versionOf(runtimeName: string): NonNullable<CriAnswer["version"]> {
+export function versionOf(runtimeName: string): NonNullable<CriStatus["version"]> {
   return create(VersionResponseSchema, {
     runtimeName,
     runtimeVersion: "0.1.0",
@@ -115,8 +115,8 @@ export function versionOf(runtimeName: string): NonNullable<CriAnswer["version"]
 }
 
 /**
- * A machine that lives in memory. As it is made nothing is wrong with it: cgroup v2, root and state
- * in order, a network, and a davit that answers. Tests change what they want to be wrong.
+ * A machine in memory. A new one has no problems: cgroup v2, root and state
+ * in order, a network, and a daemon that responds. Tests change what should be wrong.
  */
 export class FixtureHost implements Host {
   isRoot = true;
@@ -152,8 +152,8 @@ export class FixtureHost implements Host {
     ["/proc/self/ns", ["ipc", "mnt", "net", "pid", "user", "uts"]],
     ["/etc/davit/certs.d", ["registry.example"]],
   ]);
-  /** What lies at paths, beside `files` and `directories`. */
-  readonly looks = new Map<string, FileInfo>([
+  /** Files and directories besides those in `files` and `directories`. */
+  readonly fileInfos = new Map<string, FileInfo>([
     ["/var/lib/davit", { kind: "directory", mode: 0o711, modifiedMs: 0 }],
     ["/run/davit", { kind: "directory", mode: 0o711, modifiedMs: 0 }],
     ["/run/davit/davit.sock", { kind: "socket", mode: 0o660, modifiedMs: 0 }],
@@ -165,36 +165,39 @@ export class FixtureHost implements Host {
     mountEntry("/run", "tmpfs"),
     mountEntry("/sys/fs/cgroup", "cgroup2"),
   ];
-  readonly spaces = new Map<string, Space>();
+  readonly diskSpaces = new Map<string, DiskSpace>();
   readonly programs = new Set(["conmon", "crun", "runc", "iptables", "crictl"]);
-  /** How `PROGRAM ARGS` ends. */
+  /** The results of commands, by `PROGRAM ARGS`. */
   readonly commands = new Map<string, CommandResult>([
-    ["conmon --version", okay("conmon version 2.1.12\n")],
-    ["conmon --help", okay("--full-attach --no-sync-log --persist-dir --exit-dir --sync --bundle")],
-    ["crun --version", okay("crun version 1.30\n")],
-    ["crun features", okay('{"linux":{"seccomp":{"enabled":true}}}')],
-    ["runc --version", okay("runc version 1.4.3\n")],
-    ["runc features", okay('{"linux":{"seccomp":{"enabled":true}}}')],
-    ["iptables --version", okay("iptables v1.8.11\n")],
+    ["conmon --version", succeeded("conmon version 2.1.12\n")],
+    [
+      "conmon --help",
+      succeeded("--full-attach --no-sync-log --persist-dir --exit-dir --sync --bundle"),
+    ],
+    ["crun --version", succeeded("crun version 1.30\n")],
+    ["crun features", succeeded('{"linux":{"seccomp":{"enabled":true}}}')],
+    ["runc --version", succeeded("runc version 1.4.3\n")],
+    ["runc features", succeeded('{"linux":{"seccomp":{"enabled":true}}}')],
+    ["iptables --version", succeeded("iptables v1.8.11\n")],
   ]);
   readonly pids = new Set<number>();
   addonProblem: string | undefined;
   overlayProblem: string | undefined;
-  attributesProblem: string | undefined;
+  xattrsProblem: string | undefined;
   iptablesProblem: string | undefined;
-  readonly knocks = new Map<string, ConnectProbe>([["/run/davit/davit.sock", "open"]]);
-  cri: CriAnswer = criAnswer();
+  readonly probes = new Map<string, ConnectProbe>([["/run/davit/davit.sock", "open"]]);
+  cri: CriStatus = criStatus();
   reading: NetworkReading = healthyReading;
-  trial: NetworkTrial = healthyTrial;
+  networkProbe: NetworkProbe = healthyNetworkProbe;
   registry: RegistryTrial = {
     registry: "registry.example",
     file: "/etc/davit/certs.d/registry.example",
     hosts: [{ root: "https://registry.example/v2", ms: 12, status: 401 }],
   };
-  image: ImageTrial = { image: "busybox", ms: 20, digest: "sha256:abc" };
-  /** Thrown by everything that changes the machine. */
-  refusal: Error | undefined;
-  /** What was changed, in words. */
+  image: ImageProbe = { image: "busybox", ms: 20, digest: "sha256:abc" };
+  /** Thrown by all methods that change the machine. */
+  changeError: Error | undefined;
+  /** The changes so far, in words. */
   readonly changes: string[] = [];
 
   nowMs(): number {
@@ -210,39 +213,39 @@ export class FixtureHost implements Host {
   }
 
   async fileInfo(path: string): Promise<FileInfo | undefined> {
-    const known = this.looks.get(path);
+    const known = this.fileInfos.get(path);
     if (known !== undefined) return known;
     if (this.files.has(path)) return { kind: "file", mode: 0o644, modifiedMs: 0 };
     const isDirectory = this.directories.has(path) || path === "/var/lib";
     return isDirectory ? { kind: "directory", mode: 0o755, modifiedMs: 0 } : undefined;
   }
 
-  async space(path: string): Promise<Space | undefined> {
+  async diskSpace(path: string): Promise<DiskSpace | undefined> {
     const plenty = {
       totalBytes: 100 * gib,
       freeBytes: 60 * gib,
       totalInodes: 1e6,
       freeInodes: 9e5,
     };
-    return this.spaces.get(path) ?? plenty;
+    return this.diskSpaces.get(path) ?? plenty;
   }
 
   async mounts(): Promise<readonly MountEntry[]> {
     return this.mountTable;
   }
 
-  find(program: string): string | undefined {
+  findProgram(program: string): string | undefined {
     if (program.startsWith("/")) return this.programs.has(program) ? program : undefined;
     return this.programs.has(program) ? `/usr/bin/${program}` : undefined;
   }
 
-  async command(program: string, args: readonly string[]): Promise<CommandResult> {
+  async runCommand(program: string, args: readonly string[]): Promise<CommandResult> {
     const words = [program.replace(/^\/usr\/bin\//, ""), ...args].join(" ");
     const known = this.commands.get(words);
     if (known !== undefined) return known;
     this.changes.push(words);
-    if (this.refusal !== undefined) {
-      return { code: 32, stdout: "", stderr: `${this.refusal.message}\n` };
+    if (this.changeError !== undefined) {
+      return { code: 32, stdout: "", stderr: `${this.changeError.message}\n` };
     }
     const [, controller = "", target = ""] = /^mount .* -o (\w+) cgroup (\S+)$/.exec(words) ?? [];
     if (controller !== "") {
@@ -251,34 +254,34 @@ export class FixtureHost implements Host {
     }
     const unmounted = /^umount -l (\S+)$/.exec(words)?.[1];
     this.mountTable = this.mountTable.filter(({ mountPoint }) => mountPoint !== unmounted);
-    return okay("");
+    return succeeded("");
   }
 
-  lives(pid: number): boolean {
+  isProcessAlive(pid: number): boolean {
     return this.pids.has(pid);
   }
 
-  async tryAddon(): Promise<string | undefined> {
+  async probeAddon(): Promise<string | undefined> {
     return this.addonProblem;
   }
 
-  async tryOverlay(): Promise<string | undefined> {
+  async probeOverlay(): Promise<string | undefined> {
     return this.overlayProblem;
   }
 
-  async tryAttributes(): Promise<string | undefined> {
-    return this.attributesProblem;
+  async probeXattrs(): Promise<string | undefined> {
+    return this.xattrsProblem;
   }
 
-  async tryIptables(): Promise<string | undefined> {
+  async probeIptables(): Promise<string | undefined> {
     return this.iptablesProblem;
   }
 
   async probeConnect(socket: string): Promise<ConnectProbe> {
-    return this.knocks.get(socket) ?? "absent";
+    return this.probes.get(socket) ?? "absent";
   }
 
-  async askCri(): Promise<CriAnswer> {
+  async criStatus(): Promise<CriStatus> {
     return this.cri;
   }
 
@@ -286,15 +289,15 @@ export class FixtureHost implements Host {
     return this.reading;
   }
 
-  async tryNetwork(): Promise<NetworkTrial> {
-    return this.trial;
+  async probeNetwork(): Promise<NetworkProbe> {
+    return this.networkProbe;
   }
 
-  async tryRegistry(): Promise<RegistryTrial> {
+  async probeRegistry(): Promise<RegistryTrial> {
     return this.registry;
   }
 
-  async tryImage(): Promise<ImageTrial> {
+  async probeImage(): Promise<ImageProbe> {
     return this.image;
   }
 
@@ -304,14 +307,14 @@ export class FixtureHost implements Host {
   }
 
   async makeDirectory(path: string): Promise<void> {
-    this.#change(`make ${path}`);
-    this.looks.set(path, { kind: "directory", mode: 0o711, modifiedMs: 0 });
+    this.#change(`mkdir ${path}`);
+    this.fileInfos.set(path, { kind: "directory", mode: 0o711, modifiedMs: 0 });
   }
 
   async remove(path: string): Promise<void> {
     this.#change(`remove ${path}`);
-    this.looks.delete(path);
-    this.knocks.delete(path);
+    this.fileInfos.delete(path);
+    this.probes.delete(path);
     const at = path.lastIndexOf("/");
     const names = this.directories.get(path.slice(0, at)) ?? [];
     this.directories.set(
@@ -322,6 +325,6 @@ export class FixtureHost implements Host {
 
   #change(what: string): void {
     this.changes.push(what);
-    if (this.refusal !== undefined) throw this.refusal;
+    if (this.changeError !== undefined) throw this.changeError;
   }
 }

@@ -1,20 +1,20 @@
 import { parseConfig } from "../../config/load.ts";
 import type { DoctorContext } from "../check.ts";
 import {
-  criAnswer,
+  criStatus,
   type FixtureHost,
   healthyReading,
-  healthyTrial,
+  healthyNetworkProbe,
   mountEntry,
-  okay,
+  succeeded,
   versionOf,
 } from "./fixture-host.ts";
 
-/** Parts of the subject that a provocation replaces. */
-type Changes = Partial<Omit<DoctorContext, "host" | "leaveOut">>;
+/** Parts of the context that a provocation replaces. */
+type Changes = Partial<Omit<DoctorContext, "host" | "skip">>;
 
-/** Makes something wrong with a machine that is well. */
-export type Provocation = (host: FixtureHost) => Changes | undefined;
+/** Causes a problem on a machine without problems. */
+type Provocation = (host: FixtureHost) => Changes | undefined;
 
 const root = "/var/lib/davit";
 const socket = "/run/davit/davit.sock";
@@ -24,7 +24,7 @@ const gib = 1024 ** 3;
 const capabilities = "000001ffffffffff";
 const kubelet = "/var/lib/kubelet/config.yaml";
 
-/** A provocation that leaves the subject as it is. */
+/** A provocation that changes only the host. */
 function host(change: (host: FixtureHost) => unknown): Provocation {
   return (machine) => {
     change(machine);
@@ -47,8 +47,8 @@ function mount(...entry: Parameters<typeof mountEntry>): Provocation {
 }
 
 function noDaemon(machine: FixtureHost): void {
-  machine.looks.delete(socket);
-  machine.knocks.delete(socket);
+  machine.fileInfos.delete(socket);
+  machine.probes.delete(socket);
 }
 
 function processStatus(effective: string, bounding = effective, noNewPrivs = 0): Provocation {
@@ -56,8 +56,8 @@ function processStatus(effective: string, bounding = effective, noNewPrivs = 0):
   return file("/proc/self/status", text);
 }
 
-/** v1 hierarchies beside a v2 tree that still has `left`. */
-function hybrid(left: string): Provocation {
+/** v1 hierarchies next to a v2 hierarchy with the controllers `inV2`. */
+function hybrid(inV2: string): Provocation {
   const names = ["cpu", "cpuset", "memory", "blkio", "pids", "devices", "freezer"];
   return host((machine) => {
     machine.mountTable = [
@@ -67,13 +67,13 @@ function hybrid(left: string): Provocation {
       ),
       mountEntry("/sys/fs/cgroup/unified", "cgroup2"),
     ];
-    machine.files.set("/sys/fs/cgroup/unified/cgroup.controllers", `${left}\n`);
+    machine.files.set("/sys/fs/cgroup/unified/cgroup.controllers", `${inV2}\n`);
   });
 }
 
 function space(totalBytes: number, freeBytes: number, freeInodes: number): Provocation {
-  return host(({ spaces }) =>
-    spaces.set(root, { totalBytes, freeBytes, totalInodes: 1000, freeInodes }),
+  return host(({ diskSpaces }) =>
+    diskSpaces.set(root, { totalBytes, freeBytes, totalInodes: 1000, freeInodes }),
   );
 }
 
@@ -92,26 +92,26 @@ function unusable(reason: string): Provocation {
   return reading({ network: undefined, invalid: [{ file: first, reason }] });
 }
 
-function trial(changes: Partial<FixtureHost["trial"]>): Provocation {
+function networkProbe(changes: Partial<FixtureHost["networkProbe"]>): Provocation {
   return host((machine) => {
-    machine.trial = { ...healthyTrial, ...changes };
+    machine.networkProbe = { ...healthyNetworkProbe, ...changes };
   });
 }
 
 function step(command: "STATUS" | "ADD" | "DEL", error: string, timedOut = false): Provocation {
-  return trial({ steps: [{ command, plugin: "bridge", ms: 3, error, timedOut }] });
+  return networkProbe({ steps: [{ command, plugin: "bridge", ms: 3, error, timedOut }] });
 }
 
-function answer(...given: Parameters<typeof criAnswer>): Provocation {
+function answer(...given: Parameters<typeof criStatus>): Provocation {
   return host((machine) => {
-    machine.cri = criAnswer(...given);
+    machine.cri = criStatus(...given);
   });
 }
 
 function registry(...hosts: FixtureHost["registry"]["hosts"]): Provocation {
   return (machine) => {
     machine.registry = { ...machine.registry, hosts };
-    return { askRegistries: true };
+    return { probeRegistries: true };
   };
 }
 
@@ -119,12 +119,12 @@ const upstream = "https://registry.example/v2";
 const mirror = "https://mirror.example/v2";
 const refused = { ms: 1, error: "refused the connection", problem: "connection" } as const;
 
-/** For every finding of the checks, what brings it about. */
+/** What causes each finding, by its id. */
 export const provocations: Readonly<Record<string, Provocation>> = {
   "configuration.fine": nothing,
   "configuration.invalid": () => ({ configProblems: ["davit.toml:3: unknown key"] }),
   "configuration.root-in-state": (machine) => {
-    machine.looks.set("/run/davit/root", directory);
+    machine.fileInfos.set("/run/davit/root", directory);
     return { config: parseConfig('root = "/run/davit/root"\n', "davit.toml") };
   },
 
@@ -184,7 +184,9 @@ export const provocations: Readonly<Record<string, Provocation>> = {
   "programs.monitor-broken": host(({ commands }) =>
     commands.set("conmon --version", { code: 127, stdout: "", stderr: "no libglib" }),
   ),
-  "programs.monitor-old": host(({ commands }) => commands.set("conmon --help", okay("--bundle"))),
+  "programs.monitor-old": host(({ commands }) =>
+    commands.set("conmon --help", succeeded("--bundle")),
+  ),
   "programs.default-runtime-missing": host(({ programs }) => programs.delete("crun")),
   "programs.runtime-missing": host(({ programs }) => programs.delete("runc")),
   "programs.runtime-broken": host(({ commands }) =>
@@ -194,10 +196,10 @@ export const provocations: Readonly<Record<string, Provocation>> = {
     commands.set("runc features", { code: 1, stdout: "", stderr: "no such command" }),
   ),
   "programs.fix-missing": host(({ commands }) =>
-    commands.set("crun --version", okay("crun version 1.21\n")),
+    commands.set("crun --version", succeeded("crun version 1.21\n")),
   ),
   "programs.runtime-no-seccomp": host(({ commands }) =>
-    commands.set("crun features", okay('{"linux":{}}')),
+    commands.set("crun features", succeeded('{"linux":{}}')),
   ),
 
   "mounts.fine": nothing,
@@ -207,8 +209,10 @@ export const provocations: Readonly<Record<string, Provocation>> = {
   "mounts.sys-read-only": mount("/sys", "sysfs", { options: ["ro"] }),
 
   "disk.fine": nothing,
-  "disk.directory-missing": host(({ looks }) => looks.delete(root)),
-  "disk.not-a-directory": host(({ looks }) => looks.set(root, { ...directory, kind: "file" })),
+  "disk.directory-missing": host(({ fileInfos }) => fileInfos.delete(root)),
+  "disk.not-a-directory": host(({ fileInfos }) =>
+    fileInfos.set(root, { ...directory, kind: "file" }),
+  ),
   "disk.read-only": mount(root, "ext4", { superOptions: ["ro"] }),
   "disk.full": space(10 * gib, 4096, 900),
   "disk.too-small": space(gib / 20, gib / 20, 900),
@@ -219,14 +223,16 @@ export const provocations: Readonly<Record<string, Provocation>> = {
     machine.isRoot = false;
     machine.mountTable.push(mountEntry(root, "nfs4"));
   }),
-  "disk.no-attributes": host((machine) => (machine.attributesProblem = "EOPNOTSUPP")),
+  "disk.no-attributes": host((machine) => (machine.xattrsProblem = "EOPNOTSUPP")),
   "disk.no-file-types": host((machine) => {
     machine.mountTable.push(mountEntry(root, "xfs"));
     machine.programs.add("xfs_info");
-    machine.commands.set(`xfs_info ${root}`, okay("naming =version 2 ascii-ci=0, ftype=0\n"));
+    machine.commands.set(`xfs_info ${root}`, succeeded("naming =version 2 ascii-ci=0, ftype=0\n"));
   }),
   "disk.state-on-disk": mount("/run", "ext4"),
-  "disk.open-to-others": host(({ looks }) => looks.set(root, { ...directory, mode: 0o777 })),
+  "disk.open-to-others": host(({ fileInfos }) =>
+    fileInfos.set(root, { ...directory, mode: 0o777 }),
+  ),
 
   "network.configuration": nothing,
   "network.trial": nothing,
@@ -243,20 +249,20 @@ export const provocations: Readonly<Record<string, Provocation>> = {
   "network.plugin-fix-missing": host((machine) => {
     usingPlugin("portmap", { backend: "nftables" })(machine);
     machine.programs.add("/opt/cni/bin/portmap");
-    machine.commands.set("/opt/cni/bin/portmap", okay("CNI portmap plugin v1.7.1\n"));
+    machine.commands.set("/opt/cni/bin/portmap", succeeded("CNI portmap plugin v1.7.1\n"));
   }),
   "network.plugin-not-ready": step("STATUS", "no addresses"),
   "network.add-failed": step("ADD", "no IP addresses available in range set"),
   "network.plugin-hangs": step("ADD", "did not end within 10 s", true),
-  "network.no-address": trial({ ips: [] }),
+  "network.no-address": networkProbe({ ips: [] }),
   "network.del-failed": step("DEL", "the firewall is gone"),
-  "network.left-behind": trial({ left: ["after DEL the namespace still has eth0"] }),
+  "network.left-behind": networkProbe({ left: ["after DEL the namespace still has eth0"] }),
   "network.forwarding-off": file("/proc/sys/net/ipv4/ip_forward", "0\n"),
   "network.forwarding-later": host((machine) => {
     machine.files.set("/proc/sys/net/ipv4/ip_forward", "0\n");
-    machine.trial = { ...healthyTrial, turnsForwardingOn: ["ipv4"] };
+    machine.networkProbe = { ...healthyNetworkProbe, turnsForwardingOn: ["ipv4"] };
   }),
-  "network.forwarding6-off": trial({ ips: ["10.1.0.2", "fd00::2"] }),
+  "network.forwarding6-off": networkProbe({ ips: ["10.1.0.2", "fd00::2"] }),
   "network.bridge-skips-iptables": noFile("/proc/sys/net/bridge/bridge-nf-call-iptables"),
   "network.iptables-missing": host((machine) => {
     machine.programs.delete("iptables");
@@ -267,9 +273,11 @@ export const provocations: Readonly<Record<string, Provocation>> = {
   "sockets.davit": nothing,
   "sockets.crictl": nothing,
   "sockets.absent": host(noDaemon),
-  "sockets.stale": host(({ knocks }) => knocks.set(socket, "refused")),
-  "sockets.not-a-socket": host(({ looks }) => looks.set(socket, { ...directory, kind: "file" })),
-  "sockets.denied": host(({ knocks }) => knocks.set(socket, "denied")),
+  "sockets.stale": host(({ probes }) => probes.set(socket, "refused")),
+  "sockets.not-a-socket": host(({ fileInfos }) =>
+    fileInfos.set(socket, { ...directory, kind: "file" }),
+  ),
+  "sockets.denied": host(({ probes }) => probes.set(socket, "denied")),
   "sockets.silent": host((machine) => (machine.cri = { error: "no answer within 5000 ms" })),
   "sockets.other-server": host((machine) => (machine.cri = { version: versionOf("containerd") })),
   "sockets.daemon-unreachable": host((machine) => {
@@ -278,10 +286,12 @@ export const provocations: Readonly<Record<string, Provocation>> = {
     machine.pids.add(77);
   }),
   "sockets.open-to-group": () => ({ config: parseConfig("[server]\ngroup = 0\n", "davit.toml") }),
-  "sockets.open-to-others": host(({ looks }) => looks.set(socket, { ...aSocket, mode: 0o666 })),
-  "sockets.other-runtime": host(({ looks, knocks }) => {
-    looks.set("/run/containerd/containerd.sock", aSocket);
-    knocks.set("/run/containerd/containerd.sock", "open");
+  "sockets.open-to-others": host(({ fileInfos }) =>
+    fileInfos.set(socket, { ...aSocket, mode: 0o666 }),
+  ),
+  "sockets.other-runtime": host(({ fileInfos, probes }) => {
+    fileInfos.set("/run/containerd/containerd.sock", aSocket);
+    probes.set("/run/containerd/containerd.sock", "open");
   }),
   "sockets.crictl-elsewhere": file(
     "/etc/crictl.yaml",
@@ -309,7 +319,7 @@ export const provocations: Readonly<Record<string, Provocation>> = {
   "daemon.requests-failed": (machine) => {
     const startedMs = machine.timeMs - 60_000;
     const failure = { operation: "run-pod-sandbox", subject: "a", startedMs, error: "no address" };
-    machine.cri = criAnswer({ lastFailures: [failure] });
+    machine.cri = criStatus({ lastFailures: [failure] });
     return undefined;
   },
   "daemon.ends-failed": answer({
@@ -339,18 +349,18 @@ export const provocations: Readonly<Record<string, Provocation>> = {
   }),
   "leftovers.previous-boot": host((machine) => {
     noDaemon(machine);
-    machine.looks.set("/run/davit/davit.lock", { ...directory, kind: "file" });
+    machine.fileInfos.set("/run/davit/davit.lock", { ...directory, kind: "file" });
   }),
   "leftovers.doctor-scratch": host((machine) => {
     machine.directories.set("/tmp", ["davit-doctor-4242-abc", "other"]);
     machine.mountTable.push(mountEntry("/tmp/davit-doctor-4242-abc/ns", "tmpfs"));
   }),
 
-  "registries.reachable": () => ({ askRegistries: true }),
+  "registries.reachable": () => ({ probeRegistries: true }),
   "registries.image-found": () => ({ images: ["busybox"] }),
   "registries.file-invalid": (machine) => {
     machine.registry = { ...machine.registry, hosts: [], error: 'read "hosts.toml": key x' };
-    return { askRegistries: true };
+    return { probeRegistries: true };
   },
   "registries.host-unreachable": registry({ root: upstream, ...refused }),
   "registries.mirror-unreachable": registry(
@@ -368,7 +378,7 @@ export const provocations: Readonly<Record<string, Provocation>> = {
   "registries.slow": registry({ root: upstream, ms: 4000, status: 200 }),
   "registries.proxied": (machine) => {
     machine.env = { HTTPS_PROXY: "http://user:secret@proxy:3128" };
-    return { askRegistries: true };
+    return { probeRegistries: true };
   },
   "registries.image-missing": (machine) => {
     machine.image = { image: "nope", ms: 3, error: "answered 404" };
@@ -377,11 +387,11 @@ export const provocations: Readonly<Record<string, Provocation>> = {
 
   "clock.fine": nothing,
   "clock.behind": host((machine) => (machine.timeMs = 0)),
-  "clock.went-back": host(({ looks, timeMs }) =>
-    looks.set(`${root}/davit.db`, { kind: "file", mode: 0o600, modifiedMs: timeMs + 3e9 }),
+  "clock.went-back": host(({ fileInfos, timeMs }) =>
+    fileInfos.set(`${root}/davit.db`, { kind: "file", mode: 0o600, modifiedMs: timeMs + 3e9 }),
   ),
   "clock.not-synchronized": host(({ programs, commands }) => {
     programs.add("timedatectl");
-    commands.set("timedatectl show -p NTPSynchronized", okay("NTPSynchronized=no\n"));
+    commands.set("timedatectl show -p NTPSynchronized", succeeded("NTPSynchronized=no\n"));
   }),
 };

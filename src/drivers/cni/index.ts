@@ -3,8 +3,6 @@
  * configuration, executes the plugins, reads their answers. Imports base, core and linux. Start with
  * cni-network.ts; conf-dir.ts is where a node's "network not ready" comes from.
  */
-export type { AttachmentNotesOptions } from "./attachment-notes.ts";
-export { AttachmentNotes } from "./attachment-notes.ts";
 export type { CniNetworkOptions } from "./cni-network.ts";
 export { CniNetwork } from "./cni-network.ts";
 export type { PluginCall, PluginExec, PluginExit } from "./plugin-exec.ts";

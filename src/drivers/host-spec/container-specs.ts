@@ -7,6 +7,7 @@ import type {
   ResourceUpdate,
   SpecSubject,
 } from "../../core/container/index.ts";
+import type { OciProcess, OciSeccomp, OciSpec } from "../../core/oci/index.ts";
 import { containerCgroup, type Sandbox } from "../../core/sandbox/index.ts";
 import {
   allowedAnnotations,
@@ -17,18 +18,16 @@ import {
   containerSpec,
   type ExecRequest,
   hasByteValues,
-  type OciProcess,
-  type OciSeccomp,
   parseSeccompProfile,
-  processOfText,
   processSpec,
   refuseCdi,
+  refuseNul,
   requestedCdiDevices,
   resourceUpdate,
   seccompChoice,
   type SpecHost,
   type SpecInput,
-  specText,
+  startedProcess,
 } from "../../oci-spec/index.ts";
 import { errnoCode } from "../../base/system-error.ts";
 import { hasNsdelegate } from "../../linux/cgroup/index.ts";
@@ -108,27 +107,35 @@ export class HostContainerSpecs implements ContainerSpecs {
     update: NonNullable<Container["resources"]>,
   ): ResourceUpdate {
     const { inForce, limits, spec } = resourceUpdate(before, update, this.#host);
+    refuseNul(spec);
     const isEmpty = Object.keys(spec).length === 0;
-    return { inForce, limits: isEmpty ? undefined : { resources: limits, spec: specText(spec) } };
+    return { inForce, limits: isEmpty ? undefined : { resources: limits, spec } };
   }
 
-  async build(subject: SpecSubject): Promise<string> {
+  async build(subject: SpecSubject): Promise<OciSpec> {
     const input = await this.#input(subject);
     const spec = containerSpec(input);
-    const text = specText(spec);
+    refuseNul(spec);
     // Once: what containers write later has their label.
     if (subject.container.state.name === "creating") {
       await this.#selinux?.relabel(input);
       if (hasByteValues(spec.process)) await addEnvProgram(input.rootfs);
     }
-    return text;
+    return spec;
   }
 
-  async process(subject: SpecSubject, exec: ExecRequest): Promise<string> {
+  async process(subject: SpecSubject, exec: ExecRequest): Promise<OciProcess> {
+    const process = processSpec(await this.#processOf(subject), exec);
+    refuseNul(process);
+    return process;
+  }
+
+  /** The container's own process, which a command in it is like. */
+  async #processOf(subject: SpecSubject): Promise<OciProcess> {
     // The process alone: a probe must neither wait for a mount's server nor make directories.
     const { container } = subject;
     const started = await this.#startedProcess(subject);
-    if (started !== undefined) return specText(processSpec(started, exec));
+    if (started !== undefined) return started;
     const config = { ...container.config, mounts: [], devices: [] };
     const input = await this.#facts({ ...subject, container: { ...container, config } });
     const found = {
@@ -139,8 +146,7 @@ export class HostContainerSpecs implements ContainerSpecs {
       apparmorProfile: await this.#apparmor.profileOf(config),
       base: await readBase(this.#settingsOf(subject.sandbox)),
     };
-    const { process } = containerSpec({ ...input, ...found });
-    return specText(processSpec(process, exec));
+    return containerSpec({ ...input, ...found }).process;
   }
 
   /**
@@ -151,9 +157,9 @@ export class HostContainerSpecs implements ContainerSpecs {
     const { container, sandbox, startedSpec } = subject;
     const hasBase = this.#settingsOf(sandbox).baseRuntimeSpec !== "";
     if (!hasBase && requestedCdiDevices(container.config).length === 0) return undefined;
-    const text = await startedSpec?.();
-    if (text === undefined) return undefined;
-    const process = processOfText(text);
+    const spec = await startedSpec?.();
+    if (spec === undefined) return undefined;
+    const process = startedProcess(spec);
     const { linux } = container.config;
     const { oomScoreAdj = 0n } = container.resources ?? linux?.resources ?? {};
     // An update may have changed it.

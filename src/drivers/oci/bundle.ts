@@ -2,6 +2,7 @@ import type { FileHandle } from "node:fs/promises";
 
 import { wrap } from "../../base/errors.ts";
 import type { ContainerBundle } from "../../core/container/index.ts";
+import { specText } from "../../oci-spec/index.ts";
 import { runFileSteps } from "../../linux/file/index.ts";
 import { type RuntimeState, runtimeStateFile } from "./runtime-state.ts";
 import { openLog, startLink } from "./conmon/log-links.ts";
@@ -28,7 +29,7 @@ export async function writeBundle(
     const config = places.file(id, "config.json");
     await runFileSteps([
       runtimeStateFile(places.file(id, "facts.json"), start.facts),
-      { step: "write-file", path: config, mode: 0o600, text: spec },
+      { step: "write-file", path: config, mode: 0o600, text: specText(spec) },
       ...(logPath === undefined ? [] : [startLink(places, id)]),
     ]);
   } catch (cause) {

@@ -13,6 +13,7 @@ import { join } from "node:path";
 import { after, describe, test } from "node:test";
 
 import { isKind } from "../../base/errors.ts";
+import type { OciSpec } from "../../core/oci/index.ts";
 import { cgroupProcs } from "../../linux/cgroup/index.ts";
 import { environmentOf, openProcess } from "../../linux/process/index.ts";
 import { until } from "../../linux/testing/leaks.ts";
@@ -164,7 +165,8 @@ describe("OciRuntime.start()", () => {
       await assert.rejects(runtime.start(bundle, operation()), words);
       host.assertGone(bundle.id);
     }
-    const broken = { ...host.bundle({ args: ["true"] }), spec: '{"ociVersion": 1}' };
+    const spec = { ociVersion: 1 } as unknown as OciSpec;
+    const broken = { ...host.bundle({ args: ["true"] }), spec };
     await assert.rejects(runtime.start(broken, operation()), /OCI runtime create: .*config\.json/);
     host.assertGone(broken.id);
     const missing = host.bundle({ args: ["true"], runtimePath: "no-such-runtime" });

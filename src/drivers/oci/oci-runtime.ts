@@ -16,6 +16,8 @@ import type {
   ProcessClient,
   StartedContainer,
 } from "../../core/container/index.ts";
+import { parseSpec } from "../../oci-spec/index.ts";
+import type { OciProcess, OciSpec } from "../../core/oci/index.ts";
 import type { Operation } from "../../core/operation/index.ts";
 import type { ProcessIdentity } from "../../core/sandbox/index.ts";
 import type { KnownIds } from "../../core/store/index.ts";
@@ -213,10 +215,10 @@ export class OciRuntime implements ContainerRuntime {
     this.#keep(id, facts, { process, monitor });
   }
 
-  async spec(id: string): Promise<string | undefined> {
+  async spec(id: string): Promise<OciSpec | undefined> {
     const path = this.#places.file(id, "config.json");
     try {
-      return await readFile(path, "utf8");
+      return parseSpec(await readFile(path, "utf8"));
     } catch (cause) {
       if (errnoCode(cause) === "ENOENT") return undefined;
       throw systemError(`read "${path}"`, cause);
@@ -263,13 +265,13 @@ export class OciRuntime implements ContainerRuntime {
     kept?.process?.kill(SIGKILL);
   }
 
-  async execSync(id: string, spec: string, operation: Operation): Promise<ExecResult> {
+  async execSync(id: string, spec: OciProcess, operation: Operation): Promise<ExecResult> {
     return this.#execs.sync(id, this.#get(id, "run command in"), spec, operation);
   }
 
   async exec(
     id: string,
-    spec: string,
+    spec: OciProcess,
     client: ProcessClient,
     operation: Operation,
   ): Promise<ExecEnd> {

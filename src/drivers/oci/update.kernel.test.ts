@@ -33,13 +33,13 @@ async function endOf(id: string): Promise<void> {
 describe("OciRuntime.update()", () => {
   const limits = (init: Limits): ContainerLimits => ({
     resources: create(LinuxContainerResourcesSchema, init),
-    spec: JSON.stringify({
+    spec: {
       cpu: {
-        shares: Number(init.cpuShares ?? 1024n),
-        ...(init.cpuQuota === undefined ? {} : { quota: Number(init.cpuQuota) }),
+        shares: init.cpuShares ?? 1024n,
+        ...(init.cpuQuota === undefined ? {} : { quota: init.cpuQuota }),
       },
-      memory: { limit: Number(init.memoryLimitInBytes ?? -1n) },
-    }),
+      memory: { limit: init.memoryLimitInBytes ?? -1n },
+    },
   });
   const value = (id: string, legacy: string, unified: string): string => {
     const { version } = host.cgroups;
@@ -78,13 +78,11 @@ describe("OciRuntime.update()", () => {
     await endOf(id);
   });
 
-  test("leaves all as it was when the runtime or the kernel refuses a part", async () => {
+  test("changes nothing when the kernel refuses a part", async () => {
     const { id } = await host.start(runtime, { args: ["sleep", "1000"] });
     const before = [shares(id), memory(id)];
-    const wrong = { ...limits({}), spec: "not json" };
-    await assert.rejects(runtime.update(id, wrong, soon()), /OCI runtime update/);
-    // The shares are written before the CPUs, which nobody has.
-    const spec = JSON.stringify({ cpu: { shares: 512, cpus: "4000" } });
+    // The shares are written before the CPUs, which no machine has.
+    const spec = { cpu: { shares: 512n, cpus: "4000" } };
     await assert.rejects(runtime.update(id, { ...limits({}), spec }, soon()), (error) =>
       ["invalid-argument", "failed-precondition"].includes(kindOf(error)),
     );

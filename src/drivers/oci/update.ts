@@ -1,6 +1,7 @@
 import { type ErrorKind, kindOf, messageOf, RuntimeError } from "../../base/errors.ts";
 import type { Logger } from "../../base/logger.ts";
 import type { ContainerLimits } from "../../core/container/index.ts";
+import { specText } from "../../oci-spec/index.ts";
 import { isScope } from "../../core/sandbox/index.ts";
 import {
   syncLimitsToSystemd,
@@ -45,7 +46,7 @@ export async function updateLimits(
     await adopt();
   };
   try {
-    await deps.callRuntime(spec);
+    await deps.callRuntime(specText(spec));
     await writeResources(cgroups, cgroupPath, {
       ...(resources.cpuQuota < 0n ? { cpuQuota: resources.cpuQuota } : {}),
       hugepageLimits: resources.hugepageLimits.map(({ pageSize, limit }) => ({

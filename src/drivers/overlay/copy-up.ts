@@ -1,7 +1,7 @@
 import { link, mkdir } from "node:fs/promises";
 import { RuntimeError } from "../../base/errors.ts";
 import { copyAttributes } from "../../linux/file/index.ts";
-import { type DiskRoom } from "../../linux/host/index.ts";
+import { type DiskHeadroom } from "../../linux/host/index.ts";
 import { errnoCode, SystemError } from "../../base/system-error.ts";
 import type { FromBelow, LowerLink } from "./from-below.ts";
 import { attributeNames, type LowerFile, type LowerFiles, openDirectory } from "./lower-files.ts";
@@ -19,7 +19,7 @@ export class CopyUp {
   readonly #target: string;
   readonly #own: Buffer;
   readonly #lower: LowerFiles;
-  readonly #room: DiskRoom;
+  readonly #room: DiskHeadroom;
   /** Directories of the layer that are to look like a lower one, by path. */
   readonly #models = new Map<string, Buffer>();
   /** How many links lead to each file, by target. */
@@ -27,7 +27,7 @@ export class CopyUp {
   /** Directories made so far, parents first, and what each is to look like. */
   readonly #made = new Map<string, Buffer>();
 
-  constructor(target: string, own: string, lower: LowerFiles, room: DiskRoom) {
+  constructor(target: string, own: string, lower: LowerFiles, room: DiskHeadroom) {
     this.#room = room;
     this.#target = target;
     this.#own = Buffer.from(own);
@@ -84,7 +84,7 @@ export class CopyUp {
   async #makeDirectory(path: string): Promise<void> {
     if (this.#made.has(path)) return;
     if (path !== "") await this.#makeDirectory(path.slice(0, path.lastIndexOf("/")));
-    await this.#room.take(this.#own.toString(), 4096, 1);
+    await this.#room.reserve(this.#own.toString(), 4096, 1);
     await mkdir(this.#pathOf(path), { mode: 0o700 });
     const own = Buffer.concat([this.#own, Buffer.from(path, "latin1")]);
     this.#made.set(path, this.#models.get(path) ?? own);

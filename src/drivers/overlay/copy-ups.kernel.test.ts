@@ -21,19 +21,19 @@ import { type Digest, hexOf } from "../../base/digest.ts";
 import { isKind } from "../../base/errors.ts";
 import { listMounts, unmount } from "../../linux/mount/index.ts";
 import type { BuiltEntry } from "../../unpack/testing/tar-builder.ts";
-import { TestSnapshots } from "./testing/layers.ts";
+import { TestOverlay } from "./testing/layers.ts";
 
 const never = new AbortController().signal;
 const directory = mkdtempSync(join(tmpdir(), "davit-copy-ups-"));
-let fixture: TestSnapshots;
+let fixture: TestOverlay;
 let count = 0;
 let mounted: string[] = [];
 
 beforeEach(async () => {
-  fixture = await TestSnapshots.open(join(directory, `root-${count++}`));
+  fixture = await TestOverlay.open(join(directory, `root-${count++}`));
 });
 afterEach(async () => {
-  for (const id of mounted) await fixture.snapshots.remove(id);
+  for (const id of mounted) await fixture.roots.remove(id);
   mounted = [];
   await fixture[Symbol.asyncDispose]();
   const left = (await listMounts()).filter(({ mountPoint }) => mountPoint.startsWith(directory));
@@ -48,20 +48,20 @@ const soft = (name: string, linkName: string): BuiltEntry => ({ name, type: "2",
 
 /** The root that layers make up; completed, as a pull does it. */
 async function rootOf(...layers: readonly Digest[]): Promise<string> {
-  await fixture.snapshots.completeLayers(layers, never);
+  await fixture.layers.complete(layers, never);
   const id = `c${mounted.length}`;
   mounted.push(id);
-  return (await fixture.snapshots.mount(id, layers)).path;
+  return (await fixture.roots.mount(id, layers)).path;
 }
 
 async function assertNoLink(message: RegExp, ...layers: readonly Digest[]): Promise<void> {
   const before = readdirSync(join(fixture.root, "layers"));
-  await assert.rejects(fixture.snapshots.completeLayers(layers, never), (error) => {
+  await assert.rejects(fixture.layers.complete(layers, never), (error) => {
     assert.match(String(error), message);
     assert.match(String(error), /unpack layer "sha256:/);
     return isKind(error, "invalid-argument");
   });
-  assert.notEqual(fixture.snapshots.lacking(layers), undefined);
+  assert.notEqual(fixture.layers.lacking(layers), undefined);
   assert.deepEqual(readdirSync(join(fixture.root, "layers")), before, "nothing is left");
 }
 
@@ -90,12 +90,12 @@ describe("layers that have too much of those below them", () => {
     const options = "mode=700,size=64m,nr_inodes=2000";
     execFileSync("mount", ["-t", "tmpfs", "-o", options, "davit-small", small]);
     {
-      await using disk = await TestSnapshots.open(small);
+      await using disk = await TestOverlay.open(small);
       const deep = Array.from({ length: 90 }, () => "d").join("/");
       const links = Array.from({ length: 25 }, (_, at) => hard(`${at}/${deep}`, "usr/bin/x"));
       const layers = [await disk.layer(...base), await disk.layer(...links)];
       const { ffree } = statfsSync(small);
-      await assert.rejects(disk.snapshots.completeLayers(layers, never), (error) => {
+      await assert.rejects(disk.layers.complete(layers, never), (error) => {
         assert.match(String(error), /"sha256:.*has 10\d inodes free, of which 100 must stay free/);
         return isKind(error, "resource-exhausted");
       });
@@ -117,16 +117,16 @@ describe("layers that have too much of those below them", () => {
       const facts = { version: 2, bytes: 0, inodes: 1, fromBelow: { links, directories: [] } };
       writeFileSync(join(directory, "layer.json"), JSON.stringify(facts));
     }
-    await using many = await TestSnapshots.open(fixture.root);
-    await many.snapshots.completeLayers(diffIds.slice(0, 250), never);
+    await using many = await TestOverlay.open(fixture.root);
+    await many.layers.complete(diffIds.slice(0, 250), never);
     const before = copyUps().length;
-    await assert.rejects(many.snapshots.completeLayers(diffIds, never), (error) => {
+    await assert.rejects(many.layers.complete(diffIds, never), (error) => {
       assert.match(String(error), /they are 501, of which overlayfs mounts 500/);
       return isKind(error, "failed-precondition");
     });
     assert.equal(copyUps().length, before);
-    await many.snapshots.mount("many", diffIds.slice(0, 250));
-    await many.snapshots.remove("many");
+    await many.roots.mount("many", diffIds.slice(0, 250));
+    await many.roots.remove("many");
   });
 });
 
@@ -206,7 +206,7 @@ describe("a hard link to a file of a lower layer", () => {
     await assertNoLink(/link "\/mine" to "\/secret".*: no layer below has it/, empty, linking);
     await assertNoLink(/no layer below has it/, linking);
     await assertNoLink(/no layer below has it/, linking, secret);
-    await assert.rejects(fixture.snapshots.mount("bob", [empty, linking]), (error) =>
+    await assert.rejects(fixture.roots.mount("bob", [empty, linking]), (error) =>
       isKind(error, "not-found"),
     );
     const carol = await rootOf(secret, other, linking);
@@ -244,10 +244,7 @@ describe("a hard link to a file of a lower layer", () => {
     await assertNoLink(/more than 1000 links of the layer lead to it/, bottom, crowd);
     const ended = AbortSignal.abort(new Error("the pull has ended"));
     const top = await fixture.layer(hard("y", "usr/bin/x"));
-    await assert.rejects(
-      fixture.snapshots.completeLayers([bottom, top], ended),
-      /the pull has ended/,
-    );
+    await assert.rejects(fixture.layers.complete([bottom, top], ended), /the pull has ended/);
   });
 
   test("is refused where a layer between, or its own, hides the file", async () => {
@@ -270,7 +267,10 @@ describe("a hard link to a file of a lower layer", () => {
       [{ name: "d/.wh.x" }, hard("y", "d/x")],
       [file("d"), hard("y", "d/x")],
     ]) {
-      await assert.rejects(fixture.layer(...own), /there is no "\/d\/x" to link to/);
+      await assert.rejects(
+        fixture.layer(...own),
+        /the target "\/d\/x" of a hard link does not exist/,
+      );
     }
   });
 });
@@ -334,7 +334,7 @@ describe("a directory that no entry describes", () => {
 
   test("a base layer alone needs nothing", async () => {
     const layers = [await fixture.layer(file("a/b"))];
-    assert.equal(fixture.snapshots.lacking(layers), undefined);
+    assert.equal(fixture.layers.lacking(layers), undefined);
     await rootOf(...layers);
     assert.deepEqual(copyUps(), []);
   });
@@ -348,37 +348,37 @@ describe("what layers have of others", () => {
 
   test("is made once, however many ask, and found by the next daemon", async () => {
     const chain = await layers();
-    assert.equal(fixture.snapshots.lacking(chain), chain[1]);
-    await Promise.all([1, 2, 3].map(() => fixture.snapshots.completeLayers(chain, never)));
+    assert.equal(fixture.layers.lacking(chain), chain[1]);
+    await Promise.all([1, 2, 3].map(() => fixture.layers.complete(chain, never)));
     assert.equal(copyUps().length, 1);
-    await using next = await TestSnapshots.open(fixture.root);
-    assert.equal(next.snapshots.lacking(chain), undefined);
-    assert.deepEqual(await next.snapshots.sweep({ has: () => true }), []);
+    await using next = await TestOverlay.open(fixture.root);
+    assert.equal(next.layers.lacking(chain), undefined);
+    assert.deepEqual(await next.layers.sweep(), []);
     assert.equal(copyUps().length, 1);
   });
 
   test("goes with each of its layers", async () => {
     for (const at of [0, 1]) {
       const chain = await layers();
-      await fixture.snapshots.completeLayers(chain, never);
-      await fixture.snapshots.removeLayer(chain[at] as Digest);
+      await fixture.layers.complete(chain, never);
+      await fixture.layers.remove(chain[at] as Digest);
       assert.deepEqual(copyUps(), []);
-      assert.notEqual(fixture.snapshots.lacking(chain), undefined);
+      assert.notEqual(fixture.layers.lacking(chain), undefined);
     }
   });
 
   test("is missing when it cannot be read, or when its layers are; then it is swept", async () => {
     const chain = await layers();
-    await fixture.snapshots.completeLayers(chain, never);
+    await fixture.layers.complete(chain, never);
     const [name = ""] = copyUps();
     writeFileSync(join(fixture.root, "layers", name, "copy-up.json"), "{}");
     mkdirSync(join(fixture.root, "layers/.half-copy-up-1"));
-    await using next = await TestSnapshots.open(fixture.root);
-    assert.equal(next.snapshots.lacking(chain), chain[1]);
-    await next.snapshots.completeLayers(chain, never);
-    assert.equal((await next.snapshots.sweep({ has: () => true })).length, 1);
+    await using next = await TestOverlay.open(fixture.root);
+    assert.equal(next.layers.lacking(chain), chain[1]);
+    await next.layers.complete(chain, never);
+    assert.equal((await next.layers.sweep()).length, 1);
     assert.deepEqual(copyUps(), [name]);
-    assert.equal(next.snapshots.lacking(chain), undefined);
+    assert.equal(next.layers.lacking(chain), undefined);
   });
 
   test("layers that are there many times need it once", async () => {

@@ -6,19 +6,19 @@ import { messageOf, RuntimeError, wrap } from "../../base/errors.ts";
 import { KeyedLock } from "../../base/keyed-lock.ts";
 import type { Logger } from "../../base/logger.ts";
 import { TooLarge } from "../../core/snapshot/index.ts";
-import { DiskRoom } from "../../linux/host/index.ts";
+import { DiskHeadroom } from "../../linux/host/index.ts";
 import { removeTree } from "../../linux/file/index.ts";
 import { chainOf, maxLowerLayers } from "./chain.ts";
 import { CopyUp } from "./copy-up.ts";
 import { GroupSync } from "./group-sync.ts";
 import { type LayerFacts, readFacts as readLayerFacts } from "./layer-facts.ts";
 import { LookupBudget, LowerFiles } from "./lower-files.ts";
-import { asideOf, COPY_UP_PREFIX, NEW_COPY_UP_PREFIX, type StateLayout } from "./places.ts";
+import { asideOf, COPY_UP_PREFIX, NEW_COPY_UP_PREFIX, type StateLayout } from "./state-layout.ts";
 import type { Trash } from "./trash.ts";
 
 /** What the copy-copyUps need. */
 export interface CopyUpsDeps {
-  readonly places: StateLayout;
+  readonly paths: StateLayout;
   readonly trash: Trash;
   readonly log: Logger;
   readonly findLayer: (diffId: Digest) => LayerFacts | undefined;
@@ -51,16 +51,16 @@ export class CopyUps {
 
   private constructor(deps: CopyUpsDeps) {
     this.#deps = deps;
-    this.#durable = new GroupSync(deps.places.layers);
+    this.#durable = new GroupSync(deps.paths.layers);
   }
 
   /** Finds those that are there. What cannot be read, or has lost a layer, is left to sweep(). */
   static async open(deps: CopyUpsDeps): Promise<CopyUps> {
     const copyUps = new CopyUps(deps);
-    for (const name of await readdir(deps.places.layers)) {
+    for (const name of await readdir(deps.paths.layers)) {
       if (!name.startsWith(COPY_UP_PREFIX)) continue;
       try {
-        const known = await readFacts(join(deps.places.layers, name));
+        const known = await readFacts(join(deps.paths.layers, name));
         const isWhole = known.layers.every((layer) => deps.findLayer(layer) !== undefined);
         if (isWhole) copyUps.#known.set(name, known);
       } catch (cause) {
@@ -93,7 +93,7 @@ export class CopyUps {
       if (made.size === 0) return;
       await this.#durable.sync();
       for (const [name, each] of made) await this.#publish(name, each);
-      await using names = await open(this.#deps.places.layers);
+      await using names = await open(this.#deps.paths.layers);
       await names.sync();
     } finally {
       for (const { directory } of made.values()) await this.#discard(directory);
@@ -119,7 +119,7 @@ export class CopyUps {
     if (known === undefined) {
       throw new RuntimeError(
         "not-found",
-        `mount root: what layer "${chain[at] ?? ""}" has of those below it is not here, pull the image again`,
+        `mount root: layer "${chain[at] ?? ""}" was not completed on the layers below it, pull the image again`,
       );
     }
     return known.isEmpty ? undefined : `${name}/fs`;
@@ -131,21 +131,21 @@ export class CopyUps {
       if (!layers.includes(layer)) continue;
       using _turn = await this.#locks.acquire(name);
       this.#known.delete(name);
-      await this.#deps.trash.take(this.#deps.places.layers, name);
+      await this.#deps.trash.take(this.#deps.paths.layers, name);
     }
   }
 
   /** Deletes what an earlier daemon left half-made, and what no chain of layers has any more. */
   async sweep(): Promise<readonly string[]> {
-    const { places, trash } = this.#deps;
+    const { paths, trash } = this.#deps;
     const lines: string[] = [];
-    for (const name of await readdir(places.layers)) {
-      const path = join(places.layers, name);
+    for (const name of await readdir(paths.layers)) {
+      const path = join(paths.layers, name);
       if (!name.startsWith(NEW_COPY_UP_PREFIX) && !name.startsWith(COPY_UP_PREFIX)) continue;
       // One that a pull gives its name at this moment is known when it has it.
       using _turn = await this.#locks.acquire(name);
       if (this.#making.has(path) || this.#known.has(name)) continue;
-      await trash.take(places.layers, name);
+      await trash.take(paths.layers, name);
       lines.push(`removed "${path}", which lacks its layers or is half-made`);
     }
     return lines;
@@ -164,7 +164,7 @@ export class CopyUps {
     budget: LookupBudget,
   ): Promise<Made> {
     const top = chain.at(-1) ?? "";
-    const { layers } = this.#deps.places;
+    const { layers } = this.#deps.paths;
     const directory = asideOf(layers, NEW_COPY_UP_PREFIX);
     this.#making.add(directory);
     try {
@@ -187,10 +187,10 @@ export class CopyUps {
     made: ReadonlyMap<string, Made>,
     budget: LookupBudget,
   ): Promise<boolean> {
-    const { places, findLayer } = this.#deps;
+    const { paths, findLayer } = this.#deps;
     const top = chain.at(-1);
     if (top === undefined) return false;
-    const { fromBelow } = await readLayerFacts(places.layer(top));
+    const { fromBelow } = await readLayerFacts(paths.layer(top));
     if (fromBelow === undefined) return false;
     const below: string[] = [];
     for (let at = chain.length - 2; at >= 0; at--) {
@@ -198,14 +198,14 @@ export class CopyUps {
       if (layer === undefined) continue;
       const name = nameOf(chain.slice(0, at + 1));
       const up = made.get(name) ?? this.#known.get(name);
-      const upDirectory = made.get(name)?.directory ?? join(places.layers, name);
+      const upDirectory = made.get(name)?.directory ?? join(paths.layers, name);
       if (up?.isEmpty === false) below.push(join(upDirectory, "fs"));
-      below.push(join(places.layer(layer), "fs"));
+      below.push(join(paths.layer(layer), "fs"));
       if (findLayer(layer)?.rootOpaque === true) break;
     }
-    const own = join(places.layer(top), "fs");
+    const own = join(paths.layer(top), "fs");
     const lower = new LowerFiles(below, budget);
-    const room = new DiskRoom(places.root);
+    const room = new DiskHeadroom(paths.root);
     return await new CopyUp(join(directory, "fs"), own, lower, room).make(fromBelow);
   }
 
@@ -213,10 +213,10 @@ export class CopyUps {
   async #publish(name: string, { directory, layers, isEmpty }: Made): Promise<void> {
     using _turn = await this.#locks.acquire(name);
     if (this.#known.has(name)) return;
-    const { places, trash } = this.#deps;
+    const { paths, trash } = this.#deps;
     // One that was left out at the start may be in the place.
-    await trash.take(places.layers, name);
-    await rename(directory, join(places.layers, name));
+    await trash.take(paths.layers, name);
+    await rename(directory, join(paths.layers, name));
     this.#known.set(name, { layers, isEmpty });
   }
 

@@ -9,15 +9,15 @@ import { isKind } from "../../base/errors.ts";
 import type { LayerSource } from "../../core/snapshot/index.ts";
 import { childPids, openFds, until } from "../../linux/testing/leaks.ts";
 import { buildTar } from "../../unpack/testing/tar-builder.ts";
-import { sourceOf, TestSnapshots } from "./testing/layers.ts";
+import { sourceOf, TestOverlay } from "./testing/layers.ts";
 
 const never = new AbortController().signal;
 const directory = mkdtempSync(join(tmpdir(), "davit-slow-"));
-let fixture: TestSnapshots;
+let fixture: TestOverlay;
 let count = 0;
 
 beforeEach(async () => {
-  fixture = await TestSnapshots.open(join(directory, `root-${count++}`), { turns: { graceMs: 0 } });
+  fixture = await TestOverlay.open(join(directory, `root-${count++}`), { turns: { graceMs: 0 } });
 });
 afterEach(async () => {
   await fixture[Symbol.asyncDispose]();
@@ -53,7 +53,7 @@ async function unpackSlowly(
   unpackers: number,
   signal = never,
 ): Promise<{ readonly ended: Promise<void> }> {
-  const calls = layers.map(({ source }) => fixture.snapshots.unpackLayer(source, signal));
+  const calls = layers.map(({ source }) => fixture.layers.unpack(source, signal));
   const ended = Promise.allSettled(calls).then((results) => {
     for (const result of results) if (result.status === "rejected") throw result.reason;
   });
@@ -75,10 +75,10 @@ describe("layers whose sources have no bytes", () => {
     await until("the others are kept in files", () => spooled().length === 3);
     await fixture.layer({ name: "of-another-registry" });
     const same = sourceOf(buildTar([{ name: "of-the-same-registry" }]));
-    await fixture.snapshots.unpackLayer({ ...same, registry: "slow.test" }, never);
+    await fixture.layers.unpack({ ...same, registry: "slow.test" }, never);
     for (const layer of slow) layer.letGo();
     await ended;
-    for (const { source } of slow) assert.ok(fixture.snapshots.hasLayer(source.diffId));
+    for (const { source } of slow) assert.ok(fixture.layers.has(source.diffId));
     assert.deepEqual(spooled(), []);
   });
 
@@ -117,12 +117,12 @@ describe("layers whose sources have no bytes", () => {
       throw failure;
     }
     const { source } = new SlowLayer("slow.test");
-    const call = fixture.snapshots.unpackLayer({ ...source, chunks: broken() }, never);
+    const call = fixture.layers.unpack({ ...source, chunks: broken() }, never);
     await assert.rejects(call, (error) => error === failure);
     async function* long(): AsyncGenerator<Buffer> {
       yield Buffer.alloc(1_000_000);
     }
-    const tooLong = fixture.snapshots.unpackLayer({ ...source, chunks: long() }, never);
+    const tooLong = fixture.layers.unpack({ ...source, chunks: long() }, never);
     await assert.rejects(tooLong, (error) => {
       assert.match(String(error), /longer than its \d+ bytes/);
       return isKind(error, "data-loss");
@@ -141,7 +141,7 @@ describe("layers whose sources have no bytes", () => {
       yield tar;
     }
     const tar = buildTar([{ name: "file" }]);
-    const call = fixture.snapshots.unpackLayer({ ...sourceOf(tar), chunks: chunks() }, never);
+    const call = fixture.layers.unpack({ ...sourceOf(tar), chunks: chunks() }, never);
     await until("the source is asked", () => isAsked);
     await fixture.layer({ name: "another" });
     assert.deepEqual(childPids(), []);
@@ -151,12 +151,12 @@ describe("layers whose sources have no bytes", () => {
 });
 
 test("two run at a time as long as they have bytes", async () => {
-  await using busy = await TestSnapshots.open(join(directory, "busy"), {
+  await using busy = await TestOverlay.open(join(directory, "busy"), {
     turns: { graceMs: 3_600_000 },
   });
   const controller = new AbortController();
   const layers = Array.from({ length: 5 }, () => new SlowLayer("a.test"));
-  const calls = layers.map(({ source }) => busy.snapshots.unpackLayer(source, controller.signal));
+  const calls = layers.map(({ source }) => busy.layers.unpack(source, controller.signal));
   const settled = Promise.allSettled(calls);
   await until("two have begun", () => childPids().length === 2);
   controller.abort();
@@ -170,8 +170,8 @@ test("of two sources of one layer the first that is whole gives it, and the othe
   const fast = new SlowLayer("fast.test");
   const tar = buildTar([{ name: "file", data: `slow ${count - 2}` }]);
   assert.equal(sourceOf(tar).diffId, diffId);
-  await fixture.snapshots.unpackLayer({ ...sourceOf(tar), registry: "fast.test" }, never);
-  assert.ok(fixture.snapshots.hasLayer(diffId));
+  await fixture.layers.unpack({ ...sourceOf(tar), registry: "fast.test" }, never);
+  assert.ok(fixture.layers.has(diffId));
   slow.letGo();
   await ended;
   assert.deepEqual(readdirSync(join(fixture.root, "layers")).toSorted(), [".empty", hexOf(diffId)]);

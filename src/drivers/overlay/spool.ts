@@ -1,9 +1,9 @@
 import { type FileHandle, open, unlink } from "node:fs/promises";
 import { RuntimeError } from "../../base/errors.ts";
-import { releaseTransferred, markTransferable } from "../../base/given-memory.ts";
+import { releaseTransferred, markTransferable } from "../../base/transferable.ts";
 import { beforeAbort } from "../../base/wait.ts";
 import type { LayerSource } from "../../core/snapshot/index.ts";
-import { DiskRoom } from "../../linux/host/index.ts";
+import { DiskHeadroom } from "../../linux/host/index.ts";
 import { systemError } from "../../base/system-error.ts";
 
 const PIECE = 256 * 1024;
@@ -62,7 +62,7 @@ export class Spool implements AsyncDisposable {
   }
 
   async #readAll({ layer, directory, disk, signal }: SpoolOptions): Promise<void> {
-    const room = new DiskRoom(disk);
+    const room = new DiskHeadroom(disk);
     const chunks = layer.chunks[Symbol.asyncIterator]();
     for (;;) {
       const next = await beforeAbort(chunks.next(), signal);
@@ -74,7 +74,7 @@ export class Spool implements AsyncDisposable {
           `fetch blob "${layer.blob.digest}": it is longer than its ${layer.blob.sizeBytes} bytes`,
         );
       }
-      await room.take(directory, length, 0);
+      await room.reserve(directory, length, 0);
       try {
         await this.#append(next.value);
       } catch (cause) {

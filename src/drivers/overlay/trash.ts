@@ -5,7 +5,7 @@ import { Semaphore } from "../../base/semaphore.ts";
 import type { TaskGroup } from "../../base/task-group.ts";
 import { errnoCode, SystemError } from "../../base/system-error.ts";
 import { removeTree } from "../../linux/file/index.ts";
-import { asideOf, GONE_PREFIX } from "./places.ts";
+import { asideOf, GONE_PREFIX } from "./state-layout.ts";
 
 /** Deletions at once: they wait for the disk that containers wait for, too. */
 const AT_ONCE = 1;

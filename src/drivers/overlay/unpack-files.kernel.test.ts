@@ -23,15 +23,15 @@ import { kindOf } from "../../base/errors.ts";
 import type { LayerSource } from "../../core/snapshot/index.ts";
 import { setXattr } from "../../linux/file/index.ts";
 import { buildTar } from "../../unpack/testing/tar-builder.ts";
-import { describeTree, sourceOf, TestSnapshots } from "./testing/layers.ts";
+import { describeTree, sourceOf, TestOverlay } from "./testing/layers.ts";
 
 const never = new AbortController().signal;
 const directory = mkdtempSync(join(tmpdir(), "davit-files-"));
-let fixture: TestSnapshots;
+let fixture: TestOverlay;
 let count = 0;
 
 beforeEach(async () => {
-  fixture = await TestSnapshots.open(join(directory, `root-${count++}`));
+  fixture = await TestOverlay.open(join(directory, `root-${count++}`));
 });
 afterEach(() => fixture[Symbol.asyncDispose]());
 after(() => rmSync(directory, { recursive: true }));
@@ -41,12 +41,12 @@ function filesOf(diffId: Digest): string {
 }
 
 async function assertRefused(source: LayerSource, message: RegExp): Promise<void> {
-  await assert.rejects(fixture.snapshots.unpackLayer(source, never), (error) => {
+  await assert.rejects(fixture.layers.unpack(source, never), (error) => {
     assert.match(String(error), message);
     assert.equal(kindOf(error), "invalid-argument");
     return true;
   });
-  assert.deepEqual(fixture.snapshots.layers(), []);
+  assert.deepEqual(fixture.layers.list(), []);
 }
 
 describe("sparse files of GNU tar: holes stay holes", () => {
@@ -74,13 +74,13 @@ describe("sparse files of GNU tar: holes stay holes", () => {
       const archive = execFileSync("tar", args, { maxBuffer: 2 ** 26 });
       assert.ok(archive.length < 200_000, "tar has found no holes");
       const source = sourceOf(archive);
-      await fixture.snapshots.unpackLayer(source, never);
+      await fixture.layers.unpack(source, never);
       for (const name of ["middle", "end", "nothing"]) {
         const path = join(filesOf(source.diffId), name);
         assert.ok(readFileSync(path).equals(readFileSync(join(sparse, name))), name);
         assert.ok(statSync(path).blocks * 512 < 200_000, `${name} has no holes`);
       }
-      assert.ok(fixture.snapshots.layersUsage().bytes < 1_000_000n);
+      assert.ok(fixture.layers.usage().bytes < 1_000_000n);
     });
   }
 });
@@ -96,7 +96,7 @@ describe("extended attributes", () => {
     }
     const args = ["--format=pax", "--xattrs", "--xattrs-include=*", "-C", attributes, "-c", "."];
     const source = sourceOf(execFileSync("tar", args, { maxBuffer: 2 ** 26 }));
-    await fixture.snapshots.unpackLayer(source, never);
+    await fixture.layers.unpack(source, never);
     assert.ok(describeTree(filesOf(source.diffId)).equals(describeTree(attributes)));
   });
 
@@ -104,7 +104,7 @@ describe("extended attributes", () => {
     const name = "SCHILY.xattr.user.large";
     const tar = buildTar([{ name: "a/b", pax: { [name]: "x".repeat(900_000) } }]);
     const message =
-      /unpack layer "sha256:.*entry "\/a\/b" has more attributes than .*"user.large", 900000 bytes, does not fit \(E2BIG\)/;
+      /unpack layer "sha256:.*entry "\/a\/b" has more attributes than .*"user.large" of 900000 bytes does not fit \(E2BIG\)/;
     await assertRefused(sourceOf(tar), message);
   });
 
@@ -114,12 +114,13 @@ describe("extended attributes", () => {
     const source = sourceOf(buildTar([{ name: "many", pax }]));
     const isExt4 = statfsSync(directory).type === 0xef53;
     if (isExt4) {
-      const message = /entry "\/many" has more attributes than the file system holds.*\(ENOSPC\)/;
+      const message =
+        /entry "\/many" has more attributes than the file system supports.*\(ENOSPC\)/;
       await assertRefused(source, message);
       return;
     }
-    await fixture.snapshots
-      .unpackLayer(source, never)
+    await fixture.layers
+      .unpack(source, never)
       .catch((error: unknown) => assert.equal(kindOf(error), "invalid-argument", String(error)));
   });
 });

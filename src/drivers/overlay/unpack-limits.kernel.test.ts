@@ -12,7 +12,7 @@ import type { LayerLimits, LayerSource } from "../../core/snapshot/index.ts";
 import { unmount } from "../../linux/mount/index.ts";
 import { childPids, until } from "../../linux/testing/leaks.ts";
 import { buildTar } from "../../unpack/testing/tar-builder.ts";
-import { sourceOf, TestSnapshots } from "./testing/layers.ts";
+import { sourceOf, TestOverlay } from "./testing/layers.ts";
 
 const never = new AbortController().signal;
 const directory = mkdtempSync(join(tmpdir(), "davit-limits-"));
@@ -23,10 +23,10 @@ const MIB = 2 ** 20;
 
 /** Snapshots on a small tmpfs of their own. */
 class SmallDisk implements AsyncDisposable {
-  readonly fixture: TestSnapshots;
+  readonly fixture: TestOverlay;
   readonly path: string;
 
-  private constructor(fixture: TestSnapshots) {
+  private constructor(fixture: TestOverlay) {
     this.fixture = fixture;
     this.path = fixture.root;
   }
@@ -35,7 +35,7 @@ class SmallDisk implements AsyncDisposable {
     const path = join(directory, name);
     mkdirSync(path);
     execFileSync("mount", ["-t", "tmpfs", "-o", `mode=700,${options}`, "davit-small", path]);
-    return new SmallDisk(await TestSnapshots.open(path));
+    return new SmallDisk(await TestOverlay.open(path));
   }
 
   /** Unpacks all at once and gives how each ends, with the least that was free meanwhile. */
@@ -44,7 +44,7 @@ class SmallDisk implements AsyncDisposable {
   ): Promise<{ readonly errors: readonly unknown[]; readonly least: StatsFs }> {
     const least = statfsSync(this.path);
     const over = new AbortController();
-    const calls = sources.map((source) => this.fixture.snapshots.unpackLayer(source, never));
+    const calls = sources.map((source) => this.fixture.layers.unpack(source, never));
     const settled = Promise.allSettled(calls).finally(() => over.abort());
     while (!over.signal.aborted) {
       const { bavail, ffree } = statfsSync(this.path);
@@ -60,8 +60,8 @@ class SmallDisk implements AsyncDisposable {
 
   /** Removes the layers that are there. */
   async clear(): Promise<void> {
-    const { snapshots } = this.fixture;
-    for (const diffId of snapshots.layers()) await snapshots.removeLayer(diffId);
+    const { layers } = this.fixture;
+    for (const diffId of layers.list()) await layers.remove(diffId);
     await until("nothing is left", () => readdirSync(join(this.path, "layers")).length === 1);
   }
 
@@ -151,15 +151,15 @@ describe("a disk with few inodes", () => {
 });
 
 describe("limits of a layer", () => {
-  let fixture: TestSnapshots;
+  let fixture: TestOverlay;
   before(async () => {
-    fixture = await TestSnapshots.open(join(directory, "limits"));
+    fixture = await TestOverlay.open(join(directory, "limits"));
   });
   after(() => fixture[Symbol.asyncDispose]());
 
   async function assertRefused(tar: Buffer, limits: LayerLimits, message: RegExp): Promise<void> {
     const source = { ...sourceOf(tar, gzipSync(tar)), limits };
-    await assert.rejects(fixture.snapshots.unpackLayer(source, never), (error) => {
+    await assert.rejects(fixture.layers.unpack(source, never), (error) => {
       assertFailure(error, "failed-precondition", message);
       return true;
     });
@@ -176,9 +176,9 @@ describe("limits of a layer", () => {
     );
     const padded = Buffer.concat([tar, Buffer.alloc(MIB)]);
     await assertRefused(padded, bytes(tar.length + 1), /the limit of bytes$/);
-    await fixture.snapshots.unpackLayer({ ...sourceOf(tar), limits: bytes(tar.length) }, never);
-    const { snapshots } = fixture;
-    for (const diffId of snapshots.layers()) await snapshots.removeLayer(diffId);
+    await fixture.layers.unpack({ ...sourceOf(tar), limits: bytes(tar.length) }, never);
+    const { layers } = fixture;
+    for (const diffId of layers.list()) await layers.remove(diffId);
     await until("it is gone", () => readdirSync(join(fixture.root, "layers")).length === 1);
   });
 
@@ -191,6 +191,6 @@ describe("limits of a layer", () => {
     ]);
     const entries = (most: number): LayerLimits => ({ entries: { most, why: "the limit" } });
     await assertRefused(tar, entries(2), /": it has more than the limit$/);
-    await fixture.snapshots.unpackLayer({ ...sourceOf(tar), limits: entries(3) }, never);
+    await fixture.layers.unpack({ ...sourceOf(tar), limits: entries(3) }, never);
   });
 });

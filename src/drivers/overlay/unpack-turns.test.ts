@@ -217,7 +217,7 @@ describe("UnpackTurns", () => {
     await take(turns, "other");
   });
 
-  test("a registry gets three places, and two are kept for those that have none", async () => {
+  test("a registry gets three slots, and two are kept for those that have none", async () => {
     using clock = new TestClock();
     const turns = new UnpackTurns({ nowMs: clock.nowMs });
     const slow = await takeSlow(turns, clock, ["a", "a", "a"]);

@@ -5,10 +5,10 @@ export interface UnpackTurnsOptions {
   /** Unpackers that have bytes to work on, at once. */
   readonly running: number;
   /** Unpackers at all, with those that wait for their registry. */
-  readonly places: number;
-  /** Of these, the places that only a registry without any may take. */
+  readonly slots: number;
+  /** Of these, the slots that only a registry without any may take. */
   readonly reserved: number;
-  /** Places that one registry may have. */
+  /** Slots that one registry may have. */
   readonly perRegistry: number;
   /**
    * How long one may wait for its registry in all while others want to run. Each byte that comes
@@ -23,7 +23,7 @@ export interface UnpackTurnsOptions {
 
 export const defaultTurns: UnpackTurnsOptions = {
   running: 2,
-  places: 8,
+  slots: 8,
   reserved: 2,
   perRegistry: 3,
   graceMs: 500,
@@ -42,15 +42,15 @@ const lookMs = 50;
 /**
  * Decides which unpackers run. An unpacker needs a core and some 100 MB, so that few run at once.
  * One whose registry is slow lets others run meanwhile and keeps only its place, of which there are
- * more. No registry can have all places.
+ * more. No registry can have all slots.
  */
 export class UnpackTurns {
   readonly #options: UnpackTurnsOptions;
-  readonly #places = new Map<string, number>();
+  readonly #slots = new Map<string, number>();
   readonly #waiting: Waiting[] = [];
   /** Turns whose unpacker runs, and waits for its registry at the moment. */
   readonly #idle = new Set<UnpackTurn>();
-  #placesTaken = 0;
+  #slotsTaken = 0;
   #running = 0;
   #look: NodeJS.Timeout | undefined;
 
@@ -70,8 +70,8 @@ export class UnpackTurns {
       this.#stop();
       return undefined;
     }
-    this.#placesTaken++;
-    this.#places.set(registry, (this.#places.get(registry) ?? 0) + 1);
+    this.#slotsTaken++;
+    this.#slots.set(registry, (this.#slots.get(registry) ?? 0) + 1);
     return new UnpackTurn(this.#options, {
       run: (again) => this.#run(again, "first"),
       stop: () => this.#stop(),
@@ -88,10 +88,10 @@ export class UnpackTurns {
   }
 
   #hasPlace(registry: string): boolean {
-    const { places, reserved, perRegistry } = this.#options;
-    const held = this.#places.get(registry) ?? 0;
-    if (held === 0) return this.#placesTaken < places;
-    return held < perRegistry && this.#placesTaken < places - reserved;
+    const { slots, reserved, perRegistry } = this.#options;
+    const held = this.#slots.get(registry) ?? 0;
+    if (held === 0) return this.#slotsTaken < slots;
+    return held < perRegistry && this.#slotsTaken < slots - reserved;
   }
 
   async #run(signal: AbortSignal, where: "first" | "last"): Promise<void> {
@@ -140,10 +140,10 @@ export class UnpackTurns {
   }
 
   #leave(registry: string): void {
-    this.#placesTaken--;
-    const held = this.#places.get(registry) ?? 1;
-    if (held > 1) this.#places.set(registry, held - 1);
-    else this.#places.delete(registry);
+    this.#slotsTaken--;
+    const held = this.#slots.get(registry) ?? 1;
+    if (held > 1) this.#slots.set(registry, held - 1);
+    else this.#slots.delete(registry);
   }
 }
 

@@ -4,7 +4,7 @@ import process from "node:process";
 import { fileURLToPath } from "node:url";
 import { type Digest, isDigest } from "../../base/digest.ts";
 import { type ErrorKind, RuntimeError } from "../../base/errors.ts";
-import { releaseTransferred } from "../../base/given-memory.ts";
+import { releaseTransferred } from "../../base/transferable.ts";
 import { type LayerSource, TooLarge } from "../../core/snapshot/index.ts";
 import { type Child, type ChildExit, spawnChildInPool } from "../../linux/process/index.ts";
 import { type FromBelow, parseFromBelow } from "./from-below.ts";

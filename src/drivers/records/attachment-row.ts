@@ -1,13 +1,13 @@
 import type { Attachment } from "../../core/network/index.ts";
 import { Fields } from "./fields.ts";
 import { checkVersion, type Row, textOf } from "./row.ts";
-import type { RecordTable } from "./table.ts";
+import type { RowFormat } from "./table.ts";
 
 /** The version of the records that are written: the column `version`, and `v` in the JSON. */
 const version = 1;
 
 /** Attachments: one JSON text each; their sandbox's id is the row's key. */
-export const attachmentTable: RecordTable<Attachment> = {
+export const attachmentRows: RowFormat<Attachment> = {
   kind: "attachment",
   noun: "attachment of sandbox",
   key: "sandbox_id",

@@ -17,10 +17,10 @@ describe("Checkpointer", () => {
       logger: silentLogger,
       checkpoint: { walBytes: 100_000, quietMs: never },
     });
-    records.putSandbox(fullSandbox("a"));
+    records.sandboxes.put(fullSandbox("a"));
     const little = records.walBytes();
     assert.ok(little > 0 && little < 100_000);
-    for (let n = 0; records.walBytes() < 100_000; n++) records.putSandbox(fullSandbox(`${n}`));
+    for (let n = 0; records.walBytes() < 100_000; n++) records.sandboxes.put(fullSandbox(`${n}`));
     await until("the log is empty", () => records.walBytes() === 0);
     // It is all in the one file now.
     assert.ok(readFileSync(path).includes("pod-a_default_uid-a_2"));
@@ -33,7 +33,7 @@ describe("Checkpointer", () => {
       checkpoint: { walBytes: never, quietMs: never },
     });
     for (let n = 0; n < 100; n++) {
-      records.putSandbox({ ...fullSandbox("a"), bootId: `${n}` });
+      records.sandboxes.put({ ...fullSandbox("a"), bootId: `${n}` });
       await new Promise(setImmediate);
     }
     assert.ok(records.walBytes() > 100 * 4096);
@@ -46,11 +46,11 @@ describe("Checkpointer", () => {
       checkpoint: { walBytes: never, quietMs: 10 },
     });
     for (let round = 0; round < 3; round++) {
-      records.putSandbox(fullSandbox(`${round}`));
+      records.sandboxes.put(fullSandbox(`${round}`));
       assert.ok(records.walBytes() > 0);
       await until("the log is empty", () => records.walBytes() === 0);
     }
-    assert.equal(records.loadSandboxes().length, 3);
+    assert.equal(records.sandboxes.load().length, 3);
   });
 
   test("empties a log that it found at the start", async () => {
@@ -60,7 +60,7 @@ describe("Checkpointer", () => {
       logger: silentLogger,
       checkpoint: { walBytes: never, quietMs: never },
     });
-    living.putSandbox(fullSandbox("a"));
+    living.sandboxes.put(fullSandbox("a"));
     await using records = Records.open(path, {
       logger: silentLogger,
       checkpoint: { walBytes: never, quietMs: 1 },
@@ -79,17 +79,17 @@ describe("Checkpointer", () => {
       });
       for (let n = 0; n < 2_000; n++) {
         const id = `sandbox-${n % 60}`;
-        records.putSandbox({ ...fullSandbox(id), bootId: `${n}` });
+        records.sandboxes.put({ ...fullSandbox(id), bootId: `${n}` });
         expected.set(id, `${n}`);
         // Every write of a burst meets another point of the checkpoint that is under way.
         if (n % 3 === 0) await new Promise(setImmediate);
       }
       await until("the log is empty", () => records.walBytes() === 0);
-      records.putSandbox({ ...fullSandbox("sandbox-0"), bootId: "last" });
+      records.sandboxes.put({ ...fullSandbox("sandbox-0"), bootId: "last" });
       expected.set("sandbox-0", "last");
     }
     await using records = Records.open(path, { logger: silentLogger });
-    const loaded = new Map(records.loadSandboxes().map(({ id, bootId }) => [id, bootId]));
+    const loaded = new Map(records.sandboxes.load().map(({ id, bootId }) => [id, bootId]));
     assert.deepEqual([...loaded].sort(), [...expected].sort());
     assert.ok(statSync(path).size > 0);
   });
@@ -100,9 +100,9 @@ describe("Checkpointer", () => {
     const logger = new MemoryLogger();
     for (let turns = 0; turns < 12; turns++) {
       const records = Records.open(path, { logger, checkpoint: { walBytes: 1, quietMs: 1 } });
-      records.putSandbox(fullSandbox("a"));
+      records.sandboxes.put(fullSandbox("a"));
       for (let turn = 0; turn < turns; turn++) await new Promise(setImmediate);
-      records.putSandbox(fullSandbox(`${turns}`));
+      records.sandboxes.put(fullSandbox(`${turns}`));
       await records[Symbol.asyncDispose]();
       assert.throws(() => statSync(`${path}-wal`), /ENOENT/);
     }
@@ -119,7 +119,7 @@ describe("Checkpointer", () => {
     // A table that is gone makes the fence fail: it stands for whatever a disk can answer.
     using raw = new DatabaseSync(path);
     raw.exec("ALTER TABLE meta RENAME TO hidden");
-    records.putSandbox(fullSandbox("a"));
+    records.sandboxes.put(fullSandbox("a"));
     await until("two failures are logged", () => logger.of("warn").length >= 2);
     const [first, second] = logger.of("warn");
     assert.match(first?.message ?? "", /checkpoint of the records failed/);
@@ -128,7 +128,7 @@ describe("Checkpointer", () => {
     assert.ok(records.walBytes() > 0);
     raw.exec("ALTER TABLE hidden RENAME TO meta");
     await until("the log is empty", () => records.walBytes() === 0);
-    assert.equal(records.loadSandboxes().length, 1);
+    assert.equal(records.sandboxes.load().length, 1);
   });
 
   test("lets the close make the checkpoint when its own last one fails", async () => {
@@ -137,7 +137,7 @@ describe("Checkpointer", () => {
     const logger = new MemoryLogger();
     {
       await using records = Records.open(path, { logger });
-      records.putSandbox(fullSandbox("a"));
+      records.sandboxes.put(fullSandbox("a"));
       using raw = new DatabaseSync(path);
       raw.exec("ALTER TABLE meta RENAME TO hidden");
     }

@@ -10,7 +10,7 @@ import {
   CreateContainerRequestSchema,
   LinuxContainerResourcesSchema,
 } from "../../gen/runtime/v1/api_pb.ts";
-import { containerTable } from "./container-row.ts";
+import { containerRows } from "./container-row.ts";
 import { Records } from "./index.ts";
 import { type Damage, damage, sub } from "./testing/damage.ts";
 import {
@@ -27,10 +27,10 @@ async function writtenAndRead(
 ): Promise<readonly Container[]> {
   {
     await using records = Records.open(path, { logger: silentLogger });
-    for (const container of containers) records.putContainer(container);
+    for (const container of containers) records.containers.put(container);
   }
   await using records = Records.open(path, { logger: silentLogger });
-  return records.loadContainers();
+  return records.containers.load();
 }
 
 const process = { pid: 4711, startTime: "18446744073709551615" };
@@ -111,13 +111,13 @@ describe("Records of containers", () => {
     const clock = { nowMs: () => now, nowNs: () => 0n };
     {
       await using records = Records.open(path, { logger: silentLogger, clock });
-      records.putContainer(fullContainer("a"));
+      records.containers.put(fullContainer("a"));
       now += 60_000;
-      records.putContainer({ ...fullContainer("a"), state: exited });
+      records.containers.put({ ...fullContainer("a"), state: exited });
     }
-    damage(path, containerTable, "a", { column: "state", to: (it) => delete it["createdAtNs"] });
+    damage(path, containerRows, "a", { column: "state", to: (it) => delete it["createdAtNs"] });
     await using records = Records.open(path, { logger: silentLogger });
-    const [loaded] = records.loadContainers();
+    const [loaded] = records.containers.load();
     assert.equal(loaded?.createdAtNs, 1_764_000_000_500_000_000n);
     assert.deepEqual(loaded.state, exited);
   });
@@ -126,9 +126,9 @@ describe("Records of containers", () => {
     using directory = temporaryDirectory();
     const path = join(directory.path, "davit.db");
     await writtenAndRead(path, [fullContainer("a")]);
-    damage(path, containerTable, "a", { column: "state", to: (json) => (json["later"] = {}) });
+    damage(path, containerRows, "a", { column: "state", to: (json) => (json["later"] = {}) });
     await using records = Records.open(path, { logger: silentLogger });
-    assert.deepEqual(records.loadContainers().map(plain), [plain(fullContainer("a"))]);
+    assert.deepEqual(records.containers.load().map(plain), [plain(fullContainer("a"))]);
   });
 });
 
@@ -214,7 +214,7 @@ const damages: readonly Damage[] = [
   ),
 ];
 
-describe("loadContainers()", () => {
+describe("Records.containers.load()", () => {
   for (const one of damages) {
     test(`sets a record with ${one.what} aside and loads the others`, async () => {
       using directory = temporaryDirectory();
@@ -222,12 +222,12 @@ describe("loadContainers()", () => {
       const logger = new MemoryLogger();
       const bad = fullContainer("bad");
       await writtenAndRead(path, [fullContainer("before"), bad, fullContainer("after")]);
-      damage(path, containerTable, "bad", one);
+      damage(path, containerRows, "bad", one);
       {
         await using records = Records.open(path, { logger });
         // The second time there is nothing left to be set aside.
         for (let twice = 0; twice < 2; twice++) {
-          const ids = records.loadContainers().map(({ id }) => id);
+          const ids = records.containers.load().map(({ id }) => id);
           assert.deepEqual(ids, ["before", "after"]);
           const { containers, setAside } = records.counts();
           assert.deepEqual({ containers, setAside }, { containers: 2, setAside: 1 });

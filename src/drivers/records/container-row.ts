@@ -18,7 +18,7 @@ import { Fields } from "./fields.ts";
 import { parseImageConfigFields } from "./image-row.ts";
 import { bytesOf, checkVersion, decodeColumn, integerOf, type Row, textOf } from "./row.ts";
 import { parseProcess } from "./sandbox-row.ts";
-import type { RecordTable } from "./table.ts";
+import type { RowFormat } from "./table.ts";
 
 /** The version of the records that are written: the column `version`, and `v` in the JSON. */
 const version = 1;
@@ -30,7 +30,7 @@ const version = 1;
  * the config: so nobody has to know which of the two they are. NULL means that there are none. A
  * record that has lost createdAtNs takes the time when its row was first written.
  */
-export const containerTable: RecordTable<Container> = {
+export const containerRows: RowFormat<Container> = {
   kind: "container",
   noun: "container",
   key: "id",

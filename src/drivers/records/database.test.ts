@@ -27,7 +27,7 @@ import {
 
 async function filled(path: string, count = 60): Promise<void> {
   await using records = Records.open(path, { logger: silentLogger });
-  for (let n = 0; n < count; n++) records.putSandbox(fullSandbox(`sandbox-${n}`));
+  for (let n = 0; n < count; n++) records.sandboxes.put(fullSandbox(`sandbox-${n}`));
 }
 
 function contents(directory: string): Record<string, string> {
@@ -120,7 +120,7 @@ describe("Records.open()", () => {
       {
         await using records = Records.open(path, { logger, clock });
         assert.deepEqual(new Set(Object.values(records.counts())), new Set([0]));
-        records.putSandbox(fullSandbox("new"));
+        records.sandboxes.put(fullSandbox("new"));
       }
       assert.deepEqual(readFileSync(`${path}.corrupt-1234`), bytes);
       const [line, ...others] = logger.lines;
@@ -129,7 +129,7 @@ describe("Records.open()", () => {
       assert.equal(line.fields["movedTo"], `${path}.corrupt-1234`);
       assert.ok(line.fields["damage"]);
       await using again = Records.open(path, { logger });
-      assert.equal(again.loadSandboxes().length, 1);
+      assert.equal(again.sandboxes.load().length, 1);
     });
   }
 
@@ -151,7 +151,7 @@ describe("Records.open()", () => {
     writeFileSync(path, "");
     const logger = new MemoryLogger();
     await using records = Records.open(path, { logger });
-    records.putSandbox(fullSandbox("a"));
+    records.sandboxes.put(fullSandbox("a"));
     assert.deepEqual(logger.lines, []);
   });
 
@@ -159,11 +159,11 @@ describe("Records.open()", () => {
     using directory = temporaryDirectory();
     const source = join(directory.path, "source.db");
     await using living = Records.open(source, { logger: silentLogger });
-    for (let n = 0; n < 9; n++) living.putSandbox(fullSandbox(`sandbox-${n}`));
+    for (let n = 0; n < 9; n++) living.sandboxes.put(fullSandbox(`sandbox-${n}`));
     const path = join(directory.path, "davit.db");
     for (const suffix of ["", "-wal"]) copyFileSync(source + suffix, path + suffix);
     await using records = Records.open(path, { logger: silentLogger });
-    assert.equal(records.loadSandboxes().length, 9);
+    assert.equal(records.sandboxes.load().length, 9);
   });
 
   test("takes up a database of schema 1 with all its rows, and gives it the new tables", async () => {
@@ -189,7 +189,7 @@ describe("Records.open()", () => {
     const logger = new MemoryLogger();
     for (let twice = 0; twice < 2; twice++) {
       await using records = Records.open(path, { logger });
-      const [loaded] = records.loadSandboxes();
+      const [loaded] = records.sandboxes.load();
       assert.ok(loaded);
       assert.deepEqual(
         { ...loaded, config: 0, requestBytes: 0, resourcesBytes: 0 },
@@ -197,12 +197,12 @@ describe("Records.open()", () => {
       );
       assert.deepEqual([...loaded.requestBytes], [...requestBytes]);
       assert.deepEqual([...(loaded.resourcesBytes ?? [])], [...resourcesBytes]);
-      assert.deepEqual(records.loadAttachments(), [fullAttachment("a")]);
+      assert.deepEqual(records.attachments.load(), [fullAttachment("a")]);
       assert.deepEqual(records.setAside(), [{ kind: "sandbox", id: "lost", reason: "why" }]);
-      records.putContainer(fullContainer("c"));
-      records.putImage(fullImage("1"));
-      assert.equal(records.loadContainers().length, 1);
-      assert.equal(records.loadImages().length, 1);
+      records.containers.put(fullContainer("c"));
+      records.images.put(fullImage("1"));
+      assert.equal(records.containers.load().length, 1);
+      assert.equal(records.images.load().length, 1);
     }
     assert.deepEqual(logger.lines, []);
     using raw = new DatabaseSync(path);

@@ -3,7 +3,7 @@ import { join } from "node:path";
 import { describe, test } from "node:test";
 import { silentLogger } from "../../base/logger.ts";
 import type { Image } from "../../core/image/index.ts";
-import { imageTable } from "./image-row.ts";
+import { imageRows } from "./image-row.ts";
 import { Records } from "./index.ts";
 import { type Damage, damage, sub } from "./testing/damage.ts";
 import {
@@ -18,10 +18,10 @@ import {
 async function writtenAndRead(path: string, images: readonly Image[]): Promise<readonly Image[]> {
   {
     await using records = Records.open(path, { logger: silentLogger });
-    for (const image of images) records.putImage(image);
+    for (const image of images) records.images.put(image);
   }
   await using records = Records.open(path, { logger: silentLogger });
-  return records.loadImages();
+  return records.images.load();
 }
 
 describe("Records of images", () => {
@@ -49,9 +49,9 @@ describe("Records of images", () => {
       json["later"] = {};
       sub(json, "config")["later"] = 1;
     };
-    damage(path, imageTable, sampleDigest("1"), { column: "body", to });
+    damage(path, imageRows, sampleDigest("1"), { column: "body", to });
     await using records = Records.open(path, { logger: silentLogger });
-    assert.deepEqual(records.loadImages(), [fullImage("1")]);
+    assert.deepEqual(records.images.load(), [fullImage("1")]);
   });
 });
 
@@ -104,13 +104,13 @@ const damages: readonly Damage[] = [
   json("a word whether it is pinned", (it) => (it["pinned"] = "no"), /"pinned"/),
 ];
 
-describe("loadImages()", () => {
+describe("Records.images.load()", () => {
   for (const one of damages) {
     test(`sets a record with ${one.what} aside and loads the others`, async () => {
       using directory = temporaryDirectory();
       const path = join(directory.path, "davit.db");
       await writtenAndRead(path, [fullImage("1"), fullImage("2"), fullImage("3")]);
-      damage(path, imageTable, sampleDigest("2"), one);
+      damage(path, imageRows, sampleDigest("2"), one);
       await setsAside(path, sampleDigest("2"), one.reason);
     });
   }
@@ -119,7 +119,7 @@ describe("loadImages()", () => {
     using directory = temporaryDirectory();
     const path = join(directory.path, "davit.db");
     await writtenAndRead(path, [fullImage("1"), fullImage("2"), fullImage("3")]);
-    damage(path, imageTable, sampleDigest("2"), { column: "id", to: "busybox" });
+    damage(path, imageRows, sampleDigest("2"), { column: "id", to: "busybox" });
     await setsAside(path, "busybox", /column "id": want a sha256 digest/);
   });
 });
@@ -129,7 +129,7 @@ async function setsAside(path: string, id: string, reason: RegExp): Promise<void
   const logger = new MemoryLogger();
   await using records = Records.open(path, { logger });
   for (let twice = 0; twice < 2; twice++) {
-    assert.deepEqual(records.loadImages(), [fullImage("1"), fullImage("3")]);
+    assert.deepEqual(records.images.load(), [fullImage("1"), fullImage("3")]);
     const { images, setAside } = records.counts();
     assert.deepEqual({ images, setAside }, { images: 2, setAside: 1 });
   }

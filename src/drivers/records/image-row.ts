@@ -1,13 +1,13 @@
 import type { Image, ImageConfig, ImageLayer } from "../../core/image/index.ts";
 import { Fields } from "./fields.ts";
 import { checkVersion, digestOf, type Row, textOf } from "./row.ts";
-import type { RecordTable } from "./table.ts";
+import type { RowFormat } from "./table.ts";
 
 /** The version of the records that are written: the column `version`, and `v` in the JSON. */
 const version = 1;
 
 /** Images: one JSON text each, sizes as strings of digits; the id is the row's key. */
-export const imageTable: RecordTable<Image> = {
+export const imageRows: RowFormat<Image> = {
   kind: "image",
   noun: "image",
   key: "id",

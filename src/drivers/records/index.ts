@@ -4,5 +4,6 @@
  * the tables, each `*-row.ts` says what is in a row, and `checkpointer.ts` why no write ever waits
  * for the disk.
  */
-export type { RecordCounts, RecordsDeps } from "./records.ts";
+export { FileAttachmentNotes } from "./attachment-notes.ts";
 export { Records } from "./records.ts";
+export { type Tables, WriteBehindRecords } from "./write-behind.ts";

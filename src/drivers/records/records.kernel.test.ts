@@ -143,7 +143,7 @@ describe("Records on a full disk", () => {
     while (failure === undefined && written.length < 10_000) {
       const id = `sandbox-${written.length}`;
       try {
-        records.putSandbox(fullSandbox(id));
+        records.sandboxes.put(fullSandbox(id));
         written.push(id);
       } catch (error) {
         failure = error;
@@ -159,11 +159,11 @@ describe("Records on a full disk", () => {
     let last = fullSandbox("sandbox-0").bootId;
     assert.throws(() => {
       for (let n = 0; n < 10_000; n++) {
-        records.putSandbox({ ...fullSandbox("sandbox-0"), bootId: `${n}` });
+        records.sandboxes.put({ ...fullSandbox("sandbox-0"), bootId: `${n}` });
         last = `${n}`;
       }
     }, /free space/);
-    const loaded = records.loadSandboxes();
+    const loaded = records.sandboxes.load();
     assert.deepEqual(
       loaded.map(({ id }) => id),
       written,
@@ -173,9 +173,9 @@ describe("Records on a full disk", () => {
     // Checkpoints want room, too: they fail, say so, and work as soon as there is some.
     await until("a failed checkpoint is logged", () => logger.of("warn").length > 0);
     mount("-o", "remount,size=8m");
-    records.putSandbox(fullSandbox("more"));
+    records.sandboxes.put(fullSandbox("more"));
     await until("the log is empty", () => records.walBytes() === 0);
-    assert.equal(records.loadSandboxes().length, written.length + 1);
+    assert.equal(records.sandboxes.load().length, written.length + 1);
   });
 
   test("can be opened to be read, and written as soon as there is room", async () => {
@@ -184,7 +184,7 @@ describe("Records on a full disk", () => {
     const path = join(mountPoint, "other.db");
     {
       await using records = Records.open(path, { logger: silentLogger });
-      records.putSandbox(fullSandbox("a"));
+      records.sandboxes.put(fullSandbox("a"));
     }
     const mostly = spawnSync("dd", ["if=/dev/zero", `of=${filler}`, "bs=4096"], {
       encoding: "utf8",
@@ -196,22 +196,22 @@ describe("Records on a full disk", () => {
       assert.match(String(logger.of("error")[0]?.fields["error"]), /the disk is full; free space/);
       assert.equal(records.canBeWritten(), false);
       assert.deepEqual(
-        records.loadSandboxes().map(({ id }) => id),
+        records.sandboxes.load().map(({ id }) => id),
         ["a"],
       );
       assert.throws(
         () => {
-          records.putSandbox(fullSandbox("b"));
+          records.sandboxes.put(fullSandbox("b"));
         },
         (error) => isKind(error, "resource-exhausted") && String(error).includes(path),
       );
       rmSync(filler);
-      records.putSandbox(fullSandbox("c"));
+      records.sandboxes.put(fullSandbox("c"));
       assert.equal(records.canBeWritten(), true);
     }
     await using records = Records.open(path, { logger: silentLogger });
     assert.deepEqual(
-      records.loadSandboxes().map(({ id }) => id),
+      records.sandboxes.load().map(({ id }) => id),
       ["a", "c"],
     );
   });
@@ -222,7 +222,7 @@ describe("Records on a full disk", () => {
     const missing = join(mountPoint, "missing/davit.db");
     {
       await using records = Records.open(path, { logger: silentLogger });
-      records.putSandbox(fullSandbox("a"));
+      records.sandboxes.put(fullSandbox("a"));
       for (const suffix of ["", "-wal"]) copyFileSync(path + suffix, crashed + suffix);
     }
     mount("-o", "remount,ro");
@@ -236,7 +236,7 @@ describe("Records on a full disk", () => {
         assert.equal(records.counts().sandboxes, count, each);
         assert.throws(
           () => {
-            records.putSandbox(fullSandbox("b"));
+            records.sandboxes.put(fullSandbox("b"));
           },
           (error) => isKind(error, "permission-denied") && String(error).includes(each),
           each,
@@ -256,7 +256,7 @@ describe("Records on a full disk", () => {
     const logger = new MemoryLogger();
     try {
       await using records = Records.open(path, { logger });
-      assert.deepEqual(records.loadSandboxes(), []);
+      assert.deepEqual(records.sandboxes.load(), []);
       assert.match(
         logger.of("error")[0]?.message ?? "",
         /damaged, and their disk cannot be written/,

@@ -12,6 +12,7 @@ import { silentLogger } from "../../base/logger.ts";
 import type { Attachment } from "../../core/network/index.ts";
 import type { Sandbox, SandboxState } from "../../core/sandbox/index.ts";
 import { RunPodSandboxRequestSchema } from "../../gen/runtime/v1/api_pb.ts";
+import { damage } from "./testing/damage.ts";
 import { Records } from "./index.ts";
 import {
   bareSandbox,
@@ -50,9 +51,9 @@ describe("Records", () => {
     ];
     {
       await using records = Records.open(path, { logger: silentLogger });
-      for (const sandbox of sandboxes) records.putSandbox(sandbox);
+      for (const sandbox of sandboxes) records.sandboxes.put(sandbox);
     }
-    const loaded = await afterRestart(path, (records) => records.loadSandboxes());
+    const loaded = await afterRestart(path, (records) => records.sandboxes.load());
     assert.deepEqual(loaded.map(plain), sandboxes.map(plain));
   });
 
@@ -65,9 +66,9 @@ describe("Records", () => {
     ];
     {
       await using records = Records.open(path, { logger: silentLogger });
-      for (const attachment of attachments) records.putAttachment(attachment);
+      for (const attachment of attachments) records.attachments.put(attachment);
     }
-    const loaded = await afterRestart(path, (records) => records.loadAttachments());
+    const loaded = await afterRestart(path, (records) => records.attachments.load());
     assert.deepEqual(loaded, attachments);
   });
 
@@ -82,9 +83,12 @@ describe("Records", () => {
     const frame = Uint8Array.from([9, 9, 9, 9, 9, ...requestBytes, 9, 9]);
     {
       await using records = Records.open(path, { logger: silentLogger });
-      records.putSandbox({ ...sandbox, requestBytes: frame.subarray(5, 5 + requestBytes.length) });
+      records.sandboxes.put({
+        ...sandbox,
+        requestBytes: frame.subarray(5, 5 + requestBytes.length),
+      });
     }
-    const [loaded] = await afterRestart(path, (records) => records.loadSandboxes());
+    const [loaded] = await afterRestart(path, (records) => records.sandboxes.load());
     assert.ok(loaded);
     assert.deepEqual([...loaded.requestBytes], [...requestBytes]);
     assert.equal(
@@ -102,14 +106,14 @@ describe("Records", () => {
     {
       await using records = Records.open(path, { logger: silentLogger, clock });
       for (const id of ["z", "m", "a", "k"]) {
-        records.putSandbox(bareSandbox(id));
+        records.sandboxes.put(bareSandbox(id));
         now -= 1_000;
       }
-      records.putSandbox(fullSandbox("z"));
-      records.deleteSandbox("m");
-      records.putSandbox(bareSandbox("m"));
+      records.sandboxes.put(fullSandbox("z"));
+      records.sandboxes.delete("m");
+      records.sandboxes.put(bareSandbox("m"));
     }
-    const loaded = await afterRestart(path, (records) => records.loadSandboxes());
+    const loaded = await afterRestart(path, (records) => records.sandboxes.load());
     assert.deepEqual(
       loaded.map(({ id }) => id),
       ["z", "a", "k", "m"],
@@ -119,11 +123,11 @@ describe("Records", () => {
   test("delete what is there and what is not, and count rows", async () => {
     using directory = temporaryDirectory();
     await using records = Records.open(join(directory.path, "davit.db"), { logger: silentLogger });
-    records.putSandbox(fullSandbox("a"));
-    records.putSandbox(fullSandbox("b"));
-    records.putAttachment(fullAttachment("a"));
-    for (const id of ["a", "b", "c"]) records.putContainer(fullContainer(id));
-    for (const digit of ["1", "2", "3", "4"]) records.putImage(fullImage(digit));
+    records.sandboxes.put(fullSandbox("a"));
+    records.sandboxes.put(fullSandbox("b"));
+    records.attachments.put(fullAttachment("a"));
+    for (const id of ["a", "b", "c"]) records.containers.put(fullContainer(id));
+    for (const digit of ["1", "2", "3", "4"]) records.images.put(fullImage(digit));
     assert.deepEqual(records.counts(), {
       sandboxes: 2,
       attachments: 1,
@@ -132,10 +136,10 @@ describe("Records", () => {
       setAside: 0,
     });
     for (let twice = 0; twice < 2; twice++) {
-      records.deleteSandbox("a");
-      records.deleteAttachment("a");
-      records.deleteContainer("a");
-      records.deleteImage(sampleDigest("1"));
+      records.sandboxes.delete("a");
+      records.attachments.delete("a");
+      records.containers.delete("a");
+      records.images.delete(sampleDigest("1"));
       assert.deepEqual(records.counts(), {
         sandboxes: 1,
         attachments: 0,
@@ -149,31 +153,37 @@ describe("Records", () => {
   test("load two sandboxes of one name: who is right is not theirs to say", async () => {
     using directory = temporaryDirectory();
     await using records = Records.open(join(directory.path, "davit.db"), { logger: silentLogger });
-    records.putSandbox({ ...fullSandbox("a"), name: "same" });
-    records.putSandbox({ ...fullSandbox("b"), name: "same" });
-    assert.equal(records.loadSandboxes().length, 2);
+    records.sandboxes.put({ ...fullSandbox("a"), name: "same" });
+    records.sandboxes.put({ ...fullSandbox("b"), name: "same" });
+    assert.equal(records.sandboxes.load().length, 2);
   });
 
-  test("setAsideSandbox() takes a readable record out of the way, with its reason and all bytes", async () => {
+  test("an unreadable record is set aside with its reason and all bytes", async () => {
     using directory = temporaryDirectory();
     const path = join(directory.path, "davit.db");
     const logger = new MemoryLogger();
     const sandbox = fullSandbox("a");
     {
       await using records = Records.open(path, { logger });
-      records.putSandbox(sandbox);
-      records.putSandbox(fullSandbox("b"));
-      records.setAsideSandbox("a", "two sandboxes have its name");
-      records.setAsideSandbox("missing", "never was");
+      records.sandboxes.put(sandbox);
+      records.sandboxes.put(fullSandbox("b"));
+    }
+    damage(path, { kind: "sandbox", key: "id" }, "a", { column: "version", to: 99 });
+    let reason: unknown;
+    {
+      await using records = Records.open(path, { logger });
+      assert.equal(records.sandboxes.load().length, 1);
+      reason = records.setAside()[0]?.reason;
+      assert.match(String(reason), /version/);
       const { sandboxes, setAside } = records.counts();
       assert.deepEqual({ sandboxes, setAside }, { sandboxes: 1, setAside: 1 });
     }
     assert.deepEqual(
       logger.of("error").map((line) => line.fields),
-      [{ kind: "sandbox", id: "a", reason: "two sandboxes have its name" }],
+      [{ kind: "sandbox", id: "a", reason }],
     );
     const aside = await afterRestart(path, (records) => records.setAside());
-    assert.deepEqual(aside, [{ kind: "sandbox", id: "a", reason: "two sandboxes have its name" }]);
+    assert.deepEqual(aside, [{ kind: "sandbox", id: "a", reason }]);
     using raw = new DatabaseSync(path);
     const body = raw.prepare("SELECT body FROM set_aside").get()?.["body"];
     assert.ok(body instanceof Uint8Array);
@@ -187,7 +197,7 @@ describe("Records", () => {
     using directory = temporaryDirectory();
     const path = join(directory.path, "root/davit.db");
     await using records = Records.open(path, { logger: silentLogger });
-    records.putSandbox(fullSandbox("a"));
+    records.sandboxes.put(fullSandbox("a"));
     assert.equal(statSync(join(directory.path, "root")).mode & 0o777, 0o700);
     for (const suffix of ["", "-wal", "-shm"]) {
       assert.equal(statSync(path + suffix).mode & 0o777, 0o600, suffix);
@@ -198,11 +208,11 @@ describe("Records", () => {
     using directory = temporaryDirectory();
     const path = join(directory.path, "davit.db");
     const records = Records.open(path, { logger: silentLogger });
-    records.putSandbox(fullSandbox("a"));
+    records.sandboxes.put(fullSandbox("a"));
     await records[Symbol.asyncDispose]();
     await records[Symbol.asyncDispose]();
     assert.throws(
-      () => records.putSandbox(fullSandbox("b")),
+      () => records.sandboxes.put(fullSandbox("b")),
       (error) => isKind(error, "failed-precondition") && String(error).includes(path),
     );
     assert.throws(() => records.counts(), /they are closed/);
@@ -218,13 +228,13 @@ describe("Records", () => {
     await using one = Records.open(path, { logger: silentLogger, checkpoint });
     await using two = Records.open(path, { logger: silentLogger, checkpoint });
     for (let n = 0; n < 20; n++) {
-      one.putSandbox(bareSandbox(`one-${n}`));
-      two.putSandbox(bareSandbox(`two-${n}`));
-      assert.equal(one.loadSandboxes().length, 2 * n + 2);
+      one.sandboxes.put(bareSandbox(`one-${n}`));
+      two.sandboxes.put(bareSandbox(`two-${n}`));
+      assert.equal(one.sandboxes.load().length, 2 * n + 2);
       assert.deepEqual(two.counts(), one.counts());
     }
     await until("both logs are carried over", () => one.walBytes() === 0);
-    assert.equal(two.loadSandboxes().length, 40);
+    assert.equal(two.sandboxes.load().length, 40);
   });
 
   test("hold every write that returned when the writer is killed, ten times over", async () => {
@@ -249,7 +259,7 @@ describe("Records", () => {
       assert.ok(lines >= 50 + life * 37);
       const loaded = await afterRestart(path, (records) => {
         assert.deepEqual(records.setAside(), []);
-        return new Map(records.loadSandboxes().map((it) => [it.id, Number(it.bootId)]));
+        return new Map(records.sandboxes.load().map((it) => [it.id, Number(it.bootId)]));
       });
       for (const [id, written] of acknowledged) {
         const found = loaded.get(id) ?? -1;

@@ -1,21 +1,22 @@
 import type { DatabaseSync, StatementSync } from "node:sqlite";
-import type { Digest } from "../../base/digest.ts";
 import { isKind, messageOf, RuntimeError } from "../../base/errors.ts";
 import type { Logger } from "../../base/logger.ts";
 import { type Clock, systemClock } from "../../base/time.ts";
-import type { Container, ContainerRecords } from "../../core/container/index.ts";
-import type { Image, ImageRecords } from "../../core/image/index.ts";
-import type { Attachment, AttachmentRecords } from "../../core/network/index.ts";
-import type { Sandbox, SandboxRecords, SetAsideRecord } from "../../core/sandbox/index.ts";
-import { attachmentTable } from "./attachment-row.ts";
+import type { Container } from "../../core/container/index.ts";
+import type { Image } from "../../core/image/index.ts";
+import type { Attachment } from "../../core/network/index.ts";
+import type { Sandbox } from "../../core/sandbox/index.ts";
+import type { RecordTable, SetAsideRecord } from "../../core/store/index.ts";
+import { attachmentRows } from "./attachment-row.ts";
 import { Checkpointer, type CheckpointLimits, defaultLimits } from "./checkpointer.ts";
-import { containerTable } from "./container-row.ts";
+import { containerRows } from "./container-row.ts";
 import { openCopy, openDatabase } from "./database.ts";
-import { imageTable } from "./image-row.ts";
+import { imageRows } from "./image-row.ts";
 import { dumpRow, type Row } from "./row.ts";
-import { sandboxTable } from "./sandbox-row.ts";
+import { sandboxRows } from "./sandbox-row.ts";
 import { databaseError } from "./sqlite-error.ts";
-import { type RecordTable, type TableName, upsert } from "./table.ts";
+import { type RowFormat, type TableName, upsert } from "./table.ts";
+import type { Tables } from "./write-behind.ts";
 
 /** What {@link Records} works with. */
 export interface RecordsDeps {
@@ -41,12 +42,14 @@ export interface RecordCounts {
  * {@link Checkpointer}). Errors name the path: `resource-exhausted` for a full disk,
  * `permission-denied` for one that cannot be written; after an error the old state stands.
  *
- * One thread, one process: whoever opens the same database beside it sees its writes, but must not
- * write much, since both would checkpoint.
+ * One thread, one process: another process that opens the database sees the writes, but must not
+ * write much itself, since both would checkpoint.
  */
-export class Records
-  implements SandboxRecords, AttachmentRecords, ContainerRecords, ImageRecords, AsyncDisposable
-{
+export class Records implements Tables, AsyncDisposable {
+  readonly sandboxes: RecordTable<Sandbox> = this.#table(sandboxRows);
+  readonly attachments: RecordTable<Attachment> = this.#table(attachmentRows);
+  readonly containers: RecordTable<Container> = this.#table(containerRows);
+  readonly images: RecordTable<Image> = this.#table(imageRows);
   readonly #path: string;
   #db: DatabaseSync;
   readonly #logger: Logger;
@@ -83,33 +86,12 @@ export class Records
     } catch (error) {
       if (!isKind(error, "resource-exhausted") && !isKind(error, "permission-denied")) throw error;
       const db = openCopy(path, { logger, clock });
-      logger.error(
-        "the records can only be read: nothing new can be made until they can be written",
-        {
-          path,
-          error: messageOf(error),
-        },
-      );
+      logger.error("the database is read-only: nothing can be created until it is writable", {
+        path,
+        error: messageOf(error),
+      });
       return new Records(path, db, { ...deps, clock, isCopy: true });
     }
-  }
-
-  loadSandboxes(): readonly Sandbox[] {
-    return this.#load(sandboxTable);
-  }
-
-  putSandbox(sandbox: Sandbox): void {
-    this.#put(sandboxTable, sandbox);
-  }
-
-  deleteSandbox(id: string): void {
-    this.#delete(sandboxTable, id);
-  }
-
-  /** No error and no effect when the sandbox is not there. */
-  setAsideSandbox(id: string, reason: string): void {
-    const row = this.#read("SELECT * FROM sandbox WHERE id = ?", id)[0];
-    if (row !== undefined) this.#setAsideRows(sandboxTable, [{ row, reason }]);
   }
 
   setAside(): readonly SetAsideRecord[] {
@@ -118,43 +100,6 @@ export class Records
       id: String(row["id"]),
       reason: String(row["reason"]),
     }));
-  }
-
-  loadAttachments(): readonly Attachment[] {
-    return this.#load(attachmentTable);
-  }
-
-  putAttachment(attachment: Attachment): void {
-    this.#put(attachmentTable, attachment);
-  }
-
-  deleteAttachment(sandboxId: string): void {
-    this.#delete(attachmentTable, sandboxId);
-  }
-
-  loadContainers(): readonly Container[] {
-    return this.#load(containerTable);
-  }
-
-  putContainer(container: Container): void {
-    this.#put(containerTable, container);
-  }
-
-  deleteContainer(id: string): void {
-    this.#delete(containerTable, id);
-  }
-
-  /** Oldest first. Those that cannot be read are set aside and reported. */
-  loadImages(): readonly Image[] {
-    return this.#load(imageTable);
-  }
-
-  putImage(image: Image): void {
-    this.#put(imageTable, image);
-  }
-
-  deleteImage(id: Digest): void {
-    this.#delete(imageTable, id);
   }
 
   /** How many rows each table has. */
@@ -180,12 +125,12 @@ export class Records
     return this.#checkpointer?.walBytes() ?? 0;
   }
 
-  /** False while the disk of the records is full or read-only since before they were opened. */
+  /** False while the disk is full or read-only, as it was when the records were opened. */
   canBeWritten(): boolean {
     return this.#checkpointer !== undefined;
   }
 
-  /** Carries everything over into the one file and closes it. Calls after that fail. */
+  /** Checkpoints the database and closes it. Calls after that fail. */
   async [Symbol.asyncDispose](): Promise<void> {
     if (this.#closed) return;
     this.#closed = true;
@@ -195,10 +140,18 @@ export class Records
     await this.#checkpointer?.release();
   }
 
-  #load<T>(table: RecordTable<T>): readonly T[] {
+  #table<T>(rows: RowFormat<T>): RecordTable<T> {
+    return {
+      load: () => this.#load(rows),
+      put: (record) => this.#put(rows, record),
+      delete: (key) => this.#delete(rows, key),
+    };
+  }
+
+  #load<T>(table: RowFormat<T>): readonly T[] {
     const records: T[] = [];
     const unreadable: { row: Row; reason: string }[] = [];
-    // By rowid: in the order of the first writes, whatever the clock did.
+    // By rowid: in the order of the first writes, independent of the clock.
     for (const row of this.#read(`SELECT * FROM ${table.kind} ORDER BY rowid`)) {
       try {
         records.push(table.parse(row));
@@ -209,13 +162,13 @@ export class Records
     try {
       if (unreadable.length > 0) this.#setAsideRows(table, unreadable);
     } catch (error) {
-      // They stay where they are and are tried again at the next start; the others must load.
-      this.#logger.error("records that cannot be read could not be set aside", { error });
+      // They stay in their table until the next start; the others must load.
+      this.#logger.error("cannot set unreadable records aside", { error });
     }
     return records;
   }
 
-  #put<T>(table: RecordTable<T>, record: T): void {
+  #put<T>(table: RowFormat<T>, record: T): void {
     this.#write(`write ${table.noun} "${table.keyOf(record)}"`, () => {
       const columns = table.columns(record, this.#clock.nowMs());
       this.#statement(upsert(table, Object.keys(columns))).run(...Object.values(columns));
@@ -249,7 +202,7 @@ export class Records
       }
     });
     for (const { row, reason } of rows) {
-      this.#logger.error("a record is set aside", { kind, id: row[key], reason });
+      this.#logger.error("set an unreadable record aside", { kind, id: row[key], reason });
     }
   }
 
@@ -274,14 +227,14 @@ export class Records
     }
   }
 
-  /** Leaves the copy for the database itself; rejects, and changes nothing, when that is not possible yet. */
+  /** Switches from the copy to the database itself; throws, and changes nothing, while that is not possible. */
   #openForWriting(): void {
     const db = openDatabase(this.#path, { logger: this.#logger, clock: this.#clock });
     this.#statements.clear();
     this.#db.close();
     this.#db = db;
     this.#checkpointer = this.#newCheckpointer();
-    this.#logger.info("the records can be written again", { path: this.#path });
+    this.#logger.info("the database is writable again", { path: this.#path });
   }
 
   #newCheckpointer(): Checkpointer {
@@ -297,7 +250,7 @@ export class Records
     throw new RuntimeError("failed-precondition", `use records "${this.#path}": they are closed`);
   }
 
-  /** Prepared once. Integers come as bigints: an absurd one must not make a whole table unreadable. */
+  /** Prepared once. Integers are bigints: one beyond 2^53 must not make a whole table unreadable. */
   #statement(sql: string): StatementSync {
     let statement = this.#statements.get(sql);
     if (statement === undefined) {

@@ -14,7 +14,7 @@ import {
 import { decodeMessage } from "../../wire/protobuf.ts";
 import { Fields } from "./fields.ts";
 import { bytesOf, checkVersion, decodeColumn, integerOf, type Row, textOf } from "./row.ts";
-import type { RecordTable } from "./table.ts";
+import type { RowFormat } from "./table.ts";
 
 /** The version of the records that are written: the column `version`, and `v` in the JSON. */
 const version = 1;
@@ -23,7 +23,7 @@ const version = 1;
  * Sandboxes: the client's bytes in columns of their own, all that is davit's own in the JSON. A
  * record that has lost createdAtNs takes the time when its row was first written.
  */
-export const sandboxTable: RecordTable<Sandbox> = {
+export const sandboxRows: RowFormat<Sandbox> = {
   kind: "sandbox",
   noun: "sandbox",
   key: "id",

@@ -5,14 +5,14 @@ import type { Row } from "./row.ts";
 export interface TableName {
   /** The table, and the kind under which its rows are set aside. */
   readonly kind: "sandbox" | "attachment" | "container" | "image";
-  /** What stands before a record's key in messages. */
+  /** For messages, before a record's key. */
   readonly noun: string;
-  /** The column that tells the records apart. */
+  /** The column with the record's key. */
   readonly key: string;
 }
 
 /** How the records of one kind become rows, and rows become records again. */
-export interface RecordTable<T> extends TableName {
+export interface RowFormat<T> extends TableName {
   /** The value of the key column. */
   readonly keyOf: (record: T) => string;
   /** The whole row; the columns are the same ones in the same order for every record. */
@@ -23,7 +23,7 @@ export interface RecordTable<T> extends TableName {
 
 /**
  * The statement that writes a row, new or not. `recorded_at` stays that of the first write: it
- * stands in for a creation time that got lost.
+ * replaces a creation time that is missing.
  */
 export function upsert({ kind, key }: TableName, columns: readonly string[]): string {
   const changes = columns

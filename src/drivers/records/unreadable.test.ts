@@ -4,9 +4,9 @@ import { describe, test } from "node:test";
 import { create, toBinary } from "@bufbuild/protobuf";
 import { silentLogger } from "../../base/logger.ts";
 import { RunPodSandboxRequestSchema } from "../../gen/runtime/v1/api_pb.ts";
-import { attachmentTable } from "./attachment-row.ts";
+import { attachmentRows } from "./attachment-row.ts";
 import { Records } from "./index.ts";
-import { sandboxTable } from "./sandbox-row.ts";
+import { sandboxRows } from "./sandbox-row.ts";
 import { type Damage, damage, sub } from "./testing/damage.ts";
 import { fullAttachment, fullSandbox, MemoryLogger, temporaryDirectory } from "./testing/sample.ts";
 
@@ -158,23 +158,23 @@ const attachmentDamages: readonly Damage[] = [
 async function prepared(path: string): Promise<void> {
   await using records = Records.open(path, { logger: silentLogger });
   for (const id of ["before", "bad", "after"]) {
-    records.putSandbox(fullSandbox(id));
-    records.putAttachment(fullAttachment(id));
+    records.sandboxes.put(fullSandbox(id));
+    records.attachments.put(fullAttachment(id));
   }
 }
 
-describe("loadSandboxes()", () => {
+describe("Records.sandboxes.load()", () => {
   for (const one of sandboxDamages) {
     test(`sets a record with ${one.what} aside and loads the others`, async () => {
       using directory = temporaryDirectory();
       const path = join(directory.path, "davit.db");
       const logger = new MemoryLogger();
       await prepared(path);
-      damage(path, sandboxTable, "bad", one);
+      damage(path, sandboxRows, "bad", one);
       {
         await using records = Records.open(path, { logger });
         assert.deepEqual(
-          records.loadSandboxes().map(({ id }) => id),
+          records.sandboxes.load().map(({ id }) => id),
           ["before", "after"],
         );
         const { sandboxes, attachments, setAside } = records.counts();
@@ -183,7 +183,7 @@ describe("loadSandboxes()", () => {
           { sandboxes: 2, attachments: 3, setAside: 1 },
         );
         // The second time there is nothing left to be set aside.
-        assert.equal(records.loadSandboxes().length, 2);
+        assert.equal(records.sandboxes.load().length, 2);
       }
       await using records = Records.open(path, { logger });
       const [aside, ...others] = records.setAside();
@@ -203,12 +203,12 @@ describe("loadSandboxes()", () => {
     const clock = { nowMs: () => now, nowNs: () => 0n };
     {
       await using records = Records.open(path, { logger: silentLogger, clock });
-      records.putSandbox(fullSandbox("bad"));
+      records.sandboxes.put(fullSandbox("bad"));
       now += 60_000;
-      records.putSandbox({ ...fullSandbox("bad"), createdAtNs: undefined });
+      records.sandboxes.put({ ...fullSandbox("bad"), createdAtNs: undefined });
     }
     await using records = Records.open(path, { logger: silentLogger });
-    const [loaded] = records.loadSandboxes();
+    const [loaded] = records.sandboxes.load();
     assert.equal(loaded?.createdAtNs, 1_764_000_000_500_000_000n);
     assert.deepEqual(records.setAside(), []);
   });
@@ -220,22 +220,22 @@ describe("loadSandboxes()", () => {
     const to = (json: Record<string, unknown>): void => {
       json["later"] = { x: 1 };
     };
-    damage(path, sandboxTable, "bad", { column: "state", to });
+    damage(path, sandboxRows, "bad", { column: "state", to });
     await using records = Records.open(path, { logger: silentLogger });
-    assert.equal(records.loadSandboxes().length, 3);
+    assert.equal(records.sandboxes.load().length, 3);
   });
 });
 
-describe("loadAttachments()", () => {
+describe("Records.attachments.load()", () => {
   for (const one of attachmentDamages) {
     test(`sets a record with ${one.what} aside and loads the others`, async () => {
       using directory = temporaryDirectory();
       const path = join(directory.path, "davit.db");
       await prepared(path);
-      damage(path, attachmentTable, "bad", one);
+      damage(path, attachmentRows, "bad", one);
       await using records = Records.open(path, { logger: silentLogger });
       assert.deepEqual(
-        records.loadAttachments().map(({ sandboxId }) => sandboxId),
+        records.attachments.load().map(({ sandboxId }) => sandboxId),
         ["before", "after"],
       );
       const [aside] = records.setAside();

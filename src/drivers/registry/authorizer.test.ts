@@ -3,7 +3,7 @@ import type { ServerResponse } from "node:http";
 import { afterEach, beforeEach, describe, test } from "node:test";
 
 import { RuntimeError } from "../../base/errors.ts";
-import { parseReference, type RegistryAuth, type ResolvedImage } from "../../core/image/index.ts";
+import { parseReference, type ImageFetcher, type RegistryAuth } from "../../core/image/index.ts";
 import { Registry } from "./registry.ts";
 import {
   KeptLog,
@@ -43,7 +43,7 @@ function client(): Registry {
   return stack.use(new Registry({ configDir: "/nowhere", log, clock, timing }));
 }
 
-const resolve = (registry: Registry, host: string, auth?: RegistryAuth): Promise<ResolvedImage> =>
+const resolve = (registry: Registry, host: string, auth?: RegistryAuth): Promise<ImageFetcher> =>
   registry.resolve(parseReference(`${host}/team/app`), auth, anySignal);
 
 /** Serves the image to whoever sends a value that `isGood`; answers `challenge` to others. */
@@ -187,13 +187,8 @@ describe("Registry with tokens", () => {
       give({ token: "good", expires_in: 300 }),
     );
     const registry = client();
-    const { config } = await resolve(registry, host.host);
-    await registry.fetchConfig(
-      parseReference(`${host.host}/team/app`),
-      config,
-      undefined,
-      anySignal,
-    );
+    const fetcher = await resolve(registry, host.host);
+    await fetcher.config(anySignal);
     assert.equal(host.seen.length, 3);
     const url = new URL(tokens.seen[0]?.url ?? "", "http://x");
     assert.equal(url.searchParams.get("service"), 'the "service"');
@@ -314,7 +309,7 @@ describe("Registry with tokens", () => {
     controller.abort();
     await fails(first, "canceled");
     response.end(JSON.stringify({ token: "good" }));
-    assert.equal((await second).manifest.mediaType, ociManifest);
+    assert.equal((await second).image.manifest.mediaType, ociManifest);
     assert.equal(tokens.seen.length, 1);
   });
 });

@@ -5,10 +5,16 @@ import { join } from "node:path";
 import { afterEach, beforeEach, describe, test } from "node:test";
 
 import { silentLogger } from "../../base/logger.ts";
-import { parseReference, type RegistryAuth } from "../../core/image/index.ts";
+import type { RegistryAuth } from "../../core/image/index.ts";
 import { BlobGrants } from "./blob-grants.ts";
 import { Registry } from "./registry.ts";
-import { digestOf, ScriptedRegistry, type Script, someAuth } from "./testing/scripted-registry.ts";
+import {
+  digestOf,
+  fetcherOf,
+  ScriptedRegistry,
+  type Script,
+  someAuth,
+} from "./testing/scripted-registry.ts";
 
 const anySignal = new AbortController().signal;
 const bytes = Buffer.from("layer".repeat(100));
@@ -43,7 +49,7 @@ const ask = (
   name: string,
   auth?: RegistryAuth,
   signal = anySignal,
-): Promise<boolean> => registry.hasBlob(parseReference(name), blob, auth, signal);
+): Promise<boolean> => fetcherOf(registry, name, auth).hasBlob(blob, signal);
 
 const size = { "content-length": bytes.length };
 const granting: Script = (_, response) => void response.writeHead(200, size).end();
@@ -58,7 +64,7 @@ const withoutHead =
   (seen, response, request) =>
     (seen.method === "HEAD" ? status(code) : get)(seen, response, request);
 
-describe("Registry.hasBlob()", () => {
+describe("ImageFetcher.hasBlob()", () => {
   test("asks by HEAD, and keeps the connection", async () => {
     const host = await server(granting);
     const registry = client();

@@ -1,7 +1,7 @@
 import type { IncomingMessage } from "node:http";
 
 import { kindOf, RuntimeError } from "../../base/errors.ts";
-import { markTransferable } from "../../base/given-memory.ts";
+import { markTransferable } from "../../base/transferable.ts";
 import { connectionFailure, HostFailure } from "./failure.ts";
 
 /** How slow a body may come. */

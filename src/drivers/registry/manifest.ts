@@ -209,3 +209,19 @@ function nonsense(what: string, wanted: string, got: unknown): HostFailure {
   const shown = (JSON.stringify(got) as string | undefined)?.slice(0, 80) ?? "nothing";
   return new HostFailure("data-loss", `sent a manifest whose ${what} is not ${wanted}: ${shown}`);
 }
+
+/** Refuses content of another size than the descriptor says, as `data-loss`. */
+export function checkSize(what: string, bytes: Uint8Array, wanted: bigint): void {
+  if (BigInt(bytes.length) === wanted) return;
+  throw new HostFailure(
+    "data-loss",
+    `sent a ${what} of ${bytes.length} bytes instead of ${wanted}`,
+  );
+}
+
+/** Refuses content with another digest, as `data-loss`. */
+export function checkDigest(what: string, bytes: Uint8Array, wanted: string): void {
+  const found = digestOf(bytes);
+  if (found === wanted) return;
+  throw new HostFailure("data-loss", `sent a ${what} with digest ${found} instead of ${wanted}`);
+}

@@ -11,7 +11,7 @@ import { after, afterEach, before, beforeEach, describe, test } from "node:test"
 
 import { isKind, messageOf } from "../../base/errors.ts";
 import { silentLogger } from "../../base/logger.ts";
-import { parseReference, type ResolvedImage } from "../../core/image/index.ts";
+import { type ImageFetcher, parseReference } from "../../core/image/index.ts";
 import { Registry } from "./registry.ts";
 import { ociManifest, tinyImage } from "./testing/scripted-registry.ts";
 
@@ -64,7 +64,7 @@ async function inside(
 }
 
 /** Resolves an image of `x.test`, which is this host, without TLS. */
-function resolve(host: string, proxyEnv = {}): Promise<ResolvedImage> {
+function resolve(host: string, proxyEnv = {}): Promise<ImageFetcher> {
   const configDir = mkdtempSync(join(tmpdir(), "davit-redirects-"));
   stack.defer(() => {
     rmSync(configDir, { recursive: true });
@@ -110,7 +110,10 @@ describe("a registry on another machine", () => {
         response.writeHead(200, { "content-type": ociManifest }).end(image.manifest);
       } else response.writeHead(307, { location: "http://store.test/manifest" }).end();
     });
-    assert.equal((await resolve("y.test", { http_proxy: `http://${proxy}` })).layers.length, 1);
+    assert.equal(
+      (await resolve("y.test", { http_proxy: `http://${proxy}` })).image.layers.length,
+      1,
+    );
     assert.match(String(asked[0]), /^http:\/\/y\.test\/v2\//);
   });
 
@@ -139,7 +142,7 @@ describe("a registry on another machine", () => {
       const host = await server(from, (_, response) => {
         response.writeHead(307, { location: `http://${store}/manifest` }).end();
       });
-      assert.equal((await resolve(host)).layers.length, 1);
+      assert.equal((await resolve(host)).image.layers.length, 1);
     }
   });
 });

@@ -35,14 +35,14 @@ interface OpenAnswer {
   readonly begin: bigint;
 }
 
-/** How often in a row a blob is taken up again with less than this gained in between. */
+/** How often in a row a download is resumed with less than `worthwhileBytes` gained in between. */
 const maxResumes = 3;
 const worthwhileBytes = 1024n * 1024n;
 
 /**
- * A blob on its way from a registry. When a host stops, trickles or breaks off, the rest is
- * asked for by Range, of the next host where there is one; from a host that cannot do that the
- * blob is read from its beginning, and what is there already is dropped.
+ * A blob that is read from a registry. When a host stalls, trickles or closes the connection, the
+ * rest is requested by Range, from the next host where there is one. A host that does not support
+ * Range sends the blob from its beginning, and the bytes that were read already are dropped.
  */
 export class RegistryBlob implements BlobStream {
   readonly sizeBytes: bigint;
@@ -52,26 +52,17 @@ export class RegistryBlob implements BlobStream {
   #answer: OpenAnswer | undefined;
 
   /** Resolves once a host has begun to answer with what the descriptor says. */
-  static async open(
-    blob: Descriptor,
-    offset: bigint,
-    requests: BlobRequests,
-  ): Promise<RegistryBlob> {
-    if (offset < 0n || offset > blob.sizeBytes) {
-      const why = `offset ${offset} is not within its ${blob.sizeBytes} bytes`;
-      throw new HostFailure("out-of-range", `open blob ${blob.digest}: ${why}`);
-    }
-    const stream = new RegistryBlob(blob, offset, requests);
-    // A registry answers 416 to a request for nothing.
-    if (offset < blob.sizeBytes || offset === 0n) stream.#answer = await stream.#request(offset);
+  static async open(blob: Descriptor, requests: BlobRequests): Promise<RegistryBlob> {
+    const stream = new RegistryBlob(blob, requests);
+    stream.#answer = await stream.#request(0n);
     return stream;
   }
 
-  private constructor(blob: Descriptor, offset: bigint, requests: BlobRequests) {
+  private constructor(blob: Descriptor, requests: BlobRequests) {
     this.sizeBytes = blob.sizeBytes;
     this.#blob = blob;
     this.#requests = requests;
-    this.chunks = this.#read(offset);
+    this.chunks = this.#read();
   }
 
   /** Closes the connection if the blob was not read to its end. */
@@ -80,8 +71,8 @@ export class RegistryBlob implements BlobStream {
     return Promise.resolve();
   }
 
-  async *#read(offset: bigint): AsyncGenerator<Uint8Array, void, undefined> {
-    let position = offset;
+  async *#read(): AsyncGenerator<Uint8Array, void, undefined> {
+    let position = 0n;
     let resumes = 0;
     let gained = 0n;
     for (let answer = this.#answer; answer !== undefined; answer = this.#answer) {
@@ -99,7 +90,7 @@ export class RegistryBlob implements BlobStream {
         gained = 0n;
         const isOver = this.#requests.signal.aborted || resumes > maxResumes;
         if (isOver || !isKind(error, "unavailable")) throw this.#requests.fail(host.name, error);
-        this.#requests.log.warn("taking up a broken download again", {
+        this.#requests.log.warn("resuming a broken download", {
           host: host.name,
           blob: this.#blob.digest,
           position: Number(position),

@@ -14,7 +14,7 @@ import { gzipSync } from "node:zlib";
 import { hexOf } from "../../base/digest.ts";
 import { isKind } from "../../base/errors.ts";
 import { silentLogger } from "../../base/logger.ts";
-import { type ImageReference, parseReference } from "../../core/image/index.ts";
+import { type ImageFetcher, parseReference } from "../../core/image/index.ts";
 import { Registry } from "./registry.ts";
 import { digestOf, ociManifest, someAuth } from "./testing/scripted-registry.ts";
 
@@ -160,38 +160,32 @@ function client(): Registry {
   return new Registry({ configDir: join(dir, "none"), log: silentLogger, platform });
 }
 
-async function pullBlob(
-  registry: Registry,
-  reference: ImageReference,
-  offset: bigint,
-): Promise<Buffer> {
-  const { layers } = await registry.resolve(reference, undefined, anySignal);
-  const [layer] = layers;
+async function pullLayer(fetcher: ImageFetcher): Promise<Buffer> {
+  const [layer] = fetcher.image.layers;
   assert.ok(layer !== undefined);
-  const options = { auth: undefined, offset, signal: anySignal };
-  await using blob = await registry.openBlob(reference, layer, options);
+  await using blob = await fetcher.blob(layer, anySignal);
   const chunks: Uint8Array[] = [];
   for await (const chunk of blob.chunks) chunks.push(chunk);
   return Buffer.concat(chunks);
 }
 
 describe("Registry and docker-registry", () => {
-  test("pull an image as it was pushed, by tag and by digest, whole and from the middle", async () => {
+  test("pull an image as it was pushed, by tag and by digest", async () => {
     await using server = await RealRegistry.open("plain", undefined);
     using registry = client();
     server.push(`oci:${join(dir, "layout")}:one`, "team/tiny:one", "--preserve-digests");
     const reference = parseReference(`${server.host}/team/tiny:one`);
-    const resolved = await registry.resolve(reference, undefined, anySignal);
+    const fetcher = await registry.resolve(reference, undefined, anySignal);
+    const resolved = fetcher.image;
     assert.equal(resolved.digest, digestOf(layout.manifest));
     assert.equal(resolved.manifest.sizeBytes, BigInt(layout.manifest.length));
-    const config = await registry.fetchConfig(reference, resolved.config, undefined, anySignal);
+    const config = await fetcher.config(anySignal);
     assert.deepEqual(Buffer.from(config), layout.config);
-    assert.equal(digestOf(await pullBlob(registry, reference, 0n)), digestOf(layout.layer));
-    const rest = await pullBlob(registry, reference, 100_000n);
-    assert.ok(rest.equals(layout.layer.subarray(100_000)));
+    assert.equal(digestOf(await pullLayer(fetcher)), digestOf(layout.layer));
 
     const byDigest = parseReference(`${server.host}/team/tiny@${digestOf(layout.manifest)}`);
-    assert.deepEqual(await registry.resolve(byDigest, undefined, anySignal), resolved);
+    const same = await registry.resolve(byDigest, undefined, anySignal);
+    assert.deepEqual(same.image, resolved);
     const missing = parseReference(`${server.host}/team/tiny:two`);
     await assert.rejects(registry.resolve(missing, undefined, anySignal), (error) =>
       isKind(error, "not-found"),
@@ -203,10 +197,11 @@ describe("Registry and docker-registry", () => {
     using registry = client();
     server.push(`oci:${join(dir, "layout")}:one`, "tiny:v2s2", "--format", "v2s2");
     const reference = parseReference(`${server.host}/tiny:v2s2`);
-    const { manifest, layers } = await registry.resolve(reference, undefined, anySignal);
+    const fetcher = await registry.resolve(reference, undefined, anySignal);
+    const { manifest, layers } = fetcher.image;
     assert.equal(manifest.mediaType, "application/vnd.docker.distribution.manifest.v2+json");
     assert.equal(layers[0]?.mediaType, "application/vnd.docker.image.rootfs.diff.tar.gzip");
-    assert.equal(digestOf(await pullBlob(registry, reference, 0n)), digestOf(layout.layer));
+    assert.equal(digestOf(await pullLayer(fetcher)), digestOf(layout.layer));
   });
 
   test("log in with a password", async () => {
@@ -217,9 +212,9 @@ describe("Registry and docker-registry", () => {
     server.push(`oci:${join(dir, "layout")}:one`, "tiny:one", "--dest-creds", "u:pw");
     const reference = parseReference(`${server.host}/tiny:one`);
     const right = someAuth({ username: "u", password: "pw" });
-    const { config } = await registry.resolve(reference, right, anySignal);
-    const bytes = await registry.fetchConfig(reference, config, right, anySignal);
-    assert.equal(digestOf(bytes), config.digest);
+    const fetcher = await registry.resolve(reference, right, anySignal);
+    const bytes = await fetcher.config(anySignal);
+    assert.equal(digestOf(bytes), fetcher.image.config.digest);
     const wrong = someAuth({ username: "u", password: "wrong" });
     for (const auth of [undefined, wrong]) {
       await assert.rejects(registry.resolve(reference, auth, anySignal), (error) =>

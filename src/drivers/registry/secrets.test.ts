@@ -17,6 +17,7 @@ import {
   digestOf,
   KeptLog,
   makeCertificates,
+  fetcherOf,
   ScriptedRegistry,
   type Script,
   type Seen,
@@ -232,9 +233,8 @@ describe("a registry that redirects", () => {
     });
     const bytes = Buffer.alloc(1000, "x");
     const blob = { mediaType: "any", digest: digestOf(bytes), sizeBytes: 1000n };
-    const options = { auth: undefined, offset: 0n, signal: anySignal };
     const registry = client(`http://${host.host}`);
-    const stream = await registry.openBlob(parseReference("x.test/app"), blob, options);
+    const stream = await fetcherOf(registry, "x.test/app").blob(blob, anySignal);
     const reading = (async () => {
       for await (const _ of stream.chunks);
     })();

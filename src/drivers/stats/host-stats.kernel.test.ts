@@ -49,7 +49,7 @@ const sandbox = { id: "p", cgroup: { parent }, netnsPath: net } as Sandbox;
 let skippedMs = 0;
 const stats = new HostStats({
   cgroups: layout,
-  snapshots: { directory: dir, usage: () => Promise.resolve({ bytes: 1n, inodes: 1n }) },
+  roots: { directory: dir, usage: () => Promise.resolve({ bytes: 1n, inodes: 1n }) },
   clock: systemClock,
   nowMs: () => performance.now() + skippedMs,
 });

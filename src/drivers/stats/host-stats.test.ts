@@ -26,7 +26,7 @@ function hostStats(more: Partial<HostStatsDeps> = {}): { host: Host; stats: Host
   };
   const stats = new HostStats({
     cgroups: { version: "v2", root: "", controllers: [] },
-    snapshots: {
+    roots: {
       directory: "/var/lib/davit",
       usage: (id) => answer(`layer ${id}`, { bytes: 4096n, inodes: 2n }),
     },

@@ -1,7 +1,7 @@
 import type { Clock } from "../../base/time.ts";
 import type { Container } from "../../core/container/index.ts";
 import type { Sandbox } from "../../core/sandbox/index.ts";
-import type { Snapshots } from "../../core/snapshot/index.ts";
+import type { Roots } from "../../core/snapshot/index.ts";
 import type {
   ContainerStats,
   LayerUsage,
@@ -12,8 +12,8 @@ import type {
   SandboxMeter,
   StatsReader,
 } from "../../core/stats/index.ts";
-import { type CgroupLayout } from "../../linux/cgroup/index.ts";
-import { CgroupFdCache, type CachedFiles, readFilesInNamespace } from "../../linux/file/index.ts";
+import { type CachedFiles, CgroupFdCache, type CgroupLayout } from "../../linux/cgroup/index.ts";
+import { readFilesInNamespace } from "../../linux/file/index.ts";
 import { type CgroupFiles, cgroupFiles } from "./cgroup-usage.ts";
 import { CpuRate } from "./cpu-rate.ts";
 import { parseNetDev } from "./net-dev.ts";
@@ -32,7 +32,7 @@ export interface KernelFiles {
 /** What the stats need. */
 export interface HostStatsDeps {
   readonly cgroups: CgroupLayout;
-  readonly snapshots: Pick<Snapshots, "usage" | "directory">;
+  readonly roots: Pick<Roots, "usage" | "directory">;
   readonly clock: Clock;
   /** Milliseconds that never go back; performance.now if not given. */
   readonly nowMs?: () => number;
@@ -230,15 +230,15 @@ export class HostStats implements StatsReader {
   }
 
   async #measureLayer(id: string): Promise<LayerUsage> {
-    const { snapshots, clock } = this.#deps;
-    const { bytes, inodes } = await snapshots.usage(id);
-    return { takenAtNs: clock.nowNs(), mountpoint: snapshots.directory, bytes, inodes };
+    const { roots, clock } = this.#deps;
+    const { bytes, inodes } = await roots.usage(id);
+    return { takenAtNs: clock.nowNs(), mountpoint: roots.directory, bytes, inodes };
   }
 }
 
 function hostFiles(): KernelFiles {
-  const holder = new CgroupFdCache();
-  return { hold: (paths) => holder.hold(paths), readInNamespace: readFilesInNamespace };
+  const cache = new CgroupFdCache();
+  return { hold: (paths) => cache.add(paths), readInNamespace: readFilesInNamespace };
 }
 
 /** What was reported in the place of what the pod's cgroup says; pressure only the kernel knows. */

@@ -16,7 +16,7 @@ import type {
 import type { ImageStore } from "../../core/image/index.ts";
 import type { Operations } from "../../core/operation/index.ts";
 import type { Sandbox, SandboxEnvironment, SandboxStore } from "../../core/sandbox/index.ts";
-import type { Snapshots } from "../../core/snapshot/index.ts";
+import type { Roots } from "../../core/snapshot/index.ts";
 import type { InflightCreates } from "../lifecycle/inflight-creates.ts";
 import type { FailedTeardowns } from "../lifecycle/failed-teardowns.ts";
 import type { Janitor } from "../lifecycle/janitor.ts";
@@ -43,7 +43,7 @@ export interface ContainerContext {
   readonly store: ContainerStore;
   readonly sandboxes: SandboxStore;
   readonly images: ImageStore;
-  readonly snapshots: Snapshots;
+  readonly roots: Roots;
   readonly rootFiles: RootFiles;
   readonly specs: ContainerSpecs;
   /** True when the volumes that images declare are not created. */
@@ -110,7 +110,7 @@ export function checkCommand(containerId: string, command: readonly string[]): v
   throw new RuntimeError("invalid-argument", text);
 }
 
-type SpecContext = Pick<ContainerContext, "store" | "sandboxes" | "environmentOf" | "snapshots">;
+type SpecContext = Pick<ContainerContext, "store" | "sandboxes" | "environmentOf" | "roots">;
 
 /** The current input of a container's OCI spec. */
 export function specSubject(context: SpecContext, container: Container): SpecSubject {
@@ -121,13 +121,11 @@ export function specSubject(context: SpecContext, container: Container): SpecSub
     container,
     sandbox,
     environment: context.environmentOf(sandbox),
-    rootfs: context.snapshots.rootOf(container.id),
+    rootfs: context.roots.pathOf(container.id),
     imageVolumes: container.imageVolumes.map((_image, index) =>
-      context.snapshots.imageVolumeOf(container.id, index),
+      context.roots.imageVolumeOf(container.id, index),
     ),
-    volumes: container.volumes.map((_path, index) =>
-      context.snapshots.volumeOf(container.id, index),
-    ),
+    volumes: container.volumes.map((_path, index) => context.roots.volumeOf(container.id, index)),
     targetPid: targetState?.name === "running" ? targetState.process.pid : undefined,
   };
 }

@@ -32,11 +32,11 @@ async function setUp(t: TestContext, options = {}) {
 }
 
 function assertNothingIsLeft({ world, containers }: FakeEngine): void {
-  const { host, records, snapshots } = world;
+  const { host, records, roots } = world;
   for (const thing of ["root", "volumes", "bundle", "process"] as const) {
     assert.deepEqual(host.idsOf(thing), []);
   }
-  assert.deepEqual([records.containers.size, snapshots.roots.size], [0, 0]);
+  assert.deepEqual([records.containers.rows.size, roots.mounted.size], [0, 0]);
   assert.deepEqual([...containers.store.all()], []);
   assert.deepEqual(containers.operations.views(), []);
 }
@@ -44,12 +44,12 @@ function assertNothingIsLeft({ world, containers }: FakeEngine): void {
 describe("createContainer()", () => {
   test("returns the id of a listed container with a mounted root, as request and image specify", async (t) => {
     const { engine, pod } = await setUp(t);
-    const { snapshots, records } = engine.world;
+    const { roots, records } = engine.world;
     const input = containerRequest(pod, { mounts: [volumeImage] });
     const id = await createContainer(engine.containers, input, never);
     const container = engine.containers.store.resolve(id);
     const image = engine.images.store.find("app");
-    assert.deepEqual(container, records.containers.get(id));
+    assert.deepEqual(container, records.containers.rows.get(id));
     assert.equal(container.state.name, "created");
     assert.equal(container.requestBytes, input.requestBytes);
     assert.deepEqual(
@@ -65,9 +65,9 @@ describe("createContainer()", () => {
     assert.deepEqual(container.user, { uid: 1000n, gid: 1000n, supplementalGroups: [2000n] });
     assert.equal(container.stopSignal, "SIGUSR1");
     assert.equal(container.cgroupPath, `/davit/${pod}/${id}`);
-    assert.deepEqual(snapshots.roots.get(id)?.layers, container.image.layers);
-    assert.equal(snapshots.images.get(id)?.[0]?.name, "data");
-    assert.deepEqual(snapshots.copied.get(id), ["/var/lib/app"]);
+    assert.deepEqual(roots.mounted.get(id)?.layers, container.image.layers);
+    assert.equal(roots.images.get(id)?.[0]?.name, "data");
+    assert.deepEqual(roots.copied.get(id), ["/var/lib/app"]);
     assert.deepEqual(engine.world.host.idsOf("process"), []);
     const message = "ignored image volumes that would hide kernel file systems";
     const [warning] = engine.log.filter((line) => line.message === message);
@@ -89,14 +89,14 @@ describe("createContainer()", () => {
     const { engine, pod } = await setUp(t, { containers: { ignoreVolumes: true } });
     const id = await engine.create(pod);
     assert.deepEqual(engine.containers.store.get(id).volumes, []);
-    assert.equal(engine.world.snapshots.copied.size, 0);
+    assert.equal(engine.world.roots.copied.size, 0);
   });
 
   test("gives roots the label of the container, and the pod's user namespace", async (t) => {
     const { engine, pod } = await setUp(t);
-    const { snapshots, specs } = engine.world;
+    const { roots, specs } = engine.world;
     const plain = await engine.create(pod);
-    assert.deepEqual(snapshots.roots.get(plain)?.options, { users: undefined, label: undefined });
+    assert.deepEqual(roots.mounted.get(plain)?.options, { users: undefined, label: undefined });
     const range = [{ containerId: 0, hostId: 65_536, length: 65_536 }];
     const usernsOptions = { mode: NamespaceMode.POD, uids: range, gids: range };
     const userPod = await engine.run({
@@ -105,7 +105,7 @@ describe("createContainer()", () => {
     });
     specs.label = "system_u:object_r:container_file_t:s0";
     const id = await engine.create(userPod);
-    assert.deepEqual(snapshots.roots.get(id)?.options, {
+    assert.deepEqual(roots.mounted.get(id)?.options, {
       users: { namespace: `/ns/user/${userPod}`, uid: 65_536, gid: 65_536 },
       label: specs.label,
     });
@@ -121,7 +121,7 @@ describe("createContainer()", () => {
       linux: { securityContext: { namespaceOptions: { usernsOptions } } },
     });
     const id = await engine.create(pod);
-    assert.equal(engine.world.snapshots.roots.get(id)?.options.users, undefined);
+    assert.equal(engine.world.roots.mounted.get(id)?.options.users, undefined);
   });
 
   const users = [
@@ -257,16 +257,16 @@ describe("createContainer() undoes everything", () => {
 
   test("when a driver fails midway", async (t) => {
     const { engine, pod } = await setUp(t);
-    const { snapshots, rootFiles, specs } = engine.world;
+    const { roots, rootFiles, specs } = engine.world;
     const create = () => engine.create(pod, { mounts: [volumeImage] });
-    snapshots.trouble.fail("mount", undefined, 1);
+    roots.trouble.fail("mount", undefined, 1);
     await assert.rejects(create(), /stage mount-root.*mount broke/);
-    snapshots.trouble.fail("mountImages", new RuntimeError("not-found", "no layer"), 1);
+    roots.trouble.fail("mountImages", new RuntimeError("not-found", "no layer"), 1);
     await assert.rejects(create(), {
       kind: "not-found",
       message: /ImageVolumeMountFailed: no layer/,
     });
-    snapshots.trouble.fail("copyVolumes", undefined, 1);
+    roots.trouble.fail("copyVolumes", undefined, 1);
     await assert.rejects(create(), /stage copy-volumes/);
     rootFiles.trouble.fail("resolveUser", undefined, 1);
     await assert.rejects(create(), /stage resolve-user/);
@@ -284,24 +284,24 @@ describe("createContainer() undoes everything", () => {
     const create = engine.create(pod);
     await hang.arrived;
     await removeImage(engine.images, "app");
-    assert.equal(engine.world.snapshots.layers().length, 3);
+    assert.equal(engine.world.layers.list().length, 3);
     engine.faults.fail("create-container/finish-record");
     hang.release();
     await assert.rejects(create);
     await settle();
-    assert.equal(engine.world.snapshots.layers().length, 1);
+    assert.equal(engine.world.layers.list().length, 1);
   });
 
   test("in the background when it cannot do so at once", async (t) => {
     const { engine, pod } = await setUp(t);
-    engine.world.snapshots.trouble.fail("remove");
+    engine.world.roots.trouble.fail("remove");
     engine.faults.fail("create-container/finish-record");
     const rejected = assert.rejects(engine.create(pod), /fault at/);
     await engine.world.time.advance(500);
     await rejected;
     assert.equal(engine.world.host.idsOf("root").length, 1);
     await assert.rejects(engine.create(pod), { kind: "unavailable" });
-    engine.world.snapshots.trouble.heal("remove");
+    engine.world.roots.trouble.heal("remove");
     await engine.world.time.advance(5_000);
     assertNothingIsLeft(engine);
   });

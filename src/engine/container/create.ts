@@ -142,7 +142,7 @@ async function assemble(
   operation: RunningOperation,
   undo: Rollback,
 ): Promise<void> {
-  const { store, snapshots } = context;
+  const { store, roots } = context;
   const { id, config, sandbox, image, volumes } = plan;
   const layers = image.layers.map(({ diffId }) => diffId);
 
@@ -173,10 +173,10 @@ async function assemble(
     state: { name: "creating" },
   });
 
-  undo.defer("remove its root", () => snapshots.remove(id));
+  undo.defer("remove its root", () => roots.remove(id));
   const label = context.specs.mountLabel(config, sandbox);
   const options = { users: rootUsers(context, sandbox), label };
-  const { path } = await snapshots.mount(id, layers, operation, options);
+  const { path } = await roots.mount(id, layers, operation, options);
 
   await makeVolumes(context, store.get(id), operation, options);
   if (volumes.skipped.length > 0) {

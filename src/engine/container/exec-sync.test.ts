@@ -26,7 +26,7 @@ describe("execSync()", () => {
     runtime.result = { stdout: Buffer.from("a"), stderr: Buffer.from("b"), exitCode: 3 };
     const result = await exec(engine, id.slice(0, 12), { command: ["sh", "-c", "exit 3"] });
     assert.equal(result, runtime.result);
-    assert.deepEqual(JSON.parse(runtime.command?.spec ?? ""), {
+    assert.deepEqual(runtime.command?.process, {
       args: ["sh", "-c", "exit 3"],
       terminal: false,
       started: true,

@@ -3,10 +3,7 @@ import { test } from "node:test";
 import { type Container, ContainerStore } from "../../core/container/index.ts";
 import { type ContainerFilter, listContainers } from "./list.ts";
 
-const store = new ContainerStore({
-  putContainer: () => undefined,
-  deleteContainer: () => undefined,
-});
+const store = new ContainerStore({ put: () => undefined, delete: () => undefined });
 for (const [id, sandboxId, state, app] of [
   ["c1a", "p1", "running", "web"],
   ["c1b", "p1", "creating", "db"],

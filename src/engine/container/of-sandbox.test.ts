@@ -67,7 +67,7 @@ describe("removeContainersOf()", () => {
 
   test("rejects with the first failure when all others are removed", async (t) => {
     const { engine, pod, first, second } = await setUp(t);
-    engine.world.snapshots.trouble.fail("remove", undefined, 1);
+    engine.world.roots.trouble.fail("remove", undefined, 1);
     await assert.rejects(removeContainersOf(engine.containers, pod), /remove broke/);
     assert.deepEqual([stateOf(engine, first), stateOf(engine, second)], ["exited", undefined]);
   });

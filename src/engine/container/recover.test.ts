@@ -21,8 +21,8 @@ function stateOf(engine: FakeEngine, id: string) {
 
 function changeRecord(engine: FakeEngine, id: string, change: Partial<Container>): void {
   const { containers } = engine.world.records;
-  const container = containers.get(id);
-  if (container !== undefined) containers.set(id, { ...container, ...change });
+  const container = containers.rows.get(id);
+  if (container !== undefined) containers.rows.set(id, { ...container, ...change });
 }
 
 describe("recoverContainers() with a running container", () => {
@@ -88,7 +88,7 @@ describe("recoverContainers() with a created container", () => {
     changeRecord(engine, id, { state: { name: "created" } });
     await engine.recover();
     assert.equal(stateOf(engine, id)?.name, "running");
-    assert.equal(engine.world.records.containers.get(id)?.state.name, "running");
+    assert.equal(engine.world.records.containers.rows.get(id)?.state.name, "running");
     engine.world.runtime.exit(id, { exitCode: 6 });
     await settle();
     assert.equal(stateOf(engine, id)?.name, "exited");
@@ -150,7 +150,7 @@ describe("recoverContainers() with a container of an earlier boot", () => {
       );
       assert.equal(state.startedAtNs, before.name === "running" ? before.startedAtNs : 0n);
       assert.ok(next.containers.store.isListed(id));
-      assert.deepEqual(next.world.records.containers.get(id)?.state, state);
+      assert.deepEqual(next.world.records.containers.rows.get(id)?.state, state);
     });
   }
 
@@ -179,7 +179,7 @@ describe("recoverContainers() removes", () => {
 
   test("a container whose sandbox does not exist, with its process", async (t) => {
     const { engine, id, pod } = await afterRestart(t);
-    engine.world.records.sandboxes.delete(pod);
+    engine.world.records.sandboxes.rows.delete(pod);
     await engine.recover();
     const state = stateOf(engine, id);
     assert.ok(state?.name === "exited" && state.message === "its sandbox is gone");
@@ -191,14 +191,14 @@ describe("recoverContainers() removes", () => {
 
   test("containers without a record, processes before roots", async (t) => {
     const { engine, id } = await afterRestart(t);
-    engine.world.records.containers.delete(id);
+    engine.world.records.containers.rows.delete(id);
     await engine.recover();
     assert.deepEqual(engine.world.host.removed, ["process", "bundle", "root"]);
   });
 
   test("roots without a record", async (t) => {
     const { engine, id } = await afterRestart(t, "create");
-    engine.world.records.containers.delete(id);
+    engine.world.records.containers.rows.delete(id);
     await engine.recover();
     assert.deepEqual(engine.world.host.idsOf("root"), []);
     assert.ok(engine.logged("warn").includes(`removed an orphan: root ${id}`));
@@ -207,7 +207,7 @@ describe("recoverContainers() removes", () => {
   test("nothing of a record that cannot be read", async (t) => {
     const { engine, id } = await afterRestart(t);
     const { records, host, time } = engine.world;
-    records.containers.delete(id);
+    records.containers.rows.delete(id);
     records.aside.push({ kind: "container", id, reason: "broken" });
     await engine.recover();
     await time.advance(3_000);
@@ -221,7 +221,7 @@ describe("recoverContainers() removes", () => {
     const other = await engine.start(pod, { metadata: { name: "b", attempt: 0 } });
     const next = await engine.restart();
     const { records, runtime, host, time } = next.world;
-    for (const id of [lost, other]) records.containers.delete(id);
+    for (const id of [lost, other]) records.containers.rows.delete(id);
     runtime.trouble.fail("killAll", undefined, 1);
     await next.recover();
     // The failure of the first one does not affect the second one.

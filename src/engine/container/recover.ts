@@ -1,9 +1,8 @@
 import { messageOf } from "../../base/errors.ts";
 import { Semaphore } from "../../base/semaphore.ts";
-import type { Container, ContainerRecords, ContainerRuntime } from "../../core/container/index.ts";
+import type { Container, ContainerRuntime } from "../../core/container/index.ts";
 import type { RunningOperation } from "../../core/operation/index.ts";
-import type { SandboxRecords } from "../../core/sandbox/index.ts";
-import type { KnownIds } from "../../core/store/index.ts";
+import type { KnownIds, RecordTable, SetAsideRecord } from "../../core/store/index.ts";
 import { runWithTimeoutThenBackground } from "../lifecycle/run-with-timeout.ts";
 import { containerSubject } from "../lifecycle/subjects.ts";
 import { type ContainerContext, runtimeOf } from "./context.ts";
@@ -28,11 +27,14 @@ const sweepMs = 2_000;
  */
 export async function recoverContainers(
   context: ContainerContext,
-  records: Pick<ContainerRecords, "loadContainers"> & Pick<SandboxRecords, "setAside">,
+  records: {
+    readonly containers: Pick<RecordTable<Container>, "load">;
+    setAside(): readonly SetAsideRecord[];
+  },
   operation: RunningOperation,
 ): Promise<void> {
   await operation.enter("read-records");
-  for (const container of records.loadContainers()) context.store.load(container);
+  for (const container of records.containers.load()) context.store.load(container);
   await operation.enter("reattach");
   const turns = new Semaphore(parallelLoads);
   await Promise.all(
@@ -56,8 +58,9 @@ export async function recoverContainers(
   await operation.enter("sweep-roots");
   const kept: KnownIds = { has: (id) => known.has(id) || ending.has(id) };
   await runWithTimeoutThenBackground(context, "remove orphaned roots", sweepMs, async () => {
-    for (const line of await context.snapshots.sweep(kept))
+    for (const line of await context.roots.sweep(kept)) {
       context.log.warn(`removed an orphan: ${line}`);
+    }
   });
 }
 
@@ -91,7 +94,7 @@ async function endOrphan(
   context.log.warn("killing a container that has no record", { container: id });
   await runtime.killAll(id);
   await runtime.remove(id);
-  await context.snapshots.remove(id);
+  await context.roots.remove(id);
 }
 
 async function restore(context: ContainerContext, container: Container): Promise<void> {

@@ -14,7 +14,7 @@ function assertNothingIsLeft({ world, containers }: FakeEngine): void {
   for (const thing of ["process", "bundle", "root", "volumes"] as const) {
     assert.deepEqual(world.host.idsOf(thing), []);
   }
-  assert.equal(world.records.containers.size, 0);
+  assert.equal(world.records.containers.rows.size, 0);
   assert.deepEqual([...containers.store.all()], []);
 }
 
@@ -72,12 +72,12 @@ describe("removeContainer()", () => {
 
   test("keeps the record while runtime or root cannot be removed", async (t) => {
     const engine = new FakeEngine(t);
-    const { runtime, snapshots, records } = engine.world;
+    const { runtime, roots, records } = engine.world;
     const id = await engine.start(await engine.run());
-    for (const { trouble } of [runtime, snapshots]) {
+    for (const { trouble } of [runtime, roots]) {
       trouble.fail("remove", undefined, 1);
       await assert.rejects(removeContainer(engine.containers, id, never), /remove broke/);
-      assert.ok(records.containers.has(id));
+      assert.ok(records.containers.rows.has(id));
     }
     await removeContainer(engine.containers, id, never);
     assertNothingIsLeft(engine);
@@ -91,7 +91,7 @@ describe("removeContainer()", () => {
     assert.deepEqual(engine.world.host.idsOf("root"), [id]);
   });
 
-  for (const where of ["runtime", "snapshots"] as const) {
+  for (const where of ["runtime", "roots"] as const) {
     test(`ends at its own deadline when the ${where} hang in the kernel`, async (t) => {
       const engine = new FakeEngine(t);
       const id = await engine.start(await engine.run());
@@ -123,10 +123,10 @@ describe("removeContainer()", () => {
     const engine = new FakeEngine(t);
     const id = await engine.start(await engine.run());
     await removeImage(engine.images, "app");
-    assert.equal(engine.world.snapshots.layers().length, 2);
+    assert.equal(engine.world.layers.list().length, 2);
     await removeContainer(engine.containers, id, never);
     await settle();
-    assert.deepEqual(engine.world.snapshots.layers(), []);
+    assert.deepEqual(engine.world.layers.list(), []);
   });
 
   test("succeeds on a full disk, and is recorded later", async (t) => {

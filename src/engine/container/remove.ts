@@ -53,7 +53,7 @@ async function takeApart(
   await operation.enter("remove-runtime-state");
   await beforeAbort(runtimeOf(context, container).remove(id, operation), operation.signal);
   // An unmount can wait for a disk in the kernel forever.
-  await beforeAbort(context.snapshots.remove(id, operation), operation.signal);
+  await beforeAbort(context.roots.remove(id, operation), operation.signal);
   await operation.enter("delete-record");
   context.store.remove(id);
   context.inflightCreates.forget(container.name, id);

@@ -24,7 +24,7 @@ describe("startContainer()", () => {
     await startContainer(engine.containers, id.slice(0, 12), never);
     const state = stateOf(engine, id);
     assert.ok(state.name === "running" && state.process.pid === 5001 && state.startedAtNs > 0n);
-    assert.deepEqual(engine.world.records.containers.get(id)?.state, state);
+    assert.deepEqual(engine.world.records.containers.rows.get(id)?.state, state);
     const { spec = "", handler, ...bundle } = engine.world.runtime.bundleOf(id) ?? {};
     assert.deepEqual(bundle, {
       id,
@@ -37,7 +37,7 @@ describe("startContainer()", () => {
       stdinOnce: true,
     });
     assert.equal(handler?.name, "crun");
-    assert.match(spec, new RegExp(`"rootfs":"/roots/${id}/merged"`));
+    assert.partialDeepStrictEqual(spec, { rootfs: `/roots/${id}/merged` });
     engine.world.runtime.exit(id, { exitCode: 0 });
     await settle();
     assert.equal(stateOf(engine, id).name, "exited");
@@ -67,10 +67,12 @@ describe("startContainer()", () => {
       linux: { securityContext: { namespaceOptions: options } },
     });
     const id = await engine.start(pod, debugOf(0));
-    assert.match(engine.world.runtime.bundleOf(id)?.spec ?? "", /"targetPid":5001/);
+    assert.partialDeepStrictEqual(engine.world.runtime.bundleOf(id)?.spec, { targetPid: 5001 });
     await stopContainer(engine.containers, target, 0n, never);
     const other = await engine.start(pod, debugOf(1));
-    assert.doesNotMatch(engine.world.runtime.bundleOf(other)?.spec ?? "", /targetPid/);
+    assert.partialDeepStrictEqual(engine.world.runtime.bundleOf(other)?.spec, {
+      targetPid: undefined,
+    });
   });
 
   test("rejects a container that does not exist, is running, or has exited", async (t) => {
@@ -110,7 +112,7 @@ describe("startContainer() that fails", () => {
       assert.deepEqual([state.reason, state.exitCode, state.startedAtNs], ["StartError", 128, 0n]);
       assert.ok(state.finishedAtNs > 0n);
       assert.match(state.message, message);
-      assert.deepEqual(engine.world.records.containers.get(id)?.state, state);
+      assert.deepEqual(engine.world.records.containers.rows.get(id)?.state, state);
       assert.deepEqual(engine.world.host.idsOf("process"), []);
       assert.deepEqual(engine.world.host.idsOf("bundle"), []);
     });
@@ -154,10 +156,10 @@ describe("startContainer() that fails", () => {
     assert.deepEqual([host.idsOf("process"), host.idsOf("bundle")], [[], []]);
     // An end is never refused: it is true now and written later.
     assert.equal(stateOf(engine, id).name, "exited");
-    assert.equal(records.containers.get(id)?.state.name, "created");
+    assert.equal(records.containers.rows.get(id)?.state.name, "created");
     records.full = false;
     await engine.world.time.advance(6_000);
-    assert.equal(records.containers.get(id)?.state.name, "exited");
+    assert.equal(records.containers.rows.get(id)?.state.name, "exited");
   });
 
   test("after it was recorded exits like any container", async (t) => {
@@ -214,7 +216,7 @@ describe("startContainer(), concurrently with other calls,", () => {
   test("does not begin while the container is being removed", async (t) => {
     const engine = new FakeEngine(t);
     const id = await engine.create(await engine.run());
-    const hang = engine.world.snapshots.trouble.hang("remove");
+    const hang = engine.world.roots.trouble.hang("remove");
     const removal = removeContainer(engine.containers, id, never);
     await hang.arrived;
     const start = startContainer(engine.containers, id, never);

@@ -1,4 +1,5 @@
 import type { Container } from "../../core/container/index.ts";
+import type { OciSpec } from "../../core/oci/index.ts";
 import type { PastOperation } from "../../core/operation/index.ts";
 import type { Sandbox } from "../../core/sandbox/index.ts";
 import { type ContainerContext, runtimeOf } from "./context.ts";
@@ -15,7 +16,7 @@ export interface ContainerInfo {
   /** Undefined when the record of the sandbox is lost. */
   readonly sandbox: Sandbox | undefined;
   /** The spec that it was started with; null before its start, and when its bundle is lost or damaged. */
-  readonly spec: unknown;
+  readonly spec: OciSpec | null;
   readonly history: readonly PastOperation[];
 }
 
@@ -40,10 +41,9 @@ export async function containerStatus(
   };
 }
 
-async function specOf(context: ContainerContext, container: Container): Promise<unknown> {
+async function specOf(context: ContainerContext, container: Container): Promise<OciSpec | null> {
   try {
-    const text = await runtimeOf(context, container).spec(container.id);
-    return text === undefined ? null : (JSON.parse(text) as unknown);
+    return (await runtimeOf(context, container).spec(container.id)) ?? null;
   } catch {
     return null;
   }

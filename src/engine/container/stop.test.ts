@@ -21,7 +21,7 @@ describe("stopContainer()", () => {
     await stopContainer(engine.containers, id.slice(0, 12), 30n, never);
     assert.deepEqual(engine.world.runtime.signals.get(id), [15]);
     assert.equal(exitOf(engine, id), 143);
-    assert.equal(engine.world.records.containers.get(id)?.state.name, "exited");
+    assert.equal(engine.world.records.containers.rows.get(id)?.state.name, "exited");
   });
 
   test("sends the signal of the request or the image, and SIGTERM for a damaged record", async (t) => {

@@ -37,7 +37,7 @@ export function findImageVolumes(
 
 /** Mounts the container's image volumes and creates the volumes that its image declares. */
 export async function makeVolumes(
-  context: Pick<ContainerContext, "snapshots">,
+  context: Pick<ContainerContext, "roots">,
   container: Container,
   operation: RunningOperation,
   options: RootOptions,
@@ -49,12 +49,12 @@ export async function makeVolumes(
   }
   if (volumes.length > 0) {
     await operation.enter("copy-volumes");
-    await context.snapshots.copyVolumes(id, volumes, options.users ?? { uid: 0, gid: 0 });
+    await context.roots.copyVolumes(id, volumes, options.users ?? { uid: 0, gid: 0 });
   }
 }
 
 async function mountImages(
-  context: Pick<ContainerContext, "snapshots">,
+  context: Pick<ContainerContext, "roots">,
   container: Container,
   options: RootOptions,
 ): Promise<void> {
@@ -66,7 +66,7 @@ async function mountImages(
     subPath: mounts[index]?.imageSubPath ?? "",
   }));
   try {
-    await context.snapshots.mountImages(container.id, volumes, options);
+    await context.roots.mountImages(container.id, volumes, options);
   } catch (error) {
     // kubelet looks for this word (cri-api, pkg/errors).
     throw wrap("ImageVolumeMountFailed", error);

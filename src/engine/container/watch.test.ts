@@ -44,7 +44,7 @@ describe("watchContainer()", () => {
         reason,
         message,
       });
-      assert.deepEqual(engine.world.records.containers.get(id)?.state, state);
+      assert.deepEqual(engine.world.records.containers.rows.get(id)?.state, state);
       const [line] = engine.log.filter((each) => each.message === "container ended");
       assert.deepEqual([line?.fields["reason"], line?.fields["pod"]], [reason, "default/web"]);
     });
@@ -58,10 +58,10 @@ describe("watchContainer()", () => {
     runtime.exit(id, { exitCode: 1 });
     await settle();
     assert.equal(engine.containers.store.get(id).state.name, "exited");
-    assert.equal(records.containers.get(id)?.state.name, "running");
+    assert.equal(records.containers.rows.get(id)?.state.name, "running");
     records.full = false;
     await time.advance(6_000);
-    assert.equal(records.containers.get(id)?.state.name, "exited");
+    assert.equal(records.containers.rows.get(id)?.state.name, "exited");
   });
 
   test("forgets a failed stop when the process exits after all", async (t) => {

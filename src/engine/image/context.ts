@@ -4,7 +4,7 @@ import type { Clock } from "../../base/time.ts";
 import type { Digest } from "../../base/digest.ts";
 import type { ImageSource, ImageStore } from "../../core/image/index.ts";
 import type { Operations } from "../../core/operation/index.ts";
-import type { Snapshots } from "../../core/snapshot/index.ts";
+import type { Layers } from "../../core/snapshot/index.ts";
 import type { Janitor } from "../lifecycle/janitor.ts";
 import type { ImageLimits } from "./limits.ts";
 import type { PullProgress } from "./progress.ts";
@@ -14,7 +14,7 @@ import type { Pulls } from "./pulls.ts";
 export interface ImageContext {
   readonly store: ImageStore;
   readonly source: ImageSource;
-  readonly snapshots: Snapshots;
+  readonly layers: Layers;
   readonly pulls: Pulls;
   readonly progress: PullProgress;
   readonly limits: ImageLimits;

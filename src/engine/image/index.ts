@@ -6,4 +6,4 @@ export { pullImage } from "./pull.ts";
 export { PullProgress } from "./progress.ts";
 export { Pulls } from "./pulls.ts";
 export { forgetIncompleteImages, removeImage, removeUnusedLayers } from "./remove.ts";
-export { sweepLayers } from "./sweep.ts";
+export { sweepLayers, sweepUnfinishedLayers } from "./sweep.ts";

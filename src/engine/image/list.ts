@@ -32,9 +32,8 @@ export interface ImageFsUsage extends Usage {
 
 /** The disk usage of layers, from memory, because kubelet's eviction manager asks often. */
 export function imageFsUsage({
-  snapshots,
+  layers,
   clock,
-}: Pick<ImageContext, "snapshots" | "clock">): ImageFsUsage {
-  const { directory } = snapshots;
-  return { ...snapshots.layersUsage(), directory, takenAtNs: clock.nowNs() };
+}: Pick<ImageContext, "layers" | "clock">): ImageFsUsage {
+  return { ...layers.usage(), directory: layers.directory, takenAtNs: clock.nowNs() };
 }

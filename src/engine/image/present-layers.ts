@@ -2,8 +2,8 @@ import type { Digest } from "../../base/digest.ts";
 import {
   type Descriptor,
   formatReference,
+  type ImageFetcher,
   type ImageReference,
-  type RegistryAuth,
 } from "../../core/image/index.ts";
 import type { ImageContext } from "./context.ts";
 
@@ -13,10 +13,10 @@ export interface WantedLayer {
   readonly diffId: Digest;
 }
 
-/** The reference and the credentials of a pull. */
+/** The reference of a pull, and a fetcher with its credentials. */
 export interface Puller {
   readonly reference: ImageReference;
-  readonly auth: RegistryAuth | undefined;
+  readonly fetcher: Pick<ImageFetcher, "image" | "hasBlob" | "blob">;
 }
 
 /**
@@ -33,20 +33,20 @@ export interface Puller {
  */
 export async function countsForPull(
   context: ImageContext,
-  { reference, auth }: Puller,
+  { reference, fetcher }: Puller,
   { blob, diffId }: WantedLayer,
   signal: AbortSignal,
 ): Promise<boolean> {
-  const { snapshots, source, log } = context;
-  if (!snapshots.hasLayer(diffId)) return false;
+  const { layers, log } = context;
+  if (!layers.has(diffId)) return false;
   if (context.trustPresentLayers) return true;
   const { digest, sizeBytes } = blob;
-  const isKnown = snapshots.hasLayerFrom(diffId, {
+  const isKnown = layers.hasFrom(diffId, {
     registry: reference.registry,
     digest,
     sizeBytes,
   });
-  if (isKnown && (await source.hasBlob(reference, blob, auth, signal))) return true;
+  if (isKnown && (await fetcher.hasBlob(blob, signal))) return true;
   log.info("fetching a present layer, to verify that the registry grants it", {
     image: formatReference(reference),
     layer: diffId,
@@ -59,16 +59,17 @@ export async function countsForPull(
 }
 
 /**
+/**
  * Records the origin of layers that were unpacked by a version that did not record it: the registries
  * of the images that use them. So an upgrade does not fetch layers again, and grants no more than the
  * images on this node already did.
  */
-export function attributeLayers({ store, snapshots }: ImageContext): void {
-  for (const { repoDigests, layers } of store.all()) {
+export function attributeLayers({ store, layers }: ImageContext): void {
+  for (const { repoDigests, layers: layersOfImage } of store.all()) {
     // These are full names, which begin with the registry.
     for (const registry of new Set(repoDigests.map((name) => name.slice(0, name.indexOf("/"))))) {
-      for (const { diffId, digest, sizeBytes } of layers) {
-        snapshots.attributeLayer(diffId, { registry, digest, sizeBytes });
+      for (const { diffId, digest, sizeBytes } of layersOfImage) {
+        layers.attribute(diffId, { registry, digest, sizeBytes });
       }
     }
   }

@@ -3,7 +3,7 @@ import { describe, test } from "node:test";
 import { RuntimeError } from "../../base/errors.ts";
 import type { RegistryAuth } from "../../core/image/index.ts";
 import { FakeEngine, never } from "../testing/engine.ts";
-import { digestOf } from "../testing/fake-snapshots.ts";
+import { digestOf } from "../testing/fake-layers.ts";
 import { settle } from "../testing/manual-time.ts";
 import { attributeLayers } from "./present-layers.ts";
 import { pullImage } from "./pull.ts";
@@ -23,20 +23,20 @@ function authOf(password: string | undefined): RegistryAuth | undefined {
 /** The contents of the layers that are here, of those that the tests use. */
 function layersOf(engine: FakeEngine): readonly string[] {
   const all = ["base", "app", "other", "one", "two", "three", "four"];
-  return all.filter((contents) => engine.world.snapshots.hasLayer(digestOf(contents)));
+  return all.filter((contents) => engine.world.layers.has(digestOf(contents)));
 }
 
 describe("pullImage()", () => {
   test("returns the id of an image that is recorded with all its layers", async (t) => {
     const engine = new FakeEngine(t);
-    const { source, snapshots, records } = engine.world;
+    const { source, layers, records } = engine.world;
     const { resolved, diffIds, id } = source.publish("app:v1", {
       layers: ["base", "app"],
       config: { Cmd: ["run"] },
     });
     assert.equal(await pull(engine, "app:v1"), id);
     const image = engine.images.store.find("app:v1");
-    assert.deepEqual(image, records.images.get(id));
+    assert.deepEqual(image, records.images.rows.get(id));
     assert.deepEqual(image?.repoTags, ["docker.io/library/app:v1"]);
     assert.deepEqual(image.repoDigests, [`docker.io/library/app@${resolved.digest}`]);
     assert.deepEqual(
@@ -49,8 +49,8 @@ describe("pullImage()", () => {
       blobs.reduce((sum, { sizeBytes }) => sum + sizeBytes, 0n),
     );
     assert.deepEqual(image.config.cmd, ["run"]);
-    assert.equal(snapshots.lacking(diffIds), undefined);
-    assert.equal(snapshots.unclaimedLayers().size, 0);
+    assert.equal(layers.lacking(diffIds), undefined);
+    assert.equal(layers.unclaimed().size, 0);
     assert.deepEqual(
       [engine.images.progress.views(), [...engine.images.pulls.claimed()]],
       [[], []],
@@ -79,7 +79,7 @@ describe("pullImage()", () => {
     const engine = new FakeEngine(t);
     const { source } = engine.world;
     source.publish("app", { layers: ["one", "two", "three", "four"] });
-    const hang = source.trouble.hang("openBlob");
+    const hang = source.trouble.hang("blob");
     const pulled = pull(engine);
     await hang.arrived;
     await settle();
@@ -91,9 +91,9 @@ describe("pullImage()", () => {
 
   test("shows itself while it runs, and keeps its layers from being removed", async (t) => {
     const engine = new FakeEngine(t);
-    const { source, snapshots } = engine.world;
+    const { source, layers } = engine.world;
     const { diffIds } = source.publish("app", { layers: ["base", "app"] });
-    const hang = snapshots.trouble.hang("unpackLayer");
+    const hang = layers.trouble.hang("unpack");
     const pulled = pull(engine);
     await hang.arrived;
     assert.deepEqual([...engine.images.pulls.claimed()], diffIds);
@@ -106,48 +106,48 @@ describe("pullImage()", () => {
 describe("pullImage() of layers that are present", () => {
   test("checks with the registry, and fetches only what is missing", async (t) => {
     const engine = new FakeEngine(t);
-    const { source, snapshots } = engine.world;
+    const { source, layers } = engine.world;
     source.publish("app", { layers: ["base", "app"] });
     source.publish("other", { layers: ["base", "other"] });
     await pull(engine);
     await pull(engine, "other");
     await pull(engine, "other");
-    assert.deepEqual([...snapshots.unpacked.values()], [1, 1, 1]);
+    assert.deepEqual([...layers.unpacked.values()], [1, 1, 1]);
   });
 
   test("fetches them again from another registry, and if the registry does not grant them", async (t) => {
     const engine = new FakeEngine(t);
-    const { source, snapshots } = engine.world;
+    const { source, layers } = engine.world;
     source.publish("app", { layers: ["base"] });
     source.publish("registry.example/app", { layers: ["base"] });
     await pull(engine);
     await pull(engine, "registry.example/app");
-    assert.equal(snapshots.unpacked.get(digestOf("base")), 2);
-    t.mock.method(source, "hasBlob", async () => false);
+    assert.equal(layers.unpacked.get(digestOf("base")), 2);
+    source.grantsBlobs = false;
     await pull(engine);
-    assert.equal(snapshots.unpacked.get(digestOf("base")), 3);
+    assert.equal(layers.unpacked.get(digestOf("base")), 3);
   });
 
   test("uses them without a check on a node with one tenant", async (t) => {
     const engine = new FakeEngine(t, { images: { trustPresentLayers: true } });
-    const { source, snapshots } = engine.world;
+    const { source, layers } = engine.world;
     source.publish("app", { layers: ["base"] });
     source.publish("registry.example/app", { layers: ["base"] });
     await pull(engine);
     source.trouble.fail("hasBlob");
     await pull(engine, "registry.example/app");
-    assert.equal(snapshots.unpacked.get(digestOf("base")), 1);
+    assert.equal(layers.unpacked.get(digestOf("base")), 1);
   });
 
   test("uses those of an earlier version after their origin was recorded", async (t) => {
     const engine = new FakeEngine(t);
-    const { source, snapshots } = engine.world;
+    const { source, layers } = engine.world;
     source.publish("app", { layers: ["base"] });
     await pull(engine);
-    snapshots.forgetOrigin(digestOf("base"));
+    layers.forgetOrigin(digestOf("base"));
     attributeLayers(engine.images);
     await pull(engine);
-    assert.equal(snapshots.unpacked.get(digestOf("base")), 1);
+    assert.equal(layers.unpacked.get(digestOf("base")), 1);
   });
 });
 
@@ -211,16 +211,16 @@ describe("pullImage() that fails", () => {
 
   test("aborts the other layers when one fails, and reports the failure of that one", async (t) => {
     const engine = new FakeEngine(t);
-    const { source, snapshots } = engine.world;
+    const { source, layers } = engine.world;
     source.publish("app", { layers: ["one", "two", "three", "four"] });
     // Two of the first three hang until they are told to end.
-    const unpack = snapshots.unpackLayer.bind(snapshots);
-    snapshots.trouble.hang("unpackLayer");
-    const unpackLayer: typeof unpack = (layer, ...rest) =>
+    const unpack = layers.unpack.bind(layers);
+    layers.trouble.hang("unpack");
+    const failSecond: typeof unpack = (layer, ...rest) =>
       layer.diffId === digestOf("two")
         ? Promise.reject(new RuntimeError("unavailable", "no route"))
         : unpack(layer, ...rest);
-    t.mock.method(snapshots, "unpackLayer", unpackLayer);
+    t.mock.method(layers, "unpack", failSecond);
     await assert.rejects(pull(engine), { kind: "unavailable", message: /no route/ });
     assert.equal(source.opened.size, 3);
     assert.equal(source.open, 0);
@@ -228,7 +228,7 @@ describe("pullImage() that fails", () => {
 
   test("keeps complete layers for the next pull, and removes them without one", async (t) => {
     const engine = new FakeEngine(t);
-    const { source, time, snapshots } = engine.world;
+    const { source, time, layers } = engine.world;
     source.publish("app", { layers: ["base", "app"] });
     engine.faults.fail("pull-image/write-record");
     await assert.rejects(pull(engine));
@@ -236,7 +236,7 @@ describe("pullImage() that fails", () => {
     assert.deepEqual(layersOf(engine), ["base", "app"]);
     engine.faults.heal("pull-image/write-record");
     await pull(engine);
-    assert.deepEqual([...snapshots.unpacked.values()], [1, 1]);
+    assert.deepEqual([...layers.unpacked.values()], [1, 1]);
     await time.advance(700_000);
     assert.deepEqual(layersOf(engine), ["base", "app"]);
     engine.faults.fail("pull-image/write-record");
@@ -252,7 +252,7 @@ describe("pullImage() that fails", () => {
     engine.world.records.full = true;
     await assert.rejects(pull(engine), { kind: "resource-exhausted" });
     assert.equal(engine.images.store.find("app"), undefined);
-    assert.equal(engine.world.snapshots.unclaimedLayers().size, 1);
+    assert.equal(engine.world.layers.unclaimed().size, 1);
   });
 });
 
@@ -299,7 +299,7 @@ describe("pullImage(), concurrently with other pulls,", () => {
     const engine = new FakeEngine(t);
     const { source } = engine.world;
     source.publish("app", { layers: ["base"] });
-    const hang = source.trouble.hang("openBlob");
+    const hang = source.trouble.hang("blob");
     const pulls = [pull(engine), pull(engine, "docker.io/library/app:latest")];
     await hang.arrived;
     assert.equal(
@@ -316,7 +316,7 @@ describe("pullImage(), concurrently with other pulls,", () => {
     const engine = new FakeEngine(t);
     const { source } = engine.world;
     source.publish("app", { layers: ["base"] });
-    const hang = source.trouble.hang("openBlob");
+    const hang = source.trouble.hang("blob");
     const callers = [new AbortController(), new AbortController()] as const;
     const [first, second] = [
       assert.rejects(pull(engine, "app", undefined, callers[0].signal), /first left/),
@@ -334,42 +334,42 @@ describe("pullImage(), concurrently with other pulls,", () => {
 
   test("waits for one download of a layer that two images share", async (t) => {
     const engine = new FakeEngine(t);
-    const { source, snapshots } = engine.world;
+    const { source, layers } = engine.world;
     source.publish("app", { layers: ["base", "app"] });
     source.publish("second", { layers: ["base", "other"] });
-    const hang = snapshots.trouble.hang("unpackLayer");
+    const hang = layers.trouble.hang("unpack");
     const pulls = [pull(engine), pull(engine, "second")];
     await hang.arrived;
     await settle();
     hang.release();
     await Promise.all(pulls);
-    assert.equal(snapshots.unpacked.get(digestOf("base")), 1);
+    assert.equal(layers.unpacked.get(digestOf("base")), 1);
   });
 
   test("gets nothing through the credentials of another pull", async (t) => {
     const engine = new FakeEngine(t);
-    const { source, snapshots } = engine.world;
+    const { source, layers } = engine.world;
     source.publish("app", { layers: ["base"], password: "secret" });
     await pull(engine, "app", "secret");
     await assert.rejects(pull(engine), { kind: "unauthenticated" });
     // A name of its own that names the same layer: the registry must give it.
     source.publish("thief", { layers: ["base"] });
-    t.mock.method(source, "hasBlob", async () => false);
+    source.grantsBlobs = false;
     await pull(engine, "thief");
-    assert.equal(snapshots.unpacked.get(digestOf("base")), 2);
+    assert.equal(layers.unpacked.get(digestOf("base")), 2);
   });
 
   test("fetches a layer itself when the pull that it waited for failed", async (t) => {
     const engine = new FakeEngine(t);
-    const { source, snapshots } = engine.world;
+    const { source, layers } = engine.world;
     source.publish("app", { layers: ["base"] });
     source.publish("second", { layers: ["base"] });
-    const hang = source.trouble.hang("openBlob");
+    const hang = source.trouble.hang("blob");
     const first = assert.rejects(pull(engine), { kind: "permission-denied" });
     const second = pull(engine, "second");
     await hang.arrived;
     await settle();
-    snapshots.trouble.fail("unpackLayer", new RuntimeError("permission-denied", "not you"), 1);
+    layers.trouble.fail("unpack", new RuntimeError("permission-denied", "not you"), 1);
     hang.release();
     await first;
     await second;

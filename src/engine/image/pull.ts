@@ -69,14 +69,10 @@ async function fetchImage(
   operation: RunningOperation,
 ): Promise<Digest> {
   await operation.enter("resolve");
-  const resolved = await context.source.resolve(reference, auth, operation.signal);
+  const fetcher = await context.source.resolve(reference, auth, operation.signal);
+  const resolved = fetcher.image;
   await operation.enter("fetch-config");
-  const bytes = await context.source.fetchConfig(
-    reference,
-    resolved.config,
-    auth,
-    operation.signal,
-  );
+  const bytes = await fetcher.config(operation.signal);
   const configJson = Buffer.from(bytes).toString("utf8");
   const parsed = parseImageConfig(configJson);
   if (parsed.diffIds.length !== resolved.layers.length) {
@@ -96,14 +92,14 @@ async function fetchImage(
     }),
   );
   await operation.enter("fetch-layers");
-  const missing = parsed.diffIds.filter((diffId) => !context.snapshots.hasLayer(diffId));
+  const missing = parsed.diffIds.filter((diffId) => !context.layers.has(diffId));
   try {
-    await fetchLayers(context, { reference, auth, resolved, parsed }, operation);
+    await fetchLayers(context, { reference, fetcher, parsed }, operation);
     // This includes layers that were present before and those of other pulls.
-    const { bytes } = context.snapshots.layersUsage(parsed.diffIds);
+    const { bytes } = context.layers.usage(parsed.diffIds);
     checkUnpackedBytes(Number(bytes), context.limits);
     await operation.enter("complete-layers");
-    await context.snapshots.completeLayers(parsed.diffIds, operation.signal);
+    await context.layers.complete(parsed.diffIds, operation.signal);
     await operation.enter("write-record");
   } catch (error) {
     const pulled = formatReference(reference);
@@ -116,13 +112,12 @@ async function fetchImage(
     throw error;
   }
   context.store.put(imageOf(reference, resolved, parsed, configJson));
-  await context.snapshots.claimLayers(parsed.diffIds);
+  await context.layers.claim(parsed.diffIds);
   await operation.enter("answer");
   return resolved.config.digest;
 }
 
 interface Fetch extends Puller {
-  readonly resolved: ResolvedImage;
   readonly parsed: ParsedImageConfig;
 }
 
@@ -141,9 +136,9 @@ async function fetchLayers(
 }
 
 /** The layers of an image without duplicates. */
-function wantedLayers({ resolved, parsed }: Fetch): readonly WantedLayer[] {
+function wantedLayers({ fetcher, parsed }: Fetch): readonly WantedLayer[] {
   const wanted = new Map<string, WantedLayer>();
-  for (const [at, blob] of resolved.layers.entries()) {
+  for (const [at, blob] of fetcher.image.layers.entries()) {
     const diffId = parsed.diffIds[at];
     if (diffId === undefined) continue;
     wanted.set(`${diffId} ${blob.digest} ${blob.sizeBytes}`, { blob, diffId });
@@ -222,20 +217,16 @@ async function fetchOwnLayer(
 
 async function unpackBlob(
   context: ImageContext,
-  { reference, auth, parsed }: Fetch,
+  { reference, fetcher, parsed }: Fetch,
   { blob, diffId }: WantedLayer,
   operation: RunningOperation,
 ): Promise<void> {
   const { signal } = operation;
   await operation.enter("open-blob");
-  await using stream = await context.source.openBlob(reference, blob, {
-    auth,
-    offset: 0n,
-    signal,
-  });
+  await using stream = await fetcher.blob(blob, signal);
   using fetching = context.progress.fetch(diffId);
   const others = parsed.diffIds.filter((other) => other !== diffId);
-  const { bytes } = context.snapshots.layersUsage(others);
+  const { bytes } = context.layers.usage(others);
   const layer = {
     blob,
     diffId,
@@ -243,7 +234,7 @@ async function unpackBlob(
     limits: limitsOfLayer(context.limits, blob, Number(bytes)),
     chunks: fetching.count(stream.chunks),
   };
-  await context.snapshots.unpackLayer(layer, signal, operation);
+  await context.layers.unpack(layer, signal, operation);
 }
 
 function imageOf(

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
 import { FakeEngine, never } from "../testing/engine.ts";
-import { digestOf } from "../testing/fake-snapshots.ts";
+import { digestOf } from "../testing/fake-layers.ts";
 import { forgetIncompleteImages, removeImage } from "./remove.ts";
 import { pullImage } from "./pull.ts";
 
@@ -11,7 +11,7 @@ async function pull(engine: FakeEngine, name: string, ...layers: readonly string
 }
 
 function has(engine: FakeEngine, contents: string): boolean {
-  return engine.world.snapshots.hasLayer(digestOf(contents));
+  return engine.world.layers.has(digestOf(contents));
 }
 
 describe("removeImage()", () => {
@@ -29,7 +29,7 @@ describe("removeImage()", () => {
       assert.equal(engine.images.store.find("app:v2"), undefined);
       assert.ok(!has(engine, "base"));
     }
-    assert.equal(engine.world.records.images.size, 0);
+    assert.equal(engine.world.records.images.rows.size, 0);
   });
 
   test("succeeds when the image does not exist", async (t) => {
@@ -59,10 +59,10 @@ describe("removeImage()", () => {
 
   test("keeps layers that a pull in progress has claimed, also one that begins meanwhile", async (t) => {
     const engine = new FakeEngine(t);
-    const { snapshots } = engine.world;
+    const { layers } = engine.world;
     await pull(engine, "app", "base", "app", "top");
     const claim = engine.images.pulls.claim([digestOf("base")]);
-    const hang = snapshots.trouble.hang("removeLayer");
+    const hang = layers.trouble.hang("remove");
     const removal = removeImage(engine.images, "app");
     await hang.arrived;
     const late = engine.images.pulls.claim([digestOf("top")]);
@@ -77,10 +77,10 @@ describe("removeImage()", () => {
 
   test("retries layers that cannot be removed now", async (t) => {
     const engine = new FakeEngine(t);
-    const { snapshots, time } = engine.world;
+    const { layers, time } = engine.world;
     const id = await pull(engine, "app", "base");
-    snapshots.trouble.fail("removeLayer", undefined, 1);
-    const message = /remove image "app" \(stage remove-layer.*removeLayer broke/;
+    layers.trouble.fail("remove", undefined, 1);
+    const message = /remove image "app" \(stage remove-layer.*remove broke/;
     await assert.rejects(removeImage(engine.images, "app"), message);
     assert.equal(engine.images.store.find("app"), undefined);
     assert.deepEqual(engine.images.janitor.owned(), [`layers of ${id}`]);
@@ -109,7 +109,7 @@ describe("forgetIncompleteImages()", () => {
     const engine = new FakeEngine(t);
     await pull(engine, "app", "base", "app");
     await pull(engine, "second", "base");
-    await engine.world.snapshots.removeLayer(digestOf("app"));
+    await engine.world.layers.remove(digestOf("app"));
     forgetIncompleteImages(engine.images);
     assert.equal(engine.images.store.find("app"), undefined);
     assert.ok(engine.images.store.find("second") !== undefined);

@@ -43,9 +43,9 @@ async function takeAway(
  * Deletes the images that lack a layer because it was deleted or its metadata cannot be read. A client
  * pulls a missing image again, but could never create a container from an incomplete one.
  */
-export function forgetIncompleteImages({ store, snapshots, log }: ImageContext): void {
+export function forgetIncompleteImages({ store, layers: onNode, log }: ImageContext): void {
   for (const { id, repoTags, layers } of [...store.all()]) {
-    const gone = snapshots.lacking(layers.map(({ diffId }) => diffId));
+    const gone = onNode.lacking(layers.map(({ diffId }) => diffId));
     if (gone === undefined) continue;
     log.error("forgot an image that lacks a layer; pull it again", {
       image: id,
@@ -67,7 +67,7 @@ export async function removeUnusedLayers(
     if (used.has(layer)) continue;
     await operation?.enter("remove-layer");
     // Checked again: a pull may have claimed this layer while another one was being removed.
-    if (!layersInUse(context).has(layer)) await context.snapshots.removeLayer(layer);
+    if (!layersInUse(context).has(layer)) await context.layers.remove(layer);
   }
 }
 

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
 import { FakeEngine, never } from "../testing/engine.ts";
-import { digestOf } from "../testing/fake-snapshots.ts";
+import { digestOf } from "../testing/fake-layers.ts";
 import { pullImage } from "./pull.ts";
 import { sweepLayers } from "./sweep.ts";
 
@@ -11,7 +11,7 @@ async function pull(engine: FakeEngine, name: string, ...layers: readonly string
 }
 
 function has(engine: FakeEngine, contents: string): boolean {
-  return engine.world.snapshots.hasLayer(digestOf(contents));
+  return engine.world.layers.has(digestOf(contents));
 }
 
 describe("sweepLayers()", () => {
@@ -46,13 +46,13 @@ describe("sweepLayers()", () => {
 
   test("claims the layers of an image whose pull was interrupted before it did", async (t) => {
     const engine = new FakeEngine(t);
-    const { snapshots, time } = engine.world;
-    const claim = t.mock.method(snapshots, "claimLayers", async () => undefined);
+    const { layers, time } = engine.world;
+    const claim = t.mock.method(layers, "claim", async () => undefined);
     await pull(engine, "app", "base");
     claim.mock.restore();
-    assert.equal(snapshots.unclaimedLayers().size, 1);
+    assert.equal(layers.unclaimed().size, 1);
     await sweepLayers(engine.images);
-    assert.equal(snapshots.unclaimedLayers().size, 0);
+    assert.equal(layers.unclaimed().size, 0);
     await time.advance(700_000);
     assert.ok(has(engine, "base"));
     assert.deepEqual(engine.images.janitor.owned(), []);
@@ -61,7 +61,7 @@ describe("sweepLayers()", () => {
   test("logs a layer that it cannot remove, and does not reject", async (t) => {
     const engine = new FakeEngine(t);
     engine.images.store.remove(await pull(engine, "app", "base"));
-    engine.world.snapshots.trouble.fail("removeLayer");
+    engine.world.layers.trouble.fail("remove");
     await sweepLayers(engine.images);
     assert.deepEqual(engine.logged("error"), ["failed to remove unused layers"]);
   });

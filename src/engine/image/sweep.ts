@@ -14,12 +14,11 @@ const keepMs = 600_000;
 export async function sweepLayers(context: ImageContext): Promise<void> {
   try {
     const used = layersInUse(context);
-    const { snapshots } = context;
-    const unclaimed = new Map(snapshots.unclaimedLayers());
-    await snapshots.claimLayers([...unclaimed.keys()].filter((layer) => used.has(layer)));
+    const unclaimed = new Map(context.layers.unclaimed());
+    await context.layers.claim([...unclaimed.keys()].filter((layer) => used.has(layer)));
     const keptFrom = context.clock.nowNs() - BigInt(keepMs) * 1_000_000n;
     const isKept = (layer: Digest): boolean => (unclaimed.get(layer) ?? 0n) > keptFrom;
-    const layers = snapshots.layers();
+    const layers = context.layers.list();
     await removeUnusedLayers(
       context,
       layers.filter((layer) => !isKept(layer)),
@@ -29,6 +28,15 @@ export async function sweepLayers(context: ImageContext): Promise<void> {
     }
   } catch (error) {
     context.log.error("failed to remove unused layers", { error: messageOf(error) });
+  }
+}
+
+/** Removes what an earlier daemon did not finish unpacking. A failure is logged. */
+export async function sweepUnfinishedLayers({ layers, log }: ImageContext): Promise<void> {
+  try {
+    for (const line of await layers.sweep()) log.warn(`removed an orphan: ${line}`);
+  } catch (error) {
+    log.error("failed to remove unfinished layers", { error: messageOf(error) });
   }
 }
 

@@ -22,22 +22,26 @@ let attachments: Attachments;
 beforeEach(() => {
   isFull = false;
   done = [];
-  attachments = new Attachments({
-    loadAttachments: () => [],
-    putAttachment: () => {
+  const records = {
+    load: () => [],
+    put: () => {
       if (isFull) throw new RuntimeError("resource-exhausted", "full");
       done.push("put");
     },
-    deleteAttachment: () => void done.push("delete"),
-    noteAttachment: async () => {
+    delete: () => void done.push("delete"),
+  };
+  const notes = {
+    load: () => [],
+    note: async () => {
       await Promise.resolve();
       done.push("note");
     },
-    deleteNote: async () => {
+    delete: async () => {
       await Promise.resolve();
       done.push("delete note");
     },
-  });
+  };
+  attachments = new Attachments(records, notes);
 });
 
 test("an attachment is noted before it is recorded, and its note is deleted after its record", async () => {

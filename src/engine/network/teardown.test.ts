@@ -4,6 +4,7 @@ import { RuntimeError } from "../../base/errors.ts";
 import { silentLogger } from "../../base/logger.ts";
 import { TaskGroup } from "../../base/task-group.ts";
 import type { Attachment, PodNetwork } from "../../core/network/index.ts";
+import type { RecordTable } from "../../core/store/index.ts";
 import { Attachments } from "./attachments.ts";
 import { collectGarbage } from "./collect.ts";
 import { NetworkTeardown, type TeardownPatience } from "./teardown.ts";
@@ -58,13 +59,13 @@ function attach(sandboxId: string): void {
 }
 
 function open(): void {
-  attachments = new Attachments({
-    loadAttachments: () => [...rows.values()],
-    noteAttachment: () => Promise.resolve(),
-    deleteNote: () => Promise.resolve(),
-    putAttachment: (attachment) => void rows.set(attachment.sandboxId, attachment),
-    deleteAttachment: (id) => void rows.delete(id),
-  });
+  const records: RecordTable<Attachment> = {
+    load: () => [...rows.values()],
+    put: (attachment) => void rows.set(attachment.sandboxId, attachment),
+    delete: (id) => void rows.delete(id),
+  };
+  const settled = (): Promise<void> => Promise.resolve();
+  attachments = new Attachments(records, { load: () => [], note: settled, delete: settled });
   attachments.load();
   tasks = new TaskGroup(silentLogger);
   const clock = { nowMs: () => nowMs, nowNs: () => 0n };

@@ -3,7 +3,7 @@ import { test } from "node:test";
 import { type Sandbox, SandboxStore } from "../../core/sandbox/index.ts";
 import { listPodSandboxes, type SandboxFilter } from "./list.ts";
 
-const store = new SandboxStore({ putSandbox: () => undefined, deleteSandbox: () => undefined });
+const store = new SandboxStore({ put: () => undefined, delete: () => undefined });
 for (const [id, state, app] of [
   ["p1", "ready", "web"],
   ["p2", "dead", "web"],

@@ -25,8 +25,8 @@ function stateOf(engine: FakeEngine, id: string): string {
 
 function changeRecord(engine: FakeEngine, id: string, change: Partial<Sandbox>): void {
   const { sandboxes } = engine.world.records;
-  const sandbox = sandboxes.get(id);
-  if (sandbox !== undefined) sandboxes.set(id, { ...sandbox, ...change });
+  const sandbox = sandboxes.rows.get(id);
+  if (sandbox !== undefined) sandboxes.rows.set(id, { ...sandbox, ...change });
 }
 
 describe("recoverSandboxes() with a sandbox of this boot", () => {
@@ -96,9 +96,9 @@ describe("recoverSandboxes() with a sandbox of this boot", () => {
     const { engine, id } = await afterRestart(t);
     changeRecord(engine, id, { state: { name: "dead", reason: "killed", atNs: 1n } });
     const { records } = engine.world;
-    const dead = records.sandboxes.get(id);
+    const dead = records.sandboxes.rows.get(id);
     if (dead === undefined) assert.fail();
-    records.sandboxes.set("b", {
+    records.sandboxes.rows.set("b", {
       ...dead,
       id: "b",
       name: "b",
@@ -124,7 +124,7 @@ describe("recoverSandboxes() with a sandbox of this boot", () => {
       "files",
       "cgroup",
     ]);
-    assert.equal(engine.world.records.sandboxes.size, 0);
+    assert.equal(engine.world.records.sandboxes.rows.size, 0);
     await engine.run();
   });
 
@@ -169,10 +169,10 @@ describe("recoverSandboxes() with two records of one name", () => {
   async function survivor(t: TestContext, older: Partial<Sandbox>, newer: Partial<Sandbox>) {
     const { engine, id } = await afterRestart(t);
     const { records, host } = engine.world;
-    const sandbox = records.sandboxes.get(id);
+    const sandbox = records.sandboxes.rows.get(id);
     if (sandbox === undefined) assert.fail();
-    records.sandboxes.set(id, { ...sandbox, ...older });
-    records.sandboxes.set("b", { ...sandbox, id: "b", ...newer });
+    records.sandboxes.rows.set(id, { ...sandbox, ...older });
+    records.sandboxes.rows.set("b", { ...sandbox, id: "b", ...newer });
     for (const thing of ["files", "holder"] as const) host.make(thing, "b");
     await recover(engine);
     const { store } = engine.sandboxes;
@@ -199,7 +199,7 @@ describe("recoverSandboxes() with two records of one name", () => {
 describe("recoverSandboxes() with objects without a record", () => {
   test("removes them, including cgroup and network", async (t) => {
     const { engine, id } = await afterRestart(t);
-    engine.world.records.sandboxes.delete(id);
+    engine.world.records.sandboxes.rows.delete(id);
     await recover(engine);
     await engine.world.time.advance(10);
     assert.deepEqual(engine.world.host.things(), []);
@@ -229,7 +229,7 @@ describe("recoverSandboxes() with objects without a record", () => {
     const lost = await engine.run();
     const other = new FakeController({ host, clock: time, name: "other" });
     const next = await engine.restart({ controllers: [controller, other] });
-    next.world.records.sandboxes.delete(lost);
+    next.world.records.sandboxes.rows.delete(lost);
     const hang = other.trouble.hang("orphans");
     controller.trouble.fail("sweep", undefined, 1);
     const recovery = recover(next);
@@ -258,7 +258,7 @@ describe("recoverSandboxes()", () => {
 
   test("rejects when the records cannot be read at all", async (t) => {
     const { engine } = await afterRestart(t);
-    t.mock.method(engine.world.records, "loadSandboxes", () => {
+    t.mock.method(engine.world.records.sandboxes, "load", () => {
       throw new Error("the database is malformed");
     });
     await assert.rejects(recover(engine), /stage read-records.*the database is malformed/);
@@ -267,10 +267,10 @@ describe("recoverSandboxes()", () => {
   test("restores a thousand sandboxes", async (t) => {
     const { engine, id } = await afterRestart(t);
     const { records, host } = engine.world;
-    const sandbox = records.sandboxes.get(id);
+    const sandbox = records.sandboxes.rows.get(id);
     if (sandbox === undefined) assert.fail();
     for (let n = 0; n < 1_000; n++) {
-      records.sandboxes.set(`s${n}`, { ...sandbox, id: `s${n}`, name: `s${n}` });
+      records.sandboxes.rows.set(`s${n}`, { ...sandbox, id: `s${n}`, name: `s${n}` });
       for (const thing of ["files", "holder"] as const) host.make(thing, `s${n}`);
     }
     await recover(engine);

@@ -2,7 +2,8 @@ import { messageOf } from "../../base/errors.ts";
 import { beforeAbort } from "../../base/wait.ts";
 import { Semaphore } from "../../base/semaphore.ts";
 import type { RunningOperation } from "../../core/operation/index.ts";
-import type { Sandbox, SandboxController, SandboxRecords } from "../../core/sandbox/index.ts";
+import type { Sandbox, SandboxController } from "../../core/sandbox/index.ts";
+import type { RecordTable, SetAsideRecord } from "../../core/store/index.ts";
 import type { KnownIds } from "../../core/store/index.ts";
 import { runWithTimeoutThenBackground } from "../lifecycle/run-with-timeout.ts";
 import { sandboxSubject } from "../lifecycle/subjects.ts";
@@ -16,6 +17,12 @@ const loadMs = 2_000;
 const sweepMs = 2_000;
 // Only for injected faults: every wait below has its own limit.
 const recoverMs = 60_000;
+
+/** The records that the recovery of sandboxes reads. */
+export interface RecordedSandboxes {
+  readonly sandboxes: Pick<RecordTable<Sandbox>, "load">;
+  setAside(): readonly SetAsideRecord[];
+}
 
 /**
  * Restores the sandboxes of the previous daemon. The records are a hint; the kernel has the truth.
@@ -32,7 +39,7 @@ const recoverMs = 60_000;
  */
 export async function recoverSandboxes(
   context: SandboxContext,
-  records: SandboxRecords,
+  records: RecordedSandboxes,
 ): Promise<void> {
   await context.operations.run(
     {
@@ -47,12 +54,12 @@ export async function recoverSandboxes(
 
 async function restore(
   context: SandboxContext,
-  records: SandboxRecords,
+  records: RecordedSandboxes,
   operation: RunningOperation,
 ): Promise<void> {
   await operation.enter("read-records");
   context.attachments.load();
-  const sandboxes = inOrderOfClaim(context, records.loadSandboxes());
+  const sandboxes = inOrderOfClaim(context, records.sandboxes.load());
   const seen = new Set<string>();
   for (const sandbox of sandboxes) {
     context.store.load(sandbox);

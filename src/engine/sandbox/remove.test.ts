@@ -12,8 +12,8 @@ import { stopPodSandbox } from "./stop.ts";
 function assertNothingIsLeft(engine: FakeEngine): void {
   const { host, records } = engine.world;
   assert.deepEqual(host.things(), []);
-  assert.deepEqual([records.sandboxes.size, records.containers.size], [0, 0]);
-  assert.deepEqual([records.attachments.size, records.notes.size], [0, 0]);
+  assert.deepEqual([records.sandboxes.rows.size, records.containers.rows.size], [0, 0]);
+  assert.deepEqual([records.attachments.rows.size, records.notes.ids.size], [0, 0]);
   assert.deepEqual([...engine.sandboxes.store.all()], []);
 }
 
@@ -72,10 +72,10 @@ describe("removePodSandbox()", () => {
     const id = await engine.run();
     controller.trouble.fail("shutdown", undefined, 1);
     await assert.rejects(removePodSandbox(engine.sandboxes, id, never), /shutdown broke/);
-    assert.ok(records.sandboxes.has(id));
+    assert.ok(records.sandboxes.rows.has(id));
     cgroups.trouble.fail("remove", undefined, 1);
     await assert.rejects(removePodSandbox(engine.sandboxes, id, never), /remove broke/);
-    assert.ok(records.sandboxes.has(id));
+    assert.ok(records.sandboxes.rows.has(id));
     await removePodSandbox(engine.sandboxes, id, never);
     assertNothingIsLeft(engine);
   });

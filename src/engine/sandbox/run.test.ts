@@ -20,7 +20,7 @@ function assertNothingIsLeft(engine: FakeEngine): void {
   const { host, records } = engine.world;
   assert.deepEqual(host.things(), []);
   assert.deepEqual(
-    [records.sandboxes.size, records.attachments.size, records.notes.size],
+    [records.sandboxes.rows.size, records.attachments.rows.size, records.notes.ids.size],
     [0, 0, 0],
   );
   assert.deepEqual([...engine.sandboxes.store.all()], []);
@@ -45,8 +45,8 @@ describe("runPodSandbox()", () => {
     assert.deepEqual(sandbox.network?.ips, ["10.0.0.1", "fd00::1"]);
     assert.equal(sandbox.process?.pid, 1001);
     assert.equal(sandbox.requestBytes, input.requestBytes);
-    assert.deepEqual(records.sandboxes.get(id), sandbox);
-    assert.ok(records.attachments.get(id)?.result !== undefined && records.notes.has(id));
+    assert.deepEqual(records.sandboxes.rows.get(id), sandbox);
+    assert.ok(records.attachments.rows.get(id)?.result !== undefined && records.notes.ids.has(id));
     const request = network.requests.get(id);
     assert.deepEqual(
       [request?.podName, request?.podNamespace, request?.podUid, request?.cgroupPath],
@@ -77,7 +77,7 @@ describe("runPodSandbox()", () => {
     const id = await engine.run(hostNetwork);
     const { netnsPath, network } = engine.sandboxes.store.get(id);
     assert.deepEqual([netnsPath, network], [undefined, undefined]);
-    assert.equal(engine.world.records.attachments.size, 0);
+    assert.equal(engine.world.records.attachments.rows.size, 0);
     assert.ok(!engine.world.host.things().includes("network"));
   });
 
@@ -244,7 +244,7 @@ describe("runPodSandbox() undoes everything", () => {
     await time.advance(1_000);
     await rejected;
     assert.deepEqual(host.things(), ["network"]);
-    assert.equal(records.sandboxes.size, 0);
+    assert.equal(records.sandboxes.rows.size, 0);
     assert.equal(engine.sandboxes.teardown.pending()[0]?.tries, 3);
     network.trouble.heal("remove");
     await time.advance(10_000);

@@ -21,9 +21,9 @@ describe("stopPodSandbox()", () => {
     await stopPodSandbox(engine.sandboxes, id.slice(0, 12), never);
     assert.deepEqual(host.removed, ["process", "holder", "network", "namespaces"]);
     assert.equal(stateOf(engine, id), "stopped");
-    assert.equal(records.sandboxes.get(id)?.state.name, "stopped");
+    assert.equal(records.sandboxes.rows.get(id)?.state.name, "stopped");
     assert.equal(engine.containers.store.get(container).state.name, "exited");
-    assert.deepEqual([records.attachments.size, records.notes.size], [0, 0]);
+    assert.deepEqual([records.attachments.rows.size, records.notes.ids.size], [0, 0]);
   });
 
   test("enters each stage once", async (t) => {
@@ -156,11 +156,11 @@ describe("stopPodSandbox()", () => {
     records.full = true;
     await stopPodSandbox(engine.sandboxes, id, never);
     assert.equal(stateOf(engine, id), "stopped");
-    assert.equal(records.sandboxes.get(id)?.state.name, "ready");
+    assert.equal(records.sandboxes.rows.get(id)?.state.name, "ready");
     records.full = false;
     await time.advance(6_000);
-    assert.equal(records.sandboxes.get(id)?.state.name, "stopped");
-    assert.equal(records.attachments.size, 0);
+    assert.equal(records.sandboxes.rows.get(id)?.state.name, "stopped");
+    assert.equal(records.attachments.rows.size, 0);
   });
 });
 

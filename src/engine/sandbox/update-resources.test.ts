@@ -19,7 +19,7 @@ function updateOf(podSandboxId: string, memory: bigint | undefined, overhead = 0
 function inForce({ world }: FakeEngine, id: string) {
   return {
     memory: world.cgroups.limitsOf(`/davit/${id}`)?.memoryLimitBytes,
-    recorded: world.records.sandboxes.get(id)?.resourcesBytes,
+    recorded: world.records.sandboxes.rows.get(id)?.resourcesBytes,
     told: world.controller.resourcesOf(id),
   };
 }

@@ -14,7 +14,7 @@ describe("watchSandbox()", () => {
     await settle();
     const { state } = engine.sandboxes.store.get(id);
     assert.ok(state.name === "dead" && state.reason === "its holder was killed");
-    assert.equal(engine.world.records.sandboxes.get(id)?.state.name, "dead");
+    assert.equal(engine.world.records.sandboxes.rows.get(id)?.state.name, "dead");
     assert.ok(engine.logged("warn").includes("a sandbox died"));
   });
 

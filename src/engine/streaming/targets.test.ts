@@ -32,7 +32,7 @@ describe("EngineTargets.exec()", () => {
     const request = { containerId: id, command: ["sh"], terminal: true };
     assert.deepEqual(await targets.exec(request, streams, never), { exitCode: 9 });
     assert.deepEqual(runtime.command?.client, { streams, terminal: true });
-    assert.deepEqual(JSON.parse(runtime.command.spec), {
+    assert.deepEqual(runtime.command.process, {
       args: ["sh"],
       terminal: true,
       started: true,

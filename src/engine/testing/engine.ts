@@ -27,7 +27,7 @@ import {
   removeUnusedLayers,
 } from "../image/index.ts";
 import { Janitor } from "../lifecycle/janitor.ts";
-import { WriteBehindRecords } from "../lifecycle/write-behind-records.ts";
+import { WriteBehindRecords } from "../../drivers/records/index.ts";
 import { Attachments, defaultPatience, NetworkTeardown } from "../network/index.ts";
 import {
   defaultTimes,
@@ -43,7 +43,8 @@ import { FakeNetwork } from "./fake-network.ts";
 import { FakeRecords } from "./fake-records.ts";
 import { FakeRootFiles } from "./fake-root-files.ts";
 import { FakeRuntime } from "./fake-runtime.ts";
-import { FakeSnapshots } from "./fake-snapshots.ts";
+import { FakeLayers } from "./fake-layers.ts";
+import { FakeRoots } from "./fake-roots.ts";
 import { FakeSource } from "./fake-source.ts";
 import { FakeSpecs } from "./fake-specs.ts";
 import { ManualTime } from "./manual-time.ts";
@@ -66,7 +67,8 @@ export class FakeWorld {
   readonly controller: FakeController;
   readonly network: FakeNetwork;
   readonly runtime: FakeRuntime;
-  readonly snapshots: FakeSnapshots;
+  readonly layers: FakeLayers;
+  readonly roots: FakeRoots;
   bootId = "boot-1";
 
   constructor(t: TestContext) {
@@ -75,7 +77,8 @@ export class FakeWorld {
     this.controller = new FakeController({ host: this.host, clock: this.time });
     this.network = new FakeNetwork(this.host, this.bootId);
     this.runtime = new FakeRuntime(this.host, this.time);
-    this.snapshots = new FakeSnapshots(this.host, this.time);
+    this.layers = new FakeLayers(this.time);
+    this.roots = new FakeRoots(this.host, this.layers);
   }
 
   /** Resets the host: the next engine runs in another boot. */
@@ -87,7 +90,7 @@ export class FakeWorld {
 
   /** Releases all calls that hang. */
   releaseAll(): void {
-    const { source, specs, rootFiles, cgroups, controller, network, runtime, snapshots } = this;
+    const { source, specs, rootFiles, cgroups, controller, network, runtime, layers, roots } = this;
     for (const each of [
       source,
       specs,
@@ -96,7 +99,8 @@ export class FakeWorld {
       controller,
       network,
       runtime,
-      snapshots,
+      layers,
+      roots,
     ]) {
       each.trouble.releaseAll();
     }
@@ -135,7 +139,7 @@ export class FakeEngine {
     this.#t = t;
     this.#options = options;
     this.world = options.world ?? new FakeWorld(t);
-    const { time: clock, bootId, snapshots } = this.world;
+    const { time: clock, bootId, layers } = this.world;
     const log = logInto(this.log);
     this.late = new WriteBehindRecords(this.world.records, log);
     const tasks = new TaskGroup(log);
@@ -145,15 +149,15 @@ export class FakeEngine {
     const failedTeardowns = new FailedTeardowns(clock);
     const owners = { operations, janitor, inflightCreates, failedTeardowns, tasks };
     const shared = { ...owners, clock, log, bootId, locks: new KeyedLock() };
-    const store = new SandboxStore(this.late);
-    const containerStore = new ContainerStore(this.late);
+    const store = new SandboxStore(this.late.sandboxes);
+    const containerStore = new ContainerStore(this.late.containers);
     this.images = {
       ...shared,
-      store: new ImageStore(this.world.records),
+      store: new ImageStore(this.world.records.images),
       source: this.world.source,
-      snapshots,
+      layers,
       pulls: new Pulls(tasks),
-      progress: new PullProgress((diffId) => snapshots.hasLayer(diffId)),
+      progress: new PullProgress((diffId) => layers.has(diffId)),
       limits: { layers: 500, unpackedBytes: 0, unpackedRatio: 0, layerEntries: 0 },
       trustPresentLayers: false,
       layersInUse: () => [...containerStore.all()].flatMap(layersOf),
@@ -175,7 +179,7 @@ export class FakeEngine {
       store,
       sandboxes,
       images: this.images.store,
-      snapshots: world.snapshots,
+      roots: world.roots,
       rootFiles: world.rootFiles,
       specs: world.specs,
       ignoreVolumes: false,
@@ -185,8 +189,8 @@ export class FakeEngine {
       environmentOf: (sandbox) => world.controller.environment(sandbox),
       cancellable: new CancellableOperations(),
       onRemoved: (container) => {
-        const layers: readonly Digest[] = layersOf(container);
-        shared.tasks.spawn("remove layers", () => removeUnusedLayers(this.images, layers));
+        const used: readonly Digest[] = layersOf(container);
+        shared.tasks.spawn("remove layers", () => removeUnusedLayers(this.images, used));
       },
       times: defaultContainerTimes,
       ...this.#options.containers,
@@ -197,18 +201,7 @@ export class FakeEngine {
     const { world } = this;
     const { late } = this;
     const { records } = world;
-    // Notes do not pass through WriteBehindRecords: in the daemon a driver writes them.
-    const attachments = new Attachments({
-      loadAttachments: () => late.loadAttachments(),
-      putAttachment: (attachment) => {
-        late.putAttachment(attachment);
-      },
-      deleteAttachment: (id) => {
-        late.deleteAttachment(id);
-      },
-      noteAttachment: (attachment) => records.noteAttachment(attachment),
-      deleteNote: (id) => records.deleteNote(id),
-    });
+    const attachments = new Attachments(late.attachments, records.notes);
     const controllers = this.#options.controllers ?? [world.controller];
     return {
       ...shared,

@@ -1,98 +1,80 @@
-import type { Digest } from "../../base/digest.ts";
 import { RuntimeError } from "../../base/errors.ts";
-import type { Container, ContainerRecords } from "../../core/container/index.ts";
-import type { Image, ImageRecords } from "../../core/image/index.ts";
-import type { Attachment, NotedAttachmentRecords } from "../../core/network/index.ts";
-import type { Sandbox, SandboxRecords, SetAsideRecord } from "../../core/sandbox/index.ts";
+import type { Container } from "../../core/container/index.ts";
+import type { Image } from "../../core/image/index.ts";
+import type { Attachment, AttachmentNotes } from "../../core/network/index.ts";
+import type { Sandbox } from "../../core/sandbox/index.ts";
+import type { KnownIds, RecordTable, SetAsideRecord } from "../../core/store/index.ts";
 
-/** All records in memory, on a disk that can be full. */
-export class FakeRecords
-  implements SandboxRecords, ContainerRecords, ImageRecords, NotedAttachmentRecords
-{
-  readonly sandboxes = new Map<string, Sandbox>();
-  readonly containers = new Map<string, Container>();
-  readonly images = new Map<Digest, Image>();
-  readonly attachments = new Map<string, Attachment>();
-  readonly notes = new Set<string>();
+/** A table in memory, on a disk that can be full. */
+export class FakeTable<T> implements RecordTable<T> {
+  readonly rows = new Map<string, T>();
+  readonly #keyOf: (record: T) => string;
+  readonly #isFull: () => boolean;
+
+  constructor(keyOf: (record: T) => string, isFull: () => boolean) {
+    this.#keyOf = keyOf;
+    this.#isFull = isFull;
+  }
+
+  load(): readonly T[] {
+    return [...this.rows.values()];
+  }
+
+  put(record: T): void {
+    this.#checkSpace();
+    this.rows.set(this.#keyOf(record), record);
+  }
+
+  delete(key: string): void {
+    this.#checkSpace();
+    this.rows.delete(key);
+  }
+
+  #checkSpace(): void {
+    if (this.#isFull())
+      throw new RuntimeError("resource-exhausted", "write the record: the disk is full");
+  }
+}
+
+/** All records of a daemon in memory. */
+export class FakeRecords {
+  readonly sandboxes = this.#table<Sandbox>(({ id }) => id);
+  readonly containers = this.#table<Container>(({ id }) => id);
+  readonly images = this.#table<Image>(({ id }) => id);
+  readonly attachments = this.#table<Attachment>(({ sandboxId }) => sandboxId);
+  readonly notes = new FakeNotes();
   readonly aside: SetAsideRecord[] = [];
   /** Nothing can be written or deleted. */
   full = false;
-
-  loadSandboxes(): readonly Sandbox[] {
-    return [...this.sandboxes.values()];
-  }
-
-  putSandbox(sandbox: Sandbox): void {
-    this.#write();
-    this.sandboxes.set(sandbox.id, sandbox);
-  }
-
-  deleteSandbox(id: string): void {
-    this.#write();
-    this.sandboxes.delete(id);
-  }
-
-  setAsideSandbox(id: string, reason: string): void {
-    this.sandboxes.delete(id);
-    this.aside.push({ kind: "sandbox", id, reason });
-  }
 
   setAside(): readonly SetAsideRecord[] {
     return this.aside;
   }
 
-  loadContainers(): readonly Container[] {
-    return [...this.containers.values()];
+  /** Makes the record of a sandbox one that cannot be read. */
+  setAsideSandbox(id: string, reason: string): void {
+    this.sandboxes.rows.delete(id);
+    this.aside.push({ kind: "sandbox", id, reason });
   }
 
-  putContainer(container: Container): void {
-    this.#write();
-    this.containers.set(container.id, container);
+  #table<T>(keyOf: (record: T) => string): FakeTable<T> {
+    return new FakeTable(keyOf, () => this.full);
+  }
+}
+
+/** The notes of attachments in memory. None of them outlives its record. */
+class FakeNotes implements AttachmentNotes {
+  readonly ids = new Set<string>();
+
+  load(_recorded: KnownIds): readonly Attachment[] {
+    return [];
   }
 
-  deleteContainer(id: string): void {
-    this.#write();
-    this.containers.delete(id);
+  async note({ sandboxId }: Attachment): Promise<void> {
+    this.ids.add(sandboxId);
   }
 
-  loadImages(): readonly Image[] {
-    return [...this.images.values()];
-  }
-
-  putImage(image: Image): void {
-    this.#write();
-    this.images.set(image.id, image);
-  }
-
-  deleteImage(id: Digest): void {
-    this.#write();
-    this.images.delete(id);
-  }
-
-  loadAttachments(): readonly Attachment[] {
-    return [...this.attachments.values()];
-  }
-
-  putAttachment(attachment: Attachment): void {
-    this.#write();
-    this.attachments.set(attachment.sandboxId, attachment);
-  }
-
-  deleteAttachment(sandboxId: string): void {
-    this.#write();
-    this.attachments.delete(sandboxId);
-  }
-
-  async noteAttachment(attachment: Attachment): Promise<void> {
-    this.notes.add(attachment.sandboxId);
-  }
-
-  async deleteNote(sandboxId: string): Promise<void> {
-    this.notes.delete(sandboxId);
-  }
-
-  #write(): void {
-    if (this.full)
-      throw new RuntimeError("resource-exhausted", "write the record: the disk is full");
+  async delete(sandboxId: string): Promise<void> {
+    this.ids.delete(sandboxId);
   }
 }

@@ -11,6 +11,7 @@ import type {
   ProcessClient,
   StartedContainer,
 } from "../../core/container/index.ts";
+import type { OciProcess, OciSpec } from "../../core/oci/index.ts";
 import type { Operation } from "../../core/operation/index.ts";
 import type { KnownIds } from "../../core/store/index.ts";
 import type { ExecEnd } from "../../core/streaming/index.ts";
@@ -51,8 +52,8 @@ export class FakeRuntime implements ContainerRuntime {
   readonly limits = new Map<string, ContainerLimits>();
   /** How often each log was reopened, by path. */
   readonly reopened = new Map<string, number>();
-  /** The last command that ran in a container, as JSON text, and its client. */
-  command: { readonly spec: string; readonly client?: ProcessClient } | undefined;
+  /** The last command that ran in a container, and the client of its streams. */
+  command: { readonly process: OciProcess; readonly client?: ProcessClient } | undefined;
   attached: AttachedClient | undefined;
   result: ExecResult = { stdout: Buffer.from("out"), stderr: Buffer.from(""), exitCode: 0 };
   readonly #host: FakeHost;
@@ -125,7 +126,7 @@ export class FakeRuntime implements ContainerRuntime {
     if (!this.#host.has("process", id)) this.exit(id, { exitCode: 255, unknown: true });
   }
 
-  async spec(id: string): Promise<string | undefined> {
+  async spec(id: string): Promise<OciSpec | undefined> {
     return this.#runs.get(id)?.bundle.spec;
   }
 
@@ -149,21 +150,21 @@ export class FakeRuntime implements ContainerRuntime {
     this.exit(id, { exitCode: 137 });
   }
 
-  async execSync(id: string, spec: string, { signal }: Operation): Promise<ExecResult> {
+  async execSync(id: string, process: OciProcess, { signal }: Operation): Promise<ExecResult> {
     this.#known(id);
-    this.command = { spec };
+    this.command = { process };
     await this.trouble.at("execSync", signal);
     return this.result;
   }
 
   async exec(
     id: string,
-    spec: string,
+    process: OciProcess,
     client: ProcessClient,
     { signal }: Operation,
   ): Promise<ExecEnd> {
     this.#known(id);
-    this.command = { spec, client };
+    this.command = { process, client };
     await this.trouble.at("exec", signal);
     return { exitCode: this.result.exitCode };
   }

@@ -4,13 +4,14 @@ import {
   type BlobStream,
   type Descriptor,
   formatReference,
+  type ImageFetcher,
   type ImageReference,
   type ImageSource,
   parseReference,
   type RegistryAuth,
   type ResolvedImage,
 } from "../../core/image/index.ts";
-import { compressed, digestOf } from "./fake-snapshots.ts";
+import { compressed, digestOf } from "./fake-layers.ts";
 import { Trouble } from "./trouble.ts";
 
 /** An image as a registry has it. */
@@ -35,7 +36,9 @@ export interface ToPublish {
 
 /** Registries in memory. */
 export class FakeSource implements ImageSource {
-  readonly trouble = new Trouble<"resolve" | "fetchConfig" | "hasBlob" | "openBlob">();
+  readonly trouble = new Trouble<"resolve" | "config" | "hasBlob" | "blob">();
+  /** What registries answer when a blob is asked for; the truth where undefined. */
+  grantsBlobs: boolean | undefined;
   /** How often a blob was opened. */
   readonly opened = new Map<Digest, number>();
   /** How many blobs are open now, and were at once. */
@@ -61,7 +64,7 @@ export class FakeSource implements ImageSource {
     reference: ImageReference,
     auth: RegistryAuth | undefined,
     signal: AbortSignal,
-  ): Promise<ResolvedImage> {
+  ): Promise<ImageFetcher> {
     await this.trouble.at("resolve", signal);
     const name = formatReference(reference);
     const image = this.#images.get(name);
@@ -70,42 +73,27 @@ export class FakeSource implements ImageSource {
     if (image.password !== undefined && auth?.password !== image.password) {
       throw new RuntimeError("unauthenticated", `read image "${name}": log in first`);
     }
-    return image.resolved;
+    return {
+      image: image.resolved,
+      config: async (configSignal) => {
+        await this.trouble.at("config", configSignal);
+        return this.#get(image.resolved.config);
+      },
+      blob: (descriptor, blobSignal) => this.#open(descriptor, blobSignal),
+      hasBlob: async ({ digest }, blobSignal) => {
+        await this.trouble.at("hasBlob", blobSignal);
+        const hasIt = image.resolved.layers.some((layer) => layer.digest === digest);
+        return this.grantsBlobs ?? hasIt;
+      },
+    };
   }
 
-  async fetchConfig(
-    _reference: ImageReference,
-    config: Descriptor,
-    _auth: RegistryAuth | undefined,
-    signal: AbortSignal,
-  ): Promise<Uint8Array> {
-    await this.trouble.at("fetchConfig", signal);
-    return this.#get(config);
-  }
-
-  async hasBlob(
-    reference: ImageReference,
-    { digest }: Descriptor,
-    auth: RegistryAuth | undefined,
-    signal: AbortSignal,
-  ): Promise<boolean> {
-    await this.trouble.at("hasBlob", signal);
-    const image = this.#images.get(formatReference(reference));
-    if (image === undefined) return false;
-    if (image.password !== undefined && auth?.password !== image.password) return false;
-    return image.resolved.layers.some((layer) => layer.digest === digest);
-  }
-
-  async openBlob(
-    _reference: ImageReference,
-    blob: Descriptor,
-    { signal }: { readonly signal: AbortSignal },
-  ): Promise<BlobStream> {
+  async #open(blob: Descriptor, signal: AbortSignal): Promise<BlobStream> {
     this.open++;
     this.mostOpen = Math.max(this.mostOpen, this.open);
     this.opened.set(blob.digest, (this.opened.get(blob.digest) ?? 0) + 1);
     try {
-      await this.trouble.at("openBlob", signal);
+      await this.trouble.at("blob", signal);
       const bytes = this.#get(blob);
       return {
         sizeBytes: blob.sizeBytes,

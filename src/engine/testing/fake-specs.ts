@@ -6,11 +6,12 @@ import type {
   ResourceUpdate,
   SpecSubject,
 } from "../../core/container/index.ts";
+import type { OciProcess, OciSpec } from "../../core/oci/index.ts";
 import type { Sandbox } from "../../core/sandbox/index.ts";
 import type { LinuxContainerResources } from "../../gen/runtime/v1/api_pb.ts";
 import { Trouble } from "./trouble.ts";
 
-/** Specs that say in JSON what they were made of. */
+/** Specs that contain what they were made of, in place of an OCI spec. */
 export class FakeSpecs implements ContainerSpecs {
   readonly trouble = new Trouble<"build" | "process">();
   /** What mountLabel() answers. */
@@ -36,18 +37,12 @@ export class FakeSpecs implements ContainerSpecs {
     return this.label;
   }
 
-  async build({ container, environment, rootfs, ...rest }: SpecSubject): Promise<string> {
+  async build({ container, environment, rootfs, ...rest }: SpecSubject): Promise<OciSpec> {
     await this.trouble.at("build");
     const { imageVolumes, volumes, targetPid } = rest;
     const memory = container.resources?.memoryLimitInBytes.toString();
-    return JSON.stringify({
-      rootfs,
-      memory,
-      pins: environment.pins,
-      imageVolumes,
-      volumes,
-      targetPid,
-    });
+    const { pins } = environment;
+    return { rootfs, memory, pins, imageVolumes, volumes, targetPid } as unknown as OciSpec;
   }
 
   update(before: Container["resources"], update: LinuxContainerResources): ResourceUpdate {
@@ -56,16 +51,16 @@ export class FakeSpecs implements ContainerSpecs {
       throw new RuntimeError("invalid-argument", `update resources: memory is ${asked}`);
     }
     const inForce = asked === 0n && before !== undefined ? before : update;
-    const limits = { resources: update, spec: JSON.stringify({ memory: Number(asked) }) };
+    const limits = { resources: update, spec: { memory: { limit: asked } } };
     return { inForce, limits: asked === 0n ? undefined : limits };
   }
 
   async process(
     subject: SpecSubject,
     exec: { readonly args: readonly string[]; readonly terminal: boolean },
-  ): Promise<string> {
+  ): Promise<OciProcess> {
     await this.trouble.at("process");
     const started = await subject.startedSpec?.();
-    return JSON.stringify({ ...exec, started: started !== undefined });
+    return { ...exec, started: started !== undefined } as unknown as OciProcess;
   }
 }

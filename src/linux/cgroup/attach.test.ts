@@ -17,7 +17,7 @@ const layout: LegacyCgroups = {
   advice: undefined,
 };
 
-test("ownCgroupProcs() takes the first hierarchy that is mounted, and never the v2 tree", () => {
+test("ownCgroupProcs() uses the first mounted hierarchy, and never the v2 tree", () => {
   const unified = "0::/user.slice\n";
   assert.equal(ownCgroupProcs(layout, unified), undefined);
   assert.equal(ownCgroupProcs(layout, `7:hugetlb:/\n${unified}`), undefined);
@@ -29,7 +29,7 @@ test("ownCgroupProcs() takes the first hierarchy that is mounted, and never the 
   assert.equal(ownCgroupProcs(layout, ""), undefined);
 });
 
-test("announceAttach() leaves us where we are, also when there is nothing to write", async () => {
+test("prewarmCgroupMigration() does not move this process, also without a file to write", async () => {
   const before = readFileSync("/proc/self/cgroup", "utf8");
   await Promise.all([prewarmCgroupMigration(detectCgroups()), prewarmCgroupMigration(layout)]);
   await prewarmCgroupMigration(layout);
@@ -38,7 +38,7 @@ test("announceAttach() leaves us where we are, also when there is nothing to wri
   assert.deepEqual(kept, []);
 });
 
-test("expectAttach() announces until the move is made, and leaves us where we are", async () => {
+test("expectCgroupMigration() prewarms until the migration is over, and does not move this process", async () => {
   const before = readFileSync("/proc/self/cgroup", "utf8");
   const { promise, resolve } = Promise.withResolvers<undefined>();
   let asked = 0;
@@ -47,9 +47,9 @@ test("expectAttach() announces until the move is made, and leaves us where we ar
     if (asked === 3) resolve(undefined);
     return asked === 3;
   };
-  expectCgroupMigration(layout, isOver, 60_000); // a busy machine may come to ask twice in the usual 100 ms
+  expectCgroupMigration(layout, isOver, 60_000); // on a busy machine 100 ms may be too short for two calls
   await promise;
-  // Of a move that has been made nobody is asked again while another one is expected.
+  // A migration that is over is not checked again while another one is expected.
   await new Promise<void>((done) => {
     expectCgroupMigration(layout, () => {
       done();
@@ -60,6 +60,6 @@ test("expectAttach() announces until the move is made, and leaves us where we ar
   assert.equal(readFileSync("/proc/self/cgroup", "utf8"), before);
 });
 
-test("expectAttach() asks nobody where cgroups have one hierarchy", () => {
+test("expectCgroupMigration() does nothing with cgroup v2", () => {
   expectCgroupMigration({ ...layout, version: "v2" } as never, () => assert.fail());
 });

@@ -5,69 +5,67 @@ import { promisify } from "node:util";
 import type { CgroupLayout, LegacyCgroups } from "./layout.ts";
 
 const writeInPool = promisify(write);
-/** Shorter than a grace period of the kernel, which takes two ticks at least. */
-const againMs = 4;
-/** For how long a move is expected at most, if nobody says otherwise. */
-const usualLongestMs = 100;
-let underWay = false;
+/** Shorter than an RCU grace period of the kernel, which takes at least two ticks. */
+const intervalMs = 4;
+/** How long a migration is expected, by default. */
+const defaultExpectedMs = 100;
+let isPrewarming = false;
 const expected = new Set<{ readonly isOver: () => boolean; readonly untilMs: number }>();
 
 /**
- * Tells the kernel that processes will soon be moved into cgroups. Call it without waiting for it,
- * some milliseconds ahead; it changes nothing, never fails, and does nothing on v2, where a child is
- * born in its cgroup.
+ * Prepares the kernel for processes that will soon be moved into cgroups. Call it some milliseconds ahead, without
+ * waiting for it. It changes nothing, never fails, and does nothing on v2, where a child starts in its cgroup.
  *
- * NOTE(kernel): the first move after a quiet moment waits for an RCU grace period, as it makes every
+ * NOTE(kernel): the first migration after a while waits for an RCU grace period, because it makes every
  * fork and exit take the slow path of `cgroup_threadgroup_rwsem` (kernel/cgroup/cgroup.c and
- * kernel/rcu/sync.c): 4 to 25 ms, all of it in the first of an OCI runtime's writes to cgroup.procs.
- * Moves that follow within the next grace period are free. So we are the first, with a move of this
- * process to where it is, and the wait passes while the runtime is still being loaded.
+ * kernel/rcu/sync.c). That takes 4 to 25 ms, all of it in the first write of an OCI runtime to cgroup.procs.
+ * Migrations within the next grace period do not wait. So this process migrates itself
+ * to its own cgroup first, and the wait is over when the runtime has been loaded.
  */
 export async function prewarmCgroupMigration(layout: CgroupLayout): Promise<void> {
-  if (layout.version === "v2" || underWay) return;
-  underWay = true;
+  if (layout.version === "v2" || isPrewarming) return;
+  isPrewarming = true;
   let fd: number | undefined;
   try {
-    // Read each time: somebody may have moved us, and is not to be contradicted. Not in the pool,
-    // where each of these steps would begin some milliseconds later than the last one ended.
+    // Read each time, because an administrator may have moved this process. Not in the pool,
+    // where each of these steps would start some milliseconds after the previous one ended.
     const path = ownCgroupProcs(layout, readFileSync("/proc/self/cgroup", "latin1"));
     if (path === undefined) return;
     fd = openSync(path, "r+");
     await writeInPool(fd, "0");
   } catch {
-    // Then the move that matters waits, as it would have without us.
+    // Then the migration of the container waits.
   } finally {
-    underWay = false;
+    isPrewarming = false;
     if (fd !== undefined) closeSync(fd);
   }
 }
 
 /**
- * Announces a move that somebody else makes, and again until `isOver` says that it has been made (100 ms
- * at most, or `longestMs`): on a busy machine an OCI runtime comes to it so late that it would have to
- * wait again.
+ * Calls {@link prewarmCgroupMigration} for a migration by another process, repeatedly until `isOver` is true (for at
+ * most 100 ms, or `longestMs`): on a busy machine an OCI runtime can be so late that it would wait again.
  */
 export function expectCgroupMigration(
   layout: CgroupLayout,
   isOver: () => boolean,
-  longestMs = usualLongestMs,
+  longestMs = defaultExpectedMs,
 ): void {
   if (layout.version === "v2") return;
   expected.add({ isOver, untilMs: performance.now() + longestMs });
-  if (expected.size === 1) void keepAnnouncing(layout);
+  if (expected.size === 1) void keepPrewarm(layout);
 }
 
-async function keepAnnouncing(layout: CgroupLayout): Promise<void> {
+async function keepPrewarm(layout: CgroupLayout): Promise<void> {
   while (expected.size > 0) {
     await prewarmCgroupMigration(layout);
-    await delay(againMs);
-    for (const move of expected) {
-      if (performance.now() > move.untilMs || move.isOver()) expected.delete(move);
+    await delay(intervalMs);
+    for (const migration of expected) {
+      if (performance.now() > migration.untilMs || migration.isOver()) expected.delete(migration);
     }
   }
 }
 
-/** The cgroup.procs that we are in, in the first v1 hierarchy that a text of /proc/PID/cgroup names. */
+/** The cgroup.procs of this process in the first v1 hierarchy that a text of /proc/PID/cgroup names. */
 export function ownCgroupProcs(layout: LegacyCgroups, text: string): string | undefined {
   for (const line of text.split("\n")) {
     const match = /^\d+:([^:]+):(\/.*)$/.exec(line);

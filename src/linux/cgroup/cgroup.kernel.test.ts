@@ -36,7 +36,7 @@ afterEach(async () => {
   assert.equal(all(parent).includes(true), false);
 });
 
-/** The value of a file of a v1 controller, or of the one tree of v2. */
+/** The value of a file of a v1 controller, or of the v2 tree. */
 function value(controller: string, file: string, of = path): string {
   const dir =
     layout.version === "v1" ? controllerDir(layout, controller, of) : cgroupDirs(layout, of)[0];
@@ -44,7 +44,7 @@ function value(controller: string, file: string, of = path): string {
   return readFileSync(`${dir}/${file}`, "utf8").trim();
 }
 
-/** Starts a shell that has two children, all in the cgroup, and tells when all three run. */
+/** Starts a shell with two children in the cgroup. Resolves when all three run. */
 async function family(): Promise<void> {
   const child = await spawnChildInPool({
     file: "sh",
@@ -58,7 +58,7 @@ async function family(): Promise<void> {
 }
 
 describe("createCgroup()", () => {
-  test("makes the cgroup in every hierarchy, ready for processes, and tells what it made", async () => {
+  test("makes the cgroup in every hierarchy, ready for processes, and returns what it made", async () => {
     const made = await createCgroup(layout, path);
     assert.equal(made.length, 3 * cgroupDirs(layout, path).length);
     assert.equal(all(path).includes(false), false);
@@ -74,7 +74,7 @@ describe("createCgroup()", () => {
     assert.equal(all(parent).includes(true), false);
   });
 
-  test("undoing removes neither a parent that existed nor one that others use now", async () => {
+  test("removal deletes neither a parent that existed nor one that is in use", async () => {
     for (const dir of cgroupDirs(layout, parent)) mkdirSync(dir);
     const made = await createCgroup(layout, path);
     const other = await createCgroup(layout, `${parent}/pod/other`);
@@ -120,7 +120,7 @@ describe("createCgroup()", () => {
 });
 
 describe("killCgroup()", () => {
-  test("kills everything in it and below, and is done when it is empty or gone", async () => {
+  test("kills everything in it and below, until it is empty or removed", async () => {
     await createCgroup(layout, path);
     await family();
     await killCgroup(layout, `${parent}/pod`);
@@ -131,9 +131,9 @@ describe("killCgroup()", () => {
     await until("our child is reaped", () => childPids().length === 0);
   });
 
-  test("kills a family that forks as fast as it can", async () => {
+  test("kills processes that fork as fast as they can", async () => {
     await createCgroup(layout, path);
-    // Each shell replaces itself by a child, so no list of pids is true for long.
+    // Each shell replaces itself by a child, so a list of pids is soon outdated.
     const script = "i=0; while [ $i -lt 20 ]; do (while :; do (:) & done) & i=$((i+1)); done; wait";
     await writeResources(layout, path, { pids: 200n });
     spawnChild({
@@ -148,7 +148,7 @@ describe("killCgroup()", () => {
     await until("our child is reaped", () => childPids().length === 0);
   });
 
-  test("kills what froze a cgroup of its own to be spared", onV1, async () => {
+  test("kills a process that freezes its own cgroup to escape", onV1, async () => {
     assert.ok(layout.version === "v1");
     const own = `${path}/own`;
     await createCgroup(layout, own);
@@ -165,7 +165,7 @@ describe("killCgroup()", () => {
     assert.equal((await child.exited).signal, 9);
   });
 
-  test("sends another signal once, and does not wait", async () => {
+  test("sends another signal once, without waiting", async () => {
     await createCgroup(layout, path);
     await family();
     await killCgroup(layout, path, { signal: 15 });
@@ -174,7 +174,7 @@ describe("killCgroup()", () => {
 });
 
 describe("removeCgroup()", () => {
-  test("refuses a cgroup with processes, whose removal it retried", async () => {
+  test("rejects a cgroup with processes after some tries", async () => {
     await createCgroup(layout, path);
     const child = spawnChild({
       file: "sleep",
@@ -187,13 +187,13 @@ describe("removeCgroup()", () => {
       return isKind(error, "failed-precondition");
     });
     child.kill(9);
-    await removeCgroup(layout, path); // it is retried until the child is gone
+    await removeCgroup(layout, path); // it is retried until the child has ended
     await child.exited;
   });
 });
 
 describe("removeCgroup() of many", () => {
-  test("what is busy keeps nothing but itself and those above, and goes when it is not", async () => {
+  test("a busy cgroup only keeps itself and its parents, and is removed when it is free", async () => {
     const other = `${parent}/pod/other/inner`;
     await createCgroup(layout, other);
     await createCgroup(layout, path);
@@ -213,7 +213,7 @@ describe("removeCgroup() of many", () => {
     await child.exited;
   });
 
-  test("processes deep down are found, killed and their cgroups removed", async () => {
+  test("finds and kills processes in nested cgroups, and removes the cgroups", async () => {
     const [top = ""] = cgroupDirs(layout, path).filter((dir) => /freezer/.test(dir));
     const base = top === "" ? (cgroupDirs(layout, path)[0] ?? "") : top;
     await createCgroup(layout, path);
@@ -262,63 +262,63 @@ describe("writeResources() on v1", () => {
     },
   );
 
+  test("restores what it wrote before a failure, and everything on request", onV1, async () => {
+    assert.ok(layout.version === "v1");
+    await createCgroup(layout, path);
+    const mib = 1024n * 1024n;
+    const limits = (): readonly string[] => [
+      value("cpu", "cpu.shares"),
+      value("memory", "memory.limit_in_bytes"),
+      value("cpuset", "cpuset.cpus"),
+    ];
+    const before = limits();
+    const wanted = { cpuShares: 77n, memoryLimitBytes: 64n * mib, cpusetCpus: "0" };
+    await assert.rejects(writeResources(layout, path, { ...wanted, cpusetCpus: "999" }));
+    assert.deepEqual(limits(), before);
+    const takeBack = await writeResources(layout, path, wanted);
+    assert.deepEqual(limits(), ["77", String(64n * mib), "0"]);
+    await takeBack();
+    assert.deepEqual(limits(), before);
+  });
+
   test(
-    "takes back what it wrote before a failure, and all of it when it is told to",
+    "writes shares, cpuset and pids, and does not change limits that are 0 or empty",
     onV1,
     async () => {
       assert.ok(layout.version === "v1");
       await createCgroup(layout, path);
-      const mib = 1024n * 1024n;
-      const limits = (): readonly string[] => [
-        value("cpu", "cpu.shares"),
-        value("memory", "memory.limit_in_bytes"),
-        value("cpuset", "cpuset.cpus"),
-      ];
-      const before = limits();
-      const wanted = { cpuShares: 77n, memoryLimitBytes: 64n * mib, cpusetCpus: "0" };
-      await assert.rejects(writeResources(layout, path, { ...wanted, cpusetCpus: "999" }));
-      assert.deepEqual(limits(), before);
-      const takeBack = await writeResources(layout, path, wanted);
-      assert.deepEqual(limits(), ["77", String(64n * mib), "0"]);
-      await takeBack();
-      assert.deepEqual(limits(), before);
+      await writeResources(layout, path, {
+        cpuShares: 512n,
+        cpusetCpus: "0",
+        cpusetMems: "0",
+        pids: 77n,
+      });
+      await writeResources(layout, path, {
+        cpuShares: 0n,
+        cpusetCpus: "",
+        pids: 0n,
+        memoryLimitBytes: 0n,
+        hugepageLimits: [{ pageSize: "2MB", limitBytes: 0n }],
+      });
+      assert.deepEqual(
+        [value("cpu", "cpu.shares"), value("cpuset", "cpuset.cpus"), value("pids", "pids.max")],
+        ["512", "0", "77"],
+      );
+      await writeResources(layout, path, { pids: -1n });
+      assert.equal(value("pids", "pids.max"), "max");
+      await assert.rejects(
+        writeResources(layout, path, { cpusetCpus: "999" }),
+        /"999" to ".*cpuset.cpus"/,
+      );
+      await assert.rejects(
+        writeResources(layout, path, { unified: { "memory.high": "1" } }),
+        (error) => isKind(error, "invalid-argument"),
+      );
     },
   );
-
-  test("writes shares, cpuset and pids, and leaves what is 0 or empty", onV1, async () => {
-    assert.ok(layout.version === "v1");
-    await createCgroup(layout, path);
-    await writeResources(layout, path, {
-      cpuShares: 512n,
-      cpusetCpus: "0",
-      cpusetMems: "0",
-      pids: 77n,
-    });
-    await writeResources(layout, path, {
-      cpuShares: 0n,
-      cpusetCpus: "",
-      pids: 0n,
-      memoryLimitBytes: 0n,
-      hugepageLimits: [{ pageSize: "2MB", limitBytes: 0n }],
-    });
-    assert.deepEqual(
-      [value("cpu", "cpu.shares"), value("cpuset", "cpuset.cpus"), value("pids", "pids.max")],
-      ["512", "0", "77"],
-    );
-    await writeResources(layout, path, { pids: -1n });
-    assert.equal(value("pids", "pids.max"), "max");
-    await assert.rejects(
-      writeResources(layout, path, { cpusetCpus: "999" }),
-      /"999" to ".*cpuset.cpus"/,
-    );
-    await assert.rejects(
-      writeResources(layout, path, { unified: { "memory.high": "1" } }),
-      (error) => isKind(error, "invalid-argument"),
-    );
-  });
 });
 
-test("a cgroup whose parent has an empty cpuset is made ready all the same", onV1, async () => {
+test("prepares a cgroup whose parent has an empty cpuset", onV1, async () => {
   assert.ok(layout.version === "v1");
   const dir = controllerDir(layout, "cpuset", parent);
   assert.ok(dir !== undefined);
@@ -350,7 +350,7 @@ describe("rememberLimits()", () => {
     memorySwapLimitBytes: 64n << 20n,
   };
 
-  test("writes back what was there, given or not, raised or lowered", async () => {
+  test("restores all limits, raised or lowered", async () => {
     await createCgroup(layout, path);
     for (const more of [all, { memoryLimitBytes: 32n << 20n, memorySwapLimitBytes: 48n << 20n }]) {
       const before = limits();
@@ -363,7 +363,7 @@ describe("rememberLimits()", () => {
     }
   });
 
-  test("is content with a cgroup that is gone", async () => {
+  test("does nothing for a removed cgroup", async () => {
     await createCgroup(layout, path);
     const takeBack = await rememberLimits(layout, path);
     await writeResources(layout, path, all);
@@ -373,7 +373,7 @@ describe("rememberLimits()", () => {
   });
 });
 
-test("memoryInUse() is what the processes use, and 0 or nothing without any", async () => {
+test("memoryInUse() is the usage of the processes, and 0 or undefined without processes", async () => {
   await createCgroup(layout, path);
   assert.equal(await memoryInUse(layout, path), 0n);
   await spawnChildInPool({

@@ -12,7 +12,7 @@ after(() => {
   rmSync(root, { recursive: true });
 });
 
-test("readCgroupFile() gives any length without the last newline, and says why it cannot", async () => {
+test("readCgroupFile() gives text of any length without the last newline, or an error", async () => {
   const file = join(root, "memory.stat");
   writeFileSync(file, "a 1\nb 2\n");
   assert.equal(await readCgroupFile(file), "a 1\nb 2");

@@ -1,51 +1,51 @@
 import { readFile } from "node:fs/promises";
 import { basename, dirname, join } from "node:path";
 
-import { nativeCount } from "../native.ts";
-import { readFiles } from "../file/read-files.ts";
 import { errnoCode, errnoName, SystemError, systemError } from "../../base/system-error.ts";
+import { readFiles } from "../file/native.ts";
+import * as native from "./native.ts";
 
 /** The content of a cgroup file without its last newline. */
 export async function readCgroupFile(path: string): Promise<string> {
   const [text = null] = await readFiles([path]);
   if (text !== null) return text.trim();
   try {
-    return (await readFile(path, "utf8")).trim(); // says why, or is very long
+    return (await readFile(path, "utf8")).trim(); // for the errno, or for a very long file
   } catch (cause) {
     throw systemError(`read "${path}"`, cause);
   }
 }
 
 /**
- * Like {@link readCgroupFile}; undefined when it is not there: a cgroup that is gone, a kernel that
+ * Like {@link readCgroupFile}; undefined when the file does not exist: the cgroup was removed, or the kernel
  * does not have the file.
  */
 export async function findCgroupFile(path: string): Promise<string | undefined> {
   try {
     return await readCgroupFile(path);
   } catch (cause) {
-    if (isGone(cause)) return undefined;
+    if (isMissing(cause)) return undefined;
     throw cause;
   }
 }
 
-/** Writes a cgroup file that is there; the kernel takes one value a write(2). */
+/** Writes an existing cgroup file; the kernel accepts one value for each write(2). */
 export async function writeCgroupFile(path: string, value: string): Promise<void> {
   const missing = await missingAtWrite(path, value);
-  // A missing file means a missing controller, and is not created on a fake tree either.
+  // A missing file means a missing controller. It is never created, not even in the fake tree of a test.
   if (missing !== undefined) throw new SystemError(`write "${value}" to "${path}"`, missing);
 }
 
-/** Like {@link writeCgroupFile}; false when it is not there: an old kernel, or the cgroup is gone. */
+/** Like {@link writeCgroupFile}; false when the file does not exist: an old kernel, or the cgroup was removed. */
 export async function tryWriteCgroupFile(path: string, value: string): Promise<boolean> {
   return (await missingAtWrite(path, value)) === undefined;
 }
 
-/** The errno of a file that is not there; undefined when it is written. */
+/** The errno when the file does not exist; undefined when it is written. */
 async function missingAtWrite(path: string, value: string): Promise<string | undefined> {
   try {
-    const [, missing = 0] = await nativeCount("writeCgroupFile", [path, value]);
-    return missing === 0 ? undefined : errnoName(missing);
+    const missing = await native.writeCgroupFile(path, value);
+    return missing === undefined ? undefined : errnoName(missing);
   } catch (cause) {
     const code = errnoCode(cause);
     if (code === undefined) throw cause;
@@ -54,15 +54,15 @@ async function missingAtWrite(path: string, value: string): Promise<string | und
 }
 
 /**
- * Writes back what `readCgroupFile` read.
+ * Restores a value that `readCgroupFile` returned.
  *
- * NOTE(kernel): a cpuset that was empty on v2, which stands for all that the level above has, cannot
+ * NOTE(kernel): an empty cpuset on v2 means all CPUs of the parent. It cannot
  * be made empty again while processes are in the cgroup (ENOSPC; validate_change() in
- * kernel/cgroup/cpuset.c). Then it gets what the level above has now, which is the same for them.
+ * kernel/cgroup/cpuset.c). Then it gets the effective value of the parent, which is the same for the processes.
  */
 export async function restoreCgroupFile(path: string, value: string): Promise<void> {
   try {
-    // Nothing at all would not be written: an empty cpuset is a newline.
+    // An empty text would not be written; a newline makes a cpuset empty.
     await writeCgroupFile(path, value === "" ? "\n" : value);
   } catch (cause) {
     const name = basename(path);
@@ -74,7 +74,7 @@ export async function restoreCgroupFile(path: string, value: string): Promise<vo
   }
 }
 
-function isGone(cause: unknown): boolean {
+function isMissing(cause: unknown): boolean {
   const code = errnoCode(cause);
   return code === "ENOENT" || code === "ENODEV";
 }

@@ -33,7 +33,7 @@ const cases: readonly (readonly [version: string, layout: () => CgroupLayout, fi
 ];
 
 for (const [version, layout, name] of cases) {
-  test(`a cgroup of ${version} is thawed by its file, and one that is not there is neither`, async () => {
+  test(`a cgroup of ${version} is thawed by its file, and a missing one is neither frozen nor thawed`, async () => {
     const cgroup = `/pod/${version}`;
     const file = path.join(root, cgroup, name);
     mkdirSync(path.dirname(file), { recursive: true });
@@ -48,7 +48,7 @@ for (const [version, layout, name] of cases) {
   });
 }
 
-test("killCgroup() on v1 kills what it froze, and thaws it with all below", async () => {
+test("killCgroup() on v1 kills frozen processes, and thaws all cgroups", async () => {
   const [, layout] = cases[1] ?? [];
   assert.ok(layout !== undefined);
   const child = spawnChild({ file: "sleep", args: ["60"], env: { PATH: "/usr/bin:/bin" } });
@@ -57,19 +57,19 @@ test("killCgroup() on v1 kills what it froze, and thaws it with all below", asyn
   );
   for (const [index, directory] of directories.entries()) {
     mkdirSync(directory);
-    // Nobody takes the pid out of a fake file: the end is that of the time.
+    // The pid stays in a fake file, so the call ends at the timeout.
     writeFileSync(path.join(directory, "cgroup.procs"), index === 2 ? `0\n${child.pid}\n` : "");
     writeFileSync(path.join(directory, "freezer.state"), index === 2 ? "FROZEN\n" : "THAWED\n");
   }
-  await assert.rejects(killCgroup(layout(), "/kill", { timeoutMs: 1 }), /still there 1 ms/);
+  await assert.rejects(killCgroup(layout(), "/kill", { timeoutMs: 1 }), /still running 1 ms/);
   assert.equal((await child.exited).signal, 9);
   for (const directory of directories) {
     assert.equal(readFileSync(path.join(directory, "freezer.state"), "utf8").trim(), "THAWED");
   }
-  // Where there is no freezer, those that were listed.
+  // Without a freezer, it kills the listed processes.
   const other = spawnChild({ file: "sleep", args: ["60"], env: { PATH: "/usr/bin:/bin" } });
   for (const directory of directories) rmSync(path.join(directory, "freezer.state"));
   writeFileSync(path.join(directories[2] ?? "", "cgroup.procs"), `${other.pid}\n`);
-  await assert.rejects(killCgroup(layout(), "/kill", { timeoutMs: 1 }), /still there 1 ms/);
+  await assert.rejects(killCgroup(layout(), "/kill", { timeoutMs: 1 }), /still running 1 ms/);
   assert.equal((await other.exited).signal, 9);
 });

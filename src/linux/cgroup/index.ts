@@ -1,10 +1,10 @@
 /**
- * Control groups of the host, v1 and v2, below the hierarchies that are mounted: this directory never
- * mounts one. It imports only node:fs and the rest of `linux/`; start at `layout.ts`. A cgroup is
- * named by its path from the hierarchies' roots (`/davit/abc`), and the layout is a plain value, so
- * that tests can point it to a directory of their own.
+ * Control groups of the host, v1 and v2, in the mounted hierarchies; nothing here mounts one.
+ * Start at `layout.ts`. A cgroup is named by its path from the root of each hierarchy (`/davit/abc`). The layout is
+ * a plain value, so that tests can use a directory of their own.
  */
-export { prewarmCgroupMigration, expectCgroupMigration } from "./attach.ts";
+export { expectCgroupMigration, prewarmCgroupMigration } from "./attach.ts";
+export { type CachedFiles, CgroupFdCache } from "./fd-cache.ts";
 export { isFrozen, thawCgroup } from "./freeze.ts";
 export {
   cgroupProcs,

@@ -1,46 +1,46 @@
 import { setTimeout as delay } from "node:timers/promises";
 
 import { RuntimeError } from "../../base/errors.ts";
-import { nativeCount, nativeTexts } from "../native.ts";
-import { describeWait, processWait } from "../process/process-wait.ts";
 import { errnoCode, systemError } from "../../base/system-error.ts";
+import { describeWait, processWait } from "../process/process-wait.ts";
+import { SIGKILL } from "../process/signals.ts";
 import { tryWriteCgroupFile } from "./files.ts";
 import { type CgroupLayout, cgroupDirs, controllerDir } from "./layout.ts";
+import { killFrozen, listProcesses } from "./native.ts";
 
-const SIGKILL = 9;
 /** How many processes an error names. */
 const shownProcesses = 3;
-/** How many are looked at for that: there may be thousands. */
-const lookedAt = 64;
+/** How many processes are examined for an error: there may be thousands. */
+const examinedProcesses = 64;
 
-/** How `killCgroup` kills. */
+/** Options of `killCgroup`. */
 export interface KillCgroupOptions {
-  /** SIGKILL if not given; another one is sent once and not waited for. */
+  /** SIGKILL if not given. Another signal is sent once, without waiting for the processes to end. */
   readonly signal?: number;
-  /** How long SIGKILL may take until the cgroup is empty; 10 s if not given. */
+  /** How long it may take after SIGKILL until the cgroup is empty; 10 s if not given. */
   readonly timeoutMs?: number;
-  /** Asked before each round of SIGKILL; false ends it, whatever is left. */
+  /** Called before each round of SIGKILL; false stops, even if processes are left. */
   readonly mayGoOn?: () => boolean;
 }
 
-/** The cgroup.procs file of a cgroup in each hierarchy: what `SpawnOptions.cgroupProcsPaths` takes. */
+/** The cgroup.procs file of a cgroup in each hierarchy, for `SpawnOptions.cgroupProcsPaths`. */
 export function cgroupProcsPaths(layout: CgroupLayout, path: string): readonly string[] {
   return cgroupDirs(layout, path).map((dir) => `${dir}/cgroup.procs`);
 }
 
-/** The processes in a cgroup and in those below it; none when it is gone. Zombies do not count. */
+/** The processes in a cgroup and below it, without zombies; none when the cgroup does not exist. */
 export async function cgroupProcs(layout: CgroupLayout, path: string): Promise<readonly number[]> {
   return processesIn([processDir(layout, path)]);
 }
 
 /**
- * Sends a signal to every process in a cgroup and below. With SIGKILL it is done when the cgroup is
- * empty (or gone) and rejects with `deadline-exceeded` when a process does not die in time, as one
- * that hangs in the kernel: the error names it, its state and where it waits. Its SIGKILL stays
+ * Sends a signal to every process in a cgroup and below it. With SIGKILL it resolves when the cgroup is
+ * empty or does not exist. It rejects with `deadline-exceeded` when a process does not end in time, for example because
+ * it hangs in the kernel: the error names the process, its state and where it waits. Its SIGKILL stays
  * pending, so it ends as soon as it can.
  *
- * SIGKILL cannot be escaped by forking: v2 has cgroup.kill for it; on v1 the cgroup is frozen while
- * its processes are signalled, again until none is left. A cgroup that was frozen is thawed.
+ * A process cannot escape SIGKILL by forking: v2 has cgroup.kill; on v1 the cgroup is frozen while
+ * its processes are signalled, until none is left. A cgroup that was frozen is thawed.
  */
 export async function killCgroup(
   layout: CgroupLayout,
@@ -57,8 +57,8 @@ export async function killCgroup(
 }
 
 /**
- * Like {@link killCgroup} by SIGKILL, for a cgroup that others than an OCI runtime put processes into:
- * on v1 one may be in a single hierarchy.
+ * Like {@link killCgroup} with SIGKILL, for a cgroup that programs other than an OCI runtime use:
+ * on v1 their processes may be in only one of the hierarchies.
  */
 export async function killInEveryHierarchy(
   layout: CgroupLayout,
@@ -73,7 +73,7 @@ export async function killInEveryHierarchy(
   await killUntilEmpty(path, cgroupDirs(layout, path), kill, options);
 }
 
-/** One round of `kill` after another until nothing is left in these directories of the cgroup. */
+/** Calls `kill` until no process is left in these directories of the cgroup. */
 async function killUntilEmpty(
   path: string,
   dirs: readonly string[],
@@ -84,14 +84,14 @@ async function killUntilEmpty(
   for (let waitMs = 1; ; waitMs = Math.min(waitMs * 2, 50)) {
     const pids = await processesIn(dirs);
     if (pids.length === 0 || mayGoOn?.() === false) return;
-    // Not before it has been tried: listing them alone may last that long on a machine under load.
-    if (waitMs > 1 && performance.now() > deadline) throw await stillThere(path, pids, timeoutMs);
+    // Not before a first try: on a machine under load, listing the processes alone may take that long.
+    if (waitMs > 1 && performance.now() > deadline) throw await notEnded(path, pids, timeoutMs);
     await kill(pids);
     await delay(waitMs);
   }
 }
 
-/** SIGKILL for all in a cgroup; for `pids` alone where the kernel can neither kill nor freeze it as a whole. */
+/** Kills all processes in a cgroup; only `pids` when the kernel can neither kill nor freeze the whole cgroup. */
 async function killAll(layout: CgroupLayout, path: string, pids: readonly number[]): Promise<void> {
   if (await killWhole(layout, path)) return;
   sendSignals(pids, SIGKILL);
@@ -103,35 +103,35 @@ async function killWhole(layout: CgroupLayout, path: string): Promise<boolean> {
     return tryWriteCgroupFile(`${processDir(layout, path)}/cgroup.kill`, "1");
   }
   const freezer = controllerDir(layout, "freezer", path);
-  return freezer !== undefined && (await nativeCount("killFrozen", [freezer]))[0] === 1;
+  return freezer !== undefined && (await killFrozen(freezer));
 }
 
-/** The error about processes that do not die, with what a person needs to find out why. */
-async function stillThere(
+/** The error about processes that do not end, with the facts to find out why. */
+async function notEnded(
   path: string,
   pids: readonly number[],
   timeoutMs: number,
 ): Promise<RuntimeError> {
-  const looks = pids.slice(0, lookedAt).map((pid) => processWait(pid));
-  const found = (await Promise.all(looks)).filter((wait) => wait !== undefined);
-  // Those that hang come first: others, like the first process of their namespace, wait for them.
+  const examined = pids.slice(0, examinedProcesses).map((pid) => processWait(pid));
+  const found = (await Promise.all(examined)).filter((wait) => wait !== undefined);
+  // Processes that hang come first. Others, such as the first process of their namespace, wait for them.
   const waits = found.toSorted((a, b) => Number(b.state === "D") - Number(a.state === "D"));
-  // What cannot be looked at any more has ended in this moment, or is hidden: its pid at least.
+  // A process without a description has just ended, or is hidden. Then name its pid.
   const named = waits.length > 0 ? waits.map(describeWait) : pids.map((pid) => `process ${pid}`);
   const shown = named.slice(0, shownProcesses).join("; ");
   const more = named.length > shownProcesses ? `; and ${named.length - shownProcesses} more` : "";
   const isFrozen = waits.some(({ channel }) => /refrigerator|freezer/.test(channel));
   const todo = isFrozen
-    ? "a cgroup above it is frozen: thaw that"
-    : "it ends when the storage, network file system or device that it waits for answers: fix " +
+    ? "a parent cgroup is frozen: thaw it"
+    : "it ends when the storage, network file system or device that it waits for responds: fix " +
       "that, or restart the node";
   return new RuntimeError(
     "deadline-exceeded",
-    `kill cgroup "${path}": still there ${timeoutMs} ms after SIGKILL: ${shown}${more}; ${todo}`,
+    `kill cgroup "${path}": still running ${timeoutMs} ms after SIGKILL: ${shown}${more}; ${todo}`,
   );
 }
 
-/** The directory whose cgroup.procs counts: on v1 the freezer's, as killing works by it. */
+/** The directory whose cgroup.procs counts: on v1 that of the freezer, because killing uses it. */
 function processDir(layout: CgroupLayout, path: string): string {
   const first = cgroupDirs(layout, path)[0] ?? "";
   if (layout.version === "v2") return first;
@@ -143,12 +143,9 @@ function processDir(layout: CgroupLayout, path: string): string {
   );
 }
 
-/** The processes in these directories of cgroups and in those below, each once. */
+/** The processes in these directories of cgroups and below them, each once. */
 async function processesIn(dirs: readonly string[]): Promise<readonly number[]> {
-  const [text = null] = await nativeTexts("listProcesses", dirs);
-  // 0 is a process that our PID namespace does not see; signalling it would hit ourselves.
-  const pids = (text ?? "").split("\n").map(Number);
-  return [...new Set(pids.filter((pid) => pid > 0))];
+  return [...new Set(await listProcesses(dirs))];
 }
 
 function sendSignals(pids: readonly number[], signal: number): void {

@@ -23,7 +23,7 @@ const legacy = [
 ];
 
 describe("detectCgroups()", () => {
-  test("knows a unified host and its controllers", () => {
+  test("detects a unified host and its controllers", () => {
     writeFileSync(join(dir, "cgroup.controllers"), "cpuset cpu io memory pids\n");
     assert.deepEqual(detectCgroups([proc, line("cgroup2", dir, "rw,nsdelegate")].join("\n")), {
       version: "v2",
@@ -32,7 +32,7 @@ describe("detectCgroups()", () => {
     });
   });
 
-  test("knows v1 hierarchies, each once", () => {
+  test("detects v1 hierarchies, each once", () => {
     assert.deepEqual(detectCgroups(legacy.join("\n")), {
       version: "v1",
       hierarchies: [
@@ -45,7 +45,7 @@ describe("detectCgroups()", () => {
     });
   });
 
-  test("says what to do on a hybrid host whose v2 tree owns a controller", () => {
+  test("gives advice on a hybrid host whose v2 tree owns a controller", () => {
     writeFileSync(join(dir, "cgroup.controllers"), "hugetlb\n");
     const layout = detectCgroups([...legacy, line("cgroup2", dir, "rw")].join("\n"));
     assert.ok(layout.version === "v1");
@@ -57,19 +57,19 @@ describe("detectCgroups()", () => {
     );
   });
 
-  test("has nothing to say on a hybrid host whose v2 tree owns none", () => {
+  test("gives no advice on a hybrid host whose v2 tree owns none", () => {
     writeFileSync(join(dir, "cgroup.controllers"), "\n");
     const layout = detectCgroups([...legacy, line("cgroup2", dir, "rw")].join("\n"));
     assert.ok(layout.version === "v1");
     assert.deepEqual([layout.ownedByV2, layout.advice], [[], undefined]);
   });
 
-  test("takes v2 beside systemd's named hierarchy for v2", () => {
+  test("detects v2 next to systemd's named hierarchy as v2", () => {
     const named = line("cgroup", "/cg/systemd", "rw,name=systemd");
     assert.equal(detectCgroups([named, line("cgroup2", dir, "rw")].join("\n")).version, "v2");
   });
 
-  test("says what to mount when nothing is", () => {
+  test("names the command to mount cgroups when none are mounted", () => {
     assert.throws(
       () => detectCgroups(proc),
       (error) => isKind(error, "failed-precondition") && /mount -t cgroup2/.test(String(error)),
@@ -91,7 +91,7 @@ describe("cgroupDirs()", () => {
     assert.equal(controllerDir(layout, "pids", "/davit"), undefined);
   });
 
-  test("refuses the root, relative paths and ways out", () => {
+  test("rejects the root, relative paths and paths with dots", () => {
     for (const path of ["", "/", "//", "davit", "/../davit", "/davit/..", "/davit/./abc"]) {
       assert.throws(
         () => cgroupDirs(layout, path),
@@ -103,14 +103,14 @@ describe("cgroupDirs()", () => {
 });
 
 describe("hasNsdelegate()", () => {
-  // As Debian 13 has it with systemd, what is left when somebody mounts cgroup2 without options, and a
+  // Debian 13 with systemd, the same after a mount of cgroup2 without options, and a
   // hybrid host.
   const root = "/sys/fs/cgroup";
   const recorded = (options: string): string =>
     `29 23 0:26 / ${root} rw,nosuid,nodev,noexec,relatime shared:9 - cgroup2 cgroup2 ${options}`;
   const hybrid = `53 43 0:38 / ${root}/unified rw,relatime - cgroup2 cgroup2 rw`;
 
-  test("is true only where cgroup v2 has the option itself", () => {
+  test("is true only if cgroup v2 has the option", () => {
     const of = (...lines: readonly string[]): boolean =>
       hasNsdelegate(parseMountInfo(lines.join("\n")));
     assert.equal(of(proc, recorded("rw,nsdelegate,memory_recursiveprot")), true);
@@ -118,7 +118,7 @@ describe("hasNsdelegate()", () => {
     assert.equal(of(proc, recorded("rw,memory_recursiveprot")), false);
     assert.equal(of(...legacy, hybrid), false);
     assert.equal(of(...legacy), false);
-    // Of the mount at some path, or of another file system, it means nothing.
+    // As an option of one mount, or of another file system, it has no meaning.
     assert.equal(of(recorded("rw").replace("relatime", "nsdelegate")), false);
     assert.equal(of(line("cgroup", "/cg", "rw,nsdelegate"), recorded("rw")), false);
   });

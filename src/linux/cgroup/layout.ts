@@ -1,12 +1,12 @@
 import { existsSync, readFileSync } from "node:fs";
 
 import { RuntimeError } from "../../base/errors.ts";
-import { type MountEntry, parseMountInfo } from "../mount/mounts.ts";
 import { systemError } from "../../base/system-error.ts";
+import { type MountEntry, parseMountInfo } from "../mount/mounts.ts";
 
-/** One mounted tree of cgroups. */
+/** A mounted tree of cgroups. */
 export interface CgroupHierarchy {
-  /** Where it is mounted. */
+  /** The mount point. */
   readonly path: string;
   /** `memory`, `name=systemd`...; empty for the v2 tree of a hybrid host. */
   readonly controllers: readonly string[];
@@ -22,13 +22,13 @@ export interface UnifiedCgroups {
   readonly controllers: readonly string[];
 }
 
-/** cgroup v1: a tree for each controller or group of controllers, perhaps a v2 tree beside them. */
+/** cgroup v1: a tree for each controller or group of controllers, and on a hybrid host a v2 tree. */
 export interface LegacyCgroups {
   readonly version: "v1";
   readonly hierarchies: readonly CgroupHierarchy[];
-  /** Controllers that the v2 tree of a hybrid host still has. */
+  /** Controllers that the v2 tree of a hybrid host has. */
   readonly ownedByV2: readonly string[];
-  /** What to do about `ownedByV2`, for a person; `undefined` when all is well. */
+  /** What an administrator should do about `ownedByV2`; `undefined` when it is empty. */
   readonly advice: string | undefined;
 }
 
@@ -37,8 +37,8 @@ const notControllers =
   /^(ro|rw|xattr|noprefix|clone_children|cpuset_v2_mode|favordynmods|release_agent=.*)$/;
 
 /**
- * Finds out how cgroups are mounted, from the text of a mountinfo file (our own, if not given).
- * Throws `failed-precondition` when they are not.
+ * Detects how cgroups are mounted, from the text of a mountinfo file (that of this process if not given).
+ * Throws `failed-precondition` when they are not mounted.
  */
 export function detectCgroups(mountInfo = readText("/proc/self/mountinfo")): CgroupLayout {
   const mounts = parseMountInfo(mountInfo);
@@ -50,7 +50,7 @@ export function detectCgroups(mountInfo = readText("/proc/self/mountinfo")): Cgr
   if (unified === undefined) {
     throw new RuntimeError(
       "failed-precondition",
-      "detect cgroups: none are mounted; run mount -t cgroup2 cgroup2 /sys/fs/cgroup",
+      "detect cgroups: no hierarchy is mounted; run mount -t cgroup2 cgroup2 /sys/fs/cgroup",
     );
   }
   return { version: "v2", root: unified, controllers: readControllers(unified) };
@@ -58,15 +58,15 @@ export function detectCgroups(mountInfo = readText("/proc/self/mountinfo")): Cgr
 
 /**
  * The directory of a cgroup in each hierarchy. A path is absolute, starts at the hierarchy's root and
- * has no `.` or `..` (they could name a cgroup of the host); else `invalid-argument`. The root itself
- * is refused, as nothing here may change it.
+ * has no `.` or `..`, which could name another cgroup of the host; otherwise `invalid-argument`. The root itself
+ * is refused, because nothing here may change it.
  */
 export function cgroupDirs(layout: CgroupLayout, path: string): readonly string[] {
   const relative = cgroupParts(path).join("/");
   return hierarchiesOf(layout).map((hierarchy) => `${hierarchy.path}/${relative}`);
 }
 
-/** All trees of a layout; v2 has one. */
+/** All hierarchies of a layout; v2 has one. */
 export function hierarchiesOf(layout: CgroupLayout): readonly CgroupHierarchy[] {
   if (layout.version === "v1") return layout.hierarchies;
   return [{ path: layout.root, controllers: layout.controllers }];
@@ -82,7 +82,7 @@ export function controllerDir(
   return hierarchy && `${hierarchy.path}/${cgroupParts(path).join("/")}`;
 }
 
-/** The names on the way to a cgroup; throws `invalid-argument` as `cgroupDirs` says. */
+/** The components of the path of a cgroup; throws `invalid-argument` like `cgroupDirs`. */
 export function cgroupParts(path: string): readonly string[] {
   const parts = path.split("/").filter((part) => part !== "");
   if (!path.startsWith("/") || parts.length === 0 || parts.some((p) => p === "." || p === "..")) {
@@ -95,9 +95,9 @@ export function cgroupParts(path: string): readonly string[] {
 }
 
 /**
- * Whether a cgroup namespace is a border that its own processes cannot write across: cgroup v2 is mounted with
- * nsdelegate (cgroups(7)). All mounts of v2 show the same options and each new one may change them, so the
- * answer is true only for as long as nobody mounts.
+ * Whether cgroup namespaces are delegation boundaries, which their own processes cannot cross: cgroup v2 is mounted
+ * with nsdelegate (cgroups(7)). All mounts of v2 have the same options, and a new mount may change them, so the answer
+ * is valid only until the next mount.
  */
 export function hasNsdelegate(mounts: readonly MountEntry[]): boolean {
   const unified = mounts.find((mount) => mount.fsType === "cgroup2");
@@ -131,7 +131,7 @@ function legacyLayout(hierarchies: CgroupHierarchy[], unified: string | undefine
     advice:
       owned.length === 0
         ? undefined
-        : `cgroup v2 at "${unified}" owns ${owned.join(", ")} beside mounted v1 hierarchies, which ` +
+        : `cgroup v2 at "${unified}" owns ${owned.join(", ")} while v1 hierarchies are mounted, which ` +
           `crun refuses ("drop all controllers from cgroupv2"); run ${fixes.join("; ")}`,
   };
 }

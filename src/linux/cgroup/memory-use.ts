@@ -3,9 +3,8 @@ import { type CgroupLayout, cgroupDirs, controllerDir } from "./layout.ts";
 import { readCgroupFile } from "./files.ts";
 
 /**
- * The memory that a cgroup cannot do without now: what it uses, but for the cache of files that
- * nobody has asked for lately, which the kernel gives up first. Bytes; undefined where the kernel
- * does not count memory.
+ * The memory that a cgroup needs now, in bytes: its usage without the inactive file cache, which
+ * the kernel reclaims first. Undefined when the kernel does not count memory.
  */
 export async function memoryInUse(layout: CgroupLayout, path: string): Promise<bigint | undefined> {
   const isV1 = layout.version === "v1";
@@ -18,16 +17,16 @@ export async function memoryInUse(layout: CgroupLayout, path: string): Promise<b
   ]);
   if (!/^\d+$/.test(used)) return undefined;
   const cache = /^(?:total_)?inactive_file (\d+)$/m;
-  // v1 has both lines; the one with total_ counts the cgroups below, as the usage does.
+  // v1 has both lines; the one with total_ includes the cgroups below, as the usage does.
   const total = /^total_inactive_file (\d+)$/m.exec(stat) ?? cache.exec(stat);
   const rest = BigInt(used) - BigInt(total?.[1] ?? 0);
   return rest > 0n ? rest : 0n;
 }
 
 /**
- * Refuses a memory limit in bytes below what is in use, with both figures; 0 and less are no limit.
- * v2 takes any limit and kills until the rest fits (Documentation/admin-guide/cgroup-v2, memory.max);
- * v1 refuses it in words that name no figure. `failed-precondition`.
+ * Rejects a memory limit in bytes below the usage (`failed-precondition`), with both figures. 0 and less mean "no
+ * limit". v2 accepts any limit and kills processes until the rest fits (Documentation/admin-guide/cgroup-v2,
+ * memory.max); the kernel's error on v1 has no figures.
  */
 export async function assertLimitAboveUsage(
   layout: CgroupLayout,
@@ -39,6 +38,6 @@ export async function assertLimitAboveUsage(
   if (used === undefined || used <= limit) return;
   throw new RuntimeError(
     "failed-precondition",
-    `write limits of cgroup "${path}": cannot limit memory to ${limit} bytes: ${used} bytes are in use; free memory there first, or ask for more`,
+    `write limits of cgroup "${path}": cannot limit memory to ${limit} bytes: ${used} bytes are in use; free memory there first, or set a higher limit`,
   );
 }

@@ -1,11 +1,11 @@
-import { readFiles } from "../file/read-files.ts";
+import { readFiles } from "../file/native.ts";
 import { findCgroupFile } from "./files.ts";
 import { type CgroupLayout, cgroupDirs, controllerDir, type LegacyCgroups } from "./layout.ts";
 import { cgroupsIn } from "./tree.ts";
 
 /**
- * How many processes in the cgroup, or below it, the kernel killed for want of memory: of the
- * container's own limit or of one above. To be asked before the cgroup goes; undefined after.
+ * How many processes in the cgroup or below it the kernel's OOM killer killed, because of the
+ * cgroup's own limit or that of a parent. Undefined when the cgroup no longer exists, so ask before it is removed.
  */
 export async function oomKills(
   layout: CgroupLayout,
@@ -19,9 +19,9 @@ export async function oomKills(
 }
 
 /**
- * How many processes of cgroups that are gone the kernel killed for want of memory, directly below
- * `path` and of `path` itself, since that was made: its own count holds those below for good.
- * Undefined on v1, which has no such sum, and where the cgroup is not.
+ * How many processes the OOM killer killed in `path` itself and in cgroups directly below it that no longer exist,
+ * since `path` was made. The count of a cgroup includes those of removed cgroups below it.
+ * Undefined on v1, which does not keep such a sum, and when `path` does not exist.
  */
 export async function oomKillsOfGone(
   layout: CgroupLayout,
@@ -30,7 +30,7 @@ export async function oomKillsOfGone(
   const [dir = ""] = cgroupDirs(layout, path);
   if (layout.version === "v1") return undefined;
   const below = await cgroupsIn(layout, path).catch(() => []);
-  // The sum last: one that goes between the two must not be taken for one that was killed.
+  // The sum is read last, so that a cgroup that is removed between the reads does not count.
   const files = [...below.map((name) => `${dir}/${name}`), dir].map((of) => `${of}/memory.events`);
   const texts = await readFiles(files);
   const sum = texts.at(-1) ?? undefined;

@@ -5,7 +5,7 @@ import { errnoCode, systemError } from "../../base/system-error.ts";
 import { type CgroupLayout, cgroupDirs, controllerDir } from "./layout.ts";
 import { readCgroupFile, restoreCgroupFile } from "./files.ts";
 
-/** The limits that CRI resources are about, by the v1 controller that has them. */
+/** The v1 files of the limits in CRI resources, by controller. */
 const legacyFiles: readonly (readonly [controller: string, file: RegExp])[] = [
   ["cpu", /^cpu\.(shares|cfs_period_us|cfs_quota_us)$/],
   ["cpuset", /^cpuset\.(cpus|mems)$/],
@@ -17,8 +17,8 @@ const unifiedFiles =
   /^(cpu\.weight|cpu\.max|cpuset\.(cpus|mems)|memory\.max|memory\.swap\.max|hugetlb\.[^.]+\.max)$/;
 
 /**
- * Remembers the limits of a cgroup, whoever is about to write them; of v2's other files those that
- * are named. The result writes back what has changed since; of a cgroup that is gone, nothing.
+ * Reads the limits of a cgroup before another program changes them, and also the v2 files named in `others`.
+ * The result restores the values that have changed since; it does nothing when the cgroup was removed.
  */
 export async function rememberLimits(
   layout: CgroupLayout,
@@ -29,21 +29,21 @@ export async function rememberLimits(
   const before = new Map<string, string>();
   await Promise.all(
     files.map(async (file) => {
-      // A file that can only be written, as memory.reclaim, holds nothing to take back.
+      // A write-only file, such as memory.reclaim, has no value to restore.
       const value = await readCgroupFile(file).catch(() => undefined);
       if (value !== undefined) before.set(file, value);
     }),
   );
   return async () => {
-    // The kernel checks some limits against each other (memory and memsw, quota and period): what it
-    // refuses at first may pass when the other one is back.
+    // The kernel checks some limits against each other (memory and memsw, quota and period). A value that it
+    // refuses at first may be accepted after the other one is restored.
     const refused = await writeBack([...before]);
     const failures = await writeBack(refused.map(({ file }) => file));
     if (failures[0] !== undefined) throw failures[0].error;
   };
 }
 
-/** What the line of a device or resource says in files with a line for each, where it has no limit (cgroup-v2.rst). */
+/** "No limit" in files with a line for each device or resource (cgroup-v2.rst). */
 const unlimited: ReadonlyMap<string, string> = new Map([
   ["io.max", "rbps=max wbps=max riops=max wiops=max"],
   ["io.latency", "target=0"],
@@ -54,8 +54,8 @@ const unlimited: ReadonlyMap<string, string> = new Map([
 ]);
 
 /**
- * What to write, one text after another, so that a file says what it did before. A file with a line
- * for each device takes one line at a time, and shows none for a device without a limit.
+ * The texts to write, in order, that restore the former content of a file. A file with a line
+ * for each device accepts one line at a time, and has no line for a device without a limit.
  */
 export function textsToRestore(name: string, before: string, now: string): readonly string[] {
   if (before === now) return [];

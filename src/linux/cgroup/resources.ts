@@ -4,8 +4,8 @@ import { type CgroupLayout, cgroupDirs, controllerDir, type LegacyCgroups } from
 import { readCgroupFile, restoreCgroupFile, writeCgroupFile } from "./files.ts";
 
 /**
- * Limits in the units of CRI's LinuxContainerResources. What is not given, 0 or empty stays as it
- * is, since 0 means "not set" there; -1 takes a limit away.
+ * Limits in the units of CRI's LinuxContainerResources. A limit that is not given, 0 or empty is not changed,
+ * because 0 means "not set" in CRI; -1 removes a limit.
  */
 export interface CgroupResources {
   readonly cpuShares?: bigint;
@@ -13,11 +13,11 @@ export interface CgroupResources {
   readonly cpuQuota?: bigint;
   readonly cpuPeriod?: bigint;
   readonly memoryLimitBytes?: bigint;
-  /** Memory and swap together. Dropped on a host whose kernel does not count swap. */
+  /** Memory and swap together. Ignored on a host whose kernel does not count swap. */
   readonly memorySwapLimitBytes?: bigint;
   readonly cpusetCpus?: string;
   readonly cpusetMems?: string;
-  /** `2MB`, `1GB`...; here 0 is a limit. Dropped when it is 0 and the host has no such pages. */
+  /** `2MB`, `1GB`...; here 0 is a limit. Ignored when it is 0 and the host has no such pages. */
   readonly hugepageLimits?: readonly { readonly pageSize: string; readonly limitBytes: bigint }[];
   /** v2 files by name; `invalid-argument` on v1. */
   readonly unified?: Readonly<Record<string, string>>;
@@ -25,8 +25,8 @@ export interface CgroupResources {
 }
 
 /**
- * Writes limits to a cgroup that is there. Rejects at the first that fails, naming its file; those
- * written before it are as they were then. The result takes all of them back.
+ * Writes limits to an existing cgroup. Rejects at the first failure, naming the file, after restoring the
+ * limits that it had written. The result restores all former limits.
  */
 export async function writeResources(
   layout: CgroupLayout,
@@ -42,31 +42,34 @@ export async function writeResources(
       await writeV1(files, layout, path, resources);
     }
   } catch (cause) {
-    await files.takeBack().catch(() => undefined); // the first failure is the one to tell
+    await files.restore().catch(() => undefined); // report the first failure
     throw cause;
   }
-  return () => files.takeBack();
+  return () => files.restore();
 }
 
-/** Writes files, and knows what was in them. */
+/** Writes files, and can restore their former values. */
 class CgroupFiles {
   readonly #before: FileValue[] = [];
 
   async write(path: string, value: string): Promise<void> {
-    // A file that can only be written, as memory.reclaim, holds nothing to take back.
+    // A write-only file, such as memory.reclaim, has no value to restore.
     const before = await readCgroupFile(path).catch(() => undefined);
     await writeCgroupFile(path, value);
     if (before !== undefined) this.#before.push({ path, value: before });
   }
 
-  /** All that can be; the first failure is thrown. Last first: the limits that the kernel checks against each other then pass the same states. */
-  async takeBack(): Promise<void> {
+  /**
+   * Restores all files that it can, and then throws the first failure. Last first, because the kernel checks some
+   * limits against each other: so they pass through the same states.
+   */
+  async restore(): Promise<void> {
     let failure: { readonly error: unknown } | undefined;
     for (const { path, value } of this.#before.toReversed()) {
       try {
         await restoreCgroupFile(path, value);
       } catch (error) {
-        // The others are taken back all the same.
+        // Restore the others.
         failure ??= { error };
       }
     }
@@ -115,11 +118,11 @@ async function writeV2Memory(
   const { memoryLimitBytes: memory, memorySwapLimitBytes: swap } = resources;
   if (given(memory)) await files.write(`${dir}/memory.max`, limit(memory));
   if (!given(swap)) return;
-  // memory.swap.max counts swap alone, so it needs to know what part of the sum is memory.
+  // memory.swap.max counts swap alone, so the memory limit is subtracted from the sum.
   if (swap > 0n && (!given(memory) || memory < 0n || swap < memory)) {
     throw new RuntimeError(
       "invalid-argument",
-      `limit swap of cgroup "${dir}": ${swap} is memory and swap together, want a memory limit up to that`,
+      `limit swap of cgroup "${dir}": ${swap} is memory and swap together; set a memory limit that is not higher`,
     );
   }
   await writeUnless(
@@ -130,7 +133,7 @@ async function writeV2Memory(
   );
 }
 
-/** "QUOTA PERIOD"; what is not given is kept. */
+/** "QUOTA PERIOD"; a part that is not given is kept. */
 async function writeCpuMax(
   files: CgroupFiles,
   dir: string,
@@ -154,7 +157,7 @@ async function writeV1(
   if (Object.keys(resources.unified ?? {}).length > 0) {
     throw new RuntimeError(
       "invalid-argument",
-      `write resources of cgroup "${path}": unified resources need cgroup v2, this host has v1`,
+      `write resources of cgroup "${path}": unified resources need cgroup v2, and this host has v1`,
     );
   }
   const file = (controller: string, name: string): string => {
@@ -162,7 +165,7 @@ async function writeV1(
     if (dir !== undefined) return `${dir}/${name}`;
     throw new RuntimeError(
       "failed-precondition",
-      `write "${name}" of cgroup "${path}": no hierarchy with controller ${controller} is mounted`,
+      `write "${name}" of cgroup "${path}": no hierarchy with controller ${controller} is mounted; mount it, or remove this limit`,
     );
   };
   if (given(resources.cpuShares)) {
@@ -210,8 +213,8 @@ function pair(value: bigint | undefined, path: () => string): FileValue | undefi
 }
 
 /**
- * Two limits of which the kernel checks one against the other at each write (EINVAL): raising both
- * needs one order, lowering both the other. The first is written first, and last if it was refused.
+ * Two limits that the kernel checks against each other at each write (EINVAL): raising both
+ * needs one order, lowering both needs the other. The first is written first, and again at the end if it was refused.
  */
 async function writeInEitherOrder(
   files: CgroupFiles,
@@ -254,7 +257,7 @@ async function exists(path: string): Promise<boolean> {
   }
 }
 
-/** The page size becomes part of a file's name. */
+/** The page size becomes part of a file name. */
 function checkHugepages(resources: CgroupResources): void {
   for (const { pageSize } of resources.hugepageLimits ?? []) {
     if (/^[0-9]+[KMG]B$/.test(pageSize)) continue;

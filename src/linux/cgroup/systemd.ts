@@ -7,23 +7,23 @@ import { type CgroupLayout, cgroupDirs } from "./layout.ts";
 import { type CgroupResources, weightOfShares } from "./resources.ts";
 import { readCgroupFile } from "./files.ts";
 
-/** How long systemd may take for an answer. */
-const answerMs = 10_000;
+/** How long systemd may take for a response. */
+const responseMs = 10_000;
 
-/** A property of a unit as busctl(1) writes it: name, signature, value; that of an array is several words. */
+/** A property of a unit as busctl(1) writes it: name, signature, value. The value of an array is several words. */
 export type UnitProperty = readonly [
   name: string,
   signature: string,
   value: string | readonly string[],
 ];
 
-/** Asks systemd to do something; rejects with its words. */
+/** Calls systemd with arguments of busctl(1); rejects with its error message. */
 export type CallSystemd = (args: readonly string[]) => Promise<void>;
 
-/** systemd's "infinity" is the largest number there is. */
+/** The number that means "infinity" to systemd. */
 const infinity = String(0xffff_ffff_ffff_ffffn);
 
-/** The properties for v2's files that are one number, of which "max" is none. */
+/** The properties for the v2 files that contain one number, or "max" for no limit. */
 const unifiedProperties: ReadonlyMap<string, string> = new Map([
   ["cpu.weight", "CPUWeight"],
   ["memory.min", "MemoryMin"],
@@ -36,9 +36,9 @@ const unifiedProperties: ReadonlyMap<string, string> = new Map([
 ]);
 
 /**
- * The properties of a slice for the limits that systemd has an opinion of: what it is not told it
- * takes away whenever it writes the cgroup (systemd.resource-control(5)), and a cpuset only has its
- * files where systemd knows of one. Huge pages and v2's other files it leaves alone.
+ * The properties of a slice for the limits that systemd manages. Whenever systemd writes the cgroup, it resets limits
+ * without a property (systemd.resource-control(5)), and the files of a cpuset exist only if it has a property.
+ * systemd does not change huge pages and the other files of v2.
  */
 export function limitProperties(
   resources: CgroupResources,
@@ -56,7 +56,7 @@ export function limitProperties(
   }
   if (given(cpuQuota)) {
     const period = given(cpuPeriod) ? cpuPeriod : 100_000n;
-    // Per second of time; -1 is none.
+    // Per second; -1 means no quota.
     add("CPUQuotaPerSecUSec", cpuQuota < 0n ? -1n : (cpuQuota * 1_000_000n) / period);
     add("CPUQuotaPeriodUSec", period);
   }
@@ -68,7 +68,7 @@ export function limitProperties(
   return isV2 ? [...properties, ...unifiedLimits(resources)] : properties;
 }
 
-/** Of the CPU sets and of v2's files. */
+/** The properties for cpusets and for v2 files. */
 function unifiedLimits(resources: CgroupResources): readonly UnitProperty[] {
   const { cpusetCpus = "", cpusetMems = "", unified = {} } = resources;
   const properties: UnitProperty[] = [];
@@ -76,19 +76,19 @@ function unifiedLimits(resources: CgroupResources): readonly UnitProperty[] {
   if (cpusetMems !== "") properties.push(["AllowedMemoryNodes", "ay", bitMask(cpusetMems)]);
   for (const [file, value] of Object.entries(unified)) {
     const name = unifiedProperties.get(file);
-    // What is no number the kernel refuses when the file is written.
+    // The kernel refuses other values when the file is written.
     if (name === undefined || !/^(max|\d+)$/.test(value)) continue;
     properties.push([name, "t", value === "max" ? infinity : value]);
   }
   return properties;
 }
 
-/** A list as "0-2,5" (cpuset(7)) as busctl writes an array of bytes: their count, then each, the lowest bits first. */
+/** A list as "0-2,5" (cpuset(7)) as busctl writes an array of bytes: the count, then the bytes, lowest bits first. */
 export function bitMask(list: string): readonly string[] {
   const bytes: number[] = [];
   for (const part of list.split(",")) {
     const [, first, last] = /^(\d{1,4})(?:-(\d{1,4}))?$/.exec(part.trim()) ?? [];
-    // What is no list the kernel refuses when the file is written.
+    // The kernel refuses other values when the file is written.
     if (first === undefined) continue;
     for (let bit = Number(first); bit <= Number(last ?? first); bit++) {
       const at = bit >> 3;
@@ -110,7 +110,7 @@ const manager = [
   "org.freedesktop.systemd1.Manager",
 ] as const;
 
-/** Makes a slice that is nobody's unit file; the arguments of busctl (org.freedesktop.systemd1(5)). */
+/** Starts a slice without a unit file; the arguments of busctl (org.freedesktop.systemd1(5)). */
 export function startSliceArgs(
   slice: string,
   properties: readonly UnitProperty[],
@@ -123,7 +123,7 @@ export function startSliceArgs(
   ];
 }
 
-/** Changes a slice, or a scope, until it is stopped. */
+/** Changes properties of a slice or scope until it is stopped. */
 export function changeSliceArgs(
   slice: string,
   properties: readonly UnitProperty[],
@@ -134,32 +134,32 @@ export function changeSliceArgs(
   ];
 }
 
-/** Ends a slice with all that is in it. */
+/** Stops a slice and everything in it. */
 export function stopSliceArgs(slice: string): readonly string[] {
   return [...manager, "StopUnit", "ss", slice, "replace"];
 }
 
-/** Runs busctl, which is a part of systemd. */
+/** Runs busctl, which is a part of systemd. `not-found` when systemd does not know the unit. */
 export async function callSystemd(args: readonly string[]): Promise<void> {
   const path = process.env["PATH"] ?? "";
   const file = findProgram("busctl", path);
   if (file === undefined) {
     throw new RuntimeError(
       "failed-precondition",
-      `ask systemd: busctl is not on PATH "${path}"; install systemd's tools, or set runtime.cgroup_driver to "cgroupfs"`,
+      `call systemd: busctl is not on PATH "${path}"; install systemd's tools, or set runtime.cgroup_driver to "cgroupfs"`,
     );
   }
-  const result = await run({ file, args, env: { PATH: path }, timeoutMs: answerMs });
+  const result = await run({ file, args, env: { PATH: path }, timeoutMs: responseMs });
   if (result.code === 0) return;
-  const said = result.stderr.toString("utf8").trim();
-  // org.freedesktop.systemd1.NoSuchUnit, in the words of its message.
-  const kind = /not loaded|no such unit/i.test(said) ? "not-found" : "unknown";
-  throw new RuntimeError(kind, `ask systemd to ${args[4] ?? ""} ${args[6] ?? ""}: ${said}`);
+  const message = result.stderr.toString("utf8").trim();
+  // The message of org.freedesktop.systemd1.NoSuchUnit.
+  const kind = /not loaded|no such unit/i.test(message) ? "not-found" : "unknown";
+  throw new RuntimeError(kind, `call ${args[4] ?? ""} of systemd for ${args[6] ?? ""}: ${message}`);
 }
 
 /**
- * Has systemd take over what the files of a unit's cgroup say, so that its next write of them changes
- * nothing. v2 alone: on v1 nothing is done.
+ * Sets the properties of a unit to the values in the files of its cgroup, so that the next write by systemd changes
+ * nothing. Does nothing on v1.
  */
 export async function syncLimitsToSystemd(
   layout: CgroupLayout,
@@ -169,7 +169,7 @@ export async function syncLimitsToSystemd(
   const [dir = ""] = cgroupDirs(layout, path);
   if (layout.version === "v1") return;
   const value = async (file: string): Promise<string | undefined> => {
-    // Not there where its controller is not enabled, or the cgroup is gone.
+    // The file does not exist when its controller is not enabled or the cgroup was removed.
     const text = await readCgroupFile(`${dir}/${file}`).catch(() => undefined);
     return text?.trim();
   };

@@ -16,7 +16,7 @@ import { isKind } from "../../base/errors.ts";
 import type { LegacyCgroups } from "./layout.ts";
 import { cgroupsIn, removeCgroup, removeCgroupDirs } from "./tree.ts";
 
-// Plain directories stand for two hierarchies: they can be removed as cgroups are, when nothing is in them.
+// Plain directories in place of two hierarchies: like cgroups, they can be removed when they are empty.
 let root = "";
 let layout: LegacyCgroups;
 beforeEach(() => {
@@ -33,7 +33,7 @@ function make(...paths: readonly string[]): void {
 const exists = (path: string): boolean => existsSync(join(root, path));
 
 describe("removeCgroup()", () => {
-  test("takes a cgroup with all in it from every hierarchy, and no other one", async () => {
+  test("removes a cgroup with all in it from every hierarchy, and no other one", async () => {
     make("one/pod/a/deep/er", "one/pod/ü b/c", "one/other/pod", "two/pod");
     await removeCgroup(layout, "/pod");
     assert.deepEqual(readdirSync(join(root, "one")), ["other"]);
@@ -44,7 +44,7 @@ describe("removeCgroup()", () => {
     assert.equal(exists("two/pod"), false);
   });
 
-  test("removes no file and follows no link, and what is left keeps nothing else", async () => {
+  test("removes no file, follows no link, and removes everything else", async () => {
     make("one/pod/mine/below", "one/pod/sibling", "one/other", "two/pod/below");
     writeFileSync(join(root, "one/pod/mine/file"), "");
     symlinkSync(join(root, "one/other"), join(root, "one/pod/mine/link"));
@@ -58,7 +58,7 @@ describe("removeCgroup()", () => {
     assert.deepEqual([exists("one/other"), exists("two/pod")], [true, false]);
   });
 
-  test("says what is wrong with one that is no directory", async () => {
+  test("names a path that is not a directory", async () => {
     writeFileSync(join(root, "one/pod"), "");
     await assert.rejects(removeCgroup(layout, "/pod"), (error) => {
       assert.match(String(error), /remove cgroup ".*one\/pod": not a directory/);
@@ -69,7 +69,7 @@ describe("removeCgroup()", () => {
 });
 
 describe("removeCgroupDirs()", () => {
-  test("removes the last first, leaves a parent, and does not mind what is gone", async () => {
+  test("removes the last first, keeps a parent in use, and skips missing ones", async () => {
     make("one/a/b/c", "one/a/other", "two/a");
     const dirs = ["one/a", "one/a/b", "one/a/b/c", "two/a", "two/a/gone"];
     await removeCgroupDirs(dirs.map((dir) => join(root, dir)));
@@ -79,7 +79,7 @@ describe("removeCgroupDirs()", () => {
   });
 });
 
-test("cgroupsIn() names each once, whatever bytes it has, and none of one that is gone", async () => {
+test("cgroupsIn() names each cgroup once, with any bytes, and none of a removed one", async () => {
   make("one/pod/a", "one/pod/ü b/c", "two/pod/a", "two/pod/d");
   writeFileSync(join(root, "two/pod/tasks"), "");
   assert.deepEqual([...(await cgroupsIn(layout, "/pod"))].toSorted(), ["a", "d", "ü b"]);

@@ -2,7 +2,6 @@ import { mkdir } from "node:fs/promises";
 import { setTimeout as delay } from "node:timers/promises";
 
 import { RuntimeError } from "../../base/errors.ts";
-import { nativeTexts } from "../native.ts";
 import { errnoCode, SystemError, systemError } from "../../base/system-error.ts";
 import { readCgroupFile, writeCgroupFile } from "./files.ts";
 import {
@@ -12,24 +11,25 @@ import {
   cgroupParts,
   hierarchiesOf,
 } from "./layout.ts";
+import { listCgroups, removeCgroups } from "./native.ts";
 
-/** What containers are limited by. Other controllers are left as the host has them. */
+/** The controllers of container limits. Other controllers are not changed. */
 const wantedControllers = ["cpuset", "cpu", "io", "memory", "hugetlb", "pids"];
 
-/** How often a cgroup is made on a level that somebody else takes away at the same time. */
+/** How often a cgroup is made on a level that another process removes at the same time. */
 const mostAttempts = 100;
 
-/** A cgroup is busy for a moment after its last process died; this is far longer than that. */
-const busyPatienceMs = 1000;
+/** How long a cgroup may be busy. It is busy for a moment after its last process ended, far less than this. */
+const busyTimeoutMs = 1000;
 
 /**
- * Makes a cgroup in every hierarchy, with the cgroups on the way to it, ready for processes: on v1
- * an empty `cpuset.cpus` or `cpuset.mems` is filled from the level above (a process cannot enter
- * else: cpuset(7)), on v2 the levels above get the available controllers enabled for it.
+ * Makes a cgroup in every hierarchy, with its parents, ready for processes: on v1
+ * an empty `cpuset.cpus` or `cpuset.mems` is copied from the parent (otherwise no process can enter:
+ * cpuset(7)), on v2 the available controllers are enabled in the parents.
  *
- * A level that somebody else removes meanwhile, since it was empty, is made again.
+ * A level that another process removes meanwhile, because it was empty, is made again.
  *
- * Returns the directories that were not there before, in the order in which they were made, for
+ * Returns the directories that it made, in order, for
  * `removeCgroupDirs`. When it rejects, those are removed again.
  */
 export async function createCgroup(layout: CgroupLayout, path: string): Promise<readonly string[]> {
@@ -40,53 +40,45 @@ export async function createCgroup(layout: CgroupLayout, path: string): Promise<
       await untilNoneIsTaken(() => createLevels(layout, hierarchy, parts, made));
     }
   } catch (cause) {
-    await removeCgroupDirs(made).catch(() => undefined); // the first failure is the one to tell
+    await removeCgroupDirs(made).catch(() => undefined); // report the first failure
     throw cause;
   }
   return made;
 }
 
 /**
- * Removes a cgroup that has neither processes nor other cgroups in it; one that has cgroups stays, as
- * does one that gets one meanwhile. Rejects with `failed-precondition` when processes are in it.
+ * Removes a cgroup that has neither processes nor other cgroups in it; one that has cgroups, also new
+ * ones, stays. Rejects with `failed-precondition` when processes are in it.
  */
 export async function removeEmptyCgroup(layout: CgroupLayout, path: string): Promise<void> {
   await removeCgroupDirs(cgroupDirs(layout, path));
 }
 
 /**
- * Removes the directories that `createCgroup` made, last first. One that has other cgroups in it by now
- * is somebody's parent and stays; one that is gone is done. Rejects with `failed-precondition` for
- * one that processes are in.
+ * Removes the directories that `createCgroup` made, last first. A directory that contains other cgroups by now
+ * stays; one that does not exist is skipped. Rejects with `failed-precondition` when processes are in one.
  */
 export async function removeCgroupDirs(dirs: readonly string[]): Promise<void> {
-  // Again from the start: one that stayed for what was in it may be empty now.
-  await untilNoneIsBusy(async () => removeNow(dirs.toReversed(), { withInner: false }));
+  // Starts with all directories again: one that contained other cgroups may be empty now.
+  await untilNoneIsBusy(() => removeCgroups(dirs.toReversed(), { withInner: false }));
 }
 
 /**
- * Removes a cgroup and those in it from every hierarchy; done when it is not there. Rejects with
- * `failed-precondition` when processes are in it: `killCgroup` comes first.
+ * Removes a cgroup and those in it from every hierarchy; does nothing when it does not exist. Rejects with
+ * `failed-precondition` when processes are in it: call `killCgroup` first.
  */
 export async function removeCgroup(layout: CgroupLayout, path: string): Promise<void> {
   let dirs = cgroupDirs(layout, path);
   await untilNoneIsBusy(async () => {
-    const busy = await removeNow(dirs, { withInner: true });
+    const busy = await removeCgroups(dirs, { withInner: true });
     dirs = dirs.filter((_, index) => busy[index] !== undefined);
     return busy;
   });
 }
 
-/** The names of the cgroups directly in this one, in whichever hierarchy; none when it is gone. */
+/** The names of the cgroups directly in this one, in any hierarchy; none when it does not exist. */
 export async function cgroupsIn(layout: CgroupLayout, path: string): Promise<readonly string[]> {
-  const [names = null] = await nativeTexts("listCgroups", cgroupDirs(layout, path));
-  return [
-    ...new Set(
-      utf8Of(names)
-        .split("\n")
-        .filter((name) => name !== ""),
-    ),
-  ];
+  return [...new Set(await listCgroups(cgroupDirs(layout, path)))];
 }
 
 async function createLevels(
@@ -133,8 +125,8 @@ async function inheritCpuset(parent: string, dir: string, file: string): Promise
 }
 
 /**
- * Only what is missing is written. EBUSY says that processes are directly in `dir`, which v2 does
- * not allow beside cgroups with controllers ("no internal processes", cgroups(7)): it becomes
+ * Enables the controllers that are not enabled yet. EBUSY means that processes are directly in `dir`, which v2 does
+ * not allow together with cgroups that have controllers ("no internal processes", cgroups(7)). It becomes
  * `failed-precondition`.
  */
 async function enableControllers(dir: string): Promise<void> {
@@ -148,27 +140,14 @@ async function enableControllers(dir: string): Promise<void> {
     if (errnoCode(cause) !== "EBUSY") throw cause;
     throw new RuntimeError(
       "failed-precondition",
-      `hand on ${missing.join(", ")} of cgroup "${dir}": it has processes itself, and v2 allows ` +
-        "either; move them into a cgroup of their own, or name another cgroup_parent",
+      `enable ${missing.join(", ")} for the children of cgroup "${dir}": processes are in the cgroup itself, and ` +
+        "v2 does not allow both; move them into a cgroup of their own, or name another cgroup_parent",
       { cause },
     );
   }
 }
 
-/**
- * Removes each of these directories, in one job; done when one is not there. Answers for each with the
- * cgroup, it or one in it, that is busy. Rejects when one cannot be removed for another reason, when
- * all others are.
- */
-async function removeNow(
-  dirs: readonly string[],
-  options: { readonly withInner: boolean },
-): Promise<readonly (string | undefined)[]> {
-  const busy = await nativeTexts("removeCgroups", dirs, [options.withInner ? 1 : 0]);
-  return busy.map((dir) => (dir === null ? undefined : utf8Of(dir)));
-}
-
-/** Removes again what is busy, as long as no cgroup has been for too long. */
+/** Calls `remove` until no cgroup is busy, but not after one has been busy for too long. */
 async function untilNoneIsBusy(
   remove: () => Promise<readonly (string | undefined)[]>,
 ): Promise<void> {
@@ -180,13 +159,8 @@ async function untilNoneIsBusy(
     for (const dir of busy) {
       const first = since.get(dir) ?? now;
       since.set(dir, first);
-      if (now - first > busyPatienceMs) throw new SystemError(`remove cgroup "${dir}"`, "EBUSY");
+      if (now - first > busyTimeoutMs) throw new SystemError(`remove cgroup "${dir}"`, "EBUSY");
     }
     await delay(waitMs);
   }
-}
-
-/** A job's texts have one byte a character. */
-function utf8Of(text: string | null): string {
-  return Buffer.from(text ?? "", "latin1").toString("utf8");
 }

@@ -1,4 +1,4 @@
-// cgroup v2 as the kernel has it; unified.test.ts has the same on a plain directory, for machines with v1.
+// cgroup v2 with the real kernel; unified.test.ts uses a plain directory, for machines with v1.
 import assert from "node:assert/strict";
 import { existsSync, mkdirSync, readFileSync, rmdirSync, writeFileSync } from "node:fs";
 import { afterEach, describe, test } from "node:test";
@@ -19,7 +19,7 @@ import {
 } from "./index.ts";
 
 const layout = detectCgroups();
-// Of each test, not of a suite: what is skipped is to be counted.
+// An option of each test, not of a suite, so that skipped tests are counted.
 const onV2 = { skip: layout.version !== "v2" && "this host has cgroup v1" };
 const root = layout.version === "v2" ? layout.root : "";
 const parent = `/${testMark}`;
@@ -51,7 +51,7 @@ async function startIn(cgroup: string, script = "sleep 60"): Promise<number> {
 
 describe("createCgroup() on v2, by the kernel", () => {
   test(
-    "hands the controllers down to the last level, which keeps them to itself",
+    "enables the controllers down to the last level, which does not enable them for children",
     onV2,
     async () => {
       await createCgroup(layout, path);
@@ -66,23 +66,19 @@ describe("createCgroup() on v2, by the kernel", () => {
     },
   );
 
-  test(
-    "says what is in the way of a parent that has processes, and leaves nothing",
-    onV2,
-    async () => {
-      mkdirSync(`${root}${parent}`);
-      await startIn(parent);
-      await assert.rejects(createCgroup(layout, path), (error) => {
-        assert.match(String(error), /hand on cpu.* it has processes itself/);
-        return isKind(error, "failed-precondition");
-      });
-      assert.equal(existsSync(`${root}${parent}/pod`), false);
-    },
-  );
+  test("reports a parent with processes, and leaves nothing", onV2, async () => {
+    mkdirSync(`${root}${parent}`);
+    await startIn(parent);
+    await assert.rejects(createCgroup(layout, path), (error) => {
+      assert.match(String(error), /enable cpu.* processes are in the cgroup itself/);
+      return isKind(error, "failed-precondition");
+    });
+    assert.equal(existsSync(`${root}${parent}/pod`), false);
+  });
 });
 
 describe("killCgroup() on v2, by the kernel", () => {
-  test("kills what is frozen, by itself or from above, and what is threaded", onV2, async () => {
+  test("kills frozen processes, also with a frozen parent, and threaded ones", onV2, async () => {
     const own = `${path}/own`;
     await createCgroup(layout, path);
     mkdirSync(`${root}${own}`);
@@ -135,51 +131,40 @@ describe("writeResources() on v2, by the kernel", () => {
     },
   );
 
-  test(
-    "takes back what it wrote before a failure, and all of it when it is told to",
-    onV2,
-    async () => {
-      await createCgroup(layout, path);
-      const files = [
-        "cpu.weight",
-        "cpu.max",
-        "memory.max",
-        "memory.high",
-        "cpuset.cpus",
-        "pids.max",
-      ];
-      const before = values(...files);
-      const wanted = {
-        cpuShares: 512n,
-        cpuQuota: 50_000n,
-        memoryLimitBytes: 64n * mib,
-        cpusetCpus: "0",
-        pids: 77n,
-        unified: { "memory.high": String(32n * mib) },
-      };
-      for (const wrong of [
-        { cpusetCpus: "nonsense" },
-        { unified: { "memory.high": "much" } },
-        { unified: { "memory.nothing": "1" } },
-      ]) {
-        await assert.rejects(writeResources(layout, path, { ...wanted, ...wrong }));
-        assert.deepEqual(values(...files), before);
-      }
-      const takeBack = await writeResources(layout, path, wanted);
-      assert.deepEqual(values(...files), [
-        "20",
-        "50000 100000",
-        String(64n * mib),
-        String(32n * mib),
-        "0",
-        "77",
-      ]);
-      await takeBack();
+  test("restores what it wrote before a failure, and everything on request", onV2, async () => {
+    await createCgroup(layout, path);
+    const files = ["cpu.weight", "cpu.max", "memory.max", "memory.high", "cpuset.cpus", "pids.max"];
+    const before = values(...files);
+    const wanted = {
+      cpuShares: 512n,
+      cpuQuota: 50_000n,
+      memoryLimitBytes: 64n * mib,
+      cpusetCpus: "0",
+      pids: 77n,
+      unified: { "memory.high": String(32n * mib) },
+    };
+    for (const wrong of [
+      { cpusetCpus: "nonsense" },
+      { unified: { "memory.high": "much" } },
+      { unified: { "memory.nothing": "1" } },
+    ]) {
+      await assert.rejects(writeResources(layout, path, { ...wanted, ...wrong }));
       assert.deepEqual(values(...files), before);
-    },
-  );
+    }
+    const takeBack = await writeResources(layout, path, wanted);
+    assert.deepEqual(values(...files), [
+      "20",
+      "50000 100000",
+      String(64n * mib),
+      String(32n * mib),
+      "0",
+      "77",
+    ]);
+    await takeBack();
+    assert.deepEqual(values(...files), before);
+  });
 
-  test("gives processes all CPUs back where none were named before", onV2, async () => {
+  test("restores an empty cpuset to all CPUs", onV2, async () => {
     await createCgroup(layout, path);
     await startIn(path);
     const all = value("cpuset.cpus.effective");
@@ -193,7 +178,7 @@ describe("writeResources() on v2, by the kernel", () => {
     assert.equal(value("cpuset.cpus.effective"), all);
   });
 
-  test("limits huge pages of the kernel's sizes, and refuses others", onV2, async () => {
+  test("limits huge pages of the kernel's sizes, and rejects others", onV2, async () => {
     await createCgroup(layout, path);
     await writeResources(layout, path, {
       hugepageLimits: [

@@ -19,7 +19,7 @@ import type { CgroupLayout } from "./layout.ts";
 import { weightOfShares, writeResources } from "./resources.ts";
 import { createCgroup, removeCgroup, removeCgroupDirs } from "./tree.ts";
 
-// A plain directory stands for a v2 tree: its files are there, but nobody acts on what is written.
+// A plain directory in place of a v2 tree: its files exist, but writes have no effect.
 let root = "";
 let layout: CgroupLayout;
 beforeEach(() => {
@@ -35,7 +35,7 @@ function fake(path: string, files: Readonly<Record<string, string>>): void {
 const read = (path: string): string => readFileSync(join(root, path), "utf8");
 
 describe("createCgroup() on v2", () => {
-  test("enables what is available, wanted and missing on every level above, and nowhere else", async () => {
+  test("enables available controllers in all parents, and nowhere else", async () => {
     fake("", { "cgroup.controllers": "cpu memory pids rdma\n", "cgroup.subtree_control": "" });
     fake("davit", { "cgroup.controllers": "cpu memory pids\n", "cgroup.subtree_control": "" });
     const made = await createCgroup(layout, "/davit/abc");
@@ -52,7 +52,7 @@ describe("createCgroup() on v2", () => {
     );
   });
 
-  test("writes nothing to a parent that has all", async () => {
+  test("writes nothing to a parent with all controllers", async () => {
     fake("", { "cgroup.controllers": "cpu memory\n", "cgroup.subtree_control": "memory cpu\n" });
     await createCgroup(layout, "/pod");
     assert.equal(read("cgroup.subtree_control"), "memory cpu\n");
@@ -60,30 +60,30 @@ describe("createCgroup() on v2", () => {
     await removeCgroup(layout, "/pod");
   });
 
-  test("removes what it made when a level cannot be prepared", async () => {
+  test("removes what it made when a parent cannot be prepared", async () => {
     fake("", { "cgroup.controllers": "", "cgroup.subtree_control": "" });
-    // The fake kernel puts no files into a new cgroup, so the second level fails.
+    // The fake tree has no files in a new cgroup, so the second level fails.
     await assert.rejects(createCgroup(layout, "/a/b"), /cgroup.controllers/);
     assert.equal(existsSync(join(root, "a")), false);
   });
 });
 
 describe("killCgroup() on v2", () => {
-  test("asks the kernel for it, and fails at the deadline while a process stays", async () => {
+  test("uses cgroup.kill, and fails at the deadline while a process is left", async () => {
     fake("pod", { "cgroup.procs": "0\n", "cgroup.kill": "" });
     fake("pod/inner", { "cgroup.procs": "4194301\n" });
     assert.deepEqual(await cgroupProcs(layout, "/pod"), [4194301]);
     await assert.rejects(killCgroup(layout, "/pod", { timeoutMs: 20 }), (error) => {
       assert.match(
         String(error),
-        /kill cgroup "\/pod": still there 20 ms after SIGKILL: process 4194301; /,
+        /kill cgroup "\/pod": still running 20 ms after SIGKILL: process 4194301; /,
       );
       return isKind(error, "deadline-exceeded");
     });
     assert.equal(read("pod/cgroup.kill"), "1");
   });
 
-  test("is done with a cgroup that is gone", async () => {
+  test("succeeds for a removed cgroup", async () => {
     await killCgroup(layout, "/pod");
   });
 });
@@ -132,7 +132,7 @@ describe("writeResources() on v2", () => {
     });
   });
 
-  test("writes nothing for what is not given, 0 or empty", async () => {
+  test("writes nothing for limits that are not given, 0 or empty", async () => {
     await writeResources(layout, "/pod", {
       cpuShares: 0n,
       cpuQuota: 0n,
@@ -142,7 +142,7 @@ describe("writeResources() on v2", () => {
     assert.deepEqual(files.map((name) => read(`pod/${name}`)).join(""), "");
   });
 
-  test("keeps the half of cpu.max that is not given, and takes limits away with -1", async () => {
+  test("keeps the part of cpu.max that is not given, and removes limits with -1", async () => {
     fake("pod", { "cpu.max": "50000 100000" });
     await writeResources(layout, "/pod", { cpuPeriod: 200_000n });
     assert.equal(read("pod/cpu.max"), "50000 200000");
@@ -156,7 +156,7 @@ describe("writeResources() on v2", () => {
     assert.equal(read("pod/memory.max") + read("pod/memory.swap.max"), "maxmax");
   });
 
-  test("drops swap where the kernel does not count it, and huge pages of 0 where there are none", async () => {
+  test("ignores swap that the kernel does not count, and huge pages of 0 that it does not have", async () => {
     rmSync(join(root, "pod/memory.swap.max"));
     await writeResources(layout, "/pod", {
       memoryLimitBytes: 1n,
@@ -167,7 +167,7 @@ describe("writeResources() on v2", () => {
     await assert.rejects(writeResources(layout, "/pod", wanted), /hugetlb.1GB.max/);
   });
 
-  test("refuses names that could be other files, and swap below memory", async () => {
+  test("rejects names of other files, and swap below memory", async () => {
     const bad = [
       { unified: { "../x.y": "1" } },
       { unified: { "cgroup.procs": "1" } },
@@ -184,12 +184,12 @@ describe("writeResources() on v2", () => {
   });
 });
 
-test("restoreCgroupFile() names all CPUs where the kernel does not let them be unnamed", async () => {
+test("restoreCgroupFile() writes all CPUs when the kernel does not accept an empty cpuset", async () => {
   fake("", { "cpuset.cpus.effective": "0-3\n" });
   fake("pod", { "cpuset.cpus": "1", "cpuset.mems": "0" });
   await restoreCgroupFile(join(root, "pod/cpuset.cpus"), "");
   assert.equal(read("pod/cpuset.cpus"), "\n");
-  // A device that answers every write with ENOSPC, as the kernel does while processes are there.
+  // A device whose writes fail with ENOSPC, as in a cgroup with processes.
   rmSync(join(root, "pod/cpuset.cpus"));
   symlinkSync("/dev/full", join(root, "pod/cpuset.cpus"));
   const restored = restoreCgroupFile(join(root, "pod/cpuset.cpus"), "");

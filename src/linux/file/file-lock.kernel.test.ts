@@ -13,7 +13,7 @@ const dir = mkdtempSync(join(tmpdir(), "davit-lock-"));
 after(() => rmSync(dir, { recursive: true }));
 
 describe("lockFile()", () => {
-  test("keeps a second process out until the first one is gone, even by SIGKILL", async () => {
+  test("excludes a second process until the first one ends, even by SIGKILL", async () => {
     const path = join(dir, "daemon.lock");
     const script = `
       import { lockFile } from ${JSON.stringify(import.meta.resolve("./file-lock.ts"))};
@@ -35,7 +35,7 @@ describe("lockFile()", () => {
     assert.equal(statSync(path).mode & 0o777, 0o600);
   });
 
-  test("is not kept by a child of the holder", async () => {
+  test("is not inherited by a child", async () => {
     const path = join(dir, "inherited.lock");
     const lock = lockFile(path);
     const child = spawnChild({ file: "/bin/sleep", args: ["60"], env: {} });

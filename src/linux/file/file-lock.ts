@@ -1,30 +1,25 @@
 import { closeSync, ftruncateSync, writeSync } from "node:fs";
 
-import { native, nativeError } from "../native.ts";
+import { openLocked } from "./native.ts";
 
-/** A lock that we hold until it is disposed of or this process ends, however it ends. */
+/** A lock that this process holds until it is disposed of or the process ends, however it ends. */
 export interface FileLock extends Disposable {
   readonly path: string;
 }
 
 /**
- * Takes the lock file, which is made (0600) if it is not there, and writes our pid into it for
- * people to read. `undefined` when another process holds it. The file is never removed: a lock on
- * a removed file would keep nobody out.
+ * Takes the lock file, which is made (0600) if it does not exist, and writes the pid of this process into it for
+ * people to read. `undefined` when another process holds the lock. The file is never removed: a lock on
+ * a removed file would exclude no other process.
  */
 export function lockFile(path: string): FileLock | undefined {
-  let fd: number;
-  try {
-    fd = native().lockFile(path);
-  } catch (cause) {
-    throw nativeError(cause, "take lock");
-  }
-  if (fd < 0) return undefined;
+  const fd = openLocked(path);
+  if (fd === undefined) return undefined;
   try {
     ftruncateSync(fd);
     writeSync(fd, `${process.pid}\n`);
   } catch {
-    // A full disk: the lock is held all the same, only nobody can read by whom.
+    // A full disk. The lock is held all the same, only the pid is missing.
   }
   let held = true;
   return {

@@ -18,7 +18,7 @@ import { after, afterEach, before, beforeEach, describe, test } from "node:test"
 
 import { isKind } from "../../base/errors.ts";
 import { type FileStep, runFileSteps, stepsDone } from "./file-steps.ts";
-import { listMounts, makePrivateBind, mountTmpfs, unmount } from "../mount/mounts.ts";
+import { listMounts, makePrivateBind, mountTmpfs, unmount } from "../mount/index.ts";
 import { SystemError } from "../../base/system-error.ts";
 import { openFds } from "../testing/leaks.ts";
 
@@ -68,7 +68,7 @@ const copy = (name: string, from: string): FileStep => ({
   from: at(from),
 });
 
-/** What a run that must fail says, how far it came, and that it left no descriptor. */
+/** The error of a run that must fail and its completed steps; asserts that it left no descriptor. */
 async function failure(steps: readonly FileStep[]): Promise<{
   readonly error: SystemError;
   readonly done: number;
@@ -85,7 +85,7 @@ async function failure(steps: readonly FileStep[]): Promise<{
 }
 
 describe("runFileSteps()", () => {
-  test("makes everything in order, with the modes and owners it was told, under any umask", async () => {
+  test("makes everything in order, with the given modes and owners, under any umask", async () => {
     const owner = { uid: 1000, gid: 1001 };
     writeFileSync(at("source"), "x".repeat(40_000));
     for (const mask of [0, 0o022, 0o077, 0o777]) {
@@ -121,7 +121,7 @@ describe("runFileSteps()", () => {
     await runFileSteps([]);
   });
 
-  test("replaces what a file had, its mode and owner too, and writes through no link", async () => {
+  test("replaces content, mode and owner of a file, and writes through no link", async () => {
     writeFileSync(at("old"), "long before", { mode: 0o777 });
     chownSync(at("old"), 7, 8);
     await runFileSteps([{ ...write("old", "new", 0o600), owner: { uid: 0, gid: 9 } } as FileStep]);
@@ -134,7 +134,7 @@ describe("runFileSteps()", () => {
     assert.equal(readFileSync(at("old"), "utf8"), "new");
   });
 
-  test("takes a directory that is there only where it may be, and makes its parents there", async () => {
+  test("accepts an existing directory only with mayExist, and makes parents then", async () => {
     await runFileSteps([directory("one", 0o700)]);
     const { error, done } = await failure([write("file"), directory("one"), write("never")]);
     assert.deepEqual([error.code, error.kind, done], ["EEXIST", "already-exists", 1]);
@@ -153,7 +153,7 @@ describe("runFileSteps()", () => {
     assert.equal((await failure([may("file/below")])).error.code, "ENOTDIR");
   });
 
-  test("makes a directory like another one, its ids shifted", async () => {
+  test("makes a directory like another one, with shifted ids", async () => {
     mkdirSync(at("model"));
     chownSync(at("model"), 5, 6);
     chmodSync(at("model"), 0o3710);
@@ -171,7 +171,7 @@ describe("runFileSteps()", () => {
     assert.equal(existsSync(at("odd")), false);
   });
 
-  test("makes a link, of any text, where nothing is there", async () => {
+  test("makes a link with any text at a free path", async () => {
     const link: FileStep = { step: "make-link", path: at("link"), target: "no/where" };
     await runFileSteps([link]);
     assert.equal(readlinkSync(at("link")), "no/where");
@@ -180,7 +180,7 @@ describe("runFileSteps()", () => {
     assert.match(error.message, /^symlink ".*\/link"/);
   });
 
-  test("names what is missing, and where a NUL byte is, and does nothing more", async () => {
+  test("names a missing file and a path with a NUL byte, and stops", async () => {
     const missing = await failure([directory("a"), write("gone/file"), directory("b")]);
     assert.match(missing.error.message, /^open ".*\/gone\/file": no such file/);
     assert.deepEqual([missing.error.kind, missing.done], ["not-found", 1]);
@@ -214,7 +214,7 @@ describe("runFileSteps()", () => {
     assert.equal(done, 1);
   });
 
-  test("says so when the disk is full, and leaves no half of an added line", async () => {
+  test("reports a full disk, and leaves no partial line", async () => {
     await mountTmpfs(dir, { sizeBytes: 64 * 1024, mode: 0o755 });
     try {
       await runFileSteps([directory("a"), append("a/notes", "one\n")]);

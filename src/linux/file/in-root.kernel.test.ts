@@ -21,9 +21,9 @@ import { tmpdir } from "node:os";
 import { basename, dirname, join } from "node:path";
 import { after, beforeEach, describe, test } from "node:test";
 import { isKind, RuntimeError } from "../../base/errors.ts";
-import { setXattr } from "./entries.ts";
-import { bindInRoot, copyInRoot, pathInRoot, readFilesInRoot } from "./in-root.ts";
-import { listMounts, unmount } from "../mount/mounts.ts";
+import { setXattr } from "./native.ts";
+import { bindInRoot, copyInRoot, pathInRoot, readFilesInRoot } from "./index.ts";
+import { listMounts, unmount } from "../mount/index.ts";
 import { errnoCode } from "../../base/system-error.ts";
 import { openFds } from "../testing/leaks.ts";
 
@@ -51,7 +51,7 @@ beforeEach(() => {
 const failsWith = (code: string) => (error: unknown) => errnoCode(error) === code;
 
 describe("pathInRoot()", () => {
-  test("says where links lead, never out of the root, and leaves what is missing", async () => {
+  test("resolves links inside the root, and keeps missing names", async () => {
     symlinkSync("/proc", join(root, "kernel"));
     symlinkSync("../kernel/self", join(root, "data/self"));
     for (const [path, place] of [
@@ -77,7 +77,7 @@ describe("readFilesInRoot()", () => {
   const read = async (path: string, maxBytes = 100): Promise<string | undefined> =>
     (await readFilesInRoot(root, [path], maxBytes))[0];
 
-  test("reads several files, whatever links lead out of the root", async () => {
+  test("reads several files, also through links that point out of the root", async () => {
     symlinkSync("../../../../../secret", join(root, "data/secret"));
     writeFileSync(join(root, "secret"), "the root's own");
     mkdirSync(join(root, "etc"));
@@ -99,7 +99,7 @@ describe("readFilesInRoot()", () => {
     "/loop",
     "/outside/secret",
   ]) {
-    test(`finds nothing at ${path}, and goes on`, async () => {
+    test(`finds nothing at ${path}, and continues`, async () => {
       assert.deepEqual(await readFilesInRoot(root, [path, "/data/file"], 100), [
         undefined,
         "inside",
@@ -107,7 +107,7 @@ describe("readFilesInRoot()", () => {
     });
   }
 
-  test("follows 40 links, as the kernel does, and no more", async () => {
+  test("follows 40 links, like the kernel, and not more", async () => {
     symlinkSync("/data/file", join(root, "link-1"));
     for (let number = 2; number <= 41; number++) {
       symlinkSync(`link-${String(number - 1)}`, join(root, `link-${String(number)}`));
@@ -116,11 +116,11 @@ describe("readFilesInRoot()", () => {
     assert.equal(await read("/link-41"), undefined);
   });
 
-  test("finds nothing in a root that is not there", async () => {
+  test("finds nothing in a missing root", async () => {
     assert.deepEqual(await readFilesInRoot(join(root, "gone"), ["/data/file"], 100), [undefined]);
   });
 
-  test("gives what readFile() gives for bytes that are no UTF-8, NUL, and large files", async () => {
+  test("equals readFile() for bytes that are not UTF-8, NUL, and large files", async () => {
     const bytes = Buffer.from(
       "\xef\xbb\xbfa\0\xc3\xa4\xc3\xf0\x9f\x98b\xff\xed\xa0\x80\n\xe2\x82",
       "latin1",
@@ -134,9 +134,9 @@ describe("readFilesInRoot()", () => {
     assert.equal(await read("/empty"), "");
   });
 
-  test("refuses what is no file without opening it, and leaves no descriptor", async () => {
+  test("rejects something other than a file without opening it, and leaves no descriptor", async () => {
     execFileSync("mkfifo", [join(root, "fifo")]);
-    // No driver has this number: to open it would be ENXIO.
+    // No driver has this number: opening it would fail with ENXIO.
     execFileSync("mknod", [join(root, "device"), "c", "4095", "1"]);
     const fds = openFds().size;
     for (const path of ["/data", "/fifo", "/device", "/absolute", "/"]) {
@@ -152,15 +152,15 @@ describe("readFilesInRoot()", () => {
     assert.equal(openFds().size, fds);
   });
 
-  test("refuses a file that is too large, with both sizes", async () => {
+  test("rejects a file that is too large, with both sizes", async () => {
     assert.equal(await read("/data/file", 6), "inside");
     await assert.rejects(read("/data/file", 5), {
-      message: `read "/data/file" in the container's root: it has 6 bytes, at most 5 are read`,
+      message: `read "/data/file" in the container's root: it has 6 bytes, the limit is 5`,
       kind: "invalid-argument",
     });
   });
 
-  test("says what else is wrong", async () => {
+  test("reports other errors", async () => {
     symlinkSync("x".repeat(300), join(root, "long"));
     await assert.rejects(read("/long"), failsWith("ENAMETOOLONG"));
   });
@@ -168,7 +168,7 @@ describe("readFilesInRoot()", () => {
 
 describe("bindInRoot()", () => {
   for (const path of ["data", "absolute", "data/sub/upwards", "/data/", "../../data"]) {
-    test(`mounts ${path}, read-only, and stays in the root`, async () => {
+    test(`mounts ${path} read-only, and stays in the root`, async () => {
       await bindInRoot(root, path, target);
       try {
         assert.equal(readFileSync(join(target, "file"), "utf8"), "inside");
@@ -184,7 +184,7 @@ describe("bindInRoot()", () => {
     });
   }
 
-  test("of an empty path mounts the root itself", async () => {
+  test("mounts the root itself for an empty path", async () => {
     await bindInRoot(root, "", target);
     assert.equal(readFileSync(join(target, "data/file"), "utf8"), "inside");
     await unmount(target);
@@ -196,7 +196,7 @@ describe("bindInRoot()", () => {
     ["outside", "ENOENT"],
     ["loop", "ELOOP"],
   ] as const) {
-    test(`refuses ${path} with ${code} and mounts nothing`, async () => {
+    test(`rejects ${path} with ${code} and mounts nothing`, async () => {
       await assert.rejects(bindInRoot(root, path, target), failsWith(code));
       assert.ok(!(await listMounts()).some(({ mountPoint }) => mountPoint === target));
     });
@@ -246,7 +246,7 @@ describe("copyInRoot()", () => {
     assert.deepEqual(xattrs(join(target, "deep")), ["SCHILY.xattr.user.kept=too"]);
   });
 
-  test("keeps apart many files that have two names each", async () => {
+  test("preserves many files with two names each", async () => {
     const names = Array.from({ length: 500 }, (_none, index) => String(index));
     for (const name of names) {
       writeFileSync(join(root, "data", name), name);
@@ -260,17 +260,17 @@ describe("copyInRoot()", () => {
     }
   });
 
-  test("tells when nothing is there, also behind a link that leads out of the root", async () => {
+  test("reports when nothing is there, also behind a link that points out of the root", async () => {
     assert.equal(await copyInRoot(root, "nothing/at/all", target), false);
     assert.equal(await copyInRoot(root, "outside", target), false);
     assert.deepEqual(readdirSync(target), []);
   });
 
-  test("refuses a file", async () => {
+  test("rejects a file", async () => {
     await assert.rejects(copyInRoot(root, "data/file", target), failsWith("ENOTDIR"));
   });
 
-  test("refuses a tree that is too deep, and never loops", async () => {
+  test("rejects a tree that is too deep, and never loops", async () => {
     mkdirSync(join(root, "data", ...Array.from({ length: 300 }, () => "d")), { recursive: true });
     await assert.rejects(copyInRoot(root, "data", target), failsWith("ELOOP"));
     assert.ok(existsSync(join(target, "d")));

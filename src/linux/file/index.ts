@@ -1,29 +1,27 @@
 /**
- * Files: what node:fs cannot do, or cannot do safely where a container decides what lies at a path
- * (openat2 in a root, trees of any depth, extended attributes), and several steps in one turn of the pool.
+ * Files: what node:fs cannot do, or cannot do safely where a container controls a path
+ * (openat2 in a root, trees of any depth, extended attributes), and several steps in one job of the thread pool.
  */
-export { copyAttributes, xattrNames } from "./attributes.ts";
 export {
+  bindInRoot,
+  copyAttributes,
+  copyInRoot,
   enterRoot,
   type FileAttributes,
   type FileTime,
   makeNode,
   preparePipe,
+  readFiles,
+  readFilesInNamespace,
+  relabel,
   setAttributes,
   setXattr,
-} from "./entries.ts";
+  syncFileSystem,
+  xattrNames,
+} from "./native.ts";
 export { type FileLock, lockFile } from "./file-lock.ts";
 export { type FileOwner, type FileStep, runFileSteps, stepsDone } from "./file-steps.ts";
 export { type FileIdentity, LogDirectory, type LogDirectoryOptions } from "./log-directory.ts";
-export { CgroupFdCache, type CachedFiles } from "./held-files.ts";
-export { readFiles, readFilesInNamespace } from "./read-files.ts";
 export { openRegular, readRegular } from "./regular-file.ts";
-export {
-  diskUsage,
-  relabel,
-  removeTree,
-  removeTrees,
-  syncFileSystem,
-  type TreeUsage,
-} from "./trees.ts";
-export { bindInRoot, copyInRoot, pathInRoot, readFilesInRoot } from "./in-root.ts";
+export { diskUsage, removeTree, removeTrees, type TreeUsage } from "./trees.ts";
+export { pathInRoot, readFilesInRoot } from "./in-root.ts";

@@ -19,7 +19,7 @@ import { join } from "node:path";
 import { after, beforeEach, describe, test } from "node:test";
 
 import { isKind } from "../../base/errors.ts";
-import { makeNode } from "./entries.ts";
+import { makeNode } from "./native.ts";
 import { makeFifo } from "../stream/fifo.ts";
 import { LogDirectory } from "./log-directory.ts";
 import { openRegular, readRegular } from "./regular-file.ts";
@@ -37,25 +37,25 @@ beforeEach(() => {
 const at = (name: string): string => join(dir, name);
 const strict = { linkedRoots: [] };
 
-/** For assert.rejects: a refusal in these words. */
+/** For assert.rejects: a refusal with this message. */
 const refuses =
   (words: RegExp) =>
   (error: unknown): boolean =>
     isKind(error, "failed-precondition") && words.test(String(error));
 
-/** What may be in the place of a log, by what a refusal calls it. */
+/** Files that may have the name of a log, by their description in the error. */
 const obstacles: readonly (readonly [string, (path: string) => void])[] = [
   ["a symbolic link", (path) => symlinkSync(at("canary"), path)],
   ["a symbolic link", (path) => symlinkSync(at("missing"), path)],
   ["a named pipe", (path) => makeFifo(path)],
-  // A tape or a watchdog would act on being opened; this one is /dev/full.
-  ["a device", (path) => makeNode(path, 0o020666, 1, 7)],
+  // A tape or a watchdog would react to an open; this is /dev/full.
+  ["a device", (path) => makeNode(path, 0o020666, { major: 1, minor: 7 })],
   ["a directory", (path) => mkdirSync(path)],
   ["another name", (path) => linkSync(at("canary"), path)],
 ];
 
 describe("LogDirectory.open()", () => {
-  test("makes what is missing, and refuses a link in any place, naming it", async () => {
+  test("makes missing directories, and rejects a link at any position by name", async () => {
     (await LogDirectory.open(at("a/b/c"), { ...strict, make: true }))[Symbol.dispose]();
     assert.equal(statSync(at("a/b/c")).mode & 0o777, 0o755);
     symlinkSync("a", at("first"));
@@ -75,7 +75,7 @@ describe("LogDirectory.open()", () => {
     assert.ok(!existsSync(at("a/b/new")));
   });
 
-  test("follows links above a root that is named for that, and not below", async () => {
+  test("follows links above a configured root, and not below it", async () => {
     mkdirSync(at("disk/logs/pod"), { recursive: true });
     symlinkSync("disk", at("link"));
     symlinkSync("pod", at("disk/logs/other"));
@@ -88,7 +88,7 @@ describe("LogDirectory.open()", () => {
     }
   });
 
-  test("tells what is not there, or is no directory", async () => {
+  test("names a path that does not exist or is not a directory", async () => {
     writeFileSync(at("file"), "");
     for (const path of ["missing", "file", "file/below"]) {
       const opening = LogDirectory.open(at(path), strict);
@@ -96,7 +96,7 @@ describe("LogDirectory.open()", () => {
     }
   });
 
-  test("stays in the directory that it was, whatever takes its place", async () => {
+  test("stays in its directory when another one replaces it", async () => {
     mkdirSync(at("logs"));
     mkdirSync(at("elsewhere"));
     using opened = await LogDirectory.open(at("logs"), strict);
@@ -109,7 +109,7 @@ describe("LogDirectory.open()", () => {
 });
 
 describe("LogDirectory", () => {
-  test("append() makes a file or goes on in one", async () => {
+  test("append() makes a file or continues an existing one", async () => {
     using opened = await LogDirectory.open(dir, strict);
     for (const text of ["a", "b"]) {
       await using file = await opened.append("0.log");
@@ -119,7 +119,7 @@ describe("LogDirectory", () => {
     assert.equal(statSync(at("0.log")).mode & 0o777, 0o640);
   });
 
-  test("append() refuses what is no regular file of one name, and opens nothing of it", async () => {
+  test("append() rejects anything but a regular file with one name, without opening it", async () => {
     using opened = await LogDirectory.open(dir, strict);
     for (const [kind, make] of obstacles) {
       writeFileSync(at("canary"), "canary");
@@ -133,10 +133,10 @@ describe("LogDirectory", () => {
     }
   });
 
-  test("append() does not wait for a lease of the file's owner, and says so", async () => {
+  test("append() does not wait for a lease of the file's owner, and reports it", async () => {
     using opened = await LogDirectory.open(dir, strict);
     writeFileSync(at("0.log"), "");
-    // fcntl(2): F_SETLEASE is 1024. The lease is kept although the kernel asks for it back by SIGIO.
+    // fcntl(2): F_SETLEASE is 1024. The lease is kept although the kernel requests it by SIGIO.
     const script =
       "import fcntl, os, signal, sys; signal.signal(signal.SIGIO, signal.SIG_IGN)\n" +
       "fd = os.open(sys.argv[1], os.O_RDWR); fcntl.fcntl(fd, 1024, fcntl.F_WRLCK)\n" +
@@ -147,7 +147,7 @@ describe("LogDirectory", () => {
     const ended = once(holder, "exit");
     await once(holder.stdout, "data");
     const ending = new AbortController();
-    // Only where it does wait: the kernel takes the lease away after 45 s.
+    // If it does wait: the kernel removes the lease after 45 s.
     const giveUp = setTimeout(() => ending.abort(), 20_000);
     try {
       const opening = opened.append("0.log");
@@ -162,7 +162,7 @@ describe("LogDirectory", () => {
     await (await opened.append("0.log")).close();
   });
 
-  test("create() and rename() replace what is there, but for a directory", async () => {
+  test("create() and rename() replace anything but a directory", async () => {
     using opened = await LogDirectory.open(dir, strict);
     for (const [kind, make] of obstacles) {
       writeFileSync(at("canary"), "canary");
@@ -186,7 +186,7 @@ describe("LogDirectory", () => {
   });
 });
 
-test("openRegular() reads files, by whatever number of names, and nothing else", async () => {
+test("openRegular() reads files with any number of names, and nothing else", async () => {
   for (const [kind, make] of obstacles) {
     writeFileSync(at("canary"), "canary");
     make(at("0.log"));

@@ -3,17 +3,17 @@ import { type FileHandle, lstat, open, rename, unlink } from "node:fs/promises";
 import { join, resolve } from "node:path";
 
 import { RuntimeError, wrap } from "../../base/errors.ts";
-import { nativeCount } from "../native.ts";
-import { openRegular } from "./regular-file.ts";
 import { errnoCode, systemError } from "../../base/system-error.ts";
+import { openDirectory } from "./native.ts";
+import { openRegular } from "./regular-file.ts";
 
 const { O_APPEND, O_CREAT, O_EXCL, O_NONBLOCK, O_WRONLY } = constants;
-/** How often a name may come and go while it is opened, before somebody is taken to do it on purpose. */
+/** How often opening a name that appears and disappears is tried again. */
 const attempts = 8;
 const directoryMode = 0o755;
 const logMode = 0o640;
 
-/** Which file it is, whatever its names are. */
+/** Identifies a file, whatever its names are. */
 export interface FileIdentity {
   readonly dev: bigint;
   readonly ino: bigint;
@@ -22,17 +22,17 @@ export interface FileIdentity {
 /** How {@link LogDirectory} finds a directory. */
 export interface LogDirectoryOptions {
   /**
-   * Directories whose own path may lead through symbolic links; of those that hold the path, the longest
+   * Directories whose own path may lead through symbolic links. The longest one that contains the path
    * counts. `runtime.log_roots` of the configuration.
    */
   readonly linkedRoots: readonly string[];
-  /** Missing directories are made. Without it they are an error. */
+  /** Makes missing directories. Without it they are an error. */
   readonly make?: boolean;
 }
 
 /**
- * A directory of container logs. Containers may be able to write in it and above it, as log shippers are:
- * it stays the directory that was opened, whatever takes its place on the path, and no call here follows a
+ * A directory of container logs. Containers such as log shippers may be able to write in it and above it. So it
+ * stays the directory that was opened even if another one replaces it on the path, and no call here follows a
  * symbolic link, opens a device or waits for a FIFO.
  */
 export class LogDirectory implements Disposable {
@@ -53,25 +53,24 @@ export class LogDirectory implements Disposable {
     const clean = resolve(path);
     const root = linkedRoot(clean, options.linkedRoots);
     const below = clean.slice(root.length).replace(/^\/+/, "");
-    const mode = options.make === true ? directoryMode : -1;
+    const mode = options.make === true ? directoryMode : undefined;
     try {
-      const [fd = -1] = await nativeCount("openDirectory", [root, below], [mode]);
-      return new LogDirectory(clean, fd);
+      return new LogDirectory(clean, await openDirectory(root, below, mode));
     } catch (error) {
       const doing = `open log directory "${path}"`;
       if (errnoCode(error) !== "ELOOP") throw wrap(doing, error);
       throw new RuntimeError(
         "failed-precondition",
         `${doing}: "${resolve(root, faultPath(error))}" is a symbolic link, and logs are not written through links; ` +
-          "put a directory or a bind mount in its place, or name the root of the logs in runtime.log_roots",
+          "replace it with a directory or a bind mount, or add the root of the logs to runtime.log_roots",
         { cause: error },
       );
     }
   }
 
   /**
-   * Opens a log for appending, and makes it where there is none. `failed-precondition` when what has the
-   * name is not a regular file, or has a second name.
+   * Opens a log for appending, and makes it if it does not exist. `failed-precondition` when the name is not
+   * that of a regular file, or the file has a second name.
    */
   async append(name: string): Promise<FileHandle> {
     const doing = `open log "${this.#shown(name)}"`;
@@ -81,13 +80,13 @@ export class LogDirectory implements Disposable {
     }
     throw new RuntimeError(
       "failed-precondition",
-      `${doing}: something else makes and removes it at the same time`,
+      `${doing}: another process creates and removes it at the same time; stop that process`,
     );
   }
 
   /**
-   * Makes a new log and opens it for appending. What had the name is removed; a directory is an error.
-   * `already-exists` when something takes the name meanwhile.
+   * Makes a new log and opens it for appending. Removes a file that has the name; a directory is an error.
+   * `already-exists` when another process uses the name meanwhile.
    */
   async create(name: string): Promise<FileHandle> {
     let file = await this.#make(name);
@@ -97,22 +96,22 @@ export class LogDirectory implements Disposable {
     if (file !== undefined) return file;
     throw new RuntimeError(
       "already-exists",
-      `make log "${this.#shown(name)}": something else took the name`,
+      `make log "${this.#shown(name)}": another process created a file with this name; try again`,
     );
   }
 
-  /** What has the name; of a symbolic link, the link itself. Undefined for nothing. */
+  /** The file that has the name; a symbolic link is not followed. Undefined when there is none. */
   async identity(name: string): Promise<FileIdentity | undefined> {
     try {
       const { dev, ino } = await lstat(this.#at(name), { bigint: true });
       return { dev, ino };
     } catch (cause) {
       if (errnoCode(cause) === "ENOENT") return undefined;
-      throw systemError(`look at log "${this.#shown(name)}"`, cause);
+      throw systemError(`stat log "${this.#shown(name)}"`, cause);
     }
   }
 
-  /** Gives a log another name here. What had that name is gone; a directory is an error. */
+  /** Renames a log in this directory. Replaces a file that has the new name; a directory is an error. */
   async rename(from: string, to: string): Promise<void> {
     try {
       await rename(this.#at(from), this.#at(to));
@@ -121,13 +120,13 @@ export class LogDirectory implements Disposable {
     }
   }
 
-  /** Removes what has the name; nothing when there is nothing. A directory is an error. */
+  /** Removes the file that has the name, if there is one. A directory is an error. */
   async remove(name: string): Promise<void> {
     try {
       await unlink(this.#at(name));
     } catch (cause) {
       if (errnoCode(cause) === "ENOENT") return;
-      throw systemError(`remove "${this.#shown(name)}"`, cause);
+      throw systemError(`remove log "${this.#shown(name)}"`, cause);
     }
   }
 
@@ -136,7 +135,7 @@ export class LogDirectory implements Disposable {
     this.#closed = true;
   }
 
-  /** Undefined when something has the name. */
+  /** Undefined when the name is in use. */
   async #make(name: string): Promise<FileHandle | undefined> {
     try {
       // With O_EXCL a link in the last component is not followed (open(2)).
@@ -147,10 +146,10 @@ export class LogDirectory implements Disposable {
     }
   }
 
-  /** Undefined when nothing has the name any more. */
+  /** Undefined when the file no longer exists. */
   async #appendTo(name: string, doing: string): Promise<FileHandle | undefined> {
     try {
-      // Without O_NONBLOCK a lease of the file's owner holds open(2) up for fs.lease-break-time (fcntl(2)).
+      // Without O_NONBLOCK a lease of the file's owner blocks open(2) for fs.lease-break-time (fcntl(2)).
       const flags = O_WRONLY | O_APPEND | O_NONBLOCK;
       const file = await openRegular(this.#at(name), flags, doing);
       if ((await file.stat()).nlink <= 1) return file;
@@ -160,17 +159,17 @@ export class LogDirectory implements Disposable {
       if (errnoCode(cause) !== "EAGAIN") throw systemError(doing, cause);
       throw new RuntimeError(
         "failed-precondition",
-        `${doing}: a process has a lease on it (fcntl(2), F_SETLEASE); end that one, or remove the file`,
+        `${doing}: a process has a lease on it (fcntl(2), F_SETLEASE); end that process, or remove the file`,
         { cause },
       );
     }
     throw new RuntimeError(
       "failed-precondition",
-      `${doing}: the file has another name, too (a hard link); remove it`,
+      `${doing}: the file has another name, too (a hard link); remove one of them`,
     );
   }
 
-  /** proc_pid_fd(5): the kernel goes from the descriptor to the directory, not along its path. */
+  /** The kernel resolves this through the descriptor, not through the directory's path (proc_pid_fd(5)). */
   #at(name: string): string {
     return `/proc/self/fd/${this.#fd}/${name}`;
   }
@@ -187,7 +186,7 @@ function linkedRoot(path: string, roots: readonly string[]): string {
   return holding.toSorted((a, b) => b.length - a.length)[0] ?? "/";
 }
 
-/** Up to where the addon came on the way down from the root. */
+/** The path, relative to the root, at which the addon failed. */
 function faultPath(error: unknown): string {
   const cause = error instanceof Error ? error.cause : undefined;
   return cause instanceof Error && "path" in cause && typeof cause.path === "string"

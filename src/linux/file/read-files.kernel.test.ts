@@ -5,9 +5,9 @@ import { join } from "node:path";
 import { after, before, test } from "node:test";
 
 import { isKind } from "../../base/errors.ts";
-import { makePrivateBind, unmount } from "../mount/mounts.ts";
-import { pinNamespaces, unpinNamespace } from "../namespace/namespaces.ts";
-import { readFiles, readFilesInNamespace } from "./read-files.ts";
+import { makePrivateBind, unmount } from "../mount/index.ts";
+import { pinNamespaces, unpinNamespace } from "../namespace/index.ts";
+import { readFiles, readFilesInNamespace } from "./native.ts";
 import { openFds } from "../testing/leaks.ts";
 
 const dir = mkdtempSync(join(tmpdir(), "davit-read-"));
@@ -23,7 +23,7 @@ after(async () => {
   rmSync(dir, { recursive: true });
 });
 
-test("readFiles() gives each file's text, and null for those that cannot be read", async () => {
+test("readFiles() gives the text of each file, and null for those that cannot be read", async () => {
   const [small, large, huge] = ["small", "large", "huge"].map((name) => join(dir, name));
   assert.ok(small !== undefined && large !== undefined && huge !== undefined);
   writeFileSync(small, "a\xe4\n", "latin1");
@@ -42,7 +42,7 @@ test("readFiles() gives each file's text, and null for those that cannot be read
   ]);
 });
 
-test("readFiles() finds files in whatever directories they are, in whatever order", async () => {
+test("readFiles() finds files in any directories and any order", async () => {
   for (const directory of ["one", "one/two", "other"]) {
     mkdirSync(join(dir, directory));
     for (const name of ["a", "b"])
@@ -77,7 +77,7 @@ test("readFilesInNamespace() sees the namespace, and this process stays in its o
   assert.equal(openFds().size, fds);
 });
 
-test("readFilesInNamespace() says what is wrong with the namespace", async () => {
+test("readFilesInNamespace() reports an invalid namespace", async () => {
   const file = join(dir, "plain");
   writeFileSync(file, "");
   const dev = ["/proc/thread-self/net/dev"];

@@ -14,9 +14,9 @@ import { join } from "node:path";
 import { after, before, describe, test } from "node:test";
 
 import { isKind } from "../../base/errors.ts";
-import { bindMount, unmount } from "../mount/mounts.ts";
-import { setXattr } from "./entries.ts";
-import { diskUsage, relabel, removeTree, removeTrees, syncFileSystem } from "./trees.ts";
+import { bindMount, unmount } from "../mount/index.ts";
+import { setXattr } from "./native.ts";
+import { diskUsage, relabel, removeTree, removeTrees, syncFileSystem } from "./index.ts";
 import { errnoCode } from "../../base/system-error.ts";
 
 const directory = mkdtempSync(join(tmpdir(), "davit-trees-"));
@@ -35,7 +35,7 @@ function sh(script: string): void {
 
 describe("relabel()", () => {
   const label = "system_u:object_r:container_file_t:s0:c1,c2";
-  // The kernel keeps the attribute for root, also without SELinux; a trailing NUL is libselinux' way.
+  // The kernel stores the attribute for root, also without SELinux; libselinux adds a trailing NUL.
   const labelOf = (path: string): string => {
     const script = `
 import os, sys
@@ -44,7 +44,7 @@ except OSError as e: print(e.strerror)`;
     return execFileSync("python3", ["-c", script, path], { encoding: "utf8" }).trim();
   };
 
-  test("labels all of a directory on its mount, links themselves, and what is labelled stays", async () => {
+  test("labels a directory tree on its mount, and links themselves, and does not write existing labels", async () => {
     sh('mkdir -p "$1/a/b/mount"; : > "$1/a/b/file"; mkfifo "$1/pipe"');
     symlinkSync(join(other, "precious"), join(tree, "link"));
     setXattr(join(tree, "a"), "security.selinux", `${label}\0`);
@@ -64,7 +64,7 @@ except OSError as e: print(e.strerror)`;
     }
   });
 
-  test("labels a file alone, and refuses a link and what is not there", async () => {
+  test("labels a single file, and rejects a link and a missing file", async () => {
     sh('mkdir "$1"; : > "$1/one"; : > "$1/two"; ln -s one "$1/link"');
     await relabel(join(tree, "one"), label);
     assert.equal(labelOf(join(tree, "one")), label);
@@ -74,13 +74,13 @@ except OSError as e: print(e.strerror)`;
     await removeTree(tree);
   });
 
-  test("does nothing on a file system that keeps no labels", async () => {
+  test("does nothing on a file system without labels", async () => {
     await relabel("/proc/self/comm", label);
   });
 });
 
 describe("removeTree()", () => {
-  test("takes any names, devices and links, and follows no link", async () => {
+  test("removes any names, devices and links, and follows no link", async () => {
     sh('mkdir -p "$1/a/b"; cd "$1"; mkfifo pipe; mknod null c 1 3; : > ".deep-0"; : > "\t\n"');
     symlinkSync(other, join(tree, "link"));
     writeFileSync(Buffer.concat([Buffer.from(`${tree}/`), Buffer.from([0xff])]), "");
@@ -93,7 +93,7 @@ describe("removeTree()", () => {
     await removeTree(tree);
   });
 
-  test("takes directories far deeper than a path can be long", async () => {
+  test("removes directories deeper than the longest path", async () => {
     // Three chains of 3,000 directories; no path leads to their ends.
     const script = `
       import os, sys
@@ -109,7 +109,7 @@ describe("removeTree()", () => {
     assert.equal(existsSync(tree), false);
   });
 
-  test("takes more entries than one batch, and stops between batches", async () => {
+  test("removes more entries than one batch, and stops between batches", async () => {
     sh('mkdir "$1"; cd "$1"; seq 12000 | xargs touch');
     const controller = new AbortController();
     const call = removeTree(tree, controller.signal);
@@ -139,7 +139,7 @@ describe("removeTree()", () => {
     assert.deepEqual(readdirSync(other), ["precious"]);
   });
 
-  test("enters no mount, and removes all else before it says so", async () => {
+  test("enters no mount, and removes everything else before it rejects", async () => {
     mkdirSync(join(tree, "bound"), { recursive: true });
     await bindMount(other, join(tree, "bound"));
     mkdirSync(join(tree, "z"));
@@ -153,7 +153,7 @@ describe("removeTree()", () => {
 });
 
 describe("diskUsage()", () => {
-  test("is what du says, hard links once, without what is mounted in it", async () => {
+  test("equals du, with hard links once, without mounts in it", async () => {
     sh('mkdir -p "$1/a/b"; cd "$1"; head -c 100000 /dev/zero > file; ln file a/hard; ln -s x y');
     writeFileSync(join(tree, "a/b/other"), Buffer.alloc(5000));
     const du = (...args: readonly string[]): bigint =>
@@ -192,7 +192,7 @@ describe("diskUsage()", () => {
 });
 
 describe("syncFileSystem()", () => {
-  test("waits for the disk, and names what is not there", async () => {
+  test("waits for the disk, and names a missing path", async () => {
     await syncFileSystem(other);
     await assert.rejects(syncFileSystem(tree), /open ".*tree": no such file/);
   });

@@ -12,7 +12,7 @@ import {
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, test } from "node:test";
-import { listDevices } from "./devices.ts";
+import { listDevices } from "./native.ts";
 import { openFds } from "../testing/leaks.ts";
 
 const dir = mkdtempSync(join(tmpdir(), "davit-devices-"));
@@ -20,7 +20,7 @@ after(() => {
   rmSync(dir, { recursive: true });
 });
 
-test("listDevices() finds devices in directories and below, and nothing else", async () => {
+test("listDevices() finds devices in and below a directory, and nothing else", async () => {
   mkdirSync(join(dir, "all/below/fu\u00df"), { recursive: true });
   mkdirSync(join(dir, "all/empty"));
   const node = (name: string, ...numbers: string[]): void => {
@@ -72,7 +72,7 @@ test("listDevices() finds devices in directories and below, and nothing else", a
   assert.equal(openFds().size, fds);
 });
 
-test("listDevices() finds many, and those of this host", async () => {
+test("listDevices() finds many devices, and those of this host", async () => {
   const directory = join(dir, "many");
   mkdirSync(directory);
   const names = Array.from({ length: 300 }, (_none, index) => join(directory, String(index)));
@@ -83,7 +83,7 @@ test("listDevices() finds many, and those of this host", async () => {
   assert.deepEqual([zero?.type, zero?.major, zero?.minor], ["c", 1, 5]);
 });
 
-test("listDevices() leaves out what lies too deep, as anybody can make it in /dev/shm", async () => {
+test("listDevices() leaves out devices that are too deep, as any user can make them in /dev/shm", async () => {
   const deep = Array.from({ length: 100 }, () => "d").join("/");
   mkdirSync(join(dir, "deep", deep), { recursive: true });
   for (const name of [`${deep}/too-deep`, "d/d/d/one"]) {

@@ -3,7 +3,7 @@ import { release } from "node:os";
 
 import { systemError } from "../../base/system-error.ts";
 
-/** The id of this boot of the host (random(4)): records of another one describe nothing that lives. */
+/** The id of this boot of the host (random(4)). Processes and mounts in the records of another boot do not exist. */
 export function hostBootId(): string {
   const path = "/proc/sys/kernel/random/boot_id";
   try {
@@ -18,10 +18,10 @@ export function kernelRelease(): string {
   return release();
 }
 
-/** What is there exactly where systemd is the first process (sd_booted(3)). */
+/** Exists if and only if systemd is the init process of the host (sd_booted(3)). */
 export const systemdDirectory = "/run/systemd/system";
 
-/** Whether systemd runs this host, and so can be asked for cgroups. */
+/** Whether systemd is the init process of this host, and so can manage cgroups. */
 export function isRunBySystemd(): boolean {
   return existsSync(systemdDirectory);
 }

@@ -1,5 +1,4 @@
 /** The host itself: kernel and boot id, devices, free disk space, the service manager. */
-export { describeFullDisk, DiskRoom, type DiskSpace } from "./disk-room.ts";
+export { describeFullDisk, DiskHeadroom, type DiskSpace } from "./disk-headroom.ts";
 export { hostBootId, isRunBySystemd, kernelRelease, systemdDirectory } from "./host.ts";
-export { notifyService } from "./notify.ts";
-export { type DeviceNode, listDevices } from "./devices.ts";
+export { type DeviceNode, listDevices, notifyService } from "./native.ts";

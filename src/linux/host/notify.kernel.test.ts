@@ -4,7 +4,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, describe, test } from "node:test";
 
-import { notifyService } from "./notify.ts";
+import { notifyService } from "./native.ts";
 import { DatagramListener } from "../testing/datagrams.ts";
 import { openFds } from "../testing/leaks.ts";
 
@@ -22,7 +22,7 @@ describe("notifyService()", () => {
     });
   }
 
-  test("says so when nobody listens, never waits, and leaves no descriptor", async () => {
+  test("fails when no process listens, never waits, and leaves no descriptor", async () => {
     const fds = openFds().size;
     const nobody = join(dir, "nobody");
     assert.throws(
@@ -38,7 +38,7 @@ describe("notifyService()", () => {
     const full = join(dir, "full");
     await using _listener = await DatagramListener.start(full, { reads: false });
     assert.throws(() => {
-      // net.unix.max_dgram_qlen bounds what waits to be read; it is 10 to 512 where it is not set.
+      // net.unix.max_dgram_qlen limits unread datagrams; it is 10 to 512 by default.
       for (let sent = 0; sent < 100_000; sent++) notifyService(full, "WATCHDOG=1");
     }, /EAGAIN/);
   });

@@ -1,12 +1,10 @@
 /** Mounts: bind, tmpfs, overlay, and the list of mounts in /proc/self/mountinfo. */
+export { listMounts, type MountEntry, mountTmpfs, type TmpfsOptions } from "./mounts.ts";
 export {
   type BindOptions,
   bindMount,
-  listMounts,
-  type MountEntry,
   makePrivateBind,
-  mountTmpfs,
-  type TmpfsOptions,
+  mountOverlay,
+  type OverlayOptions,
   unmount,
-} from "./mounts.ts";
-export { mountOverlay, type OverlayOptions } from "./overlay.ts";
+} from "./native.ts";

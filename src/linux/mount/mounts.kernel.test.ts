@@ -20,7 +20,7 @@ import {
   type MountEntry,
   mountTmpfs,
   unmount,
-} from "./mounts.ts";
+} from "./index.ts";
 import { mountsBelow } from "../testing/leaks.ts";
 
 const dir = mkdtempSync(join(tmpdir(), "davit-mounts-"));
@@ -43,7 +43,7 @@ async function mountAt(path: string): Promise<MountEntry | undefined> {
 }
 
 describe("bindMount()", () => {
-  test("leaves out what is mounted below unless it is recursive", async () => {
+  test("leaves out mounts below unless it is recursive", async () => {
     await bindMount(source, target);
     assert.equal(existsSync(join(target, "inner", "file")), false);
     await unmount(target);
@@ -65,7 +65,7 @@ describe("bindMount()", () => {
     await unmount(target);
   });
 
-  test("binds files with odd names, which listMounts() gives back", async () => {
+  test("binds files with unusual names, which listMounts() decodes", async () => {
     const odd = join(dir, 'a b\tc\\d\n"ü#');
     writeFileSync(odd, "");
     await bindMount("/etc/hostname", odd, { readonly: true });
@@ -74,7 +74,7 @@ describe("bindMount()", () => {
     rmSync(odd);
   });
 
-  test("names which of the two is missing, and leaves nothing", async () => {
+  test("names the missing path, and leaves nothing", async () => {
     const mounts = await mountsBelow(dir);
     const none = join(dir, "none");
     await assert.rejects(
@@ -104,14 +104,14 @@ describe("mountTmpfs()", () => {
     await unmount(target);
   });
 
-  test("has no more files than it may have", async () => {
+  test("has no more files than its limit", async () => {
     await mountTmpfs(target, { sizeBytes: 65_536, mode: 0o755, inodes: 3 });
     for (const name of ["one", "two"]) writeFileSync(join(target, name), "");
     assert.throws(() => writeFileSync(join(target, "three"), ""), /ENOSPC/);
     await unmount(target);
   });
 
-  test("refuses limits that the kernel would take for no limit", async () => {
+  test("rejects a limit of 0", async () => {
     for (const wrong of [0, -1, 1.5, Number.NaN]) {
       for (const limits of [{ sizeBytes: wrong }, { sizeBytes: 4096, inodes: wrong }]) {
         await assert.rejects(mountTmpfs(target, { ...limits, mode: 0o700 }), (e) =>
@@ -122,7 +122,7 @@ describe("mountTmpfs()", () => {
     assert.equal(await mountAt(target), undefined);
   });
 
-  test("takes a label to the kernel, which must have SELinux for it", async () => {
+  test("passes a label to the kernel, which needs SELinux", async () => {
     const label = "system_u:object_r:container_file_t:s0:c1,c2";
     const mounting = mountTmpfs(target, { sizeBytes: 4096, mode: 0o700, label });
     if (!existsSync("/sys/fs/selinux/enforce")) {
@@ -137,7 +137,7 @@ describe("mountTmpfs()", () => {
   });
 });
 
-test("makePrivateBind() makes a bind inert, also one that it finds, and once", async () => {
+test("makePrivateBind() makes a bind inert, also an existing one, and only once", async () => {
   const flags = ["nosuid", "nodev", "noexec"];
   const flagsOf = async (): Promise<readonly string[]> =>
     (await mountAt(target))?.options.filter((option) => flags.includes(option)) ?? [];
@@ -154,7 +154,7 @@ test("makePrivateBind() makes a bind inert, also one that it finds, and once", a
   await unmount(target);
 });
 
-test("unmount() takes one mount at a time and is done when there is none", async () => {
+test("unmount() removes one mount at a time, and succeeds without one", async () => {
   await mountTmpfs(target, { sizeBytes: 4096, mode: 0o700 });
   await mountTmpfs(target, { sizeBytes: 4096, mode: 0o700 });
   await unmount(target);

@@ -4,7 +4,7 @@ import { describe, test } from "node:test";
 import { parseMountInfo } from "./mounts.ts";
 
 describe("parseMountInfo()", () => {
-  test("reads every field and resolves escapes", () => {
+  test("reads every field and decodes escapes", () => {
     const text =
       "36 35 98:0 /mnt1 /mnt\\0402\\134x rw,noatime shared:1 master:2 - ext3 /dev/root\\011 rw,errors=continue\n" +
       "37 35 0:4 net:[4026532249] /run/ns rw - nsfs nsfs rw\n";
@@ -36,7 +36,7 @@ describe("parseMountInfo()", () => {
     ]);
   });
 
-  test("refuses a line of another form", () => {
-    assert.throws(() => parseMountInfo("36 35 98:0 / / rw\n"), /unknown form of line "36 35/);
+  test("rejects a malformed line", () => {
+    assert.throws(() => parseMountInfo("36 35 98:0 / / rw\n"), /malformed line "36 35/);
   });
 });

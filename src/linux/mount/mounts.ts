@@ -1,40 +1,30 @@
 import { readFile } from "node:fs/promises";
 
 import { RuntimeError } from "../../base/errors.ts";
-import { bindFlags, type NativeWatch, native, nativeError, nativeJob } from "../native.ts";
 import { systemError } from "../../base/system-error.ts";
+import * as native from "./native.ts";
 
-/** How a bind mount differs from its source. */
-export interface BindOptions {
-  /** Mounts made below it appear nowhere else. */
-  readonly private?: boolean;
-  /** With `recursive`, what is mounted below is read-only, too. */
-  readonly readonly?: boolean;
-  /** What is mounted below the source comes along. */
-  readonly recursive?: boolean;
-}
-
-/** A tmpfs, as /dev/shm of a pod is one. */
+/** A tmpfs, such as /dev/shm of a pod. */
 export interface TmpfsOptions {
-  /** How much all of its files can hold. The kernel counts whole pages. */
+  /** The size of all of its files together. The kernel counts whole pages. */
   readonly sizeBytes: number;
-  /** How many files and directories it can have, its root included. The kernel's default is half of the pages of memory. */
+  /** The number of files and directories, including its root. The kernel's default is half of the pages of memory. */
   readonly inodes?: number;
   /** Permissions of its root, 0o1777 for a shared one. */
   readonly mode: number;
   readonly uid?: number;
   readonly gid?: number;
-  /** SELinux label that all files have. */
+  /** SELinux label of all files. */
   readonly label?: string | undefined;
 }
 
-/** A line of /proc/self/mountinfo (proc_pid_mountinfo(5)), with its escapes resolved. */
+/** A line of /proc/self/mountinfo (proc_pid_mountinfo(5)), with its escapes decoded. */
 export interface MountEntry {
   readonly id: number;
   readonly parentId: number;
   /** `major:minor`. */
   readonly device: string;
-  /** What of the file system is mounted: `/`, or the source of a bind within it. */
+  /** The part of the file system that is mounted: `/`, or the source of a bind within it. */
   readonly root: string;
   readonly mountPoint: string;
   readonly options: readonly string[];
@@ -45,29 +35,16 @@ export interface MountEntry {
   readonly superOptions: readonly string[];
 }
 
-/** Binds a file or directory to an existing one. When it rejects, nothing is mounted. */
-export async function bindMount(
-  source: string,
-  target: string,
-  options: BindOptions = {},
-): Promise<void> {
-  const flags =
-    (options.private === true ? bindFlags.private : 0) |
-    (options.readonly === true ? bindFlags.readonly : 0) |
-    (options.recursive === true ? bindFlags.recursive : 0);
-  await nativeJob("bindMount", [source, target], [flags]);
-}
-
 /** Mounts a tmpfs (nosuid, nodev, noexec; source `shm`) on an existing directory. */
 export async function mountTmpfs(target: string, options: TmpfsOptions): Promise<void> {
-  await nativeJob("mountTmpfs", ["shm", target, tmpfsText(target, options)]);
+  await native.mountTmpfs({ source: "shm", target, options: tmpfsText(target, options) });
 }
 
 /** The options of a tmpfs to be mounted on `target` as mount(2) takes them, see tmpfs(5). */
 export function tmpfsText(target: string, options: TmpfsOptions): string {
   const { sizeBytes, inodes, mode, uid = 0, gid = 0 } = options;
   const numbers = [sizeBytes, mode, uid, gid, ...(inodes === undefined ? [] : [inodes])];
-  // Of size and inodes 0 means "no limit" to the kernel, which nobody can want here.
+  // To the kernel, 0 bytes or 0 inodes mean "no limit", which is always a mistake here.
   const isLimited = sizeBytes > 0 && inodes !== 0;
   if (!numbers.every((n) => Number.isSafeInteger(n) && n >= 0) || !isLimited) {
     throw new RuntimeError(
@@ -80,30 +57,7 @@ export function tmpfsText(target: string, options: TmpfsOptions): string {
   return `size=${sizeBytes}${files},mode=${mode.toString(8)},uid=${uid},gid=${gid}${label}`;
 }
 
-/**
- * Takes the topmost mount on each path away, at once for new users (MNT_DETACH) and for good when
- * its last file is closed. Done where nothing is mounted.
- */
-export async function unmount(...targets: readonly [string, ...string[]]): Promise<void> {
-  await nativeJob("unmount", targets);
-}
-
-/**
- * Makes the directory a mount point whose inner mounts appear in no other mount namespace: systemd
- * makes `/` shared, and what is mounted in a shared tree is copied to every peer and stays busy
- * there. Done when it is one already.
- *
- * With `inert`, nothing in it is setuid, a device or executable (nosuid, nodev, noexec), even if it was a
- * mount point before. Mounts below it have flags of their own.
- */
-export async function makePrivateBind(
-  dir: string,
-  options: { readonly inert?: boolean } = {},
-): Promise<void> {
-  await nativeJob("makePrivateBind", [dir], [options.inert === true ? 1 : 0]);
-}
-
-/** All mounts of our mount namespace, parents before what is mounted on them. */
+/** All mounts of this mount namespace, each after the mount that it is mounted on. */
 export async function listMounts(): Promise<readonly MountEntry[]> {
   const path = "/proc/self/mountinfo";
   try {
@@ -114,33 +68,28 @@ export async function listMounts(): Promise<readonly MountEntry[]> {
 }
 
 /**
- * Calls back from the event loop once at first, and after each change of the mount table; changes
- * that happen together are told once. What changed is not told: read it again. Disposing ends it.
+ * Calls `onChange` from the event loop once at first, and after each change of the mount table; changes
+ * that happen together are reported once. It does not say what changed: read the table again. Disposing ends it.
  *
- * NOTE(kernel): mountinfo tells each change to the first poll after it and to no other
+ * NOTE(kernel): mountinfo reports each change only to the first poll after it
  * (mounts_poll() in fs/proc_namespace.c). epoll polls when the fd is added and again when it
  * reports, so a change before the fd was added is lost. libuv adds it at the start of its next poll
- * phase, which the second of two immediates comes after: hence the first call.
+ * phase, and the second of two immediates runs after that. This is the reason for the first call.
  */
 export function watchMounts(onChange: () => void): Disposable {
-  let watch: NativeWatch;
-  try {
-    watch = native().watchMounts(onChange);
-  } catch (cause) {
-    throw nativeError(cause, "watch the mount table");
-  }
+  const watch = native.watchMountTable(onChange);
   let first = setImmediate(() => {
     first = setImmediate(onChange);
   });
   return {
     [Symbol.dispose]: () => {
       clearImmediate(first);
-      native().watchClose(watch);
+      watch[Symbol.dispose]();
     },
   };
 }
 
-/** Parses the text of a mountinfo file; lines that are not of its form are an error. */
+/** Parses the text of a mountinfo file; a line of another form is an error. */
 export function parseMountInfo(text: string): readonly MountEntry[] {
   return text
     .split("\n")
@@ -150,12 +99,12 @@ export function parseMountInfo(text: string): readonly MountEntry[] {
 
 function parseMountLine(line: string): MountEntry {
   const fields = line.split(" ");
-  // Any number of propagation fields stands before the separator.
+  // The separator follows any number of propagation fields.
   const separator = fields.indexOf("-", 6);
   const [id, parentId, device, root, mountPoint, options] = fields;
   const [fsType, source, superOptions] = fields.slice(separator + 1);
   if (separator < 0 || root === undefined || mountPoint === undefined || fsType === undefined) {
-    throw new RuntimeError("internal", `parse mountinfo: unknown form of line "${line}"`);
+    throw new RuntimeError("internal", `parse mountinfo: malformed line "${line}"`);
   }
   return {
     id: Number(id),
@@ -171,7 +120,7 @@ function parseMountLine(line: string): MountEntry {
   };
 }
 
-/** The kernel writes space, tab, newline, backslash and # as three octal digits. */
+/** The kernel writes space, tab, newline, backslash and # as a backslash and three octal digits. */
 function unescape(text: string): string {
   return text.replace(/\\([0-7]{3})/g, (_, digits: string) =>
     String.fromCharCode(Number.parseInt(digits, 8)),

@@ -5,7 +5,7 @@ export {
   type NamespacePins,
   pinNamespaces,
   unpinNamespace,
-  unpinNamespaces,
 } from "./namespaces.ts";
+export { unpinNamespaces } from "./native.ts";
 export { type SysctlNamespaces, writeSysctls } from "./sysctls.ts";
 export { userNamespaceObstacle } from "./user-namespaces.ts";

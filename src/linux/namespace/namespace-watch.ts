@@ -1,15 +1,15 @@
 import { isNamespaceMounted } from "./namespaces.ts";
 import { watchMounts } from "../mount/mounts.ts";
 
-// Every start of a pod changes the mount table several times; one look serves them all.
+// Every start of a pod changes the mount table several times; one check is enough for all of them.
 const settleMs = 200;
 const fullCheckMs = 10_000;
 
 /**
- * Knows of each watched path whether it is a namespace mount, without looking when asked.
+ * Knows for each watched path whether it is a namespace mount, without a system call when asked.
  *
- * The kernel says that the mount table changed (poll on /proc/self/mountinfo, proc(5)); then, and
- * every 10 s in any case, each path is looked at. Looking never changes anything.
+ * The kernel reports changes of the mount table (poll on /proc/self/mountinfo, proc(5)). After a change, and
+ * every 10 s in any case, each path is checked. A check never changes anything.
  */
 export class NamespaceWatch implements Disposable {
   readonly #open = new Map<string, () => void>();
@@ -29,17 +29,17 @@ export class NamespaceWatch implements Disposable {
     }, fullCheckMs).unref();
   }
 
-  /** Watches `path`, which is a namespace mount now. `onClosed` is called once if it ceases to be one. */
+  /** Watches `path`, which is a namespace mount now. `onClosed` is called once when it no longer is one. */
   add(path: string, onClosed: () => void): void {
     this.#open.set(path, onClosed);
   }
 
-  /** Forgets `path`: it counts as closed from now on, and nobody is told. */
+  /** Stops watching `path`: it counts as closed from now on, without a call of `onClosed`. */
   delete(path: string): void {
     this.#open.delete(path);
   }
 
-  /** True while `path` is watched and was a namespace mount when last looked at. */
+  /** True while `path` is watched and was a namespace mount at the last check. */
   isOpen(path: string): boolean {
     return this.#open.has(path);
   }
@@ -60,7 +60,7 @@ export class NamespaceWatch implements Disposable {
   }
 }
 
-/** What cannot be looked at now (EIO, say) is as it was; the next look comes soon. */
+/** A path that cannot be checked now (EIO, for example) counts as mounted; the next check comes soon. */
 function isStillMounted(path: string): boolean {
   try {
     return isNamespaceMounted(path);

@@ -14,16 +14,11 @@ import { join } from "node:path";
 import { after, before, describe, test } from "node:test";
 
 import { isKind } from "../../base/errors.ts";
+import { within } from "../../base/wait.ts";
 import { spawnChild } from "../process/child.ts";
-import {
-  bindMount,
-  listMounts,
-  makePrivateBind,
-  mountTmpfs,
-  unmount,
-  watchMounts,
-} from "../mount/mounts.ts";
-import { isNamespaceMounted, namespaceInode, pinNamespaces, unpinNamespace } from "./namespaces.ts";
+import { bindMount, listMounts, makePrivateBind, mountTmpfs, unmount } from "../mount/index.ts";
+import { watchMounts } from "../mount/mounts.ts";
+import { isNamespaceMounted, pinNamespaces, unpinNamespace } from "./namespaces.ts";
 import { run } from "../process/run.ts";
 import { writeSysctls } from "./sysctls.ts";
 import { mountsBelow, openFds, until } from "../testing/leaks.ts";
@@ -45,11 +40,8 @@ const unpinAll = async (): Promise<void> => {
   for (const path of all) await unpinNamespace(path);
 };
 
-async function within(timeoutMs: number, promise: Promise<unknown>): Promise<void> {
-  const late = Promise.withResolvers<never>();
-  const timer = setTimeout(() => late.reject(new Error(`not within ${timeoutMs} ms`)), timeoutMs);
-  await Promise.race([promise, late.promise]).finally(() => clearTimeout(timer));
-}
+/** Equal inodes are the same namespace (namespaces(7)). */
+const inodeOf = (path: string): number => statSync(path).ino;
 
 async function inside(script: string, joinNamespaces = all): Promise<string> {
   const result = await run({
@@ -64,7 +56,7 @@ async function inside(script: string, joinNamespaces = all): Promise<string> {
 }
 
 describe("pinNamespaces()", () => {
-  test("pins three namespaces with lo up and the hostname set, and leaves ours alone", async () => {
+  test("pins three namespaces with lo up and the hostname set, and does not change its own", async () => {
     const [namespaces, name] = [ours(), hostname()];
     await pinNamespaces({ ...pins, hostname: "pod-1" });
     for (const path of all) {
@@ -72,13 +64,13 @@ describe("pinNamespaces()", () => {
       assert.equal(statSync(path).mode & 0o777, 0o444);
     }
     assert.equal(await inside("hostname; ip -o link show lo | grep -c 'LOOPBACK,UP'"), "pod-1\n1");
-    assert.notEqual(namespaceInode(pins.net), namespaceInode("/proc/self/ns/net"));
-    assert.equal(await inside("stat -Lc %i /proc/self/ns/net"), String(namespaceInode(pins.net)));
+    assert.notEqual(inodeOf(pins.net), inodeOf("/proc/self/ns/net"));
+    assert.equal(await inside("stat -Lc %i /proc/self/ns/net"), String(inodeOf(pins.net)));
     await unpinAll();
     assert.deepEqual([ours(), hostname()], [namespaces, name]);
   });
 
-  test("makes only the namespaces asked for", async () => {
+  test("makes only the requested namespaces", async () => {
     await pinNamespaces({ ipc: pins.ipc });
     assert.deepEqual(all.map(existsSync), [false, true, false]);
     await unpinAll();
@@ -89,7 +81,7 @@ describe("pinNamespaces()", () => {
     assert.deepEqual(all.map(existsSync), [false, false, false]);
   });
 
-  test("undoes everything when the last file is taken, and does not touch that file", async () => {
+  test("undoes everything when the last file exists, and does not change that file", async () => {
     writeFileSync(pins.uts, "somebody's");
     const mounts = await mountsBelow(dir);
     await assert.rejects(pinNamespaces(pins), (error) => {
@@ -104,12 +96,12 @@ describe("pinNamespaces()", () => {
     assert.equal(existsSync(pins.uts), false);
   });
 
-  test("leaves no mount, file or descriptor after 100 rounds, some at once", async () => {
+  test("leaves no mount, file or descriptor after 100 rounds, some concurrent", async () => {
     const [mounts, fds] = [await mountsBelow(dir), openFds().size];
     for (let round = 0; round < 20; round++) {
       const paths = Array.from({ length: 5 }, (_, i) => join(dir, `net-${i}`));
       await Promise.all(paths.map((net) => pinNamespaces({ net })));
-      assert.equal(new Set(paths.map(namespaceInode)).size, 5);
+      assert.equal(new Set(paths.map(inodeOf)).size, 5);
       await Promise.all(paths.map(unpinNamespace));
       assert.deepEqual(paths.filter(existsSync), []);
     }
@@ -117,13 +109,13 @@ describe("pinNamespaces()", () => {
     assert.equal(openFds().size, fds);
   });
 
-  test("stays out of other mount namespaces although the tree around is shared", async () => {
+  test("does not appear in other mount namespaces although its parent mount is shared", async () => {
     const shared = join(dir, "shared");
     mkdirSync(shared);
     await mountTmpfs(shared, { sizeBytes: 65_536, mode: 0o755 });
     await run({ file: "mount", args: ["--make-shared", shared], env, timeoutMs: 10_000 });
     mkdirSync(join(shared, "ns"));
-    // A peer of the shared mount, as every service of systemd with a private /tmp is one.
+    // A peer of the shared mount, like every service of systemd with a private /tmp.
     const peer = spawnChild({
       file: "unshare",
       args: ["--mount", "--propagation", "unchanged", "sleep", "60"],
@@ -171,7 +163,7 @@ describe("pinNamespaces() with a user namespace", () => {
     for (const path of [...all, user]) assert.equal(isNamespaceMounted(path), true);
     assert.match(await asRoot("cat /proc/self/uid_map"), /^\s*0\s+300000\s+1000$/);
     assert.match(await asRoot("cat /proc/self/gid_map"), /^\s*0\s+400000\s+1000$/);
-    // Only who owns a namespace may do these.
+    // Only the owner of a namespace may do these.
     assert.equal(await asRoot("hostname pod-2; hostname"), "pod-2");
     assert.equal(await asRoot("ip link set lo mtu 1400; ip -o link show lo | grep -c UP"), "1");
     await assert.rejects(
@@ -190,7 +182,7 @@ describe("pinNamespaces() with a user namespace", () => {
     await unpinUsers();
   });
 
-  test("leaves nothing when a map is refused or a file is taken", async () => {
+  test("leaves nothing when a map is rejected or a file exists", async () => {
     const fds = openFds().size;
     const none = { uids: { ...range, length: 0 }, gids: range };
     await assert.rejects(
@@ -205,13 +197,13 @@ describe("pinNamespaces() with a user namespace", () => {
     await unpinNamespace(pins.uts);
   });
 
-  test("leaves no process, mount or descriptor after 50 rounds, some at once", async () => {
+  test("leaves no process, mount or descriptor after 50 rounds, some concurrent", async () => {
     const children = (): string => readFileSync(`/proc/self/task/${process.pid}/children`, "utf8");
     const [mounts, fds, before] = [await mountsBelow(dir), openFds().size, children()];
     for (let round = 0; round < 10; round++) {
       const paths = Array.from({ length: 5 }, (_, i) => join(dir, `user-${i}`));
       await Promise.all(paths.map((path) => pinNamespaces({ user: path, users })));
-      assert.equal(new Set(paths.map(namespaceInode)).size, 5);
+      assert.equal(new Set(paths.map(inodeOf)).size, 5);
       await Promise.all(paths.map(unpinNamespace));
     }
     assert.deepEqual(await mountsBelow(dir), mounts);
@@ -219,7 +211,7 @@ describe("pinNamespaces() with a user namespace", () => {
     assert.equal(children(), before);
   });
 
-  test("writes sysctls as its root, those of ipc too", async () => {
+  test("writes sysctls as its root, also those of ipc", async () => {
     await pinNamespaces({ ...pins, user, users });
     const { net, ipc } = pins;
     await writeSysctls({ user, net, ipc }, [
@@ -241,7 +233,7 @@ describe("pinNamespaces() with a user namespace", () => {
 });
 
 describe("unpinNamespace()", () => {
-  test("is done when there is nothing, and when the mount was taken away", async () => {
+  test("succeeds when there is nothing, and when the mount was removed", async () => {
     await unpinNamespace(join(dir, "none"));
     await pinNamespaces({ net: pins.net });
     await unmount(pins.net);
@@ -250,7 +242,7 @@ describe("unpinNamespace()", () => {
     assert.equal(existsSync(pins.net), false);
   });
 
-  test("refuses a directory instead of removing it", async () => {
+  test("rejects a directory instead of removing it", async () => {
     const directory = join(dir, "directory");
     mkdirSync(directory);
     await assert.rejects(unpinNamespace(directory), /unlink ".*directory"/);
@@ -259,7 +251,7 @@ describe("unpinNamespace()", () => {
 });
 
 describe("isNamespaceMounted()", () => {
-  test("is false for what is not there, a plain file and another mount", async () => {
+  test("is false for a missing path, a plain file and another mount", async () => {
     const file = join(dir, "file");
     writeFileSync(file, "");
     assert.equal(isNamespaceMounted(join(dir, "none")), false);
@@ -272,7 +264,7 @@ describe("isNamespaceMounted()", () => {
 });
 
 describe("watchMounts()", () => {
-  test("tells within a second that a namespace was unmounted by hand, and nothing once disposed", async () => {
+  test("reports within a second that a namespace was unmounted, and nothing after disposal", async () => {
     const fds = openFds().size;
     await pinNamespaces({ net: pins.net });
     let changes = 0;
@@ -282,7 +274,7 @@ describe("watchMounts()", () => {
       const calls = changes;
       const result = await run({ file: "umount", args: [pins.net], env, timeoutMs: 10_000 });
       assert.equal(result.code, 0, String(result.stderr));
-      await until("the change is told", () => changes > calls, 1000);
+      await until("the change is reported", () => changes > calls, 1000);
       assert.equal(isNamespaceMounted(pins.net), false);
     }
     const calls = changes;
@@ -293,7 +285,7 @@ describe("watchMounts()", () => {
     assert.equal(openFds().size, fds);
   });
 
-  test("misses no change of its first moments", async () => {
+  test("misses no early change", async () => {
     for (let round = 0; round < 50; round++) {
       await pinNamespaces({ net: pins.net });
       const gone = Promise.withResolvers<undefined>();
@@ -301,10 +293,10 @@ describe("watchMounts()", () => {
         if (!isNamespaceMounted(pins.net)) gone.resolve(undefined);
       });
       const unmounted = unmount(pins.net);
-      // The event loop stands still meanwhile, as it does in a long turn.
+      // Blocks the event loop, like a long turn.
       for (const end = performance.now() + 3; performance.now() < end; );
       await unmounted;
-      await within(1000, gone.promise);
+      assert.ok(await within(gone.promise, 1000), "the change is reported");
       await unpinNamespace(pins.net);
     }
   });
@@ -326,7 +318,7 @@ describe("writeSysctls()", () => {
     await unpinAll();
   });
 
-  test("names the key that fails, and refuses what is no key before it writes", async () => {
+  test("names the key that fails, and rejects an invalid key before it writes", async () => {
     await pinNamespaces({ net: pins.net });
     const net = { net: pins.net };
     await assert.rejects(

@@ -1,26 +1,26 @@
-import { statfsSync, statSync } from "node:fs";
+import { statfsSync } from "node:fs";
 
 import { RuntimeError } from "../../base/errors.ts";
-import { nativeJob } from "../native.ts";
 import { errnoCode, systemError } from "../../base/system-error.ts";
+import * as native from "./native.ts";
 
-/** Ids of a user namespace, and where they begin outside of it (user_namespaces(7)). */
+/** Ids of a user namespace, and the first of them outside of it (user_namespaces(7)). */
 export interface IdRange {
   readonly containerId: number;
   readonly hostId: number;
   readonly length: number;
 }
 
-/** Where to pin the new namespaces; those without a path are not made. */
+/** Where to pin the new namespaces; a namespace without a path is not made. */
 export interface NamespacePins {
-  /** A user namespace, which the others then belong to. */
+  /** A user namespace that the others belong to. */
   readonly user?: string;
-  /** The ids in it; needed with `user`, with 0 among them. */
+  /** The ids in it, including 0. Required with `user`. */
   readonly users?: { readonly uids: IdRange; readonly gids: IdRange };
   readonly net?: string;
   readonly ipc?: string;
   readonly uts?: string;
-  /** The name inside the new uts namespace; needs `uts`. */
+  /** The name inside the new uts namespace; requires `uts`. */
   readonly hostname?: string;
 }
 
@@ -28,9 +28,9 @@ export interface NamespacePins {
 const NSFS_MAGIC = 0x6e736673;
 
 /**
- * Makes new namespaces and pins each by a bind mount on a file that is created for it (empty,
- * 0444), with `lo` up and the hostname set, in one step on a thread of its own: 0.6 ms. When it
- * rejects, nothing is left. The directory should be a private bind (`makePrivateBind`), or the pins
+ * Makes new namespaces and pins each of them by a bind mount on a file that is created for it (empty,
+ * 0444), with `lo` up and the hostname set, in one call on a thread of its own: 0.6 ms. A failed call
+ * leaves nothing behind. The directory should be a private bind (`makePrivateBind`); otherwise the pins
  * appear in other mount namespaces and keep the files busy there.
  *
  * Rejects with `already-exists` when a file is at one of the paths.
@@ -44,15 +44,10 @@ export async function pinNamespaces(pins: NamespacePins): Promise<void> {
     return;
   }
   if (pins.net === undefined && pins.ipc === undefined && pins.uts === undefined) return;
-  await nativeJob("pinNamespaces", [
-    pins.net ?? null,
-    pins.ipc ?? null,
-    pins.uts ?? null,
-    pins.hostname ?? null,
-  ]);
+  await native.pinNamespaces(pins);
 }
 
-/** The same with a user namespace, which takes a process for a moment: 2 ms. */
+/** Also makes a user namespace, which needs a short-lived process: 2 ms. */
 async function pinUserNamespace(user: string, pins: NamespacePins): Promise<void> {
   const { users } = pins;
   if (users === undefined) {
@@ -60,33 +55,21 @@ async function pinUserNamespace(user: string, pins: NamespacePins): Promise<void
   }
   const map = ({ containerId, hostId, length }: IdRange): string =>
     `${containerId} ${hostId} ${length}`;
-  await nativeJob("pinUserNamespace", [
-    user,
-    pins.net ?? null,
-    pins.ipc ?? null,
-    pins.uts ?? null,
-    pins.hostname ?? null,
-    map(users.uids),
-    map(users.gids),
-  ]);
+  const maps = { uidMap: map(users.uids), gidMap: map(users.gids) };
+  await native.pinUserNamespace({ ...pins, user, ...maps });
 }
 
 /**
- * Takes a pinned namespace's mount and file away; the namespace ends with its last process. Done
- * when neither is there any more. A plain file that an old boot left is removed, too.
+ * Removes the mount and the file of a pinned namespace; the namespace ends with its last process. Does nothing
+ * when neither exists. A plain file that an earlier boot left is removed, too.
  */
 export async function unpinNamespace(path: string): Promise<void> {
-  await unpinNamespaces([path]);
-}
-
-/** The same for several in one go. All are tried; rejects with the first failure. */
-export async function unpinNamespaces(paths: readonly string[]): Promise<void> {
-  await nativeJob("unpinNamespaces", paths);
+  await native.unpinNamespaces([path]);
 }
 
 /**
- * Whether a namespace is pinned at the path. A file left from an earlier boot, or whose mount
- * somebody took away, is none; asking never changes anything.
+ * Whether a namespace is pinned at the path. A file from an earlier boot, or a file that was unmounted,
+ * is not a namespace. The call changes nothing.
  */
 export function isNamespaceMounted(path: string): boolean {
   try {
@@ -94,19 +77,6 @@ export function isNamespaceMounted(path: string): boolean {
   } catch (cause) {
     const code = errnoCode(cause);
     if (code === "ENOENT" || code === "ENOTDIR" || code === "ELOOP") return false;
-    throw systemError(`look at namespace "${path}"`, cause);
-  }
-}
-
-/**
- * The inode of a namespace file (`/proc/PID/ns/net`, a pin): equal inodes are the same namespace
- * (namespaces(7)). `undefined` when the file is gone or its process is.
- */
-export function namespaceInode(path: string): bigint | undefined {
-  try {
-    return statSync(path, { bigint: true, throwIfNoEntry: false })?.ino;
-  } catch (cause) {
-    if (errnoCode(cause) === "ESRCH") return undefined;
-    throw systemError(`look at namespace "${path}"`, cause);
+    throw systemError(`stat namespace "${path}"`, cause);
   }
 }

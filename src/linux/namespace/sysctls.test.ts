@@ -5,7 +5,7 @@ import { isKind } from "../../base/errors.ts";
 import { sysctlPath } from "./sysctls.ts";
 
 describe("sysctlPath()", () => {
-  test("takes the first separator for the separator", () => {
+  test("uses the first separator", () => {
     assert.equal(sysctlPath("net.ipv4.ip_forward"), "/proc/sys/net/ipv4/ip_forward");
     assert.equal(sysctlPath("net/ipv4/ip_forward"), "/proc/sys/net/ipv4/ip_forward");
     assert.equal(
@@ -18,7 +18,7 @@ describe("sysctlPath()", () => {
     );
   });
 
-  test("refuses ways out, and what is no key", () => {
+  test("rejects paths that lead out, and invalid keys", () => {
     for (const key of [
       "",
       "net",

@@ -14,9 +14,11 @@ import { join } from "node:path";
 import { after, afterEach, describe, test } from "node:test";
 
 import { RuntimeError } from "../../base/errors.ts";
-import { type Child, type SpawnOptions, spawnChild, spawnChildInPool } from "./child.ts";
-import { holderPath } from "../native.ts";
-import { pinNamespaces, unpinNamespace } from "../namespace/namespaces.ts";
+import { type Child, spawnChild, spawnChildInPool } from "./child.ts";
+import type { SpawnOptions } from "./native.ts";
+import { holderPath } from "./programs.ts";
+import { SIGKILL, SIGTERM } from "./signals.ts";
+import { pinNamespaces, unpinNamespace } from "../namespace/index.ts";
 import { run } from "./run.ts";
 import { SystemError } from "../../base/system-error.ts";
 import { childPids, openFds, until } from "../testing/leaks.ts";
@@ -26,13 +28,10 @@ const env = { PATH: "/usr/sbin:/usr/bin:/sbin:/bin" };
 const dir = mkdtempSync(join(tmpdir(), "davit-child-"));
 after(() => rmSync(dir, { recursive: true }));
 
-// A failed test must not leave its children to the next one.
+// The children of a failed test must not disturb the next one.
 afterEach(() => {
   for (const pid of childPids()) process.kill(pid, SIGKILL);
 });
-
-const SIGKILL = 9;
-const SIGTERM = 15;
 
 async function ended(child: Child): Promise<void> {
   child.kill(SIGKILL);
@@ -47,9 +46,9 @@ async function textOf(options: SpawnOptions): Promise<string> {
   return text;
 }
 
-// Descriptors are looked at in the holder, which opens none itself: a dynamic loader would.
+// Descriptors are checked in the holder, which opens none itself; a dynamic loader would.
 describe("spawnChild()", () => {
-  test("passes /dev/null for what is not asked for, and nothing else", async () => {
+  test("passes /dev/null by default, and nothing else", async () => {
     const child = spawnChild({ file: holderPath(), env });
     assert.deepEqual(
       [...openFds(child.pid)],
@@ -62,7 +61,7 @@ describe("spawnChild()", () => {
     await ended(child);
   });
 
-  test("passes pipes, descriptors and extra descriptors at their places, and nothing else", async () => {
+  test("passes pipes, descriptors and extra descriptors by number, and nothing else", async () => {
     const server = createServer().listen(join(dir, "socket"));
     await until("server listens", () => server.listening);
     const [a, b] = ["a", "b"].map((name) => openSync(join(dir, name), "w+"));
@@ -90,7 +89,7 @@ describe("spawnChild()", () => {
     await new Promise((resolve) => server.close(resolve));
   });
 
-  test("passes the pipe of stdout a second time", async () => {
+  test("passes the pipe of stdout twice", async () => {
     const child = spawnChild({
       file: "sh",
       args: ["-c", "echo three >&3; echo one"],
@@ -98,15 +97,15 @@ describe("spawnChild()", () => {
       stdout: "pipe",
       extraFds: ["stdout"],
     });
-    let said = "";
-    for await (const chunk of child.stdout ?? []) said += String(chunk);
-    assert.equal(said, "three\none\n");
+    let output = "";
+    for await (const chunk of child.stdout ?? []) output += String(chunk);
+    assert.equal(output, "three\none\n");
     await ended(child);
   });
 
-  test("passes on nothing of a parent that has descriptors without close-on-exec", async () => {
+  test("passes no descriptor of a parent without close-on-exec", async () => {
     const file = openSync(join(dir, "careless"), "w+");
-    // The middle process gets 3 to 8 as plain descriptors, as a careless library would leave them.
+    // The middle process gets 3 to 8 without close-on-exec, as a careless library would leave them.
     const script = `
       import { readdirSync } from "node:fs";
       import { spawnChild } from ${JSON.stringify(import.meta.resolve("./child.ts"))};
@@ -125,7 +124,7 @@ describe("spawnChild()", () => {
     assert.equal(result, "true 0,1,2\n");
   });
 
-  test("passes only the named descriptors to the holder, in its own PID and the pod's other namespaces", async () => {
+  test("passes only the named descriptors to the holder, in its own PID namespace and the pod's other namespaces", async () => {
     const pins = { net: join(dir, "net"), ipc: join(dir, "ipc"), uts: join(dir, "uts") };
     await pinNamespaces({ ...pins, hostname: "pod" });
     const child = spawnChild({
@@ -167,7 +166,7 @@ describe("spawnChild()", () => {
 
   test("gives the holder's orphans a parent that reaps them", async () => {
     const child = spawnChild({ file: holderPath(), env: {}, newPidNamespace: true });
-    // The subshell ends before its child, which then belongs to PID 1. A zombie would stay listed,
+    // The subshell ends before its child, which becomes a child of PID 1. A zombie would stay listed,
     // so the loop ends only when the holder has reaped it.
     const script = `
       mount -t proc proc ${dir} || exit
@@ -190,7 +189,7 @@ describe("spawnChild()", () => {
     }
   });
 
-  test("starts with default signals although Node ignores SIGPIPE", async () => {
+  test("starts with default signals although Node.js ignores SIGPIPE", async () => {
     const status = await textOf({ file: "cat", args: ["/proc/self/status"], env });
     assert.deepEqual(status.match(/(?<=^Sig(Blk|Ign|Cgt):\t).*/gm), [
       "0".repeat(16),
@@ -199,7 +198,7 @@ describe("spawnChild()", () => {
     ]);
   });
 
-  test("gives exactly the environment, directory and session asked for", async () => {
+  test("has exactly the given environment, directory and session", async () => {
     const script = "pwd; env | sort; ps -o sid= -p $$";
     const child = { file: "sh", args: ["-c", script], env: { ...env, B: "2" }, cwd: dir };
     const [cwd, ...rest] = (await textOf({ ...child, newSession: true })).trim().split("\n");
@@ -211,16 +210,16 @@ describe("spawnChild()", () => {
     assert.notEqual(Number(rest.at(-1)), 0);
   });
 
-  test("tells exit code and signal", async () => {
+  test("reports exit code and signal", async () => {
     const code = spawnChild({ file: "sh", args: ["-c", "exit 7"], env });
     assert.deepEqual(await code.exited, { code: 7, signal: null });
     const killed = spawnChild({ file: "sleep", args: ["60"], env });
     killed.kill(SIGTERM);
     assert.deepEqual(await killed.exited, { code: null, signal: SIGTERM });
-    killed.kill(SIGKILL); // gone: no error, and nobody else is hit
+    killed.kill(SIGKILL); // it has ended: no error, and no other process gets the signal
   });
 
-  test("names what could not be executed, entered or found, and leaves nothing", async () => {
+  test("names the file or namespace of a failure, and leaves nothing", async () => {
     const plain = join(dir, "plain");
     writeFileSync(plain, "no program", { mode: 0o644 });
     writeFileSync(join(dir, "program"), "no program", { mode: 0o755 });
@@ -254,7 +253,7 @@ describe("spawnChild()", () => {
     assert.deepEqual([...openFds().keys()], fds);
   });
 
-  test("survives a child that dies with its input unread", async () => {
+  test("handles a child that ends without reading its input", async () => {
     const child = spawnChild({ file: "true", env, stdin: "pipe" });
     child.stdin?.write(Buffer.alloc(4 * 1024 * 1024));
     assert.deepEqual(await child.exited, { code: 0, signal: null });
@@ -262,7 +261,7 @@ describe("spawnChild()", () => {
     await until("the pipe is closed", () => child.stdin?.destroyed === true);
   });
 
-  test("leaves no descriptor and no zombie after 500 children one by one and 500 at once", async () => {
+  test("leaves no descriptor and no zombie after 500 children in sequence and 500 concurrent ones", async () => {
     const fds = [...openFds().keys()];
     for (let i = 0; i < 500; i++) {
       const child = spawnChild({ file: "/bin/true", env });

@@ -4,11 +4,11 @@ import { describe, test } from "node:test";
 import { findProgram } from "./child.ts";
 
 describe("findProgram()", () => {
-  test("finds the first program on absolute directories, and takes a path as it is", () => {
+  test("finds the first program in absolute directories, and does not change a path", () => {
     assert.equal(findProgram("sh", "/nowhere:/bin:/usr/bin"), "/bin/sh");
     assert.equal(findProgram("./x", "/bin"), "./x");
     assert.equal(findProgram("sh", "bin:."), undefined);
-    assert.equal(findProgram("passwd", "/etc"), undefined, "a file that nobody may execute");
+    assert.equal(findProgram("passwd", "/etc"), undefined, "a file without execute permission");
     assert.equal(findProgram("etc", "/"), undefined, "a directory");
     assert.equal(findProgram("", "/bin"), undefined);
   });

@@ -6,7 +6,7 @@ import { spawnChild } from "./child.ts";
 import { environmentOf, findByCommandLine, findByEnvironment } from "./command-lines.ts";
 import { processStartTime } from "./process-ref.ts";
 
-test("findByCommandLine() finds a process by its words, with what tells it from a later one", async () => {
+test("findByCommandLine() finds a process by its arguments, with its start time", async () => {
   const word = randomUUID();
   const args = ["-c", "sleep 60", "-id", word];
   const child = spawnChild({ file: "sh", args, env: { PATH: "/usr/bin:/bin" } });
@@ -24,7 +24,7 @@ test("findByCommandLine() finds a process by its words, with what tells it from 
   assert.deepEqual(await find(), []);
 });
 
-test("findByEnvironment() finds a process whose parents are gone, in a session of its own", async () => {
+test("findByEnvironment() finds an orphaned process in a session of its own", async () => {
   const name = "DAVIT_TEST_MARK";
   const word = randomUUID();
   const env = { PATH: "/usr/bin:/bin", [name]: word };
@@ -32,7 +32,7 @@ test("findByEnvironment() finds a process whose parents are gone, in a session o
   await child.exited;
   const find = () => findByEnvironment(name, (value) => value === word);
   let found = await find();
-  // Between fork and execve it has the environment of its parent, which has the word, too.
+  // Between fork and execve it has the environment of its parent, which has the variable, too.
   while (found.length === 0) found = await find();
   const [{ pid, startTime } = { pid: 0, startTime: "" }] = found;
   assert.equal(found.length, 1);

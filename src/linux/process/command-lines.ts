@@ -1,11 +1,11 @@
 import { readdir, readFile, stat } from "node:fs/promises";
-import { setTimeout as delay } from "node:timers/promises";
 
+import { valueWithin } from "../../base/wait.ts";
 import { processStartTime } from "./process-ref.ts";
 
-// They lie in the process's memory, whose lock a process that hangs in the kernel may hold.
+// Command line and environment are in the process's memory. A process that hangs in the kernel may hold its lock.
 const readMs = 1_000;
-/** Reads under way: one that hangs keeps a thread of the pool, and must not have another at each look. */
+/** Reads in progress. One that hangs occupies a thread of the pool, so it must not be started again. */
 const reads = new Map<string, Promise<string>>();
 
 /** A process that was found by its command line. */
@@ -17,8 +17,8 @@ export interface FoundProcess {
 }
 
 /**
- * The processes whose command lines are wanted, of those that have our root directory: a container's
- * process can have whatever command line it likes, but not that. One that does not answer within a
+ * The processes with a wanted command line that have the same root directory as this process. A container's
+ * process can choose its command line, but not that root. A process whose command line cannot be read within a
  * second is left out.
  */
 export async function findByCommandLine(
@@ -26,35 +26,35 @@ export async function findByCommandLine(
 ): Promise<readonly FoundProcess[]> {
   const pids = await allPids();
   const root = await rootOf("self");
-  const look = async (pid: number): Promise<readonly FoundProcess[]> => {
+  const match = async (pid: number): Promise<readonly FoundProcess[]> => {
     const args = await wordsOf(pid, "cmdline");
     if (!isWanted(args)) return [];
     const startTime = processStartTime(pid);
     if (startTime === undefined || (await rootOf(String(pid))) !== root) return [];
     return [{ pid, startTime: String(startTime), args }];
   };
-  return (await Promise.all(pids.map(look))).flat();
+  return (await Promise.all(pids.map(match))).flat();
 }
 
 /**
- * The processes that were started with an environment variable whose value is wanted, whatever became
- * of their parents, session, cgroup or root directory; this one is not looked at. One that does not
- * answer within a second is left out, and so is one that has overwritten its environment.
+ * The processes, except this one, that were started with a wanted value of an environment variable, whatever
+ * their parents, session, cgroup and root directory are now. A process whose environment cannot be read within a
+ * second is left out, and so is one that has overwritten its environment.
  */
 export async function findByEnvironment(
   name: string,
   isWanted: (value: string) => boolean,
 ): Promise<readonly Omit<FoundProcess, "args">[]> {
-  const look = async (pid: number): Promise<readonly Omit<FoundProcess, "args">[]> => {
+  const match = async (pid: number): Promise<readonly Omit<FoundProcess, "args">[]> => {
     const value = await environmentOf(pid, name);
     const startTime = value !== undefined && isWanted(value) ? processStartTime(pid) : undefined;
     return startTime === undefined ? [] : [{ pid, startTime: String(startTime) }];
   };
   const others = (await allPids()).filter((pid) => pid !== process.pid);
-  return (await Promise.all(others.map(look))).flat();
+  return (await Promise.all(others.map(match))).flat();
 }
 
-/** What a process was started with; undefined where it was without, is gone, or does not answer. */
+/** The value that a process was started with; undefined when it has none, has ended, or cannot be read in time. */
 export async function environmentOf(pid: number, name: string): Promise<string | undefined> {
   const entry = (await wordsOf(pid, "environ")).find((word) => word.startsWith(`${name}=`));
   return entry?.slice(name.length + 1);
@@ -64,18 +64,13 @@ async function allPids(): Promise<readonly number[]> {
   return (await readdir("/proc")).filter((name) => /^\d+$/.test(name)).map(Number);
 }
 
-/** None for a process that is gone, or that does not answer. */
+/** Empty for a process that has ended or cannot be read in time. */
 async function wordsOf(pid: number, file: "cmdline" | "environ"): Promise<readonly string[]> {
-  const timer = new AbortController();
-  const late = delay(readMs, "", { signal: timer.signal, ref: false }).catch(() => "");
-  try {
-    return (await Promise.race([readOnce(`/proc/${pid}/${file}`), late])).split("\0");
-  } finally {
-    timer.abort();
-  }
+  const text = await valueWithin(readOnce(`/proc/${pid}/${file}`), readMs);
+  return text?.split("\0") ?? [];
 }
 
-/** "" for a process that is gone. */
+/** "" for a process that has ended. */
 function readOnce(path: string): Promise<string> {
   let read = reads.get(path);
   if (read === undefined) {
@@ -87,7 +82,7 @@ function readOnce(path: string): Promise<string> {
   return read;
 }
 
-/** What the process has for its root directory, whatever its mount namespace (proc_pid_root(5)). */
+/** Identifies the root directory of a process, in any mount namespace (proc_pid_root(5)). */
 async function rootOf(pid: string): Promise<string> {
   try {
     const { dev, ino } = await stat(`/proc/${pid}/root`, { bigint: true });

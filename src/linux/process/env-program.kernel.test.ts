@@ -4,7 +4,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, describe, test } from "node:test";
 
-import { envProgramPath } from "../native.ts";
+import { envProgramPath } from "./programs.ts";
 import { type RunResult, run } from "./run.ts";
 
 const dir = mkdtempSync(join(tmpdir(), "davit-env-program-"));

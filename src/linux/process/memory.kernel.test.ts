@@ -9,19 +9,19 @@ function residentKib(): number {
   return Number(/^Rss: +(\d+) kB$/m.exec(rollup)?.[1]);
 }
 
-test("releaseFreeMemory() gives pages of Node.js's own code back, and all goes on as before", () => {
+test("releaseFreeMemory() releases pages of Node.js's code, and everything still works", () => {
   const before = residentKib();
   releaseFreeMemory();
   const after = residentKib();
-  // Node.js has 30 MB of them mapped when a test runs, and needs a few to run this line; its other
-  // threads take more of them on a busy machine.
+  // Node.js has mapped 30 MB of them when a test runs, and needs a few to run this line; its other
+  // threads use more of them on a busy machine.
   assert.ok(after < before - 1024, `${before} KiB before, ${after} KiB after`);
-  // Code that was unmapped is mapped again where it is called.
+  // Unmapped code is mapped again when it is called.
   assert.equal("\u00e9".normalize("NFD").length, 2);
   assert.equal(new Intl.NumberFormat("de").format(1234.5), "1.234,5");
 });
 
-test("releaseMemory() collects garbage before that", () => {
+test("releaseMemory() collects garbage first", () => {
   let numbers = Array.from({ length: 200_000 }, (_, index) => ({ index, text: `${index}` }));
   assert.equal(numbers.length, 200_000);
   const before = residentKib();

@@ -7,7 +7,7 @@ import { firstText, openFds, until } from "../testing/leaks.ts";
 
 const env = { PATH: "/usr/bin:/bin" };
 
-/** A process that is not our child: the shell between ends at once, so it has another parent. */
+/** A process that is not a child: its shell ends at once, so it has another parent. */
 async function stranger(): Promise<number> {
   const child = spawnChild({
     file: "sh",
@@ -22,7 +22,7 @@ async function stranger(): Promise<number> {
 }
 
 describe("openProcess()", () => {
-  test("kills a process that is not our child and sees its end", async () => {
+  test("kills a process that is not a child and reports its end", async () => {
     const ref = openProcess(await stranger());
     assert.ok(ref !== undefined);
     assert.equal(ref.startTime, processStartTime(ref.pid));
@@ -34,7 +34,7 @@ describe("openProcess()", () => {
     ref.close();
   });
 
-  test("gives nothing for another process with the pid, or none", async () => {
+  test("is undefined for another process with the pid, and without one", async () => {
     const pid = await stranger();
     const startTime = processStartTime(pid);
     assert.ok(startTime !== undefined);
@@ -46,19 +46,19 @@ describe("openProcess()", () => {
     await found.exited;
   });
 
-  test("gives nothing for a zombie, though it has not been reaped", async () => {
-    // The shell never waits for its first child, as it has become another program.
+  test("is undefined for a zombie", async () => {
+    // The shell never waits for its first child, because it becomes another program.
     const script = "sleep 0 & echo $!; exec sleep 60";
     const child = spawnChild({ file: "sh", args: ["-c", script], env, stdout: "pipe" });
     const zombie = Number(await firstText(child.stdout));
     await until("it is a zombie", () => processStartTime(zombie) === undefined);
     assert.equal(openProcess(zombie), undefined);
-    process.kill(zombie, 0); // it has its pid still
+    process.kill(zombie, 0); // it still has its pid
     child.kill(9);
     await child.exited;
   });
 
-  test("leaves no descriptor when closed, before and after the end", async () => {
+  test("leaves no descriptor after close(), before and after the end", async () => {
     const fds = openFds().size;
     const pid = await stranger();
     const refs = Array.from({ length: 50 }, () => openProcess(pid));

@@ -11,7 +11,7 @@ describe("parseStartTime()", () => {
     assert.equal(parseStartTime(stat("a) S 1 (b", "S")), 9007199254740993n);
   });
 
-  test("takes a zombie for gone", () => {
+  test("is undefined for a zombie", () => {
     assert.equal(parseStartTime(stat("sh", "Z")), undefined);
   });
 });

@@ -1,51 +1,51 @@
 import { readFileSync } from "node:fs";
 
-import { type NativeWatch, native, nativeError } from "../native.ts";
 import { errnoCode, systemError } from "../../base/system-error.ts";
+import { closeWatch } from "../addon.ts";
+import { signalProcess, unrefWatch, type WatchedProcess, watchProcess } from "./native.ts";
 
 /**
- * A process that somebody else started, held by a pidfd: its pid may be given to another process
- * later, this reference never is.
+ * A reference by pidfd to a process that another process started. The pid can be reused by another process
+ * later, the reference never refers to that one.
  */
 export interface ProcessRef extends Disposable {
   readonly pid: number;
   /** Clock ticks after boot, `/proc/PID/stat` field 22: with the pid, it names the process. */
   readonly startTime: bigint;
-  /** Settles when the process ended. Never settles after close(). */
+  /** Resolves when the process ends. Never settles after close(). */
   readonly exited: Promise<void>;
-  /** Gone already: no error. */
+  /** No error when the process has ended. */
   kill(signal: number): void;
-  /** Lets go of the pidfd; any number of times. */
+  /** Closes the pidfd. Idempotent. */
   close(): void;
-  /** The reference no longer keeps our event loop running. */
+  /** The reference no longer keeps the event loop running. */
   unref(): void;
 }
 
 /**
- * A reference to the process with this pid, or `undefined` when it is gone, a zombie, or (with
- * `startTime`, from a record) when the pid belongs to another process by now.
+ * A reference to the process with this pid. `undefined` when the process has ended or is a zombie, and, with a
+ * `startTime` from a record, when the pid belongs to another process by now.
  */
 export function openProcess(pid: number, startTime?: bigint): ProcessRef | undefined {
   const exit = Promise.withResolvers<undefined>();
-  let watch: NativeWatch;
+  let watched: WatchedProcess;
   try {
-    watch = native().watchProcess(pid, () => exit.resolve(undefined));
-  } catch (cause) {
-    const error = nativeError(cause, `watch process ${pid}`);
+    watched = watchProcess(pid, () => exit.resolve(undefined));
+  } catch (error) {
     if (errnoCode(error) === "ESRCH") return undefined;
     throw error;
   }
   const found = processStartTime(pid);
-  // The pidfd came first. If its process still lives now, then what was read was read of it, as a
-  // pid is given to nobody else before its process is reaped.
-  if (found === undefined || (startTime !== undefined && found !== startTime) || !alive(watch)) {
-    native().watchClose(watch);
+  // The pidfd was opened first. If its process still runs, the start time is that of this process, because a
+  // pid is not reused before its process is reaped.
+  if (found === undefined || (startTime !== undefined && found !== startTime) || !runs(watched)) {
+    closeWatch(watched.watch);
     return undefined;
   }
-  return new OpenProcess(pid, found, exit.promise, watch);
+  return new OpenProcess(watched, found, exit.promise);
 }
 
-/** When the process started, in clock ticks after boot; `undefined` when it is gone or a zombie. */
+/** When the process started, in clock ticks after boot; `undefined` when it has ended or is a zombie. */
 export function processStartTime(pid: number): bigint | undefined {
   let stat: string;
   try {
@@ -69,37 +69,33 @@ export function parseStartTime(stat: string): bigint | undefined {
   return BigInt(startTime);
 }
 
-function alive(watch: NativeWatch): boolean {
-  return native().watchSignal(watch, 0);
+function runs(watched: WatchedProcess): boolean {
+  return signalProcess(watched, 0);
 }
 
 class OpenProcess implements ProcessRef {
   readonly pid: number;
   readonly startTime: bigint;
   readonly exited: Promise<void>;
-  readonly #watch: NativeWatch;
+  readonly #watched: WatchedProcess;
 
-  constructor(pid: number, startTime: bigint, exited: Promise<void>, watch: NativeWatch) {
-    this.pid = pid;
+  constructor(watched: WatchedProcess, startTime: bigint, exited: Promise<void>) {
+    this.pid = watched.pid;
     this.startTime = startTime;
     this.exited = exited;
-    this.#watch = watch;
+    this.#watched = watched;
   }
 
   kill(signal: number): void {
-    try {
-      native().watchSignal(this.#watch, signal);
-    } catch (cause) {
-      throw nativeError(cause, `send signal ${signal} to process ${this.pid}`);
-    }
+    signalProcess(this.#watched, signal);
   }
 
   close(): void {
-    native().watchClose(this.#watch);
+    closeWatch(this.#watched.watch);
   }
 
   unref(): void {
-    native().watchUnref(this.#watch);
+    unrefWatch(this.#watched);
   }
 
   [Symbol.dispose](): void {

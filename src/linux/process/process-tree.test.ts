@@ -28,11 +28,11 @@ test("killProcessTree() spares the root, which then reaps its children", async (
   child.stdout?.destroy();
 });
 
-test("killProcessTree() kills those of the candidates that follow a session's leader", async () => {
+test("killProcessTree() kills candidates in the session of a leader", async () => {
   const leader = spawnChild({
     file: "sh",
-    // The substitution's shell is reaped before the line is written, and leaves its child an orphan
-    // that is not found through the leader, but in its session.
+    // The shell of the substitution is reaped before the line is written, and leaves its child as an orphan
+    // that is found in the session of the leader, not among its descendants.
     args: ["-c", "orphan=$(sleep 60 >/dev/null & echo $!); echo $orphan; exec sleep 60"],
     env,
     newSession: true,
@@ -49,6 +49,6 @@ test("killProcessTree() kills those of the candidates that follow a session's le
   leader.stdout?.destroy();
 });
 
-test("killProcessTree() of a process that is gone does nothing", () => {
+test("killProcessTree() does nothing for a process that has ended", () => {
   assert.deepEqual(killProcessTree(2 ** 22 + 1), [2 ** 22 + 1]);
 });

@@ -1,21 +1,18 @@
 import { readdirSync, readFileSync } from "node:fs";
 
 import { errnoCode, systemError } from "../../base/system-error.ts";
-
-const SIGKILL = 9;
-const SIGCONT = 18;
-const SIGSTOP = 19;
+import { SIGCONT, SIGKILL, SIGSTOP } from "./signals.ts";
 
 /**
- * Kills a process, everything that descends from it, and what of `candidates` is in a session that
- * one of those leads. `root` must be a process that is not reaped yet, or held otherwise, so that
- * its pid is nobody else's. With `spareRoot` the root goes on, and can reap its children.
+ * Kills a process, its descendants, and those of `candidates` that are in a session which
+ * one of them leads. `root` must be a process that is not reaped yet, so that
+ * its pid belongs to no other process. With `spareRoot` the root continues, and can reap its children.
  *
- * Each process is stopped before its children are listed, and listing goes on until nothing new is
- * found, so that nothing escapes by forking. What was orphaned before, and in a session of its own,
- * is no longer known to belong here.
+ * Each process is stopped before its children are listed, and listing continues until it finds nothing new,
+ * so that no process escapes by forking. A process that was orphaned before, in a session of its own,
+ * is not found.
  *
- * Returns the pids that were sent SIGKILL. They may take a moment to die, or hang in the kernel.
+ * Returns the pids that were sent SIGKILL. They may take a moment to end, or hang in the kernel.
  */
 export function killProcessTree(
   root: number,
@@ -39,9 +36,9 @@ export function killProcessTree(
 }
 
 /**
- * Kills those of `candidates` that are in the session which `leader` led, also when that is gone: its
- * pid is nobody else's as long as the session has a process. Returns how many there were: what one of
- * them started meanwhile may still be there then.
+ * Kills those of `candidates` that are in the session of `leader`, even when the leader has ended: its
+ * pid is not reused as long as the session has a process. Returns how many there were; a process that one of
+ * them started meanwhile may still run.
  */
 export function killSession(leader: number, candidates: readonly number[]): number {
   const session = candidates.filter((pid) => sessionOf(pid) === leader);
@@ -49,7 +46,7 @@ export function killSession(leader: number, candidates: readonly number[]): numb
   return session.length;
 }
 
-/** The children of all threads of a process (proc_pid_task_tid_children(5)); none when it is gone. */
+/** The children of all threads of a process (proc_pid_task_tid_children(5)); none when it has ended. */
 function childrenOf(pid: number): readonly number[] {
   return orGone([], () =>
     readdirSync(`/proc/${pid}/task`).flatMap((task) =>
@@ -61,7 +58,7 @@ function childrenOf(pid: number): readonly number[] {
   );
 }
 
-/** Field 6 of /proc/PID/stat, counted after the name in parentheses; 0 when the process is gone. */
+/** Field 6 of /proc/PID/stat, counted after the name in parentheses; 0 when the process has ended. */
 function sessionOf(pid: number): number {
   return orGone(0, () => {
     const stat = readFileSync(`/proc/${pid}/stat`, "latin1");

@@ -3,7 +3,7 @@ import { describe, test } from "node:test";
 import { describeWait, parseStack, processWait } from "./process-wait.ts";
 
 describe("processWait()", () => {
-  test("tells of a process by name and state, and nothing of one that is not there", async () => {
+  test("describes a process by name and state, and is undefined without a process", async () => {
     const wait = await processWait(process.pid);
     assert.equal(wait?.pid, process.pid);
     assert.notEqual(wait.name, "");
@@ -13,7 +13,7 @@ describe("processWait()", () => {
 });
 
 describe("describeWait()", () => {
-  test("says who waits, how and where", () => {
+  test("names the process, its state and where it waits", () => {
     const wait = { pid: 7, name: "dd", state: "D", channel: "io_schedule", stack: ["a", "b"] };
     assert.equal(
       describeWait(wait),
@@ -26,7 +26,7 @@ describe("describeWait()", () => {
   });
 });
 
-test("parseStack() takes the functions, innermost first, and leaves the outermost out", () => {
+test("parseStack() gives the functions, innermost first, without the outermost ones", () => {
   const line = (at: number): string => `[<0>] call_${at}+0x15f/0x1d0`;
   const text = Array.from({ length: 12 }, (_, at) => line(at)).join("\n");
   assert.deepEqual(parseStack(text).slice(0, 2), ["call_0", "call_1"]);

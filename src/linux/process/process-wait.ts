@@ -1,23 +1,25 @@
 import { readdir, readFile } from "node:fs/promises";
 
-/** What a process that does not end is doing in the kernel. */
+import { valueWithin } from "../../base/wait.ts";
+
+/** What a process that does not end does in the kernel. */
 export interface ProcessWait {
   readonly pid: number;
-  /** The name of the program, as the kernel keeps it: at most 15 bytes. */
+  /** The name of the program in the kernel: at most 15 bytes. */
   readonly name: string;
   /** One letter, as ps shows it: D is an uninterruptible sleep (proc_pid_stat(5)). */
   readonly state: string;
-  /** The kernel function that it sleeps in; "" when it does not sleep or the kernel does not say. */
+  /** The kernel function that it sleeps in; "" when it does not sleep or the kernel does not show it. */
   readonly channel: string;
   /** The kernel functions that led there, innermost first; empty when they cannot be read. */
   readonly stack: readonly string[];
 }
 
-// The innermost frames say what is waited for; the last ones are the same for every system call.
+// The innermost frames show what it waits for; the last ones are the same for every system call.
 const shownFrames = 8;
-const patienceMs = 1_000;
-// Threads of one process; a thread takes three files.
-const lookedAt = 64;
+const timeoutMs = 1_000;
+// Threads of one process; each takes three files.
+const maxThreads = 64;
 const stateNames: Readonly<Record<string, string>> = {
   D: "uninterruptible sleep",
   S: "sleep",
@@ -28,30 +30,24 @@ const stateNames: Readonly<Record<string, string>> = {
 };
 
 /**
- * Where a process waits; of one with threads, the thread that keeps it most. Undefined when it is
- * gone, or when even that is not told within a second. Never reads `cmdline` and `environ`, which need
- * its memory map, whose lock a process that hangs in the kernel may hold; `stack` can wait for an
+ * Where a process waits; if it has several threads, the one that most likely keeps it from ending. Undefined when it
+ * has ended, or when /proc does not answer within a second. Never reads `cmdline` and `environ`, which need
+ * the lock of its memory map; a process that hangs in the kernel may hold that. `stack` can wait for an
  * execve that hangs.
  */
 export async function processWait(pid: number): Promise<ProcessWait | undefined> {
-  const late = Promise.withResolvers<undefined>();
-  const timer = setTimeout(late.resolve, patienceMs, undefined);
-  try {
-    return await Promise.race([lookAt(pid), late.promise]);
-  } finally {
-    clearTimeout(timer);
-  }
+  return await valueWithin(readWait(pid), timeoutMs);
 }
 
-async function lookAt(pid: number): Promise<ProcessWait | undefined> {
-  const tasks = (await tasksOf(pid)).slice(0, lookedAt);
+async function readWait(pid: number): Promise<ProcessWait | undefined> {
+  const tasks = (await tasksOf(pid)).slice(0, maxThreads);
   const waits = await Promise.all(tasks.map((task) => taskWait(pid, task)));
   const found = waits.filter((wait) => wait !== undefined);
-  // A leader that has ended stays a zombie for as long as one of its threads hangs.
+  // A thread group leader that has ended stays a zombie for as long as one of its threads hangs.
   return found.toSorted((a, b) => urgency(a) - urgency(b))[0];
 }
 
-/** One line for an error message: who, in which state, and where in the kernel. */
+/** One line for an error message: which process, in which state, and where in the kernel. */
 export function describeWait({ pid, name, state, channel, stack }: ProcessWait): string {
   const named = stateNames[state];
   const parts = [

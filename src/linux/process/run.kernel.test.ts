@@ -31,7 +31,7 @@ async function goneAll(file: string): Promise<void> {
 }
 
 describe("run()", () => {
-  test("gives exit, stdout and stderr, and feeds the input", async () => {
+  test("returns exit, stdout and stderr, and writes the input", async () => {
     const input = Buffer.alloc(3_000_000, "x");
     const result = await run({ ...sh("wc -c; echo oops >&2; exit 3"), input });
     assert.deepEqual(
@@ -47,7 +47,7 @@ describe("run()", () => {
     assert.equal(String(result.stdout), "0\n1\n2\n");
   });
 
-  test("tells the signal that ended the program", async () => {
+  test("reports the signal that ended the program", async () => {
     const result = await run(sh("kill -9 $$"));
     assert.deepEqual([result.code, result.signal], [null, 9]);
   });
@@ -61,7 +61,7 @@ describe("run()", () => {
     assert.equal(String(result.stderr), "end\n");
   });
 
-  test("survives a program that ends without reading its input", async () => {
+  test("handles a program that ends without reading its input", async () => {
     const result = await run({ ...sh("exit 0"), input: Buffer.alloc(8_000_000) });
     assert.equal(result.code, 0);
   });
@@ -92,7 +92,7 @@ describe("run()", () => {
     );
   });
 
-  test("returns soon after the exit although a grandchild holds stdout open", async () => {
+  test("returns soon after the exit although a grandchild keeps stdout open", async () => {
     const began = performance.now();
     const result = await run(sh("sleep 60 & echo $!"));
     const took = performance.now() - began;

@@ -32,7 +32,7 @@ function hasAutogroups(): boolean {
   return existsSync(file) && readFileSync(file, "latin1").trim() === "1";
 }
 
-test("preferEventLoop() is for the calling thread alone", async () => {
+test("preferEventLoop() changes only the calling thread", async () => {
   assert.equal(preferEventLoop(), true);
   assert.equal(niceOf(`/proc/self/task/${process.pid}/stat`), -10);
   const others = readdirSync("/proc/self/task").filter((tid) => Number(tid) !== process.pid);
@@ -48,7 +48,7 @@ test("preferEventLoop() is for the calling thread alone", async () => {
   }
 });
 
-test("preferEventLoop() is for a session that this process leads, and for no other", {
+test("preferEventLoop() changes only a session that this process leads", {
   skip: !hasAutogroups(),
 }, async () => {
   const module = fileURLToPath(new URL("schedule.ts", import.meta.url));
@@ -60,14 +60,14 @@ test("preferEventLoop() is for a session that this process leads, and for no oth
   const own = await run({ ...program, newSession: true });
   assert.equal(own.stderr.toString(), "");
   assert.match(own.stdout.toString(), /^true \/autogroup-\d+ nice -5\n/);
-  // Led by a shell.
+  // The leader is a shell.
   const command = [nodeProgram, ...args].map((word) => `'${word}'`).join(" ");
   const shell = { ...program, file: "sh", args: ["-c", `${command}; true`] };
   const others = await run({ ...shell, newSession: true });
   assert.match(others.stdout.toString(), /^true \/autogroup-\d+ nice 0\n/);
 });
 
-test("preferEventLoop() leaves alone what was chosen for the daemon", () => {
+test("preferEventLoop() does not change a chosen scheduling", () => {
   setPriority(5);
   assert.equal(preferEventLoop(), false);
   assert.equal(getPriority(), 5);

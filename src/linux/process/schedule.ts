@@ -1,33 +1,34 @@
 import { readFileSync, writeFileSync } from "node:fs";
-import { native } from "../native.ts";
+
+import { preferThread } from "./native.ts";
 
 /** As much weight as nine threads at nice 0 (sched_prio_to_weight, kernel/sched/core.c). */
 const threadNice = -10;
-/** Three times the weight of another session. More makes a burst slower: less is done in one go. */
+/** Three times the weight of another session. A larger weight makes bursts slower, with more switches. */
 const sessionNice = -5;
-/** The kernel's own is 1.4 to 3 ms. A thread with a shorter slice is the next one sooner, and gets no more for it. */
+/** The kernel's default is 1.4 to 3 ms. A thread with a shorter slice runs sooner, and gets no more CPU time. */
 const sliceNs = 100_000;
 
 /**
- * Lets the calling thread, which is the event loop's, get a CPU soon on a busy machine: everything that the
- * daemon makes waits for it, and never the other way round. Children and threads that come later have the
- * scheduling of any process (sched(7), SCHED_FLAG_RESET_ON_FORK); within a cgroup's share of CPU it changes
- * who is first, not how much there is. Where davit leads a session, that is preferred to others, too: what
- * it starts are sessions of their own.
+ * Lets the calling thread, which runs the event loop, get a CPU soon on a busy machine: all work of the
+ * daemon waits for this thread. Later children and threads have the default
+ * scheduling (sched(7), SCHED_FLAG_RESET_ON_FORK). Within a cgroup's share of CPU time this changes
+ * the order of threads, not the amount. If davit leads a session, that session is preferred to others, too; the
+ * programs that davit starts lead sessions of their own.
  *
- * False, and nothing is changed, where CAP_SYS_NICE is missing and where the daemon was started with a
- * policy or a nice value other than the default: then somebody has chosen it.
+ * False, and nothing is changed, when CAP_SYS_NICE is missing or when the daemon was started with a
+ * policy or a nice value other than the default, which an administrator then chose.
  */
 export function preferEventLoop(): boolean {
-  if (!native().preferThread(threadNice, sliceNs)) return false;
+  if (!preferThread({ nice: threadNice, sliceNs })) return false;
   preferSession();
   return true;
 }
 
 /**
- * NOTE(kernel): in the root cgroup of the cpu controller each session has a share of its own, "autogroup" (sched(7)), and a
- * thread's nice value counts within that alone. A session that somebody else leads, such as a login shell's,
- * is left alone, as is a nice value that somebody chose.
+ * NOTE(kernel): in the root cgroup of the cpu controller each session has a share of its own, "autogroup"
+ * (sched(7)), and a thread's nice value counts only within that. The session of another leader, such as a login
+ * shell, is not changed, nor is a nice value that is not the default.
  */
 function preferSession(): void {
   try {
@@ -38,6 +39,6 @@ function preferSession(): void {
     const group = readFileSync("/proc/self/autogroup", "latin1");
     if (group.endsWith(" nice 0\n")) writeFileSync("/proc/self/autogroup", String(sessionNice));
   } catch {
-    // A kernel without.
+    // The kernel has no autogroups.
   }
 }

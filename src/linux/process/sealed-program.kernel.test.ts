@@ -5,7 +5,7 @@ import { join } from "node:path";
 import { afterEach, beforeEach, describe, test } from "node:test";
 
 import { run } from "./run.ts";
-import { holderPath, waiterPath } from "../native.ts";
+import { holderPath, waiterPath } from "./programs.ts";
 import { holderProgram, sealedProgram, waiterProgram } from "./sealed-program.ts";
 
 const env = { PATH: "/usr/bin:/bin" };
@@ -30,7 +30,7 @@ describe("sealedProgram()", () => {
     assert.throws(() => writeFileSync(sealed, "x"), /EPERM|EACCES|ETXTBSY/);
   });
 
-  test("is made again when the file is another one", async () => {
+  test("is made again when the file has changed", async () => {
     const path = join(directory, "program");
     copyFileSync("/bin/true", path);
     const first = sealedProgram(path);
@@ -42,15 +42,15 @@ describe("sealedProgram()", () => {
     assert.deepEqual([await codeOf(first), await codeOf(second)], [0, 1]);
   });
 
-  test("is the file itself for a script, and for what is not there", () => {
+  test("is the file itself for a script and for a missing file", () => {
     const script = join(directory, "script");
     writeFileSync(script, "#!/bin/sh\n", { mode: 0o755 });
     assert.equal(sealedProgram(script), script);
     assert.equal(sealedProgram(join(directory, "none")), join(directory, "none"));
   });
 
-  test("is what crun takes for a copy of itself", async () => {
-    // It would run from a copy of its own otherwise, whose name it gives.
+  test("is accepted by crun as a copy of itself", async () => {
+    // Otherwise it would run from its own copy, whose name it prints.
     const trace = ["-f", "-e", "trace=memfd_create,execveat", "-o", join(directory, "trace")];
     const args = [...trace, sealedProgram("/usr/bin/crun"), "--root", directory, "state", "none"];
     await run({ file: "/usr/bin/strace", args, env, timeoutMs: 20_000 });
@@ -59,7 +59,7 @@ describe("sealedProgram()", () => {
   });
 });
 
-test("davit's own programs beside containers are sealed copies", () => {
+test("davit's own programs are sealed copies", () => {
   const programs = [
     [holderPath(), holderProgram()],
     [waiterPath(), waiterProgram()],

@@ -1,32 +1,33 @@
 import { closeSync, readlinkSync, statSync } from "node:fs";
 
-import { holderPath, native, waiterPath } from "../native.ts";
+import { sealedCopy } from "./native.ts";
+import { holderPath, waiterPath } from "./programs.ts";
 
 interface Copy {
-  /** What the file was like when it was copied. */
+  /** Identity, size and times of the file when it was copied. */
   readonly version: string;
   readonly fd: number;
 }
 
-// Larger ones are for other machines' memory to hold: each stays there for as long as we live.
+// A copy stays in memory for as long as this process runs, so larger programs are not copied.
 const limitBytes = 4 * 1024 * 1024;
-// Who was just told of the old copy's path has long started it by then.
+// A caller that got the path of the old copy has started it long before.
 const oldCopyMs = 60_000;
 
-/** Descriptors are the process's, so this is, too. */
+/** One map for the process, because descriptors belong to the process. */
 const copies = new Map<string, Copy | undefined>();
 
 /**
- * Where to start a program that protects itself from the containers that it makes: a sealed copy of it
- * in memory, which nothing can write to, kept for as long as the file stays as it is.
+ * The path at which to start a program that must be protected from containers: a sealed copy of it
+ * in memory, which no process can write to. The copy is used until the file changes.
  *
- * crun and runc copy themselves into a sealed memfd and start again from there, at each call, since a
- * container could get hold of the program by /proc/PID/exe and overwrite it (CVE-2019-5736). They
- * skip that when they find themselves in one with the seals WRITE, GROW, SHRINK and SEAL already
- * (cloned_binary.c of both): half of the time of a small verb. A new file is copied again.
+ * At each call, crun and runc copy themselves into a sealed memfd and start again from there, because a
+ * container could open the program as /proc/PID/exe and overwrite it (CVE-2019-5736). They
+ * skip that when they run from a memfd with the seals WRITE, GROW, SHRINK and SEAL already
+ * (cloned_binary.c of both), which saves half of the time of a short command. A changed file is copied again.
  *
- * Returns `path` itself for what is no ELF program (a script needs its own name) or larger than 4 MiB,
- * and wherever a copy cannot be made. Never fails: a file that is not there is the caller's to start.
+ * Returns `path` itself for a file that is not an ELF program (a script needs its own name) or is larger than 4 MiB,
+ * and when a copy cannot be made. Never fails: starting a file that does not exist fails later.
  */
 export function sealedProgram(path: string): string {
   const version = versionOf(path);
@@ -40,15 +41,18 @@ export function sealedProgram(path: string): string {
 }
 
 /**
- * Where to start the program that is PID 1 in a pod-wide PID namespace, see {@link holderPath}. A sealed copy:
- * a container that may trace processes can open /proc/1/exe, and could overwrite the file on the node as
- * soon as no process runs it any more.
+ * The path at which to start the program that is PID 1 in a pod-wide PID namespace, see {@link holderPath}. It is a
+ * sealed copy: a container that may trace processes can open /proc/1/exe, and could overwrite the file on the node
+ * as soon as no process runs it any more.
  */
 export function holderProgram(): string {
   return sealedProgram(holderPath());
 }
 
-/** Where to start the program that waits for a command in a container, see {@link waiterPath}. A sealed copy. */
+/**
+ * The path at which to start the program that waits for a command in a container, see {@link waiterPath}. A sealed
+ * copy.
+ */
 export function waiterProgram(): string {
   return sealedProgram(waiterPath());
 }
@@ -67,18 +71,18 @@ function versionOf(path: string): string | undefined {
 }
 
 function copyOf(path: string): number | undefined {
-  let fd: number;
+  let fd: number | undefined;
   try {
-    fd = native().sealedCopy(path, limitBytes);
+    fd = sealedCopy(path, limitBytes);
   } catch {
-    return undefined; // no memory, or a kernel that lets no memfd be executed
+    return undefined; // no memory, or a kernel that does not execute memfds
   }
-  if (fd < 0) return undefined;
+  if (fd === undefined) return undefined;
   try {
-    // Under a /proc of another PID namespace the path would be somebody else's.
+    // If /proc is that of another PID namespace, the path is that of another process.
     if (readlinkSync(pathOf(fd)).startsWith("/memfd:")) return fd;
   } catch {
-    // no /proc at all
+    // /proc is not mounted.
   }
   closeSync(fd);
   return undefined;

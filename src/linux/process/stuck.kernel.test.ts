@@ -1,4 +1,4 @@
-/** Processes that SIGKILL does not end, since they hang in the kernel. */
+/** Processes that SIGKILL does not end because they hang in the kernel. */
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
 import { testMark } from "../../../test/support/belongs.ts";
@@ -21,7 +21,7 @@ const env = { PATH: "/usr/bin:/bin" };
 const layout = detectCgroups();
 
 describe("a process that hangs in the kernel", { skip: noStuckDisk }, () => {
-  test("is named by killCgroup(), in time, and is gone as soon as it can", async () => {
+  test("is named by killCgroup() in time, and ends as soon as it can", async () => {
     const path = `/${testMark}-stuck`;
     await createCgroup(layout, path);
     await using disk = await StuckDisk.mount();
@@ -34,7 +34,7 @@ describe("a process that hangs in the kernel", { skip: noStuckDisk }, () => {
     await until("it hangs", () => disk.hanging === 1);
     await assert.rejects(killCgroup(layout, path, { timeoutMs: 300 }), (error) => {
       assert.ok(isKind(error, "deadline-exceeded"));
-      assert.match(String(error), /still there 300 ms after SIGKILL: process \d+ \("ls"\)/);
+      assert.match(String(error), /still running 300 ms after SIGKILL: process \d+ \("ls"\)/);
       assert.match(String(error), /state D \(uninterruptible sleep\), waiting in \w+/);
       assert.match(String(error), /restart the node/);
       return true;
@@ -52,7 +52,7 @@ describe("a process that hangs in the kernel", { skip: noStuckDisk }, () => {
     await removeCgroup(layout, path);
   });
 
-  test("delays run() no longer than its timeout and two seconds", async () => {
+  test("delays run() by at most its timeout and two seconds", async () => {
     await using disk = await StuckDisk.mount();
     const running = run({ file: "ls", args: [`${disk.directory}/hang`], env, timeoutMs: 1000 });
     await assert.rejects(running, (error) => {

@@ -1,32 +1,41 @@
 import { Duplex } from "node:stream";
 
 import { RuntimeError } from "../../base/errors.ts";
-import { type NativeWatch, native, nativeError, watchedEvents } from "../native.ts";
 import { errnoCode } from "../../base/system-error.ts";
+import { closeWatch, type NativeWatch } from "../addon.ts";
+import {
+  endSocket,
+  type Readiness,
+  readDescriptor,
+  resizeTerminal,
+  watchDescriptor,
+  watchFor,
+  writeDescriptor,
+} from "./native.ts";
 
-/** What is read at once; a packet that is longer is cut by the kernel (unix(7)). */
+/** The size of a read; the kernel truncates a longer packet (unix(7)). */
 const readBytes = 64 * 1024;
-/** Reads of one turn of the event loop: others come to theirs, too. */
-const readsInTurn = 16;
-/** All descriptors share it: what was read is copied out before the next read. */
-let room: Buffer | undefined;
+/** Reads in one turn of the event loop, so that other descriptors are served, too. */
+const readsPerTurn = 16;
+/** All descriptors share this buffer: what was read is copied before the next read. */
+let buffer: Buffer | undefined;
 
-/** What a descriptor is. */
+/** The kind of a descriptor. */
 export interface DescriptorKind {
-  /** Each chunk that is read is one packet, and each write is cut into packets of this size. */
+  /** Each chunk that is read is one packet, and each write is split into packets of at most this size. */
   readonly packetBytes?: number;
-  /** A pseudo-terminal's master side. */
+  /** The descriptor is the master side of a pseudo-terminal. */
   readonly terminal?: boolean;
 }
 
 /**
  * A non-blocking socket or terminal that node:net and node:tty cannot serve, as a stream with
- * back-pressure in both directions. node:tty writes to a terminal's master side with the event loop
- * blocked (libuv makes only slaves non-blocking), and node:net refuses SOCK_SEQPACKET.
+ * back-pressure in both directions. node:tty blocks the event loop when it writes to a terminal's master side
+ * (libuv makes only slaves non-blocking), and node:net refuses SOCK_SEQPACKET.
  *
- * The end comes when the other side is gone, whatever the kernel calls that (EIO for a terminal that
- * nobody has open any more, ECONNRESET). What is written after that is dropped: who wrote for the
- * other side hears of its end by other means. Destroying it closes the descriptor at once.
+ * The stream ends when the other side is closed, whichever errno the kernel reports (EIO for a terminal that
+ * no process has open, ECONNRESET). Later writes are dropped: the writer learns by other means that the
+ * other side has ended. Destroying the stream closes the descriptor at once.
  */
 export class DescriptorStream extends Duplex {
   readonly #kind: DescriptorKind;
@@ -36,35 +45,27 @@ export class DescriptorStream extends Duplex {
   #closed = false;
   #writing: { chunk: Buffer; readonly done: (error?: Error | null) => void } | undefined;
 
-  /** Takes over `fd`, also when it throws. */
+  /** Takes ownership of `fd`, also when it throws. */
   constructor(fd: number, kind: DescriptorKind = {}) {
     const packets = kind.packetBytes !== undefined;
     super({ readableObjectMode: packets, allowHalfOpen: true, decodeStrings: true });
     this.#kind = kind;
-    try {
-      this.#watch = native().watchDescriptor(fd, (events) => {
-        this.#onEvents(events);
-      });
-    } catch (cause) {
-      throw nativeError(cause, "watch descriptor");
-    }
+    this.#watch = watchDescriptor(fd, (ready) => {
+      this.#onReady(ready);
+    });
   }
 
-  /** Tells the processes of a terminal its size, at most 65535 each. */
+  /** Sets the size of a terminal, at most 65535 each; its processes get SIGWINCH. */
   resize(size: { readonly width: number; readonly height: number }): void {
     if (this.#closed) return;
     const clamp = (value: number): number => Math.min(Math.max(Math.trunc(value), 0), 0xffff);
-    try {
-      native().terminalResize(this.#watch, clamp(size.height) * 65536 + clamp(size.width));
-    } catch (cause) {
-      throw nativeError(cause, `resize terminal to ${size.width} x ${size.height}`);
-    }
+    resizeTerminal(this.#watch, { rows: clamp(size.height), columns: clamp(size.width) });
   }
 
   override _read(): void {
     if (this.#wantsRead) return;
     this.#wantsRead = true;
-    this.#call();
+    this.#watchWanted();
   }
 
   override _write(chunk: Buffer, _encoding: string, done: (error?: Error | null) => void): void {
@@ -74,56 +75,55 @@ export class DescriptorStream extends Duplex {
 
   override _final(done: (error?: Error | null) => void): void {
     try {
-      // A terminal has no half-close: what ends its input is a character.
-      if (this.#kind.terminal !== true && !this.#closed) native().socketEnd(this.#watch);
+      // A terminal has no half-close: a character ends its input.
+      if (this.#kind.terminal !== true && !this.#closed) endSocket(this.#watch);
       done();
-    } catch (cause) {
-      done(nativeError(cause, "end socket"));
+    } catch (error) {
+      done(error as Error);
     }
   }
 
   override _destroy(error: Error | null, done: (error?: Error | null) => void): void {
     this.#closed = true;
-    native().watchClose(this.#watch);
+    closeWatch(this.#watch);
     const writing = this.#writing;
     this.#writing = undefined;
     writing?.done(error ?? new RuntimeError("canceled", "write: the descriptor was closed"));
     done(error);
   }
 
-  #onEvents(events: number): void {
+  #onReady({ readable, writable }: Readiness): void {
     if (this.#closed) return;
-    if (this.#wantsRead && (events & watchedEvents.readable) !== 0) {
+    if (this.#wantsRead && readable) {
       this.#wantsRead = false;
       if (this.#readSome()) this.#wantsRead = true;
     }
-    if (this.#wantsWrite && (events & watchedEvents.writable) !== 0) {
+    if (this.#wantsWrite && writable) {
       this.#wantsWrite = false;
       this.#writeSome();
     }
-    // Also when nothing changed: after an error the kernel was not asked any more.
-    this.#call();
+    // Also when nothing changed: after an error libuv no longer polls the descriptor.
+    this.#watchWanted();
   }
 
-  /** False when whoever reads has enough for now, or at the end. */
+  /** False when the reader has enough for now, and at the end. */
   #readSome(): boolean {
-    room ??= Buffer.allocUnsafeSlow(readBytes);
-    for (let n = 0; n < readsInTurn; n++) {
-      let count: number;
+    buffer ??= Buffer.allocUnsafeSlow(readBytes);
+    for (let n = 0; n < readsPerTurn; n++) {
+      let count: number | undefined;
       try {
-        count = native().descriptorRead(this.#watch, room);
-      } catch (cause) {
-        const error = nativeError(cause, "read descriptor");
-        if (!isGone(error)) this.destroy(error);
+        count = readDescriptor(this.#watch, buffer);
+      } catch (error) {
+        if (!isClosedByPeer(error)) this.destroy(error as Error);
         else this.push(null);
         return false;
       }
-      if (count < 0) return true;
+      if (count === undefined) return true;
       if (count === 0) {
         this.push(null);
         return false;
       }
-      if (!this.push(Buffer.from(room.subarray(0, count))) || this.#closed) return false;
+      if (!this.push(Buffer.from(buffer.subarray(0, count))) || this.#closed) return false;
     }
     return true;
   }
@@ -131,21 +131,20 @@ export class DescriptorStream extends Duplex {
   #writeSome(): void {
     const { packetBytes = Number.MAX_SAFE_INTEGER } = this.#kind;
     for (let writing = this.#writing; writing !== undefined; writing = this.#writing) {
-      let count: number;
+      let count: number | undefined;
       try {
-        const piece = writing.chunk.subarray(0, packetBytes);
-        count = piece.length === 0 ? 0 : native().descriptorWrite(this.#watch, piece);
-      } catch (cause) {
-        const error = nativeError(cause, "write descriptor");
+        const packet = writing.chunk.subarray(0, packetBytes);
+        count = packet.length === 0 ? 0 : writeDescriptor(this.#watch, packet);
+      } catch (error) {
         count = writing.chunk.length;
-        if (!isGone(error)) {
-          this.destroy(error);
+        if (!isClosedByPeer(error)) {
+          this.destroy(error as Error);
           return;
         }
       }
-      if (count < 0) {
+      if (count === undefined) {
         this.#wantsWrite = true;
-        this.#call();
+        this.#watchWanted();
         return;
       }
       writing.chunk = writing.chunk.subarray(count);
@@ -155,17 +154,13 @@ export class DescriptorStream extends Duplex {
     }
   }
 
-  #call(): void {
+  #watchWanted(): void {
     if (this.#closed) return;
-    const { readable, writable } = watchedEvents;
-    native().watchEvents(
-      this.#watch,
-      (this.#wantsRead ? readable : 0) | (this.#wantsWrite ? writable : 0),
-    );
+    watchFor(this.#watch, { readable: this.#wantsRead, writable: this.#wantsWrite });
   }
 }
 
-/** EIO: a terminal that nobody has open; the others: a socket whose other end is gone. */
-function isGone(error: RuntimeError): boolean {
+/** EIO: no process has the terminal open. The others: the peer has closed the socket. */
+function isClosedByPeer(error: unknown): boolean {
   return ["EIO", "ECONNRESET", "EPIPE", "ENOTCONN"].includes(errnoCode(error) ?? "");
 }

@@ -25,7 +25,7 @@ function fifo(): string {
 }
 
 describe("openFifoReader()", () => {
-  test("does not end while writers come and go, and ends after letEnd() with the last one", async () => {
+  test("does not end while writers change, and ends after letEnd() with the last one", async () => {
     const path = fifo();
     const reader = openFifoReader(path);
     const chunks: string[] = [];
@@ -47,7 +47,7 @@ describe("openFifoReader()", () => {
     reader.close();
   });
 
-  test("ends at close(), though somebody writes still", async () => {
+  test("ends at close(), even with a writer", async () => {
     const path = fifo();
     const reader = openFifoReader(path);
     const writer = openSync(path, constants.O_WRONLY | constants.O_NONBLOCK);
@@ -57,7 +57,7 @@ describe("openFifoReader()", () => {
     closeSync(writer);
   });
 
-  test("makeFifo() says what is in the way, openFifoReader() what is missing", () => {
+  test("makeFifo() reports an existing file, openFifoReader() a missing one", () => {
     const path = fifo();
     assert.throws(
       () => makeFifo(path),
@@ -71,7 +71,7 @@ describe("openFifoReader()", () => {
 });
 
 describe("openFifoWriter()", () => {
-  test("keeps what was written before anybody reads, also when the stream has ended", async () => {
+  test("keeps written data until it is read, also after the end of the stream", async () => {
     const path = fifo();
     const writer = openFifoWriter(path);
     writer.stream.end("typed");

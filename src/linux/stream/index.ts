@@ -1,4 +1,4 @@
-/** Streams that node:net and node:fs cannot carry: FIFOs, terminals, packet sockets, passed descriptors. */
+/** Streams that node:net and node:fs do not support: FIFOs, terminals, packet sockets, passed descriptors. */
 export { DescriptorStream } from "./descriptor-stream.ts";
 export {
   type FifoReader,

@@ -9,15 +9,15 @@ import { after, before, describe, test } from "node:test";
 
 import { isKind } from "../../base/errors.ts";
 import { spawnChild } from "../process/child.ts";
-import { makePrivateBind, unmount } from "../mount/mounts.ts";
-import { pinNamespaces, unpinNamespace } from "../namespace/namespaces.ts";
+import { makePrivateBind, unmount } from "../mount/index.ts";
+import { pinNamespaces, unpinNamespace } from "../namespace/index.ts";
 import { ConsoleSocket, connectLoopback, connectPackets } from "./sockets.ts";
 import { openFds, until } from "../testing/leaks.ts";
 
 const env = { PATH: "/usr/sbin:/usr/bin:/sbin:/bin" };
 const never = new AbortController().signal;
 const dir = mkdtempSync(join(tmpdir(), "davit-sockets-"));
-/** Longer than a unix address holds. */
+/** Longer than a unix address. */
 const long = join(dir, "x".repeat(120));
 
 before(() => {
@@ -47,7 +47,7 @@ async function peer(path: string, type: string, script: string): Promise<() => P
 }
 
 describe("connectPackets()", () => {
-  test("keeps packets apart, cuts what is written, half-closes, and ends with the peer", async () => {
+  test("preserves packets, splits writes, half-closes, and ends with the peer", async () => {
     const fds = openFds().size;
     const path = join(long, "attach");
     const ended = await peer(
@@ -66,7 +66,7 @@ describe("connectPackets()", () => {
     await until("descriptors are closed", () => openFds().size <= fds);
   });
 
-  test("waits for a peer that does not read, and drops what comes after its end", async () => {
+  test("waits for a peer that does not read, and drops writes after its end", async () => {
     const path = join(dir, "slow");
     const ended = await peer(
       path,
@@ -87,7 +87,7 @@ describe("connectPackets()", () => {
     await ended();
   });
 
-  test("says what is not there, and closes at once when destroyed", async () => {
+  test("reports a missing socket, and closes at once when destroyed", async () => {
     const fds = openFds().size;
     assert.throws(
       () => connectPackets(join(dir, "no"), 1),
@@ -112,7 +112,7 @@ describe("connectPackets()", () => {
   });
 });
 
-/** Hands a terminal to `path` and runs `script` with its slave as stdin and stdout. */
+/** Passes a terminal to `path` and runs `script` with its slave as stdin and stdout. */
 const giver = (path: string, script: string): string =>
   [
     "import os, socket, array, sys, time, fcntl, termios, struct, signal",
@@ -125,7 +125,7 @@ const giver = (path: string, script: string): string =>
   ].join("\n");
 
 describe("ConsoleSocket", () => {
-  test("takes a terminal, resizes it, and ends with it; nothing stays in the directory", async () => {
+  test("receives a terminal, resizes it, and ends with it; nothing stays in the directory", async () => {
     const fds = openFds().size;
     const console = new ConsoleSocket(long);
     const script =
@@ -141,15 +141,15 @@ describe("ConsoleSocket", () => {
     );
     terminal.resize({ width: 132, height: 43 });
     terminal.write("hello\n");
-    let said = "";
-    for await (const chunk of terminal) said += String(chunk);
-    assert.equal(said, "hello\r\nhello (43, 132)\r\n");
+    let output = "";
+    for await (const chunk of terminal) output += String(chunk);
+    assert.equal(output, "hello\r\nhello (43, 132)\r\n");
     terminal.destroy();
     assert.equal((await child.exited).code, 0);
     await until("descriptors are closed", () => openFds().size <= fds);
   });
 
-  test("waits with input that the terminal has no room for", async () => {
+  test("waits when the terminal cannot take more input", async () => {
     using console = new ConsoleSocket(dir);
     const script =
       "import tty; tty.setraw(0); print('raw', flush=True); sys.stdout.flush()\n" +
@@ -157,24 +157,24 @@ describe("ConsoleSocket", () => {
     const child = spawnChild({ file: "python3", args: ["-c", giver(console.path, script)], env });
     const terminal = await console.terminal;
     await once(terminal, "data");
-    let said = "";
+    let output = "";
     terminal.on("data", (chunk: Buffer) => {
-      said += String(chunk);
+      output += String(chunk);
     });
     assert.equal(terminal.write(Buffer.alloc(1_000_000, "x")), false);
     await once(terminal, "drain");
     await once(terminal, "end");
     terminal.destroy();
-    assert.match(said, /all 1000000/);
+    assert.match(output, /all 1000000/);
     await child.exited;
   });
 
-  test("is told of one who brings nothing", async () => {
+  test("rejects when a connection passes no terminal", async () => {
     using console = new ConsoleSocket(dir);
     const text = "import socket; c = socket.socket(socket.AF_UNIX); ";
     const args = ["-c", `${text}c.connect(${JSON.stringify(console.path)}); c.send(b"x")`];
     const child = spawnChild({ file: "python3", args, env });
-    await assert.rejects(console.terminal, /take a terminal/);
+    await assert.rejects(console.terminal, /receive a terminal/);
     await child.exited;
   });
 });
@@ -204,13 +204,13 @@ describe("connectLoopback()", () => {
   };
   const talk = async (socket: Socket): Promise<string> => {
     socket.end("hello ");
-    let said = "";
-    for await (const chunk of socket) said += String(chunk);
-    return said;
+    let output = "";
+    for await (const chunk of socket) output += String(chunk);
+    return output;
   };
 
   for (const host of ["127.0.0.1", "::1"]) {
-    test(`reaches the host's own ${host}, with half-close`, async () => {
+    test(`reaches ${host} of the host, with half-close`, async () => {
       const { server, port } = await serve(host);
       assert.equal(await talk(await connectLoopback(undefined, port, never)), "hello bye");
       server.close();
@@ -237,7 +237,7 @@ describe("connectLoopback()", () => {
     );
   });
 
-  test("leaves the daemon in its own namespace, whatever became of the connection", async () => {
+  test("leaves the daemon in its own namespace, whatever the result is", async () => {
     const fds = openFds().size;
     const here = readlinkSync("/proc/thread-self/ns/net");
     const file = join(dir, "no-namespace");
@@ -251,9 +251,9 @@ describe("connectLoopback()", () => {
     await until("descriptors are closed", () => openFds().size <= fds);
   });
 
-  test("gives up when it is told to, and leaves no descriptor", async () => {
+  test("rejects when it is aborted, and leaves no descriptor", async () => {
     const fds = openFds().size;
-    // A listener whose queue is full: a further connection waits.
+    // A listener whose queue is full: another connection waits.
     const text = [
       "import socket, sys",
       "s = socket.socket(); s.bind(('127.0.0.1', 4001)); s.listen(0)",

@@ -4,24 +4,40 @@ import { Socket } from "node:net";
 import { basename, dirname } from "node:path";
 
 import { messageOf, RuntimeError } from "../../base/errors.ts";
-import { DescriptorStream } from "./descriptor-stream.ts";
-import { type NativeWatch, native, nativeError, watchedEvents } from "../native.ts";
 import { errnoCode, systemError } from "../../base/system-error.ts";
+import { beforeAbort } from "../../base/wait.ts";
+import { closeWatch, type NativeWatch } from "../addon.ts";
+import { DescriptorStream } from "./descriptor-stream.ts";
+import {
+  acceptConnection,
+  connectPacketSocket,
+  connectToLoopback,
+  listenAt,
+  receiveDescriptor,
+  releaseDescriptor,
+  tcpSocketIn,
+  throwSocketError,
+  watchDescriptor,
+  watchFor,
+} from "./native.ts";
+
+const onlyReadable = { readable: true, writable: false };
+const onlyWritable = { readable: false, writable: true };
 
 /**
- * Connects to a unix socket of type SOCK_SEQPACKET, however long its path is: each chunk that is read
- * is one packet, and none that is written is longer than `packetBytes`. `not-found` without a socket;
- * `failed-precondition` when nobody listens at it any more.
+ * Connects to a unix socket of type SOCK_SEQPACKET, however long its path is. Each chunk that is read
+ * is one packet, and no written packet is longer than `packetBytes`. `not-found` when there is no socket;
+ * `failed-precondition` when no process listens on it any more.
  */
 export function connectPackets(path: string, packetBytes: number): DescriptorStream {
   const directory = openDirectory(dirname(path));
   let fd: number;
   try {
-    fd = native().socketConnectPackets(`/proc/self/fd/${directory}/${basename(path)}`);
-  } catch (cause) {
-    const error = nativeError(cause, `connect to "${path}"`);
+    const shortPath = `/proc/self/fd/${directory}/${basename(path)}`;
+    fd = connectPacketSocket(shortPath, `connect to "${path}"`);
+  } catch (error) {
     if (errnoCode(error) !== "ECONNREFUSED") throw error;
-    throw new RuntimeError("failed-precondition", error.message, { cause });
+    throw new RuntimeError("failed-precondition", messageOf(error), { cause: error });
   } finally {
     closeSync(directory);
   }
@@ -29,18 +45,18 @@ export function connectPackets(path: string, packetBytes: number): DescriptorStr
 }
 
 /**
- * A socket by which an OCI runtime hands over the master side of a terminal that it made (runc,
- * docs/terminals.md: one message with one descriptor). It is gone from its directory when disposed of.
+ * A socket on which an OCI runtime passes the master side of a terminal that it made (runc,
+ * docs/terminals.md: one message with one descriptor). Disposal removes it from its directory.
  */
 export class ConsoleSocket implements Disposable {
-  /** For the runtime's command line. It is short, however long the directory's own path is. */
+  /** For the runtime's command line. It is short even if the path of the directory is long. */
   readonly path: string;
   readonly #directory: number;
   readonly #own: string;
   readonly #watches = new Set<NativeWatch>();
   readonly #terminal = Promise.withResolvers<DescriptorStream>();
 
-  /** `directory` must be closed to others: whoever connects gives a terminal. */
+  /** Other users must not have access to `directory`: any process that connects can pass a terminal. */
   constructor(directory: string) {
     const name = randomBytes(8).toString("hex");
     this.#terminal.promise.catch(() => undefined);
@@ -48,60 +64,60 @@ export class ConsoleSocket implements Disposable {
     this.#own = `/proc/self/fd/${this.#directory}/${name}`;
     this.path = `/proc/${process.pid}/fd/${this.#directory}/${name}`;
     try {
-      const listener = native().socketListen(this.#own);
-      this.#watchFor(listener, (watch) => {
+      const listener = listenAt(this.#own, `listen in "${directory}" for a terminal`);
+      this.#onReadable(listener, (watch) => {
         this.#accept(watch);
       });
-    } catch (cause) {
+    } catch (error) {
       this[Symbol.dispose]();
-      throw nativeError(cause, `listen in "${directory}" for a terminal`);
+      throw error;
     }
   }
 
-  /** Settles when the runtime has handed a terminal over. Never settles after disposal. */
+  /** Settles when the runtime has passed a terminal. Never settles after disposal. */
   get terminal(): Promise<DescriptorStream> {
     return this.#terminal.promise;
   }
 
-  /** The terminal, where there is one, is not closed by this. */
+  /** Does not close the terminal. */
   [Symbol.dispose](): void {
-    for (const watch of this.#watches) native().watchClose(watch);
+    for (const watch of this.#watches) closeWatch(watch);
     this.#watches.clear();
     try {
       unlinkSync(this.#own);
     } catch {
-      // It was never made, or its directory is gone: nothing is left either way.
+      // The socket or its directory does not exist.
     }
     closeSync(this.#directory);
     this[Symbol.dispose] = () => undefined;
   }
 
-  #watchFor(fd: number, onReadable: (watch: NativeWatch) => void): void {
-    const watch = native().watchDescriptor(fd, () => {
+  #onReadable(fd: number, action: (watch: NativeWatch) => void): void {
+    const watch = watchDescriptor(fd, () => {
       try {
-        onReadable(watch);
-      } catch (cause) {
-        this.#terminal.reject(nativeError(cause, "take a terminal from the OCI runtime"));
-        this.#drop(watch);
+        action(watch);
+      } catch (error) {
+        this.#terminal.reject(error);
+        this.#close(watch);
       }
     });
     this.#watches.add(watch);
-    native().watchEvents(watch, watchedEvents.readable);
+    watchFor(watch, onlyReadable);
   }
 
-  #drop(watch: NativeWatch): void {
-    native().watchClose(watch);
+  #close(watch: NativeWatch): void {
+    closeWatch(watch);
     this.#watches.delete(watch);
   }
 
   #accept(listener: NativeWatch): void {
-    const fd = native().socketAccept(listener);
-    if (fd < 0) return;
-    this.#drop(listener);
-    this.#watchFor(fd, (watch) => {
-      const terminal = native().socketReceive(watch);
-      if (terminal < 0) return;
-      this.#drop(watch);
+    const fd = acceptConnection(listener);
+    if (fd === undefined) return;
+    this.#close(listener);
+    this.#onReadable(fd, (watch) => {
+      const terminal = receiveDescriptor(watch, "receive a terminal from the OCI runtime");
+      if (terminal === undefined) return;
+      this.#close(watch);
       this.#terminal.resolve(new DescriptorStream(terminal, { terminal: true }));
     });
   }
@@ -109,7 +125,7 @@ export class ConsoleSocket implements Disposable {
 
 /**
  * Connects to a TCP port of the loopback in a network namespace (undefined: the host's), IPv4 first,
- * then IPv6. Half-close works in both directions. `unavailable` when nobody listens at either.
+ * then IPv6. Half-close works in both directions. `unavailable` when no process listens on either.
  */
 export async function connectLoopback(
   netnsPath: string | undefined,
@@ -118,13 +134,8 @@ export async function connectLoopback(
 ): Promise<Socket> {
   const failures: string[] = [];
   for (const ipv6 of [false, true]) {
-    let fd: number;
-    try {
-      fd = native().socketInNamespace(netnsPath ?? null, ipv6);
-    } catch (cause) {
-      throw nativeError(cause);
-    }
-    if (fd < 0) continue;
+    const fd = tcpSocketIn(netnsPath, { ipv6 });
+    if (fd === undefined) continue;
     const failure = await connectOne(fd, port, signal);
     if (failure instanceof Socket) return failure;
     failures.push(failure);
@@ -136,42 +147,36 @@ export async function connectLoopback(
   );
 }
 
-/** The connection, or why there is none. Takes over `fd`. Rejects when the signal is aborted. */
+/** The connection, or why it failed. Takes ownership of `fd`. Rejects when the signal is aborted. */
 async function connectOne(fd: number, port: number, signal: AbortSignal): Promise<Socket | string> {
   const writable = Promise.withResolvers<undefined>();
-  const onAbort = (): void => {
-    writable.reject(signal.reason);
-  };
-  const watch = native().watchDescriptor(fd, () => {
+  const watch = watchDescriptor(fd, () => {
     writable.resolve(undefined);
   });
-  signal.addEventListener("abort", onAbort, { once: true });
   try {
     signal.throwIfAborted();
-    if (!native().socketConnectLoopback(watch, port)) {
-      native().watchEvents(watch, watchedEvents.writable);
-      await writable.promise;
-      native().socketError(watch);
+    if (!connectToLoopback(watch, port)) {
+      watchFor(watch, onlyWritable);
+      await beforeAbort(writable.promise, signal);
+      throwSocketError(watch);
     }
-    const connected = native().watchRelease(watch);
     const socket = new Socket({
-      fd: connected,
+      fd: releaseDescriptor(watch),
       allowHalfOpen: true,
       readable: true,
       writable: true,
     });
-    // As Go's connections have it: the second of two small writes does not wait for the pod's
+    // Like Go's connections: the second of two small writes does not wait for the pod's
     // acknowledgement of the first one, which the kernel delays by 40 ms (TCP_DELACK_MIN).
     socket.setNoDelay(true);
-    // It is read from now on, and may be reset before its user listens.
+    // The socket is read from now on, and may be reset before its user listens for errors.
     socket.on("error", () => undefined);
     return socket;
   } catch (cause) {
     if (signal.aborted) throw signal.reason;
-    return messageOf(nativeError(cause));
+    return messageOf(cause);
   } finally {
-    signal.removeEventListener("abort", onAbort);
-    native().watchClose(watch);
+    closeWatch(watch);
   }
 }
 

@@ -2,7 +2,7 @@ import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
 import { createInterface } from "node:readline";
 
-// Node.js has no unix datagram sockets; perl-base is on every Debian. A line of hex a datagram.
+// Node.js has no unix datagram sockets; perl-base is on every Debian. Prints a line of hex for each datagram.
 const script = `use Socket; $| = 1;
 my ($path, $reads) = @ARGV; $path =~ s/^\\@/\\0/;
 socket(my $s, PF_UNIX, SOCK_DGRAM, 0) or die "socket: $!";
@@ -11,7 +11,7 @@ print "bound\\n";
 sleep 3600 unless $reads;
 while (defined recv($s, my $text, 65536, 0)) { print unpack("H*", $text), "\\n"; }`;
 
-/** A real unix datagram socket, as a service manager has one; ends with its disposal. */
+/** A real unix datagram socket, like that of a service manager, until it is disposed of. */
 export class DatagramListener implements AsyncDisposable {
   readonly #child: ChildProcess;
   readonly #lines: AsyncIterator<string>;
@@ -21,7 +21,7 @@ export class DatagramListener implements AsyncDisposable {
     this.#lines = lines;
   }
 
-  /** Resolves when it is bound. With `reads` false what is sent stays in the socket's queue. */
+  /** Resolves when it is bound. With `reads` false, messages stay in the socket's queue. */
   static async start(socket: string, { reads = true } = {}): Promise<DatagramListener> {
     const args = ["-e", script, socket, reads ? "1" : "0"];
     const child = spawn("perl", args, { stdio: ["ignore", "pipe", "inherit"] });
@@ -32,7 +32,7 @@ export class DatagramListener implements AsyncDisposable {
     return listener;
   }
 
-  /** The next datagram's text, which it waits for. */
+  /** Waits for the next datagram and returns its text. */
   async next(): Promise<string> {
     const line = await this.#lines.next();
     if (line.done === true) throw new Error("read a datagram: the listener has ended");

@@ -5,7 +5,7 @@ import { setImmediate } from "node:timers/promises";
 import { listMounts } from "../mount/mounts.ts";
 import { patient } from "../../../test/support/patience.ts";
 
-/** What each open descriptor of a process is, by number. A process may look at its own. */
+/** The target of each open descriptor of a process, by number. */
 export function openFds(pid: number | "self" = "self"): ReadonlyMap<number, string> {
   const dir = `/proc/${pid}/fd`;
   const found = new Map<number, string>();
@@ -13,13 +13,13 @@ export function openFds(pid: number | "self" = "self"): ReadonlyMap<number, stri
     try {
       found.set(Number(name), readlinkSync(`${dir}/${name}`));
     } catch {
-      // The descriptor by which the directory itself was read is gone by now.
+      // The descriptor of the directory itself is closed by now.
     }
   }
   return found;
 }
 
-/** The pids of our children, zombies included, whichever thread started them. */
+/** The pids of the children of all threads, including zombies. */
 export function childPids(): readonly number[] {
   return readdirSync("/proc/self/task").flatMap((task) =>
     readFileSync(`/proc/self/task/${task}/children`, "latin1")
@@ -29,14 +29,14 @@ export function childPids(): readonly number[] {
   );
 }
 
-/** The first thing that a stream gives, as text; empty when it ends without. */
+/** The first chunk of a stream as text; empty when the stream ends without one. */
 export async function firstText(stream: Readable | undefined): Promise<string> {
   for await (const chunk of stream?.iterator({ destroyOnReturn: false }) ?? [])
     return String(chunk);
   return "";
 }
 
-/** Lets the event loop turn until the condition holds; throws, naming it, when it takes too long. */
+/** Waits until the condition holds; throws an error that names it when it takes too long. */
 export async function until(what: string, holds: () => boolean, timeoutMs = 10_000): Promise<void> {
   const deadline = performance.now() + patient(timeoutMs);
   while (!holds()) {

@@ -10,7 +10,7 @@ import {
   type OciMount,
   type OciSpec,
   type OciUser,
-} from "../runtime-spec.ts";
+} from "../../core/oci/index.ts";
 
 // What the OCI runtimes give a device node whose mode nobody names.
 const defaultMode = 0o666;

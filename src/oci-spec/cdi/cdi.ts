@@ -1,7 +1,7 @@
 import type { ContainerConfig } from "../../gen/runtime/v1/api_pb.ts";
 import { messageOf } from "../../base/errors.ts";
 import { quoted, refuse, refuseHere } from "../refuse.ts";
-import type { IntelRdt, OciHookStage } from "../runtime-spec.ts";
+import type { IntelRdt, OciHookStage } from "../../core/oci/index.ts";
 
 /** What a device of the Container Device Interface adds to a container (CDI SPEC.md, containerEdits). */
 export interface CdiEdits {

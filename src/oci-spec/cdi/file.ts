@@ -8,7 +8,7 @@ import {
   isCdiKind,
   isCdiName,
 } from "./cdi.ts";
-import { hookStages, type IntelRdt } from "../runtime-spec.ts";
+import { hookStages, type IntelRdt } from "../../core/oci/index.ts";
 import { quoted } from "../refuse.ts";
 
 // Those with containerEdits as they are today; github.com/cncf-tags/container-device-interface.

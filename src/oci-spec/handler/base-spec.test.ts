@@ -4,7 +4,7 @@ import { isKind } from "../../base/errors.ts";
 import { parseBaseSpec } from "./base-spec.ts";
 import { containerSpec } from "../generate.ts";
 import { specText } from "../json.ts";
-import type { OciSpec } from "../runtime-spec.ts";
+import type { OciSpec } from "../../core/oci/index.ts";
 import { type ConfigInit, specInput } from "../testing/spec-input.ts";
 
 function specOn(base: object, init: ConfigInit = {}): OciSpec {

@@ -9,7 +9,7 @@ import type {
   OciResources,
   OciRlimit,
   OciSpec,
-} from "../runtime-spec.ts";
+} from "../../core/oci/index.ts";
 
 type Table = Readonly<Record<string, unknown>>;
 

@@ -4,7 +4,7 @@ import { isKind } from "../../base/errors.ts";
 import { withCgroupMounts } from "./cgroup-mounts.ts";
 import { containerSpec } from "../generate.ts";
 import type { SpecInput } from "../input.ts";
-import type { OciMount } from "../runtime-spec.ts";
+import type { OciMount } from "../../core/oci/index.ts";
 import { specInput, testHost } from "../testing/spec-input.ts";
 
 const place = "/sys/fs/cgroup";

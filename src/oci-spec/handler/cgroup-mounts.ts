@@ -1,6 +1,6 @@
 import type { SpecInput } from "../input.ts";
 import { refuseHere } from "../refuse.ts";
-import type { OciMount, OciSpec } from "../runtime-spec.ts";
+import type { OciMount, OciSpec } from "../../core/oci/index.ts";
 
 /**
  * Changes the mounts of cgroups in a spec that is complete otherwise.

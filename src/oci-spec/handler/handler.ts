@@ -2,7 +2,7 @@ import { withBase } from "./base-spec.ts";
 import { withCgroupMounts } from "./cgroup-mounts.ts";
 import { withHooks } from "./hooks.ts";
 import type { SpecInput } from "../input.ts";
-import type { OciSpec } from "../runtime-spec.ts";
+import type { OciSpec } from "../../core/oci/index.ts";
 
 /** What the handler of a container adds to its spec: base, hooks, a writable view of its cgroups. */
 export function withHandler(

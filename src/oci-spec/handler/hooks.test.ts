@@ -3,7 +3,7 @@ import { test } from "node:test";
 import { isKind } from "../../base/errors.ts";
 import { containerSpec } from "../generate.ts";
 import { parseHook } from "./hooks.ts";
-import type { OciHooks } from "../runtime-spec.ts";
+import type { OciHooks } from "../../core/oci/index.ts";
 import { specInput } from "../testing/spec-input.ts";
 
 const file = (when: object, more: object = {}): string =>

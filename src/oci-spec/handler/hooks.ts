@@ -7,7 +7,7 @@ import {
   type OciHooks,
   type OciHookStage,
   type OciSpec,
-} from "../runtime-spec.ts";
+} from "../../core/oci/index.ts";
 
 /** A file of a hooks directory: a hook, and which containers it is for (oci-hooks(5), version 1.0.0). */
 export interface HookDefinition {

@@ -4,7 +4,7 @@ import { create } from "@bufbuild/protobuf";
 import { isKind } from "../../base/errors.ts";
 import { CapabilitySchema } from "../../gen/runtime/v1/api_pb.ts";
 import { defaultCapabilities, grantedCapabilities, linuxCapabilities } from "./capabilities.ts";
-import type { OciCapabilities } from "../runtime-spec.ts";
+import type { OciCapabilities } from "../../core/oci/index.ts";
 
 interface Asked {
   readonly add?: string[];

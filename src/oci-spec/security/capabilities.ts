@@ -1,6 +1,6 @@
 import type { Capability } from "../../gen/runtime/v1/api_pb.ts";
 import { quoted, refuse, refuseHere } from "../refuse.ts";
-import type { OciCapabilities } from "../runtime-spec.ts";
+import type { OciCapabilities } from "../../core/oci/index.ts";
 
 /** The capabilities of Linux, by their number (include/uapi/linux/capability.h). */
 export const linuxCapabilities: readonly string[] = [

@@ -1,5 +1,5 @@
 import type { SpecHost } from "../input.ts";
-import type { OciSeccomp, OciSyscallArg, OciSyscallRule } from "../runtime-spec.ts";
+import type { OciSeccomp, OciSyscallArg, OciSyscallRule } from "../../core/oci/index.ts";
 import { ordinarySyscalls } from "./seccomp-syscalls.ts";
 
 /** What the default profile depends on. */

@@ -5,7 +5,7 @@ import type {
   OciSeccompOperator,
   OciSyscallArg,
   OciSyscallRule,
-} from "../runtime-spec.ts";
+} from "../../core/oci/index.ts";
 
 type JsonObject = Readonly<Record<string, unknown>>;
 

@@ -3,7 +3,7 @@ import { describe, test } from "node:test";
 import { isKind } from "../../base/errors.ts";
 import { defaultCapabilities, linuxCapabilities } from "./capabilities.ts";
 import { specText } from "../json.ts";
-import type { OciSyscallArg } from "../runtime-spec.ts";
+import type { OciSyscallArg } from "../../core/oci/index.ts";
 import { capabilitySyscalls, defaultSeccomp, type SeccompContext } from "./seccomp-default.ts";
 import { parseSeccompProfile } from "./seccomp-profile.ts";
 import { ordinarySyscalls } from "./seccomp-syscalls.ts";

@@ -2,7 +2,7 @@ import type { LinuxContainerSecurityContext } from "../../gen/runtime/v1/api_pb.
 import { SecurityProfile_ProfileType } from "../../gen/runtime/v1/api_pb.ts";
 import type { SpecInput } from "../input.ts";
 import { enumName, quoted, refuse, refuseHere } from "../refuse.ts";
-import type { OciLinux, OciSeccomp } from "../runtime-spec.ts";
+import type { OciLinux, OciSeccomp } from "../../core/oci/index.ts";
 import { defaultSeccomp } from "./seccomp-default.ts";
 
 /** What a request wants of seccomp or AppArmor. */

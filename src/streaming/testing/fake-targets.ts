@@ -12,7 +12,7 @@ import type {
   TerminalSize,
 } from "../../core/streaming/index.ts";
 
-/** Programs that a fake container has, by the first word of the command. */
+/** Programs of a fake container, by the first word of the command. */
 export type Programs = Readonly<
   Record<
     string,
@@ -23,7 +23,7 @@ export type Programs = Readonly<
 /** Targets in memory. `connect` reaches ports of this machine's loopback. */
 export class FakeTargets implements StreamTargets {
   readonly sizes: TerminalSize[] = [];
-  /** Reasons for which commands were told that their client left. */
+  /** The reasons of the aborted signals of commands. */
   readonly aborted: unknown[] = [];
   readonly connected: Duplex[] = [];
   readonly programs: Programs;
@@ -85,7 +85,7 @@ const builtIn: Programs = {
     return { exitCode: 0 };
   },
   exit: async (_streams, _signal, [code]) => ({ exitCode: Number(code) }),
-  /** Writes so many blocks of 64 KiB, each of another byte. */
+  /** Writes this many blocks of 64 KiB, each of another byte. */
   flood: async ({ stdout }, signal, [blocks]) => {
     const source = new PassThrough();
     const sending = pipeline(source, stdout ?? source, { end: false, signal });
@@ -96,7 +96,7 @@ const builtIn: Programs = {
     await sending;
     return { exitCode: 0 };
   },
-  /** Runs until its client leaves. */
+  /** Runs until its client disconnects. */
   sleep: async (_streams, signal) => {
     await once(signal, "abort");
     throw new RuntimeError("canceled", "run sleep: the client left");

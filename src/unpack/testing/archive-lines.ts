@@ -2,7 +2,7 @@ import { readFileSync } from "node:fs";
 
 import type { Found } from "./read-archive.ts";
 
-/** An entry as one line of text, as {@link recordedByGo} has them. */
+/** An entry as one line of text, in the format of {@link recordedByGo}. */
 export function lineOf(entry: Found): string {
   const { type, path, linkPath, mode, uid, gid, size, time, major, minor, content } = entry;
   const isDevice = type === "char" || type === "block";
@@ -20,18 +20,18 @@ export function lineOf(entry: Found): string {
   ].join(" ");
 }
 
-/** What Go found in an archive. */
+/** The result of Go for an archive. */
 export interface Recorded {
   readonly lines: readonly string[];
-  /** Go ended with an error behind these entries. */
+  /** Go failed after these entries. */
   readonly refused: boolean;
 }
 
 /**
- * What archive/tar of Go 1.26.11 finds in the archives of odd-archives.ts, by their names: read by hand
- * with Reader.Next and io.Copy, and written down in go-archive-tar.txt. Entries of global headers are
- * left out, and the type of a sparse file in GNU's old format is called a file. For types that nobody
- * else knows their code stands instead of a word.
+ * The results of archive/tar of Go 1.26.11 for the archives of odd-archives.ts, by their names, recorded
+ * with Reader.Next and io.Copy in go-archive-tar.txt. Entries of global headers are
+ * left out, and the type of a sparse file in GNU's old format is called a file. Unknown types
+ * are shown by their code.
  */
 export function recordedByGo(): ReadonlyMap<string, Recorded> {
   const text = readFileSync(new URL("./go-archive-tar.txt", import.meta.url), "utf8");

@@ -28,7 +28,7 @@ const plain: Readonly<Record<string, Entries>> = {
     last,
   ],
   "names of bytes": [{ name: "\xff\xfe \n\t\x01" }, { name: "\xc3\xbc" }, last],
-  "types nobody knows": [{ name: "z", type: "Z", data: "abc" }, last],
+  "unknown types": [{ name: "z", type: "Z", data: "abc" }, last],
   "a contiguous file": [{ name: "c", type: "7", data: "abc" }, last],
   "a label": [{ name: "label", type: "V" }, last],
   "a label with a size": [{ name: "label", type: "V", data: smuggled }, last],
@@ -97,7 +97,7 @@ const metas: Readonly<Record<string, Entries>> = {
     { name: "l", type: "2", linkName: "t" },
     last,
   ],
-  "global records end what was said before": [
+  "global records end the records before them": [
     { ...meta("x", paxContent({ path: "evil" })) },
     long("evil-too"),
     meta("K", "evil-link\0"),
@@ -254,7 +254,7 @@ const ends: Readonly<Record<string, Buffer>> = {
   "part of a header": Buffer.concat([entry, entry.subarray(0, 100)]),
 };
 
-/** Archives that readers may take for different things, by what is odd in them. */
+/** Archives that readers may read differently, by their peculiarity. */
 export const oddArchives: ReadonlyMap<string, Buffer> = new Map([
   ...Object.entries({ ...plain, ...directories, ...sizes, ...metas, ...headers, ...sparse }).map(
     ([name, entries]) => [name, buildTar(entries)] as const,

@@ -1,7 +1,7 @@
 import { type Entries, last, octal, pairsOf, smuggled } from "./odd-entries.ts";
 import { base256, type BuiltEntry, gnuMagic } from "./tar-builder.ts";
 
-/** A file of 3,000 bytes in GNU's old format: its pairs are in the header, or in blocks after it too. */
+/** A file of 3,000 bytes in GNU's old format: its pairs are in the header, or also in blocks after it. */
 function oldSparse(size: number, pairs: readonly number[], data: string): BuiltEntry {
   const blocks: Buffer[] = [];
   for (let at = 8; at < pairs.length; at += 42) {
@@ -47,7 +47,7 @@ const sparse01 = {
   "GNU.sparse.map": "100,5,2000,7",
 };
 
-/** Sparse files in all of GNU's formats, right and wrong. */
+/** Sparse files in all of GNU's formats, valid and invalid. */
 export const sparse: Readonly<Record<string, Entries>> = {
   "sparse, old: four pieces": [
     oldSparse(3000, [100, 5, 2000, 7, 2900, 100], "a".repeat(112)),

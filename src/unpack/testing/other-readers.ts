@@ -1,7 +1,7 @@
 import { spawnSync } from "node:child_process";
 
 /**
- * What other programs find in archives, for the fields that all of them tell alike: type, name without a
+ * What other programs find in archives, for the fields that all of them report: type, name without a
  * slash at its end, target, owner, permissions, and size and content of files.
  */
 export interface OtherFound {
@@ -33,10 +33,10 @@ for path in sys.stdin.read().split("\\n"):
     print(json.dumps(found))
 `;
 
-/** An entry as Python's tarfile reads it, with the digest of its content; a text for an archive that it refuses. */
+/** An entry as Python's tarfile reads it, with the digest of its content; a text for an archive that it rejects. */
 export type PythonFound = readonly (OtherFound & { readonly content: string })[] | string;
 
-/** Reads archives by Python's tarfile, in one process. `undefined` where there is no Python. */
+/** Reads archives by Python's tarfile, in one process. `undefined` without Python. */
 export function readByPython(files: readonly string[]): readonly PythonFound[] | undefined {
   const { error, status, stdout, stderr } = spawnSync("python3", ["-c", python], {
     input: files.join("\n"),
@@ -51,7 +51,7 @@ export function readByPython(files: readonly string[]): readonly PythonFound[] |
     .map((line) => JSON.parse(line) as PythonFound);
 }
 
-/** What GNU tar lists; `undefined` for an archive that it refuses. */
+/** What GNU tar lists; `undefined` for an archive that it rejects. */
 export function readByGnuTar(bytes: Buffer): readonly OtherFound[] | undefined {
   const args = ["--numeric-owner", "-tv", "--full-time", "--quoting-style=escape", "-f", "-"];
   const { error, status, stdout } = spawnSync("tar", args, {

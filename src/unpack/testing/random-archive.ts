@@ -2,7 +2,7 @@ import { global, long, meta, smuggled } from "./odd-entries.ts";
 import type { Random } from "./random.ts";
 import { type BuiltEntry, buildTar, gnuMagic, paxContent, v7Magic } from "./tar-builder.ts";
 
-/** An archive of entries and of what may stand before them, put together at random. */
+/** A random archive of entries with records and long names before them. */
 export function randomArchive(random: Random): Buffer {
   return buildTar(Array.from({ length: 2 + random.below(6) }, () => randomEntry(random)));
 }

@@ -1,4 +1,4 @@
-/** Numbers that look random and are the same in each run: a failing case can be run again. */
+/** Random numbers that are the same in each run, so that a failure can be repeated. */
 export class Random {
   #state: number;
 
@@ -19,7 +19,7 @@ export class Random {
     return Buffer.from(Array.from({ length: count }, () => this.below(256)));
   }
 
-  /** The bytes in pieces of 1 to `longest`, or of nothing now and then. */
+  /** The bytes in chunks of 1 to `longest` bytes, and some empty chunks. */
   split(bytes: Buffer, longest: number): readonly Buffer[] {
     const pieces: Buffer[] = [];
     for (let at = 0; at < bytes.length; ) {

@@ -7,11 +7,11 @@ import { type TarLimits, TarReader, type TarSink } from "../tar-reader.ts";
 /** An entry, with the digest of all its bytes, holes included. */
 export interface Found extends TarEntry {
   readonly content: string;
-  /** Bytes that the archive did not hold. */
+  /** Bytes that are not in the archive. */
   readonly holes: number;
 }
 
-/** Keeps what a reader finds, and asserts that it tells of it in the right order. */
+/** Collects what a reader finds, and asserts the order of its calls. */
 class Collector implements TarSink {
   readonly found: Found[] = [];
   #entry: TarEntry | undefined;
@@ -48,14 +48,14 @@ class Collector implements TarSink {
   }
 }
 
-/** Reads an archive's pieces and gives each entry. Throws what the reader throws. */
+/** Reads the chunks of an archive and returns its entries. Throws the errors of the reader. */
 export function readArchive(pieces: readonly Buffer[], limits?: TarLimits): readonly Found[] {
   const collector = new Collector();
   readInto(collector, pieces, limits);
   return collector.found;
 }
 
-/** The same, but what was found before a failure is given with it. */
+/** Like readArchive(), but returns the entries before a failure together with it. */
 export function readUntilFailure(bytes: Buffer): {
   readonly found: readonly Found[];
   readonly error: unknown;
@@ -74,7 +74,7 @@ function readInto(sink: TarSink, pieces: readonly Buffer[], limits?: TarLimits):
   for (const piece of pieces) {
     const copy = Buffer.from(piece);
     reader.write(copy);
-    copy.fill(0xff); // the reader must not look at it again
+    copy.fill(0xff); // the reader must not use it again
   }
   reader.end();
 }

@@ -1,4 +1,4 @@
-/** An entry of an archive to build, however wrong. Texts are byte strings. */
+/** An entry of an archive to build, valid or not. Texts are byte strings. */
 export interface BuiltEntry {
   readonly name: string;
   readonly type?: string;
@@ -10,13 +10,13 @@ export interface BuiltEntry {
   readonly seconds?: number;
   readonly major?: number;
   readonly minor?: number;
-  /** What the header says instead of the data's size. */
+  /** The size in the header in place of the size of the data. */
   readonly size?: number;
   /** Records of a PAX header before it. */
   readonly pax?: Readonly<Record<string, string>> | readonly (readonly [string, string])[];
-  /** What is at 257 to 264, `ustar\0` and `00` if not given. */
+  /** The bytes 257 to 264, `ustar\0` and `00` if not given. */
   readonly magic?: string;
-  /** Bytes of the header that are changed at the end, by where they begin. */
+  /** Bytes of the header that are replaced at the end, by offset. */
   readonly raw?: Readonly<Record<number, string>>;
   /** Blocks between the header and the data. */
   readonly extension?: Buffer;
@@ -80,7 +80,7 @@ function header(entry: BuiltEntry, size: number): Buffer {
   return seal(block);
 }
 
-/** A number as GNU tar stores it where octal digits do not do: big-endian, with the first bit set. */
+/** A number as GNU tar stores it when octal digits are not enough: big-endian, with the first bit set. */
 export function base256(value: bigint, length: number): string {
   const bytes = Array.from({ length }, (_, at) =>
     Number((value >> BigInt(8 * (length - 1 - at))) & 0xffn),

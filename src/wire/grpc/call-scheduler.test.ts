@@ -8,20 +8,20 @@ function busy(ms: number): void {
   while (performance.now() < until);
 }
 
-/** Begins works of so many milliseconds and tells in which turn of the event loop each one ran. */
-async function turnsOf(budgetMs: number, works: readonly number[]): Promise<readonly number[]> {
-  const turns = new CallScheduler(budgetMs);
+/** Schedules tasks of these durations in milliseconds. Returns the turn of the event loop in which each one ran. */
+async function turnsOf(budgetMs: number, tasks: readonly number[]): Promise<readonly number[]> {
+  const scheduler = new CallScheduler(budgetMs);
   const ran: number[] = [];
   let turn = 0;
-  let left = works.length;
+  let left = tasks.length;
   const count = (): void => {
     turn++;
     if (left > 0) setImmediate(count);
   };
   await new Promise<void>((resolve) => {
     setImmediate(count);
-    works.forEach((ms, at) => {
-      turns.begin(() => {
+    tasks.forEach((ms, at) => {
+      scheduler.schedule(() => {
         busy(ms);
         ran[at] = turn;
         if (--left === 0) resolve();
@@ -31,40 +31,40 @@ async function turnsOf(budgetMs: number, works: readonly number[]): Promise<read
   return ran;
 }
 
-describe("Turns", () => {
-  test("what comes alone begins at once", () => {
-    const turns = new CallScheduler(1);
-    let begun = false;
-    turns.begin(() => {
-      begun = true;
+describe("CallScheduler", () => {
+  test("a single call starts at once", () => {
+    const scheduler = new CallScheduler(1);
+    let hasStarted = false;
+    scheduler.schedule(() => {
+      hasStarted = true;
     });
-    assert.equal(begun, true);
+    assert.equal(hasStarted, true);
   });
 
-  test("what fits into a turn begins in it", async () => {
+  test("calls within the budget start in the same turn", async () => {
     assert.deepEqual(await turnsOf(60_000, [0, 0, 0]), [0, 0, 0]);
   });
 
-  test("what is over the budget waits for the loop, a turn each time", async () => {
+  test("calls over the budget start in later turns", async () => {
     assert.deepEqual(await turnsOf(1, [2, 2, 2]), [0, 1, 2]);
   });
 
-  test("keeps the order, also of what comes while others wait", async () => {
-    const turns = new CallScheduler(1);
+  test("keeps the order of calls, also of those that arrive while others wait", async () => {
+    const scheduler = new CallScheduler(1);
     const order: string[] = [];
     await new Promise<void>((resolve) => {
-      turns.begin(() => {
+      scheduler.schedule(() => {
         busy(2);
         order.push("first");
       });
-      turns.begin(() => {
+      scheduler.schedule(() => {
         order.push("second");
-        turns.begin(() => {
+        scheduler.schedule(() => {
           order.push("fourth");
           resolve();
         });
       });
-      turns.begin(() => order.push("third"));
+      scheduler.schedule(() => order.push("third"));
     });
     assert.deepEqual(order, ["first", "second", "third", "fourth"]);
   });

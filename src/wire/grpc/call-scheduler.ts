@@ -1,44 +1,44 @@
 import { performance } from "node:perf_hooks";
 
 /**
- * Shares the event loop between calls that come at once and everything else. What comes close together
- * has `budgetMs` in one go; what is over that begins in a later turn of the loop, in the order of arrival,
- * after the loop has looked at its sockets, timers and finished work. A call that comes alone begins at once.
+ * Shares the event loop between bursts of calls and all other work. Calls that arrive close together
+ * run for `budgetMs` in one turn of the loop. The others start in a later turn, in the order of arrival,
+ * after the loop has handled its sockets, timers and finished work. A single call starts at once.
  */
 export class CallScheduler {
   readonly #budgetMs: number;
   readonly #waiting: (() => void)[] = [];
-  #begunMs = 0;
-  #lastMs = Number.NEGATIVE_INFINITY;
+  #turnStartMs = 0;
+  #lastEndMs = Number.NEGATIVE_INFINITY;
 
   constructor(budgetMs: number) {
     this.#budgetMs = budgetMs;
   }
 
-  /** Calls `work`, now or in a later turn. It must not throw. */
-  begin(work: () => void): void {
+  /** Calls `work`, now or in a later turn of the event loop. It must not throw. */
+  schedule(work: () => void): void {
     if (this.#waiting.length > 0) {
       this.#waiting.push(work);
       return;
     }
     const now = performance.now();
-    // No timer and no immediate marks the end of a turn: that would cost the many small calls more than it gives.
-    if (now - this.#lastMs > this.#budgetMs) this.#begunMs = now;
-    if (now - this.#begunMs > this.#budgetMs) {
+    // The end of a turn is not detected by a timer or an immediate: that costs too much for many small calls.
+    if (now - this.#lastEndMs > this.#budgetMs) this.#turnStartMs = now;
+    if (now - this.#turnStartMs > this.#budgetMs) {
       this.#waiting.push(work);
-      setImmediate(this.#turn);
+      setImmediate(this.#runTurn);
       return;
     }
     work();
-    this.#lastMs = performance.now();
+    this.#lastEndMs = performance.now();
   }
 
-  readonly #turn = (): void => {
-    this.#begunMs = performance.now();
+  readonly #runTurn = (): void => {
+    this.#turnStartMs = performance.now();
     do {
       this.#waiting.shift()?.();
-      this.#lastMs = performance.now();
-    } while (this.#waiting.length > 0 && this.#lastMs - this.#begunMs <= this.#budgetMs);
-    if (this.#waiting.length > 0) setImmediate(this.#turn);
+      this.#lastEndMs = performance.now();
+    } while (this.#waiting.length > 0 && this.#lastEndMs - this.#turnStartMs <= this.#budgetMs);
+    if (this.#waiting.length > 0) setImmediate(this.#runTurn);
   };
 }

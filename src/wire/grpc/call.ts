@@ -1,44 +1,44 @@
-/** What a handler knows about the call it answers. */
+/** The call, as its handler sees it. */
 export interface Call {
-  /** Path of the method, as `/runtime.v1.RuntimeService/Version`. */
+  /** Path of the method, such as `/runtime.v1.RuntimeService/Version`. */
   readonly method: string;
-  /** Number of the call, increasing over the life of the server. */
+  /** Number of the call; it increases during the life of the server. */
   readonly id: number;
   /**
-   * Aborted with a RuntimeError when nobody waits for the answer any more: `canceled` when the
-   * client reset the call or its connection ended, `deadline-exceeded` when its time ran out. A
-   * handler may finish its work all the same; what it returns is then dropped.
+   * Aborted with a RuntimeError when the client no longer waits for the response: `canceled` when the
+   * client reset the call or its connection ended, `deadline-exceeded` at its deadline. A
+   * handler may finish its work all the same; its result is then dropped.
    */
   readonly signal: AbortSignal;
-  /** When the client gives up, in milliseconds since the epoch. Absent: it waits forever. */
+  /** When the client gives up, in milliseconds since the epoch. Undefined: never. */
   readonly deadline?: number;
-  /** When the call came in, in milliseconds since the epoch. */
+  /** When the call was received, in milliseconds since the epoch. */
   readonly startedAt: number;
 }
 
-/** A method with one request and one answer. */
+/** A method with one request and one response. */
 export interface UnaryMethod {
   readonly kind: "unary";
-  /** The encoded answer to an encoded request. The request's bytes are the handler's to keep. */
+  /** The encoded response to an encoded request. The handler owns the bytes of the request. */
   handle(request: Uint8Array, call: Call): Promise<Uint8Array>;
 }
 
-/** A method with one request and any number of answers. */
+/** A method with one request and any number of responses. */
 export interface ServerStreamMethod {
   readonly kind: "server-stream";
   /**
-   * The encoded answers. The next one is asked for when the client has room for it; when the
-   * client leaves, the signal is aborted and `return()` is called.
+   * The encoded responses. The server requests the next one when the client can receive it. When the
+   * client disconnects, the signal is aborted and `return()` is called.
    */
   handle(request: Uint8Array, call: Call): AsyncIterable<Uint8Array>;
 }
 
-/** What a GrpcServer serves under one path. */
+/** The handler of one path of a GrpcServer. */
 export type Method = UnaryMethod | ServerStreamMethod;
 
-/** How a call ended for its caller; a handler may still be at work then. */
+/** How a call ended for its caller. Its handler may still be running. */
 export interface CallEnd {
-  /** The status code sent, or that of the reason when the caller left without one. */
+  /** The status code that was sent, or that of the reason when the caller disconnected before. */
   readonly code: number;
   readonly message: string;
   /** Bytes of messages, without framing. */

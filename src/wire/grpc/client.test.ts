@@ -25,7 +25,7 @@ const failing: Method = {
   handle: () => Promise.reject(new RuntimeError("not-found", "no such thing \u00fc")),
 };
 
-test("GrpcClient calls unary and streaming methods, large ones too", async () => {
+test("GrpcClient calls unary and streaming methods, with large messages, too", async () => {
   await using serving = await serve({ Echo: echo, Count: count });
   using client = new GrpcClient({ path: serving.path });
   const big = Buffer.alloc(15_900_000, "x");
@@ -94,7 +94,7 @@ test("GrpcClient ends a call by timeout and by signal, and the server sees it", 
   assert.equal(calls.length, 2);
 });
 
-test("GrpcClient cancels a stream that its caller leaves", async () => {
+test("GrpcClient cancels a stream when its caller leaves the loop", async () => {
   const finished = Promise.withResolvers<undefined>();
   const endless: Method = {
     kind: "server-stream",
@@ -117,7 +117,7 @@ test("GrpcClient cancels a stream that its caller leaves", async () => {
   await finished.promise;
 });
 
-test("GrpcClient refuses an answer over its limit and goes on", async () => {
+test("GrpcClient rejects a response over its limit and continues", async () => {
   await using serving = await serve({ Echo: echo });
   using client = new GrpcClient({ path: serving.path, maxMessageBytes: 1000 });
   await assert.rejects(client.unary(echoPath("Echo"), Buffer.alloc(1001)), {
@@ -127,7 +127,7 @@ test("GrpcClient refuses an answer over its limit and goes on", async () => {
   assert.equal((await client.unary(echoPath("Echo"), Buffer.alloc(1000))).length, 1000);
 });
 
-test("GrpcClient names the socket it cannot reach, and connects again once it is there", async () => {
+test("GrpcClient names the socket that it cannot reach, and connects when it exists", async () => {
   await using directory = await scratchDirectory();
   const path = join(directory.path, "s.sock");
   using client = new GrpcClient({ path });
@@ -163,7 +163,7 @@ test("GrpcClient reconnects when the server was started again", async () => {
   await assert.rejects(client.unary(echoPath("Echo"), Buffer.alloc(1)), { kind: "unavailable" });
 });
 
-test("GrpcClient fails calls after close() and calls whose server vanishes", async () => {
+test("GrpcClient fails calls after close(), and calls whose server ends", async () => {
   const called = Promise.withResolvers<undefined>();
   const method: Method = {
     kind: "unary",
@@ -185,7 +185,7 @@ test("GrpcClient fails calls after close() and calls whose server vanishes", asy
   await assert.rejects(client.unary(echoPath("Stuck"), Buffer.alloc(0)), { kind: "canceled" });
 });
 
-test("GrpcClient says unavailable when a connection breaks without a word", async () => {
+test("GrpcClient reports unavailable when a connection breaks silently", async () => {
   await using directory = await scratchDirectory();
   const path = join(directory.path, "s.sock");
   const listener = await listenUnix(
@@ -205,7 +205,7 @@ test("GrpcClient says unavailable when a connection breaks without a word", asyn
   await listener.close();
 });
 
-test("GrpcClient says so when the server does not speak gRPC", async () => {
+test("GrpcClient reports a server that does not speak gRPC", async () => {
   await using directory = await scratchDirectory();
   const path = join(directory.path, "s.sock");
   const web = createServer();
@@ -223,7 +223,7 @@ test("GrpcClient says so when the server does not speak gRPC", async () => {
   await listener.close();
 });
 
-test("thousands of calls of every ending leave memory and descriptors as they were", async () => {
+test("thousands of calls with every kind of end leak neither memory nor descriptors", async () => {
   setFlagsFromString("--expose-gc");
   const collect = runInNewContext("gc") as () => void;
   await using serving = await serve({ Echo: echo, Failing: failing, Count: count });
@@ -247,8 +247,8 @@ test("thousands of calls of every ending leave memory and descriptors as they we
     const { heapUsed, external } = process.memoryUsage();
     return { bytes: heapUsed + external, descriptors: readdirSync("/proc/self/fd").length };
   }
-  // A leak grows with every round. What the engine sets aside once (compiled code, buffers in
-  // reserve) comes at any time on a busy machine, but not round after round.
+  // A leak grows with every round. Other memory of the engine (compiled code, reserved buffers)
+  // can grow at any time on a busy machine, but not in every round.
   let before = await run(4000);
   const grown: number[] = [];
   do {

@@ -8,36 +8,35 @@ import {
 } from "node:http2";
 import { connect as connectSocket } from "node:net";
 import { type ErrorKind, kindOf, messageOf } from "../../base/errors.ts";
+import { maxTimerMs } from "../../base/time.ts";
 import { checkSocketPath, connectError } from "../unix-socket.ts";
 import { decodeStatusMessage, formatTimeout, MessageReader, writeMessage } from "./codec.ts";
 import { type GrpcStatus, GrpcStatusError, grpcCodeOfKind, grpcOk, statusError } from "./status.ts";
 
-/** How a single call is made. */
+/** Options of a single call. */
 export interface CallOptions {
-  /** Cancels the call, on the server too. */
+  /** Cancels the call, also on the server. */
   readonly signal?: AbortSignal;
-  /** The call fails with `deadline-exceeded` after this time; the server is told of it. */
+  /** The call fails with `deadline-exceeded` after this time; the server gets this deadline. */
   readonly timeoutMs?: number;
 }
 
-/** What a GrpcClient is made of. */
+/** Options of a GrpcClient. */
 export interface GrpcClientOptions {
   /** The server's unix socket. */
   readonly path: string;
-  /** Largest answer accepted; 16 MiB, as kubelet's, unless given. */
+  /** Largest response; 16 MiB, like kubelet, if not given. */
   readonly maxMessageBytes?: number;
 }
 
 const defaultMaxMessageBytes = 16 * 1024 * 1024;
 
-/** Window of a call and of the connection: large answers arrive without waiting for us. */
+/** Window of a call and of the connection: the server sends large responses without waiting. */
 const windowBytes = 4 * 1024 * 1024;
 
-const maxTimerMs = 2 ** 31 - 1;
-
 /**
- * A gRPC client for one unix socket: bytes out, bytes in. It connects at the first call and again
- * whenever the connection was lost. All its failures are GrpcStatusErrors.
+ * A gRPC client for one unix socket; messages are bytes. It connects at the first call and again
+ * after the connection was lost. All its failures are GrpcStatusErrors.
  */
 export class GrpcClient implements Disposable {
   readonly #path: string;
@@ -53,30 +52,30 @@ export class GrpcClient implements Disposable {
   }
 
   /**
-   * Calls a method with one answer.
+   * Calls a method with one response.
    *
-   * @param method path of the method, as `/runtime.v1.RuntimeService/Version`
+   * @param method path of the method, such as `/runtime.v1.RuntimeService/Version`
    * @throws GrpcStatusError the server's status; `unavailable` when it cannot be reached.
    */
   async unary(method: string, request: Uint8Array, options?: CallOptions): Promise<Uint8Array> {
-    let answer: Uint8Array | undefined;
+    let response: Uint8Array | undefined;
     for await (const message of this.serverStream(method, request, options)) {
-      if (answer !== undefined) {
-        throw statusError("internal", `call "${method}": want one answer, got more`);
+      if (response !== undefined) {
+        throw statusError("internal", `call "${method}": want one response, got more`);
       }
-      answer = message;
+      response = message;
     }
-    if (answer === undefined) {
-      throw statusError("internal", `call "${method}": want one answer, got none`);
+    if (response === undefined) {
+      throw statusError("internal", `call "${method}": want one response, got none`);
     }
-    return answer;
+    return response;
   }
 
   /**
-   * Calls a method with a stream of answers. They are read as fast as the caller takes them;
+   * Calls a method with a stream of responses. They are read as fast as the caller consumes them;
    * leaving the loop cancels the call.
    *
-   * @throws GrpcStatusError as `unary()`, possibly after some answers.
+   * @throws GrpcStatusError like `unary()`, possibly after some responses.
    */
   async *serverStream(
     method: string,
@@ -86,10 +85,10 @@ export class GrpcClient implements Disposable {
     using exchange = new Exchange(method, options);
     const session = await exchange.unlessEnded(this.#connected());
     exchange.send(session, request);
-    yield* exchange.answers(new MessageReader(this.#maxMessageBytes));
+    yield* exchange.responses(new MessageReader(this.#maxMessageBytes));
   }
 
-  /** Ends the connection; calls that are under way fail, and so do later ones. */
+  /** Closes the connection; running and later calls fail. */
   close(): void {
     this.#closed = true;
     this.#session?.then(
@@ -113,7 +112,7 @@ export class GrpcClient implements Disposable {
   #connect(): Promise<ClientHttp2Session> {
     const { promise, resolve, reject } = Promise.withResolvers<ClientHttp2Session>();
     const path = this.#path;
-    // The authority that kubelet sends; the path would be refused by servers on node:http2.
+    // The authority that kubelet sends; servers on node:http2 refuse the path as authority.
     const session = connectHttp2("http://localhost", {
       createConnection: () => connectSocket(path),
       settings: { initialWindowSize: windowBytes, enablePush: false },
@@ -135,7 +134,7 @@ export class GrpcClient implements Disposable {
       forget();
       reject(statusError("unavailable", `connect to "${path}": the connection was closed`));
     });
-    // Whoever waits for it hears of a failure; perhaps nobody does any more.
+    // A failure is reported to the calls that wait for the connection; there may be none.
     promise.catch(() => undefined);
     return promise;
   }
@@ -143,17 +142,17 @@ export class GrpcClient implements Disposable {
 
 type ResponseHeaders = IncomingHttpHeaders & IncomingHttpStatusHeader;
 
-/** One call as the client sees it, from before its connection to its status. */
+/** One call of the client, from before its connection to its status. */
 class Exchange implements Disposable {
   readonly #method: string;
   readonly #options: CallOptions;
-  readonly #begun = Date.now();
+  readonly #startMs = Date.now();
   readonly #ending = Promise.withResolvers<never>();
   readonly #onAbort = (): void => this.#abort();
   #timer: NodeJS.Timeout | undefined;
   #stream: ClientHttp2Stream | undefined;
   #session: ClientHttp2Session | undefined;
-  /** Our own reason to give up, which counts more than what the stream says of it. */
+  /** Why this side ended the call; it has priority over the error of the stream. */
   #ended: GrpcStatusError | undefined;
   #response: ResponseHeaders | undefined;
   #trailers: IncomingHttpHeaders | undefined;
@@ -165,14 +164,14 @@ class Exchange implements Disposable {
     const { signal, timeoutMs } = options;
     if (timeoutMs !== undefined && timeoutMs <= maxTimerMs) {
       this.#timer = setTimeout(() => {
-        this.#end("deadline-exceeded", `no answer within ${timeoutMs} ms`);
+        this.#end("deadline-exceeded", `no response within ${timeoutMs} ms`);
       }, timeoutMs);
     }
     if (signal?.aborted === true) this.#abort();
     else signal?.addEventListener("abort", this.#onAbort, { once: true });
   }
 
-  /** The promise's outcome, or the failure by which this call ended first. */
+  /** The result of the promise, or the failure of this call if that comes first. */
   async unlessEnded<T>(promise: Promise<T>): Promise<T> {
     const value = await Promise.race([promise, this.#ending.promise]);
     if (this.#ended !== undefined) throw this.#ended;
@@ -188,19 +187,19 @@ class Exchange implements Disposable {
     };
     const { timeoutMs } = this.#options;
     if (timeoutMs !== undefined) {
-      const leftMs = timeoutMs - (Date.now() - this.#begun);
+      const leftMs = timeoutMs - (Date.now() - this.#startMs);
       headers["grpc-timeout"] = formatTimeout(leftMs);
     }
     let stream: ClientHttp2Stream;
     try {
       stream = session.request(headers, { endStream: false });
     } catch (cause) {
-      // The connection went away a moment ago.
+      // The connection has just been lost.
       throw statusError("unavailable", `call "${this.#method}": ${messageOf(cause)}`, cause);
     }
     this.#stream = stream;
     this.#session = session;
-    // Reading the stream reports it; without a listener it would be thrown when nobody reads.
+    // A read of the stream reports the error. Without a listener it would be thrown.
     stream.on("error", () => undefined);
     stream.on("response", (response) => {
       this.#response = response;
@@ -211,7 +210,7 @@ class Exchange implements Disposable {
     writeMessage(stream, request, true);
   }
 
-  async *answers(reader: MessageReader): AsyncGenerator<Uint8Array, void, undefined> {
+  async *responses(reader: MessageReader): AsyncGenerator<Uint8Array, void, undefined> {
     const stream = this.#stream;
     if (stream === undefined) return;
     let failure: unknown;
@@ -249,22 +248,22 @@ class Exchange implements Disposable {
     const stream = this.#stream;
     if (stream === undefined) return;
     stream.close(constants.NGHTTP2_CANCEL);
-    // Ends the loop of whoever reads, at once.
+    // Ends the loop that reads the stream at once.
     stream.destroy();
   }
 
   /** The error for a stream that ended without a status. */
   #lost(stream: ClientHttp2Stream, failure: unknown): GrpcStatusError {
-    // A message that could not be read is our own finding.
+    // This side found that a message is invalid.
     const own = kindOf(failure);
     if (own !== "unknown" && own !== "canceled") {
       return statusError(own, `call "${this.#method}": ${messageOf(failure)}`, failure);
     }
-    // Node ends the streams of a lost connection as if they had been reset with CANCEL.
+    // Node.js ends the streams of a lost connection as if they had been reset with CANCEL.
     const kind = this.#session?.destroyed === true ? "unavailable" : kindOfReset(stream.rstCode);
     const what =
       kind === "unavailable"
-        ? "the connection was lost before the answer"
+        ? "the connection was lost before the response"
         : `the server reset the call (HTTP/2 error ${stream.rstCode})`;
     return statusError(kind, `call "${this.#method}": ${what}`, failure);
   }
@@ -292,7 +291,7 @@ function statusOf(
   response: ResponseHeaders | undefined,
   trailers: IncomingHttpHeaders | undefined,
 ): GrpcStatus | undefined {
-  // A status without an answer comes in the first and only header block.
+  // A status without a response is in the first and only header block.
   const headers: IncomingHttpHeaders | undefined =
     trailers?.["grpc-status"] !== undefined ? trailers : response;
   const code = headers?.["grpc-status"];
@@ -306,7 +305,7 @@ function statusOf(
   };
 }
 
-/** What an answer without a gRPC status means: doc/http-grpc-status-mapping.md. */
+/** The status for a response without a gRPC status: doc/http-grpc-status-mapping.md. */
 function httpStatus(response: ResponseHeaders | undefined): GrpcStatus | undefined {
   const status = response?.[":status"];
   if (status === undefined || status === 200) return undefined;
@@ -321,5 +320,5 @@ function httpStatus(response: ResponseHeaders | undefined): GrpcStatus | undefin
     504: "unavailable",
   };
   const code = grpcCodeOfKind[kinds[status] ?? "unknown"];
-  return { code, message: `the server answered with HTTP status ${status}: is it a gRPC server?` };
+  return { code, message: `the server responded with HTTP status ${status}: is it a gRPC server?` };
 }

@@ -11,7 +11,7 @@ import {
 } from "./codec.ts";
 import { grpcCodeOfKind, kindOfGrpcCode } from "./status.ts";
 
-/** A small generator of numbers, so that a failing run can be repeated. */
+/** A small random generator with a seed, so that a failing run can be repeated. */
 function randomFrom(seed: number): (below: number) => number {
   let state = seed;
   return (below) => {
@@ -21,7 +21,7 @@ function randomFrom(seed: number): (below: number) => number {
 }
 
 describe("MessageReader", () => {
-  test("push() gives the same messages at whatever points the bytes are split", () => {
+  test("push() gives the same messages for every split of the bytes", () => {
     for (let seed = 1; seed <= 300; seed++) {
       const random = randomFrom(seed);
       const messages = Array.from({ length: 1 + random(6) }, () =>
@@ -41,7 +41,7 @@ describe("MessageReader", () => {
     }
   });
 
-  test("push() survives arbitrary bytes: messages or a RuntimeError, never more held than sent", () => {
+  test("push() handles arbitrary bytes: messages or a RuntimeError, and a bounded buffer", () => {
     for (let seed = 1; seed <= 500; seed++) {
       const random = randomFrom(seed);
       const reader = new MessageReader(64);
@@ -64,7 +64,7 @@ describe("MessageReader", () => {
     }
   });
 
-  test("push() refuses a message by its prefix alone", () => {
+  test("push() rejects a message by its prefix alone", () => {
     const reader = new MessageReader(10);
     assert.throws(() => reader.push(Buffer.from([0, 0, 0, 0, 11])), {
       kind: "resource-exhausted",
@@ -73,21 +73,21 @@ describe("MessageReader", () => {
     assert.equal(new MessageReader(10).push(frame(Buffer.alloc(10))).length, 1);
   });
 
-  test("push() refuses compressed messages and unknown flags", () => {
+  test("push() rejects compressed messages and unknown flags", () => {
     const compressed = Buffer.from([1, 0, 0, 0, 0]);
     assert.throws(() => new MessageReader(10).push(compressed), { kind: "unimplemented" });
     const flagged = Buffer.from([7, 0, 0, 0, 0]);
     assert.throws(() => new MessageReader(10).push(flagged), { kind: "internal" });
   });
 
-  test("end() refuses half a message", () => {
+  test("end() rejects an incomplete message", () => {
     const reader = new MessageReader(10);
     reader.push(frame(Buffer.alloc(3)).subarray(0, 7));
     assert.throws(() => reader.end(), { kind: "internal" });
   });
 });
 
-test("parseTimeout() reads every unit and refuses all else", () => {
+test("parseTimeout() reads every unit and rejects other text", () => {
   const wanted = { "1H": 3_600_000, "2M": 120_000, "3S": 3000, "4m": 4, "5u": 0.005, "0n": 0 };
   for (const [header, ms] of Object.entries(wanted)) assert.equal(parseTimeout(header), ms);
   assert.equal(parseTimeout("99999999H"), 99_999_999 * 3_600_000);
@@ -118,14 +118,14 @@ test("encodeStatusMessage() and decodeStatusMessage() carry any text", () => {
   assert.equal(decodeStatusMessage("half %4 and %zz"), "half %4 and %zz");
 });
 
-test("encodeStatusMessage() cuts a message that no client would take, between characters", () => {
+test("encodeStatusMessage() truncates a message that is too long for clients, between characters", () => {
   const encoded = encodeStatusMessage("\u00e4".repeat(100_000));
   assert.ok(encoded.length <= 8 * 1024 + 3);
   assert.match(encoded, /^(%C3%A4)+\.\.\.$/);
   assert.equal(encodeStatusMessage("x".repeat(9000)), `${"x".repeat(8192)}...`);
 });
 
-test("grpcCodeOfKind and kindOfGrpcCode() are each other's reverse", () => {
+test("grpcCodeOfKind and kindOfGrpcCode() are inverse", () => {
   const codes = Object.entries(grpcCodeOfKind);
   assert.deepEqual(
     codes.map(([, code]) => code),

@@ -1,15 +1,15 @@
-// The gRPC wire format that lies on top of HTTP/2, as pure functions of bytes and strings:
-// doc/PROTOCOL-HTTP2.md of the gRPC project. No sockets here: server.ts and client.ts hold those.
+// The gRPC wire format on top of HTTP/2, as pure functions of bytes and strings:
+// doc/PROTOCOL-HTTP2.md of the gRPC project. The sockets are in server.ts and client.ts.
 import type { Writable } from "node:stream";
 import { RuntimeError } from "../../base/errors.ts";
 import { Gatherer } from "../gatherer.ts";
 
 /** Bytes before each message: one flag byte and the length, big-endian. */
-export const prefixBytes = 5;
+const prefixBytes = 5;
 
 const compressedFlag = 1;
 
-/** The message with its prefix, uncompressed, in one buffer: one DATA frame if the window allows. */
+/** The message with its prefix, uncompressed, in one buffer: one DATA frame if the window allows it. */
 export function frame(message: Uint8Array): Buffer {
   const framed = Buffer.allocUnsafe(prefixBytes + message.length);
   framed[0] = 0;
@@ -18,14 +18,14 @@ export function frame(message: Uint8Array): Buffer {
   return framed;
 }
 
-/** Messages from this size on are not worth copying next to their prefix. */
+/** Larger messages are not copied to join them with their prefix. */
 const copyBelowBytes = 16 * 1024;
 
 /**
- * Writes a framed message to a stream, and ends the stream with it if it is the `last`. Either way
- * it is one write for the stream below, so one DATA frame as far as size and window allow.
+ * Writes a framed message to a stream, and ends the stream after the `last` message. In both cases
+ * it is one write to the stream below, so one DATA frame if size and window allow it.
  *
- * @returns what `write()` says: whether there is room for more
+ * @returns the result of `write()`: whether the stream's buffer can take more
  */
 export function writeMessage(stream: Writable, message: Uint8Array, last: boolean): boolean {
   if (message.length < copyBelowBytes) {
@@ -36,11 +36,11 @@ export function writeMessage(stream: Writable, message: Uint8Array, last: boolea
   }
   stream.cork();
   stream.write(prefix(message.length));
-  const room = stream.write(message);
+  const canTakeMore = stream.write(message);
   // end() uncorks.
   if (last) stream.end();
   else stream.uncork();
-  return room;
+  return canTakeMore;
 }
 
 function prefix(size: number): Buffer {
@@ -51,12 +51,12 @@ function prefix(size: number): Buffer {
 }
 
 /**
- * Cuts a stream of chunks into messages, wherever the chunks happen to be split. Holds no more than
- * the bytes of one unfinished message, and refuses a message by its prefix, before its bytes come.
+ * Splits a stream of chunks into messages, independent of the boundaries of the chunks. Buffers at most
+ * one incomplete message, and rejects a message that is too large by its prefix, before its bytes arrive.
  */
 export class MessageReader {
   readonly #maxBytes: number;
-  /** Undefined until a message comes in pieces: most never do. */
+  /** Undefined until a message arrives in more than one chunk; most do not. */
   #unfinished: Gatherer | undefined;
 
   /** @param maxBytes the largest message accepted, without its prefix */
@@ -64,7 +64,7 @@ export class MessageReader {
     this.#maxBytes = maxBytes;
   }
 
-  /** Bytes of the unfinished message that are held now. */
+  /** Buffered bytes of the incomplete message. */
   get heldBytes(): number {
     return this.#unfinished?.length ?? 0;
   }
@@ -73,7 +73,7 @@ export class MessageReader {
    * The messages that `chunk` completes, in order. They may share memory with the chunk.
    *
    * @throws RuntimeError `resource-exhausted` for a message over the limit, `unimplemented` for a
-   *   compressed one, `internal` for a prefix that is none. The reader is of no use afterwards.
+   *   compressed one, `internal` for an invalid prefix. The reader cannot be used afterwards.
    */
   push(chunk: Buffer): Buffer[] {
     const messages: Buffer[] = [];
@@ -99,14 +99,14 @@ export class MessageReader {
     );
   }
 
-  /** The message that the bytes begin with, as a view of them; undefined when it is not all there. */
+  /** The message at the start of the bytes, as a view of them; undefined when it is incomplete. */
   #whole(bytes: Buffer): Buffer | undefined {
     if (bytes.length < prefixBytes) return undefined;
     const end = prefixBytes + this.#sizeOf(bytes.readUInt8(0), bytes.readUInt32BE(1));
     return bytes.length < end ? undefined : bytes.subarray(prefixBytes, end);
   }
 
-  /** Takes from the beginning of the bytes what the unfinished message lacks; how many that are. */
+  /** Adds bytes to the incomplete message. Returns how many bytes of the start of `bytes` it used. */
   #gather(bytes: Buffer, messages: Buffer[]): number {
     const held = (this.#unfinished ??= new Gatherer());
     let taken = held.length < prefixBytes ? held.fill(bytes, prefixBytes) : 0;
@@ -150,7 +150,7 @@ const unitMs: Readonly<Record<string, number>> = {
 };
 
 /**
- * Milliseconds (with fractions) of a `grpc-timeout` header, as `5S` or `250m`.
+ * Milliseconds (with fractions) of a `grpc-timeout` header, such as `5S` or `250m`.
  *
  * @throws RuntimeError `invalid-argument` for anything but 1 to 8 digits and a unit.
  */
@@ -176,18 +176,18 @@ export function formatTimeout(timeoutMs: number): string {
 
 /**
  * Longest `grpc-message` that is sent, in encoded characters: clients limit the size of a header
- * block (grpc-js and Node: 64 KiB for all of it) and drop the whole answer when it is over.
+ * block (grpc-js and Node: 64 KiB in total) and drop the whole response when it is larger.
  */
 const maxStatusMessage = 8 * 1024;
 
-/** The message as `grpc-message` carries it: percent-encoded UTF-8, cut off when it is very long. */
+/** The message as `grpc-message` carries it: percent-encoded UTF-8, truncated when it is very long. */
 export function encodeStatusMessage(message: string): string {
   if (message.length <= maxStatusMessage && /^(?:[!-$&-~](?:[ -$&-~]*[!-$&-~])?)?$/.test(message)) {
     return message;
   }
   let encoded = "";
   for (const character of message) {
-    // Spaces too: HTTP/2 forbids them at either end of a header value.
+    // Spaces, too: HTTP/2 forbids them at the start and end of a header value.
     const next = /^[!-$&-~]$/.test(character) ? character : percentEncoded(character);
     if (encoded.length + next.length > maxStatusMessage) return `${encoded}...`;
     encoded += next;
@@ -203,7 +203,7 @@ function percentEncoded(character: string): string {
   return encoded;
 }
 
-/** The text of a `grpc-message` header. What is not valid percent-encoding stays as it is. */
+/** The text of a `grpc-message` header. Text that is not valid percent-encoding is not changed. */
 export function decodeStatusMessage(header: string): string {
   if (!header.includes("%")) return header;
   const bytes = header.replaceAll(/%([0-9a-fA-F]{2})/g, (_, hex: string) =>

@@ -1,4 +1,4 @@
-// What a broken or hostile client does to a GrpcServer: nothing beyond its own connection.
+// A broken or hostile client affects only its own connection to a GrpcServer.
 import assert from "node:assert/strict";
 import { once } from "node:events";
 import { type ClientHttp2Session, connect, constants } from "node:http2";
@@ -59,11 +59,11 @@ interface Opened {
   readonly ended: Promise<unknown>;
 }
 
-/** One after the other: a connect fails while as many wait as listen(2) was told. */
+/** One after the other, because a connect fails while the queue of listen(2) is full. */
 async function openMany(serving: Serving, count: number, first: Buffer): Promise<Opened[]> {
   const opened: Opened[] = [];
   while (opened.length < count) {
-    // This side does not close its end when the server has closed the other.
+    // This side does not close its end when the server has closed its end.
     const socket = connectSocket({ path: serving.path, allowHalfOpen: true });
     socket.on("error", () => undefined);
     const ended = new Promise((resolve) => {
@@ -90,8 +90,8 @@ async function writeUntilClosed(serving: Serving, bytes: Buffer): Promise<void> 
   socket.write(greeting);
   while (!socket.destroyed) {
     socket.write(bytes);
-    // The server lives in this process: this is its turn. Writing on without waiting for "drain"
-    // is what a hostile client does too.
+    // The server runs in this process and needs a turn of the event loop. Like a hostile client,
+    // this one does not wait for "drain".
     await new Promise((resolve) => setImmediate(resolve));
   }
   await closed;
@@ -103,7 +103,7 @@ const callHeaders = {
   "content-type": "application/grpc",
 };
 
-/** A call that goes well on a connection that is there. */
+/** A successful call on an existing connection. */
 async function callOn(session: ClientHttp2Session): Promise<void> {
   const stream = session.request(callHeaders);
   stream.resume();
@@ -113,7 +113,7 @@ async function callOn(session: ClientHttp2Session): Promise<void> {
 }
 
 describe("GrpcServer under abuse", () => {
-  test("closes a connection that speaks garbage, and only that one", async () => {
+  test("closes a connection with invalid data, and only that one", async () => {
     await using serving = await serve({ Echo: echo });
     for (const garbage of ["GET / HTTP/1.1\r\nHost: x\r\n\r\n", "\0".repeat(100), "x".repeat(99)]) {
       const { socket, closed } = open(serving);
@@ -126,8 +126,8 @@ describe("GrpcServer under abuse", () => {
     await assertServes(serving);
   });
 
-  test("cuts off a client that never finishes its greeting", async () => {
-    await using serving = await serve({ Echo: echo }, { greetingTimeoutMs: 30 });
+  test("disconnects a client that never completes its preface", async () => {
+    await using serving = await serve({ Echo: echo }, { prefaceTimeoutMs: 30 });
     for (const start of [Buffer.alloc(0), preface.subarray(0, 9), preface]) {
       const { socket, closed } = open(serving);
       socket.write(start);
@@ -137,18 +137,18 @@ describe("GrpcServer under abuse", () => {
     assert.ok(serving.server.connections <= 1);
   });
 
-  test("closes the oldest of many connections that say nothing, and serves one that speaks", async () => {
+  test("closes the oldest of many silent connections, and serves one that speaks HTTP/2", async () => {
     await using serving = await serve({ Echo: echo });
     const silent = await openMany(serving, 1500, Buffer.alloc(0));
     await assertServes(serving);
-    // All places are theirs, and there are more of them than places.
+    // There are more silent connections than the limit.
     await Promise.all(silent.slice(0, 400).map(({ ended }) => ended));
     await assertServes(serving);
     assert.ok(serving.server.connections >= 1000, "only as many go as must");
     for (const { socket } of silent) socket.destroy();
   });
 
-  test("closes connections that never call when there are too many, and none that has called", async () => {
+  test("closes connections without a call when there are too many, and none that has called", async () => {
     await using serving = await serve({ Echo: echo });
     const idle = connect("http://localhost", {
       createConnection: () => connectSocket(serving.path),
@@ -157,13 +157,13 @@ describe("GrpcServer under abuse", () => {
     const never = await openMany(serving, 700, greeting);
     await Promise.all(never.slice(0, 180).map(({ ended }) => ended));
     await assertServes(serving);
-    // On the same connection, on which nothing came for longer than on those that were closed.
+    // On the same connection, which was idle for longer than those that were closed.
     await callOn(idle);
     for (const { socket } of never) socket.destroy();
     idle.destroy();
   });
 
-  test("survives connections that end anywhere in a request", async () => {
+  test("handles connections that end at any byte of a request", async () => {
     await using serving = await serve({ Echo: echo });
     const request = Buffer.concat([
       greeting,
@@ -211,7 +211,7 @@ describe("GrpcServer under abuse", () => {
     await assertServes(serving);
   });
 
-  test("holds a message that comes in frames of one byte, and not the frames", async () => {
+  test("buffers a message that arrives in frames of one byte, but not the frames", async () => {
     await using serving = await serve({ Echo: echo });
     const { socket, closed } = open(serving);
     const head = http2Frame(frameTypes.headers, endHeaders, 1, requestHeaders());
@@ -230,7 +230,7 @@ describe("GrpcServer under abuse", () => {
     await assertServes(serving);
   });
 
-  test("answers pings and settings of a client that does not read, up to a bound", async () => {
+  test("responds to pings and settings of a client that does not read, up to a limit", async () => {
     await using serving = await serve({ Echo: echo });
     const { socket, closed } = open(serving);
     socket.pause();

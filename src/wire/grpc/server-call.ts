@@ -2,65 +2,63 @@ import { constants, type ServerHttp2Stream, type ServerStreamResponseOptions } f
 import { performance } from "node:perf_hooks";
 import { messageOf, RuntimeError } from "../../base/errors.ts";
 import type { Logger } from "../../base/logger.ts";
+import { maxTimerMs } from "../../base/time.ts";
 import type { Call, CallEnd, Method, ServerStreamMethod } from "./call.ts";
 import { encodeStatusMessage, MessageReader, tooLarge, writeMessage } from "./codec.ts";
 import { type GrpcStatus, grpcCodeOfKind, grpcOk } from "./status.ts";
 import type { CallScheduler } from "./call-scheduler.ts";
 
-/** What a call needs from the server it came to. */
+/** The parts of the server that a call uses. */
 export interface CallHost {
   readonly maxMessageBytes: number;
   readonly logger: Logger;
-  /** Bytes of requests that are not complete yet, over all calls, and how many there may be. */
+  /** Bytes of incomplete requests of all calls, and their limit. */
   readonly receiving: { bytes: number; readonly maxBytes: number };
-  /** When a call whose request is complete may begin. */
-  readonly turns: CallScheduler;
+  /** Starts calls whose request is complete. */
+  readonly scheduler: CallScheduler;
   readonly toStatus: (error: unknown) => GrpcStatus;
   readonly onCall: ((call: Call) => ((end: CallEnd) => void) | undefined) | undefined;
 }
 
-/** What a call is, from its headers. */
+/** The properties of a call from its headers. */
 export interface CallFacts {
   readonly id: number;
   readonly path: string;
   readonly method: Method;
-  /** Milliseconds the client waits; undefined: forever. */
+  /** How long the client waits, in milliseconds; undefined: forever. */
   readonly timeoutMs: number | undefined;
 }
 
-// No `date`: nobody reads it, and it would be 30 bytes and a formatted string a call. The raw list
-// spares Node the walk over an object.
-type AnswerOptions = ServerStreamResponseOptions & { readonly sendDate: false };
-const answerOptions: AnswerOptions = { waitForTrailers: true, sendDate: false };
-const trailersOnlyOptions: AnswerOptions = { endStream: true, sendDate: false };
-const answerHeaders: readonly string[] = [":status", "200", "content-type", "application/grpc"];
+// Without `date`: no client uses it, and it would cost 30 bytes and a formatted string for each call. Node.js need
+// not iterate over an object when the headers are a list.
+type ResponseOptions = ServerStreamResponseOptions & { readonly sendDate: false };
+const responseOptions: ResponseOptions = { waitForTrailers: true, sendDate: false };
+const trailersOnlyOptions: ResponseOptions = { endStream: true, sendDate: false };
+const responseHeaders: readonly string[] = [":status", "200", "content-type", "application/grpc"];
 const okTrailers = { "grpc-status": String(grpcOk) };
 
-/** Longest delay a Node timer takes; a longer one would fire at once. */
-const maxTimerMs = 2 ** 31 - 1;
-
-/** Encoded details longer than this are left out, so that the status itself arrives. */
+/** Longer encoded details are left out, so that the client gets the status itself. */
 const maxDetailsBytes = 8 * 1024;
 
 const okStatus: GrpcStatus = { code: grpcOk, message: "" };
 
 const callOf = Symbol("call");
 
-/** The stream of a call, which knows it until it closes. */
+/** The stream of a call. It refers to the call until it closes. */
 interface CallStream extends ServerHttp2Stream {
   [callOf]?: ServerCall | undefined;
 }
 
 /**
- * One call on its HTTP/2 stream, from its headers to its status. It ends once, by whichever comes
- * first: the handler's answer, a failure, the deadline, or the caller leaving. What comes later is
- * dropped.
+ * One call on its HTTP/2 stream, from its headers to its status. It ends once, with the first of these:
+ * the response of the handler, a failure, the deadline, or the disconnection of the caller. Later events are
+ * ignored.
  */
 export class ServerCall implements Call {
-  // What every stream of a call listens with. Functions of the stream, not of the call: there are
-  // no closures to make for each call, and a closed stream keeps nothing of its call alive.
-  // NOTE(node): a session's table of streams keeps some of them until the next major collection, as
-  // a Set of calls would (daemon/calls.ts).
+  // The listeners of every stream. They are functions of the stream, not of the call: so a call needs
+  // no closures, and a closed stream keeps no part of its call in memory.
+  // NOTE(node): a session's table of streams keeps some of them until the next major garbage collection, as
+  // a Set of calls would (daemon/process/calls.ts).
   static readonly #onData = function (this: CallStream, chunk: Buffer): void {
     const call = this[callOf];
     if (call !== undefined) call.#receive(chunk);
@@ -88,15 +86,15 @@ export class ServerCall implements Call {
   readonly #host: CallHost;
   readonly #target: Method;
   readonly #reader: MessageReader;
-  readonly #begun = performance.now();
-  readonly #tell: ((end: CallEnd) => void) | undefined;
+  readonly #startMs = performance.now();
+  readonly #onEnded: ((end: CallEnd) => void) | undefined;
   #controller: AbortController | undefined;
-  /** Why the signal is aborted, kept because most handlers never ask for the signal. */
-  #left: RuntimeError | undefined;
+  /** Why the signal is aborted. It is stored because most handlers never use the signal. */
+  #abortReason: RuntimeError | undefined;
   #timer: NodeJS.Timeout | undefined;
   #request: Buffer | undefined;
   #receiving = 0;
-  #answers: AsyncIterator<Uint8Array> | undefined;
+  #responses: AsyncIterator<Uint8Array> | undefined;
   #wake: (() => void) | undefined;
   #trailers: Readonly<Record<string, string>> = okTrailers;
   #ended = false;
@@ -116,7 +114,7 @@ export class ServerCall implements Call {
         this.#timer = setTimeout(() => this.#expire(), facts.timeoutMs);
       }
     }
-    this.#tell = host.onCall?.(this);
+    this.#onEnded = host.onCall?.(this);
     this.#stream[callOf] = this;
     stream.on("data", ServerCall.#onData);
     stream.on("end", ServerCall.#onEnd);
@@ -126,7 +124,7 @@ export class ServerCall implements Call {
   get signal(): AbortSignal {
     if (this.#controller === undefined) {
       this.#controller = new AbortController();
-      if (this.#left !== undefined) this.#controller.abort(this.#left);
+      if (this.#abortReason !== undefined) this.#controller.abort(this.#abortReason);
     }
     return this.#controller.signal;
   }
@@ -146,7 +144,7 @@ export class ServerCall implements Call {
       if (receiving.bytes > receiving.maxBytes) {
         throw new RuntimeError(
           "resource-exhausted",
-          `read request: too many large requests are on their way at once: try again later`,
+          `read request: too many large requests are being received; try again later`,
         );
       }
     } catch (error) {
@@ -169,8 +167,8 @@ export class ServerCall implements Call {
       return;
     }
     this.#request = undefined;
-    this.#host.turns.begin(() => {
-      // It may have been given up while it waited for its turn.
+    this.#host.scheduler.schedule(() => {
+      // The caller may have canceled it while it waited.
       if (this.#ended) return;
       this.#run(request).catch((error: unknown) => this.#fail(error));
     });
@@ -179,11 +177,11 @@ export class ServerCall implements Call {
   async #run(request: Uint8Array): Promise<void> {
     const target = this.#target;
     if (target.kind === "server-stream") await this.#pump(target, request);
-    else this.#answer(await target.handle(request, this));
+    else this.#sendResponse(await target.handle(request, this));
   }
 
-  #answer(message: Uint8Array): void {
-    if (this.#gone()) return;
+  #sendResponse(message: Uint8Array): void {
+    if (this.#hasEnded()) return;
     this.#checkSize(message);
     this.#responseBytes = message.length;
     this.#respond(okStatus, message);
@@ -191,23 +189,23 @@ export class ServerCall implements Call {
 
   async #pump(target: ServerStreamMethod, request: Uint8Array): Promise<void> {
     const answers = target.handle(request, this)[Symbol.asyncIterator]();
-    this.#answers = answers;
+    this.#responses = answers;
     this.#stream.on("drain", () => this.#wake?.());
     for (;;) {
       const step = await answers.next();
-      if (this.#gone()) return;
+      if (this.#hasEnded()) return;
       if (step.done === true) break;
       this.#checkSize(step.value);
       this.#responseBytes += step.value.length;
-      if (!this.#stream.headersSent) this.#stream.respond(answerHeaders, answerOptions);
+      if (!this.#stream.headersSent) this.#stream.respond(responseHeaders, responseOptions);
       if (!writeMessage(this.#stream, step.value, false)) await this.#drained();
-      if (this.#gone()) return;
+      if (this.#hasEnded()) return;
     }
-    this.#answers = undefined;
+    this.#responses = undefined;
     this.#respond(okStatus, undefined);
   }
 
-  /** Until the client has taken what lies in the stream's buffer, or the call has ended. */
+  /** Waits until the buffer of the stream is empty or the call has ended. */
   #drained(): Promise<void> {
     return new Promise((resolve) => {
       this.#wake = () => {
@@ -219,36 +217,39 @@ export class ServerCall implements Call {
 
   #checkSize(message: Uint8Array): void {
     const limit = this.#host.maxMessageBytes;
-    if (message.length > limit) throw tooLarge("send answer", message.length, limit);
+    if (message.length > limit) throw tooLarge("send response", message.length, limit);
   }
 
-  /** True when there is nobody to answer: ended already, or reset a moment ago. */
-  #gone(): boolean {
+  /** True when the call has ended or its stream was reset. */
+  #hasEnded(): boolean {
     return this.#ended || this.#stream.destroyed || this.#stream.closed;
   }
 
   #fail(error: unknown): void {
-    if (this.#gone()) return;
+    if (this.#hasEnded()) return;
     let status: GrpcStatus;
     try {
       status = this.#host.toStatus(error);
     } catch (cause) {
-      this.#host.logger.error("no status for an error", { method: this.method, error: cause });
+      this.#host.logger.error("failed to convert an error to a gRPC status", {
+        method: this.method,
+        error: cause,
+      });
       status = { code: grpcCodeOfKind.internal, message: messageOf(error) };
     }
     this.#respond(status, undefined);
   }
 
-  /** Ends the call with a status. An answer, if there is one, goes before it in the same go. */
+  /** Ends the call with a status, after the response if there is one. */
   #respond(status: GrpcStatus, message: Uint8Array | undefined): void {
     const stream = this.#stream;
     if (message === undefined && !stream.headersSent) {
       respondTrailersOnly(stream, status);
     } else {
       this.#trailers = trailersOf(status);
-      // Emitted when the last DATA frame has gone out, so a stalled client delays it.
+      // Emitted after the last DATA frame was sent, so a stalled client delays it.
       stream.on("wantTrailers", ServerCall.#onWantTrailers);
-      if (!stream.headersSent) stream.respond(answerHeaders, answerOptions);
+      if (!stream.headersSent) stream.respond(responseHeaders, responseOptions);
       if (message === undefined) stream.end();
       else writeMessage(stream, message, true);
     }
@@ -256,12 +257,12 @@ export class ServerCall implements Call {
   }
 
   #expire(): void {
-    if (this.#gone()) return;
-    const message = `call "${this.method}": the caller's deadline passed`;
-    this.#left = new RuntimeError("deadline-exceeded", message);
+    if (this.#hasEnded()) return;
+    const message = `call "${this.method}": the caller's deadline has passed`;
+    this.#abortReason = new RuntimeError("deadline-exceeded", message);
     const status = { code: grpcCodeOfKind["deadline-exceeded"], message };
     if (this.#stream.writableLength > 0) {
-      // Trailers would queue behind data that the client does not read.
+      // Trailers would wait behind data that the client does not read.
       this.#end(status);
       this.#stream.close(constants.NGHTTP2_CANCEL);
     } else {
@@ -272,7 +273,7 @@ export class ServerCall implements Call {
   #closed(): void {
     if (this.#ended) return;
     const message = `call "${this.method}": the caller canceled it or disconnected`;
-    this.#left = new RuntimeError("canceled", message);
+    this.#abortReason = new RuntimeError("canceled", message);
     this.#end({ code: grpcCodeOfKind.canceled, message });
   }
 
@@ -282,15 +283,15 @@ export class ServerCall implements Call {
     this.#release();
     this.#request = undefined;
     this.#wake?.();
-    if (this.#left !== undefined) this.#controller?.abort(this.#left);
-    // Not awaited: a generator gets to it only after what it waits for now.
-    this.#answers?.return?.().catch(() => undefined);
-    this.#tell?.({
+    if (this.#abortReason !== undefined) this.#controller?.abort(this.#abortReason);
+    // Not awaited: a generator returns only after the promise that it waits for.
+    this.#responses?.return?.().catch(() => undefined);
+    this.#onEnded?.({
       code: status.code,
       message: status.message,
       requestBytes: this.#requestBytes,
       responseBytes: this.#responseBytes,
-      durationMs: performance.now() - this.#begun,
+      durationMs: performance.now() - this.#startMs,
     });
   }
 
@@ -301,8 +302,8 @@ export class ServerCall implements Call {
 }
 
 /**
- * Answers with a status alone, in one HEADERS frame. If the client is still sending its request,
- * the stream is then closed without error, which RFC 9113 section 8.1 gives for "no need to go on".
+ * Responds with a status alone, in one HEADERS frame. If the client is still sending its request,
+ * the stream is then closed without error, as RFC 9113 section 8.1 defines for a request that need not be completed.
  */
 export function respondTrailersOnly(
   stream: ServerHttp2Stream,
@@ -324,7 +325,7 @@ function trailersOf(status: GrpcStatus): Record<string, string> {
     "grpc-message": encodeStatusMessage(status.message),
   };
   if (status.details !== undefined && status.details.length <= maxDetailsBytes) {
-    // PROTOCOL-HTTP2.md: senders of binary headers should leave out the padding.
+    // PROTOCOL-HTTP2.md: senders of binary headers should omit the padding.
     trailers["grpc-status-details-bin"] = Buffer.from(status.details)
       .toString("base64")
       .replace(/=+$/, "");
@@ -333,6 +334,6 @@ function trailersOf(status: GrpcStatus): Record<string, string> {
 }
 
 function wrongNumber(got: string): RuntimeError {
-  // The code that doc/statuscodes.md gives for a wrong number of requests.
+  // doc/statuscodes.md defines this code for a wrong number of requests.
   return new RuntimeError("unimplemented", `read request: want exactly one, got ${got}`);
 }

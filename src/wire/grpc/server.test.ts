@@ -12,7 +12,7 @@ import { echo, echoPath, ForeignClient, serve, testMessageLimit } from "./testin
 
 const oneByte = Buffer.from([7]);
 
-/** What came back for a request made by hand. */
+/** The response to a raw request. */
 interface RawAnswer {
   readonly headers: Record<string, unknown>;
   readonly trailers: Record<string, unknown>;
@@ -26,7 +26,7 @@ function rawSession(path: string): ClientHttp2Session & Disposable {
   return Object.assign(session, { [Symbol.dispose]: () => session.destroy() });
 }
 
-/** One request by hand; the body is sent as it is. */
+/** A raw request; the body is sent unchanged. */
 async function rawCall(
   session: ClientHttp2Session,
   headers: Record<string, string>,
@@ -52,7 +52,7 @@ async function rawCall(
   return { headers: got, trailers, messages, rstCode: stream.rstCode };
 }
 
-/** A handler that never answers, and a promise of its call. */
+/** A handler that never responds, and a promise of its call. */
 function stuck(): { readonly method: Method; readonly called: Promise<Call> } {
   const { promise, resolve } = Promise.withResolvers<Call>();
   return {
@@ -75,14 +75,14 @@ function aborted(call: Call): Promise<unknown> {
 }
 
 describe("GrpcServer with a grpc-js client", () => {
-  test("answers unary calls, the empty message too", async () => {
+  test("serves unary calls, also with an empty message", async () => {
     await using serving = await serve({ Echo: echo });
     using client = new ForeignClient(serving.path);
     assert.deepEqual(await client.unary("Echo", Buffer.from("hello")).answer, Buffer.from("hello"));
     assert.deepEqual(await client.unary("Echo", Buffer.alloc(0)).answer, Buffer.alloc(0));
   });
 
-  test("passes 15.9 MB both ways, and many at once", async () => {
+  test("carries 15.9 MB in both directions, and many concurrent calls", async () => {
     await using serving = await serve({ Echo: echo });
     using client = new ForeignClient(serving.path);
     const big = Buffer.alloc(15_900_000, "davit");
@@ -90,7 +90,7 @@ describe("GrpcServer with a grpc-js client", () => {
     for (const answer of answers) assert.ok(answer.equals(big));
   });
 
-  test("refuses a request and an answer over the limit, and goes on", async () => {
+  test("rejects a request and a response over the limit, and continues", async () => {
     const grow: Method = { kind: "unary", handle: () => Promise.resolve(Buffer.alloc(1001)) };
     await using serving = await serve({ Echo: echo, Grow: grow }, { maxMessageBytes: 1000 });
     using client = new ForeignClient(serving.path);
@@ -102,12 +102,12 @@ describe("GrpcServer with a grpc-js client", () => {
     }
     await assert.rejects(client.unary("Grow", oneByte).answer, {
       code: codes.RESOURCE_EXHAUSTED,
-      details: "send answer: 1001 bytes are more than the limit of 1000",
+      details: "send response: 1001 bytes are more than the limit of 1000",
     });
     assert.deepEqual(await client.unary("Echo", Buffer.alloc(1000)).answer, Buffer.alloc(1000));
   });
 
-  test("names what is not implemented", async () => {
+  test("names unimplemented methods and services", async () => {
     await using serving = await serve({ Echo: echo });
     using client = new ForeignClient(serving.path);
     await assert.rejects(client.unary("Nope", oneByte).answer, {
@@ -117,10 +117,13 @@ describe("GrpcServer with a grpc-js client", () => {
     using session = rawSession(serving.path);
     const answer = await rawCall(session, { ":path": "/other.Service/Nope" });
     assert.equal(answer.headers["grpc-status"], "12");
-    assert.match(String(answer.headers["grpc-message"]), /no such service: there are test.Echo/);
+    assert.match(
+      String(answer.headers["grpc-message"]),
+      /no such service; the server has test.Echo/,
+    );
   });
 
-  test("turns errors into status, message in any script, and details", async () => {
+  test("converts errors to status, message in any script, and details", async () => {
     const details = Buffer.from([1, 2, 3, 4]);
     const failing: Method = {
       kind: "unary",
@@ -156,7 +159,7 @@ describe("GrpcServer with a grpc-js client", () => {
     });
   });
 
-  test("streams answers in order, none too, and a failure after some", async () => {
+  test("streams responses in order, also none, and a failure after some", async () => {
     const count: Method = {
       kind: "server-stream",
       async *handle(request) {
@@ -184,7 +187,7 @@ describe("GrpcServer with a grpc-js client", () => {
     assert.equal(got.length, 3);
   });
 
-  test("sees the client cancel in mid-call, and drops the late answer", async () => {
+  test("aborts the signal when the client cancels, and drops the late response", async () => {
     const called = Promise.withResolvers<Call>();
     const late = Promise.withResolvers<Uint8Array>();
     const ends: CallEnd[] = [];
@@ -218,7 +221,7 @@ describe("GrpcServer with a grpc-js client", () => {
     );
   });
 
-  test("gives handlers the deadline, and the signal when it passes", async () => {
+  test("gives handlers the deadline, and aborts the signal when it passes", async () => {
     const { method, called } = stuck();
     await using serving = await serve({ Stuck: method });
     using client = new ForeignClient(serving.path);
@@ -229,12 +232,12 @@ describe("GrpcServer with a grpc-js client", () => {
     assert.equal(call.method, "/test.Echo/Stuck");
     await assert.rejects(answer, { code: codes.DEADLINE_EXCEEDED });
     const reason = await aborted(call);
-    // Client and server watch the same clock: either may be first.
+    // Client and server have the same deadline: either may be first.
     assert.ok(reason instanceof RuntimeError);
     assert.ok(reason.kind === "deadline-exceeded" || reason.kind === "canceled");
   });
 
-  test("keeps a stalled reader from growing memory, beside calls that go on", async () => {
+  test("bounds the memory for a stalled reader while other calls continue", async () => {
     let produced = 0;
     const finished = Promise.withResolvers<undefined>();
     const flood: Method = {
@@ -264,7 +267,7 @@ describe("GrpcServer with a grpc-js client", () => {
   test("stop() does not wait for a peer that neither reads nor closes", async () => {
     await using serving = await serve({ Echo: echo });
     const peer = connectSocket({ path: serving.path, allowHalfOpen: true });
-    // The client's preface and empty SETTINGS (RFC 9113, section 3.4); then it is as if stopped.
+    // The client's preface and empty SETTINGS (RFC 9113, section 3.4); then it does nothing, like a stopped process.
     peer.write("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n");
     peer.write(Buffer.from([0, 0, 0, 4, 0, 0, 0, 0, 0]));
     await once(peer, "readable");
@@ -274,7 +277,7 @@ describe("GrpcServer with a grpc-js client", () => {
     peer.destroy();
   });
 
-  test("stop() lets running calls end, refuses new ones, and cuts off what is left", async () => {
+  test("stop() lets running calls end, refuses new ones, and aborts the rest", async () => {
     const gate = Promise.withResolvers<Uint8Array>();
     const called = Promise.withResolvers<undefined>();
     const slow: Method = {
@@ -306,7 +309,7 @@ describe("GrpcServer with a grpc-js client", () => {
     assert.equal(second.server.connections, 0);
   });
 
-  test("keeps a connection that is pinged", async () => {
+  test("keeps a connection open that is pinged", async () => {
     await using serving = await serve({ Echo: echo });
     using session = rawSession(serving.path);
     await once(session, "connect");
@@ -320,7 +323,7 @@ describe("GrpcServer with a grpc-js client", () => {
 });
 
 describe("GrpcServer on the wire", () => {
-  test("takes the authorities that gRPC clients send for a unix socket", async () => {
+  test("accepts the authorities that gRPC clients send for a unix socket", async () => {
     await using serving = await serve({ Echo: echo });
     using session = rawSession(serving.path);
     for (const authority of ["localhost", "%2Frun%2Fdavit.sock", "davit"]) {
@@ -330,18 +333,18 @@ describe("GrpcServer on the wire", () => {
     }
   });
 
-  test("answers at the deadline itself while the handler goes on", async () => {
+  test("responds at the deadline while the handler still runs", async () => {
     const { method, called } = stuck();
     await using serving = await serve({ Echo: method });
     using session = rawSession(serving.path);
     const answer = await rawCall(session, { "grpc-timeout": "20m" });
     assert.equal(answer.headers["grpc-status"], "4");
-    assert.match(String(answer.headers["grpc-message"]), /deadline passed/);
+    assert.match(String(answer.headers["grpc-message"]), /deadline has passed/);
     const call = await called;
     assert.equal((call.signal.reason as RuntimeError).kind, "deadline-exceeded");
   });
 
-  test("answers at the deadline in mid-stream, whether the reader reads or not", async () => {
+  test("ends a stream at the deadline, whether the client reads or not", async () => {
     const drip: Method = {
       kind: "server-stream",
       async *handle(_, call) {
@@ -372,7 +375,7 @@ describe("GrpcServer on the wire", () => {
     assert.equal(stalled.rstCode, constants.NGHTTP2_CANCEL);
   });
 
-  test("refuses what is not gRPC with an HTTP status", async () => {
+  test("rejects requests that are not gRPC with an HTTP status", async () => {
     await using serving = await serve({ Echo: echo });
     using session = rawSession(serving.path);
     const typed = await rawCall(session, { "content-type": "application/json" });
@@ -384,7 +387,7 @@ describe("GrpcServer on the wire", () => {
     assert.equal(proto.trailers["grpc-status"], "0");
   });
 
-  test("refuses broken requests with the codes of the gRPC protocol", async () => {
+  test("rejects malformed requests with the codes of the gRPC protocol", async () => {
     await using serving = await serve({ Echo: echo });
     using session = rawSession(serving.path);
     const one = frame(oneByte);
@@ -407,7 +410,7 @@ describe("GrpcServer on the wire", () => {
     assert.equal((await rawCall(session, {})).trailers["grpc-status"], "0");
   });
 
-  test("sees a reset with any code as the caller leaving, and goes on", async () => {
+  test("treats a reset with any code as a cancellation, and continues", async () => {
     const calls: Promise<unknown>[] = [];
     const seen = Promise.withResolvers<undefined>();
     const method: Method = {

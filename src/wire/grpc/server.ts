@@ -1,9 +1,9 @@
-// A gRPC server on node:http2 that knows nothing of protobuf: bytes in, bytes out. One GrpcServer
-// serves one unix socket; server-call.ts is the life of a single call, codec.ts the wire format.
+// A gRPC server on node:http2, independent of protobuf: messages are bytes. One GrpcServer
+// serves one unix socket; server-call.ts handles a single call, codec.ts is the wire format.
 //
-// NOTE(grpc): node:http2 resets a request whose `:authority` is empty or a bare path, as grpc-go
-// before 1.57 sent for unix targets, before this code sees it. `localhost` and percent-encoded paths
-// are taken; kubelet and crictl send the former.
+// NOTE(grpc): node:http2 resets a request whose `:authority` is empty or a bare path, before this code sees it;
+// grpc-go before 1.57 sent that for unix targets. `localhost` and percent-encoded paths
+// are accepted; kubelet and crictl send the former.
 import {
   createServer,
   type Http2Server,
@@ -14,7 +14,8 @@ import {
 import type { Socket } from "node:net";
 import { RuntimeError } from "../../base/errors.ts";
 import type { Logger } from "../../base/logger.ts";
-import { UnprovenConnections } from "../unproven-connections.ts";
+import { within } from "../../base/wait.ts";
+import { PendingConnections } from "../pending-connections.ts";
 import { listenUnix, type UnixListener, type UnixListenOptions } from "../unix-socket.ts";
 import type { Call, CallEnd, Method } from "./call.ts";
 import { parseTimeout } from "./codec.ts";
@@ -22,54 +23,54 @@ import { type CallHost, respondTrailersOnly, ServerCall } from "./server-call.ts
 import { type GrpcStatus, grpcCodeOfKind } from "./status.ts";
 import { CallScheduler } from "./call-scheduler.ts";
 
-/** What a GrpcServer is made of. */
+/** Options of a GrpcServer. */
 export interface GrpcServerOptions {
   /**
    * Milliseconds for which calls may begin in one turn of the event loop before it serves its other
    * events; one call takes 0.1 to 1 ms. Undefined begins every call at once.
    */
   readonly callBudgetMs?: number | undefined;
-  /** By path, as `/runtime.v1.RuntimeService/Version`. */
+  /** By path, such as `/runtime.v1.RuntimeService/Version`. */
   readonly methods: ReadonlyMap<string, Method>;
-  /** Largest message in either direction; the other side of CRI has 16 MiB. */
+  /** Largest message in either direction; CRI clients use 16 MiB. */
   readonly maxMessageBytes: number;
-  /** The status of whatever a handler threw. */
+  /** The status for an error that a handler threw. */
   readonly toStatus: (error: unknown) => GrpcStatus;
   readonly logger: Logger;
-  /** Told of each call to a known method as it comes in; what it returns is told of its end. */
+  /** Called at the start of each call to a known method. The function that it returns is called at the end. */
   readonly onCall?: (call: Call) => ((end: CallEnd) => void) | undefined;
-  /** A client that has not finished its HTTP/2 greeting after this long is cut off; 10 s. */
-  readonly greetingTimeoutMs?: number;
+  /** A client that does not complete the HTTP/2 connection preface in this time is disconnected; 10 s. */
+  readonly prefaceTimeoutMs?: number;
 }
 
 const mebibyte = 1024 * 1024;
 
-/** Window of a whole connection; the streams share it. */
+/** Flow-control window of a whole connection; the streams share it. */
 const connectionWindowBytes = 4 * mebibyte;
 
-/** The limits of a connection: generous for a kubelet, small enough for a client gone wild. */
+/** The limits of a connection: generous for a kubelet, small enough for a misbehaving client. */
 const http2Limits = {
   settings: {
-    // Calls at once on a connection. A kubelet has one connection for everything.
+    // Concurrent calls of a connection. A kubelet uses one connection for all calls.
     maxConcurrentStreams: 1024,
-    // Bytes of request headers. gRPC sends about 200; beyond this the call is reset.
+    // Bytes of request headers. gRPC sends about 200; a call with more is reset.
     maxHeaderListSize: 16 * 1024,
-    // Bytes a client may send ahead on one call: a large request needs few round trips.
+    // Bytes that a client may send on a call before it waits: a large request needs few round trips.
     initialWindowSize: mebibyte,
     enablePush: false,
   },
   // Number of request headers; gRPC sends about 10.
   maxHeaderListPairs: 64,
-  // MiB that Node holds for a connection, unsent answers among them. Beyond it new calls are
-  // refused, so it must leave room for some of the largest answers while a reader is slow.
+  // MiB that Node.js buffers for a connection, including unsent responses. Beyond it new calls are
+  // refused, so it must be enough for some of the largest responses while a client reads slowly.
   maxSessionMemory: 128,
-  // Frames that break the protocol, before the connection is closed. A sane client sends none.
+  // Frames that violate the protocol, before the connection is closed. A correct client sends none.
   maxSessionInvalidFrames: 100,
   // Calls refused by the limits above, before the connection is closed.
   maxSessionRejectedStreams: 100,
-  // Calls a client may reset: so many at once, and then so many a second (rapid reset,
-  // CVE-2023-44487); beyond, the connection is closed. A kubelet resets each call that it gives
-  // up, so a node in trouble may see hundreds.
+  // Calls that a client may reset: a burst, and then a rate for each second (rapid reset,
+  // CVE-2023-44487); beyond that the connection is closed. A kubelet resets each call that it
+  // cancels, so hundreds are possible on an overloaded node.
   streamResetBurst: 2000,
   streamResetRate: 200,
   // Settings in one SETTINGS frame. The protocol defines about 10. Floods of SETTINGS and PING
@@ -77,16 +78,16 @@ const http2Limits = {
   maxSettings: 32,
 };
 
-/** Connections that speak HTTP/2, at once; each is a descriptor, and callers number a handful. */
+/** Concurrent connections that speak HTTP/2. Each needs a descriptor, and there are only a few clients. */
 const maxConnections = 512;
 
-/** Connections that have not finished their greeting. More than the kernel queues for accept(2) at once. */
-const maxUnproven = 1024;
+/** Connections without a complete preface. More than the kernel queues for accept(2). */
+const maxPending = 1024;
 
-/** Largest messages' worth of unfinished requests held at once, over all connections. */
+/** The limit of the bytes of incomplete requests over all connections, in messages of the largest size. */
 const maxReceivingMessages = 8;
 
-/** A gRPC server for unary and server-streaming methods, without a word of protobuf. */
+/** A gRPC server for unary and server-streaming methods. */
 export class GrpcServer {
   readonly #methods: ReadonlyMap<string, Method>;
   readonly #services: ReadonlySet<string>;
@@ -94,11 +95,11 @@ export class GrpcServer {
   readonly #logger: Logger;
   readonly #server: Http2Server;
   readonly #sessions = new Set<ServerHttp2Session>();
-  readonly #unproven: UnprovenConnections<ServerHttp2Session>;
-  /** Those that have finished their greeting. */
-  readonly #greeted = new Set<ServerHttp2Session>();
+  readonly #pending: PendingConnections<ServerHttp2Session>;
+  /** Connections that have completed their preface. */
+  readonly #admitted = new Set<ServerHttp2Session>();
   /** Those of them that have made no call yet, the oldest first. */
-  readonly #callless = new Set<ServerHttp2Session>();
+  readonly #withoutCall = new Set<ServerHttp2Session>();
   readonly #sockets = new Set<Socket>();
   #listener: UnixListener | undefined;
   #calls = 0;
@@ -108,17 +109,17 @@ export class GrpcServer {
     this.#methods = options.methods;
     this.#services = new Set([...options.methods.keys()].map(serviceOf));
     this.#logger = options.logger;
-    this.#unproven = new UnprovenConnections({
-      places: maxUnproven,
-      timeoutMs: options.greetingTimeoutMs ?? 10_000,
+    this.#pending = new PendingConnections({
+      maxCount: maxPending,
+      timeoutMs: options.prefaceTimeoutMs ?? 10_000,
       log: options.logger,
-      what: "connections without an HTTP/2 greeting",
+      what: "connections without an HTTP/2 preface",
     });
     this.#host = {
       maxMessageBytes: options.maxMessageBytes,
       logger: options.logger,
       receiving: { bytes: 0, maxBytes: maxReceivingMessages * options.maxMessageBytes },
-      turns: new CallScheduler(options.callBudgetMs ?? Number.POSITIVE_INFINITY),
+      scheduler: new CallScheduler(options.callBudgetMs ?? Number.POSITIVE_INFINITY),
       toStatus: options.toStatus,
       onCall: options.onCall,
     };
@@ -127,13 +128,15 @@ export class GrpcServer {
       this.#sockets.add(socket);
       socket.once("close", () => this.#sockets.delete(socket));
     });
-    this.#server.on("session", (session) => this.#greet(session));
+    this.#server.on("session", (session) => this.#addSession(session));
     this.#server.on("stream", (stream, headers) => this.#accept(stream, headers));
-    // Garbage, floods and vanished peers end their own connection, nothing else.
+    // Invalid data, floods and lost peers end only their own connection.
     this.#server.on("sessionError", (error) => {
-      this.#logger.debug("connection closed on an error", { error });
+      this.#logger.debug("closed a connection after an error", { error });
     });
-    this.#server.on("error", (error) => this.#logger.error("cannot accept", { error }));
+    this.#server.on("error", (error) =>
+      this.#logger.error("failed to accept a connection", { error }),
+    );
   }
 
   /** Connections that are open now. */
@@ -144,15 +147,15 @@ export class GrpcServer {
   /**
    * Serves the unix socket at `path`; once only.
    *
-   * @throws RuntimeError as `listenUnix()` does, when the path is taken or cannot be bound.
+   * @throws RuntimeError like `listenUnix()`, when the path is in use or cannot be bound.
    */
   async listen(path: string, options: UnixListenOptions): Promise<void> {
     this.#listener = await listenUnix(this.#server, path, options);
   }
 
   /**
-   * Takes no more connections and calls, lets running calls end for up to `graceMs`, then cuts them
-   * off. Their handlers see an aborted signal.
+   * Accepts no more connections and calls, waits up to `graceMs` for running calls, then closes all
+   * connections. The signals of the remaining calls are aborted.
    */
   stop(graceMs: number): Promise<void> {
     this.#stopping ??= this.#stop(graceMs);
@@ -162,56 +165,54 @@ export class GrpcServer {
   async #stop(graceMs: number): Promise<void> {
     const drained = Promise.all([...this.#sessions].map(closedGracefully));
     const closed = this.#listener?.close();
-    const timeout = Promise.withResolvers<undefined>();
-    const timer = setTimeout(timeout.resolve, graceMs, undefined);
-    await Promise.race([drained, timeout.promise]);
-    clearTimeout(timer);
+    await within(drained, graceMs);
     for (const session of this.#sessions) session.destroy();
-    // A session that was closed in good order waits for its peer even when it is destroyed, and a
-    // peer that is stopped never comes: its socket has to go as well.
+    // A session that was closed gracefully waits for its peer even when it is destroyed. A stopped
+    // peer never responds, so the socket must be destroyed, too.
     for (const socket of this.#sockets) socket.destroy();
     await drained;
     await closed;
   }
 
-  #greet(session: ServerHttp2Session): void {
+  #addSession(session: ServerHttp2Session): void {
     this.#sessions.add(session);
     session.setLocalWindowSize(connectionWindowBytes);
-    this.#unproven.add(session);
+    this.#pending.add(session);
     session.once("remoteSettings", () => this.#admit(session));
     session.once("close", () => {
-      this.#unproven.remove(session);
+      this.#pending.remove(session);
       this.#forget(session);
       this.#sessions.delete(session);
     });
-    // A connection that was accepted while stop() was under way.
+    // The connection was accepted during stop().
     if (this.#stopping !== undefined) session.close();
   }
 
-  /** It speaks HTTP/2. When too many do, the oldest of those is closed that have never made a call. */
+  /** The session speaks HTTP/2. If there are too many, closes the oldest one that has never made a call. */
   #admit(session: ServerHttp2Session): void {
-    if (!this.#unproven.remove(session)) return;
-    this.#greeted.add(session);
-    this.#callless.add(session);
-    if (this.#greeted.size <= maxConnections) return;
-    const [oldest = session] = this.#callless;
-    this.#host.logger.warn(`more than ${maxConnections} connections: one is closed`, {
+    if (!this.#pending.remove(session)) return;
+    this.#admitted.add(session);
+    this.#withoutCall.add(session);
+    if (this.#admitted.size <= maxConnections) return;
+    const [oldest = session] = this.#withoutCall;
+    this.#host.logger.warn(`closed a connection: there are more than ${maxConnections}`, {
       closed:
-        oldest === session ? "the new one, all others made calls" : "the oldest without a call",
+        oldest === session ? "the new one; all others made calls" : "the oldest without a call",
     });
     this.#forget(oldest);
     oldest.destroy();
   }
 
   #forget(session: ServerHttp2Session): void {
-    this.#greeted.delete(session);
-    this.#callless.delete(session);
+    this.#admitted.delete(session);
+    this.#withoutCall.delete(session);
   }
 
   #accept(stream: ServerHttp2Stream, headers: IncomingHttpHeaders): void {
-    // A reset with an error code comes as `error`, always followed by `close`, which is acted on.
+    // A reset with an error code emits `error`, always followed by `close`, which is handled.
     stream.on("error", ignore);
-    if (stream.session !== undefined) this.#callless.delete(stream.session as ServerHttp2Session);
+    if (stream.session !== undefined)
+      this.#withoutCall.delete(stream.session as ServerHttp2Session);
     const httpStatus = httpRefusal(headers);
     if (httpStatus !== undefined) {
       stream.respond({ ":status": httpStatus }, { endStream: true });
@@ -250,13 +251,13 @@ export class GrpcServer {
     const shown = path.slice(0, 256);
     const message = this.#services.has(serviceOf(path))
       ? `call "${shown}": the service has no such method`
-      : `call "${shown}": no such service: there are ${[...this.#services].join(", ")}`;
+      : `call "${shown}": no such service; the server has ${[...this.#services].join(", ")}`;
     return { code: grpcCodeOfKind.unimplemented, message };
   }
 }
 
 function ignore(): void {
-  // See where it is used.
+  // The caller says why.
 }
 
 function closedGracefully(session: ServerHttp2Session): Promise<void> {
@@ -270,7 +271,7 @@ function serviceOf(path: string): string {
   return path.slice(1, Math.max(1, path.lastIndexOf("/")));
 }
 
-/** The HTTP status for a request that is not gRPC at all, as PROTOCOL-HTTP2.md asks. */
+/** The HTTP status for a request that is not gRPC, as PROTOCOL-HTTP2.md requires. */
 function httpRefusal(headers: IncomingHttpHeaders): number | undefined {
   if (headers[":method"] !== "POST") return 405;
   const type = headers["content-type"] ?? "";

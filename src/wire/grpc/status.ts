@@ -1,11 +1,11 @@
 import { type ErrorKind, RuntimeError } from "../../base/errors.ts";
 
-/** `grpc-status` of a call that went well. */
+/** `grpc-status` of a successful call. */
 export const grpcOk = 0;
 
 /**
- * The one gRPC status code of each kind of failure: doc/statuscodes.md of the gRPC project, whose
- * words the kinds are.
+ * The gRPC status code of each kind of failure (doc/statuscodes.md of the gRPC project). The kinds have
+ * the names of the codes.
  */
 export const grpcCodeOfKind = {
   canceled: 1,
@@ -30,22 +30,22 @@ const kindOfCode = new Map<number, ErrorKind>(
   Object.entries(grpcCodeOfKind).map(([kind, code]) => [code, kind as ErrorKind]),
 );
 
-/** The kind a status code stands for; `unknown` for a number that gRPC does not define. */
+/** The kind of a status code; `unknown` for a number that gRPC does not define. */
 export function kindOfGrpcCode(code: number): ErrorKind {
   return kindOfCode.get(code) ?? "unknown";
 }
 
-/** How a call ended: what becomes `grpc-status`, `grpc-message` and `grpc-status-details-bin`. */
+/** The status of a call: `grpc-status`, `grpc-message` and `grpc-status-details-bin`. */
 export interface GrpcStatus {
   readonly code: number;
   readonly message: string;
-  /** An encoded google.rpc.Status with details, for clients that look for them. */
+  /** An encoded google.rpc.Status with details, for clients that use them. */
   readonly details?: Uint8Array;
 }
 
-/** A call that failed, seen from the client: the server's status, or what kept it from answering. */
+/** A failed call, as the client sees it: the status of the server, or why there is no response. */
 export class GrpcStatusError extends RuntimeError {
-  /** The gRPC status code; `kind` says the same in words. */
+  /** The gRPC status code of `kind`. */
   readonly code: number;
   readonly details: Uint8Array | undefined;
 
@@ -57,7 +57,7 @@ export class GrpcStatusError extends RuntimeError {
   }
 }
 
-/** A GrpcStatusError for a failure of our own making, by kind. */
+/** A GrpcStatusError for a failure on this side, by kind. */
 export function statusError(kind: ErrorKind, message: string, cause?: unknown): GrpcStatusError {
   return new GrpcStatusError({ code: grpcCodeOfKind[kind], message }, { cause });
 }

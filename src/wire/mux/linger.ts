@@ -3,8 +3,8 @@ import type { Duplex } from "node:stream";
 const lingerMs = 5_000;
 
 /**
- * Gives the peer a while to close its end; what it sends meanwhile is read and dropped. 5 s unless
- * told otherwise.
+ * Waits for the peer to close its end, 5 s if not given, then destroys the connection. Data that the peer sends
+ * meanwhile is read and dropped.
  */
 export function linger(transport: Duplex, timeoutMs = lingerMs): void {
   if (transport.destroyed) return;

@@ -1,30 +1,30 @@
 import { Duplex } from "node:stream";
 import type { Sent } from "./outbox.ts";
-import { Pieces } from "./pieces.ts";
+import { ChunkQueue } from "./chunk-queue.ts";
 
-/** What a stream needs of the connection that carries it. */
+/** The functions of a connection that its streams use. */
 export interface MuxPort {
-  /** Sends data; `sent` is called when more may come. */
+  /** Sends data; `sent` is called when more can be sent. */
   send(chunk: Buffer, sent: Sent): void;
-  /** Says that no more data follows. */
+  /** Sends the end of the data. */
   sendEnd(sent: Sent): void;
-  /** Bytes were read that the connection had counted as held. */
-  taken(bytes: number): void;
-  /** The stream is no more. `whole` when both sides ended it: there is nothing to cancel. */
-  gone(whole: boolean): void;
+  /** Bytes were read that the connection had counted as unread. */
+  consumed(bytes: number): void;
+  /** The stream is closed. `isComplete` when both sides ended it, so that there is nothing to cancel. */
+  closed(isComplete: boolean): void;
 }
 
-/** Bytes that a reader or a writer may be behind inside of the stream, beside its queue. */
+/** The buffers of the stream itself, in addition to its queue. */
 const highWaterMarkBytes = 64 * 1024;
 
 /**
- * One stream of a connection that carries many. Each direction ends by itself. An error of one
- * stream is this stream's only; nobody needs to listen for it.
+ * One stream of a connection that carries several. Each direction ends separately. An error of a
+ * stream does not affect other streams, and needs no listener.
  */
 export class MuxStream extends Duplex {
   readonly #port: MuxPort;
-  readonly #received = new Pieces();
-  #wanted = false;
+  readonly #received = new ChunkQueue();
+  #isReading = false;
   #peerEnded = false;
   #ended = false;
   #lost: Error | undefined;
@@ -36,51 +36,51 @@ export class MuxStream extends Duplex {
       writableHighWaterMark: highWaterMarkBytes,
     });
     this.#port = port;
-    // NOTE(node): an "error" without a listener ends the process, and peers cause these errors.
+    // NOTE(node): an "error" event without a listener ends the process, and peers can cause these errors.
     this.on("error", () => undefined);
     this.on("end", () => {
       if (this.#lost !== undefined) this.destroy();
     });
   }
 
-  /** The peer has said that it sends no more. */
+  /** The peer has ended its direction. */
   get peerEnded(): boolean {
     return this.#peerEnded;
   }
 
-  /** Takes data of the peer; the caller has counted it. False when it comes after the peer's end. */
+  /** Adds data of the peer, which the caller has counted as unread. False for data after the peer's end. */
   receive(chunk: Buffer): boolean {
     if (this.#peerEnded || this.destroyed) {
-      this.#port.taken(chunk.length);
+      this.#port.consumed(chunk.length);
       return this.destroyed;
     }
-    // Nothing to read, and nothing that the caller could have counted.
+    // There is nothing to read.
     if (chunk.length === 0) return true;
     this.#received.push(chunk);
-    if (this.#wanted) this.#pass();
+    if (this.#isReading) this.#deliver();
     return true;
   }
 
-  /** The peer sends no more. */
+  /** The peer ends its direction. */
   receiveEnd(): void {
     if (this.#peerEnded) return;
     this.#peerEnded = true;
-    if (this.#wanted) this.#pass();
+    if (this.#isReading) this.#deliver();
   }
 
-  /** The connection is gone. What came in whole can still be read to its end. */
-  lose(error: Error): void {
+  /** The connection is lost. Data that was received can still be read. */
+  connectionLost(error: Error): void {
     this.#lost = error;
     if (this.#received.count > 0 || (this.#peerEnded && !this.readableEnded)) {
-      if (this.#wanted) this.#pass();
+      if (this.#isReading) this.#deliver();
       return;
     }
     this.destroy(this.#peerEnded && this.writableFinished ? undefined : error);
   }
 
   override _read(): void {
-    this.#wanted = true;
-    this.#pass();
+    this.#isReading = true;
+    this.#deliver();
   }
 
   override _write(chunk: Buffer, _encoding: BufferEncoding, callback: Sent): void {
@@ -101,21 +101,21 @@ export class MuxStream extends Duplex {
     for (let chunk = this.#received.shift(); chunk !== undefined; chunk = this.#received.shift()) {
       unread += chunk.length;
     }
-    if (unread > 0) this.#port.taken(unread);
-    this.#port.gone(this.#ended && this.#peerEnded && unread === 0);
+    if (unread > 0) this.#port.consumed(unread);
+    this.#port.closed(this.#ended && this.#peerEnded && unread === 0);
     callback(error);
   }
 
-  #pass(): void {
-    while (this.#wanted) {
+  #deliver(): void {
+    while (this.#isReading) {
       const chunk = this.#received.shift();
       if (chunk === undefined) break;
-      this.#wanted = this.push(chunk);
-      this.#port.taken(chunk.length);
+      this.#isReading = this.push(chunk);
+      this.#port.consumed(chunk.length);
     }
-    if (this.#received.count > 0 || !this.#wanted) return;
+    if (this.#received.count > 0 || !this.#isReading) return;
     if (this.#peerEnded) {
-      this.#wanted = false;
+      this.#isReading = false;
       this.push(null);
     } else if (this.#lost !== undefined) {
       this.destroy(this.#lost);

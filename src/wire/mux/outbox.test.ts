@@ -4,12 +4,12 @@ import { once } from "node:events";
 import { connect, createServer, type Socket } from "node:net";
 import { type Duplex, duplexPair } from "node:stream";
 import { test } from "node:test";
-import { markTransferable } from "../../base/given-memory.ts";
+import { markTransferable } from "../../base/transferable.ts";
 import { Outbox } from "./outbox.ts";
 
 const bytes = 64 * 1024;
 
-/** Both ends of a connection by TCP, and what closes the listener. */
+/** Both ends of a TCP connection, and a function that closes the listener. */
 async function socketPair(): Promise<{ near: Socket; far: Socket; close: () => void }> {
   const server = createServer();
   server.listen(0, "127.0.0.1");
@@ -41,12 +41,12 @@ async function digestOf(stream: Duplex): Promise<string> {
   return digest.digest("hex");
 }
 
-test("frees what was given away once a socket has written it, and no sooner", async () => {
+test("frees transferable chunks when a socket has written them, and not earlier", async () => {
   const { near, far, close } = await socketPair();
   const outbox = new Outbox(near);
   const expected = createHash("sha256");
   const given: Buffer[] = [];
-  // More than the kernel holds, and nobody reads yet: the last ones wait inside of the socket.
+  // More than the kernel buffers, and there is no reader yet: the last ones wait in the socket.
   const sent: Promise<void>[] = [];
   for (let index = 0; index < 200; index++) {
     const chunk = chunkOf(index);
@@ -70,7 +70,7 @@ test("frees what was given away once a socket has written it, and no sooner", as
   close();
 });
 
-test("frees nothing on a connection that hands on what it is given", async () => {
+test("frees nothing on a connection that passes its chunks on", async () => {
   const [near, far] = duplexPair();
   const chunk = chunkOf(0);
   markTransferable(chunk);

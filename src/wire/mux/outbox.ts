@@ -1,11 +1,11 @@
 import { Socket } from "node:net";
 import type { Duplex } from "node:stream";
-import { releaseTransferred } from "../../base/given-memory.ts";
+import { releaseTransferred } from "../../base/transferable.ts";
 
-/** Told whether bytes were handed to the connection. */
+/** Called when bytes were passed to the connection, or with an error. */
 export type Sent = (error?: Error) => void;
 
-/** Answers that may wait for a peer that does not read, before it is taken for an attack. */
+/** Unsent responses to a peer that does not read; with more, the connection is closed. */
 const maxBacklogBytes = 1024 * 1024;
 
 interface Waiting {
@@ -14,14 +14,14 @@ interface Waiting {
 }
 
 /**
- * What goes out on one connection that many streams share. Data waits while the connection holds
- * its high-water mark of unsent bytes, so that memory stays flat under a slow reader; the streams
- * take turns in the order in which they asked. Frames that must not wait (answers, resets) do not.
+ * The sending side of a connection that several streams share. Data waits while the connection has more
+ * unsent bytes than its high-water mark, so that a slow reader does not increase memory use; the streams
+ * send in the order of their requests. Frames that must not wait (responses, resets) are sent at once.
  */
 export class Outbox {
   readonly #transport: Duplex;
   readonly #waiting: Waiting[] = [];
-  /** A socket itself, whose callbacks mean "written"; those of what goes on top of one do not. */
+  /** The transport is a socket, whose callbacks mean "written". Those of a stream on top of a socket do not. */
   readonly #mayFree: boolean;
   #lost: Error | undefined;
 
@@ -31,7 +31,7 @@ export class Outbox {
     transport.on("drain", () => this.#drain());
   }
 
-  /** Sends one frame in its parts; `sent` is called when the connection has taken it, or has not. */
+  /** Sends the parts of one frame; `sent` is called when they were passed to the connection, or with an error. */
   send(parts: readonly Uint8Array[], sent: Sent): void {
     if (this.#lost !== undefined) {
       sent(this.#lost);
@@ -45,7 +45,7 @@ export class Outbox {
     sent();
   }
 
-  /** Sends a frame at once. False when the peer has left too many of them unread. */
+  /** Sends a frame at once. False when the peer does not read such frames. */
   sendNow(frame: Uint8Array): boolean {
     if (this.#lost !== undefined) return true;
     if (this.#transport.writableLength > maxBacklogBytes) return false;
@@ -53,8 +53,8 @@ export class Outbox {
     return true;
   }
 
-  /** The connection is gone: nothing more is sent, and who waits is told. */
-  lose(error: Error): void {
+  /** The connection is lost: nothing more is sent, and waiting writers get the error. */
+  connectionLost(error: Error): void {
     if (this.#lost !== undefined) return;
     this.#lost = error;
     for (const { sent } of this.#waiting.splice(0)) sent(error);
@@ -71,7 +71,7 @@ export class Outbox {
   }
 
   #write(parts: readonly Uint8Array[]): void {
-    // One system call, and no copy: the socket writes what is corked as a vector.
+    // One system call and no copy: the socket writes corked chunks as a vector.
     this.#transport.cork();
     for (const part of parts) {
       if (this.#mayFree) this.#transport.write(part, (error) => freeWritten(part, error));

@@ -19,7 +19,7 @@ function protocol(name: string): { base64: boolean; closeSignal: boolean; status
   return found;
 }
 
-/** A client that speaks in messages. */
+/** A client that sends messages. */
 function rawClient(): {
   client: WebSocketConnection;
   server: ReturnType<typeof duplexPair>[0];
@@ -39,7 +39,7 @@ function rawClient(): {
   return { client, server, said };
 }
 
-test("acceptWebSocketCommand() speaks in channels: greeting, outputs, status, close", async () => {
+test("acceptWebSocketCommand() uses channels: first messages, outputs, status, close", async () => {
   const { client, server, said } = rawClient();
   const peer = acceptWebSocketCommand(server, protocol("v4.channel.k8s.io"), all);
   client.send("binary", [Buffer.from([0]), Buffer.from("in")], () => undefined);
@@ -56,7 +56,7 @@ test("acceptWebSocketCommand() speaks in channels: greeting, outputs, status, cl
   assert.ok(said.includes("stdin in"));
 });
 
-test("acceptWebSocketCommand() speaks base64 with the digit of the channel", async () => {
+test("acceptWebSocketCommand() uses base64 with the digit of the channel", async () => {
   const { client, server, said } = rawClient();
   const peer = acceptWebSocketCommand(server, protocol("base64.channel.k8s.io"), all);
   const stdin = peer.streams.stdin;
@@ -76,7 +76,7 @@ test("acceptWebSocketCommand() speaks base64 with the digit of the channel", asy
   assert.deepEqual(said, ["1", "1Cg==", `3${failure}`]);
 });
 
-test("Channels close on what is no base64", async () => {
+test("Channels close after invalid base64", async () => {
   for (const bad of ["0Zm9", "0Z!9v", "0=aaa"]) {
     const { client, server } = rawClient();
     acceptWebSocketCommand(server, protocol("v4.base64.channel.k8s.io"), all);
@@ -85,7 +85,7 @@ test("Channels close on what is no base64", async () => {
   }
 });
 
-test("Channels: v5 ends stdin by its signal, v4 does not know it", async () => {
+test("Channels: v5 ends stdin by its close signal, which v4 does not have", async () => {
   for (const [name, ends] of [
     ["v5.channel.k8s.io", true],
     ["v4.channel.k8s.io", false],
@@ -111,7 +111,7 @@ test("Channels: v5 ends stdin by its signal, v4 does not know it", async () => {
   }
 });
 
-test("Channels drop what comes in on channels that nobody opened", async () => {
+test("Channels drop data on channels that are not open", async () => {
   const { client, server, said } = rawClient();
   const peer = acceptWebSocketCommand(server, protocol("v5.channel.k8s.io"), {
     ...all,
@@ -129,7 +129,7 @@ test("Channels drop what comes in on channels that nobody opened", async () => {
   assert.equal(said.at(-1), `\x03${formatStatus({ exitCode: 0 })}`);
 });
 
-test("Channels of both sides carry large streams, and hold back who is too fast", async () => {
+test("Channels of both sides carry large streams with back-pressure", async () => {
   const [ours, theirs] = duplexPair();
   const client = new Channels(ours, "client", protocol("v5.channel.k8s.io"));
   const server = new Channels(theirs, "server", protocol("v5.channel.k8s.io"));

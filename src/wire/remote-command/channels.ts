@@ -1,5 +1,5 @@
-// Streams in the messages of one WebSocket: the first byte of each says which stream it belongs to
-// (Kubernetes' channel.k8s.io and its descendants).
+// Streams in the messages of one WebSocket: the first byte of each message is the channel of its stream
+// (channel.k8s.io of Kubernetes and later versions).
 import type { Duplex } from "node:stream";
 import { RuntimeError } from "../../base/errors.ts";
 import { MuxStream } from "../mux/mux-stream.ts";
@@ -7,19 +7,19 @@ import type { Sent } from "../mux/outbox.ts";
 import { WebSocketConnection } from "../websocket/connection.ts";
 import { closeCode, type MessagePiece, WebSocketError } from "../websocket/frames.ts";
 
-/** How streams lie in messages. */
+/** How streams are encoded in messages. */
 export interface ChannelProtocol {
   /** Text messages: the digit of the channel, and base64. */
   readonly base64: boolean;
-  /** v5: a message of 255 and a channel says that the sender is done with it. */
+  /** v5: a message of 255 and a channel means that the sender has ended the channel. */
   readonly closeSignal: boolean;
-  /** From v4 on the end of a command is told by a v1.Status. */
+  /** Since v4 the end of a command is a v1.Status. */
   readonly status: boolean;
 }
 
 const plain = { base64: false, closeSignal: false };
 
-/** By the words of `Sec-WebSocket-Protocol`. A client that names none speaks `channel.k8s.io`. */
+/** By the name in `Sec-WebSocket-Protocol`. A client that names none uses `channel.k8s.io`. */
 export const channelProtocols: ReadonlyMap<string, ChannelProtocol> = new Map([
   ["v5.channel.k8s.io", { base64: false, closeSignal: true, status: true }],
   ["v4.channel.k8s.io", { ...plain, status: true }],
@@ -29,7 +29,7 @@ export const channelProtocols: ReadonlyMap<string, ChannelProtocol> = new Map([
 ]);
 
 const closeChannel = 255;
-/** The largest message that is sent: others get their turn between two of them. */
+/** The largest message that is sent, so that other streams can send in between. */
 const maxSendBytes = 64 * 1024;
 const digitZero = 0x30;
 
@@ -39,9 +39,9 @@ export class Channels {
   readonly #protocol: ChannelProtocol;
   readonly #role: "client" | "server";
   readonly #streams = new Map<number, MuxStream>();
-  /** The channel of the message that is under way; undefined before its first byte. */
+  /** The channel of the current message; undefined before its first byte. */
   #channel: number | undefined;
-  /** Characters of base64 that do not make three bytes yet. */
+  /** Base64 characters that are not a group of four yet. */
   #carry = "";
 
   constructor(transport: Duplex, role: "client" | "server", protocol: ChannelProtocol) {
@@ -50,35 +50,35 @@ export class Channels {
     this.connection = new WebSocketConnection({
       transport,
       role,
-      onMessage: (piece) => this.#take(piece),
+      onMessage: (piece) => this.#receive(piece),
     });
-    void this.connection.closed.then((reason) => this.#lose(reason));
+    void this.connection.closed.then((reason) => this.#close(reason));
   }
 
-  /** The stream of a channel; what comes in on channels that were not opened is dropped. */
+  /** Opens the stream of a channel. Data on channels that are not open is dropped. */
   open(channel: number): MuxStream {
     const stream = new MuxStream({
       send: (chunk, sent) => this.#send(channel, chunk, 0, sent),
       sendEnd: (sent) => this.#sendEnd(channel, sent),
-      taken: (bytes) => this.connection.release(bytes),
-      gone: () => this.#streams.delete(channel),
+      consumed: (bytes) => this.connection.removeUnread(bytes),
+      closed: () => this.#streams.delete(channel),
     });
     this.#streams.set(channel, stream);
     return stream;
   }
 
-  /** Sends an empty message, by which clients see that the connection stands. */
+  /** Sends an empty message, which shows clients that the connection works. */
   greet(channel: number): void {
     this.#message(channel, Buffer.alloc(0), () => undefined);
   }
 
-  #lose(reason: Error | undefined): void {
-    // A server that closes as it should has said all; a client that does has left.
-    const whole = reason === undefined && this.#role === "client";
+  #close(reason: Error | undefined): void {
+    // A server that closes normally has sent everything; a client that closes has disconnected.
+    const isComplete = reason === undefined && this.#role === "client";
     const error = reason ?? new RuntimeError("unavailable", "use WebSocket: the peer closed it");
     for (const stream of [...this.#streams.values()]) {
-      if (whole) stream.receiveEnd();
-      stream.lose(error);
+      if (isComplete) stream.receiveEnd();
+      stream.connectionLost(error);
     }
   }
 
@@ -101,7 +101,7 @@ export class Channels {
   }
 
   #sendEnd(channel: number, sent: Sent): void {
-    // NOTE(client-go): only a client says it; one that is told so logs an unknown stream.
+    // NOTE(client-go): only a client sends it; a client that receives it logs an unknown stream.
     if (this.#protocol.closeSignal && this.#role === "client") {
       this.connection.send("binary", [Buffer.from([closeChannel, channel])], sent);
     } else {
@@ -109,7 +109,7 @@ export class Channels {
     }
   }
 
-  #take({ piece, first, last }: MessagePiece): void {
+  #receive({ piece, first, last }: MessagePiece): void {
     if (first) {
       this.#channel = undefined;
       this.#carry = "";
@@ -127,17 +127,17 @@ export class Channels {
     const data = this.#protocol.base64 ? this.#decode(rest, last) : rest;
     const stream = this.#streams.get(this.#channel);
     if (stream === undefined || data.length === 0) return;
-    this.connection.hold(data.length);
+    this.connection.addUnread(data.length);
     stream.receive(data);
   }
 
   #decode(piece: Buffer, last: boolean): Buffer {
     const text = this.#carry + piece.toString("latin1");
-    const whole = text.length - (text.length % 4);
-    this.#carry = text.slice(whole);
-    const ready = text.slice(0, whole);
+    const length = text.length - (text.length % 4);
+    this.#carry = text.slice(length);
+    const ready = text.slice(0, length);
     if (!/^[A-Za-z0-9+/]*={0,2}$/.test(ready) || (last && this.#carry !== "")) {
-      throw new WebSocketError(closeCode.invalidData, "what is no base64");
+      throw new WebSocketError(closeCode.invalidData, "invalid base64");
     }
     return Buffer.from(ready, "base64");
   }

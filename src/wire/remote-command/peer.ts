@@ -3,7 +3,7 @@ import { finished } from "node:stream/promises";
 import type { Size } from "./sizes.ts";
 import type { CommandEnd } from "./status.ts";
 
-/** Which streams the client of a command has. */
+/** The streams that the client of a command requested. */
 export interface CommandChoice {
   readonly stdin: boolean;
   readonly stdout: boolean;
@@ -11,7 +11,7 @@ export interface CommandChoice {
   readonly terminal: boolean;
 }
 
-/** The client's ends of a command's streams; those that it did not choose are undefined. */
+/** The client's ends of a command's streams; undefined if not requested. */
 export interface CommandStreams {
   readonly stdin?: Readable | undefined;
   readonly stdout?: Writable | undefined;
@@ -19,16 +19,16 @@ export interface CommandStreams {
   readonly sizes: AsyncIterable<Size>;
 }
 
-/** The client of one exec or attach, whatever protocol it speaks. */
+/** The client of one exec or attach, over any protocol. */
 export interface CommandPeer {
   readonly streams: CommandStreams;
-  /** Aborted when the client goes away before it was told the end. */
+  /** Aborted when the client disconnects before it has received the end. */
   readonly signal: AbortSignal;
-  /** Ends the streams of output, waits until all of them is sent, tells the end and says good-bye. */
+  /** Ends the output streams, waits until everything is sent, sends the end of the command and closes. */
   finish(end: CommandEnd): Promise<void>;
 }
 
-/** Ends a writable and waits until what it was given is sent. Never throws: a client may be gone. */
+/** Ends a stream and waits until its data is sent. Never throws: the client may have disconnected. */
 export async function endAndFlush(stream: Writable | undefined, last?: string): Promise<void> {
   if (stream === undefined || stream.destroyed) return;
   const flushed = finished(stream, { readable: false }).catch(() => undefined);

@@ -6,29 +6,29 @@ export interface Size {
   readonly height: number;
 }
 
-/** Text that may be held while no size is whole; one has about 30 characters. */
-const maxHeld = 1024;
+/** The length of text that is kept while a size is incomplete; a size has about 30 characters. */
+const maxLength = 1024;
 
-/** Reads sizes as they come: JSON objects one after the other. Ends with the stream, also with a broken one. */
+/** Reads sizes, which are consecutive JSON objects, as they arrive. Ends with the stream, also after an error. */
 export async function* readSizes(stream: Readable): AsyncGenerator<Size, void, undefined> {
-  let held = "";
+  let text = "";
   try {
     for await (const chunk of stream as AsyncIterable<Buffer>) {
-      held += chunk.toString("utf8");
-      const objects = held.match(/\{[^{}]*\}/g) ?? [];
-      held = held.slice(held.lastIndexOf("}") + 1);
-      for (const text of objects) {
-        const size = parseSize(text);
+      text += chunk.toString("utf8");
+      const objects = text.match(/\{[^{}]*\}/g) ?? [];
+      text = text.slice(text.lastIndexOf("}") + 1);
+      for (const object of objects) {
+        const size = parseSize(object);
         if (size !== undefined) yield size;
       }
-      if (held.length > maxHeld) return;
+      if (text.length > maxLength) return;
     }
   } catch {
-    // The client left, or sent what is no size: there are no more of them.
+    // The client disconnected, or sent something else: there are no more sizes.
   }
 }
 
-/** One size as it is sent. */
+/** A size as JSON. */
 export function formatSize(size: Size): string {
   return `${JSON.stringify({ Width: size.width, Height: size.height })}\n`;
 }
@@ -40,7 +40,7 @@ function parseSize(text: string): Size | undefined {
   return isLength(width) && isLength(height) ? { width, height } : undefined;
 }
 
-// As the kernel has it: 16 bits (struct winsize).
+// 16 bits, as in the kernel (struct winsize).
 function isLength(value: unknown): value is number {
   return Number.isInteger(value) && (value as number) >= 0 && (value as number) <= 0xffff;
 }

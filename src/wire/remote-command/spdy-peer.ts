@@ -1,5 +1,5 @@
-// The server's side of remote commands over SPDY: each of a command's streams is a SPDY stream that
-// the client opens, and that says by its header `streamtype` which one it is.
+// The server's side of remote commands over SPDY: each stream of a command is a SPDY stream that
+// the client opens; its header `streamtype` names it.
 import type { Duplex } from "node:stream";
 import { RuntimeError } from "../../base/errors.ts";
 import { SpdySession } from "../spdy/session.ts";
@@ -8,7 +8,7 @@ import { type CommandChoice, type CommandPeer, endAndFlush, noSizes } from "./pe
 import { readSizes } from "./sizes.ts";
 import { type CommandEnd, formatEnd, formatStatus } from "./status.ts";
 
-/** Protocols in `X-Stream-Protocol-Version`; which one is used is the client's first that is here. */
+/** Protocols in `X-Stream-Protocol-Version`. The first of the client's protocols that is listed here is used. */
 export const spdyCommandProtocols = [
   "v5.channel.k8s.io",
   "v4.channel.k8s.io",
@@ -17,13 +17,13 @@ export const spdyCommandProtocols = [
   "channel.k8s.io",
 ] as const;
 
-/** One of them. A client that names none speaks the first that there was, `channel.k8s.io`. */
+/** A protocol. A client that names none uses the oldest one, `channel.k8s.io`. */
 export type SpdyCommandProtocol = (typeof spdyCommandProtocols)[number];
 
 const streamTypes = ["error", "stdin", "stdout", "stderr", "resize"] as const;
 type StreamType = (typeof streamTypes)[number];
 
-/** What acceptSpdyCommand() works on. */
+/** Options of acceptSpdyCommand(). */
 export interface SpdyCommandOptions {
   readonly transport: Duplex;
   readonly protocol: SpdyCommandProtocol;
@@ -33,8 +33,8 @@ export interface SpdyCommandOptions {
 }
 
 /**
- * Waits for the streams that the client has chosen. Throws `deadline-exceeded` when they are not all
- * there in time and `unavailable` when the client goes away first; then the connection is closed.
+ * Waits for the streams that the client requested. Throws `deadline-exceeded` when it does not open all of them
+ * in time, and `unavailable` when it disconnects; then the connection is closed.
  */
 export async function acceptSpdyCommand(options: SpdyCommandOptions): Promise<CommandPeer> {
   const streams = new Map<StreamType, SpdyStream>();
@@ -48,18 +48,18 @@ export async function acceptSpdyCommand(options: SpdyCommandOptions): Promise<Co
       const type = streamTypes.find((name) => name === stream.headers.get("streamtype"));
       if (type === undefined || streams.has(type)) return void stream.destroy();
       streams.set(type, stream);
-      // Nothing is ever read from the others; what a client sends on them all the same is dropped.
+      // The others are only written to. Data that a client sends on them is dropped.
       if (type !== "stdin" && type !== "resize") stream.resume();
       if ([...expected].every((name) => streams.has(name))) resolve(undefined);
     },
   });
   const gone = new AbortController();
   void session.closed.then((reason) => {
-    const left = new RuntimeError("unavailable", "serve command: the client went away", {
+    const disconnected = new RuntimeError("unavailable", "serve command: the client disconnected", {
       cause: reason,
     });
-    gone.abort(left);
-    reject(left);
+    gone.abort(disconnected);
+    reject(disconnected);
   });
   const timer = setTimeout(() => {
     const missing = [...expected].filter((name) => !streams.has(name)).join(", ");
@@ -86,7 +86,7 @@ function peerOf({ choice, protocol }: SpdyCommandOptions, accepted: Accepted): C
   const chosen = (type: "stdin" | "stdout" | "stderr"): SpdyStream | undefined => {
     const stream = streams.get(type);
     if (choice[type]) return stream;
-    // Opened though it was not asked for: it is empty.
+    // The client opened it without requesting it: it stays empty.
     stream?.resume();
     stream?.end();
     return undefined;
@@ -108,7 +108,7 @@ function peerOf({ choice, protocol }: SpdyCommandOptions, accepted: Accepted): C
     signal,
     finish: async (end: CommandEnd): Promise<void> => {
       await Promise.all([endAndFlush(stdout), endAndFlush(stderr)]);
-      // NOTE(kubectl): it takes the end of stdin's other direction for the end of the command.
+      // NOTE(kubectl): for kubectl, the end of stdin's other direction is the end of the command.
       stdin?.end();
       resize?.end();
       await endAndFlush(streams.get("error"), format(end));
@@ -117,7 +117,7 @@ function peerOf({ choice, protocol }: SpdyCommandOptions, accepted: Accepted): C
   };
 }
 
-/** As Kubernetes counts them: `resize` comes with a terminal, from v3 on. */
+/** The streams that Kubernetes clients open: `resize` with a terminal, since v3. */
 function expectedStreams({ choice, protocol }: SpdyCommandOptions): ReadonlySet<StreamType> {
   const expected = new Set<StreamType>(["error"]);
   if (choice.stdin) expected.add("stdin");

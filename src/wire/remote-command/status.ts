@@ -1,11 +1,11 @@
 import { RuntimeError } from "../../base/errors.ts";
 
-/** How a command ended, as its client is told: by itself, or because davit could not run it. */
+/** How a command ended: with an exit code, or because davit could not run it. */
 export type CommandEnd = { readonly exitCode: number } | { readonly failure: string };
 
 /**
- * The `v1.Status` of Kubernetes that protocols from v4 on end with. kubectl takes the exit code from
- * the cause named ExitCode, and shows the message of other failures as it is.
+ * The `v1.Status` of Kubernetes at the end of a command, in protocols since v4. kubectl reads the exit code from
+ * the cause named ExitCode, and shows the message of other failures.
  */
 export function formatStatus(end: CommandEnd): string {
   if ("failure" in end) {
@@ -23,14 +23,14 @@ export function formatStatus(end: CommandEnd): string {
   });
 }
 
-/** What protocols before v4 end with: nothing after success, else a sentence. */
+/** The end of a command in protocols before v4: empty after success, otherwise a sentence. */
 export function formatEnd(end: CommandEnd): string {
   if ("failure" in end) return end.failure;
   if (end.exitCode === 0) return "";
   return `command terminated with non-zero exit code: ${end.exitCode}`;
 }
 
-/** Reads a v1.Status; throws `internal` for what is none. */
+/** Reads a v1.Status; throws `internal` for a malformed one. */
 export function parseStatus(text: string): CommandEnd {
   const refuse = (why: string): RuntimeError =>
     new RuntimeError(
@@ -51,7 +51,7 @@ export function parseStatus(text: string): CommandEnd {
     return { exitCode };
   }
   const message = status["message"];
-  return { failure: typeof message === "string" ? message : "the server gave no reason" };
+  return { failure: typeof message === "string" ? message : "the server did not send a reason" };
 }
 
 function exitCodeOf(details: unknown): number | undefined {

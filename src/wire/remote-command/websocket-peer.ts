@@ -1,5 +1,5 @@
-// The server's side of remote commands over WebSocket: a channel a stream, all of them there from
-// the start.
+// The server's side of remote commands over WebSocket: each stream has a channel, and all channels
+// are open from the start.
 import type { Duplex } from "node:stream";
 import { RuntimeError } from "../../base/errors.ts";
 import { type ChannelProtocol, Channels } from "./channels.ts";
@@ -7,10 +7,10 @@ import { type CommandChoice, type CommandPeer, endAndFlush, noSizes } from "./pe
 import { readSizes } from "./sizes.ts";
 import { formatEnd, formatStatus } from "./status.ts";
 
-/** The channels of a command, by the numbers of its file descriptors and two more. */
+/** The channels of a command: the numbers of its file descriptors and two more. */
 export const commandChannel = { stdin: 0, stdout: 1, stderr: 2, error: 3, resize: 4 } as const;
 
-/** Makes a command's peer of a connection that has left HTTP. */
+/** Makes the peer of a command from a connection after its WebSocket handshake. */
 export function acceptWebSocketCommand(
   transport: Duplex,
   protocol: ChannelProtocol,
@@ -29,7 +29,7 @@ export function acceptWebSocketCommand(
   const gone = new AbortController();
   void channels.connection.closed.then((reason) => {
     gone.abort(
-      new RuntimeError("unavailable", "serve command: the client went away", { cause: reason }),
+      new RuntimeError("unavailable", "serve command: the client disconnected", { cause: reason }),
     );
   });
   return {

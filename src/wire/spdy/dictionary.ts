@@ -1,11 +1,10 @@
 /**
- * What both ends of a SPDY/3 connection presume to have been sent before the first header block
- * (SPDY protocol draft 3, 2.6.10.1): words in the form in which a block has them, with their length
- * before them as 32 bits, then text without lengths. The bytes are part of the protocol.
+ * The dictionary of the first header block of a SPDY/3 connection (SPDY protocol draft 3, 2.6.10.1): words
+ * as in a block, each after its length as 32 bits, then text without lengths. The bytes are part of the protocol.
  */
 export const dictionary = makeDictionary();
 
-/** Adler-32 of the dictionary: by this number a zlib stream names it (RFC 1950, DICTID). */
+/** Adler-32 of the dictionary, its id in a zlib stream (RFC 1950, DICTID). */
 export const dictionaryId = 0xe3c6a7c2;
 
 function makeDictionary(): Buffer {

@@ -1,5 +1,5 @@
-// The windows of one session (SPDY drafts 3 and 3.1, 2.6.8): how much may be sent on each stream and
-// in all, and what the peer is told that it may send.
+// The flow control of one session (SPDY drafts 3 and 3.1, 2.6.8): how much may be sent on each stream and
+// in total, in both directions.
 import type { Outbox } from "../mux/outbox.ts";
 import {
   dataHead,
@@ -12,16 +12,16 @@ import {
 } from "./frames.ts";
 import type { SpdyStream } from "./stream.ts";
 
-/** What a peer may send on a stream, and on all of them, before it is told that more was read. */
-export const receiveWindow = 256 * 1024;
+/** What a peer may send on a stream, and on all streams, before it gets a window update. */
+const receiveWindow = 256 * 1024;
 export const sessionWindow = 16 * 1024 * 1024;
 
 const defaultWindow = 64 * 1024;
 const maxWindow = 2 ** 31 - 1;
-/** The largest data frame that is sent: others get their turn between two of them. */
+/** The largest data frame that is sent, so that other streams can send in between. */
 const maxDataBytes = 64 * 1024;
 
-/** What the windows are kept for. */
+/** Options of a Flow. */
 export interface FlowOptions {
   readonly outbox: Outbox;
   readonly streams: ReadonlyMap<number, SpdyStream>;
@@ -29,10 +29,10 @@ export interface FlowOptions {
   readonly send: (frame: Buffer) => void;
 }
 
-/** Sends what the windows allow. Until the peer has sent SETTINGS, it keeps none and all is allowed. */
+/** Sends what the windows allow. Until the peer has sent SETTINGS, flow control is not active and there is no limit. */
 export class Flow {
   readonly #options: FlowOptions;
-  #kept = false;
+  #isActive = false;
   #peerInitialWindow = defaultWindow;
   #sendWindow = defaultWindow;
   #uncredited = 0;
@@ -41,9 +41,9 @@ export class Flow {
     this.#options = options;
   }
 
-  /** Whether the peer keeps windows. */
-  get kept(): boolean {
-    return this.#kept;
+  /** Whether the peer uses flow control. */
+  get isActive(): boolean {
+    return this.#isActive;
   }
 
   /** The windows of a new stream. */
@@ -51,19 +51,19 @@ export class Flow {
     return { sendWindow: this.#peerInitialWindow, receiveWindow };
   }
 
-  /** Tells the peer that windows are kept here, and how large they are. */
+  /** Sends the sizes of the windows to the peer, which also tells it that flow control is used. */
   announce(): void {
     this.#options.send(settingsFrame(receiveWindow));
     this.#options.send(windowUpdateFrame(0, sessionWindow - defaultWindow));
   }
 
-  /** Takes SETTINGS. True when they are the first: from now on windows are kept. */
+  /** Handles SETTINGS. True for the first ones, which activate flow control. */
   settings(payload: Buffer): boolean {
     const { streams } = this.#options;
     const count = numberAt(payload, 0);
     if (payload.length !== 4 + 8 * count) throw protocolError("settings of another length");
-    const first = !this.#kept;
-    this.#kept = true;
+    const first = !this.#isActive;
+    this.#isActive = true;
     for (let offset = 4; offset < payload.length; offset += 8) {
       if ((numberAt(payload, offset) & 0xffffff) !== initialWindowSetting) continue;
       const size = numberAt(payload, offset + 4);
@@ -75,7 +75,7 @@ export class Flow {
     return first;
   }
 
-  /** Takes WINDOW_UPDATE. Returns the stream whose window overflows by it: it is to be reset. */
+  /** Handles WINDOW_UPDATE. Returns the stream whose window overflows, which must be reset. */
   windowUpdate(payload: Buffer): SpdyStream | undefined {
     const { streams } = this.#options;
     const id = streamIdOf(payload);
@@ -94,7 +94,7 @@ export class Flow {
     return undefined;
   }
 
-  /** Sends what a stream has, as far as windows and connection allow. */
+  /** Sends data of a stream, as far as windows and connection allow. */
   pump(stream: SpdyStream): void {
     for (;;) {
       const out = stream.outgoing;
@@ -105,7 +105,7 @@ export class Flow {
         out.sent();
         return;
       }
-      const allowed = this.#kept ? Math.min(stream.sendWindow, this.#sendWindow) : maxDataBytes;
+      const allowed = this.#isActive ? Math.min(stream.sendWindow, this.#sendWindow) : maxDataBytes;
       const length = Math.min(left, allowed, maxDataBytes);
       if (length <= 0) return;
       stream.sendWindow -= length;
@@ -114,7 +114,7 @@ export class Flow {
       out.offset += length;
       out.inFlight = true;
       this.#options.outbox.send([dataHead(stream.id, length, false), piece], (error) => {
-        if (stream.outgoing !== out) return; // the stream is gone, and its writer was told
+        if (stream.outgoing !== out) return; // the stream is closed, and its writer got the error
         out.inFlight = false;
         if (error === undefined) {
           this.pump(stream);
@@ -127,11 +127,11 @@ export class Flow {
   }
 
   /**
-   * Data has come in. The window of the connection is given back at once, since that of each stream
-   * holds its sender back. False when the stream's is overrun.
+   * Counts received data. The window of the connection is updated at once, because the windows of the streams
+   * limit the sender. False when the peer exceeds the window of the stream.
    */
   received(stream: SpdyStream | undefined, bytes: number): boolean {
-    if (!this.#kept) return true;
+    if (!this.#isActive) return true;
     this.#uncredited += bytes;
     if (this.#uncredited >= sessionWindow / 4) {
       this.#options.send(windowUpdateFrame(0, this.#uncredited));
@@ -142,9 +142,9 @@ export class Flow {
     return stream.receiveWindow >= 0;
   }
 
-  /** Data was read. Told in large steps: an update for each read would double the number of frames. */
-  taken(stream: SpdyStream, bytes: number): void {
-    if (!this.#kept || stream.peerEnded || stream.destroyed) return;
+  /** Counts data that was read. Updates are large steps: one for each read would double the number of frames. */
+  consumed(stream: SpdyStream, bytes: number): void {
+    if (!this.#isActive || stream.peerEnded || stream.destroyed) return;
     stream.receiveWindow += bytes;
     stream.uncredited += bytes;
     if (stream.uncredited < receiveWindow / 4) return;

@@ -1,5 +1,5 @@
-// The frames of SPDY/3.1 (drafts 3 and 3.1 of the SPDY protocol): bytes to calls, values to bytes.
-// Pure: no compression, no state of streams. session.ts gives them their meaning.
+// The frames of SPDY/3.1 (drafts 3 and 3.1 of the SPDY protocol), without compression and
+// without the state of streams, which are in session.ts.
 import { RuntimeError } from "../../base/errors.ts";
 
 /** Types of control frames. */
@@ -25,57 +25,55 @@ export const resetStatus = {
   streamInUse: 8,
 } as const;
 
-/** Why a session goes away. */
+/** Why a session ends. */
 export const goAwayStatus = { ok: 0, protocolError: 1, internalError: 2 } as const;
 
-/** The setting that says how many bytes may be sent on a stream before the first window update. */
+/** The setting for the number of bytes that may be sent on a stream before the first window update. */
 export const initialWindowSetting = 7;
 
-/** Flag of data, SYN_STREAM, SYN_REPLY and HEADERS: nothing follows in this direction. */
+/** Flag of data, SYN_STREAM, SYN_REPLY and HEADERS: the end of this direction. */
 export const flagFin = 1;
-/** Flag of SYN_STREAM: the other direction has no data. */
-export const flagUnidirectional = 2;
 
-/** The largest payload of a control frame that is read. Data frames may have 16 MiB, as they stream. */
+/** The largest payload of a control frame that is read. Data frames may have 16 MiB, because they are not buffered. */
 export const maxControlBytes = 32 * 1024;
 
 const version = 3;
 const headBytes = 8;
 
-/** A control frame as it came in; `payload` is what follows its head of 8 bytes. */
+/** A received control frame; `payload` follows the header of 8 bytes. */
 export interface ControlFrame {
   readonly type: number;
   readonly flags: number;
   readonly payload: Buffer;
 }
 
-/** Who is told of frames, in their order. What it throws ends the parsing. */
+/** Receives frames in order. An error that it throws ends the parsing. */
 export interface FrameSink {
   control(frame: ControlFrame): void;
   /** A piece of a data frame; `fin` with the last piece of the last frame. May be empty. */
   data(streamId: number, piece: Buffer, fin: boolean): void;
 }
 
-/** Cuts a connection's bytes into frames. Holds one control frame at most; data is handed on as it is. */
+/** Splits the bytes of a connection into frames. Buffers at most one control frame; data is passed on as it arrives. */
 export class FrameParser {
   readonly #sink: FrameSink;
-  #held: Buffer = Buffer.alloc(0);
+  #buffered: Buffer = Buffer.alloc(0);
   #data: { readonly streamId: number; readonly fin: boolean; left: number } | undefined;
 
   constructor(sink: FrameSink) {
     this.#sink = sink;
   }
 
-  /** Throws at the first byte that no frame of SPDY/3.1 begins with, and at frames too large. */
+  /** Throws at the first byte that is not SPDY/3.1, and for frames that are too large. */
   push(chunk: Buffer): void {
-    let rest = this.#held.length === 0 ? chunk : Buffer.concat([this.#held, chunk]);
+    let rest = this.#buffered.length === 0 ? chunk : Buffer.concat([this.#buffered, chunk]);
     for (;;) {
       const used = this.#data === undefined ? this.#frame(rest) : this.#piece(rest);
       if (used === 0) break;
       rest = rest.subarray(used);
     }
-    // A copy: the chunk that these bytes lie in is much larger.
-    this.#held = Buffer.from(rest);
+    // A copy, because the chunk of these bytes is much larger.
+    this.#buffered = Buffer.from(rest);
   }
 
   #piece(bytes: Buffer): number {
@@ -109,7 +107,7 @@ export class FrameParser {
   }
 }
 
-/** What a peer did that no SPDY/3.1 has. */
+/** The error for a peer that violates SPDY/3.1. */
 export function protocolError(what: string): RuntimeError {
   return new RuntimeError(
     "invalid-argument",
@@ -117,18 +115,18 @@ export function protocolError(what: string): RuntimeError {
   );
 }
 
-/** A 32-bit number of a control frame's payload; refused when the frame is shorter. */
+/** A 32-bit number in the payload of a control frame; throws when the frame is too short. */
 export function numberAt(payload: Buffer, offset: number): number {
-  if (offset + 4 > payload.length) throw protocolError("a frame that is cut off");
+  if (offset + 4 > payload.length) throw protocolError("a truncated frame");
   return payload.readUInt32BE(offset);
 }
 
-/** The stream that a control frame is about. */
+/** The stream id of a control frame. */
 export function streamIdOf(payload: Buffer): number {
   return numberAt(payload, 0) & 0x7fffffff;
 }
 
-/** The head of a data frame; the payload is sent behind it. */
+/** The header of a data frame; the payload is sent after it. */
 export function dataHead(streamId: number, length: number, fin: boolean): Buffer {
   const head = Buffer.alloc(headBytes);
   head.writeUInt32BE(streamId, 0);
@@ -137,24 +135,24 @@ export function dataHead(streamId: number, length: number, fin: boolean): Buffer
   return head;
 }
 
-/** A control frame of 32-bit numbers, with what is behind them. */
-export function controlFrame(
+/** A control frame of 32-bit numbers, followed by other bytes. */
+function controlFrame(
   type: number,
   flags: number,
   numbers: readonly number[],
-  behind: Buffer = Buffer.alloc(0),
+  rest: Buffer = Buffer.alloc(0),
 ): Buffer {
-  const frame = Buffer.alloc(headBytes + 4 * numbers.length + behind.length);
+  const frame = Buffer.alloc(headBytes + 4 * numbers.length + rest.length);
   frame.writeUInt16BE(0x8000 | version, 0);
   frame.writeUInt16BE(type, 2);
   frame.writeUInt32BE(frame.length - headBytes, 4);
   frame.writeUInt8(flags, 4);
   for (const [index, value] of numbers.entries()) frame.writeUInt32BE(value, headBytes + 4 * index);
-  behind.copy(frame, headBytes + 4 * numbers.length);
+  rest.copy(frame, headBytes + 4 * numbers.length);
   return frame;
 }
 
-/** SYN_STREAM; priority 0, which is what all of Kubernetes uses. */
+/** SYN_STREAM; priority 0, as everywhere in Kubernetes. */
 export function synStreamFrame(streamId: number, block: Buffer): Buffer {
   return controlFrame(
     frameType.synStream,

@@ -5,7 +5,7 @@ import { dictionary, dictionaryId } from "./dictionary.ts";
 /** The headers of a stream, names in lower case. */
 export type SpdyHeaders = ReadonlyMap<string, string>;
 
-/** Bytes of a header block when it is decompressed. Kubernetes sends about 100. */
+/** The limit of a decompressed header block in bytes. Kubernetes sends about 100. */
 export const maxHeaderBytes = 16 * 1024;
 
 // deflate refers back 32 KiB at most (RFC 1951).
@@ -18,22 +18,22 @@ const refuse = (why: string): RuntimeError =>
   );
 
 /**
- * Decompresses the header blocks of one direction of a connection. They are one zlib stream, each
- * block flushed so that it ends on a byte (Z_SYNC_FLUSH); so each is inflated by itself, with
- * what came before as dictionary. That needs neither a thread nor anything to be freed.
+ * Decompresses the header blocks of one direction of a connection. They are one zlib stream in which each
+ * block is flushed and so ends on a byte boundary (Z_SYNC_FLUSH). So each is inflated separately, with
+ * the earlier ones as dictionary, which needs neither a thread nor cleanup.
  */
 export class HeaderReader {
   #window: Buffer = Buffer.alloc(0);
   #begun = false;
 
-  /** Throws when the block is not one, or decompresses to more than `maxHeaderBytes`. */
+  /** Throws when the block is malformed, or decompresses to more than `maxHeaderBytes`. */
   read(block: Buffer): SpdyHeaders {
     const deflated = this.#begun ? block : this.#begin(block);
     let plain: Buffer;
     try {
       plain = inflateRawSync(deflated, {
         dictionary: this.#window,
-        finishFlush: 2, // Z_SYNC_FLUSH: the stream goes on in the next block
+        finishFlush: 2, // Z_SYNC_FLUSH: the stream continues in the next block
         maxOutputLength: maxHeaderBytes,
       });
     } catch (cause) {
@@ -45,10 +45,10 @@ export class HeaderReader {
     return parseBlock(plain);
   }
 
-  /** The first block has zlib's header before it (RFC 1950). */
+  /** The first block starts with the zlib header (RFC 1950). */
   #begin(block: Buffer): Buffer {
     if (block.length < 2 || (block.readUInt8(0) & 0x0f) !== 8 || block.readUInt16BE(0) % 31 !== 0) {
-      throw refuse("no zlib stream");
+      throw refuse("not a zlib stream");
     }
     this.#begun = true;
     if ((block.readUInt8(1) & 0x20) === 0) return block.subarray(2);
@@ -60,8 +60,8 @@ export class HeaderReader {
 }
 
 /**
- * Makes the header blocks of one direction. They are zlib's "stored" blocks: what davit sends is a
- * few dozen bytes, and nothing secret is ever compressed beside something that a peer chose.
+ * Encodes the header blocks of one direction. They are "stored" blocks of zlib: davit sends only a
+ * few dozen bytes, and secrets must not be compressed together with data that a peer controls.
  */
 export class HeaderWriter {
   #begun = false;
@@ -72,11 +72,11 @@ export class HeaderWriter {
     const lengths = Buffer.from([0, 0, 0, 0, 0]);
     lengths.writeUInt16LE(plain.length, 1);
     lengths.writeUInt16LE(~plain.length & 0xffff, 3);
-    // NOTE(go): its reader hands a stored block on only when an empty one follows, as a flush has it.
+    // NOTE(go): its reader passes a stored block on only when an empty one follows, as after a flush.
     const parts = [lengths, plain, Buffer.from([0, 0, 0, 0xff, 0xff])];
     if (!this.#begun) {
       this.#begun = true;
-      // RFC 1950: deflate with a window of 32 KiB; a dictionary, whose number follows.
+      // RFC 1950: deflate with a window of 32 KiB and a dictionary, whose id follows.
       const start = Buffer.from([0x78, 0x3f, 0, 0, 0, 0]);
       start.writeUInt32BE(dictionaryId, 2);
       parts.unshift(start);
@@ -85,24 +85,24 @@ export class HeaderWriter {
   }
 }
 
-/** A block is a count, then names and values, each after its length; all numbers of 32 bits. */
+/** A block is a count, then names and values, each after its length; all numbers have 32 bits. */
 function parseBlock(plain: Buffer): SpdyHeaders {
   const headers = new Map<string, string>();
   let offset = 0;
   const number = (): number => {
-    if (offset + 4 > plain.length) throw refuse("cut off");
+    if (offset + 4 > plain.length) throw refuse("truncated");
     offset += 4;
     return plain.readUInt32BE(offset - 4);
   };
   const text = (): string => {
     const length = number();
-    if (length > plain.length - offset) throw refuse("cut off");
+    if (length > plain.length - offset) throw refuse("truncated");
     offset += length;
     return plain.toString("latin1", offset - length, offset);
   };
   const count = number();
-  // A header takes 8 bytes at least: a count that promises more is refused before it is believed.
-  if (count > plain.length / 8) throw refuse("cut off");
+  // A header has at least 8 bytes, so a larger count is invalid.
+  if (count > plain.length / 8) throw refuse("truncated");
   for (let i = 0; i < count; i++) {
     const name = text().toLowerCase();
     const value = text();
@@ -110,7 +110,7 @@ function parseBlock(plain: Buffer): SpdyHeaders {
     if (headers.has(name)) throw refuse(`"${name}" twice`);
     headers.set(name, value);
   }
-  if (offset !== plain.length) throw refuse("bytes behind the last header");
+  if (offset !== plain.length) throw refuse("bytes after the last header");
   return headers;
 }
 

@@ -43,7 +43,7 @@ function half(options: Partial<SpdySessionOptions> = {}): {
   return { session, peer, streams };
 }
 
-/** Two sessions that speak to each other. */
+/** Two connected sessions. */
 function whole(options: Partial<SpdySessionOptions> = {}): {
   client: SpdySession;
   server: SpdySession;
@@ -77,7 +77,7 @@ const settled = (): Promise<void> => new Promise((resolve) => setImmediate(resol
 
 test("dictionary is the one of SPDY/3, by its checksum in a zlib stream", () => {
   assert.equal(dictionary.length, 1423);
-  // zlib writes the checksum of the dictionary that it was given behind its header (RFC 1950).
+  // zlib writes the checksum of the dictionary after its header (RFC 1950).
   assert.equal(deflateSync("", { dictionary }).readUInt32BE(2), dictionaryId);
 });
 
@@ -111,21 +111,21 @@ test("HeaderReader reads what zlib compresses, block after block", async () => {
   deflate.destroy();
 });
 
-/** The plain bytes of the first block of a HeaderWriter: behind zlib's header and the block's lengths. */
+/** The plain bytes of the first block of a HeaderWriter, after the zlib header and the lengths of the block. */
 function inflated(block: Buffer): Buffer {
   return block.subarray(6 + 5, -5);
 }
 
-test("HeaderReader refuses a bomb, another dictionary, and blocks that are cut off", () => {
+test("HeaderReader rejects a decompression bomb, another dictionary, and truncated blocks", () => {
   const bomb = deflateSync(Buffer.alloc(maxHeaderBytes + 1), { dictionary });
   assert.throws(() => new HeaderReader().read(bomb), /more than 16384 bytes/);
   const other = deflateSync("x", { dictionary: Buffer.from("other") });
   assert.throws(() => new HeaderReader().read(other), /other dictionary/);
-  assert.throws(() => new HeaderReader().read(Buffer.from("GET / HTTP/1.1")), /no zlib stream/);
-  const lies = deflateSync(hex("00000001 7fffffff 61"), { dictionary });
-  assert.throws(() => new HeaderReader().read(lies), /cut off/);
+  assert.throws(() => new HeaderReader().read(Buffer.from("GET / HTTP/1.1")), /not a zlib stream/);
+  const wrongLength = deflateSync(hex("00000001 7fffffff 61"), { dictionary });
+  assert.throws(() => new HeaderReader().read(wrongLength), /truncated/);
   const many = deflateSync(hex("7fffffff"), { dictionary });
-  assert.throws(() => new HeaderReader().read(many), /cut off/);
+  assert.throws(() => new HeaderReader().read(many), /truncated/);
 });
 
 test("SpdySession carries streams both ways, each with an end of its own", async () => {
@@ -135,7 +135,7 @@ test("SpdySession carries streams both ways, each with an end of its own", async
   assert.equal(theirs.headers.get("streamtype"), "data");
   ours.end("question");
   assert.equal(await text(theirs), "question");
-  // The other direction goes on after the end of the first.
+  // The other direction continues after the end of the first.
   theirs.write("ans");
   theirs.end("wer");
   assert.equal(await text(ours), "answer");
@@ -159,7 +159,7 @@ test("SpdySession: the reset of one stream leaves the others alone", async () =>
   client.destroy();
 });
 
-test("SpdySession: what came whole before a reset can be read after it", async () => {
+test("SpdySession: data that arrived before a reset can be read after it", async () => {
   const { client, accepted } = whole();
   const stream = await client.openStream(headers("stdout"));
   const server = await accepted();
@@ -181,7 +181,7 @@ test("SpdySession.end() resets none of the streams that it has ended", async () 
   assert.ok(stream !== undefined);
   stream.end("all");
   await once(stream, "finish");
-  // The client has not ended its half, as none does whose stream is an output.
+  // The client has not ended its half, as is normal for an output stream.
   session.end();
   await settled();
   assert.ok(stream.destroyed);
@@ -190,7 +190,7 @@ test("SpdySession.end() resets none of the streams that it has ended", async () 
   assert.equal(all.includes(resetFrame(1, 5)), false);
 });
 
-test("SpdySession holds a bounded amount for a reader that does not read, and loses none of it", async () => {
+test("SpdySession buffers a bounded amount for a slow reader, and loses nothing", async () => {
   const { client, server, accepted } = whole();
   const ours = await client.openStream(headers("data"));
   const theirs = await accepted();
@@ -211,7 +211,7 @@ test("SpdySession holds a bounded amount for a reader that does not read, and lo
   client.destroy();
 });
 
-test("SpdySession stops reading from a peer without windows, and goes on when it is read", async () => {
+test("SpdySession stops reading from a peer without flow control, and continues when its data was read", async () => {
   const { session, peer, streams } = half({ maxUnreadBytes: 100_000 });
   const writer = new HeaderWriter();
   peer.write(synStreamFrame(1, writer.write(headers("data"))));
@@ -233,7 +233,7 @@ test("SpdySession stops reading from a peer without windows, and goes on when it
   session.destroy();
 });
 
-test("SpdySession: a slow peer holds the writers back", async () => {
+test("SpdySession: a slow peer stops the writers", async () => {
   const { session, peer, streams } = half();
   peer.pause();
   peer.write(synStreamFrame(1, new HeaderWriter().write(headers("data"))));
@@ -252,7 +252,7 @@ test("SpdySession: a slow peer holds the writers back", async () => {
   session.destroy();
 });
 
-test("SpdySession.end() waits for a peer that is slow to read, and only then for its end", async (t) => {
+test("SpdySession.end() waits for a slow peer to read, and then for its end", async (t) => {
   t.mock.timers.enable({ apis: ["setTimeout"] });
   const { session, peer, streams } = half({ lingerMs: 5_000 });
   peer.pause();
@@ -260,7 +260,7 @@ test("SpdySession.end() waits for a peer that is slow to read, and only then for
   await settled();
   const [stream] = streams;
   assert.ok(stream);
-  // More than the connection hands over to who reads nothing.
+  // More than the connection accepts for a peer that does not read.
   for (const said of [Buffer.alloc(40_000), Buffer.alloc(40_000), "the status"]) {
     stream.write(said);
     await settled();
@@ -281,7 +281,7 @@ test("SpdySession.end() waits for a peer that is slow to read, and only then for
   assert.ok(over);
 });
 
-test("SpdySession answers pings, and refuses too many streams", async () => {
+test("SpdySession responds to pings, and refuses too many streams", async () => {
   const { session, peer } = half({ maxStreams: 1 });
   const writer = new HeaderWriter();
   const answers: Buffer[] = [];
@@ -297,7 +297,7 @@ test("SpdySession answers pings, and refuses too many streams", async () => {
   session.destroy();
 });
 
-test("SpdySession closes the connection on what breaks the protocol", async (t) => {
+test("SpdySession closes the connection after a protocol violation", async (t) => {
   const block = new HeaderWriter().write(new Map());
   const bad: Readonly<Record<string, Buffer>> = {
     "another protocol": Buffer.from("GET / HTTP/1.1\r\n\r\n"),
@@ -311,8 +311,8 @@ test("SpdySession closes the connection on what breaks the protocol", async (t) 
       synStreamFrame(1, hex("0000 00ffff")),
     ]),
     "a window of the connection that overflows": windowUpdateFrame(0, 0x7fffffff),
-    "settings that lie about their number": hex("80030004 00000004 7fffffff"),
-    "data of a stream that nobody opened": Buffer.concat([dataHead(9, 1, false), hex("00")]),
+    "settings with a wrong count": hex("80030004 00000004 7fffffff"),
+    "data of a stream that was not opened": Buffer.concat([dataHead(9, 1, false), hex("00")]),
     "a cut off reset": hex("80030003 00000004 00000001"),
     "a bomb": synStreamFrame(1, deflateSync(Buffer.alloc(10_000_000), { dictionary })),
   };
@@ -344,7 +344,7 @@ test("SpdySession: a window that overflows ends its stream only", async () => {
   session.destroy();
 });
 
-test("SpdySession: a peer that keeps windows and sends beyond them loses its stream", async () => {
+test("SpdySession: resets the stream of a peer that exceeds its window", async () => {
   const { session, peer, streams } = half();
   peer.resume();
   peer.write(settingsFrame(65536));
@@ -357,7 +357,7 @@ test("SpdySession: a peer that keeps windows and sends beyond them loses its str
   session.destroy();
 });
 
-test("SpdySession cuts off a peer that reads none of its answers", async () => {
+test("SpdySession disconnects a peer that does not read responses", async () => {
   const { session, peer } = half();
   const pings = Buffer.concat(Array.from({ length: 4096 }, () => pingFrame(1)));
   const reasons = session.closed;
@@ -367,10 +367,10 @@ test("SpdySession cuts off a peer that reads none of its answers", async () => {
     if (!peer.writableNeedDrain) peer.write(pings);
     await settled();
   }
-  assert.match((await reasons)?.message ?? "", /reads none of its answers/);
+  assert.match((await reasons)?.message ?? "", /does not read responses/);
 });
 
-test("SpdySession tells its streams when the connection is lost, after what came in whole", async () => {
+test("SpdySession fails its streams when the connection is lost, after the data that arrived", async () => {
   const { session, peer, streams } = half();
   const writer = new HeaderWriter();
   peer.write(synStreamFrame(1, writer.write(new Map())));
@@ -390,7 +390,7 @@ test("SpdySession tells its streams when the connection is lost, after what came
   await assert.rejects(text(cut), /connection is closed/);
 });
 
-test("SpdySession ends by itself when the peer has said good-bye and the last stream has ended", async () => {
+test("SpdySession ends after GOAWAY of the peer and the end of the last stream", async () => {
   const { session, peer, streams } = half();
   peer.resume();
   peer.write(synStreamFrame(1, new HeaderWriter().write(new Map())));
@@ -406,7 +406,7 @@ test("SpdySession ends by itself when the peer has said good-bye and the last st
   await session.closed;
 });
 
-test("SpdySession.openStream() rejects when refused and when the connection is gone", async () => {
+test("SpdySession.openStream() rejects when refused and when the connection is lost", async () => {
   const { client, server } = whole({ maxStreams: 0 });
   await assert.rejects(client.openStream(new Map()), /the peer reset it \(status 3\)/);
   server.destroy();
@@ -428,7 +428,7 @@ test("SpdySession: SYN_STREAM with FIN has nothing to read", async () => {
   session.destroy();
 });
 
-test("SpdySession moves 64 MiB through windows without a byte lost", async () => {
+test("SpdySession carries 64 MiB with flow control and loses nothing", async () => {
   const { client, accepted } = whole();
   const ours = await client.openStream(new Map());
   const theirs = await accepted();

@@ -1,12 +1,12 @@
 // One SPDY/3.1 connection, of either side. Kubernetes carries exec, attach and port-forward over it;
 // its implementation is moby/spdystream.
 //
-// NOTE(spdystream): it sends no SETTINGS, no WINDOW_UPDATE and heeds none, and reads on only while
-// all of its streams are read. So windows are kept only with peers that send SETTINGS, as this one
-// does as client; with the others TCP alone holds back whoever is too fast.
+// NOTE(spdystream): it neither sends nor respects SETTINGS and WINDOW_UPDATE, and it reads only while
+// all of its streams are read. So flow control is used only with peers that send SETTINGS, as this
+// implementation does as client; with others only TCP limits a fast sender.
 import type { Duplex } from "node:stream";
 import { RuntimeError } from "../../base/errors.ts";
-import { Intake } from "../mux/intake.ts";
+import { ReadThrottle } from "../mux/read-throttle.ts";
 import { linger } from "../mux/linger.ts";
 import { Outbox } from "../mux/outbox.ts";
 import {
@@ -30,17 +30,17 @@ import { Flow, sessionWindow } from "./flow.ts";
 import { HeaderReader, HeaderWriter, type SpdyHeaders } from "./headers.ts";
 import { type SpdyCarrier, SpdyStream } from "./stream.ts";
 
-/** What a session is made of. */
+/** Options of a session. */
 export interface SpdySessionOptions {
   readonly transport: Duplex;
   readonly role: "client" | "server";
-  /** Told of each stream that the peer opens; its headers decide what it is. Destroy it to refuse. */
+  /** Called for each stream that the peer opens; its headers say what it is for. Destroy it to refuse it. */
   readonly onStream?: (stream: SpdyStream) => void;
-  /** Streams at once, of both sides; more are refused one by one. 1024. */
+  /** Concurrent streams of both sides; more are refused. 1024. */
   readonly maxStreams?: number;
-  /** Unread bytes of all streams above which nothing is read. 4 MiB; 16 where windows are kept. */
+  /** Nothing is read while all streams together have more unread bytes. 4 MiB; 16 MiB with flow control. */
   readonly maxUnreadBytes?: number;
-  /** How long a peer may take to close its end once all was sent to it; 5 s. */
+  /** How long a peer may take to close its end after everything was sent; 5 s. */
   readonly lingerMs?: number;
 }
 
@@ -52,14 +52,14 @@ interface Opening {
 
 /** One connection and its streams. */
 export class SpdySession {
-  /** Resolves when the connection is gone; to the reason, unless it ended as it should. */
+  /** Resolves when the connection is closed; to the reason, unless it ended normally. */
   readonly closed: Promise<Error | undefined>;
 
   readonly #options: SpdySessionOptions;
   readonly #transport: Duplex;
   readonly #outbox: Outbox;
   readonly #flow: Flow;
-  readonly #intake: Intake;
+  readonly #throttle: ReadThrottle;
   readonly #streams = new Map<number, SpdyStream>();
   readonly #openings = new Map<number, Opening>();
   readonly #reader = new HeaderReader();
@@ -68,19 +68,19 @@ export class SpdySession {
   readonly #carrier: SpdyCarrier = {
     sendOn: (stream) => this.#flow.pump(stream),
     sendEndOf: (stream, sent) => this.#outbox.send([dataHead(stream.id, 0, true)], sent),
-    takenFrom: (stream, bytes) => {
-      this.#intake.take(bytes);
-      this.#flow.taken(stream, bytes);
+    consumedFrom: (stream, bytes) => {
+      this.#throttle.remove(bytes);
+      this.#flow.consumed(stream, bytes);
     },
-    goneFrom: (stream, whole) => this.#forget(stream, whole),
+    closed: (stream, isComplete) => this.#forget(stream, isComplete),
   };
 
   #lastPeerId = 0;
   #nextId: number;
   #nextPing: number;
-  #ending = false;
-  #peerLeaves = false;
-  #gone = false;
+  #isEnding = false;
+  #peerIsLeaving = false;
+  #isClosed = false;
 
   constructor(options: SpdySessionOptions) {
     this.#options = options;
@@ -92,9 +92,9 @@ export class SpdySession {
     this.#flow = new Flow({
       outbox: this.#outbox,
       streams: this.#streams,
-      send: (frame) => this.#now(frame),
+      send: (frame) => this.#sendNow(frame),
     });
-    this.#intake = new Intake({
+    this.#throttle = new ReadThrottle({
       transport: this.#transport,
       limitBytes: options.maxUnreadBytes ?? 4 * 1024 * 1024,
       probe: () => this.ping(),
@@ -104,25 +104,25 @@ export class SpdySession {
       data: (id, piece, fin) => this.#data(id, piece, fin),
     });
     this.#transport.on("data", (chunk: Buffer) => this.#receive(parser, chunk));
-    this.#transport.on("end", () => this.#lose(undefined));
-    this.#transport.on("error", (error) => this.#lose(error));
-    this.#transport.on("close", () => this.#lose(undefined));
+    this.#transport.on("end", () => this.#connectionLost(undefined));
+    this.#transport.on("error", (error) => this.#connectionLost(error));
+    this.#transport.on("close", () => this.#connectionLost(undefined));
     if (options.role === "client") this.#flow.announce();
   }
 
-  /** Bytes that came in and were not read. */
+  /** Bytes that were received and not read yet. */
   get unreadBytes(): number {
-    return this.#intake.heldBytes;
+    return this.#throttle.unreadBytes;
   }
 
-  /** Streams that are open. */
+  /** The number of open streams. */
   get streamCount(): number {
     return this.#streams.size;
   }
 
-  /** Opens a stream. Resolves when the peer has accepted it; `unavailable` when it refuses or leaves. */
+  /** Opens a stream. Resolves when the peer has accepted it; `unavailable` when it refuses or disconnects. */
   openStream(headers: SpdyHeaders): Promise<SpdyStream> {
-    if (this.#gone || this.#ending || this.#peerLeaves || this.#nextId > maxStreamId) {
+    if (this.#isClosed || this.#isEnding || this.#peerIsLeaving || this.#nextId > maxStreamId) {
       return Promise.reject(
         new RuntimeError("unavailable", "open SPDY stream: connection is closed"),
       );
@@ -132,42 +132,42 @@ export class SpdySession {
     this.#makeStream(id, headers);
     const { promise, resolve, reject } = Promise.withResolvers<SpdyStream>();
     this.#openings.set(id, { resolve, reject });
-    this.#now(synStreamFrame(id, this.#writer.write(headers)));
+    this.#sendNow(synStreamFrame(id, this.#writer.write(headers)));
     return promise;
   }
 
-  /** Sends a PING; the answer is not waited for. */
+  /** Sends a PING, without waiting for the response. */
   ping(): void {
-    this.#now(pingFrame(this.#nextPing));
+    this.#sendNow(pingFrame(this.#nextPing));
     this.#nextPing =
       this.#nextPing + 2 > maxStreamId ? 2 - (this.#nextPing & 1) : this.#nextPing + 2;
   }
 
   /**
-   * Says good-bye behind what was written and closes. What the peer still sends is read and dropped
-   * until it closes too: closing on unread bytes would take away from it what it has not read yet.
-   * A peer that is slow to read is waited for, as while it was served.
+   * Sends GOAWAY after all data, and closes. Data that the peer still sends is read and dropped
+   * until it closes, too: closing with unread data would discard what the peer has not read yet.
+   * Waits for a peer that reads slowly.
    */
   end(): void {
-    if (this.#ending || this.#gone) return;
-    this.#ending = true;
-    this.#intake.end();
+    if (this.#isEnding || this.#isClosed) return;
+    this.#isEnding = true;
+    this.#throttle.end();
     this.#transport.resume();
-    const farewell = goAwayFrame(this.#lastPeerId, goAwayStatus.ok);
-    this.#outbox.send([farewell], () =>
+    const goAway = goAwayFrame(this.#lastPeerId, goAwayStatus.ok);
+    this.#outbox.send([goAway], () =>
       this.#transport.end(() => linger(this.#transport, this.#options.lingerMs)),
     );
-    for (const stream of [...this.#streams.values()]) stream.lose(closedError());
+    for (const stream of [...this.#streams.values()]) stream.connectionLost(closedError());
   }
 
-  /** Cuts the connection off. */
+  /** Closes the connection at once. */
   destroy(reason?: Error): void {
-    this.#lose(reason);
+    this.#connectionLost(reason);
     this.#transport.destroy();
   }
 
   #receive(parser: FrameParser, chunk: Buffer): void {
-    if (this.#gone || this.#ending) return;
+    if (this.#isClosed || this.#isEnding) return;
     try {
       parser.push(chunk);
     } catch (error) {
@@ -175,38 +175,38 @@ export class SpdySession {
     }
   }
 
-  /** The peer broke the protocol: it is told, and cut off. */
+  /** The peer violated the protocol: sends GOAWAY and closes the connection. */
   #fail(error: Error): void {
-    if (this.#gone) return;
+    if (this.#isClosed) return;
     this.#outbox.sendNow(goAwayFrame(this.#lastPeerId, goAwayStatus.protocolError));
-    this.#lose(error);
+    this.#connectionLost(error);
   }
 
-  #lose(reason: Error | undefined): void {
-    if (this.#gone) return;
-    this.#gone = true;
+  #connectionLost(reason: Error | undefined): void {
+    if (this.#isClosed) return;
+    this.#isClosed = true;
     const error = reason instanceof RuntimeError ? reason : closedError(reason);
-    this.#intake.end();
-    this.#outbox.lose(error);
+    this.#throttle.end();
+    this.#outbox.connectionLost(error);
     for (const opening of this.#openings.values()) opening.reject(error);
     this.#openings.clear();
-    for (const stream of [...this.#streams.values()]) stream.lose(error);
-    // Also when it was ending: a peer that has closed its own end is waited for no longer.
+    for (const stream of [...this.#streams.values()]) stream.connectionLost(error);
+    // Also while closing: when the peer has closed its end, there is no reason to wait longer.
     linger(this.#transport, this.#options.lingerMs);
-    this.#ending = true;
+    this.#isEnding = true;
     this.#transport.end();
     this.#resolveClosed(reason);
   }
 
-  #now(frame: Buffer): void {
-    if (this.#gone || this.#transport.writableEnded) return;
+  #sendNow(frame: Buffer): void {
+    if (this.#isClosed || this.#transport.writableEnded) return;
     if (this.#outbox.sendNow(frame)) return;
-    const why = "close SPDY connection: the peer reads none of its answers";
+    const why = "close SPDY connection: the peer does not read responses";
     this.destroy(new RuntimeError("resource-exhausted", why));
   }
 
   #control(frame: ControlFrame): void {
-    if (this.#gone) return;
+    if (this.#isClosed) return;
     const { type, payload } = frame;
     switch (type) {
       case frameType.synStream: {
@@ -219,7 +219,7 @@ export class SpdySession {
       }
       case frameType.headers:
         numberAt(payload, 0);
-        this.#reader.read(payload.subarray(4)); // only to keep the compression in step
+        this.#reader.read(payload.subarray(4)); // only to keep the state of the decompressor
         if ((frame.flags & flagFin) !== 0) this.#streams.get(streamIdOf(payload))?.receiveEnd();
         return;
       case frameType.rstStream: {
@@ -231,13 +231,13 @@ export class SpdySession {
         return;
       }
       case frameType.ping:
-        // Pings of the own parity are answers (SPDY draft 3, 2.6.5).
+        // Pings of this side's parity are responses (SPDY draft 3, 2.6.5).
         if (numberAt(payload, 0) % 2 !== this.#nextPing % 2)
-          this.#now(pingFrame(numberAt(payload, 0)));
+          this.#sendNow(pingFrame(numberAt(payload, 0)));
         return;
       case frameType.goAway:
         numberAt(payload, 0);
-        this.#peerLeaves = true;
+        this.#peerIsLeaving = true;
         this.#endWhenEmpty();
         return;
       case frameType.windowUpdate: {
@@ -245,7 +245,7 @@ export class SpdySession {
         return;
       }
       default:
-        return; // frames of types that one does not know are skipped (SPDY draft 3, 2.2.1)
+        return; // unknown types of frames are skipped (SPDY draft 3, 2.2.1)
     }
   }
 
@@ -258,13 +258,17 @@ export class SpdySession {
     if (id <= this.#lastPeerId) throw protocolError(`stream ${id} opened again`);
     this.#lastPeerId = id;
     const { onStream, maxStreams } = this.#options;
-    if (onStream === undefined || this.#peerLeaves || this.#streams.size >= (maxStreams ?? 1024)) {
-      this.#now(resetFrame(id, resetStatus.refusedStream));
+    if (
+      onStream === undefined ||
+      this.#peerIsLeaving ||
+      this.#streams.size >= (maxStreams ?? 1024)
+    ) {
+      this.#sendNow(resetFrame(id, resetStatus.refusedStream));
       return;
     }
     const stream = this.#makeStream(id, headers);
     if ((flags & flagFin) !== 0) stream.receiveEnd();
-    this.#now(synReplyFrame(id, this.#writer.write(new Map())));
+    this.#sendNow(synReplyFrame(id, this.#writer.write(new Map())));
     onStream(stream);
   }
 
@@ -288,22 +292,22 @@ export class SpdySession {
       "unavailable",
       `use SPDY stream: the peer reset it (status ${status})`,
     );
-    this.#streams.delete(id); // no reset in answer to a reset
+    this.#streams.delete(id); // never respond to a reset with a reset
     this.#openings.get(id)?.reject(error);
     this.#openings.delete(id);
-    // NOTE(spdystream): a server with it closes a connection by resetting what it has not ended, the
-    // status of a command among it; its own clients take any reset for an end.
-    if (this.#options.role === "client" && !this.#flow.kept) stream.receiveEnd();
-    // Behind the peer's end: what came before it is whole, though it may not have been read yet.
-    if (stream.peerEnded) stream.lose(error);
+    // NOTE(spdystream): its servers close a connection by resetting the streams that have not ended, including
+    // the status of a command; its clients treat any reset as an end.
+    if (this.#options.role === "client" && !this.#flow.isActive) stream.receiveEnd();
+    // After the peer's end all data was received, though it may not have been read yet.
+    if (stream.peerEnded) stream.connectionLost(error);
     else stream.destroy(error);
     this.#endWhenEmpty();
   }
 
   #settings(payload: Buffer): void {
-    this.#intake.limitBytes = this.#options.maxUnreadBytes ?? sessionWindow;
+    this.#throttle.limitBytes = this.#options.maxUnreadBytes ?? sessionWindow;
     const first = this.#flow.settings(payload);
-    // A peer that does not keep windows is not bothered with them.
+    // A peer without flow control gets no window updates.
     if (first && this.#options.role === "server") this.#flow.announce();
   }
 
@@ -313,21 +317,21 @@ export class SpdySession {
   }
 
   #data(id: number, piece: Buffer, fin: boolean): void {
-    if (this.#gone) return;
+    if (this.#isClosed) return;
     const stream = this.#streams.get(id);
-    const within = this.#flow.received(stream, piece.length);
+    const isWithinWindow = this.#flow.received(stream, piece.length);
     if (stream === undefined) {
-      // Data that was under way when the stream ended here is dropped without a word.
+      // Data that the peer sent before it knew that the stream has ended is dropped.
       const known = id % 2 === this.#nextId % 2 ? id < this.#nextId : id <= this.#lastPeerId;
-      if (!known) throw protocolError(`data on stream ${id}, which nobody opened`);
+      if (!known) throw protocolError(`data on stream ${id}, which was not opened`);
       return;
     }
-    if (!within) {
+    if (!isWithinWindow) {
       this.#reset(stream, resetStatus.flowControlError);
       return;
     }
     if (piece.length > 0) {
-      this.#intake.add(piece.length);
+      this.#throttle.add(piece.length);
       if (!stream.receive(piece)) {
         this.#reset(stream, resetStatus.protocolError);
         return;
@@ -338,24 +342,24 @@ export class SpdySession {
 
   #reset(stream: SpdyStream, status: number): void {
     this.#streams.delete(stream.id);
-    this.#now(resetFrame(stream.id, status));
-    stream.destroy(protocolError(`stream ${stream.id} broke its limits`));
+    this.#sendNow(resetFrame(stream.id, status));
+    stream.destroy(protocolError(`stream ${stream.id} exceeded its limits`));
     this.#endWhenEmpty();
   }
 
-  #forget(stream: SpdyStream, whole: boolean): void {
+  #forget(stream: SpdyStream, isComplete: boolean): void {
     stream.outgoing?.sent(closedError());
     stream.outgoing = undefined;
     if (!this.#streams.delete(stream.id)) return;
     this.#openings.get(stream.id)?.reject(closedError());
     this.#openings.delete(stream.id);
-    // At the end of all of them the good-bye says it, and may still wait behind what they sent.
-    if (!whole && !this.#ending) this.#now(resetFrame(stream.id, resetStatus.cancel));
+    // While the session ends, GOAWAY has the same meaning, and may still wait behind data.
+    if (!isComplete && !this.#isEnding) this.#sendNow(resetFrame(stream.id, resetStatus.cancel));
     this.#endWhenEmpty();
   }
 
   #endWhenEmpty(): void {
-    if (this.#peerLeaves && this.#streams.size === 0) this.end();
+    if (this.#peerIsLeaving && this.#streams.size === 0) this.end();
   }
 
   #makeStream(id: number, headers: SpdyHeaders): SpdyStream {

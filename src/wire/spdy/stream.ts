@@ -2,32 +2,32 @@ import { MuxStream, type MuxPort } from "../mux/mux-stream.ts";
 import type { Sent } from "../mux/outbox.ts";
 import type { SpdyHeaders } from "./headers.ts";
 
-/** What a stream asks of its session. */
+/** The functions of a session that its streams use. */
 export interface SpdyCarrier {
   sendOn(stream: SpdyStream): void;
   sendEndOf(stream: SpdyStream, sent: Sent): void;
-  takenFrom(stream: SpdyStream, bytes: number): void;
-  goneFrom(stream: SpdyStream, whole: boolean): void;
+  consumedFrom(stream: SpdyStream, bytes: number): void;
+  closed(stream: SpdyStream, isComplete: boolean): void;
 }
 
-/** Data of a stream that is on its way out. */
+/** Data of a stream that is being sent. */
 export interface Outgoing {
   readonly chunk: Buffer;
   readonly sent: Sent;
   offset: number;
-  /** A piece of it waits for the connection. */
+  /** A part of it waits for the connection. */
   inFlight: boolean;
 }
 
-/** One stream of a SPDY session: node's Duplex, each direction with an end of its own. */
+/** One stream of a SPDY session, as a Duplex whose directions end separately. */
 export class SpdyStream extends MuxStream {
   readonly id: number;
   readonly headers: SpdyHeaders;
-  /** Bytes that may be sent, where the peer controls the flow. */
+  /** Bytes that may be sent, if flow control is active. */
   sendWindow: number;
-  /** Bytes that the peer may send, where it controls the flow. */
+  /** Bytes that the peer may send, if flow control is active. */
   receiveWindow: number;
-  /** Bytes that were read and that the peer was not told of yet. */
+  /** Bytes that were read since the last window update. */
   uncredited = 0;
   outgoing: Outgoing | undefined;
 
@@ -41,8 +41,8 @@ export class SpdyStream extends MuxStream {
         carrier.sendOn(this);
       },
       sendEnd: (sent) => carrier.sendEndOf(this, sent),
-      taken: (bytes) => carrier.takenFrom(this, bytes),
-      gone: (whole) => carrier.goneFrom(this, whole),
+      consumed: (bytes) => carrier.consumedFrom(this, bytes),
+      closed: (isComplete) => carrier.closed(this, isComplete),
     };
     super(port);
     this.id = about.id;

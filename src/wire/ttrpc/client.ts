@@ -17,16 +17,16 @@ import { checkSocketPath, connectError } from "../unix-socket.ts";
 import { encodeFrame, type Frame, FrameReader, frameFlag, frameType } from "./frame.ts";
 import { Inbox, type TtrpcStream } from "./stream.ts";
 
-/** How a single call is made. */
+/** Options of a single call. */
 export interface TtrpcCallOptions {
-  /** Nobody waits for the answer any more. The protocol cannot tell the server so. */
+  /** Aborted when the caller no longer waits for the response. The protocol cannot cancel a call on the server. */
   readonly signal?: AbortSignal;
-  /** The call fails with `deadline-exceeded` after this time; the server is told of it. 0: never. */
+  /** The call fails with `deadline-exceeded` after this time; the server gets this deadline. 0: never. */
   readonly timeoutMs?: number;
   readonly metadata?: Readonly<Record<string, string>>;
 }
 
-/** A method by its names on the wire. */
+/** The name of a method on the wire. */
 export interface TtrpcMethod {
   /** Full name of the service. */
   readonly service: string;
@@ -42,12 +42,12 @@ interface Pending {
 const lastStreamId = 2 ** 32 - 1;
 
 /**
- * A connection to a ttrpc server: bytes out, bytes in, many calls at once. All failures are
- * RuntimeErrors. When the connection is lost, every call fails with `unavailable` at once, and so
- * do later ones: whoever has it makes a new one.
+ * A connection to a ttrpc server for concurrent calls; messages are bytes. All failures are
+ * RuntimeErrors. When the connection is lost, all calls fail with `unavailable` at once, and so
+ * do later ones: the owner has to connect again.
  */
 export class TtrpcClient implements Disposable {
-  /** Resolves with the reason when the connection is gone, whoever ended it. */
+  /** Resolves with the reason when the connection is closed by either side. */
   readonly closed: Promise<RuntimeError>;
   readonly #socket: Socket;
   readonly #path: string;
@@ -55,7 +55,7 @@ export class TtrpcClient implements Disposable {
   readonly #pending = new Map<number, Pending>();
   readonly #onClosed: (reason: RuntimeError) => void;
   #nextId = 1;
-  #over: RuntimeError | undefined;
+  #closedReason: RuntimeError | undefined;
 
   private constructor(socket: Socket, path: string) {
     const { promise, resolve } = Promise.withResolvers<RuntimeError>();
@@ -70,7 +70,7 @@ export class TtrpcClient implements Disposable {
 
   /**
    * Connects to a unix socket; a path that begins with NUL is an abstract name (unix(7)).
-   * `unavailable` when nobody serves it, `deadline-exceeded` when it does not accept in time.
+   * `unavailable` when no process serves it, `deadline-exceeded` when it does not accept in time.
    */
   static connect(path: string, options: TtrpcCallOptions = {}): Promise<TtrpcClient> {
     const { promise, resolve, reject } = Promise.withResolvers<TtrpcClient>();
@@ -92,7 +92,7 @@ export class TtrpcClient implements Disposable {
     return promise;
   }
 
-  /** Calls a method with one answer. Rejects with the server's status as a kind. */
+  /** Calls a method with one response. Rejects with the server's status as a kind. */
   unary(
     method: TtrpcMethod,
     request: Uint8Array,
@@ -104,12 +104,12 @@ export class TtrpcClient implements Disposable {
       onFrame: (frame) => {
         settle();
         if (frame.type !== frameType.response) {
-          this.#garbage(`answer of ${name} is a frame of type ${frame.type}`);
-          reject(unavailable(`call ${name}: the peer's answer is none`));
+          this.#protocolError(`response of ${name} is a frame of type ${frame.type}`);
+          reject(unavailable(`call ${name}: malformed response`));
           return;
         }
         try {
-          resolve(this.#answer(name, frame));
+          resolve(this.#payloadOf(name, frame));
         } catch (error) {
           reject(error);
         }
@@ -126,7 +126,7 @@ export class TtrpcClient implements Disposable {
     const settle = (): void => {
       stop();
       this.#pending.delete(id);
-      this.#rest();
+      this.#unrefIfIdle();
     };
     this.#send(id, { flags: 0, method, request, options });
     return promise;
@@ -158,7 +158,7 @@ export class TtrpcClient implements Disposable {
     });
     const settle = (): void => {
       stop();
-      if (this.#pending.delete(id)) this.#rest();
+      if (this.#pending.delete(id)) this.#unrefIfIdle();
     };
     let open = options.sends === true;
     const flags = open ? frameFlag.remoteOpen : frameFlag.remoteClosed;
@@ -167,7 +167,7 @@ export class TtrpcClient implements Disposable {
       if (!open) return;
       open = false;
       const last = frameFlag.remoteClosed | frameFlag.noData;
-      if (this.#over === undefined)
+      if (this.#closedReason === undefined)
         this.#socket.write(encodeFrame({ streamId: id, type: frameType.data, flags: last }));
     };
     return {
@@ -175,7 +175,7 @@ export class TtrpcClient implements Disposable {
         if (!open) {
           throw new RuntimeError("failed-precondition", `send on ${name}: this side is closed`);
         }
-        if (this.#over !== undefined) throw this.#over;
+        if (this.#closedReason !== undefined) throw this.#closedReason;
         this.#socket.write(encodeFrame({ streamId: id, type: frameType.data, flags: 0 }, message));
       },
       closeSend,
@@ -190,7 +190,7 @@ export class TtrpcClient implements Disposable {
     };
   }
 
-  /** Calls a method of a generated service. `service` is its name where the wire has another one. */
+  /** Calls a method of a generated service. `service` is its name on the wire if that differs. */
   async call<I extends DescMessage, O extends DescMessage>(
     method: DescMethodUnary<I, O>,
     request: MessageInitShape<I>,
@@ -198,22 +198,22 @@ export class TtrpcClient implements Disposable {
   ): Promise<MessageShape<O>> {
     const names = { service: options.service ?? method.parent.typeName, method: method.name };
     const bytes = toBinary(method.input, create(method.input, request));
-    const answer = await this.unary(names, bytes, options);
+    const response = await this.unary(names, bytes, options);
     try {
-      return decodeBounded(method.output, answer);
+      return decodeBounded(method.output, response);
     } catch (cause) {
-      throw wrap(`call ${nameOf(names)}: its answer cannot be read`, cause);
+      throw wrap(`call ${nameOf(names)}: malformed response`, cause);
     }
   }
 
-  /** Lets the process end in spite of the connection. */
+  /** The connection no longer keeps the process running. */
   unref(): void {
     this.#socket.unref();
   }
 
-  /** Ends the connection; calls under way fail with `unavailable`. Idempotent. */
+  /** Closes the connection; running calls fail with `unavailable`. Idempotent. */
   close(): void {
-    this.#end(`connection to "${this.#path}": it was closed here`);
+    this.#end(`connection to "${this.#path}": closed by this side`);
   }
 
   [Symbol.dispose](): void {
@@ -221,10 +221,10 @@ export class TtrpcClient implements Disposable {
   }
 
   #open(name: string, pending: Pending): number {
-    if (this.#over !== undefined) throw wrap(`call ${name}`, this.#over);
+    if (this.#closedReason !== undefined) throw wrap(`call ${name}`, this.#closedReason);
     if (this.#nextId > lastStreamId) {
-      this.#end(`connection to "${this.#path}": all its stream ids are used up`);
-      throw unavailable(`call ${name}: all stream ids of the connection are used up`);
+      this.#end(`connection to "${this.#path}": no stream ids are left`);
+      throw unavailable(`call ${name}: no stream ids of the connection are left`);
     }
     const id = this.#nextId;
     this.#nextId += 2;
@@ -262,23 +262,23 @@ export class TtrpcClient implements Disposable {
     try {
       for (const frame of this.#reader.push(chunk)) {
         if (frame.streamId % 2 === 0 || frame.streamId >= this.#nextId) {
-          this.#garbage(`it answers stream ${frame.streamId}, which nobody opened`);
+          this.#protocolError(`it responds on stream ${frame.streamId}, which was not opened`);
           return;
         }
-        // An answer that nobody waits for any more is in order.
+        // A response for a call that has ended is not an error.
         this.#pending.get(frame.streamId)?.onFrame(frame);
-        if (this.#over !== undefined) return;
+        if (this.#closedReason !== undefined) return;
       }
     } catch (error) {
-      this.#garbage(messageOf(error));
+      this.#protocolError(messageOf(error));
     }
   }
 
-  /** True when the stream is over. */
+  /** True when the stream has ended. */
   #onStreamFrame(name: string, frame: Frame, inbox: Inbox): boolean {
     try {
       if (frame.type === frameType.response) {
-        const payload = this.#answer(name, frame);
+        const payload = this.#payloadOf(name, frame);
         if (payload.length > 0) inbox.push(payload);
         inbox.end();
         return true;
@@ -293,35 +293,37 @@ export class TtrpcClient implements Disposable {
     return true;
   }
 
-  #answer(name: string, frame: Frame): Uint8Array {
+  #payloadOf(name: string, frame: Frame): Uint8Array {
     if (frame.oversized) throw tooLarge(name);
     let response: Response;
     try {
       response = decodeBounded(ResponseSchema, frame.data);
     } catch (cause) {
-      this.#garbage(`answer of ${name}: ${messageOf(cause)}`);
-      throw unavailable(`call ${name}: its answer cannot be read: ${messageOf(cause)}`);
+      this.#protocolError(`response of ${name}: ${messageOf(cause)}`);
+      throw unavailable(`call ${name}: malformed response: ${messageOf(cause)}`);
     }
     const { status } = response;
     if (status === undefined || status.code === grpcOk) return response.payload;
     throw new RuntimeError(kindOfGrpcCode(status.code), status.message);
   }
 
-  #garbage(what: string): void {
-    this.#end(`connection to "${this.#path}": closed, since the peer speaks no ttrpc: ${what}`);
+  #protocolError(what: string): void {
+    this.#end(
+      `connection to "${this.#path}": closed, because the peer does not speak ttrpc: ${what}`,
+    );
   }
 
   #end(text: string): void {
-    if (this.#over !== undefined) return;
+    if (this.#closedReason !== undefined) return;
     const reason = unavailable(text);
-    this.#over = reason;
+    this.#closedReason = reason;
     this.#socket.destroy();
     for (const pending of [...this.#pending.values()]) pending.fail(reason);
     this.#onClosed(reason);
   }
 
   /** An idle connection does not keep the process running. */
-  #rest(): void {
+  #unrefIfIdle(): void {
     if (this.#pending.size === 0) this.#socket.unref();
   }
 }
@@ -335,7 +337,10 @@ function unavailable(text: string): RuntimeError {
 }
 
 function tooLarge(name: string): RuntimeError {
-  return new RuntimeError("resource-exhausted", `call ${name}: its answer is over the limit`);
+  return new RuntimeError(
+    "resource-exhausted",
+    `call ${name}: its response exceeds the size limit`,
+  );
 }
 
 /** Calls `onStop` once at the options' timeout or abort, unless the result was called before. */
@@ -354,7 +359,7 @@ function stopper(options: TtrpcCallOptions, onStop: (error: RuntimeError) => voi
     timeoutMs === undefined || timeoutMs <= 0
       ? undefined
       : setTimeout(
-          () => stop(new RuntimeError("deadline-exceeded", `no answer after ${timeoutMs} ms`)),
+          () => stop(new RuntimeError("deadline-exceeded", `no response after ${timeoutMs} ms`)),
           Math.min(timeoutMs, maxTimerMs),
         );
   const release = (): void => {

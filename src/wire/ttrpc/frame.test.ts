@@ -16,7 +16,7 @@ function read(reader: FrameReader, bytes: Uint8Array, split: () => number): Fram
 }
 
 describe("FrameReader", () => {
-  it("reads what encodeFrame() wrote, however the bytes are split", () => {
+  it("reads frames of encodeFrame(), for every split of the bytes", () => {
     for (let seed = 1; seed <= 50; seed++) {
       const random = seededRandom(seed);
       const sent = Array.from({ length: 20 }, (_, at) => ({
@@ -38,7 +38,7 @@ describe("FrameReader", () => {
     }
   });
 
-  it("takes a message of the very limit, and drops a larger one without losing its place", () => {
+  it("accepts a message at the limit, and skips a larger one", () => {
     const header = Buffer.from([0, 0x40, 0, 1, 0, 0, 0, 1, frameType.response, 0]);
     const bytes = Buffer.concat([
       encodeFrame({ streamId: 3, type: 2, flags: 0 }, new Uint8Array(maxDataBytes)),
@@ -57,7 +57,7 @@ describe("FrameReader", () => {
     );
   });
 
-  it("refuses what is no frame", () => {
+  it("rejects malformed frames", () => {
     const none = [
       [1, 0, 0, 0, 0, 0, 0, 1, 1, 0], // longer than a frame can be
       [0, 0, 0, 0, 0, 0, 0, 1, 0, 0], // no type
@@ -73,14 +73,14 @@ describe("FrameReader", () => {
     }
   });
 
-  it("encodeFrame() refuses data over the limit", () => {
+  it("encodeFrame() rejects data over the limit", () => {
     assert.throws(
       () => encodeFrame({ streamId: 1, type: 1, flags: 0 }, new Uint8Array(maxDataBytes + 1)),
       (error) => kindOf(error) === "resource-exhausted",
     );
   });
 
-  it("takes any bytes as frames or as garbage, and never as something else", () => {
+  it("treats any bytes as frames or as an error", () => {
     for (let seed = 1; seed <= 200; seed++) {
       const random = seededRandom(seed);
       const reader = new FrameReader();

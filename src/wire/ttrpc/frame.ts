@@ -3,28 +3,28 @@ import { RuntimeError } from "../../base/errors.ts";
 import { Gatherer } from "../gatherer.ts";
 
 /** Bytes before a frame's data: length (4), stream id (4), type (1), flags (1). */
-export const headerBytes = 10;
-/** A frame with more data is refused, and its call fails with `resource-exhausted`. */
+const headerBytes = 10;
+/** A frame with more data is rejected, and its call fails with `resource-exhausted`. */
 export const maxDataBytes = 4 * 1024 * 1024;
 
-/** What a frame is. */
+/** Types of frames. */
 export const frameType = { request: 1, response: 2, data: 3 } as const;
-/** Set in requests and data frames of streams, as the sender sees itself: its peer's "remote". */
+/** Flags in requests and data frames of streams. "remote" is the sender, from the view of the receiver. */
 export const frameFlag = { remoteClosed: 1, remoteOpen: 2, noData: 4 } as const;
 
-/** One frame, taken off the wire. */
+/** A received frame. */
 export interface Frame {
   readonly streamId: number;
   readonly type: number;
   readonly flags: number;
   readonly data: Uint8Array;
-  /** True when the data was over the limit; it was read and dropped. */
+  /** True when the data exceeded the limit; it was read and dropped. */
   readonly oversized: boolean;
 }
 
 const empty = new Uint8Array(0);
 
-/** A frame as it goes over the wire. `resource-exhausted` when the data is over the limit. */
+/** Encodes a frame. `resource-exhausted` when the data exceeds the limit. */
 export function encodeFrame(
   frame: Pick<Frame, "streamId" | "type" | "flags">,
   data: Uint8Array = empty,
@@ -45,13 +45,13 @@ export function encodeFrame(
 }
 
 /**
- * Cuts a byte stream into frames, however it was split. Throws `data-loss` at what is no frame: the
- * place of the next one is not known then, so nothing after it can be believed.
+ * Splits a byte stream into frames, independent of the boundaries of its chunks. Throws `data-loss` for a malformed
+ * frame: the start of the next one is unknown then, so the connection cannot be used any more.
  */
 export class FrameReader {
   readonly #gathered = new Gatherer();
   #header: { readonly length: number; readonly frame: Omit<Frame, "data"> } | undefined;
-  /** What is still to come of data that nobody wants. */
+  /** Remaining bytes of data that is dropped. */
   #dropping = 0;
 
   /** The frames that `chunk` completes. */
@@ -96,12 +96,12 @@ function readHeader(header: Buffer): {
     flags: header.readUInt8(9),
     oversized: length > maxDataBytes,
   };
-  // The first byte is reserved and always zero, which tells a frame from anything else.
+  // The first byte is reserved and always zero, which distinguishes a frame from other data.
   const known = frame.type >= frameType.request && frame.type <= frameType.data;
   if (length >= 1 << 24 || !known || frame.streamId === 0) {
     throw new RuntimeError(
       "data-loss",
-      `read ttrpc frame: this is none: ${header.toString("hex")}`,
+      `read ttrpc frame: malformed header ${header.toString("hex")}`,
     );
   }
   return { length, frame };

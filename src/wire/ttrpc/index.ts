@@ -1,5 +1,5 @@
 // ttrpc, the protocol of containerd's shims: client and server on unix sockets, unary calls and
-// streams (protocol 1.2). Imports base and gen. Start with client.ts.
+// streams (protocol 1.2). Start with client.ts.
 export { type TtrpcCallOptions, TtrpcClient, type TtrpcMethod } from "./client.ts";
 export {
   type TtrpcCall,

@@ -18,14 +18,14 @@ import { listenUnix, type UnixListener, type UnixListenOptions } from "../unix-s
 import { encodeFrame, type Frame, FrameReader, frameFlag, frameType } from "./frame.ts";
 import { Inbox, type TtrpcStream } from "./stream.ts";
 
-/** What a handler knows of its call besides the request. */
+/** A call, as its handler sees it. */
 export interface TtrpcCall {
-  /** Aborted at the caller's deadline and when the connection is gone. */
+  /** Aborted at the caller's deadline and when the connection is lost. */
   readonly signal: AbortSignal;
   readonly metadata: Readonly<Record<string, string>>;
 }
 
-/** What stands behind a method. */
+/** The handler of a method. */
 export type TtrpcHandler =
   | {
       readonly kind: "unary";
@@ -36,18 +36,18 @@ export type TtrpcHandler =
       readonly handle: (request: Uint8Array, stream: TtrpcStream, call: TtrpcCall) => Promise<void>;
     };
 
-/** What a server is made of. */
+/** Options of a server. */
 export interface TtrpcServerOptions {
   /** By `service/method`. */
   readonly methods: ReadonlyMap<string, TtrpcHandler>;
   readonly log: Logger;
 }
 
-/** How many calls of one connection may be under way. */
+/** Concurrent calls of one connection. */
 const maxCalls = 1024;
-/** A peer that lets more than this of its answers lie is cut off. */
+/** A peer that does not read more than this is disconnected. */
 const maxUnsentBytes = 64 * 1024 * 1024;
-/** What is told of a failure at most. */
+/** The longest message of a failure. */
 const maxMessageBytes = 64 * 1024;
 
 /** The entry of TtrpcServerOptions.methods for a method of a generated service. */
@@ -68,7 +68,7 @@ export function unaryMethod<I extends DescMessage, O extends DescMessage>(
   ];
 }
 
-/** Serves ttrpc on a unix socket. A connection that carries garbage is closed; others go on. */
+/** Serves ttrpc on a unix socket. A connection with invalid data is closed; others continue. */
 export class TtrpcServer {
   readonly #methods: ReadonlyMap<string, TtrpcHandler>;
   readonly #log: Logger;
@@ -86,12 +86,12 @@ export class TtrpcServer {
     });
   }
 
-  /** Begins to serve `path`; see listenUnix. */
+  /** Starts to serve `path`; see listenUnix. */
   async listen(path: string, options: UnixListenOptions): Promise<void> {
     this.#listener = await listenUnix(this.#server, path, options);
   }
 
-  /** Ends every connection and removes the socket. Idempotent. */
+  /** Closes all connections and removes the socket. Idempotent. */
   async stop(): Promise<void> {
     const closed = this.#listener?.close();
     for (const connection of this.#connections) connection.close();
@@ -100,7 +100,7 @@ export class TtrpcServer {
   }
 }
 
-/** A call under way. */
+/** A running call. */
 interface Call {
   readonly abort: AbortController;
   /** Undefined for a unary call. */
@@ -130,7 +130,7 @@ class Connection {
   }
 
   #closed(): void {
-    const gone = new RuntimeError("canceled", "the caller's connection is gone");
+    const gone = new RuntimeError("canceled", "the caller disconnected");
     for (const call of this.#calls.values()) {
       call.abort.abort(gone);
       call.inbox?.end(gone);
@@ -141,17 +141,17 @@ class Connection {
 
   #read(chunk: Buffer): void {
     try {
-      for (const frame of this.#reader.push(chunk)) this.#take(frame);
+      for (const frame of this.#reader.push(chunk)) this.#handle(frame);
     } catch (error) {
       this.#log.warn(`closed a ttrpc connection: ${messageOf(error)}`);
       this.close();
     }
   }
 
-  #take(frame: Frame): void {
+  #handle(frame: Frame): void {
     const { streamId, type } = frame;
     if (type === frameType.data) {
-      this.#takeData(frame);
+      this.#handleData(frame);
       return;
     }
     if (type !== frameType.request || streamId % 2 === 0 || streamId <= this.#lastId) {
@@ -162,7 +162,10 @@ class Connection {
     }
     this.#lastId = streamId;
     if (frame.oversized) {
-      this.#fail(streamId, new RuntimeError("resource-exhausted", "the request is over the limit"));
+      this.#fail(
+        streamId,
+        new RuntimeError("resource-exhausted", "the request exceeds the size limit"),
+      );
       return;
     }
     let request: Request;
@@ -174,13 +177,13 @@ class Connection {
     void this.#serve(frame, request);
   }
 
-  #takeData(frame: Frame): void {
-    // One that nobody reads any more is in order.
+  #handleData(frame: Frame): void {
+    // Data for a call that has ended is not an error.
     const inbox = this.#calls.get(frame.streamId)?.inbox;
     if (inbox === undefined) return;
     if (frame.oversized) {
       inbox.end(
-        new RuntimeError("resource-exhausted", "a message of the stream is over the limit"),
+        new RuntimeError("resource-exhausted", "a message of the stream exceeds the size limit"),
       );
     } else if ((frame.flags & frameFlag.noData) === 0) {
       inbox.push(frame.data);
@@ -194,10 +197,10 @@ class Connection {
     const handler = this.#methods.get(name);
     try {
       if (handler === undefined) {
-        throw new RuntimeError("unimplemented", `call ${name}: there is no such method here`);
+        throw new RuntimeError("unimplemented", `call ${name}: no such method`);
       }
       if (this.#calls.size >= maxCalls) {
-        throw new RuntimeError("resource-exhausted", `call ${name}: too many calls are under way`);
+        throw new RuntimeError("resource-exhausted", `call ${name}: too many concurrent calls`);
       }
       const call = this.#begin(streamId, request, handler.kind === "stream");
       const facts = {
@@ -205,7 +208,7 @@ class Connection {
         metadata: Object.fromEntries(request.metadata.map(({ key, value }) => [key, value])),
       };
       if (handler.kind === "unary") {
-        this.#answer(streamId, await handler.handle(request.payload, facts));
+        this.#sendResponse(streamId, await handler.handle(request.payload, facts));
         return;
       }
       const inbox = call.inbox ?? new Inbox();
@@ -227,7 +230,10 @@ class Connection {
     const timer =
       request.timeoutNano > 0n
         ? setTimeout(
-            () => abort.abort(new RuntimeError("deadline-exceeded", "the caller's time is over")),
+            () =>
+              abort.abort(
+                new RuntimeError("deadline-exceeded", "the caller's deadline has passed"),
+              ),
             Math.min(timeoutMs, maxTimerMs),
           )
         : undefined;
@@ -259,13 +265,13 @@ class Connection {
     };
   }
 
-  #answer(streamId: number, payload: Uint8Array): void {
+  #sendResponse(streamId: number, payload: Uint8Array): void {
     const bytes = toBinary(ResponseSchema, create(ResponseSchema, { payload }));
     this.#write(encodeFrame({ streamId, type: frameType.response, flags: 0 }, bytes));
   }
 
   #fail(streamId: number, error: unknown): void {
-    const status = { code: grpcCodeOfKind[kindOf(error)], message: cut(messageOf(error)) };
+    const status = { code: grpcCodeOfKind[kindOf(error)], message: truncated(messageOf(error)) };
     const bytes = toBinary(ResponseSchema, create(ResponseSchema, { status }));
     this.#write(encodeFrame({ streamId, type: frameType.response, flags: 0 }, bytes));
   }
@@ -277,8 +283,8 @@ class Connection {
   }
 }
 
-/** A failure is told in any case: one that does not fit a frame without the rest of its words. */
-function cut(message: string): string {
+/** The message of a failure, truncated to fit a frame. */
+function truncated(message: string): string {
   const bytes = Buffer.from(message);
   return bytes.length <= maxMessageBytes ? message : bytes.toString("utf8", 0, maxMessageBytes);
 }

@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { Inbox } from "./stream.ts";
 
-test("an Inbox that nobody reads fails when it is full, also of empty messages", async () => {
+test("an Inbox that is not read fails when it is full, also with empty messages", async () => {
   for (const size of [0, 1, 1024 * 1024]) {
     const inbox = new Inbox();
     let taken = 0;
@@ -21,7 +21,7 @@ test("an Inbox that nobody reads fails when it is full, also of empty messages",
   }
 });
 
-test("an Inbox takes any number of messages that are read", async () => {
+test("an Inbox accepts any number of messages that are read", async () => {
   const inbox = new Inbox();
   const messages = inbox[Symbol.asyncIterator]();
   for (let i = 0; i < 50_000; i++) {

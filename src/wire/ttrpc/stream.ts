@@ -1,31 +1,31 @@
 import { RuntimeError } from "../../base/errors.ts";
 
-/** What one side of a stream may leave unread; ttrpc has no flow control (PROTOCOL.md). */
+/** The unread bytes of one side of a stream; ttrpc has no flow control (PROTOCOL.md). */
 const maxUnreadBytes = 8 * 1024 * 1024;
-/** What a message takes beside its bytes: an empty one is not free. */
+/** The memory of a message in addition to its bytes, so that empty messages count, too. */
 const messageOverheadBytes = 256;
 
-/** A stream of messages in both directions, as either side of it sees it. */
+/** A stream of messages in both directions, on either side. */
 export interface TtrpcStream extends AsyncIterable<Uint8Array> {
-  /** Sends a message. `unavailable` when the connection is gone, `failed-precondition` after closeSend(). */
+  /** Sends a message. `unavailable` when the connection is lost, `failed-precondition` after closeSend(). */
   send(message: Uint8Array): void;
-  /** Says that nothing more is sent. Idempotent. */
+  /** Ends the sending direction. Idempotent. */
   closeSend(): void;
 }
 
-/** Messages that came and were not read yet. A peer that sends more than is read fails its stream. */
+/** Received messages that were not read yet. A stream fails when its peer sends too much that is not read. */
 export class Inbox implements AsyncIterable<Uint8Array> {
   #messages: Uint8Array[] = [];
   #unread = 0;
   #end: { readonly error: RuntimeError | undefined } | undefined;
   #wake: (() => void) | undefined;
 
-  /** False when it is full: then it has failed. */
+  /** False when there are too many unread bytes; then the stream has failed. */
   push(message: Uint8Array): boolean {
     if (this.#end !== undefined) return true;
     this.#unread += message.length + messageOverheadBytes;
     if (this.#unread > maxUnreadBytes) {
-      const text = `read ttrpc stream: more than ${maxUnreadBytes} bytes wait to be read`;
+      const text = `read ttrpc stream: more than ${maxUnreadBytes} bytes were not read`;
       this.end(new RuntimeError("resource-exhausted", text));
       return false;
     }
@@ -34,7 +34,7 @@ export class Inbox implements AsyncIterable<Uint8Array> {
     return true;
   }
 
-  /** No more messages come; the first call counts. */
+  /** Ends the stream; only the first call has an effect. */
   end(error?: RuntimeError): void {
     this.#end ??= { error };
     this.#wake?.();
@@ -43,7 +43,7 @@ export class Inbox implements AsyncIterable<Uint8Array> {
   async *[Symbol.asyncIterator](): AsyncGenerator<Uint8Array, void, undefined> {
     for (;;) {
       if (this.#messages.length > 0) {
-        // All that are here: to take them off the list one by one would take too long.
+        // All messages at once: removing them from the list one by one would take too long.
         const messages = this.#messages;
         this.#messages = [];
         for (const message of messages) {

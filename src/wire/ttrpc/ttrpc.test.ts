@@ -25,7 +25,7 @@ const ofKind =
   };
 const never = new Promise<never>(() => undefined);
 
-/** A server with these methods and a client of it, for as long as `use` takes. */
+/** A server with these methods and a client, while `use` runs. */
 async function serving(
   methods: Readonly<Record<string, TtrpcHandler>>,
   use: (client: TtrpcClient, server: TtrpcServer, path: string) => Promise<void>,
@@ -45,7 +45,7 @@ async function serving(
   }
 }
 
-/** A peer that does with a connection what a test says. */
+/** A peer whose connections the test controls. */
 async function peer(
   onConnection: (socket: Socket) => void,
   use: (client: TtrpcClient) => Promise<void>,
@@ -73,13 +73,13 @@ async function peer(
 const echo: TtrpcHandler = { kind: "unary", handle: (request) => Promise.resolve(request) };
 
 describe("ttrpc, unary calls", () => {
-  it("answers many calls at once, each its own", async () => {
+  it("serves concurrent calls", async () => {
     const waiting: (() => void)[] = [];
     const count = 200;
     const handle = async (request: Uint8Array): Promise<Uint8Array> => {
       await new Promise<void>((resolve) => {
         waiting.push(resolve);
-        // The last one lets all go, newest first.
+        // The last one releases all, newest first.
         if (waiting.length === count) for (const go of waiting.toReversed()) go();
       });
       return request;
@@ -104,7 +104,7 @@ describe("ttrpc, unary calls", () => {
     });
   });
 
-  it("cuts the words of a failure that a frame cannot hold, and serves on", async () => {
+  it("truncates the message of a failure that does not fit a frame, and continues", async () => {
     const words = `so much: ${"ü".repeat(maxDataBytes)}`;
     const handle = (): Promise<never> => Promise.reject(new RuntimeError("not-found", words));
     await serving({ Fail: { kind: "unary", handle }, Echo: echo }, async (client) => {
@@ -116,13 +116,13 @@ describe("ttrpc, unary calls", () => {
     });
   });
 
-  it("says that there is no such method", async () => {
+  it("reports an unknown method", async () => {
     await serving({}, async (client) => {
       await assert.rejects(client.unary(method("None"), bytes("")), ofKind("unimplemented"));
     });
   });
 
-  it("hands over metadata and the deadline, which ends the call on both sides", async () => {
+  it("passes metadata and the deadline, which ends the call on both sides", async () => {
     const ended = Promise.withResolvers<unknown>();
     const handle: Extract<TtrpcHandler, { kind: "unary" }>["handle"] = (_request, call) => {
       assert.deepEqual(call.metadata, { namespace: "k8s.io" });
@@ -139,7 +139,7 @@ describe("ttrpc, unary calls", () => {
     });
   });
 
-  it("leaves a call that is canceled, and drops its late answer", async () => {
+  it("cancels a call, and drops its late response", async () => {
     const late = Promise.withResolvers<Uint8Array>();
     await serving({ Late: { kind: "unary", handle: () => late.promise }, echo }, async (client) => {
       const abort = new AbortController();
@@ -153,7 +153,7 @@ describe("ttrpc, unary calls", () => {
     });
   });
 
-  it("fails every call at once when the peer dies", async () => {
+  it("fails all calls at once when the peer ends", async () => {
     const hanging: TtrpcHandler = { kind: "unary", handle: () => never };
     await serving({ Hang: hanging }, async (client, server) => {
       const calls = Array.from({ length: 5 }, () => client.unary(method("Hang"), bytes("")));
@@ -168,7 +168,7 @@ describe("ttrpc, unary calls", () => {
     });
   });
 
-  it("refuses messages over 4 MiB and goes on", async () => {
+  it("rejects messages over 4 MiB and continues", async () => {
     const huge: TtrpcHandler = {
       kind: "unary",
       handle: () => Promise.resolve(new Uint8Array(maxDataBytes)),
@@ -189,12 +189,12 @@ describe("ttrpc, unary calls", () => {
       socket.write(Buffer.concat([header, Buffer.alloc(maxDataBytes + 1)]));
       const [answer] = (await once(socket, "data")) as [Buffer];
       assert.equal(answer.readUInt8(8), 2);
-      assert.match(answer.toString("latin1"), /over the limit/);
+      assert.match(answer.toString("latin1"), /exceeds the size limit/);
       socket.destroy();
     });
   });
 
-  it("connect() says that nobody serves the socket", async () => {
+  it("connect() reports a socket that no process serves", async () => {
     await using directory = await scratchDirectory();
     await assert.rejects(
       TtrpcClient.connect(join(directory.path, "none")),
@@ -212,7 +212,7 @@ describe("ttrpc, streams", () => {
     },
   };
 
-  it("go both ways until both sides have closed", async () => {
+  it("carry messages in both directions until both sides have closed", async () => {
     await serving({ Upper: upper }, async (client) => {
       const stream = client.stream(method("Upper"), bytes("first"), { sends: true });
       stream.send(bytes("a"));
@@ -226,7 +226,7 @@ describe("ttrpc, streams", () => {
     });
   });
 
-  it("end with the server's failure, after what it had sent", async () => {
+  it("end with the server's failure, after its messages", async () => {
     const failing: TtrpcHandler = {
       kind: "stream",
       handle: (_request, stream) => {
@@ -246,7 +246,7 @@ describe("ttrpc, streams", () => {
     });
   });
 
-  it("tell the server when the client left, and the client when the server died", async () => {
+  it("end when the client disconnects, and when the server ends", async () => {
     const left = Promise.withResolvers<unknown>();
     const waiting: TtrpcHandler = {
       kind: "stream",
@@ -271,8 +271,8 @@ describe("ttrpc, streams", () => {
   });
 });
 
-describe("ttrpc, garbage", () => {
-  it("closes the connection of a client that sends it, and no other", async () => {
+describe("ttrpc, invalid data", () => {
+  it("closes only the connection of a client that sends it", async () => {
     await serving({ echo }, async (client, _server, path) => {
       for (let seed = 1; seed <= 40; seed++) {
         const random = seededRandom(seed);
@@ -282,7 +282,7 @@ describe("ttrpc, garbage", () => {
         });
         socket.on("error", () => undefined);
         socket.resume();
-        // It may look like the beginning of a frame: the end of the input ends that.
+        // It may be the start of a frame, which the end of the input then truncates.
         socket.end(Buffer.from(Uint8Array.from({ length: 64 }, () => random(256))));
         await closed;
         assert.equal(text(await client.unary(method("echo"), bytes(`${seed}`))), `${seed}`);
@@ -291,26 +291,26 @@ describe("ttrpc, garbage", () => {
   });
 
   const garbage: Readonly<Record<string, Buffer>> = {
-    "bytes that are no frame": Buffer.from("HTTP/1.1 400 Bad Request\r\n\r\n"),
-    "a response that is none": encodeFrame({ streamId: 1, type: 2, flags: 0 }, bytes("\xff\xff")),
-    "an answer to a call that nobody made": encodeFrame({ streamId: 99, type: 2, flags: 0 }),
+    "bytes that are not a frame": Buffer.from("HTTP/1.1 400 Bad Request\r\n\r\n"),
+    "a malformed response": encodeFrame({ streamId: 1, type: 2, flags: 0 }, bytes("\xff\xff")),
+    "a response to a call that was not made": encodeFrame({ streamId: 99, type: 2, flags: 0 }),
     "an even stream": encodeFrame({ streamId: 2, type: 2, flags: 0 }),
     "data for a unary call": encodeFrame({ streamId: 1, type: 3, flags: 0 }, bytes("data")),
   };
   for (const [what, answer] of Object.entries(garbage)) {
-    it(`closes the connection to a server that answers with ${what}`, async () => {
+    it(`closes the connection to a server that responds with ${what}`, async () => {
       await peer(
         (socket) => socket.once("data", () => socket.write(answer)),
         async (client) => {
           const call = client.unary(method("echo"), bytes("?"));
           await assert.rejects(call, ofKind("unavailable"));
-          assert.match(messageOf(await client.closed), /speaks no ttrpc/);
+          assert.match(messageOf(await client.closed), /does not speak ttrpc/);
         },
       );
     });
   }
 
-  it("does not take a byte at a time for garbage", async () => {
+  it("accepts frames one byte at a time", async () => {
     await peer(
       (socket) => {
         socket.once("data", () => {

@@ -22,7 +22,7 @@ interface Opened {
   readonly connection: WebSocketConnection;
   readonly peer: Duplex;
   readonly pieces: MessagePiece[];
-  /** All that the connection has sent. */
+  /** All bytes that the connection has sent. */
   readonly sent: () => Buffer;
 }
 
@@ -44,7 +44,7 @@ function open(options: Partial<WebSocketOptions> = {}): Opened {
 const joined = (pieces: readonly MessagePiece[]): string =>
   Buffer.concat(pieces.map(({ piece }) => piece)).toString();
 
-test("acceptKey() answers as the RFC's example", () => {
+test("acceptKey() gives the value of the RFC's example", () => {
   assert.equal(acceptKey("dGhlIHNhbXBsZSBub25jZQ=="), "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=");
   const good = { "sec-websocket-version": "13", "sec-websocket-key": makeKey() };
   assert.equal(refusalOf(good), undefined);
@@ -68,7 +68,7 @@ test("frames have the bytes of the RFC's examples", async () => {
   assert.equal(joined(pieces), "Hello");
 });
 
-test("frames are masked alike in pieces of any length, wherever these lie in memory", async () => {
+test("frames are masked equally in pieces of any length and at any address", async () => {
   const text = Buffer.from(Array.from({ length: 1000 }, (_, i) => i & 0xff));
   for (let pieceBytes = 60; pieceBytes < 140; pieceBytes += 3) {
     const { peer, pieces } = open();
@@ -85,7 +85,7 @@ test("frames are masked alike in pieces of any length, wherever these lie in mem
   }
 });
 
-test("WebSocketConnection takes a message in any pieces, with controls between them", async () => {
+test("WebSocketConnection receives a message in any pieces, with control frames in between", async () => {
   const { peer, pieces, sent } = open();
   const bytes = Buffer.concat([
     masked(0x01, "Hel"),
@@ -107,7 +107,7 @@ test("WebSocketConnection takes a message in any pieces, with controls between t
   assert.deepEqual(sent(), Buffer.concat([hex("8a04"), Buffer.from("ping")]));
 });
 
-test("WebSocketConnection takes an empty message", async () => {
+test("WebSocketConnection receives an empty message", async () => {
   const { peer, pieces } = open();
   peer.write(masked(0x82, ""));
   await settled();
@@ -115,7 +115,7 @@ test("WebSocketConnection takes an empty message", async () => {
   assert.deepEqual([pieces[0]?.first, pieces[0]?.last], [true, true]);
 });
 
-test("WebSocketConnection closes with the code of what was wrong", async (t) => {
+test("WebSocketConnection closes with the code of the violation", async (t) => {
   const bad: Readonly<Record<string, readonly [Buffer, number]>> = {
     "a frame without a mask": [hex("8100"), 1002],
     "an extension": [masked(0xc1, "x"), 1002],
@@ -148,7 +148,7 @@ test("WebSocketConnection closes with the code of what was wrong", async (t) => 
   }
 });
 
-test("WebSocketConnection answers a close, and tells a sound one from others", async () => {
+test("WebSocketConnection responds to a close frame, and distinguishes a normal one from others", async () => {
   const sound = open();
   sound.peer.write(masked(0x88, hex("03e8")));
   assert.equal(await sound.connection.closed, undefined);
@@ -162,7 +162,7 @@ test("WebSocketConnection answers a close, and tells a sound one from others", a
   assert.match((await cut.connection.closed)?.message ?? "", /connection is closed/);
 });
 
-test("WebSocketConnection.close() comes behind what was sent", async () => {
+test("WebSocketConnection.close() sends its frame after all data", async () => {
   const { connection, sent } = open();
   connection.send("text", [Buffer.from("a"), Buffer.from("b")], () => undefined);
   connection.close();
@@ -170,7 +170,7 @@ test("WebSocketConnection.close() comes behind what was sent", async () => {
   assert.deepEqual(sent(), hex("8102 6162 8802 03e8"));
 });
 
-test("WebSocketConnection cuts off a peer that reads none of its answers", async () => {
+test("WebSocketConnection disconnects a peer that does not read responses", async () => {
   const [transport, peer] = duplexPair();
   const connection = new WebSocketConnection({
     transport,
@@ -184,13 +184,13 @@ test("WebSocketConnection cuts off a peer that reads none of its answers", async
     if (!peer.writableNeedDrain) peer.write(pings);
     await settled();
   }
-  assert.match((await connection.closed)?.message ?? "", /reads none of its answers/);
+  assert.match((await connection.closed)?.message ?? "", /does not read responses/);
 });
 
-test("WebSocketConnection reads nothing while more is unread than it may hold", async () => {
+test("WebSocketConnection does not read while there is too much unread data", async () => {
   const { connection, peer } = open({
     maxUnreadBytes: 100_000,
-    onMessage: ({ piece }) => connection.hold(piece.length),
+    onMessage: ({ piece }) => connection.addUnread(piece.length),
   });
   let taken = 0;
   for (let turn = 0; turn < 100; turn++) {
@@ -203,17 +203,17 @@ test("WebSocketConnection reads nothing while more is unread than it may hold", 
   assert.ok(connection.unreadBytes <= 200_000, `${connection.unreadBytes} bytes held`);
   assert.ok(taken < 1_000_000, `${taken} bytes taken`);
   const held = connection.unreadBytes;
-  connection.release(held);
+  connection.removeUnread(held);
   for (let turn = 0; turn < 10; turn++) await settled();
   assert.ok(connection.unreadBytes > 0, "it reads on");
   connection.destroy();
 });
 
-test("WebSocketConnection.close() waits for a peer that is slow to read", async (t) => {
+test("WebSocketConnection.close() waits for a slow peer", async (t) => {
   t.mock.timers.enable({ apis: ["setTimeout"] });
   const { connection, peer, sent } = open({ lingerMs: 5_000 });
   peer.pause();
-  // More than the connection hands over to who reads nothing.
+  // More than the connection accepts for a peer that does not read.
   connection.send("binary", [Buffer.alloc(100 * 1024)], () => undefined);
   connection.send("binary", [Buffer.from("the status")], () => undefined);
   connection.close();

@@ -1,9 +1,9 @@
-// The frames of WebSocket (RFC 6455): bytes to calls, values to bytes. No message is ever held: its
-// pieces are handed on as they come, since a message may be larger than what should be in memory.
+// The frames of WebSocket (RFC 6455). The parser never buffers a message: it passes its
+// pieces on as they arrive, because a message may be too large for memory.
 import { randomBytes } from "node:crypto";
 import { RuntimeError } from "../../base/errors.ts";
 
-/** What a frame is (RFC 6455, 5.2). */
+/** Types of frames (RFC 6455, 5.2). */
 export const opcode = { continuation: 0, text: 1, binary: 2, close: 8, ping: 9, pong: 10 } as const;
 
 /** Why a connection is closed (RFC 6455, 7.4.1). */
@@ -18,24 +18,24 @@ export const closeCode = {
 export interface MessagePiece {
   readonly text: boolean;
   readonly piece: Buffer;
-  /** The first piece of its message, and the last; a message has one piece at least. */
+  /** The first and the last piece of its message; a message has at least one piece. */
   readonly first: boolean;
   readonly last: boolean;
 }
 
-/** Who is told of what comes in, in order. What it throws ends the parsing. */
+/** Receives messages and control frames in order. An error that it throws ends the parsing. */
 export interface WebSocketSink {
   message(piece: MessagePiece): void;
   /** A close, ping or pong; 125 bytes at most. */
   control(code: number, payload: Buffer): void;
 }
 
-/** What the peer did that is not WebSocket, with the code that it is closed with. */
+/** A violation of the protocol by the peer, with the close code. */
 export class WebSocketError extends RuntimeError {
   readonly code: number;
 
   constructor(code: number, what: string) {
-    super("invalid-argument", `read WebSocket frame: ${what}; the peer breaks RFC 6455`);
+    super("invalid-argument", `read WebSocket frame: ${what}; the peer violates RFC 6455`);
     this.code = code;
   }
 }
@@ -49,20 +49,20 @@ interface Current {
   at: number;
 }
 
-/** Which frames are taken. */
+/** The frames that are accepted. */
 export interface WebSocketParserOptions {
   /** Clients mask what they send, servers do not (RFC 6455, 5.1). */
   readonly masked: boolean;
   readonly maxMessageBytes: number;
 }
 
-/** Cuts a connection's bytes into frames. Holds 125 bytes and a head at most. */
+/** Splits the bytes of a connection into frames. Buffers at most 125 bytes and a header. */
 export class WebSocketParser {
   readonly #options: WebSocketParserOptions;
   readonly #sink: WebSocketSink;
-  #held: Buffer = Buffer.alloc(0);
+  #buffered: Buffer = Buffer.alloc(0);
   #frame: Current | undefined;
-  /** The message that is under way: a text one? how many bytes so far? */
+  /** The current message, with its number of bytes so far. */
   #message: { readonly text: boolean; bytes: number; begun: boolean } | undefined;
 
   constructor(options: WebSocketParserOptions, sink: WebSocketSink) {
@@ -70,15 +70,15 @@ export class WebSocketParser {
     this.#sink = sink;
   }
 
-  /** Throws a WebSocketError at the first byte that is against the protocol or its limits. */
+  /** Throws a WebSocketError at the first byte that violates the protocol or a limit. */
   push(chunk: Buffer): void {
-    let rest = this.#held.length === 0 ? chunk : Buffer.concat([this.#held, chunk]);
+    let rest = this.#buffered.length === 0 ? chunk : Buffer.concat([this.#buffered, chunk]);
     for (;;) {
       const used = this.#frame === undefined ? this.#head(rest) : this.#body(this.#frame, rest);
       if (used === undefined) break;
       rest = rest.subarray(used);
     }
-    this.#held = Buffer.from(rest);
+    this.#buffered = Buffer.from(rest);
   }
 
   #head(bytes: Buffer): number | undefined {
@@ -109,11 +109,11 @@ export class WebSocketParser {
   #begin(code: number, length: number): void {
     if (code === opcode.continuation) {
       if (this.#message === undefined) {
-        throw new WebSocketError(closeCode.protocolError, "a continuation of nothing");
+        throw new WebSocketError(closeCode.protocolError, "a continuation without a message");
       }
     } else if (code === opcode.text || code === opcode.binary) {
       if (this.#message !== undefined) {
-        throw new WebSocketError(closeCode.protocolError, "a message inside another");
+        throw new WebSocketError(closeCode.protocolError, "a message inside another one");
       }
       this.#message = { text: code === opcode.text, bytes: 0, begun: false };
     } else {
@@ -153,7 +153,7 @@ function checkControl(code: number): void {
   if (code > opcode.pong) throw new WebSocketError(closeCode.protocolError, `opcode ${code}`);
 }
 
-/** A length in the bytes behind the first two: it must need them, and its top bit is 0 (RFC 6455, 5.2). */
+/** A length in more bytes: it must need them, and its top bit must be 0 (RFC 6455, 5.2). */
 function longLength(bytes: Buffer, lengthBytes: 2 | 8): number {
   const length = lengthBytes === 2 ? BigInt(bytes.readUInt16BE(2)) : bytes.readBigUInt64BE(2);
   if (length >= 2n ** 63n) throw new WebSocketError(closeCode.protocolError, "a negative length");
@@ -163,27 +163,27 @@ function longLength(bytes: Buffer, lengthBytes: 2 | 8): number {
   return length > Number.MAX_SAFE_INTEGER ? Number.MAX_SAFE_INTEGER : Number(length);
 }
 
-/** In place: the bytes are this connection's own. */
+/** In place: the bytes belong to this connection. */
 function unmask(frame: Current, bytes: Buffer): Buffer {
   if (frame.mask !== undefined) applyMask(bytes, frame.mask, frame.at);
   frame.at = (frame.at + bytes.length) & 3;
   return bytes;
 }
 
-/** Byte by byte up to here: views take longer to make. */
-const fewBytes = 64;
+/** Up to this length bytes are masked one by one: creating views takes longer. */
+const smallBytes = 64;
 
-/** By words of four bytes, as a stream is masked to its last byte. `at` counts from the frame's begin. */
+/** Masks words of four bytes, for speed. `at` is the offset in the frame. */
 function applyMask(bytes: Buffer, mask: Buffer, at: number): void {
-  const lead = bytes.length < fewBytes ? bytes.length : -bytes.byteOffset & 3;
+  const lead = bytes.length < smallBytes ? bytes.length : -bytes.byteOffset & 3;
   const count = (bytes.length - lead) >> 2;
   maskBytes(bytes.subarray(0, lead), mask, at);
   if (count === 0) return;
-  const turned = Uint8Array.from({ length: 4 }, (_, i) => mask[(i + at + lead) & 3] ?? 0);
-  const [word = 0] = new Int32Array(turned.buffer);
+  const rotated = Uint8Array.from({ length: 4 }, (_, i) => mask[(i + at + lead) & 3] ?? 0);
+  const [word = 0] = new Int32Array(rotated.buffer);
   const words = new Int32Array(bytes.buffer, bytes.byteOffset + lead, count);
   for (let i = 0; i < count; i++) words[i] = (words[i] ?? 0) ^ word;
-  // Whole words do not turn the mask.
+  // Whole words do not rotate the mask.
   maskBytes(bytes.subarray(lead + 4 * count), mask, at + lead);
 }
 
@@ -193,7 +193,7 @@ function maskBytes(bytes: Buffer, mask: Buffer, at: number): void {
   }
 }
 
-/** A whole frame in its parts. A client's is masked, which takes a copy; a server's is not. */
+/** The parts of a whole frame. A client's frame is masked, which needs a copy; a server's is not. */
 export function frameParts(
   code: number,
   parts: readonly Buffer[],

@@ -2,13 +2,13 @@ import type { Duplex } from "node:stream";
 import { MuxStream } from "../mux/mux-stream.ts";
 import { WebSocketConnection } from "./connection.ts";
 
-/** A stream of bytes inside of binary messages, as Kubernetes tunnels SPDY (KEP-4006). */
+/** A stream of bytes in binary messages, by which Kubernetes tunnels SPDY (KEP-4006). */
 export function openTunnel(transport: Duplex, role: "client" | "server"): Duplex {
   const connection: WebSocketConnection = new WebSocketConnection({
     transport,
     role,
     onMessage: ({ piece }) => {
-      connection.hold(piece.length);
+      connection.addUnread(piece.length);
       tunnel.receive(piece);
     },
   });
@@ -18,15 +18,15 @@ export function openTunnel(transport: Duplex, role: "client" | "server"): Duplex
       connection.close();
       sent();
     },
-    taken: (bytes) => connection.release(bytes),
-    gone: (whole) => {
-      if (whole) connection.close();
+    consumed: (bytes) => connection.removeUnread(bytes),
+    closed: (isComplete) => {
+      if (isComplete) connection.close();
       else connection.destroy();
     },
   });
   void connection.closed.then((reason) => {
     if (reason === undefined) tunnel.receiveEnd();
-    else tunnel.lose(reason);
+    else tunnel.connectionLost(reason);
   });
   return tunnel;
 }

@@ -1,11 +1,11 @@
 import { createTerminal, type Terminal } from "../terminal.ts";
 
-/** A terminal for tests: what was written to it, and no colours unless `isTTY`. */
+/** A terminal for tests that records its output; without colors unless `isTTY`. */
 export interface RecordedTerminal extends Terminal {
   readonly written: { out: string; err: string };
 }
 
-/** Makes one. With `isTTY` it takes itself for a person's. */
+/** Makes a recorded terminal. With `isTTY` it behaves like a real terminal. */
 export function recordedTerminal(options: { readonly isTTY?: boolean } = {}): RecordedTerminal {
   const written = { out: "", err: "" };
   const { isTTY = false } = options;
@@ -17,7 +17,7 @@ export function recordedTerminal(options: { readonly isTTY?: boolean } = {}): Re
   return { ...terminal, written };
 }
 
-/** Bytes that are no UTF-8 become what a terminal would show. */
+/** Decodes UTF-8; invalid bytes become replacement characters, as in a terminal. */
 function textOf(text: string | Uint8Array): string {
   return typeof text === "string" ? text : Buffer.from(text).toString();
 }

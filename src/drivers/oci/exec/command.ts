@@ -7,6 +7,8 @@ import { setTimeout as delay } from "node:timers/promises";
 import { messageOf } from "../../../base/errors.ts";
 import type { Logger } from "../../../base/logger.ts";
 import { beforeAbort } from "../../../base/wait.ts";
+import type { OciProcess } from "../../../core/oci/index.ts";
+import { specText } from "../../../oci-spec/index.ts";
 import type { Operation } from "../../../core/operation/index.ts";
 import {
   type CgroupLayout,
@@ -76,7 +78,7 @@ const SIGHUP = 1;
  */
 export async function withCommand<T>(
   deps: ExecDeps,
-  run: { readonly target: ExecTarget; readonly spec: () => string; readonly io: CommandIo },
+  run: { readonly target: ExecTarget; readonly spec: () => OciProcess; readonly io: CommandIo },
   operation: Operation,
   use: (command: Command) => Promise<T>,
 ): Promise<T> {
@@ -90,7 +92,7 @@ export async function withCommand<T>(
   try {
     await operation.enter("write-spec");
     // At once: a kilobyte in the state directory takes less than three turns through the pool do.
-    writeFileSync(specFile, spec(), { mode: 0o600 });
+    writeFileSync(specFile, specText(spec()), { mode: 0o600 });
     // On v1, where there is none, a stage all the same: the list of stages is one for all hosts.
     await operation.enter("make-cgroup");
     if (groupDir !== undefined) await mkdir(groupDir);

@@ -1,6 +1,7 @@
 import { kindOf, RuntimeError } from "../../../base/errors.ts";
 import type { Logger } from "../../../base/logger.ts";
 import type { ExecResult, ProcessClient } from "../../../core/container/index.ts";
+import type { OciProcess } from "../../../core/oci/index.ts";
 import type { Operation } from "../../../core/operation/index.ts";
 import type { ExecEnd } from "../../../core/streaming/index.ts";
 import type { CgroupLayout } from "../../../linux/cgroup/index.ts";
@@ -47,7 +48,7 @@ export class Execs {
   sync(
     id: string,
     container: ExecContainer,
-    spec: string,
+    spec: OciProcess,
     operation: Operation,
   ): Promise<ExecResult> {
     const target = this.#target(id, container);
@@ -60,7 +61,7 @@ export class Execs {
   stream(
     id: string,
     container: ExecContainer,
-    run: { readonly spec: string; readonly client: ProcessClient },
+    run: { readonly spec: OciProcess; readonly client: ProcessClient },
     operation: Operation,
   ): Promise<ExecEnd> {
     const target = this.#target(id, container);

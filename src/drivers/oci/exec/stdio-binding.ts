@@ -1,4 +1,5 @@
 import type { ProcessClient } from "../../../core/container/index.ts";
+import type { OciProcess } from "../../../core/oci/index.ts";
 import type { Operation } from "../../../core/operation/index.ts";
 import type { Pump } from "../../../stdio/pump.ts";
 import type { Command, CommandIo, ExecTarget } from "./command.ts";
@@ -6,7 +7,7 @@ import type { Command, CommandIo, ExecTarget } from "./command.ts";
 /** A command to run for a client. */
 export interface ClientRun {
   readonly target: ExecTarget;
-  readonly spec: string;
+  readonly spec: OciProcess;
   readonly client: ProcessClient;
 }
 
@@ -14,7 +15,7 @@ export interface ClientRun {
 export interface StdioBinding extends Disposable {
   readonly io: CommandIo;
   /** The command's process; called right before its start. */
-  spec(): string;
+  spec(): OciProcess;
   /** Joins the client's streams to those of the command that was started. */
   join(command: Command, operation: Operation): Promise<BoundStdio>;
 }

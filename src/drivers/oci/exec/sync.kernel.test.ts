@@ -15,6 +15,7 @@ import {
   detectCgroups,
   removeCgroup,
 } from "../../../linux/cgroup/index.ts";
+import type { OciProcess } from "../../../core/oci/index.ts";
 import { run } from "../../../linux/process/index.ts";
 import { unmount } from "../../../linux/mount/index.ts";
 import { until } from "../../../linux/testing/leaks.ts";
@@ -132,8 +133,8 @@ function suite(version: CgroupLayout["version"], cgroups: () => Promise<CgroupLa
 
   test("fails with the OCI runtime's words when the command cannot be started", async () => {
     await assert.rejects(exec(["no-such-command"]), /"?no-such-command.* not found/);
-    const spec = "not json";
-    await assert.rejects(runtime.execSync(id, spec, operation()), /exec/);
+    const wrong: unknown = { ...processSpec(["true"]), args: 1 };
+    await assert.rejects(runtime.execSync(id, wrong as OciProcess, operation()), /exec/);
     await assert.rejects(exec(["true"], { id: "0".repeat(64) }), (e) => isKind(e, "not-found"));
     await assertNothingLeft();
   });

@@ -1,4 +1,5 @@
 import type { ExecResult } from "../../../core/container/index.ts";
+import type { OciProcess } from "../../../core/oci/index.ts";
 import type { Operation } from "../../../core/operation/index.ts";
 import { type Command, drainMs, type ExecDeps, type ExecTarget, withCommand } from "./command.ts";
 import { within } from "../container-end.ts";
@@ -8,7 +9,7 @@ import { maxOutputBytes, Output } from "../../../stdio/capped-output.ts";
 export async function execSync(
   deps: ExecDeps,
   target: ExecTarget,
-  spec: string,
+  spec: OciProcess,
   operation: Operation,
 ): Promise<ExecResult> {
   const io = { stdin: "null", stdout: "pipe" } as const;

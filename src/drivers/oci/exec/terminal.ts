@@ -3,7 +3,7 @@ import { setImmediate } from "node:timers/promises";
 import { messageOf, RuntimeError } from "../../../base/errors.ts";
 import { beforeAbort } from "../../../base/wait.ts";
 import type { Operation } from "../../../core/operation/index.ts";
-import { type TerminalSize } from "../../../core/streaming/index.ts";
+import { withConsoleSize } from "../../../oci-spec/index.ts";
 import { drain, feed, Pump } from "../../../stdio/pump.ts";
 import { Sizes } from "../../../stdio/sizes.ts";
 import { ConsoleSocket, type DescriptorStream } from "../../../linux/stream/index.ts";
@@ -36,7 +36,7 @@ export async function openTerminal(
   return {
     io: { stdin: "null", stdout: "null", consoleSocket: console.path },
     // The client's terminal has a size before the command can ask for it, if the client was quick.
-    spec: () => withSize(spec, sizes.latest),
+    spec: () => withConsoleSize(spec, sizes.latest),
     join: async (command, operation): Promise<BoundStdio> => {
       const words = new Pump(command.child.stderr, undefined, () => Promise.resolve(false));
       const terminal = await terminalOf(command, console, words, operation);
@@ -98,11 +98,4 @@ async function terminalOf(
 async function nothingCame(): Promise<never> {
   await Promise.resolve();
   throw new RuntimeError("unknown", "OCI runtime exec: it ended without handing a terminal over");
-}
-
-/** `spec`, the text of a process, with the size of its terminal (runtime-spec, config.md, process). */
-function withSize(spec: string, size: TerminalSize | undefined): string {
-  if (size === undefined) return spec;
-  const process = JSON.parse(spec) as object;
-  return JSON.stringify({ ...process, consoleSize: { height: size.height, width: size.width } });
 }

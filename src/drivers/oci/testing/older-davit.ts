@@ -2,6 +2,7 @@ import { mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 
 import type { ContainerBundle } from "../../../core/container/index.ts";
+import { specText } from "../../../oci-spec/index.ts";
 import { run, spawnChildInPool } from "../../../linux/process/index.ts";
 import { firstText } from "../../../linux/testing/leaks.ts";
 import { StateLayout } from "../state-layout.ts";
@@ -17,7 +18,7 @@ export async function startAsBefore(state: string, bundle: ContainerBundle): Pro
   const runtimePath = programPath(bundle.runtimePath);
   const root = places.runtimeRoot(runtimePath);
   mkdirSync(places.bundle(id), { mode: 0o700 });
-  writeFileSync(places.file(id, "config.json"), bundle.spec);
+  writeFileSync(places.file(id, "config.json"), specText(bundle.spec));
   writeFileSync(places.file(id, "facts.json"), JSON.stringify({ runtimePath, cgroupPath }));
   const child = await spawnChildInPool({
     file: programPath("conmon"),

@@ -18,6 +18,7 @@ import { testMark } from "../../../../test/support/belongs.ts";
 import { silentLogger } from "../../../base/logger.ts";
 import { systemClock } from "../../../base/time.ts";
 import type { ContainerBundle, StartedContainer } from "../../../core/container/index.ts";
+import type { OciProcess, OciSpec } from "../../../core/oci/index.ts";
 import type { Operation } from "../../../core/operation/index.ts";
 import {
   type CgroupLayout,
@@ -109,7 +110,7 @@ export class TestHost implements AsyncDisposable {
       sandboxId: "test",
       handler: { requested: "", name: "crun", controller: "podsandbox", path: "crun" },
       runtimePath: options.runtimePath ?? "crun",
-      spec: JSON.stringify(spec(this.#rootfs, this.cgroupPath(id), { ...options, terminal })),
+      spec: spec(this.#rootfs, this.cgroupPath(id), { ...options, terminal }),
       cgroupPath: this.cgroupPath(id),
       logPath: options.log === false ? undefined : (options.logPath ?? this.logPath(id)),
       terminal,
@@ -212,27 +213,31 @@ function textOf(path: string): string {
   }
 }
 
-/** The text of a process, for execSync and exec. */
-export function processSpec(args: readonly string[], terminal = false): string {
-  return JSON.stringify(processOf(args, terminal));
-}
-
-function processOf(args: readonly string[], terminal: boolean): object {
-  return { terminal, user: { uid: 0, gid: 0 }, args, env: ["PATH=/bin", "HOME=/"], cwd: "/" };
+/** A process, for execSync and exec. Without capabilities, which OCI runtimes do not require. */
+export function processSpec(args: readonly string[], terminal = false): OciProcess {
+  const env = ["PATH=/bin", "HOME=/"];
+  const process = { terminal, user: { uid: 0, gid: 0 }, args, env, cwd: "/" };
+  return process as unknown as OciProcess;
 }
 
 function spec(
   rootfs: string,
   cgroupsPath: string,
   options: ContainerOptions & { readonly terminal: boolean },
-): object {
-  const kinds = ["mount", "ipc", "uts", ...(options.hostPids === true ? [] : ["pid"])];
+): OciSpec {
+  const kinds = [
+    "mount",
+    "ipc",
+    "uts",
+    ...(options.hostPids === true ? [] : ["pid" as const]),
+  ] as const;
   return {
     ociVersion: "1.0.2",
-    process: processOf(options.args, options.terminal),
+    process: processSpec(options.args, options.terminal),
+    annotations: {},
     root: { path: rootfs, readonly: false },
     mounts: [
-      { destination: "/proc", type: "proc", source: "proc" },
+      { destination: "/proc", type: "proc", source: "proc", options: [] },
       { destination: "/dev", type: "tmpfs", source: "tmpfs", options: ["nosuid", "mode=755"] },
       { destination: "/dev/pts", type: "devpts", source: "devpts", options: ["newinstance"] },
     ],
@@ -240,7 +245,7 @@ function spec(
       cgroupsPath,
       namespaces: kinds.map((type) => ({ type })),
       resources:
-        options.memoryBytes === undefined ? {} : { memory: { limit: options.memoryBytes } },
+        options.memoryBytes === undefined ? {} : { memory: { limit: BigInt(options.memoryBytes) } },
     },
   };
 }

@@ -8,7 +8,9 @@ import type { LayerSource } from "../../../core/snapshot/index.ts";
 import { unmount } from "../../../linux/mount/index.ts";
 import { nodeProgram } from "../../../linux/testing/node.ts";
 import { type BuiltEntry, buildTar } from "../../../unpack/testing/tar-builder.ts";
-import { OverlaySnapshots, type OverlaySnapshotsDeps } from "../overlay-snapshots.ts";
+import { openOverlay, type Overlay, type OverlayDeps } from "../open.ts";
+import type { OverlayLayers } from "../overlay-layers.ts";
+import type { OverlayRoots } from "../overlay-roots.ts";
 import type { UnpackerCommand } from "../unpacker.ts";
 
 /** The unpacker without the command line around it. */
@@ -46,31 +48,30 @@ export function describeTree(path: string): Buffer {
   return execFileSync("tar", [...options, ...names, "-C", path, "-c", "."], { maxBuffer: 2 ** 28 });
 }
 
-/** Snapshots in a directory, and what they need; `dispose` waits for their deletions. */
-export class TestSnapshots implements AsyncDisposable {
-  readonly snapshots: OverlaySnapshots;
+/** Layers and roots in a directory; `dispose` waits for their deletions. */
+export class TestOverlay implements AsyncDisposable {
+  readonly layers: OverlayLayers;
+  readonly roots: OverlayRoots;
   readonly root: string;
   readonly #tasks: TaskGroup;
 
-  private constructor(snapshots: OverlaySnapshots, tasks: TaskGroup) {
-    this.snapshots = snapshots;
-    this.root = snapshots.directory;
+  private constructor({ layers, roots }: Overlay, tasks: TaskGroup) {
+    this.layers = layers;
+    this.roots = roots;
+    this.root = roots.directory;
     this.#tasks = tasks;
   }
 
-  static async open(
-    root: string,
-    options: Partial<OverlaySnapshotsDeps> = {},
-  ): Promise<TestSnapshots> {
+  static async open(root: string, options: Partial<OverlayDeps> = {}): Promise<TestOverlay> {
     const tasks = new TaskGroup(silentLogger);
     const deps = { root, tasks, log: silentLogger, unpacker: bareUnpacker, ...options };
-    return new TestSnapshots(await OverlaySnapshots.open(deps), tasks);
+    return new TestOverlay(await openOverlay(deps), tasks);
   }
 
-  /** Unpacks an archive of these entries and gives its diff id. */
+  /** Unpacks an archive of these entries and returns its diff id. */
   async layer(...entries: readonly BuiltEntry[]): Promise<Digest> {
     const source = sourceOf(buildTar(entries));
-    await this.snapshots.unpackLayer(source, new AbortController().signal);
+    await this.layers.unpack(source, new AbortController().signal);
     return source.diffId;
   }
 

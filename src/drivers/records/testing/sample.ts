@@ -3,7 +3,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { create, toBinary } from "@bufbuild/protobuf";
-import { type Digest, parseDigest } from "../../../base/digest.ts";
+import type { Digest } from "../../../base/digest.ts";
 import type { LogFields, Logger, LogLevel } from "../../../base/logger.ts";
 import type { Container, ContainerUser } from "../../../core/container/index.ts";
 import type { Image, ImageConfig, ImageLayer } from "../../../core/image/index.ts";
@@ -102,7 +102,7 @@ export function fullAttachment(sandboxId: string): Attachment {
 
 /** A digest whose digits are all `digit`. */
 export function sampleDigest(digit: string): Digest {
-  return parseDigest(`sha256:${digit.repeat(64)}`);
+  return `sha256:${digit.repeat(64)}`;
 }
 
 /** A container with every field, all of them unlike the defaults; its resources were updated. */

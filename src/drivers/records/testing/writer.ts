@@ -20,15 +20,15 @@ switch (mode) {
     break;
   case "churn":
     for (let n = 0; n < Number(count); n++) {
-      records.putSandbox(fullSandbox(`sandbox-${n % 50}`));
-      if (n % 7 === 0) records.deleteSandbox(`sandbox-${(n + 5) % 50}`);
+      records.sandboxes.put(fullSandbox(`sandbox-${n % 50}`));
+      if (n % 7 === 0) records.sandboxes.delete(`sandbox-${(n + 5) % 50}`);
       if (n % 10 === 0) await turn();
       if (n % 100 === 99) await until("the log is cut", () => records.walBytes() === 0);
     }
     await records[Symbol.asyncDispose]();
     break;
   case "leave":
-    for (let n = 0; n < Number(count); n++) records.putSandbox(fullSandbox(`sandbox-${n}`));
+    for (let n = 0; n < Number(count); n++) records.sandboxes.put(fullSandbox(`sandbox-${n}`));
     break;
   default:
     throw new Error(`unknown mode "${mode}"`);
@@ -40,7 +40,7 @@ async function acknowledge(): Promise<void> {
   for (let n = 0; ; n++) {
     const id = `sandbox-${n % 40}`;
     const generation = first + n;
-    records.putSandbox({ ...bareSandbox(id), bootId: String(generation) });
+    records.sandboxes.put({ ...bareSandbox(id), bootId: String(generation) });
     writeSync(1, `${id} ${generation}\n`);
     if (n % 3 === 0) await turn();
   }

@@ -9,7 +9,13 @@ import { join } from "node:path";
 
 import type { Digest } from "../../../base/digest.ts";
 import type { LogFields, Logger } from "../../../base/logger.ts";
-import type { RegistryAuth } from "../../../core/image/index.ts";
+import {
+  type ImageFetcher,
+  parseReference,
+  type RegistryAuth,
+  type ResolvedImage,
+} from "../../../core/image/index.ts";
+import type { Registry } from "../registry.ts";
 
 /** A request as the server saw it. */
 export interface Seen {
@@ -177,6 +183,24 @@ export interface TinyImage {
   readonly config: Uint8Array;
   readonly layer: Uint8Array;
   readonly content: Readonly<Record<string, Content>>;
+}
+
+/** Reads an image by name without resolving it; facts that are not given point to nothing. */
+export function fetcherOf(
+  registry: Registry,
+  name: string,
+  auth?: RegistryAuth,
+  facts: Partial<ResolvedImage> = {},
+): ImageFetcher {
+  const nothing = { mediaType: "", digest: digestOf(Buffer.alloc(0)), sizeBytes: 0n };
+  const image = {
+    digest: nothing.digest,
+    manifest: nothing,
+    config: nothing,
+    layers: [],
+    ...facts,
+  };
+  return registry.fetcherOf(image, parseReference(name), auth);
 }
 
 /** Credentials with only the given fields. */

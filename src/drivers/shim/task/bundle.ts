@@ -5,6 +5,7 @@ import { type Any, AnySchema } from "@bufbuild/protobuf/wkt";
 import { RuntimeError, wrap } from "../../../base/errors.ts";
 import type { ContainerBundle } from "../../../core/container/index.ts";
 import { isScope } from "../../../core/sandbox/index.ts";
+import { specText } from "../../../oci-spec/index.ts";
 import { runFileSteps } from "../../../linux/file/index.ts";
 import { systemError } from "../../../base/system-error.ts";
 import { ContainerIo } from "./container-io.ts";
@@ -27,7 +28,7 @@ export async function writeBundle(
       runFileSteps([
         { step: "make-directory", path: at.work(id), mode: 0o700 },
         { ...mine, path: at.taskFile(id, "facts.json"), text: stateText(facts) },
-        { ...mine, path: at.taskFile(id, "config.json"), text: spec },
+        { ...mine, path: at.taskFile(id, "config.json"), text: specText(spec) },
       ]),
       // Bytes, which are no text.
       writeFile(at.taskFile(id, "options.pb"), optionBytes, { mode: 0o600 }),

@@ -17,10 +17,7 @@ export async function refuseHostProcesses(
   cgroups: CgroupLayout,
 ): Promise<void> {
   if (handler.controller !== "shim" || pid <= 0) return;
-  const { linux } = JSON.parse(spec) as {
-    readonly linux: { readonly namespaces: readonly { readonly type: string }[] };
-  };
-  if (!linux.namespaces.some(({ type }) => type === "pid")) return;
+  if (!spec.linux.namespaces.some(({ type }) => type === "pid")) return;
   const namespace = pidNamespaceOf(String(pid));
   if (namespace === undefined || namespace !== pidNamespaceOf("self")) return;
   if (!(await cgroupProcs(cgroups, cgroupPath)).includes(pid)) return;

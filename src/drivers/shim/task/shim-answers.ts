@@ -104,6 +104,5 @@ export function rootfsOf({
   spec,
 }: ContainerBundle): MessageInitShape<typeof MountSchema>[] {
   if (handler.controller !== "shim") return [];
-  const { root } = JSON.parse(spec) as { readonly root: { readonly path: string } };
-  return [{ type: "bind", source: root.path, options: ["rbind", "rw"] }];
+  return [{ type: "bind", source: spec.root.path, options: ["rbind", "rw"] }];
 }

@@ -17,6 +17,8 @@ import type {
   ProcessClient,
   StartedContainer,
 } from "../../../core/container/index.ts";
+import type { OciProcess, OciSpec } from "../../../core/oci/index.ts";
+import { parseSpec } from "../../../oci-spec/index.ts";
 import type { Operation } from "../../../core/operation/index.ts";
 import type { ProcessIdentity } from "../../../core/sandbox/index.ts";
 import type { ExecEnd } from "../../../core/streaming/index.ts";
@@ -239,8 +241,9 @@ export class ShimRuntime implements ContainerRuntime {
     return undefined;
   }
 
-  async spec(id: string): Promise<string | undefined> {
-    return textOf(this.#places.taskFile(id, "config.json"));
+  async spec(id: string): Promise<OciSpec | undefined> {
+    const text = await textOf(this.#places.taskFile(id, "config.json"));
+    return text === undefined ? undefined : parseSpec(text);
   }
 
   async kill(id: string, signalNumber: number): Promise<void> {
@@ -285,11 +288,16 @@ export class ShimRuntime implements ContainerRuntime {
     else await resumeIfPaused(this.#deps, { id, cgroupPath, shim });
   }
 
-  execSync(id: string, spec: string, operation: Operation): Promise<ExecResult> {
+  execSync(id: string, spec: OciProcess, operation: Operation): Promise<ExecResult> {
     return this.#commands.execSync(id, spec, operation);
   }
 
-  exec(id: string, spec: string, client: ProcessClient, operation: Operation): Promise<ExecEnd> {
+  exec(
+    id: string,
+    spec: OciProcess,
+    client: ProcessClient,
+    operation: Operation,
+  ): Promise<ExecEnd> {
     return this.#commands.exec(id, spec, client, operation);
   }
 

@@ -1,4 +1,4 @@
-// A GrpcServer on a real unix socket for the length of a test, and a foreign client for it.
+// A GrpcServer on a real unix socket for a test, and a client of another implementation.
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -9,7 +9,7 @@ import type { Method } from "../call.ts";
 import { GrpcServer, type GrpcServerOptions } from "../server.ts";
 import { type GrpcStatus, grpcCodeOfKind } from "../status.ts";
 
-/** What grpc-go gives a CRI client for messages, and so what the server is given here. */
+/** The message limit of CRI clients with grpc-go. */
 export const testMessageLimit = 16 * 1024 * 1024;
 
 /** A server that serves `path` until it is disposed of. */
@@ -18,7 +18,7 @@ export interface Serving extends AsyncDisposable {
   readonly path: string;
 }
 
-/** A directory that is removed with what is in it. */
+/** A directory that is removed with its content. */
 export async function scratchDirectory(): Promise<AsyncDisposable & { readonly path: string }> {
   const path = await mkdtemp(join(tmpdir(), "davit-"));
   return { path, [Symbol.asyncDispose]: () => rm(path, { recursive: true, force: true }) };
@@ -54,7 +54,7 @@ export function echoPath(name: string): string {
   return `/test.Echo/${name}`;
 }
 
-/** A handler that gives back what it gets. */
+/** A handler that returns its request. */
 export const echo: Method = { kind: "unary", handle: (request) => Promise.resolve(request) };
 
 /** A client of grpc-js, with calls of bytes. */
@@ -95,7 +95,7 @@ export class ForeignClient implements Disposable {
   }
 }
 
-/** A call under way. */
+/** A running call. */
 export interface ForeignCall {
   readonly answer: Promise<Buffer>;
   readonly cancel: () => void;

@@ -3,6 +3,7 @@ import type {
   ExecResult,
   ProcessClient,
 } from "../../../../core/container/index.ts";
+import type { OciProcess } from "../../../../core/oci/index.ts";
 import type { Operation } from "../../../../core/operation/index.ts";
 import type { ExecEnd } from "../../../../core/streaming/index.ts";
 import type { CgroupLayout } from "../../../../linux/cgroup/index.ts";
@@ -34,12 +35,17 @@ export class TaskCommands {
   }
 
   /** See ContainerRuntime.execSync. */
-  execSync(id: string, spec: string, operation: Operation): Promise<ExecResult> {
+  execSync(id: string, spec: OciProcess, operation: Operation): Promise<ExecResult> {
     return this.#inTask(id, (target) => execInTask(this.#deps, target, spec, operation));
   }
 
   /** See ContainerRuntime.exec. */
-  exec(id: string, spec: string, client: ProcessClient, operation: Operation): Promise<ExecEnd> {
+  exec(
+    id: string,
+    spec: OciProcess,
+    client: ProcessClient,
+    operation: Operation,
+  ): Promise<ExecEnd> {
     return this.#inTask(id, (target) =>
       execStreamInTask(this.#deps, { target, spec, client }, operation),
     );

@@ -5,8 +5,10 @@ import { setImmediate } from "node:timers/promises";
 import { create } from "@bufbuild/protobuf";
 import { AnySchema } from "@bufbuild/protobuf/wkt";
 import type { ExecResult, ProcessClient } from "../../../../core/container/index.ts";
+import type { OciProcess } from "../../../../core/oci/index.ts";
+import { specText, withConsoleSize } from "../../../../oci-spec/index.ts";
 import type { Operation } from "../../../../core/operation/index.ts";
-import { type ExecEnd, type TerminalSize } from "../../../../core/streaming/index.ts";
+import { type ExecEnd } from "../../../../core/streaming/index.ts";
 import { drain, feed, finish, Pump } from "../../../../stdio/pump.ts";
 import { Sizes } from "../../../../stdio/sizes.ts";
 import { Task } from "../../../../gen/containerd/task/v3/task_pb.ts";
@@ -35,7 +37,7 @@ interface Wanted {
 export async function execInTask(
   deps: ExecDeps,
   target: ExecTarget,
-  spec: string,
+  spec: OciProcess,
   operation: Operation,
 ): Promise<ExecResult> {
   const wanted = { stdin: false, stdout: true, stderr: true, terminal: false };
@@ -58,7 +60,7 @@ export async function execInTask(
 /** Runs a command with a client at its streams; see ContainerRuntime.exec. */
 export async function execStreamInTask(
   deps: ExecDeps,
-  run: { readonly target: ExecTarget; readonly spec: string; readonly client: ProcessClient },
+  run: { readonly target: ExecTarget; readonly spec: OciProcess; readonly client: ProcessClient },
   operation: Operation,
 ): Promise<ExecEnd> {
   const { target, client } = run;
@@ -72,7 +74,8 @@ export async function execStreamInTask(
     stderr: stderr !== undefined && !client.terminal,
     terminal: client.terminal,
   };
-  const spec = (): string => (client.terminal ? withSize(run.spec, sizes.latest) : run.spec);
+  const spec = (): OciProcess =>
+    client.terminal ? withConsoleSize(run.spec, sizes.latest) : run.spec;
   return await withCommand(deps, { target, wanted, spec }, operation, async (command) => {
     const pumps = [
       new Pump(command.stdout?.stream, stdout),
@@ -101,17 +104,10 @@ export async function execStreamInTask(
   });
 }
 
-/** `spec`, the text of a process, with the size of its terminal (runtime-spec, config.md, process). */
-function withSize(spec: string, size: TerminalSize | undefined): string {
-  if (size === undefined) return spec;
-  const process = JSON.parse(spec) as object;
-  return JSON.stringify({ ...process, consoleSize: { height: size.height, width: size.width } });
-}
-
 /** Makes a command's fifos and adds it to the task; both are gone when `use` has settled. */
 async function withCommand<T>(
   deps: ExecDeps,
-  run: { readonly target: ExecTarget; readonly wanted: Wanted; readonly spec: () => string },
+  run: { readonly target: ExecTarget; readonly wanted: Wanted; readonly spec: () => OciProcess },
   operation: Operation,
   use: (command: ExecCommand) => Promise<T>,
 ): Promise<T> {
@@ -131,7 +127,10 @@ async function withCommand<T>(
     await operation.enter("make-cgroup");
     await operation.enter("start-process");
     command.added = true;
-    const process = create(AnySchema, { typeUrl: processType, value: Buffer.from(run.spec()) });
+    const process = create(AnySchema, {
+      typeUrl: processType,
+      value: Buffer.from(specText(run.spec())),
+    });
     await shim.task.call(
       Task.method.exec,
       { id, execId, terminal: wanted.terminal, ...paths, spec: process },

@@ -1,0 +1,6 @@
+// Checks of a node: everything that davit needs of a machine, from the kernel to the registries. `examine`
+// runs the checks against a `Host` and returns findings, each with its severity, its reason and its fix;
+// nothing here prints. `ThisHost` is the machine that the process runs on.
+export { checks, examine, type GroupReport, type Report } from "./examine.ts";
+export type { Finding, Severity } from "./finding.ts";
+export { ThisHost } from "./this-host.ts";

@@ -1,0 +1,48 @@
+import type { Logger } from "../../base/logger.ts";
+import type { TaskGroup } from "../../base/task-group.ts";
+import { OverlayLayers } from "./overlay-layers.ts";
+import { OverlayRoots } from "./overlay-roots.ts";
+import { StateLayout } from "./state-layout.ts";
+import { Trash } from "./trash.ts";
+import type { UnpackTurnsOptions } from "./unpack-turns.ts";
+import { defaultUnpackerCommand, type UnpackerCommand } from "./unpacker.ts";
+
+/** What layers and roots need. */
+export interface OverlayDeps {
+  /** Directory for layers and roots, on one file system that overlayfs accepts as its upper one. */
+  readonly root: string;
+  /** Deletes in the background. To be closed before {@link OverlayRoots.close}. */
+  readonly tasks: TaskGroup;
+  readonly log: Logger;
+  /** How to start the unpacker; this same program if not given. */
+  readonly unpacker?: UnpackerCommand;
+  /** How many unpackers may run, if not the default. */
+  readonly turns?: Partial<UnpackTurnsOptions>;
+  /** How long an unpacker may make no progress, 300 s if not given. */
+  readonly stallMs?: number;
+  /** Mounts as on a kernel before 6.7, for tests. */
+  readonly asOldKernel?: boolean;
+}
+
+/** Layers, and roots on them, in one directory. */
+export interface Overlay {
+  readonly layers: OverlayLayers;
+  readonly roots: OverlayRoots;
+}
+
+/** Makes the directories and reads the layers in them. Nothing is removed before the sweeps. */
+export async function openOverlay(deps: OverlayDeps): Promise<Overlay> {
+  const { log, asOldKernel = false } = deps;
+  const paths = new StateLayout(deps.root);
+  const trash = new Trash(deps.tasks, log);
+  const layers = await OverlayLayers.open({
+    paths,
+    trash,
+    log,
+    unpacker: deps.unpacker ?? defaultUnpackerCommand(),
+    turns: deps.turns ?? {},
+    stallMs: deps.stallMs ?? 300_000,
+  });
+  const roots = await OverlayRoots.open({ paths, trash, layers, asOldKernel });
+  return { layers, roots };
+}

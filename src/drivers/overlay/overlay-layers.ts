@@ -1,0 +1,328 @@
+import { chmod, mkdir, open, readdir, rename, rm, writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import { type Digest, hexOf } from "../../base/digest.ts";
+import { messageOf, RuntimeError, wrap } from "../../base/errors.ts";
+import { KeyedLock } from "../../base/keyed-lock.ts";
+import type { Logger } from "../../base/logger.ts";
+import { errnoCode, SystemError } from "../../base/system-error.ts";
+import type { Operation } from "../../core/operation/index.ts";
+import type { LayerOrigin, Layers, LayerSource, Usage } from "../../core/snapshot/index.ts";
+import { removeTree } from "../../linux/file/index.ts";
+import { begin } from "./begun.ts";
+import { chainOf } from "./chain.ts";
+import { CopyUps } from "./copy-ups.ts";
+import { GroupSync } from "./group-sync.ts";
+import {
+  factsFile,
+  formatFacts,
+  hasOrigin,
+  type LayerFacts,
+  readFacts,
+  type StoredFacts,
+  summaryOf,
+  withOrigin,
+} from "./layer-facts.ts";
+import { type LayerIndex, readLayerIndex } from "./layer-index.ts";
+import { Spool } from "./spool.ts";
+import { asideOf, GONE_PREFIX, NEW_PREFIX, type StateLayout, UNCLAIMED } from "./state-layout.ts";
+import type { Trash } from "./trash.ts";
+import { type UnpackTurn, UnpackTurns, type UnpackTurnsOptions } from "./unpack-turns.ts";
+import { type UnpackerCommand, unpackBlob } from "./unpacker.ts";
+
+/** What the layers need. */
+export interface OverlayLayersDeps {
+  readonly paths: StateLayout;
+  readonly trash: Trash;
+  readonly log: Logger;
+  readonly unpacker: UnpackerCommand;
+  /** How many unpackers may run, where that is not the default. */
+  readonly turns: Partial<UnpackTurnsOptions>;
+  readonly stallMs: number;
+}
+
+/**
+ * Layers as directories, with an index in memory. A pull costs one syncfs for each layer, shared by
+ * layers that end at the same time.
+ */
+export class OverlayLayers implements Layers {
+  readonly directory: string;
+  readonly #deps: OverlayLayersDeps;
+  readonly #index: LayerIndex;
+  readonly #copyUps: CopyUps;
+  readonly #locks = new KeyedLock();
+  readonly #turns: UnpackTurns;
+  readonly #durable: GroupSync;
+  /** Directories of unpacks in progress. */
+  readonly #making = new Set<string>();
+
+  private constructor(deps: OverlayLayersDeps, index: LayerIndex, copyUps: CopyUps) {
+    this.directory = deps.paths.root;
+    this.#deps = deps;
+    this.#index = index;
+    this.#copyUps = copyUps;
+    this.#turns = new UnpackTurns(deps.turns);
+    this.#durable = new GroupSync(deps.paths.layers);
+  }
+
+  /** Makes the directory of the layers, and reads the layers in it. */
+  static async open(deps: OverlayLayersDeps): Promise<OverlayLayers> {
+    const { paths, trash, log } = deps;
+    // Images contain files with setuid bits, which no user of the host may reach.
+    await mkdir(paths.empty, { recursive: true, mode: 0o700 });
+    await chmod(paths.layers, 0o700).catch(unlessReadOnly);
+    const index = await readLayerIndex(paths, log);
+    const findLayer = (diffId: Digest): LayerFacts | undefined => index.layers.get(diffId);
+    const copyUps = await CopyUps.open({ paths, trash, log, findLayer });
+    return new OverlayLayers(deps, index, copyUps);
+  }
+
+  has(diffId: Digest): boolean {
+    return this.#index.layers.has(diffId);
+  }
+
+  hasFrom(diffId: Digest, origin: LayerOrigin): boolean {
+    const facts = this.#index.layers.get(diffId);
+    return facts !== undefined && hasOrigin(facts, origin);
+  }
+
+  attribute(diffId: Digest, origin: LayerOrigin): void {
+    const { layers, unattributed } = this.#index;
+    const facts = layers.get(diffId);
+    if (facts === undefined || !unattributed.has(diffId)) return;
+    layers.set(diffId, withOrigin(facts, origin));
+  }
+
+  async complete(layers: readonly Digest[], signal: AbortSignal): Promise<void> {
+    await this.#copyUps.complete(layers, signal);
+  }
+
+  lacking(layers: readonly Digest[]): Digest | undefined {
+    return layers.find((diffId) => !this.has(diffId)) ?? this.#copyUps.lacking(layers);
+  }
+
+  list(): readonly Digest[] {
+    return [...this.#index.layers.keys()];
+  }
+
+  unclaimed(): ReadonlyMap<Digest, bigint> {
+    return this.#index.unclaimed;
+  }
+
+  /** A mark that cannot be removed, as on a read-only disk, only delays the removal of an unused layer. */
+  async claim(layers: Iterable<Digest>): Promise<void> {
+    for (const diffId of layers) {
+      if (!this.#index.unclaimed.delete(diffId)) continue;
+      try {
+        await rm(join(this.#deps.paths.layer(diffId), UNCLAIMED), { force: true });
+      } catch (cause) {
+        this.#deps.log.warn(`cannot mark layer "${diffId}" as used: ${messageOf(cause)}`);
+      }
+    }
+  }
+
+  /**
+   * The directories to mount for these layers, topmost first, relative to the directory of the layers.
+   * `not-found` for a layer that is missing or was not completed.
+   */
+  lowerOf(layers: readonly Digest[]): readonly string[] {
+    const names: string[] = [];
+    const chain = chainOf(layers);
+    for (const [at, diffId] of [...chain.entries()].reverse()) {
+      const facts = this.#index.layers.get(diffId);
+      if (facts === undefined) {
+        throw new RuntimeError(
+          "not-found",
+          `mount root: layer "${diffId}" is missing, pull the image again`,
+        );
+      }
+      const copyUp = this.#copyUps.directoryOf(chain, at);
+      if (copyUp !== undefined) names.push(copyUp);
+      names.push(`${hexOf(diffId)}/fs`);
+      if (facts.rootOpaque) break;
+    }
+    return names;
+  }
+
+  usage(of: Iterable<Digest> = this.#index.layers.keys()): Usage {
+    let [bytes, inodes] = [0, 0];
+    for (const diffId of new Set(of)) {
+      const layer = this.#index.layers.get(diffId);
+      bytes += layer?.bytes ?? 0;
+      inodes += layer?.inodes ?? 0;
+    }
+    return { bytes: BigInt(bytes), inodes: BigInt(inodes) };
+  }
+
+  /**
+   * Two unpacks of the same layer do not wait for each other, since their sources may be of different
+   * speed, or wrong: the first one that succeeds provides the layer.
+   */
+  async unpack(
+    layer: LayerSource,
+    signal: AbortSignal,
+    operation?: Pick<Operation, "enter">,
+  ): Promise<void> {
+    const { diffId } = layer;
+    const { layers } = this.#deps.paths;
+    const directory = asideOf(layers, NEW_PREFIX);
+    this.#making.add(directory);
+    try {
+      const facts = await this.#fill(directory, layer, signal, operation);
+      using _turn = await this.#locks.acquire(diffId, signal);
+      await operation?.enter("publish");
+      const known = this.#index.layers.get(diffId);
+      if (known !== undefined) {
+        await this.#discard(directory);
+        await this.#addOrigin(diffId, known, originOf(layer));
+        return;
+      }
+      await this.#finish(directory, facts, signal);
+      await this.#publish(directory, diffId);
+      this.#index.layers.set(diffId, summaryOf(facts));
+      this.#index.unclaimed.set(diffId, BigInt(Date.now()) * 1_000_000n);
+    } catch (cause) {
+      await this.#discard(directory);
+      throw cause;
+    } finally {
+      this.#making.delete(directory);
+    }
+  }
+
+  async remove(diffId: Digest): Promise<void> {
+    await this.#copyUps.removeWith(diffId);
+    using _turn = await this.#locks.acquire(diffId);
+    this.#index.layers.delete(diffId);
+    this.#index.unclaimed.delete(diffId);
+    this.#index.unattributed.delete(diffId);
+    await this.#deps.trash.take(this.#deps.paths.layers, hexOf(diffId));
+  }
+
+  async sweep(): Promise<readonly string[]> {
+    const lines = [...(await this.#copyUps.sweep())];
+    const { paths, trash } = this.#deps;
+    for (const name of await readdir(paths.layers)) {
+      const path = join(paths.layers, name);
+      if (this.#making.has(path)) continue;
+      if (name.startsWith(GONE_PREFIX)) trash.delete(path);
+      if (name.startsWith(NEW_PREFIX)) {
+        lines.push(`removed half-unpacked layer "${path}"`);
+        await trash.take(paths.layers, name);
+      }
+    }
+    return lines;
+  }
+
+  /** Writes the facts of the layer next to its files, and syncs both. */
+  async #finish(directory: string, facts: StoredFacts, signal: AbortSignal): Promise<void> {
+    try {
+      await writeFile(join(directory, factsFile), formatFacts(facts));
+      await writeFile(join(directory, UNCLAIMED), "");
+    } catch (cause) {
+      throw failure(`write facts of the layer in "${directory}"`, cause);
+    }
+    await this.#durable.sync();
+    signal.throwIfAborted();
+  }
+
+  /** If it cannot be written, as on a full disk, the next daemon fetches the layer from this origin again. */
+  async #addOrigin(diffId: Digest, known: LayerFacts, origin: LayerOrigin): Promise<void> {
+    const facts = withOrigin(known, origin);
+    const directory = this.#deps.paths.layer(diffId);
+    const path = join(directory, factsFile);
+    const next = `${path}.new`;
+    try {
+      const stored = await readFacts(directory);
+      await writeFile(next, formatFacts({ ...stored, origins: facts.origins }));
+      // Before the rename: a power cut must not leave an empty file under this name.
+      await this.#durable.sync();
+      await rename(next, path);
+    } catch (cause) {
+      await rm(next, { force: true }).catch(() => undefined);
+      this.#deps.log.warn(`cannot record the origin of layer "${diffId}": ${messageOf(cause)}`);
+    }
+    this.#index.layers.set(diffId, facts);
+    this.#index.unattributed.delete(diffId);
+  }
+
+  /** Occupies no unpacker while the source of the layer sends nothing. */
+  async #fill(
+    directory: string,
+    layer: LayerSource,
+    signal: AbortSignal,
+    operation?: Pick<Operation, "enter">,
+  ): Promise<StoredFacts> {
+    await operation?.enter("make-directory");
+    const files = join(directory, "fs");
+    try {
+      await mkdir(files, { recursive: true });
+      await chmod(files, 0o755); // independent of the umask
+    } catch (cause) {
+      throw failure(`make directory "${files}"`, cause);
+    }
+    await operation?.enter("unpack");
+    using chunks = await begin(layer.chunks, signal);
+    const begun = { ...layer, chunks };
+    using turn = await this.#turns.take(layer.registry, signal);
+    if (turn !== undefined) return await this.#unpack(files, begun, signal, turn);
+    const disk = this.#deps.paths.root;
+    await using spool = await Spool.fill({ layer: begun, directory: directory, disk, signal });
+    using _turn = await this.#turns.takeForLocal(signal);
+    return await this.#unpack(files, { ...layer, chunks: spool.chunks() }, signal);
+  }
+
+  async #unpack(
+    files: string,
+    layer: LayerSource,
+    signal: AbortSignal,
+    turn?: UnpackTurn,
+  ): Promise<StoredFacts> {
+    const { unpacker, stallMs, paths } = this.#deps;
+    const { bytes, inodes, rootOpaque, fromBelow } = await unpackBlob({
+      command: unpacker,
+      directory: files,
+      layer,
+      disk: paths.root,
+      turn,
+      signal,
+      stallMs,
+    });
+    return { bytes, inodes, rootOpaque, fromBelow, origins: [originOf(layer)] };
+  }
+
+  /** Renames the layer to its final name and syncs the rename: a record of its image may follow. */
+  async #publish(directory: string, diffId: Digest): Promise<void> {
+    const { paths, trash } = this.#deps;
+    // A layer that was ignored at the start may have this name.
+    await trash.take(paths.layers, hexOf(diffId));
+    try {
+      await rename(directory, paths.layer(diffId));
+      await using names = await open(paths.layers);
+      await names.sync();
+    } catch (cause) {
+      throw failure(`publish layer "${diffId}"`, cause);
+    }
+  }
+
+  /** If this fails, the sweep of the next start removes the directory. */
+  async #discard(directory: string): Promise<void> {
+    try {
+      await removeTree(directory);
+    } catch (cause) {
+      this.#deps.log.warn(`cannot remove half-unpacked layer "${directory}": ${messageOf(cause)}`);
+    }
+  }
+}
+
+function originOf({ registry, blob: { digest, sizeBytes } }: LayerSource): LayerOrigin {
+  return { registry, digest, sizeBytes };
+}
+
+/** A read-only disk can still be read. */
+function unlessReadOnly(cause: unknown): void {
+  if (errnoCode(cause) !== "EROFS") throw cause;
+}
+
+function failure(doing: string, cause: unknown): Error {
+  const code = errnoCode(cause);
+  return code === undefined ? wrap(doing, cause) : new SystemError(doing, code, { cause });
+}

@@ -1,0 +1,259 @@
+import { mkdir, readdir } from "node:fs/promises";
+import { join } from "node:path";
+import type { Digest } from "../../base/digest.ts";
+import { messageOf, RuntimeError, wrap } from "../../base/errors.ts";
+import { KeyedLock } from "../../base/keyed-lock.ts";
+import { Semaphore } from "../../base/semaphore.ts";
+import type { Operation } from "../../core/operation/index.ts";
+import type {
+  ImageVolume,
+  RootFs,
+  RootOptions,
+  Roots,
+  RootUsers,
+  Usage,
+  VolumeOwner,
+} from "../../core/snapshot/index.ts";
+import type { KnownIds } from "../../core/store/index.ts";
+import {
+  diskUsage,
+  type FileStep,
+  removeTree,
+  runFileSteps,
+  stepsDone,
+} from "../../linux/file/index.ts";
+import {
+  makePrivateBind,
+  mountOverlay,
+  type OverlayOptions,
+  unmount,
+} from "../../linux/mount/index.ts";
+import type { OverlayLayers } from "./overlay-layers.ts";
+import { GONE_PREFIX, type StateLayout } from "./state-layout.ts";
+import type { Trash } from "./trash.ts";
+import { copyVolumes, imageVolumePath, mountImages, unmountImages, volumePath } from "./volumes.ts";
+
+/** What the roots need. */
+export interface OverlayRootsDeps {
+  readonly paths: StateLayout;
+  readonly trash: Trash;
+  readonly layers: Pick<OverlayLayers, "lowerOf">;
+  /** Mounts as on a kernel before 6.7, for tests. */
+  readonly asOldKernel?: boolean;
+}
+
+/** How long a walk's result holds. */
+const USAGE_MS = 10_000;
+/** Walks at once: each one holds a thread of the pool. */
+const WALKS = 2;
+/** Copies of volumes at once, for the same reason: others need threads meanwhile. */
+const COPIES = 4;
+
+interface KnownUsage {
+  readonly at: number;
+  readonly value: Promise<Usage>;
+}
+
+/**
+ * Roots as overlay mounts (volatile: an unmount syncs nothing). Needs Linux 5.12; from 6.7 on layers are
+ * passed to the kernel one by one.
+ */
+export class OverlayRoots implements Roots {
+  readonly directory: string;
+  readonly #deps: OverlayRootsDeps;
+  readonly #walks = new Semaphore(WALKS);
+  readonly #copies = new Semaphore(COPIES);
+  /** Held while a root is made or taken away: neither may meet the other half-way. */
+  readonly #locks = new KeyedLock();
+  readonly #usage = new Map<string, KnownUsage>();
+
+  private constructor(deps: OverlayRootsDeps) {
+    this.directory = deps.paths.root;
+    this.#deps = deps;
+  }
+
+  /**
+   * Makes the directory of all roots a private mount, so that no other mount namespace gets a copy of
+   * a root and keeps it busy.
+   */
+  static async open(deps: OverlayRootsDeps): Promise<OverlayRoots> {
+    await mkdir(deps.paths.roots, { recursive: true, mode: 0o711 });
+    await makePrivateBind(deps.paths.roots);
+    return new OverlayRoots(deps);
+  }
+
+  pathOf(containerId: string): string {
+    return join(this.#deps.paths.container(containerId), "merged");
+  }
+
+  async mount(
+    containerId: string,
+    layers: readonly Digest[],
+    operation?: Pick<Operation, "enter">,
+    options: RootOptions = {},
+  ): Promise<RootFs> {
+    const directory = this.#deps.paths.container(containerId);
+    using _turn = await this.#locks.acquire(containerId);
+    const lower = this.#lowerOf(layers);
+    await operation?.enter("make-root-directory");
+    try {
+      await runFileSteps(this.#directories(directory, layers.at(-1), options.users));
+    } catch (cause) {
+      // What was there before is another container's, and stays.
+      const isMade = stepsDone(cause) > 0;
+      if (isMade) await removeTree(directory);
+      throw wrap(`${isMade ? "mount" : "make"} root of container "${containerId}"`, cause);
+    }
+    try {
+      await operation?.enter("mount-root");
+      const { asOldKernel = false } = this.#deps;
+      const names = { target: "merged", upper: "upper", work: "work" };
+      await mountOverlay({ directory, ...names, lower, asOldKernel, ...mountedBy(options) });
+    } catch (cause) {
+      // Never delete files through a mount, as that of the layers by the pod's ids.
+      await unmount(join(directory, "merged"), join(directory, "mapped"));
+      await removeTree(directory);
+      throw wrap(`mount root of container "${containerId}"`, this.#explain(cause));
+    }
+    return { path: join(directory, "merged") };
+  }
+
+  async mountImages(
+    containerId: string,
+    images: readonly ImageVolume[],
+    options: RootOptions = {},
+  ): Promise<void> {
+    const directory = this.#deps.paths.container(containerId);
+    using _turn = await this.#locks.acquire(containerId);
+    const volumes = images.map((image) => ({ ...image, lower: this.#lowerOf(image.layers) }));
+    const { asOldKernel = false } = this.#deps;
+    await mountImages({ directory, volumes, asOldKernel, ...mountedBy(options) });
+  }
+
+  imageVolumeOf(containerId: string, index: number): string {
+    return imageVolumePath(this.#deps.paths.container(containerId), index);
+  }
+
+  async copyVolumes(
+    containerId: string,
+    paths: readonly string[],
+    owner: VolumeOwner,
+  ): Promise<void> {
+    using _turn = await this.#locks.acquire(containerId);
+    using _copy = await this.#copies.acquire();
+    await copyVolumes(this.#deps.paths.container(containerId), paths, owner);
+  }
+
+  volumeOf(containerId: string, index: number): string {
+    return volumePath(this.#deps.paths.container(containerId), index);
+  }
+
+  async remove(containerId: string, operation?: Pick<Operation, "enter">): Promise<void> {
+    const { paths, trash } = this.#deps;
+    const directory = paths.container(containerId);
+    await operation?.enter("unmount-root");
+    using _turn = await this.#locks.acquire(containerId);
+    // Never delete files through a mount: if this fails, the directory stays.
+    await unmountImages(directory, operation);
+    await unmount(join(directory, "merged"), join(directory, "mapped"));
+    await operation?.enter("delete-root");
+    await trash.takeOrLeave(paths.roots, containerId);
+    this.#usage.delete(containerId);
+  }
+
+  async usage(containerId: string): Promise<Usage> {
+    const now = performance.now();
+    const known = this.#usage.get(containerId);
+    if (known !== undefined && now - known.at < USAGE_MS) return await known.value;
+    const value = this.#walk(containerId);
+    const mine = { at: now, value };
+    this.#usage.set(containerId, mine);
+    try {
+      return await value;
+    } catch (cause) {
+      if (this.#usage.get(containerId) === mine) this.#usage.delete(containerId);
+      throw wrap(`count files of container "${containerId}"`, cause);
+    }
+  }
+
+  async sweep(known: KnownIds): Promise<readonly string[]> {
+    const lines: string[] = [];
+    const { paths, trash } = this.#deps;
+    for (const name of await readdir(paths.roots)) {
+      if (name.startsWith(GONE_PREFIX)) {
+        trash.delete(join(paths.roots, name));
+      } else if (!known.has(name)) {
+        try {
+          await this.remove(name);
+          lines.push(`removed root of unknown container "${name}"`);
+        } catch (cause) {
+          // One that stays must not keep the daemon from its work.
+          lines.push(`cannot remove root of unknown container "${name}": ${messageOf(cause)}`);
+        }
+      }
+    }
+    return lines;
+  }
+
+  /** Takes the private mount away when there is no root any more. */
+  async close(): Promise<void> {
+    const { roots } = this.#deps.paths;
+    if ((await readdir(roots)).length === 0) await unmount(roots);
+  }
+
+  /** Says what to do where the file system is not fit for what overlayfs writes to it. */
+  #explain(cause: unknown): unknown {
+    if (!/overlay: filesystem on .* not supported/.test(messageOf(cause))) return cause;
+    const { root } = this.#deps.paths;
+    return new RuntimeError(
+      "failed-precondition",
+      `${messageOf(cause)}: set root to a directory on ext4, xfs or btrfs ("davit doctor" examines "${root}")`,
+      { cause },
+    );
+  }
+
+  async #walk(containerId: string): Promise<Usage> {
+    using _turn = await this.#walks.acquire();
+    const directory = this.#deps.paths.container(containerId);
+    return await diskUsage(join(directory, "upper"), join(directory, "volumes"));
+  }
+
+  /** The lower directories for overlayfs, topmost first, relative to a root's directory. */
+  #lowerOf(layers: readonly Digest[]): readonly [string, ...string[]] {
+    const names = this.#deps.layers.lowerOf(layers).map((name) => `../../layers/${name}`);
+    const [top = "../../layers/.empty", ...others] = names;
+    return [top, ...others];
+  }
+
+  /** What a root is mounted from and on. Its own mode and owner come from the upper layer alone. */
+  #directories(
+    directory: string,
+    topmost: Digest | undefined,
+    users: RootUsers = { namespace: "", uid: 0, gid: 0 },
+  ): readonly FileStep[] {
+    const { uid, gid } = users;
+    // Its processes find their root through this directory, which stays closed to everybody else.
+    const owner = uid === 0 ? undefined : { uid, gid };
+    const upper = join(directory, "upper");
+    const below = ["work", "merged"].map((name) => join(directory, name));
+    return [
+      { step: "make-directory", path: directory, mode: 0o700, owner },
+      topmost === undefined
+        ? { step: "make-directory", path: upper, mode: 0o755, owner: { uid, gid } }
+        : {
+            step: "make-directory-like",
+            path: upper,
+            model: join(this.#deps.paths.layer(topmost), "fs"),
+            shift: { uid, gid },
+          },
+      ...below.map((path) => ({ step: "make-directory", path, mode: 0o755 }) as const),
+    ];
+  }
+}
+
+function mountedBy({ users, label }: RootOptions): Pick<OverlayOptions, "mapped" | "label"> {
+  return {
+    ...(users === undefined ? {} : { mapped: { namespace: users.namespace, at: "mapped" } }),
+    ...(label === undefined ? {} : { label }),
+  };
+}

@@ -1,0 +1,160 @@
+import { type ErrorKind, kindOf, messageOf, RuntimeError, wrap } from "../../base/errors.ts";
+import type { Clock } from "../../base/time.ts";
+import {
+  formatReference,
+  type ImageReference,
+  type RegistryAuth,
+  repositoryName,
+} from "../../core/image/index.ts";
+import { type Credentials, credentialsFor } from "./credentials.ts";
+import { failedPull, HostFailure, type HostTry } from "./failure.ts";
+import type { HostClient, HostRequest } from "./host-client.ts";
+import type { Capability } from "./hosts-file.ts";
+import type { UseAnswer } from "./registry-blob.ts";
+import { hostsOf, type RegistryHost } from "./registry-hosts.ts";
+
+/** How long a host that did not answer is asked after the others. */
+const avoidMs = 30_000;
+
+/** What a {@link FallbackClient} works with. */
+export interface FallbackClientDeps {
+  /** `images.registry_config_path`; need not exist. */
+  readonly configDir: string;
+  readonly client: HostClient;
+  readonly clock: Clock;
+}
+
+/** The image that requests are for, and the credentials of the client that asked for it. */
+export interface PullSubject {
+  readonly reference: ImageReference;
+  readonly auth: RegistryAuth | undefined;
+}
+
+/** A request that any host with the capability may answer. */
+export interface FallbackRequest<T> {
+  /** GET, if not given. */
+  readonly method?: HostRequest["method"];
+  /** What the host must be able to do. */
+  readonly capability: Capability;
+  /** `/manifests/latest`, `/blobs/sha256:...`. */
+  readonly path: string;
+  readonly headers: Readonly<Record<string, string>>;
+  readonly what: string;
+  /** Reads the answer; throws to refuse it. */
+  readonly use: UseAnswer<T>;
+  readonly signal: AbortSignal;
+}
+
+/**
+ * Sends each request to the hosts of a registry in their order until one grants it. Any failure of a
+ * host, wrong content included, leads to the next one. Hosts that did not answer lately come last.
+ */
+export class FallbackClient {
+  readonly #configDir: string;
+  readonly #client: HostClient;
+  readonly #clock: Clock;
+  /** Until when a host is asked last, by its root. Milliseconds of the clock. */
+  readonly #avoided = new Map<string, number>();
+
+  constructor({ configDir, client, clock }: FallbackClientDeps) {
+    this.#configDir = configDir;
+    this.#client = client;
+    this.#clock = clock;
+  }
+
+  /** See {@link Registry.hostsFor}. */
+  hostsFor(reference: ImageReference): Promise<readonly RegistryHost[]> {
+    return hostsOf(reference.registry, this.#configDir);
+  }
+
+  /**
+   * Asks one host after the other until one grants the request and `use` accepts its answer. Rejects
+   * with all their failures; see {@link failedPull} for the kind of the error.
+   */
+  async ask<T>(subject: PullSubject, request: FallbackRequest<T>): Promise<T> {
+    const { reference, auth } = subject;
+    const { signal } = request;
+    const doing = `fetch ${request.what} of`;
+    const all = await this.hostsFor(reference);
+    const hosts = all.filter(({ capabilities }) => capabilities.includes(request.capability));
+    if (hosts.length === 0) {
+      throw new RuntimeError(
+        "failed-precondition",
+        `${doing} "${formatReference(reference)}": no host has the capability "${request.capability}" in "${all[0]?.source ?? ""}"`,
+      );
+    }
+    const tries: HostTry[] = [];
+    for (const host of this.#inOrder(hosts)) {
+      const credentials = credentialsFor(auth, host.name);
+      try {
+        const result = await this.#client.get(
+          {
+            method: request.method ?? "GET",
+            host,
+            credentials,
+            scope: `repository:${reference.repository}:pull`,
+            path: `/${reference.repository}${request.path}`,
+            headers: request.headers,
+            what: `${repositoryName(reference)} ${request.what}`,
+            signal,
+          },
+          (message, elsewhere) => request.use(message, host, elsewhere),
+        );
+        this.#avoided.delete(host.root);
+        return result;
+      } catch (error) {
+        if (signal.aborted) throw wrap(`${doing} "${formatReference(reference)}"`, error);
+        if (kindOf(error) === "unavailable") this.avoid(host);
+        tries.push({ host: host.name, error: withCredentials(error, credentials) });
+      }
+    }
+    // Avoided hosts were asked last; the kind of the error must be that of the registry itself.
+    tries.sort((a, b) => indexOf(hosts, a) - indexOf(hosts, b));
+    throw this.failure(subject, doing, tries);
+  }
+
+  /** Has the host asked after the others for a while. */
+  avoid(host: RegistryHost): void {
+    const nowMs = this.#clock.nowMs();
+    for (const [root, untilMs] of this.#avoided) if (untilMs <= nowMs) this.#avoided.delete(root);
+    this.#avoided.set(host.root, nowMs + avoidMs);
+  }
+
+  /** The error for the client, with what each host answered and what to do about it. */
+  failure(subject: PullSubject, doing: string, tries: readonly HostTry[]): RuntimeError {
+    const { reference, auth } = subject;
+    const file = `${this.#configDir}/${reference.registry}/hosts.toml`;
+    const advice: Partial<Record<ErrorKind, string>> = {
+      "not-found": "check the image's name and tag, and that its registry has it for this platform",
+      unauthenticated:
+        auth === undefined
+          ? `the image may be private: give the pod an imagePullSecret for "${reference.registry}"`
+          : "check the user name and password or token of the pull secret",
+      "permission-denied": "these credentials may not read the image: ask the registry's owner",
+      "resource-exhausted": `wait, log in with a pull secret, or set a mirror in "${file}"`,
+      unavailable: `check this node's network and name resolution, or set a mirror in "${file}"`,
+      "data-loss": "what the registry has is damaged: push the image again, or check its mirrors",
+    };
+    return failedPull(`${doing} "${formatReference(reference)}"`, tries, advice);
+  }
+
+  #inOrder(hosts: readonly RegistryHost[]): readonly RegistryHost[] {
+    const nowMs = this.#clock.nowMs();
+    const isAvoided = ({ root }: RegistryHost): boolean => (this.#avoided.get(root) ?? 0) > nowMs;
+    return [...hosts.filter((host) => !isAvoided(host)), ...hosts.filter(isAvoided)];
+  }
+}
+
+function indexOf(hosts: readonly RegistryHost[], { host }: HostTry): number {
+  return hosts.findIndex(({ name }) => name === host);
+}
+
+/** Adds which credentials a host has refused: the question behind most failed pulls. */
+function withCredentials(error: unknown, { kind, username, source }: Credentials): unknown {
+  const isRefusal = ["unauthenticated", "permission-denied"].includes(kindOf(error));
+  if (!(error instanceof HostFailure) || !isRefusal) return error;
+  const user = kind === "password" ? ` for user ${JSON.stringify(username)}` : "";
+  return new HostFailure(error.kind, `${messageOf(error)} (credentials: ${source}${user})`, {
+    cause: error,
+  });
+}

@@ -1,0 +1,133 @@
+import { addon, callNative, type NativeWatch } from "../addon.ts";
+
+/** The directions in which a descriptor is ready, or should be watched. */
+export interface Readiness {
+  readonly readable: boolean;
+  readonly writable: boolean;
+}
+
+interface Calls {
+  watchDescriptor(fd: number, onEvent: (events: number) => void): NativeWatch;
+  watchEvents(watch: NativeWatch, events: number): void;
+  watchRelease(watch: NativeWatch): number;
+  socketListen(path: string): number;
+  socketConnectPackets(path: string): number;
+  socketAccept(watch: NativeWatch): number;
+  socketReceive(watch: NativeWatch): number;
+  socketEnd(watch: NativeWatch): void;
+  socketConnectLoopback(watch: NativeWatch, port: number): boolean;
+  socketError(watch: NativeWatch): void;
+  socketInNamespace(net: string | null, ipv6: boolean): number;
+  descriptorRead(watch: NativeWatch, bytes: Uint8Array): number;
+  descriptorWrite(watch: NativeWatch, bytes: Uint8Array): number;
+  terminalResize(watch: NativeWatch, size: number): void;
+}
+
+const calls = (): Calls => addon() as Calls;
+
+// uv_poll_event
+const readableBit = 1;
+const writableBit = 2;
+
+// All calls here run on the main thread and never wait.
+
+/**
+ * Watches a descriptor and takes ownership of it, also when it throws. After an error it is ready in both directions.
+ */
+export function watchDescriptor(fd: number, onReady: (ready: Readiness) => void): NativeWatch {
+  const onEvent = (events: number): void => {
+    onReady({
+      readable: (events & readableBit) !== 0,
+      writable: (events & writableBit) !== 0,
+    });
+  };
+  return callNative(() => calls().watchDescriptor(fd, onEvent), "watch descriptor");
+}
+
+/** What to watch a descriptor for; a new watch waits for nothing. */
+export function watchFor(watch: NativeWatch, { readable, writable }: Readiness): void {
+  calls().watchEvents(watch, (readable ? readableBit : 0) | (writable ? writableBit : 0));
+}
+
+/** Ends a descriptor's watch and returns the descriptor, under another number. Once only. */
+export function releaseDescriptor(watch: NativeWatch): number {
+  return callNative(() => calls().watchRelease(watch));
+}
+
+/** A unix stream socket that listens. ENAMETOOLONG: more than 107 bytes. EADDRINUSE: a file is at the path. */
+export function listenAt(path: string, doing: string): number {
+  return callNative(() => calls().socketListen(path), doing);
+}
+
+/** Connects a SOCK_SEQPACKET socket. ENOENT, ECONNREFUSED: no process listens. EAGAIN: the listener's queue is full. */
+export function connectPacketSocket(path: string, doing: string): number {
+  return callNative(() => calls().socketConnectPackets(path), doing);
+}
+
+/** Accepts a connection; undefined when there is none. */
+export function acceptConnection(watch: NativeWatch): number | undefined {
+  return descriptorOf(callNative(() => calls().socketAccept(watch), "accept connection"));
+}
+
+/**
+ * The descriptor in the next message, non-blocking; undefined when there is no message yet. ECONNRESET: the peer closed
+ * the connection. EPROTO: the message has no descriptor, or more than one.
+ */
+export function receiveDescriptor(watch: NativeWatch, doing: string): number | undefined {
+  return descriptorOf(callNative(() => calls().socketReceive(watch), doing));
+}
+
+/** Shuts down the sending direction (shutdown(2)). */
+export function endSocket(watch: NativeWatch): void {
+  callNative(() => calls().socketEnd(watch), "end socket");
+}
+
+/**
+ * 0.05 ms, during which the calling thread is in the network namespace (undefined: the host's). A TCP socket; undefined
+ * when the namespace does not have the address family. ENOENT; EINVAL: the file is not a namespace.
+ */
+export function tcpSocketIn(
+  netnsPath: string | undefined,
+  options: { readonly ipv6: boolean },
+): number | undefined {
+  return descriptorOf(callNative(() => calls().socketInNamespace(netnsPath ?? null, options.ipv6)));
+}
+
+/** Connects to the loopback address of the socket's family. False: the connect is in progress. */
+export function connectToLoopback(watch: NativeWatch, port: number): boolean {
+  return callNative(() => calls().socketConnectLoopback(watch, port));
+}
+
+/** Throws the error of a connect that was in progress, ECONNREFUSED and others. */
+export function throwSocketError(watch: NativeWatch): void {
+  callNative(() => calls().socketError(watch));
+}
+
+/**
+ * The number of bytes read; 0 at the end, undefined when there is nothing yet. EIO: no process has the terminal open.
+ */
+export function readDescriptor(watch: NativeWatch, bytes: Uint8Array): number | undefined {
+  const count = callNative(() => calls().descriptorRead(watch, bytes), "read descriptor");
+  return count < 0 ? undefined : count;
+}
+
+/** The number of bytes written; undefined when there is no space yet. EPIPE, EIO: no process reads. */
+export function writeDescriptor(watch: NativeWatch, bytes: Uint8Array): number | undefined {
+  const count = callNative(() => calls().descriptorWrite(watch, bytes), "write descriptor");
+  return count < 0 ? undefined : count;
+}
+
+/** Sets the size of a terminal, at most 65535 each. ENOTTY. */
+export function resizeTerminal(
+  watch: NativeWatch,
+  size: { readonly rows: number; readonly columns: number },
+): void {
+  callNative(
+    () => calls().terminalResize(watch, size.rows * 65536 + size.columns),
+    `resize terminal to ${size.columns} x ${size.rows}`,
+  );
+}
+
+function descriptorOf(fd: number): number | undefined {
+  return fd < 0 ? undefined : fd;
+}
