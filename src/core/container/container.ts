@@ -3,18 +3,18 @@ import type { ContainerConfig, LinuxContainerResources } from "../../gen/runtime
 import type { ImageConfig } from "../image/index.ts";
 import type { ContainerState } from "./state.ts";
 
-/** The image of a container, as it was at the create. It may have been removed since. */
+/** The image of a container, as it was at its creation: it may have been removed since. */
 export interface ContainerImage {
   /** `Image.id`. */
   readonly id: Digest;
-  /** The image name in the request. */
+  /** The name in the client's request. */
   readonly requested: string;
   /** The display name: the first tag, else the first digest, else the id. */
   readonly shown: string;
   /** `image_ref` of ContainerStatus: the first repo digest, else the id. */
   readonly ref: string;
   readonly layers: readonly Digest[];
-  /** The defaults that the image has for its containers. */
+  /** The image's configuration for its containers. */
   readonly config: ImageConfig;
 }
 
@@ -57,7 +57,7 @@ export interface Container {
   readonly stopSignal: string;
   /** The path of the log. Always absolute, even if the container has no log. */
   readonly logPath: string;
-  /** False when the request has no log path. Then no log is written. */
+  /** False if the request has no log path: then nothing is logged. */
   readonly hasLog: boolean;
   /** cgroupfs path below each hierarchy's root. */
   readonly cgroupPath: string;
@@ -66,7 +66,7 @@ export interface Container {
   readonly state: ContainerState;
 }
 
-/** The layers that a container uses: those of its image and of its image volumes. */
+/** The layers that a container uses: its image's, and those of its image volumes. */
 export function layersOf({
   image,
   imageVolumes,

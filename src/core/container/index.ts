@@ -18,7 +18,7 @@ export type {
   CreateContainerRequest,
   UpdateContainerResourcesRequest,
 } from "../../gen/runtime/v1/api_pb.ts";
-export { containerName, newContainerId, logAndCgroupPaths } from "./from-request.ts";
+export { containerName, newContainerId, pathsOf } from "./from-request.ts";
 export type {
   AttachedClient,
   ContainerBundle,

@@ -3,7 +3,6 @@
 export type {
   Attachment,
   AttachmentNotes,
-  AttachmentRemoval,
   NetworkRequest,
   NetworkStatus,
   PluginListeners,

@@ -57,7 +57,7 @@ export interface Attachment {
 }
 
 /** The tries to remove an attachment. */
-export interface AttachmentRemoval {
+interface AttachmentRemoval {
   readonly tries: number;
   /** Milliseconds since 1970. */
   readonly firstTriedAtMs: number;

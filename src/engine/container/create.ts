@@ -6,7 +6,7 @@ import {
   containerName,
   type CreateContainerRequest,
   newContainerId,
-  logAndCgroupPaths,
+  pathsOf,
 } from "../../core/container/index.ts";
 import type { Image } from "../../core/image/index.ts";
 import type { RunningOperation } from "../../core/operation/index.ts";
@@ -167,7 +167,7 @@ async function assemble(
     volumes: volumes.paths,
     user: { uid: 0n, gid: 0n, supplementalGroups: [] },
     stopSignal: stopSignal(config.stopSignal, image.config.stopSignal).name,
-    ...logAndCgroupPaths(id, config, sandbox),
+    ...pathsOf(id, config, sandbox),
     createdAtNs: context.clock.nowNs(),
     bootId: context.bootId,
     state: { name: "creating" },
