@@ -1,4 +1,4 @@
-/** Shims that are killed, hang, or answer with garbage: their pods end truthfully, and others go on. */
+/** Shims that are killed, hang, or return garbage: the end of their pods is reported correctly, and others continue. */
 import assert from "node:assert/strict";
 import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { createServer, type Server } from "node:net";
@@ -35,7 +35,7 @@ let daemon: TestDaemon;
 let scripted: string;
 const served = (): TestDaemon => daemon;
 
-/** A shim whose `start` says what the file beside it has; it has nothing to delete. */
+/** A shim whose `start` runs the script next to it; it has nothing to delete. */
 function writeScriptedShim(directory: string): string {
   mkdirSync(directory);
   const file = path.join(directory, "shim");
@@ -89,7 +89,7 @@ test(
 
 describe("a shim that is killed", () => {
   test(
-    "takes its containers with it, and no others; the pod can go on with a new one",
+    "ends its containers, and no others; the pod can continue with a new one",
     leakless(served, () =>
       inPod(daemon, bare(), async (pod) => {
         const ids = [await runIn(pod), await runIn(pod)];
@@ -156,7 +156,7 @@ test(
 
 describe("a shim that hangs", () => {
   test(
-    "keeps nobody else waiting, and neither the stop nor the removal of its containers",
+    "delays no other pod, and neither the stop nor the removal of its containers",
     leakless(served, () =>
       inPod(daemon, bare(), async (pod) => {
         const id = await runIn(pod);
@@ -176,7 +176,7 @@ describe("a shim that hangs", () => {
   );
 
   test(
-    "during a restart: its container is known as it was, and goes on when the shim does",
+    "during a restart: its container keeps its state, and continues when the shim does",
     leaklessAcross(served, async () => {
       const pods = [await openPod(daemon, bare()), await openPod(daemon, bare())] as const;
       const id = await runIn(pods[0], script("trap 'exit 9' TERM; while :; do sleep 0.05; done"));
@@ -197,7 +197,7 @@ describe("a shim that hangs", () => {
 
 describe("a shim that hangs when its pod is to have another container", () => {
   test(
-    "gets no other shim beside it, and ends with the pod",
+    "gets no second shim, and ends with the pod",
     leaklessAcross(served, async () => {
       const pod = await openPod(daemon, bare());
       const shim = shimOf(await pidOf(daemon, await runIn(pod)));
@@ -235,11 +235,11 @@ describe("a shim's start that fails", () => {
   }
 
   const cases: readonly (readonly [what: string, starts: string, words: RegExp])[] = [
-    ["says why", "echo out of luck >&2; exit 3", /start: out of luck/],
-    ["says nothing", "exit 3", /start: exit code 3/],
-    ["tells no address", "exit 0", /told no address/],
+    ["reports why", "echo out of luck >&2; exit 3", /start: out of luck/],
+    ["prints nothing", "exit 3", /start: exit code 3/],
+    ["returns no address", "exit 0", /returned no address/],
     ["wants gRPC", `echo '{"version":3,"address":"unix:///x","protocol":"grpc"}'`, /"ttrpc"/],
-    ["names a socket of nobody", "echo unix:///nowhere/s", /no such socket/],
+    ["returns a socket that does not exist", "echo unix:///nowhere/s", /no such socket/],
   ];
   for (const [what, starts, words] of cases) {
     test(
@@ -297,7 +297,7 @@ test(
     );
     await assert.rejects(
       run("odd"),
-      failsWith(code.invalidArgument, /no "Binary"; there are: .*BinaryName/),
+      failsWith(code.invalidArgument, /unknown option "Binary"; known are: .*BinaryName/),
     );
   }),
 );

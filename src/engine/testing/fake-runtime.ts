@@ -90,6 +90,9 @@ export class FakeRuntime implements ContainerRuntime {
 
   async start(bundle: ContainerBundle, operation: Operation): Promise<StartedContainer> {
     const { id } = bundle;
+    if (this.#runs.get(id)?.known === true) {
+      throw new RuntimeError("already-exists", `start container "${id}": it was started already`);
+    }
     try {
       await operation.enter("make-bundle");
       this.#host.make("bundle", id);
@@ -183,6 +186,9 @@ export class FakeRuntime implements ContainerRuntime {
   ): Promise<() => Promise<void>> {
     await this.trouble.at("update", signal);
     this.#known(id);
+    if (!this.#host.has("process", id)) {
+      throw new RuntimeError("failed-precondition", `update container "${id}": it has ended`);
+    }
     const before = this.limits.get(id);
     this.limits.set(id, limits);
     return async () => {
