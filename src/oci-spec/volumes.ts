@@ -10,7 +10,7 @@ export interface DeclaredVolumes {
   /** Paths where a container gets its own directory. */
   readonly paths: readonly string[];
   /** Paths where it gets none, since they are in the kernel's file systems. */
-  readonly passedOver: readonly string[];
+  readonly skipped: readonly string[];
 }
 
 /**
@@ -40,5 +40,5 @@ export function declaredVolumes(
   const { own = [], kernel = [] } = Object.groupBy(wanted, (path) =>
     isKernelPath(path) ? "kernel" : "own",
   );
-  return { paths: own, passedOver: kernel };
+  return { paths: own, skipped: kernel };
 }

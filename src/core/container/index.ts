@@ -1,5 +1,5 @@
-// Containers: their states and the seam behind which a runtime keeps them. Imports base, gen and
-// the neighbouring nouns. Start with container.ts.
+// Containers: their states, their store, and the interface of container runtimes. Imports base, gen and
+// the other nouns. Start reading with container.ts.
 export type {
   Container,
   ContainerImage,
