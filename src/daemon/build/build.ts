@@ -160,7 +160,7 @@ export async function build(config: Config, options: BuildOptions): Promise<Buil
       containers,
       images,
       urls,
-      stats: statsOf({ cgroups: layout, clock, meter }, containers),
+      stats: statsOf({ cgroups: layout, clock, meter, tuning: options.tuning }, containers),
       network: networks.default,
       cgroupDriver: config.runtime.cgroupDriver,
       handlers: () => handlers.features(),
@@ -290,6 +290,7 @@ function statsOf(
     readonly clock: Clock;
     /** Reports the usage of the sandboxes of its controller. */
     readonly meter: ShimController | undefined;
+    readonly tuning: Pick<Tuning, "cachesCgroupFiles">;
   },
   { roots, store: containers, sandboxes }: CriContext["containers"],
 ): HostStats {
@@ -297,6 +298,7 @@ function statsOf(
   const stats = new HostStats({
     ...deps,
     roots,
+    cachesFiles: deps.tuning.cachesCgroupFiles,
     meterOf: ({ handler }) => (handler.controller === meter?.name ? meter : undefined),
   });
   for (const store of [sandboxes, containers]) {

@@ -38,6 +38,8 @@ export interface HostStatsDeps {
   readonly nowMs?: () => number;
   /** The kernel's own if not given. */
   readonly files?: KernelFiles;
+  /** False opens the files of cgroups for each sample instead of keeping them open. */
+  readonly cachesFiles?: boolean;
   /** How long a call waits for a sample, 500 ms if not given. */
   readonly patienceMs?: number;
   /** How long it waits for the files of writable layers to be counted, 100 ms if not given. */
@@ -95,7 +97,7 @@ export class HostStats implements StatsReader {
   constructor(deps: HostStatsDeps) {
     this.#deps = deps;
     this.#nowMs = deps.nowMs ?? (() => performance.now());
-    this.#kernel = deps.files ?? hostFiles();
+    this.#kernel = deps.files ?? hostFiles(deps.cachesFiles ?? true);
     this.#patienceMs = deps.patienceMs ?? 500;
     this.#layerPatienceMs = deps.layerPatienceMs ?? 100;
     const times = { freshMs: sampleMs, patienceMs: this.#patienceMs };
@@ -236,8 +238,8 @@ export class HostStats implements StatsReader {
   }
 }
 
-function hostFiles(): KernelFiles {
-  const cache = new CgroupFdCache();
+function hostFiles(cachesFiles: boolean): KernelFiles {
+  const cache = new CgroupFdCache(undefined, cachesFiles ? {} : { descriptors: 0 });
   return { hold: (paths) => cache.add(paths), readInNamespace: readFilesInNamespace };
 }
 
