@@ -7,33 +7,33 @@ import type { ContainerContext } from "../engine/container/index.ts";
 import type { ImageContext } from "../engine/image/index.ts";
 import type { SandboxContext } from "../engine/sandbox/index.ts";
 
-/** What the RPCs work with. Made once, in the composition root. */
+/** The dependencies of the RPCs. The composition root creates it once. */
 export interface CriContext {
-  /** Of this build of davit. */
+  /** The version of this build of davit. */
   readonly version: string;
-  /** No answer may be longer: clients refuse it (gRPC's limit, 16 MiB in kubelet and crictl). */
+  /** The maximum size of an answer. Clients reject larger ones (16 MiB in kubelet and crictl). */
   readonly maxMessageBytes: number;
   readonly sandboxes: SandboxContext;
   readonly containers: ContainerContext;
   readonly images: ImageContext;
-  /** Hands out the addresses of the streaming server. */
+  /** Creates the URLs of the streaming server. */
   readonly urls: StreamUrls;
   readonly stats: StatsReader;
-  /** The network of the default handler: what the node's readiness depends on. */
+  /** The network of the default handler. The readiness of the node depends on it. */
   readonly network: PodNetwork;
-  /** Who makes cgroups. */
+  /** The cgroup driver. */
   readonly cgroupDriver: "cgroupfs" | "systemd";
-  /** What each handler can do: waits for the answers of the runtimes, 5 s at most, once in its life. */
+  /** The features of each handler. The first call waits for the answers of the runtimes, at most 5 s. */
   readonly handlers: () => Promise<readonly HandlerFeatures[]>;
-  /** Facts for the verbose Status, as JSON values by key. */
+  /** Additional JSON values for the verbose Status, by key. */
   readonly describe: () => Readonly<Record<string, unknown>>;
   readonly log: Logger;
 }
 
-/** What an RPC knows of the call that it serves. */
+/** The call that an RPC serves. */
 export interface RpcCall {
-  /** Aborted when the caller is gone. */
+  /** Aborted when the caller has disconnected. */
   readonly signal: AbortSignal;
-  /** The request as it came, for the record. */
+  /** The encoded request, for the database. */
   readonly requestBytes: Uint8Array;
 }

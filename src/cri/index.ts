@@ -1,5 +1,6 @@
-// The two gRPC services of the CRI: one file an RPC, which decodes, calls a verb of the engine and
-// encodes. Imports base, gen, wire/grpc, core and engine. Start with services.ts.
+// The two gRPC services of the CRI. Each RPC has a file, which decodes the request, calls a verb of the
+// engine and encodes the answer. Imports base, gen, wire/grpc, core and engine. Start reading with
+// services.ts.
 export type { CriContext } from "./context.ts";
 export { criMethods } from "./services.ts";
 export { toStatus } from "./status.ts";

@@ -3,23 +3,22 @@ import { RuntimeError } from "../base/errors.ts";
 // Unicode's category Cc: U+0000 to U+001F, U+007F to U+009F.
 const control = /\p{Cc}/u;
 
-/** Fields that hold what a program is given: a newline in them is as good as a letter. */
+/** Fields with input of a program, where a newline is as valid as a letter. */
 const anyText: ReadonlySet<string> = new Set(["command", "args", "cmd"]);
 
-/** Messages whose fields are secrets, which can be anything. */
+/** Messages whose fields are secrets, which may have any characters. */
 const anyMessage: ReadonlySet<string> = new Set(["runtime.v1.AuthConfig"]);
 
 /**
- * Refuses a request with a control character where it could do harm: `invalid-argument` naming the
- * field. The value itself is not shown, it may be a secret.
+ * Rejects a request with a control character where it could do harm: `invalid-argument` with the name of
+ * the field. The error does not show the value, which may be a secret.
  *
- * - NUL in any text. The kernel, conmon, the OCI runtime and the plugins take text that ends at a
- *   NUL, so that what they do would not be what was asked for and checked.
- * - Any control character in names, ids, paths and keys: they become arguments, names of files and
- *   lines of logs. Commands, values of maps (labels, annotations, sysctls) and credentials may have
- *   them.
+ * - NUL in any text. For the kernel, conmon, the OCI runtime and the plugins a text ends at a NUL, so
+ *   they would do something else than what was requested and checked.
+ * - Any control character in names, ids, paths and keys, which become arguments, file names and log
+ *   lines. Commands, values of maps (labels, annotations, sysctls) and credentials may have them.
  *
- * Values of environment variables are bytes in the CRI and are judged with the container's config.
+ * Values of environment variables are bytes in the CRI and are checked with the container's config.
  */
 export function checkRequestText(method: string, request: object): void {
   const found = findInMessage(request);
@@ -35,7 +34,7 @@ export function checkRequestText(method: string, request: object): void {
 interface Found {
   readonly field: string;
   readonly text: string;
-  /** Where in the text the first bad character is. */
+  /** The index of the first invalid character. */
   readonly at: number;
 }
 
@@ -85,7 +84,7 @@ function dotted(field: string): string {
   return field === "" || field.startsWith("[") ? field : `.${field}`;
 }
 
-/** The protocol's own name of a field: `logPath` is `log_path` there. */
+/** The name of a field in the protocol, for example `log_path` for `logPath`. */
 function fieldName(key: string): string {
   return key.replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`);
 }

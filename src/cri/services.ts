@@ -52,7 +52,7 @@ import { updateRuntimeConfig } from "./runtime/update-runtime-config.ts";
 import { version } from "./runtime/version.ts";
 import { imageSubjects, runtimeSubjects } from "./subjects.ts";
 
-/** Answers with a message, or with one that is encoded already. */
+/** An answer as a message, or encoded already. */
 type Answer<O extends DescMessage> = MessageInitShape<O> | Uint8Array;
 
 type Rpc<M> = M extends { methodKind: "unary"; input: infer I; output: infer O }
@@ -124,20 +124,20 @@ const imageRpcs: Table<typeof ImageService> = {
   imageFsInfo,
 };
 
-/** What is known before the daemon is ready. */
+/** The part of the context that exists before the daemon is ready. */
 type Early = Pick<CriContext, "version">;
 
-/** Decides when calls are served, and with what. */
+/** Decides when calls are served, and with which context. */
 export interface ServiceGate extends Early {
   /** Undefined until recovery has ended: until then only Version is answered. */
   readonly context: () => CriContext | undefined;
-  /** What an early call waits for: the context, for a limited time. */
+  /** Resolves when the context exists, or after a limited time. */
   readonly soon: () => Promise<void>;
   /** Adds facts about a call to its log line; may be called several times. */
   readonly note?: (call: Call, facts: LogFields) => void;
 }
 
-/** Answered before recovery has ended: the answer does not depend on it. */
+/** The methods that are served before recovery has ended, because their answer does not depend on it. */
 const alwaysServed: ReadonlySet<string> = new Set(["version"]);
 
 /** Both CRI services for the gRPC server: every method of the contract has an entry. */
@@ -161,7 +161,7 @@ function* serviceMethods<S extends DescService>(
   }
 }
 
-/** What the log says of the calls of a method; see subjects.ts. */
+/** The fields that the log has for the calls of a method; see subjects.ts. */
 interface Subject {
   readonly asked: (request: unknown, context: CriContext) => LogFields;
   readonly got?: (answer: unknown, context: CriContext) => LogFields;
@@ -184,7 +184,7 @@ function asMethod(
   rpc: unknown,
   subject: Subject | undefined,
 ): Method {
-  // Without a promise where the daemon is ready: it would be a measurable part of a status's CPU time.
+  // No promise when the daemon is ready: it would be a measurable part of a status's CPU time.
   const contextFor = (call: Call): CriContext | Early | Promise<CriContext> =>
     gate.context() ??
     (alwaysServed.has(method.localName) ? gate : waitUntilReady(gate, method, call));
@@ -209,7 +209,7 @@ function asMethod(
         if (subject === undefined) {
           return encode(method, await (rpc as UnaryRpc)(context, request, rpcCall));
         }
-        // Before the call runs: a removed object no longer has a name.
+        // Before the call runs, because a removed object no longer has a name.
         const served = context as CriContext;
         gate.note?.(call, subject.asked(request, served));
         const answer = await (rpc as UnaryRpc)(context, request, rpcCall);
@@ -229,7 +229,7 @@ function asMethod(
   };
 }
 
-/** A call that comes before the daemon is ready waits for it for a moment, and fails with `unavailable` then. */
+/** The context, after a limited wait; `unavailable` when the daemon is still not ready then. */
 async function waitUntilReady(
   gate: ServiceGate,
   method: DescMethod,
@@ -241,11 +241,11 @@ async function waitUntilReady(
   if (context !== undefined) return context;
   throw new RuntimeError(
     "unavailable",
-    `serve ${method.name}: davit is still restoring the sandboxes of its last run, try again in a moment`,
+    `serve ${method.name}: davit is still restoring the sandboxes of its last run; try again in a moment`,
   );
 }
 
-/** Does not ask for the call's signal before somebody wants it: making one is a tenth of a status. */
+/** Reads the signal of the call only when it is used: creating it is a tenth of the cost of a status. */
 class ServedCall implements RpcCall {
   readonly requestBytes: Uint8Array;
   readonly #call: Call;

@@ -34,7 +34,7 @@ const storeOf = <T extends { readonly id: string }>(one: T) => ({
   peek: (id: string) => (id === one.id ? one : undefined),
 });
 
-// A part of the context is all that is looked at.
+// Only this part of the context is used.
 const context = {
   sandboxes: { store: storeOf(sandbox) },
   containers: { store: storeOf(container) },
@@ -49,7 +49,7 @@ const whole = {
   image: "docker.io/library/busybox:1",
 };
 
-test("a call is told with its pod and container, by whatever part of the id it names them", () => {
+test("a call has its pod and container, also for a prefix of the id", () => {
   const request = create(StopContainerRequestSchema, { containerId: "c0f", timeout: 30n });
   assert.deepEqual(stopContainer.asked(request, context), {
     ...whole,
@@ -61,7 +61,7 @@ test("a call is told with its pod and container, by whatever part of the id it n
   }
 });
 
-test("a creation is told with its name, and then its id", () => {
+test("a create has its name, and then its id", () => {
   const run = create(RunPodSandboxRequestSchema, { config: { metadata } });
   assert.deepEqual(runPodSandbox.asked(run, context), { pod: "default/web" });
   assert.deepEqual(runPodSandbox.got?.({ podSandboxId: "id" }, context), {
@@ -81,7 +81,7 @@ test("a creation is told with its name, and then its id", () => {
   });
 });
 
-test("a pull is told with its size, and without its credentials", () => {
+test("a pull has its size, and no credentials", () => {
   const auth = { username: "me", password: "swordfish" };
   const request = create(PullImageRequestSchema, { image: { image: "app:2" }, auth });
   assert.deepEqual(pullImage.asked(request, context), { image: "app:2" });
@@ -91,7 +91,7 @@ test("a pull is told with its size, and without its credentials", () => {
   });
 });
 
-test("what a client makes long is cut", () => {
+test("long texts of a client are cut", () => {
   const long = "x".repeat(1_000_000);
   const request = create(ExecRequestSchema, { containerId: "c0", cmd: ["sh", "-c", long, long] });
   const asked = exec.asked(request, context);

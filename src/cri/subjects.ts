@@ -5,8 +5,8 @@ import type { ImageService, RuntimeService } from "../gen/runtime/v1/api_pb.ts";
 import type { CriContext } from "./context.ts";
 
 /**
- * What the log says of calls beside their name and how they ended: what they are about, and what came of them.
- * Calls that are not here say nothing more. Environments and credentials are in none of it.
+ * The fields that the log line of a call has in addition to its name and status: its object and its result.
+ * Calls that are not listed have none. No field contains environment variables or credentials.
  */
 type Subjects<S extends DescService> = {
   readonly [Name in keyof S["method"]]?: S["method"][Name] extends {
@@ -16,13 +16,13 @@ type Subjects<S extends DescService> = {
     ? {
         /** From the request. */
         readonly asked: (request: MessageShape<I>, context: CriContext) => LogFields;
-        /** From the answer, if it says something that the request does not. */
+        /** From the answer, if it has something that the request does not. */
         readonly got?: (answer: Partial<MessageShape<O>>, context: CriContext) => LogFields;
       }
     : never;
 };
 
-/** The longest text of a client that is in a log line; the rest is cut. */
+/** The maximum length of a client's text in a log line; the rest is cut. */
 const maxText = 256;
 
 export const runtimeSubjects: Subjects<typeof RuntimeService> = {

@@ -15,7 +15,7 @@ describe("declaredVolumes()", () => {
     const volumes = ["/z/../y/", "relative", "/y", "/taken", "/above/below", "../up"];
     assert.deepEqual(declaredVolumes({ volumes }, config), {
       paths: ["/above/below", "/relative", "/up", "/y"],
-      passedOver: [],
+      skipped: [],
     });
   });
 
@@ -25,7 +25,7 @@ describe("declaredVolumes()", () => {
     const volumes = [...kernel.map((path) => `/x/../${path}/`), ...own];
     assert.deepEqual(declaredVolumes({ volumes }, containerConfig()), {
       paths: own,
-      passedOver: kernel,
+      skipped: kernel,
     });
   });
 

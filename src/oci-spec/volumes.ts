@@ -7,14 +7,14 @@ import { mountDestination } from "./mounts.ts";
 
 /** The volumes that an image declares. */
 export interface DeclaredVolumes {
-  /** Where a container gets a directory of its own. */
+  /** Paths where a container gets its own directory. */
   readonly paths: readonly string[];
-  /** Where it gets none, since the kernel's file systems are there. */
-  readonly passedOver: readonly string[];
+  /** Paths where it gets none, since they are in the kernel's file systems. */
+  readonly skipped: readonly string[];
 }
 
 /**
- * Where a container gets a directory of its own because its image declares a volume there (image-spec,
+ * Paths where a container gets its own directory because its image declares a volume (image-spec,
  * config.md, Volumes): each path once, sorted, without those where the request mounts something.
  * `failed-precondition` for one that is the root itself.
  *
@@ -26,7 +26,7 @@ export function declaredVolumes(
   config: Pick<ContainerConfig, "mounts">,
 ): DeclaredVolumes {
   const taken = new Set(config.mounts.map(mountDestination));
-  // A path that is not absolute counts from the root, as the peers take it.
+  // A path that is not absolute is relative to the root, as in containerd and CRI-O.
   const paths = image.volumes.map((path) =>
     mountDestination({ containerPath: posix.join("/", path) }),
   );
@@ -40,5 +40,5 @@ export function declaredVolumes(
   const { own = [], kernel = [] } = Object.groupBy(wanted, (path) =>
     isKernelPath(path) ? "kernel" : "own",
   );
-  return { paths: own, passedOver: kernel };
+  return { paths: own, skipped: kernel };
 }

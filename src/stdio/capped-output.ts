@@ -1,17 +1,17 @@
 import type { Readable } from "node:stream";
 
-/** What ExecSync answers of each stream at most; api.proto: "16 MB ... the rest is discarded". */
-export const maxOutputBytes = 16 * 1024 * 1024;
+/** The most that ExecSync returns of each stream; api.proto: "16 MB ... the rest is discarded". */
+const maxOutputBytes = 16 * 1024 * 1024;
 
 /** Reads a stream to its end and keeps its first bytes, so that the writer never blocks. */
-export class Output {
+export class CappedOutput {
   /** Settles at the end of the stream; never rejects. */
   readonly ended: Promise<void>;
   readonly #chunks: Buffer[] = [];
-  #room: number;
+  #bytesLeft: number;
 
-  constructor(stream: Readable | undefined, limit: number) {
-    this.#room = limit;
+  constructor(stream: Readable | undefined, maxBytes = maxOutputBytes) {
+    this.#bytesLeft = maxBytes;
     const { promise, resolve } = Promise.withResolvers<undefined>();
     this.ended = promise;
     if (stream === undefined) resolve(undefined);
@@ -19,15 +19,15 @@ export class Output {
       resolve(undefined);
     });
     stream?.on("data", (chunk: Buffer) => {
-      this.#keep(chunk);
+      this.#append(chunk);
     });
   }
 
-  #keep(chunk: Buffer): void {
-    if (this.#room <= 0) return;
-    const kept = chunk.length > this.#room ? chunk.subarray(0, this.#room) : chunk;
-    this.#room -= kept.length;
-    this.#chunks.push(kept);
+  #append(chunk: Buffer): void {
+    if (this.#bytesLeft <= 0) return;
+    const part = chunk.length > this.#bytesLeft ? chunk.subarray(0, this.#bytesLeft) : chunk;
+    this.#bytesLeft -= part.length;
+    this.#chunks.push(part);
   }
 
   bytes(): Uint8Array {

@@ -10,8 +10,8 @@ export type LogStream = "stdout" | "stderr";
 
 /**
  * Turns the output of one stream into lines of a CRI log: time, stream, a tag, text. The tag is F
- * for the end of a line and P for a part of one that goes on: a line is cut after 16 KiB, and what
- * has no newline at the end of the output is such a part, too.
+ * for the end of a line and P for a part before that: a line is cut after 16 KiB, and text
+ * without a newline at the end of the output is a part as well.
  */
 export class CriLogLines {
   readonly #stream: LogStream;
@@ -38,7 +38,7 @@ export class CriLogLines {
     return Buffer.concat(pieces);
   }
 
-  /** What is left when no more output comes. */
+  /** The incomplete last line, at the end of the output. */
   end(nowNs: bigint): Buffer {
     const rest = this.#rest;
     this.#rest = Buffer.alloc(0);
@@ -46,7 +46,7 @@ export class CriLogLines {
     return Buffer.concat([this.#heads(nowNs).part, rest, Buffer.from("\n")]);
   }
 
-  /** Writes parts of the line from `at` to `end` until one part is left of it; where that begins. */
+  /** Writes all parts but the last of the line from `at` to `end`; returns where the last one begins. */
   #cut(text: Buffer, at: number, end: number, head: Buffer, pieces: Buffer[]): number {
     let begin = at;
     while (end - begin > maxPartBytes) {
@@ -65,7 +65,7 @@ export class CriLogLines {
   }
 }
 
-/** A time as CRI logs have it: RFC 3339 with nine digits of a second, in UTC. */
+/** A time in the format of CRI logs: RFC 3339 with nine digits of a second, in UTC. */
 export function formatLogTime(nowNs: bigint): string {
   const seconds = new Date(Number(nowNs / 1_000_000n)).toISOString().slice(0, 19);
   return `${seconds}.${String(nowNs % 1_000_000_000n).padStart(9, "0")}Z`;

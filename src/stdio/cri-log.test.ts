@@ -15,7 +15,7 @@ after(() => rmSync(directory, { recursive: true }));
 const nowNs = 1_700_000_000_012_345_678n;
 const head = (tag: string): string => `2023-11-14T22:13:20.012345678Z stdout ${tag} `;
 
-/** What a stream's output becomes, pushed in pieces of a size. */
+/** The lines of a stream's output, pushed in pieces of `size`. */
 function written(output: string, size = output.length): string {
   const lines = new CriLogLines("stdout");
   const bytes = Buffer.from(output);
@@ -27,7 +27,7 @@ function written(output: string, size = output.length): string {
 }
 
 describe("CriLogLines", () => {
-  it("writes a line for a line, however the output comes", () => {
+  it("writes a line for each line of output, however that is split", () => {
     const want = `${head("F")}one\n${head("F")}\n${head("F")}a  b\n${head("P")}rest\n`;
     for (const size of [1, 2, 3, 100]) assert.equal(written("one\n\na  b\nrest", size), want);
     assert.equal(written(""), "");
@@ -48,7 +48,7 @@ describe("CriLogLines", () => {
 });
 
 describe("CriLog", () => {
-  it("appends, goes on in a new file after a rotation, and loses nothing", async () => {
+  it("appends, continues in a new file after a rotation, and loses nothing", async () => {
     const path = join(directory, "0.log");
     const log = await CriLog.open(path, { log: silentLogger });
     void log.write(Buffer.from("a"));
@@ -64,7 +64,7 @@ describe("CriLog", () => {
     assert.equal(readFileSync(path, "utf8"), "d");
   });
 
-  it("follows and opens nothing that is in its place", async () => {
+  it("follows no link and opens no fifo at its path", async () => {
     const path = join(directory, "2.log");
     const canary = join(directory, "canary");
     writeFileSync(canary, "canary");
@@ -85,7 +85,7 @@ describe("CriLog", () => {
     assert.equal(readFileSync(canary, "utf8"), "canary");
   });
 
-  it("keeps its file when the new one cannot be made", async () => {
+  it("keeps its file when the new one cannot be created", async () => {
     const path = join(directory, "1.log");
     const log = await CriLog.open(path, { log: silentLogger });
     await assert.rejects(log.reopen(join(directory, "none/1.log")), /none/);

@@ -7,11 +7,11 @@ import { Semaphore } from "../base/semaphore.ts";
 import { LogDirectory } from "../linux/file/index.ts";
 
 /**
- * How many writes to one disk may wait for it. The threads that they wait on are everybody's: a disk
- * that hangs must not have them all.
+ * How many writes to one disk run at once. They block threads of the shared pool: a disk that hangs must
+ * not block all of them.
  */
 const writesPerDisk = 3;
-const turnsOfDisk = new Map<bigint, Semaphore>();
+const writesByDisk = new Map<bigint, Semaphore>();
 
 /** What a log is opened with. */
 export interface CriLogDeps {
@@ -20,50 +20,57 @@ export interface CriLogDeps {
   readonly logRoots?: readonly string[];
 }
 
+/** Opens a log for appending; the file and its directory are created if they are missing. */
+export async function openLogFile(
+  path: string,
+  linkedRoots: readonly string[],
+): Promise<FileHandle> {
+  using directory = await LogDirectory.open(dirname(path), { linkedRoots, make: true });
+  return await directory.append(basename(path));
+}
+
 /**
- * The log of a container, open for appending. Writes are done one after the other. Whatever else containers
- * put in its place is neither followed nor opened; see LogDirectory.
+ * The log of a container, open for appending. Writes are done one after the other. Links and special files
+ * that a container puts at its path are neither followed nor opened; see LogDirectory.
  */
 export class CriLog {
   readonly #deps: CriLogDeps;
   #path: string;
   #file: FileHandle;
-  #turns: Semaphore;
+  #writes: Semaphore;
   #last: Promise<void> = Promise.resolve();
   #failing = false;
 
-  private constructor(path: string, file: FileHandle, turns: Semaphore, deps: CriLogDeps) {
+  private constructor(path: string, file: FileHandle, writes: Semaphore, deps: CriLogDeps) {
     this.#path = path;
     this.#file = file;
-    this.#turns = turns;
+    this.#writes = writes;
     this.#deps = deps;
   }
 
-  /** Opens the log; it and its directory are made where they are missing. */
+  /** Opens the log; see {@link openLogFile}. */
   static async open(path: string, deps: CriLogDeps): Promise<CriLog> {
-    const { logRoots: linkedRoots = [] } = deps;
-    using directory = await LogDirectory.open(dirname(path), { linkedRoots, make: true });
-    return await CriLog.of(path, await directory.append(basename(path)), deps);
+    return CriLog.of(path, await openLogFile(path, deps.logRoots ?? []), deps);
   }
 
-  /** A log that is open already; it belongs to the CriLog from now on. */
+  /** A log that is open already. The CriLog closes `file`. */
   static async of(path: string, file: FileHandle, deps: CriLogDeps): Promise<CriLog> {
-    return new CriLog(path, file, await turnsOf(file), deps);
+    return new CriLog(path, file, await writesToDiskOf(file), deps);
   }
 
-  /** Where it is written to. */
+  /** The path of the open log. */
   get path(): string {
     return this.#path;
   }
 
   /**
-   * Appends to the log; resolves when that is done. Never rejects: what cannot be written, as on a
-   * full disk, is lost, and the container goes on.
+   * Appends to the log; resolves when that is done. Never rejects: output that cannot be written, as on a
+   * full disk, is lost, and the container continues.
    */
   write(bytes: Buffer): Promise<void> {
     return this.#queue(async () => {
       if (bytes.length === 0) return;
-      using _turn = await this.#turns.acquire();
+      using _turn = await this.#writes.acquire();
       try {
         for (let done = 0; done < bytes.length; ) {
           done += (await this.#file.write(bytes, done)).bytesWritten;
@@ -71,14 +78,16 @@ export class CriLog {
         this.#failing = false;
       } catch (error) {
         if (!this.#failing) {
-          this.#deps.log.warn(`write log "${this.#path}": ${messageOf(error)}; lines are lost`);
+          this.#deps.log.warn(
+            `failed to write log "${this.#path}", lines are lost: ${messageOf(error)}`,
+          );
         }
         this.#failing = true;
       }
     });
   }
 
-  /** Goes on in a new file at `path`; nothing when that is the open one. On failure all stays as it was. */
+  /** Continues in a new file at `path`, unless the open one is there. On failure the open one stays in use. */
   async reopen(path: string): Promise<void> {
     const failure: { error?: unknown } = {};
     await this.#queue(async () => {
@@ -87,7 +96,7 @@ export class CriLog {
         if (file === undefined) return;
         await this.#file.close().catch(() => undefined);
         this.#file = file;
-        this.#turns = await turnsOf(file);
+        this.#writes = await writesToDiskOf(file);
         this.#path = path;
       } catch (error) {
         failure.error = error;
@@ -96,7 +105,7 @@ export class CriLog {
     if ("error" in failure) throw failure.error;
   }
 
-  /** Closes the file when everything is written. Idempotent. */
+  /** Closes the file after all writes. Idempotent. */
   close(): Promise<void> {
     return this.#queue(() => this.#file.close().catch(() => undefined));
   }
@@ -106,14 +115,14 @@ export class CriLog {
     return this.#last;
   }
 
-  /** A new file at the path, whatever else was there; undefined when that is the open one. */
+  /** A new file at the path, in place of any other; undefined when the open one is there. */
   async #newFile(path: string): Promise<FileHandle | undefined> {
     const { logRoots: linkedRoots = [] } = this.#deps;
     using directory = await LogDirectory.open(dirname(path), { linkedRoots });
     const name = basename(path);
     const own = await this.#file.stat({ bigint: true });
-    const there = await directory.identity(name);
-    if (there?.dev === own.dev && there.ino === own.ino) return undefined;
+    const current = await directory.identity(name);
+    if (current?.dev === own.dev && current.ino === own.ino) return undefined;
     const hidden = `.${name}.new`;
     const file = await directory.create(hidden);
     try {
@@ -127,9 +136,9 @@ export class CriLog {
   }
 }
 
-async function turnsOf(file: FileHandle): Promise<Semaphore> {
+async function writesToDiskOf(file: FileHandle): Promise<Semaphore> {
   const { dev } = await file.stat({ bigint: true });
-  let turns = turnsOfDisk.get(dev);
-  if (turns === undefined) turnsOfDisk.set(dev, (turns = new Semaphore(writesPerDisk)));
-  return turns;
+  let writes = writesByDisk.get(dev);
+  if (writes === undefined) writesByDisk.set(dev, (writes = new Semaphore(writesPerDisk)));
+  return writes;
 }

@@ -15,13 +15,13 @@ function cut(text: string, size: number, maxBytes = 8): readonly string[] {
 }
 
 describe("LineCutter", () => {
-  it("gives line for line, however the bytes come", () => {
+  it("returns line by line, however the bytes are split", () => {
     for (const size of [1, 2, 3, 100]) {
       assert.deepEqual(cut("one\n\ntwo \u00e4\nrest", size), ["one", "two \u00e4", "rest"]);
     }
   });
 
-  it("gives a long line in parts, and keeps no more than the limit of it", () => {
+  it("returns a long line in parts, and buffers no more than the limit", () => {
     for (const size of [1, 5, 100]) {
       assert.deepEqual(cut(`${"x".repeat(18)}\ny\n`, size), ["xxxxxxxx", "xxxxxxxx", "xx", "y"]);
       assert.deepEqual(cut("12345678\n", size), ["12345678"]);

@@ -1,8 +1,8 @@
 const newline = 0x0a;
 
 /**
- * Cuts bytes into lines of text. A line that is longer than the limit comes in parts, so that a peer
- * that never ends its line cannot fill the memory.
+ * Splits bytes into lines of text. A line that is longer than the limit is split into parts, so that a peer
+ * that never ends its line cannot exhaust memory.
  */
 export class LineCutter {
   readonly #maxBytes: number;
@@ -12,7 +12,7 @@ export class LineCutter {
     this.#maxBytes = maxBytes;
   }
 
-  /** The lines, and parts of lines, that `chunk` completes; empty ones are left out. */
+  /** The lines, and parts of lines, that `chunk` completes; empty lines are omitted. */
   push(chunk: Buffer): readonly string[] {
     const bytes = this.#rest.length === 0 ? chunk : Buffer.concat([this.#rest, chunk]);
     const lines: string[] = [];
@@ -35,7 +35,7 @@ export class LineCutter {
     return lines;
   }
 
-  /** What is left when no more bytes come. */
+  /** The incomplete last line, at the end of the input. */
   end(): readonly string[] {
     const rest = this.#rest.toString("utf8");
     this.#rest = Buffer.alloc(0);

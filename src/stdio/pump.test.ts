@@ -6,7 +6,7 @@ import { test } from "node:test";
 import { setImmediate } from "node:timers/promises";
 
 import { drain, feed, finish, Pump } from "./pump.ts";
-import { Sizes } from "./sizes.ts";
+import { TerminalSizes } from "./terminal-sizes.ts";
 import type { TerminalSize } from "../core/streaming/streams.ts";
 
 test("feed() ends the sink when the source ends, is reset, or was reset before", async () => {
@@ -51,14 +51,14 @@ test("feed() leaves the sink open, and both streams without listeners, once it i
   assert.ok(sink.writable);
 });
 
-test("Sizes passes over what is no size, and tells the latest to whoever follows later", async () => {
-  async function* told(): AsyncGenerator<TerminalSize> {
+test("TerminalSizes ignores invalid sizes, and reports the latest one to a later listener", async () => {
+  async function* sent(): AsyncGenerator<TerminalSize> {
     for (const width of [80, -1, 70_000, 100]) {
       await setImmediate();
       yield { width, height: 24 };
     }
   }
-  using sizes = new Sizes(told());
+  using sizes = new TerminalSizes(sent());
   const seen: number[] = [];
   for (let turns = 0; turns < 20; turns++) await setImmediate();
   sizes.follow(({ width }) => seen.push(width));
@@ -67,7 +67,7 @@ test("Sizes passes over what is no size, and tells the latest to whoever follows
 
 const never = new AbortController().signal;
 
-/** A sink that keeps what it is given, and takes the next chunk only when told. */
+/** A sink that accepts the next chunk only at `takeNext`. */
 class SlowSink extends Writable {
   readonly taken: string[] = [];
   #next: (() => void) | undefined;
@@ -90,7 +90,7 @@ async function turns(): Promise<void> {
   for (let turn = 0; turn < 10; turn++) await setImmediate();
 }
 
-test("Pump carries an output with back-pressure, to its end", async () => {
+test("Pump carries output with back-pressure, to its end", async () => {
   const [source, sink] = [new PassThrough(), new SlowSink()];
   const pump = new Pump(source, sink);
   for (const chunk of ["a", "b"]) {
@@ -107,7 +107,7 @@ test("Pump carries an output with back-pressure, to its end", async () => {
   assert.deepEqual([pump.bytes, pump.blocked, pump.ended], [2, false, true]);
 });
 
-test("Pump drops the output of nobody, and of a client that has closed its stream", async () => {
+test("Pump drops output without a client, and of a client that has closed its stream", async () => {
   const closed = new PassThrough();
   closed.destroy();
   for (const sink of [undefined, closed]) {
@@ -121,7 +121,7 @@ test("Pump drops the output of nobody, and of a client that has closed its strea
   await nothing.done;
 });
 
-test("Pump ends with a client that goes away while it is waited for, and when it is stopped", async () => {
+test("Pump ends with a client that goes away while it blocks, and when it is stopped", async () => {
   const [source, sink] = [new PassThrough(), new SlowSink()];
   const pump = new Pump(source, sink);
   source.write("a");
@@ -138,7 +138,7 @@ test("Pump ends with a client that goes away while it is waited for, and when it
   assert.ok(other.destroyed);
 });
 
-test("Pump keeps from the client what its gate refuses, the beginning of it as words", async () => {
+test("Pump withholds output that its gate refuses, and returns the beginning of it", async () => {
   for (const mayPass of [true, false]) {
     const [source, sink] = [new PassThrough(), new PassThrough()];
     let asked = 0;
@@ -152,12 +152,12 @@ test("Pump keeps from the client what its gate refuses, the beginning of it as w
     sink.resume();
     await pump.done;
     assert.equal(asked, 1);
-    assert.equal(pump.words.length, mayPass ? 0 : 16 * 1024);
-    if (!mayPass) assert.match(String(pump.words), /^no such filexx/);
+    assert.equal(pump.withheld.length, mayPass ? 0 : 16 * 1024);
+    if (!mayPass) assert.match(String(pump.withheld), /^no such filexx/);
   }
 });
 
-test("drain() waits for the outputs' ends, and not for what holds them open and says nothing", async (t) => {
+test("drain() waits for the end of outputs, and not for a process that has them open and writes nothing", async (t) => {
   t.mock.timers.enable({ apis: ["setTimeout"] });
   syncBuiltinESMExports();
   t.after(() => {
@@ -180,7 +180,7 @@ test("drain() waits for the outputs' ends, and not for what holds them open and 
   assert.ok(open.destroyed);
 });
 
-test("drain() gives a slow client its time, and ends with its signal", async (t) => {
+test("drain() waits for a slow client until the signal is aborted", async (t) => {
   t.mock.timers.enable({ apis: ["setTimeout"] });
   syncBuiltinESMExports();
   t.after(() => {
@@ -204,7 +204,7 @@ test("drain() gives a slow client its time, and ends with its signal", async (t)
   sink.destroy();
 });
 
-test("drain() takes no more than pipes can hold of what writes on for ever", async () => {
+test("drain() reads no more than pipes can hold from a process that writes forever", async () => {
   async function* writesOn(): AsyncGenerator<Buffer> {
     for (;;) {
       await setImmediate();
@@ -217,7 +217,7 @@ test("drain() takes no more than pipes can hold of what writes on for ever", asy
   assert.ok(source.destroyed && pump.bytes >= 1024 * 1024);
 });
 
-test("finish() ends the streams, and waits until the client has taken all or closed them", async () => {
+test("finish() ends the streams, and waits until the client has taken all output or closed them", async () => {
   const [slow, closing, gone] = [new SlowSink(), new SlowSink(), new PassThrough()];
   gone.destroy();
   for (const sink of [slow, closing]) sink.write("a");

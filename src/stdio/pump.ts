@@ -1,18 +1,17 @@
 import type { Readable, Writable } from "node:stream";
-import { setTimeout as delay } from "node:timers/promises";
 
 import { markTransferable } from "../base/transferable.ts";
-import { beforeAbort } from "../base/wait.ts";
+import { beforeAbort, within } from "../base/wait.ts";
 
-/** How much of an output that nobody may read is kept for an error. */
-const wordsBytes = 16 * 1024;
-/** The most that a pipe can hold (pipe(7), pipe-max-size), and so have of a command that has ended. */
+/** How much is kept of output that the client does not get. */
+const withheldBytes = 16 * 1024;
+/** The most that a pipe can hold (pipe(7), pipe-max-size), and so the most that a command leaves in it at its end. */
 const pipeBytes = 1024 * 1024;
 const tickMs = 10;
 
 /**
- * Carries an output to its client with back-pressure. Without a client, or when that closes its
- * stream, the output is read and dropped, so that its writer never waits for nobody.
+ * Carries output to a client with back-pressure. Without a client, or when the client closes its
+ * stream, the output is read and dropped, so that its writer never blocks forever.
  */
 export class Pump {
   /** True at the end of the output. */
@@ -20,16 +19,14 @@ export class Pump {
   /** True while the client takes nothing. */
   blocked = false;
   bytes = 0;
-  /** Settles at the end of the output; never rejects. What was read has been written then. */
+  /** Settles when the output has ended and everything that was read has been written; never rejects. */
   readonly done: Promise<void>;
   readonly #source: Readable | undefined;
   readonly #sink: Writable | undefined;
   readonly #gate: (() => Promise<boolean>) | undefined;
-  readonly #words: Buffer[] = [];
+  readonly #withheld: Buffer[] = [];
 
-  /**
-   * `gate` is asked once, at the first output: false keeps all of it from the client, as {@link words}.
-   */
+  /** `gate` is called once, at the first output: false withholds all output from the client ({@link withheld}). */
   constructor(
     source: Readable | undefined,
     sink: Writable | undefined,
@@ -38,44 +35,44 @@ export class Pump {
     this.#source = source;
     this.#sink = sink;
     this.#gate = gate;
-    // A client that goes away is told by the signal of its operation.
+    // When a client goes away, the signal of its operation is aborted.
     sink?.on("error", () => undefined);
     this.done = this.#run().finally(() => {
       this.ended = true;
     });
   }
 
-  /** The beginning of an output that was kept from the client. */
-  get words(): Uint8Array {
-    return Buffer.concat(this.#words).subarray(0, wordsBytes);
+  /** The first 16 KiB of the output that the client did not get. */
+  get withheld(): Uint8Array {
+    return Buffer.concat(this.#withheld).subarray(0, withheldBytes);
   }
 
-  /** Reads no more; the output's writer gets EPIPE. */
+  /** Stops reading; the output's writer gets EPIPE. */
   stop(): void {
     this.#source?.destroy();
   }
 
   async #run(): Promise<void> {
     let mayPass = this.#gate === undefined;
-    let room = wordsBytes;
+    let bytesLeft = withheldBytes;
     try {
       for await (const item of this.#source ?? []) {
         const chunk = item as Buffer;
         this.bytes += chunk.length;
-        if (!mayPass && (this.#words.length > 0 || (await this.#gate?.()) !== true)) {
-          if (room > 0) this.#words.push(chunk);
-          room -= chunk.length;
+        if (!mayPass && (this.#withheld.length > 0 || (await this.#gate?.()) !== true)) {
+          if (bytesLeft > 0) this.#withheld.push(chunk);
+          bytesLeft -= chunk.length;
           continue;
         }
         mayPass = true;
-        await this.#give(chunk);
+        await this.#write(chunk);
       }
     } catch {
-      // It was stopped, or what wrote is gone: either way there is no more.
+      // The pump was stopped or the writer failed: either way there is no more output.
     }
   }
 
-  async #give(chunk: Buffer): Promise<void> {
+  async #write(chunk: Buffer): Promise<void> {
     const sink = this.#sink;
     markTransferable(chunk);
     if (sink === undefined || !isOpen(sink) || sink.write(chunk) || !isOpen(sink)) return;
@@ -86,10 +83,10 @@ export class Pump {
 }
 
 /**
- * Waits until the outputs of a command that has ended are at their end: all that it wrote has been
- * written to the client then. What it left in the background may hold them open and write on; so
- * they also end once nothing has come for `quietMs` in all, or more than a pipe holds. The time
- * that the client takes does not count. Rejects when `signal` is aborted.
+ * Waits until the outputs of a command that has ended are at their end, and so everything that it wrote
+ * has been written to the client. A background process may hold them open and continue to write; so the wait
+ * also ends after `quietMs` without output in all, or after more bytes than the pipes hold. The time for which
+ * the client blocks does not count. Rejects when `signal` is aborted.
  */
 export async function drain(
   pumps: readonly Pump[],
@@ -100,12 +97,7 @@ export async function drain(
   const sum = (): number => pumps.reduce((bytes, pump) => bytes + pump.bytes, 0);
   const limit = sum() + pumps.length * pipeBytes;
   for (let quiet = 0; quiet < quietMs && sum() < limit; ) {
-    const timer = new AbortController();
-    const late = delay(tickMs, false, { signal: timer.signal }).catch(() => false);
-    const isDone = await beforeAbort(Promise.race([done, late]), signal).finally(() => {
-      timer.abort();
-    });
-    if (isDone) return;
+    if (await beforeAbort(within(done, tickMs), signal)) return;
     if (!pumps.some((pump) => pump.blocked && !pump.ended)) quiet += tickMs;
   }
   for (const pump of pumps) pump.stop();
@@ -113,12 +105,14 @@ export async function drain(
 }
 
 /**
- * Carries a client's input with back-pressure, until stopped. Its end ends the sink, whichever way it
- * came, and also when it had come before. Returns how to stop.
+ * Carries a client's input with back-pressure until the returned function is called. The end of the source ends the
+ * sink, however it ends, even before this call. Without a sink the input is read and dropped, so that the client
+ * does not block.
  */
 export function feed(source: Readable | undefined, sink: Writable | undefined): () => void {
+  if (sink === undefined) source?.resume();
   if (source === undefined || sink === undefined) return () => undefined;
-  // The process may close its stdin and go on: then what the client still sends is dropped.
+  // The process may close its stdin and continue: then further input is dropped.
   const onData = (chunk: Buffer): void => {
     if (isOpen(sink) && !sink.write(chunk)) source.pause();
   };
@@ -130,7 +124,7 @@ export function feed(source: Readable | undefined, sink: Writable | undefined): 
   };
   source.on("data", onData).on("end", onEnd).on("error", onEnd).on("close", onEnd);
   sink.on("drain", resume).on("close", resume);
-  // A client that reset its stream before tells nothing more.
+  // A stream that was reset before emits no more events.
   if (source.destroyed || source.readableEnded) onEnd();
   return () => {
     source.off("data", onData).off("end", onEnd).off("error", onEnd).off("close", onEnd);
@@ -139,7 +133,7 @@ export function feed(source: Readable | undefined, sink: Writable | undefined): 
   };
 }
 
-/** Ends the client's streams and waits until it has taken all of them, or closed them. */
+/** Ends the client's streams and waits until the client has taken all output, or closed the streams. */
 export async function finish(
   sinks: readonly (Writable | undefined)[],
   signal: AbortSignal,

@@ -52,7 +52,7 @@ const ofImage = (volume: string, changes: ContainerInit = {}): ContainerInit =>
 
 for (const handler of ["crun", "runc"]) {
   test(
-    `under ${handler} volumes over the kernel's file systems are ignored, with a warning`,
+    `under ${handler} volumes over kernel file systems are ignored, with a warning`,
     leakless(served, async () => {
       const config = bare();
       await withPod(
@@ -68,7 +68,7 @@ for (const handler of ["crun", "runc"]) {
           assert.ok(!stdout.includes("/volumes/"), stdout);
           const warnings = daemon.lines
             .slice(from)
-            .filter(({ text }) => text.includes("passed over"));
+            .filter(({ text }) => text.includes("ignored image volumes"));
           assert.deepEqual(
             warnings.map(({ fields }) => fields["volumes"]),
             [kernel.toSorted()],

@@ -110,7 +110,7 @@ describe("ContainerStats", () => {
         const { stats: none } = await daemon.client.runtime.listPodSandboxStats({});
         assert.deepEqual(none, []);
         const late = daemon.client.runtime.podSandboxStats({ podSandboxId: its.id });
-        await assert.rejects(late, failsWith(14, /only a ready one has stats/));
+        await assert.rejects(late, failsWith(14, /only a ready sandbox has stats/));
       }),
     ),
   );

@@ -119,7 +119,7 @@ describe("a stage that hangs", () => {
   for (const spot of atStages(exec, "start-process", "kill-command")) {
     test(nameOf(spot), () => sites.run((site) => hangExec(site, spot, "with a holder")));
   }
-  for (const spot of atStages(recover, "take-up")) {
+  for (const spot of atStages(recover, "reattach")) {
     test(nameOf(spot), () => sites.run((site) => hangRecover(site, spot, "with a holder")));
   }
 });

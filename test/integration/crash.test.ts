@@ -116,7 +116,7 @@ describe("a stage that hangs", () => {
   for (const spot of sample(remove, "shut-down")) {
     test(nameOf(spot), () => sites.run((site) => hangEnd(site, spot, "with a holder", "remove")));
   }
-  for (const spot of sample(update, "tell-controller")) {
+  for (const spot of sample(update, "update-controller")) {
     test(nameOf(spot), () => sites.run((site) => hangUpdatePod(site, spot, "with a holder")));
   }
   for (const spot of sample(recover, "load-sandboxes", "resume-network-teardown")) {

@@ -157,7 +157,7 @@ describe("a full disk", () => {
           await launchDaemon(daemon);
           if (how === "stop") {
             // SQLite needs room to open a database that was closed in order.
-            await daemon.waitForLine(/records can only be read.*disk is full; free space/, from);
+            await daemon.waitForLine(/database is read-only.*disk is full; free space/, from);
             assert.equal(await runtimeFact(daemon, "recordsCanBeWritten"), false);
           }
           assert.equal((await exited(daemon, ids[0], 5000)).exitCode, 7);
@@ -268,7 +268,7 @@ describe("a disk that has become read-only", () => {
       const from = other.lines.length;
       await launchDaemon(other);
       await other.waitForLine(/the disk of root .* is read-only; .*mount it read-write/, from);
-      await other.waitForLine(/records can only be read/, from);
+      await other.waitForLine(/database is read-only/, from);
       assert.equal((await exited(other, ids[0])).exitCode, 7);
       await assert.rejects(
         runPod(other, podOf()),

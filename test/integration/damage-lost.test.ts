@@ -120,11 +120,11 @@ test(
     }
     const from = daemon.lines.length;
     await launchDaemon(daemon);
-    await daemon.waitForLine(/an image is incomplete.*pull it again/, from);
+    await daemon.waitForLine(/forgot an image that lacks a layer; pull it again/, from);
     assert.equal(await imageStatus(daemon, busybox), undefined);
     await assert.rejects(
       createIn(pod),
-      failsWith(code.notFound, /is not on this node, pull it first/),
+      failsWith(code.notFound, /is not present on this node; pull it first/),
     );
     assert.equal((await containerStatus(daemon, running)).state, RUNNING);
     await stop(daemon, running);

@@ -116,13 +116,16 @@ describe("damaged records", () => {
       }
       const from = daemon.lines.length;
       await launchDaemon(daemon);
-      await daemon.waitForLine(/two records have the name/, from);
+      await daemon.waitForLine(/duplicate sandbox name in the database/, from);
       const states = [
         (await statusOf(daemon, first)).state,
         (await statusOf(daemon, second)).state,
       ];
       assert.deepEqual(states, [NOTREADY, READY]);
-      assert.match(String((await infoOf(daemon, first))["reason"]), /another record has its name/);
+      assert.match(
+        String((await infoOf(daemon, first))["reason"]),
+        /another sandbox in the database has its name/,
+      );
       await assert.rejects(
         runPod(daemon, config),
         failsWith(code.alreadyExists, new RegExp(second)),

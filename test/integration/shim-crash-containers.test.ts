@@ -49,7 +49,7 @@ describe("kill -9, and for some again in the recovery", () => {
   for (const [index, spot] of at("exec-sync", "start-process", "wait-for-end").entries()) {
     test(nameOf(spot), () => sites.run((site) => killExec(site, spot, kindAt(index))));
   }
-  for (const [index, spot] of at("recover-containers", "take-up").entries()) {
+  for (const [index, spot] of at("recover-containers", "reattach").entries()) {
     test(nameOf(spot), () =>
       sites.run((site) => killRecoverContainers(site, spot, kindAt(index + 1))),
     );

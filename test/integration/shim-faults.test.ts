@@ -43,7 +43,7 @@ let daemon: TestDaemon;
 let scripted: string;
 const served = (): TestDaemon => daemon;
 
-/** A shim whose `start` says what the file beside it has; it has nothing to delete. */
+/** A shim whose `start` runs the script next to it; it has nothing to delete. */
 function writeScriptedShim(directory: string): string {
   mkdirSync(directory);
   const file = path.join(directory, "shim");
@@ -243,11 +243,11 @@ describe("a shim's start that fails", () => {
   }
 
   const cases: readonly (readonly [what: string, starts: string, words: RegExp])[] = [
-    ["says why", "echo out of luck >&2; exit 3", /start: out of luck/],
-    ["says nothing", "exit 3", /start: exit code 3/],
-    ["tells no address", "exit 0", /told no address/],
-    ["requires gRPC", `echo '{"version":3,"address":"unix:///x","protocol":"grpc"}'`, /"ttrpc"/],
-    ["names a socket of nobody", "echo unix:///nowhere/s", /no such socket/],
+    ["reports why", "echo out of luck >&2; exit 3", /start: out of luck/],
+    ["prints nothing", "exit 3", /start: exit code 3/],
+    ["returns no address", "exit 0", /returned no address/],
+    ["wants gRPC", `echo '{"version":3,"address":"unix:///x","protocol":"grpc"}'`, /"ttrpc"/],
+    ["returns a socket that does not exist", "echo unix:///nowhere/s", /no such socket/],
   ];
   for (const [what, starts, words] of cases) {
     test(
@@ -305,7 +305,7 @@ test(
     );
     await assert.rejects(
       run("odd"),
-      failsWith(code.invalidArgument, /no "Binary"; there are: .*BinaryName/),
+      failsWith(code.invalidArgument, /unknown option "Binary"; known are: .*BinaryName/),
     );
   }),
 );

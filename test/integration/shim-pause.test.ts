@@ -120,7 +120,7 @@ for (const handler of ["byCrun", "byRunc", "bySandboxer"]) {
     }
 
     test(
-      "that cannot be paused, resumed or checkpointed says why, and keeps running",
+      "that cannot be paused, resumed or checkpointed reports why, and continues",
       leakless(served, () =>
         withTask(handler, async (task, _pod, id) => {
           await assert.rejects(task.call(Task.method.resume, { id }), /resume|paused/i);
@@ -140,7 +140,7 @@ for (const handler of ["byCrun", "byRunc", "bySandboxer"]) {
 }
 
 test(
-  "a shim that hangs at a pause reaches its deadline, and a stop continues without it",
+  "a shim that hangs at a pause gets its deadline, and a stop continues without it",
   leakless(served, () =>
     withTask("bySandboxer", async (task, _pod, id) => {
       writeSandboxerScript(file, { Pause: { does: "hang" }, Resume: { does: "hang" } });

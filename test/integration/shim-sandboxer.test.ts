@@ -97,7 +97,7 @@ async function inSandbox(
 }
 
 const now = (): bigint => BigInt(Date.now()) * 1_000_000n;
-const says = (answers: SandboxerScript): void => writeSandboxerScript(file, answers);
+const setAnswers = (answers: SandboxerScript): void => writeSandboxerScript(file, answers);
 
 /** Empty for a process that has ended meanwhile. */
 function commandOf(pid: number): readonly string[] {
@@ -123,12 +123,12 @@ test(
   leakless(served, () =>
     inSandbox(bare(), async (pod) => {
       const id = await runIn(pod);
-      says({ Start: { does: "held" } });
+      setAnswers({ Start: { does: "held" } });
       await assert.rejects(exec(daemon, id, ["sleep", "54321"], 1), /took longer than 1 s/);
       const runs = (): boolean =>
         readProcesses().some((each) => commandOf(each.pid).includes("54321"));
       assert.ok(!runs(), "it has not started yet");
-      says({});
+      setAnswers({});
       await until("it is started", () => heldEnd(file, "Start") !== undefined);
       assert.equal(heldEnd(file, "Start"), "done");
       await until("it is ended", () => !runs());
@@ -171,8 +171,8 @@ describe("PodSandboxStatus of a sandboxer that", () => {
       leakless(served, () =>
         inSandbox(bare(), async ({ id }) => {
           const before = await statusOf(daemon, id);
-          says(answers);
-          // An answer is told again for a second.
+          setAnswers(answers);
+          // An answer is returned again for a second.
           const status = await until("it is asked", async () => {
             const one = await statusOf(daemon, id);
             return one.state === state ? one : undefined;
@@ -188,7 +188,7 @@ describe("PodSandboxStatus of a sandboxer that", () => {
 const hexOf = <S extends DescMessage>(schema: S, message: MessageInitShape<S>): string =>
   Buffer.from(toBinary(schema, create(schema, message))).toString("hex");
 
-/** How a sandboxer says that its sandbox runs this. */
+/** The answer of a sandboxer whose sandbox runs this. */
 const platform = (os: string, architecture = "amd64"): SandboxerScript => ({
   Platform: { does: "say", hex: hexOf(PlatformResponseSchema, { platform: { os, architecture } }) },
 });
@@ -205,11 +205,11 @@ describe("the platform of a sandbox", () => {
     "is in its verbose status, also after a restart of the daemon",
     leaklessAcross(served, () =>
       inSandbox(bare(), async ({ id }) => {
-        const told = { os: "linux", architecture: "amd64" };
-        assert.deepEqual((await infoOf(daemon, id))["platform"], told);
+        const platformInfo = { os: "linux", architecture: "amd64" };
+        assert.deepEqual((await infoOf(daemon, id))["platform"], platformInfo);
         await daemon.kill9();
         await launchDaemon(daemon);
-        assert.deepEqual((await infoOf(daemon, id))["platform"], told);
+        assert.deepEqual((await infoOf(daemon, id))["platform"], platformInfo);
       }),
     ),
   );
@@ -217,9 +217,9 @@ describe("the platform of a sandbox", () => {
   test(
     "that is not linux is refused by name, and nothing is left of it",
     leakless(served, async () => {
-      says(platform("windows"));
+      setAnswers(platform("windows"));
       await assert.rejects(runPod(daemon, bare(), "sandboxer"), /runs "windows".*for linux/);
-      says({});
+      setAnswers({});
     }),
   );
 
@@ -229,18 +229,18 @@ describe("the platform of a sandbox", () => {
     ["unimplemented", { Platform: { does: "fail", kind: "unimplemented" } }],
     ["unknown there", { Platform: { does: "fail", kind: "not-found" } }],
     ["garbage", { Platform: { does: "say", hex: "ffffff" } }],
-    ["never told", { Platform: { does: "hang" } }],
+    ["never reported", { Platform: { does: "hang" } }],
   ];
   for (const [what, answers] of quiet) {
     test(
       `that is ${what} counts as the host's`,
       leakless(served, async () => {
-        says(answers);
+        setAnswers(answers);
         const id = await runPod(daemon, bare(), "sandboxer");
-        const { platform: told, processStatus } = await infoOf(daemon, id);
-        assert.deepEqual([told, processStatus], [undefined, "running"]);
+        const { platform: reported, processStatus } = await infoOf(daemon, id);
+        assert.deepEqual([reported, processStatus], [undefined, "running"]);
         await exited(daemon, await runIn({ daemon, id, config: bare() }, script("exit 0")));
-        says({});
+        setAnswers({});
         await removePod(daemon, id);
       }),
     );
@@ -264,7 +264,7 @@ describe("PodSandboxStats of a sandboxer that", () => {
       inSandbox(bare(), async ({ id }) => {
         const memory = { usage: 9_000_000_000_000n, inactiveFile: 1_000_000_000_000n };
         const cpu = { usageUsec: 5_000_000_000_000n };
-        says(metrics({ cpu, memory }, MetricsSchema.typeName));
+        setAnswers(metrics({ cpu, memory }, MetricsSchema.typeName));
         const [cpuNs, workingSet, tasks] = await until("it is asked", async () => {
           const usage = await usageOf(id);
           return usage[0] === 5_000_000_000_000_000n ? usage : undefined;
@@ -292,7 +292,7 @@ describe("PodSandboxStats of a sandboxer that", () => {
       `${what} are those of the pod's cgroup`,
       leakless(served, () =>
         inSandbox(bare(), async (pod) => {
-          says(answers);
+          setAnswers(answers);
           await runIn(pod, script("while :; do sleep 0.01; done"));
           const [cpuNs, workingSet, tasks] = await until("there are any", async () => {
             const usage = await usageOf(pod.id);
@@ -312,7 +312,9 @@ test(
     const sleeper = spawn("sleep", ["100000"], { stdio: "ignore" });
     try {
       const { pid = 0 } = sleeper;
-      says({ StartSandbox: { does: "say", hex: hexOf(StartSandboxResponseSchema, { pid }) } });
+      setAnswers({
+        StartSandbox: { does: "say", hex: hexOf(StartSandboxResponseSchema, { pid }) },
+      });
       const config = podOf({ network: NODE, ipc: NODE, pid: POD });
       const id = await runPod(daemon, config, "sandboxer");
       const made = await createIn({ daemon, id, config });
@@ -325,7 +327,7 @@ test(
       assert.match(message, /shareProcessNamespace/);
       // One with a PID namespace of its own runs.
       await exited(daemon, await runIn({ daemon, id, config: bare() }, script("exit 0")));
-      says({});
+      setAnswers({});
       await removePod(daemon, id);
     } finally {
       sleeper.kill("SIGKILL");
@@ -370,7 +372,7 @@ describe("a sandbox", () => {
         leakless(served, () =>
           inSandbox(bare(), async ({ id }) => {
             const { pid } = await infoOf(daemon, id);
-            says({ [method]: { does: fault } });
+            setAnswers({ [method]: { does: fault } });
             await stopPod(daemon, id);
             await removePod(daemon, id);
             assert.ok(!isThere(Number(pid)));
@@ -388,10 +390,10 @@ describe("a sandbox", () => {
           { [method]: { does: "fail", kind: "internal" } },
           { [method]: { does: "die" } },
         ] as const) {
-          says(answers);
+          setAnswers(answers);
           await assert.rejects(runPod(daemon, bare(), "sandboxer"), /./);
         }
-        says({});
+        setAnswers({});
       }),
     );
   }
@@ -427,7 +429,7 @@ describe("a sandbox", () => {
           await exited(daemon, await runIn(other, script("exit 0")));
           assert.equal((await containerStatus(daemon, ids[0])).state, RUNNING);
           process.kill(shim, "SIGCONT");
-          await until("it is restored", async () => {
+          await until("it is adopted", async () => {
             const answer = await exec(daemon, ids[0], ["true"]).catch(() => undefined);
             return answer?.exitCode === 0;
           });
@@ -465,11 +467,11 @@ describe("a sandbox", () => {
             /\/(memory|unified)\//.test(`${each}/`),
           );
           rmSync(`${file}.left`, { force: true });
-          says({ Platform: { does: "leave", procs: procs(directory) } });
+          setAnswers({ Platform: { does: "leave", procs: procs(directory) } });
           const id = await runPod(daemon, config, "sandboxer");
           const left = await until("it is left", () => leftBy(file));
           assert.ok(isThere(left));
-          says({});
+          setAnswers({});
           const shim = sandboxerOf(id);
           if (ends === "hangs") process.kill(shim, "SIGSTOP");
           if (ends === "is dead") process.kill(shim, "SIGKILL");
@@ -488,7 +490,7 @@ describe("a sandbox", () => {
     leakless(served, async () => {
       const config = bare();
       const [directory = ""] = cgroupDirectories(parentOf(config));
-      says({});
+      setAnswers({});
       await inPod(daemon, config, async (other) => {
         const container = await runIn(other);
         const linux = { cgroupParent: parentOf(config) };
@@ -515,7 +517,7 @@ describe("a sandbox", () => {
   );
 
   test(
-    "of runc's shim, which has no sandbox API, is not ready",
+    "of runc's shim, whose sandbox API reports nothing, is not ready",
     leakless(served, async () => {
       const id = await runPod(daemon, bare(), "debian");
       const status = await until("it is not ready", async () => {

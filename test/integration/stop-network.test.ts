@@ -328,7 +328,9 @@ describe("a plugin at the end of a pod", () => {
         await daemon.kill9();
         await launchDaemon(daemon);
         await withPod(daemon, pod(), async () => undefined);
-        await daemon.waitForLine(/could not drop what belongs to no pod.*did not end within 2 s/);
+        await daemon.waitForLine(
+          /failed to collect garbage of a pod network.*did not end within 2 s/,
+        );
       });
     });
   });

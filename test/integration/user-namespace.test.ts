@@ -424,7 +424,10 @@ describe("refusals", () => {
       /uids must end below 4294967295/,
     ],
     "ids of the node's own namespace": [() => mapped({}, { mode: NODE }), /mode NODE cannot have/],
-    "mode CONTAINER": [() => mapped({}, { mode: CONTAINER }), /mode is CONTAINER/],
+    "mode CONTAINER": [
+      () => mapped({}, { mode: CONTAINER }),
+      /mode must be POD or NODE, got CONTAINER/,
+    ],
     "the node's processes": [() => mapped({ pid: NODE }), /pid NODE cannot/],
     "the node's IPC": [() => mapped({ ipc: NODE }), /ipc NODE cannot/],
   };

@@ -14,7 +14,7 @@ import type { Random } from "./random.ts";
 export const retryable = {
   canceled: "the caller went away itself",
   "deadline-exceeded": "the caller's own deadline; the retry joins the create or finds its result",
-  unavailable: "an unfinished object of this name is being taken down: the name is free soon",
+  unavailable: "an unfinished object of this name is being removed: the name is free soon",
   "already-exists": "the answer to an earlier try got lost: the list has the object, by its name",
   "failed-precondition": "the sandbox or container is in another state than thought: look again",
   "not-found": "the sandbox or container was removed meanwhile: look again",

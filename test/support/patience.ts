@@ -14,7 +14,7 @@ const mostForLoad = 4;
  */
 export function patient(ms: number): number {
   const load = readFileSync("/proc/loadavg", "latin1");
-  return ms * Math.max(given, loadFactor(load, availableParallelism()));
+  return Math.ceil(ms * Math.max(given, loadFactor(load, availableParallelism())));
 }
 
 /** From 1 to 4, by the average of the last minute or what runs now, whichever is more (proc_loadavg(5)). */

@@ -3,22 +3,22 @@ import type { ContainerConfig, LinuxContainerResources } from "../../gen/runtime
 import type { ImageConfig } from "../image/index.ts";
 import type { ContainerState } from "./state.ts";
 
-/** The image that a container was made of, as it was then: it may be removed meanwhile. */
+/** The image of a container, as it was at its creation: it may have been removed since. */
 export interface ContainerImage {
   /** `Image.id`. */
   readonly id: Digest;
-  /** What the client asked for. */
+  /** The name in the client's request. */
   readonly requested: string;
-  /** A name to show: the first tag, else the first digest, else the id. */
+  /** The display name: the first tag, else the first digest, else the id. */
   readonly shown: string;
   /** `image_ref` of ContainerStatus: the first repo digest, else the id. */
   readonly ref: string;
   readonly layers: readonly Digest[];
-  /** What the image says of its containers. */
+  /** The image's configuration for its containers. */
   readonly config: ImageConfig;
 }
 
-/** An image whose files are mounted in a container, as it was when the container was made. */
+/** An image that is mounted as a volume, as it was at the create. */
 export interface ContainerImageVolume {
   /** `Image.id`, and `image_ref` of the mount in ContainerStatus. */
   readonly image: Digest;
@@ -33,31 +33,31 @@ export interface ContainerUser {
 }
 
 /**
- * A container: what the client asked for and what was made of it. An immutable value; the store
- * holds the newest one of each id.
+ * A container: the client's request and its current state. An immutable value; the store has the newest
+ * one of each id.
  */
 export interface Container {
   readonly id: string;
-  /** Reserved name: container name, attempt, and the sandbox's name. */
+  /** The unique name: container name, attempt, and the sandbox's name. */
   readonly name: string;
   readonly sandboxId: string;
   /** The client's CreateContainerRequest, byte for byte. */
   readonly requestBytes: Uint8Array;
   /** The config in those bytes. */
   readonly config: ContainerConfig;
-  /** The resources in force: those of the config until they are updated. */
+  /** The current resources: those of the config until they are updated. */
   readonly resources: LinuxContainerResources | undefined;
   readonly image: ContainerImage;
-  /** One for each mount of the config that has an image, in its order. */
+  /** One for each mount of the config that has an image, in the order of the mounts. */
   readonly imageVolumes: readonly ContainerImageVolume[];
-  /** Paths in the container where its image declares a volume and the request mounts nothing. */
+  /** The paths of volumes that the image declares and that no mount of the request covers. */
   readonly volumes: readonly string[];
   readonly user: ContainerUser;
-  /** Name of the stop signal, from the CRI, else the image, else SIGTERM. */
+  /** The name of the stop signal: of the request, else of the image, else SIGTERM. */
   readonly stopSignal: string;
-  /** Absolute path of the log; always absolute and not empty, even where nothing is written. */
+  /** The path of the log. Always absolute, even if the container has no log. */
   readonly logPath: string;
-  /** False where the client gave no log path: then nothing is logged. */
+  /** False if the request has no log path: then nothing is logged. */
   readonly hasLog: boolean;
   /** cgroupfs path below each hierarchy's root. */
   readonly cgroupPath: string;
@@ -66,7 +66,7 @@ export interface Container {
   readonly state: ContainerState;
 }
 
-/** The layers that a container stands on: its image's, and those of its image volumes. */
+/** The layers that a container uses: its image's, and those of its image volumes. */
 export function layersOf({
   image,
   imageVolumes,

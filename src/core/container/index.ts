@@ -1,5 +1,5 @@
-// Containers: their states and the seam behind which a runtime keeps them. Imports base, gen and
-// the neighbouring nouns. Start with container.ts.
+// Containers: their states, their store, and the interface of container runtimes. Imports base, gen and
+// the other nouns. Start reading with container.ts.
 export type {
   Container,
   ContainerImage,
@@ -18,7 +18,7 @@ export type {
   CreateContainerRequest,
   UpdateContainerResourcesRequest,
 } from "../../gen/runtime/v1/api_pb.ts";
-export { containerName, newContainerId, placeOf } from "./from-request.ts";
+export { containerName, newContainerId, pathsOf } from "./from-request.ts";
 export type {
   AttachedClient,
   ContainerBundle,

@@ -2,7 +2,7 @@ import { RuntimeError } from "../../base/errors.ts";
 import type { ProcessIdentity } from "../sandbox/index.ts";
 
 /**
- * Where a container is in its life.
+ * The state of a container in its life cycle.
  *
  * ```
  *   creating --> created --> running --> exited
@@ -39,15 +39,15 @@ export type ContainerState =
 /** The names of the states. */
 export type ContainerStateName = ContainerState["name"];
 
-/** The moves there are. Staying in a state is always allowed. */
-export const containerTransitions = {
+/** The transitions. Staying in a state is always allowed. */
+const containerTransitions = {
   creating: ["created"],
   created: ["running", "exited"],
   running: ["exited"],
   exited: [],
 } as const satisfies Record<ContainerStateName, readonly ContainerStateName[]>;
 
-/** Throws `failed-precondition` for a move that is not in the table. */
+/** Throws `failed-precondition` for a transition that is not in the table. */
 export function checkContainerTransition(
   id: string,
   from: ContainerStateName,

@@ -4,7 +4,7 @@ import { checkContainerTransition } from "./state.ts";
 
 /** All containers of this daemon. */
 export class ContainerStore extends ObjectStore<Container> {
-  /** The listed ones by sandbox and id: a pod's status must not walk the containers of all pods. */
+  /** The listed containers by sandbox and id, so that the status of a pod does not scan all containers. */
   readonly #bySandbox = new Map<string, Map<string, Container>>();
 
   constructor(records: Pick<RecordTable<Container>, "put" | "delete">) {
@@ -21,7 +21,7 @@ export class ContainerStore extends ObjectStore<Container> {
     });
   }
 
-  /** The containers of a sandbox that clients see, oldest first. */
+  /** The listed containers of a sandbox, oldest first. */
   listedOf(sandboxId: string): Iterable<Container> {
     return this.#bySandbox.get(sandboxId)?.values() ?? [];
   }

@@ -1,43 +1,43 @@
 /**
- * The handler that a sandbox runs under, as it was when the sandbox was made.
+ * The handler of a sandbox, as it was configured when the sandbox was created.
  *
- * It is kept with the sandbox, because a configuration that changes later must not change what
- * an older pod is or who answers for it.
+ * It is stored with the sandbox, because a later change of the configuration must not affect existing
+ * pods.
  */
 export interface BoundHandler {
-  /** What the client asked for, "" for the default: what `runtime_handler` answers. */
+  /** The requested name, "" for the default. `runtime_handler` in answers shows it. */
   readonly requested: string;
-  /** The handler's name in the configuration of that time. */
+  /** The handler's name in the configuration. */
   readonly name: string;
-  /** The controller that keeps the sandbox. */
+  /** The name of the sandbox controller. */
   readonly controller: string;
-  /** OCI runtime under the monitor, or undefined where a containerd shim serves. */
+  /** The OCI runtime; undefined for a handler with a containerd shim. */
   readonly path?: string;
-  /** Type of the containerd shim, where one serves. */
+  /** The type of the containerd shim, if the handler has one. */
   readonly runtimeType?: string;
-  /** The shim's program, where it is not the one that its type stands for. */
+  /** The shim's program, if it differs from the one that its type implies. */
   readonly runtimePath?: string;
-  /** Handed to the shim. JSON values only. */
+  /** Options for the shim. JSON values only. */
   readonly options?: Readonly<Record<string, unknown>>;
 }
 
-/** A handler as Status lists it. */
+/** A handler in the answer of Status. */
 export interface HandlerFeatures {
   readonly name: string;
   readonly recursiveReadOnlyMounts: boolean;
   readonly userNamespaces: boolean;
 }
 
-/** What an OCI runtime reports that it can do (OCI runtime spec, features.md). */
+/** The features that an OCI runtime reports (OCI runtime spec, features.md). */
 export interface RuntimeFeatures {
   /** Id-mapped mounts, without which a user namespace cannot share an image. */
   readonly idMappedMounts: boolean;
-  /** Every mount option that it knows; `rro` among them means recursive read-only mounts. */
+  /** The supported mount options. `rro` means recursive read-only mounts. */
   readonly mountOptions: readonly string[];
   readonly seccomp: boolean;
 }
 
-/** What the configuration says of a handler's containers. Paths are empty where there is none. */
+/** The settings of a handler's containers. A path that is not set is empty. */
 export interface HandlerSettings {
   readonly podAnnotations: readonly string[];
   readonly containerAnnotations: readonly string[];
@@ -48,13 +48,13 @@ export interface HandlerSettings {
   readonly hooksDir: string;
 }
 
-/** Which handlers there are. */
+/** The configured handlers. */
 export interface Handlers {
-  /** The handler that a request names, "" for the default; `invalid-argument` with the list for an unknown one. */
+  /** The handler of this name, "" for the default; `invalid-argument` with the known names for an unknown one. */
   bind(requested: string): BoundHandler;
   /**
-   * `failed-precondition` naming handler and reason when pods of it cannot have user namespaces.
-   * Waits until the handler's runtime has been asked.
+   * Rejects with `failed-precondition`, the handler and the reason when its pods cannot have user
+   * namespaces. Waits until the features of the handler's runtime are known.
    */
   checkUserNamespaces(handler: BoundHandler): Promise<void>;
 }

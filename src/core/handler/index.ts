@@ -1,5 +1,5 @@
-// Runtime handlers: what a RuntimeClass names, and what is configured and known of it. Imports nothing.
-// Start with handler.ts.
+// Runtime handlers, to which a RuntimeClass refers: their configuration and their features. Imports
+// nothing. Start reading with handler.ts.
 export type {
   BoundHandler,
   HandlerFeatures,

@@ -1,9 +1,8 @@
-// The pod network as the verbs see it: add, remove, status, and the record of each attachment.
-// Imports base and the neighbouring nouns. The CNI behind it is in drivers/cni.
+// The interface of the pod network: add, remove, status, and the record of each attachment. Imports base
+// and the other nouns. drivers/cni implements it with CNI plugins.
 export type {
   Attachment,
   AttachmentNotes,
-  AttachmentRemoval,
   NetworkRequest,
   NetworkStatus,
   PluginListeners,

@@ -2,7 +2,7 @@ import type { KnownIds } from "../store/index.ts";
 import type { Operation } from "../operation/index.ts";
 import type { SandboxNetwork } from "../sandbox/index.ts";
 
-/** A port of the node that leads into the pod (CNI capability "portMappings"). */
+/** A port of the node that is forwarded to the pod (CNI capability "portMappings"). */
 export interface PortForwarding {
   readonly hostPort: number;
   readonly containerPort: number;
@@ -11,7 +11,7 @@ export interface PortForwarding {
   readonly hostIp: string;
 }
 
-/** Everything that the network must know of a pod. */
+/** What the network needs to know about a pod. */
 export interface NetworkRequest {
   readonly sandboxId: string;
   readonly netnsPath: string;
@@ -30,15 +30,15 @@ export interface NetworkRequest {
   readonly cgroupPath: string;
 }
 
-/** Whether pods can be given a network, and if not, why. */
+/** Whether the network can attach pods, and if not, why. */
 export type NetworkStatus =
   | { readonly ready: true }
   | { readonly ready: false; readonly reason: string };
 
 /**
- * An attachment of a sandbox to the pod network, as it is on record from before the first plugin
- * runs until the last DEL worked: whoever reads it can take the network down without asking
- * anything else, with the plugins and the configuration of the day it was made.
+ * The attachment of a sandbox to the pod network. It is recorded from before the first plugin runs
+ * until the last DEL succeeds. It has all that the removal of the network needs: the plugins and the
+ * configuration with which the network was made.
  */
 export interface Attachment {
   readonly sandboxId: string;
@@ -50,23 +50,23 @@ export interface Attachment {
   readonly args: string;
   /** The last result of ADD, as JSON text; undefined until ADD worked. */
   readonly result: string | undefined;
-  /** Boot in which it was made: the namespace lives no longer than that. */
+  /** The boot in which it was made. The namespace does not outlive it. */
   readonly bootId: string;
-  /** Undefined while the pod has its network; else what is known of the tries to remove it. */
+  /** The tries to remove it; undefined while the pod uses its network. */
   readonly removal: AttachmentRemoval | undefined;
 }
 
-/** What is known of the tries to remove an attachment. */
-export interface AttachmentRemoval {
+/** The tries to remove an attachment. */
+interface AttachmentRemoval {
   readonly tries: number;
   /** Milliseconds since 1970. */
   readonly firstTriedAtMs: number;
   readonly lastError: string;
-  /** True when nobody waits for it any more: the queue goes on alone. */
+  /** True when the removal is queued in the background and no client retries it. */
   readonly queued: boolean;
 }
 
-/** What names an attachment that garbage collection must not touch. */
+/** Identifies an attachment that garbage collection must keep. */
 export type ValidAttachment = Pick<Attachment, "sandboxId" | "ifName">;
 
 /** Notes next to the records of attachments, which outlive the loss of the records. */
@@ -79,20 +79,20 @@ export interface AttachmentNotes {
   delete(sandboxId: string): Promise<void>;
 }
 
-/** Who is told of the plugins that take a network away, one after another, by their names. */
+/** Callbacks for the plugins of a removal, which run one after another. */
 export interface PluginListeners {
-  /** This plugin begins. */
+  /** The plugin starts. */
   readonly onPlugin?: (plugin: string) => void;
-  /** This plugin has done its part. */
+  /** The plugin has finished. */
   readonly onPluginDone?: (plugin: string) => Promise<void>;
 }
 
 /** The pod network of this node. */
 export interface PodNetwork {
   /**
-   * Gives the pod its interface and addresses. `record` is called with the attachment before
-   * anything is made and again with the result, so that a crash at any point leaves a trace
-   * that remove() can work from.
+   * Attaches the pod: creates its interface and assigns its addresses. Calls `record` with the
+   * attachment before anything is created and again with the result, so that remove() works after a
+   * crash at any point.
    */
   add(
     request: NetworkRequest,
@@ -100,29 +100,29 @@ export interface PodNetwork {
     record: (attachment: Attachment) => Promise<void> | void,
   ): Promise<SandboxNetwork>;
   /**
-   * Takes the pod's network away (CNI DEL in reverse order). An attachment whose namespace is
-   * gone is removed with an empty CNI_NETNS, which frees its addresses all the same.
+   * Removes the pod's network (CNI DEL in reverse order). An attachment whose namespace does not exist
+   * any more is removed with an empty CNI_NETNS, which still releases its addresses.
    */
   remove(
     attachment: Attachment,
     options: { readonly signal: AbortSignal } & PluginListeners,
   ): Promise<void>;
   /**
-   * Has the network drop what belongs to none of the `valid` attachments (CNI GC), where its plugins
-   * know how to; elsewhere nothing happens. `valid` is asked for when nothing is added or removed,
-   * and names every attachment on record, whatever its network.
+   * Makes the network remove what belongs to none of the `valid` attachments (CNI GC). Does nothing
+   * when its plugins do not support that. `valid` is called while no attachment is added or removed,
+   * and returns all recorded attachments, of every network.
    */
   collect(
     valid: () => readonly ValidAttachment[],
     options: { readonly signal: AbortSignal },
   ): Promise<void>;
   /**
-   * Takes the node's pod CIDRs (UpdateRuntimeConfig, comma separated), for plugins that want to be
-   * told. `invalid-argument` for what is none.
+   * Sets the node's pod CIDRs (UpdateRuntimeConfig, comma separated) for plugins that use them.
+   * `invalid-argument` for an invalid CIDR.
    */
   setPodCidr(cidrs: string): void;
-  /** From memory: no plugin runs and no file is read. */
+  /** The status, from memory: no plugin runs and no file is read. */
   status(): NetworkStatus;
-  /** Facts for the verbose Status: the configuration in use, and how the last load of it went. */
+  /** Values for the verbose Status: the configuration in use and the result of its last load. */
   describe(): Readonly<Record<string, unknown>>;
 }

@@ -8,14 +8,14 @@ const protocols: Readonly<Record<Protocol, PortForwarding["protocol"]>> = {
   [Protocol.SCTP]: "sctp",
 };
 
-/** The ports of the node that lead into the pod. A host port of 0 is none (api.proto, PortMapping). */
+/** The ports of the node that are forwarded to the pod. A host port of 0 means none (api.proto, PortMapping). */
 export function podPortForwardings(config: PodSandboxConfig): readonly PortForwarding[] {
   return config.portMappings
     .filter((port) => port.hostPort > 0)
     .map((port) => ({
       hostPort: port.hostPort,
       containerPort: port.containerPort,
-      protocol: protocols[port.protocol] ?? "tcp", // the zero value; others are refused before
+      protocol: protocols[port.protocol] ?? "tcp", // the zero value; the config check rejects others
       hostIp: port.hostIp,
     }));
 }

@@ -10,7 +10,7 @@ function past(operation: string, error?: string): PastOperation {
 const names = (history: OperationHistory, object: string): readonly string[] =>
   history.of(object).map(({ operation, error = "" }) => `${operation}${error}`);
 
-test("OperationHistory keeps how an object came to be, and the newest of what came after", () => {
+test("OperationHistory keeps the create of an object, and the newest of the later operations", () => {
   const history = new OperationHistory();
   history.add("a", past("create-container"));
   history.add("a", past("start-container"));
@@ -50,7 +50,7 @@ test("OperationHistory keeps failures of all objects, and only failures of execs
   assert.equal(history.failures().at(-1)?.error, " 69");
 });
 
-test("OperationHistory forgets what never came to be before what is there", () => {
+test("OperationHistory evicts failed creates before existing objects", () => {
   const history = new OperationHistory({ objects: 2, removed: 2 });
   history.add("a", past("run-pod-sandbox"));
   for (let turn = 0; turn < 9; turn++) history.add(`failed${turn}`, past("run-pod-sandbox", " no"));

@@ -1,42 +1,42 @@
-/** A stage that an operation went through, with when it began. */
+/** A stage that an operation entered, and when. */
 export interface StageMark {
   readonly stage: string;
   /** Milliseconds since the operation began. */
   readonly atMs: number;
-  /** What of several it was done to or by, as a plugin's name. */
+  /** The item of a stage that is entered several times, for example the name of a plugin. */
   readonly detail?: string;
 }
 
-/** An operation that is over. */
+/** A finished operation. */
 export interface PastOperation {
   readonly operation: string;
-  /** The name or id that errors have for what it worked on. */
+  /** The name or id of its object, as in errors. */
   readonly subject: string;
   /** Milliseconds since 1970. */
   readonly startedMs: number;
   readonly tookMs: number;
   readonly stages: readonly StageMark[];
-  /** Why it failed; absent when it did not. */
+  /** Why it failed; absent when it succeeded. */
   readonly error?: string;
 }
 
-/** Of each object so many operations are kept; of a stop that is tried forever only the last. */
+/** The number of operations that are kept for each object. */
 const perObject = 12;
 
-/** Failures of the whole daemon that are kept, also those of objects that never came to be. */
+/** The number of failures that are kept for the whole daemon, including those of failed creates. */
 const failures = 64;
 
 interface Limits {
-  /** Objects of which something is known. About 2 KB each. */
+  /** Objects with a history. About 2 KB each. */
   readonly objects: number;
-  /** Of those, the ones that were removed. */
+  /** Removed objects among them. */
   readonly removed: number;
 }
 
 /**
- * What was done to each object, for the person who asks why it is as it is. In memory and bounded:
- * of a node's pods and containers everything is there, of removed ones the newest; a daemon that was
- * started again knows nothing of what its predecessor did.
+ * The operations on each object, which explain its state. It is in memory and bounded: it has all
+ * existing pods and containers of a node, and the most recently removed ones. It is lost at a restart of
+ * the daemon.
  */
 export class OperationHistory {
   readonly #limits: Limits;
@@ -48,13 +48,13 @@ export class OperationHistory {
     this.#limits = limits;
   }
 
-  /** Keeps an operation under the id of the object that it worked on. */
+  /** Adds an operation to the history of its object. */
   add(object: string, past: PastOperation): void {
     if (past.error !== undefined) {
       this.#failed.push(past);
       if (this.#failed.length > failures) this.#failed.shift();
     }
-    // Probes run forever and say nothing of how their container came to be.
+    // Probes run all the time and do not explain the state of their container.
     if (past.operation === "exec-sync" && past.error === undefined) return;
     const list = this.#objects.get(object) ?? this.#removed.get(object) ?? [];
     list.push(past);
@@ -67,7 +67,7 @@ export class OperationHistory {
     evict(this.#objects, this.#limits.objects);
   }
 
-  /** What was done to an object, oldest first. */
+  /** The operations on an object, oldest first. */
   of(object: string): readonly PastOperation[] {
     return this.#objects.get(object) ?? this.#removed.get(object) ?? [];
   }
@@ -78,13 +78,13 @@ export class OperationHistory {
   }
 }
 
-/** What is gone, or never came to be, or is no object of its own: forgotten before what is there. */
+/** True for a removal, a failed create, and a pull. Their history is evicted before that of existing objects. */
 function leavesNothing({ operation, error }: PastOperation): boolean {
   if (operation.startsWith("pull-")) return true;
   return error === undefined ? operation.startsWith("remove-") : /^(run|create)-/.test(operation);
 }
 
-/** How an object came to be is what people ask for most: what came after it goes first. */
+/** Drops the oldest operation that is not part of the create or the start, which explain most. */
 function dropOne(list: PastOperation[]): void {
   const at = list.findIndex(({ operation }) => !/^(run|create|start)-/.test(operation));
   list.splice(Math.max(at, 0), 1);

@@ -65,7 +65,7 @@ describe("RunningOperation", () => {
     assert.deepEqual(operations.views(), []);
   });
 
-  test("shows which of several its stage is at, until the next stage begins", async () => {
+  test("shows the item that its stage is working on, until the next stage begins", async () => {
     let now = 0;
     const { operation } = begin({ nowMs: () => now });
     using _end = operation;
@@ -126,7 +126,7 @@ describe("RunningOperation", () => {
     assert.equal(operation.stage, "add-network");
   });
 
-  test("explain() lets an error of its own kind stand beside an abort", () => {
+  test("explain() keeps an error of another kind after an abort", () => {
     const { operation } = begin();
     using _end = operation;
     operation.abort(new RuntimeError("aborted", "stopped"));
@@ -134,7 +134,7 @@ describe("RunningOperation", () => {
     assert.equal(error.kind, "resource-exhausted");
   });
 
-  test("abort() keeps the first reason and lets nothing more begin", async () => {
+  test("abort() keeps the first reason, and enter() rejects afterwards", async () => {
     const { operation } = begin();
     using _end = operation;
     operation.abort(new RuntimeError("aborted", "a stop came"));
@@ -171,7 +171,7 @@ describe("RunningOperation", () => {
     assert.equal(operation.stage, "pin-namespaces");
   });
 
-  test("has no deadline any more when it is over", (context) => {
+  test("has no deadline after its end", (context) => {
     context.mock.timers.enable({ apis: ["setTimeout"] });
     const { operation } = begin({ timeoutMs: 10 });
     operation[Symbol.dispose]();
@@ -187,7 +187,7 @@ test("crashPoints name every stage of every operation once", () => {
   assert.ok(crashPoints.includes("remove-pod-sandbox/delete-record"));
 });
 
-test("abortAll() ends what runs, and what begins later", () => {
+test("abortAll() aborts operations in progress and later ones", () => {
   const { operations, operation } = begin();
   operations.abortAll(new RuntimeError("unavailable", "the end"));
   const options = { name: "recover", subject: "x", timeoutMs: 1_000, log: silentLogger } as const;
@@ -198,7 +198,7 @@ test("abortAll() ends what runs, and what begins later", () => {
   }
 });
 
-test("a deadline beyond what a timer takes does not pass at once", async () => {
+test("a deadline beyond the maximum of a timer is not over at once", async () => {
   const { operation } = begin({ timeoutMs: 2 ** 40 });
   using _over = operation;
   await sleep(5);

@@ -5,64 +5,62 @@ import { OperationHistory, type StageMark } from "./history.ts";
 import type { CrashPoint, OperationName, Stage } from "./stages.ts";
 
 /**
- * What a layer below the verbs sees of the request that it works for: when to give up, where to
- * log, and whom to tell which stage begins.
+ * A request as the layers below the verbs see it: its deadline, its log, and its stages.
  */
 export interface Operation {
-  /** Aborted at the operation's deadline or when a Stop or Remove takes the object over. */
+  /** Aborted at the deadline of the operation, or when its object is stopped or removed. */
   readonly signal: AbortSignal;
   readonly log: Logger;
   /**
-   * Says that a stage begins. Rejects when the operation was aborted, so that nothing more is
-   * built for an object that is being torn down. `detail` says what of several it is done to or by,
-   * for a stage that is entered more than once.
+   * Enters a stage. Rejects when the operation was aborted, so that nothing more is built for an object
+   * that is being torn down. `detail` names the item of a stage that is entered several times.
    */
   enter(stage: Stage, detail?: string): Promise<void>;
   /**
-   * Says which of several a stage is at, as the network plugin that runs now. Only for whoever looks
-   * at the operation meanwhile: no mark is made, and it holds until the next stage begins.
+   * Sets the item that a stage is working on, for example the network plugin that is running. The views
+   * of the operation show it until the next stage begins. The history does not.
    */
   workOn(stage: Stage, detail: string): void;
-  /** Says that a stage of taking back begins, which goes on in spite of an abort. */
+  /** Enters a stage of the undo. It does not reject when the operation was aborted. */
   undoing(stage: Stage): Promise<void>;
 }
 
-/** How long a fault can hold a stage of taking back. Milliseconds. */
+/** How long an injected fault can delay a stage of the undo. Milliseconds. */
 const undoMs = 1_000;
 
-/** Makes an operation fail on purpose. The product's one does nothing. */
+/** Injects faults into operations, for tests. */
 export interface Faults {
   at(point: CrashPoint, signal: AbortSignal): Promise<void> | undefined;
 }
 
-/** No faults: what every daemon runs with outside tests. */
+/** No faults, as outside tests. */
 export const noFaults: Faults = { at: () => undefined };
 
-/** One running operation, as `Status` shows it. */
+/** An operation in progress, as the verbose Status shows it. */
 export interface OperationView {
   readonly operation: OperationName;
   readonly subject: string;
   readonly stage: string;
-  /** Which of several the stage is at, as the name of the network plugin that runs. */
+  /** The item that the stage is working on, for example the network plugin that is running. */
   readonly detail?: string;
-  /** How long the operation runs already. Milliseconds. */
+  /** The time since the operation began, in milliseconds. */
   readonly ageMs: number;
-  /** How long it is in this stage, or at this detail of it. Milliseconds. */
+  /** The time since the stage, or its current detail, began, in milliseconds. */
   readonly stageAgeMs: number;
-  /** The stages that it has entered so far. */
+  /** The stages entered so far. */
   readonly stages: readonly StageMark[];
 }
 
 interface Options {
   readonly name: OperationName;
   readonly subject: string;
-  /** The id under which its history is kept, where the subject is not one. */
+  /** The id of the object in the history, if it differs from the subject. */
   readonly object?: string;
   readonly timeoutMs: number;
   readonly log: Logger;
 }
 
-/** An operation under way: the {@link Operation} of the lower layers, and its owner's handle. */
+/** An operation in progress: the {@link Operation} that lower layers see, and the handle of its verb. */
 export class RunningOperation implements Operation {
   readonly name: OperationName;
   readonly subject: string;
@@ -75,11 +73,11 @@ export class RunningOperation implements Operation {
   readonly #clock: Clock;
   readonly #object: string;
   readonly #startedMs: number;
-  /** What workOn() said last, unless a stage began after it. */
+  /** The last workOn(), until the next stage begins. */
   #workingOn: StageMark | undefined;
   #error: string | undefined;
   readonly #onEnd: (operation: RunningOperation) => void;
-  /** Where it was when it was aborted or began to take back: what comes then is not what failed. */
+  /** The view when it was aborted or its undo began. Errors name this stage, not one of the undo. */
   #failedAt: OperationView | undefined;
 
   constructor(
@@ -141,14 +139,14 @@ export class RunningOperation implements Operation {
     }
   }
 
-  /** Makes the operation stop at its next stage, and its waits end now. */
+  /** Aborts the signal. The operation ends at its next stage or wait. */
   abort(reason: RuntimeError): void {
     if (this.signal.aborted) return;
     this.#failedAt ??= this.view();
     this.#controller.abort(reason);
   }
 
-  /** Aborts the operation when `signal` is, a caller's say, until the result is disposed of. */
+  /** Aborts the operation when `signal` is aborted, until the result is disposed of. */
   follow(signal: AbortSignal): Disposable {
     const onAbort = (): void => {
       const { reason } = signal as { readonly reason: unknown };
@@ -163,7 +161,7 @@ export class RunningOperation implements Operation {
     };
   }
 
-  /** The stage it is in. */
+  /** The current stage. */
   get stage(): string {
     return (this.#workingOn ?? this.marks.at(-1))?.stage ?? "begin";
   }
@@ -186,9 +184,9 @@ export class RunningOperation implements Operation {
     return this.#clock.nowMs() - this.#startedMs;
   }
 
-  /** `error` with the operation, its subject and the stage that it failed in. */
+  /** Wraps `error` with the operation, its subject and the stage in which it failed. */
   explain(error: unknown): RuntimeError {
-    // Node's own calls reject an aborted wait with an AbortError, whatever the reason was.
+    // Node.js rejects an aborted wait with an AbortError that does not have the reason.
     const isEcho = this.signal.aborted && ["unknown", "canceled"].includes(kindOf(error));
     const cause: unknown = isEcho ? this.signal.reason : error;
     const { stage, stageAgeMs } = this.#failedAt ?? this.view();
@@ -198,8 +196,8 @@ export class RunningOperation implements Operation {
     return explained;
   }
 
-  /** Tells the history what became of it; a failure is one that was explained. */
-  tell(history: OperationHistory): void {
+  /** Adds the finished operation to the history. It failed if explain() was called. */
+  recordIn(history: OperationHistory): void {
     history.add(this.#object, {
       operation: this.name,
       subject: this.subject,
@@ -210,21 +208,21 @@ export class RunningOperation implements Operation {
     });
   }
 
-  /** The operation is over, one way or the other. */
+  /** Ends the operation. */
   [Symbol.dispose](): void {
     clearTimeout(this.#timer);
     this.#onEnd(this);
   }
 }
 
-/** The operations under way in this daemon. */
+/** The operations of this daemon. */
 export class Operations {
-  /** Those that are over. */
+  /** The finished operations. */
   readonly history = new OperationHistory();
   readonly #running = new Set<RunningOperation>();
   readonly #faults: Faults;
   readonly #clock: Clock;
-  /** Set at the daemon's end: what would begin then must not keep it waiting. */
+  /** Set when the daemon exits: operations that begin afterwards are aborted at once. */
   #over: RuntimeError | undefined;
 
   constructor(deps: { readonly faults: Faults; readonly clock: Clock }) {
@@ -232,14 +230,14 @@ export class Operations {
     this.#clock = deps.clock;
   }
 
-  /** Begins an operation; dispose of it at its end (`using`). `timeoutMs` is its own deadline. */
+  /** Begins an operation. Dispose of it at its end (`using`). It is aborted after `timeoutMs`. */
   begin(options: Options): RunningOperation {
     const operation = new RunningOperation(options, {
       faults: this.#faults,
       clock: this.#clock,
       onEnd: (ended) => {
         this.#running.delete(ended);
-        ended.tell(this.history);
+        ended.recordIn(this.history);
       },
     });
     this.#running.add(operation);
@@ -248,8 +246,8 @@ export class Operations {
   }
 
   /**
-   * Does `work` as an operation with stages: ended whatever happens, a failure explained by what
-   * was being done, to what, and at which stage.
+   * Runs `work` as an operation and ends the operation. An error of `work` is wrapped with the
+   * operation, its subject and its stage.
    */
   async run<T>(options: Options, work: (operation: RunningOperation) => Promise<T>): Promise<T> {
     using operation = this.begin(options);
@@ -260,13 +258,13 @@ export class Operations {
     }
   }
 
-  /** Makes every operation stop at its next stage, also those that begin later: the daemon's end. */
+  /** Aborts all operations, including those that begin later, when the daemon exits. */
   abortAll(reason: RuntimeError): void {
     this.#over = reason;
     for (const operation of this.#running) operation.abort(reason);
   }
 
-  /** All operations under way, oldest first. */
+  /** All operations in progress, oldest first. */
   views(): readonly OperationView[] {
     return [...this.#running].map((operation) => operation.view());
   }

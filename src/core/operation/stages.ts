@@ -1,29 +1,38 @@
 /**
  * Every stage of every operation, in the order in which it is entered.
  *
- * A stage is one name for three things: what a deadline error blames, what `Status` shows of a
- * request in flight, and where a test can make the operation throw, hang or lose its daemon. So
- * a step that has no stage can be neither explained nor crash-tested; add it here first.
+ * A stage is one name for three things: the position that a deadline error reports, what `Status`
+ * shows of an operation in progress, and a point at which a test can make the operation fail, hang
+ * or lose its daemon. A step without a stage can neither be explained nor crash-tested, so add it
+ * here first.
+ *
+ * The list is one although drivers enter many of the stages: an operation runs through the engine
+ * and several drivers, the crash tests walk it from its first stage to its last, and both
+ * implementations of a port enter the same stages. The comments say who enters those below them,
+ * up to the next comment. Without one it is the engine.
  */
 export const stages = {
   "run-pod-sandbox": [
-    "reserve-name",
     "write-record",
     "prepare-cgroup",
+    // SandboxController.create(); only podsandbox has make-directories.
     "make-directories",
     "pin-namespaces",
+    // The engine and PodNetwork.add(), which enters network-plugin-done after each plugin.
     "write-network-record",
     "add-network",
     "network-plugin-done",
     "network-added",
+    // SandboxController.start().
     "make-files",
-    // Of the podsandbox controller.
+    // SandboxController.start() of podsandbox.
     "start-holder",
     "write-sysctls",
-    // Of the shim controller.
+    // SandboxController.start() of shims.
     "start-shim",
     "create-sandbox",
     "start-sandbox",
+    // The engine.
     "finish-record",
     "answer",
   ],
@@ -37,12 +46,13 @@ export const stages = {
     "answer",
   ],
   "remove-pod-sandbox": ["stop", "shut-down", "delete-record", "answer"],
-  "update-pod-sandbox-resources": ["write-limits", "tell-controller", "write-record", "answer"],
+  "update-pod-sandbox-resources": ["write-limits", "update-controller", "write-record", "answer"],
   "create-container": [
-    "reserve-name",
     "write-record",
+    // Snapshots.mount().
     "make-root-directory",
     "mount-root",
+    // The engine.
     "mount-images",
     "copy-volumes",
     "resolve-user",
@@ -52,12 +62,14 @@ export const stages = {
   ],
   "start-container": [
     "build-spec",
+    // ContainerRuntime.start().
     "make-bundle",
     "write-bundle",
     "start-monitor",
     "create-process",
     "mark-start",
     "start-process",
+    // The engine.
     "finish-record",
     "answer",
   ],
@@ -65,34 +77,42 @@ export const stages = {
   "remove-container": [
     "stop",
     "remove-runtime-state",
+    // ContainerRuntime.remove().
     "remove-files",
+    // Snapshots.remove().
     "unmount-root",
     "unmount-images",
     "delete-root",
+    // The engine.
     "delete-record",
     "answer",
   ],
   "update-container-resources": ["write-limits", "write-record", "answer"],
   "exec-sync": [
     "build-spec",
+    // ContainerRuntime.execSync().
     "write-spec",
     "make-cgroup",
     "start-process",
     "wait-for-end",
     "drain-output",
     "kill-command",
+    // The engine.
     "answer",
   ],
   exec: [
     "build-spec",
+    // ContainerRuntime.exec().
     "write-spec",
     "make-cgroup",
     "start-process",
     "wait-for-end",
     "drain-output",
     "kill-command",
+    // The engine.
     "answer",
   ],
+  // ContainerRuntime.attach() enters all but the last.
   attach: ["connect", "wait-for-end", "answer"],
   "port-forward": ["connect", "answer"],
   "pull-image": [
@@ -103,7 +123,15 @@ export const stages = {
     "write-record",
     "answer",
   ],
-  "pull-layer": ["open-blob", "make-directory", "unpack", "publish", "answer"],
+  "pull-layer": [
+    "open-blob",
+    // Snapshots.unpackLayer().
+    "make-directory",
+    "unpack",
+    "publish",
+    // The engine.
+    "answer",
+  ],
   "remove-image": ["delete-record", "remove-layer", "answer"],
   recover: [
     "read-records",
@@ -115,7 +143,7 @@ export const stages = {
   ],
   "recover-containers": [
     "read-records",
-    "take-up",
+    "reattach",
     "end-orphans",
     "sweep-roots",
     "sweep-layers",
@@ -126,13 +154,13 @@ export const stages = {
 /** The operations that have stages. */
 export type OperationName = keyof typeof stages;
 
-/** The stages of one operation, or of any. */
+/** The stages of one operation, or of all. */
 export type Stage<Name extends OperationName = OperationName> = (typeof stages)[Name][number];
 
-/** A place where a fault can be injected: `operation/stage`. */
+/** A point at which a fault can be injected: `operation/stage`. */
 export type CrashPoint = { [Name in OperationName]: `${Name}/${Stage<Name>}` }[OperationName];
 
-/** All places where a fault can be injected, in order. */
+/** All points at which a fault can be injected, in order. */
 export const crashPoints: readonly CrashPoint[] = Object.entries(stages).flatMap(([name, list]) =>
   list.map((stage) => `${name}/${stage}` as CrashPoint),
 );

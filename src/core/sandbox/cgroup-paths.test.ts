@@ -12,7 +12,7 @@ import type { Sandbox } from "./sandbox.ts";
 
 const id = "0123456789abcdef".repeat(4);
 
-test("slicePath() is where systemd keeps a slice, by its name or by its whole path", () => {
+test("slicePath() returns the path of a slice for its name and for its path", () => {
   const pod = "kubepods-burstable-pod1234_abcd.slice";
   const path = `/kubepods.slice/kubepods-burstable.slice/${pod}`;
   assert.equal(slicePath(pod), path);
@@ -21,7 +21,7 @@ test("slicePath() is where systemd keeps a slice, by its name or by its whole pa
   assert.equal(slicePath("a\\x2db-c.slice"), "/a\\x2db.slice/a\\x2db-c.slice");
 });
 
-test("slicePath() refuses what is no slice", () => {
+test("slicePath() rejects names that are not slices", () => {
   const wrong = [
     "/kubepods/burstable/pod1",
     ".slice",

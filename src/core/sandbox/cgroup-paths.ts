@@ -2,20 +2,20 @@ import { posix } from "node:path";
 import { RuntimeError } from "../../base/errors.ts";
 import type { PodCgroup, Sandbox } from "./sandbox.ts";
 
-/** Before an id in the name of a scope: what tools look for that know containerd's names. */
+/** The prefix of an id in the name of a scope. It is containerd's, because tools look for that. */
 const scopePrefix = "cri-containerd";
 
-/** Where a container's cgroup is, for the kernel and for the OCI runtime. */
+/** The cgroup of a container, for the kernel and for the OCI runtime. */
 export interface ContainerCgroup {
-  /** Path below each hierarchy's root. */
+  /** The path below the root of each hierarchy. */
   readonly path: string;
   /** `linux.cgroupsPath` of its spec. */
   readonly specPath: string;
 }
 
 /**
- * The cgroup of a container in the pod's: `<parent>/<id>` with cgroupfs, and with systemd a scope in
- * the pod's slice, which the OCI runtime is told as `slice:prefix:name`.
+ * The cgroup of a container in that of its pod: `<parent>/<id>` with cgroupfs. With systemd it is a scope
+ * in the pod's slice, which the OCI runtime gets as `slice:prefix:name`.
  */
 export function containerCgroup(pod: PodCgroup | undefined, id: string): ContainerCgroup {
   const parent = pod?.parent ?? "";
@@ -26,7 +26,7 @@ export function containerCgroup(pod: PodCgroup | undefined, id: string): Contain
   };
 }
 
-/** Whether no other sandbox has its cgroup in this one's, but for those that are stopped. */
+/** True when no other sandbox, except stopped ones, has its cgroup in that of this sandbox. */
 export function isAloneInCgroup({ id, cgroup }: Sandbox, all: Iterable<Sandbox>): boolean {
   const parent = cgroup?.parent ?? "";
   for (const other of all) {
@@ -37,20 +37,20 @@ export function isAloneInCgroup({ id, cgroup }: Sandbox, all: Iterable<Sandbox>)
   return true;
 }
 
-/** True for the cgroup of a container that systemd made: OCI runtimes must then be told so. */
+/** True for a container cgroup that systemd created. The OCI runtime needs an option for it. */
 export function isScope(cgroupPath: string): boolean {
   return cgroupPath.endsWith(".scope");
 }
 
-/** The container that a cgroup of containerCgroup() is of, by the last part of its path. */
+/** The id of the container whose cgroup, by containerCgroup(), has this base name. */
 export function containerOfCgroup(name: string): string {
   return new RegExp(`^${scopePrefix}-(.+)\\.scope$`).exec(name)?.[1] ?? name;
 }
 
 /**
- * The cgroup of a slice. systemd keeps slices in each other by the dashes of their names:
- * `a-b.slice` is at `/a.slice/a-b.slice` (systemd.slice(5)). kubelet sends the whole path, other
- * clients the name alone; the name counts. `invalid-argument` for what is no slice.
+ * The cgroup path of a slice. systemd nests slices by the dashes in their names: `a-b.slice` is at
+ * `/a.slice/a-b.slice` (systemd.slice(5)). kubelet sends the whole path, other clients only the name;
+ * only the name is used. `invalid-argument` for any other name.
  */
 export function slicePath(cgroupParent: string): string {
   const name = posix.basename(cgroupParent);

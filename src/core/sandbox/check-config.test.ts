@@ -15,13 +15,13 @@ function withHostname(hostname: string): ReturnType<typeof checkSandboxConfig> {
   );
 }
 
-test("a hostname with a final dot is taken as it is, up to the kernel's 64 bytes", () => {
+test("a hostname with a trailing dot is allowed, up to the kernel's 64 bytes", () => {
   for (const hostname of ["pod.subdomain.ns.svc.", "pod.", `${"a".repeat(63)}.`]) {
     assert.equal(withHostname(hostname).hostname, hostname);
   }
 });
 
-test("what cannot be a hostname is refused", () => {
+test("invalid hostnames are rejected", () => {
   const bad = [".", "..", "pod..", ".pod", "-pod", "pod-.", "a b", "pod\n", `${"a".repeat(64)}.`];
   for (const hostname of bad) {
     assert.throws(
@@ -32,7 +32,7 @@ test("what cannot be a hostname is refused", () => {
   }
 });
 
-/** A config, and what is said of it. */
+/** A config, and its error. */
 type Case = readonly [config: MessageInitShape<typeof PodSandboxConfigSchema>, why: RegExp];
 
 const namespaces = (options: object, more: object = {}): Case[0] => ({
@@ -40,16 +40,13 @@ const namespaces = (options: object, more: object = {}): Case[0] => ({
 });
 const node = { network: NamespaceMode.NODE };
 
-test("what cannot be carried out is refused, naming field and value", () => {
+test("invalid configs are rejected, with field and value", () => {
   const bad: readonly Case[] = [
     [{ windows: {} }, /windows is set/],
-    [
-      namespaces({ network: NamespaceMode.TARGET }),
-      /network is TARGET, a pod's can be POD or NODE/,
-    ],
-    [namespaces({ ipc: NamespaceMode.CONTAINER }), /ipc is CONTAINER/],
-    [namespaces({ pid: NamespaceMode.TARGET }), /pid is TARGET/],
-    [namespaces({ pid: 77 }), /pid is 77/],
+    [namespaces({ network: NamespaceMode.TARGET }), /network must be POD or NODE, got TARGET/],
+    [namespaces({ ipc: NamespaceMode.CONTAINER }), /ipc must be POD or NODE, got CONTAINER/],
+    [namespaces({ pid: NamespaceMode.TARGET }), /pid must be POD, CONTAINER or NODE, got TARGET/],
+    [namespaces({ pid: 77 }), /pid must be POD, CONTAINER or NODE, got 77/],
     [{ hostname: "web", ...namespaces(node) }, /"web" cannot be set for a pod on the host network/],
     [{ dnsConfig: { servers: ["10.0.0.1 10.0.0.2"] } }, /dns_config\.servers/],
     [{ dnsConfig: { searches: [""] } }, /dns_config\.searches/],
@@ -61,7 +58,7 @@ test("what cannot be carried out is refused, naming field and value", () => {
     [{ logDirectory: "logs" }, /log_directory must be absolute/],
     [{ linux: { cgroupParent: "/a/../b" } }, /cgroup_parent must not leave/],
     [{ linux: { cgroupParent: "/a\0" } }, /cgroup_parent must not leave/],
-    [{ linux: { sysctls: { "kernel.panic": "1" } } }, /has no namespace of its own/],
+    [{ linux: { sysctls: { "kernel.panic": "1" } } }, /is not namespaced/],
     [{ linux: { sysctls: { "net..x": "1" } } }, /is not a sysctl's name/],
     [{ linux: { sysctls: { "net.x": "1\n2" } } }, /several lines/],
     [namespaces(node, { sysctls: { "net/ipv4/x": "1" } }), /on the host network/],
@@ -80,7 +77,7 @@ test("what cannot be carried out is refused, naming field and value", () => {
   assert.throws(() => checkSandboxConfig(none), /metadata is missing/);
 });
 
-test("what a pod can have is taken as it is", () => {
+test("valid configs are accepted unchanged", () => {
   const config = create(PodSandboxConfigSchema, {
     metadata: { name: "pod" },
     dnsConfig: { servers: ["10.0.0.1"], searches: ["svc"], options: ["ndots:5"] },

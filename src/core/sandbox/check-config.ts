@@ -17,8 +17,8 @@ function refuse(message: string): never {
 export type CheckedSandboxConfig = PodSandboxConfig & { readonly metadata: PodSandboxMetadata };
 
 /**
- * Refuses a pod config that cannot be carried out, before anything is made of it. Each complaint
- * is `invalid-argument` and names field, value and what is allowed.
+ * Rejects an invalid pod config before anything is created. Each error is `invalid-argument` and has the
+ * field, its value and the allowed values.
  */
 export function checkSandboxConfig(config: PodSandboxConfig | undefined): CheckedSandboxConfig {
   if (config === undefined) refuse("check sandbox config: config is missing");
@@ -47,13 +47,13 @@ function checkNamespaces(config: PodSandboxConfig): void {
   ] as const) {
     if (!podOrNode.includes(mode)) {
       refuse(
-        `check sandbox config: namespace_options.${field} is ${modeName(mode)}, a pod's can be POD or NODE`,
+        `check sandbox config: namespace_options.${field} must be POD or NODE, got ${modeName(mode)}`,
       );
     }
   }
   if (![...podOrNode, NamespaceMode.CONTAINER].includes(pid)) {
     refuse(
-      `check sandbox config: namespace_options.pid is ${modeName(pid)}, a pod's can be POD, CONTAINER or NODE`,
+      `check sandbox config: namespace_options.pid must be POD, CONTAINER or NODE, got ${modeName(pid)}`,
     );
   }
 }
@@ -63,7 +63,7 @@ function modeName(mode: number): string {
 }
 
 /**
- * A final dot is taken: kubelet without a cluster domain sends `pod.subdomain.namespace.svc.` for
+ * A trailing dot is allowed: kubelet without a cluster domain sends `pod.subdomain.namespace.svc.` for
  * setHostnameAsFQDN. It becomes part of the UTS hostname, as with containerd and CRI-O.
  */
 function checkHostname(config: PodSandboxConfig): void {
@@ -92,7 +92,7 @@ function checkDns(config: PodSandboxConfig): void {
     searches: dns.searches,
     options: dns.options,
   })) {
-    // A line of resolv.conf(5) ends at white space: a value must not be able to begin another.
+    // Values in resolv.conf(5) end at white space. A value must not be able to add a line.
     const bad = values.find((value) => value === "" || /\s/.test(value));
     if (bad !== undefined) {
       refuse(

@@ -2,23 +2,23 @@ import type { Operation } from "../operation/index.ts";
 import type { KnownIds } from "../store/index.ts";
 import type { ProcessIdentity, Sandbox } from "./sandbox.ts";
 
-/** What a controller knows of one of its sandboxes. */
+/** The status of a sandbox, from its controller. */
 export interface ControllerStatus {
-  /** `SANDBOX_READY` or `SANDBOX_NOTREADY`; whatever else a sandboxer says counts as not ready. */
+  /** `SANDBOX_READY` or `SANDBOX_NOTREADY`. Any other value counts as not ready. */
   readonly state: string;
-  /** The process that stands for the sandbox, 0 when there is none. */
+  /** The main process of the sandbox; 0 when it has none. */
   readonly pid: number;
-  /** Nanoseconds since 1970; undefined when the sandboxer does not say. */
+  /** Nanoseconds since 1970; undefined when the sandboxer does not report it. */
   readonly createdAtNs: bigint | undefined;
-  /** Verbose facts by name; only when they were asked for. */
+  /** Additional values by name; empty unless the question is verbose. */
   readonly info: Readonly<Record<string, unknown>>;
 }
 
-/** What a controller is asked with. */
+/** The parameters of a status call. */
 export interface StatusQuestion {
-  /** Whether `info` is wanted. */
+  /** Whether the answer needs `info`. */
   readonly verbose: boolean;
-  /** Aborted when nobody waits for the answer any more. Costs nothing while nobody asks for it. */
+  /** Aborted at the deadline of the call. It is created on first use, because it is not free. */
   readonly signal: AbortSignal;
 }
 
@@ -27,31 +27,31 @@ export const controllerReady = "SANDBOX_READY";
 /** The state that means not ready. */
 export const controllerNotReady = "SANDBOX_NOTREADY";
 
-/** What create() made and the record must hold from then on. */
+/** The result of create(), which is recorded. */
 export interface CreatedSandbox {
   /** Path of the pinned network namespace; undefined on host network. */
   readonly netnsPath: string | undefined;
 }
 
-/** What start() made and the record must hold from then on. */
+/** The result of start(), which is recorded. */
 export interface StartedSandbox {
   readonly process: ProcessIdentity | undefined;
-  /** The sandboxer's own word for when the sandbox came to be; undefined when it has none. */
+  /** The creation time that the sandboxer reports; undefined when it reports none. */
   readonly createdAtNs: bigint | undefined;
 }
 
-/** What the containers of a sandbox share: paths to join and to mount. */
+/** What the containers of a sandbox share: namespaces to join and files to mount. */
 export interface SandboxEnvironment {
-  /** Pinned namespaces; one is missing where the pod uses the host's. */
+  /** The paths of pinned namespaces. A namespace of the host is absent. */
   readonly pins: {
     readonly net?: string;
     readonly ipc?: string;
     readonly uts?: string;
     readonly user?: string;
   };
-  /** Process that holds the pod's PID namespace, where there is one. */
+  /** The process that holds the pod's PID namespace, if the pod shares one. */
   readonly pid?: number;
-  /** Files of the pod; one that is missing is not mounted. */
+  /** The files of the pod. An absent file is not mounted. */
   readonly files: {
     readonly resolvConf?: string;
     readonly hosts?: string;
@@ -68,48 +68,47 @@ export interface SandboxExit {
 }
 
 /**
- * Keeps sandboxes of one kind: builds what a pod's containers share and says how it is.
+ * Creates, watches and removes sandboxes of one kind, that is, what the containers of a pod share.
  *
- * Every call takes the sandbox's value and works from that, so that a controller can be asked
- * about a sandbox that an earlier daemon made. Deadlines are the caller's: a call ends when its
- * signal is aborted. `not-found` from status() says that the sandboxer does not know the
- * sandbox (any more), `unavailable` that the connection to it is gone.
+ * Every call takes the sandbox as a value, so that it also works for a sandbox of an earlier daemon.
+ * Deadlines are the caller's: a call ends when its signal is aborted. `not-found` from status() means
+ * that the sandboxer does not know the sandbox, `unavailable` that the connection to it is lost.
  */
 export interface SandboxController {
-  /** The name that handlers refer to it by. */
+  /** The name by which handlers refer to it. */
   readonly name: string;
-  /** Makes the namespaces and files that belong to the sandbox; the network is added afterwards. */
+  /** Creates the namespaces and files of the sandbox. The network is added afterwards. */
   create(sandbox: Sandbox, operation: Operation): Promise<CreatedSandbox>;
-  /** Makes the sandbox able to run containers; its network is there. */
+  /** Makes the sandbox ready for containers. Its network has been added. */
   start(sandbox: Sandbox, operation: Operation): Promise<StartedSandbox>;
-  /** Ends every process of the sandbox itself; its namespaces stay, for the network's removal. Idempotent. */
+  /** Kills the processes of the sandbox itself. Its namespaces stay for the removal of the network. Idempotent. */
   stop(sandbox: Sandbox, signal: AbortSignal): Promise<void>;
-  /** Gives the namespaces back; the network is gone. Idempotent. */
+  /** Closes the namespaces, after the network was removed. Idempotent. */
   closeNamespaces(sandbox: Sandbox, signal: AbortSignal): Promise<void>;
-  /** Gives everything back that create() and start() made, at whatever point they ended. Idempotent. */
+  /** Removes everything that create() and start() made, even if they failed midway. Idempotent. */
   shutdown(sandbox: Sandbox, signal: AbortSignal): Promise<void>;
-  /** How the sandbox is; at once from a controller that knows it from memory. */
+  /** The status of the sandbox. Synchronous for a controller that has it in memory. */
   status(sandbox: Sandbox, question: StatusQuestion): Promise<ControllerStatus> | ControllerStatus;
-  /** What its containers share. From memory. */
+  /** What its containers share, from memory. */
   environment(sandbox: Sandbox): SandboxEnvironment;
-  /** Resolves when a started sandbox ended by itself or was stopped. */
+  /** Resolves when a started sandbox has ended by itself or was stopped. */
   wait(sandbox: Sandbox, signal: AbortSignal): Promise<SandboxExit>;
   /**
-   * Takes up a sandbox that an earlier daemon started. Undefined when it lives; else why not.
-   * Never rejects for a sandbox that is broken: that is an answer. Also called for sandboxes that
-   * were dead already, for what they still have (an open network namespace, say).
+   * Reattaches to a sandbox that an earlier daemon started. Resolves to undefined when it is alive,
+   * else to the reason why it is dead; it does not reject for a broken sandbox. Also called for dead
+   * sandboxes, which may still have resources such as an open network namespace.
    */
   load(sandbox: Sandbox, signal: AbortSignal): Promise<string | undefined>;
   /**
-   * New resources or overhead of the pod, already in the sandbox's value and not yet on record. An
-   * update that is taken back comes as another one, with the earlier ones.
+   * Applies new resources or overhead of the pod. They are in the value of the sandbox, but not recorded
+   * yet. An update is undone by another update with the former resources.
    */
   update(sandbox: Sandbox, signal: AbortSignal): Promise<void>;
-  /** Ids, not in `known`, of which this controller still has something: their records were lost. */
+  /** The ids of sandboxes of this controller that are not in `known`, because their records were lost. */
   orphans(known: KnownIds): Promise<readonly string[]>;
   /**
-   * Removes what a lost record left behind: everything of this controller's that belongs to no
-   * id in `known`. Answers with a line for each thing removed.
+   * Removes everything of this controller that belongs to no id in `known`. Returns a line for each
+   * removed object.
    */
   sweep(known: KnownIds, signal: AbortSignal): Promise<readonly string[]>;
 }

@@ -1,13 +1,13 @@
 import type { LinuxContainerResources } from "../../gen/runtime/v1/api_pb.ts";
 import type { PodCgroup, PodLabels, Sandbox } from "./sandbox.ts";
 
-/** Whether pinned namespaces are still there, from memory. */
+/** Whether pinned namespaces still exist, from memory. */
 export interface NamespaceStates {
-  /** True while `path` is a namespace mount. A path that nobody watches counts as closed. */
+  /** True while `path` is a namespace mount. False for a path that is not watched. */
   isOpen(path: string): boolean;
 }
 
-/** Limits as the CRI gives them (LinuxContainerResources); absent and zero mean "leave it". */
+/** Limits as in the CRI (LinuxContainerResources). An absent or zero limit is not changed. */
 export interface CgroupResources {
   readonly cpuPeriod?: bigint;
   readonly cpuQuota?: bigint;
@@ -20,40 +20,41 @@ export interface CgroupResources {
   readonly unified?: Readonly<Record<string, string>>;
 }
 
-/** The cgroups of pods, in every hierarchy that this host has. */
+/** The cgroups of pods, in all hierarchies of this host. */
 export interface PodCgroups {
   /**
-   * What preparing `parent` would own: nothing when it exists, else the topmost missing cgroup; of
-   * what davit made for one of the `others`, this pod is an owner, too. An empty parent becomes one
-   * of davit's own for sandbox `id`. `invalid-argument` for a path that could leave the hierarchy.
+   * Plans the cgroup of a pod. The pod owns nothing if `parent` exists, else the topmost missing
+   * cgroup. Cgroups that davit created for one of the `others` are owned by this pod as well. An empty
+   * parent becomes a cgroup of davit's own for sandbox `id`. `invalid-argument` for a path that leaves
+   * the hierarchy.
    */
   plan(parent: string, id: string, others: readonly PodCgroup[]): PodCgroup;
-  /** Makes what the plan owns, with `resources` in it; nothing when it owns nothing. */
+  /** Creates the cgroups that the plan owns and writes `resources`. Does nothing if it owns none. */
   prepare(cgroup: PodCgroup, resources: CgroupResources | undefined): Promise<void>;
-  /** Refuses limits that cannot be meant: `invalid-argument`, naming field and value. */
+  /** Throws `invalid-argument`, with field and value, for limits that make no sense. */
   check(resources: LinuxContainerResources): void;
   /**
-   * Writes limits to a parent that davit made; nothing to one that was there before. All of them or,
-   * when it rejects, none. The result takes them back.
+   * Writes limits to a parent that davit created; does nothing for one that existed before. Writes all
+   * of them or, when it rejects, none. The result restores the former limits.
    */
   update(cgroup: PodCgroup, resources: CgroupResources): Promise<() => Promise<void>>;
   /**
-   * Removes what the plan owned, but for what the `others` live in, which are asked for when nobody
-   * makes or removes a cgroup beside this. Idempotent.
+   * Removes the cgroups that the plan owns, except those that the `others` use. `others` is called
+   * while no other cgroup is created or removed. Idempotent.
    */
   remove(cgroup: PodCgroup, others: () => readonly PodCgroup[], signal: AbortSignal): Promise<void>;
   /**
-   * Removes the parents that davit itself made for these sandboxes, with every process in them; a
-   * line for each. Only these: the hierarchies are shared with other daemons of this host.
+   * Removes the parents that davit created for these sandboxes, and kills the processes in them.
+   * Returns a line for each. Others are not touched, because daemons of this host share the hierarchies.
    */
   sweep(ids: Iterable<string>): Promise<readonly string[]>;
 }
 
-/** Gives pods their SELinux labels. */
+/** Assigns SELinux labels to pods. */
 export interface PodLabeller {
   /**
-   * Labels for a new pod, with a level that none of the `others` has unless the config names one.
-   * `invalid-argument` for labels that the host's policy does not have.
+   * The labels of a new pod. Their level differs from those of the `others`, unless the config has one.
+   * `invalid-argument` for labels that the policy of the host does not have.
    */
   choose(config: Sandbox["config"], others: Iterable<Sandbox>): PodLabels;
 }

@@ -2,12 +2,12 @@ import { randomBytes } from "node:crypto";
 import type { LinuxContainerResources, PodSandboxConfig } from "../../gen/runtime/v1/api_pb.ts";
 import type { CgroupResources } from "./environment.ts";
 
-/** A new sandbox id: 64 hexadecimal digits, as the peers' ids are. */
+/** A new sandbox id: 64 hexadecimal digits, as with containerd and CRI-O. */
 export function newSandboxId(): string {
   return randomBytes(32).toString("hex");
 }
 
-/** The limits in a CRI resources message; what is zero or empty there is left out. */
+/** The limits in a CRI resources message. Zero and empty fields are left out. */
 export function cgroupResources(resources: LinuxContainerResources): CgroupResources {
   return {
     ...(resources.cpuPeriod === 0n ? {} : { cpuPeriod: resources.cpuPeriod }),
@@ -29,7 +29,7 @@ export function cgroupResources(resources: LinuxContainerResources): CgroupResou
   };
 }
 
-/** The pod-wide limits that a config asks for; undefined when it asks for none. */
+/** The pod-wide limits of a config; undefined when it has none. */
 export function cgroupResourcesOf(config: PodSandboxConfig): CgroupResources | undefined {
   const resources = config.linux?.resources;
   return resources === undefined ? undefined : cgroupResources(resources);

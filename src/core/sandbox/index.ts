@@ -1,5 +1,5 @@
-// The noun this runtime turns on: a pod sandbox, its states, its store, and the seam behind
-// which a controller keeps it. Imports base, gen and core/operation. Start with sandbox.ts.
+// Pod sandboxes: their states, their store, and the interface of sandbox controllers. Imports base, gen
+// and core/operation. Start reading with sandbox.ts.
 export type {
   RunPodSandboxRequest,
   UpdatePodSandboxResourcesRequest,
@@ -31,7 +31,7 @@ export {
 } from "./from-request.ts";
 export type { PodCgroup, PodLabels, ProcessIdentity, Sandbox, SandboxNetwork } from "./sandbox.ts";
 export { namespaceModes, sandboxName, usesHostNetwork } from "./sandbox.ts";
-export type { SandboxState, SandboxStateName } from "./state.ts";
+export type { SandboxState } from "./state.ts";
 export { SandboxStore } from "./store.ts";
 export { podSysctls } from "./sysctls.ts";
 export type { IdRange, PodUsers } from "./user-namespace.ts";

@@ -3,47 +3,47 @@ import type { PodSandboxConfig, PodSandboxMetadata } from "../../gen/runtime/v1/
 import { NamespaceMode } from "../../gen/runtime/v1/api_pb.ts";
 import type { SandboxState } from "./state.ts";
 
-/** A process that is known across restarts: the start time tells it from a later one with its pid. */
+/** Identifies a process across restarts of the daemon. The start time guards against a reused pid. */
 export interface ProcessIdentity {
   readonly pid: number;
   /** Field 22 of /proc/PID/stat: clock ticks since the boot (proc_pid_stat(5)). */
   readonly startTime: string;
 }
 
-/** The cgroup of the pod: kubelet's, or one that davit made since nobody gave one. */
+/** The cgroup of a pod: kubelet's, or one that davit created because the request had none. */
 export interface PodCgroup {
-  /** Path below each hierarchy's root, e.g. "/kubepods/burstable/pod1". Never ends with "/". */
+  /** The path below the root of each hierarchy, e.g. "/kubepods/burstable/pod1". Never ends with "/". */
   readonly parent: string;
   /**
-   * The topmost cgroup on the way to the parent that davit made, the parent itself included;
-   * undefined when the parent was there before. Only what davit made it writes and removes.
+   * The topmost cgroup that davit created for the parent, possibly the parent itself; undefined when the
+   * parent existed before. davit writes and removes only cgroups that it created.
    */
   readonly ownedFrom: string | undefined;
-  /** Who makes the cgroups in it; davit itself, by cgroupfs, where that is not said. */
+  /** The cgroup driver; absent for cgroupfs. */
   readonly driver?: "systemd";
 }
 
-/** Addresses and routes of a sandbox, as its CNI plugins answered. */
+/** The network of a sandbox, from the result of its CNI plugins. */
 export interface SandboxNetwork {
-  /** Addresses of the pod, the primary one first. Without prefix length. */
+  /** The addresses of the pod, the primary one first, without prefix length. */
   readonly ips: readonly string[];
-  /** The last plugin's result, as it came (CNI Success result). */
+  /** The unchanged result of the last plugin (CNI Success result). */
   readonly result: string;
 }
 
-/** SELinux labels of a pod: of its containers' processes, and of the files that those use. */
+/** The SELinux labels of a pod: for the processes of its containers, and for their files. */
 export interface PodLabels {
   readonly process: string;
   readonly mount: string;
 }
 
 /**
- * A pod sandbox: what the client asked for and what was made of it. An immutable value; the
- * {@link SandboxStore} holds the newest one of each id.
+ * A pod sandbox: the client's request and its current state. An immutable value; the
+ * {@link SandboxStore} has the newest one of each id.
  */
 export interface Sandbox {
   readonly id: string;
-  /** The reserved name: pod name, namespace, uid and attempt, which one sandbox at most has. */
+  /** The unique name: pod name, namespace, uid and attempt. */
   readonly name: string;
   /** The client's RunPodSandboxRequest, byte for byte. */
   readonly requestBytes: Uint8Array;
@@ -52,24 +52,24 @@ export interface Sandbox {
   /** The last UpdatePodSandboxResourcesRequest, byte for byte, if there was one. */
   readonly resourcesBytes?: Uint8Array;
   readonly handler: BoundHandler;
-  /** Wall clock, nanoseconds since 1970; undefined in a record that lost it. */
+  /** Wall clock, nanoseconds since 1970; undefined in a damaged record. */
   readonly createdAtNs: bigint | undefined;
-  /** /proc/sys/kernel/random/boot_id of the boot that it was made in. */
+  /** /proc/sys/kernel/random/boot_id of the boot in which it was created. */
   readonly bootId: string;
   readonly state: SandboxState;
   readonly cgroup?: PodCgroup;
-  /** The process that holds the pod's PID namespace, or the shim's; undefined where none is. */
+  /** The process that holds the pod's PID namespace, or the shim; undefined when there is neither. */
   readonly process?: ProcessIdentity;
   /** Path of the pinned network namespace; undefined on host network. */
   readonly netnsPath?: string;
   readonly network?: SandboxNetwork;
-  /** Where SELinux is on: no two pods that were given a level have the same. */
+  /** Set if SELinux is enabled. The level is unique unless the config has one. */
   readonly selinux?: PodLabels;
 }
 
 /**
- * The name that a pod's sandbox reserves: one attempt of one pod has one sandbox. Kubernetes
- * names hold no underscore; other clients' are doubled, so that two pods never share a name.
+ * The unique name of a sandbox: one attempt of one pod has one sandbox. Kubernetes names have no
+ * underscores. Those of other clients are doubled, so that two pods never share a name.
  */
 export function sandboxName(metadata: PodSandboxMetadata): string {
   return [metadata.name, metadata.namespace, metadata.uid, String(metadata.attempt)]
@@ -77,7 +77,7 @@ export function sandboxName(metadata: PodSandboxMetadata): string {
     .join("_");
 }
 
-/** The namespace modes that a config asks for. Absent options are the zero value, POD (api.proto). */
+/** The namespace modes of a config. Absent options have the zero value, POD (api.proto). */
 export function namespaceModes(config: PodSandboxConfig): {
   readonly network: NamespaceMode;
   readonly pid: NamespaceMode;
@@ -91,7 +91,7 @@ export function namespaceModes(config: PodSandboxConfig): {
   };
 }
 
-/** True when the pod uses the node's own network. */
+/** True when the pod uses the network of the node. */
 export function usesHostNetwork(config: PodSandboxConfig): boolean {
   return namespaceModes(config).network === NamespaceMode.NODE;
 }

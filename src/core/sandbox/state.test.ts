@@ -3,7 +3,7 @@ import { test } from "node:test";
 import { isKind } from "../../base/errors.ts";
 import { checkSandboxTransition, type SandboxStateName } from "./state.ts";
 
-test("checkSandboxTransition() allows the arrows of the diagram and standing still, nothing else", () => {
+test("checkSandboxTransition() allows the arrows of the diagram and the same state, nothing else", () => {
   const names: readonly SandboxStateName[] = ["creating", "ready", "dead", "stopped"];
   const arrows = new Set([
     "creating ready",

@@ -1,7 +1,7 @@
 import { RuntimeError } from "../../base/errors.ts";
 
 /**
- * Where a sandbox is in its life.
+ * The state of a sandbox.
  *
  * ```
  *   creating --> ready --> stopped
@@ -12,12 +12,11 @@ import { RuntimeError } from "../../base/errors.ts";
  *
  * - creating: being built; no client knows its id.
  * - ready: it can run containers.
- * - dead: what made it a sandbox is gone (its holder, its network namespace, its shim, the boot
- *   that it lived in), or its creation failed and could not be undone; it still has things to
- *   give back, above all its address.
- * - stopped: its processes are gone and its network is given back, or queued for that.
+ * - dead: it lost its holder, its network namespace or its shim, or the host rebooted, or its create
+ *   failed and could not be undone. It still has resources to release, above all its address.
+ * - stopped: its processes are gone, and its network is removed or queued for removal.
  *
- * Removal is the end of the record, not a state.
+ * There is no state for a removed sandbox: its record is deleted.
  */
 export type SandboxState =
   | { readonly name: "creating" }
@@ -28,15 +27,15 @@ export type SandboxState =
 /** The names of the states. */
 export type SandboxStateName = SandboxState["name"];
 
-/** The moves there are. Staying in a state is always allowed. */
-export const sandboxTransitions = {
+/** The allowed transitions. Staying in a state is always allowed. */
+const sandboxTransitions = {
   creating: ["ready", "dead"],
   ready: ["dead", "stopped"],
   dead: ["stopped"],
   stopped: [],
 } as const satisfies Record<SandboxStateName, readonly SandboxStateName[]>;
 
-/** Throws `failed-precondition` for a move that is not in the table. */
+/** Throws `failed-precondition` for a transition that is not allowed. */
 export function checkSandboxTransition(
   id: string,
   from: SandboxStateName,

@@ -53,7 +53,7 @@ function filled(...ids: readonly string[]): {
   const heard: string[] = [];
   for (const id of ids) store.add(sandbox(id));
   store.listen(({ id, state }, change) => {
-    // What a listener is told of is on disk and visible already.
+    // A change is on disk and visible before listeners are called.
     assert.equal(records.rows.has(id), change !== "removed");
     assert.equal(store.peek(id)?.state.name, change === "removed" ? undefined : state.name);
     assert.equal(store.isListed(id), change !== "removed");
@@ -63,7 +63,7 @@ function filled(...ids: readonly string[]): {
 }
 
 describe("SandboxStore", () => {
-  test("knows an added sandbox, and shows it to nobody before list()", () => {
+  test("has an added sandbox, and hides it until list()", () => {
     const { records, store, heard } = filled("abc");
     assert.equal(store.get("abc").id, "abc");
     assert.ok(records.rows.has("abc"));
@@ -91,7 +91,7 @@ describe("SandboxStore", () => {
     assert.deepEqual(heard, ["abc listed creating"]);
   });
 
-  test("an update is on disk, in memory and heard of, and an unlisted one is not heard of", () => {
+  test("an update is on disk, in memory and reported to listeners, except an unlisted one", () => {
     const { records, store, heard } = filled("a", "b");
     store.list("a");
     const after = store.update("a", become({ name: "ready" }));
@@ -141,7 +141,7 @@ describe("SandboxStore", () => {
     assert.deepEqual(heard, ["a listed creating", "a removed creating"]);
   });
 
-  test("an error of the change, or a move that is not allowed, changes nothing", () => {
+  test("an error of the change, or an invalid transition, changes nothing", () => {
     const { records, store, heard } = filled("a");
     store.list("a");
     const before = store.get("a");
@@ -161,7 +161,7 @@ describe("SandboxStore", () => {
     assert.deepEqual(heard, ["a listed creating"]);
   });
 
-  test("remove() forgets everywhere, and is no error for what is not there", () => {
+  test("remove() deletes everywhere, and succeeds for an unknown id", () => {
     const { records, store, heard } = filled("abc", "abd");
     store.list("abc");
     store.list("abd");
@@ -176,13 +176,13 @@ describe("SandboxStore", () => {
     assert.equal(heard.length, 3);
   });
 
-  test("nobody hears of the removal of what was never listed", () => {
+  test("the removal of an unlisted sandbox is not reported to listeners", () => {
     const { store, heard } = filled("a");
     store.remove("a");
     assert.deepEqual(heard, []);
   });
 
-  test("finds by a unique beginning among the listed ones only", () => {
+  test("finds by a unique prefix among the listed ones only", () => {
     const { store } = filled("abc1", "abc2");
     store.list("abc1");
     assert.equal(store.resolve("abc").id, "abc1");
@@ -219,7 +219,7 @@ describe("SandboxStore", () => {
     assert.equal(store.idOfName("name-a"), "b");
   });
 
-  test("load() takes what is on record without writing; the first of a name has it", () => {
+  test("load() adds a stored sandbox without writing it; the first one gets the name", () => {
     const { records, store, heard } = filled();
     records.failure = new Error("nobody may write");
     store.load(sandbox("a", "same"));
@@ -235,7 +235,7 @@ describe("SandboxStore", () => {
     assert.deepEqual(heard, []);
   });
 
-  test("a listener hears nothing any more after it was disposed of, also in the middle of a call", () => {
+  test("a listener is not called after it was disposed of, also during a call", () => {
     const { store } = filled("a");
     const heard: string[] = [];
     const subscription = store.listen((_sandbox, change) => {

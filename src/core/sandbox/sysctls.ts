@@ -4,11 +4,11 @@ import { NamespaceMode } from "../../gen/runtime/v1/api_pb.ts";
 import { namespaceModes } from "./sandbox.ts";
 import { podUsers } from "./user-namespace.ts";
 
-// What belongs to an IPC namespace: ipc_namespaces(7).
+// The sysctls of an IPC namespace: ipc_namespaces(7).
 const ipcSysctl = /^(kernel\.(shm[a-z_]*|msg[a-z_]*|sem|auto_msgmni)|fs\.mqueue\..+)$/;
 const netSysctl = /^net\..+/;
 
-/** A sysctl's name with dots, as Kubernetes writes it; `net/ipv4/x` comes out as `net.ipv4.x`. */
+/** The name of a sysctl with dots, as in Kubernetes: `net/ipv4/x` becomes `net.ipv4.x`. */
 function dotted(key: string): string {
   const dot = key.indexOf(".");
   const slash = key.indexOf("/");
@@ -18,7 +18,7 @@ function dotted(key: string): string {
     : key;
 }
 
-/** Refuses sysctls that would not be the pod's own: they would change the node. */
+/** Rejects sysctls that are not in a namespace of the pod, because they would change the node. */
 export function checkSysctls(config: PodSandboxConfig): void {
   const { network, ipc } = namespaceModes(config);
   for (const [key, value] of Object.entries(config.linux?.sysctls ?? {})) {
@@ -34,15 +34,16 @@ export function checkSysctls(config: PodSandboxConfig): void {
       if (ipc === NamespaceMode.NODE) refuse("cannot be set for a pod in the host's IPC namespace");
     } else {
       refuse(
-        "has no namespace of its own, only net.*, kernel.shm*, kernel.msg*, kernel.sem and fs.mqueue.* have",
+        "is not namespaced; only net.*, kernel.shm*, kernel.msg*, kernel.sem and fs.mqueue.* are",
       );
     }
   }
 }
 
 /**
- * The sysctls to write for a pod: its own over the defaults that every pod with its own network
- * gets, as containerd's do (`enable_unprivileged_ports` and `enable_unprivileged_icmp`, both on).
+ * The sysctls to write for a pod: those of its config, which override the defaults of every pod with
+ * its own network. The defaults are those of containerd with `enable_unprivileged_ports` and
+ * `enable_unprivileged_icmp`.
  */
 export function podSysctls(
   config: PodSandboxConfig,
@@ -51,7 +52,7 @@ export function podSysctls(
   if (namespaceModes(config).network !== NamespaceMode.NODE) {
     wanted.set("net.ipv4.ip_unprivileged_port_start", "0");
     // Every group may open ICMP echo sockets: icmp(7), ping_group_range. In a user namespace the
-    // kernel takes mapped groups alone.
+    // kernel accepts only mapped groups.
     if (podUsers(config) === undefined) wanted.set("net.ipv4.ping_group_range", "0 2147483647");
   }
   for (const [key, value] of Object.entries(config.linux?.sysctls ?? {}))

@@ -32,7 +32,7 @@ test("podUsers() are the two ranges of a pod with its own user namespace", () =>
   assert.equal(podUsers(create(PodSandboxConfigSchema)), undefined);
 });
 
-test("checkUserNamespace() takes what can be made", () => {
+test("checkUserNamespace() accepts supported namespaces", () => {
   const last = { containerId: 0, hostId: 4_294_967_294, length: 1 };
   for (const sound of [undefined, { mode: NODE }, users, { ...users, uids: [last] }]) {
     assert.doesNotThrow(() => checkUserNamespace(config(sound)));
@@ -40,13 +40,13 @@ test("checkUserNamespace() takes what can be made", () => {
   assert.doesNotThrow(() => checkUserNamespace(config(users, { network: NODE, pid: CONTAINER })));
 });
 
-test("checkUserNamespace() refuses the rest, naming field and value", () => {
+test("checkUserNamespace() rejects the rest, with field and value", () => {
   const bad: readonly (readonly [object, RegExp, object?])[] = [
     [{ mode: NODE, uids: [uids] }, /userns_options has uids or gids, which mode NODE cannot have/],
     [{ mode: NODE, gids: [gids] }, /mode NODE cannot have/],
-    [{ ...users, mode: CONTAINER }, /userns_options\.mode is CONTAINER, it can be POD or NODE/],
-    [{ ...users, mode: TARGET }, /mode is TARGET/],
-    [{ ...users, mode: 9 as NamespaceMode }, /mode is 9/],
+    [{ ...users, mode: CONTAINER }, /userns_options\.mode must be POD or NODE, got CONTAINER/],
+    [{ ...users, mode: TARGET }, /mode must be POD or NODE, got TARGET/],
+    [{ ...users, mode: 9 as NamespaceMode }, /mode must be POD or NODE, got 9/],
     [{ mode: POD }, /uids must be one mapping, got 0/],
     [{ mode: POD, uids: [uids] }, /gids must be one mapping, got 0/],
     [{ ...users, uids: [uids, uids] }, /uids must be one mapping, got 2/],

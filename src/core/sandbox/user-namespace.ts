@@ -2,7 +2,7 @@ import { RuntimeError } from "../../base/errors.ts";
 import type { IDMapping, PodSandboxConfig, UserNamespace } from "../../gen/runtime/v1/api_pb.ts";
 import { NamespaceMode } from "../../gen/runtime/v1/api_pb.ts";
 
-/** Ids of a user namespace, and where they begin on the node. */
+/** A range of ids in a user namespace, and the ids of the node that it maps to. */
 export interface IdRange {
   readonly containerId: number;
   readonly hostId: number;
@@ -15,14 +15,14 @@ export interface PodUsers {
   readonly gids: IdRange;
 }
 
-// The kernel keeps the highest id for "no id" (user_namespaces(7)).
+// The kernel reserves the highest id for "no id" (user_namespaces(7)).
 const idCount = 2 ** 32 - 1;
 
 function userOptions(config: PodSandboxConfig): UserNamespace | undefined {
   return config.linux?.securityContext?.namespaceOptions?.usernsOptions;
 }
 
-/** The ids of a pod with a user namespace of its own; undefined when its ids are the node's. */
+/** The ids of a pod with a user namespace of its own; undefined when it uses that of the node. */
 export function podUsers(config: PodSandboxConfig): PodUsers | undefined {
   const options = userOptions(config);
   if (options?.mode !== NamespaceMode.POD) return undefined;
@@ -32,8 +32,8 @@ export function podUsers(config: PodSandboxConfig): PodUsers | undefined {
 }
 
 /**
- * Refuses user namespaces that cannot be made: what kubelet asks for, and containerd takes, is one
- * range of uids and one of gids, each beginning with the container's 0.
+ * Rejects unsupported user namespaces. Like containerd, davit supports what kubelet requests: one range
+ * of uids and one of gids, each starting at container id 0.
  */
 export function checkUserNamespace(config: PodSandboxConfig): void {
   const options = userOptions(config);
@@ -47,13 +47,13 @@ export function checkUserNamespace(config: PodSandboxConfig): void {
   }
   if (mode !== NamespaceMode.POD) {
     const name = Object.entries(NamespaceMode).find(([, value]) => value === mode)?.[0];
-    refuse(`.mode is ${name ?? String(mode)}, it can be POD or NODE`);
+    refuse(`.mode must be POD or NODE, got ${name ?? String(mode)}`);
   }
   checkRange("uids", uids);
   checkRange("gids", gids);
   const modes = config.linux?.securityContext?.namespaceOptions;
   for (const field of ["pid", "ipc"] as const) {
-    // The kernel mounts /proc and /dev/mqueue for the owner of their namespaces alone.
+    // The kernel mounts /proc and /dev/mqueue only for the owner of their namespaces.
     if (modes?.[field] === NamespaceMode.NODE) {
       refuse(`.mode is POD, which a pod with namespace_options.${field} NODE cannot have`);
     }
@@ -81,7 +81,7 @@ function refuse(why: string): never {
   throw new RuntimeError("invalid-argument", `check sandbox config: userns_options${why}`);
 }
 
-/** Whether two requests mean the same user namespace; absent options are the node's. */
+/** True when two requests mean the same user namespace. Absent options mean that of the node. */
 export function isSameUserNamespace(
   one: UserNamespace | undefined,
   other: UserNamespace | undefined,

@@ -1,5 +1,5 @@
-// What containers and pods use of the host, and the seam behind which it is measured. Imports the
-// neighbouring nouns. Start with stats.ts.
+// The resource usage of containers and pods, and the interface of its measurement. Imports the other
+// nouns. Start reading with stats.ts.
 export type {
   ContainerStats,
   CpuUsage,

@@ -4,7 +4,7 @@ import type { Sandbox } from "../sandbox/index.ts";
 /** How long processes waited for a resource (PSI, linux/Documentation/accounting/psi.rst). */
 export interface PressureTimes {
   readonly totalNs: bigint;
-  /** Per cent of the last 10, 60 and 300 seconds. */
+  /** Percentage of the last 10, 60 and 300 seconds. */
   readonly avg10: number;
   readonly avg60: number;
   readonly avg300: number;
@@ -25,12 +25,12 @@ export interface CpuUsage {
   readonly pressure: Pressure | undefined;
 }
 
-/** Memory. Everything but the page faults in bytes. */
+/** Memory, in bytes except for the page faults. */
 export interface MemoryUsage {
   readonly usage: bigint;
-  /** The usage without file pages that were not used of late: what cannot be dropped at once. */
+  /** The usage without inactive file pages, which the kernel can reclaim at once. */
   readonly workingSet: bigint;
-  /** What the cgroup's own limit leaves beyond the working set; undefined without a limit. */
+  /** The cgroup's own limit minus the working set; undefined without a limit. */
   readonly available: bigint | undefined;
   /** Anonymous memory. */
   readonly rss: bigint | undefined;
@@ -42,11 +42,11 @@ export interface MemoryUsage {
 /** Swapped memory, in bytes. */
 export interface SwapUsage {
   readonly usage: bigint;
-  /** What the cgroup's own limit leaves; undefined without a limit. */
+  /** The cgroup's own limit minus the usage; undefined without a limit. */
   readonly available: bigint | undefined;
 }
 
-/** What a cgroup used, read at one moment. What this kernel does not tell is undefined. */
+/** The resource usage of a cgroup at one moment. Values that the kernel does not report are undefined. */
 export interface ResourceUsage {
   /** Nanoseconds since 1970. */
   readonly takenAtNs: bigint;
@@ -54,29 +54,29 @@ export interface ResourceUsage {
   readonly memory: MemoryUsage | undefined;
   readonly swap: SwapUsage | undefined;
   readonly ioPressure: Pressure | undefined;
-  /** Processes and threads, those of cgroups below included, as the pids controller counts. Of a pod alone. */
+  /** Processes and threads, including nested cgroups, as counted by the pids controller. Only for pods. */
   readonly tasks: bigint | undefined;
 }
 
-/** Space of a container's own writable layer. */
+/** The disk usage of a container's writable layer. */
 export interface LayerUsage {
   /** Nanoseconds since 1970. */
   readonly takenAtNs: bigint;
-  /** Directory of the file system that it is on: the one that ImageFsInfo names. */
+  /** The directory of its file system, as in ImageFsInfo. */
   readonly mountpoint: string;
   readonly bytes: bigint;
   readonly inodes: bigint;
 }
 
-/** What a container uses. An immutable value, the same one as long as nothing newer was read. */
+/** The resource usage of a container. An immutable value, the same one until a newer sample is read. */
 export interface ContainerStats {
-  /** Undefined for a container that does not run. */
+  /** Undefined for a container that is not running. */
   readonly resources: ResourceUsage | undefined;
-  /** Undefined when its files could not be counted yet. */
+  /** Undefined until its files have been counted. */
   readonly writableLayer: LayerUsage | undefined;
 }
 
-/** Counters of a network interface since it was made, seen from inside of the pod. */
+/** Counters of a network interface since its creation, as seen from inside the pod. */
 export interface InterfaceUsage {
   readonly name: string;
   readonly rxBytes: bigint;
@@ -85,19 +85,19 @@ export interface InterfaceUsage {
   readonly txErrors: bigint;
 }
 
-/** What went over a pod's own network. */
+/** The usage of a pod's own network. */
 export interface NetworkUsage {
   /** Nanoseconds since 1970. */
   readonly takenAtNs: bigint;
-  /** All interfaces but the loopback, in the kernel's order. */
+  /** All interfaces except the loopback, in the kernel's order. */
   readonly interfaces: readonly InterfaceUsage[];
 }
 
-/** What a sandboxer reports of a sandbox. What it does not tell is undefined. */
+/** The resource usage that a sandboxer reports. Values that it does not report are undefined. */
 export interface ReportedUsage {
   /** Nanoseconds since 1970. */
   readonly takenAtNs: bigint;
-  /** Processor time on all cores since the sandbox was made. */
+  /** Processor time on all cores since the creation of the sandbox. */
   readonly cpuNs: bigint | undefined;
   readonly memory: MemoryUsage | undefined;
   /** Processes and threads. */
@@ -105,27 +105,27 @@ export interface ReportedUsage {
 }
 
 /**
- * Who knows what the sandboxes of some handlers use better than the host's cgroups do: a virtual
- * machine's own needs may be accounted elsewhere.
+ * Measures sandboxes whose usage the host's cgroups do not show completely, for example those that are
+ * virtual machines.
  */
 export interface SandboxMeter {
-  /** Undefined where nothing is reported of such a sandbox. Rejects when it is not answered in time. */
+  /** Undefined for a sandbox without such a report. Rejects without an answer in time. */
   usage(sandbox: Sandbox): Promise<ReportedUsage | undefined>;
 }
 
-/** What a pod uses as a whole. */
+/** The resource usage of a pod as a whole. */
 export interface PodStats {
-  /** As its sandboxer reports it, else of the pod's cgroup; undefined when it has none. */
+  /** As reported by its sandboxer, else that of the pod's cgroup; undefined when it has no cgroup. */
   readonly resources: ResourceUsage | undefined;
-  /** Undefined for a pod on the host's network, and when its namespace cannot be read. */
+  /** Undefined for a pod on the host network, and when its namespace cannot be read. */
   readonly network: NetworkUsage | undefined;
 }
 
-/** Measures what containers and pods use. Samples are at most 1 s old, with their own time. */
+/** Measures the resource usage of containers and pods. Samples are at most 1 s old and have their own time. */
 export interface StatsReader {
   /**
-   * Stats by id. One that the kernel or the disk does not answer for in time is missing; the others
-   * do not wait for it. A container that does not run has no resources and is no such case.
+   * Stats by id. Those that the kernel or the disk does not return in time are missing, and the others do
+   * not wait for them. A container that is not running is present, without `resources`.
    */
   containers(containers: readonly Container[]): Promise<ReadonlyMap<string, ContainerStats>>;
   /** The same for pods, without their containers. */

@@ -1,5 +1,5 @@
-// Streaming: the seam between what carries a client's streams (src/streaming) and what they are
-// carried to (the verbs of src/engine/streaming). Imports base. Start with streams.ts.
+// Streaming: the interface between the server for clients' streams (src/streaming) and their targets (the
+// verbs of src/engine/streaming). Imports base. Start reading with streams.ts.
 export type {
   AttachRequest,
   ClientStreams,

@@ -7,17 +7,17 @@ export interface TerminalSize {
 }
 
 /**
- * The client's ends of a process's streams. What was not asked for is undefined. The daemon never
- * holds more than the streams' own high-water marks: whoever reads and writes them honours
- * back-pressure.
+ * The client's ends of a process's streams. A stream that was not requested is undefined. Code that
+ * reads or writes them must honour back-pressure, so that the daemon buffers no more than the streams'
+ * high-water marks.
  */
 export interface ClientStreams {
-  /** What the client types; ends when the client has no more. */
+  /** The client's input. Ends when the client closes it. */
   readonly stdin?: Readable | undefined;
   readonly stdout?: Writable | undefined;
-  /** Never there together with a terminal, which has one stream of output. */
+  /** Undefined with a terminal, which has a single output stream. */
   readonly stderr?: Writable | undefined;
-  /** Sizes of the client's terminal as they change; ends with the client. */
+  /** The size of the client's terminal, at the start and after each change. Ends with the client. */
   readonly sizes: AsyncIterable<TerminalSize>;
 }
 
@@ -36,34 +36,33 @@ export interface ExecEnd {
 /** A container to attach to. */
 export interface AttachRequest {
   readonly containerId: string;
-  /** As the container was created: the client cannot choose. */
+  /** Whether the container was created with a terminal. The client cannot choose. */
   readonly terminal: boolean;
 }
 
 /**
- * What a streaming server carries a client to. `signal` is aborted when the client goes away.
- *
- * Errors are RuntimeErrors; their message is what the client's user reads.
+ * The targets to which a streaming server connects its clients. `signal` is aborted when the client
+ * disconnects. Errors are RuntimeErrors, and users of the client read their messages.
  */
 export interface StreamTargets {
   /**
-   * Runs a command. Resolves when it has ended **and** everything it wrote has been taken by the
-   * client's streams, which are then ended. A client that goes away ends the command's session.
+   * Runs a command. Resolves when it has ended **and** the client's streams have received all its
+   * output; the streams are ended then. When the client disconnects, the command's session is ended.
    */
   exec(request: ExecRequest, streams: ClientStreams, signal: AbortSignal): Promise<ExecEnd>;
   /**
-   * Joins the streams of a running container from now on: nothing that was written before is
-   * repeated. Resolves when the container has ended or the client left; leaving kills nothing.
+   * Attaches to the streams of a running container, without its earlier output. Resolves when the
+   * container has ended or the client has disconnected, which does not end the container.
    */
   attach(request: AttachRequest, streams: ClientStreams, signal: AbortSignal): Promise<void>;
   /**
-   * Connects to a TCP port of the pod's loopback, IPv4 first, then IPv6. The connection is the
-   * caller's to end; half-close works in both directions (`allowHalfOpen`).
+   * Connects to a TCP port on the pod's loopback, IPv4 first, then IPv6. The caller ends the connection.
+   * Half-close works in both directions (`allowHalfOpen`).
    */
   connect(sandboxId: string, port: number, signal: AbortSignal): Promise<Duplex>;
 }
 
-/** The client's choice of streams, checked by the RPC. */
+/** The streams that the client requests, checked by the RPC. */
 export interface StreamChoice {
   readonly stdin: boolean;
   readonly stdout: boolean;
@@ -71,11 +70,11 @@ export interface StreamChoice {
   readonly terminal: boolean;
 }
 
-/** Hands out addresses that may be used once, each for one minute. */
+/** Creates URLs that are valid for one minute and can be used once. */
 export interface StreamUrls {
-  /** `resource-exhausted` when too many wait to be used. */
+  /** `resource-exhausted` when too many URLs are unused. */
   exec(request: ExecRequest, choice: StreamChoice): string;
   attach(request: AttachRequest, choice: StreamChoice): string;
-  /** `ports` are those that the client named; empty when it chooses them on the connection. */
+  /** `ports` are those of the request; empty when the client chooses them on the connection. */
   portForward(sandboxId: string, ports: readonly number[]): string;
 }

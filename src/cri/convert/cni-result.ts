@@ -12,9 +12,9 @@ interface Interface {
 }
 
 /**
- * The result of the last CNI plugin (CNI specification, section 5) as containerd's `cniResult` has it
- * (go-cni's Result): interfaces by name, each with its addresses. Fields of the wrong type, which no
- * result on record has, are left out.
+ * Converts the result of the last CNI plugin (CNI specification, section 5) to the format of containerd's
+ * `cniResult` (go-cni's Result): interfaces by name, each with its addresses. Fields of the wrong type,
+ * which no stored result has, are left out.
  */
 export function goCniResult(result: string): object {
   const json = asObject(JSON.parse(result));

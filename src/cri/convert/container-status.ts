@@ -4,7 +4,7 @@ import { ContainerStatusSchema, type Mount, Signal } from "../../gen/runtime/v1/
 import { criContainerState } from "./container.ts";
 import { messageField } from "./fields.ts";
 
-/** The container as ContainerStatus shows it, from memory. */
+/** The ContainerStatus message of a container, from memory. */
 export function criContainerStatus(
   container: Container,
 ): MessageInitShape<typeof ContainerStatusSchema> {
@@ -39,14 +39,14 @@ export function criContainerStatus(
   };
 }
 
-/** All groups of the process as it is started: the primary one is among them (credentials(7)). */
+/** All groups of the process at its start, including the primary group (credentials(7)). */
 function groupsOf({ gid, supplementalGroups }: Container["user"]): bigint[] {
   return [...new Set([gid, ...supplementalGroups])].toSorted((a, b) => (a < b ? -1 : 1));
 }
 
 /**
- * The mounts as they were asked for. Those of images have the image's id as `image_ref`, which is
- * what PullImage answers: critest compares the two (KEP-5365), and containerd does the same.
+ * The mounts of the request. Image mounts have the id of the image as `image_ref`, which is also the
+ * answer of PullImage: critest compares the two (KEP-5365), and containerd does the same.
  */
 function mountsOf({ config, imageVolumes }: Container): Mount[] {
   if (imageVolumes.length === 0) return config.mounts;
@@ -59,7 +59,7 @@ function mountsOf({ config, imageVolumes }: Container): Mount[] {
 }
 
 function signalByName(name: string): Signal {
-  // The CRI writes SIGRTMIN+1 as SIGRTMINPLUS1, and the like.
+  // The CRI has SIGRTMINPLUS1 for SIGRTMIN+1 and SIGRTMAXMINUS1 for SIGRTMAX-1.
   const key = name.replace("+", "PLUS").replace("-", "MINUS");
   return (Signal as Readonly<Record<string, Signal>>)[key] ?? Signal.RUNTIME_DEFAULT;
 }

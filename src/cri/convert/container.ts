@@ -47,7 +47,7 @@ export function encodedContainerItem(container: Container): Uint8Array {
   return bytes;
 }
 
-/** The filter of a list as the engine takes it. */
+/** The filter of a list, for the engine. */
 export function containerFilter(filter: CriContainerFilter | undefined): ContainerFilter {
   if (filter === undefined) return {};
   const { id, podSandboxId, state, labelSelector } = filter;

@@ -1,8 +1,8 @@
-// Messages that are put together from parts which are encoded already: encoding an object once
-// and answering lists by concatenation is what keeps polling cheap.
+// Builds messages from parts that are encoded already. Polling is cheap because objects are encoded once
+// and lists are concatenated.
 import { BinaryWriter } from "@bufbuild/protobuf/wire";
 
-/** The bytes of the length-delimited field `number` with `message` in it. */
+/** The bytes of the length-delimited field `number` with the value `message`. */
 export function messageField(number: number, message: Uint8Array): Uint8Array {
   // Wire type 2, protobuf encoding guide, "Length-Delimited Records".
   return new BinaryWriter()
@@ -19,14 +19,14 @@ export function int64Field(number: number, value: bigint): Uint8Array {
     .finish();
 }
 
-/** One message from the bytes of its fields (repeated fields concatenate, so do all others). */
+/** Concatenates the bytes of the fields of a message. */
 export function joinFields(fields: readonly Uint8Array[]): Uint8Array {
   return fields.length === 1 ? (fields[0] ?? new Uint8Array()) : Buffer.concat(fields);
 }
 
 /**
- * Like joinFields(), for bytes that are kept: in memory of their own. What Buffer makes of small
- * pieces lies in slabs of 64 KiB, each of which stays as long as any piece of it is kept.
+ * Like joinFields(), for bytes that are cached: they have their own memory. Small Buffers share slabs of
+ * 64 KiB, and a slab is not freed while one of its Buffers is in use.
  */
 export function keptFields(fields: readonly Uint8Array[]): Uint8Array {
   const joined = new Uint8Array(fields.reduce((sum, { length }) => sum + length, 0));

@@ -9,13 +9,13 @@ import {
 import { rawJSON } from "../../base/raw-json.ts";
 
 /**
- * A message as Go's encoding/json writes its struct, which is what containerd has in its verbose info
- * and what programs read that were written for it: fields by their names in the protocol, without
- * those that are empty, numbers and enums as numbers, also 64-bit ones. That is not the JSON of
- * protobuf, which has 64-bit numbers and enums as strings.
+ * Encodes a message like Go's encoding/json encodes its struct. containerd's verbose info has this format,
+ * and programs rely on it: fields have their protocol names, empty fields are left out, and numbers and
+ * enums are JSON numbers, including 64-bit ones. The JSON format of protobuf differs: it has 64-bit
+ * numbers and enums as strings.
  *
- * Bytes, which only the values of environment variables are, become text with U+FFFD for what is not
- * UTF-8, as KeyValue.MarshalJSON of cri-api has it.
+ * Bytes occur only as values of environment variables. They become text, with U+FFFD for invalid UTF-8,
+ * as in KeyValue.MarshalJSON of cri-api.
  */
 export function goJson<Desc extends DescMessage>(
   schema: Desc,
@@ -29,7 +29,7 @@ function ofMessage(message: ReflectMessage): object {
   return Object.fromEntries(fields.map((field) => [field.name, ofValue(message.get(field))]));
 }
 
-/** `value` is a scalar, or what reflection gives for a message, a list or a map. */
+/** `value` is a scalar, or the reflection of a message, a list or a map. */
 function ofValue(value: unknown): unknown {
   if (typeof value === "bigint") return rawJSON(value.toString());
   if (value instanceof Uint8Array) return Buffer.from(value).toString("utf8");

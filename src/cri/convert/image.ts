@@ -2,7 +2,7 @@ import type { MessageInitShape } from "@bufbuild/protobuf";
 import type { Image } from "../../core/image/index.ts";
 import type { ImageSchema } from "../../gen/runtime/v1/api_pb.ts";
 
-/** An image as the CRI shows it. Either `uid` or `username` is set, as kubelet wants (runAsNonRoot). */
+/** An image in the CRI. Either `uid` or `username` is set, as kubelet requires (runAsNonRoot). */
 export function criImage(image: Image): MessageInitShape<typeof ImageSchema> {
   return {
     id: image.id,
@@ -22,7 +22,7 @@ const maxUid = 0xffff_fffen;
 function criUser(user: string): { uid: { value: bigint } } | { username: string } {
   const name = user.split(":")[0] ?? "";
   if (name === "") return { uid: { value: 0n } };
-  // A number beyond all ids fits no int64, and must not keep the other images from being listed.
+  // A number above all ids may not fit into int64, and must not prevent the other images from being listed.
   const isUid = /^\d+$/.test(name) && BigInt(name) <= maxUid;
   return isUid ? { uid: { value: BigInt(name) } } : { username: name };
 }

@@ -37,7 +37,7 @@ export function encodedListItem(sandbox: Sandbox): Uint8Array {
   return bytes;
 }
 
-/** The filter of a list as the engine takes it. */
+/** The filter of a list, for the engine. */
 export function sandboxFilter(filter: PodSandboxFilter | undefined): SandboxFilter {
   if (filter === undefined) return {};
   const { id, state, labelSelector } = filter;

@@ -17,7 +17,7 @@ import type {
   SwapUsageSchema,
 } from "../../gen/runtime/v1/api_pb.ts";
 
-/** CpuUsage of the CRI. The rate is absent, not zero, until it is known: kubelet then counts itself. */
+/** CpuUsage of the CRI. The rate is absent, not zero, until it is known; kubelet then computes it. */
 export function criCpu(atNs: bigint, cpu: CpuUsage): MessageInitShape<typeof CpuUsageSchema> {
   return {
     timestamp: atNs,
@@ -68,15 +68,15 @@ export function criLayer(layer: LayerUsage): MessageInitShape<typeof FilesystemU
   };
 }
 
-/** The name of the interface that a pod's addresses are on: what davit gives CNI as CNI_IFNAME. */
+/** The name of the interface with the pod's addresses, which plugins get as CNI_IFNAME. */
 const podInterface = "eth0";
 
 /**
- * NetworkUsage of the CRI: eth0, or the first one there is, is the default interface, and the
- * others are the rest (api.proto).
+ * NetworkUsage of the CRI. The default interface is eth0, or the first interface without an eth0
+ * (api.proto).
  *
- * NOTE(kubelet): it follows `default_interface` without asking whether it is there, so without an
- * interface there is no usage.
+ * NOTE(kubelet): it reads `default_interface` without checking that it exists, so there is no usage
+ * without an interface.
  */
 export function criNetwork(
   network: NetworkUsage,
@@ -112,7 +112,7 @@ function criPressure(pressure: Pressure | undefined): {
 } {
   if (pressure === undefined) return {};
   const { some, full } = pressure;
-  // kubelet takes the total as nanoseconds (its PSIData), and containerd sends them.
+  // kubelet expects the total in nanoseconds (its PSIData), and containerd sends that.
   const times = (of: NonNullable<Pressure["some"]>): NonNullable<PsiData> => ({
     Total: of.totalNs,
     Avg10: of.avg10,
@@ -129,7 +129,7 @@ function criPressure(pressure: Pressure | undefined): {
 
 type PsiData = Exclude<MessageInitShape<typeof PsiStatsSchema>["Full"], undefined>;
 
-/** A UInt64Value under its name, or nothing: absent and zero are different answers. */
+/** A UInt64Value under its name, or nothing, since absent and zero have different meanings. */
 function optional<K extends string>(
   name: K,
   value: bigint | undefined,

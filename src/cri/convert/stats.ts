@@ -12,14 +12,14 @@ import {
 import { joinFields, keptFields, messageField } from "./fields.ts";
 import { criCpu, criIo, criLayer, criMemory, criNetwork, criSwap } from "./stats-resources.ts";
 
-/** Messages of a stream hold this many objects: with 2 KiB each they stay far below every limit. */
+/** The number of objects in a message of a stream. With 2 KiB each it is far below every limit. */
 export const statsBatch = 1000;
 
 const attributes = new WeakMap<Container["config"], Uint8Array>();
 const podAttributes = new WeakMap<Sandbox["config"], Uint8Array>();
 const encoded = new WeakMap<ContainerStats, Uint8Array>();
 
-/** A ContainerStats message. Encoded once for each sample. What is not known is absent. */
+/** A ContainerStats message. Encoded once for each sample. Unknown values are absent. */
 export function encodedContainerStats({ container, stats }: MeasuredContainer): Uint8Array {
   const known = encoded.get(stats);
   if (known !== undefined) return known;

@@ -3,7 +3,7 @@ import * as images from "../../engine/image/index.ts";
 import type { ImageFsInfoResponseSchema } from "../../gen/runtime/v1/api_pb.ts";
 import type { CriContext } from "../context.ts";
 
-/** The space that images take. Containers' writable layers are on the same file system. */
+/** ImageFsInfo: the disk usage of images. The writable layers of containers are on the same file system. */
 export function imageFsInfo(
   context: CriContext,
 ): MessageInitShape<typeof ImageFsInfoResponseSchema> {

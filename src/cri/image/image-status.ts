@@ -4,7 +4,7 @@ import type { ImageStatusRequest, ImageStatusResponseSchema } from "../../gen/ru
 import type { CriContext } from "../context.ts";
 import { criImage } from "../convert/image.ts";
 
-/** The image of this name; an empty answer when it is not on this node. */
+/** ImageStatus: the image of this name; an empty answer when it is not present. */
 export function imageStatus(
   context: CriContext,
   request: ImageStatusRequest,

@@ -4,7 +4,7 @@ import type { ListImagesRequest, ListImagesResponseSchema } from "../../gen/runt
 import type { CriContext } from "../context.ts";
 import { criImage } from "../convert/image.ts";
 
-/** The images of this node; with a filter the one that it names, if it is here. */
+/** ListImages: the images of this node; with a filter only the image of that name, if it is present. */
 export function listImages(
   context: CriContext,
   request: ListImagesRequest,

@@ -4,7 +4,7 @@ import * as images from "../../engine/image/index.ts";
 import type { AuthConfig, PullImageRequest } from "../../gen/runtime/v1/api_pb.ts";
 import type { CriContext, RpcCall } from "../context.ts";
 
-/** Pulls an image. The answer is its id, which every other call knows it by. */
+/** PullImage: pulls an image and returns its id, which all other calls accept. */
 export async function pullImage(
   context: CriContext,
   request: PullImageRequest,

@@ -3,7 +3,7 @@ import * as images from "../../engine/image/index.ts";
 import type { RemoveImageRequest } from "../../gen/runtime/v1/api_pb.ts";
 import type { CriContext } from "../context.ts";
 
-/** Removes an image with all its names. No error when it is not here. */
+/** RemoveImage: removes an image with all its names. Not an error when it is not present. */
 export async function removeImage(
   context: CriContext,
   request: RemoveImageRequest,

@@ -7,10 +7,10 @@ import type {
 import type { CriContext } from "../context.ts";
 import { criImage } from "../convert/image.ts";
 
-// An image is about half a KiB, with many names more: far below every message limit.
+// An image has about half a KiB, or more with many names. The message is far below every limit.
 const batch = 1000;
 
-/** The images that pass the filter, each once, as of the moment of the call (KEP-5825). */
+/** The images that match the filter at the time of the call, each once (KEP-5825). */
 export function* streamImages(
   context: CriContext,
   request: StreamImagesRequest,

@@ -4,7 +4,7 @@ import type { CriContext } from "../context.ts";
 import { messageField } from "../convert/fields.ts";
 import { encodedContainerStats } from "../convert/stats.ts";
 
-/** What a container uses. */
+/** ContainerStats: the resource usage of a container. */
 export async function containerStats(
   context: CriContext,
   request: ContainerStatsRequest,

@@ -2,7 +2,7 @@ import * as containers from "../../engine/container/index.ts";
 import type { CreateContainerRequest } from "../../gen/runtime/v1/api_pb.ts";
 import type { CriContext, RpcCall } from "../context.ts";
 
-/** Makes a container in a ready sandbox. Its process comes with StartContainer. */
+/** CreateContainer: creates a container in a ready sandbox. StartContainer starts its process. */
 export async function createContainer(
   context: CriContext,
   request: CreateContainerRequest,

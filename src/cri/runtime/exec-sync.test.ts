@@ -8,7 +8,7 @@ const lengths = (stdout: number, stderr: number, room: number): readonly [number
   return [cut.stdout.length, cut.stderr.length];
 };
 
-test("cutToFit() leaves what fits, and gives each stream half and what the other leaves", () => {
+test("cutToFit() keeps what fits, and gives each stream half and what the other does not use", () => {
   assert.deepEqual(lengths(6, 4, 10), [6, 4]);
   assert.deepEqual(lengths(20, 0, 10), [10, 0]);
   assert.deepEqual(lengths(0, 20, 10), [0, 10]);

@@ -2,7 +2,7 @@ import * as containers from "../../engine/container/index.ts";
 import type { ExecSyncRequest } from "../../gen/runtime/v1/api_pb.ts";
 import type { CriContext, RpcCall } from "../context.ts";
 
-/** Tags and lengths of the two streams and the exit code. */
+/** The space for the tags and lengths of the two streams and for the exit code. */
 const framingBytes = 64;
 
 interface Answer {
@@ -11,7 +11,7 @@ interface Answer {
   readonly exitCode: number;
 }
 
-/** Runs a command in a container; its output is cut to what fits into an answer. */
+/** ExecSync: runs a command in a container. Its output is truncated to the maximum size of an answer. */
 export async function execSync(
   context: CriContext,
   request: ExecSyncRequest,
@@ -24,8 +24,8 @@ export async function execSync(
 }
 
 /**
- * As much of both streams as `room` bytes hold: what is too much is to be dropped and is no error
- * (api.proto, ExecSyncResponse). Each has half of it, and what the other one leaves.
+ * Truncates both streams to `room` bytes together, which is not an error (api.proto, ExecSyncResponse).
+ * Each stream gets half of the bytes and what the other one does not use.
  */
 export function cutToFit(answer: Answer, room: number): Answer {
   const { stdout, stderr } = answer;

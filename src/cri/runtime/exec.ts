@@ -2,7 +2,7 @@ import { requestExec } from "../../engine/streaming/index.ts";
 import type { ExecRequest } from "../../gen/runtime/v1/api_pb.ts";
 import type { CriContext } from "../context.ts";
 
-/** The address at which a client may run a command in a container, once and soon. */
+/** Exec: returns a URL that is valid once, for a short time. */
 export function exec(context: CriContext, request: ExecRequest): { readonly url: string } {
   const { containerId, cmd: command, stdin, stdout, stderr, tty: terminal } = request;
   const choice = { stdin, stdout, stderr, terminal };

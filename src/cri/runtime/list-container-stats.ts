@@ -4,7 +4,7 @@ import type { CriContext } from "../context.ts";
 import { joinFields, messageField } from "../convert/fields.ts";
 import { encodedContainerStats } from "../convert/stats.ts";
 
-/** What the containers that pass the filter use. */
+/** ListContainerStats: the resource usage of the containers that match the filter. */
 export async function listContainerStats(
   context: CriContext,
   { filter }: Pick<ListContainerStatsRequest, "filter">,
@@ -12,7 +12,7 @@ export async function listContainerStats(
   return joinFields(await containerStatsItems(context, filter));
 }
 
-/** The same as elements of field 1, which is the list's and the stream's. */
+/** The same as elements of field 1, for both the list and the stream. */
 export async function containerStatsItems(
   context: CriContext,
   filter: ListContainerStatsRequest["filter"],

@@ -4,7 +4,7 @@ import type { CriContext } from "../context.ts";
 import { joinFields, messageField } from "../convert/fields.ts";
 import { encodedPodStats } from "../convert/stats.ts";
 
-/** What the ready sandboxes that pass the filter use, with their containers. */
+/** ListPodSandboxStats: the resource usage of the ready sandboxes that match the filter, with their containers. */
 export async function listPodSandboxStats(
   context: CriContext,
   { filter }: Pick<ListPodSandboxStatsRequest, "filter">,
@@ -12,7 +12,7 @@ export async function listPodSandboxStats(
   return joinFields(await podStatsItems(context, filter));
 }
 
-/** The same as elements of field 1, which is the list's and the stream's. */
+/** The same as elements of field 1, for both the list and the stream. */
 export async function podStatsItems(
   context: CriContext,
   filter: ListPodSandboxStatsRequest["filter"],

@@ -4,7 +4,7 @@ import type { CriContext } from "../context.ts";
 import { messageField } from "../convert/fields.ts";
 import { encodedPodStats } from "../convert/stats.ts";
 
-/** What a ready sandbox uses, with its containers. */
+/** PodSandboxStats: the resource usage of a ready sandbox, with its containers. */
 export async function podSandboxStats(
   context: CriContext,
   request: PodSandboxStatsRequest,

@@ -87,7 +87,7 @@ function encodedInfo(sandbox: Sandbox, info: sandboxes.SandboxInfo): Uint8Array 
     pid: info.pid,
     processStatus: info.processStatus,
     netNamespaceClosed: info.netNamespaceClosed,
-    // There is no pause container: no image, no snapshot.
+    // Empty, because there is no pause container.
     image: "",
     snapshotKey: "",
     snapshotter: "",
@@ -109,8 +109,8 @@ function encodedInfo(sandbox: Sandbox, info: sandboxes.SandboxInfo): Uint8Array 
 }
 
 /**
- * The record of the sandbox as containerd shows its own (internal/cri/store/sandbox/metadata.go). Its
- * readers refuse one without this version, and the whole info with it.
+ * The metadata of the sandbox in containerd's format (internal/cri/store/sandbox/metadata.go). Readers of
+ * that format reject the whole info if the version is missing.
  */
 function sandboxMetadata(
   sandbox: Sandbox,

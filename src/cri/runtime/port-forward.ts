@@ -2,7 +2,7 @@ import { requestPortForward } from "../../engine/streaming/index.ts";
 import type { PortForwardRequest } from "../../gen/runtime/v1/api_pb.ts";
 import type { CriContext } from "../context.ts";
 
-/** The address at which a client may reach ports of a pod, once and soon. */
+/** PortForward: returns a URL that is valid once, for a short time. */
 export function portForward(
   context: CriContext,
   request: PortForwardRequest,

@@ -2,7 +2,7 @@ import * as containers from "../../engine/container/index.ts";
 import type { RemoveContainerRequest } from "../../gen/runtime/v1/api_pb.ts";
 import type { CriContext, RpcCall } from "../context.ts";
 
-/** Removes a container, ending it first where it runs. No error when it is not there. */
+/** RemoveContainer: removes a container and kills it first if it is running. Not an error when it does not exist. */
 export async function removeContainer(
   context: CriContext,
   request: RemoveContainerRequest,

@@ -2,7 +2,7 @@ import * as sandboxes from "../../engine/sandbox/index.ts";
 import type { RemovePodSandboxRequest } from "../../gen/runtime/v1/api_pb.ts";
 import type { CriContext, RpcCall } from "../context.ts";
 
-/** Removes the sandbox, stopping it first where need be. No error when it is not there. */
+/** RemovePodSandbox: removes the sandbox and stops it first if necessary. Not an error when it does not exist. */
 export async function removePodSandbox(
   context: CriContext,
   request: RemovePodSandboxRequest,

@@ -2,7 +2,7 @@ import * as sandboxes from "../../engine/sandbox/index.ts";
 import type { RunPodSandboxRequest } from "../../gen/runtime/v1/api_pb.ts";
 import type { CriContext, RpcCall } from "../context.ts";
 
-/** Creates and starts a pod sandbox; on success it is ready for containers. */
+/** RunPodSandbox: creates and starts a pod sandbox. On success it is ready for containers. */
 export async function runPodSandbox(
   context: CriContext,
   request: RunPodSandboxRequest,

@@ -2,7 +2,7 @@ import * as containers from "../../engine/container/index.ts";
 import type { StartContainerRequest } from "../../gen/runtime/v1/api_pb.ts";
 import type { CriContext, RpcCall } from "../context.ts";
 
-/** Starts a created container. */
+/** StartContainer: starts a created container. */
 export async function startContainer(
   context: CriContext,
   request: StartContainerRequest,

@@ -3,9 +3,9 @@ import type { StatusRequest, StatusResponseSchema } from "../../gen/runtime/v1/a
 import type { CriContext } from "../context.ts";
 
 /**
- * Whether the node can run pods: the runtime can as soon as it answers at all, the network when it
- * has a configuration that works. From memory, but that the first one waits until the OCI runtimes have said
- * what they can do; verbose adds what an operator looks for.
+ * Status: whether the node can run pods. The runtime is ready when it answers, the network when it has a
+ * valid configuration. The answer comes from memory, but the first one waits for the features of the OCI
+ * runtimes. A verbose request adds information for operators.
  */
 export async function status(
   context: CriContext,
@@ -30,7 +30,7 @@ export async function status(
     runtimeHandlers: handlers.map(({ name, ...features }) => ({ name, features })),
     features: {
       supplementalGroupsPolicy: true,
-      // Such a pod's /sys is a bind of the node's, which every runtime can make.
+      // The /sys of such a pod is a bind mount of the node's, which every runtime supports.
       userNamespacesHostNetwork: handlers.some(({ userNamespaces }) => userNamespaces),
     },
     info: request.verbose ? verboseInfo(context) : {},
@@ -44,11 +44,11 @@ function verboseInfo(context: CriContext): Record<string, string> {
     ...context.network.describe(),
     inflight: sandboxes.operations.views(),
     lastFailures: sandboxes.operations.history.failures(),
-    heldCreates: sandboxes.creations.unclaimed(),
+    heldCreates: sandboxes.inflightCreates.unclaimed(),
     pulls: images.progress.views(),
     pendingNetworkRemovals: sandboxes.teardown.pending(),
     unfinishedRemovals: sandboxes.janitor.owned(),
-    failedEnds: sandboxes.failedEnds.all(),
+    failedEnds: sandboxes.failedTeardowns.all(),
   };
   return Object.fromEntries(
     Object.entries(facts).map(([key, fact]) => [

@@ -2,7 +2,7 @@ import * as containers from "../../engine/container/index.ts";
 import type { StopContainerRequest } from "../../gen/runtime/v1/api_pb.ts";
 import type { CriContext, RpcCall } from "../context.ts";
 
-/** Stops a container with a grace period. No error when there is nothing to stop. */
+/** StopContainer: stops a container with a grace period. Not an error when it is not running. */
 export async function stopContainer(
   context: CriContext,
   request: StopContainerRequest,

@@ -2,7 +2,7 @@ import * as sandboxes from "../../engine/sandbox/index.ts";
 import type { StopPodSandboxRequest } from "../../gen/runtime/v1/api_pb.ts";
 import type { CriContext, RpcCall } from "../context.ts";
 
-/** Ends the sandbox's processes and gives its network back. No error when there is nothing to stop. */
+/** StopPodSandbox: kills the sandbox's processes and removes its network. Not an error when it is stopped. */
 export async function stopPodSandbox(
   context: CriContext,
   request: StopPodSandboxRequest,

@@ -3,7 +3,7 @@ import type { CriContext } from "../context.ts";
 import { joinFields } from "../convert/fields.ts";
 import { podStatsItems } from "./list-pod-sandbox-stats.ts";
 
-// With its containers a pod has some KiB: a message of this many stays far below every limit.
+// A pod with its containers has a few KiB, so a message with this many is far below every limit.
 const batch = 100;
 
 /** ListPodSandboxStats in messages of bounded size, each sandbox once (KEP-5825). */

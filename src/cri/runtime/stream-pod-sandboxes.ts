@@ -4,10 +4,10 @@ import type { CriContext } from "../context.ts";
 import { joinFields } from "../convert/fields.ts";
 import { encodedListItem, sandboxFilter } from "../convert/sandbox.ts";
 
-// A sandbox is one to two KiB: a message of this many stays far below every message limit.
+// A sandbox has one to two KiB, so a message with this many is far below every message limit.
 const batch = 1000;
 
-/** The sandboxes that pass the filter, each once, as of the moment of the call (KEP-5825). */
+/** The sandboxes that match the filter at the time of the call, each once (KEP-5825). */
 export function* streamPodSandboxes(
   context: CriContext,
   request: StreamPodSandboxesRequest,

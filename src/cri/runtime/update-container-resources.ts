@@ -3,8 +3,8 @@ import type { UpdateContainerResourcesRequest } from "../../gen/runtime/v1/api_p
 import type { CriContext, RpcCall } from "../context.ts";
 
 /**
- * Changes the resources of a created or running container. The request's annotations are for
- * plugins of the runtime (NRI); davit has none, so nobody reads them.
+ * UpdateContainerResources: changes the resources of a created or running container. The annotations of
+ * the request are for plugins of the runtime (NRI). davit has no such plugins and ignores them.
  */
 export async function updateContainerResources(
   context: CriContext,

@@ -2,7 +2,7 @@ import * as sandboxes from "../../engine/sandbox/index.ts";
 import type { UpdatePodSandboxResourcesRequest } from "../../gen/runtime/v1/api_pb.ts";
 import type { CriContext, RpcCall } from "../context.ts";
 
-/** Takes new pod-wide resources and overhead. */
+/** UpdatePodSandboxResources: changes the pod-wide resources and overhead. */
 export async function updatePodSandboxResources(
   context: CriContext,
   request: UpdatePodSandboxResourcesRequest,

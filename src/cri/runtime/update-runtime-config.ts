@@ -1,7 +1,7 @@
 import type { UpdateRuntimeConfigRequest } from "../../gen/runtime/v1/api_pb.ts";
 import type { CriContext } from "../context.ts";
 
-/** Takes the node's pod CIDR, for network plugins that ask to be told (capability "ipRanges"). */
+/** UpdateRuntimeConfig: sets the node's pod CIDR, for network plugins with the capability "ipRanges". */
 export function updateRuntimeConfig(
   context: CriContext,
   request: UpdateRuntimeConfigRequest,

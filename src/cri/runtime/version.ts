@@ -1,6 +1,6 @@
 import type { CriContext } from "../context.ts";
 
-/** Who serves, and by which contract. kubelet wants all four fields filled. */
+/** The name and the versions of the runtime. kubelet requires all four fields. */
 export function version(context: Pick<CriContext, "version">): {
   version: string;
   runtimeName: string;

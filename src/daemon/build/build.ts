@@ -342,7 +342,7 @@ interface EngineDeps {
 
 type EngineParts = Pick<
   SandboxContext,
-  "attachments" | "teardown" | "creations" | "janitor" | "failedEnds" | "tasks" | "times"
+  "attachments" | "teardown" | "inflightCreates" | "janitor" | "failedTeardowns" | "tasks" | "times"
 >;
 
 /** The parts of the engine that must be closed: before the drivers that they use. */
@@ -365,13 +365,13 @@ function buildEngine(deps: EngineDeps): AsyncDisposable & { readonly parts: Engi
     log,
     patience: defaultPatience,
   });
-  const creations = new InflightCreates({ tasks, clock, holdMs: times.holdMs });
+  const inflightCreates = new InflightCreates({ tasks, clock, holdMs: times.holdMs });
   const janitor = new Janitor({ tasks, log });
-  const failedEnds = new FailedTeardowns(clock);
+  const failedTeardowns = new FailedTeardowns(clock);
   return {
-    parts: { attachments, teardown, creations, janitor, failedEnds, tasks, times },
+    parts: { attachments, teardown, inflightCreates, janitor, failedTeardowns, tasks, times },
     async [Symbol.asyncDispose]() {
-      creations[Symbol.dispose]();
+      inflightCreates[Symbol.dispose]();
       janitor[Symbol.dispose]();
       teardown[Symbol.dispose]();
       await tasks[Symbol.asyncDispose]();

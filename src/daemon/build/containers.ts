@@ -49,9 +49,9 @@ interface Parts {
 type Shared = Pick<
   ContainerContext,
   | "operations"
-  | "creations"
+  | "inflightCreates"
   | "janitor"
-  | "failedEnds"
+  | "failedTeardowns"
   | "locks"
   | "tasks"
   | "clock"
@@ -136,7 +136,7 @@ export async function buildContainers(
       parts.tuning.prewarmCgroupMigration(layout);
     },
     environmentOf: (sandbox) => controllerOf(parts, sandbox).environment(sandbox),
-    starting: new CancellableOperations(),
+    cancellable: new CancellableOperations(),
     onRemoved: (container) => {
       const used = layersOf(container);
       tasks.spawn("remove unused layers", () => removeUnusedLayers(images, used));

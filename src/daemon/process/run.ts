@@ -218,7 +218,7 @@ async function takeDirectory(
       log.error(`the file system of root "${directory}" is read-only; ${advice}`);
       return { [Symbol.dispose]: () => undefined };
     }
-    const todo = isKind(error, "resource-exhausted") ? "make room there" : "make it writable";
+    const todo = isKind(error, "resource-exhausted") ? "free space there" : "make it writable";
     throw new RuntimeError(
       kindOf(error),
       `use directory "${directory}": ${messageOf(error)}; ${todo}, or set ${key} to another directory in the configuration`,

@@ -29,13 +29,13 @@ function manager(env: Record<string, string | undefined>): ServiceManager {
 }
 
 describe("ServiceManager", () => {
-  test("says nothing to nobody", () => {
+  test("sends nothing without a service manager", () => {
     using service = manager({ WATCHDOG_USEC: "2000" });
     service.ready("x");
     assert.deepEqual(sent, []);
   });
 
-  test("says what comes to pass, and keeps its variables from every child", () => {
+  test("reports its states, and removes its variables from the environment", () => {
     const env = { NOTIFY_SOCKET: "/n", WATCHDOG_USEC: "1", WATCHDOG_PID: "7", PATH: "/bin" };
     using service = manager(env);
     service.starting("a");
@@ -49,7 +49,7 @@ describe("ServiceManager", () => {
     assert.deepEqual(env, { PATH: "/bin" });
   });
 
-  test("beats at half of the watchdog's time, unless that is another process's", (t) => {
+  test("sends WATCHDOG=1 at half of the interval, unless that is for another process", (t) => {
     t.mock.timers.enable({ apis: ["setInterval"] });
     const env = { NOTIFY_SOCKET: "/n", WATCHDOG_USEC: "10000000" };
     const service = manager({ ...env, WATCHDOG_PID: "7" });
@@ -63,7 +63,7 @@ describe("ServiceManager", () => {
     assert.equal(sent.length, 2);
   });
 
-  test("tries a full queue again, and tells of a manager that is gone once", () => {
+  test("retries a full queue, and logs once that the manager is gone", () => {
     mock.timers.enable({ apis: ["setTimeout"] });
     using service = manager({ NOTIFY_SOCKET: "/n" });
     failure = "EAGAIN";

@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { StartupGate } from "./startup-gate.ts";
 
-test("whoever waits goes on when it is here", async () => {
+test("StartupGate ends the wait when it is opened", async () => {
   const arrival = new StartupGate<string>(60_000);
   const waited = arrival.settled.then(() => arrival.value);
   assert.equal(arrival.value, undefined);
@@ -11,7 +11,7 @@ test("whoever waits goes on when it is here", async () => {
   assert.equal(arrival.value, "here");
 });
 
-test("whoever waits goes on without it when it will not come, or the time is over", async () => {
+test("StartupGate ends the wait at disposal and when the time is over", async () => {
   const given = new StartupGate<string>(60_000);
   const waited = given.settled.then(() => given.value);
   given[Symbol.dispose]();

@@ -1,6 +1,7 @@
-import type { FileHandle } from "node:fs/promises";
+import { type FileHandle, readFile } from "node:fs/promises";
 
 import { wrap } from "../../base/errors.ts";
+import { errnoCode, systemError } from "../../base/system-error.ts";
 import type { ContainerBundle } from "../../core/container/index.ts";
 import { specText } from "../../oci-spec/index.ts";
 import { runFileSteps } from "../../linux/file/index.ts";
@@ -9,14 +10,14 @@ import { openLog, startLink } from "./conmon/log-links.ts";
 import type { StateLayout } from "./state-layout.ts";
 
 /**
- * Writes the files of a container that starts, and meanwhile opens its log, which is the caller's to close;
- * undefined where it has none.
+ * Writes the files of a container that starts, and opens its log at the same time. Returns the log, which the
+ * caller closes; undefined for a container without one.
  */
 export async function writeBundle(
-  places: StateLayout,
+  paths: StateLayout,
   start: {
     readonly bundle: ContainerBundle;
-    readonly facts: RuntimeState;
+    readonly state: RuntimeState;
     /** See LogDirectoryOptions. */
     readonly logRoots: readonly string[];
   },
@@ -26,15 +27,26 @@ export async function writeBundle(
   const opening = logPath === undefined ? undefined : openLog(logPath, start.logRoots, signal);
   opening?.catch(() => undefined);
   try {
-    const config = places.file(id, "config.json");
+    const config = paths.file(id, "config.json");
     await runFileSteps([
-      runtimeStateFile(places.file(id, "facts.json"), start.facts),
+      runtimeStateFile(paths.file(id, "facts.json"), start.state),
       { step: "write-file", path: config, mode: 0o600, text: specText(spec) },
-      ...(logPath === undefined ? [] : [startLink(places, id)]),
+      ...(logPath === undefined ? [] : [startLink(paths, id)]),
     ]);
   } catch (cause) {
     void opening?.then((file) => file.close()).catch(() => undefined);
     throw wrap(`write bundle of container "${id}"`, cause);
   }
   return await opening;
+}
+
+/** The spec in a container's bundle, as JSON text; undefined if there is no bundle. */
+export async function readBundleSpec(paths: StateLayout, id: string): Promise<string | undefined> {
+  const path = paths.file(id, "config.json");
+  try {
+    return await readFile(path, "utf8");
+  } catch (cause) {
+    if (errnoCode(cause) === "ENOENT") return undefined;
+    throw systemError(`read "${path}"`, cause);
+  }
 }

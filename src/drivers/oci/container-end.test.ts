@@ -6,7 +6,7 @@ import { after, describe, test } from "node:test";
 
 import { silentLogger } from "../../base/logger.ts";
 import { parseOomKills } from "../../linux/cgroup/index.ts";
-import { awaitEnd, readExitFile, type Watched } from "./container-end.ts";
+import { awaitExit, readExitFile, type WatchedProcess } from "./container-end.ts";
 
 const directory = mkdtempSync(join(tmpdir(), "davit-end-"));
 const exitFile = join(directory, "id");
@@ -16,7 +16,9 @@ after(() => {
   rmSync(directory, { recursive: true, force: true });
 });
 
-function watched(endsAt = 9): Watched & { readonly signals: readonly number[]; end(): void } {
+function watched(
+  endsAt = 9,
+): WatchedProcess & { readonly signals: readonly number[]; end(): void } {
   const { promise: exited, resolve } = Promise.withResolvers<undefined>();
   const signals: number[] = [];
   const end = (): void => {
@@ -29,35 +31,35 @@ function watched(endsAt = 9): Watched & { readonly signals: readonly number[]; e
   return { pid: 1, exited, kill, signals, end };
 }
 
-describe("awaitEnd()", () => {
+describe("awaitExit()", () => {
   test("is unknown, and now, when conmon ended without a record", async () => {
     const [process, monitor] = [watched(), watched()];
-    const end = awaitEnd({ process, monitor, exitFile, clock, log: silentLogger });
+    const end = awaitExit({ process, monitor, exitFile, clock, log: silentLogger });
     monitor.end();
     process.end();
     assert.deepEqual(await end, { exitCode: 255, finishedAtNs: 77n, unknown: true });
     assert.deepEqual(monitor.signals, []);
   });
 
-  test("tells a conmon that does not record the end to go on, and then kills it", async () => {
+  test("sends SIGCONT to a conmon that does not record the exit, and then kills it", async () => {
     const monitor = watched();
-    const patience = { continueMs: 1, killMs: 20 };
+    const timeouts = { continueMs: 1, killMs: 20 };
     const process = undefined;
-    const end = await awaitEnd({ process, monitor, exitFile, clock, log: silentLogger, patience });
+    const end = await awaitExit({ process, monitor, exitFile, clock, log: silentLogger, timeouts });
     assert.equal(end.unknown, true);
     assert.deepEqual(monitor.signals, [18, 9]);
   });
 
-  test("does not kill a stopped conmon that goes on", async () => {
+  test("does not kill a stopped conmon that continues", async () => {
     const monitor = watched(18);
-    const patience = { continueMs: 1, killMs: 60_000 };
+    const timeouts = { continueMs: 1, killMs: 60_000 };
     const process = undefined;
-    await awaitEnd({ process, monitor, exitFile, clock, log: silentLogger, patience });
+    await awaitExit({ process, monitor, exitFile, clock, log: silentLogger, timeouts });
     assert.deepEqual(monitor.signals, [18]);
   });
 });
 
-test("readExitFile() takes the time from the file; what is no exit code is unknown", () => {
+test("readExitFile() takes the time from the file; an invalid exit code is unknown", () => {
   const path = join(directory, "other");
   assert.equal(readExitFile(path), undefined);
   for (const [content, exitCode, unknown] of [

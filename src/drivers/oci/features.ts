@@ -20,7 +20,7 @@ export async function readRuntimeFeatures(path: string): Promise<RuntimeFeatures
   }
 }
 
-/** Reads the JSON of `crun features` or `runc features`. What is absent there is not supported. */
+/** Reads the JSON of `crun features` or `runc features`. A feature that is absent there is not supported. */
 export function parseFeatures(json: unknown): RuntimeFeatures {
   const features = json as {
     readonly mountOptions?: readonly string[];

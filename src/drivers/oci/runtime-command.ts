@@ -10,15 +10,15 @@ import {
   waiterProgram,
 } from "../../linux/process/index.ts";
 
-/** How long a runtime may take to read its own files. */
+/** How long a runtime may take for `state`. */
 const stateMs = 5_000;
 
-/** The environment of conmon and of OCI runtimes: nothing of ours reaches a container. */
+/** The environment of conmon and of OCI runtimes: no variable of ours reaches a container. */
 export const runtimeEnv: Readonly<Record<string, string>> = {
   PATH: process.env["PATH"] ?? "/usr/sbin:/usr/bin:/sbin:/bin",
 };
 
-/** The path of a program that is named by path or by name on PATH; `not-found` without one. */
+/** The path of a program, given by path or by name on PATH; `not-found` if there is none. */
 export function programPath(name: string): string {
   const path = findProgram(name, runtimeEnv["PATH"] ?? "");
   if (path !== undefined) return path;
@@ -29,29 +29,29 @@ export function programPath(name: string): string {
 }
 
 /**
- * What to start for an OCI runtime. crun is started from a sealed copy (`sealedProgram`), but only
- * under its own name: as `krun` or `crun-wasm`, links to it, it takes its handler from that name.
+ * The program to start for an OCI runtime. crun is started from a sealed copy (`sealedProgram`), but only
+ * under its own name: by the links `krun` and `crun-wasm`, the name selects crun's handler.
  */
 export function runtimeProgram(path: string): string {
   return basename(path) === "crun" ? sealedProgram(path) : path;
 }
 
 /**
- * The options before every verb. The manager of cgroups is cgroupfs when nothing is said; a scope was
- * made by systemd, and only systemd may change it.
+ * The options before every verb. The default cgroup driver is cgroupfs; a scope was
+ * created by systemd, and only systemd may change it.
  */
 export function runtimeOptions(root: string, cgroupPath: string): readonly string[] {
   return ["--root", root, ...(isScope(cgroupPath) ? ["--systemd-cgroup"] : [])];
 }
 
 /**
- * What to start for `exec` with these arguments behind it: it has the command's stdin, stdout and
- * stderr, hands its terminal over, and ends with it, and with its exit code.
+ * The program and arguments for `exec`: a process that has the command's stdin, stdout and
+ * stderr, sends its terminal, and ends with the command and its exit code.
  *
- * crun does all that. Another runtime is told to leave once the command runs, and a small program
- * waits in its place. NOTE(runc): it hands a terminal over only if it need not wait; and where it waits, it
- * carries all streams through itself, does not end as long as anything that the command left behind
- * has them open, and kills a command that closes its stdin while more comes (SIGPIPE, passed on).
+ * crun does all that. Another runtime runs with `--detach`, and the waiter waits for the command
+ * instead. NOTE(runc): it sends a terminal only with `--detach`; without, it
+ * copies all streams, does not end while a background process of the command
+ * has them open, and kills a command that closes its stdin while more input arrives (it forwards SIGPIPE).
  */
 export function execProgram(
   runtimePath: string,
@@ -67,11 +67,11 @@ export function execProgram(
   return { file: waiterProgram(), args: [exec.pidFile, ...detached] };
 }
 
-/** A verb of an OCI runtime to run to its end. */
+/** A verb of an OCI runtime. */
 export interface RuntimeCall {
   readonly runtimePath: string;
   readonly root: string;
-  /** The container's. */
+  /** The container's cgroup. */
   readonly cgroupPath: string;
   /** The verb with its arguments. */
   readonly args: readonly string[];
@@ -81,8 +81,8 @@ export interface RuntimeCall {
 }
 
 /**
- * Runs a verb of an OCI runtime. Rejects with the runtime's own words when it fails, and by timeout
- * and signal; the runtime is then killed. crun and runc take the same command line here.
+ * Runs a verb of an OCI runtime to its end. Rejects with the runtime's own message when it fails, and by timeout
+ * and signal; the runtime is then killed. crun and runc have the same command line here.
  */
 export async function callRuntime(call: RuntimeCall): Promise<void> {
   const result = await run({
@@ -99,8 +99,8 @@ export async function callRuntime(call: RuntimeCall): Promise<void> {
 }
 
 /**
- * The status of a container as its OCI runtime tells it (runtime-spec, runtime.md, State): creating,
- * created, running, stopped. Undefined when the runtime does not know it.
+ * The status of a container by its OCI runtime (runtime-spec, runtime.md, State): creating,
+ * created, running, stopped. Undefined when the runtime does not know the container.
  */
 export async function runtimeStatus(
   runtimePath: string,
@@ -118,32 +118,32 @@ export async function runtimeStatus(
   }
 }
 
-/** The error of a runtime that failed. Its kind is `unknown`: runtimes tell failures by words alone. */
+/** The error of a runtime that failed. Its kind is `unknown`: runtimes report failures as text only. */
 export function runtimeFailure(
   verb: string,
   result: Pick<RunResult, "code" | "signal"> & { readonly stderr: Uint8Array },
 ): RuntimeError {
-  const said = runtimeWords(new TextDecoder().decode(result.stderr));
+  const text = runtimeMessage(new TextDecoder().decode(result.stderr));
   const end =
     result.signal === null ? `exit code ${result.code ?? "?"}` : `signal ${result.signal}`;
-  return new RuntimeError("unknown", `OCI runtime ${verb}: ${said === "" ? end : said}`);
+  return new RuntimeError("unknown", `OCI runtime ${verb}: ${text === "" ? end : text}`);
 }
 
 /**
- * What a runtime said, as one line. crun prints the message alone when stderr is no terminal; runc
- * prints logfmt lines, of which `msg` is the message. Beside an error its warnings are left out: they
- * are of the clean-up ("cannot toggle freezer") and would hide why it failed.
+ * The message in a runtime's stderr, as one line. crun prints the message alone when stderr is not a terminal; runc
+ * prints logfmt lines, of which `msg` is the message. If there is an error, warnings are omitted: they
+ * come from the cleanup ("cannot toggle freezer") and would hide the reason.
  */
-export function runtimeWords(stderr: string): string {
+export function runtimeMessage(stderr: string): string {
   const lines = stderr.split("\n").map((line) => ({
     isWarning: /\blevel=(?:warning|info|debug)\b/.test(line),
     text: unquoted(/\bmsg=("(?:[^"\\]|\\.)*")/.exec(line)?.[1]) ?? line.trim(),
   }));
-  return joinedWords(lines);
+  return joinMessages(lines);
 }
 
-/** What a runtime wrote to the file of `--log` with `--log-format json`, as {@link runtimeWords}. */
-export function loggedWords(log: string): string {
+/** Like {@link runtimeMessage}, for the file of `--log` with `--log-format json`. */
+export function loggedMessage(log: string): string {
   const lines = log.split("\n").map((line) => {
     try {
       const { level, msg } = JSON.parse(line) as {
@@ -155,13 +155,13 @@ export function loggedWords(log: string): string {
       return { isWarning: false, text: line.trim() };
     }
   });
-  return joinedWords(lines);
+  return joinMessages(lines);
 }
 
-function joinedWords(lines: readonly { isWarning: boolean; text: string }[]): string {
-  const said = lines.filter(({ text }) => text !== "");
-  const errors = said.filter(({ isWarning }) => !isWarning);
-  return (errors.length > 0 ? errors : said).map(({ text }) => text).join("; ");
+function joinMessages(lines: readonly { isWarning: boolean; text: string }[]): string {
+  const messages = lines.filter(({ text }) => text !== "");
+  const errors = messages.filter(({ isWarning }) => !isWarning);
+  return (errors.length > 0 ? errors : messages).map(({ text }) => text).join("; ");
 }
 
 function unquoted(quoted: string | undefined): string | undefined {
@@ -180,7 +180,7 @@ export interface SyncMessage {
   readonly message: string;
 }
 
-/** Reads conmon's answer (`{"pid": 12}` or `{"pid": -1, "message": "..."}`); throws `internal` for another. */
+/** Parses conmon's answer (`{"pid": 12}` or `{"pid": -1, "message": "..."}`); throws `internal` for any other. */
 export function parseSyncMessage(line: string): SyncMessage {
   try {
     const json = JSON.parse(line) as {
@@ -191,7 +191,7 @@ export function parseSyncMessage(line: string): SyncMessage {
       return { pid: json.pid, message: typeof json.message === "string" ? json.message : "" };
     }
   } catch (cause) {
-    // conmon 2.1 escapes with rules of its own; a message that is not JSON is still worth reading.
+    // conmon 2.1 does not always escape as JSON requires; the message is read anyway.
     const broken = /^\{"pid": (-?\d+), "message": "(.*)"\}$/s.exec(line);
     if (broken !== null) return { pid: Number(broken[1]), message: broken[2] ?? "" };
     throw new RuntimeError("internal", `read answer of conmon: ${messageOf(cause)}: "${line}"`);

@@ -16,17 +16,17 @@ type BundleFile =
   | "started";
 
 /**
- * Where everything of a container lies. Each path follows from the id alone, so that whatever a
- * crash left can be found without a record of it.
+ * The paths of a container's files. Each path follows from the id alone, so that everything that a
+ * crash left can be found without a record.
  */
 export class StateLayout {
-  /** Holds the bundle of each container: spec, facts, conmon's fifos and socket. */
+  /** Contains the bundle of each container: spec, state, conmon's fifos and socket. */
   readonly containers: string;
-  /** Holds a file for each container that has ended, written by conmon: the exit code as text. */
+  /** Contains a file for each container that has ended, written by conmon: the exit code as text. */
   readonly exits: string;
-  /** Holds what runs of ExecSync need while they run. */
+  /** Contains the files of commands that run in containers. */
   readonly execs: string;
-  /** Where conmon makes the socket by which it is handed a terminal. */
+  /** Contains the sockets by which OCI runtimes send terminals. */
   readonly consoles: string;
   readonly #state: string;
 
@@ -44,11 +44,11 @@ export class StateLayout {
   }
 
   /**
-   * A file of the bundle: `config.json` is the spec (OCI runtime spec, bundle.md), `facts.json` what
-   * a later daemon must know, `pid`, `ctl` and `attach` conmon's, `oom` a mark that the container ran out of
-   * memory, `cri-log`, `cri-log.tmp` and `next-log` what log-links.ts makes, `runtime.log` what the OCI runtime
-   * wrote of itself where there is a terminal, `started` when its command was told to run, in nanoseconds
-   * since 1970: written before that.
+   * A file of the bundle: `config.json` is the spec (OCI runtime spec, bundle.md), `facts.json` the state that
+   * a later daemon needs, `pid`, `ctl` and `attach` are conmon's, `oom` marks that the container ran out of
+   * memory, `cri-log`, `cri-log.tmp` and `next-log` are created by log-links.ts, `runtime.log` is the OCI runtime's
+   * own log where the container has a terminal, `started` is the time of the start in nanoseconds since 1970,
+   * written before it.
    */
   file(id: string, name: BundleFile): string {
     return join(this.bundle(id), name);
@@ -58,14 +58,14 @@ export class StateLayout {
     return join(this.exits, plainName(id));
   }
 
-  /** The `--root` of an OCI runtime. Two runtimes do not understand each other's files. */
+  /** The `--root` of an OCI runtime. Each runtime has its own, as none can read the files of another. */
   runtimeRoot(runtimePath: string): string {
     return join(this.#state, basename(runtimePath));
   }
 }
 
-/** An id that is no plain file name would lead out of our directories. No id of ours is one. */
+/** Rejects an id that is not a plain file name, as its path would lead out of our directories. */
 function plainName(id: string): string {
   if (/^[A-Za-z0-9][A-Za-z0-9_-]*$/.test(id)) return id;
-  throw new RuntimeError("invalid-argument", `find files of container "${id}": this is no id`);
+  throw new RuntimeError("invalid-argument", `find files of container "${id}": invalid id`);
 }

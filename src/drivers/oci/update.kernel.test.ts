@@ -53,22 +53,22 @@ describe("OciRuntime.update()", () => {
   const shares = (id: string): string => value(id, "cpu.shares", "cpu.weight");
   const memory = (id: string): string => value(id, "memory.limit_in_bytes", "memory.max");
 
-  test("writes limits to a running container, and takes them back", async () => {
+  test("writes limits to a running container, and restores the previous ones", async () => {
     const { id } = await host.start(runtime, { args: ["sleep", "1000"] });
     const before = [shares(id), memory(id)];
-    const takeBack = await runtime.update(
+    const restore = await runtime.update(
       id,
       limits({ cpuShares: 512n, memoryLimitInBytes: 64n << 20n }),
       soon(),
     );
     assert.match(shares(id), /^(512|20)$/);
     assert.equal(memory(id), String(64 << 20));
-    await takeBack();
+    await restore();
     assert.deepEqual([shares(id), memory(id)], before);
     await endOf(id);
   });
 
-  test("takes the quota away with -1", async () => {
+  test("removes the quota with -1", async () => {
     const { id } = await host.start(runtime, { args: ["sleep", "1000"] });
     const quota = (): string => value(id, "cpu.cfs_quota_us", "cpu.max");
     await runtime.update(id, limits({ cpuQuota: 50_000n }), soon());
@@ -81,7 +81,7 @@ describe("OciRuntime.update()", () => {
   test("changes nothing when the kernel refuses a part", async () => {
     const { id } = await host.start(runtime, { args: ["sleep", "1000"] });
     const before = [shares(id), memory(id)];
-    // The shares are written before the CPUs, which no machine has.
+    // The shares are written before the CPUs, which do not exist.
     const spec = { cpu: { shares: 512n, cpus: "4000" } };
     await assert.rejects(runtime.update(id, { ...limits({}), spec }, soon()), (error) =>
       ["invalid-argument", "failed-precondition"].includes(kindOf(error)),
@@ -107,7 +107,7 @@ describe("OciRuntime.update()", () => {
     await endOf(id);
   });
 
-  test("of a container that has just ended says so", async () => {
+  test("is refused for a container that has just ended", async () => {
     const { id } = await host.start(runtime, { args: ["sleep", "1000"] });
     await runtime.killAll(id);
     await runtime.wait(id, soon());

@@ -20,14 +20,14 @@ interface Deps {
 
 /**
  * Writes limits to the cgroup of a running container: all of them or, when it rejects, none. The
- * result takes them back.
+ * returned function restores the previous limits.
  *
  * The OCI runtime writes them, as it wrote those of the start: its own rules for weights and for the
- * order of memory and swap hold, and with systemd the scope's properties change, too. What it does
- * not carry out is written here: huge pages (runc), and that there is no quota any more (crun on v2,
- * which leaves cpu.max as it is at -1). Taking back goes by the files, which hold also what nobody
- * asked for, as a cpuset that was inherited; systemd is told what they say then, and where crun tells
- * it nothing (the quota) or something else (crun 1.21: memory and swap together as MemorySwapMax).
+ * order of memory and swap apply, and with systemd the scope's properties change as well. Limits that it ignores are
+ * written here: huge pages (runc), and the removal of a quota (crun on v2, which does not change cpu.max at -1).
+ * The previous limits are restored from the cgroup's files, which include values that no client set, as an inherited
+ * cpuset. systemd then gets the values of the files; it also gets them where crun sends it none (the quota) or
+ * wrong ones (crun 1.21: memory and swap together as MemorySwapMax).
  */
 export async function updateLimits(
   deps: Deps,
@@ -37,13 +37,13 @@ export async function updateLimits(
   const { cgroups, log } = deps;
   await assertLimitAboveUsage(cgroups, cgroupPath, resources.memoryLimitInBytes);
   const restore = await rememberLimits(cgroups, cgroupPath, Object.keys(resources.unified));
-  // systemd would write what it was told last, when it writes the scope's files again.
-  const adopt = async (): Promise<void> => {
+  // When systemd writes the scope's files again, it writes the last values that it got.
+  const sync = async (): Promise<void> => {
     if (isScope(cgroupPath)) await syncLimitsToSystemd(cgroups, cgroupPath);
   };
-  const takeBack = async (): Promise<void> => {
+  const revert = async (): Promise<void> => {
     await restore();
-    await adopt();
+    await sync();
   };
   try {
     await deps.callRuntime(specText(spec));
@@ -56,27 +56,27 @@ export async function updateLimits(
     });
     const swapIsWritten =
       resources.memoryLimitInBytes !== 0n || resources.memorySwapLimitInBytes !== 0n;
-    if (resources.cpuQuota < 0n || swapIsWritten) await adopt();
+    if (resources.cpuQuota < 0n || swapIsWritten) await sync();
   } catch (error) {
-    await takeBack().catch((cause: unknown) => {
-      log.error(`take back limits of cgroup "${cgroupPath}": ${messageOf(cause)}`);
+    await revert().catch((cause: unknown) => {
+      log.error(`failed to restore limits of cgroup "${cgroupPath}": ${messageOf(cause)}`);
     });
     throw refusal(error);
   }
-  return takeBack;
+  return revert;
 }
 
-const kernelWords: readonly (readonly [RegExp, ErrorKind])[] = [
+const kernelErrors: readonly (readonly [RegExp, ErrorKind])[] = [
   // EBUSY: memory that cannot be freed (v1). EACCES: CPUs that the cgroup above does not have (v1).
   [/resource busy|permission denied/i, "failed-precondition"],
   [/invalid argument|out of range/i, "invalid-argument"],
 ];
 
-/** Runtimes tell the kernel's answers by words alone. */
+/** Runtimes report errors of the kernel as text only; this finds the kind. */
 function refusal(error: unknown): unknown {
   if (kindOf(error) !== "unknown") return error;
-  for (const [words, kind] of kernelWords) {
-    if (words.test(messageOf(error))) {
+  for (const [pattern, kind] of kernelErrors) {
+    if (pattern.test(messageOf(error))) {
       return new RuntimeError(kind, messageOf(error), { cause: error });
     }
   }

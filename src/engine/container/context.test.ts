@@ -4,7 +4,7 @@ import { FakeEngine, never } from "../testing/engine.ts";
 import { runtimeOf } from "./context.ts";
 import { removeContainer } from "./remove.ts";
 
-test("a container whose sandbox was lost is removed by the first runtime there is", async (t) => {
+test("a container whose sandbox was lost is removed by the first runtime", async (t) => {
   const engine = new FakeEngine(t);
   const pod = await engine.run();
   const id = await engine.start(pod);
@@ -14,7 +14,7 @@ test("a container whose sandbox was lost is removed by the first runtime there i
   const without = { ...engine.containers, runtimes: [] };
   assert.throws(() => runtimeOf(without, container), {
     kind: "not-found",
-    message: /there is none/,
+    message: /this daemon has no container runtime/,
   });
 });
 

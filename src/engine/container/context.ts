@@ -22,23 +22,23 @@ import type { FailedTeardowns } from "../lifecycle/failed-teardowns.ts";
 import type { Janitor } from "../lifecycle/janitor.ts";
 import type { CancellableOperations } from "../lifecycle/cancellable-operations.ts";
 
-/** How long things may take. Milliseconds. */
+/** Time limits of the container verbs, in milliseconds. */
 export interface ContainerTimes {
-  /** A create's own clock, whatever its caller's is. */
+  /** The deadline of a create. It does not depend on the caller's. */
   readonly createMs: number;
   readonly startMs: number;
-  /** A removal's own clock, and that of the end of a stop once its grace period is over. */
+  /** The deadline of a removal, and of what a stop does after its grace period. */
   readonly endMs: number;
 }
 
-/** The times that the design settles on. */
+/** The default time limits. */
 export const defaultContainerTimes: ContainerTimes = {
   createMs: 120_000,
   startMs: 120_000,
   endMs: 30_000,
 };
 
-/** What the verbs of a container work with. Made once, in the composition root. */
+/** The dependencies of the container verbs. The composition root creates it once. */
 export interface ContainerContext {
   readonly store: ContainerStore;
   readonly sandboxes: SandboxStore;
@@ -46,25 +46,25 @@ export interface ContainerContext {
   readonly roots: Roots;
   readonly rootFiles: RootFiles;
   readonly specs: ContainerSpecs;
-  /** The volumes that images declare are not made. */
+  /** True when the volumes that images declare are not created. */
   readonly ignoreVolumes: boolean;
-  /** All runtimes that containers run in. */
+  /** All container runtimes of this daemon. */
   readonly runtimes: readonly ContainerRuntime[];
-  /** The one that containers of a handler run in. */
+  /** The runtime of a handler's containers. */
   readonly runtimeOf: (handler: BoundHandler) => ContainerRuntime;
   /**
-   * Begins the kernel's wait before a process is moved into a cgroup. Call it first in a verb that
-   * starts a process; it changes nothing and never fails.
+   * Starts the kernel's wait before a process moves into a cgroup. A verb that starts a process calls
+   * it first. It changes nothing and never fails.
    */
   readonly prewarmCgroupMigration: () => void;
   /** What the containers of a sandbox share. */
   readonly environmentOf: (sandbox: Sandbox) => SandboxEnvironment;
   readonly operations: Operations;
-  readonly creations: InflightCreates;
+  readonly inflightCreates: InflightCreates;
   readonly janitor: Janitor;
-  readonly failedEnds: FailedTeardowns;
-  readonly starting: CancellableOperations;
-  /** Called when a container is gone: its layers may be nobody's now. */
+  readonly failedTeardowns: FailedTeardowns;
+  readonly cancellable: CancellableOperations;
+  /** Called after a container was removed, when its layers may be unused. */
   readonly onRemoved: (container: Container) => void;
   readonly locks: KeyedLock;
   readonly tasks: TaskGroup;
@@ -74,18 +74,24 @@ export interface ContainerContext {
   readonly times: ContainerTimes;
 }
 
-/** The runtime that a container of this daemon runs in. Its sandbox outlives it on record. */
-export function runtimeOf(context: ContainerContext, container: Container): ContainerRuntime {
+/** The runtime that a container runs in. The record of its sandbox normally outlives its own. */
+export function runtimeOf(
+  context: Pick<ContainerContext, "sandboxes" | "runtimes" | "runtimeOf">,
+  container: Container,
+): ContainerRuntime {
   const sandbox = context.sandboxes.peek(container.sandboxId);
-  // A sandbox's record may be lost: its containers must still be removable.
+  // The record of the sandbox may be lost. The container must still be removable.
   const runtime = sandbox === undefined ? context.runtimes[0] : context.runtimeOf(sandbox.handler);
   if (runtime !== undefined) return runtime;
-  throw new RuntimeError("not-found", `find runtime of container "${container.id}": there is none`);
+  throw new RuntimeError(
+    "not-found",
+    `find runtime of container "${container.id}": this daemon has no container runtime`,
+  );
 }
 
-/** `failed-precondition` for a container that does not run; `doing` says what for ("exec in"). */
+/** A running container; `failed-precondition` for any other. `doing` begins the error ("exec in"). */
 export function runningContainer(
-  context: ContainerContext,
+  context: Pick<ContainerContext, "store">,
   idOrPrefix: string,
   doing: string,
 ): Container {
@@ -97,15 +103,17 @@ export function runningContainer(
   );
 }
 
-/** `invalid-argument` for a command that nothing can be made of. */
+/** Throws `invalid-argument` for an empty command. */
 export function checkCommand(containerId: string, command: readonly string[]): void {
   if (command.length > 0) return;
   const text = `exec in container "${containerId}": the command is empty`;
   throw new RuntimeError("invalid-argument", text);
 }
 
-/** What the spec of a container is made of now. */
-export function specSubject(context: ContainerContext, container: Container): SpecSubject {
+type SpecContext = Pick<ContainerContext, "store" | "sandboxes" | "environmentOf" | "roots">;
+
+/** The current input of a container's OCI spec. */
+export function specSubject(context: SpecContext, container: Container): SpecSubject {
   const sandbox = context.sandboxes.get(container.sandboxId);
   const target = container.config.linux?.securityContext?.namespaceOptions?.targetId ?? "";
   const targetState = target === "" ? undefined : findTarget(context, target).state;
@@ -122,17 +130,20 @@ export function specSubject(context: ContainerContext, container: Container): Sp
   };
 }
 
-/** The same for a command in a running container. */
-export function execSubject(context: ContainerContext, container: Container): SpecSubject {
+/** The current input of the process spec of a command in a running container. */
+export function execSubject(
+  context: SpecContext & Pick<ContainerContext, "runtimes" | "runtimeOf">,
+  container: Container,
+): SpecSubject {
   const startedSpec = () => runtimeOf(context, container).spec(container.id);
   return { ...specSubject(context, container), startedSpec };
 }
 
-/** The container that a request's `target_id` names; `not-found` without one. */
-export function findTarget(context: ContainerContext, target: string): Container {
+/** The container that the `target_id` of a request names; `not-found` when it does not exist. */
+export function findTarget(context: Pick<ContainerContext, "store">, target: string): Container {
   try {
     return context.store.resolve(target);
   } catch (error) {
-    throw wrap("find the container whose processes are to be seen (target_id)", error);
+    throw wrap("find the container that shares its PID namespace (target_id)", error);
   }
 }

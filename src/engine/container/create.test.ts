@@ -42,7 +42,7 @@ function assertNothingIsLeft({ world, containers }: FakeEngine): void {
 }
 
 describe("createContainer()", () => {
-  test("answers with a listed container on a mounted root, as request and image say", async (t) => {
+  test("returns the id of a listed container with a mounted root, as request and image specify", async (t) => {
     const { engine, pod } = await setUp(t);
     const { roots, records } = engine.world;
     const input = containerRequest(pod, { mounts: [volumeImage] });
@@ -69,12 +69,12 @@ describe("createContainer()", () => {
     assert.equal(roots.images.get(id)?.[0]?.name, "data");
     assert.deepEqual(roots.copied.get(id), ["/var/lib/app"]);
     assert.deepEqual(engine.world.host.idsOf("process"), []);
-    const message = "the image declares volumes over the kernel's file systems, passed over";
+    const message = "ignored image volumes that would hide kernel file systems";
     const [warning] = engine.log.filter((line) => line.message === message);
     assert.deepEqual(warning?.fields["volumes"], ["/proc/x"]);
   });
 
-  test("goes through each stage once, in the order of the list", async (t) => {
+  test("enters each stage once, in the order of the list", async (t) => {
     const { engine, pod } = await setUp(t);
     const input = containerRequest(pod, { mounts: [volumeImage] });
     const id = await createContainer(engine.containers, input, never);
@@ -85,7 +85,7 @@ describe("createContainer()", () => {
     );
   });
 
-  test("makes no volumes of the image where the configuration ignores them", async (t) => {
+  test("creates no volumes of the image if the configuration ignores them", async (t) => {
     const { engine, pod } = await setUp(t, { containers: { ignoreVolumes: true } });
     const id = await engine.create(pod);
     assert.deepEqual(engine.containers.store.get(id).volumes, []);
@@ -111,7 +111,7 @@ describe("createContainer()", () => {
     });
   });
 
-  test("maps no ids where the pod's user namespace is not pinned", async (t) => {
+  test("maps no ids if the pod's user namespace is not pinned", async (t) => {
     const environmentOf = () => ({ pins: {}, files: {} });
     const { engine } = await setUp(t, { containers: { environmentOf } });
     const range = [{ containerId: 0, hostId: 65_536, length: 65_536 }];
@@ -149,7 +149,7 @@ describe("createContainer()", () => {
     },
   ];
   for (const { name, securityContext, uid, gid, groups } of users) {
-    test(`takes the user that the request gives: ${name}`, async (t) => {
+    test(`uses the user of the request: ${name}`, async (t) => {
       const { engine, pod } = await setUp(t);
       const id = await engine.create(pod, { linux: { securityContext } });
       const { user } = engine.containers.store.get(id);
@@ -158,8 +158,8 @@ describe("createContainer()", () => {
   }
 });
 
-describe("createContainer() refuses, and makes nothing of,", () => {
-  test("a pod that is not there, and one that is not ready", async (t) => {
+describe("createContainer() rejects, and creates nothing for,", () => {
+  test("a pod that does not exist, and one that is not ready", async (t) => {
     const { engine, pod } = await setUp(t);
     await assert.rejects(engine.create("none"), { kind: "not-found" });
     engine.world.controller.die(pod, "its holder was killed");
@@ -184,7 +184,7 @@ describe("createContainer() refuses, and makes nothing of,", () => {
     assertNothingIsLeft(engine);
   });
 
-  test("a config that cannot be carried out, and a target that is not there", async (t) => {
+  test("an invalid config, and a target that does not exist", async (t) => {
     const { engine, pod } = await setUp(t);
     const { image: _image, ...rest } = containerRequest(pod).request.config ?? {};
     const empty = containerRequest(pod);
@@ -200,9 +200,9 @@ describe("createContainer() refuses, and makes nothing of,", () => {
     assertNothingIsLeft(engine);
   });
 
-  test("an image that is not there, itself or as a volume", async (t) => {
+  test("an image that is not present, as root or as a volume", async (t) => {
     const { engine, pod } = await setUp(t);
-    const message = /image "none" is not on this node, pull it first/;
+    const message = /image "none" is not present on this node; pull it first/;
     await assert.rejects(engine.create(pod, { image: { image: "none" } }), {
       kind: "not-found",
       message,
@@ -215,7 +215,7 @@ describe("createContainer() refuses, and makes nothing of,", () => {
     assertNothingIsLeft(engine);
   });
 
-  test("a container for which the disk has no room", async (t) => {
+  test("a container that cannot be recorded on a full disk", async (t) => {
     const { engine, pod } = await setUp(t);
     engine.world.records.full = true;
     await assert.rejects(engine.create(pod), {
@@ -227,7 +227,7 @@ describe("createContainer() refuses, and makes nothing of,", () => {
     assertNothingIsLeft(engine);
   });
 
-  test("an attempt that has an answered container", async (t) => {
+  test("an attempt whose container a client knows", async (t) => {
     const { engine, pod } = await setUp(t);
     const id = await engine.create(pod);
     await assert.rejects(engine.create(pod), { kind: "already-exists", message: new RegExp(id) });
@@ -235,9 +235,9 @@ describe("createContainer() refuses, and makes nothing of,", () => {
   });
 });
 
-describe("createContainer() takes everything back", () => {
+describe("createContainer() undoes everything", () => {
   for (const stage of stages["create-container"]) {
-    test(`when stage ${stage} fails, or its deadline comes, and the next try works`, async (t) => {
+    test(`when stage ${stage} fails or reaches the deadline, and the next try works`, async (t) => {
       const { engine, pod } = await setUp(t);
       const mounts = [volumeImage];
       engine.faults.fail(`create-container/${stage}`);
@@ -255,7 +255,7 @@ describe("createContainer() takes everything back", () => {
     });
   }
 
-  test("when a driver fails half-way", async (t) => {
+  test("when a driver fails midway", async (t) => {
     const { engine, pod } = await setUp(t);
     const { roots, rootFiles, specs } = engine.world;
     const create = () => engine.create(pod, { mounts: [volumeImage] });
@@ -278,7 +278,7 @@ describe("createContainer() takes everything back", () => {
     assertNothingIsLeft(engine);
   });
 
-  test("its layers included, when their image was removed meanwhile", async (t) => {
+  test("including its layers, when their image was removed meanwhile", async (t) => {
     const { engine, pod } = await setUp(t);
     const hang = engine.faults.hang("create-container/prepare-spec");
     const create = engine.create(pod);
@@ -292,7 +292,7 @@ describe("createContainer() takes everything back", () => {
     assert.equal(engine.world.layers.list().length, 1);
   });
 
-  test("in the background where it cannot at once", async (t) => {
+  test("in the background when it cannot do so at once", async (t) => {
     const { engine, pod } = await setUp(t);
     engine.world.roots.trouble.fail("remove");
     engine.faults.fail("create-container/finish-record");
@@ -307,21 +307,21 @@ describe("createContainer() takes everything back", () => {
   });
 });
 
-describe("createContainer(), asked again,", () => {
-  test("lets an equal request join the one under way, and refuses a different one", async (t) => {
+describe("createContainer(), called again,", () => {
+  test("lets an equal request join the one in progress, and rejects a different one", async (t) => {
     const { engine, pod } = await setUp(t);
     const hang = engine.faults.hang("create-container/mount-root");
     const first = engine.create(pod);
     await hang.arrived;
     const second = engine.create(pod);
     const other = engine.create(pod, { tty: true });
-    const message = /a different request is making it, stage mount-root/;
+    const message = /a different request has been creating it for 0 s, stage mount-root/;
     await assert.rejects(other, { kind: "failed-precondition", message });
     hang.release();
     assert.equal(await first, await second);
   });
 
-  test("gives the retry of a caller that left what it has made, or removes it in the end", async (t) => {
+  test("returns the held container to the retry of a caller that disconnected, or removes it in the end", async (t) => {
     const { engine, pod } = await setUp(t);
     const leave = async (): Promise<void> => {
       const caller = new AbortController();

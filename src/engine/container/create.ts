@@ -6,7 +6,7 @@ import {
   containerName,
   type CreateContainerRequest,
   newContainerId,
-  placeOf,
+  pathsOf,
 } from "../../core/container/index.ts";
 import type { Image } from "../../core/image/index.ts";
 import type { RunningOperation } from "../../core/operation/index.ts";
@@ -31,9 +31,9 @@ interface Plan {
 }
 
 /**
- * Makes a container in a ready sandbox: its root is mounted, its request checked and on record. No
- * process and no cgroup yet, those come with the start. It outlives its caller as a sandbox's
- * creation does.
+ * Creates a container in a ready sandbox: checks the request, records it and mounts the root. The
+ * start creates the cgroup and the process. The create continues when its caller disconnects, like
+ * that of a sandbox (see {@link InflightCreates}).
  */
 export async function createContainer(
   context: ContainerContext,
@@ -48,12 +48,12 @@ export async function createContainer(
     (id) => findTarget(context, id).config,
   );
   const name = containerName(config.metadata, sandbox.name);
-  if (!context.creations.has(name)) {
+  if (!context.inflightCreates.has(name)) {
     const words = { doing: "create container", noun: "container", attempt: "this attempt" };
     checkNameIsFree(context.store, name, words);
     checkSandboxReady(sandbox);
   }
-  return context.creations.run(name, requestBytes, caller, () => {
+  return context.inflightCreates.run(name, requestBytes, caller, () => {
     const image = findImage(context, config.image.image);
     const plan: Plan = {
       id: newContainerId(),
@@ -86,7 +86,7 @@ export async function createContainer(
       },
       discard: (id, reason) => {
         const subject = { ...sandboxSubject(sandbox), container: id };
-        context.log.info("removing a finished container", { ...subject, reason });
+        context.log.info("removing an unclaimed container", { ...subject, reason });
         context.janitor.adopt(id, () => removeContainerById(context, id));
       },
     };
@@ -94,11 +94,11 @@ export async function createContainer(
 }
 
 function declaredUnlessIgnored(
-  context: ContainerContext,
+  context: Pick<ContainerContext, "ignoreVolumes">,
   image: Image,
   config: CheckedConfig,
 ): DeclaredVolumes {
-  if (context.ignoreVolumes) return { paths: [], passedOver: [] };
+  if (context.ignoreVolumes) return { paths: [], skipped: [] };
   return declaredVolumes(image.config, config);
 }
 
@@ -111,12 +111,12 @@ function checkSandboxReady(sandbox: Sandbox): void {
   );
 }
 
-function findImage(context: ContainerContext, name: string): Image {
+function findImage(context: Pick<ContainerContext, "images">, name: string): Image {
   const image = context.images.find(name);
   if (image !== undefined) return image;
   throw new RuntimeError(
     "not-found",
-    `create container: image "${name}" is not on this node, pull it first`,
+    `create container: image "${name}" is not present on this node; pull it first`,
   );
 }
 
@@ -126,9 +126,9 @@ async function build(
   operation: RunningOperation,
 ): Promise<string> {
   using running = operation;
-  // A removal of the sandbox aborts this and waits a moment for it, undoing included.
+  // A removal of the sandbox aborts this operation and waits for it, including the undo.
   using _turn = await context.locks.acquire(plan.id);
-  using _abortable = context.starting.add(plan.id, operation, plan.sandbox.id);
+  using _abortable = context.cancellable.add(plan.id, operation, plan.sandbox.id);
   const onStuck = (): void => {
     context.janitor.adopt(plan.id, () => removeContainerById(context, plan.id), 1_000);
   };
@@ -144,13 +144,12 @@ async function assemble(
 ): Promise<void> {
   const { store, roots } = context;
   const { id, config, sandbox, image, volumes } = plan;
-  await operation.enter("reserve-name");
   const layers = image.layers.map(({ diffId }) => diffId);
 
   await operation.enter("write-record");
-  // What is not on record yet is not ended with its sandbox.
+  // A stop of the sandbox does not end a container that is not recorded yet.
   checkSandboxReady(context.sandboxes.get(sandbox.id));
-  undo.defer("forget its record", () => {
+  undo.defer("delete its record", () => {
     const gone = store.peek(id);
     store.remove(id);
     // Its image may have been removed meanwhile.
@@ -168,7 +167,7 @@ async function assemble(
     volumes: volumes.paths,
     user: { uid: 0n, gid: 0n, supplementalGroups: [] },
     stopSignal: stopSignal(config.stopSignal, image.config.stopSignal).name,
-    ...placeOf(id, config, sandbox),
+    ...pathsOf(id, config, sandbox),
     createdAtNs: context.clock.nowNs(),
     bootId: context.bootId,
     state: { name: "creating" },
@@ -180,10 +179,10 @@ async function assemble(
   const { path } = await roots.mount(id, layers, operation, options);
 
   await makeVolumes(context, store.get(id), operation, options);
-  if (volumes.passedOver.length > 0) {
-    context.log.warn("the image declares volumes over the kernel's file systems, passed over", {
+  if (volumes.skipped.length > 0) {
+    context.log.warn("ignored image volumes that would hide kernel file systems", {
       ...containerSubject(store.get(id), context.sandboxes),
-      volumes: volumes.passedOver,
+      volumes: volumes.skipped,
     });
   }
 
@@ -192,7 +191,7 @@ async function assemble(
   const resolved = store.update(id, (now) => ({ ...now, user }));
 
   await operation.enter("prepare-spec");
-  // Made again at the start, since resources may change until then; here it shows what is wrong.
+  // The start builds it again, since resources may change until then. This build reports errors early.
   await context.specs.build(specSubject(context, resolved));
 
   await operation.enter("finish-record");

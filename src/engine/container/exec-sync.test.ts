@@ -17,7 +17,7 @@ function exec(
 }
 
 describe("execSync()", () => {
-  test("answers with output and exit code of the command, made of the started spec", async (t) => {
+  test("returns output and exit code of the command, built from the started spec", async (t) => {
     const calls: string[] = [];
     const prewarmCgroupMigration = () => void calls.push("announced");
     const engine = new FakeEngine(t, { containers: { prewarmCgroupMigration } });
@@ -34,7 +34,7 @@ describe("execSync()", () => {
     assert.deepEqual(calls, ["announced", "announced"]);
   });
 
-  test("refuses an empty command, and a container that does not run", async (t) => {
+  test("rejects an empty command, and a container that is not running", async (t) => {
     const engine = new FakeEngine(t);
     await assert.rejects(exec(engine, "none"), { kind: "not-found" });
     const pod = await engine.run();
@@ -50,7 +50,7 @@ describe("execSync()", () => {
     await assert.rejects(exec(engine, id), { kind: "failed-precondition", message: /is exited/ });
   });
 
-  test("ends at its timeout, and not without one", async (t) => {
+  test("ends at its timeout, and never without one", async (t) => {
     const engine = new FakeEngine(t);
     const { runtime, time } = engine.world;
     const id = await engine.start(await engine.run());
@@ -77,7 +77,7 @@ describe("execSync()", () => {
     await left;
   });
 
-  test("tells which stage failed", async (t) => {
+  test("reports which stage failed", async (t) => {
     const engine = new FakeEngine(t);
     const { runtime, specs } = engine.world;
     const id = await engine.start(await engine.run());
@@ -94,7 +94,7 @@ describe("execSync()", () => {
 });
 
 describe("reopenContainerLog()", () => {
-  test("opens the log at its path again", async (t) => {
+  test("reopens the log at its path", async (t) => {
     const engine = new FakeEngine(t);
     const pod = await engine.run({ logDirectory: "/var/log/pods/web" });
     const id = await engine.start(pod, { logPath: "app/0.log" });
@@ -102,14 +102,14 @@ describe("reopenContainerLog()", () => {
     assert.deepEqual([...engine.world.runtime.reopened], [["/var/log/pods/web/app/0.log", 1]]);
   });
 
-  test("does nothing where there is no log", async (t) => {
+  test("does nothing without a log", async (t) => {
     const engine = new FakeEngine(t);
     const id = await engine.start(await engine.run());
     await reopenContainerLog(engine.containers, id);
     assert.equal(engine.world.runtime.reopened.size, 0);
   });
 
-  test("refuses a container that does not run", async (t) => {
+  test("rejects a container that is not running", async (t) => {
     const engine = new FakeEngine(t);
     const id = await engine.create(await engine.run());
     await assert.rejects(reopenContainerLog(engine.containers, id), {

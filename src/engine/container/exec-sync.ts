@@ -9,9 +9,9 @@ import {
 } from "./context.ts";
 
 /**
- * Runs a command in a running container and answers with its output and exit code.
- * `deadline-exceeded` when it takes longer than `timeoutSeconds` (0: no limit): its processes are
- * killed then. `failed-precondition` for a container that does not run.
+ * Runs a command in a running container and returns its output and exit code. A command that takes
+ * longer than `timeoutSeconds` (0: no limit) is killed, and the call fails with `deadline-exceeded`.
+ * `failed-precondition` for a container that is not running.
  */
 export async function execSync(
   context: ContainerContext,

@@ -1,5 +1,5 @@
-// The verbs of a container: create, start, stop, remove, exec, and recovery after a restart. They
-// work on the interfaces of core alone. Start with create.ts.
+// The container verbs: create, start, stop, remove, exec, and recovery after a restart. They use only
+// the interfaces of core. Start reading with create.ts.
 export type { ContainerContext, ContainerTimes } from "./context.ts";
 export {
   checkCommand,

@@ -17,7 +17,7 @@ for (const [id, sandboxId, state, app] of [
 const found = (filter: ContainerFilter): readonly string[] =>
   [...listContainers({ store }, filter)].map(({ id }) => id);
 
-test("listContainers() filters by the beginning of ids, states and labels, all of them", () => {
+test("listContainers() filters by prefixes of ids, states and labels, all of them", () => {
   assert.deepEqual(found({}), ["c1a", "c1b", "c2a"]);
   assert.deepEqual(found({ id: "c1" }), ["c1a", "c1b"]);
   assert.deepEqual(found({ id: "1a" }), [], "an id does not match in its middle");

@@ -2,17 +2,17 @@ import type { Container, ContainerStateName } from "../../core/container/index.t
 import { matchesLabels } from "../lifecycle/labels.ts";
 import type { ContainerContext } from "./context.ts";
 
-/** What a list of containers is restricted to; what is absent restricts nothing. */
+/** Selects containers. A field that is absent matches every container. */
 export interface ContainerFilter {
-  /** An id or the beginning of one; several containers may match. */
+  /** A container id or a prefix of one; several containers may match. */
   readonly id?: string;
-  /** The id of the sandbox or the beginning of one. */
+  /** A sandbox id or a prefix of one. */
   readonly sandboxId?: string;
   readonly states?: readonly ContainerStateName[];
   readonly labels?: Readonly<Record<string, string>>;
 }
 
-/** The containers that pass the filter, from memory. An unknown id gives an empty list. */
+/** The containers that match the filter, from memory. An unknown id gives an empty list. */
 export function* listContainers(
   { store }: Pick<ContainerContext, "store">,
   { id = "", sandboxId = "", states, labels = {} }: ContainerFilter,

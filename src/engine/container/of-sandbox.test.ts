@@ -36,9 +36,9 @@ describe("stopContainersOf()", () => {
     assert.deepEqual([stateOf(engine, first), stateOf(engine, second)], ["running", "exited"]);
   });
 
-  test("ends a creation that is not on record yet", async (t) => {
+  test("ends a create that is not recorded yet", async (t) => {
     const { engine, pod } = await setUp(t);
-    const hang = engine.faults.hang("create-container/reserve-name");
+    const hang = engine.faults.hang("create-container/write-record");
     const input = containerRequest(pod, { metadata: { name: "new", attempt: 0 } });
     const create = createContainer(engine.containers, input, never);
     const aborted = assert.rejects(create, { kind: "aborted", message: /is being stopped/ });
@@ -50,9 +50,9 @@ describe("stopContainersOf()", () => {
 });
 
 describe("removeContainersOf()", () => {
-  test("removes all containers of the sandbox, those in the making included, and no other", async (t) => {
+  test("removes all containers of the sandbox, including those being created, and no other", async (t) => {
     const { engine, pod, strange } = await setUp(t);
-    const hang = engine.faults.hang("create-container/reserve-name");
+    const hang = engine.faults.hang("create-container/write-record");
     const input = containerRequest(pod, { metadata: { name: "new", attempt: 0 } });
     const aborted = assert.rejects(createContainer(engine.containers, input, never));
     await hang.arrived;
@@ -65,7 +65,7 @@ describe("removeContainersOf()", () => {
     assert.deepEqual(engine.world.host.idsOf("root"), [strange]);
   });
 
-  test("rejects with the first failure when all others are gone", async (t) => {
+  test("rejects with the first failure when all others are removed", async (t) => {
     const { engine, pod, first, second } = await setUp(t);
     engine.world.roots.trouble.fail("remove", undefined, 1);
     await assert.rejects(removeContainersOf(engine.containers, pod), /remove broke/);

@@ -4,8 +4,8 @@ import { removeContainerById } from "./remove.ts";
 import { stopById } from "./stop.ts";
 
 /**
- * Ends all containers of a sandbox at once, without grace (api.proto, StopPodSandbox: forcibly).
- * One that cannot be ended keeps none of the others; its error is told when they have ended.
+ * Kills all containers of a sandbox at once, without a grace period (api.proto, StopPodSandbox:
+ * forcibly). One that cannot be killed does not affect the others; its error is thrown at the end.
  */
 export async function stopContainersOf(
   context: ContainerContext,
@@ -13,17 +13,17 @@ export async function stopContainersOf(
 ): Promise<void> {
   const ids = new Set([
     ...containersOf(context, sandboxId).map(({ id }) => id),
-    ...context.starting.idsOfSandbox(sandboxId),
+    ...context.cancellable.idsOfSandbox(sandboxId),
   ]);
   await all([...ids].map((id) => stopById(context, id, 0)));
 }
 
-/** Removes all containers of a sandbox, also those in the making. */
+/** Removes all containers of a sandbox, including those that are being created. */
 export async function removeContainersOf(
   context: ContainerContext,
   sandboxId: string,
 ): Promise<void> {
-  await all(context.starting.idsOfSandbox(sandboxId).map((id) => stopById(context, id, 0)));
+  await all(context.cancellable.idsOfSandbox(sandboxId).map((id) => stopById(context, id, 0)));
   await all(containersOf(context, sandboxId).map(({ id }) => removeContainerById(context, id)));
 }
 
@@ -34,6 +34,9 @@ async function all(ends: readonly Promise<void>[]): Promise<void> {
   if (failed !== undefined) throw failed.reason;
 }
 
-function containersOf(context: ContainerContext, sandboxId: string): readonly Container[] {
+function containersOf(
+  context: Pick<ContainerContext, "store">,
+  sandboxId: string,
+): readonly Container[] {
   return [...context.store.all()].filter((container) => container.sandboxId === sandboxId);
 }

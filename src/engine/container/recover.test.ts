@@ -25,7 +25,7 @@ function changeRecord(engine: FakeEngine, id: string, change: Partial<Container>
   if (container !== undefined) containers.rows.set(id, { ...container, ...change });
 }
 
-describe("recoverContainers() with a container that ran", () => {
+describe("recoverContainers() with a running container", () => {
   test("lists it as running, and waits for its end", async (t) => {
     const { engine, id } = await afterRestart(t);
     await engine.recover();
@@ -37,7 +37,7 @@ describe("recoverContainers() with a container that ran", () => {
     assert.ok(state?.name === "exited" && state.exitCode === 6);
   });
 
-  test("puts an end on record that came while no daemon ran", async (t) => {
+  test("records an exit that happened while no daemon ran", async (t) => {
     const { engine, id } = await afterRestart(t);
     engine.world.runtime.exit(id, { exitCode: 137, oomKilled: true });
     await engine.recover();
@@ -46,14 +46,14 @@ describe("recoverContainers() with a container that ran", () => {
     assert.ok(state?.name === "exited" && state.reason === "OOMKilled");
   });
 
-  test("lists it as running when it cannot be taken up, and tries again", async (t) => {
+  test("lists it as running when it cannot reattach, and retries", async (t) => {
     const { engine, id } = await afterRestart(t);
     const { runtime, time } = engine.world;
     runtime.trouble.fail("load", new RuntimeError("not-found", "no runtime"), 1);
     await engine.recover();
     assert.equal(stateOf(engine, id)?.name, "running");
     assert.ok(engine.containers.store.isListed(id));
-    const message = "a container could not be taken up; it is tried again";
+    const message = "failed to reattach to a container; will retry";
     assert.ok(engine.logged("error").includes(message));
     runtime.exit(id, { exitCode: 6 });
     await time.advance(3_000);
@@ -62,7 +62,7 @@ describe("recoverContainers() with a container that ran", () => {
     assert.deepEqual(engine.containers.janitor.owned(), []);
   });
 
-  test("tries no more for one that was stopped meanwhile", async (t) => {
+  test("does not retry for one that was stopped meanwhile", async (t) => {
     const { engine, id } = await afterRestart(t);
     const { runtime, time } = engine.world;
     runtime.trouble.fail("load", undefined, 1);
@@ -74,7 +74,7 @@ describe("recoverContainers() with a container that ran", () => {
   });
 });
 
-describe("recoverContainers() with a container that was created", () => {
+describe("recoverContainers() with a created container", () => {
   test("lists it as created, and it can be started", async (t) => {
     const { engine, id } = await afterRestart(t, "create");
     await engine.recover();
@@ -83,7 +83,7 @@ describe("recoverContainers() with a container that was created", () => {
     assert.equal(stateOf(engine, id)?.name, "running");
   });
 
-  test("finds a start that was not recorded, and waits for its end", async (t) => {
+  test("records a start that was not recorded, and waits for its end", async (t) => {
     const { engine, id } = await afterRestart(t);
     changeRecord(engine, id, { state: { name: "created" } });
     await engine.recover();
@@ -94,7 +94,7 @@ describe("recoverContainers() with a container that was created", () => {
     assert.equal(stateOf(engine, id)?.name, "exited");
   });
 
-  test("ends a start that cannot be recorded now either", async (t) => {
+  test("ends a start that still cannot be recorded", async (t) => {
     const { engine, id } = await afterRestart(t);
     changeRecord(engine, id, { state: { name: "created" } });
     engine.world.records.full = true;
@@ -107,14 +107,14 @@ describe("recoverContainers() with a container that was created", () => {
     assert.deepEqual(engine.containers.janitor.owned(), []);
   });
 
-  test("goes on without a look that hangs, and lists the container", async (t) => {
+  test("continues without a check that hangs, and lists the container", async (t) => {
     const { engine, id } = await afterRestart(t, "create");
     const hang = engine.world.runtime.trouble.hang("loadUnrecorded");
     const recovery = engine.recover();
     await engine.world.time.advance(2_000);
     await recovery;
     assert.ok(engine.containers.store.isListed(id));
-    // A start waits until it is known that none is under way.
+    // A start waits until the check is over.
     const start = startContainer(engine.containers, id, never);
     await settle();
     assert.equal(stateOf(engine, id)?.name, "created");
@@ -123,7 +123,7 @@ describe("recoverContainers() with a container that was created", () => {
     assert.equal(stateOf(engine, id)?.name, "running");
   });
 
-  test("does not look again for one that was removed meanwhile", async (t) => {
+  test("does not check again for one that was removed meanwhile", async (t) => {
     const { engine, id } = await afterRestart(t, "create");
     engine.world.runtime.trouble.fail("loadUnrecorded", undefined, 1);
     await engine.recover();
@@ -135,7 +135,7 @@ describe("recoverContainers() with a container that was created", () => {
 
 describe("recoverContainers() with a container of an earlier boot", () => {
   for (const kind of ["start", "create"] as const) {
-    test(`makes one exited, 255, Unknown, that was there by ${kind}`, async (t) => {
+    test(`marks one exited, 255, Unknown, that existed after ${kind}`, async (t) => {
       const engine = new FakeEngine(t);
       const id = await engine[kind](await engine.run());
       const before = engine.containers.store.get(id).state;
@@ -154,7 +154,7 @@ describe("recoverContainers() with a container of an earlier boot", () => {
     });
   }
 
-  test("leaves one that had ended as it was", async (t) => {
+  test("does not change one that had exited", async (t) => {
     const engine = new FakeEngine(t);
     const id = await engine.start(await engine.run());
     await stopContainer(engine.containers, id, 0n, never);
@@ -166,8 +166,8 @@ describe("recoverContainers() with a container of an earlier boot", () => {
   });
 });
 
-describe("recoverContainers() takes down", () => {
-  test("a container that is half-built", async (t) => {
+describe("recoverContainers() removes", () => {
+  test("a container whose create was interrupted", async (t) => {
     const { engine, id } = await afterRestart(t, "create");
     changeRecord(engine, id, { state: { name: "creating" } });
     await engine.recover();
@@ -177,7 +177,7 @@ describe("recoverContainers() takes down", () => {
     assert.deepEqual(engine.world.host.idsOf("root"), []);
   });
 
-  test("a container whose sandbox is gone, with its process", async (t) => {
+  test("a container whose sandbox does not exist, with its process", async (t) => {
     const { engine, id, pod } = await afterRestart(t);
     engine.world.records.sandboxes.rows.delete(pod);
     await engine.recover();
@@ -189,22 +189,22 @@ describe("recoverContainers() takes down", () => {
     assert.deepEqual(engine.world.host.idsOf("root"), []);
   });
 
-  test("containers that no record knows, processes before roots", async (t) => {
+  test("containers without a record, processes before roots", async (t) => {
     const { engine, id } = await afterRestart(t);
     engine.world.records.containers.rows.delete(id);
     await engine.recover();
     assert.deepEqual(engine.world.host.removed, ["process", "bundle", "root"]);
   });
 
-  test("roots that no record knows", async (t) => {
+  test("roots without a record", async (t) => {
     const { engine, id } = await afterRestart(t, "create");
     engine.world.records.containers.rows.delete(id);
     await engine.recover();
     assert.deepEqual(engine.world.host.idsOf("root"), []);
-    assert.ok(engine.logged("warn").includes(`swept away: root ${id}`));
+    assert.ok(engine.logged("warn").includes(`removed an orphan: root ${id}`));
   });
 
-  test("nothing that belongs to a record that cannot be read", async (t) => {
+  test("nothing of a record that cannot be read", async (t) => {
     const { engine, id } = await afterRestart(t);
     const { records, host, time } = engine.world;
     records.containers.rows.delete(id);
@@ -214,7 +214,7 @@ describe("recoverContainers() takes down", () => {
     assert.deepEqual([host.idsOf("process"), host.idsOf("root")], [[id], [id]]);
   });
 
-  test("no root of a process that does not die, and tries both again", async (t) => {
+  test("no root of a process that does not exit, and retries both", async (t) => {
     const engine = new FakeEngine(t);
     const pod = await engine.run();
     const lost = await engine.start(pod);
@@ -224,7 +224,7 @@ describe("recoverContainers() takes down", () => {
     for (const id of [lost, other]) records.containers.rows.delete(id);
     runtime.trouble.fail("killAll", undefined, 1);
     await next.recover();
-    // What hinders the first one does not keep the second one.
+    // The failure of the first one does not affect the second one.
     assert.deepEqual([host.idsOf("process"), host.idsOf("root")], [[lost], [lost]]);
     await time.advance(3_000);
     assert.deepEqual([host.idsOf("process"), host.idsOf("root")], [[], []]);

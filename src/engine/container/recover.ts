@@ -14,10 +14,16 @@ const clearMs = 2_000;
 const sweepMs = 2_000;
 
 /**
- * Takes up the containers that an earlier daemon left: those that run go on being watched, with
- * exits that came meanwhile, also where the start itself was not recorded yet; one whose start did
- * not get as far as its command is created as before, and nothing runs of it; those of another boot are exited, 255, Unknown; half-built ones are
- * taken down. What is wrong with one of them neither stops nor delays the others.
+ * Restores the containers of the previous daemon.
+ *
+ * - A running container is watched again, and an exit that happened meanwhile is recorded. The same
+ *   holds for one whose start worked but was not recorded.
+ * - A container whose start did not reach its command is created, as before; what the start left is
+ *   removed.
+ * - A container of an earlier boot is exited, code 255, reason Unknown.
+ * - A container that was still being created is removed.
+ *
+ * A problem with one container neither stops nor delays the others.
  */
 export async function recoverContainers(
   context: ContainerContext,
@@ -29,35 +35,33 @@ export async function recoverContainers(
 ): Promise<void> {
   await operation.enter("read-records");
   for (const container of records.containers.load()) context.store.load(container);
-  await operation.enter("take-up");
+  await operation.enter("reattach");
   const turns = new Semaphore(parallelLoads);
   await Promise.all(
     [...context.store.all()].map(async (container) => {
       using _turn = await turns.acquire();
-      await takeUp(context, container);
+      await restore(context, container);
     }),
   );
-  // What belongs to a record that cannot be read is not known to be nobody's: it stays.
+  // The objects of a record that cannot be read may still be in use. They are kept.
   const setAside = new Set(records.setAside().map(({ id }) => id));
   const known: KnownIds = {
     has: (id) => setAside.has(id) || context.store.peek(id) !== undefined,
   };
-  // Processes before roots, which they keep busy; the root of one that hangs goes with it.
+  // Processes are killed before roots are removed, because they keep the roots busy. The root of a
+  // container that cannot be killed yet is removed together with it, later.
   const ending = new Set<string>();
   await operation.enter("end-orphans");
-  await runWithTimeoutThenBackground(context, "end what belongs to no container", sweepMs, () =>
+  await runWithTimeoutThenBackground(context, "kill orphaned containers", sweepMs, () =>
     endOrphans(context, known, ending),
   );
   await operation.enter("sweep-roots");
   const kept: KnownIds = { has: (id) => known.has(id) || ending.has(id) };
-  await runWithTimeoutThenBackground(
-    context,
-    "sweep what belongs to no container",
-    sweepMs,
-    async () => {
-      for (const line of await context.roots.sweep(kept)) context.log.warn(`swept away: ${line}`);
-    },
-  );
+  await runWithTimeoutThenBackground(context, "remove orphaned roots", sweepMs, async () => {
+    for (const line of await context.roots.sweep(kept)) {
+      context.log.warn(`removed an orphan: ${line}`);
+    }
+  });
 }
 
 async function endOrphans(
@@ -81,26 +85,26 @@ async function endOrphans(
   if (failures.length > 0) throw failures[0];
 }
 
-/** Ends a container that no record knows: one whose record was lost. */
+/** Kills and removes a container that has no record. */
 async function endOrphan(
   context: ContainerContext,
   runtime: ContainerRuntime,
   id: string,
 ): Promise<void> {
-  context.log.warn("ending a container that no record knows", { container: id });
+  context.log.warn("killing a container that has no record", { container: id });
   await runtime.killAll(id);
   await runtime.remove(id);
   await context.roots.remove(id);
 }
 
-async function takeUp(context: ContainerContext, container: Container): Promise<void> {
+async function restore(context: ContainerContext, container: Container): Promise<void> {
   const { id, state } = container;
   const orphaned = context.sandboxes.peek(container.sandboxId) === undefined;
   if (state.name === "creating" || orphaned) {
-    context.log.info("taking down a container that the last daemon did not finish", {
+    context.log.info("removing a container that the previous daemon did not finish", {
       ...containerSubject(container, context.sandboxes),
     });
-    // Nobody watches it, so a stop would wait in vain: the removal ends whatever is left of it.
+    // Its process is not watched, so a stop would wait in vain. The removal kills what is left of it.
     if (state.name === "running") endUnknown(context, container, "its sandbox is gone");
     context.janitor.adopt(id, () => removeContainerById(context, id));
     return;
@@ -110,7 +114,7 @@ async function takeUp(context: ContainerContext, container: Container): Promise<
       endUnknown(context, container, "the machine has been rebooted");
     }
   } else if (state.name === "created") {
-    await runWithTimeoutThenBackground(context, `clear up for container ${id}`, clearMs, () =>
+    await runWithTimeoutThenBackground(context, `clean up after container ${id}`, clearMs, () =>
       clear(context, id),
     );
   } else if (state.name === "running") {
@@ -120,8 +124,8 @@ async function takeUp(context: ContainerContext, container: Container): Promise<
 }
 
 /**
- * A start may have been under way: it has worked and is put on record, or nothing of it must live
- * on unseen, nor meet the next one.
+ * A start may have been in progress. Either it worked and is recorded now, or its leftovers are
+ * removed, so that no process lives on unseen or disturbs the next start.
  */
 async function clear(context: ContainerContext, id: string): Promise<void> {
   using _turn = await context.locks.acquire(id);
@@ -130,11 +134,11 @@ async function clear(context: ContainerContext, id: string): Promise<void> {
   const started = await runtimeOf(context, container).loadUnrecorded(id);
   if (started === undefined) return;
   const subject = containerSubject(container, context.sandboxes);
-  context.log.info("a start that the last daemon did not record has worked", subject);
+  context.log.info("recorded a start that the previous daemon had not recorded", subject);
   try {
     context.store.update(id, (now) => ({ ...now, state: { name: "running", ...started } }));
   } catch (error) {
-    // As when a start cannot be recorded: nothing of it must live on unseen.
+    // Without a record its processes would live on unseen.
     await runtimeOf(context, container).remove(id);
     throw error;
   }
@@ -155,11 +159,11 @@ async function watchAgain(
   try {
     await attempt();
   } catch (error) {
-    context.log.error("a container could not be taken up; it is tried again", {
+    context.log.error("failed to reattach to a container; will retry", {
       ...containerSubject(container, context.sandboxes),
       error: messageOf(error),
     });
-    context.janitor.adopt(`take up container ${id}`, attempt, clearMs);
+    context.janitor.adopt(`reattach to container ${id}`, attempt, clearMs);
   }
 }
 

@@ -19,7 +19,7 @@ function assertNothingIsLeft({ world, containers }: FakeEngine): void {
 }
 
 describe("removeContainer()", () => {
-  test("ends a running container at once, then gives back its root and its name", async (t) => {
+  test("kills a running container, then removes its root and frees its name", async (t) => {
     const engine = new FakeEngine(t);
     const pod = await engine.run();
     const id = await engine.start(pod);
@@ -43,7 +43,7 @@ describe("removeContainer()", () => {
     assertNothingIsLeft(engine);
   });
 
-  test("is no error when it is gone, and does the work of two once", async (t) => {
+  test("succeeds when it does not exist, and does the work of two calls once", async (t) => {
     const engine = new FakeEngine(t);
     await removeContainer(engine.containers, "none", never);
     await removeContainerById(engine.containers, "none");
@@ -57,13 +57,13 @@ describe("removeContainer()", () => {
   });
 
   for (const stage of ownStages) {
-    test(`can be tried again when stage ${stage} failed`, async (t) => {
+    test(`can be retried when stage ${stage} failed`, async (t) => {
       const engine = new FakeEngine(t);
       const id = await engine.start(await engine.run());
       engine.faults.fail(`remove-container/${stage}`);
       const removal = removeContainer(engine.containers, id, never);
       await assert.rejects(removal, new RegExp(`stage ${stage}.*fault at`));
-      assert.equal(engine.containers.failedEnds.all()[0]?.subject, id);
+      assert.equal(engine.containers.failedTeardowns.all()[0]?.subject, id);
       engine.faults.heal(`remove-container/${stage}`);
       await removeContainerById(engine.containers, id);
       assertNothingIsLeft(engine);
@@ -83,7 +83,7 @@ describe("removeContainer()", () => {
     assertNothingIsLeft(engine);
   });
 
-  test("does not remove the root of a process that does not die", async (t) => {
+  test("does not remove the root of a process that does not exit", async (t) => {
     const engine = new FakeEngine(t);
     const id = await engine.start(await engine.run());
     engine.world.runtime.trouble.fail("killAll", new RuntimeError("deadline-exceeded", "it hangs"));
@@ -104,7 +104,7 @@ describe("removeContainer()", () => {
     });
   }
 
-  test("leaves the wait for an earlier removal with its caller", async (t) => {
+  test("stops waiting for an earlier removal when its caller disconnects", async (t) => {
     const engine = new FakeEngine(t);
     const id = await engine.start(await engine.run());
     const hang = engine.world.runtime.trouble.hang("remove");
@@ -129,7 +129,7 @@ describe("removeContainer()", () => {
     assert.deepEqual(engine.world.layers.list(), []);
   });
 
-  test("is true on a full disk, and is recorded when there is room", async (t) => {
+  test("succeeds on a full disk, and is recorded later", async (t) => {
     const engine = new FakeEngine(t);
     const { records, time } = engine.world;
     const id = await engine.start(await engine.run());

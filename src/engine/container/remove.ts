@@ -5,8 +5,8 @@ import { type ContainerContext, runtimeOf } from "./context.ts";
 import { endById } from "./stop.ts";
 
 /**
- * Removes a container, ending it first where it runs. Its log stays: it is kubelet's. Idempotent:
- * no error when it is gone (api.proto, RemoveContainer).
+ * Removes a container and kills it first if it is running. Its log stays, it belongs to kubelet.
+ * Idempotent: not an error when the container does not exist (api.proto, RemoveContainer).
  */
 export async function removeContainer(
   context: ContainerContext,
@@ -17,19 +17,19 @@ export async function removeContainer(
   if (id !== undefined) await removeContainerById(context, id, caller);
 }
 
-/** Like {@link removeContainer}, for the full id of a container that may be unlisted. */
+/** Like {@link removeContainer}, by the full id of a container that may be unlisted. */
 export async function removeContainerById(
   context: ContainerContext,
   id: string,
   caller?: AbortSignal,
 ): Promise<void> {
   if (context.store.peek(id) === undefined) return;
-  using _forbidden = context.starting.block(id);
-  context.starting.abort(id, "removed");
+  using _blocked = context.cancellable.block(id);
+  context.cancellable.abort(id, "removed");
   using _turn = await context.locks.acquire(`remove ${id}`, caller);
   const container = context.store.peek(id);
   if (container === undefined) return; // removed while we waited
-  await context.failedEnds.track(id, () =>
+  await context.failedTeardowns.track(id, () =>
     context.operations.run(
       {
         name: "remove-container",
@@ -52,11 +52,11 @@ async function takeApart(
   await endById(context, id, 0);
   await operation.enter("remove-runtime-state");
   await beforeAbort(runtimeOf(context, container).remove(id, operation), operation.signal);
-  // An unmount can wait in the kernel for a disk, forever.
+  // An unmount can wait for a disk in the kernel forever.
   await beforeAbort(context.roots.remove(id, operation), operation.signal);
   await operation.enter("delete-record");
   context.store.remove(id);
-  context.creations.forget(container.name, id);
+  context.inflightCreates.forget(container.name, id);
   context.onRemoved(container);
   await operation.enter("answer");
 }

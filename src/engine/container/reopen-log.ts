@@ -2,8 +2,8 @@ import { RuntimeError } from "../../base/errors.ts";
 import { type ContainerContext, runtimeOf } from "./context.ts";
 
 /**
- * Makes the container's log be opened again at its path, after kubelet has rotated it away. On an
- * error no new file exists (api.proto, ReopenContainerLog).
+ * Reopens the container's log at its path after kubelet has rotated the old file. After an error no
+ * new file exists (api.proto, ReopenContainerLog).
  */
 export async function reopenContainerLog(
   context: ContainerContext,

@@ -2,8 +2,11 @@ import { podUsers, type Sandbox } from "../../core/sandbox/index.ts";
 import type { RootUsers } from "../../core/snapshot/index.ts";
 import type { ContainerContext } from "./context.ts";
 
-/** What a container's root must know of the pod's user namespace, where it has one of its own. */
-export function rootUsers(context: ContainerContext, sandbox: Sandbox): RootUsers | undefined {
+/** The id mapping of a container's root; undefined when the pod has no user namespace of its own. */
+export function rootUsers(
+  context: Pick<ContainerContext, "environmentOf">,
+  sandbox: Sandbox,
+): RootUsers | undefined {
   const users = podUsers(sandbox.config);
   if (users === undefined) return undefined;
   const namespace = context.environmentOf(sandbox).pins.user;

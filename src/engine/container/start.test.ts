@@ -16,7 +16,7 @@ function stateOf(engine: FakeEngine, id: string) {
 const ownStages = ["build-spec", "make-bundle", "create-process", "start-process"] as const;
 
 describe("startContainer()", () => {
-  test("runs the container as its config says, and waits for its end", async (t) => {
+  test("runs the container as configured, and waits for its end", async (t) => {
     const engine = new FakeEngine(t);
     const pod = await engine.run({ logDirectory: "/var/log/pods/web" });
     const config = { tty: true, stdin: true, stdinOnce: true, logPath: "app/0.log" };
@@ -43,13 +43,13 @@ describe("startContainer()", () => {
     assert.equal(stateOf(engine, id).name, "exited");
   });
 
-  test("writes no log where the request names none", async (t) => {
+  test("writes no log if the request has no log path", async (t) => {
     const engine = new FakeEngine(t);
     const id = await engine.start(await engine.run());
     assert.equal(engine.world.runtime.bundleOf(id)?.logPath, undefined);
   });
 
-  test("says first of all that a process will be moved", async (t) => {
+  test("prewarms the cgroup migration first", async (t) => {
     const calls: string[] = [];
     const prewarmCgroupMigration = () => void calls.push("announced");
     const engine = new FakeEngine(t, { containers: { prewarmCgroupMigration } });
@@ -57,7 +57,7 @@ describe("startContainer()", () => {
     assert.deepEqual(calls, ["announced"]);
   });
 
-  test("tells the spec the process of the container that it targets, while that runs", async (t) => {
+  test("passes the process of the target container to the spec while that is running", async (t) => {
     const engine = new FakeEngine(t);
     const pod = await engine.run();
     const target = await engine.start(pod);
@@ -75,7 +75,7 @@ describe("startContainer()", () => {
     });
   });
 
-  test("refuses a container that is not there, that runs, and that has ended", async (t) => {
+  test("rejects a container that does not exist, is running, or has exited", async (t) => {
     const engine = new FakeEngine(t);
     await assert.rejects(startContainer(engine.containers, "none", never), { kind: "not-found" });
     const id = await engine.start(await engine.run());
@@ -86,7 +86,7 @@ describe("startContainer()", () => {
     assert.equal(stateOf(engine, id).name, "exited");
   });
 
-  test("refuses a container whose sandbox is not ready, and leaves it created", async (t) => {
+  test("rejects a container whose sandbox is not ready, and leaves it created", async (t) => {
     const engine = new FakeEngine(t);
     const pod = await engine.run();
     const id = await engine.create(pod);
@@ -100,7 +100,7 @@ describe("startContainer()", () => {
 
 describe("startContainer() that fails", () => {
   for (const stage of ownStages) {
-    test(`at stage ${stage} is an end: StartError, 128, and nothing runs`, async (t) => {
+    test(`at stage ${stage} makes it exited: StartError, 128, and nothing runs`, async (t) => {
       const engine = new FakeEngine(t);
       const id = await engine.create(await engine.run());
       engine.faults.fail(`start-container/${stage}`);
@@ -118,7 +118,7 @@ describe("startContainer() that fails", () => {
     });
   }
 
-  test("tells the runtime's words", async (t) => {
+  test("reports the error of the runtime", async (t) => {
     const engine = new FakeEngine(t);
     const id = await engine.create(await engine.run());
     const words = new RuntimeError("not-found", 'executable file "/nope" not found');
@@ -129,7 +129,7 @@ describe("startContainer() that fails", () => {
     assert.ok(state.name === "exited" && state.message.includes('"/nope" not found'));
   });
 
-  test("at its deadline ends what it had begun", async (t) => {
+  test("at its deadline removes what it had made", async (t) => {
     const engine = new FakeEngine(t);
     const id = await engine.create(await engine.run());
     const hang = engine.world.runtime.trouble.hang("start");
@@ -142,7 +142,7 @@ describe("startContainer() that fails", () => {
     assert.equal(stateOf(engine, id).name, "exited");
   });
 
-  test("because it cannot be recorded leaves no process, and is tried again", async (t) => {
+  test("because it cannot be recorded leaves no process, and can be retried", async (t) => {
     const engine = new FakeEngine(t);
     const { host, records } = engine.world;
     const id = await engine.create(await engine.run());
@@ -162,7 +162,7 @@ describe("startContainer() that fails", () => {
     assert.equal(records.containers.rows.get(id)?.state.name, "exited");
   });
 
-  test("after it was recorded ends as any container does", async (t) => {
+  test("after it was recorded exits like any container", async (t) => {
     const engine = new FakeEngine(t);
     const id = await engine.create(await engine.run());
     engine.faults.fail("start-container/answer");
@@ -174,7 +174,7 @@ describe("startContainer() that fails", () => {
     assert.ok(state.name === "exited" && state.exitCode === 3 && state.reason === "Error");
   });
 
-  test("is not on record where that is broken for good, and says so", async (t) => {
+  test("logs that it cannot be recorded", async (t) => {
     const engine = new FakeEngine(t);
     const id = await engine.create(await engine.run());
     engine.faults.fail("start-container/build-spec");
@@ -182,11 +182,11 @@ describe("startContainer() that fails", () => {
       throw new Error("the database is malformed");
     });
     await assert.rejects(startContainer(engine.containers, id, never), /fault at/);
-    assert.ok(engine.logged("error").includes("a failed start could not be recorded"));
+    assert.ok(engine.logged("error").includes("failed to record a failed start"));
   });
 });
 
-describe("startContainer(), beside something else,", () => {
+describe("startContainer(), concurrently with other calls,", () => {
   test("gives up when the container is stopped, and nothing runs", async (t) => {
     const engine = new FakeEngine(t);
     const id = await engine.create(await engine.run());
@@ -225,7 +225,7 @@ describe("startContainer(), beside something else,", () => {
     await removal;
   });
 
-  test("starts once when it is asked for twice", async (t) => {
+  test("starts once when it is called twice", async (t) => {
     const engine = new FakeEngine(t);
     const id = await engine.create(await engine.run());
     const both = [1, 2].map(() => startContainer(engine.containers, id, never));
@@ -234,7 +234,7 @@ describe("startContainer(), beside something else,", () => {
     assert.equal(stateOf(engine, id).name, "running");
   });
 
-  test("lets go of its turn when its caller leaves while it waits", async (t) => {
+  test("stops waiting for the lock when its caller disconnects", async (t) => {
     const engine = new FakeEngine(t);
     const id = await engine.create(await engine.run());
     const turn = await engine.containers.locks.acquire(id);

@@ -4,12 +4,12 @@ import type { RunningOperation } from "../../core/operation/index.ts";
 import { type ContainerContext, runtimeOf, specSubject } from "./context.ts";
 import { watchContainer } from "./watch.ts";
 
-// What a shell says when a command cannot be run, taken by containerd for every failed start.
+// The exit code of a failed start, as with containerd.
 const startErrorCode = 128;
 
 /**
- * Starts a created container. A failure makes it exited, reason StartError, code 128, with the
- * runtime's words, and is the call's error, too; nothing of the attempt stays.
+ * Starts a created container. After a failure it is exited, with reason StartError, code 128 and the
+ * error of the call as its message; everything that the start made is removed.
  *
  * `failed-precondition` when it is not in state created, or its sandbox is not ready.
  */
@@ -29,8 +29,8 @@ export async function startContainer(
     timeoutMs: context.times.startMs,
     log: context.log.with({ container: id, sandbox: container.sandboxId }),
   });
-  // Stop and Remove do not wait for the lock: they abort this.
-  using _abortable = context.starting.add(id, operation);
+  // Stop and Remove do not wait for the lock. They abort this operation.
+  using _abortable = context.cancellable.add(id, operation);
   try {
     await start(context, container, operation);
   } catch (error) {
@@ -51,7 +51,7 @@ function checkCanStart(context: ContainerContext, container: Container): void {
   if (context.sandboxes.get(sandboxId).state.name !== "ready") {
     throw new RuntimeError(
       "failed-precondition",
-      `start container "${id}": its sandbox "${sandboxId}" is not ready; run a new sandbox and make the container there`,
+      `start container "${id}": its sandbox "${sandboxId}" is not ready; run a new sandbox and create the container there`,
     );
   }
 }
@@ -93,7 +93,7 @@ async function start(
 }
 
 function failStart(context: ContainerContext, id: string, message: string): void {
-  // A start that got as far as running ends as any container does.
+  // A container that was recorded as running exits like any other.
   if (context.store.peek(id)?.state.name !== "created") return;
   try {
     context.store.update(id, (now) => ({
@@ -108,7 +108,7 @@ function failStart(context: ContainerContext, id: string, message: string): void
       },
     }));
   } catch (error) {
-    context.log.error("a failed start could not be recorded", {
+    context.log.error("failed to record a failed start", {
       container: id,
       error: messageOf(error),
     });

@@ -4,25 +4,25 @@ import type { PastOperation } from "../../core/operation/index.ts";
 import type { Sandbox } from "../../core/sandbox/index.ts";
 import { type ContainerContext, runtimeOf } from "./context.ts";
 
-/** What ContainerStatus answers with. */
+/** The answer of ContainerStatus. */
 export interface ContainerStatus {
   readonly container: Container;
-  /** Undefined when it was not asked for. */
+  /** Undefined unless the request is verbose. */
   readonly info: ContainerInfo | undefined;
 }
 
-/** The verbose facts of a container. */
+/** The verbose information about a container. */
 export interface ContainerInfo {
-  /** Undefined where the sandbox's record is lost. */
+  /** Undefined when the record of the sandbox is lost. */
   readonly sandbox: Sandbox | undefined;
-  /** The spec that it was started with; null before that, and when its bundle is lost or damaged. */
+  /** The spec that it was started with; null before its start, and when its bundle is lost or damaged. */
   readonly spec: OciSpec | null;
   readonly history: readonly PastOperation[];
 }
 
 /**
- * The status of a container, from memory; verbose reads its spec from the bundle. `not-found` for a
- * missing container, `invalid-argument` for an empty or ambiguous id.
+ * The status of a container, from memory; a verbose request also reads the spec from the bundle.
+ * `not-found` when the container does not exist, `invalid-argument` for an empty or ambiguous id.
  */
 export async function containerStatus(
   context: ContainerContext,

@@ -13,7 +13,7 @@ function exitOf(engine: FakeEngine, id: string) {
 }
 
 describe("stopContainer()", () => {
-  test("sends the stop signal, and answers when the end is on record", async (t) => {
+  test("sends the stop signal, and returns when the exit is recorded", async (t) => {
     const engine = new FakeEngine(t);
     const id = await engine.start(await engine.run());
     // What ends by its signal is not killed.
@@ -24,7 +24,7 @@ describe("stopContainer()", () => {
     assert.equal(engine.world.records.containers.rows.get(id)?.state.name, "exited");
   });
 
-  test("sends the signal that the request or the image names, and SIGTERM for a damaged record", async (t) => {
+  test("sends the signal of the request or the image, and SIGTERM for a damaged record", async (t) => {
     const engine = new FakeEngine(t);
     const pod = await engine.run();
     const id = await engine.start(pod, { stopSignal: Signal.SIGUSR1 });
@@ -36,7 +36,7 @@ describe("stopContainer()", () => {
     assert.deepEqual(engine.world.runtime.signals.get(other), [15]);
   });
 
-  test("kills what does not end within its grace, and not before", async (t) => {
+  test("kills a process that does not exit within the grace period, and not before", async (t) => {
     const engine = new FakeEngine(t);
     const { runtime, time } = engine.world;
     const id = await engine.start(await engine.run());
@@ -51,7 +51,7 @@ describe("stopContainer()", () => {
     assert.equal(exitOf(engine, id), 137);
   });
 
-  test("takes the end that comes during its grace", async (t) => {
+  test("returns when the process exits within the grace period", async (t) => {
     const engine = new FakeEngine(t);
     const { runtime, time } = engine.world;
     const id = await engine.start(await engine.run());
@@ -63,7 +63,7 @@ describe("stopContainer()", () => {
     assert.equal(exitOf(engine, id), 4);
   });
 
-  test("kills at once without grace", async (t) => {
+  test("kills at once without a grace period", async (t) => {
     const engine = new FakeEngine(t);
     const id = await engine.start(await engine.run());
     await stopContainer(engine.containers, id, 0n, never);
@@ -71,7 +71,7 @@ describe("stopContainer()", () => {
     assert.equal(exitOf(engine, id), 137);
   });
 
-  test("takes a grace of years as one of weeks, not as none", async (t) => {
+  test("caps a grace period of years instead of killing at once", async (t) => {
     const engine = new FakeEngine(t);
     const { runtime, time } = engine.world;
     const id = await engine.start(await engine.run());
@@ -83,7 +83,7 @@ describe("stopContainer()", () => {
     await stop;
   });
 
-  test("is no error for a container that is gone, created or exited, and changes nothing", async (t) => {
+  test("succeeds without a change when the container does not exist, is created or has exited", async (t) => {
     const engine = new FakeEngine(t);
     await stopContainer(engine.containers, "none", 1n, never);
     const id = await engine.create(await engine.run());
@@ -97,7 +97,7 @@ describe("stopContainer()", () => {
     assert.equal(engine.world.runtime.signals.get(id), undefined);
   });
 
-  test("shortens the grace of an earlier stop by a later one", async (t) => {
+  test("shortens the grace period of an earlier stop by a later one", async (t) => {
     const engine = new FakeEngine(t);
     const { runtime, time } = engine.world;
     const id = await engine.start(await engine.run());
@@ -109,7 +109,7 @@ describe("stopContainer()", () => {
     assert.equal(exitOf(engine, id), 137);
   });
 
-  test("goes on without its caller", async (t) => {
+  test("continues when its caller disconnects", async (t) => {
     const engine = new FakeEngine(t);
     const { runtime, time } = engine.world;
     const id = await engine.start(await engine.run());
@@ -127,23 +127,23 @@ describe("stopContainer()", () => {
     ["kill", 30n],
     ["killAll", 0n],
   ] as const) {
-    test(`keeps the failure of ${call}() for whoever looks, until a stop works`, async (t) => {
+    test(`shows the failure of ${call}() until a stop works`, async (t) => {
       const engine = new FakeEngine(t);
       const id = await engine.start(await engine.run());
       engine.world.runtime.trouble.fail(call, new RuntimeError("deadline-exceeded", "it hangs"));
       for (const tries of [1, 2]) {
         const stop = stopContainer(engine.containers, id, grace, never);
         await assert.rejects(stop, { kind: "deadline-exceeded", message: /it hangs/ });
-        const [failed] = engine.containers.failedEnds.all();
+        const [failed] = engine.containers.failedTeardowns.all();
         assert.deepEqual([failed?.subject, failed?.tries], [id, tries]);
       }
       engine.world.runtime.trouble.heal(call);
       await stopContainer(engine.containers, id, grace, never);
-      assert.deepEqual(engine.containers.failedEnds.all(), []);
+      assert.deepEqual(engine.containers.failedTeardowns.all(), []);
     });
   }
 
-  test("ends 30 s after its grace when nobody tells the end", async (t) => {
+  test("ends 30 s after the grace period when no exit is reported", async (t) => {
     const engine = new FakeEngine(t);
     const { runtime, time } = engine.world;
     const id = await engine.start(await engine.run());
@@ -155,7 +155,7 @@ describe("stopContainer()", () => {
     assert.equal(exitOf(engine, id), "running");
   });
 
-  test("takes up a process that the recovery could not", async (t) => {
+  test("adopts a process that the recovery could not adopt", async (t) => {
     const engine = new FakeEngine(t);
     const { runtime } = engine.world;
     const id = await engine.start(await engine.run());
@@ -167,7 +167,7 @@ describe("stopContainer()", () => {
     assert.equal(exitOf(next, id), 143);
   });
 
-  test("waits 5 s for a start that was told to give up, and not longer", async (t) => {
+  test("waits at most 5 s for a start that it has aborted", async (t) => {
     const engine = new FakeEngine(t);
     const { runtime, time } = engine.world;
     const id = await engine.create(await engine.run());

@@ -8,17 +8,17 @@ import type { RunningOperation } from "../../core/operation/index.ts";
 import { type ContainerContext, runtimeOf } from "./context.ts";
 import { recordExit, adoptProcess } from "./watch.ts";
 
-// A start that was told to give up must have by then.
+// How long a stop waits for a start that it has aborted.
 const giveUpMs = 5_000;
-// SIGTERM, signal(7): the record holds nothing else unless it was damaged.
+// SIGTERM, signal(7). Applies only when the stop signal in a damaged record is invalid.
 const defaultSignal = 15;
 
 /**
- * Stops a container: its stop signal, `timeoutSeconds` of grace, then SIGKILL to everything in it.
- * A second stop with a shorter grace shortens the first one's.
+ * Stops a container: sends its stop signal, waits `timeoutSeconds`, then kills every process in it.
+ * A second stop with a shorter grace period shortens that of the first.
  *
- * Idempotent: no error when it is gone or not running (api.proto, StopContainer). A caller that
- * goes away ends only its own wait.
+ * Idempotent: not an error when the container does not exist or is not running (api.proto,
+ * StopContainer). A caller that disconnects ends only its own wait.
  */
 export async function stopContainer(
   context: ContainerContext,
@@ -28,24 +28,24 @@ export async function stopContainer(
 ): Promise<void> {
   const id = context.store.find(idOrPrefix)?.id;
   if (id === undefined) return;
-  // Pods with a year of grace exist: more than a timer takes, which would then end it at once.
+  // Pods with a grace period of a year exist. A timer with a longer delay than maxTimerMs fires at once.
   const graceMs = Math.min(Number(timeoutSeconds) * 1000, maxTimerMs);
   await beforeAbort(stopById(context, id, graceMs), caller);
 }
 
-/** The stop itself, by full id; a failure is kept for the verbose Status. */
+/** Stops a container by its full id. The verbose Status shows a failure. */
 export function stopById(context: ContainerContext, id: string, graceMs: number): Promise<void> {
-  return context.failedEnds.track(id, () => endById(context, id, graceMs));
+  return context.failedTeardowns.track(id, () => endById(context, id, graceMs));
 }
 
-/** Like {@link stopById}, as a part of a removal, under its own clock. */
+/** Like {@link stopById}, as part of a removal: the removal records a failure itself. */
 export async function endById(
   context: ContainerContext,
   id: string,
   graceMs: number,
 ): Promise<void> {
-  context.starting.abort(id, "stopped");
-  await leaveTimeToGiveUp(context, id);
+  context.cancellable.abort(id, "stopped");
+  await waitForAbortedStart(context, id);
   const container = context.store.peek(id);
   if (container?.state.name !== "running") return;
   await context.operations.run(
@@ -59,12 +59,15 @@ export async function endById(
   );
 }
 
-async function leaveTimeToGiveUp(context: ContainerContext, id: string): Promise<void> {
+async function waitForAbortedStart(
+  context: Pick<ContainerContext, "locks">,
+  id: string,
+): Promise<void> {
   if (!context.locks.isHeld(id)) return;
   try {
     using _turn = await context.locks.acquire(id, AbortSignal.timeout(giveUpMs));
   } catch {
-    // It did not: what it makes from here on it removes itself, since its signal is aborted.
+    // It is still running. Its signal is aborted, so it removes whatever it creates from now on.
   }
 }
 
@@ -76,7 +79,7 @@ async function end(
 ): Promise<void> {
   const { id, state } = container;
   const runtime = runtimeOf(context, container);
-  // The recovery may not have been able to.
+  // The recovery may have failed to do so.
   if (state.name === "running") await adoptProcess(context, container, state);
   const ended = graceMs > 0 && (await endGently(context, container, graceMs, operation));
   if (!ended) {
@@ -88,7 +91,7 @@ async function end(
   await operation.enter("answer");
 }
 
-/** Sends the stop signal; true when the process has ended within its grace. */
+/** Sends the stop signal; true when the process exits within the grace period. */
 async function endGently(
   context: ContainerContext,
   container: Container,
@@ -123,7 +126,7 @@ async function endsWithin(
   }
 }
 
-/** Waits until the end of the process is on record, so that whoever asks next sees it. */
+/** Waits until the exit of the process is recorded, so that the next status shows it. */
 async function untilExited(
   context: ContainerContext,
   runtime: ContainerRuntime,

@@ -24,7 +24,7 @@ function update(
   return updateContainerResources(engine.containers, request, caller);
 }
 
-/** Memory on record, in memory, and in the cgroup of the running container. */
+/** The memory limit in the database, in memory, and in the cgroup of the running container. */
 function inForce({ world, containers }: FakeEngine, id: string) {
   return {
     recorded: world.records.containers.rows.get(id)?.resources?.memoryLimitInBytes,
@@ -41,7 +41,7 @@ describe("updateContainerResources()", () => {
     assert.deepEqual(inForce(engine, id), { recorded: 2048n, shown: 2048n, written: 2048n });
   });
 
-  test("gives a created container its limits at its start", async (t) => {
+  test("applies the limits of a created container at its start", async (t) => {
     const engine = new FakeEngine(t);
     const id = await engine.create(await engine.run(), before);
     await update(engine, id, 2048n);
@@ -50,7 +50,7 @@ describe("updateContainerResources()", () => {
     assert.partialDeepStrictEqual(engine.world.runtime.bundleOf(id)?.spec, { memory: "2048" });
   });
 
-  test("leaves what the request does not name, and does nothing without linux", async (t) => {
+  test("keeps fields that the request does not have, and does nothing without linux", async (t) => {
     const engine = new FakeEngine(t);
     const id = await engine.start(await engine.run(), before);
     const kept = engine.containers.store.get(id);
@@ -64,17 +64,17 @@ describe("updateContainerResources()", () => {
     assert.deepEqual(engine.containers.store.get(id), kept);
   });
 
-  test("refuses what cannot be meant, Windows, and a container that is not there", async (t) => {
+  test("rejects invalid limits, Windows resources, and a container that does not exist", async (t) => {
     const engine = new FakeEngine(t);
     const id = await engine.start(await engine.run(), before);
     await assert.rejects(update(engine, id, -5n), { kind: "invalid-argument" });
     const windows = update(engine, id, 1n, never, { windows: {} });
-    await assert.rejects(windows, { kind: "invalid-argument", message: /this node is Linux/ });
+    await assert.rejects(windows, { kind: "invalid-argument", message: /this node runs Linux/ });
     await assert.rejects(update(engine, "none", 1n), { kind: "not-found" });
     assert.deepEqual(inForce(engine, id), { recorded: 1024n, shown: 1024n, written: undefined });
   });
 
-  test("refuses a container that has ended", async (t) => {
+  test("rejects a container that has exited", async (t) => {
     const engine = new FakeEngine(t);
     const id = await engine.start(await engine.run(), before);
     await stopContainer(engine.containers, id, 0n, never);
@@ -83,7 +83,7 @@ describe("updateContainerResources()", () => {
   });
 
   for (const stage of ["write-limits", "write-record", "answer"] as const) {
-    test(`leaves the earlier resources in force when stage ${stage} fails`, async (t) => {
+    test(`restores the former resources when stage ${stage} fails`, async (t) => {
       const engine = new FakeEngine(t);
       const id = await engine.start(await engine.run(), before);
       await update(engine, id, 2048n);
@@ -93,7 +93,7 @@ describe("updateContainerResources()", () => {
     });
   }
 
-  test("leaves them when the runtime or the disk refuses", async (t) => {
+  test("restores them when the runtime or the disk fails", async (t) => {
     const engine = new FakeEngine(t);
     const { runtime, records } = engine.world;
     const id = await engine.start(await engine.run(), before);
@@ -108,7 +108,7 @@ describe("updateContainerResources()", () => {
     assert.deepEqual(inForce(engine, id), { recorded: 1024n, shown: 1024n, written: undefined });
   });
 
-  test("says so when a refused update cannot be taken back", async (t) => {
+  test("logs that a failed update cannot be undone", async (t) => {
     const engine = new FakeEngine(t);
     const { runtime, time } = engine.world;
     const id = await engine.start(await engine.run(), before);
@@ -117,11 +117,12 @@ describe("updateContainerResources()", () => {
     const rejected = assert.rejects(update(engine, id, 2048n), /fault at/);
     await time.advance(1_000);
     await rejected;
-    const message = "a refused update is still in force: cannot write the earlier limits back";
+    const message =
+      "a failed update was not undone, its limits still apply: cannot restore the former limits";
     assert.deepEqual(engine.logged("error"), [message]);
   });
 
-  test("does not write to a container that ends meanwhile", async (t) => {
+  test("does not write to a container that exits meanwhile", async (t) => {
     const engine = new FakeEngine(t);
     const id = await engine.start(await engine.run(), before);
     const hang = engine.faults.hang("update-container-resources/write-record");
@@ -161,7 +162,7 @@ describe("updateContainerResources()", () => {
     assert.equal(engine.containers.store.peek(id), undefined);
   });
 
-  test("takes up a process that the recovery could not", async (t) => {
+  test("adopts a process that the recovery could not adopt", async (t) => {
     const engine = new FakeEngine(t);
     const id = await engine.start(await engine.run(), before);
     const next = await engine.restart();

@@ -11,16 +11,16 @@ import { type ContainerContext, runtimeOf } from "./context.ts";
 import { adoptProcess } from "./watch.ts";
 
 /**
- * Changes the resources of a container. What the request leaves at 0 or empty stays as it is.
+ * Changes the resources of a container. Fields that are 0 or empty in the request do not change.
  *
- * Of a running container the cgroup is written; the spec of one that was not started yet is made of
- * the new resources at its start. Status and records show them when this returns. On failure the
- * earlier ones are in force, in the cgroup and on record. `invalid-argument` for limits that cannot
- * be meant; `failed-precondition` for a container that has ended, for less memory than it uses now,
- * and for what this host cannot keep.
+ * For a running container this writes the cgroup. For a created one the start uses the new resources.
+ * Status and the database show them when this returns. On failure the former resources apply, in the
+ * cgroup and in the database. `invalid-argument` for limits that make no sense;
+ * `failed-precondition` for a container that has exited, for less memory than it uses now, and for
+ * limits that this host does not support.
  *
- * The limits come first, the record second: a daemon that dies in between leaves the earlier
- * resources on record, so that kubelet, which compares them with what it wants, asks again.
+ * The limits are written before the record. A daemon that dies in between leaves the former resources
+ * in the database, and kubelet, which compares them with the desired ones, sends the update again.
  */
 export async function updateContainerResources(
   context: ContainerContext,
@@ -31,7 +31,7 @@ export async function updateContainerResources(
   if (request.windows !== undefined) {
     throw new RuntimeError(
       "invalid-argument",
-      `update resources of container "${id}": it has resources for Windows, and this node is Linux`,
+      `update resources of container "${id}": the request has Windows resources, this node runs Linux`,
     );
   }
   using _turn = await context.locks.acquire(id, caller);
@@ -46,10 +46,12 @@ export async function updateContainerResources(
     log: context.log.with({ container: id, sandbox: container.sandboxId }),
   });
   using _caller = operation.follow(caller);
-  // Stop and Remove do not wait for the lock: they abort this.
-  using _abortable = context.starting.add(id, operation);
+  // Stop and Remove do not wait for the lock. They abort this operation.
+  using _abortable = context.cancellable.add(id, operation);
   const onStuck = (what: string, error: unknown): void => {
-    operation.log.error(`a refused update is still in force: cannot ${what}`, { error });
+    operation.log.error(`a failed update was not undone, its limits still apply: cannot ${what}`, {
+      error,
+    });
   };
   await buildOrUndo(operation, onStuck, (undo) =>
     apply(context, container, { update, operation, undo }),
@@ -75,8 +77,8 @@ async function apply(
 ): Promise<void> {
   const { id, state, resources: earlier } = container;
   const { update, operation, undo } = plan;
-  // First, so that it comes last: a disk that takes no record must not keep the limits.
-  undo.defer("put the earlier resources on record", () => {
+  // Deferred first, so that it runs last. A full disk must not prevent the limits from being undone.
+  undo.defer("restore the former resources in the database", () => {
     if (context.store.peek(id) !== undefined) {
       context.store.update(id, (now) =>
         now.resources === earlier ? now : { ...now, resources: earlier },
@@ -86,11 +88,11 @@ async function apply(
 
   await operation.enter("write-limits");
   if (state.name === "running" && update.limits !== undefined) {
-    // The recovery may not have been able to.
+    // The recovery may have failed to do so.
     await adoptProcess(context, container, state);
     const runtime = runtimeOf(context, container);
-    const takeBack = await runtime.update(id, update.limits, operation.signal);
-    undo.defer("write the earlier limits back", takeBack);
+    const restore = await runtime.update(id, update.limits, operation.signal);
+    undo.defer("restore the former limits", restore);
   }
 
   await operation.enter("write-record");

@@ -1,8 +1,9 @@
 import type { Container, RootFiles } from "../../core/container/index.ts";
 
 /**
- * The user that a container runs as: the request's over the image's. A group is the request's,
- * or the image's where the user is the image's, too (api.proto, LinuxContainerSecurityContext).
+ * The user that a container runs as. The user of the request overrides that of the image. The group is
+ * that of the request, or that of the image when the user is also the image's (api.proto,
+ * LinuxContainerSecurityContext).
  */
 export function userOf(
   config: Container["config"],

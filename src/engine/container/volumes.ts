@@ -4,21 +4,21 @@ import type { RunningOperation } from "../../core/operation/index.ts";
 import type { RootOptions } from "../../core/snapshot/index.ts";
 import type { ContainerContext } from "./context.ts";
 
-/** What a new container gets beside its root. */
+/** The volumes of a new container. */
 export interface FoundVolumes {
   readonly images: readonly ContainerImageVolume[];
-  /** Volumes that its image declares. */
+  /** The volumes that its image declares. */
   readonly paths: readonly string[];
-  /** Those that it does not get, since they would hide the kernel's file systems. */
-  readonly passedOver: readonly string[];
+  /** Declared volumes that are not created because they would hide kernel file systems. */
+  readonly skipped: readonly string[];
 }
 
 /**
- * The images that mounts of the config name, in its order. `not-found` for one that is not on this
- * node: kubelet pulls it before.
+ * The images that mounts of the config name, in the order of the mounts. `not-found` for one that is
+ * not present on this node; kubelet pulls it first.
  */
 export function findImageVolumes(
-  context: ContainerContext,
+  context: Pick<ContainerContext, "images">,
   { mounts }: CheckedConfig,
 ): readonly ContainerImageVolume[] {
   return mounts.flatMap(({ image: wanted, containerPath }) => {
@@ -27,7 +27,7 @@ export function findImageVolumes(
     if (image === undefined) {
       throw new RuntimeError(
         "not-found",
-        `create container: image "${wanted.image}" of mount "${containerPath}" is not on this node, pull it first`,
+        `create container: image "${wanted.image}" of mount "${containerPath}" is not present on this node; pull it first`,
       );
     }
     const layers = image.layers.map(({ diffId }) => diffId);
@@ -35,9 +35,9 @@ export function findImageVolumes(
   });
 }
 
-/** Mounts the container's image volumes and makes those that its image declares. */
+/** Mounts the container's image volumes and creates the volumes that its image declares. */
 export async function makeVolumes(
-  context: ContainerContext,
+  context: Pick<ContainerContext, "roots">,
   container: Container,
   operation: RunningOperation,
   options: RootOptions,
@@ -54,7 +54,7 @@ export async function makeVolumes(
 }
 
 async function mountImages(
-  context: ContainerContext,
+  context: Pick<ContainerContext, "roots">,
   container: Container,
   options: RootOptions,
 ): Promise<void> {
@@ -68,7 +68,7 @@ async function mountImages(
   try {
     await context.roots.mountImages(container.id, volumes, options);
   } catch (error) {
-    // kubelet knows the word (cri-api, pkg/errors).
+    // kubelet looks for this word (cri-api, pkg/errors).
     throw wrap("ImageVolumeMountFailed", error);
   }
 }

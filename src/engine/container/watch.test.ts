@@ -23,13 +23,13 @@ const ends: readonly {
     name: "an exit that nobody recorded is Unknown",
     exit: { exitCode: 255, unknown: true, oomKilled: true },
     reason: "Unknown",
-    message: "nobody recorded how its process ended",
+    message: "the exit status of its process is lost",
   },
 ];
 
 describe("watchContainer()", () => {
   for (const { name, exit, reason, message = "" } of ends) {
-    test(`puts the end on record: ${name}`, async (t) => {
+    test(`records the exit: ${name}`, async (t) => {
       const engine = new FakeEngine(t);
       const id = await engine.start(await engine.run());
       const before = engine.containers.store.get(id).state;
@@ -50,7 +50,7 @@ describe("watchContainer()", () => {
     });
   }
 
-  test("takes an end on a full disk for true, and records it when there is room", async (t) => {
+  test("reports an exit on a full disk, and records it later", async (t) => {
     const engine = new FakeEngine(t);
     const { records, runtime, time } = engine.world;
     const id = await engine.start(await engine.run());
@@ -64,19 +64,19 @@ describe("watchContainer()", () => {
     assert.equal(records.containers.rows.get(id)?.state.name, "exited");
   });
 
-  test("forgets that a stop failed when the end comes after all", async (t) => {
+  test("forgets a failed stop when the process exits after all", async (t) => {
     const engine = new FakeEngine(t);
     const { runtime } = engine.world;
     const id = await engine.start(await engine.run());
     runtime.trouble.fail("killAll");
     await assert.rejects(stopContainer(engine.containers, id, 0n, never));
-    assert.equal(engine.containers.failedEnds.all().length, 1);
+    assert.equal(engine.containers.failedTeardowns.all().length, 1);
     runtime.exit(id);
     await settle();
-    assert.deepEqual(engine.containers.failedEnds.all(), []);
+    assert.deepEqual(engine.containers.failedTeardowns.all(), []);
   });
 
-  test("says in the log when the runtime cannot tell the end", async (t) => {
+  test("logs that the runtime cannot report the exit", async (t) => {
     const engine = new FakeEngine(t);
     engine.world.runtime.trouble.fail("wait");
     const id = await engine.start(await engine.run());
@@ -85,7 +85,7 @@ describe("watchContainer()", () => {
   });
 });
 
-test("recordExit() leaves alone what has ended, and what is gone", async (t) => {
+test("recordExit() ignores containers that have exited or do not exist", async (t) => {
   const engine = new FakeEngine(t);
   const id = await engine.start(await engine.run());
   const exit = { exitCode: 1, finishedAtNs: 1n, oomKilled: false, unknown: false };
@@ -96,7 +96,7 @@ test("recordExit() leaves alone what has ended, and what is gone", async (t) => 
   assert.equal(engine.containers.store.get(id), first);
 });
 
-test("adoptProcess() never says that something is not there: the container is", async (t) => {
+test("adoptProcess() never fails with not-found, because the container exists", async (t) => {
   const engine = new FakeEngine(t);
   const id = await engine.start(await engine.run());
   const container = engine.containers.store.get(id);

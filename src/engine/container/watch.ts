@@ -5,7 +5,7 @@ import { type ContainerContext, runtimeOf } from "./context.ts";
 
 export type ExitedState = Extract<Container["state"], { readonly name: "exited" }>;
 
-/** Waits in the background for the end of a running container's process, and puts it on record. */
+/** Waits in the background for the exit of a running container's process and records it. */
 export function watchContainer(context: ContainerContext, id: string): void {
   const runtime = runtimeOf(context, context.store.get(id));
   context.tasks.spawn(`wait for container "${id}"`, async (signal) => {
@@ -14,9 +14,9 @@ export function watchContainer(context: ContainerContext, id: string): void {
 }
 
 /**
- * Makes the runtime know the process of a running container; nothing when it does. Never fails with
- * `not-found` (a runtime that is not installed any more, say): to kubelet that would mean that the
- * container is gone.
+ * Makes the runtime adopt the process of a running container; does nothing when it already has. Never
+ * fails with `not-found`, for example when the runtime is not installed any more: kubelet would
+ * conclude that the container does not exist.
  */
 export async function adoptProcess(
   context: ContainerContext,
@@ -37,7 +37,7 @@ export async function adoptProcess(
   }
 }
 
-/** Makes a running container exited. One in any other state stays as it is. */
+/** Changes a running container to exited. Does nothing in any other state. */
 export function recordExit(context: ContainerContext, id: string, exit: ContainerExit): void {
   const container = context.store.peek(id);
   if (container?.state.name !== "running") return;
@@ -45,11 +45,15 @@ export function recordExit(context: ContainerContext, id: string, exit: Containe
   const state = exitedState(startedAtNs, exit);
   context.store.update(id, (now) => ({ ...now, state }));
   logExit(context, container, state);
-  context.failedEnds.ended(id);
+  context.failedTeardowns.ended(id);
 }
 
-/** Says in the log how a container has ended. */
-export function logExit(context: ContainerContext, container: Container, end: ExitedState): void {
+/** Logs how a container ended. */
+export function logExit(
+  context: Pick<ContainerContext, "log" | "sandboxes">,
+  container: Container,
+  end: ExitedState,
+): void {
   const { exitCode, reason, message, startedAtNs, finishedAtNs } = end;
   context.log.info("container ended", {
     ...containerSubject(container, context.sandboxes),
@@ -68,7 +72,7 @@ function exitedState(startedAtNs: bigint, exit: ContainerExit): ExitedState {
     finishedAtNs: exit.finishedAtNs,
     exitCode: exit.exitCode,
     reason: reasonOf(exit),
-    message: exit.unknown ? "nobody recorded how its process ended" : "",
+    message: exit.unknown ? "the exit status of its process is lost" : "",
   };
 }
 

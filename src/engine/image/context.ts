@@ -10,7 +10,7 @@ import type { ImageLimits } from "./limits.ts";
 import type { PullProgress } from "./progress.ts";
 import type { Pulls } from "./pulls.ts";
 
-/** What the verbs of an image work with. Made once, in the composition root. */
+/** The dependencies of the image verbs. The composition root creates it once. */
 export interface ImageContext {
   readonly store: ImageStore;
   readonly source: ImageSource;
@@ -18,13 +18,13 @@ export interface ImageContext {
   readonly pulls: Pulls;
   readonly progress: PullProgress;
   readonly limits: ImageLimits;
-  /** Layers that are here count for every pull: for nodes of one tenant. */
+  /** True when every pull may use the layers that are present, for nodes with one tenant. */
   readonly trustPresentLayers: boolean;
   readonly operations: Operations;
   readonly janitor: Janitor;
   readonly tasks: TaskGroup;
   readonly clock: Clock;
   readonly log: Logger;
-  /** Layers that containers stand on, whatever became of their image. */
+  /** The layers that containers use, including those whose image was removed. */
   readonly layersInUse: () => Iterable<Digest>;
 }

@@ -1,4 +1,4 @@
-// The verbs of an image: pull and remove. They work on the interfaces of core alone. Start with pull.ts.
+// The image verbs: pull, list and remove. They use only the interfaces of core. Start reading with pull.ts.
 export type { ImageContext } from "./context.ts";
 export { type ImageFsUsage, imageFsUsage, imageStatus, listImages } from "./list.ts";
 export { attributeLayers } from "./present-layers.ts";

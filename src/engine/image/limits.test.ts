@@ -24,13 +24,13 @@ function diffIds(count: number): readonly Digest[] {
 }
 
 describe("checkLayerCount()", () => {
-  test("takes as many as the limit, and the same one any number of times", () => {
+  test("accepts as many as the limit, and counts duplicates once", () => {
     checkLayerCount(diffIds(500), none);
     checkLayerCount([...diffIds(500), ...diffIds(500)], none);
     checkLayerCount([], { ...none, layers: 1 });
   });
 
-  test("refuses one more, with number, limit and setting", () => {
+  test("rejects one more, with number, limit and setting", () => {
     assert.throws(() => checkLayerCount(diffIds(501), none), {
       kind: "failed-precondition",
       message: "it has 501 layers, more than images.max_layers = 500: build it with fewer layers",
@@ -39,7 +39,7 @@ describe("checkLayerCount()", () => {
 });
 
 describe("checkUnpackedBytes()", () => {
-  test("refuses what is beyond the limit, and nothing without one", () => {
+  test("rejects what exceeds the limit, and nothing without one", () => {
     checkUnpackedBytes(10, { ...none, unpackedBytes: 10 });
     checkUnpackedBytes(Number.MAX_SAFE_INTEGER, none);
     assert.throws(() => checkUnpackedBytes(11, { ...none, unpackedBytes: 10 }), {
@@ -50,11 +50,11 @@ describe("checkUnpackedBytes()", () => {
 });
 
 describe("limitsOfLayer()", () => {
-  test("without settings there is none", () => {
+  test("are empty without settings", () => {
     assert.deepEqual(limitsOfLayer(none, blobOf(1), 0), {});
   });
 
-  test("the ratio counts from 16 GiB on only", () => {
+  test("apply the ratio only from 16 GiB on", () => {
     const limits = { ...none, unpackedRatio: 100 };
     const most = (blob: number): number | undefined =>
       limitsOfLayer(limits, blobOf(blob), 0).bytes?.most;
@@ -67,7 +67,7 @@ describe("limitsOfLayer()", () => {
     );
   });
 
-  test("the bytes of the image are what its other layers leave, and never below 0", () => {
+  test("subtract the bytes of other layers, down to 0", () => {
     const limits = { ...none, unpackedBytes: 1000 };
     assert.deepEqual(limitsOfLayer(limits, blobOf(1), 0).bytes, {
       most: 1000,
@@ -80,13 +80,13 @@ describe("limitsOfLayer()", () => {
     assert.equal(limitsOfLayer(limits, blobOf(1), 1001).bytes?.most, 0);
   });
 
-  test("of two limits the smaller one counts", () => {
+  test("have the smaller one of two limits", () => {
     const limits = { ...none, unpackedBytes: 20 * GIB, unpackedRatio: 100 };
     assert.match(limitsOfLayer(limits, blobOf(1), 0).bytes?.why ?? "", /max_unpacked_ratio/);
     assert.match(limitsOfLayer(limits, blobOf(GIB), 0).bytes?.why ?? "", /max_unpacked_bytes/);
   });
 
-  test("entries have the number and the setting in their words", () => {
+  test("explain the limit of entries with number and setting", () => {
     assert.deepEqual(limitsOfLayer({ ...none, layerEntries: 7 }, blobOf(1), 0), {
       entries: { most: 7, why: "images.max_layer_entries = 7 entries" },
     });

@@ -2,23 +2,23 @@ import type { Digest } from "../../base/digest.ts";
 import type { Descriptor } from "../../core/image/index.ts";
 import { type LayerLimit, type LayerLimits, TooLarge } from "../../core/snapshot/index.ts";
 
-/** How much an image may be. 0 is no limit, but for layers. */
+/** Size limits of an image. 0 means unlimited, except for `layers`. */
 export interface ImageLimits {
   readonly layers: number;
-  /** Bytes of all layers without compression. */
+  /** Uncompressed bytes of all layers. */
   readonly unpackedBytes: number;
-  /** Times that a layer may be larger than its compressed blob. */
+  /** The maximum ratio of a layer's size to that of its compressed blob. */
   readonly unpackedRatio: number;
-  /** Entries of the archive of a layer. */
+  /** Entries in the archive of a layer. */
   readonly layerEntries: number;
 }
 
-/** A layer that is no larger than this has any ratio: an image of zeros is ordinary up to here. */
+/** The ratio is not checked for layers up to this size: smaller images of zeros are common. */
 export const ratioCountsFromBytes = 16 * 2 ** 30;
 
 /**
- * Refuses an image of too many layers, by `failed-precondition`. A layer that is there several times
- * counts once, as it is mounted once.
+ * Rejects an image with too many layers, with `failed-precondition`. A layer that occurs several times
+ * counts once, because it is mounted once.
  */
 export function checkLayerCount(diffIds: readonly Digest[], limits: ImageLimits): void {
   const count = new Set(diffIds).size;
@@ -29,8 +29,7 @@ export function checkLayerCount(diffIds: readonly Digest[], limits: ImageLimits)
 }
 
 /**
- * What a layer of an image may not exceed, when the image's other layers that are here already have
- * `otherBytes` bytes.
+ * The limits of one layer of an image whose other present layers have `otherBytes` bytes.
  */
 export function limitsOfLayer(
   limits: ImageLimits,
@@ -54,7 +53,7 @@ export function limitsOfLayer(
   };
 }
 
-/** Refuses an image whose layers together are too large, by `failed-precondition`. */
+/** Rejects an image whose layers together are too large, with `failed-precondition`. */
 export function checkUnpackedBytes(bytes: number, limits: ImageLimits): void {
   if (limits.unpackedBytes === 0 || bytes <= limits.unpackedBytes) return;
   throw new TooLarge(

@@ -3,7 +3,7 @@ import type { Image } from "../../core/image/index.ts";
 import type { Usage } from "../../core/snapshot/index.ts";
 import type { ImageContext } from "./context.ts";
 
-/** The image of this name or id, or all images where the name is empty. */
+/** The image of this name or id, or all images when the name is empty. */
 export function listImages({ store }: Pick<ImageContext, "store">, name: string): readonly Image[] {
   if (name === "") return [...store.all()];
   const image = store.find(name);
@@ -11,7 +11,7 @@ export function listImages({ store }: Pick<ImageContext, "store">, name: string)
 }
 
 /**
- * The image of this name or id; undefined when it is not on this node, which is not an error
+ * The image of this name or id; undefined when it is not present on this node, which is not an error
  * (api.proto, ImageStatus). `invalid-argument` for a missing name.
  */
 export function imageStatus(
@@ -22,15 +22,15 @@ export function imageStatus(
   throw new RuntimeError("invalid-argument", "read image status: the request names no image");
 }
 
-/** The space that images take on their file system. */
+/** The disk usage of images on their file system. */
 export interface ImageFsUsage extends Usage {
-  /** The directory that it is measured in. */
+  /** The measured directory. */
   readonly directory: string;
   /** Nanoseconds since 1970. */
   readonly takenAtNs: bigint;
 }
 
-/** The space that layers take, from memory: kubelet's eviction manager asks often. */
+/** The disk usage of layers, from memory, because kubelet's eviction manager asks often. */
 export function imageFsUsage({
   layers,
   clock,

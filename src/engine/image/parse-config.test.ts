@@ -5,7 +5,7 @@ import { parseImageConfig } from "./parse-config.ts";
 
 const json = (config: object): string => JSON.stringify({ config, rootfs: { diff_ids: [] } });
 
-test("a NUL is refused in everything that reaches the kernel, naming the field", () => {
+test("a NUL is rejected in everything that reaches the kernel, with the field", () => {
   const bad = {
     Env: ["PATH=/bin", "C=a\0b"],
     Cmd: ["a\0b"],
@@ -24,7 +24,7 @@ test("a NUL is refused in everything that reaches the kernel, naming the field",
   }
 });
 
-test("a user that is no name is refused: every list of images would carry it", () => {
+test("a user that is too long for a name is rejected, because lists of images show it", () => {
   const digits = "9".repeat(257);
   assert.throws(
     () => parseImageConfig(json({ User: digits })),
@@ -33,7 +33,7 @@ test("a user that is no name is refused: every list of images would carry it", (
   assert.equal(parseImageConfig(json({ User: digits.slice(1) })).config.user.length, 256);
 });
 
-test("other control characters are an image's own affair", () => {
+test("other control characters are allowed", () => {
   const { config } = parseImageConfig(json({ Env: ["A=1\n2\t3"], Cmd: ["sh", "-c", "a\nb"] }));
   assert.deepEqual(config.env, ["A=1\n2\t3"]);
   assert.deepEqual(config.cmd, ["sh", "-c", "a\nb"]);
@@ -47,16 +47,16 @@ test("half of a surrogate pair becomes U+FFFD, as in Go", () => {
   assert.equal(config.user, "\ufffd");
 });
 
-test("what is not of the kind that the field has is refused, naming the field", () => {
+test("a value of the wrong type is rejected, with the field", () => {
   const rootfs = (diffIds: unknown) => JSON.stringify({ rootfs: { diff_ids: diffIds } });
   const bad: readonly (readonly [json: string, why: RegExp])[] = [
     ["{", /it is not JSON/],
     ["[]", /the config is not an object/],
     ['{"config":[]}', /config is not an object/],
-    [json({ User: 7 }), /config\.User is not a text/],
-    [json({ Env: "A=1" }), /config\.Env is not a list of texts/],
-    [json({ Cmd: [1] }), /config\.Cmd is not a list of texts/],
-    [json({ Labels: { a: 1 } }), /config\.Labels\.a is not a text/],
+    [json({ User: 7 }), /config\.User is not a string/],
+    [json({ Env: "A=1" }), /config\.Env is not a list of strings/],
+    [json({ Cmd: [1] }), /config\.Cmd is not a list of strings/],
+    [json({ Labels: { a: 1 } }), /config\.Labels\.a is not a string/],
     [json({ Volumes: "/data" }), /config\.Volumes is not an object/],
     [rootfs(["sha512:0"]), /rootfs\.diff_ids has "sha512:0"/],
   ];
@@ -65,7 +65,7 @@ test("what is not of the kind that the field has is refused, naming the field", 
   }
 });
 
-test("what is absent or null means nothing special", () => {
+test("absent and null fields have their empty value", () => {
   const empty = {
     entrypoint: [],
     cmd: [],

@@ -2,7 +2,7 @@ import { type Digest, isDigest } from "../../base/digest.ts";
 import { RuntimeError } from "../../base/errors.ts";
 import type { ImageConfig } from "../../core/image/index.ts";
 
-/** What an image's config says of the image, and of its layers. */
+/** The contents of an image config: the defaults of containers, and the layers. */
 export interface ParsedImageConfig {
   readonly config: ImageConfig;
   /** Digests of the uncompressed layers, lowest first. */
@@ -12,12 +12,12 @@ export interface ParsedImageConfig {
 type Json = Readonly<Record<string, unknown>>;
 
 /**
- * Reads an image config (image-spec, config.md; Docker's is a superset). `data-loss` naming the
- * field for a config that cannot be used; fields that are absent mean nothing special.
+ * Parses an image config (image-spec, config.md; Docker's is a superset). `data-loss` with the name of
+ * the field for an invalid config. Absent fields have their empty value.
  *
- * Text with a NUL cannot be used: arguments, variables and paths end there (execve(2), open(2)), so
- * that a container would get something else than tools show. Half of a surrogate pair, which JSON
- * can hold and UTF-8 cannot, becomes U+FFFD, as with the peers (Go's encoding/json).
+ * Text with a NUL is invalid: arguments, variables and paths end there (execve(2), open(2)), so a
+ * container would get something else than tools show. Half of a surrogate pair, which JSON can
+ * represent and UTF-8 cannot, becomes U+FFFD, as with Go's encoding/json.
  */
 export function parseImageConfig(json: string): ParsedImageConfig {
   const root = object(parse(json), "the config");
@@ -38,7 +38,7 @@ export function parseImageConfig(json: string): ParsedImageConfig {
     },
     diffIds: texts(rootfs["diff_ids"], "rootfs.diff_ids").map((id) => {
       if (isDigest(id)) return id;
-      return refuse(`rootfs.diff_ids has "${id}", which is no sha256 digest`);
+      return refuse(`rootfs.diff_ids has "${id}", which is not a sha256 digest`);
     }),
   };
 }
@@ -62,16 +62,16 @@ function object(value: unknown, field: string): Json {
 
 function text(value: unknown, field: string): string {
   if (value === undefined || value === null) return "";
-  return typeof value === "string" ? usable(value, field) : refuse(`${field} is not a text`);
+  return typeof value === "string" ? usable(value, field) : refuse(`${field} is not a string`);
 }
 
-// Names are 32 long (useradd(8)), and there may be a group. Every list of images shows it.
+// A user name has at most 32 characters (useradd(8)), and a group may follow. Every list of images shows it.
 const maxUserLength = 256;
 
 function userText(value: unknown): string {
   const user = text(value, "config.User");
   if (user.length <= maxUserLength) return user;
-  return refuse(`config.User has ${user.length} characters, at most ${maxUserLength} can be`);
+  return refuse(`config.User has ${user.length} characters; the maximum is ${maxUserLength}`);
 }
 
 function texts(value: unknown, field: string): readonly string[] {
@@ -79,7 +79,7 @@ function texts(value: unknown, field: string): readonly string[] {
   if (Array.isArray(value) && value.every((item) => typeof item === "string")) {
     return value.map((item) => usable(item, field));
   }
-  return refuse(`${field} is not a list of texts`);
+  return refuse(`${field} is not a list of strings`);
 }
 
 function usable(value: string, field: string): string {

@@ -7,28 +7,29 @@ import {
 } from "../../core/image/index.ts";
 import type { ImageContext } from "./context.ts";
 
-/** A layer as the manifest and the config of an image name it. */
+/** A layer as described by the manifest and the config of an image. */
 export interface WantedLayer {
   readonly blob: Descriptor;
   readonly diffId: Digest;
 }
 
-/** The name that an image is pulled by, and what reads it with the credentials of the pull. */
+/** The reference of a pull, and a fetcher with its credentials. */
 export interface Puller {
   readonly reference: ImageReference;
   readonly fetcher: Pick<ImageFetcher, "image" | "hasBlob" | "blob">;
 }
 
 /**
- * Whether a layer that is on this node counts for a pull, so that it is not fetched again. It must not
- * give anybody what the registry would not: an image's config may name the layers of others. So
+ * True when a pull may use a layer that is present on this node instead of fetching it. A pull must not
+ * get a layer that the registry would refuse it, and an image config may name the layers of other
+ * images. So
  *
- * - the blob that the manifest names must be known as this layer, from a download that was checked;
- * - that download must have been from the same registry, since any other one could say that it has
+ * - the blob in the manifest must be known as this layer, from a download that was verified;
+ * - that download must have been from the same registry, since any other registry could claim to have
  *   the blob;
  * - and the registry must grant the blob to this pull, by its name and with its credentials.
  *
- * False for a layer that is not here. Rejects only when the signal ends it.
+ * False for a layer that is not present. Rejects only when the signal is aborted.
  */
 export async function countsForPull(
   context: ImageContext,
@@ -46,23 +47,26 @@ export async function countsForPull(
     sizeBytes,
   });
   if (isKnown && (await fetcher.hasBlob(blob, signal))) return true;
-  log.info("fetching a layer that is here, to see that the registry gives it", {
+  log.info("fetching a present layer, to verify that the registry grants it", {
     image: formatReference(reference),
     layer: diffId,
     blob: digest,
-    reason: isKnown ? "its registry does not confirm the blob" : "it has not come from there yet",
+    reason: isKnown
+      ? "the registry did not confirm the blob"
+      : "it was not fetched from this registry before",
   });
   return false;
 }
 
 /**
- * Sets the origins of layers that an older davit unpacked without recording them: the registries of the
- * images that use them. So an upgrade fetches nothing again, and grants no pull more than the images on
- * this node did already.
+/**
+ * Records the origin of layers that were unpacked by a version that did not record it: the registries
+ * of the images that use them. So an upgrade does not fetch layers again, and grants no more than the
+ * images on this node already did.
  */
 export function attributeLayers({ store, layers }: ImageContext): void {
   for (const { repoDigests, layers: layersOfImage } of store.all()) {
-    // Full names, which begin with it.
+    // These are full names, which begin with the registry.
     for (const registry of new Set(repoDigests.map((name) => name.slice(0, name.indexOf("/"))))) {
       for (const { diffId, digest, sizeBytes } of layersOfImage) {
         layers.attribute(diffId, { registry, digest, sizeBytes });

@@ -5,7 +5,7 @@ import { PullProgress } from "./progress.ts";
 
 const digest = (letter: string): Digest => `sha256:${letter.repeat(64)}`;
 
-test("PullProgress shows each layer of the pulls under way, and shared ones in all of them", async () => {
+test("PullProgress shows each layer of the pulls in progress, and shared ones in all of them", async () => {
   const there = new Set([digest("1")]);
   const progress = new PullProgress((diffId) => there.has(diffId));
   const layer = (blob: string, diff: string) => ({
@@ -67,7 +67,7 @@ test("of two that fetch one layer, the end of the first does not hide the second
   assert.equal(progress.views()[0]?.layers[0]?.state, "unpacking");
 });
 
-test("a count of chunks lets go of its source when its reader does", async () => {
+test("a count of chunks closes its source when its reader stops", async () => {
   const progress = new PullProgress(() => false);
   let ended = false;
   async function* chunks(): AsyncGenerator<Uint8Array> {

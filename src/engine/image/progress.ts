@@ -2,16 +2,16 @@ import type { Digest } from "../../base/digest.ts";
 
 /** A layer of an image that is being pulled. */
 export interface LayerView {
-  /** Of its blob, as the registry knows it. */
+  /** The digest of its blob in the registry. */
   readonly digest: Digest;
   readonly sizeBytes: number;
-  /** Bytes of the blob that came from the registry so far, and were handed to the unpacker. */
+  /** Bytes of the blob that were received from the registry and passed to the unpacker so far. */
   readonly fetchedBytes: number;
-  /** `unpacking`: all bytes are here, and the layer is not yet. */
+  /** `unpacking`: all bytes are received, but the layer is not complete yet. */
   readonly state: "waiting" | "fetching" | "unpacking" | "done";
 }
 
-/** A pull under way, as the verbose Status shows it. */
+/** A pull in progress, as the verbose Status shows it. */
 export interface PullView {
   readonly image: string;
   readonly layers: readonly LayerView[];
@@ -23,9 +23,9 @@ interface WatchedLayer {
   readonly sizeBytes: bigint;
 }
 
-/** The fetching of one layer. Shown until it is disposed of. */
+/** The download of one layer. It is shown until it is disposed of. */
 export interface LayerFetch extends Disposable {
-  /** The chunks of the layer's blob, counted as they are taken. */
+  /** The chunks of the layer's blob, counted as they are consumed. */
   count(chunks: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8Array>;
 }
 
@@ -34,10 +34,10 @@ interface Fetched {
   isWhole: boolean;
 }
 
-/** How far the pulls under way are: for whoever waits for one and wants to see it move. */
+/** The progress of the pulls in progress, for a person who waits for one. */
 export class PullProgress {
   readonly #pulls = new Set<{ readonly image: string; readonly layers: readonly WatchedLayer[] }>();
-  /** By diff id, since images share layers: one fetch counts for all who wait for it. */
+  /** By diff id, because images share layers: one download counts for every pull that waits for it. */
   readonly #fetched = new Map<Digest, Fetched>();
   readonly #hasLayer: (diffId: Digest) => boolean;
 
@@ -52,20 +52,20 @@ export class PullProgress {
     return { [Symbol.dispose]: () => this.#pulls.delete(pull) };
   }
 
-  /** Begins to show the fetching of a layer. */
+  /** Starts to show the download of a layer. */
   fetch(diffId: Digest): LayerFetch {
     const fetched: Fetched = { bytes: 0, isWhole: false };
     this.#fetched.set(diffId, fetched);
     return {
       count: (chunks) => count(chunks, fetched),
       [Symbol.dispose]: () => {
-        // Another registry's fetching of the same layer may be what is shown by now.
+        // A download of the same layer from another registry may be shown by now.
         if (this.#fetched.get(diffId) === fetched) this.#fetched.delete(diffId);
       },
     };
   }
 
-  /** All pulls under way. */
+  /** All pulls in progress. */
   views(): readonly PullView[] {
     return [...this.#pulls].map(({ image, layers }) => ({
       image,
@@ -89,7 +89,7 @@ async function* count(
   fetched: Fetched,
 ): AsyncGenerator<Uint8Array> {
   for await (const chunk of chunks) {
-    // Whoever takes the chunk may have freed it when it comes back here.
+    // The consumer may have released the chunk after the yield.
     const { length } = chunk;
     yield chunk;
     fetched.bytes += length;

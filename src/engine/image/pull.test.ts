@@ -27,7 +27,7 @@ function layersOf(engine: FakeEngine): readonly string[] {
 }
 
 describe("pullImage()", () => {
-  test("answers with the id of an image that is on record with all its layers", async (t) => {
+  test("returns the id of an image that is recorded with all its layers", async (t) => {
     const engine = new FakeEngine(t);
     const { source, layers, records } = engine.world;
     const { resolved, diffIds, id } = source.publish("app:v1", {
@@ -66,7 +66,7 @@ describe("pullImage()", () => {
     assert.deepEqual(image?.repoTags, []);
   });
 
-  test("fetches a layer once that the image has in several places", async (t) => {
+  test("fetches a layer once that the image has several times", async (t) => {
     const engine = new FakeEngine(t);
     const { source } = engine.world;
     const { resolved } = source.publish("app", { layers: ["base", "app", "base"] });
@@ -103,8 +103,8 @@ describe("pullImage()", () => {
   });
 });
 
-describe("pullImage() of layers that are here", () => {
-  test("asks the registry, and fetches only what is missing", async (t) => {
+describe("pullImage() of layers that are present", () => {
+  test("checks with the registry, and fetches only what is missing", async (t) => {
     const engine = new FakeEngine(t);
     const { source, layers } = engine.world;
     source.publish("app", { layers: ["base", "app"] });
@@ -115,7 +115,7 @@ describe("pullImage() of layers that are here", () => {
     assert.deepEqual([...layers.unpacked.values()], [1, 1, 1]);
   });
 
-  test("fetches them again from another registry, and where the registry does not grant them", async (t) => {
+  test("fetches them again from another registry, and if the registry does not grant them", async (t) => {
     const engine = new FakeEngine(t);
     const { source, layers } = engine.world;
     source.publish("app", { layers: ["base"] });
@@ -128,7 +128,7 @@ describe("pullImage() of layers that are here", () => {
     assert.equal(layers.unpacked.get(digestOf("base")), 3);
   });
 
-  test("takes them unasked on a node of one tenant", async (t) => {
+  test("uses them without a check on a node with one tenant", async (t) => {
     const engine = new FakeEngine(t, { images: { trustPresentLayers: true } });
     const { source, layers } = engine.world;
     source.publish("app", { layers: ["base"] });
@@ -139,7 +139,7 @@ describe("pullImage() of layers that are here", () => {
     assert.equal(layers.unpacked.get(digestOf("base")), 1);
   });
 
-  test("takes those of an earlier version, once it was said where they came from", async (t) => {
+  test("uses those of an earlier version after their origin was recorded", async (t) => {
     const engine = new FakeEngine(t);
     const { source, layers } = engine.world;
     source.publish("app", { layers: ["base"] });
@@ -185,31 +185,31 @@ describe("pullImage() that fails", () => {
     });
   }
 
-  test("refuses a name that is none, and an image that is not there", async (t) => {
+  test("rejects an invalid name, and an image that does not exist", async (t) => {
     const engine = new FakeEngine(t);
     await assert.rejects(pull(engine, "UPPER case"), { kind: "invalid-argument" });
     await assert.rejects(pull(engine), { kind: "not-found" });
   });
 
-  test("refuses a config of other layers than the manifest's, and one that is none", async (t) => {
+  test("rejects a config whose layers differ from the manifest's, and an invalid config", async (t) => {
     const engine = new FakeEngine(t);
     const { source } = engine.world;
     source.publish("app", { layers: ["base", "app"], diffIds: [digestOf("base")] });
-    const message = /its config names 1 layers and its manifest 2/;
+    const message = /its config has 1 layers and its manifest has 2/;
     await assert.rejects(pull(engine), { kind: "data-loss", message });
     source.publish("app", { layers: ["base"], config: { Cmd: "not a list" } });
     await assert.rejects(pull(engine), { kind: "data-loss", message: /config\.Cmd/ });
     assert.deepEqual(layersOf(engine), []);
   });
 
-  test("refuses a layer that is not what the config says", async (t) => {
+  test("rejects a layer whose digest differs from the config's", async (t) => {
     const engine = new FakeEngine(t);
     engine.world.source.publish("app", { layers: ["base"], diffIds: [digestOf("other")] });
     await assert.rejects(pull(engine), { kind: "data-loss", message: /its digest is another one/ });
     assert.deepEqual(layersOf(engine), []);
   });
 
-  test("ends the other layers with the first that fails, and tells why that did", async (t) => {
+  test("aborts the other layers when one fails, and reports the failure of that one", async (t) => {
     const engine = new FakeEngine(t);
     const { source, layers } = engine.world;
     source.publish("app", { layers: ["one", "two", "three", "four"] });
@@ -226,7 +226,7 @@ describe("pullImage() that fails", () => {
     assert.equal(source.open, 0);
   });
 
-  test("leaves whole layers to the next pull, and removes them when none comes", async (t) => {
+  test("keeps complete layers for the next pull, and removes them without one", async (t) => {
     const engine = new FakeEngine(t);
     const { source, time, layers } = engine.world;
     source.publish("app", { layers: ["base", "app"] });
@@ -256,8 +256,8 @@ describe("pullImage() that fails", () => {
   });
 });
 
-describe("pullImage() of an image beyond the limits", () => {
-  test("refuses one of too many layers before it fetches any", async (t) => {
+describe("pullImage() of an image that exceeds a limit", () => {
+  test("rejects one with too many layers before it fetches any", async (t) => {
     const engine = new FakeEngine(t, { images: { limits: { ...noLimits, layers: 1 } } });
     engine.world.source.publish("app", { layers: ["base", "app"] });
     const message = /images\.max_layers = 1/;
@@ -265,7 +265,7 @@ describe("pullImage() of an image beyond the limits", () => {
     assert.equal(engine.world.source.opened.size, 0);
   });
 
-  test("removes what a refused image brought, at once, and nothing that was here", async (t) => {
+  test("removes the new layers of a rejected image at once, and no others", async (t) => {
     const engine = new FakeEngine(t, { images: { limits: { ...noLimits, unpackedBytes: 8 } } });
     const { source, time } = engine.world;
     source.publish("small", { layers: ["base"] });
@@ -277,7 +277,7 @@ describe("pullImage() of an image beyond the limits", () => {
     assert.deepEqual(layersOf(engine), ["base"]);
   });
 
-  test("counts layers that other pulls brought", async (t) => {
+  test("counts the layers of other pulls", async (t) => {
     const engine = new FakeEngine(t, {
       images: { limits: { ...noLimits, unpackedBytes: 8 }, trustPresentLayers: true },
     });
@@ -294,8 +294,8 @@ describe("pullImage() of an image beyond the limits", () => {
   });
 });
 
-describe("pullImage(), beside other pulls,", () => {
-  test("does the same pull once", async (t) => {
+describe("pullImage(), concurrently with other pulls,", () => {
+  test("runs equal pulls once", async (t) => {
     const engine = new FakeEngine(t);
     const { source } = engine.world;
     source.publish("app", { layers: ["base"] });
@@ -312,7 +312,7 @@ describe("pullImage(), beside other pulls,", () => {
     assert.deepEqual([...source.opened.values()], [1]);
   });
 
-  test("goes on for the others when one caller leaves, and ends with the last one", async (t) => {
+  test("continues when one caller disconnects, and ends with the last one", async (t) => {
     const engine = new FakeEngine(t);
     const { source } = engine.world;
     source.publish("app", { layers: ["base"] });
@@ -346,7 +346,7 @@ describe("pullImage(), beside other pulls,", () => {
     assert.equal(layers.unpacked.get(digestOf("base")), 1);
   });
 
-  test("gets nothing by the credentials of another pull", async (t) => {
+  test("gets nothing through the credentials of another pull", async (t) => {
     const engine = new FakeEngine(t);
     const { source, layers } = engine.world;
     source.publish("app", { layers: ["base"], password: "secret" });

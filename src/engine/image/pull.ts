@@ -18,19 +18,20 @@ import { countsForPull, type Puller, type WantedLayer } from "./present-layers.t
 import { removeUnusedLayers } from "./remove.ts";
 import { sweepLater } from "./sweep.ts";
 
-// Under the caller's deadline as well; this one ends a pull that nobody gave any.
+// The deadline of a pull whose caller has none.
 const pullMs = 3_600_000;
-// Layers of one image at once: the registry's line is shared, and unpacking wants the processor.
+// Layers of one image that are fetched at once. They share the bandwidth, and unpacking needs the processor.
 const parallelLayers = 3;
-// Layers of one image that the registry is asked about at once; each may be a connection of its own.
+// Layers of one image that are checked with the registry at once. Each may need a connection.
 const parallelQuestions = 10;
 
 /**
- * Pulls an image and answers with its id. Layers that are here already are not fetched again where
- * {@link countsForPull} says so; the same pull asked for twice at once runs once. A layer appears only when its digests are right, the
- * image only when all its layers are there; a pull that fails leaves the layers that are whole to
- * the next one, for a while, and removes nothing that was there before. `failed-precondition` for an
- * image beyond the limits of the configuration.
+ * Pulls an image and returns its id.
+ *
+ * Layers that are present are not fetched again if {@link countsForPull} allows it. Equal pulls at the
+ * same time run once. A layer is added after both its digests are verified, and the image after all
+ * its layers. A failed pull keeps its complete layers for the next one for a while, and removes
+ * nothing that existed before. `failed-precondition` for an image that exceeds a configured limit.
  */
 export async function pullImage(
   context: ImageContext,
@@ -77,11 +78,11 @@ async function fetchImage(
   if (parsed.diffIds.length !== resolved.layers.length) {
     throw new RuntimeError(
       "data-loss",
-      `its config names ${String(parsed.diffIds.length)} layers and its manifest ${String(resolved.layers.length)}`,
+      `its config has ${String(parsed.diffIds.length)} layers and its manifest has ${String(resolved.layers.length)}`,
     );
   }
   checkLayerCount(parsed.diffIds, context.limits);
-  // From here on no removal of another image may take these layers away.
+  // From here on the removal of another image does not remove these layers.
   using _claim = context.pulls.claim(parsed.diffIds);
   using _shown = context.progress.watch(
     formatReference(reference),
@@ -94,7 +95,7 @@ async function fetchImage(
   const missing = parsed.diffIds.filter((diffId) => !context.layers.has(diffId));
   try {
     await fetchLayers(context, { reference, fetcher, parsed }, operation);
-    // Layers that were here before, and those that other pulls brought, count as well.
+    // This includes layers that were present before and those of other pulls.
     const { bytes } = context.layers.usage(parsed.diffIds);
     checkUnpackedBytes(Number(bytes), context.limits);
     await operation.enter("complete-layers");
@@ -103,10 +104,10 @@ async function fetchImage(
   } catch (error) {
     const pulled = formatReference(reference);
     sweepLater(context, pulled);
-    // The next try would be refused as well: these layers need not wait for it.
+    // The next try would fail as well, so these layers are not kept for it.
     if (isTooLarge(error)) {
       const remove = (): Promise<void> => removeUnusedLayers(context, missing);
-      context.janitor.adopt(`layers of the refused image ${pulled}`, remove);
+      context.janitor.adopt(`layers of the rejected image ${pulled}`, remove);
     }
     throw error;
   }
@@ -134,7 +135,7 @@ async function fetchLayers(
   );
 }
 
-/** The layers of an image, each once: an image may have the same one in several places. */
+/** The layers of an image without duplicates. */
 function wantedLayers({ fetcher, parsed }: Fetch): readonly WantedLayer[] {
   const wanted = new Map<string, WantedLayer>();
   for (const [at, blob] of fetcher.image.layers.entries()) {
@@ -146,8 +147,8 @@ function wantedLayers({ fetcher, parsed }: Fetch): readonly WantedLayer[] {
 }
 
 /**
- * Does `work` for all items, `most` at a time, and settles when all that was begun has ended. The first
- * failure ends the others by their signal, and is what it rejects with.
+ * Runs `work` for all items, `most` at a time, and settles when all started work has ended. The first
+ * failure aborts the other work and is what the promise rejects with.
  */
 async function inParallel<T>(
   items: readonly T[],
@@ -172,9 +173,9 @@ async function inParallel<T>(
 }
 
 /**
- * One layer, once: pulls that would fetch the same blob from the same registry wait for one download.
- * Others do not, since their registry may be slow, or serve something else. A download of another
- * pull says nothing of what this one may have, and its failure may be that of its credentials.
+ * Fetches one layer. Pulls of the same blob from the same registry share one download. Pulls from other
+ * registries do not, since those may be slow or serve something else. The download of another pull
+ * does not show that this pull may have the layer, and may fail because of that pull's credentials.
  */
 async function fetchLayer(
   context: ImageContext,
@@ -183,7 +184,7 @@ async function fetchLayer(
   signal: AbortSignal,
 ): Promise<void> {
   const key = `layer ${layer.diffId} of blob ${layer.blob.digest} of ${fetch.reference.registry}`;
-  // Not the type `false`: the download below sets it.
+  // The type is not `false`, because the download below assigns it.
   let isOwn = false as boolean;
   do {
     try {

@@ -6,7 +6,7 @@ import { Pulls } from "./pulls.ts";
 
 const never = new AbortController().signal;
 
-test("join() does the same work once, and gives its result to all", async () => {
+test("join() runs equal work once, and returns its result to all callers", async () => {
   const pulls = new Pulls(new TaskGroup(silentLogger));
   const gate = Promise.withResolvers<string>();
   let runs = 0;
@@ -21,7 +21,7 @@ test("join() does the same work once, and gives its result to all", async () => 
   assert.equal(await pulls.join("a", never, () => Promise.resolve("again")), "again");
 });
 
-test("join() goes on for the others when one caller leaves, and ends when the last one does", async () => {
+test("join() continues when one caller disconnects, and ends with the last one", async () => {
   const pulls = new Pulls(new TaskGroup(silentLogger));
   const first = new AbortController();
   const second = new AbortController();
@@ -49,7 +49,7 @@ test("join() goes on for the others when one caller leaves, and ends when the la
   assert.equal(await pulls.join("a", never, () => Promise.resolve("new")), "new");
 });
 
-test("join() passes a failure to all, and the next one tries again", async () => {
+test("join() returns a failure to all callers, and the next call tries again", async () => {
   const pulls = new Pulls(new TaskGroup(silentLogger));
   const fail = (): Promise<string> => Promise.reject(new Error("no registry"));
   await assert.rejects(pulls.join("a", never, fail), /no registry/);

@@ -9,8 +9,8 @@ interface Pull<T> {
 }
 
 /**
- * Work that is done once however often it is asked for: the same pull, the same layer. It ends
- * early when nobody waits for it any more.
+ * Deduplicates work: equal pulls and equal layers run once at a time. Work is aborted when its last
+ * caller is gone.
  */
 export class Pulls {
   readonly #running = new Map<string, Pull<unknown>>();
@@ -22,8 +22,8 @@ export class Pulls {
   }
 
   /**
-   * The result of `work` for `key`: of the one that runs already, or of a new one. Rejects with
-   * the caller's reason when the caller goes away first; the work goes on for the others.
+   * Joins the running work for `key`, or starts `work`, and returns its result. Rejects with the reason
+   * of `caller` when that is aborted first; the work continues for the other callers.
    */
   async join<T>(
     key: string,
@@ -48,7 +48,7 @@ export class Pulls {
     return { [Symbol.dispose]: () => this.#claims.delete(claim) };
   }
 
-  /** The layers that a pull under way counts on. */
+  /** The layers that pulls in progress have claimed. */
   *claimed(): Iterable<Digest> {
     for (const claim of this.#claims) yield* claim;
   }
@@ -56,10 +56,10 @@ export class Pulls {
   #begin<T>(key: string, work: (signal: AbortSignal) => Promise<T>): Pull<T> {
     const abort = new AbortController();
     const { promise: done, resolve, reject } = Promise.withResolvers<T>();
-    done.catch(() => undefined); // whoever waits hears of it
+    done.catch(() => undefined); // the callers that wait get the failure
     const pull: Pull<T> = { done, abort, waiters: 0 };
     this.#running.set(key, pull);
-    // Without the key in its name, which is for the log: credentials may be a part of it.
+    // The name appears in the log. It does not have the key, which may contain credentials.
     this.#tasks.spawn("pull", async (closing) => {
       try {
         resolve(await work(AbortSignal.any([abort.signal, closing])));
@@ -69,7 +69,7 @@ export class Pulls {
         if (this.#running.get(key) === pull) this.#running.delete(key);
       }
     });
-    // A pull that is being given up must not be joined by the next one who asks.
+    // The next caller must not join a pull that is being aborted.
     abort.signal.addEventListener("abort", () => {
       if (this.#running.get(key) === pull) this.#running.delete(key);
     });

@@ -32,13 +32,13 @@ describe("removeImage()", () => {
     assert.equal(engine.world.records.images.rows.size, 0);
   });
 
-  test("is no error when there is no such image", async (t) => {
+  test("succeeds when the image does not exist", async (t) => {
     const engine = new FakeEngine(t);
     await removeImage(engine.images, "none");
     await assert.rejects(removeImage(engine.images, ""), { kind: "invalid-argument" });
   });
 
-  test("leaves layers that another image stands on", async (t) => {
+  test("keeps layers that another image uses", async (t) => {
     const engine = new FakeEngine(t);
     await pull(engine, "app", "base", "app");
     await pull(engine, "second", "base");
@@ -46,18 +46,18 @@ describe("removeImage()", () => {
     assert.deepEqual([has(engine, "base"), has(engine, "app")], [true, false]);
   });
 
-  test("leaves layers that a container stands on, until it is gone", async (t) => {
+  test("keeps layers that a container uses, until it is removed", async (t) => {
     const engine = new FakeEngine(t);
     await pull(engine, "app", "base");
     const id = await engine.create(await engine.run());
     await removeImage(engine.images, "app");
     assert.ok(has(engine, "base"));
     assert.equal(engine.images.store.find("app"), undefined);
-    // The container goes on without its image.
+    // The container keeps running without its image.
     assert.equal(engine.containers.store.get(id).image.requested, "app");
   });
 
-  test("leaves layers that a pull under way counts on, also one that begins meanwhile", async (t) => {
+  test("keeps layers that a pull in progress has claimed, also one that begins meanwhile", async (t) => {
     const engine = new FakeEngine(t);
     const { layers } = engine.world;
     await pull(engine, "app", "base", "app", "top");
@@ -75,7 +75,7 @@ describe("removeImage()", () => {
     for (const each of [claim, late]) each[Symbol.dispose]();
   });
 
-  test("tries layers again that cannot be removed now", async (t) => {
+  test("retries layers that cannot be removed now", async (t) => {
     const engine = new FakeEngine(t);
     const { layers, time } = engine.world;
     const id = await pull(engine, "app", "base");
@@ -105,7 +105,7 @@ describe("removeImage()", () => {
 });
 
 describe("forgetIncompleteImages()", () => {
-  test("forgets an image that lacks a layer, and says so", async (t) => {
+  test("forgets an image that lacks a layer, and logs it", async (t) => {
     const engine = new FakeEngine(t);
     await pull(engine, "app", "base", "app");
     await pull(engine, "second", "base");

@@ -3,13 +3,13 @@ import type { Image } from "../../core/image/index.ts";
 import type { RunningOperation } from "../../core/operation/index.ts";
 import type { ImageContext } from "./context.ts";
 
-// A removal's own clock: it renames directories, and waits for an unpacking that is nearly done.
+// The deadline of a removal. It renames directories, and may wait for an unpacking that is nearly done.
 const removeMs = 30_000;
 
 /**
- * Removes the image that `name` means: every tag and digest of it, at once (api.proto,
- * RemoveImage). Its layers go when no image and no container stands on them; those that cannot go
- * now are tried again in the background. No error when there is no such image.
+ * Removes the image that `name` refers to, with all its tags and digests (api.proto, RemoveImage). Its
+ * layers are removed unless another image or a container uses them; failures are retried in the
+ * background. Not an error when the image does not exist.
  */
 export async function removeImage(context: ImageContext, name: string): Promise<void> {
   const image = context.store.find(name);
@@ -32,7 +32,7 @@ async function takeAway(
   try {
     await removeUnusedLayers(context, layers, operation);
   } catch (error) {
-    // Without the record nobody asks for this again.
+    // The record is deleted, so no client retries this.
     context.janitor.adopt(`layers of ${image.id}`, () => removeUnusedLayers(context, layers));
     throw error;
   }
@@ -40,14 +40,14 @@ async function takeAway(
 }
 
 /**
- * Forgets the images that lack a layer: somebody deleted it, or its facts cannot be read. A client
- * that finds no image pulls it again; one that found it could never make a container of it.
+ * Deletes the images that lack a layer because it was deleted or its metadata cannot be read. A client
+ * pulls a missing image again, but could never create a container from an incomplete one.
  */
 export function forgetIncompleteImages({ store, layers: onNode, log }: ImageContext): void {
   for (const { id, repoTags, layers } of [...store.all()]) {
     const gone = onNode.lacking(layers.map(({ diffId }) => diffId));
     if (gone === undefined) continue;
-    log.error("an image is incomplete, so it counts as not there: pull it again", {
+    log.error("forgot an image that lacks a layer; pull it again", {
       image: id,
       tags: repoTags,
       layer: gone,
@@ -56,7 +56,7 @@ export function forgetIncompleteImages({ store, layers: onNode, log }: ImageCont
   }
 }
 
-/** Removes those of `layers` that no image and no container needs any more. */
+/** Removes those of `layers` that no image, container or pull uses. */
 export async function removeUnusedLayers(
   context: ImageContext,
   layers: Iterable<Digest>,
@@ -66,12 +66,12 @@ export async function removeUnusedLayers(
   for (const layer of new Set(layers)) {
     if (used.has(layer)) continue;
     await operation?.enter("remove-layer");
-    // While one was being removed a pull may have come to count on the next, so it is asked again.
+    // Checked again: a pull may have claimed this layer while another one was being removed.
     if (!layersInUse(context).has(layer)) await context.layers.remove(layer);
   }
 }
 
-/** The layers that an image, a container or a pull under way stands on. */
+/** The layers that an image, a container or a pull in progress uses. */
 export function layersInUse(context: ImageContext): ReadonlySet<Digest> {
   const used = new Set(context.layersInUse());
   for (const layer of context.pulls.claimed()) used.add(layer);

@@ -15,7 +15,7 @@ function has(engine: FakeEngine, contents: string): boolean {
 }
 
 describe("sweepLayers()", () => {
-  test("removes what a removal that was cut left, and nothing that is in use", async (t) => {
+  test("removes the layers of an interrupted removal, and none that are in use", async (t) => {
     const engine = new FakeEngine(t);
     await pull(engine, "app", "base", "app");
     const lost = await pull(engine, "lost", "base", "lost");
@@ -27,7 +27,7 @@ describe("sweepLayers()", () => {
     );
   });
 
-  test("leaves what a pull left for 10 minutes, then removes it", async (t) => {
+  test("keeps the layers of a failed pull for 10 minutes, then removes them", async (t) => {
     const engine = new FakeEngine(t);
     const { time } = engine.world;
     engine.faults.fail("pull-image/write-record");
@@ -44,7 +44,7 @@ describe("sweepLayers()", () => {
     assert.deepEqual(next.images.janitor.owned(), []);
   });
 
-  test("claims layers that an image stands on whose pull did not live to", async (t) => {
+  test("claims the layers of an image whose pull was interrupted before it did", async (t) => {
     const engine = new FakeEngine(t);
     const { layers, time } = engine.world;
     const claim = t.mock.method(layers, "claim", async () => undefined);
@@ -58,11 +58,11 @@ describe("sweepLayers()", () => {
     assert.deepEqual(engine.images.janitor.owned(), []);
   });
 
-  test("says in the log what it cannot remove, and does not reject", async (t) => {
+  test("logs a layer that it cannot remove, and does not reject", async (t) => {
     const engine = new FakeEngine(t);
     engine.images.store.remove(await pull(engine, "app", "base"));
     engine.world.layers.trouble.fail("remove");
     await sweepLayers(engine.images);
-    assert.deepEqual(engine.logged("error"), ["cannot remove layers that nobody uses"]);
+    assert.deepEqual(engine.logged("error"), ["failed to remove unused layers"]);
   });
 });

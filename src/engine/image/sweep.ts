@@ -3,14 +3,13 @@ import { messageOf } from "../../base/errors.ts";
 import type { ImageContext } from "./context.ts";
 import { layersInUse, removeUnusedLayers } from "./remove.ts";
 
-// How long the whole layers of a pull that did not end well wait for the next one. kubelet comes
-// back within 5 minutes (its back-off of pulls), and a restart in the middle of a pull is no reason
-// to fetch gigabytes again.
+// How long the complete layers of a failed pull are kept for the next one. kubelet retries within
+// 5 minutes (its pull back-off), and a restart during a pull should not fetch gigabytes again.
 const keepMs = 600_000;
 
 /**
- * Removes the layers that no image and no container needs: what a removal that was cut left, at
- * once; what a pull left, when nobody has come for it for 10 minutes. One that stays is logged.
+ * Removes the layers that no image and no container uses: those of an interrupted removal at once,
+ * those of a failed pull when no other pull has claimed them for 10 minutes. A failure is logged.
  */
 export async function sweepLayers(context: ImageContext): Promise<void> {
   try {
@@ -25,25 +24,25 @@ export async function sweepLayers(context: ImageContext): Promise<void> {
       layers.filter((layer) => !isKept(layer)),
     );
     if (layers.some((layer) => isKept(layer) && !used.has(layer))) {
-      sweepLater(context, "the last daemon");
+      sweepLater(context, "the previous daemon");
     }
   } catch (error) {
-    context.log.error("cannot remove layers that nobody uses", { error: messageOf(error) });
+    context.log.error("failed to remove unused layers", { error: messageOf(error) });
   }
 }
 
 /** Removes what an earlier daemon did not finish unpacking. A failure is logged. */
 export async function sweepUnfinishedLayers({ layers, log }: ImageContext): Promise<void> {
   try {
-    for (const line of await layers.sweep()) log.warn(`swept away: ${line}`);
+    for (const line of await layers.sweep()) log.warn(`removed an orphan: ${line}`);
   } catch (error) {
-    log.error("cannot remove unfinished layers", { error: messageOf(error) });
+    log.error("failed to remove unfinished layers", { error: messageOf(error) });
   }
 }
 
-/** Sweeps when what a pull leaves has waited long enough. */
+/** Sweeps when the layers of a failed pull have been kept long enough. */
 export function sweepLater(context: ImageContext, pull: string): void {
   const sweep = (): Promise<void> => sweepLayers(context);
-  // A little later than the last of them is due.
+  // Slightly after the last of them expires.
   context.janitor.adopt(`layers of an unfinished pull of ${pull}`, sweep, keepMs + 1_000);
 }

@@ -18,30 +18,30 @@ function operation(): RunningOperation {
   });
 }
 
-test("abort() ends the start of this container alone, while it is under way", () => {
-  const starting = new CancellableOperations();
+test("abort() aborts only the operation of this container, while it is in progress", () => {
+  const cancellable = new CancellableOperations();
   using start = operation();
-  const added = starting.add("a", start);
-  using _made = starting.add("c", start, "pod");
-  assert.deepEqual(starting.idsOfSandbox("pod"), ["c"]);
-  starting.abort("b", "removed");
+  const added = cancellable.add("a", start);
+  using _made = cancellable.add("c", start, "pod");
+  assert.deepEqual(cancellable.idsOfSandbox("pod"), ["c"]);
+  cancellable.abort("b", "removed");
   assert.equal(start.signal.aborted, false);
-  starting.abort("a", "removed");
+  cancellable.abort("a", "removed");
   assert.equal(isKind(start.signal.reason, "aborted"), true);
   added[Symbol.dispose]();
 });
 
-test("forbid() lets no start begin until the last removal is over", () => {
-  const starting = new CancellableOperations();
+test("block() makes add() fail until the last removal is over", () => {
+  const cancellable = new CancellableOperations();
   using start = operation();
-  const first = starting.block("a");
-  const second = starting.block("a");
+  const first = cancellable.block("a");
+  const second = cancellable.block("a");
   first[Symbol.dispose]();
   assert.throws(
-    () => starting.add("a", start),
+    () => cancellable.add("a", start),
     (error) => isKind(error, "failed-precondition"),
   );
-  starting.add("b", start)[Symbol.dispose]();
+  cancellable.add("b", start)[Symbol.dispose]();
   second[Symbol.dispose]();
-  starting.add("a", start)[Symbol.dispose]();
+  cancellable.add("a", start)[Symbol.dispose]();
 });

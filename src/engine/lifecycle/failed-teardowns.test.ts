@@ -5,7 +5,7 @@ import { FailedTeardowns } from "./failed-teardowns.ts";
 
 const fail = (message: string) => () => Promise.reject(new Error(message));
 
-test("FailedTeardowns keeps what failed, with the last words, until it works or has ended", async () => {
+test("FailedTeardowns keeps failures, with the last error, until one succeeds or the subject has ended", async () => {
   const ends = new FailedTeardowns({ ...systemClock, nowMs: () => 0 });
   await assert.rejects(ends.track("a", fail("first")), /first/);
   await assert.rejects(ends.track("b", fail("other")), /other/);

@@ -1,13 +1,13 @@
 import { messageOf } from "../../base/errors.ts";
 import type { Clock } from "../../base/time.ts";
 
-/** An end that was asked for and has not come about, as the verbose Status shows it. */
+/** A requested stop or removal that has failed so far, as the verbose Status shows it. */
 export interface FailedTeardown {
   /** Id of the sandbox or container. */
   readonly subject: string;
   readonly tries: number;
   readonly since: string;
-  /** What the last try said: which process does not die, say, and where it hangs. */
+  /** The error of the last try, for example which process does not exit and where it hangs. */
   readonly lastError: string;
 }
 
@@ -18,8 +18,9 @@ interface Failure {
 }
 
 /**
- * What could not be stopped or removed, until it could: a person must find without a log why a pod
- * does not go away. Nothing is decided by it, and a restart forgets it, as the client tries again.
+ * The stops and removals that failed and have not succeeded since. It shows why a pod does not go
+ * away, without a search in the log. No decision depends on it. It is lost at a restart, after which
+ * the client retries.
  */
 export class FailedTeardowns {
   readonly #clock: Clock;
@@ -29,7 +30,7 @@ export class FailedTeardowns {
     this.#clock = clock;
   }
 
-  /** Does `end`, and keeps its failure until one for the same subject works. */
+  /** Runs `end` and keeps its failure until a later one for the same subject succeeds. */
   async track(subject: string, end: () => Promise<void>): Promise<void> {
     try {
       await end();
@@ -45,12 +46,12 @@ export class FailedTeardowns {
     this.ended(subject);
   }
 
-  /** The subject has ended, whoever brought that about. */
+  /** Forgets the failure of a subject that has ended. */
   ended(subject: string): void {
     this.#bySubject.delete(subject);
   }
 
-  /** What has not ended yet, the oldest first. */
+  /** The failures that still stand, oldest first. */
   all(): readonly FailedTeardown[] {
     return [...this.#bySubject].map(([subject, { tries, firstMs, lastError }]) => ({
       subject,

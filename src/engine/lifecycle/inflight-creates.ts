@@ -6,35 +6,35 @@ import type { Clock } from "../../base/time.ts";
 import type { RunningOperation } from "../../core/operation/index.ts";
 import type { ObjectStore, StoredObject } from "../../core/store/index.ts";
 
-/** What makes an object for {@link InflightCreates}, and what takes it away when nobody wants it. */
+/** How {@link InflightCreates} creates an object, and how it removes one that no caller claims. */
 export interface CreateRequest {
-  /** Makes the object under its own clock and answers with its id; undoes its own failures. */
+  /** Creates the object under its own deadline and returns its id. After a failure it has undone its work. */
   readonly build: () => Promise<string>;
-  /** The stage that build() is in, for the error that a different request gets. */
+  /** The current stage of build(), for the error of a conflicting request. */
   readonly stage: () => string;
   /** Shows the finished object to clients. */
   readonly publish: (id: string) => void;
-  /** Takes a finished object away again. */
+  /** Removes a finished object that was not claimed. */
   readonly discard: (id: string, reason: DiscardReason) => void;
 }
 
 /**
- * Finished objects that may be held at once. A kubelet that was restarted comes back for what it had under
- * way, which at the boot of a node is every pod and container of it; each pod that is held has an address,
- * a veth pair and up to four namespaces.
+ * How many finished objects may wait for their retry at once. A restarted kubelet retries the requests
+ * that it had in progress; at the boot of a node those are all its pods and containers. Each waiting
+ * pod occupies an address, a veth pair and up to four namespaces.
  */
 export const maxUnclaimed = 256;
 
-/** Why a finished object is taken away: nobody came for it in time, or too many others wait, too. */
-export type DiscardReason = "nobody came back for it" | "too many others wait for their callers";
+/** Why a finished object is removed. */
+export type DiscardReason = "no retry claimed it in time" | "too many unclaimed objects";
 
 interface Entry {
   readonly requestBytes: Uint8Array;
-  readonly creation: CreateRequest;
+  readonly request: CreateRequest;
   readonly startedAtMs: number;
   readonly done: Promise<string>;
   waiters: number;
-  /** Set once the object is finished and its caller was gone: it waits for the retry. */
+  /** The id of the finished object while it waits for the retry of a caller that disconnected. */
   heldId: string | undefined;
   timer: NodeJS.Timeout | undefined;
 }
@@ -42,11 +42,11 @@ interface Entry {
 /**
  * Creates that outlive their callers.
  *
- * A kubelet whose request timed out sends it again, byte for byte. Refusing the name while the
- * first try still runs, or leaking what it makes, are the two classic faults; so a create runs
- * under its own clock, an equal request joins it, and a finished object whose caller went away
- * is held, unseen, until the retry comes or the hold time is over. Of more than {@link maxUnclaimed}
- * the one that has been held longest is taken back at once.
+ * A kubelet whose request timed out sends it again, byte for byte. Two mistakes are common here: to
+ * refuse the name while the first try still runs, and to leak what the first try creates. So a create
+ * runs under its own deadline, and an equal request joins it. A finished object whose caller has
+ * disconnected is held, unlisted, until the retry claims it or the hold time is over. When more than
+ * {@link maxUnclaimed} are held, the one that has been held longest is removed at once.
  */
 export class InflightCreates {
   readonly #entries = new Map<string, Entry>();
@@ -60,17 +60,17 @@ export class InflightCreates {
     this.#holdMs = deps.holdMs;
   }
 
-  /** True while `name` is being made or held. */
+  /** True while the object `name` is being created or held. */
   has(name: string): boolean {
     return this.#entries.has(name);
   }
 
-  /** Names of the finished objects that wait, unseen, for their retry or the end of their hold. */
+  /** The names of the finished, unlisted objects that are held for a retry. */
   unclaimed(): readonly string[] {
     return [...this.#entries].flatMap(([name, { heldId }]) => (heldId === undefined ? [] : [name]));
   }
 
-  /** Lets go of a held object that was removed with what it belongs to: its name is free again. */
+  /** Forgets a held object that was removed together with its sandbox. Its name is free again. */
   forget(name: string, id: string): void {
     const entry = this.#entries.get(name);
     if (entry?.heldId !== id) return;
@@ -79,10 +79,10 @@ export class InflightCreates {
   }
 
   /**
-   * The id of the object that this request asks for: made now, or by an equal request before.
+   * The id of the requested object, created by this request or by an equal one before it.
    *
-   * Rejects with `failed-precondition` when a different request is making or has made the object
-   * of this name, and with the caller's reason when the caller goes away first.
+   * Rejects with `failed-precondition` when a different request is creating or has created the object
+   * of this name, and with the reason of `caller` when that is aborted first.
    */
   async run(
     name: string,
@@ -102,11 +102,11 @@ export class InflightCreates {
     }
   }
 
-  #begin(name: string, requestBytes: Uint8Array, creation: CreateRequest): Entry {
+  #begin(name: string, requestBytes: Uint8Array, request: CreateRequest): Entry {
     const { promise: done, resolve, reject } = Promise.withResolvers<string>();
     const entry: Entry = {
       requestBytes,
-      creation,
+      request,
       startedAtMs: this.#clock.nowMs(),
       done,
       waiters: 0,
@@ -114,11 +114,11 @@ export class InflightCreates {
       timer: undefined,
     };
     this.#entries.set(name, entry);
-    // The failure belongs to whoever waits; when nobody does any more it has been undone and logged.
+    // The callers that wait get the failure. Without any, it has been undone and logged already.
     done.catch(() => undefined);
     this.#tasks.spawn(`create "${name}"`, async () => {
       try {
-        const id = await creation.build();
+        const id = await request.build();
         if (entry.waiters > 0) this.#claim(name, entry, id);
         else this.#keepUnclaimed(name, entry, id);
         resolve(id);
@@ -133,20 +133,23 @@ export class InflightCreates {
   #claim(name: string, entry: Entry, id: string): string {
     clearTimeout(entry.timer);
     this.#entries.delete(name);
-    entry.creation.publish(id);
+    entry.request.publish(id);
     return id;
   }
 
   #keepUnclaimed(name: string, entry: Entry, id: string): void {
     entry.heldId = id;
-    entry.timer = setTimeout(() => this.#discard(name, "nobody came back for it"), this.#holdMs);
+    entry.timer = setTimeout(
+      () => this.#discard(name, "no retry claimed it in time"),
+      this.#holdMs,
+    );
     entry.timer.unref();
-    // Behind those that are held already, however long it took to make.
+    // Reinserted, so that the map has the held objects in the order in which their hold began.
     this.#entries.delete(name);
     this.#entries.set(name, entry);
     const held = this.unclaimed();
     const [oldest = name] = held;
-    if (held.length > maxUnclaimed) this.#discard(oldest, "too many others wait for their callers");
+    if (held.length > maxUnclaimed) this.#discard(oldest, "too many unclaimed objects");
   }
 
   #discard(name: string, reason: DiscardReason): void {
@@ -154,7 +157,7 @@ export class InflightCreates {
     if (entry?.heldId === undefined) return;
     clearTimeout(entry.timer);
     this.#entries.delete(name);
-    entry.creation.discard(entry.heldId, reason);
+    entry.request.discard(entry.heldId, reason);
   }
 
   #checkSame(name: string, entry: Entry, requestBytes: Uint8Array): void {
@@ -162,20 +165,20 @@ export class InflightCreates {
     const age = Math.round((this.#clock.nowMs() - entry.startedAtMs) / 1000);
     const what =
       entry.heldId === undefined
-        ? `a different request is making it, stage ${entry.creation.stage()}, for ${String(age)} s`
-        : `a different request made it ${String(age)} s ago and went away; it is taken back when nobody asks for it within ${String(this.#holdMs / 1000)} s`;
+        ? `a different request has been creating it for ${String(age)} s, stage ${entry.request.stage()}`
+        : `a different request, which disconnected, created it ${String(age)} s ago; it is removed unless that request is repeated within ${String(this.#holdMs / 1000)} s`;
     throw new RuntimeError("failed-precondition", `create "${name}": ${what}; try again`);
   }
 
-  /** Forgets the timers, as at the daemon's end: what is held stays on record. */
+  /** Cancels the timers, when the daemon exits. The records of held objects stay. */
   [Symbol.dispose](): void {
     for (const entry of this.#entries.values()) clearTimeout(entry.timer);
   }
 }
 
 /**
- * Refuses a name that an object has: `already-exists` naming the id of one that was answered,
- * `unavailable` for one that is unfinished and being taken down.
+ * Rejects a name that is in use: `already-exists` with the id when a client knows the object,
+ * `unavailable` when the object is unfinished and being removed.
  */
 export function checkNameIsFree(
   store: Pick<ObjectStore<StoredObject>, "idOfName" | "isListed">,
@@ -188,18 +191,18 @@ export function checkNameIsFree(
   if (store.isListed(id)) {
     throw new RuntimeError(
       "already-exists",
-      `${doing} "${name}": ${noun} "${id}" is ${attempt}, remove it or ask with the next attempt`,
+      `${doing} "${name}": ${noun} "${id}" is ${attempt}; remove it, or use the next attempt number`,
     );
   }
   throw new RuntimeError(
     "unavailable",
-    `${doing} "${name}": an unfinished ${noun} of this name, "${id}", is being taken down; try again`,
+    `${doing} "${name}": an unfinished ${noun} of this name, "${id}", is being removed; try again`,
   );
 }
 
 /**
- * Builds an object for an operation. A failure takes back what was made, newest first, and is
- * then explained and logged; `onStuck` is told of what could not be taken back in time.
+ * Builds an object for an operation. A failure undoes the steps in reverse order, and is then explained
+ * and logged. `onStuck` is called for each step that could not be undone in time.
  */
 export async function buildOrUndo<T>(
   operation: RunningOperation,

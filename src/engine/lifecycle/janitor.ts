@@ -6,8 +6,8 @@ const firstPauseMs = 1_000;
 const maxPauseMs = 60_000;
 
 /**
- * Owns objects that should be gone and would not go: it tries their removal again, with growing
- * pauses, until it works or somebody else has removed them.
+ * Retries failed removals in the background, with growing pauses, until one succeeds or the object was
+ * removed by another caller.
  */
 export class Janitor {
   readonly #tasks: TaskGroup;
@@ -19,7 +19,7 @@ export class Janitor {
     this.#log = deps.log;
   }
 
-  /** Removes object `id` by `remove`, from `delayMs` on. An object that is already owned stays owned once. */
+  /** Calls `remove` after `delayMs` until it succeeds. Does nothing when object `id` is already owned. */
   adopt(id: string, remove: () => Promise<void>, delayMs = 0): void {
     if (!this.#timers.has(id)) this.#schedule(id, remove, delayMs, 1);
   }
@@ -38,7 +38,7 @@ export class Janitor {
         } catch (error) {
           if (signal.aborted) return;
           const pauseMs = Math.min(firstPauseMs * 2 ** (attempt - 1), maxPauseMs);
-          this.#log.warn("an unfinished object could not be cleaned up yet", {
+          this.#log.warn("failed to clean up; will retry", {
             id,
             attempt,
             nextTryInMs: pauseMs,
@@ -52,7 +52,7 @@ export class Janitor {
     this.#timers.set(id, timer);
   }
 
-  /** Stops trying, as at the daemon's end; recovery finds what is left. */
+  /** Stops retrying, when the daemon exits. The recovery of the next daemon finds what is left. */
   [Symbol.dispose](): void {
     for (const timer of this.#timers.values()) clearTimeout(timer);
   }

@@ -1,4 +1,4 @@
-/** True when every label of the selector is there with its value. An empty selector matches all. */
+/** True when the labels contain every pair of the selector. An empty selector matches all. */
 export function matchesLabels(
   labels: Readonly<Record<string, string>>,
   selector: Readonly<Record<string, string>>,

@@ -10,7 +10,7 @@ function deps() {
   return { tasks, log, janitor: new Janitor({ tasks, log }) };
 }
 
-test("runWithTimeoutThenBackground() waits for what is done in time", async () => {
+test("runWithTimeoutThenBackground() waits for work that ends in time", async () => {
   const all = deps();
   let done = false;
   await runWithTimeoutThenBackground(all, "do it", 60_000, async () => {
@@ -21,7 +21,7 @@ test("runWithTimeoutThenBackground() waits for what is done in time", async () =
   assert.deepEqual(all.janitor.owned(), []);
 });
 
-test("runWithTimeoutThenBackground() does not wait for what hangs", async () => {
+test("runWithTimeoutThenBackground() does not wait for work that hangs", async () => {
   const { promise, resolve } = Promise.withResolvers<undefined>();
   const all = deps();
   await runWithTimeoutThenBackground(all, "do it", 1, () => promise);
@@ -29,7 +29,7 @@ test("runWithTimeoutThenBackground() does not wait for what hangs", async () => 
   await all.tasks[Symbol.asyncDispose]();
 });
 
-test("runWithTimeoutThenBackground() leaves what fails to the janitor, who tries it again", async (t) => {
+test("runWithTimeoutThenBackground() lets the janitor retry work that fails", async (t) => {
   const all = deps();
   let tries = 0;
   t.mock.timers.enable({ apis: ["setTimeout"] });

@@ -6,7 +6,7 @@ import type { Janitor } from "./janitor.ts";
 
 const retryMs = 1_000;
 
-/** Who does what a head start could not finish. */
+/** What runs the work that exceeds its timeout or fails. */
 export interface BackgroundDeps {
   readonly tasks: TaskGroup;
   readonly janitor: Janitor;
@@ -14,9 +14,9 @@ export interface BackgroundDeps {
 }
 
 /**
- * Begins `work` and waits for it, but for `limitMs` at most: what takes longer goes on in the
- * background, and what fails is tried again by the janitor under the name `what`. So nothing that
- * hangs or fails can delay a daemon's start. Never rejects.
+ * Starts `work` and waits for it, at most `limitMs`. Work that takes longer continues in the
+ * background, and work that fails is retried by the janitor under the name `what`. So work that hangs
+ * or fails cannot delay the start of the daemon. Never rejects.
  */
 export async function runWithTimeoutThenBackground(
   { tasks, janitor, log }: BackgroundDeps,
@@ -30,7 +30,10 @@ export async function runWithTimeoutThenBackground(
       await work();
     } catch (error) {
       if (signal.aborted) return;
-      log.warn(`cannot ${what} yet`, { nextTryInMs: retryMs, error: messageOf(error) });
+      log.warn(`failed to ${what}; will retry`, {
+        nextTryInMs: retryMs,
+        error: messageOf(error),
+      });
       janitor.adopt(what, work, retryMs);
     } finally {
       resolve(undefined);

@@ -3,21 +3,21 @@ import type { Container } from "../../core/container/index.ts";
 import type { Sandbox } from "../../core/sandbox/index.ts";
 
 /*
- * How log lines name what they are about: the same fields everywhere, so that a search for a pod's name or id
- * finds all that happened to it.
+ * The fields by which log lines identify their object. They are the same everywhere, so that a search for the
+ * name or id of a pod finds every line about it.
  */
 
-/** A pod as it is named in the log and by the davit command: namespace/name. */
+/** The name of a pod in the log and in the davit command: namespace/name. */
 export function podName(metadata: Sandbox["config"]["metadata"]): string {
   return `${metadata?.namespace ?? ""}/${metadata?.name ?? ""}`;
 }
 
-/** The pod's name, and its id. */
+/** The pod's name and the id of its sandbox. */
 export function sandboxSubject({ id, config }: Pick<Sandbox, "id" | "config">): LogFields {
   return { pod: podName(config.metadata), sandbox: id };
 }
 
-/** The pod of a container, the container's name and id, and its image. */
+/** The container's pod, name, id and image. */
 export function containerSubject(
   container: Pick<Container, "id" | "sandboxId" | "config" | "image">,
   sandboxes: { peek(id: string): Sandbox | undefined },

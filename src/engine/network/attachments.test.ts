@@ -44,7 +44,7 @@ beforeEach(() => {
   attachments = new Attachments(records, notes);
 });
 
-test("an attachment is noted before its record is written, and the note deleted after the record", async () => {
+test("an attachment is noted before it is recorded, and its note is deleted after its record", async () => {
   await attachments.putNoted(attachment);
   await attachments.putNoted({ ...attachment, result: "done" });
   assert.equal(attachments.find("a")?.result, "done");
@@ -53,7 +53,7 @@ test("an attachment is noted before its record is written, and the note deleted 
   assert.equal(attachments.find("a"), undefined);
 });
 
-test("a refused record leaves no note, unless there was one before", async () => {
+test("a failed record leaves no note, unless there was one before", async () => {
   isFull = true;
   await assert.rejects(attachments.putNoted(attachment), /full/);
   assert.deepEqual(done, ["note", "delete note"]);

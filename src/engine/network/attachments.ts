@@ -1,7 +1,7 @@
 import type { Attachment, AttachmentNotes } from "../../core/network/index.ts";
 import type { RecordTable } from "../../core/store/index.ts";
 
-/** The attachments of this daemon's sandboxes: in memory, written through to the records. */
+/** The network attachments of this daemon's sandboxes, in memory and written through to the database. */
 export class Attachments {
   readonly #records: RecordTable<Attachment>;
   readonly #notes: AttachmentNotes;
@@ -12,25 +12,26 @@ export class Attachments {
     this.#notes = notes;
   }
 
-  /** Reads the attachments of an earlier daemon, from their records and notes. */
+  /** Loads the attachments of the previous daemon, from their records and notes. */
   load(): void {
     for (const attachment of this.#records.load()) this.#byId.set(attachment.sandboxId, attachment);
     for (const lost of this.#notes.load(this.#byId)) this.#byId.set(lost.sandboxId, lost);
   }
 
-  /** Puts an attachment that is being made, with a note that outlives the record; only removals need none. */
+  /** Stores an attachment that is being made, with a note that outlives the record. */
   async putNoted(attachment: Attachment): Promise<void> {
     const { sandboxId } = attachment;
     await this.#notes.note(attachment);
     try {
       this.put(attachment);
     } catch (error) {
-      // A refused attachment is not made, so that it needs no note.
+      // Nothing is made of an attachment that cannot be recorded, so its note is deleted.
       if (!this.#byId.has(sandboxId)) await this.#notes.delete(sandboxId);
       throw error;
     }
   }
 
+  /** Stores an attachment that has a note already. */
   put(attachment: Attachment): void {
     this.#records.put(attachment);
     this.#byId.set(attachment.sandboxId, attachment);

@@ -5,10 +5,10 @@ import type { PodNetwork } from "../../core/network/index.ts";
 import type { Attachments } from "./attachments.ts";
 import type { NetworkTeardown } from "./teardown.ts";
 
-// No pod gets a network meanwhile, so a plugin that hangs must not have a plugin's whole time.
+// Pods get no network meanwhile, so a plugin that hangs gets less time than usual.
 const collectMs = 10_000;
 
-/** What {@link collectGarbage} works with. */
+/** The dependencies of {@link collectGarbage}. */
 export interface CollectDeps {
   /** Every network that pods of this daemon may be attached to. */
   readonly networks: readonly PodNetwork[];
@@ -19,17 +19,17 @@ export interface CollectDeps {
 }
 
 /**
- * In the background and once: has each network drop what belongs to no attachment, when no removal
- * is owed any more. To be called after the recovery, and not at all when the record of a pod or of
- * an attachment could not be read: its addresses would be taken from a pod that may live.
+ * Makes each network remove what belongs to no attachment, once and in the background, after all
+ * pending removals are done. Call it after the recovery. Do not call it when the record of a pod or of
+ * an attachment could not be read: it would release the addresses of a pod that may be running.
  *
- * A daemon that knows of no attachment leaves everything alone. It may be new on a node whose pods
- * another runtime attached to the same network, and could not tell theirs from garbage.
+ * A daemon without attachments collects nothing. It may be new on a node where another runtime
+ * attached pods to the same network, and it could not distinguish those from garbage.
  */
 export function collectGarbage(deps: CollectDeps): void {
   const { attachments, log } = deps;
   deps.tasks.spawn("collect garbage of the pod networks", async (signal) => {
-    await deps.teardown.whenNothingIsOwed(signal);
+    await deps.teardown.untilEmpty(signal);
     if (attachments.all().length === 0) return;
     for (const network of deps.networks) {
       const deadline = AbortSignal.any([signal, AbortSignal.timeout(collectMs)]);
@@ -37,7 +37,7 @@ export function collectGarbage(deps: CollectDeps): void {
         await network.collect(() => attachments.all(), { signal: deadline });
       } catch (error) {
         if (signal.aborted) return;
-        log.warn("a network could not drop what belongs to no pod; the next start tries again", {
+        log.warn("failed to collect garbage of a pod network; the next start retries", {
           error: messageOf(error),
         });
       }

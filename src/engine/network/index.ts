@@ -1,4 +1,4 @@
-// The verbs of the pod network: who is attached, and how attachments end. Start with teardown.ts.
+// The network attachments of pods and their removal. Start reading with teardown.ts.
 export { Attachments } from "./attachments.ts";
 export type { CollectDeps } from "./collect.ts";
 export { collectGarbage } from "./collect.ts";

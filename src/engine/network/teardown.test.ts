@@ -100,7 +100,7 @@ beforeEach(() => {
 afterEach(() => close());
 
 describe("NetworkTeardown", () => {
-  test("reports two failures, and leaves the third one to the queue until it works", async () => {
+  test("reports two failures, and queues the third one until it works", async () => {
     attach("a");
     behave = broken;
     await assert.rejects(teardown.remove("a", never), fails);
@@ -112,7 +112,7 @@ describe("NetworkTeardown", () => {
     // Nobody waits for it any more.
     await teardown.remove("a", never);
     behave = works;
-    await teardown.whenNothingIsOwed(never);
+    await teardown.untilEmpty(never);
     assert.deepEqual([teardown.pending(), rows.size], [[], 0]);
   });
 
@@ -125,7 +125,7 @@ describe("NetworkTeardown", () => {
     assert.equal(rows.get("a")?.removal?.queued, true);
   });
 
-  test("goes on after a restart with what is queued, and with that alone", async () => {
+  test("continues only the queued removals after a restart", async () => {
     attach("a");
     attach("b");
     attach("c");
@@ -137,13 +137,13 @@ describe("NetworkTeardown", () => {
     behave = works;
     tried = [];
     teardown.resume();
-    await teardown.whenNothingIsOwed(never);
+    await teardown.untilEmpty(never);
     assert.deepEqual(tried, ["a"]);
     assert.deepEqual([...rows.keys()], ["b", "c"]);
     assert.equal(rows.get("b")?.removal?.tries, 1);
   });
 
-  test("does not wait for one that fails before it tries the others", async () => {
+  test("tries the others without waiting for one that fails", async () => {
     attach("bad");
     attach("good");
     behave = (id) => (id === "bad" ? broken() : works());
@@ -155,7 +155,7 @@ describe("NetworkTeardown", () => {
 });
 
 describe("NetworkTeardown on a full disk", () => {
-  test("goes on with what is queued, though no try can be recorded", async () => {
+  test("continues with the queue though no try can be recorded", async () => {
     attach("a");
     behave = broken;
     teardown.enqueue("a");
@@ -167,7 +167,7 @@ describe("NetworkTeardown on a full disk", () => {
     assert.equal(teardown.pending()[0]?.tries, 0);
     rows.set = put;
     behave = works;
-    await teardown.whenNothingIsOwed(never);
+    await teardown.untilEmpty(never);
     assert.equal(rows.size, 0);
   });
 });
@@ -177,12 +177,12 @@ describe("collectGarbage()", () => {
     collectGarbage({ networks: [network], attachments, teardown, tasks, log: silentLogger });
   };
 
-  test("waits for what is owed, and names what there is then", async () => {
-    attach("owed");
+  test("waits for pending removals, and passes the attachments of that moment", async () => {
+    attach("pending");
     attach("alive");
     const gate = Promise.withResolvers<undefined>();
     behave = () => gate.promise;
-    teardown.enqueue("owed");
+    teardown.enqueue("pending");
     collect();
     await until(() => tried.length === 1);
     attach("new");
@@ -192,7 +192,7 @@ describe("collectGarbage()", () => {
     assert.deepEqual(collected, [["alive", "new"]]);
   });
 
-  test("goes on with the next network when one fails, and says so", async () => {
+  test("continues with the next network when one fails, and logs it", async () => {
     attach("alive");
     const lines: string[] = [];
     const log = { ...silentLogger, warn: (line: string) => void lines.push(line) };
@@ -200,12 +200,12 @@ describe("collectGarbage()", () => {
     collectGarbage({ networks: [broke, network], attachments, teardown, tasks, log });
     await until(() => collected.length === 1);
     assert.equal(lines.length, 1);
-    assert.match(lines[0] ?? "", /could not drop what belongs to no pod/);
+    assert.match(lines[0] ?? "", /failed to collect garbage of a pod network/);
   });
 
-  test("leaves a network alone of which this daemon knows nothing", async () => {
+  test("collects nothing when this daemon has no attachments", async () => {
     collect();
-    await teardown.whenNothingIsOwed(never);
+    await teardown.untilEmpty(never);
     await new Promise(setImmediate);
     assert.deepEqual(collected, []);
   });

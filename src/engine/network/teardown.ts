@@ -6,18 +6,18 @@ import type { Clock } from "../../base/time.ts";
 import type { Attachment, PluginListeners, PodNetwork } from "../../core/network/index.ts";
 import type { Attachments } from "./attachments.ts";
 
-/** How patient the removal of a network is. */
+/** How often and how long the removal of a network is retried. */
 export interface TeardownPatience {
-  /** Failed tries that a Stop reports before it goes on without. */
+  /** After so many failed tries, a stop leaves the removal to the background and succeeds. */
   readonly tries: number;
-  /** Time after the first failed try from which on Stop goes on without. Milliseconds. */
+  /** A stop also does so when the first failed try is this long ago. Milliseconds. */
   readonly totalMs: number;
-  /** First pause between two tries in the background; it doubles up to `maxPauseMs`. */
+  /** The first pause between two tries in the background. It doubles up to `maxPauseMs`. */
   readonly firstPauseMs: number;
   readonly maxPauseMs: number;
 }
 
-/** StopPodSandbox reports a failing DEL for 5 minutes or 3 tries, then the queue has it. */
+/** StopPodSandbox reports a failing DEL for 3 tries or 5 minutes; then the DEL is queued. */
 export const defaultPatience: TeardownPatience = {
   tries: 3,
   totalMs: 300_000,
@@ -34,7 +34,7 @@ interface Deps {
   readonly patience: TeardownPatience;
 }
 
-/** A removal that is still owed, as the verbose Status shows it. */
+/** A removal that is still pending, as the verbose Status shows it. */
 export interface PendingTeardown {
   readonly sandboxId: string;
   readonly tries: number;
@@ -43,11 +43,11 @@ export interface PendingTeardown {
 }
 
 /**
- * Takes pod networks away, and owns those that will not go.
+ * Removes pod networks, and retries the removals that fail.
  *
- * A plugin that fails must keep neither a pod's processes nor its removal; but its addresses
- * must not be lost either. So a failed DEL is first the client's to retry, and then stays queued
- * on disk, tried with growing pauses and at each start, until it works.
+ * A failing plugin must not prevent the removal of a pod, and the pod's addresses must not leak. So the
+ * client retries a failed DEL first. After some tries the DEL is queued on disk and retried with
+ * growing pauses, and at each start, until it succeeds.
  */
 export class NetworkTeardown {
   readonly #deps: Deps;
@@ -59,8 +59,8 @@ export class NetworkTeardown {
   }
 
   /**
-   * Removes the sandbox's network; done when there is none. Rejects while the client should try
-   * again; resolves when it is removed, or when the queue has taken it over.
+   * Removes the network of the sandbox, if it has one. Rejects while the client should retry; resolves
+   * when the network is removed or its removal is queued.
    */
   async remove(sandboxId: string, signal: AbortSignal, listeners?: PluginListeners): Promise<void> {
     const attachment = this.#deps.attachments.find(sandboxId);
@@ -78,7 +78,7 @@ export class NetworkTeardown {
     }
   }
 
-  /** Leaves the removal to the background: it is tried soon, and again until it works. */
+  /** Queues the removal. It is tried soon in the background, and then until it succeeds. */
   enqueue(sandboxId: string): void {
     const attachment = this.#deps.attachments.find(sandboxId);
     if (attachment === undefined) return;
@@ -92,7 +92,7 @@ export class NetworkTeardown {
     this.#schedule(sandboxId, removal.tries === 0 ? 0 : this.#pause(removal.tries));
   }
 
-  /** Takes the queue up again after a restart. */
+  /** Continues the queued removals after a restart. */
   resume(): void {
     for (const { sandboxId, removal } of this.#deps.attachments.all()) {
       if (removal?.queued === true) this.#schedule(sandboxId, 0);
@@ -100,14 +100,14 @@ export class NetworkTeardown {
   }
 
   /** Resolves when the queue is empty; rejects when the signal is aborted before that. */
-  async whenNothingIsOwed(signal: AbortSignal): Promise<void> {
+  async untilEmpty(signal: AbortSignal): Promise<void> {
     while (this.#queue.size > 0) {
       this.#emptied ??= Promise.withResolvers<undefined>();
       await beforeAbort(this.#emptied.promise, signal);
     }
   }
 
-  /** What is still owed. */
+  /** The removals that are still pending. */
   pending(): readonly PendingTeardown[] {
     return this.#deps.attachments.all().flatMap(({ sandboxId, removal }) =>
       removal === undefined
@@ -123,7 +123,7 @@ export class NetworkTeardown {
     );
   }
 
-  /** Stops trying, as at the daemon's end; the records keep what is owed. */
+  /** Stops retrying, when the daemon exits. The queue stays in the database. */
   [Symbol.dispose](): void {
     for (const timer of this.#queue.values()) clearTimeout(timer);
     this.#queue.clear();
@@ -153,12 +153,12 @@ export class NetworkTeardown {
     return removal;
   }
 
-  /** The tries so far. A full disk, which keeps them from the record, must not end them. */
+  /** The tries so far, including this one. A full disk, where they cannot be recorded, must not end the retries. */
   #countFailure(attachment: Attachment, error: unknown): number {
     try {
       return this.#recordFailure(attachment, error).tries;
     } catch (cause) {
-      this.#deps.log.error("a failed removal of a network could not be recorded", {
+      this.#deps.log.error("failed to record a failed network removal", {
         sandboxId: attachment.sandboxId,
         error: messageOf(cause),
       });
@@ -168,7 +168,7 @@ export class NetworkTeardown {
 
   #pause(tries: number): number {
     const { firstPauseMs, maxPauseMs, tries: reported } = this.#deps.patience;
-    // The tries that a Stop has reported were the client's, and are no reason to wait longer.
+    // The tries that a stop reported do not make the pause longer.
     const doublings = Math.min(Math.max(tries - reported, 0), 20);
     return Math.min(firstPauseMs * 2 ** doublings, maxPauseMs);
   }
@@ -200,7 +200,7 @@ export class NetworkTeardown {
     try {
       await this.#removeNow(attachment, signal);
       this.#leaveQueue(sandboxId);
-      this.#deps.log.info("removed the network of a sandbox that had been waiting for it", {
+      this.#deps.log.info("removed the network of a sandbox after earlier failures", {
         sandboxId,
       });
     } catch (error) {
@@ -208,7 +208,7 @@ export class NetworkTeardown {
       if (signal.aborted) return;
       const tries = this.#countFailure(attachment, error);
       const pauseMs = this.#pause(tries);
-      this.#deps.log.warn("network of a sandbox could not be removed, its address is still taken", {
+      this.#deps.log.warn("failed to remove the network of a sandbox, its address stays in use", {
         sandboxId,
         tries,
         nextTryInMs: pauseMs,

@@ -21,19 +21,19 @@ import type { InflightCreates } from "../lifecycle/inflight-creates.ts";
 import type { FailedTeardowns } from "../lifecycle/failed-teardowns.ts";
 import type { Janitor } from "../lifecycle/janitor.ts";
 
-/** How long things may take. Milliseconds. */
+/** Time limits of the sandbox verbs, in milliseconds. */
 export interface SandboxTimes {
-  /** A create's own clock, whatever its caller's is. */
+  /** The deadline of a create. It does not depend on the caller's. */
   readonly createMs: number;
-  /** How long a finished create is held for the retry of a caller that went away. */
+  /** How long a finished sandbox is held for the retry of a caller that disconnected. */
   readonly holdMs: number;
-  /** A stop's or a removal's own clock. */
+  /** The deadline of a stop or a removal. */
   readonly stopMs: number;
-  /** How long a controller may take to say how a sandbox is, before its last known state is told. */
+  /** How long a status waits for the controller before it reports the last known state. */
   readonly statusMs: number;
 }
 
-/** The times that the design settles on. */
+/** The default time limits. */
 export const defaultTimes: SandboxTimes = {
   createMs: 120_000,
   holdMs: 120_000,
@@ -41,35 +41,35 @@ export const defaultTimes: SandboxTimes = {
   statusMs: 2_000,
 };
 
-/** The containers of a sandbox, as far as its own verbs concern them. */
+/** What the sandbox verbs do with the containers of a sandbox. */
 export interface SandboxContainers {
-  /** Those that lists show. */
+  /** The listed containers. */
   listedOf(sandboxId: string): Iterable<Container>;
-  /** Ends all of them, without grace. */
+  /** Kills all containers, without a grace period. */
   stopAll(sandboxId: string): Promise<void>;
-  /** Removes all of them, also those in the making. */
+  /** Removes all containers, including those that are being created. */
   removeAll(sandboxId: string): Promise<void>;
 }
 
-/** What the verbs of a sandbox work with. Made once, in the composition root. */
+/** The dependencies of the sandbox verbs. The composition root creates it once. */
 export interface SandboxContext {
   readonly store: SandboxStore;
-  /** The controllers by the name that handlers refer to them by. */
+  /** The controllers by name, as handlers refer to them. */
   readonly controllers: ReadonlyMap<string, SandboxController>;
   readonly handlers: Handlers;
-  /** The network that pods of a handler get. */
+  /** The network of a handler's pods. */
   readonly networkOf: (handler: BoundHandler) => PodNetwork;
   readonly attachments: Attachments;
   readonly teardown: NetworkTeardown;
   readonly containers: SandboxContainers;
   readonly cgroups: PodCgroups;
-  /** Where containers get SELinux labels. */
+  /** Undefined when containers do not get SELinux labels. */
   readonly labels?: PodLabeller | undefined;
   readonly namespaces: NamespaceStates;
   readonly operations: Operations;
-  readonly creations: InflightCreates;
+  readonly inflightCreates: InflightCreates;
   readonly janitor: Janitor;
-  readonly failedEnds: FailedTeardowns;
+  readonly failedTeardowns: FailedTeardowns;
   readonly locks: KeyedLock;
   readonly tasks: TaskGroup;
   readonly clock: Clock;
@@ -78,16 +78,19 @@ export interface SandboxContext {
   readonly times: SandboxTimes;
 }
 
-/** The controller that keeps the sandbox; undefined when this daemon has none of that name. */
+/** The controller of the sandbox; undefined when this daemon has none of that name. */
 export function controllerOf(
-  context: SandboxContext,
+  context: Pick<SandboxContext, "controllers">,
   sandbox: Sandbox,
 ): SandboxController | undefined {
   return context.controllers.get(sandbox.handler.controller);
 }
 
-/** The pod cgroups of all sandboxes but `id`. */
-export function otherCgroups(context: SandboxContext, id: string): readonly PodCgroup[] {
+/** The pod cgroups of all sandboxes except `id`. */
+export function otherCgroups(
+  context: Pick<SandboxContext, "store">,
+  id: string,
+): readonly PodCgroup[] {
   const cgroups: PodCgroup[] = [];
   for (const sandbox of context.store.all()) {
     if (sandbox.id !== id && sandbox.cgroup !== undefined) cgroups.push(sandbox.cgroup);

@@ -1,5 +1,5 @@
-// The verbs of a pod sandbox: run, stop, remove, status, update, and recovery after a restart.
-// They work on the interfaces of core alone. Start with run.ts.
+// The sandbox verbs: run, stop, remove, status, update, and recovery after a restart. They use only
+// the interfaces of core. Start reading with run.ts.
 export type { SandboxContainers, SandboxContext, SandboxTimes } from "./context.ts";
 export { controllerOf, defaultTimes } from "./context.ts";
 export { listPodSandboxes, type SandboxFilter } from "./list.ts";

@@ -17,7 +17,7 @@ for (const [id, state, app] of [
 const found = (filter: SandboxFilter): readonly string[] =>
   [...listPodSandboxes({ store }, filter)].map(({ id }) => id);
 
-test("listPodSandboxes() filters by the beginning of the id, readiness and labels, all of them", () => {
+test("listPodSandboxes() filters by a prefix of the id, readiness and labels, all of them", () => {
   assert.deepEqual(found({}), ["p1", "p2", "p3"]);
   assert.deepEqual(found({ id: "p2" }), ["p2"]);
   assert.deepEqual(found({ id: "2" }), [], "an id does not match in its middle");

@@ -2,15 +2,15 @@ import type { Sandbox } from "../../core/sandbox/index.ts";
 import { matchesLabels } from "../lifecycle/labels.ts";
 import type { SandboxContext } from "./context.ts";
 
-/** What a list of sandboxes is restricted to; what is absent restricts nothing. */
+/** Selects sandboxes. A field that is absent matches every sandbox. */
 export interface SandboxFilter {
-  /** An id or the beginning of one; several sandboxes may match. */
+  /** A sandbox id or a prefix of one; several sandboxes may match. */
   readonly id?: string;
   readonly ready?: boolean;
   readonly labels?: Readonly<Record<string, string>>;
 }
 
-/** The sandboxes that pass the filter, from memory. An unknown id gives an empty list. */
+/** The sandboxes that match the filter, from memory. An unknown id gives an empty list. */
 export function* listPodSandboxes(
   { store }: Pick<SandboxContext, "store">,
   { id = "", ready, labels = {} }: SandboxFilter,

@@ -30,7 +30,7 @@ function changeRecord(engine: FakeEngine, id: string, change: Partial<Sandbox>):
 }
 
 describe("recoverSandboxes() with a sandbox of this boot", () => {
-  test("lists one that lives as ready, and watches it again", async (t) => {
+  test("lists one that is alive as ready, and watches it again", async (t) => {
     const { engine, id } = await afterRestart(t);
     await recover(engine);
     assert.equal(stateOf(engine, id), "ready");
@@ -51,7 +51,7 @@ describe("recoverSandboxes() with a sandbox of this boot", () => {
   });
 
   for (const how of ["fails", "hangs"] as const) {
-    test(`leaves it as it was known last when its controller ${how}, and asks again`, async (t) => {
+    test(`keeps the last known state when its controller ${how}, and asks again`, async (t) => {
       const { engine, id } = await afterRestart(t);
       const { controller, time, host } = engine.world;
       if (how === "fails") controller.trouble.fail("load");
@@ -69,7 +69,7 @@ describe("recoverSandboxes() with a sandbox of this boot", () => {
     });
   }
 
-  test("asks no more for one that was removed meanwhile", async (t) => {
+  test("does not ask again for one that was removed meanwhile", async (t) => {
     const { engine, id } = await afterRestart(t);
     engine.world.controller.trouble.fail("load", undefined, 1);
     await recover(engine);
@@ -78,7 +78,7 @@ describe("recoverSandboxes() with a sandbox of this boot", () => {
     assert.deepEqual(engine.sandboxes.janitor.owned(), []);
   });
 
-  test("does not wake one that is stopped while its controller is asked again", async (t) => {
+  test("does not change one that is stopped while its controller is asked again", async (t) => {
     const { engine, id } = await afterRestart(t);
     const { controller, time } = engine.world;
     controller.trouble.fail("load", undefined, 1);
@@ -109,7 +109,7 @@ describe("recoverSandboxes() with a sandbox of this boot", () => {
     assert.equal([...engine.sandboxes.store.listed()].length, 2);
   });
 
-  test("takes down one that is half-built, unlisted, its name taken until it is gone", async (t) => {
+  test("removes one whose create was interrupted, unlisted, and keeps its name until then", async (t) => {
     const { engine, id } = await afterRestart(t);
     changeRecord(engine, id, { state: { name: "creating" } });
     await recover(engine);
@@ -128,7 +128,7 @@ describe("recoverSandboxes() with a sandbox of this boot", () => {
     await engine.run();
   });
 
-  test("lets one stand that no controller of this daemon keeps", async (t) => {
+  test("keeps one whose controller this daemon does not have", async (t) => {
     const engine = new FakeEngine(t);
     const id = await engine.run();
     const next = await engine.restart({ controllers: [] });
@@ -153,7 +153,7 @@ describe("recoverSandboxes() with a sandbox of an earlier boot", () => {
     await next.run({ metadata: { name: "web", namespace: "", uid: "", attempt: 1 } });
   });
 
-  test("lists one that had ended as it was", async (t) => {
+  test("does not change one that had ended", async (t) => {
     const engine = new FakeEngine(t);
     const id = await engine.run();
     await stopPodSandbox(engine.sandboxes, id, never);
@@ -165,7 +165,7 @@ describe("recoverSandboxes() with a sandbox of an earlier boot", () => {
 });
 
 describe("recoverSandboxes() with two records of one name", () => {
-  /** Two records of one name, changed as given, the older one first; and which of them lives on. */
+  /** Loads two records of one name, changed as given, the older one first, and returns which one is ready. */
   async function survivor(t: TestContext, older: Partial<Sandbox>, newer: Partial<Sandbox>) {
     const { engine, id } = await afterRestart(t);
     const { records, host } = engine.world;
@@ -180,11 +180,11 @@ describe("recoverSandboxes() with two records of one name", () => {
     return { owner, older: stateOf(engine, id), newer: stateOf(engine, "b"), loser: store.get(id) };
   }
 
-  test("keeps the newer one of two equals, and the other one is dead", async (t) => {
+  test("keeps the newer one of two equals, and marks the other one dead", async (t) => {
     const { owner, older, newer, loser } = await survivor(t, {}, {});
     assert.deepEqual([owner, newer], ["newer", "ready"]);
-    assert.match(older, /^dead: another record has its name/);
-    // It may still run: its process is known for its removal.
+    assert.match(older, /^dead: another sandbox in the database has its name/);
+    // It may still run. Its process is kept for its removal.
     assert.ok(loser.process !== undefined);
   });
 
@@ -196,20 +196,20 @@ describe("recoverSandboxes() with two records of one name", () => {
   });
 });
 
-describe("recoverSandboxes() with what belongs to no record", () => {
-  test("sweeps it away, its cgroup and network included", async (t) => {
+describe("recoverSandboxes() with objects without a record", () => {
+  test("removes them, including cgroup and network", async (t) => {
     const { engine, id } = await afterRestart(t);
     engine.world.records.sandboxes.rows.delete(id);
     await recover(engine);
     await engine.world.time.advance(10);
     assert.deepEqual(engine.world.host.things(), []);
     assert.deepEqual(engine.sandboxes.attachments.all(), []);
-    // The cgroup before the things that say whose it is.
+    // The cgroup before the objects that show that it belongs to davit.
     assert.deepEqual(engine.world.host.removed.slice(0, 2), ["holder", "cgroup"]);
-    assert.ok(engine.logged("warn").includes(`swept away: cgroup /davit/${id}`));
+    assert.ok(engine.logged("warn").includes(`removed an orphan: cgroup /davit/${id}`));
   });
 
-  test("leaves alone what belongs to a record that cannot be read", async (t) => {
+  test("keeps the objects of a record that cannot be read", async (t) => {
     const { engine, id } = await afterRestart(t);
     engine.world.records.setAsideSandbox(id, "broken");
     await recover(engine);
@@ -223,7 +223,7 @@ describe("recoverSandboxes() with what belongs to no record", () => {
     ]);
   });
 
-  test("goes on without a controller that hangs, and tries one that fails again", async (t) => {
+  test("continues without a controller that hangs, and retries one that fails", async (t) => {
     const engine = new FakeEngine(t);
     const { host, time, controller } = engine.world;
     const lost = await engine.run();
@@ -242,7 +242,7 @@ describe("recoverSandboxes() with what belongs to no record", () => {
 });
 
 describe("recoverSandboxes()", () => {
-  test("goes on with removals of networks that are queued, and leaves the others to the client", async (t) => {
+  test("continues the queued network removals, and leaves the others to the client", async (t) => {
     const engine = new FakeEngine(t);
     const { network, time, host } = engine.world;
     const queued = await engine.run();

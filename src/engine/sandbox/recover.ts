@@ -11,11 +11,11 @@ import { controllerOf, type SandboxContext } from "./context.ts";
 import { removeSandbox } from "./remove.ts";
 import { markDead, watchSandbox } from "./watch.ts";
 
-// One sandboxer that hangs must not keep the others from being asked.
+// A sandboxer that hangs must not delay the others.
 const parallelLoads = 64;
 const loadMs = 2_000;
 const sweepMs = 2_000;
-// For faults that are injected: nothing below waits without a limit of its own.
+// Only for injected faults: every wait below has its own limit.
 const recoverMs = 60_000;
 
 /** The records that the recovery of sandboxes reads. */
@@ -25,16 +25,17 @@ export interface RecordedSandboxes {
 }
 
 /**
- * Takes up what an earlier daemon left. The records are a hint, the kernel is asked.
+ * Restores the sandboxes of the previous daemon. The records are a hint; the kernel has the truth.
  *
- * - a finished sandbox is listed: ready when its controller finds it alive, dead otherwise, and as
- *   it was known last when the controller does not answer, which is then asked again;
- * - a half-built one is taken down in the background, unlisted, holding its name until it is gone;
- * - one of an earlier boot is dead, and its network is removed without its namespace;
- * - what belongs to no record is swept away.
+ * - A finished sandbox is listed: ready when its controller finds it alive, else dead. If the
+ *   controller does not answer, the last known state applies and the controller is asked again.
+ * - A sandbox that was still being created is removed in the background. It is unlisted and keeps its
+ *   name until then.
+ * - A sandbox of an earlier boot is dead. Its network is removed without its namespace.
+ * - Objects without a record are removed.
  *
- * Nothing that is wrong with one sandbox stops or delays the others; it rejects only when the
- * records cannot be read at all.
+ * A problem with one sandbox neither stops nor delays the others. Rejects only when the records cannot
+ * be read at all.
  */
 export async function recoverSandboxes(
   context: SandboxContext,
@@ -43,15 +44,15 @@ export async function recoverSandboxes(
   await context.operations.run(
     {
       name: "recover",
-      subject: "the last daemon's sandboxes",
+      subject: "sandboxes of the previous daemon",
       timeoutMs: recoverMs,
       log: context.log,
     },
-    (operation) => takeUp(context, records, operation),
+    (operation) => restore(context, records, operation),
   );
 }
 
-async function takeUp(
+async function restore(
   context: SandboxContext,
   records: RecordedSandboxes,
   operation: RunningOperation,
@@ -73,7 +74,7 @@ async function takeUp(
   for (const sandbox of [...context.store.all()]) {
     if (sandbox.state.name === "creating") {
       const subject = sandboxSubject(sandbox);
-      context.log.info("taking down a sandbox that the last daemon did not finish", subject);
+      context.log.info("removing a sandbox that the previous daemon did not finish", subject);
       context.janitor.adopt(sandbox.id, () => removeSandbox(context, sandbox.id));
     } else {
       context.store.list(sandbox.id);
@@ -81,7 +82,7 @@ async function takeUp(
   }
 
   await operation.enter("sweep-orphans");
-  // What a record that cannot be read belongs to is not known to be nobody's: it stays.
+  // The objects of a record that cannot be read may still be in use. They are kept.
   const setAside = new Set(records.setAside().map(({ id }) => id));
   await sweepAll(context, {
     has: (id) => setAside.has(id) || context.store.peek(id) !== undefined,
@@ -97,7 +98,7 @@ async function takeUp(
   await operation.enter("ready");
 }
 
-/** Where two records have one name, the one that is more alive comes first and keeps it. */
+/** The sandboxes in loading order. Of two with the same name, the one more likely alive loads first and keeps it. */
 function inOrderOfClaim(
   context: SandboxContext,
   sandboxes: readonly Sandbox[],
@@ -108,7 +109,7 @@ function inOrderOfClaim(
   const best = new Map<string, Sandbox>();
   for (const sandbox of sandboxes) {
     const rival = best.get(sandbox.name);
-    // Records come oldest first: of two equals the newer one wins.
+    // The records are sorted oldest first. Of two equals the newer one wins.
     if (rival === undefined || rank(sandbox) >= rank(rival)) best.set(sandbox.name, sandbox);
   }
   const place = (sandbox: Sandbox): number =>
@@ -118,18 +119,18 @@ function inOrderOfClaim(
 }
 
 function loseName(context: SandboxContext, sandbox: Sandbox): void {
-  context.log.error("two records have the name of one sandbox, the less alive one is dead", {
+  context.log.error("duplicate sandbox name in the database; marking the stale one NOTREADY", {
     ...sandboxSubject(sandbox),
     name: sandbox.name,
   });
   if (sandbox.state.name === "ready")
-    die(context, sandbox, `another record has its name, "${sandbox.name}"`);
+    die(context, sandbox, `another sandbox in the database has its name, "${sandbox.name}"`);
 }
 
 function die(context: SandboxContext, sandbox: Sandbox, reason: string): void {
   context.log.info("a sandbox died", { ...sandboxSubject(sandbox), reason });
   context.store.update(sandbox.id, (now) => {
-    // A process of another boot is nobody's to signal: its pid may be anyone's by now.
+    // A process of another boot must not be signalled: its pid may belong to any process now.
     const { process, ...rest } = now;
     const keepsProcess = process !== undefined && now.bootId === context.bootId;
     return {
@@ -153,7 +154,7 @@ async function loadAll(context: SandboxContext, operation: RunningOperation): Pr
   );
 }
 
-/** Never rejects: what is wrong with one sandbox is told of that one. */
+/** Loads a sandbox for the first time. Never rejects: a failure is logged and retried. */
 async function loadFirst(context: SandboxContext, sandbox: Sandbox): Promise<void> {
   const { id } = sandbox;
   try {
@@ -163,21 +164,21 @@ async function loadFirst(context: SandboxContext, sandbox: Sandbox): Promise<voi
       die(context, sandbox, "the machine has been rebooted");
     }
   } catch (error) {
-    // It may well be alive: what was known last stands until its controller says something.
-    context.log.warn("a sandbox could not be asked for after the restart; it is asked again", {
+    // It may be alive. The last known state applies until its controller answers.
+    context.log.warn("failed to reattach to a sandbox; will retry", {
       ...sandboxSubject(sandbox),
       error: messageOf(error),
     });
-    context.janitor.adopt(`take up sandbox ${id}`, () => load(context, id), loadMs);
+    context.janitor.adopt(`reattach to sandbox ${id}`, () => load(context, id), loadMs);
   }
 }
 
-/** Asks the controller for a sandbox of this boot and acts on what it says; rejects when it says nothing. */
+/** Asks the controller about a sandbox of this boot and acts on the answer; rejects without an answer. */
 async function load(context: SandboxContext, id: string): Promise<void> {
   const sandbox = context.store.peek(id);
   if (sandbox === undefined) return;
   const controller = controllerOf(context, sandbox);
-  // No controller of that name in this daemon: nobody can say, so what is on record stands.
+  // This daemon has no controller of that name. The recorded state applies.
   if (controller === undefined) return;
   const deadline = AbortSignal.timeout(loadMs);
   const reason = await beforeAbort(controller.load(sandbox, deadline), deadline);
@@ -186,13 +187,13 @@ async function load(context: SandboxContext, id: string): Promise<void> {
   else markDead(context, id, reason);
 }
 
-/** Each controller by itself: one that hangs keeps neither the others nor the start. */
+/** Sweeps each controller separately, so that one that hangs delays neither the others nor the start. */
 async function sweepAll(context: SandboxContext, known: KnownIds): Promise<void> {
   await Promise.all(
     [...context.controllers.values()].map((controller) =>
       runWithTimeoutThenBackground(
         context,
-        `sweep what ${controller.name} left behind`,
+        `remove orphans of controller ${controller.name}`,
         sweepMs,
         () => sweep(context, controller, known),
       ),
@@ -205,8 +206,8 @@ async function sweep(
   controller: SandboxController,
   known: KnownIds,
 ): Promise<void> {
-  // Their cgroups first: the controller's things are what says that they are ours.
+  // The cgroups are removed first. The controller's objects show that the cgroups belong to davit.
   const cgroups = await context.cgroups.sweep(await controller.orphans(known));
   const swept = await controller.sweep(known, context.tasks.signal);
-  for (const line of [...cgroups, ...swept]) context.log.warn(`swept away: ${line}`);
+  for (const line of [...cgroups, ...swept]) context.log.warn(`removed an orphan: ${line}`);
 }

@@ -18,7 +18,7 @@ function assertNothingIsLeft(engine: FakeEngine): void {
 }
 
 describe("removePodSandbox()", () => {
-  test("stops the sandbox, removes its containers, and gives all back, its name included", async (t) => {
+  test("stops the sandbox, removes its containers, and releases everything, including its name", async (t) => {
     const engine = new FakeEngine(t);
     const id = await engine.run();
     await engine.start(id);
@@ -32,7 +32,7 @@ describe("removePodSandbox()", () => {
     await engine.run();
   });
 
-  test("is no error when it is gone", async (t) => {
+  test("succeeds when it does not exist", async (t) => {
     const engine = new FakeEngine(t);
     await removePodSandbox(engine.sandboxes, "none", never);
     await removeSandbox(engine.sandboxes, "none", never);
@@ -52,21 +52,21 @@ describe("removePodSandbox()", () => {
   });
 
   for (const stage of stages["remove-pod-sandbox"]) {
-    test(`can be tried again when stage ${stage} failed`, async (t) => {
+    test(`can be retried when stage ${stage} failed`, async (t) => {
       const engine = new FakeEngine(t);
       const id = await engine.run();
       await engine.start(id);
       engine.faults.fail(`remove-pod-sandbox/${stage}`);
       const removal = removePodSandbox(engine.sandboxes, id, never);
       await assert.rejects(removal, new RegExp(`stage ${stage}.*fault at`));
-      assert.equal(engine.sandboxes.failedEnds.all()[0]?.subject, id);
+      assert.equal(engine.sandboxes.failedTeardowns.all()[0]?.subject, id);
       engine.faults.heal(`remove-pod-sandbox/${stage}`);
       await removePodSandbox(engine.sandboxes, id, never);
       assertNothingIsLeft(engine);
     });
   }
 
-  test("keeps the record while something of the sandbox cannot be given back", async (t) => {
+  test("keeps the record while a resource of the sandbox cannot be released", async (t) => {
     const engine = new FakeEngine(t);
     const { controller, cgroups, records } = engine.world;
     const id = await engine.run();
@@ -80,7 +80,7 @@ describe("removePodSandbox()", () => {
     assertNothingIsLeft(engine);
   });
 
-  test("ends at its own deadline when the controller hears no signal", async (t) => {
+  test("ends at its own deadline when the controller ignores its signal", async (t) => {
     const engine = new FakeEngine(t);
     const id = await engine.run();
     const hang = engine.world.controller.trouble.hang("shutdown", { deaf: true });
@@ -91,7 +91,7 @@ describe("removePodSandbox()", () => {
     await rejected;
   });
 
-  test("lets go of its turn when its caller leaves while it waits for it", async (t) => {
+  test("stops waiting for the lock when its caller disconnects", async (t) => {
     const engine = new FakeEngine(t);
     const id = await engine.run();
     const turn = await engine.sandboxes.locks.acquire(id);
@@ -104,7 +104,7 @@ describe("removePodSandbox()", () => {
     assertNothingIsLeft(engine);
   });
 
-  test("takes a container along that is being made", async (t) => {
+  test("removes a container that is being created", async (t) => {
     const engine = new FakeEngine(t);
     const id = await engine.run();
     await engine.pull();
@@ -117,7 +117,7 @@ describe("removePodSandbox()", () => {
     assertNothingIsLeft(engine);
   });
 
-  test("frees the name of a finished sandbox that waits for its caller", async (t) => {
+  test("frees the name of an unclaimed sandbox", async (t) => {
     const engine = new FakeEngine(t);
     const hang = engine.faults.hang("run-pod-sandbox/add-network");
     const caller = new AbortController();
@@ -129,12 +129,12 @@ describe("removePodSandbox()", () => {
     await settle();
     const [held] = engine.sandboxes.store.all();
     await removeSandbox(engine.sandboxes, held?.id ?? "");
-    assert.deepEqual(engine.sandboxes.creations.unclaimed(), []);
+    assert.deepEqual(engine.sandboxes.inflightCreates.unclaimed(), []);
     assertNothingIsLeft(engine);
     assert.notEqual(await engine.run(), held?.id);
   });
 
-  test("removes what no controller of this daemon keeps", async (t) => {
+  test("removes a sandbox whose controller this daemon does not have", async (t) => {
     const engine = new FakeEngine(t);
     const id = await engine.run({ linux: { cgroupParent: "/kubepods/pod1" } });
     const next = await engine.restart({ controllers: [] });
@@ -144,7 +144,7 @@ describe("removePodSandbox()", () => {
     assert.ok(!next.world.host.has("network", id));
   });
 
-  test("is true on a full disk, and is recorded when there is room", async (t) => {
+  test("succeeds on a full disk, and is recorded later", async (t) => {
     const engine = new FakeEngine(t);
     const { records, time } = engine.world;
     const id = await engine.run();

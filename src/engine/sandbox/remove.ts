@@ -4,8 +4,8 @@ import { controllerOf, otherCgroups, type SandboxContext } from "./context.ts";
 import { stopLocked } from "./stop.ts";
 
 /**
- * Removes the sandbox: stops it where that is not done, gives everything back that it had, and
- * forgets it. Idempotent: no error when it is gone (api.proto, RemovePodSandbox).
+ * Removes the sandbox: stops it if necessary, releases its resources and deletes its record.
+ * Idempotent: not an error when it does not exist (api.proto, RemovePodSandbox).
  */
 export async function removePodSandbox(
   context: SandboxContext,
@@ -16,7 +16,7 @@ export async function removePodSandbox(
   if (id !== undefined) await removeSandbox(context, id, caller);
 }
 
-/** Like {@link removePodSandbox}, for the full id of a sandbox that may be unlisted. */
+/** Like {@link removePodSandbox}, by the full id of a sandbox that may be unlisted. */
 export async function removeSandbox(
   context: SandboxContext,
   id: string,
@@ -24,7 +24,7 @@ export async function removeSandbox(
 ): Promise<void> {
   using _turn = await context.locks.acquire(id, caller);
   if (context.store.peek(id) === undefined) return;
-  await context.failedEnds.track(id, () =>
+  await context.failedTeardowns.track(id, () =>
     context.operations.run(
       {
         name: "remove-pod-sandbox",
@@ -59,13 +59,13 @@ async function takeApart(
 
   await operation.enter("delete-record");
   context.store.remove(id);
-  context.creations.forget(sandbox.name, id);
+  context.inflightCreates.forget(sandbox.name, id);
   await operation.enter("answer");
 }
 
-/** A sandbox that a crash left half-built: it never was ready, so there is no state to keep. */
+/** Stops a sandbox whose create was interrupted. It was never ready, so there is no state to keep. */
 async function endHalfBuilt(
-  context: SandboxContext,
+  context: Pick<SandboxContext, "store" | "controllers" | "teardown">,
   id: string,
   signal: AbortSignal,
 ): Promise<void> {

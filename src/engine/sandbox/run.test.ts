@@ -28,7 +28,7 @@ function assertNothingIsLeft(engine: FakeEngine): void {
 }
 
 describe("runPodSandbox()", () => {
-  test("answers with the id of a listed, ready pod that has all it needs", async (t) => {
+  test("returns the id of a listed, ready pod that has all it needs", async (t) => {
     const engine = new FakeEngine(t);
     const { host, records, network } = engine.world;
     const input = podRequest({
@@ -62,7 +62,7 @@ describe("runPodSandbox()", () => {
     assert.equal(engine.world.cgroups.limitsOf(`/davit/${id}`)?.memoryLimitBytes, 4096n);
   });
 
-  test("goes through each stage once, in the order of the list", async (t) => {
+  test("enters each stage once, in the order of the list", async (t) => {
     const engine = new FakeEngine(t);
     const id = await engine.run();
     const [past] = engine.sandboxes.operations.history.of(id);
@@ -72,7 +72,7 @@ describe("runPodSandbox()", () => {
     );
   });
 
-  test("makes no network for a pod on the host's", async (t) => {
+  test("creates no network for a pod on the host network", async (t) => {
     const engine = new FakeEngine(t);
     const id = await engine.run(hostNetwork);
     const { netnsPath, network } = engine.sandboxes.store.get(id);
@@ -81,14 +81,14 @@ describe("runPodSandbox()", () => {
     assert.ok(!engine.world.host.things().includes("network"));
   });
 
-  test("makes no cgroup where the request names one", async (t) => {
+  test("creates no cgroup if the request has one", async (t) => {
     const engine = new FakeEngine(t);
     const id = await engine.run({ linux: { cgroupParent: "/kubepods/pod1" } });
     assert.equal(engine.sandboxes.store.get(id).cgroup?.parent, "/kubepods/pod1");
     assert.ok(!engine.world.host.things().includes("cgroup"));
   });
 
-  test("takes the controller's time of creation, unless that is none", async (t) => {
+  test("uses the creation time of the controller if that is valid", async (t) => {
     const engine = new FakeEngine(t);
     const { controller, time } = engine.world;
     controller.createdAtNs = 42n;
@@ -105,7 +105,7 @@ describe("runPodSandbox()", () => {
     }
   });
 
-  test("gives the pod labels that no other one has, where there is a labeller", async (t) => {
+  test("assigns unique labels if there is a labeller", async (t) => {
     const seen: string[][] = [];
     const labels: PodLabeller = {
       choose: (_config, others) => {
@@ -121,23 +121,23 @@ describe("runPodSandbox()", () => {
   });
 });
 
-describe("runPodSandbox() refuses, and makes nothing of,", () => {
-  test("a config that cannot be carried out", async (t) => {
+describe("runPodSandbox() rejects, and creates nothing for,", () => {
+  test("an invalid config", async (t) => {
     const engine = new FakeEngine(t);
     const run = engine.run({ metadata: { name: "", namespace: "", uid: "", attempt: 0 } });
     await assert.rejects(run, { kind: "invalid-argument", message: /metadata\.name is empty/ });
     assertNothingIsLeft(engine);
   });
 
-  test("a handler that is not there, and one whose controller is not", async (t) => {
+  test("an unknown handler, and one with an unknown controller", async (t) => {
     const engine = new FakeEngine(t);
     await assert.rejects(engine.run({}, "kata"), { kind: "invalid-argument", message: /"kata"/ });
-    const message = /"old" wants controller "gone".*\[runtime\.handlers\.old\]/;
+    const message = /"old" requires controller "gone".*\[runtime\.handlers\.old\]/;
     await assert.rejects(engine.run({}, "old"), { kind: "unimplemented", message });
     assertNothingIsLeft(engine);
   });
 
-  test("a user namespace that the handler cannot have", async (t) => {
+  test("a user namespace that the handler does not support", async (t) => {
     const engine = new FakeEngine(t);
     const range = [{ containerId: 0, hostId: 65_536, length: 65_536 }];
     const usernsOptions = { mode: NamespaceMode.POD, uids: range, gids: range };
@@ -150,14 +150,14 @@ describe("runPodSandbox() refuses, and makes nothing of,", () => {
     await engine.run(config);
   });
 
-  test("a caller that has left already", async (t) => {
+  test("a caller that has disconnected already", async (t) => {
     const engine = new FakeEngine(t);
     const left = AbortSignal.abort(new Error("gone"));
     await assert.rejects(runPodSandbox(engine.sandboxes, podRequest(), left), /gone/);
     assertNothingIsLeft(engine);
   });
 
-  test("a pod for which the disk has no room", async (t) => {
+  test("a pod that cannot be recorded on a full disk", async (t) => {
     const engine = new FakeEngine(t);
     engine.world.records.full = true;
     const message = /stage write-record.*the disk is full/;
@@ -167,7 +167,7 @@ describe("runPodSandbox() refuses, and makes nothing of,", () => {
     assertNothingIsLeft(engine);
   });
 
-  test("an attempt that has an answered sandbox, and takes the next attempt", async (t) => {
+  test("an attempt whose sandbox a client knows, and accepts the next attempt", async (t) => {
     const engine = new FakeEngine(t);
     const id = await engine.run();
     await assert.rejects(engine.run(), { kind: "already-exists", message: new RegExp(id) });
@@ -176,7 +176,7 @@ describe("runPodSandbox() refuses, and makes nothing of,", () => {
   });
 });
 
-describe("runPodSandbox() takes everything back", () => {
+describe("runPodSandbox() undoes everything", () => {
   for (const stage of ownStages) {
     test(`when stage ${stage} fails, and the next try works`, async (t) => {
       const engine = new FakeEngine(t);
@@ -188,7 +188,7 @@ describe("runPodSandbox() takes everything back", () => {
       await engine.run();
     });
 
-    test(`when the deadline comes in stage ${stage}`, async (t) => {
+    test(`when the deadline is reached in stage ${stage}`, async (t) => {
       const engine = new FakeEngine(t);
       engine.faults.hang(`run-pod-sandbox/${stage}`);
       const run = engine.run();
@@ -208,7 +208,7 @@ describe("runPodSandbox() takes everything back", () => {
     assert.deepEqual(removed, ["network", "holder", "namespaces", "files", "cgroup"]);
   });
 
-  test("when a plugin, the controller or the cgroup fails half-way", async (t) => {
+  test("when a plugin, the controller or the cgroup fails midway", async (t) => {
     const engine = new FakeEngine(t);
     const { network, controller, cgroups } = engine.world;
     network.trouble.fail("add", new RuntimeError("unavailable", "no address"), 1);
@@ -232,10 +232,10 @@ describe("runPodSandbox() takes everything back", () => {
     await engine.world.time.advance(1_000);
     await rejected;
     assertNothingIsLeft(engine);
-    assert.ok(engine.logged("warn").includes("cannot give back its namespaces and files"));
+    assert.ok(engine.logged("warn").includes("cannot remove its namespaces and files"));
   });
 
-  test("but a network that cannot be removed, which is left to the queue", async (t) => {
+  test("except a network that cannot be removed, which is queued", async (t) => {
     const engine = new FakeEngine(t);
     const { network, time, host, records } = engine.world;
     network.trouble.fail("remove");
@@ -251,7 +251,7 @@ describe("runPodSandbox() takes everything back", () => {
     assertNothingIsLeft(engine);
   });
 
-  test("later where it cannot now: until then the pod is dead, listed, and has its name", async (t) => {
+  test("later if it cannot now: until then the pod is dead, listed, and has its name", async (t) => {
     const engine = new FakeEngine(t);
     const { controller, time, host } = engine.world;
     controller.trouble.fail("shutdown");
@@ -261,11 +261,8 @@ describe("runPodSandbox() takes everything back", () => {
     await rejected;
     const [sandbox] = engine.sandboxes.store.listed();
     assert.ok(sandbox?.state.name === "dead");
-    assert.match(
-      sandbox.state.reason,
-      /could not give back its namespaces and files: shutdown broke/,
-    );
-    // What stands below the step that is stuck is still there.
+    assert.match(sandbox.state.reason, /could not remove its namespaces and files: shutdown broke/);
+    // The steps before the one that is stuck are not undone yet.
     assert.ok(host.has("cgroup", sandbox.id));
     await assert.rejects(engine.run(), { kind: "already-exists" });
     controller.trouble.heal("shutdown");
@@ -273,7 +270,7 @@ describe("runPodSandbox() takes everything back", () => {
     assertNothingIsLeft(engine);
   });
 
-  test("later where an undo hangs for 5 s", async (t) => {
+  test("later if an undo hangs for 5 s", async (t) => {
     const engine = new FakeEngine(t);
     const { controller, time } = engine.world;
     const hang = controller.trouble.hang("shutdown", { deaf: true });
@@ -291,10 +288,10 @@ describe("runPodSandbox() takes everything back", () => {
   });
 });
 
-describe("runPodSandbox(), asked again,", () => {
+describe("runPodSandbox(), called again,", () => {
   const other = podRequest({ hostname: "other" });
 
-  test("lets an equal request join the one under way", async (t) => {
+  test("lets an equal request join the one in progress", async (t) => {
     const engine = new FakeEngine(t);
     const hang = engine.faults.hang("run-pod-sandbox/add-network");
     const first = engine.run();
@@ -305,20 +302,20 @@ describe("runPodSandbox(), asked again,", () => {
     assert.equal([...engine.sandboxes.store.all()].length, 1);
   });
 
-  test("refuses a different request meanwhile, naming the stage", async (t) => {
+  test("rejects a different request meanwhile, with the stage", async (t) => {
     const engine = new FakeEngine(t);
     const hang = engine.faults.hang("run-pod-sandbox/add-network");
     const first = engine.run();
     await hang.arrived;
     await engine.world.time.advance(3_000);
-    const message = /a different request is making it, stage add-network, for 3 s/;
+    const message = /a different request has been creating it for 3 s, stage add-network/;
     const second = runPodSandbox(engine.sandboxes, other, never);
     await assert.rejects(second, { kind: "failed-precondition", message });
     hang.release();
     await first;
   });
 
-  test("gives the retry of a caller that left what it has made, listed only then", async (t) => {
+  test("returns the held sandbox to the retry of a caller that disconnected, and lists it only then", async (t) => {
     const engine = new FakeEngine(t);
     const hang = engine.faults.hang("run-pod-sandbox/add-network");
     const caller = new AbortController();
@@ -332,7 +329,7 @@ describe("runPodSandbox(), asked again,", () => {
     assert.deepEqual([[...store.listed()].length, [...store.all()].length], [0, 1]);
     await assert.rejects(runPodSandbox(engine.sandboxes, other, never), {
       kind: "failed-precondition",
-      message: /made it 0 s ago and went away/,
+      message: /created it 0 s ago; it is removed unless/,
     });
     const id = await engine.run();
     assert.deepEqual(
@@ -342,7 +339,7 @@ describe("runPodSandbox(), asked again,", () => {
     assert.equal(store.get(id).state.name, "ready");
   });
 
-  test("takes it away when nobody came for it, and says so to whoever comes meanwhile", async (t) => {
+  test("removes an unclaimed sandbox, and reports that to callers meanwhile", async (t) => {
     const engine = new FakeEngine(t);
     const hang = engine.faults.hang("run-pod-sandbox/add-network");
     const caller = new AbortController();
@@ -355,7 +352,7 @@ describe("runPodSandbox(), asked again,", () => {
     const removal = engine.world.controller.trouble.hang("shutdown");
     await engine.world.time.advance(121_000);
     await removal.arrived;
-    await assert.rejects(engine.run(), { kind: "unavailable", message: /is being taken down/ });
+    await assert.rejects(engine.run(), { kind: "unavailable", message: /is being removed/ });
     removal.release();
     await settle();
     assertNothingIsLeft(engine);

@@ -20,7 +20,7 @@ import { otherCgroups, type SandboxContext } from "./context.ts";
 import { removeSandbox } from "./remove.ts";
 import { watchSandbox } from "./watch.ts";
 
-/** A checked request, ready to be built. */
+/** A checked request. */
 interface Plan {
   readonly id: string;
   readonly name: string;
@@ -32,12 +32,12 @@ interface Plan {
 }
 
 /**
- * Makes a pod sandbox with its network and answers with its id.
+ * Creates a pod sandbox with its network and returns its id.
  *
- * The making outlives a caller that goes away (see {@link InflightCreates}); a request for a pod
- * attempt that already has an answered sandbox gets `already-exists` naming its id. A failure
- * takes back everything that was made; what cannot be taken back within 5 s becomes a dead,
- * listed sandbox that is removed in the background or by the client, whoever comes first.
+ * The create continues when its caller disconnects (see {@link InflightCreates}). `already-exists`,
+ * with the id, for an attempt of a pod whose sandbox a client already knows. A failure undoes every
+ * step. If that takes longer than 5 s, the sandbox is listed as dead, and the janitor or the client
+ * removes it.
  */
 export async function runPodSandbox(
   context: SandboxContext,
@@ -50,16 +50,16 @@ export async function runPodSandbox(
   if (controller === undefined) {
     throw new RuntimeError(
       "unimplemented",
-      `run pod sandbox: handler "${handler.name}" wants controller "${handler.controller}", which this version does not have; set controller = "podsandbox" in [runtime.handlers.${handler.name}]`,
+      `run pod sandbox: handler "${handler.name}" requires controller "${handler.controller}", which this version does not have; set controller = "podsandbox" in [runtime.handlers.${handler.name}]`,
     );
   }
   if (podUsers(config) !== undefined) await context.handlers.checkUserNamespaces(handler);
   const name = sandboxName(config.metadata);
-  if (!context.creations.has(name)) {
+  if (!context.inflightCreates.has(name)) {
     const words = { doing: "run pod sandbox", noun: "sandbox", attempt: "this attempt of the pod" };
     checkNameIsFree(context.store, name, words);
   }
-  return context.creations.run(name, input.requestBytes, caller, () => {
+  return context.inflightCreates.run(name, input.requestBytes, caller, () => {
     const { requestBytes } = input;
     const plan: Plan = { id: newSandboxId(), name, config, requestBytes, handler, controller };
     const operation = context.operations.begin({
@@ -89,7 +89,7 @@ async function build(
 ): Promise<string> {
   using running = operation;
   const onStuck = (what: string, error: unknown): void => {
-    const reason = `its creation failed, and davit could not ${what}: ${messageOf(error)}`;
+    const reason = `its create failed, and davit could not ${what}: ${messageOf(error)}`;
     leaveBehind(context, plan.id, reason);
   };
   const sandbox = await buildOrUndo(running, onStuck, (undo) =>
@@ -107,17 +107,12 @@ async function assemble(
 ): Promise<Sandbox> {
   const { store } = context;
   const { id, config, controller } = plan;
-  await operation.enter("reserve-name");
-  const cgroup = context.cgroups.plan(
-    config.linux?.cgroupParent ?? "",
-    id,
-    otherCgroups(context, id),
-  );
-
   await operation.enter("write-record");
-  // Chosen and on record in one go: no other pod can come to have the same level.
+  // There is no await between these choices and the record, so no other pod can make the same ones.
+  const parent = config.linux?.cgroupParent ?? "";
+  const cgroup = context.cgroups.plan(parent, id, otherCgroups(context, id));
   const selinux = context.labels?.choose(config, store.all());
-  undo.defer("forget its record", () => {
+  undo.defer("delete its record", () => {
     store.remove(id);
   });
   store.add({
@@ -139,7 +134,7 @@ async function assemble(
   );
   await context.cgroups.prepare(cgroup, cgroupResourcesOf(config));
 
-  undo.defer("give back its namespaces and files", (signal) =>
+  undo.defer("remove its namespaces and files", (signal) =>
     controller.shutdown(store.get(id), signal),
   );
   const { netnsPath } = await controller.create(store.get(id), operation);
@@ -154,7 +149,7 @@ async function assemble(
     ...networked,
     state: { name: "ready" },
     ...(process === undefined ? {} : { process }),
-    // A sandboxer without a clock says 0, or the zero time of its language (year 1).
+    // A sandboxer may report 0, or the zero time of its language (year 1).
     createdAtNs:
       createdAtNs !== undefined && createdAtNs > 0n ? createdAtNs : networked.createdAtNs,
   }));
@@ -175,7 +170,7 @@ async function addNetwork(
     .networkOf(sandbox.handler)
     .add(networkRequest(sandbox, sandbox.netnsPath), operation, async (attachment) => {
       await context.attachments.putNoted(attachment);
-      // The first record, before any plugin has run.
+      // This is the first record, before any plugin runs.
       if (attachment.result === undefined) await operation.enter("add-network");
     });
   await operation.enter("network-added");
@@ -201,13 +196,13 @@ function networkRequest(sandbox: Sandbox, netnsPath: string): NetworkRequest {
   };
 }
 
-/** A creation that could not be undone becomes a dead sandbox that everybody can see and remove. */
+/** Lists a sandbox whose create could not be undone as dead, so that clients can see and remove it. */
 function leaveBehind(context: SandboxContext, id: string, reason: string): void {
   const sandbox = context.store.peek(id);
   if (sandbox === undefined) return;
   const subject = sandboxSubject(sandbox);
-  context.log.error("an unfinished sandbox is left behind for now", { ...subject, reason });
-  // Before the record is written: on a full disk that fails, and nobody would own the sandbox.
+  context.log.error("failed to clean up an unfinished sandbox; will retry", { ...subject, reason });
+  // Before the record is written: on a full disk the write fails, and nothing would remove the sandbox.
   context.janitor.adopt(id, () => removeSandbox(context, id), 1_000);
   context.store.update(id, (now) => ({
     ...now,
@@ -219,6 +214,6 @@ function leaveBehind(context: SandboxContext, id: string, reason: string): void 
 function discard(context: SandboxContext, id: string, reason: DiscardReason): void {
   const sandbox = context.store.peek(id);
   const subject = sandbox === undefined ? { sandbox: id } : sandboxSubject(sandbox);
-  context.log.info("taking a finished sandbox down", { ...subject, reason });
+  context.log.info("removing an unclaimed sandbox", { ...subject, reason });
   context.janitor.adopt(id, () => removeSandbox(context, id));
 }

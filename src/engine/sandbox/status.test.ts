@@ -12,7 +12,7 @@ const hostNetwork = {
 };
 const ips = ["10.0.0.1", "fd00::1"];
 
-/** A controller that cannot be asked properly, or says something special; and what is made of it. */
+/** Answers and failures of a controller, and the resulting status. */
 interface Row {
   readonly name: string;
   readonly spoil: (engine: FakeEngine, id: string) => void;
@@ -98,7 +98,7 @@ describe("podSandboxStatus() where the controller", () => {
     });
   }
 
-  test("hangs: after 2 s the last known state is told", async (t) => {
+  test("hangs: after 2 s the last known state is reported", async (t) => {
     const engine = new FakeEngine(t);
     const id = await engine.run();
     for (const deaf of [false, true]) {
@@ -113,7 +113,7 @@ describe("podSandboxStatus() where the controller", () => {
     }
   });
 
-  test("loses its connection only after the deadline: that is a silence, not an end", async (t) => {
+  test("loses its connection only after the deadline: the last known state is reported", async (t) => {
     const engine = new FakeEngine(t);
     const id = await engine.run();
     const { controller, time } = engine.world;
@@ -129,7 +129,7 @@ describe("podSandboxStatus() where the controller", () => {
     assert.equal((await asked).ready, true);
   });
 
-  test("is not in this daemon: the last known state is told", async (t) => {
+  test("is not in this daemon: the last known state is reported", async (t) => {
     const engine = new FakeEngine(t);
     const id = await engine.run();
     const next = await engine.restart({ controllers: [] });
@@ -141,7 +141,7 @@ describe("podSandboxStatus() where the controller", () => {
 });
 
 describe("podSandboxStatus()", () => {
-  test("tells what was asked for: no facts unless verbose", async (t) => {
+  test("has information only if verbose", async (t) => {
     const engine = new FakeEngine(t);
     const id = await engine.run();
     assert.equal((await podSandboxStatus(engine.sandboxes, id, false)).info, undefined);
@@ -160,7 +160,7 @@ describe("podSandboxStatus()", () => {
     });
   });
 
-  test("refuses an id that names nothing, nothing at all, or several", async (t) => {
+  test("rejects an unknown, an empty and an ambiguous id", async (t) => {
     const engine = new FakeEngine(t);
     const status = (id: string) => podSandboxStatus(engine.sandboxes, id, false);
     await assert.rejects(status("none"), { kind: "not-found" });
@@ -177,7 +177,7 @@ describe("podSandboxStatus()", () => {
     assert.ok(kinds.includes("invalid-argument"));
   });
 
-  test("is not ready for a sandbox in any state but ready, whatever the controller says", async (t) => {
+  test("is not ready for a sandbox in another state than ready, even if the controller reports ready", async (t) => {
     const states: readonly SandboxState[] = [
       { name: "dead", reason: "", atNs: 1n },
       { name: "stopped", atNs: 1n },
@@ -187,12 +187,12 @@ describe("podSandboxStatus()", () => {
     for (const state of states) {
       engine.sandboxes.store.update(id, (now) => ({ ...now, state }));
       const { ready, info } = await podSandboxStatus(engine.sandboxes, id, true);
-      // The namespace of a stopped one is closed to whoever asks, though it may still be there.
+      // The namespace of a stopped sandbox counts as closed, though it may still exist.
       assert.deepEqual([ready, info?.netNamespaceClosed], [false, state.name === "stopped"]);
     }
   });
 
-  test("takes the time of creation from the controller, its own record, or the clock", async (t) => {
+  test("has the creation time of the controller, of the record, or of the clock", async (t) => {
     const engine = new FakeEngine(t);
     const { controller, time } = engine.world;
     const id = await engine.run();
@@ -211,21 +211,21 @@ describe("podSandboxStatus()", () => {
     }
   });
 
-  test("tells the address of a ready pod, also when the record of its network is lost", async (t) => {
+  test("has the address of a ready pod, also when the record of its network is lost", async (t) => {
     const engine = new FakeEngine(t);
     const id = await engine.run();
     await engine.sandboxes.attachments.delete(id);
     assert.deepEqual((await podSandboxStatus(engine.sandboxes, id, false)).ips, ips);
   });
 
-  test("tells no address on the host's network", async (t) => {
+  test("has no address on the host network", async (t) => {
     const engine = new FakeEngine(t);
     const id = await engine.run(hostNetwork);
     const { ips: none, info } = await podSandboxStatus(engine.sandboxes, id, true);
     assert.deepEqual([none, info?.netNamespaceClosed], [[], false]);
   });
 
-  test("tells no address when the network namespace is gone", async (t) => {
+  test("has no address when the network namespace is gone", async (t) => {
     const engine = new FakeEngine(t);
     const id = await engine.run();
     engine.world.host.remove("namespaces", id);
@@ -233,7 +233,7 @@ describe("podSandboxStatus()", () => {
     assert.deepEqual([status.ips, status.info?.netNamespaceClosed], [[], true]);
   });
 
-  test("tells the address of a dead pod while it has its network, and no longer", async (t) => {
+  test("has the address of a dead pod until its network is removed", async (t) => {
     const engine = new FakeEngine(t);
     const id = await engine.run();
     const hang = engine.faults.hang("stop-pod-sandbox/remove-network");
@@ -254,7 +254,7 @@ describe("podSandboxStatus()", () => {
     );
   });
 
-  test("is not older than a stop that came while the controller was asked", async (t) => {
+  test("includes a stop that happened while the controller was asked", async (t) => {
     const engine = new FakeEngine(t);
     const id = await engine.run();
     const hang = engine.world.controller.trouble.hang("status");

@@ -11,49 +11,49 @@ import {
 } from "../../core/sandbox/index.ts";
 import { controllerOf, type SandboxContext } from "./context.ts";
 
-/** Everything that PodSandboxStatus answers with, as one snapshot. */
+/** The answer of PodSandboxStatus, as one snapshot. */
 export interface SandboxStatus {
   readonly sandbox: Sandbox;
   readonly ready: boolean;
   /** Nanoseconds since 1970; always positive. */
   readonly createdAtNs: bigint;
-  /** The primary address first; none on host network and when the network namespace is gone. */
+  /** The primary address first; empty on the host network and when the network namespace is gone. */
   readonly ips: readonly string[];
-  /** Its containers, at the moment of `timestampNs`: kubelet's evented PLEG relies on that. */
+  /** Its containers at `timestampNs`; kubelet's evented PLEG relies on that. */
   readonly containers: readonly Container[];
   /** When the snapshot was taken. Nanoseconds since 1970. */
   readonly timestampNs: bigint;
-  /** Verbose facts; undefined when they were not asked for. */
+  /** Undefined unless the request is verbose. */
   readonly info: SandboxInfo | undefined;
 }
 
-/** The verbose facts, under the names that containerd made known. */
+/** The verbose information, under containerd's names. */
 export interface SandboxInfo {
   readonly pid: number;
   readonly processStatus: string;
   readonly netNamespaceClosed: boolean;
-  /** Facts of the controller's own. */
+  /** Additional information from the controller. */
   readonly extra: Readonly<Record<string, unknown>>;
-  /** Why the controller could not be asked properly. */
+  /** Why the controller did not report the status. */
   readonly controllerError: string | undefined;
-  /** The operations on this sandbox that have ended. */
+  /** The finished operations on this sandbox. */
   readonly history: readonly PastOperation[];
 }
 
 type Answer =
   | { readonly kind: "known"; readonly status: ControllerStatus }
-  /** The sandboxer does not know the sandbox, or is gone. */
+  /** The sandboxer does not know the sandbox, or is not running. */
   | { readonly kind: "gone"; readonly error: string }
-  /** It did not answer, or not properly: the last known state stands. */
+  /** There was no valid answer; the last known state applies. */
   | { readonly kind: "silent"; readonly error: string };
 
 /**
  * The status of a sandbox with its containers.
  *
- * Never fails for a sandbox that exists: a sandboxer that died makes it not ready, one that does
- * not answer in time leaves the last known state, and a creation time that the sandboxer does not
- * know comes from davit's own record. `not-found` for a missing sandbox, `invalid-argument` for
- * an empty or ambiguous id.
+ * Never fails for a sandbox that exists. A sandbox whose sandboxer died is not ready. If the sandboxer
+ * does not answer in time, the last known state is reported. A creation time that the sandboxer does
+ * not report comes from davit's record. `not-found` when the sandbox does not exist,
+ * `invalid-argument` for an empty or ambiguous id.
  */
 export async function podSandboxStatus(
   context: SandboxContext,
@@ -62,7 +62,7 @@ export async function podSandboxStatus(
 ): Promise<SandboxStatus> {
   const found = context.store.resolve(idOrPrefix);
   const answer = await ask(context, found, verbose);
-  // What happened while the controller was asked counts: the answer must not be older than a stop.
+  // Read again: a stop may have happened while the controller was asked.
   const sandbox = context.store.peek(found.id) ?? found;
   const networkClosed = isNetworkClosed(context, sandbox);
   const status = answer.kind === "known" ? answer.status : undefined;
@@ -95,7 +95,7 @@ async function ask(context: SandboxContext, sandbox: Sandbox, verbose: boolean):
       isKind(error, "not-found") || (isKind(error, "unavailable") && !question.isOverdue);
     if (!gone) {
       context.log.warn(
-        "the controller did not report the status of a sandbox; the answer has its last known state",
+        "the controller did not report the status of a sandbox; reporting its last known state",
         {
           sandbox: sandbox.id,
           controller: controller.name,
@@ -108,8 +108,8 @@ async function ask(context: SandboxContext, sandbox: Sandbox, verbose: boolean):
 }
 
 /**
- * A question with a deadline that is made only for a controller that does not answer at once: its
- * timer would cost a third of a status that is answered from memory.
+ * A question whose deadline is created on first use, by a controller that does not answer at once. The
+ * timer would be a third of the cost of a status that is answered from memory.
  */
 class Question implements StatusQuestion {
   readonly verbose: boolean;
@@ -148,7 +148,7 @@ function createdAt(
   sandbox: Sandbox,
   status: ControllerStatus | undefined,
 ): bigint {
-  // A sandboxer may leave the time out, or send the zero time of its language (year 1).
+  // A sandboxer may omit the time, or send the zero time of its language (year 1).
   const fromController = status?.createdAtNs;
   if (fromController !== undefined && fromController > 0n) return fromController;
   const own = sandbox.createdAtNs;
@@ -157,12 +157,12 @@ function createdAt(
 
 function hasAddress(context: SandboxContext, sandbox: Sandbox, networkClosed: boolean): boolean {
   if (usesHostNetwork(sandbox.config) || networkClosed) return false;
-  // A stop gives the address back before it closes the namespace, and may fail in between: by
-  // then the address may be another pod's.
+  // A stop releases the address before it closes the namespace, and may fail in between. The address
+  // may then belong to another pod.
   return sandbox.state.name === "ready" || context.attachments.find(sandbox.id) !== undefined;
 }
 
-/** True when the pod has no network namespace of its own any more. */
+/** True when the pod's own network namespace does not exist any more. */
 function isNetworkClosed(context: SandboxContext, sandbox: Sandbox): boolean {
   if (sandbox.netnsPath === undefined) return false;
   return sandbox.state.name === "stopped" || !context.namespaces.isOpen(sandbox.netnsPath);

@@ -13,7 +13,7 @@ function stateOf(engine: FakeEngine, id: string): string | undefined {
 }
 
 describe("stopPodSandbox()", () => {
-  test("ends containers and processes, then the network, then the namespaces; the record stays", async (t) => {
+  test("ends containers and processes, then the network, then the namespaces, and keeps the record", async (t) => {
     const engine = new FakeEngine(t);
     const { host, records } = engine.world;
     const id = await engine.run();
@@ -26,7 +26,7 @@ describe("stopPodSandbox()", () => {
     assert.deepEqual([records.attachments.rows.size, records.notes.ids.size], [0, 0]);
   });
 
-  test("goes through each stage once", async (t) => {
+  test("enters each stage once", async (t) => {
     const engine = new FakeEngine(t);
     const id = await engine.run();
     await stopPodSandbox(engine.sandboxes, id, never);
@@ -37,7 +37,7 @@ describe("stopPodSandbox()", () => {
     );
   });
 
-  test("is no error for a sandbox that is gone, and does nothing for one that is stopped", async (t) => {
+  test("succeeds for a sandbox that does not exist, and does nothing for a stopped one", async (t) => {
     const engine = new FakeEngine(t);
     await stopPodSandbox(engine.sandboxes, "none", never);
     const id = await engine.run();
@@ -48,7 +48,7 @@ describe("stopPodSandbox()", () => {
     assert.equal(engine.sandboxes.store.get(id), stopped);
   });
 
-  test("makes the sandbox not ready before anything else, whatever fails then", async (t) => {
+  test("makes the sandbox not ready first, even if a later step fails", async (t) => {
     const engine = new FakeEngine(t);
     const id = await engine.run();
     const hang = engine.faults.hang("stop-pod-sandbox/end-processes");
@@ -60,7 +60,7 @@ describe("stopPodSandbox()", () => {
   });
 
   for (const stage of stages["stop-pod-sandbox"]) {
-    test(`can be tried again when stage ${stage} failed`, async (t) => {
+    test(`can be retried when stage ${stage} failed`, async (t) => {
       const engine = new FakeEngine(t);
       const id = await engine.run();
       engine.faults.fail(`stop-pod-sandbox/${stage}`);
@@ -68,17 +68,17 @@ describe("stopPodSandbox()", () => {
         kind: "internal",
         message: new RegExp(`stop pod sandbox "${id}" .*fault at`),
       });
-      const failed = engine.sandboxes.failedEnds.all();
+      const failed = engine.sandboxes.failedTeardowns.all();
       assert.deepEqual([failed[0]?.subject, failed[0]?.tries], [id, 1]);
       engine.faults.heal(`stop-pod-sandbox/${stage}`);
       await stopPodSandbox(engine.sandboxes, id, never);
       assert.equal(stateOf(engine, id), "stopped");
-      assert.deepEqual(engine.sandboxes.failedEnds.all(), []);
+      assert.deepEqual(engine.sandboxes.failedTeardowns.all(), []);
       assert.deepEqual(engine.world.host.things(), ["cgroup", "files"]);
     });
   }
 
-  test("reports a network that cannot be removed twice, then leaves it to the background", async (t) => {
+  test("reports a network that cannot be removed twice, then queues it", async (t) => {
     const engine = new FakeEngine(t);
     const { network, host, time } = engine.world;
     const id = await engine.run();
@@ -88,7 +88,7 @@ describe("stopPodSandbox()", () => {
         kind: "unavailable",
         message: new RegExp(`stage remove-network.*\\(try ${tries}\\): plugin broke`),
       });
-      // Its processes have ended all the same, and its namespaces wait for the network's removal.
+      // Its processes have still ended, and its namespaces wait for the removal of the network.
       assert.deepEqual(host.things(), ["cgroup", "files", "namespaces", "network"]);
     }
     await stopPodSandbox(engine.sandboxes, id, never);
@@ -99,7 +99,7 @@ describe("stopPodSandbox()", () => {
     assert.deepEqual(host.things(), ["cgroup", "files"]);
   });
 
-  test("names the plugin that the removal of the network waits for", async (t) => {
+  test("shows the plugin that the removal of the network waits for", async (t) => {
     const engine = new FakeEngine(t);
     const id = await engine.run();
     const hang = engine.world.network.trouble.hang("remove");
@@ -112,7 +112,7 @@ describe("stopPodSandbox()", () => {
   });
 
   for (const call of ["stop", "closeNamespaces"] as const) {
-    test(`ends at its own deadline when the controller's ${call}() hears no signal`, async (t) => {
+    test(`ends at its own deadline when the controller's ${call}() ignores its signal`, async (t) => {
       const engine = new FakeEngine(t);
       const id = await engine.run();
       const hang = engine.world.controller.trouble.hang(call, { deaf: true });
@@ -139,7 +139,7 @@ describe("stopPodSandbox()", () => {
     assert.ok(!host.has("holder", id));
   });
 
-  test("stops what no controller of this daemon keeps", async (t) => {
+  test("stops a sandbox whose controller this daemon does not have", async (t) => {
     const engine = new FakeEngine(t);
     const id = await engine.run();
     const next = await engine.restart({ controllers: [] });
@@ -149,7 +149,7 @@ describe("stopPodSandbox()", () => {
     assert.ok(!next.world.host.has("network", id));
   });
 
-  test("is true on a full disk, and is recorded when there is room", async (t) => {
+  test("succeeds on a full disk, and is recorded later", async (t) => {
     const engine = new FakeEngine(t);
     const { records, time } = engine.world;
     const id = await engine.run();
@@ -164,8 +164,8 @@ describe("stopPodSandbox()", () => {
   });
 });
 
-describe("stopPodSandbox(), beside something else,", () => {
-  test("waits for an earlier stop, or until its caller leaves", async (t) => {
+describe("stopPodSandbox(), concurrently with other calls,", () => {
+  test("waits for an earlier stop, or until its caller disconnects", async (t) => {
     const engine = new FakeEngine(t);
     const id = await engine.run();
     const hang = engine.world.controller.trouble.hang("stop");
@@ -181,7 +181,7 @@ describe("stopPodSandbox(), beside something else,", () => {
     assert.equal(stateOf(engine, id), "stopped");
   });
 
-  test("goes on under its own clock when its caller leaves", async (t) => {
+  test("continues under its own deadline when its caller disconnects", async (t) => {
     const engine = new FakeEngine(t);
     const id = await engine.run();
     const hang = engine.world.controller.trouble.hang("stop");
@@ -194,7 +194,7 @@ describe("stopPodSandbox(), beside something else,", () => {
     assert.equal(stateOf(engine, id), "stopped");
   });
 
-  test("does not see a pod whose run is under way, nor one that waits for its caller", async (t) => {
+  test("does not find a pod that is being created or unclaimed", async (t) => {
     const engine = new FakeEngine(t);
     const hang = engine.faults.hang("run-pod-sandbox/add-network");
     const run = engine.run();

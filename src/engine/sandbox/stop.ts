@@ -4,13 +4,12 @@ import type { Sandbox } from "../../core/sandbox/index.ts";
 import { controllerOf, type SandboxContext } from "./context.ts";
 
 /**
- * Ends the sandbox's processes and gives its network back. Its record stays, NOTREADY.
+ * Kills the sandbox's processes and removes its network. The sandbox stays listed, NOTREADY.
  *
- * Idempotent: no error when the sandbox is gone or stopped (api.proto, StopPodSandbox). A network
- * that cannot be removed is reported for a while, then left to the background
- * ({@link NetworkTeardown}); processes are ended first in any case. It runs under its own clock, also
- * where a controller does not keep to it:
- * the caller's signal ends only the wait for an earlier stop or removal.
+ * Idempotent: not an error when the sandbox does not exist or is stopped (api.proto, StopPodSandbox).
+ * A network that cannot be removed fails the first calls and is then removed in the background
+ * ({@link NetworkTeardown}). Processes are always killed first. A stop has its own deadline, even if
+ * the controller ignores it; the caller's signal ends only the wait for an earlier stop or removal.
  */
 export async function stopPodSandbox(
   context: SandboxContext,
@@ -21,10 +20,10 @@ export async function stopPodSandbox(
   if (id === undefined) return;
   using _turn = await context.locks.acquire(id, caller);
   if (context.store.peek(id) === undefined) return; // removed while we waited
-  await context.failedEnds.track(id, () => stopLocked(context, id));
+  await context.failedTeardowns.track(id, () => stopLocked(context, id));
 }
 
-/** The stop itself, for whoever holds the sandbox's lock. Skips what is done already. */
+/** Stops the sandbox; the caller holds its lock. Does nothing for a stopped sandbox. */
 export async function stopLocked(context: SandboxContext, id: string): Promise<void> {
   const sandbox = context.store.get(id);
   if (sandbox.state.name === "stopped") return;
@@ -46,7 +45,7 @@ async function endAndRelease(
 ): Promise<void> {
   const { id } = sandbox;
   const controller = controllerOf(context, sandbox);
-  // NOTREADY from the first moment on: kubelet must not start anything in it any more.
+  // NOTREADY from the beginning, so that kubelet does not start any more containers in it.
   context.store.update(id, (now) => ({
     ...now,
     state: { name: "dead", reason: "it is being stopped", atNs: context.clock.nowNs() },

@@ -15,7 +15,7 @@ function updateOf(podSandboxId: string, memory: bigint | undefined, overhead = 0
   return { request, requestBytes: toBinary(UpdatePodSandboxResourcesRequestSchema, request) };
 }
 
-/** The memory that is in force, the record's bytes, and those that the controller was told last. */
+/** The current memory limit, the recorded bytes, and the last bytes that the controller got. */
 function inForce({ world }: FakeEngine, id: string) {
   return {
     memory: world.cgroups.limitsOf(`/davit/${id}`)?.memoryLimitBytes,
@@ -25,7 +25,7 @@ function inForce({ world }: FakeEngine, id: string) {
 }
 
 describe("updatePodSandboxResources()", () => {
-  test("writes the limits, tells the controller, and keeps the request", async (t) => {
+  test("writes the limits, updates the controller, and records the request", async (t) => {
     const engine = new FakeEngine(t);
     const id = await engine.run();
     const input = updateOf(id.slice(0, 9), 4096n);
@@ -38,7 +38,7 @@ describe("updatePodSandboxResources()", () => {
     });
   });
 
-  test("writes no limits where the request has none", async (t) => {
+  test("writes no limits if the request has none", async (t) => {
     const engine = new FakeEngine(t);
     const id = await engine.run({ linux: { resources: { memoryLimitInBytes: 1024n } } });
     engine.world.cgroups.trouble.fail("update");
@@ -48,7 +48,7 @@ describe("updatePodSandboxResources()", () => {
     assert.equal(inForce(engine, id).recorded, input.requestBytes);
   });
 
-  test("refuses what cannot be meant, in resources and in overhead, before it changes anything", async (t) => {
+  test("rejects invalid resources and overhead before it changes anything", async (t) => {
     const engine = new FakeEngine(t);
     const id = await engine.run();
     for (const bad of [updateOf(id, -5n), updateOf(id, 1n, -5n)]) {
@@ -62,7 +62,7 @@ describe("updatePodSandboxResources()", () => {
     });
   });
 
-  test("refuses a sandbox that is not ready, and one that is not there", async (t) => {
+  test("rejects a sandbox that is not ready, and one that does not exist", async (t) => {
     const engine = new FakeEngine(t);
     const id = await engine.run();
     await stopPodSandbox(engine.sandboxes, id, never);
@@ -72,8 +72,8 @@ describe("updatePodSandboxResources()", () => {
     await assert.rejects(none, { kind: "not-found" });
   });
 
-  for (const stage of ["write-limits", "tell-controller", "write-record", "answer"] as const) {
-    test(`leaves the earlier resources everywhere when stage ${stage} fails`, async (t) => {
+  for (const stage of ["write-limits", "update-controller", "write-record", "answer"] as const) {
+    test(`restores the former resources everywhere when stage ${stage} fails`, async (t) => {
       const engine = new FakeEngine(t);
       const id = await engine.run();
       await updatePodSandboxResources(engine.sandboxes, updateOf(id, 1024n), never);
@@ -85,7 +85,7 @@ describe("updatePodSandboxResources()", () => {
     });
   }
 
-  test("leaves the earlier resources when cgroup, controller or disk refuse", async (t) => {
+  test("restores the former resources when cgroup, controller or disk fail", async (t) => {
     const engine = new FakeEngine(t);
     const { cgroups, controller, records } = engine.world;
     const id = await engine.run();
@@ -93,7 +93,7 @@ describe("updatePodSandboxResources()", () => {
     cgroups.trouble.fail("update", undefined, 1);
     await assert.rejects(update(), /update broke/);
     controller.trouble.fail("update", undefined, 1);
-    await assert.rejects(update(), /stage tell-controller.*update broke/);
+    await assert.rejects(update(), /stage update-controller.*update broke/);
     assert.equal(inForce(engine, id).memory, undefined);
     records.full = true;
     await assert.rejects(update(), { kind: "resource-exhausted" });
@@ -106,7 +106,7 @@ describe("updatePodSandboxResources()", () => {
     assert.ok(!("resourcesBytes" in engine.sandboxes.store.get(id)));
   });
 
-  test("says so when a refused update cannot be taken back", async (t) => {
+  test("logs that a failed update cannot be undone", async (t) => {
     const engine = new FakeEngine(t);
     const id = await engine.run();
     engine.faults.fail("update-pod-sandbox-resources/answer");
@@ -121,17 +121,17 @@ describe("updatePodSandboxResources()", () => {
     await time.advance(1_000);
     await rejected;
     const message =
-      "a refused update is still in force: cannot tell the controller the earlier resources";
+      "a failed update was not undone, its limits still apply: cannot restore the former resources in the controller";
     assert.deepEqual(engine.logged("error"), [message]);
   });
 
-  test("ends with its caller, and after 10 s, and takes back what it had written", async (t) => {
+  test("ends with its caller, and after 10 s, and restores the former limits", async (t) => {
     const engine = new FakeEngine(t);
     const id = await engine.run();
     const caller = new AbortController();
     const first = engine.world.controller.trouble.hang("update", { deaf: true });
     const left = updatePodSandboxResources(engine.sandboxes, updateOf(id, 2048n), caller.signal);
-    const rejected = assert.rejects(left, /tell-controller.*the caller left/);
+    const rejected = assert.rejects(left, /update-controller.*the caller left/);
     await first.arrived;
     caller.abort(new Error("the caller left"));
     await rejected;
@@ -146,7 +146,7 @@ describe("updatePodSandboxResources()", () => {
     assert.equal(inForce(engine, id).memory, undefined);
   });
 
-  test("tells nobody where no controller of this daemon keeps the sandbox", async (t) => {
+  test("works for a sandbox whose controller this daemon does not have", async (t) => {
     const engine = new FakeEngine(t);
     const id = await engine.run();
     const next = await engine.restart({ controllers: [] });

@@ -11,11 +11,10 @@ import { buildOrUndo } from "../lifecycle/inflight-creates.ts";
 import { controllerOf, type SandboxContext } from "./context.ts";
 
 /**
- * Takes new pod-wide resources and overhead: writes them to the pod's cgroup where that is davit's
- * own, tells the sandbox's controller, and keeps them with the sandbox. A cgroup that was there
- * before is kubelet's, and kubelet's alone to write. On failure nothing has changed.
- * `invalid-argument` for limits that cannot be meant, `failed-precondition` for a sandbox that is not
- * ready.
+ * Changes the pod-wide resources and overhead of a sandbox: writes them to the pod's cgroup if davit
+ * created it, updates the controller, and records them. A cgroup that existed before belongs to
+ * kubelet, which alone writes it. On failure nothing changes. `invalid-argument` for limits that make
+ * no sense, `failed-precondition` for a sandbox that is not ready.
  */
 export async function updatePodSandboxResources(
   context: SandboxContext,
@@ -44,7 +43,9 @@ export async function updatePodSandboxResources(
   });
   using _caller = operation.follow(caller);
   const onStuck = (what: string, error: unknown): void => {
-    operation.log.error(`a refused update is still in force: cannot ${what}`, { error });
+    operation.log.error(`a failed update was not undone, its limits still apply: cannot ${what}`, {
+      error,
+    });
   };
   const after = { ...sandbox, resourcesBytes: input.requestBytes };
   await buildOrUndo(operation, onStuck, (undo) =>
@@ -64,21 +65,21 @@ async function apply(
 ): Promise<void> {
   const { before, after, resources, operation, undo } = plan;
   const { id } = before;
-  undo.defer("put the earlier resources on record", () => {
+  undo.defer("restore the former resources in the database", () => {
     context.store.update(id, (now) => withResources(now, before.resourcesBytes));
   });
 
   await operation.enter("write-limits");
   if (resources !== undefined && before.cgroup !== undefined) {
-    const takeBack = await context.cgroups.update(before.cgroup, cgroupResources(resources));
-    undo.defer("write the earlier limits back", takeBack);
+    const restore = await context.cgroups.update(before.cgroup, cgroupResources(resources));
+    undo.defer("restore the former limits", restore);
   }
 
-  await operation.enter("tell-controller");
+  await operation.enter("update-controller");
   const controller = controllerOf(context, before);
   if (controller !== undefined) {
     await beforeAbort(controller.update(after, operation.signal), operation.signal);
-    undo.defer("tell the controller the earlier resources", (signal) =>
+    undo.defer("restore the former resources in the controller", (signal) =>
       controller.update(before, signal),
     );
   }
@@ -88,7 +89,7 @@ async function apply(
   await operation.enter("answer");
 }
 
-/** The same value where nothing changes, so that nothing is written. */
+/** Returns the same value when nothing changes, so that nothing is written. */
 function withResources(sandbox: Sandbox, bytes: Sandbox["resourcesBytes"]): Sandbox {
   if (sandbox.resourcesBytes === bytes) return sandbox;
   const { resourcesBytes: _former, ...rest } = sandbox;

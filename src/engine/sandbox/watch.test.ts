@@ -7,7 +7,7 @@ import { stopPodSandbox } from "./stop.ts";
 import { markDead, watchSandbox } from "./watch.ts";
 
 describe("watchSandbox()", () => {
-  test("makes a sandbox that ends by itself dead, with the reason", async (t) => {
+  test("marks a sandbox that ends by itself dead, with the reason", async (t) => {
     const engine = new FakeEngine(t);
     const id = await engine.run();
     engine.world.controller.die(id, "its holder was killed");
@@ -18,7 +18,7 @@ describe("watchSandbox()", () => {
     assert.ok(engine.logged("warn").includes("a sandbox died"));
   });
 
-  test("says nothing of one that is stopped or removed", async (t) => {
+  test("logs nothing for one that is stopped or removed", async (t) => {
     const engine = new FakeEngine(t);
     const id = await engine.run();
     await stopPodSandbox(engine.sandboxes, id, never);
@@ -28,7 +28,7 @@ describe("watchSandbox()", () => {
     markDead(engine.sandboxes, "none", "it is gone");
   });
 
-  test("watches nothing that no controller keeps", async (t) => {
+  test("ignores a sandbox whose controller this daemon does not have", async (t) => {
     const engine = new FakeEngine(t);
     const id = await engine.run();
     const { host, time } = engine.world;

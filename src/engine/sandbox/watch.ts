@@ -3,8 +3,8 @@ import { sandboxSubject } from "../lifecycle/subjects.ts";
 import { controllerOf, type SandboxContext } from "./context.ts";
 
 /**
- * Waits in the background for the end of a sandbox, and makes it dead when it comes by itself.
- * A stop does the same to the state before the controller hears of it.
+ * Waits in the background for the end of a sandbox and then marks it dead. A stop marks it dead itself,
+ * before it calls the controller.
  */
 export function watchSandbox(context: SandboxContext, sandbox: Sandbox): void {
   const controller = controllerOf(context, sandbox);
@@ -15,7 +15,7 @@ export function watchSandbox(context: SandboxContext, sandbox: Sandbox): void {
   });
 }
 
-/** Makes a ready sandbox dead. A sandbox in any other state stays as it is. */
+/** Changes a ready sandbox to dead. Does nothing in any other state. */
 export function markDead(context: SandboxContext, id: string, reason: string): void {
   const sandbox = context.store.peek(id);
   if (sandbox?.state.name !== "ready") return;

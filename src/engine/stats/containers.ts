@@ -4,15 +4,15 @@ import type { ContainerStats } from "../../core/stats/index.ts";
 import { type ContainerFilter, listContainers } from "../container/index.ts";
 import type { StatsContext } from "./context.ts";
 
-/** A container with what it uses. */
+/** A container with its resource usage. */
 export interface MeasuredContainer {
   readonly container: Container;
   readonly stats: ContainerStats;
 }
 
 /**
- * What a container uses; one that does not run has its writable layer alone. `unavailable` when its
- * cgroup does not answer in time, else as resolving its id fails.
+ * The resource usage of a container; for one that is not running only that of its writable layer.
+ * `unavailable` when it cannot be read in time; other errors as for resolving the id.
  */
 export async function containerStats(
   context: StatsContext,
@@ -23,13 +23,13 @@ export async function containerStats(
   if (stats !== undefined) return { container, stats };
   throw new RuntimeError(
     "unavailable",
-    `read stats of container "${container.id}": its cgroup does not answer, try again`,
+    `read stats of container "${container.id}": its cgroup could not be read in time; try again`,
   );
 }
 
 /**
- * What the containers that pass the filter use, in every state. A container whose cgroup does not
- * answer in time is left out.
+ * The resource usage of the containers that match the filter, in every state. A container whose usage
+ * cannot be read in time is left out.
  */
 export async function listContainerStats(
   context: StatsContext,

@@ -6,17 +6,17 @@ import { listPodSandboxes, type SandboxFilter } from "../sandbox/index.ts";
 import type { MeasuredContainer } from "./containers.ts";
 import type { StatsContext } from "./context.ts";
 
-/** A ready sandbox with what it and its containers use. */
+/** A ready sandbox with its resource usage and that of its containers. */
 export interface MeasuredPod {
   readonly sandbox: Sandbox;
   readonly stats: PodStats;
-  /** Without those whose cgroup did not answer in time. */
+  /** Without those whose usage could not be read in time. */
   readonly containers: readonly MeasuredContainer[];
 }
 
 /**
- * What a sandbox uses, with its containers. `unavailable` when it is not ready, as containerd answers,
- * and when its cgroup does not answer in time.
+ * The resource usage of a sandbox and its containers. `unavailable` when it is not ready, as with
+ * containerd, and when its usage cannot be read in time.
  */
 export async function podSandboxStats(
   context: StatsContext,
@@ -27,20 +27,20 @@ export async function podSandboxStats(
   if (name !== "ready") {
     throw new RuntimeError(
       "unavailable",
-      `read stats of sandbox "${sandbox.id}": it is ${name}, only a ready one has stats`,
+      `read stats of sandbox "${sandbox.id}": it is ${name}; only a ready sandbox has stats`,
     );
   }
   const [measured] = await measure(context, [sandbox]);
   if (measured !== undefined) return measured;
   throw new RuntimeError(
     "unavailable",
-    `read stats of sandbox "${sandbox.id}": its cgroup does not answer, try again`,
+    `read stats of sandbox "${sandbox.id}": its cgroup could not be read in time; try again`,
   );
 }
 
 /**
- * What the ready sandboxes that pass the filter use, with their containers. A sandbox whose cgroup
- * does not answer in time is left out.
+ * The resource usage of the ready sandboxes that match the filter, and of their containers. A sandbox
+ * whose usage cannot be read in time is left out.
  */
 export async function listPodSandboxStats(
   context: StatsContext,

@@ -1,5 +1,5 @@
-// What a client's streams are carried to: a command in a container, a container's own process, a port
-// of a pod. Works on the interfaces of core alone. Start with targets.ts.
+// The targets of a client's streams: a command in a container, a container's own process, a port of a
+// pod. They use only the interfaces of core. Start reading with targets.ts.
 export {
   requestAttach,
   requestExec,

@@ -9,7 +9,7 @@ import { requestAttach, requestExec, requestPortForward } from "./requests.ts";
 const output: StreamChoice = { stdin: false, stdout: true, stderr: true, terminal: false };
 const terminal: StreamChoice = { stdin: true, stdout: true, stderr: false, terminal: true };
 
-/** A running container; addresses are the JSON of what they stand for. */
+/** A running container. URLs are JSON of their parameters. */
 async function setUp(t: TestContext, config: Parameters<FakeEngine["create"]>[1] = {}) {
   const engine = new FakeEngine(t);
   const pod = await engine.run();
@@ -24,7 +24,7 @@ async function setUp(t: TestContext, config: Parameters<FakeEngine["create"]>[1]
 }
 
 describe("requestExec()", () => {
-  test("answers with an address for the full id, the command and the streams", async (t) => {
+  test("returns a URL for the full id, the command and the streams", async (t) => {
     const { context, id } = await setUp(t);
     const request = { containerId: id.slice(0, 12), command: ["sh"] };
     const address = requestExec(context, request, terminal);
@@ -32,7 +32,7 @@ describe("requestExec()", () => {
     assert.deepEqual(JSON.parse(address), [meant, terminal]);
   });
 
-  test("refuses streams that cannot be had together, no streams, and no command", async (t) => {
+  test("rejects an invalid combination of streams, no streams, and no command", async (t) => {
     const { context, id } = await setUp(t);
     const exec =
       (choice: StreamChoice, command = ["sh"]) =>
@@ -40,13 +40,19 @@ describe("requestExec()", () => {
         requestExec(context, { containerId: id, command }, choice);
     const both = { ...terminal, stderr: true };
     const none = { stdin: false, stdout: false, stderr: false, terminal: false };
-    assert.throws(exec(both), { kind: "invalid-argument", message: /^exec: with tty/ });
-    assert.throws(exec(none), { kind: "invalid-argument", message: /^exec: none of stdin/ });
+    assert.throws(exec(both), {
+      kind: "invalid-argument",
+      message: /^exec: a terminal has no separate stderr/,
+    });
+    assert.throws(exec(none), {
+      kind: "invalid-argument",
+      message: /^exec: stdin, stdout and stderr are all false/,
+    });
     assert.throws(exec(output, []), { kind: "invalid-argument", message: /command is empty/ });
     for (const one of ["stdin", "stdout", "stderr"] as const) exec({ ...none, [one]: true })();
   });
 
-  test("refuses a container that is not there, or does not run", async (t) => {
+  test("rejects a container that does not exist or is not running", async (t) => {
     const { engine, context, id } = await setUp(t);
     const exec = (containerId: string) => () =>
       requestExec(context, { containerId, command: ["sh"] }, output);
@@ -58,26 +64,29 @@ describe("requestExec()", () => {
 
 describe("requestAttach()", () => {
   for (const tty of [true, false]) {
-    test(`takes the container's terminal, whatever the client believes: ${tty}`, async (t) => {
+    test(`uses the terminal setting of the container, not of the client: ${tty}`, async (t) => {
       const { context, id } = await setUp(t, { tty });
       const address = requestAttach(context, { containerId: id.slice(0, 12) }, output);
       assert.deepEqual(JSON.parse(address), [{ containerId: id, terminal: tty }, output]);
     });
   }
 
-  test("refuses a container that does not run, and streams that cannot be had together", async (t) => {
+  test("rejects a container that is not running, and an invalid combination of streams", async (t) => {
     const { engine, context, id } = await setUp(t);
     const attach = (choice: StreamChoice) => () =>
       requestAttach(context, { containerId: id }, choice);
     const both = { ...terminal, stderr: true };
-    assert.throws(attach(both), { kind: "invalid-argument", message: /^attach: with tty/ });
+    assert.throws(attach(both), {
+      kind: "invalid-argument",
+      message: /^attach: a terminal has no separate stderr/,
+    });
     await stopContainer(engine.containers, id, 0n, never);
     assert.throws(attach(output), { kind: "failed-precondition", message: /attach to container/ });
   });
 });
 
 describe("requestPortForward()", () => {
-  test("answers with an address for the full id and the ports", async (t) => {
+  test("returns a URL for the full id and the ports", async (t) => {
     const { context, pod } = await setUp(t);
     const forward = (ports: readonly number[]) =>
       JSON.parse(requestPortForward(context, { sandboxId: pod.slice(0, 12), ports })) as unknown;
@@ -85,12 +94,12 @@ describe("requestPortForward()", () => {
     assert.deepEqual(forward([]), [pod, []]);
   });
 
-  test("refuses what is no port, and a sandbox that is not ready", async (t) => {
+  test("rejects an invalid port, and a sandbox that is not ready", async (t) => {
     const { engine, context, pod } = await setUp(t);
     const forward = (ports: readonly number[]) => () =>
       requestPortForward(context, { sandboxId: pod, ports });
     for (const bad of [0, 65_536, 1.5, -1]) {
-      const message = new RegExp(`a port is 1 to 65535, got ${bad}`);
+      const message = new RegExp(`a port must be from 1 to 65535, got ${bad}`);
       assert.throws(forward([80, bad]), { kind: "invalid-argument", message });
     }
     await stopPodSandbox(engine.sandboxes, pod, never);

@@ -4,16 +4,16 @@ import type { StreamChoice, StreamUrls } from "../../core/streaming/index.ts";
 import { checkCommand, type ContainerContext, runningContainer } from "../container/index.ts";
 import type { SandboxContext } from "../sandbox/index.ts";
 
-/** What requests for streams are answered with. */
+/** The dependencies of the requests for streams. */
 export interface StreamingContext {
-  readonly containers: ContainerContext;
-  readonly sandboxes: SandboxContext;
+  readonly containers: Pick<ContainerContext, "store">;
+  readonly sandboxes: Pick<SandboxContext, "store">;
   readonly urls: StreamUrls;
 }
 
 /**
- * The address at which a client may run a command. `failed-precondition` for a container that does
- * not run, `invalid-argument` for streams that cannot be had together.
+ * The URL at which a client may run a command. `failed-precondition` for a container that is not
+ * running, `invalid-argument` for an invalid combination of streams.
  */
 export function requestExec(
   context: StreamingContext,
@@ -27,7 +27,7 @@ export function requestExec(
   return context.urls.exec({ containerId, command: request.command, terminal }, choice);
 }
 
-/** The address at which a client may join a container's streams; errors as for requestExec. */
+/** The URL at which a client may attach to a container; errors as for requestExec. */
 export function requestAttach(
   context: StreamingContext,
   request: { readonly containerId: string },
@@ -35,12 +35,12 @@ export function requestAttach(
 ): string {
   checkChoice("attach", choice);
   const container = runningContainer(context.containers, request.containerId, "attach to");
-  // The container has a terminal or has none, whatever the client believes; its streams are as it asks.
+  // Whether there is a terminal depends on the container; the client chooses only the streams.
   const terminal = container.config.tty;
   return context.urls.attach({ containerId: container.id, terminal }, choice);
 }
 
-/** The address at which a client may reach ports of a sandbox, which must be ready. */
+/** The URL at which a client may reach ports of a sandbox. `failed-precondition` if it is not ready. */
 export function requestPortForward(
   context: StreamingContext,
   request: { readonly sandboxId: string; readonly ports: readonly number[] },
@@ -48,14 +48,14 @@ export function requestPortForward(
   const { id } = readySandbox(context.sandboxes, request.sandboxId);
   const bad = request.ports.find((port) => !Number.isInteger(port) || port < 1 || port > 65_535);
   if (bad !== undefined) {
-    const text = `forward to sandbox "${id}": a port is 1 to 65535, got ${bad}`;
+    const text = `forward to sandbox "${id}": a port must be from 1 to 65535, got ${bad}`;
     throw new RuntimeError("invalid-argument", text);
   }
   return context.urls.portForward(id, request.ports);
 }
 
-/** `failed-precondition` for a sandbox that is not ready. */
-export function readySandbox(context: SandboxContext, idOrPrefix: string): Sandbox {
+/** A ready sandbox; `failed-precondition` for any other. */
+export function readySandbox(context: Pick<SandboxContext, "store">, idOrPrefix: string): Sandbox {
   const sandbox = context.store.resolve(idOrPrefix);
   if (sandbox.state.name === "ready") return sandbox;
   throw new RuntimeError(
@@ -64,14 +64,14 @@ export function readySandbox(context: SandboxContext, idOrPrefix: string): Sandb
   );
 }
 
-/** What api.proto says of ExecRequest and AttachRequest. */
+/** Checks the rules of api.proto for ExecRequest and AttachRequest. */
 function checkChoice(verb: string, choice: StreamChoice): void {
   if (choice.terminal && choice.stderr) {
-    const text = `${verb}: with tty there is no stderr of its own; leave stderr out`;
+    const text = `${verb}: a terminal has no separate stderr; set stderr to false`;
     throw new RuntimeError("invalid-argument", text);
   }
   if (!choice.stdin && !choice.stdout && !choice.stderr) {
-    const text = `${verb}: none of stdin, stdout and stderr is asked for; ask for one at least`;
+    const text = `${verb}: stdin, stdout and stderr are all false; set at least one of them`;
     throw new RuntimeError("invalid-argument", text);
   }
 }

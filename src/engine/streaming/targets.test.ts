@@ -25,7 +25,7 @@ async function setUp(
 }
 
 describe("EngineTargets.exec()", () => {
-  test("runs the command with the client at its streams, and answers with its code", async (t) => {
+  test("runs the command with the streams of the client, and returns its exit code", async (t) => {
     const { engine, id, targets } = await setUp(t);
     const { runtime } = engine.world;
     runtime.result = { ...runtime.result, exitCode: 9 };
@@ -50,7 +50,7 @@ describe("EngineTargets.exec()", () => {
     await rejected;
   });
 
-  test("refuses an empty command, and a container that has ended since it was asked for", async (t) => {
+  test("rejects an empty command, and a container that has exited since the request", async (t) => {
     const { engine, id, targets } = await setUp(t);
     const exec = (command: readonly string[]) =>
       targets.exec({ containerId: id, command, terminal: false }, streams, never);
@@ -66,9 +66,9 @@ describe("EngineTargets.attach()", () => {
     { stdin: true, stdinOnce: true, means: "once" },
     { stdin: true, stdinOnce: false, means: "open" },
   ] as const) {
-    test(`tells the runtime what stdin the container has: ${means}`, async (t) => {
+    test(`passes the stdin of the container to the runtime: ${means}`, async (t) => {
       const { engine, id, targets } = await setUp(t, { stdin, stdinOnce, tty: stdin });
-      // What the request says of the terminal does not count.
+      // The terminal in the request is ignored.
       const attached = targets.attach({ containerId: id, terminal: !stdin }, streams, never);
       await settle();
       const { runtime } = engine.world;
@@ -78,7 +78,7 @@ describe("EngineTargets.attach()", () => {
     });
   }
 
-  test("is no error when the client leaves, and one when the runtime lets it go", async (t) => {
+  test("succeeds when the client disconnects, and fails when the runtime disconnects it", async (t) => {
     const { engine, id, targets } = await setUp(t);
     const client = new AbortController();
     const attached = targets.attach({ containerId: id, terminal: false }, streams, client.signal);
@@ -92,7 +92,7 @@ describe("EngineTargets.attach()", () => {
     assert.equal(engine.containers.store.get(id).state.name, "running");
   });
 
-  test("refuses a container that does not run", async (t) => {
+  test("rejects a container that is not running", async (t) => {
     const { engine, id, targets } = await setUp(t);
     await stopContainer(engine.containers, id, 0n, never);
     const attached = targets.attach({ containerId: id, terminal: false }, streams, never);
@@ -101,7 +101,7 @@ describe("EngineTargets.attach()", () => {
 });
 
 describe("EngineTargets.connect()", () => {
-  test("gives a connection to the port in the pod's network namespace", async (t) => {
+  test("connects to the port in the pod's network namespace", async (t) => {
     const connection = new PassThrough();
     const asked: unknown[] = [];
     const { pod, targets } = await setUp(t, {}, async (path, port) => {
@@ -113,7 +113,7 @@ describe("EngineTargets.connect()", () => {
     assert.equal(connection.destroyed, false);
   });
 
-  test("refuses what is no port, and a sandbox that is not ready", async (t) => {
+  test("rejects an invalid port, and a sandbox that is not ready", async (t) => {
     const { engine, pod, targets } = await setUp(t);
     for (const bad of [0, 65_536, 1.5]) {
       await assert.rejects(targets.connect(pod, bad, never), { kind: "invalid-argument" });
@@ -123,14 +123,14 @@ describe("EngineTargets.connect()", () => {
     await assert.rejects(targets.connect("none", 80, never), { kind: "not-found" });
   });
 
-  test("tells why there is no connection", async (t) => {
+  test("reports why there is no connection", async (t) => {
     const refused = new RuntimeError("unavailable", "connection refused");
     const { pod, targets } = await setUp(t, {}, () => Promise.reject(refused));
     const message = /port forward .*\(stage connect.*connection refused/;
     await assert.rejects(targets.connect(pod, 80, never), { kind: "unavailable", message });
   });
 
-  test("gives up with the client, and after 30 s", async (t) => {
+  test("gives up when the client disconnects, and after 30 s", async (t) => {
     const hanging: PodConnector = (_path, _port, signal) =>
       new Promise((_resolve, reject) => {
         signal.addEventListener("abort", () => {
@@ -149,7 +149,7 @@ describe("EngineTargets.connect()", () => {
     await rejected;
   });
 
-  test("closes a connection that nobody waits for any more", async (t) => {
+  test("closes a connection whose client has disconnected", async (t) => {
     const connection = new PassThrough();
     const { engine, pod, targets } = await setUp(t, {}, async () => connection);
     engine.faults.fail("port-forward/answer");

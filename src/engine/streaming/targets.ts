@@ -20,12 +20,12 @@ import {
 import type { SandboxContext } from "../sandbox/index.ts";
 import { readySandbox } from "./requests.ts";
 
-/** How long a connection to a port may take. Milliseconds. */
+/** The time limit for a connection to a port, in milliseconds. */
 const connectMs = 30_000;
 
 /**
- * Connects to a TCP port of the loopback in a network namespace (undefined: the host's), IPv4 first.
- * `unavailable` when nobody listens.
+ * Connects to a TCP port on the loopback of a network namespace (undefined: the host's), IPv4 first.
+ * `unavailable` when the port is closed.
  */
 export type PodConnector = (
   netnsPath: string | undefined,
@@ -33,7 +33,7 @@ export type PodConnector = (
   signal: AbortSignal,
 ) => Promise<Duplex>;
 
-/** Carries clients to commands, containers and ports: all as operations with stages. */
+/** Connects clients to commands, containers and ports. Each is an operation with stages. */
 export class EngineTargets implements StreamTargets {
   readonly #containers: ContainerContext;
   readonly #sandboxes: SandboxContext;
@@ -72,7 +72,7 @@ export class EngineTargets implements StreamTargets {
       try {
         await runtimeOf(this.#containers, container).attach(container.id, client, operation);
       } catch (error) {
-        // A client that left has what it wanted.
+        // The client disconnected, which is not an error.
         if (!signal.aborted) throw error;
         return;
       }
@@ -83,7 +83,7 @@ export class EngineTargets implements StreamTargets {
   async connect(sandboxId: string, port: number, signal: AbortSignal): Promise<Duplex> {
     const { id, netnsPath } = readySandbox(this.#sandboxes, sandboxId);
     if (!Number.isInteger(port) || port < 1 || port > 65_535) {
-      const text = `forward to sandbox "${id}": a port is 1 to 65535, got ${port}`;
+      const text = `forward to sandbox "${id}": a port must be from 1 to 65535, got ${port}`;
       throw new RuntimeError("invalid-argument", text);
     }
     const { operations } = this.#sandboxes;
@@ -103,7 +103,7 @@ export class EngineTargets implements StreamTargets {
     });
   }
 
-  /** The container must run when the client comes, which may be a minute after it asked. */
+  /** Checks again that the container is running: a client may connect a minute after its request. */
   async #run<T>(
     name: "exec" | "attach",
     containerId: string,

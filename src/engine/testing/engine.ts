@@ -51,10 +51,10 @@ import { ManualTime } from "./manual-time.ts";
 import { containerRequest, podRequest } from "./objects.ts";
 import { StageFaults } from "./stage-faults.ts";
 
-/** A caller that never leaves. */
+/** A caller that never disconnects. */
 export const never = new AbortController().signal;
 
-/** What outlives a daemon: its host with what the drivers made there, the records, the registries. */
+/** What outlives a daemon: its host with the objects of the drivers, the database, the registries. */
 export class FakeWorld {
   readonly time: ManualTime;
   readonly host = new FakeHost();
@@ -81,14 +81,14 @@ export class FakeWorld {
     this.roots = new FakeRoots(this.host, this.layers);
   }
 
-  /** The machine is reset: the next engine lives in another boot. */
+  /** Resets the host: the next engine runs in another boot. */
   reboot(): void {
     this.host.reboot();
     this.bootId = "boot-2";
     this.network.bootId = this.bootId;
   }
 
-  /** Lets go of everything that hangs. */
+  /** Releases all calls that hang. */
   releaseAll(): void {
     const { source, specs, rootFiles, cgroups, controller, network, runtime, layers, roots } = this;
     for (const each of [
@@ -107,7 +107,7 @@ export class FakeWorld {
   }
 }
 
-/** How an engine of a test differs from the ordinary one. */
+/** How the engine of a test differs from the default one. */
 export interface FakeEngineOptions {
   readonly world?: FakeWorld;
   readonly controllers?: readonly SandboxController[];
@@ -123,7 +123,7 @@ export interface LogLine {
   readonly fields: LogFields;
 }
 
-/** An engine on fakes of all its ports, put together as the daemon does, and ended with its test. */
+/** An engine on fakes of all its ports, built as in the daemon, and ended with its test. */
 export class FakeEngine {
   readonly world: FakeWorld;
   readonly faults = new StageFaults();
@@ -145,9 +145,9 @@ export class FakeEngine {
     const tasks = new TaskGroup(log);
     const operations = new Operations({ faults: this.faults, clock });
     const janitor = new Janitor({ tasks, log });
-    const creations = new InflightCreates({ tasks, clock, holdMs: defaultTimes.holdMs });
-    const failedEnds = new FailedTeardowns(clock);
-    const owners = { operations, janitor, creations, failedEnds, tasks };
+    const inflightCreates = new InflightCreates({ tasks, clock, holdMs: defaultTimes.holdMs });
+    const failedTeardowns = new FailedTeardowns(clock);
+    const owners = { operations, janitor, inflightCreates, failedTeardowns, tasks };
     const shared = { ...owners, clock, log, bootId, locks: new KeyedLock() };
     const store = new SandboxStore(this.late.sandboxes);
     const containerStore = new ContainerStore(this.late.containers);
@@ -187,7 +187,7 @@ export class FakeEngine {
       runtimeOf: () => world.runtime,
       prewarmCgroupMigration: () => undefined,
       environmentOf: (sandbox) => world.controller.environment(sandbox),
-      starting: new CancellableOperations(),
+      cancellable: new CancellableOperations(),
       onRemoved: (container) => {
         const used: readonly Digest[] = layersOf(container);
         shared.tasks.spawn("remove layers", () => removeUnusedLayers(this.images, used));
@@ -228,12 +228,12 @@ export class FakeEngine {
     };
   }
 
-  /** Runs a pod and answers with its id. */
+  /** Runs a pod and returns its id. */
   async run(...[config, handler]: Parameters<typeof podRequest>): Promise<string> {
     return runPodSandbox(this.sandboxes, podRequest(config, handler), never);
   }
 
-  /** Pulls an image "app", unless it is there. */
+  /** Pulls the image "app" unless it is present. */
   async pull(name = "app"): Promise<Digest> {
     const known = this.images.store.find(name);
     if (known !== undefined) return known.id;
@@ -241,20 +241,20 @@ export class FakeEngine {
     return pullImage(this.images, { name, auth: undefined }, never);
   }
 
-  /** Makes a container in a sandbox and answers with its id. */
+  /** Creates a container in a sandbox and returns its id. */
   async create(...[sandboxId, config]: Parameters<typeof containerRequest>): Promise<string> {
     await this.pull();
     return createContainer(this.containers, containerRequest(sandboxId, config), never);
   }
 
-  /** Makes a container in a sandbox and starts it. */
+  /** Creates a container in a sandbox and starts it. */
   async start(...[sandboxId, config]: Parameters<typeof containerRequest>): Promise<string> {
     const id = await this.create(sandboxId, config);
     await startContainer(this.containers, id, never);
     return id;
   }
 
-  /** Ends this engine and puts the next one on what it leaves, not recovered yet. */
+  /** Ends this engine and creates the next one on the same world, not recovered yet. */
   async restart(options: Omit<FakeEngineOptions, "world"> = {}): Promise<FakeEngine> {
     await this.end();
     this.world.runtime.forgetAll();
@@ -286,8 +286,8 @@ export class FakeEngine {
   async end(): Promise<void> {
     this.faults.releaseAll();
     this.world.releaseAll();
-    const { creations, janitor, teardown, tasks } = this.sandboxes;
-    creations[Symbol.dispose]();
+    const { inflightCreates, janitor, teardown, tasks } = this.sandboxes;
+    inflightCreates[Symbol.dispose]();
     janitor[Symbol.dispose]();
     teardown[Symbol.dispose]();
     await tasks[Symbol.asyncDispose]();
@@ -298,9 +298,9 @@ export class FakeEngine {
 type Shared = Pick<
   SandboxContext,
   | "operations"
-  | "creations"
+  | "inflightCreates"
   | "janitor"
-  | "failedEnds"
+  | "failedTeardowns"
   | "locks"
   | "tasks"
   | "clock"

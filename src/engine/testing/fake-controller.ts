@@ -36,7 +36,7 @@ type Call =
 export class FakeController implements SandboxController {
   readonly name: string;
   readonly trouble = new Trouble<Call>();
-  /** What status() says beside the state. */
+  /** The answer of status(), except the state. */
   facts: Partial<ControllerStatus> = {};
   /** The time that start() answers with. */
   createdAtNs: bigint | undefined;

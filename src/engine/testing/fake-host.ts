@@ -1,4 +1,4 @@
-/** What the fakes make on a host. */
+/** The kinds of objects that the fakes create on a host. */
 export type Thing =
   | "cgroup"
   | "files"
@@ -10,17 +10,17 @@ export type Thing =
   | "bundle"
   | "process";
 
-/** The host below the fakes: what has been made on it for whom, and in which order it went again. */
+/** The host below the fakes: its objects by id, and the order in which they were removed. */
 export class FakeHost {
   readonly #things = new Set<string>();
-  /** What was removed, in order. */
+  /** The removed objects, in order. */
   readonly removed: Thing[] = [];
 
   make(thing: Thing, id: string): void {
     this.#things.add(`${thing} ${id}`);
   }
 
-  /** Nothing when it is not there. */
+  /** Does nothing when it does not exist. */
   remove(thing: Thing, id: string): void {
     if (this.#things.delete(`${thing} ${id}`)) this.removed.push(thing);
   }
@@ -29,7 +29,7 @@ export class FakeHost {
     return this.#things.has(`${thing} ${id}`);
   }
 
-  /** The ids that have a thing of this kind. */
+  /** The ids with an object of this kind. */
   idsOf(thing: Thing): readonly string[] {
     return [...this.#things].flatMap((each) => {
       const [kind, id = ""] = each.split(" ");
@@ -37,12 +37,12 @@ export class FakeHost {
     });
   }
 
-  /** The kinds of all things that are there. */
+  /** The kinds of all existing objects. */
   things(): readonly string[] {
     return [...this.#things].map((each) => each.slice(0, each.indexOf(" "))).toSorted();
   }
 
-  /** A reboot: what the kernel has is gone, what is on disk stays, addresses that were given out included. */
+  /** A reboot: kernel objects are gone, files stay, including assigned addresses. */
   reboot(): void {
     for (const each of this.#things) {
       if (!/^(network|root|volumes) /.test(each)) this.#things.delete(each);

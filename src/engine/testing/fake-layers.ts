@@ -56,7 +56,7 @@ export class FakeLayers implements Layers {
     if (layer?.origins.size === 0) layer.origins.add(keyOf(origin));
   }
 
-  /** A layer that was unpacked by a daemon that did not keep where it came from. */
+  /** Adds a layer that was unpacked by a daemon that did not record its origin. */
   forgetOrigin(diffId: Digest): void {
     this.#layers.get(diffId)?.origins.clear();
   }

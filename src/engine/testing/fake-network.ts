@@ -13,9 +13,9 @@ import { Trouble } from "./trouble.ts";
 
 /** A pod network of one plugin, "bridge", which gives each pod an address of 10.0.0.0/24. */
 export class FakeNetwork implements PodNetwork {
-  /** `add` fails after the plugin has made the interface, as a later plugin would. */
+  /** Makes `add` fail after the plugin has created the interface, as a later plugin could. */
   readonly trouble = new Trouble<"add" | "remove" | "collect">();
-  /** What add() was asked for, by sandbox. */
+  /** The requests of add(), by sandbox. */
   readonly requests = new Map<string, NetworkRequest>();
   bootId: string;
   readonly #host: FakeHost;
@@ -76,7 +76,7 @@ export class FakeNetwork implements PodNetwork {
   }
 
   setPodCidr(): void {
-    // The plugin of this network does not want to know.
+    // The plugin of this network does not use it.
   }
 
   status(): NetworkStatus {

@@ -37,20 +37,20 @@ interface Run {
   readonly bundle: ContainerBundle;
   readonly started: StartedContainer;
   readonly end: PromiseWithResolvers<ContainerExit>;
-  /** This daemon knows it: it was started or loaded here. */
+  /** True when this daemon has started or adopted it. */
   known: boolean;
 }
 
-/** Runs containers in memory. A container ends by any signal, unless it is one of the stubborn ones. */
+/** Runs containers in memory. A container exits at any signal unless it is stubborn. */
 export class FakeRuntime implements ContainerRuntime {
   readonly trouble = new Trouble<Call>();
-  /** Containers that no signal of kill() ends. */
+  /** Containers that ignore every signal of kill(). */
   readonly stubborn = new Set<string>();
-  /** Signals that a container got, by its id. */
+  /** The signals that containers got, by id. */
   readonly signals = new Map<string, number[]>();
-  /** Limits in force, by container. */
+  /** The current limits, by container. */
   readonly limits = new Map<string, ContainerLimits>();
-  /** Logs by path, with how often each was opened again. */
+  /** How often each log was reopened, by path. */
   readonly reopened = new Map<string, number>();
   /** The last command that ran in a container, and the client of its streams. */
   command: { readonly process: OciProcess; readonly client?: ProcessClient } | undefined;
@@ -66,12 +66,12 @@ export class FakeRuntime implements ContainerRuntime {
     this.#clock = clock;
   }
 
-  /** What a container was started with. */
+  /** The parameters with which a container was started. */
   bundleOf(id: string): ContainerBundle | undefined {
     return this.#runs.get(id)?.bundle;
   }
 
-  /** The container's process ends. */
+  /** Makes the container's process exit. */
   exit(id: string, how: Partial<ContainerExit> = {}): void {
     this.#host.remove("process", id);
     this.#runs.get(id)?.end.resolve({
@@ -83,13 +83,16 @@ export class FakeRuntime implements ContainerRuntime {
     });
   }
 
-  /** What a new daemon knows: nothing, until it is told to load(). */
+  /** Forgets all containers until load(), as in a new daemon. */
   forgetAll(): void {
     for (const run of this.#runs.values()) run.known = false;
   }
 
   async start(bundle: ContainerBundle, operation: Operation): Promise<StartedContainer> {
     const { id } = bundle;
+    if (this.#runs.get(id)?.known === true) {
+      throw new RuntimeError("already-exists", `start container "${id}": it was started already`);
+    }
     try {
       await operation.enter("make-bundle");
       this.#host.make("bundle", id);
@@ -183,6 +186,9 @@ export class FakeRuntime implements ContainerRuntime {
   ): Promise<() => Promise<void>> {
     await this.trouble.at("update", signal);
     this.#known(id);
+    if (!this.#host.has("process", id)) {
+      throw new RuntimeError("failed-precondition", `update container "${id}": it has ended`);
+    }
     const before = this.limits.get(id);
     this.limits.set(id, limits);
     return async () => {

@@ -3,9 +3,9 @@ import { beforeAbort } from "../../base/wait.ts";
 
 /** A call that hangs. */
 export interface Hang {
-  /** Resolves when somebody has come to wait. */
+  /** Resolves when a call has begun to wait. */
   readonly arrived: Promise<void>;
-  /** Lets those that wait, and all later ones, go on. */
+  /** Makes the waiting calls and all later ones continue. */
   release(): void;
 }
 
@@ -13,7 +13,7 @@ type Fault =
   | { readonly kind: "fail"; readonly error: Error; left: number }
   | { readonly kind: "hang"; readonly deaf: boolean; readonly gate: Promise<void>; arrive(): void };
 
-/** What is wrong with a fake: which of its calls fail, and which hang. */
+/** The faults of a fake: which of its calls fail, and which hang. */
 export class Trouble<Call extends string> {
   readonly #faults = new Map<Call, Fault>();
   readonly #releases = new Set<() => void>();
@@ -27,7 +27,7 @@ export class Trouble<Call extends string> {
     this.#faults.set(call, { kind: "fail", error, left: times });
   }
 
-  /** Makes a call hang until it is released or its signal is aborted. A deaf one does not hear the signal. */
+  /** Makes a call hang until it is released or its signal is aborted. A deaf one ignores the signal. */
   hang(call: Call, { deaf = false }: { readonly deaf?: boolean } = {}): Hang {
     const gate = Promise.withResolvers<undefined>();
     const arrived = Promise.withResolvers<undefined>();
@@ -48,12 +48,12 @@ export class Trouble<Call extends string> {
     this.#faults.delete(call);
   }
 
-  /** Lets go of everything that hangs, as at the end of a test. */
+  /** Releases all calls that hang, at the end of a test. */
   releaseAll(): void {
     for (const release of this.#releases) release();
   }
 
-  /** What a fake calls at the beginning of `call`; undefined when nothing is wrong. */
+  /** A fake calls this at the beginning of `call`; undefined without a fault. */
   at(call: Call, signal?: AbortSignal): Promise<void> | undefined {
     const fault = this.#faults.get(call);
     if (fault === undefined) return undefined;

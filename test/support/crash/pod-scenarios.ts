@@ -26,7 +26,7 @@ export const teardownSpots: readonly Spot[] = spotsOf("remove-pod-sandbox");
 
 /** Whether the daemon that dies at this spot of RunPodSandbox leaves a half-built sandbox. */
 export function leavesHalfBuilt({ point }: Spot): boolean {
-  return !["reserve-name", "write-record", "answer"].includes(stageOf(point));
+  return !["write-record", "answer"].includes(stageOf(point));
 }
 
 // ---- kill

@@ -3,10 +3,11 @@ import { after, before, describe, test } from "node:test";
 import { setImmediate as delay } from "node:timers/promises";
 
 import { isKind } from "../../../base/errors.ts";
+import { testOperation } from "../../../core/operation/testing/operation.ts";
 import { until } from "../../../linux/testing/leaks.ts";
 import type { OciRuntime } from "../index.ts";
-import { TestClient } from "../testing/client.ts";
-import { type ContainerOptions, holdings, operation, TestHost } from "../testing/sandbox.ts";
+import { TestClient } from "../../../core/streaming/testing/test-client.ts";
+import { type ContainerOptions, holdings, TestHost } from "../testing/sandbox.ts";
 
 let host: TestHost;
 let runtime: OciRuntime;
@@ -32,7 +33,7 @@ class Attached {
     const stdin = options.stdin === true ? open : "none";
     const { terminal = false } = options;
     const streams = this.client.streams(...names);
-    this.end = runtime.attach(id, { streams, terminal, stdin }, operation(this.#gone.signal));
+    this.end = runtime.attach(id, { streams, terminal, stdin }, testOperation(this.#gone.signal));
     this.end.catch(() => undefined);
   }
 
@@ -55,13 +56,13 @@ async function withContainer(
   }
 }
 const sh = (script: string): readonly string[] => ["sh", "-c", script];
-/** Says each line that it reads, on both streams, and the end. */
+/** Repeats each line on both streams, and reports the end. */
 const parrot = sh("echo first; while read line; do echo $line; echo e$line >&2; done; echo over");
 const ended = async (id: string): Promise<number> =>
   (await runtime.wait(id, AbortSignal.timeout(10_000))).exitCode;
 
 describe("OciRuntime.attach()", () => {
-  test("joins several clients, which leave without ending anything", async () => {
+  test("attaches several clients, which leave without ending anything", async () => {
     const options = { args: parrot, stdin: true };
     await withContainer(options, async (id) => {
       await until("it has written", () => host.log(id).length === 1);
@@ -77,7 +78,7 @@ describe("OciRuntime.attach()", () => {
       three.client.stdin.end("b\n");
       await two.client.stdout.has("b\n");
       await Promise.all([two.leave(), three.leave()]);
-      await until("nothing is held", () => holdings().fds <= holding.fds);
+      await until("no descriptor is left", () => holdings().fds <= holding.fds);
       const four = new Attached(id, options);
       four.client.stdin.write("c\n");
       await four.client.stdout.has("c\n");
@@ -94,7 +95,7 @@ describe("OciRuntime.attach()", () => {
     });
   });
 
-  test("ends stdin with the first client's when it is to be used once", async () => {
+  test("ends stdin with the first client's input if it is to be used once", async () => {
     const options = { args: parrot, stdin: true, stdinOnce: true };
     await withContainer(options, async (id) => {
       const listener = new Attached(id, options, "stdout");
@@ -109,7 +110,7 @@ describe("OciRuntime.attach()", () => {
     });
   });
 
-  test("does not end it when a client leaves that only listened", async () => {
+  test("does not end stdin when a client leaves that only reads", async () => {
     const options = { args: parrot, stdin: true, stdinOnce: true };
     await withContainer(options, async (id) => {
       const holding = holdings();
@@ -132,7 +133,7 @@ describe("OciRuntime.attach()", () => {
       writer.client.stdin.end();
       await Promise.all([writer.end, listener.end]);
       assert.equal(await ended(id), 0);
-      await until("nothing is held", () => holdings().fds <= holding.fds);
+      await until("no descriptor is left", () => holdings().fds <= holding.fds);
     });
   });
 
@@ -161,7 +162,7 @@ describe("OciRuntime.attach()", () => {
     });
   });
 
-  test("lets a client go that does not keep up, and neither the log nor the others", async () => {
+  test("disconnects a client that lags behind, and neither the log nor other clients suffer", async () => {
     const script = "read go; dd if=/dev/zero bs=1000 count=20000 2>/dev/null; echo; echo done";
     const options = { args: sh(script), stdin: true };
     await withContainer(options, async (id) => {
@@ -177,7 +178,7 @@ describe("OciRuntime.attach()", () => {
     });
   });
 
-  test("needs a container that runs", async () => {
+  test("refuses a container that has ended", async () => {
     await withContainer({ args: ["true"] }, async (id) => {
       await ended(id);
       const client = new Attached(id, {});

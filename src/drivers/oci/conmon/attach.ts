@@ -1,30 +1,30 @@
-import type { Writable } from "node:stream";
 import { setTimeout as delay } from "node:timers/promises";
 
-import { messageOf, RuntimeError } from "../../../base/errors.ts";
+import { messageOf } from "../../../base/errors.ts";
 import type { Logger } from "../../../base/logger.ts";
-import { beforeAbort } from "../../../base/wait.ts";
+import { within } from "../../../base/wait.ts";
 import type { AttachedClient } from "../../../core/container/index.ts";
 import type { Operation } from "../../../core/operation/index.ts";
 import { type TerminalSize } from "../../../core/streaming/index.ts";
-import { feed, finish } from "../../../stdio/pump.ts";
-import { Sizes } from "../../../stdio/sizes.ts";
 import { connectPackets, type DescriptorStream } from "../../../linux/stream/index.ts";
-import { within } from "../container-end.ts";
-import { controlTurn, tellMonitor } from "./control-fifo.ts";
+import { AttachedClients, untilAttachEnds } from "../../../stdio/attached-clients.ts";
+import type { LogStream } from "../../../stdio/cri-log-lines.ts";
+import { feed } from "../../../stdio/pump.ts";
+import { TerminalSizes } from "../../../stdio/terminal-sizes.ts";
+import { lockControlFifo, sendToMonitor } from "./control-fifo.ts";
 
 /** conmon reads up to 32 KiB at once (CONN_SOCK_BUF_SIZE) and drops the rest of a packet. */
 const packetBytes = 8 * 1024;
-/** conmon sends what it read at once, with a byte before it that says from which pipe. */
-const stdoutByte = 2;
-const stderrByte = 3;
-/** How far a client may be behind; then it is let go, as conmon waits for nobody. */
-const behindBytes = 4 * 1024 * 1024;
-/** How long the last output is awaited after the container's end. */
+/** The first byte of a packet from conmon says which stream the rest is from. */
+const streamOfByte: ReadonlyMap<number | undefined, LogStream> = new Map([
+  [2, "stdout"],
+  [3, "stderr"],
+]);
+/** How long conmon may take to send the last output after the container's end. */
 const drainMs = 1_000;
 const betweenSizesMs = 50;
-/** What conmon takes for a size. */
-const longestSide = 1_000;
+/** conmon refuses a larger width or height. */
+const maxSide = 1_000;
 
 /** A container to attach to. */
 export interface AttachTarget {
@@ -36,14 +36,14 @@ export interface AttachTarget {
 }
 
 /**
- * Connections to conmons that nobody uses, kept open.
+ * Connections to conmons that are kept open without a client.
  *
- * NOTE(conmon): unless it was told to leave stdin open, it closes it as soon as any connection ends,
- * also one of a client that only listens. So such a client's connection goes on without it, and the
- * next one of its kind takes it over.
+ * NOTE(conmon): unless it was told to leave stdin open, it closes stdin as soon as any connection ends,
+ * even one of a client that only reads. So the connection of such a client stays open when the client leaves, and
+ * the next client that only reads uses it.
  */
 export class IdleAttachments {
-  /** With each, what listens for its end meanwhile. */
+  /** Each connection with its listener for the end. */
   readonly #idle = new Map<string, Map<DescriptorStream, () => void>>();
 
   take(id: string): DescriptorStream | undefined {
@@ -78,40 +78,31 @@ export class IdleAttachments {
   }
 }
 
-/** Joins a client to a container's streams; see ContainerRuntime.attach. */
+/** Attaches a client to a container's streams; see ContainerRuntime.attach. */
 export async function attach(
   deps: { readonly idle: IdleAttachments; readonly log: Logger },
   target: AttachTarget,
   client: AttachedClient,
   operation: Operation,
 ): Promise<void> {
-  const { stdin, stdout, stderr } = client.streams;
-  const types = stdin !== undefined && client.stdin === "none" ? undefined : stdin;
-  // What nobody reads the client need not hold back.
-  if (types === undefined) stdin?.resume();
-  const mayIdle = types === undefined && client.stdin === "once";
+  const { stdin, sizes: sent } = client.streams;
+  const mayIdle = client.stdin === "once" && stdin === undefined;
   await operation.enter("connect");
   const idle = mayIdle ? deps.idle.take(target.id) : undefined;
   const socket = idle ?? connect(target);
-  using sizes = new Sizes(client.streams.sizes);
+  using sizes = new TerminalSizes(sent);
   if (client.terminal) sizes.follow(resizer(target, deps.log));
-  const stop = feed(types, socket);
-  const behind = Promise.withResolvers<never>();
-  behind.promise.catch(() => undefined);
+  const stop = feed(stdin, client.stdin === "none" ? undefined : socket);
+  const clients = new AttachedClients(target.id);
+  using attached = clients.add(client.streams);
   const onPacket = (packet: Buffer): void => {
-    const sink = sinkOf(packet[0], stdout, stderr);
-    if (sink === undefined || !sink.writable || sink.destroyed) return;
-    sink.write(packet.subarray(1));
-    if (sink.writableLength > behindBytes) behind.reject(tooSlow(target.id));
+    const name = streamOfByte.get(packet[0]);
+    if (name !== undefined) clients.write(name, packet.subarray(1));
   };
-  for (const sink of [stdout, stderr]) sink?.on("error", () => undefined);
   socket.on("data", onPacket);
-  using closing = new Closing(socket);
+  using watch = new CloseWatch(socket);
   try {
-    await operation.enter("wait-for-end");
-    const over = Promise.race([endOf(closing.closed, target.ended), behind.promise]);
-    await beforeAbort(over, operation.signal);
-    await finish([stdout, stderr], operation.signal);
+    await untilAttachEnds(attached, endOf(watch.closed, target.ended), operation);
   } finally {
     stop();
     socket.off("data", onPacket);
@@ -120,22 +111,13 @@ export async function attach(
   }
 }
 
-function sinkOf(
-  byte: number | undefined,
-  stdout: Writable | undefined,
-  stderr: Writable | undefined,
-): Writable | undefined {
-  if (byte === stdoutByte) return stdout;
-  return byte === stderrByte ? stderr : undefined;
-}
-
-/** A connection that fails is closed: its error tells nothing more. */
+/** A connection that fails is closed; the error adds nothing to that. */
 function connect(target: AttachTarget): DescriptorStream {
   return connectPackets(target.socket, packetBytes).on("error", () => undefined);
 }
 
-/** Tells when conmon has closed a connection, and stops listening when disposed of. */
-class Closing implements Disposable {
+/** Watches whether conmon has closed a connection, until disposed of. */
+class CloseWatch implements Disposable {
   readonly closed: Promise<undefined>;
   readonly #socket: DescriptorStream;
   readonly #onClosed: () => void;
@@ -156,35 +138,27 @@ class Closing implements Disposable {
   }
 }
 
-/** conmon ends with its container, and its socket with it, unless it hangs. */
+/** conmon ends with its container and closes the connection, unless it hangs. */
 async function endOf(closed: Promise<unknown>, ended: Promise<unknown>): Promise<void> {
   await Promise.race([closed, ended]);
   await within(closed, drainMs);
 }
 
-function tooSlow(id: string): RuntimeError {
-  return new RuntimeError(
-    "resource-exhausted",
-    `attach to container "${id}": the client is ${behindBytes} bytes behind what the container writes; read faster, or read its log`,
-  );
-}
-
 /**
- * Tells conmon the latest size.
+ * Sends conmon the latest size.
  *
- * There is a pause between two messages (see controlTurn()), and the last one is told once more: it must not be
- * the lost one.
+ * There is a pause between two messages (see lockControlFifo()), and the last one is sent twice, as one may be lost.
  */
 function resizer(target: AttachTarget, log: Logger): (size: TerminalSize) => void {
-  let wanted: TerminalSize | undefined;
+  let latest: TerminalSize | undefined;
   let busy = false;
-  const tell = async (size: TerminalSize): Promise<void> => {
-    const [height, width] = [size.height, size.width].map((side) => Math.min(side, longestSide));
-    using _turn = await controlTurn(target.control);
+  const send = async (size: TerminalSize): Promise<void> => {
+    const [height, width] = [size.height, size.width].map((side) => Math.min(side, maxSide));
+    using _lock = await lockControlFifo(target.control);
     try {
-      await tellMonitor(target.control, `1 ${height} ${width}\n`);
+      await sendToMonitor(target.control, `1 ${height} ${width}\n`);
     } catch (error) {
-      log.debug(`resize terminal of container "${target.id}": ${messageOf(error)}`);
+      log.debug(`failed to resize terminal of container "${target.id}": ${messageOf(error)}`);
     }
     await delay(betweenSizesMs);
   };
@@ -192,15 +166,15 @@ function resizer(target: AttachTarget, log: Logger): (size: TerminalSize) => voi
     busy = true;
     let size = first;
     for (let left = 2; left > 0; left--) {
-      await tell(size);
-      if (wanted === undefined || wanted === size) continue;
-      size = wanted;
+      await send(size);
+      if (latest === undefined || latest === size) continue;
+      size = latest;
       left = 3;
     }
     busy = false;
   };
   return (size) => {
-    wanted = size;
+    latest = size;
     if (!busy) void run(size);
   };
 }

@@ -5,27 +5,27 @@ import type { Logger } from "../../../base/logger.ts";
 import { mountTmpfs, unmount } from "../../../linux/mount/index.ts";
 import type { StateLayout } from "../state-layout.ts";
 
-/** An exit takes a page of 4 KiB, and only for as long as its container is on record. */
+/** An exit file takes a page of 4 KiB, and exists as long as its container is recorded. */
 const sizeBytes = 32 << 20;
 
 /**
- * Gives the exits a tmpfs of their own. conmon has the only word on how a process ended and says it
- * once, by a file: on a disk that is full then, the exit code would be lost for good.
+ * Mounts a tmpfs for exit files. Only conmon knows how a process ended, and it writes that once: on a full disk,
+ * the exit code would be lost.
  */
-export async function mountExitTmpfs(places: StateLayout, log: Logger): Promise<void> {
-  const { exits } = places;
-  // What an earlier davit left there must not be hidden.
+export async function mountExitTmpfs(paths: StateLayout, log: Logger): Promise<void> {
+  const { exits } = paths;
+  // A mount must not hide the files of an earlier davit.
   if ((await isMountPoint(exits)) || (await readdir(exits)).length > 0) return;
   try {
     await mountTmpfs(exits, { sizeBytes, mode: 0o700 });
   } catch (error) {
-    log.warn(`exit codes of containers share the disk of "${exits}" with all else`, {
+    log.warn(`failed to mount a tmpfs on "${exits}": a full disk may lose exit codes`, {
       error: messageOf(error),
     });
   }
 }
 
-/** Takes the tmpfs away when no container can have a use for it. */
+/** Unmounts the tmpfs unless a container still needs it. */
 export async function unmountExitTmpfs({ exits, containers }: StateLayout): Promise<void> {
   const left = await Promise.all([readdir(exits), readdir(containers)]);
   if (left.every((names) => names.length === 0) && (await isMountPoint(exits)))

@@ -1,15 +1,15 @@
 import { lstatSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import type { FileHandle } from "node:fs/promises";
-import { basename, dirname } from "node:path";
 
 import { beforeAbort } from "../../../base/wait.ts";
 import { bindMount, unmount } from "../../../linux/mount/index.ts";
-import { type FileStep, LogDirectory } from "../../../linux/file/index.ts";
+import type { FileStep } from "../../../linux/file/index.ts";
 import { systemError } from "../../../base/system-error.ts";
+import { openLogFile } from "../../../stdio/cri-log.ts";
 import type { StateLayout } from "../state-layout.ts";
 
 /*
- * conmon knows its log by a name in the bundle, where no container comes to: a symbolic link to a file that
+ * conmon opens its log by a name in the bundle, which no container can change: a symbolic link to a file that
  * davit has opened. See docs/decisions/0015-log-files.md.
  *
  * NOTE(conmon): it opens PATH when it starts (O_APPEND | O_CREAT, links followed). To reopen, it closes that,
@@ -17,71 +17,67 @@ import type { StateLayout } from "../state-layout.ts";
  * and ends when one of these fails (ctr_logging.c, 2.0.6 to 2.2.1).
  */
 
-/** Opens the log of a container that starts; it and its directory are made where they are missing. */
+/** Opens the log of a container that starts; see {@link openLogFile}. */
 export async function openLog(
   logPath: string,
   linkedRoots: readonly string[],
   signal: AbortSignal,
 ): Promise<FileHandle> {
-  const opening = (async () => {
-    using directory = await LogDirectory.open(dirname(logPath), { linkedRoots, make: true });
-    return await directory.append(basename(logPath));
-  })();
+  const opening = openLogFile(logPath, linkedRoots);
   try {
     return await beforeAbort(opening, signal);
   } catch (error) {
-    // A disk that hangs may answer yet.
+    // A disk that hangs may answer later.
     void opening.then((file) => file.close()).catch(() => undefined);
     throw error;
   }
 }
 
-/** What conmon is told for its log; its working directory is the bundle. */
+/** The log's path for conmon, whose working directory is the bundle. */
 export const logName = "cri-log";
 
-/** The link by which conmon finds the log that it inherits as its stdin, which it closes soon after. */
-export function startLink(places: StateLayout, id: string): FileStep {
-  return { step: "make-link", path: places.file(id, "cri-log"), target: "/proc/self/fd/0" };
+/** The link by which conmon opens the log that it inherits as its stdin. conmon closes its stdin soon after. */
+export function startLink(paths: StateLayout, id: string): FileStep {
+  return { step: "make-link", path: paths.file(id, "cri-log"), target: "/proc/self/fd/0" };
 }
 
-/** False for a container of a davit before this: its conmon knows the log by its own path. */
-export function hasLogLink(places: StateLayout, id: string): boolean {
-  return isThere(places.file(id, "cri-log"));
+/** False for a container of an older davit: its conmon opens the log by the log's own path. */
+export function hasLogLink(paths: StateLayout, id: string): boolean {
+  return exists(paths.file(id, "cri-log"));
 }
 
-/** Whether conmon was shown a new log that it has not taken. */
-export function isOffered(places: StateLayout, id: string): boolean {
-  return isThere(places.file(id, "cri-log.tmp"));
+/** Whether conmon was offered a new log that it has not opened yet. */
+export function isOffered(paths: StateLayout, id: string): boolean {
+  return exists(paths.file(id, "cri-log.tmp"));
 }
 
-/** Whether anything is there of an offer that did not come to its end. */
-export function isLeft(places: StateLayout, id: string): boolean {
-  return isThere(places.file(id, "next-log"));
+/** Whether files of an offer exist that was not ended. */
+export function isOfferLeft(paths: StateLayout, id: string): boolean {
+  return exists(paths.file(id, "next-log"));
 }
 
 /**
- * Puts an open file where conmon will look for its new log. It stays there without this process, since a conmon
- * that finds nothing there ends: so it is a mount and not a descriptor of ours. Nothing may be left of an earlier
- * offer.
+ * Puts an open file where conmon opens its new log. A conmon that finds no file there ends, even if this process
+ * has died meanwhile: so it is a mount and not a descriptor of ours. An earlier offer must have been ended.
  */
-export async function offerLog(places: StateLayout, id: string, fd: number): Promise<void> {
-  const next = places.file(id, "next-log");
+export async function offerLog(paths: StateLayout, id: string, fd: number): Promise<void> {
+  const next = paths.file(id, "next-log");
   try {
     writeFileSync(next, "", { mode: 0o600, flag: "wx" });
     await bindMount(`/proc/self/fd/${fd}`, next, { private: true });
-    symlinkSync("next-log", places.file(id, "cri-log.tmp"));
+    symlinkSync("next-log", paths.file(id, "cri-log.tmp"));
   } catch (cause) {
-    throw systemError(`show conmon its new log in "${next}"`, cause);
+    throw systemError(`offer conmon its new log in "${next}"`, cause);
   }
 }
 
-/** Takes away what offerLog() made, also where it failed. Idempotent. */
-export async function endOffer(places: StateLayout, id: string): Promise<void> {
-  const next = places.file(id, "next-log");
+/** Removes what offerLog() made, even if it failed. Idempotent. */
+export async function endOffer(paths: StateLayout, id: string): Promise<void> {
+  const next = paths.file(id, "next-log");
   await unmount(next);
-  for (const path of [places.file(id, "cri-log.tmp"), next]) rmSync(path, { force: true });
+  for (const path of [paths.file(id, "cri-log.tmp"), next]) rmSync(path, { force: true });
 }
 
-function isThere(path: string): boolean {
+function exists(path: string): boolean {
   return lstatSync(path, { throwIfNoEntry: false }) !== undefined;
 }

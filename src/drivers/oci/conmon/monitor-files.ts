@@ -5,7 +5,7 @@ import { setTimeout as delay } from "node:timers/promises";
 import { errnoCode, systemError } from "../../../base/system-error.ts";
 import { type FileIdentity } from "../../../linux/file/index.ts";
 
-/** The regular files that a process has open; undefined when it is gone, or has closed all on its way out. */
+/** The regular files that a process has open; undefined when it has ended, or has closed all files to end. */
 export async function openFiles(pid: number): Promise<readonly FileIdentity[] | undefined> {
   const directory = `/proc/${pid}/fd`;
   const names = await readdir(directory).catch((cause: unknown) => {
@@ -17,7 +17,7 @@ export async function openFiles(pid: number): Promise<readonly FileIdentity[] | 
   return files.filter((file) => file !== undefined);
 }
 
-/** Whether a file is one of those, by whatever name. */
+/** Whether a file is one of `files`, under any name. */
 export function holds(
   files: readonly FileIdentity[] | undefined,
   file: FileIdentity | undefined,
@@ -28,19 +28,19 @@ export function holds(
   );
 }
 
-/** What a wait for conmon came to. */
-export type Waited = "done" | "ended" | "late";
+/** The result of a wait for conmon. */
+export type WaitResult = "done" | "ended" | "late";
 
-/** Asks again until it is done, conmon has ended, or the time is over. */
+/** Polls until `isDone`, conmon has ended, or the time is over. */
 export async function waitForMonitor(
   pid: number,
   isDone: () => boolean | Promise<boolean>,
-  patienceMs: number,
-): Promise<Waited> {
-  const deadline = performance.now() + patienceMs;
+  timeoutMs: number,
+): Promise<WaitResult> {
+  const deadline = performance.now() + timeoutMs;
   for (let waitMs = 1; ; waitMs = Math.min(waitMs * 2, 50)) {
     const hasEnded = (await openFiles(pid)) === undefined;
-    // Asked last: it may have been done just before the end.
+    // Checked last: it may have been done just before the end.
     if (await isDone()) return "done";
     if (hasEnded) return "ended";
     if (performance.now() > deadline) return "late";
@@ -54,6 +54,6 @@ async function fileAt(path: string): Promise<FileIdentity | undefined> {
     return info.isFile() ? { dev: info.dev, ino: info.ino } : undefined;
   } catch (cause) {
     if (errnoCode(cause) === "ENOENT") return undefined;
-    throw systemError(`look at "${path}"`, cause);
+    throw systemError(`stat "${path}"`, cause);
   }
 }

@@ -12,23 +12,23 @@ import { type Child, spawnChildInPool, waiterProgram } from "../../../linux/proc
 import { logName } from "./log-links.ts";
 import type { StateLayout } from "../state-layout.ts";
 import {
-  loggedWords,
+  loggedMessage,
   parseSyncMessage,
   programPath,
   runtimeProgram,
   runtimeEnv,
-  runtimeWords,
+  runtimeMessage,
   type SyncMessage,
 } from "../runtime-command.ts";
 
-/** A conmon that makes its container now. */
+/** A conmon that is creating its container. */
 export interface StartingMonitor {
   readonly child: Child;
-  /** The pid of the container's process, which waits to be started; or the runtime's failure. */
+  /** The pid of the container's process, which waits for its start; rejects with the runtime's failure. */
   readonly answer: Promise<number>;
 }
 
-/** Says early what would fail the start of every container. */
+/** Warns about a missing conmon, without which every start would fail. */
 export function warnWithoutMonitor(conmonPath: string, log: Logger): void {
   try {
     accessSync(programPath(conmonPath), constants.X_OK);
@@ -39,18 +39,18 @@ export function warnWithoutMonitor(conmonPath: string, log: Logger): void {
   }
 }
 
-/** The room that sockaddr_un leaves for a directory before "/conmon-term.XXXXXX" (unix(7)). */
+/** The longest directory before "/conmon-term.XXXXXX" that fits in a sockaddr_un (unix(7)). */
 const longestConsoleDirectory = 85;
 
 /**
- * Starts conmon for a bundle. conmon runs the OCI runtime's `create`, tells how that went by the
+ * Starts conmon for a bundle. conmon runs the OCI runtime's `create`, reports its result by the
  * sync pipe, then writes the log, reaps the container's process and writes its exit code to
  * `<exits>/<id>` by rename before it ends.
  *
- * `--sync` makes it our child rather than a daemon by double fork, so that its pid is known before
- * it does anything; it outlives us all the same, in a session of its own.
+ * With `--sync` it is our child and not a daemon by double fork, so that its pid is known from the start.
+ * It outlives us in a session of its own.
  *
- * NOTE(conmon): its cwd is where it leaves a file `oom`; with `--full-attach` its socket is
+ * NOTE(conmon): it writes a file `oom` to its cwd; with `--full-attach` its socket is
  * `<bundle>/attach`, however long that path is. There is no `--persist-dir`: conmon would write a copy
  * of the exit code there first, and end without the exit file when that disk is full.
  */
@@ -58,22 +58,22 @@ export async function startMonitor(options: {
   readonly conmonPath: string;
   readonly runtimePath: string;
   readonly cgroups: CgroupLayout;
-  readonly places: StateLayout;
+  readonly paths: StateLayout;
   readonly bundle: ContainerBundle;
-  /** The open log; see log-links.ts. Nothing is logged without. */
+  /** The open log; see log-links.ts. Undefined: nothing is logged. */
   readonly logFd: number | undefined;
 }): Promise<StartingMonitor> {
-  const { places, bundle } = options;
-  const directory = places.bundle(bundle.id);
-  const runtimeLog = places.file(bundle.id, "runtime.log");
+  const { paths, bundle } = options;
+  const directory = paths.bundle(bundle.id);
+  const runtimeLog = paths.file(bundle.id, "runtime.log");
   const args = [
     ...["--sync", "--full-attach", "--no-sync-log"],
     ...["--cid", bundle.id, "--cuuid", bundle.id, "--bundle", directory],
     ...runtimeArguments(options.runtimePath, bundle.terminal ? runtimeLog : undefined),
-    `--runtime-arg=--root=${places.runtimeRoot(options.runtimePath)}`,
+    `--runtime-arg=--root=${paths.runtimeRoot(options.runtimePath)}`,
     ...(isScope(bundle.cgroupPath) ? ["--runtime-arg=--systemd-cgroup"] : []),
-    ...["--container-pidfile", places.file(bundle.id, "pid")],
-    ...["--exit-dir", places.exits],
+    ...["--container-pidfile", paths.file(bundle.id, "pid")],
+    ...["--exit-dir", paths.exits],
     ...["--log-path", options.logFd === undefined ? "none" : `k8s-file:${logName}`],
     ...(bundle.terminal ? ["--terminal"] : []),
     ...(bundle.stdin ? ["--stdin"] : []),
@@ -82,7 +82,7 @@ export async function startMonitor(options: {
   const child = await spawnChildInPool({
     file: programPath(options.conmonPath),
     args,
-    env: { ...runtimeEnv, ...consoleEnv(places), _OCI_SYNCPIPE: "3" },
+    env: { ...runtimeEnv, ...consoleEnv(paths), _OCI_SYNCPIPE: "3" },
     cwd: directory,
     newSession: true,
     // conmon puts /dev/null over its first three descriptors before it runs anything.
@@ -91,22 +91,22 @@ export async function startMonitor(options: {
     extraFds: ["stdout"],
     stderr: "pipe",
   });
-  let isOver = false;
+  let isCreated = false;
   const answer = readAnswer(child, runtimeLog).finally(() => {
-    isOver = true;
+    isCreated = true;
   });
   answer.catch(() => undefined);
-  expectCgroupMigration(options.cgroups, () => isOver);
+  expectCgroupMigration(options.cgroups, () => isCreated);
   return { child, answer };
 }
 
 /**
- * The OCI runtime and what it is told before all else. `log` is given with a terminal.
+ * conmon's arguments for the OCI runtime. `log` is given with a terminal.
  *
- * NOTE(conmon): with a terminal the runtime's stderr is /dev/null, and conmon says nothing of why it
- * failed: that is in the runtime's own log alone. And conmon ends as soon as the console socket is closed,
- * and with it, by PR_SET_PDEATHSIG, the process that it started. The runtime is that one's child, so that it
- * still comes to write its log.
+ * NOTE(conmon): with a terminal the runtime's stderr is /dev/null, and conmon does not report why it
+ * failed: only the runtime's own log does. And conmon ends as soon as the console socket is closed,
+ * and with it, by PR_SET_PDEATHSIG, the process that it started. So that process is a waiter with the runtime as its
+ * child, which lives long enough to write its log.
  */
 function runtimeArguments(runtimePath: string, log: string | undefined): readonly string[] {
   const program = runtimeProgram(runtimePath);
@@ -116,12 +116,12 @@ function runtimeArguments(runtimePath: string, log: string | undefined): readonl
 }
 
 /**
- * Where conmon makes its console socket: in our state. If that path is too long, in its working directory and the
- * OCI runtime's, which is the bundle. Never in /tmp, where a container may have it handed the terminal.
+ * Where conmon creates its console socket: in our state. If that path is too long, in the bundle, which is its working
+ * directory and the OCI runtime's. Never in /tmp, where a container may get hold of the terminal.
  */
-function consoleEnv(places: StateLayout): Readonly<Record<string, string>> {
-  const fits = Buffer.byteLength(places.consoles) <= longestConsoleDirectory;
-  return { TMPDIR: fits ? places.consoles : "." };
+function consoleEnv(paths: StateLayout): Readonly<Record<string, string>> {
+  const fits = Buffer.byteLength(paths.consoles) <= longestConsoleDirectory;
+  return { TMPDIR: fits ? paths.consoles : "." };
 }
 
 async function readAnswer(child: Child, runtimeLog: string): Promise<number> {
@@ -134,36 +134,36 @@ async function readAnswer(child: Child, runtimeLog: string): Promise<number> {
     child.stdout?.destroy();
   }
   if (message === undefined) {
-    const said = await errors;
-    const logged = said === "" ? await wordsInLog(runtimeLog) : "";
+    const text = await errors;
+    const logged = text === "" ? await messageInLog(runtimeLog) : "";
     if (logged !== "") throw new RuntimeError("unknown", `OCI runtime create: ${logged}`);
     throw new RuntimeError(
       "unknown",
-      `start conmon: ${said === "" ? "it ended before the OCI runtime told of a process" : said}`,
+      `start conmon: ${text === "" ? "it ended before the OCI runtime had created a process" : text}`,
     );
   }
   child.stderr?.destroy();
   if (message.pid > 0) return message.pid;
   throw new RuntimeError(
     "unknown",
-    `OCI runtime create: ${runtimeWords(message.message) || "failed"}`,
+    `OCI runtime create: ${runtimeMessage(message.message) || "failed"}`,
   );
 }
 
-// A runtime that has failed is about to end.
+/** How long a runtime that has failed may take to write its log. */
 const logMs = 1_000;
-const lookMs = 10;
+const pollMs = 10;
 
-/** What the OCI runtime wrote to its log, or "". It may end a moment after conmon. */
-async function wordsInLog(file: string): Promise<string> {
+/** The errors in the OCI runtime's log, or "". The runtime may end a moment after conmon. */
+async function messageInLog(file: string): Promise<string> {
   for (const end = performance.now() + logMs; ; ) {
-    const words = loggedWords(await readFile(file, "utf8").catch(() => ""));
-    if (words !== "" || performance.now() >= end) return words;
-    await delay(lookMs);
+    const message = loggedMessage(await readFile(file, "utf8").catch(() => ""));
+    if (message !== "" || performance.now() >= end) return message;
+    await delay(pollMs);
   }
 }
 
-/** Up to the first newline, or all there is. conmon holds its end of the pipe for its whole life. */
+/** The text up to the first newline, or all of it. conmon keeps its end of the pipe open for its whole life. */
 async function firstLine(stream: Readable | undefined): Promise<string> {
   let text = "";
   for await (const chunk of stream ?? []) {
@@ -179,7 +179,7 @@ async function textOf(stream: Readable | undefined): Promise<string> {
   try {
     for await (const chunk of stream ?? []) text += String(chunk);
   } catch {
-    // Destroyed when it is of no use any more.
+    // The stream was destroyed, as it is not needed any more.
   }
   return text.trim();
 }

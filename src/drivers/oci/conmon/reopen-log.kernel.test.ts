@@ -15,29 +15,28 @@ import { after, describe, test } from "node:test";
 import { setTimeout as delay } from "node:timers/promises";
 
 import { isKind } from "../../../base/errors.ts";
+import { testOperation } from "../../../core/operation/testing/operation.ts";
 import { LogDirectory } from "../../../linux/file/index.ts";
 import { listMounts } from "../../../linux/mount/index.ts";
+import { SIGCONT, SIGSTOP, SIGTERM } from "../../../linux/process/index.ts";
 import { makeFifo } from "../../../linux/stream/index.ts";
 import { until } from "../../../linux/testing/leaks.ts";
-import { tellMonitor } from "./control-fifo.ts";
+import { sendToMonitor } from "./control-fifo.ts";
 import type { OciRuntime } from "../index.ts";
 import { isOffered, offerLog } from "./log-links.ts";
 import { StateLayout } from "../state-layout.ts";
 import { type LogTarget, reopenLog } from "./reopen-log.ts";
-import { TestClient } from "../testing/client.ts";
-import { startAsBefore } from "../testing/older-davit.ts";
-import { holdings, operation, TestHost } from "../testing/sandbox.ts";
+import { TestClient } from "../../../core/streaming/testing/test-client.ts";
+import { startAsOlderDavit } from "../testing/older-davit.ts";
+import { holdings, TestHost } from "../testing/sandbox.ts";
 
 const host = await TestHost.open();
 const runtime = await host.runtime();
-const places = new StateLayout(host.state);
-const SIGTERM = 15;
-const SIGSTOP = 19;
-const SIGCONT = 18;
+const paths = new StateLayout(host.state);
 
 after(() => host[Symbol.asyncDispose]());
 
-/** Counts, until it is told to end: then it says so. */
+/** Counts until SIGTERM, and then prints "end". */
 const counting = [
   "sh",
   "-c",
@@ -58,7 +57,7 @@ async function withCounter(use: (counter: Counter) => Promise<void>): Promise<vo
   const directory = join(host.logs, String(made++));
   const logPath = join(directory, "0.log");
   const { id, monitor } = await host.start(runtime, { args: counting, logPath });
-  const target = { id, places, monitorPid: monitor?.pid ?? 0, logPath, linkedRoots: [] };
+  const target = { id, paths, monitorPid: monitor?.pid ?? 0, logPath, linkedRoots: [] };
   try {
     await use({ id, directory, logPath, target });
   } finally {
@@ -73,7 +72,7 @@ async function leftMounts(id: string): Promise<readonly string[]> {
   return mounts.map(({ mountPoint }) => mountPoint).filter((path) => path.includes(id));
 }
 
-/** Ends it; all that it wrote is in these files, in their order, once. */
+/** Ends the container and checks that these files contain each line once, in order. */
 async function assertWhole(
   id: string,
   files: readonly string[],
@@ -94,7 +93,7 @@ async function written(file: string): Promise<void> {
 const hiddenOf = (directory: string): string => join(directory, ".0.log.new");
 
 describe("reopenLog()", () => {
-  test("follows nothing and waits for nothing that it finds in the directory", async () => {
+  test("follows no link and waits for no fifo in the directory", async () => {
     const canary = join(host.directory, "canary");
     writeFileSync(canary, "canary");
     await withCounter(async ({ id, directory, logPath }) => {
@@ -125,7 +124,7 @@ describe("reopenLog()", () => {
     });
   });
 
-  test("fails where a directory has a name that it needs, and the old log goes on", async () => {
+  test("fails where a directory has a name that it needs, and the old log continues", async () => {
     await withCounter(async ({ id, directory, logPath }) => {
       await written(logPath);
       renameSync(logPath, `${logPath}.1`);
@@ -138,7 +137,7 @@ describe("reopenLog()", () => {
     });
   });
 
-  test("refuses a directory that a link has taken the place of", async () => {
+  test("refuses a directory that was replaced by a link", async () => {
     const elsewhere = join(host.directory, "elsewhere");
     mkdirSync(elsewhere);
     await withCounter(async ({ id, directory, logPath }) => {
@@ -154,12 +153,12 @@ describe("reopenLog()", () => {
     });
   });
 
-  test("takes its message back from a conmon that does not read it", async () => {
+  test("discards its message to a conmon that does not read it", async () => {
     await withCounter(async ({ id, directory, logPath, target }) => {
       await written(logPath);
       process.kill(target.monitorPid, SIGSTOP);
       renameSync(logPath, `${logPath}.1`);
-      const late = reopenLog({ ...target, patienceMs: 50 });
+      const late = reopenLog({ ...target, timeoutMs: 50 });
       await assert.rejects(late, (error) => isKind(error, "deadline-exceeded"));
       assert.deepEqual(readdirSync(directory), ["0.log.1"]);
       assert.deepEqual(await leftMounts(id), []);
@@ -170,19 +169,19 @@ describe("reopenLog()", () => {
     });
   });
 
-  test("goes on where a daemon died: before conmon was told, and after it had the new file", async () => {
-    for (const told of [false, true]) {
+  test("finishes a reopen whose daemon died before conmon got the message, or after it had opened the new file", async () => {
+    for (const isSent of [false, true]) {
       await withCounter(async ({ id, directory, logPath, target }) => {
         await written(logPath);
         renameSync(logPath, `${logPath}.1`);
         {
           using opened = await LogDirectory.open(directory, { linkedRoots: [] });
           await using file = await opened.create(".0.log.new");
-          await offerLog(places, id, file.fd);
+          await offerLog(paths, id, file.fd);
         }
-        if (told) {
-          await tellMonitor(places.file(id, "ctl"), "2 0 0\n");
-          await until("conmon has taken it", () => !isOffered(places, id));
+        if (isSent) {
+          await sendToMonitor(paths.file(id, "ctl"), "2 0 0\n");
+          await until("conmon has opened it", () => !isOffered(paths, id));
         }
         await reopenLog(target);
         assert.deepEqual(readdirSync(directory), ["0.log", "0.log.1"]);
@@ -191,35 +190,35 @@ describe("reopenLog()", () => {
     }
   });
 
-  test("leaves nothing of a container whose daemon died in the middle of it", async () => {
+  test("leaves nothing of a container whose daemon died during the reopen", async () => {
     await withCounter(async ({ id, directory }) => {
       using opened = await LogDirectory.open(directory, { linkedRoots: [] });
       await using file = await opened.create(".0.log.new");
-      await offerLog(places, id, file.fd);
+      await offerLog(paths, id, file.fd);
       assert.equal((await leftMounts(id)).length, 1);
     });
   });
 
-  test("keeps a resize of the terminal back until conmon has the new log", async () => {
+  test("delays a resize of the terminal until conmon has opened the new log", async () => {
     const logPath = join(host.logs, "terminal/0.log");
     const { id, monitor } = await host.start(runtime, { args: counting, terminal: true, logPath });
     const pid = monitor?.pid ?? 0;
-    const target = { id, places, monitorPid: pid, logPath, linkedRoots: [] };
+    const target = { id, paths, monitorPid: pid, logPath, linkedRoots: [] };
     const gone = new AbortController();
     const client = new TestClient();
     const attached = runtime.attach(
       id,
       { streams: client.streams("stdout"), terminal: true, stdin: "none" },
-      operation(gone.signal),
+      testOperation(gone.signal),
     );
     attached.catch(() => undefined);
     await written(logPath);
     renameSync(logPath, `${logPath}.1`);
     process.kill(pid, SIGSTOP);
     const reopening = reopenLog(target);
-    await until("conmon was told", () => isOffered(places, id));
+    await until("the log is offered", () => isOffered(paths, id));
     client.resize({ height: 10, width: 20 });
-    // Time enough for the resize to be written, if nothing held it back.
+    // Long enough for the resize to be written, if it did not wait.
     await Promise.race([reopening, delay(100)]);
     process.kill(pid, SIGCONT);
     await reopening;
@@ -232,14 +231,14 @@ describe("reopenLog()", () => {
 });
 
 describe("reopenLog() of a container that an older davit has started", () => {
-  test("loses no line, and puts a file where conmon would follow a link", async () => {
+  test("loses no line, and creates a file where conmon would follow a link", async () => {
     const directory = join(host.logs, "older");
     const canary = join(host.directory, "older-canary");
     const logPath = join(directory, "0.log");
     writeFileSync(canary, "canary");
     mkdirSync(directory);
     const bundle = host.bundle({ args: counting, logPath });
-    await startAsBefore(host.state, bundle);
+    await startAsOlderDavit(host.state, bundle);
     const later = await host.runtime();
     assert.ok((await later.loadUnrecorded(bundle.id)) !== undefined);
     const files: string[] = [];

@@ -6,9 +6,10 @@ import { setTimeout as delay } from "node:timers/promises";
 
 import { messageOf } from "../../../base/errors.ts";
 import type { Logger } from "../../../base/logger.ts";
-import { beforeAbort } from "../../../base/wait.ts";
 import type { OciProcess } from "../../../core/oci/index.ts";
 import { specText } from "../../../oci-spec/index.ts";
+import { errnoCode } from "../../../base/system-error.ts";
+import { beforeAbort, within } from "../../../base/wait.ts";
 import type { Operation } from "../../../core/operation/index.ts";
 import {
   type CgroupLayout,
@@ -20,14 +21,13 @@ import {
 } from "../../../linux/cgroup/index.ts";
 import {
   type Child,
-  type ChildExit,
   killProcessTree,
   killSession,
   openProcess,
+  SIGHUP,
   spawnChildInPool,
 } from "../../../linux/process/index.ts";
-import { errnoCode } from "../../../base/system-error.ts";
-import { within } from "../container-end.ts";
+import { endCommand, type ExecCommand, execLimits } from "../../../stdio/exec-session.ts";
 import { endTree } from "../end-tree.ts";
 import { execProgram, runtimeEnv, runtimeFailure, runtimeOptions } from "../runtime-command.ts";
 
@@ -43,38 +43,31 @@ export interface ExecTarget {
 
 /** What commands are run with. */
 export interface ExecDeps {
-  /** A directory for files that live as long as the command. */
+  /** A directory for files that exist as long as the command. */
   readonly directory: string;
   readonly cgroups: CgroupLayout;
   readonly log: Logger;
 }
 
-/** The command's own ends. Its stderr is always a pipe: a runtime's words come there. */
+/** The command's own streams. Its stderr is always a pipe: the runtime writes its errors there. */
 export interface CommandIo {
   readonly stdin: "null" | "pipe";
   readonly stdout: "null" | "pipe";
-  /** Path of the socket that takes the command's terminal. */
+  /** Path of the socket that receives the command's terminal. */
   readonly consoleSocket?: string;
 }
 
-/** How long output is awaited after the command's end: what it left behind may hold the pipes open. */
-export const drainMs = 250;
-/** How long the answer to a timeout waits for the killed processes to be gone. */
-const killMs = 1_000;
-const killTries = 2;
-/** How often the processes of a session are looked for, until none is left. */
+const { drainMs, hangUpMs, killMs } = execLimits;
+/** How often the processes of a session are listed and killed, until none is left. */
 const killRounds = 50;
 const betweenRoundsMs = 5;
-/** How long a command that nobody reads any more may take to end by itself, as shells do. */
-const hangUpMs = 500;
-/** How long a runtime that is about to start its command is waited for before both are killed. */
+/** How long a runtime may take to start its command before both are killed. */
 const beginMs = 200;
-const SIGHUP = 1;
 
 /**
- * Runs a command in a container and calls `use` while it runs. When that rejects, everything that the
- * command started is ended, and in any case its files and its cgroup are gone then, but for a cgroup
- * that a process in the background holds.
+ * Runs a command in a container and calls `use` while it runs. If `use` rejects, everything that the
+ * command started is ended. In any case the command's files and its cgroup are removed, except for a cgroup
+ * with a background process in it.
  */
 export async function withCommand<T>(
   deps: ExecDeps,
@@ -86,14 +79,14 @@ export async function withCommand<T>(
   const name = `${target.id}-${randomBytes(6).toString("hex")}`;
   const specFile = join(deps.directory, `${name}.json`);
   const pidFile = join(deps.directory, `${name}.pid`);
-  // Beside the container's own processes, which v2 allows as long as no controller is enabled here.
+  // A sibling of the container's own processes, which v2 allows while no controller is enabled there.
   const group = deps.cgroups.version === "v2" ? `${target.cgroupPath}/exec-${name}` : undefined;
   const groupDir = group === undefined ? undefined : cgroupDirs(deps.cgroups, group)[0];
   try {
     await operation.enter("write-spec");
-    // At once: a kilobyte in the state directory takes less than three turns through the pool do.
+    // Synchronously: writing a kilobyte to the state directory is quicker than three turns of the thread pool.
     writeFileSync(specFile, specText(spec()), { mode: 0o600 });
-    // On v1, where there is none, a stage all the same: the list of stages is one for all hosts.
+    // On v1 there is no such cgroup; the stage is entered anyway, as all hosts have the same stages.
     await operation.enter("make-cgroup");
     if (groupDir !== undefined) await mkdir(groupDir);
     await operation.enter("start-process");
@@ -103,16 +96,16 @@ export async function withCommand<T>(
     if (target.hostPids) void command.endBackground();
     return await use(command);
   } catch (error) {
-    // What failed leaves nothing in the background: a child of the runtime may only still be dying.
+    // A command that failed leaves no background process: a child of the runtime may still be dying.
     if (group !== undefined) await killGroupOf(deps, target.id, group);
     throw error;
   } finally {
     for (const file of [specFile, pidFile]) rmSync(file, { force: true });
     if (group !== undefined && groupDir !== undefined) {
-      // The answer counts, whatever becomes of this; what stays goes with the container.
+      // This does not fail the command; a cgroup that remains is removed with the container.
       await removeGroup(deps, group, groupDir).catch((error: unknown) => {
         deps.log.warn(
-          `remove cgroup of a command in container "${target.id}": ${messageOf(error)}`,
+          `failed to remove cgroup of a command in container "${target.id}": ${messageOf(error)}`,
         );
       });
     }
@@ -123,17 +116,14 @@ async function killGroupOf({ cgroups, log }: ExecDeps, id: string, group: string
   try {
     await killCgroup(cgroups, group, { timeoutMs: killMs });
   } catch (error) {
-    log.warn(`end what is left of a command in container "${id}": ${messageOf(error)}`);
+    log.warn(`failed to end the processes of a command in container "${id}": ${messageOf(error)}`);
   }
 }
 
-/**
- * Removes a command's cgroup. One with a process that the command left in the background stays
- * until the container ends.
- */
+/** Removes a command's cgroup. One with a background process in it stays until the container ends. */
 async function removeGroup({ cgroups }: ExecDeps, group: string, dir: string): Promise<void> {
   await remove(rmdir(dir), "EBUSY");
-  // A process that is ending is not listed any more, and holds the cgroup a moment longer.
+  // A process that is exiting is no longer listed, and keeps the cgroup busy a moment longer.
   if (existsSync(dir) && (await cgroupProcs(cgroups, group)).length === 0) {
     await removeCgroup(cgroups, group);
   }
@@ -165,9 +155,9 @@ function startCommand(target: ExecTarget, files: CommandFiles, io: CommandIo): P
   });
 }
 
-/** A command under way. */
-export class Command {
-  /** What runs it, and ends with it: see {@link execProgram}. */
+/** A command that runs, or has ended. */
+export class Command implements ExecCommand {
+  /** The process that runs the command and ends with it: see {@link execProgram}. */
   readonly child: Child;
   readonly #deps: ExecDeps;
   readonly #target: ExecTarget;
@@ -191,17 +181,16 @@ export class Command {
     void child.exited.then(() => {
       this.#runs = false;
     });
-    // The runtime tells the command's pid when it has moved it into its cgroup.
+    // The runtime writes the command's pid after it has moved it into its cgroup.
     expectCgroupMigration(deps.cgroups, () => !this.#runs || existsSync(files.pidFile));
   }
 
-  /** Waits for the command's end. Rejects when the operation is aborted; the command goes on. */
-  async ended(): Promise<ChildExit> {
+  async ended(): Promise<void> {
     await this.#operation.enter("wait-for-end");
-    return beforeAbort(this.child.exited, this.#operation.signal);
+    await beforeAbort(this.child.exited, this.#operation.signal);
   }
 
-  /** True once the command itself runs, or has run: what comes from stderr then is not the runtime's. */
+  /** True once the command itself runs or has run: its stderr is then not the runtime's. */
   async hasBegun(): Promise<boolean> {
     for (let waitMs = 1; ; waitMs = Math.min(waitMs * 2, 20)) {
       const runs = this.#runs;
@@ -212,10 +201,11 @@ export class Command {
   }
 
   /**
-   * The command's exit code. The runtime ends with that, or with its own: then it wrote no pid file,
-   * and what it said is the error.
+   * The exit code of the command that has ended. The runtime ends with it, or with its own exit code: then it wrote
+   * no pid file, and its stderr is the error.
    */
-  async exitCode(exit: ChildExit, stderr: Uint8Array): Promise<number> {
+  async exitCode(stderr: Uint8Array): Promise<number> {
+    const exit = await this.child.exited;
     if (exit.code === null || (exit.code !== 0 && (await readPid(this.#pidFile)) === undefined)) {
       throw runtimeFailure("exec", { ...exit, stderr });
     }
@@ -223,11 +213,11 @@ export class Command {
   }
 
   /**
-   * Ends a command whose client is gone: SIGHUP first, as a terminal gives it that is gone, so that a
+   * Ends a command whose client is gone: SIGHUP first, as from a terminal that is closed, so that a
    * shell can write its history; then all of its session is killed.
    */
   async hangUp(): Promise<void> {
-    // The command may write before the runtime tells its pid.
+    // The command may write output before the runtime has written its pid.
     await within(this.hasBegun(), beginMs);
     const pid = await readPid(this.#pidFile);
     if (pid !== undefined && this.#runs) {
@@ -239,31 +229,29 @@ export class Command {
     if (pid === undefined || this.#group !== undefined) return;
     const { cgroups, log } = this.#deps;
     try {
-      // What was just starting another one when it was listed has left that behind.
+      // A process that forked while they were listed has left its child behind.
       for (let round = 0; round < killRounds; round++) {
         if (killSession(pid, await cgroupProcs(cgroups, this.#target.cgroupPath)) === 0) return;
         await delay(betweenRoundsMs);
       }
     } catch (error) {
-      log.warn(`end session in container "${this.#target.id}": ${messageOf(error)}`);
+      log.warn(
+        `failed to end a command's session in container "${this.#target.id}": ${messageOf(error)}`,
+      );
     }
   }
 
   /**
-   * Ends the runtime and the command with all that it started. Killing the runtime would end nothing
-   * inside: the command is in a session of its own.
+   * Ends the runtime and the command with everything that it started. Killing the runtime alone would not end
+   * the command, which is in a session of its own.
    */
   async kill(): Promise<void> {
-    const { log } = this.#deps;
-    for (let triesLeft = killTries; this.#runs && triesLeft > 0; triesLeft--) {
-      try {
-        await this.#operation.undoing("kill-command");
-        await this.#killNow();
-        return;
-      } catch (error) {
-        log.warn(`end command in container "${this.#target.id}": ${messageOf(error)}`);
-      }
-    }
+    const command = {
+      name: `a command in container "${this.#target.id}"`,
+      runs: () => this.#runs,
+    };
+    const deps = { operation: this.#operation, log: this.#deps.log };
+    await endCommand(command, deps, () => this.#killNow());
   }
 
   async #killNow(): Promise<void> {
@@ -271,7 +259,7 @@ export class Command {
     const candidates = await cgroupProcs(cgroups, this.#target.cgroupPath);
     if (!(await endTree(this.child, killMs, candidates))) {
       log.warn(
-        `a command in container "${this.#target.id}" is still there ${killMs} ms after it was killed`,
+        `a command in container "${this.#target.id}" still runs ${killMs} ms after it was killed`,
       );
     }
     if (this.#group !== undefined) await killCgroup(cgroups, this.#group, { timeoutMs: killMs });
@@ -279,8 +267,8 @@ export class Command {
 
   /**
    * NOTE(crun): `crun exec` is a subreaper and ends when it has no child left. In a container without
-   * a PID namespace of its own it adopts what the command leaves in the background, and would tell the
-   * command's end only after theirs. So these are ended then.
+   * a PID namespace of its own it adopts the command's background processes, and would report the
+   * command's end only after theirs. So they are ended then.
    */
   async endBackground(): Promise<void> {
     try {
@@ -296,13 +284,13 @@ export class Command {
       if (this.#runs) killProcessTree(this.child.pid, { spareRoot: true });
     } catch (error) {
       this.#deps.log.warn(
-        `end what a command left in container "${this.#target.id}": ${messageOf(error)}`,
+        `failed to end background processes of a command in container "${this.#target.id}": ${messageOf(error)}`,
       );
     }
   }
 }
 
-/** Undefined when the file is not there, or not written yet. */
+/** Undefined if the file does not exist, or is not written yet. */
 async function readPid(path: string): Promise<number | undefined> {
   try {
     const pid = Number.parseInt(await readFile(path, "latin1"), 10);
@@ -313,12 +301,12 @@ async function readPid(path: string): Promise<number | undefined> {
   }
 }
 
-/** "Not there" is done, as is the other reason given. */
-async function remove(removal: Promise<void>, alsoFine?: string): Promise<void> {
+/** Ignores that the file does not exist, and the error `ignored`. */
+async function remove(removal: Promise<void>, ignored?: string): Promise<void> {
   try {
     await removal;
   } catch (cause) {
     const code = errnoCode(cause);
-    if (code !== "ENOENT" && code !== alsoFine) throw cause;
+    if (code !== "ENOENT" && code !== ignored) throw cause;
   }
 }

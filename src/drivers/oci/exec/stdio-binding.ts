@@ -11,17 +11,17 @@ export interface ClientRun {
   readonly client: ProcessClient;
 }
 
-/** What lies between a command and its client; to be disposed of when the command has ended. */
+/** The streams between a command and its client; disposed of after the command's end. */
 export interface StdioBinding extends Disposable {
   readonly io: CommandIo;
-  /** The command's process; called right before its start. */
+  /** The OCI process; called right before the command's start. */
   spec(): OciProcess;
-  /** Joins the client's streams to those of the command that was started. */
-  join(command: Command, operation: Operation): Promise<BoundStdio>;
+  /** Connects the client's streams to those of the started command. */
+  bind(command: Command, operation: Operation): Promise<BoundStdio>;
 }
 
-/** Disposed of, nothing is carried any more. */
+/** Streams that are carried until they are disposed of. */
 export interface BoundStdio extends Disposable {
-  /** What carries the command's output. */
+  /** They carry the command's output. */
   readonly pumps: readonly Pump[];
 }

@@ -10,7 +10,7 @@ import type { ClientStreams, ExecEnd } from "../../../core/streaming/index.ts";
 import { cgroupProcs } from "../../../linux/cgroup/index.ts";
 import { until } from "../../../linux/testing/leaks.ts";
 import type { OciRuntime } from "../index.ts";
-import { TestClient } from "../testing/client.ts";
+import { TestClient } from "../../../core/streaming/testing/test-client.ts";
 import { holdings, processSpec, TestHost } from "../testing/sandbox.ts";
 import { patient } from "../../../../test/support/patience.ts";
 
@@ -59,7 +59,7 @@ const exec = (
     return await runtime.exec(options.id ?? id, spec, { streams, terminal }, under);
   });
 };
-/** Hands over what is no terminal. */
+/** Sends a pipe instead of a terminal. */
 const oddRuntime = `#!/bin/sh
 case " $* " in *" exec "*) ;; *) exec crun "$@" ;; esac
 exec python3 - "$@" <<'end'
@@ -109,7 +109,7 @@ function testExec(runtimePath: string): void {
     await assertNothingLeft();
   });
 
-  test("gives no stdin, and drops output, where the client has none of it", async () => {
+  test("gives no stdin, and drops output, if the client does not have these streams", async () => {
     const client = new TestClient();
     const script = "cat; dd if=/dev/zero bs=1000000 count=1; echo err >&2; exit 3";
     const end = await exec(sh(script), client.streams("stderr"));
@@ -117,7 +117,7 @@ function testExec(runtimePath: string): void {
     assert.match(client.stderr.text, /err\n$/);
   });
 
-  test("tells a command that cannot be started by the runtime's words, and the client nothing", async () => {
+  test("fails with the runtime's message for a command that cannot be started, and sends the client nothing", async () => {
     for (const terminal of [false, true]) {
       const client = new TestClient();
       const streams = terminal ? client.streams("stdout") : client.streams();
@@ -127,7 +127,7 @@ function testExec(runtimePath: string): void {
     await assertNothingLeft();
   });
 
-  test("cuts nothing of a huge output for a slow client, and holds little of it", async () => {
+  test("sends a huge output to a slow client completely, and buffers little of it", async () => {
     const client = new TestClient();
     client.stdout.paceMs = 1;
     client.stdout.keeps = false;
@@ -155,7 +155,7 @@ function testExec(runtimePath: string): void {
     assert.equal(end.exitCode, 5);
   });
 
-  test("ends with the command though a grandchild holds its output, or fills it", async () => {
+  test("ends with the command though a grandchild has its output open, or fills it", async () => {
     for (const script of [
       "sleep 30 & echo started",
       "setsid sh -c 'while :; do echo y; done' & echo started",
@@ -191,7 +191,7 @@ function testExec(runtimePath: string): void {
     });
   }
 
-  test("lets a shell end by itself when the client goes away", async () => {
+  test("gives a shell the time to end by itself when the client goes away", async () => {
     const gone = new AbortController();
     const client = new TestClient();
     const script = "trap 'echo saved > /tmp/history; exit' HUP; sleep 1000 & echo on; wait";
@@ -219,7 +219,7 @@ function testExec(runtimePath: string): void {
       }
     }
     await assertNothingLeft();
-    await until("as many are held as before", () => holdings().fds <= holding.fds);
+    await until("there are as many descriptors as before", () => holdings().fds <= holding.fds);
     assert.equal(holdings().children, holding.children);
   });
 
@@ -251,7 +251,7 @@ function testExec(runtimePath: string): void {
       await once(true);
     }
     await Promise.all(Array.from({ length: 20 }, (_, n) => once(n % 2 === 0)));
-    await until("as many are held as before", () => holdings().fds <= holding.fds);
+    await until("there are as many descriptors as before", () => holdings().fds <= holding.fds);
     assert.equal(holdings().children, holding.children);
     await assertNothingLeft();
   });
@@ -260,7 +260,7 @@ function testExec(runtimePath: string): void {
 function testTerminal(): void {
   const terminal = true;
 
-  test("is one, with the client's size before the command begins, and follows it", async () => {
+  test("has the client's size before the command begins, and follows it", async () => {
     const client = new TestClient();
     client.resize({ width: 99, height: 33 });
     const script =
@@ -278,7 +278,7 @@ function testTerminal(): void {
     await assert.rejects(end, /done/);
   });
 
-  test("echoes what is typed, takes control characters, and tells the exit code", async () => {
+  test("echoes input, handles control characters, and returns the exit code", async () => {
     const client = new TestClient();
     const end = exec(sh("cat; echo end; exit 9"), client.streams("stdin", "stdout"), { terminal });
     client.stdin.write("hello\n");
@@ -295,7 +295,7 @@ function testTerminal(): void {
     assert.equal((await interrupted).exitCode, 130);
   });
 
-  test("goes on with a terminal that takes no size", async () => {
+  test("accepts a terminal that cannot be resized", async () => {
     const script = join(host.directory, "odd");
     writeFileSync(script, oddRuntime, { mode: 0o755 });
     const { id: odd } = await host.start(runtime, { args: ["sleep", "1000"], runtimePath: script });
@@ -307,7 +307,7 @@ function testTerminal(): void {
     host.assertGone(odd);
   });
 
-  test("cuts nothing of a huge output", async () => {
+  test("sends a huge output completely", async () => {
     const client = new TestClient();
     const end = await exec(["seq", "1", "200000"], client.streams("stdout"), { terminal });
     assert.equal(end.exitCode, 0);

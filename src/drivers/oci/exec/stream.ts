@@ -1,8 +1,8 @@
-import type { ProcessClient } from "../../../core/container/index.ts";
 import type { Operation } from "../../../core/operation/index.ts";
 import { type ExecEnd } from "../../../core/streaming/index.ts";
-import { drain, feed, finish, Pump } from "../../../stdio/pump.ts";
-import { type Command, drainMs, withCommand } from "./command.ts";
+import { streamOutput } from "../../../stdio/exec-session.ts";
+import { feed, Pump } from "../../../stdio/pump.ts";
+import { withCommand } from "./command.ts";
 import type { ClientRun, StdioBinding } from "./stdio-binding.ts";
 import { openTerminal, type TerminalDeps } from "./terminal.ts";
 
@@ -13,12 +13,13 @@ export async function execStream(
   operation: Operation,
 ): Promise<ExecEnd> {
   const { target, client } = run;
-  using ends = client.terminal ? await openTerminal(deps, run) : openPipes(run);
-  const plan = { target, spec: () => ends.spec(), io: ends.io };
-  // What is disposed of here must stay until then.
+  using stdio = client.terminal ? await openTerminal(deps, run) : openPipes(run);
+  const plan = { target, spec: () => stdio.spec(), io: stdio.io };
+  // The await keeps `stdio` until the command has ended.
   return await withCommand(deps, plan, operation, async (command) => {
-    using joined = await ends.join(command, operation);
-    return await toTheEnd(command, { ...joined, client }, operation);
+    using bound = await stdio.bind(command, operation);
+    const output = { pumps: bound.pumps, streams: client.streams };
+    return await streamOutput(command, output, operation);
   });
 }
 
@@ -30,7 +31,7 @@ function openPipes({ spec, client }: ClientRun): StdioBinding {
       stdout: stdout === undefined ? "null" : "pipe",
     },
     spec: () => spec,
-    join: (command) => {
+    bind: (command) => {
       const { child } = command;
       const stop = feed(stdin, child.stdin);
       const out = new Pump(child.stdout, stdout);
@@ -45,29 +46,4 @@ function openPipes({ spec, client }: ClientRun): StdioBinding {
     },
     [Symbol.dispose]: () => undefined,
   };
-}
-
-/** Rejects when the operation is aborted, the command's session then ended. */
-async function toTheEnd(
-  command: Command,
-  outputs: { readonly pumps: readonly Pump[]; readonly client: ProcessClient },
-  operation: Operation,
-): Promise<ExecEnd> {
-  const { stdout, stderr } = outputs.client.streams;
-  try {
-    const exit = await command.ended();
-    await operation.enter("drain-output");
-    await drain(outputs.pumps, drainMs, operation.signal);
-    const exitCode = await command.exitCode(exit, wordsOf(outputs.pumps));
-    await finish([stdout, stderr], operation.signal);
-    return { exitCode };
-  } catch (error) {
-    await command.hangUp();
-    throw error;
-  }
-}
-
-/** What the runtime said, whichever way it came. */
-function wordsOf(pumps: readonly Pump[]): Uint8Array {
-  return Buffer.concat(pumps.map(({ words }) => words));
 }

@@ -16,11 +16,12 @@ import {
   removeCgroup,
 } from "../../../linux/cgroup/index.ts";
 import type { OciProcess } from "../../../core/oci/index.ts";
+import { testOperation } from "../../../core/operation/testing/operation.ts";
 import { run } from "../../../linux/process/index.ts";
 import { unmount } from "../../../linux/mount/index.ts";
 import { until } from "../../../linux/testing/leaks.ts";
 import type { OciRuntime } from "../index.ts";
-import { holdings, operation, processSpec, TestHost } from "../testing/sandbox.ts";
+import { holdings, processSpec, TestHost } from "../testing/sandbox.ts";
 import { patient } from "../../../../test/support/patience.ts";
 
 const MiB = 1024 * 1024;
@@ -114,7 +115,7 @@ function suite(version: CgroupLayout["version"], cgroups: () => Promise<CgroupLa
     assert.deepEqual(execGroups(), []);
   };
 
-  test("tells exit code and both streams", async () => {
+  test("returns exit code and both streams", async () => {
     for (const exitCode of [0, 1, 126, 127, 255]) {
       const script = `echo out; echo err >&2; exit ${String(exitCode)}`;
       const result = await exec(["sh", "-c", script]);
@@ -131,10 +132,10 @@ function suite(version: CgroupLayout["version"], cgroups: () => Promise<CgroupLa
     await assertNothingLeft();
   });
 
-  test("fails with the OCI runtime's words when the command cannot be started", async () => {
+  test("fails with the OCI runtime's message when the command cannot be started", async () => {
     await assert.rejects(exec(["no-such-command"]), /"?no-such-command.* not found/);
     const wrong: unknown = { ...processSpec(["true"]), args: 1 };
-    await assert.rejects(runtime.execSync(id, wrong as OciProcess, operation()), /exec/);
+    await assert.rejects(runtime.execSync(id, wrong as OciProcess, testOperation()), /exec/);
     await assert.rejects(exec(["true"], { id: "0".repeat(64) }), (e) => isKind(e, "not-found"));
     await assertNothingLeft();
   });
@@ -154,12 +155,12 @@ function suite(version: CgroupLayout["version"], cgroups: () => Promise<CgroupLa
     }
   });
 
-  test("answers at the command's end though a grandchild holds its output", async () => {
+  test("answers at the command's end though a grandchild has its output open", async () => {
     const begun = performance.now();
     const result = await exec(["sh", "-c", "sleep 30 & echo started"]);
     assert.ok(performance.now() - begun < 10_000);
     assert.deepEqual([result.exitCode, text(result.stdout)], [0, "started\n"]);
-    assert.deepEqual(await others(), ["sleep 30"], "what it left goes on");
+    assert.deepEqual(await others(), ["sleep 30"], "the background process continues");
     const [pid] = (await cgroupProcs(host.cgroups, host.cgroupPath(id))).filter(
       (other) => commandLine(other) === "sleep 30",
     );
@@ -245,7 +246,7 @@ function suite(version: CgroupLayout["version"], cgroups: () => Promise<CgroupLa
     host.assertGone(short);
   });
 
-  test("says so when the container ends before the command has begun", async () => {
+  test("reports that the container ended before the command began", async () => {
     const { id: short } = await host.start(runtime, { args: ["sleep", "1000"] });
     const execs = Array.from({ length: 8 }, () => exec(["true"], { id: short }));
     const answers = Promise.allSettled(execs);
@@ -273,7 +274,7 @@ function suite(version: CgroupLayout["version"], cgroups: () => Promise<CgroupLa
     });
     writeFileSync(join(execs, `${id}-0a.pid`), String(process.pid));
     await host.runtime();
-    // Here the daemon lives on and hears of it; whether as an exit code depends on who is first.
+    // The daemon still runs here and observes the end. It may get an exit code or an error.
     assert.match(await running, /exit code 137$/);
     await assertNothingLeft();
   });

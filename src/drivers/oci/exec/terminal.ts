@@ -1,101 +1,99 @@
 import { setImmediate } from "node:timers/promises";
 
 import { messageOf, RuntimeError } from "../../../base/errors.ts";
-import { beforeAbort } from "../../../base/wait.ts";
+import { beforeAbort, within } from "../../../base/wait.ts";
 import type { Operation } from "../../../core/operation/index.ts";
-import { withConsoleSize } from "../../../oci-spec/index.ts";
-import { drain, feed, Pump } from "../../../stdio/pump.ts";
-import { Sizes } from "../../../stdio/sizes.ts";
 import { ConsoleSocket, type DescriptorStream } from "../../../linux/stream/index.ts";
-import { type Command, drainMs, type ExecDeps } from "./command.ts";
-import { within } from "../container-end.ts";
-import type { ClientRun, StdioBinding, BoundStdio } from "./stdio-binding.ts";
+import { withConsoleSize } from "../../../oci-spec/index.ts";
+import { execLimits } from "../../../stdio/exec-session.ts";
+import { drain, feed, Pump } from "../../../stdio/pump.ts";
+import { TerminalSizes } from "../../../stdio/terminal-sizes.ts";
+import type { Command, ExecDeps } from "./command.ts";
+import type { BoundStdio, ClientRun, StdioBinding } from "./stdio-binding.ts";
 
 /** What a command with a terminal is run with. */
 export interface TerminalDeps extends ExecDeps {
-  /** A directory that is closed to others. */
+  /** A directory that only root may enter, for console sockets. */
   readonly consoles: string;
 }
 
-/** How long the taking over of a terminal may take that was handed over already. */
-const handOverMs = 1_000;
-/** The same for a command that could not be run: there need not be one, and why is said in it. */
-const failedMs = 100;
+/** How long it may take to receive a terminal that the runtime has already sent. */
+const receiveMs = 1_000;
+/** The same for a command that could not be run: there may be no terminal, and the reason is read from it. */
+const receiveFailedMs = 100;
 
-/** The ends of a command with a terminal, of which the runtime hands our side over. */
+/** The streams of a command with a terminal, of which the runtime sends us the master side. */
 export async function openTerminal(
   deps: TerminalDeps,
   { target, spec, client }: ClientRun,
 ): Promise<StdioBinding> {
   using opened = new DisposableStack();
   const console = opened.use(new ConsoleSocket(deps.consoles));
-  const sizes = opened.use(new Sizes(client.streams.sizes));
-  // One that the client has told already comes in before the command is made.
+  const sizes = opened.use(new TerminalSizes(client.streams.sizes));
+  // A size that the client has already sent arrives before the command is created.
   await setImmediate();
-  const kept = opened.move();
+  const owned = opened.move();
   return {
     io: { stdin: "null", stdout: "null", consoleSocket: console.path },
-    // The client's terminal has a size before the command can ask for it, if the client was quick.
+    // If the client was quick, its terminal has a size before the command can ask for it.
     spec: () => withConsoleSize(spec, sizes.latest),
-    join: async (command, operation): Promise<BoundStdio> => {
-      const words = new Pump(command.child.stderr, undefined, () => Promise.resolve(false));
-      const terminal = await terminalOf(command, console, words, operation);
+    bind: async (command, operation): Promise<BoundStdio> => {
+      const errors = new Pump(command.child.stderr, undefined, () => Promise.resolve(false));
+      const terminal = await receiveTerminal(command, console, errors, operation);
       sizes.follow((size) => {
         try {
           terminal.resize(size);
         } catch (error) {
-          // What has a size keeps it.
-          deps.log.debug(`resize terminal in container "${target.id}": ${messageOf(error)}`);
+          // The terminal keeps its size.
+          deps.log.debug(
+            `failed to resize terminal in container "${target.id}": ${messageOf(error)}`,
+          );
         }
       });
       const stop = feed(client.streams.stdin, terminal);
-      // NOTE(crun): with a terminal, why a command cannot be executed is said there.
+      // NOTE(crun): with a terminal, it writes there why a command cannot be executed.
       const out = new Pump(terminal, client.streams.stdout, () => command.hasBegun());
       const release = (): void => {
         stop();
         terminal.destroy();
-        words.stop();
+        errors.stop();
       };
-      return { pumps: [out, words], [Symbol.dispose]: release };
+      return { pumps: [out, errors], [Symbol.dispose]: release };
     },
     [Symbol.dispose]: () => {
-      kept.dispose();
+      owned.dispose();
     },
   };
 }
 
-/** The terminal that the runtime made for the command; its failure when it made none. */
-async function terminalOf(
+/** The terminal that the runtime created for the command; rejects with the runtime's failure if it created none. */
+async function receiveTerminal(
   command: Command,
   console: ConsoleSocket,
-  words: Pump,
+  errors: Pump,
   operation: Operation,
 ): Promise<DescriptorStream> {
+  const { signal } = operation;
   const { exited } = command.child;
   try {
-    const first = await beforeAbort(Promise.race([console.terminal, exited]), operation.signal);
+    const first = await beforeAbort(Promise.race([console.terminal, exited]), signal);
     if (!("code" in first)) return first;
-    // It is handed over before the command begins, but the command may have ended before we look.
-    const patienceMs = (await command.hasBegun()) ? handOverMs : failedMs;
-    if (await beforeAbort(within(console.terminal, patienceMs), operation.signal)) {
+    // It is sent before the command begins, but a short command may have ended before we received it.
+    const timeoutMs = (await command.hasBegun()) ? receiveMs : receiveFailedMs;
+    if (await beforeAbort(within(console.terminal, timeoutMs), signal)) {
       return await console.terminal;
     }
-    await drain([words], drainMs, operation.signal);
-    await command.exitCode(first, words.words);
-    return await nothingCame();
+    await drain([errors], execLimits.drainMs, signal);
+    await command.exitCode(errors.withheld);
+    throw new RuntimeError("unknown", "OCI runtime exec: it ended without sending a terminal");
   } catch (error) {
     await command.kill();
-    words.stop();
-    // One that comes only now is of no use to anybody.
+    errors.stop();
+    // A terminal that arrives later is not used.
     console.terminal.then(
       (terminal) => terminal.destroy(),
       () => undefined,
     );
     throw error;
   }
-}
-
-async function nothingCame(): Promise<never> {
-  await Promise.resolve();
-  throw new RuntimeError("unknown", "OCI runtime exec: it ended without handing a terminal over");
 }

@@ -11,11 +11,11 @@ import { ContainerCleanup } from "./cleanup.ts";
 const slice = "/a.slice";
 
 let root: string;
-let remains: ContainerCleanup;
+let cleanup: ContainerCleanup;
 beforeEach(() => {
-  root = mkdtempSync(join(tmpdir(), "davit-remains-"));
+  root = mkdtempSync(join(tmpdir(), "davit-cleanup-"));
   const cgroups = { version: "v2", root, controllers: [] } as const;
-  remains = new ContainerCleanup(
+  cleanup = new ContainerCleanup(
     { cgroups, log: silentLogger },
     new StateLayout(join(root, "state")),
   );
@@ -30,13 +30,13 @@ function sliceCounts(kills: number): void {
   writeFileSync(join(root, slice, "memory.events"), `oom 0\noom_kill ${kills}\n`);
 }
 
-/** A container that starts now. */
+/** Starts a container. */
 async function started(id: string): Promise<RuntimeState> {
   const cgroupPath = `${slice}/cri-containerd-${id}.scope`;
   mkdirSync(join(root, cgroupPath));
   scopeCounts(cgroupPath, 0);
   mkdirSync(join(root, "state/containers", id), { recursive: true });
-  const before = await remains.oomKillsBefore(cgroupPath);
+  const before = await cleanup.oomKillsBefore(cgroupPath);
   return { runtimePath: "crun", cgroupPath, ...before };
 }
 
@@ -44,60 +44,60 @@ function scopeCounts(cgroupPath: string, kills: number): void {
   writeFileSync(join(root, cgroupPath, "memory.events"), `oom_kill ${kills}\n`);
 }
 
-/** What systemd does as soon as a scope's last process is gone. */
-function drop({ cgroupPath }: RuntimeState): void {
+/** Removes a scope, as systemd does when its last process has ended. */
+function removeScope({ cgroupPath }: RuntimeState): void {
   rmSync(join(root, cgroupPath), { recursive: true });
 }
 
 const bySigkill = { exitCode: 137, killed: false };
 
-describe("a container whose scope systemd dropped before anybody read it", () => {
-  test("ran out of memory when its slice counts a kill that is nobody's", async () => {
-    const facts = await started("a");
-    drop(facts);
+describe("a container whose scope systemd removed before it was read", () => {
+  test("ran out of memory when its slice counts a kill that was not attributed", async () => {
+    const state = await started("a");
+    removeScope(state);
     sliceCounts(1);
-    assert.equal(await remains.ranOutOfMemory("a", facts, { ...bySigkill, exitCode: 1 }), false);
-    assert.equal(await remains.ranOutOfMemory("a", facts, bySigkill), true);
+    assert.equal(await cleanup.ranOutOfMemory("a", state, { ...bySigkill, exitCode: 1 }), false);
+    assert.equal(await cleanup.ranOutOfMemory("a", state, bySigkill), true);
   });
 
-  test("did not when davit killed it", async () => {
-    const facts = await started("a");
-    drop(facts);
+  test("did not run out of memory when davit killed it", async () => {
+    const state = await started("a");
+    removeScope(state);
     sliceCounts(1);
-    assert.equal(await remains.ranOutOfMemory("a", facts, { ...bySigkill, killed: true }), false);
+    assert.equal(await cleanup.ranOutOfMemory("a", state, { ...bySigkill, killed: true }), false);
   });
 
-  test("did not when the kill is from before its start, or another's that ended before", async () => {
+  test("did not when the kill was before its start, or of another that ended before", async () => {
     sliceCounts(2);
-    const facts = await started("a");
+    const state = await started("a");
     const other = await started("b");
-    drop(other);
+    removeScope(other);
     sliceCounts(3);
-    await remains.endProcesses(other, 1000);
-    drop(facts);
-    assert.equal(await remains.ranOutOfMemory("a", facts, bySigkill), false);
+    await cleanup.endProcesses(other, 1000);
+    removeScope(state);
+    assert.equal(await cleanup.ranOutOfMemory("a", state, bySigkill), false);
   });
 
-  test("did not when the kill is that of another whose end was read, and which has gone since", async () => {
-    const [facts, other] = [await started("a"), await started("b")];
+  test("did not when the kill is that of another whose exit was read and whose scope is gone", async () => {
+    const [state, other] = [await started("a"), await started("b")];
     scopeCounts(other.cgroupPath, 1);
     sliceCounts(1);
-    assert.equal(await remains.ranOutOfMemory("b", other, bySigkill), true);
-    drop(other);
-    drop(facts);
-    assert.equal(await remains.ranOutOfMemory("a", facts, bySigkill), false);
+    assert.equal(await cleanup.ranOutOfMemory("b", other, bySigkill), true);
+    removeScope(other);
+    removeScope(state);
+    assert.equal(await cleanup.ranOutOfMemory("a", state, bySigkill), false);
   });
 
-  test("shares no kill with another that ends beside it, and has its own", async () => {
+  test("shares no kill with another that ends at the same time", async () => {
     const [one, two, three] = [await started("a"), await started("b"), await started("c")];
-    for (const facts of [one, two, three]) drop(facts);
+    for (const state of [one, two, three]) removeScope(state);
     sliceCounts(2);
-    assert.equal(await remains.ranOutOfMemory("a", one, bySigkill), true);
-    assert.equal(await remains.ranOutOfMemory("b", two, bySigkill), true);
-    assert.equal(await remains.ranOutOfMemory("c", three, bySigkill), false);
+    assert.equal(await cleanup.ranOutOfMemory("a", one, bySigkill), true);
+    assert.equal(await cleanup.ranOutOfMemory("b", two, bySigkill), true);
+    assert.equal(await cleanup.ranOutOfMemory("c", three, bySigkill), false);
   });
 
-  test("did not when it has no limit, and leaves the kill to the one that has", async () => {
+  test("did not when it has no limit; the kill belongs to the one that has", async () => {
     const [unlimited, limited] = [await started("a"), await started("b")];
     const config = (id: string, memory: object) => {
       const file = join(root, "state/containers", id, "config.json");
@@ -105,10 +105,10 @@ describe("a container whose scope systemd dropped before anybody read it", () =>
     };
     config("a", {});
     config("b", { limit: 1024 });
-    for (const facts of [unlimited, limited]) drop(facts);
+    for (const state of [unlimited, limited]) removeScope(state);
     sliceCounts(1);
-    assert.equal(await remains.ranOutOfMemory("a", unlimited, bySigkill), false);
-    await remains.endProcesses(unlimited, 1000);
-    assert.equal(await remains.ranOutOfMemory("b", limited, bySigkill), true);
+    assert.equal(await cleanup.ranOutOfMemory("a", unlimited, bySigkill), false);
+    await cleanup.endProcesses(unlimited, 1000);
+    assert.equal(await cleanup.ranOutOfMemory("b", limited, bySigkill), true);
   });
 });

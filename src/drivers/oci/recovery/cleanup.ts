@@ -20,30 +20,30 @@ import { endOffer } from "../conmon/log-links.ts";
 import type { StateLayout } from "../state-layout.ts";
 import { callRuntime } from "../runtime-command.ts";
 
-/** How long a verb of the OCI runtime may take that no caller's deadline bounds. */
+/** How long a verb of the OCI runtime may take where no caller's deadline applies. */
 export const verbMs = 10_000;
 
-/** What is left of a container when its process has ended, or when its start failed half-way. */
+/** Removes a container whose process has ended or whose start failed half-way, and finds out about its OOM kills. */
 export class ContainerCleanup {
   readonly #cgroups: CgroupLayout;
   readonly #log: Logger;
-  readonly #places: StateLayout;
-  /** By slice, how many of what oomKillsOfGone() says are known to be some container's. */
-  readonly #told = new Map<string, number>();
-  /** By cgroup, the kills of a container that is being cleared away: its slice has them as soon as it is gone. */
-  readonly #ending = new Map<string, number>();
-  /** Scopes of containers that were killed, nobody knows by whom: their slice's kills may be another's. */
-  readonly #unsure = new Set<string>();
+  readonly #paths: StateLayout;
+  /** By slice: how many kills of oomKillsOfGone() have been attributed to containers. */
+  readonly #attributed = new Map<string, number>();
+  /** By cgroup: the kills of a container that is being removed. Its slice counts them once the cgroup is gone. */
+  readonly #removing = new Map<string, number>();
+  /** Scopes of containers that were killed for an unknown reason: their slice's kills may be another's. */
+  readonly #unexplained = new Set<string>();
 
-  constructor(deps: { readonly cgroups: CgroupLayout; readonly log: Logger }, places: StateLayout) {
+  constructor(deps: { readonly cgroups: CgroupLayout; readonly log: Logger }, paths: StateLayout) {
     this.#cgroups = deps.cgroups;
     this.#log = deps.log;
-    this.#places = places;
+    this.#paths = paths;
   }
 
   /** Runs a verb of the container's OCI runtime; see callRuntime. */
   call(
-    facts: RuntimeState,
+    state: RuntimeState,
     args: readonly string[],
     options: {
       readonly input?: string;
@@ -51,29 +51,28 @@ export class ContainerCleanup {
       readonly timeoutMs?: number;
     } = {},
   ): Promise<void> {
-    const root = this.#places.runtimeRoot(facts.runtimePath);
-    return callRuntime({ ...facts, root, args, timeoutMs: verbMs, ...options });
+    const root = this.#paths.runtimeRoot(state.runtimePath);
+    return callRuntime({ ...state, root, args, timeoutMs: verbMs, ...options });
   }
 
   /**
-   * Whether the container ran out of memory; to be asked before destroy(). A mark in the bundle
-   * tells it to a later daemon, for which the cgroup is gone; conmon leaves the same one. A scope
-   * systemd may have dropped before either has read it: then the count of its slice tells, which has
-   * grown by one that is nobody's; of a container without a limit of its own it tells nothing, since
-   * others may be yet to be asked for. `killed`: we have ended it ourselves, so that its SIGKILL needs
-   * no other reason.
+   * Whether the container ran out of memory; to be called before destroy(). A mark in the bundle
+   * records it for a later daemon, for which the cgroup is gone; conmon leaves the same mark. systemd may have
+   * removed a scope before either has read it: then the container ran out of memory if its slice counts one more
+   * kill than was attributed. For a container without a limit of its own that is not conclusive, since the kill may
+   * belong to a container that is checked later. `killed`: we have killed it, which explains its SIGKILL.
    */
   async ranOutOfMemory(
     id: string,
-    facts: RuntimeState,
+    state: RuntimeState,
     end: { readonly exitCode: number; readonly killed: boolean },
   ): Promise<boolean> {
-    const mark = this.#places.file(id, "oom");
-    const counted = await oomKills(this.#cgroups, facts.cgroupPath);
+    const mark = this.#paths.file(id, "oom");
+    const counted = await oomKills(this.#cgroups, state.cgroupPath);
     if (counted !== undefined) {
       if (counted === 0) return false;
-      if (isScope(facts.cgroupPath)) this.#ending.set(facts.cgroupPath, counted);
-      // On a full disk a later daemon does not hear of it; this one still tells it.
+      if (isScope(state.cgroupPath)) this.#removing.set(state.cgroupPath, counted);
+      // Without the mark, as on a full disk, only a later daemon misses the kill.
       await writeFile(mark, "").catch(() => undefined);
       return true;
     }
@@ -82,17 +81,15 @@ export class ContainerCleanup {
       return true;
     } catch {
       if (end.exitCode !== 137 || end.killed) return false;
-      if (!(await this.#isUnlimited(id))) return this.#hasSliceCounted(facts);
-      this.#unsure.add(facts.cgroupPath);
+      if (!(await this.#isUnlimited(id))) return this.#hasSliceCounted(state);
+      this.#unexplained.add(state.cgroupPath);
       return false;
     }
   }
 
   async #isUnlimited(id: string): Promise<boolean> {
     try {
-      const { linux } = JSON.parse(
-        await readFile(this.#places.file(id, "config.json"), "utf8"),
-      ) as {
+      const { linux } = JSON.parse(await readFile(this.#paths.file(id, "config.json"), "utf8")) as {
         readonly linux?: { readonly resources?: { readonly memory?: { readonly limit?: number } } };
       };
       return (linux?.resources?.memory?.limit ?? 0) <= 0;
@@ -101,7 +98,7 @@ export class ContainerCleanup {
     }
   }
 
-  /** What ranOutOfMemory() needs to know of the time before the start; nothing without systemd. */
+  /** The slice's kills before the start, for ranOutOfMemory(); nothing without systemd. */
   async oomKillsBefore(cgroupPath: string): Promise<Pick<RuntimeState, "oomKillsBefore">> {
     if (!isScope(cgroupPath)) return {};
     const oomKillsBefore = await oomKillsOfGone(this.#cgroups, dirname(cgroupPath));
@@ -112,56 +109,56 @@ export class ContainerCleanup {
     if (oomKillsBefore === undefined) return false;
     const slice = dirname(cgroupPath);
     const kills = (await oomKillsOfGone(this.#cgroups, slice)) ?? 0;
-    const told = Math.max(oomKillsBefore, this.#told.get(slice) ?? 0);
-    const gone = [...this.#ending].filter(
+    const attributed = Math.max(oomKillsBefore, this.#attributed.get(slice) ?? 0);
+    const gone = [...this.#removing].filter(
       ([path]) => dirname(path) === slice && !this.#exists(path),
     );
-    if (kills <= gone.reduce((sum, [, count]) => sum + count, told)) return false;
-    // This one's: the next one needs another.
-    this.#told.set(slice, told + 1);
+    if (kills <= gone.reduce((sum, [, count]) => sum + count, attributed)) return false;
+    // This kill is the container's and counts for no other.
+    this.#attributed.set(slice, attributed + 1);
     return true;
   }
 
-  /** A container's kills are not the next one's. */
-  async #noteKills({ cgroupPath }: RuntimeState): Promise<void> {
-    if (!isScope(cgroupPath) || this.#unsure.delete(cgroupPath)) return;
+  /** Attributes the slice's kills after the end of a container, so that they count for no other. */
+  async #attributeKills({ cgroupPath }: RuntimeState): Promise<void> {
+    if (!isScope(cgroupPath) || this.#unexplained.delete(cgroupPath)) return;
     const slice = dirname(cgroupPath);
     const kills = await oomKillsOfGone(this.#cgroups, slice);
-    this.#ending.delete(cgroupPath);
-    if (kills === undefined || kills === 0) this.#told.delete(slice);
-    else this.#told.set(slice, kills);
+    this.#removing.delete(cgroupPath);
+    if (kills === undefined || kills === 0) this.#attributed.delete(slice);
+    else this.#attributed.set(slice, kills);
   }
 
   /**
-   * Ends every process and takes away the cgroup and the runtime's own files. Idempotent. Rejects
+   * Ends all processes and removes the cgroup and the runtime's own files. Idempotent. Rejects
    * with `deadline-exceeded` when a process does not die.
    */
-  async destroy(id: string, facts: RuntimeState, timeoutMs: number): Promise<void> {
-    await killCgroup(this.#cgroups, facts.cgroupPath, { timeoutMs });
-    // Before the cgroup: the runtime also ends a process that was moved out of it.
-    await this.forget(id, facts, timeoutMs);
-    await this.#removeCgroup(facts);
+  async destroy(id: string, state: RuntimeState, timeoutMs: number): Promise<void> {
+    await killCgroup(this.#cgroups, state.cgroupPath, { timeoutMs });
+    // Before the cgroup is removed: the runtime also ends a process that was moved out of it.
+    await this.deleteState(id, state, timeoutMs);
+    await this.#removeCgroup(state);
   }
 
-  /** After the end of the container's first process: ends the others, and takes away the cgroup. */
-  async endProcesses(facts: RuntimeState, timeoutMs: number): Promise<void> {
+  /** After the end of the container's first process: ends the others and removes the cgroup. */
+  async endProcesses(state: RuntimeState, timeoutMs: number): Promise<void> {
     try {
-      await killCgroup(this.#cgroups, facts.cgroupPath, { timeoutMs });
-      await this.#removeCgroup(facts);
+      await killCgroup(this.#cgroups, state.cgroupPath, { timeoutMs });
+      await this.#removeCgroup(state);
     } finally {
-      await this.#noteKills(facts);
+      await this.#attributeKills(state);
     }
   }
 
-  /** Lets the runtime forget the container: its hooks after the end, its files. */
-  async forget(id: string, facts: RuntimeState, timeoutMs: number): Promise<void> {
+  /** Has the runtime run the poststop hooks and delete its own state of the container. */
+  async deleteState(id: string, state: RuntimeState, timeoutMs: number): Promise<void> {
     try {
-      await this.call(facts, ["delete", "--force", id], { timeoutMs });
+      await this.call(state, ["delete", "--force", id], { timeoutMs });
     } catch (error) {
-      // It runs the poststop hooks and forgets the container, which we do anyway.
+      // Its files are removed below anyway.
       this.#log.warn(`container "${id}": ${messageOf(error)}`);
     }
-    const own = join(this.#places.runtimeRoot(facts.runtimePath), id);
+    const own = join(this.#paths.runtimeRoot(state.runtimePath), id);
     if (existsSync(own)) await removeTree(own);
   }
 
@@ -173,15 +170,15 @@ export class ContainerCleanup {
     return cgroupDirs(this.#cgroups, cgroupPath).some((dir) => existsSync(dir));
   }
 
-  /** The bundle goes last: it tells a later daemon that something is left. */
+  /** Removes the bundle last: it shows a later daemon that something is left. */
   async removeFiles(id: string): Promise<void> {
-    const paths = [this.#places.exit(id), this.#places.bundle(id)];
+    const paths = [this.#paths.exit(id), this.#paths.bundle(id)];
     try {
       await removeTrees(paths);
     } catch (error) {
-      // A daemon that died while a log was reopened has left a mount in the bundle.
+      // A daemon that died during a reopen of the log has left a mount in the bundle.
       if (errnoCode(error) !== "EBUSY") throw error;
-      await endOffer(this.#places, id);
+      await endOffer(this.#paths, id);
       await removeTrees(paths);
     }
   }

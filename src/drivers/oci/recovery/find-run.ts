@@ -9,38 +9,38 @@ import type { StateLayout } from "../state-layout.ts";
 import { runtimeStatus } from "../runtime-command.ts";
 import { textOf } from "./orphans.ts";
 
-/** What a start got to whose daemon died before it was on record. */
+/** A container whose daemon died before it recorded the start. */
 export interface FoundRun {
   readonly started: StartedContainer;
-  /** Undefined: it has ended. */
+  /** Undefined when it has ended. */
   readonly process: ProcessRef | undefined;
 }
 
 /**
  * Undefined for a container whose command never ran: it was not marked as started, or its first
- * process still waits to be told to go on (OCI runtime-spec, runtime.md, status "created").
+ * process still waits for `start` (OCI runtime-spec, runtime.md, status "created").
  */
 export async function findRun(options: {
   readonly id: string;
-  readonly facts: RuntimeState;
+  readonly state: RuntimeState;
   readonly monitor: ProcessIdentity | undefined;
-  readonly places: StateLayout;
+  readonly paths: StateLayout;
 }): Promise<FoundRun | undefined> {
-  const { id, facts, monitor, places } = options;
-  const mark = await textOf(places.file(id, "started"));
+  const { id, state, monitor, paths } = options;
+  const mark = await textOf(paths.file(id, "started"));
   if (!/^\d+$/.test(mark)) return undefined;
   const startedAtNs = BigInt(mark);
-  const pid = Number.parseInt(await textOf(places.file(id, "pid")), 10);
+  const pid = Number.parseInt(await textOf(paths.file(id, "pid")), 10);
   if (!(pid > 0)) return undefined;
   const process = await openOwn(pid, id);
   if (process === undefined) {
-    // Its end is on record only if it did run: conmon tells of every process that it has reaped.
-    const end = readExitFile(places.exit(id));
+    // There is an exit file only if it did run: conmon writes one for every process that it has reaped.
+    const end = readExitFile(paths.exit(id));
     if (end === undefined && monitor === undefined) return undefined;
     return { started: { process: { pid, startTime: "0" }, monitor, startedAtNs }, process };
   }
-  const root = places.runtimeRoot(facts.runtimePath);
-  if ((await runtimeStatus(facts.runtimePath, root, id)) === "running") {
+  const root = paths.runtimeRoot(state.runtimePath);
+  if ((await runtimeStatus(state.runtimePath, root, id)) === "running") {
     const identity = { pid, startTime: String(process.startTime) };
     return { started: { process: identity, monitor, startedAtNs }, process };
   }
@@ -48,7 +48,7 @@ export async function findRun(options: {
   return undefined;
 }
 
-/** The process, if it is in a cgroup of the container: by now the pid may be another's. */
+/** The process, if it is in a cgroup of the container: the pid may have been reused. */
 async function openOwn(pid: number, id: string): Promise<ProcessRef | undefined> {
   const process = openProcess(pid);
   const cgroups = await textOf(`/proc/${pid}/cgroup`);
@@ -57,14 +57,14 @@ async function openOwn(pid: number, id: string): Promise<ProcessRef | undefined>
   return undefined;
 }
 
-/** The process of a record, if it still is that process. */
-export function found(identity: ProcessIdentity | undefined): ProcessRef | undefined {
+/** Opens the process of a record; undefined if it has ended. */
+export function openRecorded(identity: ProcessIdentity | undefined): ProcessRef | undefined {
   if (identity === undefined) return undefined;
   return openProcess(identity.pid, BigInt(identity.startTime));
 }
 
-/** True when the process is in our own PID namespace, and so its orphans are not its init's. */
-export function sharesHostPids(pid: number): boolean {
+/** True when the process is in our own PID namespace, and so does not adopt its orphans as an init. */
+export function usesHostPids(pid: number): boolean {
   try {
     return readlinkSync(`/proc/${pid}/ns/pid`) === readlinkSync("/proc/self/ns/pid");
   } catch {

@@ -3,12 +3,12 @@ import { test } from "node:test";
 
 import { idOfExitFile, monitoredId, runsCommand } from "./orphans.ts";
 
-test("monitoredId() knows a conmon of this state by its command line, and no other", () => {
+test("monitoredId() recognizes a conmon of this state by its command line, and no other", () => {
   const id = "0a".repeat(32);
   const args = ["/usr/bin/conmon", "--cid", id, "--exit-dir", "/run/davit/exits", ""];
   assert.equal(monitoredId(args, "/run/davit/exits"), id);
   assert.equal(monitoredId(args, "/run/other/exits"), undefined);
-  // What a container may say of itself: paths are made of the id.
+  // A container may have such a command line, and paths are made of the id.
   for (const cid of ["../../victim", "abc", `${id}/..`, ""]) {
     const other = ["sh", "--exit-dir", "/run/davit/exits", "--cid", cid];
     assert.equal(monitoredId(other, "/run/davit/exits"), undefined);
@@ -17,7 +17,7 @@ test("monitoredId() knows a conmon of this state by its command line, and no oth
   assert.equal(monitoredId([""], "/run/davit/exits"), undefined);
 });
 
-test("runsCommand() knows an exec of this state, and no other verb or state", () => {
+test("runsCommand() recognizes an exec of this state, and no other verb or state", () => {
   const args = ["crun", "--root", "/r", "exec", "--process", "/e/a.json", "--pid-file", "/e/a.pid"];
   assert.equal(runsCommand(args, "/e"), true);
   assert.equal(runsCommand(args, "/other"), false);
@@ -25,7 +25,7 @@ test("runsCommand() knows an exec of this state, and no other verb or state", ()
   assert.equal(runsCommand(["crun", "exec", "--pid-file"], "/e"), false);
 });
 
-test("idOfExitFile() takes the id also of a file that conmon has not renamed yet", () => {
+test("idOfExitFile() returns the id of a file that conmon has not renamed yet, too", () => {
   assert.equal(idOfExitFile("abc"), "abc");
   assert.equal(idOfExitFile("abc.GO6DZ3"), "abc");
 });

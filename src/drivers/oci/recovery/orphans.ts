@@ -19,31 +19,31 @@ export interface Orphans {
 
 /**
  * Finds them by their command lines: a daemon can die between starting a process and recording it,
- * so that only the process itself tells of it.
+ * and then only the process itself shows that it exists.
  */
-export async function findOrphans(places: Pick<StateLayout, "exits" | "execs">): Promise<Orphans> {
+export async function findOrphans(paths: Pick<StateLayout, "exits" | "execs">): Promise<Orphans> {
   const monitors = new Map<string, readonly ProcessIdentity[]>();
   const execs: ProcessIdentity[] = [];
   const found = await findByCommandLine(
-    (args) => monitoredId(args, places.exits) !== undefined || runsCommand(args, places.execs),
+    (args) => monitoredId(args, paths.exits) !== undefined || runsCommand(args, paths.execs),
   );
   for (const { pid, startTime, args } of found) {
-    const id = monitoredId(args, places.exits);
+    const id = monitoredId(args, paths.exits);
     if (id === undefined) execs.push({ pid, startTime });
     else monitors.set(id, [...(monitors.get(id) ?? []), { pid, startTime }]);
   }
   return { monitors, execs };
 }
 
-/** Whether a command line is that of an OCI runtime's exec of ours (`execSync`). */
+/** Whether a command line is that of an OCI runtime's exec that we started (`startCommand`). */
 export function runsCommand(args: readonly string[], execs: string): boolean {
   const at = args.indexOf("--pid-file");
   return at >= 0 && args.includes("exec") && args[at + 1]?.startsWith(`${execs}/`) === true;
 }
 
 /**
- * The container that a command line of ours (`startMonitor`) is for. Paths are made of the id, so
- * nothing else than an id (`newContainerId`) is taken for one.
+ * The container of a conmon, by the command line of `startMonitor`. Paths are made of the id, so
+ * only a valid id (`newContainerId`) is accepted.
  */
 export function monitoredId(args: readonly string[], exits: string): string | undefined {
   const valueOf = (name: string): string | undefined => {
@@ -54,17 +54,17 @@ export function monitoredId(args: readonly string[], exits: string): string | un
   return id !== undefined && /^[0-9a-f]{64}$/.test(id) ? id : undefined;
 }
 
-/** Kills conmons and OCI runtimes with whatever they were just making. */
-export async function endOrphans(strays: readonly ProcessIdentity[]): Promise<void> {
-  for (const { pid, startTime } of strays) {
+/** Kills conmons and OCI runtimes with their descendants. */
+export async function endOrphans(orphans: readonly ProcessIdentity[]): Promise<void> {
+  for (const { pid, startTime } of orphans) {
     using process = openProcess(pid, BigInt(startTime));
     if (process !== undefined) await endTree(process, killMs);
   }
 }
 
 /**
- * Ends the commands that an earlier daemon ran for ExecSync and removes their files: nobody waits
- * for them. A pid may be another process's by now, so its cgroup must name the container.
+ * Ends the commands that an earlier daemon ran for ExecSync and removes their files, as no client waits
+ * for them. A pid may have been reused, so the process's cgroup must name the container.
  */
 export async function endCommands(directory: string): Promise<void> {
   for (const name of await readdir(directory)) {
@@ -80,15 +80,15 @@ export async function endCommands(directory: string): Promise<void> {
 }
 
 /**
- * The container that a file in the directory of exits is for. conmon writes `<id>.XXXXXX` and renames
- * it; an id itself has no dot.
+ * The container of a file in the directory of exits. conmon writes `<id>.XXXXXX` and renames
+ * it; an id has no dot.
  */
 export function idOfExitFile(name: string): string {
   return name.split(".", 1)[0] ?? name;
 }
 
-/** Removes the exit files that a conmon began and did not live to rename. */
-export async function removeUnfinished(
+/** Removes the exit files of conmons that died before they renamed them. */
+export async function removePartialExits(
   exits: string,
   monitors: ReadonlyMap<string, unknown>,
 ): Promise<void> {
@@ -98,7 +98,7 @@ export async function removeUnfinished(
   }
 }
 
-/** Empty for a file that is gone, or whose process is. */
+/** The text of a file; empty if the file does not exist, or if its process has ended (/proc). */
 export async function textOf(path: string): Promise<string> {
   try {
     return await readFile(path, "latin1");

@@ -1,3 +1,4 @@
+import type { OciProcess, OciSpec } from "../../../core/oci/index.ts";
 import assert from "node:assert/strict";
 import { randomBytes } from "node:crypto";
 import {
@@ -17,9 +18,11 @@ import { join } from "node:path";
 import { testMark } from "../../../../test/support/belongs.ts";
 import { silentLogger } from "../../../base/logger.ts";
 import { systemClock } from "../../../base/time.ts";
-import type { ContainerBundle, StartedContainer } from "../../../core/container/index.ts";
-import type { OciProcess, OciSpec } from "../../../core/oci/index.ts";
-import type { Operation } from "../../../core/operation/index.ts";
+import type {
+  ContainerBundle,
+  ContainerExit,
+  StartedContainer,
+} from "../../../core/container/index.ts";
 import {
   type CgroupLayout,
   cgroupDirs,
@@ -28,10 +31,12 @@ import {
   killCgroup,
   removeCgroup,
 } from "../../../linux/cgroup/index.ts";
+import { testOperation } from "../../../core/operation/testing/operation.ts";
 import { childPids, openFds, until } from "../../../linux/testing/leaks.ts";
+import { patient } from "../../../../test/support/patience.ts";
 import { OciRuntime } from "../index.ts";
 
-/** What a test may change of a container. */
+/** The options of a test container. */
 export interface ContainerOptions {
   readonly args: readonly string[];
   readonly id?: string;
@@ -127,16 +132,16 @@ export class TestHost implements AsyncDisposable {
     return join(this.logs, `${id}.log`);
   }
 
-  /** Starts a container and gives its id and what start() told. */
+  /** Starts a container; returns its id and the result of start(). */
   async start(
     runtime: OciRuntime,
     options: ContainerOptions,
   ): Promise<StartedContainer & { readonly id: string }> {
     const bundle = this.bundle(options);
-    return { id: bundle.id, ...(await runtime.start(bundle, operation())) };
+    return { id: bundle.id, ...(await runtime.start(bundle, testOperation())) };
   }
 
-  /** The log's lines as [stream, tag, text], each with a time before it (CRI logging, kubelet). */
+  /** The log's lines as [stream, tag, text]; checks the time before them (CRI logging, kubelet). */
   log(id: string, path = this.logPath(id)): readonly (readonly [string, string, string])[] {
     const lines = readFileSync(path, "utf8").split("\n").slice(0, -1);
     return lines.map((line) => {
@@ -147,7 +152,23 @@ export class TestHost implements AsyncDisposable {
     });
   }
 
-  /** Fails when anything of a container is left. */
+  /** Waits until a container's log has a match. */
+  async logWith(id: string, pattern: RegExp): Promise<void> {
+    const path = this.logPath(id);
+    await until(`a log with ${String(pattern)}`, () => {
+      return existsSync(path) && pattern.test(readFileSync(path, "utf8"));
+    });
+  }
+
+  /** Waits for a container's end and removes it. */
+  async end(runtime: OciRuntime, id: string): Promise<ContainerExit> {
+    const exit = await runtime.wait(id, AbortSignal.timeout(patient(20_000)));
+    await runtime.remove(id);
+    this.assertGone(id);
+    return exit;
+  }
+
+  /** Fails if files, cgroups or processes of a container are left. */
   assertGone(id: string): void {
     const files = ["containers", "exits", "execs", "consoles", "crun", "runc"].flatMap((name) => {
       const directory = join(this.state, name);
@@ -174,21 +195,7 @@ export class TestHost implements AsyncDisposable {
   }
 }
 
-/** An operation without stages that anybody sees; `signal` ends it. */
-export function operation(signal: AbortSignal = new AbortController().signal): Operation {
-  return {
-    signal,
-    log: silentLogger,
-    enter: () => {
-      signal.throwIfAborted();
-      return Promise.resolve();
-    },
-    undoing: () => Promise.resolve(),
-    workOn: () => undefined,
-  };
-}
-
-/** The processes that bear an id in their command line: conmon, the runtime. */
+/** The processes with an id in their command line: conmon, the runtime. */
 export function processesOf(id: string): readonly string[] {
   return readdirSync("/proc")
     .filter((name) => /^\d+$/.test(name) && Number(name) !== process.pid)
@@ -197,8 +204,8 @@ export function processesOf(id: string): readonly string[] {
 }
 
 /**
- * What must stay the same over many calls: our descriptors and children. Without the one by which moves
- * into cgroups are announced (linux/cgroup/attach.ts): it comes and goes by itself for some milliseconds.
+ * Our descriptors and children, which must not grow over many calls. Without the descriptor that
+ * linux/cgroup/attach.ts opens for some milliseconds to speed up cgroup migrations.
  */
 export function holdings(): { readonly fds: number; readonly children: number } {
   const fds = [...openFds().values()].filter((file) => !file.endsWith("/cgroup.procs"));

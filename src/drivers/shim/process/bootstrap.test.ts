@@ -5,7 +5,7 @@ import { kindOf } from "../../../base/errors.ts";
 import { parseBootstrap } from "./bootstrap.ts";
 
 describe("parseBootstrap()", () => {
-  it("takes a bare address for version 2, and JSON for what it says", () => {
+  it("parses a bare address as version 2, and JSON", () => {
     assert.deepEqual(parseBootstrap("unix:///run/s/1\n"), { version: 2, socketPath: "/run/s/1" });
     assert.deepEqual(parseBootstrap("/run/s/1"), { version: 2, socketPath: "/run/s/1" });
     assert.deepEqual(parseBootstrap("unix://@name"), { version: 2, socketPath: "\0name" });
@@ -15,7 +15,7 @@ describe("parseBootstrap()", () => {
     assert.deepEqual(parseBootstrap(older), { version: 2, socketPath: "/run/s/2" });
   });
 
-  it("says what it cannot speak to", () => {
+  it("rejects other versions, protocols and addresses", () => {
     const of = (answer: string): string => {
       try {
         parseBootstrap(answer);

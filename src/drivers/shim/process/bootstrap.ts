@@ -1,21 +1,21 @@
 import { RuntimeError } from "../../../base/errors.ts";
 
-/** What a shim's `start` answers: how to reach it. */
+/** The answer of a shim's `start`: how to reach it. */
 export interface Bootstrap {
-  /** Version of the task API that it serves. */
+  /** Version of the task API. */
   readonly version: 2 | 3;
-  /** Of its socket; one that begins with NUL is abstract (unix(7)). */
+  /** A path that begins with NUL is an abstract socket (unix(7)). */
   readonly socketPath: string;
 }
 
 /**
- * Reads the answer of a shim's `start`: a bare address (version 2), or JSON with version, address
- * and protocol. `failed-precondition` for a shim that wants to be spoken to in another way.
+ * Parses the answer of a shim's `start`: a bare address (version 2), or JSON with version, address
+ * and protocol. `failed-precondition` for any other version or protocol.
  */
 export function parseBootstrap(answer: string): Bootstrap {
   const text = answer.trim();
   if (text === "") {
-    throw new RuntimeError("unavailable", "start shim: it told no address");
+    throw new RuntimeError("unavailable", "start shim: it returned no address");
   }
   if (!text.startsWith("{")) return { version: 2, socketPath: socketPathOf(text) };
   const { version, address, protocol } = parseJson(text);
@@ -28,11 +28,11 @@ export function parseBootstrap(answer: string): Bootstrap {
   if (protocol !== undefined && protocol !== "" && protocol !== "ttrpc") {
     throw new RuntimeError(
       "failed-precondition",
-      `start shim: want protocol "ttrpc", got ${JSON.stringify(protocol)}: use a shim that speaks it`,
+      `start shim: want protocol "ttrpc", got ${JSON.stringify(protocol)}; use a shim that speaks ttrpc`,
     );
   }
   if (typeof address !== "string") {
-    throw new RuntimeError("unavailable", `start shim: its answer has no address: ${text}`);
+    throw new RuntimeError("unavailable", `start shim: malformed response, no address: ${text}`);
   }
   return { version, socketPath: socketPathOf(address) };
 }
@@ -45,7 +45,9 @@ function parseJson(text: string): {
   try {
     return JSON.parse(text) as Record<string, unknown>;
   } catch (cause) {
-    throw new RuntimeError("unavailable", `start shim: its answer is no JSON: ${text}`, { cause });
+    throw new RuntimeError("unavailable", `start shim: malformed response, want JSON: ${text}`, {
+      cause,
+    });
   }
 }
 

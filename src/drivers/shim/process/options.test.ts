@@ -8,7 +8,7 @@ import { OptionsSchema as GenericOptions } from "../../../gen/runtimeoptions/v1/
 import { encodeOptions, isRuncType } from "./options.ts";
 
 describe("encodeOptions()", () => {
-  it("gives runc's shim its own message, with a root where there is none", () => {
+  it("encodes runc's own message, with the root if there is none", () => {
     const type = "io.containerd.runc.v2";
     const any = encodeOptions(type, { BinaryName: "crun", SystemdCgroup: true, IoUid: 7 }, "/r");
     assert.equal(any.typeUrl, "containerd.runc.v1.Options");
@@ -21,7 +21,7 @@ describe("encodeOptions()", () => {
     assert.equal(fromBinary(RuncOptions, own.value).root, "/own");
   });
 
-  it("refuses what runc's shim does not know", () => {
+  it("refuses options that runc's shim does not know", () => {
     const cases = [{ BinaryNme: "crun" }, { BinaryName: 3 }, { SystemdCgroup: "yes" }];
     for (const options of cases) {
       assert.throws(
@@ -32,7 +32,7 @@ describe("encodeOptions()", () => {
     }
   });
 
-  it("hands others a path, or the whole table", () => {
+  it("gives other shims a path, or the whole table", () => {
     const type = "io.containerd.kata.v2";
     const path = encodeOptions(type, { ConfigPath: "/etc/kata.toml", Other: 1 }, "");
     assert.equal(path.typeUrl, "runtimeoptions.v1.Options");
@@ -43,7 +43,7 @@ describe("encodeOptions()", () => {
     assert.equal(encodeOptions(type, {}, "").value.length, 0);
   });
 
-  it("isRuncType() knows runc by type and by path", () => {
+  it("isRuncType() recognizes runc by type and by path", () => {
     assert.ok(isRuncType("io.containerd.runc.v2"));
     assert.ok(isRuncType("/usr/bin/containerd-shim-runc-v2"));
     for (const type of ["io.containerd.runsc.v1", "io.containerd.kata.v2", "/bin/runc"])

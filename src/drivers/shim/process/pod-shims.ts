@@ -28,44 +28,44 @@ export interface PodShim {
   readonly process: ProcessIdentity | undefined;
 }
 
-/** Which shim a pod has. */
+/** The shim to start for a pod. */
 export interface ShimChoice {
   readonly program: string;
   readonly options: Any;
-  /** It makes the pod's sandbox, and so lives as long as that. */
+  /** It makes the pod's sandbox, and so runs as long as the sandbox. */
   readonly sandboxer?: boolean;
 }
 
 interface Deps {
-  readonly places: StateLayout;
+  readonly paths: StateLayout;
   readonly environment: ShimEnvironment;
   readonly log: Logger;
 }
 
-/** After a restart of the daemon: how many shims are asked at once, and how long each may take. */
+/** After a restart of the daemon: how many shims are connected to at the same time, and how long each may take. */
 const parallelConnects = 64;
 const connectMs = 2_000;
-/** How long a shim may take to end when it is asked to. */
+/** How long a shim may take to end after Shutdown. */
 const shutdownMs = 3_000;
 
-/** The shims of pods: one a pod, started for its first container, ended after its last one. */
+/** The shims of pods: one for each pod, started for its first container, ended after its last one. */
 export class PodShims {
   readonly #deps: Deps;
   readonly #shims = new Map<string, PodShim>();
   readonly #logs = new Map<string, ShimLog>();
   readonly #locks = new KeyedLock();
-  readonly #turns = new Semaphore(parallelConnects);
+  readonly #connects = new Semaphore(parallelConnects);
 
   constructor(deps: Deps) {
     this.#deps = deps;
   }
 
   /**
-   * The shim of the pod; started where there is none. `unavailable` where there is one that does not
-   * answer: beside that another one must not run.
+   * The shim of the pod; started if there is none. `unavailable` if there is one that does not
+   * answer: a second shim must not run at the same time.
    */
   async open(sandboxId: string, choice: ShimChoice, signal: AbortSignal): Promise<PodShim> {
-    using _turn = await this.#locks.acquire(sandboxId, signal);
+    using _lock = await this.#locks.acquire(sandboxId, signal);
     const known = this.#shims.get(sandboxId) ?? (await this.#reconnect(sandboxId));
     if (known !== undefined) return known;
     if (await this.isAlive(sandboxId)) throw noAnswer(sandboxId);
@@ -73,17 +73,17 @@ export class PodShims {
   }
 
   /**
-   * The shim of the pod, if there is one that answers: of this daemon or of an earlier one, which is
-   * given 2 s to accept.
+   * The shim of the pod, started by this daemon or an earlier one. Undefined if there is none that accepts a
+   * connection within 2 s.
    */
   async find(sandboxId: string): Promise<PodShim | undefined> {
     const known = this.#shims.get(sandboxId);
     if (known !== undefined) return known;
-    using _turn = await this.#locks.acquire(sandboxId);
+    using _lock = await this.#locks.acquire(sandboxId);
     return this.#shims.get(sandboxId) ?? (await this.#reconnect(sandboxId));
   }
 
-  /** Like find(); `unavailable` where there is none that answers. */
+  /** Like find(); `unavailable` if there is none that answers. */
   async get(sandboxId: string): Promise<PodShim> {
     const shim = await this.find(sandboxId);
     if (shim === undefined) throw noAnswer(sandboxId);
@@ -91,32 +91,32 @@ export class PodShims {
   }
 
   /**
-   * Ends the shim and takes away what it had, unless it is `needed` when its turn comes: asks it
-   * first, then kills it. One that made the pod's sandbox goes only where that is said. Idempotent.
+   * Ends the shim by Shutdown or by force, and removes its files, unless `isNeeded` returns true once no other call for
+   * the shim runs. A shim that made the pod's sandbox is ended only with `sandboxer`. Idempotent.
    */
   async shutdown(
     sandboxId: string,
-    needed: () => boolean,
-    also: { readonly sandboxer: boolean } = { sandboxer: false },
+    isNeeded: () => boolean,
+    options: { readonly sandboxer: boolean } = { sandboxer: false },
   ): Promise<void> {
-    using _turn = await this.#locks.acquire(sandboxId);
-    if (needed()) return;
-    const { places } = this.#deps;
-    const facts = await this.#facts(sandboxId);
-    if (facts?.sandboxer === true && !also.sandboxer) return;
-    await this.#end(sandboxId, facts);
-    if (facts !== undefined) {
-      await removeSocket(facts.socketPath);
-      if (facts.sandboxer) await this.#deleteSandbox(sandboxId, facts);
+    using _lock = await this.#locks.acquire(sandboxId);
+    if (isNeeded()) return;
+    const { paths } = this.#deps;
+    const state = await this.#state(sandboxId);
+    if (state?.sandboxer === true && !options.sandboxer) return;
+    await this.#end(sandboxId, state);
+    if (state !== undefined) {
+      await removeSocket(state.socketPath);
+      if (state.sandboxer) await this.#deleteSandbox(sandboxId, state);
     }
     this.#forget(sandboxId);
-    await rm(places.pod(sandboxId), { recursive: true, force: true });
+    await rm(paths.pod(sandboxId), { recursive: true, force: true });
   }
 
   /**
-   * Kills a shim that does not answer, with whatever it has started, so that its tasks can be taken
-   * away by its `delete`. `known` is the one that is meant, where that is known: the pod may have
-   * another one by now.
+   * Kills a shim that does not answer, with all processes that it has started, so that its tasks can be removed
+   * by its `delete`. `known` is the process of the shim, if the caller knows it: the pod may have
+   * another shim by now.
    */
   async kill(sandboxId: string, known?: ProcessIdentity): Promise<void> {
     const shim = this.#shims.get(sandboxId);
@@ -127,7 +127,7 @@ export class PodShims {
     if (shim?.process?.pid === identity.pid) shim.client.close();
   }
 
-  /** Whether the shim's process runs, answering or not. False where that cannot be said. */
+  /** Whether the shim's process runs, even if it does not answer. False if its process is not known. */
   async isAlive(sandboxId: string): Promise<boolean> {
     const identity = await this.#processOf(sandboxId);
     return identity !== undefined && runs(identity);
@@ -135,46 +135,46 @@ export class PodShims {
 
   /** Whether the pod's shim has made its sandbox. */
   async isSandboxer(sandboxId: string): Promise<boolean> {
-    return (await this.#facts(sandboxId))?.sandboxer === true;
+    return (await this.#state(sandboxId))?.sandboxer === true;
   }
 
   /** The bundle of the pod's shim. */
   bundle(sandboxId: string): string {
-    return this.#deps.places.pod(sandboxId);
+    return this.#deps.paths.pod(sandboxId);
   }
 
-  /** Where runc's shim has its OCI runtime keep its state. */
+  /** The state directory of the OCI runtime under runc's shim. */
   get runtimeRoot(): string {
-    return this.#deps.places.runtimeRoot;
+    return this.#deps.paths.runtimeRoot;
   }
 
-  /** The pods that there are shims of, or that something of a shim is left of. */
+  /** The pods with a shim, or with files of a shim. */
   pods(): Promise<readonly string[]> {
-    return readdir(this.#deps.places.pods);
+    return readdir(this.#deps.paths.pods);
   }
 
-  /** Lets go of all connections: the shims go on without this daemon. */
+  /** Closes all connections; the shims continue without this daemon. */
   close(): void {
     for (const { client } of this.#shims.values()) client.close();
     for (const log of this.#logs.values()) log.close();
   }
 
   async #start(sandboxId: string, choice: ShimChoice, signal: AbortSignal): Promise<PodShim> {
-    const { places, environment, log } = this.#deps;
-    const bundle = places.pod(sandboxId);
-    // Of one that died, and whose fifo is another file.
+    const { paths, environment, log } = this.#deps;
+    const bundle = paths.pod(sandboxId);
+    // Closes the log fifo of a shim that died, as the new one is another file.
     this.#forget(sandboxId);
     await rm(bundle, { recursive: true, force: true });
     await mkdir(bundle, { mode: 0o700 });
-    // By this a shim groups: it must not share one with another pod, nor start one a container.
+    // A shim is shared by the containers of one sandbox-id: neither by several pods, nor one for each container.
     const annotations = {
       "io.kubernetes.cri.container-type": "sandbox",
       "io.kubernetes.cri.sandbox-id": sandboxId,
     };
     const spec = JSON.stringify({ ociVersion: "1.1.0", annotations });
-    await writeFile(places.podFile(sandboxId, "config.json"), spec, { mode: 0o600 });
+    await writeFile(paths.podFile(sandboxId, "config.json"), spec, { mode: 0o600 });
     const options = toBinary(AnySchema, create(AnySchema, choice.options));
-    await writeFile(places.podFile(sandboxId, "options.pb"), options, { mode: 0o600 });
+    await writeFile(paths.podFile(sandboxId, "options.pb"), options, { mode: 0o600 });
     this.#listen(sandboxId);
     const started = await startShim({
       program: choice.program,
@@ -187,19 +187,20 @@ export class PodShims {
     });
     log.debug("a shim was started", { sandbox: sandboxId, socket: started.socketPath });
     const { program, sandboxer = false } = choice;
-    const facts = { program, ...started, process: undefined, sandboxer };
-    // Before anything else is asked of it, so that nobody loses it.
-    await writeState(places.podFile(sandboxId, "shim.json"), facts);
-    return this.#connect(sandboxId, facts);
+    const state = { program, ...started, process: undefined, sandboxer };
+    // Before any call, so that a later daemon finds the shim.
+    await writeState(paths.podFile(sandboxId, "shim.json"), state);
+    return this.#connect(sandboxId, state);
   }
 
-  /** Asks the shim to end, then kills it. */
-  async #end(sandboxId: string, facts: ShimState | undefined): Promise<void> {
+  /** Ends the shim by Shutdown, then by force. */
+  async #end(sandboxId: string, state: ShimState | undefined): Promise<void> {
     const known = await this.#processOf(sandboxId);
-    // One that has ended by itself, as a sandboxer that was told to, is not looked for.
-    const asked = facts !== undefined && (known === undefined || runs(known));
+    // A shim that has ended by itself, as a sandboxer after its own shutdown, is not connected to.
+    const mayAnswer = state !== undefined && (known === undefined || runs(known));
     const shim =
-      this.#shims.get(sandboxId) ?? (asked ? await this.#reconnect(sandboxId, facts) : undefined);
+      this.#shims.get(sandboxId) ??
+      (mayAnswer ? await this.#reconnect(sandboxId, state) : undefined);
     const identity = shim?.process ?? known;
     using process =
       identity === undefined ? undefined : openProcess(identity.pid, BigInt(identity.startTime));
@@ -215,27 +216,32 @@ export class PodShims {
       shim.client.close();
     }
     if (!(await killShim(process, sandboxId))) {
-      this.#deps.log.warn("a shim does not end", { sandbox: sandboxId, pid: process?.pid });
+      this.#deps.log.warn("a shim does not end after SIGKILL", {
+        sandbox: sandboxId,
+        pid: process?.pid,
+      });
     }
   }
 
-  /** Has the shim's program take away what a sandboxer that was killed could not. */
+  /** Runs `delete` of the shim's program, which removes what a sandboxer that was killed has left. */
   async #deleteSandbox(sandboxId: string, { program }: ShimState): Promise<void> {
-    const { environment, log, places } = this.#deps;
+    const { environment, log, paths } = this.#deps;
     try {
-      await deleteTask({ program, environment, id: sandboxId, bundle: places.pod(sandboxId) });
+      await deleteTask({ program, environment, id: sandboxId, bundle: paths.pod(sandboxId) });
     } catch (error) {
-      log.debug(`delete sandbox "${sandboxId}": ${messageOf(error)}`, { sandbox: sandboxId });
+      log.debug(`failed to delete sandbox "${sandboxId}": ${messageOf(error)}`, {
+        sandbox: sandboxId,
+      });
     }
   }
 
   async #reconnect(sandboxId: string, known?: ShimState): Promise<PodShim | undefined> {
-    const facts = known ?? (await this.#facts(sandboxId));
-    if (facts === undefined) return undefined;
-    using _turn = await this.#turns.acquire();
+    const state = known ?? (await this.#state(sandboxId));
+    if (state === undefined) return undefined;
+    using _connect = await this.#connects.acquire();
     try {
       this.#listen(sandboxId);
-      return await this.#connect(sandboxId, facts);
+      return await this.#connect(sandboxId, state);
     } catch (error) {
       const text = `the shim of sandbox "${sandboxId}" does not answer: ${messageOf(error)}`;
       this.#deps.log.warn(text, { sandbox: sandboxId });
@@ -243,14 +249,14 @@ export class PodShims {
     }
   }
 
-  async #connect(sandboxId: string, facts: ShimState): Promise<PodShim> {
-    const client = await TtrpcClient.connect(facts.socketPath, { timeoutMs: connectMs });
-    const task = new TaskClient(client, facts.version);
+  async #connect(sandboxId: string, state: ShimState): Promise<PodShim> {
+    const client = await TtrpcClient.connect(state.socketPath, { timeoutMs: connectMs });
+    const task = new TaskClient(client, state.version);
     try {
       const process = await askForProcess(task, sandboxId, connectMs);
-      if (process !== undefined && process.pid !== facts.process?.pid) {
-        const path = this.#deps.places.podFile(sandboxId, "shim.json");
-        await writeState(path, { ...facts, process });
+      if (process !== undefined && process.pid !== state.process?.pid) {
+        const path = this.#deps.paths.podFile(sandboxId, "shim.json");
+        await writeState(path, { ...state, process });
       }
       const shim = { client, task, process };
       this.#shims.set(sandboxId, shim);
@@ -264,13 +270,13 @@ export class PodShims {
     }
   }
 
-  /** What is known of the pod's shim; of one whose start was cut short, what it wrote itself. */
-  async #facts(sandboxId: string): Promise<ShimState | undefined> {
-    const { places } = this.#deps;
-    const facts = await readShimState(places.podFile(sandboxId, "shim.json"));
-    if (facts !== undefined) return facts;
+  /** The state of the pod's shim; if its start was interrupted, the address that the shim wrote itself. */
+  async #state(sandboxId: string): Promise<ShimState | undefined> {
+    const { paths } = this.#deps;
+    const state = await readShimState(paths.podFile(sandboxId, "shim.json"));
+    if (state !== undefined) return state;
     try {
-      const address = await readFile(places.podFile(sandboxId, "address"), "utf8");
+      const address = await readFile(paths.podFile(sandboxId, "address"), "utf8");
       return { program: "", ...parseBootstrap(address), process: undefined, sandboxer: false };
     } catch (error) {
       if (errnoCode(error) === "ENOENT" || error instanceof RuntimeError) return undefined;
@@ -278,16 +284,16 @@ export class PodShims {
     }
   }
 
-  /** The shim's process; of one that never told it, by its command line, as containerd's shims have it. */
+  /** The shim's process; if the shim has not reported it, found by the command line of containerd's shims. */
   async #processOf(sandboxId: string): Promise<ProcessIdentity | undefined> {
-    const known = this.#shims.get(sandboxId)?.process ?? (await this.#facts(sandboxId))?.process;
+    const known = this.#shims.get(sandboxId)?.process ?? (await this.#state(sandboxId))?.process;
     if (known !== undefined || !existsSync(this.bundle(sandboxId))) return known;
     return findShimProcess(sandboxId);
   }
 
   #listen(sandboxId: string): void {
     if (this.#logs.has(sandboxId)) return;
-    const path = this.#deps.places.podFile(sandboxId, "log");
+    const path = this.#deps.paths.podFile(sandboxId, "log");
     this.#logs.set(sandboxId, ShimLog.open(path, this.#deps.log.with({ sandbox: sandboxId })));
   }
 

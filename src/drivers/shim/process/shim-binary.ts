@@ -11,20 +11,20 @@ import { findProgram, run, type RunResult } from "../../../linux/process/index.t
 import { decodeBounded } from "../../../wire/protobuf.ts";
 import { type Bootstrap, parseBootstrap } from "./bootstrap.ts";
 
-/** The namespace of containerd that everything of Kubernetes is in. */
+/** The containerd namespace of Kubernetes. */
 export const namespace = "k8s.io";
 
-/** What a shim is told of us. */
+/** How a shim reaches us. */
 export interface ShimEnvironment {
-  /** Where it sends events. Its own socket is named after this, too. */
+  /** The socket for its events. The name of its own socket is derived from this path. */
   readonly eventsPath: string;
-  /** A program that sends an event, for shims that cannot do it themselves. */
+  /** A program that sends an event, for shims that cannot send events themselves. */
   readonly publishBinary: string;
 }
 
 /**
- * In the environment of a shim, and so of whatever it starts: the pod's id, a dot, and what tells this
- * shim from another one of the pod. By it is found what has left the shim's tree of processes.
+ * A variable in the environment of a shim, and so of all processes that it starts: the pod's id, a dot, and a random
+ * part for this shim of the pod. It identifies processes that have left the shim's process tree.
  */
 export const markName = "DAVIT_SHIM";
 
@@ -32,8 +32,8 @@ const startMs = 20_000;
 const deleteMs = 10_000;
 
 /**
- * The program of a shim: a path as it is, "io.containerd.runc.v2" as `containerd-shim-runc-v2` on
- * PATH. `failed-precondition` when there is none.
+ * The program of a shim: a path is used unchanged, "io.containerd.runc.v2" is `containerd-shim-runc-v2` on
+ * PATH. `failed-precondition` if there is none.
  */
 export function shimProgram(runtimeType: string, runtimePath = ""): string {
   if (runtimePath !== "") return runtimePath;
@@ -65,7 +65,7 @@ interface ShimCall {
 }
 
 /**
- * Starts a shim for the bundle, or finds the one that serves its group already: the shim decides by
+ * Starts a shim for the bundle, or returns the one that already serves its group: the shim decides by
  * the annotations of config.json.
  */
 export async function startShim(
@@ -79,7 +79,7 @@ export async function startShim(
   return parseBootstrap(result.stdout.toString("utf8"));
 }
 
-/** Has the shim's program take away what a dead shim left of a task. */
+/** Runs `delete` of the shim's program, which removes what a dead shim has left of a task. */
 export async function deleteTask(call: ShimCall): Promise<DeleteResponse> {
   const args = ["-bundle", call.bundle, "delete"];
   const result = await runShim(call, args, { timeoutMs: deleteMs });
@@ -87,7 +87,7 @@ export async function deleteTask(call: ShimCall): Promise<DeleteResponse> {
   try {
     return decodeBounded(DeleteResponseSchema, result.stdout);
   } catch (cause) {
-    throw new RuntimeError("unknown", `shim delete: its answer is none: ${messageOf(cause)}`, {
+    throw new RuntimeError("unknown", `shim delete: malformed response: ${messageOf(cause)}`, {
       cause,
     });
   }
@@ -112,7 +112,7 @@ function runShim(
       ...["-namespace", namespace, "-address", eventsPath, "-publish-binary", publishBinary],
       ...["-id", call.id, ...verb],
     ],
-    // Go's runtime makes a thread a CPU: a shim of a pod has no use for them.
+    // Go's runtime starts a thread for each CPU, which a shim of one pod does not need.
     env: {
       PATH: process.env["PATH"] ?? "",
       GOMAXPROCS: "2",
@@ -123,7 +123,7 @@ function runShim(
       ...env,
     },
     cwd: call.bundle,
-    // A shim that goes on is in a group of its own by then.
+    // A shim that keeps running is in a process group of its own by then.
     killGroup: true,
     ...options,
     ...(call.signal === undefined ? {} : { signal: call.signal }),
@@ -131,8 +131,8 @@ function runShim(
 }
 
 function failure(verb: string, { program }: ShimCall, result: RunResult): RuntimeError {
-  const said = result.stderr.toString("utf8").trim() || result.stdout.toString("utf8").trim();
+  const text = result.stderr.toString("utf8").trim() || result.stdout.toString("utf8").trim();
   const end =
     result.signal === null ? `exit code ${result.code ?? "?"}` : `signal ${result.signal}`;
-  return new RuntimeError("unknown", `shim "${program}" ${verb}: ${said === "" ? end : said}`);
+  return new RuntimeError("unknown", `shim "${program}" ${verb}: ${text === "" ? end : text}`);
 }

@@ -13,17 +13,18 @@ import {
   openProcess,
   type ProcessRef,
   processStartTime,
+  SIGKILL,
 } from "../../../linux/process/index.ts";
 import { errnoCode } from "../../../base/system-error.ts";
 import { markName } from "./shim-binary.ts";
 import type { TaskClient } from "./task-client.ts";
 import { within } from "../../../base/wait.ts";
 
+/** How long the kernel may take to end killed processes. */
 const killedMs = 2_000;
-const SIGKILL = 9;
 
 /**
- * The shim's own process; undefined where it does not say. Rejects for one that does not answer in
+ * The shim's own process; undefined if the shim does not report it. Rejects if the shim does not answer within
  * `timeoutMs`.
  */
 export async function askForProcess(
@@ -35,17 +36,17 @@ export async function askForProcess(
   try {
     pid = (await task.call(Task.method.connect, { id }, { timeoutMs })).shimPid;
   } catch (error) {
-    // An answer, whatever it says, is one of a living shim.
+    // Any other error is an answer, so the shim runs.
     if (!(error instanceof RuntimeError)) throw error;
     if (error.kind === "unavailable" || error.kind === "deadline-exceeded") throw error;
     return undefined;
   }
-  // A shim with a PID namespace of its own counts from 1 there; neither this nor that is to be killed.
+  // A shim in a PID namespace of its own reports its pid there. Neither PID 1 nor davit must be killed.
   const startTime = pid > 1 && pid !== process.pid ? processStartTime(pid) : undefined;
   return startTime === undefined ? undefined : { pid, startTime: String(startTime) };
 }
 
-/** The process of a shim that never told it, by the flag with which containerd's shims are started. */
+/** The process of a shim that has not reported it, by the `-id` flag of containerd's shims. */
 export async function findShimProcess(id: string): Promise<ProcessIdentity | undefined> {
   const [found] = await processesOf(id);
   return found === undefined ? undefined : { pid: found.pid, startTime: found.startTime };
@@ -59,9 +60,9 @@ function processesOf(id: string): Promise<readonly FoundProcess[]> {
 }
 
 /**
- * Kills the shim of a pod; true when it is gone. What it has started goes with it, wherever that is by
- * now, if it is a shim of ours by its environment or its command line, which bear the pod's id: of any
- * other process only the pid is known, by a shim's word.
+ * Kills the shim of a pod; true when it has ended. If its environment or its command line contain the pod's id, it is
+ * a shim of ours, and all processes that it has started are killed, too. Of any other process only the pid is
+ * known, as a shim reported it.
  */
 export async function killShim(shim: ProcessRef | undefined, id: string): Promise<boolean> {
   if (shim === undefined || (await within(shim.exited, 0))) return true;
@@ -71,24 +72,24 @@ export async function killShim(shim: ProcessRef | undefined, id: string): Promis
   if (isOwn && !(await within(shim.exited, 0))) killProcessTree(shim.pid);
   else shim.kill(SIGKILL);
   const isGone = await within(shim.exited, killedMs);
-  // By its own mark: the pod may have another shim by now.
+  // Only those with its own mark: the pod may have another shim by now.
   if (isMarked) await killMarked((value) => value === mark);
   return isGone;
 }
 
-/** Kills whatever any shim of the pod has left; the pids of what does not die. */
+/** Kills all processes that shims of the pod have left; returns the pids of those that do not die. */
 export function killLeftovers(id: string): Promise<readonly number[]> {
   return killMarked((mark) => mark.startsWith(`${id}.`));
 }
 
-/** Once more as long as there is any: what it was just starting may have been missed. */
-async function killMarked(isWanted: (mark: string) => boolean): Promise<readonly number[]> {
+/** Repeats until none is left, as a process that one of them was just starting may have been missed. */
+async function killMarked(matches: (mark: string) => boolean): Promise<readonly number[]> {
   const deadline = performance.now() + killedMs;
   for (let waitMs = 1; ; waitMs = Math.min(waitMs * 2, 100)) {
-    const found = await findByEnvironment(markName, isWanted);
+    const found = await findByEnvironment(markName, matches);
     if (found.length === 0) return [];
     if (waitMs > 1 && performance.now() > deadline) return found.map(({ pid }) => pid);
-    // One that is about to end has no environment any more, but is there.
+    // A process that is about to end still exists, but has no environment any more.
     await Promise.all(found.map((each) => killAndWait(each, deadline)));
     await delay(waitMs);
   }
@@ -101,7 +102,7 @@ async function killAndWait({ pid, startTime }: ProcessIdentity, deadlineMs: numb
   await within(process.exited, Math.max(0, deadlineMs - performance.now()));
 }
 
-/** A shim that was killed leaves its socket. */
+/** Removes the socket that a killed shim has left. */
 export async function removeSocket(path: string): Promise<void> {
   if (path.startsWith("\0")) return;
   try {

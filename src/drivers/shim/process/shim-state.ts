@@ -3,28 +3,28 @@ import { readFile, writeFile } from "node:fs/promises";
 import type { ProcessIdentity } from "../../../core/sandbox/index.ts";
 import { errnoCode, systemError } from "../../../base/system-error.ts";
 
-/** What a later daemon must know of a pod's shim. */
+/** What a later daemon needs to reach or end a pod's shim. */
 export interface ShimState {
   readonly program: string;
   readonly version: 2 | 3;
   readonly socketPath: string;
-  /** Undefined when the shim does not say. */
+  /** Undefined when the shim does not report it. */
   readonly process: ProcessIdentity | undefined;
-  /** It has made the pod's sandbox, and so lives as long as that. */
+  /** It has made the pod's sandbox, and so runs as long as the sandbox. */
   readonly sandboxer: boolean;
 }
 
-/** Writes facts for a later daemon. */
-export async function writeState(path: string, facts: object): Promise<void> {
-  await writeFile(path, stateText(facts), { mode: 0o600 });
+/** Writes state for a later daemon. */
+export async function writeState(path: string, state: object): Promise<void> {
+  await writeFile(path, stateText(state), { mode: 0o600 });
 }
 
-/** What writeFacts() writes. */
-export function stateText(facts: object): string {
-  return JSON.stringify(facts);
+/** The text that writeState() writes. */
+export function stateText(state: object): string {
+  return JSON.stringify(state);
 }
 
-/** Undefined when there are none, or none that can be read. */
+/** Undefined when the file does not exist or is invalid. */
 export async function readShimState(path: string): Promise<ShimState | undefined> {
   const fields = await readFields(path);
   const { program, version, socketPath, process, sandboxer } = fields ?? {};
@@ -45,7 +45,7 @@ function parseProcess(value: unknown): ProcessIdentity | undefined {
   return /^\d+$/.test(startTime) ? { pid, startTime } : undefined;
 }
 
-/** What a file of this kind says; undefined where it is not there, or only half of it. */
+/** The fields of such a file; undefined when it does not exist or is incomplete. */
 export async function readFields(
   path: string,
 ): Promise<Readonly<Record<string, unknown>> | undefined> {
@@ -60,7 +60,7 @@ export async function readFields(
     const value: unknown = JSON.parse(text);
     return isObject(value) ? value : undefined;
   } catch {
-    // Half-written: the daemon died at it.
+    // Half-written: the daemon died meanwhile.
     return undefined;
   }
 }

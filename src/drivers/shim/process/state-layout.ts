@@ -18,19 +18,19 @@ export type TaskFile =
 export type PodFile = "config.json" | "shim.json" | "options.pb" | "address" | "log";
 
 /**
- * Where everything of shims lies. Each path follows from an id alone, so that whatever a crash left
- * can be found without a record of it.
+ * The paths of the files of shims. Each path follows from an id alone, so that everything that a crash left
+ * can be found without a record.
  */
 export class StateLayout {
-  /** Holds the bundle of each container, named by its id: the working directory of shim calls for it. */
+  /** Contains the bundle of each container, named by its id: the working directory of shim calls for it. */
   readonly tasks: string;
-  /** Holds the bundle of each pod's shim, named by the sandbox's id. */
+  /** Contains the bundle of each pod's shim, named by the sandbox's id. */
   readonly pods: string;
-  /** Holds what a task keeps in its link `work`. */
+  /** Contains the directory of each task's link `work`. */
   readonly works: string;
-  /** Where shims send their events. */
+  /** The socket for the shims' events. */
   readonly events: string;
-  /** Where runc's shim has its OCI runtime keep its state. */
+  /** The state directory of the OCI runtime under runc's shim. */
   readonly runtimeRoot: string;
 
   /** `state` is the state directory of the configuration. */
@@ -48,15 +48,15 @@ export class StateLayout {
   }
 
   /**
-   * A file of a container's bundle: `facts.json` is what a later daemon must know, `started` when its
-   * command was told to run, in nanoseconds since 1970, written before that; `exit.json` is how it ended,
-   * written before the shim forgets that; `stdin`, `stdout` and `stderr` are fifos.
+   * A file of a container's bundle: `facts.json` is the state that a later daemon needs, `started` the time of the
+   * start in nanoseconds since 1970 and the pid, written before the start; `exit.json` is how the container ended,
+   * written before the shim deletes the task; `stdin`, `stdout` and `stderr` are fifos.
    */
   taskFile(id: string, name: TaskFile): string {
     return join(this.task(id), name);
   }
 
-  /** A fifo for the output of a command in a container. */
+  /** A fifo for a stream of a command in a container. */
   execFifo(id: string, name: string): string {
     return join(this.task(id), plainName(name));
   }
@@ -65,7 +65,7 @@ export class StateLayout {
     return join(this.pods, plainName(sandboxId));
   }
 
-  /** A file of a shim's bundle: `shim.json` says how to reach it, `log` is the fifo that it logs to. */
+  /** A file of a shim's bundle: `shim.json` is its state, `log` is the fifo that it logs to. */
   podFile(sandboxId: string, name: PodFile): string {
     return join(this.pod(sandboxId), name);
   }
@@ -75,8 +75,8 @@ export class StateLayout {
   }
 }
 
-/** An id that is no plain file name would lead out of our directories. No id of ours is one. */
+/** Rejects an id that is not a plain file name, as its path would lead out of our directories. */
 function plainName(id: string): string {
   if (/^[A-Za-z0-9][A-Za-z0-9_-]*$/.test(id)) return id;
-  throw new RuntimeError("invalid-argument", `find files of "${id}": this is no id`);
+  throw new RuntimeError("invalid-argument", `find files of "${id}": invalid id`);
 }

@@ -7,14 +7,14 @@ import type {
 import type { TtrpcCallOptions, TtrpcClient } from "../../../wire/ttrpc/index.ts";
 import { namespace } from "./shim-binary.ts";
 
-/** How long a shim may take for a call that no caller's deadline bounds. Milliseconds. */
+/** How long a shim may take for a call without a deadline of its own. Milliseconds. */
 export const callMs = 10_000;
 
 const metadata = { "containerd-namespace-ttrpc": namespace };
 
 /**
  * Calls of a shim's task service, by the methods of containerd.task.v3.Task. Version 2 has the same
- * messages under another name. A call that is given no time of its own has `callMs`.
+ * messages under another name. The default timeout of a call is `callMs`.
  */
 export class TaskClient {
   readonly version: 2 | 3;
@@ -34,7 +34,7 @@ export class TaskClient {
     return this.#client.call(method, request, { timeoutMs: callMs, metadata, service, ...options });
   }
 
-  /** A call that may take as long as it takes, as Wait does. */
+  /** A call without a time limit, for Wait. */
   wait<I extends DescMessage, O extends DescMessage>(
     method: DescMethodUnary<I, O>,
     request: MessageInitShape<I>,

@@ -11,10 +11,10 @@ import { killLeftovers } from "../process/shim-process.ts";
 const killMs = 5_000;
 
 /**
- * Ends what a sandbox's shim has left when it is gone itself: a virtual machine or a file server that
- * went its own way. Found by the shim's mark in their environment, and by cgroup: those in the
- * pod's that are named after the sandbox, and the pod's whole where it is this sandbox's alone.
- * Rejects with `deadline-exceeded` where a process does not die. Idempotent.
+ * Ends the processes that a sandbox's shim has left when it has ended, as a virtual machine or a file server.
+ * They are found by the shim's mark in their environment and by cgroup: the cgroups in the
+ * pod's that are named after the sandbox, and the pod's whole cgroup where only this sandbox uses it.
+ * Rejects with `deadline-exceeded` when a process does not die. Idempotent.
  */
 export async function endLeftovers(
   sandbox: Sandbox,
@@ -26,12 +26,12 @@ export async function endLeftovers(
 ): Promise<void> {
   const { id } = sandbox;
   const left = await killLeftovers(id);
-  // Whatever hangs, the rest is ended.
+  // Even if some processes hang, the others are ended.
   await endCgroups(sandbox, deps);
   if (left.length > 0) {
     throw new RuntimeError(
       "deadline-exceeded",
-      `end sandbox "${id}": process ${left.join(", ")} of its shim does not die; it ends when the device or file system that it waits for answers`,
+      `end sandbox "${id}": process ${left.join(", ")} of its shim does not die; it waits for a device or file system, and ends when that answers`,
     );
   }
 }
@@ -49,21 +49,21 @@ async function endCgroups(
     await removeCgroup(deps.cgroups, path);
   }
   if (!isOwn(sandbox)) return;
-  // The pod's next sandbox may come into it meanwhile.
+  // The pod's next sandbox may be created in it meanwhile.
   const mayGoOn = (): boolean => deps.isAlone(sandbox);
   await killInEveryHierarchy(deps.cgroups, parent, { timeoutMs: killMs, mayGoOn });
 }
 
 /**
- * True for a cgroup that nobody else uses: one that davit made, or one that is named after the sandbox
- * or its pod, as kubelet's are. A client may name any other, `/system.slice` even.
+ * True for a cgroup that only this pod uses: one that davit created, or one that is named after the sandbox
+ * or its pod, as kubelet's are. A client may choose any other cgroup, even `/system.slice`.
  */
 function isOwn({ id, cgroup, config }: Sandbox): boolean {
   if (cgroup === undefined) return false;
   if (cgroup.ownedFrom !== undefined) return true;
   const name = cgroup.parent.slice(cgroup.parent.lastIndexOf("/") + 1);
   const uid = config.metadata?.uid ?? "";
-  // A short one may be a part of any name; in the name of a slice a dash would be a level.
+  // A short uid may be a part of any name. In the name of a slice a dash separates levels, so uids have underscores.
   const isNamed = uid.length >= 32 && name.replaceAll("_", "-").includes(uid.replaceAll("_", "-"));
   return isNamed || name.includes(id);
 }

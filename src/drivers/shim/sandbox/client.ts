@@ -18,7 +18,7 @@ import { callMs } from "../process/task-client.ts";
 import { namespace } from "../process/shim-binary.ts";
 
 const metadata = { "containerd-namespace-ttrpc": namespace };
-/** How much longer than it was given a sandboxer may take to say that it has stopped. */
+/** How much longer than its own timeout a sandboxer may take to answer a stop. */
 const graceMs = 2_000;
 
 /** Calls of a sandboxer: containerd.runtime.sandbox.v1.Sandbox. */
@@ -29,10 +29,10 @@ export class SandboxClient {
     this.#client = client;
   }
 
-  /** Hands over what the client asked for and what was made of it so far. */
+  /** Passes the client's configuration and the pod's network namespace. */
   async create(sandbox: Sandbox, bundlePath: string, options: TtrpcCallOptions): Promise<void> {
     const { id, config, requestBytes, netnsPath = "" } = sandbox;
-    // As the client wrote it: a sandboxer may know fields that davit does not.
+    // The client's own bytes: a sandboxer may know fields that davit does not.
     const value = embeddedMessage(requestBytes, RunPodSandboxRequestSchema.field.config.number);
     await this.#client.call(
       SandboxService.method.createSandbox,
@@ -47,7 +47,7 @@ export class SandboxClient {
     );
   }
 
-  /** The process that stands for the sandbox, 0 for none, and its own word for when it came to be. */
+  /** The process that represents the sandbox, 0 for none, and the time of its creation by the sandboxer. */
   async start(
     sandboxId: string,
     options: TtrpcCallOptions,
@@ -57,14 +57,14 @@ export class SandboxClient {
     return { pid: answer.pid, createdAtNs: nanoseconds(answer.createdAt) };
   }
 
-  /** What runs in the sandbox; undefined where the sandboxer does not say. */
+  /** The platform of the sandbox; undefined if the sandboxer does not report it. */
   async platform(sandboxId: string, options: TtrpcCallOptions): Promise<Platform | undefined> {
     const { platform } = SandboxService.method;
     const answer = await this.#client.call(platform, { sandboxId }, { metadata, ...options });
     return answer.platform;
   }
 
-  /** What the sandbox uses; undefined where the sandboxer does not say. */
+  /** The usage of the sandbox; undefined if the sandboxer does not report it. */
   async metrics(sandboxId: string, options: TtrpcCallOptions): Promise<Metric | undefined> {
     const { sandboxMetrics } = SandboxService.method;
     const answer = await this.#client.call(sandboxMetrics, { sandboxId }, { metadata, ...options });
@@ -111,7 +111,7 @@ export class SandboxClient {
   }
 }
 
-/** Undefined for a time that was left out or is none: sandboxers send their language's zero, too. */
+/** Undefined for a time that is absent or not after 1970: some sandboxers send their language's zero time. */
 function nanoseconds(time: Timestamp | undefined): bigint | undefined {
   if (time === undefined || time.seconds <= 0n) return undefined;
   return time.seconds * 1_000_000_000n + BigInt(time.nanos);

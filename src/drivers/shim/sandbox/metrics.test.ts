@@ -20,10 +20,10 @@ function unified(message: MessageInitShape<typeof UnifiedSchema>, seconds?: bigi
   return metric(UnifiedSchema.typeName, value, seconds);
 }
 
-void test("a metric of cgroup v2 tells processor, memory and tasks, with its own time", () => {
+void test("a metric of cgroup v2 reports processor, memory and tasks, with its own time", () => {
   const memory = { usage: 100n, inactiveFile: 30n, usageLimit: 500n, anon: 40n, pgfault: 7n };
-  const told = unified({ cpu: { usageUsec: 3n }, memory, pids: { current: 9n } });
-  assert.deepEqual(usageOfMetric(told, nowNs), {
+  const metricV2 = unified({ cpu: { usageUsec: 3n }, memory, pids: { current: 9n } });
+  assert.deepEqual(usageOfMetric(metricV2, nowNs), {
     takenAtNs: 1_699_999_999_000_000_005n,
     cpuNs: 3_000n,
     memory: {
@@ -39,7 +39,7 @@ void test("a metric of cgroup v2 tells processor, memory and tasks, with its own
   });
 });
 
-void test("a metric of cgroup v1 tells the same, by a type with a host before it", () => {
+void test("a metric of cgroup v1 reports the same, by a type URL with a host", () => {
   const memory = {
     usage: { usage: 100n, limit: 2n ** 63n },
     totalInactiveFile: 30n,
@@ -55,7 +55,7 @@ void test("a metric of cgroup v1 tells the same, by a type with a host before it
   assert.equal(usage.tasks, undefined);
 });
 
-void test("a metric that says nothing is none, and zeroes say nothing", () => {
+void test("an empty metric is ignored, and so are zeroes", () => {
   assert.equal(usageOfMetric(undefined, nowNs), undefined);
   assert.equal(usageOfMetric(create(MetricSchema, {}), nowNs), undefined);
   assert.equal(usageOfMetric(metric("", new Uint8Array()), nowNs), undefined);
@@ -63,18 +63,18 @@ void test("a metric that says nothing is none, and zeroes say nothing", () => {
   assert.equal(usageOfMetric(unified({ cpu: {}, memory: {}, pids: {} }), nowNs), undefined);
 });
 
-void test("a time that the host's clock cannot have had is replaced", () => {
+void test("a time that does not match the host's clock is replaced", () => {
   for (const seconds of [0n, -62_135_596_800n, 1_700_000_001n, 1_699_990_000n]) {
     const usage = usageOfMetric(unified({ cpu: { usageUsec: 1n } }, seconds), nowNs);
     assert.equal(usage?.takenAtNs, nowNs);
   }
 });
 
-void test("a metric that cannot be read is refused, whatever is wrong about it", () => {
+void test("a metric that cannot be decoded is refused", () => {
   const garbage = Uint8Array.of(0xff, 0xff, 0xff);
   assert.throws(() => usageOfMetric(metric("example.org/Stats", garbage), nowNs), /got "Stats"/);
   assert.throws(
     () => usageOfMetric(metric(UnifiedSchema.typeName, garbage), nowNs),
-    /this is no io\.containerd/,
+    /invalid io\.containerd/,
   );
 });

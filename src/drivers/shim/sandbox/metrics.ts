@@ -12,15 +12,15 @@ import {
 } from "../../../gen/io/containerd/cgroups/v2/metrics_pb.ts";
 import { decodeBounded } from "../../../wire/protobuf.ts";
 
-/** How old a sandboxer's own time may be; another one is none, as its clock is not the host's. */
+/** How old a sandboxer's timestamp may be. Any other one is replaced, as its clock is not the host's. */
 const oldestNs = 60_000_000_000n;
-/** Above any memory, below what v1 and v2 have for "no limit" (LONG_MAX, UINT64_MAX). */
+/** Above any memory size, and below the "no limit" of v1 and v2 (LONG_MAX, UINT64_MAX). */
 const unlimited = 1n << 62n;
 
 /**
- * What a metric of containerd's says, be it of cgroup v1 or v2. Zeroes are what protobuf has for
- * "not told": a sandbox that runs uses something. Undefined for a metric that says nothing;
- * `unknown` for one that cannot be read. `nowNs` is in nanoseconds since 1970.
+ * The usage in a metric of containerd's, of cgroup v1 or v2. In protobuf, zero means that a field was
+ * not set, and a sandbox that runs uses more than zero. Undefined for an empty metric;
+ * `unknown` for one that cannot be decoded. `nowNs` is in nanoseconds since 1970.
  */
 export function usageOfMetric(
   metric: Metric | undefined,
@@ -31,9 +31,9 @@ export function usageOfMetric(
   const parts = partsOf(data);
   if (Object.values(parts).every((part) => part === undefined)) return undefined;
   const { seconds = 0n, nanos = 0 } = metric?.timestamp ?? {};
-  const toldNs = seconds * 1_000_000_000n + BigInt(nanos);
-  const isSensible = toldNs <= nowNs && nowNs - toldNs < oldestNs;
-  return { takenAtNs: isSensible ? toldNs : nowNs, ...parts };
+  const reportedNs = seconds * 1_000_000_000n + BigInt(nanos);
+  const isPlausible = reportedNs <= nowNs && nowNs - reportedNs < oldestNs;
+  return { takenAtNs: isPlausible ? reportedNs : nowNs, ...parts };
 }
 
 type Parts = Omit<ReportedUsage, "takenAtNs">;
@@ -56,14 +56,14 @@ function read<S extends typeof UnifiedMetricsSchema | typeof LegacyMetricsSchema
   try {
     return parts(decodeBounded(schema, value));
   } catch (cause) {
-    const text = `read metrics of a sandbox: this is no ${schema.typeName}`;
+    const text = `read metrics of a sandbox: invalid ${schema.typeName}`;
     throw new RuntimeError("unknown", text, { cause });
   }
 }
 
 function ofUnified({ cpu, memory, pids }: UnifiedMetrics): Parts {
   return {
-    cpuNs: told((cpu?.usageUsec ?? 0n) * 1000n),
+    cpuNs: nonZero((cpu?.usageUsec ?? 0n) * 1000n),
     memory:
       memory &&
       memoryOf({
@@ -73,14 +73,14 @@ function ofUnified({ cpu, memory, pids }: UnifiedMetrics): Parts {
         rss: memory.anon,
         faults: [memory.pgfault, memory.pgmajfault],
       }),
-    tasks: told(pids?.current),
+    tasks: nonZero(pids?.current),
   };
 }
 
 function ofLegacy({ cpu, memory, pids }: LegacyMetrics): Parts {
   return {
-    cpuNs: told(cpu?.usage?.total),
-    // The totals count what is in the cgroups below, as the usage does.
+    cpuNs: nonZero(cpu?.usage?.total),
+    // The totals include the cgroups below, as the usage does.
     memory:
       memory &&
       memoryOf({
@@ -90,11 +90,11 @@ function ofLegacy({ cpu, memory, pids }: LegacyMetrics): Parts {
         rss: memory.totalRss,
         faults: [memory.totalPgFault, memory.totalPgMajFault],
       }),
-    tasks: told(pids?.current),
+    tasks: nonZero(pids?.current),
   };
 }
 
-/** The working set is what kubelet's eviction means by it: no inactive file pages. */
+/** The working set is as in kubelet's eviction: without inactive file pages. */
 function memoryOf(sizes: {
   readonly usage: bigint;
   readonly inactiveFile: bigint;
@@ -110,9 +110,9 @@ function memoryOf(sizes: {
     usage,
     workingSet,
     available: isLimited ? left(limit, workingSet) : undefined,
-    rss: told(rss),
-    pageFaults: told(faults[0]),
-    majorPageFaults: told(faults[1]),
+    rss: nonZero(rss),
+    pageFaults: nonZero(faults[0]),
+    majorPageFaults: nonZero(faults[1]),
     pressure: undefined,
   };
 }
@@ -121,6 +121,6 @@ function left(whole: bigint, part: bigint): bigint {
   return whole > part ? whole - part : 0n;
 }
 
-function told(value: bigint | undefined): bigint | undefined {
+function nonZero(value: bigint | undefined): bigint | undefined {
   return value === 0n ? undefined : value;
 }

@@ -4,7 +4,7 @@ import { messageOf, RuntimeError } from "../../../base/errors.ts";
 import type { Logger } from "../../../base/logger.ts";
 import type { SandboxClient } from "./client.ts";
 
-/** What a sandboxer says that runs in its sandbox, in Go's names. Only what it tells is there. */
+/** The platform of a sandbox as its sandboxer reports it, in Go's names. Fields that it does not report are absent. */
 export interface SandboxPlatform {
   readonly os?: string;
   readonly architecture?: string;
@@ -15,8 +15,8 @@ export interface SandboxPlatform {
 const hostArchitecture = ({ x64: "amd64", ia32: "386" } as Partial<Record<string, string>>)[arch];
 
 /**
- * Asks for the platform of a sandbox. Undefined where the sandboxer does not say, be it that it
- * does not know the call, does not answer in time, or answers with nothing.
+ * Asks for the platform of a sandbox. Undefined if the sandboxer does not report it: it does not implement the call,
+ * does not answer in time, or returns an empty answer.
  */
 export async function askPlatform(
   sandboxer: SandboxClient,
@@ -27,18 +27,20 @@ export async function askPlatform(
   try {
     const answer = await sandboxer.platform(id, { signal, timeoutMs });
     const { os = "", architecture = "", variant = "" } = answer ?? {};
-    const told = Object.entries({ os, architecture, variant }).filter(([, text]) => text !== "");
-    return told.length === 0 ? undefined : Object.fromEntries(told);
+    const reported = Object.entries({ os, architecture, variant }).filter(
+      ([, text]) => text !== "",
+    );
+    return reported.length === 0 ? undefined : Object.fromEntries(reported);
   } catch (error) {
     if (signal.aborted) throw error;
-    log.debug(`ask for the platform of sandbox "${id}": ${messageOf(error)}`, { sandbox: id });
+    log.debug(`failed to get platform of sandbox "${id}": ${messageOf(error)}`, { sandbox: id });
     return undefined;
   }
 }
 
 /**
- * Refuses a sandbox that could run no container of davit's: `failed-precondition`. What is not told
- * is taken for the host's own. Another processor is not refused, as it may be emulated.
+ * Refuses a sandbox that cannot run Linux containers: `failed-precondition`. The default of a field
+ * that is not reported is the host's value. Another processor is not refused, as it may be emulated.
  */
 export function checkPlatform(
   id: string,

@@ -1,5 +1,3 @@
-import { setTimeout as delay } from "node:timers/promises";
-
 import { isKind, kindOf, messageOf, RuntimeError } from "../../../base/errors.ts";
 import type { Logger } from "../../../base/logger.ts";
 import { beforeAbort, within } from "../../../base/wait.ts";
@@ -29,7 +27,7 @@ import {
   pinNamespaces,
   unpinNamespace,
 } from "../../../linux/namespace/index.ts";
-import { openProcess, processStartTime } from "../../../linux/process/index.ts";
+import { openProcess, processStartTime, SIGKILL } from "../../../linux/process/index.ts";
 import { killLeftovers } from "../process/shim-process.ts";
 import { encodeOptions } from "../process/options.ts";
 import type { PodShim, PodShims } from "../process/pod-shims.ts";
@@ -38,8 +36,9 @@ import { endLeftovers } from "./cleanup.ts";
 import { usageOfMetric } from "./metrics.ts";
 import { askPlatform, checkPlatform, type SandboxPlatform } from "./platform.ts";
 import { shimProgram } from "../process/shim-binary.ts";
+import { TrackedSandbox } from "./tracked-sandbox.ts";
 
-/** The files of a pod, which every controller makes in the same way. */
+/** The files of a pod, which are the same with every controller. */
 export interface PodFiles {
   netnsPath(id: string): string;
   make(sandbox: Sandbox): Promise<void>;
@@ -59,42 +58,27 @@ interface Deps {
   readonly log: Logger;
 }
 
-/** A sandbox that this daemon has started or taken up. */
-interface Kept {
-  readonly exit: Promise<SandboxExit>;
-  readonly end: (reason: string, exit?: Omit<SandboxExit, "reason">) => void;
-  readonly over: AbortController;
-  ended: boolean;
-  /** The last answer that was not a verbose one, while it may be told again. */
-  status: { readonly atMs: number; readonly answer: Promise<ControllerStatus> } | undefined;
-  /** Undefined until its sandboxer has told it. */
-  platform: SandboxPlatform | undefined;
-}
-
 /** How long a sandboxer may take to end its sandbox before it is killed. Seconds. */
 const stopSeconds = 10;
-/** How old an answer may be that is told again. Milliseconds. */
-const statusMs = 1_000;
-const againMs = 500;
+/** How long the kernel may take to end a killed process. */
 const killedMs = 2_000;
-/** Its socket is closed before a process that dies is gone. */
+/** A process that dies closes its socket before it has ended. */
 const dyingMs = 500;
-/** How many sandboxers are asked for metrics at once, and how long each may take. */
+/** How many sandboxers are asked for metrics at the same time, and how long each may take. */
 const parallelMetrics = 64;
 const metricsMs = 2_000;
-/** How long a sandboxer may take to tell its platform: when a pod starts, and beside its status. */
+/** How long a sandboxer may take to report its platform: when a pod starts, and with a verbose status. */
 const platformMs = { start: 2_000, status: 500 };
-const SIGKILL = 9;
 
 /**
- * The controller whose sandboxes a shim makes: Kata, Kuasar and others that serve containerd's
- * sandbox API. davit makes the pod's network namespace and files; all else is the sandboxer's.
+ * The controller whose sandboxes are made by a shim: Kata, Kuasar and others that serve containerd's
+ * sandbox API. davit creates the pod's network namespace and files, and the sandboxer everything else.
  */
 export class ShimController implements SandboxController, SandboxMeter {
   readonly name = "shim";
   readonly #deps: Deps;
-  readonly #turns = new Semaphore(parallelMetrics);
-  readonly #kept = new Map<string, Kept>();
+  readonly #metricCalls = new Semaphore(parallelMetrics);
+  readonly #sandboxes = new Map<string, TrackedSandbox>();
 
   constructor(deps: Deps) {
     this.#deps = deps;
@@ -133,17 +117,16 @@ export class ShimController implements SandboxController, SandboxMeter {
       timeoutMs: platformMs.start,
     });
     checkPlatform(id, platform, log);
-    this.#keep(sandbox).platform = platform;
+    this.#track(sandbox).platform = platform;
     return { process: identityOf(pid), createdAtNs };
   }
 
   async stop(sandbox: Sandbox, signal: AbortSignal): Promise<void> {
     const { id } = sandbox;
-    const kept = this.#kept.get(id);
-    kept?.end("it was stopped");
+    this.#sandboxes.get(id)?.end("it was stopped");
     const isShimGone = await beforeAbort(this.#stopAtSandboxer(id), signal);
     if (sandbox.process !== undefined) await beforeAbort(endProcess(sandbox.process), signal);
-    // A shim that lives may need what it has started until it is shut down.
+    // A shim that runs may need the processes that it has started until it is shut down.
     if (isShimGone) await beforeAbort(endLeftovers(sandbox, this.#deps), signal);
   }
 
@@ -160,36 +143,29 @@ export class ShimController implements SandboxController, SandboxMeter {
     await beforeAbort(endLeftovers(sandbox, this.#deps), signal);
     await this.closeNamespaces(sandbox, signal);
     await beforeAbort(this.#deps.files.remove(id), signal);
-    this.#kept.delete(id);
+    this.#sandboxes.delete(id);
   }
 
   async status(sandbox: Sandbox, question: StatusQuestion): Promise<ControllerStatus> {
-    const kept = this.#kept.get(sandbox.id);
-    if (question.verbose) return this.#askForAll(sandbox.id, kept, question.signal);
-    if (kept === undefined) return this.#ask(sandbox.id, false, question.signal);
-    const nowMs = performance.now();
-    if (kept.status === undefined || nowMs - kept.status.atMs > statusMs) {
-      const answer = this.#ask(sandbox.id, false, question.signal);
-      const mine = { atMs: nowMs, answer };
-      kept.status = mine;
-      answer.catch(() => {
-        if (kept.status === mine) kept.status = undefined;
-      });
-    }
-    return kept.status.answer;
+    const { id } = sandbox;
+    const { verbose, signal } = question;
+    const tracked = this.#sandboxes.get(id);
+    if (verbose) return this.#askVerbose(id, tracked, signal);
+    const ask = (): Promise<ControllerStatus> => this.#ask(id, false, signal);
+    return tracked === undefined ? ask() : tracked.status(ask);
   }
 
   async usage({ id }: Sandbox): Promise<ReportedUsage | undefined> {
     const { shims, clock, log } = this.#deps;
-    using _turn = await this.#turns.acquire();
+    using _call = await this.#metricCalls.acquire();
     const shim = await shims.find(id);
     if (shim === undefined) return undefined;
     try {
       const metric = await new SandboxClient(shim.client).metrics(id, { timeoutMs: metricsMs });
       return usageOfMetric(metric, clock.nowNs());
     } catch (error) {
-      log.debug(`ask for metrics of sandbox "${id}": ${messageOf(error)}`, { sandbox: id });
-      // What it said before stands, if it is only late.
+      log.debug(`failed to get metrics of sandbox "${id}": ${messageOf(error)}`, { sandbox: id });
+      // A late answer: the caller keeps the previous usage.
       if (isKind(error, "deadline-exceeded")) throw error;
       return undefined;
     }
@@ -213,28 +189,28 @@ export class ShimController implements SandboxController, SandboxMeter {
   }
 
   async wait(sandbox: Sandbox, signal: AbortSignal): Promise<SandboxExit> {
-    const kept = this.#kept.get(sandbox.id);
-    if (kept !== undefined) return beforeAbort(kept.exit, signal);
+    const tracked = this.#sandboxes.get(sandbox.id);
+    if (tracked !== undefined) return beforeAbort(tracked.exit, signal);
     throw new RuntimeError("not-found", `wait for sandbox "${sandbox.id}": it is not running here`);
   }
 
   async load(sandbox: Sandbox, signal: AbortSignal): Promise<string | undefined> {
     const { id } = sandbox;
     await this.#deps.files.closeDirectory(sandbox);
-    const kept = this.#keep(sandbox);
+    const tracked = this.#track(sandbox);
     const shim = await beforeAbort(this.#deps.shims.find(id), signal);
     if (shim === undefined) {
       if (await this.#deps.shims.isAlive(id)) {
-        const text = `take up sandbox "${id}": its shim does not answer`;
+        const text = `adopt sandbox "${id}": its shim does not answer; a stop of the pod ends it`;
         throw new RuntimeError("unavailable", text);
       }
-      kept.end("its shim is dead");
+      tracked.end("its shim is dead");
     }
-    return kept.ended ? (await kept.exit).reason : undefined;
+    return tracked.ended ? (await tracked.exit).reason : undefined;
   }
 
   async update(): Promise<void> {
-    // The service has no call for it: what the pod may use is in its cgroup, which the caller writes.
+    // The sandbox API has no call for it: the pod's limits are in its cgroup, which the caller writes.
   }
 
   async orphans(known: KnownIds): Promise<readonly string[]> {
@@ -257,22 +233,22 @@ export class ShimController implements SandboxController, SandboxMeter {
     return swept;
   }
 
-  /** Lets go of all that is watched. */
+  /** Stops watching all sandboxes. */
   close(): void {
-    for (const kept of this.#kept.values()) kept.over.abort(new Error("the daemon is ending"));
+    for (const tracked of this.#sandboxes.values()) tracked.close();
   }
 
-  /** With what is asked for only when somebody wants to know everything. */
-  async #askForAll(
+  /** The verbose status, with the platform. */
+  async #askVerbose(
     id: string,
-    kept: Kept | undefined,
+    tracked: TrackedSandbox | undefined,
     signal: AbortSignal,
   ): Promise<ControllerStatus> {
     const [status, platform] = await Promise.all([
       this.#ask(id, true, signal),
-      kept?.platform ?? this.#askPlatform(id, signal),
+      tracked?.platform ?? this.#askPlatform(id, signal),
     ]);
-    if (kept !== undefined) kept.platform = platform;
+    if (tracked !== undefined) tracked.platform = platform;
     return platform === undefined ? status : { ...status, info: { platform, ...status.info } };
   }
 
@@ -288,7 +264,7 @@ export class ShimController implements SandboxController, SandboxMeter {
     const shim = await beforeAbort(this.#deps.shims.find(id), signal);
     if (shim === undefined) {
       const lives = await this.#deps.shims.isAlive(id);
-      // One that hangs is not gone: what was known last stands.
+      // A shim that hangs is not gone: the last known state stays valid.
       throw new RuntimeError(
         lives ? "deadline-exceeded" : "unavailable",
         `ask for sandbox "${id}": its shim ${lives ? "does not answer" : "is dead"}`,
@@ -298,8 +274,8 @@ export class ShimController implements SandboxController, SandboxMeter {
   }
 
   /**
-   * Ends the sandbox itself; a sandboxer that hangs is killed. What is gone is stopped. True when the
-   * shim is not there any more.
+   * Ends the sandbox at its sandboxer; a sandboxer that hangs is killed. A sandbox without one is stopped. True when
+   * the shim has ended.
    */
   async #stopAtSandboxer(id: string): Promise<boolean> {
     const { shims, log } = this.#deps;
@@ -315,7 +291,9 @@ export class ShimController implements SandboxController, SandboxMeter {
       const kind = kindOf(error);
       if (kind === "unavailable") return isDying(shim);
       if (kind === "not-found" || kind === "unimplemented") return false;
-      log.warn(`stop sandbox "${id}": ${messageOf(error)}; its shim is killed`, { sandbox: id });
+      log.warn(`failed to stop sandbox "${id}", killing its shim: ${messageOf(error)}`, {
+        sandbox: id,
+      });
       await shims.kill(id, shim.process);
       return true;
     }
@@ -329,62 +307,23 @@ export class ShimController implements SandboxController, SandboxMeter {
     } catch (error) {
       // It may end before it has answered.
       if (!isKind(error, "unavailable") && !isKind(error, "not-found"))
-        log.warn(`shut sandbox "${id}" down: ${messageOf(error)}`, { sandbox: id });
+        log.warn(`failed to shut down sandbox "${id}": ${messageOf(error)}`, { sandbox: id });
     }
     await shims.shutdown(id, () => false, { sandboxer: true });
   }
 
-  /** Begins to look after a sandbox: what its sandboxer says, and its network namespace. Idempotent. */
-  #keep(sandbox: Sandbox): Kept {
+  /** Begins to watch a sandbox, at its sandboxer and by its network namespace. Idempotent. */
+  #track(sandbox: Sandbox): TrackedSandbox {
     const { id } = sandbox;
-    const known = this.#kept.get(id);
+    const known = this.#sandboxes.get(id);
     if (known !== undefined) return known;
-    const { promise: exit, resolve } = Promise.withResolvers<SandboxExit>();
-    const over = new AbortController();
-    const kept: Kept = {
-      exit,
-      over,
-      ended: false,
-      status: undefined,
-      platform: undefined,
-      end: (reason, at = { exitCode: 0, exitedAtNs: this.#deps.clock.nowNs() }) => {
-        kept.ended = true;
-        kept.status = undefined;
-        resolve({ ...at, reason });
-        over.abort(new Error("the sandbox has ended"));
-      },
-    };
-    this.#kept.set(id, kept);
+    const tracked = new TrackedSandbox(id, this.#deps);
+    this.#sandboxes.set(id, tracked);
     const path = this.#deps.files.netnsPath(id);
     if (!usesHostNetwork(sandbox.config) && isNamespaceMounted(path)) {
-      this.#deps.namespaces.add(path, () => kept.end("its net namespace was unmounted"));
+      this.#deps.namespaces.add(path, () => tracked.end("its net namespace was unmounted"));
     }
-    void this.#follow(id, kept);
-    return kept;
-  }
-
-  /** Waits for the sandbox's end at its sandboxer, whatever becomes of the connection. Never rejects. */
-  async #follow(id: string, kept: Kept): Promise<void> {
-    const { shims, clock, log } = this.#deps;
-    const { signal } = kept.over;
-    for (;;) {
-      try {
-        const shim = await shims.find(id);
-        if (shim !== undefined) {
-          const { exitCode, exitedAtNs } = await new SandboxClient(shim.client).wait(id, signal);
-          const exit = { exitCode, exitedAtNs: exitedAtNs ?? clock.nowNs() };
-          kept.end("its sandboxer says that it has ended", exit);
-        } else if (!(await shims.isAlive(id))) {
-          kept.end("its shim is dead");
-        }
-      } catch (error) {
-        if (isKind(error, "not-found")) kept.end("its sandboxer does not know it any more");
-        else log.debug(`wait for sandbox "${id}": ${messageOf(error)}`, { sandbox: id });
-      }
-      if (isOver(signal)) return;
-      await delay(againMs, undefined, { ref: false });
-      if (isOver(signal)) return;
-    }
+    return tracked;
   }
 }
 
@@ -393,21 +332,16 @@ function identityOf(pid: number): ProcessIdentity | undefined {
   return startTime === undefined ? undefined : { pid, startTime: String(startTime) };
 }
 
-/** Whether a shim whose connection was lost has ended, or does so now; false where that cannot be said. */
+/** Whether a shim whose connection was lost has ended or is ending; false if its process is not known. */
 async function isDying({ process: identity }: PodShim): Promise<boolean> {
   if (identity === undefined) return false;
   using process = openProcess(identity.pid, BigInt(identity.startTime));
   return process === undefined || (await within(process.exited, dyingMs));
 }
 
-/** Ends the process that stood for a sandbox whose sandboxer did not. */
+/** Ends the process that represents a sandbox, in case the sandboxer did not. */
 async function endProcess({ pid, startTime }: ProcessIdentity): Promise<void> {
   using process = openProcess(pid, BigInt(startTime));
   process?.kill(SIGKILL);
   if (process !== undefined) await within(process.exited, killedMs);
-}
-
-/** Asked again each time: the compiler takes the first answer for the last. */
-function isOver(signal: AbortSignal): boolean {
-  return signal.aborted;
 }

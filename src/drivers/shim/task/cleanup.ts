@@ -9,6 +9,7 @@ import {
   killCgroup,
   removeCgroup,
 } from "../../../linux/cgroup/index.ts";
+import { SIGKILL } from "../../../linux/process/index.ts";
 import type { TaskState } from "./task-state.ts";
 import type { StateLayout } from "../process/state-layout.ts";
 import type { PodShim, PodShims } from "../process/pod-shims.ts";
@@ -17,83 +18,85 @@ import { deleteTask, type ShimEnvironment } from "../process/shim-binary.ts";
 const killMs = 5_000;
 const endMs = 3_000;
 
-/** What is left of a task when its process has ended, or when its start failed half-way. */
+/** Removes a task whose process has ended or whose start failed half-way. */
 export class TaskCleanup {
   readonly #cgroups: CgroupLayout;
-  readonly #places: StateLayout;
+  readonly #paths: StateLayout;
   readonly #environment: ShimEnvironment;
   readonly #shims: PodShims;
   readonly #log: Logger;
 
   constructor(deps: {
     readonly cgroups: CgroupLayout;
-    readonly places: StateLayout;
+    readonly paths: StateLayout;
     readonly environment: ShimEnvironment;
     readonly shims: PodShims;
     readonly log: Logger;
   }) {
     this.#cgroups = deps.cgroups;
-    this.#places = deps.places;
+    this.#paths = deps.paths;
     this.#environment = deps.environment;
     this.#shims = deps.shims;
     this.#log = deps.log;
   }
 
-  /** After the end of the task's first process: ends the others, and has the shim forget it. */
-  async clear(id: string, { cgroupPath }: TaskState, shim: PodShim): Promise<void> {
+  /** After the end of the task's first process: ends the others, and has the shim delete the task. */
+  async afterExit(id: string, { cgroupPath }: TaskState, shim: PodShim): Promise<void> {
     await this.#killCgroup(cgroupPath);
-    await forget(shim, id);
+    await deleteAtShim(shim, id);
     await this.#removeCgroup(cgroupPath);
   }
 
-  /** Ends everything of a task whose shim is dead. Never rejects. */
-  async endWithoutShim(id: string, facts: TaskState): Promise<void> {
+  /** Ends all processes of a task whose shim is dead. Never rejects. */
+  async endWithoutShim(id: string, state: TaskState): Promise<void> {
     try {
-      await this.#killCgroup(facts.cgroupPath);
-      await this.#askProgram(id, facts);
-      await this.#removeCgroup(facts.cgroupPath);
+      await this.#killCgroup(state.cgroupPath);
+      await this.#runDelete(id, state);
+      await this.#removeCgroup(state.cgroupPath);
     } catch (error) {
-      this.#log.warn(`end container "${id}" without its shim: ${messageOf(error)}`, { error });
+      this.#log.warn(`failed to end container "${id}" without its shim: ${messageOf(error)}`, {
+        error,
+      });
     }
   }
 
-  /** Ends a task at whatever point its start or its end stopped. Idempotent. */
-  async takeAway(id: string, facts: TaskState): Promise<void> {
-    const shim = facts.sandboxId === "" ? undefined : await this.#shims.find(facts.sandboxId);
-    await this.#killCgroup(facts.cgroupPath);
-    if (shim === undefined || !(await this.#takeFrom(shim, id, facts))) {
-      await this.#askProgram(id, facts);
+  /** Removes a task at any point of its start or its end. Idempotent. */
+  async destroy(id: string, state: TaskState): Promise<void> {
+    const shim = state.sandboxId === "" ? undefined : await this.#shims.find(state.sandboxId);
+    await this.#killCgroup(state.cgroupPath);
+    if (shim === undefined || !(await this.#destroyAtShim(shim, id, state))) {
+      await this.#runDelete(id, state);
     }
-    await this.#removeCgroup(facts.cgroupPath);
+    await this.#removeCgroup(state.cgroupPath);
   }
 
-  /** True when the shim has nothing of the task any more. One that hangs is killed. */
-  async #takeFrom(shim: PodShim, id: string, { sandboxId }: TaskState): Promise<boolean> {
+  /** True when the shim has deleted the task. A shim that hangs is killed. */
+  async #destroyAtShim(shim: PodShim, id: string, { sandboxId }: TaskState): Promise<boolean> {
     try {
       const timeoutMs = endMs;
       await ignoring("not-found", () =>
-        shim.task.call(Task.method.kill, { id, signal: 9, all: true }, { timeoutMs }),
+        shim.task.call(Task.method.kill, { id, signal: SIGKILL, all: true }, { timeoutMs }),
       );
-      // A task that was never started has no end to wait for.
+      // A task that was never started has no exit to wait for.
       await shim.task.call(Task.method.wait, { id }, { timeoutMs }).catch(() => undefined);
-      await forget(shim, id);
+      await deleteAtShim(shim, id);
       return true;
     } catch (error) {
-      this.#log.warn(`take container "${id}" from its shim: ${messageOf(error)}`);
+      this.#log.warn(`failed to remove container "${id}" at its shim: ${messageOf(error)}`);
       if (isKind(error, "deadline-exceeded")) await this.#shims.kill(sandboxId, shim.process);
       return false;
     }
   }
 
-  /** Has the shim's program take away what the shim itself cannot any more. */
-  async #askProgram(id: string, { program }: TaskState): Promise<void> {
-    const bundle = this.#places.task(id);
+  /** Runs `delete` of the shim's program, which removes what the dead shim has left. */
+  async #runDelete(id: string, { program }: TaskState): Promise<void> {
+    const bundle = this.#paths.task(id);
     if (program === "" || !existsSync(bundle)) return;
     try {
       await deleteTask({ program, environment: this.#environment, id, bundle });
     } catch (error) {
-      // What it is about we end and remove anyway.
-      this.#log.warn(`container "${id}": ${messageOf(error)}`);
+      // Its processes are killed and its cgroup is removed anyway.
+      this.#log.warn(`failed to delete container "${id}": ${messageOf(error)}`);
     }
   }
 
@@ -108,8 +111,8 @@ export class TaskCleanup {
   }
 }
 
-/** The task leaves the shim with what its OCI runtime kept of it; its output is complete then. */
-async function forget(shim: PodShim, id: string): Promise<void> {
+/** Has the shim delete the task and its OCI runtime's state. The output is complete after that. */
+async function deleteAtShim(shim: PodShim, id: string): Promise<void> {
   await ignoring("not-found", () => shim.task.call(Task.method.delete, { id }));
 }
 

@@ -21,12 +21,12 @@ import { ContainerIo } from "./container-io.ts";
 import { CriLog, type CriLogDeps } from "../../../stdio/cri-log.ts";
 import { StateLayout } from "../process/state-layout.ts";
 
-test("finish() does not wait for a log whose disk hangs; the log is written when that goes on", async () => {
+test("finish() does not wait for a log whose disk hangs; the log is written when the disk answers", async () => {
   const directory = mkdtempSync(join(tmpdir(), "davit-io-"));
-  const places = new StateLayout(directory);
+  const paths = new StateLayout(directory);
   const id = "c1";
-  mkdirSync(places.task(id), { recursive: true });
-  // In place of a disk, a fifo: nobody reads it, so that after 64 KiB a write to it hangs (fifo(7)).
+  mkdirSync(paths.task(id), { recursive: true });
+  // A fifo takes the place of the disk: it is not read, so that a write hangs after 64 KiB (fifo(7)).
   const logPath = join(directory, "0.log");
   makeFifo(logPath);
   const disk = openSync(logPath, constants.O_RDWR | constants.O_NONBLOCK);
@@ -34,12 +34,12 @@ test("finish() does not wait for a log whose disk hangs; the log is written when
   const choice = { logPath, terminal: true, stdin: false };
   const warnings: string[] = [];
   const log = { ...silentLogger, warn: (text: string) => void warnings.push(text) };
-  ContainerIo.make(places, id, choice);
+  ContainerIo.make(paths, id, choice);
   const openLog = async (path: string, deps: CriLogDeps): Promise<CriLog> =>
     CriLog.of(path, await open(path, "a"), deps);
-  const io = await ContainerIo.open(places, id, choice, { clock: systemClock, log, openLog });
+  const io = await ContainerIo.open(paths, id, choice, { clock: systemClock, log, openLog });
   const output = "x".repeat(30_000);
-  const container = openFifoWriter(ContainerIo.paths(places, id, choice).stdout);
+  const container = openFifoWriter(ContainerIo.fifoPaths(paths, id, choice).stdout);
   await new Promise<void>((resolve) => void container.stream.end(`${output}\n`, () => resolve()));
   container.close();
 
@@ -53,7 +53,7 @@ test("finish() does not wait for a log whose disk hangs; the log is written when
   rmSync(directory, { recursive: true });
 });
 
-/** What is there; waits a turn where nothing is. */
+/** Reads what the pipe contains; waits a turn if it is empty. */
 async function read(descriptor: number): Promise<string> {
   const bytes = Buffer.alloc(65_536);
   try {

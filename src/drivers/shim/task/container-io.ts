@@ -16,17 +16,17 @@ import { CriLogLines, type LogStream } from "../../../stdio/cri-log-lines.ts";
 import type { StateLayout } from "../process/state-layout.ts";
 import { within } from "../../../base/wait.ts";
 
-/** How a container's output is kept. */
+/** The streams and the log of a container. */
 export interface IoChoice {
   /** CRI log to write; undefined for none. */
   readonly logPath: string | undefined;
-  /** All output is on stdout then. */
+  /** True: all output is on stdout. */
   readonly terminal: boolean;
   readonly stdin: boolean;
 }
 
-/** Paths of fifos as a shim is given them; "" for a stream that there is not. */
-export interface IoPaths {
+/** Paths of fifos as a shim gets them; "" for a stream that does not exist. */
+export interface FifoPaths {
   readonly stdin: string;
   readonly stdout: string;
   readonly stderr: string;
@@ -38,20 +38,20 @@ interface Deps extends CriLogDeps {
   readonly openLog?: (path: string, deps: CriLogDeps) => Promise<CriLog>;
 }
 
-/** How long output is awaited that a process left behind still may hold open. */
+/** How long output is read after the container's end: a process that still runs may hold the fifo open. */
 const drainMs = 1_000;
-/** How long the log may take for what was read: its disk may hang, and the container's end does not wait for that. */
+/** How long writing the last output may take: its disk may hang, and the container's end does not wait for it. */
 const writeMs = 2_000;
 
 /**
  * The streams of a container: fifos that its shim copies from and to, and its log, which is written
- * here. Output is read only as fast as the log takes it; a shim blocks then, and its container.
+ * here. Output is read only as fast as it is written to the log; with a slow disk the shim blocks, and its container.
  *
  * While no daemon runs, the kernel keeps up to 64 KiB of output in each fifo.
  */
 export class ContainerIo {
   /** Clients that are attached. */
-  readonly clients = new AttachedClients();
+  readonly clients: AttachedClients;
   readonly #readers: FifoReader[] = [];
   readonly #ended: Promise<unknown>;
   readonly #stdin: FifoWriter | undefined;
@@ -60,11 +60,13 @@ export class ContainerIo {
   #closing: Promise<void> | undefined;
 
   private constructor(
+    id: string,
     readers: Readonly<Record<LogStream, FifoReader | undefined>>,
     stdin: FifoWriter | undefined,
     log: CriLog | undefined,
     deps: Deps,
   ) {
+    this.clients = new AttachedClients(id);
     this.#stdin = stdin;
     this.#log = log;
     this.#deps = deps;
@@ -73,35 +75,35 @@ export class ContainerIo {
       if (reader === undefined) return Promise.resolve();
       this.#readers.push(reader);
       return this.#copy(reader, name, deps.clock).catch((error: unknown) => {
-        deps.log.warn(`read ${name} of a container: ${messageOf(error)}`);
+        deps.log.warn(`failed to read ${name} of container "${id}": ${messageOf(error)}`);
       });
     });
     this.#ended = Promise.all(copies);
   }
 
-  /** Makes the fifos of a container that is to be started. */
-  static make(places: StateLayout, id: string, choice: IoChoice): void {
-    const paths = ContainerIo.paths(places, id, choice);
-    for (const path of [paths.stdin, paths.stdout, paths.stderr]) if (path !== "") makeFifo(path);
+  /** Creates the fifos of a container that is to be started. */
+  static make(paths: StateLayout, id: string, choice: IoChoice): void {
+    const fifos = ContainerIo.fifoPaths(paths, id, choice);
+    for (const path of [fifos.stdin, fifos.stdout, fifos.stderr]) if (path !== "") makeFifo(path);
   }
 
-  /** What the shim is told of the fifos. */
-  static paths(places: StateLayout, id: string, { stdin, terminal }: IoChoice): IoPaths {
+  /** The paths that the shim gets. */
+  static fifoPaths(paths: StateLayout, id: string, { stdin, terminal }: IoChoice): FifoPaths {
     return {
-      stdin: stdin ? places.taskFile(id, "stdin") : "",
-      stdout: places.taskFile(id, "stdout"),
-      stderr: terminal ? "" : places.taskFile(id, "stderr"),
+      stdin: stdin ? paths.taskFile(id, "stdin") : "",
+      stdout: paths.taskFile(id, "stdout"),
+      stderr: terminal ? "" : paths.taskFile(id, "stderr"),
     };
   }
 
-  /** Opens fifos that were made, by this daemon or an earlier one, and the log. */
+  /** Opens the fifos, which this daemon or an earlier one has created, and the log. */
   static async open(
-    places: StateLayout,
+    paths: StateLayout,
     id: string,
     choice: IoChoice,
     deps: Deps,
   ): Promise<ContainerIo> {
-    const paths = ContainerIo.paths(places, id, choice);
+    const fifos = ContainerIo.fifoPaths(paths, id, choice);
     const { logPath } = choice;
     const log = logPath === undefined ? undefined : await openLog(logPath, deps);
     const opened: { close(): void }[] = [];
@@ -112,9 +114,9 @@ export class ContainerIo {
       return one;
     };
     try {
-      const readers = { stdout: reader(paths.stdout), stderr: reader(paths.stderr) };
-      const stdin = paths.stdin === "" ? undefined : openFifoWriter(paths.stdin);
-      return new ContainerIo(readers, stdin, log, deps);
+      const readers = { stdout: reader(fifos.stdout), stderr: reader(fifos.stderr) };
+      const stdin = fifos.stdin === "" ? undefined : openFifoWriter(fifos.stdin);
+      return new ContainerIo(id, readers, stdin, log, deps);
     } catch (error) {
       for (const one of opened) one.close();
       await log?.close();
@@ -123,19 +125,41 @@ export class ContainerIo {
   }
 
   /**
-   * Writes what is still to be read, once nobody writes any more, and closes everything. Waits 3 s at
-   * most: a log whose disk hangs is closed when that goes on. Idempotent.
+   * Opens the fifos and the log of a container that an earlier daemon started. If the log cannot be opened, the
+   * output is read without it, as the container would block otherwise. Undefined if that fails, too.
+   */
+  static async adopt(
+    paths: StateLayout,
+    id: string,
+    choice: IoChoice,
+    deps: Deps,
+  ): Promise<ContainerIo | undefined> {
+    for (const each of [choice, { ...choice, logPath: undefined }]) {
+      try {
+        return await ContainerIo.open(paths, id, each, deps);
+      } catch (error) {
+        deps.log.error(`failed to adopt output of container "${id}": ${messageOf(error)}`);
+      }
+    }
+    return undefined;
+  }
+
+  /**
+   * Writes the last output when no process writes any more, and closes everything. Waits 3 s at
+   * most: a log whose disk hangs is closed when the disk answers. Idempotent.
    */
   async finish(): Promise<void> {
     for (const reader of this.#readers) reader.letEnd();
     await within(this.#ended, drainMs);
     if (!(await within(this.#close(), writeMs))) {
-      this.#deps.log.warn(`write the last of log "${this.#log?.path ?? ""}": its disk hangs`);
+      this.#deps.log.warn(
+        `the last output is not written to log "${this.#log?.path ?? ""}" yet: its disk hangs`,
+      );
     }
   }
 
   /**
-   * Closes everything now, the log when what was read is written: the container goes on without this
+   * Closes the fifos now, and the log when the output that was read is written; the container continues without this
    * daemon. Idempotent.
    */
   release(): void {
@@ -150,14 +174,14 @@ export class ContainerIo {
     return this.#closing;
   }
 
-  /** The container's stdin for one client; `onEnd` is called when that has no more. */
+  /** The container's stdin for one client; `onEnd` is called at the end of the client's input. */
   input(onEnd: () => void): Writable | undefined {
     const shared = this.#stdin?.stream;
     if (shared === undefined || shared.destroyed) return undefined;
     return inputInto(shared, onEnd);
   }
 
-  /** What was written to the stdin is all that comes. */
+  /** Ends the container's stdin. */
   endInput(): void {
     this.#stdin?.stream.end();
     this.#stdin?.letEnd();
@@ -173,7 +197,7 @@ export class ContainerIo {
     const lines = new CriLogLines(name);
     try {
       for await (const chunk of reader.stream) {
-        this.clients.give(name, chunk as Buffer);
+        this.clients.write(name, chunk as Buffer);
         await this.#log?.write(lines.push(chunk as Buffer, clock.nowNs()));
       }
     } finally {
@@ -186,7 +210,7 @@ function openLog(path: string, deps: Deps): Promise<CriLog> {
   return (deps.openLog ?? CriLog.open)(path, deps);
 }
 
-/** Removes fifos that nobody needs any more. */
+/** Removes fifos. */
 export function removeFifos(paths: readonly string[]): void {
   for (const path of paths) rmSync(path, { force: true });
 }

@@ -5,31 +5,32 @@ import type { Logger } from "../../../base/logger.ts";
 import type { Clock } from "../../../base/time.ts";
 import type { ProcessIdentity } from "../../../core/sandbox/index.ts";
 import { Task } from "../../../gen/containerd/task/v3/task_pb.ts";
-import type { ProcessRef } from "../../../linux/process/index.ts";
+import { type ProcessRef, SIGKILL } from "../../../linux/process/index.ts";
 import type { PodShim, PodShims } from "../process/pod-shims.ts";
 import { within } from "../../../base/wait.ts";
 
-/** How a task ended, and what is left to be done about it. */
+/** How a task ended. */
 export interface TaskEnd {
   readonly exitCode: number;
   readonly finishedAtNs: bigint;
   readonly unknown: boolean;
-  /** The shim that has the ended task still; undefined when that shim is dead. */
+  /** The shim that still has the ended task; undefined when that shim is dead. */
   readonly shim: PodShim | undefined;
 }
 
-/** How long a shim may take to tell of the end of a process that has ended. Milliseconds. */
-const tellMs = 5_000;
+/** How long a shim may take to report the exit of a process that has ended. Milliseconds. */
+const reportMs = 5_000;
 const firstPauseMs = 100;
 const longestPauseMs = 5_000;
-const unknownExitCode = 255;
-const killedExitCode = 128 + 9;
+/** The exit code of a container whose exit code is not known. */
+export const unknownExitCode = 255;
+const killedExitCode = 128 + SIGKILL;
 
-/** What awaitTaskEnd() works with. */
+/** A task to wait for. */
 export interface AwaitedTask {
   readonly id: string;
   readonly sandboxId: string;
-  /** Undefined after a restart of the daemon: it is looked for. */
+  /** Undefined after a restart of the daemon. */
   readonly shim: PodShim | undefined;
   /** The task's process as this host sees it; undefined when it had ended before, or has none here. */
   readonly process: ProcessRef | undefined;
@@ -42,21 +43,21 @@ export interface AwaitedTask {
 }
 
 /**
- * Waits for a task's end. Its shim tells it; one that hangs is asked again for as long as it lives
- * and the task's process does, then it is killed. With a dead shim the task is ended: nobody could
- * say any more how it goes on.
+ * Waits for a task's end, which its shim reports. A shim that hangs is asked again as long as it and
+ * the task's process run, then it is killed. If the shim is dead, the task is ended, as its exit could not
+ * be observed any more.
  */
 export async function awaitTaskEnd(task: AwaitedTask): Promise<TaskEnd> {
   const { shims, sandboxId, signal } = task;
   let { shim } = task;
   let process = shim?.process;
   const processGone = (task.process?.exited ?? new Promise<never>(() => undefined)).then(() =>
-    delay(tellMs, "late" as const, { ref: false }),
+    delay(reportMs, "late" as const, { ref: false }),
   );
   for (let pauseMs = firstPauseMs; ; pauseMs = Math.min(pauseMs * 2, longestPauseMs)) {
     signal.throwIfAborted();
     if (shim !== undefined) {
-      const end = await Promise.race([askForEnd(task, shim), processGone]);
+      const end = await Promise.race([waitAtShim(task, shim), processGone]);
       if (end === "late") return endOfDeadShim(task, process);
       if (end !== undefined) return end;
     }
@@ -69,7 +70,7 @@ export async function awaitTaskEnd(task: AwaitedTask): Promise<TaskEnd> {
   }
 }
 
-/** Whether nobody can tell of the task's end any more. */
+/** Whether the shim that could report the task's end is gone. */
 async function isLost(
   { shims, sandboxId }: AwaitedTask,
   now: {
@@ -79,13 +80,13 @@ async function isLost(
   },
 ): Promise<boolean> {
   const { shim, known, processGone } = now;
-  // The pod may have another one by now, which knows nothing of this task.
+  // The pod may have another shim by now, which does not have this task.
   if (shim !== undefined) return known !== undefined && shim.process?.pid !== known.pid;
   return !(await shims.isAlive(sandboxId)) || (await within(processGone, 0));
 }
 
-/** Undefined when the shim went away without an answer. */
-async function askForEnd(task: AwaitedTask, shim: PodShim): Promise<TaskEnd | undefined> {
+/** Undefined when the shim ended without an answer. */
+async function waitAtShim(task: AwaitedTask, shim: PodShim): Promise<TaskEnd | undefined> {
   const { id, log, clock, signal } = task;
   try {
     const { exitStatus, exitedAt } = await shim.task.wait(Task.method.wait, { id }, signal);
@@ -97,9 +98,9 @@ async function askForEnd(task: AwaitedTask, shim: PodShim): Promise<TaskEnd | un
   } catch (error) {
     if (signal.aborted) throw error;
     const kind = error instanceof RuntimeError ? error.kind : "unknown";
-    log.warn(`ask shim for the end of container "${id}": ${messageOf(error)}`);
+    log.warn(`the shim of container "${id}" did not report its exit: ${messageOf(error)}`);
     if (kind !== "not-found") return undefined;
-    // It took the end to its grave: an earlier daemon had it deleted and died.
+    // An earlier daemon had the shim delete the task and died: the exit status is lost.
     return { exitCode: unknownExitCode, finishedAtNs: clock.nowNs(), unknown: true, shim };
   }
 }
@@ -107,7 +108,7 @@ async function askForEnd(task: AwaitedTask, shim: PodShim): Promise<TaskEnd | un
 async function endOfDeadShim(task: AwaitedTask, shim?: ProcessIdentity): Promise<TaskEnd> {
   const { id, process, shims, sandboxId, clock, log } = task;
   const ran = process !== undefined && !(await within(process.exited, 0));
-  log.warn(`the shim of container "${id}" is dead or hangs: the container is ended`);
+  log.warn(`the shim of container "${id}" is dead or hangs, ending the container`);
   await shims.kill(sandboxId, shim);
   await task.endWithoutShim();
   const exitCode = ran ? killedExitCode : unknownExitCode;

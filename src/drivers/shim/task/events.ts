@@ -6,7 +6,7 @@ import type { Envelope } from "../../../gen/containerd/types/event_pb.ts";
 import { decodeBounded } from "../../../wire/protobuf.ts";
 import { TtrpcServer, unaryMethod } from "../../../wire/ttrpc/index.ts";
 
-/** What is done about events. They are hints: shims send them twice, late or never. */
+/** Handles events. They are hints: shims send them twice, late or never. */
 export interface ShimEventListener {
   /** The kernel killed a process of the container for want of memory. */
   outOfMemory(containerId: string): void;
@@ -22,7 +22,7 @@ export class ShimEvents {
     this.#listener = listener;
     this.#log = log;
     const forward = unaryMethod(Events.method.forward, ({ envelope }) => {
-      if (envelope !== undefined) this.#take(envelope);
+      if (envelope !== undefined) this.#handle(envelope);
       return Promise.resolve({});
     });
     this.#server = new TtrpcServer({ methods: new Map([forward]), log });
@@ -38,7 +38,7 @@ export class ShimEvents {
     await this.#server.stop();
   }
 
-  #take({ topic, event }: Envelope): void {
+  #handle({ topic, event }: Envelope): void {
     if (event === undefined) return;
     const type = event.typeUrl.slice(event.typeUrl.lastIndexOf("/") + 1);
     try {
@@ -46,11 +46,11 @@ export class ShimEvents {
         this.#listener.outOfMemory(decodeBounded(TaskOOMSchema, event.value).containerId);
       } else if (type === TaskExitSchema.typeName) {
         const { containerId, id, pid, exitStatus } = decodeBounded(TaskExitSchema, event.value);
-        const facts = { container: containerId, process: id, pid, exitStatus };
-        this.#log.debug("a shim tells of an exit", facts);
+        const fields = { container: containerId, process: id, pid, exitStatus };
+        this.#log.debug("a shim reported an exit", fields);
       }
     } catch (error) {
-      this.#log.warn(`read event "${topic}" of a shim: ${messageOf(error)}`);
+      this.#log.warn(`failed to read event "${topic}" of a shim: ${messageOf(error)}`);
     }
   }
 }

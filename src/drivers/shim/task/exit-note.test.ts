@@ -5,7 +5,7 @@ import { join } from "node:path";
 import { after, beforeEach, test } from "node:test";
 
 import { silentLogger } from "../../../base/logger.ts";
-import { notedExit, noteExit } from "./exit-note.ts";
+import { readExitNote, writeExitNote } from "./exit-note.ts";
 
 const directory = mkdtempSync(join(tmpdir(), "davit-exit-"));
 const path = join(directory, "exit.json");
@@ -18,20 +18,20 @@ const exit = {
   oomKilled: true,
   unknown: false,
 };
-const noted = () => notedExit(path, silentLogger);
+const read = () => readExitNote(path, silentLogger);
 
-test("what one daemon noted another one reads, to the nanosecond", async () => {
-  await noteExit(path, exit, silentLogger);
-  assert.deepEqual(await noted(), exit);
+test("an exit note is read by another daemon, to the nanosecond", async () => {
+  await writeExitNote(path, exit, silentLogger);
+  assert.deepEqual(await read(), exit);
 });
 
-test("an exit that nobody knows is not noted", async () => {
-  await noteExit(path, { ...exit, unknown: true }, silentLogger);
-  assert.equal(await noted(), undefined);
+test("an unknown exit is not written", async () => {
+  await writeExitNote(path, { ...exit, unknown: true }, silentLogger);
+  assert.equal(await read(), undefined);
 });
 
-test("half a note is none, and neither is another file", async () => {
-  await noteExit(path, exit, silentLogger);
+test("an incomplete note, or another file, is ignored", async () => {
+  await writeExitNote(path, exit, silentLogger);
   const whole = readFileSync(path, "utf8");
   for (const text of [
     "",
@@ -41,11 +41,11 @@ test("half a note is none, and neither is another file", async () => {
     '{"exitCode":1,"finishedAtNs":""}',
   ]) {
     writeFileSync(path, text);
-    assert.equal(await noted(), undefined, text);
+    assert.equal(await read(), undefined, text);
   }
 });
 
-test("a bundle that is gone is no error", async () => {
-  await noteExit(join(directory, "gone", "exit.json"), exit, silentLogger);
-  assert.equal(await notedExit(join(directory, "gone", "exit.json"), silentLogger), undefined);
+test("a missing bundle is not an error", async () => {
+  await writeExitNote(join(directory, "gone", "exit.json"), exit, silentLogger);
+  assert.equal(await readExitNote(join(directory, "gone", "exit.json"), silentLogger), undefined);
 });

@@ -6,23 +6,23 @@ import type { ContainerExit } from "../../../core/container/index.ts";
 import { readFields } from "../process/shim-state.ts";
 
 /**
- * Notes in `path` how a container ended, before its shim is told to forget it: the record follows that, and a
- * daemon that dies in between leaves it to the next one. Never rejects: the daemon that lives knows it.
+ * Writes to `path` how a container ended, before its shim deletes the task: the record is written after that, and if
+ * the daemon dies in between, the next one reads the note. Never rejects, as this daemon does not need the note.
  */
-export async function noteExit(path: string, exit: ContainerExit, log: Logger): Promise<void> {
-  // What nobody knows the next daemon may know better.
+export async function writeExitNote(path: string, exit: ContainerExit, log: Logger): Promise<void> {
+  // The next daemon may find out more about an unknown exit.
   if (exit.unknown) return;
   const { exitCode, finishedAtNs, oomKilled } = exit;
   const note = { exitCode, finishedAtNs: String(finishedAtNs), oomKilled };
   try {
     await writeFile(path, JSON.stringify(note), { mode: 0o600 });
   } catch (error) {
-    log.warn(`note how a container ended: ${messageOf(error)}`, { error });
+    log.warn(`failed to write exit note "${path}": ${messageOf(error)}`, { error });
   }
 }
 
-/** What an earlier daemon noted; undefined when it noted nothing, or died at it. Never rejects. */
-export async function notedExit(path: string, log: Logger): Promise<ContainerExit | undefined> {
+/** The note of an earlier daemon; undefined without one, or for an incomplete one. Never rejects. */
+export async function readExitNote(path: string, log: Logger): Promise<ContainerExit | undefined> {
   try {
     const { exitCode, finishedAtNs, oomKilled } = (await readFields(path)) ?? {};
     if (typeof exitCode !== "number" || typeof finishedAtNs !== "string") return undefined;
@@ -30,7 +30,7 @@ export async function notedExit(path: string, log: Logger): Promise<ContainerExi
     const finished = BigInt(finishedAtNs);
     return { exitCode, finishedAtNs: finished, oomKilled: oomKilled === true, unknown: false };
   } catch (error) {
-    log.warn(`read how a container ended: ${messageOf(error)}`, { error });
+    log.warn(`failed to read exit note "${path}": ${messageOf(error)}`, { error });
     return undefined;
   }
 }

@@ -6,10 +6,10 @@ import { type CgroupLayout, cgroupProcs } from "../../../linux/cgroup/index.ts";
 import { errnoCode } from "../../../base/system-error.ts";
 
 /**
- * Refuses a task, before its command is run, that was to have a PID namespace and is in the node's:
- * `failed-precondition`. So it comes to be where a sandboxer has no namespace for the pod, and the
- * process that it names is one of the node's. The process of a virtual machine is such a one, too, which
- * does no harm: it is not in the container's cgroup.
+ * Refuses a task that should have a PID namespace but is in the node's, before its command is run:
+ * `failed-precondition`. This happens where a sandboxer creates no PID namespace for the pod, and the
+ * process that it names is one of the node's. The process of a virtual machine is in the node's namespace, too, which
+ * is allowed: it is not in the container's cgroup.
  */
 export async function refuseHostProcesses(
   { handler, spec, cgroupPath }: ContainerBundle,
@@ -27,7 +27,7 @@ export async function refuseHostProcesses(
   );
 }
 
-/** Undefined for a process that is gone. */
+/** Undefined for a process that has ended. */
 function pidNamespaceOf(pid: string): string | undefined {
   try {
     return readlinkSync(`/proc/${pid}/ns/pid`);

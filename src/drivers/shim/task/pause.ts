@@ -5,12 +5,12 @@ import { Status } from "../../../gen/containerd/v1/types/task_pb.ts";
 import { type CgroupLayout, isFrozen, thawCgroup } from "../../../linux/cgroup/index.ts";
 import type { PodShim } from "../process/pod-shims.ts";
 
-/** How long a shim may take to say that a task is paused, and to let it go on. Milliseconds. */
+/** How long a shim may take to report that a task is paused, and to resume it. Milliseconds. */
 const askMs = 2_000;
 
 /**
- * Lets a task go on that somebody paused, by its shim or behind its back: what is frozen keeps a signal
- * waiting, and may not even die. Whatever cannot be done about it is told in the log alone.
+ * Resumes a task that is paused or whose cgroup is frozen: a frozen process does not handle a signal, and may not
+ * even die. Failures are only logged.
  */
 export async function resumeIfPaused(
   deps: { readonly cgroups: CgroupLayout; readonly log: Logger },
@@ -26,17 +26,17 @@ export async function resumeIfPaused(
   const isPaused = async (): Promise<boolean | undefined> =>
     cgroupPath === "" ? undefined : isFrozen(cgroups, cgroupPath);
   try {
-    // Undefined: its cgroup is elsewhere, and only its shim knows.
+    // Undefined: its cgroup is not on this host, and only its shim knows.
     if ((await isPaused()) === false) return;
     if (shim !== undefined) await resumeAtShim(shim, id);
   } catch (error) {
-    log.debug(`resume container "${id}" by its shim: ${messageOf(error)}`);
+    log.debug(`failed to resume container "${id}" by its shim: ${messageOf(error)}`);
   }
   try {
-    // One that was frozen without it its shim does not resume.
+    // A shim does not resume a task that was frozen without it.
     if ((await isPaused()) === true) await thawCgroup(cgroups, cgroupPath);
   } catch (error) {
-    log.warn(`thaw cgroup of container "${id}": ${messageOf(error)}`, { error });
+    log.warn(`failed to thaw cgroup of container "${id}": ${messageOf(error)}`, { error });
   }
 }
 

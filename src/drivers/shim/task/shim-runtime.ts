@@ -4,9 +4,10 @@ import { create } from "@bufbuild/protobuf";
 import { AnySchema } from "@bufbuild/protobuf/wkt";
 import { isKind, messageOf, RuntimeError } from "../../../base/errors.ts";
 import type { Logger } from "../../../base/logger.ts";
-import { beforeAbort, within } from "../../../base/wait.ts";
 import { SingleFlight } from "../../../base/single-flight.ts";
+import { systemError } from "../../../base/system-error.ts";
 import type { Clock } from "../../../base/time.ts";
+import { beforeAbort, within } from "../../../base/wait.ts";
 import type {
   AttachedClient,
   ContainerBundle,
@@ -21,37 +22,28 @@ import type { OciProcess, OciSpec } from "../../../core/oci/index.ts";
 import { parseSpec } from "../../../oci-spec/index.ts";
 import type { Operation } from "../../../core/operation/index.ts";
 import type { ProcessIdentity } from "../../../core/sandbox/index.ts";
-import type { ExecEnd } from "../../../core/streaming/index.ts";
 import type { KnownIds } from "../../../core/store/index.ts";
+import type { ExecEnd } from "../../../core/streaming/index.ts";
 import { Task } from "../../../gen/containerd/task/v3/task_pb.ts";
-import { type CgroupLayout, killCgroup, oomKills } from "../../../linux/cgroup/index.ts";
-import { openProcess } from "../../../linux/process/index.ts";
-import { systemError } from "../../../base/system-error.ts";
-import { ContainerIo } from "./container-io.ts";
-import {
-  explainEnd,
-  hasRun,
-  identityOf,
-  lostFacts,
-  rootfsOf,
-  responded,
-  startError,
-  textOf,
-} from "./shim-answers.ts";
-import { refuseHostProcesses } from "./host-processes.ts";
-import { ShimEvents } from "./events.ts";
-import { notedExit, noteExit } from "./exit-note.ts";
-import { readTaskState, type TaskState } from "./task-state.ts";
-import { taskOptions, writeBundle } from "./bundle.ts";
-import { endLostCommands, findLostCommands } from "./exec/lost-commands.ts";
-import { StateLayout } from "../process/state-layout.ts";
+import { type CgroupLayout, killCgroup } from "../../../linux/cgroup/index.ts";
+import { openProcess, SIGKILL } from "../../../linux/process/index.ts";
+import { explainEnd } from "../../../stdio/exec-session.ts";
 import { type PodShim, PodShims } from "../process/pod-shims.ts";
-import type { Tracked } from "./running-task.ts";
 import { shimProgram } from "../process/shim-binary.ts";
-import { awaitTaskEnd, type TaskEnd } from "./end.ts";
-import { TaskCommands } from "./exec/commands.ts";
-import { resumeIfPaused } from "./pause.ts";
+import { StateLayout } from "../process/state-layout.ts";
+import { createTask, taskOptions, writeBundle } from "./bundle.ts";
 import { TaskCleanup } from "./cleanup.ts";
+import { ContainerIo } from "./container-io.ts";
+import { ShimEvents } from "./events.ts";
+import { TaskCommands } from "./exec/commands.ts";
+import { endLostCommands, findLostCommands } from "./exec/lost-commands.ts";
+import { findRun } from "./find-run.ts";
+import { refuseHostProcesses } from "./host-processes.ts";
+import { resumeIfPaused } from "./pause.ts";
+import { identityOf, lostState, readText, responded, startError } from "./shim-answers.ts";
+import { ShimUsers } from "./shim-users.ts";
+import { readTaskState, type TaskState } from "./task-state.ts";
+import { type RunningTask, TrackedTask } from "./tracked-task.ts";
 
 interface Deps {
   /** The state directory of the configuration. */
@@ -61,9 +53,9 @@ interface Deps {
   readonly log: Logger;
   /** See LogDirectoryOptions. */
   readonly logRoots?: readonly string[];
-  /** A program that sends an event, for shims that cannot do it themselves. */
+  /** A program that sends an event, for shims that cannot send events themselves. */
   readonly publishBinary: string;
-  /** Writes limits to a cgroup by a runtime's own `update`, all or none; the result takes them back. */
+  /** Writes limits to a cgroup by a runtime's own `update`, all or none; the result restores the previous ones. */
   readonly updateLimits: (
     deps: {
       readonly cgroups: CgroupLayout;
@@ -75,120 +67,109 @@ interface Deps {
   ) => Promise<() => Promise<void>>;
 }
 
-/** How long a shim may take to pass a signal on before it is sent without its help. */
+/** How long a shim may take to forward a signal before it is sent without the shim. */
 const killMs = 2_000;
 const removeMs = 15_000;
-const SIGKILL = 9;
 const resourcesType = "types.containerd.io/opencontainers/runtime-spec/1/LinuxResources";
 
 /**
  * Runs containers by containerd's shims, one shim a pod.
  *
- * Shims and containers outlive the daemon. What is in memory here is only how they are watched;
- * everything that ending and removing them needs follows from the id and the bundle.
+ * Shims and containers outlive the daemon. Memory holds only how they are watched;
+ * everything that is needed to end and remove them follows from the id and the bundle.
  */
 export class ShimRuntime implements ContainerRuntime {
   readonly #deps: Deps;
-  readonly #places: StateLayout;
+  readonly #paths: StateLayout;
   readonly #shims: PodShims;
-  readonly #remains: TaskCleanup;
+  readonly #cleanup: TaskCleanup;
   readonly #commands: TaskCommands;
-  readonly #kept = new Map<string, Tracked>();
-  readonly #killing = new SingleFlight();
-  /** The containers that something is left of here, by their sandbox. */
-  readonly #tasksOf = new Map<string, Set<string>>();
+  readonly #tasks = new Map<string, TrackedTask>();
+  readonly #kills = new SingleFlight();
+  readonly #shimUsers: ShimUsers;
+  /** Containers whose shim has reported an OOM kill. */
   readonly #outOfMemory = new Set<string>();
-  readonly #over = new AbortController();
+  readonly #closing = new AbortController();
   #events: ShimEvents | undefined;
 
-  private constructor(deps: Deps, places: StateLayout) {
+  private constructor(deps: Deps, paths: StateLayout) {
     this.#deps = deps;
-    this.#places = places;
+    this.#paths = paths;
     const { publishBinary, log } = deps;
-    const environment = { eventsPath: places.events, publishBinary };
-    this.#shims = new PodShims({ places, environment, log });
-    this.#remains = new TaskCleanup({ ...deps, places, environment, shims: this.#shims });
-    const get = (id: string, doing: string): Tracked => this.#get(id, doing);
-    this.#commands = new TaskCommands({ ...deps, places, shims: this.#shims, get });
+    const environment = { eventsPath: paths.events, publishBinary };
+    this.#shims = new PodShims({ paths, environment, log });
+    this.#shimUsers = new ShimUsers(this.#shims, log);
+    this.#cleanup = new TaskCleanup({ ...deps, paths, environment, shims: this.#shims });
+    const get = (id: string, doing: string): TrackedTask => this.#get(id, doing);
+    this.#commands = new TaskCommands({ ...deps, paths, shims: this.#shims, get });
   }
 
-  /** Makes the directories of the state, serves events, and ends shims that no container needs. */
+  /** Creates the directories of the state, serves events, and ends shims that no container needs. */
   static async open(deps: Deps): Promise<ShimRuntime> {
-    const places = new StateLayout(deps.state);
-    for (const directory of [places.tasks, places.pods, places.works, places.runtimeRoot]) {
+    const paths = new StateLayout(deps.state);
+    for (const directory of [paths.tasks, paths.pods, paths.works, paths.runtimeRoot]) {
       await mkdir(directory, { recursive: true, mode: 0o700 });
     }
-    const runtime = new ShimRuntime(deps, places);
-    for (const id of await readdir(places.tasks)) {
-      const facts = await readTaskState(places.taskFile(id, "facts.json"));
-      if (facts !== undefined) runtime.#addTask(id, facts.sandboxId);
+    const runtime = new ShimRuntime(deps, paths);
+    for (const id of await readdir(paths.tasks)) {
+      const state = await readTaskState(paths.taskFile(id, "facts.json"));
+      if (state !== undefined) runtime.#shimUsers.add(state.sandboxId, id);
     }
     const listener = { outOfMemory: (id: string) => void runtime.#outOfMemory.add(id) };
-    runtime.#events = await ShimEvents.open(places.events, listener, deps.log);
+    runtime.#events = await ShimEvents.open(paths.events, listener, deps.log);
     for (const sandboxId of await runtime.#shims.pods()) {
-      // In the background: one that hangs must not keep the daemon from starting.
-      void runtime.#endIdleShim(sandboxId);
+      // In the background: a shim that hangs must not delay the daemon's start.
+      void runtime.#shimUsers.endIfIdle(sandboxId);
     }
     return runtime;
   }
 
-  /** The shims of pods, which a controller has its sandboxes made by, too. */
+  /** The shims of pods; ShimController uses them to create sandboxes. */
   get shims(): PodShims {
     return this.#shims;
   }
 
   async start(bundle: ContainerBundle, operation: Operation): Promise<StartedContainer> {
     const { id, handler, sandboxId } = bundle;
-    if (this.#kept.has(id)) {
+    if (this.#tasks.has(id)) {
       throw new RuntimeError("already-exists", `start container "${id}": it was started already`);
     }
     const { runtimeType = "", runtimePath = "" } = handler;
     const program = shimProgram(runtimeType, runtimePath);
-    const options = taskOptions(bundle, this.#places.runtimeRoot);
+    const options = taskOptions(bundle, this.#paths.runtimeRoot);
     const { cgroupPath, logPath, terminal, stdin } = bundle;
-    const facts = { sandboxId, cgroupPath, program, logPath, terminal, stdin };
+    const state = { sandboxId, cgroupPath, program, logPath, terminal, stdin };
     await operation.enter("make-bundle");
     try {
-      await mkdir(this.#places.task(id), { mode: 0o700 });
+      await mkdir(this.#paths.task(id), { mode: 0o700 });
     } catch (cause) {
       throw systemError(`make bundle of container "${id}"`, cause);
     }
-    this.#addTask(id, sandboxId);
+    this.#shimUsers.add(sandboxId, id);
     let io: ContainerIo | undefined;
     try {
       await operation.enter("write-bundle");
-      await writeBundle(this.#places, bundle, facts, options);
-      io = await ContainerIo.open(this.#places, id, facts, this.#deps);
+      await writeBundle(this.#paths, bundle, state, options);
+      io = await ContainerIo.open(this.#paths, id, state, this.#deps);
       await operation.enter("start-monitor");
       const shim = await this.#shims.open(sandboxId, { program, options }, operation.signal);
       await operation.enter("create-process");
-      const paths = ContainerIo.paths(this.#places, id, facts);
-      const { pid } = await shim.task.call(
-        Task.method.create,
-        {
-          id,
-          bundle: this.#places.task(id),
-          terminal,
-          ...paths,
-          options,
-          rootfs: rootfsOf(bundle),
-        },
-        { signal: operation.signal, timeoutMs: 0 },
-      );
+      const task = { bundle, state, options };
+      const pid = await createTask(this.#paths, shim, task, operation.signal);
       await refuseHostProcesses(bundle, pid, this.#deps.cgroups);
       const process = openProcess(pid);
       await operation.enter("mark-start");
-      // Before the call: a short process has ended when it returns.
+      // Before the call: a short process has ended when the call returns.
       const startedAtNs = this.#deps.clock.nowNs();
-      const mark = this.#places.taskFile(id, "started");
+      const mark = this.#paths.taskFile(id, "started");
       await writeFile(mark, `${startedAtNs} ${pid}`, { mode: 0o600 });
       await operation.enter("start-process");
       await shim.task.call(Task.method.start, { id }, { signal: operation.signal, timeoutMs: 0 });
-      this.#keep(id, { facts, io, process, shim, startedAtNs });
+      this.#track(id, { state, io, process, shim, startedAtNs });
       return { process: identityOf(process, pid), monitor: shim.process, startedAtNs };
     } catch (error) {
       io?.release();
-      await this.#undo(id, facts);
+      await this.#undo(id, state);
       throw startError(error);
     }
   }
@@ -204,14 +185,14 @@ export class ShimRuntime implements ContainerRuntime {
       readonly cgroupPath: string;
     },
   ): Promise<void> {
-    if (this.#kept.has(id)) return;
-    const facts = await readTaskState(this.#places.taskFile(id, "facts.json"));
-    if (this.#kept.has(id)) return;
+    if (this.#tasks.has(id)) return;
+    const state = await readTaskState(this.#paths.taskFile(id, "facts.json"));
+    if (this.#tasks.has(id)) return;
     const { pid, startTime } = started.process;
-    if (facts !== undefined) this.#endLostCommands(id, facts);
-    this.#keep(id, {
-      facts: facts ?? lostFacts(started.cgroupPath),
-      io: facts === undefined ? undefined : await this.#openIo(id, facts),
+    if (state !== undefined) this.#endLostCommands(id, state);
+    this.#track(id, {
+      state: state ?? lostState(started.cgroupPath),
+      io: state && (await ContainerIo.adopt(this.#paths, id, state, this.#deps)),
       process: openProcess(pid, BigInt(startTime)),
       shim: undefined,
       startedAtNs: 0n,
@@ -219,47 +200,41 @@ export class ShimRuntime implements ContainerRuntime {
   }
 
   async loadUnrecorded(id: string): Promise<StartedContainer | undefined> {
-    const facts = await readTaskState(this.#places.taskFile(id, "facts.json"));
-    const mark = facts && (await textOf(this.#places.taskFile(id, "started")));
-    const [startedAt, pidText] = /^(\d+) (\d+)$/.exec(mark ?? "")?.slice(1) ?? [];
-    if (facts !== undefined && startedAt !== undefined && pidText !== undefined) {
-      const shim = await this.#shims.find(facts.sandboxId);
-      const noted = await notedExit(this.#places.taskFile(id, "exit.json"), this.#deps.log);
-      if (noted !== undefined || (shim !== undefined && (await hasRun(shim, id)))) {
-        const startedAtNs = BigInt(startedAt);
-        const pid = Number(pidText);
-        // Whatever has the pid of one that has ended is another process.
-        const process = noted === undefined ? openProcess(pid) : undefined;
-        const io = await this.#openIo(id, facts);
-        this.#endLostCommands(id, facts);
-        this.#keep(id, { facts, io, process, shim, startedAtNs });
-        const identity = noted === undefined ? identityOf(process, pid) : { pid, startTime: "0" };
-        return { process: identity, monitor: shim?.process, startedAtNs };
-      }
+    const state = await readTaskState(this.#paths.taskFile(id, "facts.json"));
+    const deps = { paths: this.#paths, shims: this.#shims, log: this.#deps.log };
+    const run = state && (await findRun(deps, id, state));
+    if (state === undefined || run === undefined) {
+      await this.remove(id);
+      return undefined;
     }
-    await this.remove(id);
-    return undefined;
+    const { started, process, shim } = run;
+    const io = await ContainerIo.adopt(this.#paths, id, state, this.#deps);
+    this.#endLostCommands(id, state);
+    this.#track(id, { state, io, process, shim, startedAtNs: started.startedAtNs });
+    return started;
   }
 
   async spec(id: string): Promise<OciSpec | undefined> {
-    const text = await textOf(this.#places.taskFile(id, "config.json"));
+    const text = await readText(this.#paths.taskFile(id, "config.json"));
     return text === undefined ? undefined : parseSpec(text);
   }
 
   async kill(id: string, signalNumber: number): Promise<void> {
-    const { process, facts } = this.#get(id, "signal");
-    const { cgroupPath } = facts;
+    const { process, state } = this.#get(id, "signal");
+    const { cgroupPath } = state;
     let shim: PodShim | undefined;
     try {
-      shim = await this.#shims.get(facts.sandboxId);
+      shim = await this.#shims.get(state.sandboxId);
       const request = { id, signal: signalNumber };
       await shim.task.call(Task.method.kill, request, { timeoutMs: killMs });
     } catch (error) {
       if (isKind(error, "not-found")) return;
       const hangs = isKind(error, "deadline-exceeded") || isKind(error, "unavailable");
-      // What is not a process of this host nobody else can signal. A stop goes on and kills the shim.
+      // Only the shim can signal a process that is not on this host. If it hangs, a stop continues and kills it.
       if (process === undefined && !hangs) throw error;
-      this.#deps.log.warn(`signal container "${id}" without its shim: ${messageOf(error)}`);
+      this.#deps.log.warn(
+        `the shim of container "${id}" did not forward a signal: ${messageOf(error)}`,
+      );
       process?.kill(signalNumber);
       if (hangs) shim = undefined;
     }
@@ -267,24 +242,24 @@ export class ShimRuntime implements ContainerRuntime {
   }
 
   async killAll(id: string): Promise<void> {
-    const kept = this.#kept.get(id);
-    const facts = await this.#facts(id);
-    if (kept !== undefined) kept.killed = true;
-    if (facts === undefined) return;
-    const { cgroupPath, sandboxId } = facts;
-    // Clients repeat a stop that fails: they must not come to kill beside each other.
+    const task = this.#tasks.get(id);
+    const state = await this.#state(id);
+    if (task !== undefined) task.killed = true;
+    if (state === undefined) return;
+    const { cgroupPath, sandboxId } = state;
+    // Clients repeat a stop that fails: their kills must not run at the same time.
     if (cgroupPath !== "")
-      await this.#killing.do(cgroupPath, () => killCgroup(this.#deps.cgroups, cgroupPath));
-    if (kept?.process !== undefined) {
-      kept.process.kill(SIGKILL);
+      await this.#kills.do(cgroupPath, () => killCgroup(this.#deps.cgroups, cgroupPath));
+    if (task?.process !== undefined) {
+      task.process.kill(SIGKILL);
       return;
     }
-    // What it has may not be on this host: only the shim can end it.
+    // Its processes may not be on this host: only the shim can end them.
     const shim = await this.#shims.find(sandboxId);
     const request = { id, signal: SIGKILL, all: true };
-    const asked = shim?.task.call(Task.method.kill, request, { timeoutMs: killMs });
-    asked?.catch(() => undefined);
-    if (shim === undefined || !(await responded(asked))) await this.#shims.kill(sandboxId);
+    const call = shim?.task.call(Task.method.kill, request, { timeoutMs: killMs });
+    call?.catch(() => undefined);
+    if (shim === undefined || !(await responded(call))) await this.#shims.kill(sandboxId);
     else await resumeIfPaused(this.#deps, { id, cgroupPath, shim });
   }
 
@@ -310,9 +285,9 @@ export class ShimRuntime implements ContainerRuntime {
     limits: ContainerLimits,
     signal: AbortSignal,
   ): Promise<() => Promise<void>> {
-    const kept = this.#get(id, "update");
+    const task = this.#get(id, "update");
     const { cgroups, log, updateLimits } = this.#deps;
-    const shim = await this.#shims.get(kept.facts.sandboxId);
+    const shim = await this.#shims.get(task.state.sandboxId);
     const callRuntime = async (text: string): Promise<void> => {
       const resources = create(AnySchema, { typeUrl: resourcesType, value: Buffer.from(text) });
       try {
@@ -322,8 +297,8 @@ export class ShimRuntime implements ContainerRuntime {
       }
     };
     const doing = `update resources of container "${id}"`;
-    return explainEnd(kept, doing, () =>
-      updateLimits({ cgroups, log, callRuntime }, kept.facts.cgroupPath, limits),
+    return explainEnd(task, doing, () =>
+      updateLimits({ cgroups, log, callRuntime }, task.state.cgroupPath, limits),
     );
   }
 
@@ -333,84 +308,47 @@ export class ShimRuntime implements ContainerRuntime {
   }
 
   async remove(id: string, operation?: Pick<Operation, "enter">): Promise<void> {
-    const kept = this.#kept.get(id);
-    const facts = await this.#facts(id);
-    if (kept !== undefined && !(await within(kept.exit, 0))) {
+    const task = this.#tasks.get(id);
+    const state = await this.#state(id);
+    if (task !== undefined && !(await within(task.exit, 0))) {
       await this.killAll(id);
-      await within(kept.exit, removeMs);
+      await within(task.exit, removeMs);
     }
-    if (facts !== undefined && kept?.cleared !== true) await this.#remains.takeAway(id, facts);
-    kept?.io?.release();
+    if (state !== undefined && task?.cleaned !== true) await this.#cleanup.destroy(id, state);
+    task?.io?.release();
     await operation?.enter("remove-files");
-    await this.#removeFiles(id, facts);
+    await this.#removeFiles(id, state);
   }
 
   async orphans(known: KnownIds): Promise<readonly string[]> {
-    return (await readdir(this.#places.tasks)).filter((id) => !known.has(id));
+    return (await readdir(this.#paths.tasks)).filter((id) => !known.has(id));
   }
 
-  /** Lets go of all that is watched: shims and containers go on without this daemon. */
+  /** Stops watching all containers and shims, which continue without this daemon. */
   async close(): Promise<void> {
-    this.#over.abort(new RuntimeError("canceled", "the daemon is shutting down"));
-    for (const kept of this.#kept.values()) {
-      kept.io?.release();
-      kept.process?.close();
-    }
+    this.#closing.abort(new RuntimeError("canceled", "the daemon is shutting down"));
+    for (const task of this.#tasks.values()) task.release();
     this.#shims.close();
     await this.#events?.close();
   }
 
-  #keep(id: string, running: Omit<Tracked, "exit" | "cleared" | "killed">): void {
-    const { promise, resolve } = Promise.withResolvers<ContainerExit>();
-    const kept: Tracked = { ...running, exit: promise, cleared: false, killed: false };
-    this.#kept.set(id, kept);
-    void this.#end(id, kept).then(resolve);
+  #track(
+    id: string,
+    running: Pick<RunningTask, "state" | "io" | "process" | "shim" | "startedAtNs">,
+  ): void {
+    const { cgroups, clock, log } = this.#deps;
+    const deps = {
+      ...{ cgroups, clock, log, signal: this.#closing.signal },
+      ...{ shims: this.#shims, cleanup: this.#cleanup },
+      isOomReported: (): boolean => this.#outOfMemory.delete(id),
+    };
+    const exitNote = this.#paths.taskFile(id, "exit.json");
+    this.#tasks.set(id, new TrackedTask(deps, { id, ...running, exitNote }));
   }
 
-  /** Waits for a container's end and clears up after it. Never rejects: an end is always told. */
-  async #end(id: string, kept: Tracked): Promise<ContainerExit> {
-    const { clock } = this.#deps;
-    const { facts, startedAtNs } = kept;
-    const log = this.#deps.log.with({ container: id });
-    const { sandboxId } = facts;
-    try {
-      const end = await awaitTaskEnd({
-        ...kept,
-        ...{ id, sandboxId, clock, log, shims: this.#shims, signal: this.#over.signal },
-        endWithoutShim: () => this.#remains.endWithoutShim(id, facts),
-      });
-      const note = this.#places.taskFile(id, "exit.json");
-      const exit = (await notedExit(note, log)) ?? {
-        exitCode: end.exitCode,
-        unknown: end.unknown,
-        finishedAtNs: end.finishedAtNs < startedAtNs ? startedAtNs : end.finishedAtNs,
-        oomKilled: await this.#ranOutOfMemory(id, facts),
-      };
-      await noteExit(note, exit, log);
-      await this.#clear(id, kept, end, log);
-      return exit;
-    } catch (error) {
-      // The daemon's end: nobody waits any more, and the next one finds out.
-      if (this.#over.signal.aborted) return new Promise<never>(() => undefined);
-      log.error(`learn how container "${id}" ended: ${messageOf(error)}`, { error });
-      return { exitCode: 255, finishedAtNs: clock.nowNs(), oomKilled: false, unknown: true };
-    }
-  }
-
-  async #clear(id: string, kept: Tracked, end: TaskEnd, log: Logger): Promise<void> {
-    try {
-      if (end.shim !== undefined) await this.#remains.clear(id, kept.facts, end.shim);
-      kept.cleared = true;
-    } catch (error) {
-      log.warn(`clear up after container "${id}": ${messageOf(error)}`, { error });
-    }
-    await kept.io?.finish();
-    kept.process?.close();
-  }
-
-  /** In the background: nobody waits for what an earlier daemon ran. */
+  /** Ends the commands of an earlier daemon in the background. */
   #endLostCommands(id: string, { sandboxId, cgroupPath }: TaskState): void {
-    const lost = findLostCommands(this.#places, id);
+    const lost = findLostCommands(this.#paths, id);
     void endLostCommands(
       { ...this.#deps, shims: this.#shims },
       { id, sandboxId, cgroupPath },
@@ -418,70 +356,34 @@ export class ShimRuntime implements ContainerRuntime {
     );
   }
 
-  async #ranOutOfMemory(id: string, { cgroupPath }: TaskState): Promise<boolean> {
-    if (this.#outOfMemory.delete(id)) return true;
-    if (cgroupPath === "") return false;
-    return ((await oomKills(this.#deps.cgroups, cgroupPath)) ?? 0) > 0;
-  }
-
-  /** Ends what a failed start made. What cannot be undone in time goes with remove(). */
-  async #undo(id: string, facts: TaskState): Promise<void> {
+  /** Undoes a failed start. What cannot be undone in time is removed with the container. */
+  async #undo(id: string, state: TaskState): Promise<void> {
     try {
-      await this.#remains.takeAway(id, facts);
-      await this.#removeFiles(id, facts);
+      await this.#cleanup.destroy(id, state);
+      await this.#removeFiles(id, state);
     } catch (error) {
-      this.#deps.log.warn(`undo start of container "${id}": ${messageOf(error)}`, { error });
+      this.#deps.log.warn(`failed to undo start of container "${id}": ${messageOf(error)}`, {
+        error,
+      });
     }
   }
 
-  /** The bundle goes last but for the pod's shim: it tells a later daemon that something is left. */
-  async #removeFiles(id: string, facts: TaskState | undefined): Promise<void> {
-    await rm(this.#places.work(id), { recursive: true, force: true });
-    await rm(this.#places.task(id), { recursive: true, force: true });
-    this.#kept.delete(id);
+  /** Removes the bundle last but for the pod's shim: it shows a later daemon that something is left. */
+  async #removeFiles(id: string, state: TaskState | undefined): Promise<void> {
+    await rm(this.#paths.work(id), { recursive: true, force: true });
+    await rm(this.#paths.task(id), { recursive: true, force: true });
+    this.#tasks.delete(id);
     this.#outOfMemory.delete(id);
-    if (facts === undefined) return;
-    const tasks = this.#tasksOf.get(facts.sandboxId);
-    tasks?.delete(id);
-    if (tasks?.size === 0) this.#tasksOf.delete(facts.sandboxId);
-    await this.#endIdleShim(facts.sandboxId);
+    if (state !== undefined) await this.#shimUsers.remove(state.sandboxId, id);
   }
 
-  /** Ends the pod's shim unless a container needs it. */
-  async #endIdleShim(sandboxId: string): Promise<void> {
-    if (sandboxId === "" || this.#tasksOf.has(sandboxId)) return;
-    try {
-      await this.#shims.shutdown(sandboxId, () => this.#tasksOf.has(sandboxId));
-    } catch (error) {
-      this.#deps.log.warn(`end shim of sandbox "${sandboxId}": ${messageOf(error)}`, { error });
-    }
+  async #state(id: string): Promise<TaskState | undefined> {
+    return this.#tasks.get(id)?.state ?? readTaskState(this.#paths.taskFile(id, "facts.json"));
   }
 
-  #addTask(id: string, sandboxId: string): void {
-    const tasks = this.#tasksOf.get(sandboxId) ?? new Set();
-    this.#tasksOf.set(sandboxId, tasks.add(id));
-  }
-
-  /** Undefined when it cannot be had: the container goes on, its output is not read. */
-  async #openIo(id: string, facts: TaskState): Promise<ContainerIo | undefined> {
-    // Without its log rather than not at all: a container whose output nobody reads comes to a halt.
-    for (const choice of [facts, { ...facts, logPath: undefined }]) {
-      try {
-        return await ContainerIo.open(this.#places, id, choice, this.#deps);
-      } catch (error) {
-        this.#deps.log.error(`take up output of container "${id}": ${messageOf(error)}`);
-      }
-    }
-    return undefined;
-  }
-
-  async #facts(id: string): Promise<TaskState | undefined> {
-    return this.#kept.get(id)?.facts ?? readTaskState(this.#places.taskFile(id, "facts.json"));
-  }
-
-  #get(id: string, doing: string): Tracked {
-    const kept = this.#kept.get(id);
-    if (kept !== undefined) return kept;
+  #get(id: string, doing: string): TrackedTask {
+    const task = this.#tasks.get(id);
+    if (task !== undefined) return task;
     throw new RuntimeError("not-found", `${doing} container "${id}": it is not running here`);
   }
 }

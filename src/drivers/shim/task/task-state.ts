@@ -1,15 +1,15 @@
 import { readFields } from "../process/shim-state.ts";
 import type { IoChoice } from "./container-io.ts";
 
-/** What a later daemon must know of a container to take it up or to end it. */
+/** What a later daemon needs to adopt a container or to end it. */
 export interface TaskState extends IoChoice {
   readonly sandboxId: string;
   readonly cgroupPath: string;
-  /** The shim's program: `delete` is asked of it when the shim itself is dead. */
+  /** The shim's program: its `delete` is run when the shim is dead. */
   readonly program: string;
 }
 
-/** Undefined when there are none, or none that can be read: then nothing was started. */
+/** Undefined when the file does not exist or is incomplete: then nothing was started. */
 export async function readTaskState(path: string): Promise<TaskState | undefined> {
   const fields = await readFields(path);
   const { sandboxId, cgroupPath, program, logPath, terminal, stdin } = fields ?? {};

@@ -1,27 +1,23 @@
 import { messageOf, RuntimeError } from "../../../../base/errors.ts";
 import { beforeAbort, within } from "../../../../base/wait.ts";
 import type { Operation } from "../../../../core/operation/index.ts";
-import type { TerminalSize } from "../../../../core/streaming/index.ts";
 import { Task } from "../../../../gen/containerd/task/v3/task_pb.ts";
 import { type CgroupLayout, cgroupProcs } from "../../../../linux/cgroup/index.ts";
+import { killProcessTree, SIGHUP, SIGKILL } from "../../../../linux/process/index.ts";
 import {
   type FifoReader,
   type FifoWriter,
   openFifoReader,
   openFifoWriter,
 } from "../../../../linux/stream/index.ts";
-import { killProcessTree } from "../../../../linux/process/index.ts";
-import { removeFifos } from "../container-io.ts";
-import type { StateLayout } from "../../process/state-layout.ts";
+import { endCommand, type ExecCommand, execLimits } from "../../../../stdio/exec-session.ts";
+import type { TerminalSizes } from "../../../../stdio/terminal-sizes.ts";
 import type { PodShim } from "../../process/pod-shims.ts";
+import type { StateLayout } from "../../process/state-layout.ts";
 import { callMs } from "../../process/task-client.ts";
+import { removeFifos } from "../container-io.ts";
 
-const killMs = 1_000;
-const killTries = 2;
-/** How long a command that nobody reads any more may take to end by itself, as shells do. */
-const hangUpMs = 500;
-const SIGHUP = 1;
-const SIGKILL = 9;
+const { hangUpMs, killMs } = execLimits;
 
 /** The task that a command is run in. */
 export interface ExecTarget {
@@ -32,81 +28,93 @@ export interface ExecTarget {
 
 /** What commands are run with. */
 export interface ExecDeps {
-  readonly places: StateLayout;
+  readonly paths: StateLayout;
   readonly cgroups: CgroupLayout;
 }
 
-/** A command that a shim knows of. */
-export class ExecCommand {
+/** A command of a shim's task. */
+export class TaskCommand implements ExecCommand {
   readonly stdin: FifoWriter | undefined;
   readonly stdout: FifoReader | undefined;
   readonly stderr: FifoReader | undefined;
-  /** True once the shim may know of it. */
-  added = false;
+  /** True once the shim may know the command. */
+  isAdded = false;
   readonly #deps: ExecDeps;
   readonly #target: ExecTarget;
   readonly #execId: string;
   readonly #operation: Operation;
-  readonly #over = new AbortController();
   readonly #fifos: readonly string[];
+  readonly #sizes: TerminalSizes | undefined;
+  readonly #closing = new AbortController();
   #inputEnded = false;
-  #starting: Promise<{ readonly pid: number }> | undefined;
-  /** True from the call of its start until the shim has answered that. */
+  #start: Promise<{ readonly pid: number }> | undefined;
+  /** True from the call of its start until the shim has answered it. */
   #isStarting = false;
   #exit: Promise<{ readonly exitStatus: number }> | undefined;
-  /** True once its shim has told its end. */
-  #ended = false;
+  /** Set once the shim has reported its exit. */
+  #exitCode: number | undefined;
 
   constructor(
     deps: ExecDeps,
     target: ExecTarget,
-    names: {
+    options: {
       readonly execId: string;
-      readonly paths: Readonly<Record<"stdin" | "stdout" | "stderr", string>>;
+      /** Paths of the fifos; "" for /dev/null. */
+      readonly streams: Readonly<Record<"stdin" | "stdout" | "stderr", string>>;
       readonly fifos: readonly string[];
+      readonly sizes: TerminalSizes | undefined;
     },
     operation: Operation,
   ) {
     this.#deps = deps;
     this.#target = target;
-    this.#execId = names.execId;
+    this.#execId = options.execId;
     this.#operation = operation;
-    const { stdin, stdout, stderr } = names.paths;
-    this.#fifos = names.fifos;
+    this.#sizes = options.sizes;
+    const { stdin, stdout, stderr } = options.streams;
+    this.#fifos = options.fifos;
     this.stdin = stdin === "" ? undefined : openFifoWriter(stdin);
     this.stdout = stdout === "" ? undefined : openFifoReader(stdout);
     this.stderr = stderr === "" ? undefined : openFifoReader(stderr);
   }
 
-  /** Starts the command and waits for its end; rejects when the operation is aborted: it goes on then. */
-  async run(onStarted: () => void = () => undefined): Promise<number> {
+  /** Starts the command and waits for its end. */
+  async ended(): Promise<void> {
     const { id, shim } = this.#target;
     const { signal } = this.#operation;
-    // The call itself has no limit: what starts after it would be nobody's to end.
+    // The call itself has no time limit: a command that starts after the limit could not be ended.
     const request = { id, execId: this.#execId };
-    this.#starting = shim.task.call(Task.method.start, request, { timeoutMs: 0 });
+    this.#start = shim.task.call(Task.method.start, request, { timeoutMs: 0 });
     this.#isStarting = true;
     const settled = (): void => {
       this.#isStarting = false;
     };
-    this.#starting.then(settled, settled);
-    await inTime(this.#starting, signal);
-    const exit = this.#watch();
+    this.#start.then(settled, settled);
+    await beforeAbort(withinCallLimit(this.#start), signal);
+    const exit = this.#waitForExit();
     if (this.#inputEnded) this.endInput();
-    onStarted();
+    this.#sizes?.follow(({ width, height }) => {
+      this.#call(Task.method.resizePty, { width, height });
+    });
     await this.#operation.enter("wait-for-end");
-    return (await beforeAbort(exit, signal)).exitStatus;
+    await beforeAbort(exit, signal);
+    this.stdout?.letEnd();
+    this.stderr?.letEnd();
   }
 
-  /** Asks for the end of a command that was started. */
-  #watch(): Promise<{ readonly exitStatus: number }> {
+  async exitCode(): Promise<number> {
+    return (await this.#waitForExit()).exitStatus;
+  }
+
+  /** Calls the shim's Wait once for the command, which was started. */
+  #waitForExit(): Promise<{ readonly exitStatus: number }> {
     const { id, shim } = this.#target;
     const request = { id, execId: this.#execId };
     if (this.#exit === undefined) {
-      this.#exit = shim.task.wait(Task.method.wait, request, this.#over.signal);
+      this.#exit = shim.task.wait(Task.method.wait, request, this.#closing.signal);
       this.#exit.then(
-        () => {
-          this.#ended = true;
+        ({ exitStatus }) => {
+          this.#exitCode = exitStatus;
         },
         () => undefined,
       );
@@ -114,124 +122,101 @@ export class ExecCommand {
     return this.#exit;
   }
 
-  /** From now on the outputs end when the shim has no more of them. */
-  letOutputEnd(): void {
-    this.stdout?.letEnd();
-    this.stderr?.letEnd();
-  }
-
-  /** The shim holds the stdin open, too, from the start on until it is told. */
+  /** Ends the command's stdin. The shim has it open, too, from the start until CloseIO. */
   endInput(): void {
     this.#inputEnded = true;
     if (this.#exit === undefined) return;
     this.stdin?.letEnd();
-    this.#tell(Task.method.closeIO, { stdin: true });
+    this.#call(Task.method.closeIO, { stdin: true });
   }
 
-  resize({ width, height }: TerminalSize): void {
-    this.#tell(Task.method.resizePty, { width, height });
-  }
-
-  /** Ends a command whose client is gone: as when its terminal is closed, then by force. Never rejects. */
   async hangUp(): Promise<void> {
-    await this.#insist(async () => {
+    await this.#end(async () => {
       const pid = await this.#pid();
       if (pid === undefined) return;
-      this.#signal(SIGHUP);
+      this.#call(Task.method.kill, { signal: SIGHUP });
       await within(this.#exit ?? Promise.resolve(), hangUpMs);
       await this.#killNow(pid);
     });
   }
 
-  /** Ends the command with what it started. Never rejects. */
   async kill(): Promise<void> {
-    await this.#insist(async () => {
+    await this.#end(async () => {
       const pid = await this.#pid();
       if (pid !== undefined) await this.#killNow(pid);
     });
   }
 
-  async #insist(end: () => Promise<void>): Promise<void> {
-    const mayRun = (): boolean => this.#starting !== undefined && !this.#ended;
-    for (let triesLeft = killTries; mayRun() && triesLeft > 0; triesLeft--) {
-      try {
-        await this.#operation.undoing("kill-command");
-        await end();
-        return;
-      } catch (error) {
-        this.#operation.log.warn(`end command ${this.#execId}: ${messageOf(error)}`);
-      }
-    }
+  async #end(end: () => Promise<void>): Promise<void> {
+    const runs = (): boolean => this.#start !== undefined && this.#exitCode === undefined;
+    const operation = this.#operation;
+    const command = { name: `a command in container "${this.#target.id}"`, runs };
+    await endCommand(command, { operation, log: operation.log }, end);
   }
 
   /**
    * Closes its streams and removes its fifos: at once, but for a command that is still being started. Its
-   * shim opens them then; without them it would wait forever, or fail with the command running already.
-   * The shim forgets it, which nobody waits for: it waits for who holds the output.
+   * shim opens the fifos then; without them it would wait forever, or fail while the command runs.
+   * The shim deletes the command in the background, as it waits for processes that have the output open.
    */
   close(): void {
     if (this.#isStarting) {
-      void this.#leave().then(() => this.#shut());
+      void this.#delete().then(() => this.#closeStreams());
     } else {
-      this.#shut();
-      void this.#leave();
+      this.#closeStreams();
+      void this.#delete();
     }
   }
 
-  #shut(): void {
+  #closeStreams(): void {
     this.stdin?.close();
     this.stdout?.close();
     this.stderr?.close();
     try {
       removeFifos(this.#fifos);
     } catch (error) {
-      this.#operation.log.warn(`remove fifos of command ${this.#execId}: ${messageOf(error)}`);
+      this.#operation.log.warn(
+        `failed to remove fifos of a command in container "${this.#target.id}": ${messageOf(error)}`,
+      );
     }
   }
 
-  /** A command whose start was not awaited to its end is killed when it has started after all. Never rejects. */
-  async #leave(): Promise<void> {
-    if (this.#starting !== undefined && this.#exit === undefined) {
+  /** Has the shim delete the command; if its start was not awaited, it is killed first. Never rejects. */
+  async #delete(): Promise<void> {
+    if (this.#start !== undefined && this.#exit === undefined) {
       try {
-        const { pid } = await this.#starting;
-        void this.#watch();
+        const { pid } = await this.#start;
+        void this.#waitForExit();
         await this.#killNow(pid);
       } catch (error) {
-        this.#operation.log.debug(`start of command ${this.#execId}: ${messageOf(error)}`);
+        this.#operation.log.debug(`start of command ${this.#execId} failed: ${messageOf(error)}`);
       }
     }
-    this.#over.abort(new Error("the command is over"));
-    if (this.added) this.#tell(Task.method.delete, {});
+    this.#closing.abort(new Error("the command is closed"));
+    if (this.isAdded) this.#call(Task.method.delete, {});
   }
 
-  /** Undefined for one that was not started. */
+  /** Undefined for a command that was not started. */
   async #pid(): Promise<number | undefined> {
-    const starting = this.#starting;
-    if (starting === undefined || !(await within(starting, killMs))) return undefined;
-    try {
-      const { pid } = await starting;
-      // Its client may have left before the start was answered: the command runs all the same.
-      void this.#watch();
-      return pid;
-    } catch {
-      return undefined;
-    }
+    const start = this.#start;
+    if (start === undefined || !(await within(start, killMs))) return undefined;
+    const { pid } = await start;
+    // Its client may have left before the start was answered; the command runs anyway.
+    void this.#waitForExit();
+    return pid;
   }
 
   async #killNow(pid: number): Promise<void> {
     const candidates = await cgroupProcs(this.#deps.cgroups, this.#target.cgroupPath);
-    // Another process may have the pid of one that has ended.
+    // If the command has ended, its pid may have been reused.
     const ended = this.#exit === undefined || (await within(this.#exit, 0));
     if (pid > 0 && !ended && candidates.includes(pid)) killProcessTree(pid, { candidates });
-    if (!ended) this.#signal(SIGKILL);
+    if (!ended) this.#call(Task.method.kill, { signal: SIGKILL });
     if (this.#exit !== undefined) await within(this.#exit, killMs);
   }
 
-  #signal(signal: number): void {
-    this.#tell(Task.method.kill, { signal });
-  }
-
-  #tell(
+  /** Calls the shim and does not wait for the answer. */
+  #call(
     method:
       | typeof Task.method.closeIO
       | typeof Task.method.resizePty
@@ -246,21 +231,23 @@ export class ExecCommand {
       ...request,
     });
     call.catch((error: unknown) => {
-      this.#operation.log.debug(`${method.name} of command ${this.#execId}: ${messageOf(error)}`);
+      this.#operation.log.debug(
+        `${method.name} of command ${this.#execId} failed: ${messageOf(error)}`,
+      );
     });
   }
 }
 
-/** Waits for a start as long as a shim may take for it. */
-async function inTime(starting: Promise<unknown>, signal: AbortSignal): Promise<void> {
-  const late = new AbortController();
-  const timer = setTimeout(() => {
-    const text = `start command: its shim has not done it after ${callMs} ms`;
-    late.abort(new RuntimeError("deadline-exceeded", text));
-  }, callMs);
-  try {
-    await beforeAbort(starting, AbortSignal.any([signal, late.signal]));
-  } finally {
-    clearTimeout(timer);
+/** Waits for a start, no longer than a call of a shim may take. */
+async function withinCallLimit(start: Promise<unknown>): Promise<void> {
+  // The start's own failure is awaited below.
+  const isAnswered = await within(
+    start.catch(() => undefined),
+    callMs,
+  );
+  if (isAnswered) await start;
+  else {
+    const text = `start command: its shim has not answered after ${callMs} ms`;
+    throw new RuntimeError("deadline-exceeded", text);
   }
 }

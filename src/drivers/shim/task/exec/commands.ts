@@ -9,27 +9,28 @@ import type { ExecEnd } from "../../../../core/streaming/index.ts";
 import type { CgroupLayout } from "../../../../linux/cgroup/index.ts";
 import type { StateLayout } from "../../process/state-layout.ts";
 import type { PodShims } from "../../process/pod-shims.ts";
-import type { Tracked } from "../running-task.ts";
-import { explainEnd, startError } from "../shim-answers.ts";
+import { explainEnd } from "../../../../stdio/exec-session.ts";
+import { startError } from "../shim-answers.ts";
+import type { TrackedTask } from "../tracked-task.ts";
 import { attachToTask } from "./attach.ts";
 import type { ExecDeps, ExecTarget } from "./command.ts";
 import { execInTask, execStreamInTask } from "./exec.ts";
 
-/** What is done in containers that run: commands, and clients that join them. */
+/** Runs commands in containers, and attaches clients to them. */
 export class TaskCommands {
   readonly #deps: ExecDeps;
   readonly #shims: PodShims;
-  readonly #get: (id: string, doing: string) => Tracked;
+  readonly #get: (id: string, doing: string) => TrackedTask;
 
   /** `get` finds a running container, or throws `not-found`. */
   constructor(deps: {
-    readonly places: StateLayout;
+    readonly paths: StateLayout;
     readonly cgroups: CgroupLayout;
     readonly shims: PodShims;
-    readonly get: (id: string, doing: string) => Tracked;
+    readonly get: (id: string, doing: string) => TrackedTask;
   }) {
-    const { places, cgroups } = deps;
-    this.#deps = { places, cgroups };
+    const { paths, cgroups } = deps;
+    this.#deps = { paths, cgroups };
     this.#shims = deps.shims;
     this.#get = deps.get;
   }
@@ -53,17 +54,17 @@ export class TaskCommands {
 
   /** See ContainerRuntime.attach. */
   async attach(id: string, client: AttachedClient, operation: Operation): Promise<void> {
-    const kept = this.#get(id, "attach to");
-    const shim = await this.#shims.get(kept.facts.sandboxId);
-    await attachToTask({ id, kept, shim }, client, operation);
+    const task = this.#get(id, "attach to");
+    const shim = await this.#shims.get(task.state.sandboxId);
+    await attachToTask({ task, shim }, client, operation);
   }
 
-  /** Runs a command in a container; one that has ended meanwhile is the reason why it failed. */
+  /** Runs a command in a container. */
   async #inTask<T>(id: string, use: (target: ExecTarget) => Promise<T>): Promise<T> {
-    const kept = this.#get(id, "run command in");
-    const { cgroupPath, sandboxId } = kept.facts;
+    const task = this.#get(id, "run command in");
+    const { cgroupPath, sandboxId } = task.state;
     const shim = await this.#shims.get(sandboxId);
-    return explainEnd(kept, `run command in container "${id}"`, async () => {
+    return explainEnd(task, `run command in container "${id}"`, async () => {
       try {
         return await use({ id, cgroupPath, shim });
       } catch (error) {

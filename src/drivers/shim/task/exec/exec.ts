@@ -1,5 +1,4 @@
 import { randomBytes } from "node:crypto";
-import type { Readable } from "node:stream";
 import { setImmediate } from "node:timers/promises";
 
 import { create } from "@bufbuild/protobuf";
@@ -9,24 +8,19 @@ import type { OciProcess } from "../../../../core/oci/index.ts";
 import { specText, withConsoleSize } from "../../../../oci-spec/index.ts";
 import type { Operation } from "../../../../core/operation/index.ts";
 import { type ExecEnd } from "../../../../core/streaming/index.ts";
-import { drain, feed, finish, Pump } from "../../../../stdio/pump.ts";
-import { Sizes } from "../../../../stdio/sizes.ts";
 import { Task } from "../../../../gen/containerd/task/v3/task_pb.ts";
 import { makeFifo } from "../../../../linux/stream/index.ts";
+import { collectOutput, streamOutput } from "../../../../stdio/exec-session.ts";
+import { feed, Pump } from "../../../../stdio/pump.ts";
+import { TerminalSizes } from "../../../../stdio/terminal-sizes.ts";
 import { removeFifos } from "../container-io.ts";
-import { ExecCommand, type ExecDeps, type ExecTarget } from "./command.ts";
-import { within } from "../../../../base/wait.ts";
-
-/** What ExecSync answers of each stream at most; api.proto: "16 MB ... the rest is discarded". */
-const maxOutputBytes = 16 * 1024 * 1024;
-/** How long output is awaited after the command's end: what it left behind may hold it open. */
-const drainMs = 250;
+import { type ExecDeps, type ExecTarget, TaskCommand } from "./command.ts";
 
 /** The type of a process for a shim: containerd's name for an OCI process as JSON. */
 const processType = "types.containerd.io/opencontainers/runtime-spec/1/Process";
 
-/** Which streams the command gets; what it does not get is /dev/null. */
-interface Wanted {
+/** The streams of a command; any other one is /dev/null. */
+interface StreamChoice {
   readonly stdin: boolean;
   readonly stdout: boolean;
   readonly stderr: boolean;
@@ -40,21 +34,14 @@ export async function execInTask(
   spec: OciProcess,
   operation: Operation,
 ): Promise<ExecResult> {
-  const wanted = { stdin: false, stdout: true, stderr: true, terminal: false };
-  return withCommand(deps, { target, wanted, spec: () => spec }, operation, async (command) => {
-    const stdout = new Output(command.stdout?.stream);
-    const stderr = new Output(command.stderr?.stream);
-    try {
-      const exitCode = await command.run();
-      await operation.enter("drain-output");
-      command.letOutputEnd();
-      await within(Promise.all([stdout.ended, stderr.ended]), drainMs);
-      return { stdout: stdout.bytes(), stderr: stderr.bytes(), exitCode };
-    } catch (error) {
-      await command.kill();
-      throw error;
-    }
-  });
+  const choice = { stdin: false, stdout: true, stderr: true, terminal: false };
+  return withCommand(deps, { target, choice, spec: () => spec }, operation, (command) =>
+    collectOutput(
+      command,
+      { stdout: command.stdout?.stream, stderr: command.stderr?.stream },
+      operation,
+    ),
+  );
 }
 
 /** Runs a command with a client at its streams; see ContainerRuntime.exec. */
@@ -64,19 +51,20 @@ export async function execStreamInTask(
   operation: Operation,
 ): Promise<ExecEnd> {
   const { target, client } = run;
-  const { stdin, stdout, stderr } = client.streams;
-  using sizes = new Sizes(client.streams.sizes);
-  // One that the client has told already comes in before the command is made.
+  const { streams, terminal } = client;
+  const { stdin, stdout, stderr } = streams;
+  using sizes = new TerminalSizes(streams.sizes);
+  // A size that the client has already sent arrives before the command is created.
   await setImmediate();
-  const wanted = {
+  const choice = {
     stdin: stdin !== undefined,
-    stdout: stdout !== undefined || client.terminal,
-    stderr: stderr !== undefined && !client.terminal,
-    terminal: client.terminal,
+    stdout: stdout !== undefined || terminal,
+    stderr: stderr !== undefined && !terminal,
+    terminal,
   };
-  const spec = (): OciProcess =>
-    client.terminal ? withConsoleSize(run.spec, sizes.latest) : run.spec;
-  return await withCommand(deps, { target, wanted, spec }, operation, async (command) => {
+  const spec = (): OciProcess => (terminal ? withConsoleSize(run.spec, sizes.latest) : run.spec);
+  const plan = { target, choice, spec, ...(terminal ? { sizes } : {}) };
+  return await withCommand(deps, plan, operation, async (command) => {
     const pumps = [
       new Pump(command.stdout?.stream, stdout),
       new Pump(command.stderr?.stream, stderr),
@@ -86,17 +74,7 @@ export async function execStreamInTask(
       command.endInput();
     });
     try {
-      const exitCode = await command.run(() => {
-        if (client.terminal) sizes.follow((size) => command.resize(size));
-      });
-      await operation.enter("drain-output");
-      command.letOutputEnd();
-      await drain(pumps, drainMs, operation.signal);
-      await finish([stdout, stderr], operation.signal);
-      return { exitCode };
-    } catch (error) {
-      await command.hangUp();
-      throw error;
+      return await streamOutput(command, { pumps, streams }, operation);
     } finally {
       stop();
       for (const pump of pumps) pump.stop();
@@ -104,63 +82,45 @@ export async function execStreamInTask(
   });
 }
 
-/** Makes a command's fifos and adds it to the task; both are gone when `use` has settled. */
+/** Creates a command's fifos and adds it to the task; both are removed when `use` has settled. */
 async function withCommand<T>(
   deps: ExecDeps,
-  run: { readonly target: ExecTarget; readonly wanted: Wanted; readonly spec: () => OciProcess },
+  run: {
+    readonly target: ExecTarget;
+    readonly choice: StreamChoice;
+    readonly spec: () => OciProcess;
+    /** The sizes of its terminal. */
+    readonly sizes?: TerminalSizes;
+  },
   operation: Operation,
-  use: (command: ExecCommand) => Promise<T>,
+  use: (command: TaskCommand) => Promise<T>,
 ): Promise<T> {
-  const { target, wanted } = run;
+  const { target, choice, sizes } = run;
   const { id, shim } = target;
   const execId = `exec-${randomBytes(6).toString("hex")}`;
   const pathOf = (name: "stdin" | "stdout" | "stderr"): string =>
-    wanted[name] ? deps.places.execFifo(id, `${execId}-${name}`) : "";
-  const paths = { stdin: pathOf("stdin"), stdout: pathOf("stdout"), stderr: pathOf("stderr") };
-  const made = Object.values(paths).filter((path) => path !== "");
-  let command: ExecCommand | undefined;
+    choice[name] ? deps.paths.execFifo(id, `${execId}-${name}`) : "";
+  const streams = { stdin: pathOf("stdin"), stdout: pathOf("stdout"), stderr: pathOf("stderr") };
+  const fifos = Object.values(streams).filter((path) => path !== "");
+  let command: TaskCommand | undefined;
   try {
     await operation.enter("write-spec");
-    for (const path of made) makeFifo(path);
-    command = new ExecCommand(deps, target, { execId, paths, fifos: made }, operation);
-    // The shim's OCI runtime puts the command into the container's cgroup.
+    for (const path of fifos) makeFifo(path);
+    command = new TaskCommand(deps, target, { execId, streams, fifos, sizes }, operation);
+    // The shim's OCI runtime moves the command into the container's cgroup.
     await operation.enter("make-cgroup");
     await operation.enter("start-process");
-    command.added = true;
-    const process = create(AnySchema, {
-      typeUrl: processType,
-      value: Buffer.from(specText(run.spec())),
-    });
+    command.isAdded = true;
+    const value = Buffer.from(specText(run.spec()));
+    const process = create(AnySchema, { typeUrl: processType, value });
     await shim.task.call(
       Task.method.exec,
-      { id, execId, terminal: wanted.terminal, ...paths, spec: process },
+      { id, execId, terminal: choice.terminal, ...streams, spec: process },
       { signal: operation.signal },
     );
     return await use(command);
   } finally {
-    if (command === undefined) removeFifos(made);
+    if (command === undefined) removeFifos(fifos);
     else command.close();
-  }
-}
-
-/** Reads a stream to its end and keeps its first bytes, so that the writer never blocks. */
-class Output {
-  readonly ended: Promise<void>;
-  readonly #chunks: Buffer[] = [];
-  #room = maxOutputBytes;
-
-  constructor(stream: Readable | undefined) {
-    const { promise, resolve } = Promise.withResolvers<undefined>();
-    this.ended = promise;
-    stream?.on("close", () => resolve(undefined));
-    stream?.on("data", (chunk: Buffer) => {
-      const kept = chunk.subarray(0, this.#room);
-      this.#room -= kept.length;
-      if (kept.length > 0) this.#chunks.push(kept);
-    });
-  }
-
-  bytes(): Uint8Array {
-    return Buffer.concat(this.#chunks);
   }
 }

@@ -4,15 +4,14 @@ import { messageOf } from "../../../../base/errors.ts";
 import type { Logger } from "../../../../base/logger.ts";
 import { Task } from "../../../../gen/containerd/task/v3/task_pb.ts";
 import { type CgroupLayout, cgroupProcs } from "../../../../linux/cgroup/index.ts";
-import { killProcessTree } from "../../../../linux/process/index.ts";
+import { killProcessTree, SIGKILL } from "../../../../linux/process/index.ts";
 import { removeFifos } from "../container-io.ts";
 import type { StateLayout } from "../../process/state-layout.ts";
 import type { PodShims } from "../../process/pod-shims.ts";
 
 const askMs = 2_000;
-const SIGKILL = 9;
 
-/** The commands of ExecSync and Exec that were under way in a container when a daemon died. */
+/** The commands of ExecSync and Exec that ran in a container when a daemon died. */
 export interface LostCommands {
   readonly execIds: readonly string[];
   /** Their fifos. */
@@ -20,14 +19,14 @@ export interface LostCommands {
 }
 
 /**
- * Finds them by their fifos, which a daemon removes when its command is over. To be called before
- * this daemon runs any itself.
+ * Finds them by their fifos, which a daemon removes when its command has ended. To be called before
+ * this daemon runs a command itself.
  */
-export function findLostCommands(places: StateLayout, id: string): LostCommands {
-  if (!existsSync(places.task(id))) return { execIds: [], paths: [] };
-  const found = readdirSync(places.task(id)).flatMap((name) => {
+export function findLostCommands(paths: StateLayout, id: string): LostCommands {
+  if (!existsSync(paths.task(id))) return { execIds: [], paths: [] };
+  const found = readdirSync(paths.task(id)).flatMap((name) => {
     const execId = /^(exec-[0-9a-f]+)-(?:stdin|stdout|stderr)$/.exec(name)?.[1];
-    return execId === undefined ? [] : [{ execId, path: places.execFifo(id, name) }];
+    return execId === undefined ? [] : [{ execId, path: paths.execFifo(id, name) }];
   });
   return {
     execIds: [...new Set(found.map(({ execId }) => execId))],
@@ -35,7 +34,7 @@ export function findLostCommands(places: StateLayout, id: string): LostCommands 
   };
 }
 
-/** Ends them, since nobody waits for them any more, and removes their fifos. Never rejects. */
+/** Ends them, as no client waits for them any more, and removes their fifos. Never rejects. */
 export async function endLostCommands(
   deps: { readonly shims: PodShims; readonly cgroups: CgroupLayout; readonly log: Logger },
   task: { readonly id: string; readonly sandboxId: string; readonly cgroupPath: string },
@@ -50,7 +49,7 @@ export async function endLostCommands(
     for (const execId of execIds) {
       try {
         const { pid } = await shim.task.call(Task.method.state, { id, execId }, options);
-        // Another process may have the pid of one that has ended.
+        // If the command has ended, its pid may have been reused.
         const candidates = await cgroupProcs(deps.cgroups, cgroupPath);
         if (pid > 0 && candidates.includes(pid)) killProcessTree(pid, { candidates });
         const signal = SIGKILL;
@@ -60,11 +59,11 @@ export async function endLostCommands(
         await shim.task.call(Task.method.delete, { id, execId }, options);
       } catch (error) {
         // Most have ended, or were never started.
-        deps.log.debug(`end command ${execId} of container "${id}": ${messageOf(error)}`);
+        deps.log.debug(`failed to end command ${execId} of container "${id}": ${messageOf(error)}`);
       }
     }
     removeFifos(paths);
   } catch (error) {
-    deps.log.warn(`end commands of container "${id}": ${messageOf(error)}`, { error });
+    deps.log.warn(`failed to end commands of container "${id}": ${messageOf(error)}`, { error });
   }
 }

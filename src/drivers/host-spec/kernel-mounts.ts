@@ -8,12 +8,12 @@ import { mountDestination } from "../../oci-spec/index.ts";
 
 /**
  * Refuses a mount over one of the kernel's file systems whose source lacks what the OCI runtime needs
- * there: it would fail at the start, and in words about something else. `invalid-argument` naming the
- * mount. A hostPath of /dev at /dev, as many drivers of storage have it, passes.
+ * there: the start would fail with an unrelated message. `invalid-argument` naming the
+ * mount. A hostPath of /dev at /dev, as many storage drivers use it, passes.
  *
  * @param source the host's side of the mount, links followed
  */
-export async function checkKernelPlace(
+export async function checkKernelMount(
   mount: Pick<Mount, "containerPath">,
   source: string,
   terminal: boolean,
@@ -28,7 +28,7 @@ export async function checkKernelPlace(
 
 type Problem = string | undefined;
 
-/** What is wrong with a source, by where it is to be mounted. */
+/** The problem of a source, by its mount point. */
 const problems: Readonly<Record<string, (source: string, terminal: boolean) => Promise<Problem>>> =
   {
     "/proc": async (source) =>
@@ -59,10 +59,10 @@ async function isNull(path: string): Promise<boolean> {
   return found?.isCharacterDevice() === true && found.rdev === nullDevice;
 }
 
-async function withoutPtmx(source: string, place: string): Promise<Problem> {
+async function withoutPtmx(source: string, mountPoint: string): Promise<Problem> {
   const found = await statOf(join(source, "ptmx"));
   return found === undefined
-    ? `it has no "ptmx", which a container with a terminal needs; mount it elsewhere, or the node's ${place} there`
+    ? `it has no "ptmx", which a container with a terminal needs; mount it elsewhere, or the node's ${mountPoint} there`
     : undefined;
 }
 

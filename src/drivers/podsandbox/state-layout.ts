@@ -10,7 +10,7 @@ import { NamespaceMode } from "../../gen/runtime/v1/api_pb.ts";
 /** The kinds of namespaces that are pinned, each in a directory of this name. */
 export const pinKinds = ["net", "ipc", "uts", "user"] as const;
 
-/** The pinned namespaces of a sandbox; those that are the host's are left out. */
+/** The pinned namespaces of a sandbox; without those of the host. */
 export interface PinnedPaths {
   readonly user?: string;
   readonly net?: string;
@@ -19,8 +19,8 @@ export interface PinnedPaths {
 }
 
 /**
- * Where everything of a sandbox lies. Each path follows from the id alone, so that whatever a
- * crash left can be found without a record of it.
+ * The paths of a sandbox. Each path follows from the id alone, so that files that a crash left can be found
+ * without a record.
  */
 export class StateLayout {
   /** Holds the namespace mounts, a directory a kind. */
@@ -56,7 +56,7 @@ export class StateLayout {
     };
   }
 
-  /** The pins that this sandbox's config asks for. A pod on the host's network has its host name, too. */
+  /** The pins that this sandbox's config requires. A pod on the host's network also has the host's name. */
   pinned(sandbox: Sandbox): PinnedPaths {
     const { user, net, ipc, uts } = this.pins(sandbox.id);
     return {
@@ -67,7 +67,7 @@ export class StateLayout {
   }
 }
 
-/** True when the pod's containers share a PID namespace, which needs a process to hold it. */
+/** True when the pod's containers share a PID namespace, which needs a holder process. */
 export function needsHolder(sandbox: Sandbox): boolean {
   return namespaceModes(sandbox.config).pid === NamespaceMode.POD;
 }

@@ -1,9 +1,9 @@
 import { PassThrough, Writable } from "node:stream";
 import { setTimeout as delay } from "node:timers/promises";
 
-import type { ClientStreams, TerminalSize } from "../../../core/streaming/index.ts";
+import type { ClientStreams, TerminalSize } from "../index.ts";
 
-/** A client of a process, with what it was sent. */
+/** A client of a process that collects the output. */
 export class TestClient {
   readonly stdin = new PassThrough();
   readonly stdout = new Collector();
@@ -11,13 +11,13 @@ export class TestClient {
   readonly #sizes: TerminalSize[] = [];
   #wake = Promise.withResolvers<undefined>();
 
-  /** All three streams, or those that are named. */
+  /** All three streams, or only those named. */
   streams(...names: readonly ("stdin" | "stdout" | "stderr")[]): ClientStreams {
     const { stdin, stdout, stderr } = this;
     const all = { stdin, stdout, stderr };
     const some: readonly string[] = names.length === 0 ? Object.keys(all) : names;
     const chosen = Object.fromEntries(Object.entries(all).filter(([name]) => some.includes(name)));
-    return { ...chosen, sizes: this.#told() };
+    return { ...chosen, sizes: this.#sent() };
   }
 
   resize(size: TerminalSize): void {
@@ -25,7 +25,7 @@ export class TestClient {
     this.#wake.resolve(undefined);
   }
 
-  async *#told(): AsyncGenerator<TerminalSize> {
+  async *#sent(): AsyncGenerator<TerminalSize> {
     for (;;) {
       const size = this.#sizes.shift();
       if (size !== undefined) yield size;
@@ -37,13 +37,13 @@ export class TestClient {
   }
 }
 
-/** Keeps what it is sent, at the pace that is asked for. */
+/** Collects its input, slowly if `paceMs` is set. */
 export class Collector extends Writable {
   text = "";
   bytes = 0;
-  /** Milliseconds before each chunk is taken. */
+  /** Delay before each chunk is accepted. Milliseconds. */
   paceMs = 0;
-  /** False to count only. */
+  /** False: only counts the bytes. */
   keeps = true;
 
   override _write(chunk: Buffer, _encoding: string, done: () => void): void {
@@ -57,14 +57,16 @@ export class Collector extends Writable {
     else void delay(this.paceMs).then(take);
   }
 
-  /** Waits until the text holds this. */
+  /** Waits until the text contains `text`. */
   async has(text: string | RegExp): Promise<void> {
     const holds = (): boolean =>
       typeof text === "string" ? this.text.includes(text) : text.test(this.text);
     const deadline = performance.now() + 10_000;
     while (!holds()) {
       if (performance.now() > deadline) {
-        throw new Error(`it does not say ${String(text)}: ${JSON.stringify(this.text)}`);
+        throw new Error(
+          `the output does not contain ${String(text)}: ${JSON.stringify(this.text)}`,
+        );
       }
       await delay(2);
     }

@@ -1,0 +1,11 @@
+import { describeContainerRuntime } from "../../core/container/testing/runtime-contract.ts";
+import { ContractHost } from "./testing/contract-host.ts";
+import { TestHost } from "./testing/sandbox.ts";
+
+describeContainerRuntime("OciRuntime", async () => {
+  const host = await TestHost.open();
+  return new ContractHost(host, {
+    open: () => host.runtime(),
+    assertGone: (id) => host.assertGone(id),
+  });
+});
