@@ -301,7 +301,7 @@ test(
       daemon.client.runtime.runPodSandbox({ config: bare(), runtimeHandler });
     await assert.rejects(
       run("none"),
-      failsWith(code.invalidArgument, /there are: crun, odd, runc, scripted, shim/),
+      failsWith(code.invalidArgument, /which has: crun, odd, runc, scripted, shim/),
     );
     await assert.rejects(
       run("odd"),
