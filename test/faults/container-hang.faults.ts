@@ -1,6 +1,7 @@
 /** Every stage of the containers' operations hangs, in each kind of pod, and is ended from outside. */
 import { after, test } from "node:test";
-import { nameOf, podKinds, spotsOf } from "../support/crash/sites.ts";
+import { podKinds } from "../support/crash/sites.ts";
+import { nameOf, spotsOf } from "../support/crash/spots.ts";
 import { containerSites } from "../support/crash/containers.ts";
 import {
   endHungCreate,

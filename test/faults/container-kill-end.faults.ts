@@ -3,7 +3,8 @@
  * the recovery after it.
  */
 import { after, test } from "node:test";
-import { nameOf, podKinds, spotsOf } from "../support/crash/sites.ts";
+import { podKinds } from "../support/crash/sites.ts";
+import { nameOf, spotsOf } from "../support/crash/spots.ts";
 import { killExec, killRemove, killStop } from "../support/crash/container-scenarios.ts";
 import { containerSites } from "../support/crash/containers.ts";
 import { killUpdate } from "../support/crash/updates.ts";

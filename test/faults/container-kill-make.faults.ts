@@ -1,6 +1,7 @@
 /** The daemon dies at every stage of CreateContainer and StartContainer, and of the recovery after it. */
 import { after, test } from "node:test";
-import { nameOf, podKinds, spotsOf } from "../support/crash/sites.ts";
+import { podKinds } from "../support/crash/sites.ts";
+import { nameOf, spotsOf } from "../support/crash/spots.ts";
 import { killCreate, killStart } from "../support/crash/container-scenarios.ts";
 import { containerSites } from "../support/crash/containers.ts";
 

@@ -1,6 +1,7 @@
 /** The daemon dies, fails or hangs at every stage of the recovery of containers, and dies in the next recovery. */
 import { after, test } from "node:test";
-import { nameOf, podKinds, spotsOf } from "../support/crash/sites.ts";
+import { podKinds } from "../support/crash/sites.ts";
+import { nameOf, spotsOf } from "../support/crash/spots.ts";
 import { killRecoverContainers } from "../support/crash/container-scenarios.ts";
 import { containerSites } from "../support/crash/containers.ts";
 import { hangRecover, throwRecover } from "../support/crash/pod-scenarios.ts";

@@ -1,6 +1,7 @@
 /** Every stage of the container operations fails, and hangs while the daemon is stopped, in each kind of pod. */
 import { after, test } from "node:test";
-import { nameOf, podKinds, spotsOf } from "../support/crash/sites.ts";
+import { podKinds } from "../support/crash/sites.ts";
+import { nameOf, spotsOf } from "../support/crash/spots.ts";
 import {
   throwCreate,
   throwExec,

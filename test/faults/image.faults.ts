@@ -1,6 +1,6 @@
 /** The daemon dies, fails or hangs at every stage of PullImage and RemoveImage, and of the recovery. */
 import { after, test } from "node:test";
-import { nameOf, spotsOf } from "../support/crash/sites.ts";
+import { nameOf, spotsOf } from "../support/crash/spots.ts";
 import { containerSites } from "../support/crash/containers.ts";
 import { hangPull, hangRemoveImage } from "../support/crash/hangs.ts";
 import {

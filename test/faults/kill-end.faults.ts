@@ -1,6 +1,7 @@
 /** The daemon dies at every stage of StopPodSandbox and RemovePodSandbox, and of the recovery after it. */
 import { after, describe, test } from "node:test";
-import { CrashSites, nameOf, podKinds, spotsOf } from "../support/crash/sites.ts";
+import { CrashSites, podKinds } from "../support/crash/sites.ts";
+import { nameOf, spotsOf } from "../support/crash/spots.ts";
 import { killRemove, killStop } from "../support/crash/pod-scenarios.ts";
 import { killUpdatePod } from "../support/crash/updates.ts";
 

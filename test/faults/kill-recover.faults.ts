@@ -1,6 +1,7 @@
 /** The daemon dies at every stage of a recovery with all kinds of work, and of the next recovery. */
 import { after, test } from "node:test";
-import { CrashSites, nameOf, spotsOf } from "../support/crash/sites.ts";
+import { CrashSites } from "../support/crash/sites.ts";
+import { nameOf, spotsOf } from "../support/crash/spots.ts";
 import { killRecover } from "../support/crash/pod-scenarios.ts";
 
 const sites = new CrashSites();

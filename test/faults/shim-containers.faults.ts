@@ -1,7 +1,7 @@
 /** The daemon dies, fails or hangs at every stage of containers of a containerd shim, in pods of both controllers. */
 import "../support/suites/by-shim.ts";
 import { after, test } from "node:test";
-import { nameOf, spotsOf } from "../support/crash/sites.ts";
+import { nameOf, spotsOf } from "../support/crash/spots.ts";
 import {
   killCreate,
   killExec,

@@ -1,7 +1,7 @@
 /** The daemon dies, fails or hangs at every stage of pods whose sandboxes a sandboxer makes. */
 import "../support/suites/by-shim.ts";
 import { after, test } from "node:test";
-import { nameOf, spotsOf } from "../support/crash/sites.ts";
+import { nameOf, spotsOf } from "../support/crash/spots.ts";
 import {
   hangEnd,
   hangRecover,

@@ -1,6 +1,7 @@
 /** Every stage fails, and every stage hangs, with each kind of pod. */
 import { after, test } from "node:test";
-import { CrashSites, nameOf, podKinds, spotsOf } from "../support/crash/sites.ts";
+import { CrashSites, podKinds } from "../support/crash/sites.ts";
+import { nameOf, spotsOf } from "../support/crash/spots.ts";
 import {
   hangEnd,
   hangRecover,

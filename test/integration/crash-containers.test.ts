@@ -5,7 +5,8 @@
 import assert from "node:assert/strict";
 import { after, describe, test } from "node:test";
 import { crashPoints } from "../../src/core/operation/index.ts";
-import { atStages, nameOf, type PodKind, podKinds, spotsOf, turn } from "../support/crash/sites.ts";
+import { type PodKind, podKinds } from "../support/crash/sites.ts";
+import { atStages, nameOf, spotsOf, turn } from "../support/crash/spots.ts";
 import {
   killCreate,
   killExec,

@@ -4,7 +4,7 @@
 import assert from "node:assert/strict";
 import { after, describe, test } from "node:test";
 import { crashPoints } from "../../src/core/operation/index.ts";
-import { nameOf, spotsOf, turn } from "../support/crash/sites.ts";
+import { nameOf, spotsOf, turn } from "../support/crash/spots.ts";
 import {
   killPull,
   killRemoveImage,

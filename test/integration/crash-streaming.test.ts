@@ -2,7 +2,8 @@
 import assert from "node:assert/strict";
 import { after, describe, test } from "node:test";
 import { crashPoints } from "../../src/core/operation/index.ts";
-import { nameOf, type PodKind, podKinds, spotsOf, turn } from "../support/crash/sites.ts";
+import { type PodKind, podKinds } from "../support/crash/sites.ts";
+import { nameOf, spotsOf, turn } from "../support/crash/spots.ts";
 import { containerSites } from "../support/crash/containers.ts";
 import { killStream, strikeForward, throwStream } from "../support/crash/streams.ts";
 

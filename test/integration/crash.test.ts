@@ -4,16 +4,8 @@
  */
 import assert from "node:assert/strict";
 import { after, describe, test } from "node:test";
-import {
-  CrashSites,
-  nameOf,
-  type PodKind,
-  podKinds,
-  pointsOf,
-  type Spot,
-  spotsOf,
-  turn,
-} from "../support/crash/sites.ts";
+import { CrashSites, type PodKind, podKinds } from "../support/crash/sites.ts";
+import { nameOf, pointsOf, type Spot, spotsOf, turn } from "../support/crash/spots.ts";
 import {
   hangEnd,
   hangRecover,

@@ -4,14 +4,8 @@
  */
 import "../support/suites/by-shim.ts";
 import { after, describe, test } from "node:test";
-import {
-  atStages,
-  nameOf,
-  type PodKind,
-  type Spot,
-  spotsOf,
-  turn,
-} from "../support/crash/sites.ts";
+import type { PodKind } from "../support/crash/sites.ts";
+import { atStages, nameOf, type Spot, spotsOf, turn } from "../support/crash/spots.ts";
 import {
   killExec,
   killRecoverContainers,

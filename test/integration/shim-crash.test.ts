@@ -5,7 +5,7 @@
 import "../support/suites/by-shim.ts";
 import assert from "node:assert/strict";
 import { after, describe, test } from "node:test";
-import { atStages, nameOf, pointsOf, spotsOf, turn } from "../support/crash/sites.ts";
+import { atStages, nameOf, pointsOf, spotsOf, turn } from "../support/crash/spots.ts";
 import {
   hangEnd,
   hangRun,

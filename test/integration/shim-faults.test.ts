@@ -246,7 +246,7 @@ describe("a shim's start that fails", () => {
     ["reports why", "echo out of luck >&2; exit 3", /start: out of luck/],
     ["prints nothing", "exit 3", /start: exit code 3/],
     ["returns no address", "exit 0", /returned no address/],
-    ["wants gRPC", `echo '{"version":3,"address":"unix:///x","protocol":"grpc"}'`, /"ttrpc"/],
+    ["requires gRPC", `echo '{"version":3,"address":"unix:///x","protocol":"grpc"}'`, /"ttrpc"/],
     ["returns a socket that does not exist", "echo unix:///nowhere/s", /no such socket/],
   ];
   for (const [what, starts, words] of cases) {
@@ -301,7 +301,7 @@ test(
       daemon.client.runtime.runPodSandbox({ config: bare(), runtimeHandler });
     await assert.rejects(
       run("none"),
-      failsWith(code.invalidArgument, /there are: crun, odd, runc, scripted, shim/),
+      failsWith(code.invalidArgument, /which has: crun, odd, runc, scripted, shim/),
     );
     await assert.rejects(
       run("odd"),

@@ -26,15 +26,8 @@ import {
   stop,
 } from "../suites/containers.ts";
 import { code, failsWith, until } from "../suites/pods.ts";
-import {
-  type CrashSite,
-  type FaultAction,
-  faultAt,
-  type PodKind,
-  retry,
-  type Spot,
-  stageOf,
-} from "./sites.ts";
+import { type CrashSite, type PodKind, retry } from "./sites.ts";
+import { type FaultAction, faultAt, type Spot, stageOf } from "./spots.ts";
 import {
   checkContainer,
   checkImage,

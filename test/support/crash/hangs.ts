@@ -20,15 +20,8 @@ import {
   stop,
 } from "../suites/containers.ts";
 import { code, failsWith, removePod, stopPod, until } from "../suites/pods.ts";
-import {
-  type CrashSite,
-  faultAt,
-  type PodKind,
-  podOf,
-  runPod,
-  type Spot,
-  stageOf,
-} from "./sites.ts";
+import { type CrashSite, type PodKind, podOf, runPod } from "./sites.ts";
+import { faultAt, type Spot, stageOf } from "./spots.ts";
 import {
   beginWithContainer,
   checkNoCommand,

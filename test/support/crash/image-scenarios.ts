@@ -2,7 +2,8 @@
 import assert from "node:assert/strict";
 import { imageStatus, pull, removeImage } from "../suites/containers.ts";
 import { until } from "../suites/pods.ts";
-import { type CrashSite, faultAt, type PodKind, type Spot } from "./sites.ts";
+import type { CrashSite, PodKind } from "./sites.ts";
+import { faultAt, type Spot } from "./spots.ts";
 import { checkImage, freshImage, homeOf, unfinishedLayers } from "./containers.ts";
 import { failsAt, type Recoveries, recoverAfter } from "./pod-scenarios.ts";
 

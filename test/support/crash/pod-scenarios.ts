@@ -9,17 +9,14 @@ import {
   type CrashSite,
   checkStopped,
   checkTrue,
-  faultAt,
   idOf,
   type PodKind,
   podOf,
   retry,
   retryRun,
   runPod,
-  type Spot,
-  spotsOf,
-  stageOf,
 } from "./sites.ts";
+import { faultAt, type Spot, spotsOf, stageOf } from "./spots.ts";
 
 /** The spots at which a daemon is killed again while it recovers, one for each start. */
 export type Recoveries = readonly Spot[];

@@ -27,18 +27,8 @@ import {
   removePod,
   stopPod,
 } from "../suites/pods.ts";
-import {
-  type CrashSite,
-  checkTrue,
-  type FaultAction,
-  faultAt,
-  type PodKind,
-  podOf,
-  runPod,
-  retry,
-  type Spot,
-  stageOf,
-} from "./sites.ts";
+import { type CrashSite, checkTrue, type PodKind, podOf, runPod, retry } from "./sites.ts";
+import { type FaultAction, faultAt, type Spot, stageOf } from "./spots.ts";
 import {
   checkContainer,
   endContainer,
